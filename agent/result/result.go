@@ -1,0 +1,121 @@
+// Package result is the contract between the agent and everything that looks at its work: what happened in one run of
+// one scenario, how long each step took, and whose fault a failure was.
+//
+// A Result is built by the runner, handed over once and never changed afterwards, so any number of readers may hold it.
+// Durations come from the monotonic clock and hold only the step's own work: hooks, the wait for a worker and the
+// preparation before the first step are outside (Delay and Prepare have those). The package imports the standard
+// library only, and it knows no step, no schedule and no exporter.
+package result
+
+import "time"
+
+// Status is the outcome of a step or of a run, in Cucumber's words.
+type Status string
+
+// The six statuses. A run has the status of its first step that did not pass.
+const (
+	Passed    Status = "passed"
+	Failed    Status = "failed"
+	Skipped   Status = "skipped"
+	Pending   Status = "pending"
+	Undefined Status = "undefined"
+	Ambiguous Status = "ambiguous"
+)
+
+// Statuses lists every Status, for exporters that start their counters at zero.
+var Statuses = []Status{Passed, Failed, Skipped, Pending, Undefined, Ambiguous}
+
+// Identity says which scenario a result belongs to. Feature, Scenario and Example together are unique among the loaded
+// scenarios, stable over restarts, and fit for labels: they hold what the author wrote and nothing met at run time.
+type Identity struct {
+	Feature  string // the feature's name
+	Scenario string // the scenario's name as written, outline placeholders unfilled
+	Example  string // the outline row, "relay=mx1, port=25"; empty outside outlines
+	File     string // path of the feature file as it was given
+	Line     int    // line of the scenario, or of the outline row; starts at 1
+	Owner    string // @owner, or empty
+	Severity string // @severity, or empty
+	Location string // @location, or empty
+}
+
+// String gives the place and name as a person would look it up.
+func (id Identity) String() string {
+	if id.Example != "" {
+		return id.Feature + ": " + id.Scenario + " (" + id.Example + ")"
+	}
+	return id.Feature + ": " + id.Scenario
+}
+
+// Budget is how long each step may take before the run is WARNING or CRITICAL although it passed. Zero means no limit.
+type Budget struct {
+	Warn time.Duration
+	Crit time.Duration
+}
+
+// Result is one run of one scenario.
+type Result struct {
+	Identity Identity
+	Run      string        // id of this run, unguessable, unique over all agents
+	Attempt  int           // 1 for a scheduled run, 2 and up for the quick retries after a failure
+	Due      time.Time     // when the schedule wanted it
+	Started  time.Time     // when it began; wall clock
+	Delay    time.Duration // Due to Started: stepwatch's own lateness, never part of a step
+	Prepare  time.Duration // opening of what must stand before the first step, such as the mailbox; outside every step
+	Duration time.Duration // the sum of the steps' durations
+	Status   Status
+	Reason   Reason // why it did not pass; empty when it passed
+	Blame    Blame  // whose fault that is; empty when it passed
+	Error    string // one line: the act, the object, wanted and got; empty when it passed
+	Budget   Budget
+	Interval time.Duration // the schedule's interval; zero for a run asked for by hand
+	Steps    []StepResult  // every step of the scenario in order, those that did not run included
+	Cleanup  string        // what could not be put back afterwards, such as a test mail left behind; normally empty
+}
+
+// StepResult is what became of one step.
+type StepResult struct {
+	Keyword      string // as written, trimmed: "When", "Und", "*"
+	Text         string // the step's text, outline placeholders filled
+	Label        string // the step's text as written, unique within the scenario; for labels
+	Line         int
+	Status       Status
+	Ran          bool          // false for a step that never began: it has no duration rather than zero
+	Duration     time.Duration // of the step's own work; meaningful only when Ran
+	Reason       Reason
+	Blame        Blame
+	Error        string
+	Phases       []Phase
+	Measurements []Measurement
+	Evidence     []Evidence
+}
+
+// Phase is a named part of a step's time, such as "connect" or "tls". A phase that did not happen is absent, never zero.
+type Phase struct {
+	Name     string
+	Duration time.Duration
+	Note     string // what the other side answered, such as "250 2.1.0 Ok"; free text, not for labels
+}
+
+// Measurement is a value that a step read, exported as a gauge whether or not the step passed.
+type Measurement struct {
+	Name  string // snake case with its base unit as suffix, without prefix: "http_status_code", "mail_queue_length"
+	Help  string // one sentence
+	Value float64
+}
+
+// Evidence is what a person wants to see of a failure: a transcript, a page's source. It is redacted before it gets here.
+type Evidence struct {
+	Name      string // "smtp transcript", "page"
+	MediaType string // RFC 6838, such as "text/plain; charset=utf-8"
+	Body      []byte
+}
+
+// Failing returns the first step that did not pass, and false when there is none.
+func (r *Result) Failing() (StepResult, bool) {
+	for _, s := range r.Steps {
+		if s.Status != Passed {
+			return s, true
+		}
+	}
+	return StepResult{}, false
+}

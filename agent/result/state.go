@@ -1,0 +1,106 @@
+package result
+
+import (
+	"fmt"
+	"time"
+)
+
+// State is what a run means to somebody on call, in Nagios' words and numbers (Nagios Plugin Development Guidelines, "Plugin Return Codes").
+type State int
+
+// The four states; the numbers are the plugin's exit codes.
+const (
+	OK State = iota
+	Warning
+	Critical
+	Unknown
+)
+
+// String gives the state as a status line writes it.
+func (s State) String() string {
+	switch s {
+	case OK:
+		return "OK"
+	case Warning:
+		return "WARNING"
+	case Critical:
+		return "CRITICAL"
+	default:
+		return "UNKNOWN"
+	}
+}
+
+// State judges the run. Failed is CRITICAL and a step over its budget WARNING or CRITICAL. A run that proved nothing is
+// UNKNOWN: undefined, ambiguous, pending or skipped steps, no step at all, or a fault of the monitor or the scenario,
+// which must never be taken for the target's.
+func (r *Result) State() State {
+	switch {
+	case len(r.Steps) == 0:
+		return Unknown
+	case r.Status == Failed && (r.Blame == BlameMonitor || r.Blame == BlameScenario):
+		return Unknown
+	case r.Status == Failed:
+		return Critical
+	case r.Status != Passed:
+		return Unknown
+	}
+	worst := OK
+	for _, s := range r.Steps {
+		if !s.Ran || s.Status != Passed {
+			return Unknown
+		}
+		if over := r.Budget.Judge(s.Duration); over > worst {
+			worst = over
+		}
+	}
+	return worst
+}
+
+// Judge says what a step of duration d means under this budget.
+func (b Budget) Judge(d time.Duration) State {
+	switch {
+	case b.Crit > 0 && d > b.Crit:
+		return Critical
+	case b.Warn > 0 && d > b.Warn:
+		return Warning
+	default:
+		return OK
+	}
+}
+
+// Summary is the answer in one line: the step that did not pass with its reason, or the step furthest over its budget,
+// or what passed. It holds whatever the step reported, so it must be escaped for where it goes.
+func (r *Result) Summary() string {
+	if len(r.Steps) == 0 {
+		return "no step ran"
+	}
+	if s, found := r.Failing(); found {
+		where := s.Keyword + " " + s.Text
+		switch {
+		case s.Error != "":
+			return where + ": " + s.Error
+		case r.Error != "":
+			return where + ": " + r.Error
+		default:
+			return where + ": " + string(s.Status)
+		}
+	}
+	if r.Status != Passed {
+		return r.Error
+	}
+	slowest, state := r.Steps[0], r.State()
+	for _, s := range r.Steps[1:] {
+		if s.Duration > slowest.Duration {
+			slowest = s
+		}
+	}
+	took := func(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
+	switch state {
+	case Critical:
+		return fmt.Sprintf("%s %s: took %s, budget %s", slowest.Keyword, slowest.Text, took(slowest.Duration), took(r.Budget.Crit))
+	case Warning:
+		return fmt.Sprintf("%s %s: took %s, budget %s", slowest.Keyword, slowest.Text, took(slowest.Duration), took(r.Budget.Warn))
+	default:
+		return fmt.Sprintf("%d steps passed in %s", len(r.Steps), took(r.Duration))
+	}
+}

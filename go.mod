@@ -1,0 +1,3 @@
+module github.com/stepwatch/stepwatch
+
+go 1.26.0

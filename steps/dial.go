@@ -1,0 +1,104 @@
+package steps
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// Dial opens a TCP connection to "host:port" and reports the phases "dns" (only when a name was looked up) and "connect".
+// It honours the target's resolver and ConnectTo. Several addresses are tried in the resolver's order, each with a fair
+// share of the time that is left; the error is that of the first. blame is the leg that the connection belongs to. A
+// connection that Dial returns is closed when ctx ends only if the caller sees to it.
+func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (net.Conn, error) {
+	act := "connect to " + address
+	if other, found := w.target.ConnectTo[address]; found {
+		act += " (at " + other + ")"
+		address = other
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, scenarioFault("%q is no host and port: %w", address, err)
+	}
+	addresses := []string{host}
+	if _, err := netip.ParseAddr(host); err != nil {
+		start := time.Now()
+		addresses, err = w.resolver().LookupHost(ctx, host)
+		w.Phase("dns", time.Since(start), "")
+		if err != nil {
+			return nil, FailNet(ctx, err, blame, act)
+		}
+	}
+	start := time.Now()
+	defer func() { w.Phase("connect", time.Since(start), "") }()
+	var first error
+	for i, a := range addresses {
+		attempt, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok && i < len(addresses)-1 {
+			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addresses)-i))
+		}
+		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		first = errors.Join(first, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, FailNet(ctx, first, blame, act)
+}
+
+// resolver asks the target's DNS server, in pure Go so that ctx ends a look-up at once.
+func (w *World) resolver() *net.Resolver {
+	if w.target.Resolver == "" {
+		return net.DefaultResolver
+	}
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, w.target.Resolver)
+	}}
+}
+
+// TLSConfig verifies serverName against the target's roots. There is no way to switch that off.
+func (w *World) TLSConfig(serverName string) (*tls.Config, error) {
+	config := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
+	if w.target.Roots != nil {
+		roots, err := w.target.Roots()
+		if err != nil {
+			return nil, Fail(result.ReasonConfig, result.BlameScenario, "read the roots under tls.ca in stepwatch.yml: %w", err)
+		}
+		config.RootCAs = roots
+	}
+	return config, nil
+}
+
+// Handshake does a TLS handshake as the client of serverName and reports the phase "tls" and the certificate's end.
+// On failure conn is closed.
+func (w *World) Handshake(ctx context.Context, conn net.Conn, serverName string, blame result.Blame) (*tls.Conn, error) {
+	config, err := w.TLSConfig(serverName)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	client := tls.Client(conn, config)
+	err = w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) })
+	if err != nil {
+		_ = conn.Close() // the handshake's error says what is wrong
+		return nil, FailNet(ctx, err, blame, "TLS handshake with "+serverName)
+	}
+	w.measureCertificate(client.ConnectionState())
+	return client, nil
+}
+
+func (w *World) measureCertificate(state tls.ConnectionState) {
+	if len(state.PeerCertificates) == 0 {
+		return
+	}
+	w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's own certificate ends, in Unix time.",
+		float64(state.PeerCertificates[0].NotAfter.Unix()))
+}

@@ -1,0 +1,108 @@
+package steps
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// Failure is an error that knows its reason and whose fault it is. A step returns one for everything that it can name;
+// any other error is taken for a fault of stepwatch itself.
+type Failure struct {
+	Reason result.Reason
+	Blame  result.Blame
+	err    error
+}
+
+// Error gives one line: the act, the object, wanted and got.
+func (f *Failure) Error() string { return f.err.Error() }
+
+// Unwrap gives the error beneath, so that a protocol's refusal keeps its code as a value.
+func (f *Failure) Unwrap() error { return f.err }
+
+// Fail makes a Failure. The format is fmt.Errorf's, %w included.
+func Fail(reason result.Reason, blame result.Blame, format string, args ...any) error {
+	return &Failure{Reason: reason, Blame: blame, err: fmt.Errorf(format, args...)}
+}
+
+// FailNet makes a Failure from an error of the network, TLS or a deadline, and finds the reason in it. blame is the leg
+// that the connection belongs to; it is kept unless the error shows that name resolution, the network or stepwatch
+// itself (told to stop) is at fault. act says what was being done: "connect to mail.example.org:587".
+func FailNet(ctx context.Context, err error, blame result.Blame, act string) error {
+	if existing := (*Failure)(nil); errors.As(err, &existing) {
+		return err
+	}
+	reason := result.ReasonProtocol
+	detail := err.Error()
+	var (
+		dns      *net.DNSError
+		invalid  x509.CertificateInvalidError
+		hostname x509.HostnameError
+		unknown  x509.UnknownAuthorityError
+		alert    tls.AlertError
+		record   tls.RecordHeaderError
+		netErr   net.Error
+	)
+	switch {
+	case errors.Is(context.Cause(ctx), ErrStopped):
+		reason, blame, detail = result.ReasonCanceled, result.BlameMonitor, ErrStopped.Error()
+	case errors.As(err, &dns) && dns.IsTimeout:
+		reason, blame = result.ReasonDNS, result.BlameDNS
+		detail = fmt.Sprintf("the resolver did not answer for %q in time", dns.Name)
+	case errors.As(err, &dns):
+		reason, blame = result.ReasonDNS, result.BlameDNS
+		detail = fmt.Sprintf("%q does not resolve: %s", dns.Name, dns.Err)
+	case errors.As(err, &hostname):
+		reason, detail = result.ReasonCertHost, hostname.Error()
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		reason = result.ReasonCertExpired
+		detail = fmt.Sprintf("the certificate of %q is valid from %s to %s only", invalid.Cert.Subject.CommonName,
+			invalid.Cert.NotBefore.Format("2006-01-02"), invalid.Cert.NotAfter.Format("2006-01-02 15:04 MST"))
+	case errors.As(err, &unknown):
+		reason = result.ReasonCertAuthority
+		detail = "no trusted root signed the certificate"
+		if unknown.Cert != nil {
+			detail += fmt.Sprintf(" (issuer %q)", unknown.Cert.Issuer.String())
+		}
+		detail += "; add a private CA's root under tls.ca in stepwatch.yml"
+	case errors.As(err, &alert), errors.As(err, &record), errors.As(err, &invalid), strings.Contains(detail, "tls: "):
+		reason = result.ReasonTLS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		reason, detail = result.ReasonConnect, "connection refused: nothing listens on that port"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		reason, blame = result.ReasonConnect, result.BlameNetwork
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &netErr) && netErr.Timeout():
+		reason, detail = result.ReasonTimeout, "no answer before the deadline"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		reason, detail = result.ReasonDisconnected, "the server closed the connection"
+	}
+	return &Failure{Reason: reason, Blame: blame, err: &netFailure{act: act, detail: detail, err: err}}
+}
+
+// netFailure words a network error for an operator and keeps the original beneath.
+type netFailure struct {
+	act, detail string
+	err         error
+}
+
+func (n *netFailure) Error() string { return n.act + ": " + n.detail }
+func (n *netFailure) Unwrap() error { return n.err }
+
+// ErrStopped is the cause of a context that ends because stepwatch was told to stop. It blames nobody's server.
+var ErrStopped = errors.New("stepwatch was told to stop")
+
+// scenarioFault is a Failure for a scenario that cannot be meant as it is written.
+func scenarioFault(format string, args ...any) error {
+	return Fail(result.ReasonScenario, result.BlameScenario, format, args...)
+}

@@ -1,0 +1,305 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/features"
+)
+
+// Definition says what a sentence means. It is written once, beside the protocol that it belongs to, and everything that
+// a user reads about it (the catalogue, lint) comes from here.
+type Definition struct {
+	Area     string // chapter of the catalogue: "web", "mail"
+	Sentence string // the sentence with its parameters in braces: `I follow {text}`
+	Pattern  string // regular expression, only where the sentence alone would not match all that must match; one group a parameter
+	Does     string // what it does and what makes it fail, in one or two sentences
+	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
+	Example  string // a step as an author writes it; a test holds that it matches
+
+	// Func does the work. It stops when ctx ends and returns a Failure for everything that it can name.
+	Func func(ctx context.Context, w *World, a Args) error
+
+	// Prepare, when there is one, is called before the scenario's first step, outside every step's time. It opens what
+	// must stand before the others begin, such as the mailbox that a message is to arrive in. What goes wrong it keeps
+	// in the World, for Func to return.
+	Prepare func(ctx context.Context, w *World, a Args)
+
+	matcher *regexp.Regexp
+	params  []string
+}
+
+// parameters are the kinds of things that a sentence can hold: what each matches, with exactly one group.
+var parameters = map[string]string{
+	"account":  `"([^"]+)"`,
+	"text":     `"(.*)"`,
+	"url":      `"?(\S*?)"?`,
+	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?))`,
+	"number":   `(-?\d+(?:\.\d+)?)`,
+	"int":      `(\d+)`,
+	"word":     `(\w+)`,
+}
+
+var placeholder = regexp.MustCompile(`\{(\w+)\}`)
+
+func (d *Definition) compile() error {
+	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
+		if _, known := parameters[m[1]]; !known {
+			return fmt.Errorf("sentence %q: no kind of parameter is called {%s}", d.Sentence, m[1])
+		}
+		d.params = append(d.params, m[1])
+	}
+	pattern := d.Pattern
+	if pattern == "" {
+		pattern = placeholder.ReplaceAllStringFunc(d.Sentence, func(p string) string { return "\x00" + p[1:len(p)-1] + "\x00" })
+		parts := strings.Split(pattern, "\x00")
+		for i := range parts {
+			if i%2 == 1 {
+				parts[i] = parameters[parts[i]]
+			} else {
+				parts[i] = regexp.QuoteMeta(parts[i])
+			}
+		}
+		pattern = "^" + strings.Join(parts, "") + "$"
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return fmt.Errorf("sentence %q: %w", d.Sentence, err)
+	}
+	if re.NumSubexp() != len(d.params) {
+		return fmt.Errorf("sentence %q has %d parameters, its pattern %d groups", d.Sentence, len(d.params), re.NumSubexp())
+	}
+	d.matcher = re
+	return nil
+}
+
+// Matcher is the compiled pattern, for godog.
+func (d *Definition) Matcher() *regexp.Regexp { return d.matcher }
+
+// Args is what a step gives to its definition: what the pattern caught, and the doc string or table beneath.
+type Args struct {
+	Captured  []string
+	DocString *features.DocString
+	Table     [][]string
+}
+
+// Text is parameter i, from 0, as written.
+func (a Args) Text(i int) string { return a.Captured[i] }
+
+// Int is parameter i as a whole number. A number too large for an int is a Failure.
+func (a Args) Int(i int) (int, error) {
+	n, err := strconv.Atoi(a.Captured[i])
+	if err != nil {
+		return 0, scenarioFault("%q is no whole number that fits: %w", a.Captured[i], err)
+	}
+	return n, nil
+}
+
+// Duration is parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
+func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }
+
+// ParseDuration reads a duration as sentences write it, in words or as Go does.
+func ParseDuration(s string) (time.Duration, error) {
+	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz ")
+	unit := strings.TrimSpace(s[len(number):])
+	scale, known := map[string]time.Duration{"ms": time.Millisecond, "millisecond": time.Millisecond, "s": time.Second, "sec": time.Second,
+		"second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute, "h": time.Hour, "hour": time.Hour}[unit]
+	if !known {
+		scale, known = map[string]time.Duration{"milliseconds": time.Millisecond, "secs": time.Second, "seconds": time.Second,
+			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour}[unit]
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if !known || err != nil || n*float64(scale) > float64(1<<62) {
+		return 0, scenarioFault("%q is no duration: write it as \"60s\" or \"5 minutes\"", s)
+	}
+	return time.Duration(n * float64(scale)), nil
+}
+
+// Bound is a step with the one definition that it means.
+type Bound struct {
+	Definition *Definition
+	Args       Args
+}
+
+// Wait is the longest that the step may wait by its own words ("within 60s"), or zero when it names no such time.
+func (b *Bound) Wait() time.Duration {
+	at := 0
+	rest := b.Definition.Sentence
+	for {
+		open := strings.IndexByte(rest, '{')
+		if open < 0 {
+			return 0
+		}
+		if strings.HasSuffix(rest[:open], "within ") && strings.HasPrefix(rest[open:], "{duration}") {
+			d, _ := b.Args.Duration(at) // not a duration: the step itself will say so
+			return d
+		}
+		rest = rest[open+1:]
+		at++
+	}
+}
+
+// Accounts lists the accounts that the step names, for checks without running.
+func (b *Bound) Accounts() []string {
+	var names []string
+	for i, kind := range b.Definition.params {
+		if kind == "account" {
+			names = append(names, b.Args.Text(i))
+		}
+	}
+	return names
+}
+
+// Library is a set of definitions. It is not changed once made, so any number of goroutines may use it.
+type Library struct{ definitions []*Definition }
+
+// NewLibrary compiles definitions. It panics when one is malformed or when two have the same sentence or pattern: that is
+// a mistake in the program, met at every start and never later.
+func NewLibrary(definitions ...Definition) *Library {
+	l := &Library{definitions: make([]*Definition, 0, len(definitions))}
+	seen := make(map[string]bool, 2*len(definitions))
+	for _, d := range definitions {
+		if err := d.compile(); err != nil {
+			panic("steps: " + err.Error())
+		}
+		for _, name := range []string{d.Sentence, d.matcher.String()} {
+			if seen[name] {
+				panic(fmt.Sprintf("steps: %q is defined twice", name))
+			}
+			seen[name] = true
+		}
+		l.definitions = append(l.definitions, &d)
+	}
+	return l
+}
+
+var builtin []Definition
+
+// register adds definitions to the built-in library. Each protocol's file calls it from init and does nothing else there.
+func register(definitions ...Definition) { builtin = append(builtin, definitions...) }
+
+// Builtin is the library of every sentence that stepwatch has.
+func Builtin() *Library { return NewLibrary(builtin...) }
+
+// Definitions lists the definitions by area, each in the order of its file.
+func (l *Library) Definitions() []*Definition {
+	sorted := slices.Clone(l.definitions)
+	slices.SortStableFunc(sorted, func(a, b *Definition) int { return strings.Compare(a.Area, b.Area) })
+	return sorted
+}
+
+// UndefinedError says that a step matches no sentence. Nearest has the sentences most like it, the best first.
+type UndefinedError struct {
+	Text    string
+	Nearest []string
+}
+
+// Error names the nearest sentence.
+func (e *UndefinedError) Error() string {
+	if len(e.Nearest) == 0 {
+		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Text)
+	}
+	return fmt.Sprintf("no sentence matches %q: did you mean %q?", e.Text, e.Nearest[0])
+}
+
+// AmbiguousError says that a step matches more than one sentence.
+type AmbiguousError struct {
+	Text      string
+	Sentences []string
+}
+
+// Error names all sentences that match.
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%q matches %d sentences: %s", e.Text, len(e.Sentences), strings.Join(e.Sentences, " | "))
+}
+
+// Bind finds the one definition that a step means. The error is an *UndefinedError or an *AmbiguousError.
+func (l *Library) Bind(step features.Step) (*Bound, error) {
+	var found *Bound
+	var sentences []string
+	for _, d := range l.definitions {
+		m := d.matcher.FindStringSubmatch(step.Text)
+		if m == nil {
+			continue
+		}
+		sentences = append(sentences, d.Sentence)
+		found = &Bound{Definition: d, Args: Args{Captured: m[1:], DocString: step.DocString, Table: step.Table}}
+	}
+	switch len(sentences) {
+	case 0:
+		return nil, &UndefinedError{Text: step.Text, Nearest: l.nearest(step.Text)}
+	case 1:
+		return found, nil
+	default:
+		return nil, &AmbiguousError{Text: step.Text, Sentences: sentences}
+	}
+}
+
+var (
+	quoted = regexp.MustCompile(`"[^"]*"`)
+	digits = regexp.MustCompile(`\d+(?:\.\d+)?`)
+)
+
+// nearest ranks the sentences by edit distance in words, with everything that may vary left out, and drops those that
+// share too little to help.
+func (l *Library) nearest(text string) []string {
+	wanted := strings.Fields(strings.ToLower(digits.ReplaceAllString(quoted.ReplaceAllString(text, "{}"), "{}")))
+	type candidate struct {
+		sentence string
+		distance int
+	}
+	var candidates []candidate
+	for _, d := range l.definitions {
+		words := strings.Fields(strings.ToLower(placeholder.ReplaceAllString(d.Sentence, "{}")))
+		if distance := editDistance(wanted, words); distance*3 <= 2*max(len(wanted), len(words))*wordWeight {
+			candidates = append(candidates, candidate{d.Sentence, distance})
+		}
+	}
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return a.distance - b.distance })
+	sentences := make([]string, 0, 3)
+	for _, c := range candidates[:min(3, len(candidates))] {
+		sentences = append(sentences, c.sentence)
+	}
+	return sentences
+}
+
+// wordWeight is what a whole word costs in editDistance, so that a mistyped word costs less than another one.
+const wordWeight = 10
+
+func editDistance(a, b []string) int {
+	return levenshtein(len(a), len(b), wordWeight, func(i, j int) int {
+		if a[i] == b[j] {
+			return 0
+		}
+		x, y := []rune(a[i]), []rune(b[j])
+		letters := levenshtein(len(x), len(y), 1, func(i, j int) int {
+			if x[i] == y[j] {
+				return 0
+			}
+			return 1
+		})
+		return min(wordWeight, letters*wordWeight/max(len(x), len(y), 1))
+	})
+}
+
+// levenshtein is the least cost of turning one sequence into another: step for leaving one out or putting one in,
+// substitute(i, j) for changing one into the other.
+func levenshtein(n, m, step int, substitute func(i, j int) int) int {
+	row := make([]int, m+1)
+	for j := range row {
+		row[j] = j * step
+	}
+	for i := range n {
+		diagonal := row[0]
+		row[0] = (i + 1) * step
+		for j := range m {
+			diagonal, row[j+1] = row[j+1], min(diagonal+substitute(i, j), row[j]+step, row[j+1]+step)
+		}
+	}
+	return row[m]
+}

@@ -1,0 +1,74 @@
+package steps
+
+import (
+	"crypto/x509"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// Target is the system under observation as the configuration describes it. It is shared by all runs and never changed.
+type Target struct {
+	Accounts map[string]*Account
+
+	// Roots gives the certificate authorities to trust; nil means the machine's own. It is a function because reading
+	// the machine's store takes milliseconds that a run without TLS must not pay.
+	Roots func() (*x509.CertPool, error)
+
+	// ConnectTo sends connections for a "host:port" to another one, as curl's --connect-to does. Names in certificates,
+	// Host headers and reports stay those of the original.
+	ConnectTo map[string]string
+
+	// Resolver is the "host:port" of the DNS server to ask; empty means the machine's own.
+	Resolver string
+
+	// BodyLimit caps what is read of one web page, in bytes after decompression; zero means DefaultBodyLimit.
+	BodyLimit int64
+
+	// CucumberNagios gives "I should see" its old meaning: a regular expression over the page's source.
+	CucumberNagios bool
+}
+
+// DefaultBodyLimit is how much of a page is read unless configured otherwise: 10 MiB.
+const DefaultBodyLimit = 10 << 20
+
+// Account is one user of the mail system: how mail is submitted for it and where its mailbox is.
+type Account struct {
+	Name     string // as features call it
+	Address  string // RFC 5321 mailbox, "alice@example.org"
+	Username string // for SMTP and IMAP
+	Password string // name of the secret, for Secrets; never the password itself
+	SMTP     string // host that takes its mail
+	IMAP     string // host of its mailbox
+}
+
+// Account returns the account that a feature calls name. The error lists the names there are.
+func (t *Target) Account(name string) (*Account, error) {
+	if a, found := t.Accounts[name]; found {
+		return a, nil
+	}
+	names := make([]string, 0, len(t.Accounts))
+	for n := range t.Accounts {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	known := "it has none"
+	if len(names) > 0 {
+		known = "it has " + strings.Join(names, ", ")
+	}
+	return nil, Fail(result.ReasonConfig, result.BlameScenario,
+		"no account %q in stepwatch.yml (%s): add it under accounts", name, known)
+}
+
+func (a *Account) require(setting, value string) (string, error) {
+	if value == "" {
+		return "", Fail(result.ReasonConfig, result.BlameScenario, "account %q has no %s: set accounts.%s.%s in stepwatch.yml",
+			a.Name, setting, a.Name, setting)
+	}
+	return value, nil
+}
+
+// String names the account without any secret.
+func (a *Account) String() string { return fmt.Sprintf("%s <%s>", a.Name, a.Address) }
