@@ -46,6 +46,7 @@ const (
 	BlameDelivery   Blame = "delivery"   // into the mailbox
 	BlameAccess     Blame = "access"     // reading the mailbox: IMAP, POP3
 	BlameWeb        Blame = "web"        // the web server or the application behind it
+	BlameTarget     Blame = "target"     // the system under observation, its leg not known
 	BlameScenario   Blame = "scenario"   // the feature file or the configuration
 	BlameMonitor    Blame = "monitor"    // stepwatch or the machine that it runs on
 )

