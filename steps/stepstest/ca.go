@@ -1,0 +1,120 @@
+package stepstest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"time"
+)
+
+// CA is a certificate authority that exists for one test or one demo. Its key never leaves the process.
+type CA struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// NewCA makes a root that is called name and is valid from an hour ago for a day.
+func NewCA(name string) (*CA, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the key of CA %q: %w", name, err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(24 * time.Hour),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("sign CA %q: %w", name, err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("read back CA %q: %w", name, err)
+	}
+	return &CA{certificate: certificate, key: key}, nil
+}
+
+// Roots gives a pool with this root alone. It has the shape of Target.Roots.
+func (ca *CA) Roots() (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.certificate)
+	return pool, nil
+}
+
+// PEM gives the root as a "CERTIFICATE" block (RFC 7468), for programs that read their roots from a file.
+func (ca *CA) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.certificate.Raw})
+}
+
+// Issue signs a server certificate for names (host names or IP addresses), valid from an hour ago for a day. A wrong
+// host is a certificate for another name.
+func (ca *CA) Issue(names ...string) (tls.Certificate, error) {
+	now := time.Now()
+	return ca.IssueValid(now.Add(-time.Hour), now.Add(24*time.Hour), names...)
+}
+
+// IssueExpired signs a server certificate for names that ended an hour ago.
+func (ca *CA) IssueExpired(names ...string) (tls.Certificate, error) {
+	now := time.Now()
+	return ca.IssueValid(now.Add(-48*time.Hour), now.Add(-time.Hour), names...)
+}
+
+// IssueValid signs a server certificate for names with a validity of its own.
+func (ca *CA) IssueValid(notBefore, notAfter time.Time, names ...string) (tls.Certificate, error) {
+	if len(names) == 0 {
+		return tls.Certificate{}, fmt.Errorf("issue a certificate: no name given")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make the key of %q: %w", names[0], err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: names[0]},
+		NotBefore:    notBefore,
+		NotAfter:     notAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, key.Public(), ca.key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("sign the certificate of %q: %w", names[0], err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der, ca.certificate.Raw}, PrivateKey: key}, nil
+}
+
+func serialNumber() (*big.Int, error) {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("make a serial number: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,160 @@
+// Package stepstest has servers on loopback that behave or misbehave as told, and a runner for "this scenario against
+// this server". Tests use both; the demo verb uses the well-behaved servers, so the package does not import "testing".
+package stepstest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// Scenario is everything but the text that a run needs. The zero value of each field but Target has a meaning.
+type Scenario struct {
+	Library *steps.Library // nil means steps.Builtin
+	Target  *steps.Target
+	Secrets steps.Secrets // nil means that the configuration names none
+	ID      string        // the run's id; empty means one of its own
+	Origin  string        // what names the scenario on this agent; empty means "test"
+}
+
+// Secrets answers for secrets from a map of names to values.
+type Secrets map[string]string
+
+// Secret returns the value called name.
+func (s Secrets) Secret(_ context.Context, name string) (steps.Secret, error) {
+	value, found := s[name]
+	if !found {
+		return steps.Secret{}, fmt.Errorf("no secret %q: add it under secrets in stepwatch.yml", name)
+	}
+	return steps.NewSecret(value), nil
+}
+
+// Outcome is what became of a scenario.
+type Outcome struct {
+	Steps []StepOutcome // those that ran; the last one is the one that failed, if any did
+	Close error         // what the World could not put back
+}
+
+// StepOutcome is what became of one step.
+type StepOutcome struct {
+	Text     string
+	Err      error
+	Report   steps.Report
+	Duration time.Duration // of the step's function alone
+}
+
+// Err is the error of the step that failed, or nil.
+func (o *Outcome) Err() error {
+	if len(o.Steps) == 0 {
+		return nil
+	}
+	return o.Steps[len(o.Steps)-1].Err
+}
+
+// Run runs text with the library against the target; a nil library means steps.Builtin. See Scenario.Run.
+func Run(ctx context.Context, library *steps.Library, text string, target *steps.Target) (*Outcome, error) {
+	return Scenario{Library: library, Target: target}.Run(ctx, text)
+}
+
+// Run binds each line of text to a sentence, prepares all steps, runs them in order until one fails and closes the
+// World. A line is a step with or without its English keyword; lines that begin with "|" are the table, and lines
+// between two lines of `"""` the doc string of the step above. The error says that text is no scenario; what the
+// steps found is in the Outcome.
+func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
+	library := s.Library
+	if library == nil {
+		library = steps.Builtin()
+	}
+	written, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	bound := make([]*steps.Bound, len(written))
+	for i, step := range written {
+		if bound[i], err = library.Bind(step); err != nil {
+			return nil, fmt.Errorf("line %d: %w", step.Line, err)
+		}
+	}
+	if s.ID == "" {
+		s.ID = rand.Text()
+	}
+	if s.Origin == "" {
+		s.Origin = "test"
+	}
+	w := steps.NewWorld(s.Target, s.Secrets, s.ID, s.Origin)
+	outcome := &Outcome{}
+	// What a step left is put back although the scenario's own time may be over, as the agent does it.
+	defer func() {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		outcome.Close = w.Close(cleanup)
+	}()
+	for _, b := range bound {
+		if b.Definition.Prepare != nil {
+			b.Definition.Prepare(ctx, w, b.Args)
+		}
+	}
+	w.TakeReport()
+	for i, b := range bound {
+		start := time.Now()
+		err := b.Definition.Func(ctx, w, b.Args)
+		took := time.Since(start)
+		outcome.Steps = append(outcome.Steps, StepOutcome{Text: written[i].Text, Err: err, Report: w.TakeReport(), Duration: took})
+		if err != nil {
+			break
+		}
+	}
+	return outcome, nil
+}
+
+// parse reads the steps of one scenario. It knows just enough Gherkin for that: features are loaded by package features.
+func parse(text string) ([]features.Step, error) {
+	var written []features.Step
+	var doc []string
+	inDoc := false
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		last := len(written) - 1
+		switch {
+		case line == `"""` && last < 0:
+			return nil, fmt.Errorf("line %d: a doc string without a step", i+1)
+		case line == `"""` && inDoc:
+			written[last].DocString = &features.DocString{Content: strings.Join(doc, "\n")}
+			inDoc, doc = false, nil
+		case line == `"""`:
+			inDoc = true
+		case inDoc:
+			doc = append(doc, line)
+		case line == "", strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "|") && last < 0:
+			return nil, fmt.Errorf("line %d: a table without a step", i+1)
+		case strings.HasPrefix(line, "|"):
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			written[last].Table = append(written[last].Table, cells)
+		default:
+			keyword, rest, _ := strings.Cut(line, " ")
+			switch keyword {
+			case "Given", "When", "Then", "And", "But", "*":
+				line = strings.TrimSpace(rest)
+			default:
+				keyword = "*"
+			}
+			written = append(written, features.Step{Keyword: keyword, Text: line, Label: line, Line: i + 1})
+		}
+	}
+	if inDoc {
+		return nil, fmt.Errorf("the doc string of %q has no end", written[len(written)-1].Text)
+	}
+	if len(written) == 0 {
+		return nil, fmt.Errorf("the scenario has no step")
+	}
+	return written, nil
+}
