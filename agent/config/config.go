@@ -1,0 +1,321 @@
+// Package config is the format of stepwatch.yml: strict decoding, defaults, validation. It fills values of other
+// packages and names no exporter and no step.
+//
+// Unknown settings, wrong types and missing values are errors with file, line and column. Paths in the file are relative
+// to the file. No password ever stands in it, only where to find one.
+package config
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/vault"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// DefaultPath is where the configuration is looked for when no path is given.
+const DefaultPath = "stepwatch.yml"
+
+// Config is the file, checked and with its defaults.
+type Config struct {
+	Path     string   // as it was opened; empty for the built-in default
+	Features []string // files and directories, made relative to the working directory
+	Listen   string   // "host:port" of the agent's HTTP server
+	Name     string   // of this agent, for telling its test mail from another's
+	Workers  int
+	Defaults agent.Defaults
+	Target   *steps.Target
+	Secrets  *vault.Vault
+
+	exporters map[string]ast.Node
+	source    []byte
+}
+
+// file is the shape of stepwatch.yml.
+type file struct {
+	Features  []string            `yaml:"features"`
+	Listen    string              `yaml:"listen"`
+	Name      string              `yaml:"name"`
+	Workers   int                 `yaml:"workers"`
+	Defaults  defaults            `yaml:"defaults"`
+	Accounts  map[string]account  `yaml:"accounts"`
+	TLS       tlsSection          `yaml:"tls"`
+	Resolver  string              `yaml:"resolver"`
+	ConnectTo map[string]string   `yaml:"connect_to"`
+	Web       web                 `yaml:"web"`
+	Exporters map[string]ast.Node `yaml:"exporters"`
+}
+
+type defaults struct {
+	Every   string `yaml:"every"`
+	Timeout string `yaml:"timeout"`
+	Retries int    `yaml:"retries"`
+}
+
+type account struct {
+	Address  string        `yaml:"address"`
+	Username string        `yaml:"username"`
+	Password *vault.Source `yaml:"password"`
+	SMTP     string        `yaml:"smtp"`
+	IMAP     string        `yaml:"imap"`
+}
+
+type tlsSection struct {
+	CA []string `yaml:"ca"`
+}
+
+type web struct {
+	BodyLimit      string `yaml:"body_limit"`
+	CucumberNagios bool   `yaml:"cucumber_nagios"`
+}
+
+// Default is the configuration without a file.
+func Default() *Config {
+	c, err := build("", &file{}, nil)
+	if err != nil {
+		panic("config: the built-in default is invalid: " + err.Error())
+	}
+	return c
+}
+
+// Load reads the file at path. With an empty path it reads DefaultPath, and gives the defaults when there is no such
+// file. Errors name file, line, column and the remedy, and never hold a secret.
+func Load(path string) (*Config, error) {
+	optional := path == ""
+	if optional {
+		path = DefaultPath
+	}
+	source, err := os.ReadFile(path)
+	if optional && errors.Is(err, fs.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, source)
+}
+
+// Parse reads a configuration from memory; path is for messages and for what is relative to it.
+func Parse(path string, source []byte) (*Config, error) {
+	var f file
+	if len(bytes.TrimSpace(source)) > 0 {
+		if err := yaml.UnmarshalWithOptions(source, &f, yaml.Strict()); err != nil {
+			return nil, syntaxError(path, err)
+		}
+	}
+	return build(path, &f, source)
+}
+
+// syntaxError gives the place and the message without the library's picture of the surrounding lines, which could hold
+// something that was meant to be secret.
+func syntaxError(path string, err error) error {
+	var y yaml.Error
+	if errors.As(err, &y) && y.GetToken() != nil {
+		at := y.GetToken().Position
+		return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, y.GetMessage())
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// invalid collects what is wrong with the values of a file that reads well.
+type invalid struct {
+	path   string
+	source []byte
+	errs   []error
+}
+
+// add reports the setting at a YAML path such as "accounts.alice.smtp", with its line when the file has it.
+func (v *invalid) add(setting, format string, args ...any) {
+	place := v.path
+	if line := lineOf(v.source, setting); line > 0 {
+		place = fmt.Sprintf("%s:%d", v.path, line)
+	}
+	v.errs = append(v.errs, fmt.Errorf("%s: %s: %s", place, setting, fmt.Sprintf(format, args...)))
+}
+
+// lineOf finds the line of a setting, or of the nearest one above it that the file has; 0 when none is found.
+func lineOf(source []byte, setting string) int {
+	for setting != "" {
+		if p, err := yaml.PathString("$." + setting); err == nil {
+			if node, err := p.ReadNode(bytes.NewReader(source)); err == nil && node != nil && node.GetToken() != nil {
+				return node.GetToken().Position.Line
+			}
+		}
+		cut := strings.LastIndexByte(setting, '.')
+		setting = setting[:max(cut, 0)]
+	}
+	return 0
+}
+
+func build(path string, f *file, source []byte) (*Config, error) {
+	v := &invalid{path: path, source: source}
+	dir := filepath.Dir(path)
+	c := &Config{Path: path, Listen: f.Listen, Name: f.Name, Workers: f.Workers, exporters: f.Exporters, source: source,
+		Target:  &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, CucumberNagios: f.Web.CucumberNagios},
+		Secrets: vault.New(dir)}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:9469"
+	}
+	v.hostPort("listen", c.Listen)
+	if f.Resolver != "" {
+		v.hostPort("resolver", f.Resolver)
+	}
+	for from, to := range f.ConnectTo {
+		v.hostPort("connect_to", from)
+		v.hostPort("connect_to", to)
+	}
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // no host name is no reason not to start: the name only tells agents apart
+	}
+	if f.Workers < 0 {
+		v.add("workers", "is %d: at least 1 run must be possible at once", f.Workers)
+	}
+	c.Defaults = agent.Defaults{
+		Every:   v.duration("defaults.every", f.Defaults.Every, time.Minute),
+		Timeout: v.duration("defaults.timeout", f.Defaults.Timeout, time.Minute),
+		Retries: f.Defaults.Retries,
+	}
+	if f.Defaults.Retries < 0 {
+		v.add("defaults.retries", "is %d: it cannot be less than 0", f.Defaults.Retries)
+	}
+	for _, p := range f.Features {
+		c.Features = append(c.Features, within(dir, p))
+	}
+	c.Target.BodyLimit = v.size("web.body_limit", f.Web.BodyLimit)
+	c.accounts(f, v)
+	if len(f.TLS.CA) > 0 {
+		c.Target.Roots = c.roots(dir, f.TLS.CA, v)
+	}
+	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
+	if err := errors.Join(v.errs...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config) accounts(f *file, v *invalid) {
+	c.Target.Accounts = make(map[string]*steps.Account, len(f.Accounts))
+	for name, a := range f.Accounts {
+		setting := "accounts." + name
+		account := &steps.Account{Name: name, Address: a.Address, Username: a.Username, SMTP: a.SMTP, IMAP: a.IMAP}
+		if at := strings.LastIndexByte(a.Address, '@'); at < 1 || at == len(a.Address)-1 || strings.ContainsAny(a.Address, " \r\n<>") {
+			v.add(setting+".address", "is %q: write it as name@example.org", a.Address)
+		}
+		if account.Username == "" {
+			account.Username = a.Address
+		}
+		if a.Password != nil {
+			account.Password = setting + ".password"
+			if err := c.Secrets.Add(account.Password, *a.Password); err != nil {
+				v.add(account.Password, "%v", err)
+			}
+		}
+		c.Target.Accounts[name] = account
+	}
+}
+
+// roots trusts the machine's certificate authorities and the files'. The files are checked now; the pool is made when
+// first used, because reading the machine's store takes milliseconds that a run without TLS must not pay.
+func (c *Config) roots(dir string, files []string, v *invalid) func() (*x509.CertPool, error) {
+	var pems [][]byte
+	for i, name := range files {
+		path := within(dir, name)
+		pem, err := os.ReadFile(path)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			err = fmt.Errorf("%s holds no certificate in PEM", path)
+		}
+		if err != nil {
+			v.add(fmt.Sprintf("tls.ca[%d]", i), "%v", err)
+			continue
+		}
+		pems = append(pems, pem)
+	}
+	return sync.OnceValues(func() (*x509.CertPool, error) {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool() // a machine without a store still trusts the files
+		}
+		for _, pem := range pems {
+			pool.AppendCertsFromPEM(pem)
+		}
+		return pool, nil
+	})
+}
+
+func within(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+func (v *invalid) hostPort(setting, value string) {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		v.add(setting, "%q is no host and port: write it as host:port", value)
+	}
+}
+
+func (v *invalid) duration(setting, value string, otherwise time.Duration) time.Duration {
+	if value == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		v.add(setting, "%q is no duration above zero: write it as 30s or 5m", value)
+	}
+	return d
+}
+
+// size reads "512 KB" or "10 MB"; the units are powers of 1024. Empty gives 0.
+func (v *invalid) size(setting, value string) int64 {
+	if value == "" {
+		return 0
+	}
+	var n int64
+	var unit string
+	if _, err := fmt.Sscanf(value, "%d %s", &n, &unit); err != nil {
+		_, _ = fmt.Sscanf(value, "%d%s", &n, &unit) // judged below
+	}
+	scale, known := map[string]int64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.ToUpper(unit)]
+	if !known || n <= 0 || n > 1<<40/scale {
+		v.add(setting, "%q is no size: write it as \"512 KB\" or \"10 MB\"", value)
+		return 0
+	}
+	return n * scale
+}
+
+// Exporters lists the exporters that the file configures, sorted.
+func (c *Config) Exporters() []string {
+	names := make([]string, 0, len(c.exporters))
+	for name := range c.exporters {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// DecodeExporter reads an exporter's own block into its configuration, strictly. An absent block leaves it as it is.
+func (c *Config) DecodeExporter(name string, into any) error {
+	node := c.exporters[name]
+	if node == nil {
+		return nil
+	}
+	if err := yaml.NodeToValue(node, into, yaml.Strict()); err != nil {
+		return syntaxError(c.Path, err)
+	}
+	return nil
+}

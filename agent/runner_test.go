@@ -1,0 +1,307 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// scenario makes a compiled scenario as features.Load would, without a file.
+func scenario(name string, texts ...string) *features.Scenario {
+	s := &features.Scenario{Path: "features/test.feature", Line: 3, Feature: "Test", Name: name, Label: name, Policy: features.Policy{Retries: -1}}
+	var source strings.Builder
+	fmt.Fprintf(&source, "Feature: Test\nScenario: %s\n", name)
+	for i, text := range texts {
+		s.Steps = append(s.Steps, features.Step{Keyword: "When", Text: text, Label: text, Line: 4 + i, Column: 5})
+		fmt.Fprintf(&source, "When %s\n", text)
+	}
+	s.Source = []byte(source.String())
+	return s
+}
+
+func does(sentence string, f func(context.Context, *steps.World, steps.Args) error) steps.Definition {
+	return steps.Definition{Area: "test", Sentence: sentence, Func: f}
+}
+
+func library(extra ...steps.Definition) *steps.Library {
+	return steps.NewLibrary(append([]steps.Definition{
+		does(`I pass`, func(context.Context, *steps.World, steps.Args) error { return nil }),
+		does(`I fail with {text}`, func(_ context.Context, _ *steps.World, a steps.Args) error {
+			return steps.Fail(result.ReasonRefused, result.BlameSubmission, "send: %s", a.Text(0))
+		}),
+		does(`I wait`, func(ctx context.Context, _ *steps.World, _ steps.Args) error {
+			<-ctx.Done()
+			return steps.FailNet(ctx, ctx.Err(), result.BlameWeb, "wait for nothing")
+		}),
+	}, extra...)...)
+}
+
+func run(t *testing.T, r *Runner, s *features.Scenario, l *steps.Library) *result.Result {
+	t.Helper()
+	if r.Target == nil {
+		r.Target = &steps.Target{}
+	}
+	return r.Run(context.Background(), NewPlan(s, l, Defaults{Timeout: time.Second}), Occasion{})
+}
+
+// outline gives a result's essence, a line a step.
+func outline(r *result.Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s %s: %s\n", r.State(), r.Status, r.Reason, r.Blame, r.Error)
+	for _, s := range r.Steps {
+		fmt.Fprintf(&b, "%s ran=%t %s %s %s\n", s.Status, s.Ran, s.Reason, s.Blame, s.Error)
+	}
+	return b.String()
+}
+
+func expect(t *testing.T, r *result.Result, want string) {
+	t.Helper()
+	if got := outline(r); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+func TestRunVerdicts(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l := library(
+		does(`I panic`, func(context.Context, *steps.World, steps.Args) error { panic("no such luck") }),
+		does(`I exit`, func(context.Context, *steps.World, steps.Args) error { runtime.Goexit(); return nil }),
+		does(`I go wrong inside`, func(context.Context, *steps.World, steps.Args) error { return io.ErrUnexpectedEOF }),
+		does(`I am late`, func(ctx context.Context, _ *steps.World, _ steps.Args) error { <-ctx.Done(); return nil }),
+		does(`I have {word}`, func(context.Context, *steps.World, steps.Args) error { return nil }),
+		does(`I {word} both`, func(context.Context, *steps.World, steps.Args) error { return nil }),
+	)
+	for name, test := range map[string]struct {
+		steps []string
+		want  string
+	}{
+		"passed": {[]string{"I pass", "I pass"}, "OK passed  : \npassed ran=true   \npassed ran=true   \n"},
+		"failed": {[]string{"I pass", `I fail with "550 no"`, "I pass"},
+			"CRITICAL failed refused submission: send: 550 no\npassed ran=true   \nfailed ran=true refused submission send: 550 no\nskipped ran=false   \n"},
+		"panic": {[]string{"I panic", "I pass"},
+			"UNKNOWN failed panic monitor: the step's code panicked: no such luck\nfailed ran=true panic monitor the step's code panicked: no such luck\nskipped ran=false   \n"},
+		"goexit": {[]string{"I exit", "I pass"},
+			"UNKNOWN failed panic monitor: the step's code ended its goroutine (runtime.Goexit)\nfailed ran=true panic monitor the step's code ended its goroutine (runtime.Goexit)\nskipped ran=false   \n"},
+		"internal": {[]string{"I go wrong inside"},
+			"UNKNOWN failed internal monitor: unexpected EOF\nfailed ran=true internal monitor unexpected EOF\n"},
+		"deadline": {[]string{"I wait", "I pass"},
+			"CRITICAL failed timeout web: wait for nothing: no answer before the deadline\nfailed ran=true timeout web wait for nothing: no answer before the deadline\nskipped ran=false   \n"},
+		"late": {[]string{"I am late", "I pass"},
+			"CRITICAL failed timeout target: the scenario's 100ms were used up; set @timeout to give it more\nfailed ran=true timeout target the scenario's 100ms were used up; set @timeout to give it more\nskipped ran=false   \n"},
+		"undefined": {[]string{"I pas", "I pass"},
+			"UNKNOWN undefined scenario scenario: no sentence matches \"I pas\": did you mean \"I pass\"?\nundefined ran=false scenario scenario no sentence matches \"I pas\": did you mean \"I pass\"?\nskipped ran=false   \n"},
+		"ambiguous": {[]string{"I have both"},
+			"UNKNOWN ambiguous scenario scenario: \"I have both\" matches 2 sentences: I have {word} | I {word} both\nambiguous ran=false scenario scenario \"I have both\" matches 2 sentences: I have {word} | I {word} both\n"},
+		"nothing": {nil, "UNKNOWN failed internal monitor: 0 of 0 steps ran and none failed, but the run as a whole did (godog passed: false)\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scenario(name, test.steps...)
+			s.Policy.Timeout = 100 * time.Millisecond
+			expect(t, run(t, &Runner{}, s, l), test.want)
+		})
+	}
+}
+
+func TestAbandonedStepIsNamedCountedAndNotStartedTwice(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	release := make(chan struct{})
+	l := library(does(`I ignore my deadline`, func(_ context.Context, w *steps.World, _ steps.Args) error {
+		<-release
+		w.Phase("late", time.Second, "") // must reach nobody
+		return nil
+	}))
+	s := scenario("stuck", "I pass", "I ignore my deadline", "I pass")
+	s.Policy.Timeout = 20 * time.Millisecond
+	r := &Runner{Target: &steps.Target{}, Grace: 10 * time.Millisecond}
+	p := NewPlan(s, l, Defaults{})
+	want := "ignored its deadline and was left behind: still at work after the scenario's 20ms; this is a defect of the step's code"
+	expect(t, r.Run(context.Background(), p, Occasion{}), "UNKNOWN failed abandoned monitor: "+want+"\npassed ran=true   \nfailed ran=true abandoned monitor "+want+"\nskipped ran=false   \n")
+	if got := r.Abandoned(); got != 1 {
+		t.Errorf("abandoned steps: got %d, want 1", got)
+	}
+	again := r.Run(context.Background(), p, Occasion{})
+	if again.State() != result.Unknown || !strings.Contains(again.Error, "has not returned yet") {
+		t.Errorf("a second run beside the stuck one: %s", outline(again))
+	}
+	close(release)
+	for deadline := time.Now().Add(5 * time.Second); r.Abandoned() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the step returned and is still counted as abandoned")
+		}
+		runtime.Gosched()
+	}
+	expect(t, r.Run(context.Background(), NewPlan(scenario("next", "I pass"), l, Defaults{Timeout: time.Second}), Occasion{}), "OK passed  : \npassed ran=true   \n")
+}
+
+func TestStoppedRunBlamesNobody(t *testing.T) {
+	ctx, stop := context.WithCancelCause(context.Background())
+	l := library()
+	r := &Runner{Target: &steps.Target{}}
+	time.AfterFunc(10*time.Millisecond, func() { stop(steps.ErrStopped) })
+	res := r.Run(ctx, NewPlan(scenario("stopped", "I wait"), l, Defaults{Timeout: time.Minute}), Occasion{})
+	if res.Reason != result.ReasonCanceled || res.State() != result.Unknown {
+		t.Errorf("got %s", outline(res))
+	}
+}
+
+type password string
+
+func (p password) Secret(context.Context, string) (steps.Secret, error) {
+	return steps.NewSecret(string(p)), nil
+}
+
+func TestSecretsAreInNothingThatARunKeeps(t *testing.T) {
+	const secret = "correct horse"
+	l := library(does(`I leak`, func(ctx context.Context, w *steps.World, _ steps.Args) error {
+		s, err := w.Secret(ctx, "it")
+		if err != nil {
+			return err
+		}
+		w.Phase("auth", time.Second, "535 "+s.Reveal())
+		w.Attach("transcript", "text/plain", []byte("PASS "+s.Reveal()))
+		w.Cleanup("logout", func(context.Context) error { return errors.New("bye " + s.Reveal()) })
+		return steps.Fail(result.ReasonAuth, result.BlameAccess, "log in with %s (%v)", s.Reveal(), s)
+	}))
+	res := run(t, &Runner{Secrets: password(secret)}, scenario("leak", "I leak"), l)
+	if text := fmt.Sprintf("%+v", *res); strings.Contains(text, secret) {
+		t.Errorf("the result holds the secret: %s", text)
+	}
+	if got, want := res.Cleanup, "logout: bye [hidden]"; got != want {
+		t.Errorf("clean-up: got %q, want %q", got, want)
+	}
+}
+
+func TestStepTimeIsTheStepsOwn(t *testing.T) {
+	l := steps.NewLibrary(
+		steps.Definition{Area: "test", Sentence: "I work",
+			Prepare: func(context.Context, *steps.World, steps.Args) { time.Sleep(50 * time.Millisecond) },
+			Func: func(_ context.Context, w *steps.World, _ steps.Args) error {
+				w.Cleanup("tidy", func(context.Context) error { time.Sleep(50 * time.Millisecond); return nil })
+				time.Sleep(20 * time.Millisecond)
+				return nil
+			}})
+	res := run(t, &Runner{}, scenario("timing", "I work", "I work"), l)
+	for _, s := range res.Steps {
+		if s.Duration < 20*time.Millisecond || s.Duration > 45*time.Millisecond {
+			t.Errorf("a step that works for 20 ms took %s", s.Duration)
+		}
+	}
+	if res.Prepare < 100*time.Millisecond {
+		t.Errorf("two preparations of 50 ms took %s", res.Prepare)
+	}
+	if want := res.Steps[0].Duration + res.Steps[1].Duration; res.Duration != want {
+		t.Errorf("the run took %s, its steps %s", res.Duration, want)
+	}
+}
+
+// TestGodogContract holds what godog.go relies on, for the day that godog is upgraded.
+func TestGodogContract(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var mu sync.Mutex
+	var calls []string
+	note := func(_ context.Context, _ *steps.World, a steps.Args) error {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, strings.Join(a.Captured, "+"))
+		return nil
+	}
+	l := library(does(`I note {text} and {text}`, note), does(`I note a block:`, func(_ context.Context, _ *steps.World, a steps.Args) error {
+		calls = append(calls, a.DocString.Content, fmt.Sprint(a.Table))
+		return nil
+	}))
+	s := scenario("contract", `I note "a" and "b"`, "I note a block:", `I note "c" and "d"`, `I fail with "x"`, `I note "e" and "f"`)
+	s.Steps[1].DocString = &features.DocString{Content: "text"}
+	s.Source = []byte("Feature: Test\nScenario: contract\nWhen I note \"a\" and \"b\"\n* I note a block:\n\"\"\"\ntext\n\"\"\"\nThen I note \"c\" and \"d\"\nThen I fail with \"x\"\nWhen I note \"e\" and \"f\"\n")
+	res := run(t, &Runner{}, s, l)
+	if got, want := strings.Join(calls, " "), "a+b text [] c+d"; got != want {
+		t.Errorf("calls: got %q, want %q", got, want)
+	}
+	if res.Steps[3].Status != result.Failed || res.Steps[4].Status != result.Skipped {
+		t.Errorf("got:\n%s", outline(res))
+	}
+
+	t.Run("a scenario that godog does not see is no pass", func(t *testing.T) {
+		s := scenario("unseen", "I pass")
+		s.Source = []byte("Feature: Test\nScenaro: typo\nWhen I pass\n")
+		res := run(t, &Runner{}, s, l)
+		if res.State() != result.Unknown || res.Reason != result.ReasonInternal {
+			t.Errorf("got:\n%s", outline(res))
+		}
+	})
+	t.Run("runs beside each other do not mix", func(t *testing.T) {
+		r := &Runner{Target: &steps.Target{}}
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				text := fmt.Sprintf("%d", i)
+				p := NewPlan(scenario("mix "+text, "I pass", fmt.Sprintf("I fail with %q", text)), l, Defaults{Timeout: 10 * time.Second})
+				for range 50 {
+					if res := r.Run(context.Background(), p, Occasion{}); res.Error != "send: "+text {
+						t.Errorf("run %s got %q", text, res.Error)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+type recordingObserver struct{ events []string }
+
+func (o *recordingObserver) StepStarting(i int) { o.events = append(o.events, fmt.Sprintf("start %d", i)) }
+func (o *recordingObserver) StepEnded(i int, s result.StepResult) {
+	o.events = append(o.events, fmt.Sprintf("end %d %s", i, s.Status))
+}
+
+func TestObserverSeesEachStepAsItHappens(t *testing.T) {
+	o := &recordingObserver{}
+	r := &Runner{Target: &steps.Target{}}
+	r.Run(context.Background(), NewPlan(scenario("seen", "I pass", `I fail with "x"`, "I pass"), library(), Defaults{Timeout: time.Second}), Occasion{Observer: o})
+	if got, want := strings.Join(o.events, ", "), "start 0, end 0 passed, start 1, end 1 failed"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPlanTimeoutCoversTheWaitsThatStepsName(t *testing.T) {
+	l := library(does(`it arrives within {duration}`, func(context.Context, *steps.World, steps.Args) error { return nil }))
+	for _, test := range []struct {
+		text string
+		tag  time.Duration
+		want time.Duration
+	}{
+		{"I pass", 0, time.Minute},
+		{"it arrives within 10s", 0, time.Minute},
+		{"it arrives within 5 minutes", 0, 5*time.Minute + settleTime},
+		{"it arrives within 5 minutes", 90 * time.Second, 90 * time.Second},
+	} {
+		s := scenario("t", test.text)
+		s.Policy.Timeout = test.tag
+		if got := NewPlan(s, l, Defaults{Timeout: time.Minute}).Timeout; got != test.want {
+			t.Errorf("%q, @timeout %s: got %s, want %s", test.text, test.tag, got, test.want)
+		}
+	}
+}
+
+func BenchmarkRunner(b *testing.B) {
+	p := NewPlan(scenario("bench", "I pass", "I pass"), library(), Defaults{Timeout: time.Minute})
+	r := &Runner{Target: &steps.Target{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if res := r.Run(context.Background(), p, Occasion{}); res.Status != result.Passed {
+			b.Fatal(res.Error)
+		}
+	}
+}

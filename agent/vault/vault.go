@@ -1,0 +1,137 @@
+// Package vault is where secrets come from: a file, the environment, a systemd credential, or a command's output. It
+// reads a secret when it is asked for, every time, so that a rotated password needs no restart. It keeps none.
+package vault
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// Source says where one secret is. Exactly one field is set.
+type Source struct {
+	File       string   `yaml:"file"`       // path, relative to the configuration; one trailing line break is not part of the secret
+	Env        string   `yaml:"env"`        // name of an environment variable
+	Credential string   `yaml:"credential"` // name of a systemd credential (systemd.exec(5), LoadCredential=)
+	Command    []string `yaml:"command"`    // program and arguments, no shell; its standard output
+}
+
+// commandTimeout bounds a command that does not answer, also when the caller's context does not.
+const commandTimeout = 10 * time.Second
+
+// sizeLimit is more than any password or token takes.
+const sizeLimit = 64 << 10
+
+// Vault answers for secrets by name. It implements steps.Secrets.
+type Vault struct {
+	dir     string
+	mu      sync.RWMutex
+	sources map[string]Source
+}
+
+// New returns an empty vault. dir is what relative paths are relative to.
+func New(dir string) *Vault { return &Vault{dir: dir, sources: make(map[string]Source)} }
+
+// Add names a secret. The error says what is wrong with the source; it is not opened.
+func (v *Vault) Add(name string, s Source) error {
+	set := 0
+	for _, given := range []bool{s.File != "", s.Env != "", s.Credential != "", len(s.Command) > 0} {
+		if given {
+			set++
+		}
+	}
+	if set != 1 {
+		return fmt.Errorf("names %d places for the secret: give one of file, env, credential and command", set)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.sources[name] = s
+	return nil
+}
+
+// Secret implements steps.Secrets.
+func (v *Vault) Secret(ctx context.Context, name string) (steps.Secret, error) {
+	v.mu.RLock()
+	s, found := v.sources[name]
+	v.mu.RUnlock()
+	if !found {
+		return steps.Secret{}, fmt.Errorf("no secret %q: set %s in stepwatch.yml to a file, env, credential or command", name, name)
+	}
+	value, err := v.read(ctx, s)
+	if err == nil && len(value) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return steps.Secret{}, fmt.Errorf("read the secret %s: %w", name, err)
+	}
+	return steps.NewSecret(string(value)), nil
+}
+
+func (v *Vault) read(ctx context.Context, s Source) ([]byte, error) {
+	switch {
+	case s.Env != "":
+		value, found := os.LookupEnv(s.Env)
+		if !found {
+			return nil, fmt.Errorf("the environment has no %s", s.Env)
+		}
+		return []byte(value), nil
+	case s.Credential != "":
+		dir := os.Getenv("CREDENTIALS_DIRECTORY")
+		if dir == "" {
+			return nil, fmt.Errorf("systemd passes no credentials ($CREDENTIALS_DIRECTORY is empty): add LoadCredential=%s:… to the unit", s.Credential)
+		}
+		return readFile(filepath.Join(dir, filepath.Base(s.Credential)))
+	case s.File != "":
+		path := s.File
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(v.dir, path)
+		}
+		return readFile(path)
+	default:
+		return run(ctx, s.Command)
+	}
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	value, err := io.ReadAll(io.LimitReader(f, sizeLimit+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if len(value) > sizeLimit {
+		return nil, fmt.Errorf("%s is larger than %d bytes: that is no password", path, sizeLimit)
+	}
+	return trim(value), nil
+}
+
+// run gives a command's output. Its error output is left out of messages: it could repeat the secret.
+func run(ctx context.Context, command []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.WaitDelay = time.Second // a child that keeps the pipe open must not keep us
+	value, err := cmd.Output()
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %s", commandTimeout)
+		}
+		return nil, fmt.Errorf("run %s: %w", command[0], err)
+	}
+	return trim(value), nil
+}
+
+func trim(value []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(value, []byte("\n")), []byte("\r"))
+}
