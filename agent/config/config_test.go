@@ -1,0 +1,148 @@
+package config
+
+import (
+	"context"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+const complete = `
+features: [features, /etc/stepwatch/features]
+listen: 127.0.0.1:9000
+name: eu-1
+workers: 10
+defaults: {every: 5m, timeout: 30s, retries: 2}
+accounts:
+  alice:
+    address: alice@example.org
+    password: {file: alice.password}
+    smtp: mail.example.org
+    imap: mail.example.org
+tls:
+  ca: [ca.pem]
+resolver: 127.0.0.1:5353
+connect_to:
+  "www.example.org:443": "127.0.0.1:8443"
+web: {body_limit: 1 MB, cucumber_nagios: true}
+exporters:
+  prometheus: {path: /metrics}
+`
+
+func TestParse(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := stepstest.NewCA("Test Root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"alice.password": "secret\n", "ca.pem": string(ca.PEM())} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Parse(filepath.Join(dir, "stepwatch.yml"), []byte(complete))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(c.Features, " "), dir+"/features /etc/stepwatch/features"; got != want {
+		t.Errorf("features: got %q, want %q", got, want)
+	}
+	if want := (agent.Defaults{Every: 5 * time.Minute, Timeout: 30 * time.Second, Retries: 2}); c.Defaults != want {
+		t.Errorf("defaults: got %+v, want %+v", c.Defaults, want)
+	}
+	alice := c.Target.Accounts["alice"]
+	if alice == nil || alice.Username != "alice@example.org" || alice.SMTP != "mail.example.org" {
+		t.Fatalf("alice: got %+v", alice)
+	}
+	s, err := c.Secrets.Secret(context.Background(), alice.Password)
+	if err != nil || s.Reveal() != "secret" {
+		t.Errorf("password: got %q, %v", s.Reveal(), err)
+	}
+	roots, err := c.Target.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	system, err := x509.SystemCertPool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if roots.Equal(system) {
+		t.Error("the private root is not trusted")
+	}
+	if c.Target.BodyLimit != 1<<20 || !c.Target.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
+		t.Errorf("target: got %+v", c.Target)
+	}
+	var block struct {
+		Path string `yaml:"path"`
+	}
+	if err := c.DecodeExporter("prometheus", &block); err != nil || block.Path != "/metrics" {
+		t.Errorf("exporter: got %+v, %v", block, err)
+	}
+	var other struct{}
+	if err := c.DecodeExporter("prometheus", &other); err == nil || !strings.Contains(err.Error(), "path") {
+		t.Errorf("an exporter's unknown setting: got %v", err)
+	}
+}
+
+// TestMistakes holds the message of each mistake, whole.
+func TestMistakes(t *testing.T) {
+	for source, want := range map[string]string{
+		"listn: x":                                    "stepwatch.yml:1:1: unknown field \"listn\"",
+		"workers: many":                               "stepwatch.yml:1:10: cannot unmarshal string into Go struct field file.Workers of type int",
+		"workers: -1":                                 "stepwatch.yml:1: workers: is -1: at least 1 run must be possible at once",
+		"listen: 9469":                                "stepwatch.yml:1: listen: \"9469\" is no host and port: write it as host:port",
+		"\ndefaults:\n  every: soon":                  "stepwatch.yml:3: defaults.every: \"soon\" is no duration above zero: write it as 30s or 5m",
+		"defaults: {retries: -1}":                     "stepwatch.yml:1: defaults.retries: is -1: it cannot be less than 0",
+		"web: {body_limit: 10 parsecs}":               "stepwatch.yml:1: web.body_limit: \"10 parsecs\" is no size: write it as \"512 KB\" or \"10 MB\"",
+		"resolver: dns.example.org":                   "stepwatch.yml:1: resolver: \"dns.example.org\" is no host and port: write it as host:port",
+		"connect_to: {a: \"b:1\"}":                    "stepwatch.yml:1: connect_to: \"a\" is no host and port: write it as host:port",
+		"tls: {ca: [missing.pem]}":                    "stepwatch.yml:1: tls.ca[0]: open missing.pem: no such file or directory",
+		"tls: {ca: [config_test.go]}":                 "stepwatch.yml:1: tls.ca[0]: config_test.go holds no certificate in PEM",
+		"accounts:\n  a:\n    address: nobody":        "stepwatch.yml:3: accounts.a.address: is \"nobody\": write it as name@example.org",
+		"accounts:\n  a: {address: a@b, password: x}": "stepwatch.yml:2:31: string was used where mapping is expected",
+		"accounts:\n  a: {address: a@b, password: {}}": "stepwatch.yml:2: accounts.a.password: names 0 places for the secret: give one of file, env, credential and command",
+		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}": "stepwatch.yml:2: accounts.a.password: names 2 places for the secret: give one of file, env, credential and command",
+		"a: [": "stepwatch.yml:1:4: sequence end token ']' not found",
+	} {
+		_, err := Parse("stepwatch.yml", []byte(source))
+		if err == nil {
+			t.Errorf("%q: no error, want %q", source, want)
+		} else if err.Error() != want {
+			t.Errorf("%q:\ngot  %q\nwant %q", source, err, want)
+		}
+	}
+}
+
+func TestAMistakeNeverShowsThePassword(t *testing.T) {
+	_, err := Parse("stepwatch.yml", []byte("accounts:\n  a: {address: a@b, password: hunter2}"))
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNoFileGivesTheDefaults(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c, err := Load("")
+	if err != nil || c.Listen != "127.0.0.1:9469" || c.Defaults.Every != time.Minute {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if _, err := Load("named.yml"); err == nil || !strings.Contains(err.Error(), "named.yml") {
+		t.Errorf("a file that was asked for by name: got %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(complete))
+	f.Fuzz(func(t *testing.T, source []byte) {
+		c, err := Parse("stepwatch.yml", source)
+		if (c == nil) == (err == nil) {
+			t.Errorf("got %v and %v", c, err)
+		}
+	})
+}
