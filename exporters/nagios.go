@@ -1,0 +1,343 @@
+package exporters
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The caps of what Nagios writes, in bytes. Nagios Core 4 itself takes active checks of any length, but its command file
+// for passive results ends a command at 8192 bytes (MAX_EXTERNAL_COMMAND_LENGTH), with host, service and time in it.
+const (
+	nagiosOutputMax = 7680
+	nagiosStatusMax = 512
+	nagiosLineMax   = 1024
+	nagiosLabelMax  = 160
+)
+
+// Nagios writes results as the output of one plugin run and returns the plugin's exit code, 0 to 3 for OK, WARNING,
+// CRITICAL and UNKNOWN (Nagios Plugin Development Guidelines, "Plugin Return Codes").
+//
+// The first line is the status line, naming the step that did not pass and why, then "|" and all performance data. The
+// lines behind it are the long output, one a step. The performance data begins with the five fields of cucumber-nagios:
+// passed, failed and nosteps (undefined or ambiguous) count steps, total is their sum, time is that of all steps; then
+// comes one field a step that ran, labelled with the step's text, with the budget as thresholds. Of several results each
+// label begins with the scenario.
+//
+// The code is that of the worst result, in the order of the Monitoring Plugins: CRITICAL, WARNING, UNKNOWN, OK. No
+// result at all is UNKNOWN, and so is output that cannot be written, which Nagios would otherwise show as a quiet OK.
+func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
+	state := worst(results)
+	data, dataLeft := perfdata(results)
+	status := statusLine(state, results)
+	if dataLeft > 0 {
+		status += fmt.Sprintf(" (%d performance values left out)", dataLeft)
+	}
+	text := status + " | " + strings.Join(data, " ") + "\n"
+	text += longOutput(results, nagiosOutputMax-len(text))
+	if _, err := io.WriteString(w, text); err != nil {
+		return int(result.Unknown)
+	}
+	return int(state)
+}
+
+// worst is the state of several results together. UNKNOWN is worse than OK only: a run that proved something bad must
+// not be hidden by one that proved nothing.
+func worst(results []*result.Result) result.State {
+	if len(results) == 0 {
+		return result.Unknown
+	}
+	rank := map[result.State]int{result.OK: 0, result.Unknown: 1, result.Warning: 2, result.Critical: 3}
+	state := result.OK
+	for _, r := range results {
+		if s := r.State(); rank[s] > rank[state] {
+			state = s
+		}
+	}
+	return state
+}
+
+// statusLine is the text in front of the performance data: what somebody reads on a phone at night.
+func statusLine(state result.State, results []*result.Result) string {
+	line := "STEPWATCH " + state.String() + " - "
+	switch {
+	case len(results) == 0:
+		return line + "no scenario ran"
+	case len(results) == 1:
+		return line + shorten(plain(about(results[0])), nagiosStatusMax)
+	case state == result.OK:
+		steps, took := 0, time.Duration(0)
+		for _, r := range results {
+			steps += len(r.Steps)
+			took += r.Duration
+		}
+		return line + fmt.Sprintf("%d scenarios, %d steps passed in %ss", len(results), steps, seconds(took, 3))
+	}
+	var first *result.Result
+	others := make(map[result.State]int)
+	for _, r := range results {
+		if first == nil && r.State() == state {
+			first = r
+		} else {
+			others[r.State()]++
+		}
+	}
+	var rest []string
+	for _, s := range []result.State{result.Critical, result.Warning, result.Unknown, result.OK} {
+		if others[s] > 0 {
+			rest = append(rest, fmt.Sprintf("%d %s", others[s], s))
+		}
+	}
+	text := shorten(plain(scenarioName(first.Identity)+": "+about(first)), nagiosStatusMax)
+	return line + text + " (other scenarios: " + strings.Join(rest, ", ") + ")"
+}
+
+// about is the summary of a result with reason and blame behind it.
+func about(r *result.Result) string {
+	summary := r.Summary()
+	if summary == "" {
+		summary = string(r.Status)
+	}
+	return summary + cause(r.Reason, r.Blame)
+}
+
+// cause gives reason and blame in brackets, or nothing when there is neither.
+func cause(reason result.Reason, blame result.Blame) string {
+	switch {
+	case reason == "" && blame == "":
+		return ""
+	case blame == "":
+		return " (" + string(reason) + ")"
+	case reason == "":
+		return " (blame " + string(blame) + ")"
+	default:
+		return " (" + string(reason) + ", blame " + string(blame) + ")"
+	}
+}
+
+// scenarioName names a scenario within its feature.
+func scenarioName(id result.Identity) string {
+	if id.Example == "" {
+		return id.Scenario
+	}
+	return id.Scenario + " (" + id.Example + ")"
+}
+
+// perfdata gives the fields of the performance data, and how many had to be left out to keep under the cap.
+func perfdata(results []*result.Result) (fields []string, left int) {
+	var passed, failed, nosteps int
+	var took time.Duration
+	for _, r := range results {
+		took += r.Duration
+		for _, s := range r.Steps {
+			switch s.Status {
+			case result.Passed:
+				passed++
+			case result.Failed:
+				failed++
+			case result.Undefined, result.Ambiguous:
+				nosteps++
+			}
+		}
+	}
+	fields = []string{
+		"passed=" + strconv.Itoa(passed),
+		"failed=" + strconv.Itoa(failed),
+		"nosteps=" + strconv.Itoa(nosteps),
+		"total=" + strconv.Itoa(passed+failed+nosteps),
+		"time=" + seconds(took, 6) + "s",
+	}
+	// The five names are taken: a step called "time" gets a number behind it like any other second use.
+	used := map[string]bool{"passed": true, "failed": true, "nosteps": true, "total": true, "time": true}
+	features := make(map[string]bool)
+	for _, r := range results {
+		features[r.Identity.Feature] = true
+	}
+	room := nagiosOutputMax - 2*nagiosStatusMax
+	for _, r := range results {
+		thresholds := threshold(r.Budget.Warn) + ";" + threshold(r.Budget.Crit)
+		for _, s := range r.Steps {
+			// The label is taken also when the step did not run, so that the second step of a name keeps its number.
+			label := s.Label
+			if len(results) > 1 {
+				label = scenarioName(r.Identity) + ": " + label
+			}
+			if len(features) > 1 {
+				label = r.Identity.Feature + ": " + label
+			}
+			label = unused(perfLabel(label), used)
+			if !s.Ran {
+				continue
+			}
+			field := "'" + strings.ReplaceAll(label, "'", "''") + "'=" + seconds(s.Duration, 6) + "s;" + thresholds + ";0;"
+			if room -= len(field) + 1; room < 0 {
+				left++
+				continue
+			}
+			fields = append(fields, field)
+		}
+	}
+	return fields, left
+}
+
+// perfLabel makes text fit for a label. The guidelines forbid "=" there, "|" begins performance data anew, and a line
+// break ends it. UTF-8 stays: Nagios Core 4 hands the bytes on as they are.
+func perfLabel(text string) string {
+	text = strings.ReplaceAll(plain(text), "=", ":")
+	if text == "" {
+		text = "step"
+	}
+	return strings.TrimSpace(shorten(text, nagiosLabelMax))
+}
+
+// unused gives label, with the lowest free number behind it when it is in use, and takes it.
+func unused(label string, used map[string]bool) string {
+	free := label
+	for n := 2; used[free]; n++ {
+		free = label + " (" + strconv.Itoa(n) + ")"
+	}
+	used[free] = true
+	return free
+}
+
+// threshold gives a limit in seconds as the guidelines' range "0 to limit", or nothing for none.
+func threshold(limit time.Duration) string {
+	if limit <= 0 {
+		return ""
+	}
+	return strconv.FormatFloat(limit.Seconds(), 'f', -1, 64)
+}
+
+// longOutput is what Nagios shows on a service's own page: a line a step. It holds no "|", from which on Nagios would
+// take everything for performance data, and is at most room bytes long.
+func longOutput(results []*result.Result, room int) string {
+	var lines []string
+	add := func(format string, args ...any) {
+		lines = append(lines, shorten(plain(fmt.Sprintf(format, args...)), nagiosLineMax)+"\n")
+	}
+	for _, r := range results {
+		add("%s %s: %s in %s:%d", r.State(), r.Identity.Feature, scenarioName(r.Identity), r.Identity.File, r.Identity.Line)
+		explained := false
+		for _, s := range r.Steps {
+			took := "-"
+			if s.Ran {
+				took = seconds(s.Duration, 3) + "s"
+				switch r.Budget.Judge(s.Duration) {
+				case result.Warning:
+					took += " over " + threshold(r.Budget.Warn) + "s"
+				case result.Critical:
+					took += " over " + threshold(r.Budget.Crit) + "s"
+				}
+			}
+			if s.Status == result.Passed || s.Status == result.Skipped && s.Error == "" {
+				add("%s %s %s %s", s.Status, took, s.Keyword, s.Text)
+				continue
+			}
+			message, reason, blame := s.Error, s.Reason, s.Blame
+			if !explained {
+				message, reason, blame = either(message, r.Error), either(reason, r.Reason), either(blame, r.Blame)
+				explained = true
+			}
+			if message != "" {
+				message = ": " + message
+			}
+			add("%s %s %s %s in %s:%d%s%s", s.Status, took, s.Keyword, s.Text, r.Identity.File, s.Line, message, cause(reason, blame))
+		}
+		if !explained && r.Status != result.Passed && r.Error != "" {
+			add("%s: %s%s", r.Status, r.Error, cause(r.Reason, r.Blame))
+		}
+		if r.Cleanup != "" {
+			add("not cleaned up: %s", r.Cleanup)
+		}
+	}
+	total := 0
+	for _, line := range lines {
+		total += len(line)
+	}
+	if total <= room {
+		return strings.Join(lines, "")
+	}
+	return fit(lines, room)
+}
+
+// fit keeps the lines about what did not pass before the others, in their order, and says how many are gone.
+func fit(lines []string, room int) string {
+	const note = "(%d more lines left out)\n"
+	room -= len(note) + 8
+	keep := make([]bool, len(lines))
+	for _, wanted := range []bool{true, false} {
+		for i, line := range lines {
+			bad := !strings.HasPrefix(line, string(result.Passed)) && !strings.HasPrefix(line, string(result.Skipped))
+			if bad == wanted && len(line) <= room {
+				keep[i] = true
+				room -= len(line)
+			}
+		}
+	}
+	var b strings.Builder
+	left := 0
+	for i, line := range lines {
+		if keep[i] {
+			b.WriteString(line)
+		} else {
+			left++
+		}
+	}
+	fmt.Fprintf(&b, note, left)
+	return b.String()
+}
+
+// either gives the first of two that says something.
+func either[T ~string](a, b T) T {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// plain makes text fit for one line of plugin output: valid UTF-8, no control characters, every run of white space one
+// blank, and a broken bar in place of the bar that Nagios reads as the start of performance data.
+func plain(text string) string {
+	var b strings.Builder
+	b.Grow(len(text))
+	blank := false
+	for _, c := range text {
+		switch {
+		case unicode.IsSpace(c) || unicode.IsControl(c) || c == '\u2028' || c == '\u2029':
+			blank = true
+			continue
+		case c == '|':
+			c = '¦'
+		}
+		if blank && b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		blank = false
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// shorten cuts text to at most limit bytes, between characters, and marks the cut.
+func shorten(text string, limit int) string {
+	const mark = "..."
+	if len(text) <= limit {
+		return text
+	}
+	cut := limit - len(mark)
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + mark
+}
+
+// seconds writes a duration in seconds with a fixed number of decimals.
+func seconds(d time.Duration, decimals int) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', decimals, 64)
+}

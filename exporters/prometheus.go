@@ -1,0 +1,852 @@
+package exporters
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"maps"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	Builtin.Register("prometheus", func() Config { return DefaultPrometheusConfig() })
+}
+
+// PrometheusConfig is the configuration of the Prometheus exporter.
+type PrometheusConfig struct {
+	// Path of the page on the agent's listener.
+	Path string `yaml:"path"`
+	// Buckets are the upper bounds of the classic buckets of the step and scenario histograms, rising. None means that
+	// these are native histograms alone, which text scrapes see as sum and count.
+	Buckets []time.Duration `yaml:"buckets"`
+	// Phases says how the parts of a step are shown: "histogram" for native histograms and the last duration, "last" for
+	// the last duration alone, "off" for nothing.
+	Phases string `yaml:"phases"`
+}
+
+// DefaultPrometheusConfig is what an empty configuration block means. The buckets reach from a step that compares two
+// strings to the minute that a mail may take, and have bounds where sentences have them: "within 2s", "within 60s".
+func DefaultPrometheusConfig() *PrometheusConfig {
+	return &PrometheusConfig{
+		Path: "/metrics",
+		Buckets: []time.Duration{
+			time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
+			200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second,
+			10 * time.Second, 30 * time.Second, time.Minute,
+		},
+		Phases: "histogram",
+	}
+}
+
+// bucketsMax bounds what one mistake in the configuration can cost: each bucket is a line per step and status.
+const bucketsMax = 100
+
+// Validate says what cannot work, by the name of the setting.
+func (c *PrometheusConfig) Validate() error {
+	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " ?#{}") {
+		return fmt.Errorf("path: want an absolute path such as \"/metrics\", got %q", c.Path)
+	}
+	if len(c.Buckets) > bucketsMax {
+		return fmt.Errorf("buckets: want at most %d, got %d", bucketsMax, len(c.Buckets))
+	}
+	for i, b := range c.Buckets {
+		if b <= 0 {
+			return fmt.Errorf("buckets: want durations above zero, got %s", b)
+		}
+		if i > 0 && b <= c.Buckets[i-1] {
+			return fmt.Errorf("buckets: want rising durations, got %s behind %s", b, c.Buckets[i-1])
+		}
+	}
+	if !slices.Contains([]string{"histogram", "last", "off"}, c.Phases) {
+		return fmt.Errorf("phases: want \"histogram\", \"last\" or \"off\", got %q", c.Phases)
+	}
+	return nil
+}
+
+// New makes the exporter.
+func (c *PrometheusConfig) New(host Host) (Exporter, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return NewPrometheus(*c, host), nil
+}
+
+// Prometheus keeps what the last run of each scenario found, counts and histograms over all runs, and shows them on a
+// page of metrics. Its registry is its own, so two of them in one process do not meet.
+//
+// What a scenario's last run did not do is absent from the page, neither zero nor left over from an earlier run: the
+// last duration of a step that was skipped, a phase that did not happen, a measurement that was not read. One scrape
+// sees one run of a scenario whole, except that the histograms may already count the next.
+//
+// When the host has Stats, the scenarios listed there are exactly those on the page: a loaded scenario is there before
+// its first run, with its counters at zero, and one that a reload removed is gone with the next scrape.
+type Prometheus struct {
+	config   PrometheusConfig
+	stats    func() result.Stats
+	log      *slog.Logger
+	registry *prometheus.Registry
+	handler  http.Handler
+	families families
+
+	delays prometheus.Histogram
+	faults *prometheus.CounterVec
+
+	mu        sync.RWMutex
+	scenarios map[scenarioKey]*scenarioSeries
+
+	measured measuredNames
+}
+
+// NewPrometheus makes the exporter from a configuration that Validate found nothing against.
+func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
+	p := &Prometheus{
+		config:    config,
+		stats:     host.Stats,
+		log:       host.log(),
+		registry:  prometheus.NewRegistry(),
+		families:  newFamilies(config.Buckets),
+		scenarios: make(map[scenarioKey]*scenarioSeries),
+	}
+	p.delays = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:                            namespace + "run_delay_seconds",
+		Help:                            "How late runs began: from when the schedule wanted them to when they started. The monitor's own delay, never part of a step's duration.",
+		Buckets:                         []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5, 10, 60},
+		NativeHistogramBucketFactor:     nativeFactor,
+		NativeHistogramMaxBucketNumber:  nativeBucketsMax,
+		NativeHistogramMinResetDuration: nativeReset,
+		NativeHistogramMaxExemplars:     -1,
+	})
+	p.faults = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: namespace + "measurement_faults_total",
+		Help: "Measurements that could not be shown as the step gave them. Left out: fault=name (no valid metric name), fault=reserved (the name of one of stepwatch's own metrics), fault=count (too many names). Shown with the HELP of another step: fault=help.",
+	}, []string{"fault"})
+	for _, fault := range []string{faultName, faultReserved, faultCount, faultHelp} {
+		p.faults.WithLabelValues(fault)
+	}
+	p.measured = measuredNames{reserved: p.families.names(), faults: p.faults, log: p.log}
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        namespace + "build_info",
+		Help:        "Always 1; the labels name the stepwatch that runs.",
+		ConstLabels: prometheus.Labels{"version": label(host.Version), "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+	p.registry.MustRegister(p.delays, p.faults, build, scenarioCollector{p},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.handler = promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{
+		ErrorLog:          errorLog{p.log},
+		ErrorHandling:     promhttp.ContinueOnError,
+		Registry:          p.registry,
+		EnableOpenMetrics: true,
+		CoalesceGather:    true, // several servers that scrape together cost one gathering
+	})
+	return p
+}
+
+// Path is where the page wants to be.
+func (p *Prometheus) Path() string { return p.config.Path }
+
+// Handler serves the page: text, OpenMetrics or protobuf as the scraper asks, compressed when it can take that. Native
+// histograms need protobuf; exemplars, the id of the run that fell into a bucket, need OpenMetrics or protobuf.
+func (p *Prometheus) Handler() http.Handler { return p.handler }
+
+// Export takes in one run.
+func (p *Prometheus) Export(r *result.Result) {
+	if !r.Due.IsZero() {
+		p.delays.Observe(r.Delay.Seconds())
+	}
+	s := p.scenario(r.Identity)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.take(r)
+}
+
+// scenario gives the series of a scenario, new ones when it is met for the first time.
+func (p *Prometheus) scenario(id result.Identity) *scenarioSeries {
+	key := scenarioKey{id.Feature, id.Scenario, id.Example}
+	p.mu.RLock()
+	s := p.scenarios[key]
+	p.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.scenarios[key]; s != nil {
+		return s
+	}
+	s = newScenarioSeries(p, id)
+	p.scenarios[key] = s
+	return s
+}
+
+// scenarioCollector shows everything that belongs to scenarios and to the agent. It describes nothing beforehand,
+// because the names of measurements are known only once a step has read one; measuredNames does the checking instead.
+type scenarioCollector struct{ p *Prometheus }
+
+// Describe sends nothing, which makes the collector an unchecked one.
+func (c scenarioCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the series of every scenario, and drops those that are no longer loaded.
+func (c scenarioCollector) Collect(out chan<- prometheus.Metric) {
+	p := c.p
+	if p.stats == nil {
+		p.mu.RLock()
+		all := slices.Collect(maps.Values(p.scenarios))
+		p.mu.RUnlock()
+		for _, s := range all {
+			s.collect(out)
+		}
+		return
+	}
+	stats := p.stats()
+	loaded := make(map[scenarioKey]bool, len(stats.Scenarios))
+	for i := range stats.Scenarios {
+		st := &stats.Scenarios[i]
+		loaded[scenarioKey{st.Identity.Feature, st.Identity.Scenario, st.Identity.Example}] = true
+		s := p.scenario(st.Identity)
+		s.collect(out)
+		s.collectStats(out, st)
+	}
+	p.forgetExcept(loaded)
+	f := &p.families
+	out <- &sample{desc: f.inProgress, value: float64(stats.Running)}
+	out <- &sample{desc: f.workers, value: float64(stats.Workers)}
+	out <- &sample{desc: f.abandoned, value: float64(stats.Abandoned)}
+	for exporter, n := range stats.Dropped {
+		out <- &sample{desc: f.dropped, counter: true, value: float64(n), labels: pairs(nil, "exporter", exporter)}
+	}
+}
+
+// forgetAfter is how long a scenario that is not loaded keeps its memory. It is off the page at once; the time is for a
+// result that overtakes the list of loaded scenarios, and for a file that comes back unchanged and finds its counters.
+const forgetAfter = 5 * time.Minute
+
+// forgetExcept drops the series of scenarios that are not loaded and have been quiet for forgetAfter.
+func (p *Prometheus) forgetExcept(loaded map[scenarioKey]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, s := range p.scenarios {
+		if !loaded[key] && time.Since(time.Unix(0, s.touched.Load())) > forgetAfter {
+			delete(p.scenarios, key)
+		}
+	}
+}
+
+// scenarioKey is the part of an Identity that is unique.
+type scenarioKey struct{ feature, scenario, example string }
+
+// scenarioSeries is what the page shows of one scenario. Runs change it under mu; a scrape reads only the atomic
+// fields, each holding an immutable list, so that a slow scrape never holds up an Export.
+type scenarioSeries struct {
+	p       *Prometheus
+	touched atomic.Int64 // when the scenario was last met, in Unix nanoseconds
+
+	samples    atomic.Pointer[[]sample]  // of the last run, and the counters
+	histograms atomic.Pointer[[]*series] // of all runs
+
+	mu        sync.Mutex
+	identity  result.Identity // as the labels of info show it
+	labels    []*dto.LabelPair
+	info      []*dto.LabelPair
+	steps     []*stepSeries // in the order of the scenario
+	durations map[result.Status]*series
+	runs      map[result.Status]*counter
+	failures  map[failureKey]*counter
+}
+
+// counter is a count and the labels that it is shown with.
+type counter struct {
+	labels []*dto.LabelPair
+	value  uint64
+}
+
+// failureKey says which step failed and why.
+type failureKey struct {
+	step   string
+	reason result.Reason
+	blame  result.Blame
+}
+
+// stepSeries is what the page shows of one step.
+type stepSeries struct {
+	label     string // as the result has it
+	shown     string // as the page has it
+	labels    []*dto.LabelPair
+	durations map[result.Status]*series
+	phases    map[string]*phaseSeries
+}
+
+// phaseSeries is what the page shows of one phase of a step.
+type phaseSeries struct {
+	labels    []*dto.LabelPair
+	durations *series // nil unless phases are shown as histograms
+}
+
+func newScenarioSeries(p *Prometheus, id result.Identity) *scenarioSeries {
+	s := &scenarioSeries{
+		p:         p,
+		labels:    pairs(nil, "feature", id.Feature, "scenario", id.Scenario, "example", id.Example),
+		durations: make(map[result.Status]*series),
+		runs:      make(map[result.Status]*counter),
+		failures:  make(map[failureKey]*counter),
+	}
+	for _, status := range result.Statuses {
+		s.runs[status] = &counter{labels: pairs(s.labels, "status", string(status))}
+	}
+	s.describe(id)
+	samples := s.counters([]sample{{desc: p.families.info, value: 1, labels: s.info}})
+	s.samples.Store(&samples)
+	s.histograms.Store(new([]*series))
+	s.touched.Store(time.Now().UnixNano())
+	return s
+}
+
+// describe takes over what a reload may have changed about the scenario without making it another one.
+func (s *scenarioSeries) describe(id result.Identity) {
+	if s.info != nil && s.identity == id {
+		return
+	}
+	s.identity = id
+	s.info = pairs(s.labels, "owner", id.Owner, "severity", id.Severity, "location", id.Location, "file", id.File)
+}
+
+// counters adds the scenario's counters to samples.
+func (s *scenarioSeries) counters(samples []sample) []sample {
+	for _, status := range result.Statuses {
+		c := s.runs[status]
+		samples = append(samples, sample{desc: s.p.families.runs, counter: true, value: float64(c.value), labels: c.labels})
+	}
+	for _, c := range s.failures {
+		samples = append(samples, sample{desc: s.p.families.failures, counter: true, value: float64(c.value), labels: c.labels})
+	}
+	return samples
+}
+
+// take adds a run. The caller holds mu.
+func (s *scenarioSeries) take(r *result.Result) {
+	f := &s.p.families
+	s.touched.Store(time.Now().UnixNano())
+	s.describe(r.Identity)
+	changed := s.bind(r.Steps)
+
+	previous := *s.samples.Load()
+	samples := make([]sample, 0, len(previous)+8)
+	gauge := func(desc *prometheus.Desc, value float64, labels []*dto.LabelPair) {
+		samples = append(samples, sample{desc: desc, value: value, labels: labels})
+	}
+	gauge(f.info, 1, s.info)
+	state := r.State()
+	gauge(f.state, float64(state), s.labels)
+	// "passed" alone is not enough: a run without steps proved nothing.
+	gauge(f.success, boolean(r.Status == result.Passed && state != result.Unknown), s.labels)
+	gauge(f.lastRun, float64(r.Started.UnixNano())/1e9, s.labels)
+	gauge(f.lastDuration, r.Duration.Seconds(), s.labels)
+	if !r.Due.IsZero() {
+		gauge(f.lastDelay, r.Delay.Seconds(), s.labels)
+	}
+
+	for i := range r.Steps {
+		step := &r.Steps[i]
+		on := s.steps[i]
+		if step.Ran {
+			changed = s.observe(on.durations, f.stepDuration, on.labels, step.Status, step.Duration, r.Run) || changed
+			gauge(f.stepLast, step.Duration.Seconds(), on.labels)
+			if s.p.config.Phases != "off" {
+				for j, phase := range step.Phases {
+					if nameBefore(step.Phases[:j], phase.Name) {
+						continue
+					}
+					ph, isNew := s.phase(on, phase.Name)
+					took := total(step.Phases[j:], phase.Name).Seconds()
+					gauge(f.phaseLast, took, ph.labels)
+					if ph.durations != nil {
+						ph.durations.Observe(took)
+						changed = changed || isNew
+					}
+				}
+			}
+		}
+		for j, m := range step.Measurements {
+			if laterMeasurement(step.Measurements[j+1:], m.Name) {
+				continue
+			}
+			if desc := s.p.measured.desc(m); desc != nil {
+				gauge(desc, m.Value, on.labels)
+			}
+		}
+	}
+	if len(r.Steps) > 0 {
+		changed = s.observe(s.durations, f.duration, s.labels, r.Status, r.Duration, r.Run) || changed
+	}
+
+	if c := s.runs[r.Status]; c != nil {
+		c.value++
+	}
+	if state == result.Unknown || r.Status != result.Passed {
+		c := s.failure(r)
+		c.value++
+		gauge(f.failing, 1, c.labels)
+	}
+	samples = s.counters(samples)
+	s.samples.Store(&samples)
+	if changed {
+		s.listHistograms()
+	}
+}
+
+// bind makes s.steps stand for these steps, one by one, and says whether anything changed. What a step has gathered is
+// kept when the step is still there.
+func (s *scenarioSeries) bind(steps []result.StepResult) (changed bool) {
+	same := len(steps) == len(s.steps)
+	for i := 0; same && i < len(steps); i++ {
+		same = s.steps[i].label == steps[i].Label
+	}
+	if same {
+		return false
+	}
+	old := s.steps
+	used := make(map[string]bool, len(steps))
+	s.steps = make([]*stepSeries, len(steps))
+	for i, step := range steps {
+		shown := unused(label(step.Label), used)
+		if j := slices.IndexFunc(old, func(o *stepSeries) bool { return o.shown == shown }); j >= 0 {
+			s.steps[i] = old[j]
+			s.steps[i].label = step.Label
+			continue
+		}
+		s.steps[i] = &stepSeries{
+			label:     step.Label,
+			shown:     shown,
+			labels:    pairs(s.labels, "step", shown),
+			durations: make(map[result.Status]*series),
+			phases:    make(map[string]*phaseSeries),
+		}
+	}
+	maps.DeleteFunc(s.failures, func(key failureKey, _ *counter) bool { return key.step != "" && !used[key.step] })
+	return true
+}
+
+// observe adds a duration to the histogram of its status and says whether that histogram is new.
+func (s *scenarioSeries) observe(by map[result.Status]*series, family *histogramFamily, labels []*dto.LabelPair, status result.Status, d time.Duration, run string) (isNew bool) {
+	h := by[status]
+	if h == nil {
+		h = family.series(pairs(labels, "status", string(status)))
+		by[status] = h
+		isNew = true
+	}
+	h.observe(d, run)
+	return isNew
+}
+
+// phase gives the series of a phase and says whether they are new.
+func (s *scenarioSeries) phase(on *stepSeries, name string) (ph *phaseSeries, isNew bool) {
+	if ph := on.phases[name]; ph != nil {
+		return ph, false
+	}
+	ph = &phaseSeries{labels: pairs(on.labels, "phase", name)}
+	if s.p.config.Phases == "histogram" {
+		ph.durations = s.p.families.phaseDuration.series(ph.labels)
+	}
+	on.phases[name] = ph
+	return ph, true
+}
+
+// failure gives the counter for how this run failed.
+func (s *scenarioSeries) failure(r *result.Result) *counter {
+	key := failureKey{reason: r.Reason, blame: r.Blame}
+	for i := range r.Steps {
+		if r.Steps[i].Status != result.Passed {
+			key.step = s.steps[i].shown
+			break
+		}
+	}
+	c := s.failures[key]
+	if c == nil {
+		c = &counter{labels: pairs(s.labels, "step", key.step, "reason", string(key.reason), "blame", string(key.blame))}
+		s.failures[key] = c
+	}
+	return c
+}
+
+// listHistograms renews the list that a scrape reads.
+func (s *scenarioSeries) listHistograms() {
+	list := slices.Collect(maps.Values(s.durations))
+	for _, step := range s.steps {
+		for _, h := range step.durations {
+			list = append(list, h)
+		}
+		for _, phase := range step.phases {
+			if phase.durations != nil {
+				list = append(list, phase.durations)
+			}
+		}
+	}
+	s.histograms.Store(&list)
+}
+
+// collect sends what runs have left.
+func (s *scenarioSeries) collect(out chan<- prometheus.Metric) {
+	samples := *s.samples.Load()
+	for i := range samples {
+		out <- &samples[i]
+	}
+	for _, h := range *s.histograms.Load() {
+		out <- h
+	}
+}
+
+// collectStats sends what the agent says about the scenario.
+func (s *scenarioSeries) collectStats(out chan<- prometheus.Metric, st *result.ScenarioStats) {
+	f := &s.p.families
+	s.touched.Store(time.Now().UnixNano())
+	out <- &sample{desc: f.missed, counter: true, value: float64(st.Missed), labels: s.labels}
+	out <- &sample{desc: f.late, counter: true, value: float64(st.Late), labels: s.labels}
+	if st.Interval > 0 {
+		out <- &sample{desc: f.interval, value: st.Interval.Seconds(), labels: s.labels}
+	}
+}
+
+// sample is one value of a gauge or counter. It is never changed once a scrape can see it.
+type sample struct {
+	desc    *prometheus.Desc
+	labels  []*dto.LabelPair
+	value   float64
+	counter bool
+}
+
+// Desc names the family.
+func (s *sample) Desc() *prometheus.Desc { return s.desc }
+
+// Write fills in a metric for the page. The labels are shared between series and must not be changed.
+func (s *sample) Write(m *dto.Metric) error {
+	m.Label = s.labels
+	if s.counter {
+		m.Counter = &dto.Counter{Value: &s.value}
+	} else {
+		m.Gauge = &dto.Gauge{Value: &s.value}
+	}
+	return nil
+}
+
+// series is one histogram of a family. The labels are put on from outside, because they are shared with other series
+// and those of client_golang's vectors are not.
+type series struct {
+	prometheus.Histogram
+	desc   *prometheus.Desc
+	labels []*dto.LabelPair
+}
+
+// Desc names the family.
+func (h *series) Desc() *prometheus.Desc { return h.desc }
+
+// Write fills in a metric for the page.
+func (h *series) Write(m *dto.Metric) error {
+	if err := h.Histogram.Write(m); err != nil {
+		return err
+	}
+	m.Label = h.labels
+	return nil
+}
+
+// exemplarRunMax keeps an exemplar below the 128 characters that OpenMetrics allows; client_golang panics above them.
+const exemplarRunMax = 64
+
+// observe adds a duration, with the run's id as exemplar when there is one.
+func (h *series) observe(d time.Duration, run string) {
+	if run == "" || len(run) > exemplarRunMax || !utf8.ValidString(run) {
+		h.Observe(d.Seconds())
+		return
+	}
+	h.Histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"run": run})
+}
+
+// namespace begins the name of every metric.
+const namespace = "stepwatch_"
+
+// The shape of native histograms: buckets 10 % wide, which narrows a quantile down to 5 %. A scenario seldom spreads
+// over more than 64 of them (a factor of 256 between fastest and slowest); if it does, they widen, or after an hour
+// start anew, so that memory stays bounded.
+const (
+	nativeFactor     = 1.1
+	nativeBucketsMax = 64
+	nativeReset      = time.Hour
+)
+
+// histogramFamily makes the histograms of one name.
+type histogramFamily struct {
+	name, help string
+	bounds     []float64 // upper bounds of the classic buckets in seconds; none for native buckets alone
+	desc       *prometheus.Desc
+}
+
+// series makes a histogram with the classic buckets of the family, beside the native ones that it always has.
+func (f *histogramFamily) series(labels []*dto.LabelPair) *series {
+	return &series{
+		desc:   f.desc,
+		labels: labels,
+		Histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:                            f.name,
+			Help:                            f.help,
+			Buckets:                         f.bounds,
+			NativeHistogramBucketFactor:     nativeFactor,
+			NativeHistogramMaxBucketNumber:  nativeBucketsMax,
+			NativeHistogramMinResetDuration: nativeReset,
+			NativeHistogramMaxExemplars:     -1, // those of the classic buckets are enough
+		}),
+	}
+}
+
+// families are the metrics of scenarios and of the agent.
+type families struct {
+	stepDuration, phaseDuration, duration *histogramFamily
+
+	stepLast, phaseLast                                                       *prometheus.Desc
+	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *prometheus.Desc
+	runs, failures, late, missed                                              *prometheus.Desc
+	dropped, inProgress, workers, abandoned                                   *prometheus.Desc
+
+	all []string
+}
+
+func newFamilies(buckets []time.Duration) families {
+	var f families
+	classic := make([]float64, len(buckets))
+	for i, b := range buckets {
+		classic[i] = b.Seconds()
+	}
+	desc := func(name, help string) *prometheus.Desc {
+		f.all = append(f.all, namespace+name)
+		return prometheus.NewDesc(namespace+name, help, nil, nil)
+	}
+	histogram := func(name string, bounds []float64, help string) *histogramFamily {
+		return &histogramFamily{name: namespace + name, help: help, bounds: bounds, desc: desc(name, help)}
+	}
+	f.stepDuration = histogram("step_duration_seconds", classic, "How long a step took that ran, by how it ended. Hooks, waiting for a worker and preparation are outside.")
+	f.stepLast = desc("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
+	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "How long a part of a step took, such as connect or tls; native histogram without classic buckets.")
+	f.phaseLast = desc("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
+	f.duration = histogram("scenario_duration_seconds", classic, "How long a run took by how it ended: the sum of its steps.")
+	f.lastDuration = desc("scenario_last_duration_seconds", "How long the last run took: the sum of its steps.")
+	f.success = desc("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
+	f.state = desc("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")
+	f.failing = desc("scenario_failing", "1 while the last run did not pass, with the step that did not and why; absent otherwise.")
+	f.runs = desc("scenario_runs_total", "Runs by how they ended.")
+	f.failures = desc("scenario_failures_total", "Runs that did not pass, by the first step that did not, the reason, and whose fault it was.")
+	f.lastRun = desc("scenario_last_run_timestamp_seconds", "When the last run began.")
+	f.lastDelay = desc("scenario_last_delay_seconds", "How late the last run began: the monitor's own delay.")
+	f.interval = desc("scenario_interval_seconds", "How often the schedule wants the scenario; no result for several of these means that nothing is known.")
+	f.info = desc("scenario_info", "Always 1; the labels describe a loaded scenario.")
+	f.late = desc("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
+	f.missed = desc("runs_missed_total", "Due runs that never started, because the one before was still in progress or no worker was free.")
+	f.dropped = desc("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
+	f.inProgress = desc("runs_in_progress", "Runs in progress now.")
+	f.workers = desc("workers", "Runs that may be in progress at once.")
+	f.abandoned = desc("abandoned_steps", "Steps that ignored their deadline and have not come back yet.")
+	return f
+}
+
+// names are the names that a measurement cannot have: all of ours, with what a histogram makes of its own.
+func (f *families) names() map[string]bool {
+	reserved := make(map[string]bool)
+	own := append([]string{namespace + "run_delay_seconds", namespace + "build_info", namespace + "measurement_faults_total"}, f.all...)
+	for _, name := range own {
+		for _, suffix := range []string{"", "_bucket", "_sum", "_count", "_created", "_total"} {
+			reserved[name+suffix] = true
+		}
+		reserved[strings.TrimSuffix(name, "_total")] = true // OpenMetrics names a counter's family without it
+	}
+	return reserved
+}
+
+// What can be wrong with a measurement.
+const (
+	faultName     = "name"
+	faultReserved = "reserved"
+	faultCount    = "count"
+	faultHelp     = "help"
+)
+
+// measuredNamesMax bounds the names of measurements, which may come from a program that a step runs.
+const measuredNamesMax = 2000
+
+// measuredNames decides under which name and HELP a measurement is shown. The HELP that comes first stays, since the
+// exposition format has one for each name.
+type measuredNames struct {
+	reserved map[string]bool
+	faults   *prometheus.CounterVec
+	log      *slog.Logger
+
+	mu     sync.RWMutex
+	byName map[string]*measuredName
+	logged map[string]bool // name and fault
+}
+
+type measuredName struct {
+	help string
+	desc *prometheus.Desc
+}
+
+// desc gives the family of a measurement, or nil when it cannot be shown.
+func (n *measuredNames) desc(m result.Measurement) *prometheus.Desc {
+	n.mu.RLock()
+	known := n.byName[m.Name]
+	n.mu.RUnlock()
+	if known == nil {
+		known = n.add(m)
+	}
+	if known != nil && known.help != m.Help {
+		n.fault(m, faultHelp)
+	}
+	if known == nil {
+		return nil
+	}
+	return known.desc
+}
+
+// add takes a new name, or gives nil and counts the fault.
+func (n *measuredNames) add(m result.Measurement) *measuredName {
+	switch {
+	case !validMetricName(m.Name):
+		n.fault(m, faultName)
+		return nil
+	case n.reserved[namespace+m.Name]:
+		n.fault(m, faultReserved)
+		return nil
+	}
+	n.mu.Lock()
+	if known := n.byName[m.Name]; known != nil {
+		n.mu.Unlock()
+		return known
+	}
+	if len(n.byName) >= measuredNamesMax {
+		n.mu.Unlock()
+		n.fault(m, faultCount)
+		return nil
+	}
+	defer n.mu.Unlock()
+	if n.byName == nil {
+		n.byName = make(map[string]*measuredName)
+	}
+	help := strings.ToValidUTF8(m.Help, "\uFFFD")
+	known := &measuredName{help: m.Help, desc: prometheus.NewDesc(namespace+m.Name, help, nil, nil)}
+	n.byName[m.Name] = known
+	return known
+}
+
+// fault counts each time and logs once a name, for as many names as can be shown.
+func (n *measuredNames) fault(m result.Measurement, fault string) {
+	n.faults.WithLabelValues(fault).Inc()
+	key := fault + " " + m.Name
+	n.mu.Lock()
+	tell := !n.logged[key] && len(n.logged) < measuredNamesMax
+	if tell {
+		if n.logged == nil {
+			n.logged = make(map[string]bool)
+		}
+		n.logged[key] = true
+	}
+	n.mu.Unlock()
+	if tell {
+		n.log.Warn("measurement cannot be shown as it is", "measurement", m.Name, "fault", fault, "help", m.Help)
+	}
+}
+
+// validMetricName holds to the names that every Prometheus takes, without the colons that recording rules have.
+func validMetricName(name string) bool {
+	if name == "" || len(name) > 200 {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if !(c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// laterMeasurement says whether the same name comes again: the last reading of a step counts.
+func laterMeasurement(rest []result.Measurement, name string) bool {
+	return slices.ContainsFunc(rest, func(m result.Measurement) bool { return m.Name == name })
+}
+
+// nameBefore says whether a phase of that name came already.
+func nameBefore(phases []result.Phase, name string) bool {
+	return slices.ContainsFunc(phases, func(p result.Phase) bool { return p.Name == name })
+}
+
+// total adds up the phases of one name: a step that connects twice has spent both.
+func total(phases []result.Phase, name string) (sum time.Duration) {
+	for _, p := range phases {
+		if p.Name == name {
+			sum += p.Duration
+		}
+	}
+	return sum
+}
+
+// pairs adds labels, given as name and value in turn, to those of base. An empty value means no label, which is the same
+// to Prometheus. The exposition wants them by name.
+func pairs(base []*dto.LabelPair, nameValue ...string) []*dto.LabelPair {
+	all := slices.Clone(base)
+	for i := 0; i < len(nameValue); i += 2 {
+		if nameValue[i+1] != "" {
+			all = append(all, &dto.LabelPair{Name: new(nameValue[i]), Value: new(label(nameValue[i+1]))})
+		}
+	}
+	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return slices.Clip(all)
+}
+
+// labelMax bounds a label's value in bytes. A step's text is repeated on every line of its histogram.
+const labelMax = 256
+
+// label makes text fit for a label's value: valid UTF-8 and not too long. Text that had to change gets a hash of the
+// whole behind it, so that two values do not become one.
+func label(text string) string {
+	if len(text) <= labelMax && utf8.ValidString(text) {
+		return text
+	}
+	hash := fnv.New32a()
+	hash.Write([]byte(text))
+	mark := fmt.Sprintf("... #%08x", hash.Sum32())
+	clean := strings.ToValidUTF8(text, "\uFFFD")
+	if len(clean) > labelMax-len(mark) {
+		cut := labelMax - len(mark)
+		for cut > 0 && !utf8.RuneStart(clean[cut]) {
+			cut--
+		}
+		clean = clean[:cut]
+	}
+	return clean + mark
+}
+
+// boolean is how a gauge says yes or no.
+func boolean(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// errorLog lets promhttp report through slog.
+type errorLog struct{ log *slog.Logger }
+
+// Println is promhttp's interface for a logger.
+func (l errorLog) Println(v ...any) {
+	err := fmt.Sprintln(v...)
+	l.log.Error("serve metrics", "err", errors.New(strings.TrimSpace(err)))
+}
