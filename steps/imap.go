@@ -1,0 +1,227 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		measures = "From the start of the step until the server says that the message is there. The mailbox is opened before the scenario's first " +
+			"step, outside this duration; how long that took stands in the phases mailbox_dns, mailbox_connect, mailbox_tls, mailbox_greeting, " +
+			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much at most the duration is too long) and " +
+			"mail_delivery_seconds (from the acceptance of the message)."
+		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when the " +
+			"mailbox cannot be read, and when the server ends the connection. The message is removed afterwards, and so is what an earlier run of the " +
+			"scenario had to leave behind."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `{account} receives it over IMAP within {duration}`,
+			Does:     does + " Reads via port 993, TLS from the first byte (RFC 8314).",
+			Measures: measures,
+			Example:  `Then "bob" receives it over IMAP within 60s`,
+			Prepare:  prepareMailbox,
+			Func:     receive,
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} receives it over IMAP via {int} within {duration}`,
+			Does:     does + " Port 993 is TLS from the first byte; 143 and any other port demand STARTTLS.",
+			Measures: measures,
+			Example:  `Then "bob" receives it over IMAP via 143 within 60s`,
+			Prepare:  prepareMailbox,
+			Func:     receive,
+		},
+	)
+}
+
+const (
+	portIMAP  = 143
+	portIMAPS = 993
+)
+
+// mailboxOf gives the mailbox that a step reads and, when the step is to wait, for how long.
+func mailboxOf(w *World, a Args) (box *mailbox, within time.Duration, err error) {
+	account, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return nil, 0, err
+	}
+	port := portIMAPS
+	if len(a.Captured) == 3 {
+		if port, err = a.Int(1); err != nil {
+			return nil, 0, err
+		}
+		if port < 1 || port > 65535 {
+			return nil, 0, scenarioFault("%d is no port", port)
+		}
+	}
+	if within, err = a.Duration(len(a.Captured) - 1); err != nil {
+		return nil, 0, err
+	}
+	return State[mail](w).mailbox(w, account, port), within, nil
+}
+
+// prepareLimit bounds the opening of a mailbox, so that a silent IMAP server does not eat the time of the steps before
+// the one that reads: they are what tells whether mail is taken at all.
+const prepareLimit = 15 * time.Second
+
+func prepareMailbox(ctx context.Context, w *World, a Args) {
+	box, _, err := mailboxOf(w, a)
+	if err != nil || box.client != nil || box.err != nil {
+		return // a wrong argument the step itself reports
+	}
+	limit := prepareLimit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/3)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	w.TakeReport() // what follows is kept for the step that waits
+	if box.err = box.open(ctx); box.err == nil {
+		box.fresh = true
+		box.sweepErr = box.sweep(ctx)
+	}
+	if box.err != nil {
+		box.log.attach(w, "imap transcript")
+	}
+	box.opening = w.TakeReport()
+}
+
+// receive is what "… receives it over IMAP" means.
+func receive(ctx context.Context, w *World, a Args) error {
+	box, within, err := mailboxOf(w, a)
+	if err != nil {
+		return err
+	}
+	box.reportOpening()
+	if box.err != nil {
+		return box.err
+	}
+	s := State[mail](w).last(box.account)
+	if s == nil {
+		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", box.account.Name, box.account.Name)
+	}
+	if box.client == nil {
+		return Fail(result.ReasonInternal, result.BlameMonitor, "the mailbox of %q was not opened before the first step", box.account.Name)
+	}
+	if err := box.await(ctx, s, within); err != nil {
+		box.log.attach(w, "imap transcript")
+		return err
+	}
+	return nil
+}
+
+// reportOpening reports how the mailbox was opened, once, with the step that reads it.
+func (m *mailbox) reportOpening() {
+	for _, p := range m.opening.Phases {
+		m.w.Phase("mailbox_"+p.Name, p.Duration, p.Note)
+	}
+	for _, v := range m.opening.Measurements {
+		m.w.Measure(v.Name, v.Help, v.Value)
+	}
+	for _, e := range m.opening.Evidence {
+		m.w.Attach(e.Name, e.MediaType, e.Body)
+	}
+	m.opening = Report{}
+}
+
+const (
+	// idleFrom is how long a wait polls before it idles. Dovecot holds notifications back by 500 ms, and a server whose
+	// inotify is used up by half a minute, so a short wait that idled would report a number that is not the mail's.
+	idleFrom = 5 * time.Second
+
+	// lookGrace is what the last question before the deadline gets for its answer.
+	lookGrace = 500 * time.Millisecond
+)
+
+// pollGap is the pause between two questions: a fiftieth of the time waited so far, so the error stays near 2 % of what is
+// reported, and neither a quick server nor a slow one is asked more often than that needs.
+func pollGap(waited time.Duration) time.Duration {
+	return min(max(waited/50, 2*time.Millisecond), 100*time.Millisecond)
+}
+
+// idleGap is how long one IDLE lasts before a NOOP asks again, for the servers whose notifications are late or missing.
+func idleGap(waited time.Duration) time.Duration {
+	return min(max(waited/20, 250*time.Millisecond), 2*time.Second)
+}
+
+// await waits until s is in the mailbox. The connection stays open when the message does not come, for the removal.
+func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration) error {
+	start := time.Now()
+	deadline := start.Add(within)
+	absent := start // when the server was last asked and did not have it
+	asking, cancel := context.WithDeadline(ctx, deadline.Add(lookGrace))
+	defer cancel()
+	for {
+		asked := time.Now()
+		err := m.look(asking)
+		if err != nil {
+			// A server that answered until a moment ago is not silent: the message is what is missing.
+			if asking.Err() == nil || time.Since(absent) > 2*lookGrace || errors.Is(context.Cause(ctx), ErrStopped) {
+				return err
+			}
+			return m.notReceived(s, time.Since(start))
+		}
+		now := time.Now()
+		if _, found := m.found[s.number]; found {
+			m.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.",
+				now.Sub(absent).Seconds())
+			m.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.",
+				now.Sub(s.accepted).Seconds())
+			return nil
+		}
+		absent = asked
+		left := deadline.Sub(now)
+		if left <= 0 {
+			return m.notReceived(s, now.Sub(start))
+		}
+		waited := now.Sub(start)
+		if waited >= idleFrom && m.canIdle {
+			err = m.idle(asking, min(idleGap(waited), left))
+		} else {
+			err = pause(ctx, min(pollGap(waited), left))
+		}
+		switch {
+		case err == nil:
+		case errors.Is(context.Cause(ctx), ErrStopped):
+			return FailNet(ctx, err, result.BlameAccess, "wait for the message in "+m.String())
+		case ctx.Err() != nil:
+			return m.notReceived(s, time.Since(start))
+		default:
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// notReceived says that the mail is missing, and what there is to look for.
+func (m *mailbox) notReceived(s *submission, waited time.Duration) error {
+	id, look := "", "the message "+m.w.Run()
+	if q := s.reply.QueueID(); q != "" {
+		id, look = " as "+q, q
+	}
+	others := "nothing else came meanwhile"
+	switch n := len(m.foreign); {
+	case n == 1:
+		others = "one other message came meanwhile"
+	case n > 1:
+		others = fmt.Sprintf("%d other messages came meanwhile", n)
+	}
+	return Fail(result.ReasonNotReceived, result.BlameDelivery,
+		"no message in %s after %s: %s accepted it%s at %s, %s: look for %s in the mail log and the queue there",
+		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), others, look)
+}

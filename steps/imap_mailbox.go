@@ -1,0 +1,599 @@
+package steps
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+	"github.com/emersion/go-sasl"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// mailbox is an account's INBOX, open over IMAP (RFC 9051, RFC 3501).
+//
+// The client is go-imap's, which has no context and no time limit on an answer, and drops what the server says unasked.
+// So the connection is dialled here, an imapConn listens on it, and each command goes through do, which closes the
+// connection when its context ends: the library's waits then all return. Only one command is in flight at a time.
+type mailbox struct {
+	w       *World
+	mail    *mail
+	account *Account
+	port    int
+	log     transcript
+
+	err     error  // why it could not be opened
+	opening Report // phases of the opening, kept for the step that reads
+	tcp     net.Conn
+	conn    *imapConn
+	client  *imapclient.Client
+	canIdle bool
+	uidPlus bool
+
+	fresh    bool               // open since before anything was sent, so what was sent is at next or behind it
+	next     imap.UID           // where the next look begins
+	arrived  chan struct{}      // holds one value when the server announced messages that were not looked at
+	found    map[int][]imap.UID // by the message's number; several when it arrived several times
+	foreign  map[imap.UID]bool  // messages that came and are not this run's
+	sweepErr error              // why what an earlier run left could not be removed
+}
+
+// String names the mailbox as messages do.
+func (m *mailbox) String() string { return m.account.Name + "'s INBOX at " + m.server() }
+
+func (m *mailbox) server() string { return net.JoinHostPort(m.account.IMAP, strconv.Itoa(m.port)) }
+
+// open connects, logs in and selects the INBOX.
+func (m *mailbox) open(ctx context.Context) (err error) {
+	host, err := m.account.require("imap", m.account.IMAP)
+	if err != nil {
+		return err
+	}
+	username, password, err := m.account.login(ctx, m.w)
+	if err != nil {
+		return err
+	}
+	tcp, err := m.w.Dial(ctx, m.server(), result.BlameAccess)
+	if err != nil {
+		return err
+	}
+	m.tcp = tcp
+	defer func() {
+		if err != nil {
+			m.close()
+		}
+	}()
+	if err := m.greet(ctx, host); err != nil {
+		return err
+	}
+	m.arrived = make(chan struct{}, 1)
+	m.found = make(map[int][]imap.UID)
+	m.foreign = make(map[imap.UID]bool)
+	arrived := m.arrived
+	m.client = imapclient.New(m.conn, &imapclient.Options{UnilateralDataHandler: &imapclient.UnilateralDataHandler{
+		// It runs in the library's reader, which a blocking send would stop for good.
+		Mailbox: func(data *imapclient.UnilateralDataMailbox) {
+			if data.NumMessages != nil {
+				select {
+				case arrived <- struct{}{}:
+				default:
+				}
+			}
+		},
+	}})
+	if err := m.login(ctx, username, password); err != nil {
+		return err
+	}
+	return m.selectInbox(ctx)
+}
+
+// greet does what precedes the login: TLS, the server's greeting, STARTTLS. It is done by hand because the library hides
+// the handshake's time, drops the greeting's text and reads on where STARTTLS must not. The library then gets the
+// greeting replayed, without the capabilities that were announced in clear (RFC 3501 section 6.2.1).
+func (m *mailbox) greet(ctx context.Context, host string) error {
+	raw := m.tcp
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	conn := quickAck(m.tcp)
+	implicit := m.port == portIMAPS
+	if implicit {
+		secure, err := m.w.Handshake(ctx, conn, host, result.BlameAccess)
+		if err != nil {
+			return err
+		}
+		conn = secure
+	}
+	m.conn = newIMAPConn(conn, &m.log)
+	var greeting string
+	err := m.w.Timed("greeting", func() (string, error) {
+		var err error
+		greeting, err = m.conn.readLine()
+		return oneLine(greeting, 200), err
+	})
+	if err != nil {
+		return FailNet(ctx, err, result.BlameAccess, "wait for the greeting of "+m.server())
+	}
+	switch kind, text, _ := strings.Cut(strings.TrimPrefix(greeting, "* "), " "); {
+	case !strings.HasPrefix(greeting, "* "):
+		return Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q: is that port an IMAP server's?", m.server(), oneLine(greeting, 80))
+	case strings.EqualFold(kind, "BYE"):
+		return Fail(result.ReasonDisconnected, result.BlameAccess, "%s turned us away: BYE %s", m.server(), oneLine(text, 300))
+	case !strings.EqualFold(kind, "OK"):
+		return Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q, wanted OK", m.server(), oneLine(greeting, 80))
+	}
+	if implicit {
+		m.conn.replay = greeting + "\r\n"
+		return nil
+	}
+	if err := m.w.Timed("starttls", func() (string, error) { return m.startTLS(ctx) }); err != nil {
+		return err
+	}
+	secure, err := m.w.Handshake(ctx, conn, host, result.BlameAccess)
+	if err != nil {
+		return err
+	}
+	m.conn = newIMAPConn(secure, &m.log)
+	m.conn.replay = "* OK TLS\r\n"
+	return nil
+}
+
+func (m *mailbox) startTLS(ctx context.Context) (answer string, err error) {
+	m.log.client("STARTTLS")
+	if _, err := m.conn.Write([]byte("S STARTTLS\r\n")); err != nil {
+		return "", FailNet(ctx, err, result.BlameAccess, "STARTTLS at "+m.server())
+	}
+	for range 10 { // untagged answers may come before
+		line, err := m.conn.readLine()
+		if err != nil {
+			return "", FailNet(ctx, err, result.BlameAccess, "STARTTLS at "+m.server())
+		}
+		tagged, ok := strings.CutPrefix(line, "S ")
+		if !ok {
+			continue
+		}
+		answer = oneLine(tagged, 300)
+		switch kind, _, _ := strings.Cut(answer, " "); {
+		case !strings.EqualFold(kind, "OK"):
+			return answer, Fail(result.ReasonTLS, result.BlameAccess, "%s refuses STARTTLS: %s: nothing was sent, as a password must not go out in clear", m.server(), answer)
+		case m.conn.r.Buffered() > 0:
+			// It would be taken for the server's own words inside TLS (CVE-2011-0411).
+			return answer, Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d bytes in clear behind its answer to STARTTLS", m.server(), m.conn.r.Buffered())
+		}
+		return answer, nil
+	}
+	return "", Fail(result.ReasonProtocol, result.BlameAccess, "%s does not answer STARTTLS but talks on", m.server())
+}
+
+func (m *mailbox) login(ctx context.Context, username string, password Secret) error {
+	var caps imap.CapSet
+	err := m.do(ctx, "CAPABILITY", func() error {
+		if err := m.client.WaitGreeting(); err != nil {
+			return err
+		}
+		if caps = m.client.Caps(); caps == nil {
+			return errors.New("the server did not say what it can")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	plain := caps.Has(imap.Cap("AUTH=PLAIN"))
+	if caps.Has(imap.CapLoginDisabled) && !plain {
+		return Fail(result.ReasonAuth, result.BlameAccess, "%s does not let anybody log in with a password (LOGINDISABLED, no AUTH=PLAIN), although the connection has TLS", m.server())
+	}
+	err = m.w.Timed("login", func() (string, error) {
+		err := m.do(ctx, "LOGIN "+strconv.Quote(username)+" "+hidden, func() error {
+			if caps.Has(imap.CapLoginDisabled) {
+				return m.client.Authenticate(sasl.NewPlainClient("", username, password.Reveal()))
+			}
+			return m.client.Login(username, password.Reveal()).Wait()
+		})
+		if err != nil {
+			return oneLine(err.Error(), 200), err
+		}
+		return "OK", nil
+	})
+	if err != nil {
+		return err
+	}
+	return m.do(ctx, "CAPABILITY", func() error {
+		caps := m.client.Caps() // asks again unless the server said it with the login
+		if caps == nil {
+			return errors.New("the server did not say what it can")
+		}
+		m.canIdle = caps.Has(imap.CapIdle)
+		m.uidPlus = caps.Has(imap.CapUIDPlus)
+		return nil
+	})
+}
+
+func (m *mailbox) selectInbox(ctx context.Context) error {
+	var data *imap.SelectData
+	err := m.w.Timed("select", func() (string, error) {
+		err := m.do(ctx, "SELECT INBOX", func() (err error) {
+			data, err = m.client.Select("INBOX", nil).Wait()
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d messages, UIDNEXT %d, UIDVALIDITY %d", data.NumMessages, data.UIDNext, data.UIDValidity), nil
+	})
+	if err != nil {
+		return err
+	}
+	m.next = data.UIDNext
+	if m.next == 0 { // UIDNEXT is allowed to be absent in IMAP4rev1
+		m.next = 1
+		if data.NumMessages > 0 {
+			return m.do(ctx, "FETCH * (UID)", func() error {
+				last, err := m.client.Fetch(imap.SeqSetNum(0), &imap.FetchOptions{UID: true}).Collect()
+				if err == nil && len(last) > 0 {
+					m.next = last[len(last)-1].UID + 1
+				}
+				return err
+			})
+		}
+	}
+	return nil
+}
+
+// do runs one command. When ctx ends first the connection is closed, which is all that makes the library return.
+func (m *mailbox) do(ctx context.Context, command string, run func() error) error {
+	m.log.client(command)
+	verb, rest, _ := strings.Cut(command, " ")
+	if verb == "UID" {
+		rest, _, _ = strings.Cut(rest, " ")
+		verb += " " + rest
+	}
+	if ctx.Err() != nil {
+		return m.failure(ctx, verb, ctx.Err())
+	}
+	m.conn.budget.Store(imapAnswerLimit)
+	raw := m.tcp
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	if err := run(); err != nil {
+		return m.failure(ctx, verb, err)
+	}
+	return nil
+}
+
+// failure says what a command came to in the server's own words, where it said any.
+func (m *mailbox) failure(ctx context.Context, verb string, err error) error {
+	bye, alert, readErr := m.conn.said()
+	if alert != "" {
+		alert = fmt.Sprintf(" (the server alerts: %s)", oneLine(alert, 300))
+	}
+	var status *imap.Error
+	switch {
+	case errors.As(err, &status):
+		text := oneLine(status.Text, 300)
+		if status.Code != "" {
+			text = "[" + string(status.Code) + "] " + text
+		}
+		switch {
+		case status.Code == imap.ResponseCodeUnavailable, status.Code == imap.ResponseCodeInUse, status.Code == imap.ResponseCodeLimit:
+			return Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: %s %s%s: look at what it depends on", m.server(), verb, status.Type, text, alert)
+		case verb == "LOGIN":
+			return Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: %s %s%s: is the password of account %q still right?",
+				m.server(), m.account.Username, status.Type, text, alert, m.account.Name)
+		default:
+			return Fail(result.ReasonRefused, result.BlameAccess, "%s refused %s: %s %s%s", m.server(), verb, status.Type, text, alert)
+		}
+	case bye != "":
+		return Fail(result.ReasonDisconnected, result.BlameAccess, "%s ended the connection in %s: BYE %s%s", m.server(), verb, oneLine(bye, 300), alert)
+	case errors.Is(readErr, errAnswerLimit):
+		return Fail(result.ReasonTooLarge, result.BlameAccess, "%s in %s: %w", verb, m, readErr)
+	case readErr != nil: // the library's errors do not wrap it
+		err = readErr
+	}
+	return FailNet(ctx, err, result.BlameAccess, verb+" at "+m.server()+alert)
+}
+
+var recognise = &imap.FetchItemBodySection{
+	Specifier:    imap.PartSpecifierHeader,
+	HeaderFields: []string{headerRun, headerMessage},
+	Peek:         true,
+}
+
+// look asks the server for news and takes in the messages that came.
+func (m *mailbox) look(ctx context.Context) error {
+	if !m.announced() {
+		if err := m.do(ctx, "NOOP", func() error { return m.client.Noop().Wait() }); err != nil {
+			return err
+		}
+		if !m.announced() {
+			return nil
+		}
+	}
+	return m.fetch(ctx)
+}
+
+func (m *mailbox) announced() bool {
+	select {
+	case <-m.arrived:
+		return true
+	default:
+		return false
+	}
+}
+
+// announce has the next look fetch.
+func (m *mailbox) announce() {
+	select {
+	case m.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// fetch reads our own headers of the messages from next on. It never searches the box: SEARCH takes seconds in a large
+// one, this half a millisecond.
+func (m *mailbox) fetch(ctx context.Context) error {
+	var messages []*imapclient.FetchMessageBuffer
+	err := m.do(ctx, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[HEADER.FIELDS (%s %s)])", m.next, headerRun, headerMessage), func() (err error) {
+		set := imap.UIDSet{imap.UIDRange{Start: m.next, Stop: 0}}
+		messages, err = m.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{recognise}}).Collect()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	next := m.next
+	var unread imap.UID // the first of which no header came
+	for _, message := range messages {
+		uid := message.UID
+		if uid < m.next { // n:* always holds the last message (RFC 9051 section 9, seq-range)
+			continue
+		}
+		next = max(next, uid+1)
+		if len(message.BodySection) == 0 {
+			// Another client changed a flag, and the library took the server's word of that for the answer.
+			if unread == 0 || uid < unread {
+				unread = uid
+			}
+			continue
+		}
+		number := m.own(message.BodySection[0].Bytes)
+		switch {
+		case number == 0:
+			m.foreign[uid] = true
+		case !slices.Contains(m.found[number], uid):
+			m.found[number] = append(m.found[number], uid)
+		}
+	}
+	if unread != 0 {
+		next = unread
+		m.announce()
+	}
+	m.next = next
+	return nil
+}
+
+// own gives the number of the message that has these headers, or 0 when this run did not send it.
+func (m *mailbox) own(raw []byte) int {
+	headers, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()
+	if err != nil && len(headers) == 0 || strings.TrimSpace(headers.Get(headerRun)) != m.w.Run() {
+		return 0
+	}
+	number, err := strconv.Atoi(strings.TrimSpace(headers.Get(headerMessage)))
+	if err != nil || number < 1 {
+		return 1 // something on the way dropped the number, but the token is ours
+	}
+	return number
+}
+
+// idle waits in IDLE (RFC 2177) until the server announces messages or d is over.
+func (m *mailbox) idle(ctx context.Context, d time.Duration) error {
+	return m.do(ctx, "IDLE", func() error {
+		idle, err := m.client.Idle()
+		if err != nil {
+			return err
+		}
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-m.arrived:
+			m.announce()
+		case <-timer.C:
+		case <-m.client.Closed():
+		case <-ctx.Done():
+		}
+		if err := idle.Close(); err != nil {
+			return err
+		}
+		return idle.Wait()
+	})
+}
+
+// sweep removes what earlier runs of this scenario left: they crashed, or the mail came after they had ended. Two days
+// back is enough for a run that comes at least daily, and keeps the search quick in a large mailbox.
+func (m *mailbox) sweep(ctx context.Context) error {
+	uids, err := m.search(ctx, headerOrigin, m.w.Origin())
+	if err != nil {
+		return err
+	}
+	return m.remove(ctx, uids)
+}
+
+func (m *mailbox) search(ctx context.Context, field, value string) (uids []imap.UID, err error) {
+	criteria := &imap.SearchCriteria{
+		Since:   time.Now().AddDate(0, 0, -2),
+		Header:  []imap.SearchCriteriaHeaderField{{Key: field, Value: value}},
+		NotFlag: []imap.Flag{imap.FlagDeleted},
+	}
+	err = m.do(ctx, "UID SEARCH SINCE "+criteria.Since.Format("2-Jan-2006")+" HEADER "+field+" "+value+" UNDELETED", func() error {
+		data, err := m.client.UIDSearch(criteria, nil).Wait()
+		if err == nil {
+			uids = data.AllUIDs()
+		}
+		return err
+	})
+	return uids, err
+}
+
+var errNoUIDPlus = errors.New("flagged as deleted only: the server lacks UIDPLUS (RFC 4315), and EXPUNGE would also remove what others have deleted")
+
+// remove deletes these messages and no others.
+func (m *mailbox) remove(ctx context.Context, uids []imap.UID) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	set := imap.UIDSetNum(uids...)
+	err := m.do(ctx, "UID STORE "+set.String()+` +FLAGS.SILENT (\Deleted)`, func() error {
+		return m.client.Store(set, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagDeleted}}, nil).Close()
+	})
+	if err != nil {
+		return err
+	}
+	if !m.uidPlus {
+		return errNoUIDPlus
+	}
+	return m.do(ctx, "UID EXPUNGE "+set.String(), func() error { return m.client.UIDExpunge(set).Close() })
+}
+
+// lastLook is how long after its acceptance a message that nobody waited for is still looked for by the cleanup.
+const lastLook = 2 * time.Second
+
+// reopenLimit bounds the opening of a mailbox by the cleanup, which must not hold up the next run for a dead server.
+const reopenLimit = 3 * time.Second
+
+// cleanup removes what the run sent, and everything that came twice. A broken connection is opened anew, once.
+func (m *mailbox) cleanup(ctx context.Context) error {
+	defer m.close()
+	sent := m.mail.sentTo(m.account)
+	if m != m.mail.mailbox(m.w, m.account, 0) {
+		sent = nil // another mailbox of the account sees to it
+	}
+	err := m.sweepErr
+	if len(sent) > 0 {
+		err = errors.Join(err, m.removeSent(ctx, sent))
+	}
+	if m.client != nil && m.alive() {
+		polite, cancel := context.WithTimeout(ctx, lookGrace)
+		defer cancel()
+		_ = m.do(polite, "LOGOUT", func() error { return m.client.Logout().Wait() }) // the connection is closed in any case
+	}
+	return err
+}
+
+func (m *mailbox) alive() bool {
+	select {
+	case <-m.client.Closed():
+		return false
+	default:
+		return m.client.State() == imap.ConnStateSelected
+	}
+}
+
+func (m *mailbox) removeSent(ctx context.Context, sent []*submission) error {
+	if failure := (*Failure)(nil); errors.As(m.err, &failure) && failure.Reason == result.ReasonAuth {
+		// A second wrong login would slow down the account's next good one, or lock it.
+		return fmt.Errorf("%s stays in %s, which cannot be opened: a later run removes it", describe(sent), m)
+	}
+	var missing []*submission
+	var err error
+	for attempt := 0; ; attempt++ {
+		if m.client == nil || !m.alive() {
+			m.close()
+			m.fresh = false
+			reopen, cancel := context.WithTimeout(ctx, reopenLimit)
+			err = m.open(reopen)
+			cancel()
+			if err != nil {
+				return fmt.Errorf("%s may stay in %s until a later run removes it: %w", describe(sent), m, err)
+			}
+			attempt++
+		}
+		if missing, err = m.removeOnce(ctx, sent); err == nil || m.alive() || attempt > 0 {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s may stay in %s until a later run removes it: %w", describe(sent), m, err)
+	case len(missing) > 0:
+		return fmt.Errorf("%s had not arrived in %s when the run ended: a later run removes it", describe(missing), m)
+	}
+	return nil
+}
+
+// removeOnce looks for what was sent, removes what it finds and gives the rest.
+func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing []*submission, err error) {
+	for {
+		var lost error
+		if m.fresh {
+			lost = m.look(ctx)
+		} else {
+			lost = m.lookAnywhere(ctx)
+		}
+		if lost != nil {
+			return nil, lost
+		}
+		missing = missing[:0]
+		wait := time.Duration(0)
+		for _, s := range sent {
+			if _, found := m.found[s.number]; !found {
+				missing = append(missing, s)
+				if !s.accepted.IsZero() {
+					wait = max(wait, lastLook-time.Since(s.accepted))
+				}
+			}
+		}
+		if len(missing) == 0 || wait <= 0 {
+			break
+		}
+		if err := pause(ctx, min(wait, 50*time.Millisecond)); err != nil {
+			break
+		}
+	}
+	var uids []imap.UID
+	for _, copies := range m.found {
+		uids = append(uids, copies...)
+	}
+	return missing, m.remove(ctx, uids)
+}
+
+// lookAnywhere looks for the run's messages in a mailbox that was opened after they were sent, where the UIDs say nothing.
+func (m *mailbox) lookAnywhere(ctx context.Context) error {
+	uids, err := m.search(ctx, headerRun, m.w.Run())
+	if err != nil || len(uids) == 0 {
+		return err
+	}
+	clear(m.found)
+	m.next = slices.Min(uids)
+	return m.fetch(ctx)
+}
+
+func describe(sent []*submission) string {
+	names := make([]string, len(sent))
+	for i, s := range sent {
+		names[i] = "message " + strconv.Itoa(s.number)
+		if id := s.reply.QueueID(); id != "" {
+			names[i] += " (" + id + ")"
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// close ends the connection at once.
+func (m *mailbox) close() {
+	if m.tcp != nil {
+		_ = m.tcp.Close() // the run is judged, and a connection that fails to close is closed
+	}
+	if m.client != nil {
+		_ = m.client.Close() // waits for the library's reader
+	}
+	m.tcp, m.client = nil, nil
+}

@@ -1,0 +1,153 @@
+package steps
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	register(
+		Definition{
+			Area:     "mail",
+			Sentence: `the account {account}`,
+			Does:     "Fails unless stepwatch.yml has the account, with an address, and its password can be had.",
+			Example:  `Given the account "alice"`,
+			Func:     haveAccounts,
+		},
+		Definition{
+			Area:     "mail",
+			Sentence: `the accounts {account} and {account}`,
+			Does:     "Fails unless stepwatch.yml has both accounts, with an address each, and their passwords can be had.",
+			Example:  `Given the accounts "alice" and "bob"`,
+			Func:     haveAccounts,
+		},
+	)
+}
+
+func haveAccounts(ctx context.Context, w *World, a Args) error {
+	for _, name := range a.Captured {
+		account, err := w.target.Account(name)
+		if err != nil {
+			return err
+		}
+		if _, err := account.mailAddress(); err != nil {
+			return err
+		}
+		if _, err := account.secret(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mailAddress is the account's address, fit for an SMTP command: nothing in it can end the line or the path early.
+func (a *Account) mailAddress() (string, error) {
+	address, err := a.require("address", a.Address)
+	if err != nil {
+		return "", err
+	}
+	local, domain, ok := cutLast(address, "@")
+	bad := strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '<' || r == '>' || r == 0xfffd })
+	if !ok || local == "" || domain == "" || bad {
+		return "", Fail(result.ReasonConfig, result.BlameScenario,
+			"account %q: %q is no mail address: set accounts.%s.address in stepwatch.yml to one like alice@example.org", a.Name, address, a.Name)
+	}
+	return address, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+func (a *Account) secret(ctx context.Context, w *World) (Secret, error) {
+	name, err := a.require("password", a.Password)
+	if err != nil {
+		return Secret{}, err
+	}
+	return w.Secret(ctx, name)
+}
+
+// login is the name and password with which the account logs in.
+func (a *Account) login(ctx context.Context, w *World) (username string, password Secret, err error) {
+	if username, err = a.require("username", a.Username); err != nil {
+		return "", Secret{}, err
+	}
+	password, err = a.secret(ctx, w)
+	return username, password, err
+}
+
+// mail is what a scenario sent and the mailboxes in which it waits for that.
+type mail struct {
+	sent  []*submission
+	boxes []*mailbox
+}
+
+// submission is one message on its way.
+type submission struct {
+	number   int // 1 for the first of the run
+	from, to *Account
+	server   string        // where it was handed over: "mail.example.org:587"
+	sent     bool          // the whole message went out, so the server may have it whatever it answered
+	accepted time.Time     // when the server took it; zero when it did not
+	took     time.Duration // from the start of the step until then
+	reply    Reply         // the server's answer to the message
+}
+
+// last is the message that was sent last, to the account when one is given.
+func (m *mail) last(to *Account) *submission {
+	for i := len(m.sent) - 1; i >= 0; i-- {
+		if to == nil || m.sent[i].to == to {
+			return m.sent[i]
+		}
+	}
+	return nil
+}
+
+// sentTo lists the messages that may lie in the account's mailbox.
+func (m *mail) sentTo(to *Account) []*submission {
+	var sent []*submission
+	for _, s := range m.sent {
+		if s.to == to && s.sent {
+			sent = append(sent, s)
+		}
+	}
+	return sent
+}
+
+// mailbox gives the account's mailbox as it is read via port, and any that there is when port is 0. A new one is not
+// opened yet, and is cleaned up with the World.
+func (m *mail) mailbox(w *World, account *Account, port int) *mailbox {
+	for _, box := range m.boxes {
+		if box.account == account && (port == 0 || box.port == port) {
+			return box
+		}
+	}
+	if port == 0 {
+		port = portIMAPS
+	}
+	box := &mailbox{w: w, mail: m, account: account, port: port}
+	m.boxes = append(m.boxes, box)
+	w.Cleanup("remove the test mail of "+account.Name, box.cleanup)
+	return box
+}
+
+// Close closes what a cleanup did not.
+func (m *mail) Close() error {
+	for _, box := range m.boxes {
+		box.close()
+	}
+	return nil
+}
+
+// The headers by which stepwatch knows its own mail again.
+const (
+	headerRun     = "X-Stepwatch-Run"     // the run that sent it
+	headerOrigin  = "X-Stepwatch-Origin"  // the scenario, the same in each of its runs
+	headerMessage = "X-Stepwatch-Message" // which of the run's messages, from 1
+)

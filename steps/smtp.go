@@ -1,0 +1,536 @@
+package steps
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		does = "Submits a test message over SMTP through the sender's server. Port 465 is TLS from the first byte and 587 and any other " +
+			"port demand STARTTLS, and all of them demand AUTH (RFC 6409, RFC 8314); port 25 takes STARTTLS when it is offered, and AUTH when it is " +
+			"offered inside TLS and the sender has a password. A password never goes out before TLS. Text under the step is the message's text, and the rows " +
+			"of a table its headers. Fails on the first answer that is not the one wanted, with that answer. Afterwards the message is " +
+			"removed from the recipient's mailbox, if that account names an IMAP server and a password."
+		measures = "From looking up the name to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
+			"data, body (the message until the server takes it, with its queue id) and quit, each with the server's answer. " +
+			"Measures tls_certificate_not_after_timestamp_seconds."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `I send a message from {account} to {account} via {int}`,
+			Does:     does + " The mechanism is the best that is offered: PLAIN, then LOGIN.",
+			Measures: measures,
+			Example:  `When I send a message from "alice" to "bob" via 587`,
+			Func:     sendMessage,
+		},
+		Definition{
+			Area: "mail", Sentence: `I send a message from {account} to {account} via {int} with AUTH {word}`,
+			Does:     does + " The mechanism is the one named, PLAIN or LOGIN; the step fails when the server does not offer it.",
+			Measures: measures,
+			Example:  `When I send a message from "alice" to "bob" via 465 with AUTH LOGIN`,
+			Func:     sendMessage,
+		},
+		Definition{
+			Area: "mail", Sentence: `it is accepted`,
+			Does:    "Fails unless the server took the message that was sent last.",
+			Example: `Then it is accepted`,
+			Func:    isAccepted,
+		},
+		Definition{
+			Area: "mail", Sentence: `it is accepted within {duration}`,
+			Does: "Fails unless the server took the message that was sent last within this time, counted from the start of the step that sent it to the " +
+				"server's answer to the message.",
+			Measures: "Nothing of its own: what it judges is the duration of the step that sent the message.",
+			Example:  `Then it is accepted within 5s`,
+			Func:     isAccepted,
+		},
+	)
+}
+
+const (
+	portSMTP  = 25
+	portSMTPS = 465
+)
+
+// quitWait is how long a server may take to say goodbye. The message is accepted or lost before that, so a server that
+// does not answer QUIT costs this time and nothing else.
+const quitWait = time.Second
+
+func isAccepted(_ context.Context, w *World, a Args) error {
+	s := State[mail](w).last(nil)
+	if s == nil {
+		return scenarioFault("nothing was sent before this step: begin with \"I send a message from …\"")
+	}
+	if s.accepted.IsZero() {
+		return Fail(result.ReasonRefused, result.BlameSubmission, "%s did not accept the message: %s", s.server, s.reply)
+	}
+	if len(a.Captured) == 0 {
+		return nil
+	}
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	if s.took > limit {
+		return Fail(result.ReasonSlow, result.BlameSubmission, "%s accepted the message after %s, wanted within %s: the phases of the step that sent it say what took so long",
+			s.server, seconds(s.took), limit)
+	}
+	return nil
+}
+
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) + "s" }
+
+// sendMessage is what "I send a message" means.
+func sendMessage(ctx context.Context, w *World, a Args) error {
+	start := time.Now()
+	from, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return err
+	}
+	to, err := w.target.Account(a.Text(1))
+	if err != nil {
+		return err
+	}
+	port, err := a.Int(2)
+	if err != nil {
+		return err
+	}
+	if port < 1 || port > 65535 {
+		return scenarioFault("%d is no port", port)
+	}
+	mechanism := ""
+	if len(a.Captured) > 3 {
+		if mechanism = strings.ToUpper(a.Text(3)); mechanism != "PLAIN" && mechanism != "LOGIN" {
+			return scenarioFault("AUTH %s is not known here: write PLAIN or LOGIN", a.Text(3))
+		}
+	}
+	host, err := from.require("smtp", from.SMTP)
+	if err != nil {
+		return err
+	}
+	m := State[mail](w)
+	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: net.JoinHostPort(host, strconv.Itoa(port))}
+	message, err := compose(w, s, a)
+	if err != nil {
+		return err
+	}
+	c := &smtpClient{w: w, account: from, host: host, server: s.server, mechanism: mechanism}
+	switch port {
+	case portSMTPS:
+		c.implicitTLS, c.mustTLS, c.mustAuth = true, true, true
+	case portSMTP:
+		c.mustTLS, c.mustAuth = mechanism != "", mechanism != ""
+	default:
+		c.mustTLS, c.mustAuth = true, true
+	}
+	if c.mustAuth || from.Password != "" {
+		if c.username, c.password, err = from.login(ctx, w); err != nil {
+			return err
+		}
+	}
+	m.sent = append(m.sent, s)
+	if to.IMAP != "" && to.Password != "" {
+		m.mailbox(w, to, 0) // takes care of the removal
+	}
+	if err := c.submit(ctx, s, message, start); err != nil {
+		c.log.attach(w, "smtp transcript")
+		return err
+	}
+	return nil
+}
+
+// smtpClient is one connection to a server that takes mail (RFC 5321).
+//
+// It is our own, on net/textproto, because go-smtp's client cannot do what a monitor needs: it says "localhost" before
+// STARTTLS, hides the handshake inside the next EHLO, knows no context, writes the message without any deadline, keeps
+// only the text of the last reply, and sends "*" after a refused AUTH, which Postfix logs as a non-SMTP command. Here each
+// verb is a phase with its reply, and ctx ends every wait, the message's own writing included.
+type smtpClient struct {
+	w            *World
+	account      *Account
+	host, server string // as configured: "mail.example.org", "mail.example.org:587"
+
+	implicitTLS bool
+	mustTLS     bool
+	mustAuth    bool
+	mechanism   string // asked for by the step, or empty
+	username    string // empty when there is nothing to log in with
+	password    Secret
+
+	tcp    net.Conn // what is closed, so that a TLS alert to a stalled peer cannot hold us
+	conn   net.Conn // tcp, or TLS above it
+	r      *bufio.Reader
+	text   *textproto.Writer
+	secure bool
+	offers map[string]string // EHLO keywords, in upper case, with their parameters
+	inData bool              // between DATA and the final dot anything we write is part of the message
+	broken bool              // the connection is of no use any more
+	log    transcript
+}
+
+func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, start time.Time) (err error) {
+	conn, err := c.w.Dial(ctx, c.server, result.BlameSubmission)
+	if err != nil {
+		return err
+	}
+	c.tcp = conn
+	release := context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	})
+	defer func() {
+		release()
+		if c.conn != nil {
+			c.quit(ctx)
+		}
+		_ = conn.Close() // the message is accepted or lost by now
+	}()
+	c.use(quickAck(conn))
+
+	if c.implicitTLS {
+		if err := c.startTLS(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := c.step(ctx, "banner", "", "the greeting", 2); err != nil {
+		return err
+	}
+	if err := c.ehlo(ctx, "ehlo"); err != nil {
+		return err
+	}
+	if err := c.upgrade(ctx); err != nil {
+		return err
+	}
+	if err := c.authenticate(ctx); err != nil {
+		return err
+	}
+	mailFrom, rcptTo, err := c.envelope(s, len(message))
+	if err != nil {
+		return err
+	}
+	if _, err := c.step(ctx, "mail", mailFrom, mailFrom, 2); err != nil {
+		return err
+	}
+	if _, err := c.step(ctx, "rcpt", rcptTo, rcptTo, 2); err != nil {
+		return err
+	}
+	if _, err := c.step(ctx, "data", "DATA", "DATA", 3); err != nil {
+		return err
+	}
+	if err := c.body(ctx, s, message); err != nil {
+		return err
+	}
+	s.accepted = time.Now()
+	s.took = s.accepted.Sub(start)
+	return nil
+}
+
+// use makes conn the connection that is spoken on.
+func (c *smtpClient) use(conn net.Conn) {
+	c.conn = conn
+	c.r = bufio.NewReaderSize(conn, replyLineLimit)
+	c.text = textproto.NewWriter(bufio.NewWriter(conn))
+}
+
+func (c *smtpClient) startTLS(ctx context.Context) error {
+	conn, err := c.w.Handshake(ctx, c.conn, c.host, result.BlameSubmission)
+	if err != nil {
+		c.conn = nil // closed, so there is nothing to say QUIT on
+		return err
+	}
+	c.secure = true
+	c.use(conn)
+	return nil
+}
+
+// step sends one command and wants an answer of the class that want gives: 2 or 3. It is a phase with the answer as its
+// note. shown is what reports and transcripts call the command. An empty command only reads.
+func (c *smtpClient) step(ctx context.Context, phase, command, shown string, want int) (Reply, error) {
+	var reply Reply
+	err := c.w.Timed(phase, func() (string, error) {
+		var err error
+		reply, err = c.exchange(command, shown)
+		return oneLine(reply.String(), 300), err
+	})
+	return reply, c.judge(ctx, reply, err, shown, want)
+}
+
+func (c *smtpClient) exchange(command, shown string) (Reply, error) {
+	if command != "" {
+		if strings.ContainsAny(command, "\r\n\x00") {
+			return Reply{}, scenarioFault("%q holds a line break: nothing was sent", shown)
+		}
+		c.log.client(shown)
+		if err := c.text.PrintfLine("%s", command); err != nil {
+			c.broken = true
+			return Reply{}, err
+		}
+	}
+	return c.reply()
+}
+
+func (c *smtpClient) reply() (Reply, error) {
+	reply, err := readReply(c.r)
+	c.broken = err != nil && !errors.Is(err, errReply) && !errors.Is(err, os.ErrDeadlineExceeded)
+	for i, line := range reply.Lines {
+		separator := "-"
+		if i == len(reply.Lines)-1 && err == nil {
+			separator = " "
+		}
+		c.log.server(strconv.Itoa(reply.Code) + separator + line)
+	}
+	return reply, err
+}
+
+// ReplyError is an SMTP server's refusal.
+type ReplyError struct {
+	Command string // what it answered to
+	Reply   Reply
+}
+
+// Error gives the command and the answer.
+func (e *ReplyError) Error() string { return e.Command + ": " + oneLine(e.Reply.String(), 500) }
+
+// judge turns what came of a command into the Failure that an operator reads, or nil when the answer has the class want.
+func (c *smtpClient) judge(ctx context.Context, reply Reply, err error, shown string, want int) error {
+	switch {
+	case errors.Is(err, errReply):
+		return Fail(result.ReasonProtocol, result.BlameSubmission, "%s at %s: %w: is that port an SMTP server's?", shown, c.server, err)
+	case err != nil:
+		return FailNet(ctx, err, result.BlameSubmission, shown+" at "+c.server)
+	case reply.Code/100 == want:
+		return nil
+	}
+	refusal := &ReplyError{Command: shown, Reply: reply}
+	switch reply.Code / 100 {
+	case 4:
+		return Fail(result.ReasonDeferred, result.BlameSubmission,
+			"%s deferred %w (temporary: the same message may pass later; greylisting, a limit, or something behind that server is down)", c.server, refusal)
+	case 5:
+		return Fail(result.ReasonRefused, result.BlameSubmission, "%s refused %w%s", c.server, refusal, hint(reply))
+	default:
+		return Fail(result.ReasonProtocol, result.BlameSubmission, "%s answered %w, wanted %dxx", c.server, refusal, want)
+	}
+}
+
+// hint says what a refusal means by its enhanced status code (RFC 3463, RFC 7372), where it is one that is met often.
+func hint(r Reply) string {
+	meaning := map[string]string{
+		"5.1.1":  "it has no such mailbox",
+		"5.1.8":  "it does not accept the sender's domain",
+		"5.2.1":  "the mailbox is disabled",
+		"5.2.2":  "the mailbox is full",
+		"5.3.4":  "the message is larger than it allows",
+		"5.7.0":  "its policy forbids it, or wants AUTH first",
+		"5.7.1":  "its policy forbids it: relaying, the sender, or a content filter",
+		"5.7.26": "the sender's domain does not pass SPF, DKIM or DMARC there",
+	}[r.Enhanced()]
+	if meaning == "" {
+		return ""
+	}
+	return " (" + meaning + ")"
+}
+
+func (c *smtpClient) ehlo(ctx context.Context, phase string) error {
+	reply, err := c.step(ctx, phase, "EHLO "+ehloName(c.tcp.LocalAddr()), "EHLO", 2)
+	if err != nil {
+		return err
+	}
+	c.offers = make(map[string]string, len(reply.Lines))
+	for _, line := range reply.Lines[1:] {
+		keyword, parameters, _ := strings.Cut(line, " ")
+		// "AUTH=PLAIN" is an old form that some servers give beside the right one.
+		c.offers[strings.ToUpper(keyword)] = strings.ToUpper(parameters)
+	}
+	return nil
+}
+
+// ehloName is how we introduce ourselves: the machine's name when it is a full one, and otherwise the address literal
+// that RFC 5321 section 4.1.4 wants from a client without one.
+func ehloName(local net.Addr) string {
+	if name, err := os.Hostname(); err == nil && len(name) < 254 && strings.Contains(strings.Trim(name, "."), ".") &&
+		!strings.ContainsFunc(name, func(r rune) bool {
+			return r != '.' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+		}) {
+		return name
+	}
+	if tcp, ok := local.(*net.TCPAddr); ok {
+		if ip := tcp.IP.To4(); ip != nil {
+			return "[" + ip.String() + "]"
+		}
+		return "[IPv6:" + tcp.IP.String() + "]"
+	}
+	return "[127.0.0.1]"
+}
+
+// upgrade does STARTTLS (RFC 3207) where the port demands it or the server offers it.
+func (c *smtpClient) upgrade(ctx context.Context) error {
+	if c.secure {
+		return nil
+	}
+	if _, offered := c.offers["STARTTLS"]; !offered {
+		if !c.mustTLS {
+			return nil
+		}
+		return Fail(result.ReasonTLS, result.BlameSubmission, "%s does not offer STARTTLS: nothing was sent, as a password must not go out in clear", c.server)
+	}
+	reply, err := c.step(ctx, "starttls", "STARTTLS", "STARTTLS", 2)
+	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
+		return Fail(result.ReasonTLS, result.BlameSubmission, "%s offers STARTTLS and then refuses %w: look at that server's TLS settings", c.server, refusal)
+	}
+	if err != nil {
+		return err
+	}
+	if n := c.r.Buffered(); n > 0 {
+		// What came in clear behind the answer would be taken for the server's own words inside TLS (CVE-2011-0411).
+		return Fail(result.ReasonProtocol, result.BlameSubmission, "%s sent %d bytes in clear behind its answer to STARTTLS (%s)", c.server, n, reply)
+	}
+	if err := c.startTLS(ctx); err != nil {
+		return err
+	}
+	return c.ehlo(ctx, "ehlo_tls")
+}
+
+// authenticate does AUTH (RFC 4954), only ever inside TLS.
+func (c *smtpClient) authenticate(ctx context.Context) error {
+	offered, any := c.offers["AUTH"]
+	mechanisms := strings.Fields(offered)
+	mechanism := ""
+	for _, candidate := range []string{"PLAIN", "LOGIN"} {
+		if (c.mechanism == "" || c.mechanism == candidate) && mechanism == "" && slices.Contains(mechanisms, candidate) {
+			mechanism = candidate
+		}
+	}
+	switch {
+	case !c.secure || c.username == "" || mechanism == "" && !c.mustAuth:
+		return nil
+	case !any:
+		return Fail(result.ReasonAuth, result.BlameSubmission, "%s does not offer AUTH: nobody can log in there", c.server)
+	case mechanism == "":
+		wanted := "PLAIN or LOGIN"
+		if c.mechanism != "" {
+			wanted = c.mechanism
+		}
+		return Fail(result.ReasonAuth, result.BlameSubmission, "%s does not offer AUTH %s: it has %s", c.server, wanted, strings.Join(mechanisms, ", "))
+	}
+	var reply Reply
+	shown := "AUTH " + mechanism
+	err := c.w.Timed("auth", func() (string, error) {
+		var err error
+		if mechanism == "PLAIN" {
+			reply, err = c.authPlain()
+		} else {
+			reply, err = c.authLogin()
+		}
+		return oneLine(reply.String(), 300), err
+	})
+	if err == nil && reply.Code/100 == 5 {
+		return Fail(result.ReasonAuth, result.BlameSubmission, "%s refused %w: is the password of account %q still right?",
+			c.server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, c.account.Name)
+	}
+	return c.judge(ctx, reply, err, shown, 2)
+}
+
+// authPlain is SASL PLAIN (RFC 4616) with the credentials in the command itself.
+func (c *smtpClient) authPlain() (Reply, error) {
+	credentials := "\x00" + c.username + "\x00" + c.password.Reveal()
+	c.w.Redact(credentials)
+	return c.exchange("AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte(credentials)), "AUTH PLAIN "+hidden)
+}
+
+// authLogin is the LOGIN mechanism (draft-murchison-sasl-login-00): the server asks for the name, then for the password.
+// What it calls the two is not looked at, as servers differ.
+func (c *smtpClient) authLogin() (Reply, error) {
+	reply, err := c.exchange("AUTH LOGIN", "AUTH LOGIN")
+	for _, answer := range []string{c.username, c.password.Reveal()} {
+		if err != nil || reply.Code != 334 {
+			return reply, err
+		}
+		reply, err = c.exchange(base64.StdEncoding.EncodeToString([]byte(answer)), hidden)
+	}
+	return reply, err
+}
+
+// envelope gives the MAIL and RCPT commands, with SIZE (RFC 1870) and SMTPUTF8 (RFC 6531) where the server knows them.
+func (c *smtpClient) envelope(s *submission, size int) (mailFrom, rcptTo string, err error) {
+	mailFrom = "MAIL FROM:<" + s.from.Address + ">"
+	if _, offered := c.offers["SIZE"]; offered {
+		mailFrom += " SIZE=" + strconv.Itoa(size)
+	}
+	if !isASCII(s.from.Address) || !isASCII(s.to.Address) {
+		if _, offered := c.offers["SMTPUTF8"]; !offered {
+			return "", "", Fail(result.ReasonRefused, result.BlameSubmission,
+				"%s does not offer SMTPUTF8, which the addresses %s and %s need", c.server, s.from.Address, s.to.Address)
+		}
+		mailFrom += " SMTPUTF8"
+	}
+	return mailFrom, "RCPT TO:<" + s.to.Address + ">", nil
+}
+
+// body sends the message, dots stuffed (RFC 5321 section 4.5.2), and reads the answer by which the server takes it.
+func (c *smtpClient) body(ctx context.Context, s *submission, message []byte) error {
+	c.inData = true
+	c.log.client(fmt.Sprintf("[message of %d bytes]", len(message)))
+	err := c.w.Timed("body", func() (string, error) {
+		dots := c.text.DotWriter()
+		_, err := dots.Write(message)
+		err = errors.Join(err, dots.Close())
+		s.sent = err == nil
+		reply, readErr := c.reply()
+		if readErr != nil {
+			return "", errors.Join(err, readErr)
+		}
+		// A server that gives up in mid-message may answer before it closes the connection, and that says more.
+		s.reply, c.inData = reply, err != nil
+		note := oneLine(reply.String(), 300)
+		if id := reply.QueueID(); id != "" {
+			note += "; queue id " + id
+		}
+		return note, nil
+	})
+	switch {
+	case err != nil && s.sent:
+		return FailNet(ctx, err, result.BlameSubmission, "no answer to the message from "+c.server+", which may have taken it")
+	case err != nil:
+		return FailNet(ctx, err, result.BlameSubmission, "writing the message in DATA to "+c.server)
+	}
+	s.sent = s.reply.Code/100 == 2 // a refusal leaves nothing behind
+	return c.judge(ctx, s.reply, nil, "the message", 2)
+}
+
+// quit says goodbye, also after a failure, so that the server's log does not fill with lost connections. When ctx is over
+// it does not wait for the answer. Its own failing changes nothing.
+func (c *smtpClient) quit(ctx context.Context) {
+	if c.inData || c.broken {
+		return
+	}
+	wait := quitWait
+	if ctx.Err() != nil {
+		wait = 50 * time.Millisecond
+	}
+	_ = c.conn.SetDeadline(time.Now().Add(wait))
+	if ctx.Err() != nil {
+		c.log.client("QUIT")
+		_ = c.text.PrintfLine("QUIT")
+		return
+	}
+	_ = c.w.Timed("quit", func() (string, error) {
+		reply, err := c.exchange("QUIT", "QUIT")
+		if err != nil {
+			return "no answer", err
+		}
+		return oneLine(reply.String(), 300), nil
+	})
+}

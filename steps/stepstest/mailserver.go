@@ -1,0 +1,516 @@
+package stepstest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+)
+
+// MailOptions says what mail server to start. Domain and Users are required.
+type MailOptions struct {
+	Domain string            // of the addresses: "demo.test"
+	Host   string            // the server's own name, for the certificate; empty means "mail." and the domain
+	Users  map[string]string // passwords by address, or by the part before the "@"
+	CA     *CA               // signs the certificate; nil means one of its own
+
+	WithoutUIDPlus bool // the IMAP server has no UID EXPUNGE (RFC 4315)
+}
+
+// MailServer takes mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and gives it out over IMAP (143 with
+// STARTTLS, 993 with TLS), in this process and in memory, on loopback ports of its own. It breaks when told.
+type MailServer struct {
+	options   MailOptions
+	ca        *CA
+	connectTo map[string]string
+	smtp      *smtp.Server
+	imap      *imapserver.Server
+	boxes     map[string]*imapmemserver.User // by address
+	passwords map[string]string              // by address
+	open      string                         // address of the listener that takes mail without AUTH, as port 25 does
+	listeners []net.Listener
+	serving   sync.WaitGroup
+
+	certificate atomic.Pointer[tls.Certificate]
+	delay       atomic.Int64 // time.Duration
+
+	mu         sync.Mutex
+	faults     []Fault
+	mended     chan struct{}   // closed when the faults change
+	greylisted map[string]bool // by sender and recipient
+	byeDue     bool
+	closed     bool
+	deliveries []Delivery
+	timers     []*time.Timer
+}
+
+// Delivery is one message to one recipient as the server saw it.
+type Delivery struct {
+	QueueID  string // as in the answer to the message
+	From, To string // of the envelope
+	Accepted time.Time
+	Stored   time.Time // zero as long as it is not in the mailbox
+	Message  []byte
+}
+
+// Fault is a way in which a MailServer can be broken.
+type Fault string
+
+// The faults. Those of certificates apply to handshakes from then on.
+const (
+	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
+	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
+	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
+	FaultDropInData      Fault = "drop in DATA"            // the connection ends in the middle of the message
+	FaultDropAfterDot    Fault = "drop after the dot"      // the connection ends instead of an answer to the message; it is delivered
+	FaultSMTPSilent      Fault = "SMTP silent"             // no answer after the greeting
+	FaultRejectRecipient Fault = "reject recipient"        // 550 to every RCPT
+	FaultRejectMessage   Fault = "reject message"          // 554 to every message
+	FaultAuthRefused     Fault = "AUTH refused"            // no password is right, neither here nor there
+	FaultCertWrongHost   Fault = "certificate: wrong host" // for another name
+	FaultCertExpired     Fault = "certificate: expired"    // ended an hour ago
+	FaultCertUnknownCA   Fault = "certificate: unknown CA" // signed by a CA that nobody trusts
+	FaultIMAPBye         Fault = "IMAP BYE"                // BYE to the first command after a message was accepted, once
+	FaultIMAPSilent      Fault = "IMAP silent"             // no answer to LOGIN and NOOP
+	FaultIMAPTurnAway    Fault = "IMAP turns away"         // BYE as the greeting
+)
+
+// NewMailServer starts a server. Close stops it.
+func NewMailServer(options MailOptions) (*MailServer, error) {
+	if options.Domain == "" || len(options.Users) == 0 {
+		return nil, errors.New("start the mail server: it needs a domain and users")
+	}
+	if options.Host == "" {
+		options.Host = "mail." + options.Domain
+	}
+	s := &MailServer{options: options, ca: options.CA, connectTo: make(map[string]string), boxes: make(map[string]*imapmemserver.User),
+		passwords: make(map[string]string), mended: make(chan struct{})}
+	if s.ca == nil {
+		var err error
+		if s.ca, err = NewCA("stepwatch demo CA"); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.useCertificate(""); err != nil {
+		return nil, err
+	}
+	mem := imapmemserver.New()
+	for name, password := range options.Users {
+		address := s.address(name)
+		user := imapmemserver.NewUser(address, password)
+		if err := user.Create("INBOX", nil); err != nil {
+			return nil, fmt.Errorf("make the mailbox of %s: %w", address, err)
+		}
+		s.boxes[address], s.passwords[address] = user, password
+		mem.AddUser(user)
+	}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return s.certificate.Load(), nil
+	}}
+	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSMTPSession))
+	s.smtp.Domain = options.Host
+	s.smtp.TLSConfig = tlsConfig
+	s.smtp.MaxMessageBytes = 10 << 20
+	s.smtp.EnableSMTPUTF8 = true
+	s.smtp.ReadTimeout, s.smtp.WriteTimeout = 5*time.Minute, time.Minute
+	s.smtp.ErrorLog = log.New(io.Discard, "", 0)
+	caps := imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapUIDPlus: {}}
+	if options.WithoutUIDPlus {
+		delete(caps, imap.CapUIDPlus)
+	}
+	s.imap = imapserver.New(&imapserver.Options{
+		NewSession: func(conn *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
+			if s.broken(FaultIMAPTurnAway) {
+				return nil, nil, &imap.Error{Type: imap.StatusResponseTypeBye, Text: "Too many connections, try later"}
+			}
+			return &imapSession{mem.NewSession().(imapserver.SessionIMAP4rev2), s, conn}, nil, nil
+		},
+		Caps:      caps,
+		Logger:    log.New(io.Discard, "", 0),
+		TLSConfig: tlsConfig,
+	})
+	for _, port := range []string{"25", "587", "465", "143", "993"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("listen for port %s: %w", port, err), s.Close())
+		}
+		s.connectTo[net.JoinHostPort(options.Host, port)] = listener.Addr().String()
+		if port == "25" {
+			s.open = listener.Addr().String()
+		}
+		if port == "465" || port == "993" {
+			listener = tls.NewListener(listener, tlsConfig)
+		}
+		s.listeners = append(s.listeners, listener)
+		serve := s.smtp.Serve
+		if port == "143" || port == "993" {
+			serve = s.imap.Serve
+		}
+		s.serving.Go(func() {
+			_ = serve(listener) // ends when the listener is closed
+		})
+	}
+	return s, nil
+}
+
+// address makes an address of a name, with the server's domain unless it has one.
+func (s *MailServer) address(name string) string {
+	if !strings.Contains(name, "@") {
+		name += "@" + s.options.Domain
+	}
+	return strings.ToLower(name)
+}
+
+// Host is the server's name, as it stands in its certificate.
+func (s *MailServer) Host() string { return s.options.Host }
+
+// CA is the authority that signed the server's certificate.
+func (s *MailServer) CA() *CA { return s.ca }
+
+// ConnectTo tells where the server's ports are: "mail.demo.test:587" is at "127.0.0.1:41234". It is for
+// Target.ConnectTo.
+func (s *MailServer) ConnectTo() map[string]string { return s.connectTo }
+
+// SetDelay has messages that are accepted from now on delivered only after d.
+func (s *MailServer) SetDelay(d time.Duration) { s.delay.Store(int64(d)) }
+
+// Break gives the server these faults in the place of those that it had. Break() mends it.
+func (s *MailServer) Break(faults ...Fault) error {
+	s.mu.Lock()
+	s.faults = faults
+	s.greylisted = make(map[string]bool)
+	s.byeDue = slices.Contains(faults, FaultIMAPBye)
+	close(s.mended)
+	s.mended = make(chan struct{})
+	s.mu.Unlock()
+	for _, fault := range faults {
+		switch fault {
+		case FaultCertWrongHost, FaultCertExpired, FaultCertUnknownCA:
+			return s.useCertificate(fault)
+		}
+	}
+	return s.useCertificate("")
+}
+
+func (s *MailServer) useCertificate(fault Fault) error {
+	var certificate tls.Certificate
+	var err error
+	switch fault {
+	case FaultCertWrongHost:
+		certificate, err = s.ca.Issue("other." + s.options.Domain)
+	case FaultCertExpired:
+		certificate, err = s.ca.IssueExpired(s.options.Host)
+	case FaultCertUnknownCA:
+		var stranger *CA
+		if stranger, err = NewCA("unknown CA"); err == nil {
+			certificate, err = stranger.Issue(s.options.Host)
+		}
+	default:
+		certificate, err = s.ca.Issue(s.options.Host)
+	}
+	if err != nil {
+		return err
+	}
+	s.certificate.Store(&certificate)
+	return nil
+}
+
+func (s *MailServer) broken(fault Fault) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.faults, fault)
+}
+
+// hang waits until the faults change or the server is closed, when it has this fault.
+func (s *MailServer) hang(fault Fault) {
+	s.mu.Lock()
+	mended, broken := s.mended, slices.Contains(s.faults, fault) && !s.closed
+	s.mu.Unlock()
+	if broken {
+		<-mended
+	}
+}
+
+// Deliveries lists what was accepted, in order.
+func (s *MailServer) Deliveries() []Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.deliveries)
+}
+
+// Mailbox is the number of messages in the INBOX of a user, and -1 when there is no such user.
+func (s *MailServer) Mailbox(user string) int {
+	box := s.boxes[s.address(user)]
+	if box == nil {
+		return -1
+	}
+	status, err := box.Status("INBOX", &imap.StatusOptions{NumMessages: true})
+	if err != nil {
+		return -1
+	}
+	return int(*status.NumMessages)
+}
+
+// Deliver puts a message into a user's INBOX, past SMTP. It is dated like a message that came then.
+func (s *MailServer) Deliver(user string, message []byte, at time.Time) error {
+	box := s.boxes[s.address(user)]
+	if box == nil {
+		return fmt.Errorf("deliver to %q: no such user", user)
+	}
+	_, err := box.Append("INBOX", literal{bytes.NewReader(message)}, &imap.AppendOptions{Time: at})
+	return err
+}
+
+type literal struct{ *bytes.Reader }
+
+func (l literal) Size() int64 { return l.Reader.Size() }
+
+// accept takes responsibility for a message and delivers it when its delay is over. It gives the queue id.
+func (s *MailServer) accept(from string, recipients []string, message []byte) string {
+	id := make([]byte, 5)
+	_, _ = rand.Read(id) // crypto/rand does not fail
+	queueID := strings.ToUpper(hex.EncodeToString(id))
+	delay := time.Duration(s.delay.Load())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, to := range recipients {
+		i := len(s.deliveries)
+		s.deliveries = append(s.deliveries, Delivery{QueueID: queueID, From: from, To: to, Accepted: time.Now(), Message: message})
+		switch {
+		case slices.Contains(s.faults, FaultDropMail):
+			continue
+		case delay <= 0:
+			s.storeLocked(i)
+		default:
+			s.timers = append(s.timers, time.AfterFunc(delay, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if !s.closed {
+					s.storeLocked(i)
+				}
+			}))
+		}
+	}
+	return queueID
+}
+
+// storeLocked puts delivery i into its mailbox. The lock is held.
+func (s *MailServer) storeLocked(i int) {
+	d := &s.deliveries[i]
+	copies := 1
+	if slices.Contains(s.faults, FaultDuplicate) {
+		copies = 2
+	}
+	for range copies {
+		// A recipient without a mailbox was refused at RCPT.
+		_, _ = s.boxes[d.To].Append("INBOX", literal{bytes.NewReader(d.Message)}, &imap.AppendOptions{Time: time.Now()})
+	}
+	d.Stored = time.Now()
+}
+
+// Close stops the server and ends all its connections.
+func (s *MailServer) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	for _, timer := range s.timers {
+		timer.Stop()
+	}
+	close(s.mended)
+	s.mended = make(chan struct{})
+	s.mu.Unlock()
+	_ = s.smtp.Close() // says only that a listener was closed before
+	_ = s.imap.Close()
+	for _, listener := range s.listeners {
+		_ = listener.Close() // one that no server had begun with yet
+	}
+	s.serving.Wait()
+	return nil
+}
+
+// smtpSession is one client of the SMTP server.
+type smtpSession struct {
+	server     *MailServer
+	conn       *smtp.Conn
+	login      string // the address that logged in, or empty
+	from       string
+	recipients []string
+}
+
+func (s *MailServer) newSMTPSession(conn *smtp.Conn) (smtp.Session, error) {
+	s.hang(FaultSMTPSilent)
+	return &smtpSession{server: s, conn: conn}, nil
+}
+
+func (c *smtpSession) AuthMechanisms() []string { return []string{sasl.Plain, sasl.Login} }
+
+func (c *smtpSession) Auth(mechanism string) (sasl.Server, error) {
+	check := func(username, password string) error {
+		address := c.server.address(username)
+		right, known := c.server.passwords[address]
+		if !known || right != password || c.server.broken(FaultAuthRefused) {
+			return smtp.ErrAuthFailed
+		}
+		c.login = address
+		return nil
+	}
+	switch mechanism {
+	case sasl.Plain:
+		return sasl.NewPlainServer(func(_, username, password string) error { return check(username, password) }), nil
+	case sasl.Login:
+		return &loginServer{check: check}, nil
+	default:
+		return nil, smtp.ErrAuthUnknownMechanism
+	}
+}
+
+// loginServer is the server's part of the LOGIN mechanism (draft-murchison-sasl-login-00), which go-sasl lacks.
+type loginServer struct {
+	check    func(username, password string) error
+	asked    int
+	username string
+}
+
+// Next implements sasl.Server.
+func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	if l.asked == 0 && response != nil { // the name came with the command
+		l.asked = 1
+	}
+	l.asked++
+	switch l.asked {
+	case 1:
+		return []byte("Username:"), false, nil
+	case 2:
+		l.username = string(response)
+		return []byte("Password:"), false, nil
+	case 3:
+		return nil, true, l.check(l.username, string(response))
+	default:
+		return nil, false, sasl.ErrUnexpectedClientResponse
+	}
+}
+
+func (c *smtpSession) Mail(from string, _ *smtp.MailOptions) error {
+	if c.login == "" && c.conn.Conn().LocalAddr().String() != c.server.open {
+		return &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: "Authentication required"}
+	}
+	c.from = from
+	return nil
+}
+
+func (c *smtpSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s := c.server
+	address := strings.ToLower(to)
+	switch _, known := s.boxes[address]; {
+	case s.broken(FaultRejectRecipient), !known && strings.HasSuffix(address, "@"+s.options.Domain):
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "<" + to + ">: user unknown"}
+	case !known:
+		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "<" + to + ">: relay access denied"}
+	}
+	if s.broken(FaultGreylist) {
+		s.mu.Lock()
+		key := c.from + " " + address
+		seen := s.greylisted[key]
+		s.greylisted[key] = true
+		s.mu.Unlock()
+		if !seen {
+			return &smtp.SMTPError{Code: 450, EnhancedCode: smtp.EnhancedCode{4, 2, 0}, Message: "<" + to + ">: greylisted"}
+		}
+	}
+	c.recipients = append(c.recipients, address)
+	return nil
+}
+
+func (c *smtpSession) Data(r io.Reader) error {
+	s := c.server
+	if s.broken(FaultDropInData) {
+		return c.conn.Conn().Close()
+	}
+	body, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if s.broken(FaultRejectMessage) {
+		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "message looks like spam"}
+	}
+	message := append(fmt.Appendf(nil, "Return-Path: <%s>\r\nReceived: from %s by %s with ESMTP; %s\r\n", c.from, c.conn.Hostname(), s.options.Host,
+		time.Now().Format(time.RFC1123Z)), body...)
+	id := s.accept(c.from, c.recipients, message)
+	if s.broken(FaultDropAfterDot) {
+		return c.conn.Conn().Close()
+	}
+	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "Ok: queued as " + id}
+}
+
+func (c *smtpSession) Reset()        { c.from, c.recipients = "", nil }
+func (c *smtpSession) Logout() error { return nil }
+
+// imapSession is one client of the IMAP server.
+type imapSession struct {
+	imapserver.SessionIMAP4rev2
+	server *MailServer
+	conn   *imapserver.Conn
+}
+
+// Login takes the address or the part before the "@".
+func (c *imapSession) Login(username, password string) error {
+	c.server.hang(FaultIMAPSilent)
+	if c.server.broken(FaultAuthRefused) {
+		return imapserver.ErrAuthFailed
+	}
+	return c.SessionIMAP4rev2.Login(c.server.address(username), password)
+}
+
+// Poll is called after each command.
+func (c *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
+	c.server.hang(FaultIMAPSilent)
+	c.server.mu.Lock()
+	bye := c.server.byeDue && len(c.server.deliveries) > 0
+	if bye {
+		c.server.byeDue = false
+	}
+	c.server.mu.Unlock()
+	if bye {
+		_ = c.conn.Bye("Server shutting down.") // the connection is gone either way
+		return net.ErrClosed
+	}
+	return c.SessionIMAP4rev2.Poll(w, allowExpunge)
+}
+
+// idlePoll is how often an idle connection looks for news.
+const idlePoll = 10 * time.Millisecond
+
+// Idle polls, because imapmemserver's own Idle does not announce what came between the last command and IDLE.
+func (c *imapSession) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
+	ticker := time.NewTicker(idlePoll)
+	defer ticker.Stop()
+	for {
+		if err := c.SessionIMAP4rev2.Poll(w, true); err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-stop:
+			return nil
+		}
+	}
+}
