@@ -31,8 +31,9 @@ func init() {
 type PrometheusConfig struct {
 	// Path of the page on the agent's listener.
 	Path string `yaml:"path"`
-	// Buckets are the upper bounds of the classic buckets of the step and scenario histograms, rising. None means that
-	// these are native histograms alone, which text scrapes see as sum and count.
+	// Buckets are the upper bounds of the classic buckets of the step histograms, rising. None means that these are
+	// native histograms alone, of which text formats show sum and count. Phases and scenarios never have classic
+	// buckets: with them, a thousand scenarios would come to a page of 200,000 lines.
 	Buckets []time.Duration `yaml:"buckets"`
 	// Phases says how the parts of a step are shown: "histogram" for native histograms and the last duration, "last" for
 	// the last duration alone, "off" for nothing.
@@ -639,7 +640,7 @@ func newFamilies(buckets []time.Duration) families {
 	f.stepLast = desc("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
 	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "How long a part of a step took, such as connect or tls; native histogram without classic buckets.")
 	f.phaseLast = desc("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
-	f.duration = histogram("scenario_duration_seconds", classic, "How long a run took by how it ended: the sum of its steps.")
+	f.duration = histogram("scenario_duration_seconds", nil, "How long a run took, the sum of its steps, by how it ended; native histogram without classic buckets.")
 	f.lastDuration = desc("scenario_last_duration_seconds", "How long the last run took: the sum of its steps.")
 	f.success = desc("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
 	f.state = desc("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")

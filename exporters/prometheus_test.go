@@ -1,15 +1,433 @@
-package exporters
+package exporters_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/exporters/exporterstest"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares with a file under testdata, or writes it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; look at it with go test -update and git diff. Got:\n%s", file, got)
+	}
+}
+
+// page asks for the metrics in the format that accept names.
+func page(t testing.TB, p *exporters.Prometheus, accept string) string {
+	t.Helper()
+	req := httptest.NewRequest("GET", "/metrics", nil)
+	req.Header.Set("Accept", accept)
+	w := httptest.NewRecorder()
+	p.Handler().ServeHTTP(w, req)
+	if w.Code != 200 {
+		t.Fatalf("GET /metrics: status %d:\n%s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+// ours is the part of the page that is about stepwatch and the same on every machine.
+func ours(page string) string {
+	var b strings.Builder
+	for line := range strings.Lines(page) {
+		name := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "), "# UNIT ")
+		if strings.HasPrefix(name, "stepwatch_") {
+			b.WriteString(strings.ReplaceAll(line, runtime.Version(), "go"))
+		}
+	}
+	return b.String()
+}
+
+// filled is an exporter in which everything has happened once.
+func filled() *exporters.Prometheus {
+	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: exporterstest.Stats, Version: "1.2.3"})
+	p.Export(exporterstest.Typical())
+	p.Export(exporterstest.Passing())
+	return p
+}
+
+func TestPrometheusPage(t *testing.T) {
+	golden(t, "metrics.txt", ours(page(t, filled(), "text/plain")))
+}
+
+// Exemplars carry the time of the observation, which is taken out here.
+func TestPrometheusOpenMetrics(t *testing.T) {
+	got := page(t, filled(), "application/openmetrics-text;version=1.0.0")
+	if !strings.HasSuffix(got, "# EOF\n") {
+		t.Errorf("want # EOF at the end, got %q", got[max(0, len(got)-100):])
+	}
+	golden(t, "openmetrics.txt", regexp.MustCompile(`(# \{run="[^"]*"\} \S+) \S+`).ReplaceAllString(ours(got), "$1 TIME"))
+}
+
+// The page must be right by the rules of Prometheus itself.
+func TestPrometheusPromtool(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed (Debian: package prometheus), so its checks are left out")
+	}
+	p := filled()
+	for _, r := range exporterstest.Odd() {
+		p.Export(r)
+	}
+	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(page(t, p, "text/plain"))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// lines gives the sample lines of the page that begin with one of the names, without the labels that all share.
+func lines(t *testing.T, p *exporters.Prometheus, names ...string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(page(t, p, "text/plain")) {
+		name, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "{")
+		name, _, _ = strings.Cut(name, " ")
+		if slices.Contains(names, name) {
+			b.WriteString(strings.NewReplacer(`feature="f",`, "", `scenario="s",`, "", `,scenario="s"`, "", `scenario="s"`, "").Replace(line))
+		}
+	}
+	return b.String()
+}
+
+// run makes a result of the scenario "s" in feature "f" out of its steps.
+func run(status result.Status, steps ...result.StepResult) *result.Result {
+	r := &result.Result{Identity: result.Identity{Feature: "f", Scenario: "s"}, Status: status, Steps: steps, Started: time.Unix(1000, 0)}
+	for _, s := range steps {
+		r.Duration += s.Duration
+	}
+	return r
+}
+
+func did(label string, status result.Status, d time.Duration) result.StepResult {
+	return result.StepResult{Keyword: "When", Text: label, Label: label, Status: status, Ran: true, Duration: d}
+}
+
+func skipped(label string) result.StepResult {
+	return result.StepResult{Keyword: "When", Text: label, Label: label, Status: result.Skipped}
+}
+
+func plainPrometheus() *exporters.Prometheus {
+	return exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{})
+}
+
+// What the last run did not do has no value, neither zero nor an old one.
+func TestPrometheusNothingStale(t *testing.T) {
+	p := plainPrometheus()
+	names := []string{
+		"stepwatch_step_last_duration_seconds", "stepwatch_step_phase_last_duration_seconds", "stepwatch_queue_length",
+		"stepwatch_scenario_failing", "stepwatch_scenario_success", "stepwatch_scenario_state", "stepwatch_scenario_last_duration_seconds",
+		"stepwatch_step_duration_seconds_count",
+	}
+	first := did("a", result.Passed, 2*time.Second)
+	first.Phases = []result.Phase{{Name: "connect", Duration: time.Second}, {Name: "tls", Duration: time.Second}}
+	first.Measurements = []result.Measurement{{Name: "queue_length", Help: "Mails waiting.", Value: 4}}
+	p.Export(run(result.Passed, first, did("b", result.Passed, time.Second)))
+	want := `stepwatch_queue_length{step="a"} 4
+stepwatch_scenario_last_duration_seconds{} 3
+stepwatch_scenario_state{} 0
+stepwatch_scenario_success{} 1
+stepwatch_step_duration_seconds_count{status="passed",step="a"} 1
+stepwatch_step_duration_seconds_count{status="passed",step="b"} 1
+stepwatch_step_last_duration_seconds{step="a"} 2
+stepwatch_step_last_duration_seconds{step="b"} 1
+stepwatch_step_phase_last_duration_seconds{phase="connect",step="a"} 1
+stepwatch_step_phase_last_duration_seconds{phase="tls",step="a"} 1
+`
+	if got := lines(t, p, names...); got != want {
+		t.Errorf("after a run that passed:\n%s\nwant:\n%s", got, want)
+	}
+
+	broken := did("a", result.Failed, time.Second)
+	broken.Phases = []result.Phase{{Name: "connect", Duration: time.Second}}
+	r := run(result.Failed, broken, skipped("b"))
+	r.Reason, r.Blame = result.ReasonTLS, result.BlameSubmission
+	p.Export(r)
+	want = `stepwatch_scenario_failing{blame="submission",reason="tls",step="a"} 1
+stepwatch_scenario_last_duration_seconds{} 1
+stepwatch_scenario_state{} 2
+stepwatch_scenario_success{} 0
+stepwatch_step_duration_seconds_count{status="failed",step="a"} 1
+stepwatch_step_duration_seconds_count{status="passed",step="a"} 1
+stepwatch_step_duration_seconds_count{status="passed",step="b"} 1
+stepwatch_step_last_duration_seconds{step="a"} 1
+stepwatch_step_phase_last_duration_seconds{phase="connect",step="a"} 1
+`
+	if got := lines(t, p, names...); got != want {
+		t.Errorf("after a run that failed:\n%s\nwant:\n%s", got, want)
+	}
+
+	p.Export(run(result.Passed, did("c", result.Passed, time.Second)))
+	want = `stepwatch_scenario_last_duration_seconds{} 1
+stepwatch_scenario_state{} 0
+stepwatch_scenario_success{} 1
+stepwatch_step_duration_seconds_count{status="passed",step="c"} 1
+stepwatch_step_last_duration_seconds{step="c"} 1
+`
+	if got := lines(t, p, names...); got != want {
+		t.Errorf("after the scenario got other steps:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// Success is never claimed for a run that proved nothing.
+func TestPrometheusNothingRanIsNoSuccess(t *testing.T) {
+	for name, r := range map[string]*result.Result{
+		"no step":    run(result.Passed),
+		"undefined":  run(result.Undefined, skipped("a")),
+		"not begun":  run(result.Passed, result.StepResult{Label: "a", Status: result.Passed}),
+		"pending":    run(result.Pending, did("a", result.Pending, 0)),
+		"no results": {Identity: result.Identity{Feature: "f", Scenario: "s"}},
+	} {
+		p := plainPrometheus()
+		p.Export(r)
+		want := "stepwatch_scenario_state{} 3\nstepwatch_scenario_success{} 0\n"
+		if got := lines(t, p, "stepwatch_scenario_success", "stepwatch_scenario_state"); got != want {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, got, want)
+		}
+	}
+}
+
+// The scenarios on the page are those that the agent has loaded, from before their first run until they are removed.
+func TestPrometheusFollowsTheLoadedScenarios(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		loaded := []result.ScenarioStats{{Identity: result.Identity{Feature: "f", Scenario: "s"}, Interval: time.Minute, Missed: 1}}
+		set := func(s []result.ScenarioStats) { mu.Lock(); loaded = s; mu.Unlock() }
+		p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: func() result.Stats {
+			mu.Lock()
+			defer mu.Unlock()
+			return result.Stats{Scenarios: loaded}
+		}})
+		names := []string{"stepwatch_scenario_runs_total", "stepwatch_runs_missed_total", "stepwatch_scenario_interval_seconds", "stepwatch_scenario_success"}
+		check := func(when, want string) {
+			t.Helper()
+			if got := lines(t, p, names...); got != want {
+				t.Errorf("%s:\n%s\nwant:\n%s", when, got, want)
+			}
+		}
+		runs := func(passed int) string {
+			return fmt.Sprintf(`stepwatch_scenario_runs_total{status="ambiguous"} 0
+stepwatch_scenario_runs_total{status="failed"} 0
+stepwatch_scenario_runs_total{status="passed"} %d
+stepwatch_scenario_runs_total{status="pending"} 0
+stepwatch_scenario_runs_total{status="skipped"} 0
+stepwatch_scenario_runs_total{status="undefined"} 0
+`, passed)
+		}
+		head := "stepwatch_runs_missed_total{} 1\nstepwatch_scenario_interval_seconds{} 60\n"
+		check("before the first run", head+runs(0))
+		p.Export(run(result.Passed, did("a", result.Passed, time.Second)))
+		success := "stepwatch_scenario_success{} 1\n"
+		check("after it", head+runs(1)+success)
+
+		before := loaded
+		set(nil)
+		check("removed", "")
+		p.Export(run(result.Passed, did("a", result.Passed, time.Second)))
+		check("a late result of what was removed", "")
+		set(before)
+		check("back at once", head+runs(2)+success)
+
+		set(nil)
+		check("removed again", "")
+		time.Sleep(time.Hour)
+		check("an hour later", "")
+		set(before)
+		check("back after an hour", head+runs(0))
+	})
+}
+
+func TestPrometheusMeasurements(t *testing.T) {
+	var log bytes.Buffer
+	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s := did("a", result.Failed, time.Second)
+	s.Measurements = []result.Measurement{
+		{Name: "queue_length", Help: "Mails waiting.", Value: 1},
+		{Name: "queue_length", Help: "Mails waiting.", Value: 2},
+		{Name: "no good", Help: "x", Value: 1},
+		{Name: "step_duration_seconds_sum", Help: "x", Value: 1},
+		{Name: "scenario_runs", Help: "x", Value: 1},
+	}
+	other := did("b", result.Failed, time.Second)
+	other.Measurements = []result.Measurement{{Name: "queue_length", Help: "Another text.", Value: 3}}
+	for range 2 {
+		p.Export(run(result.Failed, s, other))
+	}
+	want := `stepwatch_measurement_faults_total{fault="count"} 0
+stepwatch_measurement_faults_total{fault="help"} 2
+stepwatch_measurement_faults_total{fault="name"} 2
+stepwatch_measurement_faults_total{fault="reserved"} 4
+stepwatch_queue_length{step="a"} 2
+stepwatch_queue_length{step="b"} 3
+promhttp_metric_handler_errors_total{cause="encoding"} 0
+promhttp_metric_handler_errors_total{cause="gathering"} 0
+`
+	got := lines(t, p, "stepwatch_measurement_faults_total", "stepwatch_queue_length") + lines(t, p, "promhttp_metric_handler_errors_total")
+	if got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 4 {
+		t.Errorf("want one line of log for each fault and name, thus 4, got:\n%s", log.String())
+	}
+}
+
+// Whatever is exported, the page stays whole and free of errors.
+func TestPrometheusOddResults(t *testing.T) {
+	var log bytes.Buffer
+	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 2 {
+		for _, r := range exporterstest.Odd() {
+			p.Export(r)
+		}
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(page(t, p, "text/plain")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range families["promhttp_metric_handler_errors_total"].Metric {
+		if m.Counter.GetValue() != 0 {
+			t.Errorf("%v", m)
+		}
+	}
+	if strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("want no errors in the log, got:\n%s", log.String())
+	}
+	for name, f := range families {
+		for _, m := range f.Metric {
+			for _, l := range m.Label {
+				if len(l.GetValue()) > 300 {
+					t.Errorf("%s: label %s is %d bytes long", name, l.GetName(), len(l.GetValue()))
+				}
+			}
+		}
+	}
+}
+
+func TestPrometheusFormats(t *testing.T) {
+	p := filled()
+	for _, c := range []struct{ accept, want string }{
+		{"", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"},
+		{"application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"},
+		{"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores"},
+	} {
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept", c.accept)
+		req.Header.Set("Accept-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		p.Handler().ServeHTTP(w, req)
+		if got := w.Header().Get("Content-Type"); got != c.want {
+			t.Errorf("Accept %q: want %q, got %q", c.accept, c.want, got)
+		}
+		z, err := gzip.NewReader(w.Body)
+		if err != nil {
+			t.Fatalf("Accept %q: want gzip: %v", c.accept, err)
+		}
+		format := expfmt.ResponseFormat(w.Header())
+		if strings.Contains(c.accept, "openmetrics") {
+			continue // read back in TestPrometheusOpenMetrics
+		}
+		found := false
+		for d := expfmt.NewDecoder(z, format); ; {
+			var f dto.MetricFamily
+			if err := d.Decode(&f); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if f.GetName() == "stepwatch_step_duration_seconds" {
+				found = true
+				native := f.Metric[0].Histogram.Schema != nil
+				if want := format.FormatType() == expfmt.TypeProtoDelim; native != want {
+					t.Errorf("Accept %q: want native histogram %t, got %t", c.accept, want, native)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("Accept %q: no step durations", c.accept)
+		}
+	}
+}
+
+func TestPrometheusConfig(t *testing.T) {
+	many := make([]string, 101)
+	for i := range many {
+		many[i] = fmt.Sprint(i + 1)
+	}
+	for _, c := range []struct{ block, err string }{
+		{`{}`, ``},
+		{`{"path": "/stepwatch/metrics", "buckets": [], "phases": "off"}`, ``},
+		{`{"path": "metrics"}`, `path: want an absolute path such as "/metrics", got "metrics"`},
+		{`{"path": ""}`, `path: want an absolute path such as "/metrics", got ""`},
+		{`{"path": "/{x}"}`, `path: want an absolute path such as "/metrics", got "/{x}"`},
+		{`{"buckets": [0]}`, `buckets: want durations above zero, got 0s`},
+		{`{"buckets": [1000000, 1000000]}`, `buckets: want rising durations, got 1ms behind 1ms`},
+		{`{"buckets": [` + strings.Join(many, ",") + `]}`, `buckets: want at most 100, got 101`},
+		{`{"phases": "all"}`, `phases: want "histogram", "last" or "off", got "all"`},
+	} {
+		want := c.err
+		if want != "" {
+			want = `settings of exporter "prometheus": ` + want
+		}
+		_, err := exporters.Builtin.Configure("prometheus", strict(c.block))
+		if message(err) != want {
+			t.Errorf("%s: want error %q, got %q", c.block, want, message(err))
+		}
+	}
+}
+
+// With phases off there are none, and without buckets the histograms are native alone.
+func TestPrometheusLean(t *testing.T) {
+	config := exporters.DefaultPrometheusConfig()
+	config.Phases, config.Buckets = "off", nil
+	p := exporters.NewPrometheus(*config, exporters.Host{})
+	p.Export(exporterstest.Typical())
+	got := page(t, p, "text/plain")
+	for _, unwanted := range []string{"stepwatch_step_phase", `le="1"`} {
+		for line := range strings.Lines(got) {
+			if strings.HasPrefix(line, "stepwatch_step_") && strings.Contains(line, unwanted) {
+				t.Errorf("want no %s, got %s", unwanted, line)
+			}
+		}
+	}
+}
 
 // webRun is a run of the two-step web scenario that the cost of an export is measured with.
 func webRun(n int, took time.Duration) *result.Result {
@@ -43,9 +461,9 @@ func spread(i int) time.Duration {
 func BenchmarkPrometheusExport(b *testing.B) {
 	for _, phases := range []string{"histogram", "last"} {
 		b.Run("phases="+phases, func(b *testing.B) {
-			config := DefaultPrometheusConfig()
+			config := exporters.DefaultPrometheusConfig()
 			config.Phases = phases
-			p := NewPrometheus(*config, Host{})
+			p := exporters.NewPrometheus(*config, exporters.Host{})
 			runs := make([]*result.Result, 1000)
 			for i := range runs {
 				runs[i] = webRun(i, spread(i))
@@ -62,6 +480,7 @@ func BenchmarkPrometheusExport(b *testing.B) {
 // BenchmarkPrometheusScrape is one page of 1000 scenarios with two steps each, and what they keep in memory.
 func BenchmarkPrometheusScrape(b *testing.B) {
 	const text = "text/plain;version=0.0.4"
+	const scenarios = 1000
 	const proto = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 	for _, c := range []struct{ name, phases, accept, encoding string }{
 		{"text", "histogram", text, ""}, {"text-gzip", "histogram", text, "gzip"}, {"text-gzip-last", "last", text, "gzip"},
@@ -70,30 +489,22 @@ func BenchmarkPrometheusScrape(b *testing.B) {
 		{"protobuf-gzip", "histogram", proto, "gzip"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			config := DefaultPrometheusConfig()
+			config := exporters.DefaultPrometheusConfig()
 			config.Phases = c.phases
 			before := heap()
-			p := NewPrometheus(*config, Host{})
-			for i := range 1000 {
+			p := exporters.NewPrometheus(*config, exporters.Host{})
+			for i := range scenarios {
 				for j := range 200 {
 					p.Export(webRun(i, spread(i*31+j)))
 				}
 			}
 			kept := heap() - before
-			families, err := p.registry.Gather()
-			if err != nil {
-				b.Fatal(err)
-			}
-			samples := 0
-			for _, f := range families {
-				for _, m := range f.Metric {
+			samples := 0 // as text has them: a histogram counts as its buckets, sum and count
+			for line := range strings.Lines(page(b, p, text)) {
+				if !strings.HasPrefix(line, "#") {
 					samples++
-					if h := m.Histogram; h != nil {
-						samples += len(h.Bucket) + 2
-					}
 				}
 			}
-			families = nil
 			bytes := 0
 			b.ReportAllocs()
 			for b.Loop() {

@@ -1,0 +1,264 @@
+package exporters_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/exporters/exporterstest"
+)
+
+// nagios gives what Nagios would read, with the exit code in front.
+func nagios(results ...*result.Result) string {
+	var b strings.Builder
+	code := exporters.Nagios(&b, results)
+	return fmt.Sprintf("exit %d\n%s", code, b.String())
+}
+
+func TestNagiosGolden(t *testing.T) {
+	slow := exporterstest.Passing()
+	slow.Budget = result.Budget{Warn: 50 * time.Millisecond, Crit: time.Second}
+	undefined := exporterstest.Passing()
+	undefined.Identity.Scenario, undefined.Identity.Example = "It's | \"new\"\nand=odd", ""
+	undefined.Status, undefined.Reason, undefined.Blame, undefined.Error = result.Undefined, result.ReasonScenario, result.BlameScenario, "no step definition"
+	undefined.Duration = 0
+	for i := range undefined.Steps {
+		s := &undefined.Steps[i]
+		s.Status, s.Ran, s.Duration, s.Phases = result.Skipped, false, 0, nil
+	}
+	undefined.Steps[0].Status = result.Undefined
+	dirty := exporterstest.Passing()
+	dirty.Cleanup = `message "x7" is still in the mailbox of "bob"`
+	for _, c := range []struct {
+		name    string
+		results []*result.Result
+	}{
+		{"none", nil},
+		{"passed", []*result.Result{exporterstest.Passing()}},
+		{"failed", []*result.Result{exporterstest.Typical()}},
+		{"slow", []*result.Result{slow}},
+		{"undefined", []*result.Result{undefined}},
+		{"not cleaned up", []*result.Result{dirty}},
+		{"several passed", []*result.Result{exporterstest.Passing(), dirty}},
+		{"several", []*result.Result{exporterstest.Passing(), slow, undefined, exporterstest.Typical()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			golden(t, "nagios-"+strings.ReplaceAll(c.name, " ", "-")+".txt", nagios(c.results...))
+		})
+	}
+}
+
+// Of several results the worst decides, in the order of the Monitoring Plugins, and nothing is greener than unknown but OK.
+func TestNagiosWorst(t *testing.T) {
+	ok := exporterstest.Passing()
+	warning := exporterstest.Passing()
+	warning.Budget.Warn = time.Millisecond
+	critical := exporterstest.Typical()
+	unknown := run(result.Undefined, skipped("a"))
+	for _, c := range []struct {
+		results []*result.Result
+		want    int
+	}{
+		{nil, 3},
+		{[]*result.Result{ok}, 0},
+		{[]*result.Result{ok, ok}, 0},
+		{[]*result.Result{ok, unknown}, 3},
+		{[]*result.Result{unknown, ok}, 3},
+		{[]*result.Result{unknown, warning, ok}, 1},
+		{[]*result.Result{warning, critical, unknown}, 2},
+		{[]*result.Result{run(result.Passed)}, 3},
+	} {
+		if got := exporters.Nagios(io.Discard, c.results); got != c.want {
+			t.Errorf("%d results: want exit %d, got %d", len(c.results), c.want, got)
+		}
+	}
+}
+
+// brokenPipe is a reader that has gone away.
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestNagiosUnwritableIsUnknown(t *testing.T) {
+	if got := exporters.Nagios(brokenPipe{}, []*result.Result{exporterstest.Passing()}); got != 3 {
+		t.Errorf("want exit 3, got %d", got)
+	}
+}
+
+func TestNagiosOddResults(t *testing.T) {
+	odd := exporterstest.Odd()
+	all := make([]*result.Result, 0, len(odd))
+	for _, name := range slices.Sorted(maps.Keys(odd)) {
+		t.Run(name, func(t *testing.T) { checkPlugin(t, []*result.Result{odd[name]}) })
+		all = append(all, odd[name])
+	}
+	t.Run("all together", func(t *testing.T) { checkPlugin(t, all) })
+}
+
+// FuzzNagios puts any text where a feature's author or a server can put some.
+func FuzzNagios(f *testing.F) {
+	f.Add("I should see 'x'", "a=b|c", "500 no\nway", "example", uint8(1))
+	f.Add("", "", "", "", uint8(0))
+	f.Add("''", "=|'\n", "\xff", "time", uint8(3))
+	f.Fuzz(func(t *testing.T, a, b, c, d string, n uint8) {
+		var all []*result.Result
+		for i := range int(n%4) + 1 {
+			one, two := did(a, result.Passed, time.Duration(i)), did(b, result.Failed, time.Second)
+			two.Error, two.Reason = c, result.Reason(d)
+			r := run(result.Failed, one, two, skipped(c), did(a, result.Passed, time.Second))
+			r.Identity = result.Identity{Feature: a, Scenario: b, Example: d, File: c}
+			r.Error, r.Cleanup, r.Budget.Warn = c, d, time.Duration(n)*time.Millisecond
+			all = append(all, r)
+		}
+		checkPlugin(t, all)
+	})
+}
+
+// checkPlugin reads what Nagios writes as Nagios Core 4 does and holds it against the results.
+func checkPlugin(t *testing.T, results []*result.Result) {
+	t.Helper()
+	var b strings.Builder
+	code := exporters.Nagios(&b, results)
+	out := b.String()
+	if code < 0 || code > 3 {
+		t.Errorf("want an exit code from 0 to 3, got %d", code)
+	}
+	if len(out) > 8192 {
+		t.Errorf("want at most 8192 bytes, got %d", len(out))
+	}
+	if !utf8.ValidString(out) {
+		t.Errorf("want valid UTF-8, got %q", out)
+	}
+	for _, c := range out {
+		if c < ' ' && c != '\n' || c == 0x7f {
+			t.Errorf("want no control characters, got %q in %q", c, out)
+		}
+	}
+	first, long, _ := strings.Cut(out, "\n")
+	if strings.Contains(long, "|") {
+		t.Errorf("want no bar in the long output, got %q", long)
+	}
+	status, data, found := strings.Cut(first, " | ")
+	if want := "STEPWATCH " + result.State(code).String() + " - "; !found || !strings.HasPrefix(status, want) || len(status) == len(want) {
+		t.Errorf("want a status line that begins with %q and goes on, got %q", want, first)
+	}
+	values, err := parsePerfdata(data)
+	if err != nil {
+		t.Fatalf("%v in %q", err, data)
+	}
+	var labels []string
+	for _, v := range values {
+		if slices.Contains(labels, v.label) {
+			t.Errorf("label %q is there twice in %q", v.label, data)
+		}
+		labels = append(labels, v.label)
+	}
+	if want := []string{"passed", "failed", "nosteps", "total", "time"}; len(labels) < 5 || !slices.Equal(labels[:5], want) {
+		t.Fatalf("want the fields %q first, got %q", want, labels)
+	}
+	ran := 0
+	for _, r := range results {
+		for _, s := range r.Steps {
+			if !s.Ran {
+				continue
+			}
+			if ran++; ran > len(values)-5 {
+				continue
+			}
+			v := values[4+ran]
+			if math.Abs(v.value-s.Duration.Seconds()) > 1e-6 || v.unit != "s" || v.min != "0" {
+				t.Errorf("step %q of %s: got %+v", s.Label, s.Duration, v)
+			}
+		}
+	}
+	if left := ran - (len(values) - 5); left != 0 && !strings.Contains(status, fmt.Sprintf("(%d performance values left out)", left)) {
+		t.Errorf("%d of %d steps are not in the performance data, and the status line does not say so: %q", left, ran, status)
+	}
+}
+
+// perfValue is one field of performance data.
+type perfValue struct {
+	label                string
+	value                float64
+	unit                 string
+	warn, crit, min, max string
+}
+
+// parsePerfdata reads performance data by the grammar of the Nagios Plugin Development Guidelines: a list of
+// 'label'=value[UOM];[warn];[crit];[min];[max] parted by blanks, with quotes around a label optional unless it holds
+// blanks or quotes, and a quote in it doubled.
+func parsePerfdata(data string) ([]perfValue, error) {
+	var values []perfValue
+	for data = strings.TrimLeft(data, " "); data != ""; data = strings.TrimLeft(data, " ") {
+		var v perfValue
+		if strings.HasPrefix(data, "'") {
+			data = data[1:]
+			for {
+				end := strings.IndexByte(data, '\'')
+				if end < 0 {
+					return nil, errors.New("a quoted label without its end")
+				}
+				v.label += data[:end]
+				data = data[end+1:]
+				if !strings.HasPrefix(data, "'") {
+					break
+				}
+				v.label += "'"
+				data = data[1:]
+			}
+			if !strings.HasPrefix(data, "=") {
+				return nil, fmt.Errorf("no = behind the label %q", v.label)
+			}
+			data = data[1:]
+		} else {
+			var found bool
+			if v.label, data, found = strings.Cut(data, "="); !found || strings.ContainsAny(v.label, " '") {
+				return nil, fmt.Errorf("not a label: %q", v.label)
+			}
+		}
+		if v.label == "" || strings.ContainsAny(v.label, "=|\n") || strings.TrimSpace(v.label) != v.label {
+			return nil, fmt.Errorf("not a label: %q", v.label)
+		}
+		var field string
+		field, data, _ = strings.Cut(data, " ")
+		parts := strings.Split(field, ";")
+		if len(parts) > 5 {
+			return nil, fmt.Errorf("more than five parts: %q", field)
+		}
+		digits := strings.TrimRight(parts[0], "sB%cu")
+		v.unit = parts[0][len(digits):]
+		var err error
+		if v.value, err = strconv.ParseFloat(digits, 64); err != nil || strings.Trim(digits, "-0123456789.") != "" {
+			return nil, fmt.Errorf("not a value: %q", parts[0])
+		}
+		for i, to := range []*string{&v.warn, &v.crit, &v.min, &v.max} {
+			if i+1 < len(parts) {
+				*to = parts[i+1]
+				if strings.Trim(*to, "-0123456789.") != "" {
+					return nil, fmt.Errorf("not a number: %q", *to)
+				}
+			}
+		}
+		values = append(values, v)
+	}
+	return values, nil
+}
+
+// BenchmarkNagios is what the output costs a plugin that runs one scenario.
+func BenchmarkNagios(b *testing.B) {
+	results := []*result.Result{exporterstest.Typical()}
+	b.ReportAllocs()
+	for b.Loop() {
+		exporters.Nagios(io.Discard, results)
+	}
+}
