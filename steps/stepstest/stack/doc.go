@@ -1,0 +1,11 @@
+// Package stack runs the real servers that operators have (Postfix, Dovecot, OpenDKIM, nginx) and the real monitors that
+// read stepwatch (Prometheus, Nagios) for a test: from Debian's packages, with an own zone, an own CA and own accounts.
+//
+// Everything lives in network, mount and process namespaces of its own, which Enter makes: the servers have their real
+// ports, nothing reaches the outside, several stacks run side by side, and no process or mount outlives the first process
+// of the namespaces, however it ends. Nothing of the machine is changed. That needs Linux and root; Usable says what is
+// missing.
+//
+// Beside the good host there are hosts with one fault each, so that a test needs no change of configuration: see Fault.
+// The DNS zone is example.test; its name server runs inside the calling process.
+package stack

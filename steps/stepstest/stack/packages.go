@@ -1,0 +1,71 @@
+//go:build linux
+
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// Package is a Debian package that the stack uses.
+type Package struct {
+	Name  string // as apt knows it
+	File  string // a file of it that the stack needs
+	Tests string // what cannot be tested without it
+}
+
+// Packages lists what the stack uses, everything that they need apart.
+var Packages = []Package{
+	{"postfix", "/usr/lib/postfix/sbin/master", "real servers"},
+	{"dovecot-imapd", "/usr/lib/dovecot/imap", "real servers"},
+	{"dovecot-lmtpd", "/usr/lib/dovecot/lmtp", "real servers"},
+	{"opendkim", "/usr/sbin/opendkim", "real servers"},
+	{"nginx", "/usr/sbin/nginx", "real servers"},
+	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
+	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
+}
+
+const (
+	prometheusProgram = "/usr/bin/prometheus"
+	nagiosProgram     = "/usr/sbin/nagios4"
+)
+
+// Missing lists the packages that are not installed.
+func Missing() []Package {
+	var missing []Package
+	for _, p := range Packages {
+		if _, err := os.Stat(p.File); err != nil {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// Usable says why the stack cannot run here, or nil. The monitors have tests of their own and are not asked for.
+func Usable() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the real servers need root")
+	}
+	var names []string
+	for _, p := range Missing() {
+		if p.File != prometheusProgram && p.File != nagiosProgram {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("the real servers need the Debian packages %s: run .ci/stack/install", strings.Join(names, " "))
+	}
+	if Inside() {
+		return nil
+	}
+	trial := exec.Command("/bin/true")
+	trial.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
+	if err := trial.Run(); err != nil {
+		return fmt.Errorf("the real servers need namespaces of their own, which root of a container may not make: %w", err)
+	}
+	return nil
+}
