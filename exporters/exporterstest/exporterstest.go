@@ -241,7 +241,7 @@ func Odd() map[string]*result.Result {
 			}
 		}),
 		"measurements with odd values": with(func(r *result.Result) {
-			for i, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), -0.0, math.MaxFloat64} {
+			for i, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1), math.MaxFloat64} {
 				r.Steps[0].Measurements = append(r.Steps[0].Measurements, result.Measurement{Name: fmt.Sprintf("odd_%d", i), Value: v})
 			}
 		}),
