@@ -1,0 +1,509 @@
+package steps
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// A link, button or field is found by what a reader calls it. Candidates get a rank by how well the name fits; the best
+// rank wins, and within it the shortest text, as in Webrat. What is left after that is ambiguous, unless the choice makes
+// no difference. A project marked as cucumber-nagios compatible gets the first one in the document, as there, and its
+// hidden elements count.
+
+// candidate is an element that could be meant.
+type candidate struct {
+	node     *html.Node
+	shown    string // what messages call it
+	rank     int    // how well the name fits, 0 best; below 0: not at all
+	length   int    // of the text that fits
+	same     string // candidates with the same non-empty value are one choice
+	hidden   bool
+	disabled bool
+}
+
+// rank bests the candidate's rank with that of another text of its own.
+func (c *candidate) fits(rank int, text string) {
+	if c.rank < 0 || rank < c.rank || rank == c.rank && len(text) < c.length {
+		c.rank, c.length = rank, len(text)
+	}
+}
+
+// search is a look-up on a page: what kind of thing and which name.
+type search struct {
+	page *page
+	act  string // `follow "Contact"`
+	kind string // "link"
+	name string
+	lax  bool // cucumber-nagios compatible
+}
+
+func (s *search) failure(reason result.Reason, blame result.Blame, format string, args ...any) error {
+	return Fail(reason, blame, "%s on %s: %s", s.act, s.page, fmt.Sprintf(format, args...))
+}
+
+// choose takes the best of the candidates. instead says what to do about a name that none has, or is empty.
+func (s *search) choose(candidates []candidate, instead string) (*html.Node, error) {
+	var best, hiddenBest, disabledBest []candidate
+	for _, c := range candidates {
+		switch {
+		case c.rank < 0:
+		case c.disabled:
+			disabledBest = append(disabledBest, c)
+		case c.hidden && !s.lax:
+			hiddenBest = append(hiddenBest, c)
+		case len(best) == 0 || c.rank < best[0].rank || c.rank == best[0].rank && c.length < best[0].length:
+			best = append(best[:0], c)
+		case c.rank == best[0].rank && c.length == best[0].length:
+			best = append(best, c)
+		}
+	}
+	switch {
+	case len(best) > 1 && !s.lax && slices.ContainsFunc(best, func(c candidate) bool { return c.same == "" || c.same != best[0].same }):
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the name is ambiguous: %d %ss fit: %s", len(best), s.kind, list(best))
+	case len(best) > 0:
+		return best[0].node, nil
+	case len(disabledBest) > 0:
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the %s %s is disabled", s.kind, disabledBest[0].shown)
+	case len(hiddenBest) > 0:
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the %s %s is hidden", s.kind, hiddenBest[0].shown)
+	}
+	there := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return c.hidden || c.disabled || c.shown == "" })
+	text := "there is none; the page has no " + s.kind + " at all"
+	if len(there) > 0 {
+		text = fmt.Sprintf("there is no such %s; there is %s", s.kind, list(there))
+	}
+	if instead != "" {
+		text += "; " + instead
+	}
+	return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "%s", text)
+}
+
+// list writes at most ten candidates, each name once.
+func list(candidates []candidate) string {
+	const most = 10
+	var names []string
+	for _, c := range candidates {
+		if !slices.Contains(names, c.shown) || len(candidates) <= most {
+			names = append(names, c.shown)
+		}
+	}
+	if more := len(names) - most; more > 0 {
+		names = append(names[:most], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+// quote writes a name for a message, long ones cut.
+func quote(name string) string {
+	const most = 60
+	if utf8.RuneCountInString(name) > most {
+		name = string([]rune(name)[:most]) + "…"
+	}
+	return `"` + name + `"`
+}
+
+// The ranks that a text gives. A caller adds its own between and behind.
+const (
+	rankID   = iota
+	rankName // of a field, exactly
+	rankExact
+	rankFold
+	rankPrefix
+	rankPart
+	rankMarkup
+)
+
+// fitText ranks a text of the candidate: the whole, the whole in other letters, the beginning, a part. A trailing "*" or
+// ":" is decoration of a label.
+func (c *candidate) fitText(text, name string) {
+	switch bare := strings.TrimRight(text, " *:"); {
+	case text == "":
+	case text == name, bare == name:
+		c.fits(rankExact, text)
+	case strings.EqualFold(text, name), strings.EqualFold(bare, name):
+		c.fits(rankFold, text)
+	case hasPrefixFold(text, name):
+		c.fits(rankPrefix, text)
+	case strings.Contains(strings.ToLower(text), strings.ToLower(name)):
+		c.fits(rankPart, text)
+	}
+}
+
+func hasPrefixFold(text, prefix string) bool {
+	return strings.HasPrefix(strings.ToLower(text), strings.ToLower(prefix))
+}
+
+// labelOf collects what a reader sees of an element: its text with the texts of its images.
+func labelOf(n *html.Node) string {
+	var t textWriter
+	writeLabel(&t, n, n)
+	return string(t.out)
+}
+
+func writeLabel(t *textWriter, root, n *html.Node) {
+	if n.Type == html.TextNode {
+		writeText(t, n.Data)
+		return
+	}
+	if n.Type == html.ElementNode && n != root {
+		if nodeVisibility(n) == gone {
+			return
+		}
+		switch n.DataAtom {
+		case atom.Img:
+			alt, _ := attribute(n, "alt")
+			writeText(t, alt)
+		case atom.Select, atom.Textarea, atom.Button:
+			return // a label may hold the control that it names
+		}
+	}
+	edge := n.Type == html.ElementNode && traits[n.DataAtom]&block != 0
+	if edge {
+		t.gap()
+	}
+	for c := range n.ChildNodes() {
+		writeLabel(t, root, c)
+	}
+	if edge {
+		t.gap()
+	}
+}
+
+// isHidden says whether an element or anything around it is not shown.
+func isHidden(n *html.Node) bool {
+	veil := inherited
+	for ; n != nil; n = n.Parent {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		switch v := nodeVisibility(n); {
+		case v == gone:
+			return true
+		case veil == inherited:
+			veil = v
+		}
+	}
+	return veil == veiled
+}
+
+// isDisabled says whether a control is disabled by itself or by a fieldset (HTML §4.10.18.5); the fieldset's first
+// legend is exempt.
+func isDisabled(n *html.Node) bool {
+	if _, disabled := attribute(n, "disabled"); disabled {
+		return true
+	}
+	for child, p := n, n.Parent; p != nil; child, p = p, p.Parent {
+		if p.DataAtom != atom.Fieldset {
+			continue
+		}
+		if _, disabled := attribute(p, "disabled"); !disabled {
+			continue
+		}
+		if child.DataAtom == atom.Legend && child == firstChild(p, atom.Legend) {
+			continue
+		}
+		return true
+	}
+	return false
+}
+
+func firstChild(n *html.Node, a atom.Atom) *html.Node {
+	for c := range n.ChildNodes() {
+		if c.DataAtom == a {
+			return c
+		}
+	}
+	return nil
+}
+
+// findLink finds a link by text, image text, aria-label, title or id.
+func (s *search) findLink(doc *html.Node) (*html.Node, error) {
+	s.kind = "link"
+	var links []candidate
+	name := normalText(s.name)
+	for n := range doc.Descendants() {
+		if n.DataAtom != atom.A && n.DataAtom != atom.Area {
+			continue
+		}
+		href, found := attribute(n, "href")
+		if !found {
+			continue
+		}
+		c := candidate{node: n, rank: -1, same: href, hidden: n.DataAtom == atom.A && isHidden(n)}
+		for _, text := range []string{labelOf(n), attributeText(n, "aria-label"), attributeText(n, "title"), attributeText(n, "alt")} {
+			if c.shown == "" && text != "" {
+				c.shown = quote(text)
+			}
+			c.fitText(text, name)
+		}
+		c.fitID(s.name)
+		if c.shown == "" && !c.hidden {
+			c.shown = "a link to " + quote(href)
+		}
+		links = append(links, c)
+	}
+	s.fitMarkup(links)
+	instead := ""
+	if button := s.other((*search).buttons, doc); button != "" {
+		instead = "there is a button " + button + ": press it"
+	}
+	return s.choose(links, instead)
+}
+
+// fitMarkup is the last resort: a part of the markup inside, which old features could name.
+func (s *search) fitMarkup(candidates []candidate) {
+	for i := range candidates {
+		if candidates[i].rank >= 0 {
+			return
+		}
+	}
+	wanted := []byte(strings.ToLower(s.name))
+	for i := range candidates {
+		var markup bytes.Buffer
+		for c := range candidates[i].node.ChildNodes() {
+			_ = html.Render(&markup, c) // a Buffer takes everything
+		}
+		if len(wanted) > 0 && bytes.Contains(bytes.ToLower(markup.Bytes()), wanted) {
+			candidates[i].fits(rankMarkup, labelOf(candidates[i].node))
+		}
+	}
+}
+
+func (c *candidate) fitID(name string) {
+	if id, _ := attribute(c.node, "id"); id != "" && id == name {
+		c.fits(rankID, id)
+	}
+}
+
+func attributeText(n *html.Node, key string) string {
+	value, _ := attribute(n, key)
+	return normalText(value)
+}
+
+// other looks whether something of another kind has exactly that name.
+func (s *search) other(candidates func(*search, *html.Node) []candidate, doc *html.Node) string {
+	for _, c := range candidates(s, doc) {
+		if c.rank >= 0 && c.rank <= rankFold && !c.hidden {
+			return c.shown
+		}
+	}
+	return ""
+}
+
+// findButton finds a button by id, text, value, image text, aria-label, title or name.
+func (s *search) findButton(doc *html.Node) (*html.Node, error) {
+	s.kind = "button"
+	buttons := s.buttons(doc)
+	s.fitMarkup(buttons)
+	instead := ""
+	for n := range doc.Descendants() {
+		if _, found := attribute(n, "href"); found && n.DataAtom == atom.A && strings.EqualFold(labelOf(n), normalText(s.name)) {
+			instead = "there is a link " + quote(labelOf(n)) + ": follow it"
+			break
+		}
+	}
+	return s.choose(buttons, instead)
+}
+
+func (s *search) buttons(doc *html.Node) []candidate {
+	var buttons []candidate
+	name := normalText(s.name)
+	for n := range doc.Descendants() {
+		kind := buttonType(n)
+		if kind == "" {
+			continue
+		}
+		c := candidate{node: n, rank: -1, hidden: isHidden(n), disabled: isDisabled(n)}
+		texts := []string{labelOf(n), attributeText(n, "value"), attributeText(n, "alt"), attributeText(n, "aria-label"),
+			attributeText(n, "title"), attributeText(n, "name")}
+		if n.DataAtom == atom.Input && texts[1] == "" {
+			texts[1] = map[string]string{"submit": "Submit", "reset": "Reset"}[kind] // as browsers label it
+		}
+		for _, text := range texts {
+			if c.shown == "" && text != "" {
+				c.shown = quote(text)
+			}
+			c.fitText(text, name)
+		}
+		c.fitID(s.name)
+		if c.shown == "" {
+			c.shown = "one without a name"
+		}
+		field, _ := attribute(n, "name")
+		value, _ := attribute(n, "value")
+		c.same = fmt.Sprintf("%p %s %q %q", formOf(doc, n), kind, field, value)
+		buttons = append(buttons, c)
+	}
+	return buttons
+}
+
+// buttonType gives submit, image, reset or button, and nothing for what is no button.
+func buttonType(n *html.Node) string {
+	kind, _ := attribute(n, "type")
+	kind = strings.ToLower(kind)
+	switch n.DataAtom {
+	case atom.Button:
+		if kind == "reset" || kind == "button" {
+			return kind
+		}
+		return "submit"
+	case atom.Input:
+		if kind == "submit" || kind == "image" || kind == "reset" || kind == "button" {
+			return kind
+		}
+	}
+	return ""
+}
+
+// fieldKind says what can be done with a control.
+type fieldKind string
+
+const (
+	kindText     fieldKind = "text field"
+	kindSelect   fieldKind = "select field"
+	kindCheckbox fieldKind = "checkbox"
+	kindRadio    fieldKind = "radio button"
+	kindFile     fieldKind = "file field"
+)
+
+// kindOf gives the kind of a control, and nothing for what takes no input.
+func kindOf(n *html.Node) fieldKind {
+	switch n.DataAtom {
+	case atom.Textarea:
+		return kindText
+	case atom.Select:
+		return kindSelect
+	case atom.Input:
+		switch kind, _ := attribute(n, "type"); strings.ToLower(kind) {
+		case "hidden", "submit", "image", "reset", "button":
+			return ""
+		case "checkbox":
+			return kindCheckbox
+		case "radio":
+			return kindRadio
+		case "file":
+			return kindFile
+		default:
+			return kindText
+		}
+	}
+	return ""
+}
+
+// findField finds a control by id, name, label, aria-label, placeholder or title. A label fits when it begins with the
+// name at a word's end.
+func (s *search) findField(doc *html.Node, kind fieldKind) (*html.Node, error) {
+	s.kind = string(kind)
+	name := normalText(s.name)
+	labels := labelsOf(doc)
+	var fields []candidate
+	instead := ""
+	for n := range doc.Descendants() {
+		is := kindOf(n)
+		if is == "" {
+			continue
+		}
+		c := candidate{node: n, rank: -1, hidden: isHidden(n), disabled: isDisabled(n)}
+		texts := append(labels[n], attributeText(n, "aria-label"), attributeText(n, "placeholder"), attributeText(n, "title"))
+		for _, text := range texts {
+			if c.shown == "" && text != "" {
+				c.shown = quote(text)
+			}
+			c.fitField(text, name)
+		}
+		c.fitID(s.name)
+		own, _ := attribute(n, "name")
+		if own != "" && own == s.name {
+			c.fits(rankName, own)
+		}
+		if c.shown == "" && own != "" {
+			c.shown = quote(own)
+		}
+		if value, _ := attribute(n, "value"); is == kindRadio && value != "" {
+			if value == s.name {
+				c.fits(rankPart, value)
+			}
+			c.shown += " (value " + quote(value) + ")"
+		}
+		if is == kind {
+			fields = append(fields, c)
+		} else if c.rank >= 0 && c.rank <= rankFold && instead == "" {
+			instead = fmt.Sprintf("%s is a %s", c.shown, is)
+		}
+	}
+	return s.choose(fields, instead)
+}
+
+func (c *candidate) fitField(text, name string) {
+	d := candidate{rank: -1}
+	d.fitText(text, name)
+	switch {
+	case d.rank < 0, d.rank > rankPrefix:
+	case d.rank < rankPrefix:
+		c.fits(d.rank, text)
+	default:
+		rest, _ := utf8.DecodeRuneInString(text[min(len(text), len(name)):])
+		if name != "" && !unicode.IsLetter(rest) && !unicode.IsDigit(rest) {
+			c.fits(rankPrefix, text)
+		}
+	}
+}
+
+// labelsOf gives the labels of each control: around it, for its id, or by aria-labelledby.
+func labelsOf(doc *html.Node) map[*html.Node][]string {
+	byID := map[string]*html.Node{}
+	var labelled, labels []*html.Node
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		if id, _ := attribute(n, "id"); id != "" && byID[id] == nil {
+			byID[id] = n
+		}
+		if n.DataAtom == atom.Label {
+			labels = append(labels, n)
+		}
+		if kindOf(n) != "" {
+			if by, _ := attribute(n, "aria-labelledby"); by != "" {
+				labelled = append(labelled, n)
+			}
+		}
+	}
+	texts := map[*html.Node][]string{}
+	for _, l := range labels {
+		control := (*html.Node)(nil)
+		if id, found := attribute(l, "for"); found {
+			control = byID[id]
+		} else {
+			for n := range l.Descendants() {
+				if kindOf(n) != "" {
+					control = n
+					break
+				}
+			}
+		}
+		if control != nil {
+			texts[control] = append(texts[control], labelOf(l))
+		}
+	}
+	for _, n := range labelled {
+		ids, _ := attribute(n, "aria-labelledby")
+		var words []string
+		for _, id := range strings.Fields(ids) {
+			if byID[id] != nil {
+				words = append(words, labelOf(byID[id]))
+			}
+		}
+		texts[n] = append(texts[n], strings.Join(words, " "))
+	}
+	return texts
+}

@@ -1,0 +1,462 @@
+package steps
+
+import (
+	"bytes"
+	"fmt"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/andybalholm/cascadia"
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+	"golang.org/x/text/encoding"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// needsBrowser is the end of every message about something that only a script could do.
+const needsBrowser = "that needs a browser: tag the scenario @browser"
+
+// formOf gives the form that a control belongs to (HTML §4.10.18.3), or nil.
+func formOf(doc, control *html.Node) *html.Node {
+	if id, found := attribute(control, "form"); found {
+		for n := range doc.Descendants() {
+			if own, _ := attribute(n, "id"); own == id && id != "" {
+				if n.DataAtom == atom.Form {
+					return n
+				}
+				return nil
+			}
+		}
+		return nil
+	}
+	for n := control.Parent; n != nil; n = n.Parent {
+		if n.DataAtom == atom.Form {
+			return n
+		}
+	}
+	return formInTable(control)
+}
+
+// formInTable finds a form that was written between a table and its rows. The parser leaves it there empty, and browsers
+// still count the controls behind it as its own.
+func formInTable(control *html.Node) *html.Node {
+	for n := control; n != nil; n = n.Parent {
+		for before := n.PrevSibling; before != nil; before = before.PrevSibling {
+			if before.DataAtom == atom.Form && before.FirstChild == nil && n.Parent != nil && parents[n.Parent.DataAtom] != nil {
+				return before
+			}
+		}
+	}
+	return nil
+}
+
+// findForm finds a form by id, name or CSS selector.
+func (s *search) findForm(doc *html.Node) (*html.Node, error) {
+	s.kind = "form"
+	var forms []candidate
+	for n := range doc.Descendants() {
+		if n.DataAtom != atom.Form {
+			continue
+		}
+		c := candidate{node: n, rank: -1}
+		c.fitID(s.name)
+		id, _ := attribute(n, "id")
+		name, _ := attribute(n, "name")
+		if name != "" && name == s.name {
+			c.fits(rankName, name)
+		}
+		switch {
+		case id != "":
+			c.shown = quote(id)
+		case name != "":
+			c.shown = quote(name)
+		default:
+			action, _ := attribute(n, "action")
+			c.shown = "one for " + quote(action)
+		}
+		forms = append(forms, c)
+	}
+	if !slices.ContainsFunc(forms, func(c candidate) bool { return c.rank >= 0 }) {
+		if selector, err := cascadia.Parse(s.name); err == nil {
+			for _, n := range cascadia.QueryAll(doc, selector) {
+				// As with an id, what is selected may also be in the form.
+				for ; n != nil && n.DataAtom != atom.Form; n = n.Parent {
+				}
+				for i := range forms {
+					if forms[i].node == n {
+						forms[i].fits(rankPart, "")
+					}
+				}
+			}
+		}
+	}
+	return s.choose(forms, "")
+}
+
+// fill puts a value into a text field, as typing over what is there does.
+func (s *search) fill(field *html.Node, value string) error {
+	if _, readonly := attribute(field, "readonly"); readonly {
+		return s.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
+	}
+	if field.DataAtom == atom.Textarea {
+		for field.FirstChild != nil {
+			field.RemoveChild(field.FirstChild)
+		}
+		field.AppendChild(&html.Node{Type: html.TextNode, Data: value})
+		return nil
+	}
+	setAttribute(field, "value", value)
+	return nil
+}
+
+func setAttribute(n *html.Node, key, value string) {
+	removeAttribute(n, key)
+	n.Attr = append(n.Attr, html.Attribute{Key: key, Val: value})
+}
+
+func removeAttribute(n *html.Node, key string) {
+	n.Attr = slices.DeleteFunc(n.Attr, func(a html.Attribute) bool { return a.Key == key })
+}
+
+// optionText is what a reader sees of an option.
+func optionText(option *html.Node) string {
+	if label, _ := attribute(option, "label"); label != "" {
+		return normalText(label)
+	}
+	return labelOf(option)
+}
+
+func optionValue(option *html.Node) string {
+	if value, found := attribute(option, "value"); found {
+		return value
+	}
+	return labelOf(option)
+}
+
+// optionDisabled says whether an option or its group is disabled.
+func optionDisabled(option *html.Node) bool {
+	_, disabled := attribute(option, "disabled")
+	if group := option.Parent; !disabled && group != nil && group.DataAtom == atom.Optgroup {
+		_, disabled = attribute(group, "disabled")
+	}
+	return disabled
+}
+
+func options(field *html.Node) []*html.Node {
+	var found []*html.Node
+	for n := range field.Descendants() {
+		if n.DataAtom == atom.Option {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
+// selectOption selects the option with that text in a select field; where only one can be, the others are left.
+func (s *search) selectOption(field *html.Node, wanted string) error {
+	text := normalText(wanted)
+	var found *html.Node
+	var all []candidate
+	for _, fold := range []bool{false, true} {
+		for _, o := range options(field) {
+			own := optionText(o)
+			if !fold {
+				all = append(all, candidate{shown: quote(own)})
+			}
+			if found == nil && (own == text || fold && strings.EqualFold(own, text)) {
+				found = o
+			}
+		}
+	}
+	switch {
+	case found == nil && len(all) == 0:
+		return s.failure(result.ReasonNotFound, result.BlameWeb, "the field has no options")
+	case found == nil:
+		return s.failure(result.ReasonNotFound, result.BlameWeb, "the field has no such option; it has %s", list(all))
+	case optionDisabled(found):
+		return s.failure(result.ReasonNotFound, result.BlameWeb, "the option is disabled")
+	}
+	if _, multiple := attribute(field, "multiple"); !multiple {
+		for _, o := range options(field) {
+			removeAttribute(o, "selected")
+		}
+	}
+	setAttribute(found, "selected", "")
+	return nil
+}
+
+// chooseRadio checks a radio button and unchecks the others of its group.
+func chooseRadio(doc, radio *html.Node) {
+	group, _ := attribute(radio, "name")
+	form := formOf(doc, radio)
+	for n := range doc.Descendants() {
+		if name, _ := attribute(n, "name"); group != "" && kindOf(n) == kindRadio && name == group && formOf(doc, n) == form {
+			removeAttribute(n, "checked")
+		}
+	}
+	setAttribute(radio, "checked", "")
+}
+
+// entry is one name and value that a form sends.
+type entry struct {
+	name, value string
+	file        string // path, for a file field
+	isFile      bool
+}
+
+// entries constructs the entry list (HTML §4.10.21.4). submitter is the button that was pressed, or nil.
+func (p *page) entries(doc, form, submitter *html.Node) []entry {
+	var list []entry
+	for n := range doc.Descendants() {
+		isButton := buttonType(n) != ""
+		if !isButton && kindOf(n) == "" && !isHiddenInput(n) || isButton && n != submitter ||
+			formOf(doc, n) != form || isDisabled(n) || inDatalist(n) {
+			continue
+		}
+		name, _ := attribute(n, "name")
+		value, valued := attribute(n, "value")
+		kind := kindOf(n)
+		if buttonType(n) == "image" {
+			prefix := ""
+			if name != "" {
+				prefix = name + "."
+			}
+			list = append(list, entry{name: prefix + "x", value: "0"}, entry{name: prefix + "y", value: "0"})
+			continue
+		}
+		if name == "" {
+			continue
+		}
+		switch kind {
+		case kindSelect:
+			for _, o := range selected(n) {
+				list = append(list, entry{name: name, value: optionValue(o)})
+			}
+		case kindCheckbox, kindRadio:
+			if _, checked := attribute(n, "checked"); checked {
+				if !valued {
+					value = "on"
+				}
+				list = append(list, entry{name: name, value: value})
+			}
+		case kindFile:
+			list = append(list, entry{name: name, file: p.files[n], isFile: true})
+		default:
+			if n.DataAtom == atom.Textarea {
+				value = textareaValue(n)
+			}
+			if isHiddenInput(n) && strings.EqualFold(name, "_charset_") {
+				value = p.charsetName()
+			}
+			list = append(list, entry{name: name, value: value})
+		}
+	}
+	return list
+}
+
+func isHiddenInput(n *html.Node) bool {
+	kind, _ := attribute(n, "type")
+	return n.DataAtom == atom.Input && strings.EqualFold(kind, "hidden")
+}
+
+func inDatalist(n *html.Node) bool {
+	for ; n != nil; n = n.Parent {
+		if n.DataAtom == atom.Datalist {
+			return true
+		}
+	}
+	return false
+}
+
+// selected gives the options that a select field sends. A drop-down that has none selected shows and sends its first.
+func selected(field *html.Node) []*html.Node {
+	var chosen, enabled []*html.Node
+	for _, o := range options(field) {
+		if _, is := attribute(o, "selected"); is {
+			chosen = append(chosen, o)
+		}
+		if !optionDisabled(o) {
+			enabled = append(enabled, o)
+		}
+	}
+	_, multiple := attribute(field, "multiple")
+	if size, _ := attribute(field, "size"); !multiple {
+		switch {
+		case len(chosen) > 1:
+			chosen = chosen[len(chosen)-1:]
+		case len(chosen) == 0 && len(enabled) > 0 && (size == "" || size == "1"):
+			chosen = enabled[:1]
+		}
+	}
+	return slices.DeleteFunc(chosen, optionDisabled)
+}
+
+func textareaValue(n *html.Node) string {
+	var b strings.Builder
+	for c := range n.ChildNodes() {
+		b.WriteString(c.Data)
+	}
+	return b.String()
+}
+
+func (p *page) charsetName() string {
+	if p.encoding == nil {
+		return "UTF-8"
+	}
+	return strings.ToUpper(fmt.Sprint(p.encoding))
+}
+
+// submission makes the visit that submitting a form is (HTML §4.10.21.3). submitter is the button that was pressed, or nil.
+func (s *search) submission(doc, form, submitter *html.Node) (visit, error) {
+	setting := func(key string) string {
+		if submitter != nil {
+			if value, found := attribute(submitter, "form"+key); found {
+				return strings.TrimSpace(value)
+			}
+		}
+		value, _ := attribute(form, key)
+		return strings.TrimSpace(value)
+	}
+	p := s.page
+	target := *p.url
+	if action := setting("action"); action != "" {
+		to, err := p.base().Parse(action)
+		if err != nil {
+			return visit{}, s.failure(result.ReasonUnexpected, result.BlameWeb, "the form's action %q is no URL", action)
+		}
+		target = *to
+	}
+	if strings.EqualFold(target.Scheme, "javascript") {
+		return visit{}, s.failure(result.ReasonScenario, result.BlameScenario, "the form is sent by a script; %s", needsBrowser)
+	}
+	if err := mendHost(&target); err != nil {
+		return visit{}, s.failure(result.ReasonUnexpected, result.BlameWeb, "the form's action %q: %v", setting("action"), err)
+	}
+	v := visit{method: http.MethodGet, url: &target, referrer: p.url}
+	list := p.entries(doc, form, submitter)
+	for i := range list {
+		list[i].name, list[i].value = p.encode(newlines(list[i].name)), p.encode(newlines(list[i].value))
+	}
+	switch strings.ToLower(setting("method")) {
+	case "post":
+		v.method = http.MethodPost
+	case "dialog":
+		return visit{}, s.failure(result.ReasonScenario, result.BlameScenario, "the form closes a dialog; %s", needsBrowser)
+	default:
+		target.RawQuery, target.Fragment, target.RawFragment = urlencoded(list), "", ""
+		return v, nil
+	}
+	switch strings.ToLower(setting("enctype")) {
+	case "multipart/form-data":
+		return v, s.multipart(&v, list)
+	case "text/plain":
+		var b strings.Builder
+		for _, e := range list {
+			b.WriteString(e.name + "=" + e.plain() + "\r\n")
+		}
+		v.body, v.contentType = []byte(b.String()), "text/plain"
+	default:
+		v.body, v.contentType = []byte(urlencoded(list)), "application/x-www-form-urlencoded"
+	}
+	return v, nil
+}
+
+// newlines makes every line end CRLF, as forms send it.
+func newlines(s string) string {
+	if !strings.ContainsAny(s, "\r\n") {
+		return s
+	}
+	s = strings.ReplaceAll(s, "\r\n", "\n")
+	s = strings.ReplaceAll(s, "\r", "\n")
+	return strings.ReplaceAll(s, "\n", "\r\n")
+}
+
+// encode puts a value into the page's encoding, which is what forms are sent in.
+func (p *page) encode(s string) string {
+	if p.encoding == nil {
+		return s
+	}
+	encoded, err := encoding.HTMLEscapeUnsupported(p.encoding.NewEncoder()).String(s)
+	if err != nil {
+		return s
+	}
+	return encoded
+}
+
+// plain is the value where files cannot be sent: the file's name alone.
+func (e *entry) plain() string {
+	if e.isFile && e.file != "" {
+		return filepath.Base(e.file)
+	}
+	return e.value
+}
+
+// urlencoded keeps the order of the page, which url.Values would not.
+func urlencoded(list []entry) string {
+	var b strings.Builder
+	for _, e := range list {
+		if b.Len() > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(url.QueryEscape(e.name))
+		b.WriteByte('=')
+		b.WriteString(url.QueryEscape(e.plain()))
+	}
+	return b.String()
+}
+
+// multipart writes the entries as multipart/form-data (RFC 7578).
+func (s *search) multipart(v *visit, list []entry) error {
+	var body bytes.Buffer
+	writer := multipart.NewWriter(&body)
+	escape := strings.NewReplacer("\n", "%0A", "\r", "%0D", `"`, "%22").Replace
+	for _, e := range list {
+		header := textproto.MIMEHeader{}
+		disposition := fmt.Sprintf(`form-data; name="%s"`, escape(e.name))
+		content := []byte(e.value)
+		if e.isFile {
+			name := ""
+			if content = nil; e.file != "" {
+				var err error
+				if content, err = os.ReadFile(e.file); err != nil {
+					return s.failure(result.ReasonConfig, result.BlameScenario, "read the attached file: %v", err)
+				}
+				name = filepath.Base(e.file)
+			}
+			disposition += fmt.Sprintf(`; filename="%s"`, escape(name))
+			header.Set("Content-Type", fileType(name, content))
+		}
+		header.Set("Content-Disposition", disposition)
+		part, err := writer.CreatePart(header)
+		if err == nil {
+			_, err = part.Write(content)
+		}
+		if err != nil {
+			return fmt.Errorf("write the form's data: %w", err)
+		}
+	}
+	if err := writer.Close(); err != nil {
+		return fmt.Errorf("write the form's data: %w", err)
+	}
+	v.body, v.contentType = body.Bytes(), writer.FormDataContentType()
+	return nil
+}
+
+// fileType says what a file is, by its name or else its content.
+func fileType(name string, content []byte) string {
+	if name == "" {
+		return "application/octet-stream" // as browsers do for a field left empty
+	}
+	if byName := mime.TypeByExtension(filepath.Ext(name)); byName != "" {
+		return byName
+	}
+	return http.DetectContentType(content)
+}

@@ -1,0 +1,509 @@
+package steps
+
+import (
+	"bytes"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+)
+
+// Visible text is what innerText of the body would be with only the HTML to go by: no style sheet, no script and no
+// shadow tree is known. White space, no-break spaces included, is collapsed and invisible characters are removed, so
+// that a text compares as a reader sees it. A block's edge is a space. Not shown are scripts, styles, templates, titles,
+// the values of controls, fallback contents, what carries the hidden attribute or an inline display:none or
+// visibility:hidden, a closed dialog, and all of a closed details but its summary.
+
+// textWriter collects visible text. Both ways to get it, visibleText and quickText, write through one.
+type textWriter struct {
+	out   []byte
+	space bool // a space is due before the next visible character
+}
+
+// gap marks white space or a block's edge.
+func (t *textWriter) gap() { t.space = len(t.out) > 0 }
+
+func writeText[T string | []byte](t *textWriter, text T) {
+	for i := 0; i < len(text); {
+		if c := text[i]; c < utf8.RuneSelf {
+			i++
+			if c == ' ' || c >= '\t' && c <= '\r' {
+				t.gap()
+				continue
+			}
+			if t.space {
+				t.out, t.space = append(t.out, ' '), false
+			}
+			t.out = append(t.out, c)
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(string(text[i:min(len(text), i+utf8.UTFMax)]))
+		switch {
+		case unicode.IsSpace(r):
+			t.gap()
+		case r == '\u200b', r == '\u00ad', r == '\u2060', r == '\ufeff':
+		default:
+			if t.space {
+				t.out, t.space = append(t.out, ' '), false
+			}
+			t.out = append(t.out, text[i:i+size]...)
+		}
+		i += size
+	}
+}
+
+// normalText collapses white space and removes invisible characters, as is done to a page's text.
+func normalText(s string) string {
+	var t textWriter
+	writeText(&t, s)
+	return string(t.out)
+}
+
+// trait is what an element means for text and for quickText.
+type trait uint16
+
+const (
+	block     trait = 1 << iota // its edges part words
+	unseen                      // its content is never shown
+	void                        // it has no content and no end tag
+	raw                         // the tokenizer reads its content as text
+	headOnly                    // belongs into head, and does no harm elsewhere
+	plain                       // quickText may meet it in body
+	closesP                     // its start tag ends an open p
+	oneAtOnce                   // its start tag does something to an open one
+	placed                      // only its own parents take it; quickText has their list
+)
+
+var traits = map[atom.Atom]trait{
+	atom.Html: block, atom.Head: block | unseen, atom.Body: block,
+	atom.Title: unseen | raw | headOnly, atom.Style: unseen | raw | headOnly, atom.Script: unseen | raw | headOnly,
+	atom.Noscript: unseen | raw | headOnly, atom.Meta: unseen | void | headOnly, atom.Link: unseen | void | headOnly,
+	atom.Base: unseen | void | headOnly, atom.Template: unseen, atom.Noembed: unseen | raw, atom.Noframes: unseen | raw,
+	atom.Datalist: unseen, atom.Rp: unseen, atom.Basefont: unseen | void, atom.Bgsound: unseen | void,
+
+	atom.Iframe: unseen | raw | plain, atom.Textarea: unseen | raw | plain, atom.Canvas: unseen | plain, atom.Video: unseen | plain,
+	atom.Audio: unseen | plain, atom.Object: unseen, atom.Progress: unseen | plain, atom.Meter: unseen | plain,
+
+	atom.Img: void | plain, atom.Input: void | plain, atom.Embed: void | plain, atom.Area: unseen | void | plain, atom.Wbr: void | plain,
+	atom.Br: void | plain | block, atom.Hr: void | plain | block | closesP, atom.Source: unseen | void | plain,
+	atom.Track: unseen | void | plain, atom.Param: unseen | void | plain,
+
+	atom.Address: block | plain | closesP, atom.Article: block | plain | closesP, atom.Aside: block | plain | closesP,
+	atom.Blockquote: block | plain | closesP, atom.Center: block | plain | closesP, atom.Dir: block | plain | closesP,
+	atom.Div: block | plain | closesP, atom.Dl: block | plain | closesP, atom.Fieldset: block | plain | closesP,
+	atom.Figcaption: block | plain | closesP, atom.Figure: block | plain | closesP, atom.Footer: block | plain | closesP,
+	atom.Header: block | plain | closesP, atom.Hgroup: block | plain | closesP, atom.Main: block | plain | closesP,
+	atom.Menu: block | plain | closesP, atom.Nav: block | plain | closesP, atom.Ol: block | plain | closesP,
+	atom.P: block | plain | closesP, atom.Section: block | plain | closesP, atom.Ul: block | plain | closesP,
+	atom.Pre: block | plain | closesP, atom.Listing: block | closesP, atom.Search: block | closesP, atom.Summary: block | closesP,
+	atom.Details: block | closesP, atom.Dialog: block | closesP, atom.Xmp: block | raw | closesP, atom.Plaintext: block | raw | closesP,
+	atom.H1: block | plain | closesP | oneAtOnce, atom.H2: block | plain | closesP | oneAtOnce, atom.H3: block | plain | closesP | oneAtOnce,
+	atom.H4: block | plain | closesP | oneAtOnce, atom.H5: block | plain | closesP | oneAtOnce, atom.H6: block | plain | closesP | oneAtOnce,
+	atom.Form: block | plain | closesP | oneAtOnce, atom.Legend: block | plain, atom.Frameset: block,
+	atom.Li: block | plain | closesP, atom.Dd: block | plain | closesP, atom.Dt: block | plain | closesP,
+
+	atom.Table: block | plain | closesP, atom.Caption: block | plain | placed, atom.Colgroup: block | plain | placed,
+	atom.Col: block | void | plain | placed, atom.Thead: block | plain | placed, atom.Tbody: block | plain | placed,
+	atom.Tfoot: block | plain | placed, atom.Tr: block | plain | placed, atom.Td: block | plain | placed, atom.Th: block | plain | placed,
+	atom.Select: block | plain | oneAtOnce, atom.Optgroup: block | plain | placed, atom.Option: block | plain | placed,
+
+	atom.A: plain | oneAtOnce, atom.Button: plain | oneAtOnce, atom.Abbr: plain, atom.Acronym: plain, atom.B: plain, atom.Bdi: plain,
+	atom.Bdo: plain, atom.Big: plain, atom.Cite: plain, atom.Code: plain, atom.Data: plain, atom.Del: plain, atom.Dfn: plain,
+	atom.Em: plain, atom.Font: plain, atom.I: plain, atom.Ins: plain, atom.Kbd: plain, atom.Label: plain, atom.Map: plain,
+	atom.Mark: plain, atom.Output: plain, atom.Picture: plain, atom.Q: plain, atom.S: plain, atom.Samp: plain, atom.Small: plain,
+	atom.Span: plain, atom.Strike: plain, atom.Strong: plain, atom.Sub: plain, atom.Sup: plain, atom.Time: plain, atom.Tt: plain,
+	atom.U: plain, atom.Var: plain,
+}
+
+// svgUnseen are elements of SVG whose content is not drawn where it stands.
+var svgUnseen = map[string]bool{"title": true, "desc": true, "metadata": true, "defs": true, "symbol": true, "style": true,
+	"script": true, "clipPath": true, "mask": true, "marker": true, "pattern": true}
+
+// visibility is what of an element's own attributes decides whether it shows.
+type visibility int
+
+const (
+	inherited visibility = iota // nothing said
+	gone                        // it has no box: hidden, display:none
+	veiled                      // visibility:hidden, which a descendant may take back
+	unveiled                    // visibility:visible
+)
+
+// attributeVisibility judges one attribute. Keys are in lower case, as the parser gives them.
+func attributeVisibility[T string | []byte](key, value T) visibility {
+	switch string(key) {
+	case "hidden", "popover":
+		return gone
+	case "style":
+		return styleVisibility(string(value))
+	}
+	return inherited
+}
+
+// styleVisibility reads display and visibility from the declarations of a style attribute; of several the last one
+// counts, or the last that is !important.
+func styleVisibility(style string) visibility {
+	var display, seen string
+	var displayImportant, seenImportant bool
+	for declaration := range strings.SplitSeq(style, ";") {
+		property, value, _ := strings.Cut(declaration, ":")
+		value = strings.ToLower(strings.TrimSpace(value))
+		value, important := strings.CutSuffix(value, "!important")
+		value = strings.TrimSpace(value)
+		switch strings.ToLower(strings.TrimSpace(property)) {
+		case "display":
+			if important || !displayImportant {
+				display, displayImportant = value, important
+			}
+		case "visibility":
+			if important || !seenImportant {
+				seen, seenImportant = value, important
+			}
+		}
+	}
+	switch {
+	case display == "none":
+		return gone
+	case seen == "hidden", seen == "collapse":
+		return veiled
+	case seen == "visible":
+		return unveiled
+	}
+	return inherited
+}
+
+// nodeVisibility judges an element of a tree by itself and its attributes.
+func nodeVisibility(n *html.Node) visibility {
+	if n.Namespace == "svg" && svgUnseen[n.Data] || n.Namespace == "" && traits[n.DataAtom]&unseen != 0 {
+		return gone
+	}
+	if n.Namespace == "" && n.DataAtom == atom.Dialog {
+		if _, open := attribute(n, "open"); !open {
+			return gone
+		}
+	}
+	if p := n.Parent; p != nil && p.DataAtom == atom.Details && p.Namespace == "" && n != summaryOf(p) {
+		if _, open := attribute(p, "open"); !open {
+			return gone
+		}
+	}
+	v := inherited
+	seen := ""
+	for i := range n.Attr {
+		key := n.Attr[i].Key
+		if key != "hidden" && key != "popover" && key != "style" || key == seen {
+			continue
+		}
+		seen = key
+		if of := attributeVisibility(key, n.Attr[i].Val); of == gone || v == inherited {
+			v = of
+		}
+		if v == gone {
+			break
+		}
+	}
+	return v
+}
+
+// summaryOf gives the first summary of a details element, which shows even when that is closed.
+func summaryOf(details *html.Node) *html.Node {
+	for c := range details.ChildNodes() {
+		if c.DataAtom == atom.Summary {
+			return c
+		}
+	}
+	return nil
+}
+
+// attribute gives the first attribute called key, which is the one that counts.
+func attribute(n *html.Node, key string) (string, bool) {
+	for i := range n.Attr {
+		if n.Attr[i].Key == key && n.Attr[i].Namespace == "" {
+			return n.Attr[i].Val, true
+		}
+	}
+	return "", false
+}
+
+// visibleText walks a parsed document.
+func visibleText(root *html.Node) []byte {
+	var t textWriter
+	walkText(&t, root, false, nil)
+	return t.out
+}
+
+// walkText writes the visible text below n. veil says that visibility:hidden is inherited; skip, if any, leaves out
+// more elements.
+func walkText(t *textWriter, n *html.Node, veil bool, skip func(*html.Node) bool) {
+	if n.Type == html.TextNode {
+		if !veil && !(n.Parent != nil && closedDetails(n.Parent)) {
+			writeText(t, n.Data)
+		}
+		return
+	}
+	edge := false
+	if n.Type == html.ElementNode {
+		if skip != nil && skip(n) {
+			return
+		}
+		switch nodeVisibility(n) {
+		case gone:
+			return
+		case veiled:
+			veil = true
+		case unveiled:
+			veil = false
+		}
+		edge = n.Namespace == "" && traits[n.DataAtom]&block != 0
+	}
+	if edge {
+		t.gap()
+	}
+	for c := range n.ChildNodes() {
+		walkText(t, c, veil, skip)
+	}
+	if edge {
+		t.gap()
+	}
+}
+
+func closedDetails(n *html.Node) bool {
+	if n.DataAtom != atom.Details || n.Namespace != "" {
+		return false
+	}
+	_, open := attribute(n, "open")
+	return !open
+}
+
+// parents lists what quickText lets stand directly in elements whose content the parser would otherwise rearrange.
+// A nil list lets text alone stand in them.
+var parents = map[atom.Atom][]atom.Atom{
+	atom.Table:    {atom.Caption, atom.Colgroup, atom.Thead, atom.Tbody, atom.Tfoot, atom.Tr},
+	atom.Thead:    {atom.Tr},
+	atom.Tbody:    {atom.Tr},
+	atom.Tfoot:    {atom.Tr},
+	atom.Tr:       {atom.Td, atom.Th},
+	atom.Colgroup: {atom.Col},
+	atom.Select:   {atom.Optgroup, atom.Option},
+	atom.Optgroup: {atom.Option},
+	atom.Option:   nil,
+}
+
+// quickText gives the same text as visibleText of the parsed source without building a tree, at a tenth of the cost. It
+// can do so as long as the source is written cleanly: each end tag closes the element opened last, and none stands where the
+// parser would move, close or drop it. Otherwise, and for everything that is rare, it gives up and says false.
+func quickText(source []byte) ([]byte, bool) {
+	if bytes.IndexByte(source, 0) >= 0 {
+		return nil, false
+	}
+	q := quickReader{z: html.NewTokenizer(bytes.NewReader(source))}
+	q.text.out = make([]byte, 0, len(source)/3)
+	for {
+		switch q.z.Next() {
+		case html.ErrorToken:
+			return q.text.out, true
+		case html.TextToken:
+			if !q.readText(q.z.Text()) {
+				return nil, false
+			}
+		case html.StartTagToken:
+			if !q.start(false) {
+				return nil, false
+			}
+		case html.SelfClosingTagToken:
+			if !q.start(true) {
+				return nil, false
+			}
+		case html.EndTagToken:
+			if !q.end() {
+				return nil, false
+			}
+		}
+	}
+}
+
+const quickDepth = 64
+
+// quickReader is the state of quickText: the elements that are open.
+type quickReader struct {
+	z      *html.Tokenizer
+	text   textWriter
+	stack  [quickDepth]atom.Atom
+	traits [quickDepth]trait // of the elements on the stack
+	depth  int
+	hidden int // depth of the outermost element that does not show, 0 for none
+
+	html, head, body, content, over bool // met: these tags, anything else, the end of body
+}
+
+func (q *quickReader) top() atom.Atom {
+	if q.depth == 0 {
+		return 0
+	}
+	return q.stack[q.depth-1]
+}
+
+func (q *quickReader) readText(text []byte) bool {
+	if blank(text) {
+		if q.hidden == 0 {
+			q.text.gap()
+		}
+		return true
+	}
+	if q.over {
+		return false
+	}
+	top := q.top()
+	if allowed, strict := parents[top]; strict && allowed != nil || top == atom.Head {
+		return false
+	}
+	q.content = q.content || q.depth == 0 || q.traits[q.depth-1]&headOnly == 0
+	if q.hidden == 0 {
+		writeText(&q.text, text)
+	}
+	return true
+}
+
+// blank says whether text is white space to the HTML parser, which takes no other characters for it.
+func blank(text []byte) bool {
+	for _, c := range text {
+		if c != ' ' && c != '\t' && c != '\n' && c != '\f' && c != '\r' {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *quickReader) start(selfClosing bool) bool {
+	name, more := q.z.TagName()
+	a := atom.Lookup(name)
+	t := traits[a]
+	if q.over || selfClosing && t&void == 0 || !q.mayStand(a, t) {
+		return false
+	}
+	gap := t&block != 0
+	hide := t&unseen != 0
+	styled := false
+	for more {
+		var key, value []byte
+		key, value, more = q.z.TagAttr()
+		if styled && string(key) == "style" {
+			continue // the first one counts
+		}
+		switch attributeVisibility(key, value) {
+		case gone:
+			hide = true
+		case veiled, unveiled:
+			return false
+		}
+		styled = styled || string(key) == "style"
+	}
+	if q.hidden == 0 && gap && !hide {
+		q.text.gap()
+	}
+	if t&void != 0 {
+		return true
+	}
+	if q.depth == quickDepth {
+		return false
+	}
+	q.stack[q.depth], q.traits[q.depth] = a, t
+	q.depth++
+	if q.hidden == 0 && hide {
+		q.hidden = q.depth
+	}
+	return true
+}
+
+// mayStand says whether the parser would simply put the element where its tag stands.
+func (q *quickReader) mayStand(a atom.Atom, t trait) bool {
+	top := q.top()
+	outside := q.depth == 0 || q.depth == 1 && top == atom.Html // neither in head nor in body
+	switch {
+	case a == atom.Html:
+		fresh := q.depth == 0 && !q.html && !q.head && !q.body && !q.content
+		q.html = true
+		return fresh
+	case a == atom.Head:
+		fresh := outside && !q.head && !q.body && !q.content
+		q.head = true
+		return fresh
+	case a == atom.Body:
+		fresh := outside && !q.body && !q.content
+		q.body = true
+		return fresh
+	case t&headOnly != 0:
+		if outside {
+			q.head = true // the parser opens one for it
+			return true
+		}
+		_, strict := parents[top]
+		return !strict
+	case t&plain == 0, top == atom.Head:
+		return false
+	}
+	q.content = true
+	if allowed, strict := parents[top]; strict {
+		for _, child := range allowed {
+			if child == a {
+				return true
+			}
+		}
+		return false
+	}
+	if t&placed != 0 {
+		return false
+	}
+	if t&(closesP|oneAtOnce) == 0 {
+		return true
+	}
+	for i := q.depth - 1; i >= 0; i-- {
+		open := q.stack[i]
+		switch {
+		case open == atom.P && t&closesP != 0:
+			return false
+		case t&oneAtOnce != 0 && (open == a || q.traits[i]&t&closesP != 0 && q.traits[i]&oneAtOnce != 0):
+			return false
+		}
+	}
+	if a == atom.Li || a == atom.Dd || a == atom.Dt {
+		return q.itemMayStand(a)
+	}
+	return true
+}
+
+// itemMayStand looks, as the parser does, for an open item that a new one would end.
+func (q *quickReader) itemMayStand(a atom.Atom) bool {
+	for i := q.depth - 1; i >= 0; i-- {
+		switch open := q.stack[i]; {
+		case open == atom.Li && a == atom.Li, (open == atom.Dd || open == atom.Dt) && a != atom.Li:
+			return false
+		case open == atom.Ul, open == atom.Ol, open == atom.Menu, open == atom.Dl:
+			return true
+		}
+	}
+	return true
+}
+
+func (q *quickReader) end() bool {
+	name, _ := q.z.TagName()
+	a := atom.Lookup(name)
+	if q.depth == 0 || q.top() != a || a == 0 {
+		return false
+	}
+	q.depth--
+	t := q.traits[q.depth]
+	q.over = q.over || a == atom.Body || a == atom.Html
+	if q.hidden > 0 {
+		if q.hidden > q.depth {
+			q.hidden = 0
+		}
+		return true
+	}
+	if t&block != 0 {
+		q.text.gap()
+	}
+	return true
+}

@@ -1,0 +1,41 @@
+package steps
+
+import (
+	"context"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The sentences of cucumber-nagios' benchmark_steps.
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "I am benchmarking",
+			Does:    "Starts the clock that `the elapsed time should be less than` reads.",
+			Example: `I am benchmarking`, Func: startBenchmark},
+		Definition{Area: "web", Sentence: "the elapsed time should be less than {duration}",
+			Does:     "Fails when that much time or more went by since `I am benchmarking`. Reading the clock does not reset it.",
+			Measures: "Measurement http_elapsed_seconds.",
+			Example:  `the elapsed time should be less than 5 seconds`, Func: elapsedLessThan},
+	)
+}
+
+func startBenchmark(_ context.Context, w *World, _ Args) error {
+	State[webSession](w).benchmark = time.Now()
+	return nil
+}
+
+func elapsedLessThan(_ context.Context, w *World, a Args) error {
+	start := State[webSession](w).benchmark
+	if start.IsZero() {
+		return scenarioFault("no clock is running: write `I am benchmarking` before this step")
+	}
+	elapsed := time.Since(start)
+	w.Measure("http_elapsed_seconds", "Time since the step \"I am benchmarking\".", elapsed.Seconds())
+	limit, err := a.Duration(0)
+	if err != nil || elapsed < limit {
+		return err
+	}
+	return Fail(result.ReasonSlow, result.BlameWeb, "expect less than %s since `I am benchmarking`, got %s", a.Text(0), elapsed.Round(time.Millisecond))
+}

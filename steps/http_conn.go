@@ -1,0 +1,364 @@
+package steps
+
+import (
+	"bufio"
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// httpConn is one connection to a web server. HTTP/1.1 is spoken on the step's own goroutine with the readers and
+// writers of net/http, because only that shows the two moments that phases are made of, the request written and the
+// first byte of the answer, without a trace and two more goroutines for each connection. HTTP/2 is left to net/http.
+type httpConn struct {
+	key  string // scheme and address that it serves
+	conn net.Conn
+	in   headerGuard
+	r    *bufio.Reader
+	h2   *http.ClientConn // nil for HTTP/1.1
+	used bool             // an answer came over it
+	idle time.Time        // since when it waits for the next request
+}
+
+const (
+	headerLimit = 1 << 20 // bytes of status line and header fields; a browser takes 256 KiB
+
+	// A server may end an idle connection at any moment, and a request that changes something must not be sent twice
+	// (RFC 9110 §9.2.2). So such a request only goes over a connection that has hardly been idle.
+	idleForUnsafe = time.Second
+	idleForSafe   = 4 * time.Second // Apache ends them after 5 s
+
+	// inlineBody is the largest request body that is written before the answer is looked for. It fits into the
+	// socket's buffers, so that a server that answers without reading it makes nobody wait.
+	inlineBody = 16 << 10
+)
+
+var (
+	errHeaderTooLarge = errors.New("the header is larger than 1 MiB")
+	// errStale says that the server had ended an idle connection before it answered the request.
+	errStale = errors.New("the idle connection was closed")
+)
+
+// headerGuard limits what is read until the header is complete, which net/http's reader does not.
+type headerGuard struct {
+	r    io.Reader
+	left int // negative: no limit
+}
+
+func (g *headerGuard) Read(p []byte) (int, error) {
+	if g.left == 0 {
+		return 0, errHeaderTooLarge
+	}
+	if g.left > 0 && len(p) > g.left {
+		p = p[:g.left]
+	}
+	n, err := g.r.Read(p)
+	if g.left > 0 {
+		g.left -= n
+	}
+	return n, err
+}
+
+// connKey names what a connection for u can be used for again.
+func connKey(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
+
+// hostPort gives "host:port" with the scheme's own port when the URL has none.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// dialHTTP opens a connection for u and reports the phases dns, connect and tls.
+func dialHTTP(ctx context.Context, w *World, u *url.URL) (*httpConn, error) {
+	address := hostPort(u)
+	conn, err := w.Dial(ctx, address, result.BlameWeb)
+	if err != nil {
+		return nil, err
+	}
+	c := &httpConn{key: connKey(u), conn: conn}
+	if u.Scheme == "https" {
+		if err := c.handshake(ctx, w, u.Hostname(), address); err != nil {
+			_ = conn.Close() // the handshake's error says what is wrong
+			return nil, err
+		}
+	}
+	c.in.r = c.conn
+	c.r = bufio.NewReader(&c.in)
+	return c, nil
+}
+
+// handshake puts TLS on the connection and, when the server chose HTTP/2, that on top. World.Handshake would not offer it.
+func (c *httpConn) handshake(ctx context.Context, w *World, host, address string) error {
+	config, err := w.TLSConfig(host)
+	if err != nil {
+		return err
+	}
+	config.NextProtos = []string{"h2", "http/1.1"}
+	client := tls.Client(c.conn, config)
+	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {
+		return FailNet(ctx, err, result.BlameWeb, "TLS handshake with "+host)
+	}
+	c.conn = client
+	state := client.ConnectionState()
+	w.measureCertificate(state)
+	if state.NegotiatedProtocol != "h2" {
+		return nil
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	transport := &http.Transport{
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: headerLimit,
+		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return client, nil },
+	}
+	if c.h2, err = transport.NewClientConn(ctx, "https", address); err != nil {
+		return FailNet(ctx, err, result.BlameWeb, "begin HTTP/2 with "+address)
+	}
+	return nil
+}
+
+func (c *httpConn) close() {
+	if c.h2 != nil {
+		_ = c.h2.Close() // an error would only say that it is closed already
+	}
+	_ = c.conn.Close()
+}
+
+// fits says whether the connection may take a request.
+func (c *httpConn) fits(method string) bool {
+	if c.h2 != nil {
+		return c.h2.Err() == nil && c.h2.Available() > 0
+	}
+	idle := time.Since(c.idle)
+	return c.r.Buffered() == 0 && (idle < idleForUnsafe || safeMethod(method) && idle < idleForSafe)
+}
+
+func safeMethod(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// reply is the answer to one request, its body read and decompressed.
+type reply struct {
+	*http.Response
+	body   []byte
+	onWire int64 // bytes of the body as transferred
+	broken error // why the body is not whole, or nil
+	reuse  bool  // the connection can take another request
+}
+
+// exchange sends a request, reads the answer with at most limit bytes of its body, and reports the phases processing
+// (request written to first byte of the answer) and transfer (first byte to the body read).
+func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request, limit int64) (*reply, error) {
+	if c.h2 != nil {
+		return c.exchangeHTTP2(ctx, w, request, limit)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	c.in.left = headerLimit
+
+	var sent sending
+	var late chan sending
+	unread := false // part of the request's body has no reader
+	if request.ContentLength <= inlineBody {
+		// The kernel takes it whole, so what follows is waiting for the server. A clock read after the write would lose
+		// the time that a busy machine takes to come back to this goroutine.
+		start := time.Now()
+		sent = c.send(request)
+		sent.at = start
+	} else {
+		// A server may refuse a large body before it has read it; only one who reads meanwhile learns of that.
+		late = make(chan sending, 1)
+		go func() { late <- c.send(request) }()
+	}
+	_, err := c.r.Peek(1)
+	first := time.Now()
+	if late != nil {
+		select {
+		case sent = <-late:
+		default:
+			sent, unread = sending{at: first}, true
+			defer func() {
+				_ = c.conn.SetDeadline(time.Unix(1, 0))
+				<-late
+			}()
+		}
+	}
+	if err != nil {
+		w.Phase("processing", first.Sub(sent.at), "")
+		if c.used && ctx.Err() == nil && c.r.Buffered() == 0 {
+			return nil, errStale
+		}
+		if sent.err != nil {
+			err = sent.err
+		}
+		return nil, err
+	}
+	response, err := c.readHeader(request)
+	if err != nil {
+		w.Phase("processing", first.Sub(sent.at), "")
+		return nil, err
+	}
+	w.Phase("processing", first.Sub(sent.at), response.Status)
+	c.in.left = -1
+	answer := &reply{Response: response}
+	answer.read(limit)
+	w.Phase("transfer", time.Since(first), "")
+	answer.reuse = answer.broken == nil && sent.err == nil && !unread && !response.Close
+	c.used, c.idle = true, time.Now()
+	if !stop() {
+		answer.reuse = false // the deadline is set, or about to be
+	}
+	return answer, nil
+}
+
+// sending is when a request was written and what went wrong with it.
+type sending struct {
+	at  time.Time
+	err error
+}
+
+func (c *httpConn) send(request *http.Request) sending {
+	out := bufio.NewWriterSize(c.conn, 1024)
+	err := request.Write(out)
+	if err == nil {
+		err = out.Flush()
+	}
+	return sending{time.Now(), err}
+}
+
+// readHeader reads up to the final answer's header; those before it (RFC 9110 §15.2) say nothing about the page.
+func (c *httpConn) readHeader(request *http.Request) (*http.Response, error) {
+	for {
+		response, err := http.ReadResponse(c.r, request)
+		switch {
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return nil, fmt.Errorf("in the middle of the header: %w", err)
+		case err != nil:
+			return nil, err
+		case response.StatusCode < 100:
+			return nil, fmt.Errorf("malformed HTTP status %q", response.Status)
+		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
+			return response, nil
+		}
+	}
+}
+
+// exchangeHTTP2 is exchange over HTTP/2.
+func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Request, limit int64) (*reply, error) {
+	start := time.Now()
+	var wrote, first atomic.Int64 // since start; net/http calls the trace from its own goroutines
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest:         func(httptrace.WroteRequestInfo) { wrote.Store(int64(time.Since(start))) },
+		GotFirstResponseByte: func() { first.Store(int64(time.Since(start))) },
+	}))
+	response, err := c.h2.RoundTrip(request)
+	if err != nil {
+		w.Phase("processing", time.Since(start)-time.Duration(wrote.Load()), "")
+		if c.used && ctx.Err() == nil && c.h2.Err() != nil {
+			return nil, errStale
+		}
+		return nil, err
+	}
+	began := time.Duration(first.Load())
+	w.Phase("processing", max(0, began-time.Duration(wrote.Load())), response.Status)
+	answer := &reply{Response: response}
+	answer.read(limit)
+	w.Phase("transfer", time.Since(start)-began, "")
+	answer.reuse = answer.broken == nil
+	c.used = true
+	return answer, nil
+}
+
+// What can be wrong with a body. The network's own errors are wrapped beside them.
+var (
+	errBodyTooLarge = errors.New("the body is larger than the cap")
+	errEncoding     = errors.New("the body cannot be decompressed")
+)
+
+// read reads the body, decompressed, up to limit bytes. What came stays in body whatever goes wrong.
+func (r *reply) read(limit int64) {
+	defer r.Body.Close()
+	if r.Body == http.NoBody || r.ContentLength == 0 {
+		return
+	}
+	wire := &countingReader{r: r.Body}
+	plain := io.Reader(wire)
+	size := r.ContentLength
+	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		unzip, err := gzip.NewReader(wire)
+		if errors.Is(err, io.EOF) && wire.n == 0 {
+			return // an empty body is not compressed, as in the answer to HEAD
+		}
+		if err != nil {
+			r.onWire, r.broken = wire.n, encodingError(err)
+			return
+		}
+		plain, size = unzip, 4*size
+	default:
+		r.broken = fmt.Errorf("%w: its Content-Encoding is %q, but gzip was asked for", errEncoding, encoding)
+		return
+	}
+	// One byte more than the body lets the last Read see the end without growing.
+	r.body = make([]byte, 0, min(max(size, 2047), limit, 1<<20)+1)
+	var err error
+	for err == nil {
+		if int64(len(r.body)) > limit {
+			r.body, err = r.body[:limit], errBodyTooLarge
+			break
+		}
+		if len(r.body) == cap(r.body) {
+			r.body = append(r.body, 0)[:len(r.body)]
+		}
+		var n int
+		n, err = plain.Read(r.body[len(r.body):cap(r.body)])
+		r.body = r.body[:len(r.body)+n]
+	}
+	r.onWire = wire.n
+	if int64(len(r.body)) > limit {
+		r.body, err = r.body[:limit], errBodyTooLarge
+	}
+	if !errors.Is(err, io.EOF) {
+		r.broken = encodingError(err)
+	}
+}
+
+// encodingError tells wrong gzip data, which the application sends, from a network that fails beneath it.
+func encodingError(err error) error {
+	var corrupt flate.CorruptInputError
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt) {
+		return fmt.Errorf("%w: %w", errEncoding, err)
+	}
+	return err
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,99 @@
+package steps
+
+import (
+	"context"
+	"net/textproto"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The sentences of cucumber-nagios' http_header_steps.
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `I fetch headers from "?(\S*?)"?$`,
+			Does:     "Loads a page as `I go to` does. The sentences about headers follow.",
+			Measures: webMeasures, Example: `I fetch headers from "https://www.example.org/"`, Func: goTo(false)},
+		Definition{Area: "web", Sentence: "the {text} header should be {text}",
+			Does:    "Fails unless the answer has that header with exactly that value. Several fields of one name are joined by commas.",
+			Example: `the "Content-Type" header should be "text/html; charset=utf-8"`, Func: headerShouldBe},
+		Definition{Area: "web", Sentence: "the response should contain the {text} header",
+			Does:    "Fails unless the answer has that header.",
+			Example: `the response should contain the "Strict-Transport-Security" header`, Func: headerShouldExist},
+		Definition{Area: "web", Sentence: "the {text} header should contain {text}",
+			Does:    "Fails unless the answer has that header and the regular expression matches its value.",
+			Example: `the "Server" header should contain "^nginx"`, Func: headerShouldContain(true)},
+		Definition{Area: "web", Sentence: "the {text} header should not contain {text}",
+			Does:    "Fails when the answer has that header and the regular expression matches its value.",
+			Example: `the "X-Powered-By" header should not contain "PHP"`, Func: headerShouldContain(false)},
+	)
+}
+
+// headerOf gives a header of the current page, fields of one name joined (RFC 9110 §5.2), and whether there is one.
+func headerOf(p *page, name string) (string, bool) {
+	values := p.Header[textproto.CanonicalMIMEHeaderKey(name)]
+	return strings.Join(values, ", "), values != nil
+}
+
+func headerShouldBe(_ context.Context, w *World, a Args) error {
+	_, p, err := currentPage(w)
+	if err != nil {
+		return err
+	}
+	value, found := headerOf(p, a.Text(0))
+	switch {
+	case !found:
+		return noHeader(p, a.Text(0))
+	case value != a.Text(1):
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s to be %q, got %s", a.Text(0), p, a.Text(1), shownHeader(a.Text(0), value))
+	}
+	return nil
+}
+
+func headerShouldExist(_ context.Context, w *World, a Args) error {
+	_, p, err := currentPage(w)
+	if err != nil {
+		return err
+	}
+	if _, found := headerOf(p, a.Text(0)); !found {
+		return noHeader(p, a.Text(0))
+	}
+	return nil
+}
+
+func headerShouldContain(wanted bool) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		_, p, err := currentPage(w)
+		if err != nil {
+			return err
+		}
+		re, err := compileRuby(a.Text(1))
+		if err != nil {
+			return err
+		}
+		value, found := headerOf(p, a.Text(0))
+		switch matched := found && re.MatchString(value); {
+		case matched == wanted:
+			return nil
+		case !found:
+			return noHeader(p, a.Text(0))
+		case wanted:
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s to match %q, got %s", a.Text(0), p, a.Text(1), shownHeader(a.Text(0), value))
+		default:
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s not to match %q, got %s", a.Text(0), p, a.Text(1), shownHeader(a.Text(0), value))
+		}
+	}
+}
+
+func noHeader(p *page, name string) error {
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s: the answer has none of that name", name, p)
+}
+
+// shownHeader quotes a value, but not one that logs its reader in.
+func shownHeader(name, value string) string {
+	if secretHeader(name) {
+		return hidden
+	}
+	return quote(value)
+}

@@ -1,0 +1,210 @@
+package steps
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"mime"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+	"golang.org/x/net/html/charset"
+	"golang.org/x/text/encoding"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// page is the current page of a scenario: the last answer, and what was made of it so far. Decoding, text and tree wait
+// until a step asks for them.
+type page struct {
+	*reply
+	url     *url.URL      // after redirects, with the fragment
+	stopped *url.URL      // where a redirect points that was not followed, or nil
+	took    time.Duration // from the request to the body's end, redirects included
+
+	source   []byte            // the body in UTF-8, once decoded
+	encoding encoding.Encoding // the page's own, nil for UTF-8
+	decoded  bool
+	visible  []byte // its visible text, once read
+	read     bool
+	doc      *html.Node // its tree, once parsed; filling in a form changes it
+	docErr   error
+	files    map[*html.Node]string // paths that were attached to file inputs
+}
+
+// measure reports what is known of the page without looking into it.
+func (p *page) measure(w *World, redirects int) {
+	w.Measure("http_status_code", "Status code of the last answer.", float64(p.StatusCode))
+	w.Measure("http_redirects", "Redirects that were followed to the page.", float64(redirects))
+	w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(p.onWire))
+}
+
+// accepted says whether a visitor would take the status for a page that works.
+func (p *page) accepted() bool { return p.StatusCode >= 200 && p.StatusCode < 400 }
+
+// status is code and phrase, the phrase the registered one when the server sent none, as in HTTP/2.
+func (p *page) status() string {
+	if phrase := http.StatusText(p.StatusCode); phrase != "" && strings.TrimSpace(p.Status) == fmt.Sprint(p.StatusCode) {
+		return fmt.Sprintf("%d %s", p.StatusCode, phrase)
+	}
+	return p.Status
+}
+
+// String says which page it is: address, status, and whether a redirect ended there.
+func (p *page) String() string {
+	if p.stopped != nil {
+		return fmt.Sprintf("%s (%s, stopped at a redirect to %s)", shownURL(p.url), p.status(), shownURL(p.stopped))
+	}
+	return fmt.Sprintf("%s (%s)", shownURL(p.url), p.status())
+}
+
+// attach keeps the page as evidence.
+func (p *page) attach(w *World) {
+	var header bytes.Buffer
+	fmt.Fprintf(&header, "%s %s\n%s %s\n", p.Request.Method, shownURL(p.url), p.Proto, p.Status)
+	for _, name := range slices.Sorted(maps.Keys(p.Header)) {
+		for _, value := range p.Header[name] {
+			if secretHeader(name) {
+				value = hidden
+			}
+			fmt.Fprintf(&header, "%s: %s\n", name, value)
+		}
+	}
+	w.Attach("response header", "text/plain; charset=utf-8", header.Bytes())
+	if len(p.body) > 0 {
+		kind, _, _ := strings.Cut(p.mediaType(), ";")
+		if p.isText() {
+			kind += "; charset=utf-8"
+		}
+		w.Attach("page", kind, p.text())
+	}
+}
+
+// secretHeader says whether a header's value may log its reader in.
+func secretHeader(name string) bool {
+	switch textproto.CanonicalMIMEHeaderKey(name) {
+	case "Set-Cookie", "Authorization", "Authentication-Info", "Proxy-Authorization":
+		return true
+	}
+	return false
+}
+
+// mediaType is the type alone, in lower case; a page that says none is taken for HTML.
+func (p *page) mediaType() string {
+	kind, _, _ := strings.Cut(p.Header.Get("Content-Type"), ";")
+	return cmp.Or(strings.ToLower(strings.TrimSpace(kind)), "text/html")
+}
+
+func (p *page) isHTML() bool {
+	kind := p.mediaType()
+	return kind == "text/html" || kind == "application/xhtml+xml"
+}
+
+func (p *page) isText() bool {
+	kind := p.mediaType()
+	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "json") || strings.HasSuffix(kind, "xml") || strings.HasSuffix(kind, "javascript")
+}
+
+// text gives the page's source in UTF-8.
+func (p *page) text() []byte {
+	if p.decoded {
+		return p.source
+	}
+	p.decoded, p.source = true, p.body
+	contentType := p.Header.Get("Content-Type")
+	if !p.isText() || plainASCII(p.body) && !strings.Contains(strings.ToLower(contentType), "utf-16") {
+		return p.source
+	}
+	if _, params, err := mime.ParseMediaType(contentType); err == nil && !p.isHTML() && params["charset"] == "" {
+		return p.source // the guess for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
+	}
+	detected, name, _ := charset.DetermineEncoding(p.body, contentType)
+	if name == "utf-8" {
+		p.source = bytes.TrimPrefix(p.body, []byte("\ufeff"))
+		return p.source
+	}
+	if decoded, err := detected.NewDecoder().Bytes(p.body); err == nil {
+		p.source, p.encoding = decoded, detected
+	}
+	return p.source
+}
+
+// plainASCII says whether every encoding that a page can have, but UTF-16, reads the bytes alike. ISO-2022-JP, which
+// switches by escape characters, is why those are excluded.
+func plainASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 || c == 0x1b {
+			return false
+		}
+	}
+	return true
+}
+
+// visibleText is what a reader sees; of a page that is no HTML it is all there is.
+func (p *page) visibleText() ([]byte, error) {
+	if p.read {
+		return p.visible, nil
+	}
+	if !p.isHTML() {
+		p.visible, p.read = []byte(normalText(string(p.text()))), true
+		return p.visible, nil
+	}
+	text, quick := quickText(p.text())
+	if !quick {
+		doc, err := p.tree()
+		if err != nil {
+			return nil, err
+		}
+		text = visibleText(doc)
+	}
+	p.visible, p.read = text, true
+	return text, nil
+}
+
+// tree parses the page. Scripting counts as enabled, so that noscript is no text.
+func (p *page) tree() (*html.Node, error) {
+	if p.doc != nil || p.docErr != nil {
+		return p.doc, p.docErr
+	}
+	if !p.isHTML() {
+		p.docErr = Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no HTML but %s", p, p.mediaType())
+		return nil, p.docErr
+	}
+	doc, err := html.ParseWithOptions(bytes.NewReader(p.text()), html.ParseOptionEnableScripting(true))
+	if err != nil {
+		p.docErr = Fail(result.ReasonProtocol, result.BlameWeb, "read the HTML of %s: %w", p, err)
+		return nil, p.docErr
+	}
+	p.doc = doc
+	return doc, nil
+}
+
+// base is the URL that relative ones on the page refer to: its own unless a base element says otherwise.
+func (p *page) base() *url.URL {
+	if !p.isHTML() || !bytes.Contains(p.text(), []byte("<base")) && !bytes.Contains(p.text(), []byte("<BASE")) {
+		return p.url
+	}
+	doc, err := p.tree()
+	if err != nil {
+		return p.url
+	}
+	for n := range doc.Descendants() {
+		if n.DataAtom != atom.Base {
+			continue
+		}
+		if href, found := attribute(n, "href"); found {
+			if base, err := p.url.Parse(strings.TrimSpace(href)); err == nil {
+				return base
+			}
+			return p.url
+		}
+	}
+	return p.url
+}

@@ -1,0 +1,491 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/icholy/digest"
+	"golang.org/x/net/idna"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// webSession is what the web steps of one scenario share: connections, cookies, credentials and the current page. All
+// of it is made when it is first needed, since most runs load one page and read its text.
+type webSession struct {
+	mu     sync.Mutex // guards conns and closed: the World may be closed while an abandoned step still works
+	conns  []*httpConn
+	closed bool
+
+	page      *page // the current page, nil before the first
+	jar       *cookiejar.Jar
+	cookies   int // how many answers set cookies
+	basic     []basicAuth
+	digest    *digestAuth
+	benchmark time.Time
+}
+
+// Close closes the connections of the scenario.
+func (s *webSession) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.close()
+	}
+	s.conns, s.closed = nil, true
+	return nil
+}
+
+// visit is one request for a page, as a step or a redirect wants it.
+type visit struct {
+	method      string
+	url         *url.URL
+	body        []byte
+	contentType string
+	referrer    *url.URL // the page that led here, or nil
+	anyStatus   bool
+}
+
+func (v *visit) String() string { return v.method + " " + shownURL(v.url) }
+
+// maxRedirects is how many redirects in a row are followed; browsers follow 20, but no sound site needs five.
+const maxRedirects = 10
+
+// load fetches a page, follows redirects and makes the last answer the current page. It reports the phases dns, connect,
+// tls, processing and transfer once for every request that it took, so a page behind a redirect has two sets. The
+// connections that an earlier page left open are used again, without their phases.
+func (s *webSession) load(ctx context.Context, w *World, v visit) error {
+	s.page = nil
+	start := time.Now()
+	var chain []string   // of redirects, made when there is one
+	var cookiesAt []int  // s.cookies before each request in chain
+	var stopped *url.URL // the redirect that was not followed
+	for {
+		answer, err := s.request(ctx, w, &v)
+		if err != nil {
+			return err
+		}
+		next, err := redirect(&v, answer)
+		if err == nil && next != nil && answer.broken == nil {
+			if !sameSite(v.url.Hostname(), next.url.Hostname()) {
+				stopped, next = next.url, nil
+			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, s.cookies)); err == nil {
+				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, s.cookies)
+				v = *next
+				continue
+			}
+		}
+		s.page = &page{url: v.url, reply: answer, stopped: stopped, took: time.Since(start)}
+		s.page.measure(w, len(chain))
+		switch {
+		case err != nil:
+			return err
+		case answer.broken != nil:
+			return s.brokenBody(ctx, w, &v, answer)
+		case v.anyStatus:
+			return nil
+		}
+		return s.judgeStatus(&v)
+	}
+}
+
+func (s *webSession) judgeStatus(v *visit) error {
+	p := s.page
+	switch {
+	case p.accepted():
+		return nil
+	case p.StatusCode == http.StatusUnauthorized && p.Request.Header.Get("Authorization") != "":
+		return Fail(result.ReasonAuth, result.BlameWeb, "%s: the credentials were refused with %s", v, p.status())
+	default:
+		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
+			v, p.status(), shownURL(v.url))
+	}
+}
+
+func (s *webSession) brokenBody(ctx context.Context, w *World, v *visit, answer *reply) error {
+	err := answer.broken
+	switch {
+	case errors.Is(err, errBodyTooLarge):
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the page is larger than the %d bytes that are read at most; body_limit in stepwatch.yml raises that",
+			v, bodyLimit(w))
+	case errors.Is(err, errEncoding):
+		return Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", v, err)
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrStopped):
+		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the page did not end before the deadline; %d bytes of it came", v, len(answer.body))
+	case answer.ContentLength > 0:
+		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the page, %d of %d bytes came", v, answer.onWire, answer.ContentLength))
+	default:
+		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the page, %d bytes came", v, answer.onWire))
+	}
+}
+
+func bodyLimit(w *World) int64 {
+	if limit := w.target.BodyLimit; limit > 0 {
+		return limit
+	}
+	return DefaultBodyLimit
+}
+
+// request does one request, and does it again when an idle connection turns out to be closed or the server wants to
+// see digest credentials.
+func (s *webSession) request(ctx context.Context, w *World, v *visit) (*reply, error) {
+	for challenged := false; ; {
+		request, err := s.newRequest(v)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := s.roundTrip(ctx, w, request)
+		if err != nil {
+			if errors.Is(err, errHeaderTooLarge) {
+				return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)
+			}
+			return nil, FailNet(ctx, err, result.BlameWeb, v.String())
+		}
+		if cookies := answer.Header["Set-Cookie"]; cookies != nil {
+			if s.jar == nil {
+				s.jar, _ = cookiejar.New(nil) // fails for no options
+			}
+			s.jar.SetCookies(v.url, answer.Cookies())
+			s.cookies++
+		}
+		if answer.StatusCode == http.StatusUnauthorized && s.digest != nil && !challenged {
+			again, err := s.digest.challenge(v.url, answer.Header)
+			if err != nil {
+				return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
+			}
+			if challenged = again; again {
+				continue
+			}
+		}
+		return answer, nil
+	}
+}
+
+// roundTrip sends a request over an open connection that fits, or over a new one.
+func (s *webSession) roundTrip(ctx context.Context, w *World, request *http.Request) (*reply, error) {
+	limit := bodyLimit(w)
+	if c := s.take(connKey(request.URL), request.Method); c != nil {
+		answer, err := s.use(ctx, w, c, request, limit)
+		if !errors.Is(err, errStale) {
+			return answer, err
+		}
+		if !safeMethod(request.Method) {
+			return nil, fmt.Errorf("%w in mid-request: %w", errStale, io.EOF)
+		}
+	}
+	c, err := dialHTTP(ctx, w, request.URL)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		c.close()
+		return nil, net.ErrClosed
+	}
+	s.conns = append(s.conns, c)
+	s.mu.Unlock()
+	return s.use(ctx, w, c, request, limit)
+}
+
+// use does one exchange and closes the connection unless it can take another request.
+func (s *webSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, limit int64) (*reply, error) {
+	answer, err := c.exchange(ctx, w, request, limit)
+	if err != nil || !answer.reuse {
+		s.mu.Lock()
+		s.conns = slices.DeleteFunc(s.conns, func(other *httpConn) bool { return other == c })
+		s.mu.Unlock()
+		c.close()
+	}
+	return answer, err
+}
+
+// take finds an open connection, and closes those for the same server that do not fit any more.
+func (s *webSession) take(key, method string) *httpConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 0; i < len(s.conns); i++ {
+		c := s.conns[i]
+		if c.key != key {
+			continue
+		}
+		if c.fits(method) {
+			return c
+		}
+		c.close()
+		s.conns = slices.Delete(s.conns, i, i+1)
+		i--
+	}
+	return nil
+}
+
+// userAgent names the monitor honestly, so that a site's owner can tell its visits from others.
+var (
+	userAgent = []string{"stepwatch (+https://github.com/stepwatch/stepwatch)"}
+	accept    = []string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+	gzipOnly  = []string{"gzip"}
+)
+
+func (s *webSession) newRequest(v *visit) (*http.Request, error) {
+	request := &http.Request{
+		Method:     v.method,
+		URL:        v.url,
+		Host:       v.url.Host,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     make(http.Header, 4),
+	}
+	request.Header["User-Agent"] = userAgent
+	request.Header["Accept"] = accept
+	request.Header["Accept-Encoding"] = gzipOnly
+	if v.body != nil {
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(v.body)), nil }
+		request.Body, _ = request.GetBody()
+		request.ContentLength = int64(len(v.body))
+		request.Header.Set("Content-Type", v.contentType)
+	}
+	if v.referrer != nil {
+		setReferrer(request, v.referrer)
+	}
+	if s.jar != nil {
+		for _, cookie := range s.jar.Cookies(v.url) {
+			request.AddCookie(cookie)
+		}
+	}
+	user := v.url.User
+	for _, b := range s.basic {
+		if v.url.User == nil && b.covers(v.url) {
+			user = b.user
+		}
+	}
+	switch {
+	case user != nil:
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
+	case s.digest != nil:
+		if err := s.digest.authorize(request); err != nil {
+			return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: answer the digest challenge: %w", v, err)
+		}
+	}
+	return request, nil
+}
+
+// setReferrer says where the visit comes from as browsers do by default (strict-origin-when-cross-origin, W3C Referrer
+// Policy §3.7), since applications check it, and Origin, against forged requests.
+func setReferrer(request *http.Request, from *url.URL) {
+	origin := from.Scheme + "://" + from.Host
+	switch to := request.URL; {
+	case to.Scheme == from.Scheme && to.Host == from.Host:
+		page := *from
+		page.User, page.Fragment, page.RawFragment = nil, "", ""
+		request.Header.Set("Referer", page.String())
+	case from.Scheme != "https" || to.Scheme == "https":
+		request.Header.Set("Referer", origin+"/")
+	}
+	if request.Method == http.MethodPost {
+		request.Header.Set("Origin", origin)
+	}
+}
+
+// redirect gives the visit that an answer sends the visitor to, or nil.
+func redirect(v *visit, answer *reply) (*visit, error) {
+	switch answer.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	location := answer.Header.Get("Location")
+	if location == "" {
+		return nil, nil
+	}
+	to, err := v.url.Parse(strings.TrimSpace(location))
+	if err == nil {
+		err = mendHost(to)
+	}
+	if err != nil {
+		return nil, Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect leads nowhere: Location is %q", v, location)
+	}
+	if to.Fragment == "" { // RFC 9110 §10.2.2
+		to.Fragment, to.RawFragment = v.url.Fragment, v.url.RawFragment
+	}
+	next := &visit{method: v.method, url: to, body: v.body, contentType: v.contentType, referrer: v.referrer, anyStatus: v.anyStatus}
+	// RFC 9110 §15.4: 303 asks for GET; for 301 and 302 browsers turn POST into GET; 307 and 308 keep the method.
+	if answer.StatusCode == http.StatusSeeOther && v.method != http.MethodHead ||
+		answer.StatusCode <= http.StatusFound && v.method == http.MethodPost {
+		next.method, next.body, next.contentType = http.MethodGet, nil, ""
+	}
+	return next, nil
+}
+
+// tooManyRedirects fails for a loop and for a chain that is too long. A page may send a visitor round once to set
+// a cookie, so a page that comes again is a loop only when no cookie was set meanwhile.
+func tooManyRedirects(chain []string, next *visit, cookies []int) error {
+	to := next.String()
+	for i, earlier := range chain {
+		if earlier == to && cookies[i] == cookies[len(cookies)-1] {
+			return Fail(result.ReasonRedirect, result.BlameWeb, "redirect loop: %s", strings.Join(append(chain[i:], to), " → "))
+		}
+	}
+	if len(chain) <= maxRedirects {
+		return nil
+	}
+	return Fail(result.ReasonRedirect, result.BlameWeb, "more than %d redirects: %s", maxRedirects, strings.Join(append(chain, to), " → "))
+}
+
+// sameSite says whether a redirect from host a to host b is followed: as long as the last two labels stay the same.
+// Addresses and names of one label have no such part and compare whole.
+func sameSite(a, b string) bool {
+	return strings.EqualFold(a, b) || site(a) != "" && strings.EqualFold(site(a), site(b))
+}
+
+func site(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	host = strings.TrimSuffix(host, ".")
+	last := strings.LastIndexByte(host, '.')
+	if last < 0 {
+		return ""
+	}
+	return host[strings.LastIndexByte(host[:last], '.')+1:]
+}
+
+// resolve reads an address that a step names: absolute, or against the current page.
+func (s *webSession) resolve(w *World, address string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil {
+		// The parser's message repeats the whole address, which may hold a password.
+		if inner := (*url.Error)(nil); errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return nil, scenarioFault("an address is no URL: %w", err)
+	}
+	if password, set := u.User.Password(); set {
+		w.Redact(password)
+		w.Redact(u.User.Username() + ":" + password)
+	}
+	if !u.IsAbs() {
+		if s.page == nil {
+			return nil, scenarioFault("%q is no whole address and there is no page yet that it could be on: write it as \"https://www.example.org/\"", shownURL(u))
+		}
+		u = s.page.base().ResolveReference(u)
+	}
+	if err := mendHost(u); err != nil {
+		return nil, scenarioFault("%q: %w", shownURL(u), err)
+	}
+	if u.User != nil {
+		s.basic = append(s.basic, basicAuth{host: u.Hostname(), https: u.Scheme == "https", user: u.User})
+	}
+	return u, nil
+}
+
+// mendHost checks that a URL can be fetched, and puts a host in other letters into the form that DNS and TLS want (RFC 5891).
+func mendHost(u *url.URL) error {
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("only http and https can be loaded, not %q", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return errors.New("the address names no host")
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	for i := range len(u.Host) {
+		if u.Host[i] < utf8.RuneSelf {
+			continue
+		}
+		host, err := idna.Lookup.ToASCII(u.Hostname())
+		if err != nil {
+			return fmt.Errorf("the host is no domain name: %w", err)
+		}
+		if port := u.Port(); port != "" {
+			host = net.JoinHostPort(host, port)
+		}
+		u.Host = host
+		break
+	}
+	return nil
+}
+
+// shownURL writes a URL without the credentials that it may hold.
+func shownURL(u *url.URL) string {
+	if u.User != nil {
+		bare := *u
+		bare.User = nil
+		u = &bare
+	}
+	return u.String()
+}
+
+// basicAuth is a name and password from a URL, which browsers use for the whole host from then on.
+type basicAuth struct {
+	host  string
+	https bool
+	user  *url.Userinfo
+}
+
+// covers says whether the credentials are for u. They go from http to https, as sites redirect, and never back.
+func (b *basicAuth) covers(u *url.URL) bool {
+	return strings.EqualFold(b.host, u.Hostname()) && (u.Scheme == "https" || !b.https)
+}
+
+// digestAuth answers digest challenges (RFC 7616).
+type digestAuth struct {
+	username string
+	password Secret
+	host     string // that made the challenge
+	last     *digest.Challenge
+	count    int // requests with the challenge's nonce
+}
+
+// challenge takes the challenge out of a 401. It says whether answering it makes sense.
+func (d *digestAuth) challenge(u *url.URL, header http.Header) (bool, error) {
+	challenge, err := digest.FindChallenge(header)
+	if errors.Is(err, digest.ErrNoChallenge) {
+		return false, fmt.Errorf("the server does not offer digest authentication, it answers 401 with WWW-Authenticate %q",
+			strings.Join(header.Values("WWW-Authenticate"), ", "))
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the digest challenge: %w", err)
+	}
+	if !digest.CanDigest(challenge) {
+		return false, fmt.Errorf("the digest challenge wants algorithm %q and qop %q, which are not supported", challenge.Algorithm, challenge.QOP)
+	}
+	d.host, d.last, d.count = hostPort(u), challenge, 0
+	return true, nil
+}
+
+// authorize adds credentials for the last challenge, so that a server need not ask again for each page.
+func (d *digestAuth) authorize(request *http.Request) error {
+	if d.last == nil || d.host != hostPort(request.URL) {
+		return nil
+	}
+	d.count++
+	credentials, err := digest.Digest(d.last, digest.Options{
+		Method:   request.Method,
+		URI:      request.URL.RequestURI(),
+		GetBody:  request.GetBody,
+		Count:    d.count,
+		Username: d.username,
+		Password: d.password.Reveal(),
+	})
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", credentials.String())
+	return nil
+}
