@@ -327,7 +327,7 @@ func ended(ctx context.Context, timeout time.Duration) error {
 	if errors.Is(context.Cause(ctx), errDeadline) {
 		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "the scenario's %s were used up; set @timeout to give it more", timeout)
 	}
-	return steps.Fail(result.ReasonCanceled, result.BlameMonitor, "%w", steps.ErrStopped)
+	return steps.Fail(result.ReasonCanceled, result.BlameMonitor, "%w", context.Cause(ctx))
 }
 
 func panicked(value any) error {

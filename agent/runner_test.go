@@ -261,7 +261,9 @@ func TestGodogContract(t *testing.T) {
 
 type recordingObserver struct{ events []string }
 
-func (o *recordingObserver) StepStarting(i int) { o.events = append(o.events, fmt.Sprintf("start %d", i)) }
+func (o *recordingObserver) StepStarting(i int) {
+	o.events = append(o.events, fmt.Sprintf("start %d", i))
+}
 func (o *recordingObserver) StepEnded(i int, s result.StepResult) {
 	o.events = append(o.events, fmt.Sprintf("end %d %s", i, s.Status))
 }

@@ -54,7 +54,7 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 	)
 	switch {
 	case errors.Is(context.Cause(ctx), ErrStopped):
-		reason, blame, detail = result.ReasonCanceled, result.BlameMonitor, ErrStopped.Error()
+		reason, blame, detail = result.ReasonCanceled, result.BlameMonitor, context.Cause(ctx).Error()
 	case errors.As(err, &dns) && dns.IsTimeout:
 		reason, blame = result.ReasonDNS, result.BlameDNS
 		detail = fmt.Sprintf("the resolver did not answer for %q in time", dns.Name)

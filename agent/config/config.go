@@ -39,7 +39,7 @@ type Config struct {
 	Workers  int
 	Defaults agent.Defaults
 	Target   *steps.Target
-	Secrets  *vault.Vault
+	Secrets  steps.Secrets
 
 	exporters map[string]ast.Node
 	source    []byte
@@ -165,8 +165,10 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	v := &invalid{path: path, source: source}
 	dir := filepath.Dir(path)
 	c := &Config{Path: path, Listen: f.Listen, Name: f.Name, Workers: f.Workers, exporters: f.Exporters, source: source,
-		Target:  &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, CucumberNagios: f.Web.CucumberNagios},
-		Secrets: vault.New(dir)}
+		Target: &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, CucumberNagios: f.Web.CucumberNagios},
+	}
+	secrets := vault.New(dir)
+	c.Secrets = secrets
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:9469"
 	}
@@ -196,7 +198,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 		c.Features = append(c.Features, within(dir, p))
 	}
 	c.Target.BodyLimit = v.size("web.body_limit", f.Web.BodyLimit)
-	c.accounts(f, v)
+	c.accounts(f, secrets, v)
 	if len(f.TLS.CA) > 0 {
 		c.Target.Roots = c.roots(dir, f.TLS.CA, v)
 	}
@@ -207,7 +209,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	return c, nil
 }
 
-func (c *Config) accounts(f *file, v *invalid) {
+func (c *Config) accounts(f *file, secrets *vault.Vault, v *invalid) {
 	c.Target.Accounts = make(map[string]*steps.Account, len(f.Accounts))
 	for name, a := range f.Accounts {
 		setting := "accounts." + name
@@ -220,7 +222,7 @@ func (c *Config) accounts(f *file, v *invalid) {
 		}
 		if a.Password != nil {
 			account.Password = setting + ".password"
-			if err := c.Secrets.Add(account.Password, *a.Password); err != nil {
+			if err := secrets.Add(account.Password, *a.Password); err != nil {
 				v.add(account.Password, "%v", err)
 			}
 		}

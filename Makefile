@@ -1,0 +1,40 @@
+# The two commands of this repository: "make demo" shows it, "make test" proves it.
+export CGO_ENABLED = 0
+
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@latest
+
+.PHONY: demo build test install vet lint vulnerabilities bench fuzz docs
+
+demo:
+	go run ./cmd/stepwatch demo
+
+build:
+	go build -trimpath -ldflags='-s -w' -o stepwatch ./cmd/stepwatch
+
+# Everything, the real servers included. The race detector needs cgo and a C compiler; without them the tests run without it.
+test: install vet
+	.ci/test
+
+# The Debian packages that the tests of the real servers need, when this machine lets us install them.
+install:
+	.ci/install
+
+vet:
+	go vet ./...
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
+
+lint: vet
+	go run $(STATICCHECK) ./...
+	go run $(GOLANGCI_LINT) run
+
+vulnerabilities:
+	go run $(GOVULNCHECK) ./...
+
+# Side by side with bare net/http and the mail servers of this repository; figures, no verdict.
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+docs:
+	go run ./cmd/stepwatch steps --format markdown > docs/steps.md

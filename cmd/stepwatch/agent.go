@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/exporters"
+)
+
+func agentVerb(ctx context.Context, t *terminal, args []string) int {
+	f := flagSet("agent")
+	load := loadFlags(f)
+	listen := f.String("listen", "", "host:port of the HTTP server (default: listen of stepwatch.yml, 127.0.0.1:9469)")
+	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
+		return code
+	}
+	set, err := load.plans(f.Args())
+	if err != nil {
+		return notRun(t, err)
+	}
+	var mistakes []error
+	for _, found := range set.findings() {
+		if found.warning {
+			fmt.Fprintln(t.err, found)
+			continue
+		}
+		mistakes = append(mistakes, errors.New(found.String()))
+	}
+	if len(mistakes) > 0 {
+		return notRun(t, errors.Join(append(mistakes, errors.New("the agent starts with sound features only: mend these, \"stepwatch lint\" lists them again"))...))
+	}
+	if *listen == "" {
+		*listen = set.config.Listen
+	}
+	s, err := newService(set, *listen, slog.New(slog.NewTextHandler(t.err, nil)))
+	if err != nil {
+		return notRun(t, err)
+	}
+	fmt.Fprintf(t.err, "stepwatch watches %d scenarios, metrics are at http://%s/metrics\n", len(set.plans), s.address())
+	if err := s.run(ctx); err != nil {
+		return notRun(t, err)
+	}
+	return exitPassed
+}
+
+// service is an agent with its exporters and the HTTP server in front of them.
+type service struct {
+	agent    *agent.Agent
+	listener net.Listener
+	server   *http.Server
+	closers  []exporters.Closer
+	log      *slog.Logger
+}
+
+// newService wires the exporters that the configuration names, Prometheus always among them, and opens the port. sinks
+// are taken besides.
+func newService(set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
+	runner := set.agentRunner()
+	s := &service{log: log, agent: &agent.Agent{Executor: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
+		Rules: []alert.Source{alert.NewFailures()}, Workers: set.config.Workers, Log: log}}
+	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
+	mux := http.NewServeMux()
+	names := set.config.Exporters()
+	if !slices.Contains(names, "prometheus") {
+		names = append(names, "prometheus")
+	}
+	var paths []string
+	for _, name := range names {
+		config, err := exporters.Builtin.Configure(name, func(into any) error { return set.config.DecodeExporter(name, into) })
+		if err != nil {
+			return nil, err
+		}
+		exporter, err := config.New(host)
+		if err != nil {
+			return nil, fmt.Errorf("start the exporter %q: %w", name, err)
+		}
+		s.agent.Sinks[name] = exporter
+		if endpoint, ok := exporter.(exporters.Endpoint); ok {
+			mux.Handle(endpoint.Path(), endpoint.Handler())
+			paths = append(paths, endpoint.Path())
+		}
+		if closer, ok := exporter.(exporters.Closer); ok {
+			s.closers = append(s.closers, closer)
+		}
+	}
+	for i, sink := range sinks {
+		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
+	}
+	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("/{$}", landing(paths))
+	var err error
+	if s.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", listen); err != nil {
+		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", listen, err)
+	}
+	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	return s, nil
+}
+
+func (s *service) address() string { return s.listener.Addr().String() }
+
+// run works until ctx ends, then lets runs end, flushes the exporters and closes the port.
+func (s *service) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	served := make(chan error, 1)
+	go func() {
+		err := s.server.Serve(s.listener)
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		cancel(err) // an agent that nobody can ask is no use: stop, and let the service manager start it again
+		served <- err
+	}()
+	s.agent.Run(ctx)
+
+	flush, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c.Close(flush))
+	}
+	if err := s.server.Shutdown(flush); err != nil {
+		errs = append(errs, s.server.Close())
+	}
+	return errors.Join(append(errs, <-served)...)
+}
+
+// landing is the page at "/": where to go from here.
+func landing(paths []string) http.Handler {
+	page := template.Must(template.New("landing").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>stepwatch</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;margin:3em auto;max-width:40em;padding:0 1em}</style>
+<h1>stepwatch</h1>
+<p>This agent runs scenarios on their schedules. Its results are at:</p>
+<ul>{{range .}}<li><a href="{{.}}">{{.}}</a></li>{{end}}<li><a href="/health">/health</a></li></ul>
+</html>
+`))
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_ = page.Execute(w, paths) // the reader went away
+	})
+}

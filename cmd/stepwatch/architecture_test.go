@@ -1,0 +1,125 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/stepwatch/stepwatch/"
+
+// importRules says who may not import what, and why. A pattern that ends in "/..." holds for everything beneath.
+var importRules = []struct {
+	importer, imported string
+	except             []string // files or importing folders that may
+	why                string
+}{
+	{"features", module + "...", nil, "what was written is read without knowing what it means"},
+	{"steps", module + "agent", nil, "a step knows its World, not who runs it"},
+	{"steps", module + "agent/alert", nil, "a step reports, and does not judge over time"},
+	{"steps", module + "agent/config", nil, "a step gets a Target, not a file format"},
+	{"steps", module + "agent/vault", nil, "a step asks for a secret by name"},
+	{"steps", module + "exporters", nil, "no step knows an exporter"},
+	{"steps", module + "steps/stepstest/...", nil, "test servers stay out of the sentences"},
+	{"agent", module + "exporters", nil, "the agent hands results to sinks, whatever they are"},
+	{"agent", module + "agent/config", nil, "only cmd knows the file format"},
+	{"agent", module + "agent/vault", nil, "only cmd knows where secrets come from"},
+	{"agent/result", module + "...", nil, "the contract depends on nobody"},
+	{"agent/alert", module + "steps", nil, "rules see results only"},
+	{"agent/alert", module + "agent", nil, "rules see results only"},
+	{"exporters", module + "agent", nil, "exporters see results and alerts only"},
+	{"exporters", module + "agent/config", nil, "exporters see results and alerts only"},
+	{"exporters", module + "steps", nil, "exporters see results and alerts only"},
+	{"exporters", module + "features", nil, "exporters see results and alerts only"},
+	{"...", module + "cmd/...", nil, "nothing imports cmd"},
+	{"...", "os/exec", []string{"agent/vault/vault.go", "steps/stepstest/stack"}, "a monitor starts no programs but those that its user named"},
+	{"...", "github.com/cucumber/godog", []string{"agent/godog.go"}, "godog stays in one file"},
+	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
+	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},
+	{"...", "testing", []string{"steps/stepstest/stack"}, "tests are in _test.go files"},
+}
+
+func matches(pattern, path string) bool {
+	if prefix, all := strings.CutSuffix(pattern, "..."); all {
+		return strings.HasPrefix(path+"/", prefix)
+	}
+	return path == pattern
+}
+
+// goFiles gives every Go file of the module that is no test, by its path from the root.
+func goFiles(t *testing.T, visit func(path string, file *ast.File)) {
+	t.Helper()
+	const root = "../.."
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(fset, path, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, path)
+		visit(filepath.ToSlash(relative), file)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestImportRules(t *testing.T) {
+	used := make(map[int]bool)
+	goFiles(t, func(path string, file *ast.File) {
+		folder := filepath.ToSlash(filepath.Dir(path))
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, rule := range importRules {
+				if !matches(rule.importer, folder) || !matches(rule.imported, imported) {
+					continue
+				}
+				allowed := strings.HasPrefix(folder, "cmd/") && rule.importer == "..." && strings.HasPrefix(rule.imported, module)
+				for _, except := range rule.except {
+					if path == except || folder == except || strings.HasPrefix(folder, except+"/") {
+						allowed, used[i] = true, true
+					}
+				}
+				if !allowed {
+					t.Errorf("%s imports %s: %s", path, imported, rule.why)
+				}
+			}
+		}
+	})
+	for i, rule := range importRules {
+		if len(rule.except) > 0 && !used[i] && rule.imported != "testing" {
+			t.Errorf("the exceptions %q to %q are not needed", rule.except, rule.why)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	documented := make(map[string]bool)
+	goFiles(t, func(path string, file *ast.File) {
+		folder := filepath.Dir(path)
+		documented[folder] = documented[folder] || file.Doc != nil
+	})
+	for folder, is := range documented {
+		if !is {
+			t.Errorf("package %s has no package comment", folder)
+		}
+	}
+}

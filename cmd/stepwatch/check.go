@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/exporters"
+)
+
+// checkVerb is a Nagios plugin: one status line, perfdata, exit code 0 to 3, whatever happens. What goes wrong before a
+// scenario runs is UNKNOWN and stands on the status line, because Nagios shows nothing else.
+func checkVerb(ctx context.Context, t *terminal, args []string) int {
+	const arguments = "PATH[:LINE]…"
+	f := flagSet("check")
+	load := loadFlags(f)
+	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this long; keep it below the service_check_timeout of Nagios")
+	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
+		return code
+	}
+	set, err := load.plans(f.Args())
+	if err != nil {
+		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", printable(err.Error()))
+		return int(result.Unknown)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
+	defer cancel()
+	runner := set.runner()
+	results := make([]*result.Result, 0, len(set.plans))
+	for _, plan := range set.plans {
+		results = append(results, runner.Run(ctx, plan, nil))
+	}
+	return exporters.Nagios(t.out, results)
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+// breakages are what demo --break can do, with what a newcomer will see.
+var breakages = map[string]struct {
+	says string
+	do   func(*stepstest.MailServer, *stepstest.Website) error
+}{
+	"mail": {"the mail server refuses every recipient: the sending step fails, and the refusal stands beside it",
+		func(m *stepstest.MailServer, _ *stepstest.Website) error {
+			return m.Break(stepstest.FaultRejectRecipient)
+		}},
+	"web": {"the website answers 500: the visits fail, and the status stands beside the step",
+		func(_ *stepstest.MailServer, w *stepstest.Website) error {
+			return w.Break(stepstest.Status500)
+		}},
+	"slow": {"the website takes 1.2 s for every page: the steps pass, but over their budget of @warn:1s",
+		func(_ *stepstest.MailServer, w *stepstest.Website) error {
+			w.SetDelay(1200 * time.Millisecond)
+			return nil
+		}},
+}
+
+// demoVerb starts a mail server and a website on loopback, runs the shipped demo features against them once in full
+// view, and then keeps an agent at it. It needs no root, no other program and no network.
+func demoVerb(ctx context.Context, t *terminal, args []string) int {
+	f := flagSet("demo")
+	listen := f.String("listen", "", "host:port of the agent's HTTP server (default: 127.0.0.1:9469, or a free port when that is taken)")
+	broken := f.String("break", "", "make one thing fail: "+strings.Join(slices.Sorted(maps.Keys(breakages)), ", "))
+	once := f.Bool("once", false, "run the features once and stop")
+	if code, done := parse(t, f, "", args, exitNotRun); done {
+		return code
+	}
+	breakage, known := breakages[*broken]
+	if !known && *broken != "" {
+		return notRun(t, fmt.Errorf("--break %q: it is one of %s", *broken, strings.Join(slices.Sorted(maps.Keys(breakages)), ", ")))
+	}
+	d, err := startDemo()
+	if err != nil {
+		return notRun(t, err)
+	}
+	defer d.close()
+	p := &pretty{out: t.out, colour: t.colour}
+	fmt.Fprintf(t.out, "%s A mail server (mail.demo.test) and a website (www.demo.test) run in this process,\non loopback, and stepwatch watches them.\n",
+		p.paint(bold, "stepwatch demo."))
+	if known {
+		if err := breakage.do(d.mail, d.web); err != nil {
+			return notRun(t, fmt.Errorf("break the %s: %w", *broken, err))
+		}
+		fmt.Fprintf(t.out, "%s %s.\n", p.paint(yellow, "Broken on purpose:"), breakage.says)
+	}
+	fmt.Fprintln(t.out)
+	runner := d.set.runner()
+	for _, plan := range d.set.plans {
+		p.begin(plan)
+		p.end(runner.Run(ctx, plan, p))
+	}
+	p.summary()
+	if *once || ctx.Err() != nil {
+		return p.exitCode()
+	}
+	service, err := d.serve(*listen, t)
+	if err != nil {
+		return notRun(t, err)
+	}
+	fmt.Fprintf(t.out, `
+The agent now runs these scenarios every 5 seconds. A line a run follows; Ctrl-C ends the demo.
+
+  metrics     http://%[1]s/metrics
+  each step   curl -s http://%[1]s/metrics | grep stepwatch_step_last_duration_seconds
+  break it    stepwatch demo --break mail     (or web, or slow)
+  sentences   stepwatch steps
+  your own    write a .feature file, then: stepwatch run FILE
+
+`, service.address())
+	if err := service.run(ctx); err != nil {
+		return notRun(t, err)
+	}
+	return exitPassed
+}
+
+// demo is what is watched, and the features that watch it.
+type demo struct {
+	mail *stepstest.MailServer
+	web  *stepstest.Website
+	set  *set
+}
+
+func startDemo() (*demo, error) {
+	ca, err := stepstest.NewCA("stepwatch demo root")
+	if err != nil {
+		return nil, fmt.Errorf("make the demo's certificates: %w", err)
+	}
+	mail, err := stepstest.NewMailServer(stepstest.MailOptions{Domain: "demo.test", CA: ca,
+		Users: map[string]string{"alice": "correct horse", "bob": "battery staple"}})
+	if err != nil {
+		return nil, fmt.Errorf("start the demo's mail server: %w", err)
+	}
+	web, err := stepstest.NewWebsite(stepstest.WebsiteOptions{CA: ca, Users: map[string]string{"alice": "correct horse"}})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the demo's website: %w", err), mail.Close())
+	}
+	d := &demo{mail: mail, web: web}
+	c := config.Default()
+	c.Target.Roots = ca.Roots
+	c.Target.ConnectTo = mail.ConnectTo()
+	maps.Copy(c.Target.ConnectTo, web.ConnectTo())
+	c.Target.Accounts = make(map[string]*steps.Account)
+	for _, name := range []string{"alice", "bob"} {
+		address := name + "@demo.test"
+		c.Target.Accounts[name] = &steps.Account{Name: name, Address: address, Username: address, Password: name,
+			SMTP: mail.Host(), IMAP: mail.Host()}
+	}
+	c.Secrets = stepstest.Secrets{"alice": "correct horse", "bob": "battery staple"}
+	loaded, err := features.Load([]string{"demo"}, features.Options{FS: features.Shipped})
+	if err != nil {
+		d.close()
+		return nil, fmt.Errorf("load the demo's features: %w", err)
+	}
+	d.set = newSet(c, loaded)
+	return d, nil
+}
+
+func (d *demo) close() {
+	_ = d.mail.Close() // the process ends with it
+	_ = d.web.Close()
+}
+
+// serve starts the agent, on another port when the usual one is taken.
+func (d *demo) serve(listen string, t *terminal) (*service, error) {
+	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	lines := &runLines{out: t.out, colour: t.colour}
+	if listen != "" {
+		return newService(d.set, listen, log, lines)
+	}
+	s, err := newService(d.set, d.set.config.Listen, log, lines)
+	if err != nil && errors.As(err, new(*net.OpError)) {
+		return newService(d.set, "127.0.0.1:0", log, lines)
+	}
+	return s, err
+}
+
+// runLines is a sink that writes one line a run.
+type runLines struct {
+	mu     sync.Mutex
+	out    io.Writer
+	colour bool
+}
+
+// Export implements agent.Sink.
+func (l *runLines) Export(r *result.Result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := &pretty{colour: l.colour}
+	colour := map[result.State]string{result.OK: green, result.Warning: yellow, result.Critical: red, result.Unknown: yellow}[r.State()]
+	fmt.Fprintf(l.out, "%s  %s  %s: %s\n", r.Started.Format(time.TimeOnly), p.paint(colour, fmt.Sprintf("%-8s", r.State())),
+		r.Identity.Scenario, printable(r.Summary()))
+}

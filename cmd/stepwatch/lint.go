@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// finding is one mistake in a feature file.
+type finding struct {
+	path         string
+	line, column int
+	message      string
+	warning      bool
+}
+
+func (f finding) String() string {
+	kind := ""
+	if f.warning {
+		kind = "warning: "
+	}
+	return fmt.Sprintf("%s:%d:%d: %s%s", f.path, f.line, f.column, kind, f.message)
+}
+
+// lintVerb finds everything that can be known without running: files that do not parse, undefined and ambiguous steps,
+// unknown accounts and policy tags, schedules that cannot be kept.
+func lintVerb(_ context.Context, t *terminal, args []string) int {
+	f := flagSet("lint")
+	load := loadFlags(f)
+	if code, done := parse(t, f, "PATH…", args, exitNotRun); done {
+		return code
+	}
+	set, err := load.read(f.Args())
+	if err != nil {
+		return notRun(t, err)
+	}
+	findings := set.findings()
+	mistakes := 0
+	for _, f := range findings {
+		fmt.Fprintln(t.out, f)
+		if !f.warning {
+			mistakes++
+		}
+	}
+	fmt.Fprintf(t.out, "%d scenarios, %d mistakes, %d warnings\n", len(set.plans), mistakes, len(findings)-mistakes)
+	switch {
+	case mistakes > 0:
+		return exitFailed
+	case len(set.plans) == 0:
+		return exitNotRun
+	default:
+		return exitPassed
+	}
+}
+
+// findings lists the mistakes of a set by place, each once: a background's step belongs to every scenario of its file.
+func (s *set) findings() []finding {
+	all := slices.Clone(s.problems)
+	for _, plan := range s.plans {
+		for _, p := range plan.Problems {
+			all = append(all, finding{p.Path, p.Line, p.Column, explain(p.Err), false})
+		}
+		all = append(all, accountFindings(plan, s.target())...)
+		if interval := plan.Schedule.Interval; plan.Timeout > interval && !plan.Scenario.Policy.Manual {
+			all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, fmt.Sprintf(
+				"a run may take %s, longer than its interval of %s: runs will be missed while it waits; raise @every or lower the waits",
+				plan.Timeout, interval), true})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b finding) int {
+		if c := strings.Compare(a.path, b.path); c != 0 {
+			return c
+		}
+		if a.line != b.line {
+			return a.line - b.line
+		}
+		return a.column - b.column
+	})
+	return slices.Compact(all)
+}
+
+// explain adds the other near sentences to an undefined step's message.
+func explain(err error) string {
+	var undefined *steps.UndefinedError
+	if errors.As(err, &undefined) && len(undefined.Nearest) > 1 {
+		return fmt.Sprintf("%v (or: %s)", err, strings.Join(undefined.Nearest[1:], " | "))
+	}
+	return err.Error()
+}
+
+func accountFindings(plan *agent.Plan, target *steps.Target) []finding {
+	var found []finding
+	for i, bound := range plan.Steps() {
+		if bound == nil {
+			continue
+		}
+		for _, name := range bound.Accounts() {
+			if _, err := target.Account(name); err != nil {
+				step := plan.Scenario.Steps[i]
+				found = append(found, finding{plan.Scenario.Path, step.Line, step.Column, err.Error(), false})
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/pflag"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// loader is what the verbs that take feature files share: --config, --tags and the paths.
+type loader struct {
+	config *string
+	tags   *string
+}
+
+func loadFlags(f *pflag.FlagSet) *loader {
+	return &loader{
+		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, when there is one)"),
+		tags:   f.StringP("tags", "t", "", `only scenarios with these tags: "@mail and not @slow"`),
+	}
+}
+
+// set is a configuration with the plans of the features that were asked for.
+type set struct {
+	config   *config.Config
+	plans    []*agent.Plan
+	problems []finding // of files that do not load, and warnings
+	warnings []finding
+}
+
+// read loads what can be loaded. The error is for what makes everything else pointless: the configuration, no paths.
+func (l *loader) read(paths []string) (*set, error) {
+	c, err := config.Load(*l.config)
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		paths = c.Features
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no features: name files or directories, or set features in stepwatch.yml")
+	}
+	loaded, err := features.Load(paths, features.Options{Tags: *l.tags})
+	s := newSet(c, loaded)
+	var problems *features.Error
+	if errors.As(err, &problems) {
+		for _, p := range problems.Problems {
+			s.problems = append(s.problems, finding{p.Path, p.Line, p.Column, p.Message, false})
+		}
+		return s, nil
+	}
+	return s, err
+}
+
+// plans loads features to run them: a file that does not load is an error.
+func (l *loader) plans(paths []string) (*set, error) {
+	s, err := l.read(paths)
+	if err != nil {
+		return nil, err
+	}
+	var mistakes []error
+	for _, p := range s.problems {
+		if !p.warning {
+			mistakes = append(mistakes, errors.New(p.String()))
+		}
+	}
+	return s, errors.Join(mistakes...)
+}
+
+func newSet(c *config.Config, loaded []*features.Feature) *set {
+	s := &set{config: c}
+	library := steps.Builtin()
+	for _, f := range loaded {
+		for _, scenario := range f.Scenarios {
+			s.plans = append(s.plans, agent.NewPlan(scenario, library, c.Defaults))
+		}
+	}
+	return s
+}
+
+func (s *set) target() *steps.Target { return s.config.Target }
+
+func (s *set) agentRunner() *agent.Runner {
+	return &agent.Runner{Target: s.config.Target, Secrets: s.config.Secrets, Name: s.config.Name}
+}
+
+// handRunner runs plans one after the other for somebody who waits for it.
+type handRunner struct{ runner *agent.Runner }
+
+func (s *set) runner() handRunner { return handRunner{s.agentRunner()} }
+
+// Run executes one plan. observer may be nil.
+func (h handRunner) Run(ctx context.Context, plan *agent.Plan, observer agent.Observer) *result.Result {
+	return h.runner.Run(ctx, plan, agent.Occasion{Observer: observer})
+}

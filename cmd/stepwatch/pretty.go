@@ -1,0 +1,223 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// pretty writes runs for a person: each step appears when it starts and gets its time when it ends. The bytes are the
+// same on a terminal and in a file, colours apart.
+type pretty struct {
+	out     io.Writer
+	colour  bool
+	phases  bool   // show the phases of every step, not only of the failing one
+	feature string // the heading that stands above
+	plan    *agent.Plan
+	width   int
+	tally   tally
+}
+
+// tally counts what a whole invocation did.
+type tally struct {
+	scenarios, steps map[result.Status]int
+	took             time.Duration
+	worst            result.State
+}
+
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	grey   = "90"
+	bold   = "1"
+)
+
+func (p *pretty) paint(colour, text string) string {
+	if !p.colour || text == "" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// begin writes the headings of one scenario.
+func (p *pretty) begin(plan *agent.Plan) {
+	s := plan.Scenario
+	if heading := s.Path + s.Feature; heading != p.feature {
+		if p.feature != "" {
+			fmt.Fprintln(p.out)
+		}
+		fmt.Fprintf(p.out, "%s  %s\n", p.paint(bold, "Feature: "+s.Feature), p.paint(grey, s.Path))
+		p.feature = heading
+	}
+	name := s.Name
+	if s.Example != "" {
+		name += "  " + p.paint(grey, "("+s.Example+")")
+	}
+	fmt.Fprintf(p.out, "\n  %s  %s\n", p.paint(bold, "Scenario: "+name), p.paint(grey, fmt.Sprintf("line %d", s.Line)))
+	p.plan, p.width = plan, 0
+	for _, step := range s.Steps {
+		p.width = max(p.width, utf8.RuneCountInString(step.Keyword+step.Text)+1)
+	}
+	p.width = min(p.width, 90)
+}
+
+// StepStarting implements agent.Observer.
+func (p *pretty) StepStarting(index int) {
+	s := p.plan.Scenario.Steps[index]
+	fmt.Fprint(p.out, p.stepText(s.Keyword, s.Text))
+}
+
+func (p *pretty) stepText(keyword, text string) string {
+	line := keyword + " " + printable(text)
+	return "    " + line + strings.Repeat(" ", max(0, p.width-utf8.RuneCountInString(line)))
+}
+
+// StepEnded implements agent.Observer.
+func (p *pretty) StepEnded(_ int, s result.StepResult) {
+	if !s.Ran {
+		fmt.Fprint(p.out, p.stepText(s.Keyword, s.Text))
+	}
+	p.verdict(s)
+}
+
+func (p *pretty) verdict(s result.StepResult) {
+	mark, colour := "✓", green
+	switch s.Status {
+	case result.Passed:
+		switch p.plan.Budget.Judge(s.Duration) {
+		case result.Warning:
+			mark, colour = "! over @warn:"+p.plan.Budget.Warn.String(), yellow
+		case result.Critical:
+			mark, colour = "! over @crit:"+p.plan.Budget.Crit.String(), red
+		}
+	case result.Failed:
+		mark, colour = "✗", red
+	default:
+		mark, colour = "? "+string(s.Status), yellow
+	}
+	took := strings.Repeat(" ", 10)
+	if s.Ran {
+		took = fmt.Sprintf("%10s", milliseconds(s.Duration))
+	}
+	fmt.Fprintf(p.out, "  %s  %s\n", took, p.paint(colour, mark))
+	if s.Error != "" {
+		fmt.Fprintf(p.out, "      %s\n", p.paint(red, printable(s.Error)))
+		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, fmt.Sprintf("reason %s, blame %s, %s:%d", s.Reason, s.Blame, p.plan.Scenario.Path, s.Line)))
+	}
+	if len(s.Phases) > 0 && (p.phases || s.Status == result.Failed) {
+		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, phaseLine(s.Phases)))
+	}
+	if p.phases {
+		for _, m := range s.Measurements {
+			fmt.Fprintf(p.out, "      %s\n", p.paint(grey, fmt.Sprintf("%s %v", m.Name, m.Value)))
+		}
+	}
+}
+
+// phaseLine gives phases in order: "dns 0.2 ms, connect 0.1 ms, mail 0.3 ms (250 2.1.0 Ok)".
+func phaseLine(phases []result.Phase) string {
+	parts := make([]string, len(phases))
+	for i, ph := range phases {
+		parts[i] = ph.Name + " " + milliseconds(ph.Duration)
+		if ph.Note != "" {
+			parts[i] += " (" + printable(ph.Note) + ")"
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// end writes what no step could say, and counts the run.
+func (p *pretty) end(r *result.Result) {
+	if p.tally.scenarios == nil {
+		p.tally.scenarios, p.tally.steps = make(map[result.Status]int), make(map[result.Status]int)
+	}
+	p.tally.scenarios[r.Status]++
+	p.tally.took += r.Duration
+	p.tally.worst = worse(p.tally.worst, r.State())
+	for _, s := range r.Steps {
+		p.tally.steps[s.Status]++
+		switch {
+		case s.Status == result.Skipped:
+			fmt.Fprintf(p.out, "%s  %10s  %s\n", p.paint(grey, p.stepText(s.Keyword, s.Text)), "", p.paint(grey, "- skipped"))
+		case !s.Ran && s.Status != result.Failed:
+			p.StepEnded(0, s)
+		}
+	}
+	if _, named := r.Failing(); !named && r.Error != "" {
+		fmt.Fprintf(p.out, "    %s\n", p.paint(red, printable(r.Error)))
+	}
+	if r.Cleanup != "" {
+		fmt.Fprintf(p.out, "    %s\n", p.paint(yellow, "left behind: "+printable(r.Cleanup)))
+	}
+}
+
+// worse is the state that matters more: CRITICAL before WARNING before UNKNOWN before OK, as a person reads a summary.
+func worse(a, b result.State) result.State {
+	rank := map[result.State]int{result.OK: 0, result.Unknown: 1, result.Warning: 2, result.Critical: 3}
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// summary writes the last line: "2 scenarios: 1 passed, 1 failed. 7 steps: 5 passed, 1 failed, 1 skipped. 1.234 s in steps".
+func (p *pretty) summary() {
+	fmt.Fprintf(p.out, "\n%s. %s. %s in steps\n", p.count("scenario", p.tally.scenarios), p.count("step", p.tally.steps), milliseconds(p.tally.took))
+}
+
+func (p *pretty) count(noun string, counts map[result.Status]int) string {
+	total := 0
+	var parts []string
+	for _, status := range result.Statuses {
+		n := counts[status]
+		if total += n; n == 0 {
+			continue
+		}
+		colour := yellow
+		switch status {
+		case result.Passed:
+			colour = green
+		case result.Failed:
+			colour = red
+		case result.Skipped:
+			colour = grey
+		}
+		parts = append(parts, p.paint(colour, fmt.Sprintf("%d %s", n, status)))
+	}
+	if total != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s: %s", total, noun, strings.Join(parts, ", "))
+}
+
+// milliseconds gives a duration as people compare them: "0.21 ms", "12.3 ms", "1.234 s".
+func milliseconds(d time.Duration) string {
+	ms := float64(d) / float64(time.Millisecond)
+	switch {
+	case ms < 1:
+		return fmt.Sprintf("%.2f ms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.1f ms", ms)
+	default:
+		return fmt.Sprintf("%.3f s", d.Seconds())
+	}
+}
+
+// printable keeps what a server sent from moving the cursor or breaking the layout.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == utf8.RuneError:
+			return '?'
+		}
+		return r
+	}, text)
+}

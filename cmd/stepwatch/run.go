@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+func runVerb(ctx context.Context, t *terminal, args []string) int {
+	const arguments = "PATH[:LINE]…"
+	f := flagSet("run")
+	load := loadFlags(f)
+	timeout := f.Duration("timeout", 0, "stop everything after this long, such as 5m (default: no limit beyond the scenarios' own)")
+	repeat := f.Int("repeat", 1, "run the scenarios this often")
+	verbose := f.BoolP("verbose", "v", false, "show the phases and measurements of every step")
+	if code, done := parse(t, f, arguments, args, exitNotRun); done {
+		return code
+	}
+	set, err := load.plans(f.Args())
+	if err != nil {
+		return notRun(t, err)
+	}
+	if *timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, errTimeout)
+		defer cancel()
+	}
+	for _, w := range set.warnings {
+		fmt.Fprintln(t.err, "warning:", w)
+	}
+	p := &pretty{out: t.out, colour: t.colour, phases: *verbose}
+	runner := set.runner()
+	for range *repeat {
+		for _, plan := range set.plans {
+			if ctx.Err() != nil {
+				p.summary()
+				return notRun(t, fmt.Errorf("not every scenario ran: %w", context.Cause(ctx)))
+			}
+			p.begin(plan)
+			p.end(runner.Run(ctx, plan, p))
+		}
+	}
+	p.summary()
+	return p.exitCode()
+}
+
+// exitCode is 0 when every scenario passed within its budget, 1 when one failed or was too slow, and 3 when nothing
+// ran or something could not.
+func (p *pretty) exitCode() int {
+	switch p.tally.worst {
+	case result.OK:
+		if p.tally.scenarios[result.Passed] == 0 {
+			return exitNotRun
+		}
+		return exitPassed
+	case result.Unknown:
+		return exitNotRun
+	default:
+		return exitFailed
+	}
+}
+
+// errTimeout is the cause of a context that ended by --timeout. It wraps ErrStopped: the rest was cut short, not failed.
+var errTimeout = fmt.Errorf("--timeout is over: %w", steps.ErrStopped)
+
+// notRun reports why a verb could not do its work, a line each problem.
+func notRun(t *terminal, err error) int {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		for _, e := range many.Unwrap() {
+			fmt.Fprintln(t.err, "stepwatch:", e)
+		}
+		return exitNotRun
+	}
+	fmt.Fprintln(t.err, "stepwatch:", err)
+	return exitNotRun
+}
+
+// hostTimeout is below the 60 s that Nagios gives a plugin (service_check_timeout), so that the answer gets out.
+const hostTimeout = 55 * time.Second

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// sentence is what the catalogue says of a definition.
+type sentence struct {
+	Area     string `json:"area"`
+	Sentence string `json:"sentence"`
+	Does     string `json:"does"`
+	Measures string `json:"measures,omitempty"`
+	Example  string `json:"example"`
+}
+
+func stepsVerb(_ context.Context, t *terminal, args []string) int {
+	f := flagSet("steps")
+	format := f.String("format", "text", "text, markdown or json")
+	if code, done := parse(t, f, "[WORD]…", args, exitNotRun); done {
+		return code
+	}
+	var found []sentence
+	for _, d := range steps.Builtin().Definitions() {
+		s := sentence{d.Area, d.Sentence, d.Does, d.Measures, d.Example}
+		if s.mentions(f.Args()) {
+			found = append(found, s)
+		}
+	}
+	if len(found) == 0 {
+		return notRun(t, fmt.Errorf("no sentence mentions %q: \"stepwatch steps\" lists them all", strings.Join(f.Args(), " ")))
+	}
+	switch *format {
+	case "text":
+		catalogueText(t, found)
+	case "markdown":
+		catalogueMarkdown(t.out, found)
+	case "json":
+		e := json.NewEncoder(t.out)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		if err := e.Encode(found); err != nil {
+			return notRun(t, fmt.Errorf("write the catalogue: %w", err))
+		}
+	default:
+		return notRun(t, fmt.Errorf("--format %q: it is text, markdown or json", *format))
+	}
+	return exitPassed
+}
+
+// mentions is true when every word stands somewhere in the entry, upper and lower case alike.
+func (s sentence) mentions(words []string) bool {
+	all := strings.ToLower(strings.Join([]string{s.Area, s.Sentence, s.Does, s.Measures, s.Example}, " "))
+	for _, w := range words {
+		if !strings.Contains(all, strings.ToLower(w)) {
+			return false
+		}
+	}
+	return true
+}
+
+func catalogueText(t *terminal, found []sentence) {
+	p := &pretty{colour: t.colour}
+	area := ""
+	for _, s := range found {
+		if s.Area != area {
+			if area != "" {
+				fmt.Fprintln(t.out)
+			}
+			area = s.Area
+			fmt.Fprintln(t.out, p.paint(bold, strings.ToUpper(area)))
+		}
+		fmt.Fprintf(t.out, "\n  %s\n", p.paint(green, s.Sentence))
+		fmt.Fprintln(t.out, wrap(s.Does, "      ", 100))
+		if s.Measures != "" {
+			fmt.Fprintln(t.out, p.paint(grey, wrap("Measures: "+s.Measures, "      ", 100)))
+		}
+		fmt.Fprintln(t.out, p.paint(grey, "      Example: "+s.Example))
+	}
+}
+
+// catalogueMarkdown writes the page docs/steps.md.
+func catalogueMarkdown(w io.Writer, found []sentence) {
+	fmt.Fprint(w, "# The sentences\n\nWritten by `stepwatch steps --format markdown`. Keywords (Given, When, Then, And, But, *) play no part in matching.\n")
+	area := ""
+	for _, s := range found {
+		if s.Area != area {
+			area = s.Area
+			fmt.Fprintf(w, "\n## %s\n", strings.ToUpper(area[:1])+area[1:])
+		}
+		fmt.Fprintf(w, "\n### `%s`\n\n%s\n", s.Sentence, s.Does)
+		if s.Measures != "" {
+			fmt.Fprintf(w, "\nMeasures: %s\n", s.Measures)
+		}
+		fmt.Fprintf(w, "\n```gherkin\n%s\n```\n", s.Example)
+	}
+}
+
+// wrap breaks text at blanks so that no line is longer than width, where that is possible.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+			b.WriteString(indent)
+			column = len(indent)
+		case column+1+len(word) > width:
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
+}

@@ -1,0 +1,20 @@
+@every:5s @warn:1s @crit:5s
+Feature: The website of demo.test
+  A step that takes longer than @warn makes the run a WARNING, longer than @crit a CRITICAL, although it passed.
+
+  Scenario: Visit the homepage and follow Contact
+    When I go to "https://www.demo.test/"
+    And I follow "Contact"
+    Then I should see "B50F BE3B 409A"
+    And the page should load within 2s
+
+  Scenario: Plain HTTP leads to HTTPS
+    When I go to "http://www.demo.test/"
+    Then I should be on "https://www.demo.test/"
+
+  Scenario: A member logs in
+    When I go to "https://www.demo.test/login"
+    And I fill in "Name" with "alice"
+    And I fill in "Password" with "correct horse"
+    And I press "Log in"
+    Then I should see "Welcome, alice"

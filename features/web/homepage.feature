@@ -1,0 +1,13 @@
+# The least that a website must do: answer, show its text, and lead on. Replace www.example.org and the texts by your own.
+@every:1m @warn:2s
+Feature: Homepage
+
+  Scenario: A visitor finds the contact page
+    When I go to "https://www.example.org/"
+    And I follow "Contact"
+    Then I should see "Contact"
+    And the page should load within 5s
+
+  Scenario: Plain HTTP leads to HTTPS
+    When I go to "http://www.example.org/"
+    Then I should be on "https://www.example.org/"
