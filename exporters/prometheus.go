@@ -219,6 +219,9 @@ func (c scenarioCollector) Collect(out chan<- prometheus.Metric) {
 		st := &stats.Scenarios[i]
 		loaded[scenarioKey{st.Identity.Feature, st.Identity.Scenario, st.Identity.Example}] = true
 		s := p.scenario(st.Identity)
+		s.mu.Lock()
+		s.describe(st.Identity)
+		s.mu.Unlock()
 		s.collect(out)
 		s.collectStats(out, st)
 	}
@@ -258,11 +261,11 @@ type scenarioSeries struct {
 
 	samples    atomic.Pointer[[]sample]  // of the last run, and the counters
 	histograms atomic.Pointer[[]*series] // of all runs
+	info       atomic.Pointer[sample]
 
 	mu        sync.Mutex
-	identity  result.Identity // as the labels of info show it
+	identity  result.Identity // as info shows it
 	labels    []*dto.LabelPair
-	info      []*dto.LabelPair
 	steps     []*stepSeries // in the order of the scenario
 	durations map[result.Status]*series
 	runs      map[result.Status]*counter
@@ -309,20 +312,22 @@ func newScenarioSeries(p *Prometheus, id result.Identity) *scenarioSeries {
 		s.runs[status] = &counter{labels: pairs(s.labels, "status", string(status))}
 	}
 	s.describe(id)
-	samples := s.counters([]sample{{desc: p.families.info, value: 1, labels: s.info}})
+	samples := s.counters(nil)
 	s.samples.Store(&samples)
 	s.histograms.Store(new([]*series))
 	s.touched.Store(time.Now().UnixNano())
 	return s
 }
 
-// describe takes over what a reload may have changed about the scenario without making it another one.
+// describe takes over what a reload may have changed about the scenario without making it another one, so that an alert
+// goes to the new owner at once and not after the next run. The caller holds mu, or is alone.
 func (s *scenarioSeries) describe(id result.Identity) {
-	if s.info != nil && s.identity == id {
+	if s.info.Load() != nil && s.identity == id {
 		return
 	}
 	s.identity = id
-	s.info = pairs(s.labels, "owner", id.Owner, "severity", id.Severity, "location", id.Location, "file", id.File)
+	labels := pairs(s.labels, "owner", id.Owner, "severity", id.Severity, "location", id.Location, "file", id.File)
+	s.info.Store(&sample{desc: s.p.families.info, value: 1, labels: labels})
 }
 
 // counters adds the scenario's counters to samples.
@@ -341,7 +346,9 @@ func (s *scenarioSeries) counters(samples []sample) []sample {
 func (s *scenarioSeries) take(r *result.Result) {
 	f := &s.p.families
 	s.touched.Store(time.Now().UnixNano())
-	s.describe(r.Identity)
+	if s.p.stats == nil {
+		s.describe(r.Identity)
+	}
 	changed := s.bind(r.Steps)
 
 	previous := *s.samples.Load()
@@ -349,7 +356,6 @@ func (s *scenarioSeries) take(r *result.Result) {
 	gauge := func(desc *prometheus.Desc, value float64, labels []*dto.LabelPair) {
 		samples = append(samples, sample{desc: desc, value: value, labels: labels})
 	}
-	gauge(f.info, 1, s.info)
 	state := r.State()
 	gauge(f.state, float64(state), s.labels)
 	// "passed" alone is not enough: a run without steps proved nothing.
@@ -501,6 +507,7 @@ func (s *scenarioSeries) listHistograms() {
 
 // collect sends what runs have left.
 func (s *scenarioSeries) collect(out chan<- prometheus.Metric) {
+	out <- s.info.Load()
 	samples := *s.samples.Load()
 	for i := range samples {
 		out <- &samples[i]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -341,6 +342,42 @@ func TestPrometheusOddResults(t *testing.T) {
 	}
 }
 
+// Texts that have to be changed for a label stay apart from each other.
+func TestPrometheusLongAndBrokenTextsStayApart(t *testing.T) {
+	p := plainPrometheus()
+	long := strings.Repeat("ü", 200)
+	for _, name := range []string{long + "a", long + "b", "\xff", "\xfe", "\uFFFD"} {
+		r := run(result.Passed, did(name+"1", result.Passed, 1), did(name+"2", result.Passed, 1))
+		r.Identity.Scenario = name
+		p.Export(r)
+	}
+	got := lines(t, p, "stepwatch_scenario_success") + lines(t, p, "stepwatch_step_last_duration_seconds")
+	if n := strings.Count(got, "\n"); n != 15 {
+		t.Errorf("want 5 scenarios and 10 steps, got %d lines:\n%s", n, got)
+	}
+}
+
+// A reload that names another owner shows before the next run.
+func TestPrometheusInfoFollowsReload(t *testing.T) {
+	id := result.Identity{Feature: "f", Scenario: "s", Owner: "web"}
+	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: func() result.Stats {
+		return result.Stats{Scenarios: []result.ScenarioStats{{Identity: id}}}
+	}})
+	r := run(result.Passed, did("a", result.Passed, 1))
+	r.Identity = id
+	p.Export(r)
+	for _, owner := range []string{"web", "mail", ""} {
+		id.Owner = owner
+		want := `stepwatch_scenario_info{owner="` + owner + "\"} 1\n"
+		if owner == "" {
+			want = "stepwatch_scenario_info{} 1\n"
+		}
+		if got := strings.ReplaceAll(lines(t, p, "stepwatch_scenario_info"), `feature="f",`, ""); got != want {
+			t.Errorf("want %s, got %s", want, got)
+		}
+	}
+}
+
 func TestPrometheusFormats(t *testing.T) {
 	p := filled()
 	for _, c := range []struct{ accept, want string }{
@@ -505,18 +542,16 @@ func BenchmarkPrometheusScrape(b *testing.B) {
 					samples++
 				}
 			}
-			bytes := 0
+			w := &counter{header: make(http.Header)}
 			b.ReportAllocs()
 			for b.Loop() {
 				req := httptest.NewRequest("GET", "/metrics", nil)
 				req.Header.Set("Accept", c.accept)
 				req.Header.Set("Accept-Encoding", c.encoding)
-				w := httptest.NewRecorder()
+				w.bytes = 0
 				p.Handler().ServeHTTP(w, req)
-				n, _ := io.Copy(io.Discard, w.Body)
-				bytes = int(n)
 			}
-			b.ReportMetric(float64(bytes), "page-bytes")
+			b.ReportMetric(float64(w.bytes), "page-bytes")
 			b.ReportMetric(float64(samples), "samples")
 			b.ReportMetric(float64(kept)/1e6, "kept-MB")
 			b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)/float64(samples)*7000, "ms/7000-samples")
@@ -524,6 +559,16 @@ func BenchmarkPrometheusScrape(b *testing.B) {
 		})
 	}
 }
+
+// counter takes a page without keeping it.
+type counter struct {
+	header http.Header
+	bytes  int
+}
+
+func (c *counter) Header() http.Header         { return c.header }
+func (c *counter) WriteHeader(int)             {}
+func (c *counter) Write(b []byte) (int, error) { c.bytes += len(b); return len(b), nil }
 
 // heap is the live heap in bytes.
 func heap() int64 {
