@@ -28,6 +28,9 @@ const (
 	// Domain is the zone of the stack.
 	Domain = "example.test"
 
+	// Documented is the domain of the shipped features (RFC 2606). The website answers to it too, so that they run unchanged.
+	Documented = "example.org"
+
 	selector = "mail" // of DKIM
 	mailUID  = 5000   // owns the mailboxes; needs no entry in the machine's passwd
 	address  = "127.0.0.1:53"
@@ -305,7 +308,7 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 		end   time.Time
 		names []string
 	}{
-		{good, ca, soon, []string{Domain, "www." + Domain, Mail, Greylist, Holding}},
+		{good, ca, soon, []string{Domain, "www." + Domain, Mail, Greylist, Holding, Documented, "www." + Documented}},
 		{chain("expired"), ca, time.Now().AddDate(0, 0, -1), []string{Expired}},
 		{chain("other"), ca, soon, []string{"other." + Domain}},
 		{chain("unknown-ca"), stranger, soon, []string{UnknownCA}},
@@ -331,12 +334,12 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 // renderAll writes the configuration of every server that Start starts.
 func (s *Stack) renderAll(signing []string) error {
 	data := struct {
-		Dir, Domain, Host, Selector string
-		SigningRecord               []string
-		MailUID                     int
-		Accounts                    []Account
-		Hosts                       []Host
-	}{s.Dir, Domain, Mail, selector, signing, mailUID, s.Config.Accounts, s.hosts}
+		Dir, Domain, Documented, Host, Selector string
+		SigningRecord                           []string
+		MailUID                                 int
+		Accounts                                []Account
+		Hosts                                   []Host
+	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, s.Config.Accounts, s.hosts}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

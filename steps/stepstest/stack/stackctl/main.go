@@ -47,6 +47,12 @@ func run(args []string) (int, error) {
 		args = []string{"help"}
 	}
 	verb := args[0]
+	if verb == "run" && !stack.Inside() {
+		// Whoever asked for the command is gone: so is the need for it.
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+			return 1, err
+		}
+	}
 	flags := flag.NewFlagSet("stack "+verb, flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	dir := flags.String("dir", "", "")
@@ -60,6 +66,8 @@ func run(args []string) (int, error) {
 	switch verb {
 	case "run":
 		return runCommand(*dir, command)
+	case "serve": // what up runs: no terminal, and no parent that matters
+		return runCommand(*dir, nil)
 	case "up":
 		return 0, up(*dir)
 	case "down":
@@ -151,7 +159,7 @@ func execute(cmd *exec.Cmd, dir string) (int, error) {
 	return 0, err
 }
 
-// up runs "run --dir" in the background until it says that it is ready.
+// up runs "serve --dir" in the background until it says that it is ready.
 func up(dir string) error {
 	if dir == "" {
 		var err error
@@ -174,7 +182,7 @@ func up(dir string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(self, "run", "--dir", dir)
+	cmd := exec.Command(self, "serve", "--dir", dir)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	lines, err := cmd.StdoutPipe()

@@ -1,0 +1,287 @@
+//go:build linux
+
+package stack_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
+)
+
+// The stack that all tests share, and the programs under test.
+var (
+	servers   *stack.Stack
+	absent    error // why there is no stack
+	stepwatch string
+	stackctl  string
+)
+
+// programs is the environment variable that tells the tests in the namespaces where the programs were built: outside,
+// because a build may need the network.
+const programs = "STEPWATCH_STACK_PROGRAMS"
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stack tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (code int, err error) {
+	if stack.Inside() {
+		return testInside(m)
+	}
+	if absent = stack.Usable(); absent != nil {
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "stepwatch-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // Nagios runs stepwatch as a user of its own
+		return 0, err
+	}
+	build := exec.Command("go", "build", "-o", dir+"/", "../../../cmd/stepwatch", "./stackctl")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		return 0, fmt.Errorf("build the programs under test: %w", err)
+	}
+	return stack.Enter(programs + "=" + dir)
+}
+
+func testInside(m *testing.M) (code int, err error) {
+	stepwatch = filepath.Join(os.Getenv(programs), "stepwatch")
+	stackctl = filepath.Join(os.Getenv(programs), "stackctl")
+	temporary := filepath.Join(os.Getenv(programs), "tmp")
+	if err := os.Mkdir(temporary, 0o755); err != nil {
+		return 0, err
+	}
+	os.Setenv("TMPDIR", temporary)
+	if servers, err = stack.Start(context.Background(), filepath.Join(stack.RunDir, "stack")); err != nil {
+		return 0, err
+	}
+	stack.Leave() // tests start stacks of their own beside this one
+	code = m.Run()
+	return code, servers.Close()
+}
+
+// need gives the stack, or skips the test and says why.
+func need(t *testing.T) *stack.Stack {
+	t.Helper()
+	if absent != nil {
+		t.Skip(absent)
+	}
+	return servers
+}
+
+// logs shows what the servers said, when the test failed.
+func logs(t *testing.T, names ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, name := range names {
+			if content, err := os.ReadFile(filepath.Join(servers.Dir, "log", name)); err == nil && t.Failed() {
+				lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+				t.Logf("log of %s ends:\n%s", name, strings.Join(lines[max(0, len(lines)-15):], "\n"))
+			}
+		}
+	})
+}
+
+// write makes a file that every user can read.
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(shared(t), name)
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// shared is a directory for the test that every user can enter, unlike t.TempDir.
+func shared(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// execute runs a program to its end and gives its exit code and what it printed.
+func execute(t *testing.T, program string, args ...string) (code int, output string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
+		t.Fatalf("run %s: %v\n%s", filepath.Base(program), err, out)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// eventually repeats found every 20 ms until it says yes or the limit is over.
+func eventually(t *testing.T, limit time.Duration, what string, found func() bool) {
+	t.Helper()
+	pause := time.NewTicker(20 * time.Millisecond)
+	defer pause.Stop()
+	deadline := time.After(limit)
+	for !found() {
+		select {
+		case <-pause.C:
+		case <-deadline:
+			t.Fatalf("not within %s: %s", limit, what)
+		}
+	}
+}
+
+func TestServersStopAndStartAgain(t *testing.T) {
+	s := need(t)
+	for _, server := range []*stack.Server{s.Postfix, s.Dovecot, s.OpenDKIM, s.Nginx} {
+		logs(t, server.Name)
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+		if server.Running() {
+			t.Errorf("%s runs after Stop", server.Name)
+		}
+		if err := server.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestServerThatDoesNotComeUpShowsItsLog(t *testing.T) {
+	s := need(t)
+	config := filepath.Join(s.Dir, "etc/nginx.conf")
+	good, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Nginx.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, []byte("mistake;"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Nginx.Start(t.Context())
+	for _, part := range []string{"start nginx: it ended by itself: exit status 1", `unknown directive "mistake"`} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("got %v, want %q in it", err, part)
+		}
+	}
+	if err := os.WriteFile(config, good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Nginx.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mounts is the mount table of these namespaces.
+func mounts(t *testing.T) string {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(table)
+}
+
+// processes lists the command lines that hold text; a command line begins with NUL here, and so does each argument.
+func processes(t *testing.T, text string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err == nil && strings.Contains("\x00"+string(line), text) {
+			lines = append(lines, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return lines
+}
+
+func TestNothingOutlivesAKilledParent(t *testing.T) {
+	need(t)
+	before, dir := mounts(t), filepath.Join(shared(t), "killed")
+	cmd := exec.Command(stackctl, "run", "--dir", dir, "--", "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	command := "\x00sleep\x001000\x00"
+	runs := func() bool {
+		return slices.ContainsFunc(processes(t, command), func(line string) bool { return strings.HasPrefix(line, "sleep ") })
+	}
+	eventually(t, 10*time.Second, "the second stack runs its command", runs)
+	if len(processes(t, dir)) < 5 {
+		t.Errorf("only these processes name %s: %q", dir, processes(t, dir))
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	eventually(t, 2*time.Second, "every process is gone", func() bool { return len(processes(t, dir)) == 0 && len(processes(t, command)) == 0 })
+	if after := mounts(t); after != before {
+		t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+func TestUpAndDown(t *testing.T) {
+	need(t)
+	before, dir := mounts(t), filepath.Join(shared(t), "up")
+	if code, out := execute(t, stackctl, "up", "--dir", dir); code != 0 {
+		t.Fatalf("up: exit code %d: %s", code, out)
+	}
+	if code, out := execute(t, stackctl, "run", "--dir", dir, "--", "sh", "-c", `test -r "$STACK_DIR/stepwatch.yml"; exit 7`); code != 7 {
+		t.Errorf("run in a running stack: exit code %d, want the command's 7: %s", code, out)
+	}
+	if code, out := execute(t, stackctl, "run", "--dir", dir); code != 1 || !strings.Contains(out, "runs the servers of") {
+		t.Errorf("run a second time: exit code %d: %s", code, out)
+	}
+	if code, out := execute(t, stackctl, "down", "--dir", dir); code != 0 {
+		t.Errorf("down: exit code %d: %s", code, out)
+	}
+	if left := processes(t, dir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	if code, out := execute(t, stackctl, "down", "--dir", dir); code != 1 || !strings.Contains(out, "no servers run in") {
+		t.Errorf("down a second time: exit code %d: %s", code, out)
+	}
+	if after := mounts(t); after != before {
+		t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+func TestStartThatFailsLeavesNothing(t *testing.T) {
+	need(t)
+	dir := filepath.Join(shared(t), "failed")
+	// A file where Dovecot is to make its directory.
+	if err := os.MkdirAll(filepath.Join(dir, "dovecot", "lmtp"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, out := execute(t, stackctl, "run", "--dir", dir, "--", "true")
+	if code != 1 || !strings.Contains(out, "stack: start dovecot: ") || !strings.Contains(out, "log/dovecot ends:") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if left := processes(t, dir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
