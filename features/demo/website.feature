@@ -9,12 +9,12 @@ Feature: The website of demo.test
     And the page should load within 2s
 
   Scenario: Plain HTTP leads to HTTPS
-    When I go to "http://www.demo.test/"
-    Then I should be on "https://www.demo.test/"
+    When I go to "http://www.demo.test/secure"
+    Then I should be on "https://www.demo.test/secure"
 
   Scenario: A member logs in
     When I go to "https://www.demo.test/login"
-    And I fill in "Name" with "alice"
-    And I fill in "Password" with "correct horse"
+    And I fill in "User name" with "alice"
+    And I fill in "Password" with the password of "alice"
     And I press "Log in"
-    Then I should see "Welcome, alice"
+    Then I should see "Hello alice"

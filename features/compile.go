@@ -1,0 +1,374 @@
+package features
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	gherkin "github.com/cucumber/gherkin/go/v26"
+	messages "github.com/cucumber/messages/go/v21"
+)
+
+// document is one parsed and compiled file.
+type document struct {
+	ast     *messages.Feature
+	feature *Feature
+	units   []unit
+	lines   []int // the lines that select; nil selects everything
+}
+
+// unit is one compiled scenario with the parts of the file that it comes from.
+type unit struct {
+	scenario *Scenario
+	pickle   *messages.Pickle
+	rule     *messages.Rule     // or nil
+	written  *messages.Scenario // the scenario or outline as written
+	examples *messages.Examples // nil outside outlines
+	row      *messages.TableRow // nil outside outlines
+}
+
+// maxCompiled limits what one file compiles to, in bytes of text: rows times steps times cells grow out of all proportion
+// to the file long before that.
+const maxCompiled = 64 << 20
+
+// read parses and compiles one file. The document is nil when there are problems.
+func read(path string, content []byte) (d *document, problems, warnings []Problem) {
+	c := compiler{path: path}
+	content = bytes.TrimPrefix(content, []byte("\ufeff")) // the byte order mark that some editors begin UTF-8 with
+	if p, bad := unreadable(content); bad {
+		p.Path = path
+		return nil, []Problem{p}, nil
+	}
+	text := string(content)
+	ast, err := parse(text)
+	if err != nil {
+		for _, p := range explain(text, err) {
+			p.Path = path
+			problems = append(problems, p)
+		}
+		return nil, problems, nil
+	}
+	if ast.Feature == nil {
+		return nil, []Problem{{Path: path, Message: `the file holds no feature: it must begin with "Feature:"`}}, nil
+	}
+	c.text = text
+	d = c.compile(ast)
+	if len(c.problems) > 0 {
+		return nil, c.problems, c.warnings
+	}
+	return d, nil, c.warnings
+}
+
+// parse is the Gherkin parser. Its error has one line a mistake.
+func parse(text string) (ast *messages.GherkinDocument, err error) {
+	// The parser has panicked on input before (a line beyond 64 KiB), and an agent must outlive any file.
+	defer func() {
+		if fault := recover(); fault != nil {
+			ast, err = nil, fmt.Errorf("(1:1): %v", fault)
+		}
+	}()
+	return gherkin.ParseGherkinDocument(strings.NewReader(text), new(messages.Incrementing).NewId)
+}
+
+// pickles compiles a parsed file as godog does.
+func pickles(ast *messages.GherkinDocument, path string) []*messages.Pickle {
+	return gherkin.Pickles(*ast, path, new(messages.Incrementing).NewId)
+}
+
+// compiler turns one parsed file into features and scenarios.
+type compiler struct {
+	path     string
+	text     string
+	lines    []string // of text, once they are needed
+	ast      *messages.Feature
+	problems []Problem
+	warnings []Problem
+	compiled int // bytes so far, of maxCompiled
+}
+
+func (c *compiler) problem(at *messages.Location, format string, args ...any) {
+	c.problems = append(c.problems, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...)})
+}
+
+func (c *compiler) warn(at *messages.Location, format string, args ...any) {
+	c.warnings = append(c.warnings, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...)})
+}
+
+// compile builds the feature and, where nothing is wrong with it, its scenarios.
+func (c *compiler) compile(ast *messages.GherkinDocument) *document {
+	f := ast.Feature
+	c.ast = f
+	d := &document{ast: f, feature: &Feature{
+		Path: c.path, Name: f.Name, Description: outdent(f.Description), Language: f.Language, Line: int(f.Location.Line), Tags: tags(f.Tags),
+	}}
+	c.checkTags(f.Tags)
+	c.checkDescription(f.Location, f.Description, inHeader)
+
+	var units []unit
+	var steps [][]*messages.Step
+	add := func(s *messages.Scenario, rule *messages.Rule, background []*messages.Step) {
+		c.checkScenario(s)
+		all := slices.Concat(background, s.Steps)
+		if len(s.Examples) == 0 {
+			c.measure(all, nil, nil)
+			units, steps = append(units, unit{rule: rule, written: s}), append(steps, all)
+			return
+		}
+		for _, e := range s.Examples {
+			if e.TableHeader == nil {
+				continue
+			}
+			for _, row := range e.TableBody {
+				c.measure(all, e.TableHeader, row)
+				units, steps = append(units, unit{rule: rule, written: s, examples: e, row: row}), append(steps, all)
+			}
+		}
+	}
+	var background []*messages.Step
+	for _, child := range f.Children {
+		switch {
+		case child.Background != nil:
+			background = child.Background.Steps
+			c.checkBackground(child.Background)
+		case child.Scenario != nil:
+			add(child.Scenario, nil, background)
+		case child.Rule != nil:
+			r := child.Rule
+			c.checkTags(r.Tags)
+			c.checkDescription(r.Location, r.Description, inHeader)
+			inherited := background
+			scenarios := 0
+			for _, child := range r.Children {
+				switch {
+				case child.Background != nil:
+					inherited = slices.Concat(background, child.Background.Steps)
+					c.checkBackground(child.Background)
+				case child.Scenario != nil:
+					scenarios++
+					add(child.Scenario, r, inherited)
+				}
+			}
+			if scenarios == 0 {
+				c.problem(r.Location, "rule %q holds no scenario, so nothing of it would run", r.Name)
+			}
+		}
+	}
+	if len(f.Children) == 0 || len(units) == 0 && len(c.problems) == 0 {
+		c.problem(f.Location, "feature %q holds no scenario, so nothing of it would run", f.Name)
+	}
+	if c.compiled > maxCompiled {
+		c.problem(f.Location, "feature %q compiles to more than 64 MiB of steps: split it or use fewer rows", f.Name)
+	}
+	if len(c.problems) > 0 {
+		return nil
+	}
+
+	all := pickles(ast, c.path)
+	if len(all) != len(units) {
+		c.problem(f.Location, "feature %q compiles to %d scenarios where it has %d", f.Name, len(all), len(units))
+		return nil
+	}
+	for i, pickle := range all {
+		u := units[i]
+		u.pickle = pickle
+		if len(pickle.Steps) != len(steps[i]) {
+			c.problem(u.written.Location, "scenario %q compiles to %d steps where it has %d", u.written.Name, len(pickle.Steps), len(steps[i]))
+			continue
+		}
+		u.scenario = c.scenario(u, steps[i])
+		d.units = append(d.units, u)
+	}
+	return d
+}
+
+// scenario builds a Scenario from its pickle and from the steps as they are written, which correspond one to one.
+func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
+	s := &Scenario{Path: c.path, Line: int(u.written.Location.Line), Feature: c.ast.Name, Name: u.pickle.Name, Label: u.written.Name}
+	inherited := slices.Clone(c.ast.Tags)
+	if u.rule != nil {
+		s.Rule = u.rule.Name
+		inherited = append(inherited, u.rule.Tags...)
+	}
+	inherited = append(inherited, u.written.Tags...)
+	if u.row != nil {
+		s.Line = int(u.row.Location.Line)
+		s.Example = example(u.examples.TableHeader, u.row)
+		inherited = append(inherited, u.examples.Tags...)
+	}
+	s.Tags = tags(inherited)
+	s.Policy = c.policy(inherited)
+
+	s.Steps = make([]Step, len(steps))
+	labels := unique{}
+	for i, written := range steps {
+		compiled := u.pickle.Steps[i]
+		step := Step{
+			Keyword: strings.TrimSpace(written.Keyword),
+			Text:    compiled.Text,
+			Label:   labels.number(written.Text),
+			Line:    int(written.Location.Line),
+			Column:  int(written.Location.Column),
+		}
+		if a := compiled.Argument; a != nil && a.DocString != nil {
+			step.DocString = &DocString{MediaType: strings.TrimSpace(a.DocString.MediaType), Content: a.DocString.Content}
+		}
+		if a := compiled.Argument; a != nil && a.DataTable != nil {
+			step.Table = make([][]string, len(a.DataTable.Rows))
+			for r, row := range a.DataTable.Rows {
+				step.Table[r] = make([]string, len(row.Cells))
+				for k, cell := range row.Cells {
+					step.Table[r][k] = cell.Value
+				}
+			}
+		}
+		s.Steps[i] = step
+	}
+	return s
+}
+
+// example writes an outline row as "column=cell, column=cell".
+func example(header, row *messages.TableRow) string {
+	cells := make([]string, len(row.Cells))
+	for i, cell := range row.Cells {
+		cells[i] = header.Cells[i].Value + "=" + cell.Value
+	}
+	return strings.Join(cells, ", ")
+}
+
+// tags converts tags as the parser gives them.
+func tags(written []*messages.Tag) []Tag {
+	all := make([]Tag, len(written))
+	for i, t := range written {
+		name, value := cutTag(t.Name)
+		all[i] = Tag{Name: name, Value: value, Line: int(t.Location.Line)}
+	}
+	return all
+}
+
+// cutTag splits "@name:value". A tag that ends with its colon is all name, so that it is written back as it was.
+func cutTag(tag string) (name, value string) {
+	tag = strings.TrimPrefix(tag, "@")
+	if name, value, found := strings.Cut(tag, ":"); found && value != "" {
+		return name, value
+	}
+	return tag, ""
+}
+
+// outdent takes off a description the blanks that its lines begin with, which belong to the layout of the file.
+func outdent(description string) string {
+	lines := strings.Split(description, "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
+	}
+	return strings.TrimSpace(strings.Join(lines, "\n"))
+}
+
+// measure adds up the text that one scenario compiles to, as the compiler of pickles will: column by column, so that a
+// cell may bring in the placeholders of later columns and double the text with each of them.
+func (c *compiler) measure(steps []*messages.Step, header, row *messages.TableRow) {
+	add := func(text string) {
+		if c.compiled > maxCompiled {
+			return
+		}
+		if row != nil && strings.Contains(text, "<") {
+			for i, column := range header.Cells {
+				placeholder, cell := "<"+column.Value+">", row.Cells[i].Value
+				if n := strings.Count(text, placeholder); n > 0 {
+					if len(text)+n*len(cell) > maxCompiled {
+						c.compiled = maxCompiled + 1
+						return
+					}
+					text = strings.ReplaceAll(text, placeholder, cell)
+				}
+			}
+		}
+		c.compiled += len(text) + 100 // with what a step or cell weighs beside its text
+	}
+	for _, s := range steps {
+		if c.compiled > maxCompiled {
+			return
+		}
+		add(s.Text)
+		if s.DocString != nil {
+			add(s.DocString.Content)
+			add(s.DocString.MediaType)
+		}
+		if s.DataTable != nil {
+			for _, r := range s.DataTable.Rows {
+				for _, cell := range r.Cells {
+					add(cell.Value)
+				}
+			}
+		}
+	}
+}
+
+// checkScenario finds what would run nothing, or not what was meant.
+func (c *compiler) checkScenario(s *messages.Scenario) {
+	c.checkTags(s.Tags)
+	c.checkDescription(s.Location, s.Description, aboveSteps)
+	if len(s.Steps) == 0 {
+		c.problem(s.Location, "scenario %q has no steps, so it would run nothing", s.Name)
+		return
+	}
+	dialect := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
+	if len(s.Examples) == 0 && slices.Contains(dialect.ScenarioOutlineKeywords(), s.Keyword) {
+		c.problem(s.Location, "%s %q has no %s:, so nothing fills its placeholders in", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
+	}
+	for _, e := range s.Examples {
+		c.checkTags(e.Tags)
+		c.checkDescription(e.Location, e.Description, aboveTable)
+		switch {
+		case e.TableHeader == nil:
+			c.problem(e.Location, "%s: has no table, so nothing of it would run: write a row of column names and a row for each run", e.Keyword)
+		case len(e.TableBody) == 0:
+			c.problem(e.Location, "%s: has no row beneath its column names, so nothing of it would run", e.Keyword)
+		default:
+			c.checkColumns(s, e)
+		}
+	}
+}
+
+// checkColumns warns of a column that is there twice and of a placeholder that is a column's name but for a slip.
+func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
+	columns := make([]string, len(e.TableHeader.Cells))
+	for i, cell := range e.TableHeader.Cells {
+		if slices.Contains(columns[:i], cell.Value) {
+			c.warn(cell.Location, "the column %q is there twice: the first one counts", cell.Value)
+		}
+		columns[i] = cell.Value
+	}
+	for _, step := range s.Steps {
+		for _, name := range placeholders(step.Text) {
+			if slices.Contains(columns, name) {
+				continue
+			}
+			if column, slips := nearest(name, columns); slips <= len(column)/3 {
+				c.warn(step.Location, "<%s> is not filled in: did you mean <%s>?", name, column)
+			}
+		}
+	}
+}
+
+// placeholders lists what stands in angle brackets.
+func placeholders(text string) []string {
+	var names []string
+	for {
+		_, rest, found := strings.Cut(text, "<")
+		if !found {
+			return names
+		}
+		if name, _, found := strings.Cut(rest, ">"); found && !strings.Contains(name, "<") {
+			names = append(names, name)
+		}
+		text = rest
+	}
+}
+
+func (c *compiler) checkBackground(b *messages.Background) {
+	c.checkDescription(b.Location, b.Description, aboveSteps)
+	if len(b.Steps) == 0 {
+		c.warn(b.Location, "%s: has no steps", b.Keyword)
+	}
+}

@@ -1,0 +1,213 @@
+package features
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	gherkin "github.com/cucumber/gherkin/go/v26"
+	messages "github.com/cucumber/messages/go/v21"
+)
+
+// distance counts the letters to insert, leave out, change or swap with their neighbour to make b of a, whatever their
+// case.
+func distance(a, b string) int {
+	x, y := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
+	if len(x) > 64 || len(y) > 64 { // no name is as long, and the work grows with the product
+		return max(len(x), len(y))
+	}
+	before, previous, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(x); i++ {
+		before, previous, row = previous, row, before
+		row[0] = i
+		for j := 1; j <= len(y); j++ {
+			change := 1
+			if x[i-1] == y[j-1] {
+				change = 0
+			}
+			row[j] = min(previous[j]+1, row[j-1]+1, previous[j-1]+change)
+			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return row[len(y)]
+}
+
+// nearest gives the candidate at the least distance, the first of several.
+func nearest(name string, candidates []string) (candidate string, slips int) {
+	slips = 1 << 20
+	for _, c := range candidates {
+		if d := distance(name, c); d < slips {
+			candidate, slips = c, d
+		}
+	}
+	return candidate, slips
+}
+
+// titles are the keywords that a colon follows.
+func titles(d *gherkin.Dialect) []string {
+	return slices.Concat(d.FeatureKeywords(), d.RuleKeywords(), d.BackgroundKeywords(), d.ScenarioKeywords(),
+		d.ScenarioOutlineKeywords(), d.ExamplesKeywords())
+}
+
+// slip is a line in which a keyword seems to be meant and is not written.
+type slip struct {
+	message string
+	sure    bool // that is what it is; otherwise it may well be prose
+}
+
+// titleSlip finds a keyword with colon in a line that the parser took for something else.
+func titleSlip(line string, d *gherkin.Dialect) (slip, bool) {
+	line = strings.TrimSpace(line)
+	end := strings.IndexAny(line, ":：")
+	if end <= 0 || end > 60 {
+		return slip{}, false
+	}
+	colon, _ := utf8.DecodeRuneInString(line[end:])
+	word := strings.TrimSpace(line[:end])
+	keyword, slips := nearest(word, titles(d))
+	size := utf8.RuneCountInString(keyword)
+	switch {
+	case word == keyword && colon != ':':
+		return slip{fmt.Sprintf("%q is no colon: write %q", colon, keyword+":"), true}, true
+	case word == keyword && end > len(word):
+		return slip{fmt.Sprintf("a blank stands before the colon: write %q", keyword+":"), true}, true
+	case word == keyword:
+		return slip{fmt.Sprintf("an invisible character stands before %q", keyword+":"), true}, true
+	case slips <= size/5 || size <= 4 && slips == 0:
+		return slip{fmt.Sprintf("%q is no keyword: did you mean %q?", word+string(colon), keyword+":"), true}, true
+	case slips <= size/3:
+		return slip{fmt.Sprintf("%q is no keyword: did you mean %q?", word+string(colon), keyword+":"), false}, true
+	}
+	return slip{}, false
+}
+
+// stepSlip finds the keyword of a step in a line that the parser took for something else.
+func stepSlip(line string, d *gherkin.Dialect) (slip, bool) {
+	trimmed := strings.TrimSpace(line)
+	word := trimmed
+	if i := strings.IndexFunc(trimmed, unicode.IsSpace); i >= 0 {
+		word = trimmed[:i]
+	}
+	var names []string
+	for _, keyword := range d.StepKeywords() {
+		name := strings.TrimSuffix(keyword, " ")
+		if name == keyword { // written without a blank behind it, so it matches wherever a line begins with it
+			continue
+		}
+		names = append(names, name)
+		rest, found := strings.CutPrefix(trimmed, name)
+		if !found || rest == "" {
+			continue
+		}
+		next, _ := utf8.DecodeRuneInString(rest)
+		switch {
+		case next == ' ' && strings.TrimLeft(line, " \t") != trimmed && !strings.HasPrefix(strings.TrimLeft(line, " \t"), name):
+			return slip{fmt.Sprintf("an invisible character stands before %q", name), true}, true
+		case next != ' ' && unicode.IsSpace(next):
+			return slip{fmt.Sprintf("a blank must stand behind %q, and this is %U", name, next), true}, true
+		case next == ':' && name != "*":
+			return slip{fmt.Sprintf("a step has no colon: write %q without it", name), true}, true
+		}
+	}
+	keyword, slips := nearest(word, names)
+	if size := utf8.RuneCountInString(keyword); size >= 4 && slips <= size/4 && len(word) < len(trimmed) {
+		// Prose has words like "They" and "Than", so a changed letter counts in longer keywords only.
+		if utf8.RuneCountInString(word) != size || size > 4 || slips == 0 || sameLetters(word, keyword) {
+			return slip{fmt.Sprintf("%q is no keyword: did you mean %q?", word, keyword), false}, true
+		}
+	}
+	return slip{}, false
+}
+
+// sameLetters reports whether two words have the same letters, in whatever order.
+func sameLetters(a, b string) bool {
+	x, y := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
+}
+
+// describes says what follows a description.
+type describes int
+
+const (
+	inHeader   describes = iota // backgrounds, scenarios and rules
+	aboveSteps                  // steps
+	aboveTable                  // the table of examples
+)
+
+// checkDescription finds the keywords that were meant in what the parser took for the description of keyword's line.
+func (c *compiler) checkDescription(keyword *messages.Location, description string, follows describes) {
+	if description == "" {
+		return
+	}
+	if c.lines == nil {
+		c.lines = strings.Split(c.text, "\n")
+	}
+	d := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
+	at := keyword.Line // from 1, so the index of the line behind it
+	first := true
+	for line := range strings.SplitSeq(description, "\n") {
+		// Comments stand between the lines of a description and are none of it.
+		for at < int64(len(c.lines)) && strings.TrimSuffix(c.lines[at], "\r") != line {
+			at++
+		}
+		at++
+		trimmed := strings.TrimSpace(line)
+		if trimmed == "" {
+			continue
+		}
+		place := &messages.Location{Line: at, Column: int64(len(line)-len(strings.TrimLeft(line, " \t"))) + 1}
+		s, found := titleSlip(line, d)
+		if !found {
+			s, found = stepSlip(line, d)
+			// The lines of a paragraph begin with "and" or "when" by chance.
+			found = found && follows != aboveTable && (s.sure || follows == aboveSteps && first)
+		}
+		switch {
+		case found && s.sure:
+			c.problem(place, "%s; as it is, the line is part of a description and does nothing", s.message)
+		case found:
+			c.warn(place, "%s; as it is, the line is part of a description and does nothing", s.message)
+		case follows == inHeader && beginsStep(trimmed, d):
+			c.warn(place, "the line reads like a step and is part of a description: steps must stand beneath a scenario")
+		}
+		first = false
+	}
+}
+
+// beginsStep reports whether a line would be a step where steps may stand. A star is left out: descriptions hold lists.
+func beginsStep(line string, d *gherkin.Dialect) bool {
+	for _, keyword := range d.StepKeywords() {
+		if keyword != "* " && strings.HasPrefix(line, keyword) {
+			return true
+		}
+	}
+	return false
+}
+
+// dialects lists the languages. The parser's table of them can be asked for one at a time only, so its keys are read by
+// reflection, for messages about a language that is not there; a table of another kind gives none.
+func dialects() []*gherkin.Dialect {
+	provider := gherkin.DialectsBuiltin()
+	table := reflect.ValueOf(provider)
+	if table.Kind() != reflect.Map {
+		return nil
+	}
+	var all []*gherkin.Dialect
+	for _, key := range table.MapKeys() {
+		if d := provider.GetDialect(key.String()); d != nil {
+			all = append(all, d)
+		}
+	}
+	slices.SortFunc(all, func(a, b *gherkin.Dialect) int { return strings.Compare(a.Language, b.Language) })
+	return all
+}

@@ -1,0 +1,127 @@
+package features
+
+import (
+	"fmt"
+
+	messages "github.com/cucumber/messages/go/v21"
+)
+
+// unique hands out texts so that none comes twice.
+type unique map[string]bool
+
+// number gives the text itself the first time, then with " (2)", " (3)" and so on behind it.
+func (u unique) number(text string) string {
+	numbered := text
+	for n := 2; u[numbered]; n++ {
+		numbered = fmt.Sprintf("%s (%d)", text, n)
+	}
+	u[numbered] = true
+	return numbered
+}
+
+// qualify makes Scenario.Feature unique among the loaded files, Scenario.Label within its feature, and Scenario.Example
+// within its outline. It warns where a label needs a line number, because such a label changes with the file.
+func qualify(documents []*document) (warnings []Problem) {
+	names := make([]string, len(documents))
+	for i, d := range documents {
+		names[i] = d.feature.Name
+	}
+	distinguish(names, func(i int) string { return documents[i].feature.Path })
+	for i, d := range documents {
+		warnings = append(warnings, d.qualify(names[i])...)
+	}
+	return warnings
+}
+
+// qualify does the same within one file, whose feature is now called name.
+func (d *document) qualify(name string) (warnings []Problem) {
+	// All rows of an outline share its label, so what is to be told apart is the scenarios as written.
+	var written []unit
+	at := map[*messages.Scenario]int{}
+	for _, u := range d.units {
+		if _, known := at[u.written]; !known {
+			at[u.written] = len(written)
+			written = append(written, u)
+		}
+	}
+	labels := make([]string, len(written))
+	for i, u := range written {
+		labels[i] = u.written.Name
+	}
+	duplicates := distinguishOnce(labels, func(i int) string {
+		if written[i].rule == nil {
+			return ""
+		}
+		return written[i].rule.Name
+	})
+	if duplicates {
+		line := func(i int) string { return fmt.Sprintf("line %d", written[i].written.Location.Line) }
+		for _, i := range distinguish(labels, line) {
+			l := written[i].written.Location
+			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column), fmt.Sprintf(
+				"another scenario here is called %q too: its results go by its line number, which changes with the file, so give it a name of its own",
+				written[i].written.Name)})
+		}
+	}
+	rows := make([]unique, len(written))
+	for _, u := range d.units {
+		i := at[u.written]
+		u.scenario.Feature = name
+		u.scenario.Label = labels[i]
+		if u.row == nil {
+			continue
+		}
+		if rows[i] == nil {
+			rows[i] = unique{}
+		}
+		u.scenario.Example = rows[i].number(u.scenario.Example)
+	}
+	return warnings
+}
+
+// distinguish puts more behind each text that occurs twice until none does, and returns the indices that it changed. The
+// texts that more gives must differ from each other.
+func distinguish(texts []string, more func(int) string) (changed []int) {
+	touched := make([]bool, len(texts))
+	for round := true; round; {
+		round = false
+		for _, i := range repeated(texts) {
+			texts[i] += " (" + more(i) + ")"
+			touched[i], round = true, true
+		}
+	}
+	for i, t := range touched {
+		if t {
+			changed = append(changed, i)
+		}
+	}
+	return changed
+}
+
+// distinguishOnce puts more, where it is not empty, behind each text that occurs twice, and reports whether some did.
+func distinguishOnce(texts []string, more func(int) string) bool {
+	twice := repeated(texts)
+	for _, i := range twice {
+		if m := more(i); m != "" {
+			texts[i] += " (" + m + ")"
+		}
+	}
+	return len(twice) > 0
+}
+
+// repeated gives the indices of all texts that occur more than once.
+func repeated(texts []string) (indices []int) {
+	if len(texts) < 2 {
+		return nil
+	}
+	count := make(map[string]int, len(texts))
+	for _, t := range texts {
+		count[t]++
+	}
+	for i, t := range texts {
+		if count[t] > 1 {
+			indices = append(indices, i)
+		}
+	}
+	return indices
+}

@@ -1,0 +1,271 @@
+package features
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Options says where Load reads and what it keeps.
+type Options struct {
+	FS   fs.FS  // where the paths are looked up, in slash form; nil means the files of the system
+	Tags string // tag expression such as "@mail and not @every:1m"; empty keeps every scenario
+}
+
+// Set is what Load gives: the features that hold at least one selected scenario, each with the selected ones only.
+type Set struct {
+	Features []*Feature
+	Warnings []Problem // what is allowed and yet most likely a mistake; in the order of Error.Problems
+}
+
+// Scenarios gives the scenarios of all features, in order.
+func (s *Set) Scenarios() []*Scenario {
+	var all []*Scenario
+	for _, f := range s.Features {
+		all = append(all, f.Scenarios...)
+	}
+	return all
+}
+
+// maxFile keeps a file that is no feature at all from filling the memory.
+const maxFile = 1 << 20
+
+// Load reads and compiles feature files. A path is a file, a directory (all *.feature files beneath it in lexical order;
+// directories whose names begin with a dot and symbolic links to directories are left out), or either PATH:LINE. The line
+// selects
+//   - a scenario, by any line of it, its steps with their arguments and its tags included;
+//   - all rows of one Examples table, by its keyword, its tags or the header of the table;
+//   - one row of an outline, by that row;
+//   - all scenarios of a feature or rule, by its keyword, tags, description or background.
+//
+// A file that is named several times is read once, and all that its lines select is kept. Labels are made unique among
+// everything that the loaded files hold, before any of it is selected, so a selection changes no label.
+//
+// The error is an *Error with every mistake found. The Set then holds what has none, for checks; it is not to be run.
+// Without error the Set holds at least one scenario, and each of its scenarios at least one step.
+func Load(paths []string, o Options) (*Set, error) {
+	l := loader{fs: o.FS, files: map[string]*file{}}
+	filter, err := parseTagExpression(o.Tags)
+	if err != nil {
+		l.problems = append(l.problems, Problem{Message: err.Error()})
+	}
+	if len(paths) == 0 {
+		l.problems = append(l.problems, Problem{Message: "no feature file or directory is given"})
+	}
+	for _, p := range paths {
+		l.add(p)
+	}
+
+	set := &Set{}
+	var documents []*document
+	for _, f := range l.order {
+		d, problems, warnings := read(f.path, f.content)
+		l.problems = append(l.problems, inOrder(problems)...)
+		set.Warnings = append(set.Warnings, inOrder(warnings)...)
+		if d != nil {
+			d.lines = f.lines
+			documents = append(documents, d)
+		}
+	}
+	set.Warnings = append(set.Warnings, qualify(documents)...)
+
+	selected := false
+	for _, d := range documents {
+		units, problems := d.selected()
+		l.problems = append(l.problems, problems...)
+		for _, u := range units {
+			if filter != nil && !filter(u.scenario.Tags) {
+				continue
+			}
+			selected = true
+			if u.scenario.Source, err = source(d.feature.Name, u.pickle); err != nil {
+				l.problems = append(l.problems, Problem{d.feature.Path, u.scenario.Line, 1, err.Error()})
+				continue
+			}
+			d.feature.Scenarios = append(d.feature.Scenarios, u.scenario)
+		}
+		if len(d.feature.Scenarios) > 0 {
+			set.Features = append(set.Features, d.feature)
+		}
+	}
+	if !selected && len(l.problems) == 0 {
+		l.problems = append(l.problems, Problem{Message: fmt.Sprintf("no scenario has tags that match %q", o.Tags)})
+	}
+	if len(l.problems) > 0 {
+		return set, &Error{l.problems}
+	}
+	return set, nil
+}
+
+// loader collects the files that paths name.
+type loader struct {
+	fs       fs.FS // nil for the files of the system
+	files    map[string]*file
+	order    []*file
+	problems []Problem
+}
+
+// file is one file to load, read.
+type file struct {
+	path    string
+	content []byte
+	lines   []int // those that select; nil selects everything
+}
+
+// fail notes that a path cannot be loaded.
+func (l *loader) fail(name, format string, args ...any) {
+	l.problems = append(l.problems, Problem{Path: name, Message: fmt.Sprintf(format, args...)})
+}
+
+// add reads what one path names.
+func (l *loader) add(name string) {
+	info, err := l.stat(name)
+	line := 0
+	if err != nil {
+		// Only what names no file can be a selection, so a colon and digits may be part of a file's name.
+		if at, n, found := cutLine(name); found {
+			if info, err = l.stat(at); err == nil {
+				name, line = at, n
+			}
+		}
+	}
+	switch {
+	case err != nil:
+		l.fail(name, "%s", reason(err))
+	case !info.IsDir():
+		l.read(name, line)
+	case line > 0:
+		l.fail(name, "a line can be selected in a file, and this is a directory")
+	default:
+		l.walk(name)
+	}
+}
+
+// cutLine takes the line off PATH:LINE.
+func cutLine(name string) (file string, line int, found bool) {
+	colon := strings.LastIndexByte(name, ':')
+	if colon <= 0 {
+		return name, 0, false
+	}
+	line, err := strconv.Atoi(name[colon+1:])
+	if err != nil || line <= 0 {
+		return name, 0, false
+	}
+	return name[:colon], line, true
+}
+
+// reason is an error of the file system without the act and path that stand around it.
+func reason(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "there is no such file or directory"
+	}
+	return "cannot be read: " + err.Error()
+}
+
+func (l *loader) stat(name string) (fs.FileInfo, error) {
+	if l.fs != nil {
+		return fs.Stat(l.fs, path.Clean(name))
+	}
+	return os.Stat(name)
+}
+
+// walk reads the features beneath a directory.
+func (l *loader) walk(dir string) {
+	root, start, join := l.fs, path.Clean(dir), func(p string) string { return p }
+	if root == nil {
+		// Through the directory itself, so that it may be a symbolic link.
+		root, start, join = os.DirFS(dir), ".", func(p string) string { return filepath.Join(dir, p) }
+	}
+	found := false
+	err := fs.WalkDir(root, start, func(p string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			l.fail(join(p), "%s", reason(err))
+			found = true // what cannot be read may hold features
+			return nil
+		case entry.IsDir():
+			if p != start && strings.HasPrefix(entry.Name(), ".") {
+				return fs.SkipDir
+			}
+		case strings.HasSuffix(p, ".feature"):
+			found = true
+			l.read(join(p), 0)
+		}
+		return nil
+	})
+	if err != nil {
+		l.fail(dir, "%s", reason(err))
+	} else if !found {
+		l.fail(dir, "the directory holds no .feature file")
+	}
+}
+
+// read takes one file in; line 0 selects all of it.
+func (l *loader) read(name string, line int) {
+	key := filepath.Clean(name)
+	if f, known := l.files[key]; known {
+		if line == 0 {
+			f.lines = nil
+		} else if f.lines != nil {
+			f.lines = append(f.lines, line)
+		}
+		return
+	}
+	content, err := l.content(name)
+	if err != nil {
+		l.files[key] = &file{} // reported once, however often it is named
+		l.fail(name, "%s", reason(err))
+		return
+	}
+	f := &file{path: name, content: content}
+	if line > 0 {
+		f.lines = []int{line}
+	}
+	l.files[key] = f
+	l.order = append(l.order, f)
+}
+
+func (l *loader) content(name string) ([]byte, error) {
+	info, err := l.stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, errors.New("it is no regular file")
+	}
+	var r io.ReadCloser
+	if l.fs != nil {
+		r, err = l.fs.Open(path.Clean(name))
+	} else {
+		r, err = os.Open(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close() // nothing was written
+	content := make([]byte, 0, min(info.Size(), maxFile)+1)
+	for {
+		n, err := r.Read(content[len(content):cap(content)])
+		content = content[:len(content)+n]
+		switch {
+		case len(content) > maxFile:
+			return nil, errors.New("it is larger than 1 MiB: split it into several features")
+		case err == io.EOF:
+			return content, nil
+		case err != nil:
+			return nil, err
+		case len(content) == cap(content):
+			content = slices.Grow(content, len(content))
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package features
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	messages "github.com/cucumber/messages/go/v21"
+)
+
+// policyTags are the names that Policy gives a meaning to.
+var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location"}
+
+// apply puts what one tag says into the policy. The fault is a sentence when the tag has a policy's name and cannot be
+// read, and empty otherwise.
+func (p *Policy) apply(tag string) (fault string) {
+	name, value := cutTag(tag)
+	name = strings.TrimSuffix(name, ":")
+	duration := func(into *time.Duration, example string) string {
+		if value == "" {
+			return fmt.Sprintf("@%s needs a duration, as in @%s:%s", name, name, example)
+		}
+		d, fault := parseDuration(value)
+		if fault != "" {
+			return fmt.Sprintf("%s: %s, as in @%s:%s", tag, fault, name, example)
+		}
+		*into = d
+		return ""
+	}
+	word := func(into *string, example string) string {
+		if value == "" {
+			return fmt.Sprintf("@%s needs a value, as in @%s:%s", name, name, example)
+		}
+		*into = value
+		return ""
+	}
+	flag := func(into *bool) string {
+		if value != "" || strings.HasSuffix(tag, ":") {
+			return fmt.Sprintf("%s: @%s takes no value", tag, name)
+		}
+		*into = true
+		return ""
+	}
+	switch name {
+	case "every":
+		return duration(&p.Every, "1m")
+	case "timeout":
+		return duration(&p.Timeout, "90s")
+	case "warn":
+		return duration(&p.Warn, "5s")
+	case "crit":
+		return duration(&p.Crit, "20s")
+	case "retries":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 {
+			return fmt.Sprintf("%s: @retries needs a whole number from 0, as in @retries:2", tag)
+		}
+		p.Retries = n
+	case "browser":
+		return flag(&p.Browser)
+	case "manual":
+		return flag(&p.Manual)
+	case "severity":
+		return word(&p.Severity, "page")
+	case "owner":
+		return word(&p.Owner, "web")
+	case "location":
+		return word(&p.Location, "eu")
+	}
+	return ""
+}
+
+// parseDuration reads the duration of a tag: what time.ParseDuration reads, and whole days before it, since tags hold
+// schedules: "90s", "1m30s", "250ms", "1d", "1d12h". It must be more than zero. The fault is a part of a sentence.
+func parseDuration(text string) (d time.Duration, fault string) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		days, rest = "0", text
+	}
+	n, err := strconv.Atoi(days)
+	if err == nil && n >= 0 && rest != "" && !strings.ContainsAny(rest[:1], "+-") {
+		d, err = time.ParseDuration(rest)
+	} else if rest != "" {
+		err = strconv.ErrSyntax
+	}
+	whole := time.Duration(n) * 24 * time.Hour
+	switch {
+	case err != nil && strings.Trim(text, "0123456789.") == "":
+		return 0, fmt.Sprintf("%q has no unit: ms, s, m, h or d must stand behind the number", text)
+	case err != nil:
+		return 0, fmt.Sprintf("%q is no duration", text)
+	case n < 0 || d < 0:
+		return 0, "the duration must be more than zero"
+	case n > 100*365 || d > 100*365*24*time.Hour:
+		return 0, "the duration is longer than a hundred years"
+	case whole+d == 0:
+		return 0, "the duration must be more than zero"
+	}
+	return whole + d, ""
+}
+
+// policy is what the tags that a scenario inherits say together. Its durations must fit each other.
+func (c *compiler) policy(inherited []*messages.Tag) Policy {
+	p := Policy{Retries: -1}
+	last := map[string]*messages.Tag{}
+	for _, t := range inherited {
+		p.apply(t.Name) // checkTags has reported what cannot be read
+		name, _ := cutTag(t.Name)
+		last[name] = t
+	}
+	// The later of the two is the one that was added to what was right before.
+	later := func(a, b string) *messages.Location {
+		if at, bt := last[a].Location, last[b].Location; at.Line > bt.Line || at.Line == bt.Line && at.Column > bt.Column {
+			return at
+		}
+		return last[b].Location
+	}
+	if p.Warn > 0 && p.Crit > 0 && p.Warn > p.Crit {
+		c.problem(later("warn", "crit"), "%s is more than %s: a step must reach its warning before it is critical", last["warn"].Name, last["crit"].Name)
+	}
+	if p.Every > 0 && p.Timeout > p.Every {
+		c.warn(later("every", "timeout"), "%s is longer than %s: while a run takes its time, the runs that are due are missed", last["timeout"].Name, last["every"].Name)
+	}
+	return p
+}
+
+// almostPolicy is a policy's name with its value attached by something else than a colon.
+var almostPolicy = regexp.MustCompile(`^(every|timeout|retries|warn|crit|severity|owner|location)[=\-_(/.]`)
+
+// checkTags reports the tags of one part of the file that cannot be read, and warns of those that seem to mean a policy.
+func (c *compiler) checkTags(written []*messages.Tag) {
+	seen := map[string]string{}
+	for _, t := range written {
+		var scratch Policy
+		if fault := scratch.apply(t.Name); fault != "" {
+			c.problem(t.Location, "%s", fault)
+			continue
+		}
+		name, value := cutTag(t.Name)
+		known := scratch != Policy{} || name == "retries"
+		closest, slips := nearest(name, policyTags)
+		switch {
+		case known:
+			if other, twice := seen[name]; twice {
+				c.warn(t.Location, "%s stands beside %s: the last one counts", t.Name, other)
+			}
+			seen[name] = t.Name
+		case value != "" && slips <= max(1, len(closest)/3):
+			c.warn(t.Location, "%s is no policy: did you mean @%s:%s?", t.Name, closest, value)
+		case value != "":
+			c.warn(t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
+		case almostPolicy.MatchString(name):
+			policy := almostPolicy.FindStringSubmatch(name)[1]
+			c.warn(t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, strings.Trim(name[len(policy):], "=-_()/."))
+		case slips > 0 && slips <= 2 && (closest == "browser" || closest == "manual"), slips == 0:
+			c.warn(t.Location, "%s is a plain tag: did you mean @%s?", t.Name, closest)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package features
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one mistake with its place.
+type Problem struct {
+	Path    string // the file; empty when the mistake is in no file, as in a tag expression
+	Line    int    // from 1; 0 when the mistake is the whole file's
+	Column  int    // in bytes of the line, from 1; 0 together with Line
+	Message string // one sentence: what was found, and what would be right
+}
+
+// Error gives "file:line:column: message", without the parts of the place that there are not.
+func (p Problem) Error() string {
+	switch {
+	case p.Path == "":
+		return p.Message
+	case p.Line == 0:
+		return fmt.Sprintf("%s: %s", p.Path, p.Message)
+	default:
+		return fmt.Sprintf("%s:%d:%d: %s", p.Path, p.Line, p.Column, p.Message)
+	}
+}
+
+// Error is what Load returns: all mistakes of all files, file by file in the order of loading and by line within each.
+type Error struct {
+	Problems []Problem // never empty
+}
+
+// Error gives one line a problem.
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives the problems one by one.
+func (e *Error) Unwrap() []error {
+	all := make([]error, len(e.Problems))
+	for i, p := range e.Problems {
+		all[i] = p
+	}
+	return all
+}
+
+// inOrder sorts one file's problems by place and drops repetitions: a tag that a hundred scenarios inherit is wrong once.
+func inOrder(problems []Problem) []Problem {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
+	})
+	return slices.Compact(problems)
+}

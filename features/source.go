@@ -1,0 +1,265 @@
+package features
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode"
+
+	messages "github.com/cucumber/messages/go/v21"
+)
+
+// maxLine is the longest line that godog's scanner takes, with room for a keyword before it: it panics beyond 64 KiB.
+const maxLine = 60000
+
+// source renders a pickle as a document that compiles to it. It holds nothing else, because godog parses it at each run:
+// tags stand at the feature (a tag line costs a compiled regular expression, one before a scenario is read twice),
+// keywords are English ones of the same type.
+func source(feature string, p *messages.Pickle) ([]byte, error) {
+	s := renderer{}
+	content := s.render(feature, p)
+	for line := range bytes.Lines(content) {
+		if len(line) > maxLine {
+			return nil, fmt.Errorf("scenario %q has a line of more than %d bytes once its placeholders are filled in", shorten(p.Name), maxLine)
+		}
+	}
+	if err := verify(content, p); err != nil {
+		return nil, fmt.Errorf("scenario %q cannot be run as it is written: %w", shorten(p.Name), err)
+	}
+	return content, nil
+}
+
+// verify compares what the source compiles to with the pickle that it was rendered from.
+func verify(content []byte, p *messages.Pickle) error {
+	ast, err := parse(string(content))
+	if err != nil {
+		return err
+	}
+	all := pickles(ast, p.Uri)
+	if len(all) != 1 {
+		return fmt.Errorf("it becomes %d scenarios", len(all))
+	}
+	q := all[0]
+	if q.Name != p.Name {
+		return fmt.Errorf("its name becomes %q", q.Name)
+	}
+	if len(q.Tags) != len(p.Tags) {
+		return errors.New("its tags change")
+	}
+	for i, t := range p.Tags {
+		if q.Tags[i].Name != t.Name {
+			return fmt.Errorf("its tag %q becomes %q", t.Name, q.Tags[i].Name)
+		}
+	}
+	if len(q.Steps) != len(p.Steps) {
+		return fmt.Errorf("its %d steps become %d", len(p.Steps), len(q.Steps))
+	}
+	for i, step := range p.Steps {
+		if q.Steps[i].Text != step.Text || q.Steps[i].Type != step.Type || !reflect.DeepEqual(q.Steps[i].Argument, step.Argument) {
+			return fmt.Errorf("its step %q becomes another", step.Text)
+		}
+	}
+	return nil
+}
+
+// renderer writes one pickle. What Gherkin cannot write in its place (a line break in the text of a step, blanks around a
+// name) becomes a placeholder, and the scenario an outline of one row: a cell can hold it.
+type renderer struct {
+	b    bytes.Buffer
+	mark string   // ends the names of the placeholders, so that no text of the pickle holds one by chance
+	used []string // cells in use, as they are written
+}
+
+// The cells that a placeholder may stand for, as a row writes them.
+const (
+	lineBreak = `\n`
+	nothing   = ``
+	backslash = `\\`
+)
+
+func (r *renderer) render(feature string, p *messages.Pickle) []byte {
+	r.mark = unusedMark(p)
+	for i, t := range p.Tags {
+		if i > 0 {
+			r.b.WriteByte(' ')
+		}
+		r.b.WriteString(t.Name)
+	}
+	if len(p.Tags) > 0 {
+		r.b.WriteByte('\n')
+	}
+	r.line("Feature: ", feature)
+	r.line("Scenario: ", r.oneLine(p.Name))
+	for _, step := range p.Steps {
+		r.line(keywordOf(step.Type), r.oneLine(step.Text))
+		if step.Argument == nil {
+			continue
+		}
+		if step.Argument.DocString != nil {
+			r.docString(step.Argument.DocString)
+		}
+		if step.Argument.DataTable != nil {
+			for _, row := range step.Argument.DataTable.Rows {
+				r.b.WriteByte('|')
+				for _, cell := range row.Cells {
+					r.b.WriteString(r.cell(cell.Value))
+					r.b.WriteByte('|')
+				}
+				r.b.WriteByte('\n')
+			}
+		}
+	}
+	if len(r.used) > 0 {
+		r.b.WriteString("Examples:\n|")
+		for _, cell := range r.used {
+			r.b.WriteString(r.name(cell))
+			r.b.WriteByte('|')
+		}
+		r.b.WriteString("\n|")
+		for _, cell := range r.used {
+			r.b.WriteString(cell)
+			r.b.WriteByte('|')
+		}
+		r.b.WriteByte('\n')
+	}
+	return r.b.Bytes()
+}
+
+// keywordOf is an English keyword of a step's type.
+func keywordOf(t messages.PickleStepType) string {
+	switch t {
+	case messages.PickleStepType_CONTEXT:
+		return "Given "
+	case messages.PickleStepType_ACTION:
+		return "When "
+	case messages.PickleStepType_OUTCOME:
+		return "Then "
+	default:
+		return "* "
+	}
+}
+
+// line writes a line. A carriage return at its end is doubled, as the scanner takes one off.
+func (r *renderer) line(keyword, text string) {
+	r.b.WriteString(keyword)
+	r.b.WriteString(text)
+	if strings.HasSuffix(text, "\r") {
+		r.b.WriteByte('\r')
+	}
+	r.b.WriteByte('\n')
+}
+
+// placeholder stands for a cell.
+func (r *renderer) placeholder(cell string) string {
+	known := false
+	for _, u := range r.used {
+		known = known || u == cell
+	}
+	if !known {
+		r.used = append(r.used, cell)
+	}
+	return "<" + r.name(cell) + ">"
+}
+
+func (r *renderer) name(cell string) string {
+	switch cell {
+	case lineBreak:
+		return "break" + r.mark
+	case backslash:
+		return "backslash" + r.mark
+	default:
+		return "nothing" + r.mark
+	}
+}
+
+// oneLine is a name or the text of a step: line breaks replaced, blanks at the ends held.
+func (r *renderer) oneLine(text string) string {
+	if strings.Contains(text, "\n") {
+		text = strings.ReplaceAll(text, "\n", r.placeholder(lineBreak))
+	}
+	return r.held(text, func(c rune) bool { return c == ' ' })
+}
+
+// held guards what would be trimmed off the ends.
+func (r *renderer) held(text string, trimmed func(rune) bool) string {
+	if strings.TrimLeftFunc(text, trimmed) != text {
+		text = r.placeholder(nothing) + text
+	}
+	if strings.TrimRightFunc(text, trimmed) != text {
+		text += r.placeholder(nothing)
+	}
+	return text
+}
+
+var cellEscapes = strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\n", `\n`)
+
+// cell is a cell of a table.
+func (r *renderer) cell(value string) string {
+	return cellEscapes.Replace(r.held(value, func(c rune) bool { return c != '\n' && unicode.IsSpace(c) }))
+}
+
+// docString writes a doc string at the margin, where nothing is taken off its lines.
+func (r *renderer) docString(d *messages.PickleDocString) {
+	const fence = `"""`
+	const escaped = `\"\"\"`
+	mediaType := d.MediaType
+	if strings.Contains(mediaType, "\n") {
+		mediaType = strings.ReplaceAll(mediaType, "\n", r.placeholder(lineBreak))
+	}
+	r.line(fence, mediaType)
+	if d.Content != "" {
+		content := d.Content
+		if strings.Contains(content, escaped) { // would lose its backslashes
+			content = strings.ReplaceAll(content, escaped, r.placeholder(backslash)+escaped[1:])
+		}
+		for line := range strings.SplitSeq(strings.ReplaceAll(content, fence, escaped), "\n") {
+			r.line("", line)
+		}
+	}
+	r.line(fence, "")
+}
+
+// unusedMark finds what no text of the pickle holds. A text without "<" cannot come to hold a placeholder.
+func unusedMark(p *messages.Pickle) string {
+	mark := ""
+	for n := 1; holds(p, mark+">"); n++ {
+		mark = strconv.Itoa(n)
+	}
+	return mark
+}
+
+// holds reports whether a text of the pickle holds the given one.
+func holds(p *messages.Pickle, text string) bool {
+	if strings.Contains(p.Name, text) {
+		return true
+	}
+	for _, step := range p.Steps {
+		if strings.Contains(step.Text, text) {
+			return true
+		}
+		if a := step.Argument; a != nil && a.DocString != nil && strings.Contains(a.DocString.MediaType+"\n"+a.DocString.Content, text) {
+			return true
+		}
+		if a := step.Argument; a != nil && a.DataTable != nil {
+			for _, row := range a.DataTable.Rows {
+				for _, cell := range row.Cells {
+					if strings.Contains(cell.Value, text) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+// shorten keeps a quoted text from filling the screen.
+func shorten(text string) string {
+	if runes := []rune(text); len(runes) > 60 {
+		return string(runes[:59]) + "…"
+	}
+	return text
+}

@@ -1,0 +1,444 @@
+package features
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	gherkin "github.com/cucumber/gherkin/go/v26"
+)
+
+// unreadable finds what the parser must not get: it would take what is no text for prose, and it panics on a long line.
+func unreadable(content []byte) (Problem, bool) {
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return Problem{Line: 1, Column: 1, Message: "the file is UTF-16: save it as UTF-8"}, true
+	}
+	number := 0
+	for line := range bytes.Lines(content) {
+		number++
+		if len(line) > maxLine {
+			return Problem{Line: number, Column: maxLine, Message: fmt.Sprintf("the line is longer than %d bytes", maxLine)}, true
+		}
+		if i := bytes.IndexByte(line, 0); i >= 0 {
+			return Problem{Line: number, Column: i + 1, Message: "a zero byte stands here: this is no text file, or it is UTF-16; save it as UTF-8"}, true
+		}
+		if !utf8.Valid(line) {
+			i := 0
+			for i < len(line) {
+				r, size := utf8.DecodeRune(line[i:])
+				if r == utf8.RuneError && size == 1 {
+					break
+				}
+				i += size
+			}
+			return Problem{Line: number, Column: i + 1, Message: fmt.Sprintf("the byte 0x%02x is no UTF-8: save the file as UTF-8", line[i])}, true
+		}
+	}
+	if line, many := manyTagLines(content); many {
+		return Problem{Line: line, Column: 1, Message: fmt.Sprintf("more than %d lines of tags follow each other: write several tags in one line", maxTagLines)}, true
+	}
+	return Problem{}, false
+}
+
+// maxTagLines limits lines of tags in a row. For each of them the parser looks ahead to their end and compiles two regular
+// expressions a line on the way.
+const maxTagLines = 100
+
+// manyTagLines finds more lines of tags in a row than the parser can take in good time. Lines of doc strings do not count.
+func manyTagLines(content []byte) (line int, many bool) {
+	if bytes.Count(content, []byte("\n")) < maxTagLines {
+		return 0, false
+	}
+	count, fence := 0, ""
+	for text := range bytes.Lines(content) {
+		line++
+		text := string(bytes.TrimLeft(text, " \t"))
+		fence = fenceAfter(fence, text)
+		switch {
+		case fence != "":
+			count = 0
+		case strings.HasPrefix(text, "@"):
+			if count++; count > maxTagLines {
+				return line, true
+			}
+		case text != "" && text[0] != '#' && strings.TrimSpace(text) != "":
+			count = 0
+		}
+	}
+	return 0, false
+}
+
+// fenceAfter gives the fence of the doc string that is open behind a line, or "".
+func fenceAfter(fence, line string) string {
+	switch {
+	case fence != "" && strings.HasPrefix(line, fence):
+		return ""
+	case fence != "":
+		return fence
+	case strings.HasPrefix(line, gherkin.DocstringSeparator):
+		return gherkin.DocstringSeparator
+	case strings.HasPrefix(line, gherkin.DocstringAlternativeSeparator):
+		return gherkin.DocstringAlternativeSeparator
+	}
+	return ""
+}
+
+// fault is one error of the parser.
+type fault struct {
+	line, column int
+	text         string
+	expected     []string // kinds of line that may stand here, by the parser's names; nil for an error of another kind
+	end          bool     // the file ends here
+}
+
+// faults takes the parser's error apart, which gives its parts as text only: "(line:column): message", one a line.
+func faults(err error) []fault {
+	var all []fault
+	for text := range strings.SplitSeq(err.Error(), "\n") {
+		place, message, found := strings.Cut(text, "): ")
+		line, column, colon := strings.Cut(strings.TrimPrefix(place, "("), ":")
+		l, lineErr := strconv.Atoi(line)
+		c, columnErr := strconv.Atoi(column)
+		if !found || !colon || lineErr != nil || columnErr != nil {
+			if text != "Parser errors:" {
+				all = append(all, fault{line: 1, column: 1, text: text})
+			}
+			continue
+		}
+		f := fault{line: l, column: max(1, c), text: message}
+		rest := message
+		rest, f.end = strings.CutPrefix(rest, "unexpected end of file, ")
+		if rest, found := strings.CutPrefix(rest, "expected: "); found {
+			if !f.end {
+				rest, _, _ = strings.Cut(rest, ", got '")
+			}
+			f.expected = strings.Split(rest, ", ")
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// expects reports whether one of the kinds of line might stand at the fault.
+func (f fault) expects(kinds ...string) bool {
+	for _, k := range kinds {
+		if slices.Contains(f.expected, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// explain turns the parser's error into problems that say what was found and what would be right. What is only the
+// consequence of the mistake before it is left out. The paths are for the caller to fill in.
+func explain(text string, err error) []Problem {
+	e := explainer{lines: strings.Split(text, "\n"), dialect: gherkin.DialectsBuiltin().GetDialect("en")}
+	for i, line := range e.lines {
+		e.lines[i] = strings.TrimSuffix(line, "\r")
+	}
+	var problems []Problem
+	var last fault
+	fence := "" // of a misplaced doc string, whose lines are all unexpected
+	sure := true
+	for _, f := range faults(err) {
+		e.language(f.line)
+		line := e.line(f.line)
+		inside := fence != ""
+		if f.expected != nil {
+			fence = fenceAfter(fence, line)
+		}
+		if inside && !f.end {
+			last = f
+			continue
+		}
+		message, specific := e.message(f, line)
+		switch {
+		case last.expects("#FeatureLine") && f.expects("#FeatureLine"): // nothing is expected but the feature
+		case f.end && last.expects("#FeatureLine"):
+		case last.line > 0 && !specific && f.line == last.line+1 && !f.end && !sure: // a paragraph
+		default:
+			problems = append(problems, Problem{Line: f.line, Column: f.column, Message: message})
+		}
+		sure = specific
+		last = f
+	}
+	return problems
+}
+
+type explainer struct {
+	lines   []string
+	dialect *gherkin.Dialect
+}
+
+// line gives a line, from 1, without the blanks before it.
+func (e *explainer) line(number int) string {
+	if number < 1 || number > len(e.lines) {
+		return ""
+	}
+	return strings.TrimLeft(e.lines[number-1], " \t")
+}
+
+// language finds the language that holds above a line.
+func (e *explainer) language(number int) {
+	for _, line := range e.lines[:min(number, len(e.lines))] {
+		if code, found := languageOf(line); found {
+			if d := gherkin.DialectsBuiltin().GetDialect(code); d != nil {
+				e.dialect = d
+			}
+		} else if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return
+		}
+	}
+}
+
+// languageOf reads "# language: de".
+func languageOf(line string) (code string, found bool) {
+	line, found = strings.CutPrefix(strings.TrimSpace(line), "#")
+	if !found {
+		return "", false
+	}
+	line, found = strings.CutPrefix(strings.TrimSpace(line), "language")
+	if !found {
+		return "", false
+	}
+	line, found = strings.CutPrefix(strings.TrimSpace(line), ":")
+	return strings.TrimSpace(line), found
+}
+
+// titleOf gives the keyword with colon that a line begins with.
+func titleOf(line string, keywords []string) (keyword string, found bool) {
+	for _, k := range keywords {
+		if strings.HasPrefix(line, k+":") {
+			return k, true
+		}
+	}
+	return "", false
+}
+
+// message explains one fault at a line. It is specific when it knows what was meant.
+func (e *explainer) message(f fault, line string) (message string, specific bool) {
+	if f.expected == nil {
+		return e.otherFault(f, line), true
+	}
+	if f.end {
+		return e.endFault(f), true
+	}
+	d := e.dialect
+	feature, scenario := d.FeatureKeywords()[0], d.ScenarioKeywords()[0]
+	if strings.HasPrefix(d.Language, "en") {
+		scenario = "Scenario" // the first of the language is "Example"
+	}
+	afterTags := f.expects("#TagLine") && !f.expects("#StepLine", "#EOF", "#Other", "#Language") && !f.expects("#FeatureLine")
+	isFeature, isScenario, isRule, isBackground, isExamples, isStep := e.kinds(line)
+	switch {
+	case f.expects("#FeatureLine"):
+		return e.beforeFeature(line, feature)
+	case strings.HasPrefix(line, `"""`) || strings.HasPrefix(line, "```"):
+		if f.expects("#StepLine") && f.expects("#Other") || afterTags {
+			return "a doc string must stand beneath a step", true
+		}
+		return "a doc string must stand beneath a step, and a step takes one doc string or one table, not two arguments", true
+	case strings.HasPrefix(line, "|"):
+		return fmt.Sprintf("a table must stand beneath a step or %s:, and a step takes one table or one doc string, not two arguments", d.ExamplesKeywords()[0]), true
+	case isFeature != "":
+		return fmt.Sprintf("a file holds one feature, and this is a second %q: move it to a file of its own", isFeature+":"), true
+	case isBackground != "" && afterTags:
+		return fmt.Sprintf("%q takes no tags: write them above the feature or rule", isBackground+":"), true
+	case isBackground != "":
+		return fmt.Sprintf("%q must stand once, before the first scenario of its feature or rule", isBackground+":"), true
+	case isExamples != "":
+		return fmt.Sprintf("%q must stand beneath the steps of a scenario", isExamples+":"), true
+	case isRule != "" || isScenario != "":
+		return fmt.Sprintf("%q cannot stand here", isRule+isScenario+":"), true
+	case isStep != "" && afterTags:
+		return "a step takes no tags: write them above its scenario", true
+	case isStep != "":
+		return fmt.Sprintf("a step cannot stand here: steps come before the %s: of their scenario", d.ExamplesKeywords()[0]), true
+	case strings.HasPrefix(line, "@"):
+		return "tags cannot stand here: they come before a feature, rule, scenario or examples", true
+	}
+	if s, found := titleSlip(line, d); found {
+		return s.message, true
+	}
+	if s, found := stepSlip(line, d); found {
+		return s.message, true
+	}
+	if word, other := e.foreign(line); other != nil {
+		return fmt.Sprintf(`%q is a keyword in %s: begin the file with "# language: %s" or write the keyword in %s`, word, other.Name, other.Language, d.Name), true
+	}
+	quoted := shorten(strings.TrimRight(line, " \t"))
+	switch {
+	case afterTags:
+		return fmt.Sprintf("%q follows tags: a scenario, rule or examples must follow them", quoted), false
+	case f.expects("#StepLine"):
+		return fmt.Sprintf("%q is no step: a step begins with %s, and a description comes before the first step", quoted, e.stepKeywords()), false
+	default:
+		return fmt.Sprintf("%q cannot stand here: %s, or tags before it, may follow", quoted, strconv.Quote(scenario+":")), false
+	}
+}
+
+// kinds gives the keyword that a line begins with; at most one is not empty.
+func (e *explainer) kinds(line string) (feature, scenario, rule, background, examples, step string) {
+	d := e.dialect
+	feature, _ = titleOf(line, d.FeatureKeywords())
+	scenario, _ = titleOf(line, slices.Concat(d.ScenarioKeywords(), d.ScenarioOutlineKeywords()))
+	rule, _ = titleOf(line, d.RuleKeywords())
+	background, _ = titleOf(line, d.BackgroundKeywords())
+	examples, _ = titleOf(line, d.ExamplesKeywords())
+	if feature+scenario+rule+background+examples == "" {
+		for _, k := range d.StepKeywords() {
+			if strings.HasPrefix(line, k) {
+				step = k
+				break
+			}
+		}
+	}
+	return
+}
+
+// beforeFeature explains a line where the feature must begin.
+func (e *explainer) beforeFeature(line, feature string) (string, bool) {
+	if s, found := titleSlip(line, e.dialect); found {
+		return s.message, true
+	}
+	if word, other := e.foreign(line); other != nil {
+		return fmt.Sprintf(`%q is a keyword in %s: begin the file with "# language: %s"`, word, other.Name, other.Language), true
+	}
+	return fmt.Sprintf("%q stands before the feature: the file must begin with %q, only tags and comments may come before it",
+		shorten(strings.TrimRight(line, " \t")), feature+":"), true
+}
+
+// foreign finds the language whose keyword with colon a line begins with, when it is none of the file's own.
+func (e *explainer) foreign(line string) (keyword string, other *gherkin.Dialect) {
+	if !strings.Contains(line, ":") {
+		return "", nil
+	}
+	if _, own := titleOf(line, titles(e.dialect)); own {
+		return "", nil
+	}
+	for _, d := range dialects() {
+		if k, found := titleOf(line, titles(d)); found {
+			return k + ":", d
+		}
+	}
+	return "", nil
+}
+
+// stepKeywords names what a step may begin with.
+func (e *explainer) stepKeywords() string {
+	d := e.dialect
+	var names []string
+	for _, kind := range []string{"given", "when", "then", "and", "but"} {
+		for _, k := range d.Keywords[kind] {
+			if k = strings.TrimSpace(k); k != "*" {
+				names = append(names, k)
+				break
+			}
+		}
+	}
+	return strings.Join(names, ", ") + " or *"
+}
+
+// endFault explains that the file ends too early.
+func (e *explainer) endFault(f fault) string {
+	switch {
+	case f.expects("#Other") && f.expects("#DocStringSeparator") && len(f.expected) == 2:
+		fence, opened := "", 0
+		for i := range e.lines {
+			before := fence
+			if fence = fenceAfter(fence, e.line(i+1)); before == "" && fence != "" {
+				opened = i + 1
+			}
+		}
+		return fmt.Sprintf("the file ends inside the doc string that line %d opens: close it with %s", opened, e.line(opened)[:3])
+	case f.expects("#FeatureLine"):
+		return fmt.Sprintf("the file ends before its feature: write %q", e.dialect.FeatureKeywords()[0]+":")
+	case f.expects("#TagLine"):
+		return "the file ends after tags: write the scenario, rule or examples that they belong to, or take them out"
+	default:
+		return "the file ends too early"
+	}
+}
+
+// otherFault explains what is no unexpected line.
+func (e *explainer) otherFault(f fault, line string) string {
+	if code, found := strings.CutPrefix(f.text, "Language not supported: "); found {
+		all := dialects()
+		codes := make([]string, len(all))
+		for i, d := range all {
+			codes[i] = d.Language
+			if strings.EqualFold(d.Name, code) || strings.EqualFold(d.Native, code) {
+				return fmt.Sprintf(`%q is no code of a language: write "# language: %s"`, code, d.Language)
+			}
+		}
+		short, _, _ := strings.Cut(strings.ReplaceAll(code, "_", "-"), "-")
+		for _, candidate := range []string{strings.ReplaceAll(code, "_", "-"), short} {
+			if near, slips := nearest(candidate, codes); slips == 0 {
+				return fmt.Sprintf(`%q is no language of Gherkin: did you mean "# language: %s"?`, code, near)
+			}
+		}
+		return fmt.Sprintf(`%q is no language of Gherkin: write a code such as "en", "de" or "fr"`, code)
+	}
+	switch f.text {
+	case "A tag may not contain whitespace":
+		return e.tagFault(f, line)
+	case "inconsistent cell count within the table":
+		return e.cellFault(f)
+	}
+	return "the file cannot be parsed: " + f.text
+}
+
+// tagFault explains blanks in tags.
+func (e *explainer) tagFault(f fault, line string) string {
+	for tag := range strings.SplitSeq(line, "@") {
+		tag, _, _ = strings.Cut(tag, " #")
+		if fields := strings.Fields(tag); len(fields) > 1 {
+			if strings.HasSuffix(fields[0], ":") {
+				return fmt.Sprintf("the tag %q holds a blank: write %q", "@"+strings.TrimSpace(tag), "@"+strings.Join(fields, ""))
+			}
+			return fmt.Sprintf("%q is no tag: each tag begins with @ and holds no blanks", fields[1])
+		}
+	}
+	return "a tag holds a blank: each tag begins with @ and holds no blanks"
+}
+
+// cellFault explains a row that has not as many cells as the first row of its table.
+func (e *explainer) cellFault(f fault) string {
+	head := f.line
+	for n := f.line - 1; n > 0; n-- {
+		line := e.line(n)
+		if strings.HasPrefix(line, "|") {
+			head = n
+		} else if line != "" && line[0] != '#' {
+			break
+		}
+	}
+	line := strings.TrimRight(e.line(f.line), " \t")
+	message := fmt.Sprintf("the row has %s and the first row of its table, at line %d, has %d", counted(cells(line)), head, cells(e.line(head)))
+	if !strings.HasSuffix(line, "|") || strings.HasSuffix(line, `\|`) {
+		message += ": the last cell must end with |"
+	}
+	return message
+}
+
+func counted(cells int) string {
+	if cells == 1 {
+		return "1 cell"
+	}
+	return fmt.Sprintf("%d cells", cells)
+}
+
+// cells counts the cells of a row as the parser does: each ends with a bar that no backslash precedes.
+func cells(row string) int {
+	n, escaped := -1, false
+	for _, r := range row {
+		if r == '|' && !escaped {
+			n++
+		}
+		escaped = r == '\\' && !escaped
+	}
+	return max(n, 0)
+}

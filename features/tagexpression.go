@@ -1,0 +1,79 @@
+package features
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	tagexpressions "github.com/cucumber/tag-expressions/go/v6"
+)
+
+// parseTagExpression gives a filter for tags, or nil for an empty expression. The language is Cucumber's: tags with "and",
+// "or", "not" and parentheses. A tag is compared as written, so "@every:1m" selects that value alone.
+func parseTagExpression(expression string) (filter func([]Tag) bool, err error) {
+	if strings.TrimSpace(expression) == "" {
+		return nil, nil
+	}
+	for _, word := range tagWords(expression) {
+		if word[0] != '@' && word != "and" && word != "or" && word != "not" {
+			return nil, fmt.Errorf(`tag expression %q: %q is neither a tag (@name) nor "and", "or" or "not"`, expression, word)
+		}
+	}
+	// The parser takes operands from an empty stack when the expression ends too early.
+	defer func() {
+		if recover() != nil {
+			filter, err = nil, fmt.Errorf("tag expression %q: it ends where a tag is expected", expression)
+		}
+	}()
+	parsed, err := tagexpressions.Parse(expression)
+	if err != nil {
+		return nil, fmt.Errorf("tag expression %q: %w", expression, tagExpressionFault(err))
+	}
+	return func(tags []Tag) bool {
+		names := make([]string, len(tags))
+		for i, t := range tags {
+			names[i] = t.String()
+		}
+		return parsed.Evaluate(names)
+	}, nil
+}
+
+// tagExpressionFault says in plain words what the parser calls by the names of its parts.
+func tagExpressionFault(err error) error {
+	_, fault, _ := strings.Cut(err.Error(), "because of syntax error: ")
+	switch fault {
+	case "Unmatched ).":
+		return errors.New(`a ")" has no "(" before it`)
+	case "Unmatched (.":
+		return errors.New(`a "(" is never closed`)
+	case "Expected operand.":
+		return errors.New("a tag is missing where one is expected")
+	case "Expected operator.":
+		return errors.New(`"and" or "or" is missing between two tags`)
+	}
+	if strings.HasPrefix(fault, "Illegal escape") {
+		return errors.New(`a backslash may only stand before a blank, a parenthesis or another backslash`)
+	}
+	return err
+}
+
+// tagWords splits an expression at blanks and parentheses that no backslash precedes.
+func tagWords(expression string) []string {
+	var words []string
+	var word strings.Builder
+	escaped := false
+	for _, r := range expression + " " {
+		switch {
+		case !escaped && (unicode.IsSpace(r) || r == '(' || r == ')'):
+			if word.Len() > 0 {
+				words = append(words, word.String())
+				word.Reset()
+			}
+		default:
+			word.WriteRune(r)
+		}
+		escaped = r == '\\' && !escaped
+	}
+	return words
+}
