@@ -52,9 +52,12 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			return reply, fmt.Errorf("%w: its lines have the codes %d and %d", errReply, reply.Code, code)
 		}
 		reply.Code = code
-		last := !strings.HasPrefix(rest, "-")
-		reply.Lines = append(reply.Lines, strings.TrimPrefix(strings.TrimPrefix(rest, "-"), " "))
-		if last {
+		text := ""
+		if rest != "" {
+			text = rest[1:]
+		}
+		reply.Lines = append(reply.Lines, text)
+		if !strings.HasPrefix(rest, "-") {
 			return reply, nil
 		}
 	}
