@@ -1,9 +1,12 @@
 package exporters
 
 import (
+	"cmp"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -145,15 +148,16 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 		Help:        "Always 1; the labels name the stepwatch that runs.",
 		ConstLabels: prometheus.Labels{"version": label(host.Version), "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
-	p.registry.MustRegister(p.delays, p.faults, build, scenarioCollector{p},
+	p.registry.MustRegister(p.delays, p.faults, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	p.handler = promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{
-		ErrorLog:          errorLog{p.log},
-		ErrorHandling:     promhttp.ContinueOnError,
-		Registry:          p.registry,
-		EnableOpenMetrics: true,
-		CoalesceGather:    true, // several servers that scrape together cost one gathering
-	})
+	p.handler = compressed(promhttp.HandlerFor(p, promhttp.HandlerOpts{
+		DisableCompression: true,
+		ErrorLog:           errorLog{p.log},
+		ErrorHandling:      promhttp.ContinueOnError,
+		Registry:           p.registry,
+		EnableOpenMetrics:  true,
+		CoalesceGather:     true, // several servers that scrape together cost one gathering
+	}))
 	return p
 }
 
@@ -177,7 +181,7 @@ func (p *Prometheus) Export(r *result.Result) {
 
 // scenario gives the series of a scenario, new ones when it is met for the first time.
 func (p *Prometheus) scenario(id result.Identity) *scenarioSeries {
-	key := scenarioKey{id.Feature, id.Scenario, id.Example}
+	key := keyOf(id)
 	p.mu.RLock()
 	s := p.scenarios[key]
 	p.mu.RUnlock()
@@ -194,45 +198,100 @@ func (p *Prometheus) scenario(id result.Identity) *scenarioSeries {
 	return s
 }
 
-// scenarioCollector shows everything that belongs to scenarios and to the agent. It describes nothing beforehand,
-// because the names of measurements are known only once a step has read one; measuredNames does the checking instead.
-type scenarioCollector struct{ p *Prometheus }
-
-// Describe sends nothing, which makes the collector an unchecked one.
-func (c scenarioCollector) Describe(chan<- *prometheus.Desc) {}
-
-// Collect sends the series of every scenario, and drops those that are no longer loaded.
-func (c scenarioCollector) Collect(out chan<- prometheus.Metric) {
-	p := c.p
+// Gather collects the page. The registry checks every series for its family and against all others, which took a third
+// of a scrape's time; the series of scenarios, far the most, are unlike each other by the way they are made (scenarioKey,
+// bind, label, measuredNames), so they come in from the side and in order.
+func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
+	all, err := p.registry.Gather()
+	g := gathering{families: make(map[*family]*dto.MetricFamily)}
 	if p.stats == nil {
 		p.mu.RLock()
-		all := slices.Collect(maps.Values(p.scenarios))
+		scenarios := slices.Collect(maps.Values(p.scenarios))
 		p.mu.RUnlock()
-		for _, s := range all {
-			s.collect(out)
+		slices.SortFunc(scenarios, func(a, b *scenarioSeries) int { return a.key.compare(b.key) })
+		for _, s := range scenarios {
+			s.gather(&g)
 		}
-		return
+	} else {
+		p.gatherLoaded(&g)
 	}
+	for _, f := range g.families {
+		all = append(all, f)
+	}
+	slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return all, err
+}
+
+// gatherLoaded collects what the agent says, and the scenarios that it has loaded; of the others it drops the memory.
+func (p *Prometheus) gatherLoaded(g *gathering) {
+	f := &p.families
 	stats := p.stats()
-	loaded := make(map[scenarioKey]bool, len(stats.Scenarios))
-	for i := range stats.Scenarios {
-		st := &stats.Scenarios[i]
-		loaded[scenarioKey{st.Identity.Feature, st.Identity.Scenario, st.Identity.Example}] = true
+	scenarios := slices.Clone(stats.Scenarios)
+	slices.SortFunc(scenarios, func(a, b result.ScenarioStats) int { return keyOf(a.Identity).compare(keyOf(b.Identity)) })
+	loaded := make(map[scenarioKey]bool, len(scenarios))
+	for i := range scenarios {
+		st := &scenarios[i]
+		if loaded[keyOf(st.Identity)] {
+			continue
+		}
+		loaded[keyOf(st.Identity)] = true
 		s := p.scenario(st.Identity)
 		s.mu.Lock()
 		s.describe(st.Identity)
 		s.mu.Unlock()
-		s.collect(out)
-		s.collectStats(out, st)
+		s.touched.Store(time.Now().UnixNano())
+		s.gather(g)
+		g.add(&sample{family: f.missed, value: float64(st.Missed), labels: s.labels})
+		g.add(&sample{family: f.late, value: float64(st.Late), labels: s.labels})
+		if st.Interval > 0 {
+			g.add(&sample{family: f.interval, value: st.Interval.Seconds(), labels: s.labels})
+		}
 	}
 	p.forgetExcept(loaded)
-	f := &p.families
-	out <- &sample{desc: f.inProgress, value: float64(stats.Running)}
-	out <- &sample{desc: f.workers, value: float64(stats.Workers)}
-	out <- &sample{desc: f.abandoned, value: float64(stats.Abandoned)}
-	for exporter, n := range stats.Dropped {
-		out <- &sample{desc: f.dropped, counter: true, value: float64(n), labels: pairs(nil, "exporter", exporter)}
+	g.add(&sample{family: f.inProgress, value: float64(stats.Running)})
+	g.add(&sample{family: f.workers, value: float64(stats.Workers)})
+	g.add(&sample{family: f.abandoned, value: float64(stats.Abandoned)})
+	for _, exporter := range slices.Sorted(maps.Keys(stats.Dropped)) {
+		g.add(&sample{family: f.dropped, value: float64(stats.Dropped[exporter]), labels: pairs(nil, "exporter", exporter)})
 	}
+}
+
+// family is what all series of one name have in common.
+type family struct {
+	name, help string
+	kind       dto.MetricType
+	bounds     []float64 // of a histogram: the upper bounds of its classic buckets in seconds; none for native ones alone
+}
+
+// gathering is a page in the making.
+type gathering struct {
+	families map[*family]*dto.MetricFamily
+	last     *dto.MetricFamily // saves looking up what comes in a row
+	lastOf   *family
+}
+
+// add puts a sample on the page.
+func (g *gathering) add(s *sample) {
+	m := &dto.Metric{Label: s.labels}
+	if s.family.kind == dto.MetricType_COUNTER {
+		m.Counter = &dto.Counter{Value: &s.value}
+	} else {
+		m.Gauge = &dto.Gauge{Value: &s.value}
+	}
+	g.put(s.family, m)
+}
+
+// put puts a metric under its family.
+func (g *gathering) put(f *family, m *dto.Metric) {
+	if g.lastOf != f {
+		on := g.families[f]
+		if on == nil {
+			on = &dto.MetricFamily{Name: &f.name, Help: &f.help, Type: &f.kind}
+			g.families[f] = on
+		}
+		g.last, g.lastOf = on, f
+	}
+	g.last.Metric = append(g.last.Metric, m)
 }
 
 // forgetAfter is how long a scenario that is not loaded keeps its memory. It is off the page at once; the time is for a
@@ -253,10 +312,24 @@ func (p *Prometheus) forgetExcept(loaded map[scenarioKey]bool) {
 // scenarioKey is the part of an Identity that is unique.
 type scenarioKey struct{ feature, scenario, example string }
 
+func keyOf(id result.Identity) scenarioKey {
+	return scenarioKey{id.Feature, id.Scenario, id.Example}
+}
+
+// compare gives the order on the page.
+func (k scenarioKey) compare(other scenarioKey) int {
+	return cmp.Or(
+		strings.Compare(k.feature, other.feature),
+		strings.Compare(k.scenario, other.scenario),
+		strings.Compare(k.example, other.example),
+	)
+}
+
 // scenarioSeries is what the page shows of one scenario. Runs change it under mu; a scrape reads only the atomic
 // fields, each holding an immutable list, so that a slow scrape never holds up an Export.
 type scenarioSeries struct {
 	p       *Prometheus
+	key     scenarioKey
 	touched atomic.Int64 // when the scenario was last met, in Unix nanoseconds
 
 	samples    atomic.Pointer[[]sample]  // of the last run, and the counters
@@ -285,6 +358,10 @@ type failureKey struct {
 	blame  result.Blame
 }
 
+func (k failureKey) compare(other failureKey) int {
+	return cmp.Or(strings.Compare(k.step, other.step), cmp.Compare(k.reason, other.reason), cmp.Compare(k.blame, other.blame))
+}
+
 // stepSeries is what the page shows of one step.
 type stepSeries struct {
 	label     string // as the result has it
@@ -303,6 +380,7 @@ type phaseSeries struct {
 func newScenarioSeries(p *Prometheus, id result.Identity) *scenarioSeries {
 	s := &scenarioSeries{
 		p:         p,
+		key:       keyOf(id),
 		labels:    pairs(nil, "feature", id.Feature, "scenario", id.Scenario, "example", id.Example),
 		durations: make(map[result.Status]*series),
 		runs:      make(map[result.Status]*counter),
@@ -327,17 +405,18 @@ func (s *scenarioSeries) describe(id result.Identity) {
 	}
 	s.identity = id
 	labels := pairs(s.labels, "owner", id.Owner, "severity", id.Severity, "location", id.Location, "file", id.File)
-	s.info.Store(&sample{desc: s.p.families.info, value: 1, labels: labels})
+	s.info.Store(&sample{family: s.p.families.info, value: 1, labels: labels})
 }
 
 // counters adds the scenario's counters to samples.
 func (s *scenarioSeries) counters(samples []sample) []sample {
 	for _, status := range result.Statuses {
 		c := s.runs[status]
-		samples = append(samples, sample{desc: s.p.families.runs, counter: true, value: float64(c.value), labels: c.labels})
+		samples = append(samples, sample{family: s.p.families.runs, value: float64(c.value), labels: c.labels})
 	}
-	for _, c := range s.failures {
-		samples = append(samples, sample{desc: s.p.families.failures, counter: true, value: float64(c.value), labels: c.labels})
+	for _, key := range slices.SortedFunc(maps.Keys(s.failures), failureKey.compare) {
+		c := s.failures[key]
+		samples = append(samples, sample{family: s.p.families.failures, value: float64(c.value), labels: c.labels})
 	}
 	return samples
 }
@@ -353,8 +432,8 @@ func (s *scenarioSeries) take(r *result.Result) {
 
 	previous := *s.samples.Load()
 	samples := make([]sample, 0, len(previous)+8)
-	gauge := func(desc *prometheus.Desc, value float64, labels []*dto.LabelPair) {
-		samples = append(samples, sample{desc: desc, value: value, labels: labels})
+	gauge := func(family *family, value float64, labels []*dto.LabelPair) {
+		samples = append(samples, sample{family: family, value: value, labels: labels})
 	}
 	state := r.State()
 	gauge(f.state, float64(state), s.labels)
@@ -381,7 +460,7 @@ func (s *scenarioSeries) take(r *result.Result) {
 					took := total(step.Phases[j:], phase.Name).Seconds()
 					gauge(f.phaseLast, took, ph.labels)
 					if ph.durations != nil {
-						ph.durations.Observe(took)
+						ph.durations.histogram.Observe(took)
 						changed = changed || isNew
 					}
 				}
@@ -391,8 +470,8 @@ func (s *scenarioSeries) take(r *result.Result) {
 			if laterMeasurement(step.Measurements[j+1:], m.Name) {
 				continue
 			}
-			if desc := s.p.measured.desc(m); desc != nil {
-				gauge(desc, m.Value, on.labels)
+			if measured := s.p.measured.family(m); measured != nil {
+				gauge(measured, m.Value, on.labels)
 			}
 		}
 	}
@@ -448,7 +527,7 @@ func (s *scenarioSeries) bind(steps []result.StepResult) (changed bool) {
 }
 
 // observe adds a duration to the histogram of its status and says whether that histogram is new.
-func (s *scenarioSeries) observe(by map[result.Status]*series, family *histogramFamily, labels []*dto.LabelPair, status result.Status, d time.Duration, run string) (isNew bool) {
+func (s *scenarioSeries) observe(by map[result.Status]*series, family *family, labels []*dto.LabelPair, status result.Status, d time.Duration, run string) (isNew bool) {
 	h := by[status]
 	if h == nil {
 		h = family.series(pairs(labels, "status", string(status)))
@@ -491,83 +570,57 @@ func (s *scenarioSeries) failure(r *result.Result) *counter {
 
 // listHistograms renews the list that a scrape reads.
 func (s *scenarioSeries) listHistograms() {
-	list := slices.Collect(maps.Values(s.durations))
-	for _, step := range s.steps {
-		for _, h := range step.durations {
-			list = append(list, h)
+	var list []*series
+	byStatus := func(histograms map[result.Status]*series) {
+		for _, status := range slices.Sorted(maps.Keys(histograms)) {
+			list = append(list, histograms[status])
 		}
-		for _, phase := range step.phases {
-			if phase.durations != nil {
-				list = append(list, phase.durations)
+	}
+	byStatus(s.durations)
+	for _, step := range s.steps {
+		byStatus(step.durations)
+	}
+	for _, step := range s.steps {
+		for _, name := range slices.Sorted(maps.Keys(step.phases)) {
+			if h := step.phases[name].durations; h != nil {
+				list = append(list, h)
 			}
 		}
 	}
 	s.histograms.Store(&list)
 }
 
-// collect sends what runs have left.
-func (s *scenarioSeries) collect(out chan<- prometheus.Metric) {
-	out <- s.info.Load()
+// gather puts what runs have left on the page.
+func (s *scenarioSeries) gather(g *gathering) {
+	g.add(s.info.Load())
 	samples := *s.samples.Load()
 	for i := range samples {
-		out <- &samples[i]
+		g.add(&samples[i])
 	}
 	for _, h := range *s.histograms.Load() {
-		out <- h
+		m := new(dto.Metric)
+		if err := h.histogram.Write(m); err != nil {
+			continue // a histogram without labels of its own has nothing to complain of
+		}
+		m.Label = h.labels
+		g.put(h.family, m)
 	}
 }
 
-// collectStats sends what the agent says about the scenario.
-func (s *scenarioSeries) collectStats(out chan<- prometheus.Metric, st *result.ScenarioStats) {
-	f := &s.p.families
-	s.touched.Store(time.Now().UnixNano())
-	out <- &sample{desc: f.missed, counter: true, value: float64(st.Missed), labels: s.labels}
-	out <- &sample{desc: f.late, counter: true, value: float64(st.Late), labels: s.labels}
-	if st.Interval > 0 {
-		out <- &sample{desc: f.interval, value: st.Interval.Seconds(), labels: s.labels}
-	}
-}
-
-// sample is one value of a gauge or counter. It is never changed once a scrape can see it.
+// sample is one value of a gauge or counter. It is never changed once a scrape can see it; its labels never at all, for
+// they are shared between series.
 type sample struct {
-	desc    *prometheus.Desc
-	labels  []*dto.LabelPair
-	value   float64
-	counter bool
-}
-
-// Desc names the family.
-func (s *sample) Desc() *prometheus.Desc { return s.desc }
-
-// Write fills in a metric for the page. The labels are shared between series and must not be changed.
-func (s *sample) Write(m *dto.Metric) error {
-	m.Label = s.labels
-	if s.counter {
-		m.Counter = &dto.Counter{Value: &s.value}
-	} else {
-		m.Gauge = &dto.Gauge{Value: &s.value}
-	}
-	return nil
+	family *family
+	labels []*dto.LabelPair
+	value  float64
 }
 
 // series is one histogram of a family. The labels are put on from outside, because they are shared with other series
 // and those of client_golang's vectors are not.
 type series struct {
-	prometheus.Histogram
-	desc   *prometheus.Desc
-	labels []*dto.LabelPair
-}
-
-// Desc names the family.
-func (h *series) Desc() *prometheus.Desc { return h.desc }
-
-// Write fills in a metric for the page.
-func (h *series) Write(m *dto.Metric) error {
-	if err := h.Histogram.Write(m); err != nil {
-		return err
-	}
-	m.Label = h.labels
-	return nil
+	family    *family
+	labels    []*dto.LabelPair
+	histogram prometheus.Histogram
 }
 
 // exemplarRunMax keeps an exemplar below the 128 characters that OpenMetrics allows; client_golang panics above them.
@@ -576,10 +629,10 @@ const exemplarRunMax = 64
 // observe adds a duration, with the run's id as exemplar when there is one.
 func (h *series) observe(d time.Duration, run string) {
 	if run == "" || len(run) > exemplarRunMax || !utf8.ValidString(run) {
-		h.Observe(d.Seconds())
+		h.histogram.Observe(d.Seconds())
 		return
 	}
-	h.Histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"run": run})
+	h.histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"run": run})
 }
 
 // namespace begins the name of every metric.
@@ -594,19 +647,12 @@ const (
 	nativeReset      = time.Hour
 )
 
-// histogramFamily makes the histograms of one name.
-type histogramFamily struct {
-	name, help string
-	bounds     []float64 // upper bounds of the classic buckets in seconds; none for native buckets alone
-	desc       *prometheus.Desc
-}
-
 // series makes a histogram with the classic buckets of the family, beside the native ones that it always has.
-func (f *histogramFamily) series(labels []*dto.LabelPair) *series {
+func (f *family) series(labels []*dto.LabelPair) *series {
 	return &series{
-		desc:   f.desc,
+		family: f,
 		labels: labels,
-		Histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
+		histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:                            f.name,
 			Help:                            f.help,
 			Buckets:                         f.bounds,
@@ -620,12 +666,12 @@ func (f *histogramFamily) series(labels []*dto.LabelPair) *series {
 
 // families are the metrics of scenarios and of the agent.
 type families struct {
-	stepDuration, phaseDuration, duration *histogramFamily
+	stepDuration, phaseDuration, duration *family
 
-	stepLast, phaseLast                                                       *prometheus.Desc
-	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *prometheus.Desc
-	runs, failures, late, missed                                              *prometheus.Desc
-	dropped, inProgress, workers, abandoned                                   *prometheus.Desc
+	stepLast, phaseLast                                                       *family
+	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *family
+	runs, failures, late, missed                                              *family
+	dropped, inProgress, workers, abandoned                                   *family
 
 	all []string
 }
@@ -636,34 +682,38 @@ func newFamilies(buckets []time.Duration) families {
 	for i, b := range buckets {
 		classic[i] = b.Seconds()
 	}
-	desc := func(name, help string) *prometheus.Desc {
+	add := func(kind dto.MetricType, name, help string) *family {
 		f.all = append(f.all, namespace+name)
-		return prometheus.NewDesc(namespace+name, help, nil, nil)
+		return &family{name: namespace + name, help: help, kind: kind}
 	}
-	histogram := func(name string, bounds []float64, help string) *histogramFamily {
-		return &histogramFamily{name: namespace + name, help: help, bounds: bounds, desc: desc(name, help)}
+	gauge := func(name, help string) *family { return add(dto.MetricType_GAUGE, name, help) }
+	counter := func(name, help string) *family { return add(dto.MetricType_COUNTER, name, help) }
+	histogram := func(name string, bounds []float64, help string) *family {
+		h := add(dto.MetricType_HISTOGRAM, name, help)
+		h.bounds = bounds
+		return h
 	}
 	f.stepDuration = histogram("step_duration_seconds", classic, "How long a step took that ran, by how it ended. Hooks, waiting for a worker and preparation are outside.")
-	f.stepLast = desc("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
+	f.stepLast = gauge("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
 	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "How long a part of a step took, such as connect or tls; native histogram without classic buckets.")
-	f.phaseLast = desc("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
+	f.phaseLast = gauge("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
 	f.duration = histogram("scenario_duration_seconds", nil, "How long a run took, the sum of its steps, by how it ended; native histogram without classic buckets.")
-	f.lastDuration = desc("scenario_last_duration_seconds", "How long the last run took: the sum of its steps.")
-	f.success = desc("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
-	f.state = desc("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")
-	f.failing = desc("scenario_failing", "1 while the last run did not pass, with the step that did not and why; absent otherwise.")
-	f.runs = desc("scenario_runs_total", "Runs by how they ended.")
-	f.failures = desc("scenario_failures_total", "Runs that did not pass, by the first step that did not, the reason, and whose fault it was.")
-	f.lastRun = desc("scenario_last_run_timestamp_seconds", "When the last run began.")
-	f.lastDelay = desc("scenario_last_delay_seconds", "How late the last run began: the monitor's own delay.")
-	f.interval = desc("scenario_interval_seconds", "How often the schedule wants the scenario; no result for several of these means that nothing is known.")
-	f.info = desc("scenario_info", "Always 1; the labels describe a loaded scenario.")
-	f.late = desc("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
-	f.missed = desc("runs_missed_total", "Due runs that never started, because the one before was still in progress or no worker was free.")
-	f.dropped = desc("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
-	f.inProgress = desc("runs_in_progress", "Runs in progress now.")
-	f.workers = desc("workers", "Runs that may be in progress at once.")
-	f.abandoned = desc("abandoned_steps", "Steps that ignored their deadline and have not come back yet.")
+	f.lastDuration = gauge("scenario_last_duration_seconds", "How long the last run took: the sum of its steps.")
+	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
+	f.state = gauge("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")
+	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not and why; absent otherwise.")
+	f.runs = counter("scenario_runs_total", "Runs by how they ended.")
+	f.failures = counter("scenario_failures_total", "Runs that did not pass, by the first step that did not, the reason, and whose fault it was.")
+	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "When the last run began.")
+	f.lastDelay = gauge("scenario_last_delay_seconds", "How late the last run began: the monitor's own delay.")
+	f.interval = gauge("scenario_interval_seconds", "How often the schedule wants the scenario; no result for several of these means that nothing is known.")
+	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
+	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
+	f.missed = counter("runs_missed_total", "Due runs that never started, because the one before was still in progress or no worker was free.")
+	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
+	f.inProgress = gauge("runs_in_progress", "Runs in progress now.")
+	f.workers = gauge("workers", "Runs that may be in progress at once.")
+	f.abandoned = gauge("abandoned_steps", "Steps that ignored their deadline and have not come back yet.")
 	return f
 }
 
@@ -699,17 +749,13 @@ type measuredNames struct {
 	log      *slog.Logger
 
 	mu     sync.RWMutex
-	byName map[string]*measuredName
+	byName map[string]*family
 	logged map[string]bool // name and fault
 }
 
-type measuredName struct {
-	help string
-	desc *prometheus.Desc
-}
-
-// desc gives the family of a measurement, or nil when it cannot be shown.
-func (n *measuredNames) desc(m result.Measurement) *prometheus.Desc {
+// family gives the family of a measurement, or nil when it cannot be shown.
+func (n *measuredNames) family(m result.Measurement) *family {
+	m.Help = strings.ToValidUTF8(m.Help, "\uFFFD")
 	n.mu.RLock()
 	known := n.byName[m.Name]
 	n.mu.RUnlock()
@@ -719,14 +765,11 @@ func (n *measuredNames) desc(m result.Measurement) *prometheus.Desc {
 	if known != nil && known.help != m.Help {
 		n.fault(m, faultHelp)
 	}
-	if known == nil {
-		return nil
-	}
-	return known.desc
+	return known
 }
 
 // add takes a new name, or gives nil and counts the fault.
-func (n *measuredNames) add(m result.Measurement) *measuredName {
+func (n *measuredNames) add(m result.Measurement) *family {
 	switch {
 	case !validMetricName(m.Name):
 		n.fault(m, faultName)
@@ -747,10 +790,9 @@ func (n *measuredNames) add(m result.Measurement) *measuredName {
 	}
 	defer n.mu.Unlock()
 	if n.byName == nil {
-		n.byName = make(map[string]*measuredName)
+		n.byName = make(map[string]*family)
 	}
-	help := strings.ToValidUTF8(m.Help, "\uFFFD")
-	known := &measuredName{help: m.Help, desc: prometheus.NewDesc(namespace+m.Name, help, nil, nil)}
+	known := &family{name: namespace + m.Name, help: m.Help, kind: dto.MetricType_GAUGE}
 	n.byName[m.Name] = known
 	return known
 }
@@ -848,6 +890,63 @@ func boolean(yes bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// compressed lets a page be compressed. promhttp can do that too, but only at the level that takes two fifths of a
+// scrape's time; this one takes a fifth, for a thirtieth of the bytes instead of a fortieth.
+func compressed(page http.Handler) http.Handler {
+	writers := sync.Pool{New: func() any {
+		w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
+		if err != nil {
+			panic(err) // the level is a constant
+		}
+		return w
+	}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "Accept-Encoding")
+		if !acceptsGzip(r.Header.Values("Accept-Encoding")) {
+			page.ServeHTTP(w, r)
+			return
+		}
+		z := writers.Get().(*gzip.Writer)
+		defer writers.Put(z)
+		z.Reset(w)
+		w.Header().Set("Content-Encoding", "gzip")
+		body := gzipWriter{w, z}
+		page.ServeHTTP(body, r)
+		if body.compressing() {
+			_ = z.Close() // a scraper that has gone away is nobody to tell
+		}
+	})
+}
+
+// acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3) for gzip by its name.
+func acceptsGzip(headers []string) bool {
+	for _, coding := range strings.Split(strings.Join(headers, ","), ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		q, found := strings.CutPrefix(strings.ReplaceAll(weight, " ", ""), "q=")
+		return !found || strings.Trim(q, "0.") != ""
+	}
+	return false
+}
+
+// gzipWriter sends the body through the compressor, unless it is an error: http.Error takes the encoding back.
+type gzipWriter struct {
+	http.ResponseWriter
+	body io.Writer
+}
+
+func (w gzipWriter) compressing() bool { return w.Header().Get("Content-Encoding") == "gzip" }
+
+// Write takes a part of the body.
+func (w gzipWriter) Write(b []byte) (int, error) {
+	if !w.compressing() {
+		return w.ResponseWriter.Write(b)
+	}
+	return w.body.Write(b)
 }
 
 // errorLog lets promhttp report through slog.

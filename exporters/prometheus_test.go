@@ -244,12 +244,12 @@ func TestPrometheusFollowsTheLoadedScenarios(t *testing.T) {
 			}
 		}
 		runs := func(passed int) string {
-			return fmt.Sprintf(`stepwatch_scenario_runs_total{status="ambiguous"} 0
+			return fmt.Sprintf(`stepwatch_scenario_runs_total{status="passed"} %d
 stepwatch_scenario_runs_total{status="failed"} 0
-stepwatch_scenario_runs_total{status="passed"} %d
-stepwatch_scenario_runs_total{status="pending"} 0
 stepwatch_scenario_runs_total{status="skipped"} 0
+stepwatch_scenario_runs_total{status="pending"} 0
 stepwatch_scenario_runs_total{status="undefined"} 0
+stepwatch_scenario_runs_total{status="ambiguous"} 0
 `, passed)
 		}
 		head := "stepwatch_runs_missed_total{} 1\nstepwatch_scenario_interval_seconds{} 60\n"
@@ -331,13 +331,39 @@ func TestPrometheusOddResults(t *testing.T) {
 	if strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("want no errors in the log, got:\n%s", log.String())
 	}
+	seen := make(map[string]bool)
 	for name, f := range families {
 		for _, m := range f.Metric {
+			if series := name + fmt.Sprint(m.Label); seen[series] {
+				t.Errorf("%s is there twice", series)
+			} else {
+				seen[series] = true
+			}
 			for _, l := range m.Label {
 				if len(l.GetValue()) > 300 {
 					t.Errorf("%s: label %s is %d bytes long", name, l.GetName(), len(l.GetValue()))
 				}
 			}
+		}
+	}
+}
+
+func TestPrometheusCompressesOnlyWhenAsked(t *testing.T) {
+	p := filled()
+	for _, c := range []struct {
+		accept string
+		want   bool
+	}{
+		{"", false}, {"gzip", true}, {"deflate, GZIP;q=0.5", true}, {"gzip; q=1.0", true}, {"identity, zstd", false},
+		{"gzip;q=0", false}, {"gzip; q=0.000", false}, {"x-gzip", false}, {",;,", false},
+	} {
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept-Encoding", c.accept)
+		w := httptest.NewRecorder()
+		p.Handler().ServeHTTP(w, req)
+		body, encoding := w.Body.Bytes(), w.Header().Get("Content-Encoding")
+		if got := encoding == "gzip" && bytes.HasPrefix(body, []byte{0x1f, 0x8b}); got != c.want || !got && (encoding != "" || body[0] != '#') {
+			t.Errorf("Accept-Encoding %q: want gzip %t, got encoding %q and a body that begins with %q", c.accept, c.want, encoding, body[:2])
 		}
 	}
 }
