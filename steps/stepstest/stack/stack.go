@@ -416,7 +416,7 @@ func (s *Stack) define() {
 	s.Postfix.ready = append(s.Postfix.ready, listening("tcp", "127.0.0.1:25"), listening("tcp", "127.0.0.1:587"), listening("tcp", "127.0.0.1:465"))
 	s.Dovecot.ready = append(s.Dovecot.ready, listening("tcp", "127.0.0.1:143"), listening("tcp", "127.0.0.1:993"))
 	s.Nginx.ready = append(s.Nginx.ready, listening("tcp", "127.0.0.1:80"), listening("tcp", "127.0.0.1:443"))
-	s.Dovecot.ready = append(s.Dovecot.ready, written(s.path("dovecot/lmtp")), written(s.path("dovecot/auth")))
+	s.Dovecot.ready = append(s.Dovecot.ready, listening("unix", s.path("dovecot/lmtp")), listening("unix", s.path("dovecot/auth")))
 	s.OpenDKIM.ready = append(s.OpenDKIM.ready, listening("unix", s.path("opendkim/milter")))
 }
 

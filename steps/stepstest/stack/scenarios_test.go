@@ -1,0 +1,357 @@
+//go:build linux
+
+package stack_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
+)
+
+const mail = `Feature: Mail
+  Scenario Outline: From submission to inbox
+    When I send a message from "alice" to "bob" via <port>
+    Then it is accepted within 5s
+    And "bob" receives it over IMAP via <mailbox> within 20s
+
+    Examples:
+      | port | mailbox |
+      | 587  | 143     |
+      | 465  | 993     |
+      | 25   | 993     |
+
+  Scenario Outline: Both mechanisms
+    When I send a message from "alice" to "carol" via <port> with AUTH <mechanism>
+    Then "carol" receives it over IMAP within 20s
+
+    Examples:
+      | port | mechanism |
+      | 587  | PLAIN     |
+      | 465  | LOGIN     |
+`
+
+const web = `Feature: Web
+  Scenario: A visitor finds the contact page
+    When I go to "https://example.test/"
+    And I follow "Contact"
+    Then I should see "alice@example.test"
+    And the page should load within 2s
+
+  Scenario: Plain HTTP leads to HTTPS
+    When I go to "http://www.example.test/contact.html"
+    Then I should be on "https://example.test/contact.html"
+`
+
+// mailbox lists the messages that Dovecot has for an account.
+func mailbox(t *testing.T, account string) []string {
+	t.Helper()
+	messages, err := filepath.Glob(filepath.Join(servers.Dir, "mail", account, "Maildir", "*", "*stepwatch*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(filepath.Join(servers.Dir, "mail", account, "Maildir", "[cn][ue][rw]", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(messages, kept...)
+}
+
+func TestScenariosPass(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot", "nginx")
+	config := filepath.Join(s.Dir, "stepwatch.yml")
+	for name, path := range map[string]string{
+		"mail":         write(t, "mail.feature", mail),
+		"web":          write(t, "web.feature", web),
+		"shipped mail": "../../../features/mail",
+		"shipped web":  "../../../features/web",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if code, out := execute(t, stepwatch, "run", "--config", config, path); code != 0 {
+				t.Errorf("exit code %d:\n%s", code, out)
+			}
+		})
+	}
+	for _, account := range []string{"bob", "carol"} {
+		if left := mailbox(t, account); len(left) > 0 {
+			t.Errorf("test mail of %s is left behind: %q", account, left)
+		}
+	}
+}
+
+// statusLine is what a failing check prints: state, step with its error, reason, blame.
+var statusLine = regexp.MustCompile(`^STEPWATCH (\w+) - (.*) \((\w+), blame (\w+)\) \| `)
+
+// outcome is a failure as an operator sees it.
+type outcome struct{ step, reason, blame string }
+
+// check runs a scenario of these steps and wants it to fail so. It returns the status line.
+func check(t *testing.T, config string, steps string, want outcome) string {
+	t.Helper()
+	feature := "Feature: Fault\n  @timeout:20s\n  Scenario: Fault\n    * " + strings.ReplaceAll(steps, "\n", "\n    * ") + "\n"
+	code, out := execute(t, stepwatch, "check", "--config", config, write(t, "fault.feature", feature))
+	m := statusLine.FindStringSubmatch(out)
+	if code != 2 || m == nil {
+		t.Fatalf("exit code %d, want 2 (CRITICAL) with reason and blame:\n%s", code, out)
+	}
+	if got := (outcome{m[2][:min(len(m[2]), len("* "+want.step))], m[3], m[4]}); got != (outcome{"* " + want.step, want.reason, want.blame}) {
+		t.Errorf("got %+v, want %+v:\n%s", got, want, out)
+	}
+	t.Log(m[2])
+	for _, a := range servers.Config.Accounts {
+		if strings.Contains(out, a.Password) {
+			t.Error("a password is in the output")
+		}
+	}
+	return m[2]
+}
+
+// altered writes a stepwatch.yml that differs from the stack's own.
+func altered(t *testing.T, alter func(c *stack.Config)) string {
+	t.Helper()
+	c := servers.Config.Clone()
+	alter(&c)
+	path := filepath.Join(shared(t), "stepwatch.yml")
+	if err := servers.WriteConfig(path, c); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const (
+	alice = 0
+	bob   = 1
+)
+
+const (
+	send    = `I send a message from "alice" to "bob" via %d`
+	receive = `"bob" receives it over IMAP via %d within %s`
+)
+
+// TestFaultsOfHosts points an account or a URL at a host that has one fault.
+func TestFaultsOfHosts(t *testing.T) {
+	s := need(t)
+	for _, c := range []struct {
+		name   string
+		host   string
+		reason string
+		blame  string // of sending, when it is not submission
+	}{
+		{"expired certificate", stack.Expired, "certificate_expired", ""},
+		{"certificate for another name", stack.WrongHost, "certificate_host", ""},
+		{"unknown CA", stack.UnknownCA, "certificate_authority", ""},
+		{"closed ports", stack.Closed, "connect", ""},
+		{"unknown host", "absent." + stack.Domain, "dns", "dns"},
+	} {
+		blame := func(usual string) string {
+			if c.blame != "" {
+				return c.blame
+			}
+			return usual
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			smtp := altered(t, func(config *stack.Config) { config.Accounts[alice].SMTP = c.host })
+			imap := altered(t, func(config *stack.Config) { config.Accounts[bob].IMAP = c.host })
+			for _, port := range []int{587, 465} {
+				step := fmt.Sprintf(send, port)
+				check(t, smtp, step, outcome{step, c.reason, blame("submission")})
+			}
+			for _, port := range []int{143, 993} {
+				step := fmt.Sprintf(receive, port, "5s")
+				check(t, imap, fmt.Sprintf(send, 587)+"\n"+step, outcome{step, c.reason, blame("access")})
+			}
+			visit := `I go to "https://` + c.host + `/"`
+			check(t, filepath.Join(s.Dir, "stepwatch.yml"), visit, outcome{visit, c.reason, blame("web")})
+		})
+	}
+}
+
+func TestWrongPassword(t *testing.T) {
+	need(t)
+	wrong := write(t, "password", "not the password\n")
+	step := fmt.Sprintf(send, 587)
+	check(t, altered(t, func(c *stack.Config) { c.Accounts[alice].PasswordFile = wrong }), step, outcome{step, "auth", "submission"})
+	read := fmt.Sprintf(receive, 993, "5s")
+	check(t, altered(t, func(c *stack.Config) { c.Accounts[bob].PasswordFile = wrong }), step+"\n"+read, outcome{read, "auth", "access"})
+}
+
+func TestGreylisting(t *testing.T) {
+	need(t)
+	for _, port := range []int{587, 465, 25} {
+		step := fmt.Sprintf(send, port)
+		line := check(t, altered(t, func(c *stack.Config) { c.Accounts[alice].SMTP = stack.Greylist }), step, outcome{step, "deferred", "submission"})
+		if !strings.Contains(line, "450 4.7.1") || !strings.Contains(line, "Greylisted") {
+			t.Errorf("what the server said is missing: %s", line)
+		}
+	}
+}
+
+func TestWebServerThatFails(t *testing.T) {
+	s := need(t)
+	config := filepath.Join(s.Dir, "stepwatch.yml")
+	for path, reason := range map[string]string{"broken": "http_status", "loop": "redirect"} {
+		step := `I go to "https://example.test/` + path + `"`
+		check(t, config, step, outcome{step, reason, "web"})
+	}
+}
+
+func TestMailThatNeverArrives(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix")
+	config := altered(t, func(c *stack.Config) { c.Accounts[alice].SMTP = stack.Holding })
+	read := fmt.Sprintf(receive, 993, "2s")
+	check(t, config, fmt.Sprintf(send, 587)+"\nit is accepted\n"+read, outcome{read, "not_received", "delivery"})
+	queue, err := s.Queue(t.Context())
+	if err != nil || !strings.Contains(queue, `"queue_name": "hold"`) {
+		t.Errorf("the queue holds no mail: %v %s", err, queue)
+	}
+	if err := s.Discard(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMailThatArrivesLate blocks delivery for a second: Postfix tries again, and the step's time says how long it took.
+func TestMailThatArrivesLate(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix")
+	unblock, err := s.BlockDelivery()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const late = time.Second
+	unblocked := make(chan error, 1)
+	time.AfterFunc(late, func() { unblocked <- unblock() })
+	feature := write(t, "late.feature", "Feature: Late\n  Scenario: Late\n    * "+fmt.Sprintf(send, 587)+"\n    * "+fmt.Sprintf(receive, 993, "15s")+"\n")
+	code, out := execute(t, stepwatch, "check", "--config", filepath.Join(s.Dir, "stepwatch.yml"), feature)
+	if err := <-unblocked; err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`receives it over IMAP via 993 within 15s'?=([0-9.]+)s`).FindStringSubmatch(out)
+	if code != 0 || m == nil {
+		t.Fatalf("exit code %d:\n%s", code, out)
+	}
+	if took, err := time.ParseDuration(m[1] + "s"); err != nil || took < late/2 {
+		t.Errorf("the step took %s, and delivery was blocked for %s:\n%s", took, late, out)
+	}
+	t.Log("it arrived after", m[1], "s")
+}
+
+func TestKick(t *testing.T) {
+	s := need(t)
+	logs(t, "dovecot")
+	config := altered(t, func(c *stack.Config) { c.Accounts[alice].SMTP = stack.Holding })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	kicked := make(chan error, 1)
+	go func() {
+		for {
+			// The step must be waiting: by then Postfix has the message.
+			queue, err := s.Queue(ctx)
+			if err == nil && strings.Contains(queue, `"queue_name": "hold"`) {
+				err = s.Kick(ctx, s.Config.Accounts[bob].Address)
+			} else if err == nil {
+				err = stack.ErrNobody
+			}
+			if !errors.Is(err, stack.ErrNobody) || ctx.Err() != nil {
+				kicked <- err
+				return
+			}
+		}
+	}()
+	read := fmt.Sprintf(receive, 993, "10s")
+	check(t, config, fmt.Sprintf(send, 587)+"\n"+read, outcome{read, "disconnected", "access"})
+	if err := <-kicked; err != nil {
+		t.Error(err)
+	}
+	if err := s.Discard(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServersThatAreDown stops each server in turn.
+func TestServersThatAreDown(t *testing.T) {
+	s := need(t)
+	config := filepath.Join(s.Dir, "stepwatch.yml")
+	submit, read, visit := fmt.Sprintf(send, 587), fmt.Sprintf(receive, 993, "5s"), `I go to "https://example.test/"`
+	for _, c := range []struct {
+		server *stack.Server
+		steps  string
+		want   outcome
+	}{
+		{s.Postfix, submit + "\n" + read, outcome{submit, "connect", "submission"}},
+		{s.Nginx, visit, outcome{visit, "connect", "web"}},
+	} {
+		t.Run(c.server.Name, func(t *testing.T) {
+			down(t, c.server)
+			check(t, config, c.steps, c.want)
+		})
+	}
+	t.Run("dovecot", func(t *testing.T) {
+		down(t, s.Dovecot)
+		// Postfix asks Dovecot about logins, so submission goes first.
+		check(t, config, submit+"\n"+read, outcome{submit, "disconnected", "submission"})
+	})
+	t.Run("opendkim", func(t *testing.T) {
+		down(t, s.OpenDKIM)
+		// Mail goes out unsigned, as milter_default_action says.
+		feature := write(t, "unsigned.feature", "Feature: F\n  Scenario: S\n    * "+submit+"\n    * "+read+"\n")
+		if code, out := execute(t, stepwatch, "run", "--config", config, feature); code != 0 {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+	})
+	t.Run("name server", func(t *testing.T) {
+		s.NameServer.Refuse(dns.RcodeServerFailure)
+		defer s.NameServer.Refuse(dns.RcodeSuccess)
+		check(t, config, submit, outcome{submit, "dns", "dns"})
+		check(t, config, visit, outcome{visit, "dns", "dns"})
+	})
+}
+
+// down stops a server for the rest of the test.
+func down(t *testing.T, server *stack.Server) {
+	t.Helper()
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestMailIsSigned reads what OpenDKIM added from a message that a mail program of another make sent.
+func TestMailIsSigned(t *testing.T) {
+	s := need(t)
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	message := write(t, "message", "From: alice@example.test\r\nTo: carol@example.test\r\nSubject: signed\r\n\r\nHello\r\n")
+	a := s.Config.Accounts[alice]
+	code, out := execute(t, "curl", "-sS", "--ssl-reqd", "--cacert", s.Config.CA, "--url", "smtp://"+stack.Mail+":587",
+		"--user", a.Address+":"+a.Password, "--mail-from", a.Address, "--mail-rcpt", "carol@example.test", "--upload-file", message)
+	if code != 0 {
+		t.Fatal(out)
+	}
+	eventually(t, 10*time.Second, "the message is in the mailbox", func() bool { return len(mailbox(t, "carol")) == 1 })
+	path := mailbox(t, "carol")[0]
+	content, err := os.ReadFile(path)
+	if err != nil || !regexp.MustCompile(`(?m)^DKIM-Signature: .*d=example\.test; s=mail;`).Match(content) {
+		t.Errorf("no signature: %v\n%s", err, content)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Error(err)
+	}
+}
