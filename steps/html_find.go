@@ -180,8 +180,11 @@ func writeLabel(t *textWriter, root, n *html.Node) {
 
 // isHidden says whether an element or anything around it is not shown.
 func isHidden(n *html.Node) bool {
-	veil := inherited
-	for ; n != nil; n = n.Parent {
+	veil := boxVisibility(n)
+	if veil == gone {
+		return true
+	}
+	for n = n.Parent; n != nil; n = n.Parent {
 		if n.Type != html.ElementNode {
 			continue
 		}

@@ -73,6 +73,7 @@ const (
 	plain                       // quickText may meet it in body
 	closesP                     // its start tag ends an open p
 	oneAtOnce                   // its start tag does something to an open one
+	heading                     // its start tag ends a heading directly around it
 	placed                      // only its own parents take it; quickText has their list
 )
 
@@ -99,8 +100,8 @@ var traits = map[atom.Atom]trait{
 	atom.P: block | plain | closesP, atom.Section: block | plain | closesP, atom.Ul: block | plain | closesP,
 	atom.Pre: block | plain | closesP, atom.Listing: block | closesP, atom.Search: block | closesP, atom.Summary: block | closesP,
 	atom.Details: block | closesP, atom.Dialog: block | closesP, atom.Xmp: block | raw | closesP, atom.Plaintext: block | raw | closesP,
-	atom.H1: block | plain | closesP | oneAtOnce, atom.H2: block | plain | closesP | oneAtOnce, atom.H3: block | plain | closesP | oneAtOnce,
-	atom.H4: block | plain | closesP | oneAtOnce, atom.H5: block | plain | closesP | oneAtOnce, atom.H6: block | plain | closesP | oneAtOnce,
+	atom.H1: block | plain | closesP | heading, atom.H2: block | plain | closesP | heading, atom.H3: block | plain | closesP | heading,
+	atom.H4: block | plain | closesP | heading, atom.H5: block | plain | closesP | heading, atom.H6: block | plain | closesP | heading,
 	atom.Form: block | plain | closesP | oneAtOnce, atom.Legend: block | plain, atom.Frameset: block,
 	atom.Li: block | plain | closesP, atom.Dd: block | plain | closesP, atom.Dt: block | plain | closesP,
 
@@ -130,17 +131,6 @@ const (
 	veiled                      // visibility:hidden, which a descendant may take back
 	unveiled                    // visibility:visible
 )
-
-// attributeVisibility judges one attribute. Keys are in lower case, as the parser gives them.
-func attributeVisibility[T string | []byte](key, value T) visibility {
-	switch string(key) {
-	case "hidden", "popover":
-		return gone
-	case "style":
-		return styleVisibility(string(value))
-	}
-	return inherited
-}
 
 // styleVisibility reads display and visibility from the declarations of a style attribute; of several the last one
 // counts, or the last that is !important.
@@ -174,11 +164,16 @@ func styleVisibility(style string) visibility {
 	return inherited
 }
 
-// nodeVisibility judges an element of a tree by itself and its attributes.
+// nodeVisibility judges an element's content by the element and its attributes.
 func nodeVisibility(n *html.Node) visibility {
 	if n.Namespace == "svg" && svgUnseen[n.Data] || n.Namespace == "" && traits[n.DataAtom]&unseen != 0 {
 		return gone
 	}
+	return boxVisibility(n)
+}
+
+// boxVisibility judges an element itself: that of a textarea shows, though its content is no text of the page.
+func boxVisibility(n *html.Node) visibility {
 	if n.Namespace == "" && n.DataAtom == atom.Dialog {
 		if _, open := attribute(n, "open"); !open {
 			return gone
@@ -189,19 +184,15 @@ func nodeVisibility(n *html.Node) visibility {
 			return gone
 		}
 	}
-	v := inherited
-	seen := ""
+	v, styled := inherited, false
 	for i := range n.Attr {
-		key := n.Attr[i].Key
-		if key != "hidden" && key != "popover" && key != "style" || key == seen {
-			continue
-		}
-		seen = key
-		if of := attributeVisibility(key, n.Attr[i].Val); of == gone || v == inherited {
-			v = of
-		}
-		if v == gone {
-			break
+		switch n.Attr[i].Key {
+		case "hidden", "popover":
+			return gone
+		case "style":
+			if !styled {
+				v, styled = styleVisibility(n.Attr[i].Val), true
+			}
 		}
 	}
 	return v
@@ -292,43 +283,28 @@ var parents = map[atom.Atom][]atom.Atom{
 }
 
 // quickText gives the same text as visibleText of the parsed source without building a tree, at a tenth of the cost. It
-// can do so as long as the source is written cleanly: each end tag closes the element opened last, and none stands where the
-// parser would move, close or drop it. Otherwise, and for everything that is rare, it gives up and says false.
+// can do so as long as the source is written cleanly: tags without odd characters, each end tag closing the element
+// opened last, none where the parser would move, close or drop it. Otherwise, and for everything that is rare, it gives
+// up and says false.
 func quickText(source []byte) ([]byte, bool) {
 	if bytes.IndexByte(source, 0) >= 0 {
 		return nil, false
 	}
-	q := quickReader{z: html.NewTokenizer(bytes.NewReader(source))}
+	q := quickReader{rest: source}
 	q.text.out = make([]byte, 0, len(source)/3)
-	for {
-		switch q.z.Next() {
-		case html.ErrorToken:
-			return q.text.out, true
-		case html.TextToken:
-			if !q.readText(q.z.Text()) {
-				return nil, false
-			}
-		case html.StartTagToken:
-			if !q.start(false) {
-				return nil, false
-			}
-		case html.SelfClosingTagToken:
-			if !q.start(true) {
-				return nil, false
-			}
-		case html.EndTagToken:
-			if !q.end() {
-				return nil, false
-			}
+	for len(q.rest) > 0 {
+		if !q.next() {
+			return nil, false
 		}
 	}
+	return q.text.out, true
 }
 
 const quickDepth = 64
 
 // quickReader is the state of quickText: the elements that are open.
 type quickReader struct {
-	z      *html.Tokenizer
+	rest   []byte
 	text   textWriter
 	stack  [quickDepth]atom.Atom
 	traits [quickDepth]trait // of the elements on the stack
@@ -336,6 +312,216 @@ type quickReader struct {
 	hidden int // depth of the outermost element that does not show, 0 for none
 
 	html, head, body, content, over bool // met: these tags, anything else, the end of body
+}
+
+// next reads a text, a comment or a tag.
+func (q *quickReader) next() bool {
+	if q.rest[0] != '<' {
+		end := bytes.IndexByte(q.rest, '<')
+		if end < 0 {
+			end = len(q.rest)
+		}
+		text := q.rest[:end]
+		q.rest = q.rest[end:]
+		return q.readText(text)
+	}
+	if len(q.rest) < 2 {
+		return false
+	}
+	switch c := q.rest[1]; {
+	case c == '!':
+		return q.declaration()
+	case c == '/':
+		return q.endTag()
+	default:
+		return q.startTag()
+	}
+}
+
+// declaration skips a comment or a doctype. Comments that HTML ends in odd ways (HTML §13.2.5.43 on) are not for it.
+func (q *quickReader) declaration() bool {
+	const doctype = "<!doctype"
+	if body, is := bytes.CutPrefix(q.rest, []byte("<!--")); is {
+		end := bytes.Index(body, []byte("-->"))
+		if end < 0 || body[0] == '>' || body[0] == '-' || bytes.Contains(body[:end], []byte("--!")) {
+			return false
+		}
+		q.rest = body[end+len("-->"):]
+		return true
+	}
+	end := bytes.IndexByte(q.rest, '>')
+	if end < len(doctype) || !bytes.EqualFold(q.rest[:len(doctype)], []byte(doctype)) {
+		return false
+	}
+	q.rest = q.rest[end+1:]
+	return true
+}
+
+// tagName reads a name of letters and digits. Other names, as custom elements have them, give 0.
+func (q *quickReader) tagName() atom.Atom {
+	var lower [12]byte
+	n := 0
+	for ; n < len(q.rest) && n < len(lower); n++ {
+		switch c := q.rest[n]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			lower[n] = c
+		case 'A' <= c && c <= 'Z':
+			lower[n] = c | 0x20
+		default:
+			q.rest = q.rest[n:]
+			return atom.Lookup(lower[:n])
+		}
+	}
+	return 0
+}
+
+func (q *quickReader) skipSpace() {
+	for len(q.rest) > 0 && isSpace(q.rest[0]) {
+		q.rest = q.rest[1:]
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r' }
+
+func (q *quickReader) endTag() bool {
+	q.rest = q.rest[2:]
+	a := q.tagName()
+	q.skipSpace()
+	if a == 0 || len(q.rest) == 0 || q.rest[0] != '>' {
+		return false
+	}
+	q.rest = q.rest[1:]
+	return q.end(a)
+}
+
+func (q *quickReader) startTag() bool {
+	q.rest = q.rest[1:]
+	a := q.tagName()
+	t := traits[a]
+	if a == 0 || q.over || !q.mayStand(a, t) {
+		return false
+	}
+	hide := t&unseen != 0
+	styled := false
+	for {
+		before := len(q.rest)
+		q.skipSpace()
+		if len(q.rest) == 0 {
+			return false
+		}
+		if q.rest[0] == '>' {
+			q.rest = q.rest[1:]
+			break
+		}
+		if q.rest[0] == '/' {
+			if len(q.rest) < 2 || q.rest[1] != '>' || t&void == 0 {
+				return false
+			}
+			q.rest = q.rest[2:]
+			break
+		}
+		if len(q.rest) == before {
+			return false
+		}
+		key, value, ok := q.attribute()
+		if !ok {
+			return false
+		}
+		switch {
+		case bytes.EqualFold(key, []byte("hidden")), bytes.EqualFold(key, []byte("popover")):
+			hide = true
+		case !styled && bytes.EqualFold(key, []byte("style")):
+			styled = true // the first one counts
+			if bytes.IndexByte(value, '&') >= 0 {
+				return false
+			}
+			switch styleVisibility(string(value)) {
+			case gone:
+				hide = true
+			case veiled, unveiled:
+				return false
+			}
+		}
+	}
+	if !q.start(a, t, hide) {
+		return false
+	}
+	return t&raw == 0 || q.skipRaw(a)
+}
+
+// attribute reads one attribute that is written with nothing to guess about.
+func (q *quickReader) attribute() (key, value []byte, ok bool) {
+	n := 0
+	for ; n < len(q.rest); n++ {
+		if c := q.rest[n]; isSpace(c) || c == '=' || c == '>' || c == '/' {
+			break
+		} else if c == '"' || c == '\'' || c == '<' {
+			return nil, nil, false
+		}
+	}
+	if n == 0 || n == len(q.rest) {
+		return nil, nil, false
+	}
+	key, q.rest = q.rest[:n], q.rest[n:]
+	if q.rest[0] != '=' {
+		// A "=" may still follow behind white space.
+		for i := 0; i < len(q.rest); i++ {
+			if !isSpace(q.rest[i]) {
+				return key, nil, q.rest[i] != '='
+			}
+		}
+		return nil, nil, false
+	}
+	if len(q.rest) < 2 {
+		return nil, nil, false
+	}
+	if quote := q.rest[1]; quote == '"' || quote == '\'' {
+		end := bytes.IndexByte(q.rest[2:], quote)
+		if end < 0 {
+			return nil, nil, false
+		}
+		value, q.rest = q.rest[2:2+end], q.rest[3+end:]
+		return key, value, true
+	}
+	n = 1
+	for ; n < len(q.rest); n++ {
+		if c := q.rest[n]; isSpace(c) || c == '>' {
+			break
+		} else if c == '"' || c == '\'' || c == '<' || c == '=' || c == '`' || c == '&' || c == '/' && n+1 < len(q.rest) && q.rest[n+1] == '>' {
+			return nil, nil, false
+		}
+	}
+	if n == 1 || n == len(q.rest) {
+		return nil, nil, false
+	}
+	value, q.rest = q.rest[1:n], q.rest[n:]
+	return key, value, true
+}
+
+// skipRaw leaves out the content of an element that is read as text and is not seen.
+func (q *quickReader) skipRaw(a atom.Atom) bool {
+	name := []byte(a.String())
+	for at := 0; ; {
+		i := bytes.Index(q.rest[at:], []byte("</"))
+		if i < 0 {
+			// Without an end the rest of the document is its content.
+			if a == atom.Script && bytes.Contains(q.rest, []byte("<!--")) {
+				return false
+			}
+			q.rest = nil
+			return true
+		}
+		at += i
+		behind := at + 2 + len(name)
+		if behind < len(q.rest) && bytes.EqualFold(q.rest[at+2:behind], name) && (isSpace(q.rest[behind]) || q.rest[behind] == '>' || q.rest[behind] == '/') {
+			if a == atom.Script && bytes.Contains(q.rest[:at], []byte("<!--")) {
+				return false
+			}
+			q.rest = q.rest[at:]
+			return true
+		}
+		at += 2
+	}
 }
 
 func (q *quickReader) top() atom.Atom {
@@ -360,7 +546,11 @@ func (q *quickReader) readText(text []byte) bool {
 		return false
 	}
 	q.content = q.content || q.depth == 0 || q.traits[q.depth-1]&headOnly == 0
-	if q.hidden == 0 {
+	switch {
+	case q.hidden > 0:
+	case bytes.IndexByte(text, '&') >= 0:
+		writeText(&q.text, html.UnescapeString(string(text)))
+	default:
 		writeText(&q.text, text)
 	}
 	return true
@@ -369,38 +559,16 @@ func (q *quickReader) readText(text []byte) bool {
 // blank says whether text is white space to the HTML parser, which takes no other characters for it.
 func blank(text []byte) bool {
 	for _, c := range text {
-		if c != ' ' && c != '\t' && c != '\n' && c != '\f' && c != '\r' {
+		if !isSpace(c) {
 			return false
 		}
 	}
 	return true
 }
 
-func (q *quickReader) start(selfClosing bool) bool {
-	name, more := q.z.TagName()
-	a := atom.Lookup(name)
-	t := traits[a]
-	if q.over || selfClosing && t&void == 0 || !q.mayStand(a, t) {
-		return false
-	}
-	gap := t&block != 0
-	hide := t&unseen != 0
-	styled := false
-	for more {
-		var key, value []byte
-		key, value, more = q.z.TagAttr()
-		if styled && string(key) == "style" {
-			continue // the first one counts
-		}
-		switch attributeVisibility(key, value) {
-		case gone:
-			hide = true
-		case veiled, unveiled:
-			return false
-		}
-		styled = styled || string(key) == "style"
-	}
-	if q.hidden == 0 && gap && !hide {
+// start opens an element, or passes by one without content.
+func (q *quickReader) start(a atom.Atom, t trait, hide bool) bool {
+	if q.hidden == 0 && t&block != 0 && !hide {
 		q.text.gap()
 	}
 	if t&void != 0 {
@@ -456,15 +624,14 @@ func (q *quickReader) mayStand(a atom.Atom, t trait) bool {
 	if t&placed != 0 {
 		return false
 	}
+	if t&heading != 0 && q.depth > 0 && q.traits[q.depth-1]&heading != 0 {
+		return false
+	}
 	if t&(closesP|oneAtOnce) == 0 {
 		return true
 	}
-	for i := q.depth - 1; i >= 0; i-- {
-		open := q.stack[i]
-		switch {
-		case open == atom.P && t&closesP != 0:
-			return false
-		case t&oneAtOnce != 0 && (open == a || q.traits[i]&t&closesP != 0 && q.traits[i]&oneAtOnce != 0):
+	for _, open := range q.stack[:q.depth] {
+		if open == atom.P && t&closesP != 0 || open == a && t&oneAtOnce != 0 {
 			return false
 		}
 	}
@@ -487,10 +654,8 @@ func (q *quickReader) itemMayStand(a atom.Atom) bool {
 	return true
 }
 
-func (q *quickReader) end() bool {
-	name, _ := q.z.TagName()
-	a := atom.Lookup(name)
-	if q.depth == 0 || q.top() != a || a == 0 {
+func (q *quickReader) end(a atom.Atom) bool {
+	if q.depth == 0 || q.top() != a {
 		return false
 	}
 	q.depth--

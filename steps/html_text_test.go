@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,4 +94,49 @@ func TestVisibleText(t *testing.T) {
 			}
 		})
 	}
+}
+
+// htmlPieces are what FuzzQuickTextOfPieces builds documents from: every element that has a rule of its own, and what
+// upsets parsers.
+var htmlPieces = func() []string {
+	pieces := []string{"a", " ", "b c", "\n", "&amp;", "&nbsp;", "&ampx", "<!-- c -->", "<!doctype html>", "<", "</", ">", "/>", "=", `"`, "'", "-->", "<!--", "--!>",
+		`<p hidden>`, `<div hidden>`, `<span style="display:none">`, `<div style=display:none>`, `<br/>`, `<br hidden>`, `<input type=hidden>`, `<a href="x">`,
+		`<details open>`, `<dialog open>`, `<svg>`, `</svg>`, `<math>`, `<p popover>`, `<x-y>`, `</x-y>`, `<table hidden>`, `<option hidden>`, `<body hidden>`,
+		`<DIV CLASS=a>`, `<a href=/x/>`, "<script>a<b</script>", "<title>t</title>", "<textarea></b></textarea>", "<style>p</style>", "<noscript><p>n</p></noscript>"}
+	for a := range traits {
+		pieces = append(pieces, "<"+a.String()+">", "</"+a.String()+">")
+	}
+	slices.Sort(pieces)
+	return pieces
+}()
+
+// FuzzQuickTextOfPieces turns bytes into tags, so that most documents have a structure to get wrong.
+func FuzzQuickTextOfPieces(f *testing.F) {
+	for i := range 20 {
+		f.Add([]byte{byte(i), byte(3 * i), byte(7 * i), byte(11 * i), byte(29 * i)}, uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, choice []byte, close uint8) {
+		var source strings.Builder
+		var open []string
+		for i, c := range choice {
+			piece := htmlPieces[(int(c)+i%3*256)%len(htmlPieces)]
+			source.WriteString(piece)
+			if name, is := strings.CutPrefix(piece, "<"); is && len(name) > 1 && name[0] != '/' && name[0] != '!' {
+				open = append(open, strings.TrimRight(strings.Fields(name)[0], ">/"))
+			}
+			// Most of the time close what is open, since what quickText reads is well nested.
+			for n := int(close) + i; len(open) > 0 && n%3 == 0; n /= 3 {
+				source.WriteString("x</" + open[len(open)-1] + ">")
+				open = open[:len(open)-1]
+			}
+		}
+		quick, ok := quickText([]byte(source.String()))
+		if !ok {
+			return
+		}
+		tree, ok := treeText(t, source.String())
+		if !ok || string(quick) != tree {
+			t.Errorf("text of %q\nquick %q\ntree  %q", source.String(), quick, tree)
+		}
+	})
 }

@@ -74,6 +74,7 @@ func (s *webSession) load(ctx context.Context, w *World, v visit) error {
 	var cookiesAt []int  // s.cookies before each request in chain
 	var stopped *url.URL // the redirect that was not followed
 	for {
+		cookies := s.cookies
 		answer, err := s.request(ctx, w, &v)
 		if err != nil {
 			return err
@@ -82,8 +83,8 @@ func (s *webSession) load(ctx context.Context, w *World, v visit) error {
 		if err == nil && next != nil && answer.broken == nil {
 			if !sameSite(v.url.Hostname(), next.url.Hostname()) {
 				stopped, next = next.url, nil
-			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, s.cookies)); err == nil {
-				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, s.cookies)
+			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
+				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
 				v = *next
 				continue
 			}
@@ -333,10 +334,10 @@ func redirect(v *visit, answer *reply) (*visit, error) {
 
 // tooManyRedirects fails for a loop and for a chain that is too long. A page may send a visitor round once to set
 // a cookie, so a page that comes again is a loop only when no cookie was set meanwhile.
-func tooManyRedirects(chain []string, next *visit, cookies []int) error {
+func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error {
 	to := next.String()
 	for i, earlier := range chain {
-		if earlier == to && cookies[i] == cookies[len(cookies)-1] {
+		if earlier == to && cookies[i] == now {
 			return Fail(result.ReasonRedirect, result.BlameWeb, "redirect loop: %s", strings.Join(append(chain[i:], to), " → "))
 		}
 	}
