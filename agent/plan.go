@@ -54,8 +54,9 @@ const settleTime = 30 * time.Second
 // NewPlan binds the scenario's steps to the library's definitions. A scenario with mistakes gives a Plan too: its runs
 // report them.
 //
-// Without @timeout a run may take Defaults.Timeout, or the sum of the waits that its steps name ("within 60s") and 30 s
-// if that is longer: a wait that a scenario promises is never cut short by a default.
+// Without @timeout a run may take Defaults.Timeout, but no longer than the interval, so that runs do not meet; or the sum
+// of the waits that its steps name ("within 60s") and 30 s if that is longer: a wait that a scenario promises is never cut
+// short by a default.
 func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	p := &Plan{
 		Scenario: s,
@@ -85,15 +86,18 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	if s.Policy.Browser {
 		p.Problems = append(p.Problems, Problem{s.Path, s.Line, 1, -1, errNoBrowser})
 	}
-	if p.Timeout == 0 {
-		p.Timeout = d.Timeout
-		if waits > 0 {
-			p.Timeout = max(p.Timeout, waits+settleTime)
-		}
-	}
 	interval := s.Policy.Every
 	if interval == 0 {
 		interval = d.Every
+	}
+	if p.Timeout == 0 {
+		p.Timeout = d.Timeout
+		if interval > 0 {
+			p.Timeout = min(p.Timeout, interval)
+		}
+		if waits > 0 {
+			p.Timeout = max(p.Timeout, waits+settleTime)
+		}
 	}
 	p.Schedule = NewSchedule(interval, p.Identity)
 	return p

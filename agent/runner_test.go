@@ -278,21 +278,28 @@ func TestObserverSeesEachStepAsItHappens(t *testing.T) {
 }
 
 func TestPlanTimeoutCoversTheWaitsThatStepsName(t *testing.T) {
-	l := library(does(`it arrives within {duration}`, func(context.Context, *steps.World, steps.Args) error { return nil }))
+	arrives := does(`it arrives within {duration}`, func(context.Context, *steps.World, steps.Args) error { return nil })
+	arrives.Waits = true
+	l := library(arrives, does(`it loads within {duration}`, arrives.Func))
 	for _, test := range []struct {
-		text string
-		tag  time.Duration
-		want time.Duration
+		text  string
+		every time.Duration
+		tag   time.Duration
+		want  time.Duration
 	}{
-		{"I pass", 0, time.Minute},
-		{"it arrives within 10s", 0, time.Minute},
-		{"it arrives within 5 minutes", 0, 5*time.Minute + settleTime},
-		{"it arrives within 5 minutes", 90 * time.Second, 90 * time.Second},
+		{"I pass", 0, 0, time.Minute},
+		{"I pass", 5 * time.Second, 0, 5 * time.Second},
+		{"I pass", 5 * time.Minute, 0, time.Minute},
+		{"it loads within 5 minutes", 0, 0, time.Minute},
+		{"it arrives within 10s", 0, 0, time.Minute},
+		{"it arrives within 10s", 5 * time.Second, 0, 10*time.Second + settleTime},
+		{"it arrives within 5 minutes", 0, 0, 5*time.Minute + settleTime},
+		{"it arrives within 5 minutes", 0, 90 * time.Second, 90 * time.Second},
 	} {
 		s := scenario("t", test.text)
-		s.Policy.Timeout = test.tag
+		s.Policy.Every, s.Policy.Timeout = test.every, test.tag
 		if got := NewPlan(s, l, Defaults{Timeout: time.Minute}).Timeout; got != test.want {
-			t.Errorf("%q, @timeout %s: got %s, want %s", test.text, test.tag, got, test.want)
+			t.Errorf("%q, @every %s, @timeout %s: got %s, want %s", test.text, test.every, test.tag, got, test.want)
 		}
 	}
 }

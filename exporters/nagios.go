@@ -47,18 +47,14 @@ func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 	return int(state)
 }
 
-// worst is the state of several results together. UNKNOWN is worse than OK only: a run that proved something bad must
-// not be hidden by one that proved nothing.
+// worst is the state of several results together.
 func worst(results []*result.Result) result.State {
 	if len(results) == 0 {
 		return result.Unknown
 	}
-	rank := map[result.State]int{result.OK: 0, result.Unknown: 1, result.Warning: 2, result.Critical: 3}
 	state := result.OK
 	for _, r := range results {
-		if s := r.State(); rank[s] > rank[state] {
-			state = s
-		}
+		state = state.Worse(r.State())
 	}
 	return state
 }

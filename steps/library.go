@@ -22,6 +22,8 @@ type Definition struct {
 	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
 	Example  string // a step as an author writes it; a test holds that it matches
 
+	Waits bool // the duration behind "within" is how long the step may wait, so the scenario needs that time too
+
 	// Func does the work. It stops when ctx ends and returns a Failure for everything that it can name.
 	Func func(ctx context.Context, w *World, a Args) error
 
@@ -126,8 +128,11 @@ type Bound struct {
 	Args       Args
 }
 
-// Wait is the longest that the step may wait by its own words ("within 60s"), or zero when it names no such time.
+// Wait is the longest that the step may wait by its own words ("within 60s"), or zero when it does not wait.
 func (b *Bound) Wait() time.Duration {
+	if !b.Definition.Waits {
+		return 0
+	}
 	at := 0
 	rest := b.Definition.Sentence
 	for {

@@ -47,17 +47,18 @@ type Config struct {
 
 // file is the shape of stepwatch.yml.
 type file struct {
-	Features  []string            `yaml:"features"`
-	Listen    string              `yaml:"listen"`
-	Name      string              `yaml:"name"`
-	Workers   int                 `yaml:"workers"`
-	Defaults  defaults            `yaml:"defaults"`
-	Accounts  map[string]account  `yaml:"accounts"`
-	TLS       tlsSection          `yaml:"tls"`
-	Resolver  string              `yaml:"resolver"`
-	ConnectTo map[string]string   `yaml:"connect_to"`
-	Web       web                 `yaml:"web"`
-	Exporters map[string]ast.Node `yaml:"exporters"`
+	Features  []string                 `yaml:"features"`
+	Listen    string                   `yaml:"listen"`
+	Name      string                   `yaml:"name"`
+	Workers   int                      `yaml:"workers"`
+	Defaults  defaults                 `yaml:"defaults"`
+	Accounts  map[string]account       `yaml:"accounts"`
+	Secrets   map[string]*vault.Source `yaml:"secrets"`
+	TLS       tlsSection               `yaml:"tls"`
+	Resolver  string                   `yaml:"resolver"`
+	ConnectTo map[string]string        `yaml:"connect_to"`
+	Web       web                      `yaml:"web"`
+	Exporters map[string]ast.Node      `yaml:"exporters"`
 }
 
 type defaults struct {
@@ -198,6 +199,14 @@ func build(path string, f *file, source []byte) (*Config, error) {
 		c.Features = append(c.Features, within(dir, p))
 	}
 	c.Target.BodyLimit = v.size("web.body_limit", f.Web.BodyLimit)
+	for name, source := range f.Secrets {
+		if source == nil {
+			source = &vault.Source{}
+		}
+		if err := secrets.Add(name, *source); err != nil {
+			v.add("secrets."+name, "%v", err)
+		}
+	}
 	c.accounts(f, secrets, v)
 	if len(f.TLS.CA) > 0 {
 		c.Target.Roots = c.roots(dir, f.TLS.CA, v)

@@ -25,6 +25,8 @@ accounts:
     password: {file: alice.password}
     smtp: mail.example.org
     imap: mail.example.org
+secrets:
+  members: {file: alice.password}
 tls:
   ca: [ca.pem]
 resolver: 127.0.0.1:5353
@@ -63,6 +65,9 @@ func TestParse(t *testing.T) {
 	s, err := c.Secrets.Secret(context.Background(), alice.Password)
 	if err != nil || s.Reveal() != "secret" {
 		t.Errorf("password: got %q, %v", s.Reveal(), err)
+	}
+	if s, err := c.Secrets.Secret(context.Background(), "members"); err != nil || s.Reveal() != "secret" {
+		t.Errorf("a secret of its own: got %q, %v", s.Reveal(), err)
 	}
 	roots, err := c.Target.Roots()
 	if err != nil {
@@ -108,7 +113,8 @@ func TestMistakes(t *testing.T) {
 		"accounts:\n  a: {address: a@b, password: x}":  "stepwatch.yml:2:31: string was used where mapping is expected",
 		"accounts:\n  a: {address: a@b, password: {}}": "stepwatch.yml:2: accounts.a.password: names 0 places for the secret: give one of file, env, credential and command",
 		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}": "stepwatch.yml:2: accounts.a.password: names 2 places for the secret: give one of file, env, credential and command",
-		"a: [": "stepwatch.yml:1:4: sequence end token ']' not found",
+		"secrets: {x: }": "stepwatch.yml:1: secrets.x: names 0 places for the secret: give one of file, env, credential and command",
+		"a: [":           "stepwatch.yml:1:4: sequence end token ']' not found",
 	} {
 		_, err := Parse("stepwatch.yml", []byte(source))
 		if err == nil {

@@ -30,6 +30,16 @@ func (s State) String() string {
 	}
 }
 
+// Worse gives the one of two states that matters more: CRITICAL, WARNING, UNKNOWN, OK. UNKNOWN is worse than OK only: a
+// run that proved something bad must not be hidden by one that proved nothing.
+func (s State) Worse(other State) State {
+	rank := [...]int{OK: 0, Unknown: 1, Warning: 2, Critical: 3}
+	if rank[other] > rank[s] {
+		return other
+	}
+	return s
+}
+
 // State judges the run. Failed is CRITICAL and a step over its budget WARNING or CRITICAL. A run that proved nothing is
 // UNKNOWN: undefined, ambiguous, pending or skipped steps, no step at all, or a fault of the monitor or the scenario,
 // which must never be taken for the target's.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,8 @@ var breakages = map[string]struct {
 		}},
 	"web": {"the website answers 500: the visits fail, and the status stands beside the step",
 		func(_ *stepstest.MailServer, w *stepstest.Website) error {
-			return w.Break(stepstest.Status500)
+			w.SetBroken(stepstest.Status500)
+			return nil
 		}},
 	"slow": {"the website takes 1.2 s for every page: the steps pass, but over their budget of @warn:1s",
 		func(_ *stepstest.MailServer, w *stepstest.Website) error {
@@ -110,12 +112,13 @@ func startDemo() (*demo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the demo's certificates: %w", err)
 	}
+	passwords := map[string]string{"alice": rand.Text(), "bob": rand.Text()}
 	mail, err := stepstest.NewMailServer(stepstest.MailOptions{Domain: "demo.test", CA: ca,
-		Users: map[string]string{"alice": "correct horse", "bob": "battery staple"}})
+		Users: passwords})
 	if err != nil {
 		return nil, fmt.Errorf("start the demo's mail server: %w", err)
 	}
-	web, err := stepstest.NewWebsite(stepstest.WebsiteOptions{CA: ca, Users: map[string]string{"alice": "correct horse"}})
+	web, err := stepstest.NewWebsite(stepstest.WebsiteOptions{CA: ca, Username: "alice", Password: passwords["alice"]})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the demo's website: %w", err), mail.Close())
 	}
@@ -125,12 +128,12 @@ func startDemo() (*demo, error) {
 	c.Target.ConnectTo = mail.ConnectTo()
 	maps.Copy(c.Target.ConnectTo, web.ConnectTo())
 	c.Target.Accounts = make(map[string]*steps.Account)
-	for _, name := range []string{"alice", "bob"} {
+	for name := range passwords {
 		address := name + "@demo.test"
 		c.Target.Accounts[name] = &steps.Account{Name: name, Address: address, Username: address, Password: name,
 			SMTP: mail.Host(), IMAP: mail.Host()}
 	}
-	c.Secrets = stepstest.Secrets{"alice": "correct horse", "bob": "battery staple"}
+	c.Secrets = stepstest.Secrets(passwords)
 	loaded, err := features.Load([]string{"demo"}, features.Options{FS: features.Shipped})
 	if err != nil {
 		d.close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -24,7 +26,7 @@ func (f finding) String() string {
 	if f.warning {
 		kind = "warning: "
 	}
-	return fmt.Sprintf("%s:%d:%d: %s%s", f.path, f.line, f.column, kind, f.message)
+	return features.Problem{Path: f.path, Line: f.line, Column: f.column, Message: kind + f.message}.Error()
 }
 
 // lintVerb finds everything that can be known without running: files that do not parse, undefined and ambiguous steps,
@@ -60,7 +62,10 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 
 // findings lists the mistakes of a set by place, each once: a background's step belongs to every scenario of its file.
 func (s *set) findings() []finding {
-	all := slices.Clone(s.problems)
+	var all []finding
+	for _, p := range slices.Concat(s.problems, s.warnings) {
+		all = append(all, finding{p.Path, p.Line, p.Column, p.Message, false})
+	}
 	for _, plan := range s.plans {
 		for _, p := range plan.Problems {
 			all = append(all, finding{p.Path, p.Line, p.Column, explain(p.Err), false})
@@ -73,13 +78,7 @@ func (s *set) findings() []finding {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b finding) int {
-		if c := strings.Compare(a.path, b.path); c != 0 {
-			return c
-		}
-		if a.line != b.line {
-			return a.line - b.line
-		}
-		return a.column - b.column
+		return cmp.Or(strings.Compare(a.path, b.path), a.line-b.line, a.column-b.column, strings.Compare(a.message, b.message))
 	})
 	return slices.Compact(all)
 }

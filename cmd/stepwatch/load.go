@@ -30,8 +30,8 @@ func loadFlags(f *pflag.FlagSet) *loader {
 type set struct {
 	config   *config.Config
 	plans    []*agent.Plan
-	problems []finding // of files that do not load, and warnings
-	warnings []finding
+	problems []features.Problem // what keeps the features from being run
+	warnings []features.Problem // what is most likely a mistake
 }
 
 // read loads what can be loaded. The error is for what makes everything else pointless: the configuration, no paths.
@@ -50,36 +50,29 @@ func (l *loader) read(paths []string) (*set, error) {
 	s := newSet(c, loaded)
 	var problems *features.Error
 	if errors.As(err, &problems) {
-		for _, p := range problems.Problems {
-			s.problems = append(s.problems, finding{p.Path, p.Line, p.Column, p.Message, false})
-		}
+		s.problems = problems.Problems
 		return s, nil
 	}
 	return s, err
 }
 
-// plans loads features to run them: a file that does not load is an error.
+// plans loads features to run them: a mistake in a file is an error.
 func (l *loader) plans(paths []string) (*set, error) {
 	s, err := l.read(paths)
 	if err != nil {
 		return nil, err
 	}
-	var mistakes []error
-	for _, p := range s.problems {
-		if !p.warning {
-			mistakes = append(mistakes, errors.New(p.String()))
-		}
+	if len(s.problems) > 0 {
+		return nil, &features.Error{Problems: s.problems}
 	}
-	return s, errors.Join(mistakes...)
+	return s, nil
 }
 
-func newSet(c *config.Config, loaded []*features.Feature) *set {
-	s := &set{config: c}
+func newSet(c *config.Config, loaded *features.Set) *set {
+	s := &set{config: c, warnings: loaded.Warnings}
 	library := steps.Builtin()
-	for _, f := range loaded {
-		for _, scenario := range f.Scenarios {
-			s.plans = append(s.plans, agent.NewPlan(scenario, library, c.Defaults))
-		}
+	for _, scenario := range loaded.Scenarios() {
+		s.plans = append(s.plans, agent.NewPlan(scenario, library, c.Defaults))
 	}
 	return s
 }

@@ -111,7 +111,7 @@ func (p *pretty) verdict(s result.StepResult) {
 		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, fmt.Sprintf("reason %s, blame %s, %s:%d", s.Reason, s.Blame, p.plan.Scenario.Path, s.Line)))
 	}
 	if len(s.Phases) > 0 && (p.phases || s.Status == result.Failed) {
-		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, phaseLine(s.Phases)))
+		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, p.phaseLine(s.Phases)))
 	}
 	if p.phases {
 		for _, m := range s.Measurements {
@@ -120,12 +120,13 @@ func (p *pretty) verdict(s result.StepResult) {
 	}
 }
 
-// phaseLine gives phases in order: "dns 0.2 ms, connect 0.1 ms, mail 0.3 ms (250 2.1.0 Ok)".
-func phaseLine(phases []result.Phase) string {
+// phaseLine gives phases in order: "dns 0.2 ms, connect 0.1 ms, mail 0.3 ms". What the server answered stands there only
+// where every step's phases are asked for: of a failing step, the error says what matters of it.
+func (p *pretty) phaseLine(phases []result.Phase) string {
 	parts := make([]string, len(phases))
 	for i, ph := range phases {
 		parts[i] = ph.Name + " " + milliseconds(ph.Duration)
-		if ph.Note != "" {
+		if ph.Note != "" && p.phases {
 			parts[i] += " (" + printable(ph.Note) + ")"
 		}
 	}
@@ -139,7 +140,7 @@ func (p *pretty) end(r *result.Result) {
 	}
 	p.tally.scenarios[r.Status]++
 	p.tally.took += r.Duration
-	p.tally.worst = worse(p.tally.worst, r.State())
+	p.tally.worst = p.tally.worst.Worse(r.State())
 	for _, s := range r.Steps {
 		p.tally.steps[s.Status]++
 		switch {
@@ -155,15 +156,6 @@ func (p *pretty) end(r *result.Result) {
 	if r.Cleanup != "" {
 		fmt.Fprintf(p.out, "    %s\n", p.paint(yellow, "left behind: "+printable(r.Cleanup)))
 	}
-}
-
-// worse is the state that matters more: CRITICAL before WARNING before UNKNOWN before OK, as a person reads a summary.
-func worse(a, b result.State) result.State {
-	rank := map[result.State]int{result.OK: 0, result.Unknown: 1, result.Warning: 2, result.Critical: 3}
-	if rank[b] > rank[a] {
-		return b
-	}
-	return a
 }
 
 // summary writes the last line: "2 scenarios: 1 passed, 1 failed. 7 steps: 5 passed, 1 failed, 1 skipped. 1.234 s in steps".
@@ -196,12 +188,12 @@ func (p *pretty) count(noun string, counts map[result.Status]int) string {
 	return fmt.Sprintf("%d %s: %s", total, noun, strings.Join(parts, ", "))
 }
 
-// milliseconds gives a duration as people compare them: "0.21 ms", "12.3 ms", "1.234 s".
+// milliseconds gives a duration as people compare them: "0.213 ms", "12.3 ms", "1.234 s".
 func milliseconds(d time.Duration) string {
 	ms := float64(d) / float64(time.Millisecond)
 	switch {
 	case ms < 1:
-		return fmt.Sprintf("%.2f ms", ms)
+		return fmt.Sprintf("%.3f ms", ms)
 	case ms < 1000:
 		return fmt.Sprintf("%.1f ms", ms)
 	default:

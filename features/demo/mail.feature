@@ -1,4 +1,4 @@
-@every:5s @timeout:70s
+@every:10s
 Feature: Mail for demo.test
   Members send through the submission port and read what arrives over IMAP. The accounts are in the configuration by
   name: no address of a server and no password stands here.

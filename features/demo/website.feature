@@ -15,6 +15,6 @@ Feature: The website of demo.test
   Scenario: A member logs in
     When I go to "https://www.demo.test/login"
     And I fill in "User name" with "alice"
-    And I fill in "Password" with the password of "alice"
+    And I fill in "Password" with the secret "alice"
     And I press "Log in"
     Then I should see "Hello alice"
