@@ -134,17 +134,18 @@ func compile(b *testing.B, text string) []*agent.Plan {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	loaded, err := load(path)
+	loaded, err := features.Load([]string{path}, features.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	library := steps.Builtin()
-	plans := make([]*agent.Plan, len(loaded))
-	for i, s := range loaded {
-		plans[i] = agent.NewPlan(s, library, agent.Defaults{Every: time.Second, Timeout: 30 * time.Second})
-		for _, p := range plans[i].Problems {
+	var plans []*agent.Plan
+	for _, s := range loaded.Scenarios() {
+		plan := agent.NewPlan(s, library, agent.Defaults{Every: time.Second, Timeout: 30 * time.Second})
+		for _, p := range plan.Problems {
 			b.Fatal(p)
 		}
+		plans = append(plans, plan)
 	}
 	return plans
 }
@@ -374,5 +375,3 @@ func BenchmarkColdCheck(b *testing.B) {
 		})
 	}
 }
-
-var _ = features.Scenario{}

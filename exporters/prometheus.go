@@ -755,7 +755,7 @@ type measuredNames struct {
 
 // family gives the family of a measurement, or nil when it cannot be shown.
 func (n *measuredNames) family(m result.Measurement) *family {
-	m.Help = strings.ToValidUTF8(m.Help, "\uFFFD")
+	m.Help = cmp.Or(strings.ToValidUTF8(m.Help, "\uFFFD"), "A value that a step read.") // promtool wants a HELP for everything
 	n.mu.RLock()
 	known := n.byName[m.Name]
 	n.mu.RUnlock()

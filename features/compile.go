@@ -60,7 +60,7 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 	return d, nil, c.warnings
 }
 
-// parse is the Gherkin parser. Its error has one line a mistake.
+// parse is the Gherkin parser with the corrections of matcher. Its error has one line a mistake.
 func parse(text string) (ast *messages.GherkinDocument, err error) {
 	// The parser has panicked on input before (a line beyond 64 KiB), and an agent must outlive any file.
 	defer func() {
@@ -68,7 +68,9 @@ func parse(text string) (ast *messages.GherkinDocument, err error) {
 			ast, err = nil, fmt.Errorf("(1:1): %v", fault)
 		}
 	}()
-	return gherkin.ParseGherkinDocument(strings.NewReader(text), new(messages.Incrementing).NewId)
+	builder := gherkin.NewAstBuilder(new(messages.Incrementing).NewId)
+	err = gherkin.NewParser(builder).Parse(gherkin.NewScanner(strings.NewReader(text)), newMatcher())
+	return builder.GetGherkinDocument(), err
 }
 
 // pickles compiles a parsed file as godog does.

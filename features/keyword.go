@@ -156,15 +156,14 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 	at := keyword.Line // from 1, so the index of the line behind it
 	first := true
 	for line := range strings.SplitSeq(description, "\n") {
-		// Comments stand between the lines of a description and are none of it.
+		trimmed := strings.TrimSpace(line)
+		if trimmed == "" { // in the file it may as well be a comment
+			continue
+		}
 		for at < int64(len(c.lines)) && strings.TrimSuffix(c.lines[at], "\r") != line {
 			at++
 		}
 		at++
-		trimmed := strings.TrimSpace(line)
-		if trimmed == "" {
-			continue
-		}
 		place := &messages.Location{Line: at, Column: int64(len(line)-len(strings.TrimLeft(line, " \t"))) + 1}
 		s, found := titleSlip(line, d)
 		if !found {

@@ -24,7 +24,10 @@ func (u unique) number(text string) string {
 func qualify(documents []*document) (warnings []Problem) {
 	names := make([]string, len(documents))
 	for i, d := range documents {
-		names[i] = d.feature.Name
+		if names[i] = d.feature.Name; names[i] == "" {
+			names[i] = d.feature.Path
+			warnings = append(warnings, Problem{d.feature.Path, d.feature.Line, 1, "the feature has no name: its results go by the name of the file"})
+		}
 	}
 	distinguish(names, func(i int) string { return documents[i].feature.Path })
 	for i, d := range documents {
@@ -46,7 +49,12 @@ func (d *document) qualify(name string) (warnings []Problem) {
 	}
 	labels := make([]string, len(written))
 	for i, u := range written {
-		labels[i] = u.written.Name
+		l := u.written.Location
+		if labels[i] = u.written.Name; labels[i] == "" {
+			labels[i] = fmt.Sprintf("line %d", l.Line)
+			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column),
+				"the scenario has no name: its results go by its line number, which changes with the file"})
+		}
 	}
 	duplicates := distinguishOnce(labels, func(i int) string {
 		if written[i].rule == nil {
@@ -59,8 +67,7 @@ func (d *document) qualify(name string) (warnings []Problem) {
 		for _, i := range distinguish(labels, line) {
 			l := written[i].written.Location
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column), fmt.Sprintf(
-				"another scenario here is called %q too: its results go by its line number, which changes with the file, so give it a name of its own",
-				written[i].written.Name)})
+				"another scenario of the feature is called %q too: its results go by its line number, which changes with the file", written[i].written.Name)})
 		}
 	}
 	rows := make([]unique, len(written))

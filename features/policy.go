@@ -2,7 +2,6 @@ package features
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -120,14 +119,19 @@ func (c *compiler) policy(inherited []*messages.Tag) Policy {
 	if p.Warn > 0 && p.Crit > 0 && p.Warn > p.Crit {
 		c.problem(later("warn", "crit"), "%s is more than %s: a step must reach its warning before it is critical", last["warn"].Name, last["crit"].Name)
 	}
-	if p.Every > 0 && p.Timeout > p.Every {
-		c.warn(later("every", "timeout"), "%s is longer than %s: while a run takes its time, the runs that are due are missed", last["timeout"].Name, last["every"].Name)
-	}
 	return p
 }
 
-// almostPolicy is a policy's name with its value attached by something else than a colon.
-var almostPolicy = regexp.MustCompile(`^(every|timeout|retries|warn|crit|severity|owner|location)[=\-_(/.]`)
+// almostPolicy finds a policy's name with its value attached by something else than a colon, as in "@every=1m".
+func almostPolicy(tag string) (policy, value string, found bool) {
+	for _, policy := range policyTags {
+		rest, begins := strings.CutPrefix(tag, policy)
+		if value := strings.Trim(rest, "=-_(/)."); begins && rest != "" && value != "" && value != rest && policy != "browser" && policy != "manual" {
+			return policy, value, true
+		}
+	}
+	return "", "", false
+}
 
 // checkTags reports the tags of one part of the file that cannot be read, and warns of those that seem to mean a policy.
 func (c *compiler) checkTags(written []*messages.Tag) {
@@ -141,6 +145,7 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 		name, value := cutTag(t.Name)
 		known := scratch != Policy{} || name == "retries"
 		closest, slips := nearest(name, policyTags)
+		policy, setting, almost := almostPolicy(name)
 		switch {
 		case known:
 			if other, twice := seen[name]; twice {
@@ -151,9 +156,8 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 			c.warn(t.Location, "%s is no policy: did you mean @%s:%s?", t.Name, closest, value)
 		case value != "":
 			c.warn(t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
-		case almostPolicy.MatchString(name):
-			policy := almostPolicy.FindStringSubmatch(name)[1]
-			c.warn(t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, strings.Trim(name[len(policy):], "=-_()/."))
+		case almost:
+			c.warn(t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
 		case slips > 0 && slips <= 2 && (closest == "browser" || closest == "manual"), slips == 0:
 			c.warn(t.Location, "%s is a plain tag: did you mean @%s?", t.Name, closest)
 		}

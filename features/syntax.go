@@ -158,7 +158,8 @@ func explain(text string, err error) []Problem {
 		switch {
 		case last.expects("#FeatureLine") && f.expects("#FeatureLine"): // nothing is expected but the feature
 		case f.end && last.expects("#FeatureLine"):
-		case last.line > 0 && !specific && f.line == last.line+1 && !f.end && !sure: // a paragraph
+		case f.line == last.line+1 && !f.end && !specific && !sure: // a paragraph
+		case f.line == last.line+1 && len(problems) > 0 && message == problems[len(problems)-1].Message: // a table
 		default:
 			problems = append(problems, Problem{Line: f.line, Column: f.column, Message: message})
 		}
@@ -374,8 +375,11 @@ func (e *explainer) otherFault(f fault, line string) string {
 				return fmt.Sprintf(`%q is no code of a language: write "# language: %s"`, code, d.Language)
 			}
 		}
-		short, _, _ := strings.Cut(strings.ReplaceAll(code, "_", "-"), "-")
-		for _, candidate := range []string{strings.ReplaceAll(code, "_", "-"), short} {
+		candidates := []string{strings.ReplaceAll(code, "_", "-")}
+		if short, region, _ := strings.Cut(candidates[0], "-"); len(region) == 2 {
+			candidates = append(candidates, short)
+		}
+		for _, candidate := range candidates {
 			if near, slips := nearest(candidate, codes); slips == 0 {
 				return fmt.Sprintf(`%q is no language of Gherkin: did you mean "# language: %s"?`, code, near)
 			}

@@ -15,8 +15,8 @@ func init() {
 			"step, outside this duration; how long that took stands in the phases mailbox_dns, mailbox_connect, mailbox_tls, mailbox_greeting, " +
 			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much at most the duration is too long) and " +
 			"mail_delivery_seconds (from the acceptance of the message)."
-		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when the " +
-			"mailbox cannot be read, and when the server ends the connection. The message is removed afterwards, and so is what an earlier run of the " +
+		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
+			"when the mailbox cannot be read, and when the server ends the connection. The message is removed afterwards, and so is what an earlier run of the " +
 			"scenario had to leave behind."
 	)
 	register(
@@ -166,7 +166,7 @@ func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration
 			if asking.Err() == nil || time.Since(asked) >= lookGrace || errors.Is(context.Cause(ctx), ErrStopped) {
 				return err
 			}
-			return m.notReceived(s, time.Since(start))
+			return m.notReceived(ctx, s, time.Since(start))
 		}
 		now := time.Now()
 		if _, found := m.found[s.number]; found {
@@ -179,7 +179,7 @@ func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration
 		absent = asked
 		left := deadline.Sub(now)
 		if left <= 0 {
-			return m.notReceived(s, now.Sub(start))
+			return m.notReceived(ctx, s, now.Sub(start))
 		}
 		waited := now.Sub(start)
 		if waited >= idleFrom && m.canIdle {
@@ -192,7 +192,7 @@ func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration
 		case errors.Is(context.Cause(ctx), ErrStopped):
 			return FailNet(ctx, err, result.BlameAccess, "wait for the message in "+m.String())
 		case ctx.Err() != nil:
-			return m.notReceived(s, time.Since(start))
+			return m.notReceived(ctx, s, time.Since(start))
 		default:
 			return err
 		}
@@ -210,8 +210,19 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// notReceived says that the mail is missing, and what there is to look for.
-func (m *mailbox) notReceived(s *submission, waited time.Duration) error {
+// notReceived says that the mail is missing, and what there is to look for. It looks into the spam folder before, as that
+// is the one other place where mail commonly goes, and somebody else's to mend.
+func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Duration) error {
+	if ctx.Err() == nil && m.alive() {
+		ctx, cancel := context.WithTimeout(ctx, lookGrace)
+		defer cancel()
+		// An error here takes nothing from the message being missing.
+		if folder, n, err := m.inJunk(ctx, nil); err == nil && n > 0 {
+			return Fail(result.ReasonNotReceived, result.BlameFiltering,
+				"the message is in %s's folder %q at %s, not in the INBOX: a filter took it for spam; it was sent from %s and accepted by %s",
+				m.account.Name, folder, m.server(), s.from.Address, s.server)
+		}
+	}
 	id, look := "", "the message "+m.w.Run()
 	if q := s.reply.QueueID(); q != "" {
 		id, look = " as "+q, q

@@ -39,6 +39,7 @@ type mailbox struct {
 	client  *imapclient.Client
 	canIdle bool
 	uidPlus bool
+	special bool // LIST tells which folder is for what (RFC 6154)
 
 	fresh    bool               // open since before anything was sent, so what was sent is at next or behind it
 	next     imap.UID           // where the next look begins
@@ -214,6 +215,7 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 		}
 		m.canIdle = caps.Has(imap.CapIdle)
 		m.uidPlus = caps.Has(imap.CapUIDPlus)
+		m.special = caps.Has(imap.CapSpecialUse)
 		return nil
 	})
 }
@@ -562,7 +564,14 @@ func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing [
 	for _, copies := range m.found {
 		uids = append(uids, copies...)
 	}
-	return missing, m.remove(ctx, uids)
+	if err := m.remove(ctx, uids); err != nil || len(missing) == 0 {
+		return missing, err
+	}
+	_, filed, err := m.inJunk(ctx, m.remove)
+	if filed >= len(missing) {
+		missing = nil
+	}
+	return missing, err
 }
 
 // lookAnywhere looks for the run's messages in a mailbox that was opened after they were sent, where the UIDs say nothing.
@@ -574,6 +583,42 @@ func (m *mailbox) lookAnywhere(ctx context.Context) error {
 	clear(m.found)
 	m.next = slices.Min(uids)
 	return m.fetch(ctx)
+}
+
+// inJunk looks for the run's messages in the folder that filters put spam into. With any there it calls act, which may be
+// nil, and gives the folder's name and how many there are. The INBOX is the selected mailbox again afterwards.
+func (m *mailbox) inJunk(ctx context.Context, act func(context.Context, []imap.UID) error) (folder string, n int, err error) {
+	err = m.do(ctx, `LIST "" *`, func() error {
+		var options *imap.ListOptions
+		if m.special {
+			options = &imap.ListOptions{ReturnSpecialUse: true}
+		}
+		folders, err := m.client.List("", "*", options).Collect()
+		for _, f := range folders {
+			if name := strings.ToLower(f.Mailbox[strings.LastIndexByte(f.Mailbox, byte(f.Delim))+1:]); slices.Contains(f.Attrs, imap.MailboxAttrJunk) ||
+				folder == "" && (name == "junk" || name == "spam" || name == "junk e-mail" || name == "junk email") {
+				folder = f.Mailbox
+			}
+		}
+		return err
+	})
+	if err != nil || folder == "" {
+		return "", 0, err
+	}
+	choose := func(name string) error {
+		return m.do(ctx, "SELECT "+strconv.Quote(name), func() error {
+			_, err := m.client.Select(name, nil).Wait()
+			return err
+		})
+	}
+	if err := choose(folder); err != nil {
+		return "", 0, err
+	}
+	uids, err := m.search(ctx, headerRun, m.w.Run())
+	if err == nil && len(uids) > 0 && act != nil {
+		err = act(ctx, uids)
+	}
+	return folder, len(uids), errors.Join(err, choose("INBOX"))
 }
 
 func describe(sent []*submission) string {

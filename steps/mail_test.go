@@ -248,6 +248,16 @@ func TestMailFaults(t *testing.T) {
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
 		},
 		{
+			name: "filed as spam", faults: []stepstest.Fault{stepstest.FaultJunk}, text: untilReceived, step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameFiltering,
+			want: `the message is in bob's folder "Junk" at mail\.demo\.test:993, not in the INBOX: a filter took it for spam; it was sent from alice@demo\.test and accepted by mail\.demo\.test:587`,
+		},
+		{
+			name: "AUTH refused", faults: []stepstest.Fault{stepstest.FaultAuthRefused}, text: noReader,
+			reason: result.ReasonAuth, blame: result.BlameSubmission,
+			want: `mail\.demo\.test:587 refused AUTH PLAIN as .*`,
+		},
+		{
 			name: "greylisting", faults: []stepstest.Fault{stepstest.FaultGreylist}, text: roundTrip, step: 1,
 			reason: result.ReasonDeferred, blame: result.BlameSubmission,
 			want: `mail\.demo\.test:587 deferred RCPT TO:<bob@demo\.test>: 450 4\.2\.0 <bob@demo\.test>: greylisted ` +

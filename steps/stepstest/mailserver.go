@@ -75,6 +75,7 @@ type Fault string
 // The faults. Those of certificates apply to handshakes from then on.
 const (
 	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
+	FaultJunk            Fault = "junk"                    // delivered into the folder Junk
 	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
 	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
 	FaultDropInData      Fault = "drop in DATA"            // the connection ends in the middle of the message
@@ -114,8 +115,10 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 	for name, password := range options.Users {
 		address := s.address(name)
 		user := imapmemserver.NewUser(address, password)
-		if err := user.Create("INBOX", nil); err != nil {
-			return nil, fmt.Errorf("make the mailbox of %s: %w", address, err)
+		for _, folder := range folders {
+			if err := user.Create(folder, nil); err != nil {
+				return nil, fmt.Errorf("make %s of %s: %w", folder, address, err)
+			}
 		}
 		s.boxes[address], s.passwords[address] = user, password
 		mem.AddUser(user)
@@ -254,17 +257,24 @@ func (s *MailServer) Deliveries() []Delivery {
 	return slices.Clone(s.deliveries)
 }
 
-// Mailbox is the number of messages in the INBOX of a user, and -1 when there is no such user.
+// folders are what each user has.
+var folders = []string{"INBOX", "Junk"}
+
+// Mailbox is the number of messages in the folders of a user, and -1 when there is no such user.
 func (s *MailServer) Mailbox(user string) int {
 	box := s.boxes[s.address(user)]
 	if box == nil {
 		return -1
 	}
-	status, err := box.Status("INBOX", &imap.StatusOptions{NumMessages: true})
-	if err != nil {
-		return -1
+	n := 0
+	for _, folder := range folders {
+		status, err := box.Status(folder, &imap.StatusOptions{NumMessages: true})
+		if err != nil {
+			return -1
+		}
+		n += int(*status.NumMessages)
 	}
-	return int(*status.NumMessages)
+	return n
 }
 
 // Deliver puts a message into a user's INBOX, past SMTP. It is dated like a message that came then.
@@ -313,13 +323,16 @@ func (s *MailServer) accept(from string, recipients []string, message []byte) st
 // storeLocked puts delivery i into its mailbox. The lock is held.
 func (s *MailServer) storeLocked(i int) {
 	d := &s.deliveries[i]
-	copies := 1
+	copies, folder := 1, "INBOX"
+	if slices.Contains(s.faults, FaultJunk) {
+		folder = "Junk"
+	}
 	if slices.Contains(s.faults, FaultDuplicate) {
 		copies = 2
 	}
 	for range copies {
 		// A recipient without a mailbox was refused at RCPT.
-		_, _ = s.boxes[d.To].Append("INBOX", literal{bytes.NewReader(d.Message)}, &imap.AppendOptions{Time: time.Now()})
+		_, _ = s.boxes[d.To].Append(folder, literal{bytes.NewReader(d.Message)}, &imap.AppendOptions{Time: time.Now()})
 	}
 	d.Stored = time.Now()
 }
