@@ -116,7 +116,7 @@ func ParseDuration(s string) (time.Duration, error) {
 			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour}[unit]
 	}
 	n, err := strconv.ParseFloat(number, 64)
-	if !known || err != nil || n*float64(scale) > float64(1<<62) {
+	if !known || err != nil || n < 0 || n*float64(scale) > float64(1<<62) {
 		return 0, scenarioFault("%q is no duration: write it as \"60s\" or \"5 minutes\"", s)
 	}
 	return time.Duration(n * float64(scale)), nil
@@ -250,18 +250,18 @@ var (
 	digits = regexp.MustCompile(`\d+(?:\.\d+)?`)
 )
 
-// nearest ranks the sentences by edit distance in words, with everything that may vary left out, and drops those that
-// share too little to help.
+// nearest ranks the sentences by edit distance, with everything that may vary left out, and drops those that are less
+// than half alike.
 func (l *Library) nearest(text string) []string {
-	wanted := strings.Fields(strings.ToLower(digits.ReplaceAllString(quoted.ReplaceAllString(text, "{}"), "{}")))
+	wanted := []rune(strings.ToLower(digits.ReplaceAllString(quoted.ReplaceAllString(text, "{}"), "{}")))
 	type candidate struct {
 		sentence string
 		distance int
 	}
 	var candidates []candidate
 	for _, d := range l.definitions {
-		words := strings.Fields(strings.ToLower(placeholder.ReplaceAllString(d.Sentence, "{}")))
-		if distance := editDistance(wanted, words); distance*3 <= 2*max(len(wanted), len(words))*wordWeight {
+		sentence := []rune(strings.ToLower(placeholder.ReplaceAllString(d.Sentence, "{}")))
+		if distance := levenshtein(wanted, sentence); distance*2 <= max(len(wanted), len(sentence)) {
 			candidates = append(candidates, candidate{d.Sentence, distance})
 		}
 	}
@@ -273,38 +273,22 @@ func (l *Library) nearest(text string) []string {
 	return sentences
 }
 
-// wordWeight is what a whole word costs in editDistance, so that a mistyped word costs less than another one.
-const wordWeight = 10
-
-func editDistance(a, b []string) int {
-	return levenshtein(len(a), len(b), wordWeight, func(i, j int) int {
-		if a[i] == b[j] {
-			return 0
-		}
-		x, y := []rune(a[i]), []rune(b[j])
-		letters := levenshtein(len(x), len(y), 1, func(i, j int) int {
-			if x[i] == y[j] {
-				return 0
-			}
-			return 1
-		})
-		return min(wordWeight, letters*wordWeight/max(len(x), len(y), 1))
-	})
-}
-
-// levenshtein is the least cost of turning one sequence into another: step for leaving one out or putting one in,
-// substitute(i, j) for changing one into the other.
-func levenshtein(n, m, step int, substitute func(i, j int) int) int {
-	row := make([]int, m+1)
+// levenshtein is the least number of letters to put in, leave out or change to turn a into b.
+func levenshtein(a, b []rune) int {
+	row := make([]int, len(b)+1)
 	for j := range row {
-		row[j] = j * step
+		row[j] = j
 	}
-	for i := range n {
+	for i := range a {
 		diagonal := row[0]
-		row[0] = (i + 1) * step
-		for j := range m {
-			diagonal, row[j+1] = row[j+1], min(diagonal+substitute(i, j), row[j]+step, row[j+1]+step)
+		row[0] = i + 1
+		for j := range b {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
 		}
 	}
-	return row[m]
+	return row[len(b)]
 }

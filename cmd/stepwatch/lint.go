@@ -49,7 +49,7 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 			mistakes++
 		}
 	}
-	fmt.Fprintf(t.out, "%d scenarios, %d mistakes, %d warnings\n", len(set.plans), mistakes, len(findings)-mistakes)
+	fmt.Fprintf(t.out, "%s, %s, %s\n", counted(len(set.plans), "scenario"), counted(mistakes, "mistake"), counted(len(findings)-mistakes, "warning"))
 	switch {
 	case mistakes > 0:
 		return exitFailed
@@ -58,6 +58,14 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 	default:
 		return exitPassed
 	}
+}
+
+// counted gives "1 mistake", "2 mistakes".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // findings lists the mistakes of a set by place, each once: a background's step belongs to every scenario of its file.

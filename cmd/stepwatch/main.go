@@ -122,7 +122,7 @@ func flagSet(verb string) *pflag.FlagSet {
 func parse(t *terminal, f *pflag.FlagSet, arguments string, args []string, misuse int) (code int, done bool) {
 	err := f.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprintf(t.out, "Usage: %s [flags] %s\n\n%s", f.Name(), arguments, f.FlagUsages())
+		fmt.Fprintf(t.out, "Usage: %s [flags] %s\n\n%s\n", f.Name(), arguments, strings.TrimRight(f.FlagUsages(), "\n"))
 		return exitPassed, true
 	}
 	if err != nil {

@@ -182,10 +182,7 @@ func (p *pretty) count(noun string, counts map[result.Status]int) string {
 		}
 		parts = append(parts, p.paint(colour, fmt.Sprintf("%d %s", n, status)))
 	}
-	if total != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s: %s", total, noun, strings.Join(parts, ", "))
+	return counted(total, noun) + ": " + strings.Join(parts, ", ")
 }
 
 // milliseconds gives a duration as people compare them: "0.213 ms", "12.3 ms", "1.234 s".

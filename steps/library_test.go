@@ -1,0 +1,96 @@
+package steps_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+func nothing(context.Context, *steps.World, steps.Args) error { return nil }
+
+// TestBuiltinExamples holds that each example in the catalogue means the sentence that it stands beside.
+func TestBuiltinExamples(t *testing.T) {
+	library := steps.Builtin()
+	for _, d := range library.Definitions() {
+		text := d.Example
+		if keyword, rest, found := strings.Cut(text, " "); found && slices.Contains([]string{"Given", "When", "Then", "And", "But", "*"}, keyword) {
+			text = rest
+		}
+		first, _, _ := strings.Cut(text, "\n")
+		b, err := library.Bind(features.Step{Text: strings.TrimSpace(first)})
+		if err != nil {
+			t.Errorf("%q: its example: %v", d.Sentence, err)
+		} else if b.Definition != d {
+			t.Errorf("the example %q of %q means %q", d.Example, d.Sentence, b.Definition.Sentence)
+		}
+		if d.Area == "" || d.Does == "" || !strings.HasSuffix(d.Does, ".") {
+			t.Errorf("%q: the catalogue needs an area and a whole sentence of what it does, got %q and %q", d.Sentence, d.Area, d.Does)
+		}
+	}
+}
+
+func TestBindNamesTheNearestSentence(t *testing.T) {
+	for text, want := range map[string]string{
+		`I goto "http://x/"`:                           `I go to {url}`,
+		`I folow "Contact"`:                            `I follow {text}`,
+		`I should se "x"`:                              `I should see {text}`,
+		`I send a mesage from "a" to "b" via 587`:      `I send a message from {account} to {account} via {int}`,
+		`the elapsed time must be less than 5 seconds`: `the elapsed time should be less than {duration}`,
+		`completely unrelated words about the weather`: ``,
+	} {
+		_, err := steps.Builtin().Bind(features.Step{Text: text})
+		var undefined *steps.UndefinedError
+		if !errors.As(err, &undefined) {
+			t.Errorf("%q: got %v", text, err)
+			continue
+		}
+		got := ""
+		if len(undefined.Nearest) > 0 {
+			got = undefined.Nearest[0]
+		}
+		if got != want {
+			t.Errorf("%q: nearest is %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestLibraryRefusesWhatIsWrong(t *testing.T) {
+	for want, definitions := range map[string][]steps.Definition{
+		`steps: "I pass" is defined twice`:                                                   {{Sentence: "I pass", Func: nothing}, {Sentence: "I pass", Func: nothing}},
+		`steps: "^I (.*)$" is defined twice`:                                                 {{Sentence: "I {word}", Pattern: "^I (.*)$"}, {Sentence: "I do {word}", Pattern: "^I (.*)$"}},
+		`steps: sentence "I {wrod}": no kind of parameter is called {wrod}`:                  {{Sentence: "I {wrod}"}},
+		`steps: sentence "I {word}" has 1 parameters, its pattern 0 groups`:                  {{Sentence: "I {word}", Pattern: "^I$"}},
+		"steps: sentence \"I {word}\": error parsing regexp: missing closing ): `^I (\\w+$`": {{Sentence: "I {word}", Pattern: `^I (\w+$`}},
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("got %v, want %s", got, want)
+				}
+			}()
+			steps.NewLibrary(definitions...)
+		}()
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"60s": time.Minute, "5 minutes": 5 * time.Minute, "1 minute": time.Minute, "1.5 s": 1500 * time.Millisecond, "200 ms": 200 * time.Millisecond,
+		"200 milliseconds": 200 * time.Millisecond, "2 hours": 2 * time.Hour, "2h": 2 * time.Hour, "3 min": 3 * time.Minute, "0s": 0,
+	} {
+		if got, err := steps.ParseDuration(text); err != nil || got != want {
+			t.Errorf("%q: got %s and %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "s", "5", "5 parsecs", "-5s", "1e300 hours", "99999999999999999999h"} {
+		if got, err := steps.ParseDuration(text); err == nil {
+			t.Errorf("%q: got %s, want an error", text, got)
+		}
+	}
+}
