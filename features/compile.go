@@ -41,7 +41,7 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 		return nil, []Problem{p}, nil
 	}
 	text := string(content)
-	ast, err := parse(text)
+	ast, languages, err := parse(text)
 	if err != nil {
 		for _, p := range explain(text, err) {
 			p.Path = path
@@ -53,6 +53,9 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 		return nil, []Problem{{Path: path, Message: `the file holds no feature: it must begin with "Feature:"`}}, nil
 	}
 	c.text = text
+	for _, line := range languages {
+		c.warn(&messages.Location{Line: int64(line)}, "the language is a comment here: it must stand before the feature and its tags")
+	}
 	d = c.compile(ast)
 	if len(c.problems) > 0 {
 		return nil, c.problems, c.warnings
@@ -60,17 +63,19 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 	return d, nil, c.warnings
 }
 
-// parse is the Gherkin parser with the corrections of matcher. Its error has one line a mistake.
-func parse(text string) (ast *messages.GherkinDocument, err error) {
+// parse is the Gherkin parser with the corrections of matcher. Its error has one line a mistake. The languages are the
+// lines that name one in vain.
+func parse(text string) (ast *messages.GherkinDocument, languages []int, err error) {
 	// The parser has panicked on input before (a line beyond 64 KiB), and an agent must outlive any file.
 	defer func() {
 		if fault := recover(); fault != nil {
-			ast, err = nil, fmt.Errorf("(1:1): %v", fault)
+			ast, languages, err = nil, nil, fmt.Errorf("(1:1): %v", fault)
 		}
 	}()
 	builder := gherkin.NewAstBuilder(new(messages.Incrementing).NewId)
-	err = gherkin.NewParser(builder).Parse(gherkin.NewScanner(strings.NewReader(text)), newMatcher())
-	return builder.GetGherkinDocument(), err
+	m := newMatcher()
+	err = gherkin.NewParser(builder).Parse(gherkin.NewScanner(strings.NewReader(text)), m)
+	return builder.GetGherkinDocument(), m.languages, err
 }
 
 // pickles compiles a parsed file as godog does.

@@ -82,9 +82,9 @@ func titleSlip(line string, d *gherkin.Dialect) (slip, bool) {
 	case word == keyword:
 		return slip{fmt.Sprintf("an invisible character stands before %q", keyword+":"), true}, true
 	case slips <= size/5 || size <= 4 && slips == 0:
-		return slip{fmt.Sprintf("%q is no keyword: did you mean %q?", word+string(colon), keyword+":"), true}, true
+		return slip{fmt.Sprintf("%q is no keyword, did you mean %q?", word+string(colon), keyword+":"), true}, true
 	case slips <= size/3:
-		return slip{fmt.Sprintf("%q is no keyword: did you mean %q?", word+string(colon), keyword+":"), false}, true
+		return slip{fmt.Sprintf("%q is no keyword, did you mean %q?", word+string(colon), keyword+":"), false}, true
 	}
 	return slip{}, false
 }
@@ -121,7 +121,7 @@ func stepSlip(line string, d *gherkin.Dialect) (slip, bool) {
 	if size := utf8.RuneCountInString(keyword); size >= 4 && slips <= size/4 && len(word) < len(trimmed) {
 		// Prose has words like "They" and "Than", so a changed letter counts in longer keywords only.
 		if utf8.RuneCountInString(word) != size || size > 4 || slips == 0 || sameLetters(word, keyword) {
-			return slip{fmt.Sprintf("%q is no keyword: did you mean %q?", word, keyword), false}, true
+			return slip{fmt.Sprintf("%q is no keyword, did you mean %q?", word, keyword), false}, true
 		}
 	}
 	return slip{}, false
@@ -155,6 +155,7 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 	d := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
 	at := keyword.Line // from 1, so the index of the line behind it
 	first := true
+	var steps []*messages.Location // of lines that would be steps elsewhere
 	for line := range strings.SplitSeq(description, "\n") {
 		trimmed := strings.TrimSpace(line)
 		if trimmed == "" { // in the file it may as well be a comment
@@ -173,11 +174,18 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 		}
 		switch {
 		case found && s.sure:
-			c.problem(place, "%s; as it is, the line is part of a description and does nothing", s.message)
+			c.problem(place, "the line counts as a description: %s", s.message)
+			steps = nil // that they are none is the consequence
+			follows = aboveTable
 		case found:
-			c.warn(place, "%s; as it is, the line is part of a description and does nothing", s.message)
+			c.warn(place, "the line counts as a description: %s", s.message)
 		case follows == inHeader && beginsStep(trimmed, d):
-			c.warn(place, "the line reads like a step and is part of a description: steps must stand beneath a scenario")
+			// One line of prose begins with "When" or "But" by chance, two in a row do not.
+			if steps = append(steps, place); len(steps) == 2 {
+				c.warn(steps[0], "the lines count as a description and read like steps: steps must stand beneath a scenario")
+			}
+		case len(steps) < 2:
+			steps = nil
 		}
 		first = false
 	}

@@ -37,7 +37,7 @@ func (p *Policy) apply(tag string) (fault string) {
 	}
 	flag := func(into *bool) string {
 		if value != "" || strings.HasSuffix(tag, ":") {
-			return fmt.Sprintf("%s: @%s takes no value", tag, name)
+			return fmt.Sprintf("@%s takes no value: write it alone instead of %q", name, tag)
 		}
 		*into = true
 		return ""
@@ -78,26 +78,28 @@ func parseDuration(text string) (d time.Duration, fault string) {
 	if !found {
 		days, rest = "0", text
 	}
-	n, err := strconv.Atoi(days)
-	if err == nil && n >= 0 && rest != "" && !strings.ContainsAny(rest[:1], "+-") {
-		d, err = time.ParseDuration(rest)
-	} else if rest != "" {
-		err = strconv.ErrSyntax
-	}
-	whole := time.Duration(n) * 24 * time.Hour
+	n, err := strconv.ParseUint(days, 10, 32)
 	switch {
+	case err != nil:
+	case strings.HasPrefix(rest, "+") || strings.HasPrefix(rest, "-"):
+		err = strconv.ErrSyntax
+	case rest != "":
+		d, err = time.ParseDuration(rest)
+	}
+	const longest = 36500 // days, well within what a time.Duration holds
+	switch {
+	case strings.HasPrefix(text, "-"):
+		return 0, fmt.Sprintf("%q is less than zero", text)
 	case err != nil && strings.Trim(text, "0123456789.") == "":
 		return 0, fmt.Sprintf("%q has no unit: ms, s, m, h or d must stand behind the number", text)
 	case err != nil:
 		return 0, fmt.Sprintf("%q is no duration", text)
-	case n < 0 || d < 0:
-		return 0, "the duration must be more than zero"
-	case n > 100*365 || d > 100*365*24*time.Hour:
-		return 0, "the duration is longer than a hundred years"
-	case whole+d == 0:
+	case n > longest || d > longest*24*time.Hour:
+		return 0, fmt.Sprintf("%q is more than a hundred years", text)
+	case n == 0 && d == 0:
 		return 0, "the duration must be more than zero"
 	}
-	return whole + d, ""
+	return time.Duration(n)*24*time.Hour + d, ""
 }
 
 // policy is what the tags that a scenario inherits say together. Its durations must fit each other.

@@ -132,6 +132,15 @@ func (f fault) expects(kinds ...string) bool {
 	return false
 }
 
+// afterTags reports whether tags stand before the fault and what they belong to is missing.
+func (f fault) afterTags() bool {
+	return f.expects("#TagLine") && !f.expects("#StepLine", "#EOF", "#Other", "#FeatureLine")
+}
+
+const unknownLanguage = "Language not supported: "
+
+func (f fault) language() bool { return strings.HasPrefix(f.text, unknownLanguage) }
+
 // explain turns the parser's error into problems that say what was found and what would be right. What is only the
 // consequence of the mistake before it is left out. The paths are for the caller to fill in.
 func explain(text string, err error) []Problem {
@@ -156,8 +165,8 @@ func explain(text string, err error) []Problem {
 		}
 		message, specific := e.message(f, line)
 		switch {
-		case last.expects("#FeatureLine") && f.expects("#FeatureLine"): // nothing is expected but the feature
-		case f.end && last.expects("#FeatureLine"):
+		case f.expects("#FeatureLine") && (last.expects("#FeatureLine") || last.language()): // nothing else will do until it comes
+		case f.afterTags() && last.afterTags() && slices.Equal(f.expected, last.expected): // as above
 		case f.line == last.line+1 && !f.end && !specific && !sure: // a paragraph
 		case f.line == last.line+1 && len(problems) > 0 && message == problems[len(problems)-1].Message: // a table
 		default:
@@ -206,7 +215,8 @@ func languageOf(line string) (code string, found bool) {
 		return "", false
 	}
 	line, found = strings.CutPrefix(strings.TrimSpace(line), ":")
-	return strings.TrimSpace(line), found
+	code = strings.TrimSpace(line)
+	return code, found && code != "" && !strings.ContainsAny(code, " \t")
 }
 
 // titleOf gives the keyword with colon that a line begins with.
@@ -232,21 +242,17 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	if strings.HasPrefix(d.Language, "en") {
 		scenario = "Scenario" // the first of the language is "Example"
 	}
-	afterTags := f.expects("#TagLine") && !f.expects("#StepLine", "#EOF", "#Other", "#Language") && !f.expects("#FeatureLine")
 	isFeature, isScenario, isRule, isBackground, isExamples, isStep := e.kinds(line)
 	switch {
 	case f.expects("#FeatureLine"):
-		return e.beforeFeature(line, feature)
+		return e.beforeFeature(line, feature, isScenario+isRule+isBackground+isExamples)
 	case strings.HasPrefix(line, `"""`) || strings.HasPrefix(line, "```"):
-		if f.expects("#StepLine") && f.expects("#Other") || afterTags {
-			return "a doc string must stand beneath a step", true
-		}
-		return "a doc string must stand beneath a step, and a step takes one doc string or one table, not two arguments", true
+		return "a doc string must stand directly beneath a step, and a step takes either one doc string or one table", true
 	case strings.HasPrefix(line, "|"):
-		return fmt.Sprintf("a table must stand beneath a step or %s:, and a step takes one table or one doc string, not two arguments", d.ExamplesKeywords()[0]), true
+		return fmt.Sprintf("a table must stand directly beneath a step or %s:, and a step takes either one table or one doc string", d.ExamplesKeywords()[0]), true
 	case isFeature != "":
 		return fmt.Sprintf("a file holds one feature, and this is a second %q: move it to a file of its own", isFeature+":"), true
-	case isBackground != "" && afterTags:
+	case isBackground != "" && f.afterTags():
 		return fmt.Sprintf("%q takes no tags: write them above the feature or rule", isBackground+":"), true
 	case isBackground != "":
 		return fmt.Sprintf("%q must stand once, before the first scenario of its feature or rule", isBackground+":"), true
@@ -254,7 +260,7 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 		return fmt.Sprintf("%q must stand beneath the steps of a scenario", isExamples+":"), true
 	case isRule != "" || isScenario != "":
 		return fmt.Sprintf("%q cannot stand here", isRule+isScenario+":"), true
-	case isStep != "" && afterTags:
+	case isStep != "" && f.afterTags():
 		return "a step takes no tags: write them above its scenario", true
 	case isStep != "":
 		return fmt.Sprintf("a step cannot stand here: steps come before the %s: of their scenario", d.ExamplesKeywords()[0]), true
@@ -272,7 +278,7 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	}
 	quoted := shorten(strings.TrimRight(line, " \t"))
 	switch {
-	case afterTags:
+	case f.afterTags():
 		return fmt.Sprintf("%q follows tags: a scenario, rule or examples must follow them", quoted), false
 	case f.expects("#StepLine"):
 		return fmt.Sprintf("%q is no step: a step begins with %s, and a description comes before the first step", quoted, e.stepKeywords()), false
@@ -300,8 +306,11 @@ func (e *explainer) kinds(line string) (feature, scenario, rule, background, exa
 	return
 }
 
-// beforeFeature explains a line where the feature must begin.
-func (e *explainer) beforeFeature(line, feature string) (string, bool) {
+// beforeFeature explains a line where the feature must begin. title is the keyword with colon that stands there, or empty.
+func (e *explainer) beforeFeature(line, feature, title string) (string, bool) {
+	if title != "" {
+		return fmt.Sprintf("%q stands before the feature: the file must begin with %q", title+":", feature+":"), true
+	}
 	if s, found := titleSlip(line, e.dialect); found {
 		return s.message, true
 	}
@@ -366,7 +375,7 @@ func (e *explainer) endFault(f fault) string {
 
 // otherFault explains what is no unexpected line.
 func (e *explainer) otherFault(f fault, line string) string {
-	if code, found := strings.CutPrefix(f.text, "Language not supported: "); found {
+	if code, found := strings.CutPrefix(f.text, unknownLanguage); found {
 		all := dialects()
 		codes := make([]string, len(all))
 		for i, d := range all {
