@@ -218,6 +218,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 		defer cancel()
 		// An error here takes nothing from the message being missing.
 		if folder, n, err := m.inJunk(ctx, nil); err == nil && n > 0 {
+			m.strayed = true
 			return Fail(result.ReasonNotReceived, result.BlameFiltering,
 				"the message is in %s's folder %q at %s, not in the INBOX: a filter took it for spam; it was sent from %s and accepted by %s",
 				m.account.Name, folder, m.server(), s.from.Address, s.server)

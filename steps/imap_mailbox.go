@@ -46,6 +46,7 @@ type mailbox struct {
 	arrived  chan struct{}      // holds one value when the server announced messages that were not looked at
 	found    map[int][]imap.UID // by the message's number; several when it arrived several times
 	foreign  map[imap.UID]bool  // messages that came and are not this run's
+	strayed  bool               // the message was seen in the spam folder
 	sweepErr error              // why what an earlier run left could not be removed
 }
 
@@ -420,7 +421,8 @@ func (m *mailbox) idle(ctx context.Context, d time.Duration) error {
 }
 
 // sweep removes what earlier runs of this scenario left: they crashed, or the mail came after they had ended. Two days
-// back is enough for a run that comes at least daily, and keeps the search quick in a large mailbox.
+// back is enough for a run that comes at least daily, and keeps the search quick in a large mailbox. It sees to the INBOX
+// alone: what a filter puts into the spam folder after the run's end, the folder's own expiry takes.
 func (m *mailbox) sweep(ctx context.Context) error {
 	uids, err := m.search(ctx, headerOrigin, m.w.Origin())
 	if err != nil {
@@ -548,7 +550,7 @@ func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing [
 		for _, s := range sent {
 			if _, found := m.found[s.number]; !found {
 				missing = append(missing, s)
-				if !s.accepted.IsZero() {
+				if !s.accepted.IsZero() && !m.strayed {
 					wait = max(wait, lastLook-time.Since(s.accepted))
 				}
 			}
