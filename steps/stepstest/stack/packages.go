@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -57,10 +58,13 @@ func Usable() error {
 		}
 	}
 	if len(names) > 0 {
-		return fmt.Errorf("the real servers need the Debian packages %s: run .ci/stack/install", strings.Join(names, " "))
+		return fmt.Errorf("the real servers need the Debian packages %s: run .ci/install", strings.Join(names, " "))
 	}
 	if Inside() {
 		return nil
+	}
+	if !slices.Contains(mounts(), "/") {
+		return errors.New("the real servers need mounts of their own, which a change of root directory (chroot) stands against")
 	}
 	trial := exec.Command("/bin/true")
 	trial.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
@@ -68,4 +72,19 @@ func Usable() error {
 		return fmt.Errorf("the real servers need namespaces of their own, which root of a container may not make: %w", err)
 	}
 	return nil
+}
+
+// mounts lists where something is mounted.
+func mounts() []string {
+	table, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil
+	}
+	var targets []string
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 1 {
+			targets = append(targets, fields[1])
+		}
+	}
+	return targets
 }

@@ -106,7 +106,7 @@ func (s *Server) Stop() error {
 		return nil
 	}
 	group := -s.cmd.Process.Pid
-	_ = syscall.Kill(s.cmd.Process.Pid, syscall.SIGTERM) // it may have ended by itself
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 	limit := time.NewTimer(stopLimit)
 	defer limit.Stop()
 	select {

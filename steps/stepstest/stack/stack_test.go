@@ -5,6 +5,7 @@ package stack_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )
@@ -73,7 +76,11 @@ func testInside(m *testing.M) (code int, err error) {
 	}
 	stack.Leave() // tests start stacks of their own beside this one
 	code = m.Run()
-	return code, servers.Close()
+	if err := servers.Close(); err != nil {
+		return code, err
+	}
+	http.DefaultClient.CloseIdleConnections()
+	return code, goleak.Find()
 }
 
 // need gives the stack, or skips the test and says why.

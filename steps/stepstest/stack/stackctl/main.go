@@ -98,11 +98,9 @@ func runCommand(dir string, command []string) (int, error) {
 		case pid != 0:
 			return join(pid, dir, command)
 		}
-		lock, err := hold(dir)
-		if err != nil {
+		if err := hold(dir); err != nil {
 			return 0, err
 		}
-		defer lock.Close()
 	}
 	if err := stack.Usable(); err != nil {
 		return 0, err
@@ -235,19 +233,19 @@ func down(dir string) error {
 
 func lockFile(dir string) string { return filepath.Join(dir, "lock") }
 
-// hold marks dir as this process' own. The kernel takes the mark away when the process ends.
-func hold(dir string) (*os.File, error) {
+// hold marks dir as this process' own, until the process ends. No os.File here: its Close would come too early.
+func hold(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	lock, err := os.OpenFile(lockFile(dir), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := unix.Open(lockFile(dir), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		err = unix.FcntlFlock(uintptr(lock), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("hold %s: %w", dir, err)
 	}
-	if err := unix.FcntlFlock(lock.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
-		return nil, errors.Join(fmt.Errorf("hold %s: %w", dir, err), lock.Close())
-	}
-	return lock, nil
+	return nil
 }
 
 // holder is the process that holds dir, or 0.
