@@ -13,9 +13,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// Executor runs a plan once. A Runner is one.
+// Executor runs a plan once. A Runner is one, and says what is promised.
 type Executor interface {
-	Run(ctx context.Context, p *Plan, o Occasion) *result.Result
+	Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result))
 	Abandoned() int
 }
 
@@ -119,9 +119,10 @@ func (a *Agent) Run(ctx context.Context) {
 	}
 	runs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	d := &dispatcher{agent: a, runs: runs, completed: make(chan completion, len(a.entries))}
+	d := &dispatcher{agent: a, runs: runs, jobs: make(chan func()), completed: make(chan completion, len(a.entries))}
 	d.loop(ctx)
 	d.drain(stop)
+	close(d.jobs)
 	for _, q := range a.queues {
 		close(q.items)
 	}
@@ -140,6 +141,7 @@ type dispatcher struct {
 	runs      context.Context // of every run
 	queue     entryHeap
 	waiting   []*entry // due, and no worker free; first come, first served
+	jobs      chan func()
 	completed chan completion
 }
 
@@ -199,10 +201,26 @@ func (d *dispatcher) start(now time.Time) {
 		}
 		a.running.Add(1)
 		occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Schedule.Interval}
+		d.work(func() {
+			a.Executor.Start(d.runs, e.plan, occasion, func(res *result.Result) {
+				a.hand(res)
+				d.completed <- completion{e, res}
+			})
+		})
+	}
+}
+
+// work gives a job to a goroutine that waits for one, or to a new one. They are kept because a fresh stack has to grow
+// through godog each time. One that a step never gives back, or ends, is simply not there any more.
+func (d *dispatcher) work(job func()) {
+	select {
+	case d.jobs <- job:
+	default:
 		go func() {
-			res := a.Executor.Run(d.runs, e.plan, occasion)
-			a.hand(res)
-			d.completed <- completion{e, res}
+			job()
+			for next := range d.jobs {
+				next()
+			}
 		}()
 	}
 }

@@ -28,7 +28,7 @@ type fakeExecutor struct {
 
 func (f *fakeExecutor) Abandoned() int { return 0 }
 
-func (f *fakeExecutor) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
+func (f *fakeExecutor) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
 	name := p.Identity.Scenario
 	f.mu.Lock()
 	if f.starts == nil {
@@ -56,7 +56,7 @@ func (f *fakeExecutor) Run(ctx context.Context, p *Plan, o Occasion) *result.Res
 	f.all--
 	f.active[name]--
 	f.mu.Unlock()
-	return res
+	done(res)
 }
 
 func constant(d time.Duration) func(*Plan) time.Duration {

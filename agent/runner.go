@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -29,7 +30,7 @@ type Runner struct {
 	CleanupTimeout time.Duration
 
 	mu        sync.Mutex
-	abandoned map[*Plan]bool // plans with a step that has not returned yet
+	abandoned map[*Plan]int // plans with a step that has not returned yet
 }
 
 // maxAbandoned is how many steps may be left behind before the runner starts nothing any more: each holds memory and
@@ -57,6 +58,15 @@ var errDeadline = errors.New("the scenario's time is up")
 // the steps do. A step that panics or calls runtime.Goexit fails; one that ignores its deadline is left behind, named
 // and counted by Abandoned. When ctx ends early with steps.ErrStopped as its cause the result's Reason is "canceled".
 func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
+	results := make(chan *result.Result, 1)
+	go r.Start(ctx, p, o, func(res *result.Result) { results <- res })
+	return <-results
+}
+
+// Start is Run for a caller that gives it a goroutine: the steps run in it, which spares every run a hand-over between
+// two. done gets the result, exactly once and in the time that Run promises; Start itself returns when the steps have,
+// and not at all after runtime.Goexit in one.
+func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
 	started := time.Now()
 	res := &result.Result{Identity: p.Identity, Run: rand.Text(), Attempt: max(1, o.Attempt), Due: o.Due, Started: started,
 		Budget: p.Budget, Retries: p.Retries, Interval: o.Interval}
@@ -66,47 +76,61 @@ func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 		res.Delay = max(0, started.Sub(o.Due))
 	}
 	if len(p.Problems) > 0 {
-		return unrunnable(res, p)
+		done(unrunnable(res, p))
+		return
 	}
 	rec := &recorder{plan: p, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
 		world: steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String())}
 	if err := r.refuse(p); err != nil {
 		rec.finish(0, time.Time{}, 0, err)
-		return rec.judge(res, false)
+		done(rec.judge(res, false))
+		return
 	}
 
 	runCtx, cancel := context.WithTimeoutCause(ctx, p.Timeout, errDeadline)
-	defer cancel()
-	finished := make(chan bool, 1)
-	go func() {
-		passed := false
-		defer func() { finished <- passed }() // also after runtime.Goexit in a step
-		passed = rec.run(runCtx)
-	}()
-	passed, returned := r.await(runCtx, finished)
-	if !returned {
-		rec.abandon(p.Timeout)
-		r.leaveBehind(p, finished)
-	}
-	rec.judge(res, passed)
-	res.Cleanup = r.cleanUp(ctx, rec.world)
-	return res
+	passed := false
+	guard(runCtx, orDefault(r.Grace, time.Second), func() { passed = rec.run(runCtx) }, func(returned bool) {
+		if returned {
+			rec.judge(res, passed)
+		} else {
+			r.leaveBehind(p)
+			rec.abandon(p.Timeout)
+			rec.judge(res, false)
+		}
+		cancel()
+		r.cleanUp(ctx, rec.world, func(left string) {
+			res.Cleanup = left
+			done(res)
+		})
+	}, func() { r.takeBack(p) })
 }
 
-func (r *Runner) await(ctx context.Context, finished <-chan bool) (passed, returned bool) {
-	select {
-	case passed = <-finished:
-		return passed, true
-	case <-ctx.Done():
-	}
-	grace := time.NewTimer(orDefault(r.Grace, time.Second))
-	defer grace.Stop()
-	select {
-	case passed = <-finished:
-		return passed, true
-	case <-grace.C:
-		return false, false
-	}
+// guard runs work in this goroutine and then calls next(true), also after runtime.Goexit in work. When work goes on for
+// longer than grace after ctx ended, next(false) is called at once, in a goroutine of its own, and returnedLate whenever
+// work ends after that.
+func guard(ctx context.Context, grace time.Duration, work func(), next func(returned bool), returnedLate func()) {
+	var claimed atomic.Bool
+	var timer atomic.Pointer[time.Timer]
+	disarm := context.AfterFunc(ctx, func() {
+		timer.Store(time.AfterFunc(grace, func() {
+			if claimed.CompareAndSwap(false, true) {
+				next(false)
+			}
+		}))
+	})
+	defer func() {
+		if !disarm() {
+			if t := timer.Load(); t != nil {
+				t.Stop()
+			}
+		}
+		if claimed.CompareAndSwap(false, true) {
+			next(true)
+		} else {
+			returnedLate()
+		}
+	}()
+	work()
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -121,7 +145,7 @@ func (r *Runner) refuse(p *Plan) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.abandoned[p]:
+	case r.abandoned[p] > 0:
 		return steps.Fail(result.ReasonAbandoned, result.BlameMonitor, "not started: a step of an earlier run ignored its deadline and has not returned yet")
 	case len(r.abandoned) >= maxAbandoned:
 		return steps.Fail(result.ReasonAbandoned, result.BlameMonitor, "not started: %d steps of other scenarios ignored their deadlines and have not returned; restart stepwatch", len(r.abandoned))
@@ -129,19 +153,19 @@ func (r *Runner) refuse(p *Plan) error {
 	return nil
 }
 
-func (r *Runner) leaveBehind(p *Plan, finished <-chan bool) {
+// leaveBehind and takeBack may come in either order when a step returns just as it is given up.
+func (r *Runner) leaveBehind(p *Plan) { r.count(p, 1) }
+func (r *Runner) takeBack(p *Plan)    { r.count(p, -1) }
+
+func (r *Runner) count(p *Plan, change int) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.abandoned == nil {
-		r.abandoned = make(map[*Plan]bool)
+		r.abandoned = make(map[*Plan]int)
 	}
-	r.abandoned[p] = true
-	r.mu.Unlock()
-	go func() { // ends when the step does; refuse keeps their number down
-		<-finished
-		r.mu.Lock()
+	if r.abandoned[p] += change; r.abandoned[p] == 0 {
 		delete(r.abandoned, p)
-		r.mu.Unlock()
-	}()
+	}
 }
 
 // Abandoned is the number of steps that were left behind and have not returned yet.
@@ -151,33 +175,30 @@ func (r *Runner) Abandoned() int {
 	return len(r.abandoned)
 }
 
-// cleanUp closes the world with time of its own, so that a run that used up its deadline still removes its mail.
-func (r *Runner) cleanUp(ctx context.Context, world *steps.World) string {
+// cleanUp closes the world with time of its own, so that a run that used up its deadline still removes its mail. It
+// tells done what could not be put back.
+func (r *Runner) cleanUp(ctx context.Context, world *steps.World, done func(left string)) {
 	limit := orDefault(r.CleanupTimeout, 10*time.Second)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		err := errors.New("the clean-up exited its goroutine")
+	left := "the clean-up ended its goroutine (runtime.Goexit)"
+	guard(ctx, orDefault(r.Grace, time.Second), func() {
 		defer func() {
 			if v := recover(); v != nil {
-				err = fmt.Errorf("the clean-up panicked: %v", v)
+				left = fmt.Sprintf("the clean-up panicked: %v", v)
 			}
-			done <- err
 		}()
-		err = world.Close(ctx)
-	}()
-	giveUp := time.NewTimer(limit + orDefault(r.Grace, time.Second))
-	defer giveUp.Stop()
-	select {
-	case err := <-done:
-		if err != nil {
-			return err.Error()
+		err := world.Close(ctx)
+		if left = ""; err != nil {
+			left = err.Error()
 		}
-		return ""
-	case <-giveUp.C:
-		return fmt.Sprintf("the clean-up did not end within %s", limit)
-	}
+	}, func(returned bool) {
+		cancel()
+		if !returned {
+			done(fmt.Sprintf("the clean-up did not end within %s", limit))
+			return
+		}
+		done(left)
+	}, func() {})
 }
 
 // unrunnable is the result of a plan with mistakes: each is reported at its step, and nothing is run.

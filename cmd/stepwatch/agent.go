@@ -121,6 +121,7 @@ func (s *service) run(ctx context.Context) error {
 		cancel(err) // an agent that nobody can ask is no use: stop, and let the service manager start it again
 		served <- err
 	}()
+	go keepHeapFloor(ctx)
 	s.agent.Run(ctx)
 
 	flush, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
