@@ -6,6 +6,6 @@
 // of the namespaces, however it ends. Nothing of the machine is changed. That needs Linux and root; Usable says what is
 // missing.
 //
-// Beside the good host there are hosts with one fault each, so that a test needs no change of configuration: see Fault.
+// Beside the good host there are hosts with one fault each, so that a test changes no server's configuration: see Mail.
 // The DNS zone is example.test; its name server runs inside the calling process.
 package stack

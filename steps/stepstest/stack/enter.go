@@ -142,6 +142,7 @@ func first() {
 
 // furnish makes the new namespaces habitable.
 func furnish() error {
+	unix.Umask(0o022) // the servers' users read what root writes
 	for _, m := range []struct {
 		source, target, kind string
 		flags                uintptr

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,12 +48,13 @@ func testMain(m *testing.M) (code int, err error) {
 	if absent = stack.Usable(); absent != nil {
 		return m.Run(), nil
 	}
+	syscall.Umask(0o022) // Nagios runs stepwatch as a user of its own
 	dir, err := os.MkdirTemp("", "stepwatch-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // Nagios runs stepwatch as a user of its own
+	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
 	build := exec.Command("go", "build", "-o", dir+"/", "../../../cmd/stepwatch", "./stackctl")

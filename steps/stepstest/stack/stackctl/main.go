@@ -34,6 +34,7 @@ DIR has configuration, keys, queues, mailboxes, logs and a stepwatch.yml. COMMAN
 `
 
 func main() {
+	unix.Umask(0o022) // the servers' users go through DIR
 	code, err := run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "stack:", err)

@@ -1,0 +1,61 @@
+//go:build linux
+
+package stack
+
+import (
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// The hosts. Mail is the good one; each of the others has one fault, so that a test points an account or a URL at it
+// and changes nothing that another test relies on. All but Closed serve SMTP, submission, IMAP and the web on the usual
+// ports.
+const (
+	Mail      = "mail." + Domain
+	Expired   = "expired." + Domain    // its certificate ended a day ago
+	WrongHost = "wronghost." + Domain  // its certificate is for other names
+	UnknownCA = "unknown-ca." + Domain // nobody trusts its certificate's issuer
+	Greylist  = "greylist." + Domain   // refuses every recipient for now
+	Holding   = "holding." + Domain    // accepts mail and keeps it until Release
+	Closed    = "closed." + Domain     // nothing listens
+)
+
+// host is a name of the zone and the servers behind it.
+type host struct {
+	Name   string
+	IP     string
+	Chain  string // file with its key and certificate; empty when nothing listens
+	Policy string // what Postfix' access(5) answers to every recipient; empty for the usual
+}
+
+// hosts lists the hosts. chain gives the file of a certificate: "good" is for all names of hosts with another fault.
+func hosts(chain func(name string) string) []host {
+	return []host{
+		{Name: Mail, IP: "127.0.0.1", Chain: chain("good")},
+		{Name: Expired, IP: "127.0.0.2", Chain: chain("expired")},
+		{Name: WrongHost, IP: "127.0.0.3", Chain: chain("other")},
+		{Name: UnknownCA, IP: "127.0.0.4", Chain: chain("unknown-ca")},
+		{Name: Greylist, IP: "127.0.0.5", Chain: chain("good"), Policy: "450 4.7.1 Greylisted, try again later"},
+		{Name: Holding, IP: "127.0.0.6", Chain: chain("good"), Policy: "hold"},
+		{Name: Closed, IP: "127.0.0.7"},
+	}
+}
+
+// Listens says whether there are servers.
+func (h host) Listens() bool { return h.Chain != "" }
+
+// Good says whether the host has no fault.
+func (h host) Good() bool { return h.Name == Mail }
+
+// Label is the host's name without the domain.
+func (h host) Label() string { return strings.TrimSuffix(h.Name, "."+Domain) }
+
+// Reverse is the owner of the host's PTR record.
+func (h host) Reverse() string {
+	name, err := dns.ReverseAddr(h.IP)
+	if err != nil {
+		panic(err) // hosts has no address but good ones
+	}
+	return name
+}
