@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzLoad holds for any bytes that Load gives scenarios whose sources compile to them, or problems with their places.
@@ -25,6 +26,12 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(selectable)
 	f.Fuzz(func(t *testing.T, text string) {
+		start := time.Now()
+		defer func() {
+			if d := time.Since(start); d > 3*time.Second && len(text) < 10000 {
+				t.Errorf("%d bytes take %s", len(text), d)
+			}
+		}()
 		set, err := Load([]string{"x.feature"}, Options{FS: files(map[string]string{"x.feature": text})})
 		scenarios := set.Scenarios()
 		if err == nil && len(scenarios) == 0 {
