@@ -2,6 +2,7 @@ package steps
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -10,11 +11,10 @@ import (
 // transcript is a dialogue with a mail server as evidence of a failure: its beginning and its end, so that a long wait
 // cannot fill memory. Credentials are never written to it; the caller gives a line without them.
 type transcript struct {
-	mu   sync.Mutex
-	head []string
-	tail []string // a ring once it is full
-	next int      // where the ring continues
-	left int      // lines that the ring has dropped
+	mu    sync.Mutex
+	lines []string
+	left  int // how many were left out behind the first transcriptHead
+	noops int // how many NOOPs in a row brought nothing
 }
 
 const (
@@ -29,14 +29,19 @@ func (t *transcript) add(who, line string) {
 	line = who + oneLine(line, 1000)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case len(t.head) < transcriptHead:
-		t.head = append(t.head, line)
-	case len(t.tail) < transcriptTail:
-		t.tail = append(t.tail, line)
+	const noop = "C: NOOP"
+	switch n := len(t.lines); {
+	case line != noop:
+	case n >= 2 && strings.HasPrefix(t.lines[n-2], noop) && strings.Contains(t.lines[n-1], " OK "):
+		t.noops++
+		t.lines = t.lines[:n-2]
+		line += fmt.Sprintf(" [after %d that brought nothing]", t.noops)
 	default:
-		t.tail[t.next] = line
-		t.next = (t.next + 1) % transcriptTail
+		t.noops = 0
+	}
+	t.lines = append(t.lines, line)
+	if len(t.lines) > transcriptHead+transcriptTail {
+		t.lines = slices.Delete(t.lines, transcriptHead, transcriptHead+1)
 		t.left++
 	}
 }
@@ -45,20 +50,14 @@ func (t *transcript) add(who, line string) {
 func (t *transcript) attach(w *World, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.head) == 0 {
+	if len(t.lines) == 0 {
 		return
 	}
-	var b strings.Builder
-	for _, line := range t.head {
-		b.WriteString(line + "\n")
-	}
+	lines := slices.Clone(t.lines)
 	if t.left > 0 {
-		fmt.Fprintf(&b, "[%d lines left out]\n", t.left)
+		lines = slices.Insert(lines, transcriptHead, fmt.Sprintf("[%d lines left out]", t.left))
 	}
-	for i := range t.tail {
-		b.WriteString(t.tail[(t.next+i)%len(t.tail)] + "\n")
-	}
-	w.Attach(name, "text/plain; charset=utf-8", []byte(b.String()))
+	w.Attach(name, "text/plain; charset=utf-8", []byte(strings.Join(lines, "\n")+"\n"))
 }
 
 // oneLine makes text from a server fit for one line of a report: no control characters, valid UTF-8, at most limit runes.
