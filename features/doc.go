@@ -13,6 +13,10 @@
 //   - gives each scenario and step a label that is unique and stays the same as long as the text does;
 //   - renders each scenario as a Gherkin document of its own, see [Scenario.Source].
 //
+// The durations of policy tags are those of [time.ParseDuration], with whole days allowed before them: @every:90s,
+// @every:1m30s, @every:1d, @every:1d12h. They are more than zero and at most a hundred years. @retries is a whole number
+// from 0, @browser and @manual take no value, the others any value without blanks.
+//
 // It leaves out: Gherkin in Markdown (*.feature.md), steps with both a doc string and a table (newer than this parser),
 // and what sentences mean (package steps).
 package features

@@ -137,6 +137,8 @@ func (l *loader) add(name string) {
 		}
 	}
 	switch {
+	case err != nil && l.pasted(name) != "":
+		l.fail(name, "one line can be selected: write %s", l.pasted(name))
 	case err != nil:
 		l.fail(name, "%s", reason(err))
 	case !info.IsDir():
@@ -146,6 +148,19 @@ func (l *loader) add(name string) {
 	default:
 		l.walk(name)
 	}
+}
+
+// pasted gives PATH:LINE of PATH:LINE:COLUMN, the place of a problem as it is printed, or "" for anything else.
+func (l *loader) pasted(name string) string {
+	selection, _, column := cutLine(name)
+	file, _, line := cutLine(selection)
+	if !column || !line {
+		return ""
+	}
+	if _, err := l.stat(file); err != nil {
+		return ""
+	}
+	return selection
 }
 
 // cutLine takes the line off PATH:LINE.
