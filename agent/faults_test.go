@@ -1,0 +1,274 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
+)
+
+var update = flag.Bool("update", false, "write docs/failures.md anew from what is seen")
+
+// scene is everything that the faults happen to, in one process.
+type scene struct {
+	dir    string
+	ca     *stepstest.CA
+	mail   *stepstest.MailServer
+	web    *stepstest.Website
+	names  *nameserver.Server
+	target *steps.Target
+	runner *agent.Runner
+	stuck  chan struct{} // closed to let the step that ignores its deadline go
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &scene{stuck: make(chan struct{}), dir: t.TempDir()}
+	var err error
+	s.ca, err = stepstest.NewCA("Test Root")
+	must(err)
+	s.mail, err = stepstest.NewMailServer(stepstest.MailOptions{Domain: "demo.test", CA: s.ca, Users: map[string]string{"alice": "wonderland", "bob": "builder"}})
+	must(err)
+	s.web, err = stepstest.NewWebsite(stepstest.WebsiteOptions{CA: s.ca})
+	must(err)
+	s.names, err = nameserver.Start("127.0.0.1:0", "demo.test. 60 IN SOA ns.demo.test. admin.demo.test. 1 60 60 60 60\n")
+	must(err)
+	s.target = &steps.Target{Roots: s.ca.Roots, ConnectTo: maps.Clone(s.mail.ConnectTo()), Resolver: s.names.Address(), Accounts: map[string]*steps.Account{}}
+	maps.Copy(s.target.ConnectTo, s.web.ConnectTo())
+	for _, name := range []string{"alice", "bob"} {
+		s.target.Accounts[name] = &steps.Account{Name: name, Address: name + "@demo.test", Username: name + "@demo.test", Password: name,
+			SMTP: "mail.demo.test", IMAP: "mail.demo.test"}
+	}
+	mallory := *s.target.Accounts["alice"]
+	mallory.Name, mallory.Password = "mallory", "wrong"
+	s.target.Accounts["mallory"] = &mallory
+	s.runner = &agent.Runner{Target: s.target, Secrets: stepstest.Secrets{"alice": "wonderland", "bob": "builder", "wrong": "hunter2"},
+		Name: "test", Grace: 50 * time.Millisecond, CleanupTimeout: 2 * time.Second}
+	return s
+}
+
+func (s *scene) close(t *testing.T) {
+	t.Helper()
+	for _, err := range []error{s.mail.Close(), s.web.Close(), s.names.Close()} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// plan compiles one scenario.
+func (s *scene) plan(t *testing.T, timeout time.Duration, lines string) *agent.Plan {
+	t.Helper()
+	path := filepath.Join(s.dir, "fault.feature") // the same for all runs, so that one knows what another left behind
+	if err := os.WriteFile(path, []byte("Feature: Faults\nScenario: One\n"+lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set, err := features.Load([]string{path}, features.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var definitions []steps.Definition
+	for _, d := range steps.Builtin().Definitions() {
+		definitions = append(definitions, steps.Definition{Area: d.Area, Sentence: d.Sentence, Pattern: d.Pattern, Does: d.Does, Example: d.Example,
+			Waits: d.Waits, Func: d.Func, Prepare: d.Prepare})
+	}
+	definitions = append(definitions,
+		steps.Definition{Sentence: "a step has a defect", Func: func(context.Context, *steps.World, steps.Args) error {
+			var nothing map[string]int
+			nothing["x"] = 1
+			return nil
+		}},
+		steps.Definition{Sentence: "a step ignores its deadline", Func: func(context.Context, *steps.World, steps.Args) error {
+			<-s.stuck
+			return nil
+		}})
+	p := agent.NewPlan(set.Scenarios()[0], steps.NewLibrary(definitions...), agent.Defaults{Timeout: time.Minute})
+	p.Timeout = timeout
+	return p
+}
+
+const (
+	roundTrip = `When I send a message from "alice" to "bob" via 587
+Then "bob" receives it over IMAP within 300ms
+`
+	visit = `When I go to "https://www.demo.test/"
+Then I should see "Welcome"
+`
+)
+
+// TestFaults breaks what a scenario watches, in each way that an operator meets, and holds docs/failures.md to what is
+// said of it. Each run must end in time; afterwards nothing may be left behind and the mended system must pass.
+func TestFaults(t *testing.T) {
+	breakMail := func(faults ...stepstest.Fault) func(*scene) error {
+		return func(s *scene) error { return s.mail.Break(faults...) }
+	}
+	breakWeb := func(fault stepstest.WebFault) func(*scene) error {
+		return func(s *scene) error { s.web.SetBroken(fault); return nil }
+	}
+	var page bytes.Buffer
+	page.WriteString(failuresHead)
+	for _, fault := range []struct {
+		title  string
+		make   func(*scene) error
+		lines  string
+		mended string // what must pass afterwards; empty for the same lines
+	}{
+		{"Wrong password", nil, strings.ReplaceAll(roundTrip, `from "alice"`, `from "mallory"`), roundTrip},
+		{"Port closed", func(s *scene) error { s.target.ConnectTo["mail.demo.test:587"] = "127.0.0.1:1"; return nil }, roundTrip, ""},
+		{"The name does not resolve", nil, "When I go to \"https://gone.demo.test/\"\n", visit},
+		{"The DNS server fails", func(s *scene) error { s.names.Refuse(dns.RcodeServerFailure); return nil }, "When I go to \"https://other.demo.test/\"\n", visit},
+		{"Certificate expired", breakMail(stepstest.FaultCertExpired), roundTrip, ""},
+		{"Certificate for another name", breakMail(stepstest.FaultCertWrongHost), roundTrip, ""},
+		{"Certificate from an unknown authority", breakMail(stepstest.FaultCertUnknownCA), roundTrip, ""},
+		{"Server silent after the greeting", breakMail(stepstest.FaultSMTPSilent), roundTrip, ""},
+		{"Connection dropped in DATA", breakMail(stepstest.FaultDropInData), roundTrip, ""},
+		{"Greylisting", breakMail(stepstest.FaultGreylist), roundTrip, ""},
+		{"Recipient refused", breakMail(stepstest.FaultRejectRecipient), roundTrip, ""},
+		{"Mail never arrives", breakMail(stepstest.FaultDropMail), roundTrip, ""},
+		{"Mail arrives late", func(s *scene) error { s.mail.SetDelay(600 * time.Millisecond); return nil }, roundTrip, ""},
+		{"IMAP server says BYE", breakMail(stepstest.FaultIMAPBye), roundTrip, ""},
+		{"IMAP server silent", breakMail(stepstest.FaultIMAPSilent), roundTrip, ""},
+		{"Web server answers 500", breakWeb(stepstest.Status500), visit, ""},
+		{"Redirect loop", breakWeb(stepstest.RedirectLoop), visit, ""},
+		{"Body without end", breakWeb(stepstest.EndlessBody), visit, ""},
+		{"Web server silent", breakWeb(stepstest.Silent), visit, ""},
+		{"The text is not there", nil, "When I go to \"https://www.demo.test/\"\nThen I should see \"Bargains\"\n", visit},
+		{"A step panics", nil, "When a step has a defect\n", visit},
+		{"A step ignores its deadline", nil, "When a step ignores its deadline\n", visit},
+	} {
+		t.Run(fault.title, func(t *testing.T) {
+			s := newScene(t)
+			defer s.close(t)
+			if fault.make != nil {
+				if err := fault.make(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			leaks := goleak.IgnoreCurrent()
+			const timeout, spare = time.Second, 3 * time.Second
+			p := s.plan(t, timeout, fault.lines)
+			start := time.Now()
+			r := s.runner.Run(context.Background(), p, agent.Occasion{})
+			if took := time.Since(start); took > timeout+spare {
+				t.Errorf("the run took %s", took)
+			}
+			failing, found := r.Failing()
+			if !found || failing.Reason == "" || failing.Blame == "" || failing.Error == "" {
+				t.Fatalf("the run does not name what failed: %+v", r)
+			}
+			fmt.Fprintf(&page, "\n## %s\n\n```\n%s %s\n```\n\n> %s\n\n%s, reason `%s`, blame `%s`\n", fault.title, failing.Keyword, failing.Text,
+				stable(failing.Error), r.State(), failing.Reason, failing.Blame)
+			close(s.stuck)
+			if err := s.mend(); err != nil {
+				t.Fatal(err)
+			}
+			lines := fault.mended
+			if lines == "" {
+				lines = fault.lines
+			}
+			s.waitForLateMail(t)
+			if r := s.runner.Run(context.Background(), s.plan(t, 10*time.Second, strings.ReplaceAll(lines, "300ms", "5s")), agent.Occasion{}); r.State() != result.OK || r.Cleanup != "" {
+				t.Errorf("mended: %s (left behind: %s)", r.Summary(), r.Cleanup)
+			}
+			for _, user := range []string{"alice", "bob"} {
+				if n := s.mail.Mailbox(user); n != 0 {
+					t.Errorf("%s has %d messages left", user, n)
+				}
+			}
+			if n := s.runner.Abandoned(); n != 0 {
+				t.Errorf("%d steps are abandoned", n)
+			}
+			goleak.VerifyNone(t, leaks)
+		})
+	}
+	golden(t, "../docs/failures.md", page.Bytes())
+}
+
+// mend puts everything back as it was before the fault.
+func (s *scene) mend() error {
+	s.web.SetBroken(stepstest.Healthy)
+	s.mail.SetDelay(0)
+	s.names.Refuse(dns.RcodeSuccess)
+	maps.Copy(s.target.ConnectTo, s.mail.ConnectTo())
+	return s.mail.Break()
+}
+
+// waitForLateMail waits until what was held back has been delivered.
+func (s *scene) waitForLateMail(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for _, d := range s.mail.Deliveries() {
+		for s.mail.Mailbox("bob") == 0 && d.Stored.IsZero() && time.Since(d.Accepted) < time.Second {
+			if time.Now().After(deadline) {
+				t.Fatal("the held mail was never delivered")
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+const failuresHead = `# What stepwatch says when something fails
+
+Written by a test that breaks each thing for real (` + "`go test ./agent -run TestFaults -update`" + `) and holds the words below. Each
+failure names the step, what was met, a reason that is fit for a label, and whose fault it is. UNKNOWN means that nothing
+was proved about the target.
+`
+
+var unstable = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?( UTC)?)?`), "DATE"},
+	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(\.\d+)?( UTC)?\b`), "TIME"},
+	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|µs)\b`), "300ms"},
+	{regexp.MustCompile(`\bqueued as \w+|queue id "?\w+"?|as [A-Z0-9]{8,}\b`), "queued as ID"},
+	{regexp.MustCompile(`\blook for \w+`), "look for ID"},
+}
+
+// stable takes out what differs from run to run.
+func stable(text string) string {
+	for _, u := range unstable {
+		text = u.pattern.ReplaceAllString(text, u.instead)
+	}
+	return text
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what is said now; if that is right, run the test with -update. Now:\n%s", path, got)
+	}
+}
