@@ -4,10 +4,8 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 )
 
 // Release lets Postfix deliver what the host Holding kept.
@@ -41,17 +39,9 @@ func (s *Stack) BlockDelivery() (unblock func() error, err error) {
 	return func() error { return os.Rename(away, socket) }, nil
 }
 
-// ErrNobody says that there was no connection to end.
-var ErrNobody = errors.New("nobody is logged in")
-
-// Kick ends the IMAP connections of an account with BYE, as an operator's "doveadm kick" does.
+// Kick ends the IMAP connections of an account with BYE, as an operator's "doveadm kick" does. That there are none is an
+// error.
 func (s *Stack) Kick(ctx context.Context, address string) error {
 	_, err := output(ctx, "/usr/bin/doveadm", "-c", s.path("etc/dovecot.conf"), "kick", address)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == noUser {
-		return ErrNobody
-	}
 	return err
 }
-
-// noUser is doveadm's exit code when nobody matches (EX_NOUSER).
-const noUser = 67
