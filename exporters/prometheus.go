@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
@@ -177,6 +178,29 @@ func (p *Prometheus) Export(r *result.Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.take(r)
+}
+
+// Alert takes in a change of an alert's state. It is shown as firing while it is hard: a soft one may be a hiccup.
+func (p *Prometheus) Alert(a alert.Alert) {
+	s := p.scenario(a.Identity)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := sample{family: p.families.alertFiring, value: boolean(a.Firing()), labels: pairs(s.labels, "rule", a.Rule)}
+	var all []sample
+	if before := s.alerts.Load(); before != nil {
+		all = slices.Clone(*before)
+	}
+	same := func(other sample) bool { return slices.EqualFunc(other.labels, now.labels, equalPair) }
+	if i := slices.IndexFunc(all, same); i >= 0 {
+		all[i] = now
+	} else {
+		all = append(all, now)
+	}
+	s.alerts.Store(&all)
+}
+
+func equalPair(a, b *dto.LabelPair) bool {
+	return a.GetName() == b.GetName() && a.GetValue() == b.GetValue()
 }
 
 // scenario gives the series of a scenario, new ones when it is met for the first time.
@@ -335,6 +359,7 @@ type scenarioSeries struct {
 	samples    atomic.Pointer[[]sample]  // of the last run, and the counters
 	histograms atomic.Pointer[[]*series] // of all runs
 	info       atomic.Pointer[sample]
+	alerts     atomic.Pointer[[]sample] // a rule each that ever raised one; nil before the first
 
 	mu        sync.Mutex
 	identity  result.Identity // as info shows it
@@ -597,6 +622,11 @@ func (s *scenarioSeries) gather(g *gathering) {
 	for i := range samples {
 		g.add(&samples[i])
 	}
+	if alerts := s.alerts.Load(); alerts != nil {
+		for i := range *alerts {
+			g.add(&(*alerts)[i])
+		}
+	}
 	for _, h := range *s.histograms.Load() {
 		m := new(dto.Metric)
 		if err := h.histogram.Write(m); err != nil {
@@ -670,7 +700,7 @@ type families struct {
 
 	stepLast, phaseLast                                                       *family
 	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *family
-	runs, failures, late, missed                                              *family
+	runs, failures, late, missed, alertFiring                                 *family
 	dropped, inProgress, workers, abandoned                                   *family
 
 	all []string
@@ -702,6 +732,7 @@ func newFamilies(buckets []time.Duration) families {
 	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
 	f.state = gauge("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")
 	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not and why; absent otherwise.")
+	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries decides how many failures in a row make it hard.")
 	f.runs = counter("scenario_runs_total", "Runs by how they ended.")
 	f.failures = counter("scenario_failures_total", "Runs that did not pass, by the first step that did not, the reason, and whose fault it was.")
 	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "When the last run began.")

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/exporters/exporterstest"
@@ -602,4 +603,20 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+func TestPrometheusAlertFiresWhileItIsHard(t *testing.T) {
+	p := filled()
+	a := alert.Alert{Rule: "failures", Identity: exporterstest.Typical().Identity}
+	for _, step := range []struct {
+		state alert.State
+		want  string
+	}{{alert.Soft, "0"}, {alert.Hard, "1"}, {alert.Resolved, "0"}} {
+		a.State = step.state
+		p.Alert(a)
+		got := lines(t, p, "stepwatch_alert_firing")
+		if !strings.Contains(got, `rule="failures"`) || !strings.HasSuffix(strings.TrimSpace(got), " "+step.want) || strings.Count(got, "\n") > 1 {
+			t.Errorf("%s: got %q, want one series of value %s", step.state, got, step.want)
+		}
+	}
 }
