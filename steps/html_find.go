@@ -91,13 +91,20 @@ func (s *search) choose(candidates []candidate, instead string) (*html.Node, err
 func list(candidates []candidate) string {
 	const most = 10
 	var names []string
+	seen := map[string]bool{}
+	more := 0
 	for _, c := range candidates {
-		if !slices.Contains(names, c.shown) || len(candidates) <= most {
+		switch {
+		case seen[c.shown] && len(candidates) > most:
+		case len(names) == most:
+			more++
+		default:
 			names = append(names, c.shown)
 		}
+		seen[c.shown] = true
 	}
-	if more := len(names) - most; more > 0 {
-		names = append(names[:most], fmt.Sprintf("%d more", more))
+	if more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(names, ", ")
 }
@@ -142,6 +149,10 @@ func hasPrefixFold(text, prefix string) bool {
 	return strings.HasPrefix(strings.ToLower(text), strings.ToLower(prefix))
 }
 
+// labelLimit is where a label is cut, in bytes: no reader takes a longer text for a name, and a page may make thousands
+// of elements share one.
+const labelLimit = 4096
+
 // labelOf collects what a reader sees of an element: its text with the texts of its images.
 func labelOf(n *html.Node) string {
 	var t textWriter
@@ -171,6 +182,9 @@ func writeLabel(t *textWriter, root, n *html.Node) {
 		t.gap()
 	}
 	for c := range n.ChildNodes() {
+		if len(t.out) > labelLimit {
+			break
+		}
 		writeLabel(t, root, c)
 	}
 	if edge {
@@ -343,7 +357,7 @@ func (s *search) buttons(doc *html.Node) []candidate {
 		}
 		field, _ := attribute(n, "name")
 		value, _ := attribute(n, "value")
-		c.same = fmt.Sprintf("%p %s %q %q", formOf(doc, n), kind, field, value)
+		c.same = fmt.Sprintf("%p %s %q %q", s.page.formOf(n), kind, field, value)
 		buttons = append(buttons, c)
 	}
 	return buttons
@@ -498,15 +512,21 @@ func labelsOf(doc *html.Node) map[*html.Node][]string {
 			texts[control] = append(texts[control], labelOf(l))
 		}
 	}
+	referred := map[string]string{} // the texts of elements that aria-labelledby names
 	for _, n := range labelled {
 		ids, _ := attribute(n, "aria-labelledby")
 		var words []string
-		for _, id := range strings.Fields(ids) {
-			if byID[id] != nil {
-				words = append(words, labelOf(byID[id]))
+		for i, id := range strings.Fields(ids) {
+			if i == 8 {
+				break // no sound page has more, and each may be a long text
 			}
+			if _, known := referred[id]; !known && byID[id] != nil {
+				text := labelOf(byID[id])
+				referred[id] = text[:min(len(text), labelLimit/16)] // one text may be asked for again and again
+			}
+			words = append(words, referred[id])
 		}
-		texts[n] = append(texts[n], strings.Join(words, " "))
+		texts[n] = append(texts[n], normalText(strings.Join(words, " ")))
 	}
 	return texts
 }

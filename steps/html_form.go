@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"mime"
 	"mime/multipart"
@@ -24,38 +25,48 @@ import (
 // needsBrowser is the end of every message about something that only a script could do.
 const needsBrowser = "that needs a browser: tag the scenario @browser"
 
-// formOf gives the form that a control belongs to (HTML §4.10.18.3), or nil.
-func formOf(doc, control *html.Node) *html.Node {
-	if id, found := attribute(control, "form"); found {
-		for n := range doc.Descendants() {
-			if own, _ := attribute(n, "id"); own == id && id != "" {
-				if n.DataAtom == atom.Form {
-					return n
-				}
-				return nil
+// formOf gives the form that a control belongs to (HTML §4.10.18.3), or nil. All are worked out at once, since a page may
+// have a hundred thousand controls.
+func (p *page) formOf(control *html.Node) *html.Node {
+	if p.owners == nil {
+		p.owners = map[*html.Node]*html.Node{}
+		ids := map[string]*html.Node{}
+		for n := range p.doc.Descendants() {
+			if id, found := attribute(n, "id"); found && ids[id] == nil {
+				ids[id] = n
 			}
 		}
-		return nil
+		p.assignForms(p.doc, nil, nil, ids)
 	}
-	for n := control.Parent; n != nil; n = n.Parent {
-		if n.DataAtom == atom.Form {
-			return n
-		}
-	}
-	return formInTable(control)
+	return p.owners[control]
 }
 
-// formInTable finds a form that was written between a table and its rows. The parser leaves it there empty, and browsers
-// still count the controls behind it as its own.
-func formInTable(control *html.Node) *html.Node {
-	for n := control; n != nil; n = n.Parent {
-		for before := n.PrevSibling; before != nil; before = before.PrevSibling {
-			if before.DataAtom == atom.Form && before.FirstChild == nil && n.Parent != nil && parents[n.Parent.DataAtom] != nil {
-				return before
-			}
+// assignForms notes the owner of each control below n. form is the form around n. loose is a form that was written
+// between a table and its rows: the parser leaves it there empty, and browsers still count the controls behind it as
+// its own.
+func (p *page) assignForms(n, form, loose *html.Node, ids map[string]*html.Node) {
+	for c := range n.ChildNodes() {
+		if c.Type != html.ElementNode {
+			continue
 		}
+		if c.DataAtom == atom.Form {
+			if c.FirstChild == nil && parents[n.DataAtom] != nil {
+				loose = c
+			}
+			p.assignForms(c, c, loose, ids)
+			continue
+		}
+		if buttonType(c) != "" || kindOf(c) != "" || isHiddenInput(c) {
+			owner := cmp.Or(form, loose)
+			if id, found := attribute(c, "form"); found {
+				if owner = ids[id]; owner != nil && owner.DataAtom != atom.Form {
+					owner = nil
+				}
+			}
+			p.owners[c] = owner
+		}
+		p.assignForms(c, form, loose, ids)
 	}
-	return nil
 }
 
 // findForm finds a form by id, name or CSS selector.
@@ -194,11 +205,11 @@ func (s *search) selectOption(field *html.Node, wanted string) error {
 }
 
 // chooseRadio checks a radio button and unchecks the others of its group.
-func chooseRadio(doc, radio *html.Node) {
+func (p *page) chooseRadio(radio *html.Node) {
 	group, _ := attribute(radio, "name")
-	form := formOf(doc, radio)
-	for n := range doc.Descendants() {
-		if name, _ := attribute(n, "name"); group != "" && kindOf(n) == kindRadio && name == group && formOf(doc, n) == form {
+	form := p.formOf(radio)
+	for n := range p.doc.Descendants() {
+		if name, _ := attribute(n, "name"); group != "" && kindOf(n) == kindRadio && name == group && p.formOf(n) == form {
 			removeAttribute(n, "checked")
 		}
 	}
@@ -213,12 +224,12 @@ type entry struct {
 }
 
 // entries constructs the entry list (HTML §4.10.21.4). submitter is the button that was pressed, or nil.
-func (p *page) entries(doc, form, submitter *html.Node) []entry {
+func (p *page) entries(form, submitter *html.Node) []entry {
 	var list []entry
-	for n := range doc.Descendants() {
+	for n := range p.doc.Descendants() {
 		isButton := buttonType(n) != ""
 		if !isButton && kindOf(n) == "" && !isHiddenInput(n) || isButton && n != submitter ||
-			formOf(doc, n) != form || isDisabled(n) || inDatalist(n) {
+			p.formOf(n) != form || isDisabled(n) || inDatalist(n) {
 			continue
 		}
 		name, _ := attribute(n, "name")
@@ -315,7 +326,7 @@ func (p *page) charsetName() string {
 }
 
 // submission makes the visit that submitting a form is (HTML §4.10.21.3). submitter is the button that was pressed, or nil.
-func (s *search) submission(doc, form, submitter *html.Node) (visit, error) {
+func (s *search) submission(form, submitter *html.Node) (visit, error) {
 	setting := func(key string) string {
 		if submitter != nil {
 			if value, found := attribute(submitter, "form"+key); found {
@@ -341,7 +352,7 @@ func (s *search) submission(doc, form, submitter *html.Node) (visit, error) {
 		return visit{}, s.failure(result.ReasonUnexpected, result.BlameWeb, "the form's action %q: %v", setting("action"), err)
 	}
 	v := visit{method: http.MethodGet, url: &target, referrer: p.url}
-	list := p.entries(doc, form, submitter)
+	list := p.entries(form, submitter)
 	for i := range list {
 		list[i].name, list[i].value = p.encode(newlines(list[i].name)), p.encode(newlines(list[i].value))
 	}

@@ -179,7 +179,7 @@ func boxVisibility(n *html.Node) visibility {
 			return gone
 		}
 	}
-	if p := n.Parent; p != nil && p.DataAtom == atom.Details && p.Namespace == "" && n != summaryOf(p) {
+	if p := n.Parent; p != nil && p.DataAtom == atom.Details && p.Namespace == "" && (n.DataAtom != atom.Summary || n != summaryOf(p)) {
 		if _, open := attribute(p, "open"); !open {
 			return gone
 		}

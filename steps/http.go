@@ -27,72 +27,72 @@ func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I go to {url}",
 			Does:     "Loads a page: a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
-			Measures: webMeasures, Example: `I go to "https://www.example.org/"`, Func: goTo(false)},
+			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "I visit {url}",
 			Does:     "The same as `I go to`.",
-			Measures: webMeasures, Example: `I visit "https://www.example.org/"`, Func: goTo(false)},
+			Measures: webMeasures, Example: `When I visit "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "I try to go to {url}",
 			Does:     "Loads a page as `I go to` does, and takes any status.",
-			Measures: webMeasures, Example: `I try to go to "https://www.example.org/no-such-page"`, Func: goTo(true)},
+			Measures: webMeasures, Example: `When I try to go to "https://www.example.org/no-such-page"`, Func: goTo(true)},
 		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
 			Does:    "Answers digest authentication (RFC 7616) from now on, with the first row of a table `| username | secret |`. The secret is one of stepwatch.yml by name; a column `password` with the password itself is the old way.",
-			Example: "I am HTTP digest authenticated with the following credentials:", Func: useDigest},
+			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
 
 		Definition{Area: "web", Sentence: "I follow {text}",
 			Does:     "Loads the page behind a link, found by its text, a part of it, its title, aria-label or id; the shortest text that fits wins. Fails when there is no such link or its page has a status outside 2xx and 3xx.",
-			Measures: webMeasures, Example: `I follow "Contact"`, Func: follow},
+			Measures: webMeasures, Example: `When I follow "Contact"`, Func: follow},
 		Definition{Area: "web", Sentence: "I press {text}",
 			Does:     "Presses a button, found by its id, text or value or the beginning of one, and loads what its form is answered with.",
-			Measures: webMeasures, Example: `I press "Log in"`, Func: press},
+			Measures: webMeasures, Example: `When I press "Log in"`, Func: press},
 		Definition{Area: "web", Sentence: "I submit the form named {text}",
 			Does:     "Submits a form without a button. The form is found by id, name or CSS selector.",
-			Measures: webMeasures, Example: `I submit the form named "login"`, Func: submit},
+			Measures: webMeasures, Example: `When I submit the form named "login"`, Func: submit},
 		Definition{Area: "web", Sentence: "I fill in {text} with {text}",
 			Does:    "Fills in a text field, found by its id, name or label or the beginning of one.",
-			Example: `I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
+			Example: `When I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
 		Definition{Area: "web", Sentence: "I fill in {text} with the secret {text}",
 			Does:    "Fills in a field with a secret of stepwatch.yml, which no output shows.",
-			Example: `I fill in "Password" with the secret "members"`, Func: fillInSecret},
+			Example: `When I fill in "Password" with the secret "members"`, Func: fillInSecret},
 		Definition{Area: "web", Sentence: "I select {text} from {text}",
 			Does:    "Selects an option by its text, in a select field by its id, name or label.",
-			Example: `I select "Germany" from "Country"`, Func: selectFrom},
+			Example: `When I select "Germany" from "Country"`, Func: selectFrom},
 		Definition{Area: "web", Sentence: "I check {text}",
 			Does:    "Checks a checkbox, found by its id, name or label.",
-			Example: `I check "Remember me"`, Func: check(true)},
+			Example: `When I check "Remember me"`, Func: check(true)},
 		Definition{Area: "web", Sentence: "I uncheck {text}",
 			Does:    "Unchecks a checkbox, found by its id, name or label.",
-			Example: `I uncheck "Remember me"`, Func: check(false)},
+			Example: `When I uncheck "Remember me"`, Func: check(false)},
 		Definition{Area: "web", Sentence: "I choose {text}",
 			Does:    "Chooses a radio button, found by its id, label or value.",
-			Example: `I choose "Express"`, Func: chooseButton},
+			Example: `When I choose "Express"`, Func: chooseButton},
 		Definition{Area: "web", Sentence: "I attach the file at {text} to {text}", Pattern: `^I attach the file at "(.*)" to "(.*)" ?$`,
 			Does:    "Attaches a file of the machine that stepwatch runs on to a file field, found by its id, name or label.",
-			Example: `I attach the file at "/var/lib/stepwatch/photo.jpg" to "Photo"`, Func: attachFile},
+			Example: `When I attach the file at "/var/lib/stepwatch/photo.jpg" to "Photo"`, Func: attachFile},
 
 		Definition{Area: "web", Sentence: "I should see {text}",
 			Does:    "Fails unless the page's visible text has the text, white space and no-break spaces taken for one space. In a project marked as cucumber-nagios compatible it is a regular expression over the page's source.",
-			Example: `I should see "Contact us"`, Func: see(true)},
+			Example: `Then I should see "Contact us"`, Func: see(true)},
 		Definition{Area: "web", Sentence: "I should not see {text}",
 			Does:    "Fails when the page's visible text has the text; see `I should see`.",
-			Example: `I should not see "Internal error"`, Func: see(false)},
+			Example: `Then I should not see "Internal error"`, Func: see(false)},
 		Definition{Area: "web", Sentence: "I should see an {word} message", Pattern: `^I should see an? (\w+) message$`,
 			Does:    "Fails unless the page shows an element of that class.",
-			Example: `I should see an error message`, Func: seeMessage},
+			Example: `Then I should see an error message`, Func: seeMessage},
 		Definition{Area: "web", Sentence: "the request should succeed", Pattern: `^the (?:.*) ?request should succeed`,
 			Does:    "Fails unless the page's status is 2xx or 3xx. Words before and after the sentence are free.",
-			Example: `the request should succeed`, Func: requestShould(true)},
+			Example: `Then the request should succeed`, Func: requestShould(true)},
 		Definition{Area: "web", Sentence: "the request should fail", Pattern: `^the (?:.*) ?request should fail`,
 			Does:    "Fails when the page's status is 2xx or 3xx. It comes after `I try to go to`.",
-			Example: `the request should fail`, Func: requestShould(false)},
+			Example: `Then the request should fail`, Func: requestShould(false)},
 		Definition{Area: "web", Sentence: "the response status should be {int}",
 			Does:    "Fails unless the page's status is that one. For 4xx and 5xx it comes after `I try to go to`.",
-			Example: `the response status should be 404`, Func: statusShouldBe},
+			Example: `Then the response status should be 404`, Func: statusShouldBe},
 		Definition{Area: "web", Sentence: "I should be on {url}",
 			Does:    "Fails unless the page's address, after redirects, is that one: a path, or a whole address. Query and fragment count when they are given.",
-			Example: `I should be on "/members"`, Func: shouldBeOn},
+			Example: `Then I should be on "/members"`, Func: shouldBeOn},
 		Definition{Area: "web", Sentence: "the page should load within {duration}",
 			Does:    "Fails when loading the current page, redirects included, took longer.",
-			Example: `the page should load within 2s`, Func: loadWithin},
+			Example: `Then the page should load within 2s`, Func: loadWithin},
 	)
 }
 
@@ -224,11 +224,11 @@ func press(ctx context.Context, w *World, a Args) error {
 	case "button", "reset":
 		return f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
 	}
-	form := formOf(doc, button)
+	form := s.page.formOf(button)
 	if form == nil {
 		return f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
 	}
-	v, err := f.submission(doc, form, button)
+	v, err := f.submission(form, button)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func submit(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	v, err := f.submission(doc, form, nil)
+	v, err := f.submission(form, nil)
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func chooseButton(_ context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	chooseRadio(doc, radio)
+	f.page.chooseRadio(radio)
 	return nil
 }
 

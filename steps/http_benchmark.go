@@ -13,11 +13,11 @@ func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I am benchmarking",
 			Does:    "Starts the clock that `the elapsed time should be less than` reads.",
-			Example: `I am benchmarking`, Func: startBenchmark},
+			Example: `Given I am benchmarking`, Func: startBenchmark},
 		Definition{Area: "web", Sentence: "the elapsed time should be less than {duration}",
 			Does:     "Fails when that much time or more went by since `I am benchmarking`. Reading the clock does not reset it.",
 			Measures: "Measurement http_elapsed_seconds.",
-			Example:  `the elapsed time should be less than 5 seconds`, Func: elapsedLessThan},
+			Example:  `Then the elapsed time should be less than 5 seconds`, Func: elapsedLessThan},
 	)
 }
 

@@ -56,11 +56,13 @@ var (
 type headerGuard struct {
 	r    io.Reader
 	left int // negative: no limit
+	err  error
 }
 
 func (g *headerGuard) Read(p []byte) (int, error) {
 	if g.left == 0 {
-		return 0, errHeaderTooLarge
+		g.err = errHeaderTooLarge
+		return 0, g.err
 	}
 	if g.left > 0 && len(p) > g.left {
 		p = p[:g.left]
@@ -69,6 +71,7 @@ func (g *headerGuard) Read(p []byte) (int, error) {
 	if g.left > 0 {
 		g.left -= n
 	}
+	g.err = err
 	return n, err
 }
 
@@ -250,8 +253,8 @@ func (c *httpConn) readHeader(request *http.Request) (*http.Response, error) {
 	for {
 		response, err := http.ReadResponse(c.r, request)
 		switch {
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, fmt.Errorf("in the middle of the header: %w", err)
+		case err != nil && c.in.err != nil:
+			return nil, c.in.err // net/http takes what came before it for a malformed header
 		case err != nil:
 			return nil, err
 		case response.StatusCode < 100:

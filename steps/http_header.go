@@ -14,19 +14,19 @@ func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `I fetch headers from "?(\S*?)"?$`,
 			Does:     "Loads a page as `I go to` does. The sentences about headers follow.",
-			Measures: webMeasures, Example: `I fetch headers from "https://www.example.org/"`, Func: goTo(false)},
+			Measures: webMeasures, Example: `When I fetch headers from "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "the {text} header should be {text}",
 			Does:    "Fails unless the answer has that header with exactly that value. Several fields of one name are joined by commas.",
-			Example: `the "Content-Type" header should be "text/html; charset=utf-8"`, Func: headerShouldBe},
+			Example: `Then the "Content-Type" header should be "text/html; charset=utf-8"`, Func: headerShouldBe},
 		Definition{Area: "web", Sentence: "the response should contain the {text} header",
 			Does:    "Fails unless the answer has that header.",
-			Example: `the response should contain the "Strict-Transport-Security" header`, Func: headerShouldExist},
+			Example: `Then the response should contain the "Strict-Transport-Security" header`, Func: headerShouldExist},
 		Definition{Area: "web", Sentence: "the {text} header should contain {text}",
 			Does:    "Fails unless the answer has that header and the regular expression matches its value.",
-			Example: `the "Server" header should contain "^nginx"`, Func: headerShouldContain(true)},
+			Example: `Then the "Server" header should contain "^nginx"`, Func: headerShouldContain(true)},
 		Definition{Area: "web", Sentence: "the {text} header should not contain {text}",
 			Does:    "Fails when the answer has that header and the regular expression matches its value.",
-			Example: `the "X-Powered-By" header should not contain "PHP"`, Func: headerShouldContain(false)},
+			Example: `Then the "X-Powered-By" header should not contain "PHP"`, Func: headerShouldContain(false)},
 	)
 }
 

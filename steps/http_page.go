@@ -36,7 +36,8 @@ type page struct {
 	read     bool
 	doc      *html.Node // its tree, once parsed; filling in a form changes it
 	docErr   error
-	files    map[*html.Node]string // paths that were attached to file inputs
+	files    map[*html.Node]string     // paths that were attached to file inputs
+	owners   map[*html.Node]*html.Node // the form of each control, once one was asked for
 }
 
 // measure reports what is known of the page without looking into it.
