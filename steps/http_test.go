@@ -60,7 +60,6 @@ const pageLinks = `<title>Links</title><p><a href="/echo">Contact us today</a> <
 // site answers like a website with all that the sentences are about. It is called www.example.test.
 type site struct {
 	target *steps.Target
-	tls    *httptest.Server
 
 	mu    sync.Mutex
 	conns map[string]bool // remote addresses seen
