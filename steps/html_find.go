@@ -30,7 +30,7 @@ type candidate struct {
 	disabled bool
 }
 
-// rank bests the candidate's rank with that of another text of its own.
+// fits notes a text of the candidate that the name fits; the best one counts, and of equals the shortest.
 func (c *candidate) fits(rank int, text string) {
 	if c.rank < 0 || rank < c.rank || rank == c.rank && len(text) < c.length {
 		c.rank, c.length = rank, len(text)

@@ -120,7 +120,7 @@ func (s *webSession) brokenBody(ctx context.Context, w *World, v *visit, answer 
 	err := answer.broken
 	switch {
 	case errors.Is(err, errBodyTooLarge):
-		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the page is larger than the %d bytes that are read at most; body_limit in stepwatch.yml raises that",
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the page is larger than the %d bytes that are read at most; web.body_limit in stepwatch.yml raises that",
 			v, bodyLimit(w))
 	case errors.Is(err, errEncoding):
 		return Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", v, err)

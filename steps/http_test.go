@@ -302,7 +302,7 @@ func TestWebSentences(t *testing.T) {
 		{"latin1", at("/latin1") + "I should see \"Grüße\"\nI fill in \"word\" with \"Fuß → €\"\nI press \"Send\"\nI should see \"word=Fu%DF+%26%238594%3B+%80\"", ""},
 		{"charset in meta", at("/meta") + `I should see "5 €"`, ""},
 		{"gzip", at("/gzip") + `I should see "unpacked"`, ""},
-		{"gzip bomb", at("/bomb"), "too_large web: GET http://www.example.test/bomb: the page is larger than the 1048576 bytes that are read at most; body_limit in stepwatch.yml raises that"},
+		{"gzip bomb", at("/bomb"), "too_large web: GET http://www.example.test/bomb: the page is larger than the 1048576 bytes that are read at most; web.body_limit in stepwatch.yml raises that"},
 		{"broken gzip", at("/badzip"), "protocol web: GET http://www.example.test/badzip: the body cannot be decompressed: gzip: invalid header"},
 		{"other compression", at("/brotli"), `protocol web: GET http://www.example.test/brotli: the body cannot be decompressed: its Content-Encoding is "br", but gzip was asked for`},
 		{"json", at("/json") + `I should see "{"grüße": "<ok>"}"`, ""},
