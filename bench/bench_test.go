@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		serve()
 		return
 	}
-	debug.SetGCPercent(400) // as the agent does with a small heap; it holds for every row alike
+	debug.SetGCPercent(800) // as the agent does with a small heap; it holds for every row alike
 	os.Exit(m.Run())
 }
 
@@ -250,6 +250,7 @@ func BenchmarkTruthWeb(b *testing.B) {
 type countingSink struct {
 	mu     sync.Mutex
 	failed int
+	why    string // of one failure
 	delays []time.Duration
 }
 
@@ -259,6 +260,7 @@ func (c *countingSink) Export(r *result.Result) {
 	c.delays = append(c.delays, r.Delay)
 	if r.State() != result.OK {
 		c.failed++
+		c.why = r.Summary()
 	}
 }
 
@@ -286,6 +288,9 @@ func BenchmarkThousandScenarios(b *testing.B) {
 		a.Run(ctx)
 	}
 	used, took := cpu()-before, time.Since(start)
+	if sink.failed > 0 {
+		b.Logf("%d runs failed, one of them: %s", sink.failed, sink.why)
+	}
 	var missed, late uint64
 	for _, st := range a.Stats().Scenarios {
 		missed += st.Missed
