@@ -29,6 +29,8 @@ type Plan struct {
 	Budget   result.Budget
 	Problems []Problem // why the plan cannot run; empty for one that can
 
+	texts    []string         // of the steps, fit to be shown
+	labels   []string         // likewise
 	bound    []*steps.Bound   // one a step; nil where the step has a problem
 	matchers []*regexp.Regexp // the patterns of the definitions in use, each once
 }
@@ -65,6 +67,8 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		Timeout: s.Policy.Timeout,
 		Retries: s.Policy.Retries,
 		Budget:  result.Budget{Warn: s.Policy.Warn, Crit: s.Policy.Crit},
+		texts:   make([]string, len(s.Steps)),
+		labels:  make([]string, len(s.Steps)),
 		bound:   make([]*steps.Bound, len(s.Steps)),
 	}
 	if p.Retries < 0 {
@@ -72,6 +76,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	}
 	var waits time.Duration
 	for i, step := range s.Steps {
+		p.texts[i], p.labels[i] = hidePassword(step.Text), hidePassword(step.Label)
 		b, err := library.Bind(step)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i, err})
@@ -102,6 +107,15 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	p.Schedule = NewSchedule(interval, p.Identity)
 	return p
 }
+
+// userinfo is the password part of a URL (RFC 3986 §3.2.1) inside a step's text.
+var userinfo = regexp.MustCompile(`(://[^\s/@:"]*:)[^\s/@"]+@`)
+
+// hidePassword keeps a password that an author wrote into a URL out of labels, pages and messages.
+func hidePassword(text string) string { return userinfo.ReplaceAllString(text, "${1}[hidden]@") }
+
+// StepText gives a step's text, without any password that stands in a URL.
+func (p *Plan) StepText(index int) string { return p.texts[index] }
 
 // errNoBrowser keeps a @browser scenario from passing by an engine that its author did not ask for.
 var errNoBrowser = fmt.Errorf("@browser scenarios need a browser engine, and this version has none: leave the tag out to run it over HTTP alone")

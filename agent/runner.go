@@ -236,7 +236,7 @@ func skipped(p *Plan, index int) []result.StepResult {
 
 func describe(p *Plan, index int, status result.Status) result.StepResult {
 	s := &p.Scenario.Steps[index]
-	return result.StepResult{Keyword: s.Keyword, Text: s.Text, Label: s.Label, Line: s.Line, Status: status}
+	return result.StepResult{Keyword: s.Keyword, Text: p.texts[index], Label: p.labels[index], Line: s.Line, Status: status}
 }
 
 // recorder takes down one run. The run's goroutine writes it; once it is closed, what an abandoned step still does is

@@ -183,6 +183,23 @@ func TestSecretsAreInNothingThatARunKeeps(t *testing.T) {
 	}
 }
 
+func TestPasswordInAURLIsShownNowhere(t *testing.T) {
+	l := library(does(`I go to {url}`, func(_ context.Context, w *steps.World, a steps.Args) error {
+		if a.Text(0) != "http://alice:hunter2@example.org:8080/" {
+			t.Errorf("the step got %q", a.Text(0))
+		}
+		return nil
+	}))
+	s := scenario("userinfo", `I go to "http://alice:hunter2@example.org:8080/"`)
+	res := run(t, &Runner{}, s, l)
+	if text := fmt.Sprintf("%+v", *res); strings.Contains(text, "hunter2") {
+		t.Errorf("the result shows the password: %s", text)
+	}
+	if got, want := res.Steps[0].Text, `I go to "http://alice:[hidden]@example.org:8080/"`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestStepTimeIsTheStepsOwn(t *testing.T) {
 	l := steps.NewLibrary(
 		steps.Definition{Area: "test", Sentence: "I work",

@@ -61,16 +61,15 @@ func (p *pretty) begin(plan *agent.Plan) {
 	}
 	fmt.Fprintf(p.out, "\n  %s  %s\n", p.paint(bold, "Scenario: "+name), p.paint(grey, fmt.Sprintf("line %d", s.Line)))
 	p.plan, p.width = plan, 0
-	for _, step := range s.Steps {
-		p.width = max(p.width, utf8.RuneCountInString(step.Keyword+step.Text)+1)
+	for i, step := range s.Steps {
+		p.width = max(p.width, utf8.RuneCountInString(step.Keyword+plan.StepText(i))+1)
 	}
 	p.width = min(p.width, 90)
 }
 
 // StepStarting implements agent.Observer.
 func (p *pretty) StepStarting(index int) {
-	s := p.plan.Scenario.Steps[index]
-	fmt.Fprint(p.out, p.stepText(s.Keyword, s.Text))
+	fmt.Fprint(p.out, p.stepText(p.plan.Scenario.Steps[index].Keyword, p.plan.StepText(index)))
 }
 
 func (p *pretty) stepText(keyword, text string) string {
