@@ -82,7 +82,7 @@ func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 	rec := &recorder{plan: p, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
 		world: steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String())}
 	if err := r.refuse(p); err != nil {
-		rec.finish(0, time.Time{}, 0, err)
+		_ = rec.finish(0, time.Time{}, 0, err) // the error is godog's, which is not asked
 		done(rec.judge(res, false))
 		return
 	}

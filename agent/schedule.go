@@ -28,7 +28,7 @@ func NewSchedule(interval time.Duration, identity result.Identity) Schedule {
 		_, _ = h.Write([]byte(part)) // a hash takes everything
 		_, _ = h.Write([]byte{0})
 	}
-	offset := time.Duration(scramble(h.Sum64()) % uint64(interval))
+	offset := time.Duration(scramble(h.Sum64()) % uint64(interval)) //nolint:gosec // below interval, so it fits
 	if interval >= 10*grid {
 		offset = offset.Truncate(grid)
 	}

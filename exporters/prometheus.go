@@ -883,9 +883,9 @@ func total(phases []result.Phase, name string) (sum time.Duration) {
 // to Prometheus. The exposition wants them by name.
 func pairs(base []*dto.LabelPair, nameValue ...string) []*dto.LabelPair {
 	all := slices.Clone(base)
-	for i := 0; i < len(nameValue); i += 2 {
-		if nameValue[i+1] != "" {
-			all = append(all, &dto.LabelPair{Name: new(nameValue[i]), Value: new(label(nameValue[i+1]))})
+	for pair := range slices.Chunk(nameValue, 2) {
+		if name, value := pair[0], pair[1]; value != "" {
+			all = append(all, &dto.LabelPair{Name: &name, Value: new(label(value))})
 		}
 	}
 	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
@@ -902,7 +902,7 @@ func label(text string) string {
 		return text
 	}
 	hash := fnv.New32a()
-	hash.Write([]byte(text))
+	_, _ = hash.Write([]byte(text)) // a hash takes everything
 	mark := fmt.Sprintf("... #%08x", hash.Sum32())
 	clean := strings.ToValidUTF8(text, "\uFFFD")
 	if len(clean) > labelMax-len(mark) {

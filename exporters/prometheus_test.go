@@ -3,6 +3,7 @@ package exporters_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -431,7 +432,7 @@ func TestPrometheusFormats(t *testing.T) {
 		found := false
 		for d := expfmt.NewDecoder(z, format); ; {
 			var f dto.MetricFamily
-			if err := d.Decode(&f); err == io.EOF {
+			if err := d.Decode(&f); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatal(err)

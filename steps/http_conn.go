@@ -215,7 +215,7 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 		}
 		return nil, err
 	}
-	response, err := c.readHeader(request)
+	response, err := c.readHeader(request) //nolint:bodyclose // reply.read closes it
 	if err != nil {
 		w.Phase("processing", first.Sub(sent.at), "")
 		return nil, err
@@ -273,7 +273,7 @@ func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Re
 		WroteRequest:         func(httptrace.WroteRequestInfo) { wrote.Store(int64(time.Since(start))) },
 		GotFirstResponseByte: func() { first.Store(int64(time.Since(start))) },
 	}))
-	response, err := c.h2.RoundTrip(request)
+	response, err := c.h2.RoundTrip(request) //nolint:bodyclose // reply.read closes it
 	if err != nil {
 		w.Phase("processing", time.Since(start)-time.Duration(wrote.Load()), "")
 		if c.used && ctx.Err() == nil && c.h2.Err() != nil {

@@ -82,7 +82,7 @@ func (s *webSession) load(ctx context.Context, w *World, v visit) error {
 		next, err := redirect(&v, answer)
 		if err == nil && next != nil && answer.broken == nil {
 			if !sameSite(v.url.Hostname(), next.url.Hostname()) {
-				stopped, next = next.url, nil
+				stopped = next.url
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
 				v = *next

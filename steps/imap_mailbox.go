@@ -597,8 +597,11 @@ func (m *mailbox) inJunk(ctx context.Context, act func(context.Context, []imap.U
 		}
 		folders, err := m.client.List("", "*", options).Collect()
 		for _, f := range folders {
-			if name := strings.ToLower(f.Mailbox[strings.LastIndexByte(f.Mailbox, byte(f.Delim))+1:]); slices.Contains(f.Attrs, imap.MailboxAttrJunk) ||
-				folder == "" && (name == "junk" || name == "spam" || name == "junk e-mail" || name == "junk email") {
+			name := strings.ToLower(f.Mailbox)
+			if f.Delim != 0 { // the server has a hierarchy
+				name = name[strings.LastIndex(name, string(f.Delim))+1:]
+			}
+			if slices.Contains(f.Attrs, imap.MailboxAttrJunk) || folder == "" && (name == "junk" || name == "spam" || name == "junk e-mail" || name == "junk email") {
 				folder = f.Mailbox
 			}
 		}

@@ -41,7 +41,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if *listen == "" {
 		*listen = set.config.Listen
 	}
-	s, err := newService(set, *listen, slog.New(slog.NewTextHandler(t.err, nil)))
+	s, err := newService(ctx, set, *listen, slog.New(slog.NewTextHandler(t.err, nil)))
 	if err != nil {
 		return notRun(t, err)
 	}
@@ -63,7 +63,7 @@ type service struct {
 
 // newService wires the exporters that the configuration names, Prometheus always among them, and opens the port. sinks
 // are taken besides.
-func newService(set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
+func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
 	s := &service{log: log, agent: &agent.Agent{Executor: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
 		Rules: []alert.Source{alert.NewFailures()}, Workers: set.config.Workers, Log: log}}
@@ -98,7 +98,7 @@ func newService(set *set, listen string, log *slog.Logger, sinks ...agent.Sink) 
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("/{$}", landing(paths))
 	var err error
-	if s.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", listen); err != nil {
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", listen); err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", listen, err)
 	}
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,

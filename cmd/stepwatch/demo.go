@@ -80,7 +80,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 	if *once || ctx.Err() != nil {
 		return p.exitCode()
 	}
-	service, err := d.serve(*listen, t)
+	service, err := d.serve(ctx, *listen, t)
 	if err != nil {
 		return notRun(t, err)
 	}
@@ -149,15 +149,15 @@ func (d *demo) close() {
 }
 
 // serve starts the agent, on another port when the usual one is taken.
-func (d *demo) serve(listen string, t *terminal) (*service, error) {
+func (d *demo) serve(ctx context.Context, listen string, t *terminal) (*service, error) {
 	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	lines := &runLines{out: t.out, colour: t.colour}
 	if listen != "" {
-		return newService(d.set, listen, log, lines)
+		return newService(ctx, d.set, listen, log, lines)
 	}
-	s, err := newService(d.set, d.set.config.Listen, log, lines)
+	s, err := newService(ctx, d.set, d.set.config.Listen, log, lines)
 	if err != nil && errors.As(err, new(*net.OpError)) {
-		return newService(d.set, "127.0.0.1:0", log, lines)
+		return newService(ctx, d.set, "127.0.0.1:0", log, lines)
 	}
 	return s, err
 }

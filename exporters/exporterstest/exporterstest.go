@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
@@ -130,7 +131,7 @@ func serve(t *testing.T, e exporters.Exporter) {
 		t.Errorf("Path: want it to begin with a slash, got %q", endpoint.Path())
 	}
 	w := httptest.NewRecorder()
-	endpoint.Handler().ServeHTTP(w, httptest.NewRequest("GET", endpoint.Path(), nil))
+	endpoint.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, endpoint.Path(), nil))
 	if w.Code != 200 {
 		t.Errorf("GET %s: want status 200, got %d:\n%s", endpoint.Path(), w.Code, w.Body)
 	}

@@ -78,7 +78,7 @@ func (s *Server) await(ctx context.Context, ready func(context.Context) error) e
 		}
 		select {
 		case <-s.done:
-			return fmt.Errorf("it ended by itself: %v", s.ended)
+			return fmt.Errorf("it ended by itself: %w", s.ended)
 		case <-ctx.Done():
 			return fmt.Errorf("it does not answer: %w", err)
 		case <-pause.C:

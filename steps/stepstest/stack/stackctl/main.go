@@ -58,7 +58,7 @@ func run(args []string) (int, error) {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	dir := flags.String("dir", "", "")
 	if err := flags.Parse(args[1:]); err != nil {
-		return 2, nil // flag has said it
+		return 2, nil //nolint:nilerr // flag has said it
 	}
 	command := flags.Args()
 	if verb != "run" && len(command) > 0 {
