@@ -3,7 +3,7 @@ export CGO_ENABLED = 0
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@latest
+GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
 .PHONY: demo build test install vet lint vulnerabilities bench fuzz docs
 

@@ -121,7 +121,7 @@ func run(ctx context.Context, command []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the configuration names the program
-	cmd.WaitDelay = time.Second // a child that keeps the pipe open must not keep us
+	cmd.WaitDelay = time.Second                                 // a child that keeps the pipe open must not keep us
 	value, err := cmd.Output()
 	if err != nil {
 		if ctx.Err() != nil {
