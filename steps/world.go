@@ -203,6 +203,9 @@ func State[T any](w *World) *T {
 		return s.(*T)
 	}
 	s := new(T)
+	if w.closed {
+		return s // an abandoned step's: its context is over, so there is nothing that it could open
+	}
 	if w.states == nil {
 		w.states = make(map[reflect.Type]any, 2)
 	}

@@ -85,7 +85,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	fmt.Fprintf(t.out, `
-The agent now runs these scenarios every 5 seconds. A line a run follows; Ctrl-C ends the demo.
+The agent now runs these scenarios on their schedules. A line a run follows; Ctrl-C ends the demo.
 
   metrics     http://%[1]s/metrics
   each step   curl -s http://%[1]s/metrics | grep stepwatch_step_last_duration_seconds

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -114,7 +115,7 @@ func (p *pretty) verdict(s result.StepResult) {
 	}
 	if p.phases {
 		for _, m := range s.Measurements {
-			fmt.Fprintf(p.out, "      %s\n", p.paint(grey, fmt.Sprintf("%s %v", m.Name, m.Value)))
+			fmt.Fprintf(p.out, "      %s\n", p.paint(grey, m.Name+" "+strconv.FormatFloat(m.Value, 'f', -1, 64)))
 		}
 	}
 }
