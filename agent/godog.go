@@ -8,7 +8,11 @@ import (
 	"github.com/cucumber/godog"
 	"github.com/cucumber/godog/formatters"
 	messages "github.com/cucumber/messages/go/v21"
+
+	"github.com/stepwatch/stepwatch/agent/hidepath"
 )
+
+func init() { hidepath.Restore() } // godog is initialised by now
 
 // This file is all that knows godog v0.15.1. What the runner relies on, and a contract test holds:
 //   - a handler that takes nothing but a context is called once for each step that matches, in order, whatever the
