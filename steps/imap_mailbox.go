@@ -384,6 +384,24 @@ func (m *mailbox) fetch(ctx context.Context) error {
 	return nil
 }
 
+// fetchMessage reads a whole message, without marking it as seen.
+func (m *mailbox) fetchMessage(ctx context.Context, uid imap.UID) (raw []byte, err error) {
+	whole := &imap.FetchItemBodySection{Peek: true}
+	err = m.do(ctx, fmt.Sprintf("UID FETCH %d (BODY.PEEK[])", uid), func() error {
+		messages, err := m.client.Fetch(imap.UIDSetNum(uid), &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{whole}}).Collect()
+		for _, message := range messages {
+			if message.UID == uid && len(message.BodySection) > 0 {
+				raw = message.BodySection[0].Bytes
+			}
+		}
+		return err
+	})
+	if err == nil && raw == nil {
+		return nil, Fail(result.ReasonUnexpected, result.BlameAccess, "read the message from %s: it is gone; somebody else removed it", m)
+	}
+	return raw, err
+}
+
 // own gives the number of the message that has these headers, or 0 when this run did not send it.
 func (m *mailbox) own(raw []byte) int {
 	headers, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()

@@ -82,10 +82,11 @@ func (a *Account) login(ctx context.Context, w *World) (username string, passwor
 	return username, password, err
 }
 
-// mail is what a scenario sent and the mailboxes in which it waits for that.
+// mail is what a scenario sent, the mailboxes in which it waits for that, and what it received.
 type mail struct {
-	sent  []*submission
-	boxes []*mailbox
+	sent     []*submission
+	boxes    []*mailbox
+	arrivals []*arrival
 }
 
 // submission is one message on its way.

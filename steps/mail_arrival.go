@@ -1,0 +1,57 @@
+package steps
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"net/textproto"
+	"time"
+)
+
+// arrival is a message that a step has received, for the steps that judge it. Whoever receives, by IMAP or another way,
+// hands one to mail.receive. The message itself is read when somebody asks for it, outside the time of its arrival.
+type arrival struct {
+	account *Account
+	sent    *submission // what this run sent and it is; nil for mail that somebody else sent
+	where   string      // for messages: "bob's INBOX at mail.example.org:993"
+	folder  string      // "INBOX", or the folder that it was filed into
+	at      time.Time   // when it was seen to be there
+	read    func(ctx context.Context) ([]byte, error)
+
+	raw    []byte
+	header textproto.MIMEHeader
+}
+
+// receive makes a the message that the following steps speak of as "it".
+func (m *mail) receive(a *arrival) { m.arrivals = append(m.arrivals, a) }
+
+// received is the message that was received last.
+func (m *mail) received() (*arrival, error) {
+	if len(m.arrivals) == 0 {
+		return nil, scenarioFault("no message was received before this step: begin with \"… receives it over IMAP within …\"")
+	}
+	return m.arrivals[len(m.arrivals)-1], nil
+}
+
+// message gives the whole message as it lies in the mailbox (RFC 5322), with CRLF line ends. It is read once.
+func (a *arrival) message(ctx context.Context) ([]byte, error) {
+	if a.raw == nil {
+		raw, err := a.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.raw = raw
+	}
+	return a.raw, nil
+}
+
+// headers gives the message's header, every field in the order of its name's occurrences, the topmost first. A broken
+// header gives what could be read of it.
+func (a *arrival) headers(ctx context.Context) (textproto.MIMEHeader, error) {
+	raw, err := a.message(ctx)
+	if err != nil || a.header != nil {
+		return a.header, err
+	}
+	a.header, _ = textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader() // see above
+	return a.header, nil
+}
