@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 	"sync"
@@ -127,9 +128,28 @@ func syntaxError(path string, err error) error {
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
 		at := y.GetToken().Position
-		return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, y.GetMessage())
+		return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, inYAML(y.GetMessage()))
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+var wrongType = regexp.MustCompile(`^cannot unmarshal (\w+) into Go struct field \w+\.(\w+) of type (\S+)$`)
+
+// inYAML words a message about Go's types for somebody who writes YAML.
+func inYAML(message string) string {
+	m := wrongType.FindStringSubmatch(message)
+	if m == nil {
+		return message
+	}
+	kinds := map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number", "float64": "a number",
+		"bool": "true or false", "[]string": "a list of texts", "sequence": "a list", "map": "a mapping"}
+	kind := func(name string) string {
+		if k, known := kinds[name]; known {
+			return k
+		}
+		return "something else"
+	}
+	return fmt.Sprintf("%s is %s, wanted %s", strings.ToLower(m[2]), kind(m[1]), kind(m[3]))
 }
 
 // invalid collects what is wrong with the values of a file that reads well.

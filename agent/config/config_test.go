@@ -99,7 +99,7 @@ func TestParse(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for source, want := range map[string]string{
 		"listn: x":                                     "stepwatch.yml:1:1: unknown field \"listn\"",
-		"workers: many":                                "stepwatch.yml:1:10: cannot unmarshal string into Go struct field file.Workers of type int",
+		"workers: many":                                "stepwatch.yml:1:10: workers is a text, wanted a whole number",
 		"workers: -1":                                  "stepwatch.yml:1: workers: is -1: at least 1 run must be possible at once",
 		"listen: 9469":                                 "stepwatch.yml:1: listen: \"9469\" is no host and port: write it as host:port",
 		"\ndefaults:\n  every: soon":                   "stepwatch.yml:3: defaults.every: \"soon\" is no duration above zero: write it as 30s or 5m",
