@@ -12,6 +12,33 @@ type Account struct {
 	PasswordFile string // holds Password
 	SMTP         string // host that takes its mail
 	IMAP         string // host of its mailbox
+	Quota        int    // bytes that its mailbox may hold; 0 for any number
+}
+
+// The accounts, as Config names them. Alice, Bob and Carol are like everybody; a message to name+tag reaches name.
+const (
+	Alice  = "alice"
+	Bob    = "bob"
+	Carol  = "carol"
+	Copied = "copied" // what it sends and what it gets is copied to Backup
+	Backup = "backup"
+	Full   = "full" // its mailbox holds 20 KiB: Fill fills it
+)
+
+// smallQuota is room for some messages of a test.
+const smallQuota = 20 << 10
+
+// accounts lists the accounts, without what only a running stack has.
+func accounts() []Account {
+	var all []Account
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Full} {
+		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
+		if name == Full {
+			a.Quota = smallQuota
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // Config is what a stepwatch.yml for the stack holds.
@@ -24,6 +51,16 @@ type Config struct {
 func (c Config) Clone() Config {
 	c.Accounts = slices.Clone(c.Accounts)
 	return c
+}
+
+// Account is the account of that name, to alter; asking for one that there is not is a mistake.
+func (c Config) Account(name string) *Account {
+	for i := range c.Accounts {
+		if c.Accounts[i].Name == name {
+			return &c.Accounts[i]
+		}
+	}
+	panic("no account " + name)
 }
 
 // WriteConfig writes c as a stepwatch.yml.

@@ -42,9 +42,8 @@ func generate(dir string) (*Stack, error) {
 		return nil, err
 	}
 	s.Config = Config{CA: s.path("ca.pem")}
-	for _, name := range []string{"alice", "bob", "carol"} {
-		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(),
-			PasswordFile: s.path(name + ".password"), SMTP: Mail, IMAP: Mail}
+	for _, a := range accounts() {
+		a.PasswordFile = s.path(a.Name + ".password")
 		if err := os.WriteFile(a.PasswordFile, []byte(a.Password+"\n"), 0o600); err != nil {
 			return nil, err
 		}
@@ -178,8 +177,10 @@ func (s *Stack) renderAll(signing []string) error {
 		SigningRecord                           []string
 		MailUID                                 int
 		Accounts                                []Account
+		Copied, Backup                          string
 		Hosts                                   []host
-	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, s.Config.Accounts, s.hosts}
+	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, s.Config.Accounts,
+		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, s.hosts}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -228,7 +229,8 @@ func (s *Stack) own() error {
 			return err
 		}
 	}
-	return os.Chown(s.path("mail"), mailUID, mailUID)
+	// Who delivers compiles the filter, and keeps the result beside it.
+	return errors.Join(os.Chown(s.path("mail"), mailUID, mailUID), os.Chown(s.path("etc/sieve"), mailUID, mailUID))
 }
 
 func lookup(name string) (uid, gid int, err error) {
@@ -255,6 +257,7 @@ func (s *Stack) define() {
 	// Each server opens all its ports before it serves any.
 	s.Postfix.ready = append(s.Postfix.ready, listening("tcp", "127.0.0.1:25"), listening("tcp", "127.0.0.1:587"), listening("tcp", "127.0.0.1:465"))
 	s.Dovecot.ready = append(s.Dovecot.ready, listening("tcp", "127.0.0.1:143"), listening("tcp", "127.0.0.1:993"))
+	s.Dovecot.ready = append(s.Dovecot.ready, listening("tcp", "127.0.0.1:110"), listening("tcp", "127.0.0.1:995"))
 	s.Nginx.ready = append(s.Nginx.ready, listening("tcp", "127.0.0.1:80"), listening("tcp", "127.0.0.1:443"))
 	s.Dovecot.ready = append(s.Dovecot.ready, listening("unix", s.path("dovecot/lmtp")), listening("unix", s.path("dovecot/auth")))
 	s.OpenDKIM.ready = append(s.OpenDKIM.ready, listening("unix", s.path("opendkim/milter")))

@@ -24,6 +24,8 @@ var Packages = []Package{
 	{"postfix", "/usr/lib/postfix/sbin/master", "real servers"},
 	{"dovecot-imapd", "/usr/lib/dovecot/imap", "real servers"},
 	{"dovecot-lmtpd", "/usr/lib/dovecot/lmtp", "real servers"},
+	{"dovecot-pop3d", "/usr/lib/dovecot/pop3", "real servers"},
+	{"dovecot-sieve", "/usr/lib/dovecot/modules/lib90_sieve_plugin.so", "real servers"},
 	{"opendkim", "/usr/sbin/opendkim", "real servers"},
 	{"nginx", "/usr/sbin/nginx", "real servers"},
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},

@@ -1,0 +1,246 @@
+//go:build linux
+
+package stack_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/smtp"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
+)
+
+// trusting is a TLS configuration that knows the stack's CA.
+func trusting(t *testing.T, host string) *tls.Config {
+	t.Helper()
+	ca, err := os.ReadFile(servers.Config.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	return &tls.Config{ServerName: host, RootCAs: roots}
+}
+
+// dial opens an SMTP dialogue with another client than stepwatch, and logs in as an account unless it is nil.
+func dial(t *testing.T, host, port string, as *stack.Account) *smtp.Client {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	client, err := smtp.NewClient(conn, host)
+	if err == nil {
+		err = client.StartTLS(trusting(t, host))
+	}
+	if err == nil && as != nil {
+		err = client.Auth(smtp.PlainAuth("", as.Address, as.Password, host))
+	}
+	if err != nil {
+		conn.Close()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// submit sends a message with these header lines as Alice through host and port 587.
+func submit(t *testing.T, host, to string, header ...string) {
+	t.Helper()
+	from := servers.Config.Account(stack.Alice)
+	client := dial(t, host, "587", from)
+	err := errors.Join(client.Mail(from.Address), client.Rcpt(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := client.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header = append(header, "From: "+from.Address, "To: "+to, "", "Hello", "")
+	_, err = body.Write([]byte(strings.Join(header, "\r\n")))
+	if err := errors.Join(err, body.Close(), client.Quit()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// arrived waits until an account has a message with text in it in a folder ("" is INBOX), and removes it again.
+func arrived(t *testing.T, account, folder, text string) string {
+	t.Helper()
+	if folder != "" {
+		folder = "." + folder
+	}
+	var content []byte
+	eventually(t, 15*time.Second, "a message with "+text+" for "+account+" in "+folder, func() bool {
+		paths, err := filepath.Glob(filepath.Join(servers.Dir, "mail", account, "Maildir", folder, "[nc][eu][wr]", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			var err error
+			if content, err = os.ReadFile(path); err == nil && bytes.Contains(content, []byte(text)) {
+				return os.Remove(path) == nil
+			}
+		}
+		return false
+	})
+	return string(content)
+}
+
+func TestFiling(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	for _, c := range []struct{ to, header, account, folder string }{
+		{"bob", "Subject: filing 1", "bob", ""},
+		{"bob+tag", "Subject: filing 2", "bob", ""},
+		{"bob", "Subject: filing 3 [filtered]", "bob", "Filtered"},
+		{"bob", "X-Spam-Flag: YES", "bob", "Junk"},
+		{"copied", "Subject: filing 4", "copied", ""},
+	} {
+		submit(t, stack.Mail, c.to+"@"+stack.Domain, c.header)
+		arrived(t, c.account, c.folder, c.header)
+	}
+	arrived(t, stack.Backup, "", "filing 4")
+
+	sender := *s.Config.Account(stack.Copied)
+	client := dial(t, stack.Mail, "587", &sender)
+	if err := errors.Join(client.Mail(sender.Address), client.Rcpt("carol@"+stack.Domain)); err != nil {
+		t.Fatal(err)
+	}
+	body, err := client.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(body, "Subject: filing 5\r\n\r\nHello\r\n")
+	if err := errors.Join(body.Close(), client.Quit()); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, stack.Carol, "", "filing 5")
+	arrived(t, stack.Backup, "", "filing 5")
+}
+
+// count asks for the number of messages of an account over POP3 (RFC 1939): with STLS on port 110, inside TLS on 995.
+func count(t *testing.T, host, port string, a *stack.Account) int {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if port == "995" {
+		conn = tls.Client(conn, trusting(t, host))
+	}
+	text := textproto.NewConn(conn)
+	answer := func() string {
+		line, err := text.ReadLine()
+		if err != nil || !strings.HasPrefix(line, "+OK") {
+			t.Fatalf("%s:%s answers %q, want +OK: %v", host, port, line, err)
+		}
+		return line
+	}
+	say := func(line string) string {
+		if err := text.PrintfLine("%s", line); err != nil {
+			t.Fatal(err)
+		}
+		return answer()
+	}
+	answer()
+	if port != "995" {
+		say("STLS")
+		text = textproto.NewConn(tls.Client(conn, trusting(t, host)))
+	}
+	say("USER " + a.Address)
+	say("PASS " + a.Password)
+	var n, size int
+	if line := say("STAT"); !scan(line, &n, &size) {
+		t.Fatalf("%s:%s answers %q to STAT", host, port, line)
+	}
+	say("QUIT")
+	return n
+}
+
+func scan(line string, n, size *int) bool {
+	_, err := fmt.Sscanf(line, "+OK %d %d", n, size)
+	return err == nil
+}
+
+func TestPOP3(t *testing.T) {
+	s := need(t)
+	logs(t, "dovecot")
+	for i, port := range []string{"110", "995"} {
+		if err := s.Fill(stack.Carol, 3, 500); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := count(t, stack.Mail, port, s.Config.Account(stack.Carol)), 3*(i+1); got != want {
+			t.Errorf("port %s has %d messages, want %d", port, got, want)
+		}
+	}
+	if err := s.Empty(stack.Carol); err != nil {
+		t.Fatal(err)
+	}
+	if got := count(t, stack.Mail, "995", s.Config.Account(stack.Carol)); got != 0 {
+		t.Errorf("%d messages after Empty", got)
+	}
+}
+
+// TestFullMailbox has mail accepted that Dovecot then refuses: Postfix returns it to the sender.
+func TestFullMailbox(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	config := filepath.Join(s.Dir, "stepwatch.yml")
+	if err := s.Fill(stack.Full, 20, 1<<10); err != nil {
+		t.Fatal(err)
+	}
+	step, read := `I send a message from "alice" to "full" via 587`, `"full" receives it over IMAP within 2s`
+	check(t, config, step+"\nit is accepted\n"+read, outcome{read, "not_received", "delivery"})
+	bounce := arrived(t, stack.Alice, "", "Quota exceeded")
+	if !strings.Contains(bounce, "Status: 5.2.2") {
+		t.Errorf("the report to the sender has no status 5.2.2:\n%s", bounce)
+	}
+	if err := s.Empty(stack.Full); err != nil {
+		t.Fatal(err)
+	}
+	passes(t, config, step, read)
+}
+
+// passes runs a scenario of these steps and wants it to pass.
+func passes(t *testing.T, config string, steps ...string) string {
+	t.Helper()
+	feature := write(t, "mended.feature", "Feature: Mended\n  @timeout:30s\n  Scenario: Mended\n    * "+strings.Join(steps, "\n    * ")+"\n")
+	code, out := execute(t, stepwatch, "run", "-v", "--config", config, feature)
+	if code != 0 {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	return out
+}
+
+// TestLargeMailbox finds a message among ten thousand.
+func TestLargeMailbox(t *testing.T) {
+	s := need(t)
+	logs(t, "dovecot")
+	if err := s.Fill(stack.Carol, 10_000, 500); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Empty(stack.Carol); err != nil {
+			t.Error(err)
+		}
+	}()
+	passes(t, filepath.Join(s.Dir, "stepwatch.yml"), `I send a message from "alice" to "carol" via 587`, `"carol" receives it over IMAP within 5s`)
+}
