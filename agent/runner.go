@@ -324,17 +324,22 @@ func (rec *recorder) step(ctx context.Context) (err error) {
 	returned := false
 	defer func() {
 		if v := recover(); !returned { // no value and not returned: runtime.Goexit
-			took, err = time.Since(start), panicked(v)
+			err = panicked(v)
+			if took == 0 { // it was the step itself and not what it left for afterwards
+				took = time.Since(start)
+			}
 		}
 		err = rec.finish(index, start, took, err)
 	}()
 	err = bound.Definition.Func(ctx, rec.world, bound.Args)
-	took, returned = time.Since(start), true
+	took = time.Since(start)
 	if ctx.Err() != nil {
 		if err == nil || !isFailure(err) {
 			err = ended(ctx, rec.plan.Timeout)
 		}
 	}
+	rec.world.RunAfter(ctx)
+	returned = true
 	return err
 }
 
@@ -379,7 +384,7 @@ func (rec *recorder) finish(index int, start time.Time, took time.Duration, err 
 		}
 	}
 	report := rec.world.TakeReport()
-	s.Phases, s.Measurements = report.Phases, report.Measurements
+	s.Phases, s.Measurements, s.Note = report.Phases, report.Measurements, report.Note
 	if err != nil {
 		s.Evidence = report.Evidence
 	}

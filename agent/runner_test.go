@@ -224,6 +224,38 @@ func TestStepTimeIsTheStepsOwn(t *testing.T) {
 }
 
 // TestGodogContract holds what godog.go relies on, for the day that godog is upgraded.
+// What a step leaves for after its time is reported with the step, is not in its duration, and fails it when it panics.
+func TestAfterIsReportedButNotTimed(t *testing.T) {
+	var r Runner
+	res := run(t, &r, scenario("after", "I note", "I pass"), library(does("I note", func(_ context.Context, w *steps.World, _ steps.Args) error {
+		w.After(func(context.Context) {
+			time.Sleep(50 * time.Millisecond)
+			w.Note("first")
+			w.Measure("hop_seconds", "A hop.", 3, result.Label{Name: "hop", Value: "queue"})
+		})
+		w.After(func(context.Context) { w.Note("which way it took") })
+		return nil
+	})))
+	s := res.Steps[0]
+	if s.Status != result.Passed || s.Duration > 25*time.Millisecond || s.Note != "which way it took" || len(s.Measurements) != 1 {
+		t.Errorf("got %+v", s)
+	}
+	if next := res.Steps[1]; next.Note != "" || len(next.Measurements) != 0 {
+		t.Errorf("the next step has %+v", next)
+	}
+
+	res = run(t, &r, scenario("panic", "I note"), library(does("I note", func(_ context.Context, w *steps.World, _ steps.Args) error {
+		w.After(func(context.Context) {
+			time.Sleep(50 * time.Millisecond)
+			panic("oops")
+		})
+		return nil
+	})))
+	if s := res.Steps[0]; s.Reason != result.ReasonPanic || s.Blame != result.BlameMonitor || s.Duration > 25*time.Millisecond {
+		t.Errorf("got %+v", s)
+	}
+}
+
 func TestGodogContract(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var mu sync.Mutex

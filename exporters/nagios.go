@@ -232,7 +232,11 @@ func longOutput(results []*result.Result, room int) string {
 				}
 			}
 			if s.Status == result.Passed || s.Status == result.Skipped && s.Error == "" {
-				add("%s %s %s %s", s.Status, took, s.Keyword, s.Text)
+				note := ""
+				if s.Note != "" {
+					note = ": " + s.Note
+				}
+				add("%s %s %s %s%s", s.Status, took, s.Keyword, s.Text, note)
 				continue
 			}
 			message, reason, blame := s.Error, s.Reason, s.Blame
@@ -242,6 +246,9 @@ func longOutput(results []*result.Result, room int) string {
 			}
 			if message != "" {
 				message = ": " + message
+			}
+			if s.Note != "" {
+				message += "; " + s.Note
 			}
 			add("%s %s %s %s in %s:%d%s%s", s.Status, took, s.Keyword, s.Text, r.Identity.File, s.Line, message, cause(reason, blame))
 		}

@@ -37,6 +37,10 @@ func TestNagiosGolden(t *testing.T) {
 		s.Status, s.Ran, s.Duration, s.Phases = result.Skipped, false, 0, nil
 	}
 	undefined.Steps[0].Status = result.Undefined
+	told := exporterstest.Typical()
+	for i := range told.Steps {
+		told.Steps[i].Note = "submission 0.010s → queue 41.2s | inbox\n0.1s"
+	}
 	dirty := exporterstest.Passing()
 	dirty.Cleanup = `message "x7" is still in the mailbox of "bob"`
 	for _, c := range []struct {
@@ -46,6 +50,7 @@ func TestNagiosGolden(t *testing.T) {
 		{"none", nil},
 		{"passed", []*result.Result{exporterstest.Passing()}},
 		{"failed", []*result.Result{exporterstest.Typical()}},
+		{"with notes", []*result.Result{told}},
 		{"slow", []*result.Result{slow}},
 		{"undefined", []*result.Result{undefined}},
 		{"not cleaned up", []*result.Result{dirty}},

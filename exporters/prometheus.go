@@ -138,9 +138,9 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	})
 	p.faults = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: namespace + "measurement_faults_total",
-		Help: "Measurements that could not be shown as the step gave them. Left out: fault=name (no valid metric name), fault=reserved (the name of one of stepwatch's own metrics), fault=count (too many names). Shown with the HELP of another step: fault=help.",
+		Help: "Measurements that could not be shown as the step gave them. Left out: fault=name (no valid metric name), fault=reserved (the name of one of stepwatch's own metrics), fault=count (too many names), fault=label (a label without a valid name, or with one that is taken). Shown with the HELP of another step: fault=help.",
 	}, []string{"fault"})
-	for _, fault := range []string{faultName, faultReserved, faultCount, faultHelp} {
+	for _, fault := range []string{faultName, faultReserved, faultCount, faultHelp, faultLabel} {
 		p.faults.WithLabelValues(fault)
 	}
 	p.measured = measuredNames{reserved: p.families.names(), faults: p.faults, log: p.log}
@@ -492,11 +492,11 @@ func (s *scenarioSeries) take(r *result.Result) {
 			}
 		}
 		for j, m := range step.Measurements {
-			if laterMeasurement(step.Measurements[j+1:], m.Name) {
+			if laterMeasurement(step.Measurements[j+1:], m) {
 				continue
 			}
 			if measured := s.p.measured.family(m); measured != nil {
-				gauge(measured, m.Value, on.labels)
+				gauge(measured, m.Value, measuredLabels(on.labels, m.Labels))
 			}
 		}
 	}
@@ -767,6 +767,7 @@ const (
 	faultReserved = "reserved"
 	faultCount    = "count"
 	faultHelp     = "help"
+	faultLabel    = "label"
 )
 
 // measuredNamesMax bounds the names of measurements, which may come from a program that a step runs.
@@ -786,6 +787,10 @@ type measuredNames struct {
 
 // family gives the family of a measurement, or nil when it cannot be shown.
 func (n *measuredNames) family(m result.Measurement) *family {
+	if !validLabels(m.Labels) {
+		n.fault(m, faultLabel)
+		return nil
+	}
 	m.Help = cmp.Or(strings.ToValidUTF8(m.Help, "\uFFFD"), "A value that a step read.") // promtool wants a HELP for everything
 	n.mu.RLock()
 	known := n.byName[m.Name]
@@ -859,9 +864,50 @@ func validMetricName(name string) bool {
 	return true
 }
 
-// laterMeasurement says whether the same name comes again: the last reading of a step counts.
-func laterMeasurement(rest []result.Measurement, name string) bool {
-	return slices.ContainsFunc(rest, func(m result.Measurement) bool { return m.Name == name })
+// validLabels says whether a measurement's labels can stand beside those of its step.
+func validLabels(labels []result.Label) bool {
+	for i, l := range labels {
+		switch {
+		case !validMetricName(l.Name), '0' <= l.Name[0] && l.Name[0] <= '9', strings.HasPrefix(l.Name, "__"),
+			slices.Contains([]string{"feature", "scenario", "example", "step", "le", "quantile"}, l.Name),
+			slices.ContainsFunc(labels[:i], func(before result.Label) bool { return before.Name == l.Name }):
+			return false
+		}
+	}
+	return true
+}
+
+// measuredLabels adds a measurement's labels to those of its step.
+func measuredLabels(base []*dto.LabelPair, labels []result.Label) []*dto.LabelPair {
+	if len(labels) == 0 {
+		return base
+	}
+	nameValue := make([]string, 0, 2*len(labels))
+	for _, l := range labels {
+		nameValue = append(nameValue, l.Name, l.Value)
+	}
+	return pairs(base, nameValue...)
+}
+
+// laterMeasurement says whether the same comes again: the last reading of a step counts.
+func laterMeasurement(rest []result.Measurement, m result.Measurement) bool {
+	return slices.ContainsFunc(rest, func(later result.Measurement) bool {
+		return later.Name == m.Name && sameLabels(later.Labels, m.Labels)
+	})
+}
+
+// sameLabels says whether two measurements of one name would be one series: order does not matter, and an empty value is
+// the same as no label.
+func sameLabels(a, b []result.Label) bool {
+	within := func(some, others []result.Label) bool {
+		for _, l := range some {
+			if l.Value != "" && !slices.Contains(others, l) {
+				return false
+			}
+		}
+		return true
+	}
+	return within(a, b) && within(b, a)
 }
 
 // nameBefore says whether a phase of that name came already.

@@ -287,14 +287,25 @@ func TestPrometheusMeasurements(t *testing.T) {
 		{Name: "no good", Help: "x", Value: 1},
 		{Name: "step_duration_seconds_sum", Help: "x", Value: 1},
 		{Name: "scenario_runs", Help: "x", Value: 1},
+		{Name: "hop_seconds", Help: "Hops.", Value: 1, Labels: []result.Label{{Name: "hop", Value: "queue"}, {Name: "end", Value: "a"}}},
+		{Name: "hop_seconds", Help: "Hops.", Value: 2, Labels: []result.Label{{Name: "end", Value: "a"}, {Name: "hop", Value: "queue"}}},
+		{Name: "hop_seconds", Help: "Hops.", Value: 3, Labels: []result.Label{{Name: "hop", Value: "a \"b\""}}},
+		{Name: "hop_seconds", Help: "Hops.", Value: 4, Labels: []result.Label{{Name: "hop"}}},
+		{Name: "hop_seconds", Help: "Hops.", Value: 5, Labels: []result.Label{{Name: "step", Value: "x"}}},
+		{Name: "hop_seconds", Help: "Hops.", Value: 6, Labels: []result.Label{{Name: "0", Value: "x"}}},
+		{Name: "hop_seconds", Help: "Hops.", Value: 7, Labels: []result.Label{{Name: "hop", Value: "x"}, {Name: "hop", Value: "y"}}},
 	}
 	other := did("b", result.Failed, time.Second)
 	other.Measurements = []result.Measurement{{Name: "queue_length", Help: "Another text.", Value: 3}}
 	for range 2 {
 		p.Export(run(result.Failed, s, other))
 	}
-	want := `stepwatch_measurement_faults_total{fault="count"} 0
+	want := `stepwatch_hop_seconds{end="a",hop="queue",step="a"} 2
+stepwatch_hop_seconds{hop="a \"b\"",step="a"} 3
+stepwatch_hop_seconds{step="a"} 4
+stepwatch_measurement_faults_total{fault="count"} 0
 stepwatch_measurement_faults_total{fault="help"} 2
+stepwatch_measurement_faults_total{fault="label"} 6
 stepwatch_measurement_faults_total{fault="name"} 2
 stepwatch_measurement_faults_total{fault="reserved"} 4
 stepwatch_queue_length{step="a"} 2
@@ -302,12 +313,12 @@ stepwatch_queue_length{step="b"} 3
 promhttp_metric_handler_errors_total{cause="encoding"} 0
 promhttp_metric_handler_errors_total{cause="gathering"} 0
 `
-	got := lines(t, p, "stepwatch_measurement_faults_total", "stepwatch_queue_length") + lines(t, p, "promhttp_metric_handler_errors_total")
+	got := lines(t, p, "stepwatch_hop_seconds", "stepwatch_measurement_faults_total", "stepwatch_queue_length") + lines(t, p, "promhttp_metric_handler_errors_total")
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if n := strings.Count(log.String(), "\n"); n != 4 {
-		t.Errorf("want one line of log for each fault and name, thus 4, got:\n%s", log.String())
+	if n := strings.Count(log.String(), "\n"); n != 5 {
+		t.Errorf("want one line of log for each fault and name, thus 5, got:\n%s", log.String())
 	}
 }
 

@@ -23,7 +23,9 @@ type arrival struct {
 }
 
 // receive makes a the message that the following steps speak of as "it".
-func (m *mail) receive(a *arrival) { m.arrivals = append(m.arrivals, a) }
+func (m *mail) receive(w *World, a *arrival) {
+	m.arrivals = append(m.arrivals, a)
+}
 
 // received is the message that was received last.
 func (m *mail) received() (*arrival, error) {

@@ -32,6 +32,7 @@ type World struct {
 	closed   bool
 	report   Report
 	states   map[reflect.Type]any
+	after    []func(context.Context)
 	cleanups []cleanup
 	redacted []string // what must never be kept: secrets in every form they take on a wire
 }
@@ -46,6 +47,7 @@ type Report struct {
 	Phases       []result.Phase
 	Measurements []result.Measurement
 	Evidence     []result.Evidence
+	Note         string
 }
 
 // NewWorld makes the World of one run. run is the run's unguessable id; scenario names the scenario on this agent, the
@@ -126,11 +128,42 @@ func (w *World) Timed(name string, do func() (note string, err error)) error {
 }
 
 // Measure reports a value that the step read. The name is in snake case and ends in its base unit; help is one sentence.
-func (w *World) Measure(name, help string, value float64) {
+// labels tell apart what the step reads several times; their values must be few and known beforehand.
+func (w *World) Measure(name, help string, value float64, labels ...result.Label) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: name, Help: help, Value: value})
+		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: name, Help: help, Value: value, Labels: labels})
+	}
+}
+
+// Note says one line about the step that a person wants to see also when it passed. A second one takes its place.
+func (w *World) Note(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.report.Note = w.redact(text)
+	}
+}
+
+// After has do called once the step at work has returned, outside its time: for what the step reports and its duration
+// must not hold. It is not for anything that could make the step fail. do stops when its ctx ends.
+func (w *World) After(do func(ctx context.Context)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.after = append(w.after, do)
+	}
+}
+
+// RunAfter does what the step left for After. The runner calls it before TakeReport.
+func (w *World) RunAfter(ctx context.Context) {
+	w.mu.Lock()
+	after := w.after
+	w.after = nil
+	w.mu.Unlock()
+	for _, do := range after {
+		do(ctx)
 	}
 }
 

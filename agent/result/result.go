@@ -85,6 +85,7 @@ type StepResult struct {
 	Reason       Reason
 	Blame        Blame
 	Error        string
+	Note         string // one line that the step has to say, passed or not, such as which way a mail took; normally empty
 	Phases       []Phase
 	Measurements []Measurement
 	Evidence     []Evidence
@@ -99,9 +100,17 @@ type Phase struct {
 
 // Measurement is a value that a step read, exported as a gauge whether or not the step passed.
 type Measurement struct {
-	Name  string // snake case with its base unit as suffix, without prefix: "http_status_code", "mail_queue_length"
-	Help  string // one sentence
-	Value float64
+	Name   string // snake case with its base unit as suffix, without prefix: "http_status_code", "mail_queue_length"
+	Help   string // one sentence
+	Value  float64
+	Labels []Label // tell apart what one step reads several times, such as the hops of a mail; normally none
+}
+
+// Label is a label of a measurement. Its values are few and known beforehand ("queue", "transfer"): never text that was
+// met at run time, because each value is a time series for good.
+type Label struct {
+	Name  string // in snake case
+	Value string
 }
 
 // Evidence is what a person wants to see of a failure: a transcript, a page's source. It is redacted before it gets here.

@@ -110,14 +110,30 @@ func (p *pretty) verdict(s result.StepResult) {
 		fmt.Fprintf(p.out, "      %s\n", p.paint(red, printable(s.Error)))
 		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, fmt.Sprintf("reason %s, blame %s, %s:%d", s.Reason, s.Blame, p.plan.Scenario.Path, s.Line)))
 	}
+	if s.Note != "" {
+		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, printable(s.Note)))
+	}
 	if len(s.Phases) > 0 && (p.phases || s.Status == result.Failed) {
 		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, p.phaseLine(s.Phases)))
 	}
 	if p.phases {
 		for _, m := range s.Measurements {
-			fmt.Fprintf(p.out, "      %s\n", p.paint(grey, m.Name+" "+strconv.FormatFloat(m.Value, 'f', -1, 64)))
+			fmt.Fprintf(p.out, "      %s\n", p.paint(grey, measurement(m)))
 		}
 	}
+}
+
+// measurement writes a measurement as the metric is called: "mail_hop_seconds{hop="queue"} 41.2".
+func measurement(m result.Measurement) string {
+	labels := make([]string, len(m.Labels))
+	for i, l := range m.Labels {
+		labels[i] = l.Name + "=" + strconv.Quote(l.Value)
+	}
+	name := m.Name
+	if len(labels) > 0 {
+		name += "{" + strings.Join(labels, ",") + "}"
+	}
+	return printable(name) + " " + strconv.FormatFloat(m.Value, 'f', -1, 64)
 }
 
 // phaseLine gives phases in order: "dns 0.2 ms, connect 0.1 ms, mail 0.3 ms". What the server answered stands there only

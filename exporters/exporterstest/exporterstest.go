@@ -241,6 +241,13 @@ func Odd() map[string]*result.Result {
 				r.Steps[0].Measurements = append(r.Steps[0].Measurements, result.Measurement{Name: name, Help: hostile, Value: 1})
 			}
 		}),
+		"measurements with labels": with(func(r *result.Result) {
+			for _, name := range []string{"hop", "hop", "", "0", "step", "__x", "le", hostile} {
+				r.Steps[0].Measurements = append(r.Steps[0].Measurements,
+					result.Measurement{Name: "mail_hop_seconds", Help: "A hop.", Value: 1, Labels: []result.Label{{Name: name, Value: hostile}}},
+					result.Measurement{Name: "mail_hop_seconds", Help: "A hop.", Value: 2, Labels: []result.Label{{Name: "a", Value: ""}, {Name: name, Value: "x"}}})
+			}
+		}),
 		"measurements with odd values": with(func(r *result.Result) {
 			for i, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1), math.MaxFloat64} {
 				r.Steps[0].Measurements = append(r.Steps[0].Measurements, result.Measurement{Name: fmt.Sprintf("odd_%d", i), Value: v})
@@ -252,6 +259,7 @@ func Odd() map[string]*result.Result {
 		"hostile texts": with(func(r *result.Result) {
 			r.Identity = result.Identity{Feature: hostile, Scenario: hostile, Example: hostile, File: hostile, Owner: hostile, Severity: hostile, Location: hostile}
 			r.Run, r.Error, r.Cleanup = hostile, hostile, hostile
+			r.Steps[0].Note = hostile
 			r.Reason, r.Blame = result.Reason(hostile), result.Blame(hostile)
 			for i := range r.Steps {
 				s := &r.Steps[i]

@@ -104,6 +104,7 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		start := time.Now()
 		err := b.Definition.Func(ctx, w, b.Args)
 		took := time.Since(start)
+		w.RunAfter(ctx)
 		outcome.Steps = append(outcome.Steps, StepOutcome{Text: written[i].Text, Err: err, Report: w.TakeReport(), Duration: took})
 		if err != nil {
 			break
