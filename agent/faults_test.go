@@ -166,7 +166,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			leaks := goleak.IgnoreCurrent()
-			const timeout, spare = time.Second, 3 * time.Second
+			const timeout, spare = 2 * time.Second, 4 * time.Second
 			p := s.plan(t, timeout, fault.lines)
 			start := time.Now()
 			r := s.runner.Run(context.Background(), p, agent.Occasion{})
