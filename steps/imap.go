@@ -16,7 +16,7 @@ func init() {
 			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much at most the duration is too long) and " +
 			"mail_delivery_seconds (from the acceptance of the message)."
 		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
-			"when the mailbox cannot be read, and when the server ends the connection. The message is removed afterwards, and so is what an earlier run of the " +
+			"when the mailbox cannot be read, and when the server ends the connection; with a bounce in the sender's mailbox it gives that as the reason. The message is removed afterwards, and so is what an earlier run of the " +
 			"scenario had to leave behind."
 	)
 	register(
@@ -112,6 +112,11 @@ func receive(ctx context.Context, w *World, a Args) error {
 	}
 	if err := box.await(ctx, s, within); err != nil {
 		box.log.attach(w, "imap transcript")
+		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonNotReceived && failure.Blame == result.BlameDelivery {
+			if bounced := State[mail](w).returned(ctx, w, s); bounced != nil {
+				return bounced
+			}
+		}
 		return err
 	}
 	uid := box.found[s.number][0]

@@ -48,6 +48,7 @@ type mailbox struct {
 	foreign  map[imap.UID]bool  // messages that came and are not this run's
 	strayed  bool               // the message was seen in the spam folder
 	sweepErr error              // why what an earlier run left could not be removed
+	reports  []imap.UID         // bounces of this run's messages, to be removed
 }
 
 // String names the mailbox as messages do.
@@ -408,7 +409,12 @@ func (m *mailbox) own(raw []byte) int {
 	if err != nil && len(headers) == 0 || strings.TrimSpace(headers.Get(headerRun)) != m.w.Run() {
 		return 0
 	}
-	number, err := strconv.Atoi(strings.TrimSpace(headers.Get(headerMessage)))
+	return ownNumber(headers.Get(headerMessage))
+}
+
+// ownNumber reads the number of a message that has the run's token.
+func ownNumber(value string) int {
+	number, err := strconv.Atoi(strings.TrimSpace(value))
 	if err != nil || number < 1 {
 		return 1 // something on the way dropped the number, but the token is ours
 	}
@@ -501,6 +507,9 @@ func (m *mailbox) cleanup(ctx context.Context) error {
 	err := m.sweepErr
 	if len(sent) > 0 {
 		err = errors.Join(err, m.removeSent(ctx, sent))
+	}
+	if len(m.reports) > 0 && m.client != nil && m.alive() {
+		err = errors.Join(err, m.remove(ctx, m.reports))
 	}
 	if m.client != nil && m.alive() {
 		polite, cancel := context.WithTimeout(ctx, lookGrace)

@@ -98,6 +98,7 @@ type submission struct {
 	accepted time.Time     // when the server took it; zero when it did not
 	took     time.Duration // from the start of the step until then
 	reply    Reply         // the server's answer to the message
+	returned bool          // a bounce says that it was not delivered
 }
 
 // last is the message that was sent last, to the account when one is given.
@@ -114,7 +115,7 @@ func (m *mail) last(to *Account) *submission {
 func (m *mail) sentTo(to *Account) []*submission {
 	var sent []*submission
 	for _, s := range m.sent {
-		if s.to == to && s.sent {
+		if s.to == to && s.sent && !s.returned {
 			sent = append(sent, s)
 		}
 	}

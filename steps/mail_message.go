@@ -2,7 +2,6 @@ package steps
 
 import (
 	"bytes"
-	"fmt"
 	"mime"
 	"mime/quotedprintable"
 	"strconv"
@@ -46,7 +45,7 @@ func compose(w *World, s *submission, a Args) ([]byte, error) {
 		{"From", from},
 		{"To", to},
 		{"Subject", "stepwatch test message"},
-		{"Message-ID", fmt.Sprintf("<%s.%d@%s>", w.Run(), s.number, domain)},
+		{"Message-ID", "<" + messageID(w.Run(), s.number) + "@" + domain + ">"},
 		{"MIME-Version", "1.0"},
 		{"Content-Type", contentType},
 		{"Content-Transfer-Encoding", encoding},
@@ -68,6 +67,9 @@ func compose(w *World, s *submission, a Args) ([]byte, error) {
 	message.Write(encoded)
 	return message.Bytes(), nil
 }
+
+// messageID is the left part of a message's Message-ID.
+func messageID(run string, number int) string { return run + "." + strconv.Itoa(number) }
 
 // withTable puts the rows "name, value" of a step's table among the headers, in the place of one with the same name.
 func withTable(headers []header, table [][]string) ([]header, error) {

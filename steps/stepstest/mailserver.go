@@ -77,6 +77,7 @@ const (
 	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
 	FaultJunk            Fault = "junk"                    // delivered into the folder Junk
 	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
+	FaultBounce          Fault = "bounce"                  // accepted, then returned to the sender with a report (RFC 3464)
 	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
 	FaultDropInData      Fault = "drop in DATA"            // the connection ends in the middle of the message
 	FaultDropAfterDot    Fault = "drop after the dot"      // the connection ends instead of an answer to the message; it is delivered
@@ -323,6 +324,12 @@ func (s *MailServer) accept(from string, recipients []string, message []byte) st
 // storeLocked puts delivery i into its mailbox. The lock is held.
 func (s *MailServer) storeLocked(i int) {
 	d := &s.deliveries[i]
+	if slices.Contains(s.faults, FaultBounce) {
+		if sender := s.boxes[d.From]; sender != nil {
+			_, _ = sender.Append("INBOX", literal{bytes.NewReader(s.bounce(d))}, &imap.AppendOptions{Time: time.Now()}) // as below
+		}
+		return
+	}
 	copies, folder := 1, "INBOX"
 	if slices.Contains(s.faults, FaultJunk) {
 		folder = "Junk"
@@ -335,6 +342,43 @@ func (s *MailServer) storeLocked(i int) {
 		_, _ = s.boxes[d.To].Append(folder, literal{bytes.NewReader(d.Message)}, &imap.AppendOptions{Time: time.Now()})
 	}
 	d.Stored = time.Now()
+}
+
+// bounce writes the report that d could not be delivered.
+func (s *MailServer) bounce(d *Delivery) []byte {
+	header, _, _ := bytes.Cut(d.Message, []byte("\r\n\r\n"))
+	report := fmt.Sprintf(`Return-Path: <>
+From: MAILER-DAEMON@%[1]s
+To: %[2]s
+Subject: Undelivered Mail Returned to Sender
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="%[4]s"
+
+--%[4]s
+Content-Type: text/plain; charset=us-ascii
+
+This is the mail system at host %[1]s. Your message could not be delivered.
+
+<%[3]s>: the mailbox is full
+--%[4]s
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; %[1]s
+X-Postfix-Queue-ID: %[4]s
+
+Final-Recipient: rfc822; %[3]s
+Action: failed
+Status: 5.2.2
+Remote-MTA: dns; store.%[1]s
+Diagnostic-Code: smtp; 552 5.2.2 <%[3]s> Quota exceeded (mailbox for user is full)
+
+--%[4]s
+Content-Type: text/rfc822-headers
+
+`, s.options.Host, d.From, d.To, d.QueueID)
+	report += strings.ReplaceAll(string(header), "\r\n", "\n") + "\n--" + d.QueueID + "--\n"
+	return []byte(strings.ReplaceAll(report, "\n", "\r\n"))
 }
 
 // Close stops the server and ends all its connections.

@@ -1,0 +1,370 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		does = " that is about a message which this scenario sent from the account: known by the returned headers, the envelope id, the reference " +
+			"or the queue id (RFC 3464). Reads via port 993, TLS from the first byte. Fails when none comes in time. The report is removed afterwards, and so is one that came " +
+			"after an earlier run of the scenario had ended."
+		measures = "From the start of the step until the report is there. Measures mail_bounce_seconds (from the acceptance of the message) and " +
+			"mail_detection_lag_seconds."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `{account} receives a bounce within {duration}`,
+			Does:     "Waits for a report in the account's INBOX, action \"failed\"," + does,
+			Measures: measures,
+			Example:  `Then "alice" receives a bounce within 60s`,
+			Waits:    true,
+			Prepare:  prepareBounce,
+			Func:     receiveReport("failed"),
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} receives a delay notice within {duration}`,
+			Does:     "Waits for a report in the account's INBOX, action \"delayed\"," + does,
+			Measures: measures,
+			Example:  `Then "alice" receives a delay notice within 10 minutes`,
+			Waits:    true,
+			Prepare:  prepareBounce,
+			Func:     receiveReport("delayed"),
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} receives a delivery confirmation within {duration}`,
+			Does: "Waits for a report in the account's INBOX, action \"delivered\", \"relayed\" or \"expanded\"," + does +
+				" Servers write one only for mail that asks for it (NOTIFY=SUCCESS, RFC 3461).",
+			Measures: measures,
+			Example:  `Then "alice" receives a delivery confirmation within 60s`,
+			Waits:    true,
+			Prepare:  prepareBounce,
+			Func:     receiveReport("delivered", "relayed", "expanded"),
+		},
+		Definition{
+			Area: "mail", Sentence: `the bounce says {text}`,
+			Does: "Fails unless the report that was received last gives this status (5.1.1), or has this text in what the refusing server said or in its text for people. " +
+				"Upper and lower case are the same.",
+			Example: `Then the bounce says "5.1.1"`,
+			Func:    bounceSays,
+		},
+		Definition{
+			Area: "mail", Sentence: `the bounce names the host {text}`,
+			Does:    "Fails unless the report that was received last was caused by this host: the one that refused the message (Remote-MTA), or the reporter itself when there is none.",
+			Example: `Then the bounce names the host "mx.example.org"`,
+			Func:    bounceNames,
+		},
+	)
+}
+
+// bounces are the reports that the scenario received.
+type bounces struct{ received []receivedReport }
+
+type receivedReport struct {
+	*bounceReport
+	to reportRecipient // the first with the action that was waited for
+}
+
+func prepareBounce(ctx context.Context, w *World, a Args) {
+	prepareMailbox(ctx, w, a)
+	box, _, err := mailboxOf(w, a)
+	if err != nil || box.client == nil || box.err != nil {
+		return // the step reports it
+	}
+	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
+	defer cancel()
+	box.sweepErr = errors.Join(box.sweepErr, box.sweepReports(ctx))
+}
+
+// sweepReports removes reports on what earlier runs of this scenario sent.
+func (m *mailbox) sweepReports(ctx context.Context) error {
+	uids, err := m.searchReports(ctx, m.w.Origin())
+	if err != nil {
+		return err
+	}
+	return m.remove(ctx, uids)
+}
+
+// searchReports finds the reports of the last two days that return a message with this token.
+func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imap.UID, err error) {
+	criteria := &imap.SearchCriteria{
+		Since:   time.Now().AddDate(0, 0, -2),
+		Header:  []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
+		Body:    []string{token},
+		NotFlag: []imap.Flag{imap.FlagDeleted},
+	}
+	err = m.do(ctx, "UID SEARCH SINCE "+criteria.Since.Format("2-Jan-2006")+" HEADER Content-Type multipart/report BODY "+token+" UNDELETED", func() error {
+		data, err := m.client.UIDSearch(criteria, nil).Wait()
+		if err == nil {
+			uids = data.AllUIDs()
+		}
+		return err
+	})
+	return uids, err
+}
+
+func receiveReport(actions ...string) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		box, within, err := mailboxOf(w, a)
+		if err != nil {
+			return err
+		}
+		box.reportOpening()
+		if box.err != nil {
+			return box.err
+		}
+		var sent []*submission
+		for _, s := range State[mail](w).sent {
+			if s.from == box.account && s.sent {
+				sent = append(sent, s)
+			}
+		}
+		if len(sent) == 0 {
+			return scenarioFault("nothing was sent from %q before this step: begin with \"I send a message from %q to … via …\"", box.account.Name, box.account.Name)
+		}
+		if box.client == nil {
+			return Fail(result.ReasonInternal, result.BlameMonitor, "the mailbox of %q was not opened before the first step", box.account.Name)
+		}
+		if err := box.awaitReport(ctx, sent, within, actions); err != nil {
+			box.log.attach(w, "imap transcript")
+			return err
+		}
+		return nil
+	}
+}
+
+// awaitReport waits for a report with one of these actions on what was sent.
+func (m *mailbox) awaitReport(ctx context.Context, sent []*submission, within time.Duration, actions []string) error {
+	start := time.Now()
+	examined := make(map[imap.UID]bool)
+	var others []receivedReport // on the same messages, with another action
+	lag, err := awaitThere(ctx, within, 0, func(ctx context.Context) (bool, error) {
+		if err := m.look(ctx); err != nil {
+			return false, err
+		}
+		reports, err := m.newReports(ctx, examined)
+		if err != nil {
+			return false, err
+		}
+		for uid, report := range reports {
+			number := report.about(m.w.Run(), sent)
+			if number == 0 {
+				continue
+			}
+			m.reports = append(m.reports, uid)
+			for _, to := range report.recipients {
+				got := receivedReport{report, to}
+				if !slices.Contains(actions, to.action) {
+					others = append(others, got)
+					continue
+				}
+				for _, s := range sent {
+					if s.number == number {
+						s.returned = to.action == "failed"
+						m.w.Measure("mail_bounce_seconds", "From the server's acceptance of the message until the report on it was seen.", time.Since(s.accepted).Seconds())
+					}
+				}
+				received := State[bounces](m.w)
+				received.received = append(received.received, got)
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	if err == nil {
+		m.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
+		return nil
+	}
+	if !errors.Is(err, errNotThere) {
+		return err
+	}
+	last := sent[len(sent)-1]
+	said := "no report on it came"
+	if len(others) > 0 {
+		said = fmt.Sprintf("what came is a report that it is %s: %s", oneLine(others[0].to.action, 40), others[0].reason(others[0].to))
+	}
+	return Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s",
+		strings.Join(actions, " or "), m, seconds(time.Since(start)), last.server, last.to.Address, last.queued(), said)
+}
+
+// queued words the queue id that a server gave.
+func (s *submission) queued() string {
+	if id := s.reply.QueueID(); id != "" {
+		return " as " + id
+	}
+	return ""
+}
+
+// reportLimit caps what is read of a report, in bytes. What the machine reads stands before the returned message.
+const reportLimit = 512 << 10
+
+// newReports reads what came and looks like a report. Of other people's mail it reads two header fields.
+func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (map[imap.UID]*bounceReport, error) {
+	var fresh, likely imap.UIDSet
+	for uid := range m.foreign {
+		if !examined[uid] {
+			fresh.AddNum(uid)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	kind := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Content-Type", "Return-Path", "X-Failed-Recipients"}, Peek: true}
+	err := m.do(ctx, "UID FETCH "+fresh.String()+" (BODY.PEEK[HEADER.FIELDS (CONTENT-TYPE RETURN-PATH X-FAILED-RECIPIENTS)])", func() error {
+		messages, err := m.client.Fetch(fresh, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{kind}}).Collect()
+		for _, message := range messages {
+			if !m.foreign[message.UID] || len(message.BodySection) == 0 {
+				continue
+			}
+			examined[message.UID] = true
+			header, _ := splitMessage(message.BodySection[0].Bytes)
+			if strings.Contains(strings.ToLower(header["content-type"]), "report") || header["x-failed-recipients"] != "" || header["return-path"] == "<>" {
+				likely.AddNum(message.UID)
+			}
+		}
+		return err
+	})
+	if err != nil || len(likely) == 0 {
+		return nil, err
+	}
+	reports := make(map[imap.UID]*bounceReport)
+	whole := &imap.FetchItemBodySection{Peek: true, Partial: &imap.SectionPartial{Size: reportLimit}}
+	err = m.do(ctx, "UID FETCH "+likely.String()+" (BODY.PEEK[]<0."+fmt.Sprint(reportLimit)+">)", func() error {
+		messages, err := m.client.Fetch(likely, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{whole}}).Collect()
+		for _, message := range messages {
+			if len(message.BodySection) == 0 {
+				continue
+			}
+			if report, err := parseReport(message.BodySection[0].Bytes); err == nil {
+				reports[message.UID] = report
+			}
+		}
+		return err
+	})
+	return reports, err
+}
+
+// lastReport is the report that the following steps speak of as "the bounce".
+func lastReport(w *World) (receivedReport, error) {
+	received := State[bounces](w).received
+	if len(received) == 0 {
+		return receivedReport{}, scenarioFault("no bounce was received before this step: begin with \"… receives a bounce within …\"")
+	}
+	return received[len(received)-1], nil
+}
+
+func bounceSays(_ context.Context, w *World, a Args) error {
+	r, err := lastReport(w)
+	if err != nil {
+		return err
+	}
+	want := strings.ToLower(a.Text(0))
+	if statusCode.FindString(want) == want && want != "" { // a status: 5.1.1 is not 5.1.10
+		if r.to.status == want {
+			return nil
+		}
+	} else if strings.Contains(strings.ToLower(r.to.diagnostic), want) || strings.Contains(strings.ToLower(strings.Join(strings.Fields(r.text), " ")), want) {
+		return nil
+	}
+	return Fail(result.ReasonUnexpected, r.blame(), "the bounce does not say %q: %s", a.Text(0), r.reason(r.to))
+}
+
+func bounceNames(_ context.Context, w *World, a Args) error {
+	r, err := lastReport(w)
+	if err != nil {
+		return err
+	}
+	host := r.to.remote
+	if host == "" {
+		host = r.reporter
+	}
+	host, _, _ = strings.Cut(host, " ") // behind it some servers write the address
+	if strings.EqualFold(strings.TrimSuffix(host, "."), a.Text(0)) {
+		return nil
+	}
+	return Fail(result.ReasonUnexpected, r.blame(), "the bounce was caused by %q, wanted %q: %s", oneLine(host, 100), a.Text(0), r.reason(r.to))
+}
+
+// blame is the leg that the refusal came from.
+func (r receivedReport) blame() result.Blame {
+	switch {
+	case strings.Contains(r.to.status, ".7."):
+		return result.BlameFiltering
+	case r.to.remote != "" && r.to.remote != r.reporter:
+		return result.BlameTransfer
+	default:
+		return result.BlameDelivery
+	}
+}
+
+// returned asks the sender's mailbox why a message did not arrive: with a bounce there the failure is the bounce's own
+// reason and leg, otherwise nil. It has explainLimit for that, and what goes wrong takes nothing from the message being
+// missing. The opening of the sender's mailbox stays out of the step's phases.
+func (m *mail) returned(ctx context.Context, w *World, s *submission) error {
+	if s.from.IMAP == "" || s.from.Password == "" || ctx.Err() != nil {
+		return nil
+	}
+	report := w.TakeReport()
+	defer func() {
+		w.TakeReport()
+		w.putBack(report)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, explainLimit)
+	defer cancel()
+	box := m.mailbox(w, s.from, 0)
+	if box.client == nil {
+		if box.err != nil || box.open(ctx) != nil {
+			return nil
+		}
+	}
+	uids, err := box.searchReports(ctx, w.Run())
+	if err != nil || len(uids) == 0 {
+		return nil
+	}
+	for _, uid := range uids {
+		box.foreign[uid] = true
+	}
+	reports, err := box.newReports(ctx, make(map[imap.UID]bool))
+	if err != nil {
+		return nil
+	}
+	for uid, r := range reports {
+		if r.about(w.Run(), []*submission{s}) == 0 {
+			continue
+		}
+		box.reports = append(box.reports, uid)
+		for _, to := range r.recipients {
+			if to.action == "failed" {
+				s.returned = true
+				return Fail(result.ReasonNotReceived, receivedReport{r, to}.blame(), "the message to %s came back to %s: %s; %s had accepted it%s",
+					s.to.Address, s.from.Address, r.reason(to), s.server, s.queued())
+			}
+		}
+	}
+	return nil
+}
+
+// explainLimit is what the search for a bounce may take when a message is missing.
+const explainLimit = 2 * time.Second
+
+// putBack reports anew what was taken.
+func (w *World) putBack(r Report) {
+	for _, p := range r.Phases {
+		w.Phase(p.Name, p.Duration, p.Note)
+	}
+	for _, v := range r.Measurements {
+		w.Measure(v.Name, v.Help, v.Value)
+	}
+	for _, e := range r.Evidence {
+		w.Attach(e.Name, e.MediaType, e.Body)
+	}
+}

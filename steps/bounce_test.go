@@ -1,0 +1,131 @@
+package steps_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+const bounced = `
+	When I send a message from "alice" to "bob" via 587
+	Then "alice" receives a bounce within 2s`
+
+func TestBounce(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	if err := bed.Break(stepstest.FaultBounce); err != nil {
+		t.Fatal(err)
+	}
+	text := bounced + `
+		And the bounce says "5.2.2"
+		And the bounce says "quota exceeded"
+		And the bounce says "<bob@demo.test>: the mailbox is full"
+		And the bounce names the host "store.mail.demo.test"`
+	outcome := bed.run(t, 10*time.Second, text)
+	passed(t, outcome)
+	if n := bed.Mailbox("alice"); n != 0 {
+		t.Errorf("%d bounces left behind", n)
+	}
+	measured := map[string]float64{}
+	for _, m := range outcome.Steps[1].Report.Measurements {
+		measured[m.Name] = m.Value
+	}
+	if measured["mail_bounce_seconds"] <= 0 {
+		t.Errorf("measured %v", measured)
+	}
+}
+
+func TestBounceFaults(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		faults []stepstest.Fault
+		text   string
+		step   int
+		reason result.Reason
+		blame  result.Blame
+		want   string
+	}{
+		{
+			name: "none comes", text: strings.ReplaceAll(bounced, "2s", "200ms"), step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameQueue,
+			want: `no report "failed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, no report on it came`,
+		},
+		{
+			name: "another action", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(bounced, "a bounce within 2s", "a delay notice within 200ms"), step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameQueue,
+			want: `no report "delayed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, ` +
+				`what came is a report that it is failed: 5\.2\.2: 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
+		},
+		{
+			name: "another status", faults: []stepstest.Fault{stepstest.FaultBounce}, text: bounced + "\n" + `And the bounce says "5.1.1"`, step: 2,
+			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
+			want: `the bounce does not say "5\.1\.1": 5\.2\.2: 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
+		},
+		{
+			name: "another host", faults: []stepstest.Fault{stepstest.FaultBounce}, text: bounced + "\n" + `And the bounce names the host "mx.test"`, step: 2,
+			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
+			want: `the bounce was caused by "store\.mail\.demo\.test", wanted "mx\.test": 5\.2\.2: .*`,
+		},
+		{
+			name: "no bounce before", text: `Then the bounce says "5.1.1"`,
+			reason: result.ReasonScenario, blame: result.BlameScenario,
+			want: `no bounce was received before this step: begin with "… receives a bounce within …"`,
+		},
+		{
+			name: "nothing sent", text: `Then "alice" receives a bounce within 1s`,
+			reason: result.ReasonScenario, blame: result.BlameScenario,
+			want: `nothing was sent from "alice" before this step: begin with "I send a message from "alice" to … via …"`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bed := newMailbed(t, stepstest.MailOptions{})
+			if err := bed.Break(test.faults...); err != nil {
+				t.Fatal(err)
+			}
+			outcome := bed.run(t, 5*time.Second, test.text)
+			check(t, outcome, test.step, test.reason, test.blame, test.want)
+			if n := bed.Mailbox("alice"); n != 0 {
+				t.Errorf("%d messages in alice's mailbox", n)
+			}
+		})
+	}
+}
+
+// A bounce of an earlier run is not this run's, and is swept away.
+func TestBounceSweepsEarlierOnes(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	if err := bed.Break(stepstest.FaultBounce); err != nil {
+		t.Fatal(err)
+	}
+	bed.run(t, 5*time.Second, `When I send a message from "alice" to "bob" via 587`)
+	if n := bed.Mailbox("alice"); n != 1 {
+		t.Fatalf("%d bounces, want 1", n)
+	}
+	if err := bed.Break(stepstest.FaultDropMail); err != nil {
+		t.Fatal(err)
+	}
+	outcome := bed.run(t, 5*time.Second, strings.ReplaceAll(bounced, "2s", "100ms"))
+	if outcome.Err() == nil || !strings.Contains(outcome.Err().Error(), "no report on it came") {
+		t.Errorf("an earlier run's bounce was taken: %v", outcome.Err())
+	}
+	if n := bed.Mailbox("alice"); n != 0 {
+		t.Errorf("%d bounces left", n)
+	}
+}
+
+// A message that came back is not only missing: the failure has the bounce's reason and leg.
+func TestBounceExplainsMissingMail(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	if err := bed.Break(stepstest.FaultBounce); err != nil {
+		t.Fatal(err)
+	}
+	outcome := bed.run(t, 5*time.Second, strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 200ms"))
+	check(t, outcome, 3, result.ReasonNotReceived, result.BlameTransfer,
+		`the message to bob@demo\.test came back to alice@demo\.test: 5\.2\.2: 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) `+
+			`\(said by store\.mail\.demo\.test, reported by mail\.demo\.test\); mail\.demo\.test:587 had accepted it as Q`)
+	if outcome.Close != nil || bed.Mailbox("alice") != 0 {
+		t.Errorf("%v, %d messages left", outcome.Close, bed.Mailbox("alice"))
+	}
+}
