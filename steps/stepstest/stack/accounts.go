@@ -22,6 +22,7 @@ const (
 	Carol  = "carol"
 	Copied = "copied" // what it sends and what it gets is copied to Backup
 	Backup = "backup"
+	Dave   = "dave" // of the domain Far: by the route of StartRoute
 	Full   = "full" // its mailbox holds 20 KiB: Fill fills it
 )
 
@@ -31,12 +32,27 @@ const smallQuota = 20 << 10
 // accounts lists the accounts, without what only a running stack has.
 func accounts() []Account {
 	var all []Account
-	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Full} {
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Full} {
 		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
-		if name == Full {
+		switch name {
+		case Full:
 			a.Quota = smallQuota
+		case Dave:
+			a.Address, a.SMTP, a.IMAP = name+"@"+Far, Relay, Store
 		}
 		all = append(all, a)
+	}
+	return all
+}
+
+// moving lists Alice and Bob once more, as who still uses the old host and who uses the new one.
+func moving(c Config) []Account {
+	var all []Account
+	for _, name := range []string{Alice, Bob} {
+		before, after := *c.Account(name), *c.Account(name)
+		before.Name = name + "-old"
+		after.Name, after.SMTP, after.IMAP = name+"-new", New, New
+		all = append(all, before, after)
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/template"
 	"time"
 )
@@ -49,15 +50,15 @@ func generate(dir string) (*Stack, error) {
 		}
 		s.Config.Accounts = append(s.Config.Accounts, a)
 	}
-	if err := s.renderAll(signing); err != nil {
+	mailboxes := s.Config.Accounts
+	s.Config.Accounts = append(mailboxes[:len(mailboxes):len(mailboxes)], moving(s.Config)...)
+	if err := s.renderAll(signing, mailboxes); err != nil {
 		return nil, err
 	}
 	if err := s.WriteConfig(s.path("stepwatch.yml"), s.Config); err != nil {
 		return nil, err
 	}
-	// Postfix takes a new file for one that is still being written, and waits for it to become two seconds old.
-	past := time.Now().Add(-time.Minute)
-	if err := errors.Join(os.Chtimes(s.path("etc/postfix/main.cf"), past, past), os.Chtimes(s.path("etc/postfix/master.cf"), past, past)); err != nil {
+	if err := age(s.path("etc/postfix")); err != nil {
 		return nil, err
 	}
 	if err := s.own(); err != nil {
@@ -65,6 +66,13 @@ func generate(dir string) (*Stack, error) {
 	}
 	s.define()
 	return s, nil
+}
+
+// age backdates a Postfix' configuration: a new file it takes for one that is still being written, and waits for it to
+// become two seconds old.
+func age(dir string) error {
+	past := time.Now().Add(-time.Minute)
+	return errors.Join(os.Chtimes(filepath.Join(dir, "main.cf"), past, past), os.Chtimes(filepath.Join(dir, "master.cf"), past, past))
 }
 
 // traversable says which directory on the way to dir the servers' own users could not pass.
@@ -92,11 +100,12 @@ func (s *Stack) makeDirectories() error {
 			return err
 		}
 	}
-	return s.makeQueue()
+	return makeQueue(s.path("postfix/queue"))
 }
 
-// makeQueue makes the tree of /etc/postfix/postfix-files. "postfix check" would make it too, in two hundred shell commands.
-func (s *Stack) makeQueue() error {
+// makeQueue makes the tree of /etc/postfix/postfix-files in dir. "postfix check" would make it too, in two hundred shell
+// commands.
+func makeQueue(dir string) error {
 	postfix, _, err := lookup("postfix")
 	if err != nil {
 		return err
@@ -118,7 +127,7 @@ func (s *Stack) makeQueue() error {
 		{"flush", 0o700, 0}, {"hold", 0o700, 0}, {"incoming", 0o700, 0}, {"private", 0o700, 0}, {"saved", 0o700, 0},
 		{"trace", 0o700, 0}, {"maildrop", 0o730, postdrop}, {"public", 0o710, postdrop},
 	} {
-		path := s.path("postfix/queue/" + d.name)
+		path := filepath.Join(dir, d.name)
 		if err := errors.Join(os.MkdirAll(path, d.mode), os.Chown(path, postfix, d.gid), os.Chmod(path, d.mode)); err != nil {
 			return err
 		}
@@ -147,7 +156,7 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 		end   time.Time
 		names []string
 	}{
-		{"good", ca, soon, []string{Domain, "www." + Domain, Mail, Greylist, Holding, Documented, "www." + Documented}},
+		{"good", ca, soon, s.namesWith(chain("good"))},
 		{"expired", ca, time.Now().AddDate(0, 0, -1), []string{Expired}},
 		{"other", ca, soon, []string{"other." + Domain}},
 		{"unknown-ca", stranger, soon, []string{UnknownCA}},
@@ -170,35 +179,50 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 	return signing, os.WriteFile(s.path("opendkim/key.pem"), private, 0o600)
 }
 
+// namesWith lists what a certificate has to be good for.
+func (s *Stack) namesWith(chain string) []string {
+	names := []string{Domain, "www." + Domain, Documented, "www." + Documented}
+	for _, h := range s.hosts {
+		if h.Chain == chain {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
 // renderAll writes the configuration of every server that Start starts.
-func (s *Stack) renderAll(signing []string) error {
+func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 	data := struct {
 		Dir, Domain, Documented, Host, Selector string
 		SigningRecord                           []string
 		MailUID                                 int
 		Accounts                                []Account
 		Copied, Backup                          string
+		Far, MX1, MX2                           string
 		Hosts                                   []host
-	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, s.Config.Accounts,
-		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, s.hosts}
+	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, mailboxes,
+		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, s.hosts}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case entry.IsDir():
 			return os.MkdirAll(s.path(name), 0o755)
-		case later[name]:
+		case later[name] || strings.HasPrefix(name, "etc/route/"):
 			return nil
 		}
 		return s.render(name, s.path(name), data)
 	})
 }
 
-// later has the templates that are rendered when more is known.
-var later = map[string]bool{"etc/stepwatch.yml": true, "etc/prometheus.yml": true, "etc/nagios/nagios.cfg": true, "etc/nagios/objects.cfg": true}
+// services is what every master.cf ends with.
+const services = "etc/postfix/services"
+
+// later has the templates that are rendered when more is known, or as a part of others.
+var later = map[string]bool{services: true, "etc/stepwatch.yml": true, "etc/prometheus.yml": true, "etc/nagios/nagios.cfg": true, "etc/nagios/objects.cfg": true}
 
 func (s *Stack) render(name, to string, data any) error {
-	t, err := template.ParseFS(templates, name)
+	t, err := template.ParseFS(templates, name, services)
 	if err != nil {
 		return err
 	}
@@ -245,12 +269,19 @@ func lookup(name string) (uid, gid int, err error) {
 	return uid, gid, err
 }
 
+func (s *Stack) server(name string, argv ...string) *Server {
+	return &Server{Name: name, Log: s.path("log/" + name), argv: argv}
+}
+
+// postfix describes an instance of Postfix with a configuration directory of its own.
+func (s *Stack) postfix(name, config string) *Postfix {
+	return &Postfix{s.server(name, "/usr/lib/postfix/sbin/master", "-c", config, "-s"), config}
+}
+
 // define describes the servers that Start starts.
 func (s *Stack) define() {
-	server := func(name string, argv ...string) *Server {
-		return &Server{Name: name, Log: s.path("log/" + name), argv: argv}
-	}
-	s.Postfix = server("postfix", "/usr/lib/postfix/sbin/master", "-c", s.path("etc/postfix"), "-s")
+	server := s.server
+	s.Postfix = s.postfix("postfix", s.path("etc/postfix"))
 	s.Dovecot = server("dovecot", "/usr/sbin/dovecot", "-F", "-c", s.path("etc/dovecot.conf"))
 	s.OpenDKIM = server("opendkim", "/usr/sbin/opendkim", "-f", "-x", s.path("etc/opendkim.conf"))
 	s.Nginx = server("nginx", "/usr/sbin/nginx", "-c", s.path("etc/nginx.conf"), "-e", "stderr")

@@ -8,6 +8,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// Far is a domain that the route of StartRoute leads to: its mail goes through three hosts before it is in a mailbox.
+const Far = "far." + Domain
+
 // The hosts. Mail is the good one; each of the others has one fault, so that a test points an account or a URL at it
 // and changes nothing that another test relies on. All but Closed serve SMTP, submission, IMAP and the web on the usual
 // ports.
@@ -19,6 +22,15 @@ const (
 	Greylist  = "greylist." + Domain   // refuses every recipient for now
 	Holding   = "holding." + Domain    // accepts mail and keeps it until Release
 	Closed    = "closed." + Domain     // nothing listens
+	New       = "new." + Domain        // as good as Mail: where accounts move to
+)
+
+// The hosts of the route. The first three have no mailboxes and the last has no submission; none has a website.
+const (
+	Relay = "relay." + Domain // takes submissions, with a login alone
+	MX1   = "mx1." + Domain   // takes mail for accounts of Far
+	MX2   = "mx2." + Domain   // the same, for when MX1 is down
+	Store = "store." + Domain // takes mail from the MX hosts alone; has the mailboxes
 )
 
 // host is a name of the zone and the servers behind it.
@@ -27,6 +39,7 @@ type host struct {
 	IP     string
 	Chain  string // file with its key and certificate; empty when nothing listens
 	Policy string // what Postfix' access(5) answers to every recipient; empty for the usual
+	Only   string // the one server of Start that listens there, when it is not all of them
 }
 
 // hosts lists the hosts. chain gives the file of a certificate: "good" is for all names of hosts with another fault.
@@ -39,11 +52,16 @@ func hosts(chain func(name string) string) []host {
 		{Name: Greylist, IP: "127.0.0.5", Chain: chain("good"), Policy: "450 4.7.1 Greylisted, try again later"},
 		{Name: Holding, IP: "127.0.0.6", Chain: chain("good"), Policy: "hold"},
 		{Name: Closed, IP: "127.0.0.7"},
+		{Name: New, IP: "127.0.0.8", Chain: chain("good")},
+		{Name: Relay, IP: "127.0.1.1", Chain: chain("good"), Only: "none"},
+		{Name: MX1, IP: "127.0.2.1", Chain: chain("good"), Only: "none"},
+		{Name: MX2, IP: "127.0.2.2", Chain: chain("good"), Only: "none"},
+		{Name: Store, IP: "127.0.3.1", Chain: chain("good"), Only: "dovecot"},
 	}
 }
 
-// Listens says whether there are servers.
-func (h host) Listens() bool { return h.Chain != "" }
+// On says whether a server of Start listens there.
+func (h host) On(server string) bool { return h.Chain != "" && (h.Only == "" || h.Only == server) }
 
 // Good says whether the host has no fault.
 func (h host) Good() bool { return h.Name == Mail }

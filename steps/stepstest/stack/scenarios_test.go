@@ -213,7 +213,7 @@ func TestMailThatNeverArrives(t *testing.T) {
 	config := altered(t, func(c *stack.Config) { c.Accounts[alice].SMTP = stack.Holding })
 	read := fmt.Sprintf(receive, 993, "2s")
 	check(t, config, fmt.Sprintf(send, 587)+"\nit is accepted\n"+read, outcome{read, "not_received", "delivery"})
-	queue, err := s.Queue(t.Context())
+	queue, err := s.Postfix.Queue(t.Context())
 	if err != nil || !strings.Contains(queue, `"queue_name": "hold"`) {
 		t.Errorf("the queue holds no mail: %v %s", err, queue)
 	}
@@ -224,7 +224,7 @@ func inQueue(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		if queue, err := servers.Queue(ctx); err != nil || queue != "" {
+		if queue, err := servers.Postfix.Queue(ctx); err != nil || queue != "" {
 			return err
 		}
 	}
@@ -233,7 +233,7 @@ func inQueue(ctx context.Context) error {
 // emptyQueue sees to it that what a test keeps from arriving does not arrive in the next one.
 func emptyQueue(t *testing.T) {
 	t.Cleanup(func() {
-		if err := servers.Discard(context.Background()); err != nil {
+		if err := servers.Postfix.Discard(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -247,7 +247,7 @@ func TestMailThatArrivesLate(t *testing.T) {
 		hold func() (release func() error, err error)
 	}{
 		"in the queue of the relay": {stack.Holding, func() (func() error, error) {
-			return func() error { return s.Release(context.Background()) }, nil
+			return func() error { return s.Postfix.Release(context.Background()) }, nil
 		}},
 		"before the mailbox": {stack.Mail, s.BlockDelivery},
 	} {
@@ -312,7 +312,7 @@ func TestServersThatAreDown(t *testing.T) {
 		steps  string
 		want   outcome
 	}{
-		{s.Postfix, submit + "\n" + read, outcome{submit, "connect", "submission"}},
+		{s.Postfix.Server, submit + "\n" + read, outcome{submit, "connect", "submission"}},
 		{s.Nginx, visit, outcome{visit, "connect", "web"}},
 	} {
 		t.Run(c.server.Name, func(t *testing.T) {
@@ -363,5 +363,15 @@ func TestMailIsSigned(t *testing.T) {
 	content := arrived(t, to.Name, "", "Subject: signed")
 	if !regexp.MustCompile(`(?m)^DKIM-Signature: .*d=example\.test; s=mail;`).MatchString(content) {
 		t.Errorf("no signature:\n%s", content)
+	}
+}
+
+// TestMigration points the new host's settings at a host that is not there yet: its rows fail, and no other.
+func TestMigration(t *testing.T) {
+	need(t)
+	config := altered(t, func(c *stack.Config) { c.Account("alice-new").SMTP = stack.Closed })
+	code, out := execute(t, stepwatch, "run", "--config", config, "../../../features/mail/migration.feature")
+	if code != 1 || !strings.Contains(out, "8 scenarios: 6 passed, 2 failed") || !strings.Contains(out, stack.Closed+":465: connection refused") {
+		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }

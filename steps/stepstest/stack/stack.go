@@ -29,15 +29,19 @@ const (
 type Stack struct {
 	Dir        string // configuration, keys, queues, mailboxes, and the logs under log/
 	Config     Config // fits the stack; a test alters a Clone
-	Postfix    *Server
+	Postfix    *Postfix
 	Dovecot    *Server
 	OpenDKIM   *Server
 	Nginx      *Server
 	NameServer *nameserver.Server
+	Relay      *Postfix // nil until StartRoute, as MX and Store are
+	MX         *Postfix
+	Store      *Postfix
 	Prometheus *Server // nil until StartPrometheus
 	Nagios     *Server // nil until StartNagios
 
-	hosts []host
+	hosts    []host
+	greylist *greylist // nil until StartRoute
 }
 
 // Start generates everything under dir, which should be empty, and starts the servers. dir is a short path, because
@@ -69,7 +73,12 @@ func (s *Stack) start(ctx context.Context) error {
 
 func (s *Stack) servers() []*Server {
 	var servers []*Server
-	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Postfix, s.Dovecot, s.OpenDKIM, s.Nginx} {
+	for _, postfix := range []*Postfix{s.Postfix, s.Relay, s.MX, s.Store} {
+		if postfix != nil {
+			servers = append(servers, postfix.Server)
+		}
+	}
+	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		if server != nil {
 			servers = append(servers, server)
 		}
@@ -80,6 +89,10 @@ func (s *Stack) servers() []*Server {
 // Close stops every server. It leaves Dir, whose logs say what went on.
 func (s *Stack) Close() error {
 	err := together(s.servers(), (*Server).Stop)
+	if s.greylist != nil {
+		err = errors.Join(err, s.greylist.close())
+		s.greylist = nil
+	}
 	if s.NameServer != nil {
 		err = errors.Join(err, s.NameServer.Close())
 		s.NameServer = nil

@@ -161,7 +161,7 @@ func eventually(t *testing.T, limit time.Duration, what string, found func() boo
 
 func TestServersStopAndStartAgain(t *testing.T) {
 	s := need(t)
-	for _, server := range []*stack.Server{s.Postfix, s.Dovecot, s.OpenDKIM, s.Nginx} {
+	for _, server := range []*stack.Server{s.Postfix.Server, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		logs(t, server.Name)
 		if err := server.Stop(); err != nil {
 			t.Error(err)

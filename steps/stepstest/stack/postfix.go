@@ -1,0 +1,69 @@
+//go:build linux
+
+package stack
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Postfix is one instance of Postfix, with a queue of its own.
+type Postfix struct {
+	*Server
+	config string // directory
+}
+
+// Release lets it deliver what the host Holding kept.
+func (p *Postfix) Release(ctx context.Context) error {
+	if _, err := output(ctx, "/usr/sbin/postsuper", "-c", p.config, "-H", "ALL"); err != nil {
+		return err
+	}
+	return p.Flush(ctx)
+}
+
+// Flush makes it try everything in the queue again now.
+func (p *Postfix) Flush(ctx context.Context) error {
+	_, err := output(ctx, "/usr/sbin/postqueue", "-c", p.config, "-f")
+	return err
+}
+
+// ReleaseAfter waits until there is a message in the queue, and releases it when it has been there for hold.
+func (p *Postfix) ReleaseAfter(ctx context.Context, hold time.Duration) error {
+	if err := p.Queued(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(hold):
+		return p.Release(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Queued waits until there is a message in the queue.
+func (p *Postfix) Queued(ctx context.Context) error {
+	pause := time.NewTicker(pollEvery)
+	defer pause.Stop()
+	for {
+		if queue, err := p.Queue(ctx); err != nil || queue != "" {
+			return err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return errors.New("nothing came into the queue of " + p.Name)
+		}
+	}
+}
+
+// Discard empties the queue, so that what a test kept from arriving does not arrive in the next one.
+func (p *Postfix) Discard(ctx context.Context) error {
+	_, err := output(ctx, "/usr/sbin/postsuper", "-c", p.config, "-d", "ALL")
+	return err
+}
+
+// Queue gives the queue: one JSON object a message, one a line (postqueue(1)).
+func (p *Postfix) Queue(ctx context.Context) (string, error) {
+	return output(ctx, "/usr/sbin/postqueue", "-c", p.config, "-j")
+}
