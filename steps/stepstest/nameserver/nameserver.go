@@ -33,15 +33,11 @@ func Start(address, zone string) (*Server, error) {
 	if err := s.parse(zone); err != nil {
 		return nil, err
 	}
-	packets, err := net.ListenPacket("udp", address)
+	packets, streams, err := listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("serve DNS on %s: %w", address, err)
 	}
 	s.address = packets.LocalAddr().String()
-	streams, err := net.Listen("tcp", s.address)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serve DNS on %s: %w", s.address, err), packets.Close())
-	}
 	s.servers = [2]*dns.Server{
 		{PacketConn: packets, Handler: s},
 		{Listener: streams, Handler: s, ReadTimeout: 5 * time.Second, IdleTimeout: func() time.Duration { return 5 * time.Second }},
@@ -54,6 +50,25 @@ func Start(address, zone string) (*Server, error) {
 		<-started
 	}
 	return s, nil
+}
+
+// listen takes the same port for UDP and TCP. With port 0 the one that UDP got may be in use by TCP, and then the next is
+// tried.
+func listen(address string) (net.PacketConn, net.Listener, error) {
+	for attempt := 1; ; attempt++ {
+		packets, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return nil, nil, err
+		}
+		streams, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, streams, nil
+		}
+		err = errors.Join(err, packets.Close())
+		if _, port, _ := net.SplitHostPort(address); port != "0" || attempt == 10 {
+			return nil, nil, err
+		}
+	}
 }
 
 // Address is the "host:port" that the server answers on.
