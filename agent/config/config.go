@@ -74,6 +74,8 @@ type account struct {
 	Password *vault.Source `yaml:"password"`
 	SMTP     string        `yaml:"smtp"`
 	IMAP     string        `yaml:"imap"`
+
+	AuthservID string `yaml:"authserv_id"`
 }
 
 type tlsSection struct {
@@ -243,6 +245,7 @@ func (c *Config) accounts(f *file, secrets *vault.Vault, v *invalid) {
 	for name, a := range f.Accounts {
 		setting := "accounts." + name
 		account := &steps.Account{Name: name, Address: a.Address, Username: a.Username, SMTP: a.SMTP, IMAP: a.IMAP}
+		account.AuthservID = a.AuthservID
 		if at := strings.LastIndexByte(a.Address, '@'); at < 1 || at == len(a.Address)-1 || strings.ContainsAny(a.Address, " \r\n<>") {
 			v.add(setting+".address", "is %q: write it as name@example.org", a.Address)
 		}

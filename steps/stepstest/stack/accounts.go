@@ -9,7 +9,7 @@ type Account struct {
 	Name         string
 	Address      string // also the user name
 	Password     string
-	PasswordFile string // holds Password; empty for none in stepwatch.yml
+	PasswordFile string // holds Password
 	SMTP         string // host that takes its mail
 	IMAP         string // host of its mailbox
 	Quota        int    // bytes that its mailbox may hold; 0 for any number

@@ -1,0 +1,263 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	register(
+		Definition{
+			Area: "mail", Sentence: `the receiving server says {text}`, Pattern: `^the receiving server says "([^"]+)"$`,
+			Does: "Fails unless the receiving server wrote this result into Authentication-Results (RFC 8601), such as dkim=pass, spf=softfail or dmarc=pass; " +
+				"properties after it must be there too: dkim=pass header.d=example.org. Only fields of the receiving server count: those with its authserv-id " +
+				"(authserv_id of the account in stepwatch.yml, otherwise names of the organisation of its IMAP host) that stand above everything that a foreign server wrote.",
+			Measures: "Reading the message (phase read, once). Measures mail_authentication_results_ignored: how many such fields of others the message has.",
+			Example:  `Then the receiving server says "dkim=pass"`,
+			Func:     receivingServerSays,
+		},
+	)
+}
+
+// authResults is one Authentication-Results field (RFC 8601 section 2.2).
+type authResults struct {
+	id      string // the authserv-id; empty where a server leaves it out, as Exchange does
+	results []authResult
+}
+
+// authResult is one result in it.
+type authResult struct {
+	method, result string // "dkim", "pass"; in lower case
+	comment        string // what the server says to people of it
+	properties     []property
+}
+
+// property is a detail of a result: "header.d", "example.org". The name is in lower case.
+type property struct{ name, value string }
+
+// String gives the result as a header has it.
+func (r authResult) String() string {
+	s := r.method + "=" + r.result
+	if r.comment != "" {
+		s += " (" + r.comment + ")"
+	}
+	for _, p := range r.properties {
+		s += " " + p.name + "=" + p.value
+	}
+	return s
+}
+
+// covers says whether r is the wanted result and has all of its properties.
+func (r authResult) covers(wanted authResult) bool {
+	if r.method != wanted.method || r.result != wanted.result {
+		return false
+	}
+	for _, w := range wanted.properties {
+		found := false
+		for _, p := range r.properties {
+			found = found || p.name == w.name && strings.EqualFold(p.value, w.value)
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// parseAuthResults reads the value of an Authentication-Results field. Servers differ: comments hold semicolons (OpenDKIM),
+// the authserv-id is missing (Exchange), comments touch values (Yahoo), values hold "=" (signatures). What is no result is
+// left out, and nothing that a stranger can send makes it fail.
+func parseAuthResults(value string) authResults {
+	var a authResults
+	s := resultScanner{text: value}
+	for first := true; !s.atEnd(); first = false {
+		pairs, words, comment := s.segment()
+		if first && len(words) > 0 {
+			a.id = strings.ToLower(words[0])
+		}
+		if len(pairs) == 0 {
+			continue
+		}
+		method, _, _ := strings.Cut(pairs[0].name, "/") // a version, RFC 8601 section 2.2
+		r := authResult{method: strings.TrimSpace(method), result: strings.ToLower(pairs[0].value), comment: comment}
+		if len(pairs) > 1 {
+			r.properties = pairs[1:]
+		}
+		a.results = append(a.results, r)
+	}
+	return a
+}
+
+// resultScanner reads the segments between semicolons.
+type resultScanner struct {
+	text string
+	at   int
+}
+
+func (s *resultScanner) atEnd() bool { return s.at >= len(s.text) }
+
+// segment reads to the next semicolon that is not inside a comment or quotes, and past it. The comment is the first one.
+func (s *resultScanner) segment() (pairs []property, words []string, comment string) {
+	for !s.atEnd() {
+		switch c := s.text[s.at]; {
+		case c == ';':
+			s.at++
+			return pairs, words, comment
+		case isSpace(c), c == ')', c == '=':
+			s.at++
+		case c == '(':
+			if text := s.comment(); comment == "" {
+				comment = text
+			}
+		default:
+			name := s.word("=")
+			if !s.equals() {
+				words = append(words, name)
+				continue
+			}
+			pairs = append(pairs, property{strings.ToLower(name), s.word("")})
+		}
+	}
+	return pairs, words, comment
+}
+
+// equals reads an equals sign, with white space and comments about it.
+func (s *resultScanner) equals() bool {
+	s.skip()
+	if s.atEnd() || s.text[s.at] != '=' {
+		return false
+	}
+	s.at++
+	s.skip()
+	return true
+}
+
+// skip reads past white space and comments.
+func (s *resultScanner) skip() {
+	for !s.atEnd() {
+		switch c := s.text[s.at]; {
+		case isSpace(c):
+			s.at++
+		case c == '(':
+			s.comment()
+		default:
+			return
+		}
+	}
+}
+
+// word reads to white space, a semicolon, a comment or one of ends. Quotes are taken off, and what they hold is kept.
+func (s *resultScanner) word(ends string) string {
+	var word strings.Builder
+	for quotes := false; !s.atEnd(); s.at++ {
+		c := s.text[s.at]
+		switch {
+		case c == '"':
+			quotes = !quotes
+			continue
+		case c == '\\' && quotes && s.at+1 < len(s.text):
+			s.at++
+			c = s.text[s.at]
+		case !quotes && (isSpace(c) || c == ';' || c == '(' || strings.IndexByte(ends, c) >= 0):
+			return word.String()
+		}
+		word.WriteByte(c)
+	}
+	return word.String()
+}
+
+// comment reads a comment with those inside of it, and gives what is between its parentheses.
+func (s *resultScanner) comment() string {
+	start := s.at + 1
+	for depth := 0; !s.atEnd(); s.at++ {
+		switch s.text[s.at] {
+		case '\\':
+			s.at++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				s.at++
+				return strings.TrimSpace(s.text[start : s.at-1])
+			}
+		}
+	}
+	s.at = len(s.text)
+	return strings.TrimSpace(s.text[min(start, len(s.text)):])
+}
+
+// verdict is what the receiving server says, and whom else nobody listens to.
+type verdict struct {
+	results []authResult
+	ids     []string // of the fields that do not count: the id, or what is wrong with the place
+}
+
+func verdictOf(l *letter) verdict {
+	var v verdict
+	for i, f := range l.fields {
+		if !strings.EqualFold(f.name, "Authentication-Results") {
+			continue
+		}
+		a := parseAuthResults(f.value)
+		switch {
+		case !l.side.trusts(a.id):
+			id := a.id
+			if id == "" {
+				id = "no authserv-id"
+			}
+			v.ids = append(v.ids, id)
+		case i > l.side.lastLine:
+			v.ids = append(v.ids, a.id+" (beneath what a foreign server wrote, so it is forged)")
+		default:
+			v.results = append(v.results, a.results...)
+		}
+	}
+	return v
+}
+
+// ignored words the fields that do not count; empty when there are none.
+func (v verdict) ignored(l *letter) string {
+	if len(v.ids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; ignored is Authentication-Results of %s (believed: %s; authserv_id of the account in stepwatch.yml decides)", strings.Join(v.ids, ", "), l.side)
+}
+
+func receivingServerSays(ctx context.Context, w *World, a Args) error {
+	written := parseAuthResults("scenario; " + a.Text(0))
+	if len(written.results) != 1 || written.results[0].result == "" {
+		return scenarioFault("%s is no result: write one as \"dkim=pass\" or \"dkim=pass header.d=example.org\"", quote(a.Text(0)))
+	}
+	wanted := written.results[0]
+	l, err := receivedLetter(ctx, w)
+	if err != nil {
+		return err
+	}
+	v := verdictOf(l)
+	w.Measure("mail_authentication_results_ignored", "How many Authentication-Results fields of the message are not the receiving server's.", float64(len(v.ids)))
+	var said []string
+	blame := result.BlameFiltering
+	for _, r := range v.results {
+		if r.covers(wanted) {
+			return nil
+		}
+		if r.method == wanted.method {
+			said = append(said, r.String())
+			if r.result == "temperror" {
+				blame = result.BlameDNS
+			}
+		}
+	}
+	l.attachHeader(w)
+	switch {
+	case len(said) > 0:
+		return Fail(result.ReasonUnexpected, blame, "the receiving server says %s, wanted %s%s", strings.Join(said, "; "), wanted, v.ignored(l))
+	case len(v.results) > 0:
+		return Fail(result.ReasonUnexpected, blame, "the receiving server says nothing of %s%s", wanted.method, v.ignored(l))
+	default:
+		return Fail(result.ReasonUnexpected, blame, "the receiving server wrote no Authentication-Results%s", v.ignored(l))
+	}
+}

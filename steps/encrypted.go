@@ -1,0 +1,196 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		does     = " What is inside is not read. A message that only says so, or that has readable text beside the encrypted one, is not encrypted."
+		measures = "Reading the message (phase read, once)."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `it is encrypted`,
+			Does:     "Fails unless the received message is encrypted with OpenPGP (PGP/MIME, RFC 3156, or inline) or with S/MIME (RFC 8551)." + does,
+			Measures: measures, Example: `Then it is encrypted`, Func: isEncrypted(""),
+		},
+		Definition{
+			Area: "mail", Sentence: `it is encrypted with OpenPGP`,
+			Does:     "Fails unless the received message is encrypted with OpenPGP: PGP/MIME (RFC 3156), or inline." + does,
+			Measures: measures, Example: `Then it is encrypted with OpenPGP`, Func: isEncrypted(openPGP),
+		},
+		Definition{
+			Area: "mail", Sentence: `it is encrypted with S/MIME`,
+			Does:     "Fails unless the received message is encrypted with S/MIME (RFC 8551): enveloped or authenticated-enveloped data, not just signed." + does,
+			Measures: measures, Example: `Then it is encrypted with S/MIME`, Func: isEncrypted(sMIME),
+		},
+	)
+}
+
+const (
+	openPGP = "OpenPGP"
+	sMIME   = "S/MIME"
+)
+
+func isEncrypted(wanted string) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, _ Args) error {
+		l, err := receivedLetter(ctx, w)
+		if err != nil {
+			return err
+		}
+		how, why := encryptionOf(l.raw, l.fields)
+		switch {
+		case why != nil:
+			l.attachHeader(w)
+			return Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is not encrypted: %w", why)
+		case wanted != "" && how != wanted:
+			return Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is encrypted with %s, wanted %s", how, wanted)
+		}
+		return nil
+	}
+}
+
+// encryptionOf says with what a message is encrypted, or why it is not.
+func encryptionOf(message []byte, fields []field) (how string, why error) {
+	body := bodyOf(message)
+	mediaType, parameters, encoding := "text/plain", map[string]string{}, ""
+	if values := named(fields, "Content-Type"); len(values) > 0 {
+		var err error
+		if mediaType, parameters, err = mime.ParseMediaType(values[0]); err != nil && mediaType == "" {
+			return "", fmt.Errorf("its Content-Type %s: %w", quote(values[0]), err)
+		}
+	}
+	if values := named(fields, "Content-Transfer-Encoding"); len(values) > 0 {
+		encoding = values[0]
+	}
+	switch mediaType {
+	case "multipart/encrypted":
+		return openPGP, pgpMIME(body, parameters)
+	case "application/pkcs7-mime", "application/x-pkcs7-mime":
+		return sMIME, enveloped(decodedBody(body, encoding))
+	case "text/plain":
+		return openPGP, pgpArmor(decodedBody(body, encoding))
+	}
+	return "", fmt.Errorf("its content is %s", mediaType)
+}
+
+// bodyOf is what stands beneath the header.
+func bodyOf(message []byte) []byte {
+	for _, gap := range []string{"\r\n\r\n", "\n\n"} {
+		if _, body, found := bytes.Cut(message, []byte(gap)); found {
+			return body
+		}
+	}
+	return nil
+}
+
+// decodedBody takes off the transfer encoding (RFC 2045 section 6). What is broken gives what could be read of it.
+func decodedBody(body []byte, encoding string) []byte {
+	var r io.Reader = bytes.NewReader(body)
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	case "base64":
+		r = base64.NewDecoder(base64.StdEncoding, r)
+	case "quoted-printable":
+		r = quotedprintable.NewReader(r)
+	}
+	decoded, _ := io.ReadAll(r) // see above
+	return decoded
+}
+
+// pgpMIME checks the two parts of RFC 3156 section 4.
+func pgpMIME(body []byte, parameters map[string]string) error {
+	if protocol := parameters["protocol"]; !strings.EqualFold(protocol, "application/pgp-encrypted") {
+		return fmt.Errorf("its multipart/encrypted is for %s, not application/pgp-encrypted", quote(protocol))
+	}
+	r := multipart.NewReader(bytes.NewReader(body), parameters["boundary"])
+	for i, wanted := range []string{"application/pgp-encrypted", "application/octet-stream"} {
+		part, err := r.NextRawPart()
+		if err != nil {
+			return fmt.Errorf("part %d of its multipart/encrypted: %w", i+1, err)
+		}
+		if got, _, _ := mime.ParseMediaType(part.Header.Get("Content-Type")); got != wanted {
+			return fmt.Errorf("part %d of its multipart/encrypted is %s, wanted %s", i+1, quote(got), wanted)
+		}
+		content, err := io.ReadAll(part)
+		if err != nil {
+			return fmt.Errorf("part %d of its multipart/encrypted: %w", i+1, err)
+		}
+		if i == 1 {
+			return pgpArmor(decodedBody(content, part.Header.Get("Content-Transfer-Encoding")))
+		}
+	}
+	return nil
+}
+
+// pgpArmor wants one armored message (RFC 9580 section 6.2) and nothing else, whose first packet begins an encrypted one.
+func pgpArmor(text []byte) error {
+	const begin, end = "-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"
+	before, rest, found := strings.Cut(string(text), begin)
+	if !found {
+		return errors.New("its text is readable, without a PGP message")
+	}
+	armored, after, found := strings.Cut(rest, end)
+	if !found {
+		return errors.New("its PGP message has no end")
+	}
+	if strings.TrimSpace(before+after) != "" {
+		return errors.New("it has readable text beside the PGP message")
+	}
+	armored = strings.ReplaceAll(armored, "\r", "")
+	if _, data, found := strings.Cut(armored, "\n\n"); found { // behind the armor's own headers
+		armored = data
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(armored), "\n")
+	packet, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line))
+	if err != nil || len(packet) == 0 || packet[0]&0x80 == 0 {
+		return errors.New("its PGP message is broken")
+	}
+	tag := packet[0] >> 2 & 0x0f
+	if packet[0]&0x40 != 0 {
+		tag = packet[0] & 0x3f
+	}
+	switch tag { // RFC 9580 section 5
+	case 1, 3, 9, 18, 20:
+		return nil
+	}
+	return fmt.Errorf("its PGP message is not encrypted (it begins with packet %d: signed or compressed only)", tag)
+}
+
+// enveloped wants a CMS structure (RFC 5652) of a content type that is encrypted.
+func enveloped(der []byte) error {
+	const (
+		pkcs7            = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"             // 1.2.840.113549.1.7
+		authEnvelopedOID = "\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x17" // RFC 5083
+		compressedOID    = "\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x09" // RFC 3274
+	)
+	start := string(der[:min(len(der), 32)])
+	if start == "" || start[0] != 0x30 {
+		return errors.New("its S/MIME part is broken")
+	}
+	header := 2 // the length is one byte, or says how many follow
+	if len(start) > 1 && start[1] > 0x80 {
+		header += int(start[1] & 0x7f)
+	}
+	start = start[min(header, len(start)):]
+	switch {
+	case strings.HasPrefix(start, pkcs7+"\x03"), strings.HasPrefix(start, authEnvelopedOID):
+		return nil
+	case strings.HasPrefix(start, pkcs7+"\x02"):
+		return errors.New("its S/MIME part is signed only")
+	case strings.HasPrefix(start, compressedOID):
+		return errors.New("its S/MIME part is compressed only")
+	}
+	return errors.New("its S/MIME part is of a kind that is not encrypted")
+}

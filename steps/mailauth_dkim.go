@@ -1,0 +1,112 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/emersion/go-msgauth/dkim"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// mostSignatures is how many signatures of one message are verified. RFC 6376 section 6.1 lets a verifier limit that.
+const mostSignatures = 8
+
+// signature is one DKIM signature (RFC 6376) and what became of it.
+type signature struct {
+	domain, selector string
+	problem          string // empty when it is valid
+	reason           result.Reason
+	blame            result.Blame // whose fault the problem is
+}
+
+func (s signature) String() string {
+	return "the signature of " + s.domain + " (selector " + s.selector + ")"
+}
+
+// verifyDKIM verifies the message's signatures. The error says that this was not possible.
+func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
+	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
+	defer cancel()
+	var signatures []signature
+	err := w.Timed("dkim", func() (string, error) {
+		dns := &authority{resolver: w.resolver()}
+		verified, err := dkim.VerifyWithOptions(bytes.NewReader(l.raw), &dkim.VerifyOptions{
+			LookupTXT:        func(name string) ([]string, error) { return dns.LookupTXT(ctx, name) },
+			MaxVerifications: mostSignatures,
+		})
+		if err != nil && !errors.Is(err, dkim.ErrTooManySignatures) {
+			return "", Fail(result.ReasonProtocol, result.BlameDelivery, "verify the signatures of the message in %s: %w", l.where, err)
+		}
+		written := named(l.fields, "DKIM-Signature")
+		passed := false
+		for i, v := range verified {
+			s := signature{domain: strings.ToLower(v.Domain)}
+			if i < len(written) {
+				s.selector = tagsOf(written[i])["s"]
+			}
+			if v.Err != nil {
+				s.blameFor(l, v.Err)
+			}
+			passed = passed || v.Err == nil
+			signatures = append(signatures, s)
+		}
+		// A valid signature is enough, whatever the keys of the others say.
+		if err := dns.failed(ctx, "look up the key of a DKIM signature"); err != nil && !passed {
+			return "temperror", err
+		}
+		return describeSignatures(signatures), nil
+	})
+	return signatures, err
+}
+
+// blameFor words what is wrong with a signature and finds out who has to mend it.
+func (s *signature) blameFor(l *letter, err error) {
+	key := s.selector + "._domainkey." + s.domain
+	text := strings.TrimPrefix(err.Error(), "dkim: ")
+	s.reason, s.blame = result.ReasonUnexpected, result.BlameSubmission
+	switch {
+	case dkim.IsTempFail(err):
+		s.problem, s.reason, s.blame = "DNS gave no answer for "+key, result.ReasonDNS, result.BlameDNS
+	case strings.HasPrefix(text, "body hash"):
+		s.problem, s.blame = "the body was altered after it was signed (the body hash differs)", result.BlameTransfer
+	case strings.HasPrefix(text, "signature did not verify"):
+		s.problem, s.blame = "the signed header fields were altered, or the key at "+key+" is not the one that it was made with", result.BlameTarget
+	case strings.HasPrefix(text, "no key"), strings.HasPrefix(text, "no valid key"):
+		s.problem, s.reason, s.blame = "DNS has no key at "+key, result.ReasonDNS, result.BlameDNS
+	case text == "key revoked":
+		s.problem = "its key at " + key + " is revoked (p= is empty), and " + l.sender() + " still signs with it"
+	case strings.HasPrefix(text, "key "), strings.HasPrefix(text, "multiple TXT"), strings.HasPrefix(text, "incompatible public key"):
+		s.problem, s.blame = "the record at "+key+" is of no use: "+text, result.BlameDNS
+	default:
+		s.problem = text
+	}
+}
+
+// describeSignatures puts signatures into one line.
+func describeSignatures(signatures []signature) string {
+	var lines []string
+	for _, s := range signatures {
+		state := "valid"
+		if s.problem != "" {
+			state = s.problem
+		}
+		lines = append(lines, s.String()+": "+state)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// dkimFailure is nil when one of the signatures is valid.
+func dkimFailure(l *letter, signatures []signature) error {
+	for _, s := range signatures {
+		if s.problem == "" {
+			return nil
+		}
+	}
+	if len(signatures) == 0 {
+		return Fail(result.ReasonUnexpected, result.BlameSubmission, "DKIM: the message is not signed: %s let it out without a DKIM-Signature", l.sender())
+	}
+	return Fail(signatures[0].reason, signatures[0].blame, "DKIM: no valid signature: %s", describeSignatures(signatures))
+}

@@ -1,0 +1,77 @@
+package steps
+
+import (
+	"context"
+	"mime"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const measures = "Reading the message (phase read, once)."
+	register(
+		Definition{
+			Area: "mail", Sentence: `its header {text} is {text}`, Pattern: `^its header "([^"]+)" is "(.*)"$`,
+			Does:     "Fails unless a header field of that name in the received message has exactly this value, unfolded and decoded (RFC 2047). Of several fields one is enough.",
+			Measures: measures, Example: `Then its header "List-Id" is "<members.example.org>"`, Func: headerFieldIs,
+		},
+		Definition{
+			Area: "mail", Sentence: `its header {text} contains {text}`, Pattern: `^its header "([^"]+)" contains "(.*)"$`,
+			Does:     "Fails unless a header field of that name in the received message has this text in it, unfolded and decoded (RFC 2047). Of several fields one is enough.",
+			Measures: measures, Example: `Then its header "Received" contains "TLSv1.3"`, Func: headerFieldContains,
+		},
+		Definition{
+			Area: "mail", Sentence: `it has no header {text}`, Pattern: `^it has no header "([^"]+)"$`,
+			Does:     "Fails when the received message has a header field of that name.",
+			Measures: measures, Example: `Then it has no header "X-Originating-IP"`, Func: headerFieldAbsent,
+		},
+	)
+}
+
+// decodedField gives a value as a mail program shows it. What cannot be decoded stays as it is.
+func decodedField(value string) string {
+	if decoded, err := new(mime.WordDecoder).DecodeHeader(value); err == nil {
+		return decoded
+	}
+	return value
+}
+
+func headerFieldIs(ctx context.Context, w *World, a Args) error {
+	return wantHeaderField(ctx, w, a.Text(0), "to be "+quote(a.Text(1)), func(value string) bool { return value == a.Text(1) })
+}
+
+func headerFieldContains(ctx context.Context, w *World, a Args) error {
+	return wantHeaderField(ctx, w, a.Text(0), "to contain "+quote(a.Text(1)), func(value string) bool { return strings.Contains(value, a.Text(1)) })
+}
+
+func wantHeaderField(ctx context.Context, w *World, name, wanted string, fits func(string) bool) error {
+	l, err := receivedLetter(ctx, w)
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, value := range named(l.fields, name) {
+		if value = decodedField(value); fits(value) {
+			return nil
+		}
+		got = append(got, quote(value))
+	}
+	l.attachHeader(w)
+	if got == nil {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the header %q %s: the message in %s has none of that name", name, wanted, l.where)
+	}
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the header %q %s, got %s", name, wanted, strings.Join(got, ", "))
+}
+
+func headerFieldAbsent(ctx context.Context, w *World, a Args) error {
+	l, err := receivedLetter(ctx, w)
+	if err != nil {
+		return err
+	}
+	if values := named(l.fields, a.Text(0)); len(values) > 0 {
+		l.attachHeader(w)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect no header %q, got %s", a.Text(0), quote(values[0]))
+	}
+	return nil
+}

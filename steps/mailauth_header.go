@@ -1,0 +1,293 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// field is a header field as it stands in the message. The order of the fields tells who wrote which, so it is kept.
+type field struct {
+	name  string
+	value string // unfolded (RFC 5322 section 2.2.3), without the white space around it
+	raw   string // with its name, its folding and its CRLF
+}
+
+// fieldsOf reads the header of a message. Lines that are no field are left out.
+func fieldsOf(message []byte) []field {
+	var fields []field
+	open := false // whether a line that begins with white space belongs to the last field
+	for len(message) > 0 {
+		line, rest, _ := bytes.Cut(message, []byte("\n"))
+		message = rest
+		text := strings.TrimSuffix(string(line), "\r")
+		if text == "" {
+			break
+		}
+		name, value, isField := strings.Cut(text, ":")
+		name = strings.TrimRight(name, " \t")
+		switch {
+		case text[0] == ' ' || text[0] == '\t':
+			if open {
+				last := &fields[len(fields)-1]
+				last.value = strings.TrimSpace(last.value + text)
+				last.raw += text + "\r\n"
+			}
+		case isField && name != "" && !strings.ContainsAny(name, " \t"):
+			fields = append(fields, field{name, strings.TrimSpace(value), text + "\r\n"})
+			open = true
+		default:
+			open = false
+		}
+	}
+	return fields
+}
+
+// named gives the values of the fields of one name, the topmost first.
+func named(fields []field, name string) []string {
+	var values []string
+	for _, f := range fields {
+		if strings.EqualFold(f.name, name) {
+			values = append(values, f.value)
+		}
+	}
+	return values
+}
+
+// tagsOf reads a list of "tag=value" pairs between semicolons, as DKIM, ARC and DMARC have them (RFC 6376 section 3.2).
+// White space at the edges is not part of a value. Of a tag that occurs twice the first is kept.
+func tagsOf(list string) map[string]string {
+	tags := map[string]string{}
+	for pair := range strings.SplitSeq(list, ";") {
+		tag, value, found := strings.Cut(pair, "=")
+		tag = strings.TrimSpace(tag)
+		if _, twice := tags[tag]; found && !twice {
+			tags[tag] = strings.TrimSpace(value)
+		}
+	}
+	return tags
+}
+
+// organisation is the organisational domain of a name (RFC 7489 section 3.2, by the public suffix list): "example.org" of
+// "mx1.example.org". A name that has none, such as an address, is its own.
+func organisation(name string) string {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if _, err := netip.ParseAddr(name); err == nil {
+		return name
+	}
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
+		return domain
+	}
+	return name
+}
+
+// servedBy has the large providers whose mailboxes are read under another domain than their servers write into headers.
+var servedBy = map[string]string{
+	"gmail.com":     "google.com",
+	"office365.com": "outlook.com",
+	"me.com":        "icloud.com",
+	"fastmail.com":  "messagingengine.com",
+}
+
+// hop is what one Received field says of a handover (RFC 5321 section 4.4).
+type hop struct {
+	at       int        // index among the message's fields
+	ip       netip.Addr // of the one who handed over; not valid when the field does not say
+	helo     string     // how that one named itself
+	by       string     // who took it
+	protocol string     // "ESMTPS"; empty when the field does not say
+}
+
+// authenticated says whether the one who handed over had logged in (RFC 3848): a member's program, not another server.
+func (h hop) authenticated() bool { return strings.HasSuffix(h.protocol, "A") }
+
+var (
+	receivedWord = regexp.MustCompile(`(?i)(?:^|\s)(from|by|with)\s+([^\s();]+)`)
+	literalIP    = regexp.MustCompile(`\[(?:IPv6:)?([0-9A-Fa-f:.]+)\]`)
+	bareIP       = regexp.MustCompile(`[0-9A-Fa-f:.]{3,}`)
+	heloInside   = regexp.MustCompile(`(?i)\b(?:helo|ehlo)[= ]([^\s()]+)`)
+)
+
+// handovers reads the Received fields that name both sides, the topmost first.
+func handovers(fields []field) []hop {
+	var hops []hop
+	for i, f := range fields {
+		if !strings.EqualFold(f.name, "Received") {
+			continue
+		}
+		plain, comments := splitComments(f.value)
+		h := hop{at: i}
+		for _, m := range receivedWord.FindAllStringSubmatch(plain, -1) {
+			switch word := strings.ToLower(m[1]); {
+			case word == "from" && h.helo == "":
+				h.helo = m[2]
+			case word == "by" && h.by == "":
+				h.by = strings.ToLower(strings.TrimSuffix(m[2], "."))
+			case word == "with" && h.protocol == "":
+				h.protocol = strings.ToUpper(m[2])
+			}
+		}
+		if h.helo == "" || h.by == "" {
+			continue // a server that hands over within itself
+		}
+		from, _, _ := strings.Cut(strings.ToLower(f.value), " by ")
+		told := ""
+		for _, c := range comments {
+			if strings.Contains(from, strings.ToLower(c)) {
+				told += " " + c
+			}
+		}
+		h.ip = firstIP(literalIP, told+" "+h.helo)
+		if m := heloInside.FindStringSubmatch(told); m != nil {
+			h.helo = m[1]
+		}
+		if !h.ip.IsValid() {
+			h.ip = firstIP(bareIP, told)
+		}
+		hops = append(hops, h)
+	}
+	return hops
+}
+
+func firstIP(pattern *regexp.Regexp, text string) netip.Addr {
+	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
+		if ip, err := netip.ParseAddr(m[len(m)-1]); err == nil {
+			return ip.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
+// splitComments takes the comments (RFC 5322 section 3.2.2) out of a field's value. What they hold, comments inside of
+// comments included, is given apart. A comment without an end ends with the value.
+func splitComments(value string) (plain string, comments []string) {
+	var out, comment strings.Builder
+	depth, quotes := 0, false
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		into := &out
+		if depth > 0 {
+			into = &comment
+		}
+		switch {
+		case c == '\\' && i+1 < len(value) && (depth > 0 || quotes):
+			into.WriteByte(c)
+			i++
+			into.WriteByte(value[i])
+			continue
+		case c == '"' && depth == 0:
+			quotes = !quotes
+		case c == '(' && !quotes:
+			if depth++; depth == 1 {
+				out.WriteByte(' ')
+				continue
+			}
+		case c == ')' && depth > 0:
+			if depth--; depth == 0 {
+				comments = append(comments, comment.String())
+				comment.Reset()
+				continue
+			}
+		}
+		into.WriteByte(c)
+	}
+	if depth > 0 {
+		comments = append(comments, comment.String())
+	}
+	return out.String(), comments
+}
+
+// receivingSide knows which of a message's fields the servers wrote that received it: those above the first handover to
+// somebody else. Everything beneath may have been written by anybody.
+type receivingSide struct {
+	ids      []string // the authserv-ids that are believed, with the names beneath them
+	unnamed  bool     // whether Authentication-Results without an authserv-id are the receiving server's
+	border   *hop     // by which the message came to the receiving side; nil when no Received field tells
+	lastLine int      // fields from this index on are not the receiving side's
+}
+
+// receivingSideOf finds the receiving side of a message. By default that is the organisation of the host from which the
+// mailbox is read, or of the address when no host is known. The topmost handover was always written there.
+func receivingSideOf(a *Account, fields []field) receivingSide {
+	side := receivingSide{lastLine: len(fields)}
+	if a.AuthservID == "" {
+		host := a.IMAP
+		if host == "" {
+			_, host, _ = cutLast(a.Address, "@")
+		}
+		home := organisation(host)
+		side.ids = append(side.ids, home)
+		if other, found := servedBy[home]; found {
+			side.ids = append(side.ids, other)
+		}
+		side.unnamed = home == "office365.com" || home == "outlook.com" // Exchange Online writes no authserv-id
+	} else if side.unnamed = strings.EqualFold(a.AuthservID, "none"); !side.unnamed {
+		side.ids = append(side.ids, strings.ToLower(a.AuthservID))
+	}
+	hops := handovers(fields)
+	for i, h := range hops {
+		if i > 0 && organisation(h.by) != organisation(hops[0].by) && !side.trusts(h.by) {
+			side.lastLine = h.at
+			break
+		}
+		side.border = &h
+	}
+	return side
+}
+
+// trusts says whether an authserv-id is the receiving server's.
+func (s receivingSide) trusts(id string) bool {
+	id = strings.ToLower(strings.TrimSuffix(id, "."))
+	for _, trusted := range s.ids {
+		if id == trusted || strings.HasSuffix(id, "."+trusted) {
+			return true
+		}
+	}
+	return id == "" && s.unnamed
+}
+
+// String names who is believed, for messages.
+func (s receivingSide) String() string {
+	if len(s.ids) == 0 {
+		return "those without an authserv-id"
+	}
+	return strings.Join(s.ids, " or ")
+}
+
+// letter is a received message for the steps that judge it.
+type letter struct {
+	*arrival
+	fields []field
+	side   receivingSide
+}
+
+// receivedLetter reads the message that was received last. The phase "read" is there when it was not read before.
+func receivedLetter(ctx context.Context, w *World) (*letter, error) {
+	a, err := State[mail](w).received()
+	if err != nil {
+		return nil, err
+	}
+	if a.raw == nil {
+		err = w.Timed("read", func() (string, error) {
+			_, err := a.message(ctx)
+			return "", err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	fields := fieldsOf(a.raw)
+	return &letter{arrival: a, fields: fields, side: receivingSideOf(a.account, fields)}, nil
+}
+
+// sender names who sent the message out, for failures of the sending side.
+func (l *letter) sender() string {
+	if l.sent != nil {
+		return l.sent.server
+	}
+	return "the sender's server"
+}

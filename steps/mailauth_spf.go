@@ -1,0 +1,87 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	"blitiri.com.ar/go/spf"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// senderCheck is the outcome of SPF (RFC 7208) for the handover to the receiving side.
+type senderCheck struct {
+	result spf.Result // spf.None also when there was no handover to judge
+	domain string     // of MAIL FROM, or of HELO for a message without a sender
+	ip     string
+	detail string // why it is so; for a result other than pass
+	border bool   // whether there was a handover to judge
+}
+
+// checkSPF judges the server that handed the message to the receiving side, by the Received field that the receiving side
+// wrote about it, for the sender in Return-Path. The error says that DNS did not answer.
+func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
+	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
+	defer cancel()
+	c := senderCheck{result: spf.None}
+	border := l.side.border
+	switch {
+	case border == nil:
+		c.detail = "no Received field says by which server the message came"
+		return c, nil
+	case border.authenticated():
+		c.detail = fmt.Sprintf("the message came to %s by a login (%s), not from another server, so there is nothing for SPF to judge", border.by, border.protocol)
+		return c, nil
+	case !border.ip.IsValid():
+		c.detail = fmt.Sprintf("the Received field of %s names no IP address", border.by)
+		return c, nil
+	}
+	c.border, c.ip = true, border.ip.String()
+	helo := strings.TrimSuffix(border.helo, ".")
+	sender := ""
+	if paths := named(l.fields, "Return-Path"); len(paths) > 0 {
+		sender = strings.Trim(paths[0], "<> ")
+	}
+	if _, domain, found := cutLast(sender, "@"); found {
+		c.domain = strings.ToLower(domain)
+	} else {
+		c.domain = strings.ToLower(helo)
+	}
+	err := w.Timed("spf", func() (string, error) {
+		dns := &authority{resolver: w.resolver()}
+		var why error
+		c.result, why = spf.CheckHostWithSender(net.IP(border.ip.AsSlice()), helo, sender, spf.WithResolver(dns), spf.WithContext(ctx))
+		note := fmt.Sprintf("%s: %s for %s", c.result, c.ip, c.domain)
+		if c.result == spf.TempError {
+			if err := dns.failed(ctx, "look up the SPF record of "+c.domain); err != nil {
+				return note, err
+			}
+		}
+		if why != nil {
+			c.detail = why.Error()
+		}
+		return note, nil
+	})
+	return c, err
+}
+
+// spfFailure is nil when SPF passed.
+func spfFailure(l *letter, c senderCheck) error {
+	switch {
+	case !c.border:
+		return scenarioFault("SPF: %s", c.detail)
+	case c.result == spf.Pass:
+		return nil
+	case c.result == spf.None:
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "SPF: none: %s has no SPF record, so nothing allows %s to send for it", c.domain, c.ip)
+	case c.result == spf.PermError:
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "SPF: permerror: the SPF record of %s cannot be used: %s", c.domain, c.detail)
+	case c.result == spf.TempError:
+		return Fail(result.ReasonDNS, result.BlameDNS, "SPF: temperror: %s", c.detail)
+	default:
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "SPF: %s: the SPF record of %s does not allow %s, which handed the message to %s (%s)",
+			c.result, c.domain, c.ip, l.side.border.by, c.detail)
+	}
+}

@@ -1,0 +1,148 @@
+package steps
+
+import (
+	"context"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	register(
+		Definition{
+			Area: "mail", Sentence: `its spam score is below {number}`,
+			Does: "Fails unless the spam filter wrote a score into the received message and it is lower. Read are X-Spamd-Result and X-Rspamd-Score (rspamd), X-Spam-Status and " +
+				"X-Spam-Score (SpamAssassin and others), X-MS-Exchange-Organization-SCL and X-Forefront-Antispam-Report (Exchange), the first of these that is there.",
+			Measures: "Reading the message (phase read, once). Measures mail_spam_score.",
+			Example:  `Then its spam score is below 2.5`,
+			Func:     spamScoreBelow,
+		},
+		Definition{
+			Area: "mail", Sentence: `it is not marked as spam`,
+			Does: "Fails when the received message was filed into the spam folder or a spam filter marked it: X-Spam-Flag, X-Spam, X-Spam-Status, X-Spamd-Result, X-Rspamd-Action, " +
+				"or from Exchange a spam confidence level of 5 or more. A message that no filter looked at is not marked.",
+			Measures: "Reading the message (phase read, once). Measures mail_spam_score when there is one.",
+			Example:  `Then it is not marked as spam`,
+			Func:     notMarkedAsSpam,
+		},
+	)
+}
+
+// spamSign is what one header field says of a message.
+type spamSign struct {
+	header string
+	score  float64 // not a number when it names none
+	marked bool    // taken for spam
+}
+
+const signedNumber = `([-+]?\d+(?:\.\d+)?)`
+
+// spamHeaders are read in this order. The pattern's group is the score. Exchange's level begins to mean spam at 5.
+var spamHeaders = []struct {
+	name   string
+	score  *regexp.Regexp
+	marked func(value string, score float64) bool
+}{
+	{"X-Spamd-Result", regexp.MustCompile(`\[\s*` + signedNumber + `\s*/`), func(v string, _ float64) bool {
+		return strings.HasPrefix(strings.ToLower(v), "default: true")
+	}},
+	{"X-Rspamd-Score", regexp.MustCompile(`^` + signedNumber), nil},
+	{"X-Spam-Status", regexp.MustCompile(`(?i)\b(?:score|hits)=\s*` + signedNumber), saysYes},
+	{"X-Spam-Score", regexp.MustCompile(`^` + signedNumber), nil},
+	{"X-MS-Exchange-Organization-SCL", regexp.MustCompile(`^` + signedNumber), highLevel},
+	{"X-Forefront-Antispam-Report", regexp.MustCompile(`(?i)(?:^|;)\s*SCL:` + signedNumber), func(v string, level float64) bool {
+		return highLevel(v, level) || strings.Contains(strings.ToUpper(v), "SFV:SPM")
+	}},
+	{"X-Spam-Flag", nil, saysYes},
+	{"X-Spam", nil, saysYes},
+	{"X-Rspamd-Action", nil, func(v string, _ float64) bool {
+		v = strings.ToLower(v)
+		return strings.HasPrefix(v, "add header") || strings.HasPrefix(v, "rewrite subject") || strings.HasPrefix(v, "reject")
+	}},
+}
+
+func saysYes(value string, _ float64) bool {
+	value = strings.ToLower(value)
+	return strings.HasPrefix(value, "yes") || strings.HasPrefix(value, "true")
+}
+
+func highLevel(_ string, level float64) bool { return level >= 5 }
+
+// spamSigns reads what spam filters wrote. Of several fields of one name the topmost counts: it was written last.
+func spamSigns(fields []field) []spamSign {
+	var signs []spamSign
+	for _, h := range spamHeaders {
+		values := named(fields, h.name)
+		if len(values) == 0 {
+			continue
+		}
+		sign := spamSign{header: h.name + ": " + strings.Join(strings.Fields(values[0]), " "), score: math.NaN()}
+		if h.score != nil {
+			if m := h.score.FindStringSubmatch(values[0]); m != nil {
+				if score, err := strconv.ParseFloat(m[1], 64); err == nil {
+					sign.score = score
+				}
+			}
+		}
+		if h.marked != nil {
+			sign.marked = h.marked(values[0], sign.score)
+		}
+		signs = append(signs, sign)
+	}
+	return signs
+}
+
+// spamScore is the first sign that names a score, and reports it. It is nil when there is none.
+func spamScore(w *World, signs []spamSign) *spamSign {
+	for _, s := range signs {
+		if !math.IsNaN(s.score) {
+			w.Measure("mail_spam_score", "The score that the receiving side's spam filter gave to the message, on that filter's own scale.", s.score)
+			return &s
+		}
+	}
+	return nil
+}
+
+func spamScoreBelow(ctx context.Context, w *World, a Args) error {
+	limit, err := strconv.ParseFloat(a.Text(0), 64)
+	if err != nil {
+		return scenarioFault("%q is no score: %w", a.Text(0), err)
+	}
+	l, err := receivedLetter(ctx, w)
+	if err != nil {
+		return err
+	}
+	s := spamScore(w, spamSigns(l.fields))
+	switch {
+	case s == nil:
+		l.attachHeader(w)
+		return Fail(result.ReasonUnexpected, result.BlameFiltering, "no spam filter wrote a score into the message in %s: did it pass the filter at all?", l.where)
+	case s.score >= limit:
+		l.attachHeader(w)
+		return Fail(result.ReasonUnexpected, result.BlameFiltering, "the spam score is %g, wanted less than %g: %s", s.score, limit, quote(s.header))
+	}
+	return nil
+}
+
+func notMarkedAsSpam(ctx context.Context, w *World, _ Args) error {
+	l, err := receivedLetter(ctx, w)
+	if err != nil {
+		return err
+	}
+	signs := spamSigns(l.fields)
+	spamScore(w, signs)
+	if folder := strings.ToLower(l.folder); folder == "junk" || folder == "spam" {
+		l.attachHeader(w)
+		return Fail(result.ReasonUnexpected, result.BlameFiltering, "the message was filed as spam: it is in %s", l.where)
+	}
+	for _, s := range signs {
+		if s.marked {
+			l.attachHeader(w)
+			return Fail(result.ReasonUnexpected, result.BlameFiltering, "the message is marked as spam: %s", quote(s.header))
+		}
+	}
+	return nil
+}
