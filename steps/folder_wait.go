@@ -17,7 +17,8 @@ var errNotThere = errors.New("it did not come in time")
 func awaitThere(ctx context.Context, within, gap time.Duration, ask func(ctx context.Context) (there bool, err error)) (lag time.Duration, err error) {
 	start := time.Now()
 	deadline := start.Add(within)
-	absent := start
+	absent := start // when it was last asked for and was not there
+	answer := time.Duration(0)
 	asking, cancel := context.WithDeadline(ctx, deadline.Add(lookGrace))
 	defer cancel()
 	for {
@@ -35,13 +36,14 @@ func awaitThere(ctx context.Context, within, gap time.Duration, ask func(ctx con
 			return now.Sub(absent), nil
 		}
 		absent = asked
+		answer = smooth(answer, now.Sub(asked))
 		left := deadline.Sub(now)
 		if left <= 0 {
 			return 0, errNotThere
 		}
-		if err := pause(ctx, min(max(pollGap(now.Sub(start)), gap), left)); err != nil {
+		if err := pause(ctx, min(max(pollGap(now.Sub(start), answer), gap), left)); err != nil {
 			if errors.Is(context.Cause(ctx), ErrStopped) {
-				return 0, FailNet(ctx, err, result.BlameAccess, "wait")
+				return 0, FailNet(ctx, err, result.BlameAccess, "wait for mail")
 			}
 			return 0, errNotThere
 		}

@@ -37,7 +37,6 @@ type mailbox struct {
 	tcp     net.Conn
 	conn    *imapConn
 	client  *imapclient.Client
-	canIdle bool
 	uidPlus bool
 	special bool // LIST tells which folder is for what (RFC 6154)
 
@@ -45,7 +44,8 @@ type mailbox struct {
 	next     imap.UID           // where the next look begins
 	arrived  chan struct{}      // holds one value when the server announced messages that were not looked at
 	found    map[int][]imap.UID // by the message's number; several when it arrived several times
-	foreign  map[imap.UID]bool  // messages that came and are not this run's
+	foreign  map[imap.UID]bool  // messages that came and are not this scenario's
+	stale    []imap.UID         // messages of the scenario's earlier runs that came
 	strayed  bool               // the message was seen in the spam folder
 	sweepErr error              // why what an earlier run left could not be removed
 	reports  []imap.UID         // bounces of this run's messages, to be removed
@@ -215,7 +215,6 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 		if caps == nil {
 			return errors.New("the server did not say what it can")
 		}
-		m.canIdle = caps.Has(imap.CapIdle)
 		m.uidPlus = caps.Has(imap.CapUIDPlus)
 		m.special = caps.Has(imap.CapSpecialUse)
 		return nil
@@ -308,7 +307,7 @@ func (m *mailbox) failure(ctx context.Context, verb string, err error) error {
 
 var recognise = &imap.FetchItemBodySection{
 	Specifier:    imap.PartSpecifierHeader,
-	HeaderFields: []string{headerRun, headerMessage},
+	HeaderFields: []string{headerRun, headerOrigin, headerMessage},
 	Peek:         true,
 }
 
@@ -322,7 +321,7 @@ func (m *mailbox) look(ctx context.Context) error {
 			return nil
 		}
 	}
-	return m.fetch(ctx)
+	return m.fetchNew(ctx)
 }
 
 func (m *mailbox) announced() bool {
@@ -342,12 +341,16 @@ func (m *mailbox) announce() {
 	}
 }
 
-// fetch reads our own headers of the messages from next on. It never searches the box: SEARCH takes seconds in a large
-// one, this half a millisecond.
-func (m *mailbox) fetch(ctx context.Context) error {
+// fetchNew takes in the messages from next on. It never searches the box: SEARCH takes seconds in a large one, this half a
+// millisecond.
+func (m *mailbox) fetchNew(ctx context.Context) error {
+	return m.fetch(ctx, imap.UIDSet{imap.UIDRange{Start: m.next, Stop: 0}})
+}
+
+// fetch reads our own headers of these messages and takes in those that were not looked at yet.
+func (m *mailbox) fetch(ctx context.Context, set imap.UIDSet) error {
 	var messages []*imapclient.FetchMessageBuffer
-	err := m.do(ctx, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[HEADER.FIELDS (%s %s)])", m.next, headerRun, headerMessage), func() (err error) {
-		set := imap.UIDSet{imap.UIDRange{Start: m.next, Stop: 0}}
+	err := m.do(ctx, fmt.Sprintf("UID FETCH %s (BODY.PEEK[HEADER.FIELDS (%s)])", set, strings.Join(recognise.HeaderFields, " ")), func() (err error) {
 		messages, err = m.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{recognise}}).Collect()
 		return err
 	})
@@ -369,8 +372,10 @@ func (m *mailbox) fetch(ctx context.Context) error {
 			}
 			continue
 		}
-		number := m.own(message.BodySection[0].Bytes)
+		number, stale := m.own(message.BodySection[0].Bytes)
 		switch {
+		case stale:
+			m.stale = append(m.stale, uid)
 		case number == 0:
 			m.foreign[uid] = true
 		case !slices.Contains(m.found[number], uid):
@@ -403,13 +408,17 @@ func (m *mailbox) fetchMessage(ctx context.Context, uid imap.UID) (raw []byte, e
 	return raw, err
 }
 
-// own gives the number of the message that has these headers, or 0 when this run did not send it.
-func (m *mailbox) own(raw []byte) int {
+// own gives the number of the message that has these headers, or 0 when this run did not send it; stale says that an
+// earlier run of the same scenario did.
+func (m *mailbox) own(raw []byte) (number int, stale bool) {
 	headers, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()
-	if err != nil && len(headers) == 0 || strings.TrimSpace(headers.Get(headerRun)) != m.w.Run() {
-		return 0
+	if err != nil && len(headers) == 0 {
+		return 0, false
 	}
-	return ownNumber(headers.Get(headerMessage))
+	if strings.TrimSpace(headers.Get(headerRun)) != m.w.Run() {
+		return 0, strings.TrimSpace(headers.Get(headerOrigin)) == m.w.Origin()
+	}
+	return ownNumber(headers.Get(headerMessage)), false
 }
 
 // ownNumber reads the number of a message that has the run's token.
@@ -421,32 +430,9 @@ func ownNumber(value string) int {
 	return number
 }
 
-// idle waits in IDLE (RFC 2177) until the server announces messages or d is over.
-func (m *mailbox) idle(ctx context.Context, d time.Duration) error {
-	return m.do(ctx, "IDLE", func() error {
-		idle, err := m.client.Idle()
-		if err != nil {
-			return err
-		}
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-m.arrived:
-			m.announce()
-		case <-timer.C:
-		case <-m.client.Closed():
-		case <-ctx.Done():
-		}
-		if err := idle.Close(); err != nil {
-			return err
-		}
-		return idle.Wait()
-	})
-}
-
 // sweep removes what earlier runs of this scenario left: they crashed, or the mail came after they had ended. Two days
-// back is enough for a run that comes at least daily, and keeps the search quick in a large mailbox. It sees to the INBOX
-// alone: what a filter puts into the spam folder after the run's end, the folder's own expiry takes.
+// back is enough for a run that comes at least daily, and keeps the search quick in a large mailbox. What comes during
+// this run, and what lies in the spam folder, the cleanup removes.
 func (m *mailbox) sweep(ctx context.Context) error {
 	uids, err := m.search(ctx, headerOrigin, m.w.Origin())
 	if err != nil {
@@ -457,11 +443,15 @@ func (m *mailbox) sweep(ctx context.Context) error {
 
 func (m *mailbox) search(ctx context.Context, field, value string) (uids []imap.UID, err error) {
 	criteria := &imap.SearchCriteria{
-		Since:   time.Now().AddDate(0, 0, -2),
-		Header:  []imap.SearchCriteriaHeaderField{{Key: field, Value: value}},
-		NotFlag: []imap.Flag{imap.FlagDeleted},
+		Since:  time.Now().AddDate(0, 0, -2),
+		Header: []imap.SearchCriteriaHeaderField{{Key: field, Value: value}},
 	}
-	err = m.do(ctx, "UID SEARCH SINCE "+criteria.Since.Format("2-Jan-2006")+" HEADER "+field+" "+value+" UNDELETED", func() error {
+	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER " + field + " " + value
+	if !m.uidPlus { // what is flagged as deleted is all that can be done; otherwise a run ended between that and EXPUNGE
+		criteria.NotFlag = []imap.Flag{imap.FlagDeleted}
+		command += " UNDELETED"
+	}
+	err = m.do(ctx, command, func() error {
 		data, err := m.client.UIDSearch(criteria, nil).Wait()
 		if err == nil {
 			uids = data.AllUIDs()
@@ -497,15 +487,14 @@ const lastLook = 2 * time.Second
 // reopenLimit bounds the opening of a mailbox by the cleanup, which must not hold up the next run for a dead server.
 const reopenLimit = 3 * time.Second
 
-// cleanup removes what the run sent, and everything that came twice. A broken connection is opened anew, once.
+// cleanup removes what the run sent, everything that came twice, and what of earlier runs came since the sweep. A broken
+// connection is opened anew, once.
 func (m *mailbox) cleanup(ctx context.Context) error {
 	defer m.close()
 	sent := m.mail.sentTo(m.account)
-	if m != m.mail.mailbox(m.w, m.account, 0) {
-		sent = nil // another mailbox of the account sees to it
-	}
+	first := m == m.mail.mailbox(m.w, m.account, 0) // it sees to the account's other mailboxes, which are the same
 	err := m.sweepErr
-	if len(sent) > 0 {
+	if first && (len(sent) > 0 || m.client != nil && m.alive()) {
 		err = errors.Join(err, m.removeSent(ctx, sent))
 	}
 	if len(m.reports) > 0 && m.client != nil && m.alive() {
@@ -589,34 +578,52 @@ func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing [
 			break
 		}
 	}
-	var uids []imap.UID
+	uids := m.stale
 	for _, copies := range m.found {
 		uids = append(uids, copies...)
 	}
-	if err := m.remove(ctx, uids); err != nil || len(missing) == 0 {
+	if err := m.remove(ctx, uids); err != nil {
 		return missing, err
 	}
-	_, filed, err := m.inJunk(ctx, m.remove)
+	m.stale = nil
+	filed, err := m.clearJunk(ctx)
 	if filed >= len(missing) {
 		missing = nil
 	}
 	return missing, err
 }
 
-// lookAnywhere looks for the run's messages in a mailbox that was opened after they were sent, where the UIDs say nothing.
+// lookAnywhere looks for the scenario's messages in a mailbox that was opened after they were sent, where the UIDs say
+// nothing.
 func (m *mailbox) lookAnywhere(ctx context.Context) error {
-	uids, err := m.search(ctx, headerRun, m.w.Run())
+	clear(m.found)
+	m.stale = nil
+	uids, err := m.search(ctx, headerOrigin, m.w.Origin())
 	if err != nil || len(uids) == 0 {
 		return err
 	}
-	clear(m.found)
 	m.next = slices.Min(uids)
-	return m.fetch(ctx)
+	return m.fetch(ctx, imap.UIDSetNum(uids...))
 }
 
-// inJunk looks for the run's messages in the folder that filters put spam into. With any there it calls act, which may be
-// nil, and gives the folder's name and how many there are. The INBOX is the selected mailbox again afterwards.
-func (m *mailbox) inJunk(ctx context.Context, act func(context.Context, []imap.UID) error) (folder string, n int, err error) {
+// clearJunk removes the scenario's messages from the folder that filters put spam into, and says how many of them this
+// run sent.
+func (m *mailbox) clearJunk(ctx context.Context) (filed int, err error) {
+	_, err = m.visitJunk(ctx, func() error {
+		all, err := m.search(ctx, headerOrigin, m.w.Origin())
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		own, err := m.search(ctx, headerRun, m.w.Run())
+		filed = len(own)
+		return errors.Join(err, m.remove(ctx, all))
+	})
+	return filed, err
+}
+
+// visitJunk has the folder selected that filters put spam into while it calls act. It gives the folder's name; empty when
+// there is none. The INBOX is the selected mailbox again afterwards.
+func (m *mailbox) visitJunk(ctx context.Context, act func() error) (folder string, err error) {
 	err = m.do(ctx, `LIST "" *`, func() error {
 		var options *imap.ListOptions
 		if m.special {
@@ -635,7 +642,7 @@ func (m *mailbox) inJunk(ctx context.Context, act func(context.Context, []imap.U
 		return err
 	})
 	if err != nil || folder == "" {
-		return "", 0, err
+		return "", err
 	}
 	choose := func(name string) error {
 		return m.do(ctx, "SELECT "+strconv.Quote(name), func() error {
@@ -644,16 +651,15 @@ func (m *mailbox) inJunk(ctx context.Context, act func(context.Context, []imap.U
 		})
 	}
 	if err := choose(folder); err != nil {
-		return "", 0, err
+		return "", err
 	}
-	uids, err := m.search(ctx, headerRun, m.w.Run())
-	if err == nil && len(uids) > 0 && act != nil {
-		err = act(ctx, uids)
-	}
-	return folder, len(uids), errors.Join(err, choose("INBOX"))
+	return folder, errors.Join(act(), choose("INBOX"))
 }
 
 func describe(sent []*submission) string {
+	if len(sent) == 0 {
+		return "mail of earlier runs"
+	}
 	names := make([]string, len(sent))
 	for i, s := range sent {
 		names[i] = "message " + strconv.Itoa(s.number)
