@@ -21,6 +21,8 @@ func awaitThere(ctx context.Context, within, gap time.Duration, ask func(ctx con
 	answer := time.Duration(0)
 	asking, cancel := context.WithDeadline(ctx, deadline.Add(lookGrace))
 	defer cancel()
+	waiting.Add(1)
+	defer waiting.Add(-1)
 	for {
 		asked := time.Now()
 		there, err := ask(asking)
@@ -41,7 +43,7 @@ func awaitThere(ctx context.Context, within, gap time.Duration, ask func(ctx con
 		if left <= 0 {
 			return 0, errNotThere
 		}
-		if err := pause(ctx, min(max(pollGap(now.Sub(start), answer), gap), left)); err != nil {
+		if err := pause(ctx, min(max(pollGap(now.Sub(start), answer, waiting.Load()), gap), left)); err != nil {
 			if errors.Is(context.Cause(ctx), ErrStopped) {
 				return 0, FailNet(ctx, err, result.BlameAccess, "wait for mail")
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -145,7 +146,11 @@ const (
 	// pollLongest is the longest pause between two questions to a server that answers at once; half of it is the usual
 	// error. IDLE would be quieter, but Dovecot holds its notifications back by 500 ms, and by half a minute when
 	// inotify is used up, without a word: the wait would report a number that is not the mail's.
-	pollLongest = 25 * time.Millisecond
+	pollLongest = 20 * time.Millisecond
+
+	// pollApart is the least time between the questions of all long waits of this process together. When a mail server
+	// is in trouble all of them wait, and they are not to add to it.
+	pollApart = 2500 * time.Microsecond
 
 	// answerShare is how many times as long as it takes over an answer a slow or distant server is left in peace.
 	answerShare = 4
@@ -154,14 +159,17 @@ const (
 	lookGrace = 500 * time.Millisecond
 )
 
-// pollGap is the pause between two questions, after having waited that long for a server that takes answer over one. A
-// small part of the time waited so far keeps the error below what anybody acts on: 1 ms in half a second. It ends to grow
-// where it suits the server: one nearby is asked 40 times a second, for 0.3 % of a core of its CPU, one that is 50 ms away 4
-// times. Behind five minutes it grows again, as an hour's wait needs no such precision.
-func pollGap(waited, answer time.Duration) time.Duration {
-	longest := max(pollLongest, answerShare*answer, waited/12000)
+// pollGap is the pause between two questions of one of several waits, after it has waited that long for a server that
+// takes answer over one. A small part of the time waited so far keeps the error below what anybody acts on: 1 ms in half a
+// second. It ends to grow where it suits the server: one nearby is asked 50 times a second, which costs it a hundredth of a
+// core, one that is 50 ms away 4 times. Behind four minutes it grows again, as an hour's wait needs no such precision.
+func pollGap(waited, answer time.Duration, waits int64) time.Duration {
+	longest := max(pollLongest, answerShare*answer, time.Duration(waits)*pollApart, waited/12000)
 	return max(min(waited/250, longest), 2*time.Millisecond)
 }
+
+// waiting is how many waits there are now, in all runs of this process.
+var waiting atomic.Int64
 
 // await waits until s is in the mailbox. The connection stays open when the message does not come, for the removal.
 func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration) error {

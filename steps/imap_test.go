@@ -7,18 +7,23 @@ import (
 
 func TestPollGap(t *testing.T) {
 	const ms = time.Millisecond
-	for _, c := range []struct{ waited, answer, want time.Duration }{
-		{0, ms / 3, 2 * ms},
-		{time.Second, ms / 3, 4 * ms},
-		{2 * time.Second, 50 * ms, 8 * ms},
-		{5 * time.Second, ms / 3, 20 * ms},
-		{time.Minute, ms / 3, 25 * ms},
-		{time.Minute, 50 * ms, 200 * ms},
-		{5 * time.Minute, ms / 3, 25 * ms},
-		{time.Hour, ms / 3, 300 * ms},
+	for _, c := range []struct {
+		waited, answer time.Duration
+		waits          int64
+		want           time.Duration
+	}{
+		{0, ms / 3, 1, 2 * ms},
+		{time.Second, ms / 3, 1, 4 * ms},
+		{2 * time.Second, 50 * ms, 100, 8 * ms},
+		{5 * time.Second, ms / 3, 1, 20 * ms},
+		{time.Minute, ms / 3, 8, 20 * ms},
+		{time.Minute, ms / 3, 40, 100 * ms},
+		{time.Minute, 50 * ms, 1, 200 * ms},
+		{4 * time.Minute, ms / 3, 1, 20 * ms},
+		{time.Hour, ms / 3, 1, 300 * ms},
 	} {
-		if got := pollGap(c.waited, c.answer); got != c.want {
-			t.Errorf("waited %s, an answer takes %s: got %s, want %s", c.waited, c.answer, got, c.want)
+		if got := pollGap(c.waited, c.answer, c.waits); got != c.want {
+			t.Errorf("waited %s, an answer takes %s, %d waits: got %s, want %s", c.waited, c.answer, c.waits, got, c.want)
 		}
 	}
 }

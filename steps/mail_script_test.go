@@ -426,12 +426,12 @@ func TestIMAPScripts(t *testing.T) {
 				C: @ NOOP
 				S: * 4 EXISTS
 				S: @ OK done
-				C: @ UID FETCH 12:* (UID BODY.PEEK[HEADER.FIELDS ("X-Stepwatch-Run" "X-Stepwatch-Message")])
+				C: @ UID FETCH 12:* (UID BODY.PEEK[HEADER.FIELDS ("X-Stepwatch-Run" "X-Stepwatch-Origin" "X-Stepwatch-Message")])
 				S: * 4 FETCH (FLAGS (\Seen) UID 12)
-				S: * 4 FETCH (UID 12 BODY[HEADER.FIELDS ("X-Stepwatch-Run" "X-Stepwatch-Message")] {2}\r\n\r\n)
+				S: * 4 FETCH (UID 12 BODY[HEADER.FIELDS ("X-Stepwatch-Run" "X-Stepwatch-Origin" "X-Stepwatch-Message")] {2}\r\n\r\n)
 				S: @ OK done
 				C: @ UID FETCH 12:*
-				S: * 4 FETCH (UID 12 BODY[HEADER.FIELDS ("X-Stepwatch-Run" "X-Stepwatch-Message")] {2}\r\n\r\n)
+				S: * 4 FETCH (UID 12 BODY[HEADER.FIELDS ("X-Stepwatch-Run" "X-Stepwatch-Origin" "X-Stepwatch-Message")] {2}\r\n\r\n)
 				S: @ OK done
 				hang`,
 			reason: result.ReasonTimeout,
