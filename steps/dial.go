@@ -16,6 +16,36 @@ import (
 // share of the time that is left; the error is that of the first. blame is the leg that the connection belongs to. A
 // connection that Dial returns is closed when ctx ends only if the caller sees to it.
 func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (net.Conn, error) {
+	return w.dial(ctx, address, blame, route{})
+}
+
+// route narrows down the way that a connection takes. The zero value leaves all open.
+type route struct {
+	family         string // "ip4" or "ip6"; empty means both
+	loopbackSource net.IP // where connections to 127.0.0.0/8 come from; nil leaves it to the system
+}
+
+func (r route) dialer(to string) *net.Dialer {
+	if ip, err := netip.ParseAddr(to); r.loopbackSource != nil && err == nil && ip.Is4() && ip.IsLoopback() {
+		return &net.Dialer{KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: r.loopbackSource}}
+	}
+	return &dialer
+}
+
+// lookUp gives the addresses of a host in the resolver's order.
+func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) ([]string, error) {
+	if r.family == "" {
+		return resolver.LookupHost(ctx, host)
+	}
+	ips, err := resolver.LookupNetIP(ctx, r.family, host)
+	addresses := make([]string, len(ips))
+	for i, ip := range ips {
+		addresses[i] = ip.Unmap().String()
+	}
+	return addresses, err
+}
+
+func (w *World) dial(ctx context.Context, address string, blame result.Blame, r route) (net.Conn, error) {
 	act := "connect to " + address
 	if other, found := w.target.ConnectTo[address]; found {
 		act += " (at " + other + ")"
@@ -28,7 +58,7 @@ func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (n
 	addresses := []string{host}
 	if _, err := netip.ParseAddr(host); err != nil {
 		start := time.Now()
-		addresses, err = w.resolver().LookupHost(ctx, host)
+		addresses, err = r.lookUp(ctx, w.resolver(), host)
 		w.Phase("dns", time.Since(start), "")
 		if err != nil {
 			return nil, FailNet(ctx, err, blame, act)
@@ -42,7 +72,7 @@ func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (n
 		if deadline, ok := ctx.Deadline(); ok && i < len(addresses)-1 {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addresses)-i))
 		}
-		conn, err := dialer.DialContext(attempt, "tcp", net.JoinHostPort(a, port))
+		conn, err := r.dialer(a).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
 		cancel()
 		if err == nil {
 			return conn, nil

@@ -44,7 +44,9 @@ var parameters = map[string]string{
 	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?))`,
 	"number":   `(-?\d+(?:\.\d+)?)`,
 	"int":      `(\d+)`,
-	"word":     `(\w+)`,
+	"word":     `(\w[\w-]*)`,
+	"size":     `(\d+(?:\.\d+)? ?(?:B|KB|MB|GB))`,
+	"status":   `([245]\d\d|[245]\.\d{1,3}\.\d{1,3})`,
 }
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)

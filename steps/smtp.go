@@ -70,6 +70,11 @@ const (
 const quitWait = time.Second
 
 func isAccepted(_ context.Context, w *World, a Args) error {
+	if t := State[attempts](w).last; t != nil && t.refusal != nil {
+		return t.err
+	} else if t != nil && t.submission == nil {
+		return nil // a login
+	}
 	s := State[mail](w).last(nil)
 	if s == nil {
 		return scenarioFault("nothing was sent before this step: begin with \"I send a message from …\"")
@@ -108,39 +113,26 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	if port < 1 || port > 65535 {
-		return scenarioFault("%d is no port", port)
-	}
 	mechanism := ""
 	if len(a.Captured) > 3 {
 		if mechanism = strings.ToUpper(a.Text(3)); mechanism != "PLAIN" && mechanism != "LOGIN" {
 			return scenarioFault("AUTH %s is not known here: write PLAIN or LOGIN", a.Text(3))
 		}
 	}
-	host, err := from.require("smtp", from.SMTP)
+	c, err := newSMTPClient(w, from, port, mechanism)
 	if err != nil {
 		return err
 	}
+	if err := c.credentials(ctx); err != nil {
+		return err
+	}
 	m := State[mail](w)
-	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: net.JoinHostPort(host, strconv.Itoa(port))}
+	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
 	message, err := compose(w, s, a)
 	if err != nil {
 		return err
 	}
-	c := &smtpClient{w: w, account: from, host: host, server: s.server, mechanism: mechanism}
-	switch port {
-	case portSMTPS:
-		c.implicitTLS, c.mustTLS, c.mustAuth = true, true, true
-	case portSMTP:
-		c.mustTLS, c.mustAuth = mechanism != "", mechanism != ""
-	default:
-		c.mustTLS, c.mustAuth = true, true
-	}
-	if c.mustAuth || from.Password != "" {
-		if c.username, c.password, err = from.login(ctx, w); err != nil {
-			return err
-		}
-	}
+	State[attempts](w).last = nil
 	m.sent = append(m.sent, s)
 	if to.IMAP != "" && to.Password != "" {
 		m.mailbox(w, to, 0) // takes care of the removal
@@ -150,6 +142,36 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	return nil
+}
+
+// newSMTPClient is a connection to the account's server, with what its port demands.
+func newSMTPClient(w *World, account *Account, port int, mechanism string) (*smtpClient, error) {
+	if port < 1 || port > 65535 {
+		return nil, scenarioFault("%d is no port", port)
+	}
+	host, err := account.require("smtp", account.SMTP)
+	if err != nil {
+		return nil, err
+	}
+	c := &smtpClient{w: w, blame: result.BlameSubmission, account: account, host: host,
+		server: net.JoinHostPort(host, strconv.Itoa(port)), mechanism: mechanism}
+	switch port {
+	case portSMTPS:
+		c.implicitTLS, c.mustTLS, c.mustAuth = true, true, true
+	case portSMTP:
+		c.mustTLS, c.mustAuth = mechanism != "", mechanism != ""
+	default:
+		c.mustTLS, c.mustAuth = true, true
+	}
+	return c, nil
+}
+
+// credentials fetches the name and password of the account where there is any use for them.
+func (c *smtpClient) credentials(ctx context.Context) (err error) {
+	if c.mustAuth || c.account.Password != "" {
+		c.username, c.password, err = c.account.login(ctx, c.w)
+	}
+	return err
 }
 
 // smtpClient is one connection to a server that takes mail (RFC 5321).
@@ -163,6 +185,8 @@ type smtpClient struct {
 	account      *Account
 	host, server string // as configured: "mail.example.org", "mail.example.org:587"
 
+	blame       result.Blame // the leg that the server stands for
+	route       route
 	implicitTLS bool
 	mustTLS     bool
 	mustAuth    bool
@@ -170,19 +194,52 @@ type smtpClient struct {
 	username    string // empty when there is nothing to log in with
 	password    Secret
 
-	tcp    net.Conn // what is closed, so that a TLS alert to a stalled peer cannot hold us
-	conn   net.Conn // tcp, or TLS above it
-	r      *bufio.Reader
-	text   *textproto.Writer
-	secure bool
-	offers map[string]string // EHLO keywords, in upper case, with their parameters
-	inData bool              // between DATA and the final dot anything we write is part of the message
-	broken bool              // the connection is of no use any more
-	log    transcript
+	tcp     net.Conn // what is closed, so that a TLS alert to a stalled peer cannot hold us
+	conn    net.Conn // tcp, or TLS above it
+	r       *bufio.Reader
+	text    *textproto.Writer
+	secure  bool
+	offers  map[string]string // EHLO keywords, in upper case, with their parameters
+	padding int               // bytes by which the message is made longer
+	inData  bool              // between DATA and the final dot anything we write is part of the message
+	broken  bool              // the connection is of no use any more
+	log     transcript
 }
 
-func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, start time.Time) (err error) {
-	conn, err := c.w.Dial(ctx, c.server, result.BlameSubmission)
+// submit hands one message over.
+func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, start time.Time) error {
+	return c.talk(ctx, func() error {
+		if err := c.upgrade(ctx); err != nil {
+			return err
+		}
+		if err := c.authenticate(ctx); err != nil {
+			return err
+		}
+		mailFrom, rcptTo, err := c.envelope(s, len(message)+c.padding)
+		if err != nil {
+			return err
+		}
+		if _, err := c.step(ctx, "mail", mailFrom, mailFrom, 2); err != nil {
+			return err
+		}
+		if _, err := c.step(ctx, "rcpt", rcptTo, rcptTo, 2); err != nil {
+			return err
+		}
+		if _, err := c.step(ctx, "data", "DATA", "DATA", 3); err != nil {
+			return err
+		}
+		if err := c.body(ctx, s, message); err != nil {
+			return err
+		}
+		s.accepted = time.Now()
+		s.took = s.accepted.Sub(start)
+		return nil
+	})
+}
+
+// talk connects, introduces us and calls do. It says goodbye and closes the connection whatever comes of that.
+func (c *smtpClient) talk(ctx context.Context, do func() error) error {
+	conn, err := c.w.dial(ctx, c.server, c.blame, c.route)
 	if err != nil {
 		return err
 	}
@@ -210,31 +267,7 @@ func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, 
 	if err := c.ehlo(ctx, "ehlo"); err != nil {
 		return err
 	}
-	if err := c.upgrade(ctx); err != nil {
-		return err
-	}
-	if err := c.authenticate(ctx); err != nil {
-		return err
-	}
-	mailFrom, rcptTo, err := c.envelope(s, len(message))
-	if err != nil {
-		return err
-	}
-	if _, err := c.step(ctx, "mail", mailFrom, mailFrom, 2); err != nil {
-		return err
-	}
-	if _, err := c.step(ctx, "rcpt", rcptTo, rcptTo, 2); err != nil {
-		return err
-	}
-	if _, err := c.step(ctx, "data", "DATA", "DATA", 3); err != nil {
-		return err
-	}
-	if err := c.body(ctx, s, message); err != nil {
-		return err
-	}
-	s.accepted = time.Now()
-	s.took = s.accepted.Sub(start)
-	return nil
+	return do()
 }
 
 // use makes conn the connection that is spoken on.
@@ -245,7 +278,7 @@ func (c *smtpClient) use(conn net.Conn) {
 }
 
 func (c *smtpClient) startTLS(ctx context.Context) error {
-	conn, err := c.w.Handshake(ctx, c.conn, c.host, result.BlameSubmission)
+	conn, err := c.w.Handshake(ctx, c.conn, c.host, c.blame)
 	if err != nil {
 		c.conn = nil // closed, so there is nothing to say QUIT on
 		return err
@@ -300,6 +333,13 @@ type ReplyError struct {
 	Reply   Reply
 }
 
+// Verb is the part of the dialogue that was refused: "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "EHLO", and "message" or
+// "greeting" for what is no command.
+func (e *ReplyError) Verb() string {
+	verb, _, _ := strings.Cut(strings.TrimPrefix(e.Command, "the "), " ")
+	return verb
+}
+
 // Error gives the command and the answer.
 func (e *ReplyError) Error() string { return e.Command + ": " + oneLine(e.Reply.String(), 500) }
 
@@ -307,21 +347,21 @@ func (e *ReplyError) Error() string { return e.Command + ": " + oneLine(e.Reply.
 func (c *smtpClient) judge(ctx context.Context, reply Reply, err error, shown string, want int) error {
 	switch {
 	case errors.Is(err, errReply):
-		return Fail(result.ReasonProtocol, result.BlameSubmission, "%s at %s: %w: is that port an SMTP server's?", shown, c.server, err)
+		return Fail(result.ReasonProtocol, c.blame, "%s at %s: %w: is that port an SMTP server's?", shown, c.server, err)
 	case err != nil:
-		return FailNet(ctx, err, result.BlameSubmission, shown+" at "+c.server)
+		return FailNet(ctx, err, c.blame, shown+" at "+c.server)
 	case reply.Code/100 == want:
 		return nil
 	}
 	refusal := &ReplyError{Command: shown, Reply: reply}
 	switch reply.Code / 100 {
 	case 4:
-		return Fail(result.ReasonDeferred, result.BlameSubmission,
+		return Fail(result.ReasonDeferred, c.blame,
 			"%s deferred %w (temporary: the same message may pass later; greylisting, a limit, or something behind that server is down)", c.server, refusal)
 	case 5:
-		return Fail(result.ReasonRefused, result.BlameSubmission, "%s refused %w%s", c.server, refusal, hint(reply))
+		return Fail(result.ReasonRefused, c.blame, "%s refused %w%s", c.server, refusal, hint(reply))
 	default:
-		return Fail(result.ReasonProtocol, result.BlameSubmission, "%s answered %w, wanted %dxx", c.server, refusal, want)
+		return Fail(result.ReasonProtocol, c.blame, "%s answered %w, wanted %dxx", c.server, refusal, want)
 	}
 }
 
@@ -384,18 +424,18 @@ func (c *smtpClient) upgrade(ctx context.Context) error {
 		if !c.mustTLS {
 			return nil
 		}
-		return Fail(result.ReasonTLS, result.BlameSubmission, "%s does not offer STARTTLS: nothing was sent, as a password must not go out in clear", c.server)
+		return Fail(result.ReasonTLS, c.blame, "%s does not offer STARTTLS: nothing was sent, as a password must not go out in clear", c.server)
 	}
 	reply, err := c.step(ctx, "starttls", "STARTTLS", "STARTTLS", 2)
 	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
-		return Fail(result.ReasonTLS, result.BlameSubmission, "%s offers STARTTLS and then refuses %w: look at that server's TLS settings", c.server, refusal)
+		return Fail(result.ReasonTLS, c.blame, "%s offers STARTTLS and then refuses %w: look at that server's TLS settings", c.server, refusal)
 	}
 	if err != nil {
 		return err
 	}
 	if n := c.r.Buffered(); n > 0 {
 		// What came in clear behind the answer would be taken for the server's own words inside TLS (CVE-2011-0411).
-		return Fail(result.ReasonProtocol, result.BlameSubmission, "%s sent %d bytes in clear behind its answer to STARTTLS (%s)", c.server, n, reply)
+		return Fail(result.ReasonProtocol, c.blame, "%s sent %d bytes in clear behind its answer to STARTTLS (%s)", c.server, n, reply)
 	}
 	if err := c.startTLS(ctx); err != nil {
 		return err
@@ -417,13 +457,13 @@ func (c *smtpClient) authenticate(ctx context.Context) error {
 	case !c.secure || c.username == "" || mechanism == "" && !c.mustAuth:
 		return nil
 	case !any:
-		return Fail(result.ReasonAuth, result.BlameSubmission, "%s does not offer AUTH: nobody can log in there", c.server)
+		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH: nobody can log in there", c.server)
 	case mechanism == "":
 		wanted := "PLAIN or LOGIN"
 		if c.mechanism != "" {
 			wanted = c.mechanism
 		}
-		return Fail(result.ReasonAuth, result.BlameSubmission, "%s does not offer AUTH %s: it has %s", c.server, wanted, strings.Join(mechanisms, ", "))
+		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH %s: it has %s", c.server, wanted, strings.Join(mechanisms, ", "))
 	}
 	var reply Reply
 	shown := "AUTH " + mechanism
@@ -437,7 +477,7 @@ func (c *smtpClient) authenticate(ctx context.Context) error {
 		return oneLine(reply.String(), 300), err
 	})
 	if err == nil && reply.Code/100 == 5 {
-		return Fail(result.ReasonAuth, result.BlameSubmission, "%s refused %w: is the password of account %q still right?",
+		return Fail(result.ReasonAuth, c.blame, "%s refused %w: is the password of account %q still right?",
 			c.server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, c.account.Name)
 	}
 	return c.judge(ctx, reply, err, shown, 2)
@@ -471,7 +511,7 @@ func (c *smtpClient) envelope(s *submission, size int) (mailFrom, rcptTo string,
 	}
 	if !isASCII(s.from.Address) || !isASCII(s.to.Address) {
 		if _, offered := c.offers["SMTPUTF8"]; !offered {
-			return "", "", Fail(result.ReasonRefused, result.BlameSubmission,
+			return "", "", Fail(result.ReasonRefused, c.blame,
 				"%s does not offer SMTPUTF8, which the addresses %s and %s need", c.server, s.from.Address, s.to.Address)
 		}
 		mailFrom += " SMTPUTF8"
@@ -479,13 +519,19 @@ func (c *smtpClient) envelope(s *submission, size int) (mailFrom, rcptTo string,
 	return mailFrom, "RCPT TO:<" + s.to.Address + ">", nil
 }
 
+// paddingLine is what a message is made longer with.
+var paddingLine = []byte(strings.Repeat("padding.", 9) + "\r\n")
+
 // body sends the message, dots stuffed (RFC 5321 section 4.5.2), and reads the answer by which the server takes it.
 func (c *smtpClient) body(ctx context.Context, s *submission, message []byte) error {
 	c.inData = true
-	c.log.client(fmt.Sprintf("[message of %d bytes]", len(message)))
+	c.log.client(fmt.Sprintf("[message of %d bytes]", len(message)+c.padding))
 	err := c.w.Timed("body", func() (string, error) {
 		dots := c.text.DotWriter()
 		_, err := dots.Write(message)
+		for left := c.padding; left > 0 && err == nil; left -= len(paddingLine) {
+			_, err = dots.Write(paddingLine[max(0, len(paddingLine)-left):])
+		}
 		err = errors.Join(err, dots.Close())
 		s.sent = err == nil
 		reply, readErr := c.reply()
@@ -502,9 +548,9 @@ func (c *smtpClient) body(ctx context.Context, s *submission, message []byte) er
 	})
 	switch {
 	case err != nil && s.sent:
-		return FailNet(ctx, err, result.BlameSubmission, "no answer to the message from "+c.server+", which may have taken it")
+		return FailNet(ctx, err, c.blame, "no answer to the message from "+c.server+", which may have taken it")
 	case err != nil:
-		return FailNet(ctx, err, result.BlameSubmission, "writing the message in DATA to "+c.server)
+		return FailNet(ctx, err, c.blame, "writing the message in DATA to "+c.server)
 	}
 	s.sent = s.reply.Code/100 == 2 // a refusal leaves nothing behind
 	return c.judge(ctx, s.reply, nil, "the message", 2)

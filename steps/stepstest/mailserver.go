@@ -57,6 +57,7 @@ type MailServer struct {
 	byeDue     bool
 	closed     bool
 	deliveries []Delivery
+	logins     []string
 	timers     []*time.Timer
 }
 
@@ -85,6 +86,9 @@ const (
 	FaultRejectRecipient Fault = "reject recipient"        // 550 to every RCPT
 	FaultRejectMessage   Fault = "reject message"          // 554 to every message
 	FaultAuthRefused     Fault = "AUTH refused"            // no password is right, neither here nor there
+	FaultAnyPassword     Fault = "any password"            // every password is right over SMTP
+	FaultOpenRelay       Fault = "open relay"              // takes mail for everybody from everybody, and sends it nowhere
+	FaultForgedSender    Fault = "forged sender"           // who logged in may give any sender
 	FaultCertWrongHost   Fault = "certificate: wrong host" // for another name
 	FaultCertExpired     Fault = "certificate: expired"    // ended an hour ago
 	FaultCertUnknownCA   Fault = "certificate: unknown CA" // signed by a CA that nobody trusts
@@ -258,6 +262,24 @@ func (s *MailServer) Deliveries() []Delivery {
 	return slices.Clone(s.deliveries)
 }
 
+func (s *MailServer) noteLogin(from net.Addr, address string, refused bool) {
+	host, _, _ := net.SplitHostPort(from.String())
+	verdict := "accepted"
+	if refused {
+		verdict = "refused"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logins = append(s.logins, host+" "+address+" "+verdict)
+}
+
+// Logins lists who tried to log in over SMTP, in order: "127.0.0.1 alice@demo.test refused".
+func (s *MailServer) Logins() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.logins)
+}
+
 // folders are what each user has.
 var folders = []string{"INBOX", "Junk"}
 
@@ -336,6 +358,9 @@ func (s *MailServer) storeLocked(i int) {
 	}
 	if slices.Contains(s.faults, FaultDuplicate) {
 		copies = 2
+	}
+	if s.boxes[d.To] == nil { // an open relay's
+		return
 	}
 	for range copies {
 		// A recipient without a mailbox was refused at RCPT.
@@ -424,7 +449,10 @@ func (c *smtpSession) Auth(mechanism string) (sasl.Server, error) {
 	check := func(username, password string) error {
 		address := c.server.address(username)
 		right, known := c.server.passwords[address]
-		if !known || right != password || c.server.broken(FaultAuthRefused) {
+		wrong := !known || right != password && !c.server.broken(FaultAnyPassword)
+		refused := wrong || c.server.broken(FaultAuthRefused)
+		c.server.noteLogin(c.conn.Conn().RemoteAddr(), address, refused)
+		if refused {
 			return smtp.ErrAuthFailed
 		}
 		c.login = address
@@ -467,7 +495,10 @@ func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 }
 
 func (c *smtpSession) Mail(from string, _ *smtp.MailOptions) error {
-	if c.login == "" && c.conn.Conn().LocalAddr().String() != c.server.open {
+	if c.login != "" && c.login != strings.ToLower(from) && !c.server.broken(FaultForgedSender) {
+		return &smtp.SMTPError{Code: 553, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "<" + from + ">: sender address rejected: not owned by " + c.login}
+	}
+	if c.login == "" && c.conn.Conn().LocalAddr().String() != c.server.open && !c.server.broken(FaultOpenRelay) {
 		return &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: "Authentication required"}
 	}
 	c.from = from
@@ -477,7 +508,9 @@ func (c *smtpSession) Mail(from string, _ *smtp.MailOptions) error {
 func (c *smtpSession) Rcpt(to string, _ *smtp.RcptOptions) error {
 	s := c.server
 	address := strings.ToLower(to)
-	switch _, known := s.boxes[address]; {
+	_, known := s.boxes[address]
+	known = known || s.broken(FaultOpenRelay)
+	switch {
 	case s.broken(FaultRejectRecipient), !known && strings.HasSuffix(address, "@"+s.options.Domain):
 		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "<" + to + ">: user unknown"}
 	case !known:

@@ -9,7 +9,7 @@ type Account struct {
 	Name         string
 	Address      string // also the user name
 	Password     string
-	PasswordFile string // holds Password
+	PasswordFile string // holds Password; empty for none in stepwatch.yml
 	SMTP         string // host that takes its mail
 	IMAP         string // host of its mailbox
 	Quota        int    // bytes that its mailbox may hold; 0 for any number

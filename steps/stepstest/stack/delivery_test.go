@@ -20,6 +20,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )
 
+// waitLimit is how long a message may take that nothing holds.
+const waitLimit = 15 * time.Second
+
 // trusting is a TLS configuration that knows the stack's CA.
 func trusting(t *testing.T, host string) *tls.Config {
 	t.Helper()
@@ -84,7 +87,7 @@ func arrived(t *testing.T, account, folder, text string) string {
 		folder = "." + folder
 	}
 	var content []byte
-	eventually(t, 15*time.Second, "a message with "+text+" for "+account+" in "+folder, func() bool {
+	eventually(t, waitLimit, "a message with "+text+" for "+account+" in "+folder, func() bool {
 		paths, err := filepath.Glob(filepath.Join(servers.Dir, "mail", account, "Maildir", folder, "[nc][eu][wr]", "*"))
 		if err != nil {
 			t.Fatal(err)

@@ -33,6 +33,9 @@ const (
 	Store = "store." + Domain // takes mail from the MX hosts alone; has the mailboxes
 )
 
+// Proxy hands IMAP and POP3 on to Store, once StartProxy was called.
+const Proxy = "proxy." + Domain
+
 // host is a name of the zone and the servers behind it.
 type host struct {
 	Name   string
@@ -57,6 +60,7 @@ func hosts(chain func(name string) string) []host {
 		{Name: MX1, IP: "127.0.2.1", Chain: chain("good"), Only: "none"},
 		{Name: MX2, IP: "127.0.2.2", Chain: chain("good"), Only: "none"},
 		{Name: Store, IP: "127.0.3.1", Chain: chain("good"), Only: "dovecot"},
+		{Name: Proxy, IP: "127.0.4.1", Chain: chain("good"), Only: "none"},
 	}
 }
 

@@ -37,6 +37,7 @@ type Stack struct {
 	Relay      *Postfix // nil until StartRoute, as MX and Store are
 	MX         *Postfix
 	Store      *Postfix
+	Proxy      *Server // nil until StartProxy
 	Prometheus *Server // nil until StartPrometheus
 	Nagios     *Server // nil until StartNagios
 
@@ -78,7 +79,7 @@ func (s *Stack) servers() []*Server {
 			servers = append(servers, postfix.Server)
 		}
 	}
-	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Dovecot, s.OpenDKIM, s.Nginx} {
+	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		if server != nil {
 			servers = append(servers, server)
 		}

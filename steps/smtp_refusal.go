@@ -1,0 +1,499 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		tries = " The step passes whatever the server answers, and the next one judges the answer: \"it is refused …\". It fails when " +
+			"there is no answer to judge: no connection, no TLS where the port demands it, a certificate that is not right. " +
+			"A message that was accepted is removed again where its recipient is an account with an IMAP server and a password."
+		measures = "As \"I send a message\", until the refusal."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {int}`,
+			Does:     "Submits a test message as \"I send a message\" does, where a refusal is what is wanted or may be." + tries,
+			Measures: measures,
+			Example:  `When I try to send a message from "alice" to "bob" via 587`,
+			Func:     trySubmission(func(*attempt, *Args) error { return nil }),
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {int} without logging in`,
+			Does:     "Submits a test message without AUTH, which a submission server must refuse (530 by RFC 4954)." + tries,
+			Measures: measures,
+			Example:  `When I try to send a message from "alice" to "bob" via 587 without logging in`,
+			Func: trySubmission(func(t *attempt, _ *Args) error {
+				t.anonymous = true
+				return nil
+			}),
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to send a message from {account} to the address {text} via {int}`,
+			Does:     "Submits a test message to an address that need not be an account's, such as one that must not exist." + tries,
+			Measures: measures,
+			Example:  `When I try to send a message from "alice" to the address "nobody-7c1@example.org" via 587`,
+			Func:     trySubmission(func(*attempt, *Args) error { return nil }),
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to send a message from {account} to an unknown mailbox in the domain of {account} via {int}`,
+			Does: "Submits a test message to an address in that account's domain that nobody has. A server that takes it has to send a bounce later, " +
+				"often to a forged sender." + tries,
+			Measures: measures,
+			Example:  `When I try to send a message from "alice" to an unknown mailbox in the domain of "bob" via 587`,
+			Func: trySubmission(func(t *attempt, _ *Args) error {
+				t.unknown = true
+				return nil
+			}),
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to send a message from {account} as {text} to {account} via {int}`,
+			Does: "Logs in as the account and gives another address as the sender, in the envelope and in From: a forged sender, " +
+				"which a server that ties senders to logins refuses. The name of another account stands for its address. Postfix refuses it at RCPT unless smtpd_delay_reject is off." + tries,
+			Measures: measures,
+			Example:  `When I try to send a message from "alice" as "bob@example.org" to "bob" via 587`,
+			Func: trySubmission(func(t *attempt, a *Args) error {
+				t.sender = a.Captured[1]
+				a.Captured = slices.Delete(slices.Clone(a.Captured), 1, 2)
+				return nil
+			}),
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to send a message of {size} from {account} to {account} via {int}`,
+			Does: "Submits a test message of this size (KB, MB and GB are powers of 1024). Where the server knows SIZE (RFC 1870) the size stands in " +
+				"MAIL, so a message that is too big is refused before it is sent." + tries,
+			Measures: measures,
+			Example:  `When I try to send a message of 60 MB from "alice" to "bob" via 587`,
+			Func: trySubmission(func(t *attempt, a *Args) error {
+				size, err := parseSize(a.Captured[0])
+				a.Captured = a.Captured[1:]
+				t.size = size
+				return err
+			}),
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to send from {text} to {text} via {text}`,
+			Does: "Hands a test message to this host and port as a stranger does: without a login, between two addresses that need not be " +
+				"accounts' (those that are may be written by address). STARTTLS is taken when it is offered. It is the test for an open relay. A server " +
+				"that is one does deliver the message, so take a recipient that is yours, or one in a domain that cannot exist such as example.invalid." + tries,
+			Measures: measures,
+			Example:  `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mx.example.org:25"`,
+			Func:     tryRelay,
+		},
+		Definition{
+			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {int}`,
+			Does: "Logs in over SMTP with a wrong password, always the same one, inside TLS. Many servers make everybody who comes from the same address wait " +
+				"after that: with Dovecot the next good login takes 4 seconds, and only a good login ends it. So one good login follows when the " +
+				"scenario is over, outside every step's time, and only then can others of the same address still be slowed down, for that moment. To a " +
+				"server on loopback the wrong login comes from 127.0.0.2, and spoils nothing. Run it seldom (@every:1h), and keep this machine's address out of what " +
+				"bans for wrong passwords, such as fail2ban. The step passes whatever the server answers, and the next one judges it: " +
+				"\"it is refused at AUTH\".",
+			Measures: measures,
+			Example:  `When I try to log in as "alice" with a wrong password via 587`,
+			Func:     tryLogin,
+		},
+		Definition{
+			Area: "mail", Sentence: `it is refused`,
+			Does: "Fails unless the server refused what was tried last, permanently (5xx) or as Postfix refuses to relay unless configured otherwise (454 4.7.1). " +
+				"Another temporary refusal (4xx) fails: the same may pass later.",
+			Example: `Then it is refused`,
+			Func:    isRefused,
+		},
+		Definition{
+			Area: "mail", Sentence: `it is refused with {status}`,
+			Does:    "Fails unless the server refused what was tried last with this code: 550, or an enhanced one such as 5.7.1 (RFC 3463).",
+			Example: `Then it is refused with 550`,
+			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, "", a.Text(0)) },
+		},
+		Definition{
+			Area: "mail", Sentence: `it is refused at {word}`,
+			Does:    "Fails unless the server refused what was tried last, as \"it is refused\" means it, at this point of the dialogue: " + atVerbs + ".",
+			Example: `Then it is refused at RCPT`,
+			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, a.Text(0), "") },
+		},
+		Definition{
+			Area: "mail", Sentence: `it is refused at {word} with {status}`,
+			Does:    "Fails unless the server refused what was tried last at this point of the dialogue (" + atVerbs + ") and with this code, such as 550 or 5.7.1.",
+			Example: `Then it is refused at RCPT with 5.1.1`,
+			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, a.Text(0), a.Text(1)) },
+		},
+		Definition{
+			Area: "mail", Sentence: `it is not refused`,
+			Does:    "Fails when the server refused what was tried or sent last.",
+			Example: `Then it is not refused`,
+			Func:    isAccepted,
+		},
+		Definition{
+			Area: "mail", Sentence: `STARTTLS is offered at {text}`,
+			Does:     "Fails unless the SMTP server at this host and port (or account and port, such as alice:587) offers STARTTLS. Nothing is sent.",
+			Measures: "Phases: dns, connect, banner, ehlo and quit.",
+			Example:  `Then STARTTLS is offered at "mx.example.org:25"`,
+			Func:     offers(false, "STARTTLS", true),
+		},
+		Definition{
+			Area: "mail", Sentence: `AUTH is not offered before TLS at {text}`,
+			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH in clear: a mail program might send its password where everybody can read it.",
+			Measures: "Phases: dns, connect, banner, ehlo and quit.",
+			Example:  `Then AUTH is not offered before TLS at "mail.example.org:587"`,
+			Func:     offers(false, "AUTH", false),
+		},
+		Definition{
+			Area: "mail", Sentence: `AUTH is offered after TLS at {text}`,
+			Does:     "Fails unless the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS (port 465 from the start, others after STARTTLS).",
+			Measures: "Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls and quit.",
+			Example:  `Then AUTH is offered after TLS at "mail.example.org:587"`,
+			Func:     offers(true, "AUTH", true),
+		},
+		Definition{
+			Area: "mail", Sentence: `AUTH is not offered after TLS at {text}`,
+			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS, as a host that takes mail for a domain need not.",
+			Measures: "Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls and quit.",
+			Example:  `Then AUTH is not offered after TLS at "mx.example.org:25"`,
+			Func:     offers(true, "AUTH", false),
+		},
+	)
+}
+
+// verbs are the points of a dialogue at which a server can refuse.
+var verbs = []string{"greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "message"}
+
+const atVerbs = "greeting, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA or message (the answer to its end)"
+
+// attempts is what a scenario tried last. It is nil behind a step that sends and does not try.
+type attempts struct{ last *attempt }
+
+// attempt is a message or a login whose refusal is not the step's failure.
+type attempt struct {
+	submission *submission // nil for a login
+	what       string      // "the message from <alice@example.org> to <bob@example.org>"
+	server     string
+	sender     string // an address or account in the place of the sender's own, or empty
+	unknown    bool   // to a mailbox that there is not, beside the recipient's
+	size       int    // of the message, or zero for its natural one
+	anonymous  bool   // no login
+	stranger   bool   // between addresses of nobody's account
+	reply      Reply  // of an acceptance
+	refusal    *ReplyError
+	err        error // the refusal as the Failure that it would be elsewhere
+}
+
+// settle keeps a refusal for the step that judges it. Any other error is the step's own.
+func (t *attempt) settle(c *smtpClient, err error) error {
+	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
+		t.refusal, t.err = refusal, err
+		err = nil
+	}
+	State[attempts](c.w).last = t
+	if err != nil {
+		c.log.attach(c.w, "smtp transcript")
+	}
+	return err
+}
+
+// trySubmission makes the function of a sentence that tries to submit. adjust takes in what the sentence has beside the
+// sender, the recipient and the port, which it leaves.
+func trySubmission(adjust func(*attempt, *Args) error) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		start := time.Now()
+		t := &attempt{}
+		if err := adjust(t, &a); err != nil {
+			return err
+		}
+		from, err := w.target.Account(a.Text(0))
+		if err != nil {
+			return err
+		}
+		to, err := w.correspondent(a.Text(1))
+		if err != nil {
+			return err
+		}
+		port, err := a.Int(2)
+		if err != nil {
+			return err
+		}
+		c, err := newSMTPClient(w, from, port, "")
+		if err != nil {
+			return err
+		}
+		if t.anonymous {
+			c.mustAuth = false
+		} else if err := c.credentials(ctx); err != nil {
+			return err
+		}
+		if t.sender != "" {
+			if from, err = w.correspondent(t.sender); err != nil {
+				return err
+			}
+		}
+		if t.unknown {
+			known, err := to.mailAddress()
+			if err != nil {
+				return err
+			}
+			_, domain, _ := cutLast(known, "@")
+			address := "no-such-mailbox-" + w.Origin()[:12] + "@" + domain
+			to = &Account{Name: address, Address: address}
+		}
+		return c.try(ctx, t, from, to, a, start)
+	}
+}
+
+// try submits a message from and to these, and keeps what came of it in t.
+func (c *smtpClient) try(ctx context.Context, t *attempt, from, to *Account, a Args, start time.Time) error {
+	m := State[mail](c.w)
+	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
+	message, err := compose(c.w, s, a)
+	if err != nil {
+		return err
+	}
+	if t.size > 0 && t.size < len(message) {
+		return scenarioFault("a message of %d bytes cannot be made: its headers and text alone have %d", t.size, len(message))
+	}
+	c.padding = max(0, t.size-len(message))
+	t.submission, t.server, t.what = s, c.server, "the message from <"+from.Address+"> to <"+to.Address+">"
+	// What is sent but never answered may have been taken, so the run has to look for it.
+	m.sent = append(m.sent, s)
+	err = c.submit(ctx, s, message, start)
+	t.reply = s.reply
+	switch {
+	case s.sent && to.IMAP != "" && to.Password != "":
+		m.mailbox(c.w, to, 0) // takes care of the removal
+	case !s.sent:
+		m.sent = slices.DeleteFunc(m.sent, func(other *submission) bool { return other == s })
+	}
+	return t.settle(c, err)
+}
+
+// correspondent is the account of this name or address, and one of nothing but an address when there is none.
+func (w *World) correspondent(name string) (*Account, error) {
+	if !strings.Contains(name, "@") {
+		return w.target.Account(name)
+	}
+	for _, account := range w.target.Accounts {
+		if strings.EqualFold(account.Address, name) {
+			return account, nil
+		}
+	}
+	if account, found := w.target.Accounts[name]; found {
+		return account, nil
+	}
+	address, err := plainAddress(name)
+	return &Account{Name: address, Address: address}, err
+}
+
+// plainAddress is an address as a sentence has it, fit for an SMTP command.
+func plainAddress(text string) (string, error) {
+	if _, err := (&Account{Address: text}).mailAddress(); err != nil {
+		return "", scenarioFault("%q is no mail address: write one like x@example.org", text)
+	}
+	return text, nil
+}
+
+// parseSize reads "512 KB"; the units are powers of 1024. More than 1 GB is a mistake.
+func parseSize(text string) (int, error) {
+	number := strings.TrimRight(text, "BKMG ")
+	scale := map[string]float64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.TrimSpace(text[len(number):])]
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || n*scale < 1 || n*scale > 1<<30 {
+		return 0, scenarioFault("%q is no size from 1 B to 1 GB", text)
+	}
+	return int(n * scale), nil
+}
+
+// serverAddress parts "mail.example.org:587", and gives for "alice:587" the server of account alice.
+func (w *World) serverAddress(text string) (host string, port int, err error) {
+	host, number, splitErr := net.SplitHostPort(text)
+	port, err = strconv.Atoi(number)
+	if splitErr != nil || err != nil || host == "" || port < 1 || port > 65535 {
+		return "", 0, scenarioFault("%q is no host and port: write it as \"mail.example.org:25\"", text)
+	}
+	if account, found := w.target.Accounts[host]; found {
+		host, err = account.require("smtp", account.SMTP)
+	}
+	return host, port, err
+}
+
+// tryRelay is what "I try to send from … to … via …" means.
+func tryRelay(ctx context.Context, w *World, a Args) error {
+	start := time.Now()
+	from, err := w.correspondent(a.Text(0))
+	if err != nil {
+		return err
+	}
+	to, err := w.correspondent(a.Text(1))
+	if err != nil {
+		return err
+	}
+	host, port, err := w.serverAddress(a.Text(2))
+	if err != nil {
+		return err
+	}
+	c := &smtpClient{w: w, blame: result.BlameSubmission, account: from, host: host, server: net.JoinHostPort(host, strconv.Itoa(port)),
+		implicitTLS: port == portSMTPS}
+	t := &attempt{anonymous: true, stranger: true}
+	for _, account := range w.target.Accounts {
+		if account == to {
+			t.stranger = false
+		}
+	}
+	return c.try(ctx, t, from, to, a, start)
+}
+
+// wrongPassword is always the same: Dovecot counts a password that it refused before only once, so that what it makes
+// others wait does not grow from run to run.
+const wrongPassword = "stepwatch: a wrong password" //nolint:gosec // it opens nothing
+
+// wrongLoginSource is where a wrong login to loopback comes from. Servers count wrong passwords by the client's address.
+var wrongLoginSource = net.IPv4(127, 0, 0, 2)
+
+// tryLogin is what "I try to log in … with a wrong password" means.
+func tryLogin(ctx context.Context, w *World, a Args) error {
+	account, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return err
+	}
+	port, err := a.Int(1)
+	if err != nil {
+		return err
+	}
+	client := func() (*smtpClient, error) {
+		c, err := newSMTPClient(w, account, port, "")
+		if err != nil {
+			return nil, err
+		}
+		c.mustTLS, c.mustAuth, c.route.loopbackSource = true, true, wrongLoginSource
+		return c, c.credentials(ctx)
+	}
+	wrong, err := client()
+	if err != nil {
+		return err
+	}
+	right, err := client()
+	if err != nil {
+		return err
+	}
+	if wrong.password.Reveal() == wrongPassword {
+		return scenarioFault("the password of account %q is the one that stepwatch takes for a wrong one: choose another", account.Name)
+	}
+	wrong.password = NewSecret(wrongPassword)
+	t := &attempt{what: "the login as " + strconv.Quote(wrong.username) + " with a wrong password", server: wrong.server, reply: Reply{Code: 235}}
+	err = wrong.logIn(ctx)
+	w.Cleanup("log in as "+account.Name+" with the right password, so that "+wrong.server+" makes nobody wait", right.logIn)
+	return t.settle(wrong, err)
+}
+
+// logIn logs in and does nothing else.
+func (c *smtpClient) logIn(ctx context.Context) error {
+	return c.talk(ctx, func() error {
+		if err := c.upgrade(ctx); err != nil {
+			return err
+		}
+		return c.authenticate(ctx)
+	})
+}
+
+func isRefused(_ context.Context, w *World, _ Args) error { return judgeRefusal(w, "", "") }
+
+// judgeRefusal fails unless what was tried last was refused at verb with status; each may be empty for any.
+func judgeRefusal(w *World, verb, status string) error {
+	if verb != "" {
+		i := slices.IndexFunc(verbs, func(known string) bool { return strings.EqualFold(known, verb) })
+		if i < 0 {
+			return scenarioFault("nothing is refused at %q: write %s", verb, atVerbs)
+		}
+		verb = verbs[i]
+	}
+	t := State[attempts](w).last
+	if t == nil {
+		return scenarioFault("nothing was tried before this step: begin with \"I try to send …\" or \"I try to log in …\"")
+	}
+	wanted := "it refused"
+	if verb != "" {
+		wanted += " at " + verb
+	}
+	if status != "" {
+		wanted += " with " + status
+	}
+	if t.refusal == nil {
+		return Fail(result.ReasonUnexpected, result.BlameSubmission, "%s accepted %s (%s), wanted %s%s", t.server, t.what, t.reply, wanted, t.meaning())
+	}
+	got := t.refusal
+	matches := status == "" || status == strconv.Itoa(got.Reply.Code) || status == got.Reply.Enhanced()
+	switch {
+	case verb != "" && verb != got.Verb(), !matches:
+		return Fail(result.ReasonUnexpected, result.BlameSubmission, "%s refused %s at %s with %s, wanted %s", t.server, t.what, got.Verb(),
+			oneLine(got.Reply.String(), 300), wanted)
+	case status == "" && got.Reply.Code/100 == 4 && (got.Reply.Code != 454 || got.Reply.Enhanced() != "4.7.1"):
+		return Fail(result.ReasonDeferred, result.BlameSubmission,
+			"%s put %s off at %s with %s, wanted %s for good: if that is what it shall answer, write \"it is refused with %d\"", t.server, t.what, got.Verb(),
+			oneLine(got.Reply.String(), 300), wanted, got.Reply.Code)
+	}
+	return nil
+}
+
+// meaning says what an unexpected acceptance means.
+func (t *attempt) meaning() string {
+	switch {
+	case t.submission == nil:
+		return ": anybody can log in there"
+	case t.stranger:
+		return ": it takes mail from strangers to an address that is no account's, so unless that is in a domain of its own it is an open relay, " +
+			"and the message is on its way and cannot be removed"
+	case t.anonymous && t.submission.from.Address == t.submission.to.Address:
+		return ": anybody can send mail in the recipient's own name"
+	case t.anonymous:
+		return ": it takes mail from those who did not log in"
+	default:
+		return ""
+	}
+}
+
+// offers makes the function of a sentence that looks for a keyword in the answer to EHLO.
+func offers(inTLS bool, keyword string, wanted bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		host, port, err := w.serverAddress(a.Text(0))
+		if err != nil {
+			return err
+		}
+		c := &smtpClient{w: w, blame: result.BlameSubmission, host: host, server: net.JoinHostPort(host, strconv.Itoa(port)),
+			implicitTLS: port == portSMTPS, mustTLS: inTLS}
+		if c.implicitTLS && !inTLS {
+			return scenarioFault("port %d is TLS from its first byte: there is nothing before TLS at %s", port, c.server)
+		}
+		err = c.talk(ctx, func() error {
+			if inTLS {
+				return c.upgrade(ctx)
+			}
+			return nil
+		})
+		if err != nil {
+			c.log.attach(w, "smtp transcript")
+			return err
+		}
+		when, reason := "before TLS", result.ReasonAuth
+		if inTLS {
+			when = "inside TLS"
+		}
+		if keyword == "STARTTLS" {
+			reason = result.ReasonTLS
+		}
+		parameters, offered := c.offers[keyword]
+		switch {
+		case offered == wanted:
+			return nil
+		case wanted:
+			return Fail(reason, result.BlameSubmission, "%s does not offer %s %s", c.server, keyword, when)
+		default:
+			return Fail(reason, result.BlameSubmission, "%s offers %s %s (%s): it must not be offered there", c.server, keyword, when, parameters)
+		}
+	}
+}
