@@ -147,7 +147,7 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*submission, within ti
 	start := time.Now()
 	examined := make(map[imap.UID]bool)
 	var others []receivedReport // on the same messages, with another action
-	lag, err := awaitThere(ctx, within, 0, func(ctx context.Context) (bool, error) {
+	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
 		if err := m.look(ctx); err != nil {
 			return false, err
 		}

@@ -123,7 +123,7 @@ func receive(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	uid := box.found[s.number][0]
-	State[mail](w).receive(w, &arrival{account: box.account, sent: s, where: box.String(), folder: "INBOX", at: time.Now(),
+	State[mail](w).receive(w, &arrival{account: box.account, sent: s, where: box.String(), folder: "INBOX", at: time.Now(), box: box, uid: uid,
 		read: func(ctx context.Context) ([]byte, error) { return box.fetchMessage(ctx, uid) }})
 	return nil
 }

@@ -99,6 +99,7 @@ type submission struct {
 	took     time.Duration // from the start of the step until then
 	reply    Reply         // the server's answer to the message
 	returned bool          // a bounce says that it was not delivered
+	removed  bool          // whoever received it has removed it by another way than the INBOX
 }
 
 // last is the message that was sent last, to the account when one is given.
@@ -115,7 +116,7 @@ func (m *mail) last(to *Account) *submission {
 func (m *mail) sentTo(to *Account) []*submission {
 	var sent []*submission
 	for _, s := range m.sent {
-		if s.to == to && s.sent && !s.returned {
+		if s.to == to && s.sent && !s.returned && !s.removed {
 			sent = append(sent, s)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"net/textproto"
 	"time"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // arrival is a message that a step has received, for the steps that judge it. Whoever receives, by IMAP or another way,
@@ -17,6 +19,8 @@ type arrival struct {
 	folder  string      // "INBOX", or the folder that it was filed into
 	at      time.Time   // when it was seen to be there
 	read    func(ctx context.Context) ([]byte, error)
+	box     *mailbox // nil when it was not received over IMAP
+	uid     imap.UID // in folder
 
 	raw    []byte
 	header textproto.MIMEHeader

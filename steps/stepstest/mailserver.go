@@ -77,6 +77,7 @@ type Fault string
 const (
 	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
 	FaultJunk            Fault = "junk"                    // delivered into the folder Junk
+	FaultFile            Fault = "file"                    // delivered into the folder Lists, which comes into being with it
 	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
 	FaultBounce          Fault = "bounce"                  // accepted, then returned to the sender with a report (RFC 3464)
 	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
@@ -283,6 +284,9 @@ func (s *MailServer) Logins() []string {
 // folders are what each user has.
 var folders = []string{"INBOX", "Junk"}
 
+// filed are those and the one that FaultFile makes.
+var filed = append(slices.Clone(folders), "Lists")
+
 // Mailbox is the number of messages in the folders of a user, and -1 when there is no such user.
 func (s *MailServer) Mailbox(user string) int {
 	box := s.boxes[s.address(user)]
@@ -290,10 +294,10 @@ func (s *MailServer) Mailbox(user string) int {
 		return -1
 	}
 	n := 0
-	for _, folder := range folders {
+	for _, folder := range filed {
 		status, err := box.Status(folder, &imap.StatusOptions{NumMessages: true})
 		if err != nil {
-			return -1
+			continue // not made yet
 		}
 		n += int(*status.NumMessages)
 	}
@@ -355,6 +359,10 @@ func (s *MailServer) storeLocked(i int) {
 	copies, folder := 1, "INBOX"
 	if slices.Contains(s.faults, FaultJunk) {
 		folder = "Junk"
+	}
+	if slices.Contains(s.faults, FaultFile) {
+		folder = "Lists"
+		_ = s.boxes[d.To].Create(folder, nil) // says only that it is there already
 	}
 	if slices.Contains(s.faults, FaultDuplicate) {
 		copies = 2
