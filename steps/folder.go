@@ -127,6 +127,10 @@ func (m *mailbox) visit(ctx context.Context, folder string, do func() error) err
 		})
 	}
 	if strings.EqualFold(folder, "INBOX") {
+		// Dovecot answers from what it last announced, so what came since must be asked for.
+		if err := m.do(ctx, "NOOP", func() error { return m.client.Noop().Wait() }); err != nil {
+			return err
+		}
 		return do()
 	}
 	if err := choose(folder); err != nil {
