@@ -64,7 +64,7 @@ func init() {
 			Area: "mail", Sentence: `the mailbox of {account} is less than {number} % full`,
 			Does: "Asks the IMAP server, via port 993, how much the mailbox holds and may hold (QUOTA, RFC 9208), and fails at this share of any limit, or when " +
 				"the server tells none.",
-			Measures: "With an open mailbox, the time of the question. Measures mail_quota_used_bytes, mail_quota_limit_bytes and mail_quota_used_ratio.",
+			Measures: "From looking up the name to the end of the dialogue, in the phases dns, connect, tls, greeting, login and select. Measures mail_quota_used_bytes, mail_quota_limit_bytes and mail_quota_used_ratio.",
 			Example:  `Then the mailbox of "bob" is less than 90 % full`,
 			Func:     isBelowQuota,
 		},
@@ -466,22 +466,18 @@ func isBelowQuota(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return scenarioFault("%q is no number", a.Text(1))
 	}
-	box := State[mail](w).mailbox(w, account, 0)
-	box.reportOpening()
-	switch {
-	case box.err != nil:
-		return box.err
-	case box.client == nil:
-		if err := box.open(ctx); err != nil {
-			box.log.attach(w, "imap transcript")
-			return err
-		}
+	box := &mailbox{w: w, mail: State[mail](w), account: account, port: portIMAPS} // of its own: there is nothing in it to remove
+	if err := box.open(ctx); err != nil {
+		box.log.attach(w, "imap transcript")
+		return err
 	}
+	defer box.close()
 	worst, err := box.quota(ctx)
 	if err != nil {
 		box.log.attach(w, "imap transcript")
 		return err
 	}
+	_ = box.do(ctx, "LOGOUT", func() error { return box.client.Logout().Wait() }) // it is asked, and closed in any case
 	if worst.ratio*100 >= limit {
 		return Fail(result.ReasonUnexpected, result.BlameDelivery, "the mailbox of %s at %s is %.1f %% full, wanted less than %s %%: %s; when it is full its mail is refused",
 			account.Name, box.server(), worst.ratio*100, a.Text(1), worst.text)
