@@ -38,6 +38,9 @@ func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) 
 		return resolver.LookupHost(ctx, host)
 	}
 	ips, err := resolver.LookupNetIP(ctx, r.family, host)
+	if missing := (*net.DNSError)(nil); errors.As(err, &missing) && missing.IsNotFound {
+		missing.Err = "it has no IPv" + r.family[len("ip"):] + " address"
+	}
 	addresses := make([]string, len(ips))
 	for i, ip := range ips {
 		addresses[i] = ip.Unmap().String()

@@ -1,0 +1,191 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		does = "Looks up the MX hosts of the recipient's domain (the domain itself when it has none, RFC 5321 section 5.1) and hands each of them, the most preferred first, " +
+			"a test message of its own on port 25, without a login and with STARTTLS when it is offered. So a second MX that nobody uses until the first is down is tried too. " +
+			"Fails when one of them does not take its message, and says what the others did. The MX hosts judge this machine's address as a sender of the sender's domain: SPF, " +
+			"blocklists and reverse DNS count."
+		measures = "Phases: mx_lookup, then of each host those of a message on port 25, as mx1_connect, mx1_rcpt, mx2_connect and so on in order of preference. " +
+			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all."
+	)
+	for _, family := range []struct{ sentence, does, example, name string }{
+		{sentence: `I send a message from {account} directly to the MX of {account}`, example: `When I send a message from "alice" directly to the MX of "bob"`},
+		{` over IPv4`, " Only IPv4 is used; a host without such an address is left out, and one at least must have it.", ` over IPv4`, "ip4"},
+		{` over IPv6`, " Only IPv6 is used; a host without such an address is left out, and one at least must have it.", ` over IPv6`, "ip6"},
+	} {
+		if family.name != "" {
+			family.sentence = `I send a message from {account} directly to the MX of {account}` + family.sentence
+			family.example = `When I send a message from "alice" directly to the MX of "bob"` + family.example
+		}
+		register(Definition{
+			Area: "mail", Sentence: family.sentence, Does: does + family.does, Measures: measures, Example: family.example,
+			Func: func(ctx context.Context, w *World, a Args) error { return sendToMX(ctx, w, a, family.name) },
+		})
+	}
+}
+
+// sendToMX is what "I send a message … directly to the MX of …" means.
+func sendToMX(ctx context.Context, w *World, a Args, family string) error {
+	from, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return err
+	}
+	to, err := w.target.Account(a.Text(1))
+	if err != nil {
+		return err
+	}
+	address, err := to.mailAddress()
+	if err != nil {
+		return err
+	}
+	_, domain, _ := cutLast(address, "@")
+	hosts, err := w.mailExchangers(ctx, domain)
+	if err != nil {
+		return err
+	}
+	State[attempts](w).last = nil
+	var (
+		first, absent error
+		told          []string
+		taken         int
+	)
+	for i, mx := range hosts {
+		attempt, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok {
+			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(hosts)-i))
+		}
+		name := fmt.Sprintf("%s (MX %d of %d, preference %d)", mx.Host, i+1, len(hosts), mx.Pref)
+		err := w.underPrefix("mx"+strconv.Itoa(i+1)+"_", name, func() error { return w.sendToHost(attempt, from, to, mx.Host, family, a) })
+		cancel()
+		notFound := (*net.DNSError)(nil)
+		switch {
+		case err == nil:
+			taken++
+			told = append(told, name+" took it")
+		case family != "" && errors.As(err, &notFound) && notFound.IsNotFound:
+			absent = err
+		case first == nil:
+			first = fmt.Errorf("%s: %w", name, err)
+		default:
+			told = append(told, name+": "+err.Error())
+		}
+		if scenario := (*Failure)(nil); errors.As(err, &scenario) && scenario.Blame == result.BlameScenario {
+			return err
+		}
+	}
+	switch {
+	case first == nil && taken > 0:
+		return nil
+	case first == nil:
+		return absent
+	}
+	failure := (*Failure)(nil)
+	if !errors.As(first, &failure) {
+		return first
+	}
+	if len(told) > 0 {
+		first = fmt.Errorf("%w; %s", first, strings.Join(told, "; "))
+	}
+	return &Failure{Reason: failure.Reason, Blame: failure.Blame, err: first}
+}
+
+// sendToHost hands a message to one MX host.
+func (w *World) sendToHost(ctx context.Context, from, to *Account, host, family string, a Args) error {
+	start := time.Now()
+	m := State[mail](w)
+	c := &smtpClient{w: w, blame: result.BlameTransfer, account: from, host: host, server: net.JoinHostPort(host, strconv.Itoa(portSMTP)),
+		route: route{family: family}}
+	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
+	message, err := compose(w, s, a)
+	if err != nil {
+		return err
+	}
+	m.sent = append(m.sent, s)
+	if to.IMAP != "" && to.Password != "" {
+		m.mailbox(w, to, 0) // takes care of the removal
+	}
+	if err := c.submit(ctx, s, message, start); err != nil {
+		c.log.attach(w, "smtp transcript of "+host)
+		if !s.sent { // so that the last message is one that may arrive
+			m.sent = slices.DeleteFunc(m.sent, func(other *submission) bool { return other == s })
+		}
+		return err
+	}
+	return nil
+}
+
+// mailExchangers gives the hosts that take mail for a domain, the most preferred first (RFC 5321 section 5.1).
+func (w *World) mailExchangers(ctx context.Context, domain string) ([]*net.MX, error) {
+	name, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return nil, scenarioFault("%q is no domain: %w", domain, err)
+	}
+	var hosts []*net.MX
+	err = w.Timed("mx_lookup", func() (string, error) {
+		var err error
+		hosts, err = w.resolver().LookupMX(ctx, name+".")
+		note := make([]string, len(hosts))
+		for i, mx := range hosts {
+			mx.Host = strings.TrimSuffix(mx.Host, ".")
+			note[i] = fmt.Sprintf("%d %s", mx.Pref, mx.Host)
+		}
+		return strings.Join(note, ", "), err
+	})
+	missing := (*net.DNSError)(nil)
+	switch {
+	case len(hosts) == 1 && hosts[0].Host == "":
+		return nil, Fail(result.ReasonDNS, result.BlameDNS, "%s takes no mail: its only MX is the null MX of RFC 7505", domain)
+	case len(hosts) > 0:
+		slices.SortStableFunc(hosts, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
+		return hosts, nil
+	case err == nil, errors.As(err, &missing) && missing.IsNotFound:
+		return []*net.MX{{Host: name}}, nil // the implicit MX
+	default:
+		return nil, FailNet(ctx, err, result.BlameDNS, "look up the MX of "+domain)
+	}
+}
+
+// underPrefix calls do and puts prefix before the names of the phases that it reports. The one that connects is noted to
+// be about name. What is measured more than once is kept once, the smallest.
+func (w *World) underPrefix(prefix, name string, do func() error) error {
+	w.mu.Lock()
+	begin := len(w.report.Phases)
+	w.mu.Unlock()
+	err := do()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := begin; i < len(w.report.Phases); i++ {
+		phase := &w.report.Phases[i]
+		if phase.Name == "connect" && phase.Note == "" {
+			phase.Note = name
+		}
+		phase.Name = prefix + phase.Name
+	}
+	kept := w.report.Measurements[:0]
+	for _, measured := range w.report.Measurements {
+		i := slices.IndexFunc(kept, func(k result.Measurement) bool { return k.Name == measured.Name })
+		if i < 0 {
+			kept = append(kept, measured)
+			continue
+		}
+		kept[i].Value = min(kept[i].Value, measured.Value)
+	}
+	w.report.Measurements = kept
+	return err
+}

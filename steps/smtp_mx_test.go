@@ -1,0 +1,129 @@
+package steps_test
+
+import (
+	"crypto/tls"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
+)
+
+const mxZone = `
+$TTL 60
+demo.test. SOA ns.demo.test. hostmaster.demo.test. 1 60 60 60 60
+demo.test. MX 20 mx2.demo.test.
+demo.test. MX 10 mail.demo.test.
+bare.demo.test. A 127.0.0.1
+null.demo.test. MX 0 .
+four.demo.test. A 127.0.0.1
+`
+
+// mxbed is a mailbed whose domain has two MX hosts. Both are the same server, and only the first has the name in its
+// certificate.
+func mxbed(t *testing.T) *mailbed {
+	t.Helper()
+	bed := newMailbed(t, stepstest.MailOptions{})
+	names, err := nameserver.Start("127.0.0.1:0", mxZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := names.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	bed.target.Resolver = names.Address()
+	return bed
+}
+
+const directly = `When I send a message from "alice" directly to the MX of "bob"`
+
+func TestMXTakesMail(t *testing.T) {
+	bed := mxbed(t)
+	bed.target.ConnectTo["mx2.demo.test:25"] = serveScript(t, issued(t, bed, "mx2.demo.test"), `
+		S: 220 mx2.demo.test ESMTP
+		C: EHLO
+		S: 250-mx2.demo.test
+		S: 250 STARTTLS
+		C: STARTTLS
+		S: 220 go
+		TLS
+		C: EHLO
+		S: 250 mx2.demo.test
+		C: MAIL FROM:<alice@demo.test>
+		S: 250 ok
+		C: RCPT TO:<bob@demo.test>
+		S: 250 ok
+		C: DATA
+		S: 354 go
+		C*
+		S: 250 2.0.0 Ok: queued as ABCDEF
+		C: QUIT
+		S: 221 bye`)
+	bed.target.Accounts["bob"].Password = "" // the second server has no mailbox
+	outcome := bed.run(t, 10*time.Second, directly+"\nThen it is accepted within 5s")
+	passed(t, outcome)
+	var got []string
+	measured := 0
+	for _, phase := range outcome.Steps[0].Report.Phases {
+		got = append(got, phase.Name)
+		if phase.Name == "mx_lookup" && phase.Note != "10 mail.demo.test, 20 mx2.demo.test" || phase.Name == "mx2_connect" && phase.Note != "mx2.demo.test (MX 2 of 2, preference 20)" {
+			t.Errorf("%s is noted %q", phase.Name, phase.Note)
+		}
+	}
+	for _, m := range outcome.Steps[0].Report.Measurements {
+		if m.Name == "tls_certificate_not_after_timestamp_seconds" {
+			measured++
+		}
+	}
+	const each = "N_connect N_banner N_ehlo N_starttls N_tls N_ehlo_tls N_mail N_rcpt N_data N_body N_quit"
+	want := "mx_lookup " + strings.ReplaceAll(each, "N_", "mx1_") + " " + strings.ReplaceAll(each, "N_", "mx2_")
+	if strings.Join(got, " ") != want || measured != 1 {
+		t.Errorf("got  %s, %d certificates\nwant %s, 1 certificate", strings.Join(got, " "), measured, want)
+	}
+}
+
+func TestMXFails(t *testing.T) {
+	bed := mxbed(t)
+	server := bed.target.ConnectTo["mail.demo.test:25"]
+	_, port, _ := strings.Cut(server, ":")
+	for _, test := range []struct{ name, text, domain, second, want string }{
+		{name: "the second is down", text: directly, domain: "demo.test", second: "127.0.0.1:1",
+			want: `connect transfer: mx2\.demo\.test \(MX 2 of 2, preference 20\): connect to mx2\.demo\.test:25 \(at 127\.0\.0\.1:1\): connection refused: nothing listens on that port; ` +
+				`mail\.demo\.test \(MX 1 of 2, preference 10\) took it`},
+		{name: "the second has another name", text: directly, domain: "demo.test", second: server, want: `certificate_host transfer: mx2\.demo\.test \(MX 2 of 2, preference 20\): .*`},
+		{name: "null MX", text: directly, domain: "null.demo.test", want: `dns dns: null\.demo\.test takes no mail: its only MX is the null MX of RFC 7505`},
+		{name: "no such domain", text: directly, domain: "absent.demo.test", want: `dns dns: absent\.demo\.test \(MX 1 of 1, preference 0\): connect to absent\.demo\.test:25: "absent\.demo\.test" does not resolve: .*`},
+		{name: "implicit MX with another certificate", text: directly + ` over IPv4`, domain: "bare.demo.test",
+			want: `certificate_host transfer: bare\.demo\.test \(MX 1 of 1, preference 0\): TLS handshake with bare\.demo\.test: .*`},
+		{name: "no IPv6", text: directly + ` over IPv6`, domain: "demo.test", second: "four.demo.test:" + port,
+			want: `dns dns: connect to mx2\.demo\.test:25 .*: "four\.demo\.test" does not resolve: it has no IPv6 address`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bed.target.Accounts["bob"].Address = "bob@" + test.domain
+			bed.target.ConnectTo["mx2.demo.test:25"] = test.second
+			bed.target.ConnectTo["bare.demo.test:25"] = "four.demo.test:" + port
+			bed.target.ConnectTo["mail.demo.test:25"] = server
+			if test.domain == "demo.test" && strings.HasPrefix(test.second, "four.") {
+				bed.target.ConnectTo["mail.demo.test:25"] = test.second
+			}
+			outcome := bed.run(t, 10*time.Second, test.text)
+			failedAs(t, outcome, test.want)
+			if n := bed.Mailbox("alice") + bed.Mailbox("bob"); n != 0 {
+				t.Errorf("%d messages left behind", n)
+			}
+		})
+	}
+}
+
+// issued is a certificate for host that the bed's accounts trust.
+func issued(t *testing.T, bed *mailbed, host string) tls.Certificate {
+	t.Helper()
+	certificate, err := bed.CA().Issue(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
+}
