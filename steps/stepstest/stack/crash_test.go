@@ -1,0 +1,101 @@
+//go:build linux
+
+package stack_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// crashes are the scenarios that are killed: with a reader, without one, and with a message that is filed as spam. The
+// last one's cleanup looks for its message for two seconds, so it is killed less often.
+const crashes = `Feature: Crashes
+  Scenario: Read
+    When I send a message from "alice" to "bob" via 587
+    Then "bob" receives it over IMAP within 20s
+  Scenario: Not read
+    When I send a message from "alice" to "carol" via 465
+  Scenario: Spam
+    When I send a message from "alice" to "bob" via 587
+      | X-Spam-Flag | YES |
+`
+
+// TestKilledRunsLeaveNothing kills runs at random moments. When the scenario's next run has ended, no mailbox holds a
+// message of it. STEPWATCH_CRASHES says how many; a thousand take six minutes.
+func TestKilledRunsLeaveNothing(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	kills := 30
+	if n, err := strconv.Atoi(os.Getenv("STEPWATCH_CRASHES")); err == nil {
+		kills = n
+	}
+	feature := write(t, "crashes.feature", crashes)
+	config := filepath.Join(s.Dir, "stepwatch.yml")
+	scenario := func(line int) []string {
+		return []string{"run", "--config", config, fmt.Sprintf("%s:%d", feature, line)}
+	}
+	took := map[int]time.Duration{}
+	killed, left := 0, 0
+	for i := range kills {
+		line := []int{2, 5}[i%2]
+		if i%20 == 19 {
+			line = 8
+		}
+		if took[line] == 0 {
+			start := time.Now()
+			if code, out := execute(t, stepwatch, scenario(line)...); code != 0 {
+				t.Fatalf("exit code %d:\n%s", code, out)
+			}
+			took[line] = min(time.Since(start), 200*time.Millisecond)
+		}
+		cmd := exec.Command(stepwatch, scenario(line)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		moment := rand.N(took[line])
+		time.Sleep(moment)
+		_ = cmd.Process.Kill() // it may have ended by itself
+		if cmd.Wait() != nil {
+			killed++
+		}
+		left += len(testMail(t, s.Dir))
+		if code, out := execute(t, stepwatch, scenario(line)...); code != 0 {
+			t.Fatalf("after a kill at %s: exit code %d:\n%s", moment, code, out)
+		}
+		if still := testMail(t, s.Dir); len(still) > 0 {
+			t.Fatalf("line %d, killed after %s: left behind: %q", line, moment, still)
+		}
+	}
+	t.Logf("%d of %d runs were killed in time; they left %d messages, and the next runs none", killed, kills, left)
+	if killed < kills/4 {
+		t.Errorf("only %d of %d runs were killed before their end", killed, kills)
+	}
+}
+
+// testMail lists the messages of ours in all folders of all mailboxes.
+func testMail(t *testing.T, dir string) []string {
+	t.Helper()
+	var ours []string
+	for _, pattern := range []string{"mail/*/Maildir/%s/*", "mail/*/Maildir/.*/%s/*"} {
+		for _, folder := range []string{"new", "cur"} {
+			found, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf(pattern, folder)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range found {
+				// One that is removed meanwhile is not there.
+				if content, err := os.ReadFile(path); err == nil && strings.Contains(string(content), "\nX-Stepwatch-Run: ") {
+					ours = append(ours, path)
+				}
+			}
+		}
+	}
+	return ours
+}
