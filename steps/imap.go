@@ -16,8 +16,9 @@ func init() {
 	const (
 		measures = "From the start of the step until the server says that the message is there. The mailbox is opened before the scenario's first " +
 			"step, outside this duration; how long that took stands in the phases mailbox_dns, mailbox_connect, mailbox_tls, mailbox_greeting, " +
-			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much at most the duration is too long) and " +
-			"mail_delivery_seconds (from the acceptance of the message)."
+			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much at most the duration is too long), " +
+			"mail_delivery_seconds (from the acceptance of the message) and, read from the message after this duration, mail_hop_seconds for each leg of its way " +
+			"(submission, queue, transfer, inbox), mail_clock_skew_seconds of each leg's host, mail_hops and mail_received_unreadable."
 		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
 			"when the mailbox cannot be read, and when the server ends the connection; with a bounce in the sender's mailbox it gives that as the reason. The message is removed afterwards, and so is what an earlier run of the " +
 			"scenario had to leave behind."
@@ -240,6 +241,6 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 		others = fmt.Sprintf("%d other messages came meanwhile", n)
 	}
 	return Fail(result.ReasonNotReceived, result.BlameDelivery,
-		"no message in %s after %s: %s accepted it%s at %s, %s: look for %s in the mail log and the queue there",
-		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), others, look)
+		"no message in %s after %s: %s accepted it%s at %s, %s: look for %s in the mail log and the queue there; %s",
+		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), others, look, s.known(time.Now()))
 }

@@ -24,11 +24,16 @@ type arrival struct {
 
 	raw    []byte
 	header textproto.MIMEHeader
+	way    *way
 }
 
-// receive makes a the message that the following steps speak of as "it".
+// receive makes a the message that the following steps speak of as "it". Which way it took is found out and reported once
+// the step's time is over.
 func (m *mail) receive(w *World, a *arrival) {
 	m.arrivals = append(m.arrivals, a)
+	if a.sent != nil {
+		w.After(func(ctx context.Context) { a.reportWay(ctx, w) })
+	}
 }
 
 // received is the message that was received last.

@@ -550,8 +550,15 @@ func (c *smtpSession) Data(r io.Reader) error {
 	if s.broken(FaultRejectMessage) {
 		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "message looks like spam"}
 	}
-	message := append(fmt.Appendf(nil, "Return-Path: <%s>\r\nReceived: from %s by %s with ESMTP; %s\r\n", c.from, c.conn.Hostname(), s.options.Host,
-		time.Now().Format(time.RFC1123Z)), body...)
+	protocol := "ESMTP" // RFC 3848
+	if _, secure := c.conn.TLSConnectionState(); secure {
+		protocol += "S"
+	}
+	if c.login != "" {
+		protocol += "A"
+	}
+	message := append(fmt.Appendf(nil, "Return-Path: <%s>\r\nReceived: from %s by %s with %s; %s\r\n", c.from, c.conn.Hostname(), s.options.Host,
+		protocol, time.Now().Format(time.RFC1123Z)), body...)
 	id := s.accept(c.from, c.recipients, message)
 	if s.broken(FaultDropAfterDot) {
 		return c.conn.Conn().Close()

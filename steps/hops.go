@@ -1,0 +1,494 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const times = " Times are those of Received headers and queue ids, corrected by the clocks of the hosts."
+	register(
+		Definition{
+			Area: "mail", Sentence: `every hop used TLS`,
+			Does: "Fails unless each Received header of the message that was received last tells of TLS. A hop inside one machine needs none: one through a socket " +
+				"or a pipe, or to a filter beside the server. A header that cannot be read, or does not say, fails the step too.",
+			Example: `And every hop used TLS`,
+			Func:    everyHopUsedTLS,
+		},
+		Definition{
+			Area: "mail", Sentence: `no hop took longer than {duration}`,
+			Does: "Fails when the message that was received last spent longer than this on one leg of its way: submission, the queue of the server that took it, each " +
+				"host behind that, and the last host until it was seen in the mailbox." + times + " What headers tell in whole seconds only counts as too long when it is for certain.",
+			Example: `And no hop took longer than 10s`,
+			Func:    noHopTookLonger,
+		},
+		Definition{
+			Area: "mail", Sentence: `the queue held it for at most {duration}`,
+			Does: "Fails when the server that took the message kept it longer than this before it went on." + times + " When no other server wrote a Received header, " +
+				"all the time until the message was seen in the mailbox is the queue's.",
+			Example: `And the queue held it for at most 5s`,
+			Func:    queueHeldIt,
+		},
+		Definition{
+			Area: "mail", Sentence: `it went through {text}`,
+			Does:    "Fails unless the Received headers of the message that was received last name this host: by its full name, the name's first part, or its address.",
+			Example: `And it went through "mx2.example.org"`,
+			Func:    wentThrough,
+		},
+		Definition{
+			Area: "mail", Sentence: `it did not go through {text}`,
+			Does:    "Fails when the Received headers of the message that was received last name this host: by its full name, the name's first part, or its address.",
+			Example: `And it did not go through "old.example.org"`,
+			Func:    didNotGoThrough,
+		},
+		Definition{
+			Area: "mail", Sentence: `it took {int} hops`,
+			Does:    "Fails unless the message that was received last has this number of Received headers: each server that takes a message adds one.",
+			Example: `And it took 2 hops`,
+			Func:    tookHops,
+		},
+	)
+}
+
+// way is how a message got into the mailbox, in the time of our own clock.
+type way struct {
+	hops       []receivedHop // in the order of travel
+	unreadable []string
+	legs       []leg
+	skews      []skew
+}
+
+// leg is a part of the way: the time that the message spent in one place.
+type leg struct {
+	label string // for metrics: "submission", "queue", "transfer", "transfer_2", …, "inbox"
+	name  string // for a person: the same, or the host's short name
+	host  string
+	blame result.Blame
+	took  time.Duration
+	least time.Duration // what it took for certain, as headers tell whole seconds and clocks differ
+	most  time.Duration
+}
+
+// skew is by how much a host's clock is ahead of ours, at the least. A host that agrees with us has none.
+type skew struct {
+	label string // of the leg that begins at the host
+	host  string
+	ahead time.Duration
+}
+
+// moment is when a message reached a host: somewhere between two times, most likely at the one in between.
+type moment struct{ earliest, likely, latest time.Time }
+
+func exactly(t time.Time) moment { return moment{t, t, t} }
+
+// clockNoise is how far the clocks of hosts that keep good time are apart.
+const clockNoise = 50 * time.Millisecond
+
+// newWay works out the way of a message that was seen at the time at. s is nil when it is not known who sent it when.
+//
+// When it was accepted and when it was seen are times of our own clock. The first host's clock is compared with ours by
+// its stamp of the acceptance; every other one by the order of things, since no message arrives before it was sent. A
+// stamp that breaks the order tells a clock's skew, and never becomes a negative time.
+func newWay(s *submission, received []string, at time.Time) *way {
+	w := &way{}
+	w.hops, w.unreadable = readReceived(received)
+	first := 0 // the hop to the server that took it from us
+	var reached []moment
+	clocks := make(map[string]time.Duration)
+	start := time.Time{}
+	if s != nil {
+		first = max(0, slices.IndexFunc(w.hops, func(h receivedHop) bool { return h.id != "" && h.id == s.reply.QueueID() }))
+		start = s.accepted.Add(-s.took)
+		w.legs = append(w.legs, leg{"submission", "submission", s.server, result.BlameSubmission, s.took, s.took, s.took})
+		reached = append(reached, exactly(s.accepted))
+	}
+	hops := w.hops[min(first, len(w.hops)):]
+	for i, h := range hops {
+		label := legLabel(i, len(hops))
+		if i == 0 && s != nil {
+			if ahead, ok := skewOf(h, start, s.accepted); ok {
+				clocks[clockOf(h)] = ahead
+				w.skews = append(w.skews, skew{label, h.by, ahead})
+			}
+			continue
+		}
+		earliest, latest, bound := start, at, start
+		if len(reached) > 0 {
+			before := reached[len(reached)-1]
+			if earliest = before.earliest; i != 1 || s == nil {
+				bound = earliest // otherwise the message may have gone on before we heard that it was taken
+			}
+		}
+		for _, later := range hops[i+1:] { // a host whose clock is known bounds those before it
+			if ahead, known := clocks[clockOf(later)]; known && !later.at.IsZero() {
+				latest = earlier(latest, later.at.Add(later.resolution-ahead))
+			}
+		}
+		ahead, known := clocks[clockOf(h)]
+		m, off, ok := h.reached(ahead, bound, earliest, latest)
+		if len(reached) > 0 {
+			m.likely = later(m.likely, reached[len(reached)-1].likely)
+		}
+		if ok && (off != 0 || !known) {
+			clocks[clockOf(h)] = ahead + off
+			w.skews = append(w.skews, skew{label, h.by, ahead + off})
+		}
+		reached = append(reached, m)
+	}
+	w.measure(hops, append(reached, exactly(at)), s)
+	return w
+}
+
+// measure makes a leg of every time between two moments.
+func (w *way) measure(hops []receivedHop, reached []moment, s *submission) {
+	for i := range len(reached) - 1 {
+		from, to := reached[i], reached[i+1]
+		l := leg{label: legLabel(i, len(hops)), took: max(0, to.likely.Sub(from.likely)), least: max(0, to.earliest.Sub(from.latest)), most: max(0, to.latest.Sub(from.earliest))}
+		if i < len(hops) {
+			l.host = hops[i].by
+		}
+		if l.host == "" && s != nil {
+			l.host = s.server
+		}
+		l.host = oneLine(cmp.Or(l.host, "an unnamed host"), 100)
+		switch {
+		case len(hops) <= 1:
+			l.name, l.blame = "queue and inbox", result.BlameQueue
+		case i == 0:
+			l.name, l.blame = "queue", result.BlameQueue
+		case i == len(hops)-1:
+			l.name, l.blame = "inbox", result.BlameDelivery
+		default:
+			l.name, l.blame = shortHost(l.host), result.BlameTransfer
+		}
+		w.legs = append(w.legs, l)
+	}
+}
+
+// legLabelsMax bounds the values of the label hop.
+const legLabelsMax = 9
+
+// legLabel names leg i of n, and with it the host that it begins at, by a word out of few.
+func legLabel(i, n int) string {
+	switch {
+	case n <= 1 || i == n-1:
+		return "inbox"
+	case i == 0:
+		return "queue"
+	case i == 1:
+		return "transfer"
+	default:
+		return "transfer_" + strconv.Itoa(min(i, legLabelsMax))
+	}
+}
+
+func clockOf(h receivedHop) string { return strings.ToLower(h.by) }
+
+// skewOf compares a host's stamp of something that happened between two times of our clock with those.
+func skewOf(h receivedHop, from, to time.Time) (ahead time.Duration, ok bool) {
+	if h.at.IsZero() {
+		return 0, false
+	}
+	return beyond(h.at, h.at.Add(h.resolution), from, to), true
+}
+
+// beyond is how far the first span lies outside the second: negative before it, positive behind it, zero where they
+// meet or miss each other by no more than the noise of good clocks.
+func beyond(earliest, latest, from, to time.Time) time.Duration {
+	off := time.Duration(0)
+	switch {
+	case latest.Before(from):
+		off = latest.Sub(from)
+	case earliest.After(to):
+		off = earliest.Sub(to)
+	}
+	if off.Abs() <= clockNoise {
+		return 0
+	}
+	return off
+}
+
+// reached gives when the message reached h between two times, as its clock is ahead of ours by so much. off is by how
+// much the clock must be ahead beyond that, for it cannot have been before bound; ok is false when the hop tells no time.
+func (h receivedHop) reached(ahead time.Duration, bound, from, to time.Time) (m moment, off time.Duration, ok bool) {
+	if h.at.IsZero() {
+		return moment{from, from, to}, 0, false
+	}
+	m.earliest, m.latest = h.at.Add(-ahead), h.at.Add(h.resolution-ahead)
+	off = beyond(m.earliest, m.latest, bound, to)
+	switch {
+	case off < 0: // all that is known is the order; the least skew says that it came at once
+		return moment{from, from, to}, off, true
+	case off > 0:
+		return moment{from, to, to}, off, true
+	}
+	m.earliest = later(earlier(m.earliest, to), from)
+	m.latest = later(earlier(m.latest, to), from)
+	m.likely = m.earliest.Add(m.latest.Sub(m.earliest) / 2)
+	return m, 0, true
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// shortHost is a host's name without its domain; an address stays whole.
+func shortHost(name string) string {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return name
+	}
+	short, _, _ := strings.Cut(name, ".")
+	return cmp.Or(short, name)
+}
+
+// String gives the way in a line: "submission 0.010s → queue 41.2s → mx2 0.30s → inbox 0.10s". What is known to a second
+// or less well has a tilde.
+func (w *way) String() string {
+	parts := make([]string, len(w.legs))
+	for i, l := range w.legs {
+		parts[i] = l.name + " " + l.time()
+	}
+	text := strings.Join(parts, " → ")
+	for _, s := range w.skews {
+		if s.ahead != 0 {
+			text += "; " + s.String()
+		}
+	}
+	if n := len(w.unreadable); n > 0 {
+		text += fmt.Sprintf("; %d of %d Received headers cannot be read: %q", n, n+len(w.hops), oneLine(w.unreadable[0], 100))
+	}
+	return text
+}
+
+// String says which clock is wrong: "the clock of mx2.example.org is 90.0s behind".
+func (s skew) String() string {
+	host := oneLine(cmp.Or(s.host, "an unnamed host"), 100)
+	if s.ahead < 0 {
+		return "the clock of " + host + " is at least " + legTime(-s.ahead) + " behind"
+	}
+	return "the clock of " + host + " is at least " + legTime(s.ahead) + " ahead"
+}
+
+// time is the leg's time with the digits that it is worth.
+func (l leg) time() string {
+	if l.most-l.least > 100*time.Millisecond {
+		return "~" + strconv.FormatFloat(l.took.Seconds(), 'f', 1, 64) + "s"
+	}
+	return legTime(l.took)
+}
+
+// legTime gives three digits or so: "0.012s", "1.25s", "41.2s".
+func legTime(d time.Duration) string {
+	digits := 1
+	switch {
+	case d < time.Second:
+		digits = 3
+	case d < 10*time.Second:
+		digits = 2
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', digits, 64) + "s"
+}
+
+// exceeds says whether the leg took longer than limit, whatever whole seconds hide.
+func (l leg) exceeds(limit time.Duration) bool {
+	return l.least > limit || l.took-time.Second > limit
+}
+
+// route names the hosts in order.
+func (w *way) route() string {
+	if len(w.hops) == 0 {
+		return "no Received header can be read"
+	}
+	names := make([]string, 0, len(w.hops)+1)
+	for i, h := range w.hops {
+		if i == 0 && h.from != "" {
+			names = append(names, h.from)
+		}
+		names = append(names, cmp.Or(h.by, "?"))
+	}
+	return "it went " + oneLine(strings.Join(names, " → "), 500)
+}
+
+// reportWay reports the way of a message that has arrived, once the step that received it is over.
+func (a *arrival) reportWay(ctx context.Context, w *World) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	way, err := a.travelled(ctx)
+	if err != nil {
+		w.Note("the way is not known: " + oneLine(err.Error(), 200))
+		return
+	}
+	hop := func(label string) result.Label { return result.Label{Name: "hop", Value: label} }
+	for _, l := range way.legs {
+		w.Measure("mail_hop_seconds", "How long the message was on this leg of its way, corrected by the clocks of the hosts.", l.took.Seconds(), hop(l.label))
+	}
+	for _, s := range way.skews {
+		w.Measure("mail_clock_skew_seconds", "By how much the clock of the host where this leg begins is ahead of the monitor's, at the least; negative when behind.",
+			s.ahead.Seconds(), hop(s.label))
+	}
+	w.Measure("mail_hops", "How many Received headers the message has that can be read.", float64(len(way.hops)))
+	w.Measure("mail_received_unreadable", "How many Received headers of the message cannot be read.", float64(len(way.unreadable)))
+	w.Note(way.String())
+}
+
+// travelled is the way of the message. It is worked out once.
+func (a *arrival) travelled(ctx context.Context) (*way, error) {
+	if a.way == nil {
+		header, err := a.headers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.way = newWay(a.sent, header["Received"], a.at)
+	}
+	return a.way, nil
+}
+
+// wayOfReceived is the way of the message that "it" is.
+func wayOfReceived(ctx context.Context, w *World) (*way, error) {
+	a, err := State[mail](w).received()
+	if err != nil {
+		return nil, err
+	}
+	return a.travelled(ctx)
+}
+
+func everyHopUsedTLS(ctx context.Context, w *World, _ Args) error {
+	way, err := wayOfReceived(ctx, w)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(way.unreadable) > 0:
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%d of %d Received headers cannot be read, so not every hop is known: %q",
+			len(way.unreadable), len(way.unreadable)+len(way.hops), oneLine(way.unreadable[0], 200))
+	case len(way.hops) == 0:
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message has no Received header, so nothing is known of its hops")
+	}
+	for i, h := range way.hops {
+		blame := result.BlameTransfer
+		switch {
+		case strings.HasPrefix(h.protocol, "LMTP"):
+			blame = result.BlameDelivery
+		case i == 0:
+			blame = result.BlameSubmission
+		}
+		which := fmt.Sprintf("hop %d of %d, from %s to %s", i+1, len(way.hops), oneLine(cmp.Or(h.from, "?"), 100), oneLine(cmp.Or(h.by, "?"), 100))
+		switch {
+		case h.inside() || h.tls == tlsYes:
+		case h.tls == tlsNo:
+			return Fail(result.ReasonTLS, blame, "%s, was in clear (with %s): make TLS mandatory there", which, oneLine(h.protocol, 50))
+		default:
+			return Fail(result.ReasonUnexpected, blame, "%s, does not say whether there was TLS (with %q)", which, oneLine(h.protocol, 50))
+		}
+	}
+	return nil
+}
+
+func noHopTookLonger(ctx context.Context, w *World, a Args) error {
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	way, err := wayOfReceived(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, l := range way.legs {
+		if l.exceeds(limit) {
+			return l.slow(limit, way)
+		}
+	}
+	return nil
+}
+
+func (l leg) slow(limit time.Duration, w *way) error {
+	return Fail(result.ReasonSlow, l.blame, "%s at %s took %s, wanted at most %s: %s", l.name, l.host, l.time(), limit, w)
+}
+
+func queueHeldIt(ctx context.Context, w *World, a Args) error {
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	way, err := wayOfReceived(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, l := range way.legs {
+		if l.blame == result.BlameQueue && l.exceeds(limit) {
+			return l.slow(limit, way)
+		}
+	}
+	return nil
+}
+
+func (w *way) through(host string) bool {
+	address, _ := netip.ParseAddr(host)
+	same := func(name string) bool {
+		return name != "" && (strings.EqualFold(name, host) || !strings.Contains(host, ".") && strings.EqualFold(shortHost(name), host))
+	}
+	return slices.ContainsFunc(w.hops, func(h receivedHop) bool {
+		return same(h.by) || same(h.from) || address.IsValid() && h.address.WithZone("") == address.Unmap()
+	})
+}
+
+func wentThrough(ctx context.Context, w *World, a Args) error {
+	way, err := wayOfReceived(ctx, w)
+	if err != nil || way.through(a.Text(0)) {
+		return err
+	}
+	return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message did not go through %q: %s", a.Text(0), way.route())
+}
+
+func didNotGoThrough(ctx context.Context, w *World, a Args) error {
+	way, err := wayOfReceived(ctx, w)
+	if err != nil {
+		return err
+	}
+	if way.through(a.Text(0)) {
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message went through %q: %s", a.Text(0), way.route())
+	}
+	if len(way.hops) == 0 || len(way.unreadable) > 0 {
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "it is not known whether the message went through %q: it has %d Received headers that can be read and %d that cannot",
+			a.Text(0), len(way.hops), len(way.unreadable))
+	}
+	return nil
+}
+
+func tookHops(ctx context.Context, w *World, a Args) error {
+	wanted, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	way, err := wayOfReceived(ctx, w)
+	if err != nil {
+		return err
+	}
+	if n := len(way.hops) + len(way.unreadable); n != wanted {
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message took %d hops, wanted %d: %s", n, wanted, way.route())
+	}
+	return nil
+}
+
+// known says what is known of the way of a message that is not there.
+func (s *submission) known(now time.Time) string {
+	return fmt.Sprintf("submission %s → on the way for %s since", legTime(s.took), legTime(now.Sub(s.accepted)))
+}

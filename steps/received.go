@@ -1,0 +1,250 @@
+package steps
+
+import (
+	netmail "net/mail"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// receivedHop is one server's word of how it got a message: a Received header (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
+type receivedHop struct {
+	from     string     // how the client introduced itself; empty when the header names none
+	address  netip.Addr // where it came from; zero when the header does not say
+	by       string     // the server that wrote the header
+	protocol string     // in upper case as RFC 3848 lists them: "ESMTPS"; other words as they are: "Microsoft SMTP Server"
+	tls      tlsSaid
+	version  string // "TLSv1.3", or empty
+	cipher   string // or empty
+	id       string // the server's name for the message
+	at       time.Time
+	// resolution is how much later than at it may have been: headers tell whole seconds, some ids microseconds.
+	resolution time.Duration
+}
+
+// tlsSaid is what a Received header says about TLS.
+type tlsSaid int
+
+const (
+	tlsUnknown tlsSaid = iota // nothing
+	tlsNo                     // a protocol that has none
+	tlsYes
+)
+
+// readReceived reads the Received headers of a message, the topmost first as they stand there, into hops in the order in
+// which it travelled. What cannot be read as one is given back in unreadable.
+func readReceived(headers []string) (hops []receivedHop, unreadable []string) {
+	for _, header := range slices.Backward(headers) {
+		if h, ok := parseReceived(header); ok {
+			hops = append(hops, h)
+		} else {
+			unreadable = append(unreadable, header)
+		}
+	}
+	return hops, unreadable
+}
+
+// receivedClause is a part of the header: the words behind a keyword, and the comments among them.
+type receivedClause struct{ words, comments []string }
+
+// parseReceived reads one header. It takes every order and every unknown word, as real servers write far more shapes than
+// the RFCs have. It is false when there is neither the server nor a time in it.
+func parseReceived(header string) (h receivedHop, ok bool) {
+	text, date := splitReceivedDate(header)
+	clauses := receivedClauses(text)
+	first := func(keyword string) string {
+		if c := clauses[keyword]; c != nil && len(c.words) > 0 {
+			return strings.TrimRight(c.words[0], ".,;")
+		}
+		return ""
+	}
+	h.from, h.by = strings.Trim(first("from"), "[]"), strings.Trim(first("by"), "[]")
+	h.id = strings.Trim(first("id"), "<>")
+	if from := clauses["from"]; from != nil {
+		h.address = receivedAddress(from)
+		for i, c := range from.comments { // qmail puts the name that it was told beside what it looked up
+			for _, keyword := range []string{"HELO ", "EHLO "} {
+				if name, found := strings.CutPrefix(c, keyword); found && i == 0 {
+					h.from = strings.TrimSpace(name)
+				}
+			}
+		}
+	}
+	h.readProtocol(clauses)
+	if at, err := netmail.ParseDate(strings.Join(strings.Fields(date), " ")); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
+		h.at, h.resolution = at.UTC(), time.Second
+		h.sharpen()
+	}
+	return h, h.by != "" || !h.at.IsZero()
+}
+
+// sharpen replaces the header's whole second by the time in the id, when there is one that fits the second.
+func (h *receivedHop) sharpen() {
+	exact, ok := queueIDTime(h.id)
+	if !ok && strings.HasPrefix(h.protocol, "LMTP") {
+		exact, ok = sessionIDTime(h.id)
+	}
+	// The two are not read from the clock at the same moment.
+	if off := exact.Sub(h.at); ok && off > -2*time.Second && off < 2*time.Second {
+		h.at, h.resolution = exact, 0
+	}
+}
+
+// splitReceivedDate cuts the header at its last semicolon that stands outside of comments.
+func splitReceivedDate(header string) (text, date string) {
+	depth, cut := 0, -1
+	for i := 0; i < len(header); i++ {
+		switch header[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			depth = max(0, depth-1)
+		case ';':
+			if depth == 0 {
+				cut = i
+			}
+		}
+	}
+	if cut < 0 {
+		return header, ""
+	}
+	return header[:cut], header[cut+1:]
+}
+
+// receivedClauses splits the header's text by its keywords. What stands before the first is under "". A keyword counts
+// only the first time, so that a host cannot call itself one and be taken for what follows.
+func receivedClauses(text string) map[string]*receivedClause {
+	current := new(receivedClause)
+	clauses := map[string]*receivedClause{"": current}
+	for text != "" {
+		text = strings.TrimLeft(text, " \t\r\n")
+		if text == "" {
+			break
+		}
+		if text[0] == '(' {
+			var comment string
+			comment, text = cutComment(text)
+			current.comments = append(current.comments, comment)
+			continue
+		}
+		end := strings.IndexAny(text, " \t\r\n(")
+		if end < 0 {
+			end = len(text)
+		}
+		word := text[:end]
+		text = text[end:]
+		switch keyword := strings.ToLower(word); keyword {
+		case "from", "by", "via", "with", "id", "for", "tls":
+			if clauses[keyword] == nil {
+				current = new(receivedClause)
+				clauses[keyword] = current
+				continue
+			}
+		}
+		current.words = append(current.words, word)
+	}
+	return clauses
+}
+
+// cutComment takes the comment at the beginning of text, nested ones and all (RFC 5322 section 3.2.2), unfolded and
+// without its brackets. One without an end goes to the end.
+func cutComment(text string) (comment, rest string) {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return strings.Join(strings.Fields(text[1:i]), " "), text[i+1:]
+			}
+		}
+	}
+	return strings.Join(strings.Fields(text[1:]), " "), ""
+}
+
+// receivedAddress finds the client's address: in a comment, as RFC 5321 wants it, or in place of the name.
+func receivedAddress(from *receivedClause) netip.Addr {
+	for _, part := range append(slices.Clone(from.comments), from.words...) {
+		for _, word := range strings.Fields(part) {
+			if _, behind, found := strings.Cut(word, "["); found { // "[192.0.2.1]:4711" is Exim's
+				word, _, _ = strings.Cut(behind, "]")
+			}
+			if len(word) > 5 && strings.EqualFold(word[:5], "IPv6:") {
+				word = word[5:]
+			}
+			if address, err := netip.ParseAddr(word); err == nil {
+				return address.Unmap()
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+var (
+	// RFC 3848 and RFC 6531 section 4.3; sendmail's and qmail's patches have SMTPS as well.
+	mailProtocol = regexp.MustCompile(`^(?:UTF8)?(?:E?SMTP|LMTP)(S?)A?$`)
+	tlsVersion   = regexp.MustCompile(`(?i)\b(TLS|SSL)v?(\d)(?:[._](\d))?\b`)
+	tlsCipher    = regexp.MustCompile(`(?i)\bcipher[= ]\s*([A-Z0-9_-]{5,})|\bTLSv?[\d._]+:([A-Z0-9_-]{5,}):|^([A-Z0-9_-]{5,}) encrypted`)
+)
+
+// readProtocol reads what the header says of protocol and TLS.
+func (h *receivedHop) readProtocol(clauses map[string]*receivedClause) {
+	var remarks []string // where servers write about TLS
+	if with := clauses["with"]; with != nil {
+		h.protocol = strings.Join(with.words, " ")
+		remarks = slices.Clone(with.comments)
+	}
+	for _, keyword := range []string{"tls", "id", "by", "for"} {
+		if c := clauses[keyword]; c != nil {
+			remarks = append(remarks, c.comments...)
+		}
+	}
+	remarks = slices.DeleteFunc(remarks, func(remark string) bool { return strings.HasPrefix(remark, "envelope-from") }) // the sender's words
+	if from := clauses["from"]; from != nil {
+		for _, c := range from.comments { // Postfix'
+			if strings.HasPrefix(c, "using ") {
+				remarks = append(remarks, c)
+			}
+		}
+	}
+	if m := mailProtocol.FindStringSubmatch(strings.ToUpper(h.protocol)); m != nil {
+		h.protocol, h.tls = strings.ToUpper(h.protocol), tlsNo
+		if m[1] != "" {
+			h.tls = tlsYes
+		}
+	}
+	for _, remark := range remarks {
+		if m := tlsVersion.FindStringSubmatch(remark); m != nil && h.version == "" {
+			h.version, h.tls = strings.ToUpper(m[1])+"v"+m[2], tlsYes
+			if m[3] != "" {
+				h.version += "." + m[3]
+			}
+		}
+		if m := tlsCipher.FindStringSubmatch(remark); m != nil && h.cipher == "" {
+			h.cipher, h.tls = m[1]+m[2]+m[3], tlsYes
+		}
+	}
+	if tls := clauses["tls"]; tls != nil && len(tls.words) > 0 && h.cipher == "" { // Exim's
+		h.cipher, h.tls = tls.words[0], tlsYes
+	}
+}
+
+// inside says whether the message did not leave a machine or an organisation's own system on this hop, so that there was
+// nothing for TLS to protect: no client is named, it came through a socket or a pipe, or from a filter beside the server.
+func (h *receivedHop) inside() bool {
+	protocol := strings.ToUpper(h.protocol)
+	switch {
+	case h.from == "", strings.HasPrefix(protocol, "LOCAL"), protocol == "MAPI":
+		return true
+	case strings.HasPrefix(protocol, "LMTP") && !h.address.IsValid():
+		return true
+	}
+	return h.address.IsLoopback() && (strings.EqualFold(h.from, "localhost") || strings.EqualFold(h.by, "localhost") || strings.EqualFold(h.from, h.by))
+}
