@@ -212,6 +212,7 @@ func TestFullMailbox(t *testing.T) {
 	}
 	step, read := `I send a message from "alice" to "full" via 587`, `"full" receives it over IMAP within 2s`
 	check(t, config, step+"\nit is accepted\n"+read, outcome{read, "not_received", "delivery"})
+	passes(t, config, step, `"alice" receives a bounce within 10s`, `the bounce says "Quota exceeded"`)
 	bounce := arrived(t, stack.Alice, "", "Quota exceeded")
 	if !strings.Contains(bounce, "Status: 5.2.2") {
 		t.Errorf("the report to the sender has no status 5.2.2:\n%s", bounce)

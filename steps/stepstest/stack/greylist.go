@@ -5,7 +5,6 @@ package stack
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -15,33 +14,18 @@ import (
 
 // greylist is a policy server of Postfix (SMTPD_POLICY_README) that greylists when it is told to.
 type greylist struct {
-	listener net.Listener
-	end      context.CancelFunc
-	all      sync.WaitGroup
+	*acceptor
 
 	mutex sync.Mutex
 	delay time.Duration
 	first map[string]time.Time // of a sender and recipient
 }
 
-// startGreylist serves until close, even when ctx ends before.
 func startGreylist(ctx context.Context, address string) (*greylist, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
-	g := &greylist{listener: listener, end: end}
-	g.all.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			g.all.Go(func() { g.serve(ctx, conn) })
-		}
-	})
-	return g, nil
+	g := &greylist{}
+	var err error
+	g.acceptor, err = accept(ctx, address, g.serve)
+	return g, err
 }
 
 func (g *greylist) set(delay time.Duration) {
@@ -51,9 +35,7 @@ func (g *greylist) set(delay time.Duration) {
 }
 
 // serve answers the questions of one connection, which Postfix keeps. A question is lines of name=value and an empty one.
-func (g *greylist) serve(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+func (g *greylist) serve(_ context.Context, conn net.Conn) {
 	question := map[string]string{}
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
 		if name, value, found := strings.Cut(lines.Text(), "="); found {
@@ -79,14 +61,4 @@ func (g *greylist) judge(sender, recipient string) string {
 		g.first[pair] = time.Now()
 	}
 	return "450 4.2.0 Greylisted"
-}
-
-func (g *greylist) close() error {
-	err := g.listener.Close()
-	g.end()
-	g.all.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }

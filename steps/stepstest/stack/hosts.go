@@ -15,14 +15,16 @@ const Far = "far." + Domain
 // and changes nothing that another test relies on. All but Closed serve SMTP, submission, IMAP and the web on the usual
 // ports.
 const (
-	Mail      = "mail." + Domain
-	Expired   = "expired." + Domain    // its certificate ended a day ago
-	WrongHost = "wronghost." + Domain  // its certificate is for other names
-	UnknownCA = "unknown-ca." + Domain // nobody trusts its certificate's issuer
-	Greylist  = "greylist." + Domain   // refuses every recipient for now
-	Holding   = "holding." + Domain    // accepts mail and keeps it until Release
-	Closed    = "closed." + Domain     // nothing listens
-	New       = "new." + Domain        // as good as Mail: where accounts move to
+	Mail       = "mail." + Domain
+	Expired    = "expired." + Domain    // its certificate ended a day ago
+	WrongHost  = "wronghost." + Domain  // its certificate is for other names
+	UnknownCA  = "unknown-ca." + Domain // nobody trusts its certificate's issuer
+	Greylist   = "greylist." + Domain   // refuses every recipient for now
+	Holding    = "holding." + Domain    // accepts mail and keeps it until Release
+	Closed     = "closed." + Domain     // nothing listens
+	Dropping   = "dropping." + Domain   // on port 25 alone: hangs up within a message, as Postfix never does
+	SlowBanner = "slow." + Domain       // on ports 25 and 587: greets after BannerDelay
+	New        = "new." + Domain        // as good as Mail: where accounts move to
 )
 
 // The hosts of the route. The first three have no mailboxes and the last has no submission; none has a website.
@@ -56,6 +58,8 @@ func hosts(chain func(name string) string) []host {
 		{Name: Holding, IP: "127.0.0.6", Chain: chain("good"), Policy: "hold"},
 		{Name: Closed, IP: "127.0.0.7"},
 		{Name: New, IP: "127.0.0.8", Chain: chain("good")},
+		{Name: Dropping, IP: "127.0.0.9"},
+		{Name: SlowBanner, IP: "127.0.0.10", Chain: chain("good"), Only: "none"},
 		{Name: Relay, IP: "127.0.1.1", Chain: chain("good"), Only: "none"},
 		{Name: MX1, IP: "127.0.2.1", Chain: chain("good"), Only: "none"},
 		{Name: MX2, IP: "127.0.2.2", Chain: chain("good"), Only: "none"},

@@ -45,10 +45,10 @@ func (s *Stack) StartRoute(ctx context.Context) error {
 			return err
 		}
 		data := struct {
-			Dir, Role, Far, Store, Policy string
-			Accounts                      []Account
-			Hosts                         []host
-		}{s.Dir, r.role, Far, Store, policyAddress, far, r.hosts}
+			Dir, Role, Domain, New, Far, Store, Policy string
+			Accounts                                   []Account
+			Hosts                                      []host
+		}{s.Dir, r.role, Domain, New, Far, Store, policyAddress, far, r.hosts}
 		for _, name := range []string{"main.cf", "master.cf"} {
 			if err := s.render("etc/route/"+name, config+"/"+name, data); err != nil {
 				return err

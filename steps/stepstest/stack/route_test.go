@@ -110,9 +110,10 @@ func TestFaultsOfTheRoute(t *testing.T) {
 			}
 			read := `"dave" receives it over IMAP via 993 within 1s`
 			check(t, config, sendFar+"\n"+read, outcome{read, "not_received", "delivery"})
-			if queue, err := c.queue.Queue(t.Context()); err != nil || !strings.Contains(queue, "Connection refused") {
-				t.Errorf("the queue of %s does not say why: %v %s", c.queue.Name, err, queue)
-			}
+			eventually(t, waitLimit, "the queue of "+c.queue.Name+" says why", func() bool {
+				queue, err := c.queue.Queue(t.Context())
+				return err == nil && strings.Contains(queue, "Connection refused")
+			})
 			if err := errors.Join(c.server.Start(t.Context()), c.queue.Flush(t.Context())); err != nil {
 				t.Fatal(err)
 			}
@@ -120,6 +121,24 @@ func TestFaultsOfTheRoute(t *testing.T) {
 			passes(t, config, sendFar, readFar)
 		})
 	}
+	t.Run("drop in the message", func(t *testing.T) {
+		submit(t, stack.Relay, "joe@"+stack.Dropping, "Subject: dropped")
+		eventually(t, waitLimit, "the queue says that the connection was lost", func() bool {
+			queue, err := s.Relay.Queue(t.Context())
+			return err == nil && strings.Contains(queue, "lost connection with "+stack.Dropping)
+		})
+		if err := s.Relay.Discard(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("unknown mailbox", func(t *testing.T) {
+		config := altered(t, func(c *stack.Config) {
+			c.Account(stack.Alice).SMTP = stack.Relay
+			*c.Account(stack.Dave) = stack.Account{Name: stack.Dave, Address: "nobody@" + stack.Far, SMTP: stack.Relay}
+		})
+		passes(t, config, `I send a message from "alice" to "dave" via 587`, "it is accepted", `"alice" receives a bounce within 10s`,
+			`the bounce says "User unknown"`, `the bounce names the host "`+stack.MX1+`"`)
+	})
 	t.Run("greylisting", func(t *testing.T) {
 		s.Greylist(2 * time.Second)
 		defer s.Greylist(0)

@@ -219,17 +219,6 @@ func TestMailThatNeverArrives(t *testing.T) {
 	}
 }
 
-// inQueue waits until Postfix has a message that it has not delivered.
-func inQueue(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		if queue, err := servers.Postfix.Queue(ctx); err != nil || queue != "" {
-			return err
-		}
-	}
-}
-
 // emptyQueue sees to it that what a test keeps from arriving does not arrive in the next one.
 func emptyQueue(t *testing.T) {
 	t.Cleanup(func() {
@@ -261,7 +250,7 @@ func TestMailThatArrivesLate(t *testing.T) {
 			const late = time.Second
 			released := make(chan error, 1)
 			go func() {
-				err := inQueue(t.Context())
+				err := s.Postfix.Queued(t.Context())
 				<-time.After(late)
 				released <- errors.Join(err, release())
 			}()
@@ -289,7 +278,7 @@ func TestKick(t *testing.T) {
 	config := altered(t, func(c *stack.Config) { c.Accounts[alice].SMTP = stack.Holding })
 	kicked := make(chan error, 1)
 	go func() {
-		err := inQueue(t.Context()) // by then the step waits for the message
+		err := s.Postfix.Queued(t.Context()) // by then the step waits for the message
 		if err == nil {
 			err = s.Kick(t.Context(), s.Config.Accounts[bob].Address)
 		}
@@ -373,5 +362,31 @@ func TestMigration(t *testing.T) {
 	code, out := execute(t, stepwatch, "run", "--config", config, "../../../features/mail/migration.feature")
 	if code != 1 || !strings.Contains(out, "8 scenarios: 6 passed, 2 failed") || !strings.Contains(out, stack.Closed+":465: connection refused") {
 		t.Errorf("exit code %d:\n%s", code, out)
+	}
+}
+
+func TestDroppedConnection(t *testing.T) {
+	need(t)
+	step := fmt.Sprintf(send, 25)
+	config := altered(t, func(c *stack.Config) { c.Account(stack.Alice).SMTP = stack.Dropping })
+	line := check(t, config, step, outcome{step, "disconnected", "submission"})
+	if !strings.Contains(line, stack.Dropping+":25") {
+		t.Errorf("the host is missing: %s", line)
+	}
+}
+
+// TestSlowBanner has the time that the greeting took stand where an operator looks for it.
+func TestSlowBanner(t *testing.T) {
+	need(t)
+	config := altered(t, func(c *stack.Config) { c.Account(stack.Alice).SMTP = stack.SlowBanner })
+	for _, port := range []int{25, 587} {
+		out := passes(t, config, fmt.Sprintf(send, port), fmt.Sprintf(receive, 993, "10s"))
+		m := regexp.MustCompile(`banner +([0-9.]+ ?m?s)`).FindStringSubmatch(out)
+		if m == nil {
+			t.Fatalf("no phase banner:\n%s", out)
+		}
+		if took, err := time.ParseDuration(strings.ReplaceAll(m[1], " ", "")); err != nil || took < stack.BannerDelay || took > 2*stack.BannerDelay {
+			t.Errorf("the banner took %s, %v, want %s:\n%s", took, err, stack.BannerDelay, out)
+		}
 	}
 }

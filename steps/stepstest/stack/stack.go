@@ -42,6 +42,7 @@ type Stack struct {
 	Nagios     *Server // nil until StartNagios
 
 	hosts    []host
+	faulty   []*acceptor
 	greylist *greylist // nil until StartRoute
 }
 
@@ -69,6 +70,9 @@ func (s *Stack) start(ctx context.Context) error {
 	if s.NameServer, err = nameserver.Start(address, string(zone)); err != nil {
 		return err
 	}
+	if err := s.startFaultyHosts(ctx); err != nil {
+		return err
+	}
 	return together(s.servers(), func(server *Server) error { return server.Start(ctx) })
 }
 
@@ -90,6 +94,10 @@ func (s *Stack) servers() []*Server {
 // Close stops every server. It leaves Dir, whose logs say what went on.
 func (s *Stack) Close() error {
 	err := together(s.servers(), (*Server).Stop)
+	for _, a := range s.faulty {
+		err = errors.Join(err, a.close())
+	}
+	s.faulty = nil
 	if s.greylist != nil {
 		err = errors.Join(err, s.greylist.close())
 		s.greylist = nil

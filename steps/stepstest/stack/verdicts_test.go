@@ -46,7 +46,7 @@ func TestSignatures(t *testing.T) {
 		altering := altered(t, func(c *stack.Config) { c.Account(stack.Alice).SMTP = stack.Holding })
 		done := make(chan error, 1)
 		go func() {
-			err := inQueue(t.Context())
+			err := servers.Postfix.Queued(t.Context())
 			if err == nil {
 				err = errors.Join(alterHeld(s), s.Postfix.Release(context.WithoutCancel(t.Context())))
 			}
