@@ -97,12 +97,12 @@ func (m *mailbox) sweepReports(ctx context.Context) error {
 // searchReports finds the reports of the last two days that return a message with this token.
 func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imap.UID, err error) {
 	criteria := &imap.SearchCriteria{
-		Since:   time.Now().AddDate(0, 0, -2),
-		Header:  []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
-		Body:    []string{token},
-		NotFlag: []imap.Flag{imap.FlagDeleted},
+		Since:  time.Now().AddDate(0, 0, -2),
+		Header: []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
+		Body:   []string{token},
 	}
-	err = m.do(ctx, "UID SEARCH SINCE "+criteria.Since.Format("2-Jan-2006")+" HEADER Content-Type multipart/report BODY "+token+" UNDELETED", func() error {
+	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER Content-Type multipart/report BODY " + token + m.spareDeleted(criteria)
+	err = m.do(ctx, command, func() error {
 		data, err := m.client.UIDSearch(criteria, nil).Wait()
 		if err == nil {
 			uids = data.AllUIDs()

@@ -162,7 +162,7 @@ const (
 
 // pollGap is the pause between two questions of one of several waits, after it has waited that long for a server that
 // takes answer over one. A small part of the time waited so far keeps the error below what anybody acts on: 1 ms in half a
-// second. It ends to grow where it suits the server: one nearby is asked 50 times a second, which costs it a hundredth of a
+// second. It ends to grow where it suits the server: one nearby is asked 50 times a second, which costs Dovecot 1.5 % of a
 // core, one that is 50 ms away 4 times. Behind four minutes it grows again, as an hour's wait needs no such precision.
 func pollGap(waited, answer time.Duration, waits int64) time.Duration {
 	longest := max(pollLongest, answerShare*answer, time.Duration(waits)*pollApart, waited/12000)

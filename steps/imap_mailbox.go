@@ -446,11 +446,7 @@ func (m *mailbox) search(ctx context.Context, field, value string) (uids []imap.
 		Since:  time.Now().AddDate(0, 0, -2),
 		Header: []imap.SearchCriteriaHeaderField{{Key: field, Value: value}},
 	}
-	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER " + field + " " + value
-	if !m.uidPlus { // what is flagged as deleted is all that can be done; otherwise a run ended between that and EXPUNGE
-		criteria.NotFlag = []imap.Flag{imap.FlagDeleted}
-		command += " UNDELETED"
-	}
+	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER " + field + " " + value + m.spareDeleted(criteria)
 	err = m.do(ctx, command, func() error {
 		data, err := m.client.UIDSearch(criteria, nil).Wait()
 		if err == nil {
@@ -459,6 +455,16 @@ func (m *mailbox) search(ctx context.Context, field, value string) (uids []imap.
 		return err
 	})
 	return uids, err
+}
+
+// spareDeleted has a search leave out what is flagged as deleted, on servers where we can do no more than that. On others
+// a run ended between the flag and EXPUNGE. It gives the search key.
+func (m *mailbox) spareDeleted(criteria *imap.SearchCriteria) (key string) {
+	if m.uidPlus {
+		return ""
+	}
+	criteria.NotFlag = append(criteria.NotFlag, imap.FlagDeleted)
+	return " UNDELETED"
 }
 
 var errNoUIDPlus = errors.New("flagged as deleted only: the server lacks UIDPLUS (RFC 4315), and EXPUNGE would also remove what others have deleted")
