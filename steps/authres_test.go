@@ -100,6 +100,8 @@ func FuzzParseAuthResults(f *testing.F) {
 		handovers([]field{{name: "Received", value: value}})
 		_, _ = encryptionOf([]byte(value), fieldsOf([]byte(value)))
 		spamSigns(fieldsOf([]byte(value)))
+		_, _ = readARCChain(fieldsOf([]byte(value)))
+		relaxedBody([]byte(value))
 	})
 }
 

@@ -69,6 +69,7 @@ func init() {
 var gauges = map[string][2]string{
 	"DKIM":  {"mail_dkim_pass", "Whether a DKIM signature of the message is valid, 1 or 0."},
 	"SPF":   {"mail_spf_pass", "Whether SPF allows the server that handed the message over, 1 or 0."},
+	"ARC":   {"mail_arc_pass", "Whether the message's ARC chain is valid, 1 or 0."},
 	"DMARC": {"mail_dmarc_pass", "Whether DKIM or SPF speaks for the domain in From, 1 or 0."},
 }
 

@@ -1,0 +1,335 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	register(
+		Definition{
+			Area: "mail", Sentence: `it has a valid ARC chain`,
+			Does: "Fails unless the received message has an ARC chain (RFC 8617), each of its seals is valid, and so is the newest message signature: nobody altered the message " +
+				"after the last server that sealed it. All look-ups go to the target's resolver; when it does not answer the step fails for DNS.",
+			Measures: "Reading the message (phase read, once) and verifying the chain (phase arc). Measures mail_arc_pass: 1 or 0, absent when DNS did not answer.",
+			Example:  `Then it has a valid ARC chain`,
+			Func:     validARCChain,
+		},
+	)
+}
+
+// longestChain is how many instances a chain may have (RFC 8617 section 4.2.1).
+const longestChain = 50
+
+// arcSet is what one server adds to the chain: what it thought of the message, its signature, and the seal over all.
+type arcSet struct{ results, message, seal *field }
+
+// readARCChain gives the chain by instance, from 1. The error says what its structure lacks (RFC 8617 section 5.2).
+func readARCChain(fields []field) ([]arcSet, error) {
+	sets := map[int]*arcSet{}
+	highest := 0
+	for i := range fields {
+		f := &fields[i]
+		name := strings.ToLower(f.name)
+		if name != "arc-authentication-results" && name != "arc-message-signature" && name != "arc-seal" {
+			continue
+		}
+		first, _, _ := strings.Cut(f.value, ";")
+		list := f.value
+		if name == "arc-authentication-results" { // its instance stands first, and what follows is not of tags
+			list = first
+		}
+		if err := checkTags(list); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		instance, err := strconv.Atoi(tagsOf(list)["i"])
+		if err != nil || instance < 1 || instance > longestChain {
+			return nil, fmt.Errorf("%s has no instance from 1 to %d", f.name, longestChain)
+		}
+		if sets[instance] == nil {
+			sets[instance] = &arcSet{}
+		}
+		highest = max(highest, instance)
+		place := map[string]**field{"arc-authentication-results": &sets[instance].results, "arc-message-signature": &sets[instance].message, "arc-seal": &sets[instance].seal}[name]
+		if *place != nil {
+			return nil, fmt.Errorf("%s of instance %d is there twice", f.name, instance)
+		}
+		*place = f
+	}
+	chain := make([]arcSet, 0, highest)
+	for i := 1; i <= highest; i++ {
+		s := sets[i]
+		if s == nil || s.results == nil || s.message == nil || s.seal == nil {
+			return nil, fmt.Errorf("instance %d of %d is not complete", i, highest)
+		}
+		wanted := "pass"
+		if i == 1 {
+			wanted = "none"
+		}
+		if cv := strings.ToLower(tagsOf(s.seal.value)["cv"]); cv != wanted {
+			return nil, fmt.Errorf("the seal of instance %d says cv=%s, wanted cv=%s", i, cv, wanted)
+		}
+		chain = append(chain, *s)
+	}
+	return chain, nil
+}
+
+var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+
+// checkTags is stricter than tagsOf: a seal whose tags can be read in two ways seals nothing (RFC 6376 section 3.2).
+func checkTags(list string) error {
+	seen := map[string]bool{}
+	list = strings.TrimSpace(list)
+	for pair := range strings.SplitSeq(strings.TrimSuffix(list, ";"), ";") {
+		name, _, found := strings.Cut(pair, "=")
+		name = strings.TrimSpace(name)
+		switch {
+		case !found || !tagName.MatchString(name):
+			return fmt.Errorf("%s is no tag", quote(strings.TrimSpace(pair)))
+		case seen[name]:
+			return fmt.Errorf("the tag %s is there twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+func validARCChain(ctx context.Context, w *World, _ Args) error {
+	l, err := receivedLetter(ctx, w)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
+	defer cancel()
+	chain, err := readARCChain(l.fields)
+	if err == nil && len(chain) == 0 {
+		l.attachHeader(w)
+		err = Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the message in %s has no chain: no server on its way sealed it", l.where)
+		measurePass(w, "ARC", err)
+		return err
+	}
+	dns := &authority{resolver: w.resolver()}
+	if err == nil {
+		err = w.Timed("arc", func() (string, error) { return fmt.Sprintf("%d sets", len(chain)), verifyARCChain(ctx, dns, l, chain) })
+	}
+	if err == nil {
+		measurePass(w, "ARC", nil)
+		return nil
+	}
+	l.attachHeader(w)
+	if trouble := dns.failed(ctx, "look up a key of the ARC chain"); trouble != nil {
+		return trouble
+	}
+	measurePass(w, "ARC", err)
+	return Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the chain is not valid: %w", err)
+}
+
+// verifyARCChain verifies what RFC 8617 section 5.2 demands: the newest message signature, and every seal.
+func verifyARCChain(ctx context.Context, dns *authority, l *letter, chain []arcSet) error {
+	last := len(chain)
+	if err := verifySignedMessage(ctx, dns, l, chain[last-1].message); err != nil {
+		return fmt.Errorf("the message signature of instance %d (%s): %w", last, tagsOf(chain[last-1].message.value)["d"], err)
+	}
+	for i := last; i >= 1; i-- {
+		var signed strings.Builder
+		for j, s := range chain[:i] {
+			signed.WriteString(relaxedField(*s.results) + "\r\n" + relaxedField(*s.message) + "\r\n")
+			if j < i-1 {
+				signed.WriteString(relaxedField(*s.seal) + "\r\n")
+			}
+		}
+		seal := chain[i-1].seal
+		signed.WriteString(relaxedField(withoutSignature(*seal)))
+		if err := verifySignature(ctx, dns, tagsOf(seal.value), signed.String()); err != nil {
+			return fmt.Errorf("the seal of instance %d (%s): %w", i, tagsOf(seal.value)["d"], err)
+		}
+	}
+	return nil
+}
+
+// verifySignedMessage verifies a signature over the message that has DKIM's tags (RFC 6376 section 6.1.3).
+func verifySignedMessage(ctx context.Context, dns *authority, l *letter, f *field) error {
+	tags := tagsOf(f.value)
+	headerForm, bodyForm, _ := strings.Cut(strings.ToLower(tags["c"]), "/")
+	canonical := func(f field) string { return strings.TrimSuffix(f.raw, "\r\n") }
+	switch headerForm {
+	case "relaxed":
+		canonical = relaxedField
+	case "simple", "":
+	default:
+		return fmt.Errorf("its canonicalization is %s", quote(tags["c"]))
+	}
+	body := bodyOf(l.raw)
+	switch bodyForm {
+	case "relaxed":
+		body = relaxedBody(body)
+	case "simple", "":
+		body = simpleBody(body)
+	default:
+		return fmt.Errorf("its canonicalization is %s", quote(tags["c"]))
+	}
+	if _, partial := tags["l"]; partial {
+		return errors.New("it covers a part of the body alone (l=)")
+	}
+	sum := sha256.Sum256(body)
+	if written, err := decodedTag(tags["bh"]); err != nil || !bytes.Equal(written, sum[:]) {
+		return errors.New("the body was altered after it was signed (the body hash differs)")
+	}
+	var signed strings.Builder
+	used := map[string]int{}
+	fromSigned := false
+	for name := range strings.SplitSeq(tags["h"], ":") {
+		name = strings.ToLower(strings.TrimSpace(name))
+		fromSigned = fromSigned || name == "from"
+		if name == "arc-seal" {
+			return errors.New("it covers ARC-Seal, which it must not") // RFC 8617 section 4.1.2
+		}
+		// The fields of one name count from the last one upwards.
+		seen := 0
+		for i := len(l.fields) - 1; i >= 0; i-- {
+			if !strings.EqualFold(l.fields[i].name, name) {
+				continue
+			}
+			if seen == used[name] {
+				signed.WriteString(canonical(l.fields[i]) + "\r\n")
+				break
+			}
+			seen++
+		}
+		used[name]++
+	}
+	if !fromSigned {
+		return errors.New("it does not cover From")
+	}
+	signed.WriteString(canonical(withoutSignature(*f)))
+	return verifySignature(ctx, dns, tags, signed.String())
+}
+
+// verifySignature verifies the signature in tags over signed, with the key that tags name.
+func verifySignature(ctx context.Context, dns *authority, tags map[string]string, signed string) error {
+	key, err := lookUpKey(ctx, dns, tags["s"]+"._domainkey."+tags["d"])
+	if err != nil {
+		return err
+	}
+	signature, err := decodedTag(tags["b"])
+	if err != nil {
+		return fmt.Errorf("its b= is no base64: %w", err)
+	}
+	sum := sha256.Sum256([]byte(signed))
+	valid := false
+	switch algorithm := strings.ToLower(tags["a"]); {
+	case algorithm == "rsa-sha256":
+		public, is := key.(*rsa.PublicKey)
+		valid = is && rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], signature) == nil
+	case algorithm == "ed25519-sha256":
+		public, is := key.(ed25519.PublicKey)
+		valid = is && ed25519.Verify(public, sum[:], signature)
+	default:
+		return fmt.Errorf("its algorithm is %s", quote(tags["a"]))
+	}
+	if !valid {
+		return errors.New("it does not fit: what it covers was altered, or the key in DNS is another")
+	}
+	return nil
+}
+
+// lookUpKey reads a key's record (RFC 6376 section 3.6.1, RFC 8463 section 4).
+func lookUpKey(ctx context.Context, dns *authority, name string) (crypto.PublicKey, error) {
+	texts, err := dns.LookupTXT(ctx, name)
+	if err != nil || len(texts) == 0 {
+		return nil, fmt.Errorf("DNS has no key at %s", name)
+	}
+	if len(texts) > 1 {
+		return nil, fmt.Errorf("DNS has %d keys at %s, wanted 1", len(texts), name)
+	}
+	tags := tagsOf(texts[0])
+	if tags["p"] == "" {
+		return nil, fmt.Errorf("its key at %s is revoked (p= is empty)", name)
+	}
+	der, err := decodedTag(tags["p"])
+	if err != nil {
+		return nil, fmt.Errorf("the record at %s is of no use: %w", name, err)
+	}
+	if strings.EqualFold(tags["k"], "ed25519") {
+		if len(der) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("the record at %s is of no use: the key has %d bytes, wanted %d", name, len(der), ed25519.PublicKeySize)
+		}
+		return ed25519.PublicKey(der), nil
+	}
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		if key, err = x509.ParsePKCS1PublicKey(der); err != nil {
+			return nil, fmt.Errorf("the record at %s is of no use: %w", name, err)
+		}
+	}
+	public, is := key.(*rsa.PublicKey)
+	if !is || public.N.BitLen() < 1024 { // RFC 8301 section 3.2
+		return nil, fmt.Errorf("the record at %s is of no use: wanted an RSA key of at least 1024 bits", name)
+	}
+	return public, nil
+}
+
+// decodedTag decodes base64 that may be folded.
+func decodedTag(value string) ([]byte, error) {
+	return base64.StdEncoding.DecodeString(strings.Join(strings.Fields(value), ""))
+}
+
+var signatureTag = regexp.MustCompile(`((?:^|[;:])\s*b\s*=)[^;]*`)
+
+// withoutSignature gives a signature's field with the value of b= empty (RFC 6376 section 3.7).
+func withoutSignature(f field) field {
+	f.value = signatureTag.ReplaceAllString(f.value, "$1")
+	f.raw = signatureTag.ReplaceAllString(f.raw, "$1")
+	return f
+}
+
+// relaxedField is a field in the form of RFC 6376 section 3.4.2, without its CRLF.
+func relaxedField(f field) string {
+	return strings.ToLower(f.name) + ":" + strings.Join(strings.FieldsFunc(f.value, isBlank), " ")
+}
+
+func isBlank(r rune) bool { return r == ' ' || r == '\t' }
+
+// simpleBody is a body in the form of RFC 6376 section 3.4.3: one line break at its end.
+func simpleBody(body []byte) []byte {
+	for bytes.HasSuffix(body, []byte("\r\n")) {
+		body = body[:len(body)-2]
+	}
+	return append(bytes.Clone(body), "\r\n"...)
+}
+
+// relaxedBody is a body in the form of RFC 6376 section 3.4.4: white space as one blank, and none at the ends of lines.
+func relaxedBody(body []byte) []byte {
+	var out bytes.Buffer
+	gaps := 0 // empty lines that are not written yet
+	for line := range bytes.SplitSeq(body, []byte("\r\n")) {
+		indented := len(line) > 0 && isBlank(rune(line[0]))
+		words := bytes.FieldsFunc(line, isBlank)
+		if len(words) == 0 {
+			gaps++
+			continue
+		}
+		for ; gaps > 0; gaps-- {
+			out.WriteString("\r\n")
+		}
+		if indented {
+			out.WriteByte(' ')
+		}
+		out.Write(bytes.Join(words, []byte(" ")))
+		out.WriteString("\r\n")
+	}
+	return out.Bytes()
+}
