@@ -368,7 +368,7 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "unknown mechanism", text: `When I send a message from "alice" to "bob" via 587 with AUTH GSSAPI`,
 			reason: result.ReasonScenario, blame: result.BlameScenario,
-			want: `AUTH GSSAPI is not known here: write PLAIN or LOGIN`,
+			want: `AUTH GSSAPI is not known here: write PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER`,
 		},
 		{
 			name: "a line break in an address", setup: func(b *mailbed) { b.target.Accounts["bob"].Address = "bob@demo.test>\r\nRSET" }, text: noReader,

@@ -31,14 +31,15 @@ func init() {
 	register(
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {int}`,
-			Does:     does + " The mechanism is the best that is offered: PLAIN, then LOGIN.",
+			Does:     does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5.",
 			Measures: measures,
 			Example:  `When I send a message from "alice" to "bob" via 587`,
 			Func:     sendMessage,
 		},
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {int} with AUTH {word}`,
-			Does:     does + " The mechanism is the one named, PLAIN or LOGIN; the step fails when the server does not offer it.",
+			Does: does + " The mechanism is the one named: " + saslNames + ". The step fails when the server does not offer it. " +
+				"For XOAUTH2 and OAUTHBEARER the account's password is the access token, which a command can fetch (password: {command: …}).",
 			Measures: measures,
 			Example:  `When I send a message from "alice" to "bob" via 465 with AUTH LOGIN`,
 			Func:     sendMessage,
@@ -115,8 +116,9 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 	}
 	mechanism := ""
 	if len(a.Captured) > 3 {
-		if mechanism = strings.ToUpper(a.Text(3)); mechanism != "PLAIN" && mechanism != "LOGIN" {
-			return scenarioFault("AUTH %s is not known here: write PLAIN or LOGIN", a.Text(3))
+		mechanism = strings.ToUpper(a.Text(3))
+		if _, known := saslMechanisms[mechanism]; !known {
+			return scenarioFault("AUTH %s is not known here: write %s", a.Text(3), saslNames)
 		}
 	}
 	c, err := newSMTPClient(w, from, port, mechanism)
@@ -447,11 +449,13 @@ func (c *smtpClient) upgrade(ctx context.Context) error {
 func (c *smtpClient) authenticate(ctx context.Context) error {
 	offered, any := c.offers["AUTH"]
 	mechanisms := strings.Fields(offered)
+	candidates, wanted := saslDefaults, strings.Join(saslDefaults, " or ")
+	if c.mechanism != "" {
+		candidates, wanted = []string{c.mechanism}, c.mechanism
+	}
 	mechanism := ""
-	for _, candidate := range []string{"PLAIN", "LOGIN"} {
-		if (c.mechanism == "" || c.mechanism == candidate) && mechanism == "" && slices.Contains(mechanisms, candidate) {
-			mechanism = candidate
-		}
+	if i := slices.IndexFunc(candidates, func(name string) bool { return slices.Contains(mechanisms, name) }); i >= 0 {
+		mechanism = candidates[i]
 	}
 	switch {
 	case !c.secure || c.username == "" || mechanism == "" && !c.mustAuth:
@@ -459,48 +463,92 @@ func (c *smtpClient) authenticate(ctx context.Context) error {
 	case !any:
 		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH: nobody can log in there", c.server)
 	case mechanism == "":
-		wanted := "PLAIN or LOGIN"
-		if c.mechanism != "" {
-			wanted = c.mechanism
-		}
 		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH %s: it has %s", c.server, wanted, strings.Join(mechanisms, ", "))
+	}
+	client, err := saslMechanisms[mechanism](c.username, c.password, c.server)
+	if err != nil {
+		return err
 	}
 	var reply Reply
 	shown := "AUTH " + mechanism
-	err := c.w.Timed("auth", func() (string, error) {
+	err = c.w.Timed("auth", func() (string, error) {
 		var err error
-		if mechanism == "PLAIN" {
-			reply, err = c.authPlain()
-		} else {
-			reply, err = c.authLogin()
-		}
+		reply, err = c.exchangeAuth(shown, client)
 		return oneLine(reply.String(), 300), err
 	})
 	if err == nil && reply.Code/100 == 5 {
-		return Fail(result.ReasonAuth, c.blame, "%s refused %w: is the password of account %q still right?",
-			c.server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, c.account.Name)
+		why, question := "", "is the password of account %q still right?"
+		if client.refusal != nil {
+			question = "is the access token of account %q (its password) still valid?"
+			if detail := client.refusal(); detail != "" {
+				why = " (" + detail + ")"
+			}
+		}
+		return Fail(result.ReasonAuth, c.blame, "%s refused %w%s: "+question,
+			c.server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, why, c.account.Name)
+	}
+	if errors.Is(err, errSASL) {
+		return Fail(result.ReasonAuth, c.blame, "%s at %s: %w", shown, c.server, err)
 	}
 	return c.judge(ctx, reply, err, shown, 2)
 }
 
-// authPlain is SASL PLAIN (RFC 4616) with the credentials in the command itself.
-func (c *smtpClient) authPlain() (Reply, error) {
-	credentials := "\x00" + c.username + "\x00" + c.password.Reveal()
-	c.w.Redact(credentials)
-	return c.exchange("AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte(credentials)), "AUTH PLAIN "+hidden)
+// What a login may hold: the longest command with an initial response (RFC 4954 section 4 lets the longer ones follow the
+// command), and the challenges that a server may send.
+const (
+	authCommandLimit = 512
+	authChallenges   = 10
+)
+
+// exchangeAuth lets client and server speak until the server's last word. What the client says is not in the transcript.
+func (c *smtpClient) exchangeAuth(command string, client *saslClient) (Reply, error) {
+	shown, pending := command, client.initial
+	if client.initial != nil {
+		c.w.Redact(string(client.initial))
+		if encoded := base64.StdEncoding.EncodeToString(client.initial); len(command)+len(encoded)+len(" \r\n") <= authCommandLimit {
+			command, shown, pending = command+" "+encoded, shown+" "+hidden, nil
+		}
+	}
+	reply, err := c.exchange(command, shown)
+	for range authChallenges {
+		if err != nil || reply.Code != 334 {
+			break
+		}
+		answer := pending
+		if pending == nil {
+			// Servers send what is no base64 where nobody looks at it; a mechanism that does look finds nothing.
+			challenge, _ := base64.StdEncoding.DecodeString(strings.Join(reply.Lines, ""))
+			if answer, err = client.next(challenge); err != nil {
+				cancelled, cancelErr := c.exchange("*", "*")
+				return cancelled, errors.Join(err, cancelErr)
+			}
+		}
+		pending = nil
+		reply, err = c.exchangeAnswer(answer)
+	}
+	switch {
+	case err != nil:
+		return reply, err
+	case reply.Code == 334:
+		c.broken = true // what we say now would be taken for an answer
+		return reply, fmt.Errorf("%w: it sent more than %d challenges", errSASL, authChallenges)
+	case reply.Code/100 == 2 && client.finish != nil:
+		return reply, client.finish()
+	}
+	return reply, nil
 }
 
-// authLogin is the LOGIN mechanism (draft-murchison-sasl-login-00): the server asks for the name, then for the password.
-// What it calls the two is not looked at, as servers differ.
-func (c *smtpClient) authLogin() (Reply, error) {
-	reply, err := c.exchange("AUTH LOGIN", "AUTH LOGIN")
-	for _, answer := range []string{c.username, c.password.Reveal()} {
-		if err != nil || reply.Code != 334 {
-			return reply, err
-		}
-		reply, err = c.exchange(base64.StdEncoding.EncodeToString([]byte(answer)), hidden)
+// exchangeAnswer sends an answer to a challenge. An empty one is an empty line, which exchange takes for nothing to send.
+func (c *smtpClient) exchangeAnswer(answer []byte) (Reply, error) {
+	if len(answer) > 0 {
+		return c.exchange(base64.StdEncoding.EncodeToString(answer), hidden)
 	}
-	return reply, err
+	c.log.client("")
+	if err := c.text.PrintfLine(""); err != nil {
+		c.broken = true
+		return Reply{}, err
+	}
+	return c.reply()
 }
 
 // envelope gives the MAIL and RCPT commands, with SIZE (RFC 1870) and SMTPUTF8 (RFC 6531) where the server knows them.

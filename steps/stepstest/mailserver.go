@@ -451,7 +451,7 @@ func (s *MailServer) newSMTPSession(conn *smtp.Conn) (smtp.Session, error) {
 	return &smtpSession{server: s, conn: conn}, nil
 }
 
-func (c *smtpSession) AuthMechanisms() []string { return []string{sasl.Plain, sasl.Login} }
+func (c *smtpSession) AuthMechanisms() []string { return saslMechanisms }
 
 func (c *smtpSession) Auth(mechanism string) (sasl.Server, error) {
 	check := func(username, password string) error {
@@ -466,7 +466,13 @@ func (c *smtpSession) Auth(mechanism string) (sasl.Server, error) {
 		c.login = address
 		return nil
 	}
+	password := func(username string) (string, bool) {
+		right, known := c.server.passwords[c.server.address(username)]
+		return right, known
+	}
 	switch mechanism {
+	case "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2", sasl.OAuthBearer:
+		return newSASLServer(mechanism, password, check)
 	case sasl.Plain:
 		return sasl.NewPlainServer(func(_, username, password string) error { return check(username, password) }), nil
 	case sasl.Login:

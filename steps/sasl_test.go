@@ -1,0 +1,102 @@
+package steps_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+func TestSASL(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	for mechanism, refused := range map[string]string{
+		"PLAIN": `is the password of account "alice" still right\?`, "LOGIN": `is the password of account "alice" still right\?`,
+		"CRAM-MD5":    `is the password of account "alice" still right\?`,
+		"SCRAM-SHA-1": `is the password of account "alice" still right\?`, "scram-sha-256": `is the password of account "alice" still right\?`,
+		"XOAUTH2":     `is the access token of account "alice" \(its password\) still valid\?`,
+		"OAUTHBEARER": `is the access token of account "alice" \(its password\) still valid\?`,
+	} {
+		t.Run(mechanism, func(t *testing.T) {
+			text := `When I send a message from "alice" to "bob" via 587 with AUTH ` + mechanism
+			bed.target.Accounts["alice"].Password = "alice"
+			passed(t, bed.run(t, 10*time.Second, text+"\n"+`Then "bob" receives it over IMAP within 5s`))
+			bed.target.Accounts["alice"].Password = "wrong"
+			outcome := bed.run(t, 10*time.Second, text)
+			detail := ""
+			if strings.Contains(mechanism, "OAUTH") {
+				detail = ` \(\{"status":"invalid_token"\}\)`
+			}
+			failedAs(t, outcome, `auth submission: mail\.demo\.test:587 refused AUTH `+strings.ToUpper(mechanism)+
+				` as "alice@demo\.test": 535 5\.7\.8 Authentication failed`+detail+`: `+refused)
+			for _, evidence := range outcome.Steps[0].Report.Evidence {
+				if strings.Contains(string(evidence.Body), "nonsense") {
+					t.Errorf("the password is in the evidence: %s", evidence.Body)
+				}
+			}
+		})
+	}
+}
+
+// An access token of two thousand bytes does not fit into the command and follows it.
+func TestSASLLongToken(t *testing.T) {
+	token := strings.Repeat("t0ken", 400)
+	bed := scripted(t, map[string]string{"465": hello("XOAUTH2") + `
+		C: AUTH XOAUTH2` + "\r" + `
+		S: 334
+		C: dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0MGtlb
+		S: 235 2.7.0 ok
+		C: MAIL FROM:<alice@demo.test>
+		S: 550 5.7.1 no
+		C: QUIT
+		S: 221 bye`})
+	bed.secrets["alice"] = token
+	failedAs(t, bed.run(t, 5*time.Second, `When I send a message from "alice" to "carol" via 465 with AUTH XOAUTH2`),
+		`refused submission: mail\.demo\.test:465 refused MAIL FROM:<alice@demo\.test>: 550 5\.7\.1 no .*`)
+}
+
+// hello is a dialogue on port 465 until AUTH, with one mechanism.
+func hello(mechanism string) string {
+	return "TLS\nS: 220 mail.demo.test ESMTP\nC: EHLO\nS: 250-mail.demo.test\nS: 250 AUTH " + mechanism
+}
+
+func TestSASLHostileServer(t *testing.T) {
+	for _, test := range []struct{ name, mechanism, script, want string }{
+		{"iterations without end", "SCRAM-SHA-256", `
+			C: AUTH SCRAM-SHA-256 
+			S: 334 cj14LHM9YWJjZCxpPTk5OTk5OTk5OTk=
+			C: *
+			S: 501 cancelled
+			C: QUIT
+			S: 221 bye`, `the server's challenge cannot be answered: it wants 9999999999 iterations of SCRAM, and 2000000 are allowed`},
+		{"another nonce", "SCRAM-SHA-1", `
+			C: AUTH SCRAM-SHA-1 
+			S: 334 cj14LHM9YWJjZCxpPTQwOTY=
+			C: *
+			S: 501 cancelled
+			C: QUIT
+			S: 221 bye`, `the server's challenge cannot be answered: SCRAM: .*`},
+		{"no proof", "SCRAM-SHA-256", `
+			C: AUTH SCRAM-SHA-256 
+			S: 235 2.7.0 welcome, whoever you are
+			C: QUIT
+			S: 221 bye`, `the server's challenge cannot be answered: it accepted the login and did not prove that it knows the password \(SCRAM\)`},
+		{"an empty challenge", "CRAM-MD5", `
+			C: AUTH CRAM-MD5
+			S: 334
+			C: *
+			S: 501 cancelled
+			C: QUIT
+			S: 221 bye`, `the server's challenge cannot be answered: CRAM-MD5 has one challenge, which is not empty`},
+		{"questions without end", "OAUTHBEARER", `
+			C: AUTH OAUTHBEARER 
+			` + strings.Repeat("S: 334 e30=\nC: AQ==\n", 10) + "S: 334 e30=", `the server's challenge cannot be answered: it sent more than 10 challenges`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bed := scripted(t, map[string]string{"465": hello(test.mechanism) + test.script})
+			failedAs(t, bed.run(t, 5*time.Second, fmt.Sprintf(`When I send a message from "alice" to "carol" via 465 with AUTH %s`, test.mechanism)),
+				`auth submission: AUTH `+test.mechanism+` at mail\.demo\.test:465: `+test.want)
+		})
+	}
+}
