@@ -228,8 +228,8 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder strin
 	if !exists {
 		missing = ", which does not exist,"
 	}
-	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another: %s accepted it%s at %s",
-		m.account.Name, folder, missing, m.server(), seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
+	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another: %s accepted it%s at %s; %s",
+		m.account.Name, folder, missing, m.server(), seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"), s.known(time.Now()))
 }
 
 // numbered gives the UIDs, from next on in the selected folder, of the run's message of that number.

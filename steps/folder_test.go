@@ -65,7 +65,7 @@ func TestFolderFaults(t *testing.T) {
 		{
 			name: "lost", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameDelivery, close: true,
-			want: `no message in bob's folder "Lists", which does not exist, at mail\.demo\.test:993 after 0\.\d{3}s, nor in another: mail\.demo\.test:587 accepted it as Q at \S+ UTC`,
+			want: `no message in bob's folder "Lists", which does not exist, at mail\.demo\.test:993 after 0\.\d{3}s, nor in another: mail\.demo\.test:587 accepted it as Q at \S+ UTC; submission 0\.\d{3}s → on the way for \d\.\d+s since`,
 		},
 		{
 			name: "bounced", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,

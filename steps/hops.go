@@ -127,15 +127,17 @@ func newWay(s *submission, received []string, at time.Time) *way {
 				bound = earliest // otherwise the message may have gone on before we heard that it was taken
 			}
 		}
-		for _, later := range hops[i+1:] { // a host whose clock is known bounds those before it
-			if ahead, known := clocks[clockOf(later)]; known && !later.at.IsZero() {
-				latest = earlier(latest, later.at.Add(later.resolution-ahead))
+		for _, next := range hops[i+1:] { // a host whose clock is known bounds those before it
+			if ahead, known := clocks[clockOf(next)]; known && !next.at.IsZero() {
+				latest = earlier(latest, next.at.Add(next.resolution-ahead))
 			}
 		}
+		latest = later(latest, earliest)
 		ahead, known := clocks[clockOf(h)]
 		m, off, ok := h.reached(ahead, bound, earliest, latest)
 		if len(reached) > 0 {
 			m.likely = later(m.likely, reached[len(reached)-1].likely)
+			m.latest = later(m.latest, m.likely)
 		}
 		if ok && (off != 0 || !known) {
 			clocks[clockOf(h)] = ahead + off

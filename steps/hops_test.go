@@ -204,3 +204,28 @@ mail_received_unreadable [] 0
 		t.Errorf("got %+v", r)
 	}
 }
+
+// Whatever the clocks of the hosts say, the legs are as long together as the way was, and none is negative.
+func FuzzWay(f *testing.F) {
+	f.Add([]byte{0, 10, 41, 20, 42, 31}, uint16(43_000))
+	f.Add([]byte{0, 10, 200, 20, 2, 10, 90, 30}, uint16(3_000))
+	f.Fuzz(func(t *testing.T, stamps []byte, seen uint16) {
+		s := &submission{server: "mail.example.test:587", sent: true, accepted: accepted, took: 12 * time.Millisecond}
+		var top []string
+		for i := 0; i+1 < len(stamps); i += 2 { // seconds, host
+			ahead := time.Duration(int8(stamps[i])) * time.Second
+			top = append([]string{fmt.Sprintf("from a by host%d.example.test with ESMTPS id %d; %s", stamps[i+1]%4, i, stamp(ahead))}, top...)
+		}
+		w := newWay(s, top, accepted.Add(time.Duration(seen)*time.Millisecond))
+		var sum time.Duration
+		for _, l := range w.legs {
+			if l.took < 0 || l.least < 0 || l.least > l.took || l.took > l.most {
+				t.Errorf("%s: at least %s, %s, at most %s: %q", l.name, l.least, l.took, l.most, top)
+			}
+			sum += l.took
+		}
+		if want := time.Duration(seen)*time.Millisecond + s.took; sum != want {
+			t.Errorf("the legs are %s together, the way took %s: %q", sum, want, top)
+		}
+	})
+}
