@@ -229,7 +229,7 @@ func verifySignature(ctx context.Context, dns *authority, tags map[string]string
 		return fmt.Errorf("its b= is no base64: %w", err)
 	}
 	sum := sha256.Sum256([]byte(signed))
-	valid := false
+	var valid bool
 	switch algorithm := strings.ToLower(tags["a"]); {
 	case algorithm == "rsa-sha256":
 		public, is := key.(*rsa.PublicKey)

@@ -103,14 +103,12 @@ type hop struct {
 }
 
 // authenticated says whether the one who handed over had logged in (RFC 3848): a member's program, not another server.
-func (h hop) authenticated() bool { return strings.HasSuffix(h.protocol, "A") }
+func (h hop) authenticated() bool {
+	return mailProtocol.MatchString(h.protocol) && strings.HasSuffix(h.protocol, "A")
+}
 
-var (
-	receivedWord = regexp.MustCompile(`(?i)(?:^|\s)(from|by|with)\s+([^\s();]+)`)
-	literalIP    = regexp.MustCompile(`\[(?:IPv6:)?([0-9A-Fa-f:.]+)\]`)
-	bareIP       = regexp.MustCompile(`[0-9A-Fa-f:.]{3,}`)
-	heloInside   = regexp.MustCompile(`(?i)\b(?:helo|ehlo)[= ]([^\s()]+)`)
-)
+// heloInside is where Exim writes the name that it was told, when it is another than the one that it looked up.
+var heloInside = regexp.MustCompile(`(?i)\bhelo=([^\s()]+)`)
 
 // handovers reads the Received fields that name both sides, the topmost first.
 func handovers(fields []field) []hop {
@@ -119,86 +117,20 @@ func handovers(fields []field) []hop {
 		if !strings.EqualFold(f.name, "Received") {
 			continue
 		}
-		plain, comments := splitComments(f.value)
-		h := hop{at: i}
-		for _, m := range receivedWord.FindAllStringSubmatch(plain, -1) {
-			switch word := strings.ToLower(m[1]); {
-			case word == "from" && h.helo == "":
-				h.helo = m[2]
-			case word == "by" && h.by == "":
-				h.by = strings.ToLower(strings.TrimSuffix(m[2], "."))
-			case word == "with" && h.protocol == "":
-				h.protocol = strings.ToUpper(m[2])
-			}
-		}
-		if h.helo == "" || h.by == "" {
+		r, ok := parseReceived(f.value)
+		if !ok || r.from == "" || r.by == "" {
 			continue // a server that hands over within itself
 		}
-		from, _, _ := strings.Cut(strings.ToLower(f.value), " by ")
-		told := ""
-		for _, c := range comments {
-			if strings.Contains(from, strings.ToLower(c)) {
-				told += " " + c
+		h := hop{at: i, ip: r.address, helo: r.from, by: strings.ToLower(r.by), protocol: strings.ToUpper(r.protocol)}
+		text, _ := splitReceivedDate(f.value)
+		for _, comment := range receivedClauses(text)["from"].comments {
+			if m := heloInside.FindStringSubmatch(comment); m != nil {
+				h.helo = m[1]
 			}
-		}
-		h.ip = firstIP(literalIP, told+" "+h.helo)
-		if m := heloInside.FindStringSubmatch(told); m != nil {
-			h.helo = m[1]
-		}
-		if !h.ip.IsValid() {
-			h.ip = firstIP(bareIP, told)
 		}
 		hops = append(hops, h)
 	}
 	return hops
-}
-
-func firstIP(pattern *regexp.Regexp, text string) netip.Addr {
-	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
-		if ip, err := netip.ParseAddr(m[len(m)-1]); err == nil {
-			return ip.Unmap()
-		}
-	}
-	return netip.Addr{}
-}
-
-// splitComments takes the comments (RFC 5322 section 3.2.2) out of a field's value. What they hold, comments inside of
-// comments included, is given apart. A comment without an end ends with the value.
-func splitComments(value string) (plain string, comments []string) {
-	var out, comment strings.Builder
-	depth, quotes := 0, false
-	for i := 0; i < len(value); i++ {
-		c := value[i]
-		into := &out
-		if depth > 0 {
-			into = &comment
-		}
-		switch {
-		case c == '\\' && i+1 < len(value) && (depth > 0 || quotes):
-			into.WriteByte(c)
-			i++
-			into.WriteByte(value[i])
-			continue
-		case c == '"' && depth == 0:
-			quotes = !quotes
-		case c == '(' && !quotes:
-			if depth++; depth == 1 {
-				out.WriteByte(' ')
-				continue
-			}
-		case c == ')' && depth > 0:
-			if depth--; depth == 0 {
-				comments = append(comments, comment.String())
-				comment.Reset()
-				continue
-			}
-		}
-		into.WriteByte(c)
-	}
-	if depth > 0 {
-		comments = append(comments, comment.String())
-	}
-	return out.String(), comments
 }
 
 // receivingSide knows which of a message's fields the servers wrote that received it: those above the first handover to

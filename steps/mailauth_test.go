@@ -188,6 +188,7 @@ func TestMailAuthentication(t *testing.T) {
 		"DMARC twice":              {letterFrom("alice@twice.example"), "it passes DMARC", "DMARC: _dmarc.twice.example has 2 records, so none counts (RFC 7489 section 6.6.3) (unexpected, blame dns)", "- - 0"},
 		"DMARC broken":             {letterFrom("alice@broken.example"), "it passes DMARC", `DMARC: the record at _dmarc.broken.example has the policy "whatever", wanted none, quarantine or reject (unexpected, blame dns)`, "- - 0"},
 		"two authors":              {letterFrom("alice@example.org>, <eve@example.net"), "it passes DMARC", `DMARC: From is "Alice <alice@example.org>, <eve@example.net>", wanted one address (protocol, blame submission)`, "- - 0"},
+		"a header without end":     {"Subject: x\r\n", "it passes DKIM", "verify the signatures of the message in bob's INBOX at imap.mail.test:993: failed to read header: EOF (protocol, blame delivery)", "- - -"},
 		"no author":                {"Subject: x\r\n\r\n", "it passes DMARC", "DMARC: the message has 0 From fields, wanted 1 (protocol, blame submission)", "- - 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -240,7 +241,7 @@ func TestHandovers(t *testing.T) {
 		"Exim":      {"from [192.0.2.7] (helo=out.example.org) by mx.mail.test with esmtpsa (TLS1.3) tls X (Exim 4.96) id 1 for b@x; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTPSA"},
 		"Exim, PTR": {"from rev.example.org ([192.0.2.7] helo=out.example.org) by mx.mail.test with esmtp (Exim) id 1; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTP"},
 		"Gmail":     {"from out.example.org (out.example.org. [192.0.2.7]) by mx.google.com with ESMTPS id a-1 for <b@gmail.com> (version=TLS1_3 cipher=X bits=256/256); Sat", "192.0.2.7 out.example.org mx.google.com ESMTPS"},
-		"Exchange":  {"from out.example.org (192.0.2.7) by DB5.mail.protection.outlook.com (10.1.2.3) with Microsoft SMTP Server (version=TLS1_3, cipher=X) id 15.20; Sat", "192.0.2.7 out.example.org db5.mail.protection.outlook.com MICROSOFT"},
+		"Exchange":  {"from out.example.org (192.0.2.7) by DB5.mail.protection.outlook.com (10.1.2.3) with Microsoft SMTP Server (version=TLS1_3, cipher=X) id 15.20; Sat", "192.0.2.7 out.example.org db5.mail.protection.outlook.com MICROSOFT SMTP SERVER"},
 		"sendmail":  {"from out.example.org (rev.example.org [192.0.2.7] (may be forged)) by mx.mail.test (8.17) with ESMTP id x; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTP"},
 		"qmail":     {"from unknown (HELO out.example.org) (192.0.2.7) by mx.mail.test with SMTP; Sat", "192.0.2.7 out.example.org mx.mail.test SMTP"},
 		"no IP":     {"from localhost by mx.mail.test with LMTP id 1; Sat", "invalid IP localhost mx.mail.test LMTP"},
