@@ -130,17 +130,14 @@ func receive(ctx context.Context, w *World, a Args) error {
 }
 
 // reportOpening reports how the mailbox was opened, once, with the step that reads it.
-func (m *mailbox) reportOpening() {
-	for _, p := range m.opening.Phases {
-		m.w.Phase("mailbox_"+p.Name, p.Duration, p.Note)
+func (m *mailbox) reportOpening() { m.w.reportOpening(&m.opening) }
+
+func (w *World) reportOpening(opening *Report) {
+	for i := range opening.Phases {
+		opening.Phases[i].Name = "mailbox_" + opening.Phases[i].Name
 	}
-	for _, v := range m.opening.Measurements {
-		m.w.Measure(v.Name, v.Help, v.Value)
-	}
-	for _, e := range m.opening.Evidence {
-		m.w.Attach(e.Name, e.MediaType, e.Body)
-	}
-	m.opening = Report{}
+	w.putBack(*opening)
+	*opening = Report{}
 }
 
 const (

@@ -35,7 +35,7 @@ func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 	bed.target = &steps.Target{Accounts: map[string]*steps.Account{}, ConnectTo: server.ConnectTo(), Roots: server.CA().Roots}
 	for _, name := range []string{"alice", "bob"} {
 		bed.target.Accounts[name] = &steps.Account{Name: name, Address: name + "@demo.test", Username: name + "@demo.test",
-			Password: name, SMTP: server.Host(), IMAP: server.Host()}
+			Password: name, SMTP: server.Host(), IMAP: server.Host(), POP3: server.Host()}
 	}
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {

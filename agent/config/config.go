@@ -74,6 +74,7 @@ type account struct {
 	Password *vault.Source `yaml:"password"`
 	SMTP     string        `yaml:"smtp"`
 	IMAP     string        `yaml:"imap"`
+	POP3     string        `yaml:"pop3"`
 
 	AuthservID string `yaml:"authserv_id"`
 }
@@ -244,7 +245,7 @@ func (c *Config) accounts(f *file, secrets *vault.Vault, v *invalid) {
 	c.Target.Accounts = make(map[string]*steps.Account, len(f.Accounts))
 	for name, a := range f.Accounts {
 		setting := "accounts." + name
-		account := &steps.Account{Name: name, Address: a.Address, Username: a.Username, SMTP: a.SMTP, IMAP: a.IMAP}
+		account := &steps.Account{Name: name, Address: a.Address, Username: a.Username, SMTP: a.SMTP, IMAP: a.IMAP, POP3: a.POP3}
 		account.AuthservID = a.AuthservID
 		if at := strings.LastIndexByte(a.Address, '@'); at < 1 || at == len(a.Address)-1 || strings.ContainsAny(a.Address, " \r\n<>") {
 			v.add(setting+".address", "is %q: write it as name@example.org", a.Address)

@@ -34,7 +34,8 @@ type MailOptions struct {
 }
 
 // MailServer takes mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and gives it out over IMAP (143 with
-// STARTTLS, 993 with TLS), in this process and in memory, on loopback ports of its own. It breaks when told.
+// STARTTLS, 993 with TLS) and POP3 (110 with STLS, 995 with TLS), in this process and in memory, on loopback ports of its
+// own. It breaks when told.
 type MailServer struct {
 	options   MailOptions
 	ca        *CA
@@ -59,6 +60,7 @@ type MailServer struct {
 	deliveries []Delivery
 	logins     []string
 	timers     []*time.Timer
+	pop3       map[net.Conn]bool // connections of the POP3 server
 }
 
 // Delivery is one message to one recipient as the server saw it.
@@ -107,7 +109,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 		options.Host = "mail." + options.Domain
 	}
 	s := &MailServer{options: options, ca: options.CA, connectTo: make(map[string]string), boxes: make(map[string]*imapmemserver.User),
-		passwords: make(map[string]string), mended: make(chan struct{})}
+		passwords: make(map[string]string), mended: make(chan struct{}), pop3: make(map[net.Conn]bool)}
 	if s.ca == nil {
 		var err error
 		if s.ca, err = NewCA("stepwatch demo CA"); err != nil {
@@ -154,7 +156,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 		Logger:    log.New(io.Discard, "", 0),
 		TLSConfig: tlsConfig,
 	})
-	for _, port := range []string{"25", "587", "465", "143", "993"} {
+	for _, port := range []string{"25", "587", "465", "143", "993", "110", "995"} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listen for port %s: %w", port, err), s.Close())
@@ -163,13 +165,16 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 		if port == "25" {
 			s.open = listener.Addr().String()
 		}
-		if port == "465" || port == "993" {
+		if port == "465" || port == "993" || port == "995" {
 			listener = tls.NewListener(listener, tlsConfig)
 		}
 		s.listeners = append(s.listeners, listener)
 		serve := s.smtp.Serve
 		if port == "143" || port == "993" {
 			serve = s.imap.Serve
+		}
+		if port == "110" || port == "995" {
+			serve = func(l net.Listener) error { return s.servePOP3(l, tlsConfig) }
 		}
 		s.serving.Go(func() {
 			_ = serve(listener) // ends when the listener is closed
@@ -424,6 +429,9 @@ func (s *MailServer) Close() error {
 	s.closed = true
 	for _, timer := range s.timers {
 		timer.Stop()
+	}
+	for conn := range s.pop3 {
+		_ = conn.Close() // its client has gone, or is to notice
 	}
 	close(s.mended)
 	s.mended = make(chan struct{})

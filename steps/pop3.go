@@ -1,0 +1,276 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const (
+		does = "Waits until the message that was sent last to this account can be fetched over POP3 (RFC 1939). A session sees only what was there when it began, so the step logs in " +
+			"again for each look, four times a second at most, and less often where the server demands it (LOGIN-DELAY). Fails when it is not there in time and when the mailbox cannot be read. " +
+			"The message is removed afterwards, and so is what an earlier run left among the newest twenty."
+		measures = "From the start of the step until a session has the message. A first session before the scenario's first step, outside this duration, stands in the phases mailbox_dns, mailbox_connect, " +
+			"mailbox_tls, mailbox_greeting, mailbox_stls and mailbox_login. Measures mail_detection_lag_seconds and mail_delivery_seconds."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `{account} receives it over POP3 within {duration}`,
+			Does: does + " Reads via port 995, TLS from the first byte (RFC 8314).", Measures: measures,
+			Example: `Then "bob" receives it over POP3 within 60s`,
+			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} receives it over POP3 via {int} within {duration}`,
+			Does: does + " Port 995 is TLS from the first byte; 110 and any other port demand STLS (RFC 2595).", Measures: measures,
+			Example: `Then "bob" receives it over POP3 via 110 within 60s`,
+			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,
+		},
+	)
+}
+
+const portPOP3S = 995
+
+// pop3Gap is the least pause between two sessions.
+const pop3Gap = 250 * time.Millisecond
+
+// pop3Sweep is how many of the newest messages are examined for what earlier runs left.
+const pop3Sweep = 20
+
+// pop3Mailbox is an account's mailbox as POP3 gives it out.
+type pop3Mailbox struct {
+	w       *World
+	account *Account
+	port    int
+	log     transcript
+
+	err      error // of the first session
+	opening  Report
+	ready    bool
+	known    map[string]bool // unique ids of messages that are not awaited
+	delay    time.Duration   // between two logins, as the server demands
+	sweepErr error
+}
+
+// pop3Mailboxes are those that a scenario reads.
+type pop3Mailboxes []*pop3Mailbox
+
+// String names the mailbox as messages do.
+func (p *pop3Mailbox) String() string { return p.account.Name + "'s POP3 mailbox at " + p.server() }
+
+func (p *pop3Mailbox) server() string {
+	return net.JoinHostPort(p.account.POP3, strconv.Itoa(p.port))
+}
+
+func pop3Of(w *World, a Args) (box *pop3Mailbox, within time.Duration, err error) {
+	account, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return nil, 0, err
+	}
+	port := portPOP3S
+	if len(a.Captured) == 3 {
+		if port, err = a.Int(1); err != nil {
+			return nil, 0, err
+		}
+		if port < 1 || port > 65535 {
+			return nil, 0, scenarioFault("%d is no port", port)
+		}
+	}
+	if within, err = a.Duration(len(a.Captured) - 1); err != nil {
+		return nil, 0, err
+	}
+	boxes := State[pop3Mailboxes](w)
+	for _, box := range *boxes {
+		if box.account == account && box.port == port {
+			return box, within, nil
+		}
+	}
+	box = &pop3Mailbox{w: w, account: account, port: port, known: make(map[string]bool)}
+	*boxes = append(*boxes, box)
+	w.Cleanup("remove the test mail of "+account.Name, func(context.Context) error { return box.sweepErr })
+	return box, within, nil
+}
+
+// preparePOP3 notes which messages are there before anything is sent.
+func preparePOP3(ctx context.Context, w *World, a Args) {
+	box, _, err := pop3Of(w, a)
+	if err != nil || box.ready || box.err != nil {
+		return // a wrong argument the step itself reports
+	}
+	limit := prepareLimit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/3)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	w.TakeReport() // what follows is kept for the step that waits
+	box.err = box.session(ctx, func(c *pop3Client) error {
+		if box.delay, err = c.loginDelay(); err != nil {
+			return err
+		}
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			box.known[m.id] = true
+		}
+		// What is left of earlier runs lies among the newest. Its removal is no condition for this run.
+		box.sweepErr = box.sweep(c, list[max(0, len(list)-pop3Sweep):])
+		return nil
+	})
+	box.ready = box.err == nil
+	if box.err != nil {
+		box.log.attach(w, "pop3 transcript")
+	}
+	box.opening = w.TakeReport()
+}
+
+func (p *pop3Mailbox) sweep(c *pop3Client, list []pop3Message) error {
+	for _, m := range list {
+		header, err := c.header(m.number)
+		if err != nil {
+			return err
+		}
+		if header[strings.ToLower(headerOrigin)] != p.w.Origin() {
+			continue
+		}
+		if err := c.remove(m.number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func receivePOP3(ctx context.Context, w *World, a Args) error {
+	box, within, err := pop3Of(w, a)
+	if err != nil {
+		return err
+	}
+	w.reportOpening(&box.opening)
+	if box.err != nil {
+		return box.err
+	}
+	all := State[mail](w)
+	s := all.last(box.account)
+	switch {
+	case s == nil:
+		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", box.account.Name, box.account.Name)
+	case !box.ready:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not looked into before the first step", box.account.Name)
+	}
+	ids, err := box.await(ctx, s, within)
+	if err != nil {
+		box.log.attach(w, "pop3 transcript")
+		return err
+	}
+	w.Cleanup("remove the test mail of "+box.account.Name, func(ctx context.Context) error {
+		s.removed = true
+		return box.remove(ctx, ids)
+	})
+	all.receive(w, &arrival{account: box.account, sent: s, where: box.String(), folder: "INBOX", at: time.Now(),
+		read: func(ctx context.Context) (raw []byte, err error) { return box.fetch(ctx, ids[0]) }})
+	return nil
+}
+
+// await waits until s is there and gives the unique ids of its copies.
+func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Duration) (ids []string, err error) {
+	start := time.Now()
+	var busy error // the server's last temporary refusal
+	lag, err := awaitThere(ctx, within, max(pop3Gap, p.delay), func(ctx context.Context) (bool, error) {
+		report := p.w.TakeReport() // the phases of all these sessions would say nothing
+		defer func() {
+			p.w.TakeReport()
+			p.w.putBack(report)
+		}()
+		err := p.session(ctx, func(c *pop3Client) error {
+			list, err := c.list()
+			if err != nil {
+				return err
+			}
+			for _, m := range list {
+				if p.known[m.id] {
+					continue
+				}
+				header, err := c.header(m.number)
+				if err != nil {
+					return err
+				}
+				if header[strings.ToLower(headerRun)] == p.w.Run() && ownNumber(header[strings.ToLower(headerMessage)]) == s.number {
+					ids = append(ids, m.id)
+				} else {
+					p.known[m.id] = true
+				}
+			}
+			return nil
+		})
+		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonDeferred {
+			busy, err = err, nil
+		}
+		return len(ids) > 0, err
+	})
+	if err == nil {
+		p.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
+		p.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
+		return ids, nil
+	}
+	if !errors.Is(err, errNotThere) {
+		return nil, err
+	}
+	if busy != nil {
+		return nil, busy
+	}
+	if bounced := State[mail](p.w).returned(ctx, p.w, s); bounced != nil {
+		return nil, bounced
+	}
+	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 gives out the INBOX alone, so look into the folders and the mail log",
+		p, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
+}
+
+// remove deletes the messages with these unique ids. One that is gone already is no error.
+func (p *pop3Mailbox) remove(ctx context.Context, ids []string) error {
+	err := p.session(ctx, func(c *pop3Client) error {
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if slices.Contains(ids, m.id) {
+				if err := c.remove(m.number); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("the message may stay in %s until a later run removes it: %w", p, err)
+	}
+	return nil
+}
+
+// fetch reads the whole message with this unique id.
+func (p *pop3Mailbox) fetch(ctx context.Context, id string) (raw []byte, err error) {
+	err = p.session(ctx, func(c *pop3Client) error {
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if m.id == id {
+				raw, err = c.message(m.number)
+				return err
+			}
+		}
+		return Fail(result.ReasonUnexpected, result.BlameAccess, "read the message from %s: it is gone; somebody else removed it", p)
+	})
+	return raw, err
+}

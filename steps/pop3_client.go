@@ -1,0 +1,258 @@
+package steps
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// pop3Client is one session with a POP3 server (RFC 1939). What it deleted the server removes at QUIT. Its methods
+// return Failures.
+type pop3Client struct {
+	ctx  context.Context // of the session, which is one call of pop3Mailbox.session
+	box  *pop3Mailbox
+	conn net.Conn
+	r    *bufio.Reader
+	// budget is how many bytes the server may still send.
+	budget int64
+}
+
+const (
+	pop3LineLimit    = 64 << 10
+	pop3SessionLimit = 16 << 20 // bytes that a server may send in one session
+)
+
+// session connects, logs in, does something and says QUIT.
+func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (err error) {
+	host, err := p.account.require("pop3", p.account.POP3)
+	if err != nil {
+		return err
+	}
+	username, password, err := p.account.login(ctx, p.w)
+	if err != nil {
+		return err
+	}
+	if strings.ContainsAny(username+password.Reveal(), "\r\n\x00") {
+		return Fail(result.ReasonConfig, result.BlameScenario, "the user name or password of account %q holds a line break", p.account.Name)
+	}
+	tcp, err := p.w.Dial(ctx, p.server(), result.BlameAccess)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Unix(1, 0)) }) // fails on a closed connection only
+	defer func() {
+		stop()
+		_ = tcp.Close() // what was to be kept is confirmed by then
+	}()
+	c := &pop3Client{ctx: ctx, box: p, budget: pop3SessionLimit}
+	c.use(quickAck(tcp))
+	if err := c.begin(host); err != nil {
+		return err
+	}
+	err = p.w.Timed("login", func() (string, error) {
+		if _, err := c.command("USER "+username, "USER "+username); err != nil {
+			return "", err
+		}
+		return c.command("PASS "+password.Reveal(), "PASS "+hidden)
+	})
+	if err != nil {
+		return err
+	}
+	if err := do(c); err != nil {
+		return err
+	}
+	_, err = c.command("QUIT", "QUIT")
+	return err
+}
+
+func (c *pop3Client) use(conn net.Conn) {
+	c.conn, c.r = conn, bufio.NewReaderSize(conn, pop3LineLimit)
+}
+
+// begin does what precedes the login: TLS, the greeting, STLS.
+func (c *pop3Client) begin(host string) error {
+	secure := func() error {
+		conn, err := c.box.w.Handshake(c.ctx, c.conn, host, result.BlameAccess)
+		if err == nil {
+			c.use(conn)
+		}
+		return err
+	}
+	implicit := c.box.port == portPOP3S
+	if implicit {
+		if err := secure(); err != nil {
+			return err
+		}
+	}
+	err := c.box.w.Timed("greeting", func() (string, error) { return c.status("the greeting") })
+	if err != nil || implicit {
+		return err
+	}
+	err = c.box.w.Timed("stls", func() (string, error) { return c.command("STLS", "STLS") })
+	switch failure := (*Failure)(nil); {
+	case errors.As(err, &failure) && failure.Reason == result.ReasonRefused:
+		return Fail(result.ReasonTLS, result.BlameAccess, "%w: nothing was sent, as a password must not go out in clear", err)
+	case err != nil:
+		return err
+	case c.r.Buffered() > 0: // it would be taken for the server's own words inside TLS
+		return Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d bytes in clear behind its answer to STLS", c.box.server(), c.r.Buffered())
+	}
+	return secure()
+}
+
+// command sends one and reads the status line. shown is what reports call it.
+func (c *pop3Client) command(command, shown string) (text string, err error) {
+	c.box.log.client(shown)
+	if _, err := io.WriteString(c.conn, command+"\r\n"); err != nil {
+		return "", c.failure(shown, err)
+	}
+	return c.status(shown)
+}
+
+// status reads a status line and gives the text behind +OK.
+func (c *pop3Client) status(shown string) (text string, err error) {
+	line, err := c.line()
+	if err != nil {
+		return "", c.failure(shown, err)
+	}
+	c.box.log.server(string(line))
+	kind, text, _ := strings.Cut(string(line), " ")
+	text = oneLine(text, 300)
+	switch {
+	case kind == "+OK":
+		return text, nil
+	case kind != "-ERR":
+		return "", Fail(result.ReasonProtocol, result.BlameAccess, "%s answers %s with %q: is that port a POP3 server's?", c.box.server(), shown, oneLine(string(line), 80))
+	}
+	code, _, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")
+	code = strings.ToUpper(code)
+	switch verb, _, _ := strings.Cut(shown, " "); {
+	case strings.HasPrefix(text, "[") && (code == "IN-USE" || code == "LOGIN-DELAY" || code == "SYS/TEMP"): // RFC 2449, RFC 3206
+		return "", Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: -ERR %s", c.box.server(), verb, text)
+	case verb == "PASS" || verb == "USER":
+		return "", Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: -ERR %s: is the password of account %q still right?",
+			c.box.server(), c.box.account.Username, text, c.box.account.Name)
+	default:
+		return "", Fail(result.ReasonRefused, result.BlameAccess, "%s refused %s: -ERR %s", c.box.server(), shown, text)
+	}
+}
+
+func (c *pop3Client) failure(shown string, err error) error {
+	return FailNet(c.ctx, err, result.BlameAccess, shown+" at "+c.box.server())
+}
+
+// line reads a line without its end. It is valid until the next call.
+func (c *pop3Client) line() ([]byte, error) {
+	line, err := c.r.ReadSlice('\n')
+	switch c.budget -= int64(len(line)); {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return nil, Fail(result.ReasonTooLarge, result.BlameAccess, "%s sent a line of more than %d bytes", c.box.server(), pop3LineLimit)
+	case errors.Is(err, io.EOF) && len(line) > 0:
+		return nil, io.ErrUnexpectedEOF
+	case err != nil:
+		return nil, err
+	case c.budget < 0:
+		return nil, Fail(result.ReasonTooLarge, result.BlameAccess, "%s sent more than %d bytes in one session", c.box.server(), pop3SessionLimit)
+	}
+	return bytes.TrimRight(line, "\r\n"), nil
+}
+
+// multi sends a command and reads its answer of many lines (RFC 1939 section 3), which end in CRLF.
+func (c *pop3Client) multi(command string) ([]byte, error) {
+	if _, err := c.command(command, command); err != nil {
+		return nil, err
+	}
+	var body bytes.Buffer
+	for {
+		line, err := c.line()
+		if err != nil {
+			return nil, c.failure(command, err)
+		}
+		if len(line) == 1 && line[0] == '.' {
+			return body.Bytes(), nil
+		}
+		body.Write(bytes.TrimPrefix(line, []byte("."))) // a dot at the start is doubled
+		body.WriteString("\r\n")
+	}
+}
+
+// pop3Message is a message of a session.
+type pop3Message struct {
+	number int
+	id     string // the same in each session
+}
+
+// list gives the messages in the server's order, the oldest first.
+func (c *pop3Client) list() ([]pop3Message, error) {
+	body, err := c.multi("UIDL")
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseUIDL(string(body))
+	if err != nil {
+		return nil, Fail(result.ReasonProtocol, result.BlameAccess, "%s answers UIDL with a line that is none: %w", c.box.server(), err)
+	}
+	return list, nil
+}
+
+// parseUIDL reads the answer to UIDL (RFC 1939 section 7): a number and a unique id each line.
+func parseUIDL(body string) (list []pop3Message, err error) {
+	for line := range strings.Lines(body) {
+		number, id, found := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 || !found || strings.TrimSpace(id) == "" {
+			return nil, fmt.Errorf("%q, wanted a number and an id", oneLine(line, 80))
+		}
+		list = append(list, pop3Message{n, strings.TrimSpace(id)})
+	}
+	return list, nil
+}
+
+// header reads a message's header.
+func (c *pop3Client) header(number int) (fields, error) {
+	body, err := c.multi(fmt.Sprintf("TOP %d 0", number))
+	if err != nil {
+		return nil, err
+	}
+	header, _ := splitMessage(body)
+	return header, nil
+}
+
+func (c *pop3Client) message(number int) ([]byte, error) {
+	return c.multi(fmt.Sprintf("RETR %d", number))
+}
+
+func (c *pop3Client) remove(number int) error {
+	command := fmt.Sprintf("DELE %d", number)
+	_, err := c.command(command, command)
+	return err
+}
+
+// loginDelay asks how long to leave between two logins (RFC 2449 section 6.6). A server without CAPA demands nothing.
+func (c *pop3Client) loginDelay() (time.Duration, error) {
+	body, err := c.multi("CAPA")
+	if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonRefused {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		words := strings.Fields(strings.ToUpper(line))
+		if len(words) > 1 && words[0] == "LOGIN-DELAY" {
+			if n, err := strconv.Atoi(words[1]); err == nil && n > 0 {
+				return time.Duration(min(n, 3600)) * time.Second, nil
+			}
+		}
+	}
+	return 0, nil
+}
