@@ -186,12 +186,7 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 	start := time.Now()
 	var busy error // the server's last temporary refusal
 	lag, err := awaitThere(ctx, within, max(pop3Gap, p.delay), func(ctx context.Context) (bool, error) {
-		report := p.w.TakeReport() // the phases of all these sessions would say nothing
-		defer func() {
-			p.w.TakeReport()
-			p.w.putBack(report)
-		}()
-		err := p.session(ctx, func(c *pop3Client) error {
+		err := p.another(ctx, func(c *pop3Client) error {
 			list, err := c.list()
 			if err != nil {
 				return err
@@ -235,9 +230,19 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 		p, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
 }
 
+// another is a session behind the first, whose phases would say nothing.
+func (p *pop3Mailbox) another(ctx context.Context, do func(*pop3Client) error) error {
+	report := p.w.TakeReport()
+	defer func() {
+		p.w.TakeReport()
+		p.w.putBack(report)
+	}()
+	return p.session(ctx, do)
+}
+
 // remove deletes the messages with these unique ids. One that is gone already is no error.
 func (p *pop3Mailbox) remove(ctx context.Context, ids []string) error {
-	err := p.session(ctx, func(c *pop3Client) error {
+	err := p.another(ctx, func(c *pop3Client) error {
 		list, err := c.list()
 		if err != nil {
 			return err
@@ -259,7 +264,7 @@ func (p *pop3Mailbox) remove(ctx context.Context, ids []string) error {
 
 // fetch reads the whole message with this unique id.
 func (p *pop3Mailbox) fetch(ctx context.Context, id string) (raw []byte, err error) {
-	err = p.session(ctx, func(c *pop3Client) error {
+	err = p.another(ctx, func(c *pop3Client) error {
 		list, err := c.list()
 		if err != nil {
 			return err
