@@ -112,7 +112,7 @@ func (w *World) sendToHost(ctx context.Context, from, to *Account, host, family 
 	c := &smtpClient{w: w, blame: result.BlameTransfer, account: from, host: host, server: net.JoinHostPort(host, strconv.Itoa(portSMTP)),
 		route: route{family: family}}
 	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
-	message, err := compose(w, s, a)
+	message, err := c.compose(s, a)
 	if err != nil {
 		return err
 	}

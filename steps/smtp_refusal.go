@@ -251,7 +251,7 @@ func trySubmission(adjust func(*attempt, *Args) error) func(context.Context, *Wo
 func (c *smtpClient) try(ctx context.Context, t *attempt, from, to *Account, a Args, start time.Time) error {
 	m := State[mail](c.w)
 	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
-	message, err := compose(c.w, s, a)
+	message, err := c.compose(s, a)
 	if err != nil {
 		return err
 	}
