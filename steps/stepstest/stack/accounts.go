@@ -23,6 +23,8 @@ const (
 	Copied = "copied" // what it sends and what it gets is copied to Backup
 	Backup = "backup"
 	Dave   = "dave" // of the domain Far: by the route of StartRoute
+	Erin   = "erin" // of the domain Exim: by the server of StartExim
+	Leaf   = "leaf" // Alice on a machine that sends through a smarthost; a test points it at Exim
 	Full   = "full" // its mailbox holds 20 KiB: Fill fills it
 )
 
@@ -32,11 +34,13 @@ const smallQuota = 20 << 10
 // accounts lists the accounts, without what only a running stack has.
 func accounts() []Account {
 	var all []Account
-	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Full} {
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Full} {
 		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
 		switch name {
 		case Full:
 			a.Quota = smallQuota
+		case Erin:
+			a.Address, a.SMTP, a.IMAP = name+"@"+Exim, Exim, Store
 		case Dave:
 			a.Address, a.SMTP, a.IMAP = name+"@"+Far, Relay, Store
 		}
@@ -45,7 +49,7 @@ func accounts() []Account {
 	return all
 }
 
-// moving lists Alice and Bob once more, as who still uses the old host and who uses the new one.
+// moving lists Alice and Bob once more, as who still uses the old host and who uses the new one, and Alice as Leaf.
 func moving(c Config) []Account {
 	var all []Account
 	for _, name := range []string{Alice, Bob} {
@@ -54,6 +58,9 @@ func moving(c Config) []Account {
 		after.Name, after.SMTP, after.IMAP = name+"-new", New, New
 		all = append(all, before, after)
 	}
+	leaf := *c.Account(Alice)
+	leaf.Name, leaf.PasswordFile = Leaf, ""
+	all = append(all, leaf)
 	return all
 }
 

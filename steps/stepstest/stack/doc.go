@@ -8,4 +8,7 @@
 //
 // Beside the good host there are hosts with one fault each, so that a test changes no server's configuration: see Mail.
 // The DNS zone is example.test; its name server runs inside the calling process.
+//
+// Start starts what most tests need. More is started by those that need it: StartRoute (a relay, MX hosts and a store, each
+// with a queue of its own), StartProxy (IMAP and POP3), StartExim (Exim 4 before a smarthost, and as a server).
 package stack

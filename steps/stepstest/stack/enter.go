@@ -159,7 +159,29 @@ func furnish() error {
 	if err := bindResolver(); err != nil {
 		return err
 	}
+	if err := addUser("/etc/passwd", fmt.Sprintf("%s:x:%d:%d::/:/usr/sbin/nologin\n", eximUser, eximUID, eximUID)); err != nil {
+		return err
+	}
+	if err := addUser("/etc/group", fmt.Sprintf("%s:x:%d:\n", eximUser, eximUID)); err != nil {
+		return err
+	}
 	return raiseLoopback()
+}
+
+// addUser puts a line before those of a user database, for the namespaces alone.
+func addUser(database, line string) error {
+	content, err := os.ReadFile(database)
+	if err != nil {
+		return err
+	}
+	own := filepath.Join(RunDir, filepath.Base(database))
+	if err := os.WriteFile(own, append([]byte(line), content...), 0o644); err != nil {
+		return err
+	}
+	if err := unix.Mount(own, database, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("replace %s: %w", database, err)
+	}
+	return nil
 }
 
 // bindResolver points libc's resolver at the stack's name server.

@@ -219,7 +219,7 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 const services = "etc/postfix/services"
 
 // later has the templates that are rendered when more is known, or as a part of others.
-var later = map[string]bool{services: true, "etc/proxy.conf": true, "etc/stepwatch.yml": true, "etc/prometheus.yml": true, "etc/nagios/nagios.cfg": true, "etc/nagios/objects.cfg": true}
+var later = map[string]bool{services: true, "etc/exim.conf": true, "etc/proxy.conf": true, "etc/stepwatch.yml": true, "etc/prometheus.yml": true, "etc/nagios/nagios.cfg": true, "etc/nagios/objects.cfg": true}
 
 func (s *Stack) render(name, to string, data any) error {
 	t, err := template.ParseFS(templates, name, services)

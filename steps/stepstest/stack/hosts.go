@@ -35,6 +35,9 @@ const (
 	Store = "store." + Domain // takes mail from the MX hosts alone; has the mailboxes
 )
 
+// Exim takes mail on port 25 alone, once StartExim was called.
+const Exim = "exim." + Domain
+
 // Proxy hands IMAP and POP3 on to Store, once StartProxy was called.
 const Proxy = "proxy." + Domain
 
@@ -64,6 +67,7 @@ func hosts(chain func(name string) string) []host {
 		{Name: MX1, IP: "127.0.2.1", Chain: chain("good"), Only: "none"},
 		{Name: MX2, IP: "127.0.2.2", Chain: chain("good"), Only: "none"},
 		{Name: Store, IP: "127.0.3.1", Chain: chain("good"), Only: "dovecot"},
+		{Name: Exim, IP: "127.0.6.1", Chain: chain("good"), Only: "none"},
 		{Name: Proxy, IP: "127.0.4.1", Chain: chain("good"), Only: "none"},
 	}
 }

@@ -77,6 +77,9 @@ func (s *Stack) StartNagios(ctx context.Context, plugin Plugin) error {
 		}
 	}
 	for _, a := range s.Config.Accounts {
+		if a.PasswordFile == "" {
+			continue
+		}
 		if err := os.Chown(a.PasswordFile, uid, gid); err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ type Stack struct {
 	MX         *Postfix
 	Store      *Postfix
 	Proxy      *Server // nil until StartProxy
+	Exim       *Server // nil until StartExim
 	Prometheus *Server // nil until StartPrometheus
 	Nagios     *Server // nil until StartNagios
 
@@ -83,7 +84,7 @@ func (s *Stack) servers() []*Server {
 			servers = append(servers, postfix.Server)
 		}
 	}
-	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Dovecot, s.OpenDKIM, s.Nginx} {
+	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Exim, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		if server != nil {
 			servers = append(servers, server)
 		}

@@ -294,3 +294,13 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 }
+
+// readLog is the whole of a log.
+func readLog(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
