@@ -438,6 +438,9 @@ func (m *mailbox) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := m.measureLate(ctx, uids); err != nil {
+		return err
+	}
 	return m.remove(ctx, uids)
 }
 

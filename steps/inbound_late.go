@@ -1,0 +1,46 @@
+package steps
+
+import (
+	"context"
+	netmail "net/mail"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+)
+
+// lateFrom is how long after its sending a message that no run took away must have come to be late. One that came sooner
+// was left by a run that was killed.
+const lateFrom = 10 * time.Second
+
+// measureLate counts the messages of earlier runs that came late, which is not lost, and gives the longest of their delays:
+// from their Date, which we wrote, until the server stored them (INTERNALDATE, RFC 9051 section 2.3.3).
+func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
+	late, longest := 0, time.Duration(0)
+	if len(uids) > 0 {
+		sent := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Date"}, Peek: true}
+		set := imap.UIDSetNum(uids...)
+		err := m.do(ctx, "UID FETCH "+set.String()+" (INTERNALDATE BODY.PEEK[HEADER.FIELDS (DATE)])", func() error {
+			messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{sent}}).Collect()
+			for _, message := range messages {
+				if len(message.BodySection) == 0 {
+					continue
+				}
+				header, _ := splitMessage(message.BodySection[0].Bytes)
+				date, err := netmail.ParseDate(header["date"])
+				if delay := message.InternalDate.Sub(date); err == nil && delay >= lateFrom {
+					late++
+					longest = max(longest, delay)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	m.w.Measure("mail_late_messages", "Messages of earlier runs that came after their run had given up: late, not lost.", float64(late))
+	if late > 0 {
+		m.w.Measure("mail_late_delivery_seconds", "From the sending to the arrival of the latest of them.", longest.Seconds())
+	}
+	return nil
+}
