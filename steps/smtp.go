@@ -189,6 +189,7 @@ type smtpClient struct {
 
 	blame       result.Blame // the leg that the server stands for
 	route       route
+	lmtp        bool
 	implicitTLS bool
 	mustTLS     bool
 	mustAuth    bool
@@ -243,7 +244,7 @@ func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, 
 
 // talk connects, introduces us and calls do. It says goodbye and closes the connection whatever comes of that.
 func (c *smtpClient) talk(ctx context.Context, do func() error) error {
-	conn, err := c.w.dial(ctx, c.server, c.blame, c.route)
+	conn, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -388,7 +389,11 @@ func hint(r Reply) string {
 }
 
 func (c *smtpClient) ehlo(ctx context.Context, phase string) error {
-	reply, err := c.step(ctx, phase, "EHLO "+ehloName(c.tcp.LocalAddr()), "EHLO", 2)
+	verb := "EHLO"
+	if c.lmtp {
+		verb = "LHLO" // RFC 2033 section 4.1
+	}
+	reply, err := c.step(ctx, phase, verb+" "+ehloName(c.tcp.LocalAddr()), verb, 2)
 	if err != nil {
 		return err
 	}
@@ -421,7 +426,7 @@ func ehloName(local net.Addr) string {
 
 // upgrade does STARTTLS (RFC 3207) where the port demands it or the server offers it.
 func (c *smtpClient) upgrade(ctx context.Context) error {
-	if c.secure {
+	if c.secure || c.host == "" { // a socket of this machine has no name that a certificate could be for
 		return nil
 	}
 	if _, offered := c.offers["STARTTLS"]; !offered {

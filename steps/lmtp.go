@@ -1,0 +1,72 @@
+package steps
+
+import (
+	"context"
+	"net"
+	"path"
+	"strconv"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	register(Definition{
+		Area: "mail", Sentence: `I deliver a message to {account} over LMTP via {text}`,
+		Does: "Hands a test message from the account to itself to a mail store over LMTP (RFC 2033), at a host and port or at a socket's path, past every server before it: " +
+			"does the store itself take mail? STARTTLS is taken when a host offers it, and nobody logs in. Fails on the first answer that is not the one wanted. " +
+			"Text and table are those of \"I send a message\", and the message is removed again as there.",
+		Measures: "From connecting to the end of the dialogue, with the phases of a message on port 25.",
+		Example:  `When I deliver a message to "bob" over LMTP via "store.example.org:24"`,
+		Func:     deliverLMTP,
+	})
+}
+
+// deliverLMTP is what "I deliver a message … over LMTP" means.
+func deliverLMTP(ctx context.Context, w *World, a Args) error {
+	start := time.Now()
+	account, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return err
+	}
+	c := &smtpClient{w: w, blame: result.BlameDelivery, account: account, lmtp: true, server: a.Text(1)}
+	if !path.IsAbs(c.server) {
+		host, port, err := w.serverAddress(c.server)
+		if err != nil {
+			return err
+		}
+		c.host, c.server = host, net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	m := State[mail](w)
+	s := &submission{number: len(m.sent) + 1, from: account, to: account, server: c.server}
+	message, err := c.compose(s, a)
+	if err != nil {
+		return err
+	}
+	State[attempts](w).last = nil
+	m.sent = append(m.sent, s)
+	if account.IMAP != "" && account.Password != "" {
+		m.mailbox(w, account, 0) // takes care of the removal
+	}
+	if err := c.submit(ctx, s, message, start); err != nil {
+		c.log.attach(w, "lmtp transcript")
+		return err
+	}
+	return nil
+}
+
+// connect opens the connection, to a socket of this machine when the server is a path.
+func (c *smtpClient) connect(ctx context.Context) (conn net.Conn, err error) {
+	if !path.IsAbs(c.server) {
+		return c.w.dial(ctx, c.server, c.blame, c.route)
+	}
+	err = c.w.Timed("connect", func() (string, error) {
+		var err error
+		conn, err = dialer.DialContext(ctx, "unix", c.server)
+		return "", err
+	})
+	if err != nil {
+		return nil, FailNet(ctx, err, c.blame, "connect to "+c.server)
+	}
+	return conn, nil
+}
