@@ -39,6 +39,9 @@ func TestSameMailboxThroughProxy(t *testing.T) {
 		}
 	}
 	arrived(t, stack.Carol, "", "Subject: proxied")
+	for _, port := range []string{"110", "995"} {
+		passes(t, config, `I send a message from "alice" to "bob" via 587`, `"bob" receives it over POP3 via `+port+` within 20s`)
+	}
 	for _, port := range []string{"143", "993"} {
 		passes(t, config, `I send a message from "alice" to "bob" via 587`, `"bob" receives it over IMAP via `+port+` within 20s`)
 	}
