@@ -82,10 +82,12 @@ func prepareBounce(ctx context.Context, w *World, a Args) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
+	box.bounces = true
 	box.sweepErr = errors.Join(box.sweepErr, box.sweepReports(ctx))
 }
 
-// sweepReports removes reports on what earlier runs of this scenario sent.
+// sweepReports removes reports on what earlier runs of this scenario sent: before the first step those that are there, in the
+// cleanup those that came since.
 func (m *mailbox) sweepReports(ctx context.Context) error {
 	uids, err := m.searchReports(ctx, m.w.Origin())
 	if err != nil {
@@ -99,9 +101,9 @@ func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imap.
 	criteria := &imap.SearchCriteria{
 		Since:  time.Now().AddDate(0, 0, -2),
 		Header: []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
-		Body:   []string{token},
+		Text:   []string{token}, // Dovecot takes the header of a returned message for no part of BODY
 	}
-	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER Content-Type multipart/report BODY " + token + m.spareDeleted(criteria)
+	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER Content-Type multipart/report TEXT " + token + m.spareDeleted(criteria)
 	err = m.do(ctx, command, func() error {
 		data, err := m.client.UIDSearch(criteria, nil).Wait()
 		if err == nil {

@@ -49,6 +49,7 @@ type mailbox struct {
 	strayed  bool               // the message was seen in the spam folder
 	sweepErr error              // why what an earlier run left could not be removed
 	reports  []imap.UID         // bounces of this run's messages, to be removed
+	bounces  bool               // a step waits for bounces here
 }
 
 // String names the mailbox as messages do.
@@ -508,6 +509,9 @@ func (m *mailbox) cleanup(ctx context.Context) error {
 	}
 	if len(m.reports) > 0 && m.client != nil && m.alive() {
 		err = errors.Join(err, m.remove(ctx, m.reports))
+	}
+	if m.bounces && m.client != nil && m.alive() {
+		err = errors.Join(err, m.sweepReports(ctx))
 	}
 	if m.client != nil && m.alive() {
 		polite, cancel := context.WithTimeout(ctx, lookGrace)

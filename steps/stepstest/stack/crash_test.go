@@ -12,10 +12,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )
 
-// crashes are the scenarios that are killed: with a reader, without one, and with a message that is filed as spam. The
-// last one's cleanup looks for its message for two seconds, so it is killed less often.
+// crashes are the scenarios that are killed: with a reader, without one, with a message that is filed as spam, and with one
+// that comes back. The cleanup looks for the message that is filed for two seconds, so the last two are killed less often.
 const crashes = `Feature: Crashes
   Scenario: Read
     When I send a message from "alice" to "bob" via 587
@@ -25,6 +27,9 @@ const crashes = `Feature: Crashes
   Scenario: Spam
     When I send a message from "alice" to "bob" via 587
       | X-Spam-Flag | YES |
+  Scenario: Returned
+    When I send a message from "alice" to "full" via 587
+    Then "alice" receives a bounce within 20s
 `
 
 // TestKilledRunsLeaveNothing kills runs at random moments. When the scenario's next run has ended, no mailbox holds a
@@ -38,6 +43,14 @@ func TestKilledRunsLeaveNothing(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("STEPWATCH_CRASHES")); err == nil {
 		kills = n
 	}
+	if err := s.Fill(stack.Full, 20, 1<<10); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Empty(stack.Full); err != nil {
+			t.Error(err)
+		}
+	}()
 	feature := write(t, "crashes.feature", crashes)
 	config := filepath.Join(s.Dir, "stepwatch.yml")
 	scenario := func(line int) []string {
@@ -52,8 +65,11 @@ func TestKilledRunsLeaveNothing(t *testing.T) {
 	}
 	for i := range kills {
 		line := []int{2, 5}[i%2]
-		if i%20 == 9 {
+		switch i % 20 {
+		case 9:
 			line = 8
+		case 8, 19:
+			line = 11
 		}
 		if took[line] == 0 {
 			start := time.Now()
@@ -97,13 +113,15 @@ func TestKilledRunsLeaveNothing(t *testing.T) {
 // settle waits until Postfix has nothing to deliver, not even a message that it is just being given.
 func settle(t *testing.T, dir string) {
 	t.Helper()
+	empty := 0
 	eventually(t, 20*time.Second, "Postfix has delivered everything", func() bool {
+		empty++
 		for _, queue := range []string{"incoming/*", "active/*", "deferred/*/*"} {
 			if found, err := filepath.Glob(filepath.Join(dir, "postfix/queue", queue)); err != nil || len(found) > 0 {
-				return false
+				empty = 0
 			}
 		}
-		return true
+		return empty == 2 // a bounce comes into the queue that was looked into first
 	})
 }
 
