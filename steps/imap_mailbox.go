@@ -526,7 +526,9 @@ func (m *mailbox) alive() bool {
 	case <-m.client.Closed():
 		return false
 	default:
-		return m.client.State() == imap.ConnStateSelected
+		// The library takes note of a SELECT only after it has told us of it, so an open connection may still look unselected.
+		state := m.client.State()
+		return state == imap.ConnStateSelected || state == imap.ConnStateAuthenticated
 	}
 }
 

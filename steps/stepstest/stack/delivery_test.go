@@ -186,20 +186,22 @@ func scan(line string, n, size *int) bool {
 func TestPOP3(t *testing.T) {
 	s := need(t)
 	logs(t, "dovecot")
-	before := count(t, stack.Mail, "995", s.Config.Account(stack.Carol))
+	if err := s.Empty(stack.Carol); err != nil { // what other tests left of theirs
+		t.Fatal(err)
+	}
 	for i, port := range []string{"110", "995"} {
 		if err := s.Fill(stack.Carol, 3, 500); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := count(t, stack.Mail, port, s.Config.Account(stack.Carol)), before+3*(i+1); got != want {
+		if got, want := count(t, stack.Mail, port, s.Config.Account(stack.Carol)), 3*(i+1); got != want {
 			t.Errorf("port %s has %d messages, want %d", port, got, want)
 		}
 	}
 	if err := s.Empty(stack.Carol); err != nil {
 		t.Fatal(err)
 	}
-	if got := count(t, stack.Mail, "995", s.Config.Account(stack.Carol)); got != before {
-		t.Errorf("%d messages after Empty, want %d", got, before)
+	if got := count(t, stack.Mail, "995", s.Config.Account(stack.Carol)); got != 0 {
+		t.Errorf("%d messages after Empty, want none", got)
 	}
 }
 
