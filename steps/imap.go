@@ -52,20 +52,8 @@ const (
 
 // mailboxOf gives the mailbox that a step reads and, when the step is to wait, for how long.
 func mailboxOf(w *World, a Args) (box *mailbox, within time.Duration, err error) {
-	account, err := w.target.Account(a.Text(0))
+	account, port, within, err := waitOf(w, a, portIMAPS)
 	if err != nil {
-		return nil, 0, err
-	}
-	port := portIMAPS
-	if len(a.Captured) == 3 {
-		if port, err = a.Int(1); err != nil {
-			return nil, 0, err
-		}
-		if port < 1 || port > 65535 {
-			return nil, 0, scenarioFault("%d is no port", port)
-		}
-	}
-	if within, err = a.Duration(len(a.Captured) - 1); err != nil {
 		return nil, 0, err
 	}
 	return State[mail](w).mailbox(w, account, port), within, nil

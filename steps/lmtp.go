@@ -37,22 +37,7 @@ func deliverLMTP(ctx context.Context, w *World, a Args) error {
 		}
 		c.host, c.server = host, net.JoinHostPort(host, strconv.Itoa(port))
 	}
-	m := State[mail](w)
-	s := &submission{number: len(m.sent) + 1, from: account, to: account, server: c.server}
-	message, err := c.compose(s, a)
-	if err != nil {
-		return err
-	}
-	State[attempts](w).last = nil
-	m.sent = append(m.sent, s)
-	if account.IMAP != "" && account.Password != "" {
-		m.mailbox(w, account, 0) // takes care of the removal
-	}
-	if err := c.submit(ctx, s, message, start); err != nil {
-		c.log.attach(w, "lmtp transcript")
-		return err
-	}
-	return nil
+	return c.send(ctx, account, account, a, start, "lmtp transcript")
 }
 
 // connect opens the connection, to a socket of this machine when the server is a path.

@@ -43,6 +43,25 @@ func haveAccounts(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
+// waitOf reads the parameters of a step that waits for mail: the account, the port when the sentence names one between
+// the two others, and for how long.
+func waitOf(w *World, a Args, otherwise int) (account *Account, port int, within time.Duration, err error) {
+	if account, err = w.target.Account(a.Text(0)); err != nil {
+		return nil, 0, 0, err
+	}
+	port = otherwise
+	if len(a.Captured) == 3 {
+		if port, err = a.Int(1); err != nil {
+			return nil, 0, 0, err
+		}
+		if port < 1 || port > 65535 {
+			return nil, 0, 0, scenarioFault("%d is no port", port)
+		}
+	}
+	within, err = a.Duration(len(a.Captured) - 1)
+	return account, port, within, err
+}
+
 // mailAddress is the account's address, fit for an SMTP command: nothing in it can end the line or the path early.
 func (a *Account) mailAddress() (string, error) {
 	address, err := a.require("address", a.Address)

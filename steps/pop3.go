@@ -71,20 +71,8 @@ func (p *pop3Mailbox) server() string {
 }
 
 func pop3Of(w *World, a Args) (box *pop3Mailbox, within time.Duration, err error) {
-	account, err := w.target.Account(a.Text(0))
+	account, port, within, err := waitOf(w, a, portPOP3S)
 	if err != nil {
-		return nil, 0, err
-	}
-	port := portPOP3S
-	if len(a.Captured) == 3 {
-		if port, err = a.Int(1); err != nil {
-			return nil, 0, err
-		}
-		if port < 1 || port > 65535 {
-			return nil, 0, scenarioFault("%d is no port", port)
-		}
-	}
-	if within, err = a.Duration(len(a.Captured) - 1); err != nil {
 		return nil, 0, err
 	}
 	boxes := State[pop3Mailboxes](w)

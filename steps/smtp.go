@@ -128,19 +128,25 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 	if err := c.credentials(ctx); err != nil {
 		return err
 	}
-	m := State[mail](w)
+	return c.send(ctx, from, to, a, start, "smtp transcript")
+}
+
+// send composes the step's message and hands it over. From then on the run knows of it and removes it from the
+// recipient's mailbox. On failure the dialogue is kept under the name transcript.
+func (c *smtpClient) send(ctx context.Context, from, to *Account, a Args, start time.Time, transcript string) error {
+	m := State[mail](c.w)
 	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
 	message, err := c.compose(s, a)
 	if err != nil {
 		return err
 	}
-	State[attempts](w).last = nil
+	State[attempts](c.w).last = nil
 	m.sent = append(m.sent, s)
 	if to.IMAP != "" && to.Password != "" {
-		m.mailbox(w, to, 0) // takes care of the removal
+		m.mailbox(c.w, to, 0) // takes care of the removal
 	}
 	if err := c.submit(ctx, s, message, start); err != nil {
-		c.log.attach(w, "smtp transcript")
+		c.log.attach(c.w, transcript)
 		return err
 	}
 	return nil
