@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/program"
 )
 
 // Source says where one secret is. Exactly one field is set.
@@ -120,16 +120,20 @@ func readFile(path string) ([]byte, error) {
 func run(ctx context.Context, command []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the configuration names the program
-	cmd.WaitDelay = time.Second                                 // a child that keeps the pipe open must not keep us
-	value, err := cmd.Output()
-	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("no answer within %s", commandTimeout)
-		}
-		return nil, fmt.Errorf("run %s: %w", command[0], err)
+	out, err := program.Run(ctx, program.Command{Path: command[0], Args: command[1:], Inherit: true, OutputLimit: sizeLimit})
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("run %s: no answer within %s", command[0], commandTimeout)
+	case err != nil:
+		return nil, err
+	case out.Signal != "":
+		return nil, fmt.Errorf("run %s: %s", command[0], out.Signal)
+	case out.ExitCode != 0:
+		return nil, fmt.Errorf("run %s: exit status %d", command[0], out.ExitCode)
+	case out.StdoutCut:
+		return nil, fmt.Errorf("run %s: it prints more than %d bytes: that is no password", command[0], sizeLimit)
 	}
-	return trim(value), nil
+	return trim(out.Stdout), nil
 }
 
 func trim(value []byte) []byte {

@@ -1,0 +1,15 @@
+//go:build !unix
+
+package program
+
+import (
+	"os"
+	"os/exec"
+)
+
+// Without process groups only the program itself is ended.
+func ownGroup(*exec.Cmd) {}
+
+func endGroup(*exec.Cmd) {}
+
+func signalOf(*os.ProcessState) string { return "" }

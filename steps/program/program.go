@@ -1,0 +1,125 @@
+// Package program runs another program to its end: never longer than its context, never with more output than was asked
+// for, and with nothing of it left running. It is the one place of stepwatch that starts programs for a step.
+//
+// A program gets a small environment of its own, because ours may hold passwords. There is no shell: arguments arrive as
+// they are given.
+package program
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DefaultOutputLimit is how much of each output is kept unless the Command says otherwise: 1 MiB.
+const DefaultOutputLimit = 1 << 20
+
+// grace is how long after its end a program's children may hold its outputs open before they are closed.
+const grace = 250 * time.Millisecond
+
+// Command is what to run.
+type Command struct {
+	Path        string   // of the program, or its name for $PATH
+	Args        []string // without the program's own name
+	Dir         string   // where it runs; empty: where we do
+	Env         []string // "NAME=value", added to the small environment that every program gets
+	Inherit     bool     // pass our whole environment; for what the user configured as part of stepwatch itself
+	Stdin       []byte
+	OutputLimit int // bytes kept of each output; 0 means DefaultOutputLimit
+}
+
+// Output is what a program that ended has said.
+type Output struct {
+	Stdout, Stderr       []byte
+	StdoutCut, StderrCut bool // there was more than the limit; it was read and dropped
+	ExitCode             int  // -1 when a signal ended it
+	Signal               string
+	Duration             time.Duration
+	CPU                  time.Duration // of the program and the children that it waited for
+}
+
+// inherited are the variables that every program needs and that hold no secret.
+var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
+
+// Run runs a program and waits for its end. An exit code other than zero is no error: what it means is for the caller.
+// The error says that it could not be started, or wraps the context's when that ended it; the Output then holds what it
+// had said until then. When Run returns, the program and all processes of its group have ended.
+func Run(ctx context.Context, c Command) (*Output, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run %s: %w", c.Path, err)
+	}
+	cmd := exec.CommandContext(ctx, c.Path, c.Args...) //nolint:gosec // the configuration or the feature names the program
+	cmd.Dir = c.Dir
+	cmd.Env = environment(c)
+	if c.Stdin != nil {
+		cmd.Stdin = bytes.NewReader(c.Stdin)
+	}
+	limit := c.OutputLimit
+	if limit == 0 {
+		limit = DefaultOutputLimit
+	}
+	stdout, stderr := &capped{limit: limit}, &capped{limit: limit}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.WaitDelay = grace
+	ownGroup(cmd)
+
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("run %s: there is no such program in $PATH", c.Path)
+		}
+		return nil, fmt.Errorf("run %s: %w", c.Path, err)
+	}
+	err := cmd.Wait()
+	endGroup(cmd) // what it started and did not wait for
+	out := &Output{Stdout: stdout.buffer.Bytes(), Stderr: stderr.buffer.Bytes(), StdoutCut: stdout.cut, StderrCut: stderr.cut,
+		Duration: time.Since(start), ExitCode: -1}
+	if state := cmd.ProcessState; state != nil {
+		out.ExitCode, out.Signal = state.ExitCode(), signalOf(state)
+		out.CPU = state.UserTime() + state.SystemTime()
+	}
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil && out.ExitCode != 0:
+		return out, fmt.Errorf("run %s: ended after %s: %w", c.Path, out.Duration.Round(time.Millisecond), context.Cause(ctx))
+	case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return out, nil // judged by its exit code; a child that kept the outputs open is gone
+	default:
+		return out, fmt.Errorf("run %s: %w", c.Path, err)
+	}
+}
+
+func environment(c Command) []string {
+	if c.Inherit {
+		return append(os.Environ(), c.Env...)
+	}
+	env := make([]string, 0, len(inherited)+len(c.Env))
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if slices.Contains(inherited, name) || strings.HasPrefix(name, "LC_") {
+			env = append(env, variable)
+		}
+	}
+	return append(env, c.Env...)
+}
+
+// capped keeps the first bytes and drops the rest, so that a program that floods its output neither fills the memory
+// nor stops at a full pipe.
+type capped struct {
+	buffer bytes.Buffer
+	limit  int
+	cut    bool
+}
+
+func (w *capped) Write(p []byte) (int, error) {
+	keep := min(len(p), w.limit-w.buffer.Len())
+	w.buffer.Write(p[:keep])
+	w.cut = w.cut || keep < len(p)
+	return len(p), nil
+}

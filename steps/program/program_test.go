@@ -1,0 +1,106 @@
+//go:build unix
+
+package program_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/program"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func shell(script string) program.Command {
+	return program.Command{Path: "sh", Args: []string{"-c", script}}
+}
+
+func TestRun(t *testing.T) {
+	tests := []struct {
+		name     string
+		command  program.Command
+		stdout   string
+		stderr   string
+		exitCode int
+		signal   string
+		cut      bool
+	}{
+		{name: "passes", command: shell("echo out; echo err >&2"), stdout: "out\n", stderr: "err\n"},
+		{name: "exit code", command: shell("exit 2"), exitCode: 2},
+		{name: "killed", command: shell("kill -9 $$"), exitCode: -1, signal: "killed"},
+		{name: "arguments are not a shell's", command: program.Command{Path: "echo", Args: []string{"$HOME; *"}}, stdout: "$HOME; *\n"},
+		{name: "input", command: program.Command{Path: "cat", Stdin: []byte("in")}, stdout: "in"},
+		{name: "no input", command: program.Command{Path: "cat"}},
+		{name: "flood", command: program.Command{Path: "sh", Args: []string{"-c", "head -c 3000000 /dev/zero | tr '\\0' x"}, OutputLimit: 4}, stdout: "xxxx", cut: true},
+		{name: "a child that keeps the output open", command: shell("sleep 60 & echo done"), stdout: "done\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := program.Run(t.Context(), tt.command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(out.Stdout) != tt.stdout || string(out.Stderr) != tt.stderr || out.ExitCode != tt.exitCode || out.Signal != tt.signal || out.StdoutCut != tt.cut {
+				t.Errorf("got stdout %q, stderr %q, exit code %d, signal %q, cut %t", out.Stdout, out.Stderr, out.ExitCode, out.Signal, out.StdoutCut)
+			}
+		})
+	}
+}
+
+func TestRunEndsTheWholeGroup(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	out, err := program.Run(ctx, shell("sleep 61 & echo $!; sleep 62"))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v, want the deadline", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out.Stdout)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ended(pid); err != nil {
+		t.Error(err)
+	}
+}
+
+// ended waits until a process is gone or a zombie that its new parent has yet to collect.
+func ended(pid int) error {
+	for range 100 {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil || bytes.Contains(stat, []byte(") Z ")) || syscall.Kill(pid, 0) != nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the child still runs")
+}
+
+func TestRunCannotStart(t *testing.T) {
+	for command, want := range map[string]string{
+		"no-such-program-here": "run no-such-program-here: there is no such program in $PATH",
+		"/no/such/program":     "run /no/such/program: fork/exec /no/such/program: no such file or directory",
+	} {
+		if _, err := program.Run(t.Context(), program.Command{Path: command}); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestEnvironmentHoldsNoSecret(t *testing.T) {
+	t.Setenv("MEMBERS_PASSWORD", "open sesame")
+	out, err := program.Run(t.Context(), program.Command{Path: "env", Env: []string{"A=1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(out.Stdout), "sesame") || !strings.Contains(string(out.Stdout), "A=1\n") || !strings.Contains(string(out.Stdout), "PATH=") {
+		t.Errorf("got %s", out.Stdout)
+	}
+}
