@@ -38,7 +38,8 @@ type Definition struct {
 
 // parameters are the kinds of things that a sentence can hold: what each matches, with exactly one group.
 var parameters = map[string]string{
-	"account":  `"([^"]+)"`,
+	"account":  `"([^"]+)"`, // a name under accounts in stepwatch.yml
+	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
 	"text":     `"(.*)"`,
 	"url":      `"?(\S*?)"?`,
 	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?))`,
@@ -151,15 +152,22 @@ func (b *Bound) Wait() time.Duration {
 	}
 }
 
-// Accounts lists the accounts that the step names, for checks without running.
-func (b *Bound) Accounts() []string {
-	var names []string
+// Unknown says which accounts and hosts of the step the configuration does not have, for checks without running.
+func (b *Bound) Unknown(target *Target) []error {
+	var errs []error
 	for i, kind := range b.Definition.params {
-		if kind == "account" {
-			names = append(names, b.Args.Text(i))
+		var err error
+		switch kind {
+		case "account":
+			_, err = target.Account(b.Args.Text(i))
+		case "host":
+			_, err = target.Host(b.Args.Text(i))
+		}
+		if err != nil {
+			errs = append(errs, err)
 		}
 	}
-	return names
+	return errs
 }
 
 // Library is a set of definitions. It is not changed once made, so any number of goroutines may use it.

@@ -12,6 +12,7 @@ import (
 // Target is the system under observation as the configuration describes it. It is shared by all runs and never changed.
 type Target struct {
 	Accounts map[string]*Account
+	Hosts    map[string]*Host
 
 	// Roots gives the certificate authorities to trust; nil means the machine's own. It is a function because reading
 	// the machine's store takes milliseconds that a run without TLS must not pay.
@@ -26,6 +27,10 @@ type Target struct {
 
 	// BodyLimit caps what is read of one web page, in bytes after decompression; zero means DefaultBodyLimit.
 	BodyLimit int64
+
+	// StateDir is the directory for what must outlive a run and a restart, such as how far a log was read. It may not exist
+	// yet: who writes makes it, for its owner alone. Several processes may use it at once.
+	StateDir string
 
 	// CucumberNagios gives "I should see" its old meaning: a regular expression over the page's source.
 	CucumberNagios bool

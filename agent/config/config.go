@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,8 @@ type file struct {
 	Workers   int                      `yaml:"workers"`
 	Defaults  defaults                 `yaml:"defaults"`
 	Accounts  map[string]account       `yaml:"accounts"`
+	Hosts     map[string]*host         `yaml:"hosts"`
+	State     string                   `yaml:"state"`
 	Secrets   map[string]*vault.Source `yaml:"secrets"`
 	TLS       tlsSection               `yaml:"tls"`
 	Resolver  string                   `yaml:"resolver"`
@@ -77,6 +80,31 @@ type account struct {
 	POP3     string        `yaml:"pop3"`
 
 	AuthservID string `yaml:"authserv_id"`
+}
+
+type host struct {
+	Address string `yaml:"address"`
+	Queue   *queue `yaml:"queue"`
+	Log     *log   `yaml:"log"`
+	API     *api   `yaml:"api"`
+}
+
+type queue struct {
+	Postfix   string `yaml:"postfix"`
+	Showq     string `yaml:"showq"`
+	Exim      string `yaml:"exim"`
+	EximSpool string `yaml:"exim_spool"`
+	API       bool   `yaml:"api"`
+}
+
+type log struct {
+	File    string   `yaml:"file"`
+	Journal []string `yaml:"journal"`
+}
+
+type api struct {
+	URL   string        `yaml:"url"`
+	Token *vault.Source `yaml:"token"`
 }
 
 type tlsSection struct {
@@ -231,6 +259,8 @@ func build(path string, f *file, source []byte) (*Config, error) {
 		}
 	}
 	c.accounts(f, secrets, v)
+	c.hosts(f, dir, secrets, v)
+	c.Target.StateDir = stateDir(dir, f.State)
 	if len(f.TLS.CA) > 0 {
 		c.Target.Roots = c.roots(dir, f.TLS.CA, v)
 	}
@@ -261,6 +291,83 @@ func (c *Config) accounts(f *file, secrets *vault.Vault, v *invalid) {
 		}
 		c.Target.Accounts[name] = account
 	}
+}
+
+func (c *Config) hosts(f *file, dir string, secrets *vault.Vault, v *invalid) {
+	c.Target.Hosts = make(map[string]*steps.Host, len(f.Hosts))
+	for name, h := range f.Hosts {
+		setting := "hosts." + name
+		if h == nil {
+			h = &host{}
+		}
+		known := &steps.Host{Name: name, Address: h.Address}
+		if known.Address == "" {
+			known.Address = name
+		}
+		if strings.ContainsAny(known.Address, " /\r\n") {
+			v.add(setting+".address", "%q is no host name or IP address", known.Address)
+		}
+		if h.API != nil {
+			known.API = &steps.API{URL: h.API.URL}
+			if u, err := url.Parse(h.API.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+				v.add(setting+".api.url", "%q is no URL: write it as https://mail.example.org/api", h.API.URL)
+			}
+			if h.API.Token != nil {
+				known.API.Token = setting + ".api.token"
+				if err := secrets.Add(known.API.Token, *h.API.Token); err != nil {
+					v.add(known.API.Token, "%v", err)
+				}
+			}
+		}
+		if q := h.Queue; q != nil {
+			known.Queue = &steps.Queue{Postfix: q.Postfix, Showq: q.Showq, Exim: q.Exim, EximSpool: q.EximSpool, API: q.API}
+			if count(q.Postfix != "", q.Showq != "", q.Exim != "", q.EximSpool != "", q.API) != 1 {
+				v.add(setting+".queue", "needs exactly one of postfix, showq, exim, exim_spool or api")
+			}
+			if q.API && h.API == nil {
+				v.add(setting+".queue.api", "needs %s.api beside it", setting)
+			}
+		}
+		if l := h.Log; l != nil {
+			known.Log = &steps.Log{Journal: l.Journal}
+			if l.File != "" {
+				known.Log.File = within(dir, l.File)
+			}
+			if count(l.File != "", len(l.Journal) > 0) != 1 {
+				v.add(setting+".log", "needs exactly one of file or journal")
+			}
+		}
+		c.Target.Hosts[name] = known
+	}
+}
+
+func count(conditions ...bool) (n int) {
+	for _, c := range conditions {
+		if c {
+			n++
+		}
+	}
+	return n
+}
+
+// stateDir is the configured directory, the one that systemd gives to the unit (systemd.exec(5), StateDirectory=), or the
+// one of the XDG Base Directory Specification.
+func stateDir(dir, configured string) string {
+	if configured != "" {
+		return within(dir, configured)
+	}
+	if given := os.Getenv("STATE_DIRECTORY"); given != "" {
+		first, _, _ := strings.Cut(given, ":")
+		return first
+	}
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "stepwatch")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), fmt.Sprintf("stepwatch-%d", os.Getuid()))
+	}
+	return filepath.Join(home, ".local", "state", "stepwatch")
 }
 
 // roots trusts the machine's certificate authorities and the files'. The files are checked now; the pool is made when

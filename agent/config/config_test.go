@@ -25,6 +25,14 @@ accounts:
     password: {file: alice.password}
     smtp: mail.example.org
     imap: mail.example.org
+hosts:
+  mx1:
+    address: mx1.example.org
+    queue: {postfix: /etc/postfix}
+    log: {file: mail.log}
+    api: {url: "https://mx1.example.org/api", token: {file: alice.password}}
+  mx2:
+state: state
 secrets:
   members: {file: alice.password}
 tls:
@@ -68,6 +76,18 @@ func TestParse(t *testing.T) {
 	}
 	if s, err := c.Secrets.Secret(context.Background(), "members"); err != nil || s.Reveal() != "secret" {
 		t.Errorf("a secret of its own: got %q, %v", s.Reveal(), err)
+	}
+	mx1, mx2 := c.Target.Hosts["mx1"], c.Target.Hosts["mx2"]
+	if mx1 == nil || mx1.Queue.Postfix != "/etc/postfix" || mx1.Log.File != dir+"/mail.log" || mx1.API.URL != "https://mx1.example.org/api" {
+		t.Errorf("mx1: got %+v", mx1)
+	} else if s, err := c.Secrets.Secret(context.Background(), mx1.API.Token); err != nil || s.Reveal() != "secret" {
+		t.Errorf("token of mx1: got %q, %v", s.Reveal(), err)
+	}
+	if mx2 == nil || mx2.Address != "mx2" || mx2.Queue != nil {
+		t.Errorf("mx2: got %+v", mx2)
+	}
+	if want := dir + "/state"; c.Target.StateDir != want {
+		t.Errorf("state: got %q, want %q", c.Target.StateDir, want)
 	}
 	roots, err := c.Target.Roots()
 	if err != nil {
@@ -113,6 +133,11 @@ func TestMistakes(t *testing.T) {
 		"accounts:\n  a: {address: a@b, password: x}":  "stepwatch.yml:2:31: string was used where mapping is expected",
 		"accounts:\n  a: {address: a@b, password: {}}": "stepwatch.yml:2: accounts.a.password: names 0 places for the secret: give one of file, env, credential and command",
 		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}": "stepwatch.yml:2: accounts.a.password: names 2 places for the secret: give one of file, env, credential and command",
+		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool or api",
+		"hosts:\n  a:\n    queue: {api: true}":                        "stepwatch.yml:3: hosts.a.queue.api: needs hosts.a.api beside it",
+		"hosts: {a: {log: {}}}":                                       "stepwatch.yml:1: hosts.a.log: needs exactly one of file or journal",
+		"hosts: {a: {address: \"https://a\"}}":                        "stepwatch.yml:1: hosts.a.address: \"https://a\" is no host name or IP address",
+		"hosts: {a: {api: {url: mail.example.org/api}}}":              "stepwatch.yml:1: hosts.a.api.url: \"mail.example.org/api\" is no URL: write it as https://mail.example.org/api",
 		"secrets: {x: }": "stepwatch.yml:1: secrets.x: names 0 places for the secret: give one of file, env, credential and command",
 		"a: [":           "stepwatch.yml:1:4: sequence end token ']' not found",
 	} {

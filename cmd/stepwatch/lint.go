@@ -30,7 +30,7 @@ func (f finding) String() string {
 }
 
 // lintVerb finds everything that can be known without running: files that do not parse, undefined and ambiguous steps,
-// unknown accounts and policy tags, schedules that cannot be kept.
+// unknown accounts, hosts and policy tags, schedules that cannot be kept.
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
 	load := loadFlags(f)
@@ -78,7 +78,7 @@ func (s *set) findings() []finding {
 		for _, p := range plan.Problems {
 			all = append(all, finding{p.Path, p.Line, p.Column, explain(p.Err), false})
 		}
-		all = append(all, accountFindings(plan, s.target())...)
+		all = append(all, nameFindings(plan, s.target())...)
 		if interval := plan.Schedule.Interval; plan.Timeout > interval && !plan.Scenario.Policy.Manual {
 			all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, fmt.Sprintf(
 				"a run may take %s, longer than its interval of %s: runs will be missed while it waits; raise @every or lower the waits",
@@ -100,17 +100,16 @@ func explain(err error) string {
 	return err.Error()
 }
 
-func accountFindings(plan *agent.Plan, target *steps.Target) []finding {
+// nameFindings reports names of accounts and hosts that the configuration does not have.
+func nameFindings(plan *agent.Plan, target *steps.Target) []finding {
 	var found []finding
 	for i, bound := range plan.Steps() {
 		if bound == nil {
 			continue
 		}
-		for _, name := range bound.Accounts() {
-			if _, err := target.Account(name); err != nil {
-				step := plan.Scenario.Steps[i]
-				found = append(found, finding{plan.Scenario.Path, step.Line, step.Column, err.Error(), false})
-			}
+		for _, err := range bound.Unknown(target) {
+			step := plan.Scenario.Steps[i]
+			found = append(found, finding{plan.Scenario.Path, step.Line, step.Column, err.Error(), false})
 		}
 	}
 	return found
