@@ -21,6 +21,7 @@ type Server struct {
 	records map[string][]dns.RR // by lower-case owner name; a name that only has names beneath it is present and empty
 	zones   map[string]dns.RR   // the SOA by the zone's name
 	refusal atomic.Int32        // the rcode given to every question; zero answers from the zone
+	fault   atomic.Pointer[Fault]
 	address string
 	servers [2]*dns.Server
 	done    [2]chan error
@@ -152,8 +153,15 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	default:
 		s.answer(reply, query.Question[0])
 	}
-	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+	_, udp := w.RemoteAddr().(*net.UDPAddr)
+	if udp {
 		reply.Truncate(size)
+	}
+	if fault := s.fault.Load(); fault != nil && *fault != nil {
+		for _, packet := range (*fault)(query, reply, udp) {
+			_, _ = w.Write(packet)
+		}
+		return
 	}
 	_ = w.WriteMsg(reply) // a client that went away needs no answer
 }

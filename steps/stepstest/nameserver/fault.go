@@ -1,0 +1,84 @@
+package nameserver
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Fault says what goes out in the place of an answer: any number of messages, or none. reply is what a good server would
+// say; the fault may change it. udp tells a packet from a stream, where each message gets its length in front.
+type Fault func(query, reply *dns.Msg, udp bool) [][]byte
+
+// Misbehave has every answer from now on made by fault; nil ends that.
+func (s *Server) Misbehave(fault Fault) { s.fault.Store(&fault) }
+
+// wire is a message as it goes out. A test's own message always fits.
+func wire(m *dns.Msg) [][]byte {
+	packet, err := m.Pack()
+	if err != nil {
+		panic("nameserver: " + err.Error())
+	}
+	return [][]byte{packet}
+}
+
+// Silent says nothing at all.
+func Silent(_, _ *dns.Msg, _ bool) [][]byte { return nil }
+
+// Garbage sends what is no DNS message.
+func Garbage(_, _ *dns.Msg, _ bool) [][]byte {
+	return [][]byte{[]byte("\x00\x01garbage that only looks long enough")}
+}
+
+// WrongID answers with another id than the question's, as a forger does who has to guess it.
+func WrongID(_, reply *dns.Msg, _ bool) [][]byte {
+	reply.Id++
+	return wire(reply)
+}
+
+// ForgedFirst sends a wrong id and then the right answer.
+func ForgedFirst(query, reply *dns.Msg, udp bool) [][]byte {
+	return append(WrongID(query, reply.Copy(), udp), wire(reply)...)
+}
+
+// OtherQuestion answers what nobody asked.
+func OtherQuestion(_, reply *dns.Msg, _ bool) [][]byte {
+	reply.Question[0].Name = "other.test."
+	return wire(reply)
+}
+
+// Truncating has no room for any record over UDP; over TCP it answers well.
+func Truncating(_, reply *dns.Msg, udp bool) [][]byte {
+	if udp {
+		reply.Truncated = true
+		reply.Answer, reply.Ns = nil, nil
+	}
+	return wire(reply)
+}
+
+// Lame knows nothing of the zone and refers to the root's name servers, as a server that somebody forgot to configure.
+func Lame(_, reply *dns.Msg, _ bool) [][]byte {
+	reply.Rcode, reply.Authoritative, reply.Answer = dns.RcodeSuccess, false, nil
+	reply.Ns = []dns.RR{&dns.NS{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 60}, Ns: "a.root.test."}}
+	return wire(reply)
+}
+
+// Slow answers well, after d.
+func Slow(d time.Duration) Fault {
+	return func(_, reply *dns.Msg, _ bool) [][]byte {
+		time.Sleep(d)
+		return wire(reply)
+	}
+}
+
+// Losing says nothing to the first n packets over UDP.
+func Losing(n int32) Fault {
+	var seen atomic.Int32
+	return func(_, reply *dns.Msg, udp bool) [][]byte {
+		if udp && seen.Add(1) <= n {
+			return nil
+		}
+		return wire(reply)
+	}
+}
