@@ -101,7 +101,8 @@ func (w *World) resolver() *net.Resolver {
 	}}
 }
 
-// TLSConfig verifies serverName against the target's roots. There is no way to switch that off.
+// TLSConfig verifies serverName against the target's roots. There is no setting that switches that off; only mail
+// that goes from server to server takes any certificate (see smtpClient.handshakeAny).
 func (w *World) TLSConfig(serverName string) (*tls.Config, error) {
 	config := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
 	if w.target.Roots != nil {

@@ -14,9 +14,9 @@ func init() {
 	register(Definition{
 		Area: "mail", Sentence: `I deliver a message to {account} over LMTP via {text}`,
 		Does: "Hands a test message from the account to itself to a mail store over LMTP (RFC 2033), at a host and port or at a socket's path, past every server before it: " +
-			"does the store itself take mail? STARTTLS is taken when a host offers it, and nobody logs in. Fails on the first answer that is not the one wanted. " +
+			"does the store itself take mail? Nobody logs in." + anyTLSDoes + " Fails on the first answer that is not the one wanted. " +
 			"Text and table are those of \"I send a message\", and the message is removed again as there.",
-		Measures: "From connecting to the end of the dialogue, with the phases of a message on port 25.",
+		Measures: "From connecting to the end of the dialogue, with the phases of a message on port 25." + anyTLSMeasures,
 		Example:  `When I deliver a message to "bob" over LMTP via "store.example.org:24"`,
 		Func:     deliverLMTP,
 	})
@@ -29,7 +29,7 @@ func deliverLMTP(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	c := &smtpClient{w: w, blame: result.BlameDelivery, account: account, lmtp: true, server: a.Text(1)}
+	c := &smtpClient{w: w, blame: result.BlameDelivery, account: account, lmtp: true, server: a.Text(1), anyTLS: true, tellTLS: true}
 	if !path.IsAbs(c.server) {
 		host, port, err := w.serverAddress(c.server)
 		if err != nil {

@@ -199,21 +199,26 @@ type smtpClient struct {
 	implicitTLS bool
 	mustTLS     bool
 	mustAuth    bool
+	anyTLS      bool   // a certificate that is not right is told and no failure
+	tellTLS     bool   // how the message is protected is told
 	mechanism   string // asked for by the step, or empty
 	username    string // empty when there is nothing to log in with
 	password    Secret
 
-	tcp     net.Conn // what is closed, so that a TLS alert to a stalled peer cannot hold us
-	conn    net.Conn // tcp, or TLS above it
-	r       *bufio.Reader
-	text    *textproto.Writer
-	secure  bool
-	offers  map[string]string // EHLO keywords, in upper case, with their parameters
-	wishes  envelopeWishes
-	padding int  // bytes by which the message is made longer
-	inData  bool // between DATA and the final dot anything we write is part of the message
-	broken  bool // the connection is of no use any more
-	log     transcript
+	tcp        net.Conn // what is closed, so that a TLS alert to a stalled peer cannot hold us
+	conn       net.Conn // tcp, or TLS above it
+	r          *bufio.Reader
+	text       *textproto.Writer
+	secure     bool
+	version    string            // of TLS
+	flaw       string            // of a certificate that need not be right
+	protection string            // how the message is protected, once that is told
+	offers     map[string]string // EHLO keywords, in upper case, with their parameters
+	wishes     envelopeWishes
+	padding    int  // bytes by which the message is made longer
+	inData     bool // between DATA and the final dot anything we write is part of the message
+	broken     bool // the connection is of no use any more
+	log        transcript
 }
 
 // submit hands one message over.
@@ -222,6 +227,7 @@ func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, 
 		if err := c.upgrade(ctx); err != nil {
 			return err
 		}
+		c.reportTLS()
 		if err := c.authenticate(ctx); err != nil {
 			return err
 		}
@@ -286,17 +292,6 @@ func (c *smtpClient) use(conn net.Conn) {
 	c.conn = conn
 	c.r = bufio.NewReaderSize(conn, replyLineLimit)
 	c.text = textproto.NewWriter(bufio.NewWriter(conn))
-}
-
-func (c *smtpClient) startTLS(ctx context.Context) error {
-	conn, err := c.w.Handshake(ctx, c.conn, c.host, c.blame)
-	if err != nil {
-		c.conn = nil // closed, so there is nothing to say QUIT on
-		return err
-	}
-	c.secure = true
-	c.use(conn)
-	return nil
 }
 
 // step sends one command and wants an answer of the class that want gives: 2 or 3. It is a phase with the answer as its
@@ -428,34 +423,6 @@ func ehloName(local net.Addr) string {
 		return "[IPv6:" + tcp.IP.String() + "]"
 	}
 	return "[127.0.0.1]"
-}
-
-// upgrade does STARTTLS (RFC 3207) where the port demands it or the server offers it.
-func (c *smtpClient) upgrade(ctx context.Context) error {
-	if c.secure || c.host == "" { // a socket of this machine has no name that a certificate could be for
-		return nil
-	}
-	if _, offered := c.offers["STARTTLS"]; !offered {
-		if !c.mustTLS {
-			return nil
-		}
-		return Fail(result.ReasonTLS, c.blame, "%s does not offer STARTTLS: nothing was sent, as a password must not go out in clear", c.server)
-	}
-	reply, err := c.step(ctx, "starttls", "STARTTLS", "STARTTLS", 2)
-	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
-		return Fail(result.ReasonTLS, c.blame, "%s offers STARTTLS and then refuses %w: look at that server's TLS settings", c.server, refusal)
-	}
-	if err != nil {
-		return err
-	}
-	if n := c.r.Buffered(); n > 0 {
-		// What came in clear behind the answer would be taken for the server's own words inside TLS (CVE-2011-0411).
-		return Fail(result.ReasonProtocol, c.blame, "%s sent %d bytes in clear behind its answer to STARTTLS (%s)", c.server, n, reply)
-	}
-	if err := c.startTLS(ctx); err != nil {
-		return err
-	}
-	return c.ehlo(ctx, "ehlo_tls")
 }
 
 // authenticate does AUTH (RFC 4954), only ever inside TLS.

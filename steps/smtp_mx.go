@@ -18,30 +18,40 @@ import (
 func init() {
 	const (
 		does = "Looks up the MX hosts of the recipient's domain (the domain itself when it has none, RFC 5321 section 5.1) and hands each of them, the most preferred first, " +
-			"a test message of its own on port 25, without a login and with STARTTLS when it is offered. So a second MX that nobody uses until the first is down is tried too. " +
+			"a test message of its own on port 25, without a login. So a second MX that nobody uses until the first is down is tried too. " +
 			"Fails when one of them does not take its message, and says what the others did. The MX hosts judge this machine's address as a sender of the sender's domain: SPF, " +
 			"blocklists and reverse DNS count."
 		measures = "Phases: mx_lookup, then of each host those of a message on port 25, as mx1_connect, mx1_rcpt, mx2_connect and so on in order of preference. " +
-			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all."
+			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all." +
+			anyTLSMeasures + " Of several hosts it is 1 when it is of all of them."
 	)
-	for _, family := range []struct{ sentence, does, example, name string }{
-		{sentence: `I send a message from {account} directly to the MX of {account}`, example: `When I send a message from "alice" directly to the MX of "bob"`},
-		{` over IPv4`, " Only IPv4 is used; a host without such an address is left out, and one at least must have it.", ` over IPv4`, "ip4"},
-		{` over IPv6`, " Only IPv6 is used; a host without such an address is left out, and one at least must have it.", ` over IPv6`, "ip6"},
+	const directly = `I send a message from {account} directly to the MX of {account}`
+	const family = " is used; a host without such an address is left out, and one at least must have it."
+	for _, way := range []struct {
+		end, does string
+		mxWay
+	}{
+		{"", anyTLSDoes, mxWay{}},
+		{" over IPv4", anyTLSDoes + " Only IPv4" + family, mxWay{family: "ip4"}},
+		{" over IPv6", anyTLSDoes + " Only IPv6" + family, mxWay{family: "ip6"}},
+		{" with verified TLS", " STARTTLS must be offered, with a certificate that is right for the host's name, as MTA-STS has it (RFC 8461).", mxWay{verified: true}},
 	} {
-		if family.name != "" {
-			family.sentence = `I send a message from {account} directly to the MX of {account}` + family.sentence
-			family.example = `When I send a message from "alice" directly to the MX of "bob"` + family.example
-		}
 		register(Definition{
-			Area: "mail", Sentence: family.sentence, Does: does + family.does, Measures: measures, Example: family.example,
-			Func: func(ctx context.Context, w *World, a Args) error { return sendToMX(ctx, w, a, family.name) },
+			Area: "mail", Sentence: directly + way.end, Does: does + way.does, Measures: measures,
+			Example: `When I send a message from "alice" directly to the MX of "bob"` + way.end,
+			Func:    func(ctx context.Context, w *World, a Args) error { return sendToMX(ctx, w, a, way.mxWay) },
 		})
 	}
 }
 
+// mxWay narrows down how MX hosts are to be reached.
+type mxWay struct {
+	family   string // as that of a route
+	verified bool   // in TLS, with a certificate that is right
+}
+
 // sendToMX is what "I send a message … directly to the MX of …" means.
-func sendToMX(ctx context.Context, w *World, a Args, family string) error {
+func sendToMX(ctx context.Context, w *World, a Args, way mxWay) error {
 	from, err := w.target.Account(a.Text(0))
 	if err != nil {
 		return err
@@ -62,7 +72,7 @@ func sendToMX(ctx context.Context, w *World, a Args, family string) error {
 	State[attempts](w).last = nil
 	var (
 		first, absent error
-		told          []string
+		told, seen    []string
 		taken         int
 	)
 	for i, mx := range hosts {
@@ -71,14 +81,20 @@ func sendToMX(ctx context.Context, w *World, a Args, family string) error {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(hosts)-i))
 		}
 		name := fmt.Sprintf("%s (MX %d of %d, preference %d)", mx.Host, i+1, len(hosts), mx.Pref)
-		err := w.underPrefix("mx"+strconv.Itoa(i+1)+"_", name, func() error { return w.sendToHost(attempt, from, to, mx.Host, family, a) })
+		err := w.underPrefix("mx"+strconv.Itoa(i+1)+"_", name, func() error {
+			protection, err := w.sendToHost(attempt, from, to, mx.Host, way, a)
+			if protection != "" {
+				seen = append(seen, mx.Host+": "+protection)
+			}
+			return err
+		})
 		cancel()
 		notFound := (*net.DNSError)(nil)
 		switch {
 		case err == nil:
 			taken++
 			told = append(told, name+" took it")
-		case family != "" && errors.As(err, &notFound) && notFound.IsNotFound:
+		case way.family != "" && errors.As(err, &notFound) && notFound.IsNotFound:
 			absent = err
 		case first == nil:
 			first = fmt.Errorf("%s: %w", name, err)
@@ -88,6 +104,9 @@ func sendToMX(ctx context.Context, w *World, a Args, family string) error {
 		if scenario := (*Failure)(nil); errors.As(err, &scenario) && scenario.Blame == result.BlameScenario {
 			return err
 		}
+	}
+	if len(seen) > 0 {
+		w.Note(strings.Join(seen, "; "))
 	}
 	switch {
 	case first == nil && taken > 0:
@@ -105,29 +124,29 @@ func sendToMX(ctx context.Context, w *World, a Args, family string) error {
 	return &Failure{Reason: failure.Reason, Blame: failure.Blame, err: first}
 }
 
-// sendToHost hands a message to one MX host.
-func (w *World) sendToHost(ctx context.Context, from, to *Account, host, family string, a Args) error {
+// sendToHost hands a message to one MX host. protection says how the connection was protected, and is empty when it did
+// not come to that.
+func (w *World) sendToHost(ctx context.Context, from, to *Account, host string, way mxWay, a Args) (protection string, err error) {
 	start := time.Now()
 	m := State[mail](w)
 	c := &smtpClient{w: w, blame: result.BlameTransfer, account: from, host: host, server: net.JoinHostPort(host, strconv.Itoa(portSMTP)),
-		route: route{family: family}}
+		route: route{family: way.family}, mustTLS: way.verified, anyTLS: !way.verified, tellTLS: true}
 	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
 	message, err := c.compose(s, a)
 	if err != nil {
-		return err
+		return "", err
 	}
 	m.sent = append(m.sent, s)
 	if to.IMAP != "" && to.Password != "" {
 		m.mailbox(w, to, 0) // takes care of the removal
 	}
-	if err := c.submit(ctx, s, message, start); err != nil {
+	if err = c.submit(ctx, s, message, start); err != nil {
 		c.log.attach(w, "smtp transcript of "+host)
 		if !s.sent { // so that the last message is one that may arrive
 			m.sent = slices.DeleteFunc(m.sent, func(other *submission) bool { return other == s })
 		}
-		return err
 	}
-	return nil
+	return c.protection, err
 }
 
 // mailExchangers gives the hosts that take mail for a domain, the most preferred first (RFC 5321 section 5.1).

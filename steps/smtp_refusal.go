@@ -83,9 +83,9 @@ func init() {
 		Definition{
 			Area: "mail", Sentence: `I try to send from {text} to {text} via {text}`,
 			Does: "Hands a test message to this host and port as a stranger does: without a login, between two addresses that need not be " +
-				"accounts' (those that are may be written by address). STARTTLS is taken when it is offered. It is the test for an open relay. A server " +
+				"accounts' (those that are may be written by address)." + anyTLSDoes + " It is the test for an open relay. A server " +
 				"that is one does deliver the message, so take a recipient that is yours, or one in a domain that cannot exist such as example.invalid." + tries,
-			Measures: measures,
+			Measures: measures + anyTLSMeasures,
 			Example:  `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mx.example.org:25"`,
 			Func:     tryRelay,
 		},
@@ -148,14 +148,14 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `AUTH is offered after TLS at {text}`,
-			Does:     "Fails unless the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS (port 465 from the start, others after STARTTLS).",
+			Does:     "Fails unless the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS (port 465 from the start, others after STARTTLS). On port 25 any certificate will do.",
 			Measures: "Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls and quit.",
 			Example:  `Then AUTH is offered after TLS at "mail.example.org:587"`,
 			Func:     offers(true, "AUTH", true),
 		},
 		Definition{
 			Area: "mail", Sentence: `AUTH is not offered after TLS at {text}`,
-			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS, as a host that takes mail for a domain need not.",
+			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS, as a host that takes mail for a domain need not. On port 25 any certificate will do.",
 			Measures: "Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls and quit.",
 			Example:  `Then AUTH is not offered after TLS at "mx.example.org:25"`,
 			Func:     offers(true, "AUTH", false),
@@ -338,7 +338,7 @@ func tryRelay(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	c := &smtpClient{w: w, blame: result.BlameSubmission, account: from, host: host, server: net.JoinHostPort(host, strconv.Itoa(port)),
-		implicitTLS: port == portSMTPS}
+		implicitTLS: port == portSMTPS, anyTLS: true, tellTLS: true}
 	t := &attempt{anonymous: true, stranger: true}
 	for _, account := range w.target.Accounts {
 		if account == to {
@@ -465,7 +465,7 @@ func offers(inTLS bool, keyword string, wanted bool) func(context.Context, *Worl
 			return err
 		}
 		c := &smtpClient{w: w, blame: result.BlameSubmission, host: host, server: net.JoinHostPort(host, strconv.Itoa(port)),
-			implicitTLS: port == portSMTPS, mustTLS: inTLS}
+			implicitTLS: port == portSMTPS, mustTLS: inTLS, anyTLS: port == portSMTP}
 		if c.implicitTLS && !inTLS {
 			return scenarioFault("port %d is TLS from its first byte: there is nothing before TLS at %s", port, c.server)
 		}

@@ -8,7 +8,8 @@
 Feature: Relaying and MX
 
   # The second MX is used when the first is down, and often nobody knows that it fails until then. This machine sends for
-  # alice's domain here: where SPF or DMARC of that domain forbid it, take an account of a domain that allows it.
+  # alice's domain here: where SPF or DMARC of that domain forbid it, take an account of a domain that allows it. The certificate may be
+  # any, as for every sender; where the domain has MTA-STS write "directly to the MX of "bob" with verified TLS".
   Scenario: Every MX host takes mail
     When I send a message from "alice" directly to the MX of "bob"
     Then it is accepted within 10s

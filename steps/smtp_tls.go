@@ -1,0 +1,125 @@
+package steps
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+const anyTLSDoes = " STARTTLS is taken when it is offered, with any certificate, as mail servers do among themselves (RFC 3207, RFC 7435): whether it is right is told and measured " +
+	"and fails nothing, unless the table asks for REQUIRETLS. A handshake that fails does fail the step."
+
+const anyTLSMeasures = " Measures smtp_tls (1 or 0: whether TLS was used) and, where it was, smtp_tls_verified (whether the certificate is right; phase tls says why not)."
+
+// startTLS does the handshake. The certificate must be right unless the connection takes any.
+func (c *smtpClient) startTLS(ctx context.Context) error {
+	handshake := c.w.Handshake
+	if c.anyTLS && !c.wishes.requireTLS { // RFC 8689 section 4.2.1 wants a right one
+		handshake = c.handshakeAny
+	}
+	c.flaw = ""
+	conn, err := handshake(ctx, c.conn, c.host, c.blame)
+	if err != nil {
+		c.conn = nil // closed, so there is nothing to say QUIT on
+		return err
+	}
+	c.secure = true
+	c.version = tls.VersionName(conn.ConnectionState().Version)
+	c.use(conn)
+	return nil
+}
+
+// handshakeAny is World.Handshake for a client that sends in TLS to whoever answers, because the choice is to send in
+// clear. What is wrong with the certificate is kept as the connection's flaw.
+func (c *smtpClient) handshakeAny(ctx context.Context, conn net.Conn, serverName string, blame result.Blame) (*tls.Conn, error) {
+	config, err := c.w.TLSConfig(serverName)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	config.InsecureSkipVerify = true //nolint:gosec // the alternative is clear text, and nothing secret is sent
+	client := tls.Client(conn, config)
+	err = c.w.Timed("tls", func() (string, error) {
+		if err := client.HandshakeContext(ctx); err != nil {
+			return "", err
+		}
+		if err := verify(client.ConnectionState(), config); err != nil {
+			worded := &netFailure{detail: err.Error()}
+			errors.As(FailNet(ctx, err, blame, ""), &worded)
+			c.flaw = "certificate not verified: " + worded.detail
+		}
+		return c.flaw, nil
+	})
+	if err != nil {
+		_ = conn.Close() // the handshake's error says what is wrong
+		return nil, FailNet(ctx, err, blame, "TLS handshake with "+serverName)
+	}
+	c.w.measureCertificate(client.ConnectionState())
+	return client, nil
+}
+
+// verify does afterwards what a handshake with config does unless it is told not to.
+func verify(state tls.ConnectionState, config *tls.Config) error {
+	options := x509.VerifyOptions{Roots: config.RootCAs, DNSName: config.ServerName, Intermediates: x509.NewCertPool()}
+	for _, certificate := range state.PeerCertificates[1:] { // a TLS server has one at least
+		options.Intermediates.AddCert(certificate)
+	}
+	_, err := state.PeerCertificates[0].Verify(options)
+	return err
+}
+
+// reportTLS reports how a message is protected that need not be.
+func (c *smtpClient) reportTLS() {
+	if !c.tellTLS || c.host == "" {
+		return
+	}
+	used, verified := 0.0, 0.0
+	c.protection = "in clear"
+	if c.secure {
+		used, c.protection = 1, c.version+", "+c.flaw
+		if c.flaw == "" {
+			verified, c.protection = 1, c.version+", certificate verified"
+		}
+		c.w.Measure("smtp_tls_verified", "Whether the server's certificate is right for its name.", verified)
+	}
+	c.w.Measure("smtp_tls", "Whether the message went to the server inside TLS.", used)
+}
+
+// upgrade does STARTTLS (RFC 3207) where the port demands it or the server offers it.
+func (c *smtpClient) upgrade(ctx context.Context) error {
+	if c.secure || c.host == "" { // a socket of this machine has no name that a certificate could be for
+		return nil
+	}
+	if _, offered := c.offers["STARTTLS"]; !offered {
+		if !c.mustTLS {
+			return nil
+		}
+		return Fail(result.ReasonTLS, c.blame, "%s does not offer STARTTLS: nothing was sent, as %s must not go out in clear", c.server, c.precious())
+	}
+	reply, err := c.step(ctx, "starttls", "STARTTLS", "STARTTLS", 2)
+	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
+		return Fail(result.ReasonTLS, c.blame, "%s offers STARTTLS and then refuses %w: look at that server's TLS settings", c.server, refusal)
+	}
+	if err != nil {
+		return err
+	}
+	if n := c.r.Buffered(); n > 0 {
+		// What came in clear behind the answer would be taken for the server's own words inside TLS (CVE-2011-0411).
+		return Fail(result.ReasonProtocol, c.blame, "%s sent %d bytes in clear behind its answer to STARTTLS (%s)", c.server, n, reply)
+	}
+	if err := c.startTLS(ctx); err != nil {
+		return err
+	}
+	return c.ehlo(ctx, "ehlo_tls")
+}
+
+// precious is what a port that demands TLS demands it for.
+func (c *smtpClient) precious() string {
+	if c.mustAuth {
+		return "a password"
+	}
+	return "the message"
+}
