@@ -60,7 +60,7 @@ func init() {
 
 // way is how a message got into the mailbox, in the time of our own clock.
 type way struct {
-	hops       []receivedHop // in the order of travel
+	hops       []hop // in the order of travel
 	unreadable []string
 	legs       []leg
 	skews      []skew
@@ -105,7 +105,7 @@ func newWay(s *submission, received []string, at time.Time) *way {
 	clocks := make(map[string]time.Duration)
 	start := time.Time{}
 	if s != nil {
-		first = max(0, slices.IndexFunc(w.hops, func(h receivedHop) bool { return h.id != "" && h.id == s.reply.QueueID() }))
+		first = max(0, slices.IndexFunc(w.hops, func(h hop) bool { return h.id != "" && h.id == s.reply.QueueID() }))
 		start = s.accepted.Add(-s.took)
 		w.legs = append(w.legs, leg{"submission", "submission", s.server, result.BlameSubmission, s.took, s.took, s.took})
 		reached = append(reached, exactly(s.accepted))
@@ -150,7 +150,7 @@ func newWay(s *submission, received []string, at time.Time) *way {
 }
 
 // measure makes a leg of every time between two moments.
-func (w *way) measure(hops []receivedHop, reached []moment, s *submission) {
+func (w *way) measure(hops []hop, reached []moment, s *submission) {
 	for i := range len(reached) - 1 {
 		from, to := reached[i], reached[i+1]
 		l := leg{label: legLabel(i, len(hops)), took: max(0, to.likely.Sub(from.likely)), least: max(0, to.earliest.Sub(from.latest)), most: max(0, to.latest.Sub(from.earliest))}
@@ -192,10 +192,10 @@ func legLabel(i, n int) string {
 	}
 }
 
-func clockOf(h receivedHop) string { return strings.ToLower(h.by) }
+func clockOf(h hop) string { return strings.ToLower(h.by) }
 
 // skewOf compares a host's stamp of something that happened between two times of our clock with those.
-func skewOf(h receivedHop, from, to time.Time) (ahead time.Duration, ok bool) {
+func skewOf(h hop, from, to time.Time) (ahead time.Duration, ok bool) {
 	if h.at.IsZero() {
 		return 0, false
 	}
@@ -220,7 +220,7 @@ func beyond(earliest, latest, from, to time.Time) time.Duration {
 
 // reached gives when the message reached h between two times, as its clock is ahead of ours by so much. off is by how
 // much the clock must be ahead beyond that, for it cannot have been before bound; ok is false when the hop tells no time.
-func (h receivedHop) reached(ahead time.Duration, bound, from, to time.Time) (m moment, off time.Duration, ok bool) {
+func (h hop) reached(ahead time.Duration, bound, from, to time.Time) (m moment, off time.Duration, ok bool) {
 	if h.at.IsZero() {
 		return moment{from, from, to}, 0, false
 	}
@@ -447,7 +447,7 @@ func (w *way) through(host string) bool {
 	same := func(name string) bool {
 		return name != "" && (strings.EqualFold(name, host) || !strings.Contains(host, ".") && strings.EqualFold(shortHost(name), host))
 	}
-	return slices.ContainsFunc(w.hops, func(h receivedHop) bool {
+	return slices.ContainsFunc(w.hops, func(h hop) bool {
 		return same(h.by) || same(h.from) || address.IsValid() && h.address.WithZone("") == address.Unmap()
 	})
 }

@@ -43,8 +43,8 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `it passes DMARC`,
-			Does: "Fails unless a valid DKIM signature or SPF is aligned with the domain in From, strictly or by organisational domain as its DMARC record says (RFC 7489), " +
-				"and when there is no such record." + dns,
+			Does: "Fails unless a valid DKIM signature or SPF is aligned with the domain in From, strictly or by organisational domain as its DMARC record says, " +
+				"and when there is no such record. Both are found by walking up the names in DNS (RFC 9989); the older pct= is named and has no effect." + dns,
 			Measures: via + "Measures mail_dmarc_pass.",
 			Example:  `Then it passes DMARC`,
 			Func:     passes("DMARC"),

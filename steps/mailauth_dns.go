@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -70,4 +71,60 @@ func (a *authority) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr
 func (a *authority) LookupAddr(ctx context.Context, address string) ([]string, error) {
 	names, err := a.resolver.LookupAddr(ctx, address)
 	return names, a.keep(err)
+}
+
+// exists says whether there is a domain of that name, or one beneath it (RFC 8020). Go does not tell a name that is not
+// there from one that has no record of the kind that was asked for, so the answer's code is read as it comes in.
+func (a *authority) exists(ctx context.Context, name string) (bool, error) {
+	var code atomic.Int32
+	dial := a.resolver.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	listening := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if udp, ok := conn.(*net.UDPConn); ok {
+			return overheardUDP{udp, &code}, err // the resolver has another framing for it
+		}
+		return overheard{conn, &code}, err
+	}}
+	var missing *net.DNSError
+	_, err := listening.LookupTXT(ctx, name+".") // the dot keeps the machine's own domains from being tried
+	switch {
+	case errors.As(err, &missing) && missing.IsNotFound:
+		const nxdomain = 3 // RFC 1035 section 4.1.1
+		return code.Load() != nxdomain, nil
+	default:
+		return err == nil, err
+	}
+}
+
+// overheard notes the code of each DNS answer that is read.
+type overheard struct {
+	net.Conn
+	code *atomic.Int32
+}
+
+func (o overheard) Read(b []byte) (int, error) {
+	n, err := o.Conn.Read(b)
+	noteCode(o.code, b[:n])
+	return n, err
+}
+
+type overheardUDP struct {
+	*net.UDPConn
+	code *atomic.Int32
+}
+
+func (o overheardUDP) Read(b []byte) (int, error) {
+	n, err := o.UDPConn.Read(b)
+	noteCode(o.code, b[:n])
+	return n, err
+}
+
+// noteCode keeps the code in the header of an answer, which is of 12 bytes. Over TCP two bytes of length are read apart.
+func noteCode(code *atomic.Int32, answer []byte) {
+	if len(answer) >= 12 {
+		code.Store(int32(answer[3] & 0x0f))
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
-	"regexp"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
@@ -72,8 +71,8 @@ func tagsOf(list string) map[string]string {
 	return tags
 }
 
-// organisation is the organisational domain of a name (RFC 7489 section 3.2, by the public suffix list): "example.org" of
-// "mx1.example.org". A name that has none, such as an address, is its own.
+// organisation is the domain that a registry gave away, by the public suffix list: "example.org" of "mx1.example.org". A
+// name that has none, such as an address, is its own. DMARC has its own idea of it, which is in DNS (policyWalk).
 func organisation(name string) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if _, err := netip.ParseAddr(name); err == nil {
@@ -93,23 +92,6 @@ var servedBy = map[string]string{
 	"fastmail.com":  "messagingengine.com",
 }
 
-// hop is what one Received field says of a handover (RFC 5321 section 4.4).
-type hop struct {
-	at       int        // index among the message's fields
-	ip       netip.Addr // of the one who handed over; not valid when the field does not say
-	helo     string     // how that one named itself
-	by       string     // who took it
-	protocol string     // "ESMTPS"; empty when the field does not say
-}
-
-// authenticated says whether the one who handed over had logged in (RFC 3848): a member's program, not another server.
-func (h hop) authenticated() bool {
-	return mailProtocol.MatchString(h.protocol) && strings.HasSuffix(h.protocol, "A")
-}
-
-// heloInside is where Exim writes the name that it was told, when it is another than the one that it looked up.
-var heloInside = regexp.MustCompile(`(?i)\bhelo=([^\s()]+)`)
-
 // handovers reads the Received fields that name both sides, the topmost first.
 func handovers(fields []field) []hop {
 	var hops []hop
@@ -117,17 +99,11 @@ func handovers(fields []field) []hop {
 		if !strings.EqualFold(f.name, "Received") {
 			continue
 		}
-		r, ok := parseReceived(f.value)
-		if !ok || r.from == "" || r.by == "" {
+		h, ok := parseReceived(f.value)
+		if !ok || h.from == "" || h.by == "" {
 			continue // a server that hands over within itself
 		}
-		h := hop{at: i, ip: r.address, helo: r.from, by: strings.ToLower(r.by), protocol: strings.ToUpper(r.protocol)}
-		text, _ := splitReceivedDate(f.value)
-		for _, comment := range receivedClauses(text)["from"].comments {
-			if m := heloInside.FindStringSubmatch(comment); m != nil {
-				h.helo = m[1]
-			}
-		}
+		h.line = i
 		hops = append(hops, h)
 	}
 	return hops
@@ -163,7 +139,7 @@ func receivingSideOf(a *Account, fields []field) receivingSide {
 	hops := handovers(fields)
 	for i, h := range hops {
 		if i > 0 && organisation(h.by) != organisation(hops[0].by) && !side.trusts(h.by) {
-			side.lastLine = h.at
+			side.lastLine = h.line
 			break
 		}
 		side.border = &h

@@ -34,11 +34,11 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	case border.authenticated():
 		c.detail = fmt.Sprintf("the message came to %s by a login (%s), not from another server, so there is nothing for SPF to judge", border.by, border.protocol)
 		return c, nil
-	case !border.ip.IsValid():
+	case !border.address.IsValid():
 		c.detail = fmt.Sprintf("the Received field of %s names no IP address", border.by)
 		return c, nil
 	}
-	c.border, c.ip = true, border.ip.String()
+	c.border, c.ip = true, border.address.String()
 	helo := strings.TrimSuffix(border.helo, ".")
 	sender := ""
 	if paths := named(l.fields, "Return-Path"); len(paths) > 0 {
@@ -52,7 +52,7 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	err := w.Timed("spf", func() (string, error) {
 		dns := &authority{resolver: w.resolver()}
 		var why error
-		c.result, why = spf.CheckHostWithSender(net.IP(border.ip.AsSlice()), helo, sender, spf.WithResolver(dns), spf.WithContext(ctx))
+		c.result, why = spf.CheckHostWithSender(net.IP(border.address.AsSlice()), helo, sender, spf.WithResolver(dns), spf.WithContext(ctx))
 		note := fmt.Sprintf("%s: %s for %s", c.result, c.ip, c.domain)
 		if c.result == spf.TempError {
 			if err := dns.failed(ctx, "look up the SPF record of "+c.domain); err != nil {

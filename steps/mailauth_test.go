@@ -87,7 +87,7 @@ func keyRecord(t *testing.T) string {
 func zoneServer(t *testing.T) (*nameserver.Server, *Target) {
 	t.Helper()
 	zone := "$TTL 60\n"
-	for _, name := range []string{"example.org", "strict.example", "relaxed.example", "bare.example", "twice.example", "broken.example", "loop.example"} {
+	for _, name := range []string{"org", "example", "example.org", "strict.example", "relaxed.example", "bare.example", "twice.example", "broken.example", "loop.example"} {
 		zone += name + ". SOA ns." + name + ". admin." + name + ". 1 60 60 60 60\n"
 	}
 	zone += `example.org. TXT "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 include:partner.example.org -all"
@@ -184,9 +184,9 @@ func TestMailAuthentication(t *testing.T) {
 		"DMARC strict":             {sign(t, letterFrom("alice@strict.example"), "strict.example", "s1", signingKey), "it passes DMARC", "", "- - 1"},
 		"DMARC strict, beneath":    {sign(t, letterFrom("alice@strict.example"), "mail.strict.example", "s1", signingKey), "it passes DMARC", "DMARC: nothing that passes is aligned with strict.example of From: DKIM speaks for mail.strict.example (adkim=s, aspf=s); strict.example wishes reject for such mail (unexpected, blame submission)", "- - 0"},
 		"DMARC misaligned":         {received(permitted, "alice@example.org", sign(t, letterFrom("alice@strict.example"), "example.org", "s1", signingKey)), "it passes SPF, DKIM and DMARC", "DMARC: nothing that passes is aligned with strict.example of From: DKIM speaks for example.org, SPF speaks for example.org (adkim=s, aspf=s); strict.example wishes reject for such mail (unexpected, blame submission)", "1 1 0"},
-		"DMARC none":               {letterFrom("alice@mail.bare.example"), "it passes DMARC", "DMARC: neither mail.bare.example nor its organisational domain bare.example has a record: add one at _dmarc.bare.example (unexpected, blame dns)", "- - 0"},
-		"DMARC twice":              {letterFrom("alice@twice.example"), "it passes DMARC", "DMARC: _dmarc.twice.example has 2 records, so none counts (RFC 7489 section 6.6.3) (unexpected, blame dns)", "- - 0"},
-		"DMARC broken":             {letterFrom("alice@broken.example"), "it passes DMARC", `DMARC: the record at _dmarc.broken.example has the policy "whatever", wanted none, quarantine or reject (unexpected, blame dns)`, "- - 0"},
+		"DMARC none":               {letterFrom("alice@mail.bare.example"), "it passes DMARC", "DMARC: there is no record at _dmarc.mail.bare.example, nor for a domain above it: add one at _dmarc.bare.example (unexpected, blame dns)", "- - 0"},
+		"DMARC twice":              {letterFrom("alice@twice.example"), "it passes DMARC", "DMARC: _dmarc.twice.example has 2 records, so none counts (RFC 9989 section 4.10): leave one (unexpected, blame dns)", "- - 0"},
+		"DMARC broken":             {letterFrom("alice@broken.example"), "it passes DMARC", `DMARC: the record at _dmarc.broken.example has the policy p="whatever", wanted none, quarantine or reject: no receiver uses it (unexpected, blame dns)`, "- - 0"},
 		"two authors":              {letterFrom("alice@example.org>, <eve@example.net"), "it passes DMARC", `DMARC: From is "Alice <alice@example.org>, <eve@example.net>", wanted one address (protocol, blame submission)`, "- - 0"},
 		"a header without end":     {"Subject: x\r\n", "it passes DKIM", "verify the signatures of the message in bob's INBOX at imap.mail.test:993: failed to read header: EOF (protocol, blame delivery)", "- - -"},
 		"no author":                {"Subject: x\r\n\r\n", "it passes DMARC", "DMARC: the message has 0 From fields, wanted 1 (protocol, blame submission)", "- - 0"},
@@ -237,11 +237,11 @@ func TestMailAuthenticationWithoutDNS(t *testing.T) {
 func TestHandovers(t *testing.T) {
 	for name, c := range map[string]struct{ value, want string }{
 		"Postfix":   {"from out.example.org (out.example.org [192.0.2.7])\r\n\t(using TLSv1.3 with cipher X (256/256 bits))\r\n\tby mx.mail.test (Postfix) with ESMTPS id 4jW\r\n\tfor <bob@mail.test>; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTPS"},
-		"IPv6":      {"from a.example.org (unknown [IPv6:2001:db8::1]) by MX.mail.test. with ESMTP id 1; Sat", "2001:db8::1 a.example.org mx.mail.test ESMTP"},
+		"IPv6":      {"from a.example.org (unknown [IPv6:2001:db8::1]) by MX.mail.test. with ESMTP id 1; Sat", "2001:db8::1 a.example.org MX.mail.test ESMTP"},
 		"Exim":      {"from [192.0.2.7] (helo=out.example.org) by mx.mail.test with esmtpsa (TLS1.3) tls X (Exim 4.96) id 1 for b@x; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTPSA"},
 		"Exim, PTR": {"from rev.example.org ([192.0.2.7] helo=out.example.org) by mx.mail.test with esmtp (Exim) id 1; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTP"},
 		"Gmail":     {"from out.example.org (out.example.org. [192.0.2.7]) by mx.google.com with ESMTPS id a-1 for <b@gmail.com> (version=TLS1_3 cipher=X bits=256/256); Sat", "192.0.2.7 out.example.org mx.google.com ESMTPS"},
-		"Exchange":  {"from out.example.org (192.0.2.7) by DB5.mail.protection.outlook.com (10.1.2.3) with Microsoft SMTP Server (version=TLS1_3, cipher=X) id 15.20; Sat", "192.0.2.7 out.example.org db5.mail.protection.outlook.com MICROSOFT SMTP SERVER"},
+		"Exchange":  {"from out.example.org (192.0.2.7) by DB5.mail.protection.outlook.com (10.1.2.3) with Microsoft SMTP Server (version=TLS1_3, cipher=X) id 15.20; Sat", "192.0.2.7 out.example.org DB5.mail.protection.outlook.com Microsoft SMTP Server"},
 		"sendmail":  {"from out.example.org (rev.example.org [192.0.2.7] (may be forged)) by mx.mail.test (8.17) with ESMTP id x; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTP"},
 		"qmail":     {"from unknown (HELO out.example.org) (192.0.2.7) by mx.mail.test with SMTP; Sat", "192.0.2.7 out.example.org mx.mail.test SMTP"},
 		"no IP":     {"from localhost by mx.mail.test with LMTP id 1; Sat", "invalid IP localhost mx.mail.test LMTP"},
@@ -249,7 +249,7 @@ func TestHandovers(t *testing.T) {
 	} {
 		got := ""
 		for _, h := range handovers([]field{{name: "received", value: strings.ReplaceAll(c.value, "\r\n", "")}}) {
-			got = fmt.Sprint(h.ip, " ", h.helo, " ", h.by, " ", h.protocol)
+			got = fmt.Sprint(h.address, " ", h.helo, " ", h.by, " ", h.protocol)
 		}
 		if got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)

@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// receivedHop is one server's word of how it got a message: a Received header (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
-type receivedHop struct {
-	from     string     // how the client introduced itself; empty when the header names none
+// hop is one server's word of how it got a message: a Received header (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
+type hop struct {
+	line     int        // its place among the message's fields, where that was asked for
+	from     string     // the client, by the name that it was given first; empty when the header names none
+	helo     string     // how the client named itself
 	address  netip.Addr // where it came from; zero when the header does not say
 	by       string     // the server that wrote the header
 	protocol string     // in upper case as RFC 3848 lists them: "ESMTPS"; other words as they are: "Microsoft SMTP Server"
@@ -35,7 +37,7 @@ const (
 
 // readReceived reads the Received headers of a message, the topmost first as they stand there, into hops in the order in
 // which it travelled. What cannot be read as one is given back in unreadable.
-func readReceived(headers []string) (hops []receivedHop, unreadable []string) {
+func readReceived(headers []string) (hops []hop, unreadable []string) {
 	for _, header := range slices.Backward(headers) {
 		if h, ok := parseReceived(header); ok {
 			hops = append(hops, h)
@@ -51,7 +53,7 @@ type receivedClause struct{ words, comments []string }
 
 // parseReceived reads one header. It takes every order and every unknown word, as real servers write far more shapes than
 // the RFCs have. It is false when there is neither the server nor a time in it.
-func parseReceived(header string) (h receivedHop, ok bool) {
+func parseReceived(header string) (h hop, ok bool) {
 	text, date := splitReceivedDate(header)
 	clauses := receivedClauses(text)
 	first := func(keyword string) string {
@@ -71,6 +73,12 @@ func parseReceived(header string) (h receivedHop, ok bool) {
 				}
 			}
 		}
+		h.helo = h.from
+		for _, c := range from.comments {
+			if m := heloInside.FindStringSubmatch(c); m != nil {
+				h.helo = m[1]
+			}
+		}
 	}
 	h.readProtocol(clauses)
 	if at, err := netmail.ParseDate(strings.Join(strings.Fields(date), " ")); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
@@ -81,7 +89,7 @@ func parseReceived(header string) (h receivedHop, ok bool) {
 }
 
 // sharpen replaces the header's whole second by the time in the id, when there is one that fits the second.
-func (h *receivedHop) sharpen() {
+func (h *hop) sharpen() {
 	exact, ok := queueIDTime(h.id)
 	if !ok && strings.HasPrefix(h.protocol, "LMTP") {
 		exact, ok = sessionIDTime(h.id)
@@ -188,6 +196,8 @@ func receivedAddress(from *receivedClause) netip.Addr {
 }
 
 var (
+	// Where Exim writes the name that it was told, when it is another than the one that it looked up.
+	heloInside = regexp.MustCompile(`(?i)\bhelo=([^\s()]+)`)
 	// RFC 3848 and RFC 6531 section 4.3; sendmail's and qmail's patches have SMTPS as well.
 	mailProtocol = regexp.MustCompile(`^(?:UTF8)?(?:E?SMTP|LMTP)(S?)A?$`)
 	tlsVersion   = regexp.MustCompile(`(?i)\b(TLS|SSL)v?(\d)(?:[._](\d))?\b`)
@@ -195,7 +205,7 @@ var (
 )
 
 // readProtocol reads what the header says of protocol and TLS.
-func (h *receivedHop) readProtocol(clauses map[string]*receivedClause) {
+func (h *hop) readProtocol(clauses map[string]*receivedClause) {
 	var remarks []string // where servers write about TLS
 	if with := clauses["with"]; with != nil {
 		h.protocol = strings.Join(with.words, " ")
@@ -236,9 +246,14 @@ func (h *receivedHop) readProtocol(clauses map[string]*receivedClause) {
 	}
 }
 
+// authenticated says whether the one who handed over had logged in (RFC 3848): a member's program, not another server.
+func (h *hop) authenticated() bool {
+	return mailProtocol.MatchString(h.protocol) && strings.HasSuffix(h.protocol, "A")
+}
+
 // inside says whether the message did not leave a machine or an organisation's own system on this hop, so that there was
 // nothing for TLS to protect: no client is named, it came through a socket or a pipe, or from a filter beside the server.
-func (h *receivedHop) inside() bool {
+func (h *hop) inside() bool {
 	protocol := strings.ToUpper(h.protocol)
 	switch {
 	case h.from == "", strings.HasPrefix(protocol, "LOCAL"), protocol == "MAPI":

@@ -8,7 +8,7 @@ import (
 )
 
 // text gives everything that was read of a hop in one line.
-func (h receivedHop) text() string {
+func (h hop) text() string {
 	said := map[tlsSaid]string{tlsUnknown: "tls?", tlsNo: "no tls", tlsYes: "tls"}[h.tls]
 	at := "no time"
 	if !h.at.IsZero() {
