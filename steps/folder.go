@@ -466,7 +466,7 @@ func isBelowQuota(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return scenarioFault("%q is no number", a.Text(1))
 	}
-	box := &mailbox{w: w, mail: State[mail](w), account: account, port: portIMAPS} // of its own: there is nothing in it to remove
+	box := &mailbox{w: w, mail: State[mail](w), account: account, host: account.IMAP, port: portIMAPS} // of its own: there is nothing in it to remove
 	if err := box.open(ctx); err != nil {
 		box.log.attach(w, "imap transcript")
 		return err

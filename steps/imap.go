@@ -56,7 +56,7 @@ func mailboxOf(w *World, a Args) (box *mailbox, within time.Duration, err error)
 	if err != nil {
 		return nil, 0, err
 	}
-	return State[mail](w).mailbox(w, account, port), within, nil
+	return State[mail](w).mailboxAt(w, account, account.IMAP, port), within, nil
 }
 
 // prepareLimit bounds the opening of a mailbox, so that a silent IMAP server does not eat the time of the steps before
@@ -64,9 +64,15 @@ func mailboxOf(w *World, a Args) (box *mailbox, within time.Duration, err error)
 const prepareLimit = 15 * time.Second
 
 func prepareMailbox(ctx context.Context, w *World, a Args) {
-	box, _, err := mailboxOf(w, a)
-	if err != nil || box.client != nil || box.err != nil {
-		return // a wrong argument the step itself reports
+	if box, _, err := mailboxOf(w, a); err == nil { // a wrong argument the step itself reports
+		box.prepare(ctx)
+	}
+}
+
+// prepare opens the mailbox before the scenario's first step, unless that was done, and sweeps it. The error is kept.
+func (m *mailbox) prepare(ctx context.Context) {
+	if m.client != nil || m.err != nil {
+		return
 	}
 	limit := prepareLimit
 	if deadline, ok := ctx.Deadline(); ok {
@@ -74,15 +80,15 @@ func prepareMailbox(ctx context.Context, w *World, a Args) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	w.TakeReport() // what follows is kept for the step that waits
-	if box.err = box.open(ctx); box.err == nil {
-		box.fresh = true
-		box.sweepErr = box.sweep(ctx)
+	m.w.TakeReport() // what follows is kept for the step that waits
+	if m.err = m.open(ctx); m.err == nil {
+		m.fresh = true
+		m.sweepErr = m.sweep(ctx)
 	}
-	if box.err != nil {
-		box.log.attach(w, "imap transcript")
+	if m.err != nil {
+		m.log.attach(m.w, "imap transcript")
 	}
-	box.opening = w.TakeReport()
+	m.opening = m.w.TakeReport()
 }
 
 // receive is what "… receives it over IMAP" means.
@@ -91,30 +97,39 @@ func receive(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	box.reportOpening()
-	if box.err != nil {
-		return box.err
+	return box.receive(ctx, within)
+}
+
+// receive waits for what was sent last to the account, and makes it the message that the following steps speak of.
+func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
+	w := m.w
+	m.reportOpening()
+	if m.err != nil {
+		return m.err
 	}
-	s := State[mail](w).last(box.account)
-	if s == nil {
-		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", box.account.Name, box.account.Name)
+	s, err := m.awaited(m.mail)
+	if err != nil {
+		return err
 	}
-	if box.client == nil {
-		return Fail(result.ReasonInternal, result.BlameMonitor, "the mailbox of %q was not opened before the first step", box.account.Name)
-	}
-	if err := box.await(ctx, s, within); err != nil {
-		box.log.attach(w, "imap transcript")
+	if err := m.await(ctx, s, within); err != nil {
+		m.log.attach(w, "imap transcript")
 		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonNotReceived && failure.Blame == result.BlameDelivery {
-			if bounced := State[mail](w).returned(ctx, w, s); bounced != nil {
+			if bounced := m.mail.returned(ctx, w, s); bounced != nil {
 				return bounced
 			}
 		}
 		return err
 	}
-	uid := box.found[s.number][0]
-	State[mail](w).receive(w, &arrival{account: box.account, sent: s, where: box.String(), folder: "INBOX", at: time.Now(), box: box, uid: uid,
-		read: func(ctx context.Context) ([]byte, error) { return box.fetchMessage(ctx, uid) }})
+	m.mail.receive(w, m.arrival(s))
 	return nil
+}
+
+// arrival is s as it was found in the INBOX.
+func (m *mailbox) arrival(s *submission) *arrival {
+	uid := m.found[s.number][0]
+	return &arrival{account: m.account, sent: s, where: m.String(), folder: "INBOX", at: time.Now(), box: m, uid: uid,
+		key:  fmt.Sprintf("UIDVALIDITY %d, UID %d", m.validity, uid),
+		read: func(ctx context.Context) ([]byte, error) { return m.fetchMessage(ctx, uid) }}
 }
 
 // reportOpening reports how the mailbox was opened, once, with the step that reads it.

@@ -29,6 +29,7 @@ type mailbox struct {
 	w       *World
 	mail    *mail
 	account *Account
+	host    string
 	port    int
 	log     transcript
 
@@ -41,6 +42,7 @@ type mailbox struct {
 	special bool // LIST tells which folder is for what (RFC 6154)
 
 	fresh    bool               // open since before anything was sent, so what was sent is at next or behind it
+	validity uint32             // UIDVALIDITY of the INBOX: UIDs mean the same as long as it stays
 	next     imap.UID           // where the next look begins
 	arrived  chan struct{}      // holds one value when the server announced messages that were not looked at
 	found    map[int][]imap.UID // by the message's number; several when it arrived several times
@@ -55,11 +57,11 @@ type mailbox struct {
 // String names the mailbox as messages do.
 func (m *mailbox) String() string { return m.account.Name + "'s INBOX at " + m.server() }
 
-func (m *mailbox) server() string { return net.JoinHostPort(m.account.IMAP, strconv.Itoa(m.port)) }
+func (m *mailbox) server() string { return net.JoinHostPort(m.host, strconv.Itoa(m.port)) }
 
 // open connects, logs in and selects the INBOX.
 func (m *mailbox) open(ctx context.Context) (err error) {
-	host, err := m.account.require("imap", m.account.IMAP)
+	host, err := m.account.require("imap", m.host)
 	if err != nil {
 		return err
 	}
@@ -237,6 +239,7 @@ func (m *mailbox) selectInbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.validity = data.UIDValidity
 	m.next = data.UIDNext
 	if m.next == 0 { // UIDNEXT is allowed to be absent in IMAP4rev1
 		m.next = 1
@@ -502,8 +505,12 @@ const reopenLimit = 3 * time.Second
 func (m *mailbox) cleanup(ctx context.Context) error {
 	defer m.close()
 	sent := m.mail.sentTo(m.account)
-	first := m == m.mail.mailbox(m.w, m.account, 0) // it sees to the account's other mailboxes, which are the same
+	main := m.mail.mailbox(m.w, m.account, 0) // it sees to the account's other mailboxes, which are the same
+	first := m == main
 	err := m.sweepErr
+	if m.host != main.host && m.client != nil && m.alive() {
+		err = errors.Join(err, m.removeFound(ctx)) // another host may show another mailbox
+	}
 	if first && (len(sent) > 0 || m.client != nil && m.alive()) {
 		err = errors.Join(err, m.removeSent(ctx, sent))
 	}
@@ -519,6 +526,19 @@ func (m *mailbox) cleanup(ctx context.Context) error {
 		_ = m.do(polite, "LOGOUT", func() error { return m.client.Logout().Wait() }) // the connection is closed in any case
 	}
 	return err
+}
+
+// removeFound removes what was seen here, and notes that it need not be looked for elsewhere.
+func (m *mailbox) removeFound(ctx context.Context) error {
+	for _, s := range m.mail.sentTo(m.account) {
+		if uids := m.found[s.number]; len(uids) > 0 {
+			if err := m.remove(ctx, uids); err != nil {
+				return err
+			}
+			s.removed = true
+		}
+	}
+	return nil
 }
 
 func (m *mailbox) alive() bool {

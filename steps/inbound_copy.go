@@ -1,9 +1,6 @@
 package steps
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 func init() {
 	register(Definition{
@@ -36,8 +33,6 @@ func receiveCopy(ctx context.Context, w *World, a Args) error {
 		box.log.attach(w, "imap transcript")
 		return err
 	}
-	uid := box.found[s.number][0]
-	all.receive(w, &arrival{account: box.account, sent: s, where: box.String(), folder: "INBOX", at: time.Now(), box: box, uid: uid,
-		read: func(ctx context.Context) ([]byte, error) { return box.fetchMessage(ctx, uid) }})
+	all.receive(w, box.arrival(s))
 	return nil
 }

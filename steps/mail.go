@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,18 +143,33 @@ func (m *mail) sentTo(to *Account) []*submission {
 	return sent
 }
 
+// reads says whether the account has a mailbox over IMAP, which then sees to what was sent.
+func (m *mail) reads(account *Account) bool {
+	return slices.ContainsFunc(m.boxes, func(box *mailbox) bool { return box.account == account })
+}
+
 // mailbox gives the account's mailbox as it is read via port, and any that there is when port is 0. A new one is not
 // opened yet, and is cleaned up with the World.
 func (m *mail) mailbox(w *World, account *Account, port int) *mailbox {
 	for _, box := range m.boxes {
-		if box.account == account && (port == 0 || box.port == port) {
+		if box.account == account && port == 0 {
 			return box
 		}
 	}
 	if port == 0 {
 		port = portIMAPS
 	}
-	box := &mailbox{w: w, mail: m, account: account, port: port}
+	return m.mailboxAt(w, account, account.IMAP, port)
+}
+
+// mailboxAt gives the account's mailbox as it is read at a host, which need not be the account's own, via port.
+func (m *mail) mailboxAt(w *World, account *Account, host string, port int) *mailbox {
+	for _, box := range m.boxes {
+		if box.account == account && box.host == host && box.port == port {
+			return box
+		}
+	}
+	box := &mailbox{w: w, mail: m, account: account, host: host, port: port}
 	m.boxes = append(m.boxes, box)
 	w.Cleanup("remove the test mail of "+account.Name, box.cleanup)
 	return box

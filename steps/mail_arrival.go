@@ -21,6 +21,7 @@ type arrival struct {
 	read    func(ctx context.Context) ([]byte, error)
 	box     *mailbox // nil when it was not received over IMAP
 	uid     imap.UID // in folder
+	key     string   // how clients know the message again, in the words of the protocol; empty when it has none
 
 	raw    []byte
 	header textproto.MIMEHeader

@@ -48,10 +48,13 @@ const pop3Sweep = 20
 // pop3Mailbox is an account's mailbox as POP3 gives it out.
 type pop3Mailbox struct {
 	w       *World
+	mail    *mail
 	account *Account
+	host    string
 	port    int
 	log     transcript
 
+	first    bool  // the account's other POP3 mailboxes are the same
 	err      error // of the first session
 	opening  Report
 	ready    bool
@@ -67,7 +70,7 @@ type pop3Mailboxes []*pop3Mailbox
 func (p *pop3Mailbox) String() string { return p.account.Name + "'s POP3 mailbox at " + p.server() }
 
 func (p *pop3Mailbox) server() string {
-	return net.JoinHostPort(p.account.POP3, strconv.Itoa(p.port))
+	return net.JoinHostPort(p.host, strconv.Itoa(p.port))
 }
 
 func pop3Of(w *World, a Args) (box *pop3Mailbox, within time.Duration, err error) {
@@ -75,23 +78,35 @@ func pop3Of(w *World, a Args) (box *pop3Mailbox, within time.Duration, err error
 	if err != nil {
 		return nil, 0, err
 	}
+	return pop3At(w, account, account.POP3, port), within, nil
+}
+
+// pop3At gives the account's mailbox as it is read at a host, which need not be the account's own, via port.
+func pop3At(w *World, account *Account, host string, port int) *pop3Mailbox {
 	boxes := State[pop3Mailboxes](w)
 	for _, box := range *boxes {
-		if box.account == account && box.port == port {
-			return box, within, nil
+		if box.account == account && box.host == host && box.port == port {
+			return box
 		}
 	}
-	box = &pop3Mailbox{w: w, account: account, port: port, known: make(map[string]bool)}
+	first := !slices.ContainsFunc(*boxes, func(box *pop3Mailbox) bool { return box.account == account })
+	box := &pop3Mailbox{first: first, w: w, mail: State[mail](w), account: account, host: host, port: port, known: make(map[string]bool)}
 	*boxes = append(*boxes, box)
-	w.Cleanup("remove the test mail of "+account.Name, func(context.Context) error { return box.sweepErr })
-	return box, within, nil
+	w.Cleanup("remove the test mail of "+account.Name, box.cleanup)
+	return box
 }
 
 // preparePOP3 notes which messages are there before anything is sent.
 func preparePOP3(ctx context.Context, w *World, a Args) {
-	box, _, err := pop3Of(w, a)
-	if err != nil || box.ready || box.err != nil {
-		return // a wrong argument the step itself reports
+	if box, _, err := pop3Of(w, a); err == nil { // a wrong argument the step itself reports
+		box.prepare(ctx)
+	}
+}
+
+// prepare notes what is there before the scenario's first step, unless that was done, and sweeps. The error is kept.
+func (p *pop3Mailbox) prepare(ctx context.Context) {
+	if p.ready || p.err != nil {
+		return
 	}
 	limit := prepareLimit
 	if deadline, ok := ctx.Deadline(); ok {
@@ -99,9 +114,9 @@ func preparePOP3(ctx context.Context, w *World, a Args) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	w.TakeReport() // what follows is kept for the step that waits
-	box.err = box.session(ctx, func(c *pop3Client) error {
-		if box.delay, err = c.loginDelay(); err != nil {
+	p.w.TakeReport() // what follows is kept for the step that waits
+	p.err = p.session(ctx, func(c *pop3Client) (err error) {
+		if p.delay, err = c.loginDelay(); err != nil {
 			return err
 		}
 		list, err := c.list()
@@ -109,17 +124,17 @@ func preparePOP3(ctx context.Context, w *World, a Args) {
 			return err
 		}
 		for _, m := range list {
-			box.known[m.id] = true
+			p.known[m.id] = true
 		}
 		// What is left of earlier runs lies among the newest. Its removal is no condition for this run.
-		box.sweepErr = box.sweep(c, list[max(0, len(list)-pop3Sweep):])
+		p.sweepErr = p.sweep(c, list[max(0, len(list)-pop3Sweep):])
 		return nil
 	})
-	box.ready = box.err == nil
-	if box.err != nil {
-		box.log.attach(w, "pop3 transcript")
+	p.ready = p.err == nil
+	if p.err != nil {
+		p.log.attach(p.w, "pop3 transcript")
 	}
-	box.opening = w.TakeReport()
+	p.opening = p.w.TakeReport()
 }
 
 func (p *pop3Mailbox) sweep(c *pop3Client, list []pop3Message) error {
@@ -143,30 +158,109 @@ func receivePOP3(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	w.reportOpening(&box.opening)
-	if box.err != nil {
-		return box.err
+	return box.receive(ctx, within)
+}
+
+// receive waits for what was sent last to the account, and makes it the message that the following steps speak of.
+func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
+	w := p.w
+	w.reportOpening(&p.opening)
+	if p.err != nil {
+		return p.err
 	}
-	all := State[mail](w)
-	s := all.last(box.account)
+	s := p.mail.last(p.account)
 	switch {
 	case s == nil:
-		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", box.account.Name, box.account.Name)
-	case !box.ready:
-		return Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not looked into before the first step", box.account.Name)
+		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", p.account.Name, p.account.Name)
+	case !p.ready:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not looked into before the first step", p.account.Name)
 	}
-	ids, err := box.await(ctx, s, within)
+	ids, err := p.await(ctx, s, within)
 	if err != nil {
-		box.log.attach(w, "pop3 transcript")
+		p.log.attach(w, "pop3 transcript")
 		return err
 	}
-	w.Cleanup("remove the test mail of "+box.account.Name, func(ctx context.Context) error {
+	w.Cleanup("remove the test mail of "+p.account.Name, func(ctx context.Context) error {
 		s.removed = true
-		return box.remove(ctx, ids)
+		return p.remove(ctx, ids)
 	})
-	all.receive(w, &arrival{account: box.account, sent: s, where: box.String(), folder: "INBOX", at: time.Now(),
-		read: func(ctx context.Context) (raw []byte, err error) { return box.fetch(ctx, ids[0]) }})
+	p.mail.receive(w, &arrival{account: p.account, sent: s, where: p.String(), folder: "INBOX", at: time.Now(), key: "UIDL " + ids[0],
+		read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, ids[0]) }})
 	return nil
+}
+
+// cleanup looks once more for what was sent to an account that is read by POP3 alone, until it can be said to be missing.
+func (p *pop3Mailbox) cleanup(ctx context.Context) error {
+	if !p.ready || !p.first || p.mail.reads(p.account) {
+		return p.sweepErr
+	}
+	missing := p.mail.sentTo(p.account)
+	for len(missing) > 0 {
+		var there []string
+		var left []*submission
+		err := p.another(ctx, func(c *pop3Client) (err error) {
+			there, left, err = p.find(c, missing)
+			return err
+		})
+		if err == nil {
+			err = p.remove(ctx, there)
+		}
+		if err != nil {
+			return errors.Join(p.sweepErr, fmt.Errorf("%s may stay in %s until a later run removes it: %w", describe(missing), p, err))
+		}
+		for _, s := range missing {
+			s.removed = !slices.Contains(left, s)
+		}
+		missing = left
+		wait := time.Duration(0)
+		for _, s := range missing {
+			if !s.accepted.IsZero() {
+				wait = max(wait, lastLook-time.Since(s.accepted))
+			}
+		}
+		if wait <= 0 || pause(ctx, min(wait, max(pop3Gap, p.delay))) != nil {
+			break
+		}
+	}
+	if len(missing) > 0 {
+		return errors.Join(p.sweepErr, fmt.Errorf("%s had not arrived in %s when the run ended: a later run removes it", describe(missing), p))
+	}
+	return p.sweepErr
+}
+
+// find looks among the messages that are not known yet for these, and gives the unique ids of those that are there.
+func (p *pop3Mailbox) find(c *pop3Client, awaited []*submission) (ids []string, missing []*submission, err error) {
+	list, err := c.list()
+	if err != nil {
+		return nil, nil, err
+	}
+	there := make(map[int]bool)
+	for _, m := range list {
+		if p.known[m.id] {
+			continue
+		}
+		header, err := c.header(m.number)
+		if err != nil {
+			return nil, nil, err
+		}
+		if header[strings.ToLower(headerRun)] != p.w.Run() {
+			p.known[m.id] = true
+			continue
+		}
+		number := ownNumber(header[strings.ToLower(headerMessage)])
+		for _, s := range awaited {
+			if s.number == number {
+				there[number] = true
+				ids = append(ids, m.id)
+			}
+		}
+	}
+	for _, s := range awaited {
+		if !there[s.number] {
+			missing = append(missing, s)
+		}
+	}
+	return ids, missing, nil
 }
 
 // await waits until s is there and gives the unique ids of its copies.
@@ -174,26 +268,9 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 	start := time.Now()
 	var busy error // the server's last temporary refusal
 	lag, err := awaitThere(ctx, within, max(pop3Gap, p.delay), func(ctx context.Context) (bool, error) {
-		err := p.another(ctx, func(c *pop3Client) error {
-			list, err := c.list()
-			if err != nil {
-				return err
-			}
-			for _, m := range list {
-				if p.known[m.id] {
-					continue
-				}
-				header, err := c.header(m.number)
-				if err != nil {
-					return err
-				}
-				if header[strings.ToLower(headerRun)] == p.w.Run() && ownNumber(header[strings.ToLower(headerMessage)]) == s.number {
-					ids = append(ids, m.id)
-				} else {
-					p.known[m.id] = true
-				}
-			}
-			return nil
+		err := p.another(ctx, func(c *pop3Client) (err error) {
+			ids, _, err = p.find(c, []*submission{s})
+			return err
 		})
 		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonDeferred {
 			busy, err = err, nil
@@ -211,7 +288,7 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 	if busy != nil {
 		return nil, busy
 	}
-	if bounced := State[mail](p.w).returned(ctx, p.w, s); bounced != nil {
+	if bounced := p.mail.returned(ctx, p.w, s); bounced != nil {
 		return nil, bounced
 	}
 	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 gives out the INBOX alone, so look into the folders and the mail log",

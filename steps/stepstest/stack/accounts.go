@@ -2,7 +2,10 @@
 
 package stack
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Account is a user of the mail system, as a stepwatch.yml describes it.
 type Account struct {
@@ -49,30 +52,26 @@ func accounts() []Account {
 	return all
 }
 
-// moving lists Alice and Bob once more, as who still uses the old host and who uses the new one, and Alice as Leaf.
+// moving lists Alice once more, as who still uses the old host and who uses the new one, and as Leaf.
 func moving(c Config) []Account {
-	var all []Account
-	for _, name := range []string{Alice, Bob} {
-		before, after := *c.Account(name), *c.Account(name)
-		before.Name = name + "-old"
-		after.Name, after.SMTP, after.IMAP = name+"-new", New, New
-		all = append(all, before, after)
-	}
-	leaf := *c.Account(Alice)
+	before, after, leaf := *c.Account(Alice), *c.Account(Alice), *c.Account(Alice)
+	before.Name = Alice + "-old"
+	after.Name, after.SMTP, after.IMAP = Alice+"-new", New, New
 	leaf.Name, leaf.PasswordFile = Leaf, ""
-	all = append(all, leaf)
-	return all
+	return []Account{before, after, leaf}
 }
 
 // Config is what a stepwatch.yml for the stack holds.
 type Config struct {
 	Accounts []Account
-	CA       string // file with the root to trust
+	Hosts    map[string]string // addresses by the names that features use
+	CA       string            // file with the root to trust
 }
 
 // Clone is a copy to alter.
 func (c Config) Clone() Config {
 	c.Accounts = slices.Clone(c.Accounts)
+	c.Hosts = maps.Clone(c.Hosts)
 	return c
 }
 

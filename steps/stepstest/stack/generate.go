@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -42,7 +43,7 @@ func generate(dir string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Config = Config{CA: s.path("ca.pem")}
+	s.Config = Config{CA: s.path("ca.pem"), Hosts: map[string]string{"old": Mail, "new": New, "proxy": Proxy}}
 	for _, a := range accounts() {
 		a.PasswordFile = s.path(a.Name + ".password")
 		if err := os.WriteFile(a.PasswordFile, []byte(a.Password+"\n"), 0o600); err != nil {
@@ -200,8 +201,9 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 		Copied, Backup                          string
 		Far, MX1, MX2                           string
 		Hosts                                   []host
+		MailProxy                               string // its address
 	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, mailboxes,
-		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, s.hosts}
+		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, s.hosts, s.find(MailProxy)[0].IP}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -290,6 +292,9 @@ func (s *Stack) define() {
 	s.Dovecot.ready = append(s.Dovecot.ready, listening("tcp", "127.0.0.1:143"), listening("tcp", "127.0.0.1:993"))
 	s.Dovecot.ready = append(s.Dovecot.ready, listening("tcp", "127.0.0.1:110"), listening("tcp", "127.0.0.1:995"))
 	s.Nginx.ready = append(s.Nginx.ready, listening("tcp", "127.0.0.1:80"), listening("tcp", "127.0.0.1:443"))
+	for _, port := range []string{"143", "993", "110", "995"} {
+		s.Nginx.ready = append(s.Nginx.ready, listening("tcp", net.JoinHostPort(s.find(MailProxy)[0].IP, port)))
+	}
 	s.Dovecot.ready = append(s.Dovecot.ready, listening("unix", s.path("dovecot/lmtp")), listening("unix", s.path("dovecot/auth")))
 	s.OpenDKIM.ready = append(s.OpenDKIM.ready, listening("unix", s.path("opendkim/milter")))
 }

@@ -41,6 +41,9 @@ const Exim = "exim." + Domain
 // Proxy hands IMAP and POP3 on to Store, once StartProxy was called.
 const Proxy = "proxy." + Domain
 
+// MailProxy is nginx' mail proxy, which hands IMAP and POP3 on to Mail.
+const MailProxy = "mail-proxy." + Domain
+
 // host is a name of the zone and the servers behind it.
 type host struct {
 	Name   string
@@ -69,6 +72,7 @@ func hosts(chain func(name string) string) []host {
 		{Name: Store, IP: "127.0.3.1", Chain: chain("good"), Only: "dovecot"},
 		{Name: Exim, IP: "127.0.6.1", Chain: chain("good"), Only: "none"},
 		{Name: Proxy, IP: "127.0.4.1", Chain: chain("good"), Only: "none"},
+		{Name: MailProxy, IP: "127.0.4.2", Chain: chain("good"), Only: "none"},
 	}
 }
 

@@ -28,6 +28,7 @@ var Packages = []Package{
 	{"dovecot-sieve", "/usr/lib/dovecot/modules/lib90_sieve_plugin.so", "real servers"},
 	{"opendkim", "/usr/sbin/opendkim", "real servers"},
 	{"nginx", "/usr/sbin/nginx", "real servers"},
+	{"libnginx-mod-mail", "/usr/lib/nginx/modules/ngx_mail_module.so", "real servers"},
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
 }

@@ -5,6 +5,7 @@ package stack_test
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
@@ -78,4 +79,26 @@ func TestFaultsOfTheProxy(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSameMessageThroughProxies reads one message in every way, through Dovecot's proxy and nginx', and finds out a proxy that
+// leads nowhere.
+func TestSameMessageThroughProxies(t *testing.T) {
+	proxy(t)
+	logs(t, "nginx")
+	const feature = "../../../features/mail/proxies.feature"
+	for _, host := range []string{stack.Proxy, stack.MailProxy} {
+		config := altered(t, func(c *stack.Config) { c.Hosts["proxy"] = host })
+		if code, out := execute(t, stepwatch, "run", "--config", config, feature); code != 0 {
+			t.Errorf("%s: exit code %d:\n%s", host, code, out)
+		}
+		if left := mailbox(t, stack.Bob); len(left) > 0 {
+			t.Errorf("%s: left behind: %q", host, left)
+		}
+	}
+	config := altered(t, func(c *stack.Config) { c.Hosts["proxy"] = stack.Closed })
+	code, out := execute(t, stepwatch, "run", "--config", config, feature)
+	if code != 1 || !strings.Contains(out, stack.Closed+":993: connection refused") || !strings.Contains(out, stack.Closed+":143: connection refused") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
 }

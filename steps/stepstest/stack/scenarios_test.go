@@ -68,6 +68,7 @@ func mailbox(t *testing.T, account string) []string {
 func TestScenariosPass(t *testing.T) {
 	s := need(t)
 	logs(t, "postfix", "dovecot", "nginx")
+	proxy(t) // proxies.feature needs it
 	config := filepath.Join(s.Dir, "stepwatch.yml")
 	for name, path := range map[string]string{
 		"mail":         write(t, "mail.feature", mail),
@@ -360,7 +361,7 @@ func TestMigration(t *testing.T) {
 	need(t)
 	config := altered(t, func(c *stack.Config) { c.Account("alice-new").SMTP = stack.Closed })
 	code, out := execute(t, stepwatch, "run", "--config", config, "../../../features/mail/migration.feature")
-	if code != 1 || !strings.Contains(out, "8 scenarios: 6 passed, 2 failed") || !strings.Contains(out, stack.Closed+":465: connection refused") {
+	if code != 1 || !strings.Contains(out, "9 scenarios: 7 passed, 2 failed") || !strings.Contains(out, stack.Closed+":465: connection refused") {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }

@@ -1,0 +1,87 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+func init() {
+	const does = "Waits until the message that was sent last to this account is in its INBOX as this host shows it, which need not be the account's own: a proxy in front of many servers, the " +
+		"server behind it, the old host of a move. The login is the account's. The host is a name under hosts in stepwatch.yml or that of a server, and may have a port behind a colon; without one it is %d. "
+	register(
+		Definition{
+			Area: "mail", Sentence: `{account} receives it over IMAP at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over IMAP at "([^"]+)" within ` + parameters["duration"] + `$`,
+			Does:     fmt.Sprintf(does, portIMAPS) + "Port 993 is TLS from the first byte; 143 and any other port demand STARTTLS. Fails as \"receives it over IMAP\" does, and the message is removed afterwards.",
+			Measures: "As \"receives it over IMAP\" does.",
+			Example:  `Then "bob" receives it over IMAP at "proxy" within 60s`,
+			Waits:    true,
+			Prepare: func(ctx context.Context, w *World, a Args) {
+				if box, _, err := mailboxAtHost(w, a); err == nil { // a wrong argument the step itself reports
+					box.prepare(ctx)
+				}
+			},
+			Func: func(ctx context.Context, w *World, a Args) error {
+				box, within, err := mailboxAtHost(w, a)
+				if err != nil {
+					return err
+				}
+				return box.receive(ctx, within)
+			},
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} receives it over POP3 at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over POP3 at "([^"]+)" within ` + parameters["duration"] + `$`,
+			Does:     fmt.Sprintf(does, portPOP3S) + "Port 995 is TLS from the first byte; 110 and any other port demand STLS. Fails as \"receives it over POP3\" does, and the message is removed afterwards.",
+			Measures: "As \"receives it over POP3\" does.",
+			Example:  `Then "bob" receives it over POP3 at "proxy.example.org:110" within 60s`,
+			Waits:    true,
+			Prepare: func(ctx context.Context, w *World, a Args) {
+				if box, _, err := pop3AtHost(w, a); err == nil { // likewise
+					box.prepare(ctx)
+				}
+			},
+			Func: func(ctx context.Context, w *World, a Args) error {
+				box, within, err := pop3AtHost(w, a)
+				if err != nil {
+					return err
+				}
+				return box.receive(ctx, within)
+			},
+		},
+	)
+}
+
+func mailboxAtHost(w *World, a Args) (box *mailbox, within time.Duration, err error) {
+	account, host, port, within, err := waitAtHost(w, a, portIMAPS)
+	if err != nil {
+		return nil, 0, err
+	}
+	return State[mail](w).mailboxAt(w, account, host, port), within, nil
+}
+
+func pop3AtHost(w *World, a Args) (box *pop3Mailbox, within time.Duration, err error) {
+	account, host, port, within, err := waitAtHost(w, a, portPOP3S)
+	if err != nil {
+		return nil, 0, err
+	}
+	return pop3At(w, account, host, port), within, nil
+}
+
+// waitAtHost reads the parameters of a step that waits for mail at a host.
+func waitAtHost(w *World, a Args, otherwise int) (account *Account, host string, port int, within time.Duration, err error) {
+	if account, err = w.target.Account(a.Text(0)); err != nil {
+		return nil, "", 0, 0, err
+	}
+	host, port = a.Text(1), otherwise
+	if name, number, err := net.SplitHostPort(host); err == nil {
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || n == 0 {
+			return nil, "", 0, 0, scenarioFault("%q is no port: write the host as \"proxy.example.org\" or \"proxy.example.org:143\"", number)
+		}
+		host, port = name, int(n)
+	}
+	within, err = a.Duration(2)
+	return account, w.target.AddressOf(host), port, within, err
+}

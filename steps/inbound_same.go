@@ -1,0 +1,118 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	register(
+		Definition{
+			Area: "mail", Sentence: `it is the same message each time`,
+			Does: "Compares what the steps before received of the message that was received last: through a proxy and directly, over IMAP and over POP3. Fails unless the account got it " +
+				"at least in two ways, each with the same header and body, each IMAP server with the same UIDVALIDITY and UID, and each POP3 server with the same unique id, as mail programs load a " +
+				"mailbox anew when those change. The fields Status, X-Status, X-Keywords, X-UID and X-UIDL, in which servers keep notes, may differ.",
+			Measures: "The reading of the message in each of the ways.",
+			Example:  `Then it is the same message each time`,
+			Func:     isSameMessage,
+		},
+	)
+}
+
+func isSameMessage(ctx context.Context, w *World, _ Args) error {
+	all := State[mail](w)
+	last, err := all.received()
+	if err != nil {
+		return err
+	}
+	var ways []*arrival
+	for _, a := range all.arrivals {
+		if a.sent == last.sent && a.account == last.account && !slices.ContainsFunc(ways, func(b *arrival) bool { return b.where == a.where }) {
+			ways = append(ways, a)
+		}
+	}
+	if len(ways) < 2 || last.sent == nil {
+		return scenarioFault("the message was received in one way only, %s: receive it in another before this step", last.where)
+	}
+	reference, err := ways[0].message(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range ways[1:] {
+		message, err := a.message(ctx)
+		if err != nil {
+			return err
+		}
+		if what := messageDifference(reference, message); what != "" {
+			return Fail(result.ReasonUnexpected, result.BlameAccess, "%s differs in %s and %s: one of the servers between alters mail, or they show different copies", what, ways[0].where, a.where)
+		}
+	}
+	for i, a := range ways {
+		for _, b := range ways[:i] {
+			kind, _, _ := strings.Cut(a.key, " ")
+			if a.key != b.key && strings.HasPrefix(b.key, kind+" ") {
+				return Fail(result.ReasonUnexpected, result.BlameAccess, "the message is %s in %s and %s in %s: they are different copies, or mail programs will load the mailbox anew when they change over",
+					b.key, b.where, a.key, a.where)
+			}
+		}
+	}
+	return nil
+}
+
+// serversNotes are the fields in which servers keep what they know of a message, and which some of them show to one protocol
+// and hide from the other.
+var serversNotes = []string{"status", "x-status", "x-keywords", "x-uid", "x-uidl"}
+
+// messageDifference names the first part in which two messages differ, or is empty. How lines end makes no difference.
+func messageDifference(a, b []byte) (what string) {
+	headerA, bodyA := headerLines(a)
+	headerB, bodyB := headerLines(b)
+	for i := range max(len(headerA), len(headerB)) {
+		field := func(header []string) string {
+			if i < len(header) {
+				return header[i]
+			}
+			return ""
+		}
+		one := field(headerA)
+		if one == field(headerB) {
+			continue
+		}
+		if one == "" || slices.Contains(headerB, one) { // the other is what was put in
+			one = field(headerB)
+		}
+		name, _, _ := strings.Cut(one, ":")
+		return fmt.Sprintf("the header field %q", oneLine(name, 80))
+	}
+	if !bytes.Equal(bodyA, bodyB) {
+		return fmt.Sprintf("the body, of %d and %d bytes,", len(bodyA), len(bodyB))
+	}
+	return ""
+}
+
+// headerLines gives the fields of a message, folded lines included, without the servers' notes; and the body.
+func headerLines(raw []byte) (header []string, body []byte) {
+	raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
+	for len(raw) > 0 {
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte("\n"))
+		if len(line) == 0 {
+			break
+		}
+		if (line[0] == ' ' || line[0] == '\t') && len(header) > 0 {
+			header[len(header)-1] += "\n" + string(line)
+			continue
+		}
+		header = append(header, string(line))
+	}
+	header = slices.DeleteFunc(header, func(field string) bool {
+		name, _, _ := strings.Cut(field, ":")
+		return slices.Contains(serversNotes, strings.ToLower(strings.TrimSpace(name)))
+	})
+	return header, raw
+}
