@@ -233,14 +233,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 	if q := s.reply.QueueID(); q != "" {
 		id, look = " as "+q, q
 	}
-	others := "nothing else came meanwhile"
-	switch n := len(m.foreign); {
-	case n == 1:
-		others = "one other message came meanwhile"
-	case n > 1:
-		others = fmt.Sprintf("%d other messages came meanwhile", n)
-	}
 	return Fail(result.ReasonNotReceived, result.BlameDelivery,
 		"no message in %s after %s: %s accepted it%s at %s, %s: look for %s in the mail log and the queue there; %s",
-		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), others, look, s.known(time.Now()))
+		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), look, s.known(time.Now()))
 }

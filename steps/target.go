@@ -48,6 +48,7 @@ type Account struct {
 	SMTP     string // host that takes its mail
 	IMAP     string // host of its mailbox
 	POP3     string // host that gives its mailbox out over POP3
+	Maildir  string // directory of its mailbox on this machine
 
 	// AuthservID is how the server that receives its mail names itself in Authentication-Results (RFC 8601 section 2.5);
 	// names beneath it count too. Empty means the organisation of IMAP; "none" that the server writes no name.

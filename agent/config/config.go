@@ -78,6 +78,7 @@ type account struct {
 	SMTP     string        `yaml:"smtp"`
 	IMAP     string        `yaml:"imap"`
 	POP3     string        `yaml:"pop3"`
+	Maildir  string        `yaml:"maildir"`
 
 	AuthservID string `yaml:"authserv_id"`
 }
@@ -258,7 +259,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 			v.add("secrets."+name, "%v", err)
 		}
 	}
-	c.accounts(f, secrets, v)
+	c.accounts(dir, f, secrets, v)
 	c.hosts(f, dir, secrets, v)
 	c.Target.StateDir = stateDir(dir, f.State)
 	if len(f.TLS.CA) > 0 {
@@ -271,12 +272,15 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	return c, nil
 }
 
-func (c *Config) accounts(f *file, secrets *vault.Vault, v *invalid) {
+func (c *Config) accounts(dir string, f *file, secrets *vault.Vault, v *invalid) {
 	c.Target.Accounts = make(map[string]*steps.Account, len(f.Accounts))
 	for name, a := range f.Accounts {
 		setting := "accounts." + name
 		account := &steps.Account{Name: name, Address: a.Address, Username: a.Username, SMTP: a.SMTP, IMAP: a.IMAP, POP3: a.POP3}
 		account.AuthservID = a.AuthservID
+		if a.Maildir != "" {
+			account.Maildir = within(dir, a.Maildir)
+		}
 		if at := strings.LastIndexByte(a.Address, '@'); at < 1 || at == len(a.Address)-1 || strings.ContainsAny(a.Address, " \r\n<>") {
 			v.add(setting+".address", "is %q: write it as name@example.org", a.Address)
 		}

@@ -15,6 +15,7 @@ type Account struct {
 	PasswordFile string // holds Password; empty for none in stepwatch.yml
 	SMTP         string // host that takes its mail
 	IMAP         string // host of its mailbox; empty for none in stepwatch.yml
+	Maildir      string // directory of its mailbox; empty for none in stepwatch.yml
 	Quota        int    // bytes that its mailbox may hold; 0 for any number
 }
 

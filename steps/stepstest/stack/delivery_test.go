@@ -252,3 +252,41 @@ func TestLargeMailbox(t *testing.T) {
 	}()
 	passes(t, filepath.Join(s.Dir, "stepwatch.yml"), `I send a message from "alice" to "carol" via 587`, `"carol" receives it over IMAP within 5s`)
 }
+
+// TestMaildir sees Dovecot's delivery in the Maildir itself, and is told why not where it may not look.
+func TestMaildir(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	dir := filepath.Join(s.Dir, "mail", stack.Bob, "Maildir")
+	send := `I send a message from "alice" to "bob" via 587`
+	passes(t, filepath.Join(s.Dir, "stepwatch.yml"), send, `it is in the Maildir "`+dir+`" within 10s`, `"bob" receives it over IMAP within 10s`)
+	config := altered(t, func(c *stack.Config) { c.Account(stack.Bob).Maildir, c.Account(stack.Bob).IMAP = dir, "" })
+	passes(t, config, send, `"bob" receives it in the Maildir within 10s`)
+	if left := testMail(t, s.Dir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+
+	unblock, err := s.BlockDelivery()
+	if err != nil {
+		t.Fatal(err)
+	}
+	emptyQueue(t)
+	read := `"bob" receives it in the Maildir within 1s`
+	check(t, config, send+"\n"+read, outcome{read, "not_received", "delivery"})
+	if err := errors.Join(s.Postfix.Discard(t.Context()), unblock()); err != nil {
+		t.Fatal(err)
+	}
+
+	// A monitor that is not root, without the right to look.
+	password := write(t, "password", s.Config.Account(stack.Alice).Password+"\n")
+	config = altered(t, func(c *stack.Config) {
+		c.Account(stack.Alice).PasswordFile = password
+		c.Account(stack.Bob).Maildir = dir
+	})
+	feature := write(t, "maildir.feature", "Feature: F\n  Scenario: S\n    * "+send+"\n    * "+read+"\n")
+	code, out := executeAs(t, 65534, stepwatch, "check", "--config", config, feature)
+	if want := `permission denied: let the user that stepwatch runs as read and change it`; code != 3 || !strings.Contains(out, want) {
+		t.Errorf("exit code %d, want 3 (UNKNOWN) and %q:\n%s", code, want, out)
+	}
+	arrived(t, stack.Bob, "", "X-Stepwatch-Run: ")
+}

@@ -134,9 +134,16 @@ func shared(t *testing.T) string {
 // execute runs a program to its end and gives its exit code and what it printed.
 func execute(t *testing.T, program string, args ...string) (code int, output string) {
 	t.Helper()
+	return executeAs(t, 0, program, args...)
+}
+
+// executeAs does that as another user.
+func executeAs(t *testing.T, uid uint32, program string, args ...string) (code int, output string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
 		t.Fatalf("run %s: %v\n%s", filepath.Base(program), err, out)

@@ -1,0 +1,308 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maildir"
+)
+
+func init() {
+	const (
+		does = "The directory is that which holds new, cur and tmp, on this machine, and stepwatch's user must be allowed to read and change it; it comes into being with the first delivery. " +
+			"Fails when the message is not there in time, with the reason of a bounce when the sender got one, and when the directory cannot be read. The message is removed afterwards, " +
+			"and so is what an earlier run of the scenario had to leave behind."
+		measures = "From the start of the step until the message is there. Measures mail_detection_lag_seconds and mail_delivery_seconds (from the acceptance of the message), and its way as \"receives it over IMAP\" does."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `it is in the Maildir {text} within {duration}`, Pattern: `^it is in the Maildir "([^"]+)" within ` + parameters["duration"] + `$`,
+			Does: "Waits until the message that was sent last lies in this Maildir, as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
+			Example: `Then it is in the Maildir "/var/mail/bob/Maildir" within 60s`,
+			Waits:   true, Prepare: prepareMaildir(maildirNamed), Func: receiveInMaildir(maildirNamed),
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} receives it in the Maildir within {duration}`,
+			Does: "Waits until the message that was sent last to this account lies in the account's Maildir (maildir in stepwatch.yml), as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
+			Example: `Then "bob" receives it in the Maildir within 60s`,
+			Waits:   true, Prepare: prepareMaildir(maildirOf), Func: receiveInMaildir(maildirOf),
+		},
+	)
+}
+
+const (
+	// maildirHeader caps what is read of a message to know it again, in bytes; maildirMessage what is read of one of ours.
+	maildirHeader  = 64 << 10
+	maildirMessage = 32 << 20
+
+	// maildirGap is the least pause between two looks.
+	maildirGap = 5 * time.Millisecond
+
+	// maildirSwept is how far back the sweep goes, as that of IMAP mailboxes.
+	maildirSwept = 48 * time.Hour
+)
+
+// maildirBox is a Maildir that a scenario looks into.
+type maildirBox struct {
+	w       *World
+	mail    *mail
+	path    string
+	account *Account // whose it is; nil when the step names the directory alone
+
+	folder   *maildir.Folder // nil until there is one
+	ready    bool            // it was looked into before anything was sent
+	err      error           // why that failed
+	found    map[int][]string
+	stale    []string // of earlier runs
+	others   int      // messages that came and are not this scenario's
+	awaited  []*submission
+	sweepErr error
+}
+
+// maildirBoxes are those of the scenario.
+type maildirBoxes []*maildirBox
+
+// String names the mailbox as messages do.
+func (b *maildirBox) String() string {
+	if b.account != nil {
+		return fmt.Sprintf("%s's Maildir %q", b.account.Name, b.path)
+	}
+	return fmt.Sprintf("the Maildir %q", b.path)
+}
+
+// maildirNamed gives the Maildir that a step names by its path.
+func maildirNamed(w *World, a Args) (*maildirBox, error) { return maildirAt(w, a.Text(0), nil), nil }
+
+// maildirOf gives the Maildir of the account that a step names.
+func maildirOf(w *World, a Args) (*maildirBox, error) {
+	account, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return nil, err
+	}
+	path, err := account.require("maildir", account.Maildir)
+	if err != nil {
+		return nil, err
+	}
+	return maildirAt(w, path, account), nil
+}
+
+func maildirAt(w *World, path string, account *Account) *maildirBox {
+	boxes := State[maildirBoxes](w)
+	for _, box := range *boxes {
+		if box.path == path && box.account == account {
+			return box
+		}
+	}
+	box := &maildirBox{w: w, mail: State[mail](w), path: path, account: account, found: make(map[int][]string)}
+	*boxes = append(*boxes, box)
+	w.Cleanup("remove the test mail in "+path, box.cleanup)
+	return box
+}
+
+// prepareMaildir notes what is there before anything is sent, and removes what earlier runs left.
+func prepareMaildir(of func(*World, Args) (*maildirBox, error)) func(context.Context, *World, Args) {
+	return func(_ context.Context, w *World, a Args) {
+		box, err := of(w, a)
+		if err != nil || box.ready || box.err != nil {
+			return // a wrong argument the step itself reports
+		}
+		box.err = box.look(time.Now().Add(-maildirSwept))
+		box.ready = box.err == nil
+		if box.ready {
+			box.sweepErr = box.remove(box.stale)
+			box.stale, box.others = nil, 0
+		}
+	}
+}
+
+// look takes in what came. Messages from before since are not opened.
+func (b *maildirBox) look(since time.Time) error {
+	if b.folder == nil {
+		folder, err := maildir.Open(b.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the first delivery makes it
+		}
+		if err != nil {
+			return b.failure(err)
+		}
+		b.folder = folder
+	}
+	names, err := b.folder.Fresh()
+	if err != nil {
+		return b.failure(err)
+	}
+	for _, name := range names {
+		if at := maildir.Delivered(name); !at.IsZero() && at.Before(since) {
+			continue
+		}
+		content, err := b.folder.Read(name, maildirHeader)
+		if errors.Is(err, fs.ErrPermission) {
+			return b.failure(err)
+		}
+		if err != nil {
+			continue // somebody removed it, or it is no message
+		}
+		header, _ := splitMessage(content)
+		switch {
+		case header[strings.ToLower(headerRun)] == b.w.Run():
+			number := ownNumber(header[strings.ToLower(headerMessage)])
+			b.found[number] = append(b.found[number], name)
+		case header[strings.ToLower(headerOrigin)] == b.w.Origin():
+			b.stale = append(b.stale, name)
+		default:
+			b.others++
+		}
+	}
+	return nil
+}
+
+// failure says why the directory cannot be used, which proves nothing about the mail system.
+func (b *maildirBox) failure(err error) error {
+	remedy := "is that a Maildir, the directory above new, cur and tmp?"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "let the user that stepwatch runs as read and change it, for example with setfacl -R -m u:stepwatch:rwX,d:u:stepwatch:rwX, and enter the directories above"
+	}
+	return Fail(result.ReasonConfig, result.BlameScenario, "read %s: %w: %s", b, err, remedy)
+}
+
+func receiveInMaildir(of func(*World, Args) (*maildirBox, error)) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		box, err := of(w, a)
+		if err != nil {
+			return err
+		}
+		within, err := a.Duration(1)
+		if err != nil {
+			return err
+		}
+		return box.receive(ctx, within)
+	}
+}
+
+// receive waits for what was sent last, and makes it the message that the following steps speak of.
+func (b *maildirBox) receive(ctx context.Context, within time.Duration) error {
+	if b.err != nil {
+		return b.err
+	}
+	s := b.mail.last(b.account)
+	switch {
+	case s == nil && b.account != nil:
+		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", b.account.Name, b.account.Name)
+	case s == nil:
+		return scenarioFault("nothing was sent before this step: begin with \"I send a message from …\"")
+	case !b.ready:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s was not looked into before the first step", b)
+	}
+	if err := b.await(ctx, s, within); err != nil {
+		return err
+	}
+	name := b.found[s.number][0]
+	b.mail.receive(b.w, &arrival{account: s.to, sent: s, where: b.String(), folder: "INBOX", at: time.Now(),
+		read: func(context.Context) ([]byte, error) { return b.read(name) }})
+	return nil
+}
+
+// read gives a whole message, with CRLF line ends.
+func (b *maildirBox) read(name string) ([]byte, error) {
+	raw, err := b.folder.Read(name, maildirMessage)
+	if errors.Is(err, maildir.ErrGone) {
+		return nil, Fail(result.ReasonUnexpected, result.BlameAccess, "read the message from %s: it is gone; somebody else removed it", b)
+	}
+	if err != nil {
+		return nil, b.failure(err)
+	}
+	return []byte(strings.ReplaceAll(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n", "\r\n")), nil
+}
+
+// await waits until s is there.
+func (b *maildirBox) await(ctx context.Context, s *submission, within time.Duration) error {
+	b.awaited = append(b.awaited, s)
+	start := time.Now()
+	lag, err := awaitThere(ctx, within, maildirGap, func(context.Context) (bool, error) {
+		err := b.look(start.Add(-maildirSwept))
+		return len(b.found[s.number]) > 0, err
+	})
+	if err == nil {
+		b.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
+		b.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
+		return nil
+	}
+	if !errors.Is(err, errNotThere) {
+		return err
+	}
+	if bounced := b.mail.returned(ctx, b.w, s); bounced != nil {
+		return bounced
+	}
+	if b.folder == nil {
+		return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s, which does not exist: %s accepted it%s at %s: is that where its mail is delivered? Else look into the mail log",
+			b, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
+	}
+	return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s: look into the mail log and the queue, and into the folders beneath; %s",
+		b, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), s.known(time.Now()))
+}
+
+// cameMeanwhile words how many messages came to a mailbox that were not awaited.
+func cameMeanwhile(others int) string {
+	switch others {
+	case 0:
+		return "nothing else came meanwhile"
+	case 1:
+		return "one other message came meanwhile"
+	default:
+		return fmt.Sprintf("%d other messages came meanwhile", others)
+	}
+}
+
+// cleanup removes what the run sent, everything that came twice, and what of earlier runs came since the sweep. For what an
+// IMAP server gives out too, it was asked before.
+func (b *maildirBox) cleanup(ctx context.Context) error {
+	if !b.ready {
+		return nil // the step said why
+	}
+	var missing []*submission
+	for {
+		if err := b.look(time.Now().Add(-maildirSwept)); err != nil {
+			return errors.Join(b.sweepErr, fmt.Errorf("the message may stay until a later run removes it: %w", err))
+		}
+		missing = slices.DeleteFunc(slices.Clone(b.awaited), func(s *submission) bool {
+			return len(b.found[s.number]) > 0 || s.returned || s.removed || !s.sent || b.mail.reads(s.to)
+		})
+		wait := time.Duration(0)
+		for _, s := range missing {
+			if !s.accepted.IsZero() {
+				wait = max(wait, lastLook-time.Since(s.accepted))
+			}
+		}
+		if wait <= 0 || pause(ctx, min(wait, 50*time.Millisecond)) != nil {
+			break
+		}
+	}
+	ours := b.stale
+	for _, s := range b.mail.sent {
+		ours = append(ours, b.found[s.number]...)
+		s.removed = s.removed || len(b.found[s.number]) > 0
+	}
+	err := errors.Join(b.sweepErr, b.remove(ours))
+	if len(missing) > 0 {
+		err = errors.Join(err, fmt.Errorf("%s had not arrived in %s when the run ended: a later run removes it", describe(missing), b))
+	}
+	if b.folder != nil {
+		_ = b.folder.Close() // the run is judged
+	}
+	return err
+}
+
+func (b *maildirBox) remove(names []string) error {
+	for _, name := range names {
+		if err := b.folder.Remove(name); err != nil {
+			return b.failure(err)
+		}
+	}
+	return nil
+}
