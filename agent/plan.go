@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -82,6 +83,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i, err})
 			continue
 		}
+		b.Args.Dir = filepath.Dir(s.Path)
 		p.bound[i] = b
 		waits += b.Wait()
 		if m := b.Definition.Matcher(); !slices.Contains(p.matchers, m) {

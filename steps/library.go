@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,6 +42,7 @@ type Definition struct {
 var parameters = map[string]string{
 	"account":  `"([^"]+)"`, // a name under accounts in stepwatch.yml
 	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
+	"file":     `"([^"]+)"`, // a path, from the feature file's directory
 	"text":     `"(.*)"`,
 	"url":      `"?(\S*?)"?`,
 	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?))`,
@@ -91,6 +94,15 @@ type Args struct {
 	Captured  []string
 	DocString *features.DocString
 	Table     [][]string
+	Dir       string // of the feature file, which paths in it are relative to; empty is the working directory
+}
+
+// Path is parameter i, a file, fit to be opened.
+func (a Args) Path(i int) string {
+	if filepath.IsAbs(a.Captured[i]) {
+		return a.Captured[i]
+	}
+	return filepath.Join(a.Dir, a.Captured[i])
 }
 
 // Text is parameter i, from 0, as written.
@@ -152,7 +164,8 @@ func (b *Bound) Wait() time.Duration {
 	}
 }
 
-// Unknown says which accounts and hosts of the step the configuration does not have, for checks without running.
+// Unknown says which accounts and hosts of the step the configuration does not have and which of its files are not there,
+// for checks without running.
 func (b *Bound) Unknown(target *Target) []error {
 	var errs []error
 	for i, kind := range b.Definition.params {
@@ -162,6 +175,12 @@ func (b *Bound) Unknown(target *Target) []error {
 			_, err = target.Account(b.Args.Text(i))
 		case "host":
 			_, err = target.Host(b.Args.Text(i))
+		case "file":
+			if b.Args.DocString == nil { // which takes the file's place
+				if _, err = os.Stat(b.Args.Path(i)); err != nil {
+					err = missingFile(b.Args.Path(i), err)
+				}
+			}
 		}
 		if err != nil {
 			errs = append(errs, err)

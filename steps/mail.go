@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/content"
 )
 
 func init() {
@@ -104,9 +105,10 @@ func (a *Account) login(ctx context.Context, w *World) (username string, passwor
 
 // mail is what a scenario sent, the mailboxes in which it waits for that, and what it received.
 type mail struct {
-	sent     []*submission
-	boxes    []*mailbox
-	arrivals []*arrival
+	sent        []*submission
+	boxes       []*mailbox
+	arrivals    []*arrival
+	attachments []content.Attachment // of every message that is sent from here on
 }
 
 // submission is one message on its way.
@@ -117,6 +119,8 @@ type submission struct {
 	sent     bool          // the whole message went out, so the server may have it whatever it answered
 	accepted time.Time     // when the server took it; zero when it did not
 	took     time.Duration // from the start of the step until then
+	message  []byte        // as it was written
+	padded   bool          // and then made longer
 	reply    Reply         // the server's answer to the message
 	returned bool          // a bounce says that it was not delivered
 	removed  bool          // whoever received it has removed it by another way than the INBOX

@@ -190,14 +190,14 @@ From: alice@demo.test
 To: bob@demo.test
 Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe_aus_der_=C3=9Cberwachung?=
 Message-ID: <RUN.1@demo.test>
-MIME-Version: 1.0
-Content-Type: text/plain; charset=utf-8
-Content-Transfer-Encoding: 7bit
 Auto-Submitted: auto-generated
 X-Stepwatch-Run: RUN
 X-Stepwatch-Origin: ORIGIN
 X-Stepwatch-Message: 1
 Reply-To: ops@demo.test
+MIME-Version: 1.0
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 7bit
 
 .a dot at the start
 .

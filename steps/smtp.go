@@ -21,8 +21,7 @@ func init() {
 	const (
 		does = "Submits a test message over SMTP through the sender's server. Port 465 is TLS from the first byte and 587 and any other " +
 			"port demand STARTTLS, and all of them demand AUTH (RFC 6409, RFC 8314); port 25 takes STARTTLS when it is offered, and AUTH when it is " +
-			"offered inside TLS and the sender has a password. A password never goes out before TLS. Text under the step is the message's text, and the rows " +
-			"of a table its headers." + envelopeDoes + " Fails on the first answer that is not the one wanted, with that answer. Afterwards the message is " +
+			"offered inside TLS and the sender has a password. A password never goes out before TLS. " + messageDoes + envelopeDoes + " Fails on the first answer that is not the one wanted, with that answer. Afterwards the message is " +
 			"removed from the recipient's mailbox, if that account names an IMAP server and a password."
 		measures = "From looking up the name to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
 			"data, body (the message until the server takes it, with its queue id) and quit, each with the server's answer. " +

@@ -51,10 +51,12 @@ func takeEnvelope(table [][]string) (wishes envelopeWishes, headers [][]string, 
 
 // compose writes the message of s and takes what the table wants of the envelope.
 func (c *smtpClient) compose(s *submission, a Args) (message []byte, err error) {
+	a = a.withHeaders()
 	if c.wishes, a.Table, err = takeEnvelope(a.Table); err != nil {
 		return nil, err
 	}
-	return compose(c.w, s, a)
+	s.message, err = compose(c.w, s, a)
+	return s.message, err
 }
 
 // wishParameters gives what the wishes add to MAIL and to RCPT.

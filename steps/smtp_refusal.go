@@ -259,6 +259,7 @@ func (c *smtpClient) try(ctx context.Context, t *attempt, from, to *Account, a A
 		return scenarioFault("a message of %d bytes cannot be made: its headers and text alone have %d", t.size, len(message))
 	}
 	c.padding = max(0, t.size-len(message))
+	s.padded = c.padding > 0
 	t.submission, t.server, t.what = s, c.server, "the message from <"+from.Address+"> to <"+to.Address+">"
 	// What is sent but never answered may have been taken, so the run has to look for it.
 	m.sent = append(m.sent, s)

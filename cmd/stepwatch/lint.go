@@ -30,7 +30,7 @@ func (f finding) String() string {
 }
 
 // lintVerb finds everything that can be known without running: files that do not parse, undefined and ambiguous steps,
-// unknown accounts, hosts and policy tags, schedules that cannot be kept.
+// unknown accounts, hosts, files and policy tags, schedules that cannot be kept.
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
 	load := loadFlags(f)
@@ -100,7 +100,7 @@ func explain(err error) string {
 	return err.Error()
 }
 
-// nameFindings reports names of accounts and hosts that the configuration does not have.
+// nameFindings reports names of accounts and hosts that the configuration does not have, and files that are not there.
 func nameFindings(plan *agent.Plan, target *steps.Target) []finding {
 	var found []finding
 	for i, bound := range plan.Steps() {

@@ -91,6 +91,8 @@ const (
 	FaultAuthRefused     Fault = "AUTH refused"            // no password is right, neither here nor there
 	FaultAnyPassword     Fault = "any password"            // every password is right over SMTP
 	FaultOpenRelay       Fault = "open relay"              // takes mail for everybody from everybody, and sends it nowhere
+	FaultFooter          Fault = "footer"                  // a line of its own at the end of each text
+	FaultRename          Fault = "rename attachments"      // each attachment gets another name
 	FaultForgedSender    Fault = "forged sender"           // who logged in may give any sender
 	FaultCertWrongHost   Fault = "certificate: wrong host" // for another name
 	FaultCertExpired     Fault = "certificate: expired"    // ended an hour ago
@@ -563,6 +565,12 @@ func (c *smtpSession) Data(r io.Reader) error {
 	}
 	if s.broken(FaultRejectMessage) {
 		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "message looks like spam"}
+	}
+	if s.broken(FaultFooter) {
+		body = append(body, "-- \r\nChecked by a gateway\r\n"...)
+	}
+	if s.broken(FaultRename) {
+		body = bytes.ReplaceAll(body, []byte("; filename="), []byte("; filename=removed-"))
 	}
 	protocol := "ESMTP" // RFC 3848
 	if _, secure := c.conn.TLSConnectionState(); secure {

@@ -19,6 +19,7 @@ type Scenario struct {
 	Target  *steps.Target
 	Secrets steps.Secrets // nil means that the configuration names none
 	ID      string        // the run's id; empty means one of its own
+	Dir     string        // what paths in the text are relative to; empty means the working directory
 	Origin  string        // what names the scenario on this agent; empty means "test"
 }
 
@@ -79,6 +80,7 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		if bound[i], err = library.Bind(step); err != nil {
 			return nil, fmt.Errorf("line %d: %w", step.Line, err)
 		}
+		bound[i].Args.Dir = s.Dir
 	}
 	if s.ID == "" {
 		s.ID = rand.Text()
@@ -117,20 +119,20 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 func parse(text string) ([]features.Step, error) {
 	var written []features.Step
 	var doc []string
-	inDoc := false
+	inDoc, mediaType := false, ""
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		last := len(written) - 1
 		switch {
-		case line == `"""` && last < 0:
+		case strings.HasPrefix(line, `"""`) && last < 0:
 			return nil, fmt.Errorf("line %d: a doc string without a step", i+1)
 		case line == `"""` && inDoc:
-			written[last].DocString = &features.DocString{Content: strings.Join(doc, "\n")}
+			written[last].DocString = &features.DocString{MediaType: mediaType, Content: strings.Join(doc, "\n")}
 			inDoc, doc = false, nil
-		case line == `"""`:
-			inDoc = true
 		case inDoc:
 			doc = append(doc, line)
+		case strings.HasPrefix(line, `"""`):
+			inDoc, mediaType = true, line[3:]
 		case line == "", strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, "|") && last < 0:
 			return nil, fmt.Errorf("line %d: a table without a step", i+1)

@@ -4,6 +4,7 @@ package stack_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -45,5 +46,48 @@ func TestMXWithAnyCertificate(t *testing.T) {
 				check(t, config, verified, outcome{verified, c.reason, "transfer"})
 			}
 		})
+	}
+}
+
+// TestContentArrives sends what mail programs send (an attachment, letters outside US-ASCII, both at once with headers)
+// through Postfix, OpenDKIM, Sieve and Dovecot, and compares what arrived with it.
+func TestContentArrives(t *testing.T) {
+	need(t)
+	logs(t, "postfix")
+	config := altered(t, func(*stack.Config) {})
+	dir := shared(t)
+	for name, content := range map[string]string{
+		"Rechnung – März.pdf": strings.Repeat("\x00\xff\n", 700_000),
+		"content.feature": `Feature: Content
+  Scenario: It arrives
+    * the message has the attachment "Rechnung – März.pdf"
+    * the message has the attachment "note.txt"
+      """
+      Grüße
+      """
+    * I send a message from "alice" to "bob" via 587
+      """message/rfc822
+      From: Jörg von der Überwachung <alice@example.test>
+      Subject: Grüße aus der Überwachung, mit einer langen Zeile, die auf dem Weg gefaltet werden darf
+      NOTIFY: FAILURE
+
+      Schöne Grüße
+      .
+      From here on it is text.
+      """
+    * "bob" receives it over IMAP within 10s
+    * it arrived unchanged
+    * its attachment "Rechnung – März.pdf" arrived unchanged
+    * its text arrived unchanged
+    * its header "From" contains "Jörg von der Überwachung"
+    * it passes DKIM
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out := execute(t, stepwatch, "run", "--config", config, filepath.Join(dir, "content.feature")); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, out)
 	}
 }
