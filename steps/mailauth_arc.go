@@ -121,7 +121,7 @@ func validARCChain(ctx context.Context, w *World, _ Args) error {
 		measurePass(w, "ARC", err)
 		return err
 	}
-	dns := &authority{resolver: w.resolver()}
+	dns := w.authority()
 	if err == nil {
 		err = w.Timed("arc", func() (string, error) { return fmt.Sprintf("%d sets", len(chain)), verifyARCChain(ctx, dns, l, chain) })
 	}

@@ -89,7 +89,7 @@ func TestSignedMessageInEachForm(t *testing.T) {
 				o.HeaderKeys = []string{"From", "Subject", "To"}
 			})
 			l := &letter{arrival: &arrival{raw: []byte(message)}, fields: fieldsOf([]byte(message))}
-			dns := &authority{resolver: w.resolver()}
+			dns := w.authority()
 			if err := verifySignedMessage(ctx, dns, l, &l.fields[0]); err != nil {
 				t.Errorf("%q %v: %v", body, forms, err)
 			}

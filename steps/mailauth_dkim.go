@@ -32,7 +32,7 @@ func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 	defer cancel()
 	var signatures []signature
 	err := w.Timed("dkim", func() (string, error) {
-		dns := &authority{resolver: w.resolver()}
+		dns := w.authority()
 		verified, err := dkim.VerifyWithOptions(bytes.NewReader(l.raw), &dkim.VerifyOptions{
 			LookupTXT:        func(name string) ([]string, error) { return dns.LookupTXT(ctx, name) },
 			MaxVerifications: mostSignatures,

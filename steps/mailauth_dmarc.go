@@ -86,6 +86,6 @@ func checkDMARC(ctx context.Context, w *World, l *letter, signatures []signature
 		return err
 	}
 	return w.Timed("dmarc", func() (string, error) {
-		return judgePolicy(ctx, &policyWalk{dns: &authority{resolver: w.resolver()}}, author, signatures, sender)
+		return judgePolicy(ctx, &policyWalk{dns: w.authority()}, author, signatures, sender)
 	})
 }

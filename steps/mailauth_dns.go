@@ -5,10 +5,10 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 // judgeLimit bounds the look-ups of one judgement, so that a DNS server that is silent is named while the scenario has
@@ -19,9 +19,14 @@ const judgeLimit = 10 * time.Second
 // then nothing is known, and a missing record must not be taken for it.
 type authority struct {
 	resolver *net.Resolver
+	server   string // that of resolver; empty for the machine's own
 
 	mu      sync.Mutex
 	trouble error // the first look-up that got no answer
+}
+
+func (w *World) authority() *authority {
+	return &authority{resolver: w.resolver(), server: w.target.Resolver}
 }
 
 // keep gives err as one that its caller takes for temporary, unless the name has no such record.
@@ -73,58 +78,15 @@ func (a *authority) LookupAddr(ctx context.Context, address string) ([]string, e
 	return names, a.keep(err)
 }
 
-// exists says whether there is a domain of that name, or one beneath it (RFC 8020). Go does not tell a name that is not
-// there from one that has no record of the kind that was asked for, so the answer's code is read as it comes in.
+// exists says whether there is a domain of that name, or one beneath it (RFC 8020).
 func (a *authority) exists(ctx context.Context, name string) (bool, error) {
-	var code atomic.Int32
-	dial := a.resolver.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	listening := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if udp, ok := conn.(*net.UDPConn); ok {
-			return overheardUDP{udp, &code}, err // the resolver has another framing for it
-		}
-		return overheard{conn, &code}, err
-	}}
-	var missing *net.DNSError
-	_, err := listening.LookupTXT(ctx, name+".") // the dot keeps the machine's own domains from being tried
+	_, err := (&dnsclient.Client{Resolver: a.server}).TXT(ctx, name)
+	var none *dnsclient.Error
 	switch {
-	case errors.As(err, &missing) && missing.IsNotFound:
-		const nxdomain = 3 // RFC 1035 section 4.1.1
-		return code.Load() != nxdomain, nil
-	default:
-		return err == nil, err
+	case errors.As(err, &none) && none.Kind == dnsclient.NoName:
+		return false, nil
+	case dnsclient.IsAbsent(err):
+		return true, nil
 	}
-}
-
-// overheard notes the code of each DNS answer that is read.
-type overheard struct {
-	net.Conn
-	code *atomic.Int32
-}
-
-func (o overheard) Read(b []byte) (int, error) {
-	n, err := o.Conn.Read(b)
-	noteCode(o.code, b[:n])
-	return n, err
-}
-
-type overheardUDP struct {
-	*net.UDPConn
-	code *atomic.Int32
-}
-
-func (o overheardUDP) Read(b []byte) (int, error) {
-	n, err := o.UDPConn.Read(b)
-	noteCode(o.code, b[:n])
-	return n, err
-}
-
-// noteCode keeps the code in the header of an answer, which is of 12 bytes. Over TCP two bytes of length are read apart.
-func noteCode(code *atomic.Int32, answer []byte) {
-	if len(answer) >= 12 {
-		code.Store(int32(answer[3] & 0x0f))
-	}
+	return err == nil, err
 }

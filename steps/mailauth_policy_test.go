@@ -82,7 +82,7 @@ func TestPolicy(t *testing.T) {
 		"new.test":                "DMARC: there is no record at _dmarc.new.test, nor for a domain above it: add one at _dmarc.new.test",
 		"bare.test":               "DMARC: there is no record at _dmarc.bare.test, nor for a domain above it: add one at _dmarc.bare.test",
 	} {
-		walk := &policyWalk{dns: &authority{resolver: w.resolver()}}
+		walk := &policyWalk{dns: w.authority()}
 		p, err := walk.policy(t.Context(), author)
 		got := fmt.Sprint(err)
 		if err == nil {
@@ -114,7 +114,7 @@ func TestAlignment(t *testing.T) {
 		{"mail.bare.test", "bare.test", false}, // without a record nothing joins them
 		{"plain.test", "soft.test", false},
 	} {
-		walk := &policyWalk{dns: &authority{resolver: w.resolver()}}
+		walk := &policyWalk{dns: w.authority()}
 		relaxed, err := walk.aligned(t.Context(), c.one, c.other, false)
 		if err != nil || relaxed != c.aligned {
 			t.Errorf("%s and %s: got %v, %v, want %v", c.one, c.other, relaxed, err, c.aligned)
@@ -128,12 +128,12 @@ func TestAlignment(t *testing.T) {
 // A long name costs eight questions, whatever the sender made of it (RFC 9989 section 4.10).
 func TestPolicyWalkIsShort(t *testing.T) {
 	_, w := policyServer(t)
-	walk := &policyWalk{dns: &authority{resolver: w.resolver()}}
+	walk := &policyWalk{dns: w.authority()}
 	home, err := walk.organisation(t.Context(), "13.12.11.10.9.8.7.6.5.4.3.2.deep.test")
 	if want := "5.4.3.2.deep.test"; err != nil || home != want {
 		t.Errorf("got %s, %v, want %s", home, err, want)
 	}
-	walk = &policyWalk{dns: &authority{resolver: w.resolver()}}
+	walk = &policyWalk{dns: w.authority()}
 	if _, err := walk.organisation(t.Context(), "a."+strings.Repeat("b.", 60)+"none.test"); err != nil || len(walk.records) != 8 {
 		t.Errorf("asked for %d names, %v, want 8", len(walk.records), err)
 	}
@@ -141,7 +141,7 @@ func TestPolicyWalkIsShort(t *testing.T) {
 
 func TestPolicyWithoutDNS(t *testing.T) {
 	server, w := policyServer(t)
-	a := &authority{resolver: w.resolver()}
+	a := w.authority()
 	for name, want := range map[string]bool{"plain.test": true, "part.plain.test": true, "gone.plain.test": false} {
 		if got, err := a.exists(t.Context(), name); got != want || err != nil {
 			t.Errorf("%s exists: %v, %v, want %v", name, got, err, want)

@@ -50,7 +50,7 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 		c.domain = strings.ToLower(helo)
 	}
 	err := w.Timed("spf", func() (string, error) {
-		dns := &authority{resolver: w.resolver()}
+		dns := w.authority()
 		var why error
 		c.result, why = spf.CheckHostWithSender(net.IP(border.address.AsSlice()), helo, sender, spf.WithResolver(dns), spf.WithContext(ctx))
 		note := fmt.Sprintf("%s: %s for %s", c.result, c.ip, c.domain)
