@@ -3,7 +3,9 @@ package steps
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 )
@@ -45,9 +47,32 @@ func (r authResult) String() string {
 		s += " (" + r.comment + ")"
 	}
 	for _, p := range r.properties {
-		s += " " + p.name + "=" + p.value
+		value := p.value
+		if strings.ContainsFunc(value, unicode.IsSpace) {
+			value = `"` + value + `"`
+		}
+		s += " " + p.name + "=" + value
 	}
 	return s
+}
+
+// owner is who has to mend a result that is not the wanted one.
+func (r authResult) owner() result.Blame {
+	switch {
+	case r.result == "temperror", r.result == "permerror": // no answer, or a record that cannot be used
+		return result.BlameDNS
+	case (r.method == "spf" || r.method == "dmarc") && r.result == "none":
+		return result.BlameDNS
+	case r.method == "dkim" && (r.result == "none" || r.result == "pass"), r.method == "dmarc": // nobody signed, or another did
+		return result.BlameSubmission
+	case r.method == "spf":
+		return result.BlameTransfer
+	case r.method == "dkim" && slices.ContainsFunc(r.properties, func(p property) bool { return p.name == "reason" && strings.HasPrefix(p.value, "key ") }):
+		return result.BlameDNS // OpenDKIM's "key not found in DNS"
+	case r.method == "dkim":
+		return result.BlameTarget // a wrong key, or somebody who altered it on the way
+	}
+	return result.BlameFiltering
 }
 
 // covers says whether r is the wanted result and has all of its properties.
@@ -246,9 +271,7 @@ func receivingServerSays(ctx context.Context, w *World, a Args) error {
 		}
 		if r.method == wanted.method {
 			said = append(said, r.String())
-			if r.result == "temperror" {
-				blame = result.BlameDNS
-			}
+			blame = r.owner()
 		}
 	}
 	l.attachHeader(w)

@@ -3,6 +3,8 @@ package steps
 import (
 	"strings"
 	"testing"
+
+	"github.com/stepwatch/stepwatch/agent/result"
 )
 
 // The shapes are those of real servers, with example names. The first line is the authserv-id, then a line a result.
@@ -55,7 +57,7 @@ dmarc=pass (policy=reject) header.from=example.org
 arc=none`},
 		"SpamAssassin beside amavis": {`mail.example.test (amavis); dkim=pass (1024-bit key)
  reason="pass (just generated, assumed good)" header.d=example.org`, `mail.example.test
-dkim=pass (1024-bit key) reason=pass (just generated, assumed good) header.d=example.org`},
+dkim=pass (1024-bit key) reason="pass (just generated, assumed good)" header.d=example.org`},
 		"with a version":        {`example.com 1; dkim/1 = pass header.d=example.org`, "example.com\ndkim=pass header.d=example.org"},
 		"no result":             {`example.com 1; none`, "example.com"},
 		"comments in comments":  {`(a (b; c\) d)) example.com; (x) auth=pass (cram-md5 (y)) smtp.auth=sender@example.org`, "example.com\nauth=pass (x) smtp.auth=sender@example.org"},
@@ -120,13 +122,13 @@ func TestReceivingServerSays(t *testing.T) {
 	}{
 		"a result":             {step: "dkim=pass", message: trusted + ours + theirs + body},
 		"with a property":      {step: "dkim=pass header.d=Example.ORG", message: trusted + ours + body},
-		"with another":         {step: "dkim=pass header.d=example.net", message: trusted + ours + body, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=example.net (unexpected, blame filtering)"},
-		"another result":       {step: "spf=pass", message: trusted + ours + body, want: "the receiving server says spf=softfail smtp.mailfrom=a@example.org, wanted spf=pass (unexpected, blame filtering)"},
+		"with another":         {step: "dkim=pass header.d=example.net", message: trusted + ours + body, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=example.net (unexpected, blame submission)"},
+		"another result":       {step: "spf=pass", message: trusted + ours + body, want: "the receiving server says spf=softfail smtp.mailfrom=a@example.org, wanted spf=pass (unexpected, blame transfer)"},
 		"DNS trouble there":    {step: "dmarc=pass", message: trusted + ours + body, want: "the receiving server says dmarc=temperror, wanted dmarc=pass (unexpected, blame dns)"},
 		"nothing of it":        {step: "arc=pass", message: trusted + ours + body, want: "the receiving server says nothing of arc (unexpected, blame filtering)"},
 		"no header":            {step: "dkim=pass", message: ours + body, want: "the receiving server wrote no Authentication-Results (unexpected, blame filtering)"},
 		"only a stranger's":    {step: "dkim=pass", message: foreign + ours + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored is Authentication-Results of mx.evil.example (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
-		"a stranger's beside":  {step: "dkim=pass header.d=bank.example", message: trusted + foreign + ours + body, ignored: 1, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=bank.example; ignored is Authentication-Results of mx.evil.example (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
+		"a stranger's beside":  {step: "dkim=pass header.d=bank.example", message: trusted + foreign + ours + body, ignored: 1, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=bank.example; ignored is Authentication-Results of mx.evil.example (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame submission)"},
 		"forged with our id":   {step: "dkim=pass", message: ours + theirs + forged + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored is Authentication-Results of mx.mail.test (beneath what a foreign server wrote, so it is forged) (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
 		"beneath our own":      {step: "dkim=pass", message: ours + trusted + theirs + body},
 		"configured id":        {step: "dkim=pass", message: foreign + ours + body, id: "evil.example"},
@@ -143,6 +145,19 @@ func TestReceivingServerSays(t *testing.T) {
 				t.Errorf("%g fields are ignored, want %g", got, c.ignored)
 			}
 		})
+	}
+}
+
+// Whose fault a result is, in the receiving server's words.
+func TestOwnerOfAResult(t *testing.T) {
+	for value, want := range map[string]result.Blame{
+		"dkim=none": result.BlameSubmission, "dkim=fail": result.BlameTarget, "dkim=neutral": result.BlameTarget, `dkim=fail reason="key not found in DNS"`: result.BlameDNS, "dkim=permerror": result.BlameDNS,
+		"spf=fail": result.BlameTransfer, "spf=softfail": result.BlameTransfer, "spf=none": result.BlameDNS, "spf=permerror": result.BlameDNS,
+		"dmarc=fail": result.BlameSubmission, "dmarc=none": result.BlameDNS, "dmarc=temperror": result.BlameDNS, "x-spam=yes": result.BlameFiltering,
+	} {
+		if got := parseAuthResults("mx; " + value).results[0].owner(); got != want {
+			t.Errorf("%s: got %s, want %s", value, got, want)
+		}
 	}
 }
 

@@ -79,6 +79,7 @@ func (s *signature) blameFor(l *letter, err error) {
 	case text == "key revoked":
 		s.problem = "its key at " + key + " is revoked (p= is empty), and " + l.sender() + " still signs with it"
 	case strings.HasPrefix(text, "key "), strings.HasPrefix(text, "multiple TXT"), strings.HasPrefix(text, "incompatible public key"):
+		text, _, _ = strings.Cut(text, " (") // behind it are the insides of Go's ASN.1
 		s.problem, s.blame = "the record at "+key+" is of no use: "+text, result.BlameDNS
 	default:
 		s.problem = text

@@ -1,6 +1,7 @@
 package nameserver
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,20 @@ func Lame(_, reply *dns.Msg, _ bool) [][]byte {
 	reply.Rcode, reply.Authoritative, reply.Answer = dns.RcodeSuccess, false, nil
 	reply.Ns = []dns.RR{&dns.NS{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 60}, Ns: "a.root.test."}}
 	return wire(reply)
+}
+
+// Instead answers for a name's TXT records with other texts than the zone's, of at most 255 bytes each; without any the
+// name has none.
+func Instead(name string, texts ...string) Fault {
+	return func(query, reply *dns.Msg, _ bool) [][]byte {
+		if len(query.Question) == 1 && query.Question[0].Qtype == dns.TypeTXT && strings.EqualFold(query.Question[0].Name, dns.Fqdn(name)) {
+			reply.Rcode, reply.Answer = dns.RcodeSuccess, nil
+			for _, text := range texts {
+				reply.Answer = append(reply.Answer, &dns.TXT{Hdr: dns.RR_Header{Name: query.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{text}})
+			}
+		}
+		return wire(reply)
+	}
 }
 
 // Slow answers well, after d.

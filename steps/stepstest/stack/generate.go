@@ -199,11 +199,11 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 		MailUID                                 int
 		Accounts                                []Account
 		Copied, Backup                          string
-		Far, MX1, MX2                           string
+		Far, MX1, MX2, Relay                    string
 		Hosts                                   []host
 		MailProxy                               string // its address
 	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, mailboxes,
-		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, s.hosts, s.find(MailProxy)[0].IP}
+		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, Relay, s.hosts, s.find(MailProxy)[0].IP}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

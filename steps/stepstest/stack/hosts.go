@@ -27,12 +27,13 @@ const (
 	New        = "new." + Domain        // as good as Mail: where accounts move to
 )
 
-// The hosts of the route. The first three have no mailboxes and the last has no submission; none has a website.
+// The hosts of the route. The first three have no mailboxes and the last has no submission; none has a website. The first is
+// a stranger to the others, so that these judge what it hands over.
 const (
-	Relay = "relay." + Domain // takes submissions, with a login alone
-	MX1   = "mx1." + Domain   // takes mail for accounts of Far
-	MX2   = "mx2." + Domain   // the same, for when MX1 is down
-	Store = "store." + Domain // takes mail from the MX hosts alone; has the mailboxes
+	Relay = "relay.sender.test" // takes submissions, with a login alone
+	MX1   = "mx1." + Domain     // takes mail for accounts of Far
+	MX2   = "mx2." + Domain     // the same, for when MX1 is down
+	Store = "store." + Domain   // takes mail from the MX hosts alone; has the mailboxes
 )
 
 // Exim takes mail on port 25 alone, once StartExim was called.

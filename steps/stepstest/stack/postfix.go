@@ -3,8 +3,12 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -66,4 +70,18 @@ func (p *Postfix) Discard(ctx context.Context) error {
 // Queue gives the queue: one JSON object a message, one a line (postqueue(1)).
 func (p *Postfix) Queue(ctx context.Context) (string, error) {
 	return output(ctx, "/usr/sbin/postqueue", "-c", p.config, "-j")
+}
+
+// Configure starts it again with these settings of main.cf ("name = value") instead of its own, until restore.
+func (p *Postfix) Configure(ctx context.Context, settings ...string) (restore func() error, err error) {
+	path := filepath.Join(p.config, "main.cf")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	with := func(ctx context.Context, content []byte) error {
+		return errors.Join(os.WriteFile(path, content, 0o644), age(p.config), p.Stop(), p.Start(ctx))
+	}
+	bad := append(bytes.Clone(good), "\n"+strings.Join(settings, "\n")+"\n"...)
+	return func() error { return with(context.WithoutCancel(ctx), good) }, with(ctx, bad)
 }

@@ -14,7 +14,8 @@ import (
 const policyAddress = "127.0.2.1:10023"
 
 // StartRoute starts three instances of Postfix: mail for the domain Far goes from Relay to the MX hosts that DNS names, and
-// from there to Store, over TLS, and only the last gives it to Dovecot. Each adds a Received header.
+// from there to Store, over TLS, and only the last gives it to Dovecot. Each adds a Received header, and the MX hosts what
+// OpenDKIM thinks of the signatures.
 func (s *Stack) StartRoute(ctx context.Context) error {
 	var far []Account
 	for _, a := range s.Config.Accounts {
@@ -66,7 +67,9 @@ func (s *Stack) StartRoute(ctx context.Context) error {
 	if s.greylist, err = startGreylist(ctx, policyAddress); err != nil {
 		return err
 	}
-	return together([]*Server{s.Relay.Server, s.MX.Server, s.Store.Server}, func(server *Server) error { return server.Start(ctx) })
+	s.Verifier = s.server("verifier", "/usr/sbin/opendkim", "-f", "-x", s.path("etc/verifier.conf"))
+	s.Verifier.ready = append(s.Verifier.ready, listening("unix", s.path("opendkim/verifier")))
+	return together([]*Server{s.Verifier, s.Relay.Server, s.MX.Server, s.Store.Server}, func(server *Server) error { return server.Start(ctx) })
 }
 
 func (s *Stack) find(names ...string) []host {

@@ -98,7 +98,13 @@ type outcome struct{ step, reason, blame string }
 // check runs a scenario of these steps and wants it to fail so. It returns the status line.
 func check(t *testing.T, config string, steps string, want outcome) string {
 	t.Helper()
-	feature := "Feature: Fault\n  @timeout:20s\n  Scenario: Fault\n    * " + strings.ReplaceAll(steps, "\n", "\n    * ") + "\n"
+	feature := "Feature: Fault\n  @timeout:20s\n  Scenario: Fault\n"
+	for line := range strings.SplitSeq(steps, "\n") {
+		if !strings.HasPrefix(line, "|") { // a row of a table belongs to the step above
+			line = "* " + line
+		}
+		feature += "    " + line + "\n"
+	}
 	code, out := execute(t, stepwatch, "check", "--config", config, write(t, "fault.feature", feature))
 	m := statusLine.FindStringSubmatch(out)
 	if code != 2 || m == nil {

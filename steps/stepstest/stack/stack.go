@@ -37,6 +37,7 @@ type Stack struct {
 	Relay      *Postfix // nil until StartRoute, as MX and Store are
 	MX         *Postfix
 	Store      *Postfix
+	Verifier   *Server // OpenDKIM before MX; nil until StartRoute
 	Proxy      *Server // nil until StartProxy
 	Exim       *Server // nil until StartExim
 	Prometheus *Server // nil until StartPrometheus
@@ -84,7 +85,7 @@ func (s *Stack) servers() []*Server {
 			servers = append(servers, postfix.Server)
 		}
 	}
-	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Exim, s.Dovecot, s.OpenDKIM, s.Nginx} {
+	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Verifier, s.Exim, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		if server != nil {
 			servers = append(servers, server)
 		}
