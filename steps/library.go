@@ -43,9 +43,13 @@ var parameters = map[string]string{
 	"account":  `"([^"]+)"`, // a name under accounts in stepwatch.yml
 	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
 	"file":     `"([^"]+)"`, // a path, from the feature file's directory
+	"name":     `"([^"]+)"`, // a domain name, or an address where it stands for one
+	"server":   `"([^"]+)"`, // a name server: a name under hosts, a host name or an address, with or without :port
 	"text":     `"(.*)"`,
+	"record":   `([A-Z][A-Z0-9]*)`, // a type of record: MX, TYPE65400
+	"way":      `((?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46])`,
 	"url":      `"?(\S*?)"?`,
-	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?))`,
+	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?))`,
 	"number":   `(-?\d+(?:\.\d+)?)`,
 	"int":      `(\d+)`,
 	"word":     `(\w[\w-]*)`,
@@ -120,15 +124,17 @@ func (a Args) Int(i int) (int, error) {
 // Duration is parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
 func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }
 
+const day = 24 * time.Hour
+
 // ParseDuration reads a duration as sentences write it, in words or as Go does.
 func ParseDuration(s string) (time.Duration, error) {
 	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz ")
 	unit := strings.TrimSpace(s[len(number):])
 	scale, known := map[string]time.Duration{"ms": time.Millisecond, "millisecond": time.Millisecond, "s": time.Second, "sec": time.Second,
-		"second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute, "h": time.Hour, "hour": time.Hour}[unit]
+		"second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute, "h": time.Hour, "hour": time.Hour, "d": day, "day": day}[unit]
 	if !known {
 		scale, known = map[string]time.Duration{"milliseconds": time.Millisecond, "secs": time.Second, "seconds": time.Second,
-			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour}[unit]
+			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour, "days": day}[unit]
 	}
 	n, err := strconv.ParseFloat(number, 64)
 	if !known || err != nil || n < 0 || n*float64(scale) > float64(1<<62) {
@@ -181,6 +187,8 @@ func (b *Bound) Unknown(target *Target) []error {
 					err = missingFile(b.Args.Path(i), err)
 				}
 			}
+		case "record":
+			_, err = recordType(b.Args.Text(i))
 		}
 		if err != nil {
 			errs = append(errs, err)

@@ -234,6 +234,7 @@ func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 	query.SetQuestion(name, q.Type)
 	query.RecursionDesired = !q.NoRecursion
 	query.CheckingDisabled = q.Unchecked
+	query.AuthenticatedData = true // else a resolver does not say whether it validated (RFC 6840 section 5.7)
 	query.SetEdns0(udpSize, q.DNSSEC)
 	servers, err := c.servers(q)
 	if err != nil {
