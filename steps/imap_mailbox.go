@@ -39,6 +39,7 @@ type mailbox struct {
 	conn    *imapConn
 	client  *imapclient.Client
 	uidPlus bool
+	looking bool // it is only looked into: not even \Recent is to change
 	special bool // LIST tells which folder is for what (RFC 6154)
 
 	fresh    bool               // open since before anything was sent, so what was sent is at next or behind it
@@ -227,8 +228,12 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 func (m *mailbox) selectInbox(ctx context.Context) error {
 	var data *imap.SelectData
 	err := m.w.Timed("select", func() (string, error) {
-		err := m.do(ctx, "SELECT INBOX", func() (err error) {
-			data, err = m.client.Select("INBOX", nil).Wait()
+		verb := "SELECT"
+		if m.looking {
+			verb = "EXAMINE"
+		}
+		err := m.do(ctx, verb+" INBOX", func() (err error) {
+			data, err = m.client.Select("INBOX", &imap.SelectOptions{ReadOnly: m.looking}).Wait()
 			return err
 		})
 		if err != nil {

@@ -50,6 +50,8 @@ var parameters = map[string]string{
 	"way":      `((?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46])`,
 	"url":      `"?(\S*?)"?`,
 	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?))`,
+	"clock":    `((?:[01]\d|2[0-3]):[0-5]\d)`,
+	"zone":     `([A-Z][\w+-]*(?:/[\w+-]+)*)`, // of the time zone database: "Europe/Berlin", "UTC"
 	"number":   `(-?\d+(?:\.\d+)?)`,
 	"int":      `(\d+)`,
 	"word":     `(\w[\w-]*)`,

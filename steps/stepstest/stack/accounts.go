@@ -29,6 +29,7 @@ const (
 	Dave   = "dave" // of the domain Far: by the route of StartRoute
 	Erin   = "erin" // of the domain Exim: by the server of StartExim
 	Leaf   = "leaf" // Alice on a machine that sends through a smarthost; a test points it at Exim
+	Ops    = "ops"  // what machines report goes there
 	Full   = "full" // its mailbox holds 20 KiB: Fill fills it
 )
 
@@ -38,7 +39,7 @@ const smallQuota = 20 << 10
 // accounts lists the accounts, without what only a running stack has.
 func accounts() []Account {
 	var all []Account
-	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Full} {
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Full} {
 		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
 		switch name {
 		case Full:

@@ -290,3 +290,36 @@ func TestMaildir(t *testing.T) {
 	}
 	arrived(t, stack.Bob, "", "X-Stepwatch-Run: ")
 }
+
+// TestExpectedMail looks for a message that another program sent, among ten thousand of the same day.
+func TestExpectedMail(t *testing.T) {
+	s := need(t)
+	logs(t, "dovecot")
+	config := filepath.Join(s.Dir, "stepwatch.yml")
+	table := "\n| Subject | ^disk report .* ok$ |"
+	day := func(from, by time.Duration) string {
+		now := time.Now().UTC()
+		return `"ops" has received a message like this between ` + now.Add(from).Format("15:04") + " and " + now.Add(by).Format("15:04") + " in UTC" + table
+	}
+	lately := `"ops" has received a message like this in the last 1 hour` + table
+	check(t, config, lately, outcome{`"ops" has`, "not_received", "target"})
+	check(t, config, day(-2*time.Hour, -time.Hour), outcome{`"ops" has`, "not_received", "target"})
+	submit(t, stack.Mail, s.Config.Account(stack.Ops).Address, "Subject: disk report of web1 ok")
+	eventually(t, waitLimit, "it is there", func() bool { return len(mailbox(t, stack.Ops)) > 0 })
+	if err := s.Fill(stack.Ops, 10_000, 500); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Empty(stack.Ops); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 { // without and with Dovecot's cache
+		start := time.Now()
+		passes(t, config, lately)
+		t.Logf("among 10,000 messages it was found in %s", time.Since(start).Round(time.Millisecond))
+	}
+	passes(t, config, day(-time.Hour, time.Hour))
+	check(t, config, day(-2*time.Hour, -time.Hour), outcome{`"ops" has`, "slow", "target"})
+	arrived(t, stack.Ops, "", "Subject: disk report") // it stays
+}

@@ -1,0 +1,319 @@
+package steps
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"mime"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"golang.org/x/net/html/charset"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/daily"
+)
+
+func init() {
+	const (
+		table = " The table beneath says what the message is like: names of header fields, and for each a regular expression that must match somewhere in its value, upper and lower case alike " +
+			"(| Subject | backup .* ok |). Somebody else sends it: a backup, a report, a cron job. It is looked for by IMAP via port 993, TLS from the first byte, and neither removed nor marked. " +
+			"What counts is when the server got it (INTERNALDATE)."
+		day = "Fails unless such a message came to the account's INBOX between these times of the day. Before the second has come, today's counts when it is there already, and yesterday's " +
+			"otherwise. One that came too late fails the step until the next one's time begins. The second time may be the next day's (between 22:00 and 06:30). "
+		measures = "The look into the mailbox. Measures mail_expected_arrival_timestamp_seconds, mail_expected_age_seconds"
+		late     = " and mail_expected_late_seconds: how much too late it came, or, as long as it is missing, how long it is overdue; 0 when it came in time."
+	)
+	register(
+		Definition{
+			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock}`,
+			Does: day + "The times are those of this machine's time zone." + table, Measures: measures + late,
+			Example: `Then "ops" has received a message like this between 02:00 and 06:30`,
+			Func:    hasReceivedDaily,
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock} in {zone}`,
+			Does: day + "The time zone is one of the tz database, with its summer time." + table, Measures: measures + late,
+			Example: `Then "ops" has received a message like this between 02:00 and 06:30 in Europe/Berlin`,
+			Func:    hasReceivedDaily,
+		},
+		Definition{
+			Area: "mail", Sentence: `{account} has received a message like this in the last {duration}`,
+			Does: "Fails unless such a message came to the account's INBOX in that time." + table, Measures: measures + ".",
+			Example: `Then "ops" has received a message like this in the last 26 hours`,
+			Func:    hasReceivedLately,
+		},
+	)
+}
+
+// likeness is what a message must be like: a regular expression for each of some header fields.
+type likeness []likenessField
+
+type likenessField struct {
+	name    string
+	pattern *regexp.Regexp
+	written string
+}
+
+func likenessOf(table [][]string) (like likeness, err error) {
+	for _, row := range table {
+		if len(row) != 2 || strings.ContainsFunc(row[0], func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) || row[0] == "" {
+			return nil, scenarioFault("a row of the table is %q, wanted a header field and a regular expression: | Subject | backup .* ok |", row)
+		}
+		pattern, err := regexp.Compile("(?i)" + row[1])
+		if err != nil {
+			return nil, scenarioFault("%q is no regular expression: %w", row[1], err)
+		}
+		like = append(like, likenessField{textproto.CanonicalMIMEHeaderKey(row[0]), pattern, row[1]})
+	}
+	if len(like) == 0 {
+		return nil, scenarioFault("the step has no table that says what the message is like: | Subject | backup .* ok |")
+	}
+	return like, nil
+}
+
+// String words it for messages: `Subject "backup .* ok" and From "backup@"`.
+func (l likeness) String() string {
+	words := make([]string, len(l))
+	for i, f := range l {
+		words[i] = fmt.Sprintf("%s %q", f.name, f.written)
+	}
+	return strings.Join(words, " and ")
+}
+
+// fields lists the header fields that must be read.
+func (l likeness) fields() (names []string) {
+	for _, f := range l {
+		if !slices.Contains(names, f.name) {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// matches says whether a header is like that. Of a field that occurs several times any may match.
+func (l likeness) matches(header textproto.MIMEHeader) bool {
+	for _, f := range l {
+		if !slices.ContainsFunc(header[f.name], func(value string) bool { return f.pattern.MatchString(decodedWords(value)) }) {
+			return false
+		}
+	}
+	return true
+}
+
+var wordDecoder = mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
+
+// decodedWords undoes the encoding of a header's words (RFC 2047). What is in none, or broken, stays as it is.
+func decodedWords(value string) string {
+	if decoded, err := wordDecoder.DecodeHeader(value); err == nil {
+		return decoded
+	}
+	return value
+}
+
+func hasReceivedDaily(ctx context.Context, w *World, a Args) error {
+	window := daily.Window{Zone: time.Local}
+	var err error
+	if window.From, err = daily.ParseClock(a.Text(1)); err != nil {
+		return scenarioFault("%w", err)
+	}
+	if window.By, err = daily.ParseClock(a.Text(2)); err != nil {
+		return scenarioFault("%w", err)
+	}
+	if len(a.Captured) > 3 {
+		if window.Zone, err = time.LoadLocation(a.Text(3)); err != nil {
+			return scenarioFault("the time zone %q is not known here: %w: is it spelt as in Europe/Berlin, and is tzdata installed?", a.Text(3), err)
+		}
+	}
+	now := time.Now()
+	due, next := window.Spans(now)
+	search, err := lookFor(ctx, w, a, due.From, now, func(at time.Time) bool { return !at.Before(next.From) || !at.After(due.By) })
+	if err != nil {
+		return err
+	}
+	v := window.Judge(now, search.arrivals)
+	show := func(t time.Time) string { return t.In(window.Zone).Format("15:04:05 MST on 2 Jan") }
+	if v.State != daily.Missing {
+		search.measure(w, v.At, now)
+	}
+	w.Measure("mail_expected_late_seconds", "How much too late the expected message came, or how long it is overdue; 0 when it came in time.", v.Late.Seconds())
+	span := fmt.Sprintf("between %s and %s", show(v.Span.From), show(v.Span.By))
+	switch v.State {
+	case daily.InTime:
+		w.Note(fmt.Sprintf("it came at %s; the next is due by %s", show(v.At), show(v.Next)))
+		return nil
+	case daily.WasLate:
+		w.Note(fmt.Sprintf("the last came at %s, %s too late; the next is not due before %s", show(v.At), v.Late.Round(time.Second), show(v.Next)))
+		return nil
+	case daily.Late:
+		return Fail(result.ReasonSlow, result.BlameTarget, "the message with %s came to %s at %s, %s too late: it was due %s",
+			search.like, search.box, show(v.At), v.Late.Round(time.Second), span)
+	default:
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "no message with %s in %s %s: it is overdue by %s, and none of the %d messages since then is like it: did what sends it run, and does its mail go out?",
+			search.like, search.box, span, v.Late.Round(time.Second), search.seen)
+	}
+}
+
+func hasReceivedLately(ctx context.Context, w *World, a Args) error {
+	age, err := a.Duration(1)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	search, err := lookFor(ctx, w, a, now.Add(-age), now, func(time.Time) bool { return true })
+	if err != nil {
+		return err
+	}
+	if len(search.arrivals) == 0 {
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "no message with %s in %s in the last %s: none of the %d messages since then is like it: did what sends it run, and does its mail go out?",
+			search.like, search.box, a.Text(1), search.seen)
+	}
+	at := search.arrivals[0]
+	search.measure(w, at, now)
+	w.Note("it came at " + at.Local().Format("15:04:05 MST on 2 Jan"))
+	return nil
+}
+
+// expectedSearch is the search for a message that somebody else sent.
+type expectedSearch struct {
+	like     likeness
+	box      *mailbox
+	since    time.Time
+	arrivals []time.Time // of those that are like it, the newest first
+	seen     int         // messages that were looked at
+}
+
+func (s *expectedSearch) measure(w *World, at, now time.Time) {
+	w.Measure("mail_expected_arrival_timestamp_seconds", "When the server got the expected message, in Unix time.", float64(at.Unix()))
+	w.Measure("mail_expected_age_seconds", "How old the expected message is.", now.Sub(at).Seconds())
+}
+
+// lookFor looks for messages of the account that came since then, the newest first, until enough says that an arrival suffices.
+func lookFor(ctx context.Context, w *World, a Args, since, now time.Time, enough func(time.Time) bool) (*expectedSearch, error) {
+	account, err := w.target.Account(a.Text(0))
+	if err != nil {
+		return nil, err
+	}
+	like, err := likenessOf(a.Table)
+	if err != nil {
+		return nil, err
+	}
+	// A mailbox of its own: there is nothing in it to remove.
+	box := &mailbox{w: w, mail: State[mail](w), account: account, host: account.IMAP, port: portIMAPS, looking: true}
+	s := &expectedSearch{like: like, box: box, since: since}
+	if err := box.open(ctx); err != nil {
+		box.log.attach(w, "imap transcript")
+		return nil, err
+	}
+	defer box.close()
+	if err := w.Timed("search", func() (string, error) {
+		err := s.run(ctx, now, enough)
+		return fmt.Sprintf("%d messages", s.seen), err
+	}); err != nil {
+		box.log.attach(w, "imap transcript")
+		return nil, err
+	}
+	polite, cancel := context.WithTimeout(ctx, lookGrace)
+	defer cancel()
+	_ = box.do(polite, "LOGOUT", func() error { return box.client.Logout().Wait() }) // it is asked, and closed in any case
+	return s, nil
+}
+
+const (
+	// datesAtOnce and headersAtOnce are of how many messages one command asks for the dates or headers, which keeps the answer
+	// far beneath imapAnswerLimit.
+	datesAtOnce   = 20_000
+	headersAtOnce = 500
+)
+
+type datedUID struct {
+	uid imap.UID
+	at  time.Time
+}
+
+// run has the server name the messages of those days, which it knows without opening any, and reads the headers of those
+// that came in time.
+func (s *expectedSearch) run(ctx context.Context, now time.Time, enough func(time.Time) bool) error {
+	m := s.box
+	// SINCE compares dates in the server's time zone (RFC 9051 section 6.4.4), which may be a day behind ours.
+	criteria := &imap.SearchCriteria{Since: s.since.UTC().AddDate(0, 0, -1)}
+	var uids []imap.UID
+	err := m.do(ctx, "UID SEARCH SINCE "+criteria.Since.Format("2-Jan-2006"), func() error {
+		data, err := m.client.UIDSearch(criteria, nil).Wait()
+		if err == nil {
+			uids = data.AllUIDs()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var messages []datedUID
+	for some := range slices.Chunk(uids, datesAtOnce) {
+		set := imap.UIDSetNum(some...)
+		err := m.do(ctx, fmt.Sprintf("UID FETCH (%d messages) (INTERNALDATE)", len(some)), func() error {
+			answer, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
+			for _, message := range answer {
+				at := message.InternalDate
+				if at.After(now) { // the server's clock is fast, or a program that stored it said so
+					at = now
+				}
+				if !message.InternalDate.IsZero() && !at.Before(s.since) {
+					messages = append(messages, datedUID{message.UID, at})
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(messages, func(a, b datedUID) int { return b.at.Compare(a.at) })
+	for some := range slices.Chunk(messages, headersAtOnce) {
+		like, err := s.fetch(ctx, some)
+		if err != nil {
+			return err
+		}
+		for _, message := range some {
+			s.seen++
+			if !like[message.uid] {
+				continue
+			}
+			s.arrivals = append(s.arrivals, message.at)
+			if enough(message.at) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// fetch reads the headers of some messages and says which are like what is looked for.
+func (s *expectedSearch) fetch(ctx context.Context, messages []datedUID) (like map[imap.UID]bool, err error) {
+	var set imap.UIDSet
+	for _, message := range messages {
+		set.AddNum(message.uid)
+	}
+	like = make(map[imap.UID]bool)
+	section := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: s.like.fields(), Peek: true}
+	command := fmt.Sprintf("UID FETCH (%d messages) (BODY.PEEK[HEADER.FIELDS (%s)])", len(messages), strings.Join(section.HeaderFields, " "))
+	err = s.box.do(ctx, command, func() error {
+		answer, err := s.box.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}}).Collect()
+		for _, message := range answer {
+			if len(message.BodySection) == 0 {
+				continue
+			}
+			header, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(message.BodySection[0].Bytes))).ReadMIMEHeader() // of a broken one what could be read
+			if s.like.matches(header) {
+				like[message.UID] = true
+			}
+		}
+		return err
+	})
+	return like, err
+}
