@@ -1,0 +1,381 @@
+package mailqueue
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/program"
+)
+
+const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian by the group Debian-exim (queue_list_requires_admin)"
+
+// Exim reads the queue of an Exim on this machine with its -bp; path is the program's, or its name. The ages are exact,
+// because a message's id holds its time; sizes are rounded as -bp rounds them.
+func Exim(ctx context.Context, path string) (*Queue, error) {
+	out, err := program.Run(ctx, program.Command{Path: path, Args: []string{"-bp"}, OutputLimit: answerLimit})
+	if err != nil {
+		return nil, err
+	}
+	said := firstLine(out.Stderr)
+	switch {
+	case out.ExitCode != 0 && bytes.Contains(bytes.ToLower(out.Stderr), []byte("permission denied")):
+		return nil, fmt.Errorf("%s -bp: %w: %s", path, ErrDenied, adminRemedy)
+	case out.ExitCode != 0:
+		return nil, fmt.Errorf("%s -bp failed: %s", path, said)
+	case out.StdoutCut:
+		return nil, fmt.Errorf("%s -bp: %w: more than %d bytes; read it by hosts.NAME.queue.exim_spool instead", path, ErrTooLarge, answerLimit)
+	}
+	q, err := parseExim(out.Stdout, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("%s -bp: %w", path, err)
+	}
+	q.Warning = said
+	if q.Messages() == 0 {
+		return q, confirmEmpty(ctx, path)
+	}
+	return q, nil
+}
+
+// confirmEmpty looks whether a queue that -bp calls empty is. An Exim that may not read its spool says nothing of that: it
+// lists no message and ends well.
+func confirmEmpty(ctx context.Context, path string) error {
+	out, err := program.Run(ctx, program.Command{Path: path, Args: []string{"-bP", "spool_directory"}})
+	if err != nil {
+		return err
+	}
+	name, spool, found := strings.Cut(strings.TrimSpace(string(out.Stdout)), " = ")
+	if out.ExitCode != 0 || !found || name != "spool_directory" {
+		return fmt.Errorf("%s lists no message, and it is not known whether that is true: -bP spool_directory says %.80q", path, firstLine(append(out.Stdout, out.Stderr...)))
+	}
+	// A message that came within the minute is none that was overlooked.
+	q, err := EximSpool(ctx, spool)
+	if errors.Is(err, ErrDenied) {
+		return fmt.Errorf("%s lists no message, which it also does where it may not read its spool: %w", path, err)
+	}
+	if errors.Is(err, ErrMissing) {
+		_, err = os.ReadDir(spool) // a new Exim makes its input directory with the first message
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if n := q.Messages(); n > 0 && time.Since(q.Oldest) > time.Minute {
+		return fmt.Errorf("%s -bp lists no message, but %s holds %d: %w: %s", path, spool, n, ErrDenied, adminRemedy)
+	}
+	return nil
+}
+
+var (
+	// eximLine is the first line of a message: age, size, id, sender, and what else there is to say.
+	eximLine = regexp.MustCompile(`^ *(\d+)([mhd]) +(\S+) +([0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}|[0-9A-Za-z]{11})-(?:[0-9A-Za-z]{2}|[0-9A-Za-z]{4})) <(.*)>( \(.*\))?( \*\*\* frozen \*\*\*)?$`)
+
+	eximSize = regexp.MustCompile(`^(\d+(?:\.\d+)?)([KMGT]?)$`)
+)
+
+// parseExim reads the output of -bp: for each message a line, one for each recipient (those that have it marked D), and an
+// empty one.
+func parseExim(output []byte, now time.Time) (*Queue, error) {
+	q := newQueue(eximQueues)
+	var m *Message
+	for len(output) > 0 {
+		raw, rest, ended := bytes.Cut(output, []byte("\n"))
+		if !ended {
+			return nil, ErrIncomplete
+		}
+		output = rest
+		line := string(raw)
+		switch {
+		case line == "" && m != nil:
+			q.add(m)
+			m = nil
+		case line == "":
+		case m != nil && strings.HasPrefix(line, "        "):
+			// Column 9 has the mark.
+			if mark, address := line[8:min(9, len(line))], strings.TrimSpace(line[min(9, len(line)):]); mark != "D" && address != "" && len(m.Recipients) < recipientLimit {
+				m.Recipients = append(m.Recipients, Recipient{Address: address})
+			}
+		default:
+			parts := eximLine.FindStringSubmatch(line)
+			if parts == nil || m != nil {
+				return nil, fmt.Errorf("%w: a line is %.80q", ErrFormat, line)
+			}
+			m = &Message{ID: parts[4], Queue: Waiting}
+			if parts[7] != "" {
+				m.Queue = Frozen
+			}
+			size, err := parseEximSize(parts[3])
+			if err != nil {
+				return nil, err
+			}
+			m.Size = size
+			m.Arrived = eximArrival(m.ID, parts[1], parts[2], now)
+		}
+	}
+	if m != nil {
+		return nil, ErrIncomplete
+	}
+	return q, nil
+}
+
+func parseEximSize(text string) (int64, error) {
+	parts := eximSize.FindStringSubmatch(text)
+	if parts == nil {
+		return 0, fmt.Errorf("%w: a size is %.20q", ErrFormat, text)
+	}
+	n, err := strconv.ParseFloat(parts[1], 64)
+	scale := map[string]float64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}[parts[2]]
+	if err != nil || n*scale > 1<<60 {
+		return 0, fmt.Errorf("%w: a size is %.20q", ErrFormat, text)
+	}
+	return int64(n * scale), nil
+}
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// eximArrival gives when a message arrived. Its id begins with that in seconds, in base 62 (Exim specification, "Message
+// identification"); the age is rounded to the hour after 90 minutes and to the day after 72 hours. An id whose time does
+// not fit the age is of another kind, so that the age has to do.
+func eximArrival(id, number, unit string, now time.Time) time.Time {
+	n, _ := strconv.Atoi(number) // digits; too many of them are as good as the largest
+	scale := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[unit]
+	age := time.Duration(min(n, 36500)) * scale
+	seconds := int64(0)
+	for _, digit := range id[:6] {
+		seconds = seconds*62 + int64(strings.IndexRune(base62, digit))
+	}
+	if exact := time.Unix(seconds, 0); (now.Sub(exact) - age).Abs() <= scale+time.Minute {
+		return exact
+	}
+	return now.Add(-age)
+}
+
+// EximSpool reads the queue of an Exim from its spool directory, split or not. It needs the right to read there, and costs
+// one small file a message.
+func EximSpool(ctx context.Context, directory string) (*Queue, error) {
+	q := newQueue(eximQueues)
+	input := filepath.Join(directory, "input")
+	entries, err := readSpool(input)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.addSpool(ctx, input, entries); err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		// split_spool_directory spreads messages over directories of one letter.
+		if e.IsDir() && len(e.Name()) == 1 {
+			part := filepath.Join(input, e.Name())
+			files, err := readSpool(part)
+			if err == nil {
+				err = q.addSpool(ctx, part, files)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return q, nil
+}
+
+func readSpool(directory string) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(directory)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("read %s: %w: %s", directory, ErrDenied, adminRemedy)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read %s: %w: Exim's spool is elsewhere (exim -bP spool_directory)", directory, ErrMissing)
+	}
+	return entries, err
+}
+
+func (q *Queue) addSpool(ctx context.Context, directory string, entries []fs.DirEntry) error {
+	for _, e := range entries {
+		id, isHeader := strings.CutSuffix(e.Name(), "-H")
+		if !isHeader || e.IsDir() {
+			continue
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("read %s: %w", directory, context.Cause(ctx))
+		}
+		path := filepath.Join(directory, e.Name())
+		m, err := readSpoolFile(path, id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // delivered meanwhile
+		case errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("read %s: %w: %s", path, ErrDenied, adminRemedy)
+		case err != nil:
+			return fmt.Errorf("read %s: %w", path, err)
+		default:
+			q.add(m)
+		}
+	}
+	return nil
+}
+
+func readSpoolFile(path, id string) (*Message, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	m, err := parseSpoolHeader(file, id)
+	if err != nil {
+		return nil, err
+	}
+	// The body's file begins with its own name and a line break.
+	data, err := os.Stat(strings.TrimSuffix(path, "-H") + "-D")
+	if err != nil {
+		return nil, err
+	}
+	m.Size += max(0, data.Size()-int64(len(id)+len("-D\n")))
+	return m, nil
+}
+
+// parseSpoolHeader reads a spool file "-H" (Exim specification, "Format of spool files"). The size that it gives is the
+// header's; the body has a file of its own.
+func parseSpoolHeader(r io.Reader, id string) (*Message, error) {
+	lines := &spoolLines{in: bufio.NewReaderSize(r, attributeLimit)}
+	if name := lines.next(); lines.err == nil && name != id+"-H" {
+		return nil, fmt.Errorf("%w: the first line is %.60q, want %q", ErrFormat, name, id+"-H")
+	}
+	lines.next() // who submitted it
+	lines.next() // the sender
+	m := &Message{ID: id, Queue: Waiting}
+	received, _, _ := strings.Cut(lines.next(), " ")
+	seconds, err := strconv.ParseInt(received, 10, 64)
+	if lines.err == nil && (err != nil || seconds <= 0) {
+		return nil, fmt.Errorf("%w: the time of arrival is %.60q", ErrFormat, received)
+	}
+	m.Arrived = time.Unix(seconds, 0)
+	line := lines.next()
+	for ; strings.HasPrefix(line, "-"); line = lines.next() {
+		if strings.HasPrefix(line, "-frozen") {
+			m.Queue = Frozen
+		}
+	}
+	delivered, line := lines.delivered(line)
+	count, err := strconv.Atoi(line)
+	if lines.err == nil && (err != nil || count < 0) {
+		return nil, fmt.Errorf("%w: the number of recipients is %.60q", ErrFormat, line)
+	}
+	for i := 0; i < count && lines.err == nil; i++ {
+		if address := addressOf(lines.next()); !delivered[address] && len(m.Recipients) < recipientLimit {
+			m.Recipients = append(m.Recipients, Recipient{Address: address})
+		}
+	}
+	if gap := lines.next(); lines.err == nil && gap != "" {
+		return nil, fmt.Errorf("%w: %.60q stands behind the recipients", ErrFormat, gap)
+	}
+	if lines.err != nil {
+		return nil, lines.err
+	}
+	m.Size, err = headerSize(lines.in)
+	return m, err
+}
+
+// spoolLines reads lines until the first error, which it keeps.
+type spoolLines struct {
+	in  *bufio.Reader
+	err error
+}
+
+func (l *spoolLines) next() string {
+	if l.err != nil {
+		return ""
+	}
+	line, err := l.in.ReadSlice('\n')
+	switch {
+	case errors.Is(err, io.EOF):
+		l.err = ErrIncomplete
+	case errors.Is(err, bufio.ErrBufferFull):
+		l.err = fmt.Errorf("%w: a line of more than %d bytes", ErrFormat, attributeLimit)
+	case err != nil:
+		l.err = err
+	default:
+		return string(line[:len(line)-1])
+	}
+	return ""
+}
+
+// delivered reads the recipients that have the message: a binary tree in pre-order, each node "YN address" with whether it
+// has a left and a right branch, or "XX" for none. It gives the line behind it.
+func (l *spoolLines) delivered(line string) (addresses map[string]bool, behind string) {
+	if line == "XX" {
+		return nil, l.next()
+	}
+	addresses = make(map[string]bool)
+	for nodes := 1; nodes > 0 && l.err == nil; nodes-- {
+		if len(line) < 4 || strings.Trim(line[:2], "YN") != "" || line[2] != ' ' {
+			l.err = fmt.Errorf("%w: %.60q stands where those that have it do", ErrFormat, line)
+			return nil, ""
+		}
+		nodes += strings.Count(line[:2], "Y")
+		addresses[line[3:]] = true
+		line = l.next()
+	}
+	return addresses, line
+}
+
+// addressOf gives the address of a recipient's line, on which more may stand behind a space.
+func addressOf(line string) string {
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == ' ' && !quoted:
+			return line[:i]
+		}
+	}
+	return line
+}
+
+// headerSize adds up the header fields, each of which begins with its length and a letter; those marked "*" are no longer
+// part of the message.
+func headerSize(in *bufio.Reader) (int64, error) {
+	sum := int64(0)
+	for {
+		// "157P Received: …": at least three digits, the letter, a space.
+		begin, err := in.Peek(1)
+		if errors.Is(err, io.EOF) {
+			return sum, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		prefix := make([]byte, 0, 12)
+		for begin[0] >= '0' && begin[0] <= '9' && len(prefix) < 10 {
+			prefix = append(prefix, begin[0])
+			if _, err := in.Discard(1); err != nil {
+				return 0, err
+			}
+			if begin, err = in.Peek(1); err != nil {
+				return 0, ErrIncomplete
+			}
+		}
+		length, err := strconv.ParseInt(string(prefix), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%w: a header field without its length", ErrFormat)
+		}
+		mark := begin[0]
+		if _, err := io.CopyN(io.Discard, in, 2+length); err != nil {
+			return 0, ErrIncomplete
+		}
+		if mark != '*' {
+			sum += length
+		}
+	}
+}

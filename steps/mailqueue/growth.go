@@ -1,0 +1,131 @@
+package mailqueue
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Reading is how many messages a queue held at a moment.
+type Reading struct {
+	At       time.Time `json:"at"`
+	Messages int       `json:"messages"`
+}
+
+// Growth is how a queue has grown.
+type Growth struct {
+	Messages int           // since the reading that had the fewest, so never below zero
+	Over     time.Duration // since that reading
+	Reach    time.Duration // how long ago the oldest reading was; zero when there is none to compare with
+}
+
+const (
+	// slack is how much older than the window a reading may be, as a part of it, so that readings a window apart count.
+	slack = 0.1
+
+	// readingsLimit caps what is remembered of one queue.
+	readingsLimit = 10_000
+
+	growthLimit = 4 << 20 // bytes of a file
+)
+
+// Remember keeps a reading in directory, and compares it with those within the window before it. queue names the queue
+// and must differ for each; so do the files of different windows.
+//
+// Any number of processes may do so at once: a file is read whole and replaced whole. When two do at the same moment one of
+// the two readings is lost, and the other says as much. A file that cannot be read as one of ours counts as none.
+func Remember(directory, queue string, window time.Duration, now Reading) (Growth, error) {
+	sum := sha256.Sum256([]byte(queue + "\x00" + window.String()))
+	path := filepath.Join(directory, "queue-growth", hex.EncodeToString(sum[:12])+".json")
+	past, err := readReadings(path)
+	if err != nil {
+		return Growth{}, err
+	}
+	past = within(past, now.At, window)
+	growth := compare(past, now)
+	return growth, writeReadings(path, append(past, now))
+}
+
+// within gives the readings of the window before now, the newest of them when there are too many.
+func within(readings []Reading, now time.Time, window time.Duration) []Reading {
+	oldest := now.Add(-window - time.Duration(slack*float64(window)))
+	var kept []Reading
+	for _, r := range readings {
+		if r.At.Before(now) && !r.At.Before(oldest) {
+			kept = append(kept, r)
+		}
+	}
+	return kept[max(0, len(kept)-readingsLimit):]
+}
+
+func compare(past []Reading, now Reading) Growth {
+	var g Growth
+	for _, r := range past {
+		g.Reach = max(g.Reach, now.At.Sub(r.At))
+		if grown := now.Messages - r.Messages; grown > g.Messages {
+			g.Messages, g.Over = grown, now.At.Sub(r.At)
+		}
+	}
+	return g
+}
+
+func readReadings(path string) ([]Reading, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > growthLimit {
+		return nil, nil
+	}
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var readings []Reading
+	if damaged := json.Unmarshal(content, &readings); damaged != nil {
+		readings = nil
+	}
+	return readings, nil
+}
+
+func writeReadings(path string, readings []Reading) (err error) {
+	content, err := json.Marshal(readings)
+	if err != nil {
+		return err
+	}
+	directory := filepath.Dir(path)
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(directory, ".*.json")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temporary.Name()) // the first error says what is wrong
+		}
+	}()
+	if _, err := temporary.Write(content); err != nil {
+		return errors.Join(err, temporary.Close())
+	}
+	if err := temporary.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary.Name(), path); err != nil {
+		return fmt.Errorf("keep what was read: %w", err)
+	}
+	return nil
+}
