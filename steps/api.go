@@ -1,0 +1,260 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+func init() {
+	const phases = "Phases dns, connect, tls, processing, transfer; measurement http_status_code."
+	register(
+		Definition{
+			Area: "api", Sentence: `I ask the API of {host} for {text}`,
+			Does: "Does a GET of this path beneath the API's URL (hosts.NAME.api.url in stepwatch.yml), with its token as \"Authorization: Bearer\" when it has one. " +
+				"Fails unless the status is 2xx; redirects are not followed, because the token would go with them. The sentences about its answer follow.",
+			Measures: phases,
+			Example:  `When I ask the API of "mx1" for "/queue/stats"`,
+			Func:     askAPI,
+		},
+		Definition{
+			Area: "api", Sentence: `its answer has {text} below {number}`,
+			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number below this one. What is not there fails too.",
+			Measures: "Measurement api_value: the number, the largest of several.",
+			Example:  `Then its answer has "$.deferred" below 100`,
+			Func:     answerCompares("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b }),
+		},
+		Definition{
+			Area: "api", Sentence: `its answer has {text} above {number}`,
+			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number above this one. What is not there fails too.",
+			Measures: "Measurement api_value: the number, the smallest of several.",
+			Example:  `Then its answer has "$.workers[*].free" above 0`,
+			Func:     answerCompares("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b }),
+		},
+		Definition{
+			Area: "api", Sentence: `its answer has {text} equal to {text}`,
+			Does: "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is this: a text by its content, a number by its value, " +
+				"anything else as JSON writes it (true, null). What is not there fails too.",
+			Example: `Then its answer has "$.status" equal to "ok"`,
+			Func:    answerEquals,
+		},
+		Definition{
+			Area: "api", Sentence: `the API answered within {duration}`,
+			Does:    "Fails when the API's last answer took longer, from the connection to its last byte.",
+			Example: `Then the API answered within 500ms`,
+			Func:    answeredWithin,
+		},
+		Definition{
+			Area: "api", Sentence: `the API of {host} is healthy`,
+			Does: "Does a GET of /health beneath the API's URL. Fails unless the status is 2xx and the answer, when it is a JSON object with a member status, calls itself one of " +
+				strings.Join(healthy, ", ") + ". Its sentences may follow.",
+			Measures: phases,
+			Example:  `Then the API of "mx1" is healthy`,
+			Func:     apiIsHealthy,
+		},
+	)
+}
+
+// healthy are the words for it: those of the draft "Health Check Response Format for HTTP APIs" and of what is in use.
+var healthy = []string{"pass", "ok", "up", "healthy", "green"}
+
+// apiAnswer is what a host's API answered last.
+type apiAnswer struct {
+	what string // "the answer of https://mx1.example.org/api/queue/stats"; empty before the first
+	body []byte
+	took time.Duration
+}
+
+func askAPI(ctx context.Context, w *World, a Args) error {
+	h, err := w.target.Host(a.Text(0))
+	if err != nil {
+		return err
+	}
+	_, err = h.ask(ctx, w, a.Text(1))
+	return err
+}
+
+// ask does a GET of a path beneath the host's API, with its token, and keeps the answer for the sentences that follow.
+func (h *Host) ask(ctx context.Context, w *World, path string) (*apiAnswer, error) {
+	kept := State[apiAnswer](w)
+	*kept = apiAnswer{}
+	if h.API == nil {
+		return nil, h.missing("api")
+	}
+	if !strings.HasPrefix(path, "/") {
+		return nil, scenarioFault("%q is no path: write it as \"/queue/stats\"", path)
+	}
+	u, err := url.Parse(strings.TrimSuffix(h.API.URL, "/") + path)
+	if err != nil {
+		return nil, scenarioFault("%q is no path of an API: %w", path, err)
+	}
+	header := http.Header{"Accept": {"application/json"}}
+	if h.API.Token != "" {
+		token, err := w.Secret(ctx, h.API.Token)
+		if err != nil {
+			return nil, err
+		}
+		header.Set("Authorization", "Bearer "+token.Reveal())
+	}
+	start := time.Now()
+	answer, err := w.fetch(ctx, u, header)
+	if err != nil {
+		return nil, err
+	}
+	*kept = apiAnswer{what: "the answer of " + shownURL(u), body: answer.body, took: time.Since(start)}
+	return kept, judgeAPIStatus(h, u, answer)
+}
+
+func judgeAPIStatus(h *Host, u *url.URL, answer *reply) error {
+	switch status := answer.StatusCode; {
+	case status >= 200 && status < 300:
+		return nil
+	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && h.API.Token == "":
+		return Fail(result.ReasonAuth, result.BlameScenario, "GET %s: %s: it wants a token: set hosts.%s.api.token in stepwatch.yml", shownURL(u), answer.Status, h.Name)
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return Fail(result.ReasonAuth, result.BlameWeb, "GET %s: the token of hosts.%s.api.token was refused with %s", shownURL(u), h.Name, answer.Status)
+	case status >= 300 && status < 400:
+		return Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: %s to %.100q, where the token must not go: set hosts.%s.api.url to where the API is", shownURL(u), answer.Status, answer.Header.Get("Location"), h.Name)
+	default:
+		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: status %s, wanted 2xx", shownURL(u), answer.Status)
+	}
+}
+
+// fetch does one GET for what is no page, over a connection of its own and without following redirects, and reports the
+// phases and the status.
+func (w *World) fetch(ctx context.Context, u *url.URL, header http.Header) (*reply, error) {
+	act := "GET " + shownURL(u)
+	c, err := dialHTTP(ctx, w, u)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	header["User-Agent"], header["Accept-Encoding"] = userAgent, gzipOnly
+	request := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
+	answer, err := c.exchange(ctx, w, request, bodyLimit(w))
+	switch {
+	case errors.Is(err, errHeaderTooLarge):
+		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", act, err)
+	case err != nil:
+		return nil, FailNet(ctx, err, result.BlameWeb, act)
+	}
+	w.Measure("http_status_code", "Status code of the last answer.", float64(answer.StatusCode))
+	switch {
+	case errors.Is(answer.broken, errBodyTooLarge):
+		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the answer is larger than the %d bytes that are read at most; web.body_limit in stepwatch.yml raises that", act, bodyLimit(w))
+	case errors.Is(answer.broken, errEncoding):
+		return nil, Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", act, answer.broken)
+	case answer.broken != nil:
+		return nil, FailNet(ctx, answer.broken, result.BlameWeb, fmt.Sprintf("%s: read the answer, %d bytes came", act, len(answer.body)))
+	}
+	return answer, nil
+}
+
+// lastAPIAnswer gives what the API answered; without an answer the scenario is out of order.
+func lastAPIAnswer(w *World) (*apiAnswer, error) {
+	answer := State[apiAnswer](w)
+	if answer.what == "" {
+		return nil, scenarioFault("no API was asked yet: write `I ask the API of \"mx1\" for \"/queue/stats\"` before this step")
+	}
+	return answer, nil
+}
+
+// answerCompares makes the function of a sentence that wants numbers of an answer. Of several it measures and names the
+// one that is worst by worse.
+func answerCompares(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		answer, err := lastAPIAnswer(w)
+		if err != nil {
+			return err
+		}
+		limit, err := strconv.ParseFloat(a.Text(1), 64)
+		if err != nil {
+			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
+		}
+		values, err := selectJSON(answer.body, a.Text(0), answer.what, result.BlameWeb)
+		if err != nil {
+			return err
+		}
+		var worst float64
+		var at string
+		for i, v := range values {
+			n, err := v.number(answer.what, result.BlameWeb)
+			if err != nil {
+				return err
+			}
+			if i == 0 || worse(n, worst) {
+				worst, at = n, v.path
+			}
+		}
+		w.Measure("api_value", "The number that the step read in an API's answer, the worst of several.", worst)
+		if !fits(worst, limit) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", answer.what, shownNumber(worst), at, word, a.Text(1))
+		}
+		w.Note(fmt.Sprintf("%s is %s", at, shownNumber(worst)))
+		return nil
+	}
+}
+
+func shownNumber(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
+
+func answerEquals(_ context.Context, w *World, a Args) error {
+	answer, err := lastAPIAnswer(w)
+	if err != nil {
+		return err
+	}
+	values, err := selectJSON(answer.body, a.Text(0), answer.what, result.BlameWeb)
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if !v.equals(a.Text(1)) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", answer.what, shownJSON(v.value), v.path, a.Text(1))
+		}
+	}
+	return nil
+}
+
+func answeredWithin(_ context.Context, w *World, a Args) error {
+	answer, err := lastAPIAnswer(w)
+	if err != nil {
+		return err
+	}
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	if answer.took > limit {
+		return Fail(result.ReasonSlow, result.BlameWeb, "%s took %s, wanted at most %s", answer.what, answer.took.Round(10*time.Microsecond), limit)
+	}
+	return nil
+}
+
+func apiIsHealthy(ctx context.Context, w *World, a Args) error {
+	h, err := w.target.Host(a.Text(0))
+	if err != nil {
+		return err
+	}
+	answer, err := h.ask(ctx, w, "/health")
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Status any `json:"status"`
+	}
+	// What is no JSON, or has no such member, leaves it at the status of HTTP.
+	known := json.Unmarshal(answer.body, &said) == nil && said.Status != nil
+	word, _ := said.Status.(string)
+	if known && !slices.Contains(healthy, strings.ToLower(word)) {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s calls its status %s, wanted %s", answer.what, shownJSON(said.Status), strings.Join(healthy, ", "))
+	}
+	return nil
+}
