@@ -40,6 +40,7 @@ var importRules = []struct {
 	{"...", "os/exec", []string{"steps/program", "steps/stepstest/stack"}, "a monitor starts no programs but those that its user named"},
 	{"...", "github.com/cucumber/godog", []string{"agent/godog.go"}, "godog stays in one file"},
 	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
+	{"...", "github.com/prometheus/common/...", []string{"exporters", "steps/exposition"}, "steps read another exporter's page, and write none"},
 	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},
 	{"...", "testing", []string{"exporters/exporterstest"}, "tests are in _test.go files"},
 }

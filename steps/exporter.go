@@ -1,0 +1,129 @@
+package steps
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/exposition"
+)
+
+func init() {
+	const selects = " The name stands as on the exporter's page, with as many of its labels in braces as tell it from others, mta_queue_length{queue=\"deferred\"}; " +
+		"where several samples fit, each has to be right. A sample that is not there fails, and the error names those like it; NaN fails always."
+	const measures = "Measurement sample_value: the sample, the worst of several."
+	register(
+		Definition{
+			Area: "exporter", Sentence: `I scrape {text}`,
+			Does: "Reads another exporter's metrics at this URL, in Prometheus' text format. A host of stepwatch.yml may stand in the URL by its name. " +
+				"Fails unless the status is 200 and the answer is such a page. The sentences about samples follow.",
+			Measures: "Phases dns, connect, tls, processing, transfer; measurement http_status_code.",
+			Example:  `When I scrape "http://mx1:8080/metrics"`,
+			Func:     scrape,
+		},
+		Definition{
+			Area: "exporter", Sentence: `the sample {text} is below {number}`,
+			Does:     "Fails unless the sample is below this number." + selects,
+			Measures: measures,
+			Example:  `Then the sample "mta_queue_length" is below 1000`,
+			Func:     judgeSample("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b }),
+		},
+		Definition{
+			Area: "exporter", Sentence: `the sample {text} is above {number}`,
+			Does:     "Fails unless the sample is above this number." + selects,
+			Measures: measures,
+			Example:  `Then the sample "mta_workers_idle" is above 0`,
+			Func:     judgeSample("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b }),
+		},
+		Definition{
+			Area: "exporter", Sentence: `the sample {text} is {number}`,
+			Does:     "Fails unless the sample is this number." + selects,
+			Measures: measures,
+			Example:  `Then the sample "up{job="mta"}" is 1`,
+			Func:     judgeSample("to be", func(got, wanted float64) bool { return got == wanted }, nil),
+		},
+	)
+}
+
+// scraped is what the scenario scraped last.
+type scraped struct {
+	what    string // "https://mx1.example.org:8080/metrics"; empty before the first
+	samples []exposition.Sample
+}
+
+func scrape(ctx context.Context, w *World, a Args) error {
+	page := State[scraped](w)
+	*page = scraped{}
+	u, err := url.Parse(a.Text(0))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return scenarioFault("%q is no URL: write it as \"http://mx1.example.org:8080/metrics\"", a.Text(0))
+	}
+	if address := w.target.AddressOf(u.Hostname()); address != u.Hostname() {
+		port := u.Port()
+		if u.Host = address; strings.Contains(address, ":") {
+			u.Host = "[" + address + "]"
+		}
+		if port != "" {
+			u.Host = net.JoinHostPort(address, port)
+		}
+	}
+	answer, err := w.fetch(ctx, u, http.Header{"Accept": {exposition.Accept}})
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "scrape %s: status %s, wanted 200", shownURL(u), answer.Status)
+	}
+	samples, err := exposition.Parse(answer.body)
+	if err != nil {
+		return Fail(result.ReasonProtocol, result.BlameWeb, "scrape %s: the answer (%s) is no page of metrics: %w", shownURL(u), shownLine(answer.Header.Get("Content-Type")), err)
+	}
+	*page = scraped{what: shownURL(u), samples: samples}
+	return nil
+}
+
+// judgeSample makes the function of a sentence that wants a sample to fit. Of several it measures and names the one that
+// is worst by worse, or the first that does not fit where there is no worst.
+func judgeSample(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		page := State[scraped](w)
+		if page.what == "" {
+			return scenarioFault("nothing was scraped yet: write `I scrape \"http://mx1.example.org:8080/metrics\"` before this step")
+		}
+		selector, err := exposition.ParseSelector(a.Text(0))
+		if err != nil {
+			return scenarioFault("%w", err)
+		}
+		limit, err := strconv.ParseFloat(a.Text(1), 64)
+		if err != nil {
+			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
+		}
+		found := selector.Select(page.samples)
+		if len(found) == 0 {
+			return Fail(result.ReasonNotFound, result.BlameWeb, "%s has no sample %s%s", page.what, a.Text(0), didYouMean(selector.Near(page.samples)))
+		}
+		worst := found[0]
+		for _, s := range found[1:] {
+			if fits(worst.Value, limit) && !fits(s.Value, limit) || worse != nil && worst.Value == worst.Value && worse(s.Value, worst.Value) {
+				worst = s
+			}
+		}
+		w.Measure("sample_value", "The sample that the step read from another exporter, the worst of several.", worst.Value)
+		if !fits(worst.Value, limit) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s %s, wanted it %s %s", page.what, shownLine(worst.String()), shownNumber(worst.Value), word, a.Text(1))
+		}
+		w.Note(shownLine(worst.String()) + " is " + shownNumber(worst.Value))
+		return nil
+	}
+}
+
+func didYouMean(near []string) string {
+	if len(near) == 0 {
+		return " and none like it"
+	}
+	return "; near it are " + shownLine(strings.Join(near, ", "))
+}

@@ -1,0 +1,118 @@
+// Package fail2ban asks a running fail2ban whom it has banned, by its own client. Its socket speaks Python's pickle, which
+// is nobody's protocol.
+package fail2ban
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/program"
+)
+
+// Why a jail could not be read.
+var (
+	ErrDenied = errors.New("permission denied: fail2ban answers to root alone")
+	ErrDown   = errors.New("fail2ban does not run")
+	ErrNoJail = errors.New("there is no such jail")
+	ErrFormat = errors.New("unknown format")
+)
+
+// Jail is the state of a jail.
+type Jail struct {
+	Failed int // addresses that failed lately, not often enough for a ban
+	Banned []netip.Prefix
+}
+
+// Read asks for the state of a jail.
+func Read(ctx context.Context, jail string) (*Jail, error) {
+	out, err := program.Run(ctx, program.Command{Path: "fail2ban-client", Args: []string{"status", jail}, OutputLimit: 16 << 20})
+	if err != nil {
+		return nil, err
+	}
+	// Errors are on either output, by version.
+	said := append(bytes.Clone(out.Stderr), out.Stdout...)
+	has := func(text string) bool { return bytes.Contains(said, []byte(text)) }
+	switch {
+	case out.ExitCode == 0 && out.StdoutCut:
+		return nil, fmt.Errorf("%w: the list is longer than it can be", ErrFormat)
+	case out.ExitCode == 0:
+		return parse(out.Stdout)
+	case has("does not exist"):
+		return nil, ErrNoJail
+	case has("Permission denied"), has("must be root"):
+		return nil, ErrDenied
+	case has("Is fail2ban running"), has("Could not find server"):
+		return nil, ErrDown
+	default:
+		first, _, _ := bytes.Cut(bytes.TrimSpace(said), []byte("\n"))
+		return nil, fmt.Errorf("fail2ban-client status failed: %.200s", first)
+	}
+}
+
+// parse reads what "fail2ban-client status JAIL" prints: a tree of names and values.
+func parse(output []byte) (*Jail, error) {
+	values := make(map[string]string)
+	for line := range strings.Lines(string(output)) {
+		name, value, found := strings.Cut(strings.TrimLeft(line, "|`- \t"), ":")
+		if found {
+			values[name] = strings.TrimSpace(value)
+		}
+	}
+	count := func(name string) (int, error) {
+		n, err := strconv.Atoi(values[name])
+		if err != nil || n < 0 {
+			return 0, fmt.Errorf("%w: %q is %.40q", ErrFormat, name, values[name])
+		}
+		return n, nil
+	}
+	failed, err := count("Currently failed")
+	if err != nil {
+		return nil, err
+	}
+	banned, err := count("Currently banned")
+	if err != nil {
+		return nil, err
+	}
+	list, found := values["Banned IP list"]
+	if !found {
+		return nil, fmt.Errorf("%w: there is no list of the banned", ErrFormat)
+	}
+	j := &Jail{Failed: failed}
+	for address := range strings.FieldsSeq(list) {
+		prefix, err := parseAddress(address)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %.60q is banned, which is no address", ErrFormat, address)
+		}
+		j.Banned = append(j.Banned, prefix)
+	}
+	if len(j.Banned) != banned {
+		return nil, fmt.Errorf("%w: %d are banned, but the list has %d", ErrFormat, banned, len(j.Banned))
+	}
+	return j, nil
+}
+
+func parseAddress(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		return netip.ParsePrefix(text)
+	}
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(address, address.BitLen()), nil
+}
+
+// Bans says whether an address is banned, by itself or with its network.
+func (j *Jail) Bans(address netip.Addr) bool {
+	for _, prefix := range j.Banned {
+		if prefix.Contains(address.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
