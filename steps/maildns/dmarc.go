@@ -1,0 +1,223 @@
+package maildns
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// DMARC is what a receiver does with mail from a domain that neither SPF nor DKIM speaks for (RFC 7489).
+type DMARC struct {
+	Domain  string
+	At      string   // the domain whose record counts; empty when there is none
+	Record  string   // empty when there is not exactly one
+	Policy  string   // what it wishes for mail from Domain: none, quarantine or reject; empty when that cannot be read
+	From    string   // the tag that says so: "p", or "sp" for a domain beneath At
+	Percent int      // of failing mail that the policy is for (pct); 100 unless it says otherwise
+	Testing bool     // t=y: the policy is to be taken one step milder
+	Reports []string // where aggregate reports go (rua)
+	Findings
+}
+
+// walkLimit is how many names the tree walk asks for a record (RFC 9989).
+const walkLimit = 8
+
+// CheckDMARC finds the record that counts for domain, lints it, and asks those outside the domain who get its reports
+// whether they take them (RFC 7489 section 7.1).
+//
+// The record is that of the domain itself, else that of the domain above it which receivers find: RFC 7489 looks only at the
+// organisational domain, the tree walk of RFC 9989 at all between.
+func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, error) {
+	d := &DMARC{Domain: domain, Percent: 100}
+	organisation := organisation(domain)
+	texts, err := lookup.texts(ctx, "_dmarc."+domain)
+	if err != nil {
+		return d, err
+	}
+	d.At = domain
+	if found := countDMARC(texts); found == 0 && domain != organisation {
+		for above, asked := parentOf(domain), 1; len(above) >= len(organisation); above = parentOf(above) {
+			if asked++; asked > walkLimit && above != organisation {
+				continue
+			}
+			higher, err := lookup.texts(ctx, "_dmarc."+above)
+			if err != nil {
+				return d, err
+			}
+			if countDMARC(higher) == 0 {
+				continue
+			}
+			texts, d.At = higher, above
+			if countDMARC(higher) == 1 && parseTags(only(higher, "", "DMARC1", &Findings{}), &Findings{}).value("psd") == "n" {
+				break
+			}
+		}
+		if d.At == domain {
+			d.At = ""
+			d.fault(`neither %s nor %s has a DMARC record: add one at _dmarc.%s that begins with "v=DMARC1; p="`, domain, organisation, organisation)
+			return d, nil
+		}
+		if d.At != organisation {
+			d.advise("many receivers look for the record at %s and %s only (RFC 7489 section 6.6.3) and do not find that of %s", domain, organisation, d.At)
+		}
+	}
+	d.Record = only(texts, "_dmarc."+d.At, "DMARC1", &d.Findings)
+	if d.Record == "" {
+		d.At = ""
+		return d, nil
+	}
+	destinations := d.parse()
+	for _, to := range destinations {
+		err := d.authorised(ctx, lookup, to)
+		if err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+func parentOf(name string) string {
+	_, parent, _ := strings.Cut(name, ".")
+	return parent
+}
+
+func countDMARC(texts []string) int {
+	n := 0
+	for _, text := range texts {
+		if versionIs(text, "DMARC1") {
+			n++
+		}
+	}
+	return n
+}
+
+var dmarcPolicies = []string{"none", "quarantine", "reject"}
+
+// parse lints the record and gives the domains that reports go to.
+func (d *DMARC) parse() []string {
+	tags := parseTags(d.Record, &d.Findings)
+	tags.unknown(&d.Findings, "v", "p", "sp", "np", "rua", "ruf", "adkim", "aspf", "pct", "fo", "rf", "ri", "psd", "t")
+	oneOf := func(name string, values ...string) string {
+		value := strings.ToLower(tags.value(name))
+		if tags.has(name) && !slices.Contains(values, value) {
+			d.fault("%s=%s: wanted %s", name, oneWord(tags.value(name)), strings.Join(values, ", "))
+			return ""
+		}
+		return value
+	}
+	p, sp := oneOf("p", dmarcPolicies...), oneOf("sp", dmarcPolicies...)
+	oneOf("np", dmarcPolicies...)
+	oneOf("adkim", "r", "s")
+	oneOf("aspf", "r", "s")
+	oneOf("psd", "y", "n", "u")
+	d.Testing = oneOf("t", "y", "n") == "y"
+	if !tags.has("p") {
+		d.fault("it has no p=: add p=none, p=quarantine or p=reject")
+	} else if tags[1].name != "p" {
+		d.advise("p= does not stand directly behind v=DMARC1, where RFC 7489 section 6.3 wants it")
+	}
+	d.Policy, d.From = p, "p"
+	if d.At != d.Domain && tags.has("sp") {
+		d.Policy, d.From = sp, "sp"
+	}
+	if tags.has("pct") {
+		n, err := strconv.Atoi(tags.value("pct"))
+		if err != nil || n < 0 || n > 100 {
+			d.fault("pct=%s: wanted a number from 0 to 100", oneWord(tags.value("pct")))
+		} else if d.Percent = n; n < 100 {
+			d.advise("pct=%d: the policy is for that part of failing mail only", n)
+		}
+	}
+	if tags.has("ri") {
+		if _, err := strconv.ParseUint(tags.value("ri"), 10, 32); err != nil {
+			d.fault("ri=%s: wanted seconds", oneWord(tags.value("ri")))
+		}
+	}
+	for option := range strings.SplitSeq(tags.value("fo"), ":") {
+		if tags.has("fo") && !slices.Contains([]string{"0", "1", "d", "s"}, strings.TrimSpace(option)) {
+			d.fault("fo=%s: wanted 0, 1, d or s, parted by colons", oneWord(tags.value("fo")))
+			break
+		}
+	}
+	if tags.has("fo") && !tags.has("ruf") {
+		d.advise("fo= means nothing without ruf=")
+	}
+	if d.Testing {
+		d.advise("t=y: receivers take the policy one step milder")
+	}
+	if !tags.has("rua") {
+		d.advise("without rua= nobody tells you who sends in your name")
+	}
+	destinations, reports := d.destinations("rua", tags), []string(nil)
+	for uri := range strings.SplitSeq(tags.value("rua"), ",") {
+		if uri = strings.TrimSpace(uri); uri != "" {
+			reports = append(reports, uri)
+		}
+	}
+	d.Reports = reports
+	return append(destinations, d.destinations("ruf", tags)...)
+}
+
+// destinations lints a list of URIs (RFC 7489 section 6.2) and gives the domains of the mail addresses in it.
+func (d *DMARC) destinations(name string, tags tagList) []string {
+	if !tags.has(name) {
+		return nil
+	}
+	var domains []string
+	for uri := range strings.SplitSeq(tags.value(name), ",") {
+		uri = strings.TrimSpace(uri)
+		address, size, limited := strings.Cut(uri, "!")
+		if limited && !reportSize(size) {
+			d.fault("%s=%s: wanted a size such as 10m behind the exclamation mark", name, oneWord(uri))
+		}
+		switch domain, ok := mailtoDomain(address); {
+		case ok:
+			domains = append(domains, domain)
+		case strings.Contains(address, ":") && !strings.HasPrefix(strings.ToLower(address), "mailto:"):
+			d.advise("%s=%s: receivers send reports by mail only", name, oneWord(uri))
+		case strings.Contains(address, "@"):
+			d.fault("%s=%s: wanted mailto: before a mail address", name, oneWord(uri))
+		default:
+			d.fault("%s=%s: that is no mail address", name, oneWord(uri))
+		}
+	}
+	return domains
+}
+
+// mailtoDomain gives the domain of "mailto:x@example.org".
+func mailtoDomain(uri string) (string, bool) {
+	const scheme = "mailto:"
+	if len(uri) < len(scheme) || !strings.EqualFold(uri[:len(scheme)], scheme) {
+		return "", false
+	}
+	address, _, _ := strings.Cut(uri[len(scheme):], "?")
+	at := strings.LastIndexByte(address, '@')
+	if at < 1 || strings.ContainsAny(address, " \t<>\"") {
+		return "", false
+	}
+	domain := Canonical(address[at+1:])
+	return domain, strings.Contains(domain, ".") && !strings.HasPrefix(domain, ".") && !strings.Contains(domain, "..")
+}
+
+func reportSize(text string) bool {
+	number := strings.TrimRight(strings.ToLower(text), "kmgt")
+	_, err := strconv.ParseUint(number, 10, 64)
+	return err == nil && len(text)-len(number) <= 1
+}
+
+// authorised asks whether a domain takes reports about another one (RFC 7489 section 7.1).
+func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error {
+	if organisation(to) == organisation(d.At) {
+		return nil
+	}
+	name := d.At + "._report._dmarc." + to
+	texts, err := lookup.texts(ctx, name)
+	if err != nil {
+		return err
+	}
+	if countDMARC(texts) == 0 {
+		d.fault(`reports to %s are not sent, because it does not say that it takes those about %s: it needs a TXT record "v=DMARC1" at %s (RFC 7489 section 7.1)`, to, d.At, name)
+	}
+	return nil
+}
