@@ -18,6 +18,7 @@ const (
 	Listed
 	Refusing // the list does not answer us: too many questions, a public resolver, no subscription
 	Broken   // the list does not work as RFC 5782 wants it
+	Unable   // the list works, but has no addresses of that family
 )
 
 // Listing is the answer of one list about one address.
@@ -49,8 +50,10 @@ func CheckBlocklist(ctx context.Context, lookup Lookup, list string, address net
 	switch {
 	case err != nil:
 		return test, err
+	case test.Standing == NotListed && address.Is6():
+		return withoutIPv6(ctx, lookup, list)
 	case test.Standing == NotListed:
-		return Listing{Standing: Broken, Text: fmt.Sprintf("it does not list the test address %s, so it lists nothing, or no %s", testName(present), family(address))}, nil
+		return nothingListed, nil
 	case test.Standing != Listed:
 		return test, nil
 	}
@@ -59,26 +62,27 @@ func CheckBlocklist(ctx context.Context, lookup Lookup, list string, address net
 	case err != nil:
 		return test, err
 	case test.Standing == Listed:
-		return Listing{Standing: Broken, Text: fmt.Sprintf("it lists %s, which no list may have, so it lists everything", testName(absent))}, nil
+		return Listing{Standing: Broken, Text: "it lists the test address that no list may have (" + absent.String() + "), so it lists everything"}, nil
 	case test.Standing != NotListed:
 		return test, nil
 	}
 	return found, nil
 }
 
-// testName shows a test address of either family as RFC 5782 writes it.
-func testName(address netip.Addr) string {
-	if address.Is4() {
-		return address.String()
-	}
-	return "::FFFF:7F00:" + address.Unmap().String()[len("127.0.0."):]
-}
+// nothingListed is what a list that is gone looks like.
+var nothingListed = Listing{Standing: Broken, Text: "it does not list the test address 127.0.0.2, so it lists nothing"}
 
-func family(address netip.Addr) string {
-	if address.Is4() {
-		return "IPv4"
+// withoutIPv6 tells a list that has no IPv6 addresses from one that has none at all.
+func withoutIPv6(ctx context.Context, lookup Lookup, list string) (Listing, error) {
+	test, err := askBlocklist(ctx, lookup, list, netip.MustParseAddr("127.0.0.2"))
+	switch {
+	case err != nil || test.Standing == Refusing || test.Standing == Broken:
+		return test, err
+	case test.Standing == Listed:
+		return Listing{Standing: Unable, Text: "it does not list the test address ::FFFF:7F00:2, so it has no IPv6 addresses"}, nil
+	default:
+		return nothingListed, nil
 	}
-	return "IPv6"
 }
 
 func askBlocklist(ctx context.Context, lookup Lookup, list string, address netip.Addr) (Listing, error) {

@@ -114,7 +114,7 @@ func (d *DMARC) parse() []string {
 	d.Testing = oneOf("t", "y", "n") == "y"
 	if !tags.has("p") {
 		d.fault("it has no p=: add p=none, p=quarantine or p=reject")
-	} else if tags[1].name != "p" {
+	} else if len(tags) < 2 || tags[1].name != "p" {
 		d.advise("p= does not stand directly behind v=DMARC1, where RFC 7489 section 6.3 wants it")
 	}
 	d.Policy, d.From = p, "p"

@@ -2,7 +2,7 @@
 // RFC 8301, RFC 8463), DMARC (RFC 7489), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672), the
 // names of addresses, and DNS blocklists (RFC 5782).
 //
-// It asks through a Lookup and knows no transport, so the same linters work on any resolver and in a test on a map. What it
+// It asks through a Lookup, so the same linters work on any resolver and in a test on a zone. What it
 // finds is in Findings: faults make a record useless or dangerous for some receiver, advice does not. An error is returned
 // only where DNS gave no answer, because then nothing is known, and a missing record must not be taken for it.
 //
@@ -19,6 +19,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 // Answer is what DNS has of one type at one name, aliases followed.
@@ -27,7 +29,23 @@ type Answer struct {
 	Authentic bool     // DNSSEC proved it, also when it is empty
 }
 
-// Lookup asks for the records of one type (dns.TypeTXT) at a name, which has no dot at its end. The error says that there
+// Through makes a Lookup of a client. ask is what all its questions have in common, such as the server or DNSSEC.
+func Through(client *dnsclient.Client, ask dnsclient.Question) Lookup {
+	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
+		question := ask
+		question.Name, question.Type = name, kind
+		answer, err := client.Find(ctx, question)
+		switch {
+		case dnsclient.IsAbsent(err) && answer != nil:
+			return Answer{Authentic: answer.Authenticated}, nil
+		case err != nil:
+			return Answer{}, err
+		}
+		return Answer{Records: answer.Found(), Authentic: answer.Authenticated}, nil
+	}
+}
+
+// Lookup asks for the records of one type (dns.TypeTXT) at a name. The error says that there
 // was no answer; that there is no such record is an empty Answer.
 type Lookup func(ctx context.Context, name string, kind uint16) (Answer, error)
 
@@ -61,7 +79,7 @@ func (l Lookup) texts(ctx context.Context, name string) ([]string, error) {
 	var all []string
 	for _, rr := range answer.Records {
 		if txt, is := rr.(*dns.TXT); is {
-			all = append(all, unescape(strings.Join(txt.Txt, "")))
+			all = append(all, dnsclient.Text(txt))
 		}
 	}
 	return all, nil
@@ -95,30 +113,6 @@ func addressesOf(records []dns.RR) []netip.Addr {
 		}
 	}
 	return all
-}
-
-// unescape turns the text of a record from the form of zone files, in which miekg/dns keeps it, into its bytes.
-func unescape(text string) string {
-	if !strings.Contains(text, `\`) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' || i+1 == len(text) {
-			b.WriteByte(text[i])
-			continue
-		}
-		if i+3 < len(text) {
-			if code, err := strconv.ParseUint(text[i+1:i+4], 10, 8); err == nil {
-				b.WriteByte(byte(code))
-				i += 3
-				continue
-			}
-		}
-		i++
-		b.WriteByte(text[i])
-	}
-	return b.String()
 }
 
 // Canonical is a host name in lower case without the dot at its end.

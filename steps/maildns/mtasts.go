@@ -155,11 +155,13 @@ func stsMatches(pattern, host string) bool {
 
 // CompareMX lints the policy against the MX hosts that DNS has.
 func (p *STSPolicy) CompareMX(hosts []string) {
+	if len(p.MX) == 0 {
+		return // said already
+	}
 	for _, host := range hosts {
-		if p.Mode == "none" || p.Allows(host) {
-			continue
+		if p.Mode != "none" && !p.Allows(host) {
+			p.fault("the MX host %s is not among its mx (%s): senders that honour the policy do not deliver to it", Canonical(host), strings.Join(p.MX, ", "))
 		}
-		p.fault("the MX host %s is not among its mx (%s): senders that honour the policy do not deliver to it", host, strings.Join(p.MX, ", "))
 	}
 	for _, pattern := range p.MX {
 		if !slices.ContainsFunc(hosts, func(host string) bool { return stsMatches(pattern, Canonical(host)) }) {

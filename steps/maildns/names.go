@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 // Names are the addresses of a host and the names that those have (PTR).
@@ -36,11 +38,7 @@ func CheckNames(ctx context.Context, lookup Lookup, host string) (*Names, error)
 }
 
 func (n *Names) check(ctx context.Context, lookup Lookup, address netip.Addr) error {
-	reverse, err := dns.ReverseAddr(address.String())
-	if err != nil {
-		return err
-	}
-	answer, err := lookup(ctx, strings.TrimSuffix(reverse, "."), dns.TypePTR)
+	answer, err := lookup(ctx, dnsclient.ReverseName(address), dns.TypePTR)
 	if err != nil {
 		return err
 	}

@@ -50,21 +50,24 @@ func CheckSPF(ctx context.Context, lookup Lookup, domain string) (*SPF, error) {
 		return s, err
 	}
 	s.All = all
-	if r.permits[1] {
-		s.Voids = r.voids[1]
+	family := 0
+	if r.permits[1] && (!r.permits[0] || r.voids[1] > r.voids[0]) {
+		family = 1
 	}
-	if r.permits[0] || !r.permits[1] {
-		s.Voids = max(s.Voids, r.voids[0])
-	}
+	s.Voids = r.voids[family]
 	if s.Lookups > SPFLookups {
 		s.fault("it needs %d DNS look-ups, and receivers stop after %d with permerror (RFC 7208 section 4.6.4): replace includes that are not needed, or some a and mx by ip4 and ip6",
 			s.Lookups, SPFLookups)
 	}
 	if s.Voids > SPFVoids {
 		s.fault("%d of its look-ups find nothing, and receivers stop after %d with permerror (RFC 7208 section 4.6.4): remove %s",
-			s.Voids, SPFVoids, strings.Join(r.empty, ", "))
-	} else if len(r.empty) > 0 {
-		s.advise("%s: nothing is found there", strings.Join(r.empty, ", "))
+			s.Voids, SPFVoids, strings.Join(r.empty[family], ", "))
+	} else {
+		for _, term := range r.empty[0] {
+			if slices.Contains(r.empty[1], term) {
+				s.advise("%s finds nothing", term)
+			}
+		}
 	}
 	return s, nil
 }
@@ -82,7 +85,7 @@ type spfReader struct {
 	answers map[spfQuestion]Answer // an include that is there twice is counted twice and asked for once
 	voids   [2]int                 // for senders over IPv4, over IPv6
 	permits [2]bool                // whether any sender of the family is
-	empty   []string               // the terms that find nothing
+	empty   [2][]string            // the terms that find nothing, likewise
 }
 
 func (r *spfReader) ask(name string, kind uint16) (Answer, error) {
@@ -251,12 +254,25 @@ func (r *spfReader) found(term string, v4, v6, permits bool) {
 	for family, has := range []bool{v4, v6} {
 		if has {
 			r.permits[family] = r.permits[family] || permits
-		} else {
-			r.voids[family]++
 		}
 	}
-	if !v4 && !v6 && !slices.Contains(r.empty, term) {
-		r.empty = append(r.empty, term)
+	switch {
+	case !v4 && !v6:
+		r.nothing(term, 0, 1)
+	case !v4:
+		r.nothing(term+" for IPv4", 0)
+	case !v6:
+		r.nothing(term+" for IPv6", 1)
+	}
+}
+
+// nothing takes down that a term finds nothing for senders of some families.
+func (r *spfReader) nothing(term string, families ...int) {
+	for _, family := range families {
+		r.voids[family]++
+		if !slices.Contains(r.empty[family], term) {
+			r.empty[family] = append(r.empty[family], term)
+		}
 	}
 }
 
@@ -277,9 +293,7 @@ func (r *spfReader) follow(term, where, target string, path []string, passing bo
 		return "", err
 	}
 	if void {
-		r.voids[0]++
-		r.voids[1]++
-		r.empty = append(r.empty, where+term)
+		r.nothing(where+term, 0, 1)
 		r.spf.fault("%s%s: %s has no SPF record, which is a permerror to receivers (RFC 7208 section 5.2): remove it", where, term, target)
 	}
 	if record == "" {
@@ -354,7 +368,7 @@ func parseSPFTerm(text string) (t spfTerm, problem string) {
 		switch t.name {
 		case "redirect", "exp":
 			t.domain = rest[split+1:]
-			return t, domainSpec(t.domain, false)
+			return t, domainSpec(t.domain)
 		case "all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists":
 			return t, "nobody reads it: write it with a colon, " + t.name + ":" + oneWord(rest[split+1:])
 		}
@@ -384,7 +398,7 @@ func parseSPFTerm(text string) (t spfTerm, problem string) {
 			return t, "it needs a domain: " + t.name + ":example.org"
 		}
 		t.domain = domain
-		return t, domainSpec(domain, false)
+		return t, domainSpec(domain)
 	case "ptr":
 		if value == "" {
 			return t, ""
@@ -393,7 +407,7 @@ func parseSPFTerm(text string) (t spfTerm, problem string) {
 		if !strings.HasPrefix(value, ":") {
 			return t, "that is no domain"
 		}
-		return t, domainSpec(t.domain, false)
+		return t, domainSpec(t.domain)
 	case "a", "mx":
 		domain, problem := cutPrefixLengths(value)
 		if problem != "" {
@@ -403,7 +417,7 @@ func parseSPFTerm(text string) (t spfTerm, problem string) {
 			return t, ""
 		}
 		t.domain = domain[1:]
-		return t, domainSpec(t.domain, false)
+		return t, domainSpec(t.domain)
 	case "ip4", "ip6":
 		address, found := strings.CutPrefix(value, ":")
 		if !found || address == "" {
@@ -412,8 +426,6 @@ func parseSPFTerm(text string) (t spfTerm, problem string) {
 		return t, t.network(address)
 	case "ip", "ipv4", "ipv6":
 		return t, "that is no mechanism: write ip4: or ip6:"
-	case "v=spf1":
-		return t, "the version is there twice: two records were put into one"
 	default:
 		return t, "that is no mechanism"
 	}
@@ -486,8 +498,8 @@ func spfName(name string) bool {
 }
 
 // domainSpec says what is wrong with a domain that may have macros (RFC 7208 section 7.1).
-func domainSpec(domain string, explanation bool) string {
-	if problem := macroString(domain, explanation); problem != "" {
+func domainSpec(domain string) string {
+	if problem := macroString(domain, false); problem != "" {
 		return problem
 	}
 	if strings.HasSuffix(domain, "}") {

@@ -1,0 +1,52 @@
+package maildns
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+var errNoAnswer = errors.New("SERVFAIL")
+
+// zone is a Lookup over records in the format of zone files. What is under "servfail.test" gets no answer, and everything is
+// proven by DNSSEC but what is under "unsigned.test".
+func zone(t testing.TB, text string) Lookup {
+	t.Helper()
+	records := map[string][]dns.RR{}
+	parser := dns.NewZoneParser(strings.NewReader(text), ".", "")
+	parser.SetDefaultTTL(60)
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
+		name := Canonical(rr.Header().Name)
+		records[name] = append(records[name], rr)
+	}
+	if err := parser.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return func(_ context.Context, name string, kind uint16) (Answer, error) {
+		if strings.HasSuffix(Canonical(name), "servfail.test") {
+			return Answer{}, errNoAnswer
+		}
+		answer := Answer{Authentic: !strings.HasSuffix(Canonical(name), "unsigned.test")}
+		for _, rr := range records[Canonical(name)] {
+			if rr.Header().Rrtype == kind {
+				answer.Records = append(answer.Records, rr)
+			}
+		}
+		return answer, nil
+	}
+}
+
+// wantFindings compares what is found with lines: advice begins with "advice: ".
+func wantFindings(t *testing.T, got Findings, want ...string) {
+	t.Helper()
+	lines := append([]string{}, got.Faults...)
+	for _, text := range got.Advice {
+		lines = append(lines, "advice: "+text)
+	}
+	if g, w := strings.Join(lines, "\n"), strings.Join(want, "\n"); g != w {
+		t.Errorf("got\n%s\nwant\n%s", g, w)
+	}
+}
