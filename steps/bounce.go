@@ -296,67 +296,20 @@ func bounceNames(_ context.Context, w *World, a Args) error {
 	return Fail(result.ReasonUnexpected, r.blame(), "the bounce was caused by %q, wanted %q: %s", oneLine(host, 100), a.Text(0), r.reason(r.to))
 }
 
-// blame is the leg that the refusal came from.
+// blame is the leg that the refusal came from. What is wrong with the mailbox is delivery's, whichever host says it.
 func (r receivedReport) blame() result.Blame {
+	_, subject, _ := strings.Cut(r.to.status, ".") // RFC 3463 section 2
 	switch {
-	case strings.Contains(r.to.status, ".7."):
+	case strings.HasPrefix(subject, "7."): // security and policy
 		return result.BlameFiltering
+	case strings.HasPrefix(subject, "2."), subject == "1.1", subject == "1.6": // the mailbox is full or disabled, or there is none
+		return result.BlameDelivery
 	case r.to.remote != "" && r.to.remote != r.reporter:
 		return result.BlameTransfer
 	default:
 		return result.BlameDelivery
 	}
 }
-
-// returned asks the sender's mailbox why a message did not arrive: with a bounce there the failure is the bounce's own
-// reason and leg, otherwise nil. It has explainLimit for that, and what goes wrong takes nothing from the message being
-// missing. The opening of the sender's mailbox stays out of the step's phases.
-func (m *mail) returned(ctx context.Context, w *World, s *submission) error {
-	if s.from.IMAP == "" || s.from.Password == "" || ctx.Err() != nil {
-		return nil
-	}
-	report := w.TakeReport()
-	defer func() {
-		w.TakeReport()
-		w.putBack(report)
-	}()
-	ctx, cancel := context.WithTimeout(ctx, explainLimit)
-	defer cancel()
-	box := m.mailbox(w, s.from, 0)
-	if box.client == nil {
-		if box.err != nil || box.open(ctx) != nil {
-			return nil
-		}
-	}
-	uids, err := box.searchReports(ctx, w.Run())
-	if err != nil || len(uids) == 0 {
-		return nil
-	}
-	for _, uid := range uids {
-		box.foreign[uid] = true
-	}
-	reports, err := box.newReports(ctx, make(map[imap.UID]bool))
-	if err != nil {
-		return nil
-	}
-	for uid, r := range reports {
-		if r.about(w.Run(), []*submission{s}) == 0 {
-			continue
-		}
-		box.reports = append(box.reports, uid)
-		for _, to := range r.recipients {
-			if to.action == "failed" {
-				s.returned = true
-				return Fail(result.ReasonNotReceived, receivedReport{r, to}.blame(), "the message to %s came back to %s: %s; %s had accepted it%s",
-					s.to.Address, s.from.Address, r.reason(to), s.server, s.queued())
-			}
-		}
-	}
-	return nil
-}
-
-// explainLimit is what the search for a bounce may take when a message is missing.
-const explainLimit = 2 * time.Second
 
 // putBack reports anew what was taken.
 func (w *World) putBack(r Report) {

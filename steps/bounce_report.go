@@ -239,12 +239,13 @@ func (r *bounceReport) about(run string, sent []*submission) int {
 	return 0
 }
 
-// reason words what became of a recipient: `5.1.1, "550 5.1.1 user unknown", said by mx.example.org`.
+// reason words what became of a recipient: `5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (said by mx.example.org)`.
 func (r *bounceReport) reason(to reportRecipient) string {
 	reason := to.status
 	if reason == "" {
 		reason = "no status"
 	}
+	reason += statusHint(to.status)
 	if to.diagnostic != "" {
 		reason += ": " + oneLine(to.diagnostic, 300)
 	}

@@ -56,17 +56,17 @@ func TestBounceFaults(t *testing.T) {
 			name: "another action", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(bounced, "a bounce within 2s", "a delay notice within 200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no report "delayed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, ` +
-				`what came is a report that it is failed: 5\.2\.2: 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
+				`what came is a report that it is failed: 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
 		},
 		{
 			name: "another status", faults: []stepstest.Fault{stepstest.FaultBounce}, text: bounced + "\n" + `And the bounce says "5.1.1"`, step: 2,
-			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
-			want: `the bounce does not say "5\.1\.1": 5\.2\.2: 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
+			reason: result.ReasonUnexpected, blame: result.BlameDelivery,
+			want: `the bounce does not say "5\.1\.1": 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
 		},
 		{
 			name: "another host", faults: []stepstest.Fault{stepstest.FaultBounce}, text: bounced + "\n" + `And the bounce names the host "mx.test"`, step: 2,
-			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
-			want: `the bounce was caused by "store\.mail\.demo\.test", wanted "mx\.test": 5\.2\.2: .*`,
+			reason: result.ReasonUnexpected, blame: result.BlameDelivery,
+			want: `the bounce was caused by "store\.mail\.demo\.test", wanted "mx\.test": 5\.2\.2 \(the mailbox is full\): .*`,
 		},
 		{
 			name: "no bounce before", text: `Then the bounce says "5.1.1"`,
@@ -122,10 +122,53 @@ func TestBounceExplainsMissingMail(t *testing.T) {
 		t.Fatal(err)
 	}
 	outcome := bed.run(t, 5*time.Second, strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 200ms"))
-	check(t, outcome, 3, result.ReasonNotReceived, result.BlameTransfer,
-		`the message to bob@demo\.test came back to alice@demo\.test: 5\.2\.2: 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) `+
+	check(t, outcome, 3, result.ReasonNotReceived, result.BlameDelivery,
+		`the message to bob@demo\.test came back to alice@demo\.test: 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) `+
 			`\(said by store\.mail\.demo\.test, reported by mail\.demo\.test\); mail\.demo\.test:587 had accepted it as Q`)
 	if outcome.Close != nil || bed.Mailbox("alice") != 0 {
 		t.Errorf("%v, %d messages left", outcome.Close, bed.Mailbox("alice"))
+	}
+}
+
+// A bounce ends the wait for its message long before the deadline, however it is awaited.
+func TestBounceEndsTheWait(t *testing.T) {
+	for name, read := range map[string]string{
+		"IMAP":                    `"bob" receives it over IMAP within 20s`,
+		"POP3":                    `"bob" receives it over POP3 within 20s`,
+		"folder":                  `"bob" receives it in the folder "Lists" over IMAP within 20s`,
+		"a Maildir":               `it is in the Maildir "DIR" within 20s`,
+		"the other's own mailbox": `"bob" receives it over IMAP at "mail.demo.test:143" within 20s`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed := newMailbed(t, stepstest.MailOptions{})
+			if err := bed.Break(stepstest.FaultBounce); err != nil {
+				t.Fatal(err)
+			}
+			bed.SetDelay(1500 * time.Millisecond) // so it comes while it is watched for
+			if err := bed.Deliver("alice", []byte(unrelated), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			outcome := bed.run(t, 30*time.Second, `When I send a message from "alice" to "bob" via 587
+				Then `+strings.ReplaceAll(read, "DIR", t.TempDir()))
+			check(t, outcome, 1, result.ReasonNotReceived, result.BlameDelivery, `the message to bob@demo\.test came back to alice@demo\.test: 5\.2\.2 \(the mailbox is full\): 552 .*`)
+			if took := outcome.Steps[1].Duration; took > 5*time.Second {
+				t.Errorf("the wait took %s", took)
+			}
+			if outcome.Close != nil || bed.Mailbox("alice") != 1 {
+				t.Errorf("%v, %d messages left, want the one of somebody else", outcome.Close, bed.Mailbox("alice"))
+			}
+		})
+	}
+}
+
+// A sender's mailbox that does not answer takes nothing from the wait.
+func TestBounceWatchThatFails(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	bed.target.Accounts["alice"].IMAP = "gone.demo.test"
+	bed.target.ConnectTo["gone.demo.test:993"] = "127.0.0.1:1"
+	bed.SetDelay(1500 * time.Millisecond)
+	passed(t, bed.run(t, 10*time.Second, roundTrip))
+	if n := bed.Mailbox("bob"); n != 0 {
+		t.Errorf("%d messages left behind", n)
 	}
 }

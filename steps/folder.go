@@ -157,7 +157,9 @@ func receiveInFolder(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	uids, err := box.awaitInFolder(ctx, s, folder, within)
+	watch := box.mail.watchReturn(ctx, w, s)
+	defer watch.end()
+	uids, err := box.awaitInFolder(ctx, s, folder, within, watch)
 	if err != nil {
 		box.log.attach(w, "imap transcript")
 		return err
@@ -190,13 +192,16 @@ func (m *mailbox) awaited(all *mail) (*submission, error) {
 }
 
 // awaitInFolder waits until s is in the folder and gives its UIDs there.
-func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder string, within time.Duration) (uids []imap.UID, err error) {
+func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder string, within time.Duration, watch *returnWatch) (uids []imap.UID, err error) {
 	start := time.Now()
 	next := max((*State[folderStart](m.w))[m.account.Name+"\x00"+folder], 1)
 	exists := false
 	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
 		now, found, err := m.nextIn(ctx, folder)
 		exists = found
+		if err == nil {
+			err = watch.bounced()
+		}
 		if err != nil || now <= next {
 			return false, err
 		}
@@ -221,7 +226,7 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder strin
 		return nil, Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
 			m.account.Name, elsewhere, m.server(), folder)
 	}
-	if bounced := m.mail.returned(ctx, m.w, s); bounced != nil {
+	if bounced := watch.explain(ctx); bounced != nil {
 		return nil, bounced
 	}
 	missing := ""

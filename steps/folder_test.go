@@ -69,8 +69,8 @@ func TestFolderFaults(t *testing.T) {
 		},
 		{
 			name: "bounced", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,
-			reason: result.ReasonNotReceived, blame: result.BlameTransfer,
-			want: `the message to bob@demo\.test came back to alice@demo\.test: 5\.2\.2: .*`,
+			reason: result.ReasonNotReceived, blame: result.BlameDelivery,
+			want: `the message to bob@demo\.test came back to alice@demo\.test: 5\.2\.2 \(the mailbox is full\): .*`,
 		},
 		{
 			name: "twice", faults: []stepstest.Fault{stepstest.FaultDuplicate}, text: roundTrip + "\nAnd it arrived once", step: 4,

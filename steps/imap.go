@@ -20,7 +20,7 @@ func init() {
 			"mail_delivery_seconds (from the acceptance of the message) and, read from the message after this duration, mail_hop_seconds for each leg of its way " +
 			"(submission, queue, transfer, inbox), mail_clock_skew_seconds of each leg's host, mail_hops and mail_received_unreadable."
 		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
-			"when the mailbox cannot be read, and when the server ends the connection; with a bounce in the sender's mailbox it gives that as the reason. The message is removed afterwards, and so is what an earlier run of the " +
+			"when the mailbox cannot be read, and when the server ends the connection; a bounce that comes to the sender's mailbox meanwhile ends the wait and is the reason. The message is removed afterwards, and so is what an earlier run of the " +
 			"scenario had to leave behind."
 	)
 	register(
@@ -111,10 +111,12 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := m.await(ctx, s, within); err != nil {
+	watch := m.mail.watchReturn(ctx, w, s)
+	defer watch.end()
+	if err := m.await(ctx, s, within, watch); err != nil {
 		m.log.attach(w, "imap transcript")
 		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonNotReceived && failure.Blame == result.BlameDelivery {
-			if bounced := m.mail.returned(ctx, w, s); bounced != nil {
+			if bounced := watch.explain(ctx); bounced != nil {
 				return bounced
 			}
 		}
@@ -172,12 +174,16 @@ func pollGap(waited, answer time.Duration, waits int64) time.Duration {
 // waiting is how many waits there are now, in all runs of this process.
 var waiting atomic.Int64
 
-// await waits until s is in the mailbox. The connection stays open when the message does not come, for the removal.
-func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration) error {
+// await waits until s is in the mailbox, or watch says that it came back. The connection stays open when the message does not
+// come, for the removal.
+func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration, watch *returnWatch) error {
 	start := time.Now()
 	lag, err := awaitThere(ctx, within, 0, func(ctx context.Context) (bool, error) {
 		err := m.look(ctx)
 		_, found := m.found[s.number]
+		if !found && err == nil {
+			err = watch.bounced()
+		}
 		return found, err
 	})
 	switch {

@@ -224,8 +224,13 @@ func (b *maildirBox) read(name string) ([]byte, error) {
 func (b *maildirBox) await(ctx context.Context, s *submission, within time.Duration) error {
 	b.awaited = append(b.awaited, s)
 	start := time.Now()
+	watch := b.mail.watchReturn(ctx, b.w, s)
+	defer watch.end()
 	lag, err := awaitThere(ctx, within, maildirGap, func(context.Context) (bool, error) {
 		err := b.look(start.Add(-maildirSwept))
+		if err == nil && len(b.found[s.number]) == 0 {
+			err = watch.bounced()
+		}
 		return len(b.found[s.number]) > 0, err
 	})
 	if err == nil {
@@ -236,7 +241,7 @@ func (b *maildirBox) await(ctx context.Context, s *submission, within time.Durat
 	if !errors.Is(err, errNotThere) {
 		return err
 	}
-	if bounced := b.mail.returned(ctx, b.w, s); bounced != nil {
+	if bounced := watch.explain(ctx); bounced != nil {
 		return bounced
 	}
 	if b.folder == nil {

@@ -266,6 +266,8 @@ func (p *pop3Mailbox) find(c *pop3Client, awaited []*submission) (ids []string, 
 // await waits until s is there and gives the unique ids of its copies.
 func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Duration) (ids []string, err error) {
 	start := time.Now()
+	watch := p.mail.watchReturn(ctx, p.w, s)
+	defer watch.end()
 	var busy error // the server's last temporary refusal
 	lag, err := awaitThere(ctx, within, max(pop3Gap, p.delay), func(ctx context.Context) (bool, error) {
 		err := p.another(ctx, func(c *pop3Client) (err error) {
@@ -274,6 +276,9 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 		})
 		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonDeferred {
 			busy, err = err, nil
+		}
+		if err == nil && len(ids) == 0 {
+			err = watch.bounced()
 		}
 		return len(ids) > 0, err
 	})
@@ -288,7 +293,7 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 	if busy != nil {
 		return nil, busy
 	}
-	if bounced := p.mail.returned(ctx, p.w, s); bounced != nil {
+	if bounced := watch.explain(ctx); bounced != nil {
 		return nil, bounced
 	}
 	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 gives out the INBOX alone, so look into the folders and the mail log",

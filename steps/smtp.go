@@ -370,8 +370,11 @@ func (c *smtpClient) judge(ctx context.Context, reply Reply, err error, shown st
 	}
 }
 
-// hint says what a refusal means by its enhanced status code (RFC 3463, RFC 7372), where it is one that is met often.
-func hint(r Reply) string {
+// hint says what a refusal means, where it is one that is met often.
+func hint(r Reply) string { return statusHint(r.Enhanced()) }
+
+// statusHint says what an enhanced status code means (RFC 3463, RFC 7372), where it is one that is met often.
+func statusHint(status string) string {
 	meaning := map[string]string{
 		"5.1.1":  "it has no such mailbox",
 		"5.1.8":  "it does not accept the sender's domain",
@@ -381,7 +384,7 @@ func hint(r Reply) string {
 		"5.7.0":  "its policy forbids it, or wants AUTH first",
 		"5.7.1":  "its policy forbids it: relaying, the sender, or a content filter",
 		"5.7.26": "the sender's domain does not pass SPF, DKIM or DMARC there",
-	}[r.Enhanced()]
+	}[status]
 	if meaning == "" {
 		return ""
 	}
