@@ -196,10 +196,10 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 		return err
 	}
 	plain := caps.Has(imap.Cap("AUTH=PLAIN"))
-	if caps.Has(imap.CapLoginDisabled) && !plain {
+	if !m.account.Token && caps.Has(imap.CapLoginDisabled) && !plain {
 		return Fail(result.ReasonAuth, result.BlameAccess, "%s does not let anybody log in with a password (LOGINDISABLED, no AUTH=PLAIN), although the connection has TLS", m.server())
 	}
-	err = m.w.Timed("login", func() (string, error) {
+	logIn := func() (string, error) {
 		err := m.do(ctx, "LOGIN "+strconv.Quote(username)+" "+hidden, func() error {
 			if caps.Has(imap.CapLoginDisabled) {
 				return m.client.Authenticate(sasl.NewPlainClient("", username, password.Reveal()))
@@ -210,7 +210,12 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 			return oneLine(err.Error(), 200), err
 		}
 		return "OK", nil
-	})
+	}
+	if m.account.Token {
+		err = m.loginToken(ctx, caps, username, password)
+	} else {
+		err = m.w.Timed("login", logIn)
+	}
 	if err != nil {
 		return err
 	}
@@ -298,9 +303,9 @@ func (m *mailbox) failure(ctx context.Context, verb string, err error) error {
 		switch {
 		case status.Code == imap.ResponseCodeUnavailable, status.Code == imap.ResponseCodeInUse, status.Code == imap.ResponseCodeLimit:
 			return Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: %s %s%s: look at what it depends on", m.server(), verb, status.Type, text, alert)
-		case verb == "LOGIN":
-			return Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: %s %s%s: is the password of account %q still right?",
-				m.server(), m.account.Username, status.Type, text, alert, m.account.Name)
+		case verb == "LOGIN", verb == "AUTHENTICATE":
+			return Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: %s %s%s: %s",
+				m.server(), m.account.Username, status.Type, text, alert, m.account.doubt(m.account.Token))
 		default:
 			return Fail(result.ReasonRefused, result.BlameAccess, "%s refused %s: %s %s%s", m.server(), verb, status.Type, text, alert)
 		}

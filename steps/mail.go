@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/idna"
+
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/content"
 )
@@ -64,7 +66,9 @@ func waitOf(w *World, a Args, otherwise int) (account *Account, port int, within
 	return account, port, within, err
 }
 
-// mailAddress is the account's address, fit for an SMTP command: nothing in it can end the line or the path early.
+// mailAddress is the account's address, fit for an SMTP command: nothing in it can end the line or the path early. Where
+// only its domain is not US-ASCII that is given in A-labels (RFC 5890), so that every server can take it; a local part has
+// no such form and needs SMTPUTF8 (RFC 6531).
 func (a *Account) mailAddress() (string, error) {
 	address, err := a.require("address", a.Address)
 	if err != nil {
@@ -72,9 +76,15 @@ func (a *Account) mailAddress() (string, error) {
 	}
 	local, domain, ok := cutLast(address, "@")
 	bad := strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '<' || r == '>' || r == 0xfffd })
+	if ok && !isASCII(domain) && isASCII(local) {
+		var err error
+		domain, err = idna.Lookup.ToASCII(domain)
+		bad = bad || err != nil
+		address = local + "@" + domain
+	}
 	if !ok || local == "" || domain == "" || bad {
 		return "", Fail(result.ReasonConfig, result.BlameScenario,
-			"account %q: %q is no mail address: set accounts.%s.address in stepwatch.yml to one like alice@example.org", a.Name, address, a.Name)
+			"account %q: %q is no mail address: set accounts.%s.address in stepwatch.yml to one like alice@example.org", a.Name, a.Address, a.Name)
 	}
 	return address, nil
 }

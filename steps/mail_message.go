@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/net/idna"
+
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/content"
 )
@@ -29,6 +31,9 @@ func compose(w *World, s *submission, a Args) ([]byte, error) {
 		return nil, err
 	}
 	_, domain, _ := cutLast(from, "@")
+	if ascii, err := idna.Lookup.ToASCII(domain); err == nil { // what names the message is no address, and need not be spelt like one
+		domain = ascii
+	}
 	message := &content.Message{Text: defaultBody, Attachments: State[mail](w).attachments, Headers: []content.Header{
 		{Name: "Date", Value: time.Now().Format("Mon, 02 Jan 2006 15:04:05 -0700")},
 		{Name: "From", Value: from},

@@ -68,7 +68,7 @@ func serveScript(t *testing.T, certificate tls.Certificate, script string) strin
 			case strings.HasPrefix(line, "C: "):
 				var got string
 				got, err = r.ReadString('\n')
-				want := strings.TrimPrefix(line, "C: ")
+				want := strings.ReplaceAll(strings.TrimPrefix(line, "C: "), `\r\n`, "\r\n")
 				if rest, tagged := strings.CutPrefix(want, "@ "); tagged {
 					tag, got, _ = strings.Cut(got, " ")
 					want = rest

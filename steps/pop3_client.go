@@ -41,6 +41,10 @@ func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (
 	if err != nil {
 		return err
 	}
+	if p.account.Token {
+		return Fail(result.ReasonConfig, result.BlameScenario, "account %q has an access token, and POP3 takes a password: set accounts.%s.password in stepwatch.yml in its place",
+			p.account.Name, p.account.Name)
+	}
 	if strings.ContainsAny(username+password.Reveal(), "\r\n\x00") {
 		return Fail(result.ReasonConfig, result.BlameScenario, "the user name or password of account %q holds a line break", p.account.Name)
 	}

@@ -3,13 +3,16 @@ package steps
 import (
 	"crypto/hmac"
 	"crypto/md5" //nolint:gosec // CRAM-MD5 is what some servers have
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/xdg-go/scram"
 )
@@ -36,6 +39,9 @@ var saslMechanisms = map[string]func(username string, password Secret, server st
 // saslDefaults are those that take a password, the first to be taken first. They go out inside TLS only, so the simplest
 // one that every server has is as good as another.
 var saslDefaults = []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5"}
+
+// saslTokens are those that take an access token, the standard first.
+var saslTokens = []string{"OAUTHBEARER", "XOAUTH2"}
 
 const saslNames = "PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER"
 
@@ -150,4 +156,29 @@ func saslToken(username string, token Secret, initial, onRefusal string) (*saslC
 		},
 		refusal: func() string { return why },
 	}, nil
+}
+
+// doubt asks what an operator asks first when a login is refused.
+func (a *Account) doubt(token bool) string {
+	if token {
+		return fmt.Sprintf("is the access token of account %q still valid?", a.Name)
+	}
+	return fmt.Sprintf("is the password of account %q still right?", a.Name)
+}
+
+// tokenEnded says when an access token ended that tells so itself, as a JWT does (RFC 7519 section 4.1.4). Servers seldom
+// say that this is why they refuse it.
+func tokenEnded(token Secret) string {
+	parts := strings.Split(token.Reveal(), ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	var claims struct {
+		End float64 `json:"exp"`
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.End <= 0 || claims.End > float64(time.Now().Unix()) {
+		return ""
+	}
+	return " It ended at " + time.Unix(int64(claims.End), 0).UTC().Format("2006-01-02 15:04:05 MST")
 }

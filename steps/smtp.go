@@ -21,7 +21,8 @@ func init() {
 	const (
 		does = "Submits a test message over SMTP through the sender's server. Port 465 is TLS from the first byte and 587 and any other " +
 			"port demand STARTTLS, and all of them demand AUTH (RFC 6409, RFC 8314); port 25 takes STARTTLS when it is offered, and AUTH when it is " +
-			"offered inside TLS and the sender has a password. A password never goes out before TLS. " + messageDoes + envelopeDoes + " Fails on the first answer that is not the one wanted, with that answer. Afterwards the message is " +
+			"offered inside TLS and the sender has a password. A password never goes out before TLS. " + messageDoes + envelopeDoes + " SMTPUTF8 is asked for where a local part is not ASCII " +
+			"(RFC 6531), and then the server must offer it; a domain alone goes in A-labels. Fails on the first answer that is not the one wanted, with that answer. Afterwards the message is " +
 			"removed from the recipient's mailbox, if that account names an IMAP server and a password."
 		measures = "From looking up the name to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
 			"data, body (the message until the server takes it, with its queue id) and quit, each with the server's answer. " +
@@ -30,7 +31,7 @@ func init() {
 	register(
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {int}`,
-			Does:     does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5.",
+			Does:     does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5, and for an account with a token of OAUTHBEARER and XOAUTH2.",
 			Measures: measures,
 			Example:  `When I send a message from "alice" to "bob" via 587`,
 			Func:     sendMessage,
@@ -38,7 +39,7 @@ func init() {
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {int} with AUTH {word}`,
 			Does: does + " The mechanism is the one named: " + saslNames + ". The step fails when the server does not offer it. " +
-				"For XOAUTH2 and OAUTHBEARER the account's password is the access token, which a command can fetch (password: {command: …}).",
+				"XOAUTH2 and OAUTHBEARER take the account's access token, which a command can fetch (token: {command: …}).",
 			Measures: measures,
 			Example:  `When I send a message from "alice" to "bob" via 465 with AUTH LOGIN`,
 			Func:     sendMessage,
@@ -431,7 +432,11 @@ func ehloName(local net.Addr) string {
 func (c *smtpClient) authenticate(ctx context.Context) error {
 	offered, any := c.offers["AUTH"]
 	mechanisms := strings.Fields(offered)
-	candidates, wanted := saslDefaults, strings.Join(saslDefaults, " or ")
+	candidates := saslDefaults
+	if c.account.Token {
+		candidates = saslTokens
+	}
+	wanted := strings.Join(candidates, " or ")
 	if c.mechanism != "" {
 		candidates, wanted = []string{c.mechanism}, c.mechanism
 	}
@@ -459,15 +464,15 @@ func (c *smtpClient) authenticate(ctx context.Context) error {
 		return oneLine(reply.String(), 300), err
 	})
 	if err == nil && reply.Code/100 == 5 {
-		why, question := "", "is the password of account %q still right?"
+		why, doubt := "", c.account.doubt(false)
 		if client.refusal != nil {
-			question = "is the access token of account %q (its password) still valid?"
+			doubt = c.account.doubt(true) + tokenEnded(c.password)
 			if detail := client.refusal(); detail != "" {
 				why = " (" + detail + ")"
 			}
 		}
-		return Fail(result.ReasonAuth, c.blame, "%s refused %w%s: "+question,
-			c.server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, why, c.account.Name)
+		return Fail(result.ReasonAuth, c.blame, "%s refused %w%s: %s",
+			c.server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, why, doubt)
 	}
 	if errors.Is(err, errSASL) {
 		return Fail(result.ReasonAuth, c.blame, "%s at %s: %w", shown, c.server, err)
@@ -533,21 +538,43 @@ func (c *smtpClient) exchangeAnswer(answer []byte) (Reply, error) {
 	return c.reply()
 }
 
-// envelope gives the MAIL and RCPT commands, with SIZE (RFC 1870) and SMTPUTF8 (RFC 6531) where the server knows them.
+// envelope gives the MAIL and RCPT commands, with SIZE (RFC 1870) where the server knows it and SMTPUTF8 (RFC 6531) where
+// the message needs it.
 func (c *smtpClient) envelope(s *submission, size int) (mailFrom, rcptTo string, err error) {
-	mailFrom = "MAIL FROM:<" + s.from.Address + ">"
+	from, err := s.from.mailAddress()
+	if err != nil {
+		return "", "", err
+	}
+	to, err := s.to.mailAddress()
+	if err != nil {
+		return "", "", err
+	}
+	mailFrom = "MAIL FROM:<" + from + ">"
 	if _, offered := c.offers["SIZE"]; offered {
 		mailFrom += " SIZE=" + strconv.Itoa(size)
 	}
-	if !isASCII(s.from.Address) || !isASCII(s.to.Address) {
+	if needing := s.international(from, to); needing != "" {
 		if _, offered := c.offers["SMTPUTF8"]; !offered {
-			return "", "", Fail(result.ReasonRefused, c.blame,
-				"%s does not offer SMTPUTF8, which the addresses %s and %s need", c.server, s.from.Address, s.to.Address)
+			return "", "", Fail(result.ReasonRefused, c.blame, "%s does not offer SMTPUTF8, which %s needs: nothing was sent", c.server, needing)
 		}
 		mailFrom += " SMTPUTF8"
 	}
 	mailWishes, rcptWishes, err := c.wishParameters(s)
-	return mailFrom + mailWishes, "RCPT TO:<" + s.to.Address + ">" + rcptWishes, err
+	return mailFrom + mailWishes, "RCPT TO:<" + to + ">" + rcptWishes, err
+}
+
+// international names what of a message between these addresses is more than US-ASCII; empty when nothing is. Beside
+// addresses nothing that we write is.
+func (s *submission) international(from, to string) string {
+	for _, address := range []string{from, to} {
+		if !isASCII(address) {
+			return "the address " + address
+		}
+	}
+	if !isASCII(string(s.message)) {
+		return "an address in the message's header"
+	}
+	return ""
 }
 
 // paddingLine is what a message is made longer with.

@@ -45,6 +45,7 @@ type Account struct {
 	Address  string // RFC 5321 mailbox, "alice@example.org"
 	Username string // for SMTP and IMAP
 	Password string // name of the secret, for Secrets; never the password itself
+	Token    bool   // that secret is an OAuth access token (RFC 6750), which is no password
 	SMTP     string // host that takes its mail
 	IMAP     string // host of its mailbox
 	POP3     string // host that gives its mailbox out over POP3

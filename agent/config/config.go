@@ -75,6 +75,7 @@ type account struct {
 	Address  string        `yaml:"address"`
 	Username string        `yaml:"username"`
 	Password *vault.Source `yaml:"password"`
+	Token    *vault.Source `yaml:"token"`
 	SMTP     string        `yaml:"smtp"`
 	IMAP     string        `yaml:"imap"`
 	POP3     string        `yaml:"pop3"`
@@ -287,9 +288,19 @@ func (c *Config) accounts(dir string, f *file, secrets *vault.Vault, v *invalid)
 		if account.Username == "" {
 			account.Username = a.Address
 		}
-		if a.Password != nil {
+		credential := a.Password
+		if a.Token != nil {
+			credential, account.Token = a.Token, true
+			if a.Password != nil {
+				v.add(setting+".token", "stands beside a password: an account logs in with one of the two")
+			}
+		}
+		if credential != nil {
 			account.Password = setting + ".password"
-			if err := secrets.Add(account.Password, *a.Password); err != nil {
+			if account.Token {
+				account.Password = setting + ".token"
+			}
+			if err := secrets.Add(account.Password, *credential); err != nil {
 				v.add(account.Password, "%v", err)
 			}
 		}

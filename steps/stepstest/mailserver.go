@@ -607,6 +607,30 @@ func (c *imapSession) Login(username, password string) error {
 	return c.SessionIMAP4rev2.Login(c.server.address(username), password)
 }
 
+// AuthenticateMechanisms implements imapserver.SessionSASL.
+func (c *imapSession) AuthenticateMechanisms() []string {
+	return []string{sasl.Plain, "XOAUTH2", sasl.OAuthBearer}
+}
+
+// Authenticate takes a user's password for the access token.
+func (c *imapSession) Authenticate(mechanism string) (sasl.Server, error) {
+	var server sasl.Server
+	switch mechanism {
+	case sasl.Plain:
+		server = sasl.NewPlainServer(func(_, username, password string) error { return c.Login(username, password) })
+	case "XOAUTH2", sasl.OAuthBearer:
+		server = tokenServer(c.Login)
+	default:
+		return nil, imapserver.ErrAuthFailed
+	}
+	return saslServer(func(response []byte) (challenge []byte, done bool, err error) {
+		if challenge, done, err = server.Next(response); err != nil {
+			err = imapserver.ErrAuthFailed
+		}
+		return challenge, done, err
+	}), nil
+}
+
 // Poll is called after each command.
 func (c *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
 	c.server.hang(FaultIMAPSilent)

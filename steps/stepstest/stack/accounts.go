@@ -26,12 +26,19 @@ const (
 	Carol  = "carol"
 	Copied = "copied" // what it sends and what it gets is copied to Backup
 	Backup = "backup"
-	Dave   = "dave" // of the domain Far: by the route of StartRoute
-	Erin   = "erin" // of the domain Exim: by the server of StartExim
-	Leaf   = "leaf" // Alice on a machine that sends through a smarthost; a test points it at Exim
-	Ops    = "ops"  // what machines report goes there
-	Full   = "full" // its mailbox holds 20 KiB: Fill fills it
+	Dave   = "dave"  // of the domain Far: by the route of StartRoute
+	Erin   = "erin"  // of the domain Exim: by the server of StartExim
+	Leaf   = "leaf"  // Alice on a machine that sends through a smarthost; a test points it at Exim
+	Ops    = "ops"   // what machines report goes there
+	Full   = "full"  // its mailbox holds 20 KiB: Fill fills it
+	Joerg  = "joerg" // its address has a letter outside US-ASCII (RFC 6531)
 )
+
+// International is the address of Joerg.
+const International = "jörg@" + Domain
+
+// IDN is a domain in A-labels (RFC 5890): mail to any of its addresses reaches Bob.
+const IDN = "xn--bcher-kva." + Domain
 
 // smallQuota is room for some messages of a test.
 const smallQuota = 20 << 10
@@ -39,9 +46,11 @@ const smallQuota = 20 << 10
 // accounts lists the accounts, without what only a running stack has.
 func accounts() []Account {
 	var all []Account
-	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Full} {
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Full, Joerg} {
 		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
 		switch name {
+		case Joerg:
+			a.Address = International
 		case Full:
 			a.Quota = smallQuota
 		case Erin:

@@ -59,6 +59,9 @@ func generate(dir string) (*Stack, error) {
 	if err := s.WriteConfig(s.path("stepwatch.yml"), s.Config); err != nil {
 		return nil, err
 	}
+	if err := s.writeTokenKey(); err != nil {
+		return nil, err
+	}
 	if err := age(s.path("etc/postfix")); err != nil {
 		return nil, err
 	}
@@ -200,10 +203,12 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 		Accounts                                []Account
 		Copied, Backup                          string
 		Far, MX1, MX2, Relay                    string
+		Bob, International, IDN                 string
 		Hosts                                   []host
 		MailProxy                               string // its address
 	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, mailboxes,
-		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, Relay, s.hosts, s.find(MailProxy)[0].IP}
+		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, Relay,
+		s.Config.Account(Bob).Address, International, IDN, s.hosts, s.find(MailProxy)[0].IP}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

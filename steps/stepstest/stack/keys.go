@@ -7,13 +7,18 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
+	"os"
 	"time"
 )
 
@@ -111,6 +116,28 @@ func newSigningKey() (private []byte, record []string, err error) {
 		rest = rest[n:]
 	}
 	return private, record, nil
+}
+
+// Token is an access token (RFC 6750) with which an account logs in until the given end: a JWT (RFC 7519) that Dovecot
+// verifies by itself.
+func (s *Stack) Token(a *Account, end time.Time) (string, error) {
+	claims, err := json.Marshal(map[string]any{"sub": a.Address, "email": a.Address, "iat": time.Now().Add(-time.Hour).Unix(), "exp": end.Unix()})
+	if err != nil {
+		return "", err
+	}
+	encoding := base64.RawURLEncoding
+	signed := encoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encoding.EncodeToString(claims)
+	mac := hmac.New(sha256.New, []byte(s.tokenKey))
+	mac.Write([]byte(signed))
+	return signed + "." + encoding.EncodeToString(mac.Sum(nil)), nil
+}
+
+// writeTokenKey makes the key of the tokens, where Dovecot looks for it.
+func (s *Stack) writeTokenKey() error {
+	const dir = "etc/tokens/default/HS256"
+	s.tokenKey = newPassword()
+	return errors.Join(os.MkdirAll(s.path(dir), 0o755),
+		os.WriteFile(s.path(dir+"/default"), []byte(base64.StdEncoding.EncodeToString([]byte(s.tokenKey))), 0o644))
 }
 
 // newPassword gives letters and digits that nobody can guess.

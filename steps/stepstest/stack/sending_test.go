@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )
@@ -89,5 +90,82 @@ func TestContentArrives(t *testing.T) {
 	}
 	if code, out := execute(t, stepwatch, "run", "--config", config, filepath.Join(dir, "content.feature")); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, out)
+	}
+}
+
+// TestInternationalAddresses sends from and to an address with a local part outside US-ASCII, and to one with such a domain
+// alone, which needs nothing of the servers.
+func TestInternationalAddresses(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	bob := s.Config.Account(stack.Bob)
+	content, err := os.ReadFile(altered(t, func(*stack.Config) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	idn := "accounts:\n  kunde: {address: kunde@bücher.example.test, username: " + bob.Address + ", password: {file: " + bob.PasswordFile +
+		"}, imap: " + bob.IMAP + "}\n  tagged: {address: jörg+tag@example.test}"
+	config := write(t, "stepwatch.yml", strings.Replace(string(content), "accounts:", idn, 1))
+	out := passes(t, config, `I send a message from "joerg" to "joerg" via 587`, `"joerg" receives it over IMAP within 10s`,
+		`its header "From" is "`+stack.International+`"`, "it arrived unchanged", `I send a message from "joerg" to "bob" via 465`, `"joerg" receives a bounce within 10s`,
+		`the bounce says "SMTPUTF8"`)
+	if !strings.Contains(out, "250 2.0.0 Ok: queued as") {
+		t.Errorf("not accepted:\n%s", out)
+	}
+	passes(t, config, `I send a message from "alice" to "kunde" via 587`, `"kunde" receives it over IMAP within 10s`, `its header "To" is "kunde@`+stack.IDN+`"`)
+	if code, out := execute(t, stepwatch, "run", "--config", config, write(t, "tagged.feature", "Feature: F\n  Scenario: S\n    * I deliver a message to \"tagged\" over LMTP via \""+
+		s.Dir+"/dovecot/lmtp\"\n")); code != 1 || !strings.Contains(out, "does not offer SMTPUTF8, which the address jörg+tag@example.test needs") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+}
+
+// TestTokens logs in with access tokens, which Dovecot verifies for IMAP and for Postfix.
+func TestTokens(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	content, err := os.ReadFile(altered(t, func(*stack.Config) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(tokens map[string]string) string {
+		config := string(content)
+		for name, token := range tokens {
+			account := s.Config.Account(name)
+			old := "password: {file: " + account.PasswordFile + "}\n"
+			// The first is the account of that name; later ones are the same account under other names.
+			config = strings.Replace(config, old, "token: {file: "+write(t, name+".token", token)+"}\n", 1)
+		}
+		return write(t, "stepwatch.yml", config)
+	}
+	token := func(name string, end time.Time) string {
+		token, err := s.Token(s.Config.Account(name), end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Minute)
+	good := map[string]string{stack.Alice: token(stack.Alice, soon), stack.Bob: token(stack.Bob, soon)}
+	send, read := `I send a message from "alice" to "bob" via 587`, `"bob" receives it over IMAP within 10s`
+	for _, mechanism := range []string{"", " with AUTH OAUTHBEARER", " with AUTH XOAUTH2"} {
+		passes(t, with(good), send+mechanism, read)
+	}
+	for name, wrong := range map[string]string{
+		"expired": token(stack.Alice, past), "somebody else's": good[stack.Bob], "altered": good[stack.Alice][:len(good[stack.Alice])-4] + "AAAA", "a password": s.Config.Account(stack.Alice).Password,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, mechanism := range []string{" with AUTH OAUTHBEARER", " with AUTH XOAUTH2"} {
+				line := check(t, with(map[string]string{stack.Alice: wrong}), send+mechanism, outcome{send + mechanism, "auth", "submission"})
+				if !strings.Contains(line, `is the access token of account "alice" still valid?`) || strings.Contains(line, wrong) {
+					t.Error(line)
+				}
+			}
+			ended := " It ended at " + past.UTC().Format("2006-01-02 15:04:05 MST")
+			quota := `the mailbox of "alice" is less than 99 % full`
+			line := check(t, with(map[string]string{stack.Alice: wrong}), quota, outcome{quota, "auth", "access"})
+			if !strings.Contains(line, `is the access token of account "alice" still valid?`) || strings.Contains(line, wrong) || strings.Contains(line, ended) != (name == "expired") {
+				t.Error(line)
+			}
+		})
 	}
 }

@@ -46,6 +46,7 @@ type Stack struct {
 	hosts    []host
 	faulty   []*acceptor
 	greylist *greylist // nil until StartRoute
+	tokenKey string    // signs what Token gives
 }
 
 // Start generates everything under dir, which should be empty, and starts the servers. dir is a short path, because

@@ -1,0 +1,60 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// loginToken logs in with an access token (RFC 7628), by the first mechanism that the server has.
+func (m *mailbox) loginToken(ctx context.Context, caps imap.CapSet, username string, token Secret) error {
+	i := slices.IndexFunc(saslTokens, func(mechanism string) bool { return caps.Has(imap.Cap("AUTH=" + mechanism)) })
+	if i < 0 {
+		return Fail(result.ReasonAuth, result.BlameAccess, "%s does not let anybody log in with an access token: it has no AUTH=%s",
+			m.server(), strings.Join(saslTokens, " and no AUTH="))
+	}
+	client, err := saslMechanisms[saslTokens[i]](username, token, m.server())
+	if err != nil {
+		return err
+	}
+	err = m.w.Timed("login", func() (string, error) {
+		err := m.do(ctx, "AUTHENTICATE "+saslTokens[i]+" "+hidden, func() error { return m.client.Authenticate(&imapSASL{saslTokens[i], client}) })
+		if err != nil {
+			if why := client.refusal(); why != "" {
+				m.log.server("[which says " + why + "]")
+			}
+			return oneLine(err.Error(), 200), err
+		}
+		return "OK", nil
+	})
+	if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonAuth {
+		return Fail(failure.Reason, failure.Blame, "%w%s", err, tokenEnded(token))
+	}
+	return err
+}
+
+// imapSASL is a saslClient as go-imap wants one.
+type imapSASL struct {
+	mechanism string
+	client    *saslClient
+}
+
+// Start gives the mechanism and what is sent first.
+func (s *imapSASL) Start() (mechanism string, initial []byte, err error) {
+	return s.mechanism, s.client.initial, nil
+}
+
+// Next answers a challenge, which for a token is why it is refused. The answer's content means nothing, but go-imap writes
+// an empty one as "=", which servers take for a mistake.
+func (s *imapSASL) Next(challenge []byte) ([]byte, error) {
+	answer, err := s.client.next(challenge)
+	if len(answer) == 0 {
+		answer = []byte{1}
+	}
+	return answer, err
+}
