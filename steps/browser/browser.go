@@ -1,0 +1,250 @@
+// Package browser drives a real Chromium: one process for all scenarios, kept warm and supervised, and for each scenario a
+// tab in a context of its own, with its own cookies, cache and connections.
+//
+// It knows no sentence and judges nothing. A Tab gives its document as a tree of golang.org/x/net/html, annotated with what
+// is shown, so that the same search finds the same link with and without a browser. Actions are those of a person: the
+// mouse is moved and pressed where the element is, and what lies over it takes the click.
+//
+// A browser is a part of the monitor. When it dies, hangs or cannot be started, the error is a *Broken, which must never be
+// taken for a fault of the website.
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Options say which browser to use and when to replace it. The zero value is usable.
+type Options struct {
+	Path   string // of the program; empty: the first that Find finds
+	Remote string // address of a browser that already runs, as its --remote-debugging-port serves it: "http://127.0.0.1:9222"
+	Dir    string // where its profile lives; each process takes a directory of its own in it and removes it
+
+	Roots    [][]byte          // certificate authorities in PEM to trust besides the machine's own
+	MapHosts map[string]string // "host:port" to "host:port", where connections really go
+	Proxy    string            // "http://proxy.example.org:3128"; empty: none
+
+	Tabs   int           // open at once; 0 means DefaultTabs
+	Runs   int           // tabs after which the process is replaced; 0 means DefaultRuns
+	Memory int64         // bytes that all its processes may hold; above it the process is replaced. 0 means DefaultMemory
+	Start  time.Duration // how long starting may take; 0 means DefaultStart
+}
+
+// The defaults of Options.
+const (
+	DefaultTabs   = 1
+	DefaultRuns   = 500
+	DefaultMemory = 2 << 30
+	DefaultStart  = 20 * time.Second
+)
+
+// Browser is a supervised Chromium. It starts when the first tab is opened, and again whenever it is gone or used up. Any
+// number of goroutines may use it. Close ends it.
+type Browser struct {
+	options Options
+	slots   chan struct{}
+
+	mu     sync.Mutex
+	proc   *process
+	closed bool
+	opened int // tabs in all, for tests and figures
+	starts int
+}
+
+// New makes a Browser and starts nothing.
+func New(options Options) *Browser {
+	if options.Tabs <= 0 {
+		options.Tabs = DefaultTabs
+	}
+	if options.Runs <= 0 {
+		options.Runs = DefaultRuns
+	}
+	if options.Memory <= 0 {
+		options.Memory = DefaultMemory
+	}
+	if options.Start <= 0 {
+		options.Start = DefaultStart
+	}
+	return &Browser{options: options, slots: make(chan struct{}, options.Tabs)}
+}
+
+// Broken is a fault of the browser or of the machine that it runs on. It says nothing about the website.
+type Broken struct {
+	act string
+	err error
+}
+
+func (b *Broken) Error() string { return b.act + ": " + b.err.Error() }
+
+// Unwrap gives the cause.
+func (b *Broken) Unwrap() error { return b.err }
+
+// ErrNotInstalled is the cause when there is no browser on this machine.
+var ErrNotInstalled = errors.New("no Chromium on this machine: install one (on Debian: apt install chromium-headless-shell), or set browser.path or browser.remote in stepwatch.yml")
+
+// errClosed is the cause once Close was called.
+var errClosed = errors.New("stepwatch is ending")
+
+// programs are where a browser may be, the one that costs least first. Debian's commands for headless-shell and chromium are
+// shell scripts around the programs named here.
+var programs = []string{
+	"/usr/lib/chromium/chromium-headless-shell", "chromium-headless-shell", "headless-shell", "chrome-headless-shell",
+	"/usr/lib/chromium/chromium", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome",
+	"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+}
+
+// Find gives the path of the browser that New would start, or ErrNotInstalled.
+func Find() (string, error) {
+	for _, program := range programs {
+		if path, err := exec.LookPath(program); err == nil {
+			return path, nil
+		}
+	}
+	return "", ErrNotInstalled
+}
+
+// Available says whether there is a browser to use: nil, or a *Broken with the remedy.
+func (b *Browser) Available() error {
+	if b.options.Remote != "" {
+		return nil
+	}
+	path := b.options.Path
+	if path == "" {
+		var err error
+		if path, err = Find(); err != nil {
+			return &Broken{"start the browser", err}
+		}
+	}
+	if _, err := exec.LookPath(path); err != nil {
+		return &Broken{"start the browser", fmt.Errorf("browser.path in stepwatch.yml is %q: %w", path, errors.Unwrap(err))}
+	}
+	return nil
+}
+
+// Acquire waits for one of the places that Options.Tabs allows, so that scenarios do not slow each other down. It gives a
+// function that gives the place back. The wait belongs to no step.
+func (b *Browser) Acquire(ctx context.Context) (release func(), err error) {
+	select {
+	case b.slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-b.slots }), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Open opens a tab in a context of its own and starts the browser when that must be. A browser that turns out to be dead is
+// replaced once before that is an error. The tab lives until its Close.
+func (b *Browser) Open(ctx context.Context) (*Tab, error) {
+	for again := false; ; again = true {
+		p, err := b.use(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t, err := p.open(ctx)
+		if err == nil {
+			return t, nil
+		}
+		b.release(p)
+		if ctx.Err() != nil || again {
+			return nil, err
+		}
+		b.retire(p)
+	}
+}
+
+// use gives the process that a new tab shall live in and counts the tab.
+func (b *Browser) use(ctx context.Context) (*process, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, &Broken{"open a tab", errClosed}
+	}
+	if p := b.proc; p != nil && (p.gone() || p.uses >= b.options.Runs || p.tooLarge) {
+		b.proc = nil
+		if p.tabs == 0 {
+			p.stop()
+		} else {
+			p.retired = true // the last of its tabs stops it
+		}
+	}
+	if b.proc == nil {
+		p, err := start(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		b.proc = p
+		b.starts++
+	}
+	b.proc.uses++
+	b.proc.tabs++
+	b.opened++
+	return b.proc, nil
+}
+
+// release is called once for every tab that use counted.
+func (b *Browser) release(p *process) {
+	b.mu.Lock()
+	p.tabs--
+	last := p.tabs == 0
+	end := last && p.retired
+	b.mu.Unlock()
+	if end {
+		p.stop()
+	}
+}
+
+// retire takes a process out of use.
+func (b *Browser) retire(p *process) {
+	b.mu.Lock()
+	if b.proc == p {
+		b.proc = nil
+	}
+	p.retired = true
+	end := p.tabs == 0
+	b.mu.Unlock()
+	if end {
+		p.stop()
+	}
+}
+
+// Close ends the browser with all its tabs and waits until nothing of it is left.
+func (b *Browser) Close() error {
+	b.mu.Lock()
+	p := b.proc
+	b.proc, b.closed = nil, true
+	b.mu.Unlock()
+	if p != nil {
+		p.stop()
+	}
+	return nil
+}
+
+// Stats are figures about a Browser's work.
+type Stats struct {
+	Starts int   // of the process
+	Opened int   // tabs
+	Memory int64 // bytes held by all its processes when last looked at
+	PID    int   // of the process, 0 when none runs or it is remote
+}
+
+// Stats gives the figures.
+func (b *Browser) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Stats{Starts: b.starts, Opened: b.opened}
+	if b.proc != nil {
+		s.Memory, s.PID = b.proc.memory.Load(), b.proc.pid
+	}
+	return s
+}
+
+// quiet drops what chromedp logs: each fault also comes back as an error.
+func quiet(string, ...any) {}
+
+var quietly = []chromedp.BrowserOption{chromedp.WithBrowserLogf(quiet), chromedp.WithBrowserErrorf(quiet), chromedp.WithBrowserDebugf(nil)}

@@ -1,0 +1,260 @@
+package browser_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/net/html"
+
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// needsBrowser skips a test where there is no browser.
+func needsBrowser(t *testing.T) {
+	t.Helper()
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+}
+
+// started gives a browser that is gone with the test, and sees that nothing of it is left.
+func started(t *testing.T, options browser.Options) *browser.Browser {
+	t.Helper()
+	needsBrowser(t)
+	if options.Dir == "" {
+		options.Dir = t.TempDir()
+	}
+	b := browser.New(options)
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		left, _ := filepath.Glob(filepath.Join(options.Dir, "*"))
+		if len(left) > 0 {
+			t.Errorf("left behind: %s", left)
+		}
+	})
+	return b
+}
+
+func opened(ctx context.Context, t *testing.T, b *browser.Browser) *browser.Tab {
+	t.Helper()
+	tab, err := b.Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tab.Close() })
+	return tab
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+const home = `<!DOCTYPE html><title>Home</title><h1>Welcome</h1>
+<p style="display:none">secret text</p><p id=late></p>
+<a href=/contact>Contact</a>
+<form action=/search><label>Query <input name=q></label><input type=password name=p value=hunter2><button>Search</button></form>
+<iframe src=/frame></iframe>
+<script>setTimeout(() => { document.getElementById("late").textContent = "late text" }, 300)</script>`
+
+func site(t *testing.T) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	page := func(path, body string) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			fmt.Fprint(w, body)
+		})
+	}
+	page("/{$}", home)
+	page("/contact", "<title>Contact</title><h1>Contact us</h1>")
+	page("/frame", "<p>text in a frame</p><button onclick=\"this.textContent='pressed'\">Inner</button>")
+	page("/hang", "<script>for(;;);</script>")
+	mux.HandleFunc("/search", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, "<p>found %s</p>", r.FormValue("q"))
+	})
+	mux.Handle("/old", http.RedirectHandler("/contact", http.StatusMovedPermanently))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// named finds an element of the document by its tag and text.
+func named(t *testing.T, s *browser.Snapshot, tag, text string) (browser.Element, *html.Node) {
+	t.Helper()
+	for n := range s.Root.Descendants() {
+		if n.Type == html.ElementNode && n.Data == tag && strings.Contains(textOf(n), text) {
+			return s.Elements[n], n
+		}
+	}
+	t.Fatalf("no <%s> with %q", tag, text)
+	return browser.Element{}, nil
+}
+
+func textOf(n *html.Node) string {
+	var b strings.Builder
+	for d := range n.Descendants() {
+		if d.Type == html.TextNode {
+			b.WriteString(d.Data)
+		}
+	}
+	return b.String()
+}
+
+func TestVisit(t *testing.T) {
+	b, url := started(t, browser.Options{}), site(t)
+	ctx := within(t, 30*time.Second)
+	tab := opened(ctx, t, b)
+	if err := tab.Go(ctx, url+"/old", ""); err != nil {
+		t.Fatal(err)
+	}
+	n := tab.Navigation()
+	if len(n.Chain) != 2 || n.Chain[0].Status != 301 || n.Response().Status != 200 || tab.URL() != url+"/contact" {
+		t.Errorf("got %d requests, %+v at %s", len(n.Chain), n.Response(), tab.URL())
+	}
+	if n.Response().Processing < 0 || !n.Loaded || n.Failed != "" {
+		t.Errorf("got %+v", n)
+	}
+	if err := tab.Go(ctx, url+"/", ""); err != nil {
+		t.Fatal(err)
+	}
+	text, err := tab.Text(ctx)
+	if err != nil || !strings.Contains(text, "Welcome") || !strings.Contains(text, "text in a frame") || strings.Contains(text, "secret text") {
+		t.Errorf("got %q, %v", text, err)
+	}
+	s, err := tab.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rendered strings.Builder
+	_ = html.Render(&rendered, s.Root)
+	if strings.Contains(rendered.String(), "hunter2") {
+		t.Error("the document holds a password")
+	}
+	inner, _ := named(t, s, "button", "Inner")
+	if err := tab.Click(ctx, inner); err != nil {
+		t.Fatal(err)
+	}
+	for text, err = tab.Text(ctx); err == nil && (!strings.Contains(text, "pressed") || !strings.Contains(text, "late text")); text, err = tab.Text(ctx) {
+		if err := tab.Changed(ctx); err != nil {
+			t.Fatalf("%v; the page shows %q", err, text)
+		}
+	}
+	link, _ := named(t, s, "a", "Contact")
+	before := tab.Navigation()
+	if err := tab.Click(ctx, link); err != nil {
+		t.Fatal(err)
+	}
+	navigated, err := tab.Settle(ctx, before)
+	if err != nil || !navigated || tab.URL() != url+"/contact" {
+		t.Errorf("navigated %t to %s, %v", navigated, tab.URL(), err)
+	}
+	if back, err := tab.Back(ctx); err != nil || !back || tab.URL() != url+"/" {
+		t.Errorf("back %t to %s, %v", back, tab.URL(), err)
+	}
+	if s, err = tab.Snapshot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for n, e := range s.Elements {
+		if n.Data == "input" && strings.Contains(fmt.Sprint(n.Attr), "{ name q}") {
+			if err := tab.Fill(ctx, e, "geese & ganders"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	button, _ := named(t, s, "button", "Search")
+	before = tab.Navigation()
+	if err := tab.Click(ctx, button); err != nil {
+		t.Fatal(err)
+	}
+	if navigated, err := tab.Settle(ctx, before); err != nil || !navigated {
+		t.Fatalf("navigated %t, %v", navigated, err)
+	}
+	if text, err := tab.Text(ctx); err != nil || !strings.Contains(text, "found geese & ganders") {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if picture, err := tab.Picture(ctx, []string{"geese"}); err != nil || len(picture) < 1000 {
+		t.Errorf("picture: %d bytes, %v", len(picture), err)
+	} else if path := os.Getenv("STEPWATCH_PICTURE"); path != "" {
+		_ = os.WriteFile(path, picture, 0o600)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	b := started(t, browser.Options{})
+	ctx := within(t, 30*time.Second)
+	tab := opened(ctx, t, b)
+	if err := tab.Go(ctx, "http://127.0.0.1:1/", ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := tab.Navigation(); n.Failed != "net::ERR_UNSAFE_PORT" {
+		t.Errorf("got %+v", n)
+	}
+	server := httptest.NewServer(nil)
+	server.Close()
+	if err := tab.Go(ctx, server.URL, ""); err != nil {
+		t.Fatal(err)
+	}
+	if n := tab.Navigation(); n.Failed != "net::ERR_CONNECTION_REFUSED" {
+		t.Errorf("got %+v", n)
+	}
+}
+
+// TestBroken kills the browser and a renderer, and hangs a page: what comes back says that the browser broke, and the next
+// tab works.
+func TestBroken(t *testing.T) {
+	b, url := started(t, browser.Options{}), site(t)
+	ctx := within(t, 60*time.Second)
+	var broken *browser.Broken
+
+	tab := opened(ctx, t, b)
+	if err := tab.Go(ctx, url, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(b.Stats().PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := tab.Go(ctx, url, ""); !errors.As(err, &broken) {
+		t.Errorf("a killed browser: got %v", err)
+	}
+	_ = tab.Close()
+
+	tab = opened(ctx, t, b)
+	if err := tab.Crash(ctx); !errors.As(err, &broken) {
+		t.Errorf("a crashed page: got %v", err)
+	}
+	_ = tab.Close()
+
+	tab = opened(ctx, t, b)
+	soon, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if err := tab.Go(soon, url+"/hang", ""); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a page that hangs: got %v", err)
+	}
+	_ = tab.Close()
+
+	tab = opened(ctx, t, b)
+	if err := tab.Go(ctx, url, ""); err != nil {
+		t.Errorf("after all that: %v", err)
+	}
+	if got := b.Stats(); got.Starts != 2 || got.Opened != 4 && got.Opened != 5 {
+		t.Errorf("got %+v", got)
+	}
+}

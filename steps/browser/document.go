@@ -1,0 +1,249 @@
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/cdp/jsonv2"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+)
+
+// Element calls one element of the document that the tab shows, as the last Snapshot numbered it.
+type Element struct {
+	frame  cdp.FrameID
+	number int
+}
+
+// Snapshot is the document as it is at one moment.
+type Snapshot struct {
+	Root     *html.Node             // with the documents of its frames inside their elements
+	Elements map[*html.Node]Element // for actions
+}
+
+// evaluate calls a function of page.js in a frame and reads what it gives into out, when out is not nil.
+func (t *Tab) evaluate(ctx context.Context, id cdp.FrameID, out any, function string, args ...any) error {
+	var expression strings.Builder
+	expression.WriteString("stepwatch." + function + "(")
+	for i, arg := range args {
+		if i > 0 {
+			expression.WriteByte(',')
+		}
+		encoded, err := json.Marshal(arg)
+		if err != nil {
+			return fmt.Errorf("call %s in the page: %w", function, err)
+		}
+		expression.Write(encoded)
+	}
+	expression.WriteByte(')')
+	result, err := t.run(ctx, id, expression.String(), true)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := jsonv2.Unmarshal(result.Value, out, jsonv2.AllowInvalidUTF8(true)); err != nil {
+		return &Broken{"read the answer of " + function + " in the page", err}
+	}
+	return nil
+}
+
+// run evaluates an expression in our world of a frame.
+func (t *Tab) run(ctx context.Context, id cdp.FrameID, expression string, byValue bool) (*runtime.RemoteObject, error) {
+	var in string
+	err := t.wait(ctx, func() bool {
+		in = t.worlds[id]
+		return in != "" || id != t.main // a frame that is gone never gets its world
+	})
+	if err != nil {
+		return nil, err
+	}
+	if in == "" {
+		return nil, errReplaced
+	}
+	yes := true
+	got, err := command(ctx, t, runtime.Evaluate, runtime.EvaluateParams{Expression: expression, UniqueContextID: in, ReturnByValue: &byValue, AwaitPromise: &yes, Silent: &yes})
+	if err != nil {
+		return nil, err
+	}
+	if e := got.ExceptionDetails; e != nil {
+		detail := e.Text
+		if e.Exception != nil {
+			detail += " " + e.Exception.Description
+		}
+		return nil, &Broken{"look into the page", errors.New(cut(detail))}
+	}
+	return got.Result, nil
+}
+
+func (t *Tab) flush(ctx context.Context) error { return t.evaluate(ctx, t.main, nil, "flushed") }
+
+// frameIDs gives the frames of the page, the main one first.
+func (t *Tab) frameIDs() []cdp.FrameID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ids := []cdp.FrameID{t.main}
+	for _, f := range t.frames {
+		if t.worlds[f.id] != "" {
+			ids = append(ids, f.id)
+		}
+	}
+	return ids
+}
+
+// Snapshot reads the document with its frames. A document that is being replaced is waited for.
+func (t *Tab) Snapshot(ctx context.Context) (*Snapshot, error) {
+	for {
+		s, err := t.snapshot(ctx)
+		if !errors.Is(err, errReplaced) {
+			return s, err
+		}
+		if err := t.rest(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// rest waits until the navigation that is under way has brought a document.
+func (t *Tab) rest(ctx context.Context) error {
+	return t.wait(ctx, func() bool { return t.current == nil || t.current.done() || t.current.Committed })
+}
+
+func (t *Tab) snapshot(ctx context.Context) (*Snapshot, error) {
+	s := &Snapshot{Root: &html.Node{Type: html.DocumentNode}, Elements: map[*html.Node]Element{}}
+	for i, id := range t.frameIDs() {
+		var tokens []string
+		err := t.evaluate(ctx, id, &tokens, "snapshot")
+		if i > 0 && errors.Is(err, errReplaced) {
+			continue // a frame may go at any time
+		}
+		if err != nil {
+			return nil, err
+		}
+		into := s.Root
+		if i > 0 {
+			into = frameElement(s.Root, i-1)
+		}
+		if err := build(into, tokens, func(n *html.Node, number int) { s.Elements[n] = Element{id, number} }); err != nil {
+			return nil, &Broken{"read the page", err}
+		}
+	}
+	return s, nil
+}
+
+// frameElement gives the element that a frame's document is put into: the frame elements are met in the order of the
+// document, which is the order in which a page that is not changed by scripts makes its frames.
+func frameElement(root *html.Node, number int) *html.Node {
+	var last *html.Node
+	for n := range root.Descendants() {
+		if n.DataAtom != atom.Iframe && n.DataAtom != atom.Frame {
+			continue
+		}
+		if n.FirstChild == nil {
+			return n
+		}
+		last = n
+	}
+	if last != nil {
+		return last
+	}
+	return root
+}
+
+// build makes a tree of what the script told.
+func build(into *html.Node, tokens []string, number func(*html.Node, int)) error {
+	at, count := into, 0
+	for _, token := range tokens {
+		if token == "" {
+			return errors.New("an empty token")
+		}
+		switch kind, rest := token[0], token[1:]; kind {
+		case '<':
+			n := &html.Node{Type: html.ElementNode, Data: rest, DataAtom: atom.Lookup([]byte(rest))}
+			at.AppendChild(n)
+			number(n, count)
+			count++
+			at = n
+		case '@':
+			name, value, _ := strings.Cut(rest, "=")
+			at.Attr = append(at.Attr, html.Attribute{Key: name, Val: value})
+		case '#':
+			at.AppendChild(&html.Node{Type: html.TextNode, Data: rest})
+		case '>':
+			if at == into {
+				return errors.New("an end without a beginning")
+			}
+			at = at.Parent
+		default:
+			return fmt.Errorf("a token that begins with %q", kind)
+		}
+	}
+	if at != into {
+		return errors.New("an element without an end")
+	}
+	return nil
+}
+
+// Text gives what a reader sees of the page, its frames included, as the browser lays it out.
+func (t *Tab) Text(ctx context.Context) (string, error) {
+	for {
+		text, err := t.text(ctx)
+		if !errors.Is(err, errReplaced) {
+			return text, err
+		}
+		if err := t.rest(ctx); err != nil {
+			return "", err
+		}
+	}
+}
+
+func (t *Tab) text(ctx context.Context) (string, error) {
+	var all strings.Builder
+	for i, id := range t.frameIDs() {
+		var text string
+		err := t.evaluate(ctx, id, &text, "text", -1)
+		if i > 0 && errors.Is(err, errReplaced) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		all.WriteString(text)
+		all.WriteByte('\n')
+	}
+	return all.String(), nil
+}
+
+// TextOf gives what a reader sees of one element.
+func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
+	var text string
+	err := t.evaluate(ctx, e.frame, &text, "text", e.number)
+	return text, err
+}
+
+// Source gives the document as it is now, as HTML. It holds no typed values.
+func (t *Tab) Source(ctx context.Context) (string, error) {
+	var source string
+	err := t.evaluate(ctx, t.main, &source, "source")
+	return source, err
+}
+
+// Changed returns once the page may look different than before: at once after a change of the document, and at the latest
+// 100 ms later, because style sheets and fields change without one.
+func (t *Tab) Changed(ctx context.Context) error {
+	err := t.evaluate(ctx, t.main, nil, "changed", 100)
+	if errors.Is(err, errReplaced) {
+		return t.rest(ctx)
+	}
+	return err
+}
+
+// Body gives the body of a request that was answered, as far as the browser still has it.
+func (t *Tab) Body(ctx context.Context, r *Request) ([]byte, error) {
+	got, err := command(ctx, t, network.GetResponseBody, network.GetResponseBodyParams{RequestID: r.id})
+	return got.Body, err
+}

@@ -1,0 +1,273 @@
+// The part of the browser engine that works inside the page. It lives in an isolated world: the page's scripts neither see
+// it nor can they change the functions that it uses. Everything comes and goes by value; elements are called by the number
+// that the last snapshot gave them.
+(() => {
+  "use strict";
+  if (globalThis.stepwatch) return;
+
+  const SKIP = new Set(["SCRIPT", "STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg", "LINK"]);
+  const KEEP = ["id", "name", "type", "href", "title", "alt", "for", "form", "role", "class", "placeholder", "label", "value",
+    "aria-label", "aria-labelledby", "aria-hidden", "disabled", "readonly", "multiple", "size", "colspan", "rowspan", "scope",
+    "action", "method", "src", "open", "download", "target", "data-testid", "contenteditable"];
+  const VALUED = new Set(["input", "textarea"]); // whose value is what was typed, not the attribute
+  const BOXLESS = new Set(["html", "head", "title", "base", "meta", "option", "optgroup", "area", "map"]); // shown or not with what they belong to
+  const LIMIT = 200000; // elements of one snapshot
+
+  let elements = [];
+
+  const root = () => document.documentElement;
+
+  // shownFrame is false in a frame that is not displayed: nothing in it is, whatever its styles say.
+  const shownFrame = () => window === window.top || (innerWidth > 0 && innerHeight > 0 && root() && root().getClientRects().length > 0);
+
+  // snapshot gives the document as a list of texts: "<a" begins an element, "@name=value" is an attribute of it, "#text" a
+  // text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. What is not shown is
+  // marked by the attributes hidden and style, as they would have to be written for a reader who knows no style sheet.
+  function snapshot() {
+    elements = [];
+    const out = [];
+    const visit = (node, around, gone) => {
+      const tag = node.localName;
+      elements.push(node);
+      out.push("<" + tag);
+      const attribute = (name, value) => out.push("@" + name + "=" + value);
+      for (const name of KEEP) {
+        const value = node.getAttribute(name);
+        if (value !== null && !(name === "value" && VALUED.has(tag))) attribute(name, value);
+      }
+      let visibility = around;
+      if (!gone && !BOXLESS.has(tag) && !node.checkVisibility() && getComputedStyle(node).display !== "contents") {
+        gone = true;
+        attribute("hidden", "");
+      }
+      if (!gone) {
+        visibility = getComputedStyle(node).visibility;
+        if (visibility !== around) attribute("style", "visibility:" + (visibility === "visible" ? "visible" : "hidden"));
+      }
+      switch (tag) {
+        case "input":
+          if (node.type === "checkbox" || node.type === "radio") {
+            attribute("value", node.value);
+            if (node.checked) attribute("checked", "");
+          } else if (node.type !== "password" && node.type !== "file") {
+            attribute("value", node.value);
+          }
+          break;
+        case "option":
+          if (node.selected) attribute("selected", "");
+          break;
+      }
+      if (tag === "textarea") {
+        out.push("#" + node.value);
+      } else {
+        // Slotted children are shown in the places of their slots; here they stand behind the shadow tree.
+        for (const parent of node.shadowRoot ? [node.shadowRoot, node] : [node]) {
+          for (let child = parent.firstChild; child; child = child.nextSibling) {
+            if (child.nodeType === Node.TEXT_NODE) {
+              if (child.data) out.push("#" + child.data);
+            } else if (child.nodeType === Node.ELEMENT_NODE && !SKIP.has(child.nodeName) && elements.length < LIMIT) {
+              visit(child, visibility, gone);
+            }
+          }
+        }
+      }
+      out.push(">");
+    };
+    if (root()) visit(root(), "visible", !shownFrame());
+    return out;
+  }
+
+  // text is what a reader of this frame sees, element by its number or the whole page with -1.
+  function text(number) {
+    if (!shownFrame()) return "";
+    const of = number < 0 ? document.body || root() : elements[number];
+    if (!of) return "";
+    let all = of.innerText ?? of.textContent ?? "";
+    const hosts = (within) => {
+      for (const element of within.querySelectorAll("*")) {
+        if (element.shadowRoot && element.checkVisibility()) {
+          for (const child of element.shadowRoot.children) {
+            if (child.innerText) all += "\n" + child.innerText;
+          }
+          hosts(element.shadowRoot);
+        }
+      }
+    };
+    hosts(of);
+    return all;
+  }
+
+  // changed resolves when the document may look different: soon after a mutation, or after wait milliseconds, because a
+  // style sheet or a value of a field changes without one.
+  function changed(wait) {
+    return new Promise((resolve) => {
+      let timer = 0;
+      const observer = new MutationObserver(done);
+      function done() {
+        observer.disconnect();
+        clearTimeout(timer);
+        resolve(true);
+      }
+      timer = setTimeout(done, wait);
+      observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+    });
+  }
+
+  // flushed resolves when what an event of the user started has been handed to the browser, a navigation by a form included.
+  const flushed = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+  const describe = (element) => {
+    let name = "<" + element.localName;
+    if (element.id) name += " id=" + JSON.stringify(element.id);
+    else if (typeof element.className === "string" && element.className) name += " class=" + JSON.stringify(element.className);
+    return name + ">";
+  };
+
+  const frame = () => new Promise((resolve) => {
+    // A page that is not drawn gets no animation frames.
+    const timer = setTimeout(resolve, 50);
+    requestAnimationFrame(() => { clearTimeout(timer); resolve(); });
+  });
+
+  const deepest = (x, y) => {
+    let hit = document.elementFromPoint(x, y);
+    while (hit && hit.shadowRoot) {
+      const inner = hit.shadowRoot.elementFromPoint(x, y);
+      if (!inner || inner === hit) break;
+      hit = inner;
+    }
+    return hit;
+  };
+
+  const contains = (outer, inner) => {
+    for (let node = inner; node; node = node.parentNode || node.host) if (node === outer) return true;
+    return false;
+  };
+
+  // point scrolls an element into view, waits until it rests and gives the place where a click hits it, in the
+  // coordinates of this frame; or what is in the way; or that the element is gone.
+  async function point(number) {
+    const element = elements[number];
+    if (!element || !element.isConnected) return { gone: true };
+    element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+    let before = null;
+    for (let i = 0; i < 60; i++) {
+      const box = element.getBoundingClientRect();
+      if (before && box.x === before.x && box.y === before.y && box.width === before.width && box.height === before.height) break;
+      before = box;
+      await frame();
+      if (!element.isConnected) return { gone: true };
+    }
+    const boxes = [...element.getClientRects()].filter((box) => box.width > 0 && box.height > 0);
+    if (boxes.length === 0) return { empty: true };
+    let obstacle = null;
+    for (const box of boxes) {
+      const left = Math.max(box.left, 0), right = Math.min(box.right, innerWidth);
+      const top = Math.max(box.top, 0), bottom = Math.min(box.bottom, innerHeight);
+      if (right <= left || bottom <= top) continue;
+      const x = (left + right) / 2, y = (top + bottom) / 2;
+      const hit = deepest(x, y);
+      if (hit && (contains(element, hit) || contains(hit, element) && hit.localName === "label" || hit.control === element || (element.labels && [...element.labels].some((label) => contains(label, hit))))) return { x, y };
+      if (hit && !obstacle) obstacle = hit;
+    }
+    return { obstacle: obstacle ? describe(obstacle) : "" };
+  }
+
+  // focus prepares a text field for typing: what it holds is selected, so that typing takes its place. direct is true when
+  // the value has to be set as a whole, since nobody types into such a field.
+  function focus(number) {
+    const element = elements[number];
+    if (!element || !element.isConnected) return { gone: true };
+    element.scrollIntoView({ block: "center", behavior: "instant" });
+    element.focus();
+    if (element.isContentEditable) {
+      getSelection().selectAllChildren(element);
+      return {};
+    }
+    const typed = element.localName === "textarea" || ["text", "search", "url", "tel", "email", "password", "number"].includes(element.type);
+    if (!typed) return { direct: true };
+    element.select();
+    return {};
+  }
+
+  const value = {
+    input: Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set,
+    textarea: Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set,
+  };
+
+  // set gives a field its value at once, as a script of the page would notice it.
+  function set(number, text) {
+    const element = elements[number];
+    if (!element || !element.isConnected) return { gone: true };
+    if (value[element.localName]) value[element.localName].call(element, text);
+    else element.textContent = text;
+    element.dispatchEvent(new Event("input", { bubbles: true, composed: true }));
+    element.dispatchEvent(new Event("change", { bubbles: true }));
+    return { value: element.value ?? element.textContent };
+  }
+
+  // leave tells the page that typing is over.
+  function leave(number) {
+    const element = elements[number];
+    if (element && element.isConnected) element.dispatchEvent(new Event("change", { bubbles: true }));
+    return { value: element ? element.value ?? element.textContent : "" };
+  }
+
+  // select chooses an option by its number; a list for several keeps the others.
+  function select(number) {
+    const option = elements[number];
+    if (!option || !option.isConnected) return { gone: true };
+    const list = option.closest("select");
+    if (!list) return { gone: true };
+    list.focus();
+    if (list.multiple) option.selected = true;
+    else list.selectedIndex = [...list.options].indexOf(option);
+    list.dispatchEvent(new Event("input", { bubbles: true, composed: true }));
+    list.dispatchEvent(new Event("change", { bubbles: true }));
+    return {};
+  }
+
+  function submit(number) {
+    const form = elements[number];
+    if (!form || !form.isConnected) return { gone: true };
+    HTMLFormElement.prototype.requestSubmit.call(form);
+    return {};
+  }
+
+  const state = (number) => {
+    const element = elements[number];
+    return element ? { checked: !!element.checked, gone: !element.isConnected } : { gone: true };
+  };
+
+  const element = (number) => elements[number];
+
+  const source = () => (document.doctype ? "<!DOCTYPE html>\n" : "") + (root() ? root().outerHTML : "");
+
+  // mask gives the boxes of everything that a picture must not show: password fields and what holds a secret.
+  function mask(secrets) {
+    const boxes = [];
+    const add = (target) => {
+      for (const box of target.getClientRects()) boxes.push([box.left + scrollX, box.top + scrollY, box.width, box.height]);
+    };
+    for (const field of document.querySelectorAll("input, textarea")) {
+      const private_ = field.type === "password" || /^(cc-|one-time-code|current-password|new-password)/.test(field.autocomplete || "");
+      if (private_ || secrets.some((secret) => field.value.includes(secret))) add(field);
+    }
+    if (document.body && secrets.length > 0) {
+      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        if (secrets.some((secret) => node.data.includes(secret))) {
+          const range = document.createRange();
+          range.selectNodeContents(node);
+          add(range);
+        }
+      }
+    }
+    return boxes;
+  }
+
+  // frameBoxes gives the places of all frames in the window.
+  const frameBoxes = () => [...document.querySelectorAll("iframe, frame")].map((f) => f.getBoundingClientRect()).map((b) => [b.left, b.top, b.width, b.height]);
+
+  globalThis.stepwatch = { frameBoxes, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask };
+})();

@@ -1,0 +1,217 @@
+package browser
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+)
+
+// Request is one request of a page and its answer.
+type Request struct {
+	URL      string
+	Method   string
+	Kind     string // "Document", "Script", "Image", …
+	Header   http.Header
+	Started  time.Time
+	Redirect bool // the answer sent the browser on
+
+	Status         int // 0 when there was no answer
+	StatusText     string
+	ResponseHeader http.Header
+	Protocol       string // "http/1.1", "h2"
+	Remote         string // "192.0.2.1:443"
+	Reused         bool   // over a connection that was open already
+	Cached         bool   // answered by the browser's own cache
+	Bytes          int64  // as transferred, header included
+	Done           bool   // all of the body came
+	Failed         string // "net::ERR_…", or empty
+	Canceled       bool   // the page or the browser did not want it any more
+
+	TLS *TLS
+
+	// The phases of the exchange. One that did not happen is negative.
+	DNS, Connect, Handshake, Processing time.Duration
+
+	id                   network.RequestID
+	began, header, ended float64 // by the browser's monotonic clock, in seconds
+}
+
+// TLS is what the browser says of a connection's security.
+type TLS struct {
+	Version string // "TLS 1.3"
+	Cipher  string
+	Issuer  string
+	Names   []string
+	Expires time.Time
+}
+
+// Transfer is how long the body took, and negative while it is not known.
+func (r *Request) Transfer() time.Duration {
+	if r.ended == 0 || r.header == 0 || r.ended < r.header {
+		return -1
+	}
+	return seconds(r.ended - r.header)
+}
+
+// Took is how long the request took from its beginning to its end, and negative while it is not known.
+func (r *Request) Took() time.Duration {
+	if r.ended == 0 || r.began == 0 {
+		return -1
+	}
+	return seconds(r.ended - r.began)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// requested notes a request; t.mu is held.
+func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
+	before := t.byID[ev.RequestID]
+	r := &Request{URL: ev.Request.URL + ev.Request.URLFragment, Method: ev.Request.Method, Kind: string(ev.Type), Header: header(ev.Request.Headers),
+		Started: time.Now(), id: ev.RequestID, began: ev.Timestamp.Float64()}
+	r.DNS, r.Connect, r.Handshake, r.Processing = -1, -1, -1, -1
+	if before != nil && ev.RedirectResponse != nil {
+		before.received(ev.RedirectResponse)
+		before.Redirect, before.Done, before.ended = true, true, ev.Timestamp.Float64()
+		before.Bytes = int64(ev.RedirectResponse.EncodedDataLength)
+	}
+	t.byID[ev.RequestID] = r
+	if len(t.requests) < maxRequests {
+		t.requests = append(t.requests, r)
+	} else {
+		t.dropped++
+	}
+	if ev.Type != network.ResourceTypeDocument || ev.FrameID != t.main {
+		return
+	}
+	t.expected = time.Time{}
+	if n := t.current; n != nil && n.loader == ev.LoaderID {
+		n.Chain = append(n.Chain, r)
+		return
+	}
+	t.current = &Navigation{Chain: []*Request{r}, Begun: time.Now(), loader: ev.LoaderID}
+}
+
+func (r *Request) received(a *network.Response) {
+	r.Status, r.StatusText = int(a.Status), a.StatusText
+	if r.StatusText == "" {
+		r.StatusText = http.StatusText(r.Status)
+	}
+	r.ResponseHeader = header(a.Headers)
+	r.Protocol, r.Reused = a.Protocol, a.ConnectionReused
+	r.Cached = a.FromDiskCache || a.FromPrefetchCache || a.FromServiceWorker
+	if a.RemoteIPAddress != "" {
+		r.Remote = net.JoinHostPort(strings.Trim(a.RemoteIPAddress, "[]"), strconv.FormatInt(a.RemotePort, 10))
+	}
+	if s := a.SecurityDetails; s != nil {
+		r.TLS = &TLS{Version: s.Protocol, Cipher: s.Cipher, Issuer: s.Issuer, Names: append([]string{s.SubjectName}, s.SanList...),
+			Expires: time.Unix(int64(s.ValidTo.Float64()), 0)}
+	}
+	if g := a.Timing; g != nil {
+		phase := func(from, to float64) time.Duration {
+			if from < 0 || to < from {
+				return -1
+			}
+			return time.Duration((to - from) * float64(time.Millisecond))
+		}
+		r.DNS = phase(g.DNSStart, g.DNSEnd)
+		r.Handshake = phase(g.SslStart, g.SslEnd)
+		if r.Connect = phase(g.ConnectStart, g.ConnectEnd); r.Connect >= 0 && r.Handshake >= 0 {
+			r.Connect -= r.Handshake // the browser counts the handshake as connecting
+		}
+		r.Processing = phase(g.SendEnd, g.ReceiveHeadersEnd)
+		r.header = g.RequestTime + g.ReceiveHeadersEnd/1000
+	}
+}
+
+// failed notes that a request came to nothing; t.mu is held.
+func (t *Tab) failed(ev *network.EventLoadingFailed) {
+	r := t.byID[ev.RequestID]
+	if r == nil {
+		return
+	}
+	r.Failed, r.Canceled, r.ended = ev.ErrorText, ev.Canceled, ev.Timestamp.Float64()
+	if ev.BlockedReason != "" {
+		r.Failed += " (blocked: " + string(ev.BlockedReason) + ")"
+	}
+	n := t.current
+	if n == nil || n.Response() != r {
+		return
+	}
+	switch {
+	case r.Status == http.StatusNoContent || r.Status == http.StatusResetContent:
+		n.Loaded = true // the page stays, as it should
+	case n.Committed:
+		return // the document began and broke off; the load event still comes
+	case strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment"), ev.Canceled && r.Status != 0:
+		n.Download = true
+	default:
+		n.Failed = r.Failed
+	}
+	n.Ended = time.Now()
+}
+
+// header makes the browser's map a header. Fields of one name come joined by line feeds.
+func header(of network.Headers) http.Header {
+	h := make(http.Header, len(of))
+	for name, value := range of {
+		for line := range strings.SplitSeq(fmt.Sprint(value), "\n") {
+			h.Add(name, line)
+		}
+	}
+	return h
+}
+
+// Requests gives copies of the requests since the tab was opened, in order, and how many were too many to keep.
+func (t *Tab) Requests() (requests []Request, dropped int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	requests = make([]Request, len(t.requests))
+	for i, r := range t.requests {
+		requests[i] = *r
+	}
+	return requests, t.dropped
+}
+
+func consoleMessage(ev *runtime.EventConsoleAPICalled) Message {
+	m := Message{Level: string(ev.Type)}
+	var words []string
+	for _, arg := range ev.Args {
+		switch {
+		case arg.Description != "":
+			words = append(words, arg.Description)
+		case len(arg.Value) > 0:
+			words = append(words, strings.Trim(string(arg.Value), `"`))
+		default:
+			words = append(words, string(arg.Type))
+		}
+	}
+	m.Text = cut(strings.Join(words, " "))
+	if ev.StackTrace != nil && len(ev.StackTrace.CallFrames) > 0 {
+		m.URL = ev.StackTrace.CallFrames[0].URL
+	}
+	return m
+}
+
+func exceptionMessage(ev *runtime.EventExceptionThrown) Message {
+	d := ev.ExceptionDetails
+	m := Message{Level: "exception", Text: d.Text, URL: d.URL}
+	if d.Exception != nil && d.Exception.Description != "" {
+		m.Text += " " + d.Exception.Description
+	}
+	m.Text = cut(m.Text)
+	return m
+}
+
+func cut(text string) string {
+	const most = 2000
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}

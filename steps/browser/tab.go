@@ -1,0 +1,526 @@
+package browser
+
+import (
+	"context"
+	_ "embed" // page.js
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/css"
+	"github.com/chromedp/cdproto/dom"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/inspector"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+//go:embed page.js
+var pageScript string
+
+// world is the name of the isolated world that pageScript lives in.
+const world = "stepwatch"
+
+// Agent is what a tab's user agent ends in, so that a site's owner can tell the monitor's visits from others.
+const Agent = "stepwatch (+https://github.com/stepwatch/stepwatch)"
+
+// Tab is one page in a context of its own. It is for one goroutine at a time. Every method stops when its context ends and
+// returns a *Broken when the browser or the tab died. Close must be called.
+type Tab struct {
+	process *process
+	session *chromedp.Target
+	life    context.Context // ends with the tab, its cause says why
+	end     context.CancelCauseFunc
+	cancel  context.CancelFunc // closes the tab in the browser
+	main    cdp.FrameID
+	once    sync.Once
+
+	mu       sync.Mutex
+	news     chan struct{} // closed and replaced when anything below changes
+	worlds   map[cdp.FrameID]string
+	frames   []frame // all but the main one, in the order in which they came
+	url      string
+	current  *Navigation // the newest navigation of the main frame, or nil
+	expected time.Time   // when the page asked for a navigation of the main frame that has not begun yet; zero when none
+	requests []*Request
+	byID     map[network.RequestID]*Request
+	dropped  int // requests that were not kept
+	console  []Message
+	dialogs  []Dialog
+	popups   int
+}
+
+type frame struct{ id, parent cdp.FrameID }
+
+// open makes the tab: a browser context, a page in it, and our part in every document of it.
+func (p *process) open(ctx context.Context) (*Tab, error) {
+	// A tab is bound to the context of its first command, and opening one hangs for ever when the browser is half dead.
+	tabCtx, cancel := chromedp.NewContext(p.ctx, chromedp.WithNewBrowserContext())
+	life, end := context.WithCancelCause(tabCtx)
+	t := &Tab{process: p, life: life, end: end, cancel: cancel, news: make(chan struct{}),
+		worlds: map[cdp.FrameID]string{}, byID: map[network.RequestID]*Request{}}
+	opened := make(chan error, 1)
+	go func() { opened <- t.attach(tabCtx) }()
+	timeout := time.NewTimer(p.owner.options.Start)
+	defer timeout.Stop()
+	var err error
+	select {
+	case err = <-opened:
+	case <-timeout.C:
+		err = fmt.Errorf("the browser did not answer within %s", p.owner.options.Start)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-p.ctx.Done():
+		err = errors.New("the browser ended")
+	}
+	if err != nil {
+		end(err)
+		go cancel() // it waits for an answer that may never come
+		return nil, &Broken{"open a tab", err}
+	}
+	return t, nil
+}
+
+func (t *Tab) attach(ctx context.Context) error {
+	if err := chromedp.Do(ctx); err != nil {
+		return err
+	}
+	c := chromedp.FromContext(ctx)
+	t.session, t.main = c.Target, cdp.FrameID(c.Target.TargetID)
+	if err := chromedp.Listen(ctx, t.event); err != nil {
+		return err
+	}
+	agent, err := t.process.userAgent(ctx)
+	if err != nil {
+		return err
+	}
+	// The order among these does not matter, so they go out together.
+	now := true
+	return together(
+		func() error { // chromedp turns both on, and every change of the document would be told to us
+			_, err := cdp.Call(ctx, t.session, css.Disable, cdp.Empty{})
+			return err
+		},
+		func() error {
+			_, err := cdp.Call(ctx, t.session, dom.Disable, cdp.Empty{})
+			return err
+		},
+		func() error {
+			_, err := cdp.Call(ctx, t.session, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent})
+			return err
+		},
+		func() error {
+			_, err := cdp.Call(ctx, t.session, page.AddScriptToEvaluateOnNewDocument,
+				page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &now})
+			return err
+		},
+	)
+}
+
+func together(acts ...func() error) error {
+	errs := make(chan error, len(acts))
+	for _, act := range acts {
+		go func() { errs <- act() }()
+	}
+	var first error
+	for range acts {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// Close closes the tab and forgets its context with everything in it.
+func (t *Tab) Close() error {
+	t.once.Do(func() {
+		t.end(errors.New("the tab is closed"))
+		done := make(chan struct{})
+		go func() {
+			t.cancel()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-t.process.ctx.Done():
+			<-done
+		}
+		t.process.watchMemory()
+		t.process.owner.release(t.process)
+	})
+	return nil
+}
+
+// Navigation is one load of a document into the tab, redirects included.
+type Navigation struct {
+	Chain  []*Request // the requests for the document, redirects first
+	Failed string     // why it did not come to a page, in the browser's words ("net::ERR_CONNECTION_REFUSED"), or empty
+
+	Begun     time.Time // by our clock
+	Committed bool      // the document has taken the place of the one before
+	Ready     bool      // DOMContentLoaded
+	Loaded    bool      // the load event: with everything that the document refers to
+	Ended     time.Time // when it was loaded or failed
+	Download  bool      // what came is a file, not a page
+	loader    cdp.LoaderID
+}
+
+// Response is the request that the document came with, or nil.
+func (n *Navigation) Response() *Request {
+	if n == nil || len(n.Chain) == 0 {
+		return nil
+	}
+	return n.Chain[len(n.Chain)-1]
+}
+
+func (n *Navigation) done() bool { return n.Loaded || n.Failed != "" || n.Download }
+
+// Message is one line of the page's console, or an exception that no script caught.
+type Message struct {
+	Level string // "log", "info", "warning", "error", "exception"
+	Text  string
+	URL   string // of the script, or what could not be loaded
+}
+
+// Dialog is one that the page opened: an alert, a question. It was accepted at once.
+type Dialog struct {
+	Kind    string // "alert", "confirm", "prompt", "beforeunload"
+	Message string
+}
+
+// limits of what is kept of one tab.
+const (
+	maxRequests = 2000
+	maxMessages = 500
+	maxDialogs  = 50
+)
+
+// changed tells everybody who waits; t.mu must be held.
+func (t *Tab) changedLocked() {
+	close(t.news)
+	t.news = make(chan struct{})
+}
+
+// event takes notice of what the browser says. It is called in the order of the events and must not wait.
+func (t *Tab) event(ev any) {
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch ev := ev.(type) {
+	case *inspector.EventTargetCrashed:
+		t.end(errors.New("the page crashed"))
+	case *inspector.EventDetached:
+		t.end(fmt.Errorf("the browser let go of the page: %s", ev.Reason))
+	case *runtime.EventExecutionContextCreated:
+		if ev.Context.Name != world {
+			return
+		}
+		var data struct{ FrameID cdp.FrameID }
+		if json.Unmarshal(ev.Context.AuxData, &data) == nil && data.FrameID != "" {
+			t.worlds[data.FrameID] = ev.Context.UniqueID
+		}
+	case *runtime.EventExecutionContextDestroyed:
+		for id, c := range t.worlds {
+			if c == ev.ExecutionContextUniqueID {
+				delete(t.worlds, id)
+			}
+		}
+	case *runtime.EventExecutionContextsCleared:
+		clear(t.worlds)
+	case *page.EventFrameAttached:
+		t.frames = append(t.frames, frame{ev.FrameID, ev.ParentFrameID})
+	case *page.EventFrameDetached:
+		t.frames = slices.DeleteFunc(t.frames, func(f frame) bool { return f.id == ev.FrameID })
+	case *page.EventFrameRequestedNavigation:
+		if ev.FrameID != t.main || ev.Disposition != page.ClientNavigationDispositionCurrentTab {
+			return
+		}
+		t.expected = time.Now()
+	case *page.EventFrameStoppedLoading:
+		if ev.FrameID != t.main {
+			return
+		}
+		t.expected = time.Time{}
+	case *page.EventFrameNavigated:
+		if ev.Frame.ID != t.main {
+			return
+		}
+		t.expected = time.Time{}
+		t.frames = nil
+		t.url = ev.Frame.URL + ev.Frame.URLFragment
+		n := t.current
+		if n == nil || n.loader != ev.Frame.LoaderID {
+			n = &Navigation{Begun: time.Now(), loader: ev.Frame.LoaderID} // about:blank and such: no request was made
+			t.current = n
+		}
+		n.Committed = true
+		if ev.Frame.UnreachableURL != "" {
+			t.url = ev.Frame.UnreachableURL
+			if n.Failed == "" {
+				n.Failed = "the page cannot be reached"
+			}
+			n.Ended = time.Now()
+		}
+	case *page.EventNavigatedWithinDocument:
+		if ev.FrameID == t.main {
+			t.url, t.expected = ev.URL, time.Time{}
+		}
+	case *page.EventLifecycleEvent:
+		n := t.current
+		if ev.FrameID != t.main || n == nil || n.loader != ev.LoaderID {
+			return
+		}
+		switch ev.Name {
+		case "DOMContentLoaded":
+			n.Ready = true
+		case "load":
+			n.Ready, n.Loaded, n.Ended = true, true, time.Now()
+		default:
+			return
+		}
+	case *page.EventJavascriptDialogOpening:
+		if len(t.dialogs) < maxDialogs {
+			t.dialogs = append(t.dialogs, Dialog{string(ev.Type), ev.Message})
+		}
+		go t.answer(ev)
+	case *network.EventRequestWillBeSent:
+		t.requested(ev)
+	case *network.EventResponseReceived:
+		if r := t.byID[ev.RequestID]; r != nil {
+			r.received(ev.Response)
+		}
+	case *network.EventLoadingFinished:
+		if r := t.byID[ev.RequestID]; r != nil {
+			r.Bytes, r.ended, r.Done = int64(ev.EncodedDataLength), ev.Timestamp.Float64(), true
+		}
+	case *network.EventLoadingFailed:
+		t.failed(ev)
+	case *runtime.EventConsoleAPICalled:
+		t.message(consoleMessage(ev))
+	case *runtime.EventExceptionThrown:
+		t.message(exceptionMessage(ev))
+	default:
+		return
+	}
+	t.changedLocked()
+}
+
+func (t *Tab) answer(ev *page.EventJavascriptDialogOpening) {
+	ctx, cancel := context.WithTimeout(t.life, 10*time.Second)
+	defer cancel()
+	params := page.HandleJavaScriptDialogParams{Accept: true}
+	if ev.Type == page.DialogTypePrompt {
+		params.PromptText = ev.DefaultPrompt
+	}
+	_, _ = cdp.Call(ctx, t.session, page.HandleJavaScriptDialog, params) // a dialog that is gone needs no answer
+}
+
+func (t *Tab) message(m Message) {
+	if len(t.console) < maxMessages {
+		t.console = append(t.console, m)
+	}
+}
+
+// bind ends ctx also when the tab dies, with the tab's cause.
+func (t *Tab) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	bound, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(t.life, func() { cancel(t.death()) })
+	return bound, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// death says why the tab is gone.
+func (t *Tab) death() error {
+	cause := context.Cause(t.life)
+	if t.process.gone() || errors.Is(cause, context.Canceled) {
+		cause = errors.New("the browser ended")
+	}
+	return &Broken{"use the browser", cause}
+}
+
+// command sends one command.
+func command[P, R any](ctx context.Context, t *Tab, c cdp.Command[P, R], params P) (R, error) {
+	bound, done := t.bind(ctx)
+	defer done()
+	out, err := cdp.Call(bound, t.session, c, params)
+	return out, t.explain(ctx, err)
+}
+
+// explain tells the ends of the tab and of the step from a refusal by the browser.
+func (t *Tab) explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case t.life.Err() != nil:
+		return t.death()
+	case strings.Contains(err.Error(), "Cannot find context"), strings.Contains(err.Error(), "context was destroyed"),
+		strings.Contains(err.Error(), "navigated or closed"), strings.Contains(err.Error(), "uniqueContextId not found"):
+		return errReplaced
+	}
+	return &Broken{"use the browser", err}
+}
+
+// errReplaced says that the document was replaced while something was asked of it.
+var errReplaced = errors.New("another document took the place of this one")
+
+// wait returns when until is true, which is asked each time that something was told about the tab.
+func (t *Tab) wait(ctx context.Context, until func() bool) error {
+	for {
+		t.mu.Lock()
+		news, met := t.news, until()
+		t.mu.Unlock()
+		if met {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-t.life.Done():
+			return t.death()
+		}
+	}
+}
+
+// URL is the address of the page as the browser shows it.
+func (t *Tab) URL() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.url
+}
+
+// Navigation gives a copy of what is known of the newest navigation, or nil before the first.
+func (t *Tab) Navigation() *Navigation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current == nil {
+		return nil
+	}
+	n := *t.current
+	n.Chain = make([]*Request, len(t.current.Chain))
+	for i, r := range t.current.Chain {
+		shown := *r
+		n.Chain[i] = &shown
+	}
+	return &n
+}
+
+// Console gives what the page's scripts wrote and threw, the first 500 lines.
+func (t *Tab) Console() []Message {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.console)
+}
+
+// Dialogs gives the dialogs that the page opened, the first 50.
+func (t *Tab) Dialogs() []Dialog {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.dialogs)
+}
+
+// Go loads an address and waits until it is loaded with everything that it refers to. Whether the page is what was wanted
+// is told by Navigation: an error is only what kept the browser from trying, or the end of ctx.
+func (t *Tab) Go(ctx context.Context, url, referrer string) error {
+	got, err := command(ctx, t, page.Navigate, page.NavigateParams{URL: url, Referrer: referrer})
+	if err != nil {
+		return err
+	}
+	if got.ErrorText != "" || got.IsDownload {
+		t.mu.Lock()
+		if n := t.current; n != nil && n.loader == got.LoaderID || n != nil && got.LoaderID == "" {
+			if got.IsDownload {
+				n.Download = true
+			} else if n.Failed == "" || !strings.HasPrefix(n.Failed, "net::") {
+				n.Failed = got.ErrorText
+			}
+			n.Ended = time.Now()
+		} else {
+			t.current = &Navigation{Begun: time.Now(), Ended: time.Now(), Failed: got.ErrorText, Download: got.IsDownload, loader: got.LoaderID}
+			t.url = url
+		}
+		t.mu.Unlock()
+		return nil
+	}
+	if got.LoaderID == "" {
+		return nil // a place on this very page
+	}
+	return t.wait(ctx, func() bool {
+		return t.current != nil && (t.current.loader != got.LoaderID || t.current.done() && (t.current.Committed || t.current.Download))
+	})
+}
+
+// Reload loads the page again.
+func (t *Tab) Reload(ctx context.Context) error {
+	before := t.loader()
+	if _, err := command(ctx, t, page.Reload, page.ReloadParams{}); err != nil {
+		return err
+	}
+	return t.wait(ctx, func() bool { return t.current != nil && t.current.loader != before && t.current.done() })
+}
+
+// Back goes to the page before this one. It is false when there is none.
+func (t *Tab) Back(ctx context.Context) (bool, error) {
+	history, err := command(ctx, t, page.GetNavigationHistory, cdp.Empty{})
+	if err != nil {
+		return false, err
+	}
+	at := int(history.CurrentIndex) - 1
+	if at < 0 || at >= len(history.Entries) || history.Entries[at].URL == "about:blank" {
+		return false, nil
+	}
+	if _, err := command(ctx, t, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[at].ID}); err != nil {
+		return false, err
+	}
+	wanted := history.Entries[at].URL
+	// A page kept by the browser comes back without a request.
+	return true, t.wait(ctx, func() bool { return t.url == wanted && (t.current == nil || t.current.done()) })
+}
+
+func (t *Tab) loader() cdp.LoaderID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current == nil {
+		return ""
+	}
+	return t.current.loader
+}
+
+// beginLimit is how long a navigation that the page asked for may take to begin. An address that another program opens
+// ("mailto:") never does.
+const beginLimit = time.Second
+
+// Settle waits until what the last action started has come to rest: a navigation, if it began one. It says whether it did.
+func (t *Tab) Settle(ctx context.Context, before *Navigation) (navigated bool, err error) {
+	// What the page's script does in answer to an event is known once a timer of the page has run after it.
+	if err := t.flush(ctx); err != nil && !errors.Is(err, errReplaced) {
+		return false, err
+	}
+	t.mu.Lock()
+	expecting := !t.expected.IsZero()
+	t.mu.Unlock()
+	if expecting {
+		soon, cancel := context.WithTimeout(ctx, beginLimit)
+		err := t.wait(soon, func() bool { return t.expected.IsZero() })
+		cancel()
+		if err != nil && soon.Err() == nil {
+			return false, err
+		}
+	}
+	err = t.wait(ctx, func() bool { return t.current == nil || t.current.done() })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expected = time.Time{}
+	return t.current != nil && (before == nil || t.current.loader != before.loader), err
+}
