@@ -90,9 +90,6 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 			p.matchers = append(p.matchers, m)
 		}
 	}
-	if s.Policy.Browser {
-		p.Problems = append(p.Problems, Problem{s.Path, s.Line, 1, -1, errNoBrowser})
-	}
 	interval := s.Policy.Every
 	if interval == 0 {
 		interval = d.Every
@@ -118,9 +115,6 @@ func hidePassword(text string) string { return userinfo.ReplaceAllString(text, "
 
 // StepText gives a step's text, without any password that stands in a URL.
 func (p *Plan) StepText(index int) string { return p.texts[index] }
-
-// errNoBrowser keeps a @browser scenario from passing by an engine that its author did not ask for.
-var errNoBrowser = fmt.Errorf("@browser scenarios need a browser engine, and this version has none: leave the tag out to run it over HTTP alone")
 
 // Steps gives the bound steps, nil where a step has a problem, for checks without running.
 func (p *Plan) Steps() []*steps.Bound { return p.bound }

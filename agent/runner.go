@@ -67,6 +67,8 @@ func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 // two. done gets the result, exactly once and in the time that Run promises; Start itself returns when the steps have,
 // and not at all after runtime.Goexit in one.
 func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	release, err := r.place(ctx, p)
+	defer release()
 	started := time.Now()
 	res := &result.Result{Identity: p.Identity, Run: rand.Text(), Attempt: max(1, o.Attempt), Due: o.Due, Started: started,
 		Budget: p.Budget, Retries: p.Retries, Interval: o.Interval}
@@ -81,7 +83,10 @@ func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 	}
 	rec := &recorder{plan: p, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
 		world: steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String())}
-	if err := r.refuse(p); err != nil {
+	if err == nil {
+		err = r.refuse(p)
+	}
+	if err != nil {
 		_ = rec.finish(0, time.Time{}, 0, err) // the error is godog's, which is not asked
 		done(rec.judge(res, false))
 		return
@@ -103,6 +108,19 @@ func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 			done(res)
 		})
 	}, func() { r.takeBack(p) })
+}
+
+// place waits until the plan may run beside those that do. Scenarios in a browser take turns: two at once would measure
+// each other. The wait is before the run's beginning, so it counts as its delay.
+func (r *Runner) place(ctx context.Context, p *Plan) (release func(), err error) {
+	if !p.Scenario.Policy.Browser || r.Target == nil || r.Target.Browser == nil {
+		return func() {}, nil
+	}
+	release, err = r.Target.Browser.Acquire(ctx)
+	if err != nil {
+		return func() {}, steps.FailNet(ctx, err, result.BlameMonitor, "wait for the browser")
+	}
+	return release, nil
 }
 
 // guard runs work in this goroutine and then calls next(true), also after runtime.Goexit in work. When work goes on for
@@ -256,6 +274,9 @@ type recorder struct {
 }
 
 func (rec *recorder) run(ctx context.Context) bool {
+	if rec.plan.Scenario.Policy.Browser {
+		rec.world.UseBrowser()
+	}
 	rec.prepare(ctx)
 	return execute(ctx, rec.plan, rec.step)
 }

@@ -112,22 +112,6 @@ func (s *search) findForm(doc *html.Node) (*html.Node, error) {
 	return s.choose(forms, "")
 }
 
-// fill puts a value into a text field, as typing over what is there does.
-func (s *search) fill(field *html.Node, value string) error {
-	if _, readonly := attribute(field, "readonly"); readonly {
-		return s.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
-	}
-	if field.DataAtom == atom.Textarea {
-		for field.FirstChild != nil {
-			field.RemoveChild(field.FirstChild)
-		}
-		field.AppendChild(&html.Node{Type: html.TextNode, Data: value})
-		return nil
-	}
-	setAttribute(field, "value", value)
-	return nil
-}
-
 func setAttribute(n *html.Node, key, value string) {
 	removeAttribute(n, key)
 	n.Attr = append(n.Attr, html.Attribute{Key: key, Val: value})
@@ -171,8 +155,8 @@ func options(field *html.Node) []*html.Node {
 	return found
 }
 
-// selectOption selects the option with that text in a select field; where only one can be, the others are left.
-func (s *search) selectOption(field *html.Node, wanted string) error {
+// findOption finds the option with that text in a select field.
+func (s *search) findOption(field *html.Node, wanted string) (*html.Node, error) {
 	text := normalText(wanted)
 	var found *html.Node
 	var all []candidate
@@ -189,19 +173,13 @@ func (s *search) selectOption(field *html.Node, wanted string) error {
 	}
 	switch {
 	case found == nil && len(all) == 0:
-		return s.failure(result.ReasonNotFound, result.BlameWeb, "the field has no options")
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the field has no options")
 	case found == nil:
-		return s.failure(result.ReasonNotFound, result.BlameWeb, "the field has no such option; it has %s", list(all))
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the field has no such option; it has %s", list(all))
 	case optionDisabled(found):
-		return s.failure(result.ReasonNotFound, result.BlameWeb, "the option is disabled")
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the option is disabled")
 	}
-	if _, multiple := attribute(field, "multiple"); !multiple {
-		for _, o := range options(field) {
-			removeAttribute(o, "selected")
-		}
-	}
-	setAttribute(found, "selected", "")
-	return nil
+	return found, nil
 }
 
 // chooseRadio checks a radio button and unchecks the others of its group.

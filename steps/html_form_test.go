@@ -39,15 +39,17 @@ func FuzzHTMLPage(f *testing.F) {
 		}
 		p.base()
 		w := NewWorld(&Target{}, nil, "run", "origin")
-		State[webSession](w).page = p
+		State[httpSession](w).page = p
 		s := &search{page: p, act: "fuzz", name: name}
 		for _, kind := range []fieldKind{kindText, kindSelect, kindCheckbox, kindRadio, kindFile} {
 			if field, err := s.findField(doc, kind); err == nil {
 				switch kind {
 				case kindText:
-					_ = s.fill(field, name) // a read-only field is a failure, not a fault
+					_ = State[httpSession](w).fill(t.Context(), s, field, name)
 				case kindSelect:
-					_ = s.selectOption(field, name)
+					if option, err := s.findOption(field, name); err == nil {
+						_ = State[httpSession](w).selectOption(t.Context(), s, option)
+					}
 				case kindRadio:
 					p.chooseRadio(field)
 				}

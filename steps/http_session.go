@@ -23,23 +23,23 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// webSession is what the web steps of one scenario share: connections, cookies, credentials and the current page. All
+// httpSession visits websites over HTTP alone. It holds what the web steps of one scenario share: connections, cookies, credentials and the current page. All
 // of it is made when it is first needed, since most runs load one page and read its text.
-type webSession struct {
+type httpSession struct {
 	mu     sync.Mutex // guards conns and closed: the World may be closed while an abandoned step still works
 	conns  []*httpConn
 	closed bool
 
-	page      *page // the current page, nil before the first
-	jar       *cookiejar.Jar
-	cookies   int // how many answers set cookies
-	basic     []basicAuth
-	digest    *digestAuth
-	benchmark time.Time
+	page    *page   // the current page, nil before the first
+	visits  []visit // that were made, for going back
+	jar     *cookiejar.Jar
+	cookies int // how many answers set cookies
+	basic   []basicAuth
+	digest  *digestAuth
 }
 
 // Close closes the connections of the scenario.
-func (s *webSession) Close() error {
+func (s *httpSession) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.conns {
@@ -67,8 +67,11 @@ const maxRedirects = 10
 // load fetches a page, follows redirects and makes the last answer the current page. It reports the phases dns, connect,
 // tls, processing and transfer once for every request that it took, so a page behind a redirect has two sets. The
 // connections that an earlier page left open are used again, without their phases.
-func (s *webSession) load(ctx context.Context, w *World, v visit) error {
-	s.page = nil
+func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
+	if v.url.User != nil {
+		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
+	}
+	s.page, s.visits = nil, append(s.visits, v)
 	start := time.Now()
 	var chain []string   // of redirects, made when there is one
 	var cookiesAt []int  // s.cookies before each request in chain
@@ -103,7 +106,7 @@ func (s *webSession) load(ctx context.Context, w *World, v visit) error {
 	}
 }
 
-func (s *webSession) judgeStatus(v *visit) error {
+func (s *httpSession) judgeStatus(v *visit) error {
 	p := s.page
 	switch {
 	case p.accepted():
@@ -116,7 +119,7 @@ func (s *webSession) judgeStatus(v *visit) error {
 	}
 }
 
-func (s *webSession) brokenBody(ctx context.Context, w *World, v *visit, answer *reply) error {
+func (s *httpSession) brokenBody(ctx context.Context, w *World, v *visit, answer *reply) error {
 	err := answer.broken
 	switch {
 	case errors.Is(err, errBodyTooLarge):
@@ -142,7 +145,7 @@ func bodyLimit(w *World) int64 {
 
 // request does one request, and does it again when an idle connection turns out to be closed or the server wants to
 // see digest credentials.
-func (s *webSession) request(ctx context.Context, w *World, v *visit) (*reply, error) {
+func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, error) {
 	for challenged := false; ; {
 		request, err := s.newRequest(v)
 		if err != nil {
@@ -176,7 +179,7 @@ func (s *webSession) request(ctx context.Context, w *World, v *visit) (*reply, e
 }
 
 // roundTrip sends a request over an open connection that fits, or over a new one.
-func (s *webSession) roundTrip(ctx context.Context, w *World, request *http.Request) (*reply, error) {
+func (s *httpSession) roundTrip(ctx context.Context, w *World, request *http.Request) (*reply, error) {
 	limit := bodyLimit(w)
 	if c := s.take(connKey(request.URL), request.Method); c != nil {
 		answer, err := s.use(ctx, w, c, request, limit)
@@ -203,7 +206,7 @@ func (s *webSession) roundTrip(ctx context.Context, w *World, request *http.Requ
 }
 
 // use does one exchange and closes the connection unless it can take another request.
-func (s *webSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, limit int64) (*reply, error) {
+func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, limit int64) (*reply, error) {
 	answer, err := c.exchange(ctx, w, request, limit)
 	if err != nil || !answer.reuse {
 		s.mu.Lock()
@@ -215,7 +218,7 @@ func (s *webSession) use(ctx context.Context, w *World, c *httpConn, request *ht
 }
 
 // take finds an open connection, and closes those for the same server that do not fit any more.
-func (s *webSession) take(key, method string) *httpConn {
+func (s *httpSession) take(key, method string) *httpConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := 0; i < len(s.conns); i++ {
@@ -240,7 +243,7 @@ var (
 	gzipOnly  = []string{"gzip"}
 )
 
-func (s *webSession) newRequest(v *visit) (*http.Request, error) {
+func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 	request := &http.Request{
 		Method:     v.method,
 		URL:        v.url,
@@ -366,7 +369,7 @@ func site(host string) string {
 }
 
 // resolve reads an address that a step names: absolute, or against the current page.
-func (s *webSession) resolve(w *World, address string) (*url.URL, error) {
+func resolve(ctx context.Context, w *World, address string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(address))
 	if err != nil {
 		// The parser's message repeats the whole address, which may hold a password.
@@ -380,16 +383,17 @@ func (s *webSession) resolve(w *World, address string) (*url.URL, error) {
 		w.Redact(u.User.Username() + ":" + password)
 	}
 	if !u.IsAbs() {
-		if s.page == nil {
+		p, err := engineOf(w).now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
 			return nil, scenarioFault("%q is no whole address and there is no page yet that it could be on: write it as \"https://www.example.org/\"", shownURL(u))
 		}
-		u = s.page.base().ResolveReference(u)
+		u = p.base().ResolveReference(u)
 	}
 	if err := mendHost(u); err != nil {
 		return nil, scenarioFault("%q: %w", shownURL(u), err)
-	}
-	if u.User != nil {
-		s.basic = append(s.basic, basicAuth{host: u.Hostname(), https: u.Scheme == "https", user: u.User})
 	}
 	return u, nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
@@ -234,7 +236,7 @@ func (s *site) run(t *testing.T, text string) *stepstest.Outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	outcome, err := stepstest.Scenario{Target: s.target, Secrets: stepstest.Secrets{"members": "s3same"}}.Run(ctx, text)
+	outcome, err := stepstest.Scenario{Target: s.target, Secrets: stepstest.Secrets{"members": "s3same"}, Browser: s.target.Browser != nil}.Run(ctx, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +271,7 @@ func TestWebSentences(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(path string) string { return `I go to "http://www.example.test` + path + `"` + "\n" }
-	for _, c := range []struct{ name, text, want string }{
+	cases := []sentenceCase{
 		{"go to", home, ""},
 		{"go to, unquoted", `I go to http://www.example.test/`, ""},
 		{"visit", `I visit "http://www.example.test/"`, ""},
@@ -384,7 +386,7 @@ func TestWebSentences(t *testing.T) {
 		{"submit without a name", at("/forms") + "I fill in \"q\" with \"1\"\nI press \"Submit\"\nI should be on /echo?q=1", ""},
 		{"form between table and rows", at("/tables") + "I press \"Go\"\nI should be on /echo?a=1", ""},
 		{"upload", at("/forms") + "I attach the file at \"" + photo + "\" to \"Photo\"\nI press \"Send photo\"\n" +
-			`I should see "POST /echo [multipart/form-data] --BOUNDARY|Content-Disposition: form-data; name="photo"; filename="a photo.txt"|Content-Type: text/plain; charset=utf-8||pixels|--BOUNDARY|Content-Disposition: form-data; name="map.x"||0|--BOUNDARY|Content-Disposition: form-data; name="map.y"||0|--BOUNDARY--| ("`, ""},
+			`I should see "POST /echo [multipart/form-data] --BOUNDARY|Content-Disposition: form-data; name="photo"; filename="a photo.txt"|Content-Type: text/plain"`+"\n"+`I should see "||pixels|--BOUNDARY|Content-Disposition: form-data; name="map.x"||"`, ""},
 		{"upload of nothing", at("/forms") + "I submit the form named \"upload\"\n" + `I should see "filename=""|Content-Type: application/octet-stream||"`, ""},
 		{"upload of no file", at("/forms") + `I attach the file at "/no/such/file" to "Photo"`, `config scenario: attach to "Photo" on http://www.example.test/forms (200 OK): stat /no/such/file: no such file or directory`},
 		{"press a script's button", at("/forms") + `I press "Menu"`, `scenario scenario: press "Menu" on http://www.example.test/forms (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
@@ -421,9 +423,54 @@ func TestWebSentences(t *testing.T) {
 		{"digest without a table", "I am HTTP digest authenticated with the following credentials:", "scenario scenario: the step needs a table of two rows: | username | secret |, and the values beneath"},
 		{"digest with another table", "I am HTTP digest authenticated with the following credentials:\n| user |\n| x |", `scenario scenario: the table has a column "user"; its columns are username and secret (or password)`},
 		{"digest without a name", "I am HTTP digest authenticated with the following credentials:\n| password |\n| x |", `scenario scenario: the table needs the columns username and secret (or password), with a username`},
-	} {
+	}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
+	for name, want := range inBrowser {
+		if !slices.ContainsFunc(cases, func(c sentenceCase) bool { return c.name == name }) {
+			t.Errorf("no case is called %q: %q cannot be what a browser makes of it", name, want)
+		}
+	}
+	if _, err := browser.Find(); err != nil {
+		t.Skip("not run in a browser:", err)
+	}
+	b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
+	defer b.Close()
+	s.target.Browser, s.target.Patience = b, 50*time.Millisecond
+	for _, c := range cases {
+		t.Run("browser/"+c.name, func(t *testing.T) {
+			if want, differs := inBrowser[c.name]; differs {
+				c.want = want
+			}
+			expect(t, s.run(t, c.text), c.want)
+		})
+	}
+}
+
+// sentenceCase is a scenario and its error, the same over HTTP alone and in a browser.
+type sentenceCase struct{ name, text, want string }
+
+// inBrowser has the cases in which a browser gives another answer, because scripts run in it, it stops elsewhere, or its
+// words for a fault of the network are other ones.
+var inBrowser = map[string]string{
+	"gzip bomb":                     "unexpected web: GET http://www.example.test/bomb: it gives a file to save, not a page",
+	"broken gzip":                   "protocol web: GET http://www.example.test/badzip: net::ERR_CONTENT_DECODING_FAILED",
+	"other compression":             "protocol web: GET http://www.example.test/brotli: net::ERR_CONTENT_DECODING_FAILED",
+	"cut short":                     "disconnected web: GET http://www.example.test/short: the server closed the connection (net::ERR_CONTENT_LENGTH_MISMATCH)",
+	"follow by markup":              `not_found web: follow "icon-cart" on http://www.example.test/links (200 OK): it takes no room on the page`,
+	"follow a script":               "",
+	"basic, wrong":                  "http_status web: GET http://www.example.test/basic: status 401 Unauthorized, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/basic\"` accepts any status)",
+	"digest":                        "http_status web: GET http://www.example.test/digest: status 401 Unauthorized, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/digest\"` accepts any status)",
+	"digest, wrong":                 "http_status web: GET http://www.example.test/digest: status 401 Unauthorized, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/digest\"` accepts any status)",
+	"digest against basic":          "http_status web: GET http://www.example.test/basic: status 401 Unauthorized, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/basic\"` accepts any status)",
+	"follow a mail address":         "",
+	"press a script's button":       "",
+	"press a button without a form": "",
+	"302 elsewhere":                 "",
+	"redirect to nowhere":           "protocol web: GET http://www.example.test/redirect/302?to=http://%25zz/: net::ERR_INVALID_REDIRECT",
+	"redirect loop":                 "redirect web: GET http://www.example.test/loop/a: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
+	"long chain":                    "redirect web: GET http://www.example.test/hop/1: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
 }
 
 func hops(n int) string {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // Target is the system under observation as the configuration describes it. It is shared by all runs and never changed.
@@ -24,6 +26,12 @@ type Target struct {
 
 	// Resolver is the "host:port" of the DNS server to ask; empty means the machine's own.
 	Resolver string
+
+	// Browser is what scenarios tagged @browser visit with; nil when there is none.
+	Browser *browser.Browser
+
+	// Patience is how long a step in a browser waits for something to come up on the page; zero means DefaultPatience.
+	Patience time.Duration
 
 	// BodyLimit caps what is read of one web page, in bytes after decompression; zero means DefaultBodyLimit.
 	BodyLimit int64

@@ -28,6 +28,8 @@ type World struct {
 	run     string
 	origin  string
 
+	inBrowser bool // the web steps visit with a browser
+
 	mu       sync.Mutex
 	closed   bool
 	report   Report
@@ -55,6 +57,9 @@ type Report struct {
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 	return &World{target: target, secrets: secrets, run: run, origin: scenario}
 }
+
+// UseBrowser has the web steps of this run visit with a real browser. It is called before the first step.
+func (w *World) UseBrowser() { w.inBrowser = true }
 
 // Target is the system under observation.
 func (w *World) Target() *Target { return w.target }
@@ -94,6 +99,13 @@ func (w *World) Redact(value string) {
 		}
 	}
 	slices.SortFunc(w.redacted, func(a, b string) int { return len(b) - len(a) })
+}
+
+// secretTexts lists what must not be shown, in every form.
+func (w *World) secretTexts() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.redacted)
 }
 
 // Redacted gives text without any secret.

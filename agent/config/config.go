@@ -27,6 +27,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // DefaultPath is where the configuration is looked for when no path is given.
@@ -62,6 +63,7 @@ type file struct {
 	Resolver  string                   `yaml:"resolver"`
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Web       web                      `yaml:"web"`
+	Browser   browserSection           `yaml:"browser"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 }
 
@@ -115,7 +117,17 @@ type tlsSection struct {
 
 type web struct {
 	BodyLimit      string `yaml:"body_limit"`
+	Wait           string `yaml:"wait"`
 	CucumberNagios bool   `yaml:"cucumber_nagios"`
+}
+
+type browserSection struct {
+	Path   string `yaml:"path"`
+	Remote string `yaml:"remote"`
+	Tabs   int    `yaml:"tabs"`
+	Runs   int    `yaml:"runs"`
+	Memory string `yaml:"memory"`
+	Proxy  string `yaml:"proxy"`
 }
 
 // Default is the configuration without a file.
@@ -251,6 +263,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	for _, p := range f.Features {
 		c.Features = append(c.Features, within(dir, p))
 	}
+	c.Target.Patience = v.duration("web.wait", f.Web.Wait, steps.DefaultPatience)
 	c.Target.BodyLimit = v.size("web.body_limit", f.Web.BodyLimit)
 	for name, source := range f.Secrets {
 		if source == nil {
@@ -263,9 +276,12 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	c.accounts(dir, f, secrets, v)
 	c.hosts(f, dir, secrets, v)
 	c.Target.StateDir = stateDir(dir, f.State)
+	var roots [][]byte
 	if len(f.TLS.CA) > 0 {
-		c.Target.Roots = c.roots(dir, f.TLS.CA, v)
+		roots = c.certificates(dir, f.TLS.CA, v)
+		c.Target.Roots = pool(roots)
 	}
+	c.browser(f, dir, roots, v)
 	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
 	if err := errors.Join(v.errs...); err != nil {
 		return nil, err
@@ -385,9 +401,8 @@ func stateDir(dir, configured string) string {
 	return filepath.Join(home, ".local", "state", "stepwatch")
 }
 
-// roots trusts the machine's certificate authorities and the files'. The files are checked now; the pool is made when
-// first used, because reading the machine's store takes milliseconds that a run without TLS must not pay.
-func (c *Config) roots(dir string, files []string, v *invalid) func() (*x509.CertPool, error) {
+// certificates reads the files of certificate authorities.
+func (c *Config) certificates(dir string, files []string, v *invalid) [][]byte {
 	var pems [][]byte
 	for i, name := range files {
 		path := within(dir, name)
@@ -401,6 +416,12 @@ func (c *Config) roots(dir string, files []string, v *invalid) func() (*x509.Cer
 		}
 		pems = append(pems, pem)
 	}
+	return pems
+}
+
+// pool trusts the machine's certificate authorities and the files'. It is made when first used, because reading the
+// machine's store takes milliseconds that a run without TLS must not pay.
+func pool(pems [][]byte) func() (*x509.CertPool, error) {
 	return sync.OnceValues(func() (*x509.CertPool, error) {
 		pool, err := x509.SystemCertPool()
 		if err != nil {
@@ -411,6 +432,31 @@ func (c *Config) roots(dir string, files []string, v *invalid) func() (*x509.Cer
 		}
 		return pool, nil
 	})
+}
+
+// browser makes the browser of the scenarios tagged @browser. It starts when the first of them runs.
+func (c *Config) browser(f *file, dir string, roots [][]byte, v *invalid) {
+	b := f.Browser
+	o := browser.Options{Remote: b.Remote, Dir: filepath.Join(c.Target.StateDir, "browser"), Roots: roots, MapHosts: f.ConnectTo,
+		Proxy: b.Proxy, Tabs: b.Tabs, Runs: b.Runs, Memory: v.size("browser.memory", b.Memory)}
+	if b.Path != "" {
+		o.Path = b.Path
+		if strings.ContainsRune(b.Path, filepath.Separator) {
+			o.Path = within(dir, b.Path)
+		}
+	}
+	if b.Path != "" && b.Remote != "" {
+		v.add("browser", "names both path and remote: give one of them")
+	}
+	for setting, value := range map[string]string{"remote": b.Remote, "proxy": b.Proxy} {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "") {
+			v.add("browser."+setting, "%q is no URL: write it as http://127.0.0.1:9222", value)
+		}
+	}
+	if b.Tabs < 0 || b.Runs < 0 {
+		v.add("browser", "tabs and runs cannot be less than 0")
+	}
+	c.Target.Browser = browser.New(o)
 }
 
 func within(dir, path string) string {

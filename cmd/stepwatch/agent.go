@@ -27,6 +27,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if err != nil {
 		return notRun(t, err)
 	}
+	defer set.close()
 	var mistakes []error
 	for _, found := range set.findings() {
 		if found.warning {

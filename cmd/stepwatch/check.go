@@ -23,6 +23,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", printable(err.Error()))
 		return int(result.Unknown)
 	}
+	defer set.close()
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
 	defer cancel()
 	runner := set.runner()

@@ -144,6 +144,9 @@ func startDemo() (*demo, error) {
 }
 
 func (d *demo) close() {
+	if d.set != nil {
+		d.set.close()
+	}
 	_ = d.mail.Close() // the process ends with it
 	_ = d.web.Close()
 }

@@ -77,6 +77,9 @@ func newSet(c *config.Config, loaded *features.Set) *set {
 	return s
 }
 
+// close ends what the runs have left running for the next one: the browser.
+func (s *set) close() { _ = s.config.Target.Browser.Close() }
+
 func (s *set) target() *steps.Target { return s.config.Target }
 
 func (s *set) agentRunner() *agent.Runner {

@@ -24,6 +24,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 	if err != nil {
 		return notRun(t, err)
 	}
+	defer set.close()
 	if *timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, errTimeout)

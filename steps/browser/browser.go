@@ -109,22 +109,16 @@ func Find() (string, error) {
 	return "", ErrNotInstalled
 }
 
-// Available says whether there is a browser to use: nil, or a *Broken with the remedy.
-func (b *Browser) Available() error {
-	if b.options.Remote != "" {
-		return nil
+// locate gives the path of the program to start, or says what to do.
+func (o *Options) locate() (string, error) {
+	if o.Path == "" {
+		return Find()
 	}
-	path := b.options.Path
-	if path == "" {
-		var err error
-		if path, err = Find(); err != nil {
-			return &Broken{"start the browser", err}
-		}
+	path, err := exec.LookPath(o.Path)
+	if err != nil {
+		return "", fmt.Errorf("browser.path in stepwatch.yml: %w", err)
 	}
-	if _, err := exec.LookPath(path); err != nil {
-		return &Broken{"start the browser", fmt.Errorf("browser.path in stepwatch.yml is %q: %w", path, errors.Unwrap(err))}
-	}
-	return nil
+	return path, nil
 }
 
 // Acquire waits for one of the places that Options.Tabs allows, so that scenarios do not slow each other down. It gives a

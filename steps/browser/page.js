@@ -24,6 +24,7 @@
   // text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. What is not shown is
   // marked by the attributes hidden and style, as they would have to be written for a reader who knows no style sheet.
   function snapshot() {
+    look();
     elements = [];
     const out = [];
     const visit = (node, around, gone) => {
@@ -79,6 +80,7 @@
 
   // text is what a reader of this frame sees, element by its number or the whole page with -1.
   function text(number) {
+    look();
     if (!shownFrame()) return "";
     const of = number < 0 ? document.body || root() : elements[number];
     if (!of) return "";
@@ -97,19 +99,24 @@
     return all;
   }
 
-  // changed resolves when the document may look different: soon after a mutation, or after wait milliseconds, because a
-  // style sheet or a value of a field changes without one.
+  // version counts the changes of the document; seen is the one that was looked at last, and looked when.
+  let version = 0, seen = 0, looked = 0, notice = () => {};
+  new MutationObserver(() => { version++; notice(); }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+  const look = () => { seen = version; looked = performance.now(); };
+
+  // changed resolves when the document may look different than when it was looked at last: at once after a change, though
+  // not more often than every 10 ms, or after wait milliseconds, because a style sheet or a value of a field changes
+  // without one.
   function changed(wait) {
     return new Promise((resolve) => {
-      let timer = 0;
-      const observer = new MutationObserver(done);
-      function done() {
-        observer.disconnect();
+      const done = () => { notice = () => {}; resolve(true); };
+      let timer = setTimeout(done, wait);
+      notice = () => {
+        notice = () => {};
         clearTimeout(timer);
-        resolve(true);
-      }
-      timer = setTimeout(done, wait);
-      observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+        setTimeout(done, Math.max(0, looked + 10 - performance.now()));
+      };
+      if (version !== seen) notice();
     });
   }
 

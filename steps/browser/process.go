@@ -48,12 +48,9 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 	if o.Remote != "" {
 		base, cancelAllocator = remote.NewAllocator(base, o.Remote)
 	} else {
-		path := o.Path
-		if path == "" {
-			var err error
-			if path, err = Find(); err != nil {
-				return nil, &Broken{"start the browser", err}
-			}
+		path, err := o.locate()
+		if err != nil {
+			return nil, &Broken{"start the browser", err}
 		}
 		dir, err := newProfile(ctx, o)
 		if err != nil {

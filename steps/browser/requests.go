@@ -144,10 +144,10 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 		return
 	}
 	switch {
-	case r.Status == http.StatusNoContent || r.Status == http.StatusResetContent:
+	case r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified:
 		n.Loaded = true // the page stays, as it should
-	case n.Committed:
-		return // the document began and broke off; the load event still comes
+	case !strings.HasPrefix(r.URL, "http"):
+		n.Loaded = true // another program's address, such as mailto:
 	case strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment"), ev.Canceled && r.Status != 0:
 		n.Download = true
 	default:

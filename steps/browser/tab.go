@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -54,7 +55,6 @@ type Tab struct {
 	dropped  int // requests that were not kept
 	console  []Message
 	dialogs  []Dialog
-	popups   int
 }
 
 type frame struct{ id, parent cdp.FrameID }
@@ -296,6 +296,11 @@ func (t *Tab) event(ev any) {
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.received(ev.Response)
 		}
+	case *network.EventResponseReceivedExtraInfo:
+		if r := t.byID[ev.RequestID]; r != nil && r.Status == 0 { // of an answer that shows nothing it is all we are told
+			r.Status, r.StatusText = int(ev.StatusCode), http.StatusText(int(ev.StatusCode))
+		}
+		return
 	case *network.EventLoadingFinished:
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Bytes, r.ended, r.Done = int64(ev.EncodedDataLength), ev.Timestamp.Float64(), true
@@ -437,11 +442,17 @@ func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 	if err != nil {
 		return err
 	}
+	if got.ErrorText == "net::ERR_ABORTED" && !got.IsDownload {
+		// Nothing came that could be shown; the events tell whether that is right, as with a 204.
+		return t.wait(ctx, func() bool { return t.current != nil && t.current.done() })
+	}
 	if got.ErrorText != "" || got.IsDownload {
 		t.mu.Lock()
 		if n := t.current; n != nil && n.loader == got.LoaderID || n != nil && got.LoaderID == "" {
 			if got.IsDownload {
 				n.Download = true
+			} else if n.Loaded {
+				t.changedLocked() // an answer without a page
 			} else if n.Failed == "" || !strings.HasPrefix(n.Failed, "net::") {
 				n.Failed = got.ErrorText
 			}

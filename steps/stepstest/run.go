@@ -20,6 +20,7 @@ type Scenario struct {
 	Secrets steps.Secrets // nil means that the configuration names none
 	ID      string        // the run's id; empty means one of its own
 	Dir     string        // what paths in the text are relative to; empty means the working directory
+	Browser bool          // visit websites with the Target's browser, as @browser does
 	Origin  string        // what names the scenario on this agent; empty means "test"
 }
 
@@ -89,6 +90,9 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		s.Origin = "test"
 	}
 	w := steps.NewWorld(s.Target, s.Secrets, s.ID, s.Origin)
+	if s.Browser {
+		w.UseBrowser()
+	}
 	outcome := &Outcome{}
 	// What a step left is put back although the scenario's own time may be over, as the agent does it.
 	defer func() {

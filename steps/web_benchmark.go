@@ -21,13 +21,16 @@ func init() {
 	)
 }
 
+// stopwatch is the clock of a scenario.
+type stopwatch struct{ started time.Time }
+
 func startBenchmark(_ context.Context, w *World, _ Args) error {
-	State[webSession](w).benchmark = time.Now()
+	State[stopwatch](w).started = time.Now()
 	return nil
 }
 
 func elapsedLessThan(_ context.Context, w *World, a Args) error {
-	start := State[webSession](w).benchmark
+	start := State[stopwatch](w).started
 	if start.IsZero() {
 		return scenarioFault("no clock is running: write `I am benchmarking` before this step")
 	}

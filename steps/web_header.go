@@ -36,8 +36,8 @@ func headerOf(p *page, name string) (string, bool) {
 	return strings.Join(values, ", "), values != nil
 }
 
-func headerShouldBe(_ context.Context, w *World, a Args) error {
-	_, p, err := currentPage(w)
+func headerShouldBe(ctx context.Context, w *World, a Args) error {
+	p, err := currentPage(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -51,8 +51,8 @@ func headerShouldBe(_ context.Context, w *World, a Args) error {
 	return nil
 }
 
-func headerShouldExist(_ context.Context, w *World, a Args) error {
-	_, p, err := currentPage(w)
+func headerShouldExist(ctx context.Context, w *World, a Args) error {
+	p, err := currentPage(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -63,8 +63,8 @@ func headerShouldExist(_ context.Context, w *World, a Args) error {
 }
 
 func headerShouldContain(wanted bool) func(context.Context, *World, Args) error {
-	return func(_ context.Context, w *World, a Args) error {
-		_, p, err := currentPage(w)
+	return func(ctx context.Context, w *World, a Args) error {
+		p, err := currentPage(ctx, w)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package steps
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,8 +18,95 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences of cucumber-nagios' http_steps, without a browser: documents are loaded, but not what they refer to, and
-// no script runs. So the latency is the document's, not the page's.
+// The sentences about websites. They mean the same over HTTP alone and in a browser (@browser), and each is written once:
+// it looks at the current page through its tree and its text, whichever engine gives them, and leaves the acting to the
+// engine.
+
+// webEngine visits websites: httpSession over HTTP alone, browserSession with a real browser.
+//
+// Over HTTP documents are loaded, but not what they refer to, and no script runs. So a latency is the document's there,
+// and the whole page's in a browser.
+type webEngine interface {
+	// load makes v the current page, redirects followed. It fails as `I go to` says.
+	load(ctx context.Context, w *World, v visit) error
+
+	// now gives the current page as it is at this moment, nil before the first.
+	now(ctx context.Context) (*page, error)
+
+	// await waits until the page may look different than now gave it. It is false when it never will, or ctx is over.
+	await(ctx context.Context) bool
+
+	// What a visitor does to the current page. f names it in errors, the node is of the tree that now gave.
+	follow(ctx context.Context, w *World, f *search, link *html.Node) error
+	press(ctx context.Context, w *World, f *search, button *html.Node) error
+	submit(ctx context.Context, w *World, f *search, form *html.Node) error
+	fill(ctx context.Context, f *search, field *html.Node, value string) error
+	selectOption(ctx context.Context, f *search, option *html.Node) error
+	check(ctx context.Context, f *search, box *html.Node, on bool) error
+	attach(ctx context.Context, f *search, field *html.Node, path string) error
+
+	// back goes to the page before, reload loads this one again.
+	back(ctx context.Context, w *World) error
+	reload(ctx context.Context, w *World) error
+}
+
+// engineOf gives the scenario's engine.
+func engineOf(w *World) webEngine {
+	if w.inBrowser {
+		return State[browserSession](w)
+	}
+	return State[httpSession](w)
+}
+
+// DefaultPatience is how long a step waits for something to come up on a page, unless configured otherwise.
+const DefaultPatience = 10 * time.Second
+
+// evidenceTime is what a waiting step leaves of the scenario's time for keeping what the page looks like.
+const evidenceTime = 2 * time.Second
+
+// eventually does try with the current page until it passes, or until the page can no longer change or the step has
+// waited long enough. Over HTTP that is once.
+func eventually(ctx context.Context, w *World, try func(e webEngine, p *page) error) error {
+	wait := w.target.Patience
+	if wait == 0 {
+		wait = DefaultPatience
+	}
+	return eventuallyWithin(ctx, w, wait, try)
+}
+
+func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try func(e webEngine, p *page) error) error {
+	e := engineOf(w)
+	until := time.Now().Add(wait)
+	if deadline, limited := ctx.Deadline(); limited && deadline.Add(-evidenceTime).Before(until) {
+		until = deadline.Add(-evidenceTime)
+	}
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for {
+		p, err := e.now(ctx)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			return noPage()
+		}
+		err = try(e, p)
+		if err == nil || !mayPass(err) || !e.await(waiting) {
+			return err
+		}
+	}
+}
+
+func noPage() error {
+	return scenarioFault("there is no page yet: write `I go to \"https://www.example.org/\"` before this step")
+}
+
+// mayPass says whether what a page lacks may still come: what is shown on it, and not how it was answered.
+func mayPass(err error) bool {
+	var failure *Failure
+	return errors.As(err, &failure) && failure.Blame == result.BlameWeb &&
+		(failure.Reason == result.ReasonNotFound || failure.Reason == result.ReasonUnexpected)
+}
 
 const webMeasures = "Time to load the document, redirects included. Phases dns, connect, tls, processing, transfer, once for each request; " +
 	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds."
@@ -97,26 +185,34 @@ func init() {
 }
 
 // currentPage gives the scenario's page; without one the scenario is out of order.
-func currentPage(w *World) (*webSession, *page, error) {
-	s := State[webSession](w)
-	if s.page == nil {
-		return nil, nil, scenarioFault("there is no page yet: write `I go to \"https://www.example.org/\"` before this step")
+func currentPage(ctx context.Context, w *World) (*page, error) {
+	p, err := engineOf(w).now(ctx)
+	if err == nil && p == nil {
+		err = noPage()
 	}
-	return s, s.page, nil
+	return p, err
 }
 
-// registerWeb registers definitions that keep the current page as evidence when they fail.
+// registerWeb registers definitions that open the engine before the first step and keep the current page as evidence
+// when they fail.
 func registerWeb(definitions ...Definition) {
 	for i := range definitions {
 		do := definitions[i].Func
 		definitions[i].Func = func(ctx context.Context, w *World, a Args) error {
 			err := do(ctx, w, a)
-			if err != nil {
-				if p := State[webSession](w).page; p != nil {
+			if w.inBrowser {
+				State[browserSession](w).report(w, err)
+			} else if err != nil {
+				if p := State[httpSession](w).page; p != nil {
 					p.attach(w)
 				}
 			}
 			return err
+		}
+		definitions[i].Prepare = func(ctx context.Context, w *World, _ Args) {
+			if w.inBrowser {
+				State[browserSession](w).open(ctx, w)
+			}
 		}
 	}
 	register(definitions...)
@@ -124,12 +220,11 @@ func registerWeb(definitions ...Definition) {
 
 func goTo(anyStatus bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
-		s := State[webSession](w)
-		u, err := s.resolve(w, a.Text(0))
+		u, err := resolve(ctx, w, a.Text(0))
 		if err != nil {
 			return err
 		}
-		return s.load(ctx, w, visit{method: http.MethodGet, url: u, anyStatus: anyStatus})
+		return engineOf(w).load(ctx, w, visit{method: http.MethodGet, url: u, anyStatus: anyStatus})
 	}
 }
 
@@ -163,96 +258,47 @@ func useDigest(ctx context.Context, w *World, a Args) error {
 	if d.username == "" || !found {
 		return scenarioFault("the table needs the columns username and secret (or password), with a username")
 	}
-	State[webSession](w).digest = d
+	State[httpSession](w).digest = d
 	return nil
 }
 
-// find begins a search on the current page.
-func find(w *World, act, name string) (*webSession, *search, *html.Node, error) {
-	s, p, err := currentPage(w)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	doc, err := p.tree()
-	return s, &search{page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}, doc, err
+// acting is an action on something that the current page has under a name: choose finds it, act does it. Both are done
+// again while the page may still bring it.
+func acting(ctx context.Context, w *World, act, name string, choose func(*search, *html.Node) (*html.Node, error), do func(webEngine, *search, *html.Node) error) error {
+	return eventually(ctx, w, func(e webEngine, p *page) error {
+		doc, err := p.tree()
+		if err != nil {
+			return err
+		}
+		f := &search{page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}
+		n, err := choose(f, doc)
+		if err != nil {
+			return err
+		}
+		return do(e, f, n)
+	})
 }
 
 func follow(ctx context.Context, w *World, a Args) error {
-	s, f, doc, err := find(w, "follow", a.Text(0))
-	if err != nil {
-		return err
-	}
-	link, err := f.findLink(doc)
-	if err != nil {
-		return err
-	}
-	href, _ := attribute(link, "href")
-	href = strings.TrimSpace(href)
-	to, err := s.page.base().Parse(href)
-	if err != nil {
-		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is no URL", href)
-	}
-	switch strings.ToLower(to.Scheme) {
-	case "javascript":
-		return f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
-	case "http", "https":
-	default:
-		return f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address; no page is behind it", to.Scheme)
-	}
-	if strings.HasPrefix(href, "#") {
-		moved := *s.page.url
-		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
-		s.page.url = &moved
-		return nil // a place on this very page
-	}
-	if err := mendHost(to); err != nil {
-		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
-	}
-	return s.load(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.url})
+	return acting(ctx, w, "follow", a.Text(0), (*search).findLink, func(e webEngine, f *search, link *html.Node) error {
+		return e.follow(ctx, w, f, link)
+	})
 }
 
 func press(ctx context.Context, w *World, a Args) error {
-	s, f, doc, err := find(w, "press", a.Text(0))
-	if err != nil {
-		return err
-	}
-	button, err := f.findButton(doc)
-	if err != nil {
-		return err
-	}
-	switch kind := buttonType(button); kind {
-	case "button", "reset":
-		return f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
-	}
-	form := s.page.formOf(button)
-	if form == nil {
-		return f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
-	}
-	v, err := f.submission(form, button)
-	if err != nil {
-		return err
-	}
-	return s.load(ctx, w, v)
+	return acting(ctx, w, "press", a.Text(0), (*search).findButton, func(e webEngine, f *search, button *html.Node) error {
+		return e.press(ctx, w, f, button)
+	})
 }
 
 func submit(ctx context.Context, w *World, a Args) error {
-	s, f, doc, err := find(w, "submit the form named", a.Text(0))
-	if err != nil {
-		return err
-	}
-	form, err := f.findForm(doc)
-	if err != nil {
-		return err
-	}
-	v, err := f.submission(form, nil)
-	if err != nil {
-		return err
-	}
-	return s.load(ctx, w, v)
+	return acting(ctx, w, "submit the form named", a.Text(0), (*search).findForm, func(e webEngine, f *search, form *html.Node) error {
+		return e.submit(ctx, w, f, form)
+	})
 }
 
-func fillIn(_ context.Context, w *World, a Args) error {
-	return fill(w, a.Text(0), a.Text(1))
+func fillIn(ctx context.Context, w *World, a Args) error {
+	return fill(ctx, w, a.Text(0), a.Text(1))
 }
 
 func fillInSecret(ctx context.Context, w *World, a Args) error {
@@ -260,35 +306,38 @@ func fillInSecret(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	return fill(w, a.Text(0), secret.Reveal())
+	return fill(ctx, w, a.Text(0), secret.Reveal())
 }
 
-func fill(w *World, name, value string) error {
-	_, f, doc, err := find(w, "fill in", name)
-	if err != nil {
-		return err
-	}
-	field, err := f.findField(doc, kindText)
-	if err != nil {
-		return err
-	}
-	if kind, _ := attribute(field, "type"); strings.EqualFold(kind, "password") {
-		w.Redact(value) // the next page may repeat it
-	}
-	return f.fill(field, value)
+func fill(ctx context.Context, w *World, name, value string) error {
+	return acting(ctx, w, "fill in", name, fieldOf(kindText), func(e webEngine, f *search, field *html.Node) error {
+		if kind, _ := attribute(field, "type"); strings.EqualFold(kind, "password") {
+			w.Redact(value) // the next page may repeat it
+		}
+		if _, readonly := attribute(field, "readonly"); readonly {
+			return f.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
+		}
+		return e.fill(ctx, f, field, value)
+	})
 }
 
-func selectFrom(_ context.Context, w *World, a Args) error {
-	_, f, doc, err := find(w, "select", a.Text(0))
-	if err != nil {
-		return err
+// fieldOf finds a field of one kind.
+func fieldOf(kind fieldKind) func(*search, *html.Node) (*html.Node, error) {
+	return func(f *search, doc *html.Node) (*html.Node, error) { return f.findField(doc, kind) }
+}
+
+func selectFrom(ctx context.Context, w *World, a Args) error {
+	choose := func(f *search, doc *html.Node) (*html.Node, error) {
+		f.act, f.name = fmt.Sprintf("%s from %q", f.act, a.Text(1)), a.Text(1)
+		return f.findField(doc, kindSelect)
 	}
-	f.act, f.name = fmt.Sprintf("%s from %q", f.act, a.Text(1)), a.Text(1)
-	field, err := f.findField(doc, kindSelect)
-	if err != nil {
-		return err
-	}
-	return f.selectOption(field, a.Text(0))
+	return acting(ctx, w, "select", a.Text(0), choose, func(e webEngine, f *search, field *html.Node) error {
+		option, err := f.findOption(field, a.Text(0))
+		if err != nil {
+			return err
+		}
+		return e.selectOption(ctx, f, option)
+	})
 }
 
 func check(on bool) func(context.Context, *World, Args) error {
@@ -296,69 +345,40 @@ func check(on bool) func(context.Context, *World, Args) error {
 	if on {
 		act = "check"
 	}
-	return func(_ context.Context, w *World, a Args) error {
-		_, f, doc, err := find(w, act, a.Text(0))
-		if err != nil {
-			return err
-		}
-		box, err := f.findField(doc, kindCheckbox)
-		if err != nil {
-			return err
-		}
-		removeAttribute(box, "checked")
-		if on {
-			setAttribute(box, "checked", "")
-		}
-		return nil
+	return func(ctx context.Context, w *World, a Args) error {
+		return acting(ctx, w, act, a.Text(0), fieldOf(kindCheckbox), func(e webEngine, f *search, box *html.Node) error {
+			return e.check(ctx, f, box, on)
+		})
 	}
 }
 
-func chooseButton(_ context.Context, w *World, a Args) error {
-	_, f, doc, err := find(w, "choose", a.Text(0))
-	if err != nil {
-		return err
-	}
-	radio, err := f.findField(doc, kindRadio)
-	if err != nil {
-		return err
-	}
-	f.page.chooseRadio(radio)
-	return nil
+func chooseButton(ctx context.Context, w *World, a Args) error {
+	return acting(ctx, w, "choose", a.Text(0), fieldOf(kindRadio), func(e webEngine, f *search, radio *html.Node) error {
+		return e.check(ctx, f, radio, true)
+	})
 }
 
-func attachFile(_ context.Context, w *World, a Args) error {
-	_, f, doc, err := find(w, "attach to", a.Text(1))
-	if err != nil {
-		return err
-	}
-	info, err := os.Stat(a.Text(0))
-	if err != nil {
-		return f.failure(result.ReasonConfig, result.BlameScenario, "%v", err)
-	}
-	if !info.Mode().IsRegular() {
-		return f.failure(result.ReasonConfig, result.BlameScenario, "%q is no regular file", a.Text(0))
-	}
-	field, err := f.findField(doc, kindFile)
-	if err != nil {
-		return err
-	}
-	if f.page.files == nil {
-		f.page.files = map[*html.Node]string{}
-	}
-	f.page.files[field] = a.Text(0)
-	return nil
+func attachFile(ctx context.Context, w *World, a Args) error {
+	return acting(ctx, w, "attach to", a.Text(1), fieldOf(kindFile), func(e webEngine, f *search, field *html.Node) error {
+		info, err := os.Stat(a.Text(0))
+		if err != nil {
+			return f.failure(result.ReasonConfig, result.BlameScenario, "%v", err)
+		}
+		if !info.Mode().IsRegular() {
+			return f.failure(result.ReasonConfig, result.BlameScenario, "%q is no regular file", a.Text(0))
+		}
+		return e.attach(ctx, f, field, a.Text(0))
+	})
 }
 
 func see(wanted bool) func(context.Context, *World, Args) error {
-	return func(_ context.Context, w *World, a Args) error {
-		_, p, err := currentPage(w)
-		if err != nil {
-			return err
-		}
-		if w.target.CucumberNagios {
-			return seePattern(p, a.Text(0), wanted)
-		}
-		return seeText(p, a.Text(0), wanted)
+	return func(ctx context.Context, w *World, a Args) error {
+		return eventually(ctx, w, func(_ webEngine, p *page) error {
+			if w.target.CucumberNagios {
+				return seePattern(p, a.Text(0), wanted)
+			}
+			return seeText(p, a.Text(0), wanted)
+		})
 	}
 }
 
@@ -372,6 +392,9 @@ func seeText(p *page, text string, wanted bool) error {
 		return err
 	}
 	at := bytes.Index(visible, []byte(name))
+	if at < 0 && p.live != nil {
+		at = p.transformed(visible, name)
+	}
 	switch {
 	case at >= 0 == wanted:
 		return nil
@@ -423,26 +446,25 @@ func compileRuby(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-func seeMessage(_ context.Context, w *World, a Args) error {
-	_, f, doc, err := find(w, "see a message of class", a.Text(0))
-	if err != nil {
-		return err
-	}
-	hiddenOne := false
-	for n := range doc.Descendants() {
-		classes, _ := attribute(n, "class")
-		if !slices.Contains(strings.Fields(classes), f.name) {
-			continue
+func seeMessage(ctx context.Context, w *World, a Args) error {
+	choose := func(f *search, doc *html.Node) (*html.Node, error) {
+		hiddenOne := false
+		for n := range doc.Descendants() {
+			classes, _ := attribute(n, "class")
+			if !slices.Contains(strings.Fields(classes), f.name) {
+				continue
+			}
+			if f.lax || !isHidden(n) {
+				return n, nil
+			}
+			hiddenOne = true
 		}
-		if f.lax || !isHidden(n) {
-			return nil
+		if hiddenOne {
+			return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the element of that class is hidden")
 		}
-		hiddenOne = true
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no element of that class")
 	}
-	if hiddenOne {
-		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the element of that class is hidden")
-	}
-	return f.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no element of that class")
+	return acting(ctx, w, "see a message of class", a.Text(0), choose, func(webEngine, *search, *html.Node) error { return nil })
 }
 
 func requestShould(succeed bool) func(context.Context, *World, Args) error {
@@ -450,8 +472,8 @@ func requestShould(succeed bool) func(context.Context, *World, Args) error {
 	if succeed {
 		wanted = "to succeed: wanted 2xx or 3xx"
 	}
-	return func(_ context.Context, w *World, _ Args) error {
-		_, p, err := currentPage(w)
+	return func(ctx context.Context, w *World, _ Args) error {
+		p, err := currentPage(ctx, w)
 		if err != nil || p.accepted() == succeed {
 			return err
 		}
@@ -459,8 +481,8 @@ func requestShould(succeed bool) func(context.Context, *World, Args) error {
 	}
 }
 
-func statusShouldBe(_ context.Context, w *World, a Args) error {
-	_, p, err := currentPage(w)
+func statusShouldBe(ctx context.Context, w *World, a Args) error {
+	p, err := currentPage(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -471,30 +493,28 @@ func statusShouldBe(_ context.Context, w *World, a Args) error {
 	return Fail(result.ReasonHTTPStatus, result.BlameWeb, "expect status %d, got %s", wanted, p)
 }
 
-func shouldBeOn(_ context.Context, w *World, a Args) error {
-	_, p, err := currentPage(w)
-	if err != nil {
-		return err
-	}
+func shouldBeOn(ctx context.Context, w *World, a Args) error {
 	wanted, err := url.Parse(a.Text(0))
 	if err != nil || wanted.Host == "" && !strings.HasPrefix(wanted.Path, "/") {
 		return scenarioFault("%q is neither a path nor a whole address: write it as \"/members\" or \"https://www.example.org/members\"", a.Text(0))
 	}
-	whole := *p.url.ResolveReference(wanted)
-	whole.User = nil
-	if err := mendHost(&whole); err != nil {
-		return scenarioFault("%q: %w", a.Text(0), err)
-	}
-	if connKey(&whole) == connKey(p.url) && whole.EscapedPath() == p.url.EscapedPath() &&
-		(wanted.RawQuery == "" || wanted.RawQuery == p.url.RawQuery) &&
-		(wanted.Fragment == "" || wanted.Fragment == p.url.Fragment) {
-		return nil
-	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, am on %s", shownURL(&whole), p)
+	return eventually(ctx, w, func(_ webEngine, p *page) error {
+		whole := *p.url.ResolveReference(wanted)
+		whole.User = nil
+		if err := mendHost(&whole); err != nil {
+			return scenarioFault("%q: %w", a.Text(0), err)
+		}
+		if connKey(&whole) == connKey(p.url) && whole.EscapedPath() == p.url.EscapedPath() &&
+			(wanted.RawQuery == "" || wanted.RawQuery == p.url.RawQuery) &&
+			(wanted.Fragment == "" || wanted.Fragment == p.url.Fragment) {
+			return nil
+		}
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, am on %s", shownURL(&whole), p)
+	})
 }
 
-func loadWithin(_ context.Context, w *World, a Args) error {
-	_, p, err := currentPage(w)
+func loadWithin(ctx context.Context, w *World, a Args) error {
+	p, err := currentPage(ctx, w)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type page struct {
 	docErr   error
 	files    map[*html.Node]string     // paths that were attached to file inputs
 	owners   map[*html.Node]*html.Node // the form of each control, once one was asked for
+	live     *livePage                 // the tab that shows the page; nil over HTTP
 }
 
 // measure reports what is known of the page without looking into it.
@@ -79,7 +80,7 @@ func (p *page) attach(w *World) {
 		}
 	}
 	w.Attach("response header", "text/plain; charset=utf-8", header.Bytes())
-	if len(p.body) > 0 {
+	if len(p.text()) > 0 {
 		kind, _, _ := strings.Cut(p.mediaType(), ";")
 		if p.isText() {
 			kind += "; charset=utf-8"
@@ -119,6 +120,10 @@ func (p *page) text() []byte {
 		return p.source
 	}
 	p.decoded, p.source = true, p.body
+	if p.live != nil {
+		p.source = p.live.source(p.isHTML())
+		return p.source
+	}
 	contentType := p.Header.Get("Content-Type")
 	if !p.isText() || plainASCII(p.body) && !strings.Contains(strings.ToLower(contentType), "utf-16") {
 		return p.source
@@ -153,6 +158,11 @@ func (p *page) visibleText() ([]byte, error) {
 	if p.read {
 		return p.visible, nil
 	}
+	if p.live != nil && p.isHTML() {
+		text, err := p.live.visibleText()
+		p.visible, p.read = text, err == nil
+		return text, err
+	}
 	if !p.isHTML() {
 		p.visible, p.read = []byte(normalText(string(p.text()))), true
 		return p.visible, nil
@@ -177,6 +187,10 @@ func (p *page) tree() (*html.Node, error) {
 	if !p.isHTML() {
 		p.docErr = Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no HTML but %s", p, p.mediaType())
 		return nil, p.docErr
+	}
+	if p.live != nil {
+		p.doc, p.docErr = p.live.tree()
+		return p.doc, p.docErr
 	}
 	doc, err := html.ParseWithOptions(bytes.NewReader(p.text()), html.ParseOptionEnableScripting(true))
 	if err != nil {

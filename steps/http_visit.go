@@ -1,0 +1,147 @@
+package steps
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// What a visitor does, over HTTP alone: a page is a document that changes only by what is filled in, and what a script
+// would do is refused by name.
+
+func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
+
+// await is false: no script runs, so a page stays as it is.
+func (s *httpSession) await(context.Context) bool { return false }
+
+func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *html.Node) error {
+	href, _ := attribute(link, "href")
+	href = strings.TrimSpace(href)
+	to, err := s.page.base().Parse(href)
+	if err != nil {
+		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is no URL", href)
+	}
+	switch strings.ToLower(to.Scheme) {
+	case "javascript":
+		return f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
+	case "http", "https":
+	default:
+		return f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address; no page is behind it", to.Scheme)
+	}
+	if strings.HasPrefix(href, "#") {
+		moved := *s.page.url
+		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
+		s.page.url = &moved
+		return nil // a place on this very page
+	}
+	if err := mendHost(to); err != nil {
+		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
+	}
+	return s.load(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.url})
+}
+
+func (s *httpSession) press(ctx context.Context, w *World, f *search, button *html.Node) error {
+	switch kind := buttonType(button); kind {
+	case "button", "reset":
+		return f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
+	}
+	form := s.page.formOf(button)
+	if form == nil {
+		return f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
+	}
+	return s.send(ctx, w, f, form, button)
+}
+
+func (s *httpSession) submit(ctx context.Context, w *World, f *search, form *html.Node) error {
+	return s.send(ctx, w, f, form, nil)
+}
+
+func (s *httpSession) send(ctx context.Context, w *World, f *search, form, button *html.Node) error {
+	v, err := f.submission(form, button)
+	if err != nil {
+		return err
+	}
+	return s.load(ctx, w, v)
+}
+
+// fill puts a value into a text field, as typing over what is there does.
+func (s *httpSession) fill(_ context.Context, _ *search, field *html.Node, value string) error {
+	if field.DataAtom == atom.Textarea {
+		for field.FirstChild != nil {
+			field.RemoveChild(field.FirstChild)
+		}
+		field.AppendChild(&html.Node{Type: html.TextNode, Data: value})
+		return nil
+	}
+	setAttribute(field, "value", value)
+	return nil
+}
+
+// selectOption selects an option; where only one can be, the others are left.
+func (s *httpSession) selectOption(_ context.Context, _ *search, option *html.Node) error {
+	field := option.Parent
+	for field != nil && field.DataAtom != atom.Select {
+		field = field.Parent
+	}
+	if _, multiple := attribute(field, "multiple"); !multiple {
+		for _, o := range options(field) {
+			removeAttribute(o, "selected")
+		}
+	}
+	setAttribute(option, "selected", "")
+	return nil
+}
+
+func (s *httpSession) check(_ context.Context, _ *search, box *html.Node, on bool) error {
+	switch {
+	case kindOf(box) == kindRadio:
+		s.page.chooseRadio(box)
+	case on:
+		setAttribute(box, "checked", "")
+	default:
+		removeAttribute(box, "checked")
+	}
+	return nil
+}
+
+func (s *httpSession) attach(_ context.Context, _ *search, field *html.Node, path string) error {
+	if s.page.files == nil {
+		s.page.files = map[*html.Node]string{}
+	}
+	s.page.files[field] = path
+	return nil
+}
+
+// back loads the page before this one again; what was sent to get there is sent again only when it was a GET.
+func (s *httpSession) back(ctx context.Context, w *World) error {
+	if len(s.visits) < 2 {
+		return scenarioFault("go back: there is no page before this one")
+	}
+	before := s.visits[len(s.visits)-2]
+	s.visits = s.visits[:len(s.visits)-2]
+	if before.method != http.MethodGet {
+		before = visit{method: http.MethodGet, url: before.url, anyStatus: before.anyStatus}
+	}
+	return s.load(ctx, w, before)
+}
+
+func (s *httpSession) reload(ctx context.Context, w *World) error {
+	if len(s.visits) == 0 || s.page == nil {
+		return noPage()
+	}
+	again := s.visits[len(s.visits)-1]
+	s.visits = s.visits[:len(s.visits)-1]
+	address := *s.page.url
+	return s.load(ctx, w, visit{method: http.MethodGet, url: withoutFragment(&address), anyStatus: again.anyStatus})
+}
+
+func withoutFragment(u *url.URL) *url.URL {
+	u.Fragment, u.RawFragment = "", ""
+	return u
+}

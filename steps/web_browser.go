@@ -1,0 +1,457 @@
+package steps
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// browserSession visits websites with a real browser. The tab is opened before the first step and closed with the World.
+type browserSession struct {
+	mu     sync.Mutex // guards tab and closed: the World may be closed while an abandoned step still works
+	tab    *browser.Tab
+	closed bool
+
+	failed error // why there is no tab
+	shot   *page // the page as now gave it last
+	took   time.Duration
+	status bool // the page's answer was judged, or any was wanted
+}
+
+// open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
+func (s *browserSession) open(ctx context.Context, w *World) {
+	if s.tab != nil || s.failed != nil {
+		return
+	}
+	if w.target.Browser == nil {
+		s.failed = Fail(result.ReasonConfig, result.BlameMonitor, "the scenario is tagged @browser, and this program runs without one")
+		return
+	}
+	tab, err := w.target.Browser.Open(ctx)
+	if err != nil {
+		s.failed = browserFailure(ctx, err, "open a tab")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = tab.Close()
+		return
+	}
+	s.tab = tab
+}
+
+// Close closes the tab.
+func (s *browserSession) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.tab == nil {
+		return nil
+	}
+	return s.tab.Close()
+}
+
+// ready gives the tab, or why there is none.
+func (s *browserSession) ready() (*browser.Tab, error) {
+	if s.failed != nil {
+		return nil, s.failed
+	}
+	if s.tab == nil {
+		return nil, Fail(result.ReasonInternal, result.BlameMonitor, "the scenario's tab was not opened")
+	}
+	return s.tab, nil
+}
+
+// browserFailure words what the browser could not do. A fault of the browser is the monitor's and never the website's.
+func browserFailure(ctx context.Context, err error, act string) error {
+	var broken *browser.Broken
+	switch {
+	case errors.As(err, new(*Failure)):
+		return err
+	case errors.As(err, &broken) && ctx.Err() == nil:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s: %w", act, err)
+	default:
+		return FailNet(ctx, err, result.BlameWeb, act)
+	}
+}
+
+func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
+	tab, err := s.ready()
+	if err != nil {
+		return err
+	}
+	referrer := ""
+	if v.referrer != nil {
+		referrer = v.referrer.String()
+	}
+	start := time.Now()
+	before := tab.Navigation()
+	if err := tab.Go(ctx, v.url.String(), referrer); err != nil {
+		return s.unfinished(ctx, tab, err, v.String())
+	}
+	return s.arrived(w, tab, before, v.String(), v.anyStatus, time.Since(start))
+}
+
+// unfinished says what kept a page from loading until the end.
+func (s *browserSession) unfinished(ctx context.Context, tab *browser.Tab, err error, act string) error {
+	n := tab.Navigation()
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), ErrStopped) || n == nil {
+		return browserFailure(ctx, err, act)
+	}
+	if !n.Committed {
+		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: no page came before the deadline", act)
+	}
+	var open []string
+	requests, _ := tab.Requests()
+	for _, r := range requests {
+		if !r.Done && r.Failed == "" && !r.Redirect {
+			open = append(open, cutURL(r.URL))
+		}
+	}
+	waits := "a script keeps the page busy"
+	if len(open) > 0 {
+		waits = fmt.Sprintf("it still waits for %s", strings.Join(open[:min(len(open), 3)], ", "))
+		if len(open) > 3 {
+			waits += fmt.Sprintf(" and %d more", len(open)-3)
+		}
+	}
+	return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the page did not finish loading before the deadline: %s", act, waits)
+}
+
+func cutURL(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		address = shownURL(u)
+	}
+	const most = 120
+	if len(address) > most {
+		return address[:most] + "…"
+	}
+	return address
+}
+
+// arrived judges the page that the tab shows after a navigation that took so long.
+func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Navigation, act string, anyStatus bool, took time.Duration) error {
+	n := tab.Navigation()
+	if n == nil || before != nil && n.Begun.Equal(before.Begun) {
+		return nil // a place on the page that is there already
+	}
+	s.took = took
+	reportNavigation(w, n)
+	answer := n.Response()
+	switch {
+	case n.Failed != "":
+		return netError(n.Failed, act)
+	case n.Download:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: it gives a file to save, not a page", act)
+	case answer == nil || anyStatus || answer.Status < 400:
+		return nil
+	case answer.Status == http.StatusUnauthorized && answer.Header.Get("Authorization") != "":
+		return Fail(result.ReasonAuth, result.BlameWeb, "%s %s: the credentials were refused with %d %s", answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText)
+	default:
+		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
+			answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
+	}
+}
+
+// reportNavigation reports the phases of each request for the document, as over HTTP, and what a browser knows besides.
+func reportNavigation(w *World, n *browser.Navigation) {
+	for _, r := range n.Chain {
+		for _, phase := range []struct {
+			name string
+			took time.Duration
+		}{{"dns", r.DNS}, {"connect", r.Connect}, {"tls", r.Handshake}, {"processing", r.Processing}, {"transfer", r.Transfer()}} {
+			if phase.took >= 0 && !r.Reused || phase.took >= 0 && (phase.name == "processing" || phase.name == "transfer") {
+				note := ""
+				if phase.name == "processing" && r.Status > 0 {
+					note = fmt.Sprintf("%d %s", r.Status, r.StatusText)
+				}
+				w.Phase(phase.name, phase.took, note)
+			}
+		}
+	}
+	if answer := n.Response(); answer != nil && answer.Status > 0 {
+		w.Measure("http_status_code", "Status code of the last answer.", float64(answer.Status))
+		w.Measure("http_redirects", "Redirects that were followed to the page.", float64(len(n.Chain)-1))
+		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Bytes))
+		if answer.TLS != nil {
+			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate ends.", float64(answer.TLS.Expires.Unix()))
+		}
+	}
+}
+
+// netError says what the browser's name for a network error means, and whose fault it is.
+func netError(name, act string) error {
+	code, _, _ := strings.Cut(strings.TrimPrefix(name, "net::ERR_"), " ")
+	reason, blame, detail := result.ReasonProtocol, result.BlameWeb, name
+	switch code {
+	case "NAME_NOT_RESOLVED", "NAME_RESOLUTION_FAILED", "DNS_TIMED_OUT":
+		reason, blame, detail = result.ReasonDNS, result.BlameDNS, "the name does not resolve"
+	case "CONNECTION_REFUSED":
+		reason, detail = result.ReasonConnect, "connection refused: nothing listens on that port"
+	case "ADDRESS_UNREACHABLE", "INTERNET_DISCONNECTED", "NETWORK_CHANGED":
+		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the network does not lead there"
+	case "CONNECTION_TIMED_OUT", "TIMED_OUT":
+		reason, detail = result.ReasonTimeout, "no answer before the deadline"
+	case "CONNECTION_RESET", "CONNECTION_CLOSED", "EMPTY_RESPONSE", "CONNECTION_ABORTED", "INCOMPLETE_CHUNKED_ENCODING", "CONTENT_LENGTH_MISMATCH":
+		reason, detail = result.ReasonDisconnected, "the server closed the connection"
+	case "TOO_MANY_REDIRECTS":
+		reason, detail = result.ReasonRedirect, "redirect loop, or more redirects than a browser follows"
+	case "CERT_DATE_INVALID":
+		reason, detail = result.ReasonCertExpired, "the certificate is not valid now"
+	case "CERT_COMMON_NAME_INVALID":
+		reason, detail = result.ReasonCertHost, "the certificate is for another name"
+	case "CERT_AUTHORITY_INVALID":
+		reason, detail = result.ReasonCertAuthority, "no trusted root signed the certificate; add a private CA's root under tls.ca in stepwatch.yml"
+	case "SSL_PROTOCOL_ERROR", "SSL_VERSION_OR_CIPHER_MISMATCH", "CERT_INVALID", "CERT_WEAK_SIGNATURE_ALGORITHM", "CERT_WEAK_KEY", "CERT_REVOKED":
+		reason = result.ReasonTLS
+	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
+		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not go there"
+	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":
+		reason, blame, detail = result.ReasonInternal, result.BlameMonitor, "the browser gave up by itself"
+	}
+	if detail != name {
+		detail += " (" + name + ")"
+	}
+	return Fail(reason, blame, "%s: %s", act, detail)
+}
+
+// now gives the page as it is: its address and answer at once, its tree and its text when they are asked for.
+func (s *browserSession) now(ctx context.Context) (*page, error) {
+	tab, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	n := tab.Navigation()
+	if n == nil {
+		return nil, nil
+	}
+	address, err := url.Parse(tab.URL())
+	if err != nil {
+		return nil, Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
+	}
+	p := &page{url: address, took: s.took, live: &livePage{ctx: ctx, tab: tab}, reply: &reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
+	if r := n.Response(); r != nil {
+		p.StatusCode, p.Status, p.Proto, p.onWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Bytes
+		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
+		p.live.request = r
+		if p.Header == nil {
+			p.Header = http.Header{}
+		}
+	}
+	s.shot = p
+	return p, nil
+}
+
+// protocolName writes the browser's "h2" as the status line of HTTP would.
+func protocolName(name string) string {
+	switch name {
+	case "h2":
+		return "HTTP/2.0"
+	case "h3":
+		return "HTTP/3.0"
+	default:
+		return strings.ToUpper(name)
+	}
+}
+
+func (s *browserSession) await(ctx context.Context) bool {
+	return ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
+}
+
+// livePage reads a page from the tab that shows it, for as long as one step looks at it.
+type livePage struct {
+	ctx      context.Context
+	tab      *browser.Tab
+	request  *browser.Request
+	elements map[*html.Node]browser.Element
+}
+
+func (l *livePage) tree() (*html.Node, error) {
+	shot, err := l.tab.Snapshot(l.ctx)
+	if err != nil {
+		return nil, browserFailure(l.ctx, err, "read the page")
+	}
+	l.elements = shot.Elements
+	return shot.Root, nil
+}
+
+func (l *livePage) visibleText() ([]byte, error) {
+	text, err := l.tab.Text(l.ctx)
+	if err != nil {
+		return nil, browserFailure(l.ctx, err, "read the page")
+	}
+	return []byte(normalText(text)), nil
+}
+
+// source is the document as it is now, or what was sent when that is no HTML.
+func (l *livePage) source(isHTML bool) []byte {
+	if !isHTML && l.request != nil {
+		if body, err := l.tab.Body(l.ctx, l.request); err == nil {
+			return body
+		}
+	}
+	source, err := l.tab.Source(l.ctx)
+	if err != nil {
+		return nil
+	}
+	return []byte(source)
+}
+
+// transformed finds a text that a style sheet writes in other letters than the document has it, as in a heading in
+// capitals: what an author sees in the source counts as well as what a visitor sees. It gives the place in what is seen, or -1.
+func (p *page) transformed(visible []byte, text string) int {
+	at := bytes.Index(bytes.ToLower(visible), bytes.ToLower([]byte(text)))
+	if at < 0 || at+len(text) > len(visible) {
+		return -1
+	}
+	doc, err := p.tree()
+	if err != nil || !bytes.Contains(visibleText(doc), []byte(text)) {
+		return -1
+	}
+	return at
+}
+
+// element gives the browser's own name of a node of the tree that now gave.
+func (f *search) element(n *html.Node) browser.Element { return f.page.live.elements[n] }
+
+// acted words the end of an action: what the page does not allow now it may allow later.
+func acted(ctx context.Context, f *search, err error) error {
+	var refused *browser.Refused
+	if errors.As(err, &refused) {
+		return f.failure(result.ReasonNotFound, result.BlameWeb, "%s", refused.Why)
+	}
+	if err != nil {
+		return browserFailure(ctx, err, f.act)
+	}
+	return nil
+}
+
+func (s *browserSession) follow(ctx context.Context, w *World, f *search, link *html.Node) error {
+	return s.click(ctx, w, f, link)
+}
+
+func (s *browserSession) press(ctx context.Context, w *World, f *search, button *html.Node) error {
+	return s.click(ctx, w, f, button)
+}
+
+// click presses the mouse on an element and waits for the page that this leads to, if it leads to one.
+func (s *browserSession) click(ctx context.Context, w *World, f *search, n *html.Node) error {
+	return s.navigating(ctx, w, f, func() error { return s.tab.Click(ctx, f.element(n)) })
+}
+
+func (s *browserSession) submit(ctx context.Context, w *World, f *search, form *html.Node) error {
+	return s.navigating(ctx, w, f, func() error { return s.tab.Submit(ctx, f.element(form)) })
+}
+
+func (s *browserSession) navigating(ctx context.Context, w *World, f *search, act func() error) error {
+	before := s.tab.Navigation()
+	start := time.Now()
+	if err := act(); err != nil {
+		return acted(ctx, f, err)
+	}
+	w.Phase("click", time.Since(start), "")
+	navigated, err := s.tab.Settle(ctx, before)
+	if err != nil {
+		return s.unfinished(ctx, s.tab, err, f.act)
+	}
+	if !navigated {
+		return nil
+	}
+	return settled(s.arrived(w, s.tab, before, f.act, false, time.Since(start)))
+}
+
+// settled keeps a fault of the page that an action led to from being taken for one that may pass: the action is done.
+func settled(err error) error {
+	if err == nil || !mayPass(err) {
+		return err
+	}
+	return Fail(result.ReasonProtocol, result.BlameWeb, "%w", errors.Unwrap(err))
+}
+
+func (s *browserSession) fill(ctx context.Context, f *search, field *html.Node, value string) error {
+	return acted(ctx, f, s.tab.Fill(ctx, f.element(field), value))
+}
+
+func (s *browserSession) selectOption(ctx context.Context, f *search, option *html.Node) error {
+	return acted(ctx, f, s.tab.SelectOption(ctx, f.element(option)))
+}
+
+func (s *browserSession) check(ctx context.Context, f *search, box *html.Node, on bool) error {
+	e := f.element(box)
+	checked, err := s.tab.Checked(ctx, e)
+	if err != nil || checked == on {
+		return acted(ctx, f, err)
+	}
+	if err := s.tab.Click(ctx, e); err != nil {
+		return acted(ctx, f, err)
+	}
+	if checked, err = s.tab.Checked(ctx, e); err == nil && checked != on {
+		return f.failure(result.ReasonProtocol, result.BlameWeb, "the page does not keep it so")
+	}
+	return acted(ctx, f, err)
+}
+
+func (s *browserSession) attach(ctx context.Context, f *search, field *html.Node, path string) error {
+	return acted(ctx, f, s.tab.Attach(ctx, f.element(field), path))
+}
+
+func (s *browserSession) back(ctx context.Context, w *World) error {
+	tab, err := s.ready()
+	if err != nil {
+		return err
+	}
+	start, before := time.Now(), tab.Navigation()
+	there, err := tab.Back(ctx)
+	if err != nil {
+		return s.unfinished(ctx, tab, err, "go back")
+	}
+	if !there {
+		return scenarioFault("go back: there is no page before this one")
+	}
+	return s.arrived(w, tab, before, "go back", false, time.Since(start))
+}
+
+func (s *browserSession) reload(ctx context.Context, w *World) error {
+	tab, err := s.ready()
+	if err != nil {
+		return err
+	}
+	start, before := time.Now(), tab.Navigation()
+	if before == nil {
+		return noPage()
+	}
+	if err := tab.Reload(ctx); err != nil {
+		return s.unfinished(ctx, tab, err, "reload")
+	}
+	return s.arrived(w, tab, before, "reload", false, time.Since(start))
+}
+
+// report keeps what the page looked like when a step failed, outside the step's time.
+func (s *browserSession) report(w *World, err error) {
+	tab := s.tab
+	if err == nil || tab == nil {
+		return
+	}
+	w.After(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTime)
+		defer cancel()
+		if p, err := s.now(ctx); err == nil && p != nil {
+			p.attach(w)
+		}
+		if picture, err := tab.Picture(ctx, w.secretTexts()); err == nil {
+			w.Attach("screenshot", "image/jpeg", picture)
+		}
+	})
+}
