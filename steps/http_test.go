@@ -386,7 +386,7 @@ func TestWebSentences(t *testing.T) {
 		{"submit without a name", at("/forms") + "I fill in \"q\" with \"1\"\nI press \"Submit\"\nI should be on /echo?q=1", ""},
 		{"form between table and rows", at("/tables") + "I press \"Go\"\nI should be on /echo?a=1", ""},
 		{"upload", at("/forms") + "I attach the file at \"" + photo + "\" to \"Photo\"\nI press \"Send photo\"\n" +
-			`I should see "POST /echo [multipart/form-data] --BOUNDARY|Content-Disposition: form-data; name="photo"; filename="a photo.txt"|Content-Type: text/plain"`+"\n"+`I should see "||pixels|--BOUNDARY|Content-Disposition: form-data; name="map.x"||"`, ""},
+			`I should see "POST /echo [multipart/form-data] --BOUNDARY|Content-Disposition: form-data; name="photo"; filename="a photo.txt"|Content-Type: text/plain"` + "\n" + `I should see "||pixels|--BOUNDARY|Content-Disposition: form-data; name="map.x"||"`, ""},
 		{"upload of nothing", at("/forms") + "I submit the form named \"upload\"\n" + `I should see "filename=""|Content-Type: application/octet-stream||"`, ""},
 		{"upload of no file", at("/forms") + `I attach the file at "/no/such/file" to "Photo"`, `config scenario: attach to "Photo" on http://www.example.test/forms (200 OK): stat /no/such/file: no such file or directory`},
 		{"press a script's button", at("/forms") + `I press "Menu"`, `scenario scenario: press "Menu" on http://www.example.test/forms (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},

@@ -24,9 +24,7 @@ type browserSession struct {
 	closed bool
 
 	failed error // why there is no tab
-	shot   *page // the page as now gave it last
 	took   time.Duration
-	status bool // the page's answer was judged, or any was wanted
 }
 
 // open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
@@ -250,7 +248,6 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 			p.Header = http.Header{}
 		}
 	}
-	s.shot = p
 	return p, nil
 }
 
@@ -324,7 +321,7 @@ func (p *page) transformed(visible []byte, text string) int {
 }
 
 // element gives the browser's own name of a node of the tree that now gave.
-func (f *search) element(n *html.Node) browser.Element { return f.page.live.elements[n] }
+func (s *search) element(n *html.Node) browser.Element { return s.page.live.elements[n] }
 
 // acted words the end of an action: what the page does not allow now it may allow later.
 func acted(ctx context.Context, f *search, err error) error {

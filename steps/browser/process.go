@@ -159,7 +159,7 @@ func (p *process) userAgent(ctx context.Context) (string, error) {
 	if agent != "" {
 		return agent, nil
 	}
-	version, err := cdp.Call(ctx, chromedp.FromContext(p.ctx).Browser, browser.GetVersion, cdp.Empty{})
+	version, err := cdp.Call(ctx, chromedp.FromContext(p.ctx).Browser, browser.GetVersion, cdp.Empty{}) //nolint:contextcheck // p.ctx only says which browser
 	if err != nil {
 		return "", err
 	}

@@ -60,7 +60,7 @@ type Tab struct {
 type frame struct{ id, parent cdp.FrameID }
 
 // open makes the tab: a browser context, a page in it, and our part in every document of it.
-func (p *process) open(ctx context.Context) (*Tab, error) {
+func (p *process) open(ctx context.Context) (*Tab, error) { //nolint:contextcheck // the tab outlives the step that opens it
 	// A tab is bound to the context of its first command, and opening one hangs for ever when the browser is half dead.
 	tabCtx, cancel := chromedp.NewContext(p.ctx, chromedp.WithNewBrowserContext())
 	life, end := context.WithCancelCause(tabCtx)
