@@ -115,6 +115,7 @@ func init() {
 // dnsState is what was looked up last.
 type dnsState struct {
 	answer *dnsclient.Answer
+	proof  *dnsclient.Proof // of the answer, once it was asked for
 
 	resolved []string // by "I lookup" and "I reverse lookup"
 }

@@ -211,7 +211,7 @@ func agree(ctx context.Context, w *World, q dnsclient.Question, servers []nameSe
 	var transcripts []byte
 	for _, answer := range answers {
 		if answer != nil {
-			transcripts = append(append(transcripts, digged(answer)...), '\n')
+			transcripts = append(append(transcripts, answerText(answer)...), '\n')
 		}
 	}
 	if len(order) > 1 {

@@ -24,7 +24,7 @@ func init() {
 			}
 			err = do(answer, args)
 			if err != nil {
-				w.Attach("dns answer", "text/plain", digged(answer))
+				w.Attach("dns answer", "text/plain", answerText(answer))
 			}
 			return err
 		}})
@@ -283,7 +283,7 @@ func hasRecords(w *World, wanted int) error {
 		return failAnswer(err)
 	}
 	if found := a.Found(); len(found) != wanted {
-		w.Attach("dns answer", "text/plain", digged(a))
+		w.Attach("dns answer", "text/plain", answerText(a))
 		return unexpected(a, "has %d records, want %d: %s", len(found), wanted, recordList(found))
 	}
 	return nil
@@ -306,8 +306,8 @@ func judgeTTL(a *dnsclient.Answer, args Args, words string, good func(lowest, hi
 	return unexpected(a, "has a TTL of %s, want %s %s", got, words, bound)
 }
 
-// digged is the whole answer, as evidence.
-func digged(a *dnsclient.Answer) []byte {
+// answerText is the whole answer, as evidence.
+func answerText(a *dnsclient.Answer) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s at %s over %s: %s, %d bytes in %s\n", a.Question, a.Server, a.Transport, dnsclient.RcodeName(a.Rcode), a.Size, a.Duration)
 	fmt.Fprintf(&b, "authoritative %t, validated by the server %t, truncated %t, sent %d times\n", a.Authoritative, a.Authenticated, a.Truncated, a.Sent)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
@@ -275,7 +276,11 @@ func TestDNSFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			bed.first.Misbehave(test.fault)
 			bed.second.Misbehave(test.other)
-			failedAs(t, bed.run(t, 400*time.Millisecond, test.text), test.want)
+			limit := 10 * time.Second
+			if strings.Contains(test.want, "in time") || strings.HasPrefix(test.want, "timeout") || strings.Contains(test.want, "do not count") {
+				limit = 400 * time.Millisecond
+			}
+			failedAs(t, bed.run(t, limit, test.text), test.want)
 		})
 	}
 }
@@ -355,4 +360,52 @@ func TestDNSReports(t *testing.T) {
 	if names != "connect tls exchange " {
 		t.Errorf("phases over TLS: %s", names)
 	}
+}
+
+func TestDNSSignatures(t *testing.T) {
+	signer, err := nameserver.NewSigner("example.test.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := nameserver.Start("127.0.0.1:0", dnsZone+signer.Key("example.test.").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	bed := &dnsbed{target: &steps.Target{Resolver: server.Address(), Anchors: dnsclient.Anchors{signer.Key("example.test.")}}}
+	at := strings.ReplaceAll(server.Address(), ".", `\.`)
+	const mx = `I look up the MX of "example.test"` + "\n"
+	server.Misbehave(signer.Fault)
+	passed(t, bed.run(t, 5*time.Second, mx+"the answer is signed\nits signature is valid for 71 hours\nits signature is valid for 2 days"))
+	passed(t, bed.run(t, 5*time.Second, `I look up the AAAA of "ns1.example.test"`+"\nthe answer has 0 records\nthe answer is signed"))
+
+	outcome := bed.run(t, 5*time.Second, mx+"its signature is valid for 4 days")
+	failedAs(t, outcome, `unexpected dns: the MX of "example\.test" at `+at+` is signed until \d{4}-\d\d-\d\d \d\d:\d\d UTC, for (72h0m0s|71h59m0s), want for 96h0m0s`)
+	if m := outcome.Steps[1].Report.Measurements; len(m) != 1 || m[0].Name != "dns_signature_expiry_timestamp_seconds" || m[0].Value != float64(signer.Ends.Unix()) {
+		t.Errorf("measured %+v", m)
+	}
+	failedAs(t, bed.run(t, 5*time.Second, mx+"the server says that the answer is signed"),
+		`unexpected dns: the MX of "example\.test" at `+at+` is not said to be signed: the zone is not, or the server does not check`)
+	failedAs(t, bed.run(t, 5*time.Second, `I look up the SOA of "homeless.test"`+"\nthe answer is signed"),
+		`unexpected dns: the SOA of "homeless\.test" at `+at+` is not validly signed: the zone above has no DS record for "homeless\.test\.", so nobody can check its signatures`)
+
+	ended := *signer
+	ended.Begins, ended.Ends = time.Now().Add(-48*time.Hour), time.Now().Add(-time.Hour)
+	server.Misbehave(ended.Fault)
+	outcome = bed.run(t, 5*time.Second, mx+"its signature is valid for 1 day")
+	failedAs(t, outcome, `unexpected dns: the MX of "example\.test" at `+at+` is not validly signed: the signature over the DNSKEY of "example\.test" ended `+ended.Ends.UTC().Format("2006-01-02 15:04")+` UTC`)
+
+	server.Misbehave(func(query, reply *dns.Msg, udp bool) [][]byte {
+		if query.CheckingDisabled {
+			return signer.Fault(query, reply, udp)
+		}
+		reply.Answer[0].(*dns.MX).Mx = "evil.test."
+		return packed(reply)
+	})
+	failedAs(t, bed.run(t, 5*time.Second, mx+"the answer is signed"), `unexpected dns: the MX of "example\.test" at `+at+` was "20 evil\.test\.", .*, and what is signed is "20 mx2\.example\.test\.", .*`)
+	server.Misbehave(func(query, reply *dns.Msg, udp bool) [][]byte {
+		reply.AuthenticatedData = true
+		return signer.Fault(query, reply, udp)
+	})
+	passed(t, bed.run(t, 5*time.Second, mx+"the server says that the answer is signed"))
 }

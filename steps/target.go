@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 // Target is the system under observation as the configuration describes it. It is shared by all runs and never changed.
@@ -32,6 +33,8 @@ type Target struct {
 
 	// Patience is how long a step in a browser waits for something to come up on the page; zero means DefaultPatience.
 	Patience time.Duration
+	// Anchors are the trust anchors of DNSSEC; nil means those of the root.
+	Anchors dnsclient.Anchors
 
 	// BodyLimit caps what is read of one web page, in bytes after decompression; zero means DefaultBodyLimit.
 	BodyLimit int64

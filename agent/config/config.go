@@ -28,6 +28,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 // DefaultPath is where the configuration is looked for when no path is given.
@@ -61,6 +62,7 @@ type file struct {
 	Secrets   map[string]*vault.Source `yaml:"secrets"`
 	TLS       tlsSection               `yaml:"tls"`
 	Resolver  string                   `yaml:"resolver"`
+	DNSSEC    dnssecSection            `yaml:"dnssec"`
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Web       web                      `yaml:"web"`
 	Browser   browserSection           `yaml:"browser"`
@@ -113,6 +115,10 @@ type api struct {
 
 type tlsSection struct {
 	CA []string `yaml:"ca"`
+}
+
+type dnssecSection struct {
+	Anchors []string `yaml:"anchors"`
 }
 
 type web struct {
@@ -277,6 +283,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	c.hosts(f, dir, secrets, v)
 	c.Target.StateDir = stateDir(dir, f.State)
 	var roots [][]byte
+	c.Target.Anchors = anchors(dir, f.DNSSEC.Anchors, v)
 	if len(f.TLS.CA) > 0 {
 		roots = c.certificates(dir, f.TLS.CA, v)
 		c.Target.Roots = pool(roots)
@@ -399,6 +406,27 @@ func stateDir(dir, configured string) string {
 		return filepath.Join(os.TempDir(), fmt.Sprintf("stepwatch-%d", os.Getuid()))
 	}
 	return filepath.Join(home, ".local", "state", "stepwatch")
+}
+
+// anchors reads the files of trust anchors. They take the place of the root's.
+func anchors(dir string, files []string, v *invalid) dnsclient.Anchors {
+	var all dnsclient.Anchors
+	for i, name := range files {
+		path := within(dir, name)
+		text, err := os.ReadFile(path)
+		var read dnsclient.Anchors
+		if err == nil {
+			if read, err = dnsclient.ParseAnchors(string(text)); err != nil {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+		}
+		if err != nil {
+			v.add(fmt.Sprintf("dnssec.anchors[%d]", i), "%v", err)
+			continue
+		}
+		all = append(all, read...)
+	}
+	return all
 }
 
 // certificates reads the files of certificate authorities.

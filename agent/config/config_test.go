@@ -38,6 +38,7 @@ secrets:
 tls:
   ca: [ca.pem]
 resolver: 127.0.0.1:5353
+dnssec: {anchors: [root.key]}
 connect_to:
   "www.example.org:443": "127.0.0.1:8443"
 web: {body_limit: 1 MB, cucumber_nagios: true}
@@ -51,7 +52,8 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"alice.password": "secret\n", "ca.pem": string(ca.PEM())} {
+	for name, content := range map[string]string{"alice.password": "secret\n", "ca.pem": string(ca.PEM()),
+		"root.key": ". DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -88,6 +90,9 @@ func TestParse(t *testing.T) {
 	}
 	if want := dir + "/state"; c.Target.StateDir != want {
 		t.Errorf("state: got %q, want %q", c.Target.StateDir, want)
+	}
+	if len(c.Target.Anchors) != 1 {
+		t.Errorf("dnssec.anchors: got %v", c.Target.Anchors)
 	}
 	roots, err := c.Target.Roots()
 	if err != nil {
@@ -139,8 +144,10 @@ func TestMistakes(t *testing.T) {
 		"hosts: {a: {log: {}}}":                                                            "stepwatch.yml:1: hosts.a.log: needs exactly one of file or journal",
 		"hosts: {a: {address: \"https://a\"}}":                                             "stepwatch.yml:1: hosts.a.address: \"https://a\" is no host name or IP address",
 		"hosts: {a: {api: {url: mail.example.org/api}}}":                                   "stepwatch.yml:1: hosts.a.api.url: \"mail.example.org/api\" is no URL: write it as https://mail.example.org/api",
-		"secrets: {x: }": "stepwatch.yml:1: secrets.x: names 0 places for the secret: give one of file, env, credential and command",
-		"a: [":           "stepwatch.yml:1:4: sequence end token ']' not found",
+		"secrets: {x: }":                      "stepwatch.yml:1: secrets.x: names 0 places for the secret: give one of file, env, credential and command",
+		"a: [":                                "stepwatch.yml:1:4: sequence end token ']' not found",
+		"dnssec: {anchors: [missing]}":        "stepwatch.yml:1: dnssec.anchors[0]: open missing: no such file or directory",
+		"dnssec: {anchors: [config_test.go]}": "stepwatch.yml:1: dnssec.anchors[0]: config_test.go: read trust anchors: dns: not a TTL: \"config\" at line: 1:14",
 	} {
 		_, err := Parse("stepwatch.yml", []byte(source))
 		if err == nil {

@@ -48,3 +48,30 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDenial reads proofs of absence that a server may send, signed or not: it ends, and a name with the type is never
+// proven to lack it.
+func FuzzDenial(f *testing.F) {
+	f.Add("example.test.", "z.example.test.", "a.example.test.", uint16(1), uint16(2))
+	f.Add("*.example.test.", `\000.example.test.`, "b.a.example.test.", uint16(5), uint16(1))
+	f.Fuzz(func(t *testing.T, owner, next, name string, has, kind uint16) {
+		for _, s := range []string{owner, next, name} {
+			if _, ok := dns.IsDomainName(s); !ok {
+				return
+			}
+		}
+		owner, next, name = dns.CanonicalName(owner), dns.CanonicalName(next), dns.CanonicalName(name)
+		d := &denials{zone: ".", plain: []*dns.NSEC{{Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeNSEC}, NextDomain: next, TypeBitMap: []uint16{has}}}}
+		err := d.deny(name, kind, false)
+		if err == nil && owner == name && has == kind {
+			t.Fatalf("%q has type %d, and is said not to", name, kind)
+		}
+		if err := d.deny(name, kind, true); err == nil && (owner == name || next == name) {
+			t.Fatalf("%q exists, and is said not to", name)
+		}
+		_ = d.expanded(name, 1)
+		hashed := &denials{zone: ".", hash: []*dns.NSEC3{{Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeNSEC3}, Hash: dns.SHA1, NextDomain: next, TypeBitMap: []uint16{has}}}}
+		_ = hashed.deny(name, kind, true)
+		_ = hashed.deny(name, kind, false)
+	})
+}
