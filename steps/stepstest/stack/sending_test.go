@@ -3,9 +3,19 @@
 package stack_test
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/smtp"
+	"net/textproto"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,4 +178,158 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
+}
+
+// penalize has Dovecot make those wait from whose address a wrong password came, as it does unless configured otherwise,
+// for the rest of the test.
+func penalize(t *testing.T, s *stack.Stack) {
+	t.Helper()
+	config := filepath.Join(s.Dir, "etc/dovecot.conf")
+	kind, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := regexp.MustCompile(`(?s)auth_failure_delay = 0\nservice anvil \{.*?\n\}\n`)
+	if !off.Match(kind) {
+		t.Fatal("the penalty is not switched off in dovecot.conf")
+	}
+	use := func(ctx context.Context, content []byte) {
+		if err := errors.Join(s.Dovecot.Stop(), os.WriteFile(config, content, 0o644), s.Dovecot.Start(ctx)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(t.Context(), off.ReplaceAll(kind, nil))
+	t.Cleanup(func() { use(context.Background(), kind) })
+}
+
+// logIn says how long a login over SMTP takes that comes from this address. The reply that is wanted is 235 or 535.
+func logIn(source, password string, want int, config *tls.Config) (took time.Duration, err error) {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}, Timeout: 5 * time.Second}
+	conn, err := dialer.Dial("tcp", "127.0.0.1:587")
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return 0, err
+	}
+	client, err := smtp.NewClient(conn, stack.Mail)
+	if err == nil {
+		err = client.StartTLS(config)
+	}
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	err = client.Auth(smtp.PlainAuth("", servers.Config.Account(stack.Alice).Address, password, stack.Mail))
+	took = time.Since(begin)
+	if reply := (*textproto.Error)(nil); want != 235 && errors.As(err, &reply) && reply.Code == want {
+		return took, nil
+	}
+	if err == nil && want != 235 {
+		err = errors.New("a wrong password is right")
+	}
+	return took, err
+}
+
+// TestWrongPasswordSpoilsNothing switches Dovecot's penalty on: after a scenario that tries a wrong password nobody waits
+// for a login, neither those of the same address nor others.
+func TestWrongPasswordSpoilsNothing(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix", "dovecot")
+	penalize(t, s)
+	const wrong, slow, quick = "stepwatch: a wrong password", 2 * time.Second, time.Second
+	right := s.Config.Account(stack.Alice).Password
+	own, secure := altered(t, func(*stack.Config) {}), trusting(t, stack.Mail)
+	enter := func(source, password string, reply int) time.Duration {
+		t.Helper()
+		took, err := logIn(source, password, reply, secure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return took
+	}
+	steps := []string{`I try to log in as "alice" with a wrong password via 587`, "it is refused at AUTH"}
+
+	t.Run("the penalty is real", func(t *testing.T) {
+		enter("127.0.0.66", wrong, 535)
+		first, second := enter("127.0.0.66", right, 235), enter("127.0.0.66", right, 235)
+		t.Logf("a good login takes %s after a wrong one, and then %s", first, second)
+		if first < slow || second > quick {
+			t.Errorf("logins took %s and %s, wanted more than %s and less than %s", first, second, slow, quick)
+		}
+	})
+	t.Run("on loopback", func(t *testing.T) {
+		var worst time.Duration
+		var failed error
+		var neighbour sync.WaitGroup
+		neighbour.Go(func() {
+			for end := time.Now().Add(3 * time.Second); time.Now().Before(end) && failed == nil; {
+				var took time.Duration
+				took, failed = logIn("127.0.0.1", right, 235, secure)
+				worst = max(worst, took)
+			}
+		})
+		passes(t, own, steps...)
+		neighbour.Wait()
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		after := enter(wrongSource, right, 235)
+		t.Logf("the slowest login of a neighbour took %s; one from the wrong one's address afterwards %s", worst, after)
+		if worst > quick || after > quick {
+			t.Errorf("a neighbour's login took %s, one from the wrong one's address %s", worst, after)
+		}
+	})
+	// The proxy stands for a network: everybody who comes through it has one address at the server, and stepwatch sees none
+	// of loopback's IPv4.
+	t.Run("from an address of all", func(t *testing.T) {
+		const shared = "127.0.0.77"
+		listener, err := net.Listen("tcp", "[::1]:0")
+		if err != nil {
+			t.Skip("no IPv6 on loopback: ", err)
+		}
+		forward(t, listener, shared, "127.0.0.1:587")
+		config := amended(t, own, fmt.Sprintf("connect_to: {\"mail.example.test:587\": %q}\n", listener.Addr()))
+		begin := time.Now()
+		out := passes(t, config, steps...)
+		took := time.Since(begin)
+		after := enter(shared, right, 235)
+		t.Logf("the run took %s with the good login behind it; a neighbour's login afterwards %s\n%s", took, after, out)
+		if after > quick {
+			t.Errorf("the next login from the same address took %s:\n%s", after, out)
+		}
+	})
+}
+
+// wrongSource is where stepwatch sends wrong passwords from to loopback.
+const wrongSource = "127.0.0.2"
+
+// forward passes connections on, from source, until the test ends.
+func forward(t *testing.T, listener net.Listener, source, to string) {
+	t.Helper()
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close() // which ends the loop below
+		all.Wait()
+	})
+	all.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}).Dial("tcp", to)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			pass := func(to, from net.Conn) {
+				_, _ = io.Copy(to, from) // either end may hang up
+				_ = to.Close()
+			}
+			all.Go(func() { pass(server, client) })
+			all.Go(func() { pass(client, server) })
+		}
+	})
 }
