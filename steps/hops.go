@@ -348,7 +348,11 @@ func (a *arrival) reportWay(ctx context.Context, w *World) {
 	}
 	w.Measure("mail_hops", "How many Received headers the message has that can be read.", float64(len(way.hops)))
 	w.Measure("mail_received_unreadable", "How many Received headers of the message cannot be read.", float64(len(way.unreadable)))
-	w.Note(way.String())
+	text := way.String()
+	if delays := a.sent.queueDelays(ctx, w); delays != "" {
+		text += "; " + delays
+	}
+	w.Note(text)
 }
 
 // travelled is the way of the message. It is worked out once.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -32,6 +33,10 @@ type Command struct {
 	Inherit     bool     // pass our whole environment; for what the user configured as part of stepwatch itself
 	Stdin       []byte
 	OutputLimit int // bytes kept of each output; 0 means DefaultOutputLimit
+
+	// Stdout, when there is one, gets the standard output as it comes, and Output has none of it. Its error ends the program
+	// and is Run's.
+	Stdout io.Writer
 }
 
 // Output is what a program that ended has said.
@@ -66,6 +71,11 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	}
 	stdout, stderr := &capped{limit: limit}, &capped{limit: limit}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	var sink *checked
+	if c.Stdout != nil {
+		sink = &checked{to: c.Stdout, failed: func() { _ = cmd.Cancel() }}
+		cmd.Stdout = sink
+	}
 	cmd.WaitDelay = grace
 	ownGroup(cmd)
 
@@ -86,6 +96,8 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	}
 	var exit *exec.ExitError
 	switch {
+	case sink != nil && sink.err != nil:
+		return out, fmt.Errorf("take what %s printed: %w", c.Path, sink.err)
 	case ctx.Err() != nil && out.ExitCode != 0:
 		return out, fmt.Errorf("run %s: ended after %s: %w", c.Path, out.Duration.Round(time.Millisecond), context.Cause(ctx))
 	case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -107,6 +119,22 @@ func environment(c Command) []string {
 		}
 	}
 	return append(env, c.Env...)
+}
+
+// checked ends the program when what it prints is not taken.
+type checked struct {
+	to     io.Writer
+	failed func()
+	err    error
+}
+
+func (w *checked) Write(p []byte) (int, error) {
+	if w.err == nil {
+		if _, w.err = w.to.Write(p); w.err != nil {
+			w.failed()
+		}
+	}
+	return len(p), nil
 }
 
 // capped keeps the first bytes and drops the rest, so that a program that floods its output neither fills the memory

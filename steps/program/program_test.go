@@ -83,6 +83,24 @@ func ended(pid int) error {
 	return errors.New("the child still runs")
 }
 
+type refusing struct{}
+
+func (refusing) Write([]byte) (int, error) { return 0, errors.New("enough") }
+
+func TestRunHandsOutputOn(t *testing.T) {
+	var got bytes.Buffer
+	command := shell("echo one; echo two; echo three >&2")
+	command.Stdout = &got
+	out, err := program.Run(t.Context(), command)
+	if err != nil || got.String() != "one\ntwo\n" || len(out.Stdout) > 0 || string(out.Stderr) != "three\n" {
+		t.Errorf("got %q, %+v, %v", &got, out, err)
+	}
+	command = program.Command{Path: "yes", Stdout: refusing{}}
+	if _, err := program.Run(t.Context(), command); err == nil || err.Error() != "take what yes printed: enough" {
+		t.Errorf("got %v, want the writer's error", err)
+	}
+}
+
 func TestRunCannotStart(t *testing.T) {
 	for command, want := range map[string]string{
 		"no-such-program-here": "run no-such-program-here: there is no such program in $PATH",

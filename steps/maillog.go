@@ -1,0 +1,393 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maillog"
+)
+
+func init() {
+	register(Definition{
+		Area: "log", Sentence: `I read the mail log of {host}`,
+		Does: "Reads what Postfix, Dovecot, Exim and OpenDKIM logged since it was read last, by whichever scenario or process, through rotation; the first time, what " +
+			"there is of the last 48 hours. A log that cannot be read, is empty, or has no line of those servers fails the step, and the run is UNKNOWN.",
+		Measures: "Measures mail_log_lines by class (mail, foreign: of other programs, unknown: no log line), all since the log is watched, and " +
+			"mail_log_age_seconds, the age of the newest line.",
+		Example: `When I read the mail log of "mx1"`,
+		Func:    readMailLog,
+	})
+	for _, r := range mailRatios {
+		register(
+			Definition{
+				Area: "log", Sentence: `less than {number}% ` + r.verb + ` in the last {duration}`,
+				Does:     "Judges the log that was read last: fails when " + r.does + " With none at all it passes and says so.",
+				Measures: r.measures(),
+				Example:  `Then less than 5% ` + r.verb + ` in the last 60 minutes`,
+				Func:     func(_ context.Context, w *World, a Args) error { return r.judge(w, a.Text(0), "1", a.Text(1)) },
+			},
+			Definition{
+				Area: "log", Sentence: `less than {number}% of at least {int} ` + r.verb + ` in the last {duration}`,
+				Does:     "Judges the log that was read last: fails when " + r.does + " Of fewer than this number it passes and says so: one of three is no third.",
+				Measures: r.measures(),
+				Example:  `Then less than 5% of at least 20 ` + r.verb + ` in the last 60 minutes`,
+				Func:     func(_ context.Context, w *World, a Args) error { return r.judge(w, a.Text(0), a.Text(1), a.Text(2)) },
+			},
+		)
+	}
+	register(
+		Definition{
+			Area: "log", Sentence: `fewer than {int} logins were refused in the last {duration}`,
+			Does:     "Judges the log that was read last: fails when wrong names or passwords were refused this often, by Postfix, Dovecot or Exim. The addresses with the most are named.",
+			Measures: "Measures mail_log_logins_refused and mail_log_logins_refused_worst, those of the worst address.",
+			Example:  `Then fewer than 100 logins were refused in the last 10 minutes`,
+			Func:     fewLoginsRefused,
+		},
+		Definition{
+			Area: "log", Sentence: `fewer than {int} logins were refused from any one address in the last {duration}`,
+			Does:     "Judges the log that was read last: fails when an IP address was refused this often for wrong names or passwords. The time is at most 2 hours.",
+			Measures: "Measures mail_log_logins_refused and mail_log_logins_refused_worst, those of the worst address.",
+			Example:  `Then fewer than 20 logins were refused from any one address in the last 10 minutes`,
+			Func:     fewLoginsRefusedFromOne,
+		},
+		Definition{
+			Area: "log", Sentence: `fewer than {int} messages were rejected in the last {duration}`,
+			Does:     "Judges the log that was read last: fails when clients were refused this often, for now or for good: each refused command or message counts.",
+			Measures: "Measures mail_log_rejected.",
+			Example:  `Then fewer than 500 messages were rejected in the last 10 minutes`,
+			Func:     fewRejected,
+		},
+		Definition{
+			Area: "log", Sentence: `fewer than {int} messages were rejected with {status} in the last {duration}`,
+			Does: "Judges the log that was read last: fails when clients were refused this often with this reply code, or this enhanced status code. " +
+				"Exim logs no code for most of its own refusals; they count as 550, or 451 when temporary.",
+			Measures: "Measures mail_log_rejected.",
+			Example:  `Then fewer than 50 messages were rejected with 554 in the last 10 minutes`,
+			Func:     fewRejected,
+		},
+		Definition{
+			Area: "log", Sentence: `at least {number}% of incoming mail connections used TLS in the last {duration}`,
+			Does: "Judges the log that was read last: fails when fewer of the SMTP connections that began a message were encrypted. With none at all it passes and says so. " +
+				"Exim's are counted by message. For ports that speak TLS from the first byte Postfix needs smtpd_tls_loglevel = 1, or syslog_name with submissions or smtps in it.",
+			Measures: "Measures mail_log_tls_ratio and mail_log_tls_connections, of how many it is, by direction.",
+			Example:  `Then at least 95% of incoming mail connections used TLS in the last 24 hours`,
+			Func:     incomingTLS,
+		},
+		Definition{
+			Area: "log", Sentence: `at least {number}% of outgoing deliveries used TLS in the last {duration}`,
+			Does: "Judges the log that was read last: fails when fewer of the recipients' messages that another host took went there encrypted. With none at all it passes and says so. " +
+				"Postfix needs smtp_tls_loglevel = 1.",
+			Measures: "Measures mail_log_tls_ratio and mail_log_tls_connections, of how many it is, by direction.",
+			Example:  `Then at least 95% of outgoing deliveries used TLS in the last 24 hours`,
+			Func:     outgoingTLS,
+		},
+		Definition{
+			Area: "log", Sentence: `the mail log has a line of the last {duration}`,
+			Does:    "Judges the log that was read last: fails when no mail server wrote to it for longer. A log that stands still shows no bounce either.",
+			Example: `And the mail log has a line of the last 15 minutes`,
+			Func:    logIsAlive,
+		},
+	)
+}
+
+// mailLog is the log that a scenario judges.
+type mailLog struct {
+	host    *Host
+	reading *maillog.Reading
+}
+
+// log gives the host's log with its memory.
+func (h *Host) log(t *Target) (maillog.Log, error) {
+	if h.Log == nil {
+		return maillog.Log{}, h.missing("log")
+	}
+	return maillog.Log{File: h.Log.File, Journal: h.Log.Journal, State: t.StateDir}, nil
+}
+
+func readMailLog(ctx context.Context, w *World, a Args) error {
+	host, err := w.target.Host(a.Text(0))
+	if err != nil {
+		return err
+	}
+	log, err := host.log(w.target)
+	if err != nil {
+		return err
+	}
+	State[mailLog](w).reading = nil
+	r, err := log.CatchUp(ctx)
+	if err != nil {
+		return logFailure(host, err)
+	}
+	*State[mailLog](w) = mailLog{host, r}
+	mail, foreign, unknown := r.LinesOf()
+	const help = "Lines of the log that were read since it is watched: of mail servers, of other programs, and those that are no log line."
+	for _, c := range []struct {
+		class string
+		n     int64
+	}{{"mail", mail}, {"foreign", foreign}, {"unknown", unknown}} {
+		w.Measure("mail_log_lines", help, float64(c.n), result.Label{Name: "class", Value: c.class})
+	}
+	w.Measure("mail_log_age_seconds", "How long ago a mail server wrote the newest line of its log.", r.At.Sub(r.Newest()).Seconds())
+	if from, to, lost := r.Lost(maillog.Kept); lost {
+		w.Note(fmt.Sprintf("lines of %s to %s were rotated away before they were read", logTime(from), logTime(to)))
+	}
+	return nil
+}
+
+// logFailure is why a log could not be read: what it takes is for whoever set stepwatch up.
+func logFailure(host *Host, err error) error {
+	return Fail(result.ReasonConfig, result.BlameMonitor, "read the mail log of %q: %w", host.Name, err)
+}
+
+func logTime(t time.Time) string { return t.Format("2006-01-02 15:04:05") }
+
+// judged gives the log that was read and the window of a sentence.
+func judged(w *World, window string) (*maillog.Reading, time.Duration, error) {
+	r := State[mailLog](w).reading
+	if r == nil {
+		return nil, 0, scenarioFault("no mail log was read before this step: begin with \"I read the mail log of …\"")
+	}
+	d, err := ParseDuration(window)
+	if err != nil {
+		return nil, 0, err
+	}
+	if d > maillog.Kept || d <= 0 {
+		return nil, 0, scenarioFault("%s is no time that a mail log is remembered for: write at most %d hours", window, int(maillog.Kept.Hours()))
+	}
+	return r, d, nil
+}
+
+// whole fails a judgement that would pass when part of its window was lost: what is not known is not good.
+func whole(r *maillog.Reading, window time.Duration) error {
+	if from, to, lost := r.Lost(window); lost {
+		return Fail(result.ReasonUnexpected, result.BlameMonitor, "nobody knows: lines of %s to %s were rotated away before they were read: read %s more often, or keep rotated files longer",
+			logTime(from), logTime(to), r.Source)
+	}
+	return nil
+}
+
+// mailRatio is a share of recipients.
+type mailRatio struct {
+	verb, of, does string
+	name           string
+	count          func(r *maillog.Reading, window time.Duration) (n, of int)
+}
+
+func (r mailRatio) measures() string {
+	return "Measures mail_log_" + r.name + "_ratio, unless there is nothing to have a share of, and mail_log_recipients, of how many it is."
+}
+
+// outcomes counts what became of recipients. Who expired is not told one by one: a message counts once.
+func outcomes(r *maillog.Reading, window time.Duration) (sent, deferred, bounced int) {
+	return r.Count(maillog.KindSent, window), r.Count(maillog.KindDeferred, window),
+		r.Count(maillog.KindBounced, window) + r.Count(maillog.KindExpired, window)
+}
+
+var mailRatios = []mailRatio{
+	{"bounced", "recipients with a final outcome", "this share of the recipients with a final outcome, delivered or given up, bounced.", "bounced",
+		func(r *maillog.Reading, window time.Duration) (int, int) {
+			sent, _, bounced := outcomes(r, window)
+			return bounced, sent + bounced
+		}},
+	{"failed", "deliveries", "this share of the attempts to deliver to a recipient failed, for now or for good. A message that is tried again counts each time.", "failed",
+		func(r *maillog.Reading, window time.Duration) (int, int) {
+			sent, deferred, bounced := outcomes(r, window)
+			return deferred + bounced, sent + deferred + bounced
+		}},
+	{"were deferred", "deliveries", "this share of the attempts to deliver to a recipient was put off. A message that is tried again counts each time.", "deferred",
+		func(r *maillog.Reading, window time.Duration) (int, int) {
+			sent, deferred, bounced := outcomes(r, window)
+			return deferred, sent + deferred + bounced
+		}},
+}
+
+func (r mailRatio) judge(w *World, percent, least, window string) error {
+	log, d, err := judged(w, window)
+	if err != nil {
+		return err
+	}
+	limit, err := percentage(percent)
+	if err != nil {
+		return err
+	}
+	enough, err := strconv.Atoi(least)
+	if err != nil {
+		return scenarioFault("%q is no whole number that fits: %w", least, err)
+	}
+	n, of := r.count(log, d)
+	w.Measure("mail_log_recipients", "Of how many recipients or attempts the ratio of the same step is.", float64(of))
+	if of > 0 {
+		w.Measure("mail_log_"+r.name+"_ratio", "Which share of recipients or attempts "+r.verb+", 0 to 1.", float64(n)/float64(of))
+	}
+	said := fmt.Sprintf("%d of %d %s %s in the last %s", n, of, r.of, r.verb, window)
+	if of < max(enough, 1) {
+		w.Note(said + ": too few to judge")
+		return whole(log, d)
+	}
+	said += fmt.Sprintf(" (%s%%)", percentText(n, of))
+	if to := log.FailedTo(d); len(to) > 0 {
+		said += ", failing most: " + tallies(to, 3)
+	}
+	w.Note(said)
+	if float64(n)*100 >= limit*float64(of) && n > 0 {
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s, wanted less than %s%%: %s says why", said, percent, log.Source)
+	}
+	return whole(log, d)
+}
+
+func percentage(text string) (float64, error) {
+	p, err := strconv.ParseFloat(text, 64)
+	if err != nil || p < 0 || p > 100 {
+		return 0, scenarioFault("%s%% is no share: write 0 to 100", text)
+	}
+	return p, nil
+}
+
+func percentText(n, of int) string {
+	return strconv.FormatFloat(100*float64(n)/float64(of), 'f', 1, 64)
+}
+
+// tallies names the first few: "dead.example 12, late.example 3 and 4 more".
+func tallies(list []maillog.Tally, most int) string {
+	var parts []string
+	for _, t := range list[:min(most, len(list))] {
+		parts = append(parts, fmt.Sprintf("%s %d", oneLine(t.Name, 100), t.N))
+	}
+	text := strings.Join(parts, ", ")
+	if more := len(list) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+func fewLoginsRefused(_ context.Context, w *World, a Args) error {
+	r, d, err := judged(w, a.Text(1))
+	if err != nil {
+		return err
+	}
+	limit, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	n, said, _, _ := refusedLogins(w, r, d, a.Text(1))
+	if n >= limit {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, wanted fewer than %d: somebody guesses passwords, or a program has an old one", said, limit)
+	}
+	return whole(r, d)
+}
+
+// refusedLogins reports the logins that were refused.
+func refusedLogins(w *World, r *maillog.Reading, window time.Duration, text string) (n int, said string, from []maillog.Tally, beyond int) {
+	n = r.Count(maillog.KindLoginRefused, window)
+	from, beyond = r.RefusedFrom(min(window, maillog.Detailed))
+	w.Measure("mail_log_logins_refused", "How many logins were refused for a wrong name or password.", float64(n))
+	worst := 0
+	if len(from) > 0 {
+		worst = from[0].N
+	}
+	w.Measure("mail_log_logins_refused_worst", "How many logins were refused to the address that was refused most, of the last two hours at most.", float64(worst))
+	said = fmt.Sprintf("%d logins were refused in the last %s", n, text)
+	if len(from) > 0 {
+		said += ", most to " + tallies(from, 3)
+	}
+	w.Note(said)
+	return n, said, from, beyond
+}
+
+func fewLoginsRefusedFromOne(_ context.Context, w *World, a Args) error {
+	r, d, err := judged(w, a.Text(1))
+	if err != nil {
+		return err
+	}
+	limit, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	if d > maillog.Detailed {
+		return scenarioFault("addresses are told apart for %d hours only: shorten %q", int(maillog.Detailed.Hours()), a.Text(1))
+	}
+	_, said, from, beyond := refusedLogins(w, r, d, a.Text(1))
+	switch {
+	case len(from) > 0 && from[0].N >= limit:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d logins of %s were refused in the last %s, wanted fewer than %d from any one address: ban it, or mend the program there that has an old password",
+			from[0].N, from[0].Name, a.Text(1), limit)
+	case beyond >= limit:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, and %d of them are not told apart, because too many addresses took part or the log names none", said, beyond)
+	}
+	return whole(r, d)
+}
+
+func fewRejected(_ context.Context, w *World, a Args) error {
+	window := a.Text(len(a.Captured) - 1)
+	r, d, err := judged(w, window)
+	if err != nil {
+		return err
+	}
+	limit, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	n, with := r.Count(maillog.KindRejected, d), ""
+	if len(a.Captured) == 3 {
+		n, with = r.Rejected(a.Text(1), d), " with "+a.Text(1)
+	}
+	w.Measure("mail_log_rejected", "How often clients were refused.", float64(n))
+	if n >= limit {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d messages were rejected%s in the last %s, wanted fewer than %d: look for \"reject\" in %s", n, with, window, limit, r.Source)
+	}
+	return whole(r, d)
+}
+
+func incomingTLS(_ context.Context, w *World, a Args) error {
+	return usedTLS(w, a, "in", "incoming mail connections", "smtpd_tls_loglevel", (*maillog.Reading).Incoming)
+}
+
+func outgoingTLS(_ context.Context, w *World, a Args) error {
+	return usedTLS(w, a, "out", "outgoing deliveries", "smtp_tls_loglevel", (*maillog.Reading).Outgoing)
+}
+
+func usedTLS(w *World, a Args, direction, what, setting string, count func(*maillog.Reading, time.Duration) (int, int)) error {
+	r, d, err := judged(w, a.Text(1))
+	if err != nil {
+		return err
+	}
+	limit, err := percentage(a.Text(0))
+	if err != nil {
+		return err
+	}
+	all, encrypted := count(r, d)
+	label := result.Label{Name: "direction", Value: direction}
+	w.Measure("mail_log_tls_connections", "Of how many connections or deliveries the share of TLS is.", float64(all), label)
+	said := fmt.Sprintf("%d of %d %s used TLS in the last %s", encrypted, all, what, a.Text(1))
+	if all == 0 {
+		w.Note(said)
+		return whole(r, d)
+	}
+	w.Measure("mail_log_tls_ratio", "Which share of connections or deliveries was encrypted, 0 to 1.", float64(encrypted)/float64(all), label)
+	said += fmt.Sprintf(" (%s%%)", percentText(encrypted, all))
+	w.Note(said)
+	if float64(encrypted)*100 < limit*float64(all) {
+		hint := ""
+		if encrypted == 0 {
+			hint = ", or Postfix does not log it: set " + setting + " = 1"
+		}
+		return Fail(result.ReasonTLS, result.BlameTransfer, "%s, wanted at least %s%%: the others went in clear%s", said, a.Text(0), hint)
+	}
+	return whole(r, d)
+}
+
+func logIsAlive(_ context.Context, w *World, a Args) error {
+	r, d, err := judged(w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	if age := r.At.Sub(r.Newest()); age > d {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the newest line of %s is %s old, wanted one of the last %s: is the mail server down, or does it log elsewhere?",
+			r.Source, age.Round(time.Second), a.Text(0))
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package maillog
+
+import (
+	"strings"
+	"time"
+)
+
+// heading is what stands before a line's message.
+type heading struct {
+	at      time.Time
+	program string // empty where the format names none
+	pid     string
+	own     bool // of a mail server's own file: no host, no tag
+}
+
+var months = map[string]time.Month{"Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6, "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12}
+
+// ahead is how much later than now a stamp may be before it is taken for one of the year before, or for a mistake.
+const ahead = 24 * time.Hour
+
+// parseHead reads the stamp, the host and the tag of a line. Three stamps are known: that of RFC 3339 with a zone; that of
+// BSD syslog (RFC 3164), in local time and without a year; and "2006-01-02 15:04:05", with or without a fraction and a zone.
+func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
+	var rest string
+	switch {
+	case len(line) > 20 && line[4] == '-' && line[10] == 'T':
+		stamp, after, found := strings.Cut(line, " ")
+		at, err := time.Parse(time.RFC3339Nano, stamp)
+		if !found || err != nil || at.Year() < 1970 {
+			return h, "", false
+		}
+		h.at, rest = at, after
+	case len(line) > 20 && line[4] == '-' && line[10] == ' ':
+		if h.at, rest, ok = p.longStamp(line); !ok {
+			return h, "", false
+		}
+		h.own = true
+		return h, rest, true
+	case len(line) > 16 && line[3] == ' ' && line[6] == ' ' && line[15] == ' ':
+		month, known := months[line[:3]]
+		if !known || !clock(line[7:15]) {
+			return h, "", false
+		}
+		day, ok := number(strings.TrimLeft(line[4:6], " "))
+		if !ok || day < 1 || day > 31 {
+			return h, "", false
+		}
+		h.at, rest = p.yearless(month, day, line[7:15]), line[16:]
+		if _, _, own := dovecotService(rest); own {
+			h.own = true
+			return h, rest, true
+		}
+	default:
+		return h, "", false
+	}
+	_, rest, found := strings.Cut(rest, " ") // the host
+	if !found {
+		return h, "", false
+	}
+	tag, message, found := strings.Cut(rest, ": ")
+	if !found {
+		if tag, found = strings.CutSuffix(rest, ":"); !found {
+			return h, "", false
+		}
+	}
+	h.program = tag
+	if open := strings.IndexByte(tag, '['); open >= 0 && strings.HasSuffix(tag, "]") {
+		h.program, h.pid = tag[:open], tag[open+1:len(tag)-1]
+	}
+	if h.program == "" || strings.ContainsAny(h.program, " \t") {
+		return h, "", false
+	}
+	return h, message, true
+}
+
+// clock says whether s is "15:04:05".
+func clock(s string) bool {
+	if len(s) != 8 || s[2] != ':' || s[5] != ':' {
+		return false
+	}
+	h, ok1 := number(s[:2])
+	m, ok2 := number(s[3:5])
+	sec, ok3 := number(s[6:8])
+	return ok1 && ok2 && ok3 && h < 24 && m < 60 && sec < 61
+}
+
+// number reads a few digits.
+func number(s string) (n int, ok bool) {
+	if s == "" || len(s) > 9 {
+		return 0, false
+	}
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, true
+}
+
+// yearless gives a local time the year that makes it the latest possible one: a log never speaks of the future.
+func (p *Parser) yearless(month time.Month, day int, hms string) time.Time {
+	h, _ := number(hms[:2])
+	m, _ := number(hms[3:5])
+	s, _ := number(hms[6:8])
+	at := time.Date(p.now.Year(), month, day, h, m, s, 0, p.zone)
+	if at.After(p.now.Add(ahead)) {
+		at = time.Date(p.now.Year()-1, month, day, h, m, s, 0, p.zone)
+	} else if month == time.January && p.now.Month() == time.December {
+		if next := time.Date(p.now.Year()+1, month, day, h, m, s, 0, p.zone); !next.After(p.now.Add(ahead)) {
+			at = next // written by a clock that is a little ahead
+		}
+	}
+	return p.ambiguous(at)
+}
+
+// ambiguous decides for a local time that there are two of, when clocks are set back: the one that does not lie before the
+// line above it.
+func (p *Parser) ambiguous(at time.Time) time.Time {
+	first, second := at, at
+	const hour = time.Hour // by which clocks are set back, but on Lord Howe Island
+	if earlier := at.Add(-hour); sameClock(earlier, at) {
+		first = earlier
+	} else if later := at.Add(hour); sameClock(later, at) {
+		second = later
+	}
+	switch {
+	case first.Equal(second):
+		return at
+	case p.last.IsZero():
+		if second.After(p.now.Add(time.Minute)) {
+			return first
+		}
+		return second
+	case first.Before(p.last.Add(-disorder)):
+		return second
+	default:
+		return first
+	}
+}
+
+// disorder is how far lines of several processes may be out of order.
+const disorder = time.Minute
+
+func sameClock(a, b time.Time) bool {
+	return a.Day() == b.Day() && a.Hour() == b.Hour() && a.Minute() == b.Minute()
+}
+
+// longStamp reads "2006-01-02 15:04:05[.000][ -0700] ".
+func (p *Parser) longStamp(line string) (at time.Time, rest string, ok bool) {
+	year, ok1 := number(line[:4])
+	month, ok2 := number(line[5:7])
+	day, ok3 := number(line[8:10])
+	if !ok1 || !ok2 || !ok3 || line[7] != '-' || year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || !clock(line[11:19]) {
+		return at, "", false
+	}
+	end := 19
+	var nanos int
+	if line[end] == '.' || line[end] == ',' {
+		scale := int(time.Second)
+		for end++; end < len(line) && line[end] >= '0' && line[end] <= '9'; end++ {
+			scale /= 10
+			nanos += int(line[end]-'0') * scale
+		}
+	}
+	if end >= len(line) || line[end] != ' ' {
+		return at, "", false
+	}
+	rest = line[end+1:]
+	h, _ := number(line[11:13])
+	m, _ := number(line[14:16])
+	s, _ := number(line[17:19])
+	if len(rest) > 5 && (rest[0] == '+' || rest[0] == '-') && rest[5] == ' ' {
+		hours, ok1 := number(rest[1:3])
+		minutes, ok2 := number(rest[3:5])
+		if ok1 && ok2 {
+			offset := hours*3600 + minutes*60
+			if rest[0] == '-' {
+				offset = -offset
+			}
+			return time.Date(year, time.Month(month), day, h, m, s, nanos, time.FixedZone("", offset)), rest[6:], true
+		}
+	}
+	return p.ambiguous(time.Date(year, time.Month(month), day, h, m, s, nanos, p.zone)), rest, true
+}

@@ -1,0 +1,71 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maillog"
+)
+
+func init() {
+	register(Definition{
+		Area: "log", Sentence: `nobody used the host {host} in the last {duration}`,
+		Does: "Judges the log that was read last: fails when somebody logged in to a mailbox there, or handed over a message after a login. Who that was stands in the failure. " +
+			"When the log that was read is another host's, only logins to an address of this host count, which Dovecot's lines tell (lip) and Postfix' do not. " +
+			"stepwatch's own accounts count like all others: let no scenario use the old host.",
+		Measures: "Measures mail_log_users, how many users there were.",
+		Example:  `Then nobody used the host "old" in the last 24 hours`,
+		Func:     nobodyUsed,
+	})
+}
+
+func nobodyUsed(ctx context.Context, w *World, a Args) error {
+	host, err := w.target.Host(a.Text(0))
+	if err != nil {
+		return err
+	}
+	r, d, err := judged(w, a.Text(1))
+	if err != nil {
+		return err
+	}
+	var local []string
+	if host != State[mailLog](w).host {
+		if local, err = w.addressesOf(ctx, host); err != nil {
+			return err
+		}
+	}
+	uses, crowded := r.Uses(d, local...)
+	w.Measure("mail_log_users", "How many users used the host.", float64(len(uses)))
+	if len(uses) > 0 {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d users used %q in the last %s, the last of them %s: move them, or correct the host in their programs",
+			len(uses), host.Name, a.Text(1), users(uses, 5))
+	}
+	if crowded {
+		return Fail(result.ReasonUnexpected, result.BlameMonitor, "nobody knows: %s has more users than are kept apart", r.Source)
+	}
+	return whole(r, d)
+}
+
+// users names the first few: "alice@example.org from 192.0.2.7 at 2026-01-02 15:04:05".
+func users(uses []maillog.Use, most int) string {
+	var parts []string
+	for _, u := range uses[:min(most, len(uses))] {
+		parts = append(parts, fmt.Sprintf("%s from %s at %s", oneLine(u.User, 100), u.Client, logTime(u.Last)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// addressesOf gives the IP addresses of a host.
+func (w *World) addressesOf(ctx context.Context, host *Host) ([]string, error) {
+	if ip, err := netip.ParseAddr(host.Address); err == nil {
+		return []string{ip.Unmap().String()}, nil
+	}
+	addresses, err := route{}.lookUp(ctx, w.resolver(), host.Address)
+	if err != nil {
+		return nil, FailNet(ctx, err, result.BlameDNS, "look up the host "+host.Address)
+	}
+	return addresses, nil
+}
