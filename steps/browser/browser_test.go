@@ -2,11 +2,15 @@ package browser_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,6 +21,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -256,5 +261,62 @@ func TestBroken(t *testing.T) {
 	}
 	if got := b.Stats(); got.Starts != 2 || got.Opened != 4 && got.Opened != 5 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestPrivateRoot holds that a private certificate authority is trusted by configuration, and nothing else is by that.
+func TestPrivateRoot(t *testing.T) {
+	if _, err := exec.LookPath("certutil"); err != nil {
+		t.Skip("needs certutil:", err)
+	}
+	ca, err := stepstest.NewCA("browser test root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(certificate tls.Certificate) string {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "private") }))
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().String()
+	}
+	good, err := ca.Issue("private.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, err := ca.IssueExpired("private.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := stepstest.NewCA("another root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange, err := other.Issue("private.example.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := started(t, browser.Options{Roots: [][]byte{append(ca.PEM(), ca.PEM()...)}, MapHosts: map[string]string{
+		"private.example.test:443": serve(good), "expired.example.test:443": serve(expired), "private.example.test:444": serve(expired),
+		"wrong.example.test:443": serve(good), "private.example.test:445": serve(strange)}})
+	ctx := within(t, 60*time.Second)
+	tab := opened(ctx, t, b)
+	for url, want := range map[string]string{
+		"https://private.example.test/":     "",
+		"https://wrong.example.test/":       "net::ERR_CERT_COMMON_NAME_INVALID",
+		"https://private.example.test:444/": "net::ERR_CERT_DATE_INVALID",
+		"https://private.example.test:445/": "net::ERR_CERT_AUTHORITY_INVALID",
+	} {
+		if err := tab.Go(ctx, url, ""); err != nil {
+			t.Fatal(err)
+		}
+		n := tab.Navigation()
+		if n.Failed != want {
+			t.Errorf("%s: got %q, want %q", url, n.Failed, want)
+		}
+		if want == "" && (n.Response().TLS == nil || n.Response().TLS.Version != "TLS 1.3" || n.Response().Protocol == "") {
+			t.Errorf("%s: got %+v", url, n.Response())
+		}
 	}
 }

@@ -3,6 +3,7 @@ package browser
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -271,13 +272,21 @@ func trust(ctx context.Context, home string, roots [][]byte) error {
 	if err := certutil("-N", "--empty-password"); err != nil {
 		return err
 	}
-	for i, root := range roots {
-		file := filepath.Join(home, fmt.Sprintf("root-%d.pem", i))
-		if err := os.WriteFile(file, root, 0o600); err != nil {
-			return err
-		}
-		if err := certutil("-A", "-t", "C,,", "-n", fmt.Sprintf("stepwatch %x", sha256.Sum256(root)), "-i", file); err != nil {
-			return err
+	file := filepath.Join(home, "root.pem")
+	known := map[[sha256.Size]byte]bool{}
+	for _, root := range roots {
+		for block, rest := pem.Decode(root); block != nil; block, rest = pem.Decode(rest) { // certutil reads the first one only
+			sum := sha256.Sum256(block.Bytes)
+			if block.Type != "CERTIFICATE" || known[sum] {
+				continue
+			}
+			known[sum] = true
+			if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+				return err
+			}
+			if err := certutil("-A", "-t", "C,,", "-n", fmt.Sprintf("stepwatch %x", sum), "-i", file); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

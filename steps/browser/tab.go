@@ -448,21 +448,25 @@ func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 	}
 	if got.ErrorText != "" || got.IsDownload {
 		t.mu.Lock()
-		if n := t.current; n != nil && n.loader == got.LoaderID || n != nil && got.LoaderID == "" {
-			if got.IsDownload {
-				n.Download = true
-			} else if n.Loaded {
-				t.changedLocked() // an answer without a page
-			} else if n.Failed == "" || !strings.HasPrefix(n.Failed, "net::") {
-				n.Failed = got.ErrorText
-			}
-			n.Ended = time.Now()
-		} else {
-			t.current = &Navigation{Begun: time.Now(), Ended: time.Now(), Failed: got.ErrorText, Download: got.IsDownload, loader: got.LoaderID}
-			t.url = url
+		if n := t.current; n == nil || n.loader != got.LoaderID && got.LoaderID != "" {
+			t.current, t.url = &Navigation{Begun: time.Now(), loader: got.LoaderID}, url
+		}
+		n := t.current
+		n.Download, n.Ended = got.IsDownload, time.Now()
+		if n.Failed = ""; !got.IsDownload {
+			n.Failed = got.ErrorText
 		}
 		t.mu.Unlock()
-		return nil
+		if got.IsDownload || got.LoaderID == "" {
+			return nil
+		}
+		// The browser shows a page of its own about the fault; until that is there, the next navigation could be taken for it.
+		soon, cancel := context.WithTimeout(ctx, beginLimit)
+		defer cancel()
+		if err := t.wait(soon, func() bool { return n.Committed || t.current != n }); err != nil && soon.Err() == nil {
+			return err
+		}
+		return ctx.Err()
 	}
 	if got.LoaderID == "" {
 		return nil // a place on this very page

@@ -21,19 +21,23 @@ type Package struct {
 
 // Packages lists what the stack uses, everything that they need apart.
 var Packages = []Package{
-	{"postfix", "/usr/lib/postfix/sbin/master", "real servers"},
-	{"dovecot-imapd", "/usr/lib/dovecot/imap", "real servers"},
-	{"dovecot-lmtpd", "/usr/lib/dovecot/lmtp", "real servers"},
-	{"dovecot-pop3d", "/usr/lib/dovecot/pop3", "real servers"},
-	{"dovecot-sieve", "/usr/lib/dovecot/modules/lib90_sieve_plugin.so", "real servers"},
-	{"opendkim", "/usr/sbin/opendkim", "real servers"},
-	{"nginx", "/usr/sbin/nginx", "real servers"},
-	{"libnginx-mod-mail", "/usr/lib/nginx/modules/ngx_mail_module.so", "real servers"},
+	{"postfix", "/usr/lib/postfix/sbin/master", everything},
+	{"dovecot-imapd", "/usr/lib/dovecot/imap", everything},
+	{"dovecot-lmtpd", "/usr/lib/dovecot/lmtp", everything},
+	{"dovecot-pop3d", "/usr/lib/dovecot/pop3", everything},
+	{"dovecot-sieve", "/usr/lib/dovecot/modules/lib90_sieve_plugin.so", everything},
+	{"opendkim", "/usr/sbin/opendkim", everything},
+	{"nginx", "/usr/sbin/nginx", everything},
+	{"libnginx-mod-mail", "/usr/lib/nginx/modules/ngx_mail_module.so", everything},
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
+	{"chromium-headless-shell", "/usr/lib/chromium/chromium-headless-shell", "a browser"},
+	{"libnss3-tools", "/usr/bin/certutil", "a browser that trusts a private root"},
 }
 
 const (
+	everything = "real servers" // what cannot be tested without a package that the whole stack needs
+
 	prometheusProgram = "/usr/bin/prometheus"
 	nagiosProgram     = "/usr/sbin/nagios4"
 )
@@ -49,14 +53,14 @@ func Missing() []Package {
 	return missing
 }
 
-// Usable says why the stack cannot run here, or nil. The monitors have tests of their own and are not asked for.
+// Usable says why the stack cannot run here, or nil. What only some tests need, those ask for themselves.
 func Usable() error {
 	if os.Geteuid() != 0 {
 		return errors.New("the real servers need root")
 	}
 	var names []string
 	for _, p := range Missing() {
-		if p.File != prometheusProgram && p.File != nagiosProgram {
+		if p.Tests == everything {
 			names = append(names, p.Name)
 		}
 	}
