@@ -66,7 +66,24 @@ func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 // Start is Run for a caller that gives it a goroutine: the steps run in it, which spares every run a hand-over between
 // two. done gets the result, exactly once and in the time that Run promises; Start itself returns when the steps have,
 // and not at all after runtime.Goexit in one.
+//
+// When the browser breaks under a scheduled run, the run is done once more with a new one: nothing was learned of the
+// website, and most often nothing will be wrong.
 func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	if !p.Scenario.Policy.Browser || o.Observer != nil {
+		r.start(ctx, p, o, done)
+		return
+	}
+	r.start(ctx, p, o, func(res *result.Result) {
+		if res.Reason != result.ReasonBrowser || ctx.Err() != nil {
+			done(res)
+			return
+		}
+		go r.start(ctx, p, o, done) // the first one has yet to give its place back
+	})
+}
+
+func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
 	release, err := r.place(ctx, p)
 	defer release()
 	started := time.Now()

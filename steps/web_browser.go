@@ -33,7 +33,7 @@ func (s *browserSession) open(ctx context.Context, w *World) {
 		return
 	}
 	if w.target.Browser == nil {
-		s.failed = Fail(result.ReasonConfig, result.BlameMonitor, "the scenario is tagged @browser, and this program runs without one")
+		s.failed = Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario is tagged @browser, and this program runs without one")
 		return
 	}
 	tab, err := w.target.Browser.Open(ctx)
@@ -67,7 +67,7 @@ func (s *browserSession) ready() (*browser.Tab, error) {
 		return nil, s.failed
 	}
 	if s.tab == nil {
-		return nil, Fail(result.ReasonInternal, result.BlameMonitor, "the scenario's tab was not opened")
+		return nil, Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario's tab was not opened")
 	}
 	return s.tab, nil
 }
@@ -79,7 +79,7 @@ func browserFailure(ctx context.Context, err error, act string) error {
 	case errors.As(err, new(*Failure)):
 		return err
 	case errors.As(err, &broken) && ctx.Err() == nil:
-		return Fail(result.ReasonInternal, result.BlameMonitor, "%s: %w", act, err)
+		return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: %w", act, err)
 	default:
 		return FailNet(ctx, err, result.BlameWeb, act)
 	}
@@ -217,7 +217,7 @@ func netError(name, act string) error {
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not go there"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":
-		reason, blame, detail = result.ReasonInternal, result.BlameMonitor, "the browser gave up by itself"
+		reason, blame, detail = result.ReasonBrowser, result.BlameMonitor, "the browser gave up by itself"
 	}
 	if detail != name {
 		detail += " (" + name + ")"

@@ -28,6 +28,7 @@ const (
 	ReasonScenario      Reason = "scenario"              // the scenario itself is wrong: undefined, ambiguous, out of order
 	ReasonPanic         Reason = "panic"                 // the step's code panicked
 	ReasonAbandoned     Reason = "abandoned"             // the step ignored its deadline and was left behind
+	ReasonBrowser       Reason = "browser"               // the browser broke, or cannot be started; nothing is known of the website
 	ReasonCanceled      Reason = "canceled"              // stepwatch was told to stop
 	ReasonInternal      Reason = "internal"              // stepwatch itself went wrong
 )
