@@ -145,6 +145,21 @@ func TestFaults(t *testing.T) {
 		{"Connection dropped in DATA", breakMail(stepstest.FaultDropInData), roundTrip, ""},
 		{"Greylisting", breakMail(stepstest.FaultGreylist), roundTrip, ""},
 		{"Recipient refused", breakMail(stepstest.FaultRejectRecipient), roundTrip, ""},
+		{"Message refused", breakMail(stepstest.FaultRejectMessage), roundTrip, ""},
+		{"Connection dropped after the message", breakMail(stepstest.FaultDropAfterDot), roundTrip, ""},
+		{"Access token refused", func(s *scene) error { s.target.Accounts["mallory"].Token = true; return nil }, strings.ReplaceAll(roundTrip, `from "alice"`, `from "mallory"`), roundTrip},
+		{"MX host with a certificate for another name, where TLS must be verified", func(s *scene) error {
+			s.target.ConnectTo["demo.test:25"] = s.target.ConnectTo["mail.demo.test:25"]
+			return nil
+		}, "When I send a message from \"alice\" directly to the MX of \"bob\" with verified TLS\n", roundTrip},
+		{"Open relay", breakMail(stepstest.FaultOpenRelay),
+			"When I try to send from \"x@elsewhere.test\" to \"y@elsewhere.test\" via \"mail.demo.test:25\"\nThen it is refused\n", ""},
+		{"Forged sender accepted", breakMail(stepstest.FaultForgedSender), "When I try to send a message from \"alice\" as \"bob@demo.test\" to \"bob\" via 587\nThen it is refused\n", ""},
+		{"Any password is right", breakMail(stepstest.FaultAnyPassword), "When I try to log in as \"alice\" with a wrong password via 587\nThen it is refused at AUTH\n", ""},
+		{"A gateway alters the text", breakMail(stepstest.FaultFooter), roundTrip + "And its text arrived unchanged\n", ""},
+		{"A filter takes an attachment away", breakMail(stepstest.FaultRename), "Given the message has the attachment \"invoice.txt\"\n\"\"\"\nhello\n\"\"\"\n" + roundTrip +
+			"And its attachment \"invoice.txt\" arrived unchanged\n", ""},
+		{"A file to attach is missing", nil, "Given the message has the attachment \"absent.pdf\"\n" + roundTrip, roundTrip},
 		{"Mail never arrives", breakMail(stepstest.FaultDropMail), roundTrip, ""},
 		{"Mail arrives late", func(s *scene) error { s.mail.SetDelay(600 * time.Millisecond); return nil }, roundTrip, ""},
 		{"IMAP server says BYE", breakMail(stepstest.FaultIMAPBye), roundTrip, ""},
@@ -243,6 +258,7 @@ var unstable = []struct {
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?( UTC)?)?`), "DATE"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(\.\d+)?( UTC)?\b`), "TIME"},
 	{regexp.MustCompile(`\b0\.3\d\ds\b`), "0.300s"},
+	{regexp.MustCompile(`"/[^"]*/`), "\"/DIRECTORY/"},
 	{regexp.MustCompile(`submission 0\.\d+s → on the way for 0\.\d+s`), "submission 0.004s → on the way for 0.300s"},
 	{regexp.MustCompile(`\b\d+ bytes\b`), "2700 bytes"},
 	{regexp.MustCompile(`\bqueued as \w+|queue id "?\w+"?|as [A-Z0-9]{8,}\b`), "queued as ID"},

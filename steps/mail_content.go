@@ -136,7 +136,7 @@ func arrivedAs(compare func(a Args, sent, arrived *content.Message) (content.Cha
 		change, err := compare(a, sent, arrived)
 		if change != "" {
 			l.attachHeader(w)
-			return Fail(result.ReasonUnexpected, result.BlameFiltering, "the message in %s is not as it was sent: %s; look for what alters mail between %s and there",
+			return Fail(result.ReasonUnexpected, result.BlameFiltering, "the message in %s is not as it was sent: %s; something between %s and there altered it",
 				l.where, change, l.sent.server)
 		}
 		return err

@@ -73,7 +73,7 @@ func TestContentArrives(t *testing.T) {
 
 func TestContentAltered(t *testing.T) {
 	const altered = `unexpected filtering: the message in bob's INBOX at mail\.demo\.test:993 is not as it was sent: `
-	const look = `; look for what alters mail between mail\.demo\.test:587 and there`
+	const look = `; something between mail\.demo\.test:587 and there altered it`
 	for _, test := range []struct {
 		name, text, want string
 		fault            stepstest.Fault

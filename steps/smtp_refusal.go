@@ -449,6 +449,8 @@ func (t *attempt) meaning() string {
 	case t.stranger:
 		return ": it takes mail from strangers to an address that is no account's, so unless that is in a domain of its own it is an open relay, " +
 			"and the message is on its way and cannot be removed"
+	case t.sender != "":
+		return ": whoever can log in there can send in another's name"
 	case t.anonymous && t.submission.from.Address == t.submission.to.Address:
 		return ": anybody can send mail in the recipient's own name"
 	case t.anonymous:
