@@ -213,6 +213,8 @@ type smtpClient struct {
 	version    string            // of TLS
 	flaw       string            // of a certificate that need not be right
 	protection string            // how the message is protected, once that is told
+	greets     string            // how the server names itself in its greeting
+	called     string            // and in its answer to EHLO
 	offers     map[string]string // EHLO keywords, in upper case, with their parameters
 	wishes     envelopeWishes
 	padding    int  // bytes by which the message is made longer
@@ -278,9 +280,11 @@ func (c *smtpClient) talk(ctx context.Context, do func() error) error {
 			return err
 		}
 	}
-	if _, err := c.step(ctx, "banner", "", "the greeting", 2); err != nil {
+	reply, err := c.step(ctx, "banner", "", "the greeting", 2)
+	if err != nil {
 		return err
 	}
+	c.greets = firstWord(reply)
 	if err := c.ehlo(ctx, "ehlo"); err != nil {
 		return err
 	}
@@ -401,6 +405,7 @@ func (c *smtpClient) ehlo(ctx context.Context, phase string) error {
 	if err != nil {
 		return err
 	}
+	c.called = firstWord(reply)
 	c.offers = make(map[string]string, len(reply.Lines))
 	for _, line := range reply.Lines[1:] {
 		keyword, parameters, _ := strings.Cut(line, " ")
@@ -408,6 +413,15 @@ func (c *smtpClient) ehlo(ctx context.Context, phase string) error {
 		c.offers[strings.ToUpper(keyword)] = strings.ToUpper(parameters)
 	}
 	return nil
+}
+
+// firstWord is where a server's name stands in its greeting and in its answer to EHLO (RFC 5321 section 4.2).
+func firstWord(r Reply) string {
+	if len(r.Lines) == 0 {
+		return ""
+	}
+	word, _, _ := strings.Cut(r.Lines[0], " ")
+	return word
 }
 
 // ehloName is how we introduce ourselves: the machine's name when it is a full one, and otherwise the address literal

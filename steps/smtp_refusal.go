@@ -310,7 +310,8 @@ func parseSize(text string) (int, error) {
 	return int(n * scale), nil
 }
 
-// serverAddress parts "mail.example.org:587", and gives for "alice:587" the server of account alice.
+// serverAddress parts "mail.example.org:587", and gives for "alice:587" the server of account alice, and for
+// "mx1:25" the address of host mx1.
 func (w *World) serverAddress(text string) (host string, port int, err error) {
 	host, number, splitErr := net.SplitHostPort(text)
 	port, err = strconv.Atoi(number)
@@ -319,8 +320,9 @@ func (w *World) serverAddress(text string) (host string, port int, err error) {
 	}
 	if account, found := w.target.Accounts[host]; found {
 		host, err = account.require("smtp", account.SMTP)
+		return host, port, err
 	}
-	return host, port, err
+	return w.target.AddressOf(host), port, nil
 }
 
 // tryRelay is what "I try to send from … to … via …" means.

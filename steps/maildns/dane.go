@@ -47,7 +47,7 @@ func CheckTLSA(ctx context.Context, lookup Lookup, host string, port int, smtp b
 		return t, nil
 	}
 	if !t.Authentic {
-		t.fault("%s is not proven by DNSSEC, so senders ignore it: sign the zone, or look why the resolver cannot validate it", t.Name)
+		t.fault("%s is not proven by DNSSEC, so senders ignore it: sign the zone, and have the zone above name its key (DS)", t.Name)
 	}
 	for _, rr := range answer.Records {
 		record, is := rr.(*dns.TLSA)

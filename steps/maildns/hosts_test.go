@@ -2,54 +2,69 @@ package maildns
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
+// issued is a certificate with its key.
+type issued struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// issue makes a certificate for name that ends in left, signed by a root, or one that is a root.
+func issue(t *testing.T, by *issued, name string, left time.Duration) *issued {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(left),
+		IsCA: by == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
+	if by == nil {
+		by = &issued{template, key}
+	} else {
+		template.DNSNames = []string{name}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, key.Public(), by.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &issued{certificate, key}
+}
+
 func TestTLSA(t *testing.T) {
-	ca, err := stepstest.NewCA("Test root")
-	if err != nil {
-		t.Fatal(err)
+	root := issue(t, nil, "Test root", time.Hour)
+	roots := x509.NewCertPool()
+	roots.AddCert(root.certificate)
+	chainOf := func(name string, left time.Duration) []*x509.Certificate {
+		return []*x509.Certificate{issue(t, root, name, left).certificate, root.certificate}
 	}
-	roots, err := ca.Roots()
-	if err != nil {
-		t.Fatal(err)
-	}
-	chainOf := func(issue func(...string) ([][]byte, error), names ...string) []*x509.Certificate {
-		ders, err := issue(names...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var chain []*x509.Certificate
-		for _, der := range ders {
-			c, err := x509.ParseCertificate(der)
-			if err != nil {
-				t.Fatal(err)
-			}
-			chain = append(chain, c)
-		}
-		return chain
-	}
-	good := chainOf(func(n ...string) ([][]byte, error) { c, err := ca.Issue(n...); return c.Certificate, err }, "mx.example.org")
-	other := chainOf(func(n ...string) ([][]byte, error) { c, err := ca.Issue(n...); return c.Certificate, err }, "other.test")
-	expired := chainOf(func(n ...string) ([][]byte, error) { c, err := ca.IssueExpired(n...); return c.Certificate, err }, "mx.example.org")
+	good, other, expired := chainOf("mx.example.org", time.Hour), chainOf("other.test", time.Hour), chainOf("mx.example.org", -time.Minute)
 	key := func(c *x509.Certificate) string {
 		sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 		return hex.EncodeToString(sum[:])
 	}
 	certificate512 := sha512.Sum512(good[0].Raw)
 	const absent = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	leaf, root := key(good[0]), key(good[1])
+	leaf, authority := key(good[0]), key(good[1])
 	no := func(record, why string) string {
 		return fmt.Sprintf("no TLSA record allows the certificate that mx.example.org shows: %s e3b0c44298fc1c14…: %s; a record for its key is 3 1 1 %s", record, why, leaf)
 	}
@@ -64,18 +79,18 @@ func TestTLSA(t *testing.T) {
 		{name: "3 1 1", records: []string{"3 1 1 " + leaf}},
 		{name: "3 0 2", records: []string{"3 0 2 " + hex.EncodeToString(certificate512[:])}},
 		{name: "3 1 0", records: []string{"3 1 0 " + hex.EncodeToString(good[0].RawSubjectPublicKeyInfo)}},
-		{name: "2 1 1", records: []string{"2 1 1 " + root}},
+		{name: "2 1 1", records: []string{"2 1 1 " + authority}},
 		{name: "2 0 0 of a root that is not shown", records: []string{"2 0 0 " + hex.EncodeToString(good[1].Raw)}, chain: good[:1]},
-		{name: "2 1 1 of a root that is not shown", records: []string{"2 1 1 " + root}, chain: good[:1],
-			want: []string{"no TLSA record allows the certificate that mx.example.org shows: 2 1 1 " + root[:16] + "…: the authority that it names is not among the certificates that the server shows; a record for its key is 3 1 1 " + leaf}},
-		{name: "0 and 1 for the web", records: []string{"0 1 1 " + root}, web: true},
+		{name: "2 1 1 of a root that is not shown", records: []string{"2 1 1 " + authority}, chain: good[:1],
+			want: []string{"no TLSA record allows the certificate that mx.example.org shows: 2 1 1 " + authority[:16] + "…: the authority that it names is not among the certificates that the server shows; a record for its key is 3 1 1 " + leaf}},
+		{name: "0 and 1 for the web", records: []string{"0 1 1 " + authority}, web: true},
 		{name: "1 for the web", records: []string{"1 1 1 " + leaf}, web: true},
-		{name: "0 and 1 for mail", records: []string{"0 1 1 " + root, "1 1 1 " + leaf}, want: []string{
-			"0 1 1 " + root[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2", "1 1 1 " + leaf[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2"}},
+		{name: "0 and 1 for mail", records: []string{"0 1 1 " + authority, "1 1 1 " + leaf}, want: []string{
+			"0 1 1 " + authority[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2", "1 1 1 " + leaf[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2"}},
 		{name: "3 whatever name and dates", records: []string{"3 1 1 " + key(expired[0]), "3 1 1 " + leaf}, chain: expired, want: []string{"advice: 3 1 1 " + leaf[:16] + "…: it is of another certificate or key"}},
-		{name: "2 needs the dates", records: []string{"2 1 1 " + root}, chain: expired, want: []string{"…"}},
-		{name: "2 needs the name", records: []string{"2 1 1 " + root}, chain: other, want: []string{
-			"no TLSA record allows the certificate that mx.example.org shows: 2 1 1 " + root[:16] + "…: certificate is valid for other.test, not mx.example.org; a record for its key is 3 1 1 " + key(other[0])}},
+		{name: "2 needs the dates", records: []string{"2 1 1 " + authority}, chain: expired, want: []string{"…"}},
+		{name: "2 needs the name", records: []string{"2 1 1 " + authority}, chain: other, want: []string{
+			"no TLSA record allows the certificate that mx.example.org shows: 2 1 1 " + authority[:16] + "…: certificate is valid for other.test, not mx.example.org; a record for its key is 3 1 1 " + key(other[0])}},
 		{name: "another key", records: []string{"3 1 1 " + absent}, want: []string{no("3 1 1", "it is of another certificate or key")}},
 		{name: "another authority", records: []string{"2 1 1 " + absent}, want: []string{no("2 1 1", "the authority that it names is not among the certificates that the server shows")}},
 		{name: "another authority for the web", records: []string{"0 1 1 " + absent}, web: true, want: []string{no("0 1 1", "none of the authorities above the certificate is the one that it names")}},
@@ -83,7 +98,7 @@ func TestTLSA(t *testing.T) {
 		{name: "mistakes", records: []string{"4 1 1 " + leaf, "3 2 1 " + leaf, "3 1 3 " + leaf, "3 1 2 " + leaf}, want: []string{
 			"4 1 1 " + leaf[:16] + "…: there is no such usage: take 3 or 2", "3 2 1 " + leaf[:16] + "…: there is no such selector: take 1 (the key) or 0 (the certificate)",
 			"3 1 3 " + leaf[:16] + "…: there is no such matching type: take 1 (SHA-256)", "3 1 2 " + leaf[:16] + "…: its data has 32 bytes, and that hash 64"}},
-		{name: "unsigned", host: "mx.unsigned.test", records: []string{"3 1 1 " + leaf}, want: []string{"_25._tcp.mx.unsigned.test is not proven by DNSSEC, so senders ignore it: sign the zone, or look why the resolver cannot validate it"}},
+		{name: "unsigned", host: "mx.unsigned.test", records: []string{"3 1 1 " + leaf}, want: []string{"_25._tcp.mx.unsigned.test is not proven by DNSSEC, so senders ignore it: sign the zone, and have the zone above name its key (DS)"}},
 		{name: "none", want: []string{"there is no TLSA record at _25._tcp.mx.example.org"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

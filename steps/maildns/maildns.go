@@ -11,6 +11,7 @@ package maildns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,19 +30,33 @@ type Answer struct {
 	Authentic bool     // DNSSEC proved it, also when it is empty
 }
 
-// Through makes a Lookup of a client. ask is what all its questions have in common, such as the server or DNSSEC.
-func Through(client *dnsclient.Client, ask dnsclient.Question) Lookup {
+// Through asks with a client and leaves DNSSEC alone.
+func Through(client *dnsclient.Client) Lookup {
 	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
-		question := ask
-		question.Name, question.Type = name, kind
-		answer, err := client.Find(ctx, question)
+		answer, err := client.Find(ctx, dnsclient.Question{Name: name, Type: kind})
 		switch {
-		case dnsclient.IsAbsent(err) && answer != nil:
-			return Answer{Authentic: answer.Authenticated}, nil
+		case dnsclient.IsAbsent(err):
+			return Answer{}, nil
 		case err != nil:
 			return Answer{}, err
 		}
-		return Answer{Records: answer.Found(), Authentic: answer.Authenticated}, nil
+		return Answer{Records: answer.Found()}, nil
+	}
+}
+
+// Validated asks with a client and has it check the signatures from the anchors down. An answer whose signatures are wrong is
+// an error; one from a zone that is not signed is not Authentic.
+func Validated(client *dnsclient.Client, anchors dnsclient.Anchors) Lookup {
+	plain := Through(client)
+	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
+		proof, err := client.Validate(ctx, dnsclient.Question{Name: name, Type: kind}, anchors)
+		if e := (*dnsclient.Error)(nil); errors.As(err, &e) && e.Kind == dnsclient.Unsigned {
+			return plain(ctx, name, kind)
+		}
+		if err != nil {
+			return Answer{}, err
+		}
+		return Answer{Records: proof.Answer.Found(), Authentic: true}, nil
 	}
 }
 

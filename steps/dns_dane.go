@@ -1,0 +1,149 @@
+package steps
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
+	"github.com/stepwatch/stepwatch/steps/maildns"
+)
+
+func init() {
+	const (
+		does = "Reads the TLSA records (DANE, RFC 7672) and compares them with the certificate that the server shows after STARTTLS. Fails unless one of them allows it, all of them can be used, and DNSSEC " +
+			"proves them. The usages 3 (this key or certificate) and 2 (an authority that the server shows) are for mail; 0 and 1 are a fault there. The signatures are checked here, from the root's key down or from " +
+			"dnssec.anchors in stepwatch.yml, so the resolver need not be trusted."
+		measures = "Phases: records, and those of an SMTP connection: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, quit. Measures dane_tlsa_records and tls_certificate_not_after_timestamp_seconds"
+	)
+	register(
+		Definition{
+			Area: "dns", Sentence: `the TLSA records of {server} match its certificate`,
+			Does:     does + " The server is a host, or a host or account in stepwatch.yml, and a port: 465 is TLS from its first byte.",
+			Measures: measures + ".",
+			Example:  `Then the TLSA records of "mx.example.org:25" match its certificate`,
+			Func: func(ctx context.Context, w *World, a Args) error {
+				host, port, err := w.serverAddress(a.Text(0))
+				if err != nil {
+					return err
+				}
+				return w.judgeTLSA(ctx, host, port)
+			},
+		},
+		Definition{
+			Area: "dns", Sentence: `DANE protects every MX of {name}`,
+			Does:     does + " Done for port 25 of every MX host; DNSSEC must prove the MX records as well." + ofAccount,
+			Measures: measures + ", each once: the fewest and the earliest.",
+			Example:  `Then DANE protects every MX of "example.org"`,
+			Func:     daneOfMX,
+		},
+	)
+}
+
+// validated asks with signatures.
+func (w *World) validated() maildns.Lookup {
+	anchors := w.target.Anchors
+	if anchors == nil {
+		anchors = dnsclient.RootAnchors()
+	}
+	return maildns.Validated(w.dnsClient(), anchors)
+}
+
+// daneOfMX judges all MX hosts, and tells of each that is not protected.
+func daneOfMX(ctx context.Context, w *World, a Args) error {
+	domain, err := w.domainOf(a.Text(0))
+	if err != nil {
+		return err
+	}
+	if err := w.askRecords(ctx, func(ctx context.Context, _ maildns.Lookup) error {
+		answer, err := w.validated()(ctx, domain, dns.TypeMX)
+		if err == nil && !answer.Authentic {
+			err = Fail(result.ReasonUnexpected, result.BlameDNS, "the MX records of %q are not proven by DNSSEC, so senders do not look for DANE: sign the zone, and have the zone above name its key (DS)", domain)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	hosts, err := w.mailExchangers(ctx, domain)
+	if err != nil {
+		return err
+	}
+	var first error
+	var others []string
+	for i, mx := range hosts {
+		attempt, cancel := ctx, context.CancelFunc(func() {})
+		if deadline, ok := ctx.Deadline(); ok {
+			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(hosts)-i))
+		}
+		err := w.underPrefix("mx"+strconv.Itoa(i+1)+"_", mx.Host, func() error { return w.judgeTLSA(attempt, mx.Host, portSMTP) })
+		cancel()
+		switch {
+		case err != nil && first == nil:
+			first = err
+		case err != nil:
+			others = append(others, err.Error())
+		}
+	}
+	failure := (*Failure)(nil)
+	if len(others) == 0 || !errors.As(first, &failure) {
+		return first
+	}
+	return &Failure{Reason: failure.Reason, Blame: failure.Blame, err: fmt.Errorf("%w; %s", first, strings.Join(others, "; "))}
+}
+
+// judgeTLSA judges the TLSA records of one port by the certificate that is shown there.
+func (w *World) judgeTLSA(ctx context.Context, host string, port int) error {
+	var t *maildns.TLSA
+	if err := w.askRecords(ctx, func(ctx context.Context, _ maildns.Lookup) (err error) {
+		t, err = maildns.CheckTLSA(ctx, w.validated(), host, port, true)
+		return err
+	}); err != nil {
+		return err
+	}
+	server := net.JoinHostPort(host, strconv.Itoa(port))
+	v := finding{about: "DANE of " + server}
+	if len(t.Records) > 0 {
+		w.Measure("dane_tlsa_records", "TLSA records that mail servers can use.", float64(len(t.Records)))
+		chain, err := w.servedChain(ctx, host, port)
+		if err != nil {
+			return err
+		}
+		config, err := w.TLSConfig(host)
+		if err != nil {
+			return err
+		}
+		t.Verify(chain, config.RootCAs, time.Now())
+		v.says = fmt.Sprintf("%d TLSA records at %s", len(t.Records), t.Name)
+	}
+	v.Findings = t.Findings
+	return v.judge(w)
+}
+
+// servedChain gives the certificates that an SMTP server shows. No name or date is looked at: that is for the records to say.
+func (w *World) servedChain(ctx context.Context, host string, port int) ([]*x509.Certificate, error) {
+	c := &smtpClient{w: w, blame: result.BlameTransfer, host: host, server: net.JoinHostPort(host, strconv.Itoa(port)),
+		implicitTLS: port == portSMTPS, mustTLS: true, anyTLS: true}
+	var chain []*x509.Certificate
+	err := c.talk(ctx, func() error {
+		if err := c.upgrade(ctx); err != nil {
+			return err
+		}
+		if conn, is := c.conn.(*tls.Conn); is {
+			chain = conn.ConnectionState().PeerCertificates
+		}
+		return nil
+	})
+	if err != nil {
+		c.log.attach(w, "smtp transcript of "+host)
+	}
+	return chain, err
+}

@@ -1,0 +1,202 @@
+package steps
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maildns"
+)
+
+// Records that point at files which are fetched over HTTPS: MTA-STS policies (RFC 8461) and logos (BIMI).
+
+func init() {
+	const (
+		sts = "Reads the domain's MTA-STS record, fetches the policy that it announces as senders do (RFC 8461: over HTTPS from mta-sts.<domain>, with a right certificate and without redirects) and " +
+			"compares it with the MX hosts."
+		measures = "Phases: records, then those of a page for the policy: dns, connect, tls, processing, transfer; mx_lookup. Measures mta_sts_max_age_seconds and mta_sts_mode{mode}: 1 for " +
+			"enforce, testing or none."
+	)
+	register(
+		Definition{
+			Area: "dns", Sentence: `the MTA-STS policy of {name} is valid`,
+			Does:     sts + " Fails unless there is exactly one record, the policy can be fetched and understood, and every MX host is among its mx." + ofAccount,
+			Measures: measures, Example: `Then the MTA-STS policy of "example.org" is valid`,
+			Func: func(ctx context.Context, w *World, a Args) error { return judgePolicyFile(ctx, w, a, "") },
+		},
+		Definition{
+			Area: "dns", Sentence: `the MTA-STS policy of {name} has the mode {name}`,
+			Does:     sts + " Fails unless its mode is this one (enforce, testing or none), and when it is not valid." + ofAccount,
+			Measures: measures, Example: `Then the MTA-STS policy of "example.org" has the mode "enforce"`,
+			Func: func(ctx context.Context, w *World, a Args) error { return judgePolicyFile(ctx, w, a, a.Text(1)) },
+		},
+		Definition{
+			Area: "dns", Sentence: `the BIMI record of {name} is valid`,
+			Does: "Reads the record that names the domain's logo and fetches what it names. Fails unless there is exactly one, the logo is an SVG of the profile that mailbox providers take (tiny-ps, " +
+				"at most 32 KB), the mark certificate, if there is one, is in PEM and has not ended, and the DMARC policy is quarantine or reject for all mail, without which no logo is shown." + ofAccount,
+			Measures: "Phases: records, then those of a page for each file.",
+			Example:  `Then the BIMI record of "example.org" is valid`,
+			Func:     judgeBIMI,
+		},
+	)
+}
+
+// fetchFile gets a file over HTTPS. Any answer but 200 is a Failure, a redirect too.
+func (w *World) fetchFile(ctx context.Context, address, accept string, limit int) (*reply, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		return nil, Fail(result.ReasonUnexpected, result.BlameDNS, "%s is no https address", quote(address))
+	}
+	answer, err := w.fetch(ctx, u, http.Header{"Accept": {accept}})
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.StatusCode/100 == 3:
+		return nil, Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: it leads to %s, wanted no redirect", address, quote(answer.Header.Get("Location")))
+	case answer.StatusCode != http.StatusOK:
+		return nil, Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: got %s, wanted 200", address, answer.Status)
+	case len(answer.body) > limit:
+		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "GET %s: it has more than %d bytes", address, limit)
+	}
+	return answer, nil
+}
+
+// mediaType is the media type of an answer in small letters without its parameters.
+func (r *reply) mediaType() string {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return r.Header.Get("Content-Type")
+	}
+	return kind
+}
+
+// judgePolicyFile lints the MTA-STS record and policy. mode is the one that it must have, or empty.
+func judgePolicyFile(ctx context.Context, w *World, a Args, mode string) error {
+	switch mode {
+	case "", "enforce", "testing", "none":
+	default:
+		return scenarioFault("%q is no mode of MTA-STS: write enforce, testing or none", mode)
+	}
+	domain, err := w.domainOf(a.Text(0))
+	if err != nil {
+		return err
+	}
+	var record *maildns.STSRecord
+	if err := w.askRecords(ctx, func(ctx context.Context, lookup maildns.Lookup) error {
+		record, err = maildns.CheckSTSRecord(ctx, lookup, domain)
+		return err
+	}); err != nil {
+		return err
+	}
+	about := "the MTA-STS policy of " + quote(domain)
+	if !record.Valid() {
+		return finding{about: about, Findings: record.Findings}.judge(w)
+	}
+	answer, err := w.fetchFile(ctx, "https://mta-sts."+domain+"/.well-known/mta-sts.txt", "text/plain", maildns.STSPolicyLimit)
+	if err != nil {
+		return err
+	}
+	hosts, err := w.mailExchangers(ctx, domain)
+	if err != nil {
+		return err
+	}
+	policy := maildns.ParseSTSPolicy(answer.body)
+	names := make([]string, len(hosts))
+	for i, mx := range hosts {
+		names[i] = mx.Host
+	}
+	policy.CompareMX(names)
+	if kind := answer.mediaType(); kind != "text/plain" {
+		policy.Faults = append(policy.Faults, fmt.Sprintf("the server says that the file is %s, wanted text/plain", quote(kind)))
+	}
+	if policy.MaxAge > 0 {
+		w.Measure("mta_sts_max_age_seconds", "How long senders keep the MTA-STS policy.", policy.MaxAge.Seconds())
+	}
+	if policy.Mode != "" {
+		w.Measure("mta_sts_mode", "1 for the mode of the MTA-STS policy.", 1, result.Label{Name: "mode", Value: policy.Mode})
+	}
+	v := finding{about, fmt.Sprintf("%s for %s, id %s, mx %s", policy.Mode, policy.MaxAge, record.ID, strings.Join(policy.MX, ", ")), policy.Findings}
+	if err := v.judge(w); err != nil {
+		w.Attach("MTA-STS policy", "text/plain; charset=utf-8", answer.body)
+		return err
+	}
+	if mode != "" && policy.Mode != mode {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the MTA-STS policy of %q has the mode %q, wanted %q", domain, policy.Mode, mode)
+	}
+	return nil
+}
+
+// evidenceFileLimit is more than any mark certificate takes, its logo included, in bytes.
+const evidenceFileLimit = 1 << 20
+
+func judgeBIMI(ctx context.Context, w *World, a Args) error {
+	domain, err := w.domainOf(a.Text(0))
+	if err != nil {
+		return err
+	}
+	var b *maildns.BIMI
+	var d *maildns.DMARC
+	if err := w.askRecords(ctx, func(ctx context.Context, lookup maildns.Lookup) error {
+		if b, err = maildns.CheckBIMI(ctx, lookup, domain); err == nil {
+			d, err = maildns.CheckDMARC(ctx, lookup, domain)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	v := finding{"the BIMI record of " + quote(domain), "logo " + b.Logo, b.Findings}
+	if !v.Valid() {
+		return v.judge(w)
+	}
+	if b.Logo == "" {
+		v.says = "the domain declines to have a logo"
+		return v.judge(w)
+	}
+	if strict := d.Policy == "quarantine" || d.Policy == "reject"; !strict || d.Percent < 100 || d.Testing {
+		v.Faults = append(v.Faults, fmt.Sprintf("the DMARC policy is %q for %d %% of the mail, and no provider shows a logo unless it is quarantine or reject for all", d.Policy, d.Percent))
+	}
+	logo, err := w.fetchFile(ctx, b.Logo, "image/svg+xml", 2*maildns.BIMILogoLimit)
+	if err != nil {
+		return err
+	}
+	if kind := logo.mediaType(); kind != "image/svg+xml" {
+		v.Faults = append(v.Faults, fmt.Sprintf("the server says that the logo is %s, wanted image/svg+xml", quote(kind)))
+	}
+	for _, fault := range maildns.CheckBIMILogo(logo.body).Faults {
+		v.Faults = append(v.Faults, "the logo: "+fault)
+	}
+	if b.Evidence != "" {
+		file, err := w.fetchFile(ctx, b.Evidence, "application/pem-certificate-chain", evidenceFileLimit)
+		if err != nil {
+			return err
+		}
+		if problem := markProblem(file.body, time.Now()); problem != "" {
+			v.Faults = append(v.Faults, "the mark certificate: "+problem)
+		}
+	}
+	return v.judge(w)
+}
+
+// markProblem says what is wrong with a mark certificate. Who signed it is not looked at: the roots of such certificates are
+// not those of the web.
+func markProblem(file []byte, now time.Time) string {
+	block, _ := pem.Decode(file)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return "it is not in PEM"
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	switch {
+	case err != nil:
+		return "it cannot be read: " + err.Error()
+	case now.After(certificate.NotAfter), now.Before(certificate.NotBefore):
+		return fmt.Sprintf("it is valid from %s to %s only", certificate.NotBefore.Format("2006-01-02"), certificate.NotAfter.Format("2006-01-02"))
+	}
+	return ""
+}

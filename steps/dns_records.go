@@ -1,0 +1,324 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strings"
+
+	"blitiri.com.ar/go/spf"
+	"golang.org/x/net/idna"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
+	"github.com/stepwatch/stepwatch/steps/maildns"
+)
+
+const ofAccount = " The domain may be an account in stepwatch.yml: that of its address is meant."
+
+func init() {
+	const phase = "All look-ups (phase records). "
+	register(
+		Definition{
+			Area: "dns", Sentence: `the SPF record of {name} is valid`,
+			Does: "Reads the domain's SPF record (RFC 7208) and all that it includes or redirects to. Fails unless there is exactly one, every term is understood, receivers need at most " +
+				"10 look-ups of which at most 2 find nothing, no include is without a record or leads back, and it does not permit the whole world (+all) or a large part of it. " +
+				"Look-ups are counted for a sender whom nothing permits. Those that find nothing are counted for IPv4 and IPv6 apart, where the record permits anybody of them." + ofAccount,
+			Measures: phase + "Measures spf_dns_lookups, spf_void_lookups and spf_all{result}: 1 for what other senders get (fail, softfail, neutral, pass).",
+			Example:  `Then the SPF record of "example.org" is valid`,
+			Func:     func(ctx context.Context, w *World, a Args) error { return judgeSPF(ctx, w, a, "") },
+		},
+		Definition{
+			Area: "dns", Sentence: `the SPF record of {name} ends with {name}`,
+			Does:     "Fails unless senders whom the SPF record does not name get what -all (fail), ~all (softfail) or ?all (neutral) says, and when the record is not valid. Of a redirect the record behind it counts." + ofAccount,
+			Measures: phase + "Measures spf_dns_lookups, spf_void_lookups and spf_all{result}.",
+			Example:  `Then the SPF record of "example.org" ends with "-all"`,
+			Func:     func(ctx context.Context, w *World, a Args) error { return judgeSPF(ctx, w, a, a.Text(1)) },
+		},
+		Definition{
+			Area: "dns", Sentence: `the SPF record of {name} permits {name}`,
+			Does: "Fails unless the SPF record lets this address send mail of the domain. Instead of an address it may be a host name, or a host or account in stepwatch.yml: then each of " +
+				"its addresses must be permitted, IPv4 and IPv6." + ofAccount,
+			Measures: phase, Example: `Then the SPF record of "example.org" permits "192.0.2.25"`,
+			Func: func(ctx context.Context, w *World, a Args) error { return permits(ctx, w, a, true) },
+		},
+		Definition{
+			Area: "dns", Sentence: `the SPF record of {name} does not permit {name}`,
+			Does:     "Fails when the SPF record lets this address, or any address of this host, send mail of the domain, and when there is no record that can be used." + ofAccount,
+			Measures: phase, Example: `Then the SPF record of "example.org" does not permit "198.51.100.9"`,
+			Func: func(ctx context.Context, w *World, a Args) error { return permits(ctx, w, a, false) },
+		},
+		Definition{
+			Area: "dns", Sentence: `the DMARC record of {name} is valid`,
+			Does: "Finds the DMARC record that counts for the domain, at the domain or above it (RFC 7489, RFC 9989). Fails unless there is exactly one, every tag has a value that receivers take, " +
+				"and everybody outside the domain who gets its reports says in DNS that he takes them (RFC 7489 section 7.1)." + ofAccount,
+			Measures: phase + "Measures dmarc_policy{policy}: 1 for the policy that holds for the domain (none, quarantine, reject), and dmarc_percent.",
+			Example:  `Then the DMARC record of "example.org" is valid`,
+			Func:     func(ctx context.Context, w *World, a Args) error { return judgeDMARC(ctx, w, a, "") },
+		},
+		Definition{
+			Area: "dns", Sentence: `the DMARC record of {name} has the policy {name}`,
+			Does:     "Fails unless receivers are told to treat mail of the domain that fails DMARC so: none, quarantine or reject. For a subdomain that is sp= of the record above it. A policy for a part of the mail only (pct) or under test (t=y) fails, and so does a record that is not valid." + ofAccount,
+			Measures: phase + "Measures dmarc_policy{policy} and dmarc_percent.",
+			Example:  `Then the DMARC record of "example.org" has the policy "reject"`,
+			Func:     func(ctx context.Context, w *World, a Args) error { return judgeDMARC(ctx, w, a, a.Text(1)) },
+		},
+		Definition{
+			Area: "dns", Sentence: `the DKIM key {name} of {name} is valid`,
+			Does: "Reads the key of a selector (RFC 6376). Fails unless there is exactly one record with a whole RSA or Ed25519 key that receivers take: at least 1024 bits (under 2048 the step says so), " +
+				"not revoked, for mail, with SHA-256, and without the flag that DKIM is only tested (t=y)." + ofAccount,
+			Measures: phase + "Measures dkim_key_bits.",
+			Example:  `Then the DKIM key "mail" of "example.org" is valid`,
+			Func: func(ctx context.Context, w *World, a Args) error {
+				_, err := judgeKey(ctx, w, a)
+				return err
+			},
+		},
+		Definition{
+			Area: "dns", Sentence: `the DKIM key {name} of {name} matches the file {file}`,
+			Does: "Fails unless the key in DNS belongs to the private key that the signer on this machine uses (or is the public key in that file), in PEM, and when the key in DNS is not valid. " +
+				"Nothing of the file is kept or shown." + ofAccount,
+			Measures: phase + "Measures dkim_key_bits.",
+			Example:  `Then the DKIM key "mail" of "example.org" matches the file "/etc/dkimkeys/mail.private"`,
+			Func:     keyMatches,
+		},
+		Definition{
+			Area: "dns", Sentence: `the TLS-RPT record of {name} is valid`,
+			Does:     "Fails unless the domain says, once and in words that senders take, where they report how TLS to its mail servers went (RFC 8460)." + ofAccount,
+			Measures: phase, Example: `Then the TLS-RPT record of "example.org" is valid`,
+			Func: func(ctx context.Context, w *World, a Args) error {
+				return w.judgeDomain(ctx, a.Text(0), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
+					r, err := maildns.CheckTLSRPT(ctx, lookup, domain)
+					return finding{"the TLS-RPT record of " + quote(domain), "reports go to " + strings.Join(r.Reports, ", "), r.Findings}, err
+				})
+			},
+		},
+	)
+}
+
+// finding is what a linter found about one thing.
+type finding struct {
+	about string // the object, for messages
+	says  string // what it says when it is well
+	maildns.Findings
+}
+
+// judge is nil when the thing is well. What could be better is noted.
+func (v finding) judge(w *World) error {
+	said := v.says
+	if len(v.Advice) > 0 {
+		said = strings.TrimPrefix(said+"; advice: "+strings.Join(v.Advice, "; "), "; ")
+	}
+	w.Note(oneLine(said, 500))
+	if v.Valid() {
+		return nil
+	}
+	return Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not valid: %s", v.about, strings.Join(v.Faults, "; "))
+}
+
+// judgeDomain has check look at the domain of this name, as the phase records.
+func (w *World) judgeDomain(ctx context.Context, name string, check func(context.Context, maildns.Lookup, string) (finding, error)) error {
+	domain, err := w.domainOf(name)
+	if err != nil {
+		return err
+	}
+	var v finding
+	if err := w.askRecords(ctx, func(ctx context.Context, lookup maildns.Lookup) error {
+		v, err = check(ctx, lookup, domain)
+		return err
+	}); err != nil {
+		return err
+	}
+	return v.judge(w)
+}
+
+// askRecords calls do with a limit of its own, so that a silent server is named in time, and reports the phase records.
+func (w *World) askRecords(ctx context.Context, do func(context.Context, maildns.Lookup) error) error {
+	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
+	defer cancel()
+	err := w.Timed("records", func() (string, error) {
+		return "", do(ctx, maildns.Through(w.dnsClient()))
+	})
+	if existing := (*Failure)(nil); err == nil || errors.As(err, &existing) {
+		return err
+	}
+	return failDNS(ctx, err)
+}
+
+// domainOf is the mail domain that a sentence names, in ASCII: of an account, that of its address.
+func (w *World) domainOf(name string) (string, error) {
+	if account, found := w.target.Accounts[name]; found {
+		address, err := account.mailAddress()
+		if err != nil {
+			return "", err
+		}
+		_, name, _ = cutLast(address, "@")
+	}
+	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(name, "."))
+	if err != nil || !strings.Contains(ascii, ".") {
+		return "", scenarioFault("%q is neither a domain nor an account in stepwatch.yml", name)
+	}
+	return maildns.Canonical(ascii), nil
+}
+
+// hostOf is the host that a sentence names: a host of stepwatch.yml, an account's server, or the name itself.
+func (w *World) hostOf(name string) (string, error) {
+	if account, found := w.target.Accounts[name]; found {
+		return account.require("smtp", account.SMTP)
+	}
+	return w.target.AddressOf(name), nil
+}
+
+// senderAddresses gives the addresses of such a host. There is one at least.
+func (w *World) senderAddresses(ctx context.Context, name string) ([]netip.Addr, error) {
+	host, err := w.hostOf(name)
+	if err != nil {
+		return nil, err
+	}
+	if address, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{address.Unmap()}, nil
+	}
+	addresses, err := w.dnsClient().Addresses(ctx, host, dnsclient.AnyFamily)
+	if err != nil {
+		return nil, failDNS(ctx, err)
+	}
+	return addresses, nil
+}
+
+var spfEnds = map[string]string{"-all": "fail", "~all": "softfail", "?all": "neutral"}
+
+// judgeSPF lints the record. end is what it has to end with, or empty.
+func judgeSPF(ctx context.Context, w *World, a Args, end string) error {
+	want, known := spfEnds[end]
+	if end != "" && !known {
+		return scenarioFault("%q is no end of an SPF record to ask for: write -all, ~all or ?all", end)
+	}
+	var s *maildns.SPF
+	err := w.judgeDomain(ctx, a.Text(0), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
+		var err error
+		if s, err = maildns.CheckSPF(ctx, lookup, domain); err != nil || s.Record == "" {
+			return finding{about: "the SPF record of " + quote(domain), Findings: s.Findings}, err
+		}
+		w.Measure("spf_dns_lookups", "DNS look-ups that the SPF record costs receivers, which stop after 10.", float64(s.Lookups))
+		w.Measure("spf_void_lookups", "Look-ups of the SPF record that find nothing; receivers stop after 2.", float64(s.Voids))
+		if s.All != "" {
+			w.Measure("spf_all", "1 for what senders get whom the SPF record does not name.", 1, result.Label{Name: "result", Value: s.All})
+		}
+		return finding{"the SPF record of " + quote(domain), fmt.Sprintf("%s (%d look-ups, %d find nothing)", s.Record, s.Lookups, s.Voids), s.Findings}, nil
+	})
+	if err != nil || end == "" || s.All == want {
+		return err
+	}
+	return Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q gives other senders %s, wanted %s (%s): it is %s", s.Domain, s.All, want, end, oneLine(s.Record, 300))
+}
+
+// permits asks what a receiver would say of mail of the domain from an address.
+func permits(ctx context.Context, w *World, a Args, wanted bool) error {
+	domain, err := w.domainOf(a.Text(0))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
+	defer cancel()
+	return w.Timed("records", func() (string, error) {
+		addresses, err := w.senderAddresses(ctx, a.Text(1))
+		if err != nil {
+			return "", err
+		}
+		var said []string
+		for _, address := range addresses {
+			dns := w.authority()
+			outcome, why := spf.CheckHostWithSender(net.IP(address.AsSlice()), domain, "postmaster@"+domain, spf.WithResolver(dns), spf.WithContext(ctx))
+			if err := dns.failed(ctx, "look up the SPF record of "+domain); err != nil && outcome == spf.TempError {
+				return "", err
+			}
+			switch {
+			case outcome == spf.None, outcome == spf.PermError, outcome == spf.TempError:
+				return string(outcome), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q says nothing of %s: %s (%v): \"the SPF record of %s is valid\" tells what is wrong",
+					domain, address, outcome, why, domain)
+			case (outcome == spf.Pass) != wanted && wanted:
+				return string(outcome), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q does not permit %s: %s (%v)", domain, address, outcome, why)
+			case (outcome == spf.Pass) != wanted:
+				return string(outcome), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q permits %s (%v), wanted not", domain, address, why)
+			}
+			said = append(said, fmt.Sprintf("%s: %s", address, outcome))
+		}
+		return strings.Join(said, ", "), nil
+	})
+}
+
+// judgeDMARC lints the record. wanted is the policy that it must have, or empty.
+func judgeDMARC(ctx context.Context, w *World, a Args, wanted string) error {
+	switch wanted {
+	case "", "none", "quarantine", "reject":
+	default:
+		return scenarioFault("%q is no DMARC policy: write none, quarantine or reject", wanted)
+	}
+	var d *maildns.DMARC
+	err := w.judgeDomain(ctx, a.Text(0), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
+		var err error
+		d, err = maildns.CheckDMARC(ctx, lookup, domain)
+		if err == nil && d.Policy != "" {
+			w.Measure("dmarc_policy", "1 for the DMARC policy that holds for the domain.", 1, result.Label{Name: "policy", Value: d.Policy})
+			w.Measure("dmarc_percent", "Percentage of failing mail that the DMARC policy is for.", float64(d.Percent))
+		}
+		return finding{"the DMARC record of " + quote(domain), fmt.Sprintf("%s (at _dmarc.%s)", d.Record, d.At), d.Findings}, err
+	})
+	if err != nil || wanted == "" {
+		return err
+	}
+	at := fmt.Sprintf("the DMARC policy for %q is %q (%s= at _dmarc.%s)", d.Domain, d.Policy, d.From, d.At)
+	switch {
+	case d.Policy != wanted:
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s, wanted %q", at, wanted)
+	case d.Percent < 100:
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s for %d %% of the mail only, wanted for all of it: remove pct=", at, d.Percent)
+	case d.Testing:
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s, but t=y has it taken one step milder: remove t=y", at)
+	}
+	return nil
+}
+
+// judgeKey lints the key of a selector.
+func judgeKey(ctx context.Context, w *World, a Args) (*maildns.DKIMKey, error) {
+	var k *maildns.DKIMKey
+	err := w.judgeDomain(ctx, a.Text(1), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
+		var err error
+		k, err = maildns.CheckDKIM(ctx, lookup, a.Text(0), domain)
+		if k.Bits > 0 {
+			w.Measure("dkim_key_bits", "Length of the DKIM key.", float64(k.Bits))
+		}
+		return finding{fmt.Sprintf("the DKIM key %q of %q", a.Text(0), domain), fmt.Sprintf("%s, %d bits", k.Kind, k.Bits), k.Findings}, err
+	})
+	return k, err
+}
+
+// keyFileLimit is more than any key in PEM takes, in bytes.
+const keyFileLimit = 64 << 10
+
+func keyMatches(ctx context.Context, w *World, a Args) error {
+	path := a.Path(2)
+	file, err := readFile(path, keyFileLimit)
+	if errors.Is(err, fs.ErrPermission) {
+		return Fail(result.ReasonConfig, result.BlameScenario, "%w: let the user that stepwatch runs as read it, or name a file with the public key", err)
+	}
+	if err != nil {
+		return err
+	}
+	public, err := maildns.ReadPublicKey(file)
+	if err != nil {
+		return Fail(result.ReasonConfig, result.BlameScenario, "read the DKIM key file %q: %w", path, err)
+	}
+	k, err := judgeKey(ctx, w, a)
+	if err != nil {
+		return err
+	}
+	if !k.Same(public) {
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "the key at %s is not the one in %q: receivers refuse what is signed with it; publish its public key, or give the signer the key that DNS has",
+			k.Name, path)
+	}
+	return nil
+}
