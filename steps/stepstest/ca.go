@@ -1,6 +1,7 @@
 package stepstest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -78,22 +79,31 @@ func (ca *CA) IssueExpired(names ...string) (tls.Certificate, error) {
 
 // IssueValid signs a server certificate for names with a validity of its own.
 func (ca *CA) IssueValid(notBefore, notAfter time.Time, names ...string) (tls.Certificate, error) {
+	return ca.IssueAltered(nil, func(template *x509.Certificate) { template.NotBefore, template.NotAfter = notBefore, notAfter }, names...)
+}
+
+// IssueAltered signs a server certificate for names after alter has seen to its template: what it has of its own, and what
+// is wrong with it. A nil key means a new one.
+func (ca *CA) IssueAltered(key crypto.Signer, alter func(template *x509.Certificate), names ...string) (tls.Certificate, error) {
 	if len(names) == 0 {
 		return tls.Certificate{}, fmt.Errorf("issue a certificate: no name given")
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make the key of %q: %w", names[0], err)
+	if key == nil {
+		var err error
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return tls.Certificate{}, fmt.Errorf("make the key of %q: %w", names[0], err)
+		}
 	}
 	serial, err := serialNumber()
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: names[0]},
-		NotBefore:    notBefore,
-		NotAfter:     notAfter,
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.Add(24 * time.Hour),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -104,12 +114,40 @@ func (ca *CA) IssueValid(notBefore, notAfter time.Time, names ...string) (tls.Ce
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
+	alter(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, key.Public(), ca.key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("sign the certificate of %q: %w", names[0], err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der, ca.certificate.Raw}, PrivateKey: key}, nil
 }
+
+// Intermediate makes an authority beneath this one, valid from an hour ago until the given time. What it issues comes with
+// its certificate and without the root's.
+func (ca *CA) Intermediate(name string, notAfter time.Time) (*CA, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the key of CA %q: %w", name, err)
+	}
+	signed, err := ca.IssueAltered(key, func(template *x509.Certificate) {
+		template.DNSNames, template.ExtKeyUsage, template.NotAfter = nil, nil, notAfter
+		template.KeyUsage, template.IsCA, template.BasicConstraintsValid = x509.KeyUsageCertSign|x509.KeyUsageDigitalSignature, true, true
+	}, name)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := x509.ParseCertificate(signed.Certificate[0])
+	if err != nil {
+		return nil, fmt.Errorf("read back CA %q: %w", name, err)
+	}
+	return &CA{certificate: certificate, key: key}, nil
+}
+
+// Certificate is the authority's own.
+func (ca *CA) Certificate() *x509.Certificate { return ca.certificate }
+
+// Key signs in the authority's name, such as OCSP responses.
+func (ca *CA) Key() crypto.Signer { return ca.key }
 
 func serialNumber() (*big.Int, error) {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
