@@ -41,6 +41,9 @@ func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) 
 	if missing := (*net.DNSError)(nil); errors.As(err, &missing) && missing.IsNotFound {
 		missing.Err = "it has no IPv" + r.family[len("ip"):] + " address"
 	}
+	if unfit := (*net.AddrError)(nil); errors.As(err, &unfit) { // from the machine's hosts file
+		err = &net.DNSError{Name: host, Err: "it has no IPv" + r.family[len("ip"):] + " address", IsNotFound: true}
+	}
 	addresses := make([]string, len(ips))
 	for i, ip := range ips {
 		addresses[i] = ip.Unmap().String()

@@ -44,7 +44,9 @@ var parameters = map[string]string{
 	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
 	"file":     `"([^"]+)"`, // a path, from the feature file's directory
 	"name":     `"([^"]+)"`, // a domain name, or an address where it stands for one
-	"server":   `"([^"]+)"`, // a name server: a name under hosts, a host name or an address, with or without :port
+	"server":   `"([^"]+)"`, // a server: a name under hosts, a host name or an address, with or without :port as the sentence says
+	"family":   `(IPv4|IPv6)`,
+	"ports":    `(\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*)`, // "22, 25, 8000-8080"
 	"text":     `"(.*)"`,
 	"record":   `([A-Z][A-Z0-9]*)`, // a type of record: MX, TYPE65400
 	"way":      `((?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46])`,

@@ -11,6 +11,10 @@ const (
 	ReasonCertExpired   Reason = "certificate_expired"   // outside the certificate's validity
 	ReasonCertHost      Reason = "certificate_host"      // the certificate is for another name
 	ReasonCertAuthority Reason = "certificate_authority" // no trusted root signed it
+	ReasonCertChain     Reason = "certificate_chain"     // the server leaves out an intermediate
+	ReasonCertWeak      Reason = "certificate_weak"      // a key or a signature that is too weak
+	ReasonCertSoon      Reason = "certificate_soon"      // it ends sooner than the step allows
+	ReasonCertRevoked   Reason = "certificate_revoked"   // its authority took it back
 	ReasonAuth          Reason = "auth"                  // the credentials were refused, or cannot be used
 	ReasonRefused       Reason = "refused"               // a permanent refusal by the server (SMTP 5xx, IMAP NO)
 	ReasonDeferred      Reason = "deferred"              // a temporary refusal by the server (SMTP 4xx, greylisting)

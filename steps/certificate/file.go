@@ -1,0 +1,180 @@
+package certificate
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// fileLimit caps a file with certificates, in bytes: some hold a whole store.
+const fileLimit = 4 << 20
+
+// File is what a file of certificates and keys holds, in its order.
+type File struct {
+	Path         string
+	Certificates []*x509.Certificate
+	Keys         []crypto.PublicKey // the public halves of its private keys
+}
+
+// ReadFile reads a file in PEM (RFC 7468), or with one certificate in DER. What it cannot read of a certificate or a key is
+// an error: half a file would compare with half a server.
+func ReadFile(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // a pipe would be waited for
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > fileLimit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, fileLimit)
+	}
+	file, err := parse(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	file.Path = path
+	return file, nil
+}
+
+func parse(content []byte) (*File, error) {
+	file := &File{}
+	if c, err := x509.ParseCertificate(content); err == nil {
+		file.Certificates = []*x509.Certificate{c}
+		return file, nil
+	}
+	blocks := 0
+	for {
+		block, rest := pem.Decode(content)
+		if block == nil {
+			break
+		}
+		content = rest
+		blocks++
+		switch {
+		case block.Type == "CERTIFICATE":
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("certificate %d in it cannot be read: %w", len(file.Certificates)+1, err)
+			}
+			file.Certificates = append(file.Certificates, c)
+		case strings.HasSuffix(block.Type, "ENCRYPTED PRIVATE KEY"), block.Headers["DEK-Info"] != "":
+			return nil, errors.New("its private key is encrypted")
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			key, err := publicHalf(block)
+			if err != nil {
+				return nil, fmt.Errorf("its private key cannot be read: %w", err)
+			}
+			file.Keys = append(file.Keys, key)
+		}
+	}
+	if bytes.Contains(content, []byte("-----BEGIN ")) {
+		return nil, errors.New("it is cut off, or broken: a block has no end")
+	}
+	if blocks == 0 {
+		return nil, errors.New("there is neither a certificate nor a key in PEM in it")
+	}
+	return file, nil
+}
+
+func publicHalf(block *pem.Block) (crypto.PublicKey, error) {
+	var key any
+	var err error
+	switch block.Type {
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	private, ok := key.(interface{ Public() crypto.PublicKey })
+	if !ok {
+		return nil, fmt.Errorf("a key of kind %T", key)
+	}
+	return private.Public(), nil
+}
+
+// Difference says how what is served differs from the file, as half a sentence, or "". The served certificate must be in
+// the file. When certificates of its issuers stand behind it there, up to that of another server, they must be what is served behind it.
+func (f *File) Difference(served []*x509.Certificate) string {
+	at := -1
+	for i, c := range f.Certificates {
+		if c.Equal(served[0]) {
+			at = i
+			break
+		}
+	}
+	if at < 0 {
+		if len(f.Certificates) == 0 {
+			return "has no certificate"
+		}
+		own := f.Certificates[0]
+		remedy := "reload the server"
+		if own.NotBefore.Before(served[0].NotBefore) {
+			remedy = "the file is the older one: is it the server's?"
+		}
+		return fmt.Sprintf("has another: there %s, served %s: %s", identify(own), identify(served[0]), remedy)
+	}
+	issuers := f.Certificates[at+1:]
+	for i, c := range issuers {
+		if !c.IsCA {
+			issuers = issuers[:i]
+			break
+		}
+	}
+	if len(issuers) == 0 {
+		return ""
+	}
+	same := len(issuers) == len(served)-1
+	for i := 0; same && i < len(issuers); i++ {
+		same = issuers[i].Equal(served[i+1])
+	}
+	if same {
+		return ""
+	}
+	return fmt.Sprintf("has the same certificate, but other issuers behind it: there %s, served %s: reload the server", names(issuers), names(served[1:]))
+}
+
+func identify(c *x509.Certificate) string {
+	return fmt.Sprintf("%s until %s (SHA-256 %.23s…)", Name(c), Day(c.NotAfter), Fingerprint(c))
+}
+
+func names(certificates []*x509.Certificate) string {
+	if len(certificates) == 0 {
+		return "none"
+	}
+	all := make([]string, len(certificates))
+	for i, c := range certificates {
+		all[i] = Name(c)
+	}
+	return strings.Join(all, ", ")
+}
+
+// HasKeyOf says whether one of the file's private keys belongs to the certificate.
+func (f *File) HasKeyOf(c *x509.Certificate) bool {
+	for _, key := range f.Keys {
+		if equal(key, c.PublicKey) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,554 @@
+package steps
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/starttls"
+)
+
+func init() {
+	const measures = "Phases: dns (when a name is looked up), connect."
+	for _, state := range []struct{ name, does string }{
+		{"open", "Fails unless a TCP connection to the port comes about. It is closed again at once."},
+		{"closed", "Fails when a TCP connection to the port comes about, on any address of the host. Refused (nothing listens) and filtered (no answer within 3s, or a router says that " +
+			"there is no way) both count, and the note says which. A host that is down looks filtered: say of another port that it is open."},
+		{"refused", "Fails unless the host answers that nothing listens on the port, on each of its addresses."},
+		{"filtered", "Fails unless the port gives no answer within 3s, or a router says that there is no way, on each address of the host. A host that is down looks the same: say of another " +
+			"port that it is open."},
+	} {
+		for _, over := range []string{"", " over {family}"} {
+			does, example := state.does, ""
+			if over != "" {
+				does, example = does+" Only addresses of this family count; a host without any is a failure.", " over IPv6"
+			}
+			register(Definition{
+				Area: "network", Sentence: `port {int} of {server} is ` + state.name + over, Does: does, Measures: measures,
+				Example: `Then port 25 of "mail.example.org" is ` + state.name + example,
+				Func:    func(ctx context.Context, w *World, a Args) error { return portIs(ctx, w, a, state.name) },
+			})
+		}
+	}
+	const scanDoes = " Each of them is connected to, on each address of the host, at most 64 at once; one that gives no answer for 1.5s counts as filtered. Fails when a port answers that must not, " +
+		"when none of a port's addresses answers that must, and when the time is over before all were tried."
+	register(
+		Definition{
+			Area: "network", Sentence: `port {int} of {server} greets with {text}`,
+			Does: "Fails unless the server speaks first, and its first line begins with the text; an ellipsis at its end is left out. On the ports 465, 563, 990, 993 and 995 verified TLS comes " +
+				"before. It may take 20s to greet, and 4 KiB are read.",
+			Measures: "Phases: dns (when a name is looked up), connect, tls, banner.",
+			Example:  `Then port 25 of "mail.example.org" greets with "220 …"`,
+			Func:     portGreets,
+		},
+		Definition{
+			Area: "network", Sentence: `the ports of {server} are`,
+			Does:     "Says of each port in the table beneath that it is open, closed, refused or filtered, and in a third column how it greets. All are tried at once, and all that fail are told.",
+			Measures: "Phase ports.",
+			Example:  "Then the ports of \"mail.example.org\" are\n  | 25  | open   | 220 |\n  | 443 | open   |     |\n  | 111 | closed |     |",
+			Func:     portsAre,
+		},
+		Definition{
+			Area: "network", Sentence: `only ports {ports} of {server} answer`,
+			Does:     "Tries the ports 1 to 1024, and those that are named." + scanDoes,
+			Measures: "Phases: dns (when a name is looked up), scan. Measures tcp_ports_open and tcp_ports_tried.",
+			Example:  `Then only ports 22, 25, 443 of "mail.example.org" answer`,
+			Func:     func(ctx context.Context, w *World, a Args) error { return onlyPorts(ctx, w, a, wellKnown) },
+		},
+		Definition{
+			Area: "network", Sentence: `only ports {ports} of {server} answer among {ports}`,
+			Does:     "Tries the ports of the second list, such as 20-25, 3306, and those of the first." + scanDoes,
+			Measures: "Phases: dns (when a name is looked up), scan. Measures tcp_ports_open and tcp_ports_tried.",
+			Example:  `Then only ports 22, 25, 443 of "mail.example.org" answer among 1-1024, 3306, 5432`,
+			Func:     func(ctx context.Context, w *World, a Args) error { return onlyPorts(ctx, w, a, a.Text(2)) },
+		},
+	)
+}
+
+// families are the names that a sentence has for the families of addresses.
+var families = map[string]string{"IPv4": "ip4", "IPv6": "ip6"}
+
+// How long a port may be silent before it counts as filtered. A lost SYN is repeated after a second, and after three.
+const (
+	silentAfter     = 3 * time.Second
+	silentAfterScan = 1500 * time.Millisecond
+	openWait        = 20 * time.Second // for a port that should be open
+	bannerWait      = 20 * time.Second
+)
+
+// knock is what a port answered.
+type knock struct {
+	state  string // "open", "refused" or "filtered"
+	detail string // how an operator sees it; empty when open
+}
+
+// knocking classifies the outcome of connecting. What says nothing about the port is an error, and so is silence when the
+// wait was cut short.
+func knocking(ctx context.Context, err error, after time.Duration, cut bool) (knock, error) {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return knock{state: "open"}, nil
+	case ctx.Err() != nil:
+		return knock{}, err
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return knock{"refused", "refused: nothing listens"}, nil
+	case errors.Is(err, syscall.EHOSTUNREACH):
+		return knock{"filtered", "a router or firewall says that there is no way to it"}, nil
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		if cut {
+			return knock{}, context.DeadlineExceeded
+		}
+		return knock{"filtered", fmt.Sprintf("no answer within %s: filtered, or the host is down", after)}, nil
+	}
+	return knock{}, err
+}
+
+// knockAt connects to one address and hangs up.
+func knockAt(ctx context.Context, address string, wait time.Duration) (knock, error) {
+	// A connection gives up at the deadline on its own, maybe before ctx knows that it is over.
+	deadline, limited := ctx.Deadline()
+	cut := limited && time.Until(deadline) < wait
+	attempt, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	conn, err := dialer.DialContext(attempt, "tcp", address)
+	if err == nil {
+		_ = conn.Close() // that it came about is all that was asked
+	}
+	return knocking(ctx, err, wait, cut)
+}
+
+// places gives the addresses at which a port of a host is: those that its name has, or the one that ConnectTo gives.
+func (w *World) places(ctx context.Context, host, family string) (func(port int) []string, error) {
+	addresses := []string{host}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if family == "ip4" && !ip.Is4() || family == "ip6" && !ip.Is6() {
+			return nil, scenarioFault("%q is no IPv%s address", host, family[len("ip"):])
+		}
+	} else if !w.connectsElsewhere(host) {
+		start := time.Now()
+		addresses, err = route{family: family}.lookUp(ctx, w.resolver(), host)
+		w.Phase("dns", time.Since(start), "")
+		if err != nil {
+			return nil, FailNet(ctx, err, result.BlameDNS, "connect to "+host)
+		}
+	}
+	return func(port int) []string {
+		number := strconv.Itoa(port)
+		if other, found := w.target.ConnectTo[net.JoinHostPort(host, number)]; found {
+			return []string{other}
+		}
+		places := make([]string, len(addresses))
+		for i, a := range addresses {
+			places[i] = net.JoinHostPort(a, number)
+		}
+		return places
+	}, nil
+}
+
+// connectsElsewhere says whether a port of the host is sent to another place, so that its name need not resolve.
+func (w *World) connectsElsewhere(host string) bool {
+	for from := range w.target.ConnectTo {
+		if name, _, err := net.SplitHostPort(from); err == nil && name == host {
+			return true
+		}
+	}
+	return false
+}
+
+// knockAll tries the places of a port at once and gives what each answered.
+func knockAll(ctx context.Context, places []string, wait time.Duration) ([]knock, error) {
+	knocks, errs := make([]knock, len(places)), make([]error, len(places))
+	var all sync.WaitGroup
+	for i, place := range places {
+		all.Go(func() { knocks[i], errs[i] = knockAt(ctx, place, wait) })
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return knocks, nil
+}
+
+// judgeKnocks says how the answers differ from the state that is wanted, or "". It is open when one address is, and
+// anything else only when all are.
+func judgeKnocks(places []string, knocks []knock, wanted string) string {
+	for i, k := range knocks {
+		switch {
+		case wanted == "open" && k.state == "open":
+			return ""
+		case wanted != "open" && k.state == "open":
+			return fmt.Sprintf("is open, wanted %s (it answers at %s)", wanted, places[i])
+		case wanted == "refused" && k.state != "refused", wanted == "filtered" && k.state != "filtered":
+			return fmt.Sprintf("is %s, wanted %s (%s at %s)", k.state, wanted, k.detail, places[i])
+		}
+	}
+	if wanted != "open" {
+		return ""
+	}
+	return fmt.Sprintf("is not open: %s (%s)", knocks[0].detail, strings.Join(places, ", "))
+}
+
+func checkPort(a string) (int, error) {
+	port, err := strconv.Atoi(a)
+	if err != nil || port < 1 || port > 65535 {
+		return 0, scenarioFault("%s is no port", a)
+	}
+	return port, nil
+}
+
+// portIs is what "port … of … is open" means, and its kin.
+func portIs(ctx context.Context, w *World, a Args, wanted string) error {
+	port, err := checkPort(a.Text(0))
+	if err != nil {
+		return err
+	}
+	host, family := w.target.AddressOf(a.Text(1)), ""
+	if len(a.Captured) > 2 {
+		family = families[a.Text(2)]
+	}
+	at, err := w.places(ctx, host, family)
+	if err != nil {
+		return err
+	}
+	places, wait := at(port), silentAfter
+	if wanted == "open" {
+		wait = openWait
+	}
+	var knocks []knock
+	err = w.Timed("connect", func() (string, error) {
+		var err error
+		knocks, err = knockAll(ctx, places, wait)
+		return "", err
+	})
+	server := net.JoinHostPort(host, strconv.Itoa(port))
+	if err != nil {
+		return FailNet(ctx, err, result.BlameNetwork, "connect to "+server)
+	}
+	if difference := judgeKnocks(places, knocks, wanted); difference != "" {
+		return failPort(port, wanted, knocks, fmt.Sprintf("port %d of %s %s", port, host, difference))
+	}
+	if wanted == "closed" {
+		w.Note(knocks[0].detail)
+	}
+	return nil
+}
+
+// failPort makes the Failure for a port that is in another state than wanted.
+func failPort(port int, wanted string, knocks []knock, message string) error {
+	spoken, _ := starttls.OnPort(port)
+	reason, blame := result.ReasonUnexpected, blameOf(port, spoken)
+	if wanted == "open" {
+		reason = result.ReasonConnect
+		if !slices.ContainsFunc(knocks, func(k knock) bool { return k.state == "refused" }) {
+			reason, blame = result.ReasonTimeout, result.BlameNetwork
+		}
+	}
+	return Fail(reason, blame, "%s", message)
+}
+
+// tlsFirst are the ports whose servers greet inside TLS.
+var tlsFirst = []int{465, 563, 990, 993, 995}
+
+// portGreets is what "port … of … greets with …" means.
+func portGreets(ctx context.Context, w *World, a Args) error {
+	port, err := checkPort(a.Text(0))
+	if err != nil {
+		return err
+	}
+	return w.greets(ctx, w.target.AddressOf(a.Text(1)), port, a.Text(2))
+}
+
+func (w *World) greets(ctx context.Context, host string, port int, wanted string) error {
+	wanted = strings.TrimSpace(strings.TrimSuffix(strings.TrimSuffix(wanted, "…"), "..."))
+	if wanted == "" {
+		return scenarioFault("the greeting of port %d must begin with something: write it as \"220 …\"", port)
+	}
+	spoken, _ := starttls.OnPort(port)
+	server, blame := net.JoinHostPort(host, strconv.Itoa(port)), blameOf(port, spoken)
+	conn, err := w.dial(ctx, server, blame, route{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // the greeting is all that was asked
+	defer context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	})()
+	if slices.Contains(tlsFirst, port) {
+		client, err := w.Handshake(ctx, conn, host, blame)
+		if err != nil {
+			return err
+		}
+		conn = client
+	}
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > bannerWait {
+		_ = conn.SetDeadline(time.Now().Add(bannerWait)) // as above
+	}
+	var banner string
+	err = w.Timed("banner", func() (string, error) {
+		var err error
+		banner, err = readBanner(conn, wanted)
+		return banner, err
+	})
+	switch {
+	case err == nil && strings.HasPrefix(banner, wanted):
+		return nil
+	case err == nil || errors.Is(err, io.EOF) && banner != "":
+		return Fail(result.ReasonUnexpected, blame, "port %d of %s greets with %q, wanted %q", port, host, oneLine(banner, 200), wanted)
+	case errors.Is(err, io.EOF):
+		return Fail(result.ReasonDisconnected, blame, "port %d of %s is open, and hangs up without a greeting, wanted %q", port, host, wanted)
+	case ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded):
+		return Fail(result.ReasonTimeout, blame, "port %d of %s is open, and says nothing within %s, wanted %q", port, host, bannerWait, wanted)
+	}
+	return FailNet(ctx, err, blame, "read the greeting of "+server)
+}
+
+// bannerLimit is how much of a greeting is read, in bytes.
+const bannerLimit = 4 << 10
+
+// readBanner reads the first line, or as much as is wanted where no line ends: some servers greet with packets.
+func readBanner(conn io.Reader, wanted string) (string, error) {
+	r := bufio.NewReaderSize(io.LimitReader(conn, bannerLimit), bannerLimit)
+	var line []byte
+	for {
+		b, err := r.ReadByte()
+		if err != nil {
+			return oneLine(string(line), bannerLimit), err
+		}
+		if b == '\n' {
+			return oneLine(strings.TrimRight(string(line), "\r"), bannerLimit), nil
+		}
+		line = append(line, b)
+		if len(line) >= len(wanted) && r.Buffered() == 0 && strings.HasPrefix(string(line), wanted) {
+			return oneLine(string(line), bannerLimit), nil
+		}
+	}
+}
+
+// portsAre is what "the ports of … are" means.
+func portsAre(ctx context.Context, w *World, a Args) error {
+	type row struct {
+		port            int
+		state, greeting string
+		knocks          []knock
+		places          []string
+		err             error
+	}
+	var rows []*row
+	for i, cells := range a.Table {
+		if i == 0 && strings.EqualFold(cells[0], "port") {
+			continue
+		}
+		if len(cells) < 2 {
+			return scenarioFault("row %d of the table needs a port and a state, such as | 25 | open |", i+1)
+		}
+		port, err := checkPort(cells[0])
+		if err != nil {
+			return err
+		}
+		r := &row{port: port, state: cells[1]}
+		if !slices.Contains([]string{"open", "closed", "refused", "filtered"}, r.state) {
+			return scenarioFault("port %d: %q is no state: write open, closed, refused or filtered", port, r.state)
+		}
+		if len(cells) > 2 {
+			r.greeting = cells[2]
+		}
+		if r.greeting != "" && r.state != "open" {
+			return scenarioFault("port %d: one that is %s greets with nothing", port, r.state)
+		}
+		rows = append(rows, r)
+	}
+	if len(rows) == 0 {
+		return scenarioFault("no ports: write them in a table beneath, such as | 25 | open | 220 |")
+	}
+	host := w.target.AddressOf(a.Text(0))
+	at, err := w.places(ctx, host, "")
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	var all sync.WaitGroup
+	limit := make(chan struct{}, scanAtOnce)
+	for _, r := range rows {
+		all.Go(func() {
+			limit <- struct{}{}
+			defer func() { <-limit }()
+			r.places = at(r.port)
+			wait := silentAfter
+			if r.state == "open" {
+				wait = openWait
+			}
+			r.knocks, r.err = knockAll(ctx, r.places, wait)
+		})
+	}
+	all.Wait()
+	w.Phase("ports", time.Since(start), "")
+	var first error
+	var told []string
+	add := func(err error) {
+		if first == nil {
+			first = err
+		}
+		told = append(told, err.Error())
+	}
+	for _, r := range rows {
+		if r.err != nil {
+			return FailNet(ctx, r.err, result.BlameNetwork, "connect to "+net.JoinHostPort(host, strconv.Itoa(r.port)))
+		}
+		if difference := judgeKnocks(r.places, r.knocks, r.state); difference != "" {
+			add(failPort(r.port, r.state, r.knocks, fmt.Sprintf("port %d of %s %s", r.port, host, difference)))
+		} else if r.greeting != "" {
+			if err := w.underPrefix(fmt.Sprintf("port%d_", r.port), host, func() error { return w.greets(ctx, host, r.port, r.greeting) }); err != nil {
+				add(err)
+			}
+		}
+	}
+	if failure := (*Failure)(nil); errors.As(first, &failure) {
+		return Fail(failure.Reason, failure.Blame, "%s", strings.Join(told, "; "))
+	}
+	return first
+}
+
+const (
+	wellKnown  = "1-1024"
+	scanAtOnce = 64
+	scanLimit  = 10_000 // ports of one scan
+)
+
+// parsePorts reads a list of ports and ranges, "22, 25, 8000-8080", in order and each once.
+func parsePorts(list string) ([]int, error) {
+	seen := make(map[int]bool)
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		first, err := checkPort(from)
+		if err != nil {
+			return nil, err
+		}
+		last := first
+		if isRange {
+			if last, err = checkPort(to); err != nil {
+				return nil, err
+			}
+		}
+		if last < first {
+			return nil, scenarioFault("%d-%d is no range of ports: the smaller one comes first", first, last)
+		}
+		for p := first; p <= last; p++ {
+			seen[p] = true
+		}
+	}
+	ports := make([]int, 0, len(seen))
+	for p := range seen {
+		ports = append(ports, p)
+	}
+	slices.Sort(ports)
+	return ports, nil
+}
+
+// onlyPorts is what "only ports … of … answer" means.
+func onlyPorts(ctx context.Context, w *World, a Args, among string) error {
+	wanted, err := parsePorts(a.Text(0))
+	if err != nil {
+		return err
+	}
+	tried, err := parsePorts(among + "," + a.Text(0))
+	if err != nil {
+		return err
+	}
+	if len(tried) > scanLimit {
+		return scenarioFault("%d ports are too many for one step: at most %d", len(tried), scanLimit)
+	}
+	host := w.target.AddressOf(a.Text(1))
+	at, err := w.places(ctx, host, "")
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	open, details, done, err := scan(ctx, tried, at)
+	w.Phase("scan", time.Since(start), "")
+	w.Measure("tcp_ports_tried", "How many ports were connected to.", float64(done))
+	if err != nil || done < len(tried) {
+		if err == nil {
+			err = context.DeadlineExceeded
+		}
+		return FailNet(ctx, err, result.BlameNetwork, fmt.Sprintf("try %d ports of %s (%d were tried: name fewer, or give the scenario more time with @timeout)", len(tried), host, done))
+	}
+	w.Measure("tcp_ports_open", "How many of the ports that were tried answer.", float64(len(open)))
+	var told []string
+	for _, p := range open {
+		if !slices.Contains(wanted, p) {
+			told = append(told, fmt.Sprintf("port %d answers", p))
+		}
+	}
+	if len(told) > 0 {
+		const most = 10
+		if len(told) > most {
+			told = append(told[:most], fmt.Sprintf("%d more answer", len(told)-most))
+		}
+		return Fail(result.ReasonUnexpected, result.BlameNetwork, "%s of %s, wanted only %s: close what listens there, or shut it off in the firewall", strings.Join(told, ", "), host, a.Text(0))
+	}
+	for _, p := range wanted {
+		if !slices.Contains(open, p) {
+			return Fail(result.ReasonConnect, result.BlameTarget, "port %d of %s does not answer (%s), wanted %s", p, host, details[p], a.Text(0))
+		}
+	}
+	w.Note(fmt.Sprintf("%d of %d ports answer", len(open), len(tried)))
+	return nil
+}
+
+// scan connects to ports, and gives those that are open, what the others answered, and how many were tried in time.
+func scan(ctx context.Context, ports []int, at func(port int) []string) (open []int, details map[int]string, done int, err error) {
+	details = make(map[int]string)
+	var (
+		mu   sync.Mutex
+		all  sync.WaitGroup
+		next = make(chan int)
+	)
+	for range min(scanAtOnce, len(ports)) {
+		all.Go(func() {
+			for port := range next {
+				knocks, knockErr := knockAll(ctx, at(port), silentAfterScan)
+				mu.Lock()
+				switch {
+				case knockErr != nil && (ctx.Err() != nil || errors.Is(knockErr, context.DeadlineExceeded)): // not tried in time
+				case knockErr != nil:
+					err = errors.Join(err, knockErr)
+				case slices.ContainsFunc(knocks, func(k knock) bool { return k.state == "open" }):
+					open = append(open, port)
+					done++
+				default:
+					details[port] = knocks[0].detail
+					done++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, port := range ports {
+		mu.Lock()
+		stop := err != nil || ctx.Err() != nil
+		mu.Unlock()
+		if stop {
+			break
+		}
+		next <- port
+	}
+	close(next)
+	all.Wait()
+	slices.Sort(open)
+	return open, details, done, err
+}

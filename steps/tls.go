@@ -1,0 +1,570 @@
+package steps
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/certificate"
+	"github.com/stepwatch/stepwatch/steps/hello"
+	"github.com/stepwatch/stepwatch/steps/starttls"
+)
+
+func init() {
+	const (
+		connectDoes = "Begins TLS with a host (its name, or one under hosts in stepwatch.yml) and port, and hangs up. Nobody logs in. On the ports 25 and 587 (SMTP), 143 (IMAP), 110 (POP3), " +
+			"4190 (Sieve), 24 (LMTP), 389 (LDAP), 21 (FTP), 5222 and 5269 (XMPP), 5432 (PostgreSQL) and 3306 (MySQL) that protocol's STARTTLS comes first; " +
+			"on others TLS begins at once. A bad certificate does not make it fail: the steps behind it judge what was served."
+		starttlsDoes    = " With STARTTLS on: the protocol on a port that is not its usual one: SMTP, LMTP, IMAP, POP3, Sieve, LDAP, FTP, XMPP, XMPPServer, PostgreSQL or MySQL."
+		asDoes          = " As: the name that the server is asked for (SNI), and that its certificate must be for."
+		connectMeasures = "Phases: dns (when a name is looked up), connect, starttls, tls. Measures probe_ssl_earliest_cert_expiry and probe_ssl_last_chain_expiry_timestamp_seconds as " +
+			"blackbox_exporter does (the first end of any certificate served; the end of the trusted chain that lasts longest, absent when there is none), " +
+			"tls_certificate_not_after_timestamp_seconds (of the server's own) and probe_tls_version_info."
+	)
+	for _, way := range []struct{ sentence, does, example string }{
+		{"", "", ""},
+		{" with STARTTLS on {word}", starttlsDoes, " with STARTTLS on SMTP"},
+	} {
+		for _, as := range []struct{ sentence, does, example string }{{"", "", ""}, {" as {server}", asDoes, ` as "www.example.org"`}} {
+			for _, family := range []struct{ sentence, does, example string }{{"", "", ""}, {" over {family}", "", " over IPv6"}} {
+				options := way.sentence + as.sentence + family.sentence
+				definition := Definition{Area: "tls", Sentence: `I connect to {server}` + options, Does: connectDoes + way.does + as.does, Measures: connectMeasures,
+					Example: `When I connect to "mail.example.org:2465"` + way.example + as.example + family.example,
+					Func: func(ctx context.Context, w *World, a Args) error {
+						_, err := w.connectTLS(ctx, a, options)
+						return err
+					}}
+				if options == "" {
+					definition.Example = `When I connect to "mail.example.org:465"`
+				} else {
+					definition.Does = "As \"I connect to\" alone." + way.does + as.does
+					if definition.Does == "As \"I connect to\" alone." {
+						definition.Does = "As \"I connect to\" alone, over IPv4 or IPv6."
+					}
+					definition.Measures = "As there."
+				}
+				register(definition)
+			}
+		}
+		register(Definition{
+			Area: "tls", Sentence: `the certificate of {server}` + way.sentence + ` is in order for {duration}`,
+			Does: "Connects as \"I connect to\" does and fails unless the certificate is for the host, trusted (by the machine's roots and those under tls.ca in stepwatch.yml) with all its " +
+				"intermediates, strong, within its time, and for that long to come, and the connection uses TLS 1.2 or newer. Each fault is told apart, and all of them are told." + way.does,
+			Measures: connectMeasures,
+			Example:  `Then the certificate of "mail.example.org:993"` + way.example + ` is in order for 7 days`,
+			Func: func(ctx context.Context, w *World, a Args) error {
+				s, err := w.connectTLS(ctx, a, way.sentence)
+				if err != nil {
+					return err
+				}
+				left, err := a.Duration(len(a.Captured) - 1)
+				if err != nil {
+					return err
+				}
+				return s.inOrder(ctx, left)
+			},
+		})
+	}
+	register(
+		Definition{
+			Area: "tls", Sentence: `its certificate is in order for {duration}`,
+			Does:    "Fails when anything is wrong with the certificate of the connection: see \"the certificate of … is in order\".",
+			Example: `Then its certificate is in order for 7 days`,
+			Func: ofConnection(func(ctx context.Context, _ *World, s *secured, a Args) error {
+				left, err := a.Duration(0)
+				if err != nil {
+					return err
+				}
+				return s.inOrder(ctx, left)
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `its certificate is valid for {duration}`,
+			Does: "Fails when the certificate of the connection, or one of its issuers', has ended, has not begun, or ends within that time. Of several ways to a trusted root the one that " +
+				"lasts longest counts; without any, the certificates served count.",
+			Example: `Then its certificate is valid for 7 days`,
+			Func: ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error {
+				left, err := a.Duration(0)
+				if err != nil {
+					return err
+				}
+				return s.fail(s.judge.Validity(s.served, left))
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `its certificate is for {text}`,
+			Does:    "Fails unless the certificate of the connection is for this host name or IP address by its subjectAltName; a wildcard stands for one label.",
+			Example: `Then its certificate is for "mail.example.org"`,
+			Func: ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error {
+				return s.fail(appendFault(nil, certificate.Host(s.served, a.Text(0))))
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `its certificate is trusted`,
+			Does: "Fails when no root that the machine has, or that stands under tls.ca in stepwatch.yml, leads to the certificate of the connection. Self-signed, unknown authority and missing " +
+				"intermediate are told apart; for the last the issuer's certificate is read from where the certificate says that it is, over plain HTTP.",
+			Measures: "Phase issuer, when that is read.",
+			Example:  `Then its certificate is trusted`,
+			Func: ofConnection(func(ctx context.Context, _ *World, s *secured, _ Args) error {
+				return s.fail(appendFault(nil, s.judge.Trust(ctx, s.served)))
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `its keys and signatures are strong`,
+			Does:    "Fails when a certificate of the connection has an RSA key below 2048 bits, an elliptic curve below 256 or a DSA key, or is signed with MD5 or SHA-1.",
+			Example: `Then its keys and signatures are strong`,
+			Func: ofConnection(func(_ context.Context, _ *World, s *secured, _ Args) error {
+				return s.fail(certificate.Strength(s.served))
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `the connection uses TLS {number} or newer`,
+			Does:    "Fails when the connection has an older version of TLS. The cipher is named.",
+			Example: `Then the connection uses TLS 1.2 or newer`,
+			Func: ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error {
+				version, known := tlsVersions["TLS "+a.Text(0)]
+				if !known {
+					return scenarioFault("there is no TLS %s: write 1.0, 1.1, 1.2 or 1.3", a.Text(0))
+				}
+				return s.usesVersion(version)
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `TLS {number} is refused`,
+			Does: "Connects to the same server once more, offers this version alone (1.0, 1.1 or 1.2) with every cipher that servers of its time have, and fails when the server takes it, or when " +
+				"it cannot be asked.",
+			Measures: "Phases as of \"I connect to\", with offer in the place of tls.",
+			Example:  `Then TLS 1.0 is refused`,
+			Func: ofConnection(func(ctx context.Context, w *World, s *secured, a Args) error {
+				return s.refuses(ctx, w, "TLS "+a.Text(0))
+			}),
+		},
+		Definition{
+			Area: "tls", Sentence: `SSL 3.0 is refused`,
+			Does: "As \"TLS 1.0 is refused\".", Measures: "As there.", Example: `Then SSL 3.0 is refused`,
+			Func: ofConnection(func(ctx context.Context, w *World, s *secured, _ Args) error { return s.refuses(ctx, w, "SSL 3.0") }),
+		},
+		Definition{
+			Area: "tls", Sentence: `an OCSP response is stapled`,
+			Does:     "Fails unless the server sent, beside its certificate, its authority's word that it is good (RFC 6960), signed and in date. Revoked, out of date, unknown and absent are told apart.",
+			Measures: "Measures tls_ocsp_next_update_timestamp_seconds.",
+			Example:  `Then an OCSP response is stapled`,
+			Func:     ofConnection(func(_ context.Context, w *World, s *secured, _ Args) error { return s.stapled(w) }),
+		},
+		Definition{
+			Area: "tls", Sentence: `the certificate served equals the file {text}`,
+			Does: "Fails unless the certificate of the connection is in this file of the machine that stepwatch runs on, with the issuers that stand behind it there. So a certificate that was renewed on " +
+				"disk and not loaded is found. Where the file has a private key it must belong to one of its certificates.",
+			Example: `Then the certificate served equals the file "/etc/ssl/mail.example.org.pem"`,
+			Func:    ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error { return s.equalsFile(a.Path(0)) }),
+		},
+		Definition{
+			Area: "tls", Sentence: `the key in the file {text} belongs to the certificate served`,
+			Does:    "Fails unless a private key in this file of the machine that stepwatch runs on belongs to the certificate of the connection. The key is compared and goes nowhere.",
+			Example: `Then the key in the file "/etc/ssl/private/mail.example.org.key" belongs to the certificate served`,
+			Func:    ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error { return s.hasKey(a.Path(0)) }),
+		},
+	)
+}
+
+// secured is a TLS connection as it was after its handshake, and how to make one like it.
+type secured struct {
+	server string // "mail.example.org:465"
+	host   string // the name that it was asked for
+	before starttls.Protocol
+	route  route
+	blame  result.Blame
+
+	served  []*x509.Certificate
+	judge   *certificate.Judge
+	version uint16
+	cipher  uint16
+	staple  []byte
+}
+
+// connection is the one that the steps behind speak of.
+type connection struct{ last *secured }
+
+// ofConnection calls do with the connection that a step before has made.
+func ofConnection(do func(context.Context, *World, *secured, Args) error) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		s := State[connection](w).last
+		if s == nil {
+			return scenarioFault(`no TLS connection was made: put "I connect to …" before this step`)
+		}
+		return do(ctx, w, s, a)
+	}
+}
+
+// connectTLS is what "I connect to …" means. options are the parts that its sentence has behind the server.
+func (w *World) connectTLS(ctx context.Context, a Args, options string) (*secured, error) {
+	State[connection](w).last = nil
+	s, err := w.newSecured(a, options)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := s.open(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }() // all that was wanted was read
+	defer context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	})()
+	if err := s.handshake(ctx, w, conn); err != nil {
+		return nil, err
+	}
+	State[connection](w).last = s
+	return s, nil
+}
+
+func (w *World) newSecured(a Args, options string) (*secured, error) {
+	host, port, err := w.serverAddress(a.Text(0))
+	if err != nil {
+		return nil, err
+	}
+	host = w.target.AddressOf(host)
+	s := &secured{server: net.JoinHostPort(host, strconv.Itoa(port)), host: host}
+	s.before, _ = starttls.OnPort(port)
+	next := 1
+	if strings.Contains(options, "{word}") {
+		name := a.Text(next)
+		var known bool
+		if s.before, known = starttls.Named(name); !known {
+			return nil, scenarioFault("STARTTLS on %s is not known here: write %s", name, strings.Join(starttls.Names(), ", "))
+		}
+		next++
+	}
+	if strings.Contains(options, "as {server}") {
+		s.host = w.target.AddressOf(a.Text(next))
+		next++
+	}
+	if strings.Contains(options, "{family}") {
+		s.route.family = families[a.Text(next)]
+	}
+	s.blame = blameOf(port, s.before)
+	return s, nil
+}
+
+// blameOf gives the leg that a server on a port belongs to.
+func blameOf(port int, spoken starttls.Protocol) result.Blame {
+	switch {
+	case port == portSMTP:
+		return result.BlameTransfer
+	case port == portSMTPS, spoken == starttls.SMTP:
+		return result.BlameSubmission
+	case spoken == starttls.LMTP:
+		return result.BlameDelivery
+	case port == portIMAPS, port == portPOP3S, spoken == starttls.IMAP, spoken == starttls.POP3, spoken == starttls.Sieve:
+		return result.BlameAccess
+	case port == 80, port == 443:
+		return result.BlameWeb
+	}
+	return result.BlameTarget
+}
+
+// open connects and speaks up to where TLS begins.
+func (s *secured) open(ctx context.Context, w *World) (net.Conn, error) {
+	conn, err := w.dial(ctx, s.server, s.blame, s.route)
+	if err != nil || s.before == "" {
+		return conn, err
+	}
+	release := context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	})
+	defer release()
+	err = w.Timed("starttls", func() (string, error) {
+		return starttls.Begin(conn, s.before, s.host, ehloName(conn.LocalAddr()))
+	})
+	refused := (*starttls.Refusal)(nil)
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.As(err, &refused):
+		err = Fail(result.ReasonTLS, s.blame, "%s: %w: look at that server's TLS settings", s.server, err)
+	case errors.Is(err, starttls.ErrProtocol):
+		err = Fail(result.ReasonProtocol, s.blame, "begin TLS over %s with %s: %w: is that what it speaks there?", s.before, s.server, err)
+	default:
+		err = FailNet(ctx, err, s.blame, fmt.Sprintf("begin TLS over %s with %s", s.before, s.server))
+	}
+	return nil, errors.Join(err, conn.Close())
+}
+
+// handshake does the handshake, keeps what came of it and measures it. Any certificate will do, as it is to be judged, and
+// nothing is sent that anybody could steal. Versions and ciphers of old are offered too, so that a server of old can be judged.
+func (s *secured) handshake(ctx context.Context, w *World, conn net.Conn) error {
+	config, err := w.TLSConfig(s.host)
+	if err != nil {
+		return err
+	}
+	config.InsecureSkipVerify = true //nolint:gosec // see above
+	config.MinVersion = tls.VersionTLS10
+	for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		config.CipherSuites = append(config.CipherSuites, suite.ID)
+	}
+	client := tls.Client(conn, config)
+	err = w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) })
+	if record := (tls.RecordHeaderError{}); errors.As(err, &record) {
+		return Fail(result.ReasonTLS, s.blame, "TLS handshake with %s: it answers with something else (%s): does that port begin in clear? Then write \"with STARTTLS on …\"",
+			s.server, quote(oneLine(string(record.RecordHeader[:]), 5)))
+	}
+	if err != nil {
+		return FailNet(ctx, err, s.blame, "TLS handshake with "+s.server)
+	}
+	if words, polite := farewells[s.before]; polite {
+		_, _ = io.WriteString(client, words+"\r\n") // it keeps a line out of the server's log, and no more
+	}
+	state := client.ConnectionState()
+	_ = client.Close() // everything that was wanted is there
+	s.served, s.version, s.cipher, s.staple = state.PeerCertificates, state.Version, state.CipherSuite, state.OCSPResponse
+	s.judge = &certificate.Judge{Now: time.Now(), Roots: config.RootCAs, Fetch: w.fetchIssuer}
+	s.measure(w, state)
+	return nil
+}
+
+// farewells are how protocols take leave.
+var farewells = map[starttls.Protocol]string{starttls.SMTP: "QUIT", starttls.LMTP: "QUIT", starttls.POP3: "QUIT", starttls.FTP: "QUIT",
+	starttls.IMAP: "s2 LOGOUT", starttls.Sieve: "LOGOUT", starttls.XMPP: "</stream:stream>", starttls.XMPPServer: "</stream:stream>"}
+
+func (s *secured) measure(w *World, state tls.ConnectionState) {
+	w.measureCertificate(state)
+	w.Measure("probe_ssl_earliest_cert_expiry", "When the first of the certificates that the server sends ends, in Unix time, as blackbox_exporter has it.",
+		float64(certificate.Earliest(s.served).Unix()))
+	if end, ok := certificate.LastChain(s.judge.Chains(s.served)); ok {
+		w.Measure("probe_ssl_last_chain_expiry_timestamp_seconds", "When the trusted chain that lasts longest ends, in Unix time, as blackbox_exporter has it.", float64(end.Unix()))
+	}
+	w.Measure("probe_tls_version_info", "The version of TLS, as blackbox_exporter has it.", 1, result.Label{Name: "version", Value: tls.VersionName(s.version)})
+	leaf := s.served[0]
+	w.Note(fmt.Sprintf("%s with %s; certificate %s by %q until %s, SHA-256 %s", tls.VersionName(s.version), tls.CipherSuiteName(s.cipher),
+		certificate.Name(leaf), oneLine(leaf.Issuer.String(), 100), certificate.Day(leaf.NotAfter), certificate.Fingerprint(leaf)))
+}
+
+func appendFault(faults []*certificate.Fault, more ...*certificate.Fault) []*certificate.Fault {
+	for _, f := range more {
+		if f != nil && !slices.ContainsFunc(faults, func(known *certificate.Fault) bool { return known.Text == f.Text }) {
+			faults = append(faults, f)
+		}
+	}
+	return faults
+}
+
+// inOrder judges all at once.
+func (s *secured) inOrder(ctx context.Context, left time.Duration) error {
+	faults := s.judge.Validity(s.served, left)
+	faults = appendFault(faults, certificate.Host(s.served, s.host))
+	if trust := s.judge.Trust(ctx, s.served); trust != nil && !slices.ContainsFunc(faults, func(f *certificate.Fault) bool { return f.Kind == trust.Kind }) {
+		faults = appendFault(faults, trust)
+	}
+	faults = appendFault(faults, certificate.Strength(s.served)...)
+	if err := s.fail(faults); err != nil {
+		return err
+	}
+	return s.usesVersion(tls.VersionTLS12)
+}
+
+// faultReasons are the reasons for which a certificate makes a step fail, the gravest first.
+var faultReasons = []struct {
+	kind   certificate.Kind
+	reason result.Reason
+}{
+	{certificate.Expired, result.ReasonCertExpired},
+	{certificate.NotYetValid, result.ReasonCertExpired},
+	{certificate.WrongHost, result.ReasonCertHost},
+	{certificate.SelfSigned, result.ReasonCertAuthority},
+	{certificate.UnknownAuthority, result.ReasonCertAuthority},
+	{certificate.MissingIntermediate, result.ReasonCertChain},
+	{certificate.Invalid, result.ReasonTLS},
+	{certificate.Weak, result.ReasonCertWeak},
+	{certificate.Soon, result.ReasonCertSoon},
+}
+
+// fail makes a Failure of what is wrong: all of it is told, the gravest is the reason. Nothing wrong gives nil.
+func (s *secured) fail(faults []*certificate.Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	var reason result.Reason
+	var told []string
+	for _, known := range faultReasons {
+		for _, f := range faults {
+			if f.Kind != known.kind {
+				continue
+			}
+			if reason == "" {
+				reason = known.reason
+			}
+			told = append(told, fmt.Sprintf("%s (%s)", f.Text, f.Kind))
+		}
+	}
+	return Fail(reason, s.blame, "the certificate of %s %s", s.server, strings.Join(told, "; it "))
+}
+
+// tlsVersions are the versions by name.
+var tlsVersions = map[string]uint16{"SSL 3.0": hello.SSL30, "TLS 1.0": tls.VersionTLS10, "TLS 1.1": tls.VersionTLS11, "TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
+
+func (s *secured) usesVersion(oldest uint16) error {
+	if s.version < oldest {
+		return Fail(result.ReasonTLS, s.blame, "%s uses %s with %s, wanted %s or newer: allow that in its settings", s.server, tls.VersionName(s.version),
+			tls.CipherSuiteName(s.cipher), tls.VersionName(oldest))
+	}
+	return nil
+}
+
+// refuses asks the server for an old version.
+func (s *secured) refuses(ctx context.Context, w *World, name string) error {
+	version, known := tlsVersions[name]
+	if !known || version > hello.TLS12 {
+		return scenarioFault("%s cannot be offered alone: write TLS 1.0, 1.1 or 1.2, or SSL 3.0", name)
+	}
+	conn, err := s.open(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // all that was wanted was read
+	defer context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	})()
+	var answer hello.Answer
+	err = w.Timed("offer", func() (string, error) {
+		var err error
+		answer, err = hello.Offer(conn, version, s.host)
+		return "", err
+	})
+	switch {
+	case errors.Is(err, hello.ErrProtocol):
+		return Fail(result.ReasonProtocol, s.blame, "offer %s to %s: %w", name, s.server, err)
+	case ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
+		w.Note("it hangs up when " + name + " is offered")
+		return nil
+	case err != nil:
+		return FailNet(ctx, err, s.blame, "offer "+name+" to "+s.server)
+	case answer.Version == 0:
+		w.Note(fmt.Sprintf("it refuses %s with %v", name, tls.AlertError(answer.Alert)))
+		return nil
+	case answer.Version > version:
+		return Fail(result.ReasonProtocol, s.blame, "%s answers with %s when %s is the newest offered", s.server, tls.VersionName(answer.Version), name)
+	}
+	return Fail(result.ReasonUnexpected, s.blame, "%s takes %s: forbid it in its settings", s.server, tls.VersionName(answer.Version))
+}
+
+func (s *secured) stapled(w *World) error {
+	until, err := s.judge.Staple(s.staple, s.served)
+	switch {
+	case err == nil:
+		if until.IsZero() {
+			w.Note("good; the response names no end")
+			return nil
+		}
+		w.Measure("tls_ocsp_next_update_timestamp_seconds", "When the stapled OCSP response ends, in Unix time.", float64(until.Unix()))
+		w.Note("good until " + certificate.Day(until))
+		return nil
+	case errors.Is(err, certificate.ErrRevoked):
+		return Fail(result.ReasonCertRevoked, s.blame, "%s: %w", s.server, err)
+	}
+	return Fail(result.ReasonUnexpected, s.blame, "%s: %w", s.server, err)
+}
+
+// readCertificates reads a file. That it cannot be read is no fault of the server's.
+func (s *secured) readCertificates(path string) (*certificate.File, error) {
+	file, err := certificate.ReadFile(path)
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "compare with the certificate of %s: %w: let stepwatch's user read it (setfacl -m u:stepwatch:r), and enter its directories", s.server, err)
+	case err != nil:
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "compare with the certificate of %s: %w: name the file that the server's own configuration names, on the server's machine", s.server, err)
+	}
+	return file, nil
+}
+
+func (s *secured) equalsFile(path string) error {
+	file, err := s.readCertificates(path)
+	if err != nil {
+		return err
+	}
+	if difference := file.Difference(s.served); difference != "" {
+		return Fail(result.ReasonUnexpected, s.blame, "the certificate of %s is not that of its file: %s %s", s.server, path, difference)
+	}
+	if len(file.Keys) > 0 && !file.HasKeyOf(s.served[0]) {
+		return Fail(result.ReasonUnexpected, s.blame, "%s serves the certificate of %s, whose private key is another one's: the next reload will fail", s.server, path)
+	}
+	return nil
+}
+
+func (s *secured) hasKey(path string) error {
+	file, err := s.readCertificates(path)
+	switch {
+	case err != nil:
+		return err
+	case len(file.Keys) == 0:
+		return Fail(result.ReasonConfig, result.BlameScenario, "%s has no private key: name the file that the server's configuration names for its key", path)
+	case !file.HasKeyOf(s.served[0]):
+		return Fail(result.ReasonUnexpected, s.blame, "the key in %s does not belong to the certificate that %s serves (SHA-256 %s): reload the server, or look which of the two is the old one",
+			path, s.server, certificate.Fingerprint(s.served[0]))
+	}
+	return nil
+}
+
+// What is read of an issuer's certificate, and for how long.
+const (
+	issuerLimit = 64 << 10 // bytes
+	issuerWait  = 5 * time.Second
+)
+
+// fetchIssuer reads an issuer's certificate from where the one it signed says that it is. That is a server's word, so
+// only plain HTTP on its usual port is spoken, once, without redirects, and what is no certificate is shown to nobody.
+func (w *World) fetchIssuer(ctx context.Context, at string) (*x509.Certificate, error) {
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.Port() != "" || u.User != nil {
+		return nil, errors.New("only plain http on port 80 is read")
+	}
+	ctx, cancel := context.WithTimeout(ctx, issuerWait)
+	defer cancel()
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: issuerLimit,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if other, found := w.target.ConnectTo[address]; found {
+				address = other
+			}
+			return (&net.Dialer{KeepAlive: -1, Resolver: w.resolver()}).DialContext(ctx, network, address)
+		}}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	var found *x509.Certificate
+	err = w.Timed("issuer", func() (string, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+		if err != nil {
+			return "", err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return response.Status, fmt.Errorf("it answers %s", oneLine(response.Status, 80))
+		}
+		body, err := io.ReadAll(io.LimitReader(response.Body, issuerLimit))
+		if err != nil {
+			return response.Status, err
+		}
+		if block, _ := pem.Decode(body); block != nil {
+			body = block.Bytes
+		}
+		if found, err = x509.ParseCertificate(body); err != nil {
+			return response.Status, errors.New("there is no certificate")
+		}
+		return response.Status, nil
+	})
+	return found, err
+}
