@@ -18,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
@@ -34,6 +35,13 @@ const serverRole = "STEPWATCH_BENCH_SERVER"
 func TestMain(m *testing.M) {
 	if os.Getenv(serverRole) != "" {
 		serve()
+		return
+	}
+	if address := os.Getenv(visitorRole); address != "" {
+		if err := visit(address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	debug.SetGCPercent(800) // as the agent does with a small heap; it holds for every row alike
@@ -64,8 +72,21 @@ func serve() {
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at := time.Now()
 		time.Sleep(delay)
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, page)
+		kind, body := "text/html; charset=utf-8", page
+		switch path := r.URL.Path; {
+		case path == "/visit":
+			body = visitPage
+		case path == "/contact":
+			body = "<!doctype html><title>Contact</title><link rel=stylesheet href=/visit.css><h1>Contact us</h1>"
+		case strings.HasSuffix(path, ".css"):
+			kind, body = "text/css", "body { font-family: sans-serif } p { margin: 0.5em }"
+		case strings.HasSuffix(path, ".js"):
+			kind, body = "text/javascript", "document.addEventListener('DOMContentLoaded', () => document.body.classList.add('ready'))"
+		case strings.HasSuffix(path, ".svg"):
+			kind, body = "image/svg+xml", `<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"><circle cx="20" cy="20" r="18"/></svg>`
+		}
+		w.Header().Set("Content-Type", kind)
+		_, _ = io.WriteString(w, body)
 		mu.Lock()
 		hits = append(hits, hit{r.URL.Path, at.UnixNano(), int64(time.Since(at))})
 		mu.Unlock()
@@ -133,24 +154,28 @@ func (s *server) hits(b *testing.B) []hit {
 
 func compile(b *testing.B, text string) []*agent.Plan {
 	b.Helper()
-	path := filepath.Join(b.TempDir(), "bench.feature")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	loaded, err := features.Load([]string{path}, features.Options{})
+	plans, err := compileText(text)
 	if err != nil {
 		b.Fatal(err)
+	}
+	return plans
+}
+
+func compileText(text string) ([]*agent.Plan, error) {
+	loaded, err := features.Load([]string{"bench.feature"}, features.Options{FS: fstest.MapFS{"bench.feature": {Data: []byte(text)}}})
+	if err != nil {
+		return nil, err
 	}
 	library := steps.Builtin()
 	var plans []*agent.Plan
 	for _, s := range loaded.Scenarios() {
 		plan := agent.NewPlan(s, library, agent.Defaults{Every: time.Second, Timeout: 30 * time.Second})
 		for _, p := range plan.Problems {
-			b.Fatal(p)
+			return nil, p
 		}
 		plans = append(plans, plan)
 	}
-	return plans
+	return plans, nil
 }
 
 func webScenario(address, path string) string {

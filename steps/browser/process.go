@@ -115,7 +115,7 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 		chromedp.Flag("no-pings", true),
 		// A frame of another site stays in its page's process, so that the same steps reach into it everywhere.
 		chromedp.Flag("disable-site-isolation-trials", true),
-		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,IsolateOrigins,site-per-process,OptimizationHints,MediaRouter,DialMediaRouteProvider"),
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,IsolateOrigins,site-per-process,OptimizationHints,MediaRouter,DialMediaRouteProvider,BackForwardCache,PaintHolding,AcceptCHFrame,AvoidUnnecessaryBeforeUnloadCheckSync,LensOverlay"),
 	})
 	if len(o.MapHosts) > 0 {
 		var rules []string
