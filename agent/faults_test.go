@@ -53,7 +53,7 @@ func newScene(t *testing.T) *scene {
 	must(err)
 	s.web, err = stepstest.NewWebsite(stepstest.WebsiteOptions{CA: s.ca})
 	must(err)
-	s.names, err = nameserver.Start("127.0.0.1:0", "demo.test. 60 IN SOA ns.demo.test. admin.demo.test. 1 60 60 60 60\n")
+	s.names, err = nameserver.Start("127.0.0.1:0", "test. 60 IN SOA ns.test. admin.test. 1 60 60 60 60\ndemo.test. 60 IN SOA ns.demo.test. admin.demo.test. 1 60 60 60 60\n")
 	must(err)
 	s.target = &steps.Target{Roots: s.ca.Roots, ConnectTo: maps.Clone(s.mail.ConnectTo()), Resolver: s.names.Address(), Accounts: map[string]*steps.Account{}}
 	maps.Copy(s.target.ConnectTo, s.web.ConnectTo())
@@ -112,6 +112,9 @@ const (
 	roundTrip = `When I send a message from "alice" to "bob" via 587
 Then "bob" receives it over IMAP within 300ms
 `
+	received = `When I send a message from "alice" to "bob" via 587
+Then "bob" receives it over IMAP within 5s
+`
 	visit = `When I go to "https://www.demo.test/"
 Then I should see "Welcome"
 `
@@ -162,6 +165,10 @@ func TestFaults(t *testing.T) {
 		{"A file to attach is missing", nil, "Given the message has the attachment \"absent.pdf\"\n" + roundTrip, roundTrip},
 		{"Mail never arrives", breakMail(stepstest.FaultDropMail), roundTrip, ""},
 		{"Mail arrives late", func(s *scene) error { s.mail.SetDelay(600 * time.Millisecond); return nil }, roundTrip, ""},
+		{"Mail comes back", breakMail(stepstest.FaultBounce), roundTrip, ""},
+		{"Mail is not signed", nil, received + "And it passes DKIM\n", received},
+		{"The domain has no DMARC record", nil, received + "And it passes DMARC\n", received},
+		{"The receiving server has no verdict", nil, received + "And the receiving server says \"dkim=pass\"\n", received},
 		{"IMAP server says BYE", breakMail(stepstest.FaultIMAPBye), roundTrip, ""},
 		{"IMAP server silent", breakMail(stepstest.FaultIMAPSilent), roundTrip, ""},
 		{"Web server answers 500", breakWeb(stepstest.Status500), visit, ""},

@@ -296,21 +296,6 @@ func bounceNames(_ context.Context, w *World, a Args) error {
 	return Fail(result.ReasonUnexpected, r.blame(), "the bounce was caused by %q, wanted %q: %s", oneLine(host, 100), a.Text(0), r.reason(r.to))
 }
 
-// blame is the leg that the refusal came from. What is wrong with the mailbox is delivery's, whichever host says it.
-func (r receivedReport) blame() result.Blame {
-	_, subject, _ := strings.Cut(r.to.status, ".") // RFC 3463 section 2
-	switch {
-	case strings.HasPrefix(subject, "7."): // security and policy
-		return result.BlameFiltering
-	case strings.HasPrefix(subject, "2."), subject == "1.1", subject == "1.6": // the mailbox is full or disabled, or there is none
-		return result.BlameDelivery
-	case r.to.remote != "" && r.to.remote != r.reporter:
-		return result.BlameTransfer
-	default:
-		return result.BlameDelivery
-	}
-}
-
 // putBack reports anew what was taken.
 func (w *World) putBack(r Report) {
 	for _, p := range r.Phases {

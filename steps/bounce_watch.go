@@ -35,20 +35,23 @@ type returnWatch struct {
 	examined map[imap.UID]bool
 
 	mu    sync.Mutex
-	found error // the bounce, as a Failure
+	found error           // the bounce, as a Failure
+	late  *receivedReport // a notice of a delay
 }
 
 // watchReturn begins to watch for a bounce of s, for as long as ctx lasts or until end. Without access to the sender's mailbox
-// it gives nil, which watches nothing.
+// it watches nothing.
 func (m *mail) watchReturn(ctx context.Context, w *World, s *submission) *returnWatch {
-	if s.from.IMAP == "" || s.from.Password == "" {
-		return nil
-	}
 	ctx, stop := context.WithCancel(ctx)
 	r := &returnWatch{s: s, w: NewWorld(w.target, w.secrets, w.run, w.origin), stop: stop, done: make(chan struct{}), examined: make(map[imap.UID]bool)}
-	r.box = State[mail](r.w).mailbox(r.w, s.from, 0)
+	reader := readerOf(w.target, s.from)
+	if reader == nil {
+		close(r.done)
+		return r
+	}
+	r.box = State[mail](r.w).mailbox(r.w, reader, 0)
 	r.box.bounces = true
-	w.Cleanup("remove the bounce from the mailbox of "+s.from.Name, r.w.Close)
+	w.Cleanup("remove the bounce from the mailbox of "+reader.Name, r.w.Close)
 	go func() {
 		defer close(r.done)
 		for gap := returnAfter; r.bounced() == nil && pause(ctx, gap) == nil; gap = returnGap {
@@ -72,28 +75,9 @@ func (r *returnWatch) bounced() error {
 
 // end ends the watch and notes on the message what became of it.
 func (r *returnWatch) end() {
-	if r == nil {
-		return
-	}
 	r.stop()
 	<-r.done
 	r.s.returned = r.s.returned || r.found != nil
-}
-
-// explain ends the watch, after a last look, and gives the bounce as bounced does. What goes wrong takes nothing from the
-// message being missing.
-func (r *returnWatch) explain(ctx context.Context) error {
-	if r == nil {
-		return nil
-	}
-	r.end()
-	if r.found == nil && ctx.Err() == nil {
-		ctx, cancel := context.WithTimeout(ctx, explainLimit)
-		defer cancel()
-		_ = r.look(ctx) // see above
-		r.s.returned = r.s.returned || r.found != nil
-	}
-	return r.found
 }
 
 // look opens the sender's mailbox, unless it is open, and looks for reports on the message: the first time among all of the
@@ -125,11 +109,15 @@ func (r *returnWatch) look(ctx context.Context) error {
 		}
 		box.reports = append(box.reports, uid)
 		for _, to := range report.recipients {
-			if to.action == "failed" {
-				r.mu.Lock()
-				r.found = receivedReport{report, to}.failure(r.s)
-				r.mu.Unlock()
+			got := receivedReport{report, to}
+			r.mu.Lock()
+			switch to.action {
+			case "failed":
+				r.found = got.failure(r.s)
+			case "delayed":
+				r.late = &got
 			}
+			r.mu.Unlock()
 		}
 	}
 	return err

@@ -226,15 +226,13 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder strin
 		return nil, Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
 			m.account.Name, elsewhere, m.server(), folder)
 	}
-	if bounced := watch.explain(ctx); bounced != nil {
-		return nil, bounced
-	}
 	missing := ""
 	if !exists {
 		missing = ", which does not exist,"
 	}
-	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another: %s accepted it%s at %s; %s",
+	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another: %s accepted it%s at %s; %s",
 		m.account.Name, folder, missing, m.server(), seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"), s.known(time.Now()))
+	return nil, watch.explain(ctx, err)
 }
 
 // numbered gives the UIDs, from next on in the selected folder, of the run's message of that number.

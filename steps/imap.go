@@ -116,9 +116,7 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 	if err := m.await(ctx, s, within, watch); err != nil {
 		m.log.attach(w, "imap transcript")
 		if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonNotReceived && failure.Blame == result.BlameDelivery {
-			if bounced := watch.explain(ctx); bounced != nil {
-				return bounced
-			}
+			return watch.explain(ctx, err)
 		}
 		return err
 	}

@@ -90,7 +90,7 @@ func TestHostFaults(t *testing.T) {
 		want   string
 	}{
 		{"lost", `When I send a message from "alice" to "bob" via 587
-			Then "bob" receives it over IMAP at "proxy" within 200ms`, 1, result.ReasonNotReceived, result.BlameDelivery, `no message in bob's INBOX at mail\.demo\.test:993 after .*`},
+			Then "bob" receives it over IMAP at "proxy" within 200ms`, 1, result.ReasonNotReceived, result.BlameQueue, `no message in bob's INBOX at mail\.demo\.test:993 after .*`},
 		{"no port", `Then "bob" receives it over IMAP at "proxy:imap" within 1s`, 0, result.ReasonScenario, result.BlameScenario,
 			`"imap" is no port: write the host as "proxy\.example\.org" or "proxy\.example\.org:143"`},
 		{"no port of POP3", `Then "bob" receives it over POP3 at "proxy:0" within 1s`, 0, result.ReasonScenario, result.BlameScenario,

@@ -241,15 +241,13 @@ func (b *maildirBox) await(ctx context.Context, s *submission, within time.Durat
 	if !errors.Is(err, errNotThere) {
 		return err
 	}
-	if bounced := watch.explain(ctx); bounced != nil {
-		return bounced
-	}
 	if b.folder == nil {
 		return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s, which does not exist: %s accepted it%s at %s: is that where its mail is delivered? Else look into the mail log",
 			b, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
 	}
-	return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s: look into the mail log and the queue, and into the folders beneath; %s",
+	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s: look into the mail log and the queue, and into the folders beneath; %s",
 		b, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), s.known(time.Now()))
+	return watch.explain(ctx, err)
 }
 
 // cameMeanwhile words how many messages came to a mailbox that were not awaited.

@@ -132,6 +132,7 @@ type submission struct {
 	message  []byte        // as it was written
 	padded   bool          // and then made longer
 	reply    Reply         // the server's answer to the message
+	stored   bool          // taking it was delivering it, as LMTP has it (RFC 2033 section 4.2)
 	returned bool          // a bounce says that it was not delivered
 	removed  bool          // whoever received it has removed it by another way than the INBOX
 }

@@ -229,22 +229,28 @@ func TestMailFaults(t *testing.T) {
 	}{
 		{
 			name: "never arrives", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: untilReceived, step: 1,
-			reason: result.ReasonNotReceived, blame: result.BlameDelivery,
+			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \d\d:\d\d:\d\d\.\d\d\d UTC, ` +
-				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since`,
+				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived in bob's INBOX at mail\.demo\.test:993 when the run ended: a later run removes it`,
 		},
 		{
+			name: "never arrives, and nobody can be asked", faults: []stepstest.Fault{stepstest.FaultDropMail}, setup: func(b *mailbed) { b.target.Accounts["alice"].IMAP = "" },
+			text: untilReceived, step: 1, reason: result.ReasonNotReceived, blame: result.BlameTarget,
+			want:  `no message in bob's INBOX .*; whether it came back is not known: no account can read alice@demo\.test over IMAP: ask who runs mail\.demo\.test:587`,
+			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
+		},
+		{
 			name: "arrives late", setup: func(b *mailbed) { b.SetDelay(600 * time.Millisecond) }, text: untilReceived, step: 1,
-			reason: result.ReasonNotReceived, blame: result.BlameDelivery,
+			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since`,
+				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
 		},
 		{
 			name: "the scenario's time is over first", faults: []stepstest.Fault{stepstest.FaultDropMail}, limit: 400 * time.Millisecond,
 			text: strings.ReplaceAll(untilReceived, "300ms", "5s"), step: 1,
-			reason: result.ReasonNotReceived, blame: result.BlameDelivery,
-			want:  `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since`,
+			reason: result.ReasonNotReceived, blame: result.BlameTarget,
+			want:  `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; whether it came back is not known: no time was left to look: ask who runs mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
 		},
 		{

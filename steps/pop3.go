@@ -293,11 +293,9 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 	if busy != nil {
 		return nil, busy
 	}
-	if bounced := watch.explain(ctx); bounced != nil {
-		return nil, bounced
-	}
-	return nil, Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 gives out the INBOX alone, so look into the folders and the mail log",
+	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 gives out the INBOX alone, so look into the folders and the mail log",
 		p, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
+	return nil, watch.explain(ctx, err)
 }
 
 // another is a session behind the first, whose phases would say nothing.

@@ -252,6 +252,7 @@ func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, 
 		}
 		s.accepted = time.Now()
 		s.took = s.accepted.Sub(start)
+		s.stored = c.lmtp
 		return nil
 	})
 }

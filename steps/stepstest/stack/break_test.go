@@ -35,8 +35,8 @@ func nothing(context.Context) (func() error, error) { return nil, nil }
 
 // stopped is a server that is down.
 func stopped(server *stack.Server) fault {
-	return func(context.Context) (func() error, error) {
-		return func() error { return server.Start(context.Background()) }, server.Stop()
+	return func(ctx context.Context) (func() error, error) {
+		return func() error { return server.Start(context.WithoutCancel(ctx)) }, server.Stop()
 	}
 }
 
@@ -57,7 +57,7 @@ func published(name string, texts ...string) fault {
 		servers.NameServer.Misbehave(nameserver.Instead(name, texts...))
 		mend := func() error {
 			servers.NameServer.Misbehave(nil)
-			return restart(context.Background())
+			return restart(context.WithoutCancel(ctx))
 		}
 		return mend, restart(ctx)
 	}

@@ -279,7 +279,7 @@ func TestMaildir(t *testing.T) {
 	}
 	emptyQueue(t)
 	read := `"bob" receives it in the Maildir within 1s`
-	check(t, config, send+"\n"+read, outcome{read, "not_received", "delivery"})
+	check(t, config, send+"\n"+read, outcome{read, "not_received", "queue"})
 	if err := errors.Join(s.Postfix.Discard(t.Context()), unblock()); err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,9 @@ func (s *Stack) startFaultyHosts(ctx context.Context) error {
 		host, port string
 		serve      func(context.Context, net.Conn)
 	}{
-		{Dropping, "25", dropInData},
+		{Dropping, "25", until(Dropping, firstLine)},
+		{AfterDot, "25", until(AfterDot, wholeMessage)},
+		{Stalling, "25", until(Stalling, nothing)},
 		{SlowBanner, "25", lateTo("127.0.0.1:25")},
 		{SlowBanner, "587", lateTo("127.0.0.1:587")},
 	} {
@@ -34,23 +36,42 @@ func (s *Stack) startFaultyHosts(ctx context.Context) error {
 	return nil
 }
 
-// dropInData agrees to everything up to the first line of a message, and then closes the connection.
-func dropInData(_ context.Context, conn net.Conn) {
-	answer := "220 " + Dropping + " ESMTP"
-	for lines := bufio.NewScanner(conn); ; {
-		if _, err := fmt.Fprintf(conn, "%s\r\n", answer); err != nil || strings.HasPrefix(answer, "221") || !lines.Scan() || strings.HasPrefix(answer, "354") {
-			return
-		}
-		switch verb, _, _ := strings.Cut(strings.ToUpper(lines.Text()), " "); verb {
-		case "DATA":
-			answer = "354 go on"
-		case "QUIT":
-			answer = "221 bye"
-		default:
-			answer = "250 " + Dropping
+// until agrees to everything up to a message, has take read what it wants of that, and then closes the connection.
+func until(name string, take func(ctx context.Context, message *bufio.Scanner)) func(context.Context, net.Conn) {
+	return func(ctx context.Context, conn net.Conn) {
+		answer := "220 " + name + " ESMTP"
+		for lines := bufio.NewScanner(conn); ; {
+			if _, err := fmt.Fprintf(conn, "%s\r\n", answer); err != nil || strings.HasPrefix(answer, "221") {
+				return
+			}
+			if strings.HasPrefix(answer, "354") {
+				take(ctx, lines)
+				return
+			}
+			if !lines.Scan() {
+				return
+			}
+			switch verb, _, _ := strings.Cut(strings.ToUpper(lines.Text()), " "); verb {
+			case "DATA":
+				answer = "354 go on"
+			case "QUIT":
+				answer = "221 bye"
+			default:
+				answer = "250 " + name
+			}
 		}
 	}
 }
+
+func firstLine(_ context.Context, message *bufio.Scanner) { message.Scan() }
+
+func wholeMessage(_ context.Context, message *bufio.Scanner) {
+	for message.Scan() && message.Text() != "." {
+		continue
+	}
+}
+
+func nothing(ctx context.Context, _ *bufio.Scanner) { <-ctx.Done() }
 
 // lateTo connects a client with a good server, after BannerDelay.
 func lateTo(server string) func(context.Context, net.Conn) {

@@ -23,6 +23,8 @@ const (
 	Holding    = "holding." + Domain    // accepts mail and keeps it until Release
 	Closed     = "closed." + Domain     // nothing listens
 	Dropping   = "dropping." + Domain   // on port 25 alone: hangs up within a message, as Postfix never does
+	AfterDot   = "afterdot." + Domain   // on port 25 alone: hangs up behind a message, with no answer to it
+	Stalling   = "stalling." + Domain   // on port 25 alone: agrees to a message and reads nothing of it
 	SlowBanner = "slow." + Domain       // on ports 25 and 587: greets after BannerDelay
 	New        = "new." + Domain        // as good as Mail: where accounts move to
 )
@@ -66,6 +68,8 @@ func hosts(chain func(name string) string) []host {
 		{Name: Closed, IP: "127.0.0.7"},
 		{Name: New, IP: "127.0.0.8", Chain: chain("good")},
 		{Name: Dropping, IP: "127.0.0.9"},
+		{Name: AfterDot, IP: "127.0.0.11"},
+		{Name: Stalling, IP: "127.0.0.12"},
 		{Name: SlowBanner, IP: "127.0.0.10", Chain: chain("good"), Only: "none"},
 		{Name: Relay, IP: "127.0.1.1", Chain: chain("good"), Only: "none"},
 		{Name: MX1, IP: "127.0.2.1", Chain: chain("good"), Only: "none"},

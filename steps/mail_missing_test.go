@@ -1,0 +1,37 @@
+package steps
+
+import (
+	"testing"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The leg that a report tells of, in what real servers write.
+func TestLegOfAReport(t *testing.T) {
+	for name, c := range map[string]struct {
+		reporter string
+		to       reportRecipient
+		want     result.Blame
+	}{
+		"a full mailbox": {"mx1.example.test", reportRecipient{action: "failed", status: "5.2.2", remote: "mx1.example.test[private/dovecot-lmtp]",
+			diagnostic: "552 5.2.2 <full@example.test> Quota exceeded (mailbox for user is full)"}, result.BlameDelivery},
+		"a full mailbox behind an MX": {"relay.example.org", reportRecipient{action: "failed", status: "5.2.2", remote: "mx1.example.test"}, result.BlameDelivery},
+		"no such user behind an MX":   {"relay.example.org", reportRecipient{action: "failed", status: "5.1.1", remote: "mx1.example.test"}, result.BlameDelivery},
+		"no such user here":           {"mx1.example.test", reportRecipient{action: "failed", status: "5.1.1"}, result.BlameDelivery},
+		"policy of another":           {"relay.example.org", reportRecipient{action: "failed", status: "5.7.1", remote: "mx1.example.test"}, result.BlameFiltering},
+		"an MX that is down": {"relay.example.org", reportRecipient{action: "delayed", status: "4.4.1",
+			diagnostic: "connect to mx1.example.test[127.0.2.1]:25: Connection refused"}, result.BlameTransfer},
+		"a store that is down": {"mx1.example.test", reportRecipient{action: "delayed", status: "4.4.1",
+			diagnostic: "connect to mx1.example.test[private/dovecot-lmtp]: No such file or directory"}, result.BlameDelivery},
+		"another socket": {"mx1.example.test", reportRecipient{action: "delayed", status: "4.4.1",
+			diagnostic: "connect to mx1.example.test[/run/dovecot/lmtp]: Connection refused"}, result.BlameDelivery},
+		"greylisting":         {"relay.example.org", reportRecipient{action: "delayed", status: "4.2.0", remote: "mx1.example.test"}, result.BlameTransfer},
+		"a delay of no cause": {"relay.example.org", reportRecipient{action: "delayed", status: "4.0.0"}, result.BlameQueue},
+		"no status":           {"relay.example.org", reportRecipient{action: "failed"}, result.BlameDelivery},
+		"nonsense":            {"", reportRecipient{action: "failed", status: "...", remote: "x"}, result.BlameTransfer},
+	} {
+		if got := (receivedReport{&bounceReport{reporter: c.reporter}, c.to}).blame(); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
