@@ -30,7 +30,7 @@ func (s *Stack) Fill(name string, n, size int) error {
 		content := []byte(head + strings.Repeat(line, (max(0, size-len(head))+len(line)-1)/len(line)))
 		for i := range n {
 			path := filepath.Join(folder, fmt.Sprintf("%d.filling.%d,S=%d", time.Now().UnixNano(), i, len(content)))
-			if err := errors.Join(os.WriteFile(path, content, 0o600), os.Chown(path, mailUID, mailUID)); err != nil {
+			if err := errors.Join(os.WriteFile(path, content, 0o600), os.Chown(path, MailUID, MailUID)); err != nil {
 				return err
 			}
 		}
@@ -63,7 +63,7 @@ func (s *Stack) alterMailbox(name string, alter func(folder string) error) error
 	maildir := s.path("mail/" + name + "/Maildir")
 	for _, dir := range []string{"", "/Maildir", "/Maildir/tmp", "/Maildir/new", "/Maildir/cur"} {
 		dir = s.path("mail/" + name + dir)
-		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chown(dir, mailUID, mailUID)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chown(dir, MailUID, MailUID)); err != nil {
 			return err
 		}
 	}

@@ -206,7 +206,7 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 		Bob, International, IDN                 string
 		Hosts                                   []host
 		MailProxy                               string // its address
-	}{s.Dir, Domain, Documented, Mail, selector, signing, mailUID, mailboxes,
+	}{s.Dir, Domain, Documented, Mail, selector, signing, MailUID, mailboxes,
 		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, Relay,
 		s.Config.Account(Bob).Address, International, IDN, s.hosts, s.find(MailProxy)[0].IP}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
@@ -261,7 +261,7 @@ func (s *Stack) own() error {
 		}
 	}
 	// Who delivers compiles the filter, and keeps the result beside it.
-	return errors.Join(os.Chown(s.path("mail"), mailUID, mailUID), os.Chown(s.path("etc/sieve"), mailUID, mailUID))
+	return errors.Join(os.Chown(s.path("mail"), MailUID, MailUID), os.Chown(s.path("etc/sieve"), MailUID, MailUID))
 }
 
 func lookup(name string) (uid, gid int, err error) {

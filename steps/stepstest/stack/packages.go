@@ -29,6 +29,7 @@ var Packages = []Package{
 	{"opendkim", "/usr/sbin/opendkim", everything},
 	{"nginx", "/usr/sbin/nginx", everything},
 	{"libnginx-mod-mail", "/usr/lib/nginx/modules/ngx_mail_module.so", everything},
+	{"libfaketime", "/usr/share/doc/libfaketime/copyright", "a clock that is wrong"}, // the library itself is elsewhere on each architecture
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
 	{"chromium-headless-shell", "/usr/lib/chromium/chromium-headless-shell", "a browser"},

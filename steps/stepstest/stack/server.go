@@ -22,6 +22,7 @@ type Server struct {
 	Log  string // what it says, and what it prints
 
 	argv  []string
+	env   []string                      // beside that of this process
 	ready []func(context.Context) error // each is nil once that part of the server answers
 	done  chan struct{}                 // closed when the program has ended; nil before the first start
 	cmd   *exec.Cmd
@@ -47,6 +48,7 @@ func (s *Server) Start(ctx context.Context) error {
 	defer log.Close()
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), s.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", s.Name, err)

@@ -21,7 +21,7 @@ const (
 	Documented = "example.org"
 
 	selector = "mail" // of DKIM
-	mailUID  = 5000   // owns the mailboxes; needs no entry in the machine's passwd
+	MailUID  = 5000   // owns the mailboxes; needs no entry in the machine's passwd
 	address  = "127.0.0.1:53"
 )
 
