@@ -1,6 +1,8 @@
 package steps_test
 
 import (
+	"crypto/rand"
+	"hash/crc32"
 	"strings"
 	"testing"
 	"time"
@@ -170,5 +172,39 @@ func TestBounceWatchThatFails(t *testing.T) {
 	passed(t, bed.run(t, 10*time.Second, roundTrip))
 	if n := bed.Mailbox("bob"); n != 0 {
 		t.Errorf("%d messages left behind", n)
+	}
+}
+
+// A bounce that a killed run left in a mailbox that no step reads is removed by a later run of the scenario, and another's is not.
+func TestBounceIsSweptWithoutAStep(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	bed.origin = t.Name()
+	if err := bed.Break(stepstest.FaultBounce); err != nil {
+		t.Fatal(err)
+	}
+	bed.crash(t, `When I send a message from "alice" to "bob" via 587`)
+	if n := bed.Mailbox("alice"); n != 1 {
+		t.Fatalf("%d bounces, want 1", n)
+	}
+	if err := bed.Break(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		origin string
+		sweeps bool // a run in eight does
+		left   int
+	}{{"another of " + t.Name(), true, 1}, {"a third of " + t.Name(), false, 1}, {t.Name(), true, 0}} {
+		id := rand.Text()
+		for (crc32.ChecksumIEEE([]byte(id))%8 == 0) != c.sweeps {
+			id = rand.Text()
+		}
+		outcome, err := stepstest.Scenario{Target: bed.target, Secrets: bed.secrets, Origin: c.origin, ID: id}.Run(t.Context(), roundTrip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		passed(t, outcome)
+		if n := bed.Mailbox("alice"); n != c.left {
+			t.Errorf("%d bounces after a run of %s, want %d", n, c.origin, c.left)
+		}
 	}
 }

@@ -85,6 +85,9 @@ func prepareFolder(ctx context.Context, w *World, a Args) {
 		return // a wrong argument the step itself reports
 	}
 	prepareMailbox(ctx, w, Args{Captured: []string{a.Text(0), a.Text(2)}})
+	if strings.EqualFold(folder, "INBOX") {
+		return // it is what receives without a folder read
+	}
 	if box.client == nil || box.err != nil {
 		return // likewise
 	}
@@ -120,12 +123,6 @@ func (m *mailbox) nextIn(ctx context.Context, folder string) (next imap.UID, exi
 
 // visit does something in another folder. The INBOX is the selected mailbox again afterwards.
 func (m *mailbox) visit(ctx context.Context, folder string, do func() error) error {
-	choose := func(name string) error {
-		return m.do(ctx, "SELECT "+strconv.Quote(name), func() error {
-			_, err := m.client.Select(name, nil).Wait()
-			return err
-		})
-	}
 	if strings.EqualFold(folder, "INBOX") {
 		// Dovecot answers from what it last announced, so what came since must be asked for.
 		if err := m.do(ctx, "NOOP", func() error { return m.client.Noop().Wait() }); err != nil {
@@ -133,12 +130,12 @@ func (m *mailbox) visit(ctx context.Context, folder string, do func() error) err
 		}
 		return do()
 	}
-	if err := choose(folder); err != nil {
+	if err := m.choose(ctx, folder); err != nil {
 		return err
 	}
 	err := do()
 	if m.alive() {
-		err = errors.Join(err, choose("INBOX"))
+		err = errors.Join(err, m.choose(ctx, "INBOX"))
 	}
 	m.announce() // what came to the INBOX meanwhile was not announced
 	return err
@@ -148,6 +145,9 @@ func receiveInFolder(ctx context.Context, w *World, a Args) error {
 	box, folder, within, err := folderArgs(w, a)
 	if err != nil {
 		return err
+	}
+	if strings.EqualFold(folder, "INBOX") {
+		return box.receive(ctx, within)
 	}
 	box.reportOpening()
 	if box.err != nil {
@@ -222,9 +222,9 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder strin
 	if !errors.Is(err, errNotThere) {
 		return nil, err
 	}
-	if elsewhere := m.locate(ctx); elsewhere != "" {
+	if elsewhere, found := m.locate(ctx, folder); found {
 		return nil, Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
-			m.account.Name, elsewhere, m.server(), folder)
+			m.account.Name, elsewhere.name, m.server(), folder)
 	}
 	missing := ""
 	if !exists {
@@ -258,43 +258,59 @@ func (m *mailbox) numbered(ctx context.Context, next imap.UID, number int) (uids
 // foldersSearched caps in how many folders a missing message is looked for.
 const foldersSearched = 20
 
-// locate names a folder that has a message of this run, for a failure to tell; empty when none is found. What goes wrong
-// takes nothing from the message being missing where it should be.
-func (m *mailbox) locate(ctx context.Context) (folder string) {
+// locate names a folder, another than one, that has a message of this run, for a failure to tell. What goes wrong takes nothing
+// from the message being missing where it should be.
+func (m *mailbox) locate(ctx context.Context, other string) (folder listedFolder, found bool) {
 	if ctx.Err() != nil || !m.alive() {
-		return ""
+		return listedFolder{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
 	folders, err := m.folders(ctx)
 	if err != nil {
-		return ""
+		return listedFolder{}, false
 	}
 	for _, f := range folders[:min(len(folders), foldersSearched)] {
+		if strings.EqualFold(f.name, other) {
+			continue
+		}
 		var uids []imap.UID
 		err := m.visit(ctx, f.name, func() (err error) {
 			uids, err = m.search(ctx, headerRun, m.w.Run())
 			return err
 		})
 		if err == nil && len(uids) > 0 {
-			return f.name
+			return f, true
 		}
 	}
-	return ""
+	return listedFolder{}, false
 }
 
 type listedFolder struct {
 	name string
 	junk bool // filters put spam there
+
+	counted  bool   // the server told what is in it
+	messages uint32 // how many
+	mark     uint64 // changes when one comes: UIDVALIDITY and UIDNEXT
 }
 
 // folders lists the folders that can be selected: the INBOX and those for spam first.
 func (m *mailbox) folders(ctx context.Context) (folders []listedFolder, err error) {
-	err = m.do(ctx, `LIST "" *`, func() error {
-		var options *imap.ListOptions
-		if m.special {
-			options = &imap.ListOptions{ReturnSpecialUse: true}
-		}
+	return m.list(ctx, nil)
+}
+
+// list does that, with the status of each where that is asked for.
+func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders []listedFolder, err error) {
+	command := `LIST "" *`
+	options := &imap.ListOptions{ReturnSpecialUse: m.special, ReturnStatus: status}
+	if status != nil {
+		command += " RETURN (STATUS)"
+	}
+	if !m.special && status == nil {
+		options = nil // the plain command, which every server knows
+	}
+	err = m.do(ctx, command, func() error {
 		list, err := m.client.List("", "*", options).Collect()
 		for _, f := range list {
 			if slices.Contains(f.Attrs, imap.MailboxAttrNoSelect) || slices.Contains(f.Attrs, imap.MailboxAttrNonExistent) {
@@ -304,8 +320,13 @@ func (m *mailbox) folders(ctx context.Context) (folders []listedFolder, err erro
 			if f.Delim != 0 {
 				name = name[strings.LastIndex(name, string(f.Delim))+1:]
 			}
-			junk := slices.Contains(f.Attrs, imap.MailboxAttrJunk) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)
-			folders = append(folders, listedFolder{f.Mailbox, junk})
+			listed := listedFolder{name: f.Mailbox,
+				junk: slices.Contains(f.Attrs, imap.MailboxAttrJunk) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
+			if f.Status != nil && f.Status.NumMessages != nil {
+				listed.counted, listed.messages = true, *f.Status.NumMessages
+				listed.mark = uint64(f.Status.UIDValidity)<<32 | uint64(f.Status.UIDNext)
+			}
+			folders = append(folders, listed)
 		}
 		return err
 	})

@@ -168,3 +168,22 @@ func TestQuota(t *testing.T) {
 		check(t, outcome, 0, result.ReasonUnexpected, blame, want)
 	}
 }
+
+// The INBOX is a folder like others.
+func TestFolderINBOX(t *testing.T) {
+	bed := newMailbed(t, stepstest.MailOptions{})
+	into := strings.ReplaceAll(roundTrip, `receives it over`, `receives it in the folder "Inbox" over`)
+	passed(t, bed.run(t, 5*time.Second, into))
+	if n := bed.Mailbox("bob"); n != 0 {
+		t.Errorf("%d messages left behind", n)
+	}
+	if err := bed.Break(stepstest.FaultFile); err != nil {
+		t.Fatal(err)
+	}
+	outcome := bed.run(t, 5*time.Second, strings.ReplaceAll(into, "IMAP within 5s", "IMAP within 200ms"))
+	check(t, outcome, 3, result.ReasonNotReceived, result.BlameFiltering,
+		`the message is in bob's folder "Lists" at mail\.demo\.test:993, not in the INBOX: a filter filed it there; it was sent from alice@demo\.test and accepted by mail\.demo\.test:587`)
+	if n := bed.Mailbox("bob"); n != 0 || outcome.Close != nil {
+		t.Errorf("%d messages left behind, %v", n, outcome.Close)
+	}
+}

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
@@ -214,24 +212,18 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// notReceived says that the mail is missing, and what there is to look for. It looks into the spam folder before, as that
-// is the one other place where mail commonly goes, and somebody else's to mend.
+// notReceived says that the mail is missing, and what there is to look for. It looks into the other folders before, that for
+// spam first: what a filter put there is somebody else's to mend.
 func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Duration) error {
-	if ctx.Err() == nil && m.alive() {
-		ctx, cancel := context.WithTimeout(ctx, lookGrace)
-		defer cancel()
-		var filed []imap.UID
-		folder, err := m.visitJunk(ctx, func() (err error) {
-			filed, err = m.search(ctx, headerRun, m.w.Run())
-			return err
-		})
-		// An error here takes nothing from the message being missing.
-		if err == nil && len(filed) > 0 {
-			m.strayed = true
-			return Fail(result.ReasonNotReceived, result.BlameFiltering,
-				"the message is in %s's folder %q at %s, not in the INBOX: a filter took it for spam; it was sent from %s and accepted by %s",
-				m.account.Name, folder, m.server(), s.from.Address, s.server)
+	if f, found := m.locate(ctx, "INBOX"); found {
+		m.strayed = true
+		why := "a filter filed it there"
+		if f.junk {
+			why = "a filter took it for spam"
 		}
+		return Fail(result.ReasonNotReceived, result.BlameFiltering,
+			"the message is in %s's folder %q at %s, not in the INBOX: %s; it was sent from %s and accepted by %s",
+			m.account.Name, f.name, m.server(), why, s.from.Address, s.server)
 	}
 	id, look := "", "the message "+m.w.Run()
 	if q := s.reply.QueueID(); q != "" {

@@ -524,6 +524,9 @@ func (m *mailbox) cleanup(ctx context.Context) error {
 	if first && (len(sent) > 0 || m.client != nil && m.alive()) {
 		err = errors.Join(err, m.removeSent(ctx, sent))
 	}
+	if first {
+		err = errors.Join(err, m.mail.sweepSenders(ctx, m.w))
+	}
 	if len(m.reports) > 0 && m.client != nil && m.alive() {
 		err = errors.Join(err, m.remove(ctx, m.reports))
 	}
@@ -631,7 +634,7 @@ func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing [
 		return missing, err
 	}
 	m.stale = nil
-	filed, err := m.clearJunk(ctx)
+	filed, err := m.clearFolders(ctx, len(missing) > 0)
 	if filed >= len(missing) {
 		missing = nil
 	}
@@ -649,56 +652,6 @@ func (m *mailbox) lookAnywhere(ctx context.Context) error {
 	}
 	m.next = slices.Min(uids)
 	return m.fetch(ctx, imap.UIDSetNum(uids...))
-}
-
-// clearJunk removes the scenario's messages from the folder that filters put spam into, and says how many of them this
-// run sent.
-func (m *mailbox) clearJunk(ctx context.Context) (filed int, err error) {
-	_, err = m.visitJunk(ctx, func() error {
-		all, err := m.search(ctx, headerOrigin, m.w.Origin())
-		if err != nil || len(all) == 0 {
-			return err
-		}
-		own, err := m.search(ctx, headerRun, m.w.Run())
-		filed = len(own)
-		return errors.Join(err, m.remove(ctx, all))
-	})
-	return filed, err
-}
-
-// visitJunk has the folder selected that filters put spam into while it calls act. It gives the folder's name; empty when
-// there is none. The INBOX is the selected mailbox again afterwards.
-func (m *mailbox) visitJunk(ctx context.Context, act func() error) (folder string, err error) {
-	err = m.do(ctx, `LIST "" *`, func() error {
-		var options *imap.ListOptions
-		if m.special {
-			options = &imap.ListOptions{ReturnSpecialUse: true}
-		}
-		folders, err := m.client.List("", "*", options).Collect()
-		for _, f := range folders {
-			name := strings.ToLower(f.Mailbox)
-			if f.Delim != 0 { // the server has a hierarchy
-				name = name[strings.LastIndex(name, string(f.Delim))+1:]
-			}
-			if slices.Contains(f.Attrs, imap.MailboxAttrJunk) || folder == "" && (name == "junk" || name == "spam" || name == "junk e-mail" || name == "junk email") {
-				folder = f.Mailbox
-			}
-		}
-		return err
-	})
-	if err != nil || folder == "" {
-		return "", err
-	}
-	choose := func(name string) error {
-		return m.do(ctx, "SELECT "+strconv.Quote(name), func() error {
-			_, err := m.client.Select(name, nil).Wait()
-			return err
-		})
-	}
-	if err := choose(folder); err != nil {
-		return "", err
-	}
-	return folder, errors.Join(act(), choose("INBOX"))
 }
 
 func describe(sent []*submission) string {

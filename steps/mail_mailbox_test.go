@@ -111,11 +111,14 @@ func TestMailCleanupRemovesWhatEarlierRunsLeft(t *testing.T) {
 		"in the INBOX":                {"", 0, roundTrip},
 		"in the INBOX, not read":      {"", 0, submission},
 		"in the spam folder":          {stepstest.FaultJunk, 0, roundTrip},
+		"in another folder":           {stepstest.FaultFile, 0, roundTrip},
+		"in another, not read":        {stepstest.FaultFile, 0, submission},
 		"on its way":                  {"", 100 * time.Millisecond, roundTrip},
 		"on its way, not read either": {"", 100 * time.Millisecond, submission},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bed := newMailbed(t, stepstest.MailOptions{})
+			bed.origin = t.Name() // as a process that has not run it yet
 			if err := bed.Break(c.fault); err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +157,7 @@ func (b *mailbed) crash(t *testing.T, text string) {
 	account.IMAP = "" // no mailbox, no removal
 	target := *b.target
 	target.Accounts = map[string]*steps.Account{"alice": b.target.Accounts["alice"], "bob": &account}
-	outcome, err := stepstest.Scenario{Target: &target, Secrets: b.secrets}.Run(t.Context(), text)
+	outcome, err := stepstest.Scenario{Target: &target, Secrets: b.secrets, Origin: b.origin}.Run(t.Context(), text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type mailbed struct {
 	*stepstest.MailServer
 	target  *steps.Target
 	secrets stepstest.Secrets
+	origin  string // of the scenarios that it runs; empty for the same as those of other beds
 }
 
 func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
@@ -50,7 +51,7 @@ func (b *mailbed) run(t testing.TB, limit time.Duration, text string) *stepstest
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	outcome, err := stepstest.Scenario{Target: b.target, Secrets: b.secrets}.Run(ctx, text)
+	outcome, err := stepstest.Scenario{Target: b.target, Secrets: b.secrets, Origin: b.origin}.Run(ctx, text)
 	if err != nil {
 		t.Fatal(err)
 	}
