@@ -17,7 +17,7 @@ func dovecotService(s string) (service, message string, ok bool) {
 		i += colon + 2
 		for _, level := range dovecotLevels {
 			if text, found := strings.CutPrefix(s[i:], level); found {
-				return s[:i-2], text, !strings.ContainsAny(s[:i-2], " /")
+				return s[:i-2], text, !strings.Contains(s[:i-2], " ")
 			}
 		}
 	}

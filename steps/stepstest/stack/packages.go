@@ -34,6 +34,9 @@ var Packages = []Package{
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
 	{"chromium-headless-shell", "/usr/lib/chromium/chromium-headless-shell", "a browser"},
 	{"libnss3-tools", "/usr/bin/certutil", "a browser that trusts a private root"},
+	{"logrotate", "/usr/sbin/logrotate", "a log that is rotated while it is read"},
+	{"rsyslog", "/usr/sbin/rsyslogd", "a log written by syslog"},
+	{"systemd-journal-remote", "/lib/systemd/systemd-journal-remote", "a journal"},
 }
 
 const (
