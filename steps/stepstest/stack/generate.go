@@ -43,7 +43,7 @@ func generate(dir string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Config = Config{CA: s.path("ca.pem"), Hosts: map[string]string{"old": Mail, "new": New, "proxy": Proxy}}
+	s.Config = Config{CA: s.path("ca.pem"), Hosts: map[string]string{"mail": Mail, "old": Mail, "new": New, "proxy": Proxy}}
 	for _, a := range accounts() {
 		a.PasswordFile = s.path(a.Name + ".password")
 		if err := os.WriteFile(a.PasswordFile, []byte(a.Password+"\n"), 0o600); err != nil {

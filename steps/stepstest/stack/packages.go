@@ -32,6 +32,7 @@ var Packages = []Package{
 	{"libfaketime", "/usr/share/doc/libfaketime/copyright", "a clock that is wrong"}, // the library itself is elsewhere on each architecture
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
+	{"prometheus-blackbox-exporter", BlackboxProgram, "the times of certificates as blackbox_exporter has them"},
 	{"chromium-headless-shell", "/usr/lib/chromium/chromium-headless-shell", "a browser"},
 	{"libnss3-tools", "/usr/bin/certutil", "a browser that trusts a private root"},
 	{"logrotate", "/usr/sbin/logrotate", "a log that is rotated while it is read"},
@@ -44,6 +45,9 @@ const (
 
 	prometheusProgram = "/usr/bin/prometheus"
 	nagiosProgram     = "/usr/sbin/nagios4"
+
+	// BlackboxProgram is where Debian has blackbox_exporter.
+	BlackboxProgram = "/usr/bin/prometheus-blackbox-exporter"
 )
 
 // Missing lists the packages that are not installed.

@@ -76,6 +76,7 @@ func TestScenariosPass(t *testing.T) {
 		"web":          write(t, "web.feature", web),
 		"shipped mail": "../../../features/mail",
 		"shipped web":  "../../../features/web",
+		"shipped tls":  "../../../features/tls",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if code, out := execute(t, stepwatch, "run", "--config", config, path); code != 0 {
