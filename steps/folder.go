@@ -405,30 +405,49 @@ func arrivedOnce(ctx context.Context, w *World, _ Args) error {
 	if it.sent == nil {
 		return scenarioFault("only a message that the scenario sent can be told from others")
 	}
-	copies := 0
+	var uids []imap.UID
 	_, err = awaitThere(ctx, time.Until(it.at.Add(duplicateWait)), 50*time.Millisecond, func(ctx context.Context) (bool, error) {
 		if strings.EqualFold(it.folder, "INBOX") {
 			if err := it.box.look(ctx); err != nil {
 				return false, err
 			}
-			copies = len(it.box.found[it.sent.number])
-			return copies > 1, nil
+			uids = it.box.found[it.sent.number]
+			return len(uids) > 1, nil
 		}
-		err := it.box.visit(ctx, it.folder, func() error {
-			uids, err := it.box.numbered(ctx, it.uid, it.sent.number)
-			copies = len(uids)
+		err := it.box.visit(ctx, it.folder, func() (err error) {
+			uids, err = it.box.numbered(ctx, it.uid, it.sent.number)
 			return err
 		})
-		return copies > 1, err
+		return len(uids) > 1, err
 	})
 	if err != nil && !errors.Is(err, errNotThere) {
 		return err
 	}
-	w.Measure("mail_copies", "How often the message lies in the folder.", float64(copies))
-	if copies > 1 {
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message lies %d times in %s: a server sent it again although the next one had it, or two ways lead there", copies, it.where)
+	w.Measure("mail_copies", "How often the message lies in the folder.", float64(len(uids)))
+	if len(uids) > 1 {
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message lies %d times in %s, %s: a server sent it again although the next one had it, or two ways lead there",
+			len(uids), it.where, it.copies(ctx, uids))
 	}
 	return nil
+}
+
+// copies names copies of a message by their UIDs and when the server got them, as far as it tells that.
+func (a *arrival) copies(ctx context.Context, uids []imap.UID) string {
+	came := make(map[imap.UID]string)
+	_ = a.box.visit(ctx, a.folder, func() error { // without it the UIDs are named alone
+		return a.box.do(ctx, "UID FETCH "+imap.UIDSetNum(uids...).String()+" (INTERNALDATE)", func() error {
+			messages, err := a.box.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
+			for _, message := range messages {
+				came[message.UID] = message.InternalDate.UTC().Format(" of 15:04:05 MST")
+			}
+			return err
+		})
+	})
+	names := make([]string, len(uids))
+	for i, uid := range uids {
+		names[i] = fmt.Sprintf("UID %d%s", uid, came[uid])
+	}
+	return strings.Join(names, " and ")
 }
 
 // flags asks for the flags of a received message.

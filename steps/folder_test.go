@@ -75,12 +75,12 @@ func TestFolderFaults(t *testing.T) {
 		{
 			name: "twice", faults: []stepstest.Fault{stepstest.FaultDuplicate}, text: roundTrip + "\nAnd it arrived once", step: 4,
 			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
-			want: `the message lies 2 times in bob's INBOX at mail\.demo\.test:993: a server sent it again although the next one had it, or two ways lead there`,
+			want: `the message lies 2 times in bob's INBOX at mail\.demo\.test:993, UID 1 of \S+ UTC and UID 2 of \S+ UTC: a server sent it again although the next one had it, or two ways lead there`,
 		},
 		{
 			name: "twice in a folder", faults: []stepstest.Fault{stepstest.FaultDuplicate, stepstest.FaultFile}, text: intoFolder + "\nAnd it arrived once", step: 2,
 			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
-			want: `the message lies 2 times in bob's folder "Lists" at mail\.demo\.test:993: .*`,
+			want: `the message lies 2 times in bob's folder "Lists" at mail\.demo\.test:993, UID 1 of .*`,
 		},
 		{
 			name: "in the spam folder", faults: []stepstest.Fault{stepstest.FaultJunk}, text: strings.ReplaceAll(intoFolder, "Lists", "Junk") + "\nAnd it is not in the spam folder", step: 2,
