@@ -268,7 +268,7 @@ func TestRecordsFail(t *testing.T) {
 		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask whoever gave you the address for a PTR record with nameless.example.test`},
 		{`the address of "192.0.2.9" and its name match both ways`, `scenario scenario: "192.0.2.9" is an address: write the host's name, which its address has to have`},
 		{`"elsewhere.example.test" is on no blocklist of` + "\n| bl.example.test |", `unexpected target: elsewhere.example.test is on 1 of 1 blocklists: bl.example.test has 192.0.2.80 \(127.0.0.4: it sends spam\); find out what it sent, then ask the list to remove it`},
-		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it takes no questions from public resolvers: .*`},
+		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it takes no questions from public resolvers; set a resolver of your own under resolver in stepwatch.yml, or leave the list out`},
 		{`"192.0.2.9" is on no blocklist of` + "\n| dead.example.test |\n| bl.example.test |", `scenario scenario: 1 of 2 blocklists prove nothing: dead.example.test: it does not list the test address 127.0.0.2, so it lists nothing; leave out what does not work`},
 		{`"192.0.2.9" is on no blocklist of` + "\n| list |", `scenario scenario: "list" is no row of blocklists: .*`},
 		{`"192.0.2.9" is on no blocklist of`, `scenario scenario: 0 blocklists in the table, wanted 1 to 64, one a row`},

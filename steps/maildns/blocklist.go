@@ -31,7 +31,7 @@ type Listing struct {
 // refusals are the answers by which lists say that they do not answer (Spamhaus and those that follow it).
 var refusals = map[string]string{
 	"127.255.255.252": "the name of the list is misspelt",
-	"127.255.255.254": "it takes no questions from public resolvers: ask through a resolver of your own",
+	"127.255.255.254": "it takes no questions from public resolvers",
 	"127.255.255.255": "it was asked too often",
 }
 

@@ -201,7 +201,7 @@ func TestBlocklist(t *testing.T) {
 		{"four.test", v6, Unable, "it does not list the test address ::FFFF:7F00:2, so it has no IPv6 addresses"},
 		{"dead.test", v6, Broken, "it does not list the test address 127.0.0.2, so it lists nothing"},
 		{"dead.test", v4, Broken, "it does not list the test address 127.0.0.2, so it lists nothing"},
-		{"public.test", v4, Refusing, "it takes no questions from public resolvers: ask through a resolver of your own"},
+		{"public.test", v4, Refusing, "it takes no questions from public resolvers"},
 		{"shy.test", v4, Refusing, "it was asked too often"},
 		{"blocked.test", v4, Refusing, "it refuses to answer, as to a public resolver or after too many questions"},
 		{"sold.test", v4, Broken, "it answers 203.0.113.5, which is no answer of a blocklist (wanted 127.0.0.0/8): its domain may have changed hands"},

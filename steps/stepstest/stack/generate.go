@@ -185,7 +185,7 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 
 // namesWith lists what a certificate has to be good for.
 func (s *Stack) namesWith(chain string) []string {
-	names := []string{Domain, "www." + Domain, Documented, "www." + Documented}
+	names := []string{Domain, "www." + Domain, "mta-sts." + Domain, Documented, "www." + Documented}
 	for _, h := range s.hosts {
 		if h.Chain == chain {
 			names = append(names, h.Name)
