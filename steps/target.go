@@ -33,6 +33,7 @@ type Target struct {
 
 	// Patience is how long a step in a browser waits for something to come up on the page; zero means DefaultPatience.
 	Patience time.Duration
+
 	// Anchors are the trust anchors of DNSSEC; nil means those of the root.
 	Anchors dnsclient.Anchors
 

@@ -376,6 +376,9 @@ func (c *Client) servers(q Question) ([]endpoint, error) {
 	name := q.Server
 	if name == "" {
 		name = c.Resolver
+		if host, port, err := net.SplitHostPort(name); err == nil && port == Auto.port() {
+			name = net.JoinHostPort(host, q.Transport.port()) // the same server answers over TLS elsewhere
+		}
 	}
 	if name != "" {
 		server, err := parseServer(name, q.Transport)

@@ -10,5 +10,6 @@
 // The DNS zone is example.test; its name server runs inside the calling process.
 //
 // Start starts what most tests need. More is started by those that need it: StartRoute (a relay, MX hosts and a store, each
-// with a queue of its own), StartProxy (IMAP and POP3), StartExim (Exim 4 before a smarthost, and as a server).
+// with a queue of its own), StartProxy (IMAP and POP3), StartExim (Exim 4 before a smarthost, and as a server),
+// StartDNS (Knot with a secondary and signed zones, and Unbound as a resolver).
 package stack

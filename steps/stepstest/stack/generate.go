@@ -215,7 +215,7 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 			return err
 		case entry.IsDir():
 			return os.MkdirAll(s.path(name), 0o755)
-		case later[name] || strings.HasPrefix(name, "etc/route/"):
+		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"):
 			return nil
 		}
 		return s.render(name, s.path(name), data)

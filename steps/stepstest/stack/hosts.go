@@ -77,6 +77,9 @@ func hosts(chain func(name string) string) []host {
 		{Name: Store, IP: "127.0.3.1", Chain: chain("good"), Only: "dovecot"},
 		{Name: Exim, IP: "127.0.6.1", Chain: chain("good"), Only: "none"},
 		{Name: Proxy, IP: "127.0.4.1", Chain: chain("good"), Only: "none"},
+		{Name: Primary, IP: "127.0.7.1"},
+		{Name: Secondary, IP: "127.0.7.2"},
+		{Name: Resolver, IP: "127.0.7.3", Chain: chain("good"), Only: "none"},
 		{Name: MailProxy, IP: "127.0.4.2", Chain: chain("good"), Only: "none"},
 	}
 }

@@ -30,6 +30,9 @@ var Packages = []Package{
 	{"nginx", "/usr/sbin/nginx", everything},
 	{"libnginx-mod-mail", "/usr/lib/nginx/modules/ngx_mail_module.so", everything},
 	{"libfaketime", "/usr/share/doc/libfaketime/copyright", "a clock that is wrong"}, // the library itself is elsewhere on each architecture
+	{"knot", knotProgram, "real DNS servers"},
+	{"unbound", unboundProgram, "real DNS servers"},
+	{"bind9-dnsutils", "/usr/bin/dig", "real DNS servers"},
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
 	{"prometheus-blackbox-exporter", BlackboxProgram, "the times of certificates as blackbox_exporter has them"},
@@ -43,6 +46,8 @@ var Packages = []Package{
 const (
 	everything = "real servers" // what cannot be tested without a package that the whole stack needs
 
+	knotProgram       = "/usr/sbin/knotd"
+	unboundProgram    = "/usr/sbin/unbound"
 	prometheusProgram = "/usr/bin/prometheus"
 	nagiosProgram     = "/usr/sbin/nagios4"
 

@@ -40,6 +40,7 @@ type Stack struct {
 	Verifier   *Server // OpenDKIM before MX; nil until StartRoute
 	Proxy      *Server // nil until StartProxy
 	Exim       *Server // nil until StartExim
+	DNS        *DNS    // nil until StartDNS
 	Prometheus *Server // nil until StartPrometheus
 	Nagios     *Server // nil until StartNagios
 
@@ -89,6 +90,13 @@ func (s *Stack) servers() []*Server {
 	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Verifier, s.Exim, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		if server != nil {
 			servers = append(servers, server)
+		}
+	}
+	if s.DNS != nil {
+		for _, server := range []*Server{s.DNS.Primary, s.DNS.Secondary, s.DNS.Resolver} {
+			if server != nil {
+				servers = append(servers, server)
+			}
 		}
 	}
 	return servers
