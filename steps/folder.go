@@ -292,7 +292,7 @@ type listedFolder struct {
 
 	counted  bool   // the server told what is in it
 	messages uint32 // how many
-	mark     uint64 // changes when one comes: UIDVALIDITY and UIDNEXT
+	mark     int64  // changes when one comes: UIDVALIDITY and UIDNEXT
 }
 
 // folders lists the folders that can be selected: the INBOX and those for spam first.
@@ -324,7 +324,7 @@ func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders
 				junk: slices.Contains(f.Attrs, imap.MailboxAttrJunk) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
 			if f.Status != nil && f.Status.NumMessages != nil {
 				listed.counted, listed.messages = true, *f.Status.NumMessages
-				listed.mark = uint64(f.Status.UIDValidity)<<32 | uint64(f.Status.UIDNext)
+				listed.mark = int64(f.Status.UIDValidity)<<32 | int64(f.Status.UIDNext)
 			}
 			folders = append(folders, listed)
 		}

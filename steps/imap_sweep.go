@@ -36,7 +36,7 @@ const (
 func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, err error) {
 	now := time.Now()
 	due := strings.Join([]string{"folders", m.account.Username, m.server(), m.w.Origin()}, "\x00")
-	all := missing || now.Unix() >= int64(swept.mark(due))
+	all := missing || now.Unix() >= swept.mark(due)
 	list := m.folders
 	if all {
 		list = m.countedFolders
@@ -45,7 +45,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 	if err != nil {
 		return 0, err
 	}
-	rand.Shuffle(len(folders), func(i, j int) {
+	rand.Shuffle(len(folders), func(i, j int) { //nolint:gosec // no secret: it only has each folder come first some time
 		if !folders[i].junk && !folders[j].junk {
 			folders[i], folders[j] = folders[j], folders[i]
 		}
@@ -74,7 +74,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 	case missing && filed == 0: // it may come yet
 		swept.note(due, 0)
 	case all:
-		swept.note(due, uint64(now.Add(foldersEvery).Unix()))
+		swept.note(due, now.Add(foldersEvery).Unix())
 	}
 	if !away {
 		return filed, nil
@@ -126,10 +126,10 @@ func (m *mail) sweepSenders(ctx context.Context, w *World) error {
 		seen[s.from] = true
 		key := strings.Join([]string{"bounces", s.from.Username, s.from.IMAP, w.Origin()}, "\x00")
 		now := time.Now().Unix()
-		due := int64(swept.mark(key))
+		due := swept.mark(key)
 		if due == 0 && crc32.ChecksumIEEE([]byte(w.Run()))%senderShare != 0 { // by chance, as runs have random names
 			due = now + int64(senderSoon.Seconds())
-			swept.note(key, uint64(due))
+			swept.note(key, due)
 		}
 		if now < due {
 			continue
@@ -148,7 +148,7 @@ func (m *mail) sweepSenders(ctx context.Context, w *World) error {
 		}
 		// Another error says nothing of this run: a sender's mailbox need not be open to it. The next run tries again.
 		if err == nil {
-			swept.note(key, uint64(now+int64(senderEvery.Seconds())))
+			swept.note(key, now+int64(senderEvery.Seconds()))
 		}
 	}
 	return errors.Join(errs...)
@@ -160,23 +160,23 @@ var swept sweptMarks
 // sweptMarks holds a number for each thing that was swept. It is safe for use by several goroutines.
 type sweptMarks struct {
 	mu    sync.Mutex
-	marks map[string]uint64
+	marks map[string]int64
 }
 
 // sweptLimit caps how many are kept. Beyond that all are forgotten, which only costs the next sweeps time.
 const sweptLimit = 50_000
 
-func (s *sweptMarks) mark(key string) uint64 {
+func (s *sweptMarks) mark(key string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.marks[key]
 }
 
-func (s *sweptMarks) note(key string, mark uint64) {
+func (s *sweptMarks) note(key string, mark int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.marks == nil || len(s.marks) >= sweptLimit {
-		s.marks = make(map[string]uint64)
+		s.marks = make(map[string]int64)
 	}
 	s.marks[key] = mark
 }
