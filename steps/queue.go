@@ -173,25 +173,34 @@ func (r *queueReading) age() time.Duration {
 // note is what a person wants to know of the queue: "43 messages: active 2, deferred 41; the oldest 2h1m0s old; 38 wait for
 // gmail.com: connection refused".
 func (r *queueReading) note() string {
-	note := &strings.Builder{}
-	fmt.Fprintf(note, "%d messages", r.queue.Messages())
-	separator := ": "
+	note := fmt.Sprintf("%d messages", r.queue.Messages())
+	if details := r.details(); details != "" {
+		note += ": " + details
+	}
+	return note
+}
+
+// details is the note without the number of messages.
+func (r *queueReading) details() string {
+	var counts, details []string
 	for _, name := range r.queue.Names() {
 		if n := r.queue.Counts[name]; n > 0 {
-			fmt.Fprintf(note, "%s%s %d", separator, name, n)
-			separator = ", "
+			counts = append(counts, fmt.Sprintf("%s %d", name, n))
 		}
 	}
+	if counts != nil {
+		details = append(details, strings.Join(counts, ", "))
+	}
 	if age := r.age(); age > 0 {
-		fmt.Fprintf(note, "; the oldest %s old", age.Round(time.Second))
+		details = append(details, fmt.Sprintf("the oldest %s old", age.Round(time.Second)))
 	}
 	if domain, d := r.queue.Worst(); d != nil {
-		fmt.Fprintf(note, "; %d wait for %s", d.Messages, waitingFor(domain, d))
+		details = append(details, fmt.Sprintf("%d wait for %s", d.Messages, waitingFor(domain, d)))
 	}
 	if r.queue.Warning != "" {
-		fmt.Fprintf(note, "; the server warns: %s", r.queue.Warning)
+		details = append(details, "the server warns: "+shownLine(r.queue.Warning))
 	}
-	return note.String()
+	return strings.Join(details, "; ")
 }
 
 // waitingFor gives a domain and why messages wait for it, as far as that is known.
@@ -239,7 +248,7 @@ func queueHolds(r *queueReading, _ *World, a Args) error {
 		return err
 	}
 	if n := r.queue.Messages(); n >= limit {
-		return r.unexpected("holds %d messages, wanted fewer than %d (%s)", n, limit, r.note())
+		return r.unexpected("holds %d messages, wanted fewer than %d (%s)", n, limit, r.details())
 	}
 	return nil
 }
@@ -254,7 +263,7 @@ func namedQueueHolds(r *queueReading, _ *World, a Args) error {
 		return scenarioFault("%q has no queue called %q: it has %s", r.host.Name, a.Text(0), strings.Join(r.queue.Names(), ", "))
 	}
 	if n >= limit {
-		return r.unexpected("holds %d %s messages, wanted fewer than %d (%s)", n, a.Text(0), limit, r.note())
+		return r.unexpected("holds %d %s messages, wanted fewer than %d (%s)", n, a.Text(0), limit, r.details())
 	}
 	return nil
 }

@@ -233,12 +233,12 @@ func readSpoolFile(path, id string) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The body's file begins with its own name and a line break.
+	// The body's file begins with its own name and a line break; an empty line parts header and body.
 	data, err := os.Stat(strings.TrimSuffix(path, "-H") + "-D")
 	if err != nil {
 		return nil, err
 	}
-	m.Size += max(0, data.Size()-int64(len(id)+len("-D\n")))
+	m.Size += 1 + max(0, data.Size()-int64(len(id)+len("-D\n")))
 	return m, nil
 }
 

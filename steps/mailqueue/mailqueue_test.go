@@ -231,11 +231,11 @@ func TestEximSpool(t *testing.T) {
 		want  string
 	}{
 		"empty":            {map[string]string{}, "map[frozen:0 waiting:0] 0 bytes, nobody waits"},
-		"one":              {file(header), "map[frozen:1 waiting:0] 39 bytes, oldest 1795270913, 1 wait for gmail.com: "},
-		"split":            {map[string]string{"T/" + id + "-H": header, "T/" + id + "-D": id + "-D\nhi\n"}, "map[frozen:1 waiting:0] 39 bytes, oldest 1795270913, 1 wait for gmail.com: "},
+		"one":              {file(header), "map[frozen:1 waiting:0] 40 bytes, oldest 1795270913, 1 wait for gmail.com: "},
+		"split":            {map[string]string{"T/" + id + "-H": header, "T/" + id + "-D": id + "-D\nhi\n"}, "map[frozen:1 waiting:0] 40 bytes, oldest 1795270913, 1 wait for gmail.com: "},
 		"being received":   {map[string]string{id + "-D": "half", "hdr.123": "half"}, "map[frozen:0 waiting:0] 0 bytes, nobody waits"},
-		"nobody done":      {file(strings.Replace(strings.Replace(header, "NN carol@other.test", "XX", 1), "-frozen 1795270913\n", "", 1)), "map[frozen:0 waiting:1] 39 bytes, oldest 1795270913, 1 wait for gmail.com: "},
-		"two done":         {file(strings.Replace(header, "NN carol@other.test", "YN carol@other.test\nNN bob@gmail.com", 1)), "map[frozen:1 waiting:0] 39 bytes, oldest 1795270913, nobody waits"},
+		"nobody done":      {file(strings.Replace(strings.Replace(header, "NN carol@other.test", "XX", 1), "-frozen 1795270913\n", "", 1)), "map[frozen:0 waiting:1] 40 bytes, oldest 1795270913, 1 wait for gmail.com: "},
+		"two done":         {file(strings.Replace(header, "NN carol@other.test", "YN carol@other.test\nNN bob@gmail.com", 1)), "map[frozen:1 waiting:0] 40 bytes, oldest 1795270913, nobody waits"},
 		"cut in the top":   {file(header[:60]), "the answer ends early"},
 		"cut in addresses": {file(header[:strings.Index(header, "bob@")+3]), "the answer ends early"},
 		"cut in a field":   {file(header[:len(header)-9]), "the answer ends early"},
