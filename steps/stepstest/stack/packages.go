@@ -41,6 +41,7 @@ var Packages = []Package{
 	{"logrotate", "/usr/sbin/logrotate", "a log that is rotated while it is read"},
 	{"rsyslog", "/usr/sbin/rsyslogd", "a log written by syslog"},
 	{"systemd-journal-remote", "/lib/systemd/systemd-journal-remote", "a journal"},
+	{"fail2ban", fail2banProgram, "bans by fail2ban"},
 }
 
 const (
@@ -50,6 +51,7 @@ const (
 	unboundProgram    = "/usr/sbin/unbound"
 	prometheusProgram = "/usr/bin/prometheus"
 	nagiosProgram     = "/usr/sbin/nagios4"
+	fail2banProgram   = "/usr/bin/fail2ban-server"
 
 	// BlackboxProgram is where Debian has blackbox_exporter.
 	BlackboxProgram = "/usr/bin/prometheus-blackbox-exporter"

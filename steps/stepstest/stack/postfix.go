@@ -67,6 +67,9 @@ func (p *Postfix) Discard(ctx context.Context) error {
 	return err
 }
 
+// Config is the directory of its main.cf.
+func (p *Postfix) Config() string { return p.config }
+
 // Queue gives the queue: one JSON object a message, one a line (postqueue(1)).
 func (p *Postfix) Queue(ctx context.Context) (string, error) {
 	return output(ctx, "/usr/sbin/postqueue", "-c", p.config, "-j")

@@ -43,6 +43,7 @@ type Stack struct {
 	DNS        *DNS    // nil until StartDNS
 	Prometheus *Server // nil until StartPrometheus
 	Nagios     *Server // nil until StartNagios
+	Fail2ban   *Server // nil until StartFail2ban
 
 	hosts    []host
 	faulty   []*acceptor
@@ -87,7 +88,7 @@ func (s *Stack) servers() []*Server {
 			servers = append(servers, postfix.Server)
 		}
 	}
-	for _, server := range []*Server{s.Nagios, s.Prometheus, s.Proxy, s.Verifier, s.Exim, s.Dovecot, s.OpenDKIM, s.Nginx} {
+	for _, server := range []*Server{s.Fail2ban, s.Nagios, s.Prometheus, s.Proxy, s.Verifier, s.Exim, s.Dovecot, s.OpenDKIM, s.Nginx} {
 		if server != nil {
 			servers = append(servers, server)
 		}
