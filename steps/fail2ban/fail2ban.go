@@ -46,7 +46,7 @@ func Read(ctx context.Context, jail string) (*Jail, error) {
 		return nil, ErrNoJail
 	case has("Permission denied"), has("must be root"):
 		return nil, ErrDenied
-	case has("Is fail2ban running"), has("Could not find server"):
+	case has("Is fail2ban running"), has("Could not find server"), has("Unable to contact server"): // the last after it was killed
 		return nil, ErrDown
 	default:
 		first, _, _ := bytes.Cut(bytes.TrimSpace(said), []byte("\n"))
