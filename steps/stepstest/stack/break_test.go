@@ -17,17 +17,17 @@ type fault func(ctx context.Context) (mend func() error, err error)
 func (f fault) while(t *testing.T, act func()) {
 	t.Helper()
 	mend, err := f(t.Context())
-	if err == nil {
-		act()
-	}
-	if mend != nil {
-		if err := mend(); err != nil {
-			t.Fatal(err)
+	defer func() { // act may end the test
+		if mend != nil {
+			if err := mend(); err != nil {
+				t.Error(err)
+			}
 		}
-	}
+	}()
 	if err != nil {
 		t.Fatal(err)
 	}
+	act()
 }
 
 // nothing is broken; the message or the account of a row is what is wrong.
