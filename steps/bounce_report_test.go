@@ -13,17 +13,17 @@ import (
 // What mail servers write, by their shapes.
 func TestParseReport(t *testing.T) {
 	for name, want := range map[string]string{
-		"postfix": `about 1: nobody@drop.test failed 5.1.1: 550 5.1.1 <nobody@drop.test>: user unknown (said by mx.drop.test, reported by mail.example.test)`,
+		"postfix": `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): 550 5.1.1 <nobody@drop.test>: user unknown (said by mx.drop.test, reported by mail.example.test)`,
 		"postfix-delayed": `about 1: joe@dead.test delayed 4.4.1: connect to mx-dead.test[127.0.9.25]:25: Connection refused ` +
 			`(reported by mail.example.test)`,
 		"postfix-relayed": `about 1: bob@partner.test relayed 2.0.0: 250 2.0.0 Ok: queued as 1234 (said by mx.partner.test, reported by mail.example.test)`,
 		"exim":            `about 1: nobody@drop.test failed 5.0.0: 550 5.1.1 <nobody@drop.test>: user unknown (said by mx.drop.test, reported by exim.example.test)`,
-		"exim-old":        `about 1: nobody@drop.test failed 5.1.1: 550 5.1.1 <nobody@drop.test>: user unknown`,
-		"qmail":           `about 1:  failed 5.1.1: 550 5.1.1 user unknown`,
+		"exim-old":        `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): 550 5.1.1 <nobody@drop.test>: user unknown`,
+		"qmail":           `about 1:  failed 5.1.1 (it has no such mailbox): 550 5.1.1 user unknown`,
 		"exchange":        `about 1: nobody@drop.test failed 5.1.10: 550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup (reported by EX1.example.test)`,
-		"gmail": `about 1: nobody@drop.test failed 5.1.1: 550-5.1.1 The email account that you tried to reach does not exist. 550 5.1.1 user unknown ` +
+		"gmail": `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): 550-5.1.1 The email account that you tried to reach does not exist. 550 5.1.1 user unknown ` +
 			`(said by mx.drop.test. (127.0.4.25, the server for the domain drop.test.), reported by googlemail.com)`,
-		"global": `about 1: jörg@drop.test failed 5.1.1: 550 5.1.1 user unknown (reported by mail.example.test)`,
+		"global": `about 1: jörg@drop.test failed 5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (reported by mail.example.test)`,
 	} {
 		raw, err := os.ReadFile(filepath.Join("testdata", "bounce", name+".eml"))
 		if err != nil {
