@@ -1,15 +1,11 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -111,79 +107,6 @@ func mayPass(err error) bool {
 const webMeasures = "Time to load the document, redirects included. Phases dns, connect, tls, processing, transfer, once for each request; " +
 	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds."
 
-func init() {
-	registerWeb(
-		Definition{Area: "web", Sentence: "I go to {url}",
-			Does:     "Loads a page: a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
-			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
-		Definition{Area: "web", Sentence: "I visit {url}",
-			Does:     "The same as `I go to`.",
-			Measures: webMeasures, Example: `When I visit "https://www.example.org/"`, Func: goTo(false)},
-		Definition{Area: "web", Sentence: "I try to go to {url}",
-			Does:     "Loads a page as `I go to` does, and takes any status.",
-			Measures: webMeasures, Example: `When I try to go to "https://www.example.org/no-such-page"`, Func: goTo(true)},
-		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
-			Does:    "Answers digest authentication (RFC 7616) from now on, with the first row of a table `| username | secret |`. The secret is one of stepwatch.yml by name; a column `password` with the password itself is the old way.",
-			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
-
-		Definition{Area: "web", Sentence: "I follow {text}",
-			Does:     "Loads the page behind a link, found by its text, a part of it, its title, aria-label or id; the shortest text that fits wins. Fails when there is no such link or its page has a status outside 2xx and 3xx.",
-			Measures: webMeasures, Example: `When I follow "Contact"`, Func: follow},
-		Definition{Area: "web", Sentence: "I press {text}",
-			Does:     "Presses a button, found by its id, text or value or the beginning of one, and loads what its form is answered with.",
-			Measures: webMeasures, Example: `When I press "Log in"`, Func: press},
-		Definition{Area: "web", Sentence: "I submit the form named {text}",
-			Does:     "Submits a form without a button. The form is found by id, name or CSS selector.",
-			Measures: webMeasures, Example: `When I submit the form named "login"`, Func: submit},
-		Definition{Area: "web", Sentence: "I fill in {text} with {text}",
-			Does:    "Fills in a text field, found by its id, name or label or the beginning of one.",
-			Example: `When I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
-		Definition{Area: "web", Sentence: "I fill in {text} with the secret {text}",
-			Does:    "Fills in a field with a secret of stepwatch.yml, which no output shows.",
-			Example: `When I fill in "Password" with the secret "members"`, Func: fillInSecret},
-		Definition{Area: "web", Sentence: "I select {text} from {text}",
-			Does:    "Selects an option by its text, in a select field by its id, name or label.",
-			Example: `When I select "Germany" from "Country"`, Func: selectFrom},
-		Definition{Area: "web", Sentence: "I check {text}",
-			Does:    "Checks a checkbox, found by its id, name or label.",
-			Example: `When I check "Remember me"`, Func: check(true)},
-		Definition{Area: "web", Sentence: "I uncheck {text}",
-			Does:    "Unchecks a checkbox, found by its id, name or label.",
-			Example: `When I uncheck "Remember me"`, Func: check(false)},
-		Definition{Area: "web", Sentence: "I choose {text}",
-			Does:    "Chooses a radio button, found by its id, label or value.",
-			Example: `When I choose "Express"`, Func: chooseButton},
-		Definition{Area: "web", Sentence: "I attach the file at {text} to {text}", Pattern: `^I attach the file at "(.*)" to "(.*)" ?$`,
-			Does:    "Attaches a file of the machine that stepwatch runs on to a file field, found by its id, name or label.",
-			Example: `When I attach the file at "/var/lib/stepwatch/photo.jpg" to "Photo"`, Func: attachFile},
-
-		Definition{Area: "web", Sentence: "I should see {text}",
-			Does:    "Fails unless the page's visible text has the text, white space and no-break spaces taken for one space. In a project marked as cucumber-nagios compatible it is a regular expression over the page's source.",
-			Example: `Then I should see "Contact us"`, Func: see(true)},
-		Definition{Area: "web", Sentence: "I should not see {text}",
-			Does:    "Fails when the page's visible text has the text; see `I should see`.",
-			Example: `Then I should not see "Internal error"`, Func: see(false)},
-		Definition{Area: "web", Sentence: "I should see an {word} message", Pattern: `^I should see an? (\w+) message$`,
-			Does:    "Fails unless the page shows an element of that class.",
-			Example: `Then I should see an error message`, Func: seeMessage},
-		Definition{Area: "web", Sentence: "the request should succeed", Pattern: `^the (?:.*) ?request should succeed`,
-			Does:    "Fails unless the page's status is 2xx or 3xx. Words before and after the sentence are free.",
-			Example: `Then the request should succeed`, Func: requestShould(true)},
-		Definition{Area: "web", Sentence: "the request should fail", Pattern: `^the (?:.*) ?request should fail`,
-			Does:    "Fails when the page's status is 2xx or 3xx. It comes after `I try to go to`.",
-			Example: `Then the request should fail`, Func: requestShould(false)},
-		Definition{Area: "web", Sentence: "the response status should be {int}",
-			Does:    "Fails unless the page's status is that one. For 4xx and 5xx it comes after `I try to go to`.",
-			Example: `Then the response status should be 404`, Func: statusShouldBe},
-		Definition{Area: "web", Sentence: "I should be on {url}",
-			Does:    "Fails unless the page's address, after redirects, is that one: a path, or a whole address. Query and fragment count when they are given.",
-			Example: `Then I should be on "/members"`, Func: shouldBeOn},
-		Definition{Area: "web", Sentence: "the page should load within {duration}",
-			Does:    "Fails when loading the current page, redirects included, took longer.",
-			Example: `Then the page should load within 2s`, Func: loadWithin},
-	)
-}
-
 // currentPage gives the scenario's page; without one the scenario is out of order.
 func currentPage(ctx context.Context, w *World) (*page, error) {
 	p, err := engineOf(w).now(ctx)
@@ -216,6 +139,58 @@ func registerWeb(definitions ...Definition) {
 		}
 	}
 	register(definitions...)
+}
+
+// acting is an action on something that the current page has under a name: choose finds it, act does it. Both are done
+// again while the page may still bring it.
+func acting(ctx context.Context, w *World, act, name string, choose func(*search, *html.Node) (*html.Node, error), do func(webEngine, *search, *html.Node) error) error {
+	return eventually(ctx, w, func(e webEngine, p *page) error {
+		doc, err := p.tree()
+		if err != nil {
+			return err
+		}
+		f := &search{page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}
+		n, err := choose(f, doc)
+		if err != nil {
+			return err
+		}
+		return do(e, f, n)
+	})
+}
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "I go to {url}",
+			Does:     "Loads a page: a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
+			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
+		Definition{Area: "web", Sentence: "I visit {url}",
+			Does:     "The same as `I go to`.",
+			Measures: webMeasures, Example: `When I visit "https://www.example.org/"`, Func: goTo(false)},
+		Definition{Area: "web", Sentence: "I try to go to {url}",
+			Does:     "Loads a page as `I go to` does, and takes any status.",
+			Measures: webMeasures, Example: `When I try to go to "https://www.example.org/no-such-page"`, Func: goTo(true)},
+		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
+			Does:    "Answers digest authentication (RFC 7616) from now on, with the first row of a table `| username | secret |`. The secret is one of stepwatch.yml by name; a column `password` with the password itself is the old way.",
+			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
+		Definition{Area: "web", Sentence: "I follow {text}",
+			Does:     "Loads the page behind a link, found by its text, a part of it, its title, aria-label or id; the shortest text that fits wins. Fails when there is no such link or its page has a status outside 2xx and 3xx.",
+			Measures: webMeasures, Example: `When I follow "Contact"`, Func: follow},
+		Definition{Area: "web", Sentence: "the request should succeed", Pattern: `^the (?:.*) ?request should succeed`,
+			Does:    "Fails unless the page's status is 2xx or 3xx. Words before and after the sentence are free.",
+			Example: `Then the request should succeed`, Func: requestShould(true)},
+		Definition{Area: "web", Sentence: "the request should fail", Pattern: `^the (?:.*) ?request should fail`,
+			Does:    "Fails when the page's status is 2xx or 3xx. It comes after `I try to go to`.",
+			Example: `Then the request should fail`, Func: requestShould(false)},
+		Definition{Area: "web", Sentence: "the response status should be {int}",
+			Does:    "Fails unless the page's status is that one. For 4xx and 5xx it comes after `I try to go to`.",
+			Example: `Then the response status should be 404`, Func: statusShouldBe},
+		Definition{Area: "web", Sentence: "I should be on {url}",
+			Does:    "Fails unless the page's address, after redirects, is that one: a path, or a whole address. Query and fragment count when they are given.",
+			Example: `Then I should be on "/members"`, Func: shouldBeOn},
+		Definition{Area: "web", Sentence: "the page should load within {duration}",
+			Does:    "Fails when loading the current page, redirects included, took longer.",
+			Example: `Then the page should load within 2s`, Func: loadWithin},
+	)
 }
 
 func goTo(anyStatus bool) func(context.Context, *World, Args) error {
@@ -262,209 +237,10 @@ func useDigest(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// acting is an action on something that the current page has under a name: choose finds it, act does it. Both are done
-// again while the page may still bring it.
-func acting(ctx context.Context, w *World, act, name string, choose func(*search, *html.Node) (*html.Node, error), do func(webEngine, *search, *html.Node) error) error {
-	return eventually(ctx, w, func(e webEngine, p *page) error {
-		doc, err := p.tree()
-		if err != nil {
-			return err
-		}
-		f := &search{page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}
-		n, err := choose(f, doc)
-		if err != nil {
-			return err
-		}
-		return do(e, f, n)
-	})
-}
-
 func follow(ctx context.Context, w *World, a Args) error {
 	return acting(ctx, w, "follow", a.Text(0), (*search).findLink, func(e webEngine, f *search, link *html.Node) error {
 		return e.follow(ctx, w, f, link)
 	})
-}
-
-func press(ctx context.Context, w *World, a Args) error {
-	return acting(ctx, w, "press", a.Text(0), (*search).findButton, func(e webEngine, f *search, button *html.Node) error {
-		return e.press(ctx, w, f, button)
-	})
-}
-
-func submit(ctx context.Context, w *World, a Args) error {
-	return acting(ctx, w, "submit the form named", a.Text(0), (*search).findForm, func(e webEngine, f *search, form *html.Node) error {
-		return e.submit(ctx, w, f, form)
-	})
-}
-
-func fillIn(ctx context.Context, w *World, a Args) error {
-	return fill(ctx, w, a.Text(0), a.Text(1))
-}
-
-func fillInSecret(ctx context.Context, w *World, a Args) error {
-	secret, err := w.Secret(ctx, a.Text(1))
-	if err != nil {
-		return err
-	}
-	return fill(ctx, w, a.Text(0), secret.Reveal())
-}
-
-func fill(ctx context.Context, w *World, name, value string) error {
-	return acting(ctx, w, "fill in", name, fieldOf(kindText), func(e webEngine, f *search, field *html.Node) error {
-		if kind, _ := attribute(field, "type"); strings.EqualFold(kind, "password") {
-			w.Redact(value) // the next page may repeat it
-		}
-		if _, readonly := attribute(field, "readonly"); readonly {
-			return f.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
-		}
-		return e.fill(ctx, f, field, value)
-	})
-}
-
-// fieldOf finds a field of one kind.
-func fieldOf(kind fieldKind) func(*search, *html.Node) (*html.Node, error) {
-	return func(f *search, doc *html.Node) (*html.Node, error) { return f.findField(doc, kind) }
-}
-
-func selectFrom(ctx context.Context, w *World, a Args) error {
-	choose := func(f *search, doc *html.Node) (*html.Node, error) {
-		f.act, f.name = fmt.Sprintf("%s from %q", f.act, a.Text(1)), a.Text(1)
-		return f.findField(doc, kindSelect)
-	}
-	return acting(ctx, w, "select", a.Text(0), choose, func(e webEngine, f *search, field *html.Node) error {
-		option, err := f.findOption(field, a.Text(0))
-		if err != nil {
-			return err
-		}
-		return e.selectOption(ctx, f, option)
-	})
-}
-
-func check(on bool) func(context.Context, *World, Args) error {
-	act := "uncheck"
-	if on {
-		act = "check"
-	}
-	return func(ctx context.Context, w *World, a Args) error {
-		return acting(ctx, w, act, a.Text(0), fieldOf(kindCheckbox), func(e webEngine, f *search, box *html.Node) error {
-			return e.check(ctx, f, box, on)
-		})
-	}
-}
-
-func chooseButton(ctx context.Context, w *World, a Args) error {
-	return acting(ctx, w, "choose", a.Text(0), fieldOf(kindRadio), func(e webEngine, f *search, radio *html.Node) error {
-		return e.check(ctx, f, radio, true)
-	})
-}
-
-func attachFile(ctx context.Context, w *World, a Args) error {
-	return acting(ctx, w, "attach to", a.Text(1), fieldOf(kindFile), func(e webEngine, f *search, field *html.Node) error {
-		info, err := os.Stat(a.Text(0))
-		if err != nil {
-			return f.failure(result.ReasonConfig, result.BlameScenario, "%v", err)
-		}
-		if !info.Mode().IsRegular() {
-			return f.failure(result.ReasonConfig, result.BlameScenario, "%q is no regular file", a.Text(0))
-		}
-		return e.attach(ctx, f, field, a.Text(0))
-	})
-}
-
-func see(wanted bool) func(context.Context, *World, Args) error {
-	return func(ctx context.Context, w *World, a Args) error {
-		return eventually(ctx, w, func(_ webEngine, p *page) error {
-			if w.target.CucumberNagios {
-				return seePattern(p, a.Text(0), wanted)
-			}
-			return seeText(p, a.Text(0), wanted)
-		})
-	}
-}
-
-func seeText(p *page, text string, wanted bool) error {
-	name := normalText(text)
-	if name == "" {
-		return scenarioFault("see %q: the text is empty", text)
-	}
-	visible, err := p.visibleText()
-	if err != nil {
-		return err
-	}
-	at := bytes.Index(visible, []byte(name))
-	if at < 0 && p.live != nil {
-		at = p.transformed(visible, name)
-	}
-	switch {
-	case at >= 0 == wanted:
-		return nil
-	case !wanted:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "not see %q on %s: the page shows it: %s", text, p, quoteAround(visible, at, len(name)))
-	}
-	why := "the page does not show it"
-	switch folded := bytes.Index(bytes.ToLower(visible), bytes.ToLower([]byte(name))); {
-	case folded >= 0 && folded+len(name) <= len(visible) && strings.EqualFold(string(visible[folded:folded+len(name)]), name):
-		why = "the page shows it in other letters: " + quote(string(visible[folded:folded+len(name)]))
-	case bytes.Contains(p.text(), []byte(text)), bytes.Contains(p.text(), []byte(html.EscapeString(text))):
-		why = "only the page's source holds it, it is not visible"
-	case len(visible) == 0:
-		why = "the page shows no text at all"
-	default:
-		why += "; it begins " + quote(string(visible[:min(len(visible), 240)]))
-	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "see %q on %s: %s", text, p, why)
-}
-
-// quoteAround quotes a place in a text with a little before and after it.
-func quoteAround(text []byte, at, length int) string {
-	from, to := max(0, at-20), min(len(text), at+length+20)
-	return fmt.Sprintf("%q", "…"+strings.ToValidUTF8(string(text[from:to]), "")+"…")
-}
-
-// seePattern is the old meaning: a regular expression of Ruby over the source. There "." matches newlines (the old steps
-// asked for that) and "^" and "$" match at every line.
-func seePattern(p *page, pattern string, wanted bool) error {
-	re, err := compileRuby(pattern)
-	if err != nil {
-		return err
-	}
-	switch matched := re.Match(p.text()); {
-	case matched == wanted:
-		return nil
-	case wanted:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "see %q on %s: the regular expression does not match the page's source", pattern, p)
-	default:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "not see %q on %s: the regular expression matches the page's source", pattern, p)
-	}
-}
-
-func compileRuby(pattern string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile("(?sm)" + pattern)
-	if err != nil {
-		return nil, scenarioFault("%q is no regular expression that can be used (RE2 syntax): %w", pattern, err)
-	}
-	return re, nil
-}
-
-func seeMessage(ctx context.Context, w *World, a Args) error {
-	choose := func(f *search, doc *html.Node) (*html.Node, error) {
-		hiddenOne := false
-		for n := range doc.Descendants() {
-			classes, _ := attribute(n, "class")
-			if !slices.Contains(strings.Fields(classes), f.name) {
-				continue
-			}
-			if f.lax || !isHidden(n) {
-				return n, nil
-			}
-			hiddenOne = true
-		}
-		if hiddenOne {
-			return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the element of that class is hidden")
-		}
-		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no element of that class")
-	}
-	return acting(ctx, w, "see a message of class", a.Text(0), choose, func(webEngine, *search, *html.Node) error { return nil })
 }
 
 func requestShould(succeed bool) func(context.Context, *World, Args) error {
