@@ -26,6 +26,9 @@ const (
 	placesMax = 4         // files that may still grow: the one that is written and those just rotated away
 )
 
+// rotationPause is how long a rotation may leave a log half renamed.
+const rotationPause = 20 * time.Millisecond
+
 // place is how far a file was read.
 type place struct {
 	Inode   uint64 `json:"inode"`
@@ -59,48 +62,22 @@ type logFile struct {
 // was handed over is remembered also when there is an error.
 func (f *files) next(ctx context.Context, path string, since time.Time, handle func(line []byte)) (lost bool, err error) {
 	var found []*logFile
-	for range 5 { // a rotation while we look
-		if found, err = openAll(path, since); err == nil || !errors.Is(err, errRotated) {
+	var known map[*logFile]place
+	var first int
+	// A rotation while we look hides files for a moment: the list was made before the copy, and the log opened after.
+	for tries := 5; ; tries-- {
+		found, known, first, lost, err = f.locate(path, since)
+		if !lost && !errors.Is(err, errRotated) || tries == 0 || ctx.Err() != nil {
 			break
 		}
+		closeAll(found)
+		time.Sleep(rotationPause)
 	}
 	defer closeAll(found)
 	if err != nil {
 		return false, err
 	}
-	first := len(found) - 1 // the oldest file that is read from its begin
-	known := make(map[*logFile]place)
-	if !f.Begun {
-		first = 0
-	}
-	newer := func(l *logFile) bool { return l.current || l.info.ModTime().After(f.Rotated) }
-	places := slices.Clone(f.Places)
-	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(min(b.HeadLen, 1), min(a.HeadLen, 1)) }) // what is certain first
-	for _, p := range places {
-		at, err := find(found, p)
-		if err != nil {
-			return false, err
-		}
-		if at >= 0 {
-			if _, taken := known[found[at]]; taken {
-				at = -1 // by a file of the same inode that is gone
-			} else {
-				known[found[at]] = p
-			}
-		}
-		if !p.Current {
-			continue
-		}
-		switch {
-		case at >= 0 && p.HeadLen > 0:
-			first = at + 1
-		case p.HeadLen == 0: // it was empty, and so looks like any other
-			first = slices.IndexFunc(found, newer)
-		default:
-			lost, first = true, slices.IndexFunc(found, newer)
-		}
-	}
-	places = nil
+	var places []place
 	for i, l := range found {
 		p, again := known[l]
 		if !again && i < first {
@@ -122,6 +99,44 @@ func (f *files) next(ctx context.Context, path string, since time.Time, handle f
 		}
 	}
 	return lost, nil
+}
+
+// locate opens the files and finds in which of them the known places are, and from which file on all are new. lost says that
+// the place in the log itself is in none.
+func (f *files) locate(path string, since time.Time) (found []*logFile, known map[*logFile]place, first int, lost bool, err error) {
+	if found, err = openAll(path, since); err != nil {
+		return found, nil, 0, false, err
+	}
+	first = len(found) - 1
+	known = make(map[*logFile]place)
+	if !f.Begun {
+		first = 0
+	}
+	places := slices.Clone(f.Places)
+	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(min(b.HeadLen, 1), min(a.HeadLen, 1)) }) // what is certain first
+	for _, p := range places {
+		at, err := find(found, p)
+		if err != nil {
+			return found, nil, 0, false, err
+		}
+		if at >= 0 {
+			if _, taken := known[found[at]]; taken {
+				at = -1 // by a file of the same inode that is gone
+			} else {
+				known[found[at]] = p
+			}
+		}
+		if !p.Current {
+			continue
+		}
+		if at >= 0 && p.HeadLen > 0 {
+			first = at + 1
+			continue
+		}
+		lost = p.HeadLen > 0 // otherwise it was empty, and looks like any other
+		first = slices.IndexFunc(found, func(l *logFile) bool { return l.current || l.info.ModTime().After(f.Rotated) })
+	}
+	return found, known, first, lost, nil
 }
 
 // keep remembers how far the files were read. Those that an error kept from being read stay where they were; a new one is then
@@ -372,6 +387,14 @@ func (l *logFile) read(ctx context.Context, old place, handle func(line []byte))
 		return p, fmt.Errorf("the log %s cannot be read: %w", l.path, err)
 	}
 	if l.gz {
+		if p.HeadLen == 0 {
+			begin, err := head(r, headMax)
+			if err != nil {
+				return p, fmt.Errorf("the log %s cannot be read: %w", l.path, err)
+			}
+			p.Head, p.HeadLen = sum(begin), len(begin)
+			r = io.MultiReader(bytes.NewReader(begin), r)
+		}
 		_, err = io.CopyN(io.Discard, r, p.Offset)
 	} else {
 		_, err = l.open.Seek(p.Offset, io.SeekStart)

@@ -61,7 +61,7 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	path := l.statePath()
 	unlock, err := lock(ctx, path+".lock")
 	if err != nil {
-		return nil, fmt.Errorf("wait for others to read %s: %w", l, err)
+		return nil, fmt.Errorf("wait for others to read %s (users of one state directory must be one user): %w", l, err)
 	}
 	defer unlock()
 	s, err := l.load(path)
