@@ -30,6 +30,7 @@ func TestShippedFeaturesFail(t *testing.T) {
 		why    string
 	}{
 		"backup-copy":    {configured(s.Postfix, "recipient_bcc_maps ="), nil, `"backup" receives a copy`, "reason not_received, blame delivery"},
+		"content":        {nothing, at(stack.Alice, stack.WrongHost), `I send`, "reason certificate_host, blame submission"},
 		"bounce":         {configured(s.Postfix, "default_transport = retry:4.4.1 the next host is down"), nil, `"alice" receives a bounce`, "reason not_received, blame queue"},
 		"deliverability": {stopped(s.OpenDKIM), nil, "it passes DKIM", "reason unexpected, blame submission"},
 		"migration":      {nothing, at("alice-new", stack.Closed), `I send a message from "alice-new"`, "reason connect, blame submission"},
