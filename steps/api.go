@@ -184,16 +184,9 @@ func answerCompares(word string, fits, worse func(a, b float64) bool) func(conte
 		if err != nil {
 			return err
 		}
-		var worst float64
-		var at string
-		for i, v := range values {
-			n, err := v.number(answer.what, result.BlameWeb)
-			if err != nil {
-				return err
-			}
-			if i == 0 || worse(n, worst) {
-				worst, at = n, v.path
-			}
+		worst, at, err := worstNumber(values, answer.what, worse)
+		if err != nil {
+			return err
 		}
 		w.Measure("api_value", "The number that the step read in an API's answer, the worst of several.", worst)
 		if !fits(worst, limit) {

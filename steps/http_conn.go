@@ -162,10 +162,12 @@ func safeMethod(method string) bool { return method == http.MethodGet || method 
 // reply is the answer to one request, its body read and decompressed.
 type reply struct {
 	*http.Response
-	body   []byte
-	onWire int64 // bytes of the body as transferred
-	broken error // why the body is not whole, or nil
-	reuse  bool  // the connection can take another request
+	body    []byte
+	onWire  int64  // bytes of the body as transferred
+	broken  error  // why the body is not whole, or nil
+	reuse   bool   // the connection can take another request
+	remote  string // "address:port" that answered
+	proxied bool   // that is a proxy's, not the server's
 }
 
 // exchange sends a request, reads the answer with at most limit bytes of its body, and reports the phases processing

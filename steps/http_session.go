@@ -33,7 +33,8 @@ type httpSession struct {
 	page    *page   // the current page, nil before the first
 	visits  []visit // that were made, for going back
 	jar     *cookiejar.Jar
-	cookies int // how many answers set cookies
+	cookies int                  // how many answers set cookies
+	baked   map[string]webCookie // as they were set last, by name: the jar does not tell
 	basic   []basicAuth
 	digest  *digestAuth
 }
@@ -76,6 +77,7 @@ func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 	var chain []string   // of redirects, made when there is one
 	var cookiesAt []int  // s.cookies before each request in chain
 	var stopped *url.URL // the redirect that was not followed
+	var redirects []redirected
 	for {
 		cookies := s.cookies
 		answer, err := s.request(ctx, w, &v)
@@ -84,6 +86,7 @@ func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 		}
 		next, err := redirect(&v, answer)
 		if err == nil && next != nil && answer.broken == nil {
+			redirects = append(redirects, redirected{from: v.url, status: answer.StatusCode, to: next.url})
 			if !sameSite(v.url.Hostname(), next.url.Hostname()) {
 				stopped = next.url
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
@@ -92,7 +95,8 @@ func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 				continue
 			}
 		}
-		s.page = &page{url: v.url, reply: answer, stopped: stopped, took: time.Since(start)}
+		s.page = &page{url: v.url, reply: answer, stopped: stopped, took: time.Since(start),
+			webArrival: webArrival{begun: start, redirects: redirects}}
 		s.page.measure(w, len(chain))
 		switch {
 		case err != nil:
@@ -159,11 +163,7 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 			return nil, FailNet(ctx, err, result.BlameWeb, v.String())
 		}
 		if cookies := answer.Header["Set-Cookie"]; cookies != nil {
-			if s.jar == nil {
-				s.jar, _ = cookiejar.New(nil) // fails for no options
-			}
-			s.jar.SetCookies(v.url, answer.Cookies())
-			s.cookies++
+			s.setCookies(answer, v)
 		}
 		if answer.StatusCode == http.StatusUnauthorized && s.digest != nil && !challenged {
 			again, err := s.digest.challenge(v.url, answer.Header)
@@ -208,6 +208,9 @@ func (s *httpSession) roundTrip(ctx context.Context, w *World, request *http.Req
 // use does one exchange and closes the connection unless it can take another request.
 func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, limit int64) (*reply, error) {
 	answer, err := c.exchange(ctx, w, request, limit)
+	if err == nil {
+		answer.remote = c.conn.RemoteAddr().String()
+	}
 	if err != nil || !answer.reuse {
 		s.mu.Lock()
 		s.conns = slices.DeleteFunc(s.conns, func(other *httpConn) bool { return other == c })

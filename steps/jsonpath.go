@@ -23,27 +23,31 @@ type jsonValue struct {
 // selectJSON gives the values of a document that a JSONPath query (RFC 9535) selects, of which there is one at least. what
 // names the document in errors, blame whose it is.
 func selectJSON(document []byte, query, what string, blame result.Blame) ([]jsonValue, error) {
+	values, root, err := queryJSON(document, query, what, blame)
+	if err == nil && len(values) == 0 {
+		err = Fail(result.ReasonNotFound, blame, "%s has nothing at %s; %s", what, query, outline(root))
+	}
+	return values, err
+}
+
+// queryJSON gives the values that a query selects, which may be none, and the whole document.
+func queryJSON(document []byte, query, what string, blame result.Blame) (values []jsonValue, root any, err error) {
 	path, err := jsonpath.Parse(query)
 	if err != nil {
-		return nil, scenarioFault("%q is no JSONPath: %w", query, err)
+		return nil, nil, scenarioFault("%q is no JSONPath: %w", query, err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
-	var root any
 	if err := decoder.Decode(&root); err != nil {
-		return nil, Fail(result.ReasonProtocol, blame, "%s is no JSON: %w: it begins %.80q", what, err, document)
+		return nil, nil, Fail(result.ReasonProtocol, blame, "%s is no JSON: %w: it begins %.80q", what, err, document)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return nil, Fail(result.ReasonProtocol, blame, "%s is no JSON: more stands behind it", what)
+		return nil, nil, Fail(result.ReasonProtocol, blame, "%s is no JSON: more stands behind it", what)
 	}
-	var values []jsonValue
 	for _, node := range path.SelectLocated(root) {
 		values = append(values, jsonValue{node.Path.String(), node.Node})
 	}
-	if len(values) == 0 {
-		return nil, Fail(result.ReasonNotFound, blame, "%s has nothing at %s; %s", what, query, outline(root))
-	}
-	return values, nil
+	return values, root, nil
 }
 
 // outline says what a document has at its top, for who looked in the wrong place.
@@ -85,6 +89,20 @@ func (v jsonValue) number(what string, blame result.Blame) (float64, error) {
 		}
 	}
 	return 0, Fail(result.ReasonUnexpected, blame, "%s has %s at %s, which is no number", what, shownJSON(v.value), v.path)
+}
+
+// worstNumber gives the number that is worst by worse, and where it stands.
+func worstNumber(values []jsonValue, what string, worse func(a, b float64) bool) (worst float64, at string, err error) {
+	for i, v := range values {
+		n, err := v.number(what, result.BlameWeb)
+		if err != nil {
+			return 0, "", err
+		}
+		if i == 0 || worse(n, worst) {
+			worst, at = n, v.path
+		}
+	}
+	return worst, at, nil
 }
 
 // equals says whether a value is the one that text means: a string by its content, anything else as JSON has it.

@@ -41,6 +41,9 @@ type webEngine interface {
 	check(ctx context.Context, f *search, box *html.Node, on bool) error
 	attach(ctx context.Context, f *search, field *html.Node, path string) error
 
+	// cookiesOf gives the cookies that a visitor of the page has.
+	cookiesOf(ctx context.Context, p *page) ([]webCookie, error)
+
 	// back goes to the page before, reload loads this one again.
 	back(ctx context.Context, w *World) error
 	reload(ctx context.Context, w *World) error

@@ -244,6 +244,7 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		p.StatusCode, p.Status, p.Proto, p.onWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Bytes
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
 		p.live.request = r
+		p.webArrival, p.remote = arrivalOf(n), r.Remote
 		if p.Header == nil {
 			p.Header = http.Header{}
 		}

@@ -28,6 +28,7 @@ type page struct {
 	url     *url.URL      // after redirects, with the fragment
 	stopped *url.URL      // where a redirect points that was not followed, or nil
 	took    time.Duration // from the request to the body's end, redirects included
+	webArrival
 
 	source   []byte            // the body in UTF-8, once decoded
 	encoding encoding.Encoding // the page's own, nil for UTF-8

@@ -1,0 +1,220 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// webCookie is a cookie that a visitor of the current page has. Its value is kept from everything.
+type webCookie struct {
+	name             string
+	secure, httpOnly bool
+	sameSite         string    // "Strict", "Lax", "None", or empty when the site does not say
+	expires          time.Time // zero when it ends with the session
+}
+
+// longestCookie is how long browsers keep a cookie whatever it says (RFC 6265bis section 5.5).
+const longestCookie = 400 * day
+
+// keepCookies remembers what an answer's cookies say of themselves.
+func (s *httpSession) keepCookies(cookies []*http.Cookie) {
+	if s.baked == nil {
+		s.baked = map[string]webCookie{}
+	}
+	now := time.Now()
+	for _, c := range cookies {
+		kept := webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HttpOnly}
+		switch c.SameSite {
+		case http.SameSiteLaxMode:
+			kept.sameSite = "Lax"
+		case http.SameSiteStrictMode:
+			kept.sameSite = "Strict"
+		case http.SameSiteNoneMode:
+			kept.sameSite = "None"
+		}
+		if c.MaxAge > 0 {
+			kept.expires = now.Add(min(time.Duration(min(c.MaxAge, 1<<31))*time.Second, longestCookie))
+		} else if !c.Expires.IsZero() {
+			kept.expires = c.Expires
+			if kept.expires.After(now.Add(longestCookie)) {
+				kept.expires = now.Add(longestCookie)
+			}
+		}
+		s.baked[c.Name] = kept
+	}
+}
+
+func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error) {
+	if s.jar == nil {
+		return nil, nil
+	}
+	var held []webCookie
+	for _, c := range s.jar.Cookies(p.url) {
+		held = append(held, s.baked[c.Name])
+	}
+	return held, nil
+}
+
+// setCookies keeps the cookies of an answer. What browsers refuse is refused here too: a cookie for all sites that is not
+// Secure, and a Secure one over plain HTTP.
+func (s *httpSession) setCookies(answer *reply, from *visit) {
+	cookies := slices.DeleteFunc(answer.Cookies(), func(c *http.Cookie) bool {
+		return c.SameSite == http.SameSiteNoneMode && !c.Secure || c.Secure && from.url.Scheme != "https"
+	})
+	if s.jar == nil {
+		s.jar, _ = cookiejar.New(nil) // fails for no options
+	}
+	s.jar.SetCookies(from.url, cookies)
+	s.keepCookies(cookies)
+	s.cookies++
+}
+
+func (s *browserSession) cookiesOf(ctx context.Context, p *page) ([]webCookie, error) {
+	tab, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	cookies, err := tab.Cookies(ctx, p.url.String())
+	if err != nil {
+		return nil, browserFailure(ctx, err, "read the cookies")
+	}
+	held := make([]webCookie, len(cookies))
+	for i, c := range cookies {
+		held[i] = webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HTTPOnly, sameSite: c.SameSite, expires: c.Expires}
+	}
+	return held, nil
+}
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "the cookie {text} should be set",
+			Does:    "Fails unless a visitor of the current page has a cookie of that name, which the page or one before it set.",
+			Example: `Then the cookie "session" should be set`, Func: cookieSet(true)},
+		Definition{Area: "web", Sentence: "the cookie {text} should not be set",
+			Does:    "Fails when a visitor of the current page has a cookie of that name.",
+			Example: `Then the cookie "session" should not be set`, Func: cookieSet(false)},
+		Definition{Area: "web", Sentence: "the cookie {text} should be {word}", Pattern: `^the cookie "(.*)" should be (Secure|HttpOnly|SameSite=(?:Strict|Lax|None))$`,
+			Does:    "Fails unless there is such a cookie and it is Secure, HttpOnly, SameSite=Strict, SameSite=Lax or SameSite=None.",
+			Example: `Then the cookie "session" should be HttpOnly`, Func: cookieShouldBe},
+		Definition{Area: "web", Sentence: "the cookie {text} should last at least {duration}",
+			Does:     "Fails unless there is such a cookie and it ends later than that. No browser keeps one for more than 400 days, and neither does this check.",
+			Measures: "Measurement http_cookie_lifetime_seconds.",
+			Example:  `Then the cookie "session" should last at least 30 days`, Func: cookieLasts("at least", func(got, wanted time.Duration) bool { return got >= wanted })},
+		Definition{Area: "web", Sentence: "the cookie {text} should last at most {duration}",
+			Does:     "Fails unless there is such a cookie and it ends before that by itself.",
+			Measures: "Measurement http_cookie_lifetime_seconds.",
+			Example:  `Then the cookie "session" should last at most 12 hours`, Func: cookieLasts("at most", func(got, wanted time.Duration) bool { return got <= wanted })},
+		Definition{Area: "web", Sentence: "the cookie {text} should end with the session",
+			Does:    "Fails unless there is such a cookie and it has no end of its own.",
+			Example: `Then the cookie "session" should end with the session`, Func: cookieEnds},
+	)
+}
+
+// findCookie gives a cookie that the visitor of the current page has.
+func findCookie(ctx context.Context, w *World, name string) (found *webCookie, p *page, others string, err error) {
+	if p, err = currentPage(ctx, w); err != nil {
+		return nil, nil, "", err
+	}
+	cookies, err := engineOf(w).cookiesOf(ctx, p)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	names := []string{}
+	for i, c := range cookies {
+		if c.name == name {
+			found = &cookies[i]
+		}
+		names = append(names, fmt.Sprintf("%q", c.name))
+	}
+	slices.Sort(names)
+	others = "there is none"
+	if len(names) > 0 {
+		others = "there is " + strings.Join(names[:min(len(names), 10)], ", ")
+	}
+	return found, p, others, nil
+}
+
+func cookieSet(wanted bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		found, p, others, err := findCookie(ctx, w, a.Text(0))
+		switch {
+		case err != nil || wanted == (found != nil):
+			return err
+		case wanted:
+			return noCookie(a.Text(0), p, others)
+		default:
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect no cookie %q on %s: it is set", a.Text(0), p)
+		}
+	}
+}
+
+func noCookie(name string, p *page, others string) error {
+	return Fail(result.ReasonNotFound, result.BlameWeb, "expect the cookie %q on %s: %s", name, p, others)
+}
+
+func cookieShouldBe(ctx context.Context, w *World, a Args) error {
+	c, p, others, err := findCookie(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return noCookie(a.Text(0), p, others)
+	}
+	got := "not"
+	switch wanted := a.Text(1); {
+	case wanted == "Secure" && c.secure, wanted == "HttpOnly" && c.httpOnly, c.sameSite != "" && wanted == "SameSite="+c.sameSite:
+		return nil
+	case strings.HasPrefix(wanted, "SameSite=") && c.sameSite != "":
+		got = "SameSite=" + c.sameSite
+	case strings.HasPrefix(wanted, "SameSite="):
+		got = "without SameSite"
+	}
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to be %s, it is %s", a.Text(0), p, a.Text(1), got)
+}
+
+func cookieLasts(word string, fits func(got, wanted time.Duration) bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		wanted, err := a.Duration(1)
+		if err != nil {
+			return err
+		}
+		c, p, others, err := findCookie(ctx, w, a.Text(0))
+		switch {
+		case err != nil:
+			return err
+		case c == nil:
+			return noCookie(a.Text(0), p, others)
+		case c.expires.IsZero():
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s: it has no end of its own, it lasts as long as the visitor's session", a.Text(0), p, word, a.Text(1))
+		}
+		// A cookie that was just set for a day ends in a little less than that.
+		got := time.Until(c.expires).Round(time.Second)
+		if since := time.Since(p.begun); !p.begun.IsZero() && since < time.Minute {
+			got = c.expires.Sub(p.begun).Round(time.Second)
+		}
+		w.Measure("http_cookie_lifetime_seconds", "How long the cookie lasts.", got.Seconds())
+		if fits(got, wanted) {
+			return nil
+		}
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s, it lasts %s", a.Text(0), p, word, a.Text(1), got)
+	}
+}
+
+func cookieEnds(ctx context.Context, w *World, a Args) error {
+	c, p, others, err := findCookie(ctx, w, a.Text(0))
+	switch {
+	case err != nil || c != nil && c.expires.IsZero():
+		return err
+	case c == nil:
+		return noCookie(a.Text(0), p, others)
+	default:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to end with the session, it lasts until %s", a.Text(0), p, c.expires.UTC().Format(time.RFC3339))
+	}
+}

@@ -1,0 +1,134 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The sentences about JSON that a page or an API answered with.
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "the JSON at {text} should be {text}",
+			Does: "Fails unless everything that this JSONPath (RFC 9535) selects in the answer is this: a text by its content, a number by its value, " +
+				"anything else as JSON writes it (true, null). What is not there fails too.",
+			Example: `Then the JSON at "$.status" should be "ok"`, Func: jsonShouldBe},
+		Definition{Area: "web", Sentence: "the JSON at {text} should be below {number}",
+			Does:     "Fails unless everything that this JSONPath selects in the answer is a number below this one. What is not there fails too.",
+			Measures: "Measurement web_json_value: the number, the largest of several.",
+			Example:  `Then the JSON at "$.queue.length" should be below 100`,
+			Func:     jsonCompares("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
+		Definition{Area: "web", Sentence: "the JSON at {text} should be above {number}",
+			Does:     "Fails unless everything that this JSONPath selects in the answer is a number above this one. What is not there fails too.",
+			Measures: "Measurement web_json_value: the number, the smallest of several.",
+			Example:  `Then the JSON at "$.workers[*].free" should be above 0`,
+			Func:     jsonCompares("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
+		Definition{Area: "web", Sentence: "the JSON should have {int} values at {text}",
+			Does:     "Fails unless this JSONPath selects that many values in the answer: `$.items[*]` counts the elements of a list. 0 means that there must be none.",
+			Measures: "Measurement web_json_values.",
+			Example:  `Then the JSON should have 0 values at "$.errors[*]"`, Func: jsonCounts(true)},
+		Definition{Area: "web", Sentence: "the JSON should have at least {int} values at {text}",
+			Does:     "Fails unless this JSONPath selects that many values in the answer, or more.",
+			Measures: "Measurement web_json_values.",
+			Example:  `Then the JSON should have at least 5 values at "$.items[*]"`, Func: jsonCounts(false)},
+	)
+}
+
+// sentBody is the body as the server sent it, without its compression.
+func (p *page) sentBody() ([]byte, error) {
+	if p.live == nil {
+		return p.body, nil
+	}
+	if p.live.request == nil {
+		return nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s was sent by no server", p)
+	}
+	body, err := p.live.tab.Body(p.live.ctx, p.live.request)
+	if err != nil {
+		return nil, browserFailure(p.live.ctx, err, "read what "+p.String()+" was sent with")
+	}
+	return body, nil
+}
+
+// currentBody gives the current answer and its body.
+func currentBody(ctx context.Context, w *World) (*page, []byte, error) {
+	p, err := currentPage(ctx, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := p.sentBody()
+	return p, body, err
+}
+
+func jsonShouldBe(ctx context.Context, w *World, a Args) error {
+	p, body, err := currentBody(ctx, w)
+	if err != nil {
+		return err
+	}
+	values, err := selectJSON(body, a.Text(0), p.String(), result.BlameWeb)
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if !v.equals(a.Text(1)) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", p, shownJSON(v.value), v.path, a.Text(1))
+		}
+	}
+	return nil
+}
+
+func jsonCompares(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		limit, err := strconv.ParseFloat(a.Text(1), 64)
+		if err != nil {
+			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
+		}
+		p, body, err := currentBody(ctx, w)
+		if err != nil {
+			return err
+		}
+		values, err := selectJSON(body, a.Text(0), p.String(), result.BlameWeb)
+		if err != nil {
+			return err
+		}
+		worst, at, err := worstNumber(values, p.String(), worse)
+		if err != nil {
+			return err
+		}
+		w.Measure("web_json_value", "The number that the step read in the JSON of an answer, the worst of several.", worst)
+		if !fits(worst, limit) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", p, shownNumber(worst), at, word, a.Text(1))
+		}
+		w.Note(fmt.Sprintf("%s is %s", at, shownNumber(worst)))
+		return nil
+	}
+}
+
+func jsonCounts(exactly bool) func(context.Context, *World, Args) error {
+	word := "at least "
+	if exactly {
+		word = ""
+	}
+	return func(ctx context.Context, w *World, a Args) error {
+		wanted, err := a.Int(0)
+		if err != nil {
+			return err
+		}
+		p, body, err := currentBody(ctx, w)
+		if err != nil {
+			return err
+		}
+		values, _, err := queryJSON(body, a.Text(1), p.String(), result.BlameWeb)
+		if err != nil {
+			return err
+		}
+		got := len(values)
+		w.Measure("web_json_values", "How many values the step selected in the JSON of an answer.", float64(got))
+		if got == wanted || !exactly && got > wanted {
+			return nil
+		}
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %d values at %s, wanted %s%d", p, got, a.Text(1), word, wanted)
+	}
+}

@@ -1,0 +1,265 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/xmldoc"
+)
+
+// The sentences about XML that a page or an API answered with, and about two kinds of it that every site has: feeds and
+// sitemaps.
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "the XML at {text} should be {text}",
+			Does: "Fails unless everything that this XPath (1.0) selects in the answer has this text, white space around it left out. A prefix in the path is one that the " +
+				"document uses; for elements of a default namespace write `*[local-name()='entry']`. What is not there fails too.",
+			Example: `Then the XML at "/status/service[@name='db']/state" should be "up"`, Func: xmlShouldBe},
+		Definition{Area: "web", Sentence: "the XML at {text} should be below {number}",
+			Does:     "Fails unless everything that this XPath selects in the answer is a number below this one. What is not there fails too.",
+			Measures: "Measurement web_xml_value: the number, the largest of several.",
+			Example:  `Then the XML at "//queue/length" should be below 100`,
+			Func:     xmlCompares("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
+		Definition{Area: "web", Sentence: "the XML at {text} should be above {number}",
+			Does:     "Fails unless everything that this XPath selects in the answer is a number above this one. What is not there fails too.",
+			Measures: "Measurement web_xml_value: the number, the smallest of several.",
+			Example:  `Then the XML at "//worker/@free" should be above 0`,
+			Func:     xmlCompares("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
+		Definition{Area: "web", Sentence: "the XML should have {int} nodes at {text}",
+			Does:     "Fails unless this XPath selects that many nodes in the answer. 0 means that there must be none.",
+			Measures: "Measurement web_xml_nodes.",
+			Example:  `Then the XML should have 0 nodes at "//error"`, Func: xmlCounts(true)},
+		Definition{Area: "web", Sentence: "the XML should have at least {int} nodes at {text}",
+			Does:     "Fails unless this XPath selects that many nodes in the answer, or more.",
+			Measures: "Measurement web_xml_nodes.",
+			Example:  `Then the XML should have at least 1 nodes at "//service"`, Func: xmlCounts(false)},
+
+		Definition{Area: "web", Sentence: "the feed should have at least {int} items",
+			Does:     "Fails unless the answer is a feed (RSS 0.9 to 2.0, RFC 4287 Atom) with that many items.",
+			Measures: "Measurement web_feed_items.",
+			Example:  `Then the feed should have at least 10 items`, Func: feedHas},
+		Definition{Area: "web", Sentence: "the feed should have an item younger than {duration}",
+			Does:     "Fails unless the answer is a feed and its newest item (pubDate, published, updated or dc:date) is younger than this. An item dated in the future, by more than a day, is a fault.",
+			Measures: "Measurement web_feed_age_seconds: the age of the newest item.",
+			Example:  `Then the feed should have an item younger than 1 day`, Func: feedYounger},
+		Definition{Area: "web", Sentence: "the sitemap should list at least {int} pages",
+			Does:     "Fails unless the answer is a sitemap (sitemaps.org) with that many addresses. An index of sitemaps is none: go to one that it lists.",
+			Measures: "Measurement web_sitemap_pages.",
+			Example:  `Then the sitemap should list at least 20 pages`, Func: sitemapHas},
+		Definition{Area: "web", Sentence: "the sitemap should list {url}",
+			Does:    "Fails unless the answer is a sitemap that lists this address.",
+			Example: `Then the sitemap should list "https://www.example.org/contact"`, Func: sitemapLists},
+	)
+}
+
+func currentXML(ctx context.Context, w *World) (*page, *xmldoc.Document, error) {
+	p, body, err := currentBody(ctx, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	parse := xmldoc.Parse
+	if p.live != nil && utf8.Valid(body) {
+		parse = xmldoc.ParseDecoded // a browser gives text, in UTF-8, and only of what it takes for none the bytes
+	}
+	root, err := parse(body)
+	if err != nil {
+		return nil, nil, Fail(result.ReasonProtocol, result.BlameWeb, "%s is no XML: %w: it begins %.80q", p, err, body)
+	}
+	return p, root, nil
+}
+
+// readXML gives what an XPath selects in the current answer, of which there is one at least.
+func readXML(ctx context.Context, w *World, path string) (*page, []string, error) {
+	p, root, err := currentXML(ctx, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	texts, err := root.Select(path)
+	switch {
+	case err != nil:
+		err = scenarioFault("%w", err)
+	case len(texts) == 0:
+		err = Fail(result.ReasonNotFound, result.BlameWeb, "%s has nothing at %s; its root is %s", p, path, shownLine(root.Root()))
+	}
+	return p, texts, err
+}
+
+func xmlShouldBe(ctx context.Context, w *World, a Args) error {
+	p, texts, err := readXML(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	for _, text := range texts {
+		if text != a.Text(1) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", p, quote(text), a.Text(0), a.Text(1))
+		}
+	}
+	return nil
+}
+
+func xmlCompares(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		limit, err := strconv.ParseFloat(a.Text(1), 64)
+		if err != nil {
+			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
+		}
+		p, texts, err := readXML(ctx, w, a.Text(0))
+		if err != nil {
+			return err
+		}
+		var worst float64
+		for i, text := range texts {
+			n, err := strconv.ParseFloat(text, 64)
+			if err != nil || math.IsNaN(n) { // NaN compares with nothing
+				return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is no number", p, quote(text), a.Text(0))
+			}
+			if i == 0 || worse(n, worst) {
+				worst = n
+			}
+		}
+		w.Measure("web_xml_value", "The number that the step read in the XML of an answer, the worst of several.", worst)
+		if !fits(worst, limit) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", p, shownNumber(worst), a.Text(0), word, a.Text(1))
+		}
+		w.Note(fmt.Sprintf("%s is %s", a.Text(0), shownNumber(worst)))
+		return nil
+	}
+}
+
+func xmlCounts(exactly bool) func(context.Context, *World, Args) error {
+	word := "at least "
+	if exactly {
+		word = ""
+	}
+	return func(ctx context.Context, w *World, a Args) error {
+		wanted, err := a.Int(0)
+		if err != nil {
+			return err
+		}
+		p, root, err := currentXML(ctx, w)
+		if err != nil {
+			return err
+		}
+		texts, err := root.Select(a.Text(1))
+		if err != nil {
+			return scenarioFault("%w", err)
+		}
+		got := len(texts)
+		w.Measure("web_xml_nodes", "How many nodes the step selected in the XML of an answer.", float64(got))
+		if got == wanted || !exactly && got > wanted {
+			return nil
+		}
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %d nodes at %s, wanted %s%d", p, got, a.Text(1), word, wanted)
+	}
+}
+
+func currentFeed(ctx context.Context, w *World) (*page, []xmldoc.Item, error) {
+	p, doc, err := currentXML(ctx, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	items, err := doc.Feed()
+	if err != nil {
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no feed: %w", p, err)
+	}
+	return p, items, nil
+}
+
+func feedHas(ctx context.Context, w *World, a Args) error {
+	wanted, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	p, items, err := currentFeed(ctx, w)
+	if err != nil {
+		return err
+	}
+	w.Measure("web_feed_items", "How many items the feed has.", float64(len(items)))
+	if len(items) < wanted {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the feed %s has %d items, wanted at least %d", p, len(items), wanted)
+	}
+	return nil
+}
+
+func feedYounger(ctx context.Context, w *World, a Args) error {
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	p, items, err := currentFeed(ctx, w)
+	if err != nil {
+		return err
+	}
+	var newest xmldoc.Item
+	for _, item := range items {
+		if item.Date.After(newest.Date) {
+			newest = item
+		}
+	}
+	if newest.Date.IsZero() {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the feed %s has %d items, and none with a date", p, len(items))
+	}
+	age := time.Since(newest.Date)
+	title := cmp.Or(newest.Title, "without a title")
+	w.Measure("web_feed_age_seconds", "Age of the feed's newest item.", age.Seconds())
+	switch {
+	case age < -day:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the newest item of the feed %s, %s, is dated %s, in the future", p, quote(title), newest.Date.UTC().Format(time.RFC3339))
+	case age >= limit:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the newest item of the feed %s, %s, is of %s, wanted one younger than %s", p, quote(title), newest.Date.UTC().Format(time.RFC3339), a.Text(0))
+	}
+	return nil
+}
+
+// currentSitemap gives the addresses that a sitemap lists.
+func currentSitemap(ctx context.Context, w *World) (*page, []string, error) {
+	p, doc, err := currentXML(ctx, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	listed, index, err := doc.Sitemap()
+	switch {
+	case err != nil:
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no sitemap: %w", p, err)
+	case index && len(listed) > 0:
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is an index of sitemaps: go to one that it lists, such as %s", p, quote(listed[0]))
+	case index:
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is an index of sitemaps, and lists none", p)
+	}
+	return p, listed, nil
+}
+
+func sitemapHas(ctx context.Context, w *World, a Args) error {
+	wanted, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	p, listed, err := currentSitemap(ctx, w)
+	if err != nil {
+		return err
+	}
+	w.Measure("web_sitemap_pages", "How many pages the sitemap lists.", float64(len(listed)))
+	if len(listed) < wanted {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the sitemap %s lists %d pages, wanted at least %d", p, len(listed), wanted)
+	}
+	return nil
+}
+
+func sitemapLists(ctx context.Context, w *World, a Args) error {
+	p, listed, err := currentSitemap(ctx, w)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(listed, a.Text(0)) {
+		return nil
+	}
+	return Fail(result.ReasonNotFound, result.BlameWeb, "the sitemap %s does not list %q among its %d pages", p, a.Text(0), len(listed))
+}

@@ -1,0 +1,211 @@
+// Package xmldoc reads XML that a website answers with: what an XPath selects in it, and the two kinds that every site has,
+// feeds (RSS 0.9 to 2.0, Atom of RFC 4287) and sitemaps (sitemaps.org). It knows no sentence and judges nothing.
+//
+// Documents come from outside: one that is not well formed, or too deep to be walked, is an error. External entities and
+// document types are not read.
+package xmldoc
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/mail"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/antchfx/xmlquery"
+	"github.com/antchfx/xpath"
+	"golang.org/x/net/html/charset"
+)
+
+// MaxDepth is how deep elements may lie within each other: reading their text recurses.
+const MaxDepth = 500
+
+var (
+	errTooDeep   = fmt.Errorf("its elements lie deeper than %d within each other", MaxDepth)
+	errNoElement = errors.New("it has no element")
+)
+
+// Document is a well-formed XML document.
+type Document struct {
+	node *xmlquery.Node
+	root *xmlquery.Node // its element
+}
+
+// Parse reads a document in any encoding that it declares.
+func Parse(body []byte) (*Document, error) { return parse(body, charset.NewReaderLabel) }
+
+// ParseDecoded reads a document that somebody has put into UTF-8 already, whatever it declares.
+func ParseDecoded(body []byte) (*Document, error) {
+	return parse(body, func(_ string, in io.Reader) (io.Reader, error) { return in, nil })
+}
+
+func parse(body []byte, encoding func(label string, in io.Reader) (io.Reader, error)) (*Document, error) {
+	decoder := xml.NewDecoder(bytes.NewReader(body))
+	decoder.CharsetReader = encoding
+	depth, found := 0, false
+	for {
+		token, err := decoder.Token() // which holds that each element is closed
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch token.(type) {
+		case xml.StartElement:
+			found = true
+			if depth++; depth > MaxDepth {
+				return nil, errTooDeep
+			}
+		case xml.EndElement:
+			depth--
+		}
+	}
+	if !found {
+		return nil, errNoElement
+	}
+	node, err := xmlquery.ParseWithOptions(bytes.NewReader(body), xmlquery.ParserOptions{Decoder: &xmlquery.DecoderOptions{Strict: true, CharsetReader: encoding}})
+	if err != nil {
+		return nil, err
+	}
+	for root := range elements(node) {
+		return &Document{node, root}, nil
+	}
+	return nil, errNoElement
+}
+
+// Root is the name of the document's element, without its prefix.
+func (d *Document) Root() string { return d.root.Data }
+
+// PathError says that an XPath cannot be used.
+type PathError struct {
+	Path string
+	Why  string
+}
+
+func (e *PathError) Error() string {
+	return fmt.Sprintf("%q is no XPath that can be used: %s", e.Path, e.Why)
+}
+
+// Select gives the texts of what an XPath (1.0) selects, white space around them left out. An expression that gives a number,
+// a text or a truth gives that. The error is a *PathError.
+func (d *Document) Select(path string) (texts []string, err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // the library gives up this way over some expressions
+			texts, err = nil, &PathError{path, fmt.Sprint(fault)}
+		}
+	}()
+	expression, err := xpath.Compile(path)
+	if err != nil {
+		return nil, &PathError{path, err.Error()}
+	}
+	switch value := expression.Evaluate(xmlquery.CreateXPathNavigator(d.node)).(type) {
+	case *xpath.NodeIterator:
+		for value.MoveNext() {
+			texts = append(texts, strings.TrimSpace(value.Current().Value()))
+		}
+	case float64:
+		texts = []string{strconv.FormatFloat(value, 'f', -1, 64)}
+	default:
+		texts = []string{fmt.Sprint(value)}
+	}
+	return texts, nil
+}
+
+// Item is one entry of a feed.
+type Item struct {
+	Title string
+	Date  time.Time // the newest that it gives; zero when it gives none
+}
+
+// Feed gives the items of a feed. A document that is none is an error, and so is a date that is none.
+func (d *Document) Feed() ([]Item, error) {
+	kind := map[string]string{"rss": "item", "RDF": "item", "feed": "entry"}[d.root.Data]
+	if kind == "" {
+		return nil, fmt.Errorf("its root is %q, wanted rss, RDF or feed", d.root.Data)
+	}
+	var items []Item
+	parents := []*xmlquery.Node{d.root} // RSS 1.0 and Atom have their items there, the others in the channel
+	for n := range elements(d.root) {
+		if n.Data == "channel" {
+			parents = append(parents, n)
+		}
+	}
+	for _, parent := range parents {
+		for n := range elements(parent) {
+			if n.Data != kind {
+				continue
+			}
+			item, err := readItem(n)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, item)
+		}
+	}
+	return items, nil
+}
+
+func readItem(n *xmlquery.Node) (Item, error) {
+	var item Item
+	for field := range elements(n) {
+		text := strings.TrimSpace(field.InnerText())
+		switch field.Data {
+		case "title":
+			item.Title = text
+		case "pubDate", "published", "updated", "date":
+			date, err := parseDate(text)
+			if err != nil {
+				return Item{}, fmt.Errorf("the date of an item is %.80q, which is none", text)
+			}
+			if date.After(item.Date) {
+				item.Date = date
+			}
+		}
+	}
+	return item, nil
+}
+
+// parseDate reads the dates of RSS (RFC 822) and of Atom and Dublin Core (RFC 3339, the day alone allowed).
+func parseDate(text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return mail.ParseDate(text)
+}
+
+// Sitemap gives the addresses that a sitemap lists. index says that it is an index, and the addresses are of sitemaps.
+func (d *Document) Sitemap() (addresses []string, index bool, err error) {
+	kind := map[string]string{"urlset": "url", "sitemapindex": "sitemap"}[d.root.Data]
+	if kind == "" {
+		return nil, false, fmt.Errorf("its root is %q, wanted urlset", d.root.Data)
+	}
+	for n := range elements(d.root) {
+		if n.Data != kind {
+			continue
+		}
+		for c := range elements(n) {
+			if c.Data == "loc" {
+				addresses = append(addresses, strings.TrimSpace(c.InnerText()))
+			}
+		}
+	}
+	return addresses, kind == "sitemap", nil
+}
+
+// elements gives the elements directly beneath n.
+func elements(n *xmlquery.Node) func(yield func(*xmlquery.Node) bool) {
+	return func(yield func(*xmlquery.Node) bool) {
+		for c := n.FirstChild; c != nil; c = c.NextSibling {
+			if c.Type == xmlquery.ElementNode && !yield(c) {
+				return
+			}
+		}
+	}
+}
