@@ -28,6 +28,7 @@ const (
 	ReasonNotFound      Reason = "not_found"             // the page lacks the link, field, button or form that was asked for
 	ReasonUnexpected    Reason = "unexpected"            // what was read is not what the step wants
 	ReasonSlow          Reason = "slow"                  // right, but later than the step allows
+	ReasonWarning       Reason = "warning"               // a plugin says WARNING
 	ReasonConfig        Reason = "config"                // account, secret or setting missing or wrong in the configuration
 	ReasonScenario      Reason = "scenario"              // the scenario itself is wrong: undefined, ambiguous, out of order
 	ReasonPanic         Reason = "panic"                 // the step's code panicked

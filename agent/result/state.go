@@ -40,7 +40,7 @@ func (s State) Worse(other State) State {
 	return s
 }
 
-// State judges the run. Failed is CRITICAL and a step over its budget WARNING or CRITICAL. A run that proved nothing is
+// State judges the run. Failed is CRITICAL, or WARNING where a plugin said so, and a step over its budget WARNING or CRITICAL. A run that proved nothing is
 // UNKNOWN: undefined, ambiguous, pending or skipped steps, no step at all, or a fault of the monitor or the scenario,
 // which must never be taken for the target's.
 func (r *Result) State() State {
@@ -49,6 +49,8 @@ func (r *Result) State() State {
 		return Unknown
 	case r.Status == Failed && (r.Blame == BlameMonitor || r.Blame == BlameScenario):
 		return Unknown
+	case r.Status == Failed && r.Reason == ReasonWarning:
+		return Warning
 	case r.Status == Failed:
 		return Critical
 	case r.Status != Passed:

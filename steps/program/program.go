@@ -8,6 +8,7 @@ package program
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,10 @@ type Command struct {
 	Stdin       []byte
 	OutputLimit int // bytes kept of each output; 0 means DefaultOutputLimit
 
+	// Foreign is for programs that stepwatch does not know: processes that left the program's group to go on by themselves
+	// are found and ended too, on Linux, by a mark in their environment. Looking for them takes some milliseconds.
+	Foreign bool
+
 	// Stdout, when there is one, gets the standard output as it comes, and Output has none of it. Its error ends the program
 	// and is Run's.
 	Stdout io.Writer
@@ -45,6 +50,7 @@ type Output struct {
 	StdoutCut, StderrCut bool // there was more than the limit; it was read and dropped
 	ExitCode             int  // -1 when a signal ended it
 	Signal               string
+	Strays               int // processes of a Foreign program that had left its group and were ended
 	Duration             time.Duration
 	CPU                  time.Duration // of the program and the children that it waited for
 }
@@ -78,6 +84,11 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	}
 	cmd.WaitDelay = grace
 	ownGroup(cmd)
+	mark := ""
+	if c.Foreign {
+		mark = "STEPWATCH_PROGRAM=" + rand.Text()
+		cmd.Env = append(cmd.Env, mark)
+	}
 
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -87,9 +98,14 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 		return nil, fmt.Errorf("run %s: %w", c.Path, err)
 	}
 	err := cmd.Wait()
+	took := time.Since(start)
 	endGroup(cmd) // what it started and did not wait for
+	strays := 0
+	if mark != "" {
+		strays = endMarked(mark)
+	}
 	out := &Output{Stdout: stdout.buffer.Bytes(), Stderr: stderr.buffer.Bytes(), StdoutCut: stdout.cut, StderrCut: stderr.cut,
-		Duration: time.Since(start), ExitCode: -1}
+		Duration: took, Strays: strays, ExitCode: -1}
 	if state := cmd.ProcessState; state != nil {
 		out.ExitCode, out.Signal = state.ExitCode(), signalOf(state)
 		out.CPU = state.UserTime() + state.SystemTime()

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,6 +100,30 @@ func TestRunHandsOutputOn(t *testing.T) {
 	command = program.Command{Path: "yes", Stdout: refusing{}}
 	if _, err := program.Run(t.Context(), command); err == nil || err.Error() != "take what yes printed: enough" {
 		t.Errorf("got %v, want the writer's error", err)
+	}
+}
+
+// TestRunEndsWhatLeftTheGroup holds that a program which puts itself into the background is found.
+func TestRunEndsWhatLeftTheGroup(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("processes are found by their environment on Linux only")
+	}
+	c := shell("setsid sh -c 'echo $$ > pid; exec sleep 63' >/dev/null 2>&1 & while [ ! -s pid ]; do sleep 0.01; done")
+	c.Dir, c.Foreign = t.TempDir(), true
+	out, err := program.Run(t.Context(), c)
+	if err != nil || out.ExitCode != 0 || out.Strays != 1 {
+		t.Fatalf("got %+v, %v", out, err)
+	}
+	text, err := os.ReadFile(filepath.Join(c.Dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ended(pid); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -36,6 +36,7 @@ var Packages = []Package{
 	{"prometheus", prometheusProgram, "a scrape by Prometheus"},
 	{"nagios4-core", nagiosProgram, "a plugin run by Nagios"},
 	{"prometheus-blackbox-exporter", BlackboxProgram, "the times of certificates as blackbox_exporter has them"},
+	{"monitoring-plugins-basic", "/usr/lib/nagios/plugins/check_dummy", "Nagios plugins"},
 	{"chromium-headless-shell", "/usr/lib/chromium/chromium-headless-shell", "a browser"},
 	{"libnss3-tools", "/usr/bin/certutil", "a browser that trusts a private root"},
 	{"logrotate", "/usr/sbin/logrotate", "a log that is rotated while it is read"},

@@ -1,0 +1,268 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/plugin"
+	"github.com/stepwatch/stepwatch/steps/program"
+)
+
+// The sentences that run a Nagios plugin: what somebody has written and trusts already. The exit code is the verdict, the
+// performance data are measurements, the output is the evidence.
+
+func init() {
+	register(
+		Definition{Area: "plugin", Sentence: "I run the plugin {text}",
+			Does: "Runs a Nagios plugin with its arguments: parted at blanks, quotes keep blanks together, and each cell of a table beneath is one " +
+				"argument more. There is no shell. The plugin is looked for where the distributions put plugins and in $PATH. Its exit code is the " +
+				"verdict: 1 makes the run WARNING, 2 CRITICAL, anything else but 0 UNKNOWN. It is ended with all that it started when the scenario's " +
+				"time is up. It gets a small environment, without the variables of stepwatch.",
+			Measures: "Measurements plugin_state (0 to 3) and plugin_perfdata_seconds, …_bytes, …_ratio, …_total or plugin_perfdata, with the label of the " +
+				"performance data as the label perfdata; and plugin_perfdata_warning… and …_critical… where it has limits.",
+			Example: `When I run the plugin "check_disk -w 20% -c 10% -p /"`, Func: runPlugin},
+		Definition{Area: "plugin", Sentence: "the environment variable {text} holds the secret {text}",
+			Does:    "Gives a secret of stepwatch.yml to the plugins and programs of this scenario, in their environment, where no list of processes shows it.",
+			Example: `Given the environment variable "MYSQL_PWD" holds the secret "database"`, Func: giveSecret},
+	)
+}
+
+// programs is what the programs of one scenario share.
+type programs struct {
+	env []string // "NAME=value"
+}
+
+func giveSecret(ctx context.Context, w *World, a Args) error {
+	name := a.Text(0)
+	if name == "" || strings.ContainsAny(name, "=\x00 ") {
+		return scenarioFault("%q is no name of an environment variable", name)
+	}
+	secret, err := w.Secret(ctx, a.Text(1))
+	if err != nil {
+		return err
+	}
+	s := State[programs](w)
+	s.env = append(s.env, name+"="+secret.Reveal())
+	return nil
+}
+
+// pluginDirs are where the distributions put plugins.
+var pluginDirs = []string{"/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins", "/usr/lib/monitoring-plugins", "/usr/local/lib/nagios/plugins",
+	"/usr/local/libexec/nagios", "/usr/local/nagios/libexec", "/opt/homebrew/opt/monitoring-plugins/libexec"}
+
+// findPlugin gives the path of a plugin, or its name for $PATH.
+func findPlugin(name, dir string) string {
+	if strings.ContainsRune(name, filepath.Separator) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return name
+	}
+	for _, d := range pluginDirs {
+		path := filepath.Join(d, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return name
+}
+
+// commandLine reads a program and its arguments as a step writes them: text, and the cells of a table.
+func commandLine(a Args) (path string, args []string, err error) {
+	words, err := splitWords(a.Text(0))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, row := range a.Table {
+		words = append(words, row...)
+	}
+	if len(words) == 0 || words[0] == "" {
+		return "", nil, scenarioFault("no program is named")
+	}
+	return words[0], words[1:], nil
+}
+
+// splitWords parts a line at blanks. Single and double quotes keep blanks together, and a backslash takes the character
+// behind it as it is, though not between single quotes. Nothing else of a shell has a meaning.
+func splitWords(line string) ([]string, error) {
+	var words []string
+	var b strings.Builder
+	begun, escaped := false, false
+	quote := rune(0)
+	for _, r := range line {
+		switch {
+		case escaped:
+			b.WriteRune(r)
+			escaped = false
+		case r == '\\' && quote != '\'':
+			escaped, begun = true, true
+		case quote != 0 && r == quote:
+			quote = 0
+		case quote != 0:
+			b.WriteRune(r)
+		case r == '\'' || r == '"':
+			quote, begun = r, true
+		case r == ' ' || r == '\t' || r == '\n':
+			if begun {
+				words = append(words, b.String())
+			}
+			b.Reset()
+			begun = false
+		default:
+			b.WriteRune(r)
+			begun = true
+		}
+	}
+	if quote != 0 || escaped {
+		return nil, scenarioFault("the command %q ends within quotes or behind a backslash", line)
+	}
+	if begun {
+		words = append(words, b.String())
+	}
+	return words, nil
+}
+
+func runPlugin(ctx context.Context, w *World, a Args) error {
+	name, args, err := commandLine(a)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := withEvidenceTime(ctx)
+	defer cancel()
+	out, err := program.Run(ctx, program.Command{Path: findPlugin(name, a.Dir), Args: args, Dir: a.Dir, Env: State[programs](w).env, Foreign: true})
+	name = filepath.Base(name)
+	if out != nil {
+		keepOutput(w, name, out)
+	}
+	if err != nil {
+		return programFailure(ctx, name, out, err)
+	}
+	read := plugin.Parse(w.Redacted(string(out.Stdout)))
+	measurePlugin(w, read, out.ExitCode)
+	line := cutLine(read.Line)
+	if line == "" {
+		line = "it printed nothing"
+		if text := firstLine(out.Stderr); text != "" {
+			line += " but, as an error, " + quote(w.Redacted(text))
+		}
+	}
+	note := line
+	if len(read.Unread) > 0 {
+		note += fmt.Sprintf(" (not understood of its performance data: %s)", quote(strings.Join(read.Unread, " ")))
+	}
+	w.Note(note)
+	switch out.ExitCode {
+	case 0:
+		return nil
+	case 1:
+		return Fail(result.ReasonWarning, result.BlameTarget, "%s says WARNING: %s", name, line)
+	case 2:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s says CRITICAL: %s", name, line)
+	case 3:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s says UNKNOWN: %s", name, line)
+	case -1:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s was ended by a signal (%s): %s", name, out.Signal, line)
+	case 126, 127:
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which a shell gives when it cannot run a program: %s", name, out.ExitCode, line)
+	}
+	return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which is none of a plugin's (0 to 3): %s", name, out.ExitCode, line)
+}
+
+// programShare is what a program may take of the time that is left: the rest is for saying what became of it.
+const programShare = 200 * time.Millisecond
+
+// withEvidenceTime ends a little before ctx does, so that a program that hangs is named before the scenario is over.
+func withEvidenceTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-programShare))
+}
+
+// programFailure words why a program did not come to its end.
+func programFailure(ctx context.Context, name string, out *program.Output, err error) error {
+	switch {
+	case errors.Is(context.Cause(ctx), ErrStopped):
+		return FailNet(ctx, err, result.BlameMonitor, "run "+name)
+	case ctx.Err() != nil && out != nil:
+		said := "it had printed nothing"
+		if text := firstLine(out.Stdout); text != "" {
+			said = "it had printed " + quote(text)
+		}
+		return Fail(result.ReasonTimeout, result.BlameTarget, "%s did not end in time and was ended after %s, with all that it had started; %s",
+			name, out.Duration.Round(10*time.Millisecond), said)
+	default:
+		return Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
+	}
+}
+
+// keepOutput keeps what a program said, for when it is to blame.
+func keepOutput(w *World, name string, out *program.Output) {
+	if out.ExitCode == 0 {
+		return
+	}
+	for _, stream := range []struct {
+		name string
+		text []byte
+		cut  bool
+	}{{"output of " + name, out.Stdout, out.StdoutCut}, {"error output of " + name, out.Stderr, out.StderrCut}} {
+		text := stream.text
+		if stream.cut {
+			text = append(text, "\n[cut: there was more]"...)
+		}
+		if len(text) > 0 {
+			w.Attach(stream.name, "text/plain; charset=utf-8", text)
+		}
+	}
+}
+
+// cutLine keeps a status line short enough for a message: some plugins print all they know.
+func cutLine(line string) string {
+	const most = 500
+	if len(line) > most {
+		return strings.ToValidUTF8(line[:most], "") + "…"
+	}
+	return line
+}
+
+func firstLine(text []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	return cutLine(strings.ToValidUTF8(strings.TrimSpace(line), ""))
+}
+
+// perfdataKept is how many values of one plugin become measurements: each is a time series.
+const perfdataKept = 50
+
+func measurePlugin(w *World, read *plugin.Output, exitCode int) {
+	state := float64(exitCode)
+	if exitCode < 0 || exitCode > 3 {
+		state = 3
+	}
+	w.Measure("plugin_state", "Verdict of the plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", state)
+	for i, v := range read.Perfdata {
+		if i == perfdataKept {
+			break
+		}
+		label := result.Label{Name: "perfdata", Value: v.Label}
+		value, unit := v.Base()
+		if unit != "" {
+			unit = "_" + unit
+		}
+		w.Measure("plugin_perfdata"+unit, "A value of the plugin's performance data, in its base unit.", value, label)
+		warn, crit := v.Limits()
+		if !math.IsNaN(warn) {
+			w.Measure("plugin_perfdata_warning"+unit, "Above this value the plugin says WARNING.", warn, label)
+		}
+		if !math.IsNaN(crit) {
+			w.Measure("plugin_perfdata_critical"+unit, "Above this value the plugin says CRITICAL.", crit, label)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+// Package plugin reads what a Nagios plugin says, by the Monitoring Plugins Development Guidelines ("Plugin Output for
+// Nagios", "Performance data", "Plugin Return Codes"): a status line, more text, and performance data.
+//
+// Plugins are written by everybody, so nothing is refused: what cannot be read as performance data is said and left out,
+// and never changes the status.
+package plugin
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Output is what a plugin printed.
+type Output struct {
+	Line     string  // the status line, without performance data
+	Text     string  // the lines behind it, without performance data
+	Perfdata []Value // in order
+	Unread   []string
+}
+
+// Value is one value of the performance data, in the unit that it was given in.
+type Value struct {
+	Label string
+	Value float64
+	Unit  string // "s", "ms", "us", "%", "B", "KB", …, "c", or empty
+	Warn  float64
+	Crit  float64 // upper ends of the ranges; NaN when there is none, or when it is no plain number
+	Min   float64
+	Max   float64 // NaN when not given
+}
+
+// limits of what is read: no plugin that somebody looks at says more.
+const (
+	maxValues = 200
+	maxLabel  = 100
+)
+
+// Parse reads a plugin's standard output.
+func Parse(stdout string) *Output {
+	o := &Output{}
+	var text, data []string
+	inData := false // behind the bar of the long text every line is performance data
+	for i, line := range strings.Split(strings.ReplaceAll(stdout, "\r\n", "\n"), "\n") {
+		words, perf, found := line, "", false
+		if inData {
+			words, perf, found = "", line, true
+		} else {
+			words, perf, found = strings.Cut(line, "|")
+		}
+		if i == 0 {
+			o.Line = strings.TrimSpace(words)
+		} else if !inData {
+			text = append(text, strings.TrimRight(words, " \t"))
+			inData = found
+		}
+		if found {
+			data = append(data, perf)
+		}
+	}
+	o.Text = strings.Trim(strings.Join(text, "\n"), "\n")
+	for _, token := range split(strings.Join(data, " ")) {
+		v, err := parseValue(token)
+		switch {
+		case err != nil || len(o.Perfdata) == maxValues:
+			o.Unread = append(o.Unread, token)
+		default:
+			o.Perfdata = append(o.Perfdata, v)
+		}
+	}
+	return o
+}
+
+// split parts performance data at blanks that are not between single quotes. A quote inside a quoted label is doubled.
+func split(data string) []string {
+	var tokens []string
+	var b strings.Builder
+	quoted := false
+	for _, r := range data {
+		switch {
+		case r == '\'':
+			quoted = !quoted
+			b.WriteRune(r)
+		case unicode.IsSpace(r) && !quoted:
+			if b.Len() > 0 {
+				tokens = append(tokens, b.String())
+			}
+			b.Reset()
+		default:
+			b.WriteRune(r)
+		}
+	}
+	if b.Len() > 0 {
+		tokens = append(tokens, b.String())
+	}
+	return tokens
+}
+
+// parseValue reads 'label'=value[unit];[warn];[crit];[min];[max].
+func parseValue(token string) (Value, error) {
+	label, rest := "", ""
+	if strings.HasPrefix(token, "'") {
+		end := strings.LastIndex(token, "'=")
+		if end < 1 {
+			return Value{}, fmt.Errorf("a quoted label without its end")
+		}
+		label, rest = strings.ReplaceAll(token[1:end], "''", "'"), token[end+2:]
+	} else {
+		var found bool
+		if label, rest, found = strings.Cut(token, "="); !found {
+			return Value{}, fmt.Errorf("no equals sign")
+		}
+	}
+	if label == "" || len(label) > maxLabel {
+		return Value{}, fmt.Errorf("a label of %d bytes", len(label))
+	}
+	fields := strings.Split(rest, ";")
+	number := strings.TrimRightFunc(fields[0], func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	n, err := parseNumber(number)
+	if err != nil {
+		return Value{}, err // "U" is a value that could not be determined
+	}
+	v := Value{Label: label, Value: n, Unit: fields[0][len(number):], Warn: math.NaN(), Crit: math.NaN(), Min: math.NaN(), Max: math.NaN()}
+	for i, into := range []*float64{&v.Warn, &v.Crit, &v.Min, &v.Max} {
+		if i+1 >= len(fields) {
+			break
+		}
+		limit := fields[i+1]
+		if i < 2 {
+			limit = upperEnd(limit)
+		}
+		if n, err := parseNumber(limit); err == nil {
+			*into = n
+		}
+	}
+	return v, nil
+}
+
+// upperEnd gives the end of a range above which it is left ("10", "10:20", "~:10"). A range that is meant inside out
+// ("@10:20") or open above ("10:") has none.
+func upperEnd(limits string) string {
+	if strings.HasPrefix(limits, "@") {
+		return ""
+	}
+	if _, end, found := strings.Cut(limits, ":"); found {
+		return end
+	}
+	return limits
+}
+
+// parseNumber reads a decimal number. Some locales of old plugins write a comma.
+func parseNumber(s string) (float64, error) {
+	s = strings.Replace(s, ",", ".", 1)
+	if strings.ContainsAny(s, "xXpPiInN_") {
+		return 0, fmt.Errorf("%q is no number", s)
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsInf(n, 0) {
+		return 0, fmt.Errorf("%q is no number", s)
+	}
+	return n, nil
+}
+
+// Base gives a value in the base unit of its unit and that unit as metrics name it: "seconds", "bytes", "ratio", "total",
+// or empty for a plain number or a unit that is not known, which is then left as it is.
+func (v Value) Base() (value float64, unit string) {
+	factor, unit := v.scale()
+	return v.Value * factor, unit
+}
+
+// Limits gives Warn and Crit in the same unit as Base.
+func (v Value) Limits() (warn, crit float64) {
+	factor, _ := v.scale()
+	return v.Warn * factor, v.Crit * factor
+}
+
+func (v Value) scale() (factor float64, unit string) {
+	switch v.Unit {
+	case "s":
+		return 1, "seconds"
+	case "ms":
+		return 1e-3, "seconds"
+	case "us", "µs":
+		return 1e-6, "seconds"
+	case "ns":
+		return 1e-9, "seconds"
+	case "%":
+		return 0.01, "ratio"
+	case "c":
+		return 1, "total"
+	}
+	for power, prefix := range []string{"", "K", "M", "G", "T", "P"} {
+		switch v.Unit {
+		case prefix + "B": // plugins mean powers of 1024 by both
+			return math.Pow(1024, float64(power)), "bytes"
+		case prefix + "iB":
+			return math.Pow(1024, float64(power)), "bytes"
+		}
+	}
+	return 1, ""
+}
