@@ -44,11 +44,9 @@ func Parse(stdout string) *Output {
 	var text, data []string
 	inData := false // behind the bar of the long text every line is performance data
 	for i, line := range strings.Split(strings.ReplaceAll(stdout, "\r\n", "\n"), "\n") {
-		words, perf, found := line, "", false
+		words, perf, found := strings.Cut(line, "|")
 		if inData {
 			words, perf, found = "", line, true
-		} else {
-			words, perf, found = strings.Cut(line, "|")
 		}
 		if i == 0 {
 			o.Line = strings.TrimSpace(words)
@@ -100,7 +98,7 @@ func split(data string) []string {
 
 // parseValue reads 'label'=value[unit];[warn];[crit];[min];[max].
 func parseValue(token string) (Value, error) {
-	label, rest := "", ""
+	var label, rest string
 	if strings.HasPrefix(token, "'") {
 		end := strings.LastIndex(token, "'=")
 		if end < 1 {

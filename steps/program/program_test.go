@@ -77,7 +77,7 @@ func TestRunEndsTheWholeGroup(t *testing.T) {
 func ended(pid int) error {
 	for range 100 {
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil || bytes.Contains(stat, []byte(") Z ")) || syscall.Kill(pid, 0) != nil {
+		if os.IsNotExist(err) || bytes.Contains(stat, []byte(") Z ")) || syscall.Kill(pid, 0) != nil {
 			return nil
 		}
 		time.Sleep(10 * time.Millisecond)
