@@ -108,7 +108,10 @@ func mayPass(err error) bool {
 }
 
 const webMeasures = "Time to load the document, redirects included. Phases dns, connect, tls, processing, transfer, once for each request; " +
-	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds."
+	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds. " +
+	"In a browser: time until the load event; phases find and click before, load from the end of the document on; measurements " +
+	"web_dom_content_loaded_seconds, web_load_seconds, web_first_contentful_paint_seconds, web_largest_contentful_paint_seconds, web_layout_shift, " +
+	"web_requests, web_transfer_bytes, web_failed_requests, web_console_errors, web_third_party_seconds."
 
 // currentPage gives the scenario's page; without one the scenario is out of order.
 func currentPage(ctx context.Context, w *World) (*page, error) {
@@ -125,6 +128,9 @@ func registerWeb(definitions ...Definition) {
 	for i := range definitions {
 		do := definitions[i].Func
 		definitions[i].Func = func(ctx context.Context, w *World, a Args) error {
+			if w.inBrowser {
+				State[browserSession](w).began = time.Now()
+			}
 			err := do(ctx, w, a)
 			if w.inBrowser {
 				State[browserSession](w).report(w, err)
@@ -190,9 +196,6 @@ func init() {
 		Definition{Area: "web", Sentence: "I should be on {url}",
 			Does:    "Fails unless the page's address, after redirects, is that one: a path, or a whole address. Query and fragment count when they are given.",
 			Example: `Then I should be on "/members"`, Func: shouldBeOn},
-		Definition{Area: "web", Sentence: "the page should load within {duration}",
-			Does:    "Fails when loading the current page, redirects included, took longer.",
-			Example: `Then the page should load within 2s`, Func: loadWithin},
 	)
 }
 
@@ -290,16 +293,4 @@ func shouldBeOn(ctx context.Context, w *World, a Args) error {
 		}
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, am on %s", shownURL(&whole), p)
 	})
-}
-
-func loadWithin(ctx context.Context, w *World, a Args) error {
-	p, err := currentPage(ctx, w)
-	if err != nil {
-		return err
-	}
-	limit, err := a.Duration(0)
-	if err != nil || p.took <= limit {
-		return err
-	}
-	return Fail(result.ReasonSlow, result.BlameWeb, "load %s within %s: it took %s", p, a.Text(0), p.took.Round(time.Millisecond))
 }

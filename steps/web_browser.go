@@ -23,8 +23,8 @@ type browserSession struct {
 	tab    *browser.Tab
 	closed bool
 
-	failed error // why there is no tab
-	took   time.Duration
+	failed error     // why there is no tab
+	began  time.Time // the step at work
 }
 
 // open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
@@ -94,12 +94,11 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 	if v.referrer != nil {
 		referrer = v.referrer.String()
 	}
-	start := time.Now()
 	before := tab.Navigation()
 	if err := tab.Go(ctx, v.url.String(), referrer); err != nil {
 		return s.unfinished(ctx, tab, err, v.String())
 	}
-	return s.arrived(w, tab, before, v.String(), v.anyStatus, time.Since(start))
+	return s.arrived(w, tab, before, v.String(), v.anyStatus)
 }
 
 // unfinished says what kept a page from loading until the end.
@@ -139,14 +138,13 @@ func cutURL(address string) string {
 	return address
 }
 
-// arrived judges the page that the tab shows after a navigation that took so long.
-func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Navigation, act string, anyStatus bool, took time.Duration) error {
+// arrived judges the page that the tab shows after a navigation.
+func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Navigation, act string, anyStatus bool) error {
 	n := tab.Navigation()
 	if n == nil || before != nil && n.Begun.Equal(before.Begun) {
 		return nil // a place on the page that is there already
 	}
-	s.took = took
-	reportNavigation(w, n)
+	reportNavigation(w, tab, n)
 	answer := n.Response()
 	switch {
 	case n.Failed != "":
@@ -160,32 +158,6 @@ func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Nav
 	default:
 		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
 			answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
-	}
-}
-
-// reportNavigation reports the phases of each request for the document, as over HTTP, and what a browser knows besides.
-func reportNavigation(w *World, n *browser.Navigation) {
-	for _, r := range n.Chain {
-		for _, phase := range []struct {
-			name string
-			took time.Duration
-		}{{"dns", r.DNS}, {"connect", r.Connect}, {"tls", r.Handshake}, {"processing", r.Processing}, {"transfer", r.Transfer()}} {
-			if phase.took >= 0 && !r.Reused || phase.took >= 0 && (phase.name == "processing" || phase.name == "transfer") {
-				note := ""
-				if phase.name == "processing" && r.Status > 0 {
-					note = fmt.Sprintf("%d %s", r.Status, r.StatusText)
-				}
-				w.Phase(phase.name, phase.took, note)
-			}
-		}
-	}
-	if answer := n.Response(); answer != nil && answer.Status > 0 {
-		w.Measure("http_status_code", "Status code of the last answer.", float64(answer.Status))
-		w.Measure("http_redirects", "Redirects that were followed to the page.", float64(len(n.Chain)-1))
-		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Bytes))
-		if answer.TLS != nil {
-			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate ends.", float64(answer.TLS.Expires.Unix()))
-		}
 	}
 }
 
@@ -239,7 +211,8 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 	if err != nil {
 		return nil, Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
 	}
-	p := &page{url: address, took: s.took, live: &livePage{ctx: ctx, tab: tab}, reply: &reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
+	took, _ := n.Took()
+	p := &page{url: address, took: took, live: &livePage{ctx: ctx, tab: tab}, reply: &reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
 	if r := n.Response(); r != nil {
 		p.StatusCode, p.Status, p.Proto, p.onWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Bytes
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
@@ -359,6 +332,7 @@ func (s *browserSession) navigating(ctx context.Context, w *World, f *search, ac
 	if err := act(); err != nil {
 		return acted(ctx, f, err)
 	}
+	w.Phase("find", start.Sub(s.began), "")
 	w.Phase("click", time.Since(start), "")
 	navigated, err := s.tab.Settle(ctx, before)
 	if err != nil {
@@ -367,7 +341,7 @@ func (s *browserSession) navigating(ctx context.Context, w *World, f *search, ac
 	if !navigated {
 		return nil
 	}
-	return settled(s.arrived(w, s.tab, before, f.act, false, time.Since(start)))
+	return settled(s.arrived(w, s.tab, before, f.act, false))
 }
 
 // settled keeps a fault of the page that an action led to from being taken for one that may pass: the action is done.
@@ -410,7 +384,7 @@ func (s *browserSession) back(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	start, before := time.Now(), tab.Navigation()
+	before := tab.Navigation()
 	there, err := tab.Back(ctx)
 	if err != nil {
 		return s.unfinished(ctx, tab, err, "go back")
@@ -418,7 +392,7 @@ func (s *browserSession) back(ctx context.Context, w *World) error {
 	if !there {
 		return scenarioFault("go back: there is no page before this one")
 	}
-	return s.arrived(w, tab, before, "go back", false, time.Since(start))
+	return s.arrived(w, tab, before, "go back", false)
 }
 
 func (s *browserSession) reload(ctx context.Context, w *World) error {
@@ -426,14 +400,14 @@ func (s *browserSession) reload(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	start, before := time.Now(), tab.Navigation()
+	before := tab.Navigation()
 	if before == nil {
 		return noPage()
 	}
 	if err := tab.Reload(ctx); err != nil {
 		return s.unfinished(ctx, tab, err, "reload")
 	}
-	return s.arrived(w, tab, before, "reload", false, time.Since(start))
+	return s.arrived(w, tab, before, "reload", false)
 }
 
 // report keeps what the page looked like when a step failed, outside the step's time.

@@ -250,6 +250,50 @@
 
   const source = () => (document.doctype ? "<!DOCTYPE html>\n" : "") + (root() ? root().outerHTML : "");
 
+  // vitals gives what the browser measured of this document, in milliseconds since its navigation began; what has not
+  // happened is null. A first paint is waited for a little, because the load event comes before it.
+  async function vitals(wait) {
+    const kept = (type) => {
+      const observer = new PerformanceObserver(() => {});
+      observer.observe({ type, buffered: true });
+      const entries = observer.takeRecords();
+      observer.disconnect();
+      return entries;
+    };
+    const until = performance.now() + wait;
+    let first, largest;
+    for (;;) {
+      first = kept("paint").find((entry) => entry.name === "first-contentful-paint");
+      largest = kept("largest-contentful-paint").pop();
+      if ((first && largest) || performance.now() >= until) break;
+      await frame();
+    }
+    // The shift of a layout is the sum of its largest burst: shifts less than a second apart, within five seconds.
+    let shift = 0, burst = 0, begun = 0, last = 0, most = null;
+    for (const entry of kept("layout-shift")) {
+      if (entry.hadRecentInput) continue;
+      if (entry.startTime - last >= 1000 || entry.startTime - begun >= 5000) {
+        burst = 0;
+        begun = entry.startTime;
+      }
+      burst += entry.value;
+      last = entry.startTime;
+      shift = Math.max(shift, burst);
+      if (!most || entry.value > most.value) most = entry;
+    }
+    const moved = most && (most.sources || []).map((source) => source.node).find((node) => node && node.nodeType === Node.ELEMENT_NODE);
+    const navigation = performance.getEntriesByType("navigation")[0];
+    return {
+      ready: (navigation && navigation.domContentLoadedEventStart) || null,
+      load: (navigation && navigation.loadEventStart) || null,
+      firstPaint: first ? first.startTime : null,
+      largestPaint: largest ? largest.startTime : null,
+      largest: largest && largest.element ? describe(largest.element) : "",
+      shift,
+      shifted: moved ? describe(moved) : "",
+    };
+  }
+
   // mask gives the boxes of everything that a picture must not show: password fields and what holds a secret.
   function mask(secrets) {
     const boxes = [];
@@ -276,5 +320,5 @@
   // frameBoxes gives the places of all frames in the window.
   const frameBoxes = () => [...document.querySelectorAll("iframe, frame")].map((f) => f.getBoundingClientRect()).map((b) => [b.left, b.top, b.width, b.height]);
 
-  globalThis.stepwatch = { frameBoxes, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask };
+  globalThis.stepwatch = { frameBoxes, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

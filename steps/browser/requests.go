@@ -86,6 +86,8 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	} else {
 		t.dropped++
 	}
+	t.active = time.Now()
+	defer func() { t.of(ev.LoaderID).requested(r) }() // once the navigation is there
 	if ev.Type != network.ResourceTypeDocument || ev.FrameID != t.main {
 		return
 	}
@@ -104,7 +106,8 @@ func (r *Request) received(a *network.Response) {
 	}
 	r.ResponseHeader = header(a.Headers)
 	r.Protocol, r.Reused = a.Protocol, a.ConnectionReused
-	r.Cached = a.FromDiskCache || a.FromPrefetchCache || a.FromServiceWorker
+	r.Bytes = int64(a.EncodedDataLength) // so far
+	r.Cached = r.Cached || a.FromDiskCache || a.FromPrefetchCache || a.FromServiceWorker
 	if a.RemoteIPAddress != "" {
 		r.Remote = net.JoinHostPort(strings.Trim(a.RemoteIPAddress, "[]"), strconv.FormatInt(a.RemotePort, 10))
 	}
@@ -136,8 +139,12 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 		return
 	}
 	r.Failed, r.Canceled, r.ended = ev.ErrorText, ev.Canceled, ev.Timestamp.Float64()
+	t.active = time.Now()
 	if ev.BlockedReason != "" {
 		r.Failed += " (blocked: " + string(ev.BlockedReason) + ")"
+	}
+	if ev.CorsErrorStatus != nil {
+		r.Failed += " (cross-origin: " + string(ev.CorsErrorStatus.CorsError) + ")"
 	}
 	n := t.current
 	if n == nil || n.Response() != r {

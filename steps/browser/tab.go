@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/inspector"
+	chromelog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
@@ -49,6 +50,8 @@ type Tab struct {
 	frames   []frame // all but the main one, in the order in which they came
 	url      string
 	current  *Navigation // the newest navigation of the main frame, or nil
+	shown    *Navigation // the one whose document is there, or nil
+	active   time.Time   // when a request last began or ended
 	expected time.Time   // when the page asked for a navigation of the main frame that has not begun yet; zero when none
 	requests []*Request
 	byID     map[network.RequestID]*Request
@@ -169,7 +172,27 @@ type Navigation struct {
 	Loaded    bool      // the load event: with everything that the document refers to
 	Ended     time.Time // when it was loaded or failed
 	Download  bool      // what came is a file, not a page
-	loader    cdp.LoaderID
+
+	loader   cdp.LoaderID
+	loaded   float64 // the load event by the browser's monotonic clock, in seconds
+	activity activity
+}
+
+// Took is how long the navigation took until it was loaded or failed, and false while it goes on.
+func (n *Navigation) Took() (time.Duration, bool) {
+	if n.Ended.IsZero() {
+		return time.Since(n.Begun), false
+	}
+	return n.Ended.Sub(n.Begun), true
+}
+
+// Rest is how long the page took from the end of its document to the load event, and negative when that is not known.
+func (n *Navigation) Rest() time.Duration {
+	r := n.Response()
+	if r == nil || r.ended == 0 || n.loaded == 0 {
+		return -1
+	}
+	return max(0, seconds(n.loaded-r.ended))
 }
 
 // Response is the request that the document came with, or nil.
@@ -260,7 +283,7 @@ func (t *Tab) event(ev any) {
 			n = &Navigation{Begun: time.Now(), loader: ev.Frame.LoaderID} // about:blank and such: no request was made
 			t.current = n
 		}
-		n.Committed = true
+		n.Committed, t.shown = true, n
 		if ev.Frame.UnreachableURL != "" {
 			t.url = ev.Frame.UnreachableURL
 			if n.Failed == "" {
@@ -281,7 +304,7 @@ func (t *Tab) event(ev any) {
 		case "DOMContentLoaded":
 			n.Ready = true
 		case "load":
-			n.Ready, n.Loaded, n.Ended = true, true, time.Now()
+			n.Ready, n.Loaded, n.Ended, n.loaded = true, true, time.Now(), ev.Timestamp.Float64()
 		default:
 			return
 		}
@@ -305,12 +328,29 @@ func (t *Tab) event(ev any) {
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Bytes, r.ended, r.Done = int64(ev.EncodedDataLength), ev.Timestamp.Float64(), true
 		}
+		t.active = time.Now()
+	case *network.EventDataReceived:
+		if r := t.byID[ev.RequestID]; r != nil {
+			r.Bytes += ev.EncodedDataLength
+		}
+		return
+	case *network.EventRequestServedFromCache:
+		if r := t.byID[ev.RequestID]; r != nil {
+			r.Cached = true
+		}
+		return
 	case *network.EventLoadingFailed:
 		t.failed(ev)
 	case *runtime.EventConsoleAPICalled:
 		t.message(consoleMessage(ev))
 	case *runtime.EventExceptionThrown:
 		t.message(exceptionMessage(ev))
+	case *chromelog.EventEntryAdded:
+		// What the network says is told by the requests, and what scripts say by the events above.
+		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork || e.Level != chromelog.EntryLevelError && e.Level != chromelog.EntryLevelWarning {
+			return
+		}
+		t.message(Message{Level: string(ev.Entry.Level), Text: cut(ev.Entry.Text), URL: ev.Entry.URL})
 	default:
 		return
 	}
@@ -330,6 +370,9 @@ func (t *Tab) answer(ev *page.EventJavascriptDialogOpening) {
 func (t *Tab) message(m Message) {
 	if len(t.console) < maxMessages {
 		t.console = append(t.console, m)
+	}
+	if t.shown != nil && m.IsError() {
+		t.shown.activity.logged(m)
 	}
 }
 
@@ -413,6 +456,7 @@ func (t *Tab) Navigation() *Navigation {
 		return nil
 	}
 	n := *t.current
+	n.activity = activity{} // which goes on
 	n.Chain = make([]*Request, len(t.current.Chain))
 	for i, r := range t.current.Chain {
 		shown := *r

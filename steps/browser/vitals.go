@@ -1,0 +1,182 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+)
+
+// Vitals are what the browser measured of the document that is shown, since its navigation began. A time is negative
+// when it has not come.
+type Vitals struct {
+	Ready time.Duration // the event DOMContentLoaded
+	Load  time.Duration // the load event
+
+	FirstPaint   time.Duration // of any content (W3C Paint Timing)
+	LargestPaint time.Duration // the largest so far (W3C Largest Contentful Paint); final at the first click or key
+	Largest      string        // what that was, as a tag; empty when it is gone
+
+	Shift   float64 // of the layout so far (W3C Layout Instability), the largest burst as Web Vitals counts it
+	Shifted string  // what shifted most, as a tag, or empty
+}
+
+// Vitals reads them. A page that has painted nothing is given up to wait to do so.
+func (t *Tab) Vitals(ctx context.Context, wait time.Duration) (*Vitals, error) {
+	var read struct {
+		Ready        *float64 `json:"ready"`
+		Load         *float64 `json:"load"`
+		FirstPaint   *float64 `json:"firstPaint"`
+		LargestPaint *float64 `json:"largestPaint"`
+		Largest      string   `json:"largest"`
+		Shift        float64  `json:"shift"`
+		Shifted      string   `json:"shifted"`
+	}
+	for {
+		err := t.evaluate(ctx, t.main, &read, "vitals", wait.Milliseconds())
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errReplaced) {
+			return nil, err
+		}
+		if err := t.rest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	at := func(milliseconds *float64) time.Duration {
+		if milliseconds == nil {
+			return -1
+		}
+		return time.Duration(*milliseconds * float64(time.Millisecond))
+	}
+	return &Vitals{Ready: at(read.Ready), Load: at(read.Load), FirstPaint: at(read.FirstPaint), LargestPaint: at(read.LargestPaint),
+		Largest: read.Largest, Shift: read.Shift, Shifted: read.Shifted}, nil
+}
+
+// activity is what a page did since its navigation began; the tab's lock guards it.
+type activity struct {
+	requests []*Request
+	dropped  int
+	errors   []Message
+	unkept   int
+}
+
+func (a *activity) requested(r *Request) {
+	if a == nil || !r.network() {
+		return
+	}
+	if len(a.requests) == maxRequests {
+		a.dropped++
+		return
+	}
+	a.requests = append(a.requests, r)
+}
+
+func (a *activity) logged(m Message) {
+	if len(a.errors) == maxErrors {
+		a.unkept++
+		return
+	}
+	a.errors = append(a.errors, m)
+}
+
+// maxErrors is how many errors are kept of one page, however much else it logs.
+const maxErrors = 100
+
+// network says whether a request asks a server for something, rather than the page itself.
+func (r *Request) network() bool {
+	return strings.HasPrefix(r.URL, "http:") || strings.HasPrefix(r.URL, "https:")
+}
+
+// open says whether an answer is still to come to its end. What is made to stay open is not waited for.
+func (r *Request) open() bool {
+	switch r.Kind {
+	case "EventSource", "Media", "Ping", "CSPViolationReport":
+		return false
+	}
+	return !r.Done && r.Failed == "" && !r.Redirect
+}
+
+// of gives what the page did that a request or a message with this loader belongs to: a navigation's own, and for frames
+// that of the document which is there. t.mu is held.
+func (t *Tab) of(loader cdp.LoaderID) *activity {
+	switch {
+	case t.current != nil && (t.current.loader == loader || t.shown == nil):
+		return &t.current.activity
+	case t.shown != nil:
+		return &t.shown.activity
+	}
+	return nil
+}
+
+// Activity is what the page that is shown did since its navigation began.
+type Activity struct {
+	Requests []Request // over the network, in order, redirects among them; the first 2000
+	Dropped  int       // requests beyond those
+	Errors   []Message // that its console got, and exceptions that no script caught; the first 100
+	Unkept   int       // errors beyond those
+}
+
+// Activity gives a copy of it, nil before the first page.
+func (t *Tab) Activity() *Activity {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shown == nil {
+		return nil
+	}
+	from := &t.shown.activity
+	a := &Activity{Requests: make([]Request, 0, len(from.requests)), Dropped: from.dropped, Errors: append([]Message(nil), from.errors...), Unkept: from.unkept}
+	for _, r := range from.requests {
+		if !r.Cached {
+			a.Requests = append(a.Requests, *r)
+		}
+	}
+	return a
+}
+
+// Finish waits until the navigation that is under way has ended.
+func (t *Tab) Finish(ctx context.Context) error {
+	return t.wait(ctx, func() bool { return t.current == nil || t.current.done() })
+}
+
+// Quiet waits until the page is loaded and has no request open, and none has begun or ended for so long.
+func (t *Tab) Quiet(ctx context.Context, long time.Duration) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		t.mu.Lock()
+		news, rest := t.news, long
+		busy := t.current != nil && !t.current.done()
+		if t.shown != nil {
+			for _, r := range t.shown.activity.requests {
+				busy = busy || r.open()
+			}
+		}
+		rest -= time.Since(t.active)
+		t.mu.Unlock()
+		if !busy && rest <= 0 {
+			return nil
+		}
+		var late <-chan time.Time
+		if !busy {
+			timer.Reset(rest)
+			late = timer.C
+		}
+		select {
+		case <-news:
+		case <-late:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-t.life.Done():
+			return t.death()
+		}
+	}
+}
+
+// IsError says whether the page's author would call the message an error: one that the console shows as such, or an exception.
+func (m Message) IsError() bool {
+	return m.Level == "error" || m.Level == "exception" || m.Level == "assert"
+}

@@ -1,0 +1,195 @@
+package browser_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// timed is a page whose server takes its time, which measures itself too and puts what it finds into its title.
+const timed = `<!DOCTYPE html><link rel=stylesheet href=/style.css><title></title>
+<p id=top>A small text</p><div id=pushed>Pushed down later</div><img id=hero src=/hero.png width=600 height=500>
+<script src=/missing.js></script>
+<script>
+console.error("first", "fault"); console.log("no fault"); setTimeout(() => { throw new Error("uncaught") });
+const own = {shift: 0, largest: 0};
+new PerformanceObserver((l) => { for (const e of l.getEntries()) own.largest = e.startTime }).observe({type: "largest-contentful-paint", buffered: true});
+new PerformanceObserver((l) => { for (const e of l.getEntries()) own.shift += e.value }).observe({type: "layout-shift", buffered: true});
+addEventListener("load", () => {
+  setTimeout(() => document.getElementById("top").insertAdjacentHTML("afterend", "<div style='height:150px'></div>"), 50);
+  setTimeout(() => {
+    const n = performance.getEntriesByType("navigation")[0];
+    own.ready = n.domContentLoadedEventStart; own.load = n.loadEventStart; own.wait = n.responseStart - n.requestStart;
+    own.first = performance.getEntriesByName("first-contentful-paint")[0].startTime;
+    document.title = JSON.stringify(own);
+  }, 500);
+});
+</script>`
+
+// counting counts what a server writes.
+type counting struct {
+	net.Listener
+	wrote atomic.Int64
+}
+
+type countingConn struct {
+	net.Conn
+	wrote *atomic.Int64
+}
+
+func (c *counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	return &countingConn{conn, &c.wrote}, err
+}
+
+func (c *countingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.wrote.Add(int64(n))
+	return n, err
+}
+
+const (
+	documentDelay = 120 * time.Millisecond
+	heroDelay     = 400 * time.Millisecond
+)
+
+// slowSite serves the page timed.
+func slowSite(t *testing.T) (url string, wrote *atomic.Int64) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+		await(r, documentDelay)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, timed)
+	})
+	mux.HandleFunc("/missing.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		w.WriteHeader(http.StatusNotFound)
+	})
+	mux.HandleFunc("/style.css", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/css")
+		fmt.Fprint(w, "img { display: block }")
+	})
+	mux.HandleFunc("/hero.png", func(w http.ResponseWriter, r *http.Request) {
+		await(r, heroDelay)
+		noise := image.NewRGBA(image.Rect(0, 0, 300, 250)) // a picture of few bytes counts as a background
+		random := rand.New(rand.NewPCG(1, 2))
+		for i := range 300 * 250 {
+			noise.Set(i%300, i/300, color.Gray{uint8(random.Uint32())})
+		}
+		w.Header().Set("Content-Type", "image/png")
+		_ = png.Encode(w, noise)
+	})
+	server := httptest.NewUnstartedServer(mux)
+	listener := &counting{Listener: server.Listener}
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL, &listener.wrote
+}
+
+func await(r *http.Request, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+}
+
+// TestVitals holds what is measured against the page's own measurements, against the times that the server took and
+// against the bytes that it wrote.
+func TestVitals(t *testing.T) {
+	b := started(t, browser.Options{})
+	url, wrote := slowSite(t)
+	ctx := within(t, 30*time.Second)
+	tab := opened(ctx, t, b)
+	start := time.Now()
+	if err := tab.Go(ctx, url+"/", ""); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	if err := tab.Quiet(ctx, 700*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	v, err := tab.Vitals(ctx, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shot, err := tab.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own struct{ Ready, Load, First, Largest, Shift, Wait float64 }
+	_, title := named(t, shot, "title", "")
+	if err := json.Unmarshal([]byte(textOf(title)), &own); err != nil {
+		t.Fatalf("%v: %q", err, textOf(title))
+	}
+	for _, c := range []struct {
+		name      string
+		got       time.Duration
+		own       float64
+		not, from time.Duration
+	}{
+		{"DOMContentLoaded", v.Ready, own.Ready, documentDelay, 0},
+		{"load", v.Load, own.Load, documentDelay + heroDelay, 0},
+		{"first paint", v.FirstPaint, own.First, documentDelay, 0},
+		{"largest paint", v.LargestPaint, own.Largest, documentDelay + heroDelay, 0},
+	} {
+		if page := time.Duration(c.own * float64(time.Millisecond)); (c.got-page).Abs() > time.Microsecond || c.got < c.not || c.got > c.not+500*time.Millisecond {
+			t.Errorf("%s after %s, the page says %s, the server took %s", c.name, c.got, page, c.not)
+		}
+	}
+	if math.Abs(v.Shift-own.Shift) > 1e-9 || v.Shift < 0.04 {
+		t.Errorf("shifted by %v, the page says %v", v.Shift, own.Shift)
+	}
+	if v.Largest != `<img id="hero">` || v.Shifted == "" {
+		t.Errorf("the largest was %s, shifted was %s", v.Largest, v.Shifted)
+	}
+	n := tab.Navigation()
+	wait := time.Duration(own.Wait * float64(time.Millisecond))
+	if p := n.Response().Processing; (p-wait).Abs() > 5*time.Millisecond || p < documentDelay {
+		t.Errorf("processing took %s, the page says %s, the server %s", p, wait, documentDelay)
+	}
+	ours, ended := n.Took()
+	if !ended || ours > took || (ours-v.Load).Abs() > 50*time.Millisecond {
+		t.Errorf("the navigation took %s (%t) by our clock, %s by the page's, %s with the command", ours, ended, v.Load, took)
+	}
+	if rest := n.Rest(); rest < heroDelay-10*time.Millisecond || rest > heroDelay+300*time.Millisecond {
+		t.Errorf("the load event came %s after the document, the picture takes %s", rest, heroDelay)
+	}
+	a := tab.Activity()
+	var bytes int64
+	var made []string
+	for _, r := range a.Requests {
+		bytes += r.Bytes
+		made = append(made, fmt.Sprintf("%s %d", strings.TrimPrefix(r.URL, url), r.Status))
+	}
+	if got, want := strings.Join(made, ", "), "/ 200, /style.css 200, /hero.png 200, /missing.js 404"; got != want {
+		t.Errorf("requests %s, want %s", got, want)
+	}
+	if bytes != wrote.Load() {
+		t.Errorf("transferred %d bytes, the server wrote %d", bytes, wrote.Load())
+	}
+	var logged []string
+	for _, m := range a.Errors {
+		line, _, _ := strings.Cut(m.Text, "\n")
+		logged = append(logged, line)
+	}
+	if got, want := strings.Join(logged, ", "), "first fault, Uncaught Error: uncaught"; got != want {
+		t.Errorf("errors %s, want %s", got, want)
+	}
+}
