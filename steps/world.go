@@ -61,6 +61,12 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 // UseBrowser has the web steps of this run visit with a real browser. It is called before the first step.
 func (w *World) UseBrowser() { w.inBrowser = true }
 
+// aside gives a World for work of the same run whose phases and measurements nobody reads, such as the two hundredth page
+// of a crawl.
+func (w *World) aside() *World {
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, inBrowser: w.inBrowser, closed: true}
+}
+
 // Target is the system under observation.
 func (w *World) Target() *Target { return w.target }
 
