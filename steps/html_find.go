@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type candidate struct {
 	same     string // candidates with the same non-empty value are one choice
 	hidden   bool
 	disabled bool
+	broken   bool // an image that could not be loaded
 }
 
 // fits notes a text of the candidate that the name fits; the best one counts, and of equals the shortest.
@@ -44,6 +46,9 @@ type search struct {
 	kind string // "link"
 	name string
 	lax  bool // cucumber-nagios compatible
+
+	judged bool // it is looked at and not used, so it may be disabled
+	byText bool // what a reader sees counts, and no id
 }
 
 func (s *search) failure(reason result.Reason, blame result.Blame, format string, args ...any) error {
@@ -76,15 +81,20 @@ func (s *search) choose(candidates []candidate, instead string) (*html.Node, err
 	case len(hiddenBest) > 0:
 		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the %s %s is hidden", s.kind, hiddenBest[0].shown)
 	}
-	there := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return c.hidden || c.disabled || c.shown == "" })
-	text := "there is none; the page has no " + s.kind + " at all"
-	if len(there) > 0 {
-		text = fmt.Sprintf("there is no such %s; there is %s", s.kind, list(there))
-	}
+	text := s.instead(candidates)
 	if instead != "" {
 		text += "; " + instead
 	}
 	return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "%s", text)
+}
+
+// instead says what there is when nothing has the name.
+func (s *search) instead(candidates []candidate) string {
+	there := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return c.hidden || c.disabled || c.shown == "" })
+	if len(there) == 0 {
+		return "there is none; the page has no " + s.kind + " at all"
+	}
+	return fmt.Sprintf("there is no such %s; there is %s", s.kind, list(there))
 }
 
 // list writes at most ten candidates, each name once.
@@ -198,18 +208,25 @@ func isHidden(n *html.Node) bool {
 	if veil == gone {
 		return true
 	}
-	for n = n.Parent; n != nil; n = n.Parent {
+	outside := around(n.Parent)
+	return outside == gone || cmp.Or(veil, outside) == veiled
+}
+
+// around gives what an element and all around it make of their content.
+func around(n *html.Node) visibility {
+	veil := inherited
+	for ; n != nil; n = n.Parent {
 		if n.Type != html.ElementNode {
 			continue
 		}
 		switch v := nodeVisibility(n); {
 		case v == gone:
-			return true
+			return gone
 		case veil == inherited:
 			veil = v
 		}
 	}
-	return veil == veiled
+	return veil
 }
 
 // isDisabled says whether a control is disabled by itself or by a fieldset (HTML §4.10.18.5); the fieldset's first
@@ -245,6 +262,16 @@ func firstChild(n *html.Node, a atom.Atom) *html.Node {
 // findLink finds a link by text, image text, aria-label, title or id.
 func (s *search) findLink(doc *html.Node) (*html.Node, error) {
 	s.kind = "link"
+	links := s.links(doc)
+	s.fitMarkup(links)
+	instead := ""
+	if button := s.other((*search).buttons, doc); button != "" {
+		instead = "there is a button " + button + ": press it"
+	}
+	return s.choose(links, instead)
+}
+
+func (s *search) links(doc *html.Node) []candidate {
 	var links []candidate
 	name := normalText(s.name)
 	for n := range doc.Descendants() {
@@ -256,24 +283,24 @@ func (s *search) findLink(doc *html.Node) (*html.Node, error) {
 			continue
 		}
 		c := candidate{node: n, rank: -1, same: href, hidden: n.DataAtom == atom.A && isHidden(n)}
-		for _, text := range []string{labelOf(n), attributeText(n, "aria-label"), attributeText(n, "title"), attributeText(n, "alt")} {
-			if c.shown == "" && text != "" {
-				c.shown = quote(text)
-			}
-			c.fitText(text, name)
-		}
-		c.fitID(s.name)
+		c.fitTexts(name, labelOf(n), attributeText(n, "aria-label"), attributeText(n, "title"), attributeText(n, "alt"))
+		s.fitID(&c)
 		if c.shown == "" && !c.hidden {
 			c.shown = "a link to " + quote(href)
 		}
 		links = append(links, c)
 	}
-	s.fitMarkup(links)
-	instead := ""
-	if button := s.other((*search).buttons, doc); button != "" {
-		instead = "there is a button " + button + ": press it"
+	return links
+}
+
+// fitTexts ranks the texts that the candidate goes by; messages call it by the first of them.
+func (c *candidate) fitTexts(name string, texts ...string) {
+	for _, text := range texts {
+		if c.shown == "" && text != "" {
+			c.shown = quote(text)
+		}
+		c.fitText(text, name)
 	}
-	return s.choose(links, instead)
 }
 
 // fitMarkup is the last resort: a part of the markup inside, which old features could name.
@@ -295,8 +322,8 @@ func (s *search) fitMarkup(candidates []candidate) {
 	}
 }
 
-func (c *candidate) fitID(name string) {
-	if id, _ := attribute(c.node, "id"); id != "" && id == name {
+func (s *search) fitID(c *candidate) {
+	if id, _ := attribute(c.node, "id"); id != "" && id == s.name && !s.byText {
 		c.fits(rankID, id)
 	}
 }
@@ -339,19 +366,17 @@ func (s *search) buttons(doc *html.Node) []candidate {
 		if kind == "" {
 			continue
 		}
-		c := candidate{node: n, rank: -1, hidden: isHidden(n), disabled: isDisabled(n)}
+		c := candidate{node: n, rank: -1, hidden: isHidden(n), disabled: isDisabled(n) && !s.judged}
 		texts := []string{labelOf(n), attributeText(n, "value"), attributeText(n, "alt"), attributeText(n, "aria-label"),
-			attributeText(n, "title"), attributeText(n, "name")}
+			attributeText(n, "title"), ""}
+		if !s.byText {
+			texts[5] = attributeText(n, "name")
+		}
 		if n.DataAtom == atom.Input && texts[1] == "" {
 			texts[1] = map[string]string{"submit": "Submit", "reset": "Reset"}[kind] // as browsers label it
 		}
-		for _, text := range texts {
-			if c.shown == "" && text != "" {
-				c.shown = quote(text)
-			}
-			c.fitText(text, name)
-		}
-		c.fitID(s.name)
+		c.fitTexts(name, texts...)
+		s.fitID(&c)
 		if c.shown == "" {
 			c.shown = "one without a name"
 		}
@@ -417,9 +442,9 @@ func kindOf(n *html.Node) fieldKind {
 }
 
 // findField finds a control by id, name, label, aria-label, placeholder or title. A label fits when it begins with the
-// name at a word's end.
+// name at a word's end. An empty kind is any.
 func (s *search) findField(doc *html.Node, kind fieldKind) (*html.Node, error) {
-	s.kind = string(kind)
+	s.kind = cmp.Or(string(kind), "field")
 	name := normalText(s.name)
 	labels := labelsOf(doc)
 	var fields []candidate
@@ -429,7 +454,7 @@ func (s *search) findField(doc *html.Node, kind fieldKind) (*html.Node, error) {
 		if is == "" {
 			continue
 		}
-		c := candidate{node: n, rank: -1, hidden: isHidden(n), disabled: isDisabled(n)}
+		c := candidate{node: n, rank: -1, hidden: isHidden(n), disabled: isDisabled(n) && !s.judged}
 		texts := append(labels[n], attributeText(n, "aria-label"), attributeText(n, "placeholder"), attributeText(n, "title"))
 		for _, text := range texts {
 			if c.shown == "" && text != "" {
@@ -437,7 +462,9 @@ func (s *search) findField(doc *html.Node, kind fieldKind) (*html.Node, error) {
 			}
 			c.fitField(text, name)
 		}
-		c.fitID(s.name)
+		if id, _ := attribute(n, "id"); id != "" && id == s.name {
+			c.fits(rankID, id)
+		}
 		own, _ := attribute(n, "name")
 		if own != "" && own == s.name {
 			c.fits(rankName, own)
@@ -451,7 +478,7 @@ func (s *search) findField(doc *html.Node, kind fieldKind) (*html.Node, error) {
 			}
 			c.shown += " (value " + quote(value) + ")"
 		}
-		if is == kind {
+		if is == kind || kind == "" {
 			fields = append(fields, c)
 		} else if c.rank >= 0 && c.rank <= rankFold && instead == "" {
 			instead = fmt.Sprintf("%s is a %s", c.shown, is)

@@ -78,7 +78,7 @@ func (s *search) findForm(doc *html.Node) (*html.Node, error) {
 			continue
 		}
 		c := candidate{node: n, rank: -1}
-		c.fitID(s.name)
+		s.fitID(&c)
 		id, _ := attribute(n, "id")
 		name, _ := attribute(n, "name")
 		if name != "" && name == s.name {

@@ -166,10 +166,23 @@ func styleVisibility(style string) visibility {
 
 // nodeVisibility judges an element's content by the element and its attributes.
 func nodeVisibility(n *html.Node) visibility {
-	if n.Namespace == "svg" && svgUnseen[n.Data] || n.Namespace == "" && traits[n.DataAtom]&unseen != 0 {
+	if n.Namespace == "svg" && svgUnseen[n.Data] || n.Namespace == "" && traits[n.DataAtom]&unseen != 0 && !holdsTree(n) {
 		return gone
 	}
 	return boxVisibility(n)
+}
+
+// holdsTree says whether an element that shows nothing of what is written in it shows another tree there: a shadow tree
+// (HTML §4.12.3), or in a frame the document that was put into it. The parser takes all that is written in a frame for text.
+func holdsTree(n *html.Node) bool {
+	switch n.DataAtom {
+	case atom.Template:
+		mode, _ := attribute(n, "shadowrootmode")
+		return strings.EqualFold(mode, "open")
+	case atom.Iframe:
+		return n.FirstChild != nil && n.FirstChild.Type == html.ElementNode
+	}
+	return false
 }
 
 // boxVisibility judges an element itself: that of a textarea shows, though its content is no text of the page.

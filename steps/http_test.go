@@ -424,6 +424,12 @@ func TestWebSentences(t *testing.T) {
 		{"digest with another table", "I am HTTP digest authenticated with the following credentials:\n| user |\n| x |", `scenario scenario: the table has a column "user"; its columns are username and secret (or password)`},
 		{"digest without a name", "I am HTTP digest authenticated with the following credentials:\n| password |\n| x |", `scenario scenario: the table needs the columns username and secret (or password), with a username`},
 	}
+	s.runBoth(t, cases, inBrowser)
+}
+
+// runBoth runs every case over HTTP alone and then in a browser, where inBrowser has another error for some.
+func (s *site) runBoth(t *testing.T, cases []sentenceCase, inBrowser map[string]string) {
+	t.Helper()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}

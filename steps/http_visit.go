@@ -18,7 +18,9 @@ import (
 func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
 
 // await is false: no script runs, so a page stays as it is.
-func (s *httpSession) await(context.Context) bool { return false }
+func (s *httpSession) await(context.Context, *World) bool { return false }
+
+func (s *httpSession) complete(context.Context, *World) error { return nil }
 
 func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *html.Node) error {
 	href, _ := attribute(link, "href")
@@ -56,6 +58,25 @@ func (s *httpSession) press(ctx context.Context, w *World, f *search, button *ht
 		return f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
 	}
 	return s.send(ctx, w, f, form, button)
+}
+
+// click does what an element does by itself: a link leads on, a button sends its form, a summary opens its details.
+func (s *httpSession) click(ctx context.Context, w *World, f *search, n *html.Node) error {
+	switch {
+	case isLink(n):
+		return s.follow(ctx, w, f, n)
+	case buttonType(n) != "":
+		return s.press(ctx, w, f, n)
+	case n.DataAtom == atom.Summary:
+		if _, open := attribute(n.Parent, "open"); open {
+			removeAttribute(n.Parent, "open")
+		} else {
+			setAttribute(n.Parent, "open", "")
+		}
+		s.page.forgetText()
+		return nil
+	}
+	return f.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> does something only by a script; %s", n.Data, needsBrowser)
 }
 
 func (s *httpSession) submit(ctx context.Context, w *World, f *search, form *html.Node) error {

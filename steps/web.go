@@ -30,11 +30,15 @@ type webEngine interface {
 	now(ctx context.Context) (*page, error)
 
 	// await waits until the page may look different than now gave it. It is false when it never will, or ctx is over.
-	await(ctx context.Context) bool
+	await(ctx context.Context, w *World) bool
+
+	// complete loads what of the current page only comes when it is asked for: over HTTP its frames.
+	complete(ctx context.Context, w *World) error
 
 	// What a visitor does to the current page. f names it in errors, the node is of the tree that now gave.
 	follow(ctx context.Context, w *World, f *search, link *html.Node) error
 	press(ctx context.Context, w *World, f *search, button *html.Node) error
+	click(ctx context.Context, w *World, f *search, n *html.Node) error
 	submit(ctx context.Context, w *World, f *search, form *html.Node) error
 	fill(ctx context.Context, f *search, field *html.Node, value string) error
 	selectOption(ctx context.Context, f *search, option *html.Node) error
@@ -90,10 +94,21 @@ func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try fun
 			return noPage()
 		}
 		err = try(e, p)
-		if err == nil || !mayPass(err) || !e.await(waiting) {
+		if err == nil || !mayPass(err) || !e.await(waiting, w) {
 			return err
 		}
 	}
+}
+
+// looking judges the current page as eventually does. What must not be there, or is counted, is looked for in all of the
+// page, so that the rest of it is loaded first; what must be there may be found before.
+func looking(ctx context.Context, w *World, wanted bool, judge func(e webEngine, p *page) error) error {
+	if !wanted {
+		if err := engineOf(w).complete(ctx, w); err != nil {
+			return err
+		}
+	}
+	return eventually(ctx, w, judge)
 }
 
 func noPage() error {
@@ -184,6 +199,16 @@ func init() {
 		Definition{Area: "web", Sentence: "I follow {text}",
 			Does:     "Loads the page behind a link, found by its text, a part of it, its title, aria-label or id; the shortest text that fits wins. Fails when there is no such link or its page has a status outside 2xx and 3xx.",
 			Measures: webMeasures, Example: `When I follow "Contact"`, Func: follow},
+		Definition{Area: "web", Sentence: "I click {text}",
+			Does: "Clicks a link or a button, found as `I follow` and `I press` do, or what is announced as one (role, summary of details); or else, in a browser, the innermost element with exactly that text. " +
+				"Waits for the page that this leads to, if it leads to one.",
+			Measures: webMeasures, Example: `When I click "Add to basket"`, Func: click},
+		Definition{Area: "web", Sentence: "I go back",
+			Does:     "Goes back to the page before this one, as with a browser's button. Over HTTP it is loaded again.",
+			Measures: webMeasures, Example: `When I go back`, Func: func(ctx context.Context, w *World, _ Args) error { return engineOf(w).back(ctx, w) }},
+		Definition{Area: "web", Sentence: "I reload the page",
+			Does:     "Loads the current page again. What was sent with a form is not sent again.",
+			Measures: webMeasures, Example: `When I reload the page`, Func: func(ctx context.Context, w *World, _ Args) error { return engineOf(w).reload(ctx, w) }},
 		Definition{Area: "web", Sentence: "the request should succeed", Pattern: `^the (?:.*) ?request should succeed`,
 			Does:    "Fails unless the page's status is 2xx or 3xx. Words before and after the sentence are free.",
 			Example: `Then the request should succeed`, Func: requestShould(true)},
@@ -246,6 +271,12 @@ func useDigest(ctx context.Context, w *World, a Args) error {
 func follow(ctx context.Context, w *World, a Args) error {
 	return acting(ctx, w, "follow", a.Text(0), (*search).findLink, func(e webEngine, f *search, link *html.Node) error {
 		return e.follow(ctx, w, f, link)
+	})
+}
+
+func click(ctx context.Context, w *World, a Args) error {
+	return acting(ctx, w, "click", a.Text(0), (*search).findClickable, func(e webEngine, f *search, n *html.Node) error {
+		return e.click(ctx, w, f, n)
 	})
 }
 

@@ -237,9 +237,12 @@ func protocolName(name string) string {
 	}
 }
 
-func (s *browserSession) await(ctx context.Context) bool {
+func (s *browserSession) await(ctx context.Context, _ *World) bool {
 	return ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
 }
+
+// complete has nothing to do: a browser loads all of a page.
+func (s *browserSession) complete(context.Context, *World) error { return nil }
 
 // livePage reads a page from the tab that shows it, for as long as one step looks at it.
 type livePage struct {
@@ -278,6 +281,27 @@ func (l *livePage) source(isHTML bool) []byte {
 		return nil
 	}
 	return []byte(source)
+}
+
+// drawn is the text of a region as the browser draws it, which a style sheet may have written in other letters. Over HTTP
+// there is none.
+func (p *page) drawn(r *region) ([]byte, error) {
+	if p.live == nil {
+		return nil, nil
+	}
+	var all []byte
+	for _, n := range r.nodes {
+		element, found := p.live.elements[n]
+		if !found || isHidden(n) {
+			continue
+		}
+		text, err := p.live.tab.TextOf(p.live.ctx, element)
+		if err != nil {
+			return nil, browserFailure(p.live.ctx, err, "read the page")
+		}
+		all = append(append(all, normalText(text)...), ' ')
+	}
+	return all, nil
 }
 
 // transformed finds a text that a style sheet writes in other letters than the document has it, as in a heading in

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 )
@@ -42,6 +43,40 @@ func init() {
 		Definition{Area: "web", Sentence: "I attach the file at {text} to {text}", Pattern: `^I attach the file at "(.*)" to "(.*)" ?$`,
 			Does:    "Attaches a file of the machine that stepwatch runs on to a file field, found by its id, name or label.",
 			Example: `When I attach the file at "/var/lib/stepwatch/photo.jpg" to "Photo"`, Func: attachFile},
+
+		Definition{Area: "web", Sentence: "the field {text} should be {text}",
+			Does:    "Fails unless a field, found by its id, name, label, aria-label, placeholder or title, holds exactly that text, white space aside. Of a select field it is the text of the selected option. What a password field holds is not told.",
+			Example: `Then the field "E-mail" should be "alice@example.org"`, Func: fieldShould("be", func(value, text string) bool { return value == text })},
+		Definition{Area: "web", Sentence: "the field {text} should contain {text}",
+			Does:    "Fails unless a field holds the text, among others; see `the field {text} should be {text}`.",
+			Example: `Then the field "Remarks" should contain "by post"`, Func: fieldShould("contain", strings.Contains)},
+		Definition{Area: "web", Sentence: "the field {text} should not contain {text}",
+			Does:    "Fails when a field holds the text; see `the field {text} should be {text}`.",
+			Example: `Then the field "Remarks" should not contain "by post"`, Func: fieldShould("not contain", func(value, text string) bool { return !strings.Contains(value, text) })},
+		Definition{Area: "web", Sentence: "the field {text} should be empty",
+			Does:    "Fails when a field holds anything; see `the field {text} should be {text}`.",
+			Example: `Then the field "Remarks" should be empty`, Func: fieldShould("be empty", func(value, _ string) bool { return value == "" })},
+		Definition{Area: "web", Sentence: "{text} should be selected in {text}",
+			Does:    "Fails unless the option with that text is selected in a select field.",
+			Example: `Then "Germany" should be selected in "Country"`, Func: shouldBeSelected},
+		Definition{Area: "web", Sentence: "the field {text} should be checked",
+			Does:    "Fails unless a checkbox or radio button is checked.",
+			Example: `Then the field "Remember me" should be checked`, Func: shouldBeChecked(true)},
+		Definition{Area: "web", Sentence: "the field {text} should not be checked",
+			Does:    "Fails when a checkbox or radio button is checked.",
+			Example: `Then the field "Remember me" should not be checked`, Func: shouldBeChecked(false)},
+		Definition{Area: "web", Sentence: "the field {text} should be disabled",
+			Does:    "Fails unless a field is disabled, by itself or by the fieldset around it.",
+			Example: `Then the field "Voucher" should be disabled`, Func: shouldBeDisabled("field", true)},
+		Definition{Area: "web", Sentence: "the field {text} should be enabled",
+			Does:    "Fails when a field is disabled, by itself or by the fieldset around it.",
+			Example: `Then the field "Voucher" should be enabled`, Func: shouldBeDisabled("field", false)},
+		Definition{Area: "web", Sentence: "the button {text} should be disabled",
+			Does:    "Fails unless a button is disabled, by itself or by the fieldset around it.",
+			Example: `Then the button "Pay" should be disabled`, Func: shouldBeDisabled("button", true)},
+		Definition{Area: "web", Sentence: "the button {text} should be enabled",
+			Does:    "Fails when a button is disabled, by itself or by the fieldset around it.",
+			Example: `Then the button "Pay" should be enabled`, Func: shouldBeDisabled("button", false)},
 	)
 }
 
@@ -129,4 +164,119 @@ func attachFile(ctx context.Context, w *World, a Args) error {
 		}
 		return e.attach(ctx, f, field, a.Text(0))
 	})
+}
+
+// fieldShould judges what a field holds. The text that it is compared with is the sentence's second, if it has one.
+func fieldShould(verb string, fits func(value, text string) bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		text, act := "", fmt.Sprintf("expect the field %q to %s", a.Text(0), verb)
+		if len(a.Captured) > 1 {
+			text = normalText(a.Text(1))
+			act += fmt.Sprintf(" %q", a.Text(1))
+			if text == "" {
+				return scenarioFault("%s: the text is empty: write `the field %q should be empty`", act, a.Text(0))
+			}
+		}
+		return searching(ctx, w, true, act, a.Text(0), func(s *search, doc *html.Node) error {
+			field, err := s.findField(doc, "")
+			if err != nil {
+				return err
+			}
+			value, err := s.valueOf(field)
+			if err != nil || fits(value, text) {
+				return err
+			}
+			if value == "" {
+				return s.failure(result.ReasonUnexpected, result.BlameWeb, "it is empty")
+			}
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "it holds %s", quote(value))
+		})
+	}
+}
+
+// valueOf gives what a reader sees in a field.
+func (s *search) valueOf(field *html.Node) (string, error) {
+	switch kind := kindOf(field); kind {
+	case kindCheckbox, kindRadio:
+		return "", scenarioFault("%s: it is a %s: write `the field %q should be checked`", s.act, kind, s.name)
+	case kindFile:
+		return "", scenarioFault("%s: it is a file field, whose content no page shows", s.act)
+	case kindSelect:
+		var texts []string
+		for _, o := range selected(field) {
+			texts = append(texts, optionText(o))
+		}
+		return strings.Join(texts, ", "), nil
+	}
+	if kind, _ := attribute(field, "type"); strings.EqualFold(kind, "password") {
+		return "", scenarioFault("%s: it is a password field, and what that holds is not told", s.act)
+	}
+	if field.DataAtom == atom.Textarea {
+		return normalText(textareaValue(field)), nil
+	}
+	return attributeText(field, "value"), nil
+}
+
+func shouldBeSelected(ctx context.Context, w *World, a Args) error {
+	return searching(ctx, w, true, fmt.Sprintf("expect %q to be selected in %q", a.Text(0), a.Text(1)), a.Text(1), func(s *search, doc *html.Node) error {
+		field, err := s.findField(doc, kindSelect)
+		if err != nil {
+			return err
+		}
+		var others []string
+		for _, o := range selected(field) {
+			if optionText(o) == normalText(a.Text(0)) {
+				return nil
+			}
+			others = append(others, quote(optionText(o)))
+		}
+		if len(others) == 0 {
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "no option is selected")
+		}
+		return s.failure(result.ReasonUnexpected, result.BlameWeb, "selected is %s", strings.Join(others, ", "))
+	})
+}
+
+func shouldBeChecked(wanted bool) func(context.Context, *World, Args) error {
+	act, got := "expect the field %q not to be checked", "it is checked"
+	if wanted {
+		act, got = "expect the field %q to be checked", "it is not checked"
+	}
+	return func(ctx context.Context, w *World, a Args) error {
+		return searching(ctx, w, true, fmt.Sprintf(act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
+			field, err := s.findField(doc, "")
+			if err != nil {
+				return err
+			}
+			if kind := kindOf(field); kind != kindCheckbox && kind != kindRadio {
+				return scenarioFault("%s: it is a %s, which cannot be checked", s.act, kind)
+			}
+			if _, checked := attribute(field, "checked"); checked != wanted {
+				return s.failure(result.ReasonUnexpected, result.BlameWeb, "%s", got)
+			}
+			return nil
+		})
+	}
+}
+
+func shouldBeDisabled(thing string, wanted bool) func(context.Context, *World, Args) error {
+	is, other := "enabled", "disabled"
+	if wanted {
+		is, other = other, is
+	}
+	return func(ctx context.Context, w *World, a Args) error {
+		return searching(ctx, w, true, fmt.Sprintf("expect the %s %q to be %s", thing, a.Text(0), is), a.Text(0), func(s *search, doc *html.Node) error {
+			var n *html.Node
+			var err error
+			if thing == "button" {
+				n, err = s.findButton(doc)
+			} else {
+				n, err = s.findField(doc, "")
+			}
+			if err == nil && isDisabled(n) != wanted {
+				err = s.failure(result.ReasonUnexpected, result.BlameWeb, "it is %s", other)
+			}
+			return err
+		})
+	}
 }

@@ -37,6 +37,7 @@ type page struct {
 	read     bool
 	doc      *html.Node // its tree, once parsed; filling in a form changes it
 	docErr   error
+	changed  bool                      // the tree shows something else than the source
 	files    map[*html.Node]string     // paths that were attached to file inputs
 	owners   map[*html.Node]*html.Node // the form of each control, once one was asked for
 	live     *livePage                 // the tab that shows the page; nil over HTTP
@@ -168,7 +169,11 @@ func (p *page) visibleText() ([]byte, error) {
 		p.visible, p.read = []byte(normalText(string(p.text()))), true
 		return p.visible, nil
 	}
-	text, quick := quickText(p.text())
+	var text []byte
+	quick := false
+	if !p.changed {
+		text, quick = quickText(p.text())
+	}
 	if !quick {
 		doc, err := p.tree()
 		if err != nil {
@@ -179,6 +184,9 @@ func (p *page) visibleText() ([]byte, error) {
 	p.visible, p.read = text, true
 	return text, nil
 }
+
+// forgetText has the visible text be read again, from the tree, which an action changed.
+func (p *page) forgetText() { p.visible, p.read, p.changed = nil, false, true }
 
 // tree parses the page. Scripting counts as enabled, so that noscript is no text.
 func (p *page) tree() (*html.Node, error) {

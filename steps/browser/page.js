@@ -6,9 +6,8 @@
   if (globalThis.stepwatch) return;
 
   const SKIP = new Set(["SCRIPT", "STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg", "LINK"]);
-  const KEEP = ["id", "name", "type", "href", "title", "alt", "for", "form", "role", "class", "placeholder", "label", "value",
-    "aria-label", "aria-labelledby", "aria-hidden", "disabled", "readonly", "multiple", "size", "colspan", "rowspan", "scope",
-    "action", "method", "src", "open", "download", "target", "data-testid", "contenteditable"];
+  const DROP = /^(?:on.*|style|hidden|popover|checked|selected|srcdoc|nonce|stepwatch-.*)$/; // what is written anew, or is of no use
+  const LONG = 4096; // characters of an attribute
   const VALUED = new Set(["input", "textarea"]); // whose value is what was typed, not the attribute
   const BOXLESS = new Set(["html", "head", "title", "base", "meta", "option", "optgroup", "area", "map"]); // shown or not with what they belong to
   const LIMIT = 200000; // elements of one snapshot
@@ -32,9 +31,8 @@
       elements.push(node);
       out.push("<" + tag);
       const attribute = (name, value) => out.push("@" + name + "=" + value);
-      for (const name of KEEP) {
-        const value = node.getAttribute(name);
-        if (value !== null && !(name === "value" && VALUED.has(tag))) attribute(name, value);
+      for (const { name, value } of node.attributes) {
+        if (!DROP.test(name) && !(name === "value" && VALUED.has(tag))) attribute(name, value.slice(0, LONG));
       }
       let visibility = around;
       if (!gone && !BOXLESS.has(tag) && !node.checkVisibility() && getComputedStyle(node).display !== "contents") {
@@ -53,6 +51,9 @@
           } else if (node.type !== "password" && node.type !== "file") {
             attribute("value", node.value);
           }
+          break;
+        case "img":
+          if (node.complete && node.naturalWidth === 0 && node.currentSrc) attribute("stepwatch-broken", "");
           break;
         case "option":
           if (node.selected) attribute("selected", "");
