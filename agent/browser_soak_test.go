@@ -71,6 +71,9 @@ func TestBrowserSoak(t *testing.T) {
 		if (i+1)%500 == 0 || i+1 == runs {
 			t.Logf("%d runs in %s, %d disturbed: %v; browser %d MB in %d starts", i+1, time.Since(start).Round(time.Second), killed, states,
 				b.Stats().Memory>>20, b.Stats().Starts)
+			if i+1 < runs && len(processes(dir)) < 4 {
+				t.Errorf("found %d processes of a browser that runs: the check below could not fail", len(processes(dir)))
+			}
 		}
 	}
 	if err := b.Close(); err != nil {
@@ -91,13 +94,13 @@ func killOne(dir string) {
 	}
 }
 
-// processes finds the browser's processes by its profile, which each of them is told.
+// processes finds the browser's processes by their working directory beneath dir, which none of them leaves.
 func processes(dir string) []int {
 	var found []int
-	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	all, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, path := range all {
-		command, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(command), dir) {
+		cwd, err := os.Readlink(path)
+		if err != nil || !strings.HasPrefix(cwd, dir) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {

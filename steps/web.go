@@ -148,6 +148,7 @@ func registerWeb(definitions ...Definition) {
 			}
 			err := do(ctx, w, a)
 			if w.inBrowser {
+				err = State[browserSession](w).sound(ctx, err)
 				State[browserSession](w).report(w, err)
 			} else if err != nil {
 				if p := State[httpSession](w).page; p != nil {

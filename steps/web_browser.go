@@ -78,11 +78,24 @@ func browserFailure(ctx context.Context, err error, act string) error {
 	switch {
 	case errors.As(err, new(*Failure)):
 		return err
-	case errors.As(err, &broken) && ctx.Err() == nil:
+	case errors.As(err, &broken) && !errors.Is(context.Cause(ctx), ErrStopped):
 		return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: %w", act, err)
 	default:
 		return FailNet(ctx, err, result.BlameWeb, act)
 	}
+}
+
+// sound gives the failure of a step, or in its place that of the browser when that no longer works: what a page did not
+// show then says nothing about the website.
+func (s *browserSession) sound(ctx context.Context, err error) error {
+	var failure *Failure
+	if s.tab == nil || !errors.As(err, &failure) || failure.Blame == result.BlameMonitor || failure.Blame == result.BlameScenario {
+		return err
+	}
+	if broken := s.tab.Check(ctx); broken != nil {
+		return browserFailure(ctx, broken, err.Error())
+	}
+	return err
 }
 
 func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
@@ -112,12 +125,16 @@ func (s *browserSession) unfinished(ctx context.Context, tab *browser.Tab, err e
 	}
 	var open []string
 	requests, _ := tab.Requests()
+	waits := "a script keeps the page busy"
 	for _, r := range requests {
-		if !r.Done && r.Failed == "" && !r.Redirect {
+		switch {
+		case r.Done || r.Failed != "" || r.Redirect:
+		case n.Response() != nil && r.URL == n.Response().URL: // a busy script keeps its own page from being read to the end
+			waits = "a script keeps the page busy, or the server does not end it"
+		default:
 			open = append(open, cutURL(r.URL))
 		}
 	}
-	waits := "a script keeps the page busy"
 	if len(open) > 0 {
 		waits = fmt.Sprintf("it still waits for %s", strings.Join(open[:min(len(open), 3)], ", "))
 		if len(open) > 3 {
@@ -434,6 +451,9 @@ func (s *browserSession) reload(ctx context.Context, w *World) error {
 	return s.arrived(w, tab, before, "reload", false)
 }
 
+// evidenceGrace is how long after the scenario's deadline what the page looks like may be kept.
+const evidenceGrace = 600 * time.Millisecond
+
 // report keeps what the page looked like when a step failed, outside the step's time.
 func (s *browserSession) report(w *World, err error) {
 	tab := s.tab
@@ -441,7 +461,11 @@ func (s *browserSession) report(w *World, err error) {
 		return
 	}
 	w.After(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTime)
+		limit := evidenceTime
+		if deadline, limited := ctx.Deadline(); limited { // a step that goes on for much longer is given up
+			limit = min(limit, time.Until(deadline)+evidenceGrace)
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		if p, err := s.now(ctx); err == nil && p != nil {
 			p.attach(w)

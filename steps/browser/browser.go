@@ -50,6 +50,8 @@ type Browser struct {
 	options Options
 	slots   chan struct{}
 
+	running sync.Map // every *process of which something may be left
+
 	mu     sync.Mutex
 	proc   *process
 	closed bool
@@ -207,15 +209,24 @@ func (b *Browser) retire(p *process) {
 	}
 }
 
+// forget has the next tab open in another process.
+func (b *Browser) forget(p *process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.proc == p {
+		b.proc = nil
+	}
+}
+
 // Close ends the browser with all its tabs and waits until nothing of it is left.
 func (b *Browser) Close() error {
 	b.mu.Lock()
-	p := b.proc
 	b.proc, b.closed = nil, true
 	b.mu.Unlock()
-	if p != nil {
-		p.stop()
-	}
+	b.running.Range(func(p, _ any) bool {
+		p.(*process).stop()
+		return true
+	})
 	return nil
 }
 

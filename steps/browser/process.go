@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ type process struct {
 	once   sync.Once
 	agent  string // the user agent that its tabs give
 	memory atomic.Int64
+	fault  atomic.Pointer[error] // why it was ended in the middle of its work
+	leader func() int            // the process that its group is named after, 0 when none was started; to be asked after cancel
 
 	uses     int // tabs in all
 	tabs     int // open
@@ -41,7 +44,8 @@ type process struct {
 
 // start starts the browser, or connects to the one that runs elsewhere.
 func start(ctx context.Context, b *Browser) (*process, error) {
-	p := &process{owner: b}
+	p := &process{owner: b, leader: func() int { return 0 }}
+	b.running.Store(p, nil)
 	o := b.options
 	// The browser outlives the step that happens to start it.
 	base := context.WithoutCancel(ctx)
@@ -50,17 +54,20 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 		base, cancelAllocator = remote.NewAllocator(base, o.Remote)
 	} else {
 		path, err := o.locate()
+		if err == nil {
+			p.dir, err = newProfile(ctx, o)
+		}
 		if err != nil {
+			b.running.Delete(p)
 			return nil, &Broken{"start the browser", err}
 		}
-		dir, err := newProfile(ctx, o)
-		if err != nil {
-			return nil, &Broken{"start the browser", err}
-		}
-		p.dir = dir
 		base, cancelAllocator = chromedp.NewExecAllocator(base, p.flags(path, o)...)
 	}
-	browserCtx, cancel := chromedp.NewContext(base, chromedp.WithBrowserOption(quietly...))
+	options := []chromedp.ContextOption{chromedp.WithBrowserOption(quietly...)}
+	if o.Remote != "" { // a tab in the browser's own context would stay there when we are killed
+		options = append(options, chromedp.WithNewBrowserContext())
+	}
+	browserCtx, cancel := chromedp.NewContext(base, options...)
 	p.ctx = browserCtx
 	p.cancel = func() {
 		cancel()
@@ -92,7 +99,7 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 func explainStart(err error, o Options) error {
 	switch text := err.Error(); {
 	case o.Remote != "":
-		return fmt.Errorf("connect to %s (browser.remote in stepwatch.yml): %w", o.Remote, err)
+		return fmt.Errorf("connect to %s (browser.remote in stepwatch.yml; start one there with --headless --remote-debugging-port): %w", o.Remote, err)
 	case errors.Is(err, os.ErrPermission), strings.Contains(text, "No usable sandbox"):
 		return fmt.Errorf("%w; its sandbox needs user namespaces (sysctl kernel.unprivileged_userns_clone=1)", err)
 	}
@@ -105,6 +112,16 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(p.dir.user()),
+		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
+			cmd.Dir = p.dir.path // its children name it nowhere else, and it takes their core dumps
+			isolate(cmd)
+			p.leader = func() int {
+				if cmd.Process == nil {
+					return 0
+				}
+				return cmd.Process.Pid
+			}
+		}),
 		chromedp.Env("HOME="+p.dir.path, "TMPDIR="+p.dir.path, "XDG_CONFIG_HOME="+p.dir.path, "XDG_CACHE_HOME="+p.dir.path),
 		chromedp.WindowSize(1280, 800),
 		chromedp.Flag("disable-component-update", true),
@@ -131,25 +148,102 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 	return options
 }
 
-// memoryEvery is after how many tabs the memory is looked at: reading it costs a millisecond.
-const memoryEvery = 10
+// memoryEvery is after how many tabs the memory is looked at: reading it costs milliseconds. A tab that stays open for
+// longer than guardEvery has it looked at as often.
+const (
+	memoryEvery = 10
+	guardEvery  = 500 * time.Millisecond
+)
 
 // watchMemory has the process replaced before the next tab when it holds too much.
 func (p *process) watchMemory() {
 	b := p.owner
 	b.mu.Lock()
-	look := p.pid != 0 && p.uses%memoryEvery == 0
+	look := p.uses%memoryEvery == 0
 	b.mu.Unlock()
-	if !look {
-		return
+	if look {
+		p.measure()
+	}
+}
+
+// measure gives the bytes that the process and its children hold.
+func (p *process) measure() int64 {
+	if p.pid == 0 {
+		return 0
 	}
 	held := resident(p.pid)
 	p.memory.Store(held)
-	if held > b.options.Memory {
+	if b := p.owner; held > b.options.Memory {
 		b.mu.Lock()
 		p.tooLarge = true
 		b.mu.Unlock()
 	}
+	return held
+}
+
+// guard ends the process when it takes so much while a tab is open that the machine is in danger.
+func (p *process) guard(tab context.Context) {
+	if p.pid == 0 {
+		return
+	}
+	tick := time.NewTicker(guardEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tab.Done():
+			return
+		case <-tick.C:
+		}
+		if most := 2 * p.owner.options.Memory; p.measure() > most {
+			p.fail(fmt.Errorf("the browser took more than %s, twice browser.memory of stepwatch.yml", size(most)))
+			return
+		}
+	}
+}
+
+// size writes bytes in the unit that fits.
+func size(bytes int64) string {
+	if bytes >= 1<<30 {
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(bytes)/(1<<30)), ".0") + " GB"
+	}
+	return fmt.Sprintf("%d MB", bytes>>20)
+}
+
+// answerLimit is how long a browser may take for the simplest answer before it is said to hang. It is less than a step
+// gets after its deadline.
+const answerLimit = 500 * time.Millisecond
+
+// check asks a browser in which something did not come in time whether it still works. One that does not is ended, and
+// the next tab gets another.
+func (p *process) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
+	defer cancel()
+	_, err := cdp.Call(ctx, chromedp.FromContext(p.ctx).Browser, browser.GetVersion, cdp.Empty{})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && !p.gone():
+		p.fail(errors.New("the browser hangs"))
+	}
+	return &Broken{"use the browser", p.why()}
+}
+
+// fail ends the process for a reason, which every tab in it then gives. It does not wait.
+func (p *process) fail(why error) {
+	p.fault.CompareAndSwap(nil, &why)
+	p.owner.forget(p)
+	go p.stop() // Close waits for it
+}
+
+// why says why the process is gone.
+func (p *process) why() error {
+	if why := p.fault.Load(); why != nil {
+		return *why
+	}
+	if remote := p.owner.options.Remote; remote != "" {
+		return fmt.Errorf("the connection to the browser at %s was lost", remote)
+	}
+	return errors.New("the browser ended")
 }
 
 // userAgent is the browser's own, so that pages give what they give to visitors, and the monitor's name behind it.
@@ -177,9 +271,11 @@ func (p *process) gone() bool { return p.ctx.Err() != nil }
 func (p *process) stop() {
 	p.once.Do(func() {
 		p.cancel()
+		endGroup(p.leader())
 		if p.dir != nil {
 			p.dir.remove()
 		}
+		p.owner.running.Delete(p)
 	})
 }
 
@@ -219,7 +315,10 @@ func newProfile(ctx context.Context, o Options) (*profile, error) {
 	return d, nil
 }
 
-// sweep removes the directories of browsers whose owner is gone.
+// staleAfter is the age at which a directory without a lock is nobody's: one that is being made or removed is younger.
+const staleAfter = time.Minute
+
+// sweep removes the directories of browsers whose owner is gone, and ends what is left of these.
 func sweep(parent string) {
 	left, err := filepath.Glob(filepath.Join(parent, profilePrefix+"*"))
 	if err != nil {
@@ -228,9 +327,13 @@ func sweep(parent string) {
 	for _, path := range left {
 		file := filepath.Join(path, "lock")
 		if _, err := os.Stat(file); err != nil {
-			continue // being made or removed by somebody else
+			if dir, err := os.Stat(path); err == nil && time.Since(dir.ModTime()) > staleAfter {
+				(&profile{path: path}).remove()
+			}
+			continue
 		}
 		if held, err := lock(file); err == nil {
+			endWithin(path)
 			(&profile{path: path, lock: held}).remove()
 		}
 	}

@@ -81,13 +81,14 @@ func (p *process) open(ctx context.Context) (*Tab, error) { //nolint:contextchec
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-p.ctx.Done():
-		err = errors.New("the browser ended")
+		err = p.why()
 	}
 	if err != nil {
 		end(err)
 		go cancel() // it waits for an answer that may never come
 		return nil, &Broken{"open a tab", err}
 	}
+	go p.guard(life) //nolint:contextcheck // it watches for as long as the tab lives
 	return t, nil
 }
 
@@ -141,6 +142,9 @@ func together(acts ...func() error) error {
 	return first
 }
 
+// closeLimit is how long closing a tab may take before the browser is asked whether it still works.
+const closeLimit = 2 * time.Second
+
 // Close closes the tab and forgets its context with everything in it.
 func (t *Tab) Close() error {
 	t.once.Do(func() {
@@ -150,9 +154,12 @@ func (t *Tab) Close() error {
 			t.cancel()
 			close(done)
 		}()
+		slow := time.NewTimer(closeLimit)
+		defer slow.Stop()
 		select {
 		case <-done:
-		case <-t.process.ctx.Done():
+		case <-slow.C:
+			_ = t.process.check(t.life) // one that hangs is ended, and that ends the wait
 			<-done
 		}
 		t.process.watchMemory()
@@ -390,7 +397,7 @@ func (t *Tab) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 func (t *Tab) death() error {
 	cause := context.Cause(t.life)
 	if t.process.gone() || errors.Is(cause, context.Canceled) {
-		cause = errors.New("the browser ended")
+		cause = t.process.why()
 	}
 	return &Broken{"use the browser", cause}
 }
@@ -401,6 +408,16 @@ func command[P, R any](ctx context.Context, t *Tab, c cdp.Command[P, R], params 
 	defer done()
 	out, err := cdp.Call(bound, t.session, c, params)
 	return out, t.explain(ctx, err)
+}
+
+// Check says whether the browser still works, with a *Broken when it does not: a page that did not come in time, or does
+// not show what it should, may be the browser's fault. It takes half a second at most, also when ctx is
+// over.
+func (t *Tab) Check(ctx context.Context) error {
+	if t.life.Err() != nil {
+		return t.death()
+	}
+	return t.process.check(ctx)
 }
 
 // explain tells the ends of the tab and of the step from a refusal by the browser.
