@@ -37,6 +37,8 @@ type httpSession struct {
 	baked   map[string]webCookie // as they were set last, by name: the jar does not tell
 	basic   []basicAuth
 	digest  *digestAuth
+
+	exchanges []exchange // the last ones, for the evidence of a failure
 }
 
 // Close closes the connections of the scenario.
@@ -155,7 +157,7 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 		if err != nil {
 			return nil, err
 		}
-		answer, err := s.roundTrip(ctx, w, request)
+		answer, err := s.recorded(ctx, w, request)
 		if err != nil {
 			if errors.Is(err, errHeaderTooLarge) {
 				return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)

@@ -150,10 +150,8 @@ func registerWeb(definitions ...Definition) {
 			if w.inBrowser {
 				err = State[browserSession](w).sound(ctx, err)
 				State[browserSession](w).report(w, err)
-			} else if err != nil {
-				if p := State[httpSession](w).page; p != nil {
-					p.attach(w)
-				}
+			} else {
+				State[httpSession](w).report(w, err)
 			}
 			return err
 		}

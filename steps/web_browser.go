@@ -450,28 +450,3 @@ func (s *browserSession) reload(ctx context.Context, w *World) error {
 	}
 	return s.arrived(w, tab, before, "reload", false)
 }
-
-// evidenceGrace is how long after the scenario's deadline what the page looks like may be kept.
-const evidenceGrace = 600 * time.Millisecond
-
-// report keeps what the page looked like when a step failed, outside the step's time.
-func (s *browserSession) report(w *World, err error) {
-	tab := s.tab
-	if err == nil || tab == nil {
-		return
-	}
-	w.After(func(ctx context.Context) {
-		limit := evidenceTime
-		if deadline, limited := ctx.Deadline(); limited { // a step that goes on for much longer is given up
-			limit = min(limit, time.Until(deadline)+evidenceGrace)
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-		defer cancel()
-		if p, err := s.now(ctx); err == nil && p != nil {
-			p.attach(w)
-		}
-		if picture, err := tab.Picture(ctx, w.secretTexts()); err == nil {
-			w.Attach("screenshot", "image/jpeg", picture)
-		}
-	})
-}

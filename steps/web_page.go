@@ -82,19 +82,22 @@ func (p *page) attach(w *World) {
 		}
 	}
 	w.Attach("response header", "text/plain; charset=utf-8", header.Bytes())
-	if len(p.text()) > 0 {
+	if source := p.text(); len(source) > 0 {
 		kind, _, _ := strings.Cut(p.mediaType(), ";")
 		if p.isText() {
 			kind += "; charset=utf-8"
 		}
-		w.Attach("page", kind, p.text())
+		if p.isHTML() {
+			source = hidePasswords(source)
+		}
+		w.Attach("page", kind, source)
 	}
 }
 
 // secretHeader says whether a header's value may log its reader in.
 func secretHeader(name string) bool {
 	switch textproto.CanonicalMIMEHeaderKey(name) {
-	case "Set-Cookie", "Authorization", "Authentication-Info", "Proxy-Authorization":
+	case "Cookie", "Set-Cookie", "Authorization", "Authentication-Info", "Proxy-Authorization":
 		return true
 	}
 	return false

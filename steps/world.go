@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ type World struct {
 	after    []func(context.Context)
 	cleanups []cleanup
 	redacted []string // what must never be kept: secrets in every form they take on a wire
+
+	disguises map[string]*regexp.Regexp // what finds the other forms of them, made when first needed
 }
 
 type cleanup struct {
@@ -118,7 +121,7 @@ func (w *World) secretTexts() []string {
 func (w *World) Redacted(text string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.redact(text)
+	return string(w.scrub([]byte(text)))
 }
 
 func (w *World) redact(text string) string {
@@ -188,15 +191,34 @@ func (w *World) RunAfter(ctx context.Context) {
 // evidenceLimit caps one piece of evidence in bytes, so that a thousand failing scenarios fit into memory.
 const evidenceLimit = 256 << 10
 
-// Attach keeps evidence of a failure. Secrets are taken out; what is beyond 256 KiB is cut off with a note.
+// phaseCount is how many phases the step at work has reported.
+func (w *World) phaseCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.report.Phases)
+}
+
+// phasesFrom gives the phases that were reported since there were so many.
+func (w *World) phasesFrom(count int) []result.Phase {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.report.Phases[min(count, len(w.report.Phases)):])
+}
+
+// Attach keeps evidence of a failure. Secrets are taken out; what is beyond 256 KiB is cut off with a note. A picture is
+// taken as it is, and left out when it is larger: its secrets must be painted over already.
 func (w *World) Attach(name, mediaType string, body []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return
 	}
-	for _, secret := range w.redacted {
-		body = bytes.ReplaceAll(body, []byte(secret), []byte(hidden))
+	picture := strings.HasPrefix(mediaType, "image/") && mediaType != "image/svg+xml"
+	if picture && len(body) > evidenceLimit {
+		return
+	}
+	if !picture {
+		body = w.scrub(body)
 	}
 	if len(body) > evidenceLimit {
 		body = append(bytes.Clone(body[:evidenceLimit]), fmt.Sprintf("\n[cut: %d bytes in all]", len(body))...)

@@ -1,21 +1,12 @@
 package browser
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"image"
-	"image/color"
-	"image/draw"
-	"image/jpeg"
-	_ "image/png" // what the browser sends
-	"math"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 )
 
@@ -187,69 +178,4 @@ func (t *Tab) Attach(ctx context.Context, e Element, paths ...string) error {
 	defer t.forget(ctx, object)
 	_, err = command(ctx, t, dom.SetFileInputFiles, dom.SetFileInputFilesParams{Files: paths, ObjectID: object})
 	return err
-}
-
-// Picture gives the visible part of the page as a JPEG, password fields and every place that holds one of the secrets
-// painted over.
-func (t *Tab) Picture(ctx context.Context, secrets []string) ([]byte, error) {
-	if secrets == nil {
-		secrets = []string{}
-	}
-	var boxes [][4]float64
-	var scroll struct{ X, Y float64 }
-	private := false // in a frame, whose place is not worked out
-	for i, id := range t.frameIDs() {
-		var found [][4]float64
-		if err := t.evaluate(ctx, id, &found, "mask", secrets); err != nil {
-			if i > 0 {
-				private = true
-				continue
-			}
-			return nil, err
-		}
-		if i == 0 {
-			boxes = found
-		} else {
-			private = private || len(found) > 0
-		}
-	}
-	metrics, err := command(ctx, t, page.GetLayoutMetrics, cdp.Empty{})
-	if err != nil {
-		return nil, err
-	}
-	if v := metrics.CSSVisualViewport; v != nil {
-		scroll.X, scroll.Y = v.PageX, v.PageY
-	}
-	fast := true
-	got, err := command(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{OptimizeForSpeed: &fast})
-	if err != nil {
-		return nil, err
-	}
-	shot, _, err := image.Decode(bytes.NewReader(got.Data))
-	if err != nil {
-		return nil, &Broken{"read the picture of the page", err}
-	}
-	canvas := image.NewRGBA(shot.Bounds())
-	draw.Draw(canvas, canvas.Bounds(), shot, shot.Bounds().Min, draw.Src)
-	cover := func(x, y, width, height float64) {
-		r := image.Rect(int(math.Floor(x)), int(math.Floor(y)), int(math.Ceil(x+width)), int(math.Ceil(y+height)))
-		draw.Draw(canvas, r.Intersect(canvas.Bounds()), image.NewUniform(color.Black), image.Point{}, draw.Src)
-	}
-	for _, b := range boxes {
-		cover(b[0]-scroll.X, b[1]-scroll.Y, b[2], b[3])
-	}
-	if private {
-		var frames [][4]float64
-		if err := t.evaluate(ctx, t.main, &frames, "frameBoxes"); err != nil {
-			return nil, err
-		}
-		for _, b := range frames {
-			cover(b[0], b[1], b[2], b[3])
-		}
-	}
-	var out bytes.Buffer
-	if err := jpeg.Encode(&out, canvas, &jpeg.Options{Quality: 70}); err != nil {
-		return nil, &Broken{"write the picture of the page", err}
-	}
-	return out.Bytes(), nil
 }

@@ -195,7 +195,7 @@ func TestVisit(t *testing.T) {
 	if text, err := tab.Text(ctx); err != nil || !strings.Contains(text, "found geese & ganders") {
 		t.Errorf("got %q, %v", text, err)
 	}
-	if picture, err := tab.Picture(ctx, []string{"geese"}); err != nil || len(picture) < 1000 {
+	if picture, err := tab.Picture(ctx, []string{"geese"}, 1<<20); err != nil || len(picture) < 1000 {
 		t.Errorf("picture: %d bytes, %v", len(picture), err)
 	} else if path := os.Getenv("STEPWATCH_PICTURE"); path != "" {
 		_ = os.WriteFile(path, picture, 0o600)

@@ -295,31 +295,80 @@
     };
   }
 
-  // mask gives the boxes of everything that a picture must not show: password fields and what holds a secret.
+  // everywhere visits the document and every open shadow tree in it.
+  function everywhere(visit) {
+    const into = (tree) => {
+      visit(tree);
+      for (const element of tree.querySelectorAll("*")) if (element.shadowRoot) into(element.shadowRoot);
+    };
+    into(document);
+  }
+
+  const boxesOf = (target) => [...target.getClientRects()].map((box) => [box.left, box.top, box.width, box.height]);
+
+  // mask gives the boxes, in the window, of everything that a picture must not show: password fields and what holds a
+  // secret, white space aside and also when its letters are parted by elements. frames is how many frames there are.
   function mask(secrets) {
     const boxes = [];
-    const add = (target) => {
-      for (const box of target.getClientRects()) boxes.push([box.left + scrollX, box.top + scrollY, box.width, box.height]);
-    };
-    for (const field of document.querySelectorAll("input, textarea")) {
-      const private_ = field.type === "password" || /^(cc-|one-time-code|current-password|new-password)/.test(field.autocomplete || "");
-      if (private_ || secrets.some((secret) => field.value.includes(secret))) add(field);
-    }
-    if (document.body && secrets.length > 0) {
-      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-        if (secrets.some((secret) => node.data.includes(secret))) {
-          const range = document.createRange();
-          range.selectNodeContents(node);
-          add(range);
+    let frames = 0;
+    const add = (target) => boxes.push(...boxesOf(target));
+    const bare = (text) => text.replace(/\s+/g, "");
+    const sought = secrets.map(bare).filter((secret) => secret !== "");
+    const holds = (text) => sought.some((secret) => bare(text).includes(secret));
+    everywhere((tree) => {
+      for (const element of tree.querySelectorAll("*")) {
+        const tag = element.localName;
+        if (tag === "iframe" || tag === "frame") frames++;
+        if (tag === "input" || tag === "textarea") {
+          const purpose = /(^|\s)(cc-|one-time-code|current-password|new-password)/i.test(element.autocomplete || "");
+          if (element.type === "password" || purpose || (sought.length > 0 && holds(element.value || ""))) add(element);
+        }
+        if (sought.length > 0) {
+          for (const attribute of element.attributes) {
+            if (!holds(attribute.value)) continue;
+            add(element);
+            break;
+          }
         }
       }
-    }
-    return boxes;
+      if (sought.length === 0) return;
+      const nodes = [], ends = [];
+      let all = "";
+      const walker = document.createTreeWalker(tree, NodeFilter.SHOW_TEXT);
+      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        if (node.parentNode && SKIP.has(node.parentNode.nodeName)) continue;
+        all += bare(node.data);
+        nodes.push(node);
+        ends.push(all.length);
+      }
+      for (const secret of sought) {
+        for (let at = all.indexOf(secret); at >= 0; at = all.indexOf(secret, at + secret.length)) {
+          for (let i = ends.findIndex((end) => end > at); i >= 0 && i < nodes.length && (i === 0 ? 0 : ends[i - 1]) < at + secret.length; i++) {
+            const list = nodes[i].parentElement && nodes[i].parentElement.closest("select");
+            if (list) {
+              add(list);
+              continue;
+            }
+            const range = document.createRange();
+            range.selectNodeContents(nodes[i]);
+            add(range);
+          }
+        }
+      }
+    });
+    return { boxes, frames };
   }
 
   // frameBoxes gives the places of all frames in the window.
-  const frameBoxes = () => [...document.querySelectorAll("iframe, frame")].map((f) => f.getBoundingClientRect()).map((b) => [b.left, b.top, b.width, b.height]);
+  function frameBoxes() {
+    const boxes = [];
+    everywhere((tree) => {
+      for (const element of tree.querySelectorAll("iframe, frame")) boxes.push(...boxesOf(element));
+    });
+    return { boxes };
+  }
 
-  globalThis.stepwatch = { frameBoxes, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  const pixels = () => devicePixelRatio;
+
+  globalThis.stepwatch = { frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

@@ -1,0 +1,129 @@
+package steps
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/html"
+)
+
+// disguised matches a secret in every form that a page, an address or a log may give it: its signs percent-encoded, as
+// character references of HTML, or escaped as in JSON. It is nil for a secret that has but one form.
+func disguised(secret string) *regexp.Regexp {
+	plain := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	}
+	if strings.IndexFunc(secret, func(r rune) bool { return !plain(r) }) < 0 || !utf8.ValidString(secret) {
+		return nil
+	}
+	names := map[rune]string{'&': "amp", '<': "lt", '>': "gt", '"': "quot", '\'': "apos"}
+	var pattern strings.Builder
+	for _, r := range secret {
+		if plain(r) {
+			pattern.WriteRune(r)
+			continue
+		}
+		fmt.Fprintf(&pattern, `(?:%s|(?i:`, regexp.QuoteMeta(string(r)))
+		for _, b := range []byte(string(r)) {
+			fmt.Fprintf(&pattern, `%%(?:25)?%02x`, b)
+		}
+		fmt.Fprintf(&pattern, `|&#0*%d;|&#x0*%x;|\\u%04x)`, r, r, r)
+		if name := names[r]; name != "" {
+			pattern.WriteString("|&" + name + ";")
+		}
+		switch r {
+		case ' ', '\u00a0':
+			pattern.WriteString(`|\+|[\s\x{a0}]+|&nbsp;`)
+		case '"', '\\', '/', '\'':
+			pattern.WriteString(`|\\` + regexp.QuoteMeta(string(r)))
+		case '\n':
+			pattern.WriteString(`|\\n`)
+		case '\t':
+			pattern.WriteString(`|\\t`)
+		}
+		pattern.WriteByte(')')
+	}
+	return regexp.MustCompile(pattern.String())
+}
+
+// scrub takes every secret out of what is kept for long, in every form. w.mu is held.
+func (w *World) scrub(body []byte) []byte {
+	for _, secret := range w.redacted {
+		body = bytes.ReplaceAll(body, []byte(secret), []byte(hidden))
+	}
+	if w.disguises == nil {
+		w.disguises = map[string]*regexp.Regexp{}
+	}
+	for _, secret := range w.redacted {
+		re, known := w.disguises[secret]
+		if !known {
+			re = disguised(secret)
+			w.disguises[secret] = re
+		}
+		if re != nil {
+			body = re.ReplaceAll(body, []byte(hidden))
+		}
+	}
+	return body
+}
+
+// hidePasswords takes what a page's source fills its password fields with out of it.
+func hidePasswords(source []byte) []byte {
+	if !bytes.Contains(bytes.ToLower(source), []byte("<input")) {
+		return source
+	}
+	var out bytes.Buffer
+	z := html.NewTokenizer(bytes.NewReader(source))
+	for {
+		kind := z.Next()
+		if kind == html.ErrorToken {
+			out.Write(z.Raw())
+			return out.Bytes()
+		}
+		raw := z.Raw()
+		if kind != html.StartTagToken && kind != html.SelfClosingTagToken {
+			out.Write(raw)
+			continue
+		}
+		raw = bytes.Clone(raw) // Token uses the same bytes
+		token := z.Token()
+		private, value := false, -1
+		for i, a := range token.Attr {
+			switch {
+			case a.Key == "value":
+				value = i
+			case a.Key == "type" && strings.EqualFold(strings.TrimSpace(a.Val), "password"), a.Key == "autocomplete" && privateField(a.Val):
+				private = true
+			}
+		}
+		if token.Data != "input" || !private || value < 0 || token.Attr[value].Val == "" {
+			out.Write(raw)
+			continue
+		}
+		token.Attr[value].Val = hidden
+		out.WriteString(token.String())
+	}
+}
+
+// privateField says whether what a field is for by its autocomplete attribute is nobody else's business.
+func privateField(autocomplete string) bool {
+	for _, word := range strings.Fields(strings.ToLower(autocomplete)) {
+		if strings.HasPrefix(word, "cc-") || word == "one-time-code" || word == "current-password" || word == "new-password" {
+			return true
+		}
+	}
+	return false
+}
+
+// evidenceURL writes an address as evidence may hold it.
+func evidenceURL(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.User == nil {
+		return address
+	}
+	return shownURL(u)
+}

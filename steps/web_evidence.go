@@ -1,0 +1,181 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/har"
+)
+
+// What is kept of a web step that failed: the page and its requests, in a browser also a picture and the console.
+
+// mostExchanges is how many requests of a scenario without a browser are kept for its evidence, the last ones.
+const mostExchanges = 200
+
+// evidenceGrace is how long after the scenario's deadline what the page looks like may be kept.
+const evidenceGrace = 600 * time.Millisecond
+
+// recorded does one exchange and notes it for the evidence of a failure.
+func (s *httpSession) recorded(ctx context.Context, w *World, request *http.Request) (*reply, error) {
+	mark, start := w.phaseCount(), time.Now()
+	answer, err := s.roundTrip(ctx, w, request)
+	e := exchange{request: request, started: start, phases: w.phasesFrom(mark), err: err}
+	if answer != nil {
+		e.answer, e.bytes = answer.Response, answer.onWire
+		if answer.broken != nil {
+			e.err = answer.broken
+		}
+	}
+	if len(s.exchanges) == mostExchanges {
+		s.exchanges = s.exchanges[1:]
+	}
+	s.exchanges = append(s.exchanges, e)
+	return answer, err
+}
+
+// exchange is one request over HTTP alone, with its answer if there was one.
+type exchange struct {
+	request *http.Request
+	answer  *http.Response
+	bytes   int64
+	started time.Time
+	phases  []result.Phase
+	err     error
+}
+
+func (e *exchange) entry() har.Entry {
+	a := har.Entry{Started: e.started, Method: e.request.Method, URL: evidenceURL(e.request.URL.String()), Protocol: e.request.Proto, Header: shownFields(e.request.Header),
+		Bytes: -1, DNS: -1, Connect: -1, TLS: -1, Wait: -1, Receive: -1}
+	if e.err != nil {
+		a.Failed = e.err.Error()
+	}
+	if e.answer != nil {
+		a.Protocol, a.Status, a.Answer, a.Bytes = e.answer.Proto, e.answer.StatusCode, shownFields(e.answer.Header), e.bytes
+		a.StatusText, a.MediaType = http.StatusText(e.answer.StatusCode), e.answer.Header.Get("Content-Type")
+	}
+	for _, p := range e.phases {
+		switch p.Name {
+		case "dns":
+			a.DNS = p.Duration
+		case "connect":
+			a.Connect = p.Duration
+		case "tls":
+			a.TLS = p.Duration
+		case "processing":
+			a.Wait = p.Duration
+		case "transfer":
+			a.Receive = p.Duration
+		}
+	}
+	return a
+}
+
+// report keeps the current page and the scenario's requests when a step failed.
+func (s *httpSession) report(w *World, err error) {
+	if err == nil {
+		return
+	}
+	if s.page != nil {
+		s.page.attach(w)
+	}
+	entries := make([]har.Entry, len(s.exchanges))
+	for i := range s.exchanges {
+		entries[i] = s.exchanges[i].entry()
+	}
+	w.attachRequests(entries)
+}
+
+// report keeps what the page looked like when a step failed, outside the step's time.
+func (s *browserSession) report(w *World, err error) {
+	tab := s.tab
+	if err == nil || tab == nil {
+		return
+	}
+	w.After(func(ctx context.Context) {
+		requests, _ := tab.Requests()
+		entries := make([]har.Entry, 0, len(requests))
+		for i := range requests {
+			if e, kept := requestEntry(&requests[i]); kept {
+				entries = append(entries, e)
+			}
+		}
+		w.attachRequests(entries)
+		if log := consoleText(tab); log != "" {
+			w.Attach("console", "text/plain; charset=utf-8", []byte(log))
+		}
+		// What the page itself must answer comes last: it may be too busy.
+		limit := evidenceTime
+		if deadline, limited := ctx.Deadline(); limited { // a step that goes on for much longer is given up
+			limit = min(limit, time.Until(deadline)+evidenceGrace)
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		if p, err := s.now(ctx); err == nil && p != nil {
+			p.attach(w)
+		}
+		if picture, err := tab.Picture(ctx, w.secretTexts(), evidenceLimit); err == nil {
+			w.Attach("screenshot", "image/jpeg", picture)
+		}
+	})
+}
+
+func requestEntry(r *browser.Request) (har.Entry, bool) {
+	if !strings.HasPrefix(r.URL, "http") {
+		return har.Entry{}, false // what the page carries in itself
+	}
+	e := har.Entry{Started: r.Started, Method: r.Method, URL: evidenceURL(r.URL), Protocol: protocolName(r.Protocol), Header: shownFields(r.Header), Status: r.Status,
+		StatusText: r.StatusText, Answer: shownFields(r.ResponseHeader), MediaType: r.ResponseHeader.Get("Content-Type"), Bytes: r.Bytes, Remote: r.Remote, Failed: r.Failed,
+		DNS: r.DNS, Connect: r.Connect, TLS: r.Handshake, Wait: r.Processing, Receive: r.Transfer()}
+	if !r.Done && !r.Redirect && r.Failed == "" {
+		e.Failed = "not over yet"
+	}
+	return e, true
+}
+
+// consoleText lists what the page's scripts wrote and the dialogs that it opened.
+func consoleText(tab *browser.Tab) string {
+	var b strings.Builder
+	for _, m := range tab.Console() {
+		fmt.Fprintf(&b, "%s: %s", m.Level, m.Text)
+		if m.URL != "" {
+			fmt.Fprintf(&b, " (%s)", evidenceURL(m.URL))
+		}
+		b.WriteByte('\n')
+	}
+	for _, d := range tab.Dialogs() {
+		fmt.Fprintf(&b, "dialog, %s: %s\n", d.Kind, d.Message)
+	}
+	return b.String()
+}
+
+// attachRequests keeps requests as an HTTP Archive.
+func (w *World) attachRequests(entries []har.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	show := func(text string) string {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return string(w.scrub([]byte(text)))
+	}
+	if archive, err := har.Encode(entries, evidenceLimit, show); err == nil {
+		w.Attach("requests", "application/har+json", archive)
+	}
+}
+
+// shownFields gives header fields without the values that may log their reader in.
+func shownFields(h http.Header) http.Header {
+	shown := make(http.Header, len(h))
+	for name, values := range h {
+		if secretHeader(name) {
+			values = []string{hidden}
+		}
+		shown[name] = values
+	}
+	return shown
+}
