@@ -21,17 +21,18 @@ type Account struct {
 
 // The accounts, as Config names them. Alice, Bob and Carol are like everybody; a message to name+tag reaches name.
 const (
-	Alice  = "alice"
-	Bob    = "bob"
-	Carol  = "carol"
-	Copied = "copied" // what it sends and what it gets is copied to Backup
-	Backup = "backup"
-	Dave   = "dave"  // of the domain Far: by the route of StartRoute
-	Erin   = "erin"  // of the domain Exim: by the server of StartExim
-	Leaf   = "leaf"  // Alice on a machine that sends through a smarthost; a test points it at Exim
-	Ops    = "ops"   // what machines report goes there
-	Full   = "full"  // its mailbox holds 20 KiB: Fill fills it
-	Joerg  = "joerg" // its address has a letter outside US-ASCII (RFC 6531)
+	Alice    = "alice"
+	Bob      = "bob"
+	Carol    = "carol"
+	Copied   = "copied" // what it sends and what it gets is copied to Backup
+	Backup   = "backup"
+	Dave     = "dave"     // of the domain Far: by the route of StartRoute
+	Erin     = "erin"     // of the domain Exim: by the server of StartExim
+	Leaf     = "leaf"     // Alice on a machine that sends through a smarthost; a test points it at Exim
+	Ops      = "ops"      // what machines report goes there
+	Requests = "requests" // an application reads it
+	Full     = "full"     // its mailbox holds 20 KiB: Fill fills it
+	Joerg    = "joerg"    // its address has a letter outside US-ASCII (RFC 6531)
 )
 
 // International is the address of Joerg.
@@ -46,7 +47,7 @@ const smallQuota = 20 << 10
 // accounts lists the accounts, without what only a running stack has.
 func accounts() []Account {
 	var all []Account
-	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Full, Joerg} {
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Requests, Full, Joerg} {
 		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
 		switch name {
 		case Joerg:

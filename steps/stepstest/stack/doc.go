@@ -11,5 +11,6 @@
 //
 // Start starts what most tests need. More is started by those that need it: StartRoute (a relay, MX hosts and a store, each
 // with a queue of its own), StartProxy (IMAP and POP3), StartExim (Exim 4 before a smarthost, and as a server),
-// StartDNS (Knot with a secondary and signed zones, and Unbound as a resolver), StartFail2ban (bans for wrong logins).
+// StartDNS (Knot with a secondary and signed zones, and Unbound as a resolver), StartFail2ban (bans for wrong logins),
+// StartSites (nginx before Apache and Varnish, and an application).
 package stack

@@ -185,7 +185,7 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 
 // namesWith lists what a certificate has to be good for.
 func (s *Stack) namesWith(chain string) []string {
-	names := []string{Domain, "www." + Domain, "mta-sts." + Domain, Documented, "www." + Documented}
+	names := []string{Domain, "www." + Domain, "mta-sts." + Domain, Documented, "www." + Documented, Dual}
 	for _, h := range s.hosts {
 		if h.Chain == chain {
 			names = append(names, h.Name)
@@ -215,7 +215,7 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 			return err
 		case entry.IsDir():
 			return os.MkdirAll(s.path(name), 0o755)
-		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"):
+		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"), strings.HasPrefix(name, "etc/sites/"):
 			return nil
 		}
 		return s.render(name, s.path(name), data)

@@ -44,6 +44,9 @@ const Exim = "exim." + Domain
 // Proxy hands IMAP and POP3 on to Store, once StartProxy was called.
 const Proxy = "proxy." + Domain
 
+// Dual has an address of either family, once StartSites was called.
+const Dual = "dual." + Documented
+
 // MailProxy is nginx' mail proxy, which hands IMAP and POP3 on to Mail.
 const MailProxy = "mail-proxy." + Domain
 

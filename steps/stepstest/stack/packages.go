@@ -43,6 +43,8 @@ var Packages = []Package{
 	{"rsyslog", "/usr/sbin/rsyslogd", "a log written by syslog"},
 	{"systemd-journal-remote", "/lib/systemd/systemd-journal-remote", "a journal"},
 	{"fail2ban", fail2banProgram, "bans by fail2ban"},
+	{"apache2", apacheProgram, "Apache"},
+	{"varnish", varnishProgram, "a cache before a website"},
 }
 
 const (
@@ -53,6 +55,8 @@ const (
 	prometheusProgram = "/usr/bin/prometheus"
 	nagiosProgram     = "/usr/sbin/nagios4"
 	fail2banProgram   = "/usr/bin/fail2ban-server"
+	apacheProgram     = "/usr/sbin/apache2"
+	varnishProgram    = "/usr/sbin/varnishd"
 
 	// BlackboxProgram is where Debian has blackbox_exporter.
 	BlackboxProgram = "/usr/bin/prometheus-blackbox-exporter"

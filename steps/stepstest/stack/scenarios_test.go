@@ -75,7 +75,6 @@ func TestScenariosPass(t *testing.T) {
 		"mail":         write(t, "mail.feature", mail),
 		"web":          write(t, "web.feature", web),
 		"shipped mail": "../../../features/mail",
-		"shipped web":  "../../../features/web",
 		"shipped tls":  "../../../features/tls",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,6 +44,7 @@ type Stack struct {
 	Prometheus *Server // nil until StartPrometheus
 	Nagios     *Server // nil until StartNagios
 	Fail2ban   *Server // nil until StartFail2ban
+	Sites      *Sites  // nil until StartSites
 
 	hosts    []host
 	faulty   []*acceptor
@@ -93,6 +94,9 @@ func (s *Stack) servers() []*Server {
 			servers = append(servers, server)
 		}
 	}
+	if s.Sites != nil {
+		servers = append(servers, s.Sites.Nginx, s.Sites.Apache, s.Sites.Varnish)
+	}
 	if s.DNS != nil {
 		for _, server := range []*Server{s.DNS.Primary, s.DNS.Secondary, s.DNS.Resolver} {
 			if server != nil {
@@ -110,6 +114,10 @@ func (s *Stack) Close() error {
 		err = errors.Join(err, a.close())
 	}
 	s.faulty = nil
+	if s.Sites != nil && s.Sites.App != nil {
+		err = errors.Join(err, s.Sites.App.close())
+		s.Sites = nil
+	}
 	if s.greylist != nil {
 		err = errors.Join(err, s.greylist.close())
 		s.greylist = nil
