@@ -36,7 +36,7 @@ type httpSession struct {
 	cookies int                  // how many answers set cookies
 	baked   map[string]webCookie // as they were set last, by name: the jar does not tell
 	basic   []basicAuth
-	digest  *digestAuth
+	logins  webLogins // also a browser's
 
 	exchanges []exchange // the last ones, for the evidence of a failure
 }
@@ -167,13 +167,15 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 		if cookies := answer.Header["Set-Cookie"]; cookies != nil {
 			s.setCookies(answer, v)
 		}
-		if answer.StatusCode == http.StatusUnauthorized && s.digest != nil && !challenged {
-			again, err := s.digest.challenge(v.url, answer.Header)
-			if err != nil {
-				return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
-			}
-			if challenged = again; again {
-				continue
+		if answer.StatusCode == http.StatusUnauthorized && !challenged && !s.named(v.url) {
+			if login := s.logins.at(v.url); login != nil {
+				again, err := login.answer(v.url, answer.Header)
+				if err != nil {
+					return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
+				}
+				if challenged = again; again {
+					continue
+				}
 			}
 		}
 		return answer, nil
@@ -281,12 +283,11 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 			user = b.user
 		}
 	}
-	switch {
-	case user != nil:
+	if user != nil {
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
-	case s.digest != nil:
-		if err := s.digest.authorize(request); err != nil {
+	} else if login := s.logins.at(v.url); login != nil {
+		if err := login.authorize(request); err != nil {
 			return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: answer the digest challenge: %w", v, err)
 		}
 	}
@@ -451,6 +452,11 @@ type basicAuth struct {
 // covers says whether the credentials are for u. They go from http to https, as sites redirect, and never back.
 func (b *basicAuth) covers(u *url.URL) bool {
 	return strings.EqualFold(b.host, u.Hostname()) && (u.Scheme == "https" || !b.https)
+}
+
+// named says whether an address came with a name and password of its own.
+func (s *httpSession) named(u *url.URL) bool {
+	return u.User != nil || slices.ContainsFunc(s.basic, func(b basicAuth) bool { return b.covers(u) })
 }
 
 // digestAuth answers digest challenges (RFC 7616).

@@ -192,9 +192,6 @@ func init() {
 		Definition{Area: "web", Sentence: "I try to go to {url}",
 			Does:     "Loads a page as `I go to` does, and takes any status.",
 			Measures: webMeasures, Example: `When I try to go to "https://www.example.org/no-such-page"`, Func: goTo(true)},
-		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
-			Does:    "Answers digest authentication (RFC 7616) from now on, with the first row of a table `| username | secret |`. The secret is one of stepwatch.yml by name; a column `password` with the password itself is the old way.",
-			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
 		Definition{Area: "web", Sentence: "I follow {text}",
 			Does:     "Loads the page behind a link, found by its text, a part of it, its title, aria-label or id; the shortest text that fits wins. Fails when there is no such link or its page has a status outside 2xx and 3xx.",
 			Measures: webMeasures, Example: `When I follow "Contact"`, Func: follow},
@@ -231,40 +228,6 @@ func goTo(anyStatus bool) func(context.Context, *World, Args) error {
 		}
 		return engineOf(w).load(ctx, w, visit{method: http.MethodGet, url: u, anyStatus: anyStatus})
 	}
-}
-
-func useDigest(ctx context.Context, w *World, a Args) error {
-	if len(a.Table) < 2 {
-		return scenarioFault("the step needs a table of two rows: | username | secret |, and the values beneath")
-	}
-	d := &digestAuth{}
-	found := false
-	for i, column := range a.Table[0] {
-		if i >= len(a.Table[1]) {
-			break
-		}
-		cell := a.Table[1][i]
-		switch column {
-		case "username":
-			d.username = cell
-		case "password":
-			w.Redact(cell)
-			d.password, found = NewSecret(cell), true
-		case "secret":
-			secret, err := w.Secret(ctx, cell)
-			if err != nil {
-				return err
-			}
-			d.password, found = secret, true
-		default:
-			return scenarioFault("the table has a column %q; its columns are username and secret (or password)", column)
-		}
-	}
-	if d.username == "" || !found {
-		return scenarioFault("the table needs the columns username and secret (or password), with a username")
-	}
-	State[httpSession](w).digest = d
-	return nil
 }
 
 func follow(ctx context.Context, w *World, a Args) error {

@@ -23,8 +23,9 @@ type browserSession struct {
 	tab    *browser.Tab
 	closed bool
 
-	failed error     // why there is no tab
-	began  time.Time // the step at work
+	failed error       // why there is no tab
+	began  time.Time   // the step at work
+	basic  []basicAuth // names and passwords that addresses came with
 }
 
 // open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
@@ -107,6 +108,9 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 	if v.referrer != nil {
 		referrer = v.referrer.String()
 	}
+	if v.url.User != nil {
+		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
+	}
 	before := tab.Navigation()
 	if err := tab.Go(ctx, v.url.String(), referrer); err != nil {
 		return s.unfinished(ctx, tab, err, v.String())
@@ -170,9 +174,12 @@ func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Nav
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: it gives a file to save, not a page", act)
 	case answer == nil || anyStatus || answer.Status < 400:
 		return nil
-	case answer.Status == http.StatusUnauthorized && answer.Header.Get("Authorization") != "":
-		return Fail(result.ReasonAuth, result.BlameWeb, "%s %s: the credentials were refused with %d %s", answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText)
 	default:
+		if answer.Status == http.StatusUnauthorized {
+			if err := s.refusedLogin(w, answer); err != nil {
+				return err
+			}
+		}
 		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
 			answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
 	}

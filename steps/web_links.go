@@ -277,7 +277,7 @@ func (s *linkSite) open(ctx context.Context, w *World, bounds crawl.Bounds, at *
 	if w.inBrowser {
 		s.browser = State[browserSession](w)
 		var err error
-		if visitor, err = s.browser.visitor(ctx, at); err != nil {
+		if visitor, err = s.browser.visitor(ctx, w, at); err != nil {
 			return err
 		}
 	}
@@ -360,21 +360,16 @@ func (s *httpSession) fork() *httpSession {
 	if s.jar == nil {
 		s.jar, _ = cookiejar.New(nil) // fails for no options
 	}
-	f := &httpSession{jar: s.jar, basic: slices.Clone(s.basic)}
-	if s.digest != nil {
-		digest := *s.digest
-		f.digest = &digest
-	}
-	return f
+	return &httpSession{jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone()}
 }
 
-// visitor gives a session over HTTP that has the cookies which the tab would send to the page.
-func (s *browserSession) visitor(ctx context.Context, at *url.URL) (*httpSession, error) {
+// visitor gives a session over HTTP that has the cookies which the tab would send to the page, and its logins.
+func (s *browserSession) visitor(ctx context.Context, w *World, at *url.URL) (*httpSession, error) {
 	cookies, err := s.tab.Cookies(ctx, at.String())
 	if err != nil {
 		return nil, browserFailure(ctx, err, "read the tab's cookies")
 	}
-	visitor := &httpSession{}
+	visitor := &httpSession{basic: slices.Clone(s.basic), logins: State[httpSession](w).logins.clone()}
 	visitor.jar, _ = cookiejar.New(nil) // fails for no options
 	for _, c := range cookies {
 		visitor.jar.SetCookies(at, []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: c.Secure}}) //nolint:gosec // nobody is given this cookie

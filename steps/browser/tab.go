@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/css"
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/inspector"
 	chromelog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -58,6 +59,8 @@ type Tab struct {
 	dropped  int // requests that were not kept
 	console  []Message
 	dialogs  []Dialog
+	logins   []Login
+	asked    map[fetch.RequestID]bool // requests that were answered with a login
 }
 
 type frame struct{ id, parent cdp.FrameID }
@@ -348,6 +351,12 @@ func (t *Tab) event(ev any) {
 		return
 	case *network.EventLoadingFailed:
 		t.failed(ev)
+	case *fetch.EventRequestPaused:
+		t.paused(ev)
+		return
+	case *fetch.EventAuthRequired:
+		t.challenged(ev)
+		return
 	case *runtime.EventConsoleAPICalled:
 		t.message(consoleMessage(ev))
 	case *runtime.EventExceptionThrown:

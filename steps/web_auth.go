@@ -1,0 +1,252 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/icholy/digest"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// The sentences that log in as HTTP has it (RFC 9110 section 11), below any form of a page. A name and password go only to
+// where they are meant for, and only once the server asks.
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "I authenticate to {url} as {text} with the secret {text}",
+			Does: "From now on answers the host of this address, its scheme and port included, when it asks for a login: by digest (RFC 7616) when it offers that, else by basic authentication (RFC 7617). " +
+				"The secret is one of stepwatch.yml.",
+			Example: `Given I authenticate to "https://intranet.example.org/" as "alice" with the secret "intranet"`, Func: authenticate},
+		Definition{Area: "web", Sentence: "I authenticate to {url} with the secret token {text}",
+			Does: "From now on sends a token (RFC 6750, `Authorization: Bearer`) with each request to the host of this address, its scheme and port included, and to no other. " +
+				"The secret is one of stepwatch.yml.",
+			Example: `Given I authenticate to "https://api.example.org/" with the secret token "api"`, Func: authenticateByToken},
+		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
+			Does:    "Answers digest authentication (RFC 7616) from now on, with the first row of a table `| username | secret |`. The secret is one of stepwatch.yml by name; a column `password` with the password itself is the old way.",
+			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
+	)
+}
+
+// webLogin is how a scenario logs in at the servers of an origin.
+type webLogin struct {
+	browser.Login
+	basic  bool        // the server asked for basic authentication
+	digest *digestAuth // what the server asked for, or nil
+}
+
+// webLogins are those of a scenario, the newest last.
+type webLogins []*webLogin
+
+// clone gives logins that remember for themselves what servers asked for.
+func (l webLogins) clone() webLogins {
+	cloned := make(webLogins, len(l))
+	for i, login := range l {
+		own := *login
+		if own.digest != nil {
+			asked := *own.digest
+			own.digest = &asked
+		}
+		cloned[i] = &own
+	}
+	return cloned
+}
+
+// at gives the newest login for an address, or nil.
+func (l webLogins) at(u *url.URL) *webLogin {
+	for _, login := range slices.Backward(l) {
+		if login.Origin == "" || login.Origin == browser.Origin(u) {
+			return login
+		}
+	}
+	return nil
+}
+
+// logIn makes the scenario log in so from now on.
+func logIn(ctx context.Context, w *World, login browser.Login) error {
+	if login.Password != "" {
+		w.Redact(login.Username + ":" + login.Password) // as basic authentication encodes them
+	}
+	session := State[httpSession](w)
+	session.logins = append(session.logins, &webLogin{Login: login})
+	if !w.inBrowser {
+		return nil
+	}
+	tab, err := State[browserSession](w).ready()
+	if err != nil {
+		return err
+	}
+	if err := tab.Login(ctx, login); err != nil {
+		return browserFailure(ctx, err, "prepare the login")
+	}
+	return nil
+}
+
+func authenticate(ctx context.Context, w *World, a Args) error {
+	origin, err := originOf(a.Text(0))
+	if err != nil {
+		return err
+	}
+	if a.Text(1) == "" || strings.Contains(a.Text(1), ":") {
+		return scenarioFault("%q is no user name that HTTP can send", a.Text(1))
+	}
+	secret, err := w.Secret(ctx, a.Text(2))
+	if err != nil {
+		return err
+	}
+	return logIn(ctx, w, browser.Login{Origin: origin, Username: a.Text(1), Password: secret.Reveal()})
+}
+
+func authenticateByToken(ctx context.Context, w *World, a Args) error {
+	origin, err := originOf(a.Text(0))
+	if err != nil {
+		return err
+	}
+	secret, err := w.Secret(ctx, a.Text(1))
+	if err != nil {
+		return err
+	}
+	if strings.ContainsFunc(secret.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q holds characters that no token has (RFC 6750 section 2.1), such as white space", a.Text(1))
+	}
+	return logIn(ctx, w, browser.Login{Origin: origin, Token: secret.Reveal()})
+}
+
+// originOf reads the address of a server to log in at.
+func originOf(address string) (string, error) {
+	u, err := url.Parse(address)
+	if err == nil {
+		err = mendHost(u)
+	}
+	if err != nil {
+		return "", scenarioFault("%q names no server to log in at: write it as \"https://www.example.org/\"", address)
+	}
+	return browser.Origin(u), nil
+}
+
+func useDigest(ctx context.Context, w *World, a Args) error {
+	if len(a.Table) < 2 {
+		return scenarioFault("the step needs a table of two rows: | username | secret |, and the values beneath")
+	}
+	login := browser.Login{DigestOnly: true}
+	found := false
+	for i, column := range a.Table[0] {
+		if i >= len(a.Table[1]) {
+			break
+		}
+		cell := a.Table[1][i]
+		switch column {
+		case "username":
+			login.Username = cell
+		case "password":
+			w.Redact(cell)
+			login.Password, found = cell, true
+		case "secret":
+			secret, err := w.Secret(ctx, cell)
+			if err != nil {
+				return err
+			}
+			login.Password, found = secret.Reveal(), true
+		default:
+			return scenarioFault("the table has a column %q; its columns are username and secret (or password)", column)
+		}
+	}
+	if login.Username == "" || !found {
+		return scenarioFault("the table needs the columns username and secret (or password), with a username")
+	}
+	return logIn(ctx, w, login)
+}
+
+// authorize adds what the server is known to want.
+func (l *webLogin) authorize(request *http.Request) error {
+	switch {
+	case l.Token != "":
+		request.Header.Set("Authorization", "Bearer "+l.Token)
+	case l.basic:
+		request.SetBasicAuth(l.Username, l.Password)
+	case l.digest != nil:
+		return l.digest.authorize(request)
+	}
+	return nil
+}
+
+// answer takes the challenge out of a 401. It says whether to ask again with credentials; the error says why the server
+// cannot be answered.
+func (l *webLogin) answer(u *url.URL, header http.Header) (again bool, err error) {
+	if l.Token != "" || l.basic {
+		return false, nil // they were sent
+	}
+	fault := l.unanswerable(header)
+	if fault != nil {
+		return false, fault
+	}
+	if l.DigestOnly || challenges(header, "digest") {
+		d := &digestAuth{username: l.Username, password: NewSecret(l.Password)}
+		if again, err = d.challenge(u, header); err == nil {
+			l.digest = d
+			return again, nil
+		}
+		if l.DigestOnly || !challenges(header, "basic") {
+			return false, err
+		}
+	}
+	l.basic = true
+	return true, nil
+}
+
+// unanswerable says why the login does not fit what the server asks for, or nil.
+func (l *webLogin) unanswerable(header http.Header) error {
+	asked := strings.Join(header.Values("WWW-Authenticate"), ", ")
+	switch {
+	case l.Token != "":
+	case l.DigestOnly && !challenges(header, "digest"):
+		return fmt.Errorf("the server does not offer digest authentication, it answers 401 with WWW-Authenticate %q", asked)
+	case !challenges(header, "digest") && !challenges(header, "basic"):
+		return fmt.Errorf("the server offers neither digest nor basic authentication, it answers 401 with WWW-Authenticate %q", asked)
+	}
+	return nil
+}
+
+// challenges says whether a challenge is of a scheme, in lower case.
+func challenges(header http.Header, scheme string) bool {
+	if scheme == "digest" {
+		_, err := digest.FindChallenge(header)
+		return !errors.Is(err, digest.ErrNoChallenge)
+	}
+	for _, field := range header.Values("WWW-Authenticate") {
+		for challenge := range strings.SplitSeq(field, ",") {
+			if name, _, _ := strings.Cut(strings.TrimSpace(challenge), " "); strings.EqualFold(name, scheme) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refusedLogin words a 401 in a browser, or gives nil when the scenario has no login for that address.
+func (s *browserSession) refusedLogin(w *World, answer *browser.Request) error {
+	u, err := url.Parse(answer.URL)
+	if err != nil {
+		return Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
+	}
+	login := State[httpSession](w).logins.at(u)
+	known := false
+	for _, b := range s.basic {
+		known = known || b.covers(u)
+	}
+	switch {
+	case login == nil && !known:
+		return nil
+	case login != nil && !known:
+		if err := login.unanswerable(answer.ResponseHeader); err != nil {
+			return Fail(result.ReasonAuth, result.BlameWeb, "%s %s: %w", answer.Method, cutURL(answer.URL), err)
+		}
+	}
+	return Fail(result.ReasonAuth, result.BlameWeb, "%s %s: the credentials were refused with %d %s", answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText)
+}

@@ -1,0 +1,49 @@
+package steps
+
+import (
+	"context"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/totp"
+)
+
+func init() {
+	registerWeb(
+		Definition{Area: "web", Sentence: "I fill in {text} with the code of the secret {text}",
+			Does: "Fills in a field with the two-factor code of this moment (TOTP, RFC 6238). The secret of stepwatch.yml is the key that the site gave: base32 text, or the otpauth:// address of its picture. " +
+				"A code that ends in less than 3 s is not used: the step waits for the next one. Sites take a code once, so leave more than 30 s between two logins.",
+			Measures: "Phase wait, when it waited for the next code.",
+			Example:  `When I fill in "Code" with the code of the secret "members-totp"`, Func: fillInCode},
+	)
+}
+
+// codeLife is how much of its life a code must have left, so that it still counts when the form is sent. Servers mostly
+// take the one before too (RFC 6238 section 5.2), but need not.
+const codeLife = 3 * time.Second
+
+func fillInCode(ctx context.Context, w *World, a Args) error {
+	secret, err := w.Secret(ctx, a.Text(1))
+	if err != nil {
+		return err
+	}
+	key, err := totp.Parse(secret.Reveal())
+	if err != nil {
+		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q makes no two-factor codes: %w", a.Text(1), err)
+	}
+	start := time.Now()
+	code, left := key.Code(start)
+	if left < min(codeLife, key.Period()/2) {
+		timer := time.NewTimer(left)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return FailNet(ctx, context.Cause(ctx), result.BlameScenario, "wait for the next two-factor code")
+		}
+		w.Phase("wait", time.Since(start), "the code was about to end")
+		code, _ = key.Code(time.Now().Add(time.Millisecond)) // a timer may fire a little before the clock's second
+	}
+	w.Redact(code)
+	return fill(ctx, w, a.Text(0), code)
+}
