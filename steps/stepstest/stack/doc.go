@@ -13,4 +13,5 @@
 // with a queue of its own), StartProxy (IMAP and POP3), StartExim (Exim 4 before a smarthost, and as a server),
 // StartDNS (Knot with a secondary and signed zones, and Unbound as a resolver), StartFail2ban (bans for wrong logins),
 // StartSites (nginx before Apache and Varnish, and an application).
+// Secured has those that speak TLS below another protocol: LDAP, FTP, XMPP, PostgreSQL, MariaDB, ManageSieve and LMTP.
 package stack

@@ -99,7 +99,7 @@ func traversable(dir string) error {
 }
 
 func (s *Stack) makeDirectories() error {
-	for _, name := range []string{"log", "keys", "mail", "postfix/queue/pid", "postfix/data", "dovecot/state", "opendkim", "nginx"} {
+	for _, name := range []string{"log", "keys", "issuers", "mail", "postfix/queue/pid", "postfix/data", "dovecot/state", "opendkim", "nginx"} {
 		if err := os.MkdirAll(s.path(name), 0o755); err != nil {
 			return err
 		}
@@ -141,11 +141,11 @@ func makeQueue(dir string) error {
 
 // makeKeys writes the CA, a certificate for each kind of host and the key for DKIM, and returns the strings of its record.
 func (s *Stack) makeKeys() (signing []string, err error) {
-	ca, err := newAuthority("stepwatch test CA")
+	ca, err := newAuthority("stepwatch test CA", nil)
 	if err != nil {
 		return nil, err
 	}
-	stranger, err := newAuthority("unknown CA")
+	stranger, err := newAuthority("unknown CA", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +172,9 @@ func (s *Stack) makeKeys() (signing []string, err error) {
 		if err := os.WriteFile(chain(c.name), content, 0o600); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.certifyChanging(ca); err != nil {
+		return nil, err
 	}
 	if err := os.WriteFile(s.path("ca.pem"), ca.pem(), 0o644); err != nil {
 		return nil, err
@@ -215,7 +218,7 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 			return err
 		case entry.IsDir():
 			return os.MkdirAll(s.path(name), 0o755)
-		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"), strings.HasPrefix(name, "etc/sites/"):
+		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"), strings.HasPrefix(name, "etc/sites/"), strings.HasPrefix(name, "etc/secured/"):
 			return nil
 		}
 		return s.render(name, s.path(name), data)

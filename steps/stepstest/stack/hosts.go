@@ -27,6 +27,7 @@ const (
 	Stalling   = "stalling." + Domain   // on port 25 alone: agrees to a message and reads nothing of it
 	SlowBanner = "slow." + Domain       // on ports 25 and 587: greets after BannerDelay
 	New        = "new." + Domain        // as good as Mail: where accounts move to
+	Changing   = "changing." + Domain   // good until a test changes its certificate, see Secured
 )
 
 // The hosts of the route. The first three have no mailboxes and the last has no submission; none has a website. The first is
@@ -56,6 +57,7 @@ type host struct {
 	IP     string
 	Chain  string // file with its key and certificate; empty when nothing listens
 	Policy string // what Postfix' access(5) answers to every recipient; empty for the usual
+	Staple string // file with the OCSP response that nginx sends; empty for none
 	Only   string // the one server of Start that listens there, when it is not all of them
 }
 
@@ -74,6 +76,7 @@ func hosts(chain func(name string) string) []host {
 		{Name: AfterDot, IP: "127.0.0.11"},
 		{Name: Stalling, IP: "127.0.0.12"},
 		{Name: SlowBanner, IP: "127.0.0.10", Chain: chain("good"), Only: "none"},
+		{Name: Changing, IP: "127.0.0.13", Chain: chain("changing"), Staple: chain("staple")},
 		{Name: Relay, IP: "127.0.1.1", Chain: chain("good"), Only: "none"},
 		{Name: MX1, IP: "127.0.2.1", Chain: chain("good"), Only: "none"},
 		{Name: MX2, IP: "127.0.2.2", Chain: chain("good"), Only: "none"},
@@ -92,6 +95,9 @@ func (h host) On(server string) bool { return h.Chain != "" && (h.Only == "" || 
 
 // Good says whether the host has no fault.
 func (h host) Good() bool { return h.Name == Mail }
+
+// Changing says whether a test changes the host's certificate.
+func (h host) Changing() bool { return h.Name == Changing }
 
 // Label is the host's name without the domain.
 func (h host) Label() string { return strings.TrimSuffix(h.Name, "."+Domain) }

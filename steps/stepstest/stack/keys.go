@@ -28,13 +28,18 @@ type authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-func newAuthority(name string) (*authority, error) {
+// newAuthority makes a root, or an intermediate below the authority above.
+func newAuthority(name string, above *authority) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
 	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
+		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             time.Now().AddDate(0, -2, 0),
 		NotAfter:              time.Now().AddDate(1, 0, 0),
@@ -42,7 +47,10 @@ func newAuthority(name string) (*authority, error) {
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if above == nil {
+		above = &authority{template, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, above.certificate, key.Public(), above.key)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +61,8 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate, key}, nil
 }
 
+func newSerial() (*big.Int, error) { return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 64)) }
+
 // pem is the authority's certificate, for those who trust it.
 func (a *authority) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
@@ -60,23 +70,23 @@ func (a *authority) pem() []byte {
 
 // issue gives key and certificate, in that order and in one file as Postfix wants it, for names until the given end.
 func (a *authority) issue(end time.Time, names ...string) ([]byte, error) {
+	return a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: end.AddDate(0, -2, 0), NotAfter: end})
+}
+
+// sign gives key and certificate by a template, as issue does. Nil has the certificate sign itself.
+func (a *authority) sign(template *x509.Certificate) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 64))
-	if err != nil {
+	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: names[0]},
-		DNSNames:     names,
-		NotBefore:    end.AddDate(0, -2, 0),
-		NotAfter:     end,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, a.certificate, key.Public(), a.key)
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	if a == nil {
+		a = &authority{template, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
 	if err != nil {
 		return nil, err
 	}

@@ -45,10 +45,18 @@ var Packages = []Package{
 	{"fail2ban", fail2banProgram, "bans by fail2ban"},
 	{"apache2", apacheProgram, "Apache"},
 	{"varnish", varnishProgram, "a cache before a website"},
+	{"slapd", slapdProgram, certificates + "OpenLDAP"},
+	{"vsftpd", vsftpdProgram, certificates + "vsftpd"},
+	{"prosody", prosodyProgram, certificates + "Prosody"},
+	{"postgresql", "/usr/share/doc/postgresql/copyright", certificates + "PostgreSQL"}, // the program's path has the version
+	{"mariadb-server", mariadbProgram, certificates + "MariaDB"},
+	{"dovecot-managesieved", "/usr/lib/dovecot/managesieve-login", certificates + "ManageSieve and LMTP"},
+	{"nftables", NftProgram, "ports behind a firewall"},
 }
 
 const (
-	everything = "real servers" // what cannot be tested without a package that the whole stack needs
+	everything   = "real servers" // what cannot be tested without a package that the whole stack needs
+	certificates = "certificates of "
 
 	knotProgram       = "/usr/sbin/knotd"
 	unboundProgram    = "/usr/sbin/unbound"
@@ -57,9 +65,16 @@ const (
 	fail2banProgram   = "/usr/bin/fail2ban-server"
 	apacheProgram     = "/usr/sbin/apache2"
 	varnishProgram    = "/usr/sbin/varnishd"
+	slapdProgram      = "/usr/sbin/slapd"
+	vsftpdProgram     = "/usr/sbin/vsftpd"
+	prosodyProgram    = "/usr/bin/prosody"
+	mariadbProgram    = "/usr/sbin/mariadbd"
 
 	// BlackboxProgram is where Debian has blackbox_exporter.
 	BlackboxProgram = "/usr/bin/prometheus-blackbox-exporter"
+
+	// NftProgram is where Debian has nft, which sets a firewall's rules.
+	NftProgram = "/usr/sbin/nft"
 )
 
 // Missing lists the packages that are not installed.

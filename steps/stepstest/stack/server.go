@@ -23,6 +23,7 @@ type Server struct {
 
 	argv  []string
 	env   []string                      // beside that of this process
+	as    *syscall.Credential           // nil for root
 	ready []func(context.Context) error // each is nil once that part of the server answers
 	done  chan struct{}                 // closed when the program has ended; nil before the first start
 	cmd   *exec.Cmd
@@ -49,7 +50,7 @@ func (s *Server) Start(ctx context.Context) error {
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), s.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.as}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}
@@ -170,8 +171,15 @@ func written(path string) func(context.Context) error {
 }
 
 // output runs a program to its end; its error holds what it printed.
-func output(ctx context.Context, argv ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+func output(ctx context.Context, argv ...string) (string, error) { return outputAs(ctx, nil, argv...) }
+
+// outputAs does that as another user, in the root directory.
+func outputAs(ctx context.Context, as *syscall.Credential, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	if as != nil {
+		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Credential: as}
+	}
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("run %s: %w: %s", filepath.Base(argv[0]), err, bytes.TrimSpace(out))
 	}

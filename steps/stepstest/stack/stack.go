@@ -48,8 +48,9 @@ type Stack struct {
 
 	hosts    []host
 	faulty   []*acceptor
-	greylist *greylist // nil until StartRoute
-	tokenKey string    // signs what Token gives
+	greylist *greylist  // nil until StartRoute
+	tokenKey string     // signs what Token gives
+	issuer   *authority // signs what Certify gives
 }
 
 // Start generates everything under dir, which should be empty, and starts the servers. dir is a short path, because
