@@ -24,13 +24,14 @@ import (
 // Kind says what is wrong with a certificate.
 type Kind string
 
-// The kinds, the gravest first.
+// The kinds, the most telling first. An authority answers for names and dates, which mean nothing without one; and the end
+// of another host's certificate is not what has to be mended. Browsers have the same order.
 const (
-	Expired             Kind = "expired"
-	NotYetValid         Kind = "not yet valid"
-	WrongHost           Kind = "wrong host"
 	SelfSigned          Kind = "self-signed"
 	UnknownAuthority    Kind = "unknown authority"
+	WrongHost           Kind = "wrong host"
+	Expired             Kind = "expired"
+	NotYetValid         Kind = "not yet valid"
 	MissingIntermediate Kind = "missing intermediate"
 	Invalid             Kind = "invalid" // not made for servers, or against its issuer's constraints
 	Weak                Kind = "weak"

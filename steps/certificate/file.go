@@ -58,21 +58,18 @@ func parse(content []byte) (*File, error) {
 		file.Certificates = []*x509.Certificate{c}
 		return file, nil
 	}
-	blocks := 0
-	for {
-		block, rest := pem.Decode(content)
-		if block == nil {
-			break
-		}
-		content = rest
-		blocks++
+	begun, whole := beginnings(content), 0
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		whole++
 		switch {
-		case block.Type == "CERTIFICATE":
+		case block.Type == "CERTIFICATE", block.Type == "X509 CERTIFICATE":
 			c, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
 				return nil, fmt.Errorf("certificate %d in it cannot be read: %w", len(file.Certificates)+1, err)
 			}
 			file.Certificates = append(file.Certificates, c)
+		case block.Type == "TRUSTED CERTIFICATE":
+			return nil, errors.New(`a block of it is "TRUSTED CERTIFICATE", which only OpenSSL reads: write it with "openssl x509"`)
 		case strings.HasSuffix(block.Type, "ENCRYPTED PRIVATE KEY"), block.Headers["DEK-Info"] != "":
 			return nil, errors.New("its private key is encrypted")
 		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
@@ -83,13 +80,23 @@ func parse(content []byte) (*File, error) {
 			file.Keys = append(file.Keys, key)
 		}
 	}
-	if bytes.Contains(content, []byte("-----BEGIN ")) {
+	if whole < begun {
 		return nil, errors.New("it is cut off, or broken: a block has no end")
 	}
-	if blocks == 0 {
+	if len(file.Certificates) == 0 && len(file.Keys) == 0 {
 		return nil, errors.New("there is neither a certificate nor a key in PEM in it")
 	}
 	return file, nil
+}
+
+// beginnings counts the lines that begin a block, as pem.Decode leaves out what it cannot read.
+func beginnings(content []byte) (n int) {
+	for line := range bytes.Lines(content) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, "\ufeff \t"), []byte("-----BEGIN ")) {
+			n++
+		}
+	}
+	return n
 }
 
 func publicHalf(block *pem.Block) (crypto.PublicKey, error) {
