@@ -129,7 +129,7 @@ func (w *World) Handshake(ctx context.Context, conn net.Conn, serverName string,
 	err = w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) })
 	if err != nil {
 		_ = conn.Close() // the handshake's error says what is wrong
-		return nil, FailNet(ctx, err, blame, "TLS handshake with "+serverName)
+		return nil, failHandshake(ctx, err, blame, config)
 	}
 	w.measureCertificate(client.ConnectionState())
 	return client, nil

@@ -119,7 +119,7 @@ func (c *httpConn) handshake(ctx context.Context, w *World, host, address string
 	config.NextProtos = []string{"h2", "http/1.1"}
 	client := tls.Client(c.conn, config)
 	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {
-		return FailNet(ctx, err, result.BlameWeb, "TLS handshake with "+host)
+		return failHandshake(ctx, err, result.BlameWeb, config)
 	}
 	c.conn = client
 	state := client.ConnectionState()

@@ -48,7 +48,7 @@ func (c *smtpClient) handshakeAny(ctx context.Context, conn net.Conn, serverName
 		}
 		if err := verify(client.ConnectionState(), config); err != nil {
 			worded := &netFailure{detail: err.Error()}
-			errors.As(FailNet(ctx, err, blame, ""), &worded)
+			errors.As(failHandshake(ctx, err, blame, config), &worded)
 			c.flaw = "certificate not verified: " + worded.detail
 		}
 		return c.flaw, nil
@@ -67,8 +67,10 @@ func verify(state tls.ConnectionState, config *tls.Config) error {
 	for _, certificate := range state.PeerCertificates[1:] { // a TLS server has one at least
 		options.Intermediates.AddCert(certificate)
 	}
-	_, err := state.PeerCertificates[0].Verify(options)
-	return err
+	if _, err := state.PeerCertificates[0].Verify(options); err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
 }
 
 // reportTLS reports how a message is protected that need not be.

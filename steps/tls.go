@@ -363,11 +363,7 @@ func appendFault(faults []*certificate.Fault, more ...*certificate.Fault) []*cer
 
 // inOrder judges all at once.
 func (s *secured) inOrder(ctx context.Context, left time.Duration) error {
-	faults := s.judge.Validity(s.served, left)
-	faults = appendFault(faults, certificate.Host(s.served, s.host))
-	if trust := s.judge.Trust(ctx, s.served); trust != nil && !slices.ContainsFunc(faults, func(f *certificate.Fault) bool { return f.Kind == trust.Kind }) {
-		faults = appendFault(faults, trust)
-	}
+	faults := mainFaults(ctx, s.judge, s.served, s.host, left)
 	faults = appendFault(faults, certificate.Strength(s.served)...)
 	if err := s.fail(faults); err != nil {
 		return err
@@ -375,28 +371,43 @@ func (s *secured) inOrder(ctx context.Context, left time.Duration) error {
 	return s.usesVersion(tls.VersionTLS12)
 }
 
-// faultReasons are the reasons for which a certificate makes a step fail, the gravest first.
+// mainFaults finds what keeps clients from using served certificates for a host, or will within left.
+func mainFaults(ctx context.Context, judge *certificate.Judge, served []*x509.Certificate, host string, left time.Duration) []*certificate.Fault {
+	faults := judge.Validity(served, left)
+	faults = appendFault(faults, certificate.Host(served, host))
+	if trust := judge.Trust(ctx, served); trust != nil && !slices.ContainsFunc(faults, func(f *certificate.Fault) bool { return f.Kind == trust.Kind }) {
+		faults = appendFault(faults, trust)
+	}
+	return faults
+}
+
+// faultReasons are the reasons for which a certificate makes a step fail, in the order of certificate.Kind.
 var faultReasons = []struct {
 	kind   certificate.Kind
 	reason result.Reason
 }{
-	{certificate.Expired, result.ReasonCertExpired},
-	{certificate.NotYetValid, result.ReasonCertExpired},
-	{certificate.WrongHost, result.ReasonCertHost},
 	{certificate.SelfSigned, result.ReasonCertAuthority},
 	{certificate.UnknownAuthority, result.ReasonCertAuthority},
+	{certificate.WrongHost, result.ReasonCertHost},
+	{certificate.Expired, result.ReasonCertExpired},
+	{certificate.NotYetValid, result.ReasonCertExpired},
 	{certificate.MissingIntermediate, result.ReasonCertChain},
 	{certificate.Invalid, result.ReasonTLS},
 	{certificate.Weak, result.ReasonCertWeak},
 	{certificate.Soon, result.ReasonCertSoon},
 }
 
-// fail makes a Failure of what is wrong: all of it is told, the gravest is the reason. Nothing wrong gives nil.
+// fail makes a Failure of what is wrong. Nothing wrong gives nil.
 func (s *secured) fail(faults []*certificate.Fault) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	var reason result.Reason
+	reason, told := tellFaults(faults)
+	return Fail(reason, s.blame, "the certificate of %s %s", s.server, told)
+}
+
+// tellFaults words all that is wrong with a certificate. The most telling fault comes first and is the reason.
+func tellFaults(faults []*certificate.Fault) (reason result.Reason, text string) {
 	var told []string
 	for _, known := range faultReasons {
 		for _, f := range faults {
@@ -409,7 +420,24 @@ func (s *secured) fail(faults []*certificate.Fault) error {
 			told = append(told, fmt.Sprintf("%s (%s)", f.Text, f.Kind))
 		}
 	}
-	return Fail(reason, s.blame, "the certificate of %s %s", s.server, strings.Join(told, "; it "))
+	return reason, strings.Join(told, "; it ")
+}
+
+// failHandshake makes a Failure from the error of a handshake that had config. crypto/tls tells the first fault of a
+// certificate that it meets. When there are more, all of them are told.
+func failHandshake(ctx context.Context, err error, blame result.Blame, config *tls.Config) error {
+	act := "TLS handshake with " + config.ServerName
+	unverified := (*tls.CertificateVerificationError)(nil)
+	if !errors.As(err, &unverified) {
+		return FailNet(ctx, err, blame, act)
+	}
+	judge := &certificate.Judge{Now: time.Now(), Roots: config.RootCAs} // and nobody is asked for another certificate
+	faults := mainFaults(ctx, judge, unverified.UnverifiedCertificates, config.ServerName, 0)
+	if len(faults) < 2 {
+		return FailNet(ctx, err, blame, act)
+	}
+	reason, told := tellFaults(faults)
+	return &Failure{Reason: reason, Blame: blame, err: &netFailure{act: act, detail: "its certificate " + told, err: err}}
 }
 
 // tlsVersions are the versions by name.

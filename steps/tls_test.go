@@ -172,9 +172,20 @@ func TestCertificateFaultsAreToldApart(t *testing.T) {
 		"weak signature": {issue(root, nil, func(c *x509.Certificate) { c.SignatureAlgorithm = x509.ECDSAWithSHA1 }, "mail.test"), `its keys and signatures are strong`,
 			"the certificate of SERVER has a weak signature: ECDSA-SHA1 (weak) (certificate_weak, blame target)"},
 		"all at once": {issue(stranger, weakKey, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-99*time.Hour), now.Add(-25*time.Hour) }, "www.test"), `its certificate is in order for 7 days`,
-			`the certificate of SERVER ended on DATE, 25 hours ago (expired); it is for www.test, wanted mail.test (wrong host); it leads to the root "Stranger", which nobody here trusts: ` +
-				`add a private CA's root under tls.ca in stepwatch.yml (unknown authority); it has a weak key: RSA of 1024 bits, wanted at least 2048 (weak); ` +
-				`it has an issuer, "Stranger", whose own ends on DATE, in 23 hours, wanted 7 days: renew it (soon to expire) (certificate_expired, blame target)`},
+			`the certificate of SERVER leads to the root "Stranger", which nobody here trusts: add a private CA's root under tls.ca in stepwatch.yml (unknown authority); ` +
+				`it is for www.test, wanted mail.test (wrong host); it ended on DATE, 25 hours ago (expired); it has a weak key: RSA of 1024 bits, wanted at least 2048 (weak); ` +
+				`it has an issuer, "Stranger", whose own ends on DATE, in 23 hours, wanted 7 days: renew it (soon to expire) (certificate_authority, blame target)`},
+		"wrong host and expired": {issue(root, nil, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-99*time.Hour), now.Add(-49*time.Hour) }, "www.test"), `its certificate is in order for 0s`,
+			"the certificate of SERVER is for www.test, wanted mail.test (wrong host); it ended on DATE, 2 days ago (expired) (certificate_host, blame target)"},
+		"expired without its intermediate": {alone(issue(middle, nil, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = now.Add(-99*time.Hour), now.Add(-time.Minute)
+			aia("middle.crt")(c)
+		}, "mail.test")), `its certificate is in order for 0s`,
+			"the certificate of SERVER ended on DATE, 0 hours ago (expired); it comes without an intermediate: the server sends no certificate of its issuer CN=Middle: append that to the server's certificate file " +
+				"(missing intermediate) (certificate_expired, blame target)"},
+		"self-signed for another host": {selfSigned, `its certificate is in order for 0s`,
+			`the certificate of SERVER is signed by itself and by no authority: get one from an authority, or add it under tls.ca in stepwatch.yml (self-signed); ` +
+				`it has no subjectAltName, only the common name "mail.test", which clients do not look at: wanted mail.test (wrong host) (certificate_authority, blame target)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{c.certificate}})
