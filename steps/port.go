@@ -24,9 +24,9 @@ func init() {
 	const measures = "Phases: dns (when a name is looked up), connect."
 	for _, state := range []struct{ name, does string }{
 		{"open", "Fails unless a TCP connection to the port comes about. It is closed again at once."},
-		{"closed", "Fails when a TCP connection to the port comes about, on any address of the host. Refused (nothing listens) and filtered (no answer within 3s, or a router says that " +
+		{"closed", "Fails when a TCP connection to the port comes about, on any address of the host. Refused (nothing listens, or a firewall rejects) and filtered (no answer within 3s, or a router says that " +
 			"there is no way) both count, and the note says which. A host that is down looks filtered: say of another port that it is open."},
-		{"refused", "Fails unless the host answers that nothing listens on the port, on each of its addresses."},
+		{"refused", "Fails unless the host answers that nothing listens on the port, on each of its addresses. A firewall that rejects gives the same answer; one that drops does not."},
 		{"filtered", "Fails unless the port gives no answer within 3s, or a router says that there is no way, on each address of the host. A host that is down looks the same: say of another " +
 			"port that it is open."},
 	} {
@@ -104,7 +104,7 @@ func knocking(ctx context.Context, err error, after time.Duration, cut bool) (kn
 	case ctx.Err() != nil:
 		return knock{}, err
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return knock{"refused", "refused: nothing listens"}, nil
+		return knock{"refused", "refused: nothing listens, or a firewall rejects it"}, nil
 	case errors.Is(err, syscall.EHOSTUNREACH):
 		return knock{"filtered", "a router or firewall says that there is no way to it"}, nil
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

@@ -74,10 +74,10 @@ func TestPorts(t *testing.T) {
 		`port 25 of "mail.test" is open`:                 "",
 		`port 111 of "mail" is closed`:                   "",
 		`port 111 of "mail" is refused`:                  "",
-		`port 111 of "mail" is open`:                     "port 111 of mail.test is not open: refused: nothing listens (" + closed + ") (connect, blame target)",
+		`port 111 of "mail" is open`:                     "port 111 of mail.test is not open: refused: nothing listens, or a firewall rejects it (" + closed + ") (connect, blame target)",
 		`port 25 of "mail" is closed`:                    "port 25 of mail.test is open, wanted closed (it answers at " + target.ConnectTo["mail.test:25"] + ") (unexpected, blame transfer)",
 		`port 25 of "mail" is refused`:                   "port 25 of mail.test is open, wanted refused (it answers at " + target.ConnectTo["mail.test:25"] + ") (unexpected, blame transfer)",
-		`port 111 of "mail" is filtered`:                 "port 111 of mail.test is refused, wanted filtered (refused: nothing listens at " + closed + ") (unexpected, blame target)",
+		`port 111 of "mail" is filtered`:                 "port 111 of mail.test is refused, wanted filtered (refused: nothing listens, or a firewall rejects it at " + closed + ") (unexpected, blame target)",
 		`port 0 of "mail" is open`:                       "0 is no port (scenario, blame scenario)",
 		`port 70000 of "mail" is closed`:                 "70000 is no port (scenario, blame scenario)",
 		`port 25 of "mail" greets with "220 mail …"`:     "",
@@ -91,7 +91,7 @@ func TestPorts(t *testing.T) {
 		`port 111 of "mail" greets with "220"`:           "connect to mail.test:111 (at " + closed + "): connection refused: nothing listens on that port (connect, blame target)",
 		`port 25 of "mail" greets with "…"`:              `the greeting of port 25 must begin with something: write it as "220 …" (scenario, blame scenario)`,
 		"the ports of \"mail\" are\n|port|state|greeting|\n|25|open|220|\n|111|closed|\n|993|open|* OK|": "",
-		"the ports of \"mail\" are\n|25|open|250|\n|111|open|\n|26|closed|": "port 25 of mail.test greets with \"220 mail ESMTP\", wanted \"250\"; port 111 of mail.test is not open: refused: nothing listens (" + closed +
+		"the ports of \"mail\" are\n|25|open|250|\n|111|open|\n|26|closed|": "port 25 of mail.test greets with \"220 mail ESMTP\", wanted \"250\"; port 111 of mail.test is not open: refused: nothing listens, or a firewall rejects it (" + closed +
 			"); port 26 of mail.test is open, wanted closed (it answers at " + target.ConnectTo["mail.test:26"] + ") (unexpected, blame transfer)",
 		"the ports of \"mail\" are\n|25|ajar|":                       `port 25: "ajar" is no state: write open, closed, refused or filtered (scenario, blame scenario)`,
 		"the ports of \"mail\" are\n|25|":                            "row 1 of the table needs a port and a state, such as | 25 | open | (scenario, blame scenario)",
@@ -99,7 +99,7 @@ func TestPorts(t *testing.T) {
 		`the ports of "mail" are`:                                    "no ports: write them in a table beneath, such as | 25 | open | 220 | (scenario, blame scenario)",
 		`only ports 25, 993 of "mail" answer among 25, 111-112, 993`: "",
 		`only ports 25 of "mail" answer among 25-28, 111`:            "port 26 answers, port 27 answers, port 28 answers of mail.test, wanted only 25: close what listens there, or shut it off in the firewall (unexpected, blame network)",
-		`only ports 25, 111 of "mail" answer among 112`:              "port 111 of mail.test does not answer (refused: nothing listens), wanted 25, 111 (connect, blame target)",
+		`only ports 25, 111 of "mail" answer among 112`:              "port 111 of mail.test does not answer (refused: nothing listens, or a firewall rejects it), wanted 25, 111 (connect, blame target)",
 		`only ports 9-1 of "mail" answer among 1`:                    "9-1 is no range of ports: the smaller one comes first (scenario, blame scenario)",
 		`only ports 25 of "mail" answer among 1-65535`:               "65535 ports are too many for one step: at most 10000 (scenario, blame scenario)",
 	} {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -115,9 +114,7 @@ const blackbox = `modules:
 // TestTimesAsBlackboxExporter has blackbox_exporter probe the same servers: both times are the same.
 func TestTimesAsBlackboxExporter(t *testing.T) {
 	s := need(t)
-	if _, err := os.Stat(stack.BlackboxProgram); err != nil {
-		t.Skip("no blackbox_exporter: run .ci/install")
-	}
+	needPackage(t, "prometheus-blackbox-exporter")
 	const address = "127.0.0.1:9115"
 	exporter := exec.Command(stack.BlackboxProgram, "--config.file="+write(t, "blackbox.yml", fmt.Sprintf(blackbox, s.Config.CA)), "--web.listen-address="+address)
 	if err := exporter.Start(); err != nil {

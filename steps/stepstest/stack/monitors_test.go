@@ -33,7 +33,7 @@ Feature: Watched
     Then I should see "Welcome"
 `
 
-// needPackage skips the test when a monitor is not installed.
+// needPackage skips the test when a package is not installed that few tests need.
 func needPackage(t *testing.T, name string) {
 	t.Helper()
 	if slices.ContainsFunc(stack.Missing(), func(p stack.Package) bool { return p.Name == name }) {
