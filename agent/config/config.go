@@ -7,6 +7,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
@@ -44,6 +46,7 @@ type Config struct {
 	Defaults agent.Defaults
 	Target   *steps.Target
 	Secrets  steps.Secrets
+	Evidence evidence.Limits // of what failed runs leave to look at
 
 	exporters map[string]ast.Node
 	source    []byte
@@ -66,6 +69,7 @@ type file struct {
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Web       web                      `yaml:"web"`
 	Browser   browserSection           `yaml:"browser"`
+	Evidence  evidenceSection          `yaml:"evidence"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 }
 
@@ -134,6 +138,12 @@ type browserSection struct {
 	Runs   int    `yaml:"runs"`
 	Memory string `yaml:"memory"`
 	Proxy  string `yaml:"proxy"`
+}
+
+type evidenceSection struct {
+	Keep int    `yaml:"keep"`
+	Age  string `yaml:"age"`
+	Size string `yaml:"size"`
 }
 
 // Default is the configuration without a file.
@@ -289,6 +299,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 		c.Target.Roots = pool(roots)
 	}
 	c.browser(f, dir, roots, v)
+	c.evidence(f, v)
 	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
 	if err := errors.Join(v.errs...); err != nil {
 		return nil, err
@@ -486,6 +497,25 @@ func (c *Config) browser(f *file, dir string, roots [][]byte, v *invalid) {
 	}
 	c.Target.Browser = browser.New(o)
 }
+
+// evidence reads how much is kept of what failed runs leave to look at.
+func (c *Config) evidence(f *file, v *invalid) {
+	e := f.Evidence
+	c.Evidence = evidence.Limits{Keep: cmp.Or(e.Keep, 20), Age: 7 * 24 * time.Hour, Size: cmp.Or(v.size("evidence.size", e.Size), 500<<20)}
+	if e.Keep < 0 {
+		v.add("evidence.keep", "is %d: at least 1 run of a scenario is kept", e.Keep)
+	}
+	if e.Age != "" {
+		age, err := steps.ParseDuration(e.Age)
+		if err != nil || age <= 0 {
+			v.add("evidence.age", "%q is no duration above zero: write it as 12h or 7d", e.Age)
+		}
+		c.Evidence.Age = age
+	}
+}
+
+// EvidenceDir is where the evidence is kept.
+func (c *Config) EvidenceDir() string { return filepath.Join(c.Target.StateDir, "evidence") }
 
 func within(dir, path string) string {
 	if filepath.IsAbs(path) {

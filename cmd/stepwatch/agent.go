@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/exporters"
 )
 
@@ -42,10 +43,16 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if *listen == "" {
 		*listen = set.config.Listen
 	}
-	s, err := newService(ctx, set, *listen, slog.New(slog.NewTextHandler(t.err, nil)))
+	log := slog.New(slog.NewTextHandler(t.err, nil))
+	s, err := newService(ctx, set, *listen, log)
 	if err != nil {
 		return notRun(t, err)
 	}
+	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
+	if err := kept.Sweep(time.Now()); err != nil {
+		log.Warn("evidence not swept", "error", err)
+	}
+	s.agent.Sinks["evidence"] = kept
 	fmt.Fprintf(t.err, "stepwatch watches %d scenarios, metrics are at http://%s/metrics\n", len(set.plans), s.address())
 	if err := s.run(ctx); err != nil {
 		return notRun(t, err)

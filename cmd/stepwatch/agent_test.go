@@ -68,6 +68,7 @@ func get(t *testing.T, url string) string {
 // TestAgentServesMetricsAndStopsWhenTold runs the verb, looks at the page, breaks the site, sees the alert, and stops the
 // agent in the middle of a visit that hangs.
 func TestAgentServesMetricsAndStopsWhenTold(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the evidence goes
 	defer goleak.VerifyNone(t)
 	site, err := stepstest.NewWebsite(stepstest.WebsiteOptions{})
 	if err != nil {

@@ -15,6 +15,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	f := flagSet("check")
 	load := loadFlags(f)
 	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this long; keep it below the service_check_timeout of Nagios")
+	keep := f.String("evidence", "", "directory for the evidence of what fails, whose paths then follow the status line (default: none is kept)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code
 	}
@@ -31,5 +32,12 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	for _, plan := range set.plans {
 		results = append(results, runner.Run(ctx, plan, nil))
 	}
-	return exporters.Nagios(t.out, results)
+	code := exporters.Nagios(t.out, results)
+	store := evidenceIn(*keep)
+	for _, r := range results {
+		for _, line := range savedEvidence(store, r) {
+			fmt.Fprintln(t.out, line)
+		}
+	}
+	return code
 }

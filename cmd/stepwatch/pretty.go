@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
@@ -22,6 +23,8 @@ type pretty struct {
 	plan    *agent.Plan
 	width   int
 	tally   tally
+
+	evidence *evidence.Store // where the evidence of failures goes; nil keeps none
 }
 
 // tally counts what a whole invocation did.
@@ -157,6 +160,9 @@ func (p *pretty) end(r *result.Result) {
 	p.tally.scenarios[r.Status]++
 	p.tally.took += r.Duration
 	p.tally.worst = p.tally.worst.Worse(r.State())
+	for _, line := range savedEvidence(p.evidence, r) {
+		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, line))
+	}
 	for _, s := range r.Steps {
 		p.tally.steps[s.Status]++
 		switch {
@@ -172,6 +178,21 @@ func (p *pretty) end(r *result.Result) {
 	if r.Cleanup != "" {
 		fmt.Fprintf(p.out, "    %s\n", p.paint(yellow, "left behind: "+printable(r.Cleanup)))
 	}
+}
+
+// savedEvidence saves what a run left to look at and lists where, or says why that could not be.
+func savedEvidence(store *evidence.Store, r *result.Result) (lines []string) {
+	if store == nil {
+		return nil
+	}
+	paths, err := store.Save(r)
+	for _, path := range paths {
+		lines = append(lines, "evidence: "+printable(path))
+	}
+	if err != nil {
+		lines = append(lines, printable(err.Error()))
+	}
+	return lines
 }
 
 // summary writes the last line: "2 scenarios: 1 passed, 1 failed. 7 steps: 5 passed, 1 failed, 1 skipped. 1.234 s in steps".

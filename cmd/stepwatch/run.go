@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 )
@@ -16,6 +17,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 	load := loadFlags(f)
 	timeout := f.Duration("timeout", 0, "stop everything after this long, such as 5m (default: no limit beyond the scenarios' own)")
 	repeat := f.Int("repeat", 1, "run the scenarios this often")
+	keep := f.String("evidence", "", "directory for the evidence of what fails; --evidence= keeps none (default: \"evidence\" in the state directory)")
 	verbose := f.BoolP("verbose", "v", false, "show the phases and measurements of every step")
 	if code, done := parse(t, f, arguments, args, exitNotRun); done {
 		return code
@@ -34,6 +36,12 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
 	p := &pretty{out: t.out, colour: t.colour, phases: *verbose}
+	if f.Changed("evidence") {
+		p.evidence = evidenceIn(*keep)
+	} else {
+		p.evidence = evidence.New(set.config.EvidenceDir(), set.config.Evidence, nil)
+		_ = p.evidence.Sweep(time.Now()) // what it cannot remove, the agent's log tells
+	}
 	runner := set.runner()
 	for range *repeat {
 		for _, plan := range set.plans {
@@ -47,6 +55,14 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	p.summary()
 	return p.exitCode()
+}
+
+// evidenceIn keeps evidence in a directory that somebody named, and removes nothing from it; nil keeps none.
+func evidenceIn(dir string) *evidence.Store {
+	if dir == "" {
+		return nil
+	}
+	return evidence.New(dir, evidence.Limits{}, nil)
 }
 
 // exitCode is 0 when every scenario passed within its budget, 1 when one failed or was too slow, and 3 when nothing

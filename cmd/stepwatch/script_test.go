@@ -50,18 +50,20 @@ func website() {
 
 // TestScripts runs what a user types and compares what a user sees.
 func TestScripts(t *testing.T) {
+	paths := regexp.MustCompile(`evidence: /\S+/`)
 	times := regexp.MustCompile(` *\d+\.\d+ (ms|s)\b|\d+\.\d+s\b`)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			root, err := filepath.Abs("../..")
 			e.Setenv("ROOT", root)
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			// timeless FILE takes the times out of what the last command wrote and puts it into FILE.
+			// timeless FILE takes the times, and the paths of evidence, out of what the last command wrote and puts it into FILE.
 			"timeless": func(ts *testscript.TestScript, _ bool, args []string) {
-				text := times.ReplaceAllString(ts.ReadFile("stdout"), " TIME")
+				text := paths.ReplaceAllString(times.ReplaceAllString(ts.ReadFile("stdout"), " TIME"), "evidence: PATH/")
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 			},
 			// await FILE waits until a program in the background has written it.

@@ -1,0 +1,265 @@
+// Package evidence keeps what a failed run leaves to look at, as files: a directory for each scenario, and in it one for
+// each run. Nobody but their owner may read them. What is too old, too many or too much is removed.
+//
+// What it is given is redacted already; it changes nothing of it.
+package evidence
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// Limits say how much is kept. A zero means no limit.
+type Limits struct {
+	Keep int           // runs of one scenario
+	Age  time.Duration // of a run
+	Size int64         // bytes of all runs together
+}
+
+// Store is a directory of evidence. Any number of goroutines may use it, and other processes the same directory.
+type Store struct {
+	dir    string
+	limits Limits
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	swept time.Time
+	runs  []run // known of, the oldest first
+}
+
+// run is the evidence of one run.
+type run struct {
+	path     string
+	scenario string
+	at       time.Time
+	bytes    int64
+}
+
+// sweepEvery is how often the directory is read anew, for what became too old and what other processes wrote.
+const sweepEvery = time.Hour
+
+// unfinished marks a directory that is being written. One that is older than unfinishedFor was left by a killed process.
+const (
+	unfinished    = ".unfinished"
+	unfinishedFor = 10 * time.Minute
+)
+
+// New makes a Store of dir, which need not exist yet. log may be nil.
+func New(dir string, limits Limits, log *slog.Logger) *Store {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{dir: dir, limits: limits, log: log}
+}
+
+// Export implements agent.Sink: it saves what there is, and logs what goes wrong with that.
+func (s *Store) Export(r *result.Result) {
+	if _, err := s.Save(r); err != nil {
+		s.log.Warn("evidence not kept", "scenario", r.Identity.String(), "error", err)
+	}
+	s.mu.Lock()
+	due := time.Since(s.swept) >= sweepEvery
+	s.mu.Unlock()
+	if due {
+		if err := s.Sweep(time.Now()); err != nil {
+			s.log.Warn("evidence not swept", "error", err)
+		}
+	}
+}
+
+// Save writes the evidence of a run and gives the paths of its files, none when the run left nothing to look at. Either
+// all files are there or none. A summary of the failure lies beside them, for who finds them later.
+func (s *Store) Save(r *result.Result) (paths []string, err error) {
+	var files []file
+	for i, step := range r.Steps {
+		for _, e := range step.Evidence {
+			files = append(files, file{fmt.Sprintf("step%d-%s%s", i+1, slug(e.Name), extension(e)), e.Body})
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	files = append(files, file{summary, failure(r)})
+	scenario := directory(r.Identity)
+	parent := filepath.Join(s.dir, scenario)
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, fmt.Errorf("keep the evidence: %w", err)
+	}
+	final := filepath.Join(parent, r.Started.UTC().Format("20060102T150405.000Z")+"-"+r.Run)
+	writing := final + unfinished
+	if err := os.Mkdir(writing, 0o700); err != nil {
+		return nil, fmt.Errorf("keep the evidence: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(writing))
+		}
+	}()
+	kept := run{path: final, scenario: scenario, at: r.Started}
+	seen := map[string]int{}
+	for _, f := range files {
+		if seen[f.name]++; seen[f.name] > 1 {
+			f.name = fmt.Sprintf("%d-%s", seen[f.name], f.name)
+		}
+		if err := os.WriteFile(filepath.Join(writing, f.name), f.body, 0o600); err != nil {
+			return nil, fmt.Errorf("keep the evidence: %w", err)
+		}
+		kept.bytes += int64(len(f.body))
+		if f.name != summary {
+			paths = append(paths, filepath.Join(final, f.name))
+		}
+	}
+	if err := os.Rename(writing, final); err != nil {
+		return nil, fmt.Errorf("keep the evidence: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs = append(s.runs, kept)
+	return paths, s.prune(time.Now())
+}
+
+const summary = "failure.txt"
+
+type file struct {
+	name string
+	body []byte
+}
+
+// failure says of what the files beside it are the evidence.
+func failure(r *result.Result) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n%s:%d\nrun %s at %s\n\n", r.Identity, r.Identity.File, r.Identity.Line, r.Run, r.Started.Format(time.RFC3339))
+	for i, step := range r.Steps {
+		fmt.Fprintf(&b, "%d. %s %s: %s\n", i+1, step.Keyword, step.Text, step.Status)
+		if step.Error != "" {
+			fmt.Fprintf(&b, "   %s (reason %s, blame %s)\n", step.Error, step.Reason, step.Blame)
+		}
+	}
+	return []byte(b.String())
+}
+
+// Sweep reads the directory anew and removes what is beyond the limits, and what killed processes left unfinished.
+func (s *Store) Sweep(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.swept, s.runs = now, nil
+	scenarios, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep the evidence: %w", err)
+	}
+	var errs []error
+	for _, scenario := range scenarios {
+		if !scenario.IsDir() {
+			continue
+		}
+		parent := filepath.Join(s.dir, scenario.Name())
+		runs, err := os.ReadDir(parent)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, entry := range runs {
+			path := filepath.Join(parent, entry.Name())
+			info, err := entry.Info()
+			if err != nil || !entry.IsDir() {
+				continue // gone meanwhile, or not ours
+			}
+			if strings.HasSuffix(entry.Name(), unfinished) {
+				if now.Sub(info.ModTime()) > unfinishedFor {
+					errs = append(errs, os.RemoveAll(path))
+				}
+				continue
+			}
+			stamp, _, _ := strings.Cut(entry.Name(), "-")
+			at, err := time.Parse("20060102T150405.000Z", stamp)
+			if err != nil {
+				continue // not ours
+			}
+			s.runs = append(s.runs, run{path, scenario.Name(), at, size(path)})
+		}
+	}
+	slices.SortStableFunc(s.runs, func(a, b run) int { return a.at.Compare(b.at) })
+	return errors.Join(append(errs, s.prune(now))...)
+}
+
+// prune removes runs until the limits hold, the oldest first. s.mu is held.
+func (s *Store) prune(now time.Time) error {
+	count, total := map[string]int{}, int64(0)
+	for _, r := range s.runs {
+		count[r.scenario]++
+		total += r.bytes
+	}
+	var errs []error
+	s.runs = slices.DeleteFunc(s.runs, func(r run) bool {
+		if (s.limits.Keep == 0 || count[r.scenario] <= s.limits.Keep) && (s.limits.Age == 0 || now.Sub(r.at) <= s.limits.Age) && (s.limits.Size == 0 || total <= s.limits.Size) {
+			return false
+		}
+		if err := os.RemoveAll(r.path); err != nil {
+			errs = append(errs, err)
+		}
+		_ = os.Remove(filepath.Dir(r.path)) // when it was the scenario's last
+		count[r.scenario]--
+		total -= r.bytes
+		return true
+	})
+	return errors.Join(errs...)
+}
+
+func size(dir string) (total int64) {
+	files, _ := os.ReadDir(dir) // one that is gone is empty
+	for _, f := range files {
+		if info, err := f.Info(); err == nil {
+			total += info.Size()
+		}
+	}
+	return total
+}
+
+// directory names a scenario: what a person recognises, and a hash that tells it from all others.
+func directory(id result.Identity) string {
+	sum := sha256.Sum256([]byte(id.File + "\x00" + id.String()))
+	return slug(id.Feature+" "+id.Scenario) + "-" + hex.EncodeToString(sum[:4])
+}
+
+// slug writes a name in letters, digits and hyphens, fit for a file anywhere.
+func slug(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	short := strings.Join(words, "-")
+	return cmp.Or(strings.Trim(short[:min(len(short), 60)], "-"), "x")
+}
+
+func extension(e result.Evidence) string {
+	kind, _, _ := strings.Cut(e.MediaType, ";")
+	switch kind {
+	case "application/har+json":
+		return ".har"
+	case "text/html", "application/xhtml+xml":
+		return ".html"
+	case "image/jpeg":
+		return ".jpg"
+	case "image/png":
+		return ".png"
+	case "application/json":
+		return ".json"
+	case "message/rfc822":
+		return ".eml"
+	default:
+		return ".txt"
+	}
+}
