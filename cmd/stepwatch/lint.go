@@ -79,6 +79,11 @@ func (s *set) findings() []finding {
 			all = append(all, finding{p.Path, p.Line, p.Column, explain(p.Err), false})
 		}
 		all = append(all, nameFindings(plan, s.target())...)
+		if plan.Scenario.Policy.Browser {
+			for _, problem := range s.config.Target.Browser.Problems() {
+				all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, "tagged @browser: " + problem.Error(), true})
+			}
+		}
 		if interval := plan.Schedule.Interval; plan.Timeout > interval && !plan.Scenario.Policy.Manual {
 			all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, fmt.Sprintf(
 				"a run may take %s, longer than its interval of %s: runs will be missed while it waits; raise @every or lower the waits",

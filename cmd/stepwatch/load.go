@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -79,6 +80,10 @@ func newSet(c *config.Config, loaded *features.Set) *set {
 
 // close ends what the runs have left running for the next one: the browser.
 func (s *set) close() { _ = s.config.Target.Browser.Close() }
+
+func (s *set) usesBrowser() bool {
+	return slices.ContainsFunc(s.plans, func(p *agent.Plan) bool { return p.Scenario.Policy.Browser })
+}
 
 func (s *set) target() *steps.Target { return s.config.Target }
 

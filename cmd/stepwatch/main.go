@@ -55,6 +55,9 @@ func verbs() []verb {
 }
 
 func main() {
+	if os.Getpid() == 1 {
+		os.Exit(asInit())
+	}
 	ctx, stop := stopOnSignal(context.Background())
 	code := dispatch(ctx, &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout)}, os.Args[1:])
 	stop()

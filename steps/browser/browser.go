@@ -111,6 +111,31 @@ func Find() (string, error) {
 	return "", ErrNotInstalled
 }
 
+// Local says whether the browser is one that is started here.
+func (b *Browser) Local() bool { return b.options.Remote == "" }
+
+// Problems gives what can be known to be wrong before the browser is needed: that none is installed, and the settings that
+// cannot be given to one which runs elsewhere.
+func (b *Browser) Problems() []error {
+	var problems []error
+	switch o := b.options; {
+	case o.Remote == "":
+		if _, err := o.locate(); err != nil {
+			problems = append(problems, err)
+		}
+	default:
+		for _, s := range []struct {
+			set  bool
+			name string
+		}{{len(o.Roots) > 0, "tls.ca"}, {len(o.MapHosts) > 0, "connect_to"}, {o.Proxy != "", "browser.proxy"}} {
+			if s.set {
+				problems = append(problems, fmt.Errorf("%s has no effect on the browser at %s (browser.remote): start that one so, or without browser.remote let stepwatch start one", s.name, o.Remote))
+			}
+		}
+	}
+	return problems
+}
+
 // locate gives the path of the program to start, or says what to do.
 func (o *Options) locate() (string, error) {
 	if o.Path == "" {
