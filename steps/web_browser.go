@@ -23,9 +23,10 @@ type browserSession struct {
 	tab    *browser.Tab
 	closed bool
 
-	failed error       // why there is no tab
-	began  time.Time   // the step at work
-	basic  []basicAuth // names and passwords that addresses came with
+	failed  error       // why there is no tab
+	began   time.Time   // the step at work
+	proxied bool        // the address that a tab tells may be a proxy's
+	basic   []basicAuth // names and passwords that addresses came with
 }
 
 // open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
@@ -37,6 +38,7 @@ func (s *browserSession) open(ctx context.Context, w *World) {
 		s.failed = Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario is tagged @browser, and this program runs without one")
 		return
 	}
+	s.proxied = w.target.Browser.Proxied()
 	tab, err := w.target.Browser.Open(ctx)
 	if err != nil {
 		s.failed = browserFailure(ctx, err, "open a tab")
@@ -241,7 +243,7 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		p.StatusCode, p.Status, p.Proto, p.onWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Bytes
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
 		p.live.request = r
-		p.webArrival, p.remote = arrivalOf(n), r.Remote
+		p.webArrival, p.remote, p.proxied = arrivalOf(n), r.Remote, s.proxied
 		if p.Header == nil {
 			p.Header = http.Header{}
 		}

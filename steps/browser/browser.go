@@ -59,6 +59,10 @@ type Browser struct {
 	starts int
 }
 
+// Proxied says whether pages come through a proxy, so that the address that a tab tells is the proxy's. A remote browser may
+// have one that nobody told us of.
+func (b *Browser) Proxied() bool { return b.options.Proxy != "" || b.options.Remote != "" }
+
 // New makes a Browser and starts nothing.
 func New(options Options) *Browser {
 	if options.Tabs <= 0 {
