@@ -183,16 +183,7 @@ func TestQueueAlerts(t *testing.T) {
 	}
 
 	// Without the door to Dovecot mail is deferred, and tried every two seconds.
-	unblock, err := s.BlockDelivery()
-	if err != nil {
-		t.Fatal(err)
-	}
-	back := sync.OnceFunc(func() {
-		if err := unblock(); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(back)
+	back := blocked(t)
 	same := func(want map[string]int) {
 		t.Helper()
 		eventually(t, waitLimit, fmt.Sprintf("postqueue -p counts %v", want), func() bool { return fmt.Sprint(counted(t, s.Postfix)) == fmt.Sprint(want) })

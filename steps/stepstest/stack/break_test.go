@@ -4,6 +4,10 @@ package stack_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
@@ -32,6 +36,40 @@ func (f fault) while(t *testing.T, act func()) {
 
 // nothing is broken; the message or the account of a row is what is wrong.
 func nothing(context.Context) (func() error, error) { return nil, nil }
+
+// blocked keeps mail from the mailboxes until unblock, or the end of the test; then what still waits is thrown away.
+func blocked(t *testing.T) (unblock func()) {
+	t.Helper()
+	back, err := servers.BlockDelivery()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unblock = sync.OnceFunc(func() {
+		if err := back(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(unblock)
+	emptyQueue(t)
+	return unblock
+}
+
+// unreadable is for a test that takes stepwatch the way into an account's mailbox: what came meanwhile it cannot remove either,
+// so that is done when the test ends.
+func unreadable(t *testing.T, account string) {
+	t.Helper()
+	t.Cleanup(func() {
+		settle(t)
+		for _, path := range testMail(t) {
+			if !strings.HasPrefix(path, filepath.Join(servers.Dir, "mail", account)+"/") {
+				continue
+			}
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
 
 // stopped is a server that is down.
 func stopped(server *stack.Server) fault {

@@ -95,17 +95,17 @@ func TestKilledRunsLeaveNothing(t *testing.T) {
 			killed++
 		}
 		if i%4 < 2 {
-			settle(t, s.Dir)
-			left += len(testMail(t, s.Dir))
+			settle(t)
+			left += len(testMail(t))
 		}
 		again(line, moment)
 		if i%4 >= 2 {
-			if settle(t, s.Dir); len(testMail(t, s.Dir)) > 0 {
+			if settle(t); len(testMail(t)) > 0 {
 				overtaken++
 				again(line, moment)
 			}
 		}
-		if still := testMail(t, s.Dir); len(still) > 0 {
+		if still := testMail(t); len(still) > 0 {
 			t.Fatalf("line %d, killed after %s: left behind: %q", line, moment, still)
 		}
 	}
@@ -116,37 +116,48 @@ func TestKilledRunsLeaveNothing(t *testing.T) {
 	}
 }
 
-// settle waits until Postfix has nothing to deliver, not even a message that it is just being given.
-func settle(t *testing.T, dir string) {
+// settle waits until no Postfix has anything to deliver or on hold, not even a message that it is just being given.
+func settle(t *testing.T) {
 	t.Helper()
 	empty := 0
+	defer func() {
+		if empty < 2 {
+			t.Logf("it waits in %q", undelivered(t))
+		}
+	}()
 	eventually(t, 20*time.Second, "Postfix has delivered everything", func() bool {
 		empty++
-		for _, queue := range []string{"incoming/*", "active/*", "deferred/*/*"} {
-			if found, err := filepath.Glob(filepath.Join(dir, "postfix/queue", queue)); err != nil || len(found) > 0 {
-				empty = 0
-			}
+		if len(undelivered(t)) > 0 {
+			empty = 0
 		}
 		return empty == 2 // a bounce comes into the queue that was looked into first
 	})
 }
 
-// testMail lists the messages of ours in all folders of all mailboxes.
-func testMail(t *testing.T, dir string) []string {
+// undelivered lists the files of the messages in the queues of all Postfixes.
+func undelivered(t *testing.T) []string {
 	t.Helper()
-	var ours []string
-	for _, pattern := range []string{"mail/*/Maildir/%s/*", "mail/*/Maildir/.*/%s/*"} {
-		for _, folder := range []string{"new", "cur"} {
-			found, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf(pattern, folder)))
+	var files []string
+	for _, instance := range []string{"postfix", "route/*"} {
+		for _, queue := range []string{"incoming/*", "active/*", "deferred/*/*", "hold/*"} {
+			found, err := filepath.Glob(filepath.Join(servers.Dir, instance, "queue", queue))
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, path := range found {
-				// One that is removed meanwhile is not there.
-				if content, err := os.ReadFile(path); err == nil && strings.Contains(string(content), "\nX-Stepwatch-Run: ") {
-					ours = append(ours, path)
-				}
-			}
+			files = append(files, found...)
+		}
+	}
+	return files
+}
+
+// testMail lists the messages of ours in all folders of all mailboxes.
+func testMail(t *testing.T) []string {
+	t.Helper()
+	var ours []string
+	for _, path := range delivered(t) {
+		// One that is removed meanwhile is not there.
+		if content, err := os.ReadFile(path); err == nil && strings.Contains(string(content), "\nX-Stepwatch-Run: ") {
+			ours = append(ours, path)
 		}
 	}
 	return ours

@@ -225,7 +225,7 @@ func TestFullMailbox(t *testing.T) {
 		t.Errorf("the bounce's own reason is missing: %s", line)
 	}
 	passes(t, config, step, `"alice" receives a bounce within 10s`, `the bounce says "Quota exceeded"`)
-	if left := testMail(t, s.Dir); len(left) > 0 {
+	if left := testMail(t); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 	if err := s.Empty(stack.Full); err != nil {
@@ -269,20 +269,17 @@ func TestMaildir(t *testing.T) {
 	passes(t, filepath.Join(s.Dir, "stepwatch.yml"), send, `it is in the Maildir "`+dir+`" within 10s`, `"bob" receives it over IMAP within 10s`)
 	config := altered(t, func(c *stack.Config) { c.Account(stack.Bob).Maildir, c.Account(stack.Bob).IMAP = dir, "" })
 	passes(t, config, send, `"bob" receives it in the Maildir within 10s`)
-	if left := testMail(t, s.Dir); len(left) > 0 {
+	if left := testMail(t); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 
-	unblock, err := s.BlockDelivery()
-	if err != nil {
-		t.Fatal(err)
-	}
-	emptyQueue(t)
+	unblock := blocked(t)
 	read := `"bob" receives it in the Maildir within 1s`
 	check(t, config, send+"\n"+read, outcome{read, "not_received", "queue"})
-	if err := errors.Join(s.Postfix.Discard(t.Context()), unblock()); err != nil {
+	if err := s.Postfix.Discard(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	unblock()
 
 	// A monitor that is not root, without the right to look.
 	password := write(t, "password", s.Config.Account(stack.Alice).Password+"\n")

@@ -97,6 +97,7 @@ func TestLateMailIsNoticedAtOnce(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
+	eventually(t, 30*time.Second, "all are held", func() bool { return len(undelivered(t)) == messages })
 	time.Sleep(6 * time.Second)
 	if err := s.Postfix.Release(t.Context()); err != nil {
 		t.Fatal(err)

@@ -156,56 +156,39 @@ func furnish() error {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	if err := bindResolver(); err != nil {
-		return err
-	}
-	if err := addUser("/etc/passwd", fmt.Sprintf("%s:x:%d:%d::/:/usr/sbin/nologin\n", eximUser, eximUID, eximUID)); err != nil {
-		return err
-	}
-	if err := addUser("/etc/group", fmt.Sprintf("%s:x:%d:\n", eximUser, eximUID)); err != nil {
+	if err := ownEtc(); err != nil {
 		return err
 	}
 	return raiseLoopback()
 }
 
-// addUser puts a line before those of a user database, for the namespaces alone.
-func addUser(database, line string) error {
-	content, err := os.ReadFile(database)
+// ownEtc points libc's resolver at the stack's name server and makes Exim's user known, for the namespaces alone. It lays
+// them over the whole of /etc: a mount over one file is gone as soon as the machine replaces that file, which every
+// installation of a package may do.
+func ownEtc() error {
+	const etc, upper, work = "/etc", RunDir + "/etc/upper", RunDir + "/etc/work"
+	users, err := os.ReadFile(etc + "/passwd")
 	if err != nil {
 		return err
 	}
-	own := filepath.Join(RunDir, filepath.Base(database))
-	if err := os.WriteFile(own, append([]byte(line), content...), 0o644); err != nil {
-		return err
-	}
-	if err := unix.Mount(own, database, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("replace %s: %w", database, err)
-	}
-	return nil
-}
-
-// bindResolver points libc's resolver at the stack's name server.
-func bindResolver() error {
-	const (
-		system  = "/etc/resolv.conf"
-		content = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
-	)
-	own := filepath.Join(RunDir, "resolv.conf")
-	if err := os.WriteFile(own, []byte(content), 0o644); err != nil {
-		return err
-	}
-	err := unix.Mount(own, system, "", unix.MS_BIND, "")
-	if target, linkErr := os.Readlink(system); errors.Is(err, unix.ENOENT) && linkErr == nil {
-		// systemd-resolved and resolvconf link it into the /run that is now hidden.
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(system), target)
-		}
-		if strings.HasPrefix(target, RunDir+"/") {
-			err = errors.Join(os.MkdirAll(filepath.Dir(target), 0o755), os.WriteFile(target, []byte(content), 0o644))
-		}
-	}
+	groups, err := os.ReadFile(etc + "/group")
 	if err != nil {
-		return fmt.Errorf("replace %s: %w", system, err)
+		return err
+	}
+	user := fmt.Sprintf("%s:x:%d:%d::/:/usr/sbin/nologin\n", eximUser, eximUID, eximUID)
+	if strings.HasPrefix(string(users), user) {
+		return nil // these namespaces are inside others of the stack, and overlays lie two deep at most
+	}
+	group := fmt.Sprintf("%s:x:%d:\n", eximUser, eximUID)
+	write := func(name, content string) error {
+		return os.WriteFile(filepath.Join(upper, name), []byte(content), 0o644)
+	}
+	if err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755), write("passwd", user+string(users)), write("group", group+string(groups)),
+		write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n")); err != nil {
+		return err
+	}
+	if err := unix.Mount("overlay", etc, "overlay", 0, "lowerdir="+etc+",upperdir="+upper+",workdir="+work); err != nil {
+		return fmt.Errorf("mount over %s: %w", etc, err)
 	}
 	return nil
 }

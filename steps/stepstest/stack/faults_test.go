@@ -114,9 +114,12 @@ func TestFaults(t *testing.T) {
 				if line := checkWithin(t, limit, during, strings.Join(c.steps, "\n"), c.want); !strings.Contains(line, c.says) {
 					t.Errorf("want %q in %s", c.says, line)
 				}
+				if err := errors.Join(s.Postfix.Discard(t.Context()), s.Relay.Discard(t.Context())); err != nil {
+					t.Error(err)
+				}
 			})
-			if err := s.Postfix.Discard(t.Context()); err != nil {
-				t.Error(err)
+			if c.want.blame == "access" && c.want.reason != "disconnected" { // who may not read the mailbox cannot remove what came either
+				arrived(t, stack.Bob, "", "X-Stepwatch-Run: ")
 			}
 			if c.steps[0] == toFar { // only Relay knows the way
 				config = during

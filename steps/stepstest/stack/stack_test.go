@@ -85,13 +85,56 @@ func testInside(m *testing.M) (code int, err error) {
 	return code, goleak.Find()
 }
 
-// need gives the stack, or skips the test and says why.
+// need gives the stack, or skips the test and says why. The test is held to leave the stack as it found it.
 func need(t *testing.T) *stack.Stack {
 	t.Helper()
 	if absent != nil {
 		t.Skip(absent)
 	}
+	if name, _, within := strings.Cut(t.Name(), "/"); !within && name != tidied {
+		tidied = name
+		t.Cleanup(func() { tidy(t) })
+	}
 	return servers
+}
+
+// tidied is the test that is held to it already.
+var tidied string
+
+// tidy fails a test that leaves mail behind, which the next one would take for its own, and throws that away.
+func tidy(t *testing.T) {
+	t.Helper()
+	defer func() { // settle may end the test
+		for _, postfix := range []*stack.Postfix{servers.Postfix, servers.Relay, servers.MX, servers.Store} {
+			if postfix == nil || len(undelivered(t)) == 0 { // one that has just started has no log yet, without which postsuper fails
+				continue
+			}
+			if err := postfix.Discard(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, path := range delivered(t) {
+			t.Errorf("left behind: %s:\n%s", path, readLog(t, path))
+			if err := os.Remove(path); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	settle(t)
+}
+
+// delivered lists the messages in all folders of all mailboxes.
+func delivered(t *testing.T) []string {
+	t.Helper()
+	var messages []string
+	for _, pattern := range []string{"mail/*/Maildir/[nc][eu][wr]/*", "mail/*/Maildir/.*/[nc][eu][wr]/*"} {
+		found, err := filepath.Glob(filepath.Join(servers.Dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, found...)
+	}
+	return messages
 }
 
 // logs shows what the servers said, when the test failed.

@@ -76,7 +76,7 @@ func TestSweepOfManyFolders(t *testing.T) {
 	if code, out := execute(t, stepwatch, "check", "--config", config, submitted); code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, out)
 	}
-	if left := testMail(t, s.Dir); len(left) > 0 {
+	if left := testMail(t); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }
