@@ -66,7 +66,7 @@ func statusLine(state result.State, results []*result.Result) string {
 	case len(results) == 0:
 		return line + "no scenario ran"
 	case len(results) == 1:
-		return line + shorten(plain(about(results[0])), nagiosStatusMax)
+		return line + about("", results[0])
 	case state == result.OK:
 		steps, took := 0, time.Duration(0)
 		for _, r := range results {
@@ -90,17 +90,20 @@ func statusLine(state result.State, results []*result.Result) string {
 			rest = append(rest, fmt.Sprintf("%d %s", others[s], s))
 		}
 	}
-	text := shorten(plain(scenarioName(first.Identity)+": "+about(first)), nagiosStatusMax)
-	return line + text + " (other scenarios: " + strings.Join(rest, ", ") + ")"
+	return line + about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + strings.Join(rest, ", ") + ")"
 }
 
-// about is the summary of a result with reason and blame behind it.
-func about(r *result.Result) string {
+// about is the summary of a result with reason and blame behind it, which stand there however long it is.
+func about(before string, r *result.Result) string {
 	summary := r.Summary()
 	if summary == "" {
 		summary = string(r.Status)
 	}
-	return summary + cause(r.Reason, r.Blame)
+	whose := shorten(plain(cause(r.Reason, r.Blame)), nagiosStatusMax/4)
+	if whose != "" {
+		whose = " " + whose
+	}
+	return shorten(plain(before+summary), nagiosStatusMax-len(whose)) + whose
 }
 
 // cause gives reason and blame in brackets, or nothing when there is neither.

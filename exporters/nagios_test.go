@@ -100,6 +100,23 @@ func TestNagiosUnwritableIsUnknown(t *testing.T) {
 	}
 }
 
+// A failure is cut where it is too long for a status line, and whose it is stands behind it all the same.
+func TestNagiosKeepsTheCause(t *testing.T) {
+	long := exporterstest.Typical()
+	for i := range long.Steps {
+		if long.Steps[i].Status == result.Failed {
+			long.Steps[i].Error = strings.Repeat("it is long ", 100)
+		}
+	}
+	long.Error = strings.Repeat("it is long ", 100)
+	for _, results := range [][]*result.Result{{long}, {long, exporterstest.Passing()}} {
+		line, _, _ := strings.Cut(nagios(results...), " | ")
+		if want := "... (" + string(long.Reason) + ", blame " + string(long.Blame) + ")"; !strings.Contains(line, want) {
+			t.Errorf("want %q in %s", want, line)
+		}
+	}
+}
+
 func TestNagiosOddResults(t *testing.T) {
 	odd := exporterstest.Odd()
 	all := make([]*result.Result, 0, len(odd))

@@ -229,7 +229,10 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 	if q := s.reply.QueueID(); q != "" {
 		id, look = " as "+q, q
 	}
-	return Fail(result.ReasonNotReceived, result.BlameDelivery,
-		"no message in %s after %s: %s accepted it%s at %s, %s: look for %s in the mail log and the queue there; %s",
+	look = ": look for " + look + " in the mail log and the queue there"
+	if m.w.target.hostOf(s, (*Host).traces) != nil {
+		look = "" // that is done (explain)
+	}
+	return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s; %s",
 		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), look, s.known(time.Now()))
 }

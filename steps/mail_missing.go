@@ -14,8 +14,9 @@ import (
 // explain gives the failure for a message that was accepted and is not where it is wanted. It ends the watch.
 //
 // Who takes a message must deliver it, keep it or report that it cannot (RFC 5321 section 6.1), so a bounce names leg and
-// reason, and so does a notice of a delay. With neither the message is in a queue, the accepting server's or one behind it,
-// as far as that can be known from outside. When there is no asking, the leg is not known, and the failure says that.
+// reason, and so does a notice of a delay. With neither the accepting server's own queue and log are asked, where hosts in
+// stepwatch.yml have them. When they do not tell, the message is in a queue, that server's or one behind it, as far as that
+// can be known from outside. When there is no asking, the leg is not known, and the failure says that.
 func (r *returnWatch) explain(ctx context.Context, missing error) error {
 	r.end()
 	s := r.s
@@ -29,11 +30,19 @@ func (r *returnWatch) explain(ctx context.Context, missing error) error {
 	case r.late != nil:
 		return Fail(result.ReasonNotReceived, r.late.blame(), "the message to %s waits in the queue of %s: %s; %s had accepted it%s",
 			s.to.Address, oneLine(r.late.reporter, 100), r.late.reason(r.late.to), s.server, s.queued())
-	case unknown != nil:
-		return Fail(result.ReasonNotReceived, result.BlameTarget, "%w; whether it came back is not known: %w: ask who runs %s", missing, unknown, s.server)
-	default:
-		return Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s: ask who runs %s", missing, s.from.Address, s.server)
 	}
+	t := s.trace(ctx, r.w)
+	if t.blame != "" {
+		return Fail(result.ReasonNotReceived, t.blame, "%w; %s: ask who runs %s", missing, t.said, t.ask)
+	}
+	also := ""
+	if t.said != "" {
+		also = "; " + t.said
+	}
+	if unknown != nil {
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "%w; whether it came back is not known: %w%s: ask who runs %s", missing, unknown, also, s.server)
+	}
+	return Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s%s: ask who runs %s", missing, s.from.Address, also, s.server)
 }
 
 // lookOnce is the last look into the sender's mailbox. The error says why there was none.

@@ -150,7 +150,7 @@ func (p *passage) missing(id string, host *Host, limit time.Duration) error {
 func (p *passage) said() string {
 	e := p.last
 	text := string(e.Kind)
-	if e.Relay != "" {
+	if e.Relay != "" && e.Relay != "none" {
 		text += " to " + oneLine(e.Relay, 100)
 	}
 	if e.Reply != "" {
@@ -191,10 +191,10 @@ func (p *passage) measure(w *World) {
 	}
 }
 
-// logHost is the host with a log that has taken a message, or nil.
-func (t *Target) logHost(s *submission) *Host {
+// hostOf is the host that has taken a message, if it has what is wanted, or nil.
+func (t *Target) hostOf(s *submission, has func(*Host) bool) *Host {
 	for _, name := range slices.Sorted(maps.Keys(t.Hosts)) {
-		if h := t.Hosts[name]; h.Log != nil && strings.HasPrefix(s.server, h.Address+":") {
+		if h := t.Hosts[name]; has(h) && strings.HasPrefix(s.server, h.Address+":") {
 			return h
 		}
 	}
@@ -207,7 +207,7 @@ func (s *submission) queueDelays(ctx context.Context, w *World) string {
 	if s == nil {
 		return ""
 	}
-	host, id := w.target.logHost(s), s.reply.QueueID()
+	host, id := w.target.hostOf(s, func(h *Host) bool { return h.Log != nil }), s.reply.QueueID()
 	if host == nil || id == "" {
 		return ""
 	}

@@ -105,16 +105,17 @@ func readQueue(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-func (h *Host) readQueue(ctx context.Context, w *World) (*mailqueue.Queue, error) {
+// readQueue reads the queue, and keeps the messages with these ids, where it is not an API that answers.
+func (h *Host) readQueue(ctx context.Context, w *World, sought ...string) (*mailqueue.Queue, error) {
 	switch source := h.Queue; {
 	case source.Postfix != "":
-		return mailqueue.Postqueue(ctx, source.Postfix)
+		return mailqueue.Postqueue(ctx, source.Postfix, sought...)
 	case source.Showq != "":
-		return mailqueue.Showq(ctx, source.Showq)
+		return mailqueue.Showq(ctx, source.Showq, sought...)
 	case source.Exim != "":
-		return mailqueue.Exim(ctx, source.Exim)
+		return mailqueue.Exim(ctx, source.Exim, sought...)
 	case source.EximSpool != "":
-		return mailqueue.EximSpool(ctx, source.EximSpool)
+		return mailqueue.EximSpool(ctx, source.EximSpool, sought...)
 	default:
 		answer, err := h.ask(ctx, w, "/queue/stats")
 		if err != nil {

@@ -22,7 +22,7 @@ const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian b
 
 // Exim reads the queue of an Exim on this machine with its -bp; path is the program's, or its name. The ages are exact,
 // because a message's id holds its time; sizes are rounded as -bp rounds them.
-func Exim(ctx context.Context, path string) (*Queue, error) {
+func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	out, err := program.Run(ctx, program.Command{Path: path, Args: []string{"-bp"}, OutputLimit: answerLimit})
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func Exim(ctx context.Context, path string) (*Queue, error) {
 	case out.StdoutCut:
 		return nil, fmt.Errorf("%s -bp: %w: more than %d bytes; read it by hosts.NAME.queue.exim_spool instead", path, ErrTooLarge, answerLimit)
 	}
-	q, err := parseExim(out.Stdout, time.Now())
+	q, err := parseExim(out.Stdout, time.Now(), sought...)
 	if err != nil {
 		return nil, fmt.Errorf("%s -bp: %w", path, err)
 	}
@@ -85,8 +85,8 @@ var (
 
 // parseExim reads the output of -bp: for each message a line, one for each recipient (those that have it marked D), and an
 // empty one.
-func parseExim(output []byte, now time.Time) (*Queue, error) {
-	q := newQueue(eximQueues)
+func parseExim(output []byte, now time.Time, sought ...string) (*Queue, error) {
+	q := newQueue(eximQueues, sought...)
 	var m *Message
 	for len(output) > 0 {
 		raw, rest, ended := bytes.Cut(output, []byte("\n"))
@@ -162,8 +162,8 @@ func eximArrival(id, number, unit string, now time.Time) time.Time {
 
 // EximSpool reads the queue of an Exim from its spool directory, split or not. It needs the right to read there, and costs
 // one small file a message.
-func EximSpool(ctx context.Context, directory string) (*Queue, error) {
-	q := newQueue(eximQueues)
+func EximSpool(ctx context.Context, directory string, sought ...string) (*Queue, error) {
+	q := newQueue(eximQueues, sought...)
 	input := filepath.Join(directory, "input")
 	entries, err := readSpool(input)
 	if err != nil {

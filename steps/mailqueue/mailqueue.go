@@ -4,7 +4,8 @@
 // A queue that cannot be read is an error, never an empty queue: no permission, a mail system that is down, an answer that
 // ends early, a format that is not known. Errors say what to do, and wrap one of the Err values.
 //
-// What is read is added up at once, so that memory does not grow with the number of messages. None of the sources is a
+// What is read is added up at once, so that memory does not grow with the number of messages; only those that are asked for by
+// their ids are kept. None of the sources is a
 // snapshot: a message that moves from one queue to another meanwhile can be counted twice.
 package mailqueue
 
@@ -64,12 +65,14 @@ type Queue struct {
 	Bytes        int64
 	Oldest       time.Time // when the oldest message arrived; zero when there is none
 	Destinations map[string]*Destination
-	Warning      string // what the server said beside its answer; normally empty
+	Warning      string              // what the server said beside its answer; normally empty
+	Sought       map[string]*Message // those of the messages asked for by id that are in the queue
 
 	// What the source does not tell. Postfix and Exim tell all of it.
 	NoBytes, NoAge, NoDestinations bool
 
-	total int // from an API that counts more than its queues' names; otherwise zero
+	sought []string // ids
+	total  int      // from an API that counts more than its queues' names; otherwise zero
 }
 
 // Destination is what waits for one domain.
@@ -84,8 +87,8 @@ const reasonLimit = 100
 // domainless stands for recipients without a domain, which are the machine's own users.
 const domainless = "localhost"
 
-func newQueue(names []string) *Queue {
-	q := &Queue{Counts: make(map[string]int, len(names)), Destinations: make(map[string]*Destination)}
+func newQueue(names []string, sought ...string) *Queue {
+	q := &Queue{Counts: make(map[string]int, len(names)), Destinations: make(map[string]*Destination), Sought: make(map[string]*Message), sought: sought}
 	for _, name := range names {
 		q.Counts[name] = 0
 	}
@@ -96,6 +99,9 @@ func newQueue(names []string) *Queue {
 func (q *Queue) add(m *Message) bool {
 	if _, known := q.Counts[m.Queue]; !known {
 		return false
+	}
+	if slices.Contains(q.sought, m.ID) {
+		q.Sought[m.ID] = m
 	}
 	q.Counts[m.Queue]++
 	q.Bytes += m.Size

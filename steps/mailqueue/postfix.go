@@ -35,7 +35,7 @@ const (
 
 // Showq reads the queue of a Postfix on this machine by its showq(8) service, whose socket is public/showq beneath the
 // queue directory. It takes 0.5 ms for a small queue.
-func Showq(ctx context.Context, socket string) (*Queue, error) {
+func Showq(ctx context.Context, socket string, sought ...string) (*Queue, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -52,7 +52,7 @@ func Showq(ctx context.Context, socket string) (*Queue, error) {
 	defer func() { _ = conn.Close() }() // all that it had to say was read
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	q, err := parseShowq(io.LimitReader(conn, showqAnswerLimit))
+	q, err := parseShowq(io.LimitReader(conn, showqAnswerLimit), sought...)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -70,9 +70,9 @@ func isDirectory(path string) bool {
 // parseShowq reads attributes as Postfix' attr_print0(3) writes them: names and values ended by NUL, and an empty name at
 // the end of each list. The first list names the protocol, where Postfix sends that; each further one is a message; an
 // empty one ends the answer.
-func parseShowq(r io.Reader) (*Queue, error) {
+func parseShowq(r io.Reader, sought ...string) (*Queue, error) {
 	in := bufio.NewReaderSize(r, attributeLimit)
-	q := newQueue(postfixQueues)
+	q := newQueue(postfixQueues, sought...)
 	for {
 		var m Message
 		attributes := 0
@@ -153,7 +153,7 @@ func (m *Message) setShowq(name, value string) error {
 
 // Postqueue reads the queue of a Postfix on this machine with postqueue(1), which anybody may run. directory is that of
 // its main.cf; for another instance than the machine's first the first one must name it (alternate_config_directories).
-func Postqueue(ctx context.Context, directory string) (*Queue, error) {
+func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue, error) {
 	out, err := program.Run(ctx, program.Command{Path: "postqueue", Args: []string{"-c", directory, "-j"}, OutputLimit: answerLimit})
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func Postqueue(ctx context.Context, directory string) (*Queue, error) {
 	if out.StdoutCut {
 		return nil, fmt.Errorf("postqueue -j: %w: more than %d bytes; read it by hosts.NAME.queue.showq instead", ErrTooLarge, answerLimit)
 	}
-	q, err := parsePostqueue(out.Stdout)
+	q, err := parsePostqueue(out.Stdout, sought...)
 	if err != nil {
 		return nil, fmt.Errorf("postqueue -j: %w", err)
 	}
@@ -197,8 +197,8 @@ func firstLine(stderr []byte) string {
 }
 
 // parsePostqueue reads one JSON object a line.
-func parsePostqueue(output []byte) (*Queue, error) {
-	q := newQueue(postfixQueues)
+func parsePostqueue(output []byte, sought ...string) (*Queue, error) {
+	q := newQueue(postfixQueues, sought...)
 	for len(output) > 0 {
 		line, rest, ended := bytes.Cut(output, []byte("\n"))
 		if !ended {

@@ -220,7 +220,7 @@ func TestQueueAlerts(t *testing.T) {
 	w.fires(t, "The queue is short", `the mail queue of "mx1" holds 2000 messages, wanted fewer than 1000 .*2000 wait for example\.test`)
 	w.fires(t, "No destination is stuck", `holds 2000 messages for example\.test.*; wanted fewer than 100 for any one destination`)
 	w.clears(t, "No message has waited for hours")
-	for name, read := range map[string]func(context.Context, string) (*mailqueue.Queue, error){socket: mailqueue.Showq, s.Postfix.Config(): mailqueue.Postqueue} {
+	for name, read := range map[string]func(context.Context, string, ...string) (*mailqueue.Queue, error){socket: mailqueue.Showq, s.Postfix.Config(): mailqueue.Postqueue} {
 		start := time.Now()
 		q, err := read(t.Context(), name)
 		if took := time.Since(start); err != nil || q.Messages() != 2000 {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,35 @@ func TestFaults(t *testing.T) {
 				config = during
 			}
 			passes(t, config, c.steps...)
+		})
+	}
+}
+
+// TestMissingMailIsTraced has the first server's own queue and log say where a message is that does not come.
+func TestMissingMailIsTraced(t *testing.T) {
+	s := route(t)
+	logs(t, "relay")
+	soon := `"dave" receives it over IMAP via 993 within 2500ms` // the relay tries each second, and the reason is gone meanwhile
+	queue := "queue: {showq: " + filepath.Join(s.Dir, "route/relay/queue/public/showq") + "}"
+	log := "log: {file: " + logOf("relay") + "}"
+	text := readLog(t, filepath.Join(s.Dir, "stepwatch.yml"))
+	for name, c := range map[string]struct{ sources, says string }{
+		"queue":         {queue, `it is still in the queue of "relay" as `},
+		"log":           {log, `by the log of "relay" it was deferred: connect to mx`},
+		"queue and log": {queue + ", " + log, "in the queue"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := write(t, "stepwatch.yml", strings.Replace(text, "hosts:\n", "hosts:\n  relay: {address: "+stack.Relay+", "+c.sources+"}\n", 1)+"\nstate: "+shared(t)+"\n")
+			stopped(s.MX.Server).while(t, func() {
+				line := check(t, config, sendFar+"\n"+soon, outcome{soon, "not_received", "transfer"})
+				if !strings.Contains(line, c.says) || strings.Contains(line, "look for") || !regexp.MustCompile(`: connect to mx[12]\.example\.test\[127\.0\.2\.[12]\]:25: Connection refused.*: ask who runs mx[12]\.example\.test`).MatchString(line) {
+					t.Errorf("want %q and whom to ask in %s", c.says, line)
+				}
+				if err := s.Relay.Discard(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			passes(t, config, sendFar, strings.Replace(soon, "2500ms", "20s", 1))
 		})
 	}
 }

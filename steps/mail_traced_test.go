@@ -1,0 +1,125 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// listsQueue is a showq socket that lists these messages, each attributes and values in turn.
+func listsQueue(t *testing.T, messages ...[]string) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "showq")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := ""
+	for _, m := range messages {
+		for _, text := range append(m, "") {
+			answer += text + "\x00"
+		}
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, answer, "\x00")
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		done.Wait()
+	})
+	return socket
+}
+
+// TestMissingMailIsTraced has log and queue of the accepting server say what became of a message that never came.
+func TestMissingMailIsTraced(t *testing.T) {
+	const (
+		id      = "4jWmm25qFkz1VF5h"
+		refused = "connect to mx.b.test[192.0.2.9]:25: Connection refused"
+		line    = "@postfix/smtp[7]: " + id + ": to=<b@b.test>, relay=%s, delay=3, delays=0.1/2/0/0.9, dsn=%s, status=%s"
+		stages  = "; 0.100s before the queue, 2.00s in the queue, 0.900s handing over"
+	)
+	in := func(queue, id, why string) []string {
+		return []string{"queue_name", queue, "queue_id", id, "time", fmt.Sprint(time.Now().Unix()), "size", "9", "recipient", "b@b.test", "reason", why}
+	}
+	for name, c := range map[string]struct {
+		log   []string
+		queue [][]string // nil when hosts has none
+		want  string
+	}{
+		"refused by the next": {nil, [][]string{in("active", "other", "x"), in("deferred", id, refused)},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + `: ask who runs mx.b.test (not_received, blame transfer)`},
+		"with the log": {[]string{fmt.Sprintf(line, "none", "4.4.1", "deferred ("+refused+")")}, [][]string{in("deferred", id, refused)},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+		"policy of the next": {nil, [][]string{in("deferred", id, "host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command)")},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command): ask who runs mx.b.test (not_received, blame filtering)`},
+		"the store of the machine": {nil, [][]string{in("deferred", id, "connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused")},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
+		"on hold": {nil, [][]string{in("hold", id, "")},
+			`it is still in the queue of "mx1" as ` + id + `: hold: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+		"not in the queue": {nil, [][]string{in("deferred", "other", refused)},
+			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
+		"an empty queue and nothing in the log": {[]string{}, [][]string{},
+			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
+		"neither": {nil, nil, `whether it came back is not known: no account can read a@mail.test over IMAP: ask who runs mx1.mail.test:587 (not_received, blame target)`},
+		"handed on": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "2.0.0", "sent (250 2.0.0 Ok: queued as 77)")}, [][]string{},
+			`by the log of "mx1" it was sent to mx.b.test[192.0.2.9]:25: 250 2.0.0 Ok: queued as 77` + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+		"delivered": {[]string{fmt.Sprintf(line, "mx1.mail.test[private/dovecot-lmtp]", "2.0.0", "sent (250 2.0.0 Saved)")}, nil,
+			`by the log of "mx1" it was sent to mx1.mail.test[private/dovecot-lmtp]: 250 2.0.0 Saved` + stages + `: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
+		"bounced": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "5.1.1", "bounced (host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown)")}, nil,
+			`by the log of "mx1" it was bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown` + stages + `: ask who runs mx.b.test (not_received, blame delivery)`},
+		"through a filter": {[]string{"@postfix/smtpd[9]: 764D49C6071: client=localhost[127.0.0.1]", fmt.Sprintf(line, "127.0.0.1[127.0.0.1]:10024", "2.0.0", "sent (250 2.0.0 from MTA: 250 2.0.0 Ok: queued as 764D49C6071)")},
+			[][]string{in("deferred", "764D49C6071", refused)},
+			`it is still in the queue of "mx1" as 764D49C6071: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, target := mailLogWorld(t, c.log...)
+			if c.log == nil {
+				target.Hosts["mx1"].Log = nil
+			}
+			if c.queue != nil {
+				target.Hosts["mx1"].Queue = &Queue{Showq: listsQueue(t, c.queue...)}
+			}
+			s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), took: time.Second, from: &Account{Address: "a@mail.test"}, to: &Account{Address: "b@b.test"},
+				reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as " + id}}}
+			done := make(chan struct{})
+			close(done)
+			r := &returnWatch{s: s, w: w, stop: func() {}, done: done}
+			wantFailure(t, r.explain(t.Context(), errors.New("no message")), "no message; "+c.want)
+		})
+	}
+}
+
+// TestTraceThatCannotBeRead says so, and does not say that the message is not there.
+func TestTraceThatCannotBeRead(t *testing.T) {
+	w, target := mailLogWorld(t)
+	target.Hosts["mx1"].Log = &Log{File: filepath.Join(t.TempDir(), "mail.log")}
+	target.Hosts["mx1"].Queue = &Queue{Showq: filepath.Join(t.TempDir(), "showq")}
+	s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as 4jWmm25qFkz1VF5h"}}}
+	got := s.trace(t.Context(), w)
+	if want := `the log of "mx1" cannot be read: the log ` + oneLine(target.Hosts["mx1"].Log.File, 50); got.blame != "" || got.ask != "" || len(got.said) < len(want) {
+		t.Errorf("got %+v", got)
+	}
+	t.Log(got.said)
+	over, stop := context.WithCancel(t.Context())
+	stop()
+	if got := s.trace(over, w); got != (traces{}) {
+		t.Errorf("without time: got %+v", got)
+	}
+	s.server = "elsewhere.test:587"
+	if got := s.trace(t.Context(), w); got != (traces{}) {
+		t.Errorf("of a server that hosts do not have: got %+v", got)
+	}
+}
