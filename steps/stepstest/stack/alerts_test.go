@@ -219,7 +219,8 @@ func TestQueueAlerts(t *testing.T) {
 	w.fires(t, "The queue is not growing fast", `grew by \d+ messages in \d+s, to 2000; wanted less than 200 in 20s`)
 	w.fires(t, "The queue is short", `the mail queue of "mx1" holds 2000 messages, wanted fewer than 1000 .*2000 wait for example\.test`)
 	w.fires(t, "No destination is stuck", `holds 2000 messages for example\.test.*; wanted fewer than 100 for any one destination`)
-	w.clears(t, "No message has waited for hours")
+	setBack(t, 5*time.Hour)
+	w.fires(t, "No message has waited for hours", `the mail queue of "mx1" has had a message for 5h\d+m\d+s, wanted less than 4h0m0s`)
 	for name, read := range map[string]func(context.Context, string, ...string) (*mailqueue.Queue, error){socket: mailqueue.Showq, s.Postfix.Config(): mailqueue.Postqueue} {
 		start := time.Now()
 		q, err := read(t.Context(), name)
@@ -234,8 +235,38 @@ func TestQueueAlerts(t *testing.T) {
 		t.Fatal(err)
 	}
 	open()
-	for _, scenario := range []string{"The queue is short", "No destination is stuck", "Nothing is held back", "The queue is not growing fast"} {
+	for _, scenario := range []string{"The queue is short", "No message has waited for hours", "No destination is stuck", "Nothing is held back", "The queue is not growing fast"} {
 		w.clears(t, scenario)
+	}
+}
+
+// arrivalRecord is where a queue file says when the message came: a record of type T with seconds and microseconds.
+var arrivalRecord = regexp.MustCompile(`T[\x01-\x7f](\d{10}) \d{1,6}`)
+
+// setBack has a message that Postfix holds have come that much earlier. It is written in place: the queue's names are made of
+// the files' inodes.
+func setBack(t *testing.T, by time.Duration) {
+	t.Helper()
+	held, err := filepath.Glob(filepath.Join(servers.Dir, "postfix/queue/hold/*"))
+	if err != nil || len(held) == 0 {
+		t.Fatalf("no message is held: %v", err)
+	}
+	content := readLog(t, held[0])
+	at := arrivalRecord.FindStringSubmatchIndex(content)
+	if at == nil {
+		t.Fatalf("%s does not say when it came", held[0])
+	}
+	came, err := strconv.ParseInt(content[at[2]:at[3]], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(held[0], os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt([]byte(strconv.FormatInt(came-int64(by.Seconds()), 10)), int64(at[2]))
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
