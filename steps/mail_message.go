@@ -17,7 +17,12 @@ const defaultBody = `This is a test message. stepwatch sent it to see whether ma
 
 The run that sent it removes it again, and what a run had to leave behind the next one removes. It may be deleted at any
 time.
+
 `
+
+// numberLine begins the last line of that text. It tells the message from all others where an application shows no more than
+// the text.
+const numberLine = "Its number is "
 
 // compose writes the message of s: the headers of the step's table, its doc string as the text, the scenario's
 // attachments, and what stepwatch recognises it by.
@@ -34,7 +39,7 @@ func compose(w *World, s *submission, a Args) ([]byte, error) {
 	if ascii, err := idna.Lookup.ToASCII(domain); err == nil { // what names the message is no address, and need not be spelt like one
 		domain = ascii
 	}
-	message := &content.Message{Text: defaultBody, Attachments: State[mail](w).attachments, Headers: []content.Header{
+	message := &content.Message{Text: defaultBody + numberLine + messageID(w.Run(), s.number) + "\n", Attachments: State[mail](w).attachments, Headers: []content.Header{
 		{Name: "Date", Value: time.Now().Format("Mon, 02 Jan 2006 15:04:05 -0700")},
 		{Name: "From", Value: from},
 		{Name: "To", Value: to},

@@ -115,6 +115,10 @@ func TestShippedFeaturesOfTheWeb(t *testing.T) {
 			{changed("blog/about.html", `href="/"`, `href="/gone"`), `no link of "https://www.example.org/" is broken`, "reason http_status, blame web"},
 			{changed("blog/index.html", `src="/wp-content/`, `src="http://www.example.org/wp-content/`), `no link of "https://www.example.org/" is broken`, "reason unexpected, blame web"},
 		}},
+		"mail-to-web": {stack.AppIP, []breakage{
+			{app(stack.NoMail), `the message appears on "https://www.example.org/requests"`, "reason not_received, blame web"},
+			{stopped(s.Nginx), `the message appears on "https://www.example.org/requests"`, "reason connect, blame web"},
+		}},
 		"ipv6": {"", []breakage{
 			{reconfigured(s.Nginx, nginx, "listen [::1]:443 ssl;", "listen [::1]:8443 ssl;"), `I connect to "dual.example.org:443" over IPv6`, "reason connect, blame"},
 		}},
@@ -137,6 +141,7 @@ func TestShippedFeaturesOfTheWeb(t *testing.T) {
 			if name == "ipv6" {
 				content = strings.ReplaceAll(content, "www.example.org", stack.Dual)
 			}
+			content = strings.ReplaceAll(content, "within 5 minutes", "within 4s")
 			config, feature := write(t, "stepwatch.yml", at(t, row.ip)), write(t, name+".feature", content)
 			passes := func(when string) {
 				if code, out := execute(t, stepwatch, "run", "--config", config, feature); code != 0 {
