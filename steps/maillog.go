@@ -133,7 +133,7 @@ func readMailLog(ctx context.Context, w *World, a Args) error {
 	}
 	w.Measure("mail_log_age_seconds", "How long ago a mail server wrote the newest line of its log.", r.At.Sub(r.Newest()).Seconds())
 	if from, to, lost := r.Lost(maillog.Kept); lost {
-		w.Note(fmt.Sprintf("lines of %s to %s were rotated away before they were read", logTime(from), logTime(to)))
+		w.Note(fmt.Sprintf("lines between %s and %s may be missing or counted twice", logTime(from), logTime(to)))
 	}
 	return nil
 }
@@ -145,8 +145,22 @@ func logFailure(host *Host, err error) error {
 
 func logTime(t time.Time) string { return t.Format("2006-01-02 15:04:05") }
 
-// judged gives the log that was read and the window of a sentence.
+// judged gives the log that was read and the window of a sentence. A window of which not every line was counted once fails: no
+// figure of it is right.
 func judged(w *World, window string) (*maillog.Reading, time.Duration, error) {
+	r, d, err := windowed(w, window)
+	if err != nil {
+		return nil, 0, err
+	}
+	if from, to, lost := r.Lost(d); lost {
+		return nil, 0, Fail(result.ReasonUnexpected, result.BlameMonitor, "nobody knows: lines between %s and %s may be missing or counted twice, because %s was rotated before or while it was read: "+
+			"read it more often, or keep rotated files longer", logTime(from), logTime(to), r.Source)
+	}
+	return r, d, nil
+}
+
+// windowed gives the log that was read and the window of a sentence, whatever is known of it.
+func windowed(w *World, window string) (*maillog.Reading, time.Duration, error) {
 	r := State[mailLog](w).reading
 	if r == nil {
 		return nil, 0, scenarioFault("no mail log was read before this step: begin with \"I read the mail log of …\"")
@@ -159,15 +173,6 @@ func judged(w *World, window string) (*maillog.Reading, time.Duration, error) {
 		return nil, 0, scenarioFault("%s is no time that a mail log is remembered for: write at most %d hours", window, int(maillog.Kept.Hours()))
 	}
 	return r, d, nil
-}
-
-// whole fails a judgement that would pass when part of its window was lost: what is not known is not good.
-func whole(r *maillog.Reading, window time.Duration) error {
-	if from, to, lost := r.Lost(window); lost {
-		return Fail(result.ReasonUnexpected, result.BlameMonitor, "nobody knows: lines of %s to %s were rotated away before they were read: read %s more often, or keep rotated files longer",
-			logTime(from), logTime(to), r.Source)
-	}
-	return nil
 }
 
 // mailRatio is a share of recipients.
@@ -226,7 +231,7 @@ func (r mailRatio) judge(w *World, percent, least, window string) error {
 	said := fmt.Sprintf("%d of %d %s %s in the last %s", n, of, r.of, r.verb, window)
 	if of < max(enough, 1) {
 		w.Note(said + ": too few to judge")
-		return whole(log, d)
+		return nil
 	}
 	said += fmt.Sprintf(" (%s%%)", percentText(n, of))
 	if to := log.FailedTo(d); len(to) > 0 {
@@ -236,7 +241,7 @@ func (r mailRatio) judge(w *World, percent, least, window string) error {
 	if float64(n)*100 >= limit*float64(of) && n > 0 {
 		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s, wanted less than %s%%: %s says why", said, percent, log.Source)
 	}
-	return whole(log, d)
+	return nil
 }
 
 func percentage(text string) (float64, error) {
@@ -277,7 +282,7 @@ func fewLoginsRefused(_ context.Context, w *World, a Args) error {
 	if n >= limit {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, wanted fewer than %d: somebody guesses passwords, or a program has an old one", said, limit)
 	}
-	return whole(r, d)
+	return nil
 }
 
 // refusedLogins reports the logins that were refused.
@@ -318,7 +323,7 @@ func fewLoginsRefusedFromOne(_ context.Context, w *World, a Args) error {
 	case beyond >= limit:
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, and %d of them are not told apart, because too many addresses took part or the log names none", said, beyond)
 	}
-	return whole(r, d)
+	return nil
 }
 
 func fewRejected(_ context.Context, w *World, a Args) error {
@@ -339,7 +344,7 @@ func fewRejected(_ context.Context, w *World, a Args) error {
 	if n >= limit {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d messages were rejected%s in the last %s, wanted fewer than %d: look for \"reject\" in %s", n, with, window, limit, r.Source)
 	}
-	return whole(r, d)
+	return nil
 }
 
 func incomingTLS(_ context.Context, w *World, a Args) error {
@@ -365,7 +370,7 @@ func usedTLS(w *World, a Args, direction, what, setting string, count func(*mail
 	said := fmt.Sprintf("%d of %d %s used TLS in the last %s", encrypted, all, what, a.Text(1))
 	if all == 0 {
 		w.Note(said)
-		return whole(r, d)
+		return nil
 	}
 	w.Measure("mail_log_tls_ratio", "Which share of connections or deliveries was encrypted, 0 to 1.", float64(encrypted)/float64(all), label)
 	said += fmt.Sprintf(" (%s%%)", percentText(encrypted, all))
@@ -377,11 +382,11 @@ func usedTLS(w *World, a Args, direction, what, setting string, count func(*mail
 		}
 		return Fail(result.ReasonTLS, result.BlameTransfer, "%s, wanted at least %s%%: the others went in clear%s", said, a.Text(0), hint)
 	}
-	return whole(r, d)
+	return nil
 }
 
 func logIsAlive(_ context.Context, w *World, a Args) error {
-	r, d, err := judged(w, a.Text(0))
+	r, d, err := windowed(w, a.Text(0))
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ type Use struct {
 	Times  int       `json:"times"`
 }
 
-// gap is a span of which lines were lost.
+// gap is a span of which lines may be missing or counted twice.
 type gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
@@ -359,7 +359,8 @@ func (r *Reading) LinesOf() (mail, foreign, unknown int64) {
 // Newest is the stamp of the newest line of a mail server; zero when there is none.
 func (r *Reading) Newest() time.Time { return r.counts.Newest }
 
-// Lost says which part of the window has lost lines: they were rotated away, or the journal dropped them, before they were read.
+// Lost says of which part of the window lines may be missing or counted twice: they were rotated away, or the journal dropped
+// them, before they were read, or nobody can tell which file is which.
 func (r *Reading) Lost(window time.Duration) (from, to time.Time, lost bool) {
 	begin := r.At.Add(-window)
 	for _, g := range r.counts.Gaps {

@@ -19,6 +19,8 @@ type Log struct {
 	File    string   // path of the file that is written now, or
 	Journal []string // systemd units
 	State   string   // directory, made when it is not there
+
+	at func(stage string) // called between the steps; only tests have it
 }
 
 // String names the log for a person.
@@ -31,8 +33,9 @@ func (l Log) String() string {
 
 // source is what lines come from.
 type source interface {
-	// next hands over the lines since the last call, or since then at the first. lost says that some are gone unread.
-	next(ctx context.Context, since time.Time, line func(text string)) (lost bool, err error)
+	// next hands over the lines since the last call, or since then at the first. doubtful says that some may be gone unread,
+	// or may have been handed over before.
+	next(ctx context.Context, since time.Time, line func(text string)) (doubtful bool, err error)
 }
 
 // state is the file that outlives a process.
@@ -46,7 +49,7 @@ type state struct {
 }
 
 // stateVersion changes with the meaning of what is kept; the log is then read anew.
-const stateVersion = 1
+const stateVersion = 2
 
 // CatchUp reads what was logged since the last call, by whichever process, and gives what is known then. At the first call it
 // reads what the log and its rotated files have of the time that is Kept. Calls for one log wait for each other. When ctx ends before the end of the log
@@ -75,11 +78,11 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	parser.last = before
 	var lines int64
 	from := l.source(s)
-	lost, err := from.next(ctx, now.Add(-Kept), func(text string) {
+	doubtful, err := from.next(ctx, now.Add(-Kept), func(text string) {
 		lines++
 		s.Counts.line(parser, text)
 	})
-	if lost {
+	if doubtful {
 		s.Counts.Gaps = append(s.Counts.Gaps, gap{From: before, To: now})
 	}
 	s.Counts.age(now)
@@ -105,6 +108,7 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 
 func (l Log) source(s *state) source {
 	if l.File != "" {
+		s.Files.at = l.at
 		return &fileSource{l.File, &s.Files}
 	}
 	if s.Entries == nil {
@@ -178,15 +182,23 @@ func (l Log) load(path string) (*state, error) {
 	return s, nil
 }
 
-// save replaces the file as a whole, or not at all.
+// save replaces the file as a whole, or not at all, also when the power fails meanwhile.
 func save(path string, s *state) error {
 	content, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
+	s.Files.stage("save")
 	next := path + ".new" // nobody else writes it: we have the lock
-	if err := os.WriteFile(next, content, 0o600); err != nil {
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
+	_, err = f.Write(content)
+	s.Files.stage("written")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	s.Files.stage("synced")
 	return os.Rename(next, path)
 }

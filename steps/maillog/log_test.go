@@ -30,14 +30,25 @@ type server struct {
 	path string
 	file *os.File
 	n    int
+	line func(n int) string
+
+	trace []string // what was done
 }
 
 func newServer(t *testing.T) *server {
-	s := &server{t: t, path: filepath.Join(t.TempDir(), "mail.log")}
-	s.reopen()
-	t.Cleanup(func() { s.file.Close() })
+	s := newServerIn(t, t.TempDir())
+	t.Cleanup(s.end)
 	return s
 }
+
+func newServerIn(t *testing.T, dir string) *server {
+	s := &server{t: t, path: filepath.Join(dir, "mail.log"), line: sent}
+	s.must(os.MkdirAll(dir, 0o755))
+	s.reopen()
+	return s
+}
+
+func (s *server) end() { s.file.Close() }
 
 func (s *server) must(err error) {
 	s.t.Helper()
@@ -47,6 +58,7 @@ func (s *server) must(err error) {
 }
 
 func (s *server) reopen() {
+	s.did("reopen")
 	if s.file != nil {
 		s.must(s.file.Close())
 	}
@@ -57,9 +69,10 @@ func (s *server) reopen() {
 
 func (s *server) write(lines int) {
 	s.t.Helper()
+	s.did("write %d", lines)
 	for range lines {
 		s.n++
-		_, err := s.file.WriteString(sent(s.n))
+		_, err := s.file.WriteString(s.line(s.n))
 		s.must(err)
 	}
 }
@@ -77,6 +90,7 @@ func (s *server) age() {
 }
 
 func (s *server) rename() {
+	s.did("rename")
 	s.age()
 	s.must(os.Rename(s.path, s.path+".1"))
 	s.must(os.WriteFile(s.path, nil, 0o644))
@@ -250,7 +264,7 @@ func TestUnreadable(t *testing.T) {
 		}
 	}
 	damaged := Log{File: filepath.Join(dir, "damaged"), State: dir}
-	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":1,"counts":{"buckets":[null]}}`), 0o600); err != nil {
+	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":2,"counts":{"buckets":[null]}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
