@@ -284,8 +284,9 @@ type recorder struct {
 	mu       sync.Mutex
 	closed   bool
 	steps    []result.StepResult
-	current  int       // index of the step at work, or being prepared; -1 between steps
-	began    time.Time // of the step at work; zero while it is only being prepared
+	current  int                      // index of the step at work, or being prepared; -1 between steps
+	began    time.Time                // of the step at work; zero while it is only being prepared
+	failed   func() result.StepResult // the step at work has failed and does what it left for afterwards; nil otherwise
 	prepared time.Duration
 	failures map[int]error // of preparations that panicked
 }
@@ -376,6 +377,12 @@ func (rec *recorder) step(ctx context.Context) (err error) {
 			err = ended(ctx, rec.plan.Timeout)
 		}
 	}
+	if err != nil {
+		verdict := err
+		rec.mu.Lock()
+		rec.failed = func() result.StepResult { return rec.outcome(index, start, took, verdict) }
+		rec.mu.Unlock()
+	}
 	rec.world.RunAfter(ctx)
 	returned = true
 	return err
@@ -411,6 +418,23 @@ func (p *panicError) Unwrap() error { return p.error }
 
 // finish takes down what became of a step. A zero start means that it never began. It returns err for godog.
 func (rec *recorder) finish(index int, start time.Time, took time.Duration, err error) error {
+	s := rec.outcome(index, start, took, err)
+	rec.mu.Lock()
+	if rec.closed {
+		rec.mu.Unlock()
+		return err
+	}
+	rec.steps = append(rec.steps, s)
+	rec.current, rec.failed = -1, nil
+	rec.mu.Unlock()
+	if rec.observer != nil {
+		rec.observer.StepEnded(index, s)
+	}
+	return err
+}
+
+// outcome is what became of a step, with what it reported.
+func (rec *recorder) outcome(index int, start time.Time, took time.Duration, err error) result.StepResult {
 	s := describe(rec.plan, index, result.Passed)
 	s.Ran, s.Duration = !start.IsZero(), took
 	if err != nil {
@@ -426,18 +450,7 @@ func (rec *recorder) finish(index int, start time.Time, took time.Duration, err 
 	if err != nil {
 		s.Evidence = report.Evidence
 	}
-	rec.mu.Lock()
-	if rec.closed {
-		rec.mu.Unlock()
-		return err
-	}
-	rec.steps = append(rec.steps, s)
-	rec.current = -1
-	rec.mu.Unlock()
-	if rec.observer != nil {
-		rec.observer.StepEnded(index, s)
-	}
-	return err
+	return s
 }
 
 func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
@@ -451,7 +464,7 @@ func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
 // abandon closes the recorder while a step is still at work, and names that step.
 func (rec *recorder) abandon(timeout time.Duration) {
 	rec.mu.Lock()
-	index, began := rec.current, rec.began
+	index, began, failed := rec.current, rec.began, rec.failed
 	if rec.closed = true; index < 0 || index < len(rec.steps) {
 		index = len(rec.steps) // between two steps: the next one is what never came
 	}
@@ -459,12 +472,21 @@ func (rec *recorder) abandon(timeout time.Duration) {
 	if index >= len(rec.plan.bound) {
 		return // every step is taken down; judge asks godog's verdict
 	}
+	if failed != nil {
+		rec.takeDown(index, failed()) // the step has its verdict; only what it does afterwards takes too long
+		return
+	}
 	s := describe(rec.plan, index, result.Failed)
 	s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
 	s.Error = fmt.Sprintf("ignored its deadline and was left behind: still at work after the scenario's %s; this is a defect of the step's code", timeout)
 	if s.Ran = !began.IsZero(); s.Ran {
 		s.Duration = time.Since(began)
 	}
+	rec.takeDown(index, s)
+}
+
+// takeDown adds the last step of a run that is left behind.
+func (rec *recorder) takeDown(index int, s result.StepResult) {
 	rec.mu.Lock()
 	for i := len(rec.steps); i < index; i++ { // a preparation of a later step hung
 		rec.steps = append(rec.steps, describe(rec.plan, i, result.Skipped))

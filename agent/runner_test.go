@@ -363,3 +363,26 @@ func BenchmarkRunner(b *testing.B) {
 		}
 	}
 }
+
+// TestAFailedStepKeepsItsVerdict holds that what a failed step does afterwards, such as keeping a picture, cannot take its
+// verdict from it by taking too long.
+func TestAFailedStepKeepsItsVerdict(t *testing.T) {
+	release := make(chan struct{})
+	l := library(does(`I fail and go on`, func(_ context.Context, w *steps.World, _ steps.Args) error {
+		w.Note("what was seen")
+		w.After(func(context.Context) { <-release })
+		return steps.Fail(result.ReasonTimeout, result.BlameWeb, "no picture")
+	}))
+	r := &Runner{Grace: 10 * time.Millisecond}
+	s := scenario("verdict", "I fail and go on", "I pass")
+	s.Policy.Timeout = 50 * time.Millisecond
+	res := run(t, r, s, l)
+	expect(t, res, "CRITICAL failed timeout web: no picture\nfailed ran=true timeout web no picture\nskipped ran=false   \n")
+	if res.Steps[0].Note != "what was seen" || r.Abandoned() != 1 {
+		t.Errorf("note %q, %d abandoned", res.Steps[0].Note, r.Abandoned())
+	}
+	close(release)
+	for r.Abandoned() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}

@@ -438,6 +438,8 @@ func (t *Tab) explain(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case t.life.Err() != nil:
 		return t.death()
+	case strings.Contains(err.Error(), "lost the connection to the browser"): // a moment before that ends the tab
+		return &Broken{"use the browser", t.process.why()}
 	case strings.Contains(err.Error(), "Cannot find context"), strings.Contains(err.Error(), "context was destroyed"),
 		strings.Contains(err.Error(), "navigated or closed"), strings.Contains(err.Error(), "uniqueContextId not found"):
 		return errReplaced

@@ -149,7 +149,7 @@ func TestVitals(t *testing.T) {
 		{"first paint", v.FirstPaint, own.First, documentDelay, 0},
 		{"largest paint", v.LargestPaint, own.Largest, documentDelay + heroDelay, 0},
 	} {
-		if page := time.Duration(c.own * float64(time.Millisecond)); (c.got-page).Abs() > time.Microsecond || c.got < c.not || c.got > c.not+500*time.Millisecond {
+		if page := time.Duration(c.own * float64(time.Millisecond)); (c.got-page).Abs() > time.Microsecond || c.got < c.not {
 			t.Errorf("%s after %s, the page says %s, the server took %s", c.name, c.got, page, c.not)
 		}
 	}
@@ -168,7 +168,7 @@ func TestVitals(t *testing.T) {
 	if !ended || ours > took || (ours-v.Load).Abs() > 50*time.Millisecond {
 		t.Errorf("the navigation took %s (%t) by our clock, %s by the page's, %s with the command", ours, ended, v.Load, took)
 	}
-	if rest := n.Rest(); rest < heroDelay-10*time.Millisecond || rest > heroDelay+300*time.Millisecond {
+	if rest := n.Rest(); rest < heroDelay-10*time.Millisecond {
 		t.Errorf("the load event came %s after the document, the picture takes %s", rest, heroDelay)
 	}
 	a := tab.Activity()
