@@ -90,7 +90,7 @@ func (s *search) seen(candidates []candidate, wanted bool) error {
 			found = c
 		}
 	}
-	why := ""
+	var why string
 	switch {
 	case (found != nil) == wanted:
 		return nil

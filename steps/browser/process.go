@@ -218,7 +218,7 @@ const answerLimit = 500 * time.Millisecond
 func (p *process) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
 	defer cancel()
-	_, err := cdp.Call(ctx, chromedp.FromContext(p.ctx).Browser, browser.GetVersion, cdp.Empty{})
+	_, err := cdp.Call(ctx, chromedp.FromContext(p.ctx).Browser, browser.GetVersion, cdp.Empty{}) //nolint:contextcheck // p.ctx only says which browser
 	switch {
 	case err == nil:
 		return nil

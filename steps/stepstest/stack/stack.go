@@ -20,8 +20,10 @@ const (
 	// Documented is the domain of the shipped features (RFC 2606). The website answers to it too, so that they run unchanged.
 	Documented = "example.org"
 
+	// MailUID owns the mailboxes; it needs no entry in the machine's passwd.
+	MailUID = 5000
+
 	selector = "mail" // of DKIM
-	MailUID  = 5000   // owns the mailboxes; needs no entry in the machine's passwd
 	address  = "127.0.0.1:53"
 )
 
