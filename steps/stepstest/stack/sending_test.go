@@ -41,7 +41,7 @@ func TestMXWithAnyCertificate(t *testing.T) {
 	for _, c := range []struct{ host, ip, note, reason string }{
 		{stack.Mail, "127.0.0.1", "certificate verified", ""},
 		{stack.WrongHost, "127.0.0.3", "certificate not verified: x509: certificate is valid for other.example.test, not mail.example.test", "certificate_host"},
-		{stack.Expired, "127.0.0.2", `certificate not verified: the certificate of "expired.example.test" is valid from`, "certificate_expired"},
+		{stack.Expired, "127.0.0.2", "certificate not verified: its certificate is for expired.example.test, wanted mail.example.test (wrong host); it ended on", "certificate_host"},
 	} {
 		t.Run(c.host, func(t *testing.T) {
 			logs(t, "postfix")
