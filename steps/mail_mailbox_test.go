@@ -37,7 +37,7 @@ func TestMailLeavesOthersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	bed.SetDelay(0)
-	time.AfterFunc(100*time.Millisecond, func() { _ = bed.Deliver("bob", []byte(unrelated), time.Now()) })
+	time.AfterFunc(time.Second, func() { _ = bed.Deliver("bob", []byte(unrelated), time.Now()) }) // once the mailbox is open
 	outcome := bed.run(t, 10*time.Second, strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 2s"))
 	if err := outcome.Err(); err == nil || !strings.Contains(err.Error(), ", one other message came meanwhile: ") {
 		t.Error(err)
