@@ -28,14 +28,14 @@ func init() {
 			Does: "Fails when the message that was received last spent longer than this on one leg of its way: submission, the queue of the server that took it, each " +
 				"host behind that, and the last host until it was seen in the mailbox." + times + " What headers tell in whole seconds only counts as too long when it is for certain.",
 			Example: `And no hop took longer than 10s`,
-			Func:    noHopTookLonger,
+			Func:    legsWithin(anyLeg),
 		},
 		Definition{
 			Area: "mail", Sentence: `the queue held it for at most {duration}`,
 			Does: "Fails when the server that took the message kept it longer than this before it went on." + times + " When no other server wrote a Received header, " +
 				"all the time until the message was seen in the mailbox is the queue's.",
 			Example: `And the queue held it for at most 5s`,
-			Func:    queueHeldIt,
+			Func:    legsWithin(leg.inQueue),
 		},
 		Definition{
 			Area: "mail", Sentence: `it went through {text}`,
@@ -408,43 +408,29 @@ func everyHopUsedTLS(ctx context.Context, w *World, _ Args) error {
 	return nil
 }
 
-func noHopTookLonger(ctx context.Context, w *World, a Args) error {
-	limit, err := a.Duration(0)
-	if err != nil {
-		return err
-	}
-	way, err := wayOfReceived(ctx, w)
-	if err != nil {
-		return err
-	}
-	for _, l := range way.legs {
-		if l.exceeds(limit) {
-			return l.slow(limit, way)
+// legsWithin fails at the first leg that counts and took longer than the step allows.
+func legsWithin(counts func(leg) bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		limit, err := a.Duration(0)
+		if err != nil {
+			return err
 		}
+		way, err := wayOfReceived(ctx, w)
+		if err != nil {
+			return err
+		}
+		for _, l := range way.legs {
+			if counts(l) && l.exceeds(limit) {
+				return Fail(result.ReasonSlow, l.blame, "%s at %s took %s, wanted at most %s: %s", l.name, l.host, l.time(), limit, way)
+			}
+		}
+		return nil
 	}
-	return nil
 }
 
-func (l leg) slow(limit time.Duration, w *way) error {
-	return Fail(result.ReasonSlow, l.blame, "%s at %s took %s, wanted at most %s: %s", l.name, l.host, l.time(), limit, w)
-}
+func anyLeg(leg) bool { return true }
 
-func queueHeldIt(ctx context.Context, w *World, a Args) error {
-	limit, err := a.Duration(0)
-	if err != nil {
-		return err
-	}
-	way, err := wayOfReceived(ctx, w)
-	if err != nil {
-		return err
-	}
-	for _, l := range way.legs {
-		if l.blame == result.BlameQueue && l.exceeds(limit) {
-			return l.slow(limit, way)
-		}
-	}
-	return nil
-}
+func (l leg) inQueue() bool { return l.blame == result.BlameQueue }
 
 func (w *way) through(host string) bool {
 	address, _ := netip.ParseAddr(host)
