@@ -20,20 +20,20 @@ func init() {
 			Does:     "Fails unless everything that this JSONPath selects in the answer is a number below this one. What is not there fails too.",
 			Measures: "Measurement web_json_value: the number, the largest of several.",
 			Example:  `Then the JSON at "$.queue.length" should be below 100`,
-			Func:     jsonCompares("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
+			Func:     selectionCompares(jsonNumber, worstJSON, "below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
 		Definition{Area: "web", Sentence: "the JSON at {text} should be above {number}",
 			Does:     "Fails unless everything that this JSONPath selects in the answer is a number above this one. What is not there fails too.",
 			Measures: "Measurement web_json_value: the number, the smallest of several.",
 			Example:  `Then the JSON at "$.workers[*].free" should be above 0`,
-			Func:     jsonCompares("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
+			Func:     selectionCompares(jsonNumber, worstJSON, "above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
 		Definition{Area: "web", Sentence: "the JSON should have {int} values at {text}",
 			Does:     "Fails unless this JSONPath selects that many values in the answer: `$.items[*]` counts the elements of a list. 0 means that there must be none.",
 			Measures: "Measurement web_json_values.",
-			Example:  `Then the JSON should have 0 values at "$.errors[*]"`, Func: jsonCounts(true)},
+			Example:  `Then the JSON should have 0 values at "$.errors[*]"`, Func: selectionCounts(jsonCount, countJSON, true)},
 		Definition{Area: "web", Sentence: "the JSON should have at least {int} values at {text}",
 			Does:     "Fails unless this JSONPath selects that many values in the answer, or more.",
 			Measures: "Measurement web_json_values.",
-			Example:  `Then the JSON should have at least 5 values at "$.items[*]"`, Func: jsonCounts(false)},
+			Example:  `Then the JSON should have at least 5 values at "$.items[*]"`, Func: selectionCounts(jsonCount, countJSON, false)},
 	)
 }
 
@@ -79,25 +79,52 @@ func jsonShouldBe(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-func jsonCompares(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+// worstJSON gives the worst number that a JSONPath selects in the current answer, and where it stands.
+func worstJSON(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (p *page, worst float64, at string, err error) {
+	p, body, err := currentBody(ctx, w)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	values, err := selectJSON(body, path, p.String(), result.BlameWeb)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	worst, at, err = worstNumber(values, p.String(), worse)
+	return p, worst, at, err
+}
+
+func countJSON(ctx context.Context, w *World, path string) (*page, int, error) {
+	p, body, err := currentBody(ctx, w)
+	if err != nil {
+		return nil, 0, err
+	}
+	values, _, err := queryJSON(body, path, p.String(), result.BlameWeb)
+	return p, len(values), err
+}
+
+// selection says what of an answer a sentence counts or compares, for its measurement and its messages.
+type selection struct{ metric, help, noun string }
+
+var (
+	jsonNumber = selection{metric: "web_json_value", help: "The number that the step read in the JSON of an answer, the worst of several."}
+	jsonCount  = selection{"web_json_values", "How many values the step selected in the JSON of an answer.", "values"}
+	xmlNumber  = selection{metric: "web_xml_value", help: "The number that the step read in the XML of an answer, the worst of several."}
+	xmlCount   = selection{"web_xml_nodes", "How many nodes the step selected in the XML of an answer.", "nodes"}
+)
+
+// selectionCompares judges the worst number that a path selects in the current answer, in whatever format that is.
+func selectionCompares(of selection, read func(context.Context, *World, string, func(a, b float64) bool) (*page, float64, string, error),
+	word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		limit, err := strconv.ParseFloat(a.Text(1), 64)
 		if err != nil {
 			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
 		}
-		p, body, err := currentBody(ctx, w)
+		p, worst, at, err := read(ctx, w, a.Text(0), worse)
 		if err != nil {
 			return err
 		}
-		values, err := selectJSON(body, a.Text(0), p.String(), result.BlameWeb)
-		if err != nil {
-			return err
-		}
-		worst, at, err := worstNumber(values, p.String(), worse)
-		if err != nil {
-			return err
-		}
-		w.Measure("web_json_value", "The number that the step read in the JSON of an answer, the worst of several.", worst)
+		w.Measure(of.metric, of.help, worst)
 		if !fits(worst, limit) {
 			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", p, shownNumber(worst), at, word, a.Text(1))
 		}
@@ -106,7 +133,8 @@ func jsonCompares(word string, fits, worse func(a, b float64) bool) func(context
 	}
 }
 
-func jsonCounts(exactly bool) func(context.Context, *World, Args) error {
+// selectionCounts judges how many a path selects in the current answer.
+func selectionCounts(of selection, count func(context.Context, *World, string) (*page, int, error), exactly bool) func(context.Context, *World, Args) error {
 	word := "at least "
 	if exactly {
 		word = ""
@@ -116,19 +144,14 @@ func jsonCounts(exactly bool) func(context.Context, *World, Args) error {
 		if err != nil {
 			return err
 		}
-		p, body, err := currentBody(ctx, w)
+		p, got, err := count(ctx, w, a.Text(1))
 		if err != nil {
 			return err
 		}
-		values, _, err := queryJSON(body, a.Text(1), p.String(), result.BlameWeb)
-		if err != nil {
-			return err
-		}
-		got := len(values)
-		w.Measure("web_json_values", "How many values the step selected in the JSON of an answer.", float64(got))
+		w.Measure(of.metric, of.help, float64(got))
 		if got == wanted || !exactly && got > wanted {
 			return nil
 		}
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %d values at %s, wanted %s%d", p, got, a.Text(1), word, wanted)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %d %s at %s, wanted %s%d", p, got, of.noun, a.Text(1), word, wanted)
 	}
 }

@@ -3,7 +3,6 @@ package steps
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -27,20 +26,20 @@ func init() {
 			Does:     "Fails unless everything that this XPath selects in the answer is a number below this one. What is not there fails too.",
 			Measures: "Measurement web_xml_value: the number, the largest of several.",
 			Example:  `Then the XML at "//queue/length" should be below 100`,
-			Func:     xmlCompares("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
+			Func:     selectionCompares(xmlNumber, worstXML, "below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
 		Definition{Area: "web", Sentence: "the XML at {text} should be above {number}",
 			Does:     "Fails unless everything that this XPath selects in the answer is a number above this one. What is not there fails too.",
 			Measures: "Measurement web_xml_value: the number, the smallest of several.",
 			Example:  `Then the XML at "//worker/@free" should be above 0`,
-			Func:     xmlCompares("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
+			Func:     selectionCompares(xmlNumber, worstXML, "above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
 		Definition{Area: "web", Sentence: "the XML should have {int} nodes at {text}",
 			Does:     "Fails unless this XPath selects that many nodes in the answer. 0 means that there must be none.",
 			Measures: "Measurement web_xml_nodes.",
-			Example:  `Then the XML should have 0 nodes at "//error"`, Func: xmlCounts(true)},
+			Example:  `Then the XML should have 0 nodes at "//error"`, Func: selectionCounts(xmlCount, countXML, true)},
 		Definition{Area: "web", Sentence: "the XML should have at least {int} nodes at {text}",
 			Does:     "Fails unless this XPath selects that many nodes in the answer, or more.",
 			Measures: "Measurement web_xml_nodes.",
-			Example:  `Then the XML should have at least 1 nodes at "//service"`, Func: xmlCounts(false)},
+			Example:  `Then the XML should have at least 1 nodes at "//service"`, Func: selectionCounts(xmlCount, countXML, false)},
 
 		Definition{Area: "web", Sentence: "the feed should have at least {int} items",
 			Does:     "Fails unless the answer is a feed (RSS 0.9 to 2.0, RFC 4287 Atom) with that many items.",
@@ -105,60 +104,34 @@ func xmlShouldBe(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-func xmlCompares(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
-	return func(ctx context.Context, w *World, a Args) error {
-		limit, err := strconv.ParseFloat(a.Text(1), 64)
-		if err != nil {
-			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
-		}
-		p, texts, err := readXML(ctx, w, a.Text(0))
-		if err != nil {
-			return err
-		}
-		var worst float64
-		for i, text := range texts {
-			n, err := strconv.ParseFloat(text, 64)
-			if err != nil || math.IsNaN(n) { // NaN compares with nothing
-				return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is no number", p, quote(text), a.Text(0))
-			}
-			if i == 0 || worse(n, worst) {
-				worst = n
-			}
-		}
-		w.Measure("web_xml_value", "The number that the step read in the XML of an answer, the worst of several.", worst)
-		if !fits(worst, limit) {
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", p, shownNumber(worst), a.Text(0), word, a.Text(1))
-		}
-		w.Note(fmt.Sprintf("%s is %s", a.Text(0), shownNumber(worst)))
-		return nil
+// worstXML gives the worst number that an XPath selects in the current answer; at is the path.
+func worstXML(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (p *page, worst float64, at string, err error) {
+	p, texts, err := readXML(ctx, w, path)
+	if err != nil {
+		return nil, 0, "", err
 	}
+	for i, text := range texts {
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsNaN(n) { // NaN compares with nothing
+			return nil, 0, "", Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is no number", p, quote(text), path)
+		}
+		if i == 0 || worse(n, worst) {
+			worst = n
+		}
+	}
+	return p, worst, path, nil
 }
 
-func xmlCounts(exactly bool) func(context.Context, *World, Args) error {
-	word := "at least "
-	if exactly {
-		word = ""
+func countXML(ctx context.Context, w *World, path string) (*page, int, error) {
+	p, root, err := currentXML(ctx, w)
+	if err != nil {
+		return nil, 0, err
 	}
-	return func(ctx context.Context, w *World, a Args) error {
-		wanted, err := a.Int(0)
-		if err != nil {
-			return err
-		}
-		p, root, err := currentXML(ctx, w)
-		if err != nil {
-			return err
-		}
-		texts, err := root.Select(a.Text(1))
-		if err != nil {
-			return scenarioFault("%w", err)
-		}
-		got := len(texts)
-		w.Measure("web_xml_nodes", "How many nodes the step selected in the XML of an answer.", float64(got))
-		if got == wanted || !exactly && got > wanted {
-			return nil
-		}
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %d nodes at %s, wanted %s%d", p, got, a.Text(1), word, wanted)
+	texts, err := root.Select(path)
+	if err != nil {
+		return nil, 0, scenarioFault("%w", err)
 	}
+	return p, len(texts), nil
 }
 
 func currentFeed(ctx context.Context, w *World) (*page, []xmldoc.Item, error) {
