@@ -172,7 +172,7 @@ func TestBrowserReplaced(t *testing.T) {
 		return b.Stats()
 	}
 	enough := visits(0)
-	if little := visits(enough.Memory * 3 / 4); enough.Starts != 1 || little.Starts != 2 {
+	if little := visits(1 << 20); enough.Starts != 1 || little.Starts != 2 {
 		t.Errorf("with enough memory: %+v; with less: %+v, want it started again once", enough, little)
 	}
 }
