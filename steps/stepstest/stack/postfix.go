@@ -3,11 +3,11 @@
 package stack
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -85,6 +85,30 @@ func (p *Postfix) Configure(ctx context.Context, settings ...string) (restore fu
 	with := func(ctx context.Context, content []byte) error {
 		return errors.Join(os.WriteFile(path, content, 0o644), age(p.config), p.Stop(), p.Start(ctx))
 	}
-	bad := append(bytes.Clone(good), "\n"+strings.Join(settings, "\n")+"\n"...)
-	return func() error { return with(context.WithoutCancel(ctx), good) }, with(ctx, bad)
+	bad := without(good, settings) + strings.Join(settings, "\n") + "\n"
+	return func() error { return with(context.WithoutCancel(ctx), good) }, with(ctx, []byte(bad))
+}
+
+// without is main.cf (postconf(5)) less the parameters that the settings name. A parameter given twice makes every process warn
+// of it when it starts, postlogd too; when its socket is already full of the others' warnings it waits for itself, and Postfix
+// answers nobody.
+func without(main []byte, settings []string) string {
+	named := func(line string) bool {
+		name, _, _ := strings.Cut(line, "=")
+		return slices.ContainsFunc(settings, func(setting string) bool {
+			other, _, _ := strings.Cut(setting, "=")
+			return strings.TrimSpace(other) == strings.TrimSpace(name)
+		})
+	}
+	var kept strings.Builder
+	var left bool
+	for line := range strings.Lines(string(main)) {
+		if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") { // else it continues the one before
+			left = named(line)
+		}
+		if !left {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
