@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,6 +126,14 @@ func init() {
 			Does:    "Fails unless the server refused what was tried last at this point of the dialogue (" + atVerbs + ") and with this code, such as 550 or 5.7.1.",
 			Example: `Then it is refused at RCPT with 5.1.1`,
 			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, a.Text(0), a.Text(1)) },
+		},
+		Definition{
+			Area: "mail", Sentence: `relaying is refused`,
+			Does: "Fails unless the server refused what was tried last because it carries no mail for strangers: its answer speaks of relaying, or " +
+				"demands a login (530, RFC 4954). A refusal for another reason, such as a sender or a domain that it does not know, is UNKNOWN: an open " +
+				"relay refuses that too. For a server that says it in other words write \"it is refused with …\".",
+			Example: `Then relaying is refused`,
+			Func:    isRelayingRefused,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is not refused`,
@@ -439,6 +448,24 @@ func judgeRefusal(w *World, verb, status string) error {
 		return Fail(result.ReasonDeferred, result.BlameSubmission,
 			"%s put %s off at %s with %s, wanted %s for good: if that is what it shall answer, write \"it is refused with %d\"", t.server, t.what, got.Verb(),
 			oneLine(got.Reply.String(), 300), wanted, got.Reply.Code)
+	}
+	return nil
+}
+
+// relayDenial is found in what the common servers say to those for whom they do not relay. Their codes do not tell: 550 and 5.7.1
+// are also said to senders on a blocklist.
+var relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
+
+// isRelayingRefused is what "relaying is refused" means.
+func isRelayingRefused(_ context.Context, w *World, _ Args) error {
+	if err := judgeRefusal(w, "", ""); err != nil {
+		return err
+	}
+	t := State[attempts](w).last
+	if reply := t.refusal.Reply; reply.Code != 530 && !relayDenial.MatchString(strings.Join(reply.Lines, " ")) {
+		return Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not speak of relaying, and an open relay may say it too: "+
+			"try it with a sender and a recipient that the server has nothing else against, or write \"it is refused with …\" if this is how it denies relaying",
+			t.server, t.what, t.refusal.Verb(), oneLine(reply.String(), 300))
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type refusal struct {
 var refusals = []refusal{
 	{"relay", `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mail.demo.test:25"
 		Then it is refused
+		And relaying is refused
 		And it is refused with 554
 		And it is refused with 5.7.1
 		And it is refused at RCPT
@@ -119,6 +120,11 @@ func TestRefusalsAreJudged(t *testing.T) {
 		{name: "another verb", text: relay + "\nThen it is refused at MAIL with 554", want: `unexpected submission: .* at RCPT with 554 .*, wanted it refused at MAIL with 554`},
 		{name: "put off", text: try + "\nThen it is refused", fault: stepstest.FaultGreylist,
 			want: `deferred submission: mail\.demo\.test:587 put the message from <alice@demo\.test> to <bob@demo\.test> off at RCPT with 450 4\.2\.0 .*, wanted it refused for good: if that is what it shall answer, write "it is refused with 450"`},
+		{name: "relaying accepted", text: relay + "\nThen relaying is refused", fault: stepstest.FaultOpenRelay,
+			want: `unexpected submission: mail\.demo\.test:25 accepted the message from <x@elsewhere\.test> to <y@elsewhere\.test> \(250 .*\), wanted it refused: .* open relay, .*`},
+		{name: "refused, not for relaying", text: "When I try to send a message from \"alice\" to the address \"nobody@demo.test\" via 587\nThen relaying is refused",
+			want: `unexpected scenario: mail\.demo\.test:587 refused the message from <alice@demo\.test> to <nobody@demo\.test> at RCPT with 550 5\.1\.1 .*, ` +
+				`which does not speak of relaying, and an open relay may say it too: try it with .*`},
 		{name: "no such verb", text: relay + "\nThen it is refused at HELO", want: `scenario scenario: nothing is refused at "HELO": write greeting, EHLO, .*`},
 		{name: "nothing tried", text: "Then it is refused", want: `scenario scenario: nothing was tried before this step: .*`},
 		{name: "no answer", text: try, fault: stepstest.FaultCertExpired, want: `certificate_expired submission: .*`},
