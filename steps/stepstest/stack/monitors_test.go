@@ -200,3 +200,68 @@ func TestNagiosRunsThePlugin(t *testing.T) {
 		t.Logf("%s: %s | %s", name, got["plugin_output"], data)
 	}
 }
+
+// TestNagiosShowsAnAlert has Nagios run a shipped alert as a service while its cause comes and goes.
+func TestNagiosShowsAnAlert(t *testing.T) {
+	s := need(t)
+	needPackage(t, "nagios4-core")
+	logs(t, "nagios", "nagios.events", "postfix")
+	emptyQueue(t)
+	// Debian lets the group postdrop enter here, to which an operator adds the user nagios.
+	public := filepath.Join(s.Dir, "postfix/queue/public")
+	info, err := os.Stat(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(public, info.Mode().Perm()|0o001); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Chmod(public, info.Mode().Perm()); err != nil {
+			t.Error(err)
+		}
+	})
+	feature, err := os.ReadFile("../../../features/alerts/queue.feature")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(feature), ": Nothing is held back\n")
+	if !found {
+		t.Fatal("the shipped alerts have no scenario \"Nothing is held back\"")
+	}
+	const name = "Queue"
+	err = s.StartNagios(t.Context(), stack.Plugin{
+		Program:  stepwatch,
+		Config:   write(t, "stepwatch.yml", fmt.Sprintf("hosts:\n  mx1: {queue: {showq: %s}}\n", filepath.Join(public, "showq"))),
+		Services: []stack.Service{{Name: name, Path: fmt.Sprintf("%s:%d", write(t, "queue.feature", string(feature)), strings.Count(before, "\n")+1)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Nagios.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	shows := func(state, output string) {
+		t.Helper()
+		var got map[string]string
+		defer func() {
+			if t.Failed() {
+				t.Logf("Nagios shows state %s, %s", got["current_state"], got["plugin_output"])
+			}
+		}()
+		eventually(t, 30*time.Second, "Nagios shows state "+state+", "+output, func() bool {
+			got = services(t, s.StatusFile())[name]
+			return got["has_been_checked"] == "1" && got["state_type"] == "1" && got["current_state"] == state &&
+				regexp.MustCompile(output).MatchString(got["plugin_output"])
+		})
+	}
+	shows("0", `^STEPWATCH OK - `)
+	flood(t, 3, stack.Holding+":25")
+	shows("2", `^STEPWATCH CRITICAL - .*the mail queue of "mx1" has 3 messages on hold`)
+	if err := s.Postfix.Discard(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shows("0", `^STEPWATCH OK - `)
+}
