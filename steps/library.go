@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/features"
 )
@@ -34,8 +36,10 @@ type Definition struct {
 	// in the World, for Func to return.
 	Prepare func(ctx context.Context, w *World, a Args)
 
-	matcher *regexp.Regexp
 	params  []string
+	pattern string
+	opening string                // what each text that it matches begins with
+	matcher func() *regexp.Regexp // compiled when it is first needed: a library has hundreds, a feature a handful
 }
 
 // parameters are the kinds of things that a sentence can hold: what each matches, with exactly one group.
@@ -63,39 +67,61 @@ var parameters = map[string]string{
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
-func (d *Definition) compile() error {
+// prepare reads the sentence's parameters and makes its pattern, which is compiled later.
+func (d *Definition) prepare() error {
 	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
 		if _, known := parameters[m[1]]; !known {
 			return fmt.Errorf("sentence %q: no kind of parameter is called {%s}", d.Sentence, m[1])
 		}
 		d.params = append(d.params, m[1])
 	}
-	pattern := d.Pattern
-	if pattern == "" {
-		pattern = placeholder.ReplaceAllStringFunc(d.Sentence, func(p string) string { return "\x00" + p[1:len(p)-1] + "\x00" })
-		parts := strings.Split(pattern, "\x00")
-		for i := range parts {
-			if i%2 == 1 {
-				parts[i] = parameters[parts[i]]
-			} else {
-				parts[i] = regexp.QuoteMeta(parts[i])
-			}
+	d.pattern, d.opening = d.Pattern, literalOpening(d.Pattern)
+	if d.Pattern == "" {
+		d.opening, _, _ = strings.Cut(d.Sentence, "{")
+		var pattern strings.Builder
+		rest := d.Sentence
+		for _, kind := range d.params {
+			before, after, _ := strings.Cut(rest, "{"+kind+"}")
+			pattern.WriteString(regexp.QuoteMeta(before) + parameters[kind])
+			rest = after
 		}
-		pattern = "^" + strings.Join(parts, "") + "$"
+		d.pattern = "^" + pattern.String() + regexp.QuoteMeta(rest) + "$"
 	}
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return fmt.Errorf("sentence %q: %w", d.Sentence, err)
-	}
-	if re.NumSubexp() != len(d.params) {
-		return fmt.Errorf("sentence %q has %d parameters, its pattern %d groups", d.Sentence, len(d.params), re.NumSubexp())
-	}
-	d.matcher = re
+	sentence, pattern, groups := d.Sentence, d.pattern, len(d.params)
+	d.matcher = sync.OnceValue(func() *regexp.Regexp {
+		re, err := regexp.Compile(pattern)
+		if err != nil {
+			panic(fmt.Sprintf("steps: sentence %q: %v", sentence, err))
+		}
+		if re.NumSubexp() != groups {
+			panic(fmt.Sprintf("steps: sentence %q has %d parameters, its pattern %d groups", sentence, groups, re.NumSubexp()))
+		}
+		return re
+	})
 	return nil
 }
 
-// Matcher is the compiled pattern, for godog.
-func (d *Definition) Matcher() *regexp.Regexp { return d.matcher }
+// literalOpening gives the plain letters that a pattern anchored at the start begins with. It may give fewer than there are.
+func literalOpening(pattern string) string {
+	rest, anchored := strings.CutPrefix(pattern, "^")
+	if !anchored || strings.Contains(pattern, "|") {
+		return ""
+	}
+	end := strings.IndexAny(rest, `\.+*?()[]{}^$`)
+	if end < 0 {
+		return rest
+	}
+	opening := rest[:end]
+	if strings.ContainsRune("*?{", rune(rest[end])) { // the last letter may be missing
+		_, size := utf8.DecodeLastRuneInString(opening)
+		opening = opening[:len(opening)-size]
+	}
+	return opening
+}
+
+// Matcher is the compiled pattern, for godog. It panics when the definition's own Pattern is malformed, which the first text
+// that may match finds out.
+func (d *Definition) Matcher() *regexp.Regexp { return d.matcher() }
 
 // Args is what a step gives to its definition: what the pattern caught, and the doc string or table beneath.
 type Args struct {
@@ -204,16 +230,16 @@ func (b *Bound) Unknown(target *Target) []error {
 // Library is a set of definitions. It is not changed once made, so any number of goroutines may use it.
 type Library struct{ definitions []*Definition }
 
-// NewLibrary compiles definitions. It panics when one is malformed or when two have the same sentence or pattern: that is
-// a mistake in the program, met at every start and never later.
+// NewLibrary makes a library. It panics when a sentence is malformed or when two have the same sentence or pattern: that is
+// a mistake in the program, met at every start.
 func NewLibrary(definitions ...Definition) *Library {
 	l := &Library{definitions: make([]*Definition, 0, len(definitions))}
 	seen := make(map[string]bool, 2*len(definitions))
 	for _, d := range definitions {
-		if err := d.compile(); err != nil {
+		if err := d.prepare(); err != nil {
 			panic("steps: " + err.Error())
 		}
-		for _, name := range []string{d.Sentence, d.matcher.String()} {
+		for _, name := range []string{d.Sentence, d.pattern} {
 			if seen[name] {
 				panic(fmt.Sprintf("steps: %q is defined twice", name))
 			}
@@ -269,7 +295,10 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	var found *Bound
 	var sentences []string
 	for _, d := range l.definitions {
-		m := d.matcher.FindStringSubmatch(step.Text)
+		if !strings.HasPrefix(step.Text, d.opening) {
+			continue
+		}
+		m := d.Matcher().FindStringSubmatch(step.Text)
 		if m == nil {
 			continue
 		}

@@ -74,7 +74,8 @@ func TestLibraryRefusesWhatIsWrong(t *testing.T) {
 					t.Errorf("got %v, want %s", got, want)
 				}
 			}()
-			steps.NewLibrary(definitions...)
+			_, err := steps.NewLibrary(definitions...).Bind(features.Step{Text: "I pass"})
+			t.Error(err)
 		}()
 	}
 }
@@ -91,6 +92,27 @@ func TestParseDuration(t *testing.T) {
 	for _, text := range []string{"", "s", "5", "5 parsecs", "-5s", "1e300 hours", "99999999999999999999h"} {
 		if got, err := steps.ParseDuration(text); err == nil {
 			t.Errorf("%q: got %s, want an error", text, got)
+		}
+	}
+}
+
+// TestPatternsAreFoundByHowTheyBegin holds that a pattern is tried on each text that it may match.
+func TestPatternsAreFoundByHowTheyBegin(t *testing.T) {
+	for pattern, text := range map[string]string{
+		`^I pass$`:        "I pass",
+		`^I pass(?:ed)?$`: "I passed",
+		`^I passe?$`:      "I pass",
+		`^I pas*$`:        "I pa",
+		`^I pas{0,1}$`:    "I pa",
+		`^I pass|we pass`: "there we pass",
+		`I pass`:          "when I pass",
+		`(?i)^i pass$`:    "I pass",
+		`^é?t`:            "t",
+		`^I pass`:         "I passed",
+	} {
+		library := steps.NewLibrary(steps.Definition{Sentence: "passing", Pattern: pattern, Func: nothing})
+		if _, err := library.Bind(features.Step{Text: text}); err != nil {
+			t.Errorf("%s: %v", pattern, err)
 		}
 	}
 }
