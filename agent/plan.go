@@ -33,7 +33,7 @@ type Plan struct {
 	texts    []string         // of the steps, fit to be shown
 	labels   []string         // likewise
 	bound    []*steps.Bound   // one a step; nil where the step has a problem
-	matchers []*regexp.Regexp // the patterns of the definitions in use, each once
+	matchers []*regexp.Regexp // the patterns that steps matched, each once
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -86,8 +86,8 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		b.Args.Dir = filepath.Dir(s.Path)
 		p.bound[i] = b
 		waits += b.Wait()
-		if m := b.Definition.Matcher(); !slices.Contains(p.matchers, m) {
-			p.matchers = append(p.matchers, m)
+		if !slices.Contains(p.matchers, b.Matcher) {
+			p.matchers = append(p.matchers, b.Matcher)
 		}
 	}
 	interval := s.Policy.Every

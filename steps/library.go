@@ -26,6 +26,10 @@ type Definition struct {
 	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
 	Example  string // a step as an author writes it; a test holds that it matches
 
+	// Also has further texts that mean the same, such as those of an older language: sentences, or regular expressions
+	// between slashes, with the parameters of Sentence in its order.
+	Also []string
+
 	Waits bool // the duration behind "within" is how long the step may wait, so the scenario needs that time too
 
 	// Func does the work. It stops when ctx ends and returns a Failure for everything that it can name.
@@ -36,8 +40,13 @@ type Definition struct {
 	// in the World, for Func to return.
 	Prepare func(ctx context.Context, w *World, a Args)
 
-	params  []string
-	pattern string
+	params   []string
+	patterns []pattern // of Sentence, then of Also
+}
+
+// pattern is what a text must match.
+type pattern struct {
+	text    string
 	opening string                // what each text that it matches begins with
 	matcher func() *regexp.Regexp // compiled when it is first needed: a library has hundreds, a feature a handful
 }
@@ -67,7 +76,7 @@ var parameters = map[string]string{
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
-// prepare reads the sentence's parameters and makes its pattern, which is compiled later.
+// prepare reads the sentence's parameters and makes its patterns, which are compiled later.
 func (d *Definition) prepare() error {
 	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
 		if _, known := parameters[m[1]]; !known {
@@ -75,30 +84,47 @@ func (d *Definition) prepare() error {
 		}
 		d.params = append(d.params, m[1])
 	}
-	d.pattern, d.opening = d.Pattern, literalOpening(d.Pattern)
 	if d.Pattern == "" {
-		d.opening, _, _ = strings.Cut(d.Sentence, "{")
-		var pattern strings.Builder
-		rest := d.Sentence
-		for _, kind := range d.params {
-			before, after, _ := strings.Cut(rest, "{"+kind+"}")
-			pattern.WriteString(regexp.QuoteMeta(before) + parameters[kind])
-			rest = after
-		}
-		d.pattern = "^" + pattern.String() + regexp.QuoteMeta(rest) + "$"
+		d.addSentence(d.Sentence)
+	} else {
+		d.addPattern(d.Pattern, literalOpening(d.Pattern))
 	}
-	sentence, pattern, groups := d.Sentence, d.pattern, len(d.params)
-	d.matcher = sync.OnceValue(func() *regexp.Regexp {
-		re, err := regexp.Compile(pattern)
+	for _, also := range d.Also {
+		if written, isPattern := strings.CutPrefix(also, "/"); isPattern {
+			written = strings.TrimSuffix(written, "/")
+			d.addPattern(written, literalOpening(written))
+		} else {
+			d.addSentence(also)
+		}
+	}
+	return nil
+}
+
+// addSentence adds the pattern of a sentence.
+func (d *Definition) addSentence(sentence string) {
+	opening, _, _ := strings.Cut(sentence, "{")
+	var text strings.Builder
+	rest := sentence
+	for _, m := range placeholder.FindAllStringSubmatch(sentence, -1) {
+		before, after, _ := strings.Cut(rest, m[0])
+		text.WriteString(regexp.QuoteMeta(before) + parameters[m[1]])
+		rest = after
+	}
+	d.addPattern("^"+text.String()+regexp.QuoteMeta(rest)+"$", opening)
+}
+
+func (d *Definition) addPattern(text, opening string) {
+	sentence, groups := d.Sentence, len(d.params)
+	d.patterns = append(d.patterns, pattern{text, opening, sync.OnceValue(func() *regexp.Regexp {
+		re, err := regexp.Compile(text)
 		if err != nil {
 			panic(fmt.Sprintf("steps: sentence %q: %v", sentence, err))
 		}
 		if re.NumSubexp() != groups {
-			panic(fmt.Sprintf("steps: sentence %q has %d parameters, its pattern %d groups", sentence, groups, re.NumSubexp()))
+			panic(fmt.Sprintf("steps: sentence %q has %d parameters, its pattern %s %d groups", sentence, groups, text, re.NumSubexp()))
 		}
 		return re
-	})
-	return nil
+	})})
 }
 
 // literalOpening gives the plain letters that a pattern anchored at the start begins with. It may give fewer than there are.
@@ -119,9 +145,28 @@ func literalOpening(pattern string) string {
 	return opening
 }
 
-// Matcher is the compiled pattern, for godog. It panics when the definition's own Pattern is malformed, which the first text
-// that may match finds out.
-func (d *Definition) Matcher() *regexp.Regexp { return d.matcher() }
+// Matchers are the compiled patterns: of the sentence and of what it also understands. It panics when a pattern of the
+// definition's own is malformed, which the first text that may match finds out.
+func (d *Definition) Matchers() []*regexp.Regexp {
+	matchers := make([]*regexp.Regexp, len(d.patterns))
+	for i, p := range d.patterns {
+		matchers[i] = p.matcher()
+	}
+	return matchers
+}
+
+// match gives the first pattern that matches text, and what it caught.
+func (d *Definition) match(text string) (matcher *regexp.Regexp, captured []string) {
+	for _, p := range d.patterns {
+		if !strings.HasPrefix(text, p.opening) {
+			continue
+		}
+		if m := p.matcher().FindStringSubmatch(text); m != nil {
+			return p.matcher(), m[1:]
+		}
+	}
+	return nil, nil
+}
 
 // Args is what a step gives to its definition: what the pattern caught, and the doc string or table beneath.
 type Args struct {
@@ -176,6 +221,7 @@ func ParseDuration(s string) (time.Duration, error) {
 // Bound is a step with the one definition that it means.
 type Bound struct {
 	Definition *Definition
+	Matcher    *regexp.Regexp // the pattern of the definition that matched, for godog
 	Args       Args
 }
 
@@ -239,7 +285,11 @@ func NewLibrary(definitions ...Definition) *Library {
 		if err := d.prepare(); err != nil {
 			panic("steps: " + err.Error())
 		}
-		for _, name := range []string{d.Sentence, d.pattern} {
+		names := []string{d.Sentence}
+		for _, p := range d.patterns {
+			names = append(names, p.text)
+		}
+		for _, name := range names {
 			if seen[name] {
 				panic(fmt.Sprintf("steps: %q is defined twice", name))
 			}
@@ -295,15 +345,12 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	var found *Bound
 	var sentences []string
 	for _, d := range l.definitions {
-		if !strings.HasPrefix(step.Text, d.opening) {
-			continue
-		}
-		m := d.Matcher().FindStringSubmatch(step.Text)
-		if m == nil {
+		matcher, captured := d.match(step.Text)
+		if matcher == nil {
 			continue
 		}
 		sentences = append(sentences, d.Sentence)
-		found = &Bound{Definition: d, Args: Args{Captured: m[1:], DocString: step.DocString, Table: step.Table}}
+		found = &Bound{Definition: d, Matcher: matcher, Args: Args{Captured: captured, DocString: step.DocString, Table: step.Table}}
 	}
 	switch len(sentences) {
 	case 0:

@@ -60,12 +60,23 @@ func TestBindNamesTheNearestSentence(t *testing.T) {
 	}
 }
 
+func TestAlso(t *testing.T) {
+	library := steps.NewLibrary(steps.Definition{Sentence: "I wait for {duration}", Also: []string{`/^wait "(.*)" seconds/`, "I sleep for {duration}"}, Func: nothing})
+	for text, caught := range map[string]string{`I wait for 5s`: "5s", `I sleep for 2 minutes`: "2 minutes", `wait "3" seconds, then`: "3"} {
+		bound, err := library.Bind(features.Step{Text: text})
+		if err != nil || bound.Args.Text(0) != caught || !bound.Matcher.MatchString(text) {
+			t.Errorf("%q: got %+v, %v", text, bound, err)
+		}
+	}
+}
+
 func TestLibraryRefusesWhatIsWrong(t *testing.T) {
 	for want, definitions := range map[string][]steps.Definition{
 		`steps: "I pass" is defined twice`:                                                   {{Sentence: "I pass", Func: nothing}, {Sentence: "I pass", Func: nothing}},
 		`steps: "^I (.*)$" is defined twice`:                                                 {{Sentence: "I {word}", Pattern: "^I (.*)$"}, {Sentence: "I do {word}", Pattern: "^I (.*)$"}},
 		`steps: sentence "I {wrod}": no kind of parameter is called {wrod}`:                  {{Sentence: "I {wrod}"}},
-		`steps: sentence "I {word}" has 1 parameters, its pattern 0 groups`:                  {{Sentence: "I {word}", Pattern: "^I$"}},
+		`steps: sentence "I {word}" has 1 parameters, its pattern ^I$ 0 groups`:              {{Sentence: "I {word}", Pattern: "^I$"}},
+		`steps: sentence "I try {word}" has 1 parameters, its pattern ^I pass$ 0 groups`:     {{Sentence: "I try {word}", Also: []string{"/^I pass$/"}}},
 		"steps: sentence \"I {word}\": error parsing regexp: missing closing ): `^I (\\w+$`": {{Sentence: "I {word}", Pattern: `^I (\w+$`}},
 	} {
 		func() {

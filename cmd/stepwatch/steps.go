@@ -12,11 +12,12 @@ import (
 
 // sentence is what the catalogue says of a definition.
 type sentence struct {
-	Area     string `json:"area"`
-	Sentence string `json:"sentence"`
-	Does     string `json:"does"`
-	Measures string `json:"measures,omitempty"`
-	Example  string `json:"example"`
+	Area     string   `json:"area"`
+	Sentence string   `json:"sentence"`
+	Also     []string `json:"also,omitempty"`
+	Does     string   `json:"does"`
+	Measures string   `json:"measures,omitempty"`
+	Example  string   `json:"example"`
 }
 
 func stepsVerb(_ context.Context, t *terminal, args []string) int {
@@ -27,7 +28,7 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 	}
 	var found []sentence
 	for _, d := range steps.Builtin().Definitions() {
-		s := sentence{d.Area, d.Sentence, d.Does, d.Measures, d.Example}
+		s := sentence{d.Area, d.Sentence, d.Also, d.Does, d.Measures, d.Example}
 		if s.mentions(f.Args()) {
 			found = append(found, s)
 		}
@@ -55,7 +56,7 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 
 // mentions is true when every word stands somewhere in the entry, upper and lower case alike.
 func (s sentence) mentions(words []string) bool {
-	all := strings.ToLower(strings.Join([]string{s.Area, s.Sentence, s.Does, s.Measures, s.Example}, " "))
+	all := strings.ToLower(strings.Join(append([]string{s.Area, s.Sentence, s.Does, s.Measures, s.Example}, s.Also...), " "))
 	for _, w := range words {
 		if !strings.Contains(all, strings.ToLower(w)) {
 			return false
@@ -77,6 +78,9 @@ func catalogueText(t *terminal, found []sentence) {
 		}
 		fmt.Fprintf(t.out, "\n  %s\n", p.paint(green, s.Sentence))
 		fmt.Fprintln(t.out, wrap(s.Does, "      ", 100))
+		for _, also := range s.Also {
+			fmt.Fprintln(t.out, p.paint(grey, "      Also: "+also))
+		}
 		if s.Measures != "" {
 			fmt.Fprintln(t.out, p.paint(grey, wrap("Measures: "+s.Measures, "      ", 100)))
 		}
@@ -93,12 +97,27 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 			area = s.Area
 			fmt.Fprintf(w, "\n## %s\n", strings.ToUpper(area[:1])+area[1:])
 		}
-		fmt.Fprintf(w, "\n### `%s`\n\n%s\n", s.Sentence, s.Does)
+		fmt.Fprintf(w, "\n### %s\n\n%s\n", quotedCode([]string{s.Sentence}), s.Does)
+		if len(s.Also) > 0 {
+			fmt.Fprintf(w, "\nAlso: %s\n", quotedCode(s.Also))
+		}
 		if s.Measures != "" {
 			fmt.Fprintf(w, "\nMeasures: %s\n", s.Measures)
 		}
 		fmt.Fprintf(w, "\n```gherkin\n%s\n```\n", s.Example)
 	}
+}
+
+// quotedCode lists texts as Markdown code; some of them hold a backtick.
+func quotedCode(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = "`" + text + "`"
+		if strings.Contains(text, "`") {
+			quoted[i] = "`` " + text + " ``"
+		}
+	}
+	return strings.Join(quoted, ", ")
 }
 
 // wrap breaks text at blanks so that no line is longer than width, where that is possible.

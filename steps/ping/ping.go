@@ -1,0 +1,168 @@
+// Package ping asks hosts whether they answer ICMP echo requests (RFC 792, RFC 4443).
+//
+// A socket for that needs no privilege where the kernel's net.ipv4.ping_group_range allows it, and root may open a raw one.
+// Where neither is to be had the machine's own ping program is run, which has the privilege by itself.
+package ping
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+
+	"github.com/stepwatch/stepwatch/steps/program"
+)
+
+// ErrSilent says that no answer came in time.
+var ErrSilent = errors.New("no answer")
+
+// pause is how long is waited for an answer before it is asked again: ICMP gets lost.
+const pause = time.Second
+
+// Echo asks an address, once a second, until an answer comes, and gives the time that the one answer took. Without one it is
+// ErrSilent once patience, or ctx before that, is over. Any other error says that nothing was learned of the host.
+func Echo(ctx context.Context, to netip.Addr, patience time.Duration) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	to = to.Unmap()
+	conn, raw, err := listen(to)
+	if errors.Is(err, os.ErrPermission) {
+		return byProgram(ctx, to)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("open a socket for ICMP: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // nothing is kept in it
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })
+	defer stop()
+	return echo(ctx, conn, to, raw)
+}
+
+// listen opens a socket without privilege, or else a raw one.
+func listen(to netip.Addr) (conn *icmp.PacketConn, raw bool, err error) {
+	unprivileged, privileged, any4or6 := "udp4", "ip4:icmp", "0.0.0.0"
+	if to.Is6() {
+		unprivileged, privileged, any4or6 = "udp6", "ip6:ipv6-icmp", "::"
+	}
+	if conn, err = icmp.ListenPacket(unprivileged, any4or6); err == nil {
+		return conn, false, nil
+	}
+	conn, err = icmp.ListenPacket(privileged, any4or6)
+	return conn, true, err
+}
+
+func echo(ctx context.Context, conn *icmp.PacketConn, to netip.Addr, raw bool) (time.Duration, error) {
+	var kind icmp.Type = ipv4.ICMPTypeEcho
+	if to.Is6() {
+		kind = ipv6.ICMPTypeEchoRequest
+	}
+	var peer net.Addr = &net.UDPAddr{IP: to.AsSlice(), Zone: to.Zone()}
+	if raw {
+		peer = &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()}
+	}
+	token := []byte(rand.Text()) // tells our answers from those of others, who use the same raw socket
+	buffer := make([]byte, 1500)
+	var sent []time.Time
+	for ctx.Err() == nil {
+		message := icmp.Message{Type: kind, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Seq: len(sent), Data: token}}
+		packet, err := message.Marshal(nil)
+		if err != nil {
+			return 0, fmt.Errorf("write an ICMP message: %w", err)
+		}
+		sent = append(sent, time.Now())
+		if _, err := conn.WriteTo(packet, peer); err != nil {
+			return 0, fmt.Errorf("send an echo request to %s: %w", to, err)
+		}
+		until := time.Now().Add(pause)
+		for {
+			_ = conn.SetReadDeadline(until) // fails on a closed socket alone, which reading then says
+			if ctx.Err() != nil {
+				return 0, ErrSilent
+			}
+			n, from, err := conn.ReadFrom(buffer)
+			arrived := time.Now()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return 0, fmt.Errorf("wait for an echo reply of %s: %w", to, err)
+			}
+			if seq, ours := replyTo(buffer[:n], to.Is6(), token); ours && addrOf(from) == to.WithZone("") && seq < len(sent) {
+				return arrived.Sub(sent[seq]), nil
+			}
+		}
+	}
+	return 0, ErrSilent
+}
+
+// replyTo reads which of our requests a packet answers, if any.
+func replyTo(packet []byte, is6 bool, token []byte) (seq int, ours bool) {
+	protocol := 1
+	if is6 {
+		protocol = 58
+	}
+	message, err := icmp.ParseMessage(protocol, packet)
+	if err != nil || message.Type != ipv4.ICMPTypeEchoReply && message.Type != ipv6.ICMPTypeEchoReply {
+		return 0, false
+	}
+	body, ok := message.Body.(*icmp.Echo)
+	if !ok || !bytes.Equal(body.Data, token) {
+		return 0, false
+	}
+	return body.Seq, true
+}
+
+func addrOf(a net.Addr) netip.Addr {
+	var ip net.IP
+	switch a := a.(type) {
+	case *net.UDPAddr:
+		ip = a.IP
+	case *net.IPAddr:
+		ip = a.IP
+	}
+	addr, _ := netip.AddrFromSlice(ip) // the invalid one equals no other
+	return addr.Unmap()
+}
+
+// roundTrip is what the ping of iputils, of inetutils and of the BSDs writes of an answer.
+var roundTrip = regexp.MustCompile(`time[=<]([\d.]+) ?ms`)
+
+// byProgram has the machine's own ping ask. One answer ends it, as does ctx.
+func byProgram(ctx context.Context, to netip.Addr) (time.Duration, error) {
+	out, err := program.Run(ctx, program.Command{Path: "ping", Args: []string{"-n", "-c", "1", to.String()}})
+	if out == nil {
+		return 0, fmt.Errorf("no socket for ICMP may be opened (net.ipv4.ping_group_range), and: %w", err)
+	}
+	if ctx.Err() != nil {
+		return 0, ErrSilent
+	}
+	if err != nil {
+		return 0, err
+	}
+	return readProgram(out.ExitCode, string(out.Stdout), string(out.Stderr))
+}
+
+// readProgram reads what ping said. It is silent when it sent something and got nothing.
+func readProgram(exitCode int, stdout, stderr string) (time.Duration, error) {
+	if m := roundTrip.FindStringSubmatch(stdout); m != nil && exitCode == 0 {
+		ms, err := strconv.ParseFloat(m[1], 64)
+		if err == nil {
+			return time.Duration(ms * float64(time.Millisecond)), nil
+		}
+	}
+	if exitCode == 1 {
+		return 0, ErrSilent
+	}
+	return 0, fmt.Errorf("ping gave exit code %d: %.200q", exitCode, stderr)
+}
