@@ -170,11 +170,19 @@ type reply struct {
 	proxied bool   // that is a proxy's, not the server's
 }
 
-// exchange sends a request, reads the answer with at most limit bytes of its body, and reports the phases processing
-// (request written to first byte of the answer) and transfer (first byte to the body read).
-func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request, limit int64) (*reply, error) {
+// intake says what becomes of the bodies of answers, counted after decompression.
+type intake struct {
+	limit int64 // bytes that are kept in memory, or written to save
+
+	// save, when there is one, gives what a body is written to piece by piece in the place of being kept. nil keeps it.
+	save func(*http.Response) io.Writer
+}
+
+// exchange sends a request, reads the answer, and reports the phases processing (request written to first byte of the
+// answer) and transfer (first byte to the body read).
+func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request, in intake) (*reply, error) {
 	if c.h2 != nil {
-		return c.exchangeHTTP2(ctx, w, request, limit)
+		return c.exchangeHTTP2(ctx, w, request, in)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -225,7 +233,7 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 	w.Phase("processing", first.Sub(sent.at), response.Status)
 	c.in.left = -1
 	answer := &reply{Response: response}
-	answer.read(limit)
+	answer.read(in)
 	w.Phase("transfer", time.Since(first), "")
 	answer.reuse = answer.broken == nil && sent.err == nil && !unread && !response.Close
 	c.used, c.idle = true, time.Now()
@@ -268,7 +276,7 @@ func (c *httpConn) readHeader(request *http.Request) (*http.Response, error) {
 }
 
 // exchangeHTTP2 is exchange over HTTP/2.
-func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Request, limit int64) (*reply, error) {
+func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Request, in intake) (*reply, error) {
 	start := time.Now()
 	var wrote, first atomic.Int64 // since start; net/http calls the trace from its own goroutines
 	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -286,7 +294,7 @@ func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Re
 	began := time.Duration(first.Load())
 	w.Phase("processing", max(0, began-time.Duration(wrote.Load())), response.Status)
 	answer := &reply{Response: response}
-	answer.read(limit)
+	answer.read(in)
 	w.Phase("transfer", time.Since(start)-began, "")
 	answer.reuse = answer.broken == nil
 	c.used = true
@@ -299,8 +307,9 @@ var (
 	errEncoding     = errors.New("the body cannot be decompressed")
 )
 
-// read reads the body, decompressed, up to limit bytes. What came stays in body whatever goes wrong.
-func (r *reply) read(limit int64) {
+// read reads the body, decompressed, up to the intake's limit. What came stays in body whatever goes wrong.
+func (r *reply) read(in intake) {
+	limit := in.limit
 	defer r.Body.Close()
 	if r.Body == http.NoBody || r.ContentLength == 0 {
 		return
@@ -323,6 +332,16 @@ func (r *reply) read(limit int64) {
 	default:
 		r.broken = fmt.Errorf("%w: its Content-Encoding is %q, but gzip was asked for", errEncoding, encoding)
 		return
+	}
+	if in.save != nil {
+		if to := in.save(r.Response); to != nil {
+			n, err := io.Copy(to, io.LimitReader(plain, limit+1))
+			if r.onWire = wire.n; n > limit {
+				err = errBodyTooLarge
+			}
+			r.broken = encodingError(err)
+			return
+		}
 	}
 	// One byte more than the body lets the last Read see the end without growing.
 	r.body = make([]byte, 0, min(max(size, 2047), limit, 1<<20)+1)

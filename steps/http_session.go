@@ -60,9 +60,20 @@ type visit struct {
 	contentType string
 	referrer    *url.URL // the page that led here, or nil
 	anyStatus   bool
+	anySite     bool // redirects to other sites are followed too
+
+	save func(*http.Response) io.Writer // as an intake has it: for a file, which is no page
 }
 
 func (v *visit) String() string { return v.method + " " + shownURL(v.url) }
+
+// intake says how much is read of what the visit is answered with.
+func (v *visit) intake(w *World) intake {
+	if v.save != nil {
+		return intake{limit: downloadLimit(w), save: v.save}
+	}
+	return intake{limit: bodyLimit(w)}
+}
 
 // maxRedirects is how many redirects in a row are followed; browsers follow 20, but no sound site needs five.
 const maxRedirects = 10
@@ -71,10 +82,20 @@ const maxRedirects = 10
 // tls, processing and transfer once for every request that it took, so a page behind a redirect has two sets. The
 // connections that an earlier page left open are used again, without their phases.
 func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
+	s.page, s.visits = nil, append(s.visits, v)
+	p, err := s.arrive(ctx, w, &v)
+	if s.page = p; err != nil || v.anyStatus {
+		return err
+	}
+	return s.judgeStatus(p, &v)
+}
+
+// arrive fetches what v asks for and follows redirects, whatever the status is. v becomes the last visit. The page is nil
+// when there was no answer, and there when what is wrong with it is the error.
+func (s *httpSession) arrive(ctx context.Context, w *World, v *visit) (*page, error) {
 	if v.url.User != nil {
 		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
 	}
-	s.page, s.visits = nil, append(s.visits, v)
 	start := time.Now()
 	var chain []string   // of redirects, made when there is one
 	var cookiesAt []int  // s.cookies before each request in chain
@@ -82,38 +103,32 @@ func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 	var redirects []redirected
 	for {
 		cookies := s.cookies
-		answer, err := s.request(ctx, w, &v)
+		answer, err := s.request(ctx, w, v)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		next, err := redirect(&v, answer)
+		next, err := redirect(v, answer)
 		if err == nil && next != nil && answer.broken == nil {
 			redirects = append(redirects, redirected{from: v.url, status: answer.StatusCode, to: next.url})
-			if !sameSite(v.url.Hostname(), next.url.Hostname()) {
+			if !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
 				stopped = next.url
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
-				v = *next
+				*v = *next
 				continue
 			}
 		}
-		s.page = &page{url: v.url, reply: answer, stopped: stopped, took: time.Since(start),
+		p := &page{url: v.url, reply: answer, stopped: stopped, took: time.Since(start),
 			webArrival: webArrival{begun: start, redirects: redirects}}
-		s.page.measure(w, len(chain))
-		switch {
-		case err != nil:
-			return err
-		case answer.broken != nil:
-			return s.brokenBody(ctx, w, &v, answer)
-		case v.anyStatus:
-			return nil
+		p.measure(w, len(chain))
+		if err == nil && answer.broken != nil {
+			err = s.brokenBody(ctx, w, v, answer)
 		}
-		return s.judgeStatus(&v)
+		return p, err
 	}
 }
 
-func (s *httpSession) judgeStatus(v *visit) error {
-	p := s.page
+func (s *httpSession) judgeStatus(p *page, v *visit) error {
 	switch {
 	case p.accepted():
 		return nil
@@ -126,19 +141,22 @@ func (s *httpSession) judgeStatus(v *visit) error {
 }
 
 func (s *httpSession) brokenBody(ctx context.Context, w *World, v *visit, answer *reply) error {
-	err := answer.broken
+	err, what, setting := answer.broken, "page", "body_limit"
+	if v.save != nil {
+		what, setting = "file", "download_limit"
+	}
 	switch {
 	case errors.Is(err, errBodyTooLarge):
-		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the page is larger than the %d bytes that are read at most; web.body_limit in stepwatch.yml raises that",
-			v, bodyLimit(w))
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the %s is larger than the %d bytes that are read at most; web.%s in stepwatch.yml raises that",
+			v, what, v.intake(w).limit, setting)
 	case errors.Is(err, errEncoding):
 		return Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", v, err)
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrStopped):
-		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the page did not end before the deadline; %d bytes of it came", v, len(answer.body))
+		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the %s did not end before the deadline; %d bytes of it came", v, what, max(int64(len(answer.body)), answer.onWire))
 	case answer.ContentLength > 0:
-		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the page, %d of %d bytes came", v, answer.onWire, answer.ContentLength))
+		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s, %d of %d bytes came", v, what, answer.onWire, answer.ContentLength))
 	default:
-		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the page, %d bytes came", v, answer.onWire))
+		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s, %d bytes came", v, what, answer.onWire))
 	}
 }
 
@@ -157,7 +175,7 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 		if err != nil {
 			return nil, err
 		}
-		answer, err := s.recorded(ctx, w, request)
+		answer, err := s.recorded(ctx, w, v, request)
 		if err != nil {
 			if errors.Is(err, errHeaderTooLarge) {
 				return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)
@@ -183,10 +201,10 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 }
 
 // roundTrip sends a request over an open connection that fits, or over a new one.
-func (s *httpSession) roundTrip(ctx context.Context, w *World, request *http.Request) (*reply, error) {
-	limit := bodyLimit(w)
+func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request *http.Request) (*reply, error) {
+	in := v.intake(w)
 	if c := s.take(connKey(request.URL), request.Method); c != nil {
-		answer, err := s.use(ctx, w, c, request, limit)
+		answer, err := s.use(ctx, w, c, request, in)
 		if !errors.Is(err, errStale) {
 			return answer, err
 		}
@@ -206,12 +224,12 @@ func (s *httpSession) roundTrip(ctx context.Context, w *World, request *http.Req
 	}
 	s.conns = append(s.conns, c)
 	s.mu.Unlock()
-	return s.use(ctx, w, c, request, limit)
+	return s.use(ctx, w, c, request, in)
 }
 
 // use does one exchange and closes the connection unless it can take another request.
-func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, limit int64) (*reply, error) {
-	answer, err := c.exchange(ctx, w, request, limit)
+func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, in intake) (*reply, error) {
+	answer, err := c.exchange(ctx, w, request, in)
 	if err == nil {
 		answer.remote = c.conn.RemoteAddr().String()
 	}
@@ -248,6 +266,7 @@ var (
 	userAgent = []string{"stepwatch (+https://github.com/stepwatch/stepwatch)"}
 	accept    = []string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 	gzipOnly  = []string{"gzip"}
+	identity  = []string{"identity"}
 )
 
 func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
@@ -263,6 +282,9 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 	request.Header["User-Agent"] = userAgent
 	request.Header["Accept"] = accept
 	request.Header["Accept-Encoding"] = gzipOnly
+	if v.save != nil { // so that a file's length can be held against what its server says of it
+		request.Header["Accept-Encoding"] = identity
+	}
 	if v.body != nil {
 		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(v.body)), nil }
 		request.Body, _ = request.GetBody()
@@ -332,13 +354,14 @@ func redirect(v *visit, answer *reply) (*visit, error) {
 	if to.Fragment == "" { // RFC 9110 §10.2.2
 		to.Fragment, to.RawFragment = v.url.Fragment, v.url.RawFragment
 	}
-	next := &visit{method: v.method, url: to, body: v.body, contentType: v.contentType, referrer: v.referrer, anyStatus: v.anyStatus}
+	next := *v
+	next.url = to
 	// RFC 9110 §15.4: 303 asks for GET; for 301 and 302 browsers turn POST into GET; 307 and 308 keep the method.
 	if answer.StatusCode == http.StatusSeeOther && v.method != http.MethodHead ||
 		answer.StatusCode <= http.StatusFound && v.method == http.MethodPost {
 		next.method, next.body, next.contentType = http.MethodGet, nil, ""
 	}
-	return next, nil
+	return &next, nil
 }
 
 // tooManyRedirects fails for a loop and for a chain that is too long. A page may send a visitor round once to set

@@ -1,6 +1,7 @@
 package steps_test
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 
@@ -64,8 +65,9 @@ type site struct {
 	target  *steps.Target
 	secrets stepstest.Secrets // nil: one called members
 
-	mu    sync.Mutex
-	conns map[string]bool // remote addresses seen
+	patience time.Duration // in a browser; 0: 50 ms
+	mu       sync.Mutex
+	conns    map[string]bool // remote addresses seen
 }
 
 func newSite(t *testing.T) *site {
@@ -448,7 +450,7 @@ func (s *site) runBoth(t *testing.T, cases []sentenceCase, inBrowser map[string]
 	}
 	b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
 	defer b.Close()
-	s.target.Browser, s.target.Patience = b, 50*time.Millisecond
+	s.target.Browser, s.target.Patience = b, cmp.Or(s.patience, 50*time.Millisecond)
 	for _, c := range cases {
 		t.Run("browser/"+c.name, func(t *testing.T) {
 			if want, differs := inBrowser[c.name]; differs {

@@ -23,41 +23,59 @@ func (s *httpSession) await(context.Context, *World) bool { return false }
 func (s *httpSession) complete(context.Context, *World) error { return nil }
 
 func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *html.Node) error {
-	href, _ := attribute(link, "href")
-	href = strings.TrimSpace(href)
-	to, err := s.page.base().Parse(href)
+	to, err := s.target(f, link)
 	if err != nil {
-		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is no URL", href)
+		return err
 	}
-	switch strings.ToLower(to.Scheme) {
-	case "javascript":
-		return f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
-	case "http", "https":
-	default:
-		return f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address; no page is behind it", to.Scheme)
-	}
-	if strings.HasPrefix(href, "#") {
+	if href, _ := attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") {
 		moved := *s.page.url
 		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
 		s.page.url = &moved
 		return nil // a place on this very page
 	}
-	if err := mendHost(to); err != nil {
-		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
-	}
 	return s.load(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.url})
 }
 
+// target is where a link leads to.
+func (s *httpSession) target(f *search, link *html.Node) (*url.URL, error) {
+	href, _ := attribute(link, "href")
+	href = strings.TrimSpace(href)
+	to, err := s.page.base().Parse(href)
+	if err != nil {
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is no URL", href)
+	}
+	switch strings.ToLower(to.Scheme) {
+	case "javascript":
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
+	case "http", "https":
+	default:
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address; no page is behind it", to.Scheme)
+	}
+	if err := mendHost(to); err != nil {
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
+	}
+	return to, nil
+}
+
 func (s *httpSession) press(ctx context.Context, w *World, f *search, button *html.Node) error {
+	form, err := s.formSentBy(f, button)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, w, f, form, button)
+}
+
+// formSentBy is the form that a button sends.
+func (s *httpSession) formSentBy(f *search, button *html.Node) (*html.Node, error) {
 	switch kind := buttonType(button); kind {
 	case "button", "reset":
-		return f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
 	}
 	form := s.page.formOf(button)
 	if form == nil {
-		return f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
 	}
-	return s.send(ctx, w, f, form, button)
+	return form, nil
 }
 
 // click does what an element does by itself: a link leads on, a button sends its form, a summary opens its details.
@@ -76,7 +94,11 @@ func (s *httpSession) click(ctx context.Context, w *World, f *search, n *html.No
 		s.page.forgetText()
 		return nil
 	}
-	return f.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> does something only by a script; %s", n.Data, needsBrowser)
+	return f.onlyByScript(n)
+}
+
+func (s *search) onlyByScript(n *html.Node) error {
+	return s.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> does something only by a script; %s", n.Data, needsBrowser)
 }
 
 func (s *httpSession) submit(ctx context.Context, w *World, f *search, form *html.Node) error {

@@ -75,9 +75,9 @@ func init() {
 			Measures: measures,
 			Example:  `When I try to send a message of 60 MB from "alice" to "bob" via 587`,
 			Func: trySubmission(func(t *attempt, a *Args) error {
-				size, err := parseSize(a.Captured[0])
+				size, err := parseSize(a.Captured[0], 1)
 				a.Captured = a.Captured[1:]
-				t.size = size
+				t.size = int(size)
 				return err
 			}),
 		},
@@ -308,15 +308,15 @@ func plainAddress(text string) (string, error) {
 	return text, nil
 }
 
-// parseSize reads "512 KB"; the units are powers of 1024. More than 1 GB is a mistake.
-func parseSize(text string) (int, error) {
+// parseSize reads "512 KB"; the units are powers of 1024. More than that many GB is a mistake.
+func parseSize(text string, most int64) (int64, error) {
 	number := strings.TrimRight(text, "BKMG ")
 	scale := map[string]float64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.TrimSpace(text[len(number):])]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || n*scale < 1 || n*scale > 1<<30 {
-		return 0, scenarioFault("%q is no size from 1 B to 1 GB", text)
+	if err != nil || n*scale < 1 || n*scale > float64(most<<30) {
+		return 0, scenarioFault("%q is no size from 1 B to %d GB", text, most)
 	}
-	return int(n * scale), nil
+	return int64(n * scale), nil
 }
 
 // serverAddress parts "mail.example.org:587", and gives for "alice:587" the server of account alice, and for

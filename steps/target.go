@@ -40,6 +40,9 @@ type Target struct {
 	// BodyLimit caps what is read of one web page, in bytes after decompression; zero means DefaultBodyLimit.
 	BodyLimit int64
 
+	// DownloadLimit caps what is read of one file that is downloaded, in bytes; zero means DefaultDownloadLimit.
+	DownloadLimit int64
+
 	// StateDir is the directory for what must outlive a run and a restart, such as how far a log was read. It may not exist
 	// yet: who writes makes it, for its owner alone. Several processes may use it at once.
 	StateDir string

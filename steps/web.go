@@ -45,6 +45,9 @@ type webEngine interface {
 	check(ctx context.Context, f *search, box *html.Node, on bool) error
 	attach(ctx context.Context, f *search, field *html.Node, path string) error
 
+	// downloadBehind has the file that a click leads to pass by.
+	downloadBehind(ctx context.Context, w *World, f *search, n *html.Node) (*download, error)
+
 	// cookiesOf gives the cookies that a visitor of the page has.
 	cookiesOf(ctx context.Context, p *page) ([]webCookie, error)
 

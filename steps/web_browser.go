@@ -27,6 +27,7 @@ type browserSession struct {
 	began   time.Time   // the step at work
 	proxied bool        // the address that a tab tells may be a proxy's
 	basic   []basicAuth // names and passwords that addresses came with
+	aside   []exchange  // requests beside the tab
 }
 
 // open opens the scenario's tab. What goes wrong is kept for the first step that needs it.

@@ -21,9 +21,9 @@ const mostExchanges = 200
 const evidenceGrace = 600 * time.Millisecond
 
 // recorded does one exchange and notes it for the evidence of a failure.
-func (s *httpSession) recorded(ctx context.Context, w *World, request *http.Request) (*reply, error) {
+func (s *httpSession) recorded(ctx context.Context, w *World, v *visit, request *http.Request) (*reply, error) {
 	mark, start := w.phaseCount(), time.Now()
-	answer, err := s.roundTrip(ctx, w, request)
+	answer, err := s.roundTrip(ctx, w, v, request)
 	e := exchange{request: request, started: start, phases: w.phasesFrom(mark), err: err}
 	if answer != nil {
 		e.answer, e.bytes = answer.Response, answer.onWire
@@ -103,6 +103,9 @@ func (s *browserSession) report(w *World, err error) {
 			if e, kept := requestEntry(&requests[i]); kept {
 				entries = append(entries, e)
 			}
+		}
+		for i := range s.aside {
+			entries = append(entries, s.aside[i].entry())
 		}
 		w.attachRequests(entries)
 		if log := consoleText(tab); log != "" {

@@ -376,3 +376,17 @@ func (s *browserSession) visitor(ctx context.Context, w *World, at *url.URL) (*h
 	}
 	return visitor, nil
 }
+
+// beside gives a visitor for what a tab cannot be asked for, and what ends it. Its requests are kept among the tab's.
+func (s *browserSession) beside(ctx context.Context, w *World, at *url.URL) (visitor *httpSession, end func(), err error) {
+	if _, err := s.ready(); err != nil {
+		return nil, nil, err
+	}
+	if visitor, err = s.visitor(ctx, w, at); err != nil {
+		return nil, nil, err
+	}
+	return visitor, func() {
+		s.aside = append(s.aside, visitor.exchanges...)
+		_ = visitor.Close() // it has nothing but connections to close
+	}, nil
+}

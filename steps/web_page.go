@@ -104,9 +104,12 @@ func secretHeader(name string) bool {
 }
 
 // mediaType is the type alone, in lower case; a page that says none is taken for HTML.
-func (p *page) mediaType() string {
-	kind, _, _ := strings.Cut(p.Header.Get("Content-Type"), ";")
-	return cmp.Or(strings.ToLower(strings.TrimSpace(kind)), "text/html")
+func (p *page) mediaType() string { return cmp.Or(mediaType(p.Header), "text/html") }
+
+// mediaType is the type of what a header is of, without parameters and in lower case; empty when it says none.
+func mediaType(h http.Header) string {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 func (p *page) isHTML() bool {

@@ -188,19 +188,25 @@ func seeThing(kind string, candidates func(*search, *html.Node) []candidate, wan
 func titleShould(verb string, fits func(title, text string) bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		return searching(ctx, w, true, fmt.Sprintf("expect the title to %s %q", verb, a.Text(0)), "", func(s *search, doc *html.Node) error {
-			for n := range doc.Descendants() {
-				if n.DataAtom != atom.Title || n.Namespace != "" {
-					continue
-				}
-				title := normalText(textareaValue(n))
-				if fits(title, normalText(a.Text(0))) {
-					return nil
-				}
+			switch title, found := titleOf(doc); {
+			case !found:
+				return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no title")
+			case !fits(title, normalText(a.Text(0))):
 				return s.failure(result.ReasonUnexpected, result.BlameWeb, "it is %s", quote(title))
 			}
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no title")
+			return nil
 		})
 	}
+}
+
+// titleOf is the title of a page, and whether it has one.
+func titleOf(doc *html.Node) (string, bool) {
+	for n := range doc.Descendants() {
+		if n.DataAtom == atom.Title && n.Namespace == "" {
+			return normalText(textareaValue(n)), true
+		}
+	}
+	return "", false
 }
 
 func countElements(bound string, fits func(n, wanted int) bool) func(context.Context, *World, Args) error {

@@ -462,7 +462,7 @@ func requestsAtMost(ctx context.Context, w *World, args Args) error {
 }
 
 func weighAtMost(ctx context.Context, w *World, args Args) error {
-	limit, err := parseSize(args.Text(0))
+	limit, err := parseSize(args.Text(0), 1)
 	if err != nil {
 		return err
 	}
@@ -471,7 +471,7 @@ func weighAtMost(ctx context.Context, w *World, args Args) error {
 		return err
 	}
 	weight := measureWeight(w, a)
-	if weight > int64(limit) {
+	if weight > limit {
 		heaviest := slices.MaxFunc(a.Requests, func(a, b browser.Request) int { return cmp.Compare(a.Bytes, b.Bytes) })
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to weigh at most %s: it weighs %d bytes, %d of them %s", p, args.Text(0), weight, heaviest.Bytes, cutURL(heaviest.URL))
 	}

@@ -127,6 +127,7 @@ type dnssecSection struct {
 
 type web struct {
 	BodyLimit      string `yaml:"body_limit"`
+	DownloadLimit  string `yaml:"download_limit"`
 	Wait           string `yaml:"wait"`
 	CucumberNagios bool   `yaml:"cucumber_nagios"`
 }
@@ -281,6 +282,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	}
 	c.Target.Patience = v.duration("web.wait", f.Web.Wait, steps.DefaultPatience)
 	c.Target.BodyLimit = v.size("web.body_limit", f.Web.BodyLimit)
+	c.Target.DownloadLimit = v.size("web.download_limit", f.Web.DownloadLimit)
 	for name, source := range f.Secrets {
 		if source == nil {
 			source = &vault.Source{}

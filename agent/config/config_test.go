@@ -41,7 +41,7 @@ resolver: 127.0.0.1:5353
 dnssec: {anchors: [root.key]}
 connect_to:
   "www.example.org:443": "127.0.0.1:8443"
-web: {body_limit: 1 MB, cucumber_nagios: true}
+web: {body_limit: 1 MB, download_limit: 2 GB, cucumber_nagios: true}
 exporters:
   prometheus: {path: /metrics}
 `
@@ -105,7 +105,7 @@ func TestParse(t *testing.T) {
 	if roots.Equal(system) {
 		t.Error("the private root is not trusted")
 	}
-	if c.Target.BodyLimit != 1<<20 || !c.Target.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
+	if c.Target.BodyLimit != 1<<20 || c.Target.DownloadLimit != 2<<30 || !c.Target.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
 		t.Errorf("target: got %+v", c.Target)
 	}
 	var block struct {

@@ -45,6 +45,8 @@ type Tab struct {
 	main    cdp.FrameID
 	once    sync.Once
 
+	browserContext cdp.BrowserContextID
+
 	mu       sync.Mutex
 	news     chan struct{} // closed and replaced when anything below changes
 	worlds   map[cdp.FrameID]string
@@ -59,6 +61,7 @@ type Tab struct {
 	dropped  int // requests that were not kept
 	console  []Message
 	dialogs  []Dialog
+	saving   *saving // the download that is waited for, or nil
 	logins   []Login
 	asked    map[fetch.RequestID]bool // requests that were answered with a login
 }
@@ -100,8 +103,11 @@ func (t *Tab) attach(ctx context.Context) error {
 		return err
 	}
 	c := chromedp.FromContext(ctx)
-	t.session, t.main = c.Target, cdp.FrameID(c.Target.TargetID)
+	t.session, t.main, t.browserContext = c.Target, cdp.FrameID(c.Target.TargetID), c.BrowserContextID
 	if err := chromedp.Listen(ctx, t.event); err != nil {
+		return err
+	}
+	if err := chromedp.ListenBrowser(ctx, t.downloading); err != nil {
 		return err
 	}
 	agent, err := t.process.userAgent(ctx)

@@ -1,0 +1,189 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/chromedp"
+)
+
+// Download is a file that the browser was given to save. Remove must be called.
+type Download struct {
+	URL      string
+	Name     string // that a visitor would find it under
+	Status   int    // 0 when the browser does not tell, as of a file that no navigation led to
+	Header   http.Header
+	Bytes    int64
+	Total    int64 // what the server said that it would be, 0 when it did not
+	Broken   bool  // it did not come to its end
+	TooLarge bool  // more than the limit came, and it was given up
+
+	dir, file string
+}
+
+// Read writes the file to w.
+func (d *Download) Read(w io.Writer) error {
+	f, err := os.Open(d.file)
+	if err == nil {
+		_, err = io.Copy(w, f)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return &Broken{"read the file that the browser saved", err}
+	}
+	return nil
+}
+
+// Remove removes what was saved.
+func (d *Download) Remove() { _ = os.RemoveAll(d.dir) } // the profile goes with the process anyway
+
+// saving is a download that a tab waits for; Tab.mu guards it.
+type saving struct {
+	id       string // the browser's own, empty until it begins
+	download Download
+	done     bool
+}
+
+// Download does act, and saves the file that it leads to, up to limit bytes: at once, or from a page in between that
+// starts it by itself. It is nil without an error when act led to something else, or to no file within wait.
+func (t *Tab) Download(ctx context.Context, wait time.Duration, limit int64, act func() error) (*Download, error) {
+	if t.process.dir == nil {
+		return nil, &Broken{"save a file", errors.New("the browser at browser.remote saves files where it runs: leave that setting out of stepwatch.yml, or load the file by its address")}
+	}
+	dir, err := os.MkdirTemp(t.process.dir.path, "download-")
+	if err != nil {
+		return nil, &Broken{"save a file", err}
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	if err := t.downloads(ctx, dir); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	before := t.current
+	s := &saving{}
+	t.saving = s
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		t.saving = nil
+		if t.current != nil && t.current.Download {
+			t.current = t.shown // the page is what it was
+		}
+		t.mu.Unlock()
+		_ = t.downloads(context.WithoutCancel(ctx), "") // the tab's end does it otherwise
+	}()
+	if err := act(); err != nil {
+		return nil, err
+	}
+	if _, err := t.Settle(ctx, nil); err != nil {
+		return nil, err
+	}
+	soon, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err = t.wait(soon, func() bool {
+		return s.id != "" || t.current != before && t.current.fruitless()
+	})
+	t.mu.Lock()
+	id := s.id
+	t.mu.Unlock()
+	switch {
+	case id != "":
+	case err != nil && soon.Err() == nil, ctx.Err() != nil:
+		return nil, err
+	default:
+		return nil, nil
+	}
+	if err := t.wait(ctx, func() bool { return s.done || s.download.Bytes > limit }); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	d := s.download
+	if d.TooLarge = d.Bytes > limit; d.TooLarge && !s.done {
+		defer func() {
+			_, _ = cdp.Call(t.life, t.process.browser(), browser.CancelDownload, browser.CancelDownloadParams{GUID: id, BrowserContextID: t.browserContext})
+		}()
+	}
+	t.mu.Unlock()
+	d.dir, d.file, kept = dir, filepath.Join(dir, id), true
+	return &d, nil
+}
+
+// fruitless says whether no download will come of a navigation.
+func (n *Navigation) fruitless() bool {
+	if n == nil || !n.done() || n.Download {
+		return false
+	}
+	r := n.Response()
+	return n.Failed != "" || r != nil && (r.Status >= 400 || !strings.Contains(r.ResponseHeader.Get("Content-Type"), "html"))
+}
+
+// downloads has the browser save this tab's files in a directory and tell of them, or refuse them again when dir is empty.
+func (t *Tab) downloads(ctx context.Context, dir string) error {
+	on := dir != ""
+	params := browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: t.browserContext, EventsEnabled: &on}
+	if on {
+		params.Behavior, params.DownloadPath = browser.SetDownloadBehaviorBehaviorAllowAndName, dir
+	}
+	bound, done := t.bind(ctx)
+	defer done()
+	_, err := cdp.Call(bound, t.process.browser(), browser.SetDownloadBehavior, params)
+	return t.explain(ctx, err)
+}
+
+func (p *process) browser() *chromedp.Browser { return chromedp.FromContext(p.ctx).Browser }
+
+// holds says whether a frame is the tab's; t.mu is held. One that no tab knows is of a window that a link opened.
+func (t *Tab) holds(id cdp.FrameID) bool {
+	if id == t.main || slices.ContainsFunc(t.frames, func(f frame) bool { return f.id == id }) {
+		return true
+	}
+	b := t.process.owner
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return t.process.tabs == 1
+}
+
+// downloading takes notice of what the browser says of downloads.
+func (t *Tab) downloading(ev any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.saving
+	if s == nil {
+		return
+	}
+	switch ev := ev.(type) {
+	case *browser.EventDownloadWillBegin:
+		if s.id != "" || !t.holds(ev.FrameID) {
+			return
+		}
+		s.id, s.download.URL, s.download.Name = ev.GUID, ev.URL, ev.SuggestedFilename
+		if r := t.current.Response(); r != nil && r.URL == ev.URL && t.current.Download {
+			s.download.Status, s.download.Header = r.Status, r.ResponseHeader
+		}
+	case *browser.EventDownloadProgress:
+		if ev.GUID != s.id {
+			return
+		}
+		// A download that breaks off is told to have received nothing.
+		s.download.Bytes, s.download.Total = max(s.download.Bytes, int64(ev.ReceivedBytes)), int64(ev.TotalBytes)
+		s.done = ev.State != browser.DownloadProgressStateInProgress
+		s.download.Broken = ev.State == browser.DownloadProgressStateCanceled || s.done && s.download.Bytes < s.download.Total
+	default:
+		return
+	}
+	t.changedLocked()
+}

@@ -1,0 +1,450 @@
+package steps
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// The sentences about files that a website gives out. A file is read to its end and kept nowhere: its size, its SHA-256 and
+// its first bytes are taken while it passes. The current page stays what it is.
+
+// DefaultDownloadLimit is how much of a file is read unless configured otherwise: 1 GiB.
+const DefaultDownloadLimit = 1 << 30
+
+const downloadMeasures = "Time until the file's last byte, redirects included. Measurements web_download_bytes and web_download_seconds; the phases are those of `I go to`."
+
+func init() {
+	const whole = "Fails unless the status is 200 and the whole file came: fewer bytes than its server said, an empty file, and a page of HTML in the file's place " +
+		"(unless the address or the file's name ends in .html) are failures. More than web.download_limit of stepwatch.yml is not read. The current page stays. "
+	registerWeb(
+		Definition{Area: "web", Sentence: "I download {url}",
+			Does:     "Loads a file, a whole address or a path on the current host, and follows redirects to any site. " + whole + "In a browser it is asked for beside the tab, with the visitor's cookies.",
+			Measures: downloadMeasures, Example: `When I download "https://www.example.org/price-list.pdf"`, Func: downloadURL},
+		Definition{Area: "web", Sentence: "I download the file behind {text}",
+			Does: "Loads the file that a link leads to, or a form whose button that is, found as `I click` does. " + whole +
+				"In a browser it is clicked, and what the browser would save is the file, also one that a script makes.",
+			Measures: downloadMeasures, Example: `When I download the file behind "Invoice as PDF"`, Func: downloadBehind},
+		Definition{Area: "web", Sentence: "the download should be between {size} and {size}",
+			Does:    "Fails unless the last download's size is in this range, its ends included. KB, MB and GB are powers of 1024.",
+			Example: `Then the download should be between 100 KB and 2 MB`, Func: downloadSize(0, 1)},
+		Definition{Area: "web", Sentence: "the download should be at least {size}",
+			Does:    "Fails when the last download is smaller.",
+			Example: `Then the download should be at least 100 KB`, Func: downloadSize(0, -1)},
+		Definition{Area: "web", Sentence: "the download should be at most {size}",
+			Does:    "Fails when the last download is larger.",
+			Example: `Then the download should be at most 2 MB`, Func: downloadSize(-1, 0)},
+		Definition{Area: "web", Sentence: "the download should have the SHA-256 {text}",
+			Does:    "Fails unless this is the last download's SHA-256, in hexadecimal digits as sha256sum prints it.",
+			Example: `Then the download should have the SHA-256 "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`, Func: downloadSum},
+		Definition{Area: "web", Sentence: "the download should be of type {text}",
+			Does:    "Fails unless this is the media type that the last download came with, its parameters left aside.",
+			Example: `Then the download should be of type "application/pdf"`, Func: downloadType},
+		Definition{Area: "web", Sentence: "the download should be named {text}",
+			Does:    "Fails unless the last download is saved under this name: the one of Content-Disposition (RFC 6266), else that of the link's download attribute, else the end of the address.",
+			Example: `Then the download should be named "price-list.pdf"`, Func: downloadName},
+		Definition{Area: "web", Sentence: "the download should take at most {duration}",
+			Does:    "Fails when the last download took longer, from the request to the file's last byte.",
+			Example: `Then the download should take at most 5s`, Func: downloadTook},
+	)
+}
+
+// download is a file that a website gave out.
+type download struct {
+	from *url.URL // after redirects; nil when a script made it
+	name string
+	kind string // its media type, empty when none was told
+	size int64
+	sum  [sha256.Size]byte
+	took time.Duration
+
+	given  bool // the name is one that the site gives
+	untold bool // nobody told its header
+}
+
+func (d *download) String() string {
+	if d.from == nil {
+		return fmt.Sprintf("the download %q", d.name)
+	}
+	return "the download of " + shownURL(d.from)
+}
+
+// downloads is what a scenario keeps of its files.
+type downloads struct{ last *download }
+
+func downloadLimit(w *World) int64 { return cmp.Or(w.target.DownloadLimit, DefaultDownloadLimit) }
+
+// passing takes the measure of a file while it is written to it.
+type passing struct {
+	sum  hash.Hash
+	size int64
+	head []byte
+}
+
+// headKept is how much of a file's beginning is kept, to tell a page from a file.
+const headKept = 4 << 10
+
+func newPassing() *passing { return &passing{sum: sha256.New()} }
+
+func (p *passing) Write(b []byte) (int, error) {
+	if rest := headKept - len(p.head); rest > 0 {
+		p.head = append(p.head, b[:min(rest, len(b))]...)
+	}
+	p.size += int64(len(b))
+	return p.sum.Write(b)
+}
+
+// judge makes the file into d, or says why it is none.
+func (p *passing) judge(w *World, act string, d *download) error {
+	d.size = p.size
+	p.sum.Sum(d.sum[:0])
+	if p.size == 0 {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: the file is empty", act)
+	}
+	if !p.isPage(d.kind) || wantsPage(d.name) || d.from != nil && wantsPage(d.from.Path) {
+		return nil
+	}
+	w.Attach("what came", "text/plain; charset=utf-8", bytes.ToValidUTF8(hidePasswords(p.head), []byte("?")))
+	what := "HTML"
+	if d.kind != "" && !htmlType(d.kind) {
+		what = fmt.Sprintf("HTML that is called %s", d.kind)
+	}
+	if doc, err := html.Parse(bytes.NewReader(p.head)); err == nil {
+		what += titled(doc)
+	}
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: a page came in the place of the file: %s", act, what)
+}
+
+func htmlType(kind string) bool { return kind == "text/html" || kind == "application/xhtml+xml" }
+
+// isPage says whether a file calls itself a page, or begins as one.
+func (p *passing) isPage(kind string) bool {
+	begin := bytes.ToLower(bytes.TrimLeft(bytes.TrimPrefix(p.head, []byte("\ufeff")), " \t\r\n"))
+	return htmlType(kind) || bytes.HasPrefix(begin, []byte("<!doctype html")) || bytes.HasPrefix(begin, []byte("<html"))
+}
+
+// wantsPage says whether a file of that name is a page.
+func wantsPage(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".html", ".htm", ".xhtml":
+		return true
+	}
+	return false
+}
+
+func titled(doc *html.Node) string {
+	if title, found := titleOf(doc); found {
+		return ", titled " + quote(title)
+	}
+	return ""
+}
+
+// report measures a download and keeps it for the sentences that follow.
+func (d *download) report(w *World) {
+	State[downloads](w).last = d
+	w.Measure("web_download_bytes", "Size of the file that was downloaded.", float64(d.size))
+	w.Measure("web_download_seconds", "Time from the request for the file to its last byte.", d.took.Seconds())
+	w.Note(fmt.Sprintf("%s, %s, %d bytes", quote(d.name), cmp.Or(d.kind, "of no known type"), d.size))
+}
+
+func downloadURL(ctx context.Context, w *World, a Args) error {
+	State[downloads](w).last = nil
+	u, err := resolve(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	var d *download
+	if w.inBrowser {
+		d, err = State[browserSession](w).downloadBeside(ctx, w, u)
+	} else {
+		d, err = State[httpSession](w).download(ctx, w, visit{method: http.MethodGet, url: u}, "")
+	}
+	if err != nil {
+		return err
+	}
+	d.report(w)
+	return nil
+}
+
+func downloadBehind(ctx context.Context, w *World, a Args) error {
+	State[downloads](w).last = nil
+	var failed error
+	err := acting(ctx, w, "download the file behind", a.Text(0), (*search).findClickable, func(e webEngine, f *search, n *html.Node) error {
+		d, err := e.downloadBehind(ctx, w, f, n)
+		var failure *Failure
+		switch {
+		case err == nil:
+			d.report(w)
+		case errors.As(err, &failure) && failure.Reason == result.ReasonNotFound:
+			return err // it could not be clicked, and may be yet
+		}
+		failed = err // a file is asked for once
+		return nil
+	})
+	return cmp.Or(err, failed)
+}
+
+// download reads a file to its end. name is what the link calls it, or empty.
+func (s *httpSession) download(ctx context.Context, w *World, v visit, name string) (*download, error) {
+	file := newPassing()
+	v.anySite = true
+	v.save = func(r *http.Response) io.Writer {
+		if r.StatusCode != http.StatusOK {
+			return nil // what is said in its place may be read later
+		}
+		return file
+	}
+	p, err := s.arrive(ctx, w, &v)
+	if err != nil {
+		return nil, err
+	}
+	act := v.String()
+	if len(p.redirects) > 0 {
+		act += " (after " + theRedirects(p) + ")"
+	}
+	switch {
+	case p.StatusCode == http.StatusUnauthorized && p.Request.Header.Get("Authorization") != "":
+		return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: the credentials were refused with %s", act, p.status())
+	case p.StatusCode != http.StatusOK:
+		return nil, Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 200 with a file", act, p.status())
+	}
+	name = cmp.Or(dispositionName(p.Header), name)
+	d := &download{from: p.url, name: cmp.Or(name, addressName(p.url)), given: name != "", kind: mediaType(p.Header), took: p.took}
+	return d, file.judge(w, act, d)
+}
+
+// dispositionName is the name that a header gives a file (RFC 6266 section 4.3), or empty.
+func dispositionName(h http.Header) string {
+	_, params, err := mime.ParseMediaType(h.Get("Content-Disposition"))
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return ""
+	}
+	name := params["filename"]
+	return name[strings.LastIndexAny(name, `/\`)+1:]
+}
+
+func addressName(u *url.URL) string {
+	name := path.Base(u.Path)
+	if name == "/" || name == "." {
+		return ""
+	}
+	return name
+}
+
+func (s *httpSession) downloadBehind(ctx context.Context, w *World, f *search, n *html.Node) (*download, error) {
+	switch {
+	case isLink(n):
+		to, err := s.target(f, n)
+		if err != nil {
+			return nil, err
+		}
+		name, _ := attribute(n, "download")
+		return s.download(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.url}, name)
+	case buttonType(n) == "":
+		return nil, f.onlyByScript(n)
+	}
+	form, err := s.formSentBy(f, n)
+	if err != nil {
+		return nil, err
+	}
+	v, err := f.submission(form, n)
+	if err != nil {
+		return nil, err
+	}
+	return s.download(ctx, w, v, "")
+}
+
+// downloadBehind clicks, and takes what the browser saves.
+func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search, n *html.Node) (*download, error) {
+	before, start := s.tab.Navigation(), time.Now()
+	saved, err := s.tab.Download(ctx, cmp.Or(w.target.Patience, DefaultPatience), downloadLimit(w), func() error { return s.tab.Click(ctx, f.element(n)) })
+	took := time.Since(start)
+	var refused *browser.Refused
+	switch {
+	case errors.As(err, &refused):
+		return nil, acted(ctx, f, err)
+	case err != nil:
+		return nil, s.unfinished(ctx, s.tab, err, f.act)
+	case saved == nil:
+		return s.shownInstead(ctx, w, f, before)
+	}
+	defer saved.Remove()
+	u, err := url.Parse(saved.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		u = nil // a script made it
+	}
+	act := f.act
+	if u != nil {
+		act = "GET " + shownURL(u)
+	}
+	switch {
+	case saved.TooLarge:
+		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the file is larger than the %d bytes that are read at most; web.download_limit in stepwatch.yml raises that", act, downloadLimit(w))
+	case saved.Broken && saved.Header == nil && u != nil:
+		// The browser does not tell why: the status, say, of what a download attribute led to.
+		if _, err := s.downloadBeside(ctx, w, u); err != nil {
+			return nil, err
+		}
+		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: the browser gave the file up after %d bytes, without saying why; over HTTP alone it came", act, saved.Bytes)
+	case saved.Broken && saved.Total > 0:
+		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: read the file, %d of %d bytes came: the server closed the connection", act, saved.Bytes, saved.Total)
+	case saved.Broken:
+		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: read the file, %d bytes came: the server closed the connection", act, saved.Bytes)
+	}
+	d := &download{from: u, name: saved.Name, given: u == nil || saved.Name != addressName(u), kind: mediaType(saved.Header), untold: saved.Header == nil, took: took}
+	file := newPassing()
+	if err := saved.Read(file); err != nil {
+		return nil, browserFailure(ctx, err, f.act)
+	}
+	return d, file.judge(w, act, d)
+}
+
+// shownInstead is for a click that led to no file: to a page, to something that the browser shows by itself, or nowhere.
+func (s *browserSession) shownInstead(ctx context.Context, w *World, f *search, before *browser.Navigation) (*download, error) {
+	n := s.tab.Navigation()
+	if n == nil || before != nil && n.Begun.Equal(before.Begun) || !n.Committed && n.Failed == "" {
+		return nil, f.failure(result.ReasonTimeout, result.BlameWeb, "no download began within %s", cmp.Or(w.target.Patience, DefaultPatience))
+	}
+	if r := n.Response(); r != nil && r.Status >= 400 && r.Status != http.StatusUnauthorized {
+		return nil, Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 200 with a file", r.Method, cutURL(r.URL), r.Status, r.StatusText)
+	}
+	if err := s.arrived(w, s.tab, before, f.act, false); err != nil {
+		return nil, err
+	}
+	p, err := s.now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.isHTML() || p.Request.Method != http.MethodGet {
+		what := p.mediaType()
+		if doc, err := p.tree(); err == nil {
+			what = "HTML" + titled(doc)
+		}
+		return nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s %s: a page came in the place of the file: %s", p.Request.Method, shownURL(p.url), what)
+	}
+	return s.downloadBeside(ctx, w, p.url)
+}
+
+// downloadBeside asks for a file over HTTP, as a visitor with the tab's cookies.
+func (s *browserSession) downloadBeside(ctx context.Context, w *World, u *url.URL) (*download, error) {
+	beside, end, err := s.beside(ctx, w, u)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return beside.download(ctx, w, visit{method: http.MethodGet, url: u}, "")
+}
+
+// lastDownload gives the scenario's last file; without one the scenario is out of order.
+func lastDownload(w *World) (*download, error) {
+	if d := State[downloads](w).last; d != nil {
+		return d, nil
+	}
+	return nil, scenarioFault("there is no download yet: write `I download \"https://www.example.org/file.pdf\"` before this step")
+}
+
+// downloadSize judges the size against the sentence's parameters of these indices, -1 for none.
+func downloadSize(least, most int) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		d, err := lastDownload(w)
+		if err != nil {
+			return err
+		}
+		var wanted []string
+		fits := true
+		for _, end := range []struct {
+			at   int
+			word string
+		}{{least, "at least"}, {most, "at most"}} {
+			if end.at < 0 {
+				continue
+			}
+			size, err := parseSize(a.Text(end.at), 1<<10)
+			if err != nil {
+				return err
+			}
+			wanted = append(wanted, end.word+" "+a.Text(end.at))
+			fits = fits && (end.at == least && d.size >= size || end.at == most && d.size <= size)
+		}
+		if fits {
+			return nil
+		}
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be %s: it has %d bytes", d, strings.Join(wanted, " and "), d.size)
+	}
+}
+
+func downloadSum(_ context.Context, w *World, a Args) error {
+	d, err := lastDownload(w)
+	if err != nil {
+		return err
+	}
+	wanted, err := hex.DecodeString(strings.TrimSpace(a.Text(0)))
+	if err != nil || len(wanted) != sha256.Size {
+		return scenarioFault("%q is no SHA-256: it has %d hexadecimal digits, as sha256sum prints them", a.Text(0), 2*sha256.Size)
+	}
+	if bytes.Equal(wanted, d.sum[:]) {
+		return nil
+	}
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to have the SHA-256 %x: it has %x (%d bytes)", d, wanted, d.sum, d.size)
+}
+
+func downloadType(_ context.Context, w *World, a Args) error {
+	d, err := lastDownload(w)
+	switch wanted := a.Text(0); {
+	case err != nil:
+		return err
+	case !strings.Contains(wanted, "/") || strings.Contains(wanted, ";"):
+		return scenarioFault("%q is no media type: write it as \"application/pdf\"", wanted)
+	case strings.EqualFold(wanted, d.kind):
+		return nil
+	case d.kind == "" && d.untold:
+		return Fail(result.ReasonConfig, result.BlameScenario, "which media type %s has is not known: the browser tells none of a file that no navigation led to", d)
+	case d.kind == "":
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q: it has no Content-Type", d, wanted)
+	default:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q: it is %s", d, wanted, d.kind)
+	}
+}
+
+func downloadName(_ context.Context, w *World, a Args) error {
+	d, err := lastDownload(w)
+	switch {
+	case err != nil || d.name == a.Text(0):
+		return err
+	case a.Text(0) == "":
+		return scenarioFault("the name is empty: write it as \"price-list.pdf\"")
+	case d.given:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be named %q: it is named %s", d, a.Text(0), quote(d.name))
+	default:
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be named %q: no Content-Disposition gives it a name, so it is saved as %s", d, a.Text(0), quote(d.name))
+	}
+}
+
+func downloadTook(_ context.Context, w *World, a Args) error {
+	d, err := lastDownload(w)
+	if err != nil {
+		return err
+	}
+	limit, err := a.Duration(0)
+	if err != nil || d.took <= limit {
+		return err
+	}
+	return Fail(result.ReasonSlow, result.BlameWeb, "expect %s to take at most %s: it took %s for %d bytes", d, a.Text(0), d.took.Round(time.Millisecond), d.size)
+}

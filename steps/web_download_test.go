@@ -1,0 +1,166 @@
+package steps_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// fileSite gives out files, whole and broken ones.
+func fileSite(t *testing.T, file []byte) *site {
+	t.Helper()
+	s := newSite(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, `<title>Files</title><a href="/file">Price list</a> <a href="/named">Named</a> <a href="/plain" download="own.bin">Own name</a>
+<a href="/short">Short</a> <a href="/broken">Broken</a> <a href="/missing">Missing</a> <a href="/login">Lost</a> <a href="/large">Large</a> <a href="/text">Text</a>
+<a href="/named" target="_blank">Window</a> <a href="/missing" download>Gone</a> <a href="/short" download>Cut</a> <a href="mailto:a@b.test">Mail</a>
+<form action="/export" method="post"><input name="year" value="2026"><button>Export</button></form><a href="/soon">Soon</a>
+<button type="button" onclick="save()">Script</button><button type="button">Idle</button>
+<script>function save() { let a = document.createElement("a"); a.href = URL.createObjectURL(new Blob(["a,b\n1,2\n"], {type: "text/csv"})); a.download = "table.csv"; a.click() }</script>`)
+	})
+	give := func(path, kind, disposition string, do func(http.ResponseWriter)) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			if disposition != "" {
+				w.Header().Set("Content-Disposition", disposition)
+			}
+			do(w)
+		})
+	}
+	write := func(b []byte) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { _, _ = w.Write(b) }
+	}
+	give("/file", "application/octet-stream", "", write(file))
+	give("/plain", "application/octet-stream", "", write(file))
+	give("/text", "text/plain", "", write([]byte("just text")))
+	give("/page.html", "text/html", "", write([]byte("<title>Page</title>")))
+	give("/named", "application/pdf; x=y", `attachment; filename="list.pdf"; filename*=UTF-8''Preise%20%E2%82%AC.pdf`, write(file))
+	give("/empty", "application/pdf", "attachment", write(nil))
+	give("/login", "text/html; charset=utf-8", "", write([]byte("<!doctype html><title>Log in</title>")))
+	give("/disguised.pdf", "application/pdf", "attachment", write([]byte("\n<!DOCTYPE html><html><title>Out of order</title>")))
+	give("/soon", "text/html", "", write([]byte(`<title>Thanks</title><script>location = "/named"</script>`)))
+	give("/short", "application/pdf", "attachment", func(w http.ResponseWriter) {
+		w.Header().Set("Content-Length", "100000")
+		_, _ = w.Write(file[:9])
+		_ = http.NewResponseController(w).Flush()
+	})
+	give("/broken", "application/pdf", "attachment", func(w http.ResponseWriter) {
+		_, _ = w.Write(file[:9])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	give("/large", "application/pdf", "attachment", func(w http.ResponseWriter) {
+		for range 100 {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				return
+			}
+		}
+	})
+	mux.HandleFunc("/export", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/csv")
+		w.Header().Set("Content-Disposition", "attachment; filename=export.csv")
+		_, _ = fmt.Fprintf(w, "%s %s", r.Method, r.FormValue("year"))
+	})
+	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) })
+	mux.HandleFunc("/elsewhere", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://store.other.test/file", http.StatusFound)
+	})
+	mux.HandleFunc("/bake", func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "id", Value: "4711", Path: "/"})
+		w.Header().Set("Content-Type", "text/html")
+	})
+	mux.HandleFunc("/private", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := r.Cookie("id"); err != nil {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, _ = w.Write(file)
+	})
+	mux.HandleFunc("/digest", func(w http.ResponseWriter, r *http.Request) { serveDigest(w, r) })
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	for _, name := range []string{"files.example.test:80", "store.other.test:80"} {
+		s.target.ConnectTo[name] = server.Listener.Addr().String()
+	}
+	s.target.DownloadLimit = 1 << 20
+	return s
+}
+
+func TestDownload(t *testing.T) {
+	file := bytes.Repeat([]byte("0123456789abcdef"), 20<<10/16)
+	s := fileSite(t, file)
+	s.patience = 400 * time.Millisecond // for what a browser begins by itself
+	const there = "I go to http://files.example.test/\n"
+	get := func(path string) string { return "I download http://files.example.test" + path + "\n" }
+	behind := func(name string) string { return there + "I download the file behind \"" + name + "\"\n" }
+	sum := fmt.Sprintf("%x", sha256.Sum256(file))
+	cases := []sentenceCase{
+		{"judge it", get("/named") + `the download should be between 20 KB and 20 KB
+			the download should be at least 1 KB
+			the download should be at most 1 MB
+			the download should have the SHA-256 "` + sum + `"
+			the download should be of type "application/PDF"
+			the download should be named "Preise €.pdf"
+			the download should take at most 5s`, ""},
+		{"path", there + "I download \"/file\"\nthe download should be named \"file\"\nI should see \"Price list\"", ""},
+		{"too small", get("/file") + "the download should be at least 21 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 21 KB: it has 20480 bytes"},
+		{"too large", get("/file") + "the download should be at most 19 KB", "unexpected web: expect the download of http://files.example.test/file to be at most 19 KB: it has 20480 bytes"},
+		{"not between", get("/file") + "the download should be between 1 KB and 2 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 1 KB and at most 2 KB: it has 20480 bytes"},
+		{"other sum", get("/file") + `the download should have the SHA-256 "` + fmt.Sprintf("%064x", 1) + `"`,
+			"unexpected web: expect the download of http://files.example.test/file to have the SHA-256 " + fmt.Sprintf("%064x", 1) + ": it has " + sum + " (20480 bytes)"},
+		{"no sum", get("/file") + `the download should have the SHA-256 "abc"`, `scenario scenario: "abc" is no SHA-256: it has 64 hexadecimal digits, as sha256sum prints them`},
+		{"other type", get("/named") + `the download should be of type "text/csv"`, `unexpected web: expect the download of http://files.example.test/named to be of type "text/csv": it is application/pdf`},
+		{"no type", get("/named") + `the download should be of type "pdf"`, `scenario scenario: "pdf" is no media type: write it as "application/pdf"`},
+		{"other name", get("/named") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/named to be named "x.pdf": it is named "Preise €.pdf"`},
+		{"no name", get("/file") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/file to be named "x.pdf": no Content-Disposition gives it a name, so it is saved as "file"`},
+		{"too early", `the download should be at least 1 KB`, "scenario scenario: there is no download yet: write `I download \"https://www.example.org/file.pdf\"` before this step"},
+		{"cut short", get("/short"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
+		{"broken chunks", get("/broken"), "disconnected web: GET http://files.example.test/broken: read the file, 9 bytes came: the server closed the connection"},
+		{"over the limit", get("/large"), "too_large web: GET http://files.example.test/large: the file is larger than the 1048576 bytes that are read at most; web.download_limit in stepwatch.yml raises that"},
+		{"empty", get("/empty"), "unexpected web: GET http://files.example.test/empty: the file is empty"},
+		{"missing", get("/missing"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
+		{"a page instead", get("/moved"), `unexpected web: GET http://files.example.test/login (after it was redirected from http://files.example.test/moved with 302 to http://files.example.test/login): a page came in the place of the file: HTML, titled "Log in"`},
+		{"a page that is called a file", get("/disguised.pdf"), `unexpected web: GET http://files.example.test/disguised.pdf: a page came in the place of the file: HTML that is called application/pdf, titled "Out of order"`},
+		{"a page that is wanted", get("/page.html"), ""},
+		{"from another site", get("/elsewhere") + `the download should have the SHA-256 "` + sum + `"`, ""},
+		{"without one", get("/private"), "http_status web: GET http://files.example.test/private: status 403 Forbidden, wanted 200 with a file"},
+		{"with a login", "I am HTTP digest authenticated with the following credentials:\n| username | password |\n| alice | open sesame |\n" + get("/digest"), ""},
+		{"behind a link that names it, cut short", behind("Cut"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
+		{"behind a mail address", behind("Mail"), `scenario scenario: download the file behind "Mail" on http://files.example.test/ (200 OK): the link is a mailto: address; no page is behind it`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
+	}
+	s.runBoth(t, []sentenceCase{
+		{"download", get("/file") + `the download should have the SHA-256 "` + sum + `"`, ""},
+		{"with the visitor's cookie", "I go to http://files.example.test/bake\n" + get("/private"), ""},
+
+		{"behind a link, named", behind("Named") + `the download should have the SHA-256 "` + sum + "\"\nthe download should be named \"Preise €.pdf\"\nthe download should be of type \"application/pdf\"\nI should be on http://files.example.test/\nI follow \"Lost\"\nI should be on /login", ""},
+		{"behind a link that names it", behind("Own name") + "the download should be named \"own.bin\"\nthe download should be between 20 KB and 20 KB", ""},
+		{"behind a link in a window", behind("Window") + "the download should be between 20 KB and 20 KB", ""},
+		{"behind a link that a browser shows", behind("Text") + "the download should be of type \"text/plain\"\nthe download should be at most 9 B", ""},
+		{"behind a form", behind("Export") + "the download should be named \"export.csv\"\nthe download should be between 9 B and 9 B", ""},
+		{"behind a link, twice", behind("Named") + behind("Price list") + `the download should be named "file"`, ""},
+		{"behind a link, cut short", behind("Short"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
+		{"behind a link, broken chunks", behind("Broken"), "disconnected web: GET http://files.example.test/broken: read the file, 9 bytes came: the server closed the connection"},
+		{"behind a link, missing", behind("Missing"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
+		{"behind a link that names it, missing", behind("Gone"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
+		{"behind a link, a page", behind("Lost"), `unexpected web: GET http://files.example.test/login: a page came in the place of the file: HTML, titled "Log in"`},
+		{"behind a link, over the limit", behind("Large"), "too_large web: GET http://files.example.test/large: the file is larger than the 1048576 bytes that are read at most; web.download_limit in stepwatch.yml raises that"},
+		{"behind a page in between", behind("Soon"), `unexpected web: GET http://files.example.test/soon: a page came in the place of the file: HTML, titled "Thanks"`},
+		{"behind a script", behind("Script") + "the download should be named \"table.csv\"\nthe download should be between 8 B and 8 B", `scenario scenario: download the file behind "Script" on http://files.example.test/ (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
+		{"behind nothing", behind("Idle"), `scenario scenario: download the file behind "Idle" on http://files.example.test/ (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
+		{"behind no link", behind("Other"), `not_found web: download the file behind "Other" on http://files.example.test/ (200 OK): there is no such link or button; there is "Price list", "Named", "Own name", "Short", "Broken", "Missing", "Lost", "Large", "Text", "Window", 7 more`},
+	}, map[string]string{
+		"behind a page in between": "",
+		"behind a script":          "",
+		"behind nothing":           `timeout web: download the file behind "Idle" on http://files.example.test/ (200 OK): no download began within 400ms`,
+	})
+}
