@@ -95,7 +95,7 @@ func TestImportRules(t *testing.T) {
 				if !matches(rule.importer, folder) || !matches(rule.imported, imported) {
 					continue
 				}
-				allowed := strings.HasPrefix(folder, "cmd/") && rule.importer == "..." && strings.HasPrefix(rule.imported, module)
+				allowed := strings.HasPrefix(folder+"/", "cmd/") && rule.importer == "..." && strings.HasPrefix(rule.imported, module)
 				for _, except := range rule.except {
 					if path == except || folder == except || strings.HasPrefix(folder, except+"/") {
 						allowed, used[i] = true, true
