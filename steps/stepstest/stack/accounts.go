@@ -41,6 +41,9 @@ const International = "jörg@" + Domain
 // IDN is a domain in A-labels (RFC 5890): mail to any of its addresses reaches Bob.
 const IDN = "xn--bcher-kva." + Domain
 
+// Both is a domain whose MX host has an address of either family: mail to any of its addresses reaches Bob.
+const Both = "both." + Domain
+
 // smallQuota is room for some messages of a test.
 const smallQuota = 20 << 10
 

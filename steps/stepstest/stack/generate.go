@@ -206,12 +206,12 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 		Accounts                                []Account
 		Copied, Backup                          string
 		Far, MX1, MX2, Relay                    string
-		Bob, International, IDN                 string
+		Bob, International, IDN, Both           string
 		Hosts                                   []host
 		MailProxy                               string // its address
 	}{s.Dir, Domain, Documented, Mail, selector, signing, MailUID, mailboxes,
 		s.Config.Account(Copied).Address, s.Config.Account(Backup).Address, Far, MX1, MX2, Relay,
-		s.Config.Account(Bob).Address, International, IDN, s.hosts, s.find(MailProxy)[0].IP}
+		s.Config.Account(Bob).Address, International, IDN, Both, s.hosts, s.find(MailProxy)[0].IP}
 	return fs.WalkDir(templates, "etc", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

@@ -60,6 +60,25 @@ func TestMXWithAnyCertificate(t *testing.T) {
 	}
 }
 
+// TestMXByFamily sends to an MX host that has an address of either family, and to one that has none of IPv6.
+func TestMXByFamily(t *testing.T) {
+	s := need(t)
+	logs(t, "postfix")
+	bob := s.Config.Account(stack.Bob)
+	content, err := os.ReadFile(altered(t, func(*stack.Config) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := write(t, "stepwatch.yml", strings.Replace(string(content), "accounts:", "accounts:\n  both: {address: bob@"+stack.Both+", username: "+bob.Address+
+		", password: {file: "+bob.PasswordFile+"}, imap: "+bob.IMAP+"}", 1))
+	for family, client := range map[string]string{"IPv4": "localhost [127.0.0.1]", "IPv6": "[IPv6:::1]"} {
+		passes(t, config, `I send a message from "alice" directly to the MX of "both" over `+family, `it is accepted within 5s`,
+			`"both" receives it over IMAP within 10s`, `its header "Received" contains "`+client+`"`)
+	}
+	step := `I send a message from "alice" directly to the MX of "bob" over IPv6`
+	check(t, config, step, outcome{step, "dns", "dns"})
+}
+
 // TestContentArrives sends what mail programs send (an attachment, letters outside US-ASCII, both at once with headers)
 // through Postfix, OpenDKIM, Sieve and Dovecot, and compares what arrived with it.
 func TestContentArrives(t *testing.T) {

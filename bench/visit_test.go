@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +23,9 @@ import (
 // visitorRole makes this test binary visit the page that it names instead of running benchmarks, in a process of its own
 // whose CPU and memory, the browser's included, the kernel adds up.
 const (
-	visitorRole = "STEPWATCH_BENCH_VISITOR" // the server's address
-	visitorRuns = "STEPWATCH_BENCH_VISITS"  // how often
+	visitorRole   = "STEPWATCH_BENCH_VISITOR" // the server's address
+	visitorEngine = "STEPWATCH_BENCH_ENGINE"  // "browser", "http", or "bare" for net/http alone
+	visitorRuns   = "STEPWATCH_BENCH_VISITS"  // how often
 )
 
 // visitPage is what the visit begins with: 4 KB of HTML, a style sheet, a script and six images.
@@ -36,25 +39,78 @@ func visit(address string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "stepwatch-bench-")
+	if os.Getenv(visitorEngine) == "bare" {
+		for range runs {
+			if err := errors.Join(get("http://"+address+"/visit", "Contact"), get("http://"+address+"/contact", "Contact us")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tag, target := "", &steps.Target{}
+	if os.Getenv(visitorEngine) == "browser" {
+		dir, err := os.MkdirTemp("", "stepwatch-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		tag, target.Browser = "@browser ", browser.New(browser.Options{Dir: dir})
+		defer target.Browser.Close()
+	}
+	plans, err := compileText(fmt.Sprintf("%s@timeout:60s\nFeature: Visit\n  Scenario: Contact\n"+
+		"    When I go to \"http://%s/visit\"\n    And I follow \"Contact\"\n    Then I should see \"Contact us\"\n", tag, address))
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	b := browser.New(browser.Options{Dir: dir})
-	defer b.Close()
-	plans, err := compileText(fmt.Sprintf("@browser @timeout:60s\nFeature: Visit\n  Scenario: Contact\n"+
-		"    When I go to \"http://%s/visit\"\n    And I follow \"Contact\"\n    Then I should see \"Contact us\"\n", address))
-	if err != nil {
-		return err
-	}
-	runner := &agent.Runner{Target: &steps.Target{Browser: b}}
+	runner := &agent.Runner{Target: target}
 	for range runs {
 		if res := runner.Run(context.Background(), plans[0], agent.Occasion{}); res.State() != result.OK {
 			return errors.New(res.Error)
 		}
 	}
 	return nil
+}
+
+// get fetches a page over a connection of its own and looks for a text in it.
+func get(url, text string) error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(body), text) {
+		return fmt.Errorf("%s: no %q in what was read: %w", url, text, err)
+	}
+	return nil
+}
+
+// BenchmarkHTTPVisit is the same visit without a browser, beside the two requests bare and in a shell script with curl. The
+// script's processes are many because curl has no other way to look at a page before it fetches the next.
+func BenchmarkHTTPVisit(b *testing.B) {
+	s := startServer(b, 0)
+	b.Run("stepwatch", func(b *testing.B) { visitors(b, s.address, "http") })
+	b.Run("bare-get", func(b *testing.B) { visitors(b, s.address, "bare") })
+	b.Run("curl", func(b *testing.B) {
+		if _, err := exec.LookPath("curl"); err != nil {
+			b.Skip(err)
+		}
+		inGroup(b, os.Environ(), "", "sh", "-c", `for i in $(seq "$2"); do
+			case $(curl -sf "http://$1/visit") in *Contact*) ;; *) exit 1 ;; esac
+			case $(curl -sf "http://$1/contact") in *"Contact us"*) ;; *) exit 1 ;; esac
+		done`, "sh", s.address, strconv.Itoa(b.N))
+	})
+}
+
+// visitors makes b.N visits with an engine.
+func visitors(b *testing.B, address, engine string) {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	inGroup(b, append(os.Environ(), visitorRole+"="+address, visitorEngine+"="+engine, visitorRuns+"="+strconv.Itoa(b.N)), "", self)
 }
 
 // BenchmarkBrowserVisit is a visit of two pages in a fresh browser context, beside Playwright with the same browser. Each
@@ -65,13 +121,7 @@ func BenchmarkBrowserVisit(b *testing.B) {
 		b.Skip(err)
 	}
 	s := startServer(b, 0)
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("stepwatch", func(b *testing.B) {
-		inGroup(b, append(os.Environ(), visitorRole+"="+s.address, visitorRuns+"="+strconv.Itoa(b.N)), "", self)
-	})
+	b.Run("stepwatch", func(b *testing.B) { visitors(b, s.address, "browser") })
 	b.Run("playwright", func(b *testing.B) {
 		modules := os.Getenv("STEPWATCH_PLAYWRIGHT") // where playwright-core is installed
 		if modules == "" {
@@ -116,6 +166,7 @@ func inGroup(b *testing.B, env []string, dir string, command ...string) {
 	}
 	took := time.Since(start)
 	b.ReportMetric(took.Seconds()*1000/float64(b.N), "wall-ms/op")
+	b.ReportMetric(float64(b.N)/took.Seconds(), "visits/s")
 	for _, group := range groups {
 		if ns := number(filepath.Join(group, "cpuacct.usage"), ""); ns > 0 {
 			b.ReportMetric(ns/1e6/float64(b.N), "cpu-ms/op")
