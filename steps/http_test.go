@@ -273,6 +273,7 @@ const home = `I go to "http://www.example.test/"` + "\n"
 
 func TestWebSentences(t *testing.T) {
 	s := newSite(t)
+	s.target.ConnectTo["closed.example.test:80"] = "127.0.0.1:1"
 	photo := filepath.Join(t.TempDir(), "a photo.txt")
 	if err := os.WriteFile(photo, []byte("pixels"), 0o600); err != nil {
 		t.Fatal(err)
@@ -282,6 +283,9 @@ func TestWebSentences(t *testing.T) {
 		{"go to", home, ""},
 		{"go to, unquoted", `I go to http://www.example.test/`, ""},
 		{"visit", `I visit "http://www.example.test/"`, ""},
+		{"visit 404", `I visit "http://www.example.test/status/404"`, "http_status web: GET http://www.example.test/status/404: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/status/404\"` accepts any status)"},
+		{"try where nobody answers", `I try to go to "http://closed.example.test/"`, "connect web: connect to closed.example.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port"},
+		{"headers from where nobody answers", `I fetch headers from "http://closed.example.test/"`, "connect web: connect to closed.example.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port"},
 		{"path", home + `I go to "/links"` + "\n" + `I should be on "http://www.example.test/links"`, ""},
 		{"path without a host", `I go to "/links"`, `scenario scenario: "/links" is no whole address and there is no page yet that it could be on: write it as "https://www.example.org/"`},
 		{"no host at all", `I go to "http:///x"`, `scenario scenario: "http:///x": the address names no host`},
@@ -467,19 +471,21 @@ type sentenceCase struct{ name, text, want string }
 // inBrowser has the cases in which a browser gives another answer, because scripts run in it, it stops elsewhere, or its
 // words for a fault of the network are other ones.
 var inBrowser = map[string]string{
-	"gzip bomb":                     "unexpected web: GET http://www.example.test/bomb: it gives a file to save, not a page",
-	"broken gzip":                   "protocol web: GET http://www.example.test/badzip: net::ERR_CONTENT_DECODING_FAILED",
-	"other compression":             "protocol web: GET http://www.example.test/brotli: net::ERR_CONTENT_DECODING_FAILED",
-	"cut short":                     "disconnected web: GET http://www.example.test/short: the server closed the connection (net::ERR_CONTENT_LENGTH_MISMATCH)",
-	"follow by markup":              `not_found web: follow "icon-cart" on http://www.example.test/links (200 OK): it takes no room on the page`,
-	"follow a script":               "",
-	"follow a mail address":         "",
-	"press a script's button":       "",
-	"press a button without a form": "",
-	"302 elsewhere":                 "",
-	"redirect to nowhere":           "protocol web: GET http://www.example.test/redirect/302?to=http://%25zz/: net::ERR_INVALID_REDIRECT",
-	"redirect loop":                 "redirect web: GET http://www.example.test/loop/a: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
-	"long chain":                    "redirect web: GET http://www.example.test/hop/1: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
+	"try where nobody answers":          "connect web: GET http://closed.example.test/: connection refused: nothing listens on that port (net::ERR_CONNECTION_REFUSED)",
+	"headers from where nobody answers": "connect web: GET http://closed.example.test/: connection refused: nothing listens on that port (net::ERR_CONNECTION_REFUSED)",
+	"gzip bomb":                         "unexpected web: GET http://www.example.test/bomb: it gives a file to save, not a page",
+	"broken gzip":                       "protocol web: GET http://www.example.test/badzip: net::ERR_CONTENT_DECODING_FAILED",
+	"other compression":                 "protocol web: GET http://www.example.test/brotli: net::ERR_CONTENT_DECODING_FAILED",
+	"cut short":                         "disconnected web: GET http://www.example.test/short: the server closed the connection (net::ERR_CONTENT_LENGTH_MISMATCH)",
+	"follow by markup":                  `not_found web: follow "icon-cart" on http://www.example.test/links (200 OK): it takes no room on the page`,
+	"follow a script":                   "",
+	"follow a mail address":             "",
+	"press a script's button":           "",
+	"press a button without a form":     "",
+	"302 elsewhere":                     "",
+	"redirect to nowhere":               "protocol web: GET http://www.example.test/redirect/302?to=http://%25zz/: net::ERR_INVALID_REDIRECT",
+	"redirect loop":                     "redirect web: GET http://www.example.test/loop/a: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
+	"long chain":                        "redirect web: GET http://www.example.test/hop/1: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
 }
 
 func hops(n int) string {

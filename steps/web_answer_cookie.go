@@ -194,17 +194,21 @@ func cookieLasts(word string, fits func(got, wanted time.Duration) bool) func(co
 		case c.expires.IsZero():
 			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s: it has no end of its own, it lasts as long as the visitor's session", a.Text(0), p, word, a.Text(1))
 		}
-		// A cookie that was just set for a day ends in a little less than that.
-		got := time.Until(c.expires).Round(time.Second)
-		if since := time.Since(p.begun); !p.begun.IsZero() && since < time.Minute {
-			got = c.expires.Sub(p.begun).Round(time.Second)
-		}
+		got := lifetime(c, p)
 		w.Measure("http_cookie_lifetime_seconds", "How long the cookie lasts.", got.Seconds())
 		if fits(got, wanted) {
 			return nil
 		}
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s, it lasts %s", a.Text(0), p, word, a.Text(1), got)
 	}
+}
+
+// lifetime is how long a cookie lasts. One that was just set for a day ends in a little less than that.
+func lifetime(c *webCookie, p *page) time.Duration {
+	if since := time.Since(p.begun); !p.begun.IsZero() && since < time.Minute {
+		return c.expires.Sub(p.begun).Round(time.Second)
+	}
+	return time.Until(c.expires).Round(time.Second)
 }
 
 func cookieEnds(ctx context.Context, w *World, a Args) error {
@@ -215,6 +219,6 @@ func cookieEnds(ctx context.Context, w *World, a Args) error {
 	case c == nil:
 		return noCookie(a.Text(0), p, others)
 	default:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to end with the session, it lasts until %s", a.Text(0), p, c.expires.UTC().Format(time.RFC3339))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to end with the session, it lasts %s", a.Text(0), p, lifetime(c, p))
 	}
 }

@@ -185,6 +185,8 @@ func TestAnswerSentences(t *testing.T) {
 		{"a cookie without SameSite", tls("/cookies") + `the cookie "month" should be SameSite=Lax`, `unexpected web: expect the cookie "month" on https://www.answer.test/cookies (200 OK) to be SameSite=Lax, it is without SameSite`},
 		{"a short cookie", tls("/cookies") + `the cookie "month" should last at least 31 days`, `unexpected web: expect the cookie "month" on https://www.answer.test/cookies (200 OK) to last at least 31 days, it lasts 720h0m0s`},
 		{"a long cookie", tls("/cookies") + `the cookie "month" should last at most 1 day`, `unexpected web: expect the cookie "month" on https://www.answer.test/cookies (200 OK) to last at most 1 day, it lasts 720h0m0s`},
+		{"a cookie that outlasts the session", tls("/cookies") + `the cookie "month" should end with the session`, `unexpected web: expect the cookie "month" on https://www.answer.test/cookies (200 OK) to end with the session, it lasts 720h0m0s`},
+		{"no cookie of the session", tls("/cookies") + `the cookie "seen" should end with the session`, `not_found web: expect the cookie "seen" on https://www.answer.test/cookies (200 OK): there is "ever", "month", "session"`},
 		{"a cookie without an end", tls("/cookies") + `the cookie "session" should last at most 1 day`, `unexpected web: expect the cookie "session" on https://www.answer.test/cookies (200 OK) to last at most 1 day: it has no end of its own, it lasts as long as the visitor's session`},
 
 		{"JSON", at("/json") + `the JSON at "$.status" should be "ok"
