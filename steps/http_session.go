@@ -36,9 +36,12 @@ type httpSession struct {
 	cookies int                  // how many answers set cookies
 	baked   map[string]webCookie // as they were set last, by name: the jar does not tell
 	basic   []basicAuth
-	logins  webLogins // also a browser's
+	logins  webLogins       // also a browser's
+	headers []requestHeader // also a browser's
 
 	exchanges []exchange // the last ones, for the evidence of a failure
+
+	given func(from *url.URL, cookies []*http.Cookie) // is told of cookies, when there is one
 }
 
 // Close closes the connections of the scenario.
@@ -60,6 +63,7 @@ type visit struct {
 	contentType string
 	referrer    *url.URL // the page that led here, or nil
 	anyStatus   bool
+	sent        bool // by a sentence that names the method
 	anySite     bool // redirects to other sites are followed too
 
 	save func(*http.Response) io.Writer // as an intake has it: for a file, which is no page
@@ -134,6 +138,8 @@ func (s *httpSession) judgeStatus(p *page, v *visit) error {
 		return nil
 	case p.StatusCode == http.StatusUnauthorized && p.Request.Header.Get("Authorization") != "":
 		return Fail(result.ReasonAuth, result.BlameWeb, "%s: the credentials were refused with %s", v, p.status())
+	case v.sent:
+		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to send …` accepts any status)", v, p.status())
 	default:
 		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
 			v, p.status(), shownURL(v.url))
@@ -311,6 +317,11 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 	} else if login := s.logins.at(v.url); login != nil {
 		if err := login.authorize(request); err != nil {
 			return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: answer the digest challenge: %w", v, err)
+		}
+	}
+	for _, h := range s.headers {
+		if h.covers(v.url) {
+			request.Header.Set(h.name, h.value)
 		}
 	}
 	return request, nil

@@ -62,6 +62,7 @@ var parameters = map[string]string{
 	"ports":    `(\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*)`, // "22, 25, 8000-8080"
 	"text":     `"(.*)"`,
 	"record":   `([A-Z][A-Z0-9]*)`, // a type of record: MX, TYPE65400
+	"method":   `(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)`,
 	"way":      `((?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46])`,
 	"url":      `"?(\S*?)"?`,
 	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?))`,

@@ -29,6 +29,9 @@ type webEngine interface {
 	// now gives the current page as it is at this moment, nil before the first.
 	now(ctx context.Context) (*page, error)
 
+	// ask sends a request that no visitor makes by hand, and makes the answer the current page.
+	ask(ctx context.Context, w *World, v visit) error
+
 	// await waits until the page may look different than now gave it. It is false when it never will, or ctx is over.
 	await(ctx context.Context, w *World) bool
 
@@ -171,6 +174,9 @@ func registerWeb(definitions ...Definition) {
 // again while the page may still bring it.
 func acting(ctx context.Context, w *World, act, name string, choose func(*search, *html.Node) (*html.Node, error), do func(webEngine, *search, *html.Node) error) error {
 	return eventually(ctx, w, func(e webEngine, p *page) error {
+		if w.inBrowser && p.live == nil {
+			return scenarioFault("%s %q: %s is the answer to a request beside the browser, which shows another page: `I go to` a page before this step", act, name, p)
+		}
 		doc, err := p.tree()
 		if err != nil {
 			return err

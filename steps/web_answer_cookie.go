@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // webCookie is a cookie that a visitor of the current page has. Its value is kept from everything.
@@ -28,27 +30,42 @@ func (s *httpSession) keepCookies(cookies []*http.Cookie) {
 	if s.baked == nil {
 		s.baked = map[string]webCookie{}
 	}
-	now := time.Now()
 	for _, c := range cookies {
-		kept := webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HttpOnly}
-		switch c.SameSite {
-		case http.SameSiteLaxMode:
-			kept.sameSite = "Lax"
-		case http.SameSiteStrictMode:
-			kept.sameSite = "Strict"
-		case http.SameSiteNoneMode:
-			kept.sameSite = "None"
-		}
-		if c.MaxAge > 0 {
-			kept.expires = now.Add(min(time.Duration(min(c.MaxAge, 1<<31))*time.Second, longestCookie))
-		} else if !c.Expires.IsZero() {
-			kept.expires = c.Expires
-			if kept.expires.After(now.Add(longestCookie)) {
-				kept.expires = now.Add(longestCookie)
-			}
-		}
-		s.baked[c.Name] = kept
+		s.baked[c.Name] = webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HttpOnly, sameSite: sameSiteName(c), expires: expiry(c)}
 	}
+}
+
+// sameSiteName is what a cookie says of other sites, empty when it says nothing.
+func sameSiteName(c *http.Cookie) string {
+	switch c.SameSite {
+	case http.SameSiteLaxMode:
+		return "Lax"
+	case http.SameSiteStrictMode:
+		return "Strict"
+	case http.SameSiteNoneMode:
+		return "None"
+	}
+	return ""
+}
+
+// expiry is when a browser forgets a cookie, zero when that is the session's end.
+func expiry(c *http.Cookie) time.Time {
+	last := time.Now().Add(longestCookie)
+	switch {
+	case c.MaxAge < 0:
+		return time.Unix(1, 0)
+	case c.MaxAge > 0:
+		return time.Now().Add(min(time.Duration(min(c.MaxAge, 1<<31))*time.Second, longestCookie))
+	case c.Expires.After(last):
+		return last
+	}
+	return c.Expires
+}
+
+// tabCookie is a cookie of an answer from this address, for a tab.
+func tabCookie(from *url.URL, c *http.Cookie) browser.Cookie {
+	return browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HttpOnly, SameSite: sameSiteName(c), Expires: expiry(c),
+		From: shownURL(from), Domain: c.Domain, Path: c.Path}
 }
 
 func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error) {
@@ -74,6 +91,9 @@ func (s *httpSession) setCookies(answer *reply, from *visit) {
 	s.jar.SetCookies(from.url, cookies)
 	s.keepCookies(cookies)
 	s.cookies++
+	if s.given != nil {
+		s.given(from.url, cookies)
+	}
 }
 
 func (s *browserSession) cookiesOf(ctx context.Context, p *page) ([]webCookie, error) {

@@ -28,6 +28,7 @@ type browserSession struct {
 	proxied bool        // the address that a tab tells may be a proxy's
 	basic   []basicAuth // names and passwords that addresses came with
 	aside   []exchange  // requests beside the tab
+	answer  *page       // what the last of them was answered with, nil once the tab shows the current page again
 }
 
 // open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
@@ -114,6 +115,7 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 	if v.url.User != nil {
 		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
 	}
+	s.answer = nil
 	before := tab.Navigation()
 	if err := tab.Go(ctx, v.url.String(), referrer); err != nil {
 		return s.unfinished(ctx, tab, err, v.String())
@@ -230,6 +232,9 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.answer != nil {
+		return s.answer, nil
+	}
 	n := tab.Navigation()
 	if n == nil {
 		return nil, nil
@@ -265,7 +270,7 @@ func protocolName(name string) string {
 }
 
 func (s *browserSession) await(ctx context.Context, _ *World) bool {
-	return ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
+	return s.answer == nil && ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
 }
 
 // complete has nothing to do: a browser loads all of a page.
@@ -435,6 +440,7 @@ func (s *browserSession) back(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
+	s.answer = nil
 	before := tab.Navigation()
 	there, err := tab.Back(ctx)
 	if err != nil {
@@ -451,6 +457,7 @@ func (s *browserSession) reload(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
+	s.answer = nil
 	before := tab.Navigation()
 	if before == nil {
 		return noPage()

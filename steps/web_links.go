@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/crawl"
 )
 
@@ -360,7 +361,7 @@ func (s *httpSession) fork() *httpSession {
 	if s.jar == nil {
 		s.jar, _ = cookiejar.New(nil) // fails for no options
 	}
-	return &httpSession{jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone()}
+	return &httpSession{jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone(), headers: slices.Clone(s.headers)}
 }
 
 // visitor gives a session over HTTP that has the cookies which the tab would send to the page, and its logins.
@@ -369,7 +370,8 @@ func (s *browserSession) visitor(ctx context.Context, w *World, at *url.URL) (*h
 	if err != nil {
 		return nil, browserFailure(ctx, err, "read the tab's cookies")
 	}
-	visitor := &httpSession{basic: slices.Clone(s.basic), logins: State[httpSession](w).logins.clone()}
+	own := State[httpSession](w)
+	visitor := &httpSession{basic: slices.Clone(s.basic), logins: own.logins.clone(), headers: slices.Clone(own.headers)}
 	visitor.jar, _ = cookiejar.New(nil) // fails for no options
 	for _, c := range cookies {
 		visitor.jar.SetCookies(at, []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: c.Secure}}) //nolint:gosec // nobody is given this cookie
@@ -377,7 +379,8 @@ func (s *browserSession) visitor(ctx context.Context, w *World, at *url.URL) (*h
 	return visitor, nil
 }
 
-// beside gives a visitor for what a tab cannot be asked for, and what ends it. Its requests are kept among the tab's.
+// beside gives a visitor for what a tab cannot be asked for, and what ends it. Its requests are kept among the tab's, and
+// the cookies that it was given are the tab's from its end on.
 func (s *browserSession) beside(ctx context.Context, w *World, at *url.URL) (visitor *httpSession, end func(), err error) {
 	if _, err := s.ready(); err != nil {
 		return nil, nil, err
@@ -385,7 +388,16 @@ func (s *browserSession) beside(ctx context.Context, w *World, at *url.URL) (vis
 	if visitor, err = s.visitor(ctx, w, at); err != nil {
 		return nil, nil, err
 	}
+	var given []browser.Cookie
+	visitor.given = func(from *url.URL, cookies []*http.Cookie) {
+		for _, c := range cookies {
+			given = append(given, tabCookie(from, c))
+		}
+	}
 	return visitor, func() {
+		if len(given) > 0 {
+			_ = s.tab.SetCookies(ctx, given) // of a browser that fails here the next step tells
+		}
 		s.aside = append(s.aside, visitor.exchanges...)
 		_ = visitor.Close() // it has nothing but connections to close
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 )
 
@@ -13,6 +14,10 @@ type Cookie struct {
 	Secure, HTTPOnly bool
 	SameSite         string    // "Strict", "Lax", "None", or empty when the site does not say
 	Expires          time.Time // zero when it ends with the session
+
+	From   string // address of the answer that sets it
+	Domain string // that it is for, empty for the host of From alone
+	Path   string // empty for that of From
 }
 
 // Cookies gives the cookies that a request for an address would be sent with.
@@ -29,4 +34,18 @@ func (t *Tab) Cookies(ctx context.Context, url string) ([]Cookie, error) {
 		}
 	}
 	return cookies, nil
+}
+
+// SetCookies gives the tab's context cookies, as answers from their addresses would.
+func (t *Tab) SetCookies(ctx context.Context, cookies []Cookie) error {
+	params := network.SetCookiesParams{Cookies: make([]*network.CookieParam, len(cookies))}
+	for i, c := range cookies {
+		params.Cookies[i] = &network.CookieParam{Name: c.Name, Value: c.Value, URL: c.From, Domain: c.Domain, Path: c.Path,
+			Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: network.CookieSameSite(c.SameSite)}
+		if !c.Expires.IsZero() {
+			params.Cookies[i].Expires = cdp.TimeSinceEpoch(c.Expires.Unix())
+		}
+	}
+	_, err := command(ctx, t, network.SetCookies, params)
+	return err
 }

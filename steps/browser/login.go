@@ -2,7 +2,9 @@ package browser
 
 import (
 	"context"
+	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -28,13 +30,31 @@ func (l Login) GoString() string { return l.String() }
 // Login makes the tab log in from now on. The newest for an origin counts.
 func (t *Tab) Login(ctx context.Context, l Login) error {
 	t.mu.Lock()
-	first := t.logins == nil
 	t.logins = append(t.logins, l)
-	if first {
+	t.mu.Unlock()
+	return t.intercept(ctx)
+}
+
+// sentHeader is a header field that requests to an origin are sent with.
+type sentHeader struct{ origin, name, value string }
+
+// SetHeader has each request to an origin (as Origin writes it; empty: every one) sent with a header field from now on.
+func (t *Tab) SetHeader(ctx context.Context, origin, name, value string) error {
+	t.mu.Lock()
+	t.headers = append(t.headers, sentHeader{origin, name, value})
+	t.mu.Unlock()
+	return t.intercept(ctx)
+}
+
+// intercept has requests come by us before they go out.
+func (t *Tab) intercept(ctx context.Context) error {
+	t.mu.Lock()
+	before := t.asked != nil
+	if !before {
 		t.asked = map[fetch.RequestID]bool{}
 	}
 	t.mu.Unlock()
-	if !first {
+	if before {
 		return nil
 	}
 	// The browser stops at each request and waits for us, which costs a millisecond: only a tab that logs in has that.
@@ -70,16 +90,26 @@ func Origin(u *url.URL) string {
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// paused lets a request go on, with the token that its server may have; t.mu is held.
+// paused lets a request go on, with the token and the header fields that its server may have; t.mu is held.
 func (t *Tab) paused(ev *fetch.EventRequestPaused) {
 	params := fetch.ContinueRequestParams{RequestID: ev.RequestID}
+	own := http.Header{}
 	if l, found := t.loginFor(ev.Request.URL); found && l.Token != "" {
-		for name, values := range header(ev.Request.Headers) {
-			if !strings.EqualFold(name, "Authorization") {
-				params.Headers = append(params.Headers, &fetch.HeaderEntry{Name: name, Value: strings.Join(values, ", ")})
+		own.Set("Authorization", "Bearer "+l.Token)
+	}
+	if u, err := url.Parse(ev.Request.URL); err == nil {
+		for _, h := range t.headers {
+			if h.origin == "" || h.origin == Origin(u) {
+				own.Set(h.name, h.value)
 			}
 		}
-		params.Headers = append(params.Headers, &fetch.HeaderEntry{Name: "Authorization", Value: "Bearer " + l.Token})
+	}
+	if len(own) > 0 {
+		all := header(ev.Request.Headers)
+		maps.Copy(all, own)
+		for name, values := range all {
+			params.Headers = append(params.Headers, &fetch.HeaderEntry{Name: name, Value: strings.Join(values, ", ")})
+		}
 	}
 	go func() {
 		// A request that is gone needs no answer; a browser that is gone ends the tab.

@@ -63,6 +63,7 @@ type Tab struct {
 	dialogs  []Dialog
 	saving   *saving // the download that is waited for, or nil
 	logins   []Login
+	headers  []sentHeader
 	asked    map[fetch.RequestID]bool // requests that were answered with a login
 }
 

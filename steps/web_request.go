@@ -1,0 +1,224 @@
+package steps
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// The sentences about requests that no visitor makes by hand: other methods, bodies, and header fields. A browser has no
+// way to make them, so they go out beside its tab, with its cookies.
+
+func init() {
+	const (
+		does = " A body is the doc string beneath, or a table of form fields, one a row: its name and its value (`the secret \"members\"` for one of stepwatch.yml). Redirects are followed as by `I go to`. " +
+			"The answer is the current page; in a browser, which it is sent beside of, until a step visits another."
+		kind   = " A doc string is sent as this media type."
+		untold = " The media type of a doc string is the one behind its opening quotes (`\"\"\"json`); JSON is recognised."
+	)
+	for _, way := range []struct {
+		act, does string
+		any       bool
+	}{
+		{"I send {method} to {url}", "Sends a request with this method (GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS) to a whole address, or to a path on the current host. Fails unless the final status is 2xx or 3xx.", false},
+		{"I try to send {method} to {url}", "Sends a request as `I send` does, and takes any status.", true},
+	} {
+		example := "When " + strings.NewReplacer("{method}", "PUT", "{url}", `"https://api.example.org/orders/1"`).Replace(way.act)
+		registerWeb(
+			Definition{Area: "web", Sentence: way.act, Does: way.does + does + untold,
+				Measures: webMeasures, Example: example + "\n  \"\"\"json\n  {\"amount\": 2}\n  \"\"\"", Func: send(way.any)},
+			Definition{Area: "web", Sentence: way.act + " as {text}", Does: way.does + does + kind,
+				Measures: webMeasures, Example: example + " as \"application/merge-patch+json\"\n  \"\"\"\n  {\"amount\": 2}\n  \"\"\"", Func: send(way.any)},
+		)
+	}
+	registerWeb(
+		Definition{Area: "web", Sentence: "I set the request header {text} to {text}",
+			Does: "Sends this header field with each request of the scenario from now on, in the place of one that is sent anyway. " +
+				"What logs in (Authorization, Cookie) is no text of a feature file: see the sentence with a secret, and `I authenticate`.",
+			Example: `Given I set the request header "Accept-Language" to "de"`, Func: setHeader},
+		Definition{Area: "web", Sentence: "I set the request header {text} for {url} to the secret {text}",
+			Does:    "Sends a secret of stepwatch.yml in this header field with each request to the host of this address, its scheme and port included, and to no other. No output shows it.",
+			Example: `Given I set the request header "X-Api-Key" for "https://api.example.org/" to the secret "api"`, Func: setSecretHeader},
+	)
+}
+
+// send makes the function of a sentence that sends a request.
+func send(anyStatus bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		u, err := resolve(ctx, w, a.Text(1))
+		if err != nil {
+			return err
+		}
+		v := visit{method: a.Text(0), url: u, anyStatus: anyStatus, sent: true}
+		if err := v.takeBody(ctx, w, a); err != nil {
+			return err
+		}
+		return engineOf(w).ask(ctx, w, v)
+	}
+}
+
+// takeBody reads the body that stands beneath a step.
+func (v *visit) takeBody(ctx context.Context, w *World, a Args) error {
+	kind := ""
+	if len(a.Captured) > 2 {
+		if kind = a.Text(2); !strings.Contains(kind, "/") || !httpguts.ValidHeaderFieldValue(kind) {
+			return scenarioFault("%q is no media type: write it as \"application/json\"", kind)
+		}
+	}
+	switch {
+	case a.DocString == nil && len(a.Table) == 0:
+		if kind != "" {
+			return scenarioFault("there is no body to send as %s: write it beneath the step, between two lines of \"\"\"", kind)
+		}
+		return nil
+	case v.method == http.MethodGet || v.method == http.MethodHead:
+		return scenarioFault("a %s request has no body: leave out what stands beneath the step", v.method)
+	case a.DocString == nil:
+		if kind != "" {
+			return scenarioFault("a table is sent as application/x-www-form-urlencoded: leave out `as %q`", kind)
+		}
+		return v.takeForm(ctx, w, a.Table)
+	}
+	v.body, v.contentType = []byte(a.DocString.Content), kind
+	switch given := a.DocString.MediaType; {
+	case kind != "":
+	case strings.Contains(given, "/"):
+		v.contentType = given
+	case given == "json", given == "" && json.Valid(v.body):
+		v.contentType = "application/json"
+	case given == "xml":
+		v.contentType = "application/xml"
+	default:
+		return scenarioFault("nothing says what the body is: add `as \"text/plain\"` to the step")
+	}
+	return nil
+}
+
+var namedSecret = regexp.MustCompile(`^the secret "([^"]+)"$`)
+
+func (v *visit) takeForm(ctx context.Context, w *World, table [][]string) error {
+	list := make([]entry, len(table))
+	for i, row := range table {
+		if len(row) != 2 {
+			return scenarioFault("row %d of the table has %d cells; write a field's name and its value, as in | name | Ann |", i+1, len(row))
+		}
+		list[i] = entry{name: row[0], value: row[1]}
+		if m := namedSecret.FindStringSubmatch(row[1]); m != nil {
+			secret, err := w.Secret(ctx, m[1])
+			if err != nil {
+				return err
+			}
+			list[i].value = secret.Reveal()
+		}
+	}
+	v.body, v.contentType = []byte(urlencoded(list)), "application/x-www-form-urlencoded"
+	return nil
+}
+
+// ask makes the answer the current page, as a visit does.
+func (s *httpSession) ask(ctx context.Context, w *World, v visit) error { return s.load(ctx, w, v) }
+
+func (s *browserSession) ask(ctx context.Context, w *World, v visit) error {
+	visitor, end, err := s.beside(ctx, w, v.url)
+	if err != nil {
+		return err
+	}
+	defer end()
+	err = visitor.load(ctx, w, v)
+	s.answer = visitor.page
+	return err
+}
+
+// requestHeader is a header field that requests are sent with.
+type requestHeader struct {
+	origin      string // that it is for, as browser.Origin writes it; empty: every one
+	name, value string
+}
+
+// covers says whether requests for u have the field.
+func (h requestHeader) covers(u *url.URL) bool {
+	return h.origin == "" || h.origin == browser.Origin(u)
+}
+
+// refusedHeaders are fields that a step cannot set, and what to write instead.
+var refusedHeaders = map[string]string{
+	"Host":           "connect_to in stepwatch.yml leads a name to another address",
+	"Content-Type":   "write what a body is behind it: `as \"application/json\"`",
+	"Content-Length": "", "Transfer-Encoding": "", "Connection": "", "Keep-Alive": "", "Te": "", "Trailer": "", "Upgrade": "", "Expect": "", "Proxy-Connection": "",
+	"Proxy-Authorization": "",
+}
+
+// headerName reads the name of a field that a step may set.
+func headerName(text string) (string, error) {
+	name := textproto.CanonicalMIMEHeaderKey(text)
+	if !httpguts.ValidHeaderFieldName(text) {
+		return "", scenarioFault("%q is no name of a header field", text)
+	}
+	if instead, refused := refusedHeaders[name]; refused {
+		if instead == "" {
+			instead = "it belongs to the connection"
+		}
+		return "", scenarioFault("the header %q cannot be set: %s", name, instead)
+	}
+	return name, nil
+}
+
+func setHeader(ctx context.Context, w *World, a Args) error {
+	name, err := headerName(a.Text(0))
+	if err != nil {
+		return err
+	}
+	if secretHeader(name) {
+		return scenarioFault("the header %q logs in: write `I set the request header %q for \"https://www.example.org/\" to the secret \"…\"`, or `I authenticate`", name, name)
+	}
+	if !httpguts.ValidHeaderFieldValue(a.Text(1)) {
+		return scenarioFault("%q cannot be the value of a header field", a.Text(1))
+	}
+	return sendHeader(ctx, w, requestHeader{name: name, value: a.Text(1)})
+}
+
+func setSecretHeader(ctx context.Context, w *World, a Args) error {
+	name, err := headerName(a.Text(0))
+	if err != nil {
+		return err
+	}
+	origin, err := originOf(a.Text(1))
+	if err != nil {
+		return err
+	}
+	secret, err := w.Secret(ctx, a.Text(2))
+	if err != nil {
+		return err
+	}
+	if !httpguts.ValidHeaderFieldValue(secret.Reveal()) {
+		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q holds characters that no header field can have, such as line breaks", a.Text(2))
+	}
+	return sendHeader(ctx, w, requestHeader{origin: origin, name: name, value: secret.Reveal()})
+}
+
+// sendHeader has the scenario's requests sent with a field from now on, in the place of an earlier one for the same servers.
+func sendHeader(ctx context.Context, w *World, h requestHeader) error {
+	session := State[httpSession](w)
+	session.headers = append(slices.DeleteFunc(session.headers, func(o requestHeader) bool { return o.name == h.name && o.origin == h.origin }), h)
+	if !w.inBrowser {
+		return nil
+	}
+	tab, err := State[browserSession](w).ready()
+	if err != nil {
+		return err
+	}
+	if err := tab.SetHeader(ctx, h.origin, h.name, h.value); err != nil {
+		return browserFailure(ctx, err, "set the request header")
+	}
+	return nil
+}

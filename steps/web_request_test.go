@@ -1,0 +1,124 @@
+package steps_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+// apiSite answers as an application's API does: it shows what it was sent.
+func apiSite(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t)
+	s.secrets = stepstest.Secrets{"api": "k3y/öf", "members": "s3same & co", "broken": "a\nb"}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = fmt.Fprintf(w, "<title>Home</title><p>[%s] [%s] [%s]</p><a href=/show>On</a>", r.Header.Get("Accept-Language"), r.Header.Get("X-Api-Key"), r.Header.Get("Cookie"))
+	})
+	mux.HandleFunc("/show", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Method", r.Method)
+		_, _ = fmt.Fprintf(w, "%s %s [%s] %s [%s] [%s]", r.Method, r.URL, r.Header.Get("Content-Type"), body, r.Header.Get("Accept-Language"), r.Header.Get("X-Api-Key"))
+	})
+	mux.HandleFunc("PUT /orders/1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.Copy(w, r.Body)
+	})
+	mux.HandleFunc("DELETE /orders/1", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("OPTIONS /orders/1", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Allow", "PUT, DELETE, OPTIONS") })
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "id", Value: "4711", Path: "/", HttpOnly: true})
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<title>In</title><a href=/show>On</a>")
+	})
+	mux.HandleFunc("POST /moved", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://www.other.test/show", http.StatusFound)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	for _, name := range []string{"api.example.test:80", "cdn.example.test:80"} {
+		s.target.ConnectTo[name] = server.Listener.Addr().String()
+	}
+	return s
+}
+
+func TestRequests(t *testing.T) {
+	s := apiSite(t)
+	const api = "http://api.example.test"
+	doc := func(kind, text string) string { return "\n\"\"\"" + kind + "\n" + text + "\n\"\"\"\n" }
+	for _, c := range []sentenceCase{
+		{"JSON by its kind", "I send POST to " + api + "/show" + doc("json", "[1]") + `I should see "POST /show [application/json] [1]"`, ""},
+		{"XML by its kind", "I send POST to " + api + "/show" + doc("xml", "<a/>") + `I should see "POST /show [application/xml] <a/>"`, ""},
+		{"a media type", "I send PATCH to " + api + "/show" + doc("text/csv", "1,2") + `I should see "PATCH /show [text/csv] 1,2"`, ""},
+		{"JSON that is recognised", "I send PUT to " + api + "/show" + doc("", `{"a": 1}`) + `I should see "PUT /show [application/json] {"a": 1}"`, ""},
+		{"as what the step says", "I send PUT to " + api + "/show as \"application/json; charset=utf-8\"" + doc("", "{broken") + `I should see "PUT /show [application/json; charset=utf-8] {broken"`, ""},
+		{"a form", "I send POST to " + api + "/show\n| name | Ann & Bob |\n| password | the secret \"members\" |\n" + `I should see "POST /show [application/x-www-form-urlencoded] name=Ann+%26+Bob&password=s3same+%26+co"`, ""},
+		{"HEAD", "I send HEAD to " + api + "/show\nthe \"X-Method\" header should be \"HEAD\"\nthe response status should be 200", ""},
+		{"OPTIONS", "I send OPTIONS to " + api + "/orders/1\nthe \"Allow\" header should contain \"DELETE\"", ""},
+		{"another site's redirect", "I send POST to " + api + "/moved\nthe response status should be 302", ""},
+		{"nothing says what", "I send POST to " + api + "/show" + doc("", "hello"), "scenario scenario: nothing says what the body is: add `as \"text/plain\"` to the step"},
+		{"a body for GET", "I send GET to " + api + "/show" + doc("json", "1"), "scenario scenario: a GET request has no body: leave out what stands beneath the step"},
+		{"no body", "I send POST to " + api + `/show as "text/plain"`, `scenario scenario: there is no body to send as text/plain: write it beneath the step, between two lines of """`},
+		{"no media type", "I send POST to " + api + `/show as "json"` + doc("", "1"), `scenario scenario: "json" is no media type: write it as "application/json"`},
+		{"a form as something", "I send POST to " + api + `/show as "text/plain"` + "\n| a | b |", "scenario scenario: a table is sent as application/x-www-form-urlencoded: leave out `as \"text/plain\"`"},
+		{"a row too long", "I send POST to " + api + "/show\n| a | b | c |", "scenario scenario: row 1 of the table has 3 cells; write a field's name and its value, as in | name | Ann |"},
+		{"a form with no such secret", "I send POST to " + api + "/show\n| a | the secret \"x\" |", `config scenario: no secret "x": add it under secrets in stepwatch.yml`},
+		{"a header twice", "I set the request header \"accept-language\" to \"fr\"\nI set the request header \"Accept-Language\" to \"de\"\nI send GET to " + api + "/show\nI should see \"[de] []\"", ""},
+		{"no header name", `I set the request header "a b" to "c"`, `scenario scenario: "a b" is no name of a header field`},
+		{"Host", `I set the request header "host" to "c"`, `scenario scenario: the header "Host" cannot be set: connect_to in stepwatch.yml leads a name to another address`},
+		{"Content-Length", `I set the request header "Content-Length" to "1"`, `scenario scenario: the header "Content-Length" cannot be set: it belongs to the connection`},
+		{"Authorization in plain text", `I set the request header "Authorization" to "Bearer x"`, "scenario scenario: the header \"Authorization\" logs in: write `I set the request header \"Authorization\" for \"https://www.example.org/\" to the secret \"…\"`, or `I authenticate`"},
+		{"no such secret", `I set the request header "X-Api-Key" for "http://api.example.test/" to the secret "x"`, `config scenario: no secret "x": add it under secrets in stepwatch.yml`},
+		{"a secret of two lines", `I set the request header "X-Api-Key" for "http://api.example.test/" to the secret "broken"`, `config scenario: the secret "broken" holds characters that no header field can have, such as line breaks`},
+		{"a secret for no server", `I set the request header "X-Api-Key" for "api" to the secret "api"`, `scenario scenario: "api" names no server to log in at: write it as "https://www.example.org/"`},
+	} {
+		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
+	}
+	s.runBoth(t, []sentenceCase{
+		{"answer", "I send PUT to " + api + "/orders/1" + doc("json", `{"amount": 2}`) + "the JSON at \"$.amount\" should be \"2\"\nthe response status should be 200\nI should be on /orders/1\nI should see \"amount\"", ""},
+		{"answer without a body", "I send DELETE to " + api + "/orders/1\nthe response status should be 204", ""},
+		{"not allowed", "I send DELETE to " + api + "/login", "http_status web: DELETE http://api.example.test/login: status 405 Method Not Allowed, wanted 2xx or 3xx (`I try to send …` accepts any status)"},
+		{"not allowed, tried", "I try to send DELETE to " + api + "/login\nthe response status should be 405", ""},
+		{"cookie of the answer", "I send POST to " + api + "/login\nI should see \"On\"\nI go to " + api + "/\nI should see \"[id=4711]\"\nthe cookie \"id\" should be HttpOnly", ""},
+		{"page on the way", "I go to " + api + "/\nI send POST to /login\nI should be on /login\nI go to /\nI follow \"On\"\nI should be on /show", ""},
+		{"text that is not there", "I send GET to " + api + "/show\nI should see \"nothing\"", `unexpected web: see "nothing" on http://api.example.test/show (200 OK): the page does not show it; it begins "GET /show [] [] []"`},
+		{"action on an answer", "I send POST to " + api + "/login\nI follow \"On\"", ""},
+		{"headers", "I set the request header \"Accept-Language\" to \"de\"\nI set the request header \"X-Api-Key\" for \"" + api + "/\" to the secret \"api\"\nI go to " + api + "/\nI should see \"[de] [k3y/öf]\"\n" +
+			"I go to http://cdn.example.test/\nI should see \"[de] []\"\nI send GET to " + api + "/show\nI should see \"[de] [k3y/öf]\"", ""},
+	}, map[string]string{
+		"action on an answer": "scenario scenario: follow \"On\": http://api.example.test/login (200 OK) is the answer to a request beside the browser, which shows another page: `I go to` a page before this step",
+	})
+}
+
+// TestRequestSecrets looks for a secret that a header was sent with in everything that is kept.
+func TestRequestSecrets(t *testing.T) {
+	s := apiSite(t)
+	for _, text := range []string{
+		"I set the request header \"X-Api-Key\" for \"http://api.example.test/\" to the secret \"api\"\nI send GET to http://api.example.test/show\nthe \"X-None\" header should be \"x\"",
+		"I send POST to http://api.example.test/show\n| password | the secret \"members\" |\nthe \"X-None\" header should be \"x\"",
+	} {
+		o := s.run(t, text)
+		if o.Err() == nil {
+			t.Fatal("it passed")
+		}
+		kept := o.Err().Error()
+		for _, step := range o.Steps {
+			kept += fmt.Sprint(step.Report.Phases, step.Report.Note)
+			for _, e := range step.Report.Evidence {
+				kept += string(e.Body)
+			}
+		}
+		for _, secret := range []string{"k3y/öf", "s3same & co", "s3same+%26+co", "k3y"} {
+			if strings.Contains(kept, secret) {
+				t.Errorf("%q is kept: %s", secret, kept)
+			}
+		}
+	}
+}
