@@ -33,7 +33,8 @@ type Command struct {
 	Env         []string // "NAME=value", added to the small environment that every program gets
 	Inherit     bool     // pass our whole environment; for what the user configured as part of stepwatch itself
 	Stdin       []byte
-	OutputLimit int // bytes kept of each output; 0 means DefaultOutputLimit
+	Input       io.Reader // the standard input in the place of Stdin, for more than fits into memory
+	OutputLimit int       // bytes kept of each output; 0 means DefaultOutputLimit
 
 	// Foreign is for programs that stepwatch does not know: processes that left the program's group to go on by themselves
 	// are found and ended too, on Linux, by a mark in their environment. Looking for them takes some milliseconds.
@@ -70,6 +71,9 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	cmd.Env = environment(c)
 	if c.Stdin != nil {
 		cmd.Stdin = bytes.NewReader(c.Stdin)
+	}
+	if c.Input != nil {
+		cmd.Stdin = c.Input
 	}
 	limit := c.OutputLimit
 	if limit == 0 {

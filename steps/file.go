@@ -1,0 +1,597 @@
+package steps
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/archive"
+	"github.com/stepwatch/stepwatch/steps/dump"
+	"github.com/stepwatch/stepwatch/steps/fileset"
+)
+
+// The sentences about files of the machine that stepwatch itself runs on: one step looks, the next ones judge.
+
+func init() {
+	const looks = " Directories count as files: their size is that of all files in them, their age that of the newest. A file that may not be looked at is UNKNOWN, never missing. " +
+		"The sentences about the file follow."
+	const measures = "Measurements file_age_seconds, file_size_bytes and file_count (how many files fit)."
+	register(
+		Definition{
+			Area: "file", Sentence: `I look at the file {text}`,
+			Does:     "Looks at a file of the machine that stepwatch runs on, and fails when it is not there." + looks,
+			Measures: measures,
+			Example:  `When I look at the file "/var/lib/app/last-run"`,
+			Func:     lookAtFile,
+		},
+		Definition{
+			Area: "file", Sentence: `I look at the newest file of {text}`,
+			Does: "Looks at the file that was changed last of those that the pattern stands for: * is any text, ? one letter, [a-z] one of these; none of them is a /. " +
+				"Fails when there is none." + looks,
+			Measures: measures,
+			Example:  `When I look at the newest file of "/var/backups/mail-*.tar.zst"`,
+			Func:     lookAtFile,
+		},
+		Definition{
+			Area: "file", Sentence: `there is no file {text}`,
+			Does:     "Fails when there is a file of this name or pattern, and names it.",
+			Measures: "Measurement file_count.",
+			Example:  `Then there is no file "/var/spool/app/*.failed"`,
+			Func:     noFile,
+		},
+		Definition{
+			Area: "file", Sentence: `the file is younger than {duration}`,
+			Does:    "Fails when it was last changed that long ago or longer. One from the future fails too: somebody's clock is wrong.",
+			Example: `Then the file is younger than 26 hours`,
+			Func:    judgeFile(fileIsYounger),
+		},
+		Definition{
+			Area: "file", Sentence: `the file is older than {duration}`,
+			Does:    "Fails when it was last changed less than that long ago.",
+			Example: `Then the file is older than 5 minutes`,
+			Func:    judgeFile(fileIsOlder),
+		},
+		Definition{
+			Area: "file", Sentence: `the file has at least {size}`,
+			Does:    "Fails when it is smaller. Units are powers of 1024.",
+			Example: `Then the file has at least 10 MB`,
+			Func:    judgeFile(fileHasAtLeast),
+		},
+		Definition{
+			Area: "file", Sentence: `the file has between {size} and {size}`,
+			Does:    "Fails when it is smaller than the first or larger than the second. Units are powers of 1024.",
+			Example: `Then the file has between 10 MB and 20 GB`,
+			Func:    judgeFile(fileHasBetween),
+		},
+		Definition{
+			Area: "file", Sentence: `the file has at least {number}% of the size of the one before`,
+			Does: "Compares with the file of the same pattern that was changed before it: a backup that is suddenly half as large has lost something. " +
+				"Without one before there is nothing to compare with: that is UNKNOWN, not passed.",
+			Measures: "Measurement file_size_change_ratio: its size divided by that of the one before.",
+			Example:  `Then the file has at least 50% of the size of the one before`,
+			Func:     judgeFile(fileIsPlausible),
+		},
+		Definition{
+			Area: "file", Sentence: `at least {int} files are kept`,
+			Does:    "Fails when fewer files fit the pattern that was looked for.",
+			Example: `Then at least 7 files are kept`,
+			Func:    judgeFile(filesAreKept),
+		},
+		Definition{
+			Area: "file", Sentence: `no file is older than {duration}`,
+			Does:    "Fails when a file that fits the pattern was last changed that long ago or longer: what should be removed is not.",
+			Example: `Then no file is older than 35 days`,
+			Func:    judgeFile(noFileIsOlder),
+		},
+		Definition{
+			Area: "file", Sentence: `the file contains {text}`,
+			Does:    "Fails unless the text is in it. What is compressed is unpacked first.",
+			Example: `Then the file contains "backup finished"`,
+			Func:    judgeFile(fileContains(true)),
+		},
+		Definition{
+			Area: "file", Sentence: `the file does not contain {text}`,
+			Does:    "Fails when the text is in it. What is compressed is unpacked first.",
+			Example: `Then the file does not contain "ERROR"`,
+			Func:    judgeFile(fileContains(false)),
+		},
+		Definition{
+			Area: "file", Sentence: `the file matches {text}`,
+			Does:    "Fails unless this regular expression (RE2) fits somewhere in it; ^ and $ stand for the ends of a line. What is compressed is unpacked first.",
+			Example: `Then the file matches "^exit code: 0$"`,
+			Func:    judgeFile(fileMatches),
+		},
+		Definition{
+			Area: "file", Sentence: `the file is owned by {text}`,
+			Does:    "Fails unless it is this user's, or this user's and group's: \"root:adm\".",
+			Example: `Then the file is owned by "root:adm"`,
+			Func:    judgeFile(fileIsOwned),
+		},
+		Definition{
+			Area: "file", Sentence: `the file has mode {text}`,
+			Does:    "Fails unless its permissions are these, in octal as chmod takes them.",
+			Example: `Then the file has mode "640"`,
+			Func:    judgeFile(fileHasMode),
+		},
+		Definition{
+			Area: "file", Sentence: `the file is a whole archive`,
+			Does: "Reads an archive or compressed file to its end and compares its checksums: gzip, bzip2, zstd, xz, lz4, tar in any of them or in none, zip. " +
+				"Fails when it is cut off, damaged or none. Give the scenario the time for it by @timeout: a gigabyte takes some seconds.",
+			Measures: "Time to read it. Measurements archive_files and archive_unpacked_bytes.",
+			Example:  `Then the file is a whole archive`,
+			Func:     judgeFile(fileIsArchive),
+		},
+		Definition{
+			Area: "file", Sentence: `the file is a complete PostgreSQL dump`,
+			Does: "Reads what pg_dump or pg_dumpall wrote to its end: plain (compressed or not), custom, directory or tar. Fails when it does not end as a complete one does, when " +
+				"data that its table of contents names are not there or do not unpack, and when it is none. It needs neither PostgreSQL nor pg_restore.",
+			Measures: "Time to read it. Measurement dump_tables.",
+			Example:  `Then the file is a complete PostgreSQL dump`,
+			Func:     judgeFile(fileIsDump(dump.Postgres, "PostgreSQL")),
+		},
+		Definition{
+			Area: "file", Sentence: `the file is a complete MySQL dump`,
+			Does: "Reads what mysqldump or mariadb-dump wrote, compressed or not, to its end. Fails unless it ends with \"Dump completed\". One made with --compact or " +
+				"--skip-comments does not say where it ends, and is not accepted.",
+			Measures: "Time to read it. Measurement dump_tables.",
+			Example:  `Then the file is a complete MySQL dump`,
+			Func:     judgeFile(fileIsDump(dump.MySQL, "MySQL")),
+		},
+		Definition{
+			Area: "file", Sentence: `the dump has at least {int} tables`,
+			Does:    "Judges the dump that was read last: fails when it defines fewer tables, or has the rows of fewer when it defines none.",
+			Example: `Then the dump has at least 20 tables`,
+			Func:    judgeFile(dumpHasTables),
+		},
+	)
+}
+
+// looked is what the scenario looked at last.
+type looked struct {
+	pattern string         // as it stands in the feature; empty before the first
+	files   []fileset.File // the newest first
+	dump    *dump.Dump     // of the newest, once it was read
+}
+
+func (l *looked) file() fileset.File { return l.files[0] }
+
+// findFiles finds files, and says when one may not be seen.
+func findFiles(ctx context.Context, w *World, a Args) ([]fileset.File, error) {
+	files, err := fileset.Find(ctx, a.Path(0))
+	act := fmt.Sprintf("look for %q", a.Text(0))
+	switch {
+	case errors.Is(err, fileset.ErrPattern):
+		return nil, scenarioFault("%q is no pattern: %w", a.Text(0), err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, denied(act, err)
+	case errors.Is(err, fileset.ErrDangling):
+		return nil, Fail(result.ReasonNotFound, result.BlameTarget, "%s: %w", act, err)
+	case ctx.Err() != nil:
+		return nil, FailNet(ctx, ctx.Err(), result.BlameTarget, act)
+	case err != nil:
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
+	}
+	w.Measure("file_count", "How many files fit the path or pattern.", float64(len(files)))
+	return files, nil
+}
+
+// denied says that stepwatch may not read something, which proves nothing about it.
+func denied(act string, err error) error {
+	path := &fs.PathError{}
+	if errors.As(err, &path) {
+		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: stepwatch may not read %s: let its user read it (by a group, or by setfacl -m u:stepwatch:rX)", act, path.Path)
+	}
+	return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
+}
+
+func lookAtFile(ctx context.Context, w *World, a Args) error {
+	l := State[looked](w)
+	*l = looked{}
+	files, err := findFiles(ctx, w, a)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		root := fileset.Root(a.Path(0))
+		if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) && root != a.Path(0) {
+			return Fail(result.ReasonNotFound, result.BlameTarget, "there is no file %q: there is no directory %s", a.Text(0), root)
+		}
+		return Fail(result.ReasonNotFound, result.BlameTarget, "there is no file %q", a.Text(0))
+	}
+	*l = looked{pattern: a.Text(0), files: files}
+	f := l.file()
+	age := time.Since(f.Modified)
+	w.Measure("file_age_seconds", "Seconds since the newest file that fits was last changed.", age.Seconds())
+	w.Measure("file_size_bytes", "Size of the newest file that fits.", float64(f.Size))
+	note := fmt.Sprintf("%s, %s, %s old", f.Path, shownSize(f.Size), shownSpan(age))
+	if len(files) > 1 {
+		note += fmt.Sprintf(", the newest of %d", len(files))
+	}
+	w.Note(note)
+	return nil
+}
+
+func noFile(ctx context.Context, w *World, a Args) error {
+	files, err := findFiles(ctx, w, a)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	more := ""
+	if len(files) > 1 {
+		more = fmt.Sprintf(", and %d more that fit", len(files)-1)
+	}
+	f := files[0]
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "there is %s (%s, %s old)%s, wanted no file %q", f.Path, shownSize(f.Size), shownSpan(time.Since(f.Modified)), more, a.Text(0))
+}
+
+// judgeFile makes the function of a sentence about the file that was looked at.
+func judgeFile(judge func(context.Context, *World, *looked, Args) error) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		l := State[looked](w)
+		if l.pattern == "" {
+			return scenarioFault("no file was looked at yet: write `I look at the newest file of \"/var/backups/mail-*.tar.zst\"` before this step")
+		}
+		return judge(ctx, w, l, a)
+	}
+}
+
+func (l *looked) unexpected(format string, args ...any) error {
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "%s "+format, append([]any{l.file().Path}, args...)...)
+}
+
+// fromFuture is how much later than now a file may be: file servers have clocks of their own.
+const fromFuture = time.Minute
+
+func fileIsYounger(_ context.Context, _ *World, l *looked, a Args) error {
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	switch age := time.Since(l.file().Modified); {
+	case age < -fromFuture:
+		return l.unexpected("was changed %s from now: the clock of this machine, or of the one that wrote it, is wrong", shownSpan(-age))
+	case age >= limit:
+		return l.unexpected("is %s old, wanted younger than %s: what should write it has not run, or has failed", shownSpan(age), a.Text(0))
+	}
+	return nil
+}
+
+func fileIsOlder(_ context.Context, _ *World, l *looked, a Args) error {
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	if age := time.Since(l.file().Modified); age <= limit {
+		return l.unexpected("is %s old, wanted older than %s", shownSpan(age), a.Text(0))
+	}
+	return nil
+}
+
+// largestFile is the largest size that a sentence may name, in gigabytes.
+const largestFile = 1 << 20
+
+func fileHasAtLeast(_ context.Context, _ *World, l *looked, a Args) error {
+	least, err := parseSize(a.Text(0), largestFile)
+	if err != nil {
+		return err
+	}
+	if size := l.file().Size; size < least {
+		return l.unexpected("has %s, wanted at least %s", shownSize(size), a.Text(0))
+	}
+	return nil
+}
+
+func fileHasBetween(_ context.Context, _ *World, l *looked, a Args) error {
+	least, err := parseSize(a.Text(0), largestFile)
+	if err != nil {
+		return err
+	}
+	most, err := parseSize(a.Text(1), largestFile)
+	if err != nil {
+		return err
+	}
+	if most < least {
+		return scenarioFault("no file has between %s and %s: the first is the larger", a.Text(0), a.Text(1))
+	}
+	if size := l.file().Size; size < least || size > most {
+		return l.unexpected("has %s, wanted between %s and %s", shownSize(size), a.Text(0), a.Text(1))
+	}
+	return nil
+}
+
+func fileIsPlausible(_ context.Context, w *World, l *looked, a Args) error {
+	percent, err := strconv.ParseFloat(a.Text(0), 64)
+	if err != nil || percent <= 0 {
+		return scenarioFault("%s%% is no share of a size: give one above 0%%", a.Text(0))
+	}
+	if len(l.files) < 2 {
+		return Fail(result.ReasonNotFound, result.BlameMonitor, "there is nothing to compare %s with: no other file fits %q", l.file().Path, l.pattern)
+	}
+	f, before := l.file(), l.files[1]
+	if before.Size == 0 {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "there is nothing to compare %s with: the one before, %s, is empty", f.Path, before.Path)
+	}
+	ratio := float64(f.Size) / float64(before.Size)
+	w.Measure("file_size_change_ratio", "Size of the newest file divided by that of the one before.", ratio)
+	if 100*ratio < percent {
+		return l.unexpected("has %s, which is %.1f%% of the %s of the one before (%s), wanted at least %s%%", shownSize(f.Size), 100*ratio, shownSize(before.Size), before.Path, a.Text(0))
+	}
+	w.Note(fmt.Sprintf("%.1f%% of the size of %s", 100*ratio, before.Path))
+	return nil
+}
+
+func filesAreKept(_ context.Context, _ *World, l *looked, a Args) error {
+	least, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	if n := len(l.files); n < least {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d files fit %q, wanted at least %d: the oldest is %s (%s old)", n, l.pattern, least,
+			l.files[n-1].Path, shownSpan(time.Since(l.files[n-1].Modified)))
+	}
+	return nil
+}
+
+func noFileIsOlder(_ context.Context, _ *World, l *looked, a Args) error {
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	old := 0
+	for _, f := range l.files {
+		if time.Since(f.Modified) >= limit {
+			old++
+		}
+	}
+	if old == 0 {
+		return nil
+	}
+	oldest := l.files[len(l.files)-1]
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "%d of the %d files that fit %q are older than %s: the oldest, %s, is %s old", old, len(l.files), l.pattern,
+		a.Text(0), oldest.Path, shownSpan(time.Since(oldest.Modified)))
+}
+
+// readFile reads the file that was looked at, unpacked, and gives what went wrong as a Failure.
+func (l *looked) readFile(ctx context.Context, read func(r io.Reader) error) error {
+	ctx, cancel := withEvidenceTime(ctx)
+	defer cancel()
+	r, err := archive.Open(ctx, l.file().Path)
+	if err != nil {
+		return l.unreadable(ctx, "read", err)
+	}
+	defer r.Close()
+	if err := read(r); err != nil {
+		return l.unreadable(ctx, "read", err)
+	}
+	return nil
+}
+
+// beingWritten is how new a file is that may not be finished.
+const beingWritten = 2 * time.Minute
+
+// unreadable words why a file could not be read to its end, or is not what it should be.
+func (l *looked) unreadable(ctx context.Context, act string, err error) error {
+	f := l.file()
+	act += " " + f.Path
+	truncated, failure := errors.Is(err, archive.ErrTruncated), (*Failure)(nil)
+	switch {
+	case errors.As(err, &failure):
+		return err
+	case errors.Is(context.Cause(ctx), ErrStopped):
+		return FailNet(ctx, err, result.BlameMonitor, act)
+	case ctx.Err() != nil:
+		return Fail(result.ReasonTimeout, result.BlameScenario, "%s: its %s were not read when the time was over: give the scenario more by @timeout", act, shownSize(f.Size))
+	case errors.Is(err, fs.ErrPermission):
+		return denied(act, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return Fail(result.ReasonNotFound, result.BlameTarget, "%s: it was removed meanwhile", act)
+	case errors.Is(err, archive.ErrProgram):
+		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
+	case truncated && time.Since(f.Modified) < beingWritten:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w (it was changed %s ago: perhaps it is still being written)", act, err, shownSpan(time.Since(f.Modified)))
+	case truncated, errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrFormat), errors.Is(err, dump.ErrFormat):
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w", act, err)
+	}
+	return Fail(result.ReasonUnexpected, result.BlameMonitor, "%s: %w", act, err)
+}
+
+func fileContains(wanted bool) func(context.Context, *World, *looked, Args) error {
+	return func(ctx context.Context, _ *World, l *looked, a Args) error {
+		if a.Text(0) == "" {
+			return scenarioFault("every file contains nothing: give a text")
+		}
+		found := false
+		err := l.readFile(ctx, func(r io.Reader) (err error) {
+			found, err = contains(r, []byte(a.Text(0)))
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case wanted && !found:
+			return l.unexpected("does not contain %s", quote(a.Text(0)))
+		case !wanted && found:
+			return l.unexpected("contains %s", quote(a.Text(0)))
+		}
+		return nil
+	}
+}
+
+// contains looks for a text and holds no more than a part of what is read.
+func contains(r io.Reader, text []byte) (bool, error) {
+	part := make([]byte, 64<<10+len(text))
+	kept := 0
+	for {
+		n, err := r.Read(part[kept:])
+		kept += n
+		if bytes.Contains(part[:kept], text) {
+			return true, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		overlap := min(kept, len(text)-1) // the text may begin in this part and end in the next
+		copy(part, part[kept-overlap:kept])
+		kept = overlap
+	}
+}
+
+func fileMatches(ctx context.Context, _ *World, l *looked, a Args) error {
+	expression, err := regexp.Compile("(?m:" + a.Text(0) + ")")
+	if err != nil {
+		return scenarioFault("%q is no regular expression: %w", a.Text(0), err)
+	}
+	found := false
+	err = l.readFile(ctx, func(r io.Reader) error {
+		watched := &watchedReader{of: r}
+		found = expression.MatchReader(bufio.NewReader(watched))
+		if found {
+			return nil
+		}
+		return watched.err
+	})
+	if err == nil && !found {
+		return l.unexpected("does not match %s", quote(a.Text(0)))
+	}
+	return err
+}
+
+// watchedReader keeps the error that ended the reading, which regexp takes for the end.
+type watchedReader struct {
+	of  io.Reader
+	err error
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	n, err := w.of.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
+}
+
+func fileIsOwned(_ context.Context, _ *World, l *looked, a Args) error {
+	owner := l.file().Owner
+	got, name := owner.User(), a.Text(0)
+	if strings.Contains(name, ":") {
+		got += ":" + owner.Group()
+	}
+	if got != name {
+		return l.unexpected("is owned by %q, wanted %q", got, name)
+	}
+	return nil
+}
+
+func fileHasMode(_ context.Context, _ *World, l *looked, a Args) error {
+	wanted, err := strconv.ParseUint(a.Text(0), 8, 16)
+	if err != nil || wanted > 0o7777 {
+		return scenarioFault("%q is no mode: write it in octal, as chmod takes it: \"640\"", a.Text(0))
+	}
+	mode := l.file().Mode
+	got := uint64(mode.Perm())
+	for bit, flag := range map[uint64]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if mode&flag != 0 {
+			got |= bit
+		}
+	}
+	if got != wanted {
+		return l.unexpected("has mode %o (%s), wanted %o", got, mode, wanted)
+	}
+	return nil
+}
+
+func fileIsArchive(ctx context.Context, w *World, l *looked, _ Args) error {
+	ctx, cancel := withEvidenceTime(ctx)
+	defer cancel()
+	c, err := archive.Read(ctx, l.file().Path)
+	if err != nil {
+		return l.unreadable(ctx, "unpack", err)
+	}
+	w.Measure("archive_files", "Files in the archive.", float64(c.Files))
+	w.Measure("archive_unpacked_bytes", "Size of what is in the archive, unpacked.", float64(c.Bytes))
+	w.Note(fmt.Sprintf("%s, %d files, %s unpacked", c.Kind, c.Files, shownSize(c.Bytes)))
+	return nil
+}
+
+func fileIsDump(read func(context.Context, string) (*dump.Dump, error), of string) func(context.Context, *World, *looked, Args) error {
+	return func(ctx context.Context, w *World, l *looked, _ Args) error {
+		l.dump = nil
+		ctx, cancel := withEvidenceTime(ctx)
+		defer cancel()
+		d, err := read(ctx, l.file().Path)
+		if errors.Is(err, dump.ErrFormat) {
+			err = fmt.Errorf("%w (of %s)", err, of)
+		}
+		if err != nil {
+			return l.unreadable(ctx, "read the dump", err)
+		}
+		l.dump = d
+		w.Measure("dump_tables", "Tables that the database dump defines, or has the rows of when it defines none.", float64(d.Tables))
+		note := fmt.Sprintf("%s, %d tables", d.Format, d.Tables)
+		if d.Database != "" {
+			note += ", of the database " + quote(d.Database)
+		}
+		if d.Server != "" {
+			note += ", from version " + shownLine(d.Server)
+		}
+		w.Note(note)
+		return nil
+	}
+}
+
+func dumpHasTables(_ context.Context, _ *World, l *looked, a Args) error {
+	if l.dump == nil {
+		return scenarioFault("no dump was read yet: write `the file is a complete PostgreSQL dump` before this step")
+	}
+	least, err := a.Int(0)
+	if err != nil {
+		return err
+	}
+	if l.dump.Tables < least {
+		return l.unexpected("has %d tables, wanted at least %d", l.dump.Tables, least)
+	}
+	return nil
+}
+
+// shownSize writes a number of bytes in the unit that fits, powers of 1024.
+func shownSize(bytes int64) string {
+	switch n := float64(bytes); {
+	case bytes < 1<<10:
+		return fmt.Sprintf("%d B", bytes)
+	case bytes < 1<<20:
+		return fmt.Sprintf("%.1f KB", n/(1<<10))
+	case bytes < 1<<30:
+		return fmt.Sprintf("%.1f MB", n/(1<<20))
+	default:
+		return fmt.Sprintf("%.1f GB", n/(1<<30))
+	}
+}
+
+// shownSpan writes a duration as people say it: the two largest units.
+func shownSpan(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 2*day:
+		return fmt.Sprintf("%dh %dm", int(d.Hours()), int(d.Minutes())%60)
+	default:
+		return fmt.Sprintf("%d days", int(d/day))
+	}
+}
