@@ -24,6 +24,7 @@ type Request struct {
 	Status         int // 0 when there was no answer
 	StatusText     string
 	ResponseHeader http.Header
+	MediaType      string // that the browser takes the body for: "text/html"
 	Protocol       string // "http/1.1", "h2"
 	Remote         string // "192.0.2.1:443"
 	Reused         bool   // over a connection that was open already
@@ -104,7 +105,7 @@ func (r *Request) received(a *network.Response) {
 	if r.StatusText == "" {
 		r.StatusText = http.StatusText(r.Status)
 	}
-	r.ResponseHeader = header(a.Headers)
+	r.ResponseHeader, r.MediaType = header(a.Headers), a.MimeType
 	r.Protocol, r.Reused = a.Protocol, a.ConnectionReused
 	r.Bytes = int64(a.EncodedDataLength) // so far
 	r.Cached = r.Cached || a.FromDiskCache || a.FromPrefetchCache || a.FromServiceWorker
@@ -155,9 +156,10 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 		n.Loaded = true // the page stays, as it should
 	case !strings.HasPrefix(r.URL, "http"):
 		n.Loaded = true // another program's address, such as mailto:
-	case strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment"), ev.Canceled && r.Status != 0:
+	case strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment"),
+		ev.Canceled && r.Status != 0 && r.MediaType != "text/html" && r.MediaType != "application/xhtml+xml":
 		n.Download = true
-	default:
+	default: // a page is given up when the process that was to show it has died
 		n.Failed = r.Failed
 	}
 	n.Ended = time.Now()
