@@ -306,8 +306,10 @@ var builtin []Definition
 // register adds definitions to the built-in library. Each protocol's file calls it from init and does nothing else there.
 func register(definitions ...Definition) { builtin = append(builtin, definitions...) }
 
-// Builtin is the library of every sentence that stepwatch has.
-func Builtin() *Library { return NewLibrary(builtin...) }
+var builtinLibrary = sync.OnceValue(func() *Library { return NewLibrary(builtin...) })
+
+// Builtin is the library of every sentence that stepwatch has. It is made once, when it is first asked for.
+func Builtin() *Library { return builtinLibrary() }
 
 // Definitions lists the definitions by area, each in the order of its file.
 func (l *Library) Definitions() []*Definition {

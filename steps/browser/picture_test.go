@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"image/draw"
 	"image/jpeg"
 	"image/png"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,7 +33,8 @@ const secretive = `<!DOCTYPE html><style>body { font: bold 40px monospace; color
 func TestPicture(t *testing.T) {
 	b := started(t, browser.Options{})
 	mux := http.NewServeMux()
-	for path, body := range map[string]string{"/{$}": secretive, "/inner": "<body style='color:#f00;font:bold 40px monospace;margin:0'>s3 same"} {
+	for path, body := range map[string]string{"/{$}": secretive, "/open": "<style>div { background: #0a0; width: 200px; height: 60px }</style><div></div><p style='color:#f00;font:bold 80px monospace'>for all",
+		"/inner": "<body style='color:#f00;font:bold 40px monospace;margin:0'>s3 same"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, body)
@@ -57,17 +60,16 @@ func TestPicture(t *testing.T) {
 			t.Fatal(err)
 		}
 		keepPicture(t, len(secrets), shot)
-		for y := range shot.Bounds().Dy() {
-			for x := range shot.Bounds().Dx() {
-				r, g, b, _ := shot.At(x, y).RGBA()
-				switch r, g, b := r>>8, g>>8, b>>8; {
-				case r > g+40 && r > b+40:
-					red++
-				case g > r+100 && g > b+100:
-					green++
-				case r < 20 && g < 20 && b < 20:
-					black++
-				}
+		pixels := image.NewRGBA(shot.Bounds()) // whose bytes are read much faster than by At
+		draw.Draw(pixels, pixels.Bounds(), shot, shot.Bounds().Min, draw.Src)
+		for pixel := range slices.Chunk(pixels.Pix, 4) {
+			switch r, g, b := int(pixel[0]), int(pixel[1]), int(pixel[2]); {
+			case r > g+40 && r > b+40:
+				red++
+			case g > r+100 && g > b+100:
+				green++
+			case r < 20 && g < 20 && b < 20:
+				black++
 			}
 		}
 		return red, green, black
@@ -82,6 +84,21 @@ func TestPicture(t *testing.T) {
 	}
 	if _, err := tab.Picture(ctx, nil, 100); err == nil {
 		t.Error("a picture of 100 bytes")
+	}
+	if err := tab.Go(ctx, server.URL+"/open", ""); err != nil {
+		t.Fatal(err)
+	}
+	best, err := tab.Picture(ctx, nil, 256<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range []int{len(best), len(best) - 1} { // the second needs a worse quality
+		if red, green, _ := look([]string{"s3 same"}, limit); red < 2000 || green < 10000 {
+			t.Errorf("%d red and %d green pixels of a page that has nothing to hide", red, green)
+		}
+	}
+	if _, err := tab.Picture(ctx, nil, 100); err == nil {
+		t.Error("a picture of 100 bytes of an open page")
 	}
 }
 
