@@ -92,9 +92,9 @@ func (s *search) choose(candidates []candidate, instead string) (*html.Node, err
 func (s *search) instead(candidates []candidate) string {
 	there := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return c.hidden || c.disabled || c.shown == "" })
 	if len(there) == 0 {
-		return "there is none; the page has no " + s.kind + " at all"
+		return "there is none; the page has no " + s.kind + " at all" + s.page.without()
 	}
-	return fmt.Sprintf("there is no such %s; there is %s", s.kind, list(there))
+	return fmt.Sprintf("there is no such %s; there is %s%s", s.kind, list(there), s.page.without())
 }
 
 // list writes at most ten candidates, each name once.
@@ -219,9 +219,15 @@ func around(n *html.Node) visibility {
 		if n.Type != html.ElementNode {
 			continue
 		}
-		switch v := nodeVisibility(n); {
+		v := nodeVisibility(n)
+		switch {
 		case v == gone:
 			return gone
+		case holdsDocument(n): // what hides a frame hides the whole document in it
+			if outside := around(n.Parent); outside == gone || cmp.Or(v, outside) == veiled {
+				return gone
+			}
+			return veil
 		case veil == inherited:
 			veil = v
 		}
@@ -229,13 +235,13 @@ func around(n *html.Node) visibility {
 	return veil
 }
 
-// isDisabled says whether a control is disabled by itself or by a fieldset (HTML §4.10.18.5); the fieldset's first
-// legend is exempt.
+// isDisabled says whether a control is disabled by itself or by a fieldset of its document (HTML §4.10.18.5); the fieldset's
+// first legend is exempt.
 func isDisabled(n *html.Node) bool {
 	if _, disabled := attribute(n, "disabled"); disabled {
 		return true
 	}
-	for child, p := n, n.Parent; p != nil; child, p = p, p.Parent {
+	for child, p := n, n.Parent; p != nil && !holdsDocument(p); child, p = p, p.Parent {
 		if p.DataAtom != atom.Fieldset {
 			continue
 		}
@@ -504,14 +510,20 @@ func (c *candidate) fitField(text, name string) {
 
 // labelsOf gives the labels of each control: around it, for its id, or by aria-labelledby.
 func labelsOf(doc *html.Node) map[*html.Node][]string {
-	byID := map[string]*html.Node{}
+	texts := map[*html.Node][]string{}
+	for document := range documents(doc) {
+		labelControls(document, texts)
+	}
+	return texts
+}
+
+// labelControls notes the labels of the controls of one document.
+func labelControls(document *html.Node, texts map[*html.Node][]string) {
+	byID := elementsByID(document)
 	var labelled, labels []*html.Node
-	for n := range doc.Descendants() {
+	for n := range own(document) {
 		if n.Type != html.ElementNode {
 			continue
-		}
-		if id, _ := attribute(n, "id"); id != "" && byID[id] == nil {
-			byID[id] = n
 		}
 		if n.DataAtom == atom.Label {
 			labels = append(labels, n)
@@ -522,7 +534,6 @@ func labelsOf(doc *html.Node) map[*html.Node][]string {
 			}
 		}
 	}
-	texts := map[*html.Node][]string{}
 	for _, l := range labels {
 		control := (*html.Node)(nil)
 		if id, found := attribute(l, "for"); found {
@@ -555,5 +566,4 @@ func labelsOf(doc *html.Node) map[*html.Node][]string {
 		}
 		texts[n] = append(texts[n], normalText(strings.Join(words, " ")))
 	}
-	return texts
 }

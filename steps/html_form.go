@@ -30,13 +30,9 @@ const needsBrowser = "that needs a browser: tag the scenario @browser"
 func (p *page) formOf(control *html.Node) *html.Node {
 	if p.owners == nil {
 		p.owners = map[*html.Node]*html.Node{}
-		ids := map[string]*html.Node{}
-		for n := range p.doc.Descendants() {
-			if id, found := attribute(n, "id"); found && ids[id] == nil {
-				ids[id] = n
-			}
+		for document := range documents(p.doc) {
+			p.assignForms(document, nil, nil, elementsByID(document))
 		}
-		p.assignForms(p.doc, nil, nil, ids)
 	}
 	return p.owners[control]
 }
@@ -46,7 +42,7 @@ func (p *page) formOf(control *html.Node) *html.Node {
 // its own.
 func (p *page) assignForms(n, form, loose *html.Node, ids map[string]*html.Node) {
 	for c := range n.ChildNodes() {
-		if c.Type != html.ElementNode {
+		if c.Type != html.ElementNode || holdsDocument(c) {
 			continue
 		}
 		if c.DataAtom == atom.Form {
@@ -186,7 +182,7 @@ func (s *search) findOption(field *html.Node, wanted string) (*html.Node, error)
 func (p *page) chooseRadio(radio *html.Node) {
 	group, _ := attribute(radio, "name")
 	form := p.formOf(radio)
-	for n := range p.doc.Descendants() {
+	for n := range own(documentOf(radio)) {
 		if name, _ := attribute(n, "name"); group != "" && kindOf(n) == kindRadio && name == group && p.formOf(n) == form {
 			removeAttribute(n, "checked")
 		}
@@ -204,7 +200,7 @@ type entry struct {
 // entries constructs the entry list (HTML §4.10.21.4). submitter is the button that was pressed, or nil.
 func (p *page) entries(form, submitter *html.Node) []entry {
 	var list []entry
-	for n := range p.doc.Descendants() {
+	for n := range own(p.doc) {
 		isButton := buttonType(n) != ""
 		if !isButton && kindOf(n) == "" && !isHiddenInput(n) || isButton && n != submitter ||
 			p.formOf(n) != form || isDisabled(n) || inDatalist(n) {
@@ -305,16 +301,8 @@ func (p *page) charsetName() string {
 
 // submission makes the visit that submitting a form is (HTML §4.10.21.3). submitter is the button that was pressed, or nil.
 func (s *search) submission(form, submitter *html.Node) (visit, error) {
-	setting := func(key string) string {
-		if submitter != nil {
-			if value, found := attribute(submitter, "form"+key); found {
-				return strings.TrimSpace(value)
-			}
-		}
-		value, _ := attribute(form, key)
-		return strings.TrimSpace(value)
-	}
-	p := s.page
+	setting := func(key string) string { return formSetting(form, submitter, key) }
+	p := s.page.at(form)
 	target := *p.url
 	if action := setting("action"); action != "" {
 		to, err := p.base().Parse(action)
@@ -356,6 +344,17 @@ func (s *search) submission(form, submitter *html.Node) (visit, error) {
 		v.body, v.contentType = []byte(urlencoded(list)), "application/x-www-form-urlencoded"
 	}
 	return v, nil
+}
+
+// formSetting gives an attribute of a form, or what the button that was pressed says in its place.
+func formSetting(form, submitter *html.Node, key string) string {
+	if submitter != nil {
+		if value, found := attribute(submitter, "form"+key); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	value, _ := attribute(form, key)
+	return strings.TrimSpace(value)
 }
 
 // newlines makes every line end CRLF, as forms send it.

@@ -135,7 +135,7 @@ func landmarkOf(n *html.Node) string {
 	case atom.Dialog:
 		return "dialog"
 	case atom.Header, atom.Footer:
-		for p := n.Parent; p != nil; p = p.Parent {
+		for p := n.Parent; p != nil && !holdsDocument(p); p = p.Parent {
 			switch p.DataAtom {
 			case atom.Article, atom.Aside, atom.Main, atom.Nav, atom.Section:
 				return ""
@@ -165,13 +165,10 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 	}
 	var candidates []candidate
 	captions := map[*html.Node]string{}
-	ids := map[string]*html.Node{}
+	ids := map[*html.Node]map[string]*html.Node{} // of each document that needs them
 	for n := range doc.Descendants() {
 		if n.Type != html.ElementNode {
 			continue
-		}
-		if id, _ := attribute(n, "id"); id != "" && ids[id] == nil {
-			ids[id] = n
 		}
 		switch n.DataAtom {
 		case atom.Legend, atom.Caption, atom.Summary, atom.Figcaption:
@@ -200,8 +197,14 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 		if kindOf(n) == "" && buttonType(n) == "" && n.DataAtom != atom.A {
 			texts = append(texts, attributeText(n, "aria-label"))
 			by, _ := attribute(n, "aria-labelledby")
+			document := n
+			if by != "" {
+				if document = documentOf(n); ids[document] == nil {
+					ids[document] = elementsByID(document)
+				}
+			}
 			for _, id := range strings.Fields(by) {
-				if named := ids[id]; named != nil && len(texts) < 8 {
+				if named := ids[document][id]; named != nil && len(texts) < 8 {
 					texts = append(texts, labelOf(named))
 				}
 			}
@@ -274,6 +277,9 @@ func below(heading *html.Node) []*html.Node {
 	stop = func(n *html.Node) bool {
 		if l := headingLevel(n); l > 0 && l <= level {
 			return true
+		}
+		if holdsDocument(n) {
+			return false // its headings are another outline
 		}
 		for c := range n.ChildNodes() {
 			if c.Type == html.ElementNode && stop(c) {

@@ -173,16 +173,13 @@ func nodeVisibility(n *html.Node) visibility {
 }
 
 // holdsTree says whether an element that shows nothing of what is written in it shows another tree there: a shadow tree
-// (HTML §4.12.3), or in a frame the document that was put into it. The parser takes all that is written in a frame for text.
+// (HTML §4.12.3), or in a frame the document that was put into it.
 func holdsTree(n *html.Node) bool {
-	switch n.DataAtom {
-	case atom.Template:
+	if n.DataAtom == atom.Template {
 		mode, _ := attribute(n, "shadowrootmode")
 		return strings.EqualFold(mode, "open")
-	case atom.Iframe:
-		return n.FirstChild != nil && n.FirstChild.Type == html.ElementNode
 	}
-	return false
+	return holdsDocument(n)
 }
 
 // boxVisibility judges an element itself: that of a textarea shows, though its content is no text of the page.
@@ -259,6 +256,9 @@ func walkText(t *textWriter, n *html.Node, veil bool, skip func(*html.Node) bool
 			veil = true
 		case unveiled:
 			veil = false
+		}
+		if veil && holdsDocument(n) {
+			return // nothing in it takes that back
 		}
 		edge = n.Namespace == "" && traits[n.DataAtom]&block != 0
 	}

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/icholy/digest"
+	"golang.org/x/net/html"
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -32,6 +33,7 @@ type httpSession struct {
 
 	page    *page   // the current page, nil before the first
 	visits  []visit // that were made, for going back
+	bare    bool    // it asks for documents alone, without their frames
 	jar     *cookiejar.Jar
 	cookies int                  // how many answers set cookies
 	baked   map[string]webCookie // as they were set last, by name: the jar does not tell
@@ -67,6 +69,9 @@ type visit struct {
 	anySite     bool // redirects to other sites are followed too
 
 	save func(*http.Response) io.Writer // as an intake has it: for a file, which is no page
+
+	frame  *html.Node // of the page before, which it led into, or nil
+	before *page      // what that frame held
 }
 
 func (v *visit) String() string { return v.method + " " + shownURL(v.url) }
@@ -82,20 +87,23 @@ func (v *visit) intake(w *World) intake {
 // maxRedirects is how many redirects in a row are followed; browsers follow 20, but no sound site needs five.
 const maxRedirects = 10
 
-// load fetches a page, follows redirects and makes the last answer the current page. It reports the phases dns, connect,
-// tls, processing and transfer once for every request that it took, so a page behind a redirect has two sets. The
-// connections that an earlier page left open are used again, without their phases.
+// load makes what a visit leads to the current page, with its frames.
 func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 	s.page, s.visits = nil, append(s.visits, v)
 	p, err := s.arrive(ctx, w, &v)
-	if s.page = p; err != nil || v.anyStatus {
-		return err
+	if s.page = p; err == nil && !v.anyStatus {
+		err = s.judgeStatus(p, &v)
 	}
-	return s.judgeStatus(p, &v)
+	if err == nil {
+		s.loadFrames(ctx, w)
+	}
+	return err
 }
 
 // arrive fetches what v asks for and follows redirects, whatever the status is. v becomes the last visit. The page is nil
-// when there was no answer, and there when what is wrong with it is the error.
+// when there was no answer, and there when what is wrong with it is the error. It reports the phases dns, connect, tls,
+// processing and transfer once for every request that it took, so a page behind a redirect has two sets. The connections
+// that an earlier page left open are used again, without their phases.
 func (s *httpSession) arrive(ctx context.Context, w *World, v *visit) (*page, error) {
 	if v.url.User != nil {
 		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -20,27 +21,33 @@ func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
 // await is false: no script runs, so a page stays as it is.
 func (s *httpSession) await(context.Context, *World) bool { return false }
 
-func (s *httpSession) complete(context.Context, *World) error { return nil }
+// complete has nothing to do: the step that loads a page loads its frames.
+func (s *httpSession) complete(context.Context) error { return nil }
 
 func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *html.Node) error {
 	to, err := s.target(f, link)
 	if err != nil {
 		return err
 	}
+	from := s.page.at(link)
 	if href, _ := attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") {
+		if from != s.page {
+			return nil // a place in the frame
+		}
 		moved := *s.page.url
 		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
 		s.page.url = &moved
 		return nil // a place on this very page
 	}
-	return s.load(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.url})
+	target, _ := attribute(link, "target")
+	return s.navigate(ctx, w, from, target, visit{method: http.MethodGet, url: to, referrer: from.url})
 }
 
 // target is where a link leads to.
 func (s *httpSession) target(f *search, link *html.Node) (*url.URL, error) {
 	href, _ := attribute(link, "href")
 	href = strings.TrimSpace(href)
-	to, err := s.page.base().Parse(href)
+	to, err := s.page.at(link).base().Parse(href)
 	if err != nil {
 		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is no URL", href)
 	}
@@ -71,7 +78,7 @@ func (s *httpSession) formSentBy(f *search, button *html.Node) (*html.Node, erro
 	case "button", "reset":
 		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
 	}
-	form := s.page.formOf(button)
+	form := s.page.at(button).formOf(button)
 	if form == nil {
 		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
 	}
@@ -92,6 +99,7 @@ func (s *httpSession) click(ctx context.Context, w *World, f *search, n *html.No
 			setAttribute(n.Parent, "open", "")
 		}
 		s.page.forgetText()
+		s.loadFrames(ctx, w) // those that are shown now
 		return nil
 	}
 	return f.onlyByScript(n)
@@ -110,7 +118,10 @@ func (s *httpSession) send(ctx context.Context, w *World, f *search, form, butto
 	if err != nil {
 		return err
 	}
-	return s.load(ctx, w, v)
+	if sandboxed(form, "allow-forms") {
+		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the form is in a frame whose sandbox lets no form be sent")
+	}
+	return s.navigate(ctx, w, s.page.at(form), formSetting(form, button, "target"), v)
 }
 
 // fill puts a value into a text field, as typing over what is there does.
@@ -144,7 +155,7 @@ func (s *httpSession) selectOption(_ context.Context, _ *search, option *html.No
 func (s *httpSession) check(_ context.Context, _ *search, box *html.Node, on bool) error {
 	switch {
 	case kindOf(box) == kindRadio:
-		s.page.chooseRadio(box)
+		s.page.at(box).chooseRadio(box)
 	case on:
 		setAttribute(box, "checked", "")
 	default:
@@ -154,15 +165,24 @@ func (s *httpSession) check(_ context.Context, _ *search, box *html.Node, on boo
 }
 
 func (s *httpSession) attach(_ context.Context, _ *search, field *html.Node, path string) error {
-	if s.page.files == nil {
-		s.page.files = map[*html.Node]string{}
+	p := s.page.at(field)
+	if p.files == nil {
+		p.files = map[*html.Node]string{}
 	}
-	s.page.files[field] = path
+	p.files[field] = path
 	return nil
 }
 
 // back loads the page before this one again; what was sent to get there is sent again only when it was a GET.
 func (s *httpSession) back(ctx context.Context, w *World) error {
+	for last := len(s.visits) - 1; last > 0 && s.visits[last].frame != nil; last-- {
+		v := s.visits[last]
+		s.visits = s.visits[:last]
+		if s.page != nil && holds(s.page.doc, v.frame) {
+			return s.returnInto(ctx, w, v)
+		}
+	}
+	s.visits = slices.DeleteFunc(s.visits, func(v visit) bool { return v.frame != nil })
 	if len(s.visits) < 2 {
 		return scenarioFault("go back: there is no page before this one")
 	}
@@ -177,6 +197,9 @@ func (s *httpSession) back(ctx context.Context, w *World) error {
 func (s *httpSession) reload(ctx context.Context, w *World) error {
 	if len(s.visits) == 0 || s.page == nil {
 		return noPage()
+	}
+	for s.visits[len(s.visits)-1].frame != nil {
+		s.visits = s.visits[:len(s.visits)-1]
 	}
 	again := s.visits[len(s.visits)-1]
 	s.visits = s.visits[:len(s.visits)-1]

@@ -20,8 +20,8 @@ import (
 
 // webEngine visits websites: httpSession over HTTP alone, browserSession with a real browser.
 //
-// Over HTTP documents are loaded, but not what they refer to, and no script runs. So a latency is the document's there,
-// and the whole page's in a browser.
+// Over HTTP documents are loaded, with those in their frames, but not what they refer to, and no script runs. So a latency is
+// the documents' there, and the whole page's in a browser.
 type webEngine interface {
 	// load makes v the current page, redirects followed. It fails as `I go to` says.
 	load(ctx context.Context, w *World, v visit) error
@@ -35,8 +35,8 @@ type webEngine interface {
 	// await waits until the page may look different than now gave it. It is false when it never will, or ctx is over.
 	await(ctx context.Context, w *World) bool
 
-	// complete loads what of the current page only comes when it is asked for: over HTTP its frames.
-	complete(ctx context.Context, w *World) error
+	// complete has all of the current page be loaded, also what a visitor would have to scroll to.
+	complete(ctx context.Context) error
 
 	// What a visitor does to the current page. f names it in errors, the node is of the tree that now gave.
 	follow(ctx context.Context, w *World, f *search, link *html.Node) error
@@ -85,11 +85,7 @@ func eventually(ctx context.Context, w *World, try func(e webEngine, p *page) er
 
 func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try func(e webEngine, p *page) error) error {
 	e := engineOf(w)
-	until := time.Now().Add(wait)
-	if deadline, limited := ctx.Deadline(); limited && deadline.Add(-evidenceTime).Before(until) {
-		until = deadline.Add(-evidenceTime)
-	}
-	waiting, cancel := context.WithDeadline(ctx, until)
+	waiting, cancel := patience(ctx, wait)
 	defer cancel()
 	for {
 		p, err := e.now(ctx)
@@ -106,11 +102,20 @@ func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try fun
 	}
 }
 
+// patience ends after wait, or when what is left of the scenario's time is needed for its evidence.
+func patience(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	until := time.Now().Add(wait)
+	if deadline, limited := ctx.Deadline(); limited && deadline.Add(-evidenceTime).Before(until) {
+		until = deadline.Add(-evidenceTime)
+	}
+	return context.WithDeadline(ctx, until)
+}
+
 // looking judges the current page as eventually does. What must not be there, or is counted, is looked for in all of the
 // page, so that the rest of it is loaded first; what must be there may be found before.
 func looking(ctx context.Context, w *World, wanted bool, judge func(e webEngine, p *page) error) error {
 	if !wanted {
-		if err := engineOf(w).complete(ctx, w); err != nil {
+		if err := engineOf(w).complete(ctx); err != nil {
 			return err
 		}
 	}
@@ -128,8 +133,8 @@ func mayPass(err error) bool {
 		(failure.Reason == result.ReasonNotFound || failure.Reason == result.ReasonUnexpected)
 }
 
-const webMeasures = "Time to load the document, redirects included. Phases dns, connect, tls, processing, transfer, once for each request; " +
-	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds. " +
+const webMeasures = "Time to load the document, redirects and frames included. Phases dns, connect, tls, processing, transfer, once for each request, and frames for the documents in the page's frames; " +
+	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds, with frames http_frames, http_frames_failed. " +
 	"In a browser: time until the load event; phases find and click before, load from the end of the document on; measurements " +
 	"web_dom_content_loaded_seconds, web_load_seconds, web_first_contentful_paint_seconds, web_largest_contentful_paint_seconds, web_layout_shift, " +
 	"web_requests, web_transfer_bytes, web_failed_requests, web_console_errors, web_third_party_seconds."

@@ -273,8 +273,7 @@ func (s *browserSession) await(ctx context.Context, _ *World) bool {
 	return s.answer == nil && ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
 }
 
-// complete has nothing to do: a browser loads all of a page.
-func (s *browserSession) complete(context.Context, *World) error { return nil }
+func (s *browserSession) complete(context.Context) error { return nil }
 
 // livePage reads a page from the tab that shows it, for as long as one step looks at it.
 type livePage struct {

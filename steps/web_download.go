@@ -256,7 +256,7 @@ func (s *httpSession) downloadBehind(ctx context.Context, w *World, f *search, n
 			return nil, err
 		}
 		name, _ := attribute(n, "download")
-		return s.download(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.url}, name)
+		return s.download(ctx, w, visit{method: http.MethodGet, url: to, referrer: s.page.at(n).url}, name)
 	case buttonType(n) == "":
 		return nil, f.onlyByScript(n)
 	}

@@ -356,12 +356,12 @@ func (s *linkSite) read(ctx context.Context, address *url.URL) (*page, error) {
 	return p, err
 }
 
-// fork gives a session with the same cookies and credentials, and with connections of its own.
+// fork gives a session for single documents, with the same cookies and credentials, and with connections of its own.
 func (s *httpSession) fork() *httpSession {
 	if s.jar == nil {
 		s.jar, _ = cookiejar.New(nil) // fails for no options
 	}
-	return &httpSession{jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone(), headers: slices.Clone(s.headers)}
+	return &httpSession{bare: true, jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone(), headers: slices.Clone(s.headers)}
 }
 
 // visitor gives a session over HTTP that has the cookies which the tab would send to the page, and its logins.

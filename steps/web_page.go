@@ -27,7 +27,7 @@ type page struct {
 	*reply
 	url     *url.URL      // after redirects, with the fragment
 	stopped *url.URL      // where a redirect points that was not followed, or nil
-	took    time.Duration // from the request to the body's end, redirects included
+	took    time.Duration // from the request to the body's end, redirects and frames included
 	webArrival
 
 	source   []byte            // the body in UTF-8, once decoded
@@ -41,6 +41,11 @@ type page struct {
 	files    map[*html.Node]string     // paths that were attached to file inputs
 	owners   map[*html.Node]*html.Node // the form of each control, once one was asked for
 	live     *livePage                 // the tab that shows the page; nil over HTTP
+
+	frames map[*html.Node]*page      // the documents in the page's frames, over HTTP, by the elements that hold them; doc of each is that element
+	lost   map[*html.Node]*lostFrame // the frames whose documents are not there
+	around *page                     // the page with the element of this one's frame, or nil
+	srcdoc bool                      // the document is written in that element
 }
 
 // measure reports what is known of the page without looking into it.
@@ -218,23 +223,27 @@ func (p *page) tree() (*html.Node, error) {
 
 // base is the URL that relative ones on the page refer to: its own unless a base element says otherwise.
 func (p *page) base() *url.URL {
+	fallback := p.url
+	if p.srcdoc {
+		fallback = p.around.base() // HTML §2.4.3
+	}
 	if !p.isHTML() || !bytes.Contains(p.text(), []byte("<base")) && !bytes.Contains(p.text(), []byte("<BASE")) {
-		return p.url
+		return fallback
 	}
 	doc, err := p.tree()
 	if err != nil {
-		return p.url
+		return fallback
 	}
-	for n := range doc.Descendants() {
+	for n := range own(doc) {
 		if n.DataAtom != atom.Base {
 			continue
 		}
 		if href, found := attribute(n, "href"); found {
-			if base, err := p.url.Parse(strings.TrimSpace(href)); err == nil {
+			if base, err := fallback.Parse(strings.TrimSpace(href)); err == nil {
 				return base
 			}
-			return p.url
+			return fallback
 		}
 	}
-	return p.url
+	return fallback
 }

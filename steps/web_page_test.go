@@ -13,8 +13,8 @@ import (
 )
 
 // newPages starts a website of fixed pages, which is called www.example.test and, for frames of another site,
-// other.test. /echo answers as echo does.
-func newPages(t *testing.T, pages map[string]string) *site {
+// other.test. /echo answers as echo does; more adds what is no fixed page.
+func newPages(t *testing.T, pages map[string]string, more ...func(*http.ServeMux)) *site {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
@@ -29,10 +29,15 @@ func newPages(t *testing.T, pages map[string]string) *site {
 		})
 	}
 	mux.HandleFunc("/echo", echo)
+	for _, add := range more {
+		add(mux)
+	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	address := server.Listener.Addr().String()
-	return &site{target: &steps.Target{ConnectTo: map[string]string{"www.example.test:80": address, "other.test:80": address}}}
+	return &site{target: &steps.Target{ConnectTo: map[string]string{
+		"www.example.test:80": address, "other.test:80": address, "closed.test:80": "127.0.0.1:1",
+	}}}
 }
 
 func at(path string) string { return `I go to "http://www.example.test` + path + `"` + "\n" }

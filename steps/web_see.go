@@ -19,10 +19,10 @@ import (
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I should see {text}",
-			Does:    "Fails unless the page's visible text has the text, white space and no-break spaces taken for one space. In a project marked as cucumber-nagios compatible it is a regular expression over the page's source.",
+			Does:    "Fails unless the page's visible text, that of its frames included, has the text, white space and no-break spaces taken for one space. In a project marked as cucumber-nagios compatible it is a regular expression over the page's source.",
 			Example: `Then I should see "Contact us"`, Func: see(true)},
 		Definition{Area: "web", Sentence: "I should not see {text}",
-			Does:    "Fails when the page's visible text has the text; see `I should see`. In a browser it waits for the text to go.",
+			Does:    "Fails when the page's visible text has the text; see `I should see`. In a browser it waits for the text to go. A frame that could not be loaded fails it too, since nobody knows what that would show.",
 			Example: `Then I should not see "Internal error"`, Func: see(false)},
 		Definition{Area: "web", Sentence: "I should see {text} within {duration}", Waits: true,
 			Does:     "Fails unless the page's visible text has the text, or gets it within that time. Over HTTP alone a page stays as it is, so it has to be there.",
@@ -160,14 +160,16 @@ func seeIn(wanted bool) func(context.Context, *World, Args) error {
 				}
 			}
 			switch {
-			case at >= 0 == wanted:
+			case at < 0 && !wanted:
+				return s.page.whole(act, r.nodes...)
+			case at >= 0 && wanted:
 				return nil
 			case !wanted:
 				return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region shows it: %s", quoteAround(text, at, len(name)))
 			case len(text) == 0:
 				return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region shows no text at all")
 			}
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region does not show it; it begins %s", quote(string(text[:min(len(text), 240)])))
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region does not show it; it begins %s%s", quote(string(text[:min(len(text), 240)])), s.page.without())
 		})
 	}
 }
@@ -180,7 +182,10 @@ func seeThing(kind string, candidates func(*search, *html.Node) []candidate, wan
 	return func(ctx context.Context, w *World, a Args) error {
 		return searching(ctx, w, wanted, fmt.Sprintf("%s %q", act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
 			s.kind, s.byText = kind, true
-			return s.seen(candidates(s, doc), wanted)
+			if err := s.seen(candidates(s, doc), wanted); err != nil || wanted {
+				return err
+			}
+			return s.page.whole(s.act)
 		})
 	}
 }
@@ -201,7 +206,7 @@ func titleShould(verb string, fits func(title, text string) bool) func(context.C
 
 // titleOf is the title of a page, and whether it has one.
 func titleOf(doc *html.Node) (string, bool) {
-	for n := range doc.Descendants() {
+	for n := range own(doc) {
 		if n.DataAtom == atom.Title && n.Namespace == "" {
 			return normalText(textareaValue(n)), true
 		}
@@ -223,13 +228,16 @@ func countElements(bound string, fits func(n, wanted int) bool) func(context.Con
 			}
 			count = len(shown)
 			if fits(count, wanted) {
-				return nil
+				if bound != "" {
+					return nil // there are enough of them already
+				}
+				return s.page.whole(s.act)
 			}
 			more := ""
 			if hidden > 0 {
 				more = fmt.Sprintf(", and %d that are hidden", hidden)
 			}
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has %d%s", count, more)
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has %d%s%s", count, more, s.page.without())
 		})
 		if count >= 0 {
 			w.Measure("http_elements", "Elements of the page that a CSS selector selects.", float64(count))
@@ -248,7 +256,10 @@ func tableShould(verb string, judge func(*search, *grid, [][]string) error) func
 			if err != nil {
 				return err
 			}
-			return judge(s, gridOf(table), a.Table)
+			if err := judge(s, gridOf(table), a.Table); err != nil {
+				return err
+			}
+			return s.page.whole(s.act, table)
 		})
 	}
 }
@@ -265,7 +276,7 @@ func tableRows(ctx context.Context, w *World, a Args) error {
 			return err
 		}
 		if count = len(gridOf(table).rows); count == wanted {
-			return nil
+			return s.page.whole(s.act, table)
 		}
 		return s.failure(result.ReasonUnexpected, result.BlameWeb, "it has %d", count)
 	})
@@ -289,7 +300,9 @@ func seeText(p *page, text string, wanted bool) error {
 		at = p.transformed(visible, name)
 	}
 	switch {
-	case at >= 0 == wanted:
+	case at < 0 && !wanted:
+		return p.whole(fmt.Sprintf("not see %q", text))
+	case at >= 0 && wanted:
 		return nil
 	case !wanted:
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "not see %q on %s: the page shows it: %s", text, p, quoteAround(visible, at, len(name)))
@@ -305,7 +318,7 @@ func seeText(p *page, text string, wanted bool) error {
 	default:
 		why += "; it begins " + quote(string(visible[:min(len(visible), 240)]))
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "see %q on %s: %s", text, p, why)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "see %q on %s: %s%s", text, p, why, p.without())
 }
 
 // quoteAround quotes a place in a text with a little before and after it.

@@ -38,7 +38,7 @@ const (
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "the page should load within {duration}",
-			Does:    "Fails when loading the current page, redirects included, took longer: in a browser until its load event, over HTTP alone until the end of the document.",
+			Does:    "Fails when loading the current page, redirects included, took longer: in a browser until its load event, over HTTP alone until the end of the document and of those in its frames.",
 			Example: `Then the page should load within 2s`, Func: loadWithin},
 		Definition{Area: "web", Sentence: "the first paint should come within {duration}", Waits: true,
 			Does:     "Fails when the page painted its first text or picture later, counted from the navigation's beginning." + onlyBrowser,

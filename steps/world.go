@@ -70,6 +70,13 @@ func (w *World) aside() *World {
 	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, inBrowser: w.inBrowser, closed: true}
 }
 
+// apart gives a World for work of the same run whose phases and measurements are its own.
+func (w *World) apart() *World {
+	a := w.aside()
+	a.closed = false
+	return a
+}
+
 // Target is the system under observation.
 func (w *World) Target() *Target { return w.target }
 

@@ -67,7 +67,7 @@ func withoutFragment(u *url.URL) *url.URL {
 func (p *Page) read(n *html.Node, base *url.URL) {
 	if n.Type == html.ElementNode {
 		p.element(n, base)
-		if n.DataAtom == atom.Iframe || n.DataAtom == atom.Template {
+		if n.DataAtom == atom.Iframe || n.DataAtom == atom.Frame || n.DataAtom == atom.Template {
 			return // a frame's document is a page of its own, with an address of its own
 		}
 	}

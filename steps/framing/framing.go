@@ -1,0 +1,145 @@
+// Package framing says whether a browser would show a page in a frame: by what the page allows (Content-Security-Policy
+// level 3 §6.4.2, frame-ancestors; RFC 7034, X-Frame-Options) and by what the page around it allows (§6.1.5, frame-src).
+//
+// It reads header fields. A policy in a meta element is not known to it, and neither are paths in a policy's sources.
+package framing
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Refused says why an answer that came from address is not shown in a frame within these pages, the innermost first: the
+// header field that forbids it. It is empty when nothing does.
+func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
+	governed := false
+	for _, policy := range policies(header) {
+		sources, found := policy["frame-ancestors"]
+		if !found {
+			continue
+		}
+		governed = true
+		for _, page := range pages {
+			if !allowed(sources, address, page) {
+				return "Content-Security-Policy: frame-ancestors " + strings.Join(sources, " ")
+			}
+		}
+	}
+	if governed {
+		return "" // X-Frame-Options counts no more (CSP §6.4.2.2)
+	}
+	for _, value := range header.Values("X-Frame-Options") {
+		for option := range strings.SplitSeq(value, ",") {
+			option = strings.TrimSpace(option)
+			other := func(page *url.URL) bool { return origin(page) != origin(address) }
+			if strings.EqualFold(option, "DENY") || strings.EqualFold(option, "SAMEORIGIN") && slices.ContainsFunc(pages, other) {
+				return "X-Frame-Options: " + option
+			}
+		}
+	}
+	return ""
+}
+
+// Forbidden says why a page with this header and address shows no frame with the other address: the header field that
+// forbids it. It is empty when nothing does.
+func Forbidden(header http.Header, page, address *url.URL) string {
+	for _, policy := range policies(header) {
+		for _, directive := range []string{"frame-src", "child-src", "default-src"} {
+			sources, found := policy[directive]
+			if !found {
+				continue
+			}
+			if !allowed(sources, page, address) {
+				return "Content-Security-Policy: " + directive + " " + strings.Join(sources, " ")
+			}
+			break
+		}
+	}
+	return ""
+}
+
+// policies reads the Content-Security-Policy fields: the sources of each directive by its name. Of two directives with one
+// name the first counts (CSP §2.2.1).
+func policies(header http.Header) []map[string][]string {
+	var all []map[string][]string
+	for _, value := range header.Values("Content-Security-Policy") {
+		for text := range strings.SplitSeq(value, ",") {
+			policy := map[string][]string{}
+			for directive := range strings.SplitSeq(text, ";") {
+				words := strings.Fields(directive)
+				if len(words) == 0 {
+					continue
+				}
+				name := strings.ToLower(words[0])
+				if _, again := policy[name]; !again {
+					policy[name] = words[1:]
+				}
+			}
+			all = append(all, policy)
+		}
+	}
+	return all
+}
+
+// allowed says whether one of the sources fits an address. self is what 'self' means.
+func allowed(sources []string, self, address *url.URL) bool {
+	return slices.ContainsFunc(sources, func(source string) bool { return fits(strings.ToLower(source), self, address) })
+}
+
+// fits compares an address with one source of a policy (CSP §6.7.2.8).
+func fits(source string, self, address *url.URL) bool {
+	switch source {
+	case "'self'":
+		return origin(self) == origin(address) ||
+			strings.EqualFold(self.Hostname(), address.Hostname()) && self.Port() == "" && address.Port() == "" && upgrades(self.Scheme, address.Scheme)
+	case "*":
+		return address.Scheme == "http" || address.Scheme == "https"
+	}
+	if scheme, only := strings.CutSuffix(source, ":"); only {
+		return upgrades(scheme, address.Scheme)
+	}
+	scheme, rest, found := strings.Cut(source, "://")
+	if !found {
+		scheme, rest = self.Scheme, source
+	}
+	if !upgrades(scheme, address.Scheme) {
+		return false
+	}
+	rest, _, _ = strings.Cut(rest, "/")
+	named, err := url.Parse("//" + strings.Replace(rest, ":*", "", 1))
+	if err != nil || named.Hostname() == "" {
+		return false
+	}
+	host := strings.ToLower(address.Hostname())
+	if suffix, wild := strings.CutPrefix(named.Hostname(), "*"); wild {
+		if !strings.HasSuffix(host, suffix) || len(host) == len(suffix) {
+			return false
+		}
+	} else if host != named.Hostname() {
+		return false
+	}
+	return strings.HasSuffix(rest, ":*") || port(named.Port(), scheme) == port(address.Port(), scheme) ||
+		named.Port() == "" && port(address.Port(), address.Scheme) == port("", address.Scheme)
+}
+
+// upgrades says whether a scheme is the wanted one or its secure form.
+func upgrades(wanted, scheme string) bool {
+	return wanted == scheme || wanted == "http" && scheme == "https"
+}
+
+func port(explicit, scheme string) string {
+	switch {
+	case explicit != "":
+		return explicit
+	case scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// origin names scheme, host and port of an address (RFC 6454).
+func origin(u *url.URL) string {
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port(u.Port(), u.Scheme)
+}
