@@ -61,6 +61,13 @@ var parameters = map[string]string{
 	"family":   `(IPv4|IPv6)`,
 	"ports":    `(\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*)`, // "22, 25, 8000-8080"
 	"text":     `"(.*)"`,
+	"single":   `'(.+)'`,    // a text as cucumber-nagios 0.8 wrote it
+	"command":  "`([^`]*)`", // a command line, without a backtick
+	"regexp":   `/([^/]*)/`, // a regular expression (RE2), without a slash
+	"stream":   `(output|stdout|stderr)`,
+	"words":    `(.*)`,
+	"path":     `"([^"]*)"`,
+	"verdict":  `(pass|fail)`,
 	"record":   `([A-Z][A-Z0-9]*)`, // a type of record: MX, TYPE65400
 	"method":   `(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)`,
 	"way":      `((?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46])`,

@@ -55,12 +55,13 @@ func TestOverlapIsFound(t *testing.T) {
 // textProgram compiles a pattern so that it takes whole texts, and parameters without quotes.
 func textProgram(t *testing.T, pattern string) *syntax.Prog {
 	t.Helper()
-	pattern = strings.NewReplacer(`'(.+)'`, `'([^"']+)'`, `(.*)`, `([^"]*)`, `(?:.*)`, `(?:[^"]*)`, `\S`, `[^"\s]`).Replace(pattern)
+	const words = "[^\"'`/]*"
+	pattern = strings.NewReplacer(`'(.+)'`, `'([^"']+)'`, `(.*)`, `([^"]*)`, `(?:.*)`, `(?:`+words+`)`, `\S`, `[^"\s]`).Replace(pattern)
 	if !strings.HasPrefix(pattern, "^") {
-		pattern = `[^"]*` + pattern
+		pattern = words + pattern
 	}
 	if !strings.HasSuffix(pattern, "$") {
-		pattern += `[^"]*`
+		pattern += words
 	}
 	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {

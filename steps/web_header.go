@@ -12,7 +12,7 @@ import (
 
 func init() {
 	registerWeb(
-		Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `I fetch headers from "?([^"\s]*)"?`,
+		Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `I fetch headers from "([^"\s]*)"`, Also: []string{`/^I fetch headers from ([^"\s]+)$/`},
 			Does:     "Loads a page as `I go to` does. The sentences about headers follow.",
 			Measures: webMeasures, Example: `When I fetch headers from "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "the {text} header should be {text}",

@@ -1,0 +1,372 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The sentences that judge what commands printed and how they ended.
+
+func init() {
+	const all = "of all commands that the scenario ran so far, one after the other; `output` is stdout and then stderr"
+	register(
+		Definition{Area: "command", Sentence: "the {stream} should contain {text}",
+			Does:    "Fails unless the text is in what was printed, " + all + ". \\n stands for a line break.",
+			Example: `Then the output should contain "42"`, Func: outputShould(true, containing)},
+		Definition{Area: "command", Sentence: "the {stream} should not contain {text}",
+			Does:    "Fails when the text is in what was printed, " + all + ".",
+			Example: `Then the stderr should not contain "warning"`, Func: outputShould(false, containing)},
+		Definition{Area: "command", Sentence: "the {stream} should contain:",
+			Does:    "Fails unless the doc string beneath is in what was printed, " + all + ".",
+			Example: "Then the output should contain:\n  \"\"\"\n  42\n  \"\"\"", Func: outputShould(true, containing)},
+		Definition{Area: "command", Sentence: "the {stream} should not contain:",
+			Does:    "Fails when the doc string beneath is in what was printed, " + all + ".",
+			Example: "Then the output should not contain:\n  \"\"\"\n  Traceback\n  \"\"\"", Func: outputShould(false, containing)},
+		Definition{Area: "command", Sentence: "the {stream} should contain exactly {text}",
+			Does:    "Fails unless that is all that was printed, to the last line break, " + all + ". \\n stands for a line break.",
+			Example: `Then the output should contain exactly "42\n"`, Func: outputShould(true, equals)},
+		Definition{Area: "command", Sentence: "the {stream} should contain exactly:",
+			Does:    "Fails unless the doc string beneath is all that was printed, to the last line break, " + all + ".",
+			Example: "Then the stdout should contain exactly:\n  \"\"\"\n  42\n\n  \"\"\"", Func: outputShould(true, equals)},
+		Definition{Area: "command", Sentence: "the {stream} should match {regexp}",
+			Does:    "Fails unless the regular expression matches something of what was printed, " + all + ". A dot matches line breaks, ^ and $ match at each line.",
+			Example: `Then the output should match /load average: [01]\./`, Func: outputShould(true, matchesPattern)},
+		Definition{Area: "command", Sentence: "the {stream} should match:",
+			Does:    "Fails unless the regular expression in the doc string beneath matches something of what was printed, " + all + ".",
+			Example: "Then the output should match:\n  \"\"\"\n  ^\\d+ users\n  \"\"\"", Func: outputShould(true, matchesPattern)},
+
+		Definition{Area: "command", Sentence: "the {stream} from {text} should contain {text}",
+			Does:    "Fails unless the text is in what the command printed when it ran last.",
+			Example: `Then the output from "uptime" should contain "load average"`, Func: outputFromShould(true, containing)},
+		Definition{Area: "command", Sentence: "the {stream} from {text} should not contain {text}",
+			Does:    "Fails when the text is in what the command printed when it ran last.",
+			Example: `Then the stderr from "uptime" should not contain "error"`, Func: outputFromShould(false, containing)},
+		Definition{Area: "command", Sentence: "the {stream} from {text} contains:",
+			Does:    "Fails unless the doc string beneath is in what the command printed when it ran last.",
+			Example: "Then the output from \"uptime\" contains:\n  \"\"\"\n  load average\n  \"\"\"", Func: outputFromShould(true, containing)},
+		Definition{Area: "command", Sentence: "the {stream} from {text} does not contain:",
+			Does:    "Fails when the doc string beneath is in what the command printed when it ran last.",
+			Example: "Then the output from \"uptime\" does not contain:\n  \"\"\"\n  error\n  \"\"\"", Func: outputFromShould(false, containing)},
+		Definition{Area: "command", Sentence: "the {stream} from {text} contains exactly:",
+			Does:    "Fails unless the doc string beneath is all that the command printed when it ran last, to the last line break.",
+			Example: "Then the output from \"hostname\" contains exactly:\n  \"\"\"\n  mx1\n\n  \"\"\"", Func: outputFromShould(true, equals)},
+		Definition{Area: "command", Sentence: "the {stream} from {text} does not contain exactly:",
+			Does:    "Fails when the doc string beneath is all that the command printed when it ran last.",
+			Example: "Then the output from \"hostname\" does not contain exactly:\n  \"\"\"\n  localhost\n\n  \"\"\"", Func: outputFromShould(false, equals)},
+
+		Definition{Area: "command", Sentence: "the exit status should be {int}", Also: []string{"it should exit {single}"},
+			Does:    "Fails unless the last command ended with that exit status.",
+			Example: `Then the exit status should be 0`, Func: exitShould(true)},
+		Definition{Area: "command", Sentence: "the exit status should not be {int}",
+			Does:    "Fails when the last command ended with that exit status.",
+			Example: `Then the exit status should not be 0`, Func: exitShould(false)},
+		Definition{Area: "command", Sentence: "it should exit from being signaled",
+			Does:    "Fails unless a signal ended the last command.",
+			Example: `Then it should exit from being signaled`, Func: signaled},
+		Definition{Area: "command", Sentence: "it should {verdict} with:",
+			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the doc string beneath is in the output, " + all + ".",
+			Example: "Then it should pass with:\n  \"\"\"\n  42\n  \"\"\"", Func: shouldEnd(containing)},
+		Definition{Area: "command", Sentence: "it should {verdict} with exactly:",
+			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the doc string beneath is all of the output, " + all + ".",
+			Example: "Then it should fail with exactly:\n  \"\"\"\n  no such user\n\n  \"\"\"", Func: shouldEnd(equals)},
+		Definition{Area: "command", Sentence: "it should {verdict} with regexp:", Also: []string{"it should {verdict} with regex:"},
+			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the regular expression in the doc string beneath matches something of the output, " + all + ".",
+			Example: "Then it should pass with regexp:\n  \"\"\"\n  ^\\d+$\n  \"\"\"", Func: shouldEnd(matchesPattern)},
+
+		Definition{Area: "command", Sentence: "{single} should have {single}",
+			Does:    "Fails unless the regular expression matches something of the last command's 'stdout' or 'stderr'.",
+			Example: `Then 'stdout' should have 'load average'`, Func: lastShould(true)},
+		Definition{Area: "command", Sentence: "{single} should not have {single}",
+			Does:    "Fails when the regular expression matches something of the last command's 'stdout' or 'stderr'.",
+			Example: `Then 'stderr' should not have 'error'`, Func: lastShould(false)},
+		Definition{Area: "command", Sentence: "{single} should appear on {single} {single} times",
+			Does:    "Fails unless the regular expression matches that many lines of the last command's 'stdout' or 'stderr'.",
+			Example: `Then 'apache2' should appear on 'stdout' '3' times`, Func: appears},
+		Definition{Area: "command", Sentence: "I should see {text} in the output",
+			Does:    "Fails unless the regular expression matches something of what the last command printed.",
+			Example: `Then I should see "load average" in the output`, Func: seeInOutput},
+	)
+}
+
+// comparison is a way to judge what was printed by what a step expects.
+type comparison struct {
+	verb string
+	fits func(printed, wanted string) (bool, error)
+}
+
+var (
+	containing     = comparison{"contain", func(printed, wanted string) (bool, error) { return strings.Contains(printed, wanted), nil }}
+	equals         = comparison{"be", func(printed, wanted string) (bool, error) { return printed == wanted, nil }}
+	matchesPattern = comparison{"match", func(printed, wanted string) (bool, error) {
+		re, err := compileRuby(wanted)
+		return err == nil && re.MatchString(printed), err
+	}}
+)
+
+// printed is what one or several commands have printed.
+type printed struct {
+	of   string // in messages: "the output of 2 commands"
+	text string
+	cut  bool // there was more
+}
+
+// judge compares, and quotes what there was instead.
+func (c comparison) judge(w *World, b *bench, p printed, wanted string, should bool) error {
+	if wanted == "" && c.verb != equals.verb {
+		return scenarioFault("the text is empty, and everything holds that: write what is expected")
+	}
+	fits, err := c.fits(p.text, wanted)
+	if err != nil {
+		return err
+	}
+	if p.cut && !(fits && should && c.verb != equals.verb) {
+		return Fail(result.ReasonTooLarge, result.BlameTarget, "expect %s to %s %s: it is longer than the %d KiB that are kept, so that cannot be told", p.of, c.verb, quote(wanted), commandOutputLimit>>10)
+	}
+	if fits == should {
+		return nil
+	}
+	b.keep(w)
+	not := ""
+	if !should {
+		not = "not "
+	}
+	got := "it is empty"
+	if p.text != "" {
+		got = "got " + quote(withBreaks(p.text))
+	}
+	if should && c.verb == equals.verb && strings.TrimSuffix(p.text, "\n") == wanted {
+		got += ", with a line break at its end, which a doc string has when an empty line stands at its end"
+	}
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s %sto %s %s, %s", p.of, not, c.verb, quote(withBreaks(wanted)), got)
+}
+
+// withBreaks writes the line breaks of a text as \n.
+func withBreaks(text string) string { return strings.ReplaceAll(text, "\n", `\n`) }
+
+// commandsRun gives the commands that the scenario ran, all of them ended.
+func commandsRun(ctx context.Context, w *World) (*bench, error) {
+	b := State[bench](w)
+	if len(b.runs) == 0 {
+		return nil, scenarioFault("no command was run: write \"I run `uptime`\" before this step")
+	}
+	return b, b.settle(ctx, w)
+}
+
+// keep attaches what the commands said.
+func (b *bench) keep(w *World) {
+	for _, run := range b.runs {
+		run.keep(w)
+	}
+}
+
+func (run *commandRun) keep(w *World) {
+	for _, stream := range []struct{ name, text string }{{"output", run.stdout}, {"error output", run.stderr}} {
+		if stream.text != "" {
+			w.Attach(stream.name+" of "+quote(run.command), "text/plain; charset=utf-8", []byte(stream.text))
+		}
+	}
+}
+
+// read gives what runs have printed on a stream.
+func read(runs []*commandRun, stream string) printed {
+	p := printed{of: fmt.Sprintf("the %s of %d commands", stream, len(runs))}
+	if len(runs) == 1 {
+		p.of = fmt.Sprintf("the %s of %s", stream, quote(runs[0].command))
+	}
+	var stdout, stderr strings.Builder
+	for _, run := range runs {
+		if stream != "stderr" {
+			stdout.WriteString(run.stdout)
+			p.cut = p.cut || run.stdoutCut
+		}
+		if stream != "stdout" {
+			stderr.WriteString(run.stderr)
+			p.cut = p.cut || run.stderrCut
+		}
+	}
+	p.text = stdout.String() + stderr.String()
+	return p
+}
+
+// expected is the text that a step expects: the parameter at i, or else the doc string.
+func expected(a Args, i int) (string, error) {
+	switch {
+	case i < len(a.Captured):
+		return unescape(a.Text(i)), nil
+	case a.DocString == nil:
+		return "", scenarioFault("the step needs a doc string beneath it, with the text that is expected")
+	}
+	return a.DocString.Content, nil
+}
+
+func outputShould(should bool, c comparison) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		b, err := commandsRun(ctx, w)
+		if err != nil {
+			return err
+		}
+		wanted, err := expected(a, 1)
+		if err != nil {
+			return err
+		}
+		return c.judge(w, b, read(b.runs, a.Text(0)), wanted, should)
+	}
+}
+
+func outputFromShould(should bool, c comparison) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		b, err := commandsRun(ctx, w)
+		if err != nil {
+			return err
+		}
+		command := unescape(a.Text(1))
+		var found []*commandRun
+		for _, run := range b.runs {
+			if run.command == command {
+				found = []*commandRun{run}
+			}
+		}
+		if found == nil {
+			return scenarioFault("the scenario has not run %s: write it as the step did that ran it", quote(command))
+		}
+		wanted, err := expected(a, 2)
+		if err != nil {
+			return err
+		}
+		return c.judge(w, b, read(found, a.Text(0)), wanted, should)
+	}
+}
+
+// last is the command that ran last.
+func (b *bench) last() *commandRun { return b.runs[len(b.runs)-1] }
+
+// judgeExit judges the exit status of the last command, which is -1 when a signal ended it.
+func (b *bench) judgeExit(w *World, wanted string, fits func(status int) bool) error {
+	run := b.last()
+	if fits(run.exitStatus) {
+		return nil
+	}
+	b.keep(w)
+	got := fmt.Sprintf("got exit status %d", run.exitStatus)
+	if run.exitStatus < 0 {
+		got = "a signal ended it (" + run.signal + ")"
+	}
+	if line := firstLine([]byte(run.stderr + run.stdout)); line != "" {
+		got += ", and it said " + quote(line)
+	}
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s to %s, %s", quote(run.command), wanted, got)
+}
+
+func exitShould(should bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		b, err := commandsRun(ctx, w)
+		if err != nil {
+			return err
+		}
+		wanted, err := a.Int(0)
+		if err != nil {
+			return err
+		}
+		if should {
+			return b.judgeExit(w, fmt.Sprintf("end with exit status %d", wanted), func(status int) bool { return status == wanted })
+		}
+		return b.judgeExit(w, fmt.Sprintf("end with another exit status than %d", wanted), func(status int) bool { return status != wanted })
+	}
+}
+
+func signaled(ctx context.Context, w *World, _ Args) error {
+	b, err := commandsRun(ctx, w)
+	if err != nil {
+		return err
+	}
+	if run := b.last(); run.signal == "" {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s to be ended by a signal, got exit status %d", quote(run.command), run.exitStatus)
+	}
+	return nil
+}
+
+func shouldEnd(c comparison) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		b, err := commandsRun(ctx, w)
+		if err != nil {
+			return err
+		}
+		wanted, err := expected(a, 1)
+		if err != nil {
+			return err
+		}
+		if err := c.judge(w, b, read(b.runs, "output"), wanted, true); err != nil {
+			return err
+		}
+		if a.Text(0) == "pass" {
+			return b.judgeExit(w, "succeed", func(status int) bool { return status == 0 })
+		}
+		return b.judgeExit(w, "fail", func(status int) bool { return status != 0 })
+	}
+}
+
+// lastStream gives what the last command printed on a stream that a step of 0.8 names.
+func lastStream(ctx context.Context, w *World, name string) (*bench, printed, error) {
+	b, err := commandsRun(ctx, w)
+	if err != nil {
+		return nil, printed{}, err
+	}
+	if name != "stdout" && name != "stderr" {
+		return nil, printed{}, scenarioFault("%q is neither 'stdout' nor 'stderr'", name)
+	}
+	return b, read([]*commandRun{b.last()}, name), nil
+}
+
+func lastShould(should bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		b, p, err := lastStream(ctx, w, a.Text(0))
+		if err != nil {
+			return err
+		}
+		return matchesPattern.judge(w, b, p, a.Text(1), should)
+	}
+}
+
+func seeInOutput(ctx context.Context, w *World, a Args) error {
+	b, err := commandsRun(ctx, w)
+	if err != nil {
+		return err
+	}
+	return matchesPattern.judge(w, b, read([]*commandRun{b.last()}, "output"), a.Text(0), true)
+}
+
+func appears(ctx context.Context, w *World, a Args) error {
+	b, p, err := lastStream(ctx, w, a.Text(1))
+	if err != nil {
+		return err
+	}
+	re, err := compileRuby(a.Text(0))
+	if err != nil {
+		return err
+	}
+	wanted, err := Args{Captured: []string{a.Text(2)}}.Int(0)
+	if err != nil {
+		return err
+	}
+	if p.cut {
+		return Fail(result.ReasonTooLarge, result.BlameTarget, "count %s in %s: it is longer than the %d KiB that are kept", quote(a.Text(0)), p.of, commandOutputLimit>>10)
+	}
+	if got := matchingLines(p.text, re); got != wanted {
+		b.keep(w)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %d lines of %s to match %s, got %d", wanted, p.of, quote(a.Text(0)), got)
+	}
+	return nil
+}
+
+func matchingLines(text string, re *regexp.Regexp) (count int) {
+	for line := range strings.Lines(text) {
+		if re.MatchString(strings.TrimSuffix(line, "\n")) {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,371 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// The sentences about files of Aruba, of cuken and of cucumber-nagios 0.8. A relative path is one of the directory that the
+// scenario's commands run in. Whatever a scenario writes is beneath its own directory, and goes with it.
+
+func init() {
+	const area = "cucumber-nagios"
+	const own = " It is in the scenario's own directory, which goes with the scenario."
+	writing := func(sentence string, also []string, act, does, example string, do func(b *bench, name string, a Args) error) {
+		register(Definition{Area: area, Sentence: sentence, Also: also, Does: does + own, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
+			b, err := benchOf(w)
+			if err != nil {
+				return err
+			}
+			name, err := b.own(a.Text(0))
+			if err != nil {
+				return err
+			}
+			if err := do(b, name, a); err != nil {
+				return scenarioFault("%s %q: %w", act, a.Text(0), err)
+			}
+			return nil
+		}})
+	}
+	writing("a directory named {path}", []string{"the directory {path}"}, "make the directory", "Makes a directory, and those above it.", `Given a directory named "site/css"`,
+		func(b *bench, name string, _ Args) error { return b.root.MkdirAll(name, 0o700) })
+	writing("a file named {path} with:", []string{"I write to {path} with:", "I write to {path}:", "the file {path} contains:"}, "write", "Writes a file with the doc string beneath.",
+		"Given a file named \"site.conf\" with:\n  \"\"\"\n  listen 80\n  \"\"\"", writeFile(os.O_CREATE|os.O_TRUNC))
+	writing("an empty file named {path}", []string{"we have an empty file named {single}", "the file {path} contains nothing"}, "write", "Writes a file with nothing in it.", `Given an empty file named "site.conf"`, writeNothing)
+	writing("I overwrite {path} with:", []string{"I overwrite {path}:"}, "overwrite", "Writes the doc string beneath over a file, and fails when there is none.",
+		"When I overwrite \"site.conf\" with:\n  \"\"\"\n  listen 443\n  \"\"\"", writeFile(os.O_TRUNC))
+	writing("I append to {path} with:", []string{"I append to {path}:"}, "append to", "Writes the doc string beneath to the end of a file, which is made when there is none.",
+		"When I append to \"site.conf\" with:\n  \"\"\"\n  gzip on\n  \"\"\"", writeFile(os.O_CREATE|os.O_APPEND))
+	writing("I remove the file {path}", nil, "remove", "Removes a file, and fails when there is none.", `When I remove the file "site.conf"`,
+		func(b *bench, name string, _ Args) error { return b.root.Remove(name) })
+
+	judging := func(sentence string, also []string, does, example string, do func(w *World, b *bench, a Args) error) {
+		register(Definition{Area: area, Sentence: sentence, Also: also, Does: does, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
+			b, err := benchOf(w)
+			if err != nil {
+				return err
+			}
+			if err := b.settle(ctx, w); err != nil {
+				return err
+			}
+			return do(w, b, a)
+		}})
+	}
+	for _, k := range []struct{ kind, plural string }{{"file", "files"}, {"directory", "directories"}} {
+		kind := k.kind
+		missing := []string{"a " + kind + " named {path} should not exist", "a " + kind + " named {single} should not exist"}
+		if kind == "file" {
+			missing = append(missing, "the file {path} should not exist")
+		}
+		judging("the "+kind+" {path} exists", []string{"a " + kind + " named {path} should exist", "a " + kind + " named {single} should exist"},
+			"Fails unless there is such a "+kind+" on the machine that stepwatch runs on.", `Then the `+kind+` "/var/run/app" exists`,
+			func(_ *World, b *bench, a Args) error { return b.exists(kind, a.Text(0), true) })
+		judging("the "+kind+" {path} does not exist", missing,
+			"Fails when there is such a "+kind+" on the machine that stepwatch runs on.", `Then the `+kind+` "/var/run/app" does not exist`,
+			func(_ *World, b *bench, a Args) error { return b.exists(kind, a.Text(0), false) })
+		for _, should := range []bool{true, false} {
+			not, verb := "", "exist"
+			if !should {
+				not, verb = "not ", "do not exist"
+			}
+			judging("these "+k.plural+" "+verb+":", []string{"the following " + k.plural + " should " + not + "exist:"},
+				"Does what `the "+kind+" … "+map[bool]string{true: "exists", false: "does not exist"}[should]+"` does for the first cell of each row of the table beneath.",
+				"Then these "+k.plural+" "+verb+":\n  | /var/run/app |", func(_ *World, b *bench, a Args) error {
+					if len(a.Table) == 0 {
+						return scenarioFault("the step needs a table beneath it, with one %s a row", kind)
+					}
+					for _, row := range a.Table {
+						if err := b.exists(kind, row[0], should); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+		}
+		judging("the "+kind+" {path} is owned by {text}", []string{"the " + kind + " named {single} should be owned by {single}"},
+			"Fails unless this user owns it.", `Then the `+kind+` "/var/spool/app" is owned by "app"`, func(_ *World, b *bench, a Args) error { return b.ownedBy(kind, a) })
+		judging("the "+kind+" {path} has octal mode \"{int}\"", []string{"the " + kind + " named {single} should have mode {single}"},
+			"Fails unless its permissions are these, in octal.", `Then the `+kind+` "/var/spool/app" has octal mode "750"`, func(_ *World, b *bench, a Args) error { return b.hasMode(kind, a, 8) })
+		judging("the "+kind+" {path} has decimal mode \"{int}\"", nil,
+			"Fails unless its permissions are these, as a decimal number.", `Then the `+kind+` "/var/spool/app" has decimal mode "488"`, func(_ *World, b *bench, a Args) error { return b.hasMode(kind, a, 10) })
+	}
+	judging("the file {path} contains {text}", []string{"the file {path} should contain {text}"}, "Fails unless the text is in the file.",
+		`Then the file "/var/log/backup.log" contains "finished"`, fileShould(true, containing))
+	judging("the file {path} does not contain {text}", []string{"the file {path} should not contain {text}"}, "Fails when the text is in the file, or there is no such file.",
+		`Then the file "/var/log/backup.log" does not contain "ERROR"`, fileShould(false, containing))
+	judging("the file {path} contains {regexp}", []string{"the file {path} should match {regexp}", "a file named {single} should contain {single}"},
+		"Fails unless the regular expression matches something of the file.", `Then the file "/var/log/backup.log" contains /finished|nothing to do/`, fileShould(true, matchesPattern))
+	judging("the file {path} does not contain {regexp}", []string{"the file {path} should not match {regexp}"},
+		"Fails when the regular expression matches something of the file, or there is no such file.", `Then the file "/var/log/backup.log" does not contain /ERROR|FATAL/`, fileShould(false, matchesPattern))
+	judging("the file {path} contains exactly:", []string{"the file {path} should contain exactly:"}, "Fails unless the doc string beneath is all of the file, to the last line break.",
+		"Then the file \"/etc/app/version\" contains exactly:\n  \"\"\"\n  1.2\n\n  \"\"\"", fileShould(true, equals))
+	judging("the file {path} does not contain exactly:", nil, "Fails when the doc string beneath is all of the file, or there is no such file.",
+		"Then the file \"/etc/app/version\" does not contain exactly:\n  \"\"\"\n  1.1\n\n  \"\"\"", fileShould(false, equals))
+	judging(`the file {path} contains {text} exactly "{int}" times`, nil, "Fails unless the text is in the file that often.",
+		`Then the file "/etc/hosts" contains "localhost" exactly "1" times`, fileHasTimes(true, strings.Count))
+	judging(`the file {path} does not contain {text} exactly "{int}" times`, nil, "Fails when the text is in the file that often, or there is no such file.",
+		`Then the file "/etc/hosts" does not contain "localhost" exactly "0" times`, fileHasTimes(false, strings.Count))
+	register(Definition{Area: area, Sentence: `a file named {single} should contain {single} only {single} times`,
+		Pattern: `^a file named '(.+)' should contain '(.+)' only '(.+)' times?$`,
+		Does:    "Fails unless the regular expression matches that many lines of the file.",
+		Example: `Then a file named '/etc/hosts' should contain 'localhost$' only '1' time`, Func: func(ctx context.Context, w *World, a Args) error {
+			b, err := benchOf(w)
+			if err != nil {
+				return err
+			}
+			if err := b.settle(ctx, w); err != nil {
+				return err
+			}
+			re, err := compileRuby(a.Text(1))
+			if err != nil {
+				return err
+			}
+			return fileHasTimes(true, func(text, _ string) int { return matchingLines(text, re) })(w, b, a)
+		}})
+	judging("{single} should exist and raise error when copying", nil, "Fails unless there is such a file that stepwatch may not read.",
+		`Then '/etc/shadow' should exist and raise error when copying`, unreadable)
+	judging("we record the a-mtime of {path}", []string{"we have the atime/mtime of {single}"}, "Remembers when a file was last read and changed, for `the mtime of … changes`.",
+		`Given we record the a-mtime of "/var/log/syslog"`, recordTimes)
+	register(Definition{Area: area, Sentence: `the {word}time of {path} changes`, Pattern: `^the (.)time of "([^"]*)" changes$`, Also: []string{`/^the (.)time of '(.+)' should be different$/`},
+		Does:    "Fails unless a file was changed (mtime) or read (atime) since its times were recorded. A file system that is mounted noatime or relatime does not tell each reading.",
+		Example: `Then the mtime of "/var/log/syslog" changes`, Func: timeChanges})
+}
+
+func writeFile(flags int) func(*bench, string, Args) error {
+	return func(b *bench, name string, a Args) error {
+		if a.DocString == nil {
+			return errors.New("the step needs a doc string beneath it, with what is to be written")
+		}
+		return b.write(name, flags, a.DocString.Content)
+	}
+}
+
+func writeNothing(b *bench, name string, _ Args) error {
+	return b.write(name, os.O_CREATE|os.O_TRUNC, "")
+}
+
+func (b *bench) write(name string, flags int, content string) error {
+	if flags&os.O_CREATE != 0 {
+		if err := b.root.MkdirAll(path.Dir(filepath.ToSlash(name)), 0o700); err != nil {
+			return err
+		}
+	}
+	f, err := b.root.OpenFile(name, os.O_WRONLY|flags, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, content)
+	return errors.Join(err, f.Close())
+}
+
+// status gives what a file is. One that may not be looked at is no missing one.
+func (b *bench) status(kind, name string) (fs.FileInfo, error) {
+	info, err := os.Stat(b.path(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "expect the %s %q: there is none", kind, b.path(name))
+	case err != nil:
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "look at the %s %q: %w", kind, b.path(name), err)
+	case info.IsDir() != (kind == "directory"):
+		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "expect %q to be a %s: it is none", b.path(name), kind)
+	}
+	return info, nil
+}
+
+func (b *bench) exists(kind, name string, should bool) error {
+	_, err := b.status(kind, name)
+	failure := (*Failure)(nil)
+	switch {
+	case err == nil && !should:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect no %s %q: there is one", kind, b.path(name))
+	case err != nil && !should && errors.As(err, &failure) && failure.Reason == result.ReasonUnexpected:
+		return nil
+	}
+	return err
+}
+
+func (b *bench) ownedBy(kind string, a Args) error {
+	info, err := b.status(kind, a.Text(0))
+	if err != nil {
+		return err
+	}
+	wanted, err := user.Lookup(a.Text(1))
+	if err != nil {
+		return Fail(result.ReasonConfig, result.BlameScenario, "expect %q to be owned by %q: %w", b.path(a.Text(0)), a.Text(1), err)
+	}
+	uid, known := ownerOf(info)
+	switch {
+	case !known:
+		return Fail(result.ReasonConfig, result.BlameMonitor, "this system does not tell who owns %q", b.path(a.Text(0)))
+	case uid == wanted.Uid:
+		return nil
+	}
+	got := "uid " + uid
+	if owner, err := user.LookupId(uid); err == nil {
+		got = owner.Username
+	}
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the %s %q to be owned by %s, got %s", kind, b.path(a.Text(0)), a.Text(1), got)
+}
+
+func (b *bench) hasMode(kind string, a Args, base int) error {
+	info, err := b.status(kind, a.Text(0))
+	if err != nil {
+		return err
+	}
+	wanted, err := strconv.ParseUint(a.Text(1), base, 16)
+	if err != nil || wanted > 0o7777 {
+		return scenarioFault("%q is no mode of a file: 0 to 7777 in octal", a.Text(1))
+	}
+	got := uint64(info.Mode().Perm())
+	for bit, set := range map[fs.FileMode]uint64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if info.Mode()&bit != 0 {
+			got |= set
+		}
+	}
+	if got == wanted {
+		return nil
+	}
+	shown := func(mode uint64) string {
+		if base == 8 {
+			return fmt.Sprintf("%04o", mode)
+		}
+		return fmt.Sprintf("%d (octal %04o)", mode, mode)
+	}
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the %s %q to have the mode %s, got %s", kind, b.path(a.Text(0)), shown(wanted), shown(got))
+}
+
+// fileLimit is how much of a file is read to be judged, in bytes.
+const fileLimit = 16 << 20
+
+// content reads a file to judge it.
+func (b *bench) content(w *World, name string) (printed, error) {
+	if _, err := b.status("file", name); err != nil {
+		return printed{}, err
+	}
+	f, err := os.Open(b.path(name))
+	if err != nil {
+		return printed{}, Fail(result.ReasonConfig, result.BlameMonitor, "read the file %q: %w", b.path(name), err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	text, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	if err != nil {
+		return printed{}, Fail(result.ReasonConfig, result.BlameMonitor, "read the file %q: %w", b.path(name), err)
+	}
+	if len(text) > fileLimit {
+		return printed{}, Fail(result.ReasonTooLarge, result.BlameScenario, "the file %q is larger than %d MiB, which is more than is read: judge it with a command", b.path(name), fileLimit>>20)
+	}
+	return printed{of: fmt.Sprintf("the file %q", b.path(name)), text: w.Redacted(string(text))}, nil
+}
+
+func fileShould(should bool, c comparison) func(*World, *bench, Args) error {
+	return func(w *World, b *bench, a Args) error {
+		wanted, err := expected(a, 1)
+		if err != nil {
+			return err
+		}
+		p, err := b.content(w, a.Text(0))
+		if err != nil {
+			return err
+		}
+		return c.judge(w, b, p, wanted, should)
+	}
+}
+
+func fileHasTimes(should bool, count func(text, part string) int) func(*World, *bench, Args) error {
+	return func(w *World, b *bench, a Args) error {
+		wanted, err := a.Int(2)
+		if err != nil {
+			return err
+		}
+		p, err := b.content(w, a.Text(0))
+		if err != nil {
+			return err
+		}
+		got := count(p.text, a.Text(1))
+		switch {
+		case a.Text(1) == "":
+			return scenarioFault("the text is empty, and everything holds that: write what is expected")
+		case got != wanted && should:
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s to contain %s %d times, got %d", p.of, quote(a.Text(1)), wanted, got)
+		case got == wanted && !should:
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s not to contain %s %d times, it does", p.of, quote(a.Text(1)), wanted)
+		}
+		return nil
+	}
+}
+
+func unreadable(_ *World, b *bench, a Args) error {
+	if _, err := b.status("file", a.Text(0)); err != nil {
+		return err
+	}
+	f, err := os.Open(b.path(a.Text(0)))
+	if err != nil {
+		return nil //nolint:nilerr // that it cannot be read is what is wanted
+	}
+	return errors.Join(Fail(result.ReasonUnexpected, result.BlameTarget, "expect the file %q to be one that cannot be read: it can", b.path(a.Text(0))), f.Close())
+}
+
+// fileTimes are those of the file that the scenario recorded last.
+type fileTimes struct {
+	file          string
+	changed, read time.Time
+	readIsUnknown bool
+}
+
+func recordTimes(w *World, b *bench, a Args) error {
+	info, err := os.Stat(b.path(a.Text(0)))
+	if err != nil {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "look at %q: %w", b.path(a.Text(0)), err)
+	}
+	read, known := readTime(info)
+	*State[fileTimes](w) = fileTimes{b.path(a.Text(0)), info.ModTime(), read, !known}
+	return nil
+}
+
+func timeChanges(ctx context.Context, w *World, a Args) error {
+	b, err := benchOf(w)
+	if err != nil {
+		return err
+	}
+	if err := b.settle(ctx, w); err != nil {
+		return err
+	}
+	before := *State[fileTimes](w)
+	name := b.path(a.Text(1))
+	if before.file != name {
+		return scenarioFault("the times of %q were not recorded: write `we record the a-mtime of %q` before this step", name, a.Text(1))
+	}
+	after := &World{}
+	if err := recordTimes(after, b, Args{Captured: []string{a.Text(1)}}); err != nil {
+		return err
+	}
+	now := State[fileTimes](after)
+	switch a.Text(0) {
+	case "m":
+		if now.changed.Equal(before.changed) {
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the mtime of %q to change, it is still %s", name, now.changed.Format(time.RFC3339Nano))
+		}
+	case "a":
+		if before.readIsUnknown {
+			return Fail(result.ReasonConfig, result.BlameMonitor, "this system does not tell when %q was last read", name)
+		}
+		if now.read.Equal(before.read) {
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the atime of %q to change, it is still %s", name, now.read.Format(time.RFC3339Nano))
+		}
+	default:
+		return scenarioFault("a file has an mtime and an atime, and no %stime", a.Text(0))
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package steps_test
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// notYet are the sentences of cucumber-nagios that stepwatch does not have so far.
+var notYet = map[string]bool{
+	"I have a AMQP server on rabbit.example.org":                       true,
+	"I want to check on the invoices queue":                            true,
+	"it should have less than 5 messages per consumer":                 true,
+	"it should have less than 5 messages":                              true,
+	"it should have at least 5 messages":                               true,
+	"it should have more than 5 messages":                              true,
+	"It should have more than 5 consumers":                             true,
+	"It should have less than 5 consumers":                             true,
+	"It should have 5 consumers":                                       true,
+	"it should have at least 5 consumers":                              true,
+	"a SSH client user \"alice\"":                                      true,
+	"a SSH client user":                                                true,
+	"a SSH client hostname \"www.example.org\"":                        true,
+	"a SSH client hostname":                                            true,
+	"default ssh-forever options":                                      true,
+	"the ssh-forever options:":                                         true,
+	"I initialize password-less SSH access for:":                       true,
+	"I initialize password-less SSH access":                            true,
+	"I have no public keys set":                                        true,
+	"I can ssh to \"www.example.org\" with the following credentials:": true,
+	"I can ssh to the following hosts with these credentials:":         true,
+	"I have the following public keys:":                                true,
+	"I ssh to \"www.example.org\" with the following credentials:":     true,
+}
+
+// TestEverySentenceOfCucumberNagios holds that each step of an old project means exactly one sentence.
+func TestEverySentenceOfCucumberNagios(t *testing.T) {
+	table, err := os.ReadFile("testdata/cucumber-nagios.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	library := steps.Builtin()
+	for line := range strings.Lines(string(table)) {
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		pattern, text, _ := strings.Cut(line, "\t")
+		if pattern != "-" && !regexp.MustCompile(pattern).MatchString(text) {
+			t.Errorf("the old pattern %s does not match %q", pattern, text)
+		}
+		_, err := library.Bind(features.Step{Text: text})
+		var undefined *steps.UndefinedError
+		switch {
+		case notYet[text] && !errors.As(err, &undefined):
+			t.Errorf("%q is there now: take it out of notYet", text)
+		case err != nil && !notYet[text]:
+			t.Error(err)
+		}
+	}
+}
