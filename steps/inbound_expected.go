@@ -116,19 +116,28 @@ func decodedWords(value string) string {
 	return value
 }
 
-func hasReceivedDaily(ctx context.Context, w *World, a Args) error {
+// dailyWindow reads "between {clock} and {clock}", and the zone behind it when there is one.
+func dailyWindow(captured []string) (daily.Window, error) {
 	window := daily.Window{Zone: time.Local}
 	var err error
-	if window.From, err = daily.ParseClock(a.Text(1)); err != nil {
-		return scenarioFault("%w", err)
+	if window.From, err = daily.ParseClock(captured[0]); err != nil {
+		return window, scenarioFault("%w", err)
 	}
-	if window.By, err = daily.ParseClock(a.Text(2)); err != nil {
-		return scenarioFault("%w", err)
+	if window.By, err = daily.ParseClock(captured[1]); err != nil {
+		return window, scenarioFault("%w", err)
 	}
-	if len(a.Captured) > 3 {
-		if window.Zone, err = time.LoadLocation(a.Text(3)); err != nil {
-			return scenarioFault("the time zone %q is not known here: %w: is it spelt as in Europe/Berlin, and is tzdata installed?", a.Text(3), err)
+	if len(captured) > 2 {
+		if window.Zone, err = time.LoadLocation(captured[2]); err != nil {
+			return window, scenarioFault("the time zone %q is not known here: %w: is it spelt as in Europe/Berlin, and is tzdata installed?", captured[2], err)
 		}
+	}
+	return window, nil
+}
+
+func hasReceivedDaily(ctx context.Context, w *World, a Args) error {
+	window, err := dailyWindow(a.Captured[1:])
+	if err != nil {
+		return err
 	}
 	now := time.Now()
 	due, next := window.Spans(now)

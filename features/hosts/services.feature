@@ -1,0 +1,41 @@
+# Does what must run on this machine run, and did the nightly jobs? A job that was not started fails here although nothing
+# complained: it is judged by what it leaves, a timer of systemd or a file that it writes when it is done.
+#
+# Needs nothing in stepwatch.yml, but runs on the machine itself. Leave out the rows that you do not have; for a job of cron
+# let its last command touch a file ("backup && touch /var/lib/jobs/backup").
+@every:1m
+Feature: Services
+
+  Scenario Outline: <unit> is active
+    Then the unit "<unit>" is active
+
+    Examples:
+      | unit            |
+      | postfix.service |
+      | dovecot.service |
+      | nginx.service   |
+
+  Scenario: The workers of the application run
+    Then at least 2 processes "puma" run
+
+  @every:5m
+  Scenario: No unit has failed
+    Then no unit has failed
+
+  @every:5m
+  Scenario: The machine is not overloaded
+    Then the load is below 2 per core
+
+  @every:5m
+  Scenario: There is memory
+    Then more than 10% of the memory is available
+    And less than 80% of the swap is used
+
+  @every:15m
+  Scenario: Certificates are renewed
+    Then the timer "certbot.timer" ran in the last 13 hours
+
+  @every:15m
+  Scenario: The nightly job ran
+    When I look at the file "/var/lib/jobs/backup"
+    Then the file was written between 02:00 and 06:30

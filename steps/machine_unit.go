@@ -1,0 +1,256 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/daily"
+	"github.com/stepwatch/stepwatch/steps/systemd"
+)
+
+// The sentences about systemd's units, and about jobs that run by a clock.
+
+func init() {
+	const (
+		asks  = " systemd is asked by systemctl, which everybody may. A machine without systemd is UNKNOWN."
+		timer = "Fails unless systemd's timer started its unit %s, and that unit did not fail since. A timer that runs still counts as run." + asks
+		daily = " Before the second time has come, today's run counts when it was already, and yesterday's otherwise. The second time may be the next day's (between 22:00 and 06:30)."
+	)
+	register(
+		Definition{
+			Area: "host", Sentence: `the unit {text} is active`,
+			Does:     "Fails unless systemd's unit runs, or is active as such a unit is. One that systemd starts again and again is not." + asks,
+			Measures: "Measurement systemd_unit_active (1 or 0).",
+			Example:  `Then the unit "postfix.service" is active`,
+			Func:     judgeUnit(unitIsActive),
+		},
+		Definition{
+			Area: "host", Sentence: `the unit {text} has not failed`,
+			Does:    "Fails when systemd's unit failed when it ran last, or is not there. One that is not active now may be right: a job that has ended." + asks,
+			Example: `Then the unit "backup.service" has not failed`,
+			Func:    judgeUnit(unitHasNotFailed),
+		},
+		Definition{
+			Area: "host", Sentence: `no unit has failed`,
+			Does:     "Fails when any of systemd's units has failed, and names them." + asks,
+			Measures: "Measurement systemd_units_failed.",
+			Example:  `Then no unit has failed`,
+			Func:     noUnitHasFailed,
+		},
+		Definition{
+			Area: "host", Sentence: `the timer {text} ran in the last {duration}`,
+			Does:     fmt.Sprintf(timer, "in that time"),
+			Measures: "Measurement systemd_timer_age_seconds: since the unit was started.",
+			Example:  `Then the timer "certbot.timer" ran in the last 13 hours`,
+			Func:     timerRanLately,
+		},
+		Definition{
+			Area: "host", Sentence: `the timer {text} ran between {clock} and {clock}`,
+			Does:     fmt.Sprintf(timer, "between these times of the day, in this machine's time zone") + daily,
+			Measures: "Measurements systemd_timer_age_seconds and job_late_seconds.",
+			Example:  `Then the timer "backup.timer" ran between 02:00 and 03:00`,
+			Func:     timerRanDaily,
+		},
+		Definition{
+			Area: "host", Sentence: `the timer {text} ran between {clock} and {clock} in {zone}`,
+			Does:     fmt.Sprintf(timer, "between these times of the day, in a zone of the tz database") + daily,
+			Measures: "Measurements systemd_timer_age_seconds and job_late_seconds.",
+			Example:  `Then the timer "backup.timer" ran between 02:00 and 03:00 in Europe/Berlin`,
+			Func:     timerRanDaily,
+		},
+		Definition{
+			Area: "file", Sentence: `the file was written between {clock} and {clock}`,
+			Does: "Fails unless the file, or another that fits the pattern, was last changed between these times of the day, in this machine's time zone: what a job of cron leaves tells " +
+				"that it ran." + daily,
+			Measures: "Measurement job_late_seconds: how much too late it was, or how long it is overdue; 0 when it was in time.",
+			Example:  `Then the file was written between 02:00 and 06:30`,
+			Func:     judgeFile(fileWasWritten),
+		},
+		Definition{
+			Area: "file", Sentence: `the file was written between {clock} and {clock} in {zone}`,
+			Does:     "The same, in a zone of the tz database, with its summer time.",
+			Measures: "Measurement job_late_seconds.",
+			Example:  `Then the file was written between 02:00 and 06:30 in Europe/Berlin`,
+			Func:     judgeFile(fileWasWritten),
+		},
+	)
+}
+
+// unitOf asks for the state of a unit that must be there.
+func unitOf(ctx context.Context, name string) (*systemd.Unit, error) {
+	u, err := systemd.Show(ctx, name)
+	if err != nil {
+		return nil, systemdFailure(ctx, fmt.Sprintf("ask systemd for the unit %q", name), err)
+	}
+	if !u.Exists() {
+		return nil, Fail(result.ReasonNotFound, result.BlameTarget, "systemd has no unit %q: is it misspelt, or its package gone?", u.Name)
+	}
+	return u, nil
+}
+
+func systemdFailure(ctx context.Context, act string, err error) error {
+	switch {
+	case errors.Is(err, systemd.ErrName):
+		return scenarioFault("%s: %w", act, err)
+	case ctx.Err() != nil:
+		return FailNet(ctx, err, result.BlameMonitor, act)
+	}
+	return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
+}
+
+func judgeUnit(judge func(*World, *systemd.Unit) error) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		u, err := unitOf(ctx, a.Text(0))
+		if err != nil {
+			return err
+		}
+		return judge(w, u)
+	}
+}
+
+// described is "failed (exit-code) since 03:12 UTC on 21 Nov".
+func described(u *systemd.Unit) string {
+	text := u.Active
+	if detail := u.Sub; detail != "" && detail != u.Active {
+		text += " (" + detail + ")"
+	} else if u.Result != "" && u.Result != "success" {
+		text += " (" + u.Result + ")"
+	}
+	if !u.Since.IsZero() {
+		text += " since " + u.Since.Local().Format("15:04 MST on 2 Jan")
+	}
+	return text
+}
+
+func unitIsActive(w *World, u *systemd.Unit) error {
+	active := u.Active == "active" || u.Active == "reloading"
+	value := 0.0
+	if active {
+		value = 1
+	}
+	w.Measure("systemd_unit_active", "1 when the unit is active, 0 when it is not.", value)
+	if !active {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the unit %q is %s, wanted active: \"systemctl status %s\" says why", u.Name, described(u), u.Name)
+	}
+	w.Note(described(u))
+	return nil
+}
+
+func unitHasNotFailed(w *World, u *systemd.Unit) error {
+	if u.Active == "failed" || u.Result != "" && u.Result != "success" {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the unit %q has failed (%s), it is %s: \"journalctl -u %s\" says why", u.Name, u.Result, described(u), u.Name)
+	}
+	w.Note(described(u))
+	return nil
+}
+
+func noUnitHasFailed(ctx context.Context, w *World, _ Args) error {
+	failed, err := systemd.Failed(ctx)
+	if err != nil {
+		return systemdFailure(ctx, "ask systemd for the units that have failed", err)
+	}
+	w.Measure("systemd_units_failed", "Units that have failed.", float64(len(failed)))
+	if len(failed) > 0 {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d units have failed: %s", len(failed), shownLine(strings.Join(failed, ", ")))
+	}
+	return nil
+}
+
+// lastRun gives when a timer started its unit last, zero when it never did. A unit that has failed since is a failure.
+func lastRun(ctx context.Context, w *World, name string) (time.Time, error) {
+	if !strings.Contains(name, ".") {
+		name += ".timer"
+	}
+	timer, err := unitOf(ctx, name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if timer.Starts == "" {
+		return time.Time{}, scenarioFault("the unit %q is no timer: \"systemctl list-timers\" lists them", timer.Name)
+	}
+	if timer.Active != "active" {
+		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q is %s, wanted active: \"systemctl enable --now %s\" has it run", timer.Name, described(timer), timer.Name)
+	}
+	if !timer.LastTrigger.IsZero() {
+		w.Measure("systemd_timer_age_seconds", "Seconds since the timer started its unit last.", time.Since(timer.LastTrigger).Seconds())
+	}
+	started, err := unitOf(ctx, timer.Starts)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return timer.LastTrigger, unitHasNotFailed(w, started)
+}
+
+func timerRanLately(ctx context.Context, w *World, a Args) error {
+	limit, err := a.Duration(1)
+	if err != nil {
+		return err
+	}
+	at, err := lastRun(ctx, w, a.Text(0))
+	switch {
+	case err != nil:
+		return err
+	case at.IsZero():
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "the timer %q has not run since the machine was started, wanted in the last %s", a.Text(0), a.Text(1))
+	case time.Since(at) > limit:
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "the timer %q ran %s ago, wanted in the last %s", a.Text(0), shownSpan(time.Since(at)), a.Text(1))
+	}
+	w.Note(fmt.Sprintf("it ran %s ago", shownSpan(time.Since(at))))
+	return nil
+}
+
+func timerRanDaily(ctx context.Context, w *World, a Args) error {
+	window, err := dailyWindow(a.Captured[1:])
+	if err != nil {
+		return err
+	}
+	at, err := lastRun(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	var runs []time.Time
+	if !at.IsZero() {
+		runs = append(runs, at)
+	}
+	return judgeDaily(w, window, runs, fmt.Sprintf("the timer %q", a.Text(0)), "ran")
+}
+
+func fileWasWritten(_ context.Context, w *World, l *looked, a Args) error {
+	window, err := dailyWindow(a.Captured)
+	if err != nil {
+		return err
+	}
+	written := make([]time.Time, len(l.files))
+	for i, f := range l.files {
+		written[i] = f.Modified
+	}
+	return judgeDaily(w, window, written, l.file().Path, "was written")
+}
+
+// judgeDaily judges a job that runs once a day by the times when it did, of which the newest is the first.
+func judgeDaily(w *World, window daily.Window, runs []time.Time, what, ran string) error {
+	v := window.Judge(time.Now(), runs)
+	show := func(t time.Time) string { return t.In(window.Zone).Format("15:04:05 MST on 2 Jan") }
+	w.Measure("job_late_seconds", "How much too late the job ran, or how long it is overdue; 0 when it ran in time.", v.Late.Seconds())
+	due := fmt.Sprintf("between %s and %s", show(v.Span.From), show(v.Span.By))
+	switch v.State {
+	case daily.InTime:
+		w.Note(fmt.Sprintf("it %s at %s; the next is due by %s", ran, show(v.At), show(v.Next)))
+		return nil
+	case daily.WasLate:
+		w.Note(fmt.Sprintf("it %s at %s, %s too late; the next is due by %s", ran, show(v.At), shownSpan(v.Late), show(v.Next)))
+		return nil
+	case daily.Late:
+		return Fail(result.ReasonSlow, result.BlameTarget, "%s %s at %s, %s too late: it was due %s", what, ran, show(v.At), shownSpan(v.Late), due)
+	default:
+		last := "never"
+		if len(runs) > 0 {
+			last = "last at " + show(runs[0])
+		}
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "%s %s %s, not %s: it is overdue by %s", what, ran, last, due, shownSpan(v.Late))
+	}
+}
