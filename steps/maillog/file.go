@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -17,6 +18,7 @@ const (
 	anchorMax = 1024      // bytes at the begin, and before the place, by which a file's content is recognised
 	lineMax   = 64 << 10  // bytes of a line that are looked at
 	bufferMax = 256 << 10 // bytes read at once
+	packedMax = 32 << 10  // bytes of a compressed file read at once
 	placesMax = 20        // files that are remembered
 )
 
@@ -205,7 +207,9 @@ func (f *files) read(ctx context.Context, l *logFile, p place, handle func(line 
 	case err != nil:
 		return p, err
 	}
-	buffer := make([]byte, bufferMax)
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	buffer := *pooled
 	var rest int         // bytes at the begin of the buffer that are the begin of a line
 	var long []byte      // the begin of a line that is longer than the buffer
 	position := p.Offset // of the buffer's begin
@@ -268,6 +272,12 @@ func (l *logFile) tooLong(ctx context.Context, p *place) error {
 	return fmt.Errorf("the log %s is longer than could be read in time: %d bytes are left, the next run goes on there: %w",
 		l.path, max(0, l.info.Size()-p.Offset), context.Cause(ctx))
 }
+
+// buffers hold what is read at once of a log: a log has several files, and is read again all the time.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, bufferMax)
+	return &b
+}}
 
 // errOther is why a compressed file cannot be what was read before: it differs.
 var errOther = errors.New("another content")

@@ -26,8 +26,9 @@ func sent(n int) string {
 
 // server writes a log as mail servers do: it has the file open until it is told to open it again.
 type server struct {
-	t    *testing.T
-	path string
+	t     *testing.T
+	path  string
+	state string // directory
 	file *os.File
 	n    int
 	line func(n int) string
@@ -36,19 +37,35 @@ type server struct {
 }
 
 func newServer(t *testing.T) *server {
-	s := newServerIn(t, t.TempDir())
+	dir := t.TempDir()
+	s := newServerIn(t, dir, filepath.Join(dir, "state"))
 	t.Cleanup(s.end)
 	return s
 }
 
-func newServerIn(t *testing.T, dir string) *server {
-	s := &server{t: t, path: filepath.Join(dir, "mail.log"), line: sent}
+func newServerIn(t *testing.T, dir, state string) *server {
+	s := &server{t: t, path: filepath.Join(dir, "mail.log"), state: state, line: sent}
 	s.must(os.MkdirAll(dir, 0o755))
 	s.reopen()
 	return s
 }
 
-func (s *server) end() { s.file.Close() }
+// inMemory is a directory for states. On a disk a test of thousands of readings waits for the disk most of the time: each
+// state is synced. It is on the disk where there is no such directory.
+func inMemory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "stepwatch-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (s *server) end() {
+	s.file.Close()
+	os.RemoveAll(filepath.Dir(s.path)) // the next one's files then have the same inodes
+}
 
 func (s *server) must(err error) {
 	s.t.Helper()
@@ -70,11 +87,13 @@ func (s *server) reopen() {
 func (s *server) write(lines int) {
 	s.t.Helper()
 	s.did("write %d", lines)
+	var text strings.Builder
 	for range lines {
 		s.n++
-		_, err := s.file.WriteString(s.line(s.n))
-		s.must(err)
+		text.WriteString(s.line(s.n))
 	}
+	_, err := s.file.WriteString(text.String())
+	s.must(err)
 }
 
 // age makes place for a new .1, as logrotate does.
@@ -121,7 +140,7 @@ func (s *server) compress(n int) {
 }
 
 func (s *server) log() Log {
-	return Log{File: s.path, State: filepath.Join(filepath.Dir(s.path), "state")}
+	return Log{File: s.path, State: s.state}
 }
 
 func catchUp(t *testing.T, l Log) *Reading {
@@ -145,6 +164,7 @@ func wantSent(t *testing.T, r *Reading, want int) {
 
 // TestNothingIsLostOrCountedTwice rotates a log in every way at every moment between two readings.
 func TestNothingIsLostOrCountedTwice(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		s := newServer(t)

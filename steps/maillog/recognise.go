@@ -47,7 +47,7 @@ type alignment struct {
 	same   int      // files that are the same
 	found  int      // places that are in a file
 	alike  bool     // another one is as good
-	unsure bool     // there are files that nobody knows, or the copy of a log of which more was read
+	unsure bool     // there are files that nobody knows, one taken for another, or the copy of a log of which more was read
 }
 
 // better is negative for the better one of two.
@@ -111,6 +111,7 @@ func (f *files) align(found []*logFile, at, newest int) (a alignment, err error)
 				}
 				if !fit.usual {
 					a.odd++
+					a.unsure = a.unsure || f.known(l) // it only reads like this one, as the same lines do
 				}
 				a.found++
 				n--

@@ -231,5 +231,5 @@ func (l *logFile) decompressed() (io.Reader, error) {
 	if _, err := l.open.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	return gzip.NewReader(bufio.NewReaderSize(l.open, bufferMax))
+	return gzip.NewReader(bufio.NewReaderSize(l.open, packedMax))
 }
