@@ -141,6 +141,9 @@ func (w *World) fetch(ctx context.Context, u *url.URL, header http.Header) (*rep
 	header["User-Agent"], header["Accept-Encoding"] = userAgent, gzipOnly
 	request := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
 	answer, err := c.exchange(ctx, w, request, intake{limit: bodyLimit(w)})
+	if err != nil {
+		err = c.refusal(ctx, err, act)
+	}
 	switch {
 	case errors.Is(err, errHeaderTooLarge):
 		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", act, err)

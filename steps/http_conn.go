@@ -31,6 +31,8 @@ type httpConn struct {
 	h2   *http.ClientConn // nil for HTTP/1.1
 	used bool             // an answer came over it
 	idle time.Time        // since when it waits for the next request
+
+	login *certificateLogin // nil without TLS
 }
 
 const (
@@ -117,11 +119,16 @@ func (c *httpConn) handshake(ctx context.Context, w *World, host, address string
 		return err
 	}
 	config.NextProtos = []string{"h2", "http/1.1"}
-	client := tls.Client(c.conn, config)
+	c.login = &certificateLogin{host: host, own: w.target.clientCertificate(host)}
+	config.GetClientCertificate = c.login.answer
+	client := tls.Client(&lingering{Conn: c.conn, login: c.login}, config)
 	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {
-		return failHandshake(ctx, err, result.BlameWeb, config)
+		return failHandshake(ctx, c.login.explain(ctx, err, "TLS handshake with "+host), result.BlameWeb, config)
 	}
 	c.conn = client
+	if shown := c.login.shown; shown != nil {
+		w.Measure("tls_client_certificate_not_after_timestamp_seconds", "When the certificate that we logged in with ends, in Unix time.", float64(shown.NotAfter.Unix()))
+	}
 	state := client.ConnectionState()
 	w.measureCertificate(state)
 	if state.NegotiatedProtocol != "h2" {
@@ -167,7 +174,8 @@ type reply struct {
 	broken  error  // why the body is not whole, or nil
 	reuse   bool   // the connection can take another request
 	remote  string // "address:port" that answered
-	proxied bool   // that is a proxy's, not the server's
+	login   *certificateLogin
+	proxied bool // that is a proxy's, not the server's
 }
 
 // intake says what becomes of the bodies of answers, counted after decompression.
@@ -298,6 +306,7 @@ func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Re
 	w.Phase("transfer", time.Since(start)-began, "")
 	answer.reuse = answer.broken == nil
 	c.used = true
+	c.login.passed.Store(true)
 	return answer, nil
 }
 

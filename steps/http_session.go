@@ -141,9 +141,13 @@ func (s *httpSession) arrive(ctx context.Context, w *World, v *visit) (*page, er
 }
 
 func (s *httpSession) judgeStatus(p *page, v *visit) error {
-	switch {
-	case p.accepted():
+	if p.accepted() {
 		return nil
+	}
+	if err := p.refusedCertificate(v.String()); err != nil {
+		return err
+	}
+	switch {
 	case p.StatusCode == http.StatusUnauthorized && p.Request.Header.Get("Authorization") != "":
 		return Fail(result.ReasonAuth, result.BlameWeb, "%s: the credentials were refused with %s", v, p.status())
 	case v.sent:
@@ -245,7 +249,9 @@ func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request
 func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, in intake) (*reply, error) {
 	answer, err := c.exchange(ctx, w, request, in)
 	if err == nil {
-		answer.remote = c.conn.RemoteAddr().String()
+		answer.remote, answer.login = c.conn.RemoteAddr().String(), c.login
+	} else if !errors.Is(err, errStale) {
+		err = c.refusal(ctx, err, request.Method+" "+shownURL(request.URL))
 	}
 	if err != nil || !answer.reuse {
 		s.mu.Lock()

@@ -21,6 +21,9 @@ type Target struct {
 	// the machine's store takes milliseconds that a run without TLS must not pay.
 	Roots func() (*x509.CertPool, error)
 
+	// ClientCertificates are shown to web servers that ask for one. The first for a host counts.
+	ClientCertificates []*ClientCertificate
+
 	// ConnectTo sends connections for a "host:port" to another one, as curl's --connect-to does. Names in certificates,
 	// Host headers and reports stay those of the original.
 	ConnectTo map[string]string

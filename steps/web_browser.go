@@ -108,6 +108,9 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 	if err != nil {
 		return err
 	}
+	if err := noBrowserLogin(w, &v); err != nil {
+		return err
+	}
 	referrer := ""
 	if v.referrer != nil {
 		referrer = v.referrer.String()
@@ -203,7 +206,7 @@ func netError(name, act string) error {
 		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the network does not lead there"
 	case "CONNECTION_TIMED_OUT", "TIMED_OUT":
 		reason, detail = result.ReasonTimeout, "no answer before the deadline"
-	case "CONNECTION_RESET", "CONNECTION_CLOSED", "EMPTY_RESPONSE", "CONNECTION_ABORTED", "INCOMPLETE_CHUNKED_ENCODING", "CONTENT_LENGTH_MISMATCH":
+	case "CONNECTION_RESET", "CONNECTION_CLOSED", "EMPTY_RESPONSE", "CONNECTION_ABORTED", "SOCKET_NOT_CONNECTED", "INCOMPLETE_CHUNKED_ENCODING", "CONTENT_LENGTH_MISMATCH":
 		reason, detail = result.ReasonDisconnected, "the server closed the connection"
 	case "TOO_MANY_REDIRECTS":
 		reason, detail = result.ReasonRedirect, "redirect loop, or more redirects than a browser follows"
@@ -215,6 +218,8 @@ func netError(name, act string) error {
 		reason, detail = result.ReasonCertAuthority, "no trusted root signed the certificate; add a private CA's root under tls.ca in stepwatch.yml"
 	case "SSL_PROTOCOL_ERROR", "SSL_VERSION_OR_CIPHER_MISMATCH", "CERT_INVALID", "CERT_WEAK_SIGNATURE_ALGORITHM", "CERT_WEAK_KEY", "CERT_REVOKED":
 		reason = result.ReasonTLS
+	case "BAD_SSL_CLIENT_AUTH_CERT", "SSL_CLIENT_AUTH_CERT_NEEDED":
+		reason, detail = result.ReasonAuth, "the server asks for a client certificate, which no browser can be given: leave @browser out of this scenario, and add the certificate under tls.clients in stepwatch.yml"
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not go there"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":

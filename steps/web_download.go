@@ -219,6 +219,9 @@ func (s *httpSession) download(ctx context.Context, w *World, v visit, name stri
 	if len(p.redirects) > 0 {
 		act += " (after " + theRedirects(p) + ")"
 	}
+	if err := p.refusedCertificate(act); err != nil {
+		return nil, err
+	}
 	switch {
 	case p.StatusCode == http.StatusUnauthorized && p.Request.Header.Get("Authorization") != "":
 		return nil, Fail(result.ReasonAuth, result.BlameWeb, "%s: the credentials were refused with %s", act, p.status())

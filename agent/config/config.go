@@ -118,7 +118,14 @@ type api struct {
 }
 
 type tlsSection struct {
-	CA []string `yaml:"ca"`
+	CA      []string    `yaml:"ca"`
+	Clients []tlsClient `yaml:"clients"`
+}
+
+type tlsClient struct {
+	Hosts       []string `yaml:"hosts"`
+	Certificate string   `yaml:"certificate"`
+	Key         string   `yaml:"key"`
 }
 
 type dnssecSection struct {
@@ -300,6 +307,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 		roots = c.certificates(dir, f.TLS.CA, v)
 		c.Target.Roots = pool(roots)
 	}
+	c.clients(dir, f.TLS.Clients, v)
 	c.browser(f, dir, roots, v)
 	c.evidence(f, v)
 	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
@@ -458,6 +466,30 @@ func (c *Config) certificates(dir string, files []string, v *invalid) [][]byte {
 		pems = append(pems, pem)
 	}
 	return pems
+}
+
+// clients reads where the client certificates are, and sees that they can be used.
+func (c *Config) clients(dir string, clients []tlsClient, v *invalid) {
+	for i, client := range clients {
+		setting := fmt.Sprintf("tls.clients[%d]", i)
+		if len(client.Hosts) == 0 || client.Certificate == "" {
+			v.add(setting, "needs hosts and certificate")
+			continue
+		}
+		for _, host := range client.Hosts {
+			if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/: ") {
+				v.add(setting+".hosts", "%q is no host name: write it as www.example.org or *.example.org", host)
+			}
+		}
+		known := &steps.ClientCertificate{Hosts: client.Hosts, Certificate: within(dir, client.Certificate)}
+		if client.Key != "" {
+			known.Key = within(dir, client.Key)
+		}
+		if _, err := known.Load(); err != nil {
+			v.add(setting+".certificate", "%v", err)
+		}
+		c.Target.ClientCertificates = append(c.Target.ClientCertificates, known)
+	}
 }
 
 // pool trusts the machine's certificate authorities and the files'. It is made when first used, because reading the

@@ -20,8 +20,7 @@ import (
 type Download struct {
 	URL      string
 	Name     string // that a visitor would find it under
-	Status   int    // 0 when the browser does not tell, as of a file that no navigation led to
-	Header   http.Header
+	Header   http.Header // nil when the browser does not tell, as of a file that no navigation led to
 	Bytes    int64
 	Total    int64 // what the server said that it would be, 0 when it did not
 	Broken   bool  // it did not come to its end
@@ -112,6 +111,9 @@ func (t *Tab) Download(ctx context.Context, wait time.Duration, limit int64, act
 	}
 	t.mu.Lock()
 	d := s.download
+	if r := t.current.Response(); r != nil && r.URL == d.URL && t.current != before {
+		d.Header = r.ResponseHeader
+	}
 	if d.TooLarge = d.Bytes > limit; d.TooLarge && !s.done {
 		defer func() {
 			_, _ = cdp.Call(t.life, t.process.browser(), browser.CancelDownload, browser.CancelDownloadParams{GUID: id, BrowserContextID: t.browserContext})
@@ -171,9 +173,6 @@ func (t *Tab) downloading(ev any) {
 			return
 		}
 		s.id, s.download.URL, s.download.Name = ev.GUID, ev.URL, ev.SuggestedFilename
-		if r := t.current.Response(); r != nil && r.URL == ev.URL && t.current.Download {
-			s.download.Status, s.download.Header = r.Status, r.ResponseHeader
-		}
 	case *browser.EventDownloadProgress:
 		if ev.GUID != s.id {
 			return

@@ -1,0 +1,224 @@
+package steps
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// Client certificates: those of stepwatch.yml, shown to web servers that ask for one (RFC 8446 section 4.3.2).
+
+// ClientCertificate is a certificate to log in with where TLS asks for one.
+type ClientCertificate struct {
+	Hosts       []string // that may see it; "*.example.org" stands for all names with one label more
+	Certificate string   // path of its PEM file, with intermediates behind it
+	Key         string   // path of its key's; empty: the key is in the same file
+}
+
+// Load reads the files, as they are now.
+func (c *ClientCertificate) Load() (tls.Certificate, error) {
+	loaded, err := tls.LoadX509KeyPair(c.Certificate, cmp.Or(c.Key, c.Certificate))
+	if err == nil && loaded.Leaf == nil {
+		loaded.Leaf, err = x509.ParseCertificate(loaded.Certificate[0])
+	}
+	return loaded, err
+}
+
+// clientCertificate gives the certificate for a host, or nil.
+func (t *Target) clientCertificate(host string) *ClientCertificate {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	_, parent, _ := strings.Cut(host, ".")
+	for _, c := range t.ClientCertificates {
+		for _, pattern := range c.Hosts {
+			if pattern = strings.ToLower(pattern); pattern == host || parent != "" && pattern == "*."+parent {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// certificateLogin is how a connection answers a server that asks for a client certificate, and what came of it.
+type certificateLogin struct {
+	host  string
+	own   *ClientCertificate // nil when there is none for the host
+	asked bool
+	shown *x509.Certificate
+	unfit bool // no authority that the server names has issued it
+	err   error
+
+	passed atomic.Bool // an answer came
+}
+
+func (l *certificateLogin) answer(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	l.asked = true
+	if l.own == nil {
+		return &tls.Certificate{}, nil
+	}
+	loaded, err := l.own.Load()
+	if err != nil {
+		l.err = Fail(result.ReasonConfig, result.BlameScenario, "read the client certificate for %q (tls.clients in stepwatch.yml): %w", l.host, err)
+		return nil, l.err
+	}
+	l.shown, l.unfit = loaded.Leaf, asked.SupportsCertificate(&loaded) != nil
+	return &loaded, nil
+}
+
+// told says what is to be known of the login, and whether it is our certificate that is at fault.
+func (l *certificateLogin) told() (what string, ours bool) {
+	if l.shown == nil {
+		return fmt.Sprintf("it asks for a client certificate, and tls.clients in stepwatch.yml has none for %s", l.host), false
+	}
+	const date = "2006-01-02 15:04 MST"
+	what = fmt.Sprintf("it was shown the client certificate %q (%s)", l.shown.Subject.CommonName, l.own.Certificate)
+	switch now := time.Now(); {
+	case now.After(l.shown.NotAfter):
+		return fmt.Sprintf("%s, which ended on %s", what, l.shown.NotAfter.UTC().Format(date)), true
+	case now.Before(l.shown.NotBefore):
+		return fmt.Sprintf("%s, which begins on %s only", what, l.shown.NotBefore.UTC().Format(date)), true
+	case l.unfit:
+		return fmt.Sprintf("%s, whose issuer %q is none of the authorities that it names", what, l.shown.Issuer.CommonName), true
+	}
+	return fmt.Sprintf("%s, issued by %q and valid until %s", what, l.shown.Issuer.CommonName, l.shown.NotAfter.UTC().Format(date)), false
+}
+
+func (l *certificateLogin) blame(ours bool) result.Blame {
+	if ours {
+		return result.BlameScenario
+	}
+	return result.BlameWeb
+}
+
+// explain gives the failure of an exchange that ended because of the login, or err as it is. With TLS 1.3 the server judges
+// a client's certificate only when the handshake is over for the client.
+func (l *certificateLogin) explain(ctx context.Context, err error, act string) error {
+	if l == nil || !l.asked || err == nil || ctx.Err() != nil {
+		return err
+	}
+	if l.err != nil {
+		return l.err
+	}
+	var remote *net.OpError
+	refused := errors.As(err, &remote) && isAlert(err) // RFC 8446 section 6
+	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	told, ours := l.told()
+	switch {
+	case refused:
+		return Fail(result.ReasonAuth, l.blame(ours), "%s: the server refuses the TLS connection (%s): %s", act, strings.TrimPrefix(remote.Err.Error(), "tls: "), told)
+	case ended && (ours || l.shown == nil):
+		return Fail(result.ReasonAuth, l.blame(ours), "%s: the server closed the connection: %s", act, told)
+	}
+	return err
+}
+
+// alertWait is how long an alert may take that a server sends before it closes a connection, once that is known to be closed.
+const alertWait = 200 * time.Millisecond
+
+// refusal words the error of an exchange. A server that refuses the client's certificate sends an alert and closes the
+// connection, and what we notice first, while we write, may be that.
+func (c *httpConn) refusal(ctx context.Context, err error, act string) error {
+	if c.login == nil || !c.login.asked || c.used {
+		return err
+	}
+	if secure, ok := c.conn.(*tls.Conn); ok && !isAlert(err) && ctx.Err() == nil {
+		if alert := lastWord(secure); isAlert(alert) {
+			err = alert
+		}
+	}
+	return c.login.explain(ctx, err, act)
+}
+
+func isAlert(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error"
+}
+
+// lastWord gives the error that reading ends in.
+func lastWord(conn *tls.Conn) error {
+	_ = conn.SetReadDeadline(time.Now().Add(alertWait)) // of a closed connection Read tells too
+	_, err := io.Copy(io.Discard, io.LimitReader(conn, 1<<16))
+	return err
+}
+
+// lingering is the connection beneath TLS over HTTP/2, which net/http closes as soon as it cannot write. What the server
+// said before is kept for lastWord.
+type lingering struct {
+	net.Conn
+	login *certificateLogin
+
+	mu   sync.Mutex // of readers
+	left []byte     // what came before the connection was closed
+	shut bool
+}
+
+func (l *lingering) Read(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.shut {
+		return l.Conn.Read(b)
+	}
+	n := copy(b, l.left)
+	if l.left = l.left[n:]; n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Close closes the connection.
+func (l *lingering) Close() error {
+	if l.login.asked && !l.login.passed.Load() {
+		_ = l.SetReadDeadline(time.Now().Add(alertWait)) // which ends a reader's wait, too
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.shut {
+			l.left, _ = io.ReadAll(io.LimitReader(l.Conn, 1<<16))
+			l.shut = true
+		}
+	}
+	return l.Conn.Close()
+}
+
+// refusedCertificate is the failure of a page that was refused for want of a good client certificate, or nil. Servers such
+// as nginx finish the handshake and answer 400 with a page that says so.
+func (p *page) refusedCertificate(act string) error {
+	l := p.login
+	if l == nil || !l.asked {
+		return nil
+	}
+	told, ours := l.told()
+	switch p.StatusCode {
+	case http.StatusBadRequest:
+		if !strings.Contains(strings.ToLower(string(p.body)), "certificate") && !ours {
+			return nil
+		}
+	case http.StatusUnauthorized, http.StatusForbidden, 495, 496: // the last two are nginx's own
+		if !ours && l.shown != nil {
+			return nil
+		}
+	default:
+		return nil
+	}
+	return Fail(result.ReasonAuth, l.blame(ours), "%s: status %s: %s", act, p.status(), told)
+}
+
+// noBrowserLogin refuses to visit with a browser where a client certificate is to be shown: none can be given to it from
+// outside. headless-shell shows none at all, and Chromium asks a person or the machine's own policy.
+func noBrowserLogin(w *World, v *visit) error {
+	if v.url.Scheme != "https" || w.target.clientCertificate(v.url.Hostname()) == nil {
+		return nil
+	}
+	return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: tls.clients in stepwatch.yml has a client certificate for %s, which no browser can be given: leave @browser out of this scenario", v, v.url.Hostname())
+}
