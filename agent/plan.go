@@ -1,8 +1,8 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -33,7 +33,7 @@ type Plan struct {
 	texts    []string         // of the steps, fit to be shown
 	labels   []string         // likewise
 	bound    []*steps.Bound   // one a step; nil where the step has a problem
-	matchers []*regexp.Regexp // the patterns that steps matched, each once
+	matchers []*regexp.Regexp // for godog: one for each text that a step has
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -78,16 +78,22 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	var waits time.Duration
 	for i, step := range s.Steps {
 		p.texts[i], p.labels[i] = hidePassword(step.Text), hidePassword(step.Label)
+		step.Path = cmp.Or(step.Path, s.Path)
 		b, err := library.Bind(step)
 		if err != nil {
 			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i, err})
 			continue
 		}
-		b.Args.Dir = filepath.Dir(s.Path)
+		if d := b.NeedsBrowser(); d != nil && !s.Policy.Browser {
+			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i,
+				fmt.Errorf("%q (%s:%d) is tagged @browser: tag the scenario too", d.Sentence, d.File, d.Line)})
+			continue
+		}
+		showable(b.Inner)
 		p.bound[i] = b
 		waits += b.Wait()
-		if !slices.Contains(p.matchers, b.Matcher) {
-			p.matchers = append(p.matchers, b.Matcher)
+		if text := "^" + regexp.QuoteMeta(step.Text) + "$"; !slices.ContainsFunc(p.matchers, func(m *regexp.Regexp) bool { return m.String() == text }) {
+			p.matchers = append(p.matchers, regexp.MustCompile(text))
 		}
 	}
 	interval := s.Policy.Every
@@ -105,6 +111,14 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	}
 	p.Schedule = NewSchedule(interval, p.Identity)
 	return p
+}
+
+// showable makes the texts of what sentences stand for fit to be shown.
+func showable(inner []*steps.Bound) {
+	for _, b := range inner {
+		b.Step.Text, b.Step.Label = hidePassword(b.Step.Text), hidePassword(b.Step.Label)
+		showable(b.Inner)
+	}
 }
 
 // userinfo is the password part of a URL (RFC 3986 §3.2.1) inside a step's text.

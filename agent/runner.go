@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,11 @@ type Occasion struct {
 type Observer interface {
 	StepStarting(index int)
 	StepEnded(index int, step result.StepResult)
+
+	// InnerStarting and InnerEnded are told of the steps that a sentence made of others stands for. depth is 1 beneath a
+	// step of the scenario, and one more with each such sentence on the way.
+	InnerStarting(depth int, b *steps.Bound)
+	InnerEnded(depth int, step result.StepResult)
 }
 
 // errDeadline is the cause of a run's context when its time is up.
@@ -104,7 +110,7 @@ func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 		err = r.refuse(p)
 	}
 	if err != nil {
-		_ = rec.finish(0, time.Time{}, 0, err) // the error is godog's, which is not asked
+		_ = rec.refuse(0, err) // the error is godog's, which is not asked
 		done(rec.judge(res, false))
 		return
 	}
@@ -274,6 +280,11 @@ func describe(p *Plan, index int, status result.Status) result.StepResult {
 	return result.StepResult{Keyword: s.Keyword, Text: p.texts[index], Label: p.labels[index], Line: s.Line, Status: status}
 }
 
+// describeInner is describe for a step beneath another one.
+func describeInner(b *steps.Bound, status result.Status) result.StepResult {
+	return result.StepResult{Keyword: b.Step.Keyword, Text: b.Step.Text, Label: b.Step.Label, File: b.Step.Path, Line: b.Step.Line, Status: status}
+}
+
 // recorder takes down one run. The run's goroutine writes it; once it is closed, what an abandoned step still does is
 // ignored.
 type recorder struct {
@@ -285,10 +296,17 @@ type recorder struct {
 	closed   bool
 	steps    []result.StepResult
 	current  int                      // index of the step at work, or being prepared; -1 between steps
-	began    time.Time                // of the step at work; zero while it is only being prepared
+	began    time.Time                // of the step at work, the innermost; zero while it is only being prepared
+	levels   []level                  // the step at work where its sentence is made of others, and those like it beneath, outermost first
 	failed   func() result.StepResult // the step at work has failed and does what it left for afterwards; nil otherwise
 	prepared time.Duration
-	failures map[int]error // of preparations that panicked
+	failures map[*steps.Bound]error // of preparations that panicked
+}
+
+// level is a sentence made of others while it is at work.
+type level struct {
+	bound *steps.Bound
+	done  []result.StepResult // of what it stands for
 }
 
 func (rec *recorder) run(ctx context.Context) bool {
@@ -302,10 +320,6 @@ func (rec *recorder) run(ctx context.Context) bool {
 func (rec *recorder) prepare(ctx context.Context) {
 	start := time.Now()
 	for i, b := range rec.plan.bound {
-		if b.Definition.Prepare == nil {
-			continue
-		}
-		rec.mark(i, time.Time{})
 		rec.prepareStep(ctx, i, b)
 	}
 	rec.mark(-1, time.Time{})
@@ -316,19 +330,33 @@ func (rec *recorder) prepare(ctx context.Context) {
 }
 
 func (rec *recorder) prepareStep(ctx context.Context, index int, b *steps.Bound) {
+	for _, inner := range b.Inner {
+		rec.prepareStep(ctx, index, inner)
+	}
+	if b.Definition.Prepare == nil {
+		return
+	}
+	rec.mark(index, time.Time{})
 	returned := false
 	defer func() {
 		if v := recover(); !returned {
 			rec.mu.Lock()
 			defer rec.mu.Unlock()
 			if rec.failures == nil {
-				rec.failures = make(map[int]error)
+				rec.failures = make(map[*steps.Bound]error)
 			}
-			rec.failures[index] = panicked(v)
+			rec.failures[b] = panicked(v)
 		}
 	}()
 	b.Definition.Prepare(ctx, rec.world, b.Args)
 	returned = true
+}
+
+// begin sets the clock of the step at work.
+func (rec *recorder) begin(at time.Time) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.began = at
 }
 
 func (rec *recorder) mark(index int, began time.Time) {
@@ -341,25 +369,34 @@ func (rec *recorder) mark(index int, began time.Time) {
 func (rec *recorder) step(ctx context.Context) (err error) {
 	rec.mu.Lock()
 	index, closed := len(rec.steps), rec.closed
-	err = rec.failures[index]
 	rec.mu.Unlock()
 	if closed || index >= len(rec.plan.bound) {
 		return fmt.Errorf("step %d is beyond the run", index)
 	}
-	if err == nil && ctx.Err() != nil {
-		err = ended(ctx, rec.plan.Timeout)
-	}
-	if err != nil {
-		return rec.finish(index, time.Time{}, 0, err)
+	bound := rec.plan.bound[index]
+	if err := rec.unready(ctx, bound); err != nil {
+		return rec.refuse(index, err)
 	}
 	if rec.observer != nil {
 		rec.observer.StepStarting(index)
 	}
-	bound := rec.plan.bound[index]
+	rec.mark(index, time.Now())
+	s := describe(rec.plan, index, result.Passed)
+	defer func() { rec.finish(index, s) }() // also after runtime.Goexit
+	return rec.perform(ctx, bound, &s, 0)
+}
+
+// perform does a step and puts into s what became of it, whatever happens.
+func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.StepResult, depth int) (err error) {
+	if len(b.Inner) > 0 {
+		return rec.performInner(ctx, b, s, depth+1)
+	}
 	var took time.Duration
+	described := *s
+	if depth > 0 {
+		rec.begin(time.Now())
+	}
 	start := time.Now()
-	rec.mark(index, start)
-	start = time.Now()
 	returned := false
 	defer func() {
 		if v := recover(); !returned { // no value and not returned: runtime.Goexit
@@ -368,9 +405,9 @@ func (rec *recorder) step(ctx context.Context) (err error) {
 				took = time.Since(start)
 			}
 		}
-		err = rec.finish(index, start, took, err)
+		rec.takeDown(s, start, took, err)
 	}()
-	err = bound.Definition.Func(ctx, rec.world, bound.Args)
+	err = b.Definition.Func(ctx, rec.world, b.Args)
 	took = time.Since(start)
 	if ctx.Err() != nil {
 		if err == nil || !isFailure(err) {
@@ -380,7 +417,7 @@ func (rec *recorder) step(ctx context.Context) (err error) {
 	if err != nil {
 		verdict := err
 		rec.mu.Lock()
-		rec.failed = func() result.StepResult { return rec.outcome(index, start, took, verdict) }
+		rec.failed = func() result.StepResult { rec.takeDown(&described, start, took, verdict); return described }
 		rec.mu.Unlock()
 	}
 	rec.world.RunAfter(ctx)
@@ -388,6 +425,108 @@ func (rec *recorder) step(ctx context.Context) (err error) {
 	return err
 }
 
+// performInner does what a sentence stands for, until a step fails.
+func (rec *recorder) performInner(ctx context.Context, b *steps.Bound, s *result.StepResult, depth int) (err error) {
+	rec.mu.Lock()
+	rec.levels = append(rec.levels, level{bound: b})
+	rec.mu.Unlock()
+	defer func() {
+		rec.mu.Lock()
+		top := len(rec.levels) - 1
+		done := rec.levels[top].done
+		rec.levels = rec.levels[:top]
+		rec.mu.Unlock()
+		gather(s, b, done)
+	}()
+	for _, inner := range b.Inner {
+		if err := rec.stepBeneath(ctx, inner, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stepBeneath is step for one of those that a sentence stands for.
+func (rec *recorder) stepBeneath(ctx context.Context, b *steps.Bound, depth int) error {
+	s := describeInner(b, result.Passed)
+	if err := rec.unready(ctx, b); err != nil {
+		rec.takeDown(&s, time.Time{}, 0, err)
+		gather(&s, b, nil)
+		rec.finishBeneath(depth, s)
+		return err
+	}
+	if rec.observer != nil {
+		rec.observer.InnerStarting(depth, b)
+	}
+	defer func() { rec.finishBeneath(depth, s) }() // also after runtime.Goexit
+	return rec.perform(ctx, b, &s, depth)
+}
+
+// finishBeneath takes down what became of a step beneath another one.
+func (rec *recorder) finishBeneath(depth int, s result.StepResult) {
+	rec.mu.Lock()
+	top := &rec.levels[len(rec.levels)-1]
+	top.done = append(top.done, s)
+	closed := rec.closed
+	rec.failed = nil
+	rec.mu.Unlock()
+	if rec.observer != nil && !closed {
+		rec.observer.InnerEnded(depth, s)
+	}
+}
+
+// gather makes a step's result of those of the steps that its sentence stands for, of which the rest was skipped. One that
+// failed before any of them began has its verdict already.
+func gather(s *result.StepResult, b *steps.Bound, done []result.StepResult) {
+	s.Steps = done[:len(done):len(done)]
+	for i := range done {
+		inner := &done[i]
+		s.Ran = s.Ran || inner.Ran
+		s.Duration += inner.Duration
+		s.Phases = append(s.Phases, inner.Phases...)
+		s.Evidence = append(s.Evidence, inner.Evidence...)
+		for _, m := range inner.Measurements {
+			m.Labels = beneath(inner.Label, m.Labels)
+			s.Measurements = append(s.Measurements, m)
+		}
+		if inner.Status != result.Passed && s.Status == result.Passed {
+			s.Status, s.Reason, s.Blame = inner.Status, inner.Reason, inner.Blame
+			s.Error = fmt.Sprintf("at `%s` (%s:%d): %s", inner.Text, inner.File, inner.Line, inner.Error)
+		}
+	}
+	for _, rest := range b.Inner[min(len(done), len(b.Inner)):] {
+		skipped := describeInner(rest, result.Skipped)
+		gather(&skipped, rest, nil)
+		s.Steps = append(s.Steps, skipped)
+	}
+}
+
+// innerLabel is the label that tells which step beneath a sentence measured something.
+const innerLabel = "inner_step"
+
+// beneath puts a step's label before those that say which step beneath it measured something.
+func beneath(step string, labels []result.Label) []result.Label {
+	with := make([]result.Label, 0, len(labels)+1)
+	for _, l := range labels {
+		if l.Name == innerLabel {
+			step += result.Beneath + l.Value
+			continue
+		}
+		with = append(with, l)
+	}
+	return append(with, result.Label{Name: innerLabel, Value: step})
+}
+
+// unready says why a step cannot begin: its preparation failed, or the scenario's time is up.
+func (rec *recorder) unready(ctx context.Context, b *steps.Bound) error {
+	rec.mu.Lock()
+	err := rec.failures[b]
+	rec.mu.Unlock()
+	if err == nil && ctx.Err() != nil {
+		err = ended(ctx, rec.plan.Timeout)
+	}
+	return err
+}
 func isFailure(err error) bool {
 	var failure *steps.Failure
 	return errors.As(err, &failure)
@@ -416,13 +555,12 @@ type panicError struct {
 
 func (p *panicError) Unwrap() error { return p.error }
 
-// finish takes down what became of a step. A zero start means that it never began. It returns err for godog.
-func (rec *recorder) finish(index int, start time.Time, took time.Duration, err error) error {
-	s := rec.outcome(index, start, took, err)
+// finish takes down what became of a step of the scenario.
+func (rec *recorder) finish(index int, s result.StepResult) {
 	rec.mu.Lock()
 	if rec.closed {
 		rec.mu.Unlock()
-		return err
+		return
 	}
 	rec.steps = append(rec.steps, s)
 	rec.current, rec.failed = -1, nil
@@ -430,12 +568,21 @@ func (rec *recorder) finish(index int, start time.Time, took time.Duration, err 
 	if rec.observer != nil {
 		rec.observer.StepEnded(index, s)
 	}
+}
+
+// refuse takes down a step that cannot begin, with all beneath it. It returns err for godog.
+func (rec *recorder) refuse(index int, err error) error {
+	s := describe(rec.plan, index, result.Passed)
+	rec.takeDown(&s, time.Time{}, 0, err)
+	if index < len(rec.plan.bound) {
+		gather(&s, rec.plan.bound[index], nil)
+	}
+	rec.finish(index, s)
 	return err
 }
 
-// outcome is what became of a step, with what it reported.
-func (rec *recorder) outcome(index int, start time.Time, took time.Duration, err error) result.StepResult {
-	s := describe(rec.plan, index, result.Passed)
+// takeDown puts into s what became of a step, with what it reported. A zero start means that it never began.
+func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.Duration, err error) {
 	s.Ran, s.Duration = !start.IsZero(), took
 	if err != nil {
 		s.Status = result.Failed
@@ -450,7 +597,6 @@ func (rec *recorder) outcome(index int, start time.Time, took time.Duration, err
 	if err != nil {
 		s.Evidence = report.Evidence
 	}
-	return s
 }
 
 func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
@@ -465,6 +611,7 @@ func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
 func (rec *recorder) abandon(timeout time.Duration) {
 	rec.mu.Lock()
 	index, began, failed := rec.current, rec.began, rec.failed
+	levels := slices.Clone(rec.levels) // what is done on them is only added to
 	if rec.closed = true; index < 0 || index < len(rec.steps) {
 		index = len(rec.steps) // between two steps: the next one is what never came
 	}
@@ -472,21 +619,33 @@ func (rec *recorder) abandon(timeout time.Duration) {
 	if index >= len(rec.plan.bound) {
 		return // every step is taken down; judge asks godog's verdict
 	}
+	at := func(depth int, status result.Status) result.StepResult {
+		if depth == 0 {
+			return describe(rec.plan, index, status)
+		}
+		above := levels[depth-1]
+		return describeInner(above.bound.Inner[min(len(above.done), len(above.bound.Inner)-1)], status)
+	}
+	s := at(len(levels), result.Failed)
 	if failed != nil {
-		rec.takeDown(index, failed()) // the step has its verdict; only what it does afterwards takes too long
-		return
+		s = failed() // the step has its verdict; only what it does afterwards takes too long
+	} else {
+		s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
+		s.Error = fmt.Sprintf("ignored its deadline and was left behind: still at work after the scenario's %s; this is a defect of the step's code", timeout)
+		if s.Ran = !began.IsZero(); s.Ran {
+			s.Duration = time.Since(began)
+		}
 	}
-	s := describe(rec.plan, index, result.Failed)
-	s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
-	s.Error = fmt.Sprintf("ignored its deadline and was left behind: still at work after the scenario's %s; this is a defect of the step's code", timeout)
-	if s.Ran = !began.IsZero(); s.Ran {
-		s.Duration = time.Since(began)
+	for depth := len(levels) - 1; depth >= 0; depth-- {
+		done := append(slices.Clip(levels[depth].done), s)
+		s = at(depth, result.Passed)
+		gather(&s, levels[depth].bound, done)
 	}
-	rec.takeDown(index, s)
+	rec.finishLast(index, s)
 }
 
-// takeDown adds the last step of a run that is left behind.
-func (rec *recorder) takeDown(index int, s result.StepResult) {
+// finishLast adds the last step of a run that is left behind.
+func (rec *recorder) finishLast(index int, s result.StepResult) {
 	rec.mu.Lock()
 	for i := len(rec.steps); i < index; i++ { // a preparation of a later step hung
 		rec.steps = append(rec.steps, describe(rec.plan, i, result.Skipped))

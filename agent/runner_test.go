@@ -317,6 +317,13 @@ func (o *recordingObserver) StepEnded(i int, s result.StepResult) {
 	o.events = append(o.events, fmt.Sprintf("end %d %s", i, s.Status))
 }
 
+func (o *recordingObserver) InnerStarting(depth int, b *steps.Bound) {
+	o.events = append(o.events, fmt.Sprintf("start %d %s", depth, b.Step.Text))
+}
+func (o *recordingObserver) InnerEnded(depth int, s result.StepResult) {
+	o.events = append(o.events, fmt.Sprintf("end %d %s %s", depth, s.Text, s.Status))
+}
+
 func TestObserverSeesEachStepAsItHappens(t *testing.T) {
 	o := &recordingObserver{}
 	r := &Runner{Target: &steps.Target{}}

@@ -32,7 +32,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	defer set.close()
 	var mistakes []error
 	for _, found := range set.findings() {
-		if found.warning {
+		if found.kind != mistaken {
 			fmt.Fprintln(t.err, found)
 			continue
 		}

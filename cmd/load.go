@@ -3,7 +3,9 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -32,7 +34,12 @@ type set struct {
 	config   *config.Config
 	plans    []*agent.Plan
 	problems []features.Problem // what keeps the features from being run
+	mistakes []features.Problem // in the definitions of sentences: what uses them is undefined
 	warnings []features.Problem // what is most likely a mistake
+
+	sentences []*features.Sentence // that the features define
+	library   *steps.Library       // with them
+	partial   bool                 // scenarios of the features were left out
 }
 
 // read loads what can be loaded. The error is for what makes everything else pointless: the configuration, no paths.
@@ -47,7 +54,7 @@ func (l *loader) read(paths []string) (*set, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no features: name files or directories, or set features in stepwatch.yml")
 	}
-	loaded, err := features.Load(paths, features.Options{Tags: *l.tags})
+	loaded, err := features.Load(paths, features.Options{Tags: *l.tags, Sentences: c.Sentences})
 	s := newSet(c, loaded)
 	var problems *features.Error
 	if errors.As(err, &problems) {
@@ -66,14 +73,17 @@ func (l *loader) plans(paths []string) (*set, error) {
 	if len(s.problems) > 0 {
 		return nil, &features.Error{Problems: s.problems}
 	}
+	if len(s.plans) == 0 {
+		return nil, fmt.Errorf("nothing to run: %s only defines sentences (@step), name a feature that uses them", strings.Join(paths, ", "))
+	}
 	return s, nil
 }
 
 func newSet(c *config.Config, loaded *features.Set) *set {
-	s := &set{config: c, warnings: loaded.Warnings}
-	library := steps.Builtin()
+	s := &set{config: c, warnings: loaded.Warnings, sentences: loaded.Sentences, partial: loaded.Partial}
+	s.library, s.mistakes = steps.Builtin().Define(loaded.Sentences)
 	for _, scenario := range loaded.Scenarios() {
-		s.plans = append(s.plans, agent.NewPlan(scenario, library, c.Defaults))
+		s.plans = append(s.plans, agent.NewPlan(scenario, s.library, c.Defaults))
 	}
 	return s
 }

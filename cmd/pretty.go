@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
 )
 
 // pretty writes runs for a person: each step appears when it starts and gets its time when it ends. The bytes are the
@@ -21,6 +23,7 @@ type pretty struct {
 	phases  bool   // show the phases of every step, not only of the failing one
 	feature string // the heading that stands above
 	plan    *agent.Plan
+	line    int // of the scenario's step at work; 0 between two
 	width   int
 	tally   tally
 
@@ -67,32 +70,82 @@ func (p *pretty) begin(plan *agent.Plan) {
 	p.plan, p.width = plan, 0
 	for i, step := range s.Steps {
 		p.width = max(p.width, utf8.RuneCountInString(step.Keyword+plan.StepText(i))+1)
+		if bound := plan.Steps()[i]; bound != nil {
+			p.width = max(p.width, innerWidth(bound))
+		}
 	}
 	p.width = min(p.width, 90)
 }
 
-// StepStarting implements agent.Observer.
-func (p *pretty) StepStarting(index int) {
-	fmt.Fprint(p.out, p.stepText(p.plan.Scenario.Steps[index].Keyword, p.plan.StepText(index)))
+// innerWidth is the width of the widest step beneath a sentence made of others, with its indentation.
+func innerWidth(b *steps.Bound) int {
+	width := 0
+	for _, inner := range b.Inner {
+		width = max(width, len(indent)+utf8.RuneCountInString(inner.Step.Keyword+inner.Step.Text)+1, len(indent)+innerWidth(inner))
+	}
+	return width
 }
 
-func (p *pretty) stepText(keyword, text string) string {
-	line := keyword + " " + printable(text)
+const indent = "  "
+
+// StepStarting implements agent.Observer.
+func (p *pretty) StepStarting(index int) {
+	p.line = p.plan.Scenario.Steps[index].Line
+	p.starting(0, p.plan.Scenario.Steps[index].Keyword, p.plan.StepText(index), p.plan.Steps()[index])
+}
+
+// InnerStarting implements agent.Observer.
+func (p *pretty) InnerStarting(depth int, b *steps.Bound) {
+	p.starting(depth, b.Step.Keyword, b.Step.Text, b)
+}
+
+// starting writes a step. The time of one that is made of others comes beneath them.
+func (p *pretty) starting(depth int, keyword, text string, b *steps.Bound) {
+	line := p.stepText(depth, keyword, text)
+	if b != nil && len(b.Inner) > 0 {
+		line = strings.TrimRight(line, " ") + "\n"
+	}
+	fmt.Fprint(p.out, line)
+}
+
+func (p *pretty) stepText(depth int, keyword, text string) string {
+	line := strings.Repeat(indent, depth) + keyword + " " + printable(text)
 	return "    " + line + strings.Repeat(" ", max(0, p.width-utf8.RuneCountInString(line)))
 }
 
 // StepEnded implements agent.Observer.
 func (p *pretty) StepEnded(_ int, s result.StepResult) {
-	if !s.Ran {
-		fmt.Fprint(p.out, p.stepText(s.Keyword, s.Text))
-	}
-	p.verdict(s)
+	p.InnerEnded(0, s)
+	p.line = 0
 }
 
-func (p *pretty) verdict(s result.StepResult) {
+// InnerEnded implements agent.Observer.
+func (p *pretty) InnerEnded(depth int, s result.StepResult) {
+	switch inner := len(s.Steps) > 0; {
+	case inner && s.Ran:
+		for _, rest := range s.Steps {
+			if rest.Status == result.Skipped {
+				p.skipped(depth+1, rest)
+			}
+		}
+		fmt.Fprint(p.out, p.stepText(depth+1, "=", "in all"))
+	case !s.Ran:
+		fmt.Fprint(p.out, p.stepText(depth, s.Keyword, s.Text))
+	}
+	p.verdict(depth, s)
+}
+
+func (p *pretty) skipped(depth int, s result.StepResult) {
+	fmt.Fprintf(p.out, "%s  %10s  %s\n", p.paint(grey, p.stepText(depth, s.Keyword, s.Text)), "", p.paint(grey, "- skipped"))
+}
+
+func (p *pretty) verdict(depth int, s result.StepResult) {
 	mark, colour := "✓", green
 	switch s.Status {
 	case result.Passed:
+		if depth > 0 {
+			break // budgets are for the scenario's own steps
+		}
 		switch p.plan.Budget.Judge(s.Duration) {
 		case result.Warning:
 			mark, colour = "! over @warn:"+p.plan.Budget.Warn.String(), yellow
@@ -109,19 +162,28 @@ func (p *pretty) verdict(s result.StepResult) {
 		took = fmt.Sprintf("%10s", milliseconds(s.Duration))
 	}
 	fmt.Fprintf(p.out, "  %s  %s\n", took, p.paint(colour, mark))
-	if s.Error != "" {
-		fmt.Fprintf(p.out, "      %s\n", p.paint(red, printable(s.Error)))
-		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, fmt.Sprintf("reason %s, blame %s, %s:%d", s.Reason, s.Blame, p.plan.Scenario.Path, s.Line)))
+	margin := "      " + strings.Repeat(indent, depth)
+	_, _, told := s.Inner()
+	if s.Error != "" && !told {
+		fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(red, printable(s.Error)))
+		place := fmt.Sprintf("%s:%d", p.plan.Scenario.Path, cmp.Or(p.line, s.Line))
+		if depth > 0 {
+			place = fmt.Sprintf("%s:%d, for %s", s.File, s.Line, place)
+		}
+		fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(grey, fmt.Sprintf("reason %s, blame %s, %s", s.Reason, s.Blame, place)))
 	}
 	if s.Note != "" {
-		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, printable(s.Note)))
+		fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(grey, printable(s.Note)))
+	}
+	if len(s.Steps) > 0 {
+		return // those beneath have told theirs
 	}
 	if len(s.Phases) > 0 && (p.phases || s.Status == result.Failed) {
-		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, p.phaseLine(s.Phases)))
+		fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(grey, p.phaseLine(s.Phases)))
 	}
 	if p.phases {
 		for _, m := range s.Measurements {
-			fmt.Fprintf(p.out, "      %s\n", p.paint(grey, measurement(m)))
+			fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(grey, measurement(m)))
 		}
 	}
 }
@@ -167,7 +229,7 @@ func (p *pretty) end(r *result.Result) {
 		p.tally.steps[s.Status]++
 		switch {
 		case s.Status == result.Skipped:
-			fmt.Fprintf(p.out, "%s  %10s  %s\n", p.paint(grey, p.stepText(s.Keyword, s.Text)), "", p.paint(grey, "- skipped"))
+			p.skipped(0, s)
 		case !s.Ran && s.Status != result.Failed:
 			p.StepEnded(0, s)
 		}

@@ -35,6 +35,9 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 	for _, w := range set.warnings {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
+	for _, m := range set.mistakes {
+		fmt.Fprintln(t.err, "stepwatch:", m)
+	}
 	p := &pretty{out: t.out, colour: t.colour, phases: *verbose}
 	if f.Changed("evidence") {
 		p.evidence = evidenceIn(*keep)
@@ -52,6 +55,9 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 			p.begin(plan)
 			p.end(runner.Run(ctx, plan, p))
 		}
+	}
+	if text := set.snippets(); text != "" {
+		fmt.Fprintf(t.out, "\n%s", text)
 	}
 	p.summary()
 	return p.exitCode()

@@ -3,10 +3,14 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -18,17 +22,25 @@ type sentence struct {
 	Does     string   `json:"does"`
 	Measures string   `json:"measures,omitempty"`
 	Example  string   `json:"example"`
+	File     string   `json:"file,omitempty"` // where an operator has defined it
+	Line     int      `json:"line,omitempty"`
 }
 
 func stepsVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("steps")
 	format := f.String("format", "text", "text, markdown or json")
+	configured := f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, when there is one)")
+	paths := f.StringArray("features", nil, "a file or directory of features with sentences of your own (default: features of stepwatch.yml, or the directory features)")
 	if code, done := parse(t, f, "[WORD]…", args, exitNotRun); done {
 		return code
 	}
+	library, err := catalogue(t, *configured, *paths)
+	if err != nil {
+		return notRun(t, err)
+	}
 	var found []sentence
-	for _, d := range steps.Builtin().Definitions() {
-		s := sentence{d.Area, d.Sentence, d.Also, d.Does, d.Measures, d.Example}
+	for _, d := range library.Definitions() {
+		s := sentence{d.Area, d.Sentence, d.Also, d.Does, d.Measures, d.Example, d.File, d.Line}
 		if s.mentions(f.Args()) {
 			found = append(found, s)
 		}
@@ -52,6 +64,33 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 		return notRun(t, fmt.Errorf("--format %q: it is text, markdown or json", *format))
 	}
 	return exitPassed
+}
+
+// catalogue is the library with the operator's sentences. What is wrong with these is told, and keeps nothing else from
+// being listed.
+func catalogue(t *terminal, configured string, paths []string) (*steps.Library, error) {
+	c, err := config.Load(configured)
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		paths = c.Features
+	}
+	if info, err := os.Stat("features"); len(paths) == 0 && err == nil && info.IsDir() {
+		paths = []string{"features"}
+	}
+	if len(paths) == 0 && len(c.Sentences) == 0 {
+		return steps.Builtin(), nil
+	}
+	loaded, err := features.Load(append(paths, c.Sentences...), features.Options{})
+	library, mistakes := steps.Builtin().Define(loaded.Sentences)
+	if problems := (*features.Error)(nil); errors.As(err, &problems) {
+		mistakes = append(problems.Problems, mistakes...)
+	}
+	for _, m := range mistakes {
+		fmt.Fprintln(t.err, "stepwatch:", m)
+	}
+	return library, nil
 }
 
 // mentions is true when every word stands somewhere in the entry, upper and lower case alike.
@@ -85,6 +124,9 @@ func catalogueText(t *terminal, found []sentence) {
 			fmt.Fprintln(t.out, p.paint(grey, wrap("Measures: "+s.Measures, "      ", 100)))
 		}
 		fmt.Fprintln(t.out, p.paint(grey, "      Example: "+s.Example))
+		if s.File != "" {
+			fmt.Fprintln(t.out, p.paint(grey, fmt.Sprintf("      Defined: %s:%d", s.File, s.Line)))
+		}
 	}
 }
 
@@ -105,6 +147,9 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 			fmt.Fprintf(w, "\nMeasures: %s\n", s.Measures)
 		}
 		fmt.Fprintf(w, "\n```gherkin\n%s\n```\n", s.Example)
+		if s.File != "" {
+			fmt.Fprintf(w, "\nDefined in `%s`, line %d.\n", s.File, s.Line)
+		}
 	}
 }
 

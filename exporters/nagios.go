@@ -180,9 +180,41 @@ func perfdata(results []*result.Result) (fields []string, left int) {
 				continue
 			}
 			fields = append(fields, field)
+			for _, inner := range innerSteps(shorten(label, nagiosLabelMax/2), s.Steps) {
+				label := unused(perfLabel(inner.label), used)
+				if !inner.step.Ran {
+					continue
+				}
+				field := "'" + strings.ReplaceAll(label, "'", "''") + "'=" + seconds(inner.step.Duration, 6) + "s;;;0;"
+				if room -= len(field) + 1; room < 0 {
+					left++
+					continue
+				}
+				fields = append(fields, field)
+			}
 		}
 	}
 	return fields, left
+}
+
+// innerStep is a step beneath another one.
+type innerStep struct {
+	label string // with those of the steps above it
+	depth int
+	step  result.StepResult
+}
+
+// innerSteps lists the steps that a sentence made of others stands for, each before those beneath it.
+func innerSteps(above string, steps []result.StepResult) (all []innerStep) {
+	for _, s := range steps {
+		label := above + result.Beneath + s.Label
+		all = append(all, innerStep{label, 1, s})
+		for _, beneath := range innerSteps(label, s.Steps) {
+			beneath.depth++
+			all = append(all, beneath)
+		}
+	}
+	return all
 }
 
 // perfLabel makes text fit for a label. The guidelines forbid "=" there, "|" begins performance data anew, and a line
@@ -240,6 +272,7 @@ func longOutput(results []*result.Result, room int) string {
 					note = ": " + s.Note
 				}
 				add("%s %s %s %s%s", s.Status, took, s.Keyword, s.Text, note)
+				addInner(add, s.Steps)
 				continue
 			}
 			message, reason, blame := s.Error, s.Reason, s.Blame
@@ -254,6 +287,7 @@ func longOutput(results []*result.Result, room int) string {
 				message += "; " + s.Note
 			}
 			add("%s %s %s %s in %s:%d%s%s", s.Status, took, s.Keyword, s.Text, r.Identity.File, s.Line, message, cause(reason, blame))
+			addInner(add, s.Steps)
 		}
 		if !explained && r.Status != result.Passed && r.Error != "" {
 			add("%s: %s%s", r.Status, r.Error, cause(r.Reason, r.Blame))
@@ -272,6 +306,29 @@ func longOutput(results []*result.Result, room int) string {
 	return fit(lines, room)
 }
 
+// innerMark stands before the line of a step beneath another one, once for each level.
+const innerMark = "· "
+
+// addInner adds a line for each step that a sentence made of others stands for. What went wrong the step above says.
+func addInner(add func(string, ...any), steps []result.StepResult) {
+	for _, inner := range innerSteps("", steps) {
+		s, mark := inner.step, strings.Repeat(innerMark, inner.depth)
+		took := "-"
+		if s.Ran {
+			took = seconds(s.Duration, 3) + "s"
+		}
+		note := ""
+		if s.Note != "" {
+			note = ": " + s.Note
+		}
+		if s.Status == result.Passed || s.Status == result.Skipped {
+			add("%s%s %s %s %s%s", mark, s.Status, took, s.Keyword, s.Text, note)
+		} else {
+			add("%s%s %s %s %s in %s:%d%s", mark, s.Status, took, s.Keyword, s.Text, s.File, s.Line, note)
+		}
+	}
+}
+
 // fit keeps the lines about what did not pass before the others, in their order, and says how many are gone.
 func fit(lines []string, room int) string {
 	const note = "(%d more lines left out)\n"
@@ -279,7 +336,8 @@ func fit(lines []string, room int) string {
 	keep := make([]bool, len(lines))
 	for _, wanted := range []bool{true, false} {
 		for i, line := range lines {
-			bad := !strings.HasPrefix(line, string(result.Passed)) && !strings.HasPrefix(line, string(result.Skipped))
+			status := strings.TrimLeft(line, innerMark)
+			bad := !strings.HasPrefix(status, string(result.Passed)) && !strings.HasPrefix(status, string(result.Skipped))
 			if bad == wanted && len(line) <= room {
 				keep[i] = true
 				room -= len(line)

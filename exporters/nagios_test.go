@@ -90,6 +90,22 @@ func TestNagiosWorst(t *testing.T) {
 }
 
 // brokenPipe is a reader that has gone away.
+func TestNagiosInnerSteps(t *testing.T) {
+	step := func(keyword, text, label string, status result.Status, d time.Duration, inner ...result.StepResult) result.StepResult {
+		return result.StepResult{Keyword: keyword, Text: text, Label: label, File: "steps/own.feature", Line: 7, Status: status, Ran: d > 0, Duration: d, Steps: inner}
+	}
+	outer := step("When", `I log in as "al"`, `I log in as "al"`, result.Failed, 3*time.Second,
+		step("When", "I open the page", "I open the page", result.Passed, time.Second),
+		step("And", "I send the form", "I send the form", result.Failed, 2*time.Second,
+			step("And", `I fill in "User" with "al"`, `I fill in "User" with "<user>"`, result.Failed, 2*time.Second),
+			step("And", `I press "it's"`, `I press "it's"`, result.Skipped, 0)))
+	outer.Line, outer.Error, outer.Reason, outer.Blame = 5, "at `I send the form` (steps/own.feature:7): no such field", result.ReasonNotFound, result.BlameWeb
+	outer.Steps[0].Note = "by IPv6"
+	got := nagios(&result.Result{Identity: result.Identity{Feature: "Shop", Scenario: "Log in", File: "shop.feature", Line: 4}, Status: result.Failed,
+		Reason: outer.Reason, Blame: outer.Blame, Error: outer.Error, Duration: 3 * time.Second, Steps: []result.StepResult{outer}})
+	golden(t, "nagios-inner.txt", got)
+}
+
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

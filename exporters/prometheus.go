@@ -379,12 +379,13 @@ type counter struct {
 // failureKey says which step failed and why.
 type failureKey struct {
 	step   string
+	inner  string // which step beneath it, when its sentence is made of others
 	reason result.Reason
 	blame  result.Blame
 }
 
 func (k failureKey) compare(other failureKey) int {
-	return cmp.Or(strings.Compare(k.step, other.step), cmp.Compare(k.reason, other.reason), cmp.Compare(k.blame, other.blame))
+	return cmp.Or(strings.Compare(k.step, other.step), strings.Compare(k.inner, other.inner), cmp.Compare(k.reason, other.reason), cmp.Compare(k.blame, other.blame))
 }
 
 // stepSeries is what the page shows of one step.
@@ -394,6 +395,13 @@ type stepSeries struct {
 	labels    []*dto.LabelPair
 	durations map[result.Status]*series
 	phases    map[string]*phaseSeries
+	inner     map[string]*innerSeries // by the labels on the way, when its sentence is made of others
+}
+
+// innerSeries is what the page shows of a step beneath another one.
+type innerSeries struct {
+	labels    []*dto.LabelPair
+	durations map[result.Status]*series
 }
 
 // phaseSeries is what the page shows of one phase of a step.
@@ -491,6 +499,7 @@ func (s *scenarioSeries) take(r *result.Result) {
 				}
 			}
 		}
+		changed = s.observeInner(on, "", step.Steps, gauge, r.Run) || changed
 		for j, m := range step.Measurements {
 			if laterMeasurement(step.Measurements[j+1:], m) {
 				continue
@@ -563,6 +572,30 @@ func (s *scenarioSeries) observe(by map[result.Status]*series, family *family, l
 	return isNew
 }
 
+// observeInner takes in the steps that a sentence stands for, and says whether a histogram is new. path are the labels of
+// those above them, but for the scenario's own step.
+func (s *scenarioSeries) observeInner(on *stepSeries, path string, steps []result.StepResult, gauge func(*family, float64, []*dto.LabelPair), run string) (changed bool) {
+	used := make(map[string]bool, len(steps))
+	for i := range steps {
+		step := &steps[i]
+		name := path + unused(step.Label, used)
+		if step.Ran {
+			inner := on.inner[name]
+			if inner == nil {
+				inner = &innerSeries{labels: pairs(on.labels, innerLabel, name), durations: make(map[result.Status]*series)}
+				if on.inner == nil {
+					on.inner = make(map[string]*innerSeries)
+				}
+				on.inner[name] = inner
+			}
+			changed = s.observe(inner.durations, s.p.families.innerDuration, inner.labels, step.Status, step.Duration, run) || changed
+			gauge(s.p.families.innerLast, step.Duration.Seconds(), inner.labels)
+		}
+		changed = s.observeInner(on, name+result.Beneath, step.Steps, gauge, run) || changed
+	}
+	return changed
+}
+
 // phase gives the series of a phase and says whether they are new.
 func (s *scenarioSeries) phase(on *stepSeries, name string) (ph *phaseSeries, isNew bool) {
 	if ph := on.phases[name]; ph != nil {
@@ -582,12 +615,14 @@ func (s *scenarioSeries) failure(r *result.Result) *counter {
 	for i := range r.Steps {
 		if r.Steps[i].Status != result.Passed {
 			key.step = s.steps[i].shown
+			path, _, _ := r.Steps[i].Inner()
+			key.inner = strings.Join(path, result.Beneath)
 			break
 		}
 	}
 	c := s.failures[key]
 	if c == nil {
-		c = &counter{labels: pairs(s.labels, "step", key.step, "reason", string(key.reason), "blame", string(key.blame))}
+		c = &counter{labels: pairs(s.labels, "step", key.step, innerLabel, key.inner, "reason", string(key.reason), "blame", string(key.blame))}
 		s.failures[key] = c
 	}
 	return c
@@ -604,6 +639,11 @@ func (s *scenarioSeries) listHistograms() {
 	byStatus(s.durations)
 	for _, step := range s.steps {
 		byStatus(step.durations)
+	}
+	for _, step := range s.steps {
+		for _, name := range slices.Sorted(maps.Keys(step.inner)) {
+			byStatus(step.inner[name].durations)
+		}
 	}
 	for _, step := range s.steps {
 		for _, name := range slices.Sorted(maps.Keys(step.phases)) {
@@ -668,6 +708,9 @@ func (h *series) observe(d time.Duration, run string) {
 // namespace begins the name of every metric.
 const namespace = "stepwatch_"
 
+// innerLabel is the label of what belongs to a step beneath another one.
+const innerLabel = "inner_step"
+
 // The shape of native histograms: buckets 10 % wide, which narrows a quantile down to 5 %. A scenario seldom spreads
 // over more than 64 of them (a factor of 256 between fastest and slowest); if it does, they widen, or after an hour
 // start anew, so that memory stays bounded.
@@ -696,9 +739,9 @@ func (f *family) series(labels []*dto.LabelPair) *series {
 
 // families are the metrics of scenarios and of the agent.
 type families struct {
-	stepDuration, phaseDuration, duration *family
+	stepDuration, innerDuration, phaseDuration, duration *family
 
-	stepLast, phaseLast                                                       *family
+	stepLast, innerLast, phaseLast                                            *family
 	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *family
 	runs, failures, late, missed, alertFiring                                 *family
 	dropped, inProgress, workers, abandoned                                   *family
@@ -725,6 +768,8 @@ func newFamilies(buckets []time.Duration) families {
 	}
 	f.stepDuration = histogram("step_duration_seconds", classic, "How long a step took that ran, by how it ended. Hooks, waiting for a worker and preparation are outside.")
 	f.stepLast = gauge("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
+	f.innerDuration = histogram("inner_step_duration_seconds", nil, "How long a step took that a sentence made of others stands for, by how it ended; native histogram without classic buckets. The step above has the sum.")
+	f.innerLast = gauge("inner_step_last_duration_seconds", "How long a step took that a sentence made of others stands for, in the scenario's last run; absent when it did not run then.")
 	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "How long a part of a step took, such as connect or tls; native histogram without classic buckets.")
 	f.phaseLast = gauge("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
 	f.duration = histogram("scenario_duration_seconds", nil, "How long a run took, the sum of its steps, by how it ended; native histogram without classic buckets.")

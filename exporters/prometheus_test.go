@@ -210,6 +210,43 @@ stepwatch_step_last_duration_seconds{step="c"} 1
 }
 
 // Success is never claimed for a run that proved nothing.
+func TestPrometheusInnerSteps(t *testing.T) {
+	p := plainPrometheus()
+	outer := did("I log in", result.Failed, 3*time.Second)
+	deep := did("I press \"Log in\"", result.Failed, 2*time.Second)
+	above := did("I send the form", result.Failed, 2*time.Second)
+	above.Steps = []result.StepResult{deep, skipped("I wait")}
+	outer.Steps = []result.StepResult{did("I open the page", result.Passed, time.Second), above}
+	outer.Measurements = []result.Measurement{
+		{Name: "http_status_code", Help: "Status.", Value: 200, Labels: []result.Label{{Name: "inner_step", Value: "I open the page"}}},
+		{Name: "http_status_code", Help: "Status.", Value: 500, Labels: []result.Label{{Name: "inner_step", Value: "I send the form › I press \"Log in\""}}},
+	}
+	p.Export(run(result.Failed, outer))
+	got := lines(t, p, "stepwatch_inner_step_last_duration_seconds", "stepwatch_step_last_duration_seconds", "stepwatch_http_status_code", "stepwatch_scenario_failing", "stepwatch_inner_step_duration_seconds_count")
+	want := `stepwatch_http_status_code{inner_step="I open the page",step="I log in"} 200
+stepwatch_http_status_code{inner_step="I send the form › I press \"Log in\"",step="I log in"} 500
+stepwatch_inner_step_duration_seconds_count{inner_step="I open the page",status="passed",step="I log in"} 1
+stepwatch_inner_step_duration_seconds_count{inner_step="I send the form",status="failed",step="I log in"} 1
+stepwatch_inner_step_duration_seconds_count{inner_step="I send the form › I press \"Log in\"",status="failed",step="I log in"} 1
+stepwatch_inner_step_last_duration_seconds{inner_step="I open the page",step="I log in"} 1
+stepwatch_inner_step_last_duration_seconds{inner_step="I send the form",step="I log in"} 2
+stepwatch_inner_step_last_duration_seconds{inner_step="I send the form › I press \"Log in\"",step="I log in"} 2
+stepwatch_scenario_failing{inner_step="I send the form › I press \"Log in\"",step="I log in"} 1
+stepwatch_step_last_duration_seconds{step="I log in"} 3
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	passed := did("I log in", result.Passed, time.Second)
+	passed.Steps = []result.StepResult{did("I open the page", result.Passed, time.Second), skipped("I send the form")}
+	p.Export(run(result.Passed, passed))
+	if got, want := lines(t, p, "stepwatch_inner_step_last_duration_seconds", "stepwatch_scenario_failing"), `stepwatch_inner_step_last_duration_seconds{inner_step="I open the page",step="I log in"} 1
+`; got != want {
+		t.Errorf("after another run: got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestPrometheusNothingRanIsNoSuccess(t *testing.T) {
 	for name, r := range map[string]*result.Result{
 		"no step":    run(result.Passed),

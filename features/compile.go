@@ -15,12 +15,14 @@ type document struct {
 	ast     *messages.Feature
 	feature *Feature
 	units   []unit
-	lines   []int // the lines that select; nil selects everything
+	defined []unit // those tagged @step: without a scenario
+	lines   []int  // the lines that select; nil selects everything
 }
 
 // unit is one compiled scenario with the parts of the file that it comes from.
 type unit struct {
 	scenario *Scenario
+	sentence *Sentence // of a definition, which has no scenario
 	pickle   *messages.Pickle
 	rule     *messages.Rule     // or nil
 	written  *messages.Scenario // the scenario or outline as written
@@ -115,6 +117,12 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	var units []unit
 	var steps [][]*messages.Step
 	add := func(s *messages.Scenario, rule *messages.Rule, background []*messages.Step) {
+		if defines(f, rule, s) {
+			c.checkSentence(s)
+			c.measure(s.Steps, nil, nil)
+			units, steps = append(units, unit{rule: rule, written: s, sentence: &Sentence{}}), append(steps, slices.Concat(background, s.Steps))
+			return
+		}
 		c.checkScenario(s)
 		all := slices.Concat(background, s.Steps)
 		if len(s.Examples) == 0 {
@@ -183,6 +191,11 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 			c.problem(u.written.Location, "scenario %q compiles to %d steps where it has %d", u.written.Name, len(pickle.Steps), len(steps[i]))
 			continue
 		}
+		if u.sentence != nil {
+			u.sentence = c.sentence(u, steps[i])
+			d.defined = append(d.defined, u)
+			continue
+		}
 		u.scenario = c.scenario(u, steps[i])
 		d.units = append(d.units, u)
 	}
@@ -206,14 +219,21 @@ func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 	s.Tags = tags(inherited)
 	s.Policy = c.policy(inherited)
 
-	s.Steps = make([]Step, len(steps))
+	s.Steps = c.steps(steps, u.pickle.Steps)
+	return s
+}
+
+// steps builds steps from those of a pickle and from the same as they are written.
+func (c *compiler) steps(steps []*messages.Step, pickle []*messages.PickleStep) []Step {
+	all := make([]Step, len(steps))
 	labels := unique{}
 	for i, written := range steps {
-		compiled := u.pickle.Steps[i]
+		compiled := pickle[i]
 		step := Step{
 			Keyword: strings.TrimSpace(written.Keyword),
 			Text:    compiled.Text,
 			Label:   labels.number(written.Text),
+			Path:    c.path,
 			Line:    int(written.Location.Line),
 			Column:  int(written.Location.Column),
 		}
@@ -229,9 +249,9 @@ func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 				}
 			}
 		}
-		s.Steps[i] = step
+		all[i] = step
 	}
-	return s
+	return all
 }
 
 // example writes an outline row as "column=cell, column=cell".

@@ -29,11 +29,26 @@ type Scenario struct {
 	Source  []byte // a Gherkin document that holds this scenario alone and compiles to exactly this pickle
 }
 
+// Sentence is a scenario tagged @step: it does not run, its steps are what its name stands for wherever a step has that
+// text. What its placeholders mean is the business of package steps.
+type Sentence struct {
+	Path        string
+	Line        int
+	Column      int    // of the keyword
+	Feature     string // the feature's name as written
+	Text        string // the scenario's name as written, placeholders unfilled
+	Description string
+	Browser     bool   // @browser: it makes sense in a browser only
+	Steps       []Step // its own, without those of a background
+	Named       bool   // its file is one of those that Load was asked for, and not one that it found beside them
+}
+
 // Step is one step of a compiled scenario.
 type Step struct {
 	Keyword   string // as written, trimmed: "Given", "Und", "*"
 	Text      string // placeholders filled
 	Label     string // the text as written, placeholders unfilled, with " (2)" behind a second occurrence in the scenario
+	Path      string // of the file that it is written in
 	Line      int
 	Column    int
 	DocString *DocString // or nil

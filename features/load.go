@@ -1,6 +1,7 @@
 package features
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,14 +16,17 @@ import (
 
 // Options says where Load reads and what it keeps.
 type Options struct {
-	FS   fs.FS  // where the paths are looked up, in slash form; nil means the files of the system
-	Tags string // tag expression such as "@mail and not @every:1m"; empty keeps every scenario
+	FS        fs.FS    // where the paths are looked up, in slash form; nil means the files of the system
+	Tags      string   // tag expression such as "@mail and not @every:1m"; empty keeps every scenario
+	Sentences []string // more files and directories of which only the definitions of sentences count
 }
 
 // Set is what Load gives: the features that hold at least one selected scenario, each with the selected ones only.
 type Set struct {
-	Features []*Feature
-	Warnings []Problem // what is allowed and yet most likely a mistake; in the order of Error.Problems
+	Features  []*Feature
+	Sentences []*Sentence // every one that the files and those beside them define, whatever is selected
+	Partial   bool        // some scenarios were left out, by tags or lines
+	Warnings  []Problem   // what is allowed and yet most likely a mistake; in the order of Error.Problems
 }
 
 // Scenarios gives the scenarios of all features, in order.
@@ -48,8 +52,12 @@ const maxFile = 1 << 20
 // A file that is named several times is read once, and all that its lines select is kept. Labels are made unique among
 // everything that the loaded files hold, before any of it is selected, so a selection changes no label.
 //
+// Sentences that scenarios tagged @step define are also taken from the files beside a file that is loaded, and from the
+// directories called "steps" in its directory and in those above it: up to one called "features", or else up to the
+// working directory, or else in its own directory alone. So a file means the same when it is loaded alone.
+//
 // The error is an *Error with every mistake found. The Set then holds what has none, for checks; it is not to be run.
-// Without error the Set holds at least one scenario, and each of its scenarios at least one step.
+// Without error the Set holds at least one scenario or sentence, and each of them at least one step.
 func Load(paths []string, o Options) (*Set, error) {
 	l := loader{fs: o.FS, files: map[string]*file{}}
 	filter, err := parseTagExpression(o.Tags)
@@ -62,15 +70,24 @@ func Load(paths []string, o Options) (*Set, error) {
 	for _, p := range paths {
 		l.add(p)
 	}
+	l.addSentences(o.Sentences)
 
 	set := &Set{}
 	var documents []*document
 	for _, f := range l.order {
 		d, problems, warnings := read(f.path, f.content)
 		l.problems = append(l.problems, inOrder(problems)...)
-		set.Warnings = append(set.Warnings, inOrder(warnings)...)
-		if d != nil {
-			d.lines = f.lines
+		if !f.beside {
+			set.Warnings = append(set.Warnings, inOrder(warnings)...)
+		}
+		if d == nil {
+			continue
+		}
+		for _, u := range d.defined {
+			u.sentence.Named = !f.beside
+			set.Sentences = append(set.Sentences, u.sentence)
+		}
+		if d.lines = f.lines; !f.beside && (len(d.units) > 0 || d.lines != nil) {
 			documents = append(documents, d)
 		}
 	}
@@ -79,9 +96,11 @@ func Load(paths []string, o Options) (*Set, error) {
 	selected := false
 	for _, d := range documents {
 		units, problems := d.selected()
+		set.Partial = set.Partial || len(units) < len(d.units)
 		l.problems = append(l.problems, problems...)
 		for _, u := range units {
 			if filter != nil && !filter(u.scenario.Tags) {
+				set.Partial = true
 				continue
 			}
 			selected = true
@@ -95,7 +114,7 @@ func Load(paths []string, o Options) (*Set, error) {
 			set.Features = append(set.Features, d.feature)
 		}
 	}
-	if !selected && len(l.problems) == 0 {
+	if !selected && len(l.problems) == 0 && (len(documents) > 0 || len(set.Sentences) == 0) {
 		l.problems = append(l.problems, Problem{Message: fmt.Sprintf("no scenario has tags that match %q", o.Tags)})
 	}
 	if len(l.problems) > 0 {
@@ -109,6 +128,8 @@ type loader struct {
 	fs       fs.FS // nil for the files of the system
 	files    map[string]*file
 	order    []*file
+	beside   bool // what is read now was not asked for: only sentences are wanted of it
+	quiet    bool // what is read now need not be readable: it lies there for reasons of its own
 	problems []Problem
 }
 
@@ -117,6 +138,7 @@ type file struct {
 	path    string
 	content []byte
 	lines   []int // those that select; nil selects everything
+	beside  bool  // it was not asked for: only sentences are wanted of it
 }
 
 // fail notes that a path cannot be loaded.
@@ -220,15 +242,18 @@ func (l *loader) walk(dir string) {
 	})
 	if err != nil {
 		l.fail(dir, "%s", reason(err))
-	} else if !found {
+	} else if !found && !l.beside {
 		l.fail(dir, "the directory holds no .feature file")
 	}
 }
 
 // read takes one file in; line 0 selects all of it.
 func (l *loader) read(name string, line int) {
-	key := filepath.Clean(name)
+	key := l.key(name)
 	if f, known := l.files[key]; known {
+		if l.beside {
+			return
+		}
 		if line == 0 {
 			f.lines = nil
 		} else if f.lines != nil {
@@ -237,17 +262,104 @@ func (l *loader) read(name string, line int) {
 		return
 	}
 	content, err := l.content(name)
+	if err != nil && l.quiet {
+		return
+	}
 	if err != nil {
 		l.files[key] = &file{} // reported once, however often it is named
 		l.fail(name, "%s", reason(err))
 		return
 	}
-	f := &file{path: name, content: content}
+	if l.beside && !bytes.Contains(content, []byte("@"+definitionTag)) {
+		return
+	}
+	f := &file{path: name, content: content, beside: l.beside}
 	if line > 0 {
 		f.lines = []int{line}
 	}
 	l.files[key] = f
 	l.order = append(l.order, f)
+}
+
+// key is the same for all names of one file.
+func (l *loader) key(name string) string {
+	if l.fs == nil {
+		if absolute, err := filepath.Abs(name); err == nil {
+			return absolute
+		}
+	}
+	return filepath.Clean(name)
+}
+
+// addSentences reads the definitions that lie beside the files that were asked for, and those in more.
+func (l *loader) addSentences(more []string) {
+	l.beside = true
+	defer func() { l.beside = false }()
+	seen := map[string]bool{}
+	for _, f := range slices.Clone(l.order) {
+		dir := filepath.Dir(f.path)
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		entries, err := l.readDir(dir)
+		if err != nil {
+			continue // one that cannot be listed has files that were named
+		}
+		l.quiet = true
+		for _, entry := range entries {
+			if strings.HasSuffix(entry.Name(), ".feature") && !entry.IsDir() {
+				l.read(filepath.Join(dir, entry.Name()), 0)
+			}
+		}
+		l.quiet = false
+		for _, above := range l.above(dir) {
+			steps := filepath.Join(above, "steps")
+			if info, err := l.stat(steps); err == nil && info.IsDir() && !seen[l.key(steps)] {
+				seen[l.key(steps)] = true
+				l.walk(steps)
+			}
+		}
+	}
+	for _, name := range more {
+		l.add(name)
+	}
+}
+
+// above lists the directories whose "steps" a feature in dir knows, dir itself first.
+func (l *loader) above(dir string) []string {
+	working, here := ".", filepath.Clean(dir)
+	if l.fs == nil {
+		var errs [2]error
+		working, errs[0] = os.Getwd()
+		here, errs[1] = filepath.Abs(dir)
+		if errs[0] != nil || errs[1] != nil {
+			return []string{dir}
+		}
+	}
+	all := []string{dir}
+	toWorking := 0 // how many of them lie beneath the working directory
+	for {
+		if filepath.Base(here) == "features" {
+			return all
+		}
+		if here == working {
+			toWorking = len(all)
+		}
+		up := filepath.Dir(here)
+		if up == here {
+			return all[:max(1, toWorking)]
+		}
+		here, dir = up, filepath.Join(dir, "..")
+		all = append(all, dir)
+	}
+}
+
+func (l *loader) readDir(dir string) ([]fs.DirEntry, error) {
+	if l.fs != nil {
+		return fs.ReadDir(l.fs, filepath.ToSlash(dir))
+	}
+	return os.ReadDir(dir)
 }
 
 func (l *loader) content(name string) ([]byte, error) {

@@ -67,6 +67,8 @@ func (p *Policy) apply(tag string) (fault string) {
 		return word(&p.Owner, "web")
 	case "location":
 		return word(&p.Location, "eu")
+	case definitionTag:
+		return flag(new(bool))
 	}
 	return ""
 }
@@ -145,7 +147,7 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 			continue
 		}
 		name, value := cutTag(t.Name)
-		known := scratch != Policy{} || name == "retries"
+		known := scratch != Policy{} || name == "retries" || name == definitionTag
 		closest, slips := nearest(name, policyTags)
 		policy, setting, almost := almostPolicy(name)
 		switch {
@@ -160,6 +162,8 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 			c.warn(t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
 		case almost:
 			c.warn(t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
+		case name == definitionTag+"s", sameLetters(name, definitionTag):
+			c.warn(t.Location, "%s is a plain tag: did you mean @%s?", t.Name, definitionTag)
 		case slips > 0 && slips <= 2 && (closest == "browser" || closest == "manual"), slips == 0:
 			c.warn(t.Location, "%s is a plain tag: did you mean @%s?", t.Name, closest)
 		}

@@ -21,7 +21,10 @@ func (d *document) selected() (units []unit, problems []Problem) {
 				wanted[i], found = true, true
 			}
 		}
-		if !found {
+		if sentence := d.sentenceAt(line); !found && sentence != nil {
+			problems = append(problems, Problem{d.feature.Path, line, 1, fmt.Sprintf(
+				"line %d belongs to the sentence %q (@step), which runs only where a scenario uses it", line, sentence.Text)})
+		} else if !found {
 			problems = append(problems, Problem{d.feature.Path, line, 1, fmt.Sprintf(
 				"no scenario, step, row, rule or feature stands at line %d: %s", line, d.begins())})
 		}
@@ -34,6 +37,17 @@ func (d *document) selected() (units []unit, problems []Problem) {
 	return units, problems
 }
 
+// sentenceAt gives the sentence that is defined at a line, or nil.
+func (d *document) sentenceAt(line int) *Sentence {
+	holds := d.at(int64(line))
+	for _, u := range d.defined {
+		if holds(u) {
+			return u.sentence
+		}
+	}
+	return nil
+}
+
 // begins says where scenarios begin, for a line that selects none.
 func (d *document) begins() string {
 	var lines []string
@@ -43,6 +57,9 @@ func (d *document) begins() string {
 			lines = append(lines, fmt.Sprint(l))
 			last = l
 		}
+	}
+	if len(lines) == 0 {
+		return "the file has none, it only defines sentences"
 	}
 	if len(lines) == 1 {
 		return "the scenario begins at line " + lines[0]

@@ -25,6 +25,8 @@ type Definition struct {
 	Does     string // what it does and what makes it fail, in one or two sentences
 	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
 	Example  string // a step as an author writes it; a test holds that it matches
+	File     string // where an operator has defined the sentence by others; empty for those that stepwatch has
+	Line     int    // in File
 
 	// Also has further texts that mean the same, such as those of an older language: sentences, or regular expressions
 	// between slashes, with the parameters of Sentence in its order.
@@ -42,6 +44,7 @@ type Definition struct {
 
 	params   []string
 	patterns []pattern // of Sentence, then of Also
+	own      *composed // what the sentence stands for, when an operator has defined it
 }
 
 // pattern is what a text must match.
@@ -163,17 +166,17 @@ func (d *Definition) Matchers() []*regexp.Regexp {
 	return matchers
 }
 
-// match gives the first pattern that matches text, and what it caught.
-func (d *Definition) match(text string) (matcher *regexp.Regexp, captured []string) {
+// match gives where in text the groups of the first pattern stand that matches it, as FindStringSubmatchIndex does, or nil.
+func (d *Definition) match(text string) []int {
 	for _, p := range d.patterns {
 		if !strings.HasPrefix(text, p.opening) {
 			continue
 		}
-		if m := p.matcher().FindStringSubmatch(text); m != nil {
-			return p.matcher(), m[1:]
+		if at := p.matcher().FindStringSubmatchIndex(text); at != nil {
+			return at
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // Args is what a step gives to its definition: what the pattern caught, and the doc string or table beneath.
@@ -229,12 +232,23 @@ func ParseDuration(s string) (time.Duration, error) {
 // Bound is a step with the one definition that it means.
 type Bound struct {
 	Definition *Definition
-	Matcher    *regexp.Regexp // the pattern of the definition that matched, for godog
 	Args       Args
+	Step       features.Step // as written, and beneath an operator's sentence with the values filled in
+	Inner      []*Bound      // what an operator's sentence stands for, one at least; nil for those that stepwatch has
+
+	passed []bool // which parameters come from the step above
 }
 
-// Wait is the longest that the step may wait by its own words ("within 60s"), or zero when it does not wait.
+// Wait is the longest that the step may wait by its own words ("within 60s"), or zero when it does not wait. An operator's
+// sentence waits for all that it stands for.
 func (b *Bound) Wait() time.Duration {
+	if len(b.Inner) > 0 {
+		var sum time.Duration
+		for _, inner := range b.Inner {
+			sum += inner.Wait()
+		}
+		return sum
+	}
 	if !b.Definition.Waits {
 		return 0
 	}
@@ -254,10 +268,26 @@ func (b *Bound) Wait() time.Duration {
 	}
 }
 
+// NeedsBrowser gives the operator's sentence, the step's own or one beneath it, that makes sense in a browser only, or nil.
+func (b *Bound) NeedsBrowser() *Definition {
+	if b.Definition.own != nil && b.Definition.own.sentence.Browser {
+		return b.Definition
+	}
+	for _, inner := range b.Inner {
+		if d := inner.NeedsBrowser(); d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
 // Unknown says which accounts and hosts of the step the configuration does not have and which of its files are not there,
-// for checks without running.
-func (b *Bound) Unknown(target *Target) []error {
-	var errs []error
+// for checks without running. Of what an operator's sentence stands for, that is told at the place where it is written:
+// in the definition, or at the step that gives the value.
+func (b *Bound) Unknown(target *Target) []features.Problem { return b.unknown(target, b.Step) }
+
+func (b *Bound) unknown(target *Target, use features.Step) []features.Problem {
+	var problems []features.Problem
 	for i, kind := range b.Definition.params {
 		var err error
 		switch kind {
@@ -274,11 +304,23 @@ func (b *Bound) Unknown(target *Target) []error {
 		case "record":
 			_, err = recordType(b.Args.Text(i))
 		}
-		if err != nil {
-			errs = append(errs, err)
+		if err == nil {
+			continue
+		}
+		at := b.Step
+		if b.passed != nil && b.passed[i] {
+			at = use
+		}
+		problems = append(problems, features.Problem{Path: at.Path, Line: at.Line, Column: at.Column, Message: err.Error()})
+	}
+	for _, inner := range b.Inner {
+		for _, p := range inner.unknown(target, use) {
+			if !slices.Contains(problems, p) {
+				problems = append(problems, p)
+			}
 		}
 	}
-	return errs
+	return problems
 }
 
 // Library is a set of definitions. It is not changed once made, so any number of goroutines may use it.
@@ -327,16 +369,16 @@ func (l *Library) Definitions() []*Definition {
 
 // UndefinedError says that a step matches no sentence. Nearest has the sentences most like it, the best first.
 type UndefinedError struct {
-	Text    string
+	Step    features.Step
 	Nearest []string
 }
 
 // Error names the nearest sentence.
 func (e *UndefinedError) Error() string {
 	if len(e.Nearest) == 0 {
-		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Text)
+		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Step.Text)
 	}
-	return fmt.Sprintf("no sentence matches %q: did you mean %q?", e.Text, e.Nearest[0])
+	return fmt.Sprintf("no sentence matches %q: did you mean %q?", e.Step.Text, e.Nearest[0])
 }
 
 // AmbiguousError says that a step matches more than one sentence.
@@ -350,26 +392,80 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%q matches %d sentences: %s", e.Text, len(e.Sentences), strings.Join(e.Sentences, " | "))
 }
 
-// Bind finds the one definition that a step means. The error is an *UndefinedError or an *AmbiguousError.
-func (l *Library) Bind(step features.Step) (*Bound, error) {
-	var found *Bound
-	var sentences []string
+// match is a definition that a text can mean, with what its pattern caught.
+type match struct {
+	definition *Definition
+	captured   []string
+	groups     [][2]int // where in the text; negative for what is not there
+}
+
+// matches gives the definitions that a text means: those whose parameters hold no quotes, when there are any, since a text
+// with quotes in it may also be read as one long parameter.
+func (l *Library) matches(text string) []match {
+	var found []match
 	for _, d := range l.definitions {
-		matcher, captured := d.match(step.Text)
-		if matcher == nil {
+		at := d.match(text)
+		if at == nil {
 			continue
 		}
-		sentences = append(sentences, d.Sentence)
-		found = &Bound{Definition: d, Matcher: matcher, Args: Args{Captured: captured, DocString: step.DocString, Table: step.Table}}
+		m := match{definition: d}
+		for i := 2; i < len(at); i += 2 {
+			value := ""
+			if at[i] >= 0 {
+				value = text[at[i]:at[i+1]]
+			} else if d.own != nil {
+				value = d.own.slots[i/2-1].fallback
+			}
+			m.captured = append(m.captured, value)
+			m.groups = append(m.groups, [2]int{at[i], at[i+1]})
+		}
+		found = append(found, m)
 	}
-	switch len(sentences) {
+	if len(found) < 2 {
+		return found
+	}
+	plain := slices.DeleteFunc(slices.Clone(found), func(m match) bool {
+		return slices.ContainsFunc(m.captured, func(value string) bool { return strings.Contains(value, `"`) })
+	})
+	if len(plain) > 0 {
+		return plain
+	}
+	return found
+}
+
+// ambiguous is the error of a text that means several sentences.
+func ambiguous(text string, found []match) error {
+	e := &AmbiguousError{Text: text}
+	for _, m := range found {
+		sentence := m.definition.Sentence
+		if m.definition.own != nil {
+			sentence += " (" + m.definition.place() + ")"
+		}
+		e.Sentences = append(e.Sentences, sentence)
+	}
+	return e
+}
+
+// Bind finds the one definition that a step means, and what that stands for. The error is an *UndefinedError, an
+// *AmbiguousError, an *OwnError, or says what the step's values lack.
+func (l *Library) Bind(step features.Step) (*Bound, error) {
+	found := l.matches(step.Text)
+	switch len(found) {
 	case 0:
-		return nil, &UndefinedError{Text: step.Text, Nearest: l.nearest(step.Text)}
+		return nil, &UndefinedError{Step: step, Nearest: l.nearest(step.Text)}
 	case 1:
-		return found, nil
 	default:
-		return nil, &AmbiguousError{Text: step.Text, Sentences: sentences}
+		return nil, ambiguous(step.Text, found)
 	}
+	b := &Bound{Definition: found[0].definition, Step: step, Args: Args{Captured: found[0].captured, DocString: step.DocString, Table: step.Table}}
+	if step.Path != "" {
+		b.Args.Dir = filepath.Dir(step.Path)
+	}
+	left := ownText
+	if err := b.expand(&left); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 var (
@@ -387,7 +483,7 @@ func (l *Library) nearest(text string) []string {
 	}
 	var candidates []candidate
 	for _, d := range l.definitions {
-		sentence := []rune(strings.ToLower(placeholder.ReplaceAllString(d.Sentence, "{}")))
+		sentence := []rune(strings.ToLower(d.outline()))
 		if distance := levenshtein(wanted, sentence); distance*2 <= max(len(wanted), len(sentence)) {
 			candidates = append(candidates, candidate{d.Sentence, distance})
 		}
@@ -399,6 +495,19 @@ func (l *Library) nearest(text string) []string {
 	}
 	return sentences
 }
+
+// outline is the sentence with everything that may vary left out.
+func (d *Definition) outline() string {
+	if d.own == nil {
+		return placeholder.ReplaceAllString(d.Sentence, "{}")
+	}
+	return ownPlaceholder.ReplaceAllString(optionalPart.ReplaceAllString(d.Sentence, ""), "{}")
+}
+
+var (
+	ownPlaceholder = regexp.MustCompile(`"<[^>]*>"|'<[^>]*>'|<[^>]*>`)
+	optionalPart   = regexp.MustCompile(`\[[^\]]*\]`)
+)
 
 // levenshtein is the least number of letters to put in, leave out or change to turn a into b.
 func levenshtein(a, b []rune) int {

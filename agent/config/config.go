@@ -41,7 +41,11 @@ type Config struct {
 	Path     string   // as it was opened; empty for the built-in default
 	Features []string // files and directories, made relative to the working directory
 	Listen   string   // "host:port" of the agent's HTTP server
-	Name     string   // of this agent, for telling its test mail from another's
+
+	// Sentences are more files and directories of which only the sentences count that they define (@step).
+	Sentences []string
+
+	Name     string // of this agent, for telling its test mail from another's
 	Workers  int
 	Defaults agent.Defaults
 	Target   *steps.Target
@@ -55,6 +59,7 @@ type Config struct {
 // file is the shape of stepwatch.yml.
 type file struct {
 	Features  []string                 `yaml:"features"`
+	Sentences []string                 `yaml:"sentences"`
 	Listen    string                   `yaml:"listen"`
 	Name      string                   `yaml:"name"`
 	Workers   int                      `yaml:"workers"`
@@ -286,6 +291,9 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	}
 	for _, p := range f.Features {
 		c.Features = append(c.Features, within(dir, p))
+	}
+	for _, p := range f.Sentences {
+		c.Sentences = append(c.Sentences, within(dir, p))
 	}
 	c.Target.Patience = v.duration("web.wait", f.Web.Wait, steps.DefaultPatience)
 	c.Target.BodyLimit = v.size("web.body_limit", f.Web.BodyLimit)

@@ -147,8 +147,17 @@ func failure(r *result.Result) []byte {
 		if step.Error != "" {
 			fmt.Fprintf(&b, "   %s (reason %s, blame %s)\n", step.Error, step.Reason, step.Blame)
 		}
+		inner(&b, "   ", step.Steps)
 	}
 	return []byte(b.String())
+}
+
+// inner lists the steps that a sentence made of others stands for.
+func inner(b *strings.Builder, indent string, steps []result.StepResult) {
+	for _, step := range steps {
+		fmt.Fprintf(b, "%s%s %s: %s (%s:%d)\n", indent, step.Keyword, step.Text, step.Status, step.File, step.Line)
+		inner(b, indent+"   ", step.Steps)
+	}
 }
 
 // Sweep reads the directory anew and removes what is beyond the limits, and what killed processes left unfinished.

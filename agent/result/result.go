@@ -7,7 +7,10 @@
 // library only, and it knows no step, no schedule and no exporter.
 package result
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Status is the outcome of a step or of a run, in Cucumber's words.
 type Status string
@@ -77,7 +80,8 @@ type Result struct {
 type StepResult struct {
 	Keyword      string // as written, trimmed: "When", "Und", "*"
 	Text         string // the step's text, outline placeholders filled
-	Label        string // the step's text as written, unique within the scenario; for labels
+	Label        string // the step's text as written, unique within the scenario, or within the step above; for labels
+	File         string // of a step beneath another one: where it is written; empty for those of the scenario
 	Line         int
 	Status       Status
 	Ran          bool          // false for a step that never began: it has no duration rather than zero
@@ -89,6 +93,24 @@ type StepResult struct {
 	Phases       []Phase
 	Measurements []Measurement
 	Evidence     []Evidence
+	Steps        []StepResult // what the sentence stands for, where an operator has made it of others; what they report the step reports too
+}
+
+// Beneath stands between the labels of steps that lie beneath one another, the upper one first.
+const Beneath = " › "
+
+// Inner gives the step that decided it when the step's sentence is made of others and did not pass: the innermost one, with
+// the texts of those on the way to it. It is false when there is none.
+func (s *StepResult) Inner() (path []string, inner StepResult, found bool) {
+	inner = *s
+	for {
+		i := slices.IndexFunc(inner.Steps, func(s StepResult) bool { return s.Status != Passed && s.Status != Skipped })
+		if i < 0 {
+			return path, inner, len(path) > 0
+		}
+		inner = inner.Steps[i]
+		path = append(path, inner.Label)
+	}
 }
 
 // Phase is a named part of a step's time, such as "connect" or "tls". A phase that did not happen is absent, never zero.

@@ -100,23 +100,38 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		defer cancel()
 		outcome.Close = w.Close(cleanup)
 	}()
+	var all []*steps.Bound
 	for _, b := range bound {
+		all = append(all, leaves(b)...)
+	}
+	for _, b := range all {
 		if b.Definition.Prepare != nil {
 			b.Definition.Prepare(ctx, w, b.Args)
 		}
 	}
 	w.TakeReport()
-	for i, b := range bound {
+	for _, b := range all {
 		start := time.Now()
 		err := b.Definition.Func(ctx, w, b.Args)
 		took := time.Since(start)
 		w.RunAfter(ctx)
-		outcome.Steps = append(outcome.Steps, StepOutcome{Text: written[i].Text, Err: err, Report: w.TakeReport(), Duration: took})
+		outcome.Steps = append(outcome.Steps, StepOutcome{Text: b.Step.Text, Err: err, Report: w.TakeReport(), Duration: took})
 		if err != nil {
 			break
 		}
 	}
 	return outcome, nil
+}
+
+// leaves gives the steps that a sentence made of others stands for in the end, and any other step itself.
+func leaves(b *steps.Bound) (all []*steps.Bound) {
+	if len(b.Inner) == 0 {
+		return []*steps.Bound{b}
+	}
+	for _, inner := range b.Inner {
+		all = append(all, leaves(inner)...)
+	}
+	return all
 }
 
 // parse reads the steps of one scenario. It knows just enough Gherkin for that: features are loaded by package features.

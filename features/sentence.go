@@ -1,0 +1,55 @@
+package features
+
+import (
+	"slices"
+	"strings"
+
+	messages "github.com/cucumber/messages/go/v21"
+)
+
+// definitionTag marks the scenarios that define a sentence.
+const definitionTag = "step"
+
+// defines reports whether a scenario defines a sentence: the tag may stand at its rule or feature as well.
+func defines(f *messages.Feature, rule *messages.Rule, s *messages.Scenario) bool {
+	marked := func(tags []*messages.Tag) bool {
+		return slices.ContainsFunc(tags, func(t *messages.Tag) bool { return t.Name == "@"+definitionTag })
+	}
+	return marked(f.Tags) || marked(s.Tags) || rule != nil && marked(rule.Tags)
+}
+
+// sentence builds a Sentence from its pickle. Of steps, which begin with those of backgrounds, only its own count: a
+// background prepares scenarios, and the one that uses the sentence has its own.
+func (c *compiler) sentence(u unit, steps []*messages.Step) *Sentence {
+	s := &Sentence{Path: c.path, Line: int(u.written.Location.Line), Column: max(1, int(u.written.Location.Column)), Feature: c.ast.Name,
+		Text: u.written.Name, Description: outdent(u.written.Description)}
+	for _, t := range slices.Concat(c.ast.Tags, u.written.Tags) {
+		s.Browser = s.Browser || t.Name == "@browser"
+	}
+	if u.rule != nil {
+		s.Browser = s.Browser || slices.ContainsFunc(u.rule.Tags, func(t *messages.Tag) bool { return t.Name == "@browser" })
+	}
+	before := len(steps) - len(u.written.Steps)
+	s.Steps = c.steps(steps[before:], u.pickle.Steps[before:])
+	return s
+}
+
+// checkSentence finds what is wrong with a definition as a piece of Gherkin.
+func (c *compiler) checkSentence(s *messages.Scenario) {
+	c.checkTags(s.Tags)
+	c.checkDescription(s.Location, s.Description, inHeader) // prose, for the catalogue
+	if strings.TrimSpace(s.Name) == "" {
+		c.problem(s.Location, "a scenario tagged @step is named by the sentence that it defines, and this one has no name")
+	}
+	if len(s.Steps) == 0 {
+		c.problem(s.Location, "the sentence %q has no steps that it stands for", s.Name)
+	}
+	for _, e := range s.Examples {
+		c.problem(e.Location, "a scenario tagged @step takes no %s: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page \"<page=/login>\"]", e.Keyword)
+	}
+	for _, t := range s.Tags {
+		if name, _ := cutTag(t.Name); name != "browser" && slices.Contains(policyTags, name) {
+			c.warn(t.Location, "%s means nothing for a sentence: the scenario that uses it decides", t.Name)
+		}
+	}
+}

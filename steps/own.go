@@ -1,0 +1,565 @@
+package steps
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/overlap"
+)
+
+// Sentences that operators make of others, in scenarios tagged @step.
+
+// withoutQuotes makes a pattern take texts without quotes only.
+var withoutQuotes = strings.NewReplacer(`"(.*)"`, `"([^"]*)"`, `'(.*)'`, `'([^']*)'`)
+
+// composed is what such a sentence stands for.
+type composed struct {
+	sentence *features.Sentence
+	slots    []slot // in the order of the pattern's groups
+	steps    []ownStep
+	doc      bool  // it passes on the doc string beneath the step that uses it
+	table    bool  // or the table
+	size     int   // of steps in all, those of the sentences that it uses included
+	err      error // the first mistake in it, or in one that it uses: it cannot be used
+}
+
+// ownStep is one of the steps that a sentence stands for. Which definition it means is settled when it is read, and not by
+// the values that come in later: these fill the parameters and nothing else.
+type ownStep struct {
+	written    features.Step
+	text       fragments
+	definition *Definition
+	captured   []fragments // what the definition's pattern caught, one a group
+	doc        fragments
+	table      [][]fragments
+}
+
+// The caps on what a sentence may stand for. Sentences that use others twice grow with every level.
+const (
+	ownSteps = 1000    // steps in all
+	ownText  = 1 << 20 // bytes of text, doc strings and tables of one step that uses it
+)
+
+// OwnError says that a step means a sentence whose definition has a mistake.
+type OwnError struct {
+	Sentence string
+	Err      error // a features.Problem, with the place of the mistake
+}
+
+// Error names the sentence and the mistake.
+func (e *OwnError) Error() string {
+	return fmt.Sprintf("the sentence %q cannot be used: %v", e.Sentence, e.Err)
+}
+
+// Unwrap gives the mistake.
+func (e *OwnError) Unwrap() error { return e.Err }
+
+// mistake is a features.Problem that keeps its cause.
+type mistake struct {
+	features.Problem
+	cause error
+}
+
+func (m *mistake) Unwrap() error { return m.cause }
+
+// Define gives a library that has the sentences besides its own, and what is wrong with them. One with a mistake is in the
+// library as well where its text can be read: steps that mean it get an *OwnError.
+func (l *Library) Define(sentences []*features.Sentence) (*Library, []features.Problem) {
+	if len(sentences) == 0 {
+		return l, nil
+	}
+	d := definer{library: &Library{definitions: slices.Clone(l.definitions)}}
+	for _, s := range sentences {
+		d.read(s)
+	}
+	for _, def := range d.defined {
+		d.bindSteps(def)
+	}
+	for _, def := range d.defined {
+		d.measure(def)
+	}
+	return d.library, d.problems
+}
+
+// definer adds sentences to a library.
+type definer struct {
+	library  *Library
+	defined  []*Definition
+	programs map[string]overlap.Program // by their patterns
+	measured map[*Definition]bool
+	path     []*Definition // from the sentence that is measured to the one at hand
+	problems []features.Problem
+}
+
+// fail notes a mistake in a definition.
+func (d *definer) fail(o *composed, line, column int, cause error) {
+	p := features.Problem{Path: o.sentence.Path, Line: line, Column: column, Message: cause.Error()}
+	d.problems = append(d.problems, p)
+	if o.err == nil {
+		o.err = &mistake{p, cause}
+	}
+}
+
+// read takes a sentence in: its text, and what its steps hold of its placeholders.
+func (d *definer) read(s *features.Sentence) {
+	o := &composed{sentence: s}
+	pattern, slots, err := readSentence(s.Text)
+	if err != nil {
+		d.fail(o, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
+		return
+	}
+	o.slots = slots
+	def := &Definition{Area: cmp.Or(s.Feature, "own sentences"), Sentence: s.Text, File: s.Path, Line: s.Line, own: o}
+	if _, err := regexp.Compile(pattern); err != nil {
+		d.fail(o, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
+		return
+	}
+	for _, slot := range slots {
+		def.params = append(def.params, slot.kind)
+	}
+	// With no quotes in texts first, so that what may be left out is found.
+	def.addPattern(withoutQuotes.Replace(pattern), literalOpening(pattern))
+	def.addPattern(pattern, literalOpening(pattern))
+	used := make([]bool, len(slots))
+	sound := true
+	for _, written := range s.Steps {
+		step, err := readOwnStep(written, o)
+		if err != nil {
+			d.fail(o, written.Line, written.Column, err)
+			sound = false
+			continue
+		}
+		for i := range slots {
+			used[i] = used[i] || step.uses(i)
+		}
+		o.steps = append(o.steps, step)
+	}
+	for i, slot := range slots {
+		if sound && !used[i] {
+			d.fail(o, s.Line, s.Column, fmt.Errorf("no step of %q uses <%s>, so any value would do: use it or leave it out of the sentence", s.Text, slot.name))
+		}
+	}
+	def.Does, def.Example = o.does(), o.example()
+	d.collide(def)
+	d.library.definitions = append(d.library.definitions, def)
+	d.defined = append(d.defined, def)
+}
+
+// readOwnStep finds the placeholders in a step of a definition.
+func readOwnStep(written features.Step, o *composed) (step ownStep, err error) {
+	step = ownStep{written: written}
+	if step.text, err = readFragments(written.Text, o.slots, false); err != nil {
+		return step, err
+	}
+	if written.DocString != nil {
+		if step.doc, err = readFragments(written.DocString.Content, o.slots, true); err != nil {
+			return step, err
+		}
+		o.doc = o.doc || step.doc.uses(theDoc)
+	}
+	for _, row := range written.Table {
+		var cells []fragments
+		if passesTable(row) {
+			o.table = true
+			step.table = append(step.table, nil)
+			continue
+		}
+		for _, cell := range row {
+			f, err := readFragments(cell, o.slots, true)
+			if err != nil {
+				return step, err
+			}
+			cells = append(cells, f)
+		}
+		step.table = append(step.table, cells)
+	}
+	return step, nil
+}
+
+// passesTable reports whether a row stands for the table beneath the step that uses the sentence.
+func passesTable(row []string) bool {
+	return len(row) > 0 && row[0] == "<"+tablePlaceholder+">" && !slices.ContainsFunc(row[1:], func(cell string) bool { return cell != "" })
+}
+
+func (s *ownStep) uses(slot int) bool {
+	if s.text.uses(slot) || s.doc.uses(slot) {
+		return true
+	}
+	return slices.ContainsFunc(s.table, func(row []fragments) bool {
+		return slices.ContainsFunc(row, func(cell fragments) bool { return cell.uses(slot) })
+	})
+}
+
+// collide finds the definitions that can mean the same text.
+func (d *definer) collide(def *Definition) {
+	s := def.own.sentence
+	p := def.patterns[0]
+	program, err := overlap.Compile(p.text)
+	if err != nil {
+		d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
+		return
+	}
+	for _, other := range d.library.definitions {
+		text, both := d.rival(p, program, other)
+		switch {
+		case !both:
+		case other.own == nil:
+			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and stepwatch's own %q can mean the same step, such as %q: choose other words", s.Text, other.Sentence, text))
+		case other.patterns[0].text == p.text:
+			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q is defined already, at %s", s.Text, other.place()))
+		default:
+			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and %q (%s) can mean the same step, such as %q: choose other words", s.Text, other.Sentence, other.place(), text))
+		}
+	}
+}
+
+// rival gives a text that a pattern and a definition can both mean.
+func (d *definer) rival(p pattern, program overlap.Program, other *Definition) (text string, both bool) {
+	for _, q := range other.patterns {
+		if !strings.HasPrefix(p.opening, q.opening) && !strings.HasPrefix(q.opening, p.opening) {
+			continue
+		}
+		rival, ready := d.programs[q.text]
+		if !ready {
+			var err error
+			if rival, err = overlap.Compile(q.text); err != nil {
+				continue // a pattern that regexp takes and this does not: a step that means both is ambiguous still
+			}
+			if d.programs == nil {
+				d.programs = make(map[string]overlap.Program)
+			}
+			d.programs[q.text] = rival
+		}
+		if text, both := overlap.Find(program, rival); both {
+			return text, true
+		}
+	}
+	return "", false
+}
+
+// place says where an operator's sentence is defined.
+func (d *Definition) place() string { return fmt.Sprintf("%s:%d", d.File, d.Line) }
+
+// bindSteps settles which sentences the steps of a definition mean.
+func (d *definer) bindSteps(def *Definition) {
+	o := def.own
+	for i := range o.steps {
+		step := &o.steps[i]
+		if err := d.bindStep(o, step); err != nil {
+			d.fail(o, step.written.Line, step.written.Column, err)
+		}
+	}
+}
+
+func (d *definer) bindStep(o *composed, step *ownStep) error {
+	text, begins := step.text.sampled(o.slots)
+	found := d.library.matches(text)
+	switch len(found) {
+	case 0:
+		undefined := &UndefinedError{Step: step.written, Nearest: d.library.nearest(step.written.Text)}
+		if hint := d.otherType(o, step); hint != "" {
+			return fmt.Errorf("%w (%s)", undefined, hint)
+		}
+		return undefined
+	case 1:
+	default:
+		return ambiguous(step.written.Text, found)
+	}
+	step.definition = found[0].definition
+	if inner := step.definition.own; inner != nil {
+		if inner.doc && step.written.DocString == nil {
+			return fmt.Errorf("%q needs a doc string beneath it", step.written.Text)
+		}
+		if inner.table && step.written.Table == nil {
+			return fmt.Errorf("%q needs a table beneath it", step.written.Text)
+		}
+	}
+	caught := make([]bool, len(step.text))
+	for g, group := range found[0].groups {
+		if group[0] < 0 {
+			step.captured = append(step.captured, fragments{{found[0].captured[g], none}})
+			continue
+		}
+		value := fragments{}
+		for i, part := range step.text {
+			from, to := max(begins[i], group[0]), min(begins[i+1], group[1])
+			switch {
+			case from >= to:
+			case part.slot == none:
+				value = append(value, fragment{part.text[from-begins[i] : to-begins[i]], none})
+			case from > begins[i] || to < begins[i+1]:
+				return fmt.Errorf("<%s> reaches beyond the parameter of %q that it stands in", o.slots[part.slot].name, step.definition.Sentence)
+			default:
+				value, caught[i] = append(value, part), true
+			}
+		}
+		step.captured = append(step.captured, value)
+	}
+	for i, part := range step.text {
+		if part.slot >= 0 && !caught[i] {
+			return fmt.Errorf("<%s> stands where %q has no parameter, so its value would be lost", o.slots[part.slot].name, step.definition.Sentence)
+		}
+	}
+	return nil
+}
+
+// otherType says which type a placeholder needs for a step to mean a sentence, where that is all that is wrong.
+func (d *definer) otherType(o *composed, step *ownStep) string {
+	for i, slot := range o.slots {
+		if !step.text.uses(i) {
+			continue
+		}
+		for _, kind := range []string{"int", "number", "duration", "word", "size", "status", "account"} {
+			slots := slices.Clone(o.slots)
+			slots[i].kind = kind
+			text, _ := step.text.sampled(slots)
+			if found := d.library.matches(text); len(found) == 1 && kind != slot.kind {
+				return fmt.Sprintf("<%s> is a {%s} here: with the type <%s:%s> it would be %q", slot.name, slot.kind, slot.name, kind, found[0].definition.Sentence)
+			}
+		}
+	}
+	return ""
+}
+
+// measure counts what a sentence stands for and finds those that stand for themselves.
+func (d *definer) measure(def *Definition) {
+	o := def.own
+	if d.measured[def] {
+		return
+	}
+	if i := slices.Index(d.path, def); i >= 0 {
+		d.cycle(append(slices.Clone(d.path[i:]), def))
+		return
+	}
+	d.path = append(d.path, def)
+	defer func() { d.path = d.path[:len(d.path)-1] }()
+	for _, step := range o.steps {
+		switch {
+		case step.definition == nil || step.definition.own == nil:
+			o.size++
+		default:
+			d.measure(step.definition)
+			inner := step.definition.own
+			o.size += inner.size
+			if o.err == nil {
+				o.err = inner.err
+			}
+		}
+	}
+	if o.size > ownSteps {
+		o.size = ownSteps + 1
+		if o.err == nil {
+			d.fail(o, o.sentence.Line, o.sentence.Column, fmt.Errorf("the sentence %q stands for more than %d steps", o.sentence.Text, ownSteps))
+		}
+	}
+	if d.measured == nil {
+		d.measured = make(map[*Definition]bool)
+	}
+	d.measured[def] = true
+}
+
+// cycle reports sentences that stand for themselves, once for the ring.
+func (d *definer) cycle(ring []*Definition) {
+	if slices.ContainsFunc(ring, func(def *Definition) bool { return errors.Is(def.own.err, errCycle) }) {
+		return
+	}
+	names := make([]string, len(ring))
+	for i, def := range ring {
+		names[i] = fmt.Sprintf("%q (%s)", def.Sentence, def.place())
+	}
+	s := ring[0].own.sentence
+	cause := &cycleError{fmt.Sprintf("the sentence stands for itself, without end: %s", strings.Join(names, " → "))}
+	d.fail(ring[0].own, s.Line, s.Column, cause)
+	for _, def := range ring[1:] {
+		if def.own.err == nil {
+			def.own.err = ring[0].own.err
+		}
+	}
+}
+
+var errCycle = errors.New("a cycle")
+
+// cycleError is the mistake of a sentence that stands for itself.
+type cycleError struct{ text string }
+
+func (e *cycleError) Error() string        { return e.text }
+func (e *cycleError) Is(target error) bool { return target == errCycle }
+
+// does is the catalogue's entry: what the author wrote beneath the scenario, and the steps.
+func (o *composed) does() string {
+	texts := make([]string, len(o.sentence.Steps))
+	for i, step := range o.sentence.Steps {
+		texts[i] = step.Text
+	}
+	does := "Stands for: " + strings.Join(texts, "; ") + "."
+	if d := strings.Join(strings.Fields(o.sentence.Description), " "); d != "" {
+		does = d + " " + does
+	}
+	return does
+}
+
+// example is a step as an author writes it.
+func (o *composed) example() string {
+	text := o.sentence.Text
+	for _, s := range o.slots {
+		value := s.fallback
+		if !s.optional {
+			if value = samples[s.kind]; quotedKind(s.kind) || s.kind == "url" {
+				value = s.name
+			}
+		}
+		from := strings.Index(text, "<"+s.name)
+		to := from + strings.IndexByte(text[from:], '>')
+		text = text[:from] + value + text[to+1:]
+	}
+	text = "When " + strings.NewReplacer(`\[`, "[", `\]`, "]", `\<`, "<", `\\`, `\`, "[", "", "]", "").Replace(text)
+	if o.doc {
+		text += "\n  \"\"\"\n  …\n  \"\"\""
+	}
+	if o.table {
+		text += "\n  | … |"
+	}
+	return text
+}
+
+// expand fills in what a step that means an operator's sentence stands for. left is how many bytes it may come to.
+func (b *Bound) expand(left *int) error {
+	o := b.Definition.own
+	if o == nil {
+		return nil
+	}
+	if o.err != nil {
+		return &OwnError{Sentence: o.sentence.Text, Err: o.err}
+	}
+	switch {
+	case o.doc && b.Args.DocString == nil:
+		return fmt.Errorf("%q needs a doc string beneath it, which %s passes on", b.Definition.Sentence, b.Definition.place())
+	case o.table && b.Args.Table == nil:
+		return fmt.Errorf("%q needs a table beneath it, which %s passes on", b.Definition.Sentence, b.Definition.place())
+	case !o.doc && b.Args.DocString != nil:
+		return fmt.Errorf("%q takes no doc string: no step of %s passes it on, as <%s>", b.Definition.Sentence, b.Definition.place(), docPlaceholder)
+	case !o.table && b.Args.Table != nil:
+		return fmt.Errorf("%q takes no table: no step of %s passes it on, as <%s>", b.Definition.Sentence, b.Definition.place(), tablePlaceholder)
+	}
+	dir := filepath.Dir(o.sentence.Path)
+	values := slices.Clone(b.Args.Captured)
+	for i, s := range o.slots {
+		if s.kind == "file" {
+			values[i] = relative(dir, b.Args.Path(i))
+		}
+	}
+	for i := range o.steps {
+		inner := o.steps[i].bound(values, b.Args, left)
+		if *left < 0 {
+			return fmt.Errorf("%q stands for more than %d bytes of steps", b.Definition.Sentence, ownText)
+		}
+		inner.Args.Dir = dir
+		if inner.Definition.match(inner.Step.Text) == nil {
+			return fmt.Errorf("the values of %q do not fit: %q (%s:%d) is no %q with them", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, inner.Definition.Sentence)
+		}
+		if err := inner.expand(left); err != nil {
+			return err
+		}
+		b.Inner = append(b.Inner, inner)
+	}
+	return nil
+}
+
+// varying are the parts of a step that would be placeholders in a sentence.
+var varying = regexp.MustCompile(`"[^"]*"|<[^<>]*>|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
+
+// Snippet is a definition of the step that is missing, for somebody to write on.
+func (e *UndefinedError) Snippet() string {
+	used := make(map[string]int)
+	var b strings.Builder
+	last := 0
+	plain := strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`, `<`, `\<`)
+	for _, at := range varying.FindAllStringIndex(e.Step.Text, -1) {
+		value := e.Step.Text[at[0]:at[1]]
+		b.WriteString(plain.Replace(e.Step.Text[last:at[0]]))
+		last = at[1]
+		kind, format := "number", "<%s:number>"
+		switch {
+		case value[0] == '"':
+			kind, format = "text", `"<%s>"`
+		case value[0] == '<':
+			kind, format = "word", "<%s:word>"
+		case strings.Trim(value, "0123456789") == "":
+			kind, format = "number", "<%s:int>"
+		case strings.Trim(value, "0123456789.") != "":
+			kind, format = "duration", "<%s:duration>"
+		}
+		if used[kind]++; used[kind] > 1 {
+			kind = fmt.Sprintf("%s %d", kind, used[kind])
+		}
+		fmt.Fprintf(&b, format, kind)
+	}
+	b.WriteString(plain.Replace(e.Step.Text[last:]))
+	text := "  @step\n  Scenario: " + b.String() + "\n    * …\n"
+	switch {
+	case e.Step.DocString != nil:
+		text += "      \"\"\"\n      <" + docPlaceholder + ">\n      \"\"\"\n"
+	case e.Step.Table != nil:
+		text += "      | <" + tablePlaceholder + "> |\n"
+	}
+	return text
+}
+
+// bound fills a step of a definition. What it comes to is taken off left.
+func (s *ownStep) bound(values []string, outer Args, left *int) *Bound {
+	fill := func(f fragments) string {
+		if *left < 0 {
+			return ""
+		}
+		text := f.filled(values, outer.DocString, *left)
+		*left -= len(text)
+		return text
+	}
+	b := &Bound{Definition: s.definition, Step: s.written}
+	b.Step.Text = fill(s.text)
+	for _, f := range s.captured {
+		b.Args.Captured = append(b.Args.Captured, fill(f))
+		b.passed = append(b.passed, f.open())
+	}
+	if d := s.written.DocString; d != nil {
+		b.Args.DocString = &features.DocString{MediaType: d.MediaType, Content: fill(s.doc)}
+		if d.MediaType == "" && outer.DocString != nil && s.doc.uses(theDoc) {
+			b.Args.DocString.MediaType = outer.DocString.MediaType
+		}
+	}
+	for _, row := range s.table {
+		if row == nil {
+			for _, r := range outer.Table {
+				for _, cell := range r {
+					*left -= len(cell)
+				}
+			}
+			b.Args.Table = append(b.Args.Table, outer.Table...)
+			continue
+		}
+		cells := make([]string, len(row))
+		for i, f := range row {
+			cells[i] = fill(f)
+		}
+		b.Args.Table = append(b.Args.Table, cells)
+	}
+	b.Step.DocString, b.Step.Table = b.Args.DocString, b.Args.Table
+	return b
+}
+
+// relative writes a path as it is called from dir.
+func relative(dir, path string) string {
+	if rel, err := filepath.Rel(dir, path); err == nil {
+		return rel
+	}
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
+}
