@@ -37,8 +37,8 @@ func TestMailLeavesOthersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	bed.SetDelay(0)
-	time.AfterFunc(time.Second, func() { _ = bed.Deliver("bob", []byte(unrelated), time.Now()) }) // once the mailbox is open
-	outcome := bed.run(t, 10*time.Second, strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 2s"))
+	bed.onceAccepted(t, func() { _ = bed.Deliver("bob", []byte(unrelated), time.Now()) })
+	outcome := bed.run(t, 10*time.Second, strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 300ms"))
 	if err := outcome.Err(); err == nil || !strings.Contains(err.Error(), ", one other message came meanwhile: ") {
 		t.Error(err)
 	}

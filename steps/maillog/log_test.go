@@ -29,9 +29,9 @@ type server struct {
 	t     *testing.T
 	path  string
 	state string // directory
-	file *os.File
-	n    int
-	line func(n int) string
+	file  *os.File
+	n     int
+	line  func(n int) string
 
 	trace []string // what was done
 }
