@@ -95,6 +95,7 @@ func (s *set) findings() []finding {
 			all = append(all, finding{p.Path, p.Line, p.Column, explain(p.Err), mistaken})
 		}
 		all = append(all, nameFindings(plan, s.target())...)
+		all = append(all, passwordFindings(plan)...)
 		if plan.Scenario.Policy.Browser {
 			for _, problem := range s.config.Target.Browser.Problems() {
 				all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, "tagged @browser: " + problem.Error(), warned})
@@ -186,4 +187,21 @@ func (s *set) snippets() string {
 	}
 	return "To define what no sentence matches, put this beneath a \"Feature:\" line in a file such as steps/own.feature,\n" +
 		"in the directory of your features, and write beneath each what it stands for:\n\n" + strings.Join(all, "\n")
+}
+
+// passwordFindings warns of passwords in tables, where everybody sees them who may read the feature.
+func passwordFindings(plan *agent.Plan) []finding {
+	var found []finding
+	for _, step := range plan.Scenario.Steps {
+		if len(step.Table) < 2 {
+			continue
+		}
+		column := slices.Index(step.Table[0], "password")
+		if column < 0 || !slices.ContainsFunc(step.Table[1:], func(row []string) bool { return column < len(row) && row[column] != "" }) {
+			continue
+		}
+		found = append(found, finding{plan.Scenario.Path, step.Line, step.Column,
+			`a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"`, warned})
+	}
+	return found
 }

@@ -155,13 +155,18 @@ func runLocal(read func(string) string, mustSucceed bool) func(context.Context, 
 		if err := b.execute(ctx, w, run); err != nil {
 			return err
 		}
-		b.runs = append(b.runs, run)
-		run.report(w)
-		if mustSucceed {
-			return b.judgeExit(w, "succeed", func(status int) bool { return status == 0 })
-		}
-		return nil
+		return b.add(w, run, mustSucceed)
 	}
+}
+
+// add takes down a command that has ended.
+func (b *bench) add(w *World, run *commandRun, mustSucceed bool) error {
+	b.runs = append(b.runs, run)
+	run.report(w)
+	if mustSucceed {
+		return b.judgeExit(w, "succeed", func(status int) bool { return status == 0 })
+	}
+	return nil
 }
 
 // execute runs a command to its end.
@@ -345,6 +350,13 @@ func setDir(_ context.Context, w *World, a Args) error {
 func runAnywhere(mustSucceed bool) func(context.Context, *World, Args) error {
 	local := runLocal(unescape, mustSucceed)
 	return func(ctx context.Context, w *World, a Args) error {
-		return local(ctx, w, a)
+		if err := noHostBehind("I run", a.Text(0)); err != nil {
+			return err
+		}
+		session := State[sshSessions](w).last
+		if session == nil {
+			return local(ctx, w, a)
+		}
+		return session.run(ctx, w, a.Text(0), mustSucceed)
 	}
 }

@@ -16,6 +16,7 @@ type Host struct {
 	Queue   *Queue
 	Log     *Log
 	API     *API
+	SSH     *SSH
 }
 
 // Queue says where a mail queue is read. Exactly one field is set.
@@ -37,6 +38,14 @@ type Log struct {
 type API struct {
 	URL   string // its root, "https://mail.example.org/api"
 	Token string // name of the secret that goes as "Authorization: Bearer"; empty sends none
+}
+
+// SSH says how stepwatch logs in to a host.
+type SSH struct {
+	User     string
+	Port     int
+	Password string // name of the secret; empty offers none
+	Key      string // name of the secret that is a private key; empty offers none
 }
 
 // Host returns the host that a feature calls name. The error lists the names there are.

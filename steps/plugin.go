@@ -75,12 +75,12 @@ func findPlugin(name, dir string) string {
 }
 
 // commandLine reads a program and its arguments as a step writes them: text, and the cells of a table.
-func commandLine(a Args) (path string, args []string, err error) {
-	words, err := splitWords(a.Text(0))
+func commandLine(line string, table [][]string) (path string, args []string, err error) {
+	words, err := splitWords(line)
 	if err != nil {
 		return "", nil, err
 	}
-	for _, row := range a.Table {
+	for _, row := range table {
 		words = append(words, row...)
 	}
 	if len(words) == 0 || words[0] == "" {
@@ -130,7 +130,10 @@ func splitWords(line string) ([]string, error) {
 }
 
 func runPlugin(ctx context.Context, w *World, a Args) error {
-	name, args, err := commandLine(a)
+	if err := noHostBehind("I run the plugin", a.Text(0)); err != nil {
+		return err
+	}
+	name, args, err := commandLine(a.Text(0), a.Table)
 	if err != nil {
 		return err
 	}
@@ -144,6 +147,11 @@ func runPlugin(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return programFailure(ctx, name, out, err)
 	}
+	return judgePlugin(w, name, out)
+}
+
+// judgePlugin reports what a plugin said and gives its verdict.
+func judgePlugin(w *World, name string, out *program.Output) error {
 	read := plugin.Parse(w.Redacted(string(out.Stdout)))
 	measurePlugin(w, read, out.ExitCode)
 	line := cutLine(read.Line)

@@ -50,6 +50,9 @@ type Target struct {
 	// yet: who writes makes it, for its owner alone. Several processes may use it at once.
 	StateDir string
 
+	// KnownHosts are the files with the keys of SSH servers; none means those of ssh itself.
+	KnownHosts []string
+
 	// CucumberNagios gives "I should see" its old meaning: a regular expression over the page's source.
 	CucumberNagios bool
 }

@@ -73,6 +73,7 @@ type file struct {
 	DNSSEC    dnssecSection            `yaml:"dnssec"`
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Web       web                      `yaml:"web"`
+	SSH       sshSection               `yaml:"ssh"`
 	Browser   browserSection           `yaml:"browser"`
 	Evidence  evidenceSection          `yaml:"evidence"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
@@ -102,6 +103,7 @@ type host struct {
 	Queue   *queue `yaml:"queue"`
 	Log     *log   `yaml:"log"`
 	API     *api   `yaml:"api"`
+	SSH     *ssh   `yaml:"ssh"`
 }
 
 type queue struct {
@@ -120,6 +122,17 @@ type log struct {
 type api struct {
 	URL   string        `yaml:"url"`
 	Token *vault.Source `yaml:"token"`
+}
+
+type ssh struct {
+	User     string        `yaml:"user"`
+	Port     int           `yaml:"port"`
+	Password *vault.Source `yaml:"password"`
+	Key      *vault.Source `yaml:"key"`
+}
+
+type sshSection struct {
+	KnownHosts []string `yaml:"known_hosts"`
 }
 
 type tlsSection struct {
@@ -308,6 +321,9 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	}
 	c.accounts(dir, f, secrets, v)
 	c.hosts(f, dir, secrets, v)
+	for _, file := range f.SSH.KnownHosts {
+		c.Target.KnownHosts = append(c.Target.KnownHosts, within(dir, file))
+	}
 	c.Target.StateDir = stateDir(dir, f.State)
 	var roots [][]byte
 	c.Target.Anchors = anchors(dir, f.DNSSEC.Anchors, v)
@@ -404,8 +420,40 @@ func (c *Config) hosts(f *file, dir string, secrets *vault.Vault, v *invalid) {
 				v.add(setting+".log", "needs exactly one of file or journal")
 			}
 		}
+		known.SSH = sshOf(h.SSH, setting+".ssh", secrets, v)
 		c.Target.Hosts[name] = known
 	}
+}
+
+// sshOf reads how stepwatch logs in to a host, or nil.
+func sshOf(s *ssh, setting string, secrets *vault.Vault, v *invalid) *steps.SSH {
+	if s == nil {
+		return nil
+	}
+	known := &steps.SSH{User: s.User, Port: cmp.Or(s.Port, 22)}
+	if s.User == "" {
+		v.add(setting+".user", "is missing: who logs in")
+	}
+	if known.Port < 1 || known.Port > 65535 {
+		v.add(setting+".port", "%d is no port", s.Port)
+	}
+	if count(s.Password != nil, s.Key != nil) == 0 {
+		v.add(setting, "needs a key or a password")
+	}
+	for _, secret := range []struct {
+		name   string
+		source *vault.Source
+		into   *string
+	}{{"password", s.Password, &known.Password}, {"key", s.Key, &known.Key}} {
+		if secret.source == nil {
+			continue
+		}
+		*secret.into = setting + "." + secret.name
+		if err := secrets.Add(*secret.into, *secret.source); err != nil {
+			v.add(*secret.into, "%v", err)
+		}
+	}
+	return known
 }
 
 func count(conditions ...bool) (n int) {

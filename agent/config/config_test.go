@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
@@ -31,6 +32,7 @@ hosts:
     queue: {postfix: /etc/postfix}
     log: {file: mail.log}
     api: {url: "https://mx1.example.org/api", token: {file: alice.password}}
+    ssh: {user: monitor, key: {file: alice.password}}
   mx2:
 state: state
 secrets:
@@ -84,6 +86,9 @@ func TestParse(t *testing.T) {
 		t.Errorf("mx1: got %+v", mx1)
 	} else if s, err := c.Secrets.Secret(context.Background(), mx1.API.Token); err != nil || s.Reveal() != "secret" {
 		t.Errorf("token of mx1: got %q, %v", s.Reveal(), err)
+	}
+	if mx1 != nil && (mx1.SSH == nil || *mx1.SSH != steps.SSH{User: "monitor", Port: 22, Key: "hosts.mx1.ssh.key"}) {
+		t.Errorf("ssh of mx1: got %+v", mx1.SSH)
 	}
 	if mx2 == nil || mx2.Address != "mx2" || mx2.Queue != nil {
 		t.Errorf("mx2: got %+v", mx2)
@@ -144,6 +149,7 @@ func TestMistakes(t *testing.T) {
 		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}":                      "stepwatch.yml:2: accounts.a.password: names 2 places for the secret: give one of file, env, credential and command",
 		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                                     "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool or api",
 		"hosts:\n  a:\n    queue: {api: true}":                                             "stepwatch.yml:3: hosts.a.queue.api: needs hosts.a.api beside it",
+		"hosts: {a: {ssh: {port: 70000}}}":                                                 "stepwatch.yml:1: hosts.a.ssh.port: 70000 is no port\nstepwatch.yml:1: hosts.a.ssh.user: is missing: who logs in\nstepwatch.yml:1: hosts.a.ssh: needs a key or a password",
 		"hosts: {a: {log: {}}}":                                                            "stepwatch.yml:1: hosts.a.log: needs exactly one of file or journal",
 		"hosts: {a: {address: \"https://a\"}}":                                             "stepwatch.yml:1: hosts.a.address: \"https://a\" is no host name or IP address",
 		"hosts: {a: {api: {url: mail.example.org/api}}}":                                   "stepwatch.yml:1: hosts.a.api.url: \"mail.example.org/api\" is no URL: write it as https://mail.example.org/api",

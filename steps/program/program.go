@@ -79,7 +79,7 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	if limit == 0 {
 		limit = DefaultOutputLimit
 	}
-	stdout, stderr := &capped{limit: limit}, &capped{limit: limit}
+	stdout, stderr := NewKept(limit), NewKept(limit)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	var sink *checked
 	if c.Stdout != nil {
@@ -108,7 +108,7 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	if mark != "" {
 		strays = endMarked(mark)
 	}
-	out := &Output{Stdout: stdout.buffer.Bytes(), Stderr: stderr.buffer.Bytes(), StdoutCut: stdout.cut, StderrCut: stderr.cut,
+	out := &Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), StdoutCut: stdout.Cut(), StderrCut: stderr.Cut(),
 		Duration: took, Strays: strays, ExitCode: -1}
 	if state := cmd.ProcessState; state != nil {
 		out.ExitCode, out.Signal = state.ExitCode(), signalOf(state)
@@ -157,17 +157,27 @@ func (w *checked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// capped keeps the first bytes and drops the rest, so that a program that floods its output neither fills the memory
-// nor stops at a full pipe.
-type capped struct {
+// Kept keeps the first bytes that are written to it and drops the rest, so that a program that floods its output neither
+// fills the memory nor stops at a full pipe.
+type Kept struct {
 	buffer bytes.Buffer
 	limit  int
 	cut    bool
 }
 
-func (w *capped) Write(p []byte) (int, error) {
+// NewKept keeps at most so many bytes.
+func NewKept(limit int) *Kept { return &Kept{limit: limit} }
+
+// Write never fails.
+func (w *Kept) Write(p []byte) (int, error) {
 	keep := min(len(p), w.limit-w.buffer.Len())
 	w.buffer.Write(p[:keep])
 	w.cut = w.cut || keep < len(p)
 	return len(p), nil
 }
+
+// Bytes gives what was kept.
+func (w *Kept) Bytes() []byte { return w.buffer.Bytes() }
+
+// Cut says whether there was more.
+func (w *Kept) Cut() bool { return w.cut }

@@ -52,6 +52,7 @@ var Packages = []Package{
 	{"mariadb-server", mariadbProgram, certificates + "MariaDB"},
 	{"dovecot-managesieved", "/usr/lib/dovecot/managesieve-login", certificates + "ManageSieve and LMTP"},
 	{"nftables", NftProgram, "ports behind a firewall"},
+	{"openssh-server", "/usr/sbin/sshd", "logins over SSH"},
 }
 
 const (

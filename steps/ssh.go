@@ -1,0 +1,261 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/program"
+	"github.com/stepwatch/stepwatch/steps/sshclient"
+)
+
+// The sentences that log in to other hosts by SSH. Those of cucumber-nagios 0.8 are in compat_ssh.go.
+
+func init() {
+	const login = " How stepwatch logs in stands under hosts in stepwatch.yml (ssh). The host's key must be in the known_hosts."
+	register(
+		Definition{Area: "ssh", Sentence: "I log in to {host} over SSH",
+			Does:     "Logs in to a host, and stays so: \"I run\" with double quotes runs there from now on." + login,
+			Measures: "Phases dns, connect, login.",
+			Example:  `When I log in to "mx1" over SSH`, Func: logInOverSSH},
+		Definition{Area: "ssh", Sentence: "on {host} I run {text}",
+			Does:     "Runs a command on a host, by the user's shell there, and logs in first when the scenario has not yet. How it ends is for the next step, with the sentences about commands." + login,
+			Measures: "Time of the command, with logging in when that was needed. Phases dns, connect, login, command. Measurement command_exit_status, unless a signal ended it.",
+			Example:  `When on "mx1" I run "uptime"`, Func: runOnHost},
+		Definition{Area: "ssh", Sentence: "on {host} I run the plugin {text}",
+			Does: "Runs a Nagios plugin of a host there, as I run the plugin does here: the same arguments, verdict and measurements. It is looked for where the " +
+				"distributions put plugins and in $PATH there." + login,
+			Measures: "Time of the plugin, with logging in when that was needed. Phases dns, connect, login, command. Measurements as those of a plugin here.",
+			Example:  `When on "mx1" I run the plugin "check_disk -w 20% -c 10% -p /"`, Func: runPluginOnHost},
+	)
+}
+
+// sshSessions are the logins of a scenario.
+type sshSessions struct {
+	open map[string]*sshSession // by the name of the host
+	last *sshSession            // where "I run" runs; nil: here
+
+	old oldSSH
+}
+
+// sshSession is one login.
+type sshSession struct {
+	name   string
+	client *sshclient.Client
+}
+
+// Close logs out everywhere.
+func (s *sshSessions) Close() error {
+	var errs []error
+	for _, session := range s.open {
+		errs = append(errs, session.client.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// keep remembers a login until the scenario ends; an older one of the same name is over.
+func (s *sshSessions) keep(session *sshSession) {
+	if s.open == nil {
+		s.open = make(map[string]*sshSession)
+	}
+	if before := s.open[session.name]; before != nil {
+		_ = before.client.Close() // nobody asks it any more
+	}
+	s.open[session.name] = session
+}
+
+// openSSH logs in to a server.
+func openSSH(ctx context.Context, w *World, name string, l sshclient.Login) (*sshSession, error) {
+	act := "log in to " + name + " over SSH as " + l.User
+	conn, err := w.Dial(ctx, l.Address, result.BlameTarget)
+	if err != nil {
+		return nil, err
+	}
+	l.KnownHosts = w.target.KnownHosts
+	var client *sshclient.Client
+	err = w.Timed("login", func() (note string, err error) {
+		client, err = sshclient.Open(ctx, conn, l)
+		return "", err
+	})
+	switch {
+	case err == nil:
+		return &sshSession{name, client}, nil
+	case errors.Is(err, sshclient.ErrUnknownHost):
+		return nil, Fail(result.ReasonConfig, result.BlameScenario, "%s: %w", act, err)
+	case errors.Is(err, sshclient.ErrOtherKey):
+		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w", act, err)
+	case errors.Is(err, sshclient.ErrRefused):
+		return nil, Fail(result.ReasonAuth, result.BlameTarget, "%s: %w", act, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, Fail(result.ReasonConfig, result.BlameScenario, "%s: %w", act, err)
+	}
+	return nil, FailNet(ctx, err, result.BlameTarget, act)
+}
+
+// sessionOn gives the scenario's login to a host of the configuration, and makes it when there is none.
+func sessionOn(ctx context.Context, w *World, name string) (*sshSession, error) {
+	sessions := State[sshSessions](w)
+	if session := sessions.open[name]; session != nil {
+		return session, nil
+	}
+	l, err := hostLogin(ctx, w, name)
+	if err != nil {
+		return nil, err
+	}
+	session, err := openSSH(ctx, w, name, l)
+	if err != nil {
+		return nil, err
+	}
+	sessions.keep(session)
+	return session, nil
+}
+
+// hostLogin gives how stepwatch logs in to a host of the configuration.
+func hostLogin(ctx context.Context, w *World, name string) (sshclient.Login, error) {
+	host, err := w.target.Host(name)
+	if err != nil {
+		return sshclient.Login{}, err
+	}
+	if host.SSH == nil {
+		return sshclient.Login{}, host.missing("ssh")
+	}
+	l := sshclient.Login{Address: net.JoinHostPort(host.Address, strconv.Itoa(host.SSH.Port)), User: host.SSH.User}
+	if host.SSH.Password != "" {
+		secret, err := w.Secret(ctx, host.SSH.Password)
+		if err != nil {
+			return l, err
+		}
+		l.Password = secret.Reveal()
+	}
+	if host.SSH.Key != "" {
+		secret, err := w.Secret(ctx, host.SSH.Key)
+		if err != nil {
+			return l, err
+		}
+		key, err := sshclient.ParseKey([]byte(secret.Reveal() + "\n"))
+		if err != nil {
+			return l, Fail(result.ReasonConfig, result.BlameScenario, "the key of host %q: %w", name, err)
+		}
+		l.Keys = []ssh.Signer{key}
+	}
+	return l, nil
+}
+
+func logInOverSSH(ctx context.Context, w *World, a Args) error {
+	session, err := sessionOn(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	State[sshSessions](w).last = session
+	w.Note(session.client.Server())
+	return nil
+}
+
+func runOnHost(ctx context.Context, w *World, a Args) error {
+	session, err := sessionOn(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	return session.run(ctx, w, a.Text(1), false)
+}
+
+// run runs a command there, and takes down what became of it beside the commands that ran here.
+func (s *sshSession) run(ctx context.Context, w *World, command string, mustSucceed bool) error {
+	run := &commandRun{command: command}
+	out, err := s.execute(ctx, w, quote(command), command)
+	if out != nil {
+		run.take(w, out)
+	}
+	if err != nil {
+		run.keep(w)
+		return err
+	}
+	return State[bench](w).add(w, run, mustSucceed)
+}
+
+// execute runs a command there; name stands for it in messages.
+func (s *sshSession) execute(ctx context.Context, w *World, name, command string) (*program.Output, error) {
+	ctx, cancel := withEvidenceTime(ctx)
+	defer cancel()
+	start := time.Now()
+	out, err := s.client.Run(ctx, command)
+	w.Phase("command", time.Since(start), "")
+	if err == nil {
+		return out, nil
+	}
+	act := fmt.Sprintf("run %s on %s", name, s.name)
+	var missing *ssh.ExitMissingError
+	switch {
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrStopped):
+		said := "it had printed nothing"
+		if out != nil {
+			if text := firstLine(out.Stdout); text != "" {
+				said = "it had printed " + quote(w.Redacted(text))
+			}
+		}
+		return out, Fail(result.ReasonTimeout, result.BlameTarget, "%s: it did not end in time, and the login was closed after %s; %s", act, time.Since(start).Round(10*time.Millisecond), said)
+	case errors.As(err, &missing):
+		return out, Fail(result.ReasonDisconnected, result.BlameTarget, "%s: the connection ended before the command did", act)
+	}
+	return out, FailNet(ctx, err, result.BlameTarget, act)
+}
+
+func runPluginOnHost(ctx context.Context, w *World, a Args) error {
+	name, args, err := commandLine(a.Text(1), a.Table)
+	if err != nil {
+		return err
+	}
+	if len(State[programs](w).env) > 0 {
+		return scenarioFault("a secret cannot be given to a plugin of another host: SSH servers take no variables by default")
+	}
+	session, err := sessionOn(ctx, w, a.Text(0))
+	if err != nil {
+		return err
+	}
+	var words strings.Builder
+	for _, word := range append([]string{name}, args...) {
+		words.WriteString(" " + sshclient.Quote(word))
+	}
+	// The user's shell may be any; the words are for sh.
+	script := "PATH=" + strings.Join(pluginDirs, ":") + ":$PATH; export PATH; exec" + words.String()
+	name = filepath.Base(name)
+	out, err := session.execute(ctx, w, name, "exec /bin/sh -c "+sshclient.Quote(script))
+	if out != nil {
+		keepOutput(w, name, out)
+	}
+	if err != nil {
+		return err
+	}
+	return judgePlugin(w, name, out)
+}
+
+// noHostBehind refuses a command that goes on with a host, which would be started here as it stands.
+func noHostBehind(act, line string) error {
+	if command, host, found := strings.Cut(line, `" on "`); found {
+		return scenarioFault("%s %q on %q: write it as `on %q %s %q`", act, command, host, host, act, command)
+	}
+	return nil
+}
+
+// readKey reads a private key that a table names, or one of the user's own.
+func readKey(path string) (ssh.Signer, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Fail(result.ReasonConfig, result.BlameScenario, "read a key: %w", err)
+	}
+	key, err := sshclient.ParseKey(text)
+	if err != nil {
+		return nil, Fail(result.ReasonConfig, result.BlameScenario, "read the key %s: %w", path, err)
+	}
+	return key, nil
+}

@@ -1,0 +1,150 @@
+package steps_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+// sshd starts Debian's OpenSSH server on a port of loopback. In a view of its own of the file system there is a user
+// "monitor" with the password "open sesame", and nothing of the machine changes.
+func sshd(t *testing.T, dir string, port int) {
+	t.Helper()
+	for _, program := range []string{"/usr/sbin/sshd", "/usr/bin/ssh-keygen", "/usr/bin/unshare", "/usr/bin/openssl"} {
+		if _, err := os.Stat(program); err != nil {
+			t.Skip("no OpenSSH server to test with: ", err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("an OpenSSH server that takes passwords needs root")
+	}
+	for _, name := range []string{"host", "id"} {
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", map[string]string{"host": "ecdsa", "id": "ed25519"}[name], "-N", "", "-f", filepath.Join(dir, name)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	script := fmt.Sprintf(`set -e
+cd %[1]s
+mkdir home
+hash=$(openssl passwd -6 'open sesame')
+{ cat /etc/passwd; echo "monitor:x:65000:65000::%[1]s/home:/bin/sh"; } > passwd
+{ cat /etc/shadow; echo "monitor:$hash:19000:0:99999:7:::"; } > shadow
+chmod 755 . home
+chown 65000 home
+mount --bind passwd /etc/passwd
+mount --bind shadow /etc/shadow
+mount -t tmpfs none /run
+mkdir /run/sshd
+exec /usr/sbin/sshd -D -e -f /dev/null -h %[1]s/host -p %[2]d -o ListenAddress=127.0.0.1 -o PidFile=none \
+  -o UsePAM=no -o PasswordAuthentication=yes -o KbdInteractiveAuthentication=no -o StrictModes=no -o AuthorizedKeysFile=%[1]s/id.pub
+`, dir, port)
+	var said bytes.Buffer
+	server := exec.Command("unshare", "--mount", "sh", "-c", script)
+	server.Stdout, server.Stderr = &said, &said
+	if err := server.Start(); err != nil {
+		t.Skip("no view of its own of the file system: ", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	t.Cleanup(func() {
+		_ = server.Process.Signal(os.Interrupt)
+		<-ended
+		if t.Failed() {
+			t.Logf("sshd said: %s", &said)
+		}
+	})
+	for range 500 {
+		conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), time.Second)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			if strings.Contains(said.String(), "Operation not permitted") || strings.Contains(said.String(), "permission denied") {
+				t.Skipf("no view of its own of the file system: %s", &said)
+			}
+			t.Fatalf("sshd ended: %v: %s", err, &said)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Fatal("sshd does not listen")
+}
+
+// TestDebianSSH logs in to a real OpenSSH server, by key and by password.
+func TestDebianSSH(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sshd") // t.TempDir is closed to other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	address := closedPort(t)
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sshd(t, dir, port)
+	read := func(name string) string {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	known := filepath.Join(dir, "known_hosts")
+	if err := os.WriteFile(known, []byte("[127.0.0.1]:"+text+" "+read("host.pub")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	target := &steps.Target{KnownHosts: []string{known}, Hosts: map[string]*steps.Host{
+		"mx1": {Name: "mx1", Address: "127.0.0.1", SSH: &steps.SSH{User: "monitor", Port: port, Key: "key"}},
+		"mx2": {Name: "mx2", Address: "127.0.0.1", SSH: &steps.SSH{User: "monitor", Port: port, Password: "password"}},
+	}}
+	scenario := stepstest.Scenario{Target: target, Dir: dir, Secrets: stepstest.Secrets{"key": read("id"), "password": "open sesame"}}
+	for text, want := range map[string]string{
+		"When on \"mx1\" I run \"id -un; echo trouble >&2; exit 3\"\nThen the stdout should contain exactly \"monitor\\n\"\nAnd the stderr should contain \"trouble\"\nAnd the exit status should be 3": "",
+		"When I log in to \"mx2\" over SSH\nAnd I run \"echo $HOME | wc -l\"\nThen I should see \"1\" in the output":                                                                                    "",
+		"When on \"mx1\" I run \"kill -TERM $$\"\nThen it should exit from being signaled":                                                                                                              "",
+		"When I ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | open sesame |\nAnd I run \"whoami\"\nThen I should see \"^monitor$\" in the output":             "",
+		"Then I can ssh to \"SERVER\" with the following credentials:\n| username | keyfile |\n| monitor | id |":                                                                                        "",
+		"When I ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | wrong |":                                                                                        "log in to SERVER over SSH as monitor: the login was refused: the server took none of what was offered (a password)",
+		"When on \"mx1\" I run the plugin \"check_dummy 1 'a |b=5s;4;9'\"":                                                                                                                              "check_dummy says WARNING: WARNING: a",
+		"When on \"mx1\" I run the plugin \"check_no_such\"":                                                                                                                                            "check_no_such gave exit code 127, which a shell gives when it cannot run a program: it printed nothing but, as an error, \"/bin/sh: 1: exec: check_no_such: not found\"",
+	} {
+		if strings.Contains(text, "check_dummy") {
+			if _, err := os.Stat("/usr/lib/nagios/plugins/check_dummy"); err != nil {
+				continue
+			}
+		}
+		outcome, err := scenario.Run(t.Context(), strings.ReplaceAll(text, "SERVER", address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := outcome.Err(); err != nil {
+			got = err.Error()
+		}
+		if got != strings.ReplaceAll(want, "SERVER", address) || outcome.Close != nil {
+			t.Errorf("%s\ngot  %s\nwant %s", text, got, want)
+		}
+		if strings.Contains(text, "check_dummy 1") {
+			if m := outcome.Steps[0].Report.Measurements; len(m) < 2 || m[1].Name != "plugin_perfdata_seconds" || m[1].Value != 5 {
+				t.Errorf("measurements: %+v", m)
+			}
+		}
+	}
+}

@@ -1,0 +1,239 @@
+// Package sshclient logs in to SSH servers and runs commands there (RFC 4252, RFC 4254).
+//
+// A server's key must be known: it is compared with known_hosts files, as ssh does with StrictHostKeyChecking=yes and
+// CheckHostIP=no, and there is no setting that switches that off. Certificates of hosts are not asked for. Neither an agent nor forwarding is used.
+package sshclient
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/stepwatch/stepwatch/steps/program"
+)
+
+// Why nobody was logged in.
+var (
+	ErrUnknownHost = errors.New("the server's key is not known")
+	ErrOtherKey    = errors.New("the server has another key than it had")
+	ErrRefused     = errors.New("the login was refused")
+)
+
+// Login says who logs in, and what the server must be.
+type Login struct {
+	Address    string // "host:port", as known_hosts has it
+	User       string
+	Password   string       // empty: none is offered
+	Keys       []ssh.Signer // are offered first
+	KnownHosts []string     // files; none means those of ssh: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
+}
+
+// Client is logged in. One goroutine uses it at a time.
+type Client struct {
+	conn   *ssh.Client
+	server string
+}
+
+// Open logs in over conn, which is closed when that fails, and with the Client. The error wraps ErrUnknownHost, ErrOtherKey
+// or ErrRefused when it is one of them.
+func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
+	var hostKey error // the library wraps it in words only
+	check, err := checker(l.KnownHosts)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	config := &ssh.ClientConfig{
+		User: l.User,
+		HostKeyCallback: func(name string, remote net.Addr, key ssh.PublicKey) error {
+			hostKey = judgeKey(check(name, remote, key), l.Address, key)
+			return hostKey
+		},
+		HostKeyAlgorithms: known(check, l.Address, conn.RemoteAddr()),
+	}
+	if len(l.Keys) > 0 {
+		config.Auth = append(config.Auth, ssh.PublicKeys(l.Keys...))
+	}
+	if l.Password != "" {
+		config.Auth = append(config.Auth, ssh.Password(l.Password), ssh.KeyboardInteractive(
+			func(_, _ string, questions []string, _ []bool) ([]string, error) { // what PAM asks for is the password
+				return slices.Repeat([]string{l.Password}, len(questions)), nil
+			}))
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the login then fails
+	defer stop()
+	c, channels, requests, err := ssh.NewClientConn(conn, l.Address, config)
+	switch {
+	case err == nil:
+		return &Client{ssh.NewClient(c, channels, requests), string(c.ServerVersion())}, nil
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case hostKey != nil:
+		err = hostKey
+	case strings.Contains(err.Error(), "unable to authenticate"):
+		err = fmt.Errorf("%w: the server took none of what was offered (%s)", ErrRefused, l.offers())
+	}
+	return nil, errors.Join(err, ignoreClosed(conn.Close()))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// offers says what a login offers, without giving it away.
+func (l Login) offers() string {
+	var offers []string
+	for _, key := range l.Keys {
+		offers = append(offers, "the key "+ssh.FingerprintSHA256(key.PublicKey()))
+	}
+	if l.Password != "" {
+		offers = append(offers, "a password")
+	}
+	if offers == nil {
+		return "neither a key nor a password"
+	}
+	return strings.Join(offers, ", ")
+}
+
+// checker compares keys with files. Those that are not there, of ssh's own, know no server.
+func checker(files []string) (ssh.HostKeyCallback, error) {
+	if len(files) == 0 {
+		own := []string{"/etc/ssh/ssh_known_hosts"}
+		if home, err := os.UserHomeDir(); err == nil {
+			own = append(own, filepath.Join(home, ".ssh", "known_hosts"))
+		}
+		for _, file := range own {
+			if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+				files = append(files, file)
+			}
+		}
+	}
+	check, err := knownhosts.New(files...)
+	if err != nil {
+		return nil, fmt.Errorf("read the known_hosts: %w", err)
+	}
+	return check, nil
+}
+
+// judgeKey words what the files say of a key.
+func judgeKey(err error, address string, key ssh.PublicKey) error {
+	var wrong *knownhosts.KeyError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &wrong) && len(wrong.Want) == 0:
+		return fmt.Errorf("%w: compare its %s key %s with the server's own, then add the line that ssh-keyscan gives for %s to the known_hosts",
+			ErrUnknownHost, key.Type(), ssh.FingerprintSHA256(key), knownhosts.Normalize(address))
+	case errors.As(err, &wrong):
+		return fmt.Errorf("%w: its %s key is %s, and %s:%d has %s: it was set up anew, or somebody is in between", ErrOtherKey, key.Type(),
+			ssh.FingerprintSHA256(key), wrong.Want[0].Filename, wrong.Want[0].Line, ssh.FingerprintSHA256(wrong.Want[0].Key))
+	default:
+		return fmt.Errorf("%w: %w", ErrOtherKey, err) // a key that was revoked
+	}
+}
+
+// known gives the kinds of keys that the files have for a server, so that it is asked for one of them. Nil asks for any.
+func known(check ssh.HostKeyCallback, address string, remote net.Addr) []string {
+	var all *knownhosts.KeyError
+	if !errors.As(check(address, remote, noKey{}), &all) {
+		return nil
+	}
+	var kinds []string
+	for _, want := range all.Want {
+		switch kind := want.Key.Type(); kind {
+		case ssh.KeyAlgoRSA:
+			kinds = append(kinds, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256)
+		default:
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// noKey is nobody's key.
+type noKey struct{}
+
+func (noKey) Type() string                        { return "none" }
+func (noKey) Marshal() []byte                     { return nil }
+func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
+
+// Server is how the server names its software: "SSH-2.0-OpenSSH_9.2p1 Debian-2".
+func (c *Client) Server() string { return c.server }
+
+// Close logs out.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Run runs a command by the user's shell there, to its end, and keeps 1 MiB of each output. An exit code other than zero is no
+// error. When ctx ends the command is sent a signal and the client closed; the error then wraps ctx's, and the Output has
+// what there was until then.
+func (c *Client) Run(ctx context.Context, command string) (*program.Output, error) {
+	start := time.Now()
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
+	defer stop()
+	session, err := c.conn.NewSession()
+	if err != nil {
+		return nil, c.failure(ctx, "open a session", err)
+	}
+	defer func() { _ = session.Close() }() // mostly the command's end has done it
+	stdout, stderr := program.NewKept(program.DefaultOutputLimit), program.NewKept(program.DefaultOutputLimit)
+	session.Stdout, session.Stderr = stdout, stderr
+	if err := session.Start(command); err != nil {
+		return nil, c.failure(ctx, "start the command", err)
+	}
+	halt := context.AfterFunc(ctx, func() { _ = session.Signal(ssh.SIGKILL) }) // servers that know signals end it
+	defer halt()
+	err = session.Wait()
+	out := &program.Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), StdoutCut: stdout.Cut(), StderrCut: stderr.Cut(), Duration: time.Since(start)}
+	var exit *ssh.ExitError
+	switch {
+	case err == nil:
+		return out, nil
+	case errors.As(err, &exit) && exit.Signal() != "":
+		out.ExitCode, out.Signal = -1, exit.Signal()
+		return out, nil
+	case errors.As(err, &exit):
+		out.ExitCode = exit.ExitStatus()
+		return out, nil
+	}
+	out.ExitCode = -1
+	return out, c.failure(ctx, "wait for the command's end", err)
+}
+
+func (c *Client) failure(ctx context.Context, act string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
+	}
+	return fmt.Errorf("%s: %w", act, err)
+}
+
+// ParseKey reads a private key, as ssh-keygen writes it. One with a passphrase is refused: nobody is there to type it.
+func ParseKey(text []byte) (ssh.Signer, error) {
+	key, err := ssh.ParsePrivateKey(text)
+	var locked *ssh.PassphraseMissingError
+	switch {
+	case errors.As(err, &locked):
+		return nil, errors.New("the key has a passphrase: make one without for stepwatch")
+	case err != nil:
+		if block, _ := pem.Decode(text); block == nil {
+			return nil, errors.New("that is no private key in PEM")
+		}
+		return nil, errors.New("that is no private key that can be read") // the library's words may quote it
+	}
+	return key, nil
+}
+
+// Quote writes a word so that a POSIX shell takes it as it is.
+func Quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -1,0 +1,152 @@
+package stepstest
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// SSHServer is an SSH server on loopback that runs nothing: a function answers commands.
+type SSHServer struct {
+	Address    string // "host:port"
+	KnownHosts string // the line for it in a known_hosts file
+	UserKey    []byte // a private key in PEM that the user may log in with
+
+	listener net.Listener
+	run      func(command string, stdout, stderr io.Writer) (exitStatus uint32, signal string)
+	config   *ssh.ServerConfig
+	mu       sync.Mutex
+	conns    map[net.Conn]bool
+	work     sync.WaitGroup
+}
+
+// NewSSHServer starts a server that one user may log in to, with the password or with UserKey. run answers commands; a signal
+// ends them in the place of an exit status, and "drop" ends the connection.
+func NewSSHServer(user, password string, run func(command string, stdout, stderr io.Writer) (exitStatus uint32, signal string)) (*SSHServer, error) {
+	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	host, err := ssh.NewSignerFromKey(hostKey)
+	if err != nil {
+		return nil, err
+	}
+	public, userKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	mine, err := ssh.NewPublicKey(public)
+	if err != nil {
+		return nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(userKey, "")
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	same := func(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+	s := &SSHServer{Address: listener.Addr().String(), listener: listener, run: run, conns: make(map[net.Conn]bool), UserKey: pem.EncodeToMemory(block)}
+	s.KnownHosts = knownhosts.Line([]string{knownhosts.Normalize(s.Address)}, host.PublicKey()) + "\n"
+	s.config = &ssh.ServerConfig{
+		PasswordCallback: func(c ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
+			if c.User() == user && same(string(given), password) {
+				return nil, nil //nolint:nilnil // no permissions are narrowed down
+			}
+			return nil, errors.New("wrong password")
+		},
+		PublicKeyCallback: func(c ssh.ConnMetadata, given ssh.PublicKey) (*ssh.Permissions, error) {
+			if c.User() == user && same(string(given.Marshal()), string(mine.Marshal())) {
+				return nil, nil //nolint:nilnil // no permissions are narrowed down
+			}
+			return nil, errors.New("unknown key")
+		},
+	}
+	s.config.AddHostKey(host)
+	s.work.Go(s.accept)
+	return s, nil
+}
+
+// Close ends the server and all its connections.
+func (s *SSHServer) Close() error {
+	err := s.listener.Close()
+	s.mu.Lock()
+	for conn := range s.conns {
+		_ = conn.Close() // the client may have done it
+	}
+	s.mu.Unlock()
+	s.work.Wait()
+	return err
+}
+
+func (s *SSHServer) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.conns[conn] = true
+		s.mu.Unlock()
+		s.work.Go(func() {
+			s.serve(conn)
+			_ = conn.Close() // the client may have done it
+			s.mu.Lock()
+			delete(s.conns, conn)
+			s.mu.Unlock()
+		})
+	}
+}
+
+func (s *SSHServer) serve(conn net.Conn) {
+	server, channels, requests, err := ssh.NewServerConn(conn, s.config)
+	if err != nil {
+		return
+	}
+	s.work.Go(func() { ssh.DiscardRequests(requests) })
+	for asked := range channels {
+		channel, requests, err := asked.Accept()
+		if err != nil {
+			return
+		}
+		s.work.Go(func() {
+			for request := range requests {
+				var exec struct{ Command string }
+				if request.Type != "exec" || ssh.Unmarshal(request.Payload, &exec) != nil {
+					_ = request.Reply(false, nil)
+					continue
+				}
+				_ = request.Reply(true, nil)
+				s.work.Go(func() { s.answer(server, channel, exec.Command) })
+			}
+		})
+	}
+}
+
+func (s *SSHServer) answer(server io.Closer, channel ssh.Channel, command string) {
+	status, signal := s.run(command, channel, channel.Stderr())
+	switch signal {
+	case "":
+		_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
+	case "drop":
+		_ = server.Close()
+	default:
+		_, _ = channel.SendRequest("exit-signal", false, ssh.Marshal(struct {
+			Signal  string
+			Dumped  bool
+			Message string
+			Lang    string
+		}{Signal: signal}))
+	}
+	_ = channel.Close() // the client may be gone
+}
