@@ -65,4 +65,8 @@ type lastStep struct{ ended time.Time }
 
 func (*lastStep) StepStarting(int) {}
 
+func (*lastStep) InnerStarting(int, *steps.Bound) {}
+
+func (*lastStep) InnerEnded(int, result.StepResult) {}
+
 func (l *lastStep) StepEnded(int, result.StepResult) { l.ended = time.Now() }
