@@ -2,6 +2,7 @@ package steps
 
 import (
 	"iter"
+	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -102,20 +103,41 @@ func (p *page) missing(within ...*html.Node) *lostFrame {
 	return nil
 }
 
+// knowFrames has a browser say which frames of its page are not there.
+func (p *page) knowFrames() error {
+	if p.live == nil || !p.isHTML() || !p.live.tab.Framed() {
+		return nil
+	}
+	_, err := p.tree()
+	return err
+}
+
 // without says of something that a page lacks that one of its frames is not there, which may be why.
 func (p *page) without() string {
+	if err := p.knowFrames(); err != nil {
+		return ""
+	}
 	if l := p.missing(); l != nil {
 		return "; its frame " + l.String()
 	}
 	return ""
 }
 
+// excused blames the monitor, or the scenario, for what was not found when it may be in a frame that it cannot look into.
+func (p *page) excused(err error) error {
+	if err == nil || !mayPass(err) {
+		return err
+	}
+	if l := p.missing(); l != nil && l.blame != result.BlameWeb && strings.Contains(err.Error(), l.why) {
+		return Fail(l.reason, l.blame, "%w", err)
+	}
+	return err
+}
+
 // whole fails when a frame of the page, or of a part of it, is not there to be looked at: nobody knows what that would show.
 func (p *page) whole(act string, within ...*html.Node) error {
-	if p.live != nil && p.isHTML() {
-		if _, err := p.tree(); err != nil {
-			return err
-		}
+	if err := p.knowFrames(); err != nil {
+		return err
 	}
 	if l := p.missing(within...); l != nil {
 		return Fail(l.reason, l.blame, "%s on %s: nothing was found, but its frame %s", act, p, l)

@@ -215,7 +215,6 @@ func embeddable(p, f *page, err error, lost *lostFrame) *page {
 	if !f.accepted() {
 		lost.why, lost.reason = "status "+f.status(), result.ReasonHTTPStatus
 	}
-	kind, _, _ := strings.Cut(f.mediaType(), "/")
 	switch {
 	case f.isHTML():
 		if _, err := f.tree(); err != nil {
@@ -224,10 +223,10 @@ func embeddable(p, f *page, err error, lost *lostFrame) *page {
 		}
 	case f.isText():
 		f.doc = plainDocument(string(f.text()))
-	case kind == "image", kind == "video", kind == "audio":
+	case f.isPicture():
 		f.doc = plainDocument("")
 	default:
-		lost.why = "it is " + f.mediaType() + ", which is not looked into"
+		lost.why = f.notLookedInto()
 		return nil
 	}
 	return f

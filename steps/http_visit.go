@@ -30,7 +30,7 @@ func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *htm
 		return err
 	}
 	from := s.page.at(link)
-	if href, _ := attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") {
+	if href, _ := attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") && to.String() == from.url.ResolveReference(&url.URL{Fragment: to.Fragment}).String() {
 		if from != s.page {
 			return nil // a place in the frame
 		}

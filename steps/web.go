@@ -97,7 +97,7 @@ func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try fun
 		}
 		err = try(e, p)
 		if err == nil || !mayPass(err) || !e.await(waiting, w) {
-			return err
+			return p.excused(err)
 		}
 	}
 }

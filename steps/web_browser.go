@@ -188,15 +188,24 @@ func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Nav
 				return err
 			}
 		}
-		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
-			answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
+		return statusFault(answer)
 	}
 }
 
-// netError says what the browser's name for a network error means, and whose fault it is.
+func statusFault(answer *browser.Request) error {
+	return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
+		answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
+}
+
 func netError(name, act string) error {
+	reason, blame, detail := netFault(name)
+	return Fail(reason, blame, "%s: %s", act, detail)
+}
+
+// netFault says what the browser's name for a network error means, and whose fault it is.
+func netFault(name string) (reason result.Reason, blame result.Blame, detail string) {
 	code, _, _ := strings.Cut(strings.TrimPrefix(name, "net::ERR_"), " ")
-	reason, blame, detail := result.ReasonProtocol, result.BlameWeb, name
+	reason, blame, detail = result.ReasonProtocol, result.BlameWeb, name
 	switch code {
 	case "NAME_NOT_RESOLVED", "NAME_RESOLUTION_FAILED", "DNS_TIMED_OUT":
 		reason, blame, detail = result.ReasonDNS, result.BlameDNS, "the name does not resolve"
@@ -228,7 +237,7 @@ func netError(name, act string) error {
 	if detail != name {
 		detail += " (" + name + ")"
 	}
-	return Fail(reason, blame, "%s: %s", act, detail)
+	return reason, blame, detail
 }
 
 // now gives the page as it is: its address and answer at once, its tree and its text when they are asked for.
@@ -278,7 +287,18 @@ func (s *browserSession) await(ctx context.Context, _ *World) bool {
 	return s.answer == nil && ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
 }
 
-func (s *browserSession) complete(context.Context) error { return nil }
+func (s *browserSession) complete(ctx context.Context) error {
+	tab, err := s.ready()
+	if err != nil {
+		return err
+	}
+	waiting, cancel := patience(ctx, frameTime)
+	defer cancel()
+	if err := tab.Complete(waiting); err != nil {
+		return browserFailure(ctx, err, "load the page's frames")
+	}
+	return nil
+}
 
 // livePage reads a page from the tab that shows it, for as long as one step looks at it.
 type livePage struct {
@@ -286,6 +306,7 @@ type livePage struct {
 	tab      *browser.Tab
 	request  *browser.Request
 	elements map[*html.Node]browser.Element
+	frames   map[*html.Node]browser.Frame
 }
 
 func (l *livePage) tree() (*html.Node, error) {
@@ -293,7 +314,7 @@ func (l *livePage) tree() (*html.Node, error) {
 	if err != nil {
 		return nil, browserFailure(l.ctx, err, "read the page")
 	}
-	l.elements = shot.Elements
+	l.elements, l.frames = shot.Elements, shot.Frames
 	return shot.Root, nil
 }
 
@@ -399,7 +420,7 @@ func (s *browserSession) navigating(ctx context.Context, w *World, f *search, ac
 		return s.unfinished(ctx, s.tab, err, f.act)
 	}
 	if !navigated {
-		return nil
+		return judgeFrames(s.tab.FramesSince(before), f.act)
 	}
 	return settled(s.arrived(w, s.tab, before, f.act, false))
 }

@@ -17,7 +17,7 @@ const pageFrames = `<!doctype html><html><body><h1>Outside</h1>
 <form action="/next" target="in"><button>Turn</button></form><label><input type="radio" name="size">Big</label></body></html>`
 
 const pageInner = `<!doctype html><html><head><title>Inner title</title><base href="/deep/"></head><body><h2>Inside</h2><p>Text inside</p>
-<a href="next">Next</a> <a href="/echo?top" target="_top">Up</a> <a href="/echo?parent" target="_parent">Above</a> <a href="#here">Here</a> <a href="/gone">Gone</a>
+<a href="next">Next</a> <a href="/echo?top" target="_top">Up</a> <a href="/echo?parent" target="_parent">Above</a> <a href="#here">Far</a> <a href="/gone">Gone</a>
 <form action="/echo"><label for="name">Inner name</label><input id="name" name="inner"><button>Send</button></form>
 <label><input type="radio" name="size" value="s">Small</label>
 <table id="prices"><tr><th>Article</tr><tr><td>Tea</td></tr></table></body></html>`
@@ -73,7 +73,7 @@ func framing(mux *http.ServeMux) {
 func TestWebFrames(t *testing.T) {
 	s := newPages(t, map[string]string{
 		"/frames": pageFrames, "/inner": pageInner, "/deep/next": `<p>Next page</p>`, "/next": `<p>Turned over</p>`,
-		"/far":      `<p>From afar</p><a href="/next">Onward</a><form action="/echo" method="post"><label>Word <input name="word"></label><button>Tell</button></form>`,
+		"/far":      `<p>From afar</p><a href="/next">Onward</a> <a href="#here">Here</a><form action="/echo" method="post"><label>Word <input name="word"></label><button>Tell</button></form>`,
 		"/lost":     pageOf("/missing"),
 		"/refused":  pageOf("http://closed.test/"),
 		"/denying":  pageOf("/denied"),
@@ -89,6 +89,8 @@ func TestWebFrames(t *testing.T) {
 		"/sandbox":  `<iframe sandbox src="/far"></iframe>`,
 		"/fold":     `<details><summary>More</summary><iframe src="/inner"></iframe></details>`,
 		"/veil":     `<iframe style="visibility:hidden" srcdoc="<p style='visibility:visible'>Veiled</p>"></iframe><p>Bare</p>`,
+		"/below":    `<div style="height:90000px">Above</div><iframe loading="lazy" src="/inner"></iframe>`,
+		"/going":    `<iframe src="/next"></iframe><div id="kept"><iframe src="/inner"></iframe></div><script>onload = () => document.querySelector("iframe").remove()</script>`,
 		"/untitled": pageOf("/inner"),
 	}, framing)
 	const onFrames = " on http://www.example.test/frames (200 OK): "
@@ -97,10 +99,11 @@ func TestWebFrames(t *testing.T) {
 		return act + " on http://www.example.test" + path + " (200 OK): nothing was found, but its frame " + why
 	}
 	refused := "http://closed.test/ could not be loaded: connection refused: nothing listens on that port"
+	blocked := " could not be loaded: a browser does not show it there (net::ERR_BLOCKED_BY_RESPONSE (blocked: other))"
 	missing := "http://www.example.test/missing could not be loaded: status 404 Not Found"
-	for _, c := range []sentenceCase{
+	s.runBoth(t, []sentenceCase{
 		{"text", frames + inner + "I should see \"Written inside\"\nI should see \"From afar\"\nI should see \"Outside\"\nI should not see \"Nothing\"", ""},
-		{"text that should not be", frames + `I should not see "From afar"`, `unexpected web: not see "From afar"` + onFrames + `the page shows it: "…inside Written link From afar Onward Word Tell Tu…"`},
+		{"text that should not be", frames + `I should not see "From afar"`, `unexpected web: not see "From afar"` + onFrames + `the page shows it: "…inside Written link From afar Onward Here Word Te…"`},
 		{"things", frames + "I should see the heading \"Inside\"\nI should see the link \"Onward\"\nI should see the button \"Send\"\nI should not see the link \"Nowhere\"\nthere should be 2 elements \"h1, h2\"\n" +
 			"the table \"prices\" should have exactly the rows:\n| Article |\n| Tea |\nwithin \"Inside\" I should see \"Text inside\"\nwithin \"Outside\" I should see \"From afar\"", ""},
 		{"no link", frames + `I should not see the link "Onward"`, `unexpected web: not see the link "Onward"` + onFrames + `the page shows the link "Onward"`},
@@ -109,6 +112,7 @@ func TestWebFrames(t *testing.T) {
 		{"follow to the top", frames + "I follow \"Up\"\nI should be on /echo?top\nI should not see \"Outside\"", ""},
 		{"follow to the parent", frames + "I follow \"Above\"\nI should be on /echo?parent", ""},
 		{"follow to a place", frames + "I follow \"Here\"\nI should be on /frames\n" + inner, ""},
+		{"follow to a place beneath the base", frames + "I follow \"Far\"", "http_status web: GET http://www.example.test/deep/#here: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/deep/#here\"` accepts any status)"},
 		{"follow in what is written", frames + "I follow \"Written link\"\nI should see \"GET /echo?written\"\nI should be on /frames", ""},
 		{"follow in another site", frames + "I follow \"Onward\"\nI should see \"Turned over\"\nI should be on /frames\nI should not see \"From afar\"", ""},
 		{"follow into a frame", frames + "I follow \"Turn over\"\nI should see \"Turned over\"\nI should be on /frames\nI should not see \"Text inside\"", ""},
@@ -127,6 +131,8 @@ func TestWebFrames(t *testing.T) {
 		{"nested", at("/nested") + inner + "I follow \"Above\"\nI should see \"GET /echo?parent\"\nI should be on /nested\nI should see \"Outside\"", ""},
 		{"within itself", at("/self") + "I should see \"Turned over\"\nI should not see \"Nothing\"", ""},
 		{"unfolded", at("/fold") + "I should not see \"Text inside\"\nI click \"More\"\n" + inner + "I follow \"Next\"\nI should see \"Next page\"", ""},
+		{"far below", at("/below") + "I should not see \"Nothing\"\n" + inner, ""},
+		{"after another went", at("/going") + "I follow \"Next\"\nwithin \"kept\" I should see \"Next page\"", ""},
 		{"veiled", at("/veil") + "I should not see \"Veiled\"\nI should see \"Bare\"", ""},
 
 		{"missing", at("/lost") + `I should not see "Nothing"`, "http_status web: " + unknown(`not see "Nothing"`, "/lost", missing)},
@@ -144,11 +150,22 @@ func TestWebFrames(t *testing.T) {
 		{"own frames alone", at("/strict") + `I should not see "From afar"`, "unexpected web: " + unknown(`not see "From afar"`, "/strict", "http://other.test/far could not be loaded: a browser does not show it there, because the page has Content-Security-Policy: frame-src 'self'")},
 		{"paper", at("/papers") + `I should not see "Nothing"`, "unexpected web: " + unknown(`not see "Nothing"`, "/papers", "http://www.example.test/paper could not be loaded: it is application/pdf, which is not looked into")},
 		{"too many", at("/many") + `I should not see "Nothing"`, "scenario scenario: " + unknown(`not see "Nothing"`, "/many", "http://www.example.test/next?20 could not be loaded: the page has more than the 20 frames that are loaded at most; that needs a browser: tag the scenario @browser")},
+		{"too many, see", at("/many") + `I should see "Nothing"`, `scenario scenario: see "Nothing" on http://www.example.test/many (200 OK): the page does not show it; it begins "Outside Foot Turned over Turned over Turned over Turned over…"; its frame http://www.example.test/next?20 could not be loaded: the page has more than the 20 frames that are loaded at most; that needs a browser: tag the scenario @browser`},
 		{"too deep", at("/deep1") + "I should see \"Foot\"\nI should not see \"Deepest\"", "scenario scenario: " + unknown(`not see "Deepest"`, "/deep1", "http://www.example.test/deep6 could not be loaded: it is more than 4 frames deep in the page; that needs a browser: tag the scenario @browser")},
 		{"sandbox", at("/sandbox") + "I fill in \"Word\" with \"tea\"\nI press \"Tell\"\nI should see \"POST\"", `unexpected web: press "Tell" on http://www.example.test/sandbox (200 OK): the form is in a frame whose sandbox lets no form be sent`},
-	} {
-		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
-	}
+	}, map[string]string{
+		"refused":           "connect web: " + unknown(`not see "Nothing"`, "/refused", refused+" (net::ERR_CONNECTION_REFUSED)"),
+		"refused, see":      `unexpected web: see "Nothing" on http://www.example.test/refused (200 OK): the page does not show it; it begins "Outside Foot"; its frame ` + refused + " (net::ERR_CONNECTION_REFUSED)",
+		"refused, follow":   `not_found web: follow "Nothing" on http://www.example.test/refused (200 OK): there is none; the page has no link at all; its frame ` + refused + " (net::ERR_CONNECTION_REFUSED)",
+		"denied":            "unexpected web: " + unknown(`not see "Guarded"`, "/denying", "http://www.example.test/denied"+blocked),
+		"same origin alone": `unexpected web: see "Guarded" on http://www.example.test/guarded2 (200 OK): the page does not show it; it begins "Outside Foot"; its frame http://other.test/same` + blocked,
+		"no ancestors":      "unexpected web: " + unknown(`not see "Guarded"`, "/policies", "http://www.example.test/policy"+blocked),
+		"own frames alone":  "protocol web: " + unknown(`not see "From afar"`, "/strict", "http://other.test/far could not be loaded: it was not asked for, as when the Content-Security-Policy of the page forbids it"),
+		"too many":          "",
+		"too many, see":     `unexpected web: see "Nothing" on http://www.example.test/many (200 OK): the page does not show it; it begins "Outside Foot Turned over Turned over Turned over Turned over…"`,
+		"too deep":          `unexpected web: not see "Deepest" on http://www.example.test/deep1 (200 OK): the page shows it: "…e Foot Outside Foot Deepest…"`,
+		"sandbox":           `unexpected web: see "POST" on http://www.example.test/sandbox (200 OK): the page does not show it; it begins "From afar Onward Here Word Tell"`,
+	})
 }
 
 // slicesOf gives a name with the numbers from 0 on.

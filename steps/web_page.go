@@ -127,6 +127,14 @@ func (p *page) isText() bool {
 	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "json") || strings.HasSuffix(kind, "xml") || strings.HasSuffix(kind, "javascript")
 }
 
+// isPicture says whether the page has no text that could be looked for.
+func (p *page) isPicture() bool {
+	kind, _, _ := strings.Cut(p.mediaType(), "/")
+	return kind == "image" || kind == "video" || kind == "audio"
+}
+
+func (p *page) notLookedInto() string { return "it is " + p.mediaType() + ", which is not looked into" }
+
 // text gives the page's source in UTF-8.
 func (p *page) text() []byte {
 	if p.decoded {
@@ -210,6 +218,7 @@ func (p *page) tree() (*html.Node, error) {
 	}
 	if p.live != nil {
 		p.doc, p.docErr = p.live.tree()
+		p.lost = lostFrames(p.live.frames)
 		return p.doc, p.docErr
 	}
 	doc, err := html.ParseWithOptions(bytes.NewReader(p.text()), html.ParseOptionEnableScripting(true))

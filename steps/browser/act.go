@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/runtime"
@@ -44,6 +45,7 @@ func (o *outcome) refusal() error {
 // tell calls a function of page.js about one element.
 func (t *Tab) tell(ctx context.Context, e Element, function string, args ...any) (*outcome, error) {
 	o := &outcome{}
+	t.touched = e.frame
 	err := t.evaluate(ctx, e.frame, o, function, append([]any{e.number}, args...)...)
 	if errors.Is(err, errReplaced) {
 		return nil, &Refused{"the page was replaced by another one"}
@@ -103,7 +105,12 @@ func (t *Tab) place(ctx context.Context, e Element) (x, y float64, err error) {
 
 // object gives the browser's handle of an element.
 func (t *Tab) object(ctx context.Context, e Element) (runtime.RemoteObjectID, error) {
-	got, err := t.run(ctx, e.frame, fmt.Sprintf("stepwatch.element(%d)", e.number), false)
+	return t.handle(ctx, e.frame, fmt.Sprintf("stepwatch.element(%d)", e.number))
+}
+
+// handle gives the browser's handle of what an expression gives in a frame. It is to be forgotten.
+func (t *Tab) handle(ctx context.Context, id cdp.FrameID, expression string) (runtime.RemoteObjectID, error) {
+	got, err := t.run(ctx, id, expression, false)
 	if err != nil {
 		return "", err
 	}

@@ -25,6 +25,7 @@ type Element struct {
 type Snapshot struct {
 	Root     *html.Node             // with the documents of its frames inside their elements
 	Elements map[*html.Node]Element // for actions
+	Frames   map[*html.Node]Frame   // that take room on the page, by their elements
 }
 
 // evaluate calls a function of page.js in a frame and reads what it gives into out, when out is not nil.
@@ -80,8 +81,6 @@ func (t *Tab) run(ctx context.Context, id cdp.FrameID, expression string, byValu
 	return got.Result, nil
 }
 
-func (t *Tab) flush(ctx context.Context) error { return t.evaluate(ctx, t.main, nil, "flushed") }
-
 // frameIDs gives the frames of the page, the main one first.
 func (t *Tab) frameIDs() []cdp.FrameID {
 	t.mu.Lock()
@@ -114,44 +113,8 @@ func (t *Tab) rest(ctx context.Context) error {
 }
 
 func (t *Tab) snapshot(ctx context.Context) (*Snapshot, error) {
-	s := &Snapshot{Root: &html.Node{Type: html.DocumentNode}, Elements: map[*html.Node]Element{}}
-	for i, id := range t.frameIDs() {
-		var tokens []string
-		err := t.evaluate(ctx, id, &tokens, "snapshot")
-		if i > 0 && errors.Is(err, errReplaced) {
-			continue // a frame may go at any time
-		}
-		if err != nil {
-			return nil, err
-		}
-		into := s.Root
-		if i > 0 {
-			into = frameElement(s.Root, i-1)
-		}
-		if err := build(into, tokens, func(n *html.Node, number int) { s.Elements[n] = Element{id, number} }); err != nil {
-			return nil, &Broken{"read the page", err}
-		}
-	}
-	return s, nil
-}
-
-// frameElement gives the element that a frame's document is put into: the frame elements are met in the order of the
-// document, which is the order in which a page that is not changed by scripts makes its frames.
-func frameElement(root *html.Node, number int) *html.Node {
-	var last *html.Node
-	for n := range root.Descendants() {
-		if n.DataAtom != atom.Iframe && n.DataAtom != atom.Frame {
-			continue
-		}
-		if n.FirstChild == nil {
-			return n
-		}
-		last = n
-	}
-	if last != nil {
-		return last
-	}
-	return root
+	s := &Snapshot{Root: &html.Node{Type: html.DocumentNode}, Elements: map[*html.Node]Element{}, Frames: map[*html.Node]Frame{}}
+	return s, t.snapshotOf(ctx, t.main, s, s.Root)
 }
 
 // build makes a tree of what the script told.
@@ -191,7 +154,7 @@ func build(into *html.Node, tokens []string, number func(*html.Node, int)) error
 // Text gives what a reader sees of the page, its frames included, as the browser lays it out.
 func (t *Tab) Text(ctx context.Context) (string, error) {
 	for {
-		text, err := t.text(ctx)
+		text, err := t.textOf(ctx, t.main)
 		if !errors.Is(err, errReplaced) {
 			return text, err
 		}
@@ -201,28 +164,13 @@ func (t *Tab) Text(ctx context.Context) (string, error) {
 	}
 }
 
-func (t *Tab) text(ctx context.Context) (string, error) {
-	var all strings.Builder
-	for i, id := range t.frameIDs() {
-		var text string
-		err := t.evaluate(ctx, id, &text, "text", -1)
-		if i > 0 && errors.Is(err, errReplaced) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		all.WriteString(text)
-		all.WriteByte('\n')
-	}
-	return all.String(), nil
-}
-
 // TextOf gives what a reader sees of one element.
 func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
-	var text string
-	err := t.evaluate(ctx, e.frame, &text, "text", e.number)
-	return text, err
+	var seen struct {
+		Text string `json:"text"`
+	}
+	err := t.evaluate(ctx, e.frame, &seen, "text", e.number)
+	return seen.Text, err
 }
 
 // Source gives the document as it is now, as HTML. It holds no typed values.

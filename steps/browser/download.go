@@ -150,7 +150,7 @@ func (p *process) browser() *chromedp.Browser { return chromedp.FromContext(p.ct
 
 // holds says whether a frame is the tab's; t.mu is held. One that no tab knows is of a window that a link opened.
 func (t *Tab) holds(id cdp.FrameID) bool {
-	if id == t.main || slices.ContainsFunc(t.frames, func(f frame) bool { return f.id == id }) {
+	if id == t.main || slices.ContainsFunc(t.frames, func(f *frame) bool { return f.id == id }) {
 		return true
 	}
 	b := t.process.owner

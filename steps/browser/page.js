@@ -13,6 +13,7 @@
   const LIMIT = 200000; // elements of one snapshot
 
   let elements = [];
+  const names = new WeakMap(); // the frames that elements hold
 
   const root = () => document.documentElement;
 
@@ -55,6 +56,10 @@
         case "img":
           if (node.complete && node.naturalWidth === 0 && node.currentSrc) attribute("stepwatch-broken", "");
           break;
+        case "iframe":
+        case "frame":
+          attribute("stepwatch-frame", node.clientWidth && node.clientHeight ? names.get(node) || "" : "none");
+          break;
         case "option":
           if (node.selected) attribute("selected", "");
           break;
@@ -79,12 +84,11 @@
     return out;
   }
 
-  // text is what a reader of this frame sees, element by its number or the whole page with -1.
+  // text is what a reader of this frame sees, element by its number or the whole page with -1, and then the frames in it too.
   function text(number) {
     look();
-    if (!shownFrame()) return "";
     const of = number < 0 ? document.body || root() : elements[number];
-    if (!of) return "";
+    if (!of || !shownFrame()) return { text: "", frames: [] };
     let all = of.innerText ?? of.textContent ?? "";
     const hosts = (within) => {
       for (const element of within.querySelectorAll("*")) {
@@ -97,8 +101,27 @@
       }
     };
     hosts(of);
-    return all;
+    const shown = number < 0 ? frameElements().filter((element) => element.checkVisibility({ visibilityProperty: true })) : [];
+    return { text: all, frames: shown.map((element) => names.get(element) || "") };
   }
+
+  // frameElements gives the elements that may hold frames, also those in shadow trees.
+  function frameElements() {
+    const found = [];
+    everywhere((tree) => found.push(...tree.querySelectorAll("iframe, frame, object, embed")));
+    return found;
+  }
+
+  const frames = () => frameElements().map((element) => names.get(element) || "");
+  const frameAt = (number) => frameElements()[number];
+  const named = (element, name) => { names.set(element, name); };
+
+  // eager has frames be loaded that the browser leaves until a reader scrolls to them, and says how many.
+  const eager = () => {
+    const lazy = frameElements().filter((element) => element.loading === "lazy");
+    for (const element of lazy) element.loading = "eager";
+    return lazy.length;
+  };
 
   // version counts the changes of the document; seen is the one that was looked at last, and looked when.
   let version = 0, seen = 0, looked = 0, notice = () => {};
@@ -109,6 +132,7 @@
   // not more often than every 10 ms, or after wait milliseconds, because a style sheet or a value of a field changes
   // without one.
   function changed(wait) {
+    eager();
     return new Promise((resolve) => {
       const done = () => { notice = () => {}; resolve(true); };
       let timer = setTimeout(done, wait);
@@ -122,7 +146,11 @@
   }
 
   // flushed resolves when what an event of the user started has been handed to the browser, a navigation by a form included.
-  const flushed = () => new Promise((resolve) => setTimeout(resolve, 0));
+  // In a frame whose sandbox forbids scripts no timer runs.
+  const flushed = () => new Promise((resolve) => {
+    setTimeout(resolve, 0);
+    requestAnimationFrame(() => requestAnimationFrame(resolve));
+  });
 
   const describe = (element) => {
     let name = "<" + element.localName;
@@ -370,5 +398,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { frames, frameAt, named, eager, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

@@ -89,7 +89,13 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	}
 	t.active = time.Now()
 	defer func() { t.of(ev.LoaderID).requested(r) }() // once the navigation is there
-	if ev.Type != network.ResourceTypeDocument || ev.FrameID != t.main {
+	if ev.Type != network.ResourceTypeDocument {
+		return
+	}
+	if ev.FrameID != t.main {
+		if f := t.frameOf(ev.FrameID); f != nil {
+			f.answer, f.loader = r, ev.LoaderID
+		}
 		return
 	}
 	t.expected = time.Time{}

@@ -50,7 +50,9 @@ type Tab struct {
 	mu       sync.Mutex
 	news     chan struct{} // closed and replaced when anything below changes
 	worlds   map[cdp.FrameID]string
-	frames   []frame // all but the main one, in the order in which they came
+	frames   []*frame    // all but the main one, in the order in which they came
+	moves    int         // how many loads of frames began, and changes of place within a document
+	touched  cdp.FrameID // that the last action was in
 	url      string
 	current  *Navigation // the newest navigation of the main frame, or nil
 	shown    *Navigation // the one whose document is there, or nil
@@ -66,8 +68,6 @@ type Tab struct {
 	headers  []sentHeader
 	asked    map[fetch.RequestID]bool // requests that were answered with a login
 }
-
-type frame struct{ id, parent cdp.FrameID }
 
 // open makes the tab: a browser context, a page in it, and our part in every document of it.
 func (p *process) open(ctx context.Context) (*Tab, error) { //nolint:contextcheck // the tab outlives the step that opens it
@@ -190,6 +190,7 @@ type Navigation struct {
 	Ended     time.Time // when it was loaded or failed
 	Download  bool      // what came is a file, not a page
 
+	frames   map[cdp.FrameID]int // how often each frame of the page had begun to load, when Navigation was asked
 	loader   cdp.LoaderID
 	loaded   float64 // the load event by the browser's monotonic clock, in seconds
 	activity activity
@@ -274,23 +275,27 @@ func (t *Tab) event(ev any) {
 		}
 	case *runtime.EventExecutionContextsCleared:
 		clear(t.worlds)
-	case *page.EventFrameAttached:
-		t.frames = append(t.frames, frame{ev.FrameID, ev.ParentFrameID})
-	case *page.EventFrameDetached:
-		t.frames = slices.DeleteFunc(t.frames, func(f frame) bool { return f.id == ev.FrameID })
+	case *page.EventFrameAttached, *page.EventFrameDetached:
+		t.framed(ev)
+	case *page.EventFrameStartedLoading:
+		t.moves++
+		t.framed(ev)
 	case *page.EventFrameRequestedNavigation:
-		if ev.FrameID != t.main || ev.Disposition != page.ClientNavigationDispositionCurrentTab {
-			return
+		if ev.FrameID != t.main {
+			t.framed(ev)
+		} else if ev.Disposition == page.ClientNavigationDispositionCurrentTab {
+			t.expected = time.Now()
 		}
-		t.expected = time.Now()
 	case *page.EventFrameStoppedLoading:
 		if ev.FrameID != t.main {
-			return
+			t.framed(ev)
+		} else {
+			t.expected = time.Time{}
 		}
-		t.expected = time.Time{}
 	case *page.EventFrameNavigated:
 		if ev.Frame.ID != t.main {
-			return
+			t.framed(ev)
+			break
 		}
 		t.expected = time.Time{}
 		t.frames = nil
@@ -309,6 +314,7 @@ func (t *Tab) event(ev any) {
 			n.Ended = time.Now()
 		}
 	case *page.EventNavigatedWithinDocument:
+		t.moves++
 		if ev.FrameID == t.main {
 			t.url, t.expected = ev.URL, time.Time{}
 		}
@@ -492,6 +498,10 @@ func (t *Tab) Navigation() *Navigation {
 	}
 	n := *t.current
 	n.activity = activity{} // which goes on
+	n.frames = make(map[cdp.FrameID]int, len(t.frames))
+	for _, f := range t.frames {
+		n.frames[f.id] = f.loads
+	}
 	n.Chain = make([]*Request, len(t.current.Chain))
 	for i, r := range t.current.Chain {
 		shown := *r
@@ -574,10 +584,24 @@ func (t *Tab) Back(ctx context.Context) (bool, error) {
 	if at < 0 || at >= len(history.Entries) || history.Entries[at].URL == "about:blank" {
 		return false, nil
 	}
+	before := t.Navigation()
+	t.mu.Lock()
+	moves := t.moves
+	t.mu.Unlock()
 	if _, err := command(ctx, t, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[at].ID}); err != nil {
 		return false, err
 	}
 	wanted := history.Entries[at].URL
+	if wanted == t.URL() { // a frame of the page goes back, or a script has named two places alike
+		soon, cancel := context.WithTimeout(ctx, beginLimit)
+		defer cancel()
+		if err := t.wait(soon, func() bool { return t.moves > moves }); err != nil && soon.Err() == nil {
+			return true, err
+		}
+		if err := t.settleFrames(ctx, before); err != nil {
+			return true, err
+		}
+	}
 	// A page kept by the browser comes back without a request.
 	return true, t.wait(ctx, func() bool { return t.url == wanted && (t.current == nil || t.current.done()) })
 }
@@ -595,11 +619,20 @@ func (t *Tab) loader() cdp.LoaderID {
 // ("mailto:") never does.
 const beginLimit = time.Second
 
-// Settle waits until what the last action started has come to rest: a navigation, if it began one. It says whether it did.
+// Settle waits until what the last action started has come to rest: a navigation, if it began one, of the page or of one of
+// its frames. It says whether the page was navigated.
 func (t *Tab) Settle(ctx context.Context, before *Navigation) (navigated bool, err error) {
 	// What the page's script does in answer to an event is known once a timer of the page has run after it.
-	if err := t.flush(ctx); err != nil && !errors.Is(err, errReplaced) {
-		return false, err
+	for _, id := range slices.Compact([]cdp.FrameID{t.touched, t.main}) {
+		limited, cancel := ctx, context.CancelFunc(func() {})
+		if id != t.main { // one in which no script may run may never answer
+			limited, cancel = context.WithTimeout(ctx, beginLimit)
+		}
+		err := t.evaluate(limited, id, nil, "flushed")
+		cancel()
+		if err != nil && !errors.Is(err, errReplaced) && (limited.Err() == nil || ctx.Err() != nil) {
+			return false, err
+		}
 	}
 	t.mu.Lock()
 	expecting := !t.expected.IsZero()
@@ -612,7 +645,9 @@ func (t *Tab) Settle(ctx context.Context, before *Navigation) (navigated bool, e
 			return false, err
 		}
 	}
-	err = t.wait(ctx, func() bool { return t.current == nil || t.current.done() })
+	if err = t.wait(ctx, func() bool { return t.current == nil || t.current.done() }); err == nil {
+		err = t.settleFrames(ctx, before)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expected = time.Time{}

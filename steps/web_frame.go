@@ -1,0 +1,79 @@
+package steps
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/html"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// What a browser says of the frames of its page.
+
+// lostFrames gives the frames of a snapshot whose documents are not what a visitor should get.
+func lostFrames(frames map[*html.Node]browser.Frame) map[*html.Node]*lostFrame {
+	lost := make(map[*html.Node]*lostFrame, len(frames))
+	for n, f := range frames {
+		l := &lostFrame{name: cutURL(f.URL), reason: result.ReasonUnexpected, blame: result.BlameWeb}
+		switch src, _ := attribute(n, "src"); {
+		case f.Answer != nil:
+			l.name = cutURL(f.Answer.URL)
+		case f.URL == "" || f.URL == "about:blank":
+			l.name = cutURL(src)
+		}
+		switch {
+		case f.Apart:
+			l.reason, l.blame = result.ReasonBrowser, result.BlameMonitor
+			l.why = "another process of the browser shows it (browser.remote: start that one with --disable-site-isolation-trials --disable-features=IsolateOrigins,site-per-process)"
+		case f.Failed != "":
+			l.reason, l.blame, l.why = frameFault(f.Failed)
+		case f.Answer != nil && f.Answer.Status >= 400:
+			l.reason, l.why = result.ReasonHTTPStatus, fmt.Sprintf("status %d %s", f.Answer.Status, f.Answer.StatusText)
+		case f.Loaded:
+			if l.why = opaque(f.Answer); l.why == "" {
+				continue
+			}
+		default:
+			l.why = "it is still loading"
+		}
+		lost[n] = l
+	}
+	return lost
+}
+
+// opaque says why what a frame was answered with is not looked into, and nothing of what is.
+func opaque(answer *browser.Request) string {
+	if answer == nil {
+		return ""
+	}
+	p := &page{reply: &reply{Response: &http.Response{Header: answer.ResponseHeader}}}
+	if p.isHTML() || p.isText() || p.isPicture() {
+		return ""
+	}
+	return p.notLookedInto()
+}
+
+// frameFault says what the browser's name for a fault means when it kept a frame from being shown.
+func frameFault(name string) (result.Reason, result.Blame, string) {
+	if code := strings.TrimPrefix(name, "net::ERR_"); strings.HasPrefix(code, "BLOCKED_BY_") {
+		return result.ReasonUnexpected, result.BlameWeb, "a browser does not show it there (" + name + ")"
+	}
+	return netFault(name)
+}
+
+// judgeFrames judges what an action led the frames of a page to, as it is judged of a whole page.
+func judgeFrames(frames []browser.Frame, act string) error {
+	for _, f := range frames {
+		switch {
+		case f.Failed != "":
+			reason, blame, why := frameFault(f.Failed)
+			return settled(Fail(reason, blame, "%s: the frame %s: %s", act, cutURL(f.URL), why))
+		case f.Answer != nil && f.Answer.Status >= 400:
+			return statusFault(f.Answer)
+		}
+	}
+	return nil
+}
