@@ -66,6 +66,7 @@ type site struct {
 	secrets stepstest.Secrets // nil: one called members
 
 	patience time.Duration // in a browser; 0: 50 ms
+	inTurn   bool          // in a browser one case after another
 	mu       sync.Mutex
 	conns    map[string]bool // remote addresses seen
 }
@@ -110,7 +111,7 @@ func newSite(t *testing.T) *site {
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
 		chunk := make([]byte, 1<<20)
-		for range 64 {
+		for range 8 {
 			if _, err := z.Write(chunk); err != nil {
 				return
 			}
@@ -441,9 +442,21 @@ func TestWebSentences(t *testing.T) {
 // runBoth runs every case over HTTP alone and then in a browser, where inBrowser has another error for some.
 func (s *site) runBoth(t *testing.T, cases []sentenceCase, inBrowser map[string]string) {
 	t.Helper()
+	s.runOnBoth(t, cases, inBrowser, browser.Options{})
+}
+
+// runOnBoth is runBoth with a browser of these options.
+func (s *site) runOnBoth(t *testing.T, cases []sentenceCase, inBrowser map[string]string, options browser.Options) {
+	t.Helper()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
+	s.runInBrowser(t, cases, inBrowser, options)
+}
+
+// runInBrowser runs every case in one browser, several at the same time unless they are to take turns.
+func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[string]string, options browser.Options) {
+	t.Helper()
 	for name, want := range inBrowser {
 		if !slices.ContainsFunc(cases, func(c sentenceCase) bool { return c.name == name }) {
 			t.Errorf("no case is called %q: %q cannot be what a browser makes of it", name, want)
@@ -452,17 +465,23 @@ func (s *site) runBoth(t *testing.T, cases []sentenceCase, inBrowser map[string]
 	if _, err := browser.Find(); err != nil {
 		t.Skip("not run in a browser:", err)
 	}
-	b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
+	options.Dir, options.MapHosts = t.TempDir(), s.target.ConnectTo
+	b := browser.New(options)
 	defer b.Close()
 	s.target.Browser, s.target.Patience = b, cmp.Or(s.patience, 50*time.Millisecond)
-	for _, c := range cases {
-		t.Run("browser/"+c.name, func(t *testing.T) {
-			if want, differs := inBrowser[c.name]; differs {
-				c.want = want
-			}
-			expect(t, s.run(t, c.text), c.want)
-		})
-	}
+	t.Run("browser", func(t *testing.T) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				if !s.inTurn {
+					t.Parallel()
+				}
+				if want, differs := inBrowser[c.name]; differs {
+					c.want = want
+				}
+				expect(t, s.run(t, c.text), c.want)
+			})
+		}
+	})
 }
 
 // sentenceCase is a scenario and its error, the same over HTTP alone and in a browser.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,34 +41,6 @@ func newAnswerSite(t *testing.T, mux *http.ServeMux) (s *site, root []byte) {
 	return &site{conns: map[string]bool{}, target: &steps.Target{BodyLimit: 1 << 20, Roots: ca.Roots, ConnectTo: map[string]string{
 		"www.answer.test:80": plain.Listener.Addr().String(), "www.answer.test:443": secure.Listener.Addr().String(),
 	}}}, ca.PEM()
-}
-
-// runOnBoth runs the cases over HTTP alone and in a browser; differs has those in which a browser gives another answer.
-func (s *site) runOnBoth(t *testing.T, cases []sentenceCase, differs map[string]string, options browser.Options) {
-	t.Helper()
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
-	}
-	for name := range differs {
-		if !slices.ContainsFunc(cases, func(c sentenceCase) bool { return c.name == name }) {
-			t.Errorf("no case is called %q", name)
-		}
-	}
-	if _, err := browser.Find(); err != nil {
-		t.Skip("not run in a browser:", err)
-	}
-	options.Dir, options.MapHosts = t.TempDir(), s.target.ConnectTo
-	b := browser.New(options)
-	defer b.Close()
-	s.target.Browser, s.target.Patience = b, 50*time.Millisecond
-	for _, c := range cases {
-		t.Run("browser/"+c.name, func(t *testing.T) {
-			if want, differs := differs[c.name]; differs {
-				c.want = want
-			}
-			expect(t, s.run(t, c.text), c.want)
-		})
-	}
 }
 
 func answering(kind, body string, header ...string) http.HandlerFunc {

@@ -128,20 +128,10 @@ func TestLinks(t *testing.T) {
 	for _, c := range append(mistakes, cases...) {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
-	if _, err := browser.Find(); err != nil {
-		t.Skip("not run in a browser:", err)
-	}
-	b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
-	defer b.Close()
-	s.target.Browser, s.target.Patience = b, 500*time.Millisecond
-	for _, c := range cases {
-		t.Run("browser/"+c.name, func(t *testing.T) {
-			if c.name == "only with a script" {
-				c.want = `http_status web: look at the links of ` + on + `/script: 1 of 1 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/script`
-			}
-			expect(t, s.run(t, c.text), c.want)
-		})
-	}
+	s.patience = 500 * time.Millisecond
+	s.runInBrowser(t, cases, map[string]string{
+		"only with a script": `http_status web: look at the links of ` + on + `/script: 1 of 1 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/script`,
+	}, browser.Options{})
 }
 
 // TestLinksReport holds what is measured, said and kept.
