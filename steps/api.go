@@ -133,7 +133,7 @@ func judgeAPIStatus(h *Host, u *url.URL, answer *reply) error {
 // phases and the status.
 func (w *World) fetch(ctx context.Context, u *url.URL, header http.Header) (*reply, error) {
 	act := "GET " + shownURL(u)
-	c, err := dialHTTP(ctx, w, u)
+	c, err := dialHTTP(ctx, w, u, httpWay{direct: true})
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,11 @@ func (w *World) dial(ctx context.Context, address string, blame result.Blame, r 
 		return nil, scenarioFault("%q is no host and port: %w", address, err)
 	}
 	addresses := []string{host}
-	if _, err := netip.ParseAddr(host); err != nil {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip = ip.Unmap(); r.family == "ip4" && !ip.Is4() || r.family == "ip6" && !ip.Is6() {
+			return nil, scenarioFault("%s: %q is no IPv%s address", act, host, r.family[len("ip"):])
+		}
+	} else {
 		start := time.Now()
 		addresses, err = r.lookUp(ctx, w.resolver(), host)
 		w.Phase("dns", time.Since(start), "")

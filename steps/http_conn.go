@@ -32,7 +32,9 @@ type httpConn struct {
 	used bool             // an answer came over it
 	idle time.Time        // since when it waits for the next request
 
-	login *certificateLogin // nil without TLS
+	login   *certificateLogin // nil without TLS
+	version string            // of HTTP that it must be, or empty
+	proxied bool              // the other end is a proxy
 }
 
 const (
@@ -93,14 +95,39 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// dialHTTP opens a connection for u and reports the phases dns, connect and tls.
-func dialHTTP(ctx context.Context, w *World, u *url.URL) (*httpConn, error) {
+// httpWay narrows down how a server is asked. The zero value leaves all open.
+type httpWay struct {
+	family  string // as that of a route
+	version string // of HTTP, "1.1" or "2"
+	direct  bool   // not through the proxy
+}
+
+// keyFor names the connections for u that are of this kind.
+func (way httpWay) keyFor(u *url.URL) string {
+	return strings.TrimRight(fmt.Sprintf("%s %s %s", connKey(u), way.family, way.version), " ")
+}
+
+// dialHTTP opens a connection for u and reports the phases dns, connect, proxy and tls.
+func dialHTTP(ctx context.Context, w *World, u *url.URL, way httpWay) (*httpConn, error) {
+	if way.version == "2" && u.Scheme != "https" {
+		return nil, scenarioFault("GET %s: HTTP/2 is spoken over https alone", shownURL(u))
+	}
 	address := hostPort(u)
-	conn, err := w.Dial(ctx, address, result.BlameWeb)
+	proxy := w.target.proxyFor(u)
+	var conn net.Conn
+	var err error
+	switch {
+	case way.direct || proxy == nil:
+		conn, err = w.dial(ctx, address, result.BlameWeb, route{family: way.family})
+	case way.family != "":
+		return nil, scenarioFault("connect to %s: it is reached through a proxy %s, which chooses the address itself", address, theProxy)
+	default:
+		conn, err = dialProxy(ctx, w, proxy, u)
+	}
 	if err != nil {
 		return nil, err
 	}
-	c := &httpConn{key: connKey(u), conn: conn}
+	c := &httpConn{key: way.keyFor(u), conn: conn, version: way.version, proxied: proxy != nil && !way.direct}
 	if u.Scheme == "https" {
 		if err := c.handshake(ctx, w, u.Hostname(), address); err != nil {
 			_ = conn.Close() // the handshake's error says what is wrong
@@ -118,11 +145,14 @@ func (c *httpConn) handshake(ctx context.Context, w *World, host, address string
 	if err != nil {
 		return err
 	}
-	config.NextProtos = []string{"h2", "http/1.1"}
+	config.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.version]
 	c.login = &certificateLogin{host: host, own: w.target.clientCertificate(host)}
 	config.GetClientCertificate = c.login.answer
 	client := tls.Client(&lingering{Conn: c.conn, login: c.login}, config)
 	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {
+		if isAlert(err) && c.version != "" && strings.Contains(err.Error(), "no application protocol") {
+			return Fail(result.ReasonProtocol, result.BlameWeb, "TLS handshake with %s: the server does not speak HTTP/%s", host, c.version)
+		}
 		return failHandshake(ctx, c.login.explain(ctx, err, "TLS handshake with "+host), result.BlameWeb, config)
 	}
 	c.conn = client
@@ -131,7 +161,10 @@ func (c *httpConn) handshake(ctx context.Context, w *World, host, address string
 	}
 	state := client.ConnectionState()
 	w.measureCertificate(state)
-	if state.NegotiatedProtocol != "h2" {
+	switch {
+	case c.version == "2" && state.NegotiatedProtocol != "h2":
+		return Fail(result.ReasonProtocol, result.BlameWeb, "TLS handshake with %s: the server does not speak HTTP/2", host)
+	case state.NegotiatedProtocol != "h2":
 		return nil
 	}
 	protocols := new(http.Protocols)
@@ -259,7 +292,11 @@ type sending struct {
 
 func (c *httpConn) send(request *http.Request) sending {
 	out := bufio.NewWriterSize(c.conn, 1024)
-	err := request.Write(out)
+	write := request.Write
+	if c.proxied && request.URL.Scheme != "https" {
+		write = request.WriteProxy
+	}
+	err := write(out)
 	if err == nil {
 		err = out.Flush()
 	}

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,7 @@ type visit struct {
 	sent        bool // by a sentence that names the method
 	anySite     bool // redirects to other sites are followed too
 
+	way  httpWay
 	save func(*http.Response) io.Writer // as an intake has it: for a file, which is no page
 
 	frame  *html.Node // of the page before, which it led into, or nil
@@ -144,7 +146,7 @@ func (s *httpSession) judgeStatus(p *page, v *visit) error {
 	if p.accepted() {
 		return nil
 	}
-	if err := p.refusedCertificate(v.String()); err != nil {
+	if err := cmp.Or(p.proxyRefusal(v.String()), p.refusedCertificate(v.String())); err != nil {
 		return err
 	}
 	switch {
@@ -221,7 +223,7 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 // roundTrip sends a request over an open connection that fits, or over a new one.
 func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request *http.Request) (*reply, error) {
 	in := v.intake(w)
-	if c := s.take(connKey(request.URL), request.Method); c != nil {
+	if c := s.take(v.way.keyFor(request.URL), request.Method); c != nil {
 		answer, err := s.use(ctx, w, c, request, in)
 		if !errors.Is(err, errStale) {
 			return answer, err
@@ -230,7 +232,7 @@ func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request
 			return nil, fmt.Errorf("%w in mid-request: %w", errStale, io.EOF)
 		}
 	}
-	c, err := dialHTTP(ctx, w, request.URL)
+	c, err := dialHTTP(ctx, w, request.URL, v.way)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +251,7 @@ func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request
 func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, in intake) (*reply, error) {
 	answer, err := c.exchange(ctx, w, request, in)
 	if err == nil {
+		answer.proxied = c.proxied
 		answer.remote, answer.login = c.conn.RemoteAddr().String(), c.login
 	} else if !errors.Is(err, errStale) {
 		err = c.refusal(ctx, err, request.Method+" "+shownURL(request.URL))

@@ -3,6 +3,7 @@ package steps
 import (
 	"crypto/x509"
 	"fmt"
+	"net/url"
 	"sort"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ type Target struct {
 
 	// Resolver is the "host:port" of the DNS server to ask; empty means the machine's own.
 	Resolver string
+
+	// Proxy is what websites are visited through over HTTP, an http URL; nil means none. A browser has its own.
+	Proxy *url.URL
 
 	// Browser is what scenarios tagged @browser visit with; nil when there is none.
 	Browser *browser.Browser

@@ -200,6 +200,14 @@ func init() {
 		Definition{Area: "web", Sentence: "I go to {url}",
 			Does:     "Loads a page: a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
 			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
+		Definition{Area: "web", Sentence: "I go to {url} over {family}",
+			Does:     "Loads a page as `I go to` does, redirects included, from an address of this family alone. Fails when the host has none. A browser chooses by itself, so it needs a scenario without @browser.",
+			Measures: webMeasures, Example: `When I go to "https://www.example.org/" over IPv6`,
+			Func: goToBy(func(a Args) httpWay { return httpWay{family: families[a.Text(1)]} })},
+		Definition{Area: "web", Sentence: "I go to {url} over HTTP/{number}", Pattern: `^I go to "?(\S*?)"? over HTTP/(1\.1|2)$`,
+			Does:     "Loads a page as `I go to` does, redirects included, in this version of HTTP alone: no other is offered to the server. A browser chooses by itself, so it needs a scenario without @browser.",
+			Measures: webMeasures, Example: `When I go to "https://www.example.org/" over HTTP/1.1`,
+			Func: goToBy(func(a Args) httpWay { return httpWay{version: a.Text(1)} })},
 		Definition{Area: "web", Sentence: "I visit {url}",
 			Does:     "The same as `I go to`.",
 			Measures: webMeasures, Example: `When I visit "https://www.example.org/"`, Func: goTo(false)},
@@ -241,6 +249,17 @@ func goTo(anyStatus bool) func(context.Context, *World, Args) error {
 			return err
 		}
 		return engineOf(w).load(ctx, w, visit{method: http.MethodGet, url: u, anyStatus: anyStatus})
+	}
+}
+
+// goToBy makes the function of a sentence that narrows down how a page is asked for.
+func goToBy(way func(Args) httpWay) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		u, err := resolve(ctx, w, a.Text(0))
+		if err != nil {
+			return err
+		}
+		return engineOf(w).load(ctx, w, visit{method: http.MethodGet, url: u, way: way(a)})
 	}
 }
 

@@ -111,6 +111,9 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 	if err := noBrowserLogin(w, &v); err != nil {
 		return err
 	}
+	if v.way != (httpWay{}) {
+		return scenarioFault("%s: a browser chooses address and version itself: leave @browser out of this scenario", &v)
+	}
 	referrer := ""
 	if v.referrer != nil {
 		referrer = v.referrer.String()
@@ -180,6 +183,8 @@ func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Nav
 		return netError(n.Failed, act)
 	case n.Download:
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: it gives a file to save, not a page", act)
+	case answer != nil && answer.Status == http.StatusProxyAuthRequired && s.proxied:
+		return Fail(result.ReasonAuth, result.BlameScenario, "%s: the proxy %s wants a login (407 %s), and stepwatch has none for a proxy: let it take this machine without one", act, browserProxy, answer.StatusText)
 	case answer == nil || anyStatus || answer.Status < 400:
 		return nil
 	default:
@@ -196,6 +201,9 @@ func statusFault(answer *browser.Request) error {
 	return Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
 		answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
 }
+
+// browserProxy names where a browser's proxy is set.
+const browserProxy = "(browser.proxy or web.proxy in stepwatch.yml)"
 
 func netError(name, act string) error {
 	reason, blame, detail := netFault(name)
@@ -229,6 +237,12 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 		reason = result.ReasonTLS
 	case "BAD_SSL_CLIENT_AUTH_CERT", "SSL_CLIENT_AUTH_CERT_NEEDED":
 		reason, detail = result.ReasonAuth, "the server asks for a client certificate, which no browser can be given: leave @browser out of this scenario, and add the certificate under tls.clients in stepwatch.yml"
+	case "PROXY_CONNECTION_FAILED":
+		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" cannot be reached"
+	case "TUNNEL_CONNECTION_FAILED":
+		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" does not connect to the server, and the browser does not say why: the same step without @browser does"
+	case "PROXY_AUTH_REQUESTED", "PROXY_AUTH_UNSUPPORTED", "PROXY_AUTH_REQUESTED_WITH_NO_CONNECTION", "INVALID_AUTH_CREDENTIALS":
+		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" wants a login, and stepwatch has none for a proxy: let it take this machine without one"
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not go there"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":

@@ -219,7 +219,7 @@ func (s *httpSession) download(ctx context.Context, w *World, v visit, name stri
 	if len(p.redirects) > 0 {
 		act += " (after " + theRedirects(p) + ")"
 	}
-	if err := p.refusedCertificate(act); err != nil {
+	if err := cmp.Or(p.proxyRefusal(act), p.refusedCertificate(act)); err != nil {
 		return nil, err
 	}
 	switch {

@@ -153,6 +153,7 @@ type dnssecSection struct {
 type web struct {
 	BodyLimit      string `yaml:"body_limit"`
 	DownloadLimit  string `yaml:"download_limit"`
+	Proxy          string `yaml:"proxy"`
 	Wait           string `yaml:"wait"`
 	CucumberNagios bool   `yaml:"cucumber_nagios"`
 }
@@ -332,6 +333,16 @@ func build(path string, f *file, source []byte) (*Config, error) {
 		c.Target.Roots = pool(roots)
 	}
 	c.clients(dir, f.TLS.Clients, v)
+	if f.Web.Proxy != "" {
+		proxy, err := url.Parse(f.Web.Proxy)
+		if err != nil || proxy.Scheme != "http" || proxy.Host == "" || proxy.User != nil {
+			v.add("web.proxy", "it is no http URL without a login: write it as http://proxy.example.org:3128")
+		}
+		c.Target.Proxy = proxy
+		if f.Browser.Remote == "" {
+			f.Browser.Proxy = cmp.Or(f.Browser.Proxy, f.Web.Proxy)
+		}
+	}
 	c.browser(f, dir, roots, v)
 	c.evidence(f, v)
 	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })

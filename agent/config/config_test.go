@@ -43,7 +43,7 @@ resolver: 127.0.0.1:5353
 dnssec: {anchors: [root.key]}
 connect_to:
   "www.example.org:443": "127.0.0.1:8443"
-web: {body_limit: 1 MB, download_limit: 2 GB, cucumber_nagios: true}
+web: {body_limit: 1 MB, download_limit: 2 GB, proxy: "http://proxy.example.org:3128", cucumber_nagios: true}
 exporters:
   prometheus: {path: /metrics}
 `
@@ -110,7 +110,7 @@ func TestParse(t *testing.T) {
 	if roots.Equal(system) {
 		t.Error("the private root is not trusted")
 	}
-	if c.Target.BodyLimit != 1<<20 || c.Target.DownloadLimit != 2<<30 || !c.Target.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
+	if c.Target.BodyLimit != 1<<20 || c.Target.DownloadLimit != 2<<30 || c.Target.Proxy.Host != "proxy.example.org:3128" || !c.Target.Browser.Proxied() || !c.Target.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
 		t.Errorf("target: got %+v", c.Target)
 	}
 	var block struct {
@@ -141,6 +141,7 @@ func TestMistakes(t *testing.T) {
 		"tls: {clients: [{hosts: [a.test]}]}": "stepwatch.yml:1: tls.clients[0]: needs hosts and certificate",
 		"tls: {clients: [{hosts: [a.test], certificate: missing.pem}]}":                    "stepwatch.yml:1: tls.clients[0].certificate: open missing.pem: no such file or directory",
 		"tls: {clients: [{hosts: [\"https://a.test\"], certificate: config_test.go}]}":     "stepwatch.yml:1: tls.clients[0].certificate: tls: failed to find any PEM data in certificate input\nstepwatch.yml:1: tls.clients[0].hosts: \"https://a.test\" is no host name: write it as www.example.org or *.example.org",
+		"web: {proxy: \"http://a:secret@proxy.test:3128\"}":                                "stepwatch.yml:1: web.proxy: it is no http URL without a login: write it as http://proxy.example.org:3128",
 		"tls: {ca: [config_test.go]}":                                                      "stepwatch.yml:1: tls.ca[0]: config_test.go holds no certificate in PEM",
 		"accounts:\n  a:\n    address: a@b.c\n    password: {env: P}\n    token: {env: T}": "stepwatch.yml:5: accounts.a.token: stands beside a password: an account logs in with one of the two",
 		"accounts:\n  a:\n    address: nobody":                                             "stepwatch.yml:3: accounts.a.address: is \"nobody\": write it as name@example.org",

@@ -19,7 +19,7 @@ import (
 // Download is a file that the browser was given to save. Remove must be called.
 type Download struct {
 	URL      string
-	Name     string // that a visitor would find it under
+	Name     string      // that a visitor would find it under
 	Header   http.Header // nil when the browser does not tell, as of a file that no navigation led to
 	Bytes    int64
 	Total    int64 // what the server said that it would be, 0 when it did not

@@ -143,7 +143,14 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 		options = append(options, chromedp.Flag("host-resolver-rules", strings.Join(rules, ",")))
 	}
 	if o.Proxy != "" {
-		options = append(options, chromedp.ProxyServer(o.Proxy))
+		var direct []string // as over HTTP alone: what is mapped is reached without the proxy
+		for from := range o.MapHosts {
+			direct = append(direct, from)
+		}
+		slices.Sort(direct)
+		options = append(options, chromedp.ProxyServer(o.Proxy), chromedp.Flag("proxy-bypass-list", strings.Join(direct, ";")))
+	} else {
+		options = append(options, chromedp.Flag("no-proxy-server", true)) // nor one of the environment
 	}
 	return options
 }

@@ -1,0 +1,171 @@
+package steps_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+// testProxy is a proxy that reaches the hosts that it knows, and refuses as it is told.
+type testProxy struct {
+	hosts map[string]string // "host:port" to where it is
+
+	mu     sync.Mutex
+	answer int               // in the place of all that it is asked, 0 for none
+	extra  map[string]string // of that answer's header
+	seen   []string
+}
+
+func (p *testProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.seen = append(p.seen, r.Method+" "+r.RequestURI)
+	answer, extra := p.answer, p.extra
+	p.mu.Unlock()
+	if answer != 0 {
+		w.Header().Set("Proxy-Authenticate", `Basic realm="proxy"`)
+		for name, value := range extra {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(answer)
+		return
+	}
+	host := r.URL.Host
+	if r.Method != http.MethodConnect {
+		host = net.JoinHostPort(r.URL.Hostname(), "80")
+	}
+	to, err := net.Dial("tcp", p.hosts[host])
+	if err != nil {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	defer to.Close()
+	if r.Method != http.MethodConnect {
+		r.RequestURI = ""
+		answer, err := (&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return to, nil }}).RoundTrip(r)
+		if err == nil {
+			defer answer.Body.Close()
+			w.WriteHeader(answer.StatusCode)
+			_, _ = io.Copy(w, answer.Body)
+		}
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	from, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer from.Close()
+	done := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(to, buffered)
+		_ = to.(*net.TCPConn).CloseWrite()
+		close(done)
+	}()
+	_, _ = io.Copy(from, to)
+	_ = from.Close()
+	<-done
+}
+
+func TestProxy(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+	web, err := stepstest.NewWebsite(stepstest.WebsiteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = web.Close() })
+	proxy := &testProxy{hosts: map[string]string{"www.demo.test:80": web.HTTPAddr, "www.demo.test:443": web.HTTPSAddr}}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	// Nothing of the environment counts.
+	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"} {
+		t.Setenv(name, "http://127.0.0.1:1")
+	}
+	t.Setenv("no_proxy", "")
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	const (
+		ours    = "(web.proxy in stepwatch.yml)"
+		theirs  = "(browser.proxy or web.proxy in stepwatch.yml)"
+		secure  = "I go to https://www.demo.test/contact\n"
+		plain   = "I go to http://www.demo.test/contact\n"
+		content = `I should see "Contact us"`
+	)
+	tunnel := func(host string) string {
+		return fmt.Sprintf("CONNECT %s:443 through the proxy %s %s", host, address.Host, ours)
+	}
+	browsers := map[*url.URL]*browser.Browser{}
+	for _, proxy := range []*url.URL{address, closed} {
+		browsers[proxy] = browser.New(browser.Options{Dir: t.TempDir(), Proxy: proxy.String(), MapHosts: map[string]string{"direct.demo.test:80": web.HTTPAddr}, Roots: [][]byte{web.CA.PEM()}})
+		t.Cleanup(func() { _ = browsers[proxy].Close() })
+	}
+	for _, c := range []struct {
+		name    string
+		proxy   *url.URL
+		answer  int
+		extra   map[string]string
+		text    string
+		want    string
+		browser string // "-": the same
+	}{
+		{"https", address, 0, nil, secure + content, "", "-"},
+		{"http", address, 0, nil, plain + content, "", "-"},
+		{"whose address", address, 0, nil, secure + `the page should come over IPv4`, "config scenario: which address https://www.demo.test/contact (200 OK) came from is not known: it came through a proxy", ""},
+		{"the site's own fault", address, 0, nil, "I go to http://www.demo.test/nothing", "http_status web: GET http://www.demo.test/nothing: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.demo.test/nothing\"` accepts any status)", ""},
+		{"site not reached", address, 0, nil, "I go to https://gone.demo.test/", "connect web: " + tunnel("gone.demo.test") + ": it does not reach the server: 502 Bad Gateway",
+			"connect network: GET https://gone.demo.test/: the proxy " + theirs + " does not connect to the server, and the browser does not say why: the same step without @browser does (net::ERR_TUNNEL_CONNECTION_FAILED)"},
+		{"login, https", address, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy: let it take this machine without one",
+			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " does not connect to the server, and the browser does not say why: the same step without @browser does (net::ERR_TUNNEL_CONNECTION_FAILED)"},
+		{"login, http", address, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy: let it take this machine without one",
+			"auth scenario: GET http://www.demo.test/contact: the proxy " + theirs + " wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy: let it take this machine without one"},
+		{"refusal, https", address, 403, nil, secure, "refused network: " + tunnel("www.demo.test") + ": it refuses: 403 Forbidden", ""},
+		{"refusal, http", address, 403, map[string]string{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, plain, "refused network: GET http://www.demo.test/contact through the proxy " + ours + ": it refuses: 403 Forbidden", ""},
+		{"site not reached, http", address, 504, map[string]string{"Proxy-Status": "p; error=connection_timeout"}, plain, "connect web: GET http://www.demo.test/contact through the proxy " + ours + ": it does not reach the server: 504 Gateway Timeout", ""},
+		{"no proxy there", closed, 0, nil, secure, "connect network: connect to 127.0.0.1:1: connection refused: nothing listens on that port: that is the proxy " + ours,
+			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " cannot be reached (net::ERR_PROXY_CONNECTION_FAILED)"},
+		{"family", address, 0, nil, "I go to https://www.demo.test/ over IPv4", "scenario scenario: connect to www.demo.test:443: it is reached through a proxy " + ours + ", which chooses the address itself", ""},
+		{"what connect_to leads elsewhere", closed, 0, nil, "I go to http://direct.demo.test/contact\n" + content, "", "-"},
+		{"this machine", closed, 0, nil, "I go to http://" + web.HTTPAddr + "/contact\n" + content, "", ""},
+	} {
+		proxy.mu.Lock()
+		proxy.answer, proxy.extra = c.answer, c.extra
+		proxy.mu.Unlock()
+		target := &steps.Target{Roots: web.CA.Roots, Proxy: c.proxy, ConnectTo: map[string]string{"direct.demo.test:80": web.HTTPAddr}}
+		run := func() *stepstest.Outcome {
+			o, err := stepstest.Scenario{Target: target, Browser: target.Browser != nil}.Run(t.Context(), c.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return o
+		}
+		t.Run(c.name, func(t *testing.T) { expect(t, run(), c.want) })
+		if c.browser == "" {
+			continue
+		}
+		t.Run("browser/"+c.name, func(t *testing.T) {
+			if _, err := browser.Find(); err != nil {
+				t.Skip(err)
+			}
+			target.Browser = browsers[c.proxy]
+			if c.browser == "-" {
+				c.browser = c.want
+			}
+			expect(t, run(), c.browser)
+		})
+	}
+}
