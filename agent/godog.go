@@ -14,10 +14,11 @@ import (
 
 func init() { hidepath.Restore() } // godog is initialised by now
 
-// This file is all that knows godog v0.15.1. What the runner relies on, and a contract test holds:
+// This file and glue.go are all that knows godog v0.15.1. What the runner relies on, and a contract test holds:
 //   - a handler that takes nothing but a context is called once for each step that matches, in order, whatever the
 //     pattern caught, and never again after one that failed;
 //   - with Concurrency 1 everything happens in the calling goroutine;
+//   - hooks are called in the order of their registration, those after a step and after the scenario also when it failed;
 //   - Run returns 0 exactly when the scenario and all its steps passed (Strict), and also when nothing ran at all, which
 //     is why the runner counts the calls.
 //
@@ -31,8 +32,9 @@ var registerNullFormat = sync.OnceFunc(func() {
 		func(string, io.Writer) formatters.Formatter { return nullFormatter{} })
 })
 
-// execute runs the plan's scenario through godog and calls step for every step in order. It returns godog's verdict.
-func execute(ctx context.Context, p *Plan, step func(context.Context) error) (passed bool) {
+// execute runs the plan's scenario through godog and calls step for every step in order. It returns godog's verdict. hooks, when
+// there are any, are called around what a team's own code registers.
+func execute(ctx context.Context, p *Plan, step func(context.Context) (context.Context, error), hooks *hooks) (passed bool) {
 	registerNullFormat()
 	return godog.TestSuite{
 		Name: p.Scenario.Name,
@@ -41,11 +43,32 @@ func execute(ctx context.Context, p *Plan, step func(context.Context) error) (pa
 			FeatureContents: []godog.Feature{{Name: p.Scenario.Path, Contents: p.Scenario.Source}},
 		},
 		ScenarioInitializer: func(sc *godog.ScenarioContext) {
+			if hooks != nil {
+				register(sc, hooks)
+			}
 			for _, m := range p.matchers {
 				sc.Step(m, step)
 			}
 		},
 	}.Run() == 0
+}
+
+// register registers a team's own code between the first and the last of each kind of hook.
+func register(sc *godog.ScenarioContext, h *hooks) {
+	sc.StepContext().Before(func(ctx context.Context, _ *godog.Step) (context.Context, error) { return h.beforeHooks(ctx), nil })
+	sc.StepContext().After(func(ctx context.Context, _ *godog.Step, _ godog.StepResultStatus, err error) (context.Context, error) {
+		return h.stepEnded(ctx, err), nil
+	})
+	h.register(sc)
+	sc.StepContext().Before(func(ctx context.Context, _ *godog.Step) (context.Context, error) { return h.stepStarting(ctx), nil })
+	sc.StepContext().After(func(ctx context.Context, _ *godog.Step, _ godog.StepResultStatus, err error) (context.Context, error) {
+		h.stepHooksEnded(ctx, err)
+		return ctx, nil
+	})
+	sc.After(func(ctx context.Context, _ *godog.Scenario, err error) (context.Context, error) {
+		h.hooksEnded(ctx, "a hook after the scenario", err)
+		return ctx, nil
+	})
 }
 
 // nullFormatter is the formatter that godog insists on.

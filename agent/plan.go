@@ -33,6 +33,7 @@ type Plan struct {
 	texts    []string         // of the steps, fit to be shown
 	labels   []string         // likewise
 	bound    []*steps.Bound   // one a step; nil where the step has a problem
+	library  *steps.Library   // that they are of
 	matchers []*regexp.Regexp // for godog: one for each text that a step has
 }
 
@@ -68,6 +69,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		Timeout: s.Policy.Timeout,
 		Retries: s.Policy.Retries,
 		Budget:  result.Budget{Warn: s.Policy.Warn, Crit: s.Policy.Crit},
+		library: library,
 		texts:   make([]string, len(s.Steps)),
 		labels:  make([]string, len(s.Steps)),
 		bound:   make([]*steps.Bound, len(s.Steps)),

@@ -21,6 +21,9 @@ type Runner struct {
 	Target  *steps.Target
 	Secrets steps.Secrets
 
+	// Own are the definitions of a team's own, the same that the library has with which the plans were made; or nil.
+	Own *Own
+
 	// Name tells this agent from others that watch the same systems, so that none takes another's test mail for its own.
 	Name string
 
@@ -60,8 +63,8 @@ type Observer interface {
 // errDeadline is the cause of a run's context when its time is up.
 var errDeadline = errors.New("the scenario's time is up")
 
-// Run executes the plan once and always returns a result: within the plan's Timeout, Grace and CleanupTimeout whatever
-// the steps do. A step that panics or calls runtime.Goexit fails; one that ignores its deadline is left behind, named
+// Run executes the plan once and always returns a result: within the plan's Timeout, Grace and CleanupTimeout (twice where own
+// code has hooks) whatever the steps do. A step that panics or calls runtime.Goexit fails; one that ignores its deadline is left behind, named
 // and counted by Abandoned. When ctx ends early with steps.ErrStopped as its cause the result's Reason is "canceled".
 func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	results := make(chan *result.Result, 1)
@@ -115,9 +118,10 @@ func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 		return
 	}
 
+	rec.hooks = newHooks(rec, r.Own, orDefault(r.CleanupTimeout, cleanupTimeout))
 	runCtx, cancel := context.WithTimeoutCause(ctx, p.Timeout, errDeadline)
 	passed := false
-	guard(runCtx, orDefault(r.Grace, time.Second), func() { passed = rec.run(runCtx) }, func(returned bool) {
+	guard(runCtx, orDefault(r.Grace, time.Second), rec.hooks.patience, func() { passed = rec.run(runCtx) }, func(returned bool) {
 		if returned {
 			rec.judge(res, passed)
 		} else {
@@ -147,18 +151,20 @@ func (r *Runner) place(ctx context.Context, p *Plan) (release func(), err error)
 }
 
 // guard runs work in this goroutine and then calls next(true), also after runtime.Goexit in work. When work goes on for
-// longer than grace after ctx ended, next(false) is called at once, in a goroutine of its own, and returnedLate whenever
-// work ends after that.
-func guard(ctx context.Context, grace time.Duration, work func(), next func(returned bool), returnedLate func()) {
+// longer than grace after ctx ended, and than what patience then adds, next(false) is called at once, in a goroutine of its
+// own, and returnedLate whenever work ends after that.
+func guard(ctx context.Context, grace time.Duration, patience func() time.Duration, work func(), next func(returned bool), returnedLate func()) {
 	var claimed atomic.Bool
 	var timer atomic.Pointer[time.Timer]
-	disarm := context.AfterFunc(ctx, func() {
-		timer.Store(time.AfterFunc(grace, func() {
-			if claimed.CompareAndSwap(false, true) {
-				next(false)
-			}
-		}))
-	})
+	var giveUp func()
+	giveUp = func() {
+		if more := patience(); more > 0 {
+			timer.Store(time.AfterFunc(more, giveUp))
+		} else if claimed.CompareAndSwap(false, true) {
+			next(false)
+		}
+	}
+	disarm := context.AfterFunc(ctx, func() { timer.Store(time.AfterFunc(grace, giveUp)) })
 	defer func() {
 		if !disarm() {
 			if t := timer.Load(); t != nil {
@@ -173,6 +179,12 @@ func guard(ctx context.Context, grace time.Duration, work func(), next func(retu
 	}()
 	work()
 }
+
+// cleanupTimeout is what Runner.CleanupTimeout says when it is zero.
+const cleanupTimeout = 10 * time.Second
+
+// noPatience gives up at once.
+func noPatience() time.Duration { return 0 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
 	if d == 0 {
@@ -219,10 +231,10 @@ func (r *Runner) Abandoned() int {
 // cleanUp closes the world with time of its own, so that a run that used up its deadline still removes its mail. It
 // tells done what could not be put back.
 func (r *Runner) cleanUp(ctx context.Context, world *steps.World, done func(left string)) {
-	limit := orDefault(r.CleanupTimeout, 10*time.Second)
+	limit := orDefault(r.CleanupTimeout, cleanupTimeout)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	left := "the clean-up ended its goroutine (runtime.Goexit)"
-	guard(ctx, orDefault(r.Grace, time.Second), func() {
+	guard(ctx, orDefault(r.Grace, time.Second), noPatience, func() {
 		defer func() {
 			if v := recover(); v != nil {
 				left = fmt.Sprintf("the clean-up panicked: %v", v)
@@ -291,6 +303,7 @@ type recorder struct {
 	plan     *Plan
 	world    *steps.World
 	observer Observer
+	hooks    *hooks // of a team's own code; nil when there is none
 
 	mu       sync.Mutex
 	closed   bool
@@ -314,7 +327,10 @@ func (rec *recorder) run(ctx context.Context) bool {
 		rec.world.UseBrowser()
 	}
 	rec.prepare(ctx)
-	return execute(ctx, rec.plan, rec.step)
+	if rec.hooks != nil {
+		return rec.hooks.execute(ctx)
+	}
+	return execute(ctx, rec.plan, func(ctx context.Context) (context.Context, error) { return ctx, rec.step(ctx) }, nil)
 }
 
 func (rec *recorder) prepare(ctx context.Context) {
@@ -382,7 +398,7 @@ func (rec *recorder) step(ctx context.Context) (err error) {
 	}
 	rec.mark(index, time.Now())
 	s := describe(rec.plan, index, result.Passed)
-	defer func() { rec.finish(index, s) }() // also after runtime.Goexit
+	defer func() { rec.finish(s) }() // also after runtime.Goexit
 	return rec.perform(ctx, bound, &s, 0)
 }
 
@@ -555,9 +571,19 @@ type panicError struct {
 
 func (p *panicError) Unwrap() error { return p.error }
 
-// finish takes down what became of a step of the scenario.
-func (rec *recorder) finish(index int, s result.StepResult) {
+// finish takes down what became of a step of the scenario, once no hook can change it any more.
+func (rec *recorder) finish(s result.StepResult) {
+	if rec.hooks != nil {
+		rec.hooks.hold(s)
+	} else {
+		rec.take(s)
+	}
+}
+
+// take adds the result of the step that was done.
+func (rec *recorder) take(s result.StepResult) {
 	rec.mu.Lock()
+	index := len(rec.steps)
 	if rec.closed {
 		rec.mu.Unlock()
 		return
@@ -577,7 +603,7 @@ func (rec *recorder) refuse(index int, err error) error {
 	if index < len(rec.plan.bound) {
 		gather(&s, rec.plan.bound[index], nil)
 	}
-	rec.finish(index, s)
+	rec.finish(s)
 	return err
 }
 
@@ -585,7 +611,7 @@ func (rec *recorder) refuse(index int, err error) error {
 func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.Duration, err error) {
 	s.Ran, s.Duration = !start.IsZero(), took
 	if err != nil {
-		s.Status = result.Failed
+		s.Status = ownStatus(err)
 		s.Reason, s.Blame, s.Error = rec.classify(err)
 		var p *panicError
 		if errors.As(err, &p) {
@@ -612,6 +638,14 @@ func (rec *recorder) abandon(timeout time.Duration) {
 	rec.mu.Lock()
 	index, began, failed := rec.current, rec.began, rec.failed
 	levels := slices.Clone(rec.levels) // what is done on them is only added to
+	if rec.hooks != nil && index < 0 && len(rec.steps) < len(rec.plan.bound) {
+		rec.closed = true
+		s := rec.hooks.hung(timeout)
+		index = len(rec.steps)
+		rec.mu.Unlock()
+		rec.finishLast(index, s)
+		return
+	}
 	if rec.closed = true; index < 0 || index < len(rec.steps) {
 		index = len(rec.steps) // between two steps: the next one is what never came
 	}
@@ -670,7 +704,7 @@ func (rec *recorder) judge(res *result.Result, passed bool) *result.Result {
 		if s.Ran {
 			res.Duration += s.Duration
 		}
-		if s.Status == result.Failed && res.Status == "" {
+		if s.Status != result.Passed && s.Reason != "" && res.Status == "" {
 			res.Status, res.Reason, res.Blame, res.Error = s.Status, s.Reason, s.Blame, s.Error
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	f := flagSet("agent")
-	load := loadFlags(f)
+	load := loadFlags(t, f)
 	listen := f.String("listen", "", "host:port of the HTTP server (default: listen of stepwatch.yml, 127.0.0.1:9469)")
 	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
 		return code

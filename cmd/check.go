@@ -13,7 +13,7 @@ import (
 func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("check")
-	load := loadFlags(f)
+	load := loadFlags(t, f)
 	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this long; keep it below the service_check_timeout of Nagios")
 	keep := f.String("evidence", "", "directory for the evidence of what fails, whose paths then follow the status line (default: none is kept)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {

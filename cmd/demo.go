@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
@@ -56,7 +57,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 	if !known && *broken != "" {
 		return notRun(t, fmt.Errorf("--break %q: it is one of %s", *broken, strings.Join(slices.Sorted(maps.Keys(breakages)), ", ")))
 	}
-	d, err := startDemo()
+	d, err := startDemo(t.glue)
 	if err != nil {
 		return notRun(t, err)
 	}
@@ -107,7 +108,7 @@ type demo struct {
 	set  *set
 }
 
-func startDemo() (*demo, error) {
+func startDemo(glue []agent.Glue) (*demo, error) {
 	ca, err := stepstest.NewCA("stepwatch demo root")
 	if err != nil {
 		return nil, fmt.Errorf("make the demo's certificates: %w", err)
@@ -139,7 +140,10 @@ func startDemo() (*demo, error) {
 		d.close()
 		return nil, fmt.Errorf("load the demo's features: %w", err)
 	}
-	d.set = newSet(c, loaded)
+	if d.set, err = newSet(c, loaded, glue); err != nil {
+		d.close()
+		return nil, err
+	}
 	return d, nil
 }
 

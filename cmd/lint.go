@@ -42,7 +42,7 @@ func found(p features.Problem, kind kind) finding {
 // mistakes in sentences of one's own, unknown accounts, hosts, files and policy tags, schedules that cannot be kept.
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
-	load := loadFlags(f)
+	load := loadFlags(t, f)
 	if code, done := parse(t, f, "PATH…", args, exitNotRun); done {
 		return code
 	}

@@ -20,10 +20,12 @@ import (
 type loader struct {
 	config *string
 	tags   *string
+	glue   []agent.Glue
 }
 
-func loadFlags(f *pflag.FlagSet) *loader {
+func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
 	return &loader{
+		glue:   t.glue,
 		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, when there is one)"),
 		tags:   f.StringP("tags", "t", "", `only scenarios with these tags: "@mail and not @slow"`),
 	}
@@ -32,6 +34,7 @@ func loadFlags(f *pflag.FlagSet) *loader {
 // set is a configuration with the plans of the features that were asked for.
 type set struct {
 	config   *config.Config
+	own      *agent.Own
 	plans    []*agent.Plan
 	problems []features.Problem // what keeps the features from being run
 	mistakes []features.Problem // in the definitions of sentences: what uses them is undefined
@@ -55,7 +58,10 @@ func (l *loader) read(paths []string) (*set, error) {
 		return nil, errors.New("no features: name files or directories, or set features in stepwatch.yml")
 	}
 	loaded, err := features.Load(paths, features.Options{Tags: *l.tags, Sentences: c.Sentences})
-	s := newSet(c, loaded)
+	s, ownErr := newSet(c, loaded, l.glue)
+	if ownErr != nil {
+		return nil, ownErr
+	}
 	var problems *features.Error
 	if errors.As(err, &problems) {
 		s.problems = problems.Problems
@@ -79,13 +85,17 @@ func (l *loader) plans(paths []string) (*set, error) {
 	return s, nil
 }
 
-func newSet(c *config.Config, loaded *features.Set) *set {
-	s := &set{config: c, warnings: loaded.Warnings, sentences: loaded.Sentences, partial: loaded.Partial}
-	s.library, s.mistakes = steps.Builtin().Define(loaded.Sentences)
+func newSet(c *config.Config, loaded *features.Set, glue []agent.Glue) (*set, error) {
+	own, err := agent.LoadOwn(glue...)
+	if err != nil {
+		return nil, err
+	}
+	s := &set{config: c, own: own, warnings: loaded.Warnings, sentences: loaded.Sentences, partial: loaded.Partial}
+	s.library, s.mistakes = steps.Builtin().With(own.Definitions()...).Define(loaded.Sentences)
 	for _, scenario := range loaded.Scenarios() {
 		s.plans = append(s.plans, agent.NewPlan(scenario, s.library, c.Defaults))
 	}
-	return s
+	return s, nil
 }
 
 // close ends what the runs have left running for the next one: the browser.
@@ -98,7 +108,7 @@ func (s *set) usesBrowser() bool {
 func (s *set) target() *steps.Target { return s.config.Target }
 
 func (s *set) agentRunner() *agent.Runner {
-	return &agent.Runner{Target: s.config.Target, Secrets: s.config.Secrets, Name: s.config.Name}
+	return &agent.Runner{Target: s.config.Target, Secrets: s.config.Secrets, Own: s.own, Name: s.config.Name}
 }
 
 // handRunner runs plans one after the other for somebody who waits for it.

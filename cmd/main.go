@@ -3,6 +3,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -25,11 +27,12 @@ const (
 	exitNotRun = 3 // nothing ran, or it could not run: wrong usage, an unreadable file, no scenario selected
 )
 
-// terminal is where a verb writes. Tests give it buffers.
+// terminal is where a verb writes, and what of the language is not built in. Tests give it buffers.
 type terminal struct {
 	out    io.Writer
 	err    io.Writer
-	colour bool // out is a terminal that shows colours
+	colour bool         // out is a terminal that shows colours
+	glue   []agent.Glue // registers own steps
 }
 
 type verb struct {
@@ -52,13 +55,20 @@ func verbs() []verb {
 	}
 }
 
-// Main is the whole program: it does what the process' arguments say and exits.
-func Main() {
+// Main is the whole program: it does what the process' arguments say and exits. Each own is a function that registers step
+// definitions and hooks as in any suite of godog's (func(*godog.ScenarioContext)): a team's main that calls Main with them is a
+// stepwatch with the team's own steps beside those that it has. What they print to os.Stdout goes to standard error, because
+// the verbs' output is read by programs.
+func Main(own ...agent.Glue) {
 	if os.Getpid() == 1 {
 		os.Exit(asInit())
 	}
 	ctx, stop := stopOnSignal(context.Background())
-	code := dispatch(ctx, &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout)}, os.Args[1:])
+	t := &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
+	if len(own) > 0 {
+		os.Stdout = os.Stderr
+	}
+	code := dispatch(ctx, t, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
@@ -139,11 +149,21 @@ func versionVerb(_ context.Context, t *terminal, _ []string) int {
 	return exitPassed
 }
 
-// version is what Go's build information knows of this binary.
+// version is what Go's build information knows of stepwatch in this binary.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
+	if !ok {
 		return "(devel)"
 	}
-	return info.Main.Version
+	version := info.Main.Version
+	if info.Main.Path != module {
+		for _, d := range info.Deps {
+			if d.Path == module {
+				version = fmt.Sprintf("%s with own steps of %s %s", cmp.Or(d.Version, "(devel)"), info.Main.Path, cmp.Or(version, "(devel)"))
+			}
+		}
+	}
+	return cmp.Or(version, "(devel)")
 }
+
+const module = "github.com/stepwatch/stepwatch"

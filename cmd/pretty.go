@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type pretty struct {
 	plan    *agent.Plan
 	line    int // of the scenario's step at work; 0 between two
 	width   int
+	told    []int // steps of the scenario that have been written
 	tally   tally
 
 	evidence *evidence.Store // where the evidence of failures goes; nil keeps none
@@ -67,7 +69,7 @@ func (p *pretty) begin(plan *agent.Plan) {
 		name += "  " + p.paint(grey, "("+s.Example+")")
 	}
 	fmt.Fprintf(p.out, "\n  %s  %s\n", p.paint(bold, "Scenario: "+name), p.paint(grey, fmt.Sprintf("line %d", s.Line)))
-	p.plan, p.width = plan, 0
+	p.plan, p.width, p.told = plan, 0, nil
 	for i, step := range s.Steps {
 		p.width = max(p.width, utf8.RuneCountInString(step.Keyword+plan.StepText(i))+1)
 		if bound := plan.Steps()[i]; bound != nil {
@@ -114,7 +116,8 @@ func (p *pretty) stepText(depth int, keyword, text string) string {
 }
 
 // StepEnded implements agent.Observer.
-func (p *pretty) StepEnded(_ int, s result.StepResult) {
+func (p *pretty) StepEnded(index int, s result.StepResult) {
+	p.told = append(p.told, index)
 	p.InnerEnded(0, s)
 	p.line = 0
 }
@@ -225,16 +228,17 @@ func (p *pretty) end(r *result.Result) {
 	for _, line := range savedEvidence(p.evidence, r) {
 		fmt.Fprintf(p.out, "      %s\n", p.paint(grey, line))
 	}
-	for _, s := range r.Steps {
+	for i, s := range r.Steps {
 		p.tally.steps[s.Status]++
 		switch {
+		case slices.Contains(p.told, i):
 		case s.Status == result.Skipped:
 			p.skipped(0, s)
 		case !s.Ran && s.Status != result.Failed:
-			p.StepEnded(0, s)
+			p.StepEnded(i, s)
 		}
 	}
-	if _, named := r.Failing(); !named && r.Error != "" {
+	if _, named := r.Failing(); !named && r.Error != "" && r.Status != result.Skipped {
 		fmt.Fprintf(p.out, "    %s\n", p.paint(red, printable(r.Error)))
 	}
 	if r.Cleanup != "" {

@@ -14,7 +14,7 @@ import (
 func runVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("run")
-	load := loadFlags(f)
+	load := loadFlags(t, f)
 	timeout := f.Duration("timeout", 0, "stop everything after this long, such as 5m (default: no limit beyond the scenarios' own)")
 	repeat := f.Int("repeat", 1, "run the scenarios this often")
 	keep := f.String("evidence", "", "directory for the evidence of what fails; --evidence= keeps none (default: \"evidence\" in the state directory)")

@@ -19,7 +19,7 @@ import (
 // TestMain lets the scripts run this program, and a website for it to look at, without building either.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"stepwatch": Main,
+		"stepwatch": func() { Main() },
 		"website":   website,
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -21,7 +22,7 @@ type sentence struct {
 	Also     []string `json:"also,omitempty"`
 	Does     string   `json:"does"`
 	Measures string   `json:"measures,omitempty"`
-	Example  string   `json:"example"`
+	Example  string   `json:"example,omitempty"`
 	File     string   `json:"file,omitempty"` // where an operator has defined it
 	Line     int      `json:"line,omitempty"`
 }
@@ -73,6 +74,11 @@ func catalogue(t *terminal, configured string, paths []string) (*steps.Library, 
 	if err != nil {
 		return nil, err
 	}
+	own, err := agent.LoadOwn(t.glue...)
+	if err != nil {
+		return nil, err
+	}
+	library := steps.Builtin().With(own.Definitions()...)
 	if len(paths) == 0 {
 		paths = c.Features
 	}
@@ -80,10 +86,10 @@ func catalogue(t *terminal, configured string, paths []string) (*steps.Library, 
 		paths = []string{"features"}
 	}
 	if len(paths) == 0 && len(c.Sentences) == 0 {
-		return steps.Builtin(), nil
+		return library, nil
 	}
 	loaded, err := features.Load(append(paths, c.Sentences...), features.Options{})
-	library, mistakes := steps.Builtin().Define(loaded.Sentences)
+	library, mistakes := library.Define(loaded.Sentences)
 	if problems := (*features.Error)(nil); errors.As(err, &problems) {
 		mistakes = append(problems.Problems, mistakes...)
 	}
@@ -123,7 +129,9 @@ func catalogueText(t *terminal, found []sentence) {
 		if s.Measures != "" {
 			fmt.Fprintln(t.out, p.paint(grey, wrap("Measures: "+s.Measures, "      ", 100)))
 		}
-		fmt.Fprintln(t.out, p.paint(grey, "      Example: "+s.Example))
+		if s.Example != "" {
+			fmt.Fprintln(t.out, p.paint(grey, "      Example: "+s.Example))
+		}
 		if s.File != "" {
 			fmt.Fprintln(t.out, p.paint(grey, fmt.Sprintf("      Defined: %s:%d", s.File, s.Line)))
 		}
@@ -146,7 +154,9 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 		if s.Measures != "" {
 			fmt.Fprintf(w, "\nMeasures: %s\n", s.Measures)
 		}
-		fmt.Fprintf(w, "\n```gherkin\n%s\n```\n", s.Example)
+		if s.Example != "" {
+			fmt.Fprintf(w, "\n```gherkin\n%s\n```\n", s.Example)
+		}
 		if s.File != "" {
 			fmt.Fprintf(w, "\nDefined in `%s`, line %d.\n", s.File, s.Line)
 		}

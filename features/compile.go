@@ -234,6 +234,7 @@ func (c *compiler) steps(steps []*messages.Step, pickle []*messages.PickleStep) 
 			Text:    compiled.Text,
 			Label:   labels.number(written.Text),
 			Path:    c.path,
+			Type:    string(compiled.Type),
 			Line:    int(written.Location.Line),
 			Column:  int(written.Location.Column),
 		}

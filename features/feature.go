@@ -49,6 +49,7 @@ type Step struct {
 	Text      string // placeholders filled
 	Label     string // the text as written, placeholders unfilled, with " (2)" behind a second occurrence in the scenario
 	Path      string // of the file that it is written in
+	Type      string // "Context", "Action", "Outcome" as Given, When and Then say in any language, And and But after them; "Unknown" for *
 	Line      int
 	Column    int
 	DocString *DocString // or nil

@@ -35,11 +35,11 @@ func TestSentences(t *testing.T) {
 	}
 	want := []*Sentence{
 		{Path: "x.feature", Line: 6, Column: 3, Feature: "Ours", Text: `I log in as "<user>"`, Description: "As members do.", Browser: true, Named: true, Steps: []Step{
-			{Keyword: "When", Text: `I fill in "User" with "<user>"`, Label: `I fill in "User" with "<user>"`, Path: "x.feature", Line: 8, Column: 5},
-			{Keyword: "And", Text: `I press "Log in"`, Label: `I press "Log in"`, Path: "x.feature", Line: 9, Column: 5},
+			{Keyword: "When", Text: `I fill in "User" with "<user>"`, Label: `I fill in "User" with "<user>"`, Path: "x.feature", Type: "Action", Line: 8, Column: 5},
+			{Keyword: "And", Text: `I press "Log in"`, Label: `I press "Log in"`, Path: "x.feature", Type: "Action", Line: 9, Column: 5},
 		}},
 		{Path: "x.feature", Line: 13, Column: 5, Feature: "Ours", Text: `I open "<page>"`, Named: true, Steps: []Step{
-			{Keyword: "When", Text: `I go to "<page>"`, Label: `I go to "<page>"`, Path: "x.feature", Line: 14, Column: 7},
+			{Keyword: "When", Text: `I go to "<page>"`, Label: `I go to "<page>"`, Path: "x.feature", Type: "Action", Line: 14, Column: 7},
 		}},
 	}
 	if !reflect.DeepEqual(set.Sentences, want) {

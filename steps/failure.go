@@ -99,6 +99,26 @@ type netFailure struct {
 func (n *netFailure) Error() string { return n.act + ": " + n.detail }
 func (n *netFailure) Unwrap() error { return n.err }
 
+// AsFailure makes a Failure of an error that is none, as code returns that does not know of Failures. Its reason is that of
+// FailNet where it comes from the network, from TLS or from a deadline, and else that what was read is not what was wanted.
+// The blame is the target's unless the error shows another's. The text stays, brought onto one line.
+func AsFailure(ctx context.Context, err error) error {
+	if existing := (*Failure)(nil); errors.As(err, &existing) {
+		return err
+	}
+	f := &Failure{Reason: result.ReasonUnexpected, Blame: result.BlameTarget, err: &foreign{err}}
+	if known := (*Failure)(nil); errors.As(FailNet(ctx, err, result.BlameTarget, ""), &known) && known.Reason != result.ReasonProtocol {
+		f.Reason, f.Blame = known.Reason, known.Blame
+	}
+	return f
+}
+
+// foreign words an error of other code for where there is one line only.
+type foreign struct{ err error }
+
+func (f *foreign) Error() string { return strings.Join(strings.Fields(f.err.Error()), " ") }
+func (f *foreign) Unwrap() error { return f.err }
+
 // ErrStopped is the cause of a context that ends because stepwatch was told to stop. It blames nobody's server.
 var ErrStopped = errors.New("stepwatch was told to stop")
 

@@ -25,12 +25,17 @@ type Definition struct {
 	Does     string // what it does and what makes it fail, in one or two sentences
 	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
 	Example  string // a step as an author writes it; a test holds that it matches
-	File     string // where an operator has defined the sentence by others; empty for those that stepwatch has
+	File     string // where an operator or own code has defined the sentence; empty for those that stepwatch has
 	Line     int    // in File
 
 	// Also has further texts that mean the same, such as those of an older language: sentences, or regular expressions
 	// between slashes, with the parameters of Sentence in its order.
 	Also []string
+
+	Type string // "Context", "Action" or "Outcome" when no other step means it, as godog's Given, When and Then have it; built-in ones mean any
+
+	// Check, when there is one, says when the files are loaded what is wrong with the arguments of a step.
+	Check func(a Args) error
 
 	Waits bool // the duration behind "within" is how long the step may wait, so the scenario needs that time too
 
@@ -355,6 +360,18 @@ var builtin []Definition
 // register adds definitions to the built-in library. Each protocol's file calls it from init and does nothing else there.
 func register(definitions ...Definition) { builtin = append(builtin, definitions...) }
 
+// With gives a library that also has the definitions of a team's own, of which the Pattern alone says what they mean. They
+// may collide with each other and with the rest: a step that means two of them is ambiguous.
+func (l *Library) With(own ...Definition) *Library {
+	with := &Library{definitions: slices.Clip(slices.Clone(l.definitions))}
+	for _, d := range own {
+		d.params = make([]string, regexp.MustCompile(d.Pattern).NumSubexp())
+		d.addPattern(d.Pattern, literalOpening(d.Pattern))
+		with.definitions = append(with.definitions, &d)
+	}
+	return with
+}
+
 var builtinLibrary = sync.OnceValue(func() *Library { return NewLibrary(builtin...) })
 
 // Builtin is the library of every sentence that stepwatch has. It is made once, when it is first asked for.
@@ -392,6 +409,19 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%q matches %d sentences: %s", e.Text, len(e.Sentences), strings.Join(e.Sentences, " | "))
 }
 
+// means reports whether steps of a type, as features.Step has it, can mean the definition. One whose type is not known can mean any.
+func (d *Definition) means(stepType string) bool {
+	return d.Type == "" || d.Type == stepType || stepType == "" || stepType == "Unknown"
+}
+
+// named is the sentence, with its place where it is not built in.
+func (d *Definition) named() string {
+	if d.File == "" {
+		return d.Sentence
+	}
+	return d.Sentence + " (" + d.place() + ")"
+}
+
 // match is a definition that a text can mean, with what its pattern caught.
 type match struct {
 	definition *Definition
@@ -399,13 +429,13 @@ type match struct {
 	groups     [][2]int // where in the text; negative for what is not there
 }
 
-// matches gives the definitions that a text means: those whose parameters hold no quotes, when there are any, since a text
-// with quotes in it may also be read as one long parameter.
-func (l *Library) matches(text string) []match {
+// matches gives the definitions that a step of a type means by its text: those whose parameters hold no quotes, when there
+// are any, since a text with quotes in it may also be read as one long parameter.
+func (l *Library) matches(text, stepType string) []match {
 	var found []match
 	for _, d := range l.definitions {
 		at := d.match(text)
-		if at == nil {
+		if at == nil || !d.means(stepType) {
 			continue
 		}
 		m := match{definition: d}
@@ -437,19 +467,23 @@ func (l *Library) matches(text string) []match {
 func ambiguous(text string, found []match) error {
 	e := &AmbiguousError{Text: text}
 	for _, m := range found {
-		sentence := m.definition.Sentence
-		if m.definition.own != nil {
-			sentence += " (" + m.definition.place() + ")"
-		}
-		e.Sentences = append(e.Sentences, sentence)
+		e.Sentences = append(e.Sentences, m.definition.named())
 	}
 	return e
+}
+
+// check says what the definition has against the arguments.
+func (b *Bound) check() error {
+	if b.Definition.Check == nil {
+		return nil
+	}
+	return b.Definition.Check(b.Args)
 }
 
 // Bind finds the one definition that a step means, and what that stands for. The error is an *UndefinedError, an
 // *AmbiguousError, an *OwnError, or says what the step's values lack.
 func (l *Library) Bind(step features.Step) (*Bound, error) {
-	found := l.matches(step.Text)
+	found := l.matches(step.Text, step.Type)
 	switch len(found) {
 	case 0:
 		return nil, &UndefinedError{Step: step, Nearest: l.nearest(step.Text)}
@@ -460,6 +494,9 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	b := &Bound{Definition: found[0].definition, Step: step, Args: Args{Captured: found[0].captured, DocString: step.DocString, Table: step.Table}}
 	if step.Path != "" {
 		b.Args.Dir = filepath.Dir(step.Path)
+	}
+	if err := b.check(); err != nil {
+		return nil, err
 	}
 	left := ownText
 	if err := b.expand(&left); err != nil {

@@ -209,7 +209,7 @@ func (d *definer) collide(def *Definition) {
 		text, both := d.rival(p, program, other)
 		switch {
 		case !both:
-		case other.own == nil:
+		case other.File == "":
 			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and stepwatch's own %q can mean the same step, such as %q: choose other words", s.Text, other.Sentence, text))
 		case other.patterns[0].text == p.text:
 			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q is defined already, at %s", s.Text, other.place()))
@@ -243,7 +243,7 @@ func (d *definer) rival(p pattern, program overlap.Program, other *Definition) (
 	return "", false
 }
 
-// place says where an operator's sentence is defined.
+// place says where a sentence that is not built in is defined.
 func (d *Definition) place() string { return fmt.Sprintf("%s:%d", d.File, d.Line) }
 
 // bindSteps settles which sentences the steps of a definition mean.
@@ -259,7 +259,7 @@ func (d *definer) bindSteps(def *Definition) {
 
 func (d *definer) bindStep(o *composed, step *ownStep) error {
 	text, begins := step.text.sampled(o.slots)
-	found := d.library.matches(text)
+	found := d.library.matches(text, step.written.Type)
 	switch len(found) {
 	case 0:
 		undefined := &UndefinedError{Step: step.written, Nearest: d.library.nearest(step.written.Text)}
@@ -319,7 +319,7 @@ func (d *definer) otherType(o *composed, step *ownStep) string {
 			slots := slices.Clone(o.slots)
 			slots[i].kind = kind
 			text, _ := step.text.sampled(slots)
-			if found := d.library.matches(text); len(found) == 1 && kind != slot.kind {
+			if found := d.library.matches(text, step.written.Type); len(found) == 1 && kind != slot.kind {
 				return fmt.Sprintf("<%s> is a {%s} here: with the type <%s:%s> it would be %q", slot.name, slot.kind, slot.name, kind, found[0].definition.Sentence)
 			}
 		}
@@ -462,6 +462,9 @@ func (b *Bound) expand(left *int) error {
 		inner.Args.Dir = dir
 		if inner.Definition.match(inner.Step.Text) == nil {
 			return fmt.Errorf("the values of %q do not fit: %q (%s:%d) is no %q with them", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, inner.Definition.Sentence)
+		}
+		if err := inner.check(); err != nil {
+			return fmt.Errorf("the values of %q do not fit: %q (%s:%d): %w", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, err)
 		}
 		if err := inner.expand(left); err != nil {
 			return err
