@@ -1,4 +1,4 @@
-package cmd
+package main
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // TestMain lets the scripts run this program, and a website for it to look at, without building either.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"stepwatch": func() { Main() },
+		"stepwatch": main,
 		"website":   website,
 	})
 }
@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			root, err := filepath.Abs("..")
+			root, err := filepath.Abs("../..")
 			e.Setenv("ROOT", root)
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			return err
