@@ -123,16 +123,22 @@ func refusedLogin(t *testing.T) {
 
 func refusedIMAP(t *testing.T) {
 	t.Helper()
+	logInIMAP(t, stack.Alice, "wrong", "a NO ")
+}
+
+// logInIMAP does nothing else, and wants an answer that holds this.
+func logInIMAP(t *testing.T, account, password, answer string) {
+	t.Helper()
 	conn, err := tls.Dial("tcp", net.JoinHostPort(stack.Mail, "993"), trusting(t, stack.Mail))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte("a LOGIN " + servers.Config.Account(stack.Alice).Address + " wrong\r\nb LOGOUT\r\n")); err != nil {
+	if _, err := fmt.Fprintf(conn, "a LOGIN %s %q\r\nb LOGOUT\r\n", servers.Config.Account(account).Address, password); err != nil {
 		t.Fatal(err)
 	}
-	if answer, _ := io.ReadAll(conn); !bytes.Contains(answer, []byte("a NO ")) { // it hangs up in its own way
-		t.Errorf("a wrong password was not refused: %s", answer)
+	if got, _ := io.ReadAll(conn); !bytes.Contains(got, []byte(answer)) { // it hangs up in its own way
+		t.Errorf("the answer to a login of %s lacks %q: %s", account, answer, got)
 	}
 }
 
@@ -300,6 +306,10 @@ func TestAlertsOfTheMailLog(t *testing.T) {
 	postfix, dovecot := "{file: "+logOf("postfix")+"}", "{file: "+logOf("dovecot")+"}"
 	config, _ := watching(t, map[string]string{"mx1": postfix, "old": dovecot})
 	bounces, logins, old := shortened(t, "bounces.feature"), shortened(t, "logins.feature"), shortened(t, "old-host.feature")
+	others := shared(t)
+	eventually(t, waitLimit, "no refused login of an earlier test counts any more", func() bool {
+		return caughtUp(t, logOf("postfix"), others).Count(maillog.KindLoginRefused, 5*time.Second) == 0
+	})
 	const address = "127.0.0.1:9470"
 	agent := exec.Command(stepwatch, "agent", "--config", config, "--listen", address, bounces, logins, old)
 	var said bytes.Buffer
@@ -389,13 +399,11 @@ func TestAlertsOfTheMailLog(t *testing.T) {
 	together(
 		alert{"Hardly anything bounces", bounces, manyBounce, `bounced in the last 5 seconds \(\d+\.\d%\), failing most: outside.invalid \d+, wanted less than 5%`, "mail_log_bounced_ratio", `0\.\d+|1`},
 		alert{"Deliveries succeed", bounces, manyBounce, `deliveries failed in the last 5 seconds`, "mail_log_failed_ratio", `0\.\d+|1`},
-		alert{"Nobody guesses passwords", logins, manyGuess, `\d+ logins were refused in the last 5 seconds, most to 127.0.0.1 \d+(, 127.0.6.1 \d+)?, wanted fewer than 6`, "mail_log_logins_refused", `[6-9]|\d\d`},
+		alert{"Nobody guesses passwords", logins, manyGuess, `\d+ logins were refused in the last 5 seconds, most to 127.0.0.1 \d+, wanted fewer than 6`, "mail_log_logins_refused", `[6-9]|\d\d`},
 		alert{"No address is refused again and again", logins, manyGuess,
 			`\d+ logins of 127.0.0.1 were refused in the last 5 seconds, wanted fewer than 5 from any one address`, "mail_log_logins_refused_worst", `[5-9]|\d\d`},
 		alert{relaying, logins, manyRelay(554), `6 messages were rejected with 554`, "mail_log_rejected", `6`},
-		alert{"Nobody uses it any more", old, func() {
-			passes(t, filepath.Join(servers.Dir, "stepwatch.yml"), `I send a message from "alice" to "bob" via 587`, `"bob" receives it over IMAP within 20s`)
-		}, `1 users used "old" in the last 5 seconds, the last of them bob@example.test from 127.0.0.1 at 20`, "mail_log_users", `[1-9]`},
+		alert{"Nobody uses it any more", old, func() { logInIMAP(t, stack.Bob, servers.Config.Account(stack.Bob).Password, "a OK ") }, `1 users used "old" in the last 5 seconds, the last of them bob@example.test from 127.0.0.1 at 20`, "mail_log_users", `[1-9]`},
 	)
 	configured(s.Postfix, "smtpd_relay_restrictions = permit_sasl_authenticated, defer_unauth_destination").while(t, func() {
 		together(alert{relaying, logins, manyRelay(454), `6 messages were rejected with 454`, "mail_log_rejected", `6`})
