@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/andybalholm/cascadia"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
@@ -156,7 +155,7 @@ type region struct {
 }
 
 // findRegion finds a part of the page by its id, landmark, label, legend, caption or summary; by the heading over it; or
-// else by a CSS selector, all that it selects taken together.
+// else by a CSS selector or an XPath, all that it selects taken together.
 func (s *search) findRegion(doc *html.Node) (*region, error) {
 	s.kind = "region"
 	name := normalText(s.name)
@@ -238,9 +237,9 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 		}
 	}
 	if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.rank >= 0 && !c.hidden }) {
-		if selector, err := cascadia.ParseGroup(s.name); err == nil {
+		if selected, err := selectElements(doc, s.name); err == nil {
 			var all []*html.Node
-			for _, n := range cascadia.QueryAll(doc, selector) {
+			for _, n := range selected {
 				if !isHidden(n) && !slices.ContainsFunc(all, func(outer *html.Node) bool { return holds(outer, n) }) {
 					all = append(all, n)
 				}
@@ -328,13 +327,13 @@ func (r *region) text() []byte {
 	return t.out
 }
 
-// elements gives what a CSS selector selects, those that are shown and the number of the others.
+// elements gives what a CSS selector or an XPath selects, those that are shown and the number of the others.
 func (s *search) elements(doc *html.Node) (shown []*html.Node, hidden int, err error) {
-	selector, err := cascadia.ParseGroup(s.name)
+	selected, err := selectElements(doc, s.name)
 	if err != nil {
-		return nil, 0, scenarioFault("%s: %q is no CSS selector that can be used: %w", s.act, s.name, err)
+		return nil, 0, scenarioFault("%s: %w", s.act, err)
 	}
-	for _, n := range cascadia.QueryAll(doc, selector) {
+	for _, n := range selected {
 		if isHidden(n) && !s.lax {
 			hidden++
 			continue

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/andybalholm/cascadia"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
@@ -21,7 +20,7 @@ type grid struct {
 // maxSpan limits how far one cell may reach: no reader follows a wider one.
 const maxSpan = 1000
 
-// findTable finds a table by its id, caption, label, or the heading over it; or else by a CSS selector.
+// findTable finds a table by its id, caption, label, or the heading over it; or else by a CSS selector or an XPath.
 func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 	s.kind = "table"
 	name := normalText(s.name)
@@ -62,9 +61,9 @@ func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 		over = "" // it names the first table under it
 	}
 	if !slices.ContainsFunc(tables, func(c candidate) bool { return c.rank >= 0 }) {
-		if selector, err := cascadia.ParseGroup(s.name); err == nil {
+		if selected, err := selectElements(doc, s.name); err == nil {
 			for i := range tables {
-				if selector.Match(tables[i].node) {
+				if slices.Contains(selected, tables[i].node) {
 					tables[i].fits(rankPart, "")
 				}
 			}

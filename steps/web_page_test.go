@@ -137,6 +137,13 @@ func TestWebLooking(t *testing.T) {
 		{"elements", shop + "there should be 3 elements \"ul.news > li\"\nthere should be 1 element \"[aria-level='2']\"\nthere should be at least 2 elements \"ul, ol\"\nthere should be 0 elements \"video\"", ""},
 		{"other elements", shop + `there should be 4 elements "li"`, `unexpected web: expect 4 elements "li"` + onShop + `the page has 3, and 1 that are hidden`},
 		{"too few elements", shop + `there should be at least 4 elements "ul"`, `unexpected web: expect at least 4 elements "ul"` + onShop + `the page has 2`},
+		{"elements by XPath", shop + "there should be 3 elements \"//ul[@class='news']/li\"\nthere should be 1 element \"(//h2)[1]\"\nthere should be 0 elements \"//video\"\n" +
+			"within \"//ul[2]\" I should see \"Four\"\nwithin \"//ul[2]\" I should not see \"One\"", ""},
+		{"other elements by XPath", shop + `there should be 4 elements "//ul/li"`, `unexpected web: expect 4 elements "//ul/li"` + onShop + `the page has 3, and 1 that are hidden`},
+		{"a table by XPath", prices + "the table \"//table[thead]\" should have the rows:\n| Article |\n| Tea |", ""},
+		{"no XPath", shop + `there should be 4 elements "//li["`, `scenario scenario: expect 4 elements "//li[": "//li[" is no XPath that can be used: expression must evaluate to a node-set`},
+		{"an XPath of attributes", shop + `there should be 4 elements "//a/@href"`, `scenario scenario: expect 4 elements "//a/@href": "//a/@href" selects more than elements: leave out what is behind the last one, such as /text() or /@href`},
+		{"an XPath of a number", shop + `there should be 4 elements "(1 + 1)"`, `scenario scenario: expect 4 elements "(1 + 1)": "(1 + 1)" is an XPath that selects no elements`},
 		{"no selector", shop + `there should be 4 elements "li["`, `scenario scenario: expect 4 elements "li[": "li[" is no CSS selector that can be used: expected identifier, found EOF instead`},
 
 		{"table", prices + `the table "Prices" should have the rows:

@@ -30,7 +30,7 @@ func init() {
 			Example:  `Then I should see "Your order is on its way" within 20s`, Func: seeWithin},
 		Definition{Area: "web", Sentence: "within {text} I should see {text}",
 			Does: "Fails unless a region of the page shows the text. A region is found by its id, a landmark (header, navigation, main, aside, footer, search, dialog), its label, legend, caption or summary, " +
-				"or the heading over it; or else by a CSS selector, all that it selects taken together.",
+				"or the heading over it; or else by a CSS selector or an XPath (one that begins with / or a parenthesis), all that it selects taken together.",
 			Example: `Then within "Opening hours" I should see "Monday"`, Func: seeIn(true)},
 		Definition{Area: "web", Sentence: "within {text} I should not see {text}",
 			Does:    "Fails when a region of the page shows the text, or there is no such region; see `within {text} I should see {text}`.",
@@ -65,16 +65,16 @@ func init() {
 			Does:    "Fails unless the page's title has the text.",
 			Example: `Then the title should contain "Contact"`, Func: titleShould("contain", strings.Contains)},
 		Definition{Area: "web", Sentence: "there should be {int} elements {text}", Pattern: `^there should be (\d+) elements? "(.*)"$`,
-			Does:     "Fails unless the page shows exactly that many elements that a CSS selector selects.",
+			Does:     "Fails unless the page shows exactly that many elements that a CSS selector selects, or an XPath (1.0), which is told by the / or the parenthesis that it begins with.",
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be 3 elements "ul.news > li"`, Func: countElements("", func(n, wanted int) bool { return n == wanted })},
 		Definition{Area: "web", Sentence: "there should be at least {int} elements {text}", Pattern: `^there should be at least (\d+) elements? "(.*)"$`,
-			Does:     "Fails unless the page shows that many elements, or more, that a CSS selector selects.",
+			Does:     "Fails unless the page shows that many elements, or more, that a CSS selector or an XPath selects.",
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be at least 10 elements ".product"`, Func: countElements("at least ", func(n, wanted int) bool { return n >= wanted })},
 		Definition{Area: "web", Sentence: "the table {text} should have the rows:",
 			Does: "Fails unless a table of the page has each row of the table beneath, in any order and among others. The first row beneath names the columns that count. " +
-				"The page's table is found by its id, caption, label or the heading over it, or else by a CSS selector; its header is the last row of thead or else its first row.",
+				"The page's table is found by its id, caption, label or the heading over it, or else by a CSS selector or an XPath; its header is the last row of thead or else its first row.",
 			Example: "Then the table \"Prices\" should have the rows:\n  | Article | Price |\n  | Tea | 3.20 |", Func: tableShould("have the rows", (*search).haveRows)},
 		Definition{Area: "web", Sentence: "the table {text} should have exactly the rows:",
 			Does:    "Fails unless a table of the page has the rows of the table beneath, in this order and no others; see `the table {text} should have the rows:`.",
@@ -240,7 +240,7 @@ func countElements(bound string, fits func(n, wanted int) bool) func(context.Con
 			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has %d%s%s", count, more, s.page.without())
 		})
 		if count >= 0 {
-			w.Measure("http_elements", "Elements of the page that a CSS selector selects.", float64(count))
+			w.Measure("http_elements", "Elements of the page that a CSS selector or an XPath selects.", float64(count))
 		}
 		return err
 	}
