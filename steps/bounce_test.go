@@ -40,6 +40,7 @@ func TestBounce(t *testing.T) {
 }
 
 func TestBounceFaults(t *testing.T) {
+	leavesNothing(t)
 	for _, test := range []struct {
 		name   string
 		faults []stepstest.Fault
@@ -82,7 +83,8 @@ func TestBounceFaults(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			if err := bed.Break(test.faults...); err != nil {
 				t.Fatal(err)
 			}
@@ -134,6 +136,7 @@ func TestBounceExplainsMissingMail(t *testing.T) {
 
 // A bounce ends the wait for its message long before the deadline, however it is awaited.
 func TestBounceEndsTheWait(t *testing.T) {
+	leavesNothing(t)
 	for name, read := range map[string]string{
 		"IMAP":                    `"bob" receives it over IMAP within 20s`,
 		"POP3":                    `"bob" receives it over POP3 within 20s`,
@@ -142,7 +145,8 @@ func TestBounceEndsTheWait(t *testing.T) {
 		"the other's own mailbox": `"bob" receives it over IMAP at "mail.demo.test:143" within 20s`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			if err := bed.Break(stepstest.FaultBounce); err != nil {
 				t.Fatal(err)
 			}

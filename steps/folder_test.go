@@ -14,6 +14,7 @@ const intoFolder = `
 	Then "bob" receives it in the folder "Lists" over IMAP within 2s`
 
 func TestFolderPasses(t *testing.T) {
+	leavesNothing(t)
 	for name, test := range map[string]struct {
 		faults []stepstest.Fault
 		text   string
@@ -31,7 +32,8 @@ func TestFolderPasses(t *testing.T) {
 		"both ways": {[]stepstest.Fault{stepstest.FaultFile}, intoFolder + "\n" + `And "bob" receives it in the folder "Lists" over IMAP within 2s`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			if err := bed.Break(test.faults...); err != nil {
 				t.Fatal(err)
 			}
@@ -47,6 +49,7 @@ func TestFolderPasses(t *testing.T) {
 }
 
 func TestFolderFaults(t *testing.T) {
+	leavesNothing(t)
 	for _, test := range []struct {
 		name   string
 		faults []stepstest.Fault
@@ -109,7 +112,8 @@ func TestFolderFaults(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			if err := bed.Break(test.faults...); err != nil {
 				t.Fatal(err)
 			}

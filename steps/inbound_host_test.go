@@ -81,6 +81,7 @@ func TestProxyToAnotherStore(t *testing.T) {
 }
 
 func TestHostFaults(t *testing.T) {
+	leavesNothing(t)
 	for _, test := range []struct {
 		name   string
 		text   string
@@ -98,7 +99,8 @@ func TestHostFaults(t *testing.T) {
 		{"nothing received", `Then it is the same message each time`, 0, result.ReasonScenario, result.BlameScenario, `no message was received before this step: .*`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			bed.withProxy()
 			if err := bed.Break(stepstest.FaultDropMail); err != nil {
 				t.Fatal(err)
@@ -107,7 +109,8 @@ func TestHostFaults(t *testing.T) {
 		})
 	}
 	t.Run("one way only", func(t *testing.T) {
-		bed := newMailbed(t, stepstest.MailOptions{})
+		t.Parallel()
+		bed := openMailbed(t, stepstest.MailOptions{})
 		check(t, bed.run(t, 5*time.Second, roundTrip+"\nAnd it is the same message each time"), 4, result.ReasonScenario, result.BlameScenario,
 			`the message was received in one way only, bob's INBOX at mail\.demo\.test:993: receive it in another before this step`)
 	})

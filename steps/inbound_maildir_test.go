@@ -135,6 +135,7 @@ func TestMaildirSweeps(t *testing.T) {
 }
 
 func TestMaildirFaults(t *testing.T) {
+	leavesNothing(t)
 	const text = `
 		When I send a message from "alice" to "bob" via 587
 		Then "bob" receives it in the Maildir within 200ms`
@@ -174,7 +175,8 @@ func TestMaildirFaults(t *testing.T) {
 		{"nothing sent at all", nil, `Then it is in the Maildir "/nowhere" within 1s`, 0, result.ReasonScenario, result.BlameScenario, `nothing was sent before this step: .*`, ``},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			_, library := withMaildir(t, bed, 0, 1)
 			if test.make != nil {
 				test.make(t, bed.target.Accounts["bob"])

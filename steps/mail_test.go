@@ -26,7 +26,21 @@ type mailbed struct {
 
 func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 	t.Helper()
+	leavesNothing(t)
+	return openMailbed(t, options)
+}
+
+// leavesNothing fails the test if goroutines are left at its end. Tests at the same time see those of each other, so what
+// they are all part of is held to it.
+func leavesNothing(t testing.TB) {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
+// openMailbed is newMailbed for tests at the same time.
+func openMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
+	t.Helper()
 	options.Domain = "demo.test"
 	options.Users = map[string]string{"alice": "wonderland", "bob": `b"u\ilder`}
 	server, err := stepstest.NewMailServer(options)
@@ -43,7 +57,6 @@ func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
-		goleak.VerifyNone(t, before)
 	})
 	return bed
 }
@@ -240,6 +253,7 @@ Ende.
 
 // Every fault ends in time, is named with its reason and blame, and leaves nothing behind.
 func TestMailFaults(t *testing.T) {
+	leavesNothing(t)
 	const noReader = `When I send a message from "alice" to "bob" via 587`
 	const untilReceived = `
 		When I send a message from "alice" to "bob" via 587
@@ -414,7 +428,8 @@ func TestMailFaults(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			if test.setup != nil {
 				test.setup(bed)
 			}

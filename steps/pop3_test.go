@@ -62,6 +62,7 @@ func TestPOP3Alone(t *testing.T) {
 }
 
 func TestPOP3Faults(t *testing.T) {
+	leavesNothing(t)
 	for _, test := range []struct {
 		name   string
 		faults []stepstest.Fault
@@ -101,7 +102,8 @@ func TestPOP3Faults(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bed := newMailbed(t, stepstest.MailOptions{})
+			t.Parallel()
+			bed := openMailbed(t, stepstest.MailOptions{})
 			if test.setup != nil {
 				test.setup(bed)
 			}
