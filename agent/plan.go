@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -79,10 +80,11 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	}
 	var waits time.Duration
 	for i, step := range s.Steps {
-		p.texts[i], p.labels[i] = hidePassword(step.Text), hidePassword(step.Label)
+		p.texts[i], p.labels[i] = features.HidePassword(step.Text), features.HidePassword(step.Label)
 		step.Path = cmp.Or(step.Path, s.Path)
 		b, err := library.Bind(step)
 		if err != nil {
+			hideIn(err)
 			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i, err})
 			continue
 		}
@@ -118,16 +120,22 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 // showable makes the texts of what sentences stand for fit to be shown.
 func showable(inner []*steps.Bound) {
 	for _, b := range inner {
-		b.Step.Text, b.Step.Label = hidePassword(b.Step.Text), hidePassword(b.Step.Label)
+		b.Step.Text, b.Step.Label = features.HidePassword(b.Step.Text), features.HidePassword(b.Step.Label)
 		showable(b.Inner)
 	}
 }
 
-// userinfo is the password part of a URL (RFC 3986 §3.2.1) inside a step's text.
-var userinfo = regexp.MustCompile(`(://[^\s/@:"]*:)[^\s/@"]+@`)
-
-// hidePassword keeps a password that an author wrote into a URL out of labels, pages and messages.
-func hidePassword(text string) string { return userinfo.ReplaceAllString(text, "${1}[hidden]@") }
+// hideIn has an error of Bind quote the step as it may be shown.
+func hideIn(err error) {
+	var undefined *steps.UndefinedError
+	var ambiguous *steps.AmbiguousError
+	switch {
+	case errors.As(err, &undefined):
+		undefined.Step.Text, undefined.Write = features.HidePassword(undefined.Step.Text), features.HidePassword(undefined.Write)
+	case errors.As(err, &ambiguous):
+		ambiguous.Text = features.HidePassword(ambiguous.Text)
+	}
+}
 
 // StepText gives a step's text, without any password that stands in a URL.
 func (p *Plan) StepText(index int) string { return p.texts[index] }

@@ -32,11 +32,11 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	defer set.close()
 	var mistakes []error
 	for _, found := range set.findings() {
-		if found.kind != mistaken {
+		if found.severity != mistaken {
 			fmt.Fprintln(t.err, found)
 			continue
 		}
-		mistakes = append(mistakes, errors.New(found.String()))
+		mistakes = append(mistakes, found)
 	}
 	if len(mistakes) > 0 {
 		return notRun(t, errors.Join(append(mistakes, errors.New("the agent starts with sound features only: mend these, \"stepwatch lint\" lists them again"))...))

@@ -5,72 +5,96 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// finding is one mistake in a feature file.
-type finding struct {
-	path         string
-	line, column int
-	message      string
-	kind         kind
-}
-
-// kind says how bad a finding is.
-type kind string
+// severity says how bad a finding is, in the words of compilers and of SARIF.
+type severity string
 
 const (
-	mistaken kind = ""
-	warned   kind = "warning: "
-	hinted   kind = "hint: " // nothing is wrong
+	mistaken severity = "error"
+	warned   severity = "warning"
+	note     severity = "note" // nothing is wrong
 )
 
-func (f finding) String() string {
-	return features.Problem{Path: f.path, Line: f.line, Column: f.column, Message: string(f.kind) + f.message}.Error()
+// finding is one mistake in a feature file, or what is most likely one.
+type finding struct {
+	features.Problem
+	severity severity
 }
 
-func found(p features.Problem, kind kind) finding {
-	return finding{p.Path, p.Line, p.Column, p.Message, kind}
+// Error gives "file:line:column: severity: message", as compilers write it, so that editors can read it.
+func (f finding) Error() string {
+	p := f.Problem
+	p.Message = string(f.severity) + ": " + printable(p.Message)
+	return p.Error()
 }
+
+// The rules that a scenario as a whole can break, beside those of the packages features and steps.
+const (
+	rulePassword       features.Rule = "password"        // a password in a feature
+	ruleTime           features.Rule = "time"            // times that do not fit each other
+	ruleBrowser        features.Rule = "browser"         // settings that the browser does not follow
+	ruleUnusedSentence features.Rule = "unused-sentence" // a sentence of one's own that no scenario uses
+)
 
 // lintVerb finds everything that can be known without running: files that do not parse, undefined and ambiguous steps,
-// mistakes in sentences of one's own, unknown accounts, hosts, files and policy tags, schedules that cannot be kept.
+// mistakes in sentences of one's own, unknown accounts, hosts, secrets, files and policy tags, values that cannot be meant,
+// schedules that cannot be kept.
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
 	load := loadFlags(t, f)
+	format := f.String("format", "text", "text, json, sarif or github")
 	if code, done := parse(t, f, "PATH…", args, exitNotRun); done {
 		return code
+	}
+	write, known := lintFormats[*format]
+	if !known {
+		return notRun(t, fmt.Errorf("--format %q: it is text, json, sarif or github", *format))
 	}
 	set, err := load.read(f.Args())
 	if err != nil {
 		return notRun(t, err)
 	}
-	count := make(map[kind]int)
-	for _, f := range append(set.findings(), set.unused()...) {
-		fmt.Fprintln(t.out, f)
-		count[f.kind]++
+	findings := append(set.findings(), set.unused()...)
+	if err := write(t.out, set, findings); err != nil {
+		return notRun(t, fmt.Errorf("write the findings: %w", err))
 	}
-	if text := set.snippets(); text != "" {
-		fmt.Fprintf(t.out, "\n%s\n", text)
-	}
-	sentences := ""
-	if n := len(set.sentences); n > 0 {
-		sentences = counted(n, "sentence") + " of your own, "
-	}
-	fmt.Fprintf(t.out, "%s, %s%s, %s\n", counted(len(set.plans), "scenario"), sentences, counted(count[mistaken], "mistake"), counted(count[warned], "warning"))
 	switch {
-	case count[mistaken] > 0:
+	case slices.ContainsFunc(findings, func(f finding) bool { return f.severity == mistaken }):
 		return exitFailed
 	case len(set.plans) == 0 && len(set.sentences) == 0:
 		return exitNotRun
 	default:
 		return exitPassed
 	}
+}
+
+// lintText writes a line for each finding, the sentences that are missing, and a line that counts.
+func lintText(w io.Writer, s *set, findings []finding) error {
+	var b strings.Builder
+	count := make(map[severity]int)
+	for _, f := range findings {
+		fmt.Fprintln(&b, f)
+		count[f.severity]++
+	}
+	if text := s.snippets(); text != "" {
+		fmt.Fprintf(&b, "\n%s\n", text)
+	}
+	sentences := ""
+	if n := len(s.sentences); n > 0 {
+		sentences = counted(n, "sentence") + " of your own, "
+	}
+	fmt.Fprintf(&b, "%s, %s%s, %s\n", counted(len(s.plans)+len(s.broken), "scenario"), sentences, counted(count[mistaken], "mistake"), counted(count[warned], "warning"))
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // counted gives "1 mistake", "2 mistakes".
@@ -84,56 +108,91 @@ func counted(n int, noun string) string {
 // findings lists the mistakes of a set by place, each once: a background's step belongs to every scenario of its file.
 func (s *set) findings() []finding {
 	var all []finding
-	for _, p := range slices.Concat(s.problems, s.warnings, s.mistakes) {
-		all = append(all, found(p, mistaken))
+	for _, p := range slices.Concat(s.problems, s.mistakes, s.warnings) {
+		f := finding{p, mistaken}
+		if p.Rule == features.RuleUnused {
+			f.severity = warned
+		}
+		all = append(all, f)
 	}
 	for _, plan := range s.plans {
-		for _, p := range plan.Problems {
-			if errors.As(p.Err, new(*steps.OwnError)) {
-				continue // the definition's mistake is among s.mistakes
-			}
-			all = append(all, finding{p.Path, p.Line, p.Column, explain(p.Err), mistaken})
-		}
-		all = append(all, nameFindings(plan, s.target())...)
-		all = append(all, passwordFindings(plan)...)
-		if plan.Scenario.Policy.Browser {
-			for _, problem := range s.config.Target.Browser.Problems() {
-				all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, "tagged @browser: " + problem.Error(), warned})
-			}
-		}
-		if interval := plan.Schedule.Interval; plan.Timeout > interval && !plan.Scenario.Policy.Manual {
-			all = append(all, finding{plan.Scenario.Path, plan.Scenario.Line, 1, fmt.Sprintf(
-				"a run may take %s, longer than its interval of %s: runs will be missed while it waits; raise @every or lower the waits",
-				plan.Timeout, interval), warned})
-		}
+		all = append(all, s.planFindings(plan)...)
+	}
+	for _, plan := range s.broken {
+		// Where the examples could not be read, placeholders stand in the steps that nothing has filled in.
+		all = append(all, slices.DeleteFunc(s.planFindings(plan), func(f finding) bool {
+			return slices.ContainsFunc(plan.Scenario.Steps, func(step features.Step) bool {
+				return step.Line == f.Line && strings.Contains(step.Text, "<")
+			})
+		})...)
 	}
 	slices.SortStableFunc(all, func(a, b finding) int {
-		return cmp.Or(strings.Compare(a.path, b.path), a.line-b.line, a.column-b.column, strings.Compare(a.message, b.message))
+		return cmp.Or(strings.Compare(a.Path, b.Path), a.Line-b.Line, a.Column-b.Column, strings.Compare(a.Message, b.Message))
 	})
 	return slices.Compact(all)
+}
+
+// planFindings lists what is wrong with one scenario.
+func (s *set) planFindings(plan *agent.Plan) []finding {
+	var all []finding
+	scenario := plan.Scenario
+	add := func(line, column int, rule features.Rule, severity severity, format string, args ...any) {
+		all = append(all, finding{features.Problem{Path: scenario.Path, Line: line, Column: column, Message: fmt.Sprintf(format, args...), Rule: rule}, severity})
+	}
+	for _, p := range plan.Problems {
+		if !errors.As(p.Err, new(*steps.OwnError)) { // the definition's mistake is among s.mistakes
+			add(p.Line, p.Column, steps.RuleOf(p.Err), mistaken, "%s", explain(p.Err))
+		}
+	}
+	var waits time.Duration
+	for i, bound := range plan.Steps() {
+		step := scenario.Steps[i]
+		if plan.StepText(i) != step.Text {
+			add(step.Line, step.Column, rulePassword, warned, `a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, `+
+				`and write "I authenticate to … as … with the secret …" before this step`)
+		}
+		if passwordInTable(step.Table) {
+			add(step.Line, step.Column, rulePassword, warned, `a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"`)
+		}
+		if bound == nil {
+			continue
+		}
+		for _, p := range bound.Mistakes(s.target(), s.config.Secrets) {
+			all = append(all, finding{p, mistaken})
+		}
+		wait := bound.Wait()
+		waits += wait
+		if limit := scenario.Policy.Timeout; wait > 0 && limit > 0 && waits > limit {
+			severity := mistaken
+			if wait <= limit { // which it may get, when the steps before it wait for less than they may
+				severity = warned
+			}
+			add(step.Line, step.Column, ruleTime, severity, "@timeout:%s ends the run before the %s of this step are over: raise @timeout above %s, or wait for less",
+				limit, wait, waits)
+		}
+	}
+	if scenario.Policy.Browser {
+		for _, problem := range s.config.Target.Browser.Problems() {
+			add(scenario.Line, 1, ruleBrowser, warned, "tagged @browser: %v", problem)
+		}
+	}
+	if interval := plan.Schedule.Interval; plan.Timeout > interval && !scenario.Policy.Manual {
+		add(scenario.Line, 1, ruleTime, warned, "a run may take %s, longer than its interval of %s: runs will be missed while it waits; raise @every or lower the waits",
+			plan.Timeout, interval)
+	}
+	if slowest := max(plan.Budget.Warn, plan.Budget.Crit); slowest > plan.Timeout {
+		add(scenario.Line, 1, ruleTime, warned, "no step can take %s, since a run ends after %s: lower @warn and @crit, or raise @timeout", slowest, plan.Timeout)
+	}
+	return all
 }
 
 // explain adds the other near sentences to an undefined step's message.
 func explain(err error) string {
 	var undefined *steps.UndefinedError
-	if errors.As(err, &undefined) && len(undefined.Nearest) > 1 {
+	if errors.As(err, &undefined) && undefined.Write == "" && len(undefined.Nearest) > 1 {
 		return fmt.Sprintf("%v (or: %s)", err, strings.Join(undefined.Nearest[1:], " | "))
 	}
 	return err.Error()
-}
-
-// nameFindings reports names of accounts and hosts that the configuration does not have, and files that are not there.
-func nameFindings(plan *agent.Plan, target *steps.Target) []finding {
-	var all []finding
-	for _, bound := range plan.Steps() {
-		if bound == nil {
-			continue
-		}
-		for _, p := range bound.Unknown(target) {
-			all = append(all, found(p, mistaken))
-		}
-	}
-	return all
 }
 
 // unused hints at the sentences that no scenario uses, where all scenarios are at hand.
@@ -165,7 +224,8 @@ func (s *set) unused() []finding {
 		if d.File != "" && !used[d] && !broken[d.File] && slices.ContainsFunc(s.sentences, func(o *features.Sentence) bool {
 			return o.Named && o.Path == d.File && o.Line == d.Line
 		}) {
-			all = append(all, finding{d.File, d.Line, 1, fmt.Sprintf("no scenario read here uses the sentence %q", d.Sentence), hinted})
+			all = append(all, finding{features.Problem{Path: d.File, Line: d.Line, Column: 1, Rule: ruleUnusedSentence,
+				Message: fmt.Sprintf("no scenario read here uses the sentence %q", d.Sentence)}, note})
 		}
 	}
 	return all
@@ -177,7 +237,7 @@ func (s *set) snippets() string {
 	for _, plan := range s.plans {
 		for _, p := range plan.Problems {
 			var undefined *steps.UndefinedError
-			if errors.As(p.Err, &undefined) && !errors.As(p.Err, new(*steps.OwnError)) && !slices.Contains(all, undefined.Snippet()) {
+			if errors.As(p.Err, &undefined) && undefined.Write == "" && !errors.As(p.Err, new(*steps.OwnError)) && !slices.Contains(all, undefined.Snippet()) {
 				all = append(all, undefined.Snippet())
 			}
 		}
@@ -189,19 +249,11 @@ func (s *set) snippets() string {
 		"in the directory of your features, and write beneath each what it stands for:\n\n" + strings.Join(all, "\n")
 }
 
-// passwordFindings warns of passwords in tables, where everybody sees them who may read the feature.
-func passwordFindings(plan *agent.Plan) []finding {
-	var found []finding
-	for _, step := range plan.Scenario.Steps {
-		if len(step.Table) < 2 {
-			continue
-		}
-		column := slices.Index(step.Table[0], "password")
-		if column < 0 || !slices.ContainsFunc(step.Table[1:], func(row []string) bool { return column < len(row) && row[column] != "" }) {
-			continue
-		}
-		found = append(found, finding{plan.Scenario.Path, step.Line, step.Column,
-			`a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"`, warned})
+// passwordInTable reports whether a table has a password, which everybody sees who may read the feature.
+func passwordInTable(table [][]string) bool {
+	if len(table) < 2 {
+		return false
 	}
-	return found
+	column := slices.Index(table[0], "password")
+	return column >= 0 && slices.ContainsFunc(table[1:], func(row []string) bool { return column < len(row) && row[column] != "" })
 }

@@ -36,6 +36,7 @@ type set struct {
 	config   *config.Config
 	own      *agent.Own
 	plans    []*agent.Plan
+	broken   []*agent.Plan      // of files with problems: never to be run
 	problems []features.Problem // what keeps the features from being run
 	mistakes []features.Problem // in the definitions of sentences: what uses them is undefined
 	warnings []features.Problem // what is most likely a mistake
@@ -94,6 +95,11 @@ func newSet(c *config.Config, loaded *features.Set, glue []agent.Glue) (*set, er
 	s.library, s.mistakes = steps.Builtin().With(own.Definitions()...).Define(loaded.Sentences)
 	for _, scenario := range loaded.Scenarios() {
 		s.plans = append(s.plans, agent.NewPlan(scenario, s.library, c.Defaults))
+	}
+	for _, feature := range loaded.Broken {
+		for _, scenario := range feature.Scenarios {
+			s.broken = append(s.broken, agent.NewPlan(scenario, s.library, c.Defaults))
+		}
 	}
 	return s, nil
 }

@@ -17,6 +17,7 @@ type document struct {
 	units   []unit
 	defined []unit // those tagged @step: without a scenario
 	lines   []int  // the lines that select; nil selects everything
+	broken  bool   // the file has problems, so it is for checks alone
 }
 
 // unit is one compiled scenario with the parts of the file that it comes from.
@@ -34,7 +35,7 @@ type unit struct {
 // to the file long before that.
 const maxCompiled = 64 << 20
 
-// read parses and compiles one file. The document is nil when there are problems.
+// read parses and compiles one file. With problems the document is broken, or nil when nothing can be made of the file.
 func read(path string, content []byte) (d *document, problems, warnings []Problem) {
 	c := compiler{path: path}
 	content = bytes.TrimPrefix(content, []byte("\ufeff")) // the byte order mark that some editors begin UTF-8 with
@@ -49,20 +50,38 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 			p.Path = path
 			problems = append(problems, p)
 		}
-		return nil, problems, nil
+		d, more, warnings := c.salvage(ast, text)
+		return d, append(problems, more...), warnings
 	}
 	if ast.Feature == nil {
-		return nil, []Problem{{Path: path, Message: `the file holds no feature: it must begin with "Feature:"`}}, nil
+		return nil, []Problem{{Path: path, Message: `the file holds no feature: it must begin with "Feature:"`, Rule: RuleSyntax}}, nil
 	}
 	c.text = text
 	for _, line := range languages {
-		c.warn(&messages.Location{Line: int64(line)}, "the language is a comment here: it must stand before the feature and its tags")
+		c.warn(RuleKeyword, &messages.Location{Line: int64(line)}, "the language is a comment here: it must stand before the feature and its tags")
 	}
 	d = c.compile(ast)
-	if len(c.problems) > 0 {
-		return nil, c.problems, c.warnings
+	d.broken = len(c.problems) > 0
+	return d, c.problems, c.warnings
+}
+
+// salvage compiles what the parser understood of a file with errors, so that all its mistakes can be told at once. Of what
+// it finds wrong itself only that counts which is no consequence of the lines that are missing.
+func (c *compiler) salvage(ast *messages.GherkinDocument, text string) (d *document, problems, warnings []Problem) {
+	if ast == nil || ast.Feature == nil {
+		return nil, nil, nil
 	}
-	return d, nil, c.warnings
+	// What the parser leaves behind errors is promised to nobody.
+	defer func() {
+		if recover() != nil {
+			d, problems, warnings = nil, nil, nil
+		}
+	}()
+	c.text, c.salvaging = text, true
+	d = c.compile(ast)
+	d.broken = true
+	own := func(p Problem) bool { return p.Rule == RuleSyntax || p.Rule == RuleNothing || p.Rule == RuleOutline }
+	return d, slices.DeleteFunc(c.problems, own), slices.DeleteFunc(c.warnings, own)
 }
 
 // parse is the Gherkin parser with the corrections of matcher. Its error has one line a mistake. The languages are the
@@ -94,17 +113,20 @@ type compiler struct {
 	problems []Problem
 	warnings []Problem
 	compiled int // bytes so far, of maxCompiled
+
+	salvaging bool // lines are missing in what was parsed
 }
 
-func (c *compiler) problem(at *messages.Location, format string, args ...any) {
-	c.problems = append(c.problems, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...)})
+func (c *compiler) problem(rule Rule, at *messages.Location, format string, args ...any) {
+	c.problems = append(c.problems, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...), rule})
 }
 
-func (c *compiler) warn(at *messages.Location, format string, args ...any) {
-	c.warnings = append(c.warnings, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...)})
+func (c *compiler) warn(rule Rule, at *messages.Location, format string, args ...any) {
+	c.warnings = append(c.warnings, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...), rule})
 }
 
-// compile builds the feature and, where nothing is wrong with it, its scenarios.
+// compile builds the feature and its scenarios. Where something is wrong with them there are problems, and scenarios may be
+// missing.
 func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	f := ast.Feature
 	c.ast = f
@@ -165,30 +187,33 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 				}
 			}
 			if scenarios == 0 {
-				c.problem(r.Location, "rule %q holds no scenario, so nothing of it would run", r.Name)
+				c.problem(RuleNothing, r.Location, "rule %q holds no scenario, so nothing of it would run", r.Name)
 			}
 		}
 	}
 	if len(f.Children) == 0 || len(units) == 0 && len(c.problems) == 0 {
-		c.problem(f.Location, "feature %q holds no scenario, so nothing of it would run", f.Name)
+		c.problem(RuleNothing, f.Location, "feature %q holds no scenario, so nothing of it would run", f.Name)
 	}
 	if c.compiled > maxCompiled {
-		c.problem(f.Location, "feature %q compiles to more than 64 MiB of steps: split it or use fewer rows", f.Name)
+		c.problem(RuleSyntax, f.Location, "feature %q compiles to more than 64 MiB of steps: split it or use fewer rows", f.Name)
 	}
-	if len(c.problems) > 0 {
-		return nil
+	if c.compiled > maxCompiled {
+		return d
 	}
 
 	all := pickles(ast, c.path)
 	if len(all) != len(units) {
-		c.problem(f.Location, "feature %q compiles to %d scenarios where it has %d", f.Name, len(all), len(units))
-		return nil
+		c.problem(RuleSyntax, f.Location, "feature %q compiles to %d scenarios where it has %d", f.Name, len(all), len(units))
+		return d
 	}
 	for i, pickle := range all {
 		u := units[i]
 		u.pickle = pickle
+		if len(u.written.Steps) == 0 {
+			continue // that is a problem already
+		}
 		if len(pickle.Steps) != len(steps[i]) {
-			c.problem(u.written.Location, "scenario %q compiles to %d steps where it has %d", u.written.Name, len(pickle.Steps), len(steps[i]))
+			c.problem(RuleSyntax, u.written.Location, "scenario %q compiles to %d steps where it has %d", u.written.Name, len(pickle.Steps), len(steps[i]))
 			continue
 		}
 		if u.sentence != nil {
@@ -336,47 +361,94 @@ func (c *compiler) measure(steps []*messages.Step, header, row *messages.TableRo
 func (c *compiler) checkScenario(s *messages.Scenario) {
 	c.checkTags(s.Tags)
 	c.checkDescription(s.Location, s.Description, aboveSteps)
+	if examples := gherkin.DialectsBuiltin().GetDialect(c.ast.Language).ExamplesKeywords()[0]; len(s.Steps) == 0 &&
+		strings.HasPrefix(strings.TrimSpace(s.Description), "|") {
+		c.problem(RuleKeyword, s.Location, "%q begins a scenario and takes no table: did you mean %q?", s.Keyword+":", examples+":")
+		return
+	}
 	if len(s.Steps) == 0 {
-		c.problem(s.Location, "scenario %q has no steps, so it would run nothing", s.Name)
+		c.problem(RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing", s.Name)
 		return
 	}
 	dialect := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
 	if len(s.Examples) == 0 && slices.Contains(dialect.ScenarioOutlineKeywords(), s.Keyword) {
-		c.problem(s.Location, "%s %q has no %s:, so nothing fills its placeholders in", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
+		c.problem(RuleOutline, s.Location, "%s %q has no %s:, so nothing fills its placeholders in", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
 	}
 	for _, e := range s.Examples {
 		c.checkTags(e.Tags)
 		c.checkDescription(e.Location, e.Description, aboveTable)
 		switch {
 		case e.TableHeader == nil:
-			c.problem(e.Location, "%s: has no table, so nothing of it would run: write a row of column names and a row for each run", e.Keyword)
+			c.problem(RuleOutline, e.Location, "%s: has no table, so nothing of it would run: write a row of column names and a row for each run", e.Keyword)
 		case len(e.TableBody) == 0:
-			c.problem(e.Location, "%s: has no row beneath its column names, so nothing of it would run", e.Keyword)
+			c.problem(RuleOutline, e.Location, "%s: has no row beneath its column names, so nothing of it would run", e.Keyword)
 		default:
 			c.checkColumns(s, e)
 		}
 	}
 }
 
-// checkColumns warns of a column that is there twice and of a placeholder that is a column's name but for a slip.
+// checkColumns warns of a column that is there twice or that nothing uses, and of a placeholder that no column fills in.
 func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
 	columns := make([]string, len(e.TableHeader.Cells))
 	for i, cell := range e.TableHeader.Cells {
 		if slices.Contains(columns[:i], cell.Value) {
-			c.warn(cell.Location, "the column %q is there twice: the first one counts", cell.Value)
+			c.warn(RuleSlip, cell.Location, "the column %q is there twice: the first one counts", cell.Value)
 		}
 		columns[i] = cell.Value
 	}
+	used := map[string]bool{}
+	for _, name := range placeholders(s.Name) {
+		used[name] = true
+	}
 	for _, step := range s.Steps {
 		for _, name := range placeholders(step.Text) {
-			if slices.Contains(columns, name) {
+			used[name] = true
+			if slices.Contains(columns, name) || strings.ContainsAny(name, `/="`) { // the latter is a piece of a page
 				continue
 			}
 			if column, slips := nearest(name, columns); slips <= len(column)/3 {
-				c.warn(step.Location, "<%s> is not filled in: did you mean <%s>?", name, column)
+				used[column] = true // it was meant, so that is one mistake and not two
+				c.warn(RuleSlip, step.Location, "<%s> is not filled in: did you mean <%s>?", name, column)
+			} else {
+				c.warn(RuleUnused, step.Location, "<%s> is not filled in: add a column %q to the %s: at line %d", name, name, e.Keyword, e.Location.Line)
+			}
+		}
+		for _, name := range placeholders(beneath(step)) {
+			used[name] = true
+		}
+	}
+	for _, row := range e.TableBody {
+		for _, cell := range row.Cells { // which may hold placeholders of later columns
+			for _, name := range placeholders(cell.Value) {
+				used[name] = true
 			}
 		}
 	}
+	for i, cell := range e.TableHeader.Cells {
+		if c.salvaging && strings.Contains(c.text, "<"+cell.Value+">") {
+			continue // the line that uses it may be one of those
+		}
+		if !used[cell.Value] && !slices.Contains(columns[:i], cell.Value) {
+			c.warn(RuleUnused, cell.Location, "nothing uses the column %q: write <%s> where its values belong, or take it out", cell.Value, cell.Value)
+		}
+	}
+}
+
+// beneath is all text of the doc string or table of a step.
+func beneath(step *messages.Step) string {
+	var b strings.Builder
+	if step.DocString != nil {
+		b.WriteString(step.DocString.MediaType + "\n" + step.DocString.Content)
+	}
+	if step.DataTable != nil {
+		for _, row := range step.DataTable.Rows {
+			for _, cell := range row.Cells {
+				b.WriteString(cell.Value + "\n")
+			}
+		}
+	}
+	return b.String()
 }
 
 // placeholders lists what stands in angle brackets.
@@ -397,6 +469,6 @@ func placeholders(text string) []string {
 func (c *compiler) checkBackground(b *messages.Background) {
 	c.checkDescription(b.Location, b.Description, aboveSteps)
 	if len(b.Steps) == 0 {
-		c.warn(b.Location, "%s: has no steps", b.Keyword)
+		c.warn(RuleNothing, b.Location, "%s: has no steps", b.Keyword)
 	}
 }

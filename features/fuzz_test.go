@@ -1,6 +1,7 @@
 package features
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -39,6 +40,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		lines := strings.Count(text, "\n") + 1
 		if err != nil {
+			_, _ = Load([]string{fmt.Sprintf("x.feature:%d", 1+len(text)%lines)}, Options{FS: files(map[string]string{"x.feature": text})})
 			for _, p := range err.(*Error).Problems {
 				if p.Message == "" || p.Line > lines+1 || (p.Line == 0) != (p.Column == 0) {
 					t.Errorf("problem %+v in a file of %d lines", p, lines)

@@ -174,15 +174,15 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 		}
 		switch {
 		case found && s.sure:
-			c.problem(place, "the line counts as a description: %s", s.message)
+			c.problem(RuleKeyword, place, "the line counts as a description: %s", s.message)
 			steps = nil // that they are none is the consequence
 			follows = aboveTable
 		case found:
-			c.warn(place, "the line counts as a description: %s", s.message)
+			c.warn(RuleKeyword, place, "the line counts as a description: %s", s.message)
 		case follows == inHeader && beginsStep(trimmed, d):
 			// One line of prose begins with "When" or "But" by chance, two in a row do not.
 			if steps = append(steps, place); len(steps) == 2 {
-				c.warn(steps[0], "the lines count as a description and read like steps: steps must stand beneath a scenario")
+				c.warn(RuleKeyword, steps[0], "the lines count as a description and read like steps: steps must stand beneath a scenario")
 			}
 		case len(steps) < 2:
 			steps = nil

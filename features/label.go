@@ -26,7 +26,7 @@ func qualify(documents []*document) (warnings []Problem) {
 	for i, d := range documents {
 		if names[i] = d.feature.Name; names[i] == "" {
 			names[i] = d.feature.Path
-			warnings = append(warnings, Problem{d.feature.Path, d.feature.Line, 1, "the feature has no name: its results go by the name of the file"})
+			warnings = append(warnings, Problem{d.feature.Path, d.feature.Line, 1, "the feature has no name: its results go by the name of the file", RuleName})
 		}
 	}
 	distinguish(names, func(i int) string { return documents[i].feature.Path })
@@ -53,7 +53,7 @@ func (d *document) qualify(name string) (warnings []Problem) {
 		if labels[i] = u.written.Name; labels[i] == "" {
 			labels[i] = fmt.Sprintf("line %d", l.Line)
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column),
-				"the scenario has no name: its results go by its line number, which changes with the file"})
+				"the scenario has no name: its results go by its line number, which changes with the file", RuleName})
 		}
 	}
 	duplicates := distinguishOnce(labels, func(i int) string {
@@ -67,7 +67,7 @@ func (d *document) qualify(name string) (warnings []Problem) {
 		for _, i := range distinguish(labels, line) {
 			l := written[i].written.Location
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column), fmt.Sprintf(
-				"another scenario of the feature is called %q too: its results go by its line number, which changes with the file", written[i].written.Name)})
+				"another scenario of the feature is called %q too: its results go by its line number, which changes with the file", written[i].written.Name), RuleName})
 		}
 	}
 	rows := make([]unique, len(written))

@@ -25,6 +25,7 @@ type Options struct {
 type Set struct {
 	Features  []*Feature
 	Sentences []*Sentence // every one that the files and those beside them define, whatever is selected
+	Broken    []*Feature  // those of files with mistakes, as far as they can be read: for checks, and never to be run
 	Partial   bool        // some scenarios were left out, by tags or lines
 	Warnings  []Problem   // what is allowed and yet most likely a mistake; in the order of Error.Problems
 }
@@ -56,16 +57,16 @@ const maxFile = 1 << 20
 // directories called "steps" in its directory and in those above it: up to one called "features", or else up to the
 // working directory, or else in its own directory alone. So a file means the same when it is loaded alone.
 //
-// The error is an *Error with every mistake found. The Set then holds what has none, for checks; it is not to be run.
+// The error is an *Error with every mistake found. The Set then is for checks, and not to be run.
 // Without error the Set holds at least one scenario or sentence, and each of them at least one step.
 func Load(paths []string, o Options) (*Set, error) {
 	l := loader{fs: o.FS, files: map[string]*file{}}
 	filter, err := parseTagExpression(o.Tags)
 	if err != nil {
-		l.problems = append(l.problems, Problem{Message: err.Error()})
+		l.problems = append(l.problems, Problem{Message: err.Error(), Rule: RuleFile})
 	}
 	if len(paths) == 0 {
-		l.problems = append(l.problems, Problem{Message: "no feature file or directory is given"})
+		l.problems = append(l.problems, Problem{Message: "no feature file or directory is given", Rule: RuleFile})
 	}
 	for _, p := range paths {
 		l.add(p)
@@ -96,6 +97,10 @@ func Load(paths []string, o Options) (*Set, error) {
 	selected := false
 	for _, d := range documents {
 		units, problems := d.selected()
+		if d.broken {
+			set.Broken = append(set.Broken, d.checked(units, filter))
+			continue
+		}
 		set.Partial = set.Partial || len(units) < len(d.units)
 		l.problems = append(l.problems, problems...)
 		for _, u := range units {
@@ -105,7 +110,7 @@ func Load(paths []string, o Options) (*Set, error) {
 			}
 			selected = true
 			if u.scenario.Source, err = source(d.feature.Name, u.pickle); err != nil {
-				l.problems = append(l.problems, Problem{d.feature.Path, u.scenario.Line, 1, err.Error()})
+				l.problems = append(l.problems, Problem{d.feature.Path, u.scenario.Line, 1, err.Error(), RuleSyntax})
 				continue
 			}
 			d.feature.Scenarios = append(d.feature.Scenarios, u.scenario)
@@ -115,12 +120,22 @@ func Load(paths []string, o Options) (*Set, error) {
 		}
 	}
 	if !selected && len(l.problems) == 0 && (len(documents) > 0 || len(set.Sentences) == 0) {
-		l.problems = append(l.problems, Problem{Message: fmt.Sprintf("no scenario has tags that match %q", o.Tags)})
+		l.problems = append(l.problems, Problem{Message: fmt.Sprintf("no scenario has tags that match %q", o.Tags), Rule: RuleFile})
 	}
 	if len(l.problems) > 0 {
 		return set, &Error{l.problems}
 	}
 	return set, nil
+}
+
+// checked is the feature of a broken document with those of its scenarios that the filter takes.
+func (d *document) checked(units []unit, filter func([]Tag) bool) *Feature {
+	for _, u := range units {
+		if filter == nil || filter(u.scenario.Tags) {
+			d.feature.Scenarios = append(d.feature.Scenarios, u.scenario)
+		}
+	}
+	return d.feature
 }
 
 // loader collects the files that paths name.
@@ -143,7 +158,7 @@ type file struct {
 
 // fail notes that a path cannot be loaded.
 func (l *loader) fail(name, format string, args ...any) {
-	l.problems = append(l.problems, Problem{Path: name, Message: fmt.Sprintf(format, args...)})
+	l.problems = append(l.problems, Problem{Path: name, Message: fmt.Sprintf(format, args...), Rule: RuleFile})
 }
 
 // add reads what one path names.

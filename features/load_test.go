@@ -96,7 +96,7 @@ When I send to bob:
 * it is accepted
 `),
 		}},
-	}}}
+	}}, Warnings: []Problem{{"x.feature", 28, 17, "nothing uses the column \"anders\": write <anders> where its values belong, or take it out", RuleUnused}}}
 	if !reflect.DeepEqual(set, want) {
 		t.Errorf("Load gives\n%+v\nwant\n%+v", *set.Features[0].Scenarios[0], *want.Features[0].Scenarios[0])
 		t.Errorf("source\n%s", set.Features[0].Scenarios[0].Source)
@@ -400,7 +400,7 @@ func TestUnreadable(t *testing.T) {
 		"\xff\xfeF\x00e\x00":                   "x.feature:1:1: the file is UTF-16: save it as UTF-8\n",
 		"F\x00e\x00":                           "x.feature:1:2: a zero byte stands here: this is no text file, or it is UTF-16; save it as UTF-8\n",
 		good + "  Given caf\xe9 au":            "x.feature:4:12: the byte 0xe9 is no UTF-8: save the file as UTF-8\n",
-		good + "# " + long:                     "x.feature:4:60000: the line is longer than 60000 bytes\n",
+		good + "# " + long:                     "x.feature:4:1: the line is longer than 60000 bytes: break it up\n",
 		"Feature: F\n Scenario: a\n  Given <b><b>\n Examples:\n |b|\n |" + long[:40000] + "|\n":                    "x.feature:6:1: scenario \"a\" has a line of more than 60000 bytes once its placeholders are filled in\n",
 		"Feature: F\n Scenario: a\n" + strings.Repeat("  Given <b><b><b><b>\n", 100) + " Examples:\n |b|\n" + rows: "x.feature:1:1: feature \"F\" compiles to more than 64 MiB of steps: split it or use fewer rows\n",
 		nested + "\n |" + cells.String() + "\n":                                                                    "x.feature:1:1: feature \"F\" compiles to more than 64 MiB of steps: split it or use fewer rows\n",

@@ -121,7 +121,7 @@ func (c *compiler) policy(inherited []*messages.Tag) Policy {
 		return last[b].Location
 	}
 	if p.Warn > 0 && p.Crit > 0 && p.Warn > p.Crit {
-		c.problem(later("warn", "crit"), "%s is more than %s: a step must reach its warning before it is critical", last["warn"].Name, last["crit"].Name)
+		c.problem(RuleTag, later("warn", "crit"), "%s is more than %s: a step must reach its warning before it is critical", last["warn"].Name, last["crit"].Name)
 	}
 	return p
 }
@@ -143,7 +143,7 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 	for _, t := range written {
 		var scratch Policy
 		if fault := scratch.apply(t.Name); fault != "" {
-			c.problem(t.Location, "%s", fault)
+			c.problem(RuleTag, t.Location, "%s", fault)
 			continue
 		}
 		name, value := cutTag(t.Name)
@@ -153,19 +153,19 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 		switch {
 		case known:
 			if other, twice := seen[name]; twice {
-				c.warn(t.Location, "%s stands beside %s: the last one counts", t.Name, other)
+				c.warn(RuleTag, t.Location, "%s stands beside %s: the last one counts", t.Name, other)
 			}
 			seen[name] = t.Name
 		case value != "" && slips <= max(1, len(closest)/3):
-			c.warn(t.Location, "%s is no policy: did you mean @%s:%s?", t.Name, closest, value)
+			c.warn(RuleTag, t.Location, "%s is no policy: did you mean @%s:%s?", t.Name, closest, value)
 		case value != "":
-			c.warn(t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
+			c.warn(RuleTag, t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
 		case almost:
-			c.warn(t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
+			c.warn(RuleTag, t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
 		case name == definitionTag+"s", sameLetters(name, definitionTag):
-			c.warn(t.Location, "%s is a plain tag: did you mean @%s?", t.Name, definitionTag)
+			c.warn(RuleTag, t.Location, "%s is a plain tag: did you mean @%s?", t.Name, definitionTag)
 		case slips > 0 && slips <= 2 && (closest == "browser" || closest == "manual"), slips == 0:
-			c.warn(t.Location, "%s is a plain tag: did you mean @%s?", t.Name, closest)
+			c.warn(RuleTag, t.Location, "%s is a plain tag: did you mean @%s?", t.Name, closest)
 		}
 	}
 }

@@ -3,16 +3,34 @@ package features
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+)
+
+// Rule is the kind of a mistake, by the name that machines know it by: it does not change when messages do.
+type Rule string
+
+// The rules that Load knows.
+const (
+	RuleFile    Rule = "file"    // what was named is no file with features that can be read
+	RuleSyntax  Rule = "syntax"  // a line that cannot stand where it is
+	RuleKeyword Rule = "keyword" // a keyword that is written wrong, so that its line counts as something else
+	RuleNothing Rule = "nothing" // what would run nothing
+	RuleOutline Rule = "outline" // examples that are missing or empty
+	RuleSlip    Rule = "slip"    // a placeholder or column that another one must have been meant by
+	RuleUnused  Rule = "unused"  // a column without a placeholder, or a placeholder without a column
+	RuleTag     Rule = "tag"     // a tag that cannot be read, or that means nothing where it seems to
+	RuleName    Rule = "name"    // a name that is missing or there twice
 )
 
 // Problem is one mistake with its place.
 type Problem struct {
 	Path    string // the file; empty when the mistake is in no file, as in a tag expression
 	Line    int    // from 1; 0 when the mistake is the whole file's
-	Column  int    // in bytes of the line, from 1; 0 together with Line
+	Column  int    // in characters (Unicode code points) of the line, from 1; 0 together with Line
 	Message string // one sentence: what was found, and what would be right
+	Rule    Rule
 }
 
 // Error gives "file:line:column: message", without the parts of the place that there are not.
@@ -57,3 +75,9 @@ func inOrder(problems []Problem) []Problem {
 	})
 	return slices.Compact(problems)
 }
+
+// userinfo is the password part of a URL (RFC 3986 section 3.2.1) inside a text.
+var userinfo = regexp.MustCompile(`(://[^\s/@:"]*:)[^\s/@"]+@`)
+
+// HidePassword keeps a password that an author wrote into a URL out of labels, pages and messages.
+func HidePassword(text string) string { return userinfo.ReplaceAllString(text, "${1}[hidden]@") }

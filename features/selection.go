@@ -23,10 +23,10 @@ func (d *document) selected() (units []unit, problems []Problem) {
 		}
 		if sentence := d.sentenceAt(line); !found && sentence != nil {
 			problems = append(problems, Problem{d.feature.Path, line, 1, fmt.Sprintf(
-				"line %d belongs to the sentence %q (@step), which runs only where a scenario uses it", line, sentence.Text)})
+				"line %d belongs to the sentence %q (@step), which runs only where a scenario uses it", line, sentence.Text), RuleFile})
 		} else if !found {
 			problems = append(problems, Problem{d.feature.Path, line, 1, fmt.Sprintf(
-				"no scenario, step, row, rule or feature stands at line %d: %s", line, d.begins())})
+				"no scenario, step, row, rule or feature stands at line %d: %s", line, d.begins()), RuleFile})
 		}
 	}
 	for i, u := range d.units {
@@ -112,6 +112,9 @@ func inScenario(line int64, s *messages.Scenario) func(unit) bool {
 		return func(u unit) bool { return u.written == s }
 	}
 	for _, e := range s.Examples {
+		if e.TableHeader == nil { // a mistake, and the file is read for checks alone
+			continue
+		}
 		if within(line, first(e.Tags, e.Location), e.TableHeader.Location.Line) {
 			return func(u unit) bool { return u.examples == e }
 		}

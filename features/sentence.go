@@ -39,17 +39,17 @@ func (c *compiler) checkSentence(s *messages.Scenario) {
 	c.checkTags(s.Tags)
 	c.checkDescription(s.Location, s.Description, inHeader) // prose, for the catalogue
 	if strings.TrimSpace(s.Name) == "" {
-		c.problem(s.Location, "a scenario tagged @step is named by the sentence that it defines, and this one has no name")
+		c.problem(RuleName, s.Location, "a scenario tagged @step is named by the sentence that it defines, and this one has no name")
 	}
 	if len(s.Steps) == 0 {
-		c.problem(s.Location, "the sentence %q has no steps that it stands for", s.Name)
+		c.problem(RuleNothing, s.Location, "the sentence %q has no steps that it stands for", s.Name)
 	}
 	for _, e := range s.Examples {
-		c.problem(e.Location, "a scenario tagged @step takes no %s: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page \"<page=/login>\"]", e.Keyword)
+		c.problem(RuleOutline, e.Location, "a scenario tagged @step takes no %s: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page \"<page=/login>\"]", e.Keyword)
 	}
 	for _, t := range s.Tags {
 		if name, _ := cutTag(t.Name); name != "browser" && slices.Contains(policyTags, name) {
-			c.warn(t.Location, "%s means nothing for a sentence: the scenario that uses it decides", t.Name)
+			c.warn(RuleTag, t.Location, "%s means nothing for a sentence: the scenario that uses it decides", t.Name)
 		}
 	}
 }

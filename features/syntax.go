@@ -14,16 +14,16 @@ import (
 // unreadable finds what the parser must not get: it would take what is no text for prose, and it panics on a long line.
 func unreadable(content []byte) (Problem, bool) {
 	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
-		return Problem{Line: 1, Column: 1, Message: "the file is UTF-16: save it as UTF-8"}, true
+		return Problem{Line: 1, Column: 1, Message: "the file is UTF-16: save it as UTF-8", Rule: RuleFile}, true
 	}
 	number := 0
 	for line := range bytes.Lines(content) {
 		number++
 		if len(line) > maxLine {
-			return Problem{Line: number, Column: maxLine, Message: fmt.Sprintf("the line is longer than %d bytes", maxLine)}, true
+			return Problem{Line: number, Column: 1, Message: fmt.Sprintf("the line is longer than %d bytes: break it up", maxLine), Rule: RuleFile}, true
 		}
 		if i := bytes.IndexByte(line, 0); i >= 0 {
-			return Problem{Line: number, Column: i + 1, Message: "a zero byte stands here: this is no text file, or it is UTF-16; save it as UTF-8"}, true
+			return Problem{Line: number, Column: utf8.RuneCount(line[:i]) + 1, Message: "a zero byte stands here: this is no text file, or it is UTF-16; save it as UTF-8", Rule: RuleFile}, true
 		}
 		if !utf8.Valid(line) {
 			i := 0
@@ -34,11 +34,11 @@ func unreadable(content []byte) (Problem, bool) {
 				}
 				i += size
 			}
-			return Problem{Line: number, Column: i + 1, Message: fmt.Sprintf("the byte 0x%02x is no UTF-8: save the file as UTF-8", line[i])}, true
+			return Problem{Line: number, Column: utf8.RuneCount(line[:i]) + 1, Message: fmt.Sprintf("the byte 0x%02x is no UTF-8: save the file as UTF-8", line[i]), Rule: RuleFile}, true
 		}
 	}
 	if line, many := manyTagLines(content); many {
-		return Problem{Line: line, Column: 1, Message: fmt.Sprintf("more than %d lines of tags follow each other: write several tags in one line", maxTagLines)}, true
+		return Problem{Line: line, Column: 1, Message: fmt.Sprintf("more than %d lines of tags follow each other: write several tags in one line", maxTagLines), Rule: RuleTag}, true
 	}
 	return Problem{}, false
 }
@@ -152,6 +152,7 @@ func explain(text string, err error) []Problem {
 	var last fault
 	fence := "" // of a misplaced doc string, whose lines are all unexpected
 	sure := true
+	slipped := 0 // line of a scenario whose keyword is written wrong
 	for _, f := range faults(err) {
 		e.language(f.line)
 		line := e.line(f.line)
@@ -166,16 +167,36 @@ func explain(text string, err error) []Problem {
 		message, specific := e.message(f, line)
 		switch {
 		case f.expects("#FeatureLine") && (last.expects("#FeatureLine") || last.language()): // nothing else will do until it comes
+		case slipped > 0 && e.beginsStep(line) && !e.begins(slipped, f.line): // it is a step of that one
 		case f.afterTags() && last.afterTags() && slices.Equal(f.expected, last.expected): // as above
 		case f.line == last.line+1 && !f.end && !specific && !sure: // a paragraph
 		case f.line == last.line+1 && len(problems) > 0 && message == problems[len(problems)-1].Message: // a table
 		default:
-			problems = append(problems, Problem{Line: f.line, Column: f.column, Message: message})
+			problems = append(problems, Problem{Line: f.line, Column: f.column, Message: message, Rule: RuleSyntax})
+		}
+		if _, found := titleSlip(line, e.dialect); found {
+			slipped = f.line
 		}
 		sure = specific
 		last = f
 	}
 	return problems
+}
+
+// beginsStep reports whether a line is written like a step.
+func (e *explainer) beginsStep(line string) bool {
+	_, _, _, _, _, step := e.kinds(line)
+	return step != ""
+}
+
+// begins reports whether a keyword with colon stands between two lines.
+func (e *explainer) begins(from, to int) bool {
+	for n := from + 1; n < to; n++ {
+		if _, found := titleOf(e.line(n), titles(e.dialect)); found {
+			return true
+		}
+	}
+	return false
 }
 
 type explainer struct {
@@ -276,7 +297,7 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	if word, other := e.foreign(line); other != nil {
 		return fmt.Sprintf(`%q is a keyword in %s: begin the file with "# language: %s" or write the keyword in %s`, word, other.Name, other.Language, d.Name), true
 	}
-	quoted := shorten(strings.TrimRight(line, " \t"))
+	quoted := shorten(HidePassword(strings.TrimRight(line, " \t")))
 	switch {
 	case f.afterTags():
 		return fmt.Sprintf("%q follows tags: a scenario, rule or examples must follow them", quoted), false
@@ -318,7 +339,7 @@ func (e *explainer) beforeFeature(line, feature, title string) (string, bool) {
 		return fmt.Sprintf(`%q is a keyword in %s: begin the file with "# language: %s"`, word, other.Name, other.Language), true
 	}
 	return fmt.Sprintf("%q stands before the feature: the file must begin with %q, only tags and comments may come before it",
-		shorten(strings.TrimRight(line, " \t")), feature+":"), true
+		shorten(HidePassword(strings.TrimRight(line, " \t"))), feature+":"), true
 }
 
 // foreign finds the language whose keyword with colon a line begins with, when it is none of the file's own.

@@ -39,7 +39,8 @@ func init() {
 				"section 5), so a list that is gone, that lists everything, or that refuses to answer (as the large ones do to public resolvers) proves nothing and is named, and is never taken for clean. " +
 				"Lists without IPv6 addresses are asked about IPv4 only. Many lists want a resolver of your own: set resolver in stepwatch.yml. The host is a name, or a host or account in stepwatch.yml.",
 			Measures: "All look-ups (phase records). Measures dnsbl_listed{list} of each list that answered: the number of addresses that it has.",
-			Example:  "Then \"mail.example.org\" is on no blocklist of",
+			Table:    Required,
+			Example:  "Then \"mail.example.org\" is on no blocklist of\n  | bl.example.net |\n  | dnsbl.example.org |",
 			Func:     onNoBlocklist,
 		},
 	)

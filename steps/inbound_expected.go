@@ -33,19 +33,22 @@ func init() {
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock}`,
 			Does: day + "The times are those of this machine's time zone." + table, Measures: measures + late,
-			Example: `Then "ops" has received a message like this between 02:00 and 06:30`,
+			Table:   Required,
+			Example: "Then \"ops\" has received a message like this between 02:00 and 06:30\n  | Subject | backup .* ok |",
 			Func:    hasReceivedDaily,
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock} in {zone}`,
 			Does: day + "The time zone is one of the tz database, with its summer time." + table, Measures: measures + late,
-			Example: `Then "ops" has received a message like this between 02:00 and 06:30 in Europe/Berlin`,
+			Table:   Required,
+			Example: "Then \"ops\" has received a message like this between 02:00 and 06:30 in Europe/Berlin\n  | Subject | backup .* ok |",
 			Func:    hasReceivedDaily,
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this in the last {duration}`,
 			Does: "Fails unless such a message came to the account's INBOX in that time." + table, Measures: measures + ".",
-			Example: `Then "ops" has received a message like this in the last 26 hours`,
+			Table:   Required,
+			Example: "Then \"ops\" has received a message like this in the last 26 hours\n  | Subject | backup .* ok |",
 			Func:    hasReceivedLately,
 		},
 	)

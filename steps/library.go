@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -37,6 +36,9 @@ type Definition struct {
 	// Check, when there is one, says when the files are loaded what is wrong with the arguments of a step.
 	Check func(a Args) error
 
+	Table     Presence // whether a table may or must stand beneath the step; empty means as the example shows it
+	DocString Presence // likewise a doc string
+
 	Waits bool // the duration behind "within" is how long the step may wait, so the scenario needs that time too
 
 	// Func does the work. It stops when ctx ends and returns a Failure for everything that it can name.
@@ -60,9 +62,10 @@ type pattern struct {
 }
 
 // parameters are the kinds of things that a sentence can hold: what each matches, with exactly one group.
-var parameters = map[string]string{
+var parameters = map[string]string{ //nolint:gosec // none of them is a secret
 	"account":  `"([^"]+)"`, // a name under accounts in stepwatch.yml
 	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
+	"secret":   `"([^"]+)"`, // a name under secrets in stepwatch.yml
 	"file":     `"([^"]+)"`, // a path, from the feature file's directory
 	"name":     `"([^"]+)"`, // a domain name, or an address where it stands for one
 	"server":   `"([^"]+)"`, // a server: a name under hosts, a host name or an address, with or without :port as the sentence says
@@ -94,6 +97,7 @@ var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
 // prepare reads the sentence's parameters and makes its patterns, which are compiled later.
 func (d *Definition) prepare() error {
+	d.takeFromExample()
 	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
 		if _, known := parameters[m[1]]; !known {
 			return fmt.Errorf("sentence %q: no kind of parameter is called {%s}", d.Sentence, m[1])
@@ -286,48 +290,6 @@ func (b *Bound) NeedsBrowser() *Definition {
 	return nil
 }
 
-// Unknown says which accounts and hosts of the step the configuration does not have and which of its files are not there,
-// for checks without running. Of what an operator's sentence stands for, that is told at the place where it is written:
-// in the definition, or at the step that gives the value.
-func (b *Bound) Unknown(target *Target) []features.Problem { return b.unknown(target, b.Step) }
-
-func (b *Bound) unknown(target *Target, use features.Step) []features.Problem {
-	var problems []features.Problem
-	for i, kind := range b.Definition.params {
-		var err error
-		switch kind {
-		case "account":
-			_, err = target.Account(b.Args.Text(i))
-		case "host":
-			_, err = target.Host(b.Args.Text(i))
-		case "file":
-			if b.Args.DocString == nil { // which takes the file's place
-				if _, err = os.Stat(b.Args.Path(i)); err != nil {
-					err = missingFile(b.Args.Path(i), err)
-				}
-			}
-		case "record":
-			_, err = recordType(b.Args.Text(i))
-		}
-		if err == nil {
-			continue
-		}
-		at := b.Step
-		if b.passed != nil && b.passed[i] {
-			at = use
-		}
-		problems = append(problems, features.Problem{Path: at.Path, Line: at.Line, Column: at.Column, Message: err.Error()})
-	}
-	for _, inner := range b.Inner {
-		for _, p := range inner.unknown(target, use) {
-			if !slices.Contains(problems, p) {
-				problems = append(problems, p)
-			}
-		}
-	}
-	return problems
-}
-
 // Library is a set of definitions. It is not changed once made, so any number of goroutines may use it.
 type Library struct{ definitions []*Definition }
 
@@ -388,10 +350,14 @@ func (l *Library) Definitions() []*Definition {
 type UndefinedError struct {
 	Step    features.Step
 	Nearest []string
+	Write   string // the text as it would match, where only quotes, blanks or the like are wrong; empty otherwise
 }
 
 // Error names the nearest sentence.
 func (e *UndefinedError) Error() string {
+	if e.Write != "" {
+		return fmt.Sprintf("no sentence matches %q: write %s", e.Step.Text, e.Write)
+	}
 	if len(e.Nearest) == 0 {
 		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Step.Text)
 	}
@@ -472,21 +438,13 @@ func ambiguous(text string, found []match) error {
 	return e
 }
 
-// check says what the definition has against the arguments.
-func (b *Bound) check() error {
-	if b.Definition.Check == nil {
-		return nil
-	}
-	return b.Definition.Check(b.Args)
-}
-
 // Bind finds the one definition that a step means, and what that stands for. The error is an *UndefinedError, an
-// *AmbiguousError, an *OwnError, or says what the step's values lack.
+// *AmbiguousError, an *ArgumentError, an *OwnError, or says what the step's values lack.
 func (l *Library) Bind(step features.Step) (*Bound, error) {
 	found := l.matches(step.Text, step.Type)
 	switch len(found) {
 	case 0:
-		return nil, &UndefinedError{Step: step, Nearest: l.nearest(step.Text)}
+		return nil, &UndefinedError{Step: step, Nearest: l.nearest(step.Text), Write: l.almost(step.Text, step.Type)}
 	case 1:
 	default:
 		return nil, ambiguous(step.Text, found)
@@ -495,7 +453,7 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	if step.Path != "" {
 		b.Args.Dir = filepath.Dir(step.Path)
 	}
-	if err := b.check(); err != nil {
+	if err := b.Definition.refuses(b.Args); err != nil {
 		return nil, err
 	}
 	left := ownText

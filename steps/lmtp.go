@@ -16,9 +16,11 @@ func init() {
 		Does: "Hands a test message from the account to itself to a mail store over LMTP (RFC 2033), at a host and port or at a socket's path, past every server before it: " +
 			"does the store itself take mail? Nobody logs in." + anyTLSDoes + " Fails on the first answer that is not the one wanted. " +
 			"Text and table are those of \"I send a message\", and the message is removed again as there.",
-		Measures: "From connecting to the end of the dialogue, with the phases of a message on port 25." + anyTLSMeasures,
-		Example:  `When I deliver a message to "bob" over LMTP via "store.example.org:24"`,
-		Func:     deliverLMTP,
+		Measures:  "From connecting to the end of the dialogue, with the phases of a message on port 25." + anyTLSMeasures,
+		Table:     Optional,
+		DocString: Optional,
+		Example:   `When I deliver a message to "bob" over LMTP via "store.example.org:24"`,
+		Func:      deliverLMTP,
 	})
 }
 

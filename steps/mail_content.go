@@ -27,8 +27,9 @@ func init() {
 			Area: "mail", Sentence: `the message has the attachment {file}`,
 			Does: "Every message that the scenario sends from here on has this file attached: its path from the feature file's directory, or the text under the step under that " +
 				"name. The type is that of the name's ending. All attachments together hold 5 MB at most.",
-			Example: `Given the message has the attachment "invoice.pdf"`,
-			Func:    attach,
+			DocString: Optional,
+			Example:   `Given the message has the attachment "invoice.pdf"`,
+			Func:      attach,
 		},
 		Definition{
 			Area: "mail", Sentence: `it arrived unchanged`,

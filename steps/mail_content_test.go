@@ -117,8 +117,8 @@ func TestMissingFileIsUnknown(t *testing.T) {
 		}
 		bound.Args.Dir = t.TempDir()
 		got := ""
-		for _, err := range bound.Unknown(&steps.Target{}) {
-			got += err.Error()
+		for _, mistake := range bound.Mistakes(&steps.Target{}, nil) {
+			got += mistake.Message
 		}
 		if !regexp.MustCompile("^" + want + "$").MatchString(got) {
 			t.Errorf("got %q, want %q", got, want)

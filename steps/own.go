@@ -99,7 +99,7 @@ type definer struct {
 
 // fail notes a mistake in a definition.
 func (d *definer) fail(o *composed, line, column int, cause error) {
-	p := features.Problem{Path: o.sentence.Path, Line: line, Column: column, Message: cause.Error()}
+	p := features.Problem{Path: o.sentence.Path, Line: line, Column: column, Message: cause.Error(), Rule: RuleOf(cause)}
 	d.problems = append(d.problems, p)
 	if o.err == nil {
 		o.err = &mistake{p, cause}
@@ -262,7 +262,7 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 	found := d.library.matches(text, step.written.Type)
 	switch len(found) {
 	case 0:
-		undefined := &UndefinedError{Step: step.written, Nearest: d.library.nearest(step.written.Text)}
+		undefined := &UndefinedError{Step: step.written, Nearest: d.library.nearest(step.written.Text), Write: d.library.almost(step.written.Text, step.written.Type)}
 		if hint := d.otherType(o, step); hint != "" {
 			return fmt.Errorf("%w (%s)", undefined, hint)
 		}
@@ -272,6 +272,9 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 		return ambiguous(step.written.Text, found)
 	}
 	step.definition = found[0].definition
+	if err := step.definition.takes(step.written.Table != nil, step.written.DocString != nil); err != nil {
+		return err
+	}
 	if inner := step.definition.own; inner != nil {
 		if inner.doc && step.written.DocString == nil {
 			return fmt.Errorf("%q needs a doc string beneath it", step.written.Text)
@@ -463,7 +466,7 @@ func (b *Bound) expand(left *int) error {
 		if inner.Definition.match(inner.Step.Text) == nil {
 			return fmt.Errorf("the values of %q do not fit: %q (%s:%d) is no %q with them", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, inner.Definition.Sentence)
 		}
-		if err := inner.check(); err != nil {
+		if err := inner.Definition.refuses(inner.Args); err != nil {
 			return fmt.Errorf("the values of %q do not fit: %q (%s:%d): %w", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, err)
 		}
 		if err := inner.expand(left); err != nil {

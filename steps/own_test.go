@@ -94,8 +94,8 @@ func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
 	own[0].Steps[0].DocString = &features.DocString{Content: "Dear <name>, <b>\n<doc string>"}
 	own[1].Steps[0].Table = [][]string{{"Name", "<name>"}, {"<table>", ""}, {"last", ""}}
 	own[2].Steps[0].DocString = &features.DocString{Content: "<doc string>!"}
-	library, mistakes := steps.NewLibrary(steps.Definition{Sentence: "it prints", Func: nothing},
-		steps.Definition{Sentence: "the table {text} should have the rows:", Func: nothing}).Define(own)
+	library, mistakes := steps.NewLibrary(steps.Definition{Sentence: "it prints", DocString: steps.Optional, Func: nothing},
+		steps.Definition{Sentence: "the table {text} should have the rows:", Table: steps.Required, Func: nothing}).Define(own)
 	if len(mistakes) > 0 {
 		t.Fatal(mistakes)
 	}
@@ -253,7 +253,7 @@ func FuzzOwnSentences(f *testing.F) {
 		if err == nil {
 			_ = unfold(b)
 			_ = b.Wait()
-			_ = b.Unknown(&steps.Target{})
+			_ = b.Mistakes(&steps.Target{}, nil)
 		}
 		if d := time.Since(start); d > 3*time.Second {
 			t.Errorf("%d bytes take %s", len(text), d)

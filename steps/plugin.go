@@ -27,8 +27,9 @@ func init() {
 				"time is up. It gets a small environment, without the variables of stepwatch.",
 			Measures: "Measurements plugin_state (0 to 3) and plugin_perfdata_seconds, …_bytes, …_ratio, …_total or plugin_perfdata, with the label of the " +
 				"performance data as the label perfdata; and plugin_perfdata_warning… and …_critical… where it has limits.",
+			Table:   Optional,
 			Example: `When I run the plugin "check_disk -w 20% -c 10% -p /"`, Func: runPlugin},
-		Definition{Area: "plugin", Sentence: "the environment variable {text} holds the secret {text}",
+		Definition{Area: "plugin", Sentence: "the environment variable {text} holds the secret {secret}",
 			Does:    "Gives a secret of stepwatch.yml to the plugins and programs of this scenario, in their environment, where no list of processes shows it.",
 			Example: `Given the environment variable "MYSQL_PWD" holds the secret "database"`, Func: giveSecret},
 	)

@@ -57,6 +57,7 @@ func init() {
 			Area: "network", Sentence: `the ports of {server} are`,
 			Does:     "Says of each port in the table beneath that it is open, closed, refused or filtered, and in a third column how it greets. All are tried at once, and all that fail are told.",
 			Measures: "Phase ports.",
+			Table:    Required,
 			Example:  "Then the ports of \"mail.example.org\" are\n  | 25  | open   | 220 |\n  | 443 | open   |     |\n  | 111 | closed |     |",
 			Func:     portsAre,
 		},

@@ -31,18 +31,22 @@ func init() {
 	register(
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {int}`,
-			Does:     does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5, and for an account with a token of OAUTHBEARER and XOAUTH2.",
-			Measures: measures,
-			Example:  `When I send a message from "alice" to "bob" via 587`,
-			Func:     sendMessage,
+			Does:      does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5, and for an account with a token of OAUTHBEARER and XOAUTH2.",
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I send a message from "alice" to "bob" via 587`,
+			Func:      sendMessage,
 		},
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {int} with AUTH {word}`,
 			Does: does + " The mechanism is the one named: " + saslNames + ". The step fails when the server does not offer it. " +
 				"XOAUTH2 and OAUTHBEARER take the account's access token, which a command can fetch (token: {command: …}).",
-			Measures: measures,
-			Example:  `When I send a message from "alice" to "bob" via 465 with AUTH LOGIN`,
-			Func:     sendMessage,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I send a message from "alice" to "bob" via 465 with AUTH LOGIN`,
+			Func:      sendMessage,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is accepted`,

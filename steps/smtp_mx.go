@@ -38,8 +38,10 @@ func init() {
 	} {
 		register(Definition{
 			Area: "mail", Sentence: directly + way.end, Does: does + way.does, Measures: measures,
-			Example: `When I send a message from "alice" directly to the MX of "bob"` + way.end,
-			Func:    func(ctx context.Context, w *World, a Args) error { return sendToMX(ctx, w, a, way.mxWay) },
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I send a message from "alice" directly to the MX of "bob"` + way.end,
+			Func:      func(ctx context.Context, w *World, a Args) error { return sendToMX(ctx, w, a, way.mxWay) },
 		})
 	}
 }

@@ -23,16 +23,20 @@ func init() {
 	register(
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {int}`,
-			Does:     "Submits a test message as \"I send a message\" does, where a refusal is what is wanted or may be." + tries,
-			Measures: measures,
-			Example:  `When I try to send a message from "alice" to "bob" via 587`,
-			Func:     trySubmission(func(*attempt, *Args) error { return nil }),
+			Does:      "Submits a test message as \"I send a message\" does, where a refusal is what is wanted or may be." + tries,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send a message from "alice" to "bob" via 587`,
+			Func:      trySubmission(func(*attempt, *Args) error { return nil }),
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {int} without logging in`,
-			Does:     "Submits a test message without AUTH, which a submission server must refuse (530 by RFC 4954)." + tries,
-			Measures: measures,
-			Example:  `When I try to send a message from "alice" to "bob" via 587 without logging in`,
+			Does:      "Submits a test message without AUTH, which a submission server must refuse (530 by RFC 4954)." + tries,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send a message from "alice" to "bob" via 587 without logging in`,
 			Func: trySubmission(func(t *attempt, _ *Args) error {
 				t.anonymous = true
 				return nil
@@ -40,17 +44,21 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to the address {text} via {int}`,
-			Does:     "Submits a test message to an address that need not be an account's, such as one that must not exist." + tries,
-			Measures: measures,
-			Example:  `When I try to send a message from "alice" to the address "nobody-7c1@example.org" via 587`,
-			Func:     trySubmission(func(*attempt, *Args) error { return nil }),
+			Does:      "Submits a test message to an address that need not be an account's, such as one that must not exist." + tries,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send a message from "alice" to the address "nobody-7c1@example.org" via 587`,
+			Func:      trySubmission(func(*attempt, *Args) error { return nil }),
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to an unknown mailbox in the domain of {account} via {int}`,
 			Does: "Submits a test message to an address in that account's domain that nobody has. A server that takes it has to send a bounce later, " +
 				"often to a forged sender." + tries,
-			Measures: measures,
-			Example:  `When I try to send a message from "alice" to an unknown mailbox in the domain of "bob" via 587`,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send a message from "alice" to an unknown mailbox in the domain of "bob" via 587`,
 			Func: trySubmission(func(t *attempt, _ *Args) error {
 				t.unknown = true
 				return nil
@@ -60,8 +68,10 @@ func init() {
 			Area: "mail", Sentence: `I try to send a message from {account} as {text} to {account} via {int}`,
 			Does: "Logs in as the account and gives another address as the sender, in the envelope and in From: a forged sender, " +
 				"which a server that ties senders to logins refuses. The name of another account stands for its address. Postfix refuses it at RCPT unless smtpd_delay_reject is off." + tries,
-			Measures: measures,
-			Example:  `When I try to send a message from "alice" as "bob@example.org" to "bob" via 587`,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send a message from "alice" as "bob@example.org" to "bob" via 587`,
 			Func: trySubmission(func(t *attempt, a *Args) error {
 				t.sender = a.Captured[1]
 				a.Captured = slices.Delete(slices.Clone(a.Captured), 1, 2)
@@ -72,8 +82,10 @@ func init() {
 			Area: "mail", Sentence: `I try to send a message of {size} from {account} to {account} via {int}`,
 			Does: "Submits a test message of this size (KB, MB and GB are powers of 1024). Where the server knows SIZE (RFC 1870) the size stands in " +
 				"MAIL, so a message that is too big is refused before it is sent." + tries,
-			Measures: measures,
-			Example:  `When I try to send a message of 60 MB from "alice" to "bob" via 587`,
+			Measures:  measures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send a message of 60 MB from "alice" to "bob" via 587`,
 			Func: trySubmission(func(t *attempt, a *Args) error {
 				size, err := parseSize(a.Captured[0], 1)
 				a.Captured = a.Captured[1:]
@@ -86,9 +98,11 @@ func init() {
 			Does: "Hands a test message to this host and port as a stranger does: without a login, between two addresses that need not be " +
 				"accounts' (those that are may be written by address)." + anyTLSDoes + " It is the test for an open relay. A server " +
 				"that is one does deliver the message, so take a recipient that is yours, or one in a domain that cannot exist such as example.invalid." + tries,
-			Measures: measures + anyTLSMeasures,
-			Example:  `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mx.example.org:25"`,
-			Func:     tryRelay,
+			Measures:  measures + anyTLSMeasures,
+			Table:     Optional,
+			DocString: Optional,
+			Example:   `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mx.example.org:25"`,
+			Func:      tryRelay,
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {int}`,

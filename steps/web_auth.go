@@ -20,11 +20,11 @@ import (
 
 func init() {
 	registerWeb(
-		Definition{Area: "web", Sentence: "I authenticate to {url} as {text} with the secret {text}",
+		Definition{Area: "web", Sentence: "I authenticate to {url} as {text} with the secret {secret}",
 			Does: "From now on answers the host of this address, its scheme and port included, when it asks for a login: by digest (RFC 7616) when it offers that, else by basic authentication (RFC 7617). " +
 				"The secret is one of stepwatch.yml.",
 			Example: `Given I authenticate to "https://intranet.example.org/" as "alice" with the secret "intranet"`, Func: authenticate},
-		Definition{Area: "web", Sentence: "I authenticate to {url} with the secret token {text}",
+		Definition{Area: "web", Sentence: "I authenticate to {url} with the secret token {secret}",
 			Does: "From now on sends a token (RFC 6750, `Authorization: Bearer`) with each request to the host of this address, its scheme and port included, and to no other. " +
 				"The secret is one of stepwatch.yml.",
 			Example: `Given I authenticate to "https://api.example.org/" with the secret token "api"`, Func: authenticateByToken},

@@ -25,7 +25,7 @@ func init() {
 		Definition{Area: "web", Sentence: "I fill in {text} with {text}",
 			Does:    "Fills in a text field, found by its id, name or label or the beginning of one.",
 			Example: `When I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
-		Definition{Area: "web", Sentence: "I fill in {text} with the secret {text}",
+		Definition{Area: "web", Sentence: "I fill in {text} with the secret {secret}",
 			Does:    "Fills in a field with a secret of stepwatch.yml, which no output shows.",
 			Example: `When I fill in "Password" with the secret "members"`, Func: fillInSecret},
 		Definition{Area: "web", Sentence: "I select {text} from {text}",

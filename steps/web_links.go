@@ -33,12 +33,12 @@ func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "no link on this page is broken",
 			Does:     "Asks for all that the current page refers to. Broken is " + linksWhat + "Fails when the page has no link at all." + linksTable + ").",
-			Measures: linksMeasures, Example: "Then no link on this page is broken", Func: noLinkBroken},
+			Measures: linksMeasures, Table: Optional, Example: "Then no link on this page is broken", Func: noLinkBroken},
 		Definition{Area: "web", Sentence: "no link of {url} is broken",
 			Does: "Reads a website from that page on and asks for all that its pages refer to. Broken is " + linksWhat +
 				"Only pages on the same host are read, up to 2 links away and 100 in all; when that left pages out, the step's note says so. Fails when the time is over before every link was looked at: `@timeout` gives it more." +
 				linksTable + "), `depth` (how many links away pages are read) and `pages` (how many are read at most).",
-			Measures: linksMeasures, Example: "Then no link of \"https://www.example.org/\" is broken\n  | depth  | 3       |\n  | pages  | 200     |\n  | ignore | /logout |", Func: noLinkOfSiteBroken},
+			Measures: linksMeasures, Table: Optional, Example: "Then no link of \"https://www.example.org/\" is broken\n  | depth  | 3       |\n  | pages  | 200     |\n  | ignore | /logout |", Func: noLinkOfSiteBroken},
 	)
 }
 

@@ -36,8 +36,10 @@ func init() {
 		example := "When " + strings.NewReplacer("{method}", "PUT", "{url}", `"https://api.example.org/orders/1"`).Replace(way.act)
 		registerWeb(
 			Definition{Area: "web", Sentence: way.act, Does: way.does + does + untold,
+				Table:    Optional,
 				Measures: webMeasures, Example: example + "\n  \"\"\"json\n  {\"amount\": 2}\n  \"\"\"", Func: send(way.any)},
 			Definition{Area: "web", Sentence: way.act + " as {text}", Does: way.does + does + kind,
+				Table: Optional, DocString: Required,
 				Measures: webMeasures, Example: example + " as \"application/merge-patch+json\"\n  \"\"\"\n  {\"amount\": 2}\n  \"\"\"", Func: send(way.any)},
 		)
 	}
@@ -46,7 +48,7 @@ func init() {
 			Does: "Sends this header field with each request of the scenario from now on, in the place of one that is sent anyway. " +
 				"What logs in (Authorization, Cookie) is no text of a feature file: see the sentence with a secret, and `I authenticate`.",
 			Example: `Given I set the request header "Accept-Language" to "de"`, Func: setHeader},
-		Definition{Area: "web", Sentence: "I set the request header {text} for {url} to the secret {text}",
+		Definition{Area: "web", Sentence: "I set the request header {text} for {url} to the secret {secret}",
 			Does:    "Sends a secret of stepwatch.yml in this header field with each request to the host of this address, its scheme and port included, and to no other. No output shows it.",
 			Example: `Given I set the request header "X-Api-Key" for "https://api.example.org/" to the secret "api"`, Func: setSecretHeader},
 	)

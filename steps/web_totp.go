@@ -10,7 +10,7 @@ import (
 
 func init() {
 	registerWeb(
-		Definition{Area: "web", Sentence: "I fill in {text} with the code of the secret {text}",
+		Definition{Area: "web", Sentence: "I fill in {text} with the code of the secret {secret}",
 			Does: "Fills in a field with the two-factor code of this moment (TOTP, RFC 6238). The secret of stepwatch.yml is the key that the site gave: base32 text, or the otpauth:// address of its picture. " +
 				"A code that ends in less than 3 s is not used: the step waits for the next one. Sites take a code once, so leave more than 30 s between two logins.",
 			Measures: "Phase wait, when it waited for the next code.",

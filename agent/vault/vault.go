@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,6 +59,20 @@ func (v *Vault) Add(name string, s Source) error {
 	defer v.mu.Unlock()
 	v.sources[name] = s
 	return nil
+}
+
+// Known is nil when there is a secret called name; it is not read. The error lists the names that secrets have.
+func (v *Vault) Known(name string) error {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if _, found := v.sources[name]; found {
+		return nil
+	}
+	known := "it has none"
+	if names := slices.Sorted(maps.Keys(v.sources)); len(names) > 0 {
+		known = "it has " + strings.Join(names, ", ")
+	}
+	return fmt.Errorf("no secret %q in stepwatch.yml (%s): add it under secrets", name, known)
 }
 
 // Secret implements steps.Secrets.

@@ -1,0 +1,227 @@
+package steps
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/features"
+)
+
+// Presence says whether a table or a doc string stands beneath a step.
+type Presence string
+
+// What is neither must not stand there.
+const (
+	Optional Presence = "optional"
+	Required Presence = "required"
+)
+
+// takeFromExample lets the sentence take what stands beneath its example, unless the definition says more. One that ends
+// with a colon cannot do without.
+func (d *Definition) takeFromExample() {
+	_, beneath, _ := strings.Cut(d.Example, "\n")
+	presence := Optional
+	if strings.HasSuffix(d.Sentence, ":") {
+		presence = Required
+	}
+	switch beneath = strings.TrimSpace(beneath); {
+	case d.Table == "" && strings.HasPrefix(beneath, "|"):
+		d.Table = presence
+	case d.DocString == "" && strings.HasPrefix(beneath, `"""`):
+		d.DocString = presence
+	}
+}
+
+// The rules that a step can break, beside those of package features.
+const (
+	RuleUndefined   features.Rule = "undefined"    // no sentence matches
+	RuleAmbiguous   features.Rule = "ambiguous"    // several do
+	RuleArgument    features.Rule = "argument"     // a table or doc string that the sentence does not take, or lacks
+	RuleUnknown     features.Rule = "unknown"      // a name that the configuration does not have
+	RuleMissingFile features.Rule = "missing-file" // a file that is not there
+	RuleValue       features.Rule = "value"        // a value that cannot be meant
+	RuleSentence    features.Rule = "sentence"     // a mistake in a sentence that is made of others
+)
+
+// ArgumentError says that a table or doc string stands beneath a step whose sentence takes none: nothing would look at it.
+type ArgumentError struct {
+	Sentence string
+	Argument string // "table" or "doc string"
+	Instead  string // what the sentence takes instead, or empty
+}
+
+// Error says what to do with it.
+func (e *ArgumentError) Error() string {
+	if e.Instead != "" {
+		return fmt.Sprintf("%q takes no %s: write a %s beneath it", e.Sentence, e.Argument, e.Instead)
+	}
+	return fmt.Sprintf("%q takes no %s: take it out, or put it beneath the step that it belongs to", e.Sentence, e.Argument)
+}
+
+// refuses says what the definition has against the arguments of a step.
+func (d *Definition) refuses(a Args) error {
+	if d.Check != nil {
+		return d.Check(a)
+	}
+	return d.takes(a.Table != nil, a.DocString != nil)
+}
+
+// takes finds a table or doc string that the sentence does not take. An operator's sentence says itself what it passes on,
+// and a Check looks at the arguments itself.
+func (d *Definition) takes(table, doc bool) error {
+	if d.own != nil || d.Check != nil {
+		return nil
+	}
+	err := &ArgumentError{Sentence: d.Sentence}
+	switch {
+	case table && d.Table == "":
+		if err.Argument = "table"; d.DocString != "" {
+			err.Instead = "doc string"
+		}
+	case doc && d.DocString == "":
+		if err.Argument = "doc string"; d.Table != "" {
+			err.Instead = "table"
+		}
+	default:
+		return nil
+	}
+	return err
+}
+
+// RuleOf is the rule that a step breaks which Bind has refused.
+func RuleOf(err error) features.Rule {
+	switch {
+	case errors.As(err, new(*UndefinedError)):
+		return RuleUndefined
+	case errors.As(err, new(*AmbiguousError)):
+		return RuleAmbiguous
+	case errors.As(err, new(*ArgumentError)):
+		return RuleArgument
+	}
+	return RuleSentence
+}
+
+// Mistakes lists what can be known to be wrong with the step without running it, by itself and by the configuration.
+// secrets may be nil. Of what an operator's sentence stands for, that is told at the place where it is written: in the
+// definition, or at the step that gives the value.
+func (b *Bound) Mistakes(target *Target, secrets Secrets) []features.Problem {
+	return b.mistakes(target, secrets, b.Step)
+}
+
+func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []features.Problem {
+	var all []features.Problem
+	add := func(at features.Step, rule features.Rule, err error) {
+		if err != nil {
+			all = append(all, features.Problem{Path: at.Path, Line: at.Line, Column: at.Column, Message: err.Error(), Rule: rule})
+		}
+	}
+	if d := b.Definition; d.Table == Required && b.Args.Table == nil {
+		add(b.Step, RuleArgument, fmt.Errorf("%q needs a table: write its rows beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
+	} else if d.DocString == Required && b.Args.DocString == nil {
+		add(b.Step, RuleArgument, fmt.Errorf("%q needs a doc string: write it beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
+	}
+	for i := range b.Definition.params {
+		at := b.Step
+		if b.passed != nil && b.passed[i] {
+			at = use
+		}
+		rule, err := b.checkParameter(i, target, secrets)
+		add(at, rule, err)
+	}
+	for _, inner := range b.Inner {
+		for _, p := range inner.mistakes(target, secrets, use) {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+// checkParameter finds what is wrong with parameter i.
+func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule features.Rule, err error) {
+	switch text := b.Args.Text(i); b.Definition.params[i] {
+	case "account":
+		_, err = target.Account(text)
+		return RuleUnknown, err
+	case "host":
+		_, err = target.Host(text)
+		return RuleUnknown, err
+	case "secret":
+		if known, ok := secrets.(interface{ Known(name string) error }); ok {
+			err = known.Known(text)
+		}
+		return RuleUnknown, err
+	case "file":
+		if b.Args.DocString != nil { // which takes the file's place
+			return "", nil
+		}
+		if _, err = os.Stat(b.Args.Path(i)); err != nil {
+			err = missingFile(b.Args.Path(i), err)
+		}
+		return RuleMissingFile, err
+	case "record":
+		_, err = recordType(text)
+	case "duration":
+		_, err = b.Args.Duration(i)
+	case "int":
+		_, err = b.Args.Int(i)
+	case "ports":
+		_, err = parsePorts(text)
+	case "zone":
+		if _, err = time.LoadLocation(text); err != nil {
+			err = scenarioFault("%q is no time zone: write one as \"Europe/Berlin\" or \"UTC\"", text)
+		}
+	case "url":
+		err = checkAddress(text)
+	}
+	return RuleValue, err
+}
+
+// checkAddress finds what cannot be the address of a page: neither one of the web nor one relative to a page.
+func checkAddress(address string) error {
+	shown := features.HidePassword(address)
+	if strings.ContainsAny(address, "“”„‟«»") {
+		return scenarioFault("%s stands in typographic quotes: write \"%s\"", shown, straight.Replace(strings.Trim(shown, "“”„‟«»")))
+	}
+	u, err := url.Parse(strings.TrimSpace(address))
+	switch {
+	case err != nil || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.Scheme != "" && u.Host == "",
+		u.Scheme == "" && strings.HasPrefix(address, "www."):
+		return scenarioFault("%q is no address of a page: write it as \"https://www.example.org/\"", shown)
+	}
+	return nil
+}
+
+// straight turns what word processors and web pages make of plain text back.
+var straight = strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "‟", `"`, "«", `"`, "»", `"`, "’", "'", "‘", "'", "\u00a0", " ", "\u202f", " ")
+
+// almost gives the text as a sentence would match it, where only quotes, blanks, the first letter or a full stop are in
+// the way, and "" otherwise.
+func (l *Library) almost(text, kind string) string {
+	plain := strings.Join(strings.Fields(straight.Replace(text)), " ")
+	first, size := utf8.DecodeRuneInString(plain)
+	other := string(unicode.ToLower(first)) + plain[size:]
+	if unicode.IsLower(first) {
+		other = string(unicode.ToUpper(first)) + plain[size:]
+	}
+	for _, candidate := range []string{plain, other} {
+		for _, candidate := range []string{candidate, strings.TrimRight(candidate, ".,;!"), singleQuoted.ReplaceAllString(candidate, ` "$1"`)} {
+			if candidate != text && len(l.matches(candidate, kind)) > 0 {
+				return candidate
+			}
+		}
+	}
+	return ""
+}
+
+// singleQuoted is a text between apostrophes. Those within words are none.
+var singleQuoted = regexp.MustCompile(` '([^']*)'`)
