@@ -82,7 +82,10 @@ func (a *authority) sign(template *x509.Certificate) ([]byte, error) {
 	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, err
 	}
-	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	if template.ExtKeyUsage == nil {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}
 	if a == nil {
 		a = &authority{template, key}
 	}

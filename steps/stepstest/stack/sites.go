@@ -4,11 +4,14 @@ package stack
 
 import (
 	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io/fs"
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 // The addresses of the websites of StartSites. A test reaches them under a documented name, by connect_to.
@@ -18,6 +21,11 @@ const (
 	AppIP    = "127.0.8.3" // an application with a login, behind nginx
 	DualIP   = "127.0.8.4" // a page that ::1 serves too
 	BareIP   = "127.0.8.5" // where www.DOMAIN leads to DOMAIN
+	StaffIP  = "127.0.8.6" // files, for those alone who show a client certificate
+
+	OpenProxy   = StaffIP + ":3128"
+	LoginProxy  = StaffIP + ":3129" // for those who log in
+	ClosedProxy = StaffIP + ":3130" // for nobody
 )
 
 // Sites is what StartSites started.
@@ -26,6 +34,9 @@ type Sites struct {
 	App                    *App
 	PasswordFile           string // holds the password of "editor" for the blog and of "member" for the application
 
+	// Client certificates for StaffIP, each a file with its key: one that is right, one that has ended, one of nobody's.
+	Client, EndedClient, StrangeClient string
+
 	data any
 }
 
@@ -33,9 +44,10 @@ type Sites struct {
 func (s *Stack) StartSites(ctx context.Context) error {
 	password := newPassword()
 	sites := &Sites{PasswordFile: s.path("sites.password")}
-	sites.data = struct{ Dir, Documented, Blog, Cached, App, Dual, Bare, Password, Session string }{
-		s.Dir, Documented, BlogIP, CachedIP, AppIP, DualIP, BareIP, password, newPassword()}
-	errs := []error{os.MkdirAll(s.path("sites"), 0o755), os.WriteFile(sites.PasswordFile, []byte(password+"\n"), 0o600)}
+	sites.data = struct{ Dir, Documented, Blog, Cached, App, Dual, Bare, Staff, Password, Session string }{
+		s.Dir, Documented, BlogIP, CachedIP, AppIP, DualIP, BareIP, StaffIP, password, newPassword()}
+	errs := []error{os.MkdirAll(s.path("sites/files"), 0o755), os.Chmod(s.path("sites/files"), 0o777), // nginx writes there as another user
+		os.WriteFile(sites.PasswordFile, []byte(password+"\n"), 0o600), s.certifyStaff(sites)}
 	errs = append(errs, fs.WalkDir(templates, "etc/sites", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -49,12 +61,12 @@ func (s *Stack) StartSites(ctx context.Context) error {
 		return err
 	}
 	sites.Apache = s.server("apache", apacheProgram, "-D", "FOREGROUND", "-f", s.path("etc/sites/apache.conf"))
-	sites.Apache.ready = append(sites.Apache.ready, listening("tcp", BlogIP+":8080"))
+	sites.Apache.ready = append(sites.Apache.ready, listening("tcp", BlogIP+":8080"), listening("tcp", ClosedProxy))
 	sites.Varnish = s.server("varnish", varnishProgram, "-F", "-j", "none", "-f", s.path("etc/sites/varnish.vcl"), "-a", CachedIP+":6081",
 		"-n", s.path("sites/varnish"), "-s", "malloc,16m")
 	sites.Varnish.ready = append(sites.Varnish.ready, listening("tcp", CachedIP+":6081"))
 	sites.Nginx = s.server("sites", "/usr/sbin/nginx", "-c", s.path("etc/sites/nginx.conf"), "-e", "stderr")
-	for _, address := range []string{BlogIP, CachedIP, AppIP, DualIP, BareIP} {
+	for _, address := range []string{BlogIP, CachedIP, AppIP, DualIP, BareIP, StaffIP} {
 		sites.Nginx.ready = append(sites.Nginx.ready, listening("tcp", net.JoinHostPort(address, "443")))
 	}
 	s.Sites = sites
@@ -63,6 +75,32 @@ func (s *Stack) StartSites(ctx context.Context) error {
 		return err
 	}
 	return together([]*Server{sites.Apache, sites.Varnish, sites.Nginx}, func(server *Server) error { return server.Start(ctx) })
+}
+
+// certifyStaff makes the authority of the client certificates, and the certificates.
+func (s *Stack) certifyStaff(sites *Sites) error {
+	staff, err := newAuthority("stepwatch test staff", nil)
+	if err != nil {
+		return err
+	}
+	stranger, err := newAuthority("stepwatch test stranger", nil)
+	if err != nil {
+		return err
+	}
+	errs := []error{os.WriteFile(s.path("sites/staff.pem"), staff.pem(), 0o644)}
+	now := time.Now()
+	for _, c := range []struct {
+		file   *string
+		name   string
+		issuer *authority
+		end    time.Time
+	}{{&sites.Client, "client", staff, now.AddDate(0, 1, 0)}, {&sites.EndedClient, "ended-client", staff, now.AddDate(0, 0, -1)}, {&sites.StrangeClient, "strange-client", stranger, now.AddDate(0, 1, 0)}} {
+		content, err := c.issuer.sign(&x509.Certificate{Subject: pkix.Name{CommonName: c.name}, NotBefore: now.AddDate(0, -1, 0), NotAfter: c.end,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+		*c.file = s.path("sites/" + c.name + ".pem")
+		errs = append(errs, err, os.WriteFile(*c.file, content, 0o600))
+	}
+	return errors.Join(errs...)
 }
 
 // Reconfigure has the websites' nginx or Varnish, whichever has this file beneath etc/sites, run with old replaced by new, until
