@@ -64,6 +64,9 @@ func findPlugin(name, dir string) string {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
+		if absolute, err := filepath.Abs(name); err == nil { // the program runs in dir, so a path from here would lead nowhere
+			name = absolute
+		}
 		return name
 	}
 	for _, d := range pluginDirs {
