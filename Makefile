@@ -5,7 +5,7 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: demo build test install vet lint vulnerabilities bench fuzz docs
+.PHONY: demo build test install vet lint vulnerabilities bench fuzz tidy docs
 
 demo:
 	go run ./cmd/stepwatch demo
@@ -21,13 +21,19 @@ test: install vet
 install:
 	.ci/install
 
+# A module of its own, as a user's is.
+EXAMPLE = cd examples/gosteps &&
+
 vet:
 	go vet ./...
+	$(EXAMPLE) go vet ./...
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 
 lint: vet
 	go run $(STATICCHECK) ./...
 	go run $(GOLANGCI_LINT) run
+	$(EXAMPLE) go run $(STATICCHECK) ./...
+	$(EXAMPLE) go run $(GOLANGCI_LINT) run
 
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
@@ -35,6 +41,10 @@ vulnerabilities:
 # Side by side with bare net/http and the mail servers of this repository; figures, no verdict.
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+# After a change of go.mod: what the example needs is what stepwatch needs.
+tidy:
+	$(EXAMPLE) go mod tidy
 
 docs:
 	go run ./cmd/stepwatch steps --format markdown > docs/steps.md
