@@ -47,6 +47,7 @@ type Occasion struct {
 	Attempt  int           // 1 for a scheduled run
 	Observer Observer      // told of each step as it happens; may be nil
 	Interval time.Duration // the schedule's interval; zero for a run asked for by hand
+	Begin    bool          // of a plan that cannot run as a whole, run what stands before its first mistake
 }
 
 // Observer watches one run as it happens. Its methods are called between steps, outside every step's time.
@@ -103,11 +104,16 @@ func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 	} else {
 		res.Delay = max(0, started.Sub(o.Due))
 	}
+	work := p
 	if len(p.Problems) > 0 {
-		done(unrunnable(res, p))
-		return
+		if work = p.beginning(); !o.Begin || len(work.bound) == 0 {
+			done(unrunnable(res, p))
+			return
+		}
+		whole := done
+		done = func(res *result.Result) { whole(withMistakes(res, p)) }
 	}
-	rec := &recorder{plan: p, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
+	rec := &recorder{plan: work, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
 		world: steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String())}
 	if err == nil {
 		err = r.refuse(p)
@@ -123,7 +129,7 @@ func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 	passed := false
 	guard(runCtx, orDefault(r.Grace, time.Second), rec.hooks.patience, func() { passed = rec.run(runCtx) }, func(returned bool) {
 		if returned {
-			rec.judge(res, passed)
+			rec.judge(res, passed || work != p) // of a beginning godog's verdict is that the rest is undefined
 		} else {
 			r.leaveBehind(p)
 			rec.abandon(p.Timeout)
@@ -275,6 +281,28 @@ func unrunnable(res *result.Result, p *Plan) *result.Result {
 		res.Status, res.Error = status, problem.Err.Error()
 	}
 	res.Reason, res.Blame = result.ReasonScenario, result.BlameScenario
+	return res
+}
+
+// beginning is the plan up to its first mistake; empty when that is not one of a step.
+func (p *Plan) beginning() *Plan {
+	first := len(p.bound)
+	for _, problem := range p.Problems {
+		first = min(first, max(0, problem.Step))
+	}
+	part := *p
+	part.bound, part.Problems = p.bound[:first], nil
+	return &part
+}
+
+// withMistakes completes the result of a plan's beginning: what comes after it did not run, and its mistakes are told. A step
+// that failed before them decides.
+func withMistakes(res *result.Result, p *Plan) *result.Result {
+	whole := unrunnable(&result.Result{}, p)
+	res.Steps = append(res.Steps, whole.Steps[len(res.Steps):]...)
+	if res.Status == result.Passed {
+		res.Status, res.Reason, res.Blame, res.Error = whole.Status, whole.Reason, whole.Blame, whole.Error
+	}
 	return res
 }
 

@@ -114,6 +114,28 @@ func TestRunVerdicts(t *testing.T) {
 	}
 }
 
+// TestTheBeginningOfWhatCannotRun holds that the steps before a mistake are run where that is asked for, and that the whole
+// is never taken for passed.
+func TestTheBeginningOfWhatCannotRun(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	const undefined = "undefined ran=false scenario scenario no sentence matches \"I pas\": did you mean \"I pass\"?\n"
+	for name, test := range map[string]struct {
+		steps []string
+		want  string
+	}{
+		"passed": {[]string{"I pass", "I pas", "I pass", "I pas"},
+			"UNKNOWN undefined scenario scenario: no sentence matches \"I pas\": did you mean \"I pass\"?\npassed ran=true   \n" + undefined + "skipped ran=false   \n" + undefined},
+		"failed": {[]string{`I fail with "550 no"`, "I pass", "I pas"},
+			"CRITICAL failed refused submission: send: 550 no\nfailed ran=true refused submission send: 550 no\nskipped ran=false   \n" + undefined},
+		"first": {[]string{"I pas", "I pass"}, "UNKNOWN undefined scenario scenario: no sentence matches \"I pas\": did you mean \"I pass\"?\n" + undefined + "skipped ran=false   \n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan := NewPlan(scenario(name, test.steps...), library(), Defaults{Timeout: time.Second})
+			expect(t, (&Runner{Target: &steps.Target{}}).Run(t.Context(), plan, Occasion{Begin: true}), test.want)
+		})
+	}
+}
+
 func TestAbandonedStepIsNamedCountedAndNotStartedTwice(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	release := make(chan struct{})

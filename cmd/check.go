@@ -3,7 +3,9 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 )
@@ -16,23 +18,37 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	load := loadFlags(t, f)
 	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this long; keep it below the service_check_timeout of Nagios")
 	keep := f.String("evidence", "", "directory for the evidence of what fails, whose paths then follow the status line (default: none is kept)")
+	compat := f.Bool("compat", false, "as cucumber-nagios: its status line, values and counts, and its meaning of I should see (see docs/migration.md)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code
 	}
+	name := "STEPWATCH"
+	if *compat {
+		name = "CUCUMBER"
+	}
+	began := time.Now()
 	set, err := load.plans(f.Args())
 	if err != nil {
-		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", printable(err.Error()))
+		fmt.Fprintf(t.out, "%s UNKNOWN - %s\n", name, printable(err.Error()))
 		return int(result.Unknown)
 	}
 	defer set.close()
+	if *compat {
+		set.config.Target.CucumberNagios = true
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
 	defer cancel()
 	runner := set.runner()
 	results := make([]*result.Result, 0, len(set.plans))
 	for _, plan := range set.plans {
-		results = append(results, runner.Run(ctx, plan, nil))
+		results = append(results, runner.Run(ctx, plan, agent.Occasion{Begin: *compat}))
 	}
-	code := exporters.Nagios(t.out, results)
+	var code int
+	if *compat {
+		code = exporters.CucumberNagios(t.out, results, time.Since(began))
+	} else {
+		code = exporters.Nagios(t.out, results)
+	}
 	store := evidenceIn(*keep)
 	for _, r := range results {
 		for _, line := range savedEvidence(store, r) {

@@ -75,7 +75,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 	runner := d.set.runner()
 	for _, plan := range d.set.plans {
 		p.begin(plan)
-		p.end(runner.Run(ctx, plan, p))
+		p.end(runner.Run(ctx, plan, agent.Occasion{Observer: p}))
 	}
 	p.summary()
 	if *once || ctx.Err() != nil {

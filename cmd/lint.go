@@ -42,6 +42,7 @@ const (
 	rulePassword       features.Rule = "password"        // a password in a feature
 	ruleTime           features.Rule = "time"            // times that do not fit each other
 	ruleBrowser        features.Rule = "browser"         // settings that the browser does not follow
+	ruleRuby           features.Rule = "ruby"            // Ruby code, which is not run
 	ruleUnusedSentence features.Rule = "unused-sentence" // a sentence of one's own that no scenario uses
 )
 
@@ -114,6 +115,9 @@ func (s *set) findings() []finding {
 			f.severity = warned
 		}
 		all = append(all, f)
+	}
+	for _, p := range s.rubyWarnings() {
+		all = append(all, finding{p, warned})
 	}
 	for _, plan := range s.plans {
 		all = append(all, s.planFindings(plan)...)

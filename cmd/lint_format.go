@@ -49,6 +49,7 @@ var lintRules = []struct {
 	{steps.RuleSentence, "A sentence that is made of others has a mistake, or is used with what it cannot take.", mistaken},
 	{ruleUnusedSentence, "No scenario uses a sentence that is made of others.", note},
 	{rulePassword, "A password stands in a feature.", warned},
+	{ruleRuby, "A Ruby file of Cucumber has code that no sentence stands for.", warned},
 	{ruleTime, "Intervals, deadlines, waits and budgets do not fit each other.", warned},
 	{ruleBrowser, "A setting has no effect on scenarios tagged @browser.", warned},
 }

@@ -122,7 +122,7 @@ type handRunner struct{ runner *agent.Runner }
 
 func (s *set) runner() handRunner { return handRunner{s.agentRunner()} }
 
-// Run executes one plan. observer may be nil.
-func (h handRunner) Run(ctx context.Context, plan *agent.Plan, observer agent.Observer) *result.Result {
-	return h.runner.Run(ctx, plan, agent.Occasion{Observer: observer})
+// Run executes one plan.
+func (h handRunner) Run(ctx context.Context, plan *agent.Plan, o agent.Occasion) *result.Result {
+	return h.runner.Run(ctx, plan, o)
 }

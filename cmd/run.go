@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
@@ -32,7 +33,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, errTimeout)
 		defer cancel()
 	}
-	for _, w := range set.warnings {
+	for _, w := range append(set.warnings, set.rubyWarnings()...) {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
 	for _, m := range set.mistakes {
@@ -53,7 +54,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 				return notRun(t, fmt.Errorf("not every scenario ran: %w", context.Cause(ctx)))
 			}
 			p.begin(plan)
-			p.end(runner.Run(ctx, plan, p))
+			p.end(runner.Run(ctx, plan, agent.Occasion{Observer: p}))
 		}
 	}
 	if text := set.snippets(); text != "" {

@@ -27,7 +27,7 @@ var notYet = map[string]bool{
 
 // TestEverySentenceOfCucumberNagios holds that each step of an old project means exactly one sentence.
 func TestEverySentenceOfCucumberNagios(t *testing.T) {
-	table, err := os.ReadFile("testdata/cucumber-nagios.txt")
+	table, err := os.ReadFile("cucumber-nagios.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,9 @@ func TestEverySentenceOfCucumberNagios(t *testing.T) {
 			continue
 		}
 		pattern, text, _ := strings.Cut(line, "\t")
+		if _, shipped := steps.CucumberNagiosExample(pattern); shipped == (pattern == "-") {
+			t.Errorf("%s is not known as a pattern of cucumber-nagios, or is and should not be", pattern)
+		}
 		if pattern != "-" && !regexp.MustCompile(pattern).MatchString(text) {
 			t.Errorf("the old pattern %s does not match %q", pattern, text)
 		}

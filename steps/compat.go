@@ -1,0 +1,30 @@
+package steps
+
+import (
+	_ "embed"
+	"strings"
+	"sync"
+)
+
+//go:embed cucumber-nagios.txt
+var cucumberNagios string
+
+// plainPattern leaves out of a regular expression of Ruby what has no meaning in it.
+var plainPattern = strings.NewReplacer(`\"`, `"`, `\/`, `/`)
+
+var cucumberNagiosExamples = sync.OnceValue(func() map[string]string {
+	examples := make(map[string]string)
+	for line := range strings.Lines(cucumberNagios) {
+		if pattern, example, found := strings.Cut(strings.TrimSuffix(line, "\n"), "\t"); found && pattern != "-" {
+			examples[plainPattern.Replace(pattern)] = example
+		}
+	}
+	return examples
+})
+
+// CucumberNagiosExample gives a step that a step definition of cucumber-nagios, cuken or Aruba matches, by its regular
+// expression as it stands in their Ruby files, of which every project has copies. It is false for any other.
+func CucumberNagiosExample(pattern string) (example string, shipped bool) {
+	example, shipped = cucumberNagiosExamples()[plainPattern.Replace(pattern)]
+	return example, shipped
+}
