@@ -3,7 +3,6 @@ package browser
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -11,9 +10,13 @@ import (
 // resident sums what a process and everything that it started hold in memory alone or in part (PSS), in bytes.
 func resident(pid int) int64 {
 	children := map[int][]int{}
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		child, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue // no process
+		}
+		stat, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
 		if err != nil {
 			continue // it ended meanwhile
 		}
@@ -23,9 +26,7 @@ func resident(pid int) int64 {
 		if !found || len(fields) < 2 {
 			continue
 		}
-		child, err1 := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		parent, err2 := strconv.Atoi(fields[1])
-		if err1 == nil && err2 == nil {
+		if parent, err := strconv.Atoi(fields[1]); err == nil {
 			children[parent] = append(children[parent], child)
 		}
 	}
