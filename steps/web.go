@@ -160,6 +160,7 @@ func registerWeb(definitions ...Definition) {
 			err := do(ctx, w, a)
 			if w.inBrowser {
 				err = State[browserSession](w).sound(ctx, err)
+				err = State[browserSession](w).tellDialogs(w, err)
 				State[browserSession](w).report(w, err)
 			} else {
 				State[httpSession](w).report(w, err)

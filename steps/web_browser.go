@@ -19,12 +19,14 @@ import (
 
 // browserSession visits websites with a real browser. The tab is opened before the first step and closed with the World.
 type browserSession struct {
-	mu     sync.Mutex // guards tab and closed: the World may be closed while an abandoned step still works
-	tab    *browser.Tab
+	mu     sync.Mutex   // guards tab, root and closed: the World may be closed while an abandoned step still works
+	tab    *browser.Tab // the one that the scenario looks at
+	root   *browser.Tab // the one that was opened first; what its pages open belongs to it
 	closed bool
 
 	failed  error       // why there is no tab
 	began   time.Time   // the step at work
+	told    int         // dialogs that were reported
 	proxied bool        // the address that a tab tells may be a proxy's
 	basic   []basicAuth // names and passwords that addresses came with
 	aside   []exchange  // requests beside the tab
@@ -52,7 +54,7 @@ func (s *browserSession) open(ctx context.Context, w *World) {
 		_ = tab.Close()
 		return
 	}
-	s.tab = tab
+	s.tab, s.root = tab, tab
 }
 
 // Close closes the tab.
@@ -60,10 +62,10 @@ func (s *browserSession) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.tab == nil {
+	if s.root == nil {
 		return nil
 	}
-	return s.tab.Close()
+	return s.root.Close()
 }
 
 // ready gives the tab, or why there is none.
@@ -74,6 +76,9 @@ func (s *browserSession) ready() (*browser.Tab, error) {
 	if s.tab == nil {
 		return nil, Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario's tab was not opened")
 	}
+	for s.tab.Shut() && s.tab.Opener() != nil {
+		s.look(s.tab.Opener())
+	}
 	return s.tab, nil
 }
 
@@ -83,6 +88,8 @@ func browserFailure(ctx context.Context, err error, act string) error {
 	switch {
 	case errors.As(err, new(*Failure)):
 		return err
+	case errors.Is(err, browser.ErrShut): // the window that opened it is looked at next
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: %w", act, err)
 	case errors.As(err, &broken) && !errors.Is(context.Cause(ctx), ErrStopped):
 		return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: %w", act, err)
 	default:
@@ -95,6 +102,9 @@ func browserFailure(ctx context.Context, err error, act string) error {
 func (s *browserSession) sound(ctx context.Context, err error) error {
 	var failure *Failure
 	if s.tab == nil || !errors.As(err, &failure) || failure.Blame == result.BlameMonitor || failure.Blame == result.BlameScenario {
+		return err
+	}
+	if _, err := s.ready(); err != nil {
 		return err
 	}
 	if broken := s.tab.Check(ctx); broken != nil {
@@ -298,7 +308,7 @@ func protocolName(name string) string {
 }
 
 func (s *browserSession) await(ctx context.Context, _ *World) bool {
-	return s.answer == nil && ctx.Err() == nil && s.tab.Changed(ctx) == nil && ctx.Err() == nil
+	return s.answer == nil && ctx.Err() == nil && (s.tab.Changed(ctx) == nil || s.tab.Shut()) && ctx.Err() == nil
 }
 
 func (s *browserSession) complete(ctx context.Context) error {
@@ -422,14 +432,26 @@ func (s *browserSession) submit(ctx context.Context, w *World, f *search, form *
 }
 
 func (s *browserSession) navigating(ctx context.Context, w *World, f *search, act func() error) error {
-	before := s.tab.Navigation()
+	tab := s.tab
+	before := tab.Navigation()
 	start := time.Now()
-	if err := act(); err != nil {
+	if err := act(); err != nil && !errors.Is(err, browser.ErrShut) {
 		return acted(ctx, f, err)
 	}
 	w.Phase("find", start.Sub(s.began), "")
 	w.Phase("click", time.Since(start), "")
-	navigated, err := s.tab.Settle(ctx, before)
+	navigated, err := tab.Settle(ctx, before)
+	if tab.Shut() {
+		return nil // the next step looks at the window that opened this one
+	}
+	if err != nil {
+		return s.unfinished(ctx, tab, err, f.act)
+	}
+	window, err := tab.Opened(ctx)
+	if window != nil {
+		s.look(window)
+		before, navigated = nil, true
+	}
 	if err != nil {
 		return s.unfinished(ctx, s.tab, err, f.act)
 	}

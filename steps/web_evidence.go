@@ -92,8 +92,11 @@ func (s *httpSession) report(w *World, err error) {
 
 // report keeps what the page looked like when a step failed, outside the step's time.
 func (s *browserSession) report(w *World, err error) {
-	tab := s.tab
-	if err == nil || tab == nil {
+	if err == nil || s.tab == nil {
+		return
+	}
+	tab, err := s.ready()
+	if err != nil {
 		return
 	}
 	w.After(func(ctx context.Context) {
@@ -151,7 +154,11 @@ func consoleText(tab *browser.Tab) string {
 		b.WriteByte('\n')
 	}
 	for _, d := range tab.Dialogs() {
-		fmt.Fprintf(&b, "dialog, %s: %s\n", d.Kind, d.Message)
+		answer := ""
+		if !d.Accepted {
+			answer = ", dismissed"
+		}
+		fmt.Fprintf(&b, "dialog, %s%s: %s\n", d.Kind, answer, d.Message)
 	}
 	return b.String()
 }

@@ -41,5 +41,7 @@ Feature: Login
   Scenario: The shop takes an order
     When I go to "https://www.example.org/shop"
     Then I should see "12 pounds"
-    When I press "Order"
-    Then I should see "Ordered"
+    When I accept the next dialog
+    And I press "Order"
+    Then the dialog said "Order it?"
+    And I should see "Ordered"

@@ -152,6 +152,13 @@
     requestAnimationFrame(() => requestAnimationFrame(resolve));
   });
 
+  // loaded resolves when the page is loaded, with what it knows of how it was answered.
+  const loaded = () => new Promise((resolve) => {
+    const tell = () => resolve({ status: (performance.getEntriesByType("navigation")[0] || {}).responseStatus || 0 });
+    if (document.readyState === "complete") tell();
+    else addEventListener("load", tell, { once: true });
+  });
+
   const describe = (element) => {
     let name = "<" + element.localName;
     if (element.id) name += " id=" + JSON.stringify(element.id);
@@ -398,5 +405,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { frames, frameAt, named, eager, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

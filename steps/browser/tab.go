@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -22,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -43,6 +45,8 @@ type Tab struct {
 	end     context.CancelCauseFunc
 	cancel  context.CancelFunc // closes the tab in the browser
 	main    cdp.FrameID
+	opener  *Tab        // whose page opened this window, or nil
+	shut    atomic.Bool // the page closed this window
 	once    sync.Once
 
 	browserContext cdp.BrowserContextID
@@ -62,8 +66,14 @@ type Tab struct {
 	byID     map[network.RequestID]*Request
 	dropped  int // requests that were not kept
 	console  []Message
-	dialogs  []Dialog
-	saving   *saving // the download that is waited for, or nil
+	dialogs  []*Dialog // of this tab and its windows; a window has none
+	asking   *Dialog   // that is open
+	replies  []Reply   // to the next dialogs
+	windows  []*Tab    // that the page opened, the newest last
+	opening  int       // windows that it asked for and that are not there yet
+	wanted   string    // the address of the one it asked for last
+	followed int       // how many windows Opened has given
+	saving   *saving   // the download that is waited for, or nil
 	logins   []Login
 	headers  []sentHeader
 	asked    map[fetch.RequestID]bool // requests that were answered with a login
@@ -73,9 +83,7 @@ type Tab struct {
 func (p *process) open(ctx context.Context) (*Tab, error) { //nolint:contextcheck // the tab outlives the step that opens it
 	// A tab is bound to the context of its first command, and opening one hangs for ever when the browser is half dead.
 	tabCtx, cancel := chromedp.NewContext(p.ctx, chromedp.WithNewBrowserContext())
-	life, end := context.WithCancelCause(tabCtx)
-	t := &Tab{process: p, life: life, end: end, cancel: cancel, news: make(chan struct{}),
-		worlds: map[cdp.FrameID]string{}, byID: map[network.RequestID]*Request{}}
+	t := newTab(tabCtx, cancel, p) //nolint:contextcheck // as above
 	opened := make(chan error, 1)
 	go func() { opened <- t.attach(tabCtx) }()
 	timeout := time.NewTimer(p.owner.options.Start)
@@ -91,12 +99,18 @@ func (p *process) open(ctx context.Context) (*Tab, error) { //nolint:contextchec
 		err = p.why()
 	}
 	if err != nil {
-		end(err)
+		t.end(err)
 		go cancel() // it waits for an answer that may never come
 		return nil, &Broken{"open a tab", err}
 	}
-	go p.guard(life) //nolint:contextcheck // it watches for as long as the tab lives
+	go p.guard(t.life) //nolint:contextcheck // it watches for as long as the tab lives
 	return t, nil
+}
+
+func newTab(ctx context.Context, cancel context.CancelFunc, p *process) *Tab {
+	life, end := context.WithCancelCause(ctx)
+	return &Tab{process: p, life: life, end: end, cancel: cancel, news: make(chan struct{}),
+		worlds: map[cdp.FrameID]string{}, byID: map[network.RequestID]*Request{}}
 }
 
 func (t *Tab) attach(ctx context.Context) error {
@@ -158,6 +172,12 @@ const closeLimit = 2 * time.Second
 // Close closes the tab and forgets its context with everything in it.
 func (t *Tab) Close() error {
 	t.once.Do(func() {
+		t.mu.Lock()
+		windows := t.windows
+		t.mu.Unlock()
+		for _, w := range windows {
+			_ = w.Close() // never an error
+		}
 		t.end(errors.New("the tab is closed"))
 		done := make(chan struct{})
 		go func() {
@@ -171,6 +191,9 @@ func (t *Tab) Close() error {
 		case <-slow.C:
 			_ = t.process.check(t.life) // one that hangs is ended, and that ends the wait
 			<-done
+		}
+		if t.opener != nil {
+			return // the browser counts it with its opener
 		}
 		t.process.watchMemory()
 		t.process.owner.release(t.process)
@@ -230,17 +253,27 @@ type Message struct {
 	URL   string // of the script, or what could not be loaded
 }
 
-// Dialog is one that the page opened: an alert, a question. It was accepted at once.
+// Dialog is one that the page opened: an alert, a question. It was answered at once, since nothing else goes on meanwhile.
 type Dialog struct {
-	Kind    string // "alert", "confirm", "prompt", "beforeunload"
-	Message string
+	Kind     string // "alert", "confirm", "prompt", "beforeunload"
+	Message  string
+	Expected bool // AnswerNext had said how
+	Accepted bool
+	Took     time.Duration // until it was closed, 0 while it is open
+
+	opened time.Time
+}
+
+// Reply is an answer to a dialog.
+type Reply struct {
+	Accept bool
+	Text   string // for a question that asks for one, which has its own text when this is empty
 }
 
 // limits of what is kept of one tab.
 const (
 	maxRequests = 2000
 	maxMessages = 500
-	maxDialogs  = 50
 )
 
 // changed tells everybody who waits; t.mu must be held.
@@ -332,10 +365,19 @@ func (t *Tab) event(ev any) {
 			return
 		}
 	case *page.EventJavascriptDialogOpening:
-		if len(t.dialogs) < maxDialogs {
-			t.dialogs = append(t.dialogs, Dialog{string(ev.Type), ev.Message})
+		go t.answer(ev, t.asks(ev))
+	case *page.EventJavascriptDialogClosed:
+		t.answered()
+	case *page.EventWindowOpen:
+		t.opening++
+		t.wanted = ev.URL
+	case *target.EventTargetCreated:
+		if cdp.FrameID(ev.TargetInfo.OpenerID) == t.main && ev.TargetInfo.Type == "page" {
+			go t.adopt(ev.TargetInfo.TargetID)
 		}
-		go t.answer(ev)
+		return
+	case *target.EventTargetDestroyed:
+		t.shutLocked(ev.TargetID)
 	case *network.EventRequestWillBeSent:
 		t.requested(ev)
 	case *network.EventResponseReceived:
@@ -386,16 +428,6 @@ func (t *Tab) event(ev any) {
 	t.changedLocked()
 }
 
-func (t *Tab) answer(ev *page.EventJavascriptDialogOpening) {
-	ctx, cancel := context.WithTimeout(t.life, 10*time.Second)
-	defer cancel()
-	params := page.HandleJavaScriptDialogParams{Accept: true}
-	if ev.Type == page.DialogTypePrompt {
-		params.PromptText = ev.DefaultPrompt
-	}
-	_, _ = cdp.Call(ctx, t.session, page.HandleJavaScriptDialog, params) // a dialog that is gone needs no answer
-}
-
 func (t *Tab) message(m Message) {
 	if len(t.console) < maxMessages {
 		t.console = append(t.console, m)
@@ -417,6 +449,9 @@ func (t *Tab) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // death says why the tab is gone.
 func (t *Tab) death() error {
+	if t.whetherShut() {
+		return ErrShut
+	}
 	cause := context.Cause(t.life)
 	if t.process.gone() || errors.Is(cause, context.Canceled) {
 		cause = t.process.why()
@@ -453,6 +488,8 @@ func (t *Tab) explain(ctx context.Context, err error) error {
 		return t.death()
 	case strings.Contains(err.Error(), "lost the connection to the browser"): // a moment before that ends the tab
 		return &Broken{"use the browser", t.process.why()}
+	case errors.Is(err, chromedp.ErrTargetDetached) && t.whetherShut():
+		return ErrShut
 	case strings.Contains(err.Error(), "Cannot find context"), strings.Contains(err.Error(), "context was destroyed"),
 		strings.Contains(err.Error(), "navigated or closed"), strings.Contains(err.Error(), "uniqueContextId not found"):
 		return errReplaced
@@ -515,13 +552,6 @@ func (t *Tab) Console() []Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.console)
-}
-
-// Dialogs gives the dialogs that the page opened, the first 50.
-func (t *Tab) Dialogs() []Dialog {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Clone(t.dialogs)
 }
 
 // Go loads an address and waits until it is loaded with everything that it refers to. Whether the page is what was wanted

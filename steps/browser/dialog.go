@@ -1,0 +1,80 @@
+package browser
+
+import (
+	"context"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+)
+
+// A dialog stops everything in its page until it is answered, so each is answered as it opens: as AnswerNext said, or else in
+// the way that does nothing. An alert is closed and a page may be left; a question is dismissed.
+
+// maxDialogs is how many dialogs are kept of one tab.
+const maxDialogs = 50
+
+// asks notes a dialog and gives the answer to it; t.mu is held.
+func (t *Tab) asks(ev *page.EventJavascriptDialogOpening) Reply {
+	root := t.root()
+	if root != t {
+		root.mu.Lock()
+		defer root.mu.Unlock()
+	}
+	d := &Dialog{Kind: string(ev.Type), Message: cut(ev.Message), opened: time.Now()}
+	reply := Reply{Accept: ev.Type == page.DialogTypeAlert || ev.Type == page.DialogTypeBeforeunload}
+	if len(root.replies) > 0 && ev.Type != page.DialogTypeBeforeunload {
+		d.Expected, reply, root.replies = true, root.replies[0], root.replies[1:]
+	}
+	if reply.Text == "" {
+		reply.Text = ev.DefaultPrompt
+	}
+	d.Accepted = reply.Accept
+	t.asking = d
+	if len(root.dialogs) < maxDialogs {
+		root.dialogs = append(root.dialogs, d)
+	}
+	return reply
+}
+
+func (t *Tab) answer(ev *page.EventJavascriptDialogOpening, reply Reply) {
+	ctx, cancel := context.WithTimeout(t.life, 10*time.Second)
+	defer cancel()
+	params := page.HandleJavaScriptDialogParams{Accept: reply.Accept}
+	if ev.Type == page.DialogTypePrompt {
+		params.PromptText = reply.Text
+	}
+	_, _ = cdp.Call(ctx, t.session, page.HandleJavaScriptDialog, params) // a dialog that is gone needs no answer
+}
+
+// answered notes that the open dialog was closed; t.mu is held.
+func (t *Tab) answered() {
+	root := t.root()
+	if root != t {
+		root.mu.Lock()
+		defer root.mu.Unlock()
+	}
+	if t.asking != nil {
+		t.asking.Took, t.asking = time.Since(t.asking.opened), nil
+	}
+}
+
+// AnswerNext says how the next dialog is answered that has no answer yet, in this tab or one of its windows.
+func (t *Tab) AnswerNext(reply Reply) {
+	root := t.root()
+	root.mu.Lock()
+	defer root.mu.Unlock()
+	root.replies = append(root.replies, reply)
+}
+
+// Dialogs gives the dialogs that the pages of this tab and its windows opened, the first 50.
+func (t *Tab) Dialogs() []Dialog {
+	root := t.root()
+	root.mu.Lock()
+	defer root.mu.Unlock()
+	dialogs := make([]Dialog, len(root.dialogs))
+	for i, d := range root.dialogs {
+		dialogs[i] = *d
+	}
+	return dialogs
+}

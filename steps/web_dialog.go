@@ -1,0 +1,128 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+// The sentences about dialogs, which only a browser has, and the window that a scenario looks at.
+
+func init() {
+	const before = " It comes before the step that makes the page ask, and counts for one dialog." + onlyBrowser
+	registerWeb(
+		Definition{Area: "web", Sentence: "I accept the next dialog",
+			Does: "Accepts the next dialog that a page opens, as its button OK does; a question that asks for a text is given the one that it proposes. Without this step an alert is closed, a question is dismissed, " +
+				"and the failure of a later step names it." + before,
+			Example: `When I accept the next dialog`, Func: replyWith(func(Args) browser.Reply { return browser.Reply{Accept: true} })},
+		Definition{Area: "web", Sentence: "I answer the next dialog with {text}",
+			Does:    "Accepts the next dialog that a page opens, and gives that answer when it asks for one." + before,
+			Example: `When I answer the next dialog with "Tea"`, Func: replyWith(func(a Args) browser.Reply { return browser.Reply{Accept: true, Text: a.Text(0)} })},
+		Definition{Area: "web", Sentence: "I dismiss the next dialog",
+			Does:    "Dismisses the next dialog that a page opens, as its button Cancel does." + before,
+			Example: `When I dismiss the next dialog`, Func: replyWith(func(Args) browser.Reply { return browser.Reply{} })},
+		Definition{Area: "web", Sentence: "the dialog said {text}",
+			Does:    "Fails unless the last dialog that a page opened in this scenario had that text, or a longer one. The dialog is closed by then." + onlyBrowser,
+			Example: `Then the dialog said "Delete the order?"`, Func: dialogSaid},
+		Definition{Area: "web", Sentence: "there was no dialog",
+			Does:    "Fails when a page opened a dialog in this scenario." + onlyBrowser,
+			Example: `Then there was no dialog`, Func: noDialog},
+	)
+}
+
+func replyWith(reply func(Args) browser.Reply) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		tab, err := dialogsOf(w)
+		if err == nil {
+			tab.AnswerNext(reply(a))
+		}
+		return err
+	}
+}
+
+func dialogsOf(w *World) (*browser.Tab, error) {
+	if !w.inBrowser {
+		return nil, scenarioFault("a page opens dialogs only by a script; %s", needsBrowser)
+	}
+	return State[browserSession](w).ready()
+}
+
+func dialogSaid(ctx context.Context, w *World, a Args) error {
+	text := normalText(a.Text(0))
+	if text == "" {
+		return scenarioFault("expect the dialog to say %q: the text is empty", a.Text(0))
+	}
+	if _, err := dialogsOf(w); err != nil {
+		return err
+	}
+	return eventually(ctx, w, func(_ webEngine, p *page) error {
+		dialogs := p.live.tab.Dialogs()
+		if len(dialogs) == 0 {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the dialog to say %q on %s: no page opened one", a.Text(0), p)
+		}
+		last := dialogs[len(dialogs)-1]
+		if strings.Contains(normalText(last.Message), text) {
+			return nil
+		}
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the dialog to say %q on %s: the %s said %s", a.Text(0), p, last.Kind, quote(normalText(last.Message)))
+	})
+}
+
+func noDialog(ctx context.Context, w *World, _ Args) error {
+	if _, err := dialogsOf(w); err != nil {
+		return err
+	}
+	p, err := currentPage(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, d := range p.live.tab.Dialogs() {
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect no dialog on %s: the %s said %s", p, d.Kind, quote(normalText(d.Message)))
+	}
+	return nil
+}
+
+// tellDialogs reports the dialogs that the step met, with their texts. It gives the step's error, with the last dialog that
+// no step had answered: that may be why.
+func (s *browserSession) tellDialogs(w *World, err error) error {
+	if s.tab == nil {
+		return err
+	}
+	dialogs := s.tab.Dialogs()
+	for _, d := range dialogs[min(s.told, len(dialogs)):] {
+		answer := "dismissed"
+		if d.Accepted {
+			answer = "accepted"
+		}
+		w.Phase("dialog", d.Took.Round(time.Microsecond), fmt.Sprintf("%s %s, %s", d.Kind, quote(normalText(d.Message)), answer))
+	}
+	s.told = len(dialogs)
+	var failure *Failure
+	if !errors.As(err, &failure) || failure.Blame != result.BlameWeb {
+		return err
+	}
+	for i := len(dialogs) - 1; i >= 0; i-- {
+		d := dialogs[i]
+		if d.Expected || strings.Contains(err.Error(), quote(normalText(d.Message))) {
+			continue
+		}
+		why := "the page opened the " + d.Kind + " " + quote(normalText(d.Message))
+		if !d.Accepted {
+			why += ", which was dismissed since no step answers it (`I accept the next dialog`)"
+		}
+		return Fail(failure.Reason, failure.Blame, "%w; %s", err, why)
+	}
+	return err
+}
+
+// look turns to another window.
+func (s *browserSession) look(tab *browser.Tab) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tab = tab
+}
