@@ -151,7 +151,7 @@ func (r *registered) definition(index int) steps.Definition {
 	d := steps.Definition{
 		Area: "own steps", Sentence: r.sentence(), Pattern: r.expr, Check: r.check, File: path.Join(path.Base(path.Dir(r.file)), path.Base(r.file)), Line: r.line,
 		Func: func(_ context.Context, w *steps.World, a steps.Args) error {
-			return steps.State[ownRun](w).call(w, index, a)
+			return steps.State[ownRun](w).call(w, index, a) //nolint:contextcheck // it has the one that hooks and steps hand on
 		},
 	}
 	d.Does = "Calls a function without a name."
