@@ -7,8 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps"
 )
 
 // fileSite gives out files, whole and broken ones.
@@ -163,4 +166,26 @@ func TestDownload(t *testing.T) {
 		"behind a script":          "",
 		"behind nothing":           `timeout web: download the file behind "Idle" on http://files.example.test/ (200 OK): no download began within 400ms`,
 	})
+}
+
+// TestDownloadKeepsNothing holds that a large file passes by without filling the memory.
+func TestDownloadKeepsNothing(t *testing.T) {
+	const size = 64 << 20
+	chunk := make([]byte, 1<<20)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		for range size / len(chunk) {
+			_, _ = w.Write(chunk)
+		}
+	}))
+	t.Cleanup(server.Close)
+	s := &site{target: &steps.Target{}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	o := s.run(t, "I download "+server.URL+"/disk.img\nthe download should be between 64 MB and 64 MB")
+	runtime.ReadMemStats(&after)
+	expect(t, o, "")
+	if took := after.TotalAlloc - before.TotalAlloc; took > size/8 {
+		t.Errorf("%d bytes were allocated for a file of %d", took, size)
+	}
 }
