@@ -66,6 +66,7 @@ var parameters = map[string]string{ //nolint:gosec // none of them is a secret
 	"account":  `"([^"]+)"`, // a name under accounts in stepwatch.yml
 	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
 	"secret":   `"([^"]+)"`, // a name under secrets in stepwatch.yml
+	"database": `"([^"]+)"`, // a name under databases in stepwatch.yml
 	"file":     `"([^"]+)"`, // a path, from the feature file's directory
 	"name":     `"([^"]+)"`, // a domain name, or an address where it stands for one
 	"server":   `"([^"]+)"`, // a server: a name under hosts, a host name or an address, with or without :port as the sentence says

@@ -154,6 +154,8 @@ func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule fea
 		return RuleUnknown, err
 	case "host":
 		_, err = target.Host(text)
+	case "database":
+		_, err = target.Database(text)
 		return RuleUnknown, err
 	case "secret":
 		if known, ok := secrets.(interface{ Known(name string) error }); ok {

@@ -15,8 +15,9 @@ import (
 
 // Target is the system under observation as the configuration describes it. It is shared by all runs and never changed.
 type Target struct {
-	Accounts map[string]*Account
-	Hosts    map[string]*Host
+	Accounts  map[string]*Account
+	Hosts     map[string]*Host
+	Databases map[string]*Database
 
 	// Roots gives the certificate authorities to trust; nil means the machine's own. It is a function because reading
 	// the machine's store takes milliseconds that a run without TLS must not pay.

@@ -66,6 +66,7 @@ type file struct {
 	Defaults  defaults                 `yaml:"defaults"`
 	Accounts  map[string]account       `yaml:"accounts"`
 	Hosts     map[string]*host         `yaml:"hosts"`
+	Databases map[string]*database     `yaml:"databases"`
 	State     string                   `yaml:"state"`
 	Secrets   map[string]*vault.Source `yaml:"secrets"`
 	TLS       tlsSection               `yaml:"tls"`
@@ -104,6 +105,15 @@ type host struct {
 	Log     *log   `yaml:"log"`
 	API     *api   `yaml:"api"`
 	SSH     *ssh   `yaml:"ssh"`
+}
+
+type database struct {
+	PostgreSQL string        `yaml:"postgresql"`
+	MySQL      string        `yaml:"mysql"`
+	Name       string        `yaml:"name"`
+	User       string        `yaml:"user"`
+	Password   *vault.Source `yaml:"password"`
+	TLS        *bool         `yaml:"tls"`
 }
 
 type queue struct {
@@ -325,6 +335,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 	for _, file := range f.SSH.KnownHosts {
 		c.Target.KnownHosts = append(c.Target.KnownHosts, within(dir, file))
 	}
+	c.databases(f, secrets, v)
 	c.Target.StateDir = stateDir(dir, f.State)
 	var roots [][]byte
 	c.Target.Anchors = anchors(dir, f.DNSSEC.Anchors, v)
@@ -465,6 +476,54 @@ func sshOf(s *ssh, setting string, secrets *vault.Vault, v *invalid) *steps.SSH 
 		}
 	}
 	return known
+}
+
+func (c *Config) databases(f *file, secrets *vault.Vault, v *invalid) {
+	c.Target.Databases = make(map[string]*steps.Database, len(f.Databases))
+	for name, d := range f.Databases {
+		setting := "databases." + name
+		if d == nil {
+			d = &database{}
+		}
+		known := &steps.Database{Name: name, MySQL: d.MySQL != "", Database: d.Name, User: d.User}
+		port := "5432"
+		if known.MySQL {
+			port = "3306"
+		}
+		if count(d.PostgreSQL != "", d.MySQL != "") != 1 {
+			v.add(setting, "needs exactly one of postgresql or mysql: host, host:port or the path of a socket")
+		}
+		known.Address = d.PostgreSQL + d.MySQL
+		known.TLS = !strings.HasPrefix(known.Address, "/")
+		if known.TLS {
+			host, _, err := net.SplitHostPort(known.Address)
+			if err != nil {
+				host = strings.Trim(known.Address, "[]")
+				known.Address = net.JoinHostPort(host, port)
+			}
+			if strings.ContainsAny(host, " /\r\n@") {
+				v.add(setting, "%q is no host name or IP address", host)
+			}
+			ip := net.ParseIP(host)
+			known.TLS = host != "localhost" && !(ip != nil && ip.IsLoopback())
+		}
+		if d.TLS != nil {
+			known.TLS = *d.TLS
+		}
+		if d.User == "" {
+			v.add(setting+".user", "is missing: a user who may read and nothing else")
+		}
+		if d.Name == "" && !known.MySQL {
+			v.add(setting+".name", "is missing: the name that the database has on its server")
+		}
+		if d.Password != nil {
+			known.Password = setting + ".password"
+			if err := secrets.Add(known.Password, *d.Password); err != nil {
+				v.add(known.Password, "%v", err)
+			}
+		}
+		c.Target.Databases[name] = known
+	}
 }
 
 func count(conditions ...bool) (n int) {

@@ -151,6 +151,10 @@ func TestMistakes(t *testing.T) {
 		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                                     "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool or api",
 		"hosts:\n  a:\n    queue: {api: true}":                                             "stepwatch.yml:3: hosts.a.queue.api: needs hosts.a.api beside it",
 		"hosts: {a: {ssh: {port: 70000}}}":                                                 "stepwatch.yml:1: hosts.a.ssh.port: 70000 is no port\nstepwatch.yml:1: hosts.a.ssh.user: is missing: who logs in\nstepwatch.yml:1: hosts.a.ssh: needs a key or a password",
+		"databases: {a: {user: u, name: n}}":                                               "stepwatch.yml:1: databases.a: needs exactly one of postgresql or mysql: host, host:port or the path of a socket",
+		"databases: {a: {postgresql: h, name: n}}":                                         "stepwatch.yml:1: databases.a.user: is missing: a user who may read and nothing else",
+		"databases: {a: {postgresql: h, user: u}}":                                         "stepwatch.yml:1: databases.a.name: is missing: the name that the database has on its server",
+		"databases: {a: {mysql: \"u@h\", user: u}}":                                        "stepwatch.yml:1: databases.a: \"u@h\" is no host name or IP address",
 		"hosts: {a: {log: {}}}":                                                            "stepwatch.yml:1: hosts.a.log: needs exactly one of file or journal",
 		"hosts: {a: {address: \"https://a\"}}":                                             "stepwatch.yml:1: hosts.a.address: \"https://a\" is no host name or IP address",
 		"hosts: {a: {api: {url: mail.example.org/api}}}":                                   "stepwatch.yml:1: hosts.a.api.url: \"mail.example.org/api\" is no URL: write it as https://mail.example.org/api",
@@ -194,4 +198,25 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("got %v and %v", c, err)
 		}
 	})
+}
+
+func TestDatabases(t *testing.T) {
+	c, err := Parse("stepwatch.yml", []byte("databases:\n"+
+		"  a: {postgresql: db.example.test, name: n, user: u, password: {env: X}}\n"+
+		"  b: {mysql: \"127.0.0.1:3307\", user: u}\n"+
+		"  c: {postgresql: /run/postgresql, name: n, user: u}\n"+
+		"  d: {postgresql: \"::1\", name: n, user: u, tls: true}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]steps.Database{
+		"a": {Name: "a", Address: "db.example.test:5432", Database: "n", User: "u", Password: "databases.a.password", TLS: true},
+		"b": {Name: "b", MySQL: true, Address: "127.0.0.1:3307", User: "u"},
+		"c": {Name: "c", Address: "/run/postgresql", Database: "n", User: "u"},
+		"d": {Name: "d", Address: "[::1]:5432", Database: "n", User: "u", TLS: true},
+	} {
+		if got := *c.Target.Databases[name]; got != want {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
 }

@@ -42,6 +42,8 @@ var importRules = []struct {
 	{"...", "os/exec", []string{"steps/program", "steps/browser", "steps/stepstest/stack"}, "a monitor starts no programs but those that its user named"},
 	{"...", "github.com/cucumber/godog", []string{"agent/godog.go", "agent/glue.go"}, "godog stays in two files: one runs it, one takes over what own code registers"},
 	{"...", "github.com/chromedp/...", []string{"steps/browser"}, "the browser's protocol stays in one package"},
+	{"...", "github.com/jackc/...", []string{"steps/query"}, "the protocols of databases stay in one package"},
+	{"...", "github.com/go-sql-driver/...", []string{"steps/query"}, "the protocols of databases stay in one package"},
 	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
 	{"...", "github.com/prometheus/common/...", []string{"exporters", "steps/exposition"}, "steps read another exporter's page, and write none"},
 	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},

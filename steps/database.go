@@ -1,0 +1,378 @@
+package steps
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/query"
+)
+
+// The sentences about what a database says: one step asks, the next ones judge.
+
+func init() {
+	const asks = " It is a database under databases in stepwatch.yml. The query runs in a transaction that may only read, as one statement, and the server ends it when the scenario's time is up. " +
+		"The sentences about what the query gives follow."
+	const measures = "Phases dns, connect, query. Measurements sql_rows (10000 at most are read) and sql_value, when it gives one row with one number."
+	const one = " It must give one row with one value."
+	register(
+		Definition{
+			Area: "database", Sentence: `I query the database {database} for {text}`,
+			Does:     "Asks a PostgreSQL or MySQL (MariaDB) database." + asks,
+			Measures: measures,
+			Example:  `When I query the database "records" for "SELECT count(*) FROM jobs WHERE failed_at IS NOT NULL"`,
+			Func:     queryDatabase,
+		},
+		Definition{
+			Area: "database", Sentence: `I query the database {database}`,
+			Does:     "The same, with the query in a doc string beneath." + asks,
+			Measures: measures,
+			Example:  "When I query the database \"records\"\n  \"\"\"\n  SELECT count(*) FROM jobs\n  WHERE run_at < now() - interval '1 hour'\n  \"\"\"",
+			Func:     queryDatabase,
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives less than {number}`,
+			Does:    "Fails unless the value is a number below this one." + one,
+			Example: `Then the query gives less than 10`,
+			Func:    judgeNumber("less than", func(got, limit float64) bool { return got < limit }),
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives more than {number}`,
+			Does:    "Fails unless the value is a number above this one." + one,
+			Example: `Then the query gives more than 0`,
+			Func:    judgeNumber("more than", func(got, limit float64) bool { return got > limit }),
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives {number}`,
+			Does:    "Fails unless the value is this number." + one,
+			Example: `Then the query gives 0`,
+			Func:    judgeNumber("", func(got, limit float64) bool { return got == limit }),
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives {text}`,
+			Does:    "Fails unless the value is this text, as the server writes it: PostgreSQL's booleans are t and f." + one,
+			Example: `Then the query gives "streaming"`,
+			Func:    queryGivesText,
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives a time in the last {duration}`,
+			Does:     "Fails unless the value is a time not longer ago than this. Times without a zone are taken for UTC. One from the future fails." + one,
+			Measures: "Measurement sql_age_seconds.",
+			Example:  `Then the query gives a time in the last 2 hours`,
+			Func:     queryGivesTime,
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives no rows`,
+			Does:    "Fails when it gives a row, and shows the first.",
+			Example: `Then the query gives no rows`,
+			Func:    queryGivesRows("no", func(int, int) bool { return false }),
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives at least {int} rows`,
+			Does:    "Fails when it gives fewer rows.",
+			Example: `Then the query gives at least 1 rows`,
+			Func:    queryGivesRows("at least", func(got, wanted int) bool { return got >= wanted }),
+		},
+		Definition{
+			Area: "database", Sentence: `the query gives at most {int} rows`,
+			Does:    "Fails when it gives more rows.",
+			Example: `Then the query gives at most 20 rows`,
+			Func:    queryGivesRows("at most", func(got, wanted int) bool { return got <= wanted }),
+		},
+	)
+}
+
+// Database is a database as features call it, and how it is opened.
+type Database struct {
+	Name     string // as features call it
+	MySQL    bool   // MySQL or MariaDB; else PostgreSQL
+	Address  string // "host:port", or the path of a socket or, for PostgreSQL, of its directory
+	Database string // its name on the server
+	User     string
+	Password string // name of the secret; empty sends none
+	TLS      bool   // verified TLS, or none
+}
+
+// Database returns the database that a feature calls name. The error lists the names there are.
+func (t *Target) Database(name string) (*Database, error) {
+	if d, found := t.Databases[name]; found {
+		return d, nil
+	}
+	known := "it has none"
+	if len(t.Databases) > 0 {
+		known = "it has " + strings.Join(slices.Sorted(maps.Keys(t.Databases)), ", ")
+	}
+	return nil, Fail(result.ReasonConfig, result.BlameScenario, "no database %q in stepwatch.yml (%s): add it under databases", name, known)
+}
+
+// queried is what the scenario asked last.
+type queried struct {
+	database string // empty before the first
+	answer   *query.Answer
+}
+
+func queryDatabase(ctx context.Context, w *World, a Args) error {
+	q := State[queried](w)
+	*q = queried{}
+	d, err := w.target.Database(a.Text(0))
+	if err != nil {
+		return err
+	}
+	statement := ""
+	switch {
+	case len(a.Captured) > 1:
+		statement = a.Text(1)
+	case a.DocString != nil:
+		statement = a.DocString.Content
+	}
+	if strings.TrimSpace(statement) == "" {
+		return scenarioFault("the step has no query: write it in a doc string beneath, or behind `for`")
+	}
+	server, err := d.server(ctx, w)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := withEvidenceTime(ctx)
+	defer cancel()
+	before := w.phaseTime()
+	start := time.Now()
+	answer, err := server.Run(ctx, statement)
+	w.Phase("query", time.Since(start)-(w.phaseTime()-before), "")
+	if err != nil {
+		return d.failure(ctx, server, err)
+	}
+	*q = queried{d.Name, answer}
+	w.Measure("sql_rows", "Rows that the query gave.", float64(answer.Rows))
+	if value, err := q.one(); err == nil {
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			w.Measure("sql_value", "The number that the query gave.", n)
+		}
+	}
+	w.Note("it gives " + q.shown())
+	return nil
+}
+
+// phaseTime is how long the phases took that the step at work has reported.
+func (w *World) phaseTime() (sum time.Duration) {
+	for _, p := range w.phasesFrom(0) {
+		sum += p.Duration
+	}
+	return sum
+}
+
+func (d *Database) server(ctx context.Context, w *World) (*query.Server, error) {
+	s := &query.Server{MySQL: d.MySQL, Address: d.Address, Database: d.Database, User: d.User}
+	if d.Password != "" {
+		secret, err := w.Secret(ctx, d.Password)
+		if err != nil {
+			return nil, err
+		}
+		s.Password = secret.Reveal()
+	}
+	if d.TLS {
+		host, _, err := net.SplitHostPort(d.Address)
+		if err != nil {
+			return nil, scenarioFault("the database %q has the address %q, which is no host and port: TLS wants one", d.Name, d.Address)
+		}
+		if s.TLS, err = w.TLSConfig(host); err != nil {
+			return nil, err
+		}
+	}
+	s.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if network == "unix" {
+			return dialer.DialContext(ctx, network, address)
+		}
+		return w.Dial(ctx, address, result.BlameTarget)
+	}
+	return s, nil
+}
+
+// failure says why a database gave no answer.
+func (d *Database) failure(ctx context.Context, server *query.Server, err error) error {
+	act := fmt.Sprintf("query the database %q", d.Name)
+	known, unverified, refusal := (*Failure)(nil), (*tls.CertificateVerificationError)(nil), (*query.Refusal)(nil)
+	is := func(kinds ...error) bool {
+		return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
+	}
+	remedy := ""
+	reason, blame := result.ReasonRefused, result.BlameTarget
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &unverified):
+		return failHandshake(ctx, err, result.BlameTarget, server.TLS)
+	case is(query.ErrNoTLS):
+		return Fail(result.ReasonTLS, result.BlameTarget, "%s: %w: switch it on there, or say tls: false under databases.%s in stepwatch.yml", act, err, d.Name)
+	case is(query.ErrTimeout):
+		reason, remedy = result.ReasonTimeout, ": give the scenario more by @timeout, or the query an index"
+	case is(query.ErrLogin):
+		reason, remedy = result.ReasonAuth, fmt.Sprintf(": look at user and password under databases.%s in stepwatch.yml", d.Name)
+	case is(query.ErrDatabase, query.ErrMissing):
+		reason = result.ReasonNotFound
+	case is(query.ErrDenied):
+		reason, blame, remedy = result.ReasonConfig, result.BlameScenario, fmt.Sprintf(": GRANT the user %q the right to read it", d.User)
+	case is(query.ErrStatement, query.ErrWrites):
+		reason, blame = result.ReasonScenario, result.BlameScenario
+	case is(query.ErrStarting):
+		reason = result.ReasonDeferred
+	case !errors.As(err, &refusal) && is(fs.ErrNotExist):
+		return Fail(result.ReasonConnect, result.BlameTarget, "%s: there is no socket %s: is the server down?", act, d.Address)
+	case !errors.As(err, &refusal) && is(fs.ErrPermission):
+		return denied(act, err)
+	case !errors.As(err, &refusal):
+		return FailNet(ctx, err, result.BlameTarget, act)
+	}
+	return Fail(reason, blame, "%s: %s%s", act, shownLine(err.Error()), remedy)
+}
+
+// shown writes what the query gave for a person.
+func (q *queried) shown() string {
+	if q.answer.Rows == 0 {
+		return "no rows"
+	}
+	values := make([]string, len(q.answer.First))
+	for i, v := range q.answer.First {
+		if values[i] = quote(shownLine(v.Text)); v.Null {
+			values[i] = "NULL"
+		}
+	}
+	text := shownLine(strings.Join(values, ", "))
+	if more := q.answer.Rows - 1; more > 0 {
+		text += fmt.Sprintf(" and %d rows more", more)
+		if q.answer.More {
+			text = strings.Replace(text, " and ", " and over ", 1)
+		}
+	}
+	return text
+}
+
+func lastQuery(w *World) (*queried, error) {
+	q := State[queried](w)
+	if q.database == "" {
+		return nil, scenarioFault("no database was asked yet: write `I query the database \"records\" for \"SELECT count(*) FROM jobs\"` before this step")
+	}
+	return q, nil
+}
+
+// one gives the value of an answer of one row and one column.
+func (q *queried) one() (string, error) {
+	switch {
+	case q.answer.Rows == 0:
+		return "", Fail(result.ReasonNotFound, result.BlameTarget, "the query of the database %q gave no row, wanted one", q.database)
+	case len(q.answer.First) != 1, q.answer.Rows > 1:
+		return "", scenarioFault("the query of the database %q gave %s, wanted one row with one value: ask for that", q.database, q.shown())
+	case q.answer.First[0].Null:
+		return "", Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave NULL: there is nothing to take %s of", q.database, q.answer.Columns[0])
+	}
+	return q.answer.First[0].Text, nil
+}
+
+// lastValue is the one value of the last answer.
+func lastValue(w *World) (*queried, string, error) {
+	q, err := lastQuery(w)
+	if err != nil {
+		return nil, "", err
+	}
+	value, err := q.one()
+	return q, value, err
+}
+
+func judgeNumber(word string, fits func(got, limit float64) bool) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		q, value, err := lastValue(w)
+		if err != nil {
+			return err
+		}
+		limit, err := strconv.ParseFloat(a.Text(0), 64)
+		if err != nil {
+			return scenarioFault("%q is no number that fits: %w", a.Text(0), err)
+		}
+		got, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return scenarioFault("the query of the database %q gave %s, which is no number", q.database, q.shown())
+		}
+		if !fits(got, limit) {
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, wanted %s", q.database, shownLine(value), strings.TrimSpace(word+" "+a.Text(0)))
+		}
+		return nil
+	}
+}
+
+func queryGivesText(_ context.Context, w *World, a Args) error {
+	q, value, err := lastValue(w)
+	if err != nil {
+		return err
+	}
+	if value != a.Text(0) {
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, wanted %s", q.database, q.shown(), quote(a.Text(0)))
+	}
+	return nil
+}
+
+// sqlTimes are the forms in which PostgreSQL (DateStyle ISO) and MySQL write times.
+var sqlTimes = []string{"2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999-07:00", "2006-01-02 15:04:05.999999999", "2006-01-02"}
+
+func queryGivesTime(_ context.Context, w *World, a Args) error {
+	q, value, err := lastValue(w)
+	if err != nil {
+		return err
+	}
+	limit, err := a.Duration(0)
+	if err != nil {
+		return err
+	}
+	var at time.Time
+	for _, layout := range sqlTimes {
+		if t, err := time.Parse(layout, value); err == nil {
+			at = t
+			break
+		}
+	}
+	if at.IsZero() {
+		return scenarioFault("the query of the database %q gave %s, which is no time", q.database, q.shown())
+	}
+	age := time.Since(at)
+	w.Measure("sql_age_seconds", "Seconds since the time that the query gave.", age.Seconds())
+	switch {
+	case age < -fromFuture:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, which is %s from now: a clock is wrong, or it is no time in UTC", q.database, value, shownSpan(-age))
+	case age > limit:
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, which is %s ago, wanted in the last %s", q.database, value, shownSpan(age), a.Text(0))
+	}
+	w.Note(shownSpan(age) + " ago")
+	return nil
+}
+
+// queryGivesRows makes the function of a sentence about how many rows there are; word is "no" where it has no number.
+func queryGivesRows(word string, fits func(got, wanted int) bool) func(context.Context, *World, Args) error {
+	return func(_ context.Context, w *World, a Args) error {
+		q, err := lastQuery(w)
+		if err != nil {
+			return err
+		}
+		wanted, number := word+" rows", 0
+		if word != "no" {
+			if number, err = a.Int(0); err != nil {
+				return err
+			}
+			wanted = fmt.Sprintf("%s %d rows", word, number)
+		}
+		rows := q.answer.Rows
+		if q.answer.More && number > rows {
+			return scenarioFault("more than %d rows cannot be counted: ask for count(*)", query.RowLimit)
+		}
+		if word == "no" && rows > 0 || word != "no" && !fits(rows, number) {
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %d rows, wanted %s: %s", q.database, rows, wanted, q.shown())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,86 @@
+//go:build linux
+
+package steps_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+// TestDatabaseServersThatMisbehave asks servers that hang, hang up or are none. What real ones say is in
+// stepstest/stack.
+func TestDatabaseServersThatMisbehave(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+	serve := func(behave func(conn net.Conn)) string {
+		t.Helper()
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				behave(conn)
+				_ = conn.Close()
+			}
+		}()
+		t.Cleanup(func() {
+			_ = listener.Close()
+			<-done
+		})
+		return listener.Addr().String()
+	}
+	hanging := serve(func(conn net.Conn) {
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for b := make([]byte, 512); ; {
+			if _, err := conn.Read(b); err != nil {
+				return
+			}
+		}
+	})
+	closing := serve(func(net.Conn) {})
+	smtp := serve(func(conn net.Conn) {
+		_, _ = conn.Write([]byte("220 mail.example.test ESMTP\r\n"))
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Read(make([]byte, 512))
+	})
+	for _, my := range []bool{false, true} {
+		target := &steps.Target{Databases: map[string]*steps.Database{}}
+		for name, address := range map[string]string{"hanging": hanging, "closing": closing, "smtp": smtp} {
+			target.Databases[name] = &steps.Database{Name: name, MySQL: my, Address: address, Database: "x", User: "reader"}
+		}
+		for name, want := range map[string]string{
+			"hanging": `timeout target: query the database "hanging": no answer before the deadline`,
+			"closing": `disconnected target: query the database "closing": the server closed the connection`,
+			"smtp":    "",
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			outcome, err := stepstest.Scenario{Target: target}.Run(ctx, `When I query the database "`+name+`" for "SELECT 1"`)
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := verdict(outcome); got != want && want != "" || outcome.Err() == nil {
+				t.Errorf("MySQL %t, %s: got  %s\nwant %s", my, name, got, want)
+			} else if want == "" {
+				t.Log(got)
+			}
+		}
+	}
+	judgedAs(t, &steps.Target{}, map[string]string{
+		`When I query the database "records" for "SELECT 1"`: `config scenario: no database "records" in stepwatch.yml \(it has none\): add it under databases`,
+	})
+}

@@ -1,0 +1,134 @@
+package query
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// runMySQL speaks the protocol of MySQL and MariaDB.
+func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
+	config := mysql.NewConfig()
+	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
+	config.Net, config.Addr = s.network(), s.Address
+	config.TLS = s.TLS
+	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
+	config.Logger = log.New(io.Discard, "", 0) // what it has to say is in its errors
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return s.Dial(ctx, network, address)
+	}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close() //nolint:errcheck // the answer is there, or not
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, mysqlError(err)
+	}
+	defer conn.Close() //nolint:errcheck // as above
+	var version string
+	if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+		return nil, mysqlError(err)
+	}
+	left := timeLeft(ctx)
+	limit := fmt.Sprintf("SET SESSION max_execution_time = %d", max(left.Milliseconds(), 1))
+	if strings.Contains(version, "MariaDB") {
+		limit = fmt.Sprintf("SET SESSION max_statement_time = %.3f", max(left, time.Millisecond).Seconds())
+	}
+	// A transaction that may only read is not enough: MariaDB ends it for a statement such as DROP TABLE, and does that then.
+	for _, set := range []string{limit, "SET SESSION time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY"} {
+		if _, err := conn.ExecContext(ctx, set); err != nil {
+			return nil, mysqlError(err)
+		}
+	}
+	transaction, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, mysqlError(err)
+	}
+	defer transaction.Rollback() //nolint:errcheck // it changed nothing
+	rows, err := transaction.QueryContext(ctx, statement)
+	if err != nil {
+		return nil, mysqlError(err)
+	}
+	defer rows.Close() //nolint:errcheck // the answer is there, or not
+	answer := &Answer{}
+	if answer.Columns, err = rows.Columns(); err != nil {
+		return nil, mysqlError(err)
+	}
+	raw := make([]sql.RawBytes, len(answer.Columns))
+	into := make([]any, len(raw))
+	for i := range raw {
+		into[i] = &raw[i]
+	}
+	all := counted{answer: answer}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return nil, mysqlError(err)
+		}
+		size := 0
+		for _, v := range raw {
+			size += len(v)
+		}
+		more := all.row(func() []Value {
+			first := make([]Value, len(raw))
+			for i, v := range raw {
+				first[i] = Value{string(v), v == nil}
+			}
+			return first
+		}, size)
+		if !more {
+			return answer, nil
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, mysqlError(err)
+	}
+	return answer, nil
+}
+
+// mysqlError sorts what MySQL says by its number (MySQL and MariaDB error reference).
+func mysqlError(err error) error {
+	var said *mysql.MySQLError
+	switch {
+	case errors.Is(err, mysql.ErrNoTLS):
+		return ErrNoTLS
+	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
+		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	case !errors.As(err, &said):
+		return err
+	}
+	kind := ErrOther
+	switch said.Number {
+	case 1045, 1698, 1130, 1524:
+		kind = ErrLogin
+	case 1049:
+		kind = ErrDatabase
+	case 1044, 1142, 1143, 1227:
+		kind = ErrDenied
+	case 1146, 1054, 1305:
+		kind = ErrMissing
+	case 1064, 1065, 1052, 1222:
+		kind = ErrStatement
+	case 1792:
+		kind = ErrWrites
+	case 1040, 1203:
+		kind = ErrBusy
+	case 1053:
+		kind = ErrStarting
+	case 1969, 3024, 1317:
+		kind = ErrTimeout
+	}
+	return &Refusal{Code: strconv.Itoa(int(said.Number)), Message: said.Message, kind: kind}
+}

@@ -1,0 +1,137 @@
+package query
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// runPostgres speaks PostgreSQL's protocol. pgconn, the lower half of pgx, is enough for that and a quarter of its size.
+func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, error) {
+	config, err := s.postgresConfig()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, postgresError(err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // the answer is there, or not
+	// By statements and not by parameters of the connection, because PgBouncer refuses those.
+	begin := fmt.Sprintf("BEGIN READ ONLY; SET LOCAL statement_timeout = %d; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'", max(timeLeft(ctx).Milliseconds(), 1))
+	if _, err := conn.Exec(ctx, begin).ReadAll(); err != nil {
+		return nil, postgresError(err)
+	}
+	// The extended protocol takes one statement and no more, so that none can end the transaction and go on.
+	reader := conn.ExecParams(ctx, statement, nil, nil, nil, nil)
+	answer := &Answer{}
+	for _, field := range reader.FieldDescriptions() {
+		answer.Columns = append(answer.Columns, field.Name)
+	}
+	rows := counted{answer: answer}
+	for reader.NextRow() {
+		if answer.Columns == nil {
+			for _, field := range reader.FieldDescriptions() {
+				answer.Columns = append(answer.Columns, field.Name)
+			}
+		}
+		values, size := reader.Values(), 0
+		for _, v := range values {
+			size += len(v)
+		}
+		more := rows.row(func() []Value {
+			first := make([]Value, len(values))
+			for i, v := range values {
+				first[i] = Value{string(v), v == nil}
+			}
+			return first
+		}, size)
+		if !more {
+			return answer, nil // the connection is closed with the rest unread
+		}
+	}
+	if _, err := reader.Close(); err != nil {
+		return nil, postgresError(err)
+	}
+	return answer, nil
+}
+
+// postgresConfig leaves nothing to the environment, PGPASSWORD and ~/.pgpass included.
+func (s *Server) postgresConfig() (*pgconn.Config, error) {
+	config, err := pgconn.ParseConfig("host=localhost port=5432 user=stepwatch database=stepwatch sslmode=disable passfile=/dev/null target_session_attrs=any")
+	if err != nil {
+		return nil, fmt.Errorf("a PG… variable of the environment stands against it: %w", err)
+	}
+	config.Fallbacks, config.ValidateConnect, config.AfterConnect, config.OAuthTokenProvider = nil, nil, nil, nil
+	config.RuntimeParams = map[string]string{"application_name": "stepwatch"}
+	config.User, config.Password, config.Database, config.TLSConfig = s.User, s.Password, s.Database, s.TLS
+	config.ConnectTimeout = 0 // ctx is what limits it
+	config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	if s.network() == "unix" {
+		config.Host, config.Port = s.Address, 5432
+		socket := s.Address
+		if !strings.HasPrefix(filepath.Base(socket), ".s.PGSQL.") { // the directory that it is in
+			socket = filepath.Join(socket, ".s.PGSQL.5432")
+		}
+		config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx, "unix", socket) }
+		return config, nil
+	}
+	host, port, err := net.SplitHostPort(s.Address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	config.Host, config.Port = host, uint16(number)
+	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx, "tcp", s.Address) }
+	return config, nil
+}
+
+// postgresError sorts what PostgreSQL says by its SQLSTATE (appendix A of its manual).
+func postgresError(err error) error {
+	var said *pgconn.PgError
+	var unverified *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &unverified):
+		return unverified
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return ErrNoTLS
+	case !errors.As(err, &said):
+		var connect *pgconn.ConnectError
+		if errors.As(err, &connect) { // whose text has the user and the address
+			return connect.Unwrap()
+		}
+		return err
+	}
+	kind := ErrOther
+	switch code := said.Code; {
+	case strings.HasPrefix(code, "28"):
+		kind = ErrLogin
+	case code == "3D000":
+		kind = ErrDatabase
+	case code == "42501":
+		kind = ErrDenied
+	case code == "42P01", code == "42703", code == "42883", code == "3F000":
+		kind = ErrMissing
+	case strings.HasPrefix(code, "42"), strings.HasPrefix(code, "22"):
+		kind = ErrStatement
+	case code == "25006":
+		kind = ErrWrites
+	case strings.HasPrefix(code, "53"):
+		kind = ErrBusy
+	case code == "57014":
+		kind = ErrTimeout
+	case strings.HasPrefix(code, "57P"):
+		kind = ErrStarting
+	}
+	return &Refusal{Code: said.Code, Message: said.Message, kind: kind}
+}

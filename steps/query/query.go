@@ -1,0 +1,120 @@
+// Package query asks a PostgreSQL or MySQL database (MariaDB too) one question, in a transaction that may only read, and ends it
+// on the server when its time is up.
+package query
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// Why a database did not answer. A Refusal wraps one of them.
+var (
+	ErrLogin     = errors.New("the login was refused")
+	ErrDatabase  = errors.New("there is no such database")
+	ErrDenied    = errors.New("the user may not do that")
+	ErrMissing   = errors.New("what the query asks for is not there")
+	ErrStatement = errors.New("the query is wrong")
+	ErrWrites    = errors.New("the query would change something, and it may only read")
+	ErrBusy      = errors.New("the server takes no more connections")
+	ErrStarting  = errors.New("the server is starting up or shutting down")
+	ErrTimeout   = errors.New("the query took too long and was ended")
+	ErrOther     = errors.New("the server refused it")
+	ErrNoTLS     = errors.New("the server offers no TLS")
+)
+
+// Refusal is what a server said instead of an answer.
+type Refusal struct {
+	Code    string // SQLSTATE of PostgreSQL ("42P01"), number of MySQL ("1146")
+	Message string
+	kind    error
+}
+
+// Error gives the reason, the server's words and its code.
+func (r *Refusal) Error() string { return fmt.Sprintf("%v: %s (%s)", r.kind, r.Message, r.Code) }
+
+// Unwrap gives the reason.
+func (r *Refusal) Unwrap() error { return r.kind }
+
+// Server says where a database is and how it is opened.
+type Server struct {
+	MySQL    bool   // else PostgreSQL
+	Address  string // "host:port", or the path of a socket
+	Database string
+	User     string
+	Password string
+	TLS      *tls.Config // nil connects without
+
+	// Dial opens connections.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// network is what Address is on.
+func (s *Server) network() string {
+	if strings.HasPrefix(s.Address, "/") {
+		return "unix"
+	}
+	return "tcp"
+}
+
+// Value is one value as text, or NULL.
+type Value struct {
+	Text string
+	Null bool
+}
+
+// RowLimit and SizeLimit are how many rows and bytes of them are read of an answer.
+const (
+	RowLimit  = 10_000
+	SizeLimit = 8 << 20
+)
+
+// Answer is what a query gave. Times are in UTC.
+type Answer struct {
+	Columns []string
+	First   []Value // the first row; nil when there is none
+	Rows    int     // how many there are
+	More    bool    // there are more than RowLimit, or more than fits into SizeLimit
+}
+
+// Run asks one question. The time that ctx has left is the statement's on the server too. Errors are a *Refusal, one of the
+// network or of TLS, or the context's.
+func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
+	if s.MySQL {
+		return s.runMySQL(ctx, statement)
+	}
+	return s.runPostgres(ctx, statement)
+}
+
+// timeLeft is what the server gets for the statement: a little less than ctx has, so that it is the server that says so.
+func timeLeft(ctx context.Context) time.Duration {
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return time.Minute
+	}
+	left := time.Until(deadline)
+	return max(left-min(left/10, 500*time.Millisecond), time.Millisecond)
+}
+
+// counted adds a row to the answer, and says whether there may be another.
+type counted struct {
+	answer *Answer
+	size   int
+}
+
+func (c *counted) row(values func() []Value, size int) bool {
+	if c.answer.Rows == RowLimit || c.size+size > SizeLimit && c.answer.Rows > 0 {
+		c.answer.More = true
+		return false
+	}
+	if c.answer.Rows == 0 {
+		c.answer.First = values()
+	}
+	c.answer.Rows++
+	c.size += size
+	return true
+}
