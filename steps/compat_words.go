@@ -19,7 +19,7 @@ func init() {
 			Does:    "Does nothing: the programs of a scenario have a small environment of their own, without gems.",
 			Example: `Given I'm using a clean gemset "site"`, Func: nothingToDo},
 		Definition{Area: "cucumber-nagios", Sentence: "wait {text} seconds",
-			Does:    "Waits that long. A sentence with `within` is better: it goes on as soon as what it waits for is there.",
+			Does:    "Waits that long; more than a run may take needs `@timeout`. A sentence with `within` is better: it goes on as soon as what it waits for is there.",
 			Example: `When wait "1.5" seconds`, Func: waitSeconds},
 	)
 }

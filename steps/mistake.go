@@ -172,6 +172,8 @@ func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule fea
 		return RuleMissingFile, err
 	case "record":
 		_, err = recordType(text)
+	case "regexp":
+		_, err = compileRuby(text)
 	case "duration":
 		_, err = b.Args.Duration(i)
 	case "int":

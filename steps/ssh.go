@@ -36,7 +36,7 @@ func init() {
 			Does: "Runs a Nagios plugin of a host there, as I run the plugin does here: the same arguments, verdict and measurements. It is looked for where the " +
 				"distributions put plugins and in $PATH there." + login,
 			Measures: "Time of the plugin, with logging in when that was needed. Phases dns, connect, login, command. Measurements as those of a plugin here.",
-			Example:  `When on "mx1" I run the plugin "check_disk -w 20% -c 10% -p /"`, Func: runPluginOnHost},
+			Example:  `When on "mx1" I run the plugin "check_disk -w 20% -c 10% -p /"`, Table: Optional, Func: runPluginOnHost},
 	)
 }
 

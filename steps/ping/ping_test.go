@@ -59,3 +59,13 @@ func byProgramFor(t *testing.T, patience time.Duration) (time.Duration, error) {
 	defer cancel()
 	return byProgram(ctx, netip.MustParseAddr("127.0.0.1"))
 }
+
+func FuzzReplyTo(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 1, 2, 0, 3, 't', 'o', 'k', 'e', 'n'}, false)
+	f.Add([]byte{129, 0, 0, 0, 1, 2, 0, 3, 't', 'o', 'k', 'e', 'n'}, true)
+	f.Fuzz(func(t *testing.T, packet []byte, is6 bool) {
+		if seq, ours := replyTo(packet, is6, []byte("token")); ours && (seq < 0 || len(packet) < 8+len("token")) {
+			t.Errorf("%x answers request %d", packet, seq)
+		}
+	})
+}
