@@ -26,6 +26,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Add(selectable)
+	f.Add(definitions)
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
 		defer func() {
@@ -35,8 +36,13 @@ func FuzzLoad(f *testing.F) {
 		}()
 		set, err := Load([]string{"x.feature"}, Options{FS: files(map[string]string{"x.feature": text})})
 		scenarios := set.Scenarios()
-		if err == nil && len(scenarios) == 0 {
-			t.Fatal("neither scenarios nor an error")
+		if err == nil && len(scenarios) == 0 && len(set.Sentences) == 0 {
+			t.Fatal("neither scenarios nor sentences nor an error")
+		}
+		for _, s := range set.Sentences {
+			if len(s.Steps) == 0 || strings.TrimSpace(s.Text) == "" || s.Line < 1 || s.Column < 1 {
+				t.Errorf("sentence %+v", s)
+			}
 		}
 		lines := strings.Count(text, "\n") + 1
 		if err != nil {
