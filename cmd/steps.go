@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,14 +16,18 @@ import (
 
 // sentence is what the catalogue says of a definition.
 type sentence struct {
-	Area     string   `json:"area"`
-	Sentence string   `json:"sentence"`
-	Also     []string `json:"also,omitempty"`
-	Does     string   `json:"does"`
-	Measures string   `json:"measures,omitempty"`
-	Example  string   `json:"example,omitempty"`
-	File     string   `json:"file,omitempty"` // where an operator has defined it
-	Line     int      `json:"line,omitempty"`
+	Area       string         `json:"area"`
+	Sentence   string         `json:"sentence"`
+	Parameters []string       `json:"parameters,omitempty"` // their kinds, in order
+	Table      steps.Presence `json:"table,omitempty"`      // whether one may or must stand beneath
+	DocString  steps.Presence `json:"doc_string,omitempty"` // likewise
+	Waits      bool           `json:"waits,omitempty"`      // up to the duration behind "within"
+	Also       []string       `json:"also,omitempty"`
+	Does       string         `json:"does"`
+	Measures   string         `json:"measures,omitempty"`
+	Example    string         `json:"example,omitempty"`
+	File       string         `json:"file,omitempty"` // where an operator has defined it
+	Line       int            `json:"line,omitempty"`
 }
 
 func stepsVerb(_ context.Context, t *terminal, args []string) int {
@@ -41,7 +44,7 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 	}
 	var found []sentence
 	for _, d := range library.Definitions() {
-		s := sentence{d.Area, d.Sentence, d.Also, d.Does, d.Measures, d.Example, d.File, d.Line}
+		s := sentence{d.Area, d.Sentence, d.Parameters(), d.Table, d.DocString, d.Waits, d.Also, d.Does, d.Measures, d.Example, d.File, d.Line}
 		if s.mentions(f.Args()) {
 			found = append(found, s)
 		}
@@ -55,10 +58,7 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 	case "markdown":
 		catalogueMarkdown(t.out, found)
 	case "json":
-		e := json.NewEncoder(t.out)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		if err := e.Encode(found); err != nil {
+		if err := indented(t.out, found); err != nil {
 			return notRun(t, fmt.Errorf("write the catalogue: %w", err))
 		}
 	default:

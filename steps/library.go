@@ -166,6 +166,9 @@ func literalOpening(pattern string) string {
 	return opening
 }
 
+// Parameters are the kinds of the sentence's parameters, in order: "account", "duration".
+func (d *Definition) Parameters() []string { return slices.Clone(d.params) }
+
 // Matchers are the compiled patterns: of the sentence and of what it also understands. It panics when a pattern of the
 // definition's own is malformed, which the first text that may match finds out.
 func (d *Definition) Matchers() []*regexp.Regexp {

@@ -1,0 +1,53 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// TestCatalogueForPrograms holds the names that docs/authoring.md promises, and that no sentence is missing.
+func TestCatalogueForPrograms(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var out, errOut bytes.Buffer
+	if code := stepsVerb(t.Context(), &terminal{out: &out, err: &errOut}, []string{"--format", "json"}); code != exitPassed {
+		t.Fatal(code, errOut.String())
+	}
+	var all []map[string]any
+	if err := json.Unmarshal(out.Bytes(), &all); err != nil {
+		t.Fatal(err)
+	}
+	known := []string{"area", "sentence", "parameters", "table", "doc_string", "waits", "also", "does", "measures", "example", "file", "line"}
+	entries := map[any]map[string]any{}
+	for _, entry := range all {
+		for name := range entry {
+			if !slices.Contains(known, name) {
+				t.Errorf("%v has %q, which is not described", entry["sentence"], name)
+			}
+		}
+		for _, name := range []string{"area", "sentence", "does", "example"} {
+			if entry[name] == nil {
+				t.Errorf("%v has no %q", entry["sentence"], name)
+			}
+		}
+		entries[entry["sentence"]] = entry
+	}
+	for _, d := range steps.Builtin().Definitions() {
+		if entries[d.Sentence] == nil {
+			t.Errorf("%q is missing", d.Sentence)
+		}
+	}
+	mail, err := json.Marshal(entries["I send a message from {account} to {account} via {int}"]["parameters"])
+	if err != nil || string(mail) != `["account","account","int"]` {
+		t.Errorf("parameters %s, %v", mail, err)
+	}
+	if table := entries["the redirects should be:"]["table"]; table != "required" {
+		t.Errorf("table is %v", table)
+	}
+	if waits := entries["{account} receives it over IMAP within {duration}"]["waits"]; waits != true {
+		t.Errorf("waits is %v", waits)
+	}
+}
