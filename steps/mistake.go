@@ -154,6 +154,7 @@ func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule fea
 		return RuleUnknown, err
 	case "host":
 		_, err = target.Host(text)
+		return RuleUnknown, err
 	case "database":
 		_, err = target.Database(text)
 		return RuleUnknown, err
