@@ -16,6 +16,7 @@ type Host struct {
 	Queue   *Queue
 	Log     *Log
 	API     *API
+	Broker  *Broker
 	SSH     *SSH
 }
 

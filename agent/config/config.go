@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,16 @@ type host struct {
 	Queue   *queue `yaml:"queue"`
 	Log     *log   `yaml:"log"`
 	API     *api   `yaml:"api"`
+	AMQP    *amqp  `yaml:"amqp"`
 	SSH     *ssh   `yaml:"ssh"`
+}
+
+type amqp struct {
+	User     string        `yaml:"user"`
+	Password *vault.Source `yaml:"password"`
+	Vhost    string        `yaml:"vhost"`
+	Port     int           `yaml:"port"`
+	TLS      bool          `yaml:"tls"`
 }
 
 type database struct {
@@ -443,6 +453,7 @@ func (c *Config) hosts(f *file, dir string, secrets *vault.Vault, v *invalid) {
 			}
 		}
 		known.SSH = sshOf(h.SSH, setting+".ssh", secrets, v)
+		known.Broker = brokerOf(h.AMQP, setting+".amqp", secrets, v)
 		c.Target.Hosts[name] = known
 	}
 }
@@ -473,6 +484,25 @@ func sshOf(s *ssh, setting string, secrets *vault.Vault, v *invalid) *steps.SSH 
 		*secret.into = setting + "." + secret.name
 		if err := secrets.Add(*secret.into, *secret.source); err != nil {
 			v.add(*secret.into, "%v", err)
+		}
+	}
+	return known
+}
+
+func brokerOf(b *amqp, setting string, secrets *vault.Vault, v *invalid) *steps.Broker {
+	if b == nil {
+		return nil
+	}
+	known := &steps.Broker{TLS: b.TLS, User: b.User, Vhost: b.Vhost}
+	if b.Port < 0 || b.Port > 65535 {
+		v.add(setting+".port", "%d is no port", b.Port)
+	} else if b.Port > 0 {
+		known.Port = strconv.Itoa(b.Port)
+	}
+	if b.Password != nil {
+		known.Password = setting + ".password"
+		if err := secrets.Add(known.Password, *b.Password); err != nil {
+			v.add(known.Password, "%v", err)
 		}
 	}
 	return known

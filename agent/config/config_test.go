@@ -155,6 +155,7 @@ func TestMistakes(t *testing.T) {
 		"databases: {a: {postgresql: h, name: n}}":                                         "stepwatch.yml:1: databases.a.user: is missing: a user who may read and nothing else",
 		"databases: {a: {postgresql: h, user: u}}":                                         "stepwatch.yml:1: databases.a.name: is missing: the name that the database has on its server",
 		"databases: {a: {mysql: \"u@h\", user: u}}":                                        "stepwatch.yml:1: databases.a: \"u@h\" is no host name or IP address",
+		"hosts: {a: {amqp: {port: 70000}}}":                                                "stepwatch.yml:1: hosts.a.amqp.port: 70000 is no port",
 		"hosts: {a: {log: {}}}":                                                            "stepwatch.yml:1: hosts.a.log: needs exactly one of file or journal",
 		"hosts: {a: {address: \"https://a\"}}":                                             "stepwatch.yml:1: hosts.a.address: \"https://a\" is no host name or IP address",
 		"hosts: {a: {api: {url: mail.example.org/api}}}":                                   "stepwatch.yml:1: hosts.a.api.url: \"mail.example.org/api\" is no URL: write it as https://mail.example.org/api",

@@ -51,6 +51,7 @@ var Packages = []Package{
 	{"postgresql", "/usr/share/doc/postgresql/copyright", certificates + "PostgreSQL"}, // the program's path has the version
 	{"mariadb-server", mariadbProgram, certificates + "MariaDB"},
 	{"dovecot-managesieved", "/usr/lib/dovecot/managesieve-login", certificates + "ManageSieve and LMTP"},
+	{"rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server", "queues of RabbitMQ"},
 	{"nftables", NftProgram, "ports behind a firewall"},
 	{"openssh-server", "/usr/sbin/sshd", "logins over SSH"},
 }

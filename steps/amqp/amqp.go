@@ -1,0 +1,93 @@
+// Package amqp asks a broker that speaks AMQP 0-9-1, such as RabbitMQ, how long a queue is and how many consumers it has. It
+// declares the queue passively (section 1.7.2.1 of the specification's reference), which changes nothing.
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+)
+
+// Why a broker did not answer. Other errors are those of the network.
+var (
+	ErrLogin    = errors.New("the login was refused")
+	ErrVhost    = errors.New("there is no such virtual host, or the user may not use it")
+	ErrNoQueue  = errors.New("there is no such queue")
+	ErrDenied   = errors.New("the user may not look at the queue")
+	ErrLocked   = errors.New("the queue is exclusive to another connection")
+	ErrProtocol = errors.New("it does not speak AMQP 0-9-1")
+)
+
+// Login is who asks.
+type Login struct {
+	User, Password string
+	Vhost          string // "/" is RabbitMQ's default
+}
+
+// Queue is what a broker says of a queue.
+type Queue struct {
+	Messages  int // that are ready; those that a consumer has and has not acknowledged do not count
+	Consumers int
+}
+
+// Look asks for one queue over a connection, which it closes.
+func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the library takes no context
+	defer stop()
+	connection, err := amqp091.Open(conn, amqp091.Config{
+		SASL:       []amqp091.Authentication{&amqp091.PlainAuth{Username: login.User, Password: login.Password}},
+		Vhost:      login.Vhost,
+		Properties: amqp091.Table{"connection_name": "stepwatch", "product": "stepwatch"},
+		Locale:     "en_US",
+	})
+	if err != nil {
+		_ = conn.Close() // the error says what went wrong
+		return Queue{}, sorted(ctx, err)
+	}
+	defer connection.Close() //nolint:errcheck // the answer is there, or not
+	channel, err := connection.Channel()
+	if err != nil {
+		return Queue{}, sorted(ctx, err)
+	}
+	q, err := channel.QueueDeclarePassive(name, false, false, false, false, nil)
+	if err != nil {
+		return Queue{}, sorted(ctx, err)
+	}
+	return Queue{Messages: q.Messages, Consumers: q.Consumers}, nil
+}
+
+// sorted sorts what a broker says by its reply code (section 1.2 of the specification's reference).
+func sorted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var said *amqp091.Error
+	if !errors.As(err, &said) {
+		return err
+	}
+	kind := error(nil)
+	switch {
+	case errors.Is(err, amqp091.ErrCredentials), errors.Is(err, amqp091.ErrSASL):
+		kind = ErrLogin
+	case errors.Is(err, amqp091.ErrVhost):
+		return ErrVhost
+	case said.Code == amqp091.NotFound:
+		kind = ErrNoQueue
+	case said.Code == amqp091.AccessRefused:
+		kind = ErrDenied
+	case said.Code == amqp091.ResourceLocked:
+		kind = ErrLocked
+	case said.Code == amqp091.NotAllowed:
+		kind = ErrVhost
+	case errors.Is(err, amqp091.ErrClosed), strings.Contains(said.Reason, "EOF"), strings.Contains(said.Reason, "reset"):
+		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	default:
+		kind = ErrProtocol
+	}
+	return fmt.Errorf("%w: %s (%d)", kind, said.Reason, said.Code)
+}
