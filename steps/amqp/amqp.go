@@ -70,7 +70,7 @@ func sorted(ctx context.Context, err error) error {
 	if !errors.As(err, &said) {
 		return err
 	}
-	kind := error(nil)
+	var kind error
 	switch {
 	case errors.Is(err, amqp091.ErrCredentials), errors.Is(err, amqp091.ErrSASL):
 		kind = ErrLogin
