@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -15,39 +17,57 @@ import (
 func runVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("run")
-	load := loadFlags(t, f)
+	r := runOptions{load: loadFlags(t, f), flags: f}
 	timeout := f.Duration("timeout", 0, "stop everything after this long, such as 5m (default: no limit beyond the scenarios' own)")
-	repeat := f.Int("repeat", 1, "run the scenarios this often")
-	keep := f.String("evidence", "", "directory for the evidence of what fails; --evidence= keeps none (default: \"evidence\" in the state directory)")
-	verbose := f.BoolP("verbose", "v", false, "show the phases and measurements of every step")
+	f.IntVar(&r.repeat, "repeat", 1, "run the scenarios this often")
+	f.StringVar(&r.evidence, "evidence", "", "directory for the evidence of what fails; --evidence= keeps none (default: \"evidence\" in the state directory)")
+	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the phases and measurements of every step")
+	again := f.BoolP("watch", "w", false, "run them again whenever a feature, the configuration or a file that a step names is saved, until Ctrl-C")
 	if code, done := parse(t, f, arguments, args, exitNotRun); done {
 		return code
 	}
-	set, err := load.plans(f.Args())
-	if err != nil {
-		return notRun(t, err)
-	}
-	defer set.close()
 	if *timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, errTimeout)
 		defer cancel()
 	}
+	if *again {
+		return r.watch(ctx, t)
+	}
+	set, err := r.load.plans(f.Args())
+	if err != nil {
+		return notRun(t, err)
+	}
+	return r.run(ctx, t, set)
+}
+
+// runOptions is how "run" was asked to run.
+type runOptions struct {
+	load     *loader
+	flags    *pflag.FlagSet
+	repeat   int
+	evidence string
+	verbose  bool
+}
+
+// run runs a set and closes it.
+func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
+	defer set.close()
 	for _, w := range append(set.warnings, set.rubyWarnings()...) {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
 	for _, m := range set.mistakes {
 		fmt.Fprintln(t.err, "stepwatch:", m)
 	}
-	p := &pretty{out: t.out, colour: t.colour, phases: *verbose}
-	if f.Changed("evidence") {
-		p.evidence = evidenceIn(*keep)
+	p := &pretty{out: t.out, colour: t.colour, phases: r.verbose}
+	if r.flags.Changed("evidence") {
+		p.evidence = evidenceIn(r.evidence)
 	} else {
 		p.evidence = evidence.New(set.config.EvidenceDir(), set.config.Evidence, nil)
 		_ = p.evidence.Sweep(time.Now()) // what it cannot remove, the agent's log tells
 	}
 	runner := set.runner()
-	for range *repeat {
+	for range r.repeat {
 		for _, plan := range set.plans {
 			if ctx.Err() != nil {
 				p.summary()

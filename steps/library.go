@@ -281,6 +281,20 @@ func (b *Bound) Wait() time.Duration {
 	}
 }
 
+// Files gives the paths of the files that the step, or those beneath it, names: they are part of what the scenario says.
+func (b *Bound) Files() []string {
+	var paths []string
+	for i, kind := range b.Definition.params {
+		if kind == "file" && len(b.Inner) == 0 {
+			paths = append(paths, b.Args.Path(i))
+		}
+	}
+	for _, inner := range b.Inner {
+		paths = append(paths, inner.Files()...)
+	}
+	return paths
+}
+
 // NeedsBrowser gives the operator's sentence, the step's own or one beneath it, that makes sense in a browser only, or nil.
 func (b *Bound) NeedsBrowser() *Definition {
 	if b.Definition.own != nil && b.Definition.own.sentence.Browser {
