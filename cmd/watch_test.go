@@ -41,7 +41,9 @@ func TestRunWatches(t *testing.T) {
 	next := func(b *syncBuffer, words string) {
 		t.Helper()
 		runs++
-		until(t, words, func() bool { return strings.Count(out.String(), "Ctrl-C ends it.") == runs && strings.Contains(b.String(), words) })
+		until(t, words, func() bool {
+			return strings.Count(out.String(), "Ctrl-C ends it.") == runs && strings.Contains(b.String(), words)
+		})
 		b.mu.Lock()
 		b.b.Reset()
 		b.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -19,7 +20,7 @@ import (
 func init() {
 	const area = "cucumber-nagios"
 	const table = " The columns of the table are hostname, username, password or keyfile; secret, a name under secrets in stepwatch.yml, in the place of a password. A " +
-		"server is a host name, with :port when that is not 22, or a name under hosts in stepwatch.yml. Its key must be in the known_hosts."
+		"server is a host name, with :port when that is not 22, or a name under hosts in stepwatch.yml (its ssh.port counts). Its key must be in the known_hosts."
 	const measures = "Phases dns, connect, login."
 	register(
 		Definition{Area: area, Sentence: "I have no public keys set",
@@ -149,7 +150,11 @@ func oldLogin(ctx context.Context, w *World, dir, server string, row map[string]
 	w.Redact(l.Password)
 	l.Address = w.target.AddressOf(server)
 	if _, _, err := net.SplitHostPort(l.Address); err != nil {
-		l.Address = net.JoinHostPort(strings.Trim(l.Address, "[]"), "22")
+		port := 22
+		if host, known := w.target.Hosts[server]; known && host.SSH != nil {
+			port = host.SSH.Port
+		}
+		l.Address = net.JoinHostPort(strings.Trim(l.Address, "[]"), strconv.Itoa(port))
 	}
 	if name := row["secret"]; name != "" {
 		secret, err := w.Secret(ctx, name)

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest"
+	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
 // TestMain lets the scripts run this program, and a website for it to look at, without building either.
@@ -24,25 +27,47 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// website serves the demo's site until it is interrupted, and writes the configuration that leads to it.
+// names is the zone of the scripts' name server.
+const names = `$TTL 60
+demo.test. SOA ns.demo.test. hostmaster.demo.test. 1 3600 600 86400 60
+www.demo.test. A 127.0.0.1
+127.in-addr.arpa. SOA ns.demo.test. hostmaster.demo.test. 1 3600 600 86400 60
+1.0.0.127.in-addr.arpa. PTR www.demo.test.
+`
+
+// website serves the demo's site, the names of its domain and SSH on the host "shell" until it is interrupted, and writes the
+// configuration that leads to them.
 func website() {
-	site, err := stepstest.NewWebsite(stepstest.WebsiteOptions{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	defer site.Close()
-	var config strings.Builder
-	config.WriteString("tls: {ca: [ca.pem]}\nconnect_to:\n")
-	for from, to := range site.ConnectTo() {
-		fmt.Fprintf(&config, "  %q: %q\n", from, to)
-	}
-	for name, content := range map[string]string{"ca.pem": string(site.CA.PEM()), "stepwatch.yml": config.String()} {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+	check := func(err error) {
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}
+	site, err := stepstest.NewWebsite(stepstest.WebsiteOptions{})
+	check(err)
+	defer site.Close()
+	dns, err := nameserver.Start("127.0.0.1:0", names)
+	check(err)
+	defer dns.Close()
+	shell, err := stepstest.NewSSHServer("monitor", "open sesame", func(command string, stdout, _ io.Writer) (uint32, string) {
+		fmt.Fprintln(stdout, "you said", command)
+		return 0, ""
+	})
+	check(err)
+	defer shell.Close()
+	_, port, err := net.SplitHostPort(shell.Address)
+	check(err)
+	var config strings.Builder
+	fmt.Fprintf(&config, "tls: {ca: [ca.pem]}\nresolver: %q\nssh: {known_hosts: [known_hosts]}\nhosts:\n  shell: {address: 127.0.0.1, ssh: {user: monitor, password: {file: shell.password}, port: %s}}\nconnect_to:\n", dns.Address(), port)
+	for from, to := range site.ConnectTo() {
+		fmt.Fprintf(&config, "  %q: %q\n", from, to)
+	}
+	check(os.WriteFile("ca.pem", site.CA.PEM(), 0o600))
+	check(os.WriteFile("shell.password", []byte("open sesame"), 0o600))
+	check(os.WriteFile("known_hosts", []byte(shell.KnownHosts), 0o600))
+	check(os.WriteFile("stepwatch.yml~", []byte(config.String()), 0o600))
+	check(os.Rename("stepwatch.yml~", "stepwatch.yml")) // which scripts wait for
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	<-ctx.Done()
