@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
@@ -29,7 +30,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	began := time.Now()
 	set, err := load.plans(f.Args())
 	if err != nil {
-		fmt.Fprintf(t.out, "%s UNKNOWN - %s\n", name, printable(err.Error()))
+		fmt.Fprintf(t.out, "%s UNKNOWN - %s\n", name, printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		return int(result.Unknown)
 	}
 	defer set.close()
