@@ -91,7 +91,7 @@ func (s *scene) plan(t *testing.T, timeout time.Duration, lines string) *agent.P
 	}
 	var definitions []steps.Definition
 	for _, d := range steps.Builtin().Definitions() {
-		definitions = append(definitions, steps.Definition{Area: d.Area, Sentence: d.Sentence, Pattern: d.Pattern, Does: d.Does, Example: d.Example,
+		definitions = append(definitions, steps.Definition{Area: d.Area, Sentence: d.Sentence, Pattern: d.Pattern, Does: d.Does, Example: d.Example, Table: d.Table, DocString: d.DocString,
 			Waits: d.Waits, Func: d.Func, Prepare: d.Prepare})
 	}
 	definitions = append(definitions,

@@ -288,10 +288,12 @@ func TestGodogContract(t *testing.T) {
 		calls = append(calls, strings.Join(a.Captured, "+"))
 		return nil
 	}
-	l := library(does(`I note {text} and {text}`, note), does(`I note a block:`, func(_ context.Context, _ *steps.World, a steps.Args) error {
+	block := does(`I note a block:`, func(_ context.Context, _ *steps.World, a steps.Args) error {
 		calls = append(calls, a.DocString.Content, fmt.Sprint(a.Table))
 		return nil
-	}))
+	})
+	block.DocString = steps.Required
+	l := library(does(`I note {text} and {text}`, note), block)
 	s := scenario("contract", `I note "a" and "b"`, "I note a block:", `I note "c" and "d"`, `I fail with "x"`, `I note "e" and "f"`)
 	s.Steps[1].DocString = &features.DocString{Content: "text"}
 	s.Source = []byte("Feature: Test\nScenario: contract\nWhen I note \"a\" and \"b\"\n* I note a block:\n\"\"\"\ntext\n\"\"\"\nThen I note \"c\" and \"d\"\nThen I fail with \"x\"\nWhen I note \"e\" and \"f\"\n")

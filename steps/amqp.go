@@ -20,7 +20,7 @@ func init() {
 			"User, password and virtual host are under hosts.NAME.amqp in stepwatch.yml; without them it is RabbitMQ's guest, who may log in on the broker's own machine."
 		measures = "Phases dns, connect, tls, look. Measurements amqp_queue_messages and amqp_queue_consumers."
 		old      = " A sentence of cucumber-nagios."
-		any      = `^(?:[^"]* )?` // the original is not bound to the beginning of the step
+		any      = `^(?:[a-z]+ )?` // the original is not bound to the beginning of the step; a word such as "then" may stand there
 	)
 	fewer, least, more := bound{"fewer than", func(got, n int) bool { return got < n }}, bound{"at least", func(got, n int) bool { return got >= n }},
 		bound{"more than", func(got, n int) bool { return got > n }}
@@ -41,7 +41,7 @@ func init() {
 		Definition{Area: "amqp", Sentence: `the queue has at most {int} consumers`, Does: "Fails when more consumers take messages from it.",
 			Example: `Then the queue has at most 20 consumers`, Func: judgeConsumers(most)},
 
-		Definition{Area: "amqp", Sentence: `I have a AMQP server on {text}`, Pattern: any + `I have a AMQP server on (.+)$`,
+		Definition{Area: "amqp", Sentence: `I have a AMQP server on {text}`, Pattern: any + `I have a AMQP server on (\S+)$`,
 			Does:    "Says which broker the steps behind it ask: a host of stepwatch.yml, HOST or HOST:PORT, with or without quotes." + old,
 			Example: `Given I have a AMQP server on broker`, Func: haveBroker},
 		Definition{Area: "amqp", Sentence: `I want to check on the {word} queue`, Pattern: any + `I want to check on the (\w+) queue$`,
