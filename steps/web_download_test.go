@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
 	"testing"
 	"time"
@@ -105,30 +106,11 @@ func TestDownload(t *testing.T) {
 	behind := func(name string) string { return there + "I download the file behind \"" + name + "\"\n" }
 	sum := fmt.Sprintf("%x", sha256.Sum256(file))
 	cases := []sentenceCase{
-		{"judge it", get("/named") + `the download should be between 20 KB and 20 KB
-			the download should be at least 1 KB
-			the download should be at most 1 MB
-			the download should have the SHA-256 "` + sum + `"
-			the download should be of type "application/PDF"
-			the download should be named "Preise €.pdf"
-			the download should take at most 5s`, ""},
 		{"path", there + "I download \"/file\"\nthe download should be named \"file\"\nI should see \"Price list\"", ""},
-		{"too small", get("/file") + "the download should be at least 21 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 21 KB: it has 20480 bytes"},
-		{"too large", get("/file") + "the download should be at most 19 KB", "unexpected web: expect the download of http://files.example.test/file to be at most 19 KB: it has 20480 bytes"},
-		{"not between", get("/file") + "the download should be between 1 KB and 2 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 1 KB and at most 2 KB: it has 20480 bytes"},
-		{"other sum", get("/file") + `the download should have the SHA-256 "` + fmt.Sprintf("%064x", 1) + `"`,
-			"unexpected web: expect the download of http://files.example.test/file to have the SHA-256 " + fmt.Sprintf("%064x", 1) + ": it has " + sum + " (20480 bytes)"},
-		{"no sum", get("/file") + `the download should have the SHA-256 "abc"`, `scenario scenario: "abc" is no SHA-256: it has 64 hexadecimal digits, as sha256sum prints them`},
-		{"other type", get("/named") + `the download should be of type "text/csv"`, `unexpected web: expect the download of http://files.example.test/named to be of type "text/csv": it is application/pdf`},
-		{"no type", get("/named") + `the download should be of type "pdf"`, `scenario scenario: "pdf" is no media type: write it as "application/pdf"`},
-		{"other name", get("/named") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/named to be named "x.pdf": it is named "Preise €.pdf"`},
-		{"no name", get("/file") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/file to be named "x.pdf": no Content-Disposition gives it a name, so it is saved as "file"`},
-		{"too early", `the download should be at least 1 KB`, "scenario scenario: there is no download yet: write `I download \"https://www.example.org/file.pdf\"` before this step"},
 		{"cut short", get("/short"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
 		{"broken chunks", get("/broken"), "disconnected web: GET http://files.example.test/broken: read the file, 9 bytes came: the server closed the connection"},
 		{"over the limit", get("/large"), "too_large web: GET http://files.example.test/large: the file is larger than the 1048576 bytes that are read at most; web.download_limit in stepwatch.yml raises that"},
 		{"empty", get("/empty"), "unexpected web: GET http://files.example.test/empty: the file is empty"},
-		{"missing", get("/missing"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
 		{"a page instead", get("/moved"), `unexpected web: GET http://files.example.test/login (after it was redirected from http://files.example.test/moved with 302 to http://files.example.test/login): a page came in the place of the file: HTML, titled "Log in"`},
 		{"a page that is called a file", get("/disguised.pdf"), `unexpected web: GET http://files.example.test/disguised.pdf: a page came in the place of the file: HTML that is called application/pdf, titled "Out of order"`},
 		{"a page that is wanted", get("/page.html"), ""},
@@ -141,8 +123,33 @@ func TestDownload(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
+	t.Run("too slow", func(t *testing.T) {
+		err := s.run(t, get("/file")+"the download should take at most 0 s").Err()
+		if err == nil || !regexp.MustCompile(`^expect the download of http://files\.example\.test/file to take at most 0 s: it took `).MatchString(err.Error()) {
+			t.Errorf("got %v", err)
+		}
+	})
 	s.runBoth(t, []sentenceCase{
 		{"download", get("/file") + `the download should have the SHA-256 "` + sum + `"`, ""},
+		{"judge it", get("/named") + `the download should be between 20 KB and 20 KB
+			the download should be at least 1 KB
+			the download should be at most 1 MB
+			the download should have the SHA-256 "` + sum + `"
+			the download should be of type "application/PDF"
+			the download should be named "Preise €.pdf"
+			the download should take at most 5s`, ""},
+		{"too small", get("/file") + "the download should be at least 21 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 21 KB: it has 20480 bytes"},
+		{"too large", get("/file") + "the download should be at most 19 KB", "unexpected web: expect the download of http://files.example.test/file to be at most 19 KB: it has 20480 bytes"},
+		{"not between", get("/file") + "the download should be between 1 KB and 2 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 1 KB and at most 2 KB: it has 20480 bytes"},
+		{"other sum", get("/file") + `the download should have the SHA-256 "` + fmt.Sprintf("%064x", 1) + `"`,
+			"unexpected web: expect the download of http://files.example.test/file to have the SHA-256 " + fmt.Sprintf("%064x", 1) + ": it has " + sum + " (20480 bytes)"},
+		{"no sum", get("/file") + `the download should have the SHA-256 "abc"`, `scenario scenario: "abc" is no SHA-256: it has 64 hexadecimal digits, as sha256sum prints them`},
+		{"other type", get("/named") + `the download should be of type "text/csv"`, `unexpected web: expect the download of http://files.example.test/named to be of type "text/csv": it is application/pdf`},
+		{"no type", get("/named") + `the download should be of type "pdf"`, `scenario scenario: "pdf" is no media type: write it as "application/pdf"`},
+		{"other name", get("/named") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/named to be named "x.pdf": it is named "Preise €.pdf"`},
+		{"no name", get("/file") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/file to be named "x.pdf": no Content-Disposition gives it a name, so it is saved as "file"`},
+		{"too early", `the download should be at least 1 KB`, "scenario scenario: there is no download yet: write `I download \"https://www.example.org/file.pdf\"` before this step"},
+		{"missing", get("/missing"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
 		{"with the visitor's cookie", "I go to http://files.example.test/bake\n" + get("/private"), ""},
 
 		{"behind a link, named", behind("Named") + `the download should have the SHA-256 "` + sum + "\"\nthe download should be named \"Preise €.pdf\"\nthe download should be of type \"application/pdf\"\nI should be on http://files.example.test/\nI follow \"Lost\"\nI should be on /login", ""},

@@ -79,6 +79,8 @@ func TestVisitOver(t *testing.T) {
 	s.target.Browser = browser.New(browser.Options{Dir: t.TempDir()})
 	defer s.target.Browser.Close()
 	if _, err := browser.Find(); err == nil {
-		expect(t, s.run(t, "I go to "+both+"/ over IPv6"), "scenario scenario: GET "+both+"/: a browser chooses address and version itself: leave @browser out of this scenario")
+		for _, way := range []string{"IPv6", "HTTP/1.1"} {
+			expect(t, s.run(t, "I go to "+both+"/ over "+way), "scenario scenario: GET "+both+"/: a browser chooses address and version itself: leave @browser out of this scenario")
+		}
 	}
 }
