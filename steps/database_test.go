@@ -19,31 +19,7 @@ import (
 func TestDatabaseServersThatMisbehave(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
-	serve := func(behave func(conn net.Conn)) string {
-		t.Helper()
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				behave(conn)
-				_ = conn.Close()
-			}
-		}()
-		t.Cleanup(func() {
-			_ = listener.Close()
-			<-done
-		})
-		return listener.Addr().String()
-	}
-	hanging := serve(func(conn net.Conn) {
+	hanging := connections(t, func(conn net.Conn) {
 		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 		for b := make([]byte, 512); ; {
 			if _, err := conn.Read(b); err != nil {
@@ -51,8 +27,8 @@ func TestDatabaseServersThatMisbehave(t *testing.T) {
 			}
 		}
 	})
-	closing := serve(func(net.Conn) {})
-	smtp := serve(func(conn net.Conn) {
+	closing := connections(t, func(net.Conn) {})
+	smtp := connections(t, func(conn net.Conn) {
 		_, _ = conn.Write([]byte("220 mail.example.test ESMTP\r\n"))
 		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Read(make([]byte, 512))

@@ -209,10 +209,10 @@ func TestWebFaults(t *testing.T) {
 	}
 }
 
-// speak serves each connection with what the function does.
-func speak(t *testing.T, serve func(net.Conn)) *steps.Target {
+// connections serves each connection to the address that it gives, one after the other, with what the function does, until the
+// test ends.
+func connections(t *testing.T, serve func(net.Conn)) (address string) {
 	t.Helper()
-	before := goleak.IgnoreCurrent()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -232,9 +232,17 @@ func speak(t *testing.T, serve func(net.Conn)) *steps.Target {
 	t.Cleanup(func() {
 		_ = listener.Close()
 		<-done
-		goleak.VerifyNone(t, before)
 	})
-	return &steps.Target{ConnectTo: map[string]string{"www.demo.test:80": listener.Addr().String()}}
+	return listener.Addr().String()
+}
+
+// speak serves each connection with what the function does.
+func speak(t *testing.T, serve func(net.Conn)) *steps.Target {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after the server ended
+	address := connections(t, serve)
+	return &steps.Target{ConnectTo: map[string]string{"www.demo.test:80": address}}
 }
 
 func readRequest(conn net.Conn) {
