@@ -66,7 +66,6 @@ type site struct {
 	secrets stepstest.Secrets // nil: one called members
 
 	patience time.Duration // in a browser; 0: 50 ms
-	inTurn   bool          // in a browser one case after another
 	mu       sync.Mutex
 	conns    map[string]bool // remote addresses seen
 }
@@ -454,7 +453,7 @@ func (s *site) runOnBoth(t *testing.T, cases []sentenceCase, inBrowser map[strin
 	s.runInBrowser(t, cases, inBrowser, options)
 }
 
-// runInBrowser runs every case in one browser, several at the same time unless they are to take turns.
+// runInBrowser runs every case in one browser, several at the same time.
 func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[string]string, options browser.Options) {
 	t.Helper()
 	for name, want := range inBrowser {
@@ -472,9 +471,7 @@ func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[st
 	t.Run("browser", func(t *testing.T) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
-				if !s.inTurn {
-					t.Parallel()
-				}
+				t.Parallel()
 				if want, differs := inBrowser[c.name]; differs {
 					c.want = want
 				}

@@ -100,7 +100,7 @@ func fileSite(t *testing.T, file []byte) *site {
 func TestDownload(t *testing.T) {
 	file := bytes.Repeat([]byte("0123456789abcdef"), 20<<10/16)
 	s := fileSite(t, file)
-	s.patience, s.inTurn = 400*time.Millisecond, true // a download has so long to begin; one in a window of its own is known by there being one tab
+	s.patience = 400 * time.Millisecond // a download has so long to begin
 	const there = "I go to http://files.example.test/\n"
 	get := func(path string) string { return "I download http://files.example.test" + path + "\n" }
 	behind := func(name string) string { return there + "I download the file behind \"" + name + "\"\n" }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -50,6 +51,7 @@ type saving struct {
 	id       string // the browser's own, empty until it begins
 	download Download
 	done     bool
+	windows  []target.ID // of the tab's context, that were opened meanwhile: a link may lead to its file through one
 }
 
 // Download does act, and saves the file that it leads to, up to limit bytes: at once, or from a page in between that
@@ -135,9 +137,10 @@ func (n *Navigation) fruitless() bool {
 
 // downloads has the browser save this tab's files in a directory and tell of them, or refuse them again when dir is empty.
 func (t *Tab) downloads(ctx context.Context, dir string) error {
-	on := dir != ""
-	params := browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: t.browserContext, EventsEnabled: &on}
-	if on {
+	// Whether it tells of downloads is one setting for all tabs, so none may turn it off again.
+	tell := true
+	params := browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: t.browserContext, EventsEnabled: &tell}
+	if dir != "" {
 		params.Behavior, params.DownloadPath = browser.SetDownloadBehaviorBehaviorAllowAndName, dir
 	}
 	bound, done := t.bind(ctx)
@@ -148,15 +151,9 @@ func (t *Tab) downloads(ctx context.Context, dir string) error {
 
 func (p *process) browser() *chromedp.Browser { return chromedp.FromContext(p.ctx).Browser }
 
-// holds says whether a frame is the tab's; t.mu is held. One that no tab knows is of a window that a link opened.
+// holds says whether a frame is the tab's, or the page of a window that was opened while it waited; t.mu is held.
 func (t *Tab) holds(id cdp.FrameID) bool {
-	if id == t.main || slices.ContainsFunc(t.frames, func(f *frame) bool { return f.id == id }) {
-		return true
-	}
-	b := t.process.owner
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return t.process.tabs == 1
+	return id == t.main || t.frameOf(id) != nil || slices.Contains(t.saving.windows, target.ID(id))
 }
 
 // downloading takes notice of what the browser says of downloads.
@@ -168,6 +165,11 @@ func (t *Tab) downloading(ev any) {
 		return
 	}
 	switch ev := ev.(type) {
+	case *target.EventTargetCreated:
+		if ev.TargetInfo.BrowserContextID == t.browserContext {
+			s.windows = append(s.windows, ev.TargetInfo.TargetID)
+		}
+		return
 	case *browser.EventDownloadWillBegin:
 		if s.id != "" || !t.holds(ev.FrameID) {
 			return
