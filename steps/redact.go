@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -31,19 +32,19 @@ func disguised(secret string) *regexp.Regexp {
 		for _, b := range []byte(string(r)) {
 			fmt.Fprintf(&pattern, `%%(?:25)?%02x`, b)
 		}
-		fmt.Fprintf(&pattern, `|&#0*%d;|&#x0*%x;|\\u%04x)`, r, r, r)
+		fmt.Fprintf(&pattern, `|&#0*%d;|&#x0*%x;|\\+u%04x)`, r, r, r)
 		if name := names[r]; name != "" {
 			pattern.WriteString("|&" + name + ";")
 		}
 		switch r {
 		case ' ', '\u00a0':
 			pattern.WriteString(`|\+|[\s\x{a0}]+|&nbsp;`)
-		case '"', '\\', '/', '\'':
-			pattern.WriteString(`|\\` + regexp.QuoteMeta(string(r)))
+		case '"', '\\', '/', '\'': // a message quotes once more what a page has escaped
+			pattern.WriteString(`|\\+` + regexp.QuoteMeta(string(r)))
 		case '\n':
-			pattern.WriteString(`|\\n`)
+			pattern.WriteString(`|\\+n`)
 		case '\t':
-			pattern.WriteString(`|\\t`)
+			pattern.WriteString(`|\\+t`)
 		}
 		pattern.WriteByte(')')
 	}
@@ -52,6 +53,9 @@ func disguised(secret string) *regexp.Regexp {
 
 // scrub takes every secret out of what is kept for long, in every form. w.mu is held.
 func (w *World) scrub(body []byte) []byte {
+	if len(body) == 0 || len(w.redacted) == 0 {
+		return body
+	}
 	for _, secret := range w.redacted {
 		body = bytes.ReplaceAll(body, []byte(secret), []byte(hidden))
 	}
@@ -59,6 +63,7 @@ func (w *World) scrub(body []byte) []byte {
 		w.disguises = map[string]*regexp.Regexp{}
 	}
 	for _, secret := range w.redacted {
+		body = maskCut(body, secret)
 		re, known := w.disguises[secret]
 		if !known {
 			re = disguised(secret)
@@ -69,6 +74,35 @@ func (w *World) scrub(body []byte) []byte {
 		}
 	}
 	return body
+}
+
+// leastCut is how many bytes of a secret's beginning or end are told from other text.
+const leastCut = 3
+
+// maskCut takes the beginning or end of a secret out that stands where a text was cut short.
+func maskCut(body []byte, secret string) []byte {
+	const cut = "…"
+	for at := 0; ; {
+		i := bytes.Index(body[at:], []byte(cut))
+		if i < 0 {
+			return body
+		}
+		from := at + i
+		at = from + len(cut)
+		for n := min(len(secret), from); n >= leastCut; n-- {
+			if bytes.HasSuffix(body[:from], []byte(secret[:n])) {
+				body = slices.Concat(body[:from-n], []byte(hidden), body[from:])
+				at += len(hidden) - n
+				break
+			}
+		}
+		for n := min(len(secret), len(body)-at); n >= leastCut; n-- {
+			if bytes.HasPrefix(body[at:], []byte(secret[len(secret)-n:])) {
+				body = slices.Concat(body[:at], []byte(hidden), body[at+n:])
+				break
+			}
+		}
+	}
 }
 
 // hidePasswords takes what a page's source fills its password fields with out of it.

@@ -56,3 +56,19 @@ func FuzzDisguised(f *testing.F) {
 		}
 	})
 }
+
+func TestRedactedWhereCut(t *testing.T) {
+	w := NewWorld(&Target{}, nil, "run", "scenario")
+	w.Redact(`s3same "o`)
+	for text, want := range map[string]string{
+		`it begins "Dear s3sam…"`:         `it begins "Dear [hidden]…"`,
+		`it shows "…me "o is"`:            `it shows "…[hidden] is"`,
+		`s3s……e "o`:                       `[hidden]……[hidden]`,
+		`s3…, as others`:                  `s3…, as others`,
+		`{"a": "s3same \\\"o", 's3same+'`: `{"a": "[hidden]", 's3same+'`,
+	} {
+		if got := w.Redacted(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}

@@ -1,8 +1,10 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -21,7 +23,8 @@ import (
 
 func init() {
 	const (
-		does = " A body is the doc string beneath, or a table of form fields, one a row: its name and its value (`the secret \"members\"` for one of stepwatch.yml). Redirects are followed as by `I go to`. " +
+		does = " A body is the doc string beneath, or a table of form fields, one a row: its name and its value. A value `the secret \"members\"` is one of stepwatch.yml: " +
+			"a field's, a whole value in JSON (`{\"password\": the secret \"members\"}`), the text of an element of XML, or all of another body. Redirects are followed as by `I go to`. " +
 			"The answer is the current page; in a browser, which it is sent beside of, until a step visits another."
 		kind   = " A doc string is sent as this media type."
 		untold = " The media type of a doc string is the one behind its opening quotes (`\"\"\"json`); JSON is recognised."
@@ -91,22 +94,80 @@ func (v *visit) takeBody(ctx context.Context, w *World, a Args) error {
 		}
 		return v.takeForm(ctx, w, a.Table)
 	}
-	v.body, v.contentType = []byte(a.DocString.Content), kind
 	switch given := a.DocString.MediaType; {
 	case kind != "":
 	case strings.Contains(given, "/"):
-		v.contentType = given
-	case given == "json", given == "" && json.Valid(v.body):
+		kind = given
+	case given == "json", given == "xml":
+		kind = "application/" + given
+	}
+	body, err := withSecrets(a.DocString.Content, cmp.Or(kind, "application/json"), func(name string) (string, error) {
+		secret, err := w.Secret(ctx, name)
+		return secret.Reveal(), err
+	})
+	if err != nil {
+		return err
+	}
+	v.body, v.contentType = []byte(body), kind
+	switch {
+	case kind != "":
+	case json.Valid(v.body):
 		v.contentType = "application/json"
-	case given == "xml":
-		v.contentType = "application/xml"
 	default:
 		return scenarioFault("nothing says what the body is: add `as \"text/plain\"` to the step")
 	}
 	return nil
 }
 
-var namedSecret = regexp.MustCompile(`^the secret "([^"]+)"$`)
+// How a body names secrets. Of JSON the whole strings are found too, so that none is taken for one inside of another text.
+var (
+	namedSecret = regexp.MustCompile(`^the secret "([^"]+)"$`)
+	jsonSecret  = regexp.MustCompile(`(?s)the secret "([^"]+)"|"(?:[^"\\]|\\.)*"`)
+	xmlSecret   = regexp.MustCompile(`>\s*the secret "([^"]+)"\s*<`)
+	textSecret  = regexp.MustCompile(`^\s*the secret "([^"]+)"\s*$`)
+)
+
+// withSecrets puts secrets into a body of this media type in the place of the values that name them.
+func withSecrets(body, kind string, reveal func(name string) (string, error)) (string, error) {
+	kind, _, _ = strings.Cut(strings.ToLower(kind), ";")
+	kind = strings.TrimSpace(kind)
+	pattern, write := textSecret, func(secret string) string { return secret }
+	switch {
+	case strings.HasSuffix(kind, "json"):
+		pattern, write = jsonSecret, func(secret string) string {
+			text, _ := json.Marshal(secret) // a string always can be
+			return string(text)
+		}
+	case strings.HasSuffix(kind, "xml"):
+		pattern, write = xmlSecret, func(secret string) string {
+			var text strings.Builder
+			_ = xml.EscapeText(&text, []byte(secret)) // a Builder takes all
+			return ">" + text.String() + "<"
+		}
+	}
+	var failed error
+	filled := pattern.ReplaceAllStringFunc(body, func(found string) string {
+		name := pattern.FindStringSubmatch(found)[1]
+		if name == "" { // a string of JSON, which may read so itself
+			var text string
+			if json.Unmarshal([]byte(found), &text) != nil {
+				return found
+			}
+			m := namedSecret.FindStringSubmatch(text)
+			if m == nil {
+				return found
+			}
+			name = m[1]
+		}
+		secret, err := reveal(name)
+		if err != nil {
+			failed = cmp.Or(failed, err)
+			return found
+		}
+		return write(secret)
+	})
+	return filled, failed
+}
 
 func (v *visit) takeForm(ctx context.Context, w *World, table [][]string) error {
 	list := make([]entry, len(table))

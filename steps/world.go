@@ -131,19 +131,12 @@ func (w *World) Redacted(text string) string {
 	return string(w.scrub([]byte(text)))
 }
 
-func (w *World) redact(text string) string {
-	for _, secret := range w.redacted {
-		text = strings.ReplaceAll(text, secret, hidden)
-	}
-	return text
-}
-
 // Phase reports a part of the step's time. note is what the other side answered, or empty.
 func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: w.redact(note)})
+		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: string(w.scrub([]byte(note)))})
 	}
 }
 
@@ -170,7 +163,7 @@ func (w *World) Note(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Note = w.redact(text)
+		w.report.Note = string(w.scrub([]byte(text)))
 	}
 }
 

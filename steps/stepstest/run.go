@@ -46,6 +46,7 @@ type Outcome struct {
 type StepOutcome struct {
 	Text     string
 	Err      error
+	Told     string // what a report says of Err: without secrets
 	Report   steps.Report
 	Duration time.Duration // of the step's function alone
 }
@@ -115,7 +116,11 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		err := b.Definition.Func(ctx, w, b.Args)
 		took := time.Since(start)
 		w.RunAfter(ctx)
-		outcome.Steps = append(outcome.Steps, StepOutcome{Text: b.Step.Text, Err: err, Report: w.TakeReport(), Duration: took})
+		told := ""
+		if err != nil {
+			told = w.Redacted(err.Error())
+		}
+		outcome.Steps = append(outcome.Steps, StepOutcome{Text: b.Step.Text, Err: err, Told: told, Report: w.TakeReport(), Duration: took})
 		if err != nil {
 			break
 		}
