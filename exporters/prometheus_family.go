@@ -1,0 +1,298 @@
+package exporters
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// family is what all series of one name have in common.
+type family struct {
+	name, help string
+	kind       dto.MetricType
+	bounds     []float64 // of a histogram: the upper bounds of its classic buckets in seconds; none for native ones alone
+}
+
+// namespace begins the name of every metric.
+const namespace = "stepwatch_"
+
+// innerLabel is the label of what belongs to a step beneath another one.
+const innerLabel = "inner_step"
+
+// The shape of native histograms: buckets 10 % wide, which narrows a quantile down to 5 %. A scenario seldom spreads
+// over more than 64 of them (a factor of 256 between fastest and slowest); if it does, they widen, or after an hour
+// start anew, so that memory stays bounded.
+const (
+	nativeFactor     = 1.1
+	nativeBucketsMax = 64
+	nativeReset      = time.Hour
+)
+
+// series makes a histogram with the classic buckets of the family, beside the native ones that it always has.
+func (f *family) series(labels []*dto.LabelPair) *series {
+	return &series{
+		family: f,
+		labels: labels,
+		histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:                            f.name,
+			Help:                            f.help,
+			Buckets:                         f.bounds,
+			NativeHistogramBucketFactor:     nativeFactor,
+			NativeHistogramMaxBucketNumber:  nativeBucketsMax,
+			NativeHistogramMinResetDuration: nativeReset,
+			NativeHistogramMaxExemplars:     -1, // those of the classic buckets are enough
+		}),
+	}
+}
+
+// families are the metrics of scenarios and of the agent.
+type families struct {
+	stepDuration, innerDuration, phaseDuration, duration *family
+
+	stepLast, innerLast, phaseLast                                            *family
+	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *family
+	runs, failures, late, missed, alertFiring                                 *family
+	dropped, inProgress, workers, abandoned                                   *family
+
+	all []string
+}
+
+func newFamilies(buckets []time.Duration) families {
+	var f families
+	classic := make([]float64, len(buckets))
+	for i, b := range buckets {
+		classic[i] = b.Seconds()
+	}
+	add := func(kind dto.MetricType, name, help string) *family {
+		f.all = append(f.all, namespace+name)
+		return &family{name: namespace + name, help: help, kind: kind}
+	}
+	gauge := func(name, help string) *family { return add(dto.MetricType_GAUGE, name, help) }
+	counter := func(name, help string) *family { return add(dto.MetricType_COUNTER, name, help) }
+	histogram := func(name string, bounds []float64, help string) *family {
+		h := add(dto.MetricType_HISTOGRAM, name, help)
+		h.bounds = bounds
+		return h
+	}
+	f.stepDuration = histogram("step_duration_seconds", classic, "How long a step took that ran, by how it ended. Hooks, waiting for a worker and preparation are outside.")
+	f.stepLast = gauge("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
+	f.innerDuration = histogram("inner_step_duration_seconds", nil, "How long a step took that a sentence made of others stands for, by how it ended; native histogram without classic buckets. The step above has the sum.")
+	f.innerLast = gauge("inner_step_last_duration_seconds", "How long a step took that a sentence made of others stands for, in the scenario's last run; absent when it did not run then.")
+	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "How long a part of a step took, such as connect or tls; native histogram without classic buckets.")
+	f.phaseLast = gauge("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
+	f.duration = histogram("scenario_duration_seconds", nil, "How long a run took, the sum of its steps, by how it ended; native histogram without classic buckets.")
+	f.lastDuration = gauge("scenario_last_duration_seconds", "How long the last run took: the sum of its steps.")
+	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
+	f.state = gauge("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")
+	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not and why; absent otherwise.")
+	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries decides how many failures in a row make it hard.")
+	f.runs = counter("scenario_runs_total", "Runs by how they ended.")
+	f.failures = counter("scenario_failures_total", "Runs that did not pass, by the first step that did not, the reason, and whose fault it was.")
+	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "When the last run began.")
+	f.lastDelay = gauge("scenario_last_delay_seconds", "How late the last run began: the monitor's own delay.")
+	f.interval = gauge("scenario_interval_seconds", "How often the schedule wants the scenario; no result for several of these means that nothing is known.")
+	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
+	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
+	f.missed = counter("runs_missed_total", "Due runs that never started, because the one before was still in progress or no worker was free.")
+	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
+	f.inProgress = gauge("runs_in_progress", "Runs in progress now.")
+	f.workers = gauge("workers", "Runs that may be in progress at once.")
+	f.abandoned = gauge("abandoned_steps", "Steps that ignored their deadline and have not come back yet.")
+	return f
+}
+
+// names are the names that a measurement cannot have: all of ours, with what a histogram makes of its own.
+func (f *families) names() map[string]bool {
+	reserved := make(map[string]bool)
+	own := append([]string{namespace + "run_delay_seconds", namespace + "build_info", namespace + "measurement_faults_total"}, f.all...)
+	for _, name := range own {
+		for _, suffix := range []string{"", "_bucket", "_sum", "_count", "_created", "_total"} {
+			reserved[name+suffix] = true
+		}
+		reserved[strings.TrimSuffix(name, "_total")] = true // OpenMetrics names a counter's family without it
+	}
+	return reserved
+}
+
+// What can be wrong with a measurement.
+const (
+	faultName     = "name"
+	faultReserved = "reserved"
+	faultCount    = "count"
+	faultHelp     = "help"
+	faultLabel    = "label"
+)
+
+// measuredNamesMax bounds the names of measurements, which may come from a program that a step runs.
+const measuredNamesMax = 2000
+
+// measuredNames decides under which name and HELP a measurement is shown. The HELP that comes first stays, since the
+// exposition format has one for each name.
+type measuredNames struct {
+	reserved map[string]bool
+	faults   *prometheus.CounterVec
+	log      *slog.Logger
+
+	mu     sync.RWMutex
+	byName map[string]*family
+	logged map[string]bool // name and fault
+}
+
+// family gives the family of a measurement, or nil when it cannot be shown.
+func (n *measuredNames) family(m result.Measurement) *family {
+	if !validLabels(m.Labels) {
+		n.fault(m, faultLabel)
+		return nil
+	}
+	m.Help = cmp.Or(strings.ToValidUTF8(m.Help, "\uFFFD"), "A value that a step read.") // promtool wants a HELP for everything
+	n.mu.RLock()
+	known := n.byName[m.Name]
+	n.mu.RUnlock()
+	if known == nil {
+		known = n.add(m)
+	}
+	if known != nil && known.help != m.Help {
+		n.fault(m, faultHelp)
+	}
+	return known
+}
+
+// add takes a new name, or gives nil and counts the fault.
+func (n *measuredNames) add(m result.Measurement) *family {
+	switch {
+	case !validMetricName(m.Name):
+		n.fault(m, faultName)
+		return nil
+	case n.reserved[namespace+m.Name]:
+		n.fault(m, faultReserved)
+		return nil
+	}
+	n.mu.Lock()
+	if known := n.byName[m.Name]; known != nil {
+		n.mu.Unlock()
+		return known
+	}
+	if len(n.byName) >= measuredNamesMax {
+		n.mu.Unlock()
+		n.fault(m, faultCount)
+		return nil
+	}
+	defer n.mu.Unlock()
+	if n.byName == nil {
+		n.byName = make(map[string]*family)
+	}
+	known := &family{name: namespace + m.Name, help: m.Help, kind: dto.MetricType_GAUGE}
+	n.byName[m.Name] = known
+	return known
+}
+
+// fault counts each time and logs once a name, for as many names as can be shown.
+func (n *measuredNames) fault(m result.Measurement, fault string) {
+	n.faults.WithLabelValues(fault).Inc()
+	key := fault + " " + m.Name
+	n.mu.Lock()
+	tell := !n.logged[key] && len(n.logged) < measuredNamesMax
+	if tell {
+		if n.logged == nil {
+			n.logged = make(map[string]bool)
+		}
+		n.logged[key] = true
+	}
+	n.mu.Unlock()
+	if tell {
+		n.log.Warn("measurement cannot be shown as it is", "measurement", m.Name, "fault", fault, "help", m.Help)
+	}
+}
+
+// validMetricName holds to the names that every Prometheus takes, without the colons that recording rules have.
+func validMetricName(name string) bool {
+	if name == "" || len(name) > 200 {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if !(c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// validLabels says whether a measurement's labels can stand beside those of its step.
+func validLabels(labels []result.Label) bool {
+	for i, l := range labels {
+		switch {
+		case !validMetricName(l.Name), '0' <= l.Name[0] && l.Name[0] <= '9', strings.HasPrefix(l.Name, "__"),
+			slices.Contains([]string{"feature", "scenario", "example", "step", "le", "quantile"}, l.Name),
+			slices.ContainsFunc(labels[:i], func(before result.Label) bool { return before.Name == l.Name }):
+			return false
+		}
+	}
+	return true
+}
+
+// measuredLabels adds a measurement's labels to those of its step.
+func measuredLabels(base []*dto.LabelPair, labels []result.Label) []*dto.LabelPair {
+	if len(labels) == 0 {
+		return base
+	}
+	nameValue := make([]string, 0, 2*len(labels))
+	for _, l := range labels {
+		nameValue = append(nameValue, l.Name, l.Value)
+	}
+	return pairs(base, nameValue...)
+}
+
+// pairs adds labels, given as name and value in turn, to those of base. An empty value means no label, which is the same
+// to Prometheus. The exposition wants them by name.
+func pairs(base []*dto.LabelPair, nameValue ...string) []*dto.LabelPair {
+	all := slices.Clone(base)
+	for pair := range slices.Chunk(nameValue, 2) {
+		if name, value := pair[0], pair[1]; value != "" {
+			all = append(all, &dto.LabelPair{Name: &name, Value: new(label(value))})
+		}
+	}
+	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return slices.Clip(all)
+}
+
+// labelMax bounds a label's value in bytes. A step's text is repeated on every line of its histogram.
+const labelMax = 256
+
+// label makes text fit for a label's value: valid UTF-8 and not too long. Text that had to change gets a hash of the
+// whole behind it, so that two values do not become one.
+func label(text string) string {
+	if len(text) <= labelMax && utf8.ValidString(text) {
+		return text
+	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(text)) // a hash takes everything
+	mark := fmt.Sprintf("... #%08x", hash.Sum32())
+	clean := strings.ToValidUTF8(text, "\uFFFD")
+	if len(clean) > labelMax-len(mark) {
+		cut := labelMax - len(mark)
+		for cut > 0 && !utf8.RuneStart(clean[cut]) {
+			cut--
+		}
+		clean = clean[:cut]
+	}
+	return clean + mark
+}
+
+// boolean is how a gauge says yes or no.
+func boolean(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
