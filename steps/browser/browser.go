@@ -163,15 +163,23 @@ func (b *Browser) Acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// openLimit is how long a browser that has opened tabs before may take for another one, which it does in 50 ms, until it is
+// replaced: one without its zygote, or that is stopped, never answers. A new one has Options.Start, for the machine may be slow.
+const openLimit = 5 * time.Second
+
 // Open opens a tab in a context of its own and starts the browser when that must be. A browser that turns out to be dead is
 // replaced once before that is an error. The tab lives until its Close.
 func (b *Browser) Open(ctx context.Context) (*Tab, error) {
 	for again := false; ; again = true {
-		p, err := b.use(ctx)
+		p, isNew, err := b.use(ctx)
 		if err != nil {
 			return nil, err
 		}
-		t, err := p.open(ctx)
+		limit := b.options.Start
+		if !isNew {
+			limit = min(limit, openLimit)
+		}
+		t, err := p.open(ctx, limit)
 		if err == nil {
 			return t, nil
 		}
@@ -183,12 +191,12 @@ func (b *Browser) Open(ctx context.Context) (*Tab, error) {
 	}
 }
 
-// use gives the process that a new tab shall live in and counts the tab.
-func (b *Browser) use(ctx context.Context) (*process, error) {
+// use gives the process that a new tab shall live in and counts the tab. It says whether the tab is the first of the process.
+func (b *Browser) use(ctx context.Context) (p *process, isNew bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, &Broken{"open a tab", errClosed}
+		return nil, false, &Broken{"open a tab", errClosed}
 	}
 	if p := b.proc; p != nil && (p.gone() || p.uses >= b.options.Runs || p.tooLarge) {
 		b.proc = nil
@@ -201,7 +209,7 @@ func (b *Browser) use(ctx context.Context) (*process, error) {
 	if b.proc == nil {
 		p, err := start(ctx, b)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		b.proc = p
 		b.starts++
@@ -209,7 +217,7 @@ func (b *Browser) use(ctx context.Context) (*process, error) {
 	b.proc.uses++
 	b.proc.tabs++
 	b.opened++
-	return b.proc, nil
+	return b.proc, b.proc.uses == 1, nil
 }
 
 // release is called once for every tab that use counted.

@@ -264,6 +264,29 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// TestStopped holds that a browser which no longer answers between two tabs is replaced, long before a scenario's time is up,
+// and ended.
+func TestStopped(t *testing.T) {
+	b, url := started(t, browser.Options{}), site(t)
+	ctx := within(t, 15*time.Second)
+	if err := opened(ctx, t, b).Close(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := b.Stats().PID
+	if err := syscall.Kill(stopped, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := opened(ctx, t, b).Go(ctx, url, ""); err != nil {
+		t.Error(err)
+	}
+	if got := b.Stats(); got.Starts != 2 || got.PID == stopped {
+		t.Errorf("got %+v, with the stopped one %d", got, stopped)
+	}
+	if err := syscall.Kill(stopped, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the stopped browser is still there: %v", err)
+	}
+}
+
 // TestPrivateRoot holds that a private certificate authority is trusted by configuration, and nothing else is by that.
 func TestPrivateRoot(t *testing.T) {
 	if _, err := exec.LookPath("certutil"); err != nil {

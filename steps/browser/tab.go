@@ -79,20 +79,20 @@ type Tab struct {
 	asked    map[fetch.RequestID]bool // requests that were answered with a login
 }
 
-// open makes the tab: a browser context, a page in it, and our part in every document of it.
-func (p *process) open(ctx context.Context) (*Tab, error) { //nolint:contextcheck // the tab outlives the step that opens it
+// open makes the tab within limit: a browser context, a page in it, and our part in every document of it.
+func (p *process) open(ctx context.Context, limit time.Duration) (*Tab, error) { //nolint:contextcheck // the tab outlives the step that opens it
 	// A tab is bound to the context of its first command, and opening one hangs for ever when the browser is half dead.
 	tabCtx, cancel := chromedp.NewContext(p.ctx, chromedp.WithNewBrowserContext())
 	t := newTab(tabCtx, cancel, p) //nolint:contextcheck // as above
 	opened := make(chan error, 1)
 	go func() { opened <- t.attach(tabCtx) }()
-	timeout := time.NewTimer(p.owner.options.Start)
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	var err error
 	select {
 	case err = <-opened:
 	case <-timeout.C:
-		err = fmt.Errorf("the browser did not answer within %s", p.owner.options.Start)
+		err = fmt.Errorf("the browser did not answer within %s", limit)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-p.ctx.Done():
