@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,17 +187,9 @@ func (b *bench) execute(ctx context.Context, w *World, run *commandRun) error {
 		if out != nil {
 			run.keep(w)
 		}
-		return commandFailure(ctx, run.command, out, err)
+		return programFailure(ctx, quote(run.command), out, err)
 	}
 	return nil
-}
-
-// commandFailure words why a command did not come to its end.
-func commandFailure(ctx context.Context, command string, out *program.Output, err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return Fail(result.ReasonConfig, result.BlameScenario, "run %s: %w", quote(command), err)
-	}
-	return programFailure(ctx, quote(command), out, err)
 }
 
 // take keeps what a command said.
@@ -282,7 +273,7 @@ func (b *bench) settle(ctx context.Context, w *World) error {
 		s.stop()
 		run.session = nil
 		if s.out == nil {
-			return commandFailure(ctx, run.command, nil, s.failed)
+			return programFailure(ctx, quote(run.command), nil, s.failed)
 		}
 		run.take(w, s.out)
 	}

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -156,7 +157,11 @@ func runPlugin(ctx context.Context, w *World, a Args) error {
 
 // judgePlugin reports what a plugin said and gives its verdict.
 func judgePlugin(w *World, name string, out *program.Output) error {
-	read := plugin.Parse(w.Redacted(string(out.Stdout)))
+	stdout := out.Stdout
+	if end := bytes.LastIndexAny(stdout, " \t\n"); out.StdoutCut && end >= 0 {
+		stdout = stdout[:end] // the last word may be half a number
+	}
+	read := plugin.Parse(w.Redacted(string(stdout)))
 	measurePlugin(w, read, out.ExitCode)
 	line := cutLine(read.Line)
 	if line == "" {
@@ -168,6 +173,9 @@ func judgePlugin(w *World, name string, out *program.Output) error {
 	note := line
 	if len(read.Unread) > 0 {
 		note += fmt.Sprintf(" (not understood of its performance data: %s)", quote(strings.Join(read.Unread, " ")))
+	}
+	if out.StdoutCut {
+		note += fmt.Sprintf(" (it printed more than the %d KiB that are read)", program.DefaultOutputLimit>>10)
 	}
 	w.Note(note)
 	switch out.ExitCode {
@@ -204,7 +212,9 @@ func programFailure(ctx context.Context, name string, out *program.Output, err e
 	switch {
 	case errors.Is(context.Cause(ctx), ErrStopped):
 		return FailNet(ctx, err, result.BlameMonitor, "run "+name)
-	case ctx.Err() != nil && out != nil:
+	case out == nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		return Fail(result.ReasonTimeout, result.BlameTarget, "%s was not run: the steps before it left no time", name)
+	case ctx.Err() != nil:
 		said := "it had printed nothing"
 		if text := firstLine(out.Stdout); text != "" {
 			said = "it had printed " + quote(text)

@@ -33,10 +33,14 @@ func TestPlugin(t *testing.T) {
 	script("hang", `echo "waiting"; sleep 64`)
 	script("daemon", `setsid sleep 65 >/dev/null 2>&1 & echo "OK"`)
 	script("flood", `head -c 5000000 /dev/zero | tr '\0' y; exit 2`)
+	script("cut", `echo "OK | a=1"; head -c 1048560 /dev/zero | tr '\0' ' '; echo "|b=123456789"`)
 	script("broken", `echo "OK | a b=U 'c=1 d=7"`)
 	script("killed", `kill -9 $$`)
 	script("secret", `echo "the password is $DB_PASSWORD | x=1"; exit 2`)
 	script("environment", `echo "CRITICAL [$MEMBERS_PASSWORD]"; exit 2`)
+	if err := os.WriteFile(filepath.Join(dir, "words"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("MEMBERS_PASSWORD", "not for plugins")
 	for _, test := range []struct{ name, text, want string }{
 		{"ok", `I run the plugin "./ok"`, ""},
@@ -52,6 +56,9 @@ func TestPlugin(t *testing.T) {
 		{"hangs", `I run the plugin "./hang"`, ""},
 		{"leaves a daemon", `I run the plugin "./daemon"`, ""},
 		{"floods", `I run the plugin "./flood"`, "unexpected target: flood says CRITICAL: " + strings.Repeat("y", 500) + "…"},
+		{"floods within its performance data", `I run the plugin "./cut"`, ""},
+		{"not a program", `I run the plugin "./words"`, "config scenario: run " + dir + "/words: permission denied: chmod +x makes it a program"},
+		{"no time left", `I run the plugin "./ok"`, "timeout target: ok was not run: the steps before it left no time"},
 		{"broken performance data", `I run the plugin "./broken"`, ""},
 		{"killed", `I run the plugin "./killed"`, "internal monitor: killed was ended by a signal (killed): it printed nothing"},
 		{"secret", `the environment variable "DB_PASSWORD" holds the secret "database"` + "\n" + `I run the plugin "./secret"`, "unexpected target: secret says CRITICAL: the password is [hidden]"},
@@ -61,8 +68,11 @@ func TestPlugin(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			limit := 10 * time.Second
-			if test.name == "hangs" {
+			switch test.name {
+			case "hangs":
 				limit = time.Second
+			case "no time left":
+				limit = 100 * time.Millisecond
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
@@ -99,6 +109,14 @@ func TestPlugin(t *testing.T) {
 					t.Errorf("got  %s\nwant %s", got, want)
 				}
 				if note := outcome.Steps[0].Report.Note; note != "OK - all is well" {
+					t.Errorf("note: %q", note)
+				}
+			case "floods within its performance data":
+				m := outcome.Steps[0].Report.Measurements
+				if len(m) != 2 || m[1].Value != 1 || m[1].Labels[0].Value != "a" {
+					t.Errorf("measured %+v, want plugin_state and a", m)
+				}
+				if note := outcome.Steps[0].Report.Note; note != "OK (it printed more than the 1024 KiB that are read)" {
 					t.Errorf("note: %q", note)
 				}
 			case "broken performance data":

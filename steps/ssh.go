@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,12 +30,13 @@ func init() {
 			Measures: "Phases dns, connect, login.",
 			Example:  `When I log in to "mx1" over SSH`, Func: logInOverSSH},
 		Definition{Area: "ssh", Sentence: "on {host} I run {text}",
-			Does:     "Runs a command on a host, by the user's shell there, and logs in first when the scenario has not yet. How it ends is for the next step, with the sentences about commands." + login,
+			Does: "Runs a command on a host, by the user's shell there, and logs in first when the scenario has not yet. How it ends is for the next step, with the sentences about commands. " +
+				"When the scenario's time is up the server is asked to kill it, with its process group; what it put into the background goes on." + login,
 			Measures: "Time of the command, with logging in when that was needed. Phases dns, connect, login, command. Measurement command_exit_status, unless a signal ended it.",
 			Example:  `When on "mx1" I run "uptime"`, Func: runOnHost},
 		Definition{Area: "ssh", Sentence: "on {host} I run the plugin {text}",
 			Does: "Runs a Nagios plugin of a host there, as I run the plugin does here: the same arguments, verdict and measurements. It is looked for where the " +
-				"distributions put plugins and in $PATH there." + login,
+				"distributions put plugins and in $PATH there. Where that is Linux, what it started is ended with the scenario." + login,
 			Measures: "Time of the plugin, with logging in when that was needed. Phases dns, connect, login, command. Measurements as those of a plugin here.",
 			Example:  `When on "mx1" I run the plugin "check_disk -w 20% -c 10% -p /"`, Table: Optional, Func: runPluginOnHost},
 	)
@@ -189,12 +191,15 @@ func (s *sshSession) execute(ctx context.Context, w *World, name, command string
 	defer cancel()
 	start := time.Now()
 	out, err := s.client.Run(ctx, command)
-	w.Phase("command", time.Since(start), "")
+	took := time.Since(start)
+	if out != nil {
+		took = out.Duration // without waiting for what it left in the background
+	}
+	w.Phase("command", took, "")
 	if err == nil {
 		return out, nil
 	}
 	act := fmt.Sprintf("run %s on %s", name, s.name)
-	var missing *ssh.ExitMissingError
 	switch {
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrStopped):
 		said := "it had printed nothing"
@@ -203,12 +208,15 @@ func (s *sshSession) execute(ctx context.Context, w *World, name, command string
 				said = "it had printed " + quote(w.Redacted(text))
 			}
 		}
-		return out, Fail(result.ReasonTimeout, result.BlameTarget, "%s: it did not end in time, and the login was closed after %s; %s", act, time.Since(start).Round(10*time.Millisecond), said)
-	case errors.As(err, &missing):
-		return out, Fail(result.ReasonDisconnected, result.BlameTarget, "%s: the connection ended before the command did", act)
+		return out, Fail(result.ReasonTimeout, result.BlameTarget, "%s: it did not end in time, and the server was asked to kill it after %s; %s", act, took.Round(10*time.Millisecond), said)
+	case errors.Is(err, sshclient.ErrNoEnd):
+		return out, Fail(result.ReasonDisconnected, result.BlameTarget, "%s: %w", act, err)
 	}
 	return out, FailNet(ctx, err, result.BlameTarget, act)
 }
+
+// strayShare is how long it may take to look for what a plugin left on a host, once the scenario is over.
+const strayShare = 3 * time.Second
 
 func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 	name, args, err := commandLine(a.Text(1), a.Table)
@@ -226,9 +234,15 @@ func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 	for _, word := range append([]string{name}, args...) {
 		words.WriteString(" " + sshclient.Quote(word))
 	}
+	mark := "STEPWATCH_PROGRAM=" + rand.Text()
 	// The user's shell may be any; the words are for sh.
-	script := "PATH=" + strings.Join(pluginDirs, ":") + ":$PATH; export PATH; exec" + words.String()
+	script := mark + "; PATH=" + strings.Join(pluginDirs, ":") + ":$PATH; export STEPWATCH_PROGRAM PATH; exec" + words.String()
 	name = filepath.Base(name)
+	w.Cleanup(fmt.Sprintf("end what %s left on %s", name, session.name), func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, strayShare)
+		defer cancel()
+		return session.client.EndMarked(ctx, mark)
+	})
 	out, err := session.execute(ctx, w, name, "exec /bin/sh -c "+sshclient.Quote(script))
 	if out != nil {
 		keepOutput(w, name, out)

@@ -2,11 +2,14 @@ package steps_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -115,6 +118,7 @@ func TestDebianSSH(t *testing.T) {
 		"mx2": {Name: "mx2", Address: "127.0.0.1", SSH: &steps.SSH{User: "monitor", Port: port, Password: "password"}},
 	}}
 	scenario := stepstest.Scenario{Target: target, Dir: dir, Secrets: stepstest.Secrets{"key": read("id"), "password": "open sesame"}}
+	judgeStrays(t, scenario, dir)
 	for text, want := range map[string]string{
 		"When on \"mx1\" I run \"id -un; echo trouble >&2; exit 3\"\nThen the stdout should contain exactly \"monitor\\n\"\nAnd the stderr should contain \"trouble\"\nAnd the exit status should be 3": "",
 		"When I log in to \"mx2\" over SSH\nAnd I run \"echo $HOME | wc -l\"\nThen I should see \"1\" in the output":                                                                                    "",
@@ -147,4 +151,60 @@ func TestDebianSSH(t *testing.T) {
 			}
 		}
 	}
+}
+
+// judgeStrays runs plugins on mx1 that leave processes behind, by the deadline and before, and wants none of them to go on.
+func judgeStrays(t *testing.T, scenario stepstest.Scenario, dir string) {
+	t.Helper()
+	pids := filepath.Join(dir, "home", "pids")
+	for name, body := range map[string]string{
+		"hangs": "trap '' TERM; sleep 71 & echo $$ $! > pids; (setsid sh -c 'echo $$ >> pids; exec sleep 72' &); echo waiting; sleep 73",
+		"forks": "sleep 74 & echo $! > pids; echo OK",
+		"sets":  "setsid sh -c 'echo $$ > pids; exec sleep 75' >/dev/null 2>&1 & while [ ! -s pids ]; do sleep 0.01; done; echo OK",
+	} {
+		if err := errors.Join(os.RemoveAll(pids), os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+body+"\n"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		outcome, err := scenario.Run(ctx, `When on "mx1" I run the plugin "`+filepath.Join(dir, name)+`"`)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "^$"
+		if name == "hangs" {
+			want = `^run hangs on mx1: it did not end in time, and the server was asked to kill it after \S+; it had printed "waiting"$`
+		}
+		got := ""
+		if err := outcome.Err(); err != nil {
+			got = err.Error()
+		}
+		if !regexp.MustCompile(want).MatchString(got) || outcome.Close != nil {
+			t.Errorf("%s: got %q, left %v", name, got, outcome.Close)
+		}
+		text, err := os.ReadFile(pids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "hangs" && len(strings.Fields(string(text))) != 3 {
+			t.Errorf("%s: three processes were wanted, got %q", name, text)
+		}
+		for _, pid := range strings.Fields(string(text)) {
+			if !gone(pid) {
+				t.Errorf("%s: the process %s goes on", name, pid)
+			}
+		}
+	}
+}
+
+// gone waits until a process is no more, or a zombie that its new parent has yet to collect.
+func gone(pid string) bool {
+	for range 100 {
+		stat, _ := os.ReadFile("/proc/" + pid + "/stat") // there is none once it is gone
+		if len(stat) == 0 || bytes.Contains(stat, []byte(") Z ")) {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
 }

@@ -88,7 +88,7 @@ func TestSSH(t *testing.T) {
 		{"When on \"mx1\" I run \"TERM\"\nThen it should exit from being signaled", known, `^$`},
 		{"When on \"mx1\" I run \"drop\"", known, `^run "drop" on mx1: the connection ended before the command did$`},
 		{"When on \"mx1\" I run \"flood\"\nThen the output should not contain \"x\"", known, `^expect the output of "flood" to contain "x": it is longer than the 1024 KiB that are kept, so that cannot be told$`},
-		{"When on \"mx1\" I run \"hang\"", known, `^run "hang" on mx1: it did not end in time, and the login was closed after \S+; it had printed "begun"$`},
+		{"When on \"mx1\" I run \"hang\"", known, `^run "hang" on mx1: it did not end in time, and the server was asked to kill it after \S+; it had printed "begun"$`},
 		{"When on \"none\" I run \"uptime\"", known, `^host "none" has no ssh: set hosts.none.ssh in stepwatch.yml$`},
 		{"When I log in to \"wrong\" over SSH", known, `^log in to wrong over SSH as monitor: the login was refused: the server took none of what was offered \(the key SHA256:\S+\)$`},
 		{"When I log in to \"mx1\" over SSH", file("empty", ""), `^log in to mx1 over SSH as monitor: the server's key is not known: compare its ssh-ed25519 key SHA256:\S+ with the server's own, then add the line that ssh-keyscan gives for \[127.0.0.1\]:\d+ to the known_hosts$`},

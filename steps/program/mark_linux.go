@@ -11,7 +11,7 @@ import (
 // endMarked ends every process whose environment began with the mark in it, and says how many there were. A process may
 // fork while it is looked for, so that is done until none is found.
 func endMarked(mark string) int {
-	ended := 0
+	ended := make(map[int]bool)
 	for range 5 {
 		found := 0
 		all, _ := filepath.Glob("/proc/[0-9]*/environ")
@@ -22,12 +22,12 @@ func endMarked(mark string) int {
 			}
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				found++
+				ended[pid] = true // and there for a moment more
 			}
 		}
 		if found == 0 {
 			break
 		}
-		ended += found
 	}
-	return ended
+	return len(ended)
 }

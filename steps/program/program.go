@@ -12,10 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -92,14 +96,14 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	if c.Foreign {
 		mark = "STEPWATCH_PROGRAM=" + rand.Text()
 		cmd.Env = append(cmd.Env, mark)
+		// What left the group may hold the outputs open, which would be waited for.
+		end := cmd.Cancel
+		cmd.Cancel = func() error { defer endMarked(mark); return end() }
 	}
 
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("run %s: there is no such program in $PATH", c.Path)
-		}
-		return nil, fmt.Errorf("run %s: %w", c.Path, err)
+		return nil, fmt.Errorf("run %s: %w", c.Path, startError(c, err))
 	}
 	err := cmd.Wait()
 	took := time.Since(start)
@@ -125,6 +129,34 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	default:
 		return out, fmt.Errorf("run %s: %w", c.Path, err)
 	}
+}
+
+// startError words why a program did not start.
+func startError(c Command, err error) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("there is no such program in $PATH")
+	}
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		err = at.Err // whose path is the command's
+	}
+	path := c.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(c.Dir, path)
+	}
+	info, missing := os.Stat(path)
+	switch {
+	case missing != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%w: it is a directory", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: the interpreter that its first line names, or else its loader, is not there", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: chmod +x makes it a program", err)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%w: it is no program of this machine, and its first line names no interpreter (#!/bin/sh)", err)
+	}
+	return err
 }
 
 func environment(c Command) []string {
@@ -158,11 +190,12 @@ func (w *checked) Write(p []byte) (int, error) {
 }
 
 // Kept keeps the first bytes that are written to it and drops the rest, so that a program that floods its output neither
-// fills the memory nor stops at a full pipe.
+// fills the memory nor stops at a full pipe. It may be read while it is written to.
 type Kept struct {
+	mu     sync.Mutex
 	buffer bytes.Buffer
 	limit  int
-	cut    bool
+	total  int64
 }
 
 // NewKept keeps at most so many bytes.
@@ -170,14 +203,31 @@ func NewKept(limit int) *Kept { return &Kept{limit: limit} }
 
 // Write never fails.
 func (w *Kept) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	keep := min(len(p), w.limit-w.buffer.Len())
 	w.buffer.Write(p[:keep])
-	w.cut = w.cut || keep < len(p)
+	w.total += int64(len(p))
 	return len(p), nil
 }
 
 // Bytes gives what was kept.
-func (w *Kept) Bytes() []byte { return w.buffer.Bytes() }
+func (w *Kept) Bytes() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buffer.Bytes()
+}
 
 // Cut says whether there was more.
-func (w *Kept) Cut() bool { return w.cut }
+func (w *Kept) Cut() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.total > int64(w.limit)
+}
+
+// Written says how many bytes were written to it.
+func (w *Kept) Written() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.total
+}

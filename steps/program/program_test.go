@@ -126,12 +126,43 @@ func TestRunEndsWhatLeftTheGroup(t *testing.T) {
 	}
 }
 
+// TestRunEndsWhatLeftTheGroupInTime holds that the deadline is not exceeded for what left the group and holds the output open.
+func TestRunEndsWhatLeftTheGroupInTime(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("processes are found by their environment on Linux only")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	c := shell("setsid sleep 68 & sleep 69")
+	c.Foreign = true
+	out, err := program.Run(ctx, c)
+	if !errors.Is(err, context.DeadlineExceeded) || out.Duration > 400*time.Millisecond {
+		t.Errorf("got %v after %s, want the deadline after 200ms", err, out.Duration)
+	}
+}
+
 func TestRunCannotStart(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"plain": "x", "nobody": "#!/no/such/shell\n", "words": "echo x\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), map[bool]os.FileMode{true: 0o644, false: 0o755}[name == "plain"]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for command, want := range map[string]string{
 		"no-such-program-here": "run no-such-program-here: there is no such program in $PATH",
-		"/no/such/program":     "run /no/such/program: fork/exec /no/such/program: no such file or directory",
+		"/no/such/program":     "run /no/such/program: no such file or directory",
+		"./plain":              "run ./plain: permission denied: chmod +x makes it a program",
+		"./dir":                "run ./dir: permission denied: it is a directory",
+		"./nobody":             "run ./nobody: no such file or directory: the interpreter that its first line names, or else its loader, is not there",
+		"./words":              "run ./words: exec format error: it is no program of this machine, and its first line names no interpreter (#!/bin/sh)",
 	} {
-		if _, err := program.Run(t.Context(), program.Command{Path: command}); err == nil || err.Error() != want {
+		if _, err := program.Run(t.Context(), program.Command{Path: command, Dir: dir}); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

@@ -9,12 +9,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -23,11 +25,12 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// Why nobody was logged in.
+// Why nobody was logged in, and why a command has no result.
 var (
 	ErrUnknownHost = errors.New("the server's key is not known")
 	ErrOtherKey    = errors.New("the server has another key than it had")
 	ErrRefused     = errors.New("the login was refused")
+	ErrNoEnd       = errors.New("the connection ended before the command did")
 )
 
 // Login says who logs in, and what the server must be.
@@ -176,40 +179,125 @@ func (c *Client) Server() string { return c.server }
 // Close logs out.
 func (c *Client) Close() error { return c.conn.Close() }
 
+// How long a server gets to end a command that it was asked to kill, and what a command left in the background to print.
+const (
+	killing = 100 * time.Millisecond
+	quiet   = time.Second
+)
+
 // Run runs a command by the user's shell there, to its end, and keeps 1 MiB of each output. An exit code other than zero is no
-// error. When ctx ends the command is sent a signal and the client closed; the error then wraps ctx's, and the Output has
-// what there was until then.
+// error. Processes that it left in the background are not waited for when they print nothing, and go on. When ctx ends, the
+// server is asked to kill the command (RFC 4254 section 6.9), which OpenSSH does with its whole process group; the error then
+// wraps ctx's, and the Output has what there was until then. ErrNoEnd says that the connection ended before.
 func (c *Client) Run(ctx context.Context, command string) (*program.Output, error) {
 	start := time.Now()
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
-	defer stop()
-	session, err := c.conn.NewSession()
+	channel, requests, err := c.conn.OpenChannel("session", nil)
 	if err != nil {
+		stop()
 		return nil, c.failure(ctx, "open a session", err)
 	}
-	defer func() { _ = session.Close() }() // mostly the command's end has done it
-	stdout, stderr := program.NewKept(program.DefaultOutputLimit), program.NewKept(program.DefaultOutputLimit)
-	session.Stdout, session.Stderr = stdout, stderr
-	if err := session.Start(command); err != nil {
-		return nil, c.failure(ctx, "start the command", err)
-	}
-	halt := context.AfterFunc(ctx, func() { _ = session.Signal(ssh.SIGKILL) }) // servers that know signals end it
-	defer halt()
-	err = session.Wait()
-	out := &program.Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), StdoutCut: stdout.Cut(), StderrCut: stderr.Cut(), Duration: time.Since(start)}
-	var exit *ssh.ExitError
+	defer func() { _ = channel.Close() }() // mostly the command's end has done it
+	ended := make(chan end, 1)
+	go func() { ended <- readEnd(requests) }()
+	taken, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{command}))
+	stop() // if that is too late, the connection is closed, and so is the channel
 	switch {
-	case err == nil:
-		return out, nil
-	case errors.As(err, &exit) && exit.Signal() != "":
-		out.ExitCode, out.Signal = -1, exit.Signal()
-		return out, nil
-	case errors.As(err, &exit):
-		out.ExitCode = exit.ExitStatus()
-		return out, nil
+	case err != nil:
+		return nil, c.failure(ctx, "start the command", err)
+	case !taken:
+		return nil, errors.New("start the command: the server runs none for this user")
 	}
-	out.ExitCode = -1
-	return out, c.failure(ctx, "wait for the command's end", err)
+	_ = channel.CloseWrite() // there is no input
+	stdout, stderr := program.NewKept(program.DefaultOutputLimit), program.NewKept(program.DefaultOutputLimit)
+	var printing sync.WaitGroup
+	printing.Go(func() { _, _ = io.Copy(stdout, channel) }) // how it ended, the other end says
+	printing.Go(func() { _, _ = io.Copy(stderr, channel.Stderr()) })
+	printed := make(chan struct{})
+	go func() { printing.Wait(); close(printed) }()
+
+	got, err := end{status: noStatus}, error(nil)
+	select {
+	case got = <-ended:
+	case <-ctx.Done():
+		err = c.failure(ctx, "wait for the command's end", ctx.Err())
+		_, _ = channel.SendRequest("signal", false, ssh.Marshal(struct{ Signal string }{string(ssh.SIGKILL)}))
+		select {
+		case <-ended:
+		case <-time.After(killing):
+		}
+	}
+	out := &program.Output{Duration: time.Since(start), ExitCode: got.status, Signal: got.signal}
+	if err == nil {
+		awaitQuiet(ctx, printed, stdout, stderr)
+	}
+	if out.Stdout, out.Stderr, out.StdoutCut, out.StderrCut = stdout.Bytes(), stderr.Bytes(), stdout.Cut(), stderr.Cut(); err == nil && got.status == noStatus && got.signal == "" {
+		err = ErrNoEnd
+	}
+	return out, err
+}
+
+// end is how a command ended (RFC 4254 section 6.10).
+type end struct {
+	status int // noStatus when the server gave none
+	signal string
+}
+
+const noStatus = -1
+
+// readEnd reads how a command ended from what the server says of its channel.
+func readEnd(requests <-chan *ssh.Request) end {
+	defer func() { go ssh.DiscardRequests(requests) }() // until the channel is closed
+	for r := range requests {
+		var status struct{ Status uint32 }
+		var signal struct {
+			Signal       string
+			Dumped       bool
+			Message, Tag string
+		}
+		switch {
+		case r.Type == "exit-status" && ssh.Unmarshal(r.Payload, &status) == nil:
+			return end{status: int(status.Status)}
+		case r.Type == "exit-signal" && ssh.Unmarshal(r.Payload, &signal) == nil:
+			return end{status: noStatus, signal: signal.Signal}
+		case r.WantReply:
+			_ = r.Reply(false, nil) // the connection's end is seen elsewhere
+		}
+	}
+	return end{status: noStatus}
+}
+
+// awaitQuiet waits for the end of what a command printed, whose last part may come behind its exit status. What goes on in
+// the background may hold the outputs open: that has ended when nothing comes for a while.
+func awaitQuiet(ctx context.Context, printed <-chan struct{}, outputs ...*program.Kept) {
+	total := func() (sum int64) {
+		for _, o := range outputs {
+			sum += o.Written()
+		}
+		return sum
+	}
+	for before := int64(-1); before != total(); {
+		before = total()
+		timer := time.NewTimer(quiet)
+		select {
+		case <-printed:
+			before = total()
+		case <-ctx.Done():
+			before = total()
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// EndMarked ends all processes of the user there whose environment began with the mark in it, where the system has a /proc as
+// Linux does. The mark is of letters, digits, "_" and "=".
+func (c *Client) EndMarked(ctx context.Context, mark string) error {
+	// One may fork while it is looked for, so that is done until none is found.
+	script := "for i in 1 2 3; do f=; for e in $(grep -ls " + Quote(mark) + " /proc/[0-9]*/environ 2>/dev/null); do " +
+		"e=${e%/environ}; kill -KILL ${e#/proc/} 2>/dev/null && f=1; done; test $f || break; done"
+	_, err := c.Run(ctx, "exec /bin/sh -c "+Quote(script))
+	return err
 }
 
 func (c *Client) failure(ctx context.Context, act string, err error) error {
