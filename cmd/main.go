@@ -63,6 +63,7 @@ func Main(own ...agent.Glue) {
 	if os.Getpid() == 1 {
 		os.Exit(asInit())
 	}
+	setHeapFloor()
 	ctx, stop := stopOnSignal(context.Background())
 	t := &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
 	if len(own) > 0 {
