@@ -31,14 +31,14 @@ func init() {
 			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number below this one. What is not there fails too.",
 			Measures: "Measurement api_value: the number, the largest of several.",
 			Example:  `Then its answer has "$.deferred" below 100`,
-			Func:     answerCompares("below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b }),
+			Func:     selectionCompares(apiNumber, worstAPI, "below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b }),
 		},
 		Definition{
 			Area: "api", Sentence: `its answer has {text} above {number}`,
 			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number above this one. What is not there fails too.",
 			Measures: "Measurement api_value: the number, the smallest of several.",
 			Example:  `Then its answer has "$.workers[*].free" above 0`,
-			Func:     answerCompares("above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b }),
+			Func:     selectionCompares(apiNumber, worstAPI, "above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b }),
 		},
 		Definition{
 			Area: "api", Sentence: `its answer has {text} equal to {text}`,
@@ -171,33 +171,20 @@ func lastAPIAnswer(w *World) (*apiAnswer, error) {
 	return answer, nil
 }
 
-// answerCompares makes the function of a sentence that wants numbers of an answer. Of several it measures and names the
-// one that is worst by worse.
-func answerCompares(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
-	return func(_ context.Context, w *World, a Args) error {
-		answer, err := lastAPIAnswer(w)
-		if err != nil {
-			return err
-		}
-		limit, err := strconv.ParseFloat(a.Text(1), 64)
-		if err != nil {
-			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
-		}
-		values, err := selectJSON(answer.body, a.Text(0), answer.what, result.BlameWeb)
-		if err != nil {
-			return err
-		}
-		worst, at, err := worstNumber(values, answer.what, worse)
-		if err != nil {
-			return err
-		}
-		w.Measure("api_value", "The number that the step read in an API's answer, the worst of several.", worst)
-		if !fits(worst, limit) {
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", answer.what, shownNumber(worst), at, word, a.Text(1))
-		}
-		w.Note(fmt.Sprintf("%s is %s", at, shownNumber(worst)))
-		return nil
+var apiNumber = selection{metric: "api_value", help: "The number that the step read in an API's answer, the worst of several."}
+
+// worstAPI is the worstSelected of a JSONPath in what the API answered.
+func worstAPI(_ context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
+	answer, err := lastAPIAnswer(w)
+	if err != nil {
+		return "", 0, "", err
 	}
+	values, err := selectJSON(answer.body, path, answer.what, result.BlameWeb)
+	if err != nil {
+		return "", 0, "", err
+	}
+	worst, at, err = worstNumber(values, answer.what, worse)
+	return answer.what, worst, at, err
 }
 
 func shownNumber(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }

@@ -79,18 +79,18 @@ func jsonShouldBe(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// worstJSON gives the worst number that a JSONPath selects in the current answer, and where it stands.
-func worstJSON(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (p *page, worst float64, at string, err error) {
+// worstJSON is the worstSelected of a JSONPath in the current answer.
+func worstJSON(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	p, body, err := currentBody(ctx, w)
 	if err != nil {
-		return nil, 0, "", err
+		return "", 0, "", err
 	}
 	values, err := selectJSON(body, path, p.String(), result.BlameWeb)
 	if err != nil {
-		return nil, 0, "", err
+		return "", 0, "", err
 	}
 	worst, at, err = worstNumber(values, p.String(), worse)
-	return p, worst, at, err
+	return p.String(), worst, at, err
 }
 
 func countJSON(ctx context.Context, w *World, path string) (*page, int, error) {
@@ -112,21 +112,23 @@ var (
 	xmlCount   = selection{"web_xml_nodes", "How many nodes the step selected in the XML of an answer.", "nodes"}
 )
 
-// selectionCompares judges the worst number that a path selects in the current answer, in whatever format that is.
-func selectionCompares(of selection, read func(context.Context, *World, string, func(a, b float64) bool) (*page, float64, string, error),
-	word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+// worstSelected gives the worst number that a path selects in an answer, where it stands, and what answered.
+type worstSelected func(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error)
+
+// selectionCompares judges the worst number that a path selects in an answer, in whatever format that is.
+func selectionCompares(of selection, read worstSelected, word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		limit, err := strconv.ParseFloat(a.Text(1), 64)
 		if err != nil {
 			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
 		}
-		p, worst, at, err := read(ctx, w, a.Text(0), worse)
+		what, worst, at, err := read(ctx, w, a.Text(0), worse)
 		if err != nil {
 			return err
 		}
 		w.Measure(of.metric, of.help, worst)
 		if !fits(worst, limit) {
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", p, shownNumber(worst), at, word, a.Text(1))
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", what, shownNumber(worst), at, word, a.Text(1))
 		}
 		w.Note(fmt.Sprintf("%s is %s", at, shownNumber(worst)))
 		return nil

@@ -104,22 +104,22 @@ func xmlShouldBe(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// worstXML gives the worst number that an XPath selects in the current answer; at is the path.
-func worstXML(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (p *page, worst float64, at string, err error) {
+// worstXML is the worstSelected of an XPath in the current answer; at is the path.
+func worstXML(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	p, texts, err := readXML(ctx, w, path)
 	if err != nil {
-		return nil, 0, "", err
+		return "", 0, "", err
 	}
 	for i, text := range texts {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(n) { // NaN compares with nothing
-			return nil, 0, "", Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is no number", p, quote(text), path)
+			return "", 0, "", Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is no number", p, quote(text), path)
 		}
 		if i == 0 || worse(n, worst) {
 			worst = n
 		}
 	}
-	return p, worst, path, nil
+	return p.String(), worst, path, nil
 }
 
 func countXML(ctx context.Context, w *World, path string) (*page, int, error) {
