@@ -74,16 +74,24 @@ func (l *loader) read(paths []string) (*set, error) {
 // plans loads features to run them: a mistake in a file is an error.
 func (l *loader) plans(paths []string) (*set, error) {
 	s, err := l.read(paths)
+	if err == nil {
+		err = s.runnable(paths)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if len(s.problems) > 0 {
-		return nil, &features.Error{Problems: s.problems}
-	}
-	if len(s.plans) == 0 {
-		return nil, fmt.Errorf("nothing to run: %s only defines sentences (@step), name a feature that uses them", strings.Join(paths, ", "))
-	}
 	return s, nil
+}
+
+// runnable says why the set must not be run.
+func (s *set) runnable(paths []string) error {
+	switch {
+	case len(s.problems) > 0:
+		return &features.Error{Problems: s.problems}
+	case len(s.plans) == 0:
+		return fmt.Errorf("nothing to run: %s only defines sentences (@step), name a feature that uses them", strings.Join(paths, ", "))
+	}
+	return nil
 }
 
 func newSet(c *config.Config, loaded *features.Set, glue []agent.Glue) (*set, error) {

@@ -21,12 +21,18 @@ const lookEvery = 200 * time.Millisecond
 // watch runs the features, and again each time that one of the files which they come of is saved, until ctx ends. A mistake in a
 // file is shown and waited out. It gives the exit code of the last run.
 func (r *runOptions) watch(ctx context.Context, t *terminal) int {
+	known := &watched{} // by the last set that could be loaded
 	for {
-		w := &watched{}
+		w := &watched{slices.Clip(known.files), slices.Clip(known.flat), slices.Clip(known.deep)}
 		w.follow(*r.load.config, r.flags.Args(), nil)
 		unread := w.look()
-		set, err := r.load.plans(r.flags.Args())
-		w.follow(*r.load.config, r.flags.Args(), set)
+		set, err := r.load.read(r.flags.Args())
+		if err == nil {
+			w = &watched{}
+			w.follow(*r.load.config, r.flags.Args(), set)
+			known = w
+			err = set.runnable(r.flags.Args())
+		}
 		before := w.look()
 		maps.Copy(before, unread) // what was saved while it was read counts as saved
 		code := exitNotRun
@@ -77,7 +83,7 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 		for _, sentence := range s.sentences {
 			w.files = append(w.files, sentence.Path)
 		}
-		for _, plan := range s.plans {
+		for _, plan := range slices.Concat(s.plans, s.broken) {
 			w.files = append(w.files, plan.Scenario.Path)
 			for _, step := range plan.Steps() {
 				if step != nil {
@@ -87,9 +93,12 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 		}
 	}
 	for _, path := range paths {
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
+		switch info, err := os.Stat(path); {
+		case err == nil && info.IsDir():
 			w.deep = append(w.deep, path)
 			continue
+		case err != nil:
+			w.deep = append(w.deep, path) // what it will be is not known yet
 		}
 		path = atLine.ReplaceAllString(path, "")
 		// Sentences of one's own stand beside a feature too, and in the directory "steps" there.
@@ -116,7 +125,10 @@ func (w *watched) look() map[string]stamp {
 		}
 	}
 	for _, dir := range w.deep {
-		_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() && path != dir && strings.HasPrefix(entry.Name(), ".") {
+				return fs.SkipDir // as features.Load does
+			}
 			if err == nil && strings.HasSuffix(path, ".feature") {
 				add(path)
 			}

@@ -13,32 +13,29 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// TestRunWatches saves what a run comes of as editors do, right and wrong, and looks at what runs.
-func TestRunWatches(t *testing.T) {
-	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the evidence goes
-	defer goleak.VerifyNone(t)
-	dir := t.TempDir()
-	save := func(name, content string) {
+// saver gives a function that saves a file beneath a directory as editors do.
+func saver(t *testing.T, dir string) func(name, content string) {
+	return func(name, content string) {
 		t.Helper()
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path+"~", []byte(content), 0o600), os.Rename(path+"~", path)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	feature := func(step string) string { return "Feature: Files\n  Scenario: Seen\n    Then " + step + "\n" }
-	there := feature(`there is no file "` + filepath.Join(dir, "*.txt") + `"`)
-	save("seen.feature", there)
+}
 
+// watching runs "run --watch". next waits for one more run, and for the words that it brings; end stops it.
+func watching(t *testing.T, args ...string) (out, errs *syncBuffer, next func(b *syncBuffer, words string), end func()) {
+	t.Helper()
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // where the evidence goes
 	ctx, stop := context.WithCancelCause(context.Background())
-	defer stop(nil)
-	var out, errs syncBuffer
+	out, errs = &syncBuffer{}, &syncBuffer{}
 	code := make(chan int, 1)
 	go func() {
-		code <- dispatch(ctx, &terminal{out: &out, err: &errs}, []string{"run", "--watch", "--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "seen.feature:2")})
+		code <- dispatch(ctx, &terminal{out: out, err: errs}, append([]string{"run", "--watch"}, args...))
 	}()
 	runs := 0
-	// next waits for one more run, and for the words that it brings.
-	next := func(b *syncBuffer, words string) {
+	next = func(b *syncBuffer, words string) {
 		t.Helper()
 		runs++
 		until(t, words, func() bool {
@@ -47,23 +44,83 @@ func TestRunWatches(t *testing.T) {
 		b.mu.Lock()
 		b.b.Reset()
 		b.mu.Unlock()
-		if b == &out {
+		if b == out {
 			runs = 0
 		}
 	}
-	next(&errs, "no such file or directory") // the configuration that was named is not there yet
+	return out, errs, next, func() {
+		stop(steps.ErrStopped)
+		if got := <-code; got != exitPassed {
+			t.Errorf("exit code %d:\n%s%s", got, out, errs)
+		}
+	}
+}
+
+// TestRunWatches saves what a run comes of, right and wrong, and looks at what runs.
+func TestRunWatches(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	dir := t.TempDir()
+	save := saver(t, dir)
+	feature := func(step string) string { return "Feature: Files\n  Scenario: Seen\n    Then " + step + "\n" }
+	there := feature(`there is no file "` + filepath.Join(dir, "*.txt") + `"`)
+	save("seen.feature", there)
+
+	out, errs, next, end := watching(t, "--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "seen.feature:2"))
+	next(errs, "no such file or directory") // the configuration that was named is not there yet
 	save("stepwatch.yml", "name: here\n")
-	next(&out, "1 scenario: 1 passed")
+	next(out, "1 scenario: 1 passed")
 	save("seen.feature", feature(`there is no file "`+filepath.Join(dir, "*.feature")+`"`))
-	next(&out, "1 scenario: 1 failed")
+	next(out, "1 scenario: 1 failed")
 	save("seen.feature", "Feature: Files\n  Scenaro: Seen\n")
-	next(&errs, `"Scenaro:" is no keyword`)
+	next(errs, `"Scenaro:" is no keyword`)
 	save("seen.feature", feature("nothing is left"))
-	next(&out, "1 undefined")
+	next(out, "1 undefined")
 	save("steps/own.feature", "Feature: Own\n  @step\n  Scenario: nothing is left\n    Then there is no file \"/nothing\"\n")
-	next(&out, "1 scenario: 1 passed")
-	stop(steps.ErrStopped)
-	if got := <-code; got != exitPassed {
-		t.Errorf("exit code %d:\n%s%s", got, &out, &errs)
+	next(out, "1 scenario: 1 passed")
+	end()
+}
+
+// TestRunWatchesWhatTheConfigurationNames holds that nothing is lost sight of while it is wrong or away.
+func TestRunWatchesWhatTheConfigurationNames(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	save := saver(t, dir)
+	const sound, broken = "Feature: Files\n  Scenario: Seen\n    Then nothing is left\n", "Feature: Files\n  Scenaro: Seen\n"
+	const own = "Feature: Own\n  @step\n  Scenario: nothing is left\n    Then there is no file \"/nothing\"\n"
+	const configuration = "features: [features]\nsentences: [shared]\n"
+	save("stepwatch.yml", configuration)
+	save("features/seen.feature", sound)
+	save("shared/own.feature", own)
+
+	out, errs, next, end := watching(t)
+	next(out, "1 scenario: 1 passed")
+	save("features/seen.feature", broken)
+	next(errs, `"Scenaro:" is no keyword`)
+	save("features/seen.feature", sound)
+	next(out, "1 scenario: 1 passed")
+	save("shared/own.feature", strings.Replace(own, "Scenario", "Scenaro", 1))
+	next(errs, `"Scenaro:" is no keyword`)
+	save("shared/own.feature", own)
+	next(out, "1 scenario: 1 passed")
+	save("stepwatch.yml", "features: [")
+	next(errs, "stepwatch.yml:")
+	save("stepwatch.yml", configuration)
+	next(out, "1 scenario: 1 passed")
+	if err := os.Rename("features", "away"); err != nil {
+		t.Fatal(err)
+	}
+	next(errs, "features: there is no such file or directory")
+	if err := os.Rename("away", "features"); err != nil {
+		t.Fatal(err)
+	}
+	next(out, "1 scenario: 1 passed")
+	end()
+
+	save("features/.git/seen.feature", broken) // which no run reads
+	for path := range (&watched{deep: []string{"features"}}).look() {
+		if strings.Contains(path, ".git") {
+			t.Errorf("%s is watched", path)
+		}
 	}
 }
