@@ -141,6 +141,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	add := func(s *messages.Scenario, rule *messages.Rule, background []*messages.Step) {
 		if defines(f, rule, s) {
 			c.checkSentence(s)
+			s.Examples = nil // a mistake already: the rest is read as it is written
 			c.measure(s.Steps, nil, nil)
 			units, steps = append(units, unit{rule: rule, written: s, sentence: &Sentence{}}), append(steps, slices.Concat(background, s.Steps))
 			return
@@ -175,7 +176,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 			c.checkTags(r.Tags)
 			c.checkDescription(r.Location, r.Description, inHeader)
 			inherited := background
-			scenarios := 0
+			scenarios, from := 0, len(units)
 			for _, child := range r.Children {
 				switch {
 				case child.Background != nil:
@@ -189,7 +190,13 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 			if scenarios == 0 {
 				c.problem(RuleNothing, r.Location, "rule %q holds no scenario, so nothing of it would run", r.Name)
 			}
+			for _, child := range r.Children {
+				c.checkPrepares(child.Background, units[from:])
+			}
 		}
+	}
+	for _, child := range f.Children {
+		c.checkPrepares(child.Background, units)
 	}
 	if len(f.Children) == 0 || len(units) == 0 && len(c.problems) == 0 {
 		c.problem(RuleNothing, f.Location, "feature %q holds no scenario, so nothing of it would run", f.Name)
@@ -367,7 +374,11 @@ func (c *compiler) checkScenario(s *messages.Scenario) {
 		return
 	}
 	if len(s.Steps) == 0 {
-		c.problem(RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing", s.Name)
+		begin := ""
+		if s.Description != "" {
+			begin = ": a step begins with " + stepKeywords(gherkin.DialectsBuiltin().GetDialect(c.ast.Language))
+		}
+		c.problem(RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing%s", s.Name, begin)
 		return
 	}
 	dialect := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
@@ -470,5 +481,12 @@ func (c *compiler) checkBackground(b *messages.Background) {
 	c.checkDescription(b.Location, b.Description, aboveSteps)
 	if len(b.Steps) == 0 {
 		c.warn(RuleNothing, b.Location, "%s: has no steps", b.Keyword)
+	}
+}
+
+// checkPrepares finds a background, if b is one, beneath which sentences are defined and nothing else.
+func (c *compiler) checkPrepares(b *messages.Background, units []unit) {
+	if b != nil && len(units) > 0 && !slices.ContainsFunc(units, func(u unit) bool { return u.sentence == nil }) {
+		c.warn(RuleNothing, b.Location, "no scenario has this %s:, and sentences (@step) take none: write its steps into them, or take it out", b.Keyword)
 	}
 }

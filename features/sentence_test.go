@@ -53,10 +53,12 @@ func TestSentences(t *testing.T) {
 
 func TestSentenceMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		"Feature: F\n @step\n Scenario:\n  Given b\n":                                  `x.feature:3:2: a scenario tagged @step is named by the sentence that it defines, and this one has no name`,
-		"Feature: F\n @step\n Scenario: a\n":                                           `x.feature:3:2: the sentence "a" has no steps that it stands for`,
-		"Feature: F\n @step\n Scenario: a\n  Given b\n  Examples:\n   | x |\n   | 1 |": `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
-		"Feature: F\n @step:1\n Scenario: a\n  Given b\n":                              `x.feature:2:2: @step takes no value: write it alone instead of "@step:1"`,
+		"Feature: F\n @step\n Scenario:\n  Given b\n":                                                  `x.feature:3:2: a scenario tagged @step is named by the sentence that it defines, and this one has no name`,
+		"Feature: F\n @step\n Scenario: a\n":                                                           `x.feature:3:2: the sentence "a" has no steps that it stands for`,
+		"Feature: F\n @step\n Scenario: a\n  Given b\n  Examples:\n   | x |\n   | 1 |":                 `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
+		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |\n   | 1 |\n   | 2 |": `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
+		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |":                     `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
+		"Feature: F\n @step:1\n Scenario: a\n  Given b\n":                                              `x.feature:2:2: @step takes no value: write it alone instead of "@step:1"`,
 	} {
 		_, err := Load([]string{"x.feature"}, Options{FS: files(map[string]string{"x.feature": text})})
 		if err == nil || err.Error() != want {
@@ -64,16 +66,22 @@ func TestSentenceMistakes(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"Feature: F\n @step @timeout:5s\n Scenario: a\n  Given b\n": `x.feature:2:8: @timeout:5s means nothing for a sentence: the scenario that uses it decides`,
-		"Feature: F\n @steps\n Scenario: a\n  Given b\n":            `x.feature:2:2: @steps is a plain tag: did you mean @step?`,
-		"Feature: F\n @setp\n Scenario: a\n  Given b\n":             `x.feature:2:2: @setp is a plain tag: did you mean @step?`,
+		"Feature: F\n @step @timeout:5s\n Scenario: a\n  Given b\n":                                                                                           `x.feature:2:8: @timeout:5s means nothing for a sentence: the scenario that uses it decides`,
+		"Feature: F\n Background:\n  Given c\n @step\n Scenario: a\n  Given b\n":                                                                              `x.feature:2:2: no scenario has this Background:, and sentences (@step) take none: write its steps into them, or take it out`,
+		"Feature: F\n Background:\n  Given c\n Rule: R\n  Background:\n   Given d\n  @step\n  Scenario: a\n   Given b\n Rule: S\n  Scenario: s\n   Given b\n": `x.feature:5:3: no scenario has this Background:, and sentences (@step) take none: write its steps into them, or take it out`,
+		"Feature: F\n @steps\n Scenario: a\n  Given b\n":                                                                                                      `x.feature:2:2: @steps is a plain tag: did you mean @step?`,
+		"Feature: F\n @setp\n Scenario: a\n  Given b\n":                                                                                                       `x.feature:2:2: @setp is a plain tag: did you mean @step?`,
 	} {
 		set := load(t, text)
 		if len(set.Warnings) != 1 || set.Warnings[0].Error() != want {
 			t.Errorf("%q: got %v, want %s", text, set.Warnings, want)
 		}
 	}
-	_, err := Load([]string{"x.feature:8"}, Options{FS: files(map[string]string{"x.feature": definitions})})
+	set, err := Load([]string{"x.feature"}, Options{FS: files(map[string]string{"x.feature": "Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |\n   | 1 |\n   | 2 |"})})
+	if err == nil || len(set.Sentences) != 1 || set.Sentences[0].Steps[0].Text != "<x>" {
+		t.Errorf("got %+v, want the sentence as it is written, without examples", set.Sentences)
+	}
+	_, err = Load([]string{"x.feature:8"}, Options{FS: files(map[string]string{"x.feature": definitions})})
 	if want := `x.feature:8:1: line 8 belongs to the sentence "I log in as \"<user>\"" (@step), which runs only where a scenario uses it`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

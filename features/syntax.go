@@ -302,7 +302,7 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	case f.afterTags():
 		return fmt.Sprintf("%q follows tags: a scenario, rule or examples must follow them", quoted), false
 	case f.expects("#StepLine"):
-		return fmt.Sprintf("%q is no step: a step begins with %s, and a description comes before the first step", quoted, e.stepKeywords()), false
+		return fmt.Sprintf("%q is no step: a step begins with %s, and a description comes before the first step", quoted, stepKeywords(e.dialect)), false
 	default:
 		return fmt.Sprintf("%q cannot stand here: %s, or tags before it, may follow", quoted, strconv.Quote(scenario+":")), false
 	}
@@ -359,8 +359,7 @@ func (e *explainer) foreign(line string) (keyword string, other *gherkin.Dialect
 }
 
 // stepKeywords names what a step may begin with.
-func (e *explainer) stepKeywords() string {
-	d := e.dialect
+func stepKeywords(d *gherkin.Dialect) string {
 	var names []string
 	for _, kind := range []string{"given", "when", "then", "and", "but"} {
 		for _, k := range d.Keywords[kind] {
