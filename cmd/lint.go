@@ -119,6 +119,11 @@ func (s *set) findings() []finding {
 	for _, p := range s.rubyWarnings() {
 		all = append(all, finding{p, warned})
 	}
+	for _, sentence := range s.sentences {
+		for _, step := range sentence.Steps {
+			all = append(all, passwords(step)...)
+		}
+	}
 	for _, plan := range s.plans {
 		all = append(all, s.planFindings(plan)...)
 	}
@@ -151,13 +156,8 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 	var waits time.Duration
 	for i, bound := range plan.Steps() {
 		step := scenario.Steps[i]
-		if plan.StepText(i) != step.Text {
-			add(step.Line, step.Column, rulePassword, warned, `a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, `+
-				`and write "I authenticate to … as … with the secret …" before this step`)
-		}
-		if passwordInTable(step.Table) {
-			add(step.Line, step.Column, rulePassword, warned, `a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"`)
-		}
+		step.Path = cmp.Or(step.Path, scenario.Path)
+		all = append(all, passwords(step)...)
 		if bound == nil {
 			continue
 		}
@@ -190,6 +190,21 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 	return all
 }
 
+// passwords warns of those that everybody sees who may read the step.
+func passwords(step features.Step) []finding {
+	var all []finding
+	warn := func(message string) {
+		all = append(all, finding{features.Problem{Path: step.Path, Line: step.Line, Column: step.Column, Message: message, Rule: rulePassword}, warned})
+	}
+	if features.HidePassword(step.Text) != step.Text {
+		warn(`a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, and write "I authenticate to … as … with the secret …" before this step`)
+	}
+	if passwordInTable(step.Table) {
+		warn(`a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"`)
+	}
+	return all
+}
+
 // explain adds the other near sentences to an undefined step's message.
 func explain(err error) string {
 	var undefined *steps.UndefinedError
@@ -212,7 +227,7 @@ func (s *set) unused() []finding {
 			use(inner)
 		}
 	}
-	for _, plan := range s.plans {
+	for _, plan := range slices.Concat(s.plans, s.broken) {
 		for _, b := range plan.Steps() {
 			if b != nil {
 				use(b)
@@ -225,10 +240,12 @@ func (s *set) unused() []finding {
 	}
 	var all []finding
 	for _, d := range s.library.Definitions() {
-		if d.File != "" && !used[d] && !broken[d.File] && slices.ContainsFunc(s.sentences, func(o *features.Sentence) bool {
-			return o.Named && o.Path == d.File && o.Line == d.Line
-		}) {
-			all = append(all, finding{features.Problem{Path: d.File, Line: d.Line, Column: 1, Rule: ruleUnusedSentence,
+		if d.File == "" || used[d] || broken[d.File] {
+			continue
+		}
+		i := slices.IndexFunc(s.sentences, func(o *features.Sentence) bool { return o.Named && o.Path == d.File && o.Line == d.Line })
+		if i >= 0 {
+			all = append(all, finding{features.Problem{Path: d.File, Line: d.Line, Column: s.sentences[i].Column, Rule: ruleUnusedSentence,
 				Message: fmt.Sprintf("no scenario read here uses the sentence %q", d.Sentence)}, note})
 		}
 	}

@@ -164,6 +164,33 @@ func TestLintNamesEveryMistake(t *testing.T) {
 	}
 }
 
+// TestLintOfSentences holds what is said at a definition of passwords, and that no scenario uses it.
+func TestLintOfSentences(t *testing.T) {
+	code, lines := lint(t, `Feature: F
+  @step
+  Scenario: I enter
+    When I go to "https://alice:hunter2@example.org/"
+  @step
+  Scenario: the headers:
+    When I am HTTP digest authenticated with the following credentials:
+      | username | password |
+      | alice    | hunter2  |
+  @step
+  Scenario: nobody does this
+    When I go back
+  Scenario: S
+    When I enter
+    And the headers:
+`)
+	const want = `4:5: warning: a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, and write "I authenticate to … as … with the secret …" before this step
+7:5: warning: a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"
+11:3: note: no scenario read here uses the sentence "nobody does this"
+1 scenario, 3 sentences of your own, 0 mistakes, 2 warnings`
+	if got := strings.Join(lines, "\n"); code != exitPassed || got != want {
+		t.Errorf("exit code %d, got\n%s\nwant\n%s", code, got, want)
+	}
+}
+
 // TestShippedFeaturesReadWell holds that lint has nothing to say of the features that come with the program, but for what
 // only their user's configuration can have.
 func TestShippedFeaturesReadWell(t *testing.T) {

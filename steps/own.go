@@ -99,7 +99,7 @@ type definer struct {
 
 // fail notes a mistake in a definition.
 func (d *definer) fail(o *composed, line, column int, cause error) {
-	p := features.Problem{Path: o.sentence.Path, Line: line, Column: column, Message: cause.Error(), Rule: RuleOf(cause)}
+	p := features.Problem{Path: o.sentence.Path, Line: line, Column: column, Message: features.HidePassword(cause.Error()), Rule: RuleOf(cause)}
 	d.problems = append(d.problems, p)
 	if o.err == nil {
 		o.err = &mistake{p, cause}
@@ -146,6 +146,12 @@ func (d *definer) read(s *features.Sentence) {
 		}
 	}
 	def.Does, def.Example = o.does(), o.example()
+	if o.doc {
+		def.DocString = Required
+	}
+	if o.table {
+		def.Table = Required
+	}
 	d.collide(def)
 	d.library.definitions = append(d.library.definitions, def)
 	d.defined = append(d.defined, def)
@@ -398,7 +404,7 @@ func (e *cycleError) Is(target error) bool { return target == errCycle }
 func (o *composed) does() string {
 	texts := make([]string, len(o.sentence.Steps))
 	for i, step := range o.sentence.Steps {
-		texts[i] = step.Text
+		texts[i] = features.HidePassword(step.Text)
 	}
 	does := "Stands for: " + strings.Join(texts, "; ") + "."
 	if d := strings.Join(strings.Fields(o.sentence.Description), " "); d != "" {
@@ -464,10 +470,10 @@ func (b *Bound) expand(left *int) error {
 		}
 		inner.Args.Dir = dir
 		if inner.Definition.match(inner.Step.Text) == nil {
-			return fmt.Errorf("the values of %q do not fit: %q (%s:%d) is no %q with them", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, inner.Definition.Sentence)
+			return fmt.Errorf("%s is no %q with them", b.unfit(inner), inner.Definition.Sentence)
 		}
 		if err := inner.Definition.refuses(inner.Args); err != nil {
-			return fmt.Errorf("the values of %q do not fit: %q (%s:%d): %w", b.Step.Text, inner.Step.Text, inner.Step.Path, inner.Step.Line, err)
+			return fmt.Errorf("%s: %w", b.unfit(inner), err)
 		}
 		if err := inner.expand(left); err != nil {
 			return err
@@ -475,6 +481,11 @@ func (b *Bound) expand(left *int) error {
 		b.Inner = append(b.Inner, inner)
 	}
 	return nil
+}
+
+// unfit begins to say that a step beneath cannot have the values.
+func (b *Bound) unfit(inner *Bound) string {
+	return fmt.Sprintf("the values of %q do not fit: %q (%s:%d)", features.HidePassword(b.Step.Text), features.HidePassword(inner.Step.Text), inner.Step.Path, inner.Step.Line)
 }
 
 // varying are the parts of a step that would be placeholders in a sentence.

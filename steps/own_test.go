@@ -99,6 +99,11 @@ func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
 	if len(mistakes) > 0 {
 		t.Fatal(mistakes)
 	}
+	for _, d := range library.Definitions() {
+		if d.File != "" && (d.DocString == steps.Required) != strings.HasPrefix(d.Sentence, "I print") || (d.Table == steps.Required) != strings.HasPrefix(d.Sentence, "the ") {
+			t.Errorf("%q says %q of doc strings and %q of tables", d.Sentence, d.DocString, d.Table)
+		}
+	}
 	doc := &features.DocString{MediaType: "text", Content: "yes"}
 	b, err := library.Bind(features.Step{Text: "I print for all:", DocString: doc})
 	if err != nil {
@@ -165,6 +170,29 @@ func TestOwnSentenceMistakes(t *testing.T) {
 		b, err := library.Bind(features.Step{Text: strings.NewReplacer("<n>", "v", "<name>", "v", ":word", "", ":int", "").Replace(first)})
 		if err == nil && len(b.Inner) > 0 && !strings.HasPrefix(want, "3:1: the sentence \"I do") {
 			t.Errorf("%q: a step that means it can be run", text)
+		}
+	}
+}
+
+// TestOwnSentencesHidePasswords holds that what is said of a definition shows no password that stands in a URL.
+func TestOwnSentencesHidePasswords(t *testing.T) {
+	library, mistakes := steps.Builtin().Define(sentences("x.feature", "I do it\n\tI gooo to \"https://joe:s3cret@example.org/\"\nI go by word \"<u>\"\n\tI go to <u>\n"+
+		"I go in\n\tI go to \"https://joe:s3cret@example.org/\""))
+	if want := `x.feature:2:2: no sentence matches "I gooo to \"https://joe:[hidden]@example.org/\"": did you mean "I go to {url}"?`; len(mistakes) != 1 || mistakes[0].Error() != want {
+		t.Errorf("got %v, want %s", mistakes, want)
+	}
+	for text, want := range map[string]string{
+		"I do it": `the sentence "I do it" cannot be used: x.feature:2:2: no sentence matches "I gooo to \"https://joe:[hidden]@example.org/\"": did you mean "I go to {url}"?`,
+		`I go by word "https://joe:s3cret@example.org/a b"`: `the values of "I go by word \"https://joe:[hidden]@example.org/a b\"" do not fit: ` +
+			`"I go to https://joe:[hidden]@example.org/a b" (x.feature:4) is no "I go to {url}" with them`,
+	} {
+		if _, err := library.Bind(features.Step{Text: text}); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+	for _, d := range library.Definitions() {
+		if strings.Contains(d.Does, "s3cret") {
+			t.Errorf("the catalogue says %s", d.Does)
 		}
 	}
 }
