@@ -130,7 +130,8 @@ func TestInnerStepThatIgnoresItsDeadline(t *testing.T) {
 	s := scenario("hangs", "I pass", "outer", "I pass")
 	s.Policy.Timeout = 50 * time.Millisecond
 	r := &Runner{Grace: 20 * time.Millisecond}
-	res := run(t, r, s, l)
+	o := &recordingObserver{}
+	res := r.Run(t.Context(), NewPlan(s, l, Defaults{}), Occasion{Observer: o})
 	want := `I pass: passed ran=true  
 outer: failed ran=true abandoned at ` + "`inner` (features/steps/own.feature:12): at `I hang` (features/steps/own.feature:22): " + `ignored its deadline and was left behind: still at work after the scenario's 50ms; this is a defect of the step's code
   I pass: passed ran=true  
@@ -143,6 +144,11 @@ I pass: skipped ran=false
 `
 	if got := tree(res.Steps, ""); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	told := "start 0, end 0 passed, start 1, start 1 I pass, end 1 I pass passed, start 1 inner, start 2 I pass, end 2 I pass passed, " +
+		"start 2 I hang, end 2 I hang failed, end 1 inner failed, end 1 failed"
+	if got := strings.Join(o.events, ", "); got != told {
+		t.Errorf("the observer saw\n%s\nwant\n%s", got, told)
 	}
 	close(release)
 	for start := time.Now(); r.Abandoned() > 0 && time.Since(start) < 5*time.Second; {

@@ -699,6 +699,9 @@ func (rec *recorder) abandon(timeout time.Duration) {
 		}
 	}
 	for depth := len(levels) - 1; depth >= 0; depth-- {
+		if rec.observer != nil {
+			rec.observer.InnerEnded(depth+1, s)
+		}
 		done := append(slices.Clip(levels[depth].done), s)
 		s = at(depth, result.Passed)
 		gather(&s, levels[depth].bound, done)
