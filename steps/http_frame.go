@@ -264,7 +264,22 @@ func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 	if within > 1 {
 		return nil, nil, nil // browsers end it there when a page is a frame of itself
 	}
-	return &visit{method: http.MethodGet, url: to, referrer: p.url, anySite: true}, nil, nil
+	return &visit{method: http.MethodGet, url: to, referrer: p.url, anySite: true, way: p.wayTo(to)}, nil, nil
+}
+
+// wayTo says how a frame of p is asked for: as the page around all of them was, as far as it comes from the same server.
+func (p *page) wayTo(u *url.URL) httpWay {
+	for p.around != nil {
+		p = p.around
+	}
+	way := p.way
+	switch {
+	case !strings.EqualFold(u.Hostname(), p.url.Hostname()):
+		return httpWay{}
+	case hostPort(u) != hostPort(p.url):
+		way.version = ""
+	}
+	return way
 }
 
 // writtenPage is the document that is written in an attribute of a frame of p. It has the address and the policy of p.

@@ -132,7 +132,7 @@ func (s *httpSession) arrive(ctx context.Context, w *World, v *visit) (*page, er
 				continue
 			}
 		}
-		p := &page{url: v.url, reply: answer, stopped: stopped, took: time.Since(start),
+		p := &page{url: v.url, reply: answer, stopped: stopped, way: v.way, took: time.Since(start),
 			webArrival: webArrival{begun: start, redirects: redirects}}
 		p.measure(w, len(chain))
 		if err == nil && answer.broken != nil {

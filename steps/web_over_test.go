@@ -37,7 +37,11 @@ func TestVisitOver(t *testing.T) {
 				return
 			}
 			w.Header().Set("Content-Type", "text/html")
-			_, _ = io.WriteString(w, r.Proto+" <a href=/on>On</a>")
+			if r.URL.Path == "/framed" {
+				_, _ = io.WriteString(w, `<iframe src="/"></iframe><iframe src="https://four.test:`+r.URL.RawQuery+`/"></iframe>`)
+				return
+			}
+			_, _ = io.WriteString(w, r.Proto+" at "+r.Host+" by "+r.RemoteAddr+" <a href=/on>On</a>")
 		}))
 		if listener != nil {
 			_ = server.Listener.Close()
@@ -71,6 +75,8 @@ func TestVisitOver(t *testing.T) {
 		{"HTTP/1.1", "I go to " + both + "/ over HTTP/1.1\nthe response should use HTTP/1.1\nI should see \"HTTP/1.1\"", ""},
 		{"HTTP/2", "I go to " + both + "/ over HTTP/2\nthe response should use HTTP/2\nI should see \"HTTP/2.0\"", ""},
 		{"then as it likes", "I go to " + both + "/ over HTTP/1.1\nI follow \"On\"\nthe response should use HTTP/2", ""},
+		{"frames over HTTP/1.1", "I go to " + both + "/framed?" + port + " over HTTP/1.1\nI should see \"HTTP/1.1 at both.test\"\nI should see \"HTTP/2.0 at four.test\"", ""},
+		{"frames over IPv6", "I go to " + both + "/framed?" + port + " over IPv6\nI should see \"by [::1]\"\nI should see \"by 127.0.0.1\"\nI should not see \"both.test:" + port + " by 127\"", ""},
 		{"no HTTP/2", "I go to https://four.test:" + old + "/ over HTTP/2", "protocol web: TLS handshake with four.test: the server does not speak HTTP/2"},
 		{"HTTP/2 without TLS", "I go to http://four.test/ over HTTP/2", "scenario scenario: GET http://four.test/: HTTP/2 is spoken over https alone"},
 	} {

@@ -27,6 +27,7 @@ type page struct {
 	*reply
 	url     *url.URL      // after redirects, with the fragment
 	stopped *url.URL      // where a redirect points that was not followed, or nil
+	way     httpWay       // that it was asked for
 	took    time.Duration // from the request to the body's end, redirects and frames included
 	webArrival
 
