@@ -35,6 +35,7 @@ type httpConn struct {
 	login   *certificateLogin // nil without TLS
 	version string            // of HTTP that it must be, or empty
 	proxied bool              // the other end is a proxy
+	entry   string            // what that is sent as Proxy-Authorization with each request, or empty
 }
 
 const (
@@ -115,6 +116,7 @@ func dialHTTP(ctx context.Context, w *World, u *url.URL, way httpWay) (*httpConn
 	address := hostPort(u)
 	proxy := w.target.proxyFor(u)
 	var conn net.Conn
+	var entry string
 	var err error
 	switch {
 	case way.direct || proxy == nil:
@@ -122,17 +124,19 @@ func dialHTTP(ctx context.Context, w *World, u *url.URL, way httpWay) (*httpConn
 	case way.family != "":
 		return nil, scenarioFault("connect to %s: it is reached through a proxy %s, which chooses the address itself", address, theProxy)
 	default:
-		conn, err = dialProxy(ctx, w, proxy, u)
+		if entry, err = w.target.ProxyLogin.login(ctx, w); err == nil {
+			conn, err = dialProxy(ctx, w, proxy, u, entry)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	c := &httpConn{key: way.keyFor(u), conn: conn, version: way.version, proxied: proxy != nil && !way.direct}
-	if u.Scheme == "https" {
-		if err := c.handshake(ctx, w, u.Hostname(), address); err != nil {
-			_ = conn.Close() // the handshake's error says what is wrong
-			return nil, err
-		}
+	if u.Scheme != "https" {
+		c.entry = entry
+	} else if err := c.handshake(ctx, w, u.Hostname(), address); err != nil {
+		_ = conn.Close() // the handshake's error says what is wrong
+		return nil, err
 	}
 	c.in.r = c.conn
 	c.r = bufio.NewReader(&c.in)
@@ -228,6 +232,9 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c.in.left = headerLimit
+	if c.entry != "" {
+		request.Header.Set("Proxy-Authorization", c.entry)
+	}
 
 	var sent sending
 	var late chan sending

@@ -3,6 +3,7 @@ package steps
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // A proxy between us and the web (RFC 9110 section 7.6): for https a tunnel through it (CONNECT, section 9.3.6), for http
@@ -33,8 +35,36 @@ func (t *Target) proxyFor(u *url.URL) *url.URL {
 	return t.Proxy
 }
 
-// dialProxy opens a connection to the proxy, and for https a tunnel through it to the server of u.
-func dialProxy(ctx context.Context, w *World, proxy, u *url.URL) (net.Conn, error) {
+// login gives the name and password for the proxy as Proxy-Authorization has them, or nothing.
+func (l *ProxyLogin) login(ctx context.Context, w *World) (string, error) {
+	if l == nil {
+		return "", nil
+	}
+	secret, err := w.Secret(ctx, l.Password)
+	if err != nil {
+		return "", err
+	}
+	pair := l.Username + ":" + secret.Reveal()
+	w.Redact(pair)
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), nil
+}
+
+// hand gives a browser's tab the login.
+func (l *ProxyLogin) hand(ctx context.Context, w *World, tab *browser.Tab) error {
+	secret, err := w.Secret(ctx, l.Password)
+	if err != nil {
+		return err
+	}
+	w.Redact(l.Username + ":" + secret.Reveal())
+	if err := tab.ProxyLogin(ctx, l.Username, secret.Reveal()); err != nil {
+		return browserFailure(ctx, err, "prepare the login at the proxy")
+	}
+	return nil
+}
+
+// dialProxy opens a connection to the proxy, and for https a tunnel through it to the server of u. login is empty, or what
+// the proxy wants.
+func dialProxy(ctx context.Context, w *World, proxy, u *url.URL, login string) (net.Conn, error) {
 	conn, err := w.Dial(ctx, hostPort(proxy), result.BlameNetwork)
 	if err != nil {
 		var failure *Failure
@@ -46,7 +76,7 @@ func dialProxy(ctx context.Context, w *World, proxy, u *url.URL) (net.Conn, erro
 	if u.Scheme != "https" {
 		return conn, nil
 	}
-	if err := w.Timed("proxy", func() (string, error) { return tunnel(ctx, conn, proxy, u) }); err != nil {
+	if err := w.Timed("proxy", func() (string, error) { return tunnel(ctx, conn, proxy, u, login) }); err != nil {
 		_ = conn.Close() // what is wrong is known
 		return nil, err
 	}
@@ -54,12 +84,15 @@ func dialProxy(ctx context.Context, w *World, proxy, u *url.URL) (net.Conn, erro
 }
 
 // tunnel asks the proxy for a connection to the server of u, and gives the status line's code and phrase.
-func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL) (string, error) {
+func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL, login string) (string, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	to := hostPort(u)
 	act := fmt.Sprintf("CONNECT %s through the proxy %s %s", to, hostPort(proxy), theProxy)
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: to}, Host: to, Header: http.Header{"User-Agent": userAgent}}
+	if login != "" {
+		request.Header.Set("Proxy-Authorization", login)
+	}
 	err := request.Write(conn)
 	var response *http.Response
 	if err == nil {
@@ -72,16 +105,21 @@ func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL) (string, erro
 	if err != nil {
 		return "", FailNet(ctx, err, result.BlameNetwork, act)
 	}
-	return response.Status, judgeProxy(response, act)
+	return response.Status, judgeProxy(response, act, login != "")
 }
 
-// judgeProxy says what an answer that the proxy gave by itself means.
-func judgeProxy(r *http.Response, act string) error {
+// noProxyLogin says what to do where a proxy wants a login and has none.
+const noProxyLogin = "add one as web.proxy_login in stepwatch.yml, or let it take this machine without"
+
+// judgeProxy says what an answer that the proxy gave by itself means, when it was sent a login or none.
+func judgeProxy(r *http.Response, act string, login bool) error {
 	switch status := r.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
+	case status == http.StatusProxyAuthRequired && login:
+		return Fail(result.ReasonAuth, result.BlameNetwork, "%s: it refuses the login (web.proxy_login in stepwatch.yml): %s", act, r.Status)
 	case status == http.StatusProxyAuthRequired:
-		return Fail(result.ReasonAuth, result.BlameScenario, "%s: it wants a login (%s), and stepwatch has none for a proxy: let it take this machine without one", act, r.Status)
+		return Fail(result.ReasonAuth, result.BlameScenario, "%s: it wants a login (%s): %s", act, r.Status, noProxyLogin)
 	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
 		return Fail(result.ReasonConnect, result.BlameWeb, "%s: it does not reach the server: %s", act, r.Status)
 	default:
@@ -96,5 +134,5 @@ func (p *page) proxyRefusal(act string) error {
 	if !p.proxied || p.url.Scheme == "https" || p.StatusCode != http.StatusProxyAuthRequired && !own {
 		return nil
 	}
-	return judgeProxy(p.Response, act+" through the proxy "+theProxy)
+	return judgeProxy(p.Response, act+" through the proxy "+theProxy, p.Request.Header.Get("Proxy-Authorization") != "")
 }

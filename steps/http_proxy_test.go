@@ -2,14 +2,20 @@ package steps_test
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -25,6 +31,7 @@ type testProxy struct {
 	mu     sync.Mutex
 	answer int               // in the place of all that it is asked, 0 for none
 	extra  map[string]string // of that answer's header
+	login  string            // "name:password" that it wants, or empty
 	seen   []string
 }
 
@@ -32,6 +39,10 @@ func (p *testProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.seen = append(p.seen, r.Method+" "+r.RequestURI)
 	answer, extra := p.answer, p.extra
+	if want := "Basic " + base64.StdEncoding.EncodeToString([]byte(p.login)); p.login != "" && r.Header.Get("Proxy-Authorization") != want {
+		answer = http.StatusProxyAuthRequired
+	}
+	r.Header.Del("Proxy-Authorization")
 	p.mu.Unlock()
 	if answer != 0 {
 		w.Header().Set("Proxy-Authenticate", `Basic realm="proxy"`)
@@ -56,6 +67,7 @@ func (p *testProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer, err := (&http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return to, nil }}).RoundTrip(r)
 		if err == nil {
 			defer answer.Body.Close()
+			maps.Copy(w.Header(), answer.Header)
 			w.WriteHeader(answer.StatusCode)
 			_, _ = io.Copy(w, answer.Body)
 		}
@@ -129,10 +141,10 @@ func TestProxy(t *testing.T) {
 		{"the site's own fault", address, 0, nil, "I go to http://www.demo.test/nothing", "http_status web: GET http://www.demo.test/nothing: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.demo.test/nothing\"` accepts any status)", ""},
 		{"site not reached", address, 0, nil, "I go to https://gone.demo.test/", "connect web: " + tunnel("gone.demo.test") + ": it does not reach the server: 502 Bad Gateway",
 			"connect network: GET https://gone.demo.test/: the proxy " + theirs + " does not connect to the server, and the browser does not say why: the same step without @browser does (net::ERR_TUNNEL_CONNECTION_FAILED)"},
-		{"login, https", address, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy: let it take this machine without one",
+		{"login, https", address, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it wants a login (407 Proxy Authentication Required): add one as web.proxy_login in stepwatch.yml, or let it take this machine without",
 			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " does not connect to the server, and the browser does not say why: the same step without @browser does (net::ERR_TUNNEL_CONNECTION_FAILED)"},
-		{"login, http", address, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy: let it take this machine without one",
-			"auth scenario: GET http://www.demo.test/contact: the proxy " + theirs + " wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy: let it take this machine without one"},
+		{"login, http", address, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it wants a login (407 Proxy Authentication Required): add one as web.proxy_login in stepwatch.yml, or let it take this machine without",
+			"auth scenario: GET http://www.demo.test/contact: the proxy " + theirs + " wants a login (407 Proxy Authentication Required): add one as web.proxy_login in stepwatch.yml, or let it take this machine without"},
 		{"refusal, https", address, 403, nil, secure, "refused network: " + tunnel("www.demo.test") + ": it refuses: 403 Forbidden", ""},
 		{"refusal, http", address, 403, map[string]string{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, plain, "refused network: GET http://www.demo.test/contact through the proxy " + ours + ": it refuses: 403 Forbidden", ""},
 		{"site not reached, http", address, 504, map[string]string{"Proxy-Status": "p; error=connection_timeout"}, plain, "connect web: GET http://www.demo.test/contact through the proxy " + ours + ": it does not reach the server: 504 Gateway Timeout", ""},
@@ -162,6 +174,72 @@ func TestProxy(t *testing.T) {
 				t.Skip(err)
 			}
 			target.Browser = browsers[c.proxy]
+			if c.browser == "-" {
+				c.browser = c.want
+			}
+			expect(t, run(), c.browser)
+		})
+	}
+}
+
+// TestProxyLogin visits through a proxy that wants a login, and a site behind it that wants another.
+func TestProxyLogin(t *testing.T) {
+	s := newSite(t)
+	plain := s.target.ConnectTo["www.example.test:80"]
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprintf(w, "Behind TLS [%s]", r.Header.Get("Proxy-Authorization"))
+	}))
+	t.Cleanup(secure.Close)
+	proxy := &testProxy{login: "monitor:s3same & co", hosts: map[string]string{"www.example.test:80": plain, "example.com:443": secure.Listener.Addr().String()}}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}
+	pool := x509.NewCertPool()
+	pool.AddCert(secure.Certificate())
+	b := browser.New(browser.Options{Dir: t.TempDir(), Proxy: server.URL, Roots: [][]byte{pem.EncodeToMemory(ca)}})
+	t.Cleanup(func() { _ = b.Close() })
+	const (
+		refuses = ": it refuses the login (web.proxy_login in stepwatch.yml): 407 Proxy Authentication Required"
+		refused = ": the proxy (browser.proxy or web.proxy in stepwatch.yml) refuses the login (web.proxy_login in stepwatch.yml)"
+	)
+	for _, c := range []struct{ name, secret, text, want, browser string }{
+		{"http", "members", "I go to http://www.example.test/\nI should see \"Welcome\"\nI follow \"x\"", `not_found web: follow "x" on http://www.example.test/ (200 OK): there is none; the page has no link at all`, "-"},
+		{"https", "members", "I go to https://example.com/\nI should see \"Behind TLS []\"", "", "-"},
+		{"both logins", "members", "I authenticate to \"http://www.example.test/\" as \"alice\" with the secret \"site\"\nI go to http://www.example.test/basic\nI should see \"header Basic\"", "", "-"},
+		{"http, wrong", "site", "I go to http://www.example.test/", "auth network: GET http://www.example.test/ through the proxy (web.proxy in stepwatch.yml)" + refuses, "auth network: GET http://www.example.test/" + refused},
+		{"https, wrong", "site", "I go to https://example.com/", "auth network: CONNECT example.com:443 through the proxy " + address.Host + " (web.proxy in stepwatch.yml)" + refuses, "auth network: GET https://example.com/" + refused},
+		{"no such secret", "x", "I go to https://example.com/", `config scenario: no secret "x": add it under secrets in stepwatch.yml`, "-"},
+	} {
+		target := &steps.Target{Roots: func() (*x509.CertPool, error) { return pool, nil }, Proxy: address, Patience: 50 * time.Millisecond, ProxyLogin: &steps.ProxyLogin{Username: "monitor", Password: c.secret}}
+		run := func() *stepstest.Outcome {
+			o, err := stepstest.Scenario{Target: target, Browser: target.Browser != nil, Secrets: stepstest.Secrets{"members": "s3same & co", "site": "pa:ss w"}}.Run(t.Context(), c.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range o.Steps {
+				kept := step.Told + fmt.Sprint(step.Report.Phases)
+				for _, e := range step.Report.Evidence {
+					kept += string(e.Body)
+				}
+				for _, secret := range []string{"s3same", base64.StdEncoding.EncodeToString([]byte("monitor:s3same & co")), base64.StdEncoding.EncodeToString([]byte("monitor:pa:ss w"))} {
+					if strings.Contains(kept, secret) {
+						t.Errorf("%q is kept: %s", secret, kept)
+					}
+				}
+			}
+			return o
+		}
+		t.Run(c.name, func(t *testing.T) { expect(t, run(), c.want) })
+		t.Run("browser/"+c.name, func(t *testing.T) {
+			if _, err := browser.Find(); err != nil {
+				t.Skip(err)
+			}
+			target.Browser = b
 			if c.browser == "-" {
 				c.browser = c.want
 			}

@@ -36,6 +36,9 @@ type Target struct {
 	// Proxy is what websites are visited through over HTTP, an http URL; nil means none. A browser has its own.
 	Proxy *url.URL
 
+	// ProxyLogin is how we log in at Proxy, and a browser that has the same; nil when it asks for no login.
+	ProxyLogin *ProxyLogin
+
 	// Browser is what scenarios tagged @browser visit with; nil when there is none.
 	Browser *browser.Browser
 
@@ -64,6 +67,12 @@ type Target struct {
 
 // DefaultBodyLimit is how much of a page is read unless configured otherwise: 10 MiB.
 const DefaultBodyLimit = 10 << 20
+
+// ProxyLogin is a name and password for a proxy (RFC 9110 section 11.7), sent by basic authentication (RFC 7617).
+type ProxyLogin struct {
+	Username string
+	Password string // name of the secret, for Secrets; never the password itself
+}
 
 // Account is one user of the mail system: how mail is submitted for it and where its mailbox is.
 type Account struct {

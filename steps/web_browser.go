@@ -48,6 +48,13 @@ func (s *browserSession) open(ctx context.Context, w *World) {
 		s.failed = browserFailure(ctx, err, "open a tab")
 		return
 	}
+	if login := w.target.ProxyLogin; login != nil && w.target.Browser.Through(w.target.Proxy) {
+		if err := login.hand(ctx, w, tab); err != nil {
+			_ = tab.Close()
+			s.failed = err
+			return
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -189,12 +196,14 @@ func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Nav
 	reportNavigation(w, tab, n)
 	answer := n.Response()
 	switch {
+	case tab.ProxyRefused() && (n.Failed != "" || answer != nil && answer.Status == http.StatusProxyAuthRequired):
+		return Fail(result.ReasonAuth, result.BlameNetwork, "%s: the proxy %s refuses the login (web.proxy_login in stepwatch.yml)", act, browserProxy)
 	case n.Failed != "":
 		return netError(n.Failed, act)
 	case n.Download:
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: it gives a file to save, not a page", act)
 	case answer != nil && answer.Status == http.StatusProxyAuthRequired && s.proxied:
-		return Fail(result.ReasonAuth, result.BlameScenario, "%s: the proxy %s wants a login (407 %s), and stepwatch has none for a proxy: let it take this machine without one", act, browserProxy, answer.StatusText)
+		return Fail(result.ReasonAuth, result.BlameScenario, "%s: the proxy %s wants a login (407 %s): %s", act, browserProxy, answer.StatusText, noProxyLogin)
 	case answer == nil || anyStatus || answer.Status < 400:
 		return nil
 	default:
@@ -252,7 +261,7 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 	case "TUNNEL_CONNECTION_FAILED":
 		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" does not connect to the server, and the browser does not say why: the same step without @browser does"
 	case "PROXY_AUTH_REQUESTED", "PROXY_AUTH_UNSUPPORTED", "PROXY_AUTH_REQUESTED_WITH_NO_CONNECTION", "INVALID_AUTH_CREDENTIALS":
-		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" wants a login, and stepwatch has none for a proxy: let it take this machine without one"
+		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" wants a login: "+noProxyLogin
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not go there"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":

@@ -174,8 +174,14 @@ type web struct {
 	BodyLimit      string `yaml:"body_limit"`
 	DownloadLimit  string `yaml:"download_limit"`
 	Proxy          string `yaml:"proxy"`
+	ProxyLogin     *login `yaml:"proxy_login"`
 	Wait           string `yaml:"wait"`
 	CucumberNagios bool   `yaml:"cucumber_nagios"`
+}
+
+type login struct {
+	Username string        `yaml:"username"`
+	Password *vault.Source `yaml:"password"`
 }
 
 type browserSection struct {
@@ -364,6 +370,7 @@ func build(path string, f *file, source []byte) (*Config, error) {
 			f.Browser.Proxy = cmp.Or(f.Browser.Proxy, f.Web.Proxy)
 		}
 	}
+	c.proxyLogin(f.Web.ProxyLogin, secrets, v)
 	c.browser(f, dir, roots, v)
 	c.evidence(f, v)
 	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
@@ -661,6 +668,23 @@ func pool(pems [][]byte) func() (*x509.CertPool, error) {
 		}
 		return pool, nil
 	})
+}
+
+func (c *Config) proxyLogin(l *login, secrets *vault.Vault, v *invalid) {
+	const setting = "web.proxy_login"
+	switch {
+	case l == nil:
+		return
+	case c.Target.Proxy == nil:
+		v.add(setting, "is for web.proxy, and there is none")
+	case l.Username == "" || strings.Contains(l.Username, ":") || l.Password == nil:
+		v.add(setting, "needs a username without a colon, and a password: write it as {username: stepwatch, password: {file: proxy.password}}")
+	default:
+		c.Target.ProxyLogin = &steps.ProxyLogin{Username: l.Username, Password: setting + ".password"}
+		if err := secrets.Add(c.Target.ProxyLogin.Password, *l.Password); err != nil {
+			v.add(c.Target.ProxyLogin.Password, "%v", err)
+		}
+	}
 }
 
 // browser makes the browser of the scenarios tagged @browser. It starts when the first of them runs.

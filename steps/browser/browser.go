@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os/exec"
 	"sync"
 	"time"
@@ -62,6 +63,11 @@ type Browser struct {
 // Proxied says whether pages come through a proxy, so that the address that a tab tells is the proxy's. A remote browser may
 // have one that nobody told us of.
 func (b *Browser) Proxied() bool { return b.options.Proxy != "" || b.options.Remote != "" }
+
+// Through says whether pages come through this proxy, as far as we start the browser.
+func (b *Browser) Through(proxy *url.URL) bool {
+	return proxy != nil && b.options.Remote == "" && b.options.Proxy == proxy.String()
+}
 
 // New makes a Browser and starts nothing.
 func New(options Options) *Browser {

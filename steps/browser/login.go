@@ -35,6 +35,21 @@ func (t *Tab) Login(ctx context.Context, l Login) error {
 	return t.intercept(ctx)
 }
 
+// ProxyLogin makes the tab log in at the proxy that its pages come through, when that asks for it (RFC 9110 section 11.7).
+func (t *Tab) ProxyLogin(ctx context.Context, username, password string) error {
+	t.mu.Lock()
+	t.atProxy = &Login{Username: username, Password: password}
+	t.mu.Unlock()
+	return t.intercept(ctx)
+}
+
+// ProxyRefused says whether the proxy has not taken the login since the newest navigation began.
+func (t *Tab) ProxyRefused() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.unwelcome
+}
+
 // sentHeader is a header field that requests to an origin are sent with.
 type sentHeader struct{ origin, name, value string }
 
@@ -51,7 +66,7 @@ func (t *Tab) intercept(ctx context.Context) error {
 	t.mu.Lock()
 	before := t.asked != nil
 	if !before {
-		t.asked = map[fetch.RequestID]bool{}
+		t.asked, t.entered = map[fetch.RequestID]bool{}, map[fetch.RequestID]bool{}
 	}
 	t.mu.Unlock()
 	if before {
@@ -122,8 +137,13 @@ func (t *Tab) challenged(ev *fetch.EventAuthRequired) {
 	answer := &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}
 	l, found := t.loginFor(ev.AuthChallenge.Origin)
 	switch {
-	case ev.AuthChallenge.Source == fetch.AuthChallengeSourceProxy:
+	case ev.AuthChallenge.Source == fetch.AuthChallengeSourceProxy && t.atProxy == nil:
 		answer.Response = fetch.AuthChallengeResponseResponseDefault
+	case ev.AuthChallenge.Source == fetch.AuthChallengeSourceProxy:
+		if t.unwelcome = t.entered[ev.RequestID]; !t.unwelcome {
+			t.entered[ev.RequestID] = true
+			answer.Response, answer.Username, answer.Password = fetch.AuthChallengeResponseResponseProvideCredentials, t.atProxy.Username, t.atProxy.Password
+		}
 	case found && l.Token == "" && !t.asked[ev.RequestID] && (!l.DigestOnly || strings.EqualFold(ev.AuthChallenge.Scheme, "digest")):
 		t.asked[ev.RequestID] = true
 		answer.Response, answer.Username, answer.Password = fetch.AuthChallengeResponseResponseProvideCredentials, l.Username, l.Password

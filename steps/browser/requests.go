@@ -103,6 +103,7 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		n.Chain = append(n.Chain, r)
 		return
 	}
+	t.unwelcome = false
 	t.current = &Navigation{Chain: []*Request{r}, Begun: time.Now(), loader: ev.LoaderID}
 }
 

@@ -75,8 +75,12 @@ type Tab struct {
 	followed int       // how many windows Opened has given
 	saving   *saving   // the download that is waited for, or nil
 	logins   []Login
-	headers  []sentHeader
-	asked    map[fetch.RequestID]bool // requests that were answered with a login
+
+	atProxy   *Login // the login for the proxy, or nil
+	unwelcome bool   // the proxy did not take it
+	headers   []sentHeader
+	asked     map[fetch.RequestID]bool // requests of which the server was answered with a login
+	entered   map[fetch.RequestID]bool // requests of which the proxy was
 }
 
 // open makes the tab within limit: a browser context, a page in it, and our part in every document of it.

@@ -28,7 +28,7 @@ func (t *Tab) adopt(id target.ID) {
 	w := newTab(ctx, cancel, t.process)
 	w.opener = t
 	t.mu.Lock()
-	w.logins, w.headers = slices.Clone(t.logins), slices.Clone(t.headers)
+	w.logins, w.headers, w.atProxy = slices.Clone(t.logins), slices.Clone(t.headers), t.atProxy
 	intercepts := t.asked != nil
 	t.mu.Unlock()
 	timer := time.AfterFunc(windowLimit, cancel) // as for every tab, attaching may hang
