@@ -214,6 +214,9 @@ func lookAtFile(ctx context.Context, w *World, a Args) error {
 	w.Measure("file_age_seconds", "Seconds since the newest file that fits was last changed.", age.Seconds())
 	w.Measure("file_size_bytes", "Size of the newest file that fits.", float64(f.Size))
 	note := fmt.Sprintf("%s, %s, %s old", f.Path, shownSize(f.Size), shownSpan(age))
+	if age < 0 {
+		note = fmt.Sprintf("%s, %s, changed %s from now", f.Path, shownSize(f.Size), shownSpan(-age))
+	}
 	if len(files) > 1 {
 		note += fmt.Sprintf(", the newest of %d", len(files))
 	}
@@ -397,7 +400,7 @@ func (l *looked) unreadable(ctx context.Context, act string, err error) error {
 		return Fail(result.ReasonNotFound, result.BlameTarget, "%s: it was removed meanwhile", act)
 	case errors.Is(err, archive.ErrProgram):
 		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
-	case truncated && time.Since(f.Modified) < beingWritten:
+	case truncated && time.Since(f.Modified).Abs() < beingWritten:
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w (it was changed %s ago: perhaps it is still being written)", act, err, shownSpan(time.Since(f.Modified)))
 	case truncated, errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrFormat), errors.Is(err, dump.ErrFormat):
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w", act, err)

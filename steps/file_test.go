@@ -40,6 +40,7 @@ func TestFile(t *testing.T) {
 	backup("2", 900, 6*time.Hour)
 	aged(t, filepath.Join(dir, "log"), "begin\nexit code: 0\n", 10*time.Minute)
 	aged(t, filepath.Join(dir, "ahead"), "x", -3*time.Hour)
+	aged(t, filepath.Join(dir, "empty"), "", -3*time.Hour)
 	aged(t, filepath.Join(dir, "nothing-1"), "", 2*time.Hour)
 	aged(t, filepath.Join(dir, "nothing-2"), "x", time.Hour)
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
@@ -79,6 +80,8 @@ func TestFile(t *testing.T) {
 		at("log") + `Then the file is owned by "www-data"`:       `unexpected target: \S+/log is owned by "` + me.Username + `", wanted "www-data"`,
 		at("log") + `Then the file is owned by "www-data:adm"`:   `unexpected target: \S+/log is owned by "` + me.Username + `:\w+", wanted "www-data:adm"`,
 		at("ahead") + "Then the file is younger than 1 hour":     `unexpected target: \S+/ahead was changed 2h 59m from now: the clock of this machine, or of the one that wrote it, is wrong`,
+		at("ahead") + "Then the file is a whole archive":         `unexpected target: unpack \S+/ahead: it is no archive that is known here`,
+		at("empty") + "Then the file is a whole archive":         `unexpected target: unpack \S+/empty: it ends too early: it is empty`,
 		at("pipe") + `Then the file contains "x"`:                `unexpected target: read \S+/pipe: it is no archive that is known here but no file at all \(p-+\)`,
 		at("log") + "Then the dump has at least 1 tables":        "scenario scenario: no dump was read yet: .*",
 		at("none"): `not_found target: there is no file "` + d + `/none"`,
@@ -94,6 +97,10 @@ func TestFile(t *testing.T) {
 		t.Errorf("measured\n%s", got)
 	}
 	if got, want := outcome.Steps[0].Report.Note, dir+"/mail-2.tar, 900 B, 6h 0m old, the newest of 2"; got != want {
+		t.Errorf("note: got %q, want %q", got, want)
+	}
+	_, ahead := judged(t, stepstest.Scenario{Dir: dir, Target: &steps.Target{}}, `When I look at the file "ahead"`)
+	if got, want := ahead.Steps[0].Report.Note, dir+"/ahead, 1 B, changed 2h 59m from now"; got != want {
 		t.Errorf("note: got %q, want %q", got, want)
 	}
 	if got := measured(outcome, 1); got != "file_size_change_ratio 1\n" {

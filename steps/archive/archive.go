@@ -139,7 +139,7 @@ func (r *Reader) through(ctx context.Context, in io.Reader, name string) io.Read
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ended, err := program.Run(ctx, program.Command{Path: name, Args: []string{"-d", "-c"}, Input: in, Stdout: into})
+		ended, err := program.Run(ctx, program.Command{Path: name, Args: []string{"-d", "-c"}, Env: []string{"LC_ALL=C"}, Input: in, Stdout: into})
 		switch {
 		case err != nil && ended == nil:
 			err = fmt.Errorf("%w: %w", ErrProgram, err)

@@ -142,7 +142,7 @@ func nextLine(r *archive.Reader, into []byte) ([]byte, error) {
 // readPlain reads statements in SQL.
 func readPlain(r *archive.Reader, as *dialect) (*Dump, error) {
 	d := &Dump{Format: "plain"}
-	end, last, copying := "", "", ""
+	end, last, copying, restricted := "", "", "", ""
 	created, copied := 0, 0
 	buffer := make([]byte, 0, lineKept)
 	for number := 1; ; number++ {
@@ -169,6 +169,10 @@ func readPlain(r *archive.Reader, as *dialect) (*Dump, error) {
 				copying = ""
 			}
 			continue
+		case restricted == "" && bytes.HasPrefix(line, []byte(`\restrict `)):
+			restricted = string(bytes.TrimSpace(line[len(`\restrict`):]))
+		case restricted != "" && string(bytes.TrimSpace(line)) == `\unrestrict `+restricted:
+			restricted = ""
 		case bytes.HasPrefix(line, []byte("CREATE TABLE ")):
 			created++
 		case bytes.HasPrefix(line, []byte("COPY ")) && (bytes.HasSuffix(line, []byte(" FROM stdin;\n")) || len(line) == lineKept):
@@ -194,6 +198,8 @@ func readPlain(r *archive.Reader, as *dialect) (*Dump, error) {
 		return d, fmt.Errorf("%w: in the midst of the rows of %s", archive.ErrTruncated, copying)
 	case !strings.HasPrefix(last, end):
 		return d, fmt.Errorf("%w: its last line is not %q", archive.ErrTruncated, end)
+	case restricted != "": // a text that a database holds may be the line above
+		return d, fmt.Errorf(`%w: the line \unrestrict is missing`, archive.ErrTruncated)
 	}
 	return d, nil
 }

@@ -50,7 +50,7 @@ func TestCutOff(t *testing.T) {
 		needed := len(whole)
 		switch {
 		case strings.HasPrefix(name, "postgres15.sql"):
-			needed = bytes.Index(whole, []byte("database dump complete"))
+			needed = len(bytes.TrimSpace(whole))
 		case name == "mariadb.sql":
 			needed = bytes.Index(whole, []byte("completed"))
 		case name == "postgres15.tar":
@@ -82,6 +82,7 @@ func TestWhatIsWrong(t *testing.T) {
 		{"empty", "", dump.Postgres, "it ends too early: it is empty"},
 		{"within rows", plain[:middle], dump.Postgres, "it ends too early: in the midst of the rows of public.mails"},
 		{"behind the rows", plain[:strings.Index(plain, "PostgreSQL database dump complete")-20], dump.Postgres, `it ends too early: its last line is not "-- PostgreSQL database dump complete"`},
+		{"behind a text that is as its end", strings.Split(plain, `\unrestrict`)[0], dump.Postgres, `it ends too early: the line \\unrestrict is missing`},
 		{"something behind it", plain + "DROP TABLE x;\n", dump.Postgres, `it ends too early: its last line is not "-- PostgreSQL database dump complete"`},
 		{"MySQL, cut off", my[:len(my)-100], dump.MySQL, `it ends too early: its last line is not "-- Dump completed"`},
 		{"another program's", my, dump.Postgres, "it is no dump"},

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -49,9 +50,9 @@ func Find(ctx context.Context, pattern string) ([]File, error) {
 	for _, path := range paths {
 		f, err := look(ctx, path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && isPattern(pattern):
+		case leadsNowhere(err) && isPattern(pattern):
 			continue // it went since the directory was read, or is a link to nowhere
-		case errors.Is(err, fs.ErrNotExist):
+		case leadsNowhere(err):
 			return nil, ErrDangling
 		case err != nil:
 			return nil, err
@@ -62,6 +63,11 @@ func Find(ctx context.Context, pattern string) ([]File, error) {
 		return cmp.Or(b.Modified.Compare(a.Modified), strings.Compare(b.Path, a.Path))
 	})
 	return files, nil
+}
+
+// leadsNowhere says whether there is nothing behind a link, or nothing but links that go round.
+func leadsNowhere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP)
 }
 
 // Root is the directory that a pattern looks in: the part of it before the first element with a *, ? or [.

@@ -28,7 +28,7 @@ func tree(t *testing.T, paths ...string) string {
 
 func TestFind(t *testing.T) {
 	dir := tree(t, "b/mail-2.tar", "a/mail-3.tar", "a/mail-1.tar", "a/.mail-0.tar", "a/other", "c")
-	if err := os.Symlink("nowhere", filepath.Join(dir, "a/mail-4.tar")); err != nil {
+	if err := errors.Join(os.Symlink("nowhere", filepath.Join(dir, "a/mail-4.tar")), os.Symlink("mail-5.tar", filepath.Join(dir, "a/mail-5.tar"))); err != nil {
 		t.Fatal(err)
 	}
 	for pattern, want := range map[string]string{
@@ -57,8 +57,10 @@ func TestFind(t *testing.T) {
 	if _, err := fileset.Find(t.Context(), dir+"/a/[z"); !errors.Is(err, fileset.ErrPattern) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := fileset.Find(t.Context(), dir+"/a/mail-4.tar"); !errors.Is(err, fileset.ErrDangling) {
-		t.Errorf("got %v", err)
+	for _, link := range []string{"/a/mail-4.tar", "/a/mail-5.tar"} { // to nothing, and to itself
+		if _, err := fileset.Find(t.Context(), dir+link); !errors.Is(err, fileset.ErrDangling) {
+			t.Errorf("got %v", err)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
