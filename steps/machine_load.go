@@ -16,7 +16,7 @@ import (
 
 func init() {
 	const (
-		named = " The name is that of the program or script, as ps and pgrep show it; one with a slash is the path that it was started by. What has ended and is not buried yet does not count. " +
+		named = " The name is that of the program or script, as ps and pgrep show it, or the first word of the title that a program gives itself (\"puma: cluster worker 0\"); one with a slash is the path that it was started by. What has ended and is not buried yet does not count. " +
 			"Where the processes of other users are hidden (hidepid) it is UNKNOWN."
 		processes = "Measurement host_processes."
 	)

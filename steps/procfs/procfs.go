@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,16 +28,23 @@ var (
 // Load is how many processes ran or wanted to, on the average of so many minutes (getloadavg(3)).
 type Load struct {
 	One, Five, Fifteen float64
-	Cores              int // that the machine has for us
+	Cores              int // that the machine has, also when we may use but some of them
 }
 
-// ReadLoad reads loadavg beneath root.
+// ReadLoad reads loadavg and stat beneath root.
 func ReadLoad(root string) (Load, error) {
 	text, err := read(root, "loadavg")
 	if err != nil {
 		return Load{}, err
 	}
-	l := Load{Cores: runtime.NumCPU()}
+	stat, err := read(root, "stat")
+	if err != nil {
+		return Load{}, err
+	}
+	l := Load{Cores: cores(stat)}
+	if l.Cores == 0 {
+		return l, fmt.Errorf("stat: %w: it names no core", ErrFormat)
+	}
 	fields := strings.Fields(string(text))
 	if len(fields) < 3 {
 		return l, fmt.Errorf("loadavg: %w", ErrFormat)
@@ -49,6 +55,16 @@ func ReadLoad(root string) (Load, error) {
 		}
 	}
 	return l, nil
+}
+
+// cores counts the lines "cpu0", "cpu1" and so on, one for each core that is online. The line "cpu" is their sum.
+func cores(stat []byte) (n int) {
+	for line := range bytes.Lines(stat) {
+		if number, found := bytes.CutPrefix(line, []byte("cpu")); found && len(number) > 0 && number[0] >= '0' && number[0] <= '9' {
+			n++
+		}
+	}
+	return n
 }
 
 // Memory is in bytes.
@@ -109,7 +125,7 @@ type Process struct {
 const commLength = 15
 
 // ReadProcesses lists the processes of a name beneath root: that of the program, or of the script that an interpreter runs,
-// as ps and pgrep show it. A name with a slash is the path that it was started by. Those that have ended and are not
+// as ps and pgrep show it, or the first word of the title that it gives itself. A name with a slash is the path that it was started by. Those that have ended and are not
 // buried yet do not count.
 func ReadProcesses(root, name string) ([]Process, error) {
 	dir, err := os.Open(root)
@@ -189,6 +205,9 @@ func fitsCommand(line []byte, name string) bool {
 	}
 	if named(args[0]) {
 		return args[0] != ""
+	}
+	if title, _, _ := strings.Cut(args[0], " "); title != args[0] && strings.TrimSuffix(title, ":") == name {
+		return true // the program says itself what it is: "puma: cluster worker 0: 4242 [app]"
 	}
 	interpreter := strings.TrimRight(filepath.Base(args[0]), "0123456789.")
 	if !slices.Contains([]string{"python", "perl", "ruby", "node", "php", "sh", "bash", "dash"}, interpreter) {

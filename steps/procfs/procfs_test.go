@@ -20,12 +20,14 @@ func tree(t testing.TB, files map[string]string) string {
 	return root
 }
 
+const stat = "cpu  9 9 9\ncpu0 3 3 3\ncpu1 3 3 3\ncpu11 3 3 3\nintr 5 cpu\n"
+
 const meminfo = "MemTotal: 8000 kB\nMemFree: 100 kB\nMemAvailable: 2000 kB\nSwapTotal: 1000 kB\nSwapFree: 250 kB\n"
 
 func TestRead(t *testing.T) {
-	root := tree(t, map[string]string{"loadavg": "0.50 1.25 2.00 1/99 4242\n", "meminfo": meminfo, "uptime": "3600.25 7000.00\n"})
+	root := tree(t, map[string]string{"loadavg": "0.50 1.25 2.00 1/99 4242\n", "stat": stat, "meminfo": meminfo, "uptime": "3600.25 7000.00\n"})
 	load, err := ReadLoad(root)
-	if err != nil || load.One != 0.5 || load.Five != 1.25 || load.Fifteen != 2 || load.Cores < 1 {
+	if err != nil || load.One != 0.5 || load.Five != 1.25 || load.Fifteen != 2 || load.Cores != 3 {
 		t.Errorf("got %+v, %v", load, err)
 	}
 	memory, err := ReadMemory(root)
@@ -40,9 +42,12 @@ func TestRead(t *testing.T) {
 
 func TestReadRefuses(t *testing.T) {
 	for _, text := range []string{"", "1 2", "a b c", "-1 1 1", "NaN 1 1"} {
-		if _, err := ReadLoad(tree(t, map[string]string{"loadavg": text})); !errors.Is(err, ErrFormat) {
+		if _, err := ReadLoad(tree(t, map[string]string{"loadavg": text, "stat": stat})); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: got %v", text, err)
 		}
+	}
+	if _, err := ReadLoad(tree(t, map[string]string{"loadavg": "1 1 1", "stat": "cpu  9\ncpu"})); !errors.Is(err, ErrFormat) {
+		t.Errorf("got %v", err)
 	}
 	for _, text := range []string{"", "MemTotal: 8 kB\n", "MemTotal: 8 MB\n", meminfo[:80], "MemTotal: 0 kB\nMemAvailable: 0 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"} {
 		if _, err := ReadMemory(tree(t, map[string]string{"meminfo": text})); !errors.Is(err, ErrFormat) {
@@ -72,6 +77,9 @@ func TestReadProcesses(t *testing.T) {
 		"40/status": process("prometheus-node", "S (sleeping)", "0"), "40/cmdline": "/usr/bin/prometheus-node-exporter\x00",
 		"50/status": process("grep", "S (sleeping)", "0"), "50/cmdline": "grep\x00nginx\x00",
 		"60/status": process("kworker/0:1", "I (idle)", "0"), "60/cmdline": "",
+		"65/status": process("ruby3.1", "S (sleeping)", "33"), "65/cmdline": "puma: cluster worker 0: 61 [records]\x00",
+		"66/status": process("ruby3.1", "S (sleeping)", "33"), "66/cmdline": "puma 6.4.2 (tcp://0.0.0.0:3000) [records]\x00",
+		"67/status": process("vi", "S (sleeping)", "33"), "67/cmdline": "vi\x00puma: notes\x00",
 		"70/comm": "nginx\n", // it ended meanwhile
 	})
 	for name, want := range map[string][]Process{
@@ -82,6 +90,7 @@ func TestReadProcesses(t *testing.T) {
 		"/usr/bin/prometheus-node-exporter": {{40, 0}},
 		"prometheus-node-exporter-x":        nil,
 		"kworker/0:1":                       {{60, 0}},
+		"puma":                              {{65, 33}, {66, 33}},
 		"apache2":                           nil,
 		"":                                  nil,
 	} {
@@ -107,7 +116,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("0.1 0.2 0.3 1/2 3")
 	root := f.TempDir()
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, name := range []string{"loadavg", "meminfo", "uptime"} {
+		for _, name := range []string{"loadavg", "stat", "meminfo", "uptime"} {
 			if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
