@@ -154,14 +154,25 @@ func (r *registered) definition(index int) steps.Definition {
 			return steps.State[ownRun](w).call(w, index, a) //nolint:contextcheck // it has the one that hooks and steps hand on
 		},
 	}
+	params := r.params()
+	d.Kinds = make([]string, regexp.MustCompile(r.expr).NumSubexp())
+	for i := range d.Kinds {
+		if d.Kinds[i] = "text"; i < len(params) {
+			d.Kinds[i] = word(params[i])
+		}
+	}
 	d.Does = "Calls a function without a name."
 	if name := path.Base(runtime.FuncForPC(r.handler.Pointer()).Name()); !closure.MatchString(name) {
 		d.Does = fmt.Sprintf("Calls %s.", strings.TrimSuffix(name, "-fm"))
 	}
-	if params := r.params(); len(params) > 0 {
-		if last := word(params[len(params)-1]); last == "table" || last == "doc string" {
-			d.Does += fmt.Sprintf(" A %s stands beneath it.", last)
-		}
+	switch beneath := params[min(len(d.Kinds), len(params)):]; {
+	case len(beneath) == 0:
+	case word(beneath[0]) == "table":
+		d.Table = steps.Required
+		d.Does += " A table stands beneath it."
+	default:
+		d.DocString = steps.Required
+		d.Does += " A doc string stands beneath it."
 	}
 	if r.keyword != formatters.None {
 		t := keywords[r.keyword]
@@ -427,8 +438,13 @@ func (o *ownRun) nested(w *steps.World, texts godog.Steps) error {
 		if err != nil {
 			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%w", err)
 		}
-		if b.Definition.Func == nil {
-			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot stand in godog.Steps", text)
+		switch d := b.Definition; {
+		case d.Func == nil:
+			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot stand in godog.Steps, as it stands for others: write it into the scenario", text)
+		case d.Prepare != nil && !d.Late:
+			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot stand in godog.Steps, as it begins before the scenario's first step: write it into the scenario", text)
+		case d.Prepare != nil:
+			d.Prepare(o.ctx, w, b.Args)
 		}
 		if err := b.Definition.Func(o.ctx, w, b.Args); err != nil {
 			return fmt.Errorf("%s: %w", text, err)

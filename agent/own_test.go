@@ -165,6 +165,36 @@ func TestOwnStepsInASentence(t *testing.T) {
 		strings.Repeat("passed ran=true   \n", 3)+"failed ran=true unexpected target at `the sum is 3` (own.feature:7): the sum is 6, want 3\n")
 }
 
+// TestBuiltinStepsThatAFunctionGives holds that those are prepared which may be late, and that the others are refused.
+func TestBuiltinStepsThatAFunctionGives(t *testing.T) {
+	prepared := 0
+	nothing := func(context.Context, *steps.World, steps.Args) error { return nil }
+	prepare := func(context.Context, *steps.World, steps.Args) { prepared++ }
+	own, err := LoadOwn(func(sc *godog.ScenarioContext) {
+		sc.Step(`^late$`, func() godog.Steps { return godog.Steps{"a page opens", "a page opens"} })
+		sc.Step(`^early$`, func() godog.Steps { return godog.Steps{"a mailbox opens"} })
+		sc.Step(`^others$`, func() godog.Steps { return godog.Steps{"it opens"} })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := define(t, library(steps.Definition{Area: "test", Sentence: "a page opens", Func: nothing, Prepare: prepare, Late: true},
+		steps.Definition{Area: "test", Sentence: "a mailbox opens", Func: nothing, Prepare: prepare}).With(own.Definitions()...), []string{"it opens", "I pass"})
+	for step, want := range map[string]string{
+		"late":   "",
+		"early":  `"a mailbox opens" cannot stand in godog.Steps, as it begins before the scenario's first step: write it into the scenario`,
+		"others": `"it opens" cannot stand in godog.Steps, as it stands for others: write it into the scenario`,
+	} {
+		r := (&Runner{Target: &steps.Target{}, Own: own}).Run(t.Context(), NewPlan(scenario(step, step), l, Defaults{Timeout: time.Second}), Occasion{})
+		if r.Error != want || (want == "") != (r.State() == result.OK) {
+			t.Errorf("%s: got %s %q, want %q", step, r.State(), r.Error, want)
+		}
+	}
+	if prepared != 2 {
+		t.Errorf("prepared %d times, want 2", prepared)
+	}
+}
+
 // TestOwnHooksAreGodogs runs the same code in godog alone and here, and compares what it saw.
 func TestOwnHooksAreGodogs(t *testing.T) {
 	const text = `  Background:
@@ -443,19 +473,21 @@ func TestOwnDefinitions(t *testing.T) {
 		sc.Step(`unanchored (\d{2})`, func(int) {})
 		sc.Step(`^the (first|last) order( again)?$`, orderAgain)
 		sc.When(`^the rows:$`, func(*godog.Table) error { return nil })
+		sc.Step(`^the letter to (\w+):$`, func(string, []byte) error { return nil })
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, d := range own.Definitions() {
-		got = append(got, d.Area+": "+d.Sentence+": "+placeLine.ReplaceAllString(d.Does, "own_test.go:LINE"))
+		got = append(got, fmt.Sprint(d.Parameters(), d.Table, d.DocString, " ")+d.Area+": "+d.Sentence+": "+placeLine.ReplaceAllString(d.Does, "own_test.go:LINE"))
 	}
-	if g, w := strings.Join(got, "\n"), `own steps: the order {text} of {word} has {int} lines for {words} at {number}: Calls a function without a name.
-own steps: {text}: Calls a function without a name.
-own steps: unanchored (\d{2}): Calls a function without a name.
-own steps: ^the (first|last) order( again)?$: Calls agent.orderAgain.
-own steps: the rows:: Calls a function without a name. A table stands beneath it. Only a step with When means it, or one with And or But after such a one.`; g != w {
+	if g, w := strings.Join(got, "\n"), `[text text int text number] own steps: the order {text} of {word} has {int} lines for {words} at {number}: Calls a function without a name.
+[text] own steps: {text}: Calls a function without a name.
+[int] own steps: unanchored (\d{2}): Calls a function without a name.
+[text text] own steps: ^the (first|last) order( again)?$: Calls agent.orderAgain.
+[]required own steps: the rows:: Calls a function without a name. A table stands beneath it. Only a step with When means it, or one with And or But after such a one.
+[text]required own steps: the letter to {word}:: Calls a function without a name. A doc string stands beneath it.`; g != w {
 		t.Errorf("got:\n%s\nwant:\n%s", g, w)
 	}
 }

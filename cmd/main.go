@@ -160,6 +160,9 @@ func version() string {
 	if info.Main.Path != module {
 		for _, d := range info.Deps {
 			if d.Path == module {
+				if d.Replace != nil {
+					d = d.Replace // whose version is empty for a directory
+				}
 				version = fmt.Sprintf("%s with own steps of %s %s", cmp.Or(d.Version, "(devel)"), info.Main.Path, cmp.Or(version, "(devel)"))
 			}
 		}

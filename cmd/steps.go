@@ -130,7 +130,7 @@ func catalogueText(t *terminal, found []sentence) {
 			fmt.Fprintln(t.out, p.paint(grey, wrap("Measures: "+s.Measures, "      ", 100)))
 		}
 		if s.Example != "" {
-			fmt.Fprintln(t.out, p.paint(grey, "      Example: "+s.Example))
+			fmt.Fprintln(t.out, p.paint(grey, "      Example: "+strings.ReplaceAll(s.Example, "\n", "\n      ")))
 		}
 		if s.File != "" {
 			fmt.Fprintln(t.out, p.paint(grey, fmt.Sprintf("      Defined: %s:%d", s.File, s.Line)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stepwatch/stepwatch/steps"
@@ -49,5 +50,18 @@ func TestCatalogueForPrograms(t *testing.T) {
 	}
 	if waits := entries["{account} receives it over IMAP within {duration}"]["waits"]; waits != true {
 		t.Errorf("waits is %v", waits)
+	}
+}
+
+// TestCatalogueAsText holds that what stands beneath an example keeps its place there.
+func TestCatalogueAsText(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var out, errOut bytes.Buffer
+	if code := stepsVerb(t.Context(), &terminal{out: &out, err: &errOut}, []string{"redirects should be"}); code != exitPassed {
+		t.Fatal(code, errOut.String())
+	}
+	const want = "      Example: Then the redirects should be:\n        | status | location |\n"
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("no\n%sin\n%s", want, out.String())
 	}
 }

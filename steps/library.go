@@ -48,6 +48,10 @@ type Definition struct {
 	// must stand before the others begin, such as the mailbox that a message is to arrive in. What goes wrong it keeps
 	// in the World, for Func to return.
 	Prepare func(ctx context.Context, w *World, a Args)
+	Late    bool // Prepare may also be called directly before Func, and more than once
+
+	// Kinds are those of the parameters where Sentence does not tell them: what stands in braces elsewhere.
+	Kinds []string
 
 	params   []string
 	patterns []pattern // of Sentence, then of Also
@@ -167,7 +171,12 @@ func literalOpening(pattern string) string {
 }
 
 // Parameters are the kinds of the sentence's parameters, in order: "account", "duration".
-func (d *Definition) Parameters() []string { return slices.Clone(d.params) }
+func (d *Definition) Parameters() []string {
+	if d.Kinds != nil {
+		return slices.Clone(d.Kinds)
+	}
+	return slices.Clone(d.params)
+}
 
 // Matchers are the compiled patterns: of the sentence and of what it also understands. It panics when a pattern of the
 // definition's own is malformed, which the first text that may match finds out.

@@ -167,6 +167,7 @@ func registerWeb(definitions ...Definition) {
 			}
 			return err
 		}
+		definitions[i].Late = true
 		definitions[i].Prepare = func(ctx context.Context, w *World, _ Args) {
 			if w.inBrowser {
 				State[browserSession](w).open(ctx, w)
