@@ -81,7 +81,7 @@ var mistakes = []struct {
 	{`15:5: warning: a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, and write "I authenticate to`, "alice:hunter2@", ""},
 	{`16:5: error: "the table {text} should have the rows:" needs a table: write its rows beneath the step, as in the example of "stepwatch steps"`,
 		"    And port 25 of", "    | Article |\n    | Tea |\n    And port 25 of"},
-	{`17:5: error: no sentence matches "port 25 of \"mx1\" is opne": did you mean "port {int} of {server} is open"?`, "opne", "open"},
+	{`17:5: error: no sentence matches "port 25 of \"mx1\" is opne": did you mean "port {port} of {server} is open"?`, "opne", "open"},
 	{`20:3: error: another scenario of the feature is called "Mail" too: its results go by its line number, which changes with the file`, "Scenario: Mail\n    Given", "Scenario: Delivery\n    Given"},
 	{`21:5: error: there is no file "invoice.pdf": a path is relative to the feature file`, `attachment "invoice.pdf"`, `attachment "there.pdf"`},
 	{`22:5: error: no account "alcie" in stepwatch.yml (it has alice, bob): add it under accounts`, "alcie", "alice"},

@@ -41,8 +41,8 @@ func TestCatalogueForPrograms(t *testing.T) {
 			t.Errorf("%q is missing", d.Sentence)
 		}
 	}
-	mail, err := json.Marshal(entries["I send a message from {account} to {account} via {int}"]["parameters"])
-	if err != nil || string(mail) != `["account","account","int"]` {
+	mail, err := json.Marshal(entries["I send a message from {account} to {account} via {port}"]["parameters"])
+	if err != nil || string(mail) != `["account","account","port"]` {
 		t.Errorf("parameters %s, %v", mail, err)
 	}
 	if table := entries["the redirects should be:"]["table"]; table != "required" {

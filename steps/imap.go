@@ -32,7 +32,7 @@ func init() {
 			Func:     receive,
 		},
 		Definition{
-			Area: "mail", Sentence: `{account} receives it over IMAP via {int} within {duration}`,
+			Area: "mail", Sentence: `{account} receives it over IMAP via {port} within {duration}`,
 			Does:     does + " Port 993 is TLS from the first byte; 143 and any other port demand STARTTLS.",
 			Measures: measures,
 			Example:  `Then "bob" receives it over IMAP via 143 within 60s`,

@@ -75,6 +75,7 @@ var parameters = map[string]string{ //nolint:gosec // none of them is a secret
 	"name":     `"([^"]+)"`, // a domain name, or an address where it stands for one
 	"server":   `"([^"]+)"`, // a server: a name under hosts, a host name or an address, with or without :port as the sentence says
 	"family":   `(IPv4|IPv6)`,
+	"port":     `(\d+)`,
 	"ports":    `(\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*)`, // "22, 25, 8000-8080"
 	"text":     `"(.*)"`,
 	"single":   `'(.+)'`,    // a text as cucumber-nagios 0.8 wrote it
@@ -224,10 +225,13 @@ func (a Args) Text(i int) string { return a.Captured[i] }
 func (a Args) Int(i int) (int, error) {
 	n, err := strconv.Atoi(a.Captured[i])
 	if err != nil {
-		return 0, scenarioFault("%q is no whole number that fits: %w", a.Captured[i], err)
+		return 0, scenarioFault("%q is no whole number that fits", a.Captured[i])
 	}
 	return n, nil
 }
+
+// Port is parameter i as the number of a port, 1 to 65535.
+func (a Args) Port(i int) (int, error) { return checkPort(a.Captured[i]) }
 
 // Duration is parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
 func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }

@@ -40,7 +40,7 @@ func TestBindNamesTheNearestSentence(t *testing.T) {
 		`I goto "http://x/"`:                           `I go to {url}`,
 		`I folow "Contact"`:                            `I follow {text}`,
 		`I should se "x"`:                              `I should see {text}`,
-		`I send a mesage from "a" to "b" via 587`:      `I send a message from {account} to {account} via {int}`,
+		`I send a mesage from "a" to "b" via 587`:      `I send a message from {account} to {account} via {port}`,
 		`the elapsed time must be less than 5 seconds`: `the elapsed time should be less than {duration}`,
 		`completely unrelated words about the weather`: ``,
 	} {

@@ -55,11 +55,8 @@ func waitOf(w *World, a Args, otherwise int) (account *Account, port int, within
 	}
 	port = otherwise
 	if len(a.Captured) == 3 {
-		if port, err = a.Int(1); err != nil {
+		if port, err = a.Port(1); err != nil {
 			return nil, 0, 0, err
-		}
-		if port < 1 || port > 65535 {
-			return nil, 0, 0, scenarioFault("%d is no port", port)
 		}
 	}
 	within, err = a.Duration(len(a.Captured) - 1)

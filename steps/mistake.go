@@ -179,6 +179,8 @@ func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule fea
 		_, err = b.Args.Duration(i)
 	case "int":
 		_, err = b.Args.Int(i)
+	case "port":
+		_, err = b.Args.Port(i)
 	case "ports":
 		_, err = parsePorts(text)
 	case "zone":

@@ -36,7 +36,7 @@ var (
 // kinds that are not there are none for placeholders: they belong to the languages of others.
 var samples = map[string]string{
 	"account": "name", "host": "name", "file": "name", "name": "name", "server": "name", "text": "text", "url": "text", "word": "word",
-	"family": "IPv4", "ports": "25", "record": "MX", "way": "UDP", "duration": "60s", "clock": "12:00", "zone": "UTC", "number": "1.5",
+	"family": "IPv4", "port": "25", "ports": "25", "record": "MX", "way": "UDP", "duration": "60s", "clock": "12:00", "zone": "UTC", "number": "1.5",
 	"int": "1", "size": "1 MB", "status": "250", "method": "GET", "path": "text",
 }
 

@@ -29,7 +29,7 @@ func init() {
 			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,
 		},
 		Definition{
-			Area: "mail", Sentence: `{account} receives it over POP3 via {int} within {duration}`,
+			Area: "mail", Sentence: `{account} receives it over POP3 via {port} within {duration}`,
 			Does: does + " Port 995 is TLS from the first byte; 110 and any other port demand STLS (RFC 2595).", Measures: measures,
 			Example: `Then "bob" receives it over POP3 via 110 within 60s`,
 			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,

@@ -36,7 +36,7 @@ func init() {
 				does, example = does+" Only addresses of this family count; a host without any is a failure.", " over IPv6"
 			}
 			register(Definition{
-				Area: "network", Sentence: `port {int} of {server} is ` + state.name + over, Does: does, Measures: measures,
+				Area: "network", Sentence: `port {port} of {server} is ` + state.name + over, Does: does, Measures: measures,
 				Example: `Then port 25 of "mail.example.org" is ` + state.name + example,
 				Func:    func(ctx context.Context, w *World, a Args) error { return portIs(ctx, w, a, state.name) },
 			})
@@ -46,7 +46,7 @@ func init() {
 		"when none of a port's addresses answers that must, and when the time is over before all were tried."
 	register(
 		Definition{
-			Area: "network", Sentence: `port {int} of {server} greets with {text}`,
+			Area: "network", Sentence: `port {port} of {server} greets with {text}`,
 			Does: "Fails unless the server speaks first, and its first line begins with the text; an ellipsis at its end is left out. On the ports 465, 563, 990, 993 and 995 verified TLS comes " +
 				"before. It may take 20s to greet, and 4 KiB are read.",
 			Measures: "Phases: dns (when a name is looked up), connect, tls, banner.",
@@ -207,14 +207,14 @@ func judgeKnocks(places []string, knocks []knock, wanted string) string {
 func checkPort(a string) (int, error) {
 	port, err := strconv.Atoi(a)
 	if err != nil || port < 1 || port > 65535 {
-		return 0, scenarioFault("%s is no port", a)
+		return 0, scenarioFault("%s is no port: write one from 1 to 65535", a)
 	}
 	return port, nil
 }
 
 // portIs is what "port … of … is open" means, and its kin.
 func portIs(ctx context.Context, w *World, a Args, wanted string) error {
-	port, err := checkPort(a.Text(0))
+	port, err := a.Port(0)
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ var tlsFirst = []int{465, 563, 990, 993, 995}
 
 // portGreets is what "port … of … greets with …" means.
 func portGreets(ctx context.Context, w *World, a Args) error {
-	port, err := checkPort(a.Text(0))
+	port, err := a.Port(0)
 	if err != nil {
 		return err
 	}

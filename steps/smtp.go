@@ -30,7 +30,7 @@ func init() {
 	)
 	register(
 		Definition{
-			Area: "mail", Sentence: `I send a message from {account} to {account} via {int}`,
+			Area: "mail", Sentence: `I send a message from {account} to {account} via {port}`,
 			Does:      does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5, and for an account with a token of OAUTHBEARER and XOAUTH2.",
 			Measures:  measures,
 			Table:     Optional,
@@ -39,7 +39,7 @@ func init() {
 			Func:      sendMessage,
 		},
 		Definition{
-			Area: "mail", Sentence: `I send a message from {account} to {account} via {int} with AUTH {word}`,
+			Area: "mail", Sentence: `I send a message from {account} to {account} via {port} with AUTH {word}`,
 			Does: does + " The mechanism is the one named: " + saslNames + ". The step fails when the server does not offer it. " +
 				"XOAUTH2 and OAUTHBEARER take the account's access token, which a command can fetch (token: {command: …}).",
 			Measures:  measures,
@@ -114,7 +114,7 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	port, err := a.Int(2)
+	port, err := a.Port(2)
 	if err != nil {
 		return err
 	}
@@ -158,9 +158,6 @@ func (c *smtpClient) send(ctx context.Context, from, to *Account, a Args, start 
 
 // newSMTPClient is a connection to the account's server, with what its port demands.
 func newSMTPClient(w *World, account *Account, port int, mechanism string) (*smtpClient, error) {
-	if port < 1 || port > 65535 {
-		return nil, scenarioFault("%d is no port", port)
-	}
 	host, err := account.require("smtp", account.SMTP)
 	if err != nil {
 		return nil, err

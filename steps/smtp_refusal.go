@@ -22,7 +22,7 @@ func init() {
 	)
 	register(
 		Definition{
-			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {int}`,
+			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {port}`,
 			Does:      "Submits a test message as \"I send a message\" does, where a refusal is what is wanted or may be." + tries,
 			Measures:  measures,
 			Table:     Optional,
@@ -31,7 +31,7 @@ func init() {
 			Func:      trySubmission(func(*attempt, *Args) error { return nil }),
 		},
 		Definition{
-			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {int} without logging in`,
+			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {port} without logging in`,
 			Does:      "Submits a test message without AUTH, which a submission server must refuse (530 by RFC 4954)." + tries,
 			Measures:  measures,
 			Table:     Optional,
@@ -43,7 +43,7 @@ func init() {
 			}),
 		},
 		Definition{
-			Area: "mail", Sentence: `I try to send a message from {account} to the address {text} via {int}`,
+			Area: "mail", Sentence: `I try to send a message from {account} to the address {text} via {port}`,
 			Does:      "Submits a test message to an address that need not be an account's, such as one that must not exist." + tries,
 			Measures:  measures,
 			Table:     Optional,
@@ -52,7 +52,7 @@ func init() {
 			Func:      trySubmission(func(*attempt, *Args) error { return nil }),
 		},
 		Definition{
-			Area: "mail", Sentence: `I try to send a message from {account} to an unknown mailbox in the domain of {account} via {int}`,
+			Area: "mail", Sentence: `I try to send a message from {account} to an unknown mailbox in the domain of {account} via {port}`,
 			Does: "Submits a test message to an address in that account's domain that nobody has. A server that takes it has to send a bounce later, " +
 				"often to a forged sender." + tries,
 			Measures:  measures,
@@ -65,7 +65,7 @@ func init() {
 			}),
 		},
 		Definition{
-			Area: "mail", Sentence: `I try to send a message from {account} as {text} to {account} via {int}`,
+			Area: "mail", Sentence: `I try to send a message from {account} as {text} to {account} via {port}`,
 			Does: "Logs in as the account and gives another address as the sender, in the envelope and in From: a forged sender, " +
 				"which a server that ties senders to logins refuses. The name of another account stands for its address. Postfix refuses it at RCPT unless smtpd_delay_reject is off." + tries,
 			Measures:  measures,
@@ -79,7 +79,7 @@ func init() {
 			}),
 		},
 		Definition{
-			Area: "mail", Sentence: `I try to send a message of {size} from {account} to {account} via {int}`,
+			Area: "mail", Sentence: `I try to send a message of {size} from {account} to {account} via {port}`,
 			Does: "Submits a test message of this size (KB, MB and GB are powers of 1024). Where the server knows SIZE (RFC 1870) the size stands in " +
 				"MAIL, so a message that is too big is refused before it is sent." + tries,
 			Measures:  measures,
@@ -105,7 +105,7 @@ func init() {
 			Func:      tryRelay,
 		},
 		Definition{
-			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {int}`,
+			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {port}`,
 			Does: "Logs in over SMTP with a wrong password, always the same one, inside TLS. Many servers make everybody who comes from the same address wait " +
 				"after that: with Dovecot the next good login takes 4 seconds, and only a good login ends it. So one good login follows when the " +
 				"scenario is over, outside every step's time, and only then can others of the same address still be slowed down, for that moment. To a " +
@@ -239,7 +239,7 @@ func trySubmission(adjust func(*attempt, *Args) error) func(context.Context, *Wo
 		if err != nil {
 			return err
 		}
-		port, err := a.Int(2)
+		port, err := a.Port(2)
 		if err != nil {
 			return err
 		}
@@ -387,7 +387,7 @@ func tryLogin(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	port, err := a.Int(1)
+	port, err := a.Port(1)
 	if err != nil {
 		return err
 	}
