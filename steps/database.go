@@ -22,7 +22,7 @@ import (
 func init() {
 	const asks = " It is a database under databases in stepwatch.yml. The query runs in a transaction that may only read, as one statement, and the server ends it when the scenario's time is up. " +
 		"The sentences about what the query gives follow."
-	const measures = "Phases dns, connect, query. Measurements sql_rows (10000 at most are read) and sql_value, when it gives one row with one number."
+	const measures = "Phases dns, connect, query. Measurements sql_rows (10000 at most are read; absent when these are more than 8 MB) and sql_value, when it gives one row with one number."
 	const one = " It must give one row with one value."
 	register(
 		Definition{
@@ -151,7 +151,9 @@ func queryDatabase(ctx context.Context, w *World, a Args) error {
 		return d.failure(ctx, server, err)
 	}
 	*q = queried{d.Name, answer}
-	w.Measure("sql_rows", "Rows that the query gave.", float64(answer.Rows))
+	if !answer.More || answer.Rows == query.RowLimit {
+		w.Measure("sql_rows", "Rows that the query gave.", float64(answer.Rows))
+	}
 	if value, err := q.one(); err == nil {
 		if n, err := strconv.ParseFloat(value, 64); err == nil {
 			w.Measure("sql_value", "The number that the query gave.", n)
@@ -222,6 +224,10 @@ func (d *Database) failure(ctx context.Context, server *query.Server, err error)
 		reason, blame, remedy = result.ReasonConfig, result.BlameScenario, fmt.Sprintf(": GRANT the user %q the right to read it", d.User)
 	case is(query.ErrStatement, query.ErrWrites):
 		reason, blame = result.ReasonScenario, result.BlameScenario
+	case is(query.ErrNothing):
+		return scenarioFault("%s: %w: write one that begins with SELECT", act, err)
+	case is(query.ErrTooLarge):
+		return Fail(result.ReasonTooLarge, result.BlameScenario, "%s: %w: ask for less", act, err)
 	case is(query.ErrStarting):
 		reason = result.ReasonDeferred
 	case !errors.As(err, &refusal) && is(fs.ErrNotExist):
@@ -246,11 +252,14 @@ func (q *queried) shown() string {
 		}
 	}
 	text := shownLine(strings.Join(values, ", "))
-	if more := q.answer.Rows - 1; more > 0 {
+	more := q.answer.Rows - 1
+	switch {
+	case q.answer.More && more == 0:
+		text += " and more rows"
+	case q.answer.More:
+		text += fmt.Sprintf(" and over %d rows more", more)
+	case more > 0:
 		text += fmt.Sprintf(" and %d rows more", more)
-		if q.answer.More {
-			text = strings.Replace(text, " and ", " and over ", 1)
-		}
 	}
 	return text
 }
@@ -268,7 +277,7 @@ func (q *queried) one() (string, error) {
 	switch {
 	case q.answer.Rows == 0:
 		return "", Fail(result.ReasonNotFound, result.BlameTarget, "the query of the database %q gave no row, wanted one", q.database)
-	case len(q.answer.First) != 1, q.answer.Rows > 1:
+	case len(q.answer.First) != 1, q.answer.Rows > 1, q.answer.More:
 		return "", scenarioFault("the query of the database %q gave %s, wanted one row with one value: ask for that", q.database, q.shown())
 	case q.answer.First[0].Null:
 		return "", Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave NULL: there is nothing to take %s of", q.database, q.answer.Columns[0])
@@ -367,8 +376,8 @@ func queryGivesRows(word string, fits func(got, wanted int) bool) func(context.C
 			wanted = fmt.Sprintf("%s %d rows", word, number)
 		}
 		rows := q.answer.Rows
-		if q.answer.More && number > rows {
-			return scenarioFault("more than %d rows cannot be counted: ask for count(*)", query.RowLimit)
+		if q.answer.More && (number > rows || number == rows && fits(rows, number) && !fits(rows+1, number)) {
+			return scenarioFault("the query of the database %q gave more than the %d rows that are read, so that they cannot be counted: ask for count(*)", q.database, rows)
 		}
 		if word == "no" && rows > 0 || word != "no" && !fits(rows, number) {
 			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %d rows, wanted %s: %s", q.database, rows, wanted, q.shown())

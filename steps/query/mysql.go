@@ -18,6 +18,8 @@ import (
 
 // runMySQL speaks the protocol of MySQL and MariaDB.
 func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
 	config.Net, config.Addr = s.network(), s.Address
@@ -89,6 +91,7 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 			return first
 		}, size)
 		if !more {
+			cancel() // closes the connection; the rest would be read to its end by what closes the rows
 			return answer, nil
 		}
 	}

@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // runPostgres speaks PostgreSQL's protocol. pgconn, the lower half of pgx, is enough for that and a quarter of its size.
@@ -73,6 +75,11 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 	config.RuntimeParams = map[string]string{"application_name": "stepwatch"}
 	config.User, config.Password, config.Database, config.TLSConfig = s.User, s.Password, s.Database, s.TLS
 	config.ConnectTimeout = 0 // ctx is what limits it
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		frontend := pgproto3.NewFrontend(r, w)
+		frontend.SetMaxBodyLen(largestRow)
+		return frontend
+	}
 	config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	if s.network() == "unix" {
 		config.Host, config.Port = s.Address, 5432
@@ -100,7 +107,10 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 func postgresError(err error) error {
 	var said *pgconn.PgError
 	var unverified *tls.CertificateVerificationError
+	var large *pgproto3.ExceededMaxBodyLenErr
 	switch {
+	case errors.As(err, &large):
+		return ErrTooLarge
 	case errors.As(err, &unverified):
 		return unverified
 	case strings.Contains(err.Error(), "server refused TLS connection"):

@@ -25,6 +25,8 @@ var (
 	ErrTimeout   = errors.New("the query took too long and was ended")
 	ErrOther     = errors.New("the server refused it")
 	ErrNoTLS     = errors.New("the server offers no TLS")
+	ErrNothing   = errors.New("the query asks for nothing") // it is COMMIT, or a comment
+	ErrTooLarge  = fmt.Errorf("it gives a row of more than %d MB", largestRow>>20)
 )
 
 // Refusal is what a server said instead of an answer.
@@ -73,6 +75,9 @@ const (
 	SizeLimit = 8 << 20
 )
 
+// largestRow is what a row of PostgreSQL may have: one message, which is read at once. MySQL's own limit is max_allowed_packet.
+const largestRow = 2 * SizeLimit
+
 // Answer is what a query gave. Times are in UTC.
 type Answer struct {
 	Columns []string
@@ -84,10 +89,15 @@ type Answer struct {
 // Run asks one question. The time that ctx has left is the statement's on the server too. Errors are a *Refusal, one of the
 // network or of TLS, or the context's.
 func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
+	run := s.runPostgres
 	if s.MySQL {
-		return s.runMySQL(ctx, statement)
+		run = s.runMySQL
 	}
-	return s.runPostgres(ctx, statement)
+	answer, err := run(ctx, statement)
+	if err == nil && len(answer.Columns) == 0 {
+		return nil, ErrNothing
+	}
+	return answer, err
 }
 
 // timeLeft is what the server gets for the statement: a little less than ctx has, so that it is the server that says so.

@@ -121,6 +121,7 @@ func TestDatabases(t *testing.T) {
 		}
 		const failed = `SELECT count(*) FROM jobs WHERE failed_at IS NOT NULL`
 		sleep := either("SELECT pg_sleep(30)", "SELECT sleep(30) FROM jobs")
+		many := either("SELECT i FROM generate_series(1, 10001) i", "SELECT i FROM (SELECT seq AS i FROM seq_1_to_10001) numbers")
 		for text, want := range map[string]string{
 			ask("db", failed) + "Then the query gives less than 2\nAnd the query gives more than 0.5\nAnd the query gives 1\nAnd the query gives \"1\"\nAnd the query gives at least 1 rows\nAnd the query gives at most 1 rows": "",
 			ask("db", failed) + "Then the query gives less than 1":                                                                                      `the query of the database "db" gave 1, wanted less than 1 \(unexpected, blame target\)`,
@@ -145,21 +146,29 @@ func TestDatabases(t *testing.T) {
 			ask("no-password", "SELECT 1"): `query the database "no-password": .*\(auth, blame target\)`,
 			ask("no-database", "SELECT 1"): either(`query the database "no-database": there is no such database: database "none" does not exist \(3D000\) \(not_found, blame target\)`,
 				`query the database "no-database": the user may not do that: Access denied for user 'reader'@'%' to database 'none' \(1044\): GRANT the user "reader" the right to read it \(config, blame scenario\)`),
-			ask("closed", "SELECT 1"):          `connect to changing.example.test:1: connection refused: nothing listens on that port \(connect, blame target\)`,
-			ask("other-name", "SELECT 1"):      `TLS handshake with 127.0.0.13: .*\(certificate_host, blame target\)`,
-			ask("no-tls", "SELECT 1"):          either(`query the database "no-tls": the login was refused: no pg_hba.conf entry for host .*, no encryption \(28000\): .* \(auth, blame target\)`, ""),
-			ask("no-socket", "SELECT 1"):       `query the database "no-socket": there is no socket /run/none: is the server down\? \(connect, blame target\)`,
-			ask("none", "SELECT 1"):            `no database "none" in stepwatch.yml \(it has closed, db, .*\): add it under databases \(config, blame scenario\)`,
-			ask("db", "SELEC 1"):               `query the database "db": the query is wrong: .* \(scenario, blame scenario\)`,
-			ask("db", "SELECT 1; SELECT 2"):    `query the database "db": the query is wrong: .* \(scenario, blame scenario\)`,
-			ask("db", "SELECT * FROM nothing"): `query the database "db": ` + either(`what the query asks for is not there: relation "nothing" does not exist \(42P01\) \(not_found, blame target\)`, `the user may not do that: .*\(1142\): .* \(config, blame scenario\)`),
-			ask("db", "SELECT * FROM secrets"): `query the database "db": the user may not do that: .*: GRANT the user "reader" the right to read it \(config, blame scenario\)`,
-			ask("socket", "DELETE FROM jobs"):  `query the database "socket": the query would change something, and it may only read: .* \(scenario, blame scenario\)`,
-			ask("socket", "DROP TABLE jobs"):   `query the database "socket": the query would change something, and it may only read: .* \(scenario, blame scenario\)`,
-			ask("db", sleep):                   `query the database "db": the query took too long and was ended: .*: give the scenario more by @timeout, or the query an index \(timeout, blame target\)`,
-			`When I query the database "db"`:   "the step has no query: .* \\(scenario, blame scenario\\)",
-			"Then the query gives 1":           "no database was asked yet: .*",
-			"When I query the database \"db\"\n\"\"\"\nSELECT count(*)\nFROM jobs\n\"\"\"\nThen the query gives 2": "",
+			ask("closed", "SELECT 1"):                                        `connect to changing.example.test:1: connection refused: nothing listens on that port \(connect, blame target\)`,
+			ask("other-name", "SELECT 1"):                                    `TLS handshake with 127.0.0.13: .*\(certificate_host, blame target\)`,
+			ask("no-tls", "SELECT 1"):                                        either(`query the database "no-tls": the login was refused: no pg_hba.conf entry for host .*, no encryption \(28000\): .* \(auth, blame target\)`, ""),
+			ask("no-socket", "SELECT 1"):                                     `query the database "no-socket": there is no socket /run/none: is the server down\? \(connect, blame target\)`,
+			ask("none", "SELECT 1"):                                          `no database "none" in stepwatch.yml \(it has closed, db, .*\): add it under databases \(config, blame scenario\)`,
+			ask("db", "SELEC 1"):                                             `query the database "db": the query is wrong: .* \(scenario, blame scenario\)`,
+			ask("db", "SELECT 1; SELECT 2"):                                  `query the database "db": the query is wrong: .* \(scenario, blame scenario\)`,
+			ask("db", "SELECT * FROM nothing"):                               `query the database "db": ` + either(`what the query asks for is not there: relation "nothing" does not exist \(42P01\) \(not_found, blame target\)`, `the user may not do that: .*\(1142\): .* \(config, blame scenario\)`),
+			ask("db", "SELECT * FROM secrets"):                               `query the database "db": the user may not do that: .*: GRANT the user "reader" the right to read it \(config, blame scenario\)`,
+			ask("socket", many) + "Then the query gives at most 10000 rows":  `the query of the database "socket" gave more than the 10000 rows that are read, so that they cannot be counted: .* \(scenario, blame scenario\)`,
+			ask("socket", many) + "Then the query gives at least 10000 rows": "",
+			ask("socket", many) + "Then the query gives at most 9999 rows":   `the query of the database "socket" gave 10000 rows, wanted at most 9999 rows: "1" and over 9999 rows more \(unexpected, blame target\)`,
+			ask("socket", strings.Replace(many, " i ", " repeat('x', 6000000) ", 1)) + "Then the query gives at most 1 rows": `the query of the database "socket" gave more than the 1 rows that are read, .* \(scenario, blame scenario\)`,
+			ask("socket", strings.Replace(many, " i ", " repeat('x', 6000000) ", 1)) + `Then the query gives "x"`:            `the query of the database "socket" gave "x+…" and more rows, wanted one row with one value: ask for that \(scenario, blame scenario\)`,
+			ask("db", "-- SELECT 1") + "Then the query gives no rows":                                                        `query the database "db": the query asks for nothing: write one that begins with SELECT \(scenario, blame scenario\)`,
+			ask("db", "COMMIT") + "Then the query gives no rows":                                                             `query the database "db": the query asks for nothing: .*`,
+			ask("db", either("SELECT repeat('x', 40000000)", "SELECT 1")):                                                    either(`query the database "db": it gives a row of more than 16 MB: ask for less \(too_large, blame scenario\)`, ""),
+			ask("socket", "DELETE FROM jobs"):                                                                                `query the database "socket": the query would change something, and it may only read: .* \(scenario, blame scenario\)`,
+			ask("socket", "DROP TABLE jobs"):                                                                                 `query the database "socket": the query would change something, and it may only read: .* \(scenario, blame scenario\)`,
+			ask("db", sleep):                                                                                                 `query the database "db": the query took too long and was ended: .*: give the scenario more by @timeout, or the query an index \(timeout, blame target\)`,
+			`When I query the database "db"`:                                                                                 "the step has no query: .* \\(scenario, blame scenario\\)",
+			"Then the query gives 1":                                                                                         "no database was asked yet: .*",
+			"When I query the database \"db\"\n\"\"\"\nSELECT count(*)\nFROM jobs\n\"\"\"\nThen the query gives 2":           "",
 		} {
 			limit := 10 * time.Second
 			if strings.Contains(text, "sleep") {
