@@ -140,6 +140,11 @@ func (r *Request) received(a *network.Response) {
 	}
 }
 
+// showsNothing says whether the answer leaves the page as it is, as it should.
+func (r *Request) showsNothing() bool {
+	return r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified
+}
+
 // failed notes that a request came to nothing; t.mu is held.
 func (t *Tab) failed(ev *network.EventLoadingFailed) {
 	r := t.byID[ev.RequestID]
@@ -159,7 +164,7 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 		return
 	}
 	switch {
-	case r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified:
+	case r.showsNothing():
 		n.Loaded = true // the page stays, as it should
 	case !strings.HasPrefix(r.URL, "http"):
 		n.Loaded = true // another program's address, such as mailto:

@@ -391,6 +391,10 @@ func (t *Tab) event(ev any) {
 	case *network.EventResponseReceivedExtraInfo:
 		if r := t.byID[ev.RequestID]; r != nil && r.Status == 0 { // of an answer that shows nothing it is all we are told
 			r.Status, r.StatusText = int(ev.StatusCode), http.StatusText(int(ev.StatusCode))
+			if n := t.current; n.Response() == r && n.Failed == aborted && r.showsNothing() {
+				n.Failed, n.Loaded = "", true // its end was told before
+			}
+			break
 		}
 		return
 	case *network.EventLoadingFinished:
@@ -558,6 +562,12 @@ func (t *Tab) Console() []Message {
 	return slices.Clone(t.console)
 }
 
+// aborted is the browser's word for a load that it gave up.
+const aborted = "net::ERR_ABORTED"
+
+// statusLimit is how long after its end the status of an answer may be told that shows nothing.
+const statusLimit = 200 * time.Millisecond
+
 // Go loads an address and waits until it is loaded with everything that it refers to. Whether the page is what was wanted
 // is told by Navigation: an error is only what kept the browser from trying, or the end of ctx.
 func (t *Tab) Go(ctx context.Context, url, referrer string) error {
@@ -565,9 +575,9 @@ func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 	if err != nil {
 		return err
 	}
-	if got.ErrorText == "net::ERR_ABORTED" && !got.IsDownload {
+	if got.ErrorText == aborted && !got.IsDownload {
 		// Nothing came that could be shown; the events tell whether that is right, as with a 204.
-		return t.wait(ctx, func() bool { return t.current != nil && t.current.done() })
+		return t.ended(ctx, func() bool { return t.current != nil && t.current.done() })
 	}
 	if got.ErrorText != "" || got.IsDownload {
 		t.mu.Lock()
@@ -597,6 +607,23 @@ func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 	return t.wait(ctx, func() bool {
 		return t.current != nil && (t.current.loader != got.LoaderID || t.current.done() && (t.current.Committed || t.current.Download))
 	})
+}
+
+// ended waits until done, and then for the status of a navigation that was given up, as far as that may still be told.
+func (t *Tab) ended(ctx context.Context, done func() bool) error {
+	if err := t.wait(ctx, done); err != nil {
+		return err
+	}
+	soon, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	err := t.wait(soon, func() bool {
+		r := t.current.Response()
+		return r == nil || r.Status != 0 || t.current.Failed != aborted
+	})
+	if err != nil && soon.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // Reload loads the page again.
@@ -679,7 +706,7 @@ func (t *Tab) Settle(ctx context.Context, before *Navigation) (navigated bool, e
 			return false, err
 		}
 	}
-	if err = t.wait(ctx, func() bool { return t.current == nil || t.current.done() }); err == nil {
+	if err = t.ended(ctx, func() bool { return t.current == nil || t.current.done() }); err == nil {
 		err = t.settleFrames(ctx, before)
 	}
 	t.mu.Lock()
