@@ -3,6 +3,7 @@ package steps
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ func (c *candidate) fits(rank int, text string) {
 
 // search is a look-up on a page: what kind of thing and which name.
 type search struct {
+	ctx  context.Context // of the step that looks
 	page *page
 	act  string // `follow "Contact"`
 	kind string // "link"

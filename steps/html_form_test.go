@@ -40,7 +40,7 @@ func FuzzHTMLPage(f *testing.F) {
 		p.base()
 		w := NewWorld(&Target{}, nil, "run", "origin")
 		State[httpSession](w).page = p
-		s := &search{page: p, act: "fuzz", name: name}
+		s := &search{ctx: t.Context(), page: p, act: "fuzz", name: name}
 		for _, kind := range []fieldKind{kindText, kindSelect, kindCheckbox, kindRadio, kindFile} {
 			if field, err := s.findField(doc, kind); err == nil {
 				switch kind {
@@ -92,14 +92,14 @@ func TestHugePage(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		s := &search{page: p, act: "find", name: "nothing"}
+		s := &search{ctx: t.Context(), page: p, act: "find", name: "nothing"}
 		if _, err := p.visibleText(); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = s.findLink(doc)
 		_, _ = s.findButton(doc)
 		_, _ = s.findField(doc, kindText)
-		if radio, err := (&search{page: p, name: "a"}).findField(doc, kindRadio); err == nil {
+		if radio, err := (&search{ctx: t.Context(), page: p, name: "a"}).findField(doc, kindRadio); err == nil {
 			p.chooseRadio(radio)
 		}
 		for n := range doc.Descendants() {

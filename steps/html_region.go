@@ -237,16 +237,12 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 		}
 	}
 	if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.rank >= 0 && !c.hidden }) {
-		if selected, err := selectElements(doc, s.name); err == nil {
-			var all []*html.Node
-			for _, n := range selected {
-				if !isHidden(n) && !slices.ContainsFunc(all, func(outer *html.Node) bool { return holds(outer, n) }) {
-					all = append(all, n)
-				}
-			}
-			if len(all) > 0 {
-				return &region{all, quote(s.name)}, nil
-			}
+		selected, err := selectElements(s.ctx, doc, s.name)
+		if slow := tooSlow(s.ctx, err, s.act); slow != nil {
+			return nil, slow
+		}
+		if all := outermost(selected); len(all) > 0 {
+			return &region{all, quote(s.name)}, nil
 		}
 	}
 	n, err := s.choose(candidates, "")
@@ -327,9 +323,28 @@ func (r *region) text() []byte {
 	return t.out
 }
 
+// outermost gives those of the nodes that are shown and in none of the others before them.
+func outermost(nodes []*html.Node) []*html.Node {
+	var all []*html.Node
+	taken := map[*html.Node]bool{}
+	for _, n := range nodes {
+		outer := n
+		for outer != nil && !taken[outer] {
+			outer = outer.Parent
+		}
+		if outer == nil && !isHidden(n) {
+			all, taken[n] = append(all, n), true
+		}
+	}
+	return all
+}
+
 // elements gives what a CSS selector or an XPath selects, those that are shown and the number of the others.
 func (s *search) elements(doc *html.Node) (shown []*html.Node, hidden int, err error) {
-	selected, err := selectElements(doc, s.name)
+	selected, err := selectElements(s.ctx, doc, s.name)
+	if slow := tooSlow(s.ctx, err, s.act); slow != nil {
+		return nil, 0, slow
+	}
 	if err != nil {
 		return nil, 0, scenarioFault("%s: %w", s.act, err)
 	}

@@ -1,44 +1,52 @@
 package steps
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/andybalholm/cascadia"
 	"github.com/antchfx/htmlquery"
 	"github.com/antchfx/xpath"
 	"golang.org/x/net/html"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
 // selectElements gives the elements of a document that a CSS selector (Selectors Level 3) selects, in their order; or an
 // XPath (1.0), when the text begins as no selector does: with a slash or a parenthesis. The error says what is wrong with it.
-func selectElements(doc *html.Node, text string) (selected []*html.Node, err error) {
+func selectElements(ctx context.Context, doc *html.Node, text string) ([]*html.Node, error) {
 	if !strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "(") {
-		selector, err := cascadia.ParseGroup(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is no CSS selector that can be used: %w", text, err)
-		}
-		return cascadia.QueryAll(doc, selector), nil
+		return selector.CSS(ctx, doc, text)
 	}
-	defer func() {
-		if fault := recover(); fault != nil { // the library gives up this way over some expressions
-			selected, err = nil, fmt.Errorf("%q is no XPath that can be used: %v", text, fault)
+	var selected []*html.Node
+	others := false
+	value, err := selector.XPath(ctx, htmlquery.CreateXPathNavigator(doc), text, func(at xpath.NodeNavigator) {
+		if n, isHTML := at.(*htmlquery.NodeNavigator); isHTML && n.NodeType() == xpath.ElementNode {
+			selected = append(selected, n.Current())
+		} else {
+			others = true
 		}
-	}()
-	expression, err := xpath.Compile(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no XPath that can be used: %w", text, err)
-	}
-	nodes, isNodes := expression.Evaluate(htmlquery.CreateXPathNavigator(doc)).(*xpath.NodeIterator)
-	if !isNodes {
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case value != nil:
 		return nil, fmt.Errorf("%q is an XPath that selects no elements", text)
-	}
-	for nodes.MoveNext() {
-		at, isHTML := nodes.Current().(*htmlquery.NodeNavigator)
-		if !isHTML || at.NodeType() != xpath.ElementNode {
-			return nil, fmt.Errorf("%q selects more than elements: leave out what is behind the last one, such as /text() or /@href", text)
-		}
-		selected = append(selected, at.Current())
+	case others:
+		return nil, fmt.Errorf("%q selects more than elements: leave out what is behind the last one, such as /text() or /@href", text)
 	}
 	return selected, nil
+}
+
+// tooSlow is the failure of a step whose selector or XPath has not come to an end, or nil for another error.
+func tooSlow(ctx context.Context, err error, act string) error {
+	switch {
+	case !errors.As(err, new(*selector.SlowError)):
+		return nil
+	case errors.Is(err, ErrStopped):
+		return FailNet(ctx, err, result.BlameWeb, act)
+	}
+	return Fail(result.ReasonTimeout, result.BlameScenario, "%s: %w", act, err)
 }

@@ -23,7 +23,7 @@ func FuzzSelectElements(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		selected, err := selectElements(doc, text)
+		selected, err := selectElements(t.Context(), doc, text)
 		for _, n := range selected {
 			if n.Type != html.ElementNode || err != nil {
 				t.Errorf("%q selects %+v, %v", text, n, err)

@@ -61,11 +61,13 @@ func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 		over = "" // it names the first table under it
 	}
 	if !slices.ContainsFunc(tables, func(c candidate) bool { return c.rank >= 0 }) {
-		if selected, err := selectElements(doc, s.name); err == nil {
-			for i := range tables {
-				if slices.Contains(selected, tables[i].node) {
-					tables[i].fits(rankPart, "")
-				}
+		selected, err := selectElements(s.ctx, doc, s.name)
+		if slow := tooSlow(s.ctx, err, s.act); slow != nil {
+			return nil, slow
+		}
+		for i := range tables {
+			if slices.Contains(selected, tables[i].node) {
+				tables[i].fits(rankPart, "")
 			}
 		}
 	}

@@ -188,7 +188,7 @@ func acting(ctx context.Context, w *World, act, name string, choose func(*search
 		if err != nil {
 			return err
 		}
-		f := &search{page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}
+		f := &search{ctx: ctx, page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}
 		n, err := choose(f, doc)
 		if err != nil {
 			return err

@@ -81,8 +81,11 @@ func readXML(ctx context.Context, w *World, path string) (*page, []string, error
 	if err != nil {
 		return nil, nil, err
 	}
-	texts, err := root.Select(path)
+	texts, err := root.Select(ctx, path)
+	slow := tooSlow(ctx, err, "read "+p.String())
 	switch {
+	case slow != nil:
+		err = slow
 	case err != nil:
 		err = scenarioFault("%w", err)
 	case len(texts) == 0:
@@ -127,7 +130,10 @@ func countXML(ctx context.Context, w *World, path string) (*page, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	texts, err := root.Select(path)
+	texts, err := root.Select(ctx, path)
+	if slow := tooSlow(ctx, err, "read "+p.String()); slow != nil {
+		return nil, 0, slow
+	}
 	if err != nil {
 		return nil, 0, scenarioFault("%w", err)
 	}

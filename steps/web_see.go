@@ -129,7 +129,7 @@ func searching(ctx context.Context, w *World, wanted bool, act, name string, jud
 		if err != nil {
 			return err
 		}
-		return judge(&search{page: p, act: act, name: name, lax: w.target.CucumberNagios, judged: true}, doc)
+		return judge(&search{ctx: ctx, page: p, act: act, name: name, lax: w.target.CucumberNagios, judged: true}, doc)
 	})
 }
 

@@ -7,6 +7,7 @@ package xmldoc
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 	"github.com/antchfx/xmlquery"
 	"github.com/antchfx/xpath"
 	"golang.org/x/net/html/charset"
+
+	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
 // MaxDepth is how deep elements may lie within each other: reading their text recurses.
@@ -81,39 +84,21 @@ func parse(body []byte, encoding func(label string, in io.Reader) (io.Reader, er
 // Root is the name of the document's element, without its prefix.
 func (d *Document) Root() string { return d.root.Data }
 
-// PathError says that an XPath cannot be used.
-type PathError struct {
-	Path string
-	Why  string
-}
-
-func (e *PathError) Error() string {
-	return fmt.Sprintf("%q is no XPath that can be used: %s", e.Path, e.Why)
-}
-
 // Select gives the texts of what an XPath (1.0) selects, white space around them left out. An expression that gives a number,
 // a text or a truth gives that. The error is a *PathError.
-func (d *Document) Select(path string) (texts []string, err error) {
-	defer func() {
-		if fault := recover(); fault != nil { // the library gives up this way over some expressions
-			texts, err = nil, &PathError{path, fmt.Sprint(fault)}
-		}
-	}()
-	expression, err := xpath.Compile(path)
-	if err != nil {
-		return nil, &PathError{path, err.Error()}
-	}
-	switch value := expression.Evaluate(xmlquery.CreateXPathNavigator(d.node)).(type) {
-	case *xpath.NodeIterator:
-		for value.MoveNext() {
-			texts = append(texts, strings.TrimSpace(value.Current().Value()))
-		}
+func (d *Document) Select(ctx context.Context, path string) ([]string, error) {
+	var texts []string
+	value, err := selector.XPath(ctx, xmlquery.CreateXPathNavigator(d.node), path, func(at xpath.NodeNavigator) {
+		texts = append(texts, strings.TrimSpace(at.Value()))
+	})
+	switch value := value.(type) {
+	case nil:
+		return texts, err
 	case float64:
-		texts = []string{strconv.FormatFloat(value, 'f', -1, 64)}
+		return []string{strconv.FormatFloat(value, 'f', -1, 64)}, nil
 	default:
-		texts = []string{fmt.Sprint(value)}
+		return []string{fmt.Sprint(value)}, nil
 	}
-	return texts, nil
 }
 
 // Item is one entry of a feed.

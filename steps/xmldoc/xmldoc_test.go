@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/selector"
 	"github.com/stepwatch/stepwatch/steps/xmldoc"
 )
 
@@ -56,11 +57,11 @@ func TestSelect(t *testing.T) {
 		"boolean(//service[. = 'off'])": {"false"},
 		"//none":                        nil,
 	} {
-		if got, err := doc.Select(path); err != nil || !slices.Equal(got, want) {
+		if got, err := doc.Select(t.Context(), path); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, %v, want %q", path, got, err, want)
 		}
 	}
-	if _, err := doc.Select("//service["); !errors.As(err, new(*xmldoc.PathError)) {
+	if _, err := doc.Select(t.Context(), "//service["); !errors.As(err, new(*selector.PathError)) {
 		t.Errorf("a broken path gave %v", err)
 	}
 }
@@ -93,13 +94,13 @@ func TestParseRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(rss))
 	f.Add([]byte(`<urlset><url><loc>x</loc></url></urlset>`))
-	f.Fuzz(func(_ *testing.T, body []byte) {
+	f.Fuzz(func(t *testing.T, body []byte) {
 		doc, err := xmldoc.Parse(body)
 		if err != nil {
 			return
 		}
 		_, _ = doc.Feed()
 		_, _, _ = doc.Sitemap()
-		_, _ = doc.Select("//*[@*]/text()")
+		_, _ = doc.Select(t.Context(), "//*[@*]/text()")
 	})
 }

@@ -1,0 +1,161 @@
+// Package selector evaluates XPath (1.0) on the tree of a document, and CSS selectors on one of HTML. It stops when its time
+// is over: a short path may look at each node once for each other one, which takes hours in a document of a few megabytes.
+package selector
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/andybalholm/cascadia"
+	"github.com/antchfx/xpath"
+	"golang.org/x/net/html"
+)
+
+// PathError says that an XPath or a selector cannot be used.
+type PathError struct {
+	Kind string // "XPath" or "CSS selector"
+	Path string
+	Why  string
+}
+
+func (e *PathError) Error() string {
+	return fmt.Sprintf("%q is no %s that can be used: %s", e.Path, e.Kind, e.Why)
+}
+
+// SlowError says that the time was over before all of the document had been looked at.
+type SlowError struct {
+	Path string
+	err  error
+}
+
+func (e *SlowError) Error() string {
+	return fmt.Sprintf("the deadline came before %q had looked at all of the document: it looks at each element too often, leave out what counts others (last(), position(), preceding::)", e.Path)
+}
+
+// Unwrap gives what ended the context.
+func (e *SlowError) Unwrap() error { return e.err }
+
+// XPath evaluates a path (XPath 1.0) from the node that at stands on, and calls take with each node that it selects, in their order. For an
+// expression that selects no nodes it gives its value instead: a float64, a string or a bool. The error is a *PathError or a
+// *SlowError.
+func XPath(ctx context.Context, at xpath.NodeNavigator, path string, take func(xpath.NodeNavigator)) (value any, err error) {
+	defer func() {
+		switch fault := recover().(type) {
+		case nil:
+		case over:
+			value, err = nil, &SlowError{path, context.Cause(ctx)}
+		default: // the library gives up this way over some expressions
+			value, err = nil, &PathError{"XPath", path, fmt.Sprint(fault)}
+		}
+	}()
+	expression, err := xpath.Compile(path)
+	if err != nil {
+		return nil, &PathError{"XPath", path, err.Error()}
+	}
+	value = expression.Evaluate(&walker{at, &clock{ctx: ctx}})
+	nodes, several := value.(*xpath.NodeIterator)
+	if !several {
+		return value, nil
+	}
+	for nodes.MoveNext() {
+		take(nodes.Current().(*walker).NodeNavigator) //nolint:forcetypeassert // the library has no other
+	}
+	return nil, nil
+}
+
+// CSS gives the elements beneath a node that a selector (Selectors Level 3) selects, in their order. The error is a *PathError
+// or a *SlowError.
+func CSS(ctx context.Context, beneath *html.Node, text string) ([]*html.Node, error) {
+	group, err := cascadia.ParseGroup(text)
+	if err != nil {
+		return nil, &PathError{"CSS selector", text, err.Error()}
+	}
+	var selected []*html.Node
+	for n := range beneath.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, &SlowError{text, context.Cause(ctx)}
+		}
+		if group.Match(n) {
+			selected = append(selected, n)
+		}
+	}
+	return selected, nil
+}
+
+// over ends an evaluation from within.
+type over struct{}
+
+// clock looks at the time now and then, for all walkers of one evaluation.
+type clock struct {
+	ctx   context.Context
+	moves int
+}
+
+// lookEvery is after how many moves the time is looked at. They take about as many tens of nanoseconds.
+const lookEvery = 4096
+
+func (c *clock) tick(moves int) {
+	if c.moves += moves; c.moves < lookEvery {
+		return
+	}
+	c.moves = 0
+	if c.ctx.Err() != nil {
+		panic(over{})
+	}
+}
+
+// walker goes about in a document for the library, which knows no deadline.
+type walker struct {
+	xpath.NodeNavigator
+	clock *clock
+}
+
+func (w *walker) Copy() xpath.NodeNavigator {
+	w.clock.tick(1)
+	return &walker{w.NodeNavigator.Copy(), w.clock}
+}
+
+func (w *walker) Value() string {
+	text := w.NodeNavigator.Value()
+	w.clock.tick(1 + len(text)/64)
+	return text
+}
+
+func (w *walker) MoveToParent() bool {
+	w.clock.tick(1)
+	return w.NodeNavigator.MoveToParent()
+}
+
+func (w *walker) MoveToNextAttribute() bool {
+	w.clock.tick(1)
+	return w.NodeNavigator.MoveToNextAttribute()
+}
+
+func (w *walker) MoveToChild() bool {
+	w.clock.tick(1)
+	return w.NodeNavigator.MoveToChild()
+}
+
+func (w *walker) MoveToFirst() bool {
+	w.clock.tick(1)
+	return w.NodeNavigator.MoveToFirst()
+}
+
+func (w *walker) MoveToNext() bool {
+	w.clock.tick(1)
+	return w.NodeNavigator.MoveToNext()
+}
+
+func (w *walker) MoveToPrevious() bool {
+	w.clock.tick(1)
+	return w.NodeNavigator.MoveToPrevious()
+}
+
+func (w *walker) MoveTo(to xpath.NodeNavigator) bool {
+	w.clock.tick(1)
+	other, same := to.(*walker)
+	return same && w.NodeNavigator.MoveTo(other.NodeNavigator)
+}
