@@ -353,7 +353,7 @@
     everywhere((tree) => {
       for (const element of tree.querySelectorAll("*")) {
         const tag = element.localName;
-        if (tag === "iframe" || tag === "frame") frames++;
+        if (tag === "iframe" || tag === "frame" || tag === "object" && element.contentWindow) frames++;
         if (tag === "input" || tag === "textarea") {
           const purpose = /(^|\s)(cc-|one-time-code|current-password|new-password)/i.test(element.autocomplete || "");
           if (element.type === "password" || purpose || (sought.length > 0 && holds(element.value || ""))) add(element);
@@ -398,7 +398,7 @@
   function frameBoxes() {
     const boxes = [];
     everywhere((tree) => {
-      for (const element of tree.querySelectorAll("iframe, frame")) boxes.push(...boxesOf(element));
+      for (const element of tree.querySelectorAll("iframe, frame, object, embed")) boxes.push(...boxesOf(element));
     });
     return { boxes };
   }

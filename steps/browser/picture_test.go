@@ -25,6 +25,7 @@ const secretive = `<!DOCTYPE html><style>body { font: bold 40px monospace; color
 <div><input value="s3 same"><input type=password value=other></div><div><input placeholder="s3 same"></div>
 <div><select><option>s3 same<option>b</select><textarea rows=1>s3 same</textarea></div>
 <div id=host></div><iframe src=/inner width=400 height=80 style="border:0"></iframe>
+<object data=/inner width=300 height=60></object><embed src=/inner type=text/html width=300 height=60>
 <p title="s3 same" style="position:absolute; left:700px; top:30px; transform: rotate(10deg)">s3 same</p>
 <style>.made::after { content: attr(data-x) }</style><div class=made data-x="s3 same"></div>
 <script>document.getElementById("host").attachShadow({mode: "open"}).innerHTML = "<p style='margin:0'>s3 same</p>"</script>`
