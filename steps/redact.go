@@ -7,28 +7,25 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/net/html"
 )
 
-// disguised matches a secret in every form that a page, an address or a log may give it: its signs percent-encoded, as
-// character references of HTML, or escaped as in JSON. It is nil for a secret that has but one form.
-func disguised(secret string) *regexp.Regexp {
-	plain := func(r rune) bool {
-		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-	}
-	if strings.IndexFunc(secret, func(r rune) bool { return !plain(r) }) < 0 || !utf8.ValidString(secret) {
-		return nil
-	}
+// disguises gives for each sign of a secret what matches it in every form that a page, an address or a log may give it:
+// percent-encoded, as a character reference of HTML, escaped as in JSON. They are all plain when it has but one form.
+func disguises(secret string) (signs []string, plain bool) {
 	names := map[rune]string{'&': "amp", '<': "lt", '>': "gt", '"': "quot", '\'': "apos"}
-	var pattern strings.Builder
+	plain = true
 	for _, r := range secret {
-		if plain(r) {
-			pattern.WriteRune(r)
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			signs = append(signs, regexp.QuoteMeta(string(r)))
 			continue
 		}
-		fmt.Fprintf(&pattern, `(?:%s|(?i:`, regexp.QuoteMeta(string(r)))
+		plain = false
+		var pattern strings.Builder
+		pattern.WriteString(`(?:(?i:`)
 		for _, b := range []byte(string(r)) {
 			fmt.Fprintf(&pattern, `%%(?:25)?%02x`, b)
 		}
@@ -46,9 +43,58 @@ func disguised(secret string) *regexp.Regexp {
 		case '\t':
 			pattern.WriteString(`|\\+t`)
 		}
-		pattern.WriteByte(')')
+		signs = append(signs, pattern.String()+"|"+regexp.QuoteMeta(string(r))+")")
 	}
-	return regexp.MustCompile(pattern.String())
+	return signs, plain
+}
+
+// mask matches what must not be kept of a secret. Each part is nil when there is nothing to match.
+type mask struct {
+	whole func() *regexp.Regexp // the secret in another form than its own
+	begin func() *regexp.Regexp // its beginning before cutMark
+	end   func() *regexp.Regexp // its end behind cutMark
+}
+
+// cutMark stands where a text was cut short. Of a part of a secret beside it at least leastCut signs are told from other text,
+// and at most mostCut.
+const (
+	cutMark  = "…"
+	leastCut = 3
+	mostCut  = 120
+)
+
+// maskOf gives the mask of a secret, whose patterns are made when they are first needed.
+func maskOf(secret string) *mask {
+	m := &mask{}
+	if !utf8.ValidString(secret) {
+		return m
+	}
+	signs, plain := disguises(secret)
+	if !plain {
+		m.whole = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(strings.Join(signs, "")) })
+	}
+	if len(signs) <= leastCut {
+		return m
+	}
+	begun, ended := "", "" // forms of a sign that was cut itself
+	if !plain {
+		begun, ended = `(?:[\\%&][#\w\\]{0,8})?`, `(?:[#\w\\]{1,8};?)??`
+	}
+	m.begin = sync.OnceValue(func() *regexp.Regexp {
+		first, rest := signs[:min(len(signs), mostCut)], ""
+		for _, sign := range slices.Backward(first[leastCut:]) {
+			rest = "(?:" + sign + rest + ")?"
+		}
+		return regexp.MustCompile(strings.Join(first[:leastCut], "") + rest + begun + cutMark)
+	})
+	m.end = sync.OnceValue(func() *regexp.Regexp {
+		last, rest := signs[max(0, len(signs)-mostCut):], ""
+		for _, sign := range last[:len(last)-leastCut] {
+			rest = "(?:" + rest + sign + ")?"
+		}
+		return regexp.MustCompile(cutMark + ended + rest + strings.Join(last[len(last)-leastCut:], ""))
+	})
+	return m
 }
 
 // scrub takes every secret out of what is kept for long, in every form. w.mu is held.
@@ -59,50 +105,25 @@ func (w *World) scrub(body []byte) []byte {
 	for _, secret := range w.redacted {
 		body = bytes.ReplaceAll(body, []byte(secret), []byte(hidden))
 	}
-	if w.disguises == nil {
-		w.disguises = map[string]*regexp.Regexp{}
+	cut := bytes.Contains(body, []byte(cutMark))
+	if w.masks == nil {
+		w.masks = map[string]*mask{}
 	}
 	for _, secret := range w.redacted {
-		body = maskCut(body, secret)
-		re, known := w.disguises[secret]
-		if !known {
-			re = disguised(secret)
-			w.disguises[secret] = re
+		m := w.masks[secret]
+		if m == nil {
+			m = maskOf(secret)
+			w.masks[secret] = m
 		}
-		if re != nil {
-			body = re.ReplaceAll(body, []byte(hidden))
+		if m.whole != nil {
+			body = m.whole().ReplaceAll(body, []byte(hidden))
+		}
+		if cut && m.begin != nil {
+			body = m.begin().ReplaceAll(body, []byte(hidden+cutMark))
+			body = m.end().ReplaceAll(body, []byte(cutMark+hidden))
 		}
 	}
 	return body
-}
-
-// leastCut is how many bytes of a secret's beginning or end are told from other text.
-const leastCut = 3
-
-// maskCut takes the beginning or end of a secret out that stands where a text was cut short.
-func maskCut(body []byte, secret string) []byte {
-	const cut = "…"
-	for at := 0; ; {
-		i := bytes.Index(body[at:], []byte(cut))
-		if i < 0 {
-			return body
-		}
-		from := at + i
-		at = from + len(cut)
-		for n := min(len(secret), from); n >= leastCut; n-- {
-			if bytes.HasSuffix(body[:from], []byte(secret[:n])) {
-				body = slices.Concat(body[:from-n], []byte(hidden), body[from:])
-				at += len(hidden) - n
-				break
-			}
-		}
-		for n := min(len(secret), len(body)-at); n >= leastCut; n-- {
-			if bytes.HasPrefix(body[at:], []byte(secret[len(secret)-n:])) {
-				body = slices.Concat(body[:at], []byte(hidden), body[at+n:])
-				break
-			}
-		}
-	}
 }
 
 // hidePasswords takes what a page's source fills its password fields with out of it.

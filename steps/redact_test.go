@@ -66,6 +66,11 @@ func TestRedactedWhereCut(t *testing.T) {
 		`s3s……e "o`:                       `[hidden]……[hidden]`,
 		`s3…, as others`:                  `s3…, as others`,
 		`{"a": "s3same \\\"o", 's3same+'`: `{"a": "[hidden]", 's3same+'`,
+		`["s3same \\…`:                    `["[hidden]…`,
+		`?pw=s3same%2…`:                   `?pw=[hidden]…`,
+		`s3sa\u0…`:                        `[hidden]…`,
+		`…022o, …e &quot;o`:               `…[hidden], …[hidden]`,
+		`s3same%20%22o`:                   `[hidden]`,
 	} {
 		if got := w.Redacted(text); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)

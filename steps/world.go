@@ -6,13 +6,15 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +41,7 @@ type World struct {
 	cleanups []cleanup
 	redacted []string // what must never be kept: secrets in every form they take on a wire
 
-	disguises map[string]*regexp.Regexp // what finds the other forms of them, made when first needed
+	masks map[string]*mask // of what is redacted, made when first needed
 }
 
 type cleanup struct {
@@ -117,11 +119,18 @@ func (w *World) Redact(value string) {
 	slices.SortFunc(w.redacted, func(a, b string) int { return len(b) - len(a) })
 }
 
-// secretTexts lists what must not be shown, in every form.
+// secretTexts lists what must not be shown, in the forms that a reader may see.
 func (w *World) secretTexts() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Clone(w.redacted)
+	texts := slices.Clone(w.redacted)
+	for _, secret := range w.redacted {
+		inJSON, _ := json.Marshal(secret) // a string always can be
+		quoted := strconv.Quote(secret)
+		texts = append(texts, url.PathEscape(secret), html.EscapeString(secret), string(inJSON[1:len(inJSON)-1]), quoted[1:len(quoted)-1])
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
 }
 
 // Redacted gives text without any secret.
