@@ -2,7 +2,6 @@ package steps
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -27,7 +26,7 @@ func init() {
 func nothingToDo(context.Context, *World, Args) error { return nil }
 
 func waitSeconds(ctx context.Context, _ *World, a Args) error {
-	seconds, err := strconv.ParseFloat(a.Text(0), 64)
+	seconds, err := a.Number(0)
 	if err != nil || seconds < 0 || seconds > day.Seconds() {
 		return scenarioFault("%q is no number of seconds to wait", a.Text(0))
 	}

@@ -301,9 +301,9 @@ func judgeNumber(word string, fits func(got, limit float64) bool) func(context.C
 		if err != nil {
 			return err
 		}
-		limit, err := strconv.ParseFloat(a.Text(0), 64)
+		limit, err := a.Number(0)
 		if err != nil {
-			return scenarioFault("%q is no number that fits: %w", a.Text(0), err)
+			return err
 		}
 		got, err := strconv.ParseFloat(value, 64)
 		if err != nil {

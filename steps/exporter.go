@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -98,9 +97,9 @@ func judgeSample(word string, fits, worse func(a, b float64) bool) func(context.
 		if err != nil {
 			return scenarioFault("%w", err)
 		}
-		limit, err := strconv.ParseFloat(a.Text(1), 64)
+		limit, err := a.Number(1)
 		if err != nil {
-			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
+			return err
 		}
 		found := selector.Select(page.samples)
 		if len(found) == 0 {

@@ -313,7 +313,7 @@ func fileHasBetween(_ context.Context, _ *World, l *looked, a Args) error {
 }
 
 func fileIsPlausible(_ context.Context, w *World, l *looked, a Args) error {
-	percent, err := strconv.ParseFloat(a.Text(0), 64)
+	percent, err := a.Number(0)
 	if err != nil || percent <= 0 {
 		return scenarioFault("%s%% is no share of a size: give one above 0%%", a.Text(0))
 	}

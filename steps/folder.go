@@ -505,9 +505,9 @@ func isBelowQuota(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	limit, err := strconv.ParseFloat(a.Text(1), 64)
+	limit, err := a.Number(1)
 	if err != nil {
-		return scenarioFault("%q is no number", a.Text(1))
+		return err
 	}
 	box := &mailbox{w: w, mail: State[mail](w), account: account, host: account.IMAP, port: portIMAPS} // of its own: there is nothing in it to remove
 	if err := box.open(ctx); err != nil {

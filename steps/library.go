@@ -230,6 +230,15 @@ func (a Args) Int(i int) (int, error) {
 	return n, nil
 }
 
+// Number is parameter i as a number. One that no float64 holds is a Failure.
+func (a Args) Number(i int) (float64, error) {
+	n, err := strconv.ParseFloat(a.Captured[i], 64)
+	if err != nil {
+		return 0, scenarioFault("%q is no number that fits", a.Captured[i])
+	}
+	return n, nil
+}
+
 // Port is parameter i as the number of a port, 1 to 65535.
 func (a Args) Port(i int) (int, error) { return checkPort(a.Captured[i]) }
 

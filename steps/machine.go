@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"strconv"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/disk"
@@ -62,7 +61,7 @@ func init() {
 }
 
 func readDisk(w *World, a Args) (usage disk.Usage, limit float64, err error) {
-	limit, err = strconv.ParseFloat(a.Text(1), 64)
+	limit, err = a.Number(1)
 	if err != nil || limit <= 0 || limit > 100 {
 		return usage, 0, scenarioFault("%s%% of a disk is no limit: give one from 1%% to 100%%", a.Text(1))
 	}

@@ -82,7 +82,7 @@ func hostUnread(what string, err error) error {
 }
 
 func loadIsBelow(_ context.Context, w *World, a Args) error {
-	limit, err := strconv.ParseFloat(a.Text(0), 64)
+	limit, err := a.Number(0)
 	if err != nil || limit <= 0 {
 		return scenarioFault("a load of %s is no limit: give one above 0", a.Text(0))
 	}

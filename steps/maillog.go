@@ -221,7 +221,7 @@ func (r mailRatio) judge(w *World, percent, least, window string) error {
 	}
 	enough, err := strconv.Atoi(least)
 	if err != nil {
-		return scenarioFault("%q is no whole number that fits: %w", least, err)
+		return scenarioFault("%q is no whole number that fits", least)
 	}
 	n, of := r.count(log, d)
 	w.Measure("mail_log_recipients", "Of how many recipients or attempts the ratio of the same step is.", float64(of))

@@ -179,6 +179,8 @@ func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule fea
 		_, err = b.Args.Duration(i)
 	case "int":
 		_, err = b.Args.Int(i)
+	case "number":
+		_, err = b.Args.Number(i)
 	case "port":
 		_, err = b.Args.Port(i)
 	case "ports":

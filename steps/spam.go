@@ -107,9 +107,9 @@ func spamScore(w *World, signs []spamSign) *spamSign {
 }
 
 func spamScoreBelow(ctx context.Context, w *World, a Args) error {
-	limit, err := strconv.ParseFloat(a.Text(0), 64)
+	limit, err := a.Number(0)
 	if err != nil {
-		return scenarioFault("%q is no score: %w", a.Text(0), err)
+		return err
 	}
 	l, err := receivedLetter(ctx, w)
 	if err != nil {

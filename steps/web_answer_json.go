@@ -3,7 +3,6 @@ package steps
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 )
@@ -118,9 +117,9 @@ type worstSelected func(ctx context.Context, w *World, path string, worse func(a
 // selectionCompares judges the worst number that a path selects in an answer, in whatever format that is.
 func selectionCompares(of selection, read worstSelected, word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
-		limit, err := strconv.ParseFloat(a.Text(1), 64)
+		limit, err := a.Number(1)
 		if err != nil {
-			return scenarioFault("%q is no number that fits: %w", a.Text(1), err)
+			return err
 		}
 		what, worst, at, err := read(ctx, w, a.Text(0), worse)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -359,9 +358,9 @@ func paintWithin(what string) func(context.Context, *World, Args) error {
 }
 
 func shiftLess(ctx context.Context, w *World, a Args) error {
-	limit, err := strconv.ParseFloat(a.Text(0), 64)
+	limit, err := a.Number(0)
 	if err != nil {
-		return scenarioFault("%q is no number: %w", a.Text(0), err)
+		return err
 	}
 	p, tab, err := restingPage(ctx, w, "the layout's shift")
 	if err != nil {
