@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -503,33 +504,32 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	return b, nil
 }
 
-var (
-	quoted = regexp.MustCompile(`"[^"]*"`)
-	digits = regexp.MustCompile(`\d+(?:\.\d+)?`)
-)
-
-// nearest ranks the sentences by edit distance, with everything that may vary left out, and drops those that are less
-// than half alike.
+// nearest gives the sentences most like a text, three at most, the best first. With everything that may vary left out, letters and
+// words count alike: "I goto" is near by its letters, "I see" by its words. Those that are little alike are none.
 func (l *Library) nearest(text string) []string {
-	wanted := []rune(strings.ToLower(digits.ReplaceAllString(quoted.ReplaceAllString(text, "{}"), "{}")))
+	wanted := strings.ToLower(vague.ReplaceAllString(text, "{}"))
 	type candidate struct {
 		sentence string
-		distance int
+		distance float64
 	}
 	var candidates []candidate
 	for _, d := range l.definitions {
-		sentence := []rune(strings.ToLower(d.outline()))
-		if distance := levenshtein(wanted, sentence); distance*2 <= max(len(wanted), len(sentence)) {
+		outline := strings.ToLower(d.outline())
+		letters, words := []rune(outline), strings.Fields(outline)
+		if distance := unlike([]rune(wanted), letters, levenshtein) + unlike(strings.Fields(wanted), words, wordDistance); distance < 0.9 {
 			candidates = append(candidates, candidate{d.Sentence, distance})
 		}
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return a.distance - b.distance })
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
 	sentences := make([]string, 0, 3)
 	for _, c := range candidates[:min(3, len(candidates))] {
 		sentences = append(sentences, c.sentence)
 	}
 	return sentences
 }
+
+// vague is what may vary in a step.
+var vague = regexp.MustCompile(`"[^"]*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)*(?:ms|s|m|h|d)?\b`)
 
 // outline is the sentence with everything that may vary left out.
 func (d *Definition) outline() string {
@@ -543,6 +543,41 @@ var (
 	ownPlaceholder = regexp.MustCompile(`"<[^>]*>"|'<[^>]*>'|<[^>]*>`)
 	optionalPart   = regexp.MustCompile(`\[[^\]]*\]`)
 )
+
+// unlike is a distance as a part of the longer one.
+func unlike[T any, N int | float64](a, b []T, distance func(a, b []T) N) float64 {
+	return float64(distance(a, b)) / float64(max(1, len(a), len(b)))
+}
+
+// wordDistance is what it costs to put words in, leave them out or mend slips in them, to turn a into b. A word that says
+// little costs half of another.
+func wordDistance(a, b []string) float64 {
+	cost := func(word string) float64 {
+		if slices.Contains(small, word) {
+			return 0.5
+		}
+		return 1
+	}
+	row := make([]float64, len(b)+1)
+	for j, word := range b {
+		row[j+1] = row[j] + cost(word)
+	}
+	for _, from := range a {
+		diagonal := row[0]
+		row[0] += cost(from)
+		for j, to := range b {
+			change := cost(from) + cost(to)
+			if slips, size := levenshtein([]rune(from), []rune(to)), max(len(from), len(to)); slips*3 <= size {
+				change = float64(slips) / float64(size)
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+change, row[j+1]+cost(from), row[j]+cost(to))
+		}
+	}
+	return row[len(b)]
+}
+
+// small are the words that say little of what a sentence means.
+var small = strings.Fields("a an and are at be been by for from has have i in is it of on should that the to with")
 
 // levenshtein is the least number of letters to put in, leave out or change to turn a into b.
 func levenshtein(a, b []rune) int {

@@ -42,6 +42,13 @@ func TestBindNamesTheNearestSentence(t *testing.T) {
 		`I should se "x"`:                              `I should see {text}`,
 		`I send a mesage from "a" to "b" via 587`:      `I send a message from {account} to {account} via {port}`,
 		`the elapsed time must be less than 5 seconds`: `the elapsed time should be less than {duration}`,
+		`I goto https://www.example.org/a/long/way`:    `I go to {url}`,
+		`I see "Welcome"`:                              `I should see {text}`,
+		`I press the "Log in" button`:                  `I press {text}`,
+		`I click on "Log in"`:                          `I click {text}`,
+		`"bob" receives it within 60s`:                 `{account} receives it over IMAP within {duration}`,
+		`I wait 5 seconds`:                             `wait {text} seconds`,
+		`I open "https://www.example.org/"`:            ``,
 		`completely unrelated words about the weather`: ``,
 	} {
 		_, err := steps.Builtin().Bind(features.Step{Text: text})

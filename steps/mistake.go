@@ -229,7 +229,52 @@ func (l *Library) almost(text, kind string) string {
 			}
 		}
 	}
+	for _, d := range l.definitions {
+		if candidate := d.withQuotes(plain); candidate != "" && len(l.matches(candidate, kind)) > 0 {
+			return candidate
+		}
+	}
 	return ""
+}
+
+// withQuotes puts the quotes around parameters that a text lacks to match the sentence, or gives "". A word in small letters may as
+// well be one of another sentence.
+func (d *Definition) withQuotes(text string) string {
+	opening, _, _ := strings.Cut(d.Sentence, "{")
+	if d.Pattern != "" || d.own != nil || !strings.HasPrefix(text, opening) {
+		return ""
+	}
+	var pattern strings.Builder
+	last := 0
+	for i, at := range placeholder.FindAllStringIndex(d.Sentence, -1) {
+		kind := parameters[d.params[i]]
+		if quotedKind(d.params[i]) {
+			kind = `("[^"]*"|[^"'\s]*[^"'\sa-z][^"'\s]*)`
+		}
+		pattern.WriteString(regexp.QuoteMeta(d.Sentence[last:at[0]]) + kind)
+		last = at[1]
+	}
+	re, err := regexp.Compile("^" + pattern.String() + regexp.QuoteMeta(d.Sentence[last:]) + "$")
+	if err != nil {
+		return ""
+	}
+	groups := re.FindStringSubmatchIndex(text)
+	if groups == nil {
+		return ""
+	}
+	var b strings.Builder
+	last = 0
+	for i, kind := range d.params {
+		from, to := groups[2*i+2], groups[2*i+3]
+		if value := text[from:to]; quotedKind(kind) && !strings.HasPrefix(value, `"`) {
+			b.WriteString(text[last:from] + `"` + value + `"`)
+			last = to
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return b.String() + text[last:]
 }
 
 // singleQuoted is a text between apostrophes. Those within words are none.

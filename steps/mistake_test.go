@@ -107,6 +107,11 @@ func TestMistakesAreFoundWithoutRunning(t *testing.T) {
 // TestUndefinedSaysHowToWriteIt holds that what looks right and is not is told as it would be right.
 func TestUndefinedSaysHowToWriteIt(t *testing.T) {
 	for text, want := range map[string]string{
+		`I ping 192.0.2.1`:               `I ping "192.0.2.1"`,
+		`port 25 of mx1 is open`:         `port 25 of "mx1" is open`,
+		`I should see Welcome`:           `I should see "Welcome"`,
+		`I fill in User with "Alice A"`:  `I fill in "User" with "Alice A"`,
+		`I should see welcome`:           "",
 		`I follow “Contact”`:             `I follow "Contact"`,
 		`I follow „Contact“`:             `I follow "Contact"`,
 		`I follow 'Contact'`:             `I follow "Contact"`,
