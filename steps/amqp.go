@@ -160,7 +160,8 @@ func readBroker(ctx context.Context, w *World, queue string) error {
 	case errors.Is(err, amqp.ErrLocked):
 		return Fail(result.ReasonRefused, result.BlameTarget, "%s: %w", act, err)
 	case errors.Is(err, amqp.ErrProtocol):
-		return Fail(result.ReasonProtocol, result.BlameTarget, "%s: %w", act, err)
+		return Fail(result.ReasonProtocol, result.BlameTarget, "%s: %w: is the port right, and is it one with%s TLS (tls: %t under hosts.NAME.amqp)?", act, err,
+			map[bool]string{true: "out"}[settings.TLS], !settings.TLS)
 	case err != nil:
 		return FailNet(ctx, err, result.BlameTarget, act)
 	}

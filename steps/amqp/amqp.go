@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
@@ -35,11 +37,15 @@ type Queue struct {
 	Consumers int
 }
 
+// closing is how long a broker gets to say goodbye.
+const closing = 100 * time.Millisecond
+
 // Look asks for one queue over a connection, which it closes.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the library takes no context
 	defer stop()
-	connection, err := amqp091.Open(conn, amqp091.Config{
+	heard := &heardConn{Conn: conn}
+	connection, err := amqp091.Open(heard, amqp091.Config{
 		SASL:       []amqp091.Authentication{&amqp091.PlainAuth{Username: login.User, Password: login.Password}},
 		Vhost:      login.Vhost,
 		Properties: amqp091.Table{"connection_name": "stepwatch", "product": "stepwatch"},
@@ -47,22 +53,50 @@ func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, 
 	})
 	if err != nil {
 		_ = conn.Close() // the error says what went wrong
-		return Queue{}, sorted(ctx, err)
+		// A broker that refuses a login hangs up without a word, and for the library all that goes wrong then is that.
+		switch silent := !heard.something.Load(); {
+		case ctx.Err() != nil:
+		case errors.Is(err, amqp091.ErrVhost) && silent:
+			return Queue{}, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+		case (errors.Is(err, amqp091.ErrVhost) || errors.Is(err, amqp091.ErrCredentials)) && !silent:
+			return Queue{}, fmt.Errorf("%w: it breaks off in the middle of the login", ErrProtocol)
+		}
+		return Queue{}, sorted(ctx, err, true)
 	}
-	defer connection.Close() //nolint:errcheck // the answer is there, or not
+	defer func() { _ = connection.CloseDeadline(time.Now().Add(closing)) }() // the answer is there, or not
 	channel, err := connection.Channel()
 	if err != nil {
-		return Queue{}, sorted(ctx, err)
+		return Queue{}, sorted(ctx, err, false)
 	}
 	q, err := channel.QueueDeclarePassive(name, false, false, false, false, nil)
 	if err != nil {
-		return Queue{}, sorted(ctx, err)
+		return Queue{}, sorted(ctx, err, false)
 	}
 	return Queue{Messages: q.Messages, Consumers: q.Consumers}, nil
 }
 
-// sorted sorts what a broker says by its reply code (section 1.2 of the specification's reference).
-func sorted(ctx context.Context, err error) error {
+// heardConn notes whether the broker said something since it was spoken to last.
+type heardConn struct {
+	net.Conn
+	something atomic.Bool
+}
+
+func (h *heardConn) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 {
+		h.something.Store(true)
+	}
+	return n, err
+}
+
+func (h *heardConn) Write(p []byte) (int, error) {
+	h.something.Store(false)
+	return h.Conn.Write(p)
+}
+
+// sorted sorts what a broker says by its reply code (section 1.2 of the specification's reference), while it is logged in to or
+// later.
+func sorted(ctx context.Context, err error, opening bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -72,10 +106,8 @@ func sorted(ctx context.Context, err error) error {
 	}
 	var kind error
 	switch {
-	case errors.Is(err, amqp091.ErrCredentials), errors.Is(err, amqp091.ErrSASL):
+	case opening && said.Code == amqp091.AccessRefused, errors.Is(err, amqp091.ErrSASL):
 		kind = ErrLogin
-	case errors.Is(err, amqp091.ErrVhost):
-		return ErrVhost
 	case said.Code == amqp091.NotFound:
 		kind = ErrNoQueue
 	case said.Code == amqp091.AccessRefused:

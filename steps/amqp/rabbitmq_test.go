@@ -3,6 +3,9 @@
 package amqp_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -36,8 +39,9 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// rabbitMQ starts a broker of its own, as the user of its package, and gives its port. Erlang takes some seconds for that.
-func rabbitMQ(t *testing.T) string {
+// rabbitMQ starts a broker of its own, as the user of its package, and gives its ports without and with TLS. Erlang takes some
+// seconds for that.
+func rabbitMQ(t *testing.T, certificate tls.Certificate) (port, secure string) {
 	t.Helper()
 	const program = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 	owner, err := user.Lookup("rabbitmq")
@@ -51,15 +55,22 @@ func rabbitMQ(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	port, names, distribution := freePort(t), freePort(t), freePort(t)
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "plugins"), []byte("[].\n"), 0o644), os.Chmod(dir, 0o755), os.Chown(dir, uid, gid)); err != nil {
+	port, secure = freePort(t), freePort(t)
+	names, distribution := freePort(t), freePort(t)
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	config := "listeners.ssl.1 = 127.0.0.1:" + secure + "\nssl_options.certfile = " + dir + "/pem\nssl_options.keyfile = " + dir + "/pem\n"
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "pem"), both, 0o644), os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte(config), 0o644), os.WriteFile(filepath.Join(dir, "plugins"), []byte("[].\n"), 0o644), os.Chmod(dir, 0o755), os.Chown(dir, uid, gid)); err != nil {
 		t.Fatal(err)
 	}
 	start := func(name string, args ...string) {
 		cmd := exec.Command(name, args...)
 		cmd.Dir = dir
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "RABBITMQ_NODENAME=stepwatch" + port + "@localhost", "RABBITMQ_NODE_PORT=" + port,
-			"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_MNESIA_BASE=" + dir, "RABBITMQ_LOG_BASE=" + dir, "RABBITMQ_CONFIG_FILE=" + dir + "/none",
+			"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", "RABBITMQ_MNESIA_BASE=" + dir, "RABBITMQ_LOG_BASE=" + dir, "RABBITMQ_CONFIG_FILE=" + dir + "/rabbitmq",
 			"RABBITMQ_ENABLED_PLUGINS_FILE=" + dir + "/plugins", "RABBITMQ_DIST_PORT=" + distribution, "RABBITMQ_PID_FILE=" + dir + "/pid", "ERL_EPMD_PORT=" + names, "ERL_EPMD_ADDRESS=127.0.0.1"}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 		if err := cmd.Start(); err != nil {
@@ -75,16 +86,32 @@ func rabbitMQ(t *testing.T) string {
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			conn.Close()
-			return port
+			if conn, err := net.Dial("tcp", "127.0.0.1:"+secure); err == nil {
+				conn.Close()
+				return port, secure
+			}
 		}
 	}
+	said, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+	for _, path := range said {
+		text, _ := os.ReadFile(path)
+		t.Logf("%s", text)
+	}
 	t.Fatal("RabbitMQ does not come up")
-	return ""
+	return "", ""
 }
 
 // TestRabbitMQ asks a real broker, with the sentences of cucumber-nagios and the plain ones.
 func TestRabbitMQ(t *testing.T) {
-	port := rabbitMQ(t)
+	ca, err := stepstest.NewCA("RabbitMQ's")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := ca.Issue("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, secure := rabbitMQ(t, certificate)
 	c, err := amqp091.Dial("amqp://guest:guest@127.0.0.1:" + port + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -114,8 +141,10 @@ func TestRabbitMQ(t *testing.T) {
 		}
 	}
 	host := func(b steps.Broker) *steps.Host { return &steps.Host{Address: "127.0.0.1", Broker: &b} }
-	to := &steps.Target{Hosts: map[string]*steps.Host{"broker": host(steps.Broker{Port: port}), "wrong": host(steps.Broker{Port: port, Password: "wrong"}),
-		"vhost": host(steps.Broker{Port: port, Vhost: "none"}), "closed": host(steps.Broker{Port: "1"})}}
+	to := &steps.Target{Roots: ca.Roots, Hosts: map[string]*steps.Host{"broker": host(steps.Broker{Port: port}), "wrong": host(steps.Broker{Port: port, Password: "wrong"}),
+		"vhost": host(steps.Broker{Port: port, Vhost: "none"}), "closed": host(steps.Broker{Port: "1"}),
+		"secure": host(steps.Broker{Port: secure, TLS: true}), "plain": host(steps.Broker{Port: port, TLS: true}), "bare": host(steps.Broker{Port: secure}),
+		"name": {Address: "127.0.0.2", Broker: &steps.Broker{Port: secure, TLS: true}}}, ConnectTo: map[string]string{"127.0.0.2:" + secure: "127.0.0.1:" + secure}}
 	const (
 		old  = "Given I have a AMQP server on broker\nAnd I want to check on the outgoing queue\n"
 		idle = "When I look at the AMQP queue \"mail.idle\" of \"broker\"\n"
@@ -139,6 +168,10 @@ func TestRabbitMQ(t *testing.T) {
 		`When I look at the AMQP queue "outgoing" of "wrong"`:                                                                              `look at the AMQP queue "outgoing" of "wrong" as "guest": the login was refused: username or password not allowed (403): set hosts.NAME.amqp in stepwatch.yml; guest may log in on the broker's own machine only (auth, target)`,
 		`When I look at the AMQP queue "outgoing" of "vhost"`:                                                                              `look at the AMQP queue "outgoing" of "vhost" in the virtual host "none": there is no such virtual host, or the user may not use it: NOT_ALLOWED - vhost none not found (530) (not_found, target)`,
 		`When I look at the AMQP queue "outgoing" of "closed"`:                                                                             `connect to 127.0.0.1:1: connection refused: nothing listens on that port (connect, target)`,
+		`When I look at the AMQP queue "outgoing" of "secure"` + "\nThen the queue has at least 2 consumers":                               "",
+		`When I look at the AMQP queue "outgoing" of "name"`:                                                                               `TLS handshake with 127.0.0.2: x509: certificate is valid for 127.0.0.1, not 127.0.0.2 (certificate_host, target)`,
+		`When I look at the AMQP queue "outgoing" of "plain"`:                                                                              `TLS handshake with 127.0.0.1: tls: first record does not look like a TLS handshake (tls, target)`,
+		`When I look at the AMQP queue "outgoing" of "bare"`:                                                                               `look at the AMQP queue "outgoing" of "bare": it does not speak AMQP 0-9-1: Exception (501) Reason: "frame size exceeds negotiated frame_max" (501): is the port right, and is it one with TLS (tls: true under hosts.NAME.amqp)? (protocol, target)`,
 		"Given I have a AMQP server on 127.0.0.1:" + port + "\nAnd I want to check on the outgoing queue\nThen It should have 2 consumers": "",
 	} {
 		outcome, err := stepstest.Scenario{Target: to, Secrets: stepstest.Secrets{"wrong": "abracadabra"}}.Run(t.Context(), text)

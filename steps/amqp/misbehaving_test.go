@@ -1,0 +1,101 @@
+package amqp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// ask looks at the queue "outgoing" of a broker, and gives what became of it and after which time.
+func ask(t *testing.T, limit time.Duration, to *steps.Target, server string) (got string, took time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	outcome, err := stepstest.Scenario{Target: to}.Run(ctx, fmt.Sprintf("When I look at the AMQP queue \"outgoing\" of %q\nThen the queue has at most 3 consumers", server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failure := (*steps.Failure)(nil); errors.As(outcome.Err(), &failure) {
+		got = fmt.Sprintf("%v (%s, %s)", failure, failure.Reason, failure.Blame)
+	}
+	return got, outcome.Steps[0].Duration
+}
+
+// TestMisbehaving asks brokers that hang, hang up or say something else, in the place of each of their answers.
+func TestMisbehaving(t *testing.T) {
+	const limit = 400 * time.Millisecond
+	for _, fault := range []struct {
+		name string
+		do   func(net.Conn)
+		want string
+	}{
+		{"hangs", func(net.Conn) {}, `look at the AMQP queue "outgoing" of "\S+": no answer before the deadline \(timeout, target\)`},
+		{"hangs up", func(conn net.Conn) { _ = conn.Close() }, `look at the AMQP queue "outgoing" of "\S+": the server closed the connection \(disconnected, target\)`},
+		{"talks of something else", func(conn net.Conn) { _, _ = conn.Write([]byte("220 mail.example.test ESMTP Postfix\r\n")) },
+			`look at the AMQP queue "outgoing" of "\S+": it does not speak AMQP 0-9-1: .*: is the port right, .*\? \(protocol, target\)`},
+		{"sends a frame without an end", func(conn net.Conn) { _, _ = conn.Write([]byte{3, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3}) },
+			`look at the AMQP queue "outgoing" of "\S+": (no answer before the deadline \(timeout, target\)|it does not speak AMQP 0-9-1: .*: is the port right, .*\? \(protocol, target\))`},
+	} {
+		for _, at := range stepstest.AMQPAnswers {
+			t.Run(fault.name+" for "+at, func(t *testing.T) {
+				server, err := stepstest.NewAMQPServer(map[string]stepstest.AMQPQueue{"outgoing": {Messages: 5, Consumers: 2}}, func(answer string, conn net.Conn) bool {
+					if answer == at {
+						fault.do(conn)
+					}
+					return answer == at
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, took := ask(t, limit, &steps.Target{}, server.Address)
+				want := fault.want
+				switch {
+				case at == "connection.close-ok": // what was asked for has come
+					want = ""
+				case at == "connection.tune" && fault.name == "hangs up": // which is how the specification has a login refused
+					want = `look at the AMQP queue "outgoing" of "\S+" as "guest": the login was refused: .* \(auth, target\)`
+				}
+				if !regexp.MustCompile("^(?:" + want + ")$").MatchString(got) {
+					t.Errorf("got  %s\nwant %s", got, want)
+				}
+				if took > limit || want == "" && took > limit/2 {
+					t.Errorf("it took %s", took)
+				}
+				if err := server.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// TestRefusedLogin asks a broker that says so, where RabbitMQ hangs up.
+func TestRefusedLogin(t *testing.T) {
+	server, err := stepstest.NewAMQPServer(nil, func(answer string, conn net.Conn) bool {
+		if answer != "connection.tune" {
+			return false
+		}
+		_, _ = conn.Write([]byte("\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x32\x01\x93\x04NONE\x00\x00\x00\x00\xce")) // connection.close, 403
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	const want = `look at the AMQP queue "outgoing" of "ADDRESS" as "guest": the login was refused: NONE (403): set hosts.NAME.amqp in stepwatch.yml; guest may log in on the broker's own machine only (auth, target)`
+	if got, _ := ask(t, time.Second, &steps.Target{}, server.Address); got != strings.ReplaceAll(want, "ADDRESS", server.Address) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
