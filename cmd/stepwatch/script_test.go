@@ -35,7 +35,7 @@ www.demo.test. A 127.0.0.1
 1.0.0.127.in-addr.arpa. PTR www.demo.test.
 `
 
-// website serves the demo's site, the names of its domain and SSH on the host "shell" until it is interrupted, and writes the
+// website serves the demo's site, the names of its domain and SSH on the host "shell" and AMQP on "rabbit" until it is interrupted, and writes the
 // configuration that leads to them.
 func website() {
 	check := func(err error) {
@@ -58,8 +58,13 @@ func website() {
 	defer shell.Close()
 	_, port, err := net.SplitHostPort(shell.Address)
 	check(err)
+	broker, err := stepstest.NewAMQPServer(map[string]stepstest.AMQPQueue{"outgoing": {Messages: 6, Consumers: 2}}, nil)
+	check(err)
+	defer broker.Close()
+	_, brokerPort, err := net.SplitHostPort(broker.Address)
+	check(err)
 	var config strings.Builder
-	fmt.Fprintf(&config, "tls: {ca: [ca.pem]}\nresolver: %q\nssh: {known_hosts: [known_hosts]}\nhosts:\n  shell: {address: 127.0.0.1, ssh: {user: monitor, password: {file: shell.password}, port: %s}}\nconnect_to:\n", dns.Address(), port)
+	fmt.Fprintf(&config, "tls: {ca: [ca.pem]}\nresolver: %q\nssh: {known_hosts: [known_hosts]}\nhosts:\n  shell: {address: 127.0.0.1, ssh: {user: monitor, password: {file: shell.password}, port: %s}}\n  rabbit: {address: 127.0.0.1, amqp: {port: %s}}\nconnect_to:\n", dns.Address(), port, brokerPort)
 	for from, to := range site.ConnectTo() {
 		fmt.Fprintf(&config, "  %q: %q\n", from, to)
 	}
