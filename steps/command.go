@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/program"
+	"github.com/stepwatch/stepwatch/steps/scratch"
 )
 
 // The sentences that run commands: those of Aruba, of cuken and of cucumber-nagios 0.8. What they print and how they end is
@@ -87,22 +88,18 @@ func benchOf(w *World) (*bench, error) {
 	if b.root != nil {
 		return b, nil
 	}
-	dir, err := os.MkdirTemp("", "stepwatch-")
+	dir, err := scratch.New()
 	if err != nil {
 		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "make a directory for the scenario: %w", err)
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "open the scenario's directory: %w", errors.Join(err, os.Remove(dir)))
-	}
-	b.root, b.dir, b.cwd = root, dir, dir
-	w.Cleanup("remove the scenario's directory "+dir, func(context.Context) error {
+	b.root, b.dir, b.cwd = dir.Root, dir.Path, dir.Path
+	w.Cleanup("remove the scenario's directory "+dir.Path, func(context.Context) error {
 		for _, run := range b.runs {
 			if run.session != nil {
 				run.session.stop()
 			}
 		}
-		return errors.Join(root.Close(), os.RemoveAll(dir))
+		return dir.Remove()
 	})
 	return b, nil
 }

@@ -210,7 +210,7 @@ func TestFilesOfCucumberNagios(t *testing.T) {
 		if err := outcome.Err(); err != nil {
 			got = err.Error()
 		}
-		got = regexp.MustCompile(os.TempDir()+`/stepwatch-\d+`).ReplaceAllString(got, "OWN")
+		got = regexp.MustCompile(os.TempDir()+`/stepwatch-scenario-\d+`).ReplaceAllString(got, "OWN")
 		got = regexp.MustCompile(`\d{4}-\d\d-\d\dT\S+`).ReplaceAllString(got, "TIME")
 		if got != names.Replace(c.want) || outcome.Close != nil {
 			t.Errorf("%s\ngot  %s\nwant %s\nleft %v", c.text, got, c.want, outcome.Close)
