@@ -192,6 +192,9 @@ func judgePlugin(w *World, name string, out *program.Output) error {
 	case 126, 127:
 		return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which a shell gives when it cannot run a program: %s", name, out.ExitCode, line)
 	}
+	if signal := out.ExitCode - 128; signal > 0 && signal < 32 {
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which a shell gives when a signal (%d) ended a program: %s", name, out.ExitCode, signal, line)
+	}
 	return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which is none of a plugin's (0 to 3): %s", name, out.ExitCode, line)
 }
 

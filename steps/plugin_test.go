@@ -48,6 +48,7 @@ func TestPlugin(t *testing.T) {
 		{"critical", `I run the plugin "./state 2"`, "unexpected target: state says CRITICAL: says 2"},
 		{"unknown", `I run the plugin "./state 3"`, "internal monitor: state says UNKNOWN: says 3"},
 		{"another exit code", `I run the plugin "./state 64"`, "internal monitor: state gave exit code 64, which is none of a plugin's (0 to 3): says 64"},
+		{"a signal beneath a shell", `I run the plugin "./state 137"`, "internal monitor: state gave exit code 137, which a shell gives when a signal (9) ended a program: says 137"},
 		{"nothing on its output", `I run the plugin "./silent"`, `internal monitor: silent says UNKNOWN: it printed nothing but, as an error, "no such option"`},
 		{"arguments", `I run the plugin "./args -a 'b c' "d e" \"f $HOME ;"` + "\n| -g | h i |\n| * | |", `unexpected target: args says CRITICAL: [-a][b c][d e]["f][$HOME][;][-g][h i][*][]`},
 		{"quotes without an end", `I run the plugin "./args 'a"`, `scenario scenario: the command "./args 'a" ends within quotes or behind a backslash`},

@@ -235,19 +235,21 @@ func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 		words.WriteString(" " + sshclient.Quote(word))
 	}
 	mark := "STEPWATCH_PROGRAM=" + rand.Text()
-	// The user's shell may be any; the words are for sh.
-	script := mark + "; PATH=" + strings.Join(pluginDirs, ":") + ":$PATH; export STEPWATCH_PROGRAM PATH; exec" + words.String()
+	ending := sshclient.Ending(mark)
+	// The user's shell may be any; the words are for sh. What the plugin left is ended once its exit code is known.
+	script := "PATH=" + strings.Join(pluginDirs, ":") + ":$PATH; export PATH; " + mark + words.String() + "; s=$?; (" + ending + ") </dev/null >/dev/null 2>&1 & exit $s"
 	name = filepath.Base(name)
-	w.Cleanup(fmt.Sprintf("end what %s left on %s", name, session.name), func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, strayShare)
-		defer cancel()
-		return session.client.EndMarked(ctx, mark)
-	})
 	out, err := session.execute(ctx, w, name, "exec /bin/sh -c "+sshclient.Quote(script))
 	if out != nil {
 		keepOutput(w, name, out)
 	}
 	if err != nil {
+		w.Cleanup(fmt.Sprintf("end what %s left on %s", name, session.name), func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, strayShare)
+			defer cancel()
+			_, err := session.client.Run(ctx, "exec /bin/sh -c "+sshclient.Quote(ending))
+			return err
+		})
 		return err
 	}
 	return judgePlugin(w, name, out)

@@ -127,7 +127,7 @@ func TestDebianSSH(t *testing.T) {
 		"Then I can ssh to \"SERVER\" with the following credentials:\n| username | keyfile |\n| monitor | id |":                                                                                        "",
 		"When I ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | wrong |":                                                                                        "log in to SERVER over SSH as monitor: the login was refused: the server took none of what was offered (a password)",
 		"When on \"mx1\" I run the plugin \"check_dummy 1 'a |b=5s;4;9'\"":                                                                                                                              "check_dummy says WARNING: WARNING: a",
-		"When on \"mx1\" I run the plugin \"check_no_such\"":                                                                                                                                            "check_no_such gave exit code 127, which a shell gives when it cannot run a program: it printed nothing but, as an error, \"/bin/sh: 1: exec: check_no_such: not found\"",
+		"When on \"mx1\" I run the plugin \"check_no_such\"":                                                                                                                                            "check_no_such gave exit code 127, which a shell gives when it cannot run a program: it printed nothing but, as an error, \"/bin/sh: 1: check_no_such: not found\"",
 	} {
 		if strings.Contains(text, "check_dummy") {
 			if _, err := os.Stat("/usr/lib/nagios/plugins/check_dummy"); err != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
@@ -43,6 +45,8 @@ func answer(hang <-chan struct{}) func(string, io.Writer, io.Writer) (uint32, st
 }
 
 func TestSSH(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	hang := make(chan struct{})
 	server := must(stepstest.NewSSHServer("monitor", "open sesame", answer(hang)))(t)
 	t.Cleanup(func() { close(hang); _ = server.Close() })

@@ -290,14 +290,12 @@ func awaitQuiet(ctx context.Context, printed <-chan struct{}, outputs ...*progra
 	}
 }
 
-// EndMarked ends all processes of the user there whose environment began with the mark in it, where the system has a /proc as
-// Linux does. The mark is of letters, digits, "_" and "=".
-func (c *Client) EndMarked(ctx context.Context, mark string) error {
+// Ending is a script for a POSIX shell that ends all processes of its user whose environment began with the mark in it, where the
+// system has a /proc as Linux does. The mark is of letters, digits, "_" and "=".
+func Ending(mark string) string {
 	// One may fork while it is looked for, so that is done until none is found.
-	script := "for i in 1 2 3; do f=; for e in $(grep -ls " + Quote(mark) + " /proc/[0-9]*/environ 2>/dev/null); do " +
+	return "for i in 1 2 3; do f=; for e in $(grep -ls " + Quote(mark) + " /proc/[0-9]*/environ 2>/dev/null); do " +
 		"e=${e%/environ}; kill -KILL ${e#/proc/} 2>/dev/null && f=1; done; test $f || break; done"
-	_, err := c.Run(ctx, "exec /bin/sh -c "+Quote(script))
-	return err
 }
 
 func (c *Client) failure(ctx context.Context, act string, err error) error {
