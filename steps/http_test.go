@@ -66,6 +66,7 @@ type site struct {
 	secrets stepstest.Secrets // nil: one called members
 
 	patience time.Duration // in a browser; 0: 50 ms
+	limit    time.Duration // of a scenario; 0: 10 s
 	mu       sync.Mutex
 	conns    map[string]bool // remote addresses seen
 }
@@ -237,7 +238,7 @@ func serveDigest(w http.ResponseWriter, r *http.Request) {
 // run runs a scenario and fails the test when it is none.
 func (s *site) run(t *testing.T, text string) *stepstest.Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(s.limit, 10*time.Second))
 	defer cancel()
 	secrets := s.secrets
 	if secrets == nil {

@@ -300,6 +300,9 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		if p.Header == nil {
 			p.Header = http.Header{}
 		}
+		if r.Status == 0 {
+			p.Status = "not answered yet"
+		}
 	}
 	return p, nil
 }

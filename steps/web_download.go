@@ -298,6 +298,10 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search
 		act = "GET " + shownURL(u)
 	}
 	switch {
+	case saved.Late && errors.Is(context.Cause(ctx), ErrStopped):
+		return nil, browserFailure(ctx, context.Cause(ctx), act)
+	case saved.Late:
+		return nil, Fail(result.ReasonTimeout, result.BlameWeb, "%s: the file did not end before the deadline; %d bytes of it came", act, saved.Bytes)
 	case saved.TooLarge:
 		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the file is larger than the %d bytes that are read at most; web.download_limit in stepwatch.yml raises that", act, downloadLimit(w))
 	case saved.Broken && saved.Header == nil && u != nil:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // fileSite gives out files, whole and broken ones.
@@ -23,7 +24,7 @@ func fileSite(t *testing.T, file []byte) *site {
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, `<title>Files</title><a href="/file">Price list</a> <a href="/named">Named</a> <a href="/plain" download="own.bin">Own name</a>
-<a href="/short">Short</a> <a href="/broken">Broken</a> <a href="/missing">Missing</a> <a href="/login">Lost</a> <a href="/large">Large</a> <a href="/text">Text</a>
+<a href="/short">Short</a> <a href="/broken">Broken</a> <a href="/missing">Missing</a> <a href="/login">Lost</a> <a href="/large">Large</a> <a href="/text">Text</a> <a href="/endless">Endless</a>
 <a href="/named" target="_blank">Window</a> <a href="/missing" download>Gone</a> <a href="/short" download>Cut</a> <a href="mailto:a@b.test">Mail</a>
 <form action="/export" method="post"><input name="year" value="2026"><button>Export</button></form><a href="/soon">Soon</a>
 <button type="button" onclick="save()">Script</button><button type="button">Idle</button>
@@ -59,6 +60,13 @@ func fileSite(t *testing.T, file []byte) *site {
 		_, _ = w.Write(file[:9])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
+	})
+	mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/pdf")
+		w.Header().Set("Content-Disposition", "attachment")
+		_, _ = w.Write(file)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
 	})
 	give("/large", "application/pdf", "attachment", func(w http.ResponseWriter) {
 		for range 100 {
@@ -167,12 +175,27 @@ func TestDownload(t *testing.T) {
 		{"behind a page in between", behind("Soon"), `unexpected web: GET http://files.example.test/soon: a page came in the place of the file: HTML, titled "Thanks"`},
 		{"behind a script", behind("Script") + "the download should be named \"table.csv\"\nthe download should be between 8 B and 8 B", `scenario scenario: download the file behind "Script" on http://files.example.test/ (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
 		{"behind nothing", behind("Idle"), `scenario scenario: download the file behind "Idle" on http://files.example.test/ (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
-		{"behind no link", behind("Other"), `not_found web: download the file behind "Other" on http://files.example.test/ (200 OK): there is no such link or button; there is "Price list", "Named", "Own name", "Short", "Broken", "Missing", "Lost", "Large", "Text", "Window", 7 more`},
+		{"behind no link", behind("Other"), `not_found web: download the file behind "Other" on http://files.example.test/ (200 OK): there is no such link or button; there is "Price list", "Named", "Own name", "Short", "Broken", "Missing", "Lost", "Large", "Text", "Endless", 8 more`},
 	}, map[string]string{
 		"behind a page in between": "",
 		"behind a script":          "",
 		"behind nothing":           `timeout web: download the file behind "Idle" on http://files.example.test/ (200 OK): no download began within 400ms`,
 	})
+}
+
+// TestDownloadLate waits for a file that does not end.
+func TestDownloadLate(t *testing.T) {
+	s := fileSite(t, []byte("0123456789"))
+	cases := []sentenceCase{
+		{"behind a link", "I go to http://files.example.test/\nI download the file behind \"Endless\"", "timeout web: GET http://files.example.test/endless: the file did not end before the deadline; 10 bytes of it came"},
+		{"at an address", "I download http://files.example.test/endless", "timeout web: GET http://files.example.test/endless: the file did not end before the deadline; 10 bytes of it came"},
+	}
+	s.limit = 300 * time.Millisecond
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
+	}
+	s.limit = 3 * time.Second // the browser starts in it
+	s.runInBrowser(t, cases, nil, browser.Options{})
 }
 
 // TestDownloadKeepsNothing holds that a large file passes by without filling the memory.

@@ -26,6 +26,7 @@ type Download struct {
 	Total    int64 // what the server said that it would be, 0 when it did not
 	Broken   bool  // it did not come to its end
 	TooLarge bool  // more than the limit came, and it was given up
+	Late     bool  // the time was over before its end, and it was given up
 
 	dir, file string
 }
@@ -108,15 +109,19 @@ func (t *Tab) Download(ctx context.Context, wait time.Duration, limit int64, act
 	default:
 		return nil, nil
 	}
+	late := false
 	if err := t.wait(ctx, func() bool { return s.done || s.download.Bytes > limit }); err != nil {
-		return nil, err
+		if late = ctx.Err() != nil && t.life.Err() == nil; !late {
+			return nil, err
+		}
 	}
 	t.mu.Lock()
 	d := s.download
 	if r := t.current.Response(); r != nil && r.URL == d.URL && t.current != before {
 		d.Header = r.ResponseHeader
 	}
-	if d.TooLarge = d.Bytes > limit; d.TooLarge && !s.done {
+	d.TooLarge, d.Late = d.Bytes > limit, late
+	if !s.done {
 		defer func() {
 			_, _ = cdp.Call(t.life, t.process.browser(), browser.CancelDownload, browser.CancelDownloadParams{GUID: id, BrowserContextID: t.browserContext})
 		}()
