@@ -454,7 +454,7 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 	err = b.Definition.Func(ctx, rec.world, b.Args)
 	took = time.Since(start)
 	if ctx.Err() != nil {
-		if err == nil || !isFailure(err) {
+		if err == nil || !isFailure(err) || cutShort(ctx, err) {
 			err = ended(ctx, rec.plan.Timeout)
 		}
 	}
@@ -574,6 +574,13 @@ func (rec *recorder) unready(ctx context.Context, b *steps.Bound) error {
 func isFailure(err error) bool {
 	var failure *steps.Failure
 	return errors.As(err, &failure)
+}
+
+// cutShort says whether a step's failure may come of its being stopped, and blames somebody for it: what it waited for might
+// have come yet.
+func cutShort(ctx context.Context, err error) bool {
+	var failure *steps.Failure
+	return errors.Is(context.Cause(ctx), steps.ErrStopped) && errors.As(err, &failure) && failure.Reason != result.ReasonCanceled
 }
 
 // ended says why ctx is over.

@@ -176,6 +176,17 @@ func TestStoppedRunBlamesNobody(t *testing.T) {
 	if res.Reason != result.ReasonCanceled || res.State() != result.Unknown {
 		t.Errorf("got %s", outline(res))
 	}
+	// A step that tells what it has not seen until then knows no better.
+	l = library(does(`I look`, func(ctx context.Context, _ *steps.World, _ steps.Args) error {
+		<-ctx.Done()
+		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "the page does not show it")
+	}))
+	ctx, stop = context.WithCancelCause(context.Background())
+	time.AfterFunc(10*time.Millisecond, func() { stop(steps.ErrStopped) })
+	res = r.Run(ctx, NewPlan(scenario("stopped", "I look"), l, Defaults{Timeout: time.Minute}), Occasion{})
+	if res.Reason != result.ReasonCanceled || res.State() != result.Unknown || res.Error != "stepwatch was told to stop" {
+		t.Errorf("got %s", outline(res))
+	}
 }
 
 type password string
