@@ -65,7 +65,13 @@ func TestProxiesOfApache(t *testing.T) {
 	ran(t, through(stack.OpenProxy), secure, "")
 	ran(t, through(stack.OpenProxy), plain, "")
 	ran(t, through(stack.OpenProxy), strings.ReplaceAll(secure, "www.", "no-such-name."), "it does not reach the server: 502")
-	ran(t, through(stack.LoginProxy), secure, "it wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy")
-	ran(t, through(stack.LoginProxy), plain, "it wants a login (407 Proxy Authentication Required), and stepwatch has none for a proxy")
+	const wanted = "it wants a login (407 Proxy Authentication Required): add one as web.proxy_login"
+	ran(t, through(stack.LoginProxy), secure, wanted)
+	ran(t, through(stack.LoginProxy), plain, wanted)
+	loggedIn := func(username string) string {
+		return strings.Replace(through(stack.LoginProxy), "\"}\n", fmt.Sprintf("\", proxy_login: {username: %s, password: {file: %s}}}\n", username, servers.Sites.PasswordFile), 1)
+	}
+	ran(t, loggedIn("monitor"), secure+plain, "")
+	ran(t, loggedIn("stranger"), secure, "it refuses the login (web.proxy_login in stepwatch.yml): 407")
 	ran(t, through(stack.ClosedProxy), secure, "it refuses: 403 Forbidden")
 }

@@ -4,12 +4,15 @@ package stack
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // as Apache wants it
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -32,7 +35,7 @@ const (
 type Sites struct {
 	Nginx, Apache, Varnish *Server
 	App                    *App
-	PasswordFile           string // holds the password of "editor" for the blog and of "member" for the application
+	PasswordFile           string // holds the password of "editor" for the blog, of "member" for the application and of "monitor" for LoginProxy
 
 	// Client certificates for StaffIP, each a file with its key: one that is right, one that has ended, one of nobody's.
 	Client, EndedClient, StrangeClient string
@@ -47,7 +50,7 @@ func (s *Stack) StartSites(ctx context.Context) error {
 	sites.data = struct{ Dir, Documented, Blog, Cached, App, Dual, Bare, Staff, Password, Session string }{
 		s.Dir, Documented, BlogIP, CachedIP, AppIP, DualIP, BareIP, StaffIP, password, newPassword()}
 	errs := []error{os.MkdirAll(s.path("sites/files"), 0o755), os.Chmod(s.path("sites/files"), 0o777), // nginx writes there as another user
-		os.WriteFile(sites.PasswordFile, []byte(password+"\n"), 0o600), s.certifyStaff(sites)}
+		os.WriteFile(sites.PasswordFile, []byte(password+"\n"), 0o600), s.certifyStaff(sites), s.admitToProxy(password), s.printYearbook()}
 	errs = append(errs, fs.WalkDir(templates, "etc/sites", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -75,6 +78,18 @@ func (s *Stack) StartSites(ctx context.Context) error {
 		return err
 	}
 	return together([]*Server{sites.Apache, sites.Varnish, sites.Nginx}, func(server *Server) error { return server.Start(ctx) })
+}
+
+// admitToProxy lets "monitor" log in at LoginProxy.
+func (s *Stack) admitToProxy(password string) error {
+	sum := sha1.Sum([]byte(strings.TrimSpace(password))) //nolint:gosec // as Apache wants it
+	return os.WriteFile(s.path("sites/proxy.htpasswd"), []byte("monitor:{SHA}"+base64.StdEncoding.EncodeToString(sum[:])+"\n"), 0o644)
+}
+
+// printYearbook makes the file that the blog gives out.
+func (s *Stack) printYearbook() error {
+	dir := s.path("etc/sites/static/wp-content")
+	return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "yearbook.pdf"), append([]byte("%PDF-1.4\n"), make([]byte, 200<<10)...), 0o644))
 }
 
 // certifyStaff makes the authority of the client certificates, and the certificates.

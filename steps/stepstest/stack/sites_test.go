@@ -115,6 +115,10 @@ func TestShippedFeaturesOfTheWeb(t *testing.T) {
 			{changed("blog/about.html", `href="/"`, `href="/gone"`), `no link of "https://www.example.org/" is broken`, "reason http_status, blame web"},
 			{changed("blog/index.html", `src="/wp-content/`, `src="http://www.example.org/wp-content/`), `no link of "https://www.example.org/" is broken`, "reason unexpected, blame web"},
 		}},
+		"downloads": {stack.BlogIP, []breakage{
+			{reconfigured(s.Nginx, nginx, "location /wp-content/ {", "location = /wp-content/yearbook.pdf { return 302 /; } location /wp-content/ {"), `I download the file behind "Yearbook as PDF"`, "reason unexpected, blame web"},
+			{changed("static/wp-content/yearbook.pdf", "\x00", ""), "the download should be between 100 KB and 20 MB", "reason unexpected, blame web"},
+		}},
 		"mail-to-web": {stack.AppIP, []breakage{
 			{app(stack.NoMail), `the message appears on "https://www.example.org/requests"`, "reason not_received, blame web"},
 			{stopped(s.Nginx), `the message appears on "https://www.example.org/requests"`, "reason connect, blame web"},
