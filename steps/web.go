@@ -84,7 +84,7 @@ func eventually(ctx context.Context, w *World, try func(e webEngine, p *page) er
 }
 
 func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try func(e webEngine, p *page) error) error {
-	e := engineOf(w)
+	e, start := engineOf(w), time.Now()
 	waiting, cancel := patience(ctx, wait)
 	defer cancel()
 	for {
@@ -96,10 +96,27 @@ func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try fun
 			return noPage()
 		}
 		err = try(e, p)
-		if err == nil || !mayPass(err) || !e.await(waiting, w) {
+		if err == nil || !mayPass(err) {
 			return p.excused(err)
 		}
+		if !e.await(waiting, w) {
+			if err = p.excused(err); w.inBrowser {
+				err = hurried(err, waiting, start, wait)
+			}
+			return err
+		}
 	}
+}
+
+// hurried adds to what was waited for in vain that the scenario's time did not allow for all of the wait.
+func hurried(err error, waiting context.Context, start time.Time, wait time.Duration) error {
+	var failure *Failure
+	until, _ := waiting.Deadline()
+	left := until.Sub(start)
+	if waiting.Err() == nil || left >= wait-10*time.Millisecond || !errors.As(err, &failure) {
+		return err
+	}
+	return Fail(failure.Reason, failure.Blame, "%w; the scenario's time left %s of the %s that it may take", err, max(0, left).Round(10*time.Millisecond), wait)
 }
 
 // patience ends after wait, or when what is left of the scenario's time is needed for its evidence.

@@ -4,12 +4,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // newPages starts a website of fixed pages, which is called www.example.test and, for frames of another site,
@@ -275,4 +278,22 @@ func TestWebActing(t *testing.T) {
 		"click a plain element": "", "click a role": "", "see after a while": "",
 		"click what is covered": `not_found web: click "Under"` + onActs + `a click on it would hit <div id="veil"> instead, which lies over it`,
 	})
+}
+
+// TestHurried holds that a wait which the scenario's time cut short is told as such.
+func TestHurried(t *testing.T) {
+	s := newPages(t, map[string]string{"/{$}": "<p>Begin</p>"})
+	s.limit = 2 * time.Second
+	wait := at("/") + `I should see "End" within 30s`
+	const missing = `unexpected web: see "End" on http://www.example.test/ (200 OK): the page does not show it; it begins "Begin"`
+	expect(t, s.run(t, wait), missing)
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	s.target.Browser = browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
+	t.Cleanup(func() { _ = s.target.Browser.Close() })
+	o := s.run(t, wait)
+	if err := o.Err(); err == nil || !regexp.MustCompile(`; it begins "Begin"; the scenario's time left \S+ of the 30s that it may take$`).MatchString(err.Error()) {
+		t.Errorf("got %v", err)
+	}
 }
