@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
@@ -145,7 +146,8 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 	for _, s := range found {
 		if s.Area != area {
 			area = s.Area
-			fmt.Fprintf(w, "\n## %s\n", strings.ToUpper(area[:1])+area[1:])
+			_, size := utf8.DecodeRuneInString(area)
+			fmt.Fprintf(w, "\n## %s\n", strings.ToUpper(area[:size])+area[size:])
 		}
 		fmt.Fprintf(w, "\n### %s\n\n%s\n", quotedCode([]string{s.Sentence}), s.Does)
 		if len(s.Also) > 0 {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -63,5 +64,23 @@ func TestCatalogueAsText(t *testing.T) {
 	const want = "      Example: Then the redirects should be:\n        | status | location |\n"
 	if !strings.Contains(out.String(), want) {
 		t.Errorf("no\n%sin\n%s", want, out.String())
+	}
+}
+
+// TestCatalogueOfOwnSentences holds how sentences of one's own look in Markdown, which takes what stands in angle brackets for HTML.
+func TestCatalogueOfOwnSentences(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const feature = "@step\nFeature: über uns\n  Scenario: I call on \"<page>\"\n    As guests do\n    When I go to \"https://www.example.org/<page>\"\n    And I run `echo <page>`\n"
+	if err := os.WriteFile("x.feature", []byte(feature), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errOut bytes.Buffer
+	if code := stepsVerb(t.Context(), &terminal{out: &out, err: &errOut}, []string{"--features", "x.feature", "--format", "markdown", "über"}); code != exitPassed || errOut.Len() > 0 {
+		t.Fatal(code, errOut.String())
+	}
+	want := "\n## Über uns\n\n### `I call on \"<page>\"`\n\nAs guests do. Stands for: `I go to \"https://www.example.org/<page>\"`; `` I run `echo <page>` ``.\n\n" +
+		"```gherkin\nWhen I call on \"page\"\n```\n\nDefined in `x.feature`, line 3.\n"
+	if !strings.HasSuffix(out.String(), want) {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }

@@ -404,13 +404,20 @@ func (e *cycleError) Is(target error) bool { return target == errCycle }
 func (o *composed) does() string {
 	texts := make([]string, len(o.sentence.Steps))
 	for i, step := range o.sentence.Steps {
-		texts[i] = features.HidePassword(step.Text)
+		texts[i] = "`" + features.HidePassword(step.Text) + "`"
+		if strings.Contains(step.Text, "`") {
+			texts[i] = "`` " + features.HidePassword(step.Text) + " ``"
+		}
 	}
 	does := "Stands for: " + strings.Join(texts, "; ") + "."
-	if d := strings.Join(strings.Fields(o.sentence.Description), " "); d != "" {
-		does = d + " " + does
+	d := strings.Join(strings.Fields(o.sentence.Description), " ")
+	switch {
+	case d == "":
+		return does
+	case !strings.ContainsAny(d[len(d)-1:], ".!?"):
+		d += "."
 	}
-	return does
+	return d + " " + does
 }
 
 // example is a step as an author writes it.
