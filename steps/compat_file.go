@@ -162,6 +162,9 @@ func (b *bench) write(name string, flags int, content string) error {
 			return err
 		}
 	}
+	if info, err := b.root.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("it is no file (%s)", info.Mode().Type())
+	}
 	f, err := b.root.OpenFile(name, os.O_WRONLY|flags, 0o600)
 	if err != nil {
 		return err
@@ -249,9 +252,18 @@ func (b *bench) hasMode(kind string, a Args, base int) error {
 // fileLimit is how much of a file is read to be judged, in bytes.
 const fileLimit = 16 << 20
 
+// readable looks whether a file is one that can be read. To open any other, such as a pipe, may last for ever.
+func (b *bench) readable(name string) error {
+	info, err := b.status("file", name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = Fail(result.ReasonUnexpected, result.BlameTarget, "expect %q to be a file with something in it: it is none (%s)", b.path(name), info.Mode().Type())
+	}
+	return err
+}
+
 // content reads a file to judge it.
 func (b *bench) content(w *World, name string) (printed, error) {
-	if _, err := b.status("file", name); err != nil {
+	if err := b.readable(name); err != nil {
 		return printed{}, err
 	}
 	f, err := os.Open(b.path(name))
@@ -307,7 +319,7 @@ func fileHasTimes(should bool, count func(text, part string) int) func(*World, *
 }
 
 func unreadable(_ *World, b *bench, a Args) error {
-	if _, err := b.status("file", a.Text(0)); err != nil {
+	if err := b.readable(a.Text(0)); err != nil {
 		return err
 	}
 	f, err := os.Open(b.path(a.Text(0)))

@@ -90,14 +90,14 @@ func attach(_ context.Context, w *World, a Args) error {
 
 // readFile reads a file that a scenario names, and says whose mistake it is when that fails.
 func readFile(path string, limit int64) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // to open a pipe may last for ever
+		return nil, Fail(result.ReasonConfig, result.BlameScenario, "%q is no file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, missingFile(path, err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
-		return nil, Fail(result.ReasonConfig, result.BlameScenario, "%q is no file", path)
-	}
 	read, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
