@@ -139,6 +139,11 @@ func startError(c Command, err error) error {
 	if at := (*fs.PathError)(nil); errors.As(err, &at) {
 		err = at.Err // whose path is the command's
 	}
+	if c.Dir != "" {
+		if _, gone := os.Stat(c.Dir); gone != nil {
+			return fmt.Errorf("the directory to run it in: %w", gone)
+		}
+	}
 	path := c.Path
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(c.Dir, path)

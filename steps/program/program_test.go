@@ -126,6 +126,13 @@ func TestRunEndsWhatLeftTheGroup(t *testing.T) {
 	}
 }
 
+func TestRunInNoDirectory(t *testing.T) {
+	_, err := program.Run(t.Context(), program.Command{Path: "true", Dir: "/no/such"})
+	if want := "run true: the directory to run it in: stat /no/such: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 // TestRunEndsWhatLeftTheGroupInTime holds that the deadline is not exceeded for what left the group and holds the output open.
 func TestRunEndsWhatLeftTheGroupInTime(t *testing.T) {
 	if runtime.GOOS != "linux" {
