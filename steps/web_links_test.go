@@ -40,6 +40,7 @@ func linkedSite(t *testing.T) *site {
 			return links
 		}(),
 		"/none":   `<p>Nothing</p>`,
+		"/parts":  `<link rel=stylesheet href=/gone.css><script src=/gone.js></script><script>document.title = "</p>"</script><p>x</p>`,
 		"/script": `<p id=p></p><script>setTimeout(() => { document.getElementById("p").innerHTML = "<a href=/gone>gone</a>" }, 20)</script>`,
 		"/slow":   `<a href=/hang>slow</a><a href=/gone>gone</a>`,
 		"/dead":   `<a href=http://closed.example.test/>x</a>`,
@@ -109,6 +110,7 @@ func TestLinks(t *testing.T) {
 		{"far enough", of("/far", "| depth | 3 |"), `http_status web: look at the links of ` + on + `/far: 1 of 4 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/far/3`},
 		{"other hosts", of("/sound", "| other hosts | yes |"), `http_status web: look at the links of ` + on + `/sound: 1 of 5 are broken: "http://www.other.test/gone" (404 Not Found), a link on ` + on + `/sound/2`},
 		{"no connection", of("/dead", "| other hosts | yes |"), `connect web: look at the links of ` + on + `/dead: 1 of 1 are broken: "http://closed.example.test/" (connection refused: nothing listens on that port), a link on ` + on + `/dead`},
+		{"parts", at("/parts"), `http_status web: look at the links of ` + on + `/parts: 2 of 2 are broken: "` + on + `/gone.css" (404 Not Found), a style sheet on ` + on + `/parts; "` + on + `/gone.js" (404 Not Found), a script on ` + on + `/parts`},
 		{"none", at("/none"), `not_found web: look at the links of ` + on + `/none (200 OK): there is none`},
 		{"only with a script", at("/script"), `not_found web: look at the links of ` + on + `/script (200 OK): there is none`},
 		{"first page broken", of("/gone"), "http_status web: GET " + on + "/gone: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"" + on + "/gone\"` accepts any status)"},

@@ -5,7 +5,8 @@
   "use strict";
   if (globalThis.stepwatch) return;
 
-  const SKIP = new Set(["SCRIPT", "STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg", "LINK"]);
+  const OMIT = new Set(["STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg"]); // left out of a snapshot
+  const SKIP = new Set([...OMIT, "SCRIPT", "LINK"]); // without text
   const DROP = /^(?:on.*|style|hidden|popover|checked|selected|srcdoc|nonce|stepwatch-.*)$/; // what is written anew, or is of no use
   const LONG = 4096; // characters of an attribute
   const VALUED = new Set(["input", "textarea"]); // whose value is what was typed, not the attribute
@@ -66,13 +67,13 @@
       }
       if (tag === "textarea") {
         out.push("#" + node.value);
-      } else {
+      } else if (tag !== "script") {
         // Slotted children are shown in the places of their slots; here they stand behind the shadow tree.
         for (const parent of node.shadowRoot ? [node.shadowRoot, node] : [node]) {
           for (let child = parent.firstChild; child; child = child.nextSibling) {
             if (child.nodeType === Node.TEXT_NODE) {
               if (child.data) out.push("#" + child.data);
-            } else if (child.nodeType === Node.ELEMENT_NODE && !SKIP.has(child.nodeName) && elements.length < LIMIT) {
+            } else if (child.nodeType === Node.ELEMENT_NODE && !OMIT.has(child.nodeName) && elements.length < LIMIT) {
               visit(child, visibility, gone);
             }
           }
