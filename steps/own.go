@@ -171,7 +171,11 @@ func readOwnStep(written features.Step, o *composed) (step ownStep, err error) {
 	}
 	for _, row := range written.Table {
 		var cells []fragments
-		if passesTable(row) {
+		passes, err := passesTable(row)
+		if err != nil {
+			return step, err
+		}
+		if passes {
 			o.table = true
 			step.table = append(step.table, nil)
 			continue
@@ -181,6 +185,7 @@ func readOwnStep(written features.Step, o *composed) (step ownStep, err error) {
 			if err != nil {
 				return step, err
 			}
+			o.doc = o.doc || f.uses(theDoc)
 			cells = append(cells, f)
 		}
 		step.table = append(step.table, cells)
@@ -189,8 +194,28 @@ func readOwnStep(written features.Step, o *composed) (step ownStep, err error) {
 }
 
 // passesTable reports whether a row stands for the table beneath the step that uses the sentence.
-func passesTable(row []string) bool {
-	return len(row) > 0 && row[0] == "<"+tablePlaceholder+">" && !slices.ContainsFunc(row[1:], func(cell string) bool { return cell != "" })
+func passesTable(row []string) (bool, error) {
+	const mark = "<" + tablePlaceholder + ">"
+	if len(row) == 0 || row[0] != mark {
+		return false, nil
+	}
+	if i := slices.IndexFunc(row[1:], func(cell string) bool { return cell != "" }); i >= 0 {
+		return false, fmt.Errorf("%q stands beside %s, which stands for whole rows: leave the cells beside it empty", row[i+1], mark)
+	}
+	return true, nil
+}
+
+// width is the number of cells that the rows passed on must have, as those have that stand in the definition; 0 where none do.
+func (s *ownStep) width() int {
+	if !slices.ContainsFunc(s.table, func(row []fragments) bool { return row == nil }) {
+		return 0
+	}
+	for _, row := range s.table {
+		if row != nil {
+			return len(row)
+		}
+	}
+	return 0
 }
 
 func (s *ownStep) uses(slot int) bool {
@@ -471,6 +496,10 @@ func (b *Bound) expand(left *int) error {
 		}
 	}
 	for i := range o.steps {
+		written := o.steps[i].written
+		if width := o.steps[i].width(); width > 0 && slices.ContainsFunc(b.Args.Table, func(row []string) bool { return len(row) != width }) {
+			return fmt.Errorf("%q needs a table of %d columns beneath it, as the one has that it is put into (%s:%d)", b.Definition.Sentence, width, written.Path, written.Line)
+		}
 		inner := o.steps[i].bound(values, b.Args, left)
 		if *left < 0 {
 			return fmt.Errorf("%q stands for more than %d bytes of steps", b.Definition.Sentence, ownText)

@@ -90,17 +90,21 @@ func TestOwnSentences(t *testing.T) {
 }
 
 func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
-	own := sentences("a.feature", "I print \"<name>\":\n\tit prints\nthe rows of \"<name>\":\n\tthe table \"<name>\" should have the rows:\nI print for all:\n\tI print \"all\":")
+	const more = "\nthe cells:\n\tthe table \"x\" should have the rows:\nthe letter:\n\tthe table \"x\" should have the rows:"
+	own := sentences("a.feature", "I print \"<name>\":\n\tit prints\nthe rows of \"<name>\":\n\tthe table \"<name>\" should have the rows:\nI print for all:\n\tI print \"all\":"+more)
 	own[0].Steps[0].DocString = &features.DocString{Content: "Dear <name>, <b>\n<doc string>"}
 	own[1].Steps[0].Table = [][]string{{"Name", "<name>"}, {"<table>", ""}, {"last", ""}}
 	own[2].Steps[0].DocString = &features.DocString{Content: "<doc string>!"}
+	own[3].Steps[0].Table = [][]string{{"<table>"}, {"<table>"}}
+	own[4].Steps[0].Table = [][]string{{"Letter", "<doc string>"}}
 	library, mistakes := steps.NewLibrary(steps.Definition{Sentence: "it prints", DocString: steps.Optional, Func: nothing},
 		steps.Definition{Sentence: "the table {text} should have the rows:", Table: steps.Required, Func: nothing}).Define(own)
 	if len(mistakes) > 0 {
 		t.Fatal(mistakes)
 	}
 	for _, d := range library.Definitions() {
-		if d.File != "" && (d.DocString == steps.Required) != strings.HasPrefix(d.Sentence, "I print") || (d.Table == steps.Required) != strings.HasPrefix(d.Sentence, "the ") {
+		doc := strings.HasPrefix(d.Sentence, "I print") || d.Sentence == "the letter:"
+		if d.File != "" && ((d.DocString == steps.Required) != doc || (d.Table == steps.Required) == doc) {
 			t.Errorf("%q says %q of doc strings and %q of tables", d.Sentence, d.DocString, d.Table)
 		}
 	}
@@ -119,18 +123,35 @@ func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
 	if got, want := fmt.Sprint(b.Inner[0].Args.Table), "[[Name x] [a 1] [b 2] [last ]]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	if b, err = library.Bind(features.Step{Text: `the cells:`, Table: [][]string{{"a", "b", "c"}}}); err != nil || fmt.Sprint(b.Inner[0].Args.Table) != "[[a b c] [a b c]]" {
+		t.Errorf("got %+v and %v for a table of any width", b, err)
+	}
+	if b, err = library.Bind(features.Step{Text: `the letter:`, DocString: doc}); err != nil || fmt.Sprint(b.Inner[0].Args.Table) != "[[Letter yes]]" {
+		t.Errorf("got %+v and %v for a doc string in a cell", b, err)
+	}
 	for _, test := range []struct {
 		step features.Step
 		want string
 	}{
 		{features.Step{Text: "I print for all:"}, `"I print for all:" needs a doc string beneath it, which a.feature:5 passes on`},
 		{features.Step{Text: `the rows of "x":`}, `"the rows of \"<name>\":" needs a table beneath it, which a.feature:3 passes on`},
+		{features.Step{Text: `the rows of "x":`, Table: [][]string{{"a", "1", "lost"}}}, `"the rows of \"<name>\":" needs a table of 2 columns beneath it, as the one has that it is put into (a.feature:4)`},
+		{features.Step{Text: `the letter:`}, `"the letter:" needs a doc string beneath it, which a.feature:9 passes on`},
 		{features.Step{Text: `the rows of "x":`, DocString: doc}, `"the rows of \"<name>\":" needs a table beneath it, which a.feature:3 passes on`},
 		{features.Step{Text: `I print "x":`, DocString: doc, Table: [][]string{{"a"}}}, `"I print \"<name>\":" takes no table: no step of a.feature:1 passes it on, as <table>`},
 	} {
 		if _, err := library.Bind(test.step); err == nil || err.Error() != test.want {
 			t.Errorf("%q: got %v, want %s", test.step.Text, err, test.want)
 		}
+	}
+}
+
+func TestOwnSentenceWithACellBesideTheTable(t *testing.T) {
+	own := sentences("x.feature", "the rows:\n\tthe redirects should be:")
+	own[0].Steps[0].Table = [][]string{{"status", "location"}, {"<table>", "/en/"}}
+	_, mistakes := steps.Builtin().Define(own)
+	if want := `x.feature:2:2: "/en/" stands beside <table>, which stands for whole rows: leave the cells beside it empty`; len(mistakes) != 1 || mistakes[0].Error() != want {
+		t.Errorf("got %v, want %s", mistakes, want)
 	}
 }
 
