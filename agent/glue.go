@@ -270,12 +270,17 @@ func (r *registered) sentence() string {
 			if groups < len(params) {
 				kind = word(params[groups])
 			}
+			takes := regexp.MustCompile("^(?:" + part.Sub[0].String() + ")$").MatchString
 			switch groups++; {
-			case kind != "text" || quoted:
-			case regexp.MustCompile("^(?:" + part.Sub[0].String() + ")$").MatchString("two words"):
+			case kind != "text":
+			case !quoted && takes("two words"):
 				kind = "words"
-			default:
+			case !quoted && takes("word"):
 				kind = "word"
+			case !quoted && takes("1") && takes("22"):
+				kind = "int"
+			case !takes("word"): // certain texts only
+				return r.expr
 			}
 			b.WriteString("{" + kind + "}")
 		default:

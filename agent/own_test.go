@@ -454,7 +454,7 @@ func TestOwnProblems(t *testing.T) {
 		`own.feature:4:5: the step gives 0 arguments, and its function takes 1 (own_test.go:LINE)`,
 		`own.feature:5:5: argument 1 is a table, and the step's function takes a text (own_test.go:LINE)`,
 		`own.feature:7:5: a doc string stands beneath the step, and its function takes none (own_test.go:LINE)`,
-		`own.feature:11:5: "I pass" matches 2 sentences: I pass | I {word} (agent/own_test.go:LINE)`,
+		`own.feature:11:5: "I pass" matches 2 sentences: I pass | ^I (pass)$ (agent/own_test.go:LINE)`,
 		`own.feature:12:5: "a thing" matches 2 sentences: a {word} (agent/own_test.go:LINE) | a {words} (agent/own_test.go:LINE)`,
 		`own.feature:13:5: no sentence matches "the total is 3": did you mean "the sum is {number}"?`,
 	}
@@ -473,6 +473,8 @@ func TestOwnDefinitions(t *testing.T) {
 		sc.Step(`unanchored (\d{2})`, func(int) {})
 		sc.Step(`^the (first|last) order( again)?$`, orderAgain)
 		sc.When(`^the rows:$`, func(*godog.Table) error { return nil })
+		sc.Step(`^the colour is (red|green) or "(blue|white)"$`, func(string, string) {})
+		sc.Step(`^the code is (\d+)$`, func(string) {})
 		sc.Step(`^the letter to (\w+):$`, func(string, []byte) error { return nil })
 	})
 	if err != nil {
@@ -487,6 +489,8 @@ func TestOwnDefinitions(t *testing.T) {
 [int] own steps: unanchored (\d{2}): Calls a function without a name.
 [text text] own steps: ^the (first|last) order( again)?$: Calls agent.orderAgain.
 []required own steps: the rows:: Calls a function without a name. A table stands beneath it. Only a step with When means it, or one with And or But after such a one.
+[text text] own steps: ^the colour is (red|green) or "(blue|white)"$: Calls a function without a name.
+[text] own steps: the code is {int}: Calls a function without a name.
 [text]required own steps: the letter to {word}:: Calls a function without a name. A doc string stands beneath it.`; g != w {
 		t.Errorf("got:\n%s\nwant:\n%s", g, w)
 	}
