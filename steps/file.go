@@ -260,11 +260,19 @@ func fileIsYounger(_ context.Context, _ *World, l *looked, a Args) error {
 	if err != nil {
 		return err
 	}
-	switch age := time.Since(l.file().Modified); {
-	case age < -fromFuture:
-		return l.unexpected("was changed %s from now: the clock of this machine, or of the one that wrote it, is wrong", shownSpan(-age))
-	case age >= limit:
+	if err := l.notFromFuture(); err != nil {
+		return err
+	}
+	if age := time.Since(l.file().Modified); age >= limit {
 		return l.unexpected("is %s old, wanted younger than %s: what should write it has not run, or has failed", shownSpan(age), a.Text(0))
+	}
+	return nil
+}
+
+// notFromFuture refuses a file of which nobody knows when it was written.
+func (l *looked) notFromFuture() error {
+	if ahead := time.Until(l.file().Modified); ahead > fromFuture {
+		return l.unexpected("was changed %s from now: the clock of this machine, or of the one that wrote it, is wrong", shownSpan(ahead))
 	}
 	return nil
 }

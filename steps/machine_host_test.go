@@ -110,6 +110,7 @@ job.service) unit job.service loaded inactive dead success "" "" ;;
 none.service) unit none.service not-found inactive dead "" "" "" ;;
 job.timer) unit job.timer loaded active waiting success job.service "` + ago(2*time.Hour) + `" ;;
 broken.timer) unit broken.timer loaded active waiting success dead.service "` + ago(2*time.Hour) + `" ;;
+ahead.timer) unit ahead.timer loaded active waiting success job.service "` + ago(-3*time.Hour) + `" ;;
 never.timer) unit never.timer loaded active waiting success job.service "" ;;
 off.timer) unit off.timer loaded inactive dead success job.service "" ;;
 *) exit 1 ;;
@@ -117,28 +118,31 @@ esac`)
 	clock := func(d time.Duration) string { return time.Now().UTC().Add(-d).Format("15:04") }
 	log := filepath.Join(t.TempDir(), "last-run")
 	aged(t, log, "x", 2*time.Hour)
+	aged(t, log+"-ahead", "x", -22*time.Hour)
 	at := `When I look at the file "` + log + "\"\n"
 	judgedAs(t, &steps.Target{}, map[string]string{
-		`Then the unit "nginx.service" is active`:                "passed",
-		`Then the unit "dead.service" is active`:                 `unexpected target: the unit "dead.service" is failed \(exit-code\) since \d\d:\d\d \S+ on 2\d Nov, wanted active: "systemctl status dead.service" says why`,
-		`Then the unit "loop.service" is active`:                 `unexpected target: the unit "loop.service" is activating \(auto-restart\) since .*, wanted active: .*`,
-		`Then the unit "none.service" is active`:                 `not_found target: systemd has no unit "none.service": is it misspelt, or its package gone\?`,
-		`Then the unit "*" is active`:                            `scenario scenario: ask systemd for the unit "\*": it is no name of a unit`,
-		`Then the unit "job.service" has not failed`:             "passed",
-		`Then the unit "dead.service" has not failed`:            `unexpected target: the unit "dead.service" has failed \(exit-code\), it is failed \(exit-code\) since .*: "journalctl -u dead.service" says why`,
-		`Then no unit has failed`:                                `unexpected target: 2 units have failed: x.service, y.service`,
-		`Then the timer "job.timer" ran in the last 3 hours`:     "passed",
-		`Then the timer "job" ran in the last 1 hour`:            `not_received target: the timer "job" ran 2h 0m ago, wanted in the last 1 hour`,
-		`Then the timer "broken.timer" ran in the last 3 hours`:  `unexpected target: the unit "dead.service" has failed \(exit-code\), .*`,
-		`Then the timer "never.timer" ran in the last 3 hours`:   `not_received target: the timer "never.timer" has not run since the machine was started, wanted in the last 3 hours`,
-		`Then the timer "off.timer" ran in the last 3 hours`:     `unexpected target: the timer "off.timer" is inactive \(dead\) since .*, wanted active: "systemctl enable --now off.timer" has it run`,
-		`Then the timer "nginx.service" ran in the last 3 hours`: `scenario scenario: the unit "nginx.service" is no timer: "systemctl list-timers" lists them`,
+		`Then the unit "nginx.service" is active`:                                                                        "passed",
+		`Then the unit "dead.service" is active`:                                                                         `unexpected target: the unit "dead.service" is failed \(exit-code\) since \d\d:\d\d \S+ on 2\d Nov, wanted active: "systemctl status dead.service" says why`,
+		`Then the unit "loop.service" is active`:                                                                         `unexpected target: the unit "loop.service" is activating \(auto-restart\) since .*, wanted active: .*`,
+		`Then the unit "none.service" is active`:                                                                         `not_found target: systemd has no unit "none.service": is it misspelt, or its package gone\?`,
+		`Then the unit "*" is active`:                                                                                    `scenario scenario: ask systemd for the unit "\*": it is no name of a unit`,
+		`Then the unit "job.service" has not failed`:                                                                     "passed",
+		`Then the unit "dead.service" has not failed`:                                                                    `unexpected target: the unit "dead.service" has failed \(exit-code\), it is failed \(exit-code\) since .*: "journalctl -u dead.service" says why`,
+		`Then no unit has failed`:                                                                                        `unexpected target: 2 units have failed: x.service, y.service`,
+		`Then the timer "job.timer" ran in the last 3 hours`:                                                             "passed",
+		`Then the timer "job" ran in the last 1 hour`:                                                                    `not_received target: the timer "job" ran 2h 0m ago, wanted in the last 1 hour`,
+		`Then the timer "broken.timer" ran in the last 3 hours`:                                                          `unexpected target: the unit "dead.service" has failed \(exit-code\), .*`,
+		`Then the timer "never.timer" ran in the last 3 hours`:                                                           `not_received target: the timer "never.timer" has not run since the machine was started, wanted in the last 3 hours`,
+		`Then the timer "ahead.timer" ran in the last 3 hours`:                                                           `unexpected target: the timer "ahead.timer" ran 2h 59m from now: the clock of this machine is wrong, or was then`,
+		`Then the timer "off.timer" ran in the last 3 hours`:                                                             `unexpected target: the timer "off.timer" is inactive \(dead\) since .*, wanted active: "systemctl enable --now off.timer" has it run`,
+		`Then the timer "nginx.service" ran in the last 3 hours`:                                                         `scenario scenario: the unit "nginx.service" is no timer: "systemctl list-timers" lists them`,
 		fmt.Sprintf(`Then the timer "job.timer" ran between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)):     "passed",
 		fmt.Sprintf(`Then the timer "job.timer" ran between %s and %s in UTC`, clock(5*time.Hour), clock(3*time.Hour)):   `slow target: the timer "job.timer" ran at .* UTC on .*, (59m \d+s|1h 0m) too late: it was due between .* and .*`,
 		fmt.Sprintf(`Then the timer "never.timer" ran between %s and %s in UTC`, clock(5*time.Hour), clock(3*time.Hour)): `not_received target: the timer "never.timer" ran never, not between .* and .*: it is overdue by 3h 0m`,
 		fmt.Sprintf(at+`Then the file was written between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)):       "passed",
 		fmt.Sprintf(at+`Then the file was written between %s and %s in UTC`, clock(90*time.Minute), clock(time.Minute)):  `not_received target: \S+/last-run was written last at .*, not between .* and .*: it is overdue by 1m \d+s`,
-		at + `Then the file was written between 02:00 and 06:30 in Nowhere/Land`:                                         `scenario scenario: the time zone "Nowhere/Land" is not known here: .*`,
+		fmt.Sprintf(strings.Replace(at, "last-run", "last-run-ahead", 1)+`Then the file was written between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)): `unexpected target: \S+/last-run-ahead was changed 21h 59m from now: the clock of this machine, or of the one that wrote it, is wrong`,
+		at + `Then the file was written between 02:00 and 06:30 in Nowhere/Land`:                                                                                     `scenario scenario: the time zone "Nowhere/Land" is not known here: .*`,
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: &steps.Target{}}, `Then the timer "job.timer" ran in the last 1 hour`)
 	if got := measured(outcome, 0); !regexp.MustCompile(`^systemd_timer_age_seconds 72\d\d\n$`).MatchString(got) {

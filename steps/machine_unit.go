@@ -175,6 +175,9 @@ func lastRun(ctx context.Context, w *World, name string) (time.Time, error) {
 	if timer.Active != "active" {
 		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q is %s, wanted active: \"systemctl enable --now %s\" has it run", timer.Name, described(timer), timer.Name)
 	}
+	if ahead := time.Until(timer.LastTrigger); ahead > fromFuture {
+		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q ran %s from now: the clock of this machine is wrong, or was then", timer.Name, shownSpan(ahead))
+	}
 	if !timer.LastTrigger.IsZero() {
 		w.Measure("systemd_timer_age_seconds", "Seconds since the timer started its unit last.", time.Since(timer.LastTrigger).Seconds())
 	}
@@ -222,6 +225,9 @@ func timerRanDaily(ctx context.Context, w *World, a Args) error {
 func fileWasWritten(_ context.Context, w *World, l *looked, a Args) error {
 	window, err := dailyWindow(a.Captured)
 	if err != nil {
+		return err
+	}
+	if err := l.notFromFuture(); err != nil {
 		return err
 	}
 	written := make([]time.Time, len(l.files))

@@ -25,9 +25,9 @@ func init() {
 			Does: "Runs a Nagios plugin with its arguments: parted at blanks, quotes keep blanks together, and each cell of a table beneath is one " +
 				"argument more. There is no shell. The plugin is looked for where the distributions put plugins and in $PATH. Its exit code is the " +
 				"verdict: 1 makes the run WARNING, 2 CRITICAL, anything else but 0 UNKNOWN. It is ended with all that it started when the scenario's " +
-				"time is up. It gets a small environment, without the variables of stepwatch.",
+				"time is up, unless that emptied its environment and left its process group. It gets a small environment, without the variables of stepwatch.",
 			Measures: "Measurements plugin_state (0 to 3) and plugin_perfdata_seconds, …_bytes, …_ratio, …_total or plugin_perfdata, with the label of the " +
-				"performance data as the label perfdata; and plugin_perfdata_warning… and …_critical… where it has limits.",
+				"performance data as the label perfdata; and plugin_perfdata_warning… and …_critical… where it has limits. Those of the first 50 values.",
 			Table:   Optional,
 			Example: `When I run the plugin "check_disk -w 20% -c 10% -p /"`, Func: runPlugin},
 		Definition{Area: "plugin", Sentence: "the environment variable {text} holds the secret {secret}",
@@ -173,6 +173,9 @@ func judgePlugin(w *World, name string, out *program.Output) error {
 	note := line
 	if len(read.Unread) > 0 {
 		note += fmt.Sprintf(" (not understood of its performance data: %s)", quote(strings.Join(read.Unread, " ")))
+	}
+	if more := len(read.Perfdata) - perfdataKept; more > 0 {
+		note += fmt.Sprintf(" (of its performance data %d values are measured, and %d more are not)", perfdataKept, more)
 	}
 	if out.StdoutCut {
 		note += fmt.Sprintf(" (it printed more than the %d KiB that are read)", program.DefaultOutputLimit>>10)

@@ -34,6 +34,7 @@ func TestPlugin(t *testing.T) {
 	script("daemon", `setsid sleep 65 >/dev/null 2>&1 & echo "OK"`)
 	script("flood", `head -c 5000000 /dev/zero | tr '\0' y; exit 2`)
 	script("cut", `echo "OK | a=1"; head -c 1048560 /dev/zero | tr '\0' ' '; echo "|b=123456789"`)
+	script("many", `printf "OK |"; for a in 1 2 3 4 5 6; do for b in 0 1 2 3 4 5 6 7 8 9; do printf " $a$b=1"; done; done`)
 	script("broken", `echo "OK | a b=U 'c=1 d=7"`)
 	script("killed", `kill -9 $$`)
 	script("secret", `echo "the password is $DB_PASSWORD | x=1"; exit 2`)
@@ -58,6 +59,7 @@ func TestPlugin(t *testing.T) {
 		{"leaves a daemon", `I run the plugin "./daemon"`, ""},
 		{"floods", `I run the plugin "./flood"`, "unexpected target: flood says CRITICAL: " + strings.Repeat("y", 500) + "…"},
 		{"floods within its performance data", `I run the plugin "./cut"`, ""},
+		{"much performance data", `I run the plugin "./many"`, ""},
 		{"not a program", `I run the plugin "./words"`, "config scenario: run " + dir + "/words: permission denied: chmod +x makes it a program"},
 		{"no time left", `I run the plugin "./ok"`, "timeout target: ok was not run: the steps before it left no time"},
 		{"broken performance data", `I run the plugin "./broken"`, ""},
@@ -118,6 +120,13 @@ func TestPlugin(t *testing.T) {
 					t.Errorf("measured %+v, want plugin_state and a", m)
 				}
 				if note := outcome.Steps[0].Report.Note; note != "OK (it printed more than the 1024 KiB that are read)" {
+					t.Errorf("note: %q", note)
+				}
+			case "much performance data":
+				if m := outcome.Steps[0].Report.Measurements; len(m) != 51 {
+					t.Errorf("%d measurements, want plugin_state and 50", len(m))
+				}
+				if note := outcome.Steps[0].Report.Note; note != "OK (of its performance data 50 values are measured, and 10 more are not)" {
 					t.Errorf("note: %q", note)
 				}
 			case "broken performance data":
