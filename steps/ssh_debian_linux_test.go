@@ -199,7 +199,7 @@ func judgeStrays(t *testing.T, scenario stepstest.Scenario, dir string) {
 
 // gone waits until a process is no more, or a zombie that its new parent has yet to collect.
 func gone(pid string) bool {
-	for range 100 {
+	for range 500 {
 		stat, _ := os.ReadFile("/proc/" + pid + "/stat") // there is none once it is gone
 		if len(stat) == 0 || bytes.Contains(stat, []byte(") Z ")) {
 			return true

@@ -138,13 +138,21 @@ func TestRunEndsWhatLeftTheGroupInTime(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("processes are found by their environment on Linux only")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
 	c := shell("setsid sleep 68 & sleep 69")
 	c.Foreign = true
-	out, err := program.Run(ctx, c)
-	if !errors.Is(err, context.DeadlineExceeded) || out.Duration > 400*time.Millisecond {
-		t.Errorf("got %v after %s, want the deadline after 200ms", err, out.Duration)
+	for attempt := 1; ; attempt++ { // the machine may be busy
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		out, err := program.Run(ctx, c)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("got %v, want the deadline", err)
+		}
+		if out.Duration < 400*time.Millisecond {
+			return
+		}
+		if attempt == 5 {
+			t.Fatalf("it took %s, want hardly more than 200ms", out.Duration)
+		}
 	}
 }
 
