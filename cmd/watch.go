@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/features"
 )
 
 // lookEvery is how often the files are looked at. One that is just being written counts when it is the same twice.
@@ -95,15 +96,15 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 	for _, path := range paths {
 		switch info, err := os.Stat(path); {
 		case err == nil && info.IsDir():
-			w.deep = append(w.deep, path)
+			w.deep = append(append(w.deep, path), features.SentenceDirs(path)...)
 			continue
 		case err != nil:
 			w.deep = append(w.deep, path) // what it will be is not known yet
 		}
 		path = atLine.ReplaceAllString(path, "")
-		// Sentences of one's own stand beside a feature too, and in the directory "steps" there.
+		// Sentences of one's own stand beside a feature too.
 		w.files, w.flat = append(w.files, path), append(w.flat, filepath.Dir(path))
-		w.deep = append(w.deep, filepath.Join(filepath.Dir(path), "steps"))
+		w.deep = append(w.deep, features.SentenceDirs(filepath.Dir(path))...)
 	}
 }
 
@@ -121,15 +122,18 @@ func (w *watched) look() map[string]stamp {
 	for _, dir := range w.flat {
 		paths, _ := filepath.Glob(filepath.Join(dir, "*.feature")) // the pattern of a directory with brackets finds less, and its own file is there
 		for _, path := range paths {
-			add(path)
+			if features.Named(filepath.Base(path)) {
+				add(path)
+			}
 		}
 	}
 	for _, dir := range w.deep {
-		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.IsDir() && path != dir && strings.HasPrefix(entry.Name(), ".") {
+		root := dir + string(filepath.Separator) // so that it may be a symbolic link
+		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), ".") {
 				return fs.SkipDir // as features.Load does
 			}
-			if err == nil && strings.HasSuffix(path, ".feature") {
+			if err == nil && features.Named(entry.Name()) {
 				add(path)
 			}
 			return nil

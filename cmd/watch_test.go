@@ -63,19 +63,19 @@ func TestRunWatches(t *testing.T) {
 	save := saver(t, dir)
 	feature := func(step string) string { return "Feature: Files\n  Scenario: Seen\n    Then " + step + "\n" }
 	there := feature(`there is no file "` + filepath.Join(dir, "*.txt") + `"`)
-	save("seen.feature", there)
+	save("features/web/seen.feature", there)
 
-	out, errs, next, end := watching(t, "--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "seen.feature:2"))
+	out, errs, next, end := watching(t, "--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "features/web/seen.feature:2"))
 	next(errs, "no such file or directory") // the configuration that was named is not there yet
 	save("stepwatch.yml", "name: here\n")
 	next(out, "1 scenario: 1 passed")
-	save("seen.feature", feature(`there is no file "`+filepath.Join(dir, "*.feature")+`"`))
+	save("features/web/seen.feature", feature(`there is no file "`+filepath.Join(dir, "features/web/*.feature")+`"`))
 	next(out, "1 scenario: 1 failed")
-	save("seen.feature", "Feature: Files\n  Scenaro: Seen\n")
+	save("features/web/seen.feature", "Feature: Files\n  Scenaro: Seen\n")
 	next(errs, `"Scenaro:" is no keyword`)
-	save("seen.feature", feature("nothing is left"))
+	save("features/web/seen.feature", feature("nothing is left"))
 	next(out, "1 undefined")
-	save("steps/own.feature", "Feature: Own\n  @step\n  Scenario: nothing is left\n    Then there is no file \"/nothing\"\n")
+	save("features/steps/own.feature", "Feature: Own\n  @step\n  Scenario: nothing is left\n    Then there is no file \"/nothing\"\n")
 	next(out, "1 scenario: 1 passed")
 	end()
 }
@@ -118,9 +118,13 @@ func TestRunWatchesWhatTheConfigurationNames(t *testing.T) {
 	end()
 
 	save("features/.git/seen.feature", broken) // which no run reads
-	for path := range (&watched{deep: []string{"features"}}).look() {
-		if strings.Contains(path, ".git") {
-			t.Errorf("%s is watched", path)
+	if err := os.Symlink("features", "link"); err != nil {
+		t.Fatal(err)
+	}
+	save("features/.more.feature", broken)
+	for _, dir := range []string{"features", "link"} {
+		if seen := (&watched{deep: []string{dir}, flat: []string{dir}}).look(); len(seen) != 1 {
+			t.Errorf("%s: %v are watched, want seen.feature alone", dir, seen)
 		}
 	}
 }

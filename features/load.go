@@ -39,11 +39,17 @@ func (s *Set) Scenarios() []*Scenario {
 	return all
 }
 
+// Named reports whether a file of this name, without its directory, is taken for a feature that lies in a directory. Names that begin
+// with a dot are those of editors: ".#x.feature" is how Emacs locks what is not saved yet.
+func Named(name string) bool {
+	return strings.HasSuffix(name, ".feature") && !strings.HasPrefix(name, ".")
+}
+
 // maxFile keeps a file that is no feature at all from filling the memory.
 const maxFile = 1 << 20
 
 // Load reads and compiles feature files. A path is a file, a directory (all *.feature files beneath it in lexical order;
-// directories whose names begin with a dot and symbolic links to directories are left out), or either PATH:LINE. The line
+// files and directories whose names begin with a dot and symbolic links to directories are left out), or either PATH:LINE. The line
 // selects
 //   - a scenario, by any line of it, its steps with their arguments and its tags included;
 //   - all rows of one Examples table, by its keyword, its tags or the header of the table;
@@ -249,7 +255,7 @@ func (l *loader) walk(dir string) {
 			if p != start && strings.HasPrefix(entry.Name(), ".") {
 				return fs.SkipDir
 			}
-		case strings.HasSuffix(p, ".feature"):
+		case Named(entry.Name()):
 			found = true
 			l.read(join(p), 0)
 		}
@@ -323,7 +329,7 @@ func (l *loader) addSentences(more []string) {
 		}
 		l.quiet = true
 		for _, entry := range entries {
-			if strings.HasSuffix(entry.Name(), ".feature") && !entry.IsDir() {
+			if Named(entry.Name()) && !entry.IsDir() {
 				l.read(filepath.Join(dir, entry.Name()), 0)
 			}
 		}
@@ -339,6 +345,16 @@ func (l *loader) addSentences(more []string) {
 	for _, name := range more {
 		l.add(name)
 	}
+}
+
+// SentenceDirs gives the directories, there or not, that Load looks into for the sentences that a feature in dir may use, besides
+// dir itself.
+func SentenceDirs(dir string) []string {
+	dirs := (&loader{}).above(dir)
+	for i := range dirs {
+		dirs[i] = filepath.Join(dirs[i], "steps")
+	}
+	return dirs
 }
 
 // above lists the directories whose "steps" a feature in dir knows, dir itself first.

@@ -437,9 +437,10 @@ func TestPaths(t *testing.T) {
 	write("set/a/z.feature", feature("z"))
 	write("set/a/notes.txt", "not a feature")
 	write("set/.hidden/h.feature", feature("h"))
+	write("set/a/.z.feature", "an editor's")
 	write("set/x.feature:3", feature("colon"))
 	write("none/notes.txt", "not a feature")
-	for name, target := range map[string]string{"link": "set", "set/l.feature": "b.feature", "set/dangling.feature": "nowhere"} {
+	for name, target := range map[string]string{"link": "set", "set/l.feature": "b.feature", "set/dangling.feature": "nowhere", "set/.#b.feature": "ann@host.12"} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -459,6 +460,7 @@ func TestPaths(t *testing.T) {
 		{[]string{"set/x.feature:3"}, []string{"set/x.feature:3"}, ""},
 		{[]string{"set/x.feature:3:2"}, []string{"set/x.feature:3"}, ""},
 		{[]string{"set/b.feature:2:5"}, nil, "set/b.feature:2:5: one line can be selected: write set/b.feature:2"},
+		{[]string{"set/a/.z.feature"}, nil, `set/a/.z.feature:1:1: "an editor's" stands before the feature: the file must begin with "Feature:", only tags and comments may come before it`},
 		{[]string{"set/.hidden"}, []string{"set/.hidden/h.feature"}, ""},
 		{[]string{"link"}, []string{"link/a/z.feature", "link/b.feature", "link/l.feature"}, "link/dangling.feature: there is no such file or directory"},
 		{nil, nil, "no feature file or directory is given"},
