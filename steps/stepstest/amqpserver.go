@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 )
 
 // AMQPQueue is a queue of an AMQPServer.
@@ -20,56 +19,23 @@ var AMQPAnswers = []string{"connection.start", "connection.tune", "connection.op
 type AMQPServer struct {
 	Address string // "host:port"
 
-	listener net.Listener
-	queues   map[string]AMQPQueue
-	instead  func(answer string, conn net.Conn) bool
-	mu       sync.Mutex
-	conns    map[net.Conn]bool
-	work     sync.WaitGroup
+	acceptor
+	queues  map[string]AMQPQueue
+	instead func(answer string, conn net.Conn) bool
 }
 
 // NewAMQPServer starts a broker that has these queues. instead, unless it is nil, is called before each of the AMQPAnswers;
 // when it says true, it has taken the answer's place.
 func NewAMQPServer(queues map[string]AMQPQueue, instead func(answer string, conn net.Conn) bool) (*AMQPServer, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
 	if instead == nil {
 		instead = func(string, net.Conn) bool { return false }
 	}
-	s := &AMQPServer{Address: listener.Addr().String(), listener: listener, queues: queues, instead: instead, conns: make(map[net.Conn]bool)}
-	s.work.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.conns[conn] = true
-			s.mu.Unlock()
-			s.work.Go(func() {
-				_ = s.serve(conn) // the client may go when it likes
-				_ = conn.Close()
-				s.mu.Lock()
-				delete(s.conns, conn)
-				s.mu.Unlock()
-			})
-		}
-	})
-	return s, nil
-}
-
-// Close ends the server and all its connections.
-func (s *AMQPServer) Close() error {
-	err := s.listener.Close()
-	s.mu.Lock()
-	for conn := range s.conns {
-		_ = conn.Close() // the client may have done it
+	s := &AMQPServer{queues: queues, instead: instead}
+	if err := s.listen(func(conn net.Conn) { _ = s.serve(conn) }); err != nil { // the client may go when it likes
+		return nil, err
 	}
-	s.mu.Unlock()
-	s.work.Wait()
-	return err
+	s.Address = s.address()
+	return s, nil
 }
 
 // The methods by class and number (AMQP 0-9-1, section 1.4 to 1.7 of the reference).

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -20,12 +19,9 @@ type SSHServer struct {
 	KnownHosts string // the line for it in a known_hosts file
 	UserKey    []byte // a private key in PEM that the user may log in with
 
-	listener net.Listener
-	run      func(command string, stdout, stderr io.Writer) (exitStatus uint32, signal string)
-	config   *ssh.ServerConfig
-	mu       sync.Mutex
-	conns    map[net.Conn]bool
-	work     sync.WaitGroup
+	acceptor
+	run    func(command string, stdout, stderr io.Writer) (exitStatus uint32, signal string)
+	config *ssh.ServerConfig
 }
 
 // NewSSHServer starts a server that one user may log in to, with the password or with UserKey. run answers commands; a signal
@@ -51,13 +47,8 @@ func NewSSHServer(user, password string, run func(command string, stdout, stderr
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
 	same := func(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-	s := &SSHServer{Address: listener.Addr().String(), listener: listener, run: run, conns: make(map[net.Conn]bool), UserKey: pem.EncodeToMemory(block)}
-	s.KnownHosts = knownhosts.Line([]string{knownhosts.Normalize(s.Address)}, host.PublicKey()) + "\n"
+	s := &SSHServer{run: run, UserKey: pem.EncodeToMemory(block)}
 	s.config = &ssh.ServerConfig{
 		PasswordCallback: func(c ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
 			if c.User() == user && same(string(given), password) {
@@ -73,39 +64,12 @@ func NewSSHServer(user, password string, run func(command string, stdout, stderr
 		},
 	}
 	s.config.AddHostKey(host)
-	s.work.Go(s.accept)
+	if err := s.listen(s.serve); err != nil {
+		return nil, err
+	}
+	s.Address = s.address()
+	s.KnownHosts = knownhosts.Line([]string{knownhosts.Normalize(s.Address)}, host.PublicKey()) + "\n"
 	return s, nil
-}
-
-// Close ends the server and all its connections.
-func (s *SSHServer) Close() error {
-	err := s.listener.Close()
-	s.mu.Lock()
-	for conn := range s.conns {
-		_ = conn.Close() // the client may have done it
-	}
-	s.mu.Unlock()
-	s.work.Wait()
-	return err
-}
-
-func (s *SSHServer) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.conns[conn] = true
-		s.mu.Unlock()
-		s.work.Go(func() {
-			s.serve(conn)
-			_ = conn.Close() // the client may have done it
-			s.mu.Lock()
-			delete(s.conns, conn)
-			s.mu.Unlock()
-		})
-	}
 }
 
 func (s *SSHServer) serve(conn net.Conn) {
