@@ -293,7 +293,7 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 	took, _ := n.Took()
 	p := &page{url: address, took: took, live: &livePage{ctx: ctx, tab: tab}, reply: &reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
 	if r := n.Response(); r != nil {
-		p.StatusCode, p.Status, p.Proto, p.onWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Bytes
+		p.StatusCode, p.Status, p.Proto, p.onWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Body()
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
 		p.live.request = r
 		p.webArrival, p.remote, p.proxied = arrivalOf(n), r.Remote, s.proxied

@@ -135,7 +135,7 @@ func requestEntry(r *browser.Request) (har.Entry, bool) {
 		return har.Entry{}, false // what the page carries in itself
 	}
 	e := har.Entry{Started: r.Started, Method: r.Method, URL: evidenceURL(r.URL), Protocol: protocolName(r.Protocol), Header: shownFields(r.Header), Status: r.Status,
-		StatusText: r.StatusText, Answer: shownFields(r.ResponseHeader), MediaType: r.ResponseHeader.Get("Content-Type"), Bytes: r.Bytes, Remote: r.Remote, Failed: r.Failed,
+		StatusText: r.StatusText, Answer: shownFields(r.ResponseHeader), MediaType: r.ResponseHeader.Get("Content-Type"), Bytes: r.Body(), Remote: r.Remote, Failed: r.Failed,
 		DNS: r.DNS, Connect: r.Connect, TLS: r.Handshake, Wait: r.Processing, Receive: r.Transfer()}
 	if !r.Done && !r.Redirect && r.Failed == "" {
 		e.Failed = "not over yet"

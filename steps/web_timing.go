@@ -101,7 +101,7 @@ func reportNavigation(w *World, tab *browser.Tab, n *browser.Navigation) {
 	if answer := n.Response(); answer != nil && answer.Status > 0 {
 		w.Measure("http_status_code", "Status code of the last answer.", float64(answer.Status))
 		w.Measure("http_redirects", "Redirects that were followed to the page.", float64(len(n.Chain)-1))
-		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Bytes))
+		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Body()))
 		if answer.TLS != nil {
 			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate ends.", float64(answer.TLS.Expires.Unix()))
 		}

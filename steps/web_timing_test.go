@@ -197,3 +197,30 @@ func TestWebTimings(t *testing.T) {
 		t.Error("there is no TLS")
 	}
 }
+
+// TestLengthOfPage holds that a page is as long in a browser as over HTTP alone.
+func TestLengthOfPage(t *testing.T) {
+	const body = "<!doctype html><title>x</title><p>Forty-two bytes and a few more"
+	s := newPages(t, map[string]string{"/{$}": body})
+	length := func() float64 {
+		o := s.run(t, "I go to http://www.example.test/")
+		expect(t, o, "")
+		for _, m := range o.Steps[0].Report.Measurements {
+			if m.Name == "http_content_length_bytes" {
+				return m.Value
+			}
+		}
+		return -1
+	}
+	if got := length(); got != float64(len(body)) {
+		t.Errorf("over HTTP: got %v, want %d", got, len(body))
+	}
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	s.target.Browser = browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
+	t.Cleanup(func() { _ = s.target.Browser.Close() })
+	if got := length(); got != float64(len(body)) {
+		t.Errorf("in a browser: got %v, want %d", got, len(body))
+	}
+}

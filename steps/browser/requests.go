@@ -30,6 +30,7 @@ type Request struct {
 	Reused         bool   // over a connection that was open already
 	Cached         bool   // answered by the browser's own cache
 	Bytes          int64  // as transferred, header included
+	Head           int64  // of these, the header's
 	Done           bool   // all of the body came
 	Failed         string // "net::ERR_…", or empty
 	Canceled       bool   // the page or the browser did not want it any more
@@ -115,6 +116,7 @@ func (r *Request) received(a *network.Response) {
 	r.ResponseHeader, r.MediaType = header(a.Headers), a.MimeType
 	r.Protocol, r.Reused = a.Protocol, a.ConnectionReused
 	r.Bytes = int64(a.EncodedDataLength) // so far
+	r.Head = r.Bytes
 	r.Cached = r.Cached || a.FromDiskCache || a.FromPrefetchCache || a.FromServiceWorker
 	if a.RemoteIPAddress != "" {
 		r.Remote = net.JoinHostPort(strings.Trim(a.RemoteIPAddress, "[]"), strconv.FormatInt(a.RemotePort, 10))
@@ -139,6 +141,9 @@ func (r *Request) received(a *network.Response) {
 		r.header = g.RequestTime + g.ReceiveHeadersEnd/1000
 	}
 }
+
+// Body is how many bytes of the body came, as transferred.
+func (r *Request) Body() int64 { return max(0, r.Bytes-r.Head) }
 
 // showsNothing says whether the answer leaves the page as it is, as it should.
 func (r *Request) showsNothing() bool {
