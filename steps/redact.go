@@ -8,34 +8,36 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/html"
 )
 
 // disguises gives for each sign of a secret what matches it in every form that a page, an address or a log may give it:
-// percent-encoded, as a character reference of HTML, escaped as in JSON. They are all plain when it has but one form.
+// percent-encoded, as a character reference of HTML, escaped as in JSON. They are all plain when it has but one form. Go and
+// JavaScript read the patterns alike.
 func disguises(secret string) (signs []string, plain bool) {
 	names := map[rune]string{'&': "amp", '<': "lt", '>': "gt", '"': "quot", '\'': "apos"}
 	plain = true
 	for _, r := range secret {
 		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
-			signs = append(signs, regexp.QuoteMeta(string(r)))
+			signs = append(signs, string(r))
 			continue
 		}
 		plain = false
 		var pattern strings.Builder
-		pattern.WriteString(`(?:(?i:`)
+		pattern.WriteString(`(?:`)
 		for _, b := range []byte(string(r)) {
-			fmt.Fprintf(&pattern, `%%(?:25)?%02x`, b)
+			pattern.WriteString(`%(?:25)?` + anyCase(fmt.Sprintf("%02x", b)))
 		}
-		fmt.Fprintf(&pattern, `|&#0*%d;|&#x0*%x;|\\+u%04x)`, r, r, r)
+		fmt.Fprintf(&pattern, `|&#0*%d;|&#[xX]0*%s;|\\+[uU]%s`, r, anyCase(fmt.Sprintf("%x", r)), anyCase(fmt.Sprintf("%04x", r)))
 		if name := names[r]; name != "" {
 			pattern.WriteString("|&" + name + ";")
 		}
 		switch r {
 		case ' ', '\u00a0':
-			pattern.WriteString(`|\+|[\s\x{a0}]+|&nbsp;`)
+			pattern.WriteString("|\\+|[\\s\u00a0]+|&nbsp;")
 		case '"', '\\', '/', '\'': // a message quotes once more what a page has escaped
 			pattern.WriteString(`|\\+` + regexp.QuoteMeta(string(r)))
 		case '\n':
@@ -48,9 +50,23 @@ func disguises(secret string) (signs []string, plain bool) {
 	return signs, plain
 }
 
+// anyCase matches hexadecimal digits in small and in capital letters.
+func anyCase(digits string) string {
+	var pattern strings.Builder
+	for _, d := range digits {
+		if d >= 'a' {
+			pattern.WriteString("[" + string(d) + strings.ToUpper(string(d)) + "]")
+		} else {
+			pattern.WriteRune(d)
+		}
+	}
+	return pattern.String()
+}
+
 // mask matches what must not be kept of a secret. Each part is nil when there is nothing to match.
 type mask struct {
 	whole func() *regexp.Regexp // the secret in another form than its own
+	parts func() *regexp.Regexp // the secret with tags of HTML between its signs
 	begin func() *regexp.Regexp // its beginning before cutMark
 	end   func() *regexp.Regexp // its end behind cutMark
 }
@@ -76,6 +92,9 @@ func maskOf(secret string) *mask {
 	if len(signs) <= leastCut {
 		return m
 	}
+	m.parts = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(strings.Join(signs, `(?:<[^<>]*>)*`))
+	})
 	begun, ended := "", "" // forms of a sign that was cut itself
 	if !plain {
 		begun, ended = `(?:[\\%&][#\w\\]{0,8})?`, `(?:[#\w\\]{1,8};?)??`
@@ -118,12 +137,34 @@ func (w *World) scrub(body []byte) []byte {
 		if m.whole != nil {
 			body = m.whole().ReplaceAll(body, []byte(hidden))
 		}
+		if m.parts != nil && bytes.Contains(body, []byte("</")) {
+			body = m.parts().ReplaceAll(body, []byte(hidden))
+		}
 		if cut && m.begin != nil {
 			body = m.begin().ReplaceAll(body, []byte(hidden+cutMark))
 			body = m.end().ReplaceAll(body, []byte(cutMark+hidden))
 		}
 	}
 	return body
+}
+
+// secretPatterns gives regular expressions of JavaScript for the secrets in every form, in a text without its white space.
+func (w *World) secretPatterns() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	patterns := make([]string, 0, len(w.redacted))
+	for _, secret := range w.redacted {
+		var pattern strings.Builder
+		signs, _ := disguises(secret)
+		for i, r := range []rune(secret) {
+			pattern.WriteString(signs[i])
+			if unicode.IsSpace(r) {
+				pattern.WriteByte('?')
+			}
+		}
+		patterns = append(patterns, pattern.String())
+	}
+	return patterns
 }
 
 // hidePasswords takes what a page's source fills its password fields with out of it.

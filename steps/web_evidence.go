@@ -124,7 +124,7 @@ func (s *browserSession) report(w *World, err error) {
 		if p, err := s.now(ctx); err == nil && p != nil {
 			p.attach(w)
 		}
-		if picture, err := tab.Picture(ctx, w.secretTexts(), evidenceLimit); err == nil {
+		if picture, err := tab.Picture(ctx, w.secretPatterns(), evidenceLimit); err == nil {
 			w.Attach("screenshot", "image/jpeg", picture)
 		}
 	})

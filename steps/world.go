@@ -6,15 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"net/url"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -117,20 +114,6 @@ func (w *World) Redact(value string) {
 		}
 	}
 	slices.SortFunc(w.redacted, func(a, b string) int { return len(b) - len(a) })
-}
-
-// secretTexts lists what must not be shown, in the forms that a reader may see.
-func (w *World) secretTexts() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	texts := slices.Clone(w.redacted)
-	for _, secret := range w.redacted {
-		inJSON, _ := json.Marshal(secret) // a string always can be
-		quoted := strconv.Quote(secret)
-		texts = append(texts, url.PathEscape(secret), html.EscapeString(secret), string(inJSON[1:len(inJSON)-1]), quoted[1:len(quoted)-1])
-	}
-	slices.Sort(texts)
-	return slices.Compact(texts)
 }
 
 // Redacted gives text without any secret.

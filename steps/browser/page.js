@@ -343,14 +343,18 @@
   const boxesOf = (target) => [...target.getClientRects()].map((box) => [box.left, box.top, box.width, box.height]);
 
   // mask gives the boxes, in the window, of everything that a picture must not show: password fields and what holds a
-  // secret, white space aside and also when its letters are parted by elements. frames is how many frames there are.
+  // secret (a regular expression), white space aside and also when its letters are parted by elements. frames is how many
+  // frames there are.
   function mask(secrets) {
     const boxes = [];
     let frames = 0;
     const add = (target) => boxes.push(...boxesOf(target));
     const bare = (text) => text.replace(/\s+/g, "");
-    const sought = secrets.map(bare).filter((secret) => secret !== "");
-    const holds = (text) => sought.some((secret) => bare(text).includes(secret));
+    const sought = secrets.map((secret) => new RegExp(secret)).filter((secret) => !secret.test(""));
+    const holds = (text) => {
+      const rest = bare(text);
+      return sought.some((secret) => secret.test(rest));
+    };
     everywhere((tree) => {
       for (const element of tree.querySelectorAll("*")) {
         const tag = element.localName;
@@ -378,8 +382,10 @@
         ends.push(all.length);
       }
       for (const secret of sought) {
-        for (let at = all.indexOf(secret); at >= 0; at = all.indexOf(secret, at + secret.length)) {
-          for (let i = ends.findIndex((end) => end > at); i >= 0 && i < nodes.length && (i === 0 ? 0 : ends[i - 1]) < at + secret.length; i++) {
+        for (const found of all.matchAll(new RegExp(secret, "g"))) {
+          const at = found.index;
+          const end = at + found[0].length;
+          for (let i = ends.findIndex((last) => last > at); i >= 0 && i < nodes.length && (i === 0 ? 0 : ends[i - 1]) < end; i++) {
             const list = nodes[i].parentElement && nodes[i].parentElement.closest("select");
             if (list) {
               add(list);

@@ -18,8 +18,9 @@ import (
 type box [4]float64
 
 // Picture gives the visible part of the page as a JPEG of at most so many bytes. Password fields are painted over, and
-// every place whose text holds one of the secrets, and every frame that has such a place or cannot be looked into. What a
-// page draws without text, on a canvas or in an image, is not known.
+// every place whose text holds one of the secrets, and every frame that has such a place or cannot be looked into. A secret is
+// a regular expression of JavaScript, matched against text without its white space. What a page draws without text, on a
+// canvas or in an image, is not known.
 func (t *Tab) Picture(ctx context.Context, secrets []string, limit int) ([]byte, error) {
 	if secrets == nil {
 		secrets = []string{}
