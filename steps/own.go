@@ -525,7 +525,7 @@ func (b *Bound) unfit(inner *Bound) string {
 }
 
 // varying are the parts of a step that would be placeholders in a sentence.
-var varying = regexp.MustCompile(`"[^"]*"|<[^<>]*>|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
+var varying = regexp.MustCompile(`"[^"]*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
 
 // Snippet is a definition of the step that is missing, for somebody to write on.
 func (e *UndefinedError) Snippet() string {
@@ -543,6 +543,8 @@ func (e *UndefinedError) Snippet() string {
 			kind, format = "text", `"<%s>"`
 		case value[0] == '<':
 			kind, format = "word", "<%s:word>"
+		case value[0] == 'h':
+			kind, format = "address", "<%s:url>"
 		case strings.Trim(value, "0123456789") == "":
 			kind, format = "number", "<%s:int>"
 		case strings.Trim(value, "0123456789.") != "":

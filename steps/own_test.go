@@ -244,8 +244,8 @@ func TestOwnSentencesStayWithinBounds(t *testing.T) {
 	if !errors.As(err, &undefined) {
 		t.Fatal(err)
 	}
-	undefined = &steps.UndefinedError{Step: features.Step{Text: `[a] the status of "x" and "y" is < 3.5 after 5 minutes, 2 times`, Table: [][]string{{"a"}}}}
-	if got, want := undefined.Snippet(), "  @step\n  Scenario: \\[a\\] the status of \"<text>\" and \"<text 2>\" is \\< <number:number> after <duration:duration>, <number 2:int> times\n    * …\n      | <table> |\n"; got != want {
+	undefined = &steps.UndefinedError{Step: features.Step{Text: `[a] the status of "x" and "y" of https://x.org/1 is < 3.5 after 5 minutes, 2 times`, Table: [][]string{{"a"}}}}
+	if got, want := undefined.Snippet(), "  @step\n  Scenario: \\[a\\] the status of \"<text>\" and \"<text 2>\" of <address:url> is \\< <number:number> after <duration:duration>, <number 2:int> times\n    * …\n      | <table> |\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
