@@ -228,6 +228,9 @@ func (s *set) unused() []finding {
 		}
 	}
 	for _, plan := range slices.Concat(s.plans, s.broken) {
+		if slices.ContainsFunc(plan.Problems, func(p agent.Problem) bool { return !errors.As(p.Err, new(*steps.UndefinedError)) }) {
+			return nil // which sentence that step uses is not known here
+		}
 		for _, b := range plan.Steps() {
 			if b != nil {
 				use(b)

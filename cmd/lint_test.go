@@ -191,6 +191,15 @@ func TestLintOfSentences(t *testing.T) {
 	}
 }
 
+// TestLintHintsAtNoSentenceThatIsUsedWrongly holds that a step with a mistake counts as a use.
+func TestLintHintsAtNoSentenceThatIsUsedWrongly(t *testing.T) {
+	_, lines := lint(t, "Feature: F\n  @step @browser\n  Scenario: I enter\n    When I go back\n  Scenario: S\n    When I enter\n")
+	const want = "6:5: error: \"I enter\" (x.feature:3) is tagged @browser: tag the scenario too\n1 scenario, 1 sentence of your own, 1 mistake, 0 warnings"
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestShippedFeaturesReadWell holds that lint has nothing to say of the features that come with the program, but for what
 // only their user's configuration can have.
 func TestShippedFeaturesReadWell(t *testing.T) {
