@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp/remote"
 
 	"github.com/stepwatch/stepwatch/steps/program"
+	"github.com/stepwatch/stepwatch/steps/scratch"
 )
 
 // process is one running browser. Its fields below are guarded by the Browser's lock.
@@ -295,7 +296,10 @@ type profile struct {
 
 func (d *profile) user() string { return filepath.Join(d.path, "profile") }
 
-const profilePrefix = "browser-"
+const (
+	profilePrefix = "browser-"
+	lockFlags     = os.O_CREATE | os.O_RDWR
+)
 
 // newProfile makes a directory beneath o.Dir and removes those whose owner was killed.
 func newProfile(ctx context.Context, o Options) (*profile, error) {
@@ -312,7 +316,7 @@ func newProfile(ctx context.Context, o Options) (*profile, error) {
 		return nil, err
 	}
 	d := &profile{path: path}
-	if d.lock, err = lock(filepath.Join(path, "lock")); err == nil {
+	if d.lock, err = scratch.Lock(filepath.Join(path, "lock"), lockFlags); err == nil {
 		err = trust(ctx, path, o.Roots)
 	}
 	if err != nil {
@@ -339,7 +343,7 @@ func sweep(parent string) {
 			}
 			continue
 		}
-		if held, err := lock(file); err == nil {
+		if held, err := scratch.Lock(file, lockFlags); err == nil {
 			endWithin(path)
 			(&profile{path: path, lock: held}).remove()
 		}

@@ -7,9 +7,10 @@ import (
 	"syscall"
 )
 
-// lock takes the lock of a directory, or fails at once when somebody holds it.
-func lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+// Lock opens a file or directory with these flags of os.OpenFile and takes its lock, or fails at once when somebody holds it. The
+// lock ends with the file, and with the process.
+func Lock(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func makeIn(parent string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{Path: path}
-	if d.lock, err = lock(path); err == nil {
+	if d.lock, err = Lock(path, os.O_RDONLY); err == nil {
 		d.Root, err = os.OpenRoot(path)
 	}
 	if err != nil {
@@ -88,7 +88,7 @@ func sweep(parent string) {
 		if err != nil || !info.IsDir() || !ours(info) || time.Since(info.ModTime()) < staleAfter {
 			continue
 		}
-		if held, err := lock(path); err == nil {
+		if held, err := Lock(path, os.O_RDONLY); err == nil {
 			_ = (&Dir{Path: path, lock: held}).Remove() // it is tried again
 		}
 	}
