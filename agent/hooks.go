@@ -259,12 +259,12 @@ func (h *hooks) patience() time.Duration {
 
 // hung names what is at work when the watchdog gives up: a hook after a step that has its verdict, or one before a step. It is
 // called under the recorder's lock, when no step is at work.
-func (h *hooks) hung(timeout time.Duration) result.StepResult {
+func (h *hooks) hung(until string) result.StepResult {
 	if h.held != nil {
 		s := *h.held
 		if s.Status == result.Passed {
 			s.Status, s.Reason, s.Blame = result.Failed, result.ReasonAbandoned, result.BlameMonitor
-			s.Error = fmt.Sprintf("a hook after the step ignored its deadline and was left behind: still at work after the scenario's %s; this is a defect of the hook's code", timeout)
+			s.Error = fmt.Sprintf("a hook after the step ignored its deadline and was left behind: still at work after %s; this is a defect of the hook's code", until)
 		} else {
 			s.Error += "; and a hook after it ignored its deadline and was left behind"
 		}
@@ -272,6 +272,6 @@ func (h *hooks) hung(timeout time.Duration) result.StepResult {
 	}
 	s := describe(h.rec.plan, len(h.rec.steps), result.Failed)
 	s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
-	s.Error = fmt.Sprintf("a hook before the step ignored its deadline and was left behind: still at work after the scenario's %s; this is a defect of the hook's code", timeout)
+	s.Error = fmt.Sprintf("a hook before the step ignored its deadline and was left behind: still at work after %s; this is a defect of the hook's code", until)
 	return s
 }

@@ -132,7 +132,7 @@ func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 			rec.judge(res, passed || work != p) // of a beginning godog's verdict is that the rest is undefined
 		} else {
 			r.leaveBehind(p)
-			rec.abandon(p.Timeout)
+			rec.abandon(until(runCtx, p.Timeout))
 			rec.judge(res, false)
 		}
 		cancel()
@@ -583,6 +583,14 @@ func cutShort(ctx context.Context, err error) bool {
 	return errors.Is(context.Cause(ctx), steps.ErrStopped) && errors.As(err, &failure) && failure.Reason != result.ReasonCanceled
 }
 
+// until says what ended a run's context, whose time was timeout.
+func until(ctx context.Context, timeout time.Duration) string {
+	if errors.Is(context.Cause(ctx), errDeadline) {
+		return fmt.Sprintf("the scenario's %s", timeout)
+	}
+	return "stepwatch was told to stop"
+}
+
 // ended says why ctx is over.
 func ended(ctx context.Context, timeout time.Duration) error {
 	if errors.Is(context.Cause(ctx), errDeadline) {
@@ -668,14 +676,14 @@ func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
 	return result.ReasonInternal, result.BlameMonitor, rec.world.Redacted(err.Error())
 }
 
-// abandon closes the recorder while a step is still at work, and names that step.
-func (rec *recorder) abandon(timeout time.Duration) {
+// abandon closes the recorder while a step is still at work, and names that step. until is what that should have ended with.
+func (rec *recorder) abandon(until string) {
 	rec.mu.Lock()
 	index, began, failed := rec.current, rec.began, rec.failed
 	levels := slices.Clone(rec.levels) // what is done on them is only added to
 	if rec.hooks != nil && index < 0 && len(rec.steps) < len(rec.plan.bound) {
 		rec.closed = true
-		s := rec.hooks.hung(timeout)
+		s := rec.hooks.hung(until)
 		index = len(rec.steps)
 		rec.mu.Unlock()
 		rec.finishLast(index, s)
@@ -700,7 +708,7 @@ func (rec *recorder) abandon(timeout time.Duration) {
 		s = failed() // the step has its verdict; only what it does afterwards takes too long
 	} else {
 		s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
-		s.Error = fmt.Sprintf("ignored its deadline and was left behind: still at work after the scenario's %s; this is a defect of the step's code", timeout)
+		s.Error = fmt.Sprintf("ignored its deadline and was left behind: still at work after %s; this is a defect of the step's code", until)
 		if s.Ran = !began.IsZero(); s.Ran {
 			s.Duration = time.Since(began)
 		}

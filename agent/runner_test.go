@@ -167,6 +167,20 @@ func TestAbandonedStepIsNamedCountedAndNotStartedTwice(t *testing.T) {
 	expect(t, r.Run(context.Background(), NewPlan(scenario("next", "I pass"), l, Defaults{Timeout: time.Second}), Occasion{}), "OK passed  : \npassed ran=true   \n")
 }
 
+func TestStepThatGoesOnWhenStopped(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	release := make(chan struct{})
+	defer close(release)
+	ctx, stop := context.WithCancelCause(context.Background())
+	time.AfterFunc(5*time.Millisecond, func() { stop(steps.ErrStopped) })
+	l := library(does(`I hang`, func(context.Context, *steps.World, steps.Args) error { <-release; return nil }))
+	res := (&Runner{Target: &steps.Target{}, Grace: 5 * time.Millisecond}).Run(ctx, NewPlan(scenario("hangs", "I hang"), l, Defaults{Timeout: time.Minute}), Occasion{})
+	const want = "ignored its deadline and was left behind: still at work after stepwatch was told to stop; this is a defect of the step's code"
+	if res.Error != want || res.Reason != result.ReasonAbandoned {
+		t.Errorf("got %s %q, want %q", res.Reason, res.Error, want)
+	}
+}
+
 func TestStoppedRunBlamesNobody(t *testing.T) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	l := library()
