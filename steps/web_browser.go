@@ -157,7 +157,7 @@ func (s *browserSession) unfinished(ctx context.Context, tab *browser.Tab, err e
 	}
 	var open []string
 	requests, _ := tab.Requests()
-	waits := "a script keeps the page busy"
+	waits := "a script keeps the page busy, or the browser needs longer for what it shows"
 	for _, r := range requests {
 		switch {
 		case r.Done || r.Failed != "" || r.Redirect:
