@@ -108,7 +108,7 @@ func TestBrowserFaults(t *testing.T) {
 		message string // the end of it
 	}{
 		{name: "browser killed", path: "/hit", hit: kill("", syscall.SIGKILL), state: result.Unknown, reason: result.ReasonBrowser, message: "use the browser: the browser ended"},
-		{name: "renderer killed", path: "/hit", hit: kill("renderer", syscall.SIGKILL), state: result.Unknown, reason: result.ReasonBrowser, message: "the browser gave up by itself (net::ERR_ABORTED)"},
+		{name: "renderer killed", path: "/hit", hit: kill("renderer", syscall.SIGKILL), state: result.Unknown, reason: result.ReasonBrowser, message: "use the browser: the page crashed"},
 		{name: "renderer killed later", path: "/later", hit: kill("renderer", syscall.SIGKILL), more: []string{`I should see "never"`},
 			state: result.Unknown, reason: result.ReasonBrowser, message: "use the browser: the page crashed"},
 		{name: "GPU process killed", path: "/hit", hit: kill("gpu-process", syscall.SIGKILL), state: result.OK},
