@@ -25,7 +25,7 @@ import (
 func init() {
 	const looks = " Directories count as files: their size is that of all files in them, their age that of the newest. A file that may not be looked at is UNKNOWN, never missing. " +
 		"The sentences about the file follow."
-	const measures = "Measurements file_age_seconds, file_size_bytes and file_count (how many files fit)."
+	const measures = "Measurements file_age_seconds, file_size_bytes and files_found (how many files fit)."
 	register(
 		Definition{
 			Area: "file", Sentence: `I look at the file {text}`,
@@ -45,7 +45,7 @@ func init() {
 		Definition{
 			Area: "file", Sentence: `there is no file {text}`,
 			Does:     "Fails when there is a file of this name or pattern, and names it.",
-			Measures: "Measurement file_count.",
+			Measures: "Measurement files_found.",
 			Example:  `Then there is no file "/var/spool/app/*.failed"`,
 			Func:     noFile,
 		},
@@ -181,7 +181,7 @@ func findFiles(ctx context.Context, w *World, a Args) ([]fileset.File, error) {
 	case err != nil:
 		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
 	}
-	w.Measure("file_count", "How many files fit the path or pattern.", float64(len(files)))
+	w.Measure("files_found", "How many files fit the path or pattern.", float64(len(files)))
 	return files, nil
 }
 

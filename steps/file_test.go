@@ -93,7 +93,7 @@ func TestFile(t *testing.T) {
 		"Then the file is younger than 1 hour":                   "scenario scenario: no file was looked at yet: .*",
 	})
 	_, outcome := judged(t, stepstest.Scenario{Dir: dir, Target: &steps.Target{}}, `When I look at the newest file of "mail-*"`+"\nThen the file has at least 150% of the size of the one before")
-	if got := measured(outcome, 0); !regexp.MustCompile(`^file_count 2\nfile_age_seconds 216\d\d\nfile_size_bytes 900\n$`).MatchString(got) {
+	if got := measured(outcome, 0); !regexp.MustCompile(`^files_found 2\nfile_age_seconds 216\d\d\nfile_size_bytes 900\n$`).MatchString(got) {
 		t.Errorf("measured\n%s", got)
 	}
 	if got, want := outcome.Steps[0].Report.Note, dir+"/mail-2.tar, 900 B, 6h 0m old, the newest of 2"; got != want {
