@@ -397,12 +397,12 @@ func TestOwnCodeThatHangs(t *testing.T) {
 func TestOwnHooksAfterTheDeadline(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var order []string
-	r := ownRunOf(t, &Runner{Grace: 10 * time.Millisecond}, 30*time.Millisecond, "When it waits\n", ownGlue, func(sc *godog.ScenarioContext) {
+	r := ownRunOf(t, &Runner{Grace: 200 * time.Millisecond}, 30*time.Millisecond, "When it waits\n", ownGlue, func(sc *godog.ScenarioContext) {
 		sc.After(func(ctx context.Context, _ *godog.Scenario, err error) (context.Context, error) {
 			select {
 			case <-ctx.Done():
 				order = append(order, "cut short")
-			case <-time.After(60 * time.Millisecond):
+			case <-time.After(300 * time.Millisecond): // more than the grace
 				order = append(order, "put back after: "+err.Error())
 			}
 			return ctx, nil

@@ -2,8 +2,10 @@ package browser
 
 import (
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -150,6 +152,24 @@ func (r *Request) showsNothing() bool {
 	return r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified
 }
 
+// attached says whether the server wants the answer to be saved (RFC 6266).
+func (r *Request) attached() bool {
+	return strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment")
+}
+
+// isFile says whether the answer is of a type that the browser saves and does not show. One whose type was not told is not: of
+// a page that the browser gave up early there is only the status.
+func (r *Request) isFile() bool {
+	mediaType := r.MediaType
+	if mediaType == "" {
+		mediaType, _, _ = mime.ParseMediaType(r.ResponseHeader.Get("Content-Type")) // what cannot be read is not told
+	}
+	return mediaType != "" && !shown.MatchString(mediaType)
+}
+
+// shown are the types that every Chromium shows, without sound and film.
+var shown = regexp.MustCompile(`^(?:text/(?:html|plain|xml|css|javascript)|application/(?:json|xml|javascript)|image/.+|.+\+(?:xml|json))$`)
+
 // failed notes that a request came to nothing; t.mu is held.
 func (t *Tab) failed(ev *network.EventLoadingFailed) {
 	r := t.byID[ev.RequestID]
@@ -173,8 +193,7 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 		n.Loaded = true // the page stays, as it should
 	case !strings.HasPrefix(r.URL, "http"):
 		n.Loaded = true // another program's address, such as mailto:
-	case strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment"),
-		ev.Canceled && r.Status != 0 && r.MediaType != "text/html" && r.MediaType != "application/xhtml+xml":
+	case r.attached(), ev.Canceled && r.isFile():
 		n.Download = true
 	default: // a page is given up when the process that was to show it has died
 		n.Failed = r.Failed

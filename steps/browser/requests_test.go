@@ -8,23 +8,34 @@ import (
 )
 
 // TestGivenUp holds that only what the browser does not show is taken for a file. When the process that was to show a page
-// dies the browser gives the page up too, and that is not the website's doing.
+// dies the browser gives the page up too, perhaps before it has told more than the status and the header, and that is not the
+// website's doing.
 func TestGivenUp(t *testing.T) {
 	for _, c := range []struct {
-		mediaType, disposition string
-		canceled, download     bool
+		mediaType, contentType, disposition string
+		canceled, download                  bool
 	}{
-		{"application/octet-stream", "", true, true},
-		{"text/html", "attachment; filename=page.html", true, true},
-		{"text/html", "inline", true, false},
-		{"text/html", "", true, false},
-		{"application/xhtml+xml", "", true, false},
-		{"application/octet-stream", "", false, false},
+		{"application/octet-stream", "", "", true, true},
+		{"text/csv", "text/csv", "", true, true},
+		{"text/html", "text/html", "attachment; filename=page.html", true, true},
+		{"text/html", "text/html", "inline", true, false},
+		{"text/html", "", "", true, false},
+		{"application/xhtml+xml", "", "", true, false},
+		{"application/json", "application/json", "", true, false},
+		{"image/png", "image/png", "", true, false},
+		{"application/octet-stream", "", "", false, false},
+		{"", "text/html; charset=utf-8", "", true, false},
+		{"", "application/zip", "", true, true},
+		{"", "", "", true, false},
 	} {
-		r := &Request{URL: "http://www.example.test/", Status: http.StatusOK, MediaType: c.mediaType, ResponseHeader: http.Header{}, id: "1"}
-		r.ResponseHeader.Set("Content-Disposition", c.disposition)
-		tab := &Tab{byID: map[network.RequestID]*Request{"1": r}, current: &Navigation{Chain: []*Request{r}}}
-		tab.failed(&network.EventLoadingFailed{RequestID: "1", Timestamp: 1, ErrorText: "net::ERR_ABORTED", Canceled: c.canceled})
+		r := &Request{URL: "http://www.example.test/", id: "1"}
+		tab := &Tab{byID: map[network.RequestID]*Request{"1": r}, current: &Navigation{Chain: []*Request{r}}, news: make(chan struct{})}
+		headers := network.Headers{"Content-Disposition": c.disposition, "Content-Type": c.contentType}
+		tab.event(&network.EventResponseReceivedExtraInfo{RequestID: "1", StatusCode: http.StatusOK, Headers: headers})
+		if c.mediaType != "" {
+			tab.event(&network.EventResponseReceived{RequestID: "1", Response: &network.Response{Status: http.StatusOK, MimeType: c.mediaType, Headers: headers}})
+		}
+		tab.event(&network.EventLoadingFailed{RequestID: "1", Timestamp: 1, ErrorText: "net::ERR_ABORTED", Canceled: c.canceled})
 		if n := tab.current; n.Download != c.download || (n.Failed == "") != c.download {
 			t.Errorf("%+v: download %t, failed %q", c, n.Download, n.Failed)
 		}

@@ -390,7 +390,7 @@ func (t *Tab) event(ev any) {
 		}
 	case *network.EventResponseReceivedExtraInfo:
 		if r := t.byID[ev.RequestID]; r != nil && r.Status == 0 { // of an answer that shows nothing it is all we are told
-			r.Status, r.StatusText = int(ev.StatusCode), http.StatusText(int(ev.StatusCode))
+			r.Status, r.StatusText, r.ResponseHeader = int(ev.StatusCode), http.StatusText(int(ev.StatusCode)), header(ev.Headers)
 			if n := t.current; n.Response() == r && n.Failed == aborted && r.showsNothing() {
 				n.Failed, n.Loaded = "", true // its end was told before
 			}
