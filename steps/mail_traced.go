@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
@@ -45,7 +46,14 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 	}
 	if queued := w.target.hostOf(s, func(h *Host) bool { return h.Queue != nil && !h.Queue.API }); queued != nil {
 		// A filter that hands the message back to the same server has given it another id, which the log tells.
-		q, err := queued.readQueue(ctx, w, slices.Sorted(maps.Keys(p.ids))...)
+		ids := slices.Sorted(maps.Keys(p.ids))
+		q, err := queued.readQueue(ctx, w, ids...)
+		for range triesLooked {
+			if err != nil || p.last != nil || !beingTried(q) || pause(ctx, tryTakes) != nil {
+				break
+			}
+			q, err = queued.readQueue(ctx, w, ids...)
+		}
 		switch {
 		case err != nil:
 			problems = append(problems, fmt.Sprintf("the queue of %q cannot be read: %s", queued.Name, oneLine(err.Error(), 150)))
@@ -59,6 +67,22 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 		return traces{said: strings.Join(problems, "; ")}
 	}
 	return s.inLog(logged, p)
+}
+
+// Where nobody takes the message a try ends after tryTakes at the most, as a rule, and one that does not is under way for long.
+const (
+	tryTakes    = 150 * time.Millisecond
+	triesLooked = 3
+)
+
+// beingTried says whether the server is handing a message on just now, and so does not say why it could not before.
+func beingTried(q *mailqueue.Queue) bool {
+	for _, m := range q.Sought {
+		if m.Queue == mailqueue.Active && !slices.ContainsFunc(m.Recipients, func(r mailqueue.Recipient) bool { return r.Reason != "" }) {
+			return true
+		}
+	}
+	return false
 }
 
 // inQueue is the trace of a message that is in the queue still. The log adds where it has spent its time, when there is one.

@@ -14,25 +14,30 @@ import (
 // listsQueue is a showq socket that lists these messages, each attributes and values in turn.
 func listsQueue(t *testing.T, messages ...[]string) (socket string) {
 	t.Helper()
+	return listsQueues(t, messages)
+}
+
+// listsQueues is a showq socket that lists one queue after the other, and then always the last.
+func listsQueues(t *testing.T, queues ...[][]string) (socket string) {
+	t.Helper()
 	socket = filepath.Join(t.TempDir(), "showq")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := ""
-	for _, m := range messages {
-		for _, text := range append(m, "") {
-			answer += text + "\x00"
-		}
-	}
 	var done sync.WaitGroup
 	done.Go(func() {
-		for {
+		for i := 0; ; i++ {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			fmt.Fprint(conn, answer, "\x00")
+			for _, m := range queues[min(i, len(queues)-1)] {
+				for _, text := range append(m, "") {
+					fmt.Fprint(conn, text, "\x00")
+				}
+			}
+			fmt.Fprint(conn, "\x00")
 			conn.Close()
 		}
 	})
@@ -51,25 +56,22 @@ func TestMissingMailIsTraced(t *testing.T) {
 		line    = "@postfix/smtp[7]: " + id + ": to=<b@b.test>, relay=%s, delay=3, delays=0.1/2/0/0.9, dsn=%s, status=%s"
 		stages  = "; 0.100s before the queue, 2.00s in the queue, 0.900s handing over"
 	)
-	in := func(queue, id, why string) []string {
-		return []string{"queue_name", queue, "queue_id", id, "time", fmt.Sprint(time.Now().Unix()), "size", "9", "recipient", "b@b.test", "reason", why}
-	}
 	for name, c := range map[string]struct {
 		log   []string
 		queue [][]string // nil when hosts has none
 		want  string
 	}{
-		"refused by the next": {nil, [][]string{in("active", "other", "x"), in("deferred", id, refused)},
+		"refused by the next": {nil, [][]string{queued("active", "other", "x"), queued("deferred", id, refused)},
 			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + `: ask who runs mx.b.test (not_received, blame transfer)`},
-		"with the log": {[]string{fmt.Sprintf(line, "none", "4.4.1", "deferred ("+refused+")")}, [][]string{in("deferred", id, refused)},
+		"with the log": {[]string{fmt.Sprintf(line, "none", "4.4.1", "deferred ("+refused+")")}, [][]string{queued("deferred", id, refused)},
 			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
-		"policy of the next": {nil, [][]string{in("deferred", id, "host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command)")},
+		"policy of the next": {nil, [][]string{queued("deferred", id, "host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command)")},
 			`it is still in the queue of "mx1" as ` + id + `: deferred: host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command): ask who runs mx.b.test (not_received, blame filtering)`},
-		"the store of the machine": {nil, [][]string{in("deferred", id, "connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused")},
+		"the store of the machine": {nil, [][]string{queued("deferred", id, "connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused")},
 			`it is still in the queue of "mx1" as ` + id + `: deferred: connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
-		"on hold": {nil, [][]string{in("hold", id, "")},
+		"on hold": {nil, [][]string{queued("hold", id, "")},
 			`it is still in the queue of "mx1" as ` + id + `: hold: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
-		"not in the queue": {nil, [][]string{in("deferred", "other", refused)},
+		"not in the queue": {nil, [][]string{queued("deferred", "other", refused)},
 			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
 		"an empty queue and nothing in the log": {[]string{}, [][]string{},
 			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
@@ -81,7 +83,7 @@ func TestMissingMailIsTraced(t *testing.T) {
 		"bounced": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "5.1.1", "bounced (host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown)")}, nil,
 			`by the log of "mx1" it was bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown` + stages + `: ask who runs mx.b.test (not_received, blame delivery)`},
 		"through a filter": {[]string{"@postfix/smtpd[9]: 764D49C6071: client=localhost[127.0.0.1]", fmt.Sprintf(line, "127.0.0.1[127.0.0.1]:10024", "2.0.0", "sent (250 2.0.0 from MTA: 250 2.0.0 Ok: queued as 764D49C6071)")},
-			[][]string{in("deferred", "764D49C6071", refused)},
+			[][]string{queued("deferred", "764D49C6071", refused)},
 			`it is still in the queue of "mx1" as 764D49C6071: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,13 +94,42 @@ func TestMissingMailIsTraced(t *testing.T) {
 			if c.queue != nil {
 				target.Hosts["mx1"].Queue = &Queue{Showq: listsQueue(t, c.queue...)}
 			}
-			s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), took: time.Second, from: &Account{Address: "a@mail.test"}, to: &Account{Address: "b@b.test"},
-				reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as " + id}}}
-			done := make(chan struct{})
-			close(done)
-			r := &returnWatch{s: s, w: w, stop: func() {}, done: done}
-			wantFailure(t, r.explain(t.Context(), errors.New("no message")), "no message; "+c.want)
+			wantFailure(t, missed(t, w, id), "no message; "+c.want)
 		})
+	}
+}
+
+// queued is a message of a queue for listsQueue.
+func queued(queue, id, why string) []string {
+	return []string{"queue_name", queue, "queue_id", id, "time", fmt.Sprint(time.Now().Unix()), "size", "9", "recipient", "b@b.test", "reason", why}
+}
+
+// missed is what is said of a message that was taken with this id and never came.
+func missed(t *testing.T, w *World, id string) error {
+	t.Helper()
+	s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), took: time.Second, from: &Account{Address: "a@mail.test"}, to: &Account{Address: "b@b.test"},
+		reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as " + id}}}
+	done := make(chan struct{})
+	close(done)
+	r := &returnWatch{s: s, w: w, stop: func() {}, done: done}
+	return r.explain(t.Context(), errors.New("no message"))
+}
+
+// TestTraceOfTry holds that a message which is tried at that very moment, and so has no reason, is looked at again.
+func TestTraceOfTry(t *testing.T) {
+	const id = "4jWmm25qFkz1VF5h"
+	trying := [][]string{queued("active", id, "")}
+	for _, c := range []struct {
+		later [][]string
+		want  string
+	}{
+		{[][]string{queued("deferred", id, "connect to mx.b.test[192.0.2.9]:25: Connection refused")},
+			`deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask who runs mx.b.test (not_received, blame transfer)`},
+		{trying, `active: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+	} {
+		w, target := mailLogWorld(t)
+		target.Hosts["mx1"].Log, target.Hosts["mx1"].Queue = nil, &Queue{Showq: listsQueues(t, trying, c.later)}
+		wantFailure(t, missed(t, w, id), `no message; it is still in the queue of "mx1" as `+id+": "+c.want)
 	}
 }
 

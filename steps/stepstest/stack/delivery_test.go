@@ -241,6 +241,8 @@ func passes(t *testing.T, config string, steps ...string) string {
 	code, out := execute(t, stepwatch, "run", "-v", "--config", config, feature)
 	if code != 0 {
 		t.Errorf("exit code %d:\n%s", code, out)
+	} else if strings.Contains(out, "not cleaned up") {
+		t.Log(out)
 	}
 	return out
 }
