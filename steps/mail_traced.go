@@ -49,7 +49,7 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 		ids := slices.Sorted(maps.Keys(p.ids))
 		q, err := queued.readQueue(ctx, w, ids...)
 		for range triesLooked {
-			if err != nil || p.last != nil || !beingTried(q) || pause(ctx, tryTakes) != nil {
+			if err != nil || !p.mayMove(q) || pause(ctx, tryTakes) != nil {
 				break
 			}
 			q, err = queued.readQueue(ctx, w, ids...)
@@ -72,17 +72,21 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 // Where nobody takes the message a try ends after tryTakes at the most, as a rule, and one that does not is under way for long.
 const (
 	tryTakes    = 150 * time.Millisecond
-	triesLooked = 3
+	triesLooked = 2
 )
 
-// beingTried says whether the server is handing a message on just now, and so does not say why it could not before.
-func beingTried(q *mailqueue.Queue) bool {
+// mayMove says whether the queue may say something else in a moment: the server is handing the message on, and so does not say
+// why it could not before, or has moved it from one queue to the other while they were listed.
+func (p *passage) mayMove(q *mailqueue.Queue) bool {
+	if p.delivered || p.bounced() {
+		return false
+	}
 	for _, m := range q.Sought {
-		if m.Queue == mailqueue.Active && !slices.ContainsFunc(m.Recipients, func(r mailqueue.Recipient) bool { return r.Reason != "" }) {
-			return true
+		if p.last != nil || m.Queue != mailqueue.Active || slices.ContainsFunc(m.Recipients, func(r mailqueue.Recipient) bool { return r.Reason != "" }) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // inQueue is the trace of a message that is in the queue still. The log adds where it has spent its time, when there is one.

@@ -115,20 +115,23 @@ func missed(t *testing.T, w *World, id string) error {
 	return r.explain(t.Context(), errors.New("no message"))
 }
 
-// TestTraceOfTry holds that a message which is tried at that very moment, and so has no reason, is looked at again.
+// TestTraceOfTry holds that a message is looked for again which is tried at that very moment, and so has no reason, or which
+// went from one queue to the other between the listing of the two.
 func TestTraceOfTry(t *testing.T) {
 	const id = "4jWmm25qFkz1VF5h"
 	trying := [][]string{queued("active", id, "")}
+	deferred := [][]string{queued("deferred", id, "connect to mx.b.test[192.0.2.9]:25: Connection refused")}
+	const refused = `deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask who runs mx.b.test (not_received, blame transfer)`
 	for _, c := range []struct {
-		later [][]string
-		want  string
+		first, later [][]string
+		want         string
 	}{
-		{[][]string{queued("deferred", id, "connect to mx.b.test[192.0.2.9]:25: Connection refused")},
-			`deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask who runs mx.b.test (not_received, blame transfer)`},
-		{trying, `active: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+		{trying, deferred, refused},
+		{nil, deferred, refused},
+		{trying, trying, `active: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
 	} {
 		w, target := mailLogWorld(t)
-		target.Hosts["mx1"].Log, target.Hosts["mx1"].Queue = nil, &Queue{Showq: listsQueues(t, trying, c.later)}
+		target.Hosts["mx1"].Log, target.Hosts["mx1"].Queue = nil, &Queue{Showq: listsQueues(t, c.first, c.later)}
 		wantFailure(t, missed(t, w, id), `no message; it is still in the queue of "mx1" as `+id+": "+c.want)
 	}
 }
