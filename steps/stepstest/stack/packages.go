@@ -54,6 +54,9 @@ var Packages = []Package{
 	{"rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server", "queues of RabbitMQ"},
 	{"nftables", NftProgram, "ports behind a firewall"},
 	{"openssh-server", "/usr/sbin/sshd", "logins over SSH"},
+	{"bzip2", "/bin/bzip2", "archives by bzip2"},
+	{"xz-utils", "/usr/bin/xz", "archives by xz"},
+	{"lz4", "/usr/bin/lz4", "archives by lz4"},
 }
 
 const (
