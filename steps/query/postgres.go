@@ -39,11 +39,6 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 	}
 	rows := counted{answer: answer}
 	for reader.NextRow() {
-		if answer.Columns == nil {
-			for _, field := range reader.FieldDescriptions() {
-				answer.Columns = append(answer.Columns, field.Name)
-			}
-		}
 		values, size := reader.Values(), 0
 		for _, v := range values {
 			size += len(v)
