@@ -124,6 +124,23 @@
     return lazy.length;
   };
 
+  // Where a sandbox forbids scripts, a timer or an observer of ours is refused, and that is logged as an error of the page.
+  // Animation frames come there too.
+  const scripted = () => matchMedia("(scripting: enabled)").matches;
+
+  // later calls act after some milliseconds, unless the function that it returns is called before.
+  function later(act, milliseconds) {
+    if (scripted()) {
+      const timer = setTimeout(act, milliseconds);
+      return () => clearTimeout(timer);
+    }
+    const due = performance.now() + milliseconds;
+    let next;
+    const wait = () => { next = requestAnimationFrame(() => performance.now() < due ? wait() : act()); };
+    wait();
+    return () => cancelAnimationFrame(next);
+  }
+
   // version counts the changes of the document; seen is the one that was looked at last, and looked when.
   let version = 0, seen = 0, looked = 0, notice = () => {};
   new MutationObserver(() => { version++; notice(); }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
@@ -136,29 +153,28 @@
     eager();
     return new Promise((resolve) => {
       const done = () => { notice = () => {}; resolve(true); };
-      let timer = setTimeout(done, wait);
+      const cancel = later(done, wait);
       notice = () => {
         notice = () => {};
-        clearTimeout(timer);
-        setTimeout(done, Math.max(0, looked + 10 - performance.now()));
+        cancel();
+        later(done, Math.max(0, looked + 10 - performance.now()));
       };
       if (version !== seen) notice();
     });
   }
 
   // flushed resolves when what an event of the user started has been handed to the browser, a navigation by a form included.
-  // In a frame whose sandbox forbids scripts no timer runs.
   const flushed = () => new Promise((resolve) => {
-    setTimeout(resolve, 0);
+    later(resolve, 0);
     requestAnimationFrame(() => requestAnimationFrame(resolve));
   });
 
   // loaded resolves when the page is loaded, with what it knows of how it was answered.
-  const loaded = () => new Promise((resolve) => {
-    const tell = () => resolve({ status: (performance.getEntriesByType("navigation")[0] || {}).responseStatus || 0 });
-    if (document.readyState === "complete") tell();
-    else addEventListener("load", tell, { once: true });
-  });
+  async function loaded() {
+    if (scripted() && document.readyState !== "complete") await new Promise((resolve) => { addEventListener("load", resolve, { once: true }); });
+    while (document.readyState !== "complete") await frame();
+    return { status: (performance.getEntriesByType("navigation")[0] || {}).responseStatus || 0 };
+  }
 
   const describe = (element) => {
     let name = "<" + element.localName;
@@ -169,8 +185,8 @@
 
   const frame = () => new Promise((resolve) => {
     // A page that is not drawn gets no animation frames.
-    const timer = setTimeout(resolve, 50);
-    requestAnimationFrame(() => { clearTimeout(timer); resolve(); });
+    const cancel = later(resolve, 50);
+    requestAnimationFrame(() => { cancel(); resolve(); });
   });
 
   const deepest = (x, y) => {
@@ -297,13 +313,28 @@
       observer.disconnect();
       return entries;
     };
-    const until = performance.now() + wait;
     let first, largest;
-    for (;;) {
+    const painted = () => {
       first = kept("paint").find((entry) => entry.name === "first-contentful-paint");
       largest = kept("largest-contentful-paint").pop();
-      if ((first && largest) || performance.now() >= until) break;
-      await frame();
+      return first && largest;
+    };
+    if (!scripted()) {
+      for (const until = performance.now() + wait; !painted() && performance.now() < until;) await frame();
+    } else if (!painted() && wait > 0) {
+      await new Promise((resolve) => {
+        const observers = ["paint", "largest-contentful-paint"].map((type) => {
+          const observer = new PerformanceObserver(() => { if (painted()) done(); });
+          observer.observe({ type });
+          return observer;
+        });
+        const cancel = later(() => { painted(); done(); }, wait);
+        const done = () => {
+          cancel();
+          for (const observer of observers) observer.disconnect();
+          resolve();
+        };
+      });
     }
     // The shift of a layout is the sum of its largest burst: shifts less than a second apart, within five seconds.
     let shift = 0, burst = 0, begun = 0, last = 0, most = null;

@@ -198,3 +198,38 @@ func TestVitals(t *testing.T) {
 		t.Errorf("errors %s, want %s", got, want)
 	}
 }
+
+// TestVitalsWithoutScripts looks at pages whose sandbox forbids scripts, ours included: no wait may hang there, and nothing
+// that we do may be logged as the page's error.
+func TestVitalsWithoutScripts(t *testing.T) {
+	b := started(t, browser.Options{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Content-Security-Policy", "sandbox")
+		if r.URL.Path == "/text" {
+			fmt.Fprint(w, "<title>x</title><p>A text</p>")
+		}
+	}))
+	t.Cleanup(server.Close)
+	ctx := within(t, 30*time.Second)
+	tab := opened(ctx, t, b)
+	for path, painted := range map[string]bool{"/": false, "/text": true} {
+		if err := tab.Go(ctx, server.URL+path, ""); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		v, err := tab.Vitals(ctx, 300*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); (v.LargestPaint >= 0) != painted || (took >= 300*time.Millisecond) == painted || took > 5*time.Second {
+			t.Errorf("%s: painted after %s, which was read in %s", path, v.LargestPaint, took)
+		}
+		if err := tab.Changed(ctx); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if errs := tab.Activity().Errors; len(errs) > 0 {
+			t.Errorf("%s logged %q", path, errs)
+		}
+	}
+}
