@@ -277,17 +277,20 @@ func (b *Browser) Close() error {
 type Stats struct {
 	Starts int   // of the process
 	Opened int   // tabs
-	Memory int64 // bytes held by all its processes when last looked at
+	Memory int64 // bytes held by all its processes, shared ones counted once; 0 when none runs, it is remote or the system does not tell
 	PID    int   // of the process, 0 when none runs or it is remote
 }
 
 // Stats gives the figures.
 func (b *Browser) Stats() Stats {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	s := Stats{Starts: b.starts, Opened: b.opened}
 	if b.proc != nil {
-		s.Memory, s.PID = b.proc.memory.Load(), b.proc.pid
+		s.PID = b.proc.pid
+	}
+	b.mu.Unlock()
+	if s.PID != 0 {
+		s.Memory = resident(s.PID)
 	}
 	return s
 }

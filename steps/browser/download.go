@@ -161,14 +161,9 @@ func (t *Tab) holds(id cdp.FrameID) bool {
 	return id == t.main || t.frameOf(id) != nil || slices.Contains(t.saving.windows, target.ID(id))
 }
 
-// downloading takes notice of what the browser says of downloads.
+// downloading takes notice of what the browser says of downloads while one is waited for; t.mu is held.
 func (t *Tab) downloading(ev any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	s := t.saving
-	if s == nil {
-		return
-	}
 	switch ev := ev.(type) {
 	case *target.EventTargetCreated:
 		if ev.TargetInfo.BrowserContextID == t.browserContext {

@@ -7,12 +7,38 @@ import (
 	"strings"
 )
 
-// resident sums what a process and everything that it started hold in memory alone or in part (PSS), in bytes.
+// resident sums what a process and everything that it started hold in memory (PSS), in bytes. Shared pages count once. The
+// kernel walks all their page tables for it, which takes some 20 ms.
 func resident(pid int) int64 {
-	children := map[int][]int{}
+	var sum int64
+	for _, p := range family(pid) {
+		sum += proportional(p.pid)
+	}
+	return sum
+}
+
+// exceeds says whether they hold more than limit. It counts shared pages once only when it has to.
+func exceeds(pid int, limit int64) bool {
+	var most int64
+	for _, p := range family(pid) {
+		most += p.resident
+	}
+	return most > limit && resident(pid) > limit
+}
+
+// member is one process of a family.
+type member struct {
+	pid      int
+	resident int64 // bytes, all shared ones among them (RSS)
+}
+
+// family gives a process and everything that it started and that still has a parent among them.
+func family(pid int) []member {
+	children := map[int][]member{}
+	var found []member
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
-		child, err := strconv.Atoi(entry.Name())
+		id, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue // no process
 		}
@@ -20,29 +46,26 @@ func resident(pid int) int64 {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		// The name in parentheses may hold anything (proc(5)).
-		_, rest, found := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(" "))
-		fields := strings.Fields(string(rest))
-		if !found || len(fields) < 2 {
+		// The name in parentheses may hold anything; the state behind it is the third field (proc(5)).
+		const third, parent, pages = 3, 4, 24
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) <= pages-third {
 			continue
 		}
-		if parent, err := strconv.Atoi(fields[1]); err == nil {
-			children[parent] = append(children[parent], child)
+		of, err := strconv.Atoi(fields[parent-third])
+		if err != nil {
+			continue
+		}
+		held, _ := strconv.ParseInt(fields[pages-third], 10, 64)
+		p := member{id, held * int64(os.Getpagesize())}
+		if children[of] = append(children[of], p); id == pid {
+			found = append(found, p)
 		}
 	}
-	var sum int64
-	var add func(pid, depth int)
-	add = func(pid, depth int) {
-		sum += proportional(pid)
-		if depth > 16 {
-			return
-		}
-		for _, child := range children[pid] {
-			add(child, depth+1)
-		}
+	for i := 0; i < len(found); i++ {
+		found = append(found, children[found[i].pid]...)
 	}
-	add(pid, 0)
-	return sum
+	return found
 }
 
 func proportional(pid int) int64 {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/remote"
 
@@ -32,8 +33,7 @@ type process struct {
 	dir    *profile // nil for a remote browser
 	pid    int
 	once   sync.Once
-	agent  string // the user agent that its tabs give
-	memory atomic.Int64
+	agent  string                // the user agent that its tabs give
 	fault  atomic.Pointer[error] // why it was ended in the middle of its work
 	leader func() int            // the process that its group is named after, 0 when none was started; to be asked after cancel
 
@@ -75,7 +75,7 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 		cancelAllocator()
 	}
 	started := make(chan error, 1)
-	go func() { started <- chromedp.Do(browserCtx) }()
+	go func() { started <- p.connect() }()
 	timer := time.NewTimer(o.Start)
 	defer timer.Stop()
 	var err error
@@ -95,6 +95,19 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 		p.pid = process.Pid
 	}
 	return p, nil
+}
+
+// connect starts the browser and has it tell of its tabs once for all, and not to the blank one that it begins with.
+func (p *process) connect() error {
+	if err := chromedp.Do(p.ctx); err != nil {
+		return err
+	}
+	c := chromedp.FromContext(p.ctx)
+	if _, err := cdp.Call(p.ctx, c.Browser, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{Discover: true}); err != nil {
+		return err
+	}
+	_, err := cdp.Call(p.ctx, c.Target, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{})
+	return err
 }
 
 func explainStart(err error, o Options) error {
@@ -156,8 +169,8 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 	return options
 }
 
-// memoryEvery is after how many tabs the memory is looked at: reading it costs milliseconds. A tab that stays open for
-// longer than guardEvery has it looked at as often.
+// memoryEvery is after how many tabs the memory is looked at. A tab that stays open for longer than guardEvery has it looked
+// at as often.
 const (
 	memoryEvery = 10
 	guardEvery  = 500 * time.Millisecond
@@ -170,23 +183,21 @@ func (p *process) watchMemory() {
 	look := p.uses%memoryEvery == 0
 	b.mu.Unlock()
 	if look {
-		p.measure()
+		p.outgrown()
 	}
 }
 
-// measure gives the bytes that the process and its children hold.
-func (p *process) measure() int64 {
-	if p.pid == 0 {
-		return 0
+// outgrown says whether the process and its children hold more than they may, and has it replaced then. Of a remote browser
+// that is not known.
+func (p *process) outgrown() bool {
+	b := p.owner
+	if p.pid == 0 || !exceeds(p.pid, b.options.Memory) {
+		return false
 	}
-	held := resident(p.pid)
-	p.memory.Store(held)
-	if b := p.owner; held > b.options.Memory {
-		b.mu.Lock()
-		p.tooLarge = true
-		b.mu.Unlock()
-	}
-	return held
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p.tooLarge = true
+	return true
 }
 
 // guard ends the process when it takes so much while a tab is open that the machine is in danger.
@@ -202,7 +213,7 @@ func (p *process) guard(tab context.Context) {
 			return
 		case <-tick.C:
 		}
-		if most := 2 * p.owner.options.Memory; p.measure() > most {
+		if most := 2 * p.owner.options.Memory; p.outgrown() && exceeds(p.pid, most) {
 			p.fail(fmt.Errorf("the browser took more than %s, twice browser.memory of stepwatch.yml", size(most)))
 			return
 		}

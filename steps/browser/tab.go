@@ -126,7 +126,7 @@ func (t *Tab) attach(ctx context.Context) error {
 	if err := chromedp.Listen(ctx, t.event); err != nil {
 		return err
 	}
-	if err := chromedp.ListenBrowser(ctx, t.downloading); err != nil {
+	if err := chromedp.ListenBrowser(ctx, t.outside); err != nil {
 		return err
 	}
 	agent, err := t.process.userAgent(ctx)
@@ -134,7 +134,7 @@ func (t *Tab) attach(ctx context.Context) error {
 		return err
 	}
 	// The order among these does not matter, so they go out together.
-	now := true
+	isWindow := t.opener != nil // with a document already that we have no part in
 	return together(
 		func() error { // chromedp turns both on, and every change of the document would be told to us
 			_, err := cdp.Call(ctx, t.session, css.Disable, cdp.Empty{})
@@ -144,13 +144,17 @@ func (t *Tab) attach(ctx context.Context) error {
 			_, err := cdp.Call(ctx, t.session, dom.Disable, cdp.Empty{})
 			return err
 		},
+		func() error { // chromedp turns it on, and every tab would be told of all others; see outside
+			_, err := cdp.Call(ctx, t.session, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{})
+			return err
+		},
 		func() error {
 			_, err := cdp.Call(ctx, t.session, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent})
 			return err
 		},
 		func() error {
 			_, err := cdp.Call(ctx, t.session, page.AddScriptToEvaluateOnNewDocument,
-				page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &now})
+				page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &isWindow})
 			return err
 		},
 	)
@@ -280,15 +284,32 @@ const (
 	maxMessages = 500
 )
 
-// changed tells everybody who waits; t.mu must be held.
+// changedLocked tells everybody who waits; t.mu must be held.
 func (t *Tab) changedLocked() {
 	close(t.news)
 	t.news = make(chan struct{})
 }
 
-// event takes notice of what the browser says. It is called in the order of the events and must not wait.
-func (t *Tab) event(ev any) {
+// outside takes notice of what the browser says of all its tabs. It must not wait.
+func (t *Tab) outside(ev any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch ev := ev.(type) {
+	case *target.EventTargetCreated:
+		if cdp.FrameID(ev.TargetInfo.OpenerID) == t.main && ev.TargetInfo.Type == "page" {
+			go t.adopt(ev.TargetInfo.TargetID)
+		}
+	case *target.EventTargetDestroyed:
+		t.shutLocked(ev.TargetID)
+		t.changedLocked()
+	}
+	if t.saving != nil {
+		t.downloading(ev)
+	}
+}
 
+// event takes notice of what the browser says of this one. It is called in the order of the events and must not wait.
+func (t *Tab) event(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch ev := ev.(type) {
@@ -375,13 +396,6 @@ func (t *Tab) event(ev any) {
 	case *page.EventWindowOpen:
 		t.opening++
 		t.wanted = ev.URL
-	case *target.EventTargetCreated:
-		if cdp.FrameID(ev.TargetInfo.OpenerID) == t.main && ev.TargetInfo.Type == "page" {
-			go t.adopt(ev.TargetInfo.TargetID)
-		}
-		return
-	case *target.EventTargetDestroyed:
-		t.shutLocked(ev.TargetID)
 	case *network.EventRequestWillBeSent:
 		t.requested(ev)
 	case *network.EventResponseReceived:
