@@ -150,7 +150,7 @@ func TestWebTimings(t *testing.T) {
 	if got, want := strings.Join(names, " "), "dns connect processing transfer load"; got != want {
 		t.Errorf("phases %s, want %s", got, want)
 	}
-	if took["load"] < 90*time.Millisecond || took["load"] > 400*time.Millisecond {
+	if took["load"] < 90*time.Millisecond || took["load"] > time.Second {
 		t.Errorf("load took %s, the style sheet 100ms", took["load"])
 	}
 	names, took = phases(1)
@@ -161,7 +161,7 @@ func TestWebTimings(t *testing.T) {
 	for _, d := range took {
 		sum += d
 	}
-	if whole := o.Steps[1].Duration; took["processing"] < 230*time.Millisecond || sum > whole || sum < whole-200*time.Millisecond {
+	if whole := o.Steps[1].Duration; took["processing"] < 230*time.Millisecond || sum > whole || sum < whole-500*time.Millisecond {
 		t.Errorf("phases %v of %s, the server takes 250ms", took, whole)
 	}
 	values := func(step int) map[string]float64 {
