@@ -328,9 +328,11 @@ func TestEximQueueAlerts(t *testing.T) {
 	if len(ids) != 3 {
 		t.Fatalf("Exim lists %q, want three", ids)
 	}
-	if out := must(t, wrapper, "-Mf", ids[0]); !strings.Contains(out, "frozen") {
-		t.Fatal(out)
-	}
+	// A queue runner that is at a message locks it.
+	eventually(t, waitLimit, "Exim freezes a message", func() bool {
+		_, out := execute(t, wrapper, "-Mf", ids[0])
+		return strings.Contains(out, "frozen")
+	})
 	w.fires(t, "Nothing is held back", `the mail queue of "mx1" has 1 frozen messages`)
 	w.gauge(t, `stepwatch_mail_queue_messages{scenario="Nothing is held back",queue="frozen"}`, 1)
 	w.gauge(t, `stepwatch_mail_queue_messages{scenario="Nothing is held back",queue="waiting"}`, 2)
@@ -362,7 +364,10 @@ func TestEximQueueAlerts(t *testing.T) {
 		unknownToNobody(t, write(t, "exim.yml", fmt.Sprintf("hosts: {mx1: {queue: {exim: %s}}}\n", program)), want)
 	}
 
-	must(t, wrapper, append([]string{"-Mrm"}, ids...)...)
+	eventually(t, waitLimit, "Exim removes all messages", func() bool {
+		execute(t, wrapper, append([]string{"-Mrm"}, ids...)...)
+		return strings.TrimSpace(must(t, wrapper, "-bpc")) == "0"
+	})
 	w.clears(t, "Nothing is held back")
 	w.gauge(t, `stepwatch_mail_queue_messages{scenario="Nothing is held back",queue="frozen"}`, 0)
 }
