@@ -189,7 +189,7 @@ func (s *httpSession) back(ctx context.Context, w *World) error {
 	before := s.visits[len(s.visits)-2]
 	s.visits = s.visits[:len(s.visits)-2]
 	if before.method != http.MethodGet {
-		before = visit{method: http.MethodGet, url: before.url, anyStatus: before.anyStatus}
+		before = visit{method: http.MethodGet, url: before.url, anyStatus: before.anyStatus, way: before.way}
 	}
 	return s.load(ctx, w, before)
 }
@@ -204,7 +204,7 @@ func (s *httpSession) reload(ctx context.Context, w *World) error {
 	again := s.visits[len(s.visits)-1]
 	s.visits = s.visits[:len(s.visits)-1]
 	address := *s.page.url
-	return s.load(ctx, w, visit{method: http.MethodGet, url: withoutFragment(&address), anyStatus: again.anyStatus})
+	return s.load(ctx, w, visit{method: http.MethodGet, url: withoutFragment(&address), anyStatus: again.anyStatus, way: s.page.way})
 }
 
 func withoutFragment(u *url.URL) *url.URL {

@@ -68,6 +68,8 @@ func TestVisitOver(t *testing.T) {
 		{"IPv4", "I go to " + both + "/ over IPv4\nthe page should come from \"127.0.0.1\"", ""},
 		{"IPv6", "I go to " + both + "/ over IPv6\nthe page should come from \"::1\"", ""},
 		{"redirected", "I go to " + both + "/moved over IPv6\nI should be on " + both + "/\nthe page should come from \"::1\"", ""},
+		{"reloaded", "I go to " + both + "/ over IPv4\nI reload the page\nthe page should come from \"127.0.0.1\"", ""},
+		{"and back", "I go to " + both + "/ over IPv4\nI go to " + both + "/moved\nI go back\nthe page should come from \"127.0.0.1\"", ""},
 		{"a connection of its own", "I go to " + both + "/ over IPv4\nI go to " + both + "/ over IPv6\nthe page should come from \"::1\"", ""},
 		{"no such address", "I go to " + four + "/ over IPv6", `dns dns: connect to four.test:` + port + `: "four.test" does not resolve: it has no IPv6 address`},
 		{"another address", "I go to http://127.0.0.1/ over IPv6", `scenario scenario: connect to 127.0.0.1:80: "127.0.0.1" is no IPv6 address`},
