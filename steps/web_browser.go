@@ -450,9 +450,13 @@ func (s *browserSession) navigating(ctx context.Context, w *World, f *search, ac
 	if err := act(); err != nil && !errors.Is(err, browser.ErrShut) {
 		return acted(ctx, f, err)
 	}
-	w.Phase("find", start.Sub(s.began), "")
-	w.Phase("click", time.Since(start), "")
+	done := time.Now()
 	navigated, err := tab.Settle(ctx, before)
+	if n := tab.Navigation(); navigated && n != nil && n.Begun.After(start) && n.Begun.Before(done) {
+		done = n.Begun // what comes then are the phases of the page
+	}
+	w.Phase("find", start.Sub(s.began), "")
+	w.Phase("click", done.Sub(start), "")
 	if tab.Shut() {
 		return nil // the next step looks at the window that opened this one
 	}
