@@ -22,7 +22,7 @@ func init() {
 			Does:    "Fails unless the page's visible text, that of its frames included, has the text, white space and no-break spaces taken for one space. In a project marked as cucumber-nagios compatible it is a regular expression over the page's source.",
 			Example: `Then I should see "Contact us"`, Func: see(true)},
 		Definition{Area: "web", Sentence: "I should not see {text}",
-			Does:    "Fails when the page's visible text has the text; see `I should see`. In a browser it waits for the text to go. A frame that could not be loaded fails it too, since nobody knows what that would show.",
+			Does:    "Fails when the page's visible text has the text; see `I should see`. In a browser it waits for the text to go. A frame that could not be loaded fails it too, since nobody knows what that would show. What `<object>` and `<embed>` show is read in a browser alone.",
 			Example: `Then I should not see "Internal error"`, Func: see(false)},
 		Definition{Area: "web", Sentence: "I should see {text} within {duration}", Waits: true,
 			Does:     "Fails unless the page's visible text has the text, or gets it within that time. Over HTTP alone a page stays as it is, so it has to be there.",
