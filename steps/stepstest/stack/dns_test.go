@@ -141,7 +141,8 @@ func TestDNSEqualsDig(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if got := passes(t, config, `I look up the MX of "example.org"`, `the answer is signed`); !strings.Contains(got, "until "+ends.Format("2006-01-02 15:04")) {
+	// The secondary may still have the signatures of before.
+	if got := passes(t, config, `I look up the MX of "example.org" at "127.0.7.1" without recursion`, `the answer is signed`); !strings.Contains(got, "until "+ends.Format("2006-01-02 15:04")) {
 		t.Errorf("dig says the signature ends %s, and stepwatch:\n%s", ends, got)
 	}
 }
