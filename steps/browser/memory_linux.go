@@ -62,7 +62,8 @@ func family(pid int) []member {
 			found = append(found, p)
 		}
 	}
-	for i := 0; i < len(found); i++ {
+	// A number that was given anew while we read could make a process its own ancestor.
+	for i := 0; i < len(found) && len(found) <= len(entries); i++ {
 		found = append(found, children[found[i].pid]...)
 	}
 	return found
