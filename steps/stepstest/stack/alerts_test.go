@@ -452,8 +452,8 @@ func TestAPIAndExporterAlerts(t *testing.T) {
 	exporter.fires(t, count, `has no sample mta_queue_length; near it are mta_queue_bytes`)
 }
 
-// TestDiskAlert fills a real file system. It is mounted on a directory of the test's own: a login at any sshd would write to
-// /var/log.
+// TestDiskAlert fills a real file system. It is mounted on a directory of the test's own, because any program of the machine may
+// write to /var/log.
 func TestDiskAlert(t *testing.T) {
 	need(t)
 	const scenario = "There is room in <path>"
