@@ -150,7 +150,7 @@ func TestWebTimings(t *testing.T) {
 	if got, want := strings.Join(names, " "), "dns connect processing transfer load"; got != want {
 		t.Errorf("phases %s, want %s", got, want)
 	}
-	if took["load"] < 90*time.Millisecond || took["load"] > time.Second {
+	if took["load"] < 90*time.Millisecond || took["load"] > 400*time.Millisecond {
 		t.Errorf("load took %s, the style sheet 100ms", took["load"])
 	}
 	names, took = phases(1)
@@ -161,7 +161,7 @@ func TestWebTimings(t *testing.T) {
 	for _, d := range took {
 		sum += d
 	}
-	if whole := o.Steps[1].Duration; took["processing"] < 230*time.Millisecond || sum > whole+20*time.Millisecond || sum < whole-500*time.Millisecond {
+	if whole := o.Steps[1].Duration; took["processing"] < 230*time.Millisecond || sum > whole || sum < whole-200*time.Millisecond {
 		t.Errorf("phases %v of %s, the server takes 250ms", took, whole)
 	}
 	values := func(step int) map[string]float64 {
@@ -178,7 +178,7 @@ func TestWebTimings(t *testing.T) {
 			t.Errorf("no measurement %s", name)
 		}
 	}
-	if slow["web_first_contentful_paint_seconds"] < 0.24 || slow["web_first_contentful_paint_seconds"] > 3 || first["web_load_seconds"] < 0.09 || first["web_load_seconds"] > 3 {
+	if slow["web_first_contentful_paint_seconds"] < 0.25 || slow["web_first_contentful_paint_seconds"] > 1 || first["web_load_seconds"] < 0.1 || first["web_load_seconds"] > 0.5 {
 		t.Errorf("first page %v, slow page %v", first, slow)
 	}
 	if first["web_requests"] != 2 || slow["web_requests"] != 1 && slow["web_requests"] != 2 || first["web_failed_requests"] != 0 {
@@ -187,7 +187,7 @@ func TestWebTimings(t *testing.T) {
 	if _, found := first["web_third_party_seconds"]; found {
 		t.Error("a page without third parties has a measurement of them")
 	}
-	if got := values(3)["web_third_party_seconds"]; got < 0.59 || got > 3 {
+	if got := values(3)["web_third_party_seconds"]; got < 0.6 || got > 1 {
 		t.Errorf("the third party took %v s, its server 600ms (%v)", got, third)
 	}
 	if note := o.Steps[2].Report.Note; !regexp.MustCompile(`^slow third parties: www\.other\.test \d+ms$`).MatchString(note) {

@@ -9,21 +9,22 @@ import (
 
 // resident sums what a process and everything that it started hold in memory (PSS), in bytes. Shared pages count once. The
 // kernel walks all their page tables for it, which takes some 20 ms.
-func resident(pid int) int64 {
-	var sum int64
-	for _, p := range family(pid) {
-		sum += proportional(p.pid)
-	}
-	return sum
-}
+func resident(pid int) int64 { return proportional(family(pid)) }
 
-// exceeds says whether they hold more than limit. It counts shared pages once only when it has to.
-func exceeds(pid int, limit int64) bool {
+// above gives that sum when it is more than limit, and 0 otherwise. It counts shared pages once only when it has to.
+func above(pid int, limit int64) int64 {
+	all := family(pid)
 	var most int64
-	for _, p := range family(pid) {
+	for _, p := range all {
 		most += p.resident
 	}
-	return most > limit && resident(pid) > limit
+	if most <= limit {
+		return 0
+	}
+	if held := proportional(all); held > limit {
+		return held
+	}
+	return 0
 }
 
 // member is one process of a family.
@@ -69,16 +70,18 @@ func family(pid int) []member {
 	return found
 }
 
-func proportional(pid int) int64 {
-	rollup, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.SplitSeq(string(rollup), "\n") {
-		if rest, found := strings.CutPrefix(line, "Pss:"); found {
-			kb, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
-			return kb << 10
+func proportional(all []member) (sum int64) {
+	for _, p := range all {
+		rollup, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/smaps_rollup")
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		for line := range strings.SplitSeq(string(rollup), "\n") {
+			if rest, found := strings.CutPrefix(line, "Pss:"); found {
+				kb, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
+				sum += kb << 10
+			}
 		}
 	}
-	return 0
+	return sum
 }

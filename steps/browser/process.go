@@ -187,17 +187,20 @@ func (p *process) watchMemory() {
 	}
 }
 
-// outgrown says whether the process and its children hold more than they may, and has it replaced then. Of a remote browser
-// that is not known.
-func (p *process) outgrown() bool {
+// outgrown gives the bytes that the process and its children hold when those are more than they may, and has it replaced
+// then; otherwise 0. Of a remote browser that is not known.
+func (p *process) outgrown() int64 {
 	b := p.owner
-	if p.pid == 0 || !exceeds(p.pid, b.options.Memory) {
-		return false
+	if p.pid == 0 {
+		return 0
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	p.tooLarge = true
-	return true
+	held := above(p.pid, b.options.Memory)
+	if held > 0 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		p.tooLarge = true
+	}
+	return held
 }
 
 // guard ends the process when it takes so much while a tab is open that the machine is in danger.
@@ -213,7 +216,7 @@ func (p *process) guard(tab context.Context) {
 			return
 		case <-tick.C:
 		}
-		if most := 2 * p.owner.options.Memory; p.outgrown() && exceeds(p.pid, most) {
+		if most := 2 * p.owner.options.Memory; p.outgrown() > most {
 			p.fail(fmt.Errorf("the browser took more than %s, twice browser.memory of stepwatch.yml", size(most)))
 			return
 		}

@@ -216,7 +216,7 @@ func TestFullMailbox(t *testing.T) {
 	line := check(t, config, step+"\nit is accepted\n"+read, outcome{read, "not_received", "delivery"})
 	start, long := time.Now(), `"full" receives it over IMAP within 15s`
 	check(t, config, step+"\n"+long, outcome{long, "not_received", "delivery"})
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 6*time.Second {
 		t.Errorf("the bounce ended the wait after %s", took)
 	} else {
 		t.Logf("the bounce ended a wait of 15s after %s", took.Round(time.Millisecond))

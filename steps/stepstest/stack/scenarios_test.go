@@ -397,7 +397,7 @@ func TestSlowBanner(t *testing.T) {
 		if m == nil {
 			t.Fatalf("no phase banner:\n%s", out)
 		}
-		if took, err := time.ParseDuration(strings.ReplaceAll(m[1], " ", "")); err != nil || took < stack.BannerDelay || took > 4*stack.BannerDelay {
+		if took, err := time.ParseDuration(strings.ReplaceAll(m[1], " ", "")); err != nil || took < stack.BannerDelay || took > 2*stack.BannerDelay {
 			t.Errorf("the banner took %s, %v, want %s:\n%s", took, err, stack.BannerDelay, out)
 		}
 	}
