@@ -189,7 +189,7 @@ func (s *httpSession) back(ctx context.Context, w *World) error {
 	before := s.visits[len(s.visits)-2]
 	s.visits = s.visits[:len(s.visits)-2]
 	if before.method != http.MethodGet {
-		before = visit{method: http.MethodGet, url: before.url, anyStatus: before.anyStatus, way: before.way}
+		before = visit{method: http.MethodGet, url: before.url, anyStatus: before.anyStatus}
 	}
 	return s.load(ctx, w, before)
 }
