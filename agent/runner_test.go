@@ -270,7 +270,8 @@ func TestStepTimeIsTheStepsOwn(t *testing.T) {
 	})
 }
 
-// TestAfterIsReportedButNotTimed holds that what a step leaves for after its time is reported with the step, is not in its duration, and fails it when it panics.
+// TestAfterIsReportedButNotTimed holds that what a step leaves for after its time is reported with the step, is not in its
+// duration, and fails it when it panics.
 func TestAfterIsReportedButNotTimed(t *testing.T) {
 	synctest.Test(t, afterIsReportedButNotTimed)
 }
