@@ -133,45 +133,40 @@ func (t *Tab) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The order among these does not matter, so they go out together.
 	isWindow := t.opener != nil // with a document already that we have no part in
+	// The order of these does not matter.
 	return together(
-		func() error { // chromedp turns both on, and every change of the document would be told to us
-			_, err := cdp.Call(ctx, t.session, css.Disable, cdp.Empty{})
-			return err
-		},
-		func() error {
-			_, err := cdp.Call(ctx, t.session, dom.Disable, cdp.Empty{})
-			return err
-		},
-		func() error { // chromedp turns it on, and every tab would be told of all others; see outside
-			_, err := cdp.Call(ctx, t.session, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{})
-			return err
-		},
-		func() error {
-			_, err := cdp.Call(ctx, t.session, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent})
-			return err
-		},
-		func() error {
-			_, err := cdp.Call(ctx, t.session, page.AddScriptToEvaluateOnNewDocument,
-				page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &isWindow})
-			return err
-		},
+		// chromedp turns these three on: every change of the document would be told to us, and every tab of all others; see outside.
+		sending(ctx, t.session, css.Disable, cdp.Empty{}),
+		sending(ctx, t.session, dom.Disable, cdp.Empty{}),
+		sending(ctx, t.session, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{}),
+		sending(ctx, t.session, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent}),
+		sending(ctx, t.session, page.AddScriptToEvaluateOnNewDocument,
+			page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &isWindow}),
 	)
 }
 
-func together(acts ...func() error) error {
-	errs := make(chan error, len(acts))
-	for _, act := range acts {
-		go func() { errs <- act() }()
+// together sends commands at once and gives the first error.
+func together(commands ...func() error) error {
+	errs := make(chan error, len(commands))
+	for _, send := range commands {
+		go func() { errs <- send() }()
 	}
 	var first error
-	for range acts {
+	for range commands {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 		}
 	}
 	return first
+}
+
+// sending is a command for together, of whose answer nothing is made.
+func sending[P, R any](ctx context.Context, s cdp.Session, c cdp.Command[P, R], params P) func() error {
+	return func() error {
+		_, err := cdp.Call(ctx, s, c, params)
+		return err
+	}
 }
 
 // closeLimit is how long closing a tab may take before the browser is asked whether it still works.
