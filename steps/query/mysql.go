@@ -74,23 +74,11 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	for i := range raw {
 		into[i] = &raw[i]
 	}
-	all := counted{answer: answer}
 	for rows.Next() {
 		if err := rows.Scan(into...); err != nil {
 			return nil, mysqlError(err)
 		}
-		size := 0
-		for _, v := range raw {
-			size += len(v)
-		}
-		more := all.row(func() []Value {
-			first := make([]Value, len(raw))
-			for i, v := range raw {
-				first[i] = Value{string(v), v == nil}
-			}
-			return first
-		}, size)
-		if !more {
+		if !add(answer, raw) {
 			cancel() // closes the connection; the rest would be read to its end by what closes the rows
 			return answer, nil
 		}

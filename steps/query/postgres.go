@@ -37,20 +37,8 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 	for _, field := range reader.FieldDescriptions() {
 		answer.Columns = append(answer.Columns, field.Name)
 	}
-	rows := counted{answer: answer}
 	for reader.NextRow() {
-		values, size := reader.Values(), 0
-		for _, v := range values {
-			size += len(v)
-		}
-		more := rows.row(func() []Value {
-			first := make([]Value, len(values))
-			for i, v := range values {
-				first[i] = Value{string(v), v == nil}
-			}
-			return first
-		}, size)
-		if !more {
+		if !add(answer, reader.Values()) {
 			return answer, nil // the connection is closed with the rest unread
 		}
 	}

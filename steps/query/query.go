@@ -84,6 +84,8 @@ type Answer struct {
 	First   []Value // the first row; nil when there is none
 	Rows    int     // how many there are
 	More    bool    // there are more than RowLimit, or more than fits into SizeLimit
+
+	size int // of the rows, in bytes
 }
 
 // Run asks one question. The time that ctx has left is the statement's on the server too. Errors are a *Refusal, one of the
@@ -110,21 +112,23 @@ func timeLeft(ctx context.Context) time.Duration {
 	return max(left-min(left/10, 500*time.Millisecond), time.Millisecond)
 }
 
-// counted adds a row to the answer, and says whether there may be another.
-type counted struct {
-	answer *Answer
-	size   int
-}
-
-func (c *counted) row(values func() []Value, size int) bool {
-	if c.answer.Rows == RowLimit || c.size+size > SizeLimit && c.answer.Rows > 0 {
-		c.answer.More = true
+// add takes in a row, and says whether there may be another.
+func add[V ~[]byte](a *Answer, row []V) (more bool) {
+	size := 0
+	for _, value := range row {
+		size += len(value)
+	}
+	if a.Rows == RowLimit || a.size+size > SizeLimit && a.Rows > 0 {
+		a.More = true
 		return false
 	}
-	if c.answer.Rows == 0 {
-		c.answer.First = values()
+	if a.Rows == 0 {
+		a.First = make([]Value, len(row))
+		for i, value := range row {
+			a.First[i] = Value{string(value), value == nil}
+		}
 	}
-	c.answer.Rows++
-	c.size += size
+	a.Rows++
+	a.size += size
 	return true
 }
