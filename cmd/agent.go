@@ -53,11 +53,11 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
-	if err := kept.Sweep(time.Now()); err != nil {
-		log.Warn("evidence not swept", "error", err)
-	}
 	s.agent.Sinks["evidence"] = kept
 	fmt.Fprintf(t.err, "stepwatch watches %d scenarios, metrics are at http://%s/metrics\n", len(set.plans), s.address())
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go kept.SweepHourly(watching) // nobody waits for a slow disk
 	if err := s.run(ctx); err != nil {
 		return notRun(t, err)
 	}

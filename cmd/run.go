@@ -64,7 +64,6 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 		p.evidence = evidenceIn(r.evidence)
 	} else {
 		p.evidence = evidence.New(set.config.EvidenceDir(), set.config.Evidence, nil)
-		_ = p.evidence.Sweep(time.Now()) // what it cannot remove, the agent's log tells
 	}
 	runner := set.runner()
 	for range r.repeat {
@@ -81,7 +80,11 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 		fmt.Fprintf(t.out, "\n%s", text)
 	}
 	p.summary()
-	return p.exitCode()
+	code := p.exitCode()
+	if code != exitPassed && !r.flags.Changed("evidence") { // what passed adds none
+		_ = p.evidence.Sweep(ctx, time.Now()) // what it cannot remove, the agent's log tells
+	}
+	return code
 }
 
 // evidenceIn keeps evidence in a directory that somebody named, and removes nothing from it; nil keeps none.

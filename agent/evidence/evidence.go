@@ -6,6 +6,7 @@ package evidence
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -35,9 +36,8 @@ type Store struct {
 	limits Limits
 	log    *slog.Logger
 
-	mu    sync.Mutex
-	swept time.Time
-	runs  []run // known of, the oldest first
+	mu   sync.Mutex
+	runs []run // known of, the oldest first
 }
 
 // run is the evidence of one run.
@@ -70,12 +70,20 @@ func (s *Store) Export(r *result.Result) {
 	if _, err := s.Save(r); err != nil {
 		s.log.Warn("evidence not kept", "scenario", r.Identity.String(), "error", err)
 	}
-	s.mu.Lock()
-	due := time.Since(s.swept) >= sweepEvery
-	s.mu.Unlock()
-	if due {
-		if err := s.Sweep(time.Now()); err != nil {
+}
+
+// SweepHourly sweeps at once and every hour until ctx ends, and logs what goes wrong with that.
+func (s *Store) SweepHourly(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		if err := s.Sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("evidence not swept", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
 		}
 	}
 }
@@ -95,12 +103,12 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 	files = append(files, file{summary, failure(r)})
 	scenario := directory(r.Identity)
 	parent := filepath.Join(s.dir, scenario)
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return nil, fmt.Errorf("keep the evidence: %w", err)
-	}
 	final := filepath.Join(parent, r.Started.UTC().Format("20060102T150405.000Z")+"-"+r.Run)
 	writing := final + unfinished
-	if err := os.Mkdir(writing, 0o700); err != nil {
+	if err = os.MkdirAll(writing, 0o700); errors.Is(err, fs.ErrNotExist) { // the scenario's directory was empty and is just being removed
+		err = os.MkdirAll(writing, 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("keep the evidence: %w", err)
 	}
 	defer func() {
@@ -126,9 +134,10 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 		return nil, fmt.Errorf("keep the evidence: %w", err)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.runs = append(s.runs, kept)
-	return paths, s.prune(time.Now())
+	surplus := s.surplus(time.Now())
+	s.mu.Unlock()
+	return paths, remove(surplus)
 }
 
 const summary = "failure.txt"
@@ -160,20 +169,46 @@ func inner(b *strings.Builder, indent string, steps []result.StepResult) {
 	}
 }
 
-// Sweep reads the directory anew and removes what is beyond the limits, and what killed processes left unfinished.
-func (s *Store) Sweep(now time.Time) error {
+// Sweep reads the directory anew and removes what is beyond the limits, and what killed processes left unfinished. On a slow
+// disk with much in it that takes long, so it hinders nobody who saves meanwhile, and ends with ctx. One sweep at a time.
+func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.swept, s.runs = now, nil
+	before := s.runs
+	s.runs = nil // what is saved from here on
+	s.mu.Unlock()
+	found, err := s.read(ctx, now)
+	s.mu.Lock()
+	if ctx.Err() != nil {
+		s.runs = append(before, s.runs...)
+		s.mu.Unlock()
+		return context.Cause(ctx)
+	}
+	for _, saved := range s.runs {
+		if !slices.ContainsFunc(found, func(r run) bool { return r.path == saved.path }) {
+			found = append(found, saved)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b run) int { return a.at.Compare(b.at) })
+	s.runs = found
+	surplus := s.surplus(now)
+	s.mu.Unlock()
+	return errors.Join(err, remove(surplus))
+}
+
+// read lists the runs in the directory. What killed processes left unfinished it removes.
+func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error) {
 	scenarios, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("sweep the evidence: %w", err)
+		return nil, fmt.Errorf("sweep the evidence: %w", err)
 	}
 	var errs []error
 	for _, scenario := range scenarios {
+		if ctx.Err() != nil {
+			break
+		}
 		if !scenario.IsDir() {
 			continue
 		}
@@ -200,33 +235,39 @@ func (s *Store) Sweep(now time.Time) error {
 			if err != nil {
 				continue // not ours
 			}
-			s.runs = append(s.runs, run{path, scenario.Name(), at, size(path)})
+			found = append(found, run{path, scenario.Name(), at, size(path)})
 		}
 	}
-	slices.SortStableFunc(s.runs, func(a, b run) int { return a.at.Compare(b.at) })
-	return errors.Join(append(errs, s.prune(now))...)
+	return found, errors.Join(errs...)
 }
 
-// prune removes runs until the limits hold, the oldest first. s.mu is held.
-func (s *Store) prune(now time.Time) error {
+// surplus takes out of the runs those that must go until the limits hold, the oldest first. s.mu is held.
+func (s *Store) surplus(now time.Time) (surplus []run) {
 	count, total := map[string]int{}, int64(0)
 	for _, r := range s.runs {
 		count[r.scenario]++
 		total += r.bytes
 	}
-	var errs []error
 	s.runs = slices.DeleteFunc(s.runs, func(r run) bool {
 		if (s.limits.Keep == 0 || count[r.scenario] <= s.limits.Keep) && (s.limits.Age == 0 || now.Sub(r.at) <= s.limits.Age) && (s.limits.Size == 0 || total <= s.limits.Size) {
 			return false
 		}
-		if err := os.RemoveAll(r.path); err != nil {
-			errs = append(errs, err)
-		}
-		_ = os.Remove(filepath.Dir(r.path)) // when it was the scenario's last
+		surplus = append(surplus, r)
 		count[r.scenario]--
 		total -= r.bytes
 		return true
 	})
+	return surplus
+}
+
+func remove(runs []run) error {
+	var errs []error
+	for _, r := range runs {
+		if err := os.RemoveAll(r.path); err != nil {
+			errs = append(errs, err)
+		}
+		_ = os.Remove(filepath.Dir(r.path)) // when it was the scenario's last
+	}
 	return errors.Join(errs...)
 }
 

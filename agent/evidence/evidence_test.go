@@ -1,10 +1,13 @@
 package evidence_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +24,7 @@ func failed(scenario string, number int, at time.Time, bytes int) *result.Result
 
 func runs(t *testing.T, dir string) (names []string) {
 	t.Helper()
-	found, err := filepath.Glob(dir + "/*/*")
+	found, err := filepath.Glob(dir + "/*/*-RUN*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +117,7 @@ func TestLimits(t *testing.T) {
 			if err := os.Chtimes(old, now.Add(-time.Hour), now.Add(-time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			if err := evidence.New(dir, c.limits, nil).Sweep(now); err != nil {
+			if err := evidence.New(dir, c.limits, nil).Sweep(t.Context(), now); err != nil {
 				t.Fatal(err)
 			}
 			for path, left := range map[string]bool{foreign: true, old: false, young: true} {
@@ -127,5 +130,57 @@ func TestLimits(t *testing.T) {
 				t.Errorf("when swept: kept %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestSavedWhileSwept keeps the limits of runs that were saved while the directory was read.
+func TestSavedWhileSwept(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	for i := range 500 { // they are read after the scenario's
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("z%d", i), "notes"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := evidence.New(dir, evidence.Limits{Keep: 3}, nil)
+	for round := range 20 {
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := s.Sweep(t.Context(), now); err != nil {
+				t.Error(err)
+			}
+		})
+		for i := range 4 {
+			number := 4*round + i
+			if _, err := s.Save(failed("a", number, now.Add(time.Duration(number)*time.Second), 10)); err != nil {
+				t.Error(err)
+			}
+		}
+		both.Wait()
+		last := 4*round + 3
+		if got, want := fmt.Sprint(runs(t, dir)[:3]), fmt.Sprintf("[RUN%d RUN%d RUN%d]", last-2, last-1, last); got != want {
+			t.Fatalf("kept %s, want %s", got, want)
+		}
+	}
+}
+
+// TestSweepEnds removes nothing once it was told to end, and forgets nothing.
+func TestSweepEnds(t *testing.T) {
+	dir := t.TempDir()
+	s := evidence.New(dir, evidence.Limits{Keep: 1, Age: time.Hour}, nil)
+	if _, err := s.Save(failed("a", 1, time.Now(), 10)); err != nil {
+		t.Fatal(err)
+	}
+	why := errors.New("the agent ends")
+	ended, end := context.WithCancelCause(t.Context())
+	end(why)
+	later := time.Now().Add(2 * time.Hour)
+	if err := s.Sweep(ended, later); !errors.Is(err, why) || len(runs(t, dir)) != 1 {
+		t.Errorf("%v, %s left", err, runs(t, dir))
+	}
+	if _, err := s.Save(failed("a", 2, time.Now(), 10)); err != nil || len(runs(t, dir)) != 1 {
+		t.Errorf("%v, %s left", err, runs(t, dir))
+	}
+	if err := s.Sweep(t.Context(), later); err != nil || len(runs(t, dir)) != 0 {
+		t.Errorf("%v, %s left", err, runs(t, dir))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/smtp"
@@ -51,6 +52,8 @@ func newWatch(t *testing.T, address, config, feature string, replace ...string) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		late := time.AfterFunc(waitLimit, func() { _ = agent.Process.Kill() }) // it may end meanwhile
+		defer late.Stop()
 		if err := errors.Join(agent.Process.Signal(syscall.SIGTERM), agent.Wait()); err != nil || t.Failed() {
 			t.Errorf("the agent ended with %v and said:\n%s", err, &said)
 		}
@@ -61,7 +64,7 @@ func newWatch(t *testing.T, address, config, feature string, replace ...string) 
 // metric gives a sample of the agent's page; false when it is not there (yet).
 func (w *watch) metric(t *testing.T, selector string) (float64, bool) {
 	t.Helper()
-	response, err := http.Get("http://" + w.address + "/metrics")
+	response, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + w.address + "/metrics")
 	if err != nil {
 		return 0, false // it is about to listen
 	}
@@ -450,6 +453,35 @@ func TestAPIAndExporterAlerts(t *testing.T) {
 	lost = true
 	mu.Unlock()
 	exporter.fires(t, count, `has no sample mta_queue_length; near it are mta_queue_bytes`)
+}
+
+// TestAgentWaitsForNoDisk has the evidence of earlier failures on a disk that never answers: scenarios run, and the agent ends
+// when it is told to.
+func TestAgentWaitsForNoDisk(t *testing.T) {
+	need(t)
+	state, watched := t.TempDir(), t.TempDir()
+	evidence := filepath.Join(state, "evidence")
+	if err := os.Mkdir(evidence, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("this kernel has no FUSE, which a disk that never answers is made of")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { device.Close() })
+	if err := unix.Mount("silent", evidence, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(evidence, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWatch(t, "127.0.0.1:9476", "state: "+state+"\n", "disk.feature", "      | /var/spool |\n      | /var/log   |\n", "      | "+watched+" |\n")
+	w.gauge(t, `stepwatch_scenario_state{scenario="There is room in <path>"}`, 0)
 }
 
 // TestDiskAlert fills a real file system. It is mounted on a directory of the test's own, because any program of the machine may
