@@ -234,7 +234,8 @@ func TestFullMailbox(t *testing.T) {
 	passes(t, config, step, read)
 }
 
-// passes runs a scenario of these steps and wants it to pass.
+// passes runs a scenario of these steps and wants it to pass. A message can be read before Postfix is told that it is delivered,
+// and would come once more if a server were stopped in between, so that is waited for.
 func passes(t *testing.T, config string, steps ...string) string {
 	t.Helper()
 	feature := write(t, "mended.feature", "Feature: Mended\n  @timeout:30s\n  Scenario: Mended\n    * "+strings.Join(steps, "\n    * ")+"\n")
@@ -244,6 +245,7 @@ func passes(t *testing.T, config string, steps ...string) string {
 	} else if strings.Contains(out, "not cleaned up") {
 		t.Log(out)
 	}
+	settle(t)
 	return out
 }
 

@@ -72,7 +72,6 @@ func TestFaultsOfTheProxy(t *testing.T) {
 			c.Account(stack.Dave).IMAP = stack.Proxy
 		})
 		step, read := `I send a message from "alice" to "dave" via 25`, `"dave" receives it over IMAP via 993 within 5s`
-		settle(t) // as in TestClockSkew
 		stopped(s.Dovecot).while(t, func() {
 			check(t, config, step+"\n"+read, outcome{read, "deferred", "access"})
 			if err := errors.Join(s.Store.Queued(t.Context()), s.Store.Discard(t.Context())); err != nil {
