@@ -125,9 +125,7 @@ func TestClientCertificate(t *testing.T) {
 	if _, err := browser.Find(); err != nil {
 		t.Skip("not run in a browser:", err)
 	}
-	b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo, Roots: [][]byte{ca.PEM()}})
-	defer b.Close()
-	s.target.Browser = b
+	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Roots: [][]byte{ca.PEM()}})
 	expect(t, s.run(t, "I go to "+home+"/"), "browser monitor: GET https://staff.example.test/: tls.clients in stepwatch.yml has a client certificate for staff.example.test, which no browser can be given: leave @browser out of this scenario")
 	expect(t, s.run(t, "I send GET to "+home+"/\nI should see \"Hello alice\""), "")
 	s.target.ClientCertificates = nil

@@ -123,8 +123,9 @@ func TestProxy(t *testing.T) {
 	}
 	browsers := map[*url.URL]*browser.Browser{}
 	for _, proxy := range []*url.URL{address, closed} {
-		browsers[proxy] = browser.New(browser.Options{Dir: t.TempDir(), Proxy: proxy.String(), MapHosts: map[string]string{"direct.demo.test:80": web.HTTPAddr}, Roots: [][]byte{web.CA.PEM()}})
-		t.Cleanup(func() { _ = browsers[proxy].Close() })
+		if _, err := browser.Find(); err == nil {
+			browsers[proxy] = startedBrowser(t, browser.Options{Proxy: proxy.String(), MapHosts: map[string]string{"direct.demo.test:80": web.HTTPAddr}, Roots: [][]byte{web.CA.PEM()}})
+		}
 	}
 	for _, c := range []struct {
 		name    string
@@ -201,8 +202,10 @@ func TestProxyLogin(t *testing.T) {
 	ca := &pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}
 	pool := x509.NewCertPool()
 	pool.AddCert(secure.Certificate())
-	b := browser.New(browser.Options{Dir: t.TempDir(), Proxy: server.URL, Roots: [][]byte{pem.EncodeToMemory(ca)}})
-	t.Cleanup(func() { _ = b.Close() })
+	var b *browser.Browser
+	if _, err := browser.Find(); err == nil {
+		b = startedBrowser(t, browser.Options{Proxy: server.URL, Roots: [][]byte{pem.EncodeToMemory(ca)}})
+	}
 	const (
 		refuses = ": it refuses the login (web.proxy_login in stepwatch.yml): 407 Proxy Authentication Required"
 		refused = ": the proxy (browser.proxy or web.proxy in stepwatch.yml) refuses the login (web.proxy_login in stepwatch.yml)"

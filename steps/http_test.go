@@ -465,10 +465,8 @@ func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[st
 	if _, err := browser.Find(); err != nil {
 		t.Skip("not run in a browser:", err)
 	}
-	options.Dir, options.MapHosts = t.TempDir(), s.target.ConnectTo
-	b := browser.New(options)
-	defer b.Close()
-	s.target.Browser, s.target.Patience = b, cmp.Or(s.patience, 50*time.Millisecond)
+	options.MapHosts = s.target.ConnectTo
+	s.target.Browser, s.target.Patience = startedBrowser(t, options), cmp.Or(s.patience, 50*time.Millisecond)
 	t.Run("browser", func(t *testing.T) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
@@ -480,6 +478,22 @@ func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[st
 			})
 		}
 	})
+}
+
+// startedBrowser gives a browser that is up: started from a cold disk it takes longer than a scenario of these tests has.
+func startedBrowser(t *testing.T, options browser.Options) *browser.Browser {
+	t.Helper()
+	options.Dir, options.Start = t.TempDir(), time.Minute
+	b := browser.New(options)
+	t.Cleanup(func() { _ = b.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*options.Start)
+	defer cancel()
+	tab, err := b.Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = tab.Close() // never an error
+	return b
 }
 
 // sentenceCase is a scenario and its error, the same over HTTP alone and in a browser.

@@ -104,9 +104,7 @@ func TestWebEvidence(t *testing.T) {
 		if _, err := browser.Find(); err != nil {
 			t.Skip(err)
 		}
-		b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: target.ConnectTo})
-		defer b.Close()
-		target.Browser = b
+		target.Browser = startedBrowser(t, browser.Options{MapHosts: target.ConnectTo})
 		look(t, true, []string{"console", "page", "requests", "response header", "screenshot"})
 	})
 	t.Run("no answer", func(t *testing.T) {

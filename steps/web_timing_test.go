@@ -66,9 +66,7 @@ func newTimedSite(t *testing.T) *site {
 	address := server.Listener.Addr().String()
 	s := &site{target: &steps.Target{Patience: 300 * time.Millisecond, ConnectTo: map[string]string{"www.example.test:80": address,
 		"static.example.test:80": address, "www.other.test:80": address, "closed.example.test:80": "127.0.0.1:1"}}}
-	b := browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
-	t.Cleanup(func() { _ = b.Close() })
-	s.target.Browser = b
+	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo})
 	return s
 }
 
@@ -218,8 +216,7 @@ func TestLengthOfPage(t *testing.T) {
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
-	s.target.Browser = browser.New(browser.Options{Dir: t.TempDir(), MapHosts: s.target.ConnectTo})
-	t.Cleanup(func() { _ = s.target.Browser.Close() })
+	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo})
 	if got := length(); got != float64(len(body)) {
 		t.Errorf("in a browser: got %v, want %d", got, len(body))
 	}

@@ -53,11 +53,12 @@ type Browser struct {
 
 	running sync.Map // every *process of which something may be left
 
-	mu     sync.Mutex
-	proc   *process
-	closed bool
-	opened int // tabs in all, for tests and figures
-	starts int
+	mu       sync.Mutex
+	proc     *process
+	starting *startup // nil when none is under way
+	closed   bool
+	opened   int // tabs in all, for tests and figures
+	starts   int
 }
 
 // Proxied says whether pages come through a proxy, so that the address that a tab tells is the proxy's. A remote browser may
@@ -199,31 +200,82 @@ func (b *Browser) Open(ctx context.Context) (*Tab, error) {
 
 // use gives the process that a new tab shall live in and counts the tab. It says whether the tab is the first of the process.
 func (b *Browser) use(ctx context.Context) (p *process, isNew bool, err error) {
+	for {
+		p, isNew, s, err := b.take(ctx)
+		if s == nil {
+			return p, isNew, err
+		}
+		select {
+		case <-s.done:
+			switch {
+			case s.err != nil:
+				return nil, false, s.err
+			case s.proc.gone():
+				return nil, false, &Broken{"start the browser", s.proc.why()}
+			}
+		case <-ctx.Done():
+			return nil, false, &Broken{"start the browser", fmt.Errorf("it was not there after %s: %w", time.Since(s.begun).Round(time.Millisecond), context.Cause(ctx))}
+		}
+	}
+}
+
+// take gives the process, with the tab counted, or the startup to wait for.
+func (b *Browser) take(ctx context.Context) (p *process, isNew bool, s *startup, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return nil, false, &Broken{"open a tab", errClosed}
+		return nil, false, nil, &Broken{"open a tab", errClosed}
 	}
+	var used *process
 	if p := b.proc; p != nil && (p.gone() || p.uses >= b.options.Runs || p.tooLarge) {
 		b.proc = nil
 		if p.tabs == 0 {
-			p.stop()
+			used = p
 		} else {
 			p.retired = true // the last of its tabs stops it
 		}
 	}
 	if b.proc == nil {
-		p, err := start(ctx, b)
-		if err != nil {
-			return nil, false, err
+		if b.starting == nil {
+			b.starting = b.begin(ctx, used)
 		}
-		b.proc = p
-		b.starts++
+		return nil, false, b.starting, nil
 	}
 	b.proc.uses++
 	b.proc.tabs++
 	b.opened++
-	return b.proc, b.proc.uses == 1, nil
+	return b.proc, b.proc.uses == 1, nil, nil
+}
+
+// startup is a start of the browser that is under way. It is nobody's: a scenario whose time is over before leaves it to the next.
+type startup struct {
+	begun  time.Time
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed at its end; then there is proc or err
+	proc   *process
+	err    error
+}
+
+// begin starts the browser, once the used one is stopped. b.mu is held.
+func (b *Browser) begin(ctx context.Context, used *process) *startup {
+	s := &startup{begun: time.Now(), done: make(chan struct{})}
+	ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	go func() {
+		defer close(s.done)
+		defer s.cancel(nil)
+		if used != nil {
+			used.stop()
+		}
+		s.proc, s.err = start(ctx, b)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.starting = nil
+		if s.err == nil && !b.closed {
+			b.proc = s.proc
+			b.starts++
+		}
+	}()
+	return s
 }
 
 // release is called once for every tab that use counted.
@@ -265,7 +317,12 @@ func (b *Browser) forget(p *process) {
 func (b *Browser) Close() error {
 	b.mu.Lock()
 	b.proc, b.closed = nil, true
+	s := b.starting
 	b.mu.Unlock()
+	if s != nil {
+		s.cancel(errClosed)
+		<-s.done
+	}
 	b.running.Range(func(p, _ any) bool {
 		p.(*process).stop()
 		return true

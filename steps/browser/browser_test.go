@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -284,6 +286,86 @@ func TestStopped(t *testing.T) {
 	}
 	if err := syscall.Kill(stopped, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("the stopped browser is still there: %v", err)
+	}
+}
+
+// TestSlowStart has a browser that takes longer to start than two scenarios have: neither waits longer than that, nor begins anew,
+// and the third finds it.
+func TestSlowStart(t *testing.T) {
+	b, appear := lateBrowser(t)
+	for range 2 {
+		var broken *browser.Broken
+		if _, err := b.Open(within(t, 100*time.Millisecond)); !errors.As(err, &broken) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it was not there after ") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if got := b.Stats(); got.Starts != 0 || got.PID != 0 {
+		t.Errorf("got %+v", got)
+	}
+	appear()
+	if err := opened(within(t, 60*time.Second), t, b).Go(within(t, 60*time.Second), site(t), ""); err != nil {
+		t.Error(err)
+	}
+	if got := b.Stats(); got.Starts != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestClosedWhileStarting leaves nothing of a browser that has not come up yet.
+func TestClosedWhileStarting(t *testing.T) {
+	b, _ := lateBrowser(t)
+	if _, err := b.Open(within(t, 100*time.Millisecond)); err == nil {
+		t.Fatal("it came up")
+	}
+	failed := make(chan error)
+	ctx := within(t, 60*time.Second)
+	go func() {
+		_, err := b.Open(ctx)
+		failed <- err
+	}()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "stepwatch is ending") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// lateBrowser gives a browser that does not come up before appear is called, and sees that it was begun once and that at the end
+// none of it is left.
+func lateBrowser(t *testing.T) (b *browser.Browser, appear func()) {
+	t.Helper()
+	needsBrowser(t)
+	chromium, err := browser.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	gate, pid, program := filepath.Join(dir, "gate"), filepath.Join(dir, "pid"), filepath.Join(dir, "browser")
+	script := fmt.Sprintf("#!/bin/sh\necho $$ >> %s\nuntil [ -e %s ]; do sleep 0.05; done\nexec %s \"$@\"\n", pid, gate, chromium)
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		number, err := os.ReadFile(pid)
+		if errors.Is(err, fs.ErrNotExist) { // it was ended before its first line
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		process, err := strconv.Atoi(strings.TrimSpace(string(number)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(process, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("the browser is still there: %v", err)
+		}
+	})
+	return started(t, browser.Options{Path: program}), func() {
+		if err := os.WriteFile(gate, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
