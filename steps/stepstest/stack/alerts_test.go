@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/smtp"
@@ -465,11 +464,8 @@ func TestAgentWaitsForNoDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("this kernel has no FUSE, which a disk that never answers is made of")
-	}
-	if err != nil {
-		t.Fatal(err)
+	if err != nil { // kernels and containers without it
+		t.Skip("a disk that never answers is made with FUSE:", err)
 	}
 	t.Cleanup(func() { device.Close() })
 	if err := unix.Mount("silent", evidence, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())); err != nil {
