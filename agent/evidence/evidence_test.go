@@ -24,7 +24,7 @@ func failed(scenario string, number int, at time.Time, bytes int) *result.Result
 
 func runs(t *testing.T, dir string) (names []string) {
 	t.Helper()
-	found, err := filepath.Glob(dir + "/*/*-RUN*")
+	found, err := filepath.Glob(dir + "/*/*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestLimits(t *testing.T) {
 func TestSavedWhileSwept(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	for i := range 500 { // they are read after the scenario's
-		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("z%d", i), "notes"), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("z%d", i)), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -157,7 +157,7 @@ func TestSavedWhileSwept(t *testing.T) {
 		}
 		both.Wait()
 		last := 4*round + 3
-		if got, want := fmt.Sprint(runs(t, dir)[:3]), fmt.Sprintf("[RUN%d RUN%d RUN%d]", last-2, last-1, last); got != want {
+		if got, want := fmt.Sprint(runs(t, dir)), fmt.Sprintf("[RUN%d RUN%d RUN%d]", last-2, last-1, last); got != want {
 			t.Fatalf("kept %s, want %s", got, want)
 		}
 	}

@@ -48,7 +48,7 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 	p := &process{owner: b, leader: func() int { return 0 }}
 	b.running.Store(p, nil)
 	o := b.options
-	// The browser outlives the step that happens to start it.
+	// The browser outlives its start.
 	base := context.WithoutCancel(ctx)
 	var cancelAllocator context.CancelFunc
 	if o.Remote != "" {

@@ -454,6 +454,12 @@ func TestAPIAndExporterAlerts(t *testing.T) {
 	exporter.fires(t, count, `has no sample mta_queue_length; near it are mta_queue_bytes`)
 }
 
+// watchDisk is an agent that runs the shipped feature on the disk of this directory.
+func watchDisk(t *testing.T, address, config, dir string) *watch {
+	t.Helper()
+	return newWatch(t, address, config, "disk.feature", "      | /var/spool |\n      | /var/log   |\n", "      | "+dir+" |\n")
+}
+
 // TestAgentWaitsForNoDisk has the evidence of earlier failures on a disk that never answers: scenarios run, and the agent ends
 // when it is told to.
 func TestAgentWaitsForNoDisk(t *testing.T) {
@@ -476,7 +482,7 @@ func TestAgentWaitsForNoDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w := newWatch(t, "127.0.0.1:9476", "state: "+state+"\n", "disk.feature", "      | /var/spool |\n      | /var/log   |\n", "      | "+watched+" |\n")
+	w := watchDisk(t, "127.0.0.1:9476", "state: "+state+"\n", watched)
 	w.gauge(t, `stepwatch_scenario_state{scenario="There is room in <path>"}`, 0)
 }
 
@@ -494,7 +500,7 @@ func TestDiskAlert(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w := newWatch(t, "127.0.0.1:9475", "", "disk.feature", "      | /var/spool |\n      | /var/log   |\n", "      | "+dir+" |\n")
+	w := watchDisk(t, "127.0.0.1:9475", "", dir)
 	gauge := `stepwatch_host_disk_used_ratio{step="the disk of \"<path>\" is less than 80% full"}`
 	w.gauge(t, gauge, 0)
 	if err := os.WriteFile(dir+"/full", make([]byte, 7<<20), 0o600); err != nil {
