@@ -223,14 +223,14 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (m
 	kind := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Content-Type", "Return-Path", "X-Failed-Recipients"}, Peek: true}
 	err := m.do(ctx, "UID FETCH "+fresh.String()+" (BODY.PEEK[HEADER.FIELDS (CONTENT-TYPE RETURN-PATH X-FAILED-RECIPIENTS)])", func() error {
 		messages, err := m.client.Fetch(fresh, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{kind}}).Collect()
-		for _, message := range messages {
-			if !m.foreign[message.UID] || len(message.BodySection) == 0 {
+		for _, fetched := range messages {
+			if !m.foreign[fetched.UID] || len(fetched.BodySection) == 0 {
 				continue
 			}
-			examined[message.UID] = true
-			header, _ := splitMessage(message.BodySection[0].Bytes)
+			examined[fetched.UID] = true
+			header, _ := splitMessage(fetched.BodySection[0].Bytes)
 			if strings.Contains(strings.ToLower(header["content-type"]), "report") || header["x-failed-recipients"] != "" || header["return-path"] == "<>" {
-				likely.AddNum(message.UID)
+				likely.AddNum(fetched.UID)
 			}
 		}
 		return err
@@ -242,12 +242,12 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (m
 	whole := &imap.FetchItemBodySection{Peek: true, Partial: &imap.SectionPartial{Size: reportLimit}}
 	err = m.do(ctx, "UID FETCH "+likely.String()+" (BODY.PEEK[]<0."+fmt.Sprint(reportLimit)+">)", func() error {
 		messages, err := m.client.Fetch(likely, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{whole}}).Collect()
-		for _, message := range messages {
-			if len(message.BodySection) == 0 {
+		for _, fetched := range messages {
+			if len(fetched.BodySection) == 0 {
 				continue
 			}
-			if report, err := parseReport(message.BodySection[0].Bytes); err == nil {
-				reports[message.UID] = report
+			if report, err := parseReport(fetched.BodySection[0].Bytes); err == nil {
+				reports[fetched.UID] = report
 			}
 		}
 		return err

@@ -241,13 +241,13 @@ func (m *mailbox) numbered(ctx context.Context, next imap.UID, number int) (uids
 	own := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{headerRun, headerMessage}, Peek: true}
 	err = m.do(ctx, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[HEADER.FIELDS (%s %s)])", next, headerRun, headerMessage), func() error {
 		messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{own}}).Collect()
-		for _, message := range messages {
-			if message.UID < next || len(message.BodySection) == 0 {
+		for _, fetched := range messages {
+			if fetched.UID < next || len(fetched.BodySection) == 0 {
 				continue
 			}
-			header, _ := splitMessage(message.BodySection[0].Bytes)
+			header, _ := splitMessage(fetched.BodySection[0].Bytes)
 			if header[strings.ToLower(headerRun)] == m.w.Run() && ownNumber(header[strings.ToLower(headerMessage)]) == number {
-				uids = append(uids, message.UID)
+				uids = append(uids, fetched.UID)
 			}
 		}
 		return err
@@ -437,8 +437,8 @@ func (a *arrival) copies(ctx context.Context, uids []imap.UID) string {
 	_ = a.box.visit(ctx, a.folder, func() error { // without it the UIDs are named alone
 		return a.box.do(ctx, "UID FETCH "+imap.UIDSetNum(uids...).String()+" (INTERNALDATE)", func() error {
 			messages, err := a.box.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
-			for _, message := range messages {
-				came[message.UID] = message.InternalDate.UTC().Format(" of 15:04:05 MST")
+			for _, fetched := range messages {
+				came[fetched.UID] = fetched.InternalDate.UTC().Format(" of 15:04:05 MST")
 			}
 			return err
 		})
@@ -456,9 +456,9 @@ func (a *arrival) flags(ctx context.Context) (flags []imap.Flag, err error) {
 	err = a.box.visit(ctx, a.folder, func() error {
 		return a.box.do(ctx, fmt.Sprintf("UID FETCH %d (FLAGS)", a.uid), func() error {
 			messages, err := a.box.client.Fetch(imap.UIDSetNum(a.uid), &imap.FetchOptions{UID: true, Flags: true}).Collect()
-			for _, message := range messages {
-				if message.UID == a.uid {
-					flags, gone = message.Flags, false
+			for _, fetched := range messages {
+				if fetched.UID == a.uid {
+					flags, gone = fetched.Flags, false
 				}
 			}
 			return err

@@ -349,8 +349,10 @@ func (a *arrival) reportWay(ctx context.Context, w *World) {
 	w.Measure("mail_hops", "How many Received headers the message has that can be read.", float64(len(way.hops)))
 	w.Measure("mail_received_unreadable", "How many Received headers of the message cannot be read.", float64(len(way.unreadable)))
 	text := way.String()
-	if delays := a.sent.queueDelays(ctx, w); delays != "" {
-		text += "; " + delays
+	if s := a.sent; s != nil {
+		if delays := queueDelays(ctx, w, s.server, s.reply.QueueID(), s.accepted.Add(-s.took)); delays != "" {
+			text += "; " + delays
+		}
 	}
 	w.Note(text)
 }

@@ -230,7 +230,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 		id, look = " as "+q, q
 	}
 	look = ": look for " + look + " in the mail log and the queue there"
-	if m.w.target.hostOf(s, (*Host).traces) != nil {
+	if takenBy(m.w.target, s.server, traces) != nil {
 		look = "" // that is done (explain)
 	}
 	return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s; %s",

@@ -21,13 +21,13 @@ func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
 		set := imap.UIDSetNum(uids...)
 		err := m.do(ctx, "UID FETCH "+set.String()+" (INTERNALDATE BODY.PEEK[HEADER.FIELDS (DATE)])", func() error {
 			messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{sent}}).Collect()
-			for _, message := range messages {
-				if len(message.BodySection) == 0 {
+			for _, fetched := range messages {
+				if len(fetched.BodySection) == 0 {
 					continue
 				}
-				header, _ := splitMessage(message.BodySection[0].Bytes)
+				header, _ := splitMessage(fetched.BodySection[0].Bytes)
 				date, err := netmail.ParseDate(header["date"])
-				if delay := message.InternalDate.Sub(date); err == nil && delay >= lateFrom {
+				if delay := fetched.InternalDate.Sub(date); err == nil && delay >= lateFrom {
 					late++
 					longest = max(longest, delay)
 				}

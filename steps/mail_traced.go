@@ -13,30 +13,27 @@ import (
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 )
 
-// traces is what the log and the queue of the server that took a message say of one that is missing.
-type traces struct {
+// traced is what the log and the queue of the server that took a message say of one that is missing.
+type traced struct {
 	blame result.Blame // empty when they know nothing that names a leg
 	said  string       // a part of the failure; it can say something where blame is empty
 	ask   string       // who has the message, or keeps it off
 }
 
-// traces says whether a message can be traced on the host.
-func (h *Host) traces() bool { return h.Log != nil || h.Queue != nil && !h.Queue.API }
-
 // trace reads them where hosts in stepwatch.yml have that server, which only a message that is missing is worth. It never
 // fails: what cannot be read is said, beside the failure that there is.
-func (s *submission) trace(ctx context.Context, w *World) traces {
+func (s *submission) trace(ctx context.Context, w *World) traced {
 	id := s.reply.QueueID()
 	if id == "" || ctx.Err() != nil {
-		return traces{}
+		return traced{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
 	var problems []string
-	p := &passage{ids: map[string]bool{id: true}, seen: make(map[string]bool)}
-	logged := w.target.hostOf(s, func(h *Host) bool { return h.Log != nil })
+	p := newPassage(id)
+	logged := takenBy(w.target, s.server, hasLog)
 	if logged != nil {
-		log, err := logged.log(w.target)
+		log, err := mailLogOf(w.target, logged)
 		if err == nil {
 			err = log.Since(s.accepted.Add(-s.took)).Read(ctx, p.take)
 		}
@@ -44,15 +41,15 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 			problems = append(problems, fmt.Sprintf("the log of %q cannot be read: %s", logged.Name, oneLine(err.Error(), 150)))
 		}
 	}
-	if queued := w.target.hostOf(s, func(h *Host) bool { return h.Queue != nil && !h.Queue.API }); queued != nil {
+	if queued := takenBy(w.target, s.server, hasQueue); queued != nil {
 		// A filter that hands the message back to the same server has given it another id, which the log tells.
 		ids := slices.Sorted(maps.Keys(p.ids))
-		q, err := queued.readQueue(ctx, w, ids...)
+		q, err := queueOf(ctx, w, queued, ids...)
 		for range triesLooked {
 			if err != nil || !p.mayMove(q) || pause(ctx, tryTakes) != nil {
 				break
 			}
-			q, err = queued.readQueue(ctx, w, ids...)
+			q, err = queueOf(ctx, w, queued, ids...)
 		}
 		switch {
 		case err != nil:
@@ -64,7 +61,7 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 		}
 	}
 	if p.last == nil {
-		return traces{said: strings.Join(problems, "; ")}
+		return traced{said: strings.Join(problems, "; ")}
 	}
 	return s.inLog(logged, p)
 }
@@ -90,7 +87,7 @@ func (p *passage) mayMove(q *mailqueue.Queue) bool {
 }
 
 // inQueue is the trace of a message that is in the queue still. The log adds where it has spent its time, when there is one.
-func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traces {
+func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traced {
 	id := slices.Sorted(maps.Keys(q.Sought))[0]
 	m := q.Sought[id]
 	why := ""
@@ -102,7 +99,7 @@ func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traces 
 	if p.last != nil && why == "" { // a message that is being tried again has none
 		why = p.last.Reply
 	}
-	t := traces{blame: result.BlameQueue, ask: s.server, said: fmt.Sprintf("it is still in the queue of %q as %s: %s", host.Name, id, m.Queue)}
+	t := traced{blame: result.BlameQueue, ask: s.server, said: fmt.Sprintf("it is still in the queue of %q as %s: %s", host.Name, id, m.Queue)}
 	switch {
 	case m.Queue == mailqueue.Hold, m.Queue == mailqueue.Frozen: // the reason is of an earlier try
 	case why != "":
@@ -116,9 +113,9 @@ func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traces 
 }
 
 // inLog is the trace of a message of which the log has the last word.
-func (s *submission) inLog(host *Host, p *passage) traces {
+func (s *submission) inLog(host *Host, p *passage) traced {
 	e := p.last
-	t := traces{said: fmt.Sprintf("by the log of %q it was %s", host.Name, p.said())}
+	t := traced{said: fmt.Sprintf("by the log of %q it was %s", host.Name, p.said())}
 	relay, _, _ := strings.Cut(e.Relay, "[")
 	switch {
 	case !p.delivered:

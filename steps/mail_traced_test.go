@@ -149,11 +149,11 @@ func TestTraceThatCannotBeRead(t *testing.T) {
 	t.Log(got.said)
 	over, stop := context.WithCancel(t.Context())
 	stop()
-	if got := s.trace(over, w); got != (traces{}) {
+	if got := s.trace(over, w); got != (traced{}) {
 		t.Errorf("without time: got %+v", got)
 	}
 	s.server = "elsewhere.test:587"
-	if got := s.trace(t.Context(), w); got != (traces{}) {
+	if got := s.trace(t.Context(), w); got != (traced{}) {
 		t.Errorf("of a server that hosts do not have: got %+v", got)
 	}
 }

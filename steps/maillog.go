@@ -100,8 +100,8 @@ type mailLog struct {
 	reading *maillog.Reading
 }
 
-// log gives the host's log with its memory.
-func (h *Host) log(t *Target) (maillog.Log, error) {
+// mailLogOf returns the host's log with its memory.
+func mailLogOf(t *Target, h *Host) (maillog.Log, error) {
 	if h.Log == nil {
 		return maillog.Log{}, h.missing("log")
 	}
@@ -113,7 +113,7 @@ func readMailLog(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	log, err := host.log(w.target)
+	log, err := mailLogOf(w.target, host)
 	if err != nil {
 		return err
 	}

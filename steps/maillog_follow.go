@@ -49,6 +49,11 @@ type passage struct {
 	met       bool
 }
 
+// newPassage follows the message that a server has taken under this queue id.
+func newPassage(id string) *passage {
+	return &passage{ids: map[string]bool{id: true}, seen: make(map[string]bool)}
+}
+
 // seenMax bounds the ids of other messages that are remembered.
 const seenMax = 100_000
 
@@ -85,7 +90,7 @@ func deliveredInLog(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	log, err := host.log(w.target)
+	log, err := mailLogOf(w.target, host)
 	if err != nil {
 		return err
 	}
@@ -101,7 +106,7 @@ func deliveredInLog(ctx context.Context, w *World, a Args) error {
 	if id == "" {
 		return Fail(result.ReasonUnexpected, result.BlameSubmission, "%s did not say in its answer which queue id the message has: %s", s.server, oneLine(s.reply.String(), 200))
 	}
-	p := &passage{ids: map[string]bool{id: true}, seen: make(map[string]bool)}
+	p := newPassage(id)
 	trail := log.Since(s.accepted.Add(-s.took))
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
@@ -191,32 +196,37 @@ func (p *passage) measure(w *World) {
 	}
 }
 
-// hostOf is the host that has taken a message, if it has what is wanted, or nil.
-func (t *Target) hostOf(s *submission, has func(*Host) bool) *Host {
+// takenBy returns the host that is the server "host:port", if it has what is wanted, or nil.
+func takenBy(t *Target, server string, has func(*Host) bool) *Host {
 	for _, name := range slices.Sorted(maps.Keys(t.Hosts)) {
-		if h := t.Hosts[name]; has(h) && strings.HasPrefix(s.server, h.Address+":") {
+		if h := t.Hosts[name]; has(h) && strings.HasPrefix(server, h.Address+":") {
 			return h
 		}
 	}
 	return nil
 }
 
-// queueDelays reports where in the sender's server a message that arrived has spent its time, where the log of that server can
-// be read. It gives a part of the way's line, or nothing; that the log says nothing is no failure of the mail.
-func (s *submission) queueDelays(ctx context.Context, w *World) string {
-	if s == nil {
-		return ""
-	}
-	host, id := w.target.hostOf(s, func(h *Host) bool { return h.Log != nil }), s.reply.QueueID()
+// hasLog and hasQueue say whether what became of a message can be read on a host.
+func hasLog(h *Host) bool   { return h.Log != nil }
+func hasQueue(h *Host) bool { return h.Queue != nil && !h.Queue.API }
+
+// traces says whether a message can be traced on a host.
+func traces(h *Host) bool { return hasLog(h) || hasQueue(h) }
+
+// queueDelays reports where in the server that took it a message with this queue id has spent its time, where the log of that
+// server can be read; the log is read from since on. It returns a part of the way's line, or nothing: that the log says nothing
+// is not a failure of the mail.
+func queueDelays(ctx context.Context, w *World, server, id string, since time.Time) string {
+	host := takenBy(w.target, server, hasLog)
 	if host == nil || id == "" {
 		return ""
 	}
-	log, err := host.log(w.target)
+	log, err := mailLogOf(w.target, host)
 	if err != nil {
 		return ""
 	}
-	p := &passage{ids: map[string]bool{id: true}, seen: make(map[string]bool)}
-	if err := log.Since(s.accepted.Add(-s.took)).Read(ctx, p.take); err != nil {
+	p := newPassage(id)
+	if err := log.Since(since).Read(ctx, p.take); err != nil {
 		return "the log of " + host.Name + " cannot be read: " + oneLine(err.Error(), 150)
 	}
 	if p.last == nil || p.last.Delays == nil {

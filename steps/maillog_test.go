@@ -171,7 +171,7 @@ func TestFollowing(t *testing.T) {
 				t.Errorf("note %q\nwant %q", note, c.note)
 			}
 			if name == "sent" {
-				if got := s.queueDelays(t.Context(), w); got != "by the log of mx1: 0.100s before the queue, 41.2s in the queue, 0.200s handing over" {
+				if got := queueDelays(t.Context(), w, s.server, s.reply.QueueID(), s.accepted.Add(-s.took)); got != "by the log of mx1: 0.100s before the queue, 41.2s in the queue, 0.200s handing over" {
 					t.Error(got)
 				}
 				if d, _ := measured(w, "mail_queue_delay_seconds"); d != 0.1 {

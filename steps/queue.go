@@ -95,7 +95,7 @@ func readQueue(ctx context.Context, w *World, a Args) error {
 	if h.Queue == nil {
 		return h.missing("queue")
 	}
-	q, err := h.readQueue(ctx, w)
+	q, err := queueOf(ctx, w, h)
 	if err != nil {
 		return queueFailure(ctx, h, err)
 	}
@@ -105,8 +105,8 @@ func readQueue(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// readQueue reads the queue, and keeps the messages with these ids, where it is not an API that answers.
-func (h *Host) readQueue(ctx context.Context, w *World, sought ...string) (*mailqueue.Queue, error) {
+// queueOf reads a host's queue, and keeps the messages with these ids, where it is not an API that answers.
+func queueOf(ctx context.Context, w *World, h *Host, sought ...string) (*mailqueue.Queue, error) {
 	switch source := h.Queue; {
 	case source.Postfix != "":
 		return mailqueue.Postqueue(ctx, source.Postfix, sought...)

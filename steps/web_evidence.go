@@ -87,7 +87,7 @@ func (s *httpSession) report(w *World, err error) {
 	for i := range s.exchanges {
 		entries[i] = s.exchanges[i].entry()
 	}
-	w.attachRequests(entries)
+	attachRequests(w, entries)
 }
 
 // report keeps what the page looked like when a step failed, outside the step's time.
@@ -110,7 +110,7 @@ func (s *browserSession) report(w *World, err error) {
 		for i := range s.aside {
 			entries = append(entries, s.aside[i].entry())
 		}
-		w.attachRequests(entries)
+		attachRequests(w, entries)
 		if log := consoleText(tab); log != "" {
 			w.Attach("console", "text/plain; charset=utf-8", []byte(log))
 		}
@@ -164,16 +164,11 @@ func consoleText(tab *browser.Tab) string {
 }
 
 // attachRequests keeps requests as an HTTP Archive.
-func (w *World) attachRequests(entries []har.Entry) {
+func attachRequests(w *World, entries []har.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	show := func(text string) string {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return string(w.scrub([]byte(text)))
-	}
-	if archive, err := har.Encode(entries, evidenceLimit, show); err == nil {
+	if archive, err := har.Encode(entries, evidenceLimit, w.Redacted); err == nil {
 		w.Attach("requests", "application/har+json", archive)
 	}
 }
