@@ -43,7 +43,7 @@ type returnWatch struct {
 // it watches nothing.
 func (m *mail) watchReturn(ctx context.Context, w *World, s *submission) *returnWatch {
 	ctx, stop := context.WithCancel(ctx)
-	r := &returnWatch{s: s, w: NewWorld(w.target, w.secrets, w.run, w.origin), stop: stop, done: make(chan struct{}), examined: make(map[imap.UID]bool)}
+	r := &returnWatch{s: s, w: w.beside(), stop: stop, done: make(chan struct{}), examined: make(map[imap.UID]bool)}
 	reader := readerOf(w.target, s.from)
 	if reader == nil {
 		close(r.done)

@@ -76,6 +76,9 @@ func (w *World) apart() *World {
 	return a
 }
 
+// beside returns a World for work at the same time as the run's steps: of the same run, with states and a Close of its own.
+func (w *World) beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
+
 // Target is the system under observation.
 func (w *World) Target() *Target { return w.target }
 
