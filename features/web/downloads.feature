@@ -1,5 +1,5 @@
 # Do visitors get the files that they want? A file may be cut short or empty, or a page may come in its place (an error,
-# a login, the front page). Nobody sees this who looks only at the page with the link.
+# a login, the front page). The page with the link still looks fine.
 #
 # Replace the address, the link, the type and the sizes: the file must never be smaller than the first size or larger
 # than the second. For a file that never changes, `the download should have the SHA-256 "…"` is the best check.

@@ -5,7 +5,7 @@
 # Needs in stepwatch.yml: account "alice", who sends, with address, password and smtp; and account "requests", with the
 # address that the application reads. Replace the address of the page, and the time with what you promise.
 #
-# The application keeps the message. Give it a request, a list or a category for tests that is not public.
+# The application keeps the message. Prepare a request, a list or a category for tests that is not public.
 @every:15m
 Feature: Mail to the web
 
