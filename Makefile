@@ -1,4 +1,4 @@
-# The two commands of this repository: "make demo" shows it, "make test" proves it.
+# Start here: "make demo" shows what stepwatch does, "make test" runs all tests.
 export CGO_ENABLED = 0
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -13,15 +13,16 @@ demo:
 build:
 	go build -trimpath -ldflags='-s -w' -o stepwatch ./cmd/stepwatch
 
-# Everything, the real servers included. The race detector needs cgo and a C compiler; without them the tests run without it.
+# Runs all tests, including those with the real servers. The race detector needs a C compiler; without one the tests run
+# without the race detector.
 test: install vet
 	.ci/test
 
-# The Debian packages that the tests of the real servers need, when this machine lets us install them.
+# Installs the Debian packages that the tests with the real servers need, if this machine permits it.
 install:
 	.ci/install
 
-# A module of its own, as a user's is.
+# The example is a separate module, like that of a user.
 EXAMPLE = cd examples/gosteps &&
 
 vet:
@@ -38,11 +39,11 @@ lint: vet
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
 
-# Side by side with bare net/http and the mail servers of this repository; figures, no verdict.
+# Compares stepwatch with bare net/http and with the mail servers of this repository. It prints figures, not a verdict.
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
-# After a change of go.mod: what the example needs is what stepwatch needs.
+# Run this after a change of go.mod: the example needs what stepwatch needs.
 tidy:
 	$(EXAMPLE) go mod tidy
 

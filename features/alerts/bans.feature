@@ -1,9 +1,9 @@
-# Who tries passwords? fail2ban bans an address that fails too often. Some bans are always there; many at once are an attack
-# by many machines, against which bans do little: look at which accounts they try ("journalctl -t dovecot", the mail log).
-# That fail2ban itself does not run is a failure too.
+# Does somebody try to guess passwords? fail2ban bans an address that fails too often. Some bans are normal. Many at
+# once mean an attack from many machines, and bans do little against that: check which accounts they try ("journalctl -t
+# dovecot", the mail log). The scenario also fails if fail2ban itself is not running.
 #
-# Needs nothing in stepwatch.yml, but runs on the machine itself and as root, because fail2ban answers to nobody else. Leave
-# out the jails that you have not enabled ("fail2ban-client status" lists those that you have).
+# Needs nothing in stepwatch.yml, but must run on the machine itself and as root, because fail2ban answers only root.
+# Delete the jails that you have not enabled ("fail2ban-client status" lists yours).
 @every:5m
 Feature: Bans
 

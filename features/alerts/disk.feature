@@ -1,8 +1,8 @@
-# Is there room? A mail server whose disk is full refuses all mail for now (452), and one that has run out of inodes does so
-# with half its disk free: a mailbox has a file for each message.
+# Is there space left? A mail server with a full disk defers all mail (452). A server without free inodes does the same
+# with half its disk free, because a mailbox has a file for each message.
 #
-# Needs nothing in stepwatch.yml, but runs on the machine itself. Name the disks that you have: where the queue is, the
-# mailboxes, the logs. Paths on the same disk are one alert too many.
+# Needs nothing in stepwatch.yml, but must run on the machine itself. Name your own disks: those of the queue, the
+# mailboxes and the logs. Two paths on the same disk only raise the same alert twice.
 @every:5m
 Feature: Disk
 

@@ -1,9 +1,9 @@
-# Is what the mail server says of itself right? Many have an exporter for Prometheus. stepwatch reads one sample of it as
-# Prometheus would, so that an exporter that is down, or that has lost the sample, is told as well: Prometheus alone stays
-# silent about a sample that is not there.
+# Does the mail server report good values about itself? Many mail servers have an exporter for Prometheus. stepwatch
+# reads one sample of it as Prometheus would. So it also reports an exporter that is down, or a sample that is missing:
+# Prometheus alone does not alert on a missing sample.
 #
-# Needs in stepwatch.yml: host "mx1" with its address, unless that name resolves. Put your exporter's port and the names of
-# its samples in here.
+# Needs in stepwatch.yml: host "mx1" with its address, unless that name resolves. Put in the port of your exporter and
+# the names of its samples.
 @every:1m
 Feature: Exporter of the mail server
 

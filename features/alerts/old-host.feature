@@ -1,9 +1,9 @@
-# After a move to another host: does anybody still use the old one? It may be switched off once this has passed for a week or two.
-# Whoever reads mail there (IMAP, POP3) or sends with a login is named in the failure, with the address that he comes from: his
-# program still has the old host's name, or a DNS record still leads there.
+# After a move to another host: does anybody still use the old one? When this scenario has passed for a week or two, you
+# may switch the old host off. The failure names everybody who reads mail there (IMAP, POP3) or sends with a login, with
+# the address that they come from. Their program still has the name of the old host, or a DNS record still leads there.
 #
-# Needs in stepwatch.yml: host "old" with log, of the old machine, so stepwatch runs there, or the log is brought over by syslog.
-# No scenario of stepwatch itself may log in there meanwhile.
+# Needs in stepwatch.yml: host "old" with the log of the old machine. Run stepwatch there, or copy the log by syslog. No
+# scenario of stepwatch itself may log in there meanwhile.
 @every:15m @timeout:50s
 Feature: The old host
 

@@ -1,7 +1,7 @@
 @every:10s
 Feature: Mail for demo.test
-  Members send through the submission port and read what arrives over IMAP. The accounts are in the configuration by
-  name: no address of a server and no password stands here.
+  Members send through the submission port and read their mail over IMAP. The names of the accounts refer to the
+  configuration, so this file contains no server address and no password.
 
   Background:
     Given the accounts "alice" and "bob"

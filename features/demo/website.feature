@@ -1,6 +1,6 @@
 @every:5s @warn:1s @crit:5s
 Feature: The website of demo.test
-  A step that takes longer than @warn makes the run a WARNING, longer than @crit a CRITICAL, although it passed.
+  A step that takes longer than @warn makes the run WARNING, although it passed. Longer than @crit makes it CRITICAL.
 
   Scenario: Visit the homepage and follow Contact
     When I go to "https://www.demo.test/"

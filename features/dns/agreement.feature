@@ -1,12 +1,14 @@
-# Does everybody get the same answer? Resolvers take any one of a zone's name servers. When one of them is down, forgotten,
-# or no longer gets the zone, every second mail is late and every second visitor waits, and at home all looks well.
+# Does everybody get the same answer? A resolver may ask any name server of a zone. If one of them is down, forgotten,
+# or no longer gets the zone, every second mail is late and every second visitor waits, while everything looks fine at
+# home.
 #
-# Needs in stepwatch.yml: under hosts "resolver1" and "resolver2", with the addresses of two resolvers, such as the one of your
-# network and a public one.
+# Needs in stepwatch.yml: under hosts "resolver1" and "resolver2", with the addresses of two resolvers, such as that of
+# your network and a public one.
 @every:15m
 Feature: Agreement
 
-  # Each is asked at each of its addresses. A machine without IPv6 writes "over IPv4" at the end of the step.
+  # Each name server is asked at each of its addresses. On a machine without IPv6, add "over IPv4" at the end of the
+  # step.
   Scenario: No name server is behind
     Then all name servers of "example.org" have the same serial
 
@@ -14,7 +16,7 @@ Feature: Agreement
     When I look up the MX of "example.org"
     Then all name servers of "example.org" give the same answer
 
-  # After a change they differ until the old answer is no longer in any cache: as long as its time to live.
+  # After a change they differ until the old answer has left every cache: as long as its time to live.
   Scenario: A change has reached the resolvers
     When I look up the MX of "example.org"
     Then "resolver1" and "resolver2" agree

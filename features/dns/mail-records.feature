@@ -1,40 +1,40 @@
-# Is what DNS says about our mail right? Receivers look here first: a record that nobody can read is worse than none, and most of
-# them break when something else is changed, such as one more service in the SPF record or a new key in the signer.
+# Are the DNS records about our mail right? Receivers look here first, and an unreadable record is worse than none. Most
+# break when something else changes, such as another service in the SPF record or a new key in the signer.
 #
-# Needs in stepwatch.yml: an account "alice" with an address in the domain, and the server that takes her mail (smtp).
-# Replace the DKIM selector "mail" by yours (s= in the DKIM-Signature of a mail from the domain). Without MTA-STS, TLS reports or
-# DANE (which needs a zone that is signed with DNSSEC) leave those scenarios out.
+# Needs in stepwatch.yml: an account "alice" with an address in the domain, and the server that accepts her mail (smtp).
+# Replace the DKIM selector "mail" with yours (s= in the DKIM-Signature of a mail from the domain). Delete the scenarios
+# for MTA-STS, TLS reports and DANE (which needs a zone signed with DNSSEC) if you do not use them.
 @every:15m
 Feature: DNS records of the mail domain
 
-  # Receivers stop after ten look-ups, also of what is included, and then mail has no SPF at all. spf_dns_lookups tells how
-  # close it is.
+  # Receivers stop after ten look-ups, including those of included records. Then mail has no SPF at all. spf_dns_lookups
+  # reports how close you are.
   Scenario: SPF names our server and nobody else
     Then the SPF record of "alice" is valid
     And the SPF record of "alice" permits "alice"
-    # An address that is nobody's (RFC 5737).
+    # An address that nobody has (RFC 5737).
     And the SPF record of "alice" does not permit "203.0.113.1"
 
   Scenario: The DKIM key can be used
     Then the DKIM key "mail" of "alice" is valid
 
-  # With "none" mail in our name that is forged is delivered. Begin with it, and end with "reject".
+  # With "none", forged mail in our name is delivered. Begin with "none", and end with "reject".
   Scenario: Forged mail is refused
     Then the DMARC record of "alice" is valid
     And the DMARC record of "alice" has the policy "reject"
 
-  # Mail servers mistrust a host whose address has another name, or none.
+  # Mail servers distrust a host whose address has another name, or none.
   Scenario: The mail server's address has its name
     Then the address of "alice" and its name match both ways
     And the greeting of "alice:25" names a host at its address
 
-  # An MX host that the policy does not name gets no mail from those who honour it.
+  # Senders that honour the policy send no mail to an MX host that it does not name.
   @every:1h
   Scenario: Senders are told to use TLS
     Then the MTA-STS policy of "alice" is valid
     And the MTA-STS policy of "alice" has the mode "enforce"
     And the TLS-RPT record of "alice" is valid
 
-  # After a renewal with another key, mail from those who honour DANE stays away until the TLSA record is changed.
+  # After a renewal with another key, senders that honour DANE send no mail until the TLSA record changes.
   Scenario: The certificate is the one that DNS names
     Then DANE protects every MX of "alice"

@@ -1,9 +1,10 @@
-# Is there a backup from which a restore would work? It must be of last night, whole, and about as large as the one before:
-# a backup that is suddenly half as large has lost something. Old ones must go, and enough of them stay.
+# Is there a backup that could be restored? It must be from last night, complete, and about as large as the one before:
+# a backup that is suddenly half as large has lost something. Old backups must be removed, and enough of them must stay.
 #
-# Needs nothing in stepwatch.yml, but runs on the machine that has the files, as a user who may read them. Replace paths and
-# numbers by yours. Where a backup is written for hours, "younger than" is a day and these hours. To read a large one to its
-# end takes some seconds a gigabyte: give the scenario the time by @timeout, and do it as often as it pays.
+# Needs nothing in stepwatch.yml, but must run on the machine with the files, as a user who may read them. Replace paths
+# and numbers with yours. If writing a backup takes hours, use a day plus those hours for "younger than". Reading a
+# large file to its end takes some seconds per gigabyte: allow the time with @timeout, and do it only as often as it is
+# worth.
 @every:15m
 Feature: Backups
 
@@ -23,7 +24,7 @@ Feature: Backups
     When I look at the newest file of "/var/backups/mail-*.tar.zst"
     Then the file is a whole archive
 
-  # pg_dump writes no dump into the place of an old one but a broken one when the disk is full or the server goes away.
+  # When the disk is full or the server goes away, pg_dump replaces a good dump with a broken one.
   @every:12h @timeout:10m
   Scenario: The dump of the database is complete
     When I look at the newest file of "/var/backups/records-*.dump"
@@ -31,7 +32,7 @@ Feature: Backups
     And the file is a complete PostgreSQL dump
     And the dump has at least 20 tables
 
-  # Dumps hold all that the database protects.
+  # A dump contains everything that the database protects.
   Scenario: Nobody else can read it
     When I look at the newest file of "/var/backups/records-*.dump"
     Then the file has mode "600"

@@ -1,9 +1,9 @@
-# What does the database of the application say? Some troubles are seen nowhere else: jobs that fail one after the other, mail
-# that is no longer taken in, a replica that is left behind.
+# What does the database of the application report? Some problems are visible nowhere else: jobs that fail one after the
+# other, mail that is no longer imported, a replica that lags.
 #
-# Needs in stepwatch.yml: database "records" (docs/configuration.md), with a user who may read what is asked for and nothing
-# else. Replace the queries by those of your application; each should give one row with one value, which then stands on
-# /metrics as stepwatch_sql_value.
+# Needs in stepwatch.yml: database "records" (docs/configuration.md), with a user who may read the queried tables and
+# nothing else. Replace the queries with those of your application. Each should return one row with one value, which
+# /metrics then shows as stepwatch_sql_value.
 @every:1m
 Feature: Database
 
@@ -11,7 +11,7 @@ Feature: Database
     When I query the database "records" for "SELECT count(*) FROM jobs WHERE failed_at IS NOT NULL"
     Then the query gives less than 10
 
-  # A job that waits for long says that no worker runs.
+  # A job that waits for long means that no worker runs.
   Scenario: No job waits for long
     When I query the database "records"
       """

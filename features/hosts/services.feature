@@ -1,8 +1,8 @@
-# Does what must run on this machine run, and did the nightly jobs? A job that was not started fails here although nothing
-# complained: it is judged by what it leaves, a timer of systemd or a file that it writes when it is done.
+# Do the required services run on this machine, and did the nightly jobs run? A job that never started fails here
+# although nothing complained: stepwatch checks its result, a systemd timer or a file that it writes when it is done.
 #
-# Needs nothing in stepwatch.yml, but runs on the machine itself. Leave out the rows that you do not have; for a job of cron
-# let its last command touch a file ("backup && touch /var/lib/jobs/backup").
+# Needs nothing in stepwatch.yml, but must run on the machine itself. Delete the rows that you do not have. For a cron
+# job, let its last command touch a file ("backup && touch /var/lib/jobs/backup").
 @every:1m
 Feature: Services
 

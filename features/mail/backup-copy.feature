@@ -1,8 +1,8 @@
-# Does the backup mailbox get its copy? A message to a mailbox whose mail is copied must arrive there and in the backup
-# mailbox. Nobody misses the copy before it is needed. Both are removed again.
+# Does the backup mailbox get its copy? A message to a copied mailbox must arrive there and in the backup mailbox.
+# Nobody misses the copy before it is needed. stepwatch removes both messages again.
 #
-# Needs in stepwatch.yml: accounts "alice", "copied" and "backup", each with address, password, smtp and imap; the server
-# copies what "copied" gets to "backup".
+# Needs in stepwatch.yml: accounts "alice", "copied" and "backup", each with address, password, smtp and imap. The
+# server copies the mail of "copied" to "backup".
 @every:15m
 Feature: Backup copy
 

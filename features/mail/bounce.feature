@@ -1,10 +1,11 @@
-# Does a sender hear that his mail could not be delivered? A message goes to an address that does not exist, behind a
-# server that takes it first and finds out later. The report must come back, in time, and give a reason that helps. The
-# report is removed again.
+# Does a sender learn that a message could not be delivered? The message goes to an address that does not exist, through
+# a server that accepts it first and finds out later. The report must come back in time, and give a useful reason.
+# stepwatch removes the report again.
 #
-# Needs in stepwatch.yml: account "alice" with address, password, smtp and imap; account "gone" with an address alone, one
-# that your server takes and cannot deliver, such as an alias for an address that does not exist. An unknown address at
-# your own domain will not do: it is refused during the dialogue, as it should be, and nothing bounces.
+# Needs in stepwatch.yml: account "alice" with address, password, smtp and imap; account "gone" with only an address
+# that your server accepts but cannot deliver to, such as an alias for an address that does not exist. An unknown
+# address in your own domain does not work: the server refuses it during the dialogue, as it should, and nothing
+# bounces.
 @every:15m
 Feature: Bounces
 

@@ -1,11 +1,11 @@
-# Does mail arrive as it was sent? Gateways add footers, filters take attachments away, and old servers break letters outside
-# US-ASCII. Each of these reaches a customer long before it reaches the person who runs the mail server.
+# Does mail arrive as it was sent? Gateways add footers, filters remove attachments, and old servers break letters
+# outside US-ASCII. Customers notice this long before the operator of the mail server does.
 #
 # Needs in stepwatch.yml: accounts "alice" (address, password, smtp) and "bob" (address, password, imap).
 @every:15m
 Feature: What mail holds
 
-  # A footer that is meant to be there fails this: leave the last line out then, and keep the one about the attachment.
+  # If a gateway adds a footer on purpose, this fails. Then delete the last line, and keep the one about the attachment.
   Scenario: Text, headers and attachment arrive unchanged
     Given the message has the attachment "Übersicht.csv"
       """

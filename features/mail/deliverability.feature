@@ -1,11 +1,11 @@
-# Would others take our mail for genuine? Mail that is not signed, or signed with a key that DNS no longer has, is refused or
-# filed as spam elsewhere, and at home nobody notices. A message is judged here as its receiver judges it.
+# Would other servers trust our mail? They refuse it, or file it as spam, if it is not signed or if DNS no longer has
+# the key. At home nobody notices. This scenario judges a message as its receiver does.
 #
-# Needs in stepwatch.yml: accounts "alice" and "bob", each with address, password, smtp and imap. Mail from "alice" must be
-# signed (DKIM), and her domain have a DMARC record.
+# Needs in stepwatch.yml: accounts "alice" and "bob", each with address, password, smtp and imap. Mail from "alice" must
+# be signed (DKIM), and her domain must have a DMARC record.
 #
-# Between members of one server SPF has nothing to judge, because no server hands the message to another. With an account
-# at another provider, say "elsewhere", the whole of it can be asked:
+# Between members of one server SPF has nothing to judge, because no server hands the message to another. With an
+# account at another provider, such as "elsewhere", you can check everything:
 #
 #     When I send a message from "alice" to "elsewhere" via 587
 #     Then "elsewhere" receives it over IMAP within 120s

@@ -1,9 +1,10 @@
-# Mail moves to a new host, and for weeks some members still use the old one in their settings. As long as both are
-# promised, both must work: mail can be submitted to either, and the mailbox is the same through either. A row that fails
-# names the host; delete the old host's rows on the day that it is switched off.
+# Mail moves to a new host, and for weeks some members still have the old one in their settings. As long as both hosts
+# are promised, both must work: they accept mail, and they show the same mailbox. A failing row names the host. Delete
+# the rows of the old host on the day when it is switched off.
 #
-# Needs in stepwatch.yml: accounts "alice" and "bob" as they are now; alice once more as "alice-old" and "alice-new", the
-# same address and password with smtp of the old host or of the new one; and under hosts the address of "old" and "new".
+# Needs in stepwatch.yml: accounts "alice" and "bob" as they are now; accounts "alice-old" and "alice-new" with the
+# address and password of "alice", and with the old or the new host as smtp; and under hosts the addresses of "old" and
+# "new".
 @every:5m
 Feature: Mail during a move to a new host
 

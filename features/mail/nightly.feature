@@ -1,10 +1,11 @@
-# Does the nightly report come? Backups, cron jobs and the like tell by mail that they ran, and nobody misses such a mail
-# before it is needed. stepwatch sends nothing here, and leaves what it finds where it is.
+# Does the nightly report arrive? Backups and cron jobs report by mail that they ran, and nobody misses such a mail
+# before it is needed. stepwatch sends nothing here, and does not move or delete what it finds.
 #
-# When the mail must come at a time of day, say so instead, and what comes late fails too:
-#   Then "ops" has received a message like this between 02:00 and 06:30 in Europe/Berlin
+# If the mail must come at a certain time of day, use this step instead. It also fails if the mail is late:
 #
-# Needs in stepwatch.yml: the account "ops" with address, password and imap: the mailbox that the reports go to.
+#     Then "ops" has received a message like this between 02:00 and 06:30 in Europe/Berlin
+#
+# Needs in stepwatch.yml: the account "ops" with address, password and imap. Its mailbox receives the reports.
 @every:15m
 Feature: Reports that others send
 

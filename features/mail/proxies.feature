@@ -1,9 +1,10 @@
-# One name for all members' mail programs, and many servers behind it: an IMAP and POP3 proxy (nginx, Perdition, Dovecot)
-# finds the server that holds an account and hands the login on. What a member sees through the proxy must be what lies on
-# the server: the same message, by IMAP and by POP3. A failure says whether the proxy, the server or both are at fault.
+# All members' mail programs use one name, with many servers behind it. An IMAP and POP3 proxy (nginx, Perdition,
+# Dovecot) finds the server of an account and passes the login on. Through the proxy, a member must see the mailbox as
+# it is on the server: the same message, by IMAP and by POP3. A failure says whether the proxy, the server or both are
+# at fault.
 #
-# Needs in stepwatch.yml: accounts "alice" and "bob" with address, password and smtp; imap and pop3 of bob are the server
-# that holds the mailbox; and under hosts the address of "proxy".
+# Needs in stepwatch.yml: accounts "alice" and "bob" with address, password and smtp; imap and pop3 of bob are the
+# server that holds the mailbox; and under hosts the address of "proxy".
 @every:5m
 Feature: The mailbox through the proxy
 

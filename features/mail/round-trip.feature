@@ -1,7 +1,7 @@
-# Does mail come through? A message is sent as a member's mail program would send it, and read from the mailbox that it
-# was sent to. Each leg is timed apart. The test message is removed again, whatever happens.
+# Does mail get through? stepwatch sends a message as the mail program of a member would, and reads it from the mailbox
+# of the recipient. Each leg is timed separately. stepwatch always removes the test message again.
 #
-# Needs in stepwatch.yml: accounts "alice" and "bob", each with address, password, smtp and imap. They may be the same
+# Needs in stepwatch.yml: accounts "alice" and "bob", each with address, password, smtp and imap. They may share a
 # mailbox.
 @every:5m
 Feature: Mail round trip

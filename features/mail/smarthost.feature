@@ -1,10 +1,11 @@
-# A machine that sends all its mail through another one, the smarthost: reports, alarms, the mail of a shop. When that way
-# breaks nobody notices until an alarm is missed. The message is given to the machine's own mail server on port 25, as its
-# programs do, and must be in a mailbox at the other end; and the smarthost takes mail from nobody else.
+# A machine sends all its mail through another one, the smarthost: reports, alarms, the mail of a shop. If that path
+# breaks, nobody notices until an alarm is missed. stepwatch hands the message to the machine's own mail server on port
+# 25, as its programs do. It must arrive in a mailbox at the other end. The smarthost must not accept mail from anybody
+# else.
 #
-# Needs in stepwatch.yml: account "leaf" with the address that the machine sends from, no password, and its mail server as
-# smtp; account "alice" with the smarthost as smtp; account "bob" with address, password and imap. Run it where the
-# machine takes mail from, which is often the machine itself.
+# Needs in stepwatch.yml: account "leaf" with the address that the machine sends from, without a password, and with its
+# mail server as smtp; account "alice" with the smarthost as smtp; account "bob" with address, password and imap. Run
+# this where the machine accepts mail from, which is often the machine itself.
 @every:5m
 Feature: Mail by way of a smarthost
 
@@ -17,7 +18,7 @@ Feature: Mail by way of a smarthost
     When I try to send a message from "alice" to "bob" via 587 without logging in
     Then it is refused
 
-  # A password that can be sent before TLS will be sent before TLS.
+  # If a client can send a password before TLS, some client will.
   Scenario: The smarthost takes passwords inside TLS alone
     Then STARTTLS is offered at "alice:587"
     And AUTH is not offered before TLS at "alice:587"

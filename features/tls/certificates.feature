@@ -1,13 +1,14 @@
-# Are the certificates in order, on every port that has one? Each is checked as a client would: is it for this host, trusted,
-# sent with all its intermediates, strong, and valid for a week to come? A certificate that is renewed by a timer is renewed
-# a month ahead, so a week before its end something is wrong and there is still time. A failure names the fault.
+# Are the certificates in order on every port that has one? stepwatch checks each as a client would: is it for this
+# host, trusted, sent with all its intermediates, strong, and valid for another week? A timer renews a certificate a
+# month before its end. So a week before its end something is wrong, and there is still time to fix it. A failure names
+# the fault.
 #
-# Needs in stepwatch.yml: host "mail", the mail server by the name that its certificate is for. With a private authority, its
-# root under tls.ca. Delete the rows of ports that you do not have. Other ports follow the same pattern: LDAP 389 and 636,
-# FTP 21 and 990, XMPP 5222 and 5269, PostgreSQL 5432, MySQL 3306, Sieve 4190, LMTP 24.
+# Needs in stepwatch.yml: host "mail", the mail server, by the name in its certificate. If you use a private authority,
+# put its root under tls.ca. Delete the rows of ports that you do not have. Other ports work the same way: LDAP 389 and
+# 636, FTP 21 and 990, XMPP 5222 and 5269, PostgreSQL 5432, MySQL 3306, Sieve 4190, LMTP 24.
 #
-# On the mail server's own machine, say also that what is served is what is on disk, so that a server is found that nobody
-# reloaded after the renewal:
+# On the machine of the mail server, also check that the server serves the certificate on disk. This finds a server that
+# nobody reloaded after the renewal:
 #
 #     When I connect to "mail:993"
 #     Then the certificate served equals the file "/etc/letsencrypt/live/mail.example.org/fullchain.pem"
@@ -34,7 +35,7 @@ Feature: Certificates
       | port |
       | 443  |
 
-  # Broken for years. Clients that know nothing newer are rarer than those who attack them.
+  # These versions have been broken for years. Attackers who use them outnumber clients that know nothing newer.
   Scenario Outline: Old versions are refused on port <port>
     When I connect to "mail:<port>"
     Then the connection uses TLS 1.2 or newer

@@ -1,8 +1,9 @@
-# Do the right ports answer, and no others? Each port that the world needs must be open and greet as its protocol does; what
-# is for this host alone (a database, an administration page) must be shut off, and stay so after the next upgrade.
+# Do the right ports answer, and no others? A public port must be open and greet in its protocol. A port for this host
+# only (a database, an administration page) must be closed, and stay closed after the next upgrade.
 #
-# Needs in stepwatch.yml: host "mail". Change the table to what your host offers. Run it from outside of the firewall:
-# from inside everything is open. The last scenario connects to every port up to 1024; tell whoever watches for that.
+# Needs in stepwatch.yml: host "mail". Change the table to the services of your host. Run this from outside of the
+# firewall: from inside, everything is open. The last scenario connects to every port up to 1024. Tell the people who
+# watch for such scans.
 @every:15m
 Feature: Ports
 
@@ -21,7 +22,7 @@ Feature: Ports
       | 111  | closed |          |
       | 3306 | closed |          |
 
-  # This one is the name server of its zone too (53). Most hosts have 22 as well, and fewer of the others.
+  # This host is also the name server of its zone (53). Most hosts also have 22, and fewer of the others.
   @every:6h
   Scenario: Only the named ports answer
     Then only ports 25, 53, 80, 110, 143, 443, 465, 587, 993, 995 of "mail" answer

@@ -1,8 +1,8 @@
-# Is the way in to the administration closed to strangers? It must lead to HTTPS, where a password can be typed, and must not
-# take the password that the software came with: scanners try that within hours.
+# Are strangers kept out of the administration? It must redirect to HTTPS, so that nobody types a password in clear
+# text. It must not accept the default password of the software: scanners try that within hours.
 #
-# Replace address, labels and texts by those of your site. The rows are defaults that stand in public lists; add those of what
-# you run. A site that locks an account after wrong logins wants names that do not exist there.
+# Replace address, labels and texts with those of your site. The rows are defaults from public lists; add those of your
+# software. If your site locks an account after wrong logins, use names that do not exist there.
 @every:15m
 Feature: Administration
 

@@ -1,10 +1,10 @@
-# Do visitors get the files that they come for? A file that is cut short, empty, or a page in its place (an error, a login, the
-# front page) is seen by nobody who looks at the page that offers it alone.
+# Do visitors get the files that they want? A file may be cut short or empty, or a page may come in its place (an error,
+# a login, the front page). The page with the link still looks fine.
 #
-# Replace the address, the link, the type and the sizes: the lower one is what the file never falls below, the upper one what
-# it never grows to. A file that never changes is held best by `the download should have the SHA-256 "…"`. It is read to its
-# end and kept nowhere; larger ones than 1 GB need web.download_limit. With @browser the link is clicked, which a page needs
-# that makes its file by a script.
+# Replace the address, the link, the type and the sizes: the file must never be smaller than the first size or larger
+# than the second. For a file that never changes, `the download should have the SHA-256 "…"` is the best check.
+# stepwatch reads the file to its end and does not store it. Files above 1 GB need web.download_limit. With @browser,
+# the browser clicks the link; use it for a page that creates the file by a script.
 @every:15m @timeout:2m
 Feature: Downloads
 

@@ -1,4 +1,5 @@
-# The least that a website must do: answer, show its text, and lead on. Replace www.example.org and the texts by your own.
+# The minimum of a website: it answers, shows its text, and its links work. Replace www.example.org and the texts with
+# yours.
 @every:1m @warn:2s
 Feature: Homepage
 

@@ -1,7 +1,7 @@
-# Do visitors with IPv6 alone reach the site as those with IPv4 do? Browsers hide it when one of the two is broken, by taking
-# the other, so each is tried alone.
+# Do visitors who have only IPv6 reach the site, as those with IPv4 do? If one of the two is broken, browsers hide it
+# and use the other. So each is tried alone.
 #
-# Replace www.example.org. The same for the mail host: its ports are 25, 587 and 993.
+# Replace www.example.org. Do the same for the mail host: its ports are 25, 587 and 993.
 @every:5m
 Feature: IPv6
 

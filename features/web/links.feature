@@ -1,9 +1,9 @@
-# Does any link lead nowhere? The site is read from its front page on, and all that its pages refer to is asked for: links,
-# images, scripts, style sheets, places on a page. A failure lists what is broken, and where it stands.
+# Does any link lead nowhere? stepwatch reads the site from its front page, and requests everything that its pages refer
+# to: links, images, scripts, style sheets, places on a page. A failure lists what is broken, and on which pages.
 #
-# Replace the address. `pages` is how many pages are read at most, and @timeout must be long enough for them: a tenth of a
-# second each is usual. Leave out by `ignore` what does something when it is asked for, such as /logout. Other hosts are left
-# alone unless a row says | other hosts | yes |.
+# Replace the address. `pages` is the maximum number of pages to read. @timeout must be long enough for them: a tenth of
+# a second per page is usual. Exclude with `ignore` every address that does something when it is requested, such as
+# /logout. stepwatch does not check other hosts unless a row says | other hosts | yes |.
 @every:1h @timeout:10m
 Feature: Links
 

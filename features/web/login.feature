@@ -1,8 +1,8 @@
-# Can a member log in, stay logged in, and leave? And does the site work as a visitor has it, with its scripts, frames and
-# dialogs? The scenarios tagged @browser run in a real Chromium, the others without one.
+# Can a member log in, stay logged in, and log out? Does the site work as a visitor sees it, with its scripts, frames
+# and dialogs? The scenarios tagged @browser run in a real Chromium, the others without one.
 #
-# Replace addresses, labels and texts by your site's. Needs in stepwatch.yml: the password of a member who exists for this
-# alone, under secrets, as "member".
+# Replace addresses, labels and texts with those of your site. Needs in stepwatch.yml: the password of a member who
+# exists only for this, under secrets, as "member".
 @every:5m @warn:5s
 Feature: Login
 
@@ -30,13 +30,13 @@ Feature: Login
     When I press "Log in"
     Then I should see the heading "Members"
 
-  # What a script writes comes after the page has loaded.
+  # A script writes its text after the page has loaded.
   @browser
   Scenario: The search shows what it found
     When I go to "https://www.example.org/search"
     Then I should see "42 documents" within 5s
 
-  # A price in a frame, and a question that the browser asks; it is answered with yes.
+  # A price in a frame, and a question in a dialog; the step answers it with yes.
   @browser
   Scenario: The shop takes an order
     When I go to "https://www.example.org/shop"

@@ -1,11 +1,11 @@
-# Does mail reach the application that reads it, and its pages? A request by mail is worth nothing while it lies in a mailbox that
-# no job empties. One message is sent as a citizen would send it, and the page that lists requests must show it: its text
-# ends in a number that no other message has.
+# Does mail reach the application that reads it, and its pages? A request by mail is worth nothing while it stays in a
+# mailbox that no job empties. stepwatch sends one message as a citizen would, and the page that lists requests must
+# show it: its text ends in a number that no other message has.
 #
 # Needs in stepwatch.yml: account "alice", who sends, with address, password and smtp; and account "requests", with the
-# address that the application reads. Replace the address of the page, and the time by what you promise.
+# address that the application reads. Replace the address of the page, and the time with what you promise.
 #
-# The application keeps what it is sent. Give it a request, a list or a category for tests that is not shown to everybody.
+# The application keeps the message. Prepare a request, a list or a category for tests that is not public.
 @every:15m
 Feature: Mail to the web
 

@@ -1,9 +1,9 @@
-# Does each part of a WordPress site do its share? Here nginx gives out the static files, sends the login to HTTPS, and hands
-# the rest to Apache, whose WordPress says so in a Link header. A mistake in the split is seen by nobody for long: pages that
-# come without their style, a login in clear text, or PHP that is given out as a file.
+# Does each part of a WordPress site do its work? Here nginx serves the static files, redirects the login to HTTPS, and
+# passes the rest to Apache. WordPress there adds a Link header. A mistake in this split may stay unnoticed for long:
+# pages without their style, a login in clear text, or PHP that is served as a file.
 #
-# Replace www.example.org and the text of the front page. For the last scenario make a user that may do nothing (a
-# subscriber), and give stepwatch.yml its password under secrets, as "editor".
+# Replace www.example.org and the text of the front page. For the last scenario, create a user without permissions (a
+# subscriber), and put the password into stepwatch.yml under secrets, as "editor".
 @every:5m @warn:3s
 Feature: WordPress
 
@@ -12,7 +12,7 @@ Feature: WordPress
     Then the "Link" header should contain "wp-json"
     And I should see the heading "News of the Society"
 
-  # What nginx gives out itself has no word of WordPress in it.
+  # Answers of nginx itself contain nothing of WordPress.
   Scenario: Static files do not bother WordPress
     When I go to "http://www.example.org/wp-content/style.css"
     Then the "Link" header should not contain "wp-json"

@@ -9,6 +9,6 @@ Feature: Hadoop
 
   @step
   Scenario: the directories should be "<state>"
-    All of them, and at least one: a table without rows is no good news.
+    All directories, and at least one: a table without rows is not good news.
     Then there should be at least 1 element "//table[.//th='Storage Directory']//td[3]"
     And there should be 0 elements "//table[.//th='Storage Directory']//td[3][normalize-space() != '<state>']"

@@ -6,5 +6,5 @@ Feature: Pages
 
   @step
   Scenario: the status should show "<status>"
-    Any page with a region called Status: by a heading, a label or an id.
+    Works on any page with a region named Status. A heading, a label or an id may name it.
     Then within "Status" I should see "<status>"
