@@ -180,7 +180,7 @@ func (e *embedding) fetch(ctx context.Context, p *page, v *visit, lost *lostFram
 	}
 	limited := *e.w.target
 	limited.BodyLimit = max(1, e.left)
-	e.w.target = &limited
+	e.w.retarget(&limited)
 	f, err := e.s.arrive(ctx, e.w, v)
 	e.w.TakeReport()
 	if f != nil {

@@ -82,6 +82,9 @@ func (w *World) beside() *World { return NewWorld(w.target, w.secrets, w.run, w.
 // Target is the system under observation.
 func (w *World) Target() *Target { return w.target }
 
+// retarget has what follows see the system under observation with other limits.
+func (w *World) retarget(t *Target) { w.target = t }
+
 // Run is the id of this run: unguessable, and unique over all agents.
 func (w *World) Run() string { return w.run }
 
