@@ -106,9 +106,9 @@ type selection struct{ metric, help, noun string }
 
 var (
 	jsonNumber = selection{metric: "web_json_value", help: "The number that the step read in the JSON of an answer, the worst of several."}
-	jsonCount  = selection{"web_json_values", "How many values the step selected in the JSON of an answer.", "values"}
+	jsonCount  = selection{metric: "web_json_values", help: "How many values the step selected in the JSON of an answer.", noun: "values"}
 	xmlNumber  = selection{metric: "web_xml_value", help: "The number that the step read in the XML of an answer, the worst of several."}
-	xmlCount   = selection{"web_xml_nodes", "How many nodes the step selected in the XML of an answer.", "nodes"}
+	xmlCount   = selection{metric: "web_xml_nodes", help: "How many nodes the step selected in the XML of an answer.", noun: "nodes"}
 )
 
 // worstSelected gives the worst number that a path selects in an answer, where it stands, and what answered.
