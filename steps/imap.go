@@ -21,7 +21,7 @@ func init() {
 			"when the mailbox cannot be read, and when the server ends the connection; a bounce that comes to the sender's mailbox meanwhile ends the wait and is the reason. The message is removed afterwards, and so is what an earlier run of the " +
 			"scenario had to leave behind."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over IMAP within {duration}`,
 			Does:     does + " Reads via port 993, TLS from the first byte (RFC 8314).",
@@ -230,7 +230,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 		id, look = " as "+q, q
 	}
 	look = ": look for " + look + " in the mail log and the queue there"
-	if m.w.target.hostOf(s, (*Host).traces) != nil {
+	if serverHost(m.w.target, s, canTrace) != nil {
 		look = "" // that is done (explain)
 	}
 	return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s; %s",

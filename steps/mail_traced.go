@@ -20,8 +20,13 @@ type traces struct {
 	ask   string       // who has the message, or keeps it off
 }
 
-// traces says whether a message can be traced on the host.
-func (h *Host) traces() bool { return h.Log != nil || h.Queue != nil && !h.Queue.API }
+// canTrace says whether a message can be traced on the host.
+func canTrace(h *Host) bool { return hasLog(h) || canSearchQueue(h) }
+
+func hasLog(h *Host) bool { return PartOf[*Log](h) != nil }
+
+// canSearchQueue says whether the host's queue can be searched for a message, which an API cannot.
+func canSearchQueue(h *Host) bool { q := PartOf[*Queue](h); return q != nil && !q.API }
 
 // trace reads them where hosts in stepwatch.yml have that server, which only a message that is missing is worth. It never
 // fails: what cannot be read is said, beside the failure that there is.
@@ -34,9 +39,9 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 	defer cancel()
 	var problems []string
 	p := &passage{ids: map[string]bool{id: true}, seen: make(map[string]bool)}
-	logged := w.target.hostOf(s, func(h *Host) bool { return h.Log != nil })
+	logged := serverHost(w.target, s, hasLog)
 	if logged != nil {
-		log, err := logged.log(w.target)
+		log, err := logOf(w.target, logged)
 		if err == nil {
 			err = log.Since(s.accepted.Add(-s.took)).Read(ctx, p.take)
 		}
@@ -44,15 +49,15 @@ func (s *submission) trace(ctx context.Context, w *World) traces {
 			problems = append(problems, fmt.Sprintf("the log of %q cannot be read: %s", logged.Name, oneLine(err.Error(), 150)))
 		}
 	}
-	if queued := w.target.hostOf(s, func(h *Host) bool { return h.Queue != nil && !h.Queue.API }); queued != nil {
+	if queued := serverHost(w.target, s, canSearchQueue); queued != nil {
 		// A filter that hands the message back to the same server has given it another id, which the log tells.
 		ids := slices.Sorted(maps.Keys(p.ids))
-		q, err := queued.readQueue(ctx, w, ids...)
+		q, err := readHostQueue(ctx, w, queued, ids...)
 		for range triesLooked {
 			if err != nil || !p.mayMove(q) || pause(ctx, tryTakes) != nil {
 				break
 			}
-			q, err = queued.readQueue(ctx, w, ids...)
+			q, err = readHostQueue(ctx, w, queued, ids...)
 		}
 		switch {
 		case err != nil:

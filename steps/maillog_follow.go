@@ -20,7 +20,7 @@ func init() {
 		measures = "Until the line stands in the log, looked for every 50 ms (in the journal every 500 ms). Measures mail_queue_delay_seconds by stage, when Postfix took the message: " +
 			"before_queue, in_queue, connect, transfer."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "log", Sentence: `the log of {host} shows it delivered within {duration}`,
 			Does:     does + ".",
@@ -85,7 +85,7 @@ func deliveredInLog(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	log, err := host.log(w.target)
+	log, err := logOf(w.target, host)
 	if err != nil {
 		return err
 	}
@@ -191,8 +191,8 @@ func (p *passage) measure(w *World) {
 	}
 }
 
-// hostOf is the host that has taken a message, if it has what is wanted, or nil.
-func (t *Target) hostOf(s *submission, has func(*Host) bool) *Host {
+// serverHost is the host that has taken a message, if it has what is wanted, or nil.
+func serverHost(t *Target, s *submission, has func(*Host) bool) *Host {
 	for _, name := range slices.Sorted(maps.Keys(t.Hosts)) {
 		if h := t.Hosts[name]; has(h) && strings.HasPrefix(s.server, h.Address+":") {
 			return h
@@ -207,11 +207,11 @@ func (s *submission) queueDelays(ctx context.Context, w *World) string {
 	if s == nil {
 		return ""
 	}
-	host, id := w.target.hostOf(s, func(h *Host) bool { return h.Log != nil }), s.reply.QueueID()
+	host, id := serverHost(w.target, s, hasLog), s.reply.QueueID()
 	if host == nil || id == "" {
 		return ""
 	}
-	log, err := host.log(w.target)
+	log, err := logOf(w.target, host)
 	if err != nil {
 		return ""
 	}
