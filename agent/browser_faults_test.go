@@ -87,7 +87,7 @@ func TestBrowserFaults(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(stop)
-	r := &Runner{Target: &steps.Target{Browser: b, Patience: 5 * time.Second}}
+	r := &Runner{Target: new(steps.Target).Set(b).Set(steps.Web{Patience: 5 * time.Second})}
 	visit := func(path string, timeout time.Duration, more ...string) *result.Result {
 		s := scenario("Visit", append([]string{`I go to "` + server.URL + path + `"`}, more...)...)
 		s.Policy.Browser, s.Policy.Timeout = true, timeout
@@ -163,7 +163,7 @@ func TestBrowserReplaced(t *testing.T) {
 	visits := func(memory int64) browser.Stats {
 		b := browser.New(browser.Options{Dir: t.TempDir(), Memory: memory})
 		defer b.Close()
-		r := &Runner{Target: &steps.Target{Browser: b}}
+		r := &Runner{Target: new(steps.Target).Set(b)}
 		for range 11 { // it is looked at after ten
 			if res := run(t, r, s, steps.Builtin()); res.State() != result.OK {
 				t.Error(outline(res))

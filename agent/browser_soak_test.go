@@ -50,7 +50,7 @@ func TestBrowserSoak(t *testing.T) {
 	defer b.Close()
 	s := scenario("Contact", `I go to "`+server.URL+`/"`, `I follow "Contact"`, `I should see "Contact us"`)
 	s.Policy.Browser, s.Policy.Timeout = true, time.Minute
-	r := &Runner{Target: &steps.Target{Browser: b}}
+	r := &Runner{Target: new(steps.Target).Set(b)}
 	states := map[result.State]int{}
 	killed := 0
 	start := time.Now()

@@ -36,7 +36,7 @@ func TestBrowserBreaks(t *testing.T) {
 	defer server.Close()
 	s := scenario("Home", `I go to "`+server.URL+`/"`, `I should see "Welcome"`)
 	s.Policy.Browser, s.Policy.Timeout = true, time.Minute
-	r := &Runner{Target: &steps.Target{Browser: b}}
+	r := &Runner{Target: new(steps.Target).Set(b)}
 	for killed, want := range map[int32]string{
 		0: "OK passed  : \npassed ran=true   \npassed ran=true   \n",
 		1: "OK passed  : \npassed ran=true   \npassed ran=true   \n",

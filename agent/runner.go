@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // Runner executes plans. Its fields are set before the first Run and not changed afterwards; Run may be called from any
@@ -146,10 +147,14 @@ func (r *Runner) start(ctx context.Context, p *Plan, o Occasion, done func(*resu
 // place waits until the plan may run beside those that do. Scenarios in a browser take turns: two at once would measure
 // each other. The wait is before the run's beginning, so it counts as its delay.
 func (r *Runner) place(ctx context.Context, p *Plan) (release func(), err error) {
-	if !p.Scenario.Policy.Browser || r.Target == nil || r.Target.Browser == nil {
+	if !p.Scenario.Policy.Browser || r.Target == nil {
 		return func() {}, nil
 	}
-	release, err = r.Target.Browser.Acquire(ctx)
+	chromium := steps.SettingsOf[*browser.Browser](r.Target)
+	if chromium == nil {
+		return func() {}, nil
+	}
+	release, err = chromium.Acquire(ctx)
 	if err != nil {
 		return func() {}, steps.FailNet(ctx, err, result.BlameMonitor, "wait for the browser")
 	}

@@ -54,8 +54,10 @@ func visit(address string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		tag, target.Browser = "@browser ", browser.New(browser.Options{Dir: dir})
-		defer target.Browser.Close()
+		tag = "@browser "
+		chromium := browser.New(browser.Options{Dir: dir})
+		defer chromium.Close()
+		target.Set(chromium)
 	}
 	plans, err := compileText(fmt.Sprintf("%s@timeout:60s\nFeature: Visit\n  Scenario: Contact\n"+
 		"    When I go to \"http://%s/visit\"\n    And I follow \"Contact\"\n    Then I should see \"Contact us\"\n", tag, address))

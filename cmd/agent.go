@@ -45,7 +45,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		*listen = set.config.Listen
 	}
 	log := slog.New(slog.NewTextHandler(t.err, nil))
-	if set.usesBrowser() && os.Getuid() == 0 && set.config.Target.Browser.Local() {
+	if set.usesBrowser() && os.Getuid() == 0 && set.browser().Local() {
 		log.Warn("the browser runs without its sandbox, because stepwatch runs as root: run it as an ordinary user")
 	}
 	s, err := newService(ctx, set, *listen, log)

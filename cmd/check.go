@@ -9,6 +9,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/steps"
 )
 
 // checkVerb is a Nagios plugin: one status line, perfdata, exit code 0 to 3, whatever happens. What goes wrong before a
@@ -35,7 +36,9 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	defer set.close()
 	if *compat {
-		set.config.Target.CucumberNagios = true
+		web := steps.SettingsOf[steps.Web](set.target())
+		web.CucumberNagios = true
+		set.target().Set(web)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
 	defer cancel()

@@ -176,7 +176,7 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 		}
 	}
 	if scenario.Policy.Browser {
-		for _, problem := range s.config.Target.Browser.Problems() {
+		for _, problem := range s.browser().Problems() {
 			add(scenario.Line, 1, ruleBrowser, warned, "tagged @browser: %v", problem)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
 // loader is what the verbs that take feature files share: --config, --tags and the paths.
@@ -113,7 +114,10 @@ func newSet(c *config.Config, loaded *features.Set, glue []agent.Glue) (*set, er
 }
 
 // close ends what the runs have left running for the next one: the browser.
-func (s *set) close() { _ = s.config.Target.Browser.Close() }
+func (s *set) close() { _ = s.browser().Close() }
+
+// browser is what scenarios tagged @browser visit with.
+func (s *set) browser() *browser.Browser { return steps.SettingsOf[*browser.Browser](s.target()) }
 
 func (s *set) usesBrowser() bool {
 	return slices.ContainsFunc(s.plans, func(p *agent.Plan) bool { return p.Scenario.Policy.Browser })

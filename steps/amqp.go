@@ -15,6 +15,7 @@ import (
 // The sentences about the queues of a message broker such as RabbitMQ: those of cucumber-nagios, and plainer ones.
 
 func init() {
+	RegisterHostSettings("amqp", func() Block { return new(brokerSettings) })
 	const (
 		asks = " It is declared passively over AMQP 0-9-1, which changes nothing. Messages are those that are ready: what a consumer has and has not acknowledged does not count. " +
 			"User, password and virtual host are under hosts.NAME.amqp in stepwatch.yml; without them it is RabbitMQ's guest, who may log in on the broker's own machine."
@@ -26,7 +27,7 @@ func init() {
 		bound{"more than", func(got, n int) bool { return got > n }}
 	exactly := bound{"exactly", func(got, n int) bool { return got == n }}
 	most := bound{"at most", func(got, n int) bool { return got <= n }}
-	register(
+	Register(
 		Definition{Area: "amqp", Sentence: `I look at the AMQP queue {text} of {server}`,
 			Does: "Asks a broker, a host of stepwatch.yml or HOST or HOST:PORT, for the length of a queue and its number of consumers. Fails when there is no such queue." + asks, Measures: measures,
 			Example: `When I look at the AMQP queue "mail.outgoing" of "broker"`, Func: lookAtQueue},
@@ -76,6 +77,26 @@ type Broker struct {
 	Vhost    string // empty: "/"
 }
 
+// brokerSettings is that part of stepwatch.yml.
+type brokerSettings struct {
+	User     string        `yaml:"user" doc:"default: RabbitMQ's guest, who may log in on its own machine only"`
+	Password *SecretSource `yaml:"password" doc:"default: guest"`
+	Vhost    string        `yaml:"vhost" doc:"the virtual host; default: /"`
+	Port     int           `yaml:"port" doc:"default: 5672, with tls 5671"`
+	TLS      bool          `yaml:"tls" doc:"verified, from the first byte; default: false"`
+}
+
+// Validate implements Block.
+func (s *brokerSettings) Validate(env *Env) {
+	known := &Broker{TLS: s.TLS, User: s.User, Vhost: s.Vhost, Password: env.Secret("password", s.Password)}
+	if s.Port < 0 || s.Port > 65535 {
+		env.Refuse("port", "%d is no port", s.Port)
+	} else if s.Port > 0 {
+		known.Port = strconv.Itoa(s.Port)
+	}
+	env.Host.Set(known)
+}
+
 // broker is what the scenario asked last.
 type broker struct {
 	server string // as the scenario names it; empty before the first
@@ -108,8 +129,8 @@ func readBroker(ctx context.Context, w *World, queue string) error {
 	host, settings := b.server, &Broker{}
 	if h, found := w.target.Hosts[b.server]; found {
 		host = h.Address
-		if h.Broker != nil {
-			settings = h.Broker
+		if known := PartOf[*Broker](h); known != nil {
+			settings = known
 		}
 	}
 	login := amqp.Login{User: settings.User, Password: "guest", Vhost: settings.Vhost}

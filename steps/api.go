@@ -17,7 +17,7 @@ import (
 
 func init() {
 	const phases = "Phases dns, connect, tls, processing, transfer; measurement http_status_code."
-	register(
+	Register(
 		Definition{
 			Area: "api", Sentence: `I ask the API of {host} for {text}`,
 			Does: "Does a GET of this path beneath the API's URL (hosts.NAME.api.url in stepwatch.yml), with its token as \"Authorization: Bearer\" when it has one. " +
@@ -79,27 +79,28 @@ func askAPI(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.ask(ctx, w, a.Text(1))
+	_, err = askHost(ctx, w, h, a.Text(1))
 	return err
 }
 
-// ask does a GET of a path beneath the host's API, with its token, and keeps the answer for the sentences that follow.
-func (h *Host) ask(ctx context.Context, w *World, path string) (*apiAnswer, error) {
+// askHost does a GET of a path beneath a host's API, with its token, and keeps the answer for the sentences that follow.
+func askHost(ctx context.Context, w *World, h *Host, path string) (*apiAnswer, error) {
 	kept := State[apiAnswer](w)
 	*kept = apiAnswer{}
-	if h.API == nil {
-		return nil, h.missing("api")
+	settings := PartOf[*API](h)
+	if settings == nil {
+		return nil, h.Missing("api")
 	}
 	if !strings.HasPrefix(path, "/") {
 		return nil, scenarioFault("%q is no path: write it as \"/queue/stats\"", path)
 	}
-	u, err := url.Parse(strings.TrimSuffix(h.API.URL, "/") + path)
+	u, err := url.Parse(strings.TrimSuffix(settings.URL, "/") + path)
 	if err != nil {
 		return nil, scenarioFault("%q is no path of an API: %w", path, err)
 	}
 	header := http.Header{"Accept": {"application/json"}}
-	if h.API.Token != "" {
-		token, err := w.Secret(ctx, h.API.Token)
+	if settings.Token != "" {
+		token, err := w.Secret(ctx, settings.Token)
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +119,7 @@ func judgeAPIStatus(h *Host, u *url.URL, answer *reply) error {
 	switch status := answer.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
-	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && h.API.Token == "":
+	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && PartOf[*API](h).Token == "":
 		return Fail(result.ReasonAuth, result.BlameScenario, "GET %s: %s: it wants a token: set hosts.%s.api.token in stepwatch.yml", shownURL(u), answer.Status, h.Name)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return Fail(result.ReasonAuth, result.BlameWeb, "GET %s: the token of hosts.%s.api.token was refused with %s", shownURL(u), h.Name, answer.Status)
@@ -226,7 +227,7 @@ func apiIsHealthy(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	answer, err := h.ask(ctx, w, "/health")
+	answer, err := askHost(ctx, w, h, "/health")
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `the receiving server says {text}`, Pattern: `^the receiving server says "([^"]+)"$`,
 			Does: "Fails unless the receiving server wrote this result into Authentication-Results (RFC 8601), such as dkim=pass, spf=softfail or dmarc=pass; " +

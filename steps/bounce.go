@@ -21,7 +21,7 @@ func init() {
 		measures = "From the start of the step until the report is there. Measures mail_bounce_seconds (from the acceptance of the message) and " +
 			"mail_detection_lag_seconds."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives a bounce within {duration}`,
 			Does:     "Waits for a report in the account's INBOX, action \"failed\"," + does,

@@ -18,12 +18,14 @@ import (
 // judged by the sentences of command_output.go.
 
 func init() {
+	RegisterKind(Kind{Name: "single", Means: "a text in single quotes, as cucumber-nagios 0.8 wrote it", Pattern: `.+`, Quote: "'"})
+	RegisterKind(Kind{Name: "command", Means: "a command line, without a backtick", Pattern: "[^`]*", Quote: "`"})
 	const (
 		shell = "A command with any of * ? { } [ ] < > ( ) ~ & | \\ $ ; ' \" ` goes to /bin/sh, any other is started directly. It runs in a directory of the scenario's " +
 			"own, with a small environment without the variables of stepwatch, and is ended with all that it started when the scenario's time is up."
 		measures = "Time of the command. Measurement command_exit_status, unless a signal ended it."
 	)
-	register(
+	Register(
 		Definition{Area: "command", Sentence: "I run {command}",
 			Does:     "Runs a command on the machine that stepwatch runs on, to its end. How it ends is for the next step. " + shell,
 			Measures: measures, Example: "When I run `du -s /var/mail`", Func: runLocal(unescape, false)},

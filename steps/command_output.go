@@ -12,8 +12,10 @@ import (
 // The sentences that judge what commands printed and how they ended.
 
 func init() {
+	RegisterKind(Kind{Name: "stream", Means: "what a command writes to: output (both), stdout or stderr", Pattern: `output|stdout|stderr`})
+	RegisterKind(Kind{Name: "verdict", Means: "how a command ends: pass or fail", Pattern: `pass|fail`})
 	const all = "of all commands that the scenario ran so far, one after the other; `output` is stdout and then stderr"
-	register(
+	Register(
 		Definition{Area: "command", Sentence: "the {stream} should contain {text}",
 			Does:    "Fails unless the text is in what was printed, " + all + ". \\n stands for a line break.",
 			Example: `Then the output should contain "42"`, Func: outputShould(true, containing)},
@@ -102,7 +104,7 @@ var (
 	containing     = comparison{"contain", func(printed, wanted string) (bool, error) { return strings.Contains(printed, wanted), nil }}
 	equals         = comparison{"be", func(printed, wanted string) (bool, error) { return printed == wanted, nil }}
 	matchesPattern = comparison{"match", func(printed, wanted string) (bool, error) {
-		re, err := compileRuby(wanted)
+		re, err := CompileRuby(wanted)
 		return err == nil && re.MatchString(printed), err
 	}}
 )
@@ -344,7 +346,7 @@ func appears(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	re, err := compileRuby(a.Text(0))
+	re, err := CompileRuby(a.Text(0))
 	if err != nil {
 		return err
 	}

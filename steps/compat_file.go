@@ -21,10 +21,11 @@ import (
 // scenario's commands run in. Whatever a scenario writes is beneath its own directory, and goes with it.
 
 func init() {
+	RegisterKind(Kind{Name: "path", Means: "the path of a file or directory on this machine", Pattern: `[^"]*`, Quote: `"`, Sample: "text"})
 	const area = "cucumber-nagios"
 	const own = " It is in the scenario's own directory, which goes with the scenario."
 	writing := func(sentence string, also []string, act, does, example string, do func(b *bench, name string, a Args) error) {
-		register(Definition{Area: area, Sentence: sentence, Also: also, Does: does + own, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
+		Register(Definition{Area: area, Sentence: sentence, Also: also, Does: does + own, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
 			b, err := benchOf(w)
 			if err != nil {
 				return err
@@ -52,7 +53,7 @@ func init() {
 		func(b *bench, name string, _ Args) error { return b.root.Remove(name) })
 
 	judging := func(sentence string, also []string, does, example string, do func(w *World, b *bench, a Args) error) {
-		register(Definition{Area: area, Sentence: sentence, Also: also, Does: does, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
+		Register(Definition{Area: area, Sentence: sentence, Also: also, Does: does, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
 			b, err := benchOf(w)
 			if err != nil {
 				return err
@@ -117,7 +118,7 @@ func init() {
 		`Then the file "/etc/hosts" contains "localhost" exactly "1" times`, fileHasTimes(true, strings.Count))
 	judging(`the file {path} does not contain {text} exactly "{int}" times`, nil, "Fails when the text is in the file that often, or there is no such file.",
 		`Then the file "/etc/hosts" does not contain "localhost" exactly "0" times`, fileHasTimes(false, strings.Count))
-	register(Definition{Area: area, Sentence: `a file named {single} should contain {single} only {single} times`,
+	Register(Definition{Area: area, Sentence: `a file named {single} should contain {single} only {single} times`,
 		Pattern: `^a file named '(.+)' should contain '(.+)' only '(.+)' times?$`,
 		Does:    "Fails unless the regular expression matches that many lines of the file.",
 		Example: `Then a file named '/etc/hosts' should contain 'localhost$' only '1' time`, Func: func(ctx context.Context, w *World, a Args) error {
@@ -128,7 +129,7 @@ func init() {
 			if err := b.settle(ctx, w); err != nil {
 				return err
 			}
-			re, err := compileRuby(a.Text(1))
+			re, err := CompileRuby(a.Text(1))
 			if err != nil {
 				return err
 			}
@@ -138,7 +139,7 @@ func init() {
 		`Then '/etc/shadow' should exist and raise error when copying`, unreadable)
 	judging("we record the a-mtime of {path}", []string{"we have the atime/mtime of {single}"}, "Remembers when a file was last read and changed, for `the mtime of … changes`.",
 		`Given we record the a-mtime of "/var/log/syslog"`, recordTimes)
-	register(Definition{Area: area, Sentence: `the {word}time of {path} changes`, Pattern: `^the (.)time of "([^"]*)" changes$`, Also: []string{`/^the (.)time of '(.+)' should be different$/`},
+	Register(Definition{Area: area, Sentence: `the {word}time of {path} changes`, Pattern: `^the (.)time of "([^"]*)" changes$`, Also: []string{`/^the (.)time of '(.+)' should be different$/`},
 		Does:    "Fails unless a file was changed (mtime) or read (atime) since its times were recorded. A file system that is mounted noatime or relatime does not tell each reading.",
 		Example: `Then the mtime of "/var/log/syslog" changes`, Func: timeChanges})
 }

@@ -22,7 +22,7 @@ func init() {
 	const table = " The columns of the table are hostname, username, password or keyfile; secret, a name under secrets in stepwatch.yml, in the place of a password. A " +
 		"server is a host name, with :port when that is not 22, or a name under hosts in stepwatch.yml (its ssh.port counts). Its key must be in the known_hosts."
 	const measures = "Phases dns, connect, login."
-	register(
+	Register(
 		Definition{Area: area, Sentence: "I have no public keys set",
 			Does: "From now on logs in with passwords alone.", Example: `Given I have no public keys set`, Func: noPublicKeys},
 		Definition{Area: area, Sentence: "I have the following public keys:",
@@ -151,8 +151,8 @@ func oldLogin(ctx context.Context, w *World, dir, server string, row map[string]
 	l.Address = w.target.AddressOf(server)
 	if _, _, err := net.SplitHostPort(l.Address); err != nil {
 		port := 22
-		if host, known := w.target.Hosts[server]; known && host.SSH != nil {
-			port = host.SSH.Port
+		if host, known := w.target.Hosts[server]; known && PartOf[*SSH](host) != nil {
+			port = PartOf[*SSH](host).Port
 		}
 		l.Address = net.JoinHostPort(strings.Trim(l.Address, "[]"), strconv.Itoa(port))
 	}

@@ -10,7 +10,7 @@ import (
 // The sentences of cuken and of Aruba that look at nothing.
 
 func init() {
-	register(
+	Register(
 		Definition{Area: "cucumber-nagios", Sentence: "Assumption: {words}", Also: []string{"Explanation: {words}", "Instruction: {words}"},
 			Does:    "Does nothing: the words are for the reader.",
 			Example: `Given Assumption: the site was deployed today`, Func: nothingToDo},

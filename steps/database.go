@@ -20,11 +20,14 @@ import (
 // The sentences about what a database says: one step asks, the next ones judge.
 
 func init() {
+	RegisterSettings("databases", func() Block { return new(databaseSettings) })
+	RegisterKind(Kind{Name: "database", Means: "a name under databases in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`, Rule: RuleUnknown,
+		Check: func(a Args, i int, known Known) error { _, err := databaseNamed(known.Target, a.Text(i)); return err }})
 	const asks = " It is a database under databases in stepwatch.yml. The query runs in a transaction that may only read, as one statement, and the server ends it when the scenario's time is up. " +
 		"The sentences about what the query gives follow."
 	const measures = "Phases dns, connect, query. Measurements sql_rows (10000 at most are read; absent when these are more than 8 MB) and sql_value, when it gives one row with one number."
 	const one = " It must give one row with one value."
-	register(
+	Register(
 		Definition{
 			Area: "database", Sentence: `I query the database {database} for {text}`,
 			Does:     "Asks a PostgreSQL or MySQL (MariaDB) database." + asks,
@@ -102,16 +105,79 @@ type Database struct {
 	TLS      bool   // verified TLS, or none
 }
 
-// Database returns the database that a feature calls name. The error lists the names there are.
-func (t *Target) Database(name string) (*Database, error) {
-	if d, found := t.Databases[name]; found {
+// Databases are the databases of stepwatch.yml, by the names that features use.
+type Databases map[string]*Database
+
+// databaseNamed returns the database that a feature calls name. The error lists the names there are.
+func databaseNamed(t *Target, name string) (*Database, error) {
+	all := SettingsOf[Databases](t)
+	if d, found := all[name]; found {
 		return d, nil
 	}
 	known := "it has none"
-	if len(t.Databases) > 0 {
-		known = "it has " + strings.Join(slices.Sorted(maps.Keys(t.Databases)), ", ")
+	if len(all) > 0 {
+		known = "it has " + strings.Join(slices.Sorted(maps.Keys(all)), ", ")
 	}
 	return nil, Fail(result.ReasonConfig, result.BlameScenario, "no database %q in stepwatch.yml (%s): add it under databases", name, known)
+}
+
+// databaseSettings is that part of stepwatch.yml.
+type databaseSettings map[string]*oneDatabaseSettings
+
+type oneDatabaseSettings struct {
+	PostgreSQL string        `yaml:"postgresql" doc:"host, host:port, or the directory of a socket"`
+	MySQL      string        `yaml:"mysql" doc:"of MySQL or MariaDB: host, host:port, or the path of a socket"`
+	Name       string        `yaml:"name" doc:"what the server calls it; default for MySQL: none"`
+	User       string        `yaml:"user" doc:"who may read and nothing else"`
+	Password   *SecretSource `yaml:"password" doc:"default: none is sent"`
+	TLS        *bool         `yaml:"tls" doc:"verified TLS; default: for every host but this machine itself"`
+}
+
+// Validate implements Block.
+func (all *databaseSettings) Validate(env *Env) {
+	found := make(Databases, len(*all))
+	for name, d := range *all {
+		if d == nil {
+			d = &oneDatabaseSettings{}
+		}
+		found[name] = d.read(env, name)
+	}
+	env.Target.Set(found)
+}
+
+// read gives the database that features call name.
+func (d *oneDatabaseSettings) read(env *Env, name string) *Database {
+	known := &Database{Name: name, MySQL: d.MySQL != "", Address: d.PostgreSQL + d.MySQL, Database: d.Name, User: d.User}
+	port := "5432"
+	if known.MySQL {
+		port = "3306"
+	}
+	if !OneOf(d.PostgreSQL != "", d.MySQL != "") {
+		env.Refuse(name, "needs exactly one of postgresql or mysql: host, host:port or the path of a socket")
+	}
+	if known.TLS = !strings.HasPrefix(known.Address, "/"); known.TLS {
+		host, _, err := net.SplitHostPort(known.Address)
+		if err != nil {
+			host = strings.Trim(known.Address, "[]")
+			known.Address = net.JoinHostPort(host, port)
+		}
+		if strings.ContainsAny(host, " /\r\n@") {
+			env.Refuse(name, "%q is no host name or IP address", host)
+		}
+		ip := net.ParseIP(host)
+		known.TLS = host != "localhost" && !(ip != nil && ip.IsLoopback())
+	}
+	if d.TLS != nil {
+		known.TLS = *d.TLS
+	}
+	if d.User == "" {
+		env.Refuse(name+".user", "is missing: a user who may read and nothing else")
+	}
+	if d.Name == "" && !known.MySQL {
+		env.Refuse(name+".name", "is missing: the name that the database has on its server")
+	}
+	known.Password = env.Secret(name+".password", d.Password)
+	return known
 }
 
 // queried is what the scenario asked last.
@@ -123,7 +189,7 @@ type queried struct {
 func queryDatabase(ctx context.Context, w *World, a Args) error {
 	q := State[queried](w)
 	*q = queried{}
-	d, err := w.target.Database(a.Text(0))
+	d, err := databaseNamed(w.target, a.Text(0))
 	if err != nil {
 		return err
 	}

@@ -34,9 +34,10 @@ func TestDatabaseServersThatMisbehave(t *testing.T) {
 		_, _ = conn.Read(make([]byte, 512))
 	})
 	for _, my := range []bool{false, true} {
-		target := &steps.Target{Databases: map[string]*steps.Database{}}
+		known := steps.Databases{}
+		target := new(steps.Target).Set(known)
 		for name, address := range map[string]string{"hanging": hanging, "closing": closing, "smtp": smtp} {
-			target.Databases[name] = &steps.Database{Name: name, MySQL: my, Address: address, Database: "x", User: "reader"}
+			known[name] = &steps.Database{Name: name, MySQL: my, Address: address, Database: "x", User: "reader"}
 		}
 		for name, want := range map[string]string{
 			"hanging": `timeout target: query the database "hanging": no answer before the deadline`,

@@ -19,6 +19,10 @@ const lookUpMeasures = "Phases: dns (only when the server's own name was looked 
 	"dns_answer_bytes, dns_questions_repeated, dns_servers_unanswered and, of a SOA, dns_soa_serial."
 
 func init() {
+	RegisterKind(Kind{Name: "record", Means: "a type of DNS record: MX, TXT, TYPE65400", Pattern: `[A-Z][A-Z0-9]*`, Sample: "MX",
+		Check: func(a Args, i int, _ Known) error { _, err := recordType(a.Text(i)); return err }})
+	RegisterKind(Kind{Name: "way", Means: "how a DNS server is asked: UDP, TCP, TLS, HTTPS, IPv4 or IPv6, or two as in TCP and IPv6",
+		Pattern: `(?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46]`, Sample: "UDP"})
 	const (
 		does = "Asks the configured resolver (resolver in stepwatch.yml, else the machine's own) for the records of one type, of any name; for a PTR the name may be an address. " +
 			"Asks over UDP, and over TCP when the answer does not fit. Fails when no answer comes at all: whether the answer is right the next step says. " +
@@ -51,9 +55,9 @@ func init() {
 			}
 			return lookUp(ctx, w, q)
 		}
-		register(d)
+		Register(d)
 	}
-	register(
+	Register(
 		Definition{
 			Area: "dns", Sentence: `I lookup {name}`, Example: `When I lookup "www.example.org"`,
 			Does:     "Looks up the addresses of a host, IPv4 and IPv6. Fails when it has none.",

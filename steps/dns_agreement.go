@@ -26,7 +26,7 @@ func init() {
 			limited = " Only addresses of this family are asked; one at least must be there."
 		}
 		f := family(strings.TrimPrefix(only, " over "))
-		register(
+		Register(
 			Definition{
 				Area: "dns", Sentence: `all name servers of {name} give the same answer` + only, Example: `Then all name servers of "example.org" give the same answer` + only,
 				Does:     "Asks them what the last step looked up. " + each + "Fails when one gives another answer or none; TTLs do not count." + limited,
@@ -53,7 +53,7 @@ func init() {
 			},
 		)
 	}
-	register(Definition{
+	Register(Definition{
 		Area: "dns", Sentence: `{server} and {server} agree`, Example: `Then "192.0.2.53" and "198.51.100.53" agree`,
 		Does:     "Asks two servers, resolvers or name servers, what the last step looked up. Fails when they answer differently, or one gives no answer; TTLs do not count.",
 		Measures: "Phases: ask (both at once).",

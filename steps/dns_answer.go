@@ -17,7 +17,7 @@ import (
 func init() {
 	const asWritten = " Records are written as in a zone file, all names absolute (the final dot may be left out); a TXT is written in one piece and without its quotes."
 	judge := func(sentence, does, example string, do func(a *dnsclient.Answer, args Args) error) {
-		register(Definition{Area: "dns", Sentence: sentence, Does: does, Example: example, Func: func(_ context.Context, w *World, args Args) error {
+		Register(Definition{Area: "dns", Sentence: sentence, Does: does, Example: example, Func: func(_ context.Context, w *World, args Args) error {
 			answer, err := lastAnswer(w)
 			if err != nil {
 				return err
@@ -53,7 +53,7 @@ func init() {
 	judge(`the answer does not contain {text}`, "Fails when this record is among those of the answer, and when the answer is truncated or an error, which leaves that open."+asWritten,
 		`Then the answer does not contain "192.0.2.99"`, without)
 	judge(`a record of the answer begins with {text}`, "Fails when no record of the answer begins so: for a TXT of which only the beginning is known beforehand.", `Then a record of the answer begins with "v=spf1 "`, begins)
-	register(Definition{Area: "dns", Sentence: `the answer has {int} records`, Pattern: `^the answer has (\d+) records?$`, Example: "Then the answer has 2 records",
+	Register(Definition{Area: "dns", Sentence: `the answer has {int} records`, Pattern: `^the answer has (\d+) records?$`, Example: "Then the answer has 2 records",
 		Does: "Fails when the answer has another number of records of the type that was asked for. `has 1 record` is the same; 0 is for a name that exists without such a record.",
 		Func: func(_ context.Context, w *World, args Args) error {
 			wanted, err := args.Int(0)

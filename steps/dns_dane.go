@@ -25,7 +25,7 @@ func init() {
 			"dnssec.anchors in stepwatch.yml, so the resolver need not be trusted."
 		measures = "Phases: records, and those of an SMTP connection: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, quit. Measures dane_tlsa_records and tls_certificate_not_after_timestamp_seconds"
 	)
-	register(
+	Register(
 		Definition{
 			Area: "dns", Sentence: `the TLSA records of {server} match its certificate`,
 			Does:     does + " The server is a host, or a host or account in stepwatch.yml, and a port: 465 is TLS from its first byte.",
@@ -51,7 +51,7 @@ func init() {
 
 // validated asks with signatures.
 func (w *World) validated() maildns.Lookup {
-	anchors := w.target.Anchors
+	anchors := SettingsOf[dnsclient.Anchors](w.target)
 	if anchors == nil {
 		anchors = dnsclient.RootAnchors()
 	}

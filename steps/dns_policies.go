@@ -24,7 +24,7 @@ func init() {
 		measures = "Phases: records, then those of a page for the policy: dns, connect, tls, processing, transfer; mx_lookup. Measures mta_sts_max_age_seconds and mta_sts_mode{mode}: 1 for " +
 			"enforce, testing or none."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "dns", Sentence: `the MTA-STS policy of {name} is valid`,
 			Does:     sts + " Fails unless there is exactly one record, the policy can be fetched and understood, and every MX host is among its mx." + ofAccount,

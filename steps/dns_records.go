@@ -21,7 +21,7 @@ const ofAccount = " The domain may be an account in stepwatch.yml: that of its a
 
 func init() {
 	const phase = "All look-ups (phase records). "
-	register(
+	Register(
 		Definition{
 			Area: "dns", Sentence: `the SPF record of {name} is valid`,
 			Does: "Reads the domain's SPF record (RFC 7208) and all that it includes or redirects to. Fails unless there is exactly one, every term is understood, receivers need at most " +
@@ -167,7 +167,7 @@ func (w *World) domainOf(name string) (string, error) {
 // hostOf is the host that a sentence names: a host of stepwatch.yml, an account's server, or the name itself.
 func (w *World) hostOf(name string) (string, error) {
 	if account, found := w.target.Accounts[name]; found {
-		return account.require("smtp", account.SMTP)
+		return account.Require("smtp", account.SMTP)
 	}
 	return w.target.AddressOf(name), nil
 }

@@ -142,10 +142,11 @@ func newRecordbed(t *testing.T) *recordbed {
 	bed.put("mta-sts.open.example.test/.well-known/mta-sts.txt", "text/plain", "version: STSv1\nmode: testing\nmx: mail.example.test\nmax_age: 604800\n")
 	bed.put("mta-sts.example.test/logo.svg", "image/svg+xml", logo)
 	bed.put("mta-sts.example.test/logo.html", "text/html", "<html></html>")
-	bed.target = &steps.Target{Resolver: bed.names.Address(), Anchors: dnsclient.Anchors{bed.signer.Key("example.test.")}, Roots: ca.Roots, ConnectTo: map[string]string{"mta-sts.example.test:443": web.Listener.Addr().String(),
+	bed.target = &steps.Target{Resolver: bed.names.Address(), Roots: ca.Roots, ConnectTo: map[string]string{"mta-sts.example.test:443": web.Listener.Addr().String(),
 		"mta-sts.open.example.test:443": web.Listener.Addr().String()},
 		Accounts: map[string]*steps.Account{"alice": {Name: "alice", Address: "alice@example.test", SMTP: "mail.example.test"}},
 		Hosts:    map[string]*steps.Host{"mx": {Name: "mx", Address: "mail.example.test"}}}
+	bed.target.Set(dnsclient.Anchors{bed.signer.Key("example.test.")})
 	for from, to := range bed.mail.ConnectTo() {
 		bed.target.ConnectTo[from] = to
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "dns", Sentence: `the address of {name} and its name match both ways`,
 			Does: "Looks up every address of a host, IPv4 and IPv6, and the names that each has in reverse DNS (PTR). Fails unless each has the host's own name, as mail servers demand of those that send to " +

@@ -20,7 +20,7 @@ func init() {
 			"stepwatch.yml. What the chain needs is asked from the configured resolver, whose word counts for nothing. That something does not exist must be proven too (NSEC, NSEC3). "
 		measures = "Phases: validate (all look-ups and checks). Measures dns_signature_expiry_timestamp_seconds: when the first signature of the answer, or of the keys that made it, ends."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "dns", Sentence: `the answer is signed`, Example: `Then the answer is signed`,
 			Does:     chain + "Fails when the zone is not signed, when a signature is wrong, missing or over, and when the answer was another one than the signed one.",
@@ -80,7 +80,7 @@ func proven(ctx context.Context, w *World) (*dnsclient.Proof, error) {
 	}
 	s := State[dnsState](w)
 	if s.proof == nil {
-		anchors := w.target.Anchors
+		anchors := SettingsOf[dnsclient.Anchors](w.target)
 		if anchors == nil {
 			anchors = dnsclient.RootAnchors()
 		}

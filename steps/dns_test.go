@@ -372,7 +372,7 @@ func TestDNSSignatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	bed := &dnsbed{target: &steps.Target{Resolver: server.Address(), Anchors: dnsclient.Anchors{signer.Key("example.test.")}}}
+	bed := &dnsbed{target: (&steps.Target{Resolver: server.Address()}).Set(dnsclient.Anchors{signer.Key("example.test.")})}
 	at := strings.ReplaceAll(server.Address(), ".", `\.`)
 	const mx = `I look up the MX of "example.test"` + "\n"
 	server.Misbehave(signer.Fault)

@@ -20,7 +20,7 @@ func init() {
 		does     = " What is inside is not read. A message that only says so, or that has readable text beside the encrypted one, is not encrypted."
 		measures = "Reading the message (phase read, once)."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `it is encrypted`,
 			Does:     "Fails unless the received message is encrypted with OpenPGP (PGP/MIME, RFC 3156, or inline) or with S/MIME (RFC 8551)." + does,

@@ -15,7 +15,7 @@ func init() {
 	const selects = " The name stands as on the exporter's page, with as many of its labels in braces as tell it from others, mta_queue_length{queue=\"deferred\"}; " +
 		"where several samples fit, each has to be right. A sample that is not there fails, and the error names those like it; NaN fails always."
 	const measures = "Measurement sample_value: the sample, the worst of several."
-	register(
+	Register(
 		Definition{
 			Area: "exporter", Sentence: `I scrape {text}`,
 			Does: "Reads another exporter's metrics at this URL, in Prometheus' text format. A host of stepwatch.yml may stand in the URL by its name. " +

@@ -26,7 +26,7 @@ func init() {
 	const looks = " Directories count as files: their size is that of all files in them, their age that of the newest. A file that may not be looked at is UNKNOWN, never missing. " +
 		"The sentences about the file follow."
 	const measures = "Measurements file_age_seconds, file_size_bytes and files_found (how many files fit)."
-	register(
+	Register(
 		Definition{
 			Area: "file", Sentence: `I look at the file {text}`,
 			Does:     "Looks at a file of the machine that stepwatch runs on, and fails when it is not there." + looks,

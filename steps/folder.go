@@ -15,9 +15,9 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
-			Area: "mail", Sentence: `{account} receives it in the folder {text} over IMAP within {duration}`, Pattern: `^"([^"]+)" receives it in the folder "([^"]+)" over IMAP within ` + parameters["duration"] + `$`,
+			Area: "mail", Sentence: `{account} receives it in the folder {text} over IMAP within {duration}`, Pattern: `^"([^"]+)" receives it in the folder "([^"]+)" over IMAP within {duration}$`,
 			Does: "Waits until the message that was sent last to this account is in this folder, where a filter such as Sieve (RFC 5228) files it. The folder may come into being with the message. " +
 				"Reads via port 993, TLS from the first byte. Fails when it is not there in time, and names the folder in which it is instead. The message is removed afterwards.",
 			Measures: "From the start of the step until the message is in the folder. Measures mail_detection_lag_seconds and mail_delivery_seconds; the opening of the mailbox stands " +

@@ -15,7 +15,7 @@ import (
 
 func init() {
 	const times = " Times are those of Received headers and queue ids, corrected by the clocks of the hosts."
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `every hop used TLS`,
 			Does: "Fails unless each Received header of the message that was received last tells of TLS. A hop inside one machine needs none: one through a socket " +

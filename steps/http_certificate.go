@@ -21,6 +21,40 @@ import (
 
 // Client certificates: those of stepwatch.yml, shown to web servers that ask for one (RFC 8446 section 4.3.2).
 
+func init() { RegisterSettings("tls.clients", func() Block { return new(clientSettings) }) }
+
+// clientSettings is that part of stepwatch.yml.
+type clientSettings []oneClientSettings
+
+type oneClientSettings struct {
+	Hosts       []string `yaml:"hosts" doc:"that may see it: www.example.org, or *.example.org for all names with one label more"`
+	Certificate string   `yaml:"certificate" doc:"path of its PEM file, with intermediates behind it"`
+	Key         string   `yaml:"key" doc:"path of its key's; default: in the certificate's file"`
+}
+
+// Validate implements Block. It reads the files, to see that they can be used.
+func (s *clientSettings) Validate(env *Env) {
+	var known ClientCertificates
+	for i, client := range *s {
+		setting := fmt.Sprintf("[%d]", i)
+		if len(client.Hosts) == 0 || client.Certificate == "" {
+			env.Refuse(setting, "needs hosts and certificate")
+			continue
+		}
+		for _, host := range client.Hosts {
+			if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/: ") {
+				env.Refuse(setting+".hosts", "%q is no host name: write it as www.example.org or *.example.org", host)
+			}
+		}
+		c := &ClientCertificate{Hosts: client.Hosts, Certificate: env.File(client.Certificate), Key: env.File(client.Key)}
+		if _, err := c.Load(); err != nil {
+			env.Refuse(setting+".certificate", "%v", err)
+		}
+		known = append(known, c)
+	}
+	env.Target.Set(known)
+}
+
 // ClientCertificate is a certificate to log in with where TLS asks for one.
 type ClientCertificate struct {
 	Hosts       []string // that may see it; "*.example.org" stands for all names with one label more
@@ -37,11 +71,14 @@ func (c *ClientCertificate) Load() (tls.Certificate, error) {
 	return loaded, err
 }
 
-// clientCertificate gives the certificate for a host, or nil.
-func (t *Target) clientCertificate(host string) *ClientCertificate {
+// ClientCertificates are shown to web servers that ask for one. The first for a host counts.
+type ClientCertificates []*ClientCertificate
+
+// For returns the certificate for a host, or nil.
+func (all ClientCertificates) For(host string) *ClientCertificate {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	_, parent, _ := strings.Cut(host, ".")
-	for _, c := range t.ClientCertificates {
+	for _, c := range all {
 		for _, pattern := range c.Hosts {
 			if pattern = strings.ToLower(pattern); pattern == host || parent != "" && pattern == "*."+parent {
 				return c
@@ -217,7 +254,7 @@ func (p *page) refusedCertificate(act string) error {
 // noBrowserLogin refuses to visit with a browser where a client certificate is to be shown: none can be given to it from
 // outside. headless-shell shows none at all, and Chromium asks a person or the machine's own policy.
 func noBrowserLogin(w *World, v *visit) error {
-	if v.url.Scheme != "https" || w.target.clientCertificate(v.url.Hostname()) == nil {
+	if v.url.Scheme != "https" || SettingsOf[ClientCertificates](w.target).For(v.url.Hostname()) == nil {
 		return nil
 	}
 	return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: tls.clients in stepwatch.yml has a client certificate for %s, which no browser can be given: leave @browser out of this scenario", v, v.url.Hostname())

@@ -112,9 +112,9 @@ func TestClientCertificate(t *testing.T) {
 		{"for another host", good, "I go to https://www.example.test/", `connect web: .*`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s.target.ClientCertificates = nil
+			s.target.Set(steps.ClientCertificates(nil))
 			if c.file != "" {
-				s.target.ClientCertificates = []*steps.ClientCertificate{{Hosts: []string{"www.example.test"}, Certificate: "/nowhere"}, {Hosts: []string{"*.example.test"}, Certificate: c.file}}
+				s.target.Set(steps.ClientCertificates{{Hosts: []string{"www.example.test"}, Certificate: "/nowhere"}, {Hosts: []string{"*.example.test"}, Certificate: c.file}})
 			}
 			s.target.ConnectTo["www.example.test:443"] = "127.0.0.1:1"
 			if got := verdict(s.run(t, c.text)); !regexp.MustCompile("^(?:"+c.want+")$").MatchString(got) && (c.want != "" || got != "<nil>") {
@@ -125,10 +125,10 @@ func TestClientCertificate(t *testing.T) {
 	if _, err := browser.Find(); err != nil {
 		t.Skip("not run in a browser:", err)
 	}
-	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Roots: [][]byte{ca.PEM()}})
+	s.target.Set(startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Roots: [][]byte{ca.PEM()}}))
 	expect(t, s.run(t, "I go to "+home+"/"), "browser monitor: GET https://staff.example.test/: tls.clients in stepwatch.yml has a client certificate for staff.example.test, which no browser can be given: leave @browser out of this scenario")
 	expect(t, s.run(t, "I send GET to "+home+"/\nI should see \"Hello alice\""), "")
-	s.target.ClientCertificates = nil
+	s.target.Set(steps.ClientCertificates(nil))
 	// Which of the two it notices first differs from time to time.
 	want := regexp.MustCompile(`^(auth web: GET https://staff.example.test:1443/: the server asks for a client certificate, which no browser can be given: leave @browser out of this scenario, ` +
 		`and add the certificate under tls.clients in stepwatch.yml \(net::ERR_BAD_SSL_CLIENT_AUTH_CERT\)|disconnected web: GET https://staff.example.test:1443/: the server closed the connection \(.*\))$`)

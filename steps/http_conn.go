@@ -114,7 +114,7 @@ func dialHTTP(ctx context.Context, w *World, u *url.URL, way httpWay) (*httpConn
 		return nil, scenarioFault("GET %s: HTTP/2 is spoken over https alone", shownURL(u))
 	}
 	address := hostPort(u)
-	proxy := w.target.proxyFor(u)
+	proxy := proxyFor(w.target, u)
 	var conn net.Conn
 	var entry string
 	var err error
@@ -124,7 +124,7 @@ func dialHTTP(ctx context.Context, w *World, u *url.URL, way httpWay) (*httpConn
 	case way.family != "":
 		return nil, scenarioFault("connect to %s: it is reached through a proxy %s, which chooses the address itself", address, theProxy)
 	default:
-		if entry, err = w.target.ProxyLogin.login(ctx, w); err == nil {
+		if entry, err = SettingsOf[Web](w.target).ProxyLogin.login(ctx, w); err == nil {
 			conn, err = dialProxy(ctx, w, proxy, u, entry)
 		}
 	}
@@ -150,7 +150,7 @@ func (c *httpConn) handshake(ctx context.Context, w *World, host, address string
 		return err
 	}
 	config.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.version]
-	c.login = &certificateLogin{host: host, own: w.target.clientCertificate(host)}
+	c.login = &certificateLogin{host: host, own: SettingsOf[ClientCertificates](w.target).For(host)}
 	config.GetClientCertificate = c.login.answer
 	client := tls.Client(&lingering{Conn: c.conn, login: c.login}, config)
 	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {

@@ -148,7 +148,7 @@ func TestWebFaults(t *testing.T) {
 		{name: "status 500", broken: stepstest.Status500, want: "http_status web: GET http://www.demo.test/: status 500 Internal Server Error, wanted 2xx or 3xx \\(`I try to go to \"http://www.demo.test/\"` accepts any status\\)"},
 		{name: "redirect loop", broken: stepstest.RedirectLoop, want: "redirect web: redirect loop: GET http://www.demo.test/there → GET http://www.demo.test/back → GET http://www.demo.test/there"},
 		{name: "body without end, deadline", broken: stepstest.EndlessBody, want: `timeout web: GET http://www.demo.test/: the page did not end before the deadline; \d+ bytes of it came`},
-		{name: "body without end, cap", broken: stepstest.EndlessBody, change: func(target *steps.Target) { target.BodyLimit = 100 },
+		{name: "body without end, cap", broken: stepstest.EndlessBody, change: func(target *steps.Target) { target.Set(steps.Web{BodyLimit: 100}) },
 			want: "too_large web: GET http://www.demo.test/: the page is larger than the 100 bytes that are read at most; web.body_limit in stepwatch.yml raises that"},
 		{name: "silent", broken: stepstest.Silent, want: "timeout web: GET http://www.demo.test/: no answer before the deadline"},
 		{name: "reset", broken: stepstest.ConnectionReset, want: "disconnected web: GET http://www.demo.test/: the server closed the connection"},

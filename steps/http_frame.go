@@ -62,7 +62,7 @@ func namesFrames(source []byte) bool {
 // loadFrames puts the documents of the current page's frames into the page. What cannot be loaded is no fault of the step:
 // it is told, and no later step takes it for seen.
 func (s *httpSession) loadFrames(ctx context.Context, w *World) {
-	if !s.page.isHTML() || s.bare || w.target.CucumberNagios || !namesFrames(s.page.text()) {
+	if !s.page.isHTML() || s.bare || SettingsOf[Web](w.target).CucumberNagios || !namesFrames(s.page.text()) {
 		return
 	}
 	if _, err := s.page.tree(); err != nil {
@@ -178,9 +178,9 @@ func (e *embedding) fetch(ctx context.Context, p *page, v *visit, lost *lostFram
 		lost.why = "a browser does not show it there, because the page has " + field
 		return nil
 	}
-	limited := *e.w.target
-	limited.BodyLimit = max(1, e.left)
-	e.w.retarget(&limited)
+	limited, settings := *e.w.target, SettingsOf[Web](e.w.target)
+	settings.BodyLimit = max(1, e.left)
+	e.w.retarget(limited.Set(settings))
 	f, err := e.s.arrive(ctx, e.w, v)
 	e.w.TakeReport()
 	if f != nil {

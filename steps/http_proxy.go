@@ -24,15 +24,16 @@ const theProxy = "(web.proxy in stepwatch.yml)"
 
 // proxyFor gives the proxy that requests for u go through, or nil. What connect_to leads elsewhere is reached without it,
 // and so is this machine, as in every browser.
-func (t *Target) proxyFor(u *url.URL) *url.URL {
+func proxyFor(t *Target, u *url.URL) *url.URL {
+	proxy := SettingsOf[Web](t).Proxy
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	if _, led := t.ConnectTo[hostPort(u)]; t.Proxy == nil || led || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+	if _, led := t.ConnectTo[hostPort(u)]; proxy == nil || led || host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return nil
 	}
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
 		return nil
 	}
-	return t.Proxy
+	return proxy
 }
 
 // login gives the name and password for the proxy as Proxy-Authorization has them, or nothing.

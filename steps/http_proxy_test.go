@@ -158,9 +158,9 @@ func TestProxy(t *testing.T) {
 		proxy.mu.Lock()
 		proxy.answer, proxy.extra = c.answer, c.extra
 		proxy.mu.Unlock()
-		target := &steps.Target{Roots: web.CA.Roots, Proxy: c.proxy, ConnectTo: map[string]string{"direct.demo.test:80": web.HTTPAddr}}
+		target := (&steps.Target{Roots: web.CA.Roots, ConnectTo: map[string]string{"direct.demo.test:80": web.HTTPAddr}}).Set(steps.Web{Proxy: c.proxy})
 		run := func() *stepstest.Outcome {
-			o, err := stepstest.Scenario{Target: target, Browser: target.Browser != nil}.Run(t.Context(), c.text)
+			o, err := stepstest.Scenario{Target: target, Browser: steps.SettingsOf[*browser.Browser](target) != nil}.Run(t.Context(), c.text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestProxy(t *testing.T) {
 			if _, err := browser.Find(); err != nil {
 				t.Skip(err)
 			}
-			target.Browser = browsers[c.proxy]
+			target.Set(browsers[c.proxy])
 			if c.browser == "-" {
 				c.browser = c.want
 			}
@@ -218,9 +218,9 @@ func TestProxyLogin(t *testing.T) {
 		{"https, wrong", "site", "I go to https://example.com/", "auth network: CONNECT example.com:443 through the proxy " + address.Host + " (web.proxy in stepwatch.yml)" + refuses, "auth network: GET https://example.com/" + refused},
 		{"no such secret", "x", "I go to https://example.com/", `config scenario: no secret "x": add it under secrets in stepwatch.yml`, "-"},
 	} {
-		target := &steps.Target{Roots: func() (*x509.CertPool, error) { return pool, nil }, Proxy: address, Patience: 50 * time.Millisecond, ProxyLogin: &steps.ProxyLogin{Username: "monitor", Password: c.secret}}
+		target := (&steps.Target{Roots: func() (*x509.CertPool, error) { return pool, nil }}).Set(steps.Web{Proxy: address, Patience: 50 * time.Millisecond, ProxyLogin: &steps.ProxyLogin{Username: "monitor", Password: c.secret}})
 		run := func() *stepstest.Outcome {
-			o, err := stepstest.Scenario{Target: target, Browser: target.Browser != nil, Secrets: stepstest.Secrets{"members": "s3same & co", "site": "pa:ss w"}}.Run(t.Context(), c.text)
+			o, err := stepstest.Scenario{Target: target, Browser: steps.SettingsOf[*browser.Browser](target) != nil, Secrets: stepstest.Secrets{"members": "s3same & co", "site": "pa:ss w"}}.Run(t.Context(), c.text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,7 +242,7 @@ func TestProxyLogin(t *testing.T) {
 			if _, err := browser.Find(); err != nil {
 				t.Skip(err)
 			}
-			target.Browser = b
+			target.Set(b)
 			if c.browser == "-" {
 				c.browser = c.want
 			}

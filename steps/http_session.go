@@ -181,7 +181,7 @@ func (s *httpSession) brokenBody(ctx context.Context, w *World, v *visit, answer
 }
 
 func bodyLimit(w *World) int64 {
-	if limit := w.target.BodyLimit; limit > 0 {
+	if limit := SettingsOf[Web](w.target).BodyLimit; limit > 0 {
 		return limit
 	}
 	return DefaultBodyLimit

@@ -202,10 +202,17 @@ func newSite(t *testing.T) *site {
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	address := server.Listener.Addr().String()
-	s.target = &steps.Target{BodyLimit: 1 << 20, ConnectTo: map[string]string{
+	s.target = (&steps.Target{ConnectTo: map[string]string{
 		"www.example.test:80": address, "example.test:80": address, "www.other.test:80": address, "xn--bcher-kva.test:80": address,
-	}}
+	}}).Set(steps.Web{BodyLimit: 1 << 20})
 	return s
+}
+
+// setWeb changes how websites are visited.
+func setWeb(target *steps.Target, change func(*steps.Web)) {
+	web := steps.SettingsOf[steps.Web](target)
+	change(&web)
+	target.Set(web)
 }
 
 // echo shows what it was sent, in order.
@@ -244,7 +251,7 @@ func (s *site) run(t *testing.T, text string) *stepstest.Outcome {
 	if secrets == nil {
 		secrets = stepstest.Secrets{"members": "s3same"}
 	}
-	outcome, err := stepstest.Scenario{Target: s.target, Secrets: secrets, Browser: s.target.Browser != nil}.Run(ctx, text)
+	outcome, err := stepstest.Scenario{Target: s.target, Secrets: secrets, Browser: steps.SettingsOf[*browser.Browser](s.target) != nil}.Run(ctx, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -466,7 +473,8 @@ func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[st
 		t.Skip("not run in a browser:", err)
 	}
 	options.MapHosts = s.target.ConnectTo
-	s.target.Browser, s.target.Patience = startedBrowser(t, options), cmp.Or(s.patience, 50*time.Millisecond)
+	s.target.Set(startedBrowser(t, options))
+	setWeb(s.target, func(web *steps.Web) { web.Patience = cmp.Or(s.patience, 50*time.Millisecond) })
 	t.Run("browser", func(t *testing.T) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
@@ -555,7 +563,7 @@ func TestRedirectMethods(t *testing.T) {
 
 func TestCucumberNagios(t *testing.T) {
 	s := newSite(t)
-	s.target.CucumberNagios = true
+	setWeb(s.target, func(web *steps.Web) { web.CucumberNagios = true })
 	for _, c := range []struct{ text, want string }{
 		{home + `I should see "W.lcome.*costs"`, ""},
 		{home + `I should see "build \d+"`, ""},

@@ -21,7 +21,7 @@ func init() {
 			"when the mailbox cannot be read, and when the server ends the connection; a bounce that comes to the sender's mailbox meanwhile ends the wait and is the reason. The message is removed afterwards, and so is what an earlier run of the " +
 			"scenario had to leave behind."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over IMAP within {duration}`,
 			Does:     does + " Reads via port 993, TLS from the first byte (RFC 8314).",

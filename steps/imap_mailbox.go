@@ -62,7 +62,7 @@ func (m *mailbox) server() string { return net.JoinHostPort(m.host, strconv.Itoa
 
 // open connects, logs in and selects the INBOX.
 func (m *mailbox) open(ctx context.Context) (err error) {
-	host, err := m.account.require("imap", m.host)
+	host, err := m.account.Require("imap", m.host)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package steps
 import "context"
 
 func init() {
-	register(Definition{
+	Register(Definition{
 		Area: "mail", Sentence: `{account} receives a copy over IMAP within {duration}`,
 		Does: "Waits until the message that was sent last, to whomever, is also in this account's INBOX, as a backup or journal mailbox gets it. Reads via port 993, TLS from the first byte. " +
 			"Fails when it is not there in time. The copy is removed afterwards.",

@@ -29,7 +29,7 @@ func init() {
 		measures = "The look into the mailbox. Measures mail_expected_arrival_timestamp_seconds, mail_expected_age_seconds"
 		late     = " and mail_expected_late_seconds: how much too late it came, or, as long as it is missing, how long it is overdue; 0 when it came in time."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock}`,
 			Does: day + "The times are those of this machine's time zone." + table, Measures: measures + late,

@@ -11,9 +11,9 @@ import (
 func init() {
 	const does = "Waits until the message that was sent last to this account is in its INBOX as this host shows it, which need not be the account's own: a proxy in front of many servers, the " +
 		"server behind it, the old host of a move. The login is the account's. The host is a name under hosts in stepwatch.yml or that of a server, and may have a port behind a colon; without one it is %d. "
-	register(
+	Register(
 		Definition{
-			Area: "mail", Sentence: `{account} receives it over IMAP at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over IMAP at "([^"]+)" within ` + parameters["duration"] + `$`,
+			Area: "mail", Sentence: `{account} receives it over IMAP at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over IMAP at "([^"]+)" within {duration}$`,
 			Does:     fmt.Sprintf(does, portIMAPS) + "Port 993 is TLS from the first byte; 143 and any other port demand STARTTLS. Fails as \"receives it over IMAP\" does, and the message is removed afterwards.",
 			Measures: "As \"receives it over IMAP\" does.",
 			Example:  `Then "bob" receives it over IMAP at "proxy" within 60s`,
@@ -32,7 +32,7 @@ func init() {
 			},
 		},
 		Definition{
-			Area: "mail", Sentence: `{account} receives it over POP3 at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over POP3 at "([^"]+)" within ` + parameters["duration"] + `$`,
+			Area: "mail", Sentence: `{account} receives it over POP3 at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over POP3 at "([^"]+)" within {duration}$`,
 			Does:     fmt.Sprintf(does, portPOP3S) + "Port 995 is TLS from the first byte; 110 and any other port demand STLS. Fails as \"receives it over POP3\" does, and the message is removed afterwards.",
 			Measures: "As \"receives it over POP3\" does.",
 			Example:  `Then "bob" receives it over POP3 at "proxy.example.org:110" within 60s`,

@@ -20,9 +20,9 @@ func init() {
 			"and so is what an earlier run of the scenario had to leave behind."
 		measures = "From the start of the step until the message is there. Measures mail_detection_lag_seconds and mail_delivery_seconds (from the acceptance of the message), and its way as \"receives it over IMAP\" does."
 	)
-	register(
+	Register(
 		Definition{
-			Area: "mail", Sentence: `it is in the Maildir {text} within {duration}`, Pattern: `^it is in the Maildir "([^"]+)" within ` + parameters["duration"] + `$`,
+			Area: "mail", Sentence: `it is in the Maildir {text} within {duration}`, Pattern: `^it is in the Maildir "([^"]+)" within {duration}$`,
 			Does: "Waits until the message that was sent last lies in this Maildir, as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
 			Example: `Then it is in the Maildir "/var/mail/bob/Maildir" within 60s`,
 			Waits:   true, Prepare: prepareMaildir(maildirNamed), Func: receiveInMaildir(maildirNamed),
@@ -85,7 +85,7 @@ func maildirOf(w *World, a Args) (*maildirBox, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := account.require("maildir", account.Maildir)
+	path, err := account.Require("maildir", account.Maildir)
 	if err != nil {
 		return nil, err
 	}

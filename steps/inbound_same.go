@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `it is the same message each time`,
 			Does: "Compares what the steps before received of the message that was received last: through a proxy and directly, over IMAP and over POP3. Fails unless the account got it " +

@@ -21,7 +21,7 @@ import (
 type Definition struct {
 	Area     string // chapter of the catalogue: "web", "mail"
 	Sentence string // the sentence with its parameters in braces: `I follow {text}`
-	Pattern  string // regular expression, only where the sentence alone would not match all that must match; one group a parameter
+	Pattern  string // regular expression, only where the sentence alone would not match all that must match; one group or {kind} a parameter
 	Does     string // what it does and what makes it fail, in one or two sentences
 	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
 	Example  string // a step as an author writes it; a test holds that it matches
@@ -51,10 +51,10 @@ type Definition struct {
 	Prepare func(ctx context.Context, w *World, a Args)
 	Late    bool // Prepare may also be called directly before Func, and more than once
 
-	// Kinds are those of the parameters where Sentence does not tell them: what stands in braces elsewhere.
+	// Kinds names those of the parameters where Sentence does not tell them: what stands in braces elsewhere.
 	Kinds []string
 
-	params   []string
+	params   []*Kind   // nil where the kind is not known
 	patterns []pattern // of Sentence, then of Also
 	own      *composed // what the sentence stands for, when an operator has defined it
 }
@@ -66,59 +66,27 @@ type pattern struct {
 	matcher func() *regexp.Regexp // compiled when it is first needed: a library has hundreds, a feature a handful
 }
 
-// parameters are the kinds of things that a sentence can hold: what each matches, with exactly one group.
-var parameters = map[string]string{ //nolint:gosec // none of them is a secret
-	"account":  `"([^"]+)"`, // a name under accounts in stepwatch.yml
-	"host":     `"([^"]+)"`, // a name under hosts in stepwatch.yml
-	"secret":   `"([^"]+)"`, // a name under secrets in stepwatch.yml
-	"database": `"([^"]+)"`, // a name under databases in stepwatch.yml
-	"file":     `"([^"]+)"`, // a path, from the feature file's directory
-	"name":     `"([^"]+)"`, // a domain name, or an address where it stands for one
-	"server":   `"([^"]+)"`, // a server: a name under hosts, a host name or an address, with or without :port as the sentence says
-	"family":   `(IPv4|IPv6)`,
-	"port":     `(\d+)`,
-	"ports":    `(\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*)`, // "22, 25, 8000-8080"
-	"text":     `"(.*)"`,
-	"single":   `'(.+)'`,    // a text as cucumber-nagios 0.8 wrote it
-	"command":  "`([^`]*)`", // a command line, without a backtick
-	"regexp":   `/([^/]*)/`, // a regular expression (RE2), without a slash
-	"stream":   `(output|stdout|stderr)`,
-	"words":    `(.*)`,
-	"path":     `"([^"]*)"`,
-	"verdict":  `(pass|fail)`,
-	"record":   `([A-Z][A-Z0-9]*)`, // a type of record: MX, TYPE65400
-	"method":   `(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)`,
-	"way":      `((?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46])`,
-	"url":      `"?(\S*?)"?`,
-	"duration": `(\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?))`,
-	"clock":    `((?:[01]\d|2[0-3]):[0-5]\d)`,
-	"zone":     `([A-Z][\w+-]*(?:/[\w+-]+)*)`, // of the time zone database: "Europe/Berlin", "UTC"
-	"number":   `(-?\d+(?:\.\d+)?)`,
-	"int":      `(\d+)`,
-	"word":     `(\w[\w-]*)`,
-	"size":     `(\d+(?:\.\d+)? ?(?:B|KB|MB|GB))`,
-	"status":   `([245]\d\d|[245]\.\d{1,3}\.\d{1,3})`,
-}
-
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
 // prepare reads the sentence's parameters and makes its patterns, which are compiled later.
 func (d *Definition) prepare() error {
 	d.takeFromExample()
 	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
-		if _, known := parameters[m[1]]; !known {
+		k, known := kinds[m[1]]
+		if !known {
 			return fmt.Errorf("sentence %q: no kind of parameter is called {%s}", d.Sentence, m[1])
 		}
-		d.params = append(d.params, m[1])
+		d.params = append(d.params, k)
 	}
 	if d.Pattern == "" {
 		d.addSentence(d.Sentence)
 	} else {
-		d.addPattern(d.Pattern, literalOpening(d.Pattern))
+		pattern := withKinds(d.Pattern)
+		d.addPattern(pattern, literalOpening(pattern))
 	}
 	for _, also := range d.Also {
 		if written, isPattern := strings.CutPrefix(also, "/"); isPattern {
-			written = strings.TrimSuffix(written, "/")
+			written = withKinds(strings.TrimSuffix(written, "/"))
 			d.addPattern(written, literalOpening(written))
 		} else {
 			d.addSentence(also)
@@ -134,7 +102,7 @@ func (d *Definition) addSentence(sentence string) {
 	rest := sentence
 	for _, m := range placeholder.FindAllStringSubmatch(sentence, -1) {
 		before, after, _ := strings.Cut(rest, m[0])
-		text.WriteString(regexp.QuoteMeta(before) + parameters[m[1]])
+		text.WriteString(regexp.QuoteMeta(before) + kinds[m[1]].pattern())
 		rest = after
 	}
 	d.addPattern("^"+text.String()+regexp.QuoteMeta(rest)+"$", opening)
@@ -177,7 +145,13 @@ func (d *Definition) Parameters() []string {
 	if d.Kinds != nil {
 		return slices.Clone(d.Kinds)
 	}
-	return slices.Clone(d.params)
+	names := make([]string, len(d.params))
+	for i, k := range d.params {
+		if k != nil {
+			names[i] = k.Name
+		}
+	}
+	return names
 }
 
 // Matchers are the compiled patterns: of the sentence and of what it also understands. It panics when a pattern of the
@@ -241,7 +215,7 @@ func (a Args) Number(i int) (float64, error) {
 }
 
 // Port is parameter i as the number of a port, 1 to 65535.
-func (a Args) Port(i int) (int, error) { return checkPort(a.Captured[i]) }
+func (a Args) Port(i int) (int, error) { return ParsePort(a.Captured[i]) }
 
 // Duration is parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
 func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }
@@ -288,27 +262,20 @@ func (b *Bound) Wait() time.Duration {
 	if !b.Definition.Waits {
 		return 0
 	}
-	at := 0
-	rest := b.Definition.Sentence
-	for {
-		open := strings.IndexByte(rest, '{')
-		if open < 0 {
-			return 0
-		}
-		if strings.HasSuffix(rest[:open], "within ") && strings.HasPrefix(rest[open:], "{duration}") {
-			d, _ := b.Args.Duration(at) // not a duration: the step itself will say so
+	for i, at := range placeholder.FindAllStringIndex(b.Definition.Sentence, -1) {
+		if k := b.Definition.params[i]; k.Wait != nil && strings.HasSuffix(b.Definition.Sentence[:at[0]], "within ") {
+			d, _ := k.Wait(b.Args.Text(i)) // not a duration: the step itself will say so
 			return d
 		}
-		rest = rest[open+1:]
-		at++
 	}
+	return 0
 }
 
 // Files gives the paths of the files that the step, or those beneath it, names: they are part of what the scenario says.
 func (b *Bound) Files() []string {
 	var paths []string
 	for i, kind := range b.Definition.params {
-		if kind == "file" && len(b.Inner) == 0 {
+		if kind != nil && kind.File && len(b.Inner) == 0 {
 			paths = append(paths, b.Args.Path(i))
 		}
 	}
@@ -360,15 +327,16 @@ func NewLibrary(definitions ...Definition) *Library {
 
 var builtin []Definition
 
-// register adds definitions to the built-in library. Each protocol's file calls it from init and does nothing else there.
-func register(definitions ...Definition) { builtin = append(builtin, definitions...) }
+// Register adds sentences to the built-in library. Each subject's file calls it from init. Two with the same sentence make
+// Builtin panic.
+func Register(definitions ...Definition) { builtin = append(builtin, definitions...) }
 
 // With gives a library that also has the definitions of a team's own, of which the Pattern alone says what they mean. They
 // may collide with each other and with the rest: a step that means two of them is ambiguous.
 func (l *Library) With(own ...Definition) *Library {
 	with := &Library{definitions: slices.Clip(slices.Clone(l.definitions))}
 	for _, d := range own {
-		d.params = make([]string, regexp.MustCompile(d.Pattern).NumSubexp())
+		d.params = make([]*Kind, regexp.MustCompile(d.Pattern).NumSubexp())
 		d.addPattern(d.Pattern, literalOpening(d.Pattern))
 		with.definitions = append(with.definitions, &d)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	register(Definition{
+	Register(Definition{
 		Area: "mail", Sentence: `I deliver a message to {account} over LMTP via {text}`,
 		Does: "Hands a test message from the account to itself to a mail store over LMTP (RFC 2033), at a host and port or at a socket's path, past every server before it: " +
 			"does the store itself take mail? Nobody logs in." + anyTLSDoes + " Fails on the first answer that is not the one wanted. " +

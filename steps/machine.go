@@ -15,7 +15,7 @@ import (
 // The sentences about the machine that stepwatch itself runs on.
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "host", Sentence: `the disk of {text} is less than {number}% full`,
 			Does: "Fails when the file system that this file or directory is on, of the machine that stepwatch runs on, is that full or fuller. " +

@@ -20,7 +20,7 @@ func init() {
 			"Where the processes of other users are hidden (hidepid) it is UNKNOWN."
 		processes = "Measurement host_processes."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "host", Sentence: `the load is below {number} per core`,
 			Does:     "Fails when more processes than that ran or wanted to run for each core, on the average of 5 minutes (load average).",

@@ -20,7 +20,7 @@ func init() {
 		timer = "Fails unless systemd's timer started its unit %s, and that unit did not fail since. A timer that runs still counts as run." + asks
 		daily = " Before the second time has come, today's run counts when it was already, and yesterday's otherwise. The second time may be the next day's (between 22:00 and 06:30)."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "host", Sentence: `the unit {text} is active`,
 			Does:     "Fails unless systemd's unit runs, or is active as such a unit is. One that systemd starts again and again is not." + asks,

@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area:     "mail",
 			Sentence: `the account {account}`,
@@ -67,7 +67,7 @@ func waitOf(w *World, a Args, otherwise int) (account *Account, port int, within
 // only its domain is not US-ASCII that is given in A-labels (RFC 5890), so that every server can take it; a local part has
 // no such form and needs SMTPUTF8 (RFC 6531).
 func (a *Account) mailAddress() (string, error) {
-	address, err := a.require("address", a.Address)
+	address, err := a.Require("address", a.Address)
 	if err != nil {
 		return "", err
 	}
@@ -94,7 +94,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 func (a *Account) secret(ctx context.Context, w *World) (Secret, error) {
-	name, err := a.require("password", a.Password)
+	name, err := a.Require("password", a.Password)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -103,7 +103,7 @@ func (a *Account) secret(ctx context.Context, w *World) (Secret, error) {
 
 // login is the name and password with which the account logs in.
 func (a *Account) login(ctx context.Context, w *World) (username string, password Secret, err error) {
-	if username, err = a.require("username", a.Username); err != nil {
+	if username, err = a.Require("username", a.Username); err != nil {
 		return "", Secret{}, err
 	}
 	password, err = a.secret(ctx, w)

@@ -2,10 +2,8 @@ package steps
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -22,7 +20,7 @@ func init() {
 		unchanged = " Another transfer encoding, charset or folding is no change, nor are headers that were put in, nor empty lines at the text's end."
 		measures  = "Reading the message (phase read, once)."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `the message has the attachment {file}`,
 			Does: "Every message that the scenario sends from here on has this file attached: its path from the feature file's directory, or the text under the step under that " +
@@ -95,7 +93,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, missingFile(path, err)
+		return nil, MissingFile(path, err)
 	}
 	defer func() { _ = f.Close() }() // only read
 	read, err := io.ReadAll(io.LimitReader(f, limit+1))
@@ -106,14 +104,6 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, scenarioFault("the file %q holds more than %d bytes, which is the most", path, limit)
 	}
 	return read, nil
-}
-
-// missingFile says why a file cannot be opened.
-func missingFile(path string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("there is no file %q: a path is relative to the feature file", path)
-	}
-	return Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
 }
 
 // arrivedAs makes the function of a sentence that compares what arrived with what was sent.

@@ -33,7 +33,7 @@ func (s *submission) trace(ctx context.Context, w *World) traced {
 	p := newPassage(id)
 	logged := takenBy(w.target, s.server, hasLog)
 	if logged != nil {
-		log, err := mailLogOf(w.target, logged)
+		log, err := logOf(w.target, logged)
 		if err == nil {
 			err = log.Since(s.accepted.Add(-s.took)).Read(ctx, p.take)
 		}
@@ -44,12 +44,12 @@ func (s *submission) trace(ctx context.Context, w *World) traced {
 	if queued := takenBy(w.target, s.server, hasQueue); queued != nil {
 		// A filter that hands the message back to the same server has given it another id, which the log tells.
 		ids := slices.Sorted(maps.Keys(p.ids))
-		q, err := queueOf(ctx, w, queued, ids...)
+		q, err := readHostQueue(ctx, w, queued, ids...)
 		for range triesLooked {
 			if err != nil || !p.mayMove(q) || pause(ctx, tryTakes) != nil {
 				break
 			}
-			q, err = queueOf(ctx, w, queued, ids...)
+			q, err = readHostQueue(ctx, w, queued, ids...)
 		}
 		switch {
 		case err != nil:

@@ -89,10 +89,10 @@ func TestMissingMailIsTraced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, target := mailLogWorld(t, c.log...)
 			if c.log == nil {
-				target.Hosts["mx1"].Log = nil
+				target.Hosts["mx1"].Set((*Log)(nil))
 			}
 			if c.queue != nil {
-				target.Hosts["mx1"].Queue = &Queue{Showq: listsQueue(t, c.queue...)}
+				target.Hosts["mx1"].Set(&Queue{Showq: listsQueue(t, c.queue...)})
 			}
 			wantFailure(t, missed(t, w, id), "no message; "+c.want)
 		})
@@ -131,7 +131,7 @@ func TestTraceOfTry(t *testing.T) {
 		{trying, trying, `active: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
 	} {
 		w, target := mailLogWorld(t)
-		target.Hosts["mx1"].Log, target.Hosts["mx1"].Queue = nil, &Queue{Showq: listsQueues(t, c.first, c.later)}
+		target.Hosts["mx1"].Set((*Log)(nil)).Set(&Queue{Showq: listsQueues(t, c.first, c.later)})
 		wantFailure(t, missed(t, w, id), `no message; it is still in the queue of "mx1" as `+id+": "+c.want)
 	}
 }
@@ -139,11 +139,10 @@ func TestTraceOfTry(t *testing.T) {
 // TestTraceThatCannotBeRead says so, and does not say that the message is not there.
 func TestTraceThatCannotBeRead(t *testing.T) {
 	w, target := mailLogWorld(t)
-	target.Hosts["mx1"].Log = &Log{File: filepath.Join(t.TempDir(), "mail.log")}
-	target.Hosts["mx1"].Queue = &Queue{Showq: filepath.Join(t.TempDir(), "showq")}
+	target.Hosts["mx1"].Set(&Log{File: filepath.Join(t.TempDir(), "mail.log")}).Set(&Queue{Showq: filepath.Join(t.TempDir(), "showq")})
 	s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as 4jWmm25qFkz1VF5h"}}}
 	got := s.trace(t.Context(), w)
-	if want := `the log of "mx1" cannot be read: the log ` + oneLine(target.Hosts["mx1"].Log.File, 50); got.blame != "" || got.ask != "" || len(got.said) < len(want) {
+	if want := `the log of "mx1" cannot be read: the log ` + oneLine(PartOf[*Log](target.Hosts["mx1"]).File, 50); got.blame != "" || got.ask != "" || len(got.said) < len(want) {
 		t.Errorf("got %+v", got)
 	}
 	t.Log(got.said)

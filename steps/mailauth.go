@@ -16,7 +16,7 @@ func init() {
 		dns = " All look-ups go to the target's resolver; when it does not answer the step fails for DNS and nothing is said of the message."
 		via = "Reading the message (phase read, once) and the judgement (phases dkim, spf, dmarc, each with its outcome). "
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `it passes SPF, DKIM and DMARC`,
 			Does: "Verifies the received message as a receiver does: SPF of the server that handed it to the receiving side, its DKIM signatures, and DMARC. " +

@@ -19,7 +19,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `it has a valid ARC chain`,
 			Does: "Fails unless the received message has an ARC chain (RFC 8617), each of its seals is valid, and so is the newest message signature: nobody altered the message " +

@@ -10,7 +10,7 @@ import (
 
 func init() {
 	const measures = "Reading the message (phase read, once)."
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `its header {text} is {text}`, Pattern: `^its header "([^"]+)" is "(.*)"$`,
 			Does:     "Fails unless a header field of that name in the received message has exactly this value, unfolded and decoded (RFC 2047). Of several fields one is enough.",

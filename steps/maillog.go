@@ -12,7 +12,7 @@ import (
 )
 
 func init() {
-	register(Definition{
+	Register(Definition{
 		Area: "log", Sentence: `I read the mail log of {host}`,
 		Does: "Reads what Postfix, Dovecot, Exim and OpenDKIM logged since it was read last, by whichever scenario or process, through rotation; the first time, what " +
 			"there is of the last 48 hours. A log that cannot be read, is empty, or has no line of those servers fails the step, and the run is UNKNOWN.",
@@ -22,7 +22,7 @@ func init() {
 		Func:    readMailLog,
 	})
 	for _, r := range mailRatios {
-		register(
+		Register(
 			Definition{
 				Area: "log", Sentence: `less than {number}% ` + r.verb + ` in the last {duration}`,
 				Does:     "Judges the log that was read last: fails when " + r.does + " With none at all it passes and says so.",
@@ -39,7 +39,7 @@ func init() {
 			},
 		)
 	}
-	register(
+	Register(
 		Definition{
 			Area: "log", Sentence: `fewer than {int} logins were refused in the last {duration}`,
 			Does:     "Judges the log that was read last: fails when wrong names or passwords were refused this often, by Postfix, Dovecot or Exim. The addresses with the most are named.",
@@ -100,20 +100,12 @@ type mailLog struct {
 	reading *maillog.Reading
 }
 
-// mailLogOf returns the host's log with its memory.
-func mailLogOf(t *Target, h *Host) (maillog.Log, error) {
-	if h.Log == nil {
-		return maillog.Log{}, h.missing("log")
-	}
-	return maillog.Log{File: h.Log.File, Journal: h.Log.Journal, State: t.StateDir}, nil
-}
-
 func readMailLog(ctx context.Context, w *World, a Args) error {
 	host, err := w.target.Host(a.Text(0))
 	if err != nil {
 		return err
 	}
-	log, err := mailLogOf(w.target, host)
+	log, err := logOf(w.target, host)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func init() {
 		measures = "Until the line stands in the log, looked for every 50 ms (in the journal every 500 ms). Measures mail_queue_delay_seconds by stage, when Postfix took the message: " +
 			"before_queue, in_queue, connect, transfer."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "log", Sentence: `the log of {host} shows it delivered within {duration}`,
 			Does:     does + ".",
@@ -90,7 +90,7 @@ func deliveredInLog(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	log, err := mailLogOf(w.target, host)
+	log, err := logOf(w.target, host)
 	if err != nil {
 		return err
 	}
@@ -207,8 +207,8 @@ func takenBy(t *Target, server string, has func(*Host) bool) *Host {
 }
 
 // hasLog and hasQueue say whether what became of a message can be read on a host.
-func hasLog(h *Host) bool   { return h.Log != nil }
-func hasQueue(h *Host) bool { return h.Queue != nil && !h.Queue.API }
+func hasLog(h *Host) bool   { return PartOf[*Log](h) != nil }
+func hasQueue(h *Host) bool { q := PartOf[*Queue](h); return q != nil && !q.API }
 
 // traces says whether a message can be traced on a host.
 func traces(h *Host) bool { return hasLog(h) || hasQueue(h) }
@@ -221,7 +221,7 @@ func queueDelays(ctx context.Context, w *World, server, id string, since time.Ti
 	if host == nil || id == "" {
 		return ""
 	}
-	log, err := mailLogOf(w.target, host)
+	log, err := logOf(w.target, host)
 	if err != nil {
 		return ""
 	}

@@ -26,10 +26,10 @@ func mailLogWorld(t *testing.T, lines ...string) (*World, *Target) {
 		t.Fatal(err)
 	}
 	target := &Target{StateDir: filepath.Join(dir, "state"), Hosts: map[string]*Host{
-		"mx1":   {Name: "mx1", Address: "mx1.mail.test", Log: &Log{File: path}},
+		"mx1":   (&Host{Name: "mx1", Address: "mx1.mail.test"}).Set(&Log{File: path}),
 		"old":   {Name: "old", Address: "192.0.2.1"},
 		"new":   {Name: "new", Address: "192.0.2.2"},
-		"wrong": {Name: "wrong", Address: "mx2.mail.test", Log: &Log{File: filepath.Join(dir, "none")}},
+		"wrong": (&Host{Name: "wrong", Address: "mx2.mail.test"}).Set(&Log{File: filepath.Join(dir, "none")}),
 	}}
 	return NewWorld(target, nil, "run", "test"), target
 }
@@ -92,7 +92,7 @@ func TestMailLog(t *testing.T) {
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			w, target := mailLogWorld(t, lines...)
-			path := target.Hosts["mx1"].Log.File
+			path := PartOf[*Log](target.Hosts["mx1"]).File
 			if err := perform(t, w, read); err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +124,7 @@ func TestMailLogThatCannotBeRead(t *testing.T) {
 	w, target := mailLogWorld(t, "@postfix/smtpd[8]: connect from x[192.0.2.9]")
 	wantFailure(t, perform(t, w, "less than 5% bounced in the last 1h"), `no mail log was read before this step: begin with "I read the mail log of …" (scenario, blame scenario)`)
 	wantFailure(t, perform(t, w, `I read the mail log of "old"`), `host "old" has no log: set hosts.old.log in stepwatch.yml (config, blame scenario)`)
-	path := target.Hosts["wrong"].Log.File
+	path := PartOf[*Log](target.Hosts["wrong"]).File
 	wantFailure(t, perform(t, w, `I read the mail log of "wrong"`), `read the mail log of "wrong": the log `+path+` does not exist: correct the path, or use journal where the system keeps no such file: stat `+path+`: no such file or directory (config, blame monitor)`)
 	w, _ = mailLogWorld(t, strings.ReplaceAll("@postfix/smtpd[8]: connect from x[192.0.2.9]", "@", time.Now().Add(-time.Hour).Format(time.Stamp)+" m "))
 	if err := perform(t, w, `I read the mail log of "mx1"`); err != nil {

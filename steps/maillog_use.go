@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	register(Definition{
+	Register(Definition{
 		Area: "log", Sentence: `nobody used the host {host} in the last {duration}`,
 		Does: "Judges the log that was read last: fails when somebody logged in to a mailbox there, or handed over a message after a login. Who that was stands in the failure. " +
 			"When the log that was read is another host's, only logins to an address of this host count, which Dovecot's lines tell (lip) and Postfix' do not. " +

@@ -3,12 +3,9 @@ package steps
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -128,12 +125,12 @@ func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []f
 	} else if d.DocString == Required && b.Args.DocString == nil {
 		add(b.Step, RuleArgument, fmt.Errorf("%q needs a doc string: write it beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
 	}
-	for i := range b.Definition.params {
+	for i, kind := range b.Definition.params {
 		at := b.Step
 		if b.passed != nil && b.passed[i] {
 			at = use
 		}
-		rule, err := b.checkParameter(i, target, secrets)
+		rule, err := kind.check(b.Args, i, Known{target, secrets})
 		add(at, rule, err)
 	}
 	for _, inner := range b.Inner {
@@ -144,70 +141,6 @@ func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []f
 		}
 	}
 	return all
-}
-
-// checkParameter finds what is wrong with parameter i.
-func (b *Bound) checkParameter(i int, target *Target, secrets Secrets) (rule features.Rule, err error) {
-	switch text := b.Args.Text(i); b.Definition.params[i] {
-	case "account":
-		_, err = target.Account(text)
-		return RuleUnknown, err
-	case "host":
-		_, err = target.Host(text)
-		return RuleUnknown, err
-	case "database":
-		_, err = target.Database(text)
-		return RuleUnknown, err
-	case "secret":
-		if known, ok := secrets.(interface{ Known(name string) error }); ok {
-			err = known.Known(text)
-		}
-		return RuleUnknown, err
-	case "file":
-		if b.Args.DocString != nil { // which takes the file's place
-			return "", nil
-		}
-		if _, err = os.Stat(b.Args.Path(i)); err != nil {
-			err = missingFile(b.Args.Path(i), err)
-		}
-		return RuleMissingFile, err
-	case "record":
-		_, err = recordType(text)
-	case "regexp":
-		_, err = compileRuby(text)
-	case "duration":
-		_, err = b.Args.Duration(i)
-	case "int":
-		_, err = b.Args.Int(i)
-	case "number":
-		_, err = b.Args.Number(i)
-	case "port":
-		_, err = b.Args.Port(i)
-	case "ports":
-		_, err = parsePorts(text)
-	case "zone":
-		if _, err = time.LoadLocation(text); err != nil {
-			err = scenarioFault("%q is no time zone: write one as \"Europe/Berlin\" or \"UTC\"", text)
-		}
-	case "url":
-		err = checkAddress(text)
-	}
-	return RuleValue, err
-}
-
-// checkAddress finds what cannot be the address of a page: neither one of the web nor one relative to a page.
-func checkAddress(address string) error {
-	shown := features.HidePassword(address)
-	if strings.ContainsAny(address, "“”„‟«»") {
-		return scenarioFault("%s stands in typographic quotes: write \"%s\"", shown, straight.Replace(strings.Trim(shown, "“”„‟«»")))
-	}
-	u, err := url.Parse(strings.TrimSpace(address))
-	switch {
-	case err != nil || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.Scheme != "" && u.Host == "",
-		u.Scheme == "" && strings.HasPrefix(address, "www."):
-		return scenarioFault("%q is no address of a page: write it as \"https://www.example.org/\"", shown)
-	}
-	return nil
 }
 
 // straight turns what word processors and web pages make of plain text back.
@@ -247,8 +180,8 @@ func (d *Definition) withQuotes(text string) string {
 	var pattern strings.Builder
 	last := 0
 	for i, at := range placeholder.FindAllStringIndex(d.Sentence, -1) {
-		kind := parameters[d.params[i]]
-		if quotedKind(d.params[i]) {
+		kind := d.params[i].pattern()
+		if d.params[i].quoted() {
 			kind = `("[^"]*"|[^"'\s]*[^"'\sa-z][^"'\s]*)`
 		}
 		pattern.WriteString(regexp.QuoteMeta(d.Sentence[last:at[0]]) + kind)
@@ -266,7 +199,7 @@ func (d *Definition) withQuotes(text string) string {
 	last = 0
 	for i, kind := range d.params {
 		from, to := groups[2*i+2], groups[2*i+3]
-		if value := text[from:to]; quotedKind(kind) && !strings.HasPrefix(value, `"`) {
+		if value := text[from:to]; kind.quoted() && !strings.HasPrefix(value, `"`) {
 			b.WriteString(text[last:from] + `"` + value + `"`)
 			last = to
 		}

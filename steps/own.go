@@ -349,12 +349,12 @@ func (d *definer) otherType(o *composed, step *ownStep) string {
 		if !step.text.uses(i) {
 			continue
 		}
-		for _, kind := range []string{"int", "number", "duration", "word", "size", "status", "account"} {
+		for _, kind := range proposedKinds() {
 			slots := slices.Clone(o.slots)
 			slots[i].kind = kind
 			text, _ := step.text.sampled(slots)
 			if found := d.library.matches(text, step.written.Type); len(found) == 1 && kind != slot.kind {
-				return fmt.Sprintf("<%s> is a {%s} here: with the type <%s:%s> it would be %q", slot.name, slot.kind, slot.name, kind, found[0].definition.Sentence)
+				return fmt.Sprintf("<%s> is a {%s} here: with the type <%s:%s> it would be %q", slot.name, slot.kind.Name, slot.name, kind.Name, found[0].definition.Sentence)
 			}
 		}
 	}
@@ -451,7 +451,7 @@ func (o *composed) example() string {
 	for _, s := range o.slots {
 		value := s.fallback
 		if !s.optional {
-			if value = samples[s.kind]; quotedKind(s.kind) || s.kind == "url" {
+			if value = s.kind.Sample; s.kind.Quote != "" {
 				value = s.name
 			}
 		}
@@ -491,7 +491,7 @@ func (b *Bound) expand(left *int) error {
 	dir := filepath.Dir(o.sentence.Path)
 	values := slices.Clone(b.Args.Captured)
 	for i, s := range o.slots {
-		if s.kind == "file" {
+		if s.kind.File {
 			values[i] = relative(dir, b.Args.Path(i))
 		}
 	}

@@ -1,8 +1,8 @@
 package steps
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,7 +15,7 @@ import (
 // slot is a placeholder of a sentence, where a step that uses it has a value.
 type slot struct {
 	name     string
-	kind     string // of parameters
+	kind     *Kind
 	fallback string // what it is where the step leaves it out
 	optional bool
 }
@@ -31,23 +31,6 @@ var (
 	slotName    = regexp.MustCompile(`^[\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_])?$`)
 	slotWritten = regexp.MustCompile(`^([\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_])?)(?::(\w+))?(?:=(.*))?$`)
 )
-
-// samples are texts that the kinds of parameters match, to find out which sentence a step with placeholders means. The
-// kinds that are not there are none for placeholders: they belong to the languages of others.
-var samples = map[string]string{
-	"account": "name", "host": "name", "file": "name", "name": "name", "server": "name", "text": "text", "url": "text", "word": "word",
-	"family": "IPv4", "port": "25", "ports": "25", "record": "MX", "way": "UDP", "duration": "60s", "clock": "12:00", "zone": "UTC", "number": "1.5",
-	"int": "1", "size": "1 MB", "status": "250", "method": "GET", "path": "text",
-}
-
-// quotedKind reports whether parameters of the kind stand in double quotes, always.
-func quotedKind(kind string) bool { return strings.HasPrefix(parameters[kind], `"(`) }
-
-// unquoted is the pattern of a kind without the quotes around it.
-func unquoted(kind string) string {
-	pattern := strings.TrimPrefix(strings.TrimPrefix(parameters[kind], `"`), "?")
-	return strings.TrimSuffix(strings.TrimSuffix(pattern, "?"), `"`)
-}
 
 // readSentence reads the text of a definition: its placeholders and the pattern that steps match. The error is one line.
 func readSentence(text string) (pattern string, slots []slot, err error) {
@@ -124,32 +107,25 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 // readSlot reads what stands in angle brackets; quoted says that there are quotes around them.
 func readSlot(written string, quoted bool) (s slot, group string, err error) {
 	m := slotWritten.FindStringSubmatch(written)
-	s = slot{name: m[1], kind: m[2], fallback: m[3], optional: strings.Contains(written, "=")}
-	if s.kind == "" {
-		s.kind = "text"
-	}
-	_, known := samples[s.kind]
+	s = slot{name: m[1], fallback: m[3], optional: strings.Contains(written, "=")}
+	typed := cmp.Or(m[2], plainKind)
+	s.kind = kinds[typed]
 	switch {
 	case s.name == docPlaceholder || s.name == tablePlaceholder:
 		return s, "", fmt.Errorf("<%s> is what lies beneath the step that uses the sentence: it stands in the steps of the definition only", s.name)
-	case !known:
-		return s, "", fmt.Errorf("<%s>: there is no type %q%s", written, s.kind, orNearest(s.kind, kinds()))
-	case !quoted && quotedKind(s.kind):
+	case s.kind == nil || s.kind.Sample == "":
+		return s, "", fmt.Errorf("<%s>: there is no type %q%s", written, typed, orNearest(typed, placeholderTypes()))
+	case !quoted && s.kind.quoted():
 		return s, "", fmt.Errorf(`<%s> takes a value in quotes: write "<%s>", or give it a type that has none, as in <%s:int> or <%s:word>`, written, written, s.name, s.name)
 	}
-	group = parameters[s.kind]
+	group = s.kind.pattern()
 	if quoted {
-		group = unquoted(s.kind)
+		group = s.kind.group()
 	}
-	if s.optional && !regexp.MustCompile("^(?:"+unquoted(s.kind)+")$").MatchString(s.fallback) {
-		return s, "", fmt.Errorf("<%s>: the default %q is no {%s}", written, s.fallback, s.kind)
+	if s.optional && !s.kind.matches(s.fallback) {
+		return s, "", fmt.Errorf("<%s>: the default %q is no {%s}", written, s.fallback, typed)
 	}
 	return s, group, nil
-}
-
-// kinds lists the types of placeholders.
-func kinds() []string {
-	return slices.Sorted(maps.Keys(samples))
 }
 
 // orNearest says which of several names was most likely meant, or names them all.
@@ -298,7 +274,7 @@ func (f fragments) sampled(slots []slot) (text string, begins []int) {
 	for _, part := range f {
 		begins = append(begins, b.Len())
 		if part.slot >= 0 {
-			b.WriteString(samples[slots[part.slot].kind])
+			b.WriteString(slots[part.slot].kind.Sample)
 		} else {
 			b.WriteString(part.text)
 		}

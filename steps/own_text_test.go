@@ -13,9 +13,9 @@ func TestTypesOfPlaceholders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind, sample := range samples {
-		if !regexp.MustCompile("^(?:" + unquoted(kind) + ")$").MatchString(sample) {
-			t.Errorf("the sample %q of {%s} does not match %s", sample, kind, unquoted(kind))
+	for _, kind := range placeholderTypes() {
+		if k := kinds[kind]; !regexp.MustCompile("^(?:" + k.group() + ")$").MatchString(k.Sample) {
+			t.Errorf("the sample %q of {%s} does not match %s", k.Sample, kind, k.group())
 		}
 		if !strings.Contains(string(page), "`"+kind+"`") {
 			t.Errorf("docs/own-sentences.md does not name the type %q", kind)

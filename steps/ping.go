@@ -16,7 +16,7 @@ import (
 // The sentences of cucumber-nagios' ping_steps.
 
 func init() {
-	register(
+	Register(
 		Definition{Area: "network", Sentence: "I ping {server}",
 			Does: "Asks each address of a host with ICMP echo requests, one a second, until one answers or 5 seconds are over. Fails when nothing " +
 				"can be asked: the name does not resolve, or this machine has no way to any of its addresses. Whether the host answered is for the next step.",

@@ -20,7 +20,7 @@ import (
 // performance data are measurements, the output is the evidence.
 
 func init() {
-	register(
+	Register(
 		Definition{Area: "plugin", Sentence: "I run the plugin {text}",
 			Does: "Runs a Nagios plugin with its arguments: parted at blanks, quotes keep blanks together, and each cell of a table beneath is one " +
 				"argument more. There is no shell. The plugin is looked for where the distributions put plugins and in $PATH. Its exit code is the " +

@@ -21,7 +21,7 @@ func init() {
 		measures = "From the start of the step until a session has the message. A first session before the scenario's first step, outside this duration, stands in the phases mailbox_dns, mailbox_connect, " +
 			"mailbox_tls, mailbox_greeting, mailbox_stls and mailbox_login. Measures mail_detection_lag_seconds and mail_delivery_seconds."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over POP3 within {duration}`,
 			Does: does + " Reads via port 995, TLS from the first byte (RFC 8314).", Measures: measures,

@@ -33,7 +33,7 @@ const (
 
 // session connects, logs in, does something and says QUIT.
 func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (err error) {
-	host, err := p.account.require("pop3", p.host)
+	host, err := p.account.Require("pop3", p.host)
 	if err != nil {
 		return err
 	}

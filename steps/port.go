@@ -21,6 +21,8 @@ import (
 )
 
 func init() {
+	RegisterKind(Kind{Name: "ports", Means: "ports and ranges of ports: 22, 25, 8000-8080", Pattern: `\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*`, Sample: "25",
+		Check: func(a Args, i int, _ Known) error { _, err := parsePorts(a.Text(i)); return err }})
 	const measures = "Phases: dns (when a name is looked up), connect."
 	for _, state := range []struct{ name, does string }{
 		{"open", "Fails unless a TCP connection to the port comes about. It is closed again at once."},
@@ -35,7 +37,7 @@ func init() {
 			if over != "" {
 				does, example = does+" Only addresses of this family count; a host without any is a failure.", " over IPv6"
 			}
-			register(Definition{
+			Register(Definition{
 				Area: "network", Sentence: `port {port} of {server} is ` + state.name + over, Does: does, Measures: measures,
 				Example: `Then port 25 of "mail.example.org" is ` + state.name + example,
 				Func:    func(ctx context.Context, w *World, a Args) error { return portIs(ctx, w, a, state.name) },
@@ -44,7 +46,7 @@ func init() {
 	}
 	const scanDoes = " Each of them is connected to, on each address of the host, at most 64 at once; one that gives no answer for 1.5s counts as filtered. Fails when a port answers that must not, " +
 		"when none of a port's addresses answers that must, and when the time is over before all were tried."
-	register(
+	Register(
 		Definition{
 			Area: "network", Sentence: `port {port} of {server} greets with {text}`,
 			Does: "Fails unless the server speaks first, and its first line begins with the text; an ellipsis at its end is left out. On the ports 465, 563, 990, 993 and 995 verified TLS comes " +
@@ -204,14 +206,6 @@ func judgeKnocks(places []string, knocks []knock, wanted string) string {
 	return fmt.Sprintf("is not open: %s (%s)", knocks[0].detail, strings.Join(places, ", "))
 }
 
-func checkPort(a string) (int, error) {
-	port, err := strconv.Atoi(a)
-	if err != nil || port < 1 || port > 65535 {
-		return 0, scenarioFault("%s is no port: write one from 1 to 65535", a)
-	}
-	return port, nil
-}
-
 // portIs is what "port … of … is open" means, and its kin.
 func portIs(ctx context.Context, w *World, a Args, wanted string) error {
 	port, err := a.Port(0)
@@ -357,7 +351,7 @@ func portsAre(ctx context.Context, w *World, a Args) error {
 		if len(cells) < 2 {
 			return scenarioFault("row %d of the table needs a port and a state, such as | 25 | open |", i+1)
 		}
-		port, err := checkPort(cells[0])
+		port, err := ParsePort(cells[0])
 		if err != nil {
 			return err
 		}
@@ -435,13 +429,13 @@ func parsePorts(list string) ([]int, error) {
 	seen := make(map[int]bool)
 	for part := range strings.SplitSeq(list, ",") {
 		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
-		first, err := checkPort(from)
+		first, err := ParsePort(from)
 		if err != nil {
 			return nil, err
 		}
 		last := first
 		if isRange {
-			if last, err = checkPort(to); err != nil {
+			if last, err = ParsePort(to); err != nil {
 				return nil, err
 			}
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "queue", Sentence: `I read the mail queue of {host}`,
 			Does: "Reads the queue of a mail server, where hosts.NAME.queue in stepwatch.yml says: Postfix by postqueue or by its showq socket (as a member of the " +
@@ -92,10 +92,10 @@ func readQueue(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	if h.Queue == nil {
-		return h.missing("queue")
+	if PartOf[*Queue](h) == nil {
+		return h.Missing("queue")
 	}
-	q, err := queueOf(ctx, w, h)
+	q, err := readHostQueue(ctx, w, h)
 	if err != nil {
 		return queueFailure(ctx, h, err)
 	}
@@ -103,26 +103,6 @@ func readQueue(ctx context.Context, w *World, a Args) error {
 	reading.measure(w)
 	w.Note(reading.note())
 	return nil
-}
-
-// queueOf reads a host's queue, and keeps the messages with these ids, where it is not an API that answers.
-func queueOf(ctx context.Context, w *World, h *Host, sought ...string) (*mailqueue.Queue, error) {
-	switch source := h.Queue; {
-	case source.Postfix != "":
-		return mailqueue.Postqueue(ctx, source.Postfix, sought...)
-	case source.Showq != "":
-		return mailqueue.Showq(ctx, source.Showq, sought...)
-	case source.Exim != "":
-		return mailqueue.Exim(ctx, source.Exim, sought...)
-	case source.EximSpool != "":
-		return mailqueue.EximSpool(ctx, source.EximSpool, sought...)
-	default:
-		answer, err := h.ask(ctx, w, "/queue/stats")
-		if err != nil {
-			return nil, err
-		}
-		return mailqueue.ParseAPI(answer.body)
-	}
 }
 
 // queueFailure says what it means that a queue could not be read. A lack of rights or of a program proves nothing about
@@ -299,7 +279,7 @@ func grewByLess(r *queueReading, w *World, a Args) error {
 		return Fail(result.ReasonConfig, result.BlameScenario, "there is nowhere to remember what was read: set state in stepwatch.yml")
 	}
 	now := mailqueue.Reading{At: r.at, Messages: r.queue.Messages()}
-	growth, err := mailqueue.Remember(w.target.StateDir, fmt.Sprintf("%s %+v", r.host.Name, *r.host.Queue), window, now)
+	growth, err := mailqueue.Remember(w.target.StateDir, fmt.Sprintf("%s %+v", r.host.Name, *PartOf[*Queue](r.host)), window, now)
 	if err != nil {
 		return Fail(result.ReasonConfig, result.BlameMonitor, "remember the mail queue of %q: %w: stepwatch's user must be able to write where state in stepwatch.yml says", r.host.Name, err)
 	}

@@ -106,10 +106,10 @@ func measured(outcome *stepstest.Outcome, step int) string {
 func TestQueue(t *testing.T) {
 	server := newShowq(t)
 	target := &steps.Target{StateDir: t.TempDir(), Hosts: map[string]*steps.Host{
-		"mx1": {Name: "mx1", Queue: &steps.Queue{Showq: server.path}},
+		"mx1": (&steps.Host{Name: "mx1"}).Set(&steps.Queue{Showq: server.path}),
 		"mx2": {Name: "mx2"},
-		"mx3": {Name: "mx3", Queue: &steps.Queue{Showq: filepath.Join(t.TempDir(), "showq")}},
-		"mx4": {Name: "mx4", Queue: &steps.Queue{Exim: "/no/such/exim"}},
+		"mx3": (&steps.Host{Name: "mx3"}).Set(&steps.Queue{Showq: filepath.Join(t.TempDir(), "showq")}),
+		"mx4": (&steps.Host{Name: "mx4"}).Set(&steps.Queue{Exim: "/no/such/exim"}),
 	}}
 	const read = `When I read the mail queue of "mx1"` + "\n"
 	three := []string{
@@ -184,7 +184,7 @@ $`).MatchString(got) {
 
 func TestQueueGrowth(t *testing.T) {
 	server := newShowq(t)
-	target := &steps.Target{StateDir: filepath.Join(t.TempDir(), "state"), Hosts: map[string]*steps.Host{"mx1": {Name: "mx1", Queue: &steps.Queue{Showq: server.path}}}}
+	target := &steps.Target{StateDir: filepath.Join(t.TempDir(), "state"), Hosts: map[string]*steps.Host{"mx1": (&steps.Host{Name: "mx1"}).Set(&steps.Queue{Showq: server.path})}}
 	const text = "When I read the mail queue of \"mx1\"\nThen it grew by less than 2 messages in "
 	grew := func(window, want string) *stepstest.Outcome {
 		t.Helper()
@@ -249,9 +249,9 @@ func newAPI(t *testing.T, answers map[string]string) *steps.Target {
 	})
 	queue := &steps.Queue{API: true}
 	return &steps.Target{Hosts: map[string]*steps.Host{
-		"mx1":   {Name: "mx1", Queue: queue, API: &steps.API{URL: server.URL + "/api/", Token: "token"}},
-		"wrong": {Name: "wrong", Queue: queue, API: &steps.API{URL: server.URL + "/api", Token: "another"}},
-		"none":  {Name: "none", Queue: queue, API: &steps.API{URL: server.URL + "/api"}},
+		"mx1":   (&steps.Host{Name: "mx1"}).Set(queue).Set(&steps.API{URL: server.URL + "/api/", Token: "token"}),
+		"wrong": (&steps.Host{Name: "wrong"}).Set(queue).Set(&steps.API{URL: server.URL + "/api", Token: "another"}),
+		"none":  (&steps.Host{Name: "none"}).Set(queue).Set(&steps.API{URL: server.URL + "/api"}),
 		"bare":  {Name: "bare"},
 	}}
 }

@@ -5,6 +5,18 @@ import (
 	"log/slog"
 )
 
+func init() {
+	RegisterKind(Kind{Name: "secret", Means: "a name under secrets in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`, Check: checkSecret, Rule: RuleUnknown})
+}
+
+// checkSecret finds a secret that there is not, where Secrets can tell.
+func checkSecret(a Args, i int, known Known) error {
+	if all, ok := known.Secrets.(interface{ Known(name string) error }); ok {
+		return all.Known(a.Text(i))
+	}
+	return nil
+}
+
 const hidden = "[hidden]"
 
 // Secret is a password or token. It prints as "[hidden]" in fmt, slog, JSON and YAML; only Reveal gives it away.

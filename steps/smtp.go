@@ -28,7 +28,7 @@ func init() {
 			"data, body (the message until the server takes it, with its queue id) and quit, each with the server's answer. " +
 			"Measures tls_certificate_not_after_timestamp_seconds."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {port}`,
 			Does:      does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5, and for an account with a token of OAUTHBEARER and XOAUTH2.",
@@ -158,7 +158,7 @@ func (c *smtpClient) send(ctx context.Context, from, to *Account, a Args, start 
 
 // newSMTPClient is a connection to the account's server, with what its port demands.
 func newSMTPClient(w *World, account *Account, port int, mechanism string) (*smtpClient, error) {
-	host, err := account.require("smtp", account.SMTP)
+	host, err := account.Require("smtp", account.SMTP)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func init() {
 		{" over IPv6", anyTLSDoes + " Only IPv6" + family, mxWay{family: "ip6"}},
 		{" with verified TLS", " STARTTLS must be offered, with a certificate that is right for the host's name, as MTA-STS has it (RFC 8461).", mxWay{verified: true}},
 	} {
-		register(Definition{
+		Register(Definition{
 			Area: "mail", Sentence: directly + way.end, Does: does + way.does, Measures: measures,
 			Table:     Optional,
 			DocString: Optional,

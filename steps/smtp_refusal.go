@@ -20,7 +20,7 @@ func init() {
 			"A message that was accepted is removed again where its recipient is an account with an IMAP server and a password."
 		measures = "As \"I send a message\", until the refusal."
 	)
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {port}`,
 			Does:      "Submits a test message as \"I send a message\" does, where a refusal is what is wanted or may be." + tries,
@@ -342,7 +342,7 @@ func (w *World) serverAddress(text string) (host string, port int, err error) {
 		return "", 0, scenarioFault("%q is no host and port: write it as \"mail.example.org:25\"", text)
 	}
 	if account, found := w.target.Accounts[host]; found {
-		host, err = account.require("smtp", account.SMTP)
+		host, err = account.Require("smtp", account.SMTP)
 		return host, port, err
 	}
 	return w.target.AddressOf(host), port, nil

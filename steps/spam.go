@@ -11,7 +11,7 @@ import (
 )
 
 func init() {
-	register(
+	Register(
 		Definition{
 			Area: "mail", Sentence: `its spam score is below {number}`,
 			Does: "Fails unless the spam filter wrote a score into the received message and it is lower. Read are X-Spamd-Result and X-Rspamd-Score (rspamd), X-Spam-Status and " +

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,8 +24,10 @@ import (
 // The sentences that log in to other hosts by SSH. Those of cucumber-nagios 0.8 are in compat_ssh.go.
 
 func init() {
+	RegisterSettings("ssh", func() Block { return new(sshClientSettings) })
+	RegisterHostSettings("ssh", func() Block { return new(sshSettings) })
 	const login = " How stepwatch logs in stands under hosts in stepwatch.yml (ssh). The host's key must be in the known_hosts."
-	register(
+	Register(
 		Definition{Area: "ssh", Sentence: "I log in to {host} over SSH",
 			Does:     "Logs in to a host, and stays so: \"I run\" with double quotes runs there from now on." + login,
 			Measures: "Phases dns, connect, login.",
@@ -40,6 +43,54 @@ func init() {
 			Measures: "Time of the plugin, with logging in when that was needed. Phases dns, connect, login, command. Measurements as those of a plugin here.",
 			Example:  `When on "mx1" I run the plugin "check_disk -w 20% -c 10% -p /"`, Table: Optional, Func: runPluginOnHost},
 	)
+}
+
+// SSH says how stepwatch logs in to a host.
+type SSH struct {
+	User     string
+	Port     int
+	Password string // name of the secret; empty offers none
+	Key      string // name of the secret that is a private key; empty offers none
+}
+
+// sshSettings is that part of stepwatch.yml.
+type sshSettings struct {
+	User     string        `yaml:"user" doc:"who logs in"`
+	Port     int           `yaml:"port" doc:"default: 22"`
+	Password *SecretSource `yaml:"password" doc:"instead of the key, or beside it"`
+	Key      *SecretSource `yaml:"key" doc:"a private key without a passphrase, as ssh-keygen writes it"`
+}
+
+// Validate implements Block.
+func (s *sshSettings) Validate(env *Env) {
+	known := &SSH{User: s.User, Port: cmp.Or(s.Port, 22), Password: env.Secret("password", s.Password), Key: env.Secret("key", s.Key)}
+	if s.User == "" {
+		env.Refuse("user", "is missing: who logs in")
+	}
+	if known.Port < 1 || known.Port > 65535 {
+		env.Refuse("port", "%d is no port", s.Port)
+	}
+	if s.Password == nil && s.Key == nil {
+		env.Refuse("", "needs a key or a password")
+	}
+	env.Host.Set(known)
+}
+
+// KnownHosts are the files with the keys of SSH servers; none means those of ssh itself.
+type KnownHosts []string
+
+// sshClientSettings is what stepwatch.yml says of all servers.
+type sshClientSettings struct {
+	KnownHosts []string `yaml:"known_hosts" doc:"keys of SSH servers; default: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts"`
+}
+
+// Validate implements Block.
+func (s *sshClientSettings) Validate(env *Env) {
+	var files KnownHosts
+	for _, file := range s.KnownHosts {
+		files = append(files, env.File(file))
+	}
+	env.Target.Set(files)
 }
 
 // sshSessions are the logins of a scenario.
@@ -83,7 +134,7 @@ func openSSH(ctx context.Context, w *World, name string, l sshclient.Login) (*ss
 	if err != nil {
 		return nil, err
 	}
-	l.KnownHosts = w.target.KnownHosts
+	l.KnownHosts = SettingsOf[KnownHosts](w.target)
 	var client *sshclient.Client
 	err = w.Timed("login", func() (note string, err error) {
 		client, err = sshclient.Open(ctx, conn, l)
@@ -128,19 +179,20 @@ func hostLogin(ctx context.Context, w *World, name string) (sshclient.Login, err
 	if err != nil {
 		return sshclient.Login{}, err
 	}
-	if host.SSH == nil {
-		return sshclient.Login{}, host.missing("ssh")
+	settings := PartOf[*SSH](host)
+	if settings == nil {
+		return sshclient.Login{}, host.Missing("ssh")
 	}
-	l := sshclient.Login{Address: net.JoinHostPort(host.Address, strconv.Itoa(host.SSH.Port)), User: host.SSH.User}
-	if host.SSH.Password != "" {
-		secret, err := w.Secret(ctx, host.SSH.Password)
+	l := sshclient.Login{Address: net.JoinHostPort(host.Address, strconv.Itoa(settings.Port)), User: settings.User}
+	if settings.Password != "" {
+		secret, err := w.Secret(ctx, settings.Password)
 		if err != nil {
 			return l, err
 		}
 		l.Password = secret.Reveal()
 	}
-	if host.SSH.Key != "" {
-		secret, err := w.Secret(ctx, host.SSH.Key)
+	if settings.Key != "" {
+		secret, err := w.Secret(ctx, settings.Key)
 		if err != nil {
 			return l, err
 		}

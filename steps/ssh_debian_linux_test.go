@@ -113,10 +113,10 @@ func TestDebianSSH(t *testing.T) {
 	if err := os.WriteFile(known, []byte("[127.0.0.1]:"+text+" "+read("host.pub")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	target := &steps.Target{KnownHosts: []string{known}, Hosts: map[string]*steps.Host{
-		"mx1": {Name: "mx1", Address: "127.0.0.1", SSH: &steps.SSH{User: "monitor", Port: port, Key: "key"}},
-		"mx2": {Name: "mx2", Address: "127.0.0.1", SSH: &steps.SSH{User: "monitor", Port: port, Password: "password"}},
-	}}
+	target := (&steps.Target{Hosts: map[string]*steps.Host{
+		"mx1": (&steps.Host{Name: "mx1", Address: "127.0.0.1"}).Set(&steps.SSH{User: "monitor", Port: port, Key: "key"}),
+		"mx2": (&steps.Host{Name: "mx2", Address: "127.0.0.1"}).Set(&steps.SSH{User: "monitor", Port: port, Password: "password"}),
+	}}).Set(steps.KnownHosts{known})
 	scenario := stepstest.Scenario{Target: target, Dir: dir, Secrets: stepstest.Secrets{"key": read("id"), "password": "open sesame"}}
 	judgeStrays(t, scenario, dir)
 	for text, want := range map[string]string{

@@ -75,12 +75,12 @@ func TestSSH(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := func(knownHosts string) *steps.Target {
-		return &steps.Target{KnownHosts: []string{knownHosts}, Hosts: map[string]*steps.Host{
-			"mx1":   {Name: "mx1", Address: host, SSH: &steps.SSH{User: "monitor", Port: portNumber, Key: "key"}},
-			"mx2":   {Name: "mx2", Address: host, SSH: &steps.SSH{User: "monitor", Port: portNumber, Password: "password"}},
-			"wrong": {Name: "wrong", Address: host, SSH: &steps.SSH{User: "monitor", Port: portNumber, Key: "wrong"}},
+		return (&steps.Target{Hosts: map[string]*steps.Host{
+			"mx1":   (&steps.Host{Name: "mx1", Address: host}).Set(&steps.SSH{User: "monitor", Port: portNumber, Key: "key"}),
+			"mx2":   (&steps.Host{Name: "mx2", Address: host}).Set(&steps.SSH{User: "monitor", Port: portNumber, Password: "password"}),
+			"wrong": (&steps.Host{Name: "wrong", Address: host}).Set(&steps.SSH{User: "monitor", Port: portNumber, Key: "wrong"}),
 			"none":  {Name: "none", Address: host},
-		}}
+		}}).Set(steps.KnownHosts{knownHosts})
 	}
 	secrets := stepstest.Secrets{"key": strings.TrimSuffix(string(server.UserKey), "\n"), "wrong": string(other.UserKey), "password": "open sesame"}
 

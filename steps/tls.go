@@ -56,10 +56,10 @@ func init() {
 					}
 					definition.Measures = "As there."
 				}
-				register(definition)
+				Register(definition)
 			}
 		}
-		register(Definition{
+		Register(Definition{
 			Area: "tls", Sentence: `the certificate of {server}` + way.sentence + ` is in order for {duration}`,
 			Does: "Connects as \"I connect to\" does and fails unless the certificate is for the host, trusted (by the machine's roots and those under tls.ca in stepwatch.yml) with all its " +
 				"intermediates, strong, within its time, and for that long to come, and the connection uses TLS 1.2 or newer. Each fault is told apart, and all of them are told." + way.does,
@@ -78,7 +78,7 @@ func init() {
 			},
 		})
 	}
-	register(
+	Register(
 		Definition{
 			Area: "tls", Sentence: `its certificate is in order for {duration}`,
 			Does:    "Fails when anything is wrong with the certificate of the connection: see \"the certificate of … is in order\".",

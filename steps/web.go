@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,8 +68,10 @@ func engineOf(w *World) webEngine {
 	return State[httpSession](w)
 }
 
-// DefaultPatience is how long a step waits for something to come up on a page, unless configured otherwise.
-const DefaultPatience = 10 * time.Second
+// waitInBrowser is how long a step waits for something to come up on a page.
+func waitInBrowser(w *World) time.Duration {
+	return cmp.Or(SettingsOf[Web](w.target).Patience, DefaultPatience)
+}
 
 // evidenceTime is what a waiting step leaves of the scenario's time for keeping what the page looks like.
 const evidenceTime = 2 * time.Second
@@ -76,11 +79,7 @@ const evidenceTime = 2 * time.Second
 // eventually does try with the current page until it passes, or until the page can no longer change or the step has
 // waited long enough. Over HTTP that is once.
 func eventually(ctx context.Context, w *World, try func(e webEngine, p *page) error) error {
-	wait := w.target.Patience
-	if wait == 0 {
-		wait = DefaultPatience
-	}
-	return eventuallyWithin(ctx, w, wait, try)
+	return eventuallyWithin(ctx, w, waitInBrowser(w), try)
 }
 
 func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try func(e webEngine, p *page) error) error {
@@ -191,7 +190,7 @@ func registerWeb(definitions ...Definition) {
 			}
 		}
 	}
-	register(definitions...)
+	Register(definitions...)
 }
 
 // acting is an action on something that the current page has under a name: choose finds it, act does it. Both are done
@@ -205,7 +204,7 @@ func acting(ctx context.Context, w *World, act, name string, choose func(*search
 		if err != nil {
 			return err
 		}
-		f := &search{ctx: ctx, page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: w.target.CucumberNagios}
+		f := &search{ctx: ctx, page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: SettingsOf[Web](w.target).CucumberNagios}
 		n, err := choose(f, doc)
 		if err != nil {
 			return err

@@ -38,9 +38,9 @@ func newAnswerSite(t *testing.T, mux *http.ServeMux) (s *site, root []byte) {
 	secure.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	return &site{conns: map[string]bool{}, target: &steps.Target{BodyLimit: 1 << 20, Roots: ca.Roots, ConnectTo: map[string]string{
+	return &site{conns: map[string]bool{}, target: (&steps.Target{Roots: ca.Roots, ConnectTo: map[string]string{
 		"www.answer.test:80": plain.Listener.Addr().String(), "www.answer.test:443": secure.Listener.Addr().String(),
-	}}}, ca.PEM()
+	}}).Set(steps.Web{BodyLimit: 1 << 20})}, ca.PEM()
 }
 
 func answering(kind, body string, header ...string) http.HandlerFunc {

@@ -38,17 +38,18 @@ func (s *browserSession) open(ctx context.Context, w *World) {
 	if s.tab != nil || s.failed != nil {
 		return
 	}
-	if w.target.Browser == nil {
+	chromium, settings := SettingsOf[*browser.Browser](w.target), SettingsOf[Web](w.target)
+	if chromium == nil {
 		s.failed = Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario is tagged @browser, and this program runs without one")
 		return
 	}
-	s.proxied = w.target.Browser.Proxied()
-	tab, err := w.target.Browser.Open(ctx)
+	s.proxied = chromium.Proxied()
+	tab, err := chromium.Open(ctx)
 	if err != nil {
 		s.failed = browserFailure(ctx, err, "open a tab")
 		return
 	}
-	if login := w.target.ProxyLogin; login != nil && w.target.Browser.Through(w.target.Proxy) {
+	if login := settings.ProxyLogin; login != nil && chromium.Through(settings.Proxy) {
 		if err := login.hand(ctx, w, tab); err != nil {
 			_ = tab.Close()
 			s.failed = err

@@ -26,9 +26,6 @@ import (
 // The sentences about files that a website gives out. A file is read to its end and kept nowhere: its size, its SHA-256 and
 // its first bytes are taken while it passes. The current page stays what it is.
 
-// DefaultDownloadLimit is how much of a file is read unless configured otherwise: 1 GiB.
-const DefaultDownloadLimit = 1 << 30
-
 const downloadMeasures = "Time until the file's last byte, redirects included. Measurements web_download_bytes and web_download_seconds; the phases are those of `I go to`."
 
 func init() {
@@ -89,7 +86,9 @@ func (d *download) String() string {
 // downloads is what a scenario keeps of its files.
 type downloads struct{ last *download }
 
-func downloadLimit(w *World) int64 { return cmp.Or(w.target.DownloadLimit, DefaultDownloadLimit) }
+func downloadLimit(w *World) int64 {
+	return cmp.Or(SettingsOf[Web](w.target).DownloadLimit, DefaultDownloadLimit)
+}
 
 // passing takes the measure of a file while it is written to it.
 type passing struct {
@@ -277,7 +276,7 @@ func (s *httpSession) downloadBehind(ctx context.Context, w *World, f *search, n
 // downloadBehind clicks, and takes what the browser saves.
 func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search, n *html.Node) (*download, error) {
 	before, start := s.tab.Navigation(), time.Now()
-	saved, err := s.tab.Download(ctx, cmp.Or(w.target.Patience, DefaultPatience), downloadLimit(w), func() error { return s.tab.Click(ctx, f.element(n)) })
+	saved, err := s.tab.Download(ctx, waitInBrowser(w), downloadLimit(w), func() error { return s.tab.Click(ctx, f.element(n)) })
 	took := time.Since(start)
 	var refused *browser.Refused
 	switch {
@@ -327,7 +326,7 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search
 func (s *browserSession) shownInstead(ctx context.Context, w *World, f *search, before *browser.Navigation) (*download, error) {
 	n := s.tab.Navigation()
 	if n == nil || before != nil && n.Begun.Equal(before.Begun) || !n.Committed && n.Failed == "" {
-		return nil, f.failure(result.ReasonTimeout, result.BlameWeb, "no download began within %s", cmp.Or(w.target.Patience, DefaultPatience))
+		return nil, f.failure(result.ReasonTimeout, result.BlameWeb, "no download began within %s", waitInBrowser(w))
 	}
 	if r := n.Response(); r != nil && r.Status >= 400 && r.Status != http.StatusUnauthorized {
 		return nil, Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s %s: status %d %s, wanted 200 with a file", r.Method, cutURL(r.URL), r.Status, r.StatusText)

@@ -101,7 +101,7 @@ func fileSite(t *testing.T, file []byte) *site {
 	for _, name := range []string{"files.example.test:80", "store.other.test:80"} {
 		s.target.ConnectTo[name] = server.Listener.Addr().String()
 	}
-	s.target.DownloadLimit = 1 << 20
+	setWeb(s.target, func(web *steps.Web) { web.DownloadLimit = 1 << 20 })
 	return s
 }
 

@@ -47,7 +47,7 @@ func TestWebEvidence(t *testing.T) {
 	page("/last", func(*http.Request) string { return "<p>Last" })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	target := &steps.Target{Patience: 50 * time.Millisecond, ConnectTo: map[string]string{"www.example.test:80": server.Listener.Addr().String()}}
+	target := (&steps.Target{ConnectTo: map[string]string{"www.example.test:80": server.Listener.Addr().String()}}).Set(steps.Web{Patience: 50 * time.Millisecond})
 	var forms []string
 	for _, s := range []string{secret, typed, served} {
 		quoted, _ := json.Marshal(s)
@@ -104,7 +104,7 @@ func TestWebEvidence(t *testing.T) {
 		if _, err := browser.Find(); err != nil {
 			t.Skip(err)
 		}
-		target.Browser = startedBrowser(t, browser.Options{MapHosts: target.ConnectTo})
+		target.Set(startedBrowser(t, browser.Options{MapHosts: target.ConnectTo}))
 		look(t, true, []string{"console", "page", "requests", "response header", "screenshot"})
 	})
 	t.Run("no answer", func(t *testing.T) {

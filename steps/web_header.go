@@ -68,7 +68,7 @@ func headerShouldContain(wanted bool) func(context.Context, *World, Args) error 
 		if err != nil {
 			return err
 		}
-		re, err := compileRuby(a.Text(1))
+		re, err := CompileRuby(a.Text(1))
 		if err != nil {
 			return err
 		}

@@ -78,9 +78,9 @@ func linkedSite(t *testing.T) *site {
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	address := server.Listener.Addr().String()
-	return &site{target: &steps.Target{Patience: 50 * time.Millisecond, ConnectTo: map[string]string{
+	return &site{target: (&steps.Target{ConnectTo: map[string]string{
 		"www.example.test:80": address, "www.other.test:80": address, "closed.example.test:80": closed.Listener.Addr().String(),
-	}}}
+	}}).Set(steps.Web{Patience: 50 * time.Millisecond})}
 }
 
 func TestLinks(t *testing.T) {

@@ -85,7 +85,7 @@ func TestVisitOver(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
 	if _, err := browser.Find(); err == nil {
-		s.target.Browser = startedBrowser(t, browser.Options{})
+		s.target.Set(startedBrowser(t, browser.Options{}))
 		for _, way := range []string{"IPv6", "HTTP/1.1"} {
 			expect(t, s.run(t, "I go to "+both+"/ over "+way), "scenario scenario: GET "+both+"/: a browser chooses address and version itself: leave @browser out of this scenario")
 		}

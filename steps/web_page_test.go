@@ -290,7 +290,7 @@ func TestHurried(t *testing.T) {
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
-	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo})
+	s.target.Set(startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
 	o := s.run(t, wait)
 	if err := o.Err(); err == nil || !regexp.MustCompile(`; it begins "Begin"; the scenario's time left \S+ of the 30s that it may take$`).MatchString(err.Error()) {
 		t.Errorf("got %v", err)

@@ -74,7 +74,7 @@ func TestRemoteBrowser(t *testing.T) {
 	address, kill := remoteBrowser(t, "--site-per-process")
 	b := browser.New(browser.Options{Remote: address, Start: 5 * time.Second})
 	t.Cleanup(func() { _ = b.Close() })
-	s := &site{target: &steps.Target{Browser: b, Patience: 300 * time.Millisecond}}
+	s := &site{target: new(steps.Target).Set(b).Set(steps.Web{Patience: 300 * time.Millisecond})}
 	home := "I go to " + server.URL + "/\n"
 	apart := fmt.Sprintf("http://localhost:%s/far could not be loaded: another process of the browser shows it (browser.remote: start that one with "+
 		"--disable-site-isolation-trials --disable-features=IsolateOrigins,site-per-process)", port)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -92,7 +91,7 @@ func see(wanted bool) func(context.Context, *World, Args) error {
 			return err
 		}
 		return looking(ctx, w, wanted, func(_ webEngine, p *page) error {
-			if w.target.CucumberNagios {
+			if SettingsOf[Web](w.target).CucumberNagios {
 				return seePattern(p, a.Text(0), wanted)
 			}
 			return seeText(p, a.Text(0), wanted)
@@ -103,7 +102,7 @@ func see(wanted bool) func(context.Context, *World, Args) error {
 // noOtherSentence refuses a text that a scenario's author cannot have meant: a text may hold quotes, so what other programs
 // write for a region would be looked for as it stands, and never be seen.
 func noOtherSentence(w *World, text string) error {
-	if before, region, found := strings.Cut(text, `" within "`); found && !w.target.CucumberNagios {
+	if before, region, found := strings.Cut(text, `" within "`); found && !SettingsOf[Web](w.target).CucumberNagios {
 		return scenarioFault("see %q within %q: write it as `within %q I should see %q`", before, region, region, before)
 	}
 	return nil
@@ -115,7 +114,7 @@ func seeWithin(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	return eventuallyWithin(ctx, w, limit, func(_ webEngine, p *page) error {
-		if w.target.CucumberNagios {
+		if SettingsOf[Web](w.target).CucumberNagios {
 			return seePattern(p, a.Text(0), true)
 		}
 		return seeText(p, a.Text(0), true)
@@ -129,7 +128,7 @@ func searching(ctx context.Context, w *World, wanted bool, act, name string, jud
 		if err != nil {
 			return err
 		}
-		return judge(&search{ctx: ctx, page: p, act: act, name: name, lax: w.target.CucumberNagios, judged: true}, doc)
+		return judge(&search{ctx: ctx, page: p, act: act, name: name, lax: SettingsOf[Web](w.target).CucumberNagios, judged: true}, doc)
 	})
 }
 
@@ -330,7 +329,7 @@ func quoteAround(text []byte, at, length int) string {
 // seePattern is the old meaning: a regular expression of Ruby over the source. There "." matches newlines (the old steps
 // asked for that) and "^" and "$" match at every line.
 func seePattern(p *page, pattern string, wanted bool) error {
-	re, err := compileRuby(pattern)
+	re, err := CompileRuby(pattern)
 	if err != nil {
 		return err
 	}
@@ -342,14 +341,6 @@ func seePattern(p *page, pattern string, wanted bool) error {
 	default:
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "not see %q on %s: the regular expression matches the page's source", pattern, p)
 	}
-}
-
-func compileRuby(pattern string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile("(?sm)" + pattern)
-	if err != nil {
-		return nil, scenarioFault("%q is no regular expression that can be used (RE2 syntax): %w", pattern, err)
-	}
-	return re, nil
 }
 
 func seeMessage(ctx context.Context, w *World, a Args) error {

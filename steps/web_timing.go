@@ -307,7 +307,7 @@ func restingPage(ctx context.Context, w *World, what string) (*page, *browser.Ta
 	if err != nil {
 		return nil, nil, err
 	}
-	until := time.Now().Add(cmp.Or(w.target.Patience, DefaultPatience))
+	until := time.Now().Add(waitInBrowser(w))
 	if deadline, limited := ctx.Deadline(); limited && deadline.Add(-evidenceTime).Before(until) {
 		until = deadline.Add(-evidenceTime)
 	}

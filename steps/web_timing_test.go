@@ -64,9 +64,9 @@ func newTimedSite(t *testing.T) *site {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	address := server.Listener.Addr().String()
-	s := &site{target: &steps.Target{Patience: 300 * time.Millisecond, ConnectTo: map[string]string{"www.example.test:80": address,
-		"static.example.test:80": address, "www.other.test:80": address, "closed.example.test:80": "127.0.0.1:1"}}}
-	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo})
+	s := &site{target: (&steps.Target{ConnectTo: map[string]string{"www.example.test:80": address,
+		"static.example.test:80": address, "www.other.test:80": address, "closed.example.test:80": "127.0.0.1:1"}}).Set(steps.Web{Patience: 300 * time.Millisecond})}
+	s.target.Set(startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
 	return s
 }
 
@@ -117,7 +117,7 @@ func TestWebTimingSentences(t *testing.T) {
 			}
 		})
 	}
-	s.target.Browser = nil
+	s.target.Set((*browser.Browser)(nil))
 	for sentence, want := range map[string]string{
 		"the first paint should come within 1s":          "the first paint",
 		"the largest paint should come within 1s":        "the largest paint",
@@ -216,7 +216,7 @@ func TestLengthOfPage(t *testing.T) {
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
-	s.target.Browser = startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo})
+	s.target.Set(startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
 	if got := length(); got != float64(len(body)) {
 		t.Errorf("in a browser: got %v, want %d", got, len(body))
 	}

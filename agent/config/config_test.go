@@ -11,6 +11,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
@@ -82,22 +84,22 @@ func TestParse(t *testing.T) {
 		t.Errorf("a secret of its own: got %q, %v", s.Reveal(), err)
 	}
 	mx1, mx2 := c.Target.Hosts["mx1"], c.Target.Hosts["mx2"]
-	if mx1 == nil || mx1.Queue.Postfix != "/etc/postfix" || mx1.Log.File != dir+"/mail.log" || mx1.API.URL != "https://mx1.example.org/api" {
+	if mx1 == nil || steps.PartOf[*steps.Queue](mx1).Postfix != "/etc/postfix" || steps.PartOf[*steps.Log](mx1).File != dir+"/mail.log" || steps.PartOf[*steps.API](mx1).URL != "https://mx1.example.org/api" {
 		t.Errorf("mx1: got %+v", mx1)
-	} else if s, err := c.Secrets.Secret(context.Background(), mx1.API.Token); err != nil || s.Reveal() != "secret" {
+	} else if s, err := c.Secrets.Secret(context.Background(), steps.PartOf[*steps.API](mx1).Token); err != nil || s.Reveal() != "secret" {
 		t.Errorf("token of mx1: got %q, %v", s.Reveal(), err)
 	}
-	if mx1 != nil && (mx1.SSH == nil || *mx1.SSH != steps.SSH{User: "monitor", Port: 22, Key: "hosts.mx1.ssh.key"}) {
-		t.Errorf("ssh of mx1: got %+v", mx1.SSH)
+	if login := steps.PartOf[*steps.SSH](mx1); login == nil || *login != (steps.SSH{User: "monitor", Port: 22, Key: "hosts.mx1.ssh.key"}) {
+		t.Errorf("ssh of mx1: got %+v", login)
 	}
-	if mx2 == nil || mx2.Address != "mx2" || mx2.Queue != nil {
+	if mx2 == nil || mx2.Address != "mx2" || steps.PartOf[*steps.Queue](mx2) != nil {
 		t.Errorf("mx2: got %+v", mx2)
 	}
 	if want := dir + "/state"; c.Target.StateDir != want {
 		t.Errorf("state: got %q, want %q", c.Target.StateDir, want)
 	}
-	if len(c.Target.Anchors) != 1 {
-		t.Errorf("dnssec.anchors: got %v", c.Target.Anchors)
+	if anchors := steps.SettingsOf[dnsclient.Anchors](c.Target); len(anchors) != 1 {
+		t.Errorf("dnssec.anchors: got %v", anchors)
 	}
 	roots, err := c.Target.Roots()
 	if err != nil {
@@ -110,8 +112,9 @@ func TestParse(t *testing.T) {
 	if roots.Equal(system) {
 		t.Error("the private root is not trusted")
 	}
-	if c.Target.BodyLimit != 1<<20 || c.Target.DownloadLimit != 2<<30 || c.Target.Proxy.Host != "proxy.example.org:3128" || !c.Target.Browser.Proxied() || !c.Target.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
-		t.Errorf("target: got %+v", c.Target)
+	web := steps.SettingsOf[steps.Web](c.Target)
+	if web.BodyLimit != 1<<20 || web.DownloadLimit != 2<<30 || web.Proxy.Host != "proxy.example.org:3128" || !steps.SettingsOf[*browser.Browser](c.Target).Proxied() || !web.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
+		t.Errorf("target: got %+v with %+v", c.Target, web)
 	}
 	var block struct {
 		Path string `yaml:"path"`
@@ -219,7 +222,7 @@ func TestDatabases(t *testing.T) {
 		"c": {Name: "c", Address: "/run/postgresql", Database: "n", User: "u"},
 		"d": {Name: "d", Address: "[::1]:5432", Database: "n", User: "u", TLS: true},
 	} {
-		if got := *c.Target.Databases[name]; got != want {
+		if got := *steps.SettingsOf[steps.Databases](c.Target)[name]; got != want {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 	}

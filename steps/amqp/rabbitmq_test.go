@@ -140,11 +140,11 @@ func TestRabbitMQ(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	host := func(b steps.Broker) *steps.Host { return &steps.Host{Address: "127.0.0.1", Broker: &b} }
+	host := func(b steps.Broker) *steps.Host { return (&steps.Host{Address: "127.0.0.1"}).Set(&b) }
 	to := &steps.Target{Roots: ca.Roots, Hosts: map[string]*steps.Host{"broker": host(steps.Broker{Port: port}), "wrong": host(steps.Broker{Port: port, Password: "wrong"}),
 		"vhost": host(steps.Broker{Port: port, Vhost: "none"}), "closed": host(steps.Broker{Port: "1"}),
 		"secure": host(steps.Broker{Port: secure, TLS: true}), "plain": host(steps.Broker{Port: port, TLS: true}), "bare": host(steps.Broker{Port: secure}),
-		"name": {Address: "127.0.0.2", Broker: &steps.Broker{Port: secure, TLS: true}}}, ConnectTo: map[string]string{"127.0.0.2:" + secure: "127.0.0.1:" + secure}}
+		"name": (&steps.Host{Address: "127.0.0.2"}).Set(&steps.Broker{Port: secure, TLS: true})}, ConnectTo: map[string]string{"127.0.0.2:" + secure: "127.0.0.1:" + secure}}
 	const (
 		old  = "Given I have a AMQP server on broker\nAnd I want to check on the outgoing queue\n"
 		idle = "When I look at the AMQP queue \"mail.idle\" of \"broker\"\n"

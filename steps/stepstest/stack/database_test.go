@@ -92,14 +92,12 @@ func TestDatabases(t *testing.T) {
 	secrets["right"], secrets["wrong"] = "open sesame", "abracadabra"
 	address := map[string]string{"postgresql": stack.Changing + ":5432", "mariadb": stack.Changing + ":3306"}
 	for kind, run := range administer {
-		my := kind == "mariadb"
+		my, known := kind == "mariadb", steps.Databases{}
+		to.Set(known)
 		add := func(name string, alter func(d *steps.Database)) {
 			d := &steps.Database{Name: name, MySQL: my, Address: address[kind], Database: "records", User: "reader", Password: "right", TLS: true}
 			alter(d)
-			if to.Databases == nil {
-				to.Databases = make(map[string]*steps.Database)
-			}
-			to.Databases[name] = d
+			known[name] = d
 		}
 		add("db", func(*steps.Database) {})
 		add("wrong-password", func(d *steps.Database) { d.Password = "wrong" })

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"cmp"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/vault"
+	"github.com/stepwatch/stepwatch/steps"
+)
+
+// build checks the values of a file and fills in what they mean. The error has every mistake.
+func build(d *document) (*Config, error) {
+	f, v, dir := &d.file, &invalid{path: d.path, source: d.source}, filepath.Dir(d.path)
+	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name, Workers: f.Workers, exporters: f.Exporters,
+		Target: &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(dir, f.State)}}
+	secrets := vault.New(dir)
+	c.Secrets = secrets
+	env := &steps.Env{Target: c.Target, Dir: dir, Report: v.report,
+		Keep: func(name string, source any) error { return secrets.Add(name, *source.(*vault.Source)) }}
+	env.HostPort("listen", c.Listen)
+	if f.Resolver != "" {
+		env.HostPort("resolver", f.Resolver)
+	}
+	for from, to := range f.ConnectTo {
+		env.HostPort("connect_to", from)
+		env.HostPort("connect_to", to)
+	}
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // no host name is no reason not to start: the name only tells agents apart
+	}
+	if f.Workers < 0 {
+		env.Refuse("workers", "is %d: at least 1 run must be possible at once", f.Workers)
+	}
+	c.Defaults = agent.Defaults{
+		Every:   env.Duration("defaults.every", f.Defaults.Every, time.Minute),
+		Timeout: env.Duration("defaults.timeout", f.Defaults.Timeout, time.Minute),
+		Retries: f.Defaults.Retries,
+	}
+	if f.Defaults.Retries < 0 {
+		env.Refuse("defaults.retries", "is %d: it cannot be less than 0", f.Defaults.Retries)
+	}
+	for _, p := range f.Features {
+		c.Features = append(c.Features, within(dir, p))
+	}
+	for _, p := range f.Sentences {
+		c.Sentences = append(c.Sentences, within(dir, p))
+	}
+	for name, source := range f.Secrets {
+		if source == nil {
+			source = &vault.Source{}
+		}
+		if err := secrets.Add(name, *source); err != nil {
+			env.Refuse("secrets."+name, "%v", err)
+		}
+	}
+	if len(f.TLS.CA) > 0 {
+		env.Authorities = authorities(env, f.TLS.CA)
+		c.Target.Roots = pool(env.Authorities)
+	}
+	c.Evidence = f.Evidence.limits(env)
+	env.Validate(d.blocks)
+	c.Target.Hosts = make(map[string]*steps.Host, len(d.hosts))
+	for name, h := range d.hosts {
+		c.Target.Hosts[name] = h.known(env, name)
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// known gives the host that features call name.
+func (h *hostDocument) known(env *steps.Env, name string) *steps.Host {
+	known := &steps.Host{Name: name, Address: cmp.Or(h.Address, name)}
+	if strings.ContainsAny(known.Address, " /\r\n") {
+		env.Refuse("hosts."+name+".address", "%q is no host name or IP address", known.Address)
+	}
+	its := *env
+	its.Host = known
+	its.Validate(h.blocks)
+	return known
+}
+
+// stateDir is the configured directory, the one that systemd gives to the unit (systemd.exec(5), StateDirectory=), or the
+// one of the XDG Base Directory Specification.
+func stateDir(dir, configured string) string {
+	if configured != "" {
+		return within(dir, configured)
+	}
+	if given := os.Getenv("STATE_DIRECTORY"); given != "" {
+		first, _, _ := strings.Cut(given, ":")
+		return first
+	}
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "stepwatch")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), fmt.Sprintf("stepwatch-%d", os.Getuid()))
+	}
+	return filepath.Join(home, ".local", "state", "stepwatch")
+}
+
+// authorities reads the files of certificate authorities.
+func authorities(env *steps.Env, files []string) [][]byte {
+	var pems [][]byte
+	for i, name := range files {
+		path := within(env.Dir, name)
+		pem, err := os.ReadFile(path)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			err = fmt.Errorf("%s holds no certificate in PEM", path)
+		}
+		if err != nil {
+			env.Refuse(fmt.Sprintf("tls.ca[%d]", i), "%v", err)
+			continue
+		}
+		pems = append(pems, pem)
+	}
+	return pems
+}
+
+// pool trusts the machine's certificate authorities and the files'. It is made when first used, because reading the
+// machine's store takes milliseconds that a run without TLS must not pay.
+func pool(pems [][]byte) func() (*x509.CertPool, error) {
+	return sync.OnceValues(func() (*x509.CertPool, error) {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool() // a machine without a store still trusts the files
+		}
+		for _, pem := range pems {
+			pool.AppendCertsFromPEM(pem)
+		}
+		return pool, nil
+	})
+}
+
+// limits reads how much is kept of what failed runs leave to look at.
+func (e *evidenceSection) limits(env *steps.Env) evidence.Limits {
+	limits := evidence.Limits{Keep: cmp.Or(e.Keep, 20), Age: 7 * 24 * time.Hour, Size: cmp.Or(env.Size("evidence.size", e.Size), 500<<20)}
+	if e.Keep < 0 {
+		env.Refuse("evidence.keep", "is %d: at least 1 run of a scenario is kept", e.Keep)
+	}
+	if e.Age != "" {
+		age, err := steps.ParseDuration(e.Age)
+		if err != nil || age <= 0 {
+			env.Refuse("evidence.age", "%q is no duration above zero: write it as 12h or 7d", e.Age)
+		}
+		limits.Age = age
+	}
+	return limits
+}
+
+func within(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}

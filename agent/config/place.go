@@ -1,0 +1,91 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"sort"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// mistake is what keeps a file from being decoded, with its place.
+type mistake struct {
+	path         string
+	line, column int // 0 where the decoder does not say
+	err          error
+}
+
+// Error gives "file:line:column: message".
+func (m *mistake) Error() string {
+	if m.line == 0 {
+		return fmt.Sprintf("%s: %v", m.path, m.err)
+	}
+	return fmt.Sprintf("%s:%d:%d: %v", m.path, m.line, m.column, m.err)
+}
+
+func (m *mistake) Unwrap() error { return m.err }
+
+// syntaxError gives the place and the message without the library's picture of the surrounding lines, which could hold
+// something that was meant to be secret. section is as that of reader.read.
+func syntaxError(path, section string, err error) *mistake {
+	var y yaml.Error
+	if errors.As(err, &y) && y.GetToken() != nil {
+		at := y.GetToken().Position
+		return &mistake{path, at.Line, at.Column, errors.New(inYAML(section, y.GetMessage()))}
+	}
+	return &mistake{path: path, err: err}
+}
+
+var wrongType = regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
+
+// inYAML words a message about Go's types for somebody who writes YAML.
+func inYAML(section, message string) string {
+	m := wrongType.FindStringSubmatch(message)
+	if m == nil || section == "" && m[2] == "" {
+		return message
+	}
+	kinds := map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number", "float64": "a number",
+		"bool": "true or false", "[]string": "a list of texts", "sequence": "a list", "map": "a mapping", "[]interface {}": "a list", "map[string]interface {}": "a mapping"}
+	kind := func(name string) string { return cmp.Or(kinds[name], "something else") }
+	return fmt.Sprintf("%s is %s, wanted %s", cmp.Or(section, strings.ToLower(m[2])), kind(m[1]), kind(m[3]))
+}
+
+// invalid collects what is wrong with the values of a file that reads well.
+type invalid struct {
+	path   string
+	source []byte
+	errs   []error
+}
+
+// report takes a mistake in the setting at a YAML path such as "accounts.alice.smtp", with its line when the file has it.
+func (v *invalid) report(setting, message string) {
+	place := v.path
+	if line := lineOf(v.source, setting); line > 0 {
+		place = fmt.Sprintf("%s:%d", v.path, line)
+	}
+	v.errs = append(v.errs, fmt.Errorf("%s: %s: %s", place, setting, message))
+}
+
+// err is all that was reported, a line each, or nil.
+func (v *invalid) err() error {
+	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
+	return errors.Join(v.errs...)
+}
+
+// lineOf finds the line of a setting, or of the nearest one above it that the file has; 0 when none is found.
+func lineOf(source []byte, setting string) int {
+	for setting != "" {
+		if p, err := yaml.PathString("$." + setting); err == nil {
+			if node, err := p.ReadNode(bytes.NewReader(source)); err == nil && node != nil && node.GetToken() != nil {
+				return node.GetToken().Position.Line
+			}
+		}
+		cut := strings.LastIndexByte(setting, '.')
+		setting = setting[:max(cut, 0)]
+	}
+	return 0
+}

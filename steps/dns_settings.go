@@ -1,0 +1,36 @@
+package steps
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
+)
+
+func init() { RegisterSettings("dnssec", func() Block { return new(dnssecSettings) }) }
+
+// dnssecSettings is what stepwatch.yml says of DNSSEC. SettingsOf returns the dnsclient.Anchors; nil means those of the root.
+type dnssecSettings struct {
+	Anchors []string `yaml:"anchors" doc:"files with DS or DNSKEY records that validation begins with, as in a zone file; default: those of the root"`
+}
+
+// Validate implements Block. The anchors of the files take the place of the root's.
+func (s *dnssecSettings) Validate(env *Env) {
+	var all dnsclient.Anchors
+	for i, name := range s.Anchors {
+		path := env.File(name)
+		text, err := os.ReadFile(path)
+		var read dnsclient.Anchors
+		if err == nil {
+			if read, err = dnsclient.ParseAnchors(string(text)); err != nil {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+		}
+		if err != nil {
+			env.Refuse(fmt.Sprintf("anchors[%d]", i), "%v", err)
+			continue
+		}
+		all = append(all, read...)
+	}
+	env.Target.Set(all)
+}

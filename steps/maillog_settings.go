@@ -1,0 +1,29 @@
+package steps
+
+import "github.com/stepwatch/stepwatch/steps/maillog"
+
+func init() { RegisterHostSettings("log", func() Block { return new(Log) }) }
+
+// Log says where the log of a host's mail server is read. Exactly one field is set.
+type Log struct {
+	File    string   `yaml:"file" doc:"path of the file that is written now; rotated ones are found beside it"`
+	Journal []string `yaml:"journal" doc:"systemd units, read with journalctl: [postfix@-.service]"`
+}
+
+// Validate implements Block.
+func (l *Log) Validate(env *Env) {
+	if !OneOf(l.File != "", len(l.Journal) > 0) {
+		env.Refuse("", "needs exactly one of file or journal")
+	}
+	l.File = env.File(l.File)
+	env.Host.Set(l)
+}
+
+// logOf gives a host's log with its memory.
+func logOf(t *Target, h *Host) (maillog.Log, error) {
+	l := PartOf[*Log](h)
+	if l == nil {
+		return maillog.Log{}, h.Missing("log")
+	}
+	return maillog.Log{File: l.File, Journal: l.Journal, State: t.StateDir}, nil
+}

@@ -1,0 +1,49 @@
+package steps
+
+import (
+	"context"
+
+	"github.com/stepwatch/stepwatch/steps/mailqueue"
+)
+
+func init() { RegisterHostSettings("queue", func() Block { return new(Queue) }) }
+
+// Queue says where the mail queue of a host is read. Exactly one field is set.
+type Queue struct {
+	Postfix   string `yaml:"postfix" doc:"configuration directory of a Postfix instance on this machine: /etc/postfix"`
+	Showq     string `yaml:"showq" doc:"path of a Postfix' showq socket: /var/spool/postfix/public/showq"`
+	Exim      string `yaml:"exim" doc:"path or name of an Exim on this machine: exim4"`
+	EximSpool string `yaml:"exim_spool" doc:"directory of an Exim's spool: /var/spool/exim4"`
+	API       bool   `yaml:"api" doc:"the host's API answers for it"`
+}
+
+// Validate implements Block.
+func (q *Queue) Validate(env *Env) {
+	if !OneOf(q.Postfix != "", q.Showq != "", q.Exim != "", q.EximSpool != "", q.API) {
+		env.Refuse("", "needs exactly one of postfix, showq, exim, exim_spool or api")
+	}
+	if env.After("api"); q.API && PartOf[*API](env.Host) == nil {
+		env.Refuse("api", "needs hosts.%s.api beside it", env.Host.Name)
+	}
+	env.Host.Set(q)
+}
+
+// readHostQueue reads a host's queue, and keeps the messages with these ids, where it is not an API that answers.
+func readHostQueue(ctx context.Context, w *World, h *Host, sought ...string) (*mailqueue.Queue, error) {
+	switch source := PartOf[*Queue](h); {
+	case source.Postfix != "":
+		return mailqueue.Postqueue(ctx, source.Postfix, sought...)
+	case source.Showq != "":
+		return mailqueue.Showq(ctx, source.Showq, sought...)
+	case source.Exim != "":
+		return mailqueue.Exim(ctx, source.Exim, sought...)
+	case source.EximSpool != "":
+		return mailqueue.EximSpool(ctx, source.EximSpool, sought...)
+	default:
+		answer, err := askHost(ctx, w, h, "/queue/stats")
+		if err != nil {
+			return nil, err
+		}
+		return mailqueue.ParseAPI(answer.body)
+	}
+}

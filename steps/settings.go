@@ -1,0 +1,275 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Block is a subject's part of stepwatch.yml: a pointer to a struct, a map or a list whose fields say by their tags what a
+// setting is called (yaml) and what it means (doc). It holds the defaults until the YAML is decoded over them, strictly.
+type Block interface {
+	// Validate reports through env what cannot work, and stores what the sentences ask for: by env.Target.Set, or by
+	// env.Host.Set for a block that is a part of a host. It reads files where a file that is unfit must be found at the
+	// start, and asks no server.
+	Validate(env *Env)
+}
+
+// The registered blocks by where they stand: "databases", "tls.clients"; and those beneath hosts.NAME: "ssh".
+var blocks, hostBlocks = make(map[string]func() Block), make(map[string]func() Block)
+
+// RegisterSettings adds a block of stepwatch.yml. A name with a dot stands beneath another one: "tls.clients". It is called
+// from init, and fresh returns the block with its defaults, a new one at each call. A name that is empty or taken panics,
+// because it is a mistake in the program.
+func RegisterSettings(name string, fresh func() Block) { registerBlock(blocks, name, fresh) }
+
+// RegisterHostSettings adds a block beneath hosts.NAME of stepwatch.yml, as RegisterSettings does.
+func RegisterHostSettings(name string, fresh func() Block) { registerBlock(hostBlocks, name, fresh) }
+
+func registerBlock(registered map[string]func() Block, name string, fresh func() Block) {
+	if name == "" {
+		panic("steps: settings without a name")
+	}
+	if _, taken := registered[name]; taken {
+		panic(fmt.Sprintf("steps: the settings %q are registered twice", name))
+	}
+	registered[name] = fresh
+}
+
+// Blocks returns every registered block by its name, with its defaults.
+func Blocks() map[string]Block { return made(blocks) }
+
+// HostBlocks returns every block that may stand beneath a host by its name, with its defaults.
+func HostBlocks() map[string]Block { return made(hostBlocks) }
+
+func made(registered map[string]func() Block) map[string]Block {
+	all := make(map[string]Block, len(registered))
+	for name, fresh := range registered {
+		all[name] = fresh()
+	}
+	return all
+}
+
+// Env is what a block may use while it is validated.
+type Env struct {
+	Target      *Target  // to be completed; what belongs to dialling is there already
+	Host        *Host    // whose part the block is, or nil
+	Dir         string   // of stepwatch.yml
+	Authorities [][]byte // the PEM files of tls.ca
+
+	Report func(setting, message string)       // takes a mistake in the setting at a path such as "databases.records.user"
+	Keep   func(name string, source any) error // takes a secret by the name that Secrets answers for
+
+	path    string           // of the block
+	pending map[string]Block // not yet validated, by their names
+}
+
+// Validate validates blocks, by name, each after those that it asks for.
+func (e *Env) Validate(blocks map[string]Block) {
+	all := *e
+	all.pending = maps.Clone(blocks)
+	for _, name := range slices.Sorted(maps.Keys(blocks)) {
+		all.After(name)
+	}
+}
+
+// After validates the block with this name, which stands beside this one, unless that is done.
+func (e *Env) After(name string) {
+	block, found := e.pending[name]
+	if !found {
+		return
+	}
+	delete(e.pending, name)
+	beside := *e
+	beside.path = name
+	if e.Host != nil {
+		beside.path = "hosts." + e.Host.Name + "." + name
+	}
+	block.Validate(&beside)
+}
+
+// Path is where a setting of the block stands in the file. The empty one is the block itself, "[0]" the first of a list.
+func (e *Env) Path(setting string) string {
+	if e.path == "" || setting == "" || strings.HasPrefix(setting, "[") {
+		return e.path + setting
+	}
+	return e.path + "." + setting
+}
+
+// Refuse reports what is wrong with a setting of the block.
+func (e *Env) Refuse(setting, format string, args ...any) {
+	e.Report(e.Path(setting), fmt.Sprintf(format, args...))
+}
+
+// File is the path of a file that a setting names, which is relative to stepwatch.yml.
+func (e *Env) File(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(e.Dir, path)
+}
+
+// Secret returns the name by which Secrets answers for the secret of a setting, empty where source is nil.
+func (e *Env) Secret(setting string, source *SecretSource) string {
+	if source == nil {
+		return ""
+	}
+	name := e.Path(setting)
+	if err := e.Keep(name, source.source); err != nil {
+		e.Report(name, err.Error())
+	}
+	return name
+}
+
+// HostPort checks a setting that is a host with a port.
+func (e *Env) HostPort(setting, value string) {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		e.Refuse(setting, "%q is no host and port: write it as host:port", value)
+	}
+}
+
+// Duration reads a setting that is a duration above zero, or returns otherwise where it is empty.
+func (e *Env) Duration(setting, value string, otherwise time.Duration) time.Duration {
+	if value == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		e.Refuse(setting, "%q is no duration above zero: write it as 30s or 5m", value)
+	}
+	return d
+}
+
+// Size reads a setting such as "512 KB" or "10 MB"; the units are powers of 1024. It returns 0 where that is empty.
+func (e *Env) Size(setting, value string) int64 {
+	if value == "" {
+		return 0
+	}
+	var n int64
+	var unit string
+	if _, err := fmt.Sscanf(value, "%d %s", &n, &unit); err != nil {
+		_, _ = fmt.Sscanf(value, "%d%s", &n, &unit) // judged below
+	}
+	scale, known := map[string]int64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.ToUpper(unit)]
+	if !known || n <= 0 || n > 1<<40/scale {
+		e.Refuse(setting, "%q is no size: write it as \"512 KB\" or \"10 MB\"", value)
+		return 0
+	}
+	return n * scale
+}
+
+// OneOf reports whether exactly one of several conditions holds.
+func OneOf(conditions ...bool) bool {
+	n := 0
+	for _, holds := range conditions {
+		if holds {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// SecretSource is a setting that says where a secret comes from. What stands there is the business of who decodes it.
+type SecretSource struct{ source any }
+
+type sourceKey struct{}
+
+// WithSecretSources returns the context in which settings are decoded: fresh returns a pointer to what a SecretSource is
+// decoded into, which Env.Keep is then called with.
+func WithSecretSources(ctx context.Context, fresh func() any) context.Context {
+	return context.WithValue(ctx, sourceKey{}, fresh)
+}
+
+// UnmarshalYAML decodes what stands in the file into a value of the kind that WithSecretSources has named.
+func (s *SecretSource) UnmarshalYAML(ctx context.Context, decode func(into any) error) error {
+	fresh, ok := ctx.Value(sourceKey{}).(func() any)
+	if !ok {
+		return errors.New("steps: a secret's source is decoded outside WithSecretSources")
+	}
+	s.source = fresh()
+	return decode(s.source)
+}
+
+// store holds one value a type: the settings of the subjects. It is copied when it is changed, so that a copy of what has
+// it may be changed alone.
+type store map[reflect.Type]any
+
+func (s store) with(value any) store {
+	changed := maps.Clone(s)
+	if changed == nil {
+		changed = make(store)
+	}
+	changed[reflect.TypeOf(value)] = value
+	return changed
+}
+
+// Set stores the settings of a subject by their type, for SettingsOf, and returns the target. Runs must not be under way.
+func (t *Target) Set(value any) *Target {
+	t.settings = t.settings.with(value)
+	return t
+}
+
+// SettingsOf returns the settings of type T, or a zero T where there are none.
+func SettingsOf[T any](t *Target) T {
+	value, _ := t.settings[reflect.TypeFor[T]()].(T)
+	return value
+}
+
+// Set stores the settings of a part of the host by their type, for PartOf, and returns the host.
+func (h *Host) Set(value any) *Host {
+	h.parts = h.parts.with(value)
+	return h
+}
+
+// PartOf returns the settings of type T that a host has, or a zero T where it has none.
+func PartOf[T any](h *Host) T {
+	value, _ := h.parts[reflect.TypeFor[T]()].(T)
+	return value
+}
+
+// Setting is one setting of stepwatch.yml.
+type Setting struct {
+	Path string // "databases.NAME.user", "tls.clients[].hosts"
+	Doc  string // what it means, in a line
+}
+
+// Settings lists the settings of every registered block, by path.
+func Settings() []Setting {
+	var all []Setting
+	for name, block := range Blocks() {
+		all = append(all, settingsOf(name, reflect.TypeOf(block), "")...)
+	}
+	for name, block := range HostBlocks() {
+		all = append(all, settingsOf("hosts.NAME."+name, reflect.TypeOf(block), "")...)
+	}
+	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Path, b.Path) })
+	return all
+}
+
+func settingsOf(path string, t reflect.Type, doc string) []Setting {
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return settingsOf(path, t.Elem(), doc)
+	case t.Kind() == reflect.Map:
+		return settingsOf(path+".NAME", t.Elem(), doc)
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		return settingsOf(path+"[]", t.Elem(), doc)
+	case t.Kind() != reflect.Struct || t == reflect.TypeFor[SecretSource]():
+		return []Setting{{path, doc}}
+	}
+	var all []Setting
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "" && name != "-" {
+			all = append(all, settingsOf(path+"."+name, field.Type, field.Tag.Get("doc"))...)
+		}
+	}
+	return all
+}

@@ -1,0 +1,47 @@
+package steps
+
+import (
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/browser"
+)
+
+func init() { RegisterSettings("browser", func() Block { return new(browserSettings) }) }
+
+// browserSettings is what stepwatch.yml says of the browser of the scenarios tagged @browser. SettingsOf returns the
+// *browser.Browser, which starts when the first of them runs.
+type browserSettings struct {
+	Path   string `yaml:"path" doc:"default: the first that is found, chromium-headless-shell before chromium"`
+	Remote string `yaml:"remote" doc:"instead: the address of a browser that runs already, with --remote-debugging-port"`
+	Tabs   int    `yaml:"tabs" doc:"scenarios in it at once; default: 1"`
+	Runs   int    `yaml:"runs" doc:"after which it is started anew; default: 500"`
+	Memory string `yaml:"memory" doc:"that it may hold before it is started anew; default: 2 GB"`
+	Proxy  string `yaml:"proxy" doc:"default: web.proxy"`
+}
+
+// Validate implements Block.
+func (b *browserSettings) Validate(env *Env) {
+	env.After("web")
+	if through := SettingsOf[Web](env.Target).Proxy; through != nil && b.Remote == "" && b.Proxy == "" {
+		b.Proxy = through.String()
+	}
+	o := browser.Options{Remote: b.Remote, Dir: filepath.Join(env.Target.StateDir, "browser"), Roots: env.Authorities, MapHosts: env.Target.ConnectTo,
+		Path: b.Path, Proxy: b.Proxy, Tabs: b.Tabs, Runs: b.Runs, Memory: env.Size("memory", b.Memory)}
+	if strings.ContainsRune(b.Path, filepath.Separator) {
+		o.Path = env.File(b.Path)
+	}
+	if b.Path != "" && b.Remote != "" {
+		env.Refuse("", "names both path and remote: give one of them")
+	}
+	for setting, value := range map[string]string{"remote": b.Remote, "proxy": b.Proxy} {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "") {
+			env.Refuse(setting, "%q is no URL: write it as http://127.0.0.1:9222", value)
+		}
+	}
+	if b.Tabs < 0 || b.Runs < 0 {
+		env.Refuse("", "tabs and runs cannot be less than 0")
+	}
+	env.Target.Set(browser.New(o))
+}
