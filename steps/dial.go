@@ -98,7 +98,9 @@ func (w *World) dial(ctx context.Context, address string, blame result.Blame, r 
 // dialer leaves TCP's own keep-alive off: no connection outlives its scenario's deadline, and it costs four system calls.
 var dialer = net.Dialer{KeepAlive: -1}
 
-// resolver asks the target's DNS server, in pure Go so that ctx ends a look-up at once.
+// resolver asks the target's DNS server, in pure Go so that ctx ends a look-up at once. It is for those who go to a host, and
+// Go's own: a connection goes where other programs on this machine would go, by /etc/hosts and the machine's order of
+// addresses too. Whoever asks what DNS says asks through dnsClient.
 func (w *World) resolver() *net.Resolver {
 	if w.target.Resolver == "" {
 		return net.DefaultResolver

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"strings"
 
-	"blitiri.com.ar/go/spf"
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -61,7 +59,7 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `the DMARC record of {name} has the policy {name}`,
-			Does:     "Fails unless receivers are told to treat mail of the domain that fails DMARC so: none, quarantine or reject. For a subdomain that is sp= of the record above it. A policy for a part of the mail only (pct) or under test (t=y) fails, and so does a record that is not valid." + ofAccount,
+			Does:     "Fails unless receivers are told to treat mail of the domain that fails DMARC so: none, quarantine or reject. For a subdomain that is sp= of the record above it, or np= where the subdomain does not exist. A policy for a part of the mail only (pct) or under test (t=y) fails, and so does a record that is not valid." + ofAccount,
 			Measures: phase + "Measures dmarc_policy{policy} and dmarc_percent.",
 			Example:  `Then the DMARC record of "example.org" has the policy "reject"`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return judgeDMARC(ctx, w, a, a.Text(1)) },
@@ -140,7 +138,7 @@ func (w *World) askRecords(ctx context.Context, do func(context.Context, maildns
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()
 	err := w.Timed("records", func() (string, error) {
-		return "", do(ctx, maildns.Through(w.dnsClient()))
+		return "", do(ctx, w.records())
 	})
 	if existing := (*Failure)(nil); err == nil || errors.As(err, &existing) {
 		return err
@@ -230,21 +228,20 @@ func permits(ctx context.Context, w *World, a Args, wanted bool) error {
 		}
 		var said []string
 		for _, address := range addresses {
-			dns := w.authority()
-			outcome, why := spf.CheckHostWithSender(net.IP(address.AsSlice()), domain, "postmaster@"+domain, spf.WithResolver(dns), spf.WithContext(ctx))
-			if err := dns.failed(ctx, "look up the SPF record of "+domain); err != nil && outcome == spf.TempError {
-				return "", err
+			verdict, err := maildns.EvaluateSPF(ctx, w.records(), maildns.Sender{Address: address, HELO: domain, From: "postmaster@" + domain})
+			if err != nil {
+				return "", failLookup(ctx, err, "look up the SPF record of "+domain)
 			}
-			switch {
-			case outcome == spf.None, outcome == spf.PermError, outcome == spf.TempError:
-				return string(outcome), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q says nothing of %s: %s (%v): \"the SPF record of %s is valid\" tells what is wrong",
-					domain, address, outcome, why, domain)
-			case (outcome == spf.Pass) != wanted && wanted:
-				return string(outcome), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q does not permit %s: %s (%v)", domain, address, outcome, why)
-			case (outcome == spf.Pass) != wanted:
-				return string(outcome), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q permits %s (%v), wanted not", domain, address, why)
+			switch passes := verdict.Result == maildns.SPFPass; {
+			case verdict.Result == maildns.SPFNone, verdict.Result == maildns.SPFPermError:
+				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS,
+					"the SPF record of %q says nothing of %s: %s (%s): \"the SPF record of %s is valid\" tells what is wrong", domain, address, verdict.Result, verdict.Detail, domain)
+			case !passes && wanted:
+				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q does not permit %s: %s (%s)", domain, address, verdict.Result, verdict.Detail)
+			case passes && !wanted:
+				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q permits %s (%s), wanted not", domain, address, verdict.Detail)
 			}
-			said = append(said, fmt.Sprintf("%s: %s", address, outcome))
+			said = append(said, fmt.Sprintf("%s: %s", address, verdict.Result))
 		}
 		return strings.Join(said, ", "), nil
 	})

@@ -136,7 +136,7 @@ func onNoBlocklist(ctx context.Context, w *World, a Args) error {
 		if err != nil {
 			return "", err
 		}
-		lookup := maildns.Through(w.dnsClient())
+		lookup := w.records()
 		var asking sync.WaitGroup
 		for i, list := range lists {
 			asking.Go(func() { found[i] = askList(ctx, lookup, list, addresses) })

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // httpConn is one connection to a web server. HTTP/1.1 is spoken on the step's own goroutine with the readers and
@@ -229,8 +230,8 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 	if c.h2 != nil {
 		return c.exchangeHTTP2(ctx, w, request, in)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	line := lifeline.Bind(ctx, c.conn)
+	defer line.Release()
 	c.in.left = headerLimit
 	if c.entry != "" {
 		request.Header.Set("Proxy-Authorization", c.entry)
@@ -285,8 +286,8 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 	w.Phase("transfer", time.Since(first), "")
 	answer.reuse = answer.broken == nil && sent.err == nil && !unread && !response.Close
 	c.used, c.idle = true, time.Now()
-	if !stop() {
-		answer.reuse = false // the deadline is set, or about to be
+	if !line.Release() {
+		answer.reuse = false // the deadline is over
 	}
 	return answer, nil
 }

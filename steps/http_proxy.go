@@ -11,10 +11,10 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // A proxy between us and the web (RFC 9110 section 7.6): for https a tunnel through it (CONNECT, section 9.3.6), for http
@@ -86,8 +86,7 @@ func dialProxy(ctx context.Context, w *World, proxy, u *url.URL, login string) (
 
 // tunnel asks the proxy for a connection to the server of u, and gives the status line's code and phrase.
 func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL, login string) (string, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer lifeline.Bind(ctx, conn).Release()
 	to := hostPort(u)
 	act := fmt.Sprintf("CONNECT %s through the proxy %s %s", to, hostPort(proxy), theProxy)
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: to}, Host: to, Header: http.Header{"User-Agent": userAgent}}

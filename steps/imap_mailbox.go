@@ -18,6 +18,7 @@ import (
 	"github.com/emersion/go-sasl"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // mailbox is an account's INBOX, open over IMAP (RFC 9051, RFC 3501).
@@ -108,9 +109,7 @@ func (m *mailbox) open(ctx context.Context) (err error) {
 // the handshake's time, drops the greeting's text and reads on where STARTTLS must not. The library then gets the
 // greeting replayed, without the capabilities that were announced in clear (RFC 3501 section 6.2.1).
 func (m *mailbox) greet(ctx context.Context, host string) error {
-	raw := m.tcp
-	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	defer stop()
+	defer lifeline.BindClosing(ctx, m.tcp).Release()
 	conn := quickAck(m.tcp)
 	implicit := m.port == portIMAPS
 	if implicit {
@@ -278,9 +277,7 @@ func (m *mailbox) do(ctx context.Context, command string, run func() error) erro
 		return m.failure(ctx, verb, ctx.Err())
 	}
 	m.conn.budget.Store(imapAnswerLimit)
-	raw := m.tcp
-	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	defer stop()
+	defer lifeline.BindClosing(ctx, m.tcp).Release()
 	if err := run(); err != nil {
 		return m.failure(ctx, verb, err)
 	}

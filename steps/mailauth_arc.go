@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
 func init() {
@@ -121,16 +122,18 @@ func validARCChain(ctx context.Context, w *World, _ Args) error {
 		measurePass(w, "ARC", err)
 		return err
 	}
-	dns := w.authority()
+	texts := maildns.NewTexts(w.records())
 	if err == nil {
-		err = w.Timed("arc", func() (string, error) { return fmt.Sprintf("%d sets", len(chain)), verifyARCChain(ctx, dns, l, chain) })
+		err = w.Timed("arc", func() (string, error) {
+			return fmt.Sprintf("%d sets", len(chain)), verifyARCChain(ctx, texts, l, chain)
+		})
 	}
 	if err == nil {
 		measurePass(w, "ARC", nil)
 		return nil
 	}
 	l.attachHeader(w)
-	if trouble := dns.failed(ctx, "look up a key of the ARC chain"); trouble != nil {
+	if trouble := failLookup(ctx, texts.Trouble(), "look up a key of the ARC chain"); trouble != nil {
 		return trouble
 	}
 	measurePass(w, "ARC", err)
@@ -138,9 +141,9 @@ func validARCChain(ctx context.Context, w *World, _ Args) error {
 }
 
 // verifyARCChain verifies what RFC 8617 section 5.2 demands: the newest message signature, and every seal.
-func verifyARCChain(ctx context.Context, dns *authority, l *letter, chain []arcSet) error {
+func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *letter, chain []arcSet) error {
 	last := len(chain)
-	if err := verifySignedMessage(ctx, dns, l, chain[last-1].message); err != nil {
+	if err := verifySignedMessage(ctx, keys, l, chain[last-1].message); err != nil {
 		return fmt.Errorf("the message signature of instance %d (%s): %w", last, tagsOf(chain[last-1].message.value)["d"], err)
 	}
 	for i := last; i >= 1; i-- {
@@ -153,7 +156,7 @@ func verifyARCChain(ctx context.Context, dns *authority, l *letter, chain []arcS
 		}
 		seal := chain[i-1].seal
 		signed.WriteString(relaxedField(withoutSignature(*seal)))
-		if err := verifySignature(ctx, dns, tagsOf(seal.value), signed.String()); err != nil {
+		if err := verifySignature(ctx, keys, tagsOf(seal.value), signed.String()); err != nil {
 			return fmt.Errorf("the seal of instance %d (%s): %w", i, tagsOf(seal.value)["d"], err)
 		}
 	}
@@ -161,7 +164,7 @@ func verifyARCChain(ctx context.Context, dns *authority, l *letter, chain []arcS
 }
 
 // verifySignedMessage verifies a signature over the message that has DKIM's tags (RFC 6376 section 6.1.3).
-func verifySignedMessage(ctx context.Context, dns *authority, l *letter, f *field) error {
+func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f *field) error {
 	tags := tagsOf(f.value)
 	headerForm, bodyForm, _ := strings.Cut(strings.ToLower(tags["c"]), "/")
 	canonical := func(f field) string { return strings.TrimSuffix(f.raw, "\r\n") }
@@ -215,12 +218,12 @@ func verifySignedMessage(ctx context.Context, dns *authority, l *letter, f *fiel
 		return errors.New("it does not cover From")
 	}
 	signed.WriteString(canonical(withoutSignature(*f)))
-	return verifySignature(ctx, dns, tags, signed.String())
+	return verifySignature(ctx, keys, tags, signed.String())
 }
 
 // verifySignature verifies the signature in tags over signed, with the key that tags name.
-func verifySignature(ctx context.Context, dns *authority, tags map[string]string, signed string) error {
-	key, err := lookUpKey(ctx, dns, tags["s"]+"._domainkey."+tags["d"])
+func verifySignature(ctx context.Context, keys *maildns.Texts, tags map[string]string, signed string) error {
+	key, err := lookUpKey(ctx, keys, tags["s"]+"._domainkey."+tags["d"])
 	if err != nil {
 		return err
 	}
@@ -247,8 +250,8 @@ func verifySignature(ctx context.Context, dns *authority, tags map[string]string
 }
 
 // lookUpKey reads a key's record (RFC 6376 section 3.6.1, RFC 8463 section 4).
-func lookUpKey(ctx context.Context, dns *authority, name string) (crypto.PublicKey, error) {
-	texts, err := dns.LookupTXT(ctx, name)
+func lookUpKey(ctx context.Context, keys *maildns.Texts, name string) (crypto.PublicKey, error) {
+	texts, err := keys.Lookup(ctx, name)
 	if err != nil || len(texts) == 0 {
 		return nil, fmt.Errorf("DNS has no key at %s", name)
 	}

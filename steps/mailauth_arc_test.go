@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/miekg/dns"
 
+	"github.com/stepwatch/stepwatch/steps/maildns"
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
@@ -89,13 +90,13 @@ func TestSignedMessageInEachForm(t *testing.T) {
 				o.HeaderKeys = []string{"From", "Subject", "To"}
 			})
 			l := &letter{arrival: &arrival{raw: []byte(message)}, fields: fieldsOf([]byte(message))}
-			dns := w.authority()
-			if err := verifySignedMessage(ctx, dns, l, &l.fields[0]); err != nil {
+			keys := maildns.NewTexts(w.records())
+			if err := verifySignedMessage(ctx, keys, l, &l.fields[0]); err != nil {
 				t.Errorf("%q %v: %v", body, forms, err)
 			}
 			message = strings.Replace(message, "two", "2", 1)
 			l = &letter{arrival: &arrival{raw: []byte(message)}, fields: fieldsOf([]byte(message))}
-			if err := verifySignedMessage(ctx, dns, l, &l.fields[0]); err == nil {
+			if err := verifySignedMessage(ctx, keys, l, &l.fields[0]); err == nil {
 				t.Errorf("%q %v: another subject is taken for the signed one", body, forms)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
 // mostSignatures is how many signatures of one message are verified. RFC 6376 section 6.1 lets a verifier limit that.
@@ -32,9 +33,9 @@ func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 	defer cancel()
 	var signatures []signature
 	err := w.Timed("dkim", func() (string, error) {
-		dns := w.authority()
+		texts := maildns.NewTexts(w.records())
 		verified, err := dkim.VerifyWithOptions(bytes.NewReader(l.raw), &dkim.VerifyOptions{
-			LookupTXT:        func(name string) ([]string, error) { return dns.LookupTXT(ctx, name) },
+			LookupTXT:        func(name string) ([]string, error) { return texts.Lookup(ctx, name) },
 			MaxVerifications: mostSignatures,
 		})
 		if err != nil && !errors.Is(err, dkim.ErrTooManySignatures) {
@@ -54,7 +55,7 @@ func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 			signatures = append(signatures, s)
 		}
 		// A valid signature is enough, whatever the keys of the others say.
-		if err := dns.failed(ctx, "look up the key of a DKIM signature"); err != nil && !passed {
+		if err := failLookup(ctx, texts.Trouble(), "look up the key of a DKIM signature"); err != nil && !passed {
 			return "temperror", err
 		}
 		return describeSignatures(signatures), nil

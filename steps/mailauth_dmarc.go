@@ -6,10 +6,10 @@ import (
 	netmail "net/mail"
 	"strings"
 
-	"blitiri.com.ar/go/spf"
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
 // authorDomain is the domain of the message's author, in ASCII.
@@ -31,29 +31,32 @@ func authorDomain(l *letter) (string, error) {
 }
 
 // judgePolicy is checkDMARC's judgement, by the records that walk finds. The note says what passes and what the domain wishes.
-func judgePolicy(ctx context.Context, walk *policyWalk, author string, signatures []signature, sender senderCheck) (note string, err error) {
-	p, err := walk.policy(ctx, author)
-	if err != nil {
-		return "", err
+func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, signatures []signature, sender senderCheck) (note string, err error) {
+	p, err := walk.Policy(ctx, author)
+	switch {
+	case err != nil:
+		return "", failLookup(ctx, err, "look up the DMARC record of "+author)
+	case p.Problem != "":
+		return "", Fail(result.ReasonUnexpected, result.BlameDNS, "DMARC: %s", p.Problem)
 	}
 	var others []string // what passed and does not speak for the author
 	for _, s := range signatures {
 		if s.problem != "" {
 			continue
 		}
-		speaks, err := walk.aligned(ctx, s.domain, author, p.strict("adkim"))
+		speaks, err := walk.Aligned(ctx, s.domain, author, p.Strict("adkim"))
 		if err != nil {
-			return "", err
+			return "", failLookup(ctx, err, "look up the DMARC record of "+author)
 		}
 		if speaks {
 			return fmt.Sprintf("pass: %s is signed by %s, %s", author, s.domain, p), nil
 		}
 		others = append(others, "DKIM speaks for "+s.domain)
 	}
-	if sender.result == spf.Pass {
-		speaks, err := walk.aligned(ctx, sender.domain, author, p.strict("aspf"))
+	if sender.result == maildns.SPFPass {
+		speaks, err := walk.Aligned(ctx, sender.domain, author, p.Strict("aspf"))
 		if err != nil {
-			return "", err
+			return "", failLookup(ctx, err, "look up the DMARC record of "+author)
 		}
 		if speaks {
 			return fmt.Sprintf("pass: SPF of %s, %s", sender.domain, p), nil
@@ -63,7 +66,7 @@ func judgePolicy(ctx context.Context, walk *policyWalk, author string, signature
 	note = "fail: " + p.String()
 	if len(others) > 0 {
 		return note, Fail(result.ReasonUnexpected, result.BlameSubmission, "DMARC: nothing that passes is aligned with %s of From: %s (adkim=%s, aspf=%s); %s",
-			author, strings.Join(others, ", "), p.mode("adkim"), p.mode("aspf"), p.wishes())
+			author, strings.Join(others, ", "), p.Mode("adkim"), p.Mode("aspf"), p.Wishes())
 	}
 	blame := result.BlameSubmission
 	why := "it is not signed"
@@ -74,7 +77,7 @@ func judgePolicy(ctx context.Context, walk *policyWalk, author string, signature
 	if sender.detail != "" {
 		how += " (" + sender.detail + ")"
 	}
-	return note, Fail(result.ReasonUnexpected, blame, "DMARC: neither DKIM nor SPF passes for %s: %s; SPF: %s; %s", author, why, how, p.wishes())
+	return note, Fail(result.ReasonUnexpected, blame, "DMARC: neither DKIM nor SPF passes for %s: %s; SPF: %s; %s", author, why, how, p.Wishes())
 }
 
 // checkDMARC is nil when a valid signature or SPF speaks for the author's domain.
@@ -86,6 +89,6 @@ func checkDMARC(ctx context.Context, w *World, l *letter, signatures []signature
 		return err
 	}
 	return w.Timed("dmarc", func() (string, error) {
-		return judgePolicy(ctx, &policyWalk{dns: w.authority()}, author, signatures, sender)
+		return judgePolicy(ctx, maildns.NewDMARCWalk(w.records()), author, signatures, sender)
 	})
 }

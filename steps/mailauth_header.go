@@ -72,7 +72,7 @@ func tagsOf(list string) map[string]string {
 }
 
 // organisation is the domain that a registry gave away, by the public suffix list: "example.org" of "mx1.example.org". A
-// name that has none, such as an address, is its own. DMARC has its own idea of it, which is in DNS (policyWalk).
+// name that has none, such as an address, is its own. DMARC has its own idea of it, which is in DNS (maildns.DMARCWalk).
 func organisation(name string) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if _, err := netip.ParseAddr(name); err == nil {

@@ -3,18 +3,16 @@ package steps
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 
-	"blitiri.com.ar/go/spf"
-
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
 // senderCheck is the outcome of SPF (RFC 7208) for the handover to the receiving side.
 type senderCheck struct {
-	result spf.Result // spf.None also when there was no handover to judge
-	domain string     // of MAIL FROM, or of HELO for a message without a sender
+	result maildns.SPFResult // SPFNone also when there was no handover to judge
+	domain string            // of MAIL FROM, or of HELO for a message without a sender
 	ip     string
 	detail string // why it is so; for a result other than pass
 	border bool   // whether there was a handover to judge
@@ -25,7 +23,7 @@ type senderCheck struct {
 func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()
-	c := senderCheck{result: spf.None}
+	c := senderCheck{result: maildns.SPFNone}
 	border := l.side.border
 	switch {
 	case border == nil:
@@ -50,19 +48,9 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 		c.domain = strings.ToLower(helo)
 	}
 	err := w.Timed("spf", func() (string, error) {
-		dns := w.authority()
-		var why error
-		c.result, why = spf.CheckHostWithSender(net.IP(border.address.AsSlice()), helo, sender, spf.WithResolver(dns), spf.WithContext(ctx))
-		note := fmt.Sprintf("%s: %s for %s", c.result, c.ip, c.domain)
-		if c.result == spf.TempError {
-			if err := dns.failed(ctx, "look up the SPF record of "+c.domain); err != nil {
-				return note, err
-			}
-		}
-		if why != nil {
-			c.detail = why.Error()
-		}
-		return note, nil
+		verdict, err := maildns.EvaluateSPF(ctx, w.records(), maildns.Sender{Address: border.address, HELO: helo, From: sender})
+		c.result, c.detail = verdict.Result, verdict.Detail
+		return fmt.Sprintf("%s: %s for %s", c.result, c.ip, c.domain), failLookup(ctx, err, "look up the SPF record of "+c.domain)
 	})
 	return c, err
 }
@@ -72,13 +60,13 @@ func spfFailure(l *letter, c senderCheck) error {
 	switch {
 	case !c.border:
 		return scenarioFault("SPF: %s", c.detail)
-	case c.result == spf.Pass:
+	case c.result == maildns.SPFPass:
 		return nil
-	case c.result == spf.None:
+	case c.result == maildns.SPFNone:
 		return Fail(result.ReasonUnexpected, result.BlameDNS, "SPF: none: %s has no SPF record, so nothing allows %s to send for it", c.domain, c.ip)
-	case c.result == spf.PermError:
+	case c.result == maildns.SPFPermError:
 		return Fail(result.ReasonUnexpected, result.BlameDNS, "SPF: permerror: the SPF record of %s cannot be used: %s", c.domain, c.detail)
-	case c.result == spf.TempError:
+	case c.result == maildns.SPFTempError:
 		return Fail(result.ReasonDNS, result.BlameDNS, "SPF: temperror: %s", c.detail)
 	default:
 		return Fail(result.ReasonUnexpected, result.BlameTransfer, "SPF: %s: the SPF record of %s does not allow %s, which handed the message to %s (%s)",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // pop3Client is one session with a POP3 server (RFC 1939). What it deleted the server removes at QUIT. Its methods
@@ -52,9 +53,9 @@ func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Unix(1, 0)) }) // fails on a closed connection only
+	line := lifeline.Bind(ctx, tcp)
 	defer func() {
-		stop()
+		line.Release()
 		_ = tcp.Close() // what was to be kept is confirmed by then
 	}()
 	c := &pop3Client{ctx: ctx, box: p, budget: pop3SessionLimit}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/starttls"
 )
 
@@ -280,9 +281,8 @@ func (w *World) greets(ctx context.Context, host string, port int, wanted string
 		return err
 	}
 	defer func() { _ = conn.Close() }() // the greeting is all that was asked
-	defer context.AfterFunc(ctx, func() {
-		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
-	})()
+	line := lifeline.Bind(ctx, conn)
+	defer line.Release()
 	if slices.Contains(tlsFirst, port) {
 		client, err := w.Handshake(ctx, conn, host, blame)
 		if err != nil {
@@ -291,7 +291,7 @@ func (w *World) greets(ctx context.Context, host string, port int, wanted string
 		conn = client
 	}
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > bannerWait {
-		_ = conn.SetDeadline(time.Now().Add(bannerWait)) // as above
+		_ = line.SetReadDeadline(time.Now().Add(bannerWait)) // fails on a closed connection only
 	}
 	var banner string
 	err = w.Timed("banner", func() (string, error) {

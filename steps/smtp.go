@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 func init() {
@@ -265,11 +266,9 @@ func (c *smtpClient) talk(ctx context.Context, do func() error) error {
 		return err
 	}
 	c.tcp = conn
-	release := context.AfterFunc(ctx, func() {
-		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
-	})
+	line := lifeline.Bind(ctx, conn)
 	defer func() {
-		release()
+		line.Release() // saying goodbye has a deadline of its own
 		if c.conn != nil {
 			c.quit(ctx)
 		}

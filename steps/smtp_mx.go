@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 func init() {
@@ -159,21 +160,19 @@ func (w *World) mailExchangers(ctx context.Context, domain string) ([]*net.MX, e
 	}
 	var hosts []*net.MX
 	err = w.Timed("mx_lookup", func() (string, error) {
-		var err error
-		hosts, err = w.resolver().LookupMX(ctx, name+".")
-		note := make([]string, len(hosts))
-		for i, mx := range hosts {
-			mx.Host = strings.TrimSuffix(mx.Host, ".")
-			note[i] = fmt.Sprintf("%d %s", mx.Pref, mx.Host)
+		found, err := w.dnsClient().MX(ctx, name)
+		note := make([]string, len(found))
+		for i, mx := range found {
+			hosts = append(hosts, &net.MX{Host: mx.Host, Pref: mx.Preference})
+			note[i] = fmt.Sprintf("%d %s", mx.Preference, mx.Host)
 		}
-		return strings.Join(note, ", "), err
+		return strings.Join(note, ", "), dnsclient.NetError(err)
 	})
 	missing := (*net.DNSError)(nil)
 	switch {
 	case len(hosts) == 1 && hosts[0].Host == "":
 		return nil, Fail(result.ReasonDNS, result.BlameDNS, "%s takes no mail: its only MX is the null MX of RFC 7505", domain)
 	case len(hosts) > 0:
-		slices.SortStableFunc(hosts, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
 		return hosts, nil
 	case err == nil, errors.As(err, &missing) && missing.IsNotFound:
 		return []*net.MX{{Host: name}}, nil // the implicit MX

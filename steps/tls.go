@@ -20,6 +20,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/certificate"
 	"github.com/stepwatch/stepwatch/steps/hello"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/starttls"
 )
 
@@ -221,9 +222,7 @@ func (w *World) connectTLS(ctx context.Context, a Args, options string) (*secure
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }() // all that was wanted was read
-	defer context.AfterFunc(ctx, func() {
-		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
-	})()
+	defer lifeline.Bind(ctx, conn).Release()
 	if err := s.handshake(ctx, w, conn); err != nil {
 		return nil, err
 	}
@@ -282,10 +281,7 @@ func (s *secured) open(ctx context.Context, w *World) (net.Conn, error) {
 	if err != nil || s.before == "" {
 		return conn, err
 	}
-	release := context.AfterFunc(ctx, func() {
-		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
-	})
-	defer release()
+	defer lifeline.Bind(ctx, conn).Release()
 	err = w.Timed("starttls", func() (string, error) {
 		return starttls.Begin(conn, s.before, s.host, ehloName(conn.LocalAddr()))
 	})
@@ -462,9 +458,7 @@ func (s *secured) refuses(ctx context.Context, w *World, name string) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // all that was wanted was read
-	defer context.AfterFunc(ctx, func() {
-		_ = conn.SetDeadline(time.Unix(1, 0)) // fails on a closed connection only
-	})()
+	defer lifeline.Bind(ctx, conn).Release()
 	var answer hello.Answer
 	err = w.Timed("offer", func() (string, error) {
 		var err error

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // Why a broker did not answer. Other errors are those of the network.
@@ -42,8 +44,7 @@ const closing = 100 * time.Millisecond
 
 // Look asks for one queue over a connection, which it closes.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the library takes no context
-	defer stop()
+	defer lifeline.BindClosing(ctx, conn).Release() // the library takes no context
 	heard := &heardConn{Conn: conn}
 	connection, err := amqp091.Open(heard, amqp091.Config{
 		SASL:       []amqp091.Authentication{&amqp091.PlainAuth{Username: login.User, Password: login.Password}},
@@ -98,7 +99,7 @@ func (h *heardConn) Write(p []byte) (int, error) {
 // later.
 func sorted(ctx context.Context, err error, opening bool) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	var said *amqp091.Error
 	if !errors.As(err, &said) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 const (
@@ -222,8 +224,8 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }() // the answer is read, or there is none
-	// When ctx ends by itself or is cancelled, the read that waits ends too.
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	line := lifeline.Bind(ctx, conn)
+	defer line.Release()
 
 	start := time.Now()
 	defer c.traced("exchange", start)
@@ -240,13 +242,10 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 		}
 		answer.Sent++
 		again := time.Now().Add(wait)
-		if err := conn.SetReadDeadline(again); err != nil {
+		if err := line.SetReadDeadline(again); err != nil {
 			return nil, err
 		}
 		for {
-			if ctx.Err() != nil { // it may have ended just before the read deadline was moved
-				return nil, unanswered(ctx, answer.Sent, strays, stray)
-			}
 			n, err := conn.Read(buffer)
 			if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
 				break
@@ -324,7 +323,7 @@ func (c *Client) overStream(ctx context.Context, query *dns.Msg, server endpoint
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }() // the answer is read, or there is none
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	defer lifeline.Bind(ctx, conn).Release()
 	start := time.Now()
 	defer c.traced("exchange", start)
 	length := uint16(len(packet)) //nolint:gosec // a question is a name and a few bytes

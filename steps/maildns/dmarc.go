@@ -7,89 +7,55 @@ import (
 	"strings"
 )
 
-// DMARC is what a receiver does with mail from a domain that neither SPF nor DKIM speaks for (RFC 7489).
+// DMARC is what a receiver does with mail from a domain that neither SPF nor DKIM speaks for (RFC 9989).
 type DMARC struct {
 	Domain  string
 	At      string   // the domain whose record counts; empty when there is none
 	Record  string   // empty when there is not exactly one
 	Policy  string   // what it wishes for mail from Domain: none, quarantine or reject; empty when that cannot be read
-	From    string   // the tag that says so: "p", or "sp" for a domain beneath At
+	From    string   // the tag that says so: "p", or for a domain beneath At "sp", or "np" where that does not exist
 	Percent int      // of failing mail that the policy is for (pct); 100 unless it says otherwise
 	Testing bool     // t=y: the policy is to be taken one step milder
 	Reports []string // where aggregate reports go (rua)
 	Findings
 }
 
-// walkLimit is how many names the tree walk asks for a record (RFC 9989).
-const walkLimit = 8
-
-// CheckDMARC finds the record that counts for domain, lints it, and asks those outside the domain who get its reports
-// whether they take them (RFC 7489 section 7.1).
-//
-// The record is that of the domain itself, else that of the domain above it which receivers find: RFC 7489 looks only at the
-// organisational domain, the tree walk of RFC 9989 at all between.
+// CheckDMARC finds the record that counts for domain as receivers do (DMARCWalk), lints it, and asks those outside the domain
+// who get its reports whether they take them (RFC 7489 section 7.1). Receivers that still go by RFC 7489 look at domain and
+// at its registered domain only, which is advice.
 func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, error) {
 	d := &DMARC{Domain: domain, Percent: 100}
-	organisation := organisation(domain)
-	texts, err := lookup.texts(ctx, "_dmarc."+domain)
+	walk := NewDMARCWalk(lookup)
+	policy, err := walk.Policy(ctx, domain)
 	if err != nil {
 		return d, err
 	}
-	d.At = domain
-	if found := countDMARC(texts); found == 0 && domain != organisation {
-		for above, asked := parentOf(domain), 1; len(above) >= len(organisation); above = parentOf(above) {
-			if asked++; asked > walkLimit && above != organisation {
-				continue
-			}
-			higher, err := lookup.texts(ctx, "_dmarc."+above)
-			if err != nil {
-				return d, err
-			}
-			if countDMARC(higher) == 0 {
-				continue
-			}
-			texts, d.At = higher, above
-			if countDMARC(higher) == 1 && parseTags(only(higher, "", "DMARC1", &Findings{}), &Findings{}).value("psd") == "n" {
-				break
-			}
-		}
-		if d.At == domain {
-			d.At = ""
-			d.fault(`neither %s nor %s has a DMARC record: add one at _dmarc.%s that begins with "v=DMARC1; p="`, domain, organisation, organisation)
-			return d, nil
-		}
-		if d.At != organisation {
-			d.advise("many receivers look for the record at %s and %s only (RFC 7489 section 6.6.3) and do not find that of %s", domain, organisation, d.At)
-		}
+	for _, doubled := range walk.doubled {
+		only(walk.places[doubled].texts, "_dmarc."+doubled, "DMARC1", &d.Findings)
 	}
-	d.Record = only(texts, "_dmarc."+d.At, "DMARC1", &d.Findings)
-	if d.Record == "" {
-		d.At = ""
+	own, registered := walk.places[domain], organisation(domain)
+	switch {
+	case slices.Contains(walk.doubled, domain):
 		return d, nil
+	case policy.Domain == "" && len(walk.doubled) > 0:
+		return d, nil
+	case policy.Domain == "" && domain == registered:
+		only(own.texts, "_dmarc."+domain, "DMARC1", &d.Findings)
+		return d, nil
+	case policy.Domain == "":
+		d.fault(`neither %s nor %s has a DMARC record: add one at _dmarc.%s that begins with "v=DMARC1; p="`, domain, registered, registered)
+		return d, nil
+	case policy.Domain != domain && policy.Domain != registered:
+		d.advise("many receivers look for the record at %s and %s only (RFC 7489 section 6.6.3) and do not find that of %s", domain, registered, policy.Domain)
 	}
+	d.At, d.Record, d.From = policy.Domain, policy.place.record, policy.Tag
 	destinations := d.parse()
 	for _, to := range destinations {
-		err := d.authorised(ctx, lookup, to)
-		if err != nil {
+		if err := d.authorised(ctx, lookup, to); err != nil {
 			return d, err
 		}
 	}
 	return d, nil
-}
-
-func parentOf(name string) string {
-	_, parent, _ := strings.Cut(name, ".")
-	return parent
-}
-
-func countDMARC(texts []string) int {
-	n := 0
-	for _, text := range texts {
-		if versionIs(text, "DMARC1") {
-			n++
-		}
-	}
-	return n
 }
 
 var dmarcPolicies = []string{"none", "quarantine", "reject"}
@@ -106,8 +72,10 @@ func (d *DMARC) parse() []string {
 		}
 		return value
 	}
-	p, sp := oneOf("p", dmarcPolicies...), oneOf("sp", dmarcPolicies...)
-	oneOf("np", dmarcPolicies...)
+	policies := map[string]string{}
+	for _, name := range []string{"p", "sp", "np"} {
+		policies[name] = oneOf(name, dmarcPolicies...)
+	}
 	oneOf("adkim", "r", "s")
 	oneOf("aspf", "r", "s")
 	oneOf("psd", "y", "n", "u")
@@ -117,10 +85,7 @@ func (d *DMARC) parse() []string {
 	} else if len(tags) < 2 || tags[1].name != "p" {
 		d.advise("p= does not stand directly behind v=DMARC1, where RFC 7489 section 6.3 wants it")
 	}
-	d.Policy, d.From = p, "p"
-	if d.At != d.Domain && tags.has("sp") {
-		d.Policy, d.From = sp, "sp"
-	}
+	d.Policy = policies[d.From]
 	if tags.has("pct") {
 		n, err := strconv.Atoi(tags.value("pct"))
 		if err != nil || n < 0 || n > 100 {
@@ -206,7 +171,8 @@ func reportSize(text string) bool {
 	return err == nil && len(text)-len(number) <= 1
 }
 
-// authorised asks whether a domain takes reports about another one (RFC 7489 section 7.1).
+// authorised asks whether a domain takes reports about another one (RFC 7489 section 7.1). Who is registered as one does not
+// have to say so: reports are sent by those who go by RFC 7489 and the public suffix list, too.
 func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error {
 	if organisation(to) == organisation(d.At) {
 		return nil
@@ -216,7 +182,7 @@ func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error 
 	if err != nil {
 		return err
 	}
-	if countDMARC(texts) == 0 {
+	if len(dmarcRecords(texts)) == 0 {
 		d.fault(`reports to %s are not sent, because it does not say that it takes those about %s: it needs a TXT record "v=DMARC1" at %s (RFC 7489 section 7.1)`, to, d.At, name)
 	}
 	return nil

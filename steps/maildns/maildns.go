@@ -1,5 +1,5 @@
 // Package maildns reads and judges what DNS says about a mail domain and its hosts: SPF (RFC 7208), DKIM keys (RFC 6376,
-// RFC 8301, RFC 8463), DMARC (RFC 7489), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672), the
+// RFC 8301, RFC 8463), DMARC (RFC 9989), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672), the
 // names of addresses, and DNS blocklists (RFC 5782).
 //
 // It asks through a Lookup, so the same linters work on any resolver and in a test on a zone. What it
@@ -27,6 +27,7 @@ import (
 // Answer is what DNS has of one type at one name, aliases followed.
 type Answer struct {
 	Records   []dns.RR // of the type that was asked for; empty when the name or the type does not exist
+	Missing   bool     // the name does not exist, and none beneath it (RFC 8020)
 	Authentic bool     // DNSSEC proved it, also when it is empty
 }
 
@@ -36,7 +37,7 @@ func Through(client *dnsclient.Client) Lookup {
 		answer, err := client.Find(ctx, dnsclient.Question{Name: name, Type: kind})
 		switch {
 		case dnsclient.IsAbsent(err):
-			return Answer{}, nil
+			return Answer{Missing: answer.Rcode == dns.RcodeNameError}, nil
 		case err != nil:
 			return Answer{}, err
 		}
@@ -56,7 +57,7 @@ func Validated(client *dnsclient.Client, anchors dnsclient.Anchors) Lookup {
 		if err != nil {
 			return Answer{}, err
 		}
-		return Answer{Records: proof.Answer.Found(), Authentic: true}, nil
+		return Answer{Records: proof.Answer.Found(), Missing: proof.Answer.Rcode == dns.RcodeNameError, Authentic: true}, nil
 	}
 }
 
@@ -133,7 +134,8 @@ func addressesOf(records []dns.RR) []netip.Addr {
 // Canonical is a host name in lower case without the dot at its end.
 func Canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// organisation is the organisational domain of a name by the public suffix list (RFC 7489 section 3.2).
+// organisation is the domain that a registry gave away, by the public suffix list (RFC 7489 section 3.2): where a domain
+// that has no DMARC record best adds one. What receivers take for the organisational domain is DMARCWalk.Organisation.
 func organisation(name string) string {
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		return domain

@@ -30,6 +30,12 @@ func zone(t testing.TB, text string) Lookup {
 			return Answer{}, errNoAnswer
 		}
 		answer := Answer{Authentic: !strings.HasSuffix(Canonical(name), "unsigned.test")}
+		answer.Missing = true
+		for there := range records {
+			if there == Canonical(name) || strings.HasSuffix(there, "."+Canonical(name)) {
+				answer.Missing = false
+			}
+		}
 		for _, rr := range records[Canonical(name)] {
 			if rr.Header().Rrtype == kind {
 				answer.Records = append(answer.Records, rr)
@@ -48,5 +54,16 @@ func wantFindings(t *testing.T, got Findings, want ...string) {
 	}
 	if g, w := strings.Join(lines, "\n"), strings.Join(want, "\n"); g != w {
 		t.Errorf("got\n%s\nwant\n%s", g, w)
+	}
+}
+
+// withText is a Lookup that has one more TXT record at every name.
+func withText(lookup Lookup, text string) Lookup {
+	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
+		answer, err := lookup(ctx, name, kind)
+		if kind == dns.TypeTXT {
+			answer.Records = append(answer.Records, &dns.TXT{Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: kind, Class: dns.ClassINET}, Txt: []string{text}})
+		}
+		return answer, err
 	}
 }

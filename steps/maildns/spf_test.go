@@ -154,7 +154,11 @@ func FuzzSPF(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, record string) {
 		var found Findings
-		for _, term := range parseSPF("v=spf1 "+record, &found) {
+		terms, broken := parseSPF("v=spf1 "+record, &found)
+		if broken != "" && found.Valid() {
+			t.Errorf("%q is %s, and nothing is wrong with it", record, broken)
+		}
+		for _, term := range terms {
 			if term.text == "" || term.qualifier != 0 && spfResults[term.qualifier] == "" {
 				t.Errorf("term %+v", term)
 			}

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
@@ -50,13 +51,10 @@ func Showq(ctx context.Context, socket string, sought ...string) (*Queue, error)
 		return nil, fmt.Errorf("connect to %s: %w", socket, err)
 	}
 	defer func() { _ = conn.Close() }() // all that it had to say was read
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	line := lifeline.Bind(ctx, conn)
+	defer line.Release()
 	q, err := parseShowq(io.LimitReader(conn, showqAnswerLimit), sought...)
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
+	if err = line.Cause(err); err != nil {
 		return nil, fmt.Errorf("read %s: %w", socket, err)
 	}
 	return q, nil

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
@@ -44,9 +45,9 @@ func Echo(ctx context.Context, to netip.Addr, patience time.Duration) (time.Dura
 		return 0, fmt.Errorf("open a socket for ICMP: %w", err)
 	}
 	defer func() { _ = conn.Close() }() // nothing is kept in it
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })
-	defer stop()
-	return echo(ctx, conn, to, raw)
+	line := lifeline.Bind(ctx, conn)
+	defer line.Release()
+	return echo(ctx, conn, line, to, raw)
 }
 
 // listen opens a socket without privilege, or else a raw one.
@@ -62,7 +63,7 @@ func listen(to netip.Addr) (conn *icmp.PacketConn, raw bool, err error) {
 	return conn, true, err
 }
 
-func echo(ctx context.Context, conn *icmp.PacketConn, to netip.Addr, raw bool) (time.Duration, error) {
+func echo(ctx context.Context, conn *icmp.PacketConn, line *lifeline.Line, to netip.Addr, raw bool) (time.Duration, error) {
 	var kind icmp.Type = ipv4.ICMPTypeEcho
 	if to.Is6() {
 		kind = ipv6.ICMPTypeEchoRequest
@@ -86,7 +87,7 @@ func echo(ctx context.Context, conn *icmp.PacketConn, to netip.Addr, raw bool) (
 		}
 		until := time.Now().Add(pause)
 		for {
-			_ = conn.SetReadDeadline(until) // fails on a closed socket alone, which reading then says
+			_ = line.SetReadDeadline(until) // fails on a closed socket alone, which reading then says
 			if ctx.Err() != nil {
 				return 0, ErrSilent
 			}

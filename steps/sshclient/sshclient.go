@@ -22,6 +22,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
@@ -73,14 +74,14 @@ func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
 				return slices.Repeat([]string{l.Password}, len(questions)), nil
 			}))
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the login then fails
-	defer stop()
+	line := lifeline.BindClosing(ctx, conn) // the login then fails
+	defer line.Release()
 	c, channels, requests, err := ssh.NewClientConn(conn, l.Address, config)
 	switch {
 	case err == nil:
 		return &Client{ssh.NewClient(c, channels, requests), string(c.ServerVersion())}, nil
 	case ctx.Err() != nil:
-		err = ctx.Err()
+		err = line.Cause(err)
 	case hostKey != nil:
 		err = hostKey
 	case strings.Contains(err.Error(), "unable to authenticate"):
@@ -191,17 +192,17 @@ const (
 // wraps ctx's, and the Output has what there was until then. ErrNoEnd says that the connection ended before.
 func (c *Client) Run(ctx context.Context, command string) (*program.Output, error) {
 	start := time.Now()
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
+	line := lifeline.BindClosing(ctx, c.conn)
 	channel, requests, err := c.conn.OpenChannel("session", nil)
 	if err != nil {
-		stop()
+		line.Release()
 		return nil, c.failure(ctx, "open a session", err)
 	}
 	defer func() { _ = channel.Close() }() // mostly the command's end has done it
 	ended := make(chan end, 1)
 	go func() { ended <- readEnd(requests) }()
 	taken, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{command}))
-	stop() // if that is too late, the connection is closed, and so is the channel
+	line.Release() // if that is too late, the connection is closed, and so is the channel
 	switch {
 	case err != nil:
 		return nil, c.failure(ctx, "start the command", err)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // acceptor is a server inside the calling process.
@@ -33,7 +35,7 @@ func accept(ctx context.Context, address string, serve func(context.Context, net
 			}
 			a.all.Go(func() {
 				defer conn.Close()
-				defer context.AfterFunc(ctx, func() { conn.Close() })()
+				defer lifeline.BindClosing(ctx, conn).Release()
 				serve(ctx, conn)
 			})
 		}

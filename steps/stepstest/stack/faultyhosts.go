@@ -10,6 +10,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // BannerDelay is how long the host SlowBanner lets a client wait for its greeting.
@@ -86,7 +88,7 @@ func lateTo(server string) func(context.Context, net.Conn) {
 			return
 		}
 		defer conn.Close()
-		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		defer lifeline.BindClosing(ctx, conn).Release()
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)

@@ -1,0 +1,197 @@
+package lifeline
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// pair is a connection on loopback and its other end.
+func pair(t *testing.T) (conn, other net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	if conn, err = net.Dial("tcp", listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if other, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
+	return conn, other
+}
+
+var errWhy = errors.New("told to stop")
+
+// wait reads until something ends that, which must not take long.
+func wait(t *testing.T, conn net.Conn) error {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(5 * time.Second):
+		t.Fatal("the read goes on")
+		return nil
+	}
+}
+
+func TestEndDuringAWait(t *testing.T) {
+	for name, how := range map[string]struct {
+		bind func(context.Context, net.Conn) *Line
+		want error
+	}{
+		"deadline": {func(ctx context.Context, conn net.Conn) *Line { return Bind(ctx, conn) }, os.ErrDeadlineExceeded},
+		"closing":  {func(ctx context.Context, conn net.Conn) *Line { return BindClosing(ctx, conn) }, net.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, _ := pair(t)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			line := how.bind(ctx, conn)
+			time.AfterFunc(20*time.Millisecond, func() { cancel(errWhy) })
+			err := line.Cause(wait(t, conn))
+			if !errors.Is(err, errWhy) || !errors.Is(err, how.want) || err.Error() != errWhy.Error() {
+				t.Errorf("got %v, want %v for %v", err, how.want, errWhy)
+			}
+			if line.Release() || line.Release() {
+				t.Error("the connection is taken for whole")
+			}
+		})
+	}
+}
+
+func TestEndBeforeBinding(t *testing.T) {
+	conn, _ := pair(t)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 0, errWhy)
+	defer cancel()
+	line := Bind(ctx, conn)
+	if err := line.Cause(wait(t, conn)); !errors.Is(err, errWhy) {
+		t.Errorf("got %v, want %v", err, errWhy)
+	}
+	if line.Release() {
+		t.Error("the connection is taken for whole")
+	}
+}
+
+func TestEndAfterRelease(t *testing.T) {
+	conn, other := pair(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	line := Bind(ctx, conn)
+	if !line.Release() || !line.Release() {
+		t.Error("the connection is not taken for whole")
+	}
+	cancel()
+	if _, err := other.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, conn); err != nil {
+		t.Errorf("a connection that was released: %v", err)
+	}
+	closing := BindClosing(ctx, nothing{}) // ended already, so it is closed at once
+	if closing.Release() {
+		t.Error("the connection is taken for whole")
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Close() error { return nil }
+
+// A deadline of one's own is never moved past the context's end.
+func TestDeadlineOfOnesOwn(t *testing.T) {
+	conn, other := pair(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	line := Bind(ctx, conn)
+	if err := line.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, conn); !errors.Is(line.Cause(err), os.ErrDeadlineExceeded) || line.Cause(err) != err {
+		t.Errorf("got %v, want that the deadline is over", err)
+	}
+	if err := line.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	cancel(errWhy)
+	if err := line.Cause(wait(t, conn)); !errors.Is(err, errWhy) {
+		t.Errorf("got %v, want %v", err, errWhy)
+	}
+	if err := line.SetReadDeadline(time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want that no wait begins again", err)
+	}
+	line.Release()
+	// What is done to it from now on is its owner's matter, such as a goodbye.
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, conn); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCauseOfNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, _ := pair(t)
+	line := Bind(ctx, conn)
+	defer line.Release()
+	if err := line.Cause(io.EOF); err != io.EOF {
+		t.Errorf("got %v while the context goes on", err)
+	}
+	cancel()
+	if err := line.Cause(nil); err != nil {
+		t.Errorf("got %v of an exchange that went well", err)
+	}
+}
+
+// Whenever the context ends, a connection that was released as whole has no deadline, and one that was not has.
+func TestEndAtAnyMoment(t *testing.T) {
+	conn, other := pair(t)
+	go func() {
+		for {
+			if _, err := other.Write([]byte("x")); err != nil {
+				return
+			}
+		}
+	}()
+	for range 500 {
+		if err := conn.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		line := Bind(ctx, conn)
+		var all sync.WaitGroup
+		all.Go(cancel)
+		all.Go(func() { _ = line.SetReadDeadline(time.Now().Add(time.Hour)) })
+		whole := line.Release()
+		_, err := conn.Read(make([]byte, 1))
+		all.Wait()
+		if whole && err != nil || !whole && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("released whole %t, and reading ends in %v", whole, err)
+		}
+		if again := line.Release(); again != whole {
+			t.Fatalf("released %t, and then %t", whole, again)
+		}
+	}
+	_ = conn.Close()
+}

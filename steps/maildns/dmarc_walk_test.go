@@ -1,0 +1,268 @@
+package maildns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+const policyZone = `
+_dmarc.plain.test. TXT "v=DMARC1; p=quarantine; sp=reject; np=none"
+here.plain.test. A 192.0.2.1
+beneath.part.plain.test. A 192.0.2.1
+_dmarc.part.plain.test. TXT "v=DMARC1; p=none"
+_dmarc.own.plain.test. TXT "v=DMARC1; p=reject; psd=n"
+_dmarc.suffix.test. TXT "v=DMARC1; p=none; sp=quarantine; psd=y"
+_dmarc.shop.suffix.test. TXT "v=DMARC1; p=reject"
+_dmarc.unsure.suffix.test. TXT "v=DMARC1; p=reject; psd=u"
+_dmarc.capital.suffix.test. TXT "v=DMARC1; p=reject; psd=N"
+_dmarc.7.6.5.4.3.2.deep.test. TXT "v=DMARC1; p=reject; psd=n"
+_dmarc.5.4.3.2.deep.test. TXT "v=DMARC1; p=reject; psd=n"
+_dmarc.trial.test. TXT "v=DMARC1;p=reject;t=y"
+_dmarc.soft.test. TXT "v=DMARC1; p=quarantine; T=Y; t=y; pct=20"
+_dmarc.open.test. TXT "v=DMARC1; p=none; t=y; pct=100"
+_dmarc.nonp.test. TXT "v=DMARC1; p=reject"
+_dmarc.odd.test. TXT "v=DMARC1; p=bounce; rua=mailto:d@odd.test"
+_dmarc.lost.test. TXT "v=DMARC1; p=bounce; rua=d"
+_dmarc.bad.test. TXT "v=DMARC1; p=reject; sp=bounce"
+_dmarc.late.test. TXT "p=reject; v=DMARC1"
+_dmarc.new.test. TXT "v=DMARC2; p=reject"
+_dmarc.other.test. TXT "v=DMARC1 ; p=reject"
+_dmarc.other.test. TXT "site-verification=1"
+_dmarc.two.plain.test. TXT "v=DMARC1; p=none"
+_dmarc.two.plain.test. TXT "v=DMARC1; p=reject"
+_dmarc.twice.test. TXT "v=DMARC1; p=none; psd=n"
+_dmarc.twice.test. TXT "v=DMARC1; p=reject; psd=n"
+_dmarc.junk.test. TXT "v=DMARC1; hello; =; p=reject; p=none; psd=maybe"
+_dmarc.a.junk.test. TXT "v=DMARC1"
+`
+
+// The policy of an author's domain, as RFC 9989 section 4.10.1 finds it.
+func TestPolicy(t *testing.T) {
+	lookup := zone(t, policyZone)
+	for author, want := range map[string]string{
+		"plain.test":              "policy quarantine of plain.test",
+		"here.plain.test":         "policy reject of plain.test",     // sp=, because it exists
+		"gone.plain.test":         "policy none of plain.test",       // np=, because it does not
+		"a.b.gone.plain.test":     "policy none of plain.test",       // nor does what is above it
+		"part.plain.test":         "policy none of part.plain.test",  // its own
+		"beneath.part.plain.test": "policy reject of plain.test",     // the organisation's, not the one in between
+		"own.plain.test":          "policy reject of own.plain.test", // which is an organisation
+		"x.own.plain.test":        "policy reject of own.plain.test",
+		"suffix.test":             "policy none of suffix.test",
+		"bank.suffix.test":        "policy quarantine of suffix.test",
+		"www.bank.suffix.test":    "policy quarantine of suffix.test",
+		"shop.suffix.test":        "policy reject of shop.suffix.test",
+		"www.shop.suffix.test":    "policy reject of shop.suffix.test",
+		"unsure.suffix.test":      "policy reject of unsure.suffix.test",
+		"trial.test":              "policy reject of trial.test, test mode t=y, so receivers do quarantine",
+		"soft.test":               `policy quarantine of soft.test, test mode t=y, so receivers do none, pct="20" of RFC 7489, which receivers by RFC 9989 ignore`,
+		"open.test":               "policy none of open.test",
+		"x.nonp.test":             "policy reject of nonp.test",
+		"odd.test":                `policy none of odd.test, p="bounce" is no policy, so none is taken`,
+		"other.test":              "policy reject of other.test",
+		"two.plain.test":          "policy reject of plain.test, _dmarc.two.plain.test has 2 records, so none counts",
+		"junk.test":               "policy reject of junk.test", // what is no tag is left out, and of two the first counts
+		"x.junk.test":             "policy reject of junk.test",
+		"a.junk.test":             `the record at _dmarc.a.junk.test has the policy p="", wanted none, quarantine or reject: no receiver uses it`,
+		"lost.test":               `the record at _dmarc.lost.test has the policy p="bounce", wanted none, quarantine or reject: no receiver uses it`,
+		"bad.test":                `the record at _dmarc.bad.test has the policy sp="bounce", wanted none, quarantine or reject: no receiver uses it`,
+		"late.test":               "there is no record at _dmarc.late.test, nor for a domain above it: add one at _dmarc.late.test",
+		"new.test":                "there is no record at _dmarc.new.test, nor for a domain above it: add one at _dmarc.new.test",
+		"bare.test":               "there is no record at _dmarc.bare.test, nor for a domain above it: add one at _dmarc.bare.test",
+		"x.twice.test":            "_dmarc.twice.test has 2 records, so none counts (RFC 9989 section 4.10): leave one",
+	} {
+		p, err := NewDMARCWalk(lookup).Policy(t.Context(), author)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.Problem
+		if got == "" {
+			got = p.String()
+		}
+		if got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", author, got, want)
+		}
+	}
+}
+
+// Where an organisation ends, by each rule of RFC 9989 section 4.10.2.
+func TestOrganisation(t *testing.T) {
+	lookup := zone(t, policyZone)
+	for domain, want := range map[string]string{
+		"plain.test":              "plain.test",
+		"a.b.c.plain.test":        "plain.test",
+		"beneath.part.plain.test": "plain.test",          // of several records the one with the fewest labels
+		"two.plain.test":          "plain.test",          // several at one name are none
+		"own.plain.test":          "own.plain.test",      // psd=n
+		"x.own.plain.test":        "own.plain.test",      // psd=n, above
+		"x.capital.suffix.test":   "capital.suffix.test", // in either case
+		"suffix.test":             "suffix.test",         // psd=y, where the walk starts
+		"bank.suffix.test":        "bank.suffix.test",    // psd=y, one label above
+		"a.b.bank.suffix.test":    "bank.suffix.test",    // psd=y, further above
+		"a.shop.suffix.test":      "shop.suffix.test",    // psd=y above a record that leaves it open
+		"a.unsure.suffix.test":    "unsure.suffix.test",  // so does psd=u
+		"x.a.junk.test":           "junk.test",           // psd=maybe is no word on it, and a record without a policy is one
+		"x.twice.test":            "x.twice.test",        // psd=n of two records does not count
+		"x.late.test":             "x.late.test",         // what is no record does not count
+		"x.bare.test":             "x.bare.test",         // nothing
+	} {
+		if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), domain); got != want || err != nil {
+			t.Errorf("%s: got %s, %v, want %s", domain, got, err, want)
+		}
+	}
+}
+
+// Which domains speak for which, as RFC 9989 section 4.10.2 finds their organisations.
+func TestAlignment(t *testing.T) {
+	lookup := zone(t, policyZone)
+	for _, c := range []struct {
+		one, other string
+		aligned    bool
+	}{
+		{"plain.test", "plain.test", true},
+		{"bare.test", "bare.test", true},
+		{"mail.plain.test", "plain.test", true},
+		{"mail.plain.test", "news.plain.test", true},
+		{"part.plain.test", "plain.test", true}, // a record of its own makes no organisation
+		{"own.plain.test", "plain.test", false}, // psd=n does
+		{"mail.own.plain.test", "own.plain.test", true},
+		{"bank.suffix.test", "shop.suffix.test", false},
+		{"www.bank.suffix.test", "bank.suffix.test", true},
+		{"suffix.test", "shop.suffix.test", false},
+		{"mail.bare.test", "bare.test", false}, // without a record nothing joins them
+		{"plain.test", "soft.test", false},
+	} {
+		walk := NewDMARCWalk(lookup)
+		relaxed, err := walk.Aligned(t.Context(), c.one, c.other, false)
+		if err != nil || relaxed != c.aligned {
+			t.Errorf("%s and %s: got %v, %v, want %v", c.one, c.other, relaxed, err, c.aligned)
+		}
+		if strict, err := walk.Aligned(t.Context(), c.one, c.other, true); err != nil || strict != (c.one == c.other) {
+			t.Errorf("%s and %s strictly: got %v, %v", c.one, c.other, strict, err)
+		}
+	}
+}
+
+// A long name costs eight questions, whatever the sender made of it (RFC 9989 section 4.10).
+func TestPolicyWalkIsShort(t *testing.T) {
+	lookup := zone(t, policyZone)
+	home, err := NewDMARCWalk(lookup).Organisation(t.Context(), "13.12.11.10.9.8.7.6.5.4.3.2.deep.test")
+	if want := "5.4.3.2.deep.test"; err != nil || home != want {
+		t.Errorf("got %s, %v, want %s", home, err, want)
+	}
+	for domain, want := range map[string]string{
+		"a.b.c.d.e.f.g.h.i.j.mail.example.com": "a.b.c.d.e.f.g.h.i.j.mail.example.com g.h.i.j.mail.example.com h.i.j.mail.example.com i.j.mail.example.com j.mail.example.com mail.example.com example.com com", // RFC 9989's own
+		"a.b.c.d.e.f.example.com":              "a.b.c.d.e.f.example.com b.c.d.e.f.example.com c.d.e.f.example.com d.e.f.example.com e.f.example.com f.example.com example.com com",
+		"a.b.c.d.e.f.g.example.com":            "a.b.c.d.e.f.g.example.com c.d.e.f.g.example.com d.e.f.g.example.com e.f.g.example.com f.g.example.com g.example.com example.com com",
+		"example.com":                          "example.com com",
+		"com":                                  "com",
+		"a." + strings.Repeat("b.", 60) + "x":  "a." + strings.Repeat("b.", 60) + "x b.b.b.b.b.b.x b.b.b.b.b.x b.b.b.b.x b.b.b.x b.b.x b.x x",
+		"x.own.plain.test":                     "x.own.plain.test own.plain.test",
+	} {
+		var asked []string
+		walk := NewDMARCWalk(func(ctx context.Context, name string, kind uint16) (Answer, error) {
+			asked = append(asked, strings.TrimPrefix(name, "_dmarc."))
+			return lookup(ctx, name, kind)
+		})
+		// The policy and the alignment of a message take one walk.
+		if _, err := walk.Policy(t.Context(), domain); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := walk.Organisation(t.Context(), domain); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(asked, " "); got != want || len(asked) > 8 {
+			t.Errorf("%s:\nasked %s\nwant  %s", domain, got, want)
+		}
+	}
+}
+
+// Both of the walk's users find the same record, and the same policy in it.
+func TestLintAndVerdictAgree(t *testing.T) {
+	lookup := zone(t, policyZone)
+	for _, domain := range []string{"plain.test", "here.plain.test", "gone.plain.test", "beneath.part.plain.test", "x.own.plain.test", "bank.suffix.test", "www.shop.suffix.test",
+		"13.12.11.10.9.8.7.6.5.4.3.2.deep.test", "x.nonp.test", "trial.test"} {
+		policy, err := NewDMARCWalk(lookup).Policy(t.Context(), domain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := CheckDMARC(t.Context(), lookup, domain)
+		if err != nil || d.At != policy.Domain || d.From != policy.Tag || d.Policy != policy.Wish {
+			t.Errorf("%s: linted at %q, %s=%s, %v; the verdict is by %q, %s=%s", domain, d.At, d.From, d.Policy, err, policy.Domain, policy.Tag, policy.Wish)
+		}
+	}
+}
+
+// A registered domain that has a record is the organisational one whether or not the suffix above it can be asked.
+func TestSuffixWithoutAnswer(t *testing.T) {
+	all := zone(t, policyZone)
+	lookup := func(ctx context.Context, name string, kind uint16) (Answer, error) {
+		if name == "_dmarc.test" {
+			return Answer{}, errNoAnswer
+		}
+		return all(ctx, name, kind)
+	}
+	if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), "a.plain.test"); got != "plain.test" || err != nil {
+		t.Errorf("got %s, %v, want plain.test", got, err)
+	}
+	for _, domain := range []string{"x.bare.test", "bare.test"} {
+		if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), domain); !errors.Is(err, errNoAnswer) {
+			t.Errorf("%s: got %s, %v, want that there was no answer", domain, got, err)
+		}
+	}
+}
+
+// That DNS does not answer is never taken for a missing record, or for a name that does not exist.
+func TestPolicyWithoutDNS(t *testing.T) {
+	for domain, want := range map[string]string{
+		"mail.servfail.test": "look up the DMARC record _dmarc.mail.servfail.test: SERVFAIL",
+		"gone.plain.test":    "find out whether gone.plain.test exists: SERVFAIL",
+	} {
+		all := zone(t, policyZone)
+		lookup := func(ctx context.Context, name string, kind uint16) (Answer, error) {
+			if name == "gone.plain.test" {
+				return Answer{}, errNoAnswer
+			}
+			return all(ctx, name, kind)
+		}
+		_, err := NewDMARCWalk(lookup).Policy(t.Context(), domain)
+		if !errors.Is(err, errNoAnswer) || fmt.Sprint(err) != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if _, err := NewDMARCWalk(lookup).Aligned(t.Context(), "mail.servfail.test", "plain.test", false); !errors.Is(err, errNoAnswer) {
+			t.Errorf("got %v, want that there was no answer", err)
+		}
+	}
+}
+
+func FuzzPolicyRecord(f *testing.F) {
+	for line := range strings.Lines(policyZone) {
+		if _, text, found := strings.Cut(line, "TXT "); found {
+			f.Add(strings.Trim(text, "\"\n"), "mail.plain.test")
+		}
+	}
+	f.Fuzz(func(t *testing.T, text, domain string) {
+		walk := NewDMARCWalk(func(_ context.Context, name string, kind uint16) (Answer, error) {
+			if kind != dns.TypeTXT || !strings.HasPrefix(name, "_dmarc.") {
+				return Answer{}, nil
+			}
+			return Answer{Records: []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeTXT}, Txt: []string{text}}}}, nil
+		})
+		p, err := walk.Policy(t.Context(), domain)
+		if err != nil || len(walk.places) > 8 {
+			t.Fatal(err, len(walk.places))
+		}
+		if p.Problem == "" && !slices.Contains(dmarcPolicies, p.Wish) {
+			t.Errorf("%q has the policy %q", text, p.Wish)
+		}
+		if p.Problem == "" {
+			_, _, _, _ = p.String(), p.Wishes(), p.Mode("adkim"), p.Strict("aspf")
+		}
+	})
+}
