@@ -43,8 +43,8 @@ type Source interface {
 	Observe(*result.Result) []Alert
 }
 
-// Registry holds rules by name. The zero value is empty and ready. Registering while another goroutine uses the registry is
-// not allowed: it happens in init functions and at the start of tests.
+// Registry holds rules by name. The zero value is empty and ready. Registering while another goroutine uses the registry
+// is not allowed: it happens in init functions and at the start of tests.
 type Registry struct {
 	rules map[string]func() Source
 }
@@ -52,8 +52,8 @@ type Registry struct {
 // Builtin holds the rules of this package. Each file's init adds its own.
 var Builtin = new(Registry)
 
-// Register adds a rule, by the name that its alerts have. fresh returns a source without an open alert at each call. A name
-// that is empty or taken panics, because it is a mistake in the program.
+// Register adds a rule, by the name that its alerts have. fresh returns a source without an open alert at each call. A
+// name that is empty or taken panics, because it is a mistake in the program.
 func (r *Registry) Register(name string, fresh func() Source) {
 	if name == "" {
 		panic("alert: a rule without a name")
