@@ -203,4 +203,14 @@ func addedVerb(t *testing.T) {
 	wantCall(t, "", "", exitPassed, "  stepwatch version               print the version\n  stepwatch greet [NAME]          say hello\n", "help")
 	wantCall(t, "", "", exitPassed, "hello harbour\n", "greet", "harbour")
 	wantCall(t, "", "", exitNotRun, "unknown flag: --loud", "greet", "--loud")
+	for _, taken := range []verb{{name: "greet", place: 1001}, {name: "wave", place: 1000}, {place: 1002}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%+v is registered", taken)
+				}
+			}()
+			registerVerb(taken)
+		}()
+	}
 }
