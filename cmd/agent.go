@@ -18,6 +18,10 @@ import (
 	"github.com/stepwatch/stepwatch/exporters"
 )
 
+func init() {
+	registerVerb(verb{name: "agent", args: "[PATH…]", summary: "run scenarios on their schedules and export the results", place: 40, run: agentVerb})
+}
+
 func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	f := flagSet("agent")
 	load := loadFlags(t, f)
@@ -78,7 +82,7 @@ type service struct {
 func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
 	s := &service{log: log, agent: &agent.Agent{Executor: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
-		Rules: []alert.Source{alert.NewFailures()}, Workers: set.config.Workers, Log: log}}
+		Rules: alert.Builtin.Sources(), Workers: set.config.Workers, Log: log}}
 	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
 	mux := http.NewServeMux()
 	names := set.config.Exporters()

@@ -12,6 +12,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
+func init() {
+	registerVerb(verb{name: "check", args: "PATH[:LINE]…", summary: "run scenarios once as a Nagios plugin", place: 30, run: checkVerb})
+}
+
 // checkVerb is a Nagios plugin: one status line, perfdata, exit code 0 to 3, whatever happens. What goes wrong before a
 // scenario runs is UNKNOWN and stands on the status line, because Nagios shows nothing else.
 func checkVerb(ctx context.Context, t *terminal, args []string) int {

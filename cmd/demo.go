@@ -22,6 +22,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
+func init() {
+	registerVerb(verb{name: "demo", summary: "a mail server, a website and an agent that watches both, in one process", place: 10, run: demoVerb})
+}
+
 // breakages are what demo --break can do, with what a newcomer will see.
 var breakages = map[string]struct {
 	says string

@@ -15,6 +15,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
+func init() {
+	registerVerb(verb{name: "lint", args: "PATH…", summary: "find mistakes in feature files without running them", place: 60, run: lintVerb})
+}
+
 // severity says how bad a finding is, in the words of compilers and of SARIF.
 type severity string
 

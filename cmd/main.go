@@ -3,14 +3,13 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -35,24 +34,29 @@ type terminal struct {
 	glue   []agent.Glue // registers own steps
 }
 
+// verb is what the first argument asks for. Its file registers it.
 type verb struct {
 	name    string
-	args    string
+	args    string // as help shows them
 	summary string
+	place   int // in help, the lowest first
 	run     func(ctx context.Context, t *terminal, args []string) int
 }
 
-// verbs is a function because help is one of its own entries.
-func verbs() []verb {
-	return []verb{
-		{"demo", "", "a mail server, a website and an agent that watches both, in one process", demoVerb},
-		{"run", "PATH[:LINE]…", "run scenarios once and watch each step as it happens", runVerb},
-		{"check", "PATH[:LINE]…", "run scenarios once as a Nagios plugin", checkVerb},
-		{"agent", "[PATH…]", "run scenarios on their schedules and export the results", agentVerb},
-		{"steps", "[WORD]", "list the sentences that scenarios are made of", stepsVerb},
-		{"lint", "PATH…", "find mistakes in feature files without running them", lintVerb},
-		{"version", "", "print the version", versionVerb},
+var registered []verb
+
+// registerVerb adds a verb. It is called from init. A name or a place that is taken panics, because it is a mistake in the
+// program.
+func registerVerb(v verb) {
+	if i := slices.IndexFunc(registered, func(other verb) bool { return other.name == v.name || other.place == v.place }); i >= 0 || v.name == "" {
+		panic(fmt.Sprintf("cmd: the verb %q has no name of its own or no place of its own in help", v.name))
 	}
+	registered = append(registered, v)
+}
+
+// verbs lists the verbs in the order of help.
+func verbs() []verb {
+	return slices.SortedFunc(slices.Values(registered), func(a, b verb) int { return a.place - b.place })
 }
 
 // Main is the whole program: it does what the process' arguments say and exits. Each own is a function that registers step
@@ -103,7 +107,7 @@ func dispatch(ctx context.Context, t *terminal, args []string) int {
 		usage(t.out)
 		return exitPassed
 	case "--version":
-		return versionVerb(ctx, t, nil)
+		args = []string{"version"}
 	}
 	for _, v := range verbs() {
 		if v.name == args[0] {
@@ -144,30 +148,3 @@ func parse(t *terminal, f *pflag.FlagSet, arguments string, args []string, misus
 	}
 	return 0, false
 }
-
-func versionVerb(_ context.Context, t *terminal, _ []string) int {
-	fmt.Fprintln(t.out, "stepwatch", version())
-	return exitPassed
-}
-
-// version is what Go's build information knows of stepwatch in this binary.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(devel)"
-	}
-	version := info.Main.Version
-	if info.Main.Path != module {
-		for _, d := range info.Deps {
-			if d.Path == module {
-				if d.Replace != nil {
-					d = d.Replace // whose version is empty for a directory
-				}
-				version = fmt.Sprintf("%s with own steps of %s %s", cmp.Or(d.Version, "(devel)"), info.Main.Path, cmp.Or(version, "(devel)"))
-			}
-		}
-	}
-	return cmp.Or(version, "(devel)")
-}
-
-const module = "github.com/stepwatch/stepwatch"

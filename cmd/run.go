@@ -14,6 +14,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
+func init() {
+	registerVerb(verb{name: "run", args: "PATH[:LINE]…", summary: "run scenarios once and watch each step as it happens", place: 20, run: runVerb})
+}
+
 func runVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("run")

@@ -15,6 +15,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
+func init() {
+	registerVerb(verb{name: "steps", args: "[WORD]", summary: "list the sentences that scenarios are made of", place: 50, run: stepsVerb})
+}
+
 // sentence is what the catalogue says of a definition.
 type sentence struct {
 	Area       string         `json:"area"`

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 	"strings"
@@ -10,7 +11,8 @@ import (
 
 func init() {
 	RegisterSettings("accounts", func() Block { return new(accountSettings) })
-	RegisterKind(Kind{Name: "account", Means: "a name under accounts in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`, Sample: "name", Proposed: 7, Rule: RuleUnknown,
+	RegisterKind(Kind{Name: "account", Means: "a name under accounts in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
+		Sample: "name", Proposed: 7, Rule: RuleUnknown,
 		Check: func(a Args, i int, known Known) error { _, err := known.Target.Account(a.Text(i)); return err }})
 }
 
@@ -81,12 +83,11 @@ type oneAccountSettings struct {
 func (all *accountSettings) Validate(env *Env) {
 	env.Target.Accounts = make(map[string]*Account, len(*all))
 	for name, a := range *all {
-		known := &Account{Name: name, Address: a.Address, Username: a.Username, SMTP: a.SMTP, IMAP: a.IMAP, POP3: a.POP3, Maildir: env.File(a.Maildir), AuthservID: a.AuthservID}
-		if at := strings.LastIndexByte(a.Address, '@'); at < 1 || at == len(a.Address)-1 || strings.ContainsAny(a.Address, " \r\n<>") {
+		known := &Account{Name: name, Address: a.Address, Username: cmp.Or(a.Username, a.Address), SMTP: a.SMTP, IMAP: a.IMAP,
+			POP3: a.POP3, Maildir: env.File(a.Maildir), AuthservID: a.AuthservID}
+		at := strings.LastIndexByte(a.Address, '@')
+		if at < 1 || at == len(a.Address)-1 || strings.ContainsAny(a.Address, " \r\n<>") {
 			env.Refuse(name+".address", "is %q: write it as name@example.org", a.Address)
-		}
-		if known.Username == "" {
-			known.Username = a.Address
 		}
 		if known.Token = a.Token != nil; known.Token {
 			known.Password = env.Secret(name+".token", a.Token)

@@ -12,7 +12,8 @@ import (
 // The sentences that judge what commands printed and how they ended.
 
 func init() {
-	RegisterKind(Kind{Name: "stream", Means: "what a command writes to: output (both), stdout or stderr", Pattern: `output|stdout|stderr`})
+	RegisterKind(Kind{Name: "stream", Means: "what a command writes to: output (both), stdout or stderr",
+		Pattern: `output|stdout|stderr`})
 	RegisterKind(Kind{Name: "verdict", Means: "how a command ends: pass or fail", Pattern: `pass|fail`})
 	const all = "of all commands that the scenario ran so far, one after the other; `output` is stdout and then stderr"
 	Register(

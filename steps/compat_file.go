@@ -21,7 +21,8 @@ import (
 // scenario's commands run in. Whatever a scenario writes is beneath its own directory, and goes with it.
 
 func init() {
-	RegisterKind(Kind{Name: "path", Means: "the path of a file or directory on this machine", Pattern: `[^"]*`, Quote: `"`, Sample: "text"})
+	RegisterKind(Kind{Name: "path", Means: "the path of a file or directory on this machine",
+		Pattern: `[^"]*`, Quote: `"`, Sample: "text"})
 	const area = "cucumber-nagios"
 	const own = " It is in the scenario's own directory, which goes with the scenario."
 	writing := func(sentence string, also []string, act, does, example string, do func(b *bench, name string, a Args) error) {

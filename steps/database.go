@@ -21,7 +21,8 @@ import (
 
 func init() {
 	RegisterSettings("databases", func() Block { return new(databaseSettings) })
-	RegisterKind(Kind{Name: "database", Means: "a name under databases in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`, Rule: RuleUnknown,
+	RegisterKind(Kind{Name: "database", Means: "a name under databases in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
+		Rule:  RuleUnknown,
 		Check: func(a Args, i int, known Known) error { _, err := databaseNamed(known.Target, a.Text(i)); return err }})
 	const asks = " It is a database under databases in stepwatch.yml. The query runs in a transaction that may only read, as one statement, and the server ends it when the scenario's time is up. " +
 		"The sentences about what the query gives follow."

@@ -19,8 +19,9 @@ const lookUpMeasures = "Phases: dns (only when the server's own name was looked 
 	"dns_answer_bytes, dns_questions_repeated, dns_servers_unanswered and, of a SOA, dns_soa_serial."
 
 func init() {
-	RegisterKind(Kind{Name: "record", Means: "a type of DNS record: MX, TXT, TYPE65400", Pattern: `[A-Z][A-Z0-9]*`, Sample: "MX",
-		Check: func(a Args, i int, _ Known) error { _, err := recordType(a.Text(i)); return err }})
+	RegisterKind(Kind{Name: "record", Means: "a type of DNS record: MX, TXT, TYPE65400", Pattern: `[A-Z][A-Z0-9]*`,
+		Sample: "MX",
+		Check:  func(a Args, i int, _ Known) error { _, err := recordType(a.Text(i)); return err }})
 	RegisterKind(Kind{Name: "way", Means: "how a DNS server is asked: UDP, TCP, TLS, HTTPS, IPv4 or IPv6, or two as in TCP and IPv6",
 		Pattern: `(?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46]`, Sample: "UDP"})
 	const (

@@ -9,9 +9,10 @@ import (
 
 func init() { RegisterSettings("dnssec", func() Block { return new(dnssecSettings) }) }
 
-// dnssecSettings is what stepwatch.yml says of DNSSEC. SettingsOf returns the dnsclient.Anchors; nil means those of the root.
+// dnssecSettings is what stepwatch.yml says of DNSSEC. SettingsOf returns the dnsclient.Anchors; nil means those of the
+// root.
 type dnssecSettings struct {
-	Anchors []string `yaml:"anchors" doc:"files with DS or DNSKEY records that validation begins with, as in a zone file; default: those of the root"`
+	Anchors []string `yaml:"anchors" doc:"files of DS or DNSKEY records that validation begins with; default: those of the root"`
 }
 
 // Validate implements Block. The anchors of the files take the place of the root's.

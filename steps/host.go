@@ -9,7 +9,8 @@ import (
 )
 
 func init() {
-	RegisterKind(Kind{Name: "host", Means: "a name under hosts in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`, Sample: "name", Rule: RuleUnknown,
+	RegisterKind(Kind{Name: "host", Means: "a name under hosts in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
+		Sample: "name", Rule: RuleUnknown,
 		Check: func(a Args, i int, known Known) error { _, err := known.Target.Host(a.Text(i)); return err }})
 }
 

@@ -43,10 +43,10 @@ type ProxyLogin struct {
 type webSettings struct {
 	BodyLimit      string         `yaml:"body_limit" doc:"of one page, decompressed; default: 10 MB"`
 	DownloadLimit  string         `yaml:"download_limit" doc:"of one file that is downloaded; default: 1 GB"`
-	Proxy          string         `yaml:"proxy" doc:"that websites are visited through: http://proxy.example.org:3128; default: none"`
+	Proxy          string         `yaml:"proxy" doc:"that websites are visited through; default: none"`
 	ProxyLogin     *loginSettings `yaml:"proxy_login" doc:"sent to the proxy by basic authentication; default: none"`
-	Wait           string         `yaml:"wait" doc:"how long a step in a browser waits for something to come up on the page; default: 10s"`
-	CucumberNagios bool           `yaml:"cucumber_nagios" doc:"true: \"I should see\" is a regular expression over the page's source; default: false"`
+	Wait           string         `yaml:"wait" doc:"how long a step in a browser waits for something to come up; default: 10s"`
+	CucumberNagios bool           `yaml:"cucumber_nagios" doc:"\"I should see\" is a regular expression over the page's source"`
 }
 
 type loginSettings struct {
@@ -70,7 +70,8 @@ func (s *webSettings) Validate(env *Env) {
 	case known.Proxy == nil:
 		env.Refuse("proxy_login", "is for web.proxy, and there is none")
 	case l.Username == "" || strings.Contains(l.Username, ":") || l.Password == nil:
-		env.Refuse("proxy_login", "needs a username without a colon, and a password: write it as {username: stepwatch, password: {file: proxy.password}}")
+		env.Refuse("proxy_login", "needs a username without a colon, and a password: "+
+			"write it as {username: stepwatch, password: {file: proxy.password}}")
 	default:
 		known.ProxyLogin = &ProxyLogin{Username: l.Username, Password: env.Secret("proxy_login.password", l.Password)}
 	}

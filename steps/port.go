@@ -22,7 +22,8 @@ import (
 )
 
 func init() {
-	RegisterKind(Kind{Name: "ports", Means: "ports and ranges of ports: 22, 25, 8000-8080", Pattern: `\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*`, Sample: "25",
+	RegisterKind(Kind{Name: "ports", Means: "ports and ranges of ports: 22, 25, 8000-8080",
+		Pattern: `\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*`, Sample: "25",
 		Check: func(a Args, i int, _ Known) error { _, err := parsePorts(a.Text(i)); return err }})
 	const measures = "Phases: dns (when a name is looked up), connect."
 	for _, state := range []struct{ name, does string }{

@@ -6,7 +6,8 @@ import (
 )
 
 func init() {
-	RegisterKind(Kind{Name: "secret", Means: "a name under secrets in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`, Check: checkSecret, Rule: RuleUnknown})
+	RegisterKind(Kind{Name: "secret", Means: "a name under secrets in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
+		Check: checkSecret, Rule: RuleUnknown})
 }
 
 // checkSecret finds a secret that there is not, where Secrets can tell.

@@ -10,8 +10,8 @@ import (
 )
 
 func init() {
-	RegisterKind(Kind{Name: "status", Means: "a reply code of SMTP or an enhanced status code: 250, 550, 4.7.1", Pattern: `[245]\d\d|[245]\.\d{1,3}\.\d{1,3}`,
-		Sample: "250", Proposed: 6})
+	RegisterKind(Kind{Name: "status", Means: "a reply code of SMTP or an enhanced status code: 250, 550, 4.7.1",
+		Pattern: `[245]\d\d|[245]\.\d{1,3}\.\d{1,3}`, Sample: "250", Proposed: 6})
 }
 
 // Reply is an SMTP server's answer to one command (RFC 5321 section 4.2).

@@ -27,8 +27,8 @@ func (b *browserSettings) Validate(env *Env) {
 	if through := SettingsOf[Web](env.Target).Proxy; through != nil && b.Remote == "" && b.Proxy == "" {
 		b.Proxy = through.String()
 	}
-	o := browser.Options{Remote: b.Remote, Dir: filepath.Join(env.Target.StateDir, "browser"), Roots: env.Authorities, MapHosts: env.Target.ConnectTo,
-		Path: b.Path, Proxy: b.Proxy, Tabs: b.Tabs, Runs: b.Runs, Memory: env.Size("memory", b.Memory)}
+	o := browser.Options{Remote: b.Remote, Dir: filepath.Join(env.Target.StateDir, "browser"), Roots: env.Authorities,
+		MapHosts: env.Target.ConnectTo, Path: b.Path, Proxy: b.Proxy, Tabs: b.Tabs, Runs: b.Runs, Memory: env.Size("memory", b.Memory)}
 	if strings.ContainsRune(b.Path, filepath.Separator) {
 		o.Path = env.File(b.Path)
 	}

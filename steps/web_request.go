@@ -22,7 +22,8 @@ import (
 // way to make them, so they go out beside its tab, with its cookies.
 
 func init() {
-	RegisterKind(Kind{Name: "method", Means: "a method of HTTP: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS", Pattern: `GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS`, Sample: "GET"})
+	RegisterKind(Kind{Name: "method", Means: "a method of HTTP: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS",
+		Pattern: `GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS`, Sample: "GET"})
 	const (
 		does = " A body is the doc string beneath, or a table of form fields, one a row: its name and its value. A value `the secret \"members\"` is one of stepwatch.yml: " +
 			"a field's, a whole value in JSON (`{\"password\": the secret \"members\"}`), the text of an element of XML, or all of another body. Redirects are followed as by `I go to`. " +

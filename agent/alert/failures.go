@@ -6,6 +6,11 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
+// failures is the name of the rule.
+const failures = "failures"
+
+func init() { Builtin.Register(failures, func() Source { return NewFailures() }) }
+
 // Failures raises an alert for a scenario that is not OK: soft while it has retries left, hard once they are used up,
 // resolved by the first OK run.
 type Failures struct {
@@ -30,7 +35,7 @@ func (f *Failures) Observe(r *result.Result) []Alert {
 		before.State, before.Severity, before.Summary = Resolved, result.OK, r.Summary()
 		return []Alert{before}
 	}
-	now := Alert{Rule: "failures", Identity: r.Identity, State: Soft, Severity: severity, Since: r.Started, Summary: r.Summary()}
+	now := Alert{Rule: failures, Identity: r.Identity, State: Soft, Severity: severity, Since: r.Started, Summary: r.Summary()}
 	if isOpen {
 		now.Since = before.Since
 	}

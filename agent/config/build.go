@@ -19,8 +19,9 @@ import (
 // build checks the values of a file and fills in what they mean. The error has every mistake.
 func build(d *document) (*Config, error) {
 	f, v, dir := &d.file, &invalid{path: d.path, source: d.source}, filepath.Dir(d.path)
-	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name, Workers: f.Workers, exporters: f.Exporters,
-		Target: &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(dir, f.State)}}
+	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name, Workers: f.Workers,
+		exporters: f.Exporters,
+		Target:    &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(dir, f.State)}}
 	secrets := vault.New(dir)
 	c.Secrets = secrets
 	env := &steps.Env{Target: c.Target, Dir: dir, Report: v.report,
@@ -144,7 +145,8 @@ func pool(pems [][]byte) func() (*x509.CertPool, error) {
 
 // limits reads how much is kept of what failed runs leave to look at.
 func (e *evidenceSection) limits(env *steps.Env) evidence.Limits {
-	limits := evidence.Limits{Keep: cmp.Or(e.Keep, 20), Age: 7 * 24 * time.Hour, Size: cmp.Or(env.Size("evidence.size", e.Size), 500<<20)}
+	limits := evidence.Limits{Keep: cmp.Or(e.Keep, 20), Age: 7 * 24 * time.Hour,
+		Size: cmp.Or(env.Size("evidence.size", e.Size), 500<<20)}
 	if e.Keep < 0 {
 		env.Refuse("evidence.keep", "is %d: at least 1 run of a scenario is kept", e.Keep)
 	}

@@ -48,8 +48,9 @@ func inYAML(section, message string) string {
 	if m == nil || section == "" && m[2] == "" {
 		return message
 	}
-	kinds := map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number", "float64": "a number",
-		"bool": "true or false", "[]string": "a list of texts", "sequence": "a list", "map": "a mapping", "[]interface {}": "a list", "map[string]interface {}": "a mapping"}
+	kinds := map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number",
+		"float64": "a number", "bool": "true or false", "[]string": "a list of texts", "sequence": "a list", "map": "a mapping",
+		"[]interface {}": "a list", "map[string]interface {}": "a mapping"}
 	kind := func(name string) string { return cmp.Or(kinds[name], "something else") }
 	return fmt.Sprintf("%s is %s, wanted %s", cmp.Or(section, strings.ToLower(m[2])), kind(m[1]), kind(m[3]))
 }
