@@ -223,10 +223,10 @@ type verdict struct {
 func verdictOf(l *letter) verdict {
 	var v verdict
 	for i, f := range l.fields {
-		if !strings.EqualFold(f.name, "Authentication-Results") {
+		if !strings.EqualFold(f.Name, "Authentication-Results") {
 			continue
 		}
-		a := parseAuthResults(f.value)
+		a := parseAuthResults(f.Value)
 		switch {
 		case !l.side.trusts(a.id):
 			id := a.id

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // The shapes are those of real servers, with example names. The first line is the authserv-id, then a line a result.
@@ -98,11 +99,11 @@ func FuzzParseAuthResults(f *testing.F) {
 		if size > 3*len(value) {
 			t.Errorf("%q became %d bytes", value, size)
 		}
-		fieldsOf([]byte(value))
-		handovers([]field{{name: "Received", value: value}})
-		_, _ = encryptionOf([]byte(value), fieldsOf([]byte(value)))
-		spamSigns(fieldsOf([]byte(value)))
-		_, _ = readARCChain(fieldsOf([]byte(value)))
+		fields, body := message.Read([]byte(value))
+		handovers(message.Header{{Name: "Received", Value: value}})
+		_, _ = encryptionOf(fields, body)
+		spamSigns(fields)
+		_, _ = readARCChain(fields)
 		relaxedBody([]byte(value))
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -223,14 +224,14 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (m
 	kind := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Content-Type", "Return-Path", "X-Failed-Recipients"}, Peek: true}
 	err := m.do(ctx, "UID FETCH "+fresh.String()+" (BODY.PEEK[HEADER.FIELDS (CONTENT-TYPE RETURN-PATH X-FAILED-RECIPIENTS)])", func() error {
 		messages, err := m.client.Fetch(fresh, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{kind}}).Collect()
-		for _, fetched := range messages {
-			if !m.foreign[fetched.UID] || len(fetched.BodySection) == 0 {
+		for _, found := range messages {
+			if !m.foreign[found.UID] || len(found.BodySection) == 0 {
 				continue
 			}
-			examined[fetched.UID] = true
-			header, _ := splitMessage(fetched.BodySection[0].Bytes)
-			if strings.Contains(strings.ToLower(header["content-type"]), "report") || header["x-failed-recipients"] != "" || header["return-path"] == "<>" {
-				likely.AddNum(fetched.UID)
+			examined[found.UID] = true
+			header, _ := message.Read(found.BodySection[0].Bytes)
+			if strings.Contains(strings.ToLower(header.Line("Content-Type")), "report") || header.Line("X-Failed-Recipients") != "" || header.Line("Return-Path") == "<>" {
+				likely.AddNum(found.UID)
 			}
 		}
 		return err

@@ -10,6 +10,8 @@ import (
 	"mime/quotedprintable"
 	"regexp"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // bounceReport is a delivery status notification (RFC 3464, RFC 6533): what a server tells the sender about a message.
@@ -19,8 +21,8 @@ type bounceReport struct {
 	queueID    string // X-Postfix-Queue-ID, as in Postfix' answer to the message
 	references string // In-Reply-To and References of the report itself
 	recipients []reportRecipient
-	original   fields // header of the message that it is about, as far as it was returned
-	text       string // what it tells people, at most reportTextLimit bytes
+	original   message.Header // header of the message that it is about, as far as it was returned
+	text       string         // what it tells people, at most reportTextLimit bytes
 }
 
 // reportRecipient is what became of the message for one recipient.
@@ -31,9 +33,6 @@ type reportRecipient struct {
 	diagnostic string // what the refusing server said: "550 5.1.1 <bob@example.org>: user unknown"
 	remote     string // Remote-MTA, the host that said it; empty when the reporter refused by itself
 }
-
-// fields are a header or a block like one; names in lower case, the first of several with one name.
-type fields map[string]string
 
 const (
 	reportTextLimit      = 16 << 10 // bytes kept of the text for people
@@ -49,9 +48,9 @@ var statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 // is errNoReport when the message is something else. Bounces from before RFC 3464, which Exim and qmail still send, are
 // known by X-Failed-Recipients and by qmail's first line; their status is looked for in the text.
 func parseReport(raw []byte) (*bounceReport, error) {
-	header, body := splitMessage(raw)
-	r := &bounceReport{references: header["in-reply-to"] + " " + header["references"]}
-	kind, params, _ := mime.ParseMediaType(header["content-type"]) // of a broken one the kind may still be right
+	header, body := blockOf(raw)
+	r := &bounceReport{references: header.Line("In-Reply-To") + " " + header.Line("References")}
+	kind, params, _ := mime.ParseMediaType(header.Line("Content-Type")) // of a broken one the kind may still be right
 	if kind == "multipart/report" && (params["report-type"] == "" || strings.HasSuffix(strings.ToLower(params["report-type"]), "delivery-status")) {
 		r.parts(body, params["boundary"], 0)
 		if len(r.recipients) > 0 {
@@ -59,7 +58,7 @@ func parseReport(raw []byte) (*bounceReport, error) {
 		}
 		return nil, errNoReport
 	}
-	failed := header["x-failed-recipients"]
+	failed := header.Line("X-Failed-Recipients")
 	text := string(decoded(header, body))
 	const qmail = "Hi. This is the qmail-send program"
 	if failed == "" && !strings.HasPrefix(strings.TrimSpace(text), qmail) {
@@ -67,7 +66,7 @@ func parseReport(raw []byte) (*bounceReport, error) {
 	}
 	explained, returned, found := cutReturned(text)
 	if found {
-		r.original, _ = splitMessage([]byte(returned))
+		r.original, _ = blockOf([]byte(returned))
 	}
 	r.text = capped(explained, reportTextLimit)
 	for i, address := range strings.Split(failed, ",") {
@@ -92,12 +91,12 @@ func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 			return // the end, or a part cut short: what came before counts
 		}
 		raw, _ := io.ReadAll(part) // likewise
-		header := make(fields, len(part.Header))
-		for name, values := range part.Header {
-			header[strings.ToLower(name)] = values[0]
+		var header message.Header
+		for name, values := range part.Header { // which the library has read, to find where the part begins
+			header = append(header, message.Field{Name: name, Value: values[0], Raw: name + ": " + values[0] + "\r\n"})
 		}
 		content := decoded(header, raw)
-		kind, params, _ := mime.ParseMediaType(header["content-type"])
+		kind, params, _ := mime.ParseMediaType(header.Line("Content-Type"))
 		switch {
 		case strings.HasPrefix(kind, "multipart/"):
 			r.parts(content, params["boundary"], depth+1)
@@ -105,7 +104,7 @@ func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 			r.status(content)
 		case kind == "message/rfc822", kind == "message/global", kind == "text/rfc822-headers", kind == "message/rfc822-headers", kind == "message/global-headers":
 			if r.original == nil {
-				r.original, _ = splitMessage(content)
+				r.original, _ = blockOf(content)
 			}
 		case kind == "text/plain", kind == "":
 			if r.text == "" {
@@ -118,24 +117,24 @@ func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 // status reads the machine's part (RFC 3464 section 2.1): a block about the message, then one for each recipient.
 func (r *bounceReport) status(content []byte) {
 	for len(content) > 0 && len(r.recipients) < reportRecipientLimit {
-		var block fields
-		block, content = splitMessage(content)
-		if block["final-recipient"] == "" && block["action"] == "" {
-			if v := block["reporting-mta"]; v != "" {
+		var block message.Header
+		block, content = blockOf(content)
+		if block.Line("Final-Recipient") == "" && block.Line("Action") == "" {
+			if v := block.Line("Reporting-MTA"); v != "" {
 				r.reporter = typed(v)
 			}
-			if v := block["original-envelope-id"]; v != "" {
+			if v := block.Line("Original-Envelope-ID"); v != "" {
 				r.envelopeID = v
 			}
-			if v := block["x-postfix-queue-id"]; v != "" {
+			if v := block.Line("X-Postfix-Queue-ID"); v != "" {
 				r.queueID = v
 			}
 			continue
 		}
-		action, _, _ := strings.Cut(strings.ToLower(block["action"]), " ")
-		status, _, _ := strings.Cut(block["status"], " ")
-		r.recipients = append(r.recipients, reportRecipient{address: strings.Trim(typed(block["final-recipient"]), "<>"), action: action, status: status,
-			diagnostic: typed(block["diagnostic-code"]), remote: typed(block["remote-mta"])})
+		action, _, _ := strings.Cut(strings.ToLower(block.Line("Action")), " ")
+		status, _, _ := strings.Cut(block.Line("Status"), " ")
+		r.recipients = append(r.recipients, reportRecipient{address: strings.Trim(typed(block.Line("Final-Recipient")), "<>"), action: action, status: status,
+			diagnostic: typed(block.Line("Diagnostic-Code")), remote: typed(block.Line("Remote-MTA"))})
 	}
 }
 
@@ -147,43 +146,15 @@ func typed(value string) string {
 	return strings.TrimSpace(value)
 }
 
-// splitMessage parts a message, or a block of fields, at its first empty line. It unfolds the fields and passes over
-// lines that are none.
-func splitMessage(raw []byte) (header fields, rest []byte) {
-	header = make(fields)
-	last := ""
-	for started := false; len(raw) > 0; {
-		var line []byte
-		line, raw, _ = bytes.Cut(raw, []byte("\n"))
-		line = bytes.TrimSuffix(line, []byte("\r"))
-		if len(line) == 0 {
-			if !started {
-				continue // RFC 3464 has the blocks parted by one empty line, some servers write two
-			}
-			return header, raw
-		}
-		started = true
-		if line[0] == ' ' || line[0] == '\t' {
-			if last != "" && len(header[last]) < reportTextLimit {
-				header[last] = strings.TrimSpace(header[last] + " " + string(bytes.TrimSpace(line)))
-			}
-			continue
-		}
-		name, value, found := bytes.Cut(line, []byte(":"))
-		last = strings.ToLower(string(bytes.TrimSpace(name)))
-		if _, seen := header[last]; !found || seen || last == "" {
-			last = ""
-			continue
-		}
-		header[last] = string(bytes.TrimSpace(value))
-	}
-	return header, nil
+// blockOf reads a message, or a block of fields. RFC 3464 has the blocks parted by one empty line, some servers write more.
+func blockOf(raw []byte) (header message.Header, rest []byte) {
+	return message.Read(bytes.TrimLeft(raw, "\r\n"))
 }
 
 // decoded undoes the transfer encoding (RFC 2045 section 6). Of broken code it gives what came before.
-func decoded(header fields, body []byte) []byte {
+func decoded(header message.Header, body []byte) []byte {
 	var r io.Reader = bytes.NewReader(body)
-	switch strings.ToLower(header["content-transfer-encoding"]) {
+	switch strings.ToLower(header.Line("Content-Transfer-Encoding")) {
 	case "base64":
 		r = base64.NewDecoder(base64.StdEncoding, r)
 	case "quoted-printable":
@@ -227,8 +198,8 @@ func (r *bounceReport) about(run string, sent []*submission) int {
 	}
 	for _, s := range sent {
 		id := messageID(run, s.number)
-		ours := strings.TrimSpace(r.original[strings.ToLower(headerRun)]) == run && ownNumber(r.original[strings.ToLower(headerMessage)]) == s.number ||
-			strings.Contains(r.original["message-id"], "<"+id+"@") ||
+		ours := strings.TrimSpace(r.original.Line(headerRun)) == run && ownNumber(r.original.Line(headerMessage)) == s.number ||
+			strings.Contains(r.original.Line("Message-ID"), "<"+id+"@") ||
 			strings.Contains(r.references, "<"+id+"@") ||
 			r.envelopeID == id || strings.HasPrefix(r.envelopeID, id+"@") ||
 			r.original == nil && r.queueID != "" && r.queueID == s.reply.QueueID()

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -50,7 +51,7 @@ func isEncrypted(wanted string) func(context.Context, *World, Args) error {
 		if err != nil {
 			return err
 		}
-		how, why := encryptionOf(l.raw, l.fields)
+		how, why := encryptionOf(l.fields, l.body)
 		switch {
 		case why != nil:
 			l.attachHeader(w)
@@ -63,16 +64,15 @@ func isEncrypted(wanted string) func(context.Context, *World, Args) error {
 }
 
 // encryptionOf says with what a message is encrypted, or why it is not.
-func encryptionOf(message []byte, fields []field) (how string, why error) {
-	body := bodyOf(message)
+func encryptionOf(fields message.Header, body []byte) (how string, why error) {
 	mediaType, parameters, encoding := "text/plain", map[string]string{}, ""
-	if values := named(fields, "Content-Type"); len(values) > 0 {
+	if values := fields.Values("Content-Type"); len(values) > 0 {
 		var err error
 		if mediaType, parameters, err = mime.ParseMediaType(values[0]); err != nil && mediaType == "" {
 			return "", fmt.Errorf("its Content-Type %s: %w", quote(values[0]), err)
 		}
 	}
-	if values := named(fields, "Content-Transfer-Encoding"); len(values) > 0 {
+	if values := fields.Values("Content-Transfer-Encoding"); len(values) > 0 {
 		encoding = values[0]
 	}
 	switch mediaType {
@@ -84,16 +84,6 @@ func encryptionOf(message []byte, fields []field) (how string, why error) {
 		return openPGP, pgpArmor(decodedBody(body, encoding))
 	}
 	return "", fmt.Errorf("its content is %s", mediaType)
-}
-
-// bodyOf is what stands beneath the header.
-func bodyOf(message []byte) []byte {
-	for _, gap := range []string{"\r\n\r\n", "\n\n"} {
-		if _, body, found := bytes.Cut(message, []byte(gap)); found {
-			return body
-		}
-	}
-	return nil
 }
 
 // decodedBody takes off the transfer encoding (RFC 2045 section 6). What is broken gives what could be read of it.

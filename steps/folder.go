@@ -12,6 +12,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -241,13 +242,13 @@ func (m *mailbox) numbered(ctx context.Context, next imap.UID, number int) (uids
 	own := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{headerRun, headerMessage}, Peek: true}
 	err = m.do(ctx, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[HEADER.FIELDS (%s %s)])", next, headerRun, headerMessage), func() error {
 		messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{own}}).Collect()
-		for _, fetched := range messages {
-			if fetched.UID < next || len(fetched.BodySection) == 0 {
+		for _, found := range messages {
+			if found.UID < next || len(found.BodySection) == 0 {
 				continue
 			}
-			header, _ := splitMessage(fetched.BodySection[0].Bytes)
-			if header[strings.ToLower(headerRun)] == m.w.Run() && ownNumber(header[strings.ToLower(headerMessage)]) == number {
-				uids = append(uids, fetched.UID)
+			header, _ := message.Read(found.BodySection[0].Bytes)
+			if header.Line(headerRun) == m.w.Run() && ownNumber(header.Line(headerMessage)) == number {
+				uids = append(uids, found.UID)
 			}
 		}
 		return err

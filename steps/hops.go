@@ -364,7 +364,7 @@ func (a *arrival) travelled(ctx context.Context) (*way, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.way = newWay(a.sent, header["Received"], a.at)
+		a.way = newWay(a.sent, header.Values("Received"), a.at)
 	}
 	return a.way, nil
 }

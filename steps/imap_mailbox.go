@@ -1,13 +1,10 @@
 package steps
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +16,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // mailbox is an account's INBOX, open over IMAP (RFC 9051, RFC 3501).
@@ -422,14 +420,11 @@ func (m *mailbox) fetchMessage(ctx context.Context, uid imap.UID) (raw []byte, e
 // own gives the number of the message that has these headers, or 0 when this run did not send it; stale says that an
 // earlier run of the same scenario did.
 func (m *mailbox) own(raw []byte) (number int, stale bool) {
-	headers, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()
-	if err != nil && len(headers) == 0 {
-		return 0, false
+	header, _ := message.Read(raw)
+	if header.Line(headerRun) != m.w.Run() {
+		return 0, header.Line(headerOrigin) == m.w.Origin()
 	}
-	if strings.TrimSpace(headers.Get(headerRun)) != m.w.Run() {
-		return 0, strings.TrimSpace(headers.Get(headerOrigin)) == m.w.Origin()
-	}
-	return ownNumber(headers.Get(headerMessage)), false
+	return ownNumber(header.Line(headerMessage)), false
 }
 
 // ownNumber reads the number of a message that has the run's token.

@@ -1,11 +1,8 @@
 package steps
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"mime"
 	"net/textproto"
 	"regexp"
 	"slices"
@@ -13,10 +10,10 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap/v2"
-	"golang.org/x/net/html/charset"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/daily"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -100,23 +97,15 @@ func (l likeness) fields() (names []string) {
 }
 
 // matches says whether a header is like that. Of a field that occurs several times any may match.
-func (l likeness) matches(header textproto.MIMEHeader) bool {
+func (l likeness) matches(header message.Header) bool {
 	for _, f := range l {
-		if !slices.ContainsFunc(header[f.name], func(value string) bool { return f.pattern.MatchString(decodedWords(value)) }) {
+		if !slices.ContainsFunc(header, func(h message.Field) bool {
+			return strings.EqualFold(h.Name, f.name) && f.pattern.MatchString(message.Decode(h.Line()))
+		}) {
 			return false
 		}
 	}
 	return true
-}
-
-var wordDecoder = mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
-
-// decodedWords undoes the encoding of a header's words (RFC 2047). What is in none, or broken, stays as it is.
-func decodedWords(value string) string {
-	if decoded, err := wordDecoder.DecodeHeader(value); err == nil {
-		return decoded
-	}
-	return value
 }
 
 // dailyWindow reads "between {clock} and {clock}", and the zone behind it when there is one.
@@ -316,13 +305,12 @@ func (s *expectedSearch) fetch(ctx context.Context, messages []datedUID) (like m
 	command := fmt.Sprintf("UID FETCH (%d messages) (BODY.PEEK[HEADER.FIELDS (%s)])", len(messages), strings.Join(section.HeaderFields, " "))
 	err = s.box.do(ctx, command, func() error {
 		answer, err := s.box.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}}).Collect()
-		for _, message := range answer {
-			if len(message.BodySection) == 0 {
+		for _, found := range answer {
+			if len(found.BodySection) == 0 {
 				continue
 			}
-			header, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(message.BodySection[0].Bytes))).ReadMIMEHeader() // of a broken one what could be read
-			if s.like.matches(header) {
-				like[message.UID] = true
+			if header, _ := message.Read(found.BodySection[0].Bytes); s.like.matches(header) {
+				like[found.UID] = true
 			}
 		}
 		return err

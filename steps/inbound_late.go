@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap/v2"
+
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // lateFrom is how long after its sending a message that no run took away must have come to be late. One that came sooner
@@ -21,13 +23,13 @@ func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
 		set := imap.UIDSetNum(uids...)
 		err := m.do(ctx, "UID FETCH "+set.String()+" (INTERNALDATE BODY.PEEK[HEADER.FIELDS (DATE)])", func() error {
 			messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{sent}}).Collect()
-			for _, fetched := range messages {
-				if len(fetched.BodySection) == 0 {
+			for _, found := range messages {
+				if len(found.BodySection) == 0 {
 					continue
 				}
-				header, _ := splitMessage(fetched.BodySection[0].Bytes)
-				date, err := netmail.ParseDate(header["date"])
-				if delay := fetched.InternalDate.Sub(date); err == nil && delay >= lateFrom {
+				header, _ := message.Read(found.BodySection[0].Bytes)
+				date, err := netmail.ParseDate(header.Line("Date"))
+				if delay := found.InternalDate.Sub(date); err == nil && delay >= lateFrom {
 					late++
 					longest = max(longest, delay)
 				}

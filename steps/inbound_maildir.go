@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/maildir"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -148,12 +149,12 @@ func (b *maildirBox) look(since time.Time) error {
 		if err != nil {
 			continue // somebody removed it, or it is no message
 		}
-		header, _ := splitMessage(content)
+		header, _ := message.Read(content)
 		switch {
-		case header[strings.ToLower(headerRun)] == b.w.Run():
-			number := ownNumber(header[strings.ToLower(headerMessage)])
+		case header.Line(headerRun) == b.w.Run():
+			number := ownNumber(header.Line(headerMessage))
 			b.found[number] = append(b.found[number], name)
-		case header[strings.ToLower(headerOrigin)] == b.w.Origin():
+		case header.Line(headerOrigin) == b.w.Origin():
 			b.stale = append(b.stale, name)
 		default:
 			b.others++

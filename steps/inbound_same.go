@@ -95,7 +95,8 @@ func messageDifference(a, b []byte) (what string) {
 	return ""
 }
 
-// headerLines gives the fields of a message, folded lines included, without the servers' notes; and the body.
+// headerLines gives the fields of a message, folded lines included, without the servers' notes; and the body. Two copies
+// differ in lines that are no field too, which message.Read leaves out.
 func headerLines(raw []byte) (header []string, body []byte) {
 	raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
 	for len(raw) > 0 {

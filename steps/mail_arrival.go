@@ -1,13 +1,12 @@
 package steps
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"net/textproto"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
+
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // arrival is a message that a step has received, for the steps that judge it. Whoever receives, by IMAP or another way,
@@ -24,7 +23,7 @@ type arrival struct {
 	key     string   // how clients know the message again, in the words of the protocol; empty when it has none
 
 	raw    []byte
-	header textproto.MIMEHeader
+	header message.Header
 	way    *way
 }
 
@@ -57,13 +56,12 @@ func (a *arrival) message(ctx context.Context) ([]byte, error) {
 	return a.raw, nil
 }
 
-// headers gives the message's header, every field in the order of its name's occurrences, the topmost first. A broken
-// header gives what could be read of it.
-func (a *arrival) headers(ctx context.Context) (textproto.MIMEHeader, error) {
+// headers gives the message's header.
+func (a *arrival) headers(ctx context.Context) (message.Header, error) {
 	raw, err := a.message(ctx)
 	if err != nil || a.header != nil {
 		return a.header, err
 	}
-	a.header, _ = textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader() // see above
+	a.header, _ = message.Read(raw)
 	return a.header, nil
 }

@@ -13,7 +13,7 @@ func TestArrivalIsReadOnceAndKeepsTheOrderOfHeaders(t *testing.T) {
 	}}
 	for range 2 {
 		h, err := a.headers(context.Background())
-		if err != nil || len(h["Received"]) != 2 || h["Received"][0] != "last" {
+		if err != nil || len(h.Values("Received")) != 2 || h.Values("Received")[0] != "last" {
 			t.Errorf("got %q, %v", h, err)
 		}
 	}

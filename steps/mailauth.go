@@ -151,7 +151,7 @@ func passes(methods ...string) func(context.Context, *World, Args) error {
 func (l *letter) attachHeader(w *World) {
 	var header strings.Builder
 	for _, f := range l.fields {
-		header.WriteString(f.raw)
+		header.WriteString(f.Raw)
 	}
 	w.Attach("message header", "text/plain; charset=utf-8", []byte(header.String()))
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/maildns"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -36,37 +37,37 @@ func init() {
 const longestChain = 50
 
 // arcSet is what one server adds to the chain: what it thought of the message, its signature, and the seal over all.
-type arcSet struct{ results, message, seal *field }
+type arcSet struct{ results, message, seal *message.Field }
 
 // readARCChain gives the chain by instance, from 1. The error says what its structure lacks (RFC 8617 section 5.2).
-func readARCChain(fields []field) ([]arcSet, error) {
+func readARCChain(fields message.Header) ([]arcSet, error) {
 	sets := map[int]*arcSet{}
 	highest := 0
 	for i := range fields {
 		f := &fields[i]
-		name := strings.ToLower(f.name)
+		name := strings.ToLower(f.Name)
 		if name != "arc-authentication-results" && name != "arc-message-signature" && name != "arc-seal" {
 			continue
 		}
-		first, _, _ := strings.Cut(f.value, ";")
-		list := f.value
+		first, _, _ := strings.Cut(f.Value, ";")
+		list := f.Value
 		if name == "arc-authentication-results" { // its instance stands first, and what follows is not of tags
 			list = first
 		}
 		if err := checkTags(list); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 		instance, err := strconv.Atoi(tagsOf(list)["i"])
 		if err != nil || instance < 1 || instance > longestChain {
-			return nil, fmt.Errorf("%s has no instance from 1 to %d", f.name, longestChain)
+			return nil, fmt.Errorf("%s has no instance from 1 to %d", f.Name, longestChain)
 		}
 		if sets[instance] == nil {
 			sets[instance] = &arcSet{}
 		}
 		highest = max(highest, instance)
-		place := map[string]**field{"arc-authentication-results": &sets[instance].results, "arc-message-signature": &sets[instance].message, "arc-seal": &sets[instance].seal}[name]
+		place := map[string]**message.Field{"arc-authentication-results": &sets[instance].results, "arc-message-signature": &sets[instance].message, "arc-seal": &sets[instance].seal}[name]
 		if *place != nil {
-			return nil, fmt.Errorf("%s of instance %d is there twice", f.name, instance)
+			return nil, fmt.Errorf("%s of instance %d is there twice", f.Name, instance)
 		}
 		*place = f
 	}
@@ -80,7 +81,7 @@ func readARCChain(fields []field) ([]arcSet, error) {
 		if i == 1 {
 			wanted = "none"
 		}
-		if cv := strings.ToLower(tagsOf(s.seal.value)["cv"]); cv != wanted {
+		if cv := strings.ToLower(tagsOf(s.seal.Value)["cv"]); cv != wanted {
 			return nil, fmt.Errorf("the seal of instance %d says cv=%s, wanted cv=%s", i, cv, wanted)
 		}
 		chain = append(chain, *s)
@@ -144,7 +145,7 @@ func validARCChain(ctx context.Context, w *World, _ Args) error {
 func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *letter, chain []arcSet) error {
 	last := len(chain)
 	if err := verifySignedMessage(ctx, keys, l, chain[last-1].message); err != nil {
-		return fmt.Errorf("the message signature of instance %d (%s): %w", last, tagsOf(chain[last-1].message.value)["d"], err)
+		return fmt.Errorf("the message signature of instance %d (%s): %w", last, tagsOf(chain[last-1].message.Value)["d"], err)
 	}
 	for i := last; i >= 1; i-- {
 		var signed strings.Builder
@@ -156,18 +157,18 @@ func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *letter, chain [
 		}
 		seal := chain[i-1].seal
 		signed.WriteString(relaxedField(withoutSignature(*seal)))
-		if err := verifySignature(ctx, keys, tagsOf(seal.value), signed.String()); err != nil {
-			return fmt.Errorf("the seal of instance %d (%s): %w", i, tagsOf(seal.value)["d"], err)
+		if err := verifySignature(ctx, keys, tagsOf(seal.Value), signed.String()); err != nil {
+			return fmt.Errorf("the seal of instance %d (%s): %w", i, tagsOf(seal.Value)["d"], err)
 		}
 	}
 	return nil
 }
 
 // verifySignedMessage verifies a signature over the message that has DKIM's tags (RFC 6376 section 6.1.3).
-func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f *field) error {
-	tags := tagsOf(f.value)
+func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f *message.Field) error {
+	tags := tagsOf(f.Value)
 	headerForm, bodyForm, _ := strings.Cut(strings.ToLower(tags["c"]), "/")
-	canonical := func(f field) string { return strings.TrimSuffix(f.raw, "\r\n") }
+	canonical := func(f message.Field) string { return strings.TrimSuffix(f.Raw, "\r\n") }
 	switch headerForm {
 	case "relaxed":
 		canonical = relaxedField
@@ -175,7 +176,7 @@ func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f 
 	default:
 		return fmt.Errorf("its canonicalization is %s", quote(tags["c"]))
 	}
-	body := bodyOf(l.raw)
+	body := l.body
 	switch bodyForm {
 	case "relaxed":
 		body = relaxedBody(body)
@@ -203,7 +204,7 @@ func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f 
 		// The fields of one name count from the last one upwards.
 		seen := 0
 		for i := len(l.fields) - 1; i >= 0; i-- {
-			if !strings.EqualFold(l.fields[i].name, name) {
+			if !strings.EqualFold(l.fields[i].Name, name) {
 				continue
 			}
 			if seen == used[name] {
@@ -293,15 +294,15 @@ func decodedTag(value string) ([]byte, error) {
 var signatureTag = regexp.MustCompile(`((?:^|[;:])\s*b\s*=)[^;]*`)
 
 // withoutSignature gives a signature's field with the value of b= empty (RFC 6376 section 3.7).
-func withoutSignature(f field) field {
-	f.value = signatureTag.ReplaceAllString(f.value, "$1")
-	f.raw = signatureTag.ReplaceAllString(f.raw, "$1")
+func withoutSignature(f message.Field) message.Field {
+	f.Value = signatureTag.ReplaceAllString(f.Value, "$1")
+	f.Raw = signatureTag.ReplaceAllString(f.Raw, "$1")
 	return f
 }
 
 // relaxedField is a field in the form of RFC 6376 section 3.4.2, without its CRLF.
-func relaxedField(f field) string {
-	return strings.ToLower(f.name) + ":" + strings.Join(strings.FieldsFunc(f.value, isBlank), " ")
+func relaxedField(f message.Field) string {
+	return strings.ToLower(f.Name) + ":" + strings.Join(strings.FieldsFunc(f.Value, isBlank), " ")
 }
 
 func isBlank(r rune) bool { return r == ' ' || r == '\t' }

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/stepwatch/stepwatch/steps/maildns"
+	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
@@ -78,6 +79,12 @@ func TestARC(t *testing.T) {
 }
 
 // What DKIM's own library signs in each form, the code behind ARC verifies, and nothing that differs from it.
+// letterOf is a message that was read.
+func letterOf(text string) *letter {
+	fields, body := message.Read([]byte(text))
+	return &letter{arrival: &arrival{raw: []byte(text)}, fields: fields, body: body}
+}
+
 func TestSignedMessageInEachForm(t *testing.T) {
 	_, target := zoneServer(t)
 	w := NewWorld(target, nil, "run", "test")
@@ -85,17 +92,16 @@ func TestSignedMessageInEachForm(t *testing.T) {
 	defer cancel()
 	for _, body := range []string{"", "\r\n", "Hello\r\n", "Hello", " a  b\t\r\n\r\n \r\nc \r\n\r\n\r\n"} {
 		for _, forms := range [][2]string{{"simple", "simple"}, {"simple", "relaxed"}, {"relaxed", "simple"}, {"relaxed", "relaxed"}} {
-			message := sign(t, "From:  a@example.org\r\nSubject: two\r\n\twords \r\nTo: b@mail.test\r\n\r\n"+body, "example.org", "s1", signingKey, func(o *dkim.SignOptions) {
+			signed := sign(t, "From:  a@example.org\r\nSubject: two\r\n\twords \r\nTo: b@mail.test\r\n\r\n"+body, "example.org", "s1", signingKey, func(o *dkim.SignOptions) {
 				o.HeaderCanonicalization, o.BodyCanonicalization = dkim.Canonicalization(forms[0]), dkim.Canonicalization(forms[1])
 				o.HeaderKeys = []string{"From", "Subject", "To"}
 			})
-			l := &letter{arrival: &arrival{raw: []byte(message)}, fields: fieldsOf([]byte(message))}
+			l := letterOf(signed)
 			keys := maildns.NewTexts(w.records())
 			if err := verifySignedMessage(ctx, keys, l, &l.fields[0]); err != nil {
 				t.Errorf("%q %v: %v", body, forms, err)
 			}
-			message = strings.Replace(message, "two", "2", 1)
-			l = &letter{arrival: &arrival{raw: []byte(message)}, fields: fieldsOf([]byte(message))}
+			l = letterOf(strings.Replace(signed, "two", "2", 1))
 			if err := verifySignedMessage(ctx, keys, l, &l.fields[0]); err == nil {
 				t.Errorf("%q %v: another subject is taken for the signed one", body, forms)
 			}

@@ -41,7 +41,7 @@ func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 		if err != nil && !errors.Is(err, dkim.ErrTooManySignatures) {
 			return "", Fail(result.ReasonProtocol, result.BlameDelivery, "verify the signatures of the message in %s: %w", l.where, err)
 		}
-		written := named(l.fields, "DKIM-Signature")
+		written := l.fields.Values("DKIM-Signature")
 		passed := false
 		for i, v := range verified {
 			s := signature{domain: strings.ToLower(v.Domain)}

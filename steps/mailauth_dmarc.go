@@ -3,22 +3,22 @@ package steps
 import (
 	"context"
 	"fmt"
-	netmail "net/mail"
 	"strings"
 
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/maildns"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // authorDomain is the domain of the message's author, in ASCII.
 func authorDomain(l *letter) (string, error) {
-	from := named(l.fields, "From")
+	from := l.fields.Values("From")
 	if len(from) != 1 {
 		return "", Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: the message has %d From fields, wanted 1", len(from))
 	}
-	authors, err := netmail.ParseAddressList(from[0])
+	authors, err := message.Addresses(from[0])
 	if err != nil || len(authors) != 1 {
 		return "", Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: From is %s, wanted one address", quote(from[0]))
 	}

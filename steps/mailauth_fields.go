@@ -2,10 +2,10 @@ package steps
 
 import (
 	"context"
-	"mime"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -29,14 +29,6 @@ func init() {
 	)
 }
 
-// decodedField gives a value as a mail program shows it. What cannot be decoded stays as it is.
-func decodedField(value string) string {
-	if decoded, err := new(mime.WordDecoder).DecodeHeader(value); err == nil {
-		return decoded
-	}
-	return value
-}
-
 func headerFieldIs(ctx context.Context, w *World, a Args) error {
 	return wantHeaderField(ctx, w, a.Text(0), "to be "+quote(a.Text(1)), func(value string) bool { return value == a.Text(1) })
 }
@@ -51,8 +43,8 @@ func wantHeaderField(ctx context.Context, w *World, name, wanted string, fits fu
 		return err
 	}
 	var got []string
-	for _, value := range named(l.fields, name) {
-		if value = decodedField(value); fits(value) {
+	for _, value := range l.fields.Values(name) {
+		if value = message.Decode(value); fits(value) {
 			return nil
 		}
 		got = append(got, quote(value))
@@ -69,7 +61,7 @@ func headerFieldAbsent(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	if values := named(l.fields, a.Text(0)); len(values) > 0 {
+	if values := l.fields.Values(a.Text(0)); len(values) > 0 {
 		l.attachHeader(w)
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect no header %q, got %s", a.Text(0), quote(values[0]))
 	}

@@ -1,61 +1,14 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"net/netip"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/stepwatch/stepwatch/steps/message"
 )
-
-// field is a header field as it stands in the message. The order of the fields tells who wrote which, so it is kept.
-type field struct {
-	name  string
-	value string // unfolded (RFC 5322 section 2.2.3), without the white space around it
-	raw   string // with its name, its folding and its CRLF
-}
-
-// fieldsOf reads the header of a message. Lines that are no field are left out.
-func fieldsOf(message []byte) []field {
-	var fields []field
-	open := false // whether a line that begins with white space belongs to the last field
-	for len(message) > 0 {
-		line, rest, _ := bytes.Cut(message, []byte("\n"))
-		message = rest
-		text := strings.TrimSuffix(string(line), "\r")
-		if text == "" {
-			break
-		}
-		name, value, isField := strings.Cut(text, ":")
-		name = strings.TrimRight(name, " \t")
-		switch {
-		case text[0] == ' ' || text[0] == '\t':
-			if open {
-				last := &fields[len(fields)-1]
-				last.value = strings.TrimSpace(last.value + text)
-				last.raw += text + "\r\n"
-			}
-		case isField && name != "" && !strings.ContainsAny(name, " \t"):
-			fields = append(fields, field{name, strings.TrimSpace(value), text + "\r\n"})
-			open = true
-		default:
-			open = false
-		}
-	}
-	return fields
-}
-
-// named gives the values of the fields of one name, the topmost first.
-func named(fields []field, name string) []string {
-	var values []string
-	for _, f := range fields {
-		if strings.EqualFold(f.name, name) {
-			values = append(values, f.value)
-		}
-	}
-	return values
-}
 
 // tagsOf reads a list of "tag=value" pairs between semicolons, as DKIM, ARC and DMARC have them (RFC 6376 section 3.2).
 // White space at the edges is not part of a value. Of a tag that occurs twice the first is kept.
@@ -93,13 +46,13 @@ var servedBy = map[string]string{
 }
 
 // handovers reads the Received fields that name both sides, the topmost first.
-func handovers(fields []field) []hop {
+func handovers(fields message.Header) []hop {
 	var hops []hop
 	for i, f := range fields {
-		if !strings.EqualFold(f.name, "Received") {
+		if !strings.EqualFold(f.Name, "Received") {
 			continue
 		}
-		h, ok := parseReceived(f.value)
+		h, ok := parseReceived(f.Value)
 		if !ok || h.from == "" || h.by == "" {
 			continue // a server that hands over within itself
 		}
@@ -120,7 +73,7 @@ type receivingSide struct {
 
 // receivingSideOf finds the receiving side of a message. By default that is the organisation of the host from which the
 // mailbox is read, or of the address when no host is known. The topmost handover was always written there.
-func receivingSideOf(a *Account, fields []field) receivingSide {
+func receivingSideOf(a *Account, fields message.Header) receivingSide {
 	side := receivingSide{lastLine: len(fields)}
 	if a.AuthservID == "" {
 		host := a.IMAP
@@ -169,7 +122,8 @@ func (s receivingSide) String() string {
 // letter is a received message for the steps that judge it.
 type letter struct {
 	*arrival
-	fields []field
+	fields message.Header
+	body   []byte
 	side   receivingSide
 }
 
@@ -188,8 +142,8 @@ func receivedLetter(ctx context.Context, w *World) (*letter, error) {
 			return nil, err
 		}
 	}
-	fields := fieldsOf(a.raw)
-	return &letter{arrival: a, fields: fields, side: receivingSideOf(a.account, fields)}, nil
+	fields, body := message.Read(a.raw)
+	return &letter{arrival: a, fields: fields, body: body, side: receivingSideOf(a.account, fields)}, nil
 }
 
 // sender names who sent the message out, for failures of the sending side.

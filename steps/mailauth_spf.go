@@ -39,7 +39,7 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	c.border, c.ip = true, border.address.String()
 	helo := strings.TrimSuffix(border.helo, ".")
 	sender := ""
-	if paths := named(l.fields, "Return-Path"); len(paths) > 0 {
+	if paths := l.fields.Values("Return-Path"); len(paths) > 0 {
 		sender = strings.Trim(paths[0], "<> ")
 	}
 	if _, domain, found := cutLast(sender, "@"); found {

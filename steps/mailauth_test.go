@@ -19,6 +19,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
@@ -248,7 +249,7 @@ func TestHandovers(t *testing.T) {
 		"no from":   {"by mx.mail.test (Postfix, from userid 0) id 1; Sat", ""},
 	} {
 		got := ""
-		for _, h := range handovers([]field{{name: "received", value: strings.ReplaceAll(c.value, "\r\n", "")}}) {
+		for _, h := range handovers(message.Header{{Name: "received", Value: strings.ReplaceAll(c.value, "\r\n", "")}}) {
 			got = fmt.Sprint(h.address, " ", h.helo, " ", h.by, " ", h.protocol)
 		}
 		if got != c.want {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -143,7 +142,7 @@ func (p *pop3Mailbox) sweep(c *pop3Client, list []pop3Message) error {
 		if err != nil {
 			return err
 		}
-		if header[strings.ToLower(headerOrigin)] != p.w.Origin() {
+		if header.Line(headerOrigin) != p.w.Origin() {
 			continue
 		}
 		if err := c.remove(m.number); err != nil {
@@ -243,11 +242,11 @@ func (p *pop3Mailbox) find(c *pop3Client, awaited []*submission) (ids []string, 
 		if err != nil {
 			return nil, nil, err
 		}
-		if header[strings.ToLower(headerRun)] != p.w.Run() {
+		if header.Line(headerRun) != p.w.Run() {
 			p.known[m.id] = true
 			continue
 		}
-		number := ownNumber(header[strings.ToLower(headerMessage)])
+		number := ownNumber(header.Line(headerMessage))
 		for _, s := range awaited {
 			if s.number == number {
 				there[number] = true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // pop3Client is one session with a POP3 server (RFC 1939). What it deleted the server removes at QUIT. Its methods
@@ -223,12 +224,12 @@ func parseUIDL(body string) (list []pop3Message, err error) {
 }
 
 // header reads a message's header.
-func (c *pop3Client) header(number int) (fields, error) {
+func (c *pop3Client) header(number int) (message.Header, error) {
 	body, err := c.multi(fmt.Sprintf("TOP %d 0", number))
 	if err != nil {
 		return nil, err
 	}
-	header, _ := splitMessage(body)
+	header, _ := message.Read(body)
 	return header, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 func init() {
@@ -72,10 +73,10 @@ func saysYes(value string, _ float64) bool {
 func highLevel(_ string, level float64) bool { return level >= 5 }
 
 // spamSigns reads what spam filters wrote. Of several fields of one name the topmost counts: it was written last.
-func spamSigns(fields []field) []spamSign {
+func spamSigns(fields message.Header) []spamSign {
 	var signs []spamSign
 	for _, h := range spamHeaders {
-		values := named(fields, h.name)
+		values := fields.Values(h.name)
 		if len(values) == 0 {
 			continue
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/html/charset"
+
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 // What a message may hold before reading it ends with an error.
@@ -26,18 +28,17 @@ var ErrShape = errors.New("the message is broken")
 // Read gives what a message holds. The text is that of the first part that is text and no attachment; a file is whatever
 // has a file name.
 func Read(raw []byte) (*Message, error) {
-	header, body := cutHeader(raw)
+	header, body := message.Read(raw)
 	m := &Message{}
-	fields := readFields(header)
-	for _, h := range fields {
-		switch name := strings.ToLower(h.Name); name {
+	for _, f := range header {
+		switch strings.ToLower(f.Name) {
 		case "mime-version", "content-type", "content-transfer-encoding":
 		default:
-			m.Headers = append(m.Headers, Header{h.Name, decodeWords(h.Value)})
+			m.Headers = append(m.Headers, Header{f.Name, message.Decode(f.Value)})
 		}
 	}
 	r := reader{message: m}
-	if err := r.entity(fields, body, 0); err != nil {
+	if err := r.entity(header, body, 0); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -46,68 +47,19 @@ func Read(raw []byte) (*Message, error) {
 // Split gives the header fields and the text of something written as a message (fields, an empty line, text), in which
 // nothing is encoded.
 func Split(source string) (headers []Header, text string) {
-	header, body := cutHeader([]byte(source))
-	return readFields(header), string(body)
+	header, body := message.Read([]byte(source))
+	for _, f := range header {
+		headers = append(headers, Header{f.Name, f.Value})
+	}
+	return headers, string(body)
 }
 
-func cutHeader(raw []byte) (header, body []byte) {
-	for _, gap := range []string{"\r\n", "\n"} { // no header at all
-		if body, found := bytes.CutPrefix(raw, []byte(gap)); found {
-			return nil, body
-		}
-	}
-	at, width := bytes.Index(raw, []byte("\n\n")), 2
-	if i := bytes.Index(raw, []byte("\n\r\n")); i >= 0 && (at < 0 || i < at) {
-		at, width = i, 3
-	}
-	if at < 0 {
-		return raw, nil
-	}
-	return raw[:at+1], raw[at+width:]
-}
-
-// readFields unfolds the fields of a header. A line that is none is left out.
-func readFields(header []byte) []Header {
-	var fields []Header
-	var value strings.Builder // of the last one
-	finish := func() {
-		if len(fields) > 0 {
-			fields[len(fields)-1].Value = strings.TrimSpace(value.String())
-		}
-		value.Reset()
-	}
-	for line := range strings.Lines(string(header)) {
-		line = strings.TrimRight(line, "\r\n")
-		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-			value.WriteString(line)
-			continue
-		}
-		if name, rest, found := strings.Cut(line, ":"); found {
-			finish()
-			fields = append(fields, Header{Name: strings.TrimRight(name, " \t")})
-			value.WriteString(rest)
-		}
-	}
-	finish()
-	return fields
-}
-
-func first(fields []Header, name string) string {
-	for _, h := range fields {
-		if strings.EqualFold(h.Name, name) {
-			return h.Value
-		}
+// valueOf is that of the topmost field of a name, or empty.
+func valueOf(header message.Header, name string) string {
+	if values := header.Values(name); len(values) > 0 {
+		return values[0]
 	}
 	return ""
-}
-
-// decodeWords decodes RFC 2047. What cannot be decoded stays as it is.
-func decodeWords(value string) string {
-	decoder := mime.WordDecoder{CharsetReader: charset.NewReaderLabel}
-	if decoded, err := decoder.DecodeHeader(value); err == nil {
-		return decoded
-	}
-	return value
 }
 
 type reader struct {
@@ -117,8 +69,8 @@ type reader struct {
 }
 
 // entity takes in a message or a part of one.
-func (r *reader) entity(fields []Header, body []byte, depth int) error {
-	kind, parameters, err := mime.ParseMediaType(first(fields, "Content-Type"))
+func (r *reader) entity(header message.Header, body []byte, depth int) error {
+	kind, parameters, err := mime.ParseMediaType(valueOf(header, "Content-Type"))
 	if err != nil && kind == "" {
 		kind, parameters = "text/plain", nil // RFC 2045 section 5.2
 	}
@@ -128,17 +80,17 @@ func (r *reader) entity(fields []Header, body []byte, depth int) error {
 	if r.parts++; r.parts > partLimit {
 		return fmt.Errorf("%w: it has more than %d parts", ErrShape, partLimit)
 	}
-	disposition, dispositionParameters, _ := mime.ParseMediaType(first(fields, "Content-Disposition")) // none is one too
+	disposition, dispositionParameters, _ := mime.ParseMediaType(valueOf(header, "Content-Disposition")) // none is one too
 	name := dispositionParameters["filename"]
 	if name == "" {
 		name = parameters["name"]
 	}
-	name = decodeWords(name) // against RFC 2231, and common
+	name = message.Decode(name) // against RFC 2231, and common
 	isText := strings.HasPrefix(kind, "text/") && disposition != "attachment" && !r.text
 	if name == "" && !isText {
 		return nil
 	}
-	content, err := decode(body, first(fields, "Content-Transfer-Encoding"))
+	content, err := decode(body, valueOf(header, "Content-Transfer-Encoding"))
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrShape, kind, err)
 	}
@@ -171,13 +123,13 @@ func (r *reader) multipart(body []byte, boundary string, depth int) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrShape, err)
 		}
-		var fields []Header
-		for name, values := range part.Header {
+		var header message.Header
+		for name, values := range part.Header { // which the library has read, to find where the part begins
 			for _, value := range values {
-				fields = append(fields, Header{name, value})
+				header = append(header, message.Field{Name: name, Value: value, Raw: name + ": " + value + "\r\n"})
 			}
 		}
-		if err := r.entity(fields, content, depth+1); err != nil {
+		if err := r.entity(header, content, depth+1); err != nil {
 			return err
 		}
 	}

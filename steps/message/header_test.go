@@ -1,0 +1,104 @@
+package message
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRead(t *testing.T) {
+	for name, test := range map[string]struct{ raw, want, body string }{
+		"CRLF":                      {"A: 1\r\nB: 2\r\n\r\nbody\r\n\r\nmore", "A=1|B=2", "body\r\n\r\nmore"},
+		"LF":                        {"A: 1\nB: 2\n\nbody", "A=1|B=2", "body"},
+		"both":                      {"A: 1\nB: 2\r\n\nbody", "A=1|B=2", "body"},
+		"no body":                   {"A: 1\r\nB: 2", "A=1|B=2", ""},
+		"no header":                 {"\r\nbody", "", "body"},
+		"nothing":                   {"", "", ""},
+		"folded":                    {"A: 1\r\n 2\r\n\t 3 \r\nB:\r\n x\r\n\r\n", "A=1 2\t 3|B=x", ""},
+		"a line of blanks":          {"A: 1\r\n \r\n 2\r\n\r\n", "A=1  2", ""},
+		"an empty value":            {"A:\r\nB: \r\n\r\n", "A=|B=", ""},
+		"colons":                    {"A: b: c\r\nDate:12:00:00\r\n\r\n", "A=b: c|Date=12:00:00", ""},
+		"obsolete":                  {"A : 1\r\nB\t:2\r\n\r\n", "A=1|B=2", ""},
+		"8 bit":                     {"A: Gr\xc3\xbc\xdfe\r\n\r\n", "A=Gr\xc3\xbc\xdfe", ""},
+		"bare CR":                   {"A: 1\rB: 2\r\nC: 3\r\n\r\n", "A=1\rB: 2|C=3", ""},
+		"CR before CRLF":            {"A: 1\r\r\nC: 3\r\n\r\n", "A=1|C=3", ""},
+		"no field":                  {"A: 1\r\nnonsense\r\n folded\r\nB: 2\r\n\r\n", "A=1|B=2", ""},
+		"no name":                   {": 1\r\n x\r\nB: 2\r\n\r\n", "B=2", ""},
+		"folded before the first":   {" x\r\nB: 2\r\n\r\n", "B=2", ""},
+		"of a mailbox file":         {"From a@example.org Sat Nov 21 12:00:00 2026\nB: 2\n\nbody", "From a@example.org Sat Nov 21 12=00:00 2026|B=2", "body"},
+		"several":                   {"A: 1\r\na: 2\r\nA: 3\r\n\r\n", "A=1|a=2|A=3", ""},
+		"the header of no end, LF":  {"A: 1\n", "A=1", ""},
+		"the end without a newline": {"A: 1\r\n\r", "A=1", ""},
+	} {
+		header, body := Read([]byte(test.raw))
+		var got []string
+		for _, f := range header {
+			got = append(got, f.Name+"="+f.Value)
+		}
+		if g := strings.Join(got, "|"); g != test.want || string(body) != test.body {
+			t.Errorf("%s: got %q and the body %q, want %q and %q", name, g, body, test.want, test.body)
+		}
+		if header == nil {
+			t.Errorf("%s: the header is nil", name)
+		}
+	}
+}
+
+func TestHeader(t *testing.T) {
+	header, _ := Read([]byte("Received: a\r\n\tby b;\r\n   now\r\nX: 1\r\nreceived: second\r\n\r\n"))
+	if got, want := header.Line("RECEIVED"), "a by b; now"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := header.Values("Received"), []string{"a\tby b;   now", "second"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := header[0].Raw, "Received: a\r\n\tby b;\r\n   now\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := header.Line("none") + fmt.Sprint(header.Values("none")); got != "[]" {
+		t.Errorf("got %q of what is not there", got)
+	}
+}
+
+// A header of megabytes in one field, or in as many as there can be, is read in time, and not to its end.
+func TestLongHeader(t *testing.T) {
+	for name, raw := range map[string][]byte{
+		"folds":  append([]byte("A: 1\r\n"), bytes.Repeat([]byte(" x\r\n"), 2<<20)...),
+		"fields": bytes.Repeat([]byte("A:\r\n"), 2<<20),
+	} {
+		begun := time.Now()
+		header, body := Read(append(raw, "\r\nbody"...))
+		if took := time.Since(begun); took > 5*time.Second || string(body) != "body" || len(header) > headerLimit/4+1 {
+			t.Errorf("%s: %s, %d fields, the body is %q", name, took, len(header), body)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte("A: 1\r\n 2\r\nB : =?utf-8?q?=c3?= =?utf-8?q?=bc?=\r\n\r\nbody"))
+	f.Add([]byte("A\n\n"))
+	f.Add([]byte(" \r\r\n:\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		header, body := Read(raw)
+		if !bytes.HasSuffix(raw, body) {
+			t.Errorf("the body %q is not the end", body)
+		}
+		var written strings.Builder
+		for _, field := range header {
+			if field.Name == "" || strings.ContainsAny(field.Value+field.Line(), "\n") || !strings.HasPrefix(field.Raw, field.Name) || !strings.HasSuffix(field.Raw, "\r\n") {
+				t.Errorf("the field %+q", field)
+			}
+			Decode(field.Value)
+			_, _ = Addresses(field.Value)
+			written.WriteString(field.Raw)
+		}
+		// What was read is read again as the same, by which a signature of the fields can be checked.
+		again, rest := Read([]byte(written.String() + "\r\n"))
+		if !slices.Equal(header, again) || len(rest) != 0 {
+			t.Errorf("read\n%+q\nand again\n%+q", header, again)
+		}
+	})
+}
