@@ -17,14 +17,14 @@ import (
 
 	"github.com/cucumber/godog"
 	"github.com/cucumber/godog/formatters"
-	messages "github.com/cucumber/messages/go/v21"
+	messages "github.com/cucumber/messages/go/v34"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// This file is what knows how godog v0.15.1 keeps the step definitions that a team's own code registers. Hooks stay with
+// This file is what knows how godog v0.16.0 keeps the step definitions that a team's own code registers. Hooks stay with
 // godog. Definitions are taken over, so that the library alone decides what a step means and the runner times the call alone:
 // the registered ones are made to match nothing, and copies of them are called, by godog's own code, which converts the
 // arguments. godog has no public way to any of this; readRegistered checks by name and type all that it touches.
@@ -108,7 +108,7 @@ var nothing = regexp.MustCompile(`[^\s\S]`)
 // readRegistered takes over the definitions that sc holds.
 func readRegistered(sc *godog.ScenarioContext) ([]*registered, error) {
 	unknown := func(what string) error {
-		return fmt.Errorf("read own steps: this godog is not like v0.15.1 (%s): require that version", what)
+		return fmt.Errorf("read own steps: this godog is not like v0.16.0 (%s): require that version", what)
 	}
 	suite := reflect.ValueOf(sc).Elem().FieldByName("suite")
 	if suite.Kind() != reflect.Pointer || suite.Elem().Kind() != reflect.Struct {

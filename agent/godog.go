@@ -7,14 +7,14 @@ import (
 
 	"github.com/cucumber/godog"
 	"github.com/cucumber/godog/formatters"
-	messages "github.com/cucumber/messages/go/v21"
+	messages "github.com/cucumber/messages/go/v34"
 
 	"github.com/stepwatch/stepwatch/agent/hidepath"
 )
 
 func init() { hidepath.Restore() } // godog is initialised by now
 
-// This file and glue.go are all that knows godog v0.15.1. What the runner relies on, and a contract test holds:
+// This file and glue.go are all that knows godog v0.16.0. What the runner relies on, and a contract test holds:
 //   - a handler that takes nothing but a context is called once for each step that matches, in order, whatever the
 //     pattern caught, and never again after one that failed;
 //   - with Concurrency 1 everything happens in the calling goroutine;
