@@ -5,7 +5,7 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: demo build test install vet lint vulnerabilities bench fuzz tidy docs
+.PHONY: demo build test install vet lint vulnerabilities bench fuzz tidy outdated docs
 
 demo:
 	go run ./cmd/stepwatch demo
@@ -46,6 +46,11 @@ bench:
 # Run this after a change of go.mod: the example needs what stepwatch needs.
 tidy:
 	$(EXAMPLE) go mod tidy
+
+# The direct dependencies that have a newer version, and those that the proxy says nothing about, one a line.
+outdated:
+	@found=$$(go list -m -u -e -f '{{if not (or .Main .Indirect)}}{{if .Error}}{{.Path}} {{.Version}}: the proxy does not tell its versions{{end}}{{with .Update}}{{$$.Path}} {{$$.Version}}: {{.Version}} is there{{end}}{{end}}' all 2>/dev/null | grep .); \
+	echo "$${found:-every direct dependency is at its newest version}"
 
 docs:
 	go run ./cmd/stepwatch steps --format markdown > docs/steps.md

@@ -13,9 +13,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// Executor runs a plan once. A Runner is one, and says what is promised.
-type Executor interface {
-	Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result))
+// PlanRunner runs a plan once. A Runner is one, and says what is promised.
+type PlanRunner interface {
+	Run(ctx context.Context, p *Plan, o Occasion) *result.Result
 	Abandoned() int
 }
 
@@ -31,13 +31,13 @@ type AlertSink interface {
 
 // Agent runs plans on their schedules until it is told to stop. Its fields are set before Run.
 type Agent struct {
-	Executor Executor
-	Plans    []*Plan
-	Sinks    map[string]Sink // by the name that their drops are counted under
-	Rules    []alert.Source
-	Workers  int           // runs in progress at once, at most; zero means DefaultWorkers
-	Grace    time.Duration // what runs in progress get to end by themselves when the agent is told to stop; zero means five seconds
-	Log      *slog.Logger
+	Runner  PlanRunner
+	Plans   []*Plan
+	Sinks   map[string]Sink // by the name that their drops are counted under
+	Rules   []alert.Source
+	Workers int           // runs in progress at once, at most; zero means DefaultWorkers
+	Grace   time.Duration // what runs in progress get to end by themselves when the agent is told to stop; zero means five seconds
+	Log     *slog.Logger
 
 	once    sync.Once
 	entries []*entry
@@ -96,7 +96,7 @@ func (a *Agent) init() {
 // Stats is a snapshot of the agent's own conduct. It may be called at any time, from any goroutine.
 func (a *Agent) Stats() result.Stats {
 	a.init()
-	s := result.Stats{Running: int(a.running.Load()), Workers: a.Workers, Abandoned: a.Executor.Abandoned(),
+	s := result.Stats{Running: int(a.running.Load()), Workers: a.Workers, Abandoned: a.Runner.Abandoned(),
 		Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
 	for _, e := range a.entries {
 		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: e.plan.Identity, Interval: e.plan.Schedule.Interval,
@@ -119,10 +119,9 @@ func (a *Agent) Run(ctx context.Context) {
 	}
 	runs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	d := &dispatcher{agent: a, runs: runs, jobs: make(chan func()), completed: make(chan completion, len(a.entries))}
+	d := &dispatcher{agent: a, runs: runs, completed: make(chan completion, len(a.entries))}
 	d.loop(ctx)
 	d.drain(stop)
-	close(d.jobs)
 	for _, q := range a.queues {
 		close(q.items)
 	}
@@ -141,7 +140,6 @@ type dispatcher struct {
 	runs      context.Context // of every run
 	queue     entryHeap
 	waiting   []*entry // due, and no worker free; first come, first served
-	jobs      chan func()
 	completed chan completion
 }
 
@@ -201,26 +199,10 @@ func (d *dispatcher) start(now time.Time) {
 		}
 		a.running.Add(1)
 		occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Schedule.Interval}
-		d.work(func() {
-			a.Executor.Start(d.runs, e.plan, occasion, func(res *result.Result) {
-				a.hand(res)
-				d.completed <- completion{e, res}
-			})
-		})
-	}
-}
-
-// work gives a job to a goroutine that waits for one, or to a new one. They are kept because a fresh stack has to grow
-// through godog each time. One that a step never gives back, or ends, is simply not there any more.
-func (d *dispatcher) work(job func()) {
-	select {
-	case d.jobs <- job:
-	default:
 		go func() {
-			job()
-			for next := range d.jobs {
-				next()
-			}
+			res := a.Runner.Run(d.runs, e.plan, occasion)
+			a.hand(res)
+			d.completed <- completion{e, res}
 		}()
 	}
 }

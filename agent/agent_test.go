@@ -14,8 +14,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// fakeExecutor takes as long as it is told and notes when it was called. With testing/synctest its sleeps cost nothing.
-type fakeExecutor struct {
+// fakeRunner takes as long as it is told and notes when it was called. With testing/synctest its sleeps cost nothing.
+type fakeRunner struct {
 	took   func(p *Plan) time.Duration
 	fails  func(p *Plan, run int) bool
 	mu     sync.Mutex
@@ -26,9 +26,9 @@ type fakeExecutor struct {
 	errors []string
 }
 
-func (f *fakeExecutor) Abandoned() int { return 0 }
+func (f *fakeRunner) Abandoned() int { return 0 }
 
-func (f *fakeExecutor) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+func (f *fakeRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	name := p.Identity.Scenario
 	f.mu.Lock()
 	if f.starts == nil {
@@ -56,7 +56,7 @@ func (f *fakeExecutor) Start(ctx context.Context, p *Plan, o Occasion, done func
 	f.all--
 	f.active[name]--
 	f.mu.Unlock()
-	done(res)
+	return res
 }
 
 func constant(d time.Duration) func(*Plan) time.Duration {
@@ -104,9 +104,9 @@ func runFor(a *Agent, d time.Duration) {
 
 func TestEveryScenarioRunsOnceAnIntervalAtItsOwnOffset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: constant(20 * time.Millisecond)}
+		f := &fakeRunner{took: constant(20 * time.Millisecond)}
 		sink := &collectingSink{}
-		a := &Agent{Executor: f, Plans: plans(1000, time.Minute, 0), Sinks: map[string]Sink{"test": sink}}
+		a := &Agent{Runner: f, Plans: plans(1000, time.Minute, 0), Sinks: map[string]Sink{"test": sink}}
 		started := time.Now()
 		runFor(a, 10*time.Minute)
 		if len(f.starts) != 1000 {
@@ -163,8 +163,8 @@ func TestRestartDoesNotMoveTheSchedule(t *testing.T) {
 
 func TestLongRunIsNeverOverlappedAndItsMissesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: constant(2500 * time.Millisecond)}
-		a := &Agent{Executor: f, Plans: plans(1, time.Second, 0), Grace: time.Minute}
+		f := &fakeRunner{took: constant(2500 * time.Millisecond)}
+		a := &Agent{Runner: f, Plans: plans(1, time.Second, 0), Grace: time.Minute}
 		runFor(a, 30*time.Second)
 		s := a.Stats().Scenarios[0]
 		starts := f.starts["scenario 0"]
@@ -176,9 +176,9 @@ func TestLongRunIsNeverOverlappedAndItsMissesAreCounted(t *testing.T) {
 
 func TestWorkersAreBoundedAndWaitingIsCountedAsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: constant(300 * time.Millisecond)}
+		f := &fakeRunner{took: constant(300 * time.Millisecond)}
 		sink := &collectingSink{}
-		a := &Agent{Executor: f, Plans: plans(20, time.Second, 0), Workers: 2, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
+		a := &Agent{Runner: f, Plans: plans(20, time.Second, 0), Workers: 2, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 		runFor(a, 20*time.Second)
 		var missed, late uint64
 		for _, s := range a.Stats().Scenarios {
@@ -209,9 +209,9 @@ func TestWorkersAreBoundedAndWaitingIsCountedAsLate(t *testing.T) {
 
 func TestFailureIsRepeatedQuicklyUntilItIsHard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: constant(time.Millisecond), fails: func(_ *Plan, run int) bool { return run >= 2 && run <= 5 }}
+		f := &fakeRunner{took: constant(time.Millisecond), fails: func(_ *Plan, run int) bool { return run >= 2 && run <= 5 }}
 		sink := &collectingSink{}
-		a := &Agent{Executor: f, Plans: plans(1, time.Minute, 2), Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures()}}
+		a := &Agent{Runner: f, Plans: plans(1, time.Minute, 2), Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures()}}
 		runFor(a, 5*time.Minute)
 		var got []string
 		for i, r := range sink.results {
@@ -237,14 +237,14 @@ func TestFailureIsRepeatedQuicklyUntilItIsHard(t *testing.T) {
 
 func TestStoppingLetsRunsEndAndStopsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: func(p *Plan) time.Duration {
+		f := &fakeRunner{took: func(p *Plan) time.Duration {
 			if p.Identity.Scenario == "scenario 0" {
 				return time.Hour
 			}
 			return 1500 * time.Millisecond
 		}}
 		sink := &collectingSink{}
-		a := &Agent{Executor: f, Plans: plans(2, time.Second, 0), Sinks: map[string]Sink{"test": sink}, Grace: 3 * time.Second}
+		a := &Agent{Runner: f, Plans: plans(2, time.Second, 0), Sinks: map[string]Sink{"test": sink}, Grace: 3 * time.Second}
 		start := time.Now()
 		runFor(a, time.Second)
 		if took := time.Since(start); took != 4*time.Second {
@@ -258,9 +258,9 @@ func TestStoppingLetsRunsEndAndStopsTheRest(t *testing.T) {
 
 func TestSlowSinkLosesResultsAndDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: constant(time.Millisecond)}
+		f := &fakeRunner{took: constant(time.Millisecond)}
 		slow, quick := &collectingSink{hold: make(chan struct{})}, &collectingSink{}
-		a := &Agent{Executor: f, Plans: plans(200, time.Second, 0), Sinks: map[string]Sink{"slow": slow, "quick": quick}}
+		a := &Agent{Runner: f, Plans: plans(200, time.Second, 0), Sinks: map[string]Sink{"slow": slow, "quick": quick}}
 		go func() {
 			time.Sleep(11 * time.Second)
 			close(slow.hold)
@@ -278,15 +278,15 @@ func TestSlowSinkLosesResultsAndDelaysNobody(t *testing.T) {
 
 func TestManualScenariosAreNotScheduled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeExecutor{took: constant(0)}
+		f := &fakeRunner{took: constant(0)}
 		all := plans(2, time.Second, 0)
 		all[0].Scenario.Policy.Manual = true
-		runFor(&Agent{Executor: f, Plans: all}, 5*time.Second)
+		runFor(&Agent{Runner: f, Plans: all}, 5*time.Second)
 		if len(f.starts["scenario 0"]) != 0 || len(f.starts["scenario 1"]) != 5 {
 			t.Errorf("runs: %d manual, %d scheduled", len(f.starts["scenario 0"]), len(f.starts["scenario 1"]))
 		}
 	})
 }
 
-var _ Executor = (*Runner)(nil)
+var _ PlanRunner = (*Runner)(nil)
 var _ steps.Secrets = password("")

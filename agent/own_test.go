@@ -18,15 +18,16 @@ import (
 	"github.com/cucumber/godog"
 	"go.uber.org/goleak"
 
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
 // ownPlans compiles scenarios with own steps. text follows "Feature: Own".
-func ownPlans(t *testing.T, text string, glue ...Glue) ([]*Plan, *Own) {
+func ownPlans(t *testing.T, text string, glue ...cucumber.Glue) ([]*Plan, *cucumber.Own) {
 	t.Helper()
-	own, err := LoadOwn(glue...)
+	own, err := cucumber.Load(glue...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func ownPlans(t *testing.T, text string, glue ...Glue) ([]*Plan, *Own) {
 }
 
 // ownRunOf runs the one scenario that the steps make.
-func ownRunOf(t *testing.T, r *Runner, timeout time.Duration, text string, glue ...Glue) *result.Result {
+func ownRunOf(t *testing.T, r *Runner, timeout time.Duration, text string, glue ...cucumber.Glue) *result.Result {
 	t.Helper()
 	plans, own := ownPlans(t, "Scenario: One\n"+text, glue...)
 	r.Target, r.Own = &steps.Target{}, own
@@ -78,6 +79,12 @@ func ownGlue(sc *godog.ScenarioContext) {
 	sc.Step(`^the letters:$`, func(text string) error { return equal(text, "letters") })
 	sc.Step(`^the cells of "([^"]*)":$`, func(name string, table *godog.Table) error {
 		return equal(name+" "+table.Rows[1].Cells[0].Value, "prices 3.20")
+	})
+	sc.Step(`^the form:$`, func(doc *godog.DocString, table *godog.Table) error {
+		return equal(doc.Content+" "+table.Rows[0].Cells[0].Value, "letters Tea")
+	})
+	sc.Step(`^the form of (\w+):$`, func(name string, table *godog.Table, text string) error {
+		return equal(name+" "+table.Rows[0].Cells[0].Value+" "+text, "alice Tea letters")
 	})
 	sc.Step(`^it refuses$`, func() error { return steps.Fail(result.ReasonRefused, result.BlameQueue, "no") })
 	sc.Step(`^it connects to (\S+)$`, func(ctx context.Context, address string) error {
@@ -111,6 +118,7 @@ func TestOwnSteps(t *testing.T) {
 		"contexts and values": {"When I add 1\nAnd I pass\nAnd I add 2\nThen the sum is 3\n", "OK passed  : \n" + strings.Repeat("passed ran=true   \n", 4)},
 		"doc strings":         {"Then the text:\n\"\"\"text/x\nletters\n\"\"\"\nAnd the letters:\n\"\"\"\nletters\n\"\"\"\n", "OK passed  : \npassed ran=true   \npassed ran=true   \n"},
 		"tables":              {"Then the cells of \"prices\":\n|Tea|\n|3.20|\n", "OK passed  : \npassed ran=true   \n"},
+		"both":                {"Then the form:\n|Tea|\n\"\"\"\nletters\n\"\"\"\nAnd the form of alice:\n\"\"\"\nletters\n\"\"\"\n|Tea|\n", "OK passed  : \npassed ran=true   \npassed ran=true   \n"},
 		"keywords":            {"Given a thing\nThen a thing\n", "CRITICAL failed unexpected target: then thing\npassed ran=true   \nfailed ran=true unexpected target then thing\n"},
 		"plain error":         {"When I add 1\nThen the sum is 3\n", "CRITICAL failed unexpected target: the sum is 1, want 3\npassed ran=true   \nfailed ran=true unexpected target the sum is 1, want 3\n"},
 		"own reason":          {"Then it refuses\nAnd I pass\n", "CRITICAL failed refused queue: no\nfailed ran=true refused queue no\nskipped ran=false   \n"},
@@ -170,7 +178,7 @@ func TestBuiltinStepsThatAFunctionGives(t *testing.T) {
 	prepared := 0
 	nothing := func(context.Context, *steps.World, steps.Args) error { return nil }
 	prepare := func(context.Context, *steps.World, steps.Args) { prepared++ }
-	own, err := LoadOwn(func(sc *godog.ScenarioContext) {
+	own, err := cucumber.Load(func(sc *godog.ScenarioContext) {
 		sc.Step(`^late$`, func() godog.Steps { return godog.Steps{"a page opens", "a page opens"} })
 		sc.Step(`^early$`, func() godog.Steps { return godog.Steps{"a mailbox opens"} })
 		sc.Step(`^others$`, func() godog.Steps { return godog.Steps{"it opens"} })
@@ -295,22 +303,22 @@ func TestOwnHooksThatGoWrong(t *testing.T) {
 	failing := func(ctx world) (world, error) { return ctx, errors.New("no way") }
 	panicking := func(world) (world, error) { panic("no luck") }
 	exiting := func(ctx world) (world, error) { runtime.Goexit(); return ctx, nil }
-	before := func(do func(world) (world, error)) Glue {
+	before := func(do func(world) (world, error)) cucumber.Glue {
 		return func(sc *godog.ScenarioContext) {
 			sc.Before(func(ctx world, _ *godog.Scenario) (world, error) { return do(ctx) })
 		}
 	}
-	after := func(do func(world) (world, error)) Glue {
+	after := func(do func(world) (world, error)) cucumber.Glue {
 		return func(sc *godog.ScenarioContext) {
 			sc.After(func(ctx world, _ *godog.Scenario, _ error) (world, error) { return do(ctx) })
 		}
 	}
-	beforeStep := func(do func(world) (world, error)) Glue {
+	beforeStep := func(do func(world) (world, error)) cucumber.Glue {
 		return func(sc *godog.ScenarioContext) {
 			sc.StepContext().Before(func(ctx world, _ *godog.Step) (world, error) { return do(ctx) })
 		}
 	}
-	afterStep := func(do func(world) (world, error)) Glue {
+	afterStep := func(do func(world) (world, error)) cucumber.Glue {
 		return func(sc *godog.ScenarioContext) {
 			sc.StepContext().After(func(ctx world, _ *godog.Step, _ godog.StepResultStatus, _ error) (world, error) { return do(ctx) })
 		}
@@ -318,7 +326,7 @@ func TestOwnHooksThatGoWrong(t *testing.T) {
 	onRun := 0
 	const passes, fails = "When I pass\nAnd I pass\n", "When I pass\nAnd I fail with \"550\"\n"
 	for name, test := range map[string]struct {
-		glue        Glue
+		glue        cucumber.Glue
 		steps, want string
 	}{
 		"before fails":       {before(failing), passes, "CRITICAL failed unexpected target: before scenario hook failed: no way|failed false|skipped false"},
@@ -361,7 +369,7 @@ func TestOwnCodeThatHangs(t *testing.T) {
 	quick := func() *Runner { return &Runner{Grace: 10 * time.Millisecond, CleanupTimeout: 20 * time.Millisecond} }
 	var runners []*Runner
 	for name, test := range map[string]struct {
-		glue        Glue
+		glue        cucumber.Glue
 		steps, want string
 	}{
 		"step": {func(sc *godog.ScenarioContext) { sc.Step(`^I hang$`, hang) }, "When I pass\nAnd I hang\n",
@@ -444,6 +452,18 @@ func TestOwnProblems(t *testing.T) {
     And I pass
     * a thing
     And the total is 3
+    And the text:
+      """
+      x
+      """
+      | x |
+    And the cells of "x":
+      """
+      x
+      """
+      | x |
+    And the form:
+      | x |
 `, ownGlue, func(sc *godog.ScenarioContext) { sc.Step(`^I (pass)$`, func(string) {}) })
 	var got []string
 	for _, p := range plans[0].Problems {
@@ -457,6 +477,9 @@ func TestOwnProblems(t *testing.T) {
 		`own.feature:11:5: "I pass" matches 2 sentences: I pass | ^I (pass)$ (agent/own_test.go:LINE)`,
 		`own.feature:12:5: "a thing" matches 2 sentences: a {word} (agent/own_test.go:LINE) | a {words} (agent/own_test.go:LINE)`,
 		`own.feature:13:5: no sentence matches "the total is 3": did you mean "the sum is {number}"?`,
+		`own.feature:14:5: a table stands beneath the step, and its function takes none (own_test.go:LINE)`,
+		`own.feature:19:5: a doc string stands beneath the step, and its function takes none (own_test.go:LINE)`,
+		`own.feature:24:5: the step gives 1 arguments, and its function takes 2 (own_test.go:LINE)`,
 	}
 	for i := range got {
 		got[i] = placeLine.ReplaceAllString(got[i], "own_test.go:LINE")
@@ -467,7 +490,7 @@ func TestOwnProblems(t *testing.T) {
 }
 
 func TestOwnDefinitions(t *testing.T) {
-	own, err := LoadOwn(func(sc *godog.ScenarioContext) {
+	own, err := cucumber.Load(func(sc *godog.ScenarioContext) {
 		sc.Step(`^the order "([^"]+)" of (\w+) has (\d+) lines for (.+) at (\d+\.\d\d)$`, func(string, string, int, string, float64) {})
 		sc.Step(`^"(.*)"$`, func(context.Context, []byte) {})
 		sc.Step(`unanchored (\d{2})`, func(int) {})
@@ -476,6 +499,7 @@ func TestOwnDefinitions(t *testing.T) {
 		sc.Step(`^the colour is (red|green) or "(blue|white)"$`, func(string, string) {})
 		sc.Step(`^the code is (\d+)$`, func(string) {})
 		sc.Step(`^the letter to (\w+):$`, func(string, []byte) error { return nil })
+		sc.Step(`^the form:$`, func(*godog.Table, *godog.DocString) error { return nil })
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -491,7 +515,8 @@ func TestOwnDefinitions(t *testing.T) {
 []required own steps: the rows:: Calls a function without a name. A table stands beneath it. Only a step with When means it, or one with And or But after such a one.
 [text text] own steps: ^the colour is (red|green) or "(blue|white)"$: Calls a function without a name.
 [text] own steps: the code is {int}: Calls a function without a name.
-[text]required own steps: the letter to {word}:: Calls a function without a name. A doc string stands beneath it.`; g != w {
+[text]required own steps: the letter to {word}:: Calls a function without a name. A doc string stands beneath it.
+[]requiredrequired own steps: the form:: Calls a function without a name. A table stands beneath it. A doc string stands beneath it.`; g != w {
 		t.Errorf("got:\n%s\nwant:\n%s", g, w)
 	}
 }
@@ -499,13 +524,13 @@ func TestOwnDefinitions(t *testing.T) {
 func orderAgain(string, string) error { return nil }
 
 func TestOwnThatCannotBe(t *testing.T) {
-	for want, glue := range map[string]Glue{
+	for want, glue := range map[string]cucumber.Glue{
 		`the step "^it is (true|false)$" takes a bool as argument 1: godog gives`:                  func(sc *godog.ScenarioContext) { sc.Step(`^it is (true|false)$`, func(bool) {}) },
 		`the step "^within (.*)$" takes a time.Duration as argument 1: godog gives`:                func(sc *godog.ScenarioContext) { sc.Step(`^within (.*)$`, func(time.Duration) {}) },
 		"register own steps: regexp: Compile(`^(`): error parsing regexp: missing closing ): `^(`": func(sc *godog.ScenarioContext) { sc.Step(`^(`, func() {}) },
 		`register own steps: expected handler to be func, but got: int`:                            func(sc *godog.ScenarioContext) { sc.Step(`^x$`, 1) },
 	} {
-		if _, err := LoadOwn(glue); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := cucumber.Load(glue); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

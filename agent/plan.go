@@ -4,10 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -31,11 +30,11 @@ type Plan struct {
 	Budget   result.Budget
 	Problems []Problem // why the plan cannot run; empty for one that can
 
-	texts    []string         // of the steps, fit to be shown
-	labels   []string         // likewise
-	bound    []*steps.Bound   // one a step; nil where the step has a problem
-	library  *steps.Library   // that they are of
-	matchers []*regexp.Regexp // for godog: one for each text that a step has
+	texts   []string         // of the steps, fit to be shown
+	labels  []string         // likewise
+	bound   []*steps.Bound   // one a step; nil where the step has a problem
+	library *steps.Library   // that they are of
+	script  *cucumber.Script // the same scenario, for godog
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -79,6 +78,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		p.Retries = d.Retries
 	}
 	var waits time.Duration
+	var texts []string // of the steps that are bound
 	for i, step := range s.Steps {
 		p.texts[i], p.labels[i] = features.HidePassword(step.Text), features.HidePassword(step.Label)
 		step.Path = cmp.Or(step.Path, s.Path)
@@ -96,10 +96,9 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		showable(b.Inner)
 		p.bound[i] = b
 		waits += b.Wait()
-		if text := "^" + regexp.QuoteMeta(step.Text) + "$"; !slices.ContainsFunc(p.matchers, func(m *regexp.Regexp) bool { return m.String() == text }) {
-			p.matchers = append(p.matchers, regexp.MustCompile(text))
-		}
+		texts = append(texts, step.Text)
 	}
+	p.script = cucumber.NewScript(s, texts)
 	interval := s.Policy.Every
 	if interval == 0 {
 		interval = d.Every

@@ -309,7 +309,7 @@ func afterIsReportedButNotTimed(t *testing.T) {
 	}
 }
 
-// TestGodogContract holds what godog.go relies on, for the day that godog is upgraded.
+// TestGodogContract holds what package cucumber relies on, for the day that godog is upgraded.
 func TestGodogContract(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var mu sync.Mutex
@@ -324,13 +324,13 @@ func TestGodogContract(t *testing.T) {
 		calls = append(calls, a.DocString.Content, fmt.Sprint(a.Table))
 		return nil
 	})
-	block.DocString = steps.Required
+	block.DocString, block.Table = steps.Required, steps.Optional
 	l := library(does(`I note {text} and {text}`, note), block)
 	s := scenario("contract", `I note "a" and "b"`, "I note a block:", `I note "c" and "d"`, `I fail with "x"`, `I note "e" and "f"`)
-	s.Steps[1].DocString = &features.DocString{Content: "text"}
-	s.Source = []byte("Feature: Test\nScenario: contract\nWhen I note \"a\" and \"b\"\n* I note a block:\n\"\"\"\ntext\n\"\"\"\nThen I note \"c\" and \"d\"\nThen I fail with \"x\"\nWhen I note \"e\" and \"f\"\n")
+	s.Steps[1].DocString, s.Steps[1].Table = &features.DocString{Content: "text"}, [][]string{{"cell"}}
+	s.Source = []byte("Feature: Test\nScenario: contract\nWhen I note \"a\" and \"b\"\n* I note a block:\n\"\"\"\ntext\n\"\"\"\n|cell|\nThen I note \"c\" and \"d\"\nThen I fail with \"x\"\nWhen I note \"e\" and \"f\"\n")
 	res := run(t, &Runner{}, s, l)
-	if got, want := strings.Join(calls, " "), "a+b text [] c+d"; got != want {
+	if got, want := strings.Join(calls, " "), "a+b text [[cell]] c+d"; got != want {
 		t.Errorf("calls: got %q, want %q", got, want)
 	}
 	if res.Steps[3].Status != result.Failed || res.Steps[4].Status != result.Skipped {

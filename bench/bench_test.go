@@ -191,9 +191,9 @@ func cpu() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// once runs a plan as the agent does: in a goroutine that is there already.
-func once(b *testing.B, runner *agent.Runner, plan *agent.Plan) (res *result.Result) {
-	runner.Start(context.Background(), plan, agent.Occasion{}, func(r *result.Result) { res = r })
+// once runs a plan as the agent does.
+func once(b *testing.B, runner *agent.Runner, plan *agent.Plan) *result.Result {
+	res := runner.Run(context.Background(), plan, agent.Occasion{})
 	if res.State() != result.OK {
 		b.Fatal(res.Summary())
 	}
@@ -336,7 +336,7 @@ func BenchmarkThousandScenarios(b *testing.B) {
 	}
 	plans := compile(b, text.String())
 	sink := &countingSink{}
-	a := &agent.Agent{Executor: &agent.Runner{Target: &steps.Target{}}, Plans: plans, Sinks: map[string]agent.Sink{"count": sink}}
+	a := &agent.Agent{Runner: &agent.Runner{Target: &steps.Target{}}, Plans: plans, Sinks: map[string]agent.Sink{"count": sink}}
 	before, start := cpu(), time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
 	defer cancel()

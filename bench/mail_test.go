@@ -301,13 +301,12 @@ func BenchmarkStackTrips(b *testing.B) {
 				to := []string{"bob", "carol"}[i%2]
 				plans[i] = compile(b, fmt.Sprintf(feature, i, to, to))[0]
 			}
-			trips(b, workers, func(worker int) (err error) {
-				runner.Start(context.Background(), plans[worker], agent.Occasion{}, func(r *result.Result) {
-					if r.State() != result.OK || r.Cleanup != "" {
-						err = errors.New(r.Summary() + r.Cleanup)
-					}
-				})
-				return err
+			trips(b, workers, func(worker int) error {
+				r := runner.Run(context.Background(), plans[worker], agent.Occasion{})
+				if r.State() != result.OK || r.Cleanup != "" {
+					return errors.New(r.Summary() + r.Cleanup)
+				}
+				return nil
 			})
 		})
 	}

@@ -81,7 +81,7 @@ type service struct {
 // are taken besides.
 func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
-	s := &service{log: log, agent: &agent.Agent{Executor: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
+	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
 		Rules: alert.Builtin.Sources(), Workers: set.config.Workers, Log: log}}
 	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
 	mux := http.NewServeMux()

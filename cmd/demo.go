@@ -16,6 +16,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -112,7 +113,7 @@ type demo struct {
 	set  *set
 }
 
-func startDemo(glue []agent.Glue) (*demo, error) {
+func startDemo(glue []cucumber.Glue) (*demo, error) {
 	ca, err := stepstest.NewCA("stepwatch demo root")
 	if err != nil {
 		return nil, fmt.Errorf("make the demo's certificates: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -21,7 +22,7 @@ import (
 type loader struct {
 	config *string
 	tags   *string
-	glue   []agent.Glue
+	glue   []cucumber.Glue
 }
 
 func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
@@ -35,7 +36,7 @@ func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
 // set is a configuration with the plans of the features that were asked for.
 type set struct {
 	config   *config.Config
-	own      *agent.Own
+	own      *cucumber.Own
 	plans    []*agent.Plan
 	broken   []*agent.Plan      // of files with problems: never to be run
 	problems []features.Problem // what keeps the features from being run
@@ -95,8 +96,8 @@ func (s *set) runnable(paths []string) error {
 	return nil
 }
 
-func newSet(c *config.Config, loaded *features.Set, glue []agent.Glue) (*set, error) {
-	own, err := agent.LoadOwn(glue...)
+func newSet(c *config.Config, loaded *features.Set, glue []cucumber.Glue) (*set, error) {
+	own, err := cucumber.Load(glue...)
 	if err != nil {
 		return nil, err
 	}

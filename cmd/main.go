@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -30,8 +30,8 @@ const (
 type terminal struct {
 	out    io.Writer
 	err    io.Writer
-	colour bool         // out is a terminal that shows colours
-	glue   []agent.Glue // registers own steps
+	colour bool            // out is a terminal that shows colours
+	glue   []cucumber.Glue // registers own steps
 }
 
 // verb is what the first argument asks for. Its file registers it.
@@ -63,7 +63,7 @@ func verbs() []verb {
 // definitions and hooks as in any suite of godog's (func(*godog.ScenarioContext)): a team's main that calls Main with them is a
 // stepwatch with the team's own steps beside those that it has. What they print to os.Stdout goes to standard error, because
 // the verbs' output is read by programs.
-func Main(own ...agent.Glue) {
+func Main(own ...cucumber.Glue) {
 	if os.Getpid() == 1 {
 		os.Exit(asInit())
 	}

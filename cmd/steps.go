@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
@@ -79,7 +79,7 @@ func catalogue(t *terminal, configured string, paths []string) (*steps.Library, 
 	if err != nil {
 		return nil, err
 	}
-	own, err := agent.LoadOwn(t.glue...)
+	own, err := cucumber.Load(t.glue...)
 	if err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func (w *watched) look() map[string]stamp {
 		add(path)
 	}
 	for _, dir := range w.flat {
-		paths, _ := filepath.Glob(filepath.Join(dir, "*.feature")) // the pattern of a directory with brackets finds less, and its own file is there
+		paths, _ := filepath.Glob(filepath.Join(dir, "*.feature*")) // the pattern of a directory with brackets finds less, and its own file is there
 		for _, path := range paths {
 			if features.Named(filepath.Base(path)) {
 				add(path)

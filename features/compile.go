@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	gherkin "github.com/cucumber/gherkin/go/v26"
-	messages "github.com/cucumber/messages/go/v21"
+	gherkin "github.com/cucumber/gherkin/go/v42"
+	messages "github.com/cucumber/messages/go/v34"
 )
 
 // document is one parsed and compiled file.
@@ -44,6 +44,16 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 		return nil, []Problem{p}, nil
 	}
 	text := string(content)
+	if isMarkdown(path) {
+		var mistakes []Problem
+		if text, mistakes, c.warnings = fromMarkdown(path, text); text == "" && len(mistakes) > 0 {
+			return nil, mistakes, c.warnings
+		}
+		c.problems = mistakes
+		if line, many := manyTagLines([]byte(text)); many {
+			return nil, append(mistakes, tooManyTagLines(path, line)), c.warnings
+		}
+	}
 	ast, languages, err := parse(text)
 	if err != nil {
 		for _, p := range explain(text, err) {
@@ -84,7 +94,7 @@ func (c *compiler) salvage(ast *messages.GherkinDocument, text string) (d *docum
 	return d, slices.DeleteFunc(c.problems, own), slices.DeleteFunc(c.warnings, own)
 }
 
-// parse is the Gherkin parser with the corrections of matcher. Its error has one line a mistake. The languages are the
+// parse is the Gherkin parser with the correction of builder. Its error has one line a mistake. The languages are the
 // lines that name one in vain.
 func parse(text string) (ast *messages.GherkinDocument, languages []int, err error) {
 	// The parser has panicked on input before (a line beyond 64 KiB), and an agent must outlive any file.
@@ -93,10 +103,10 @@ func parse(text string) (ast *messages.GherkinDocument, languages []int, err err
 			ast, languages, err = nil, nil, fmt.Errorf("(1:1): %v", fault)
 		}
 	}()
-	builder := gherkin.NewAstBuilder(new(messages.Incrementing).NewId)
+	b := builder{gherkin.NewAstBuilder(new(messages.Incrementing).NewId)}
 	m := newMatcher()
-	err = gherkin.NewParser(builder).Parse(gherkin.NewScanner(strings.NewReader(text)), m)
-	return builder.GetGherkinDocument(), m.languages, err
+	err = gherkin.NewParser(b).Parse(gherkin.NewScanner(strings.NewReader(text)), m)
+	return b.GetGherkinDocument(), m.languages, err
 }
 
 // pickles compiles a parsed file as godog does.
@@ -216,7 +226,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	for i, pickle := range all {
 		u := units[i]
 		u.pickle = pickle
-		if len(u.written.Steps) == 0 {
+		if len(u.written.Steps) == 0 || u.sentence != nil && strings.TrimSpace(u.written.Name) == "" {
 			continue // that is a problem already
 		}
 		if len(pickle.Steps) != len(steps[i]) {
@@ -377,6 +387,8 @@ func (c *compiler) checkScenario(s *messages.Scenario) {
 		begin := ""
 		if s.Description != "" {
 			begin = ": a step begins with " + stepKeywords(gherkin.DialectsBuiltin().GetDialect(c.ast.Language))
+		} else if isMarkdown(c.path) {
+			begin = `: a step is an item of a list, as "* Given …"`
 		}
 		c.problem(RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing%s", s.Name, begin)
 		return

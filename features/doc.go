@@ -1,4 +1,4 @@
-// Package features reads .feature files and gives back compiled scenarios, ready to be bound to step definitions and run.
+// Package features reads .feature and .feature.md files and gives back compiled scenarios, ready to be bound to step definitions and run.
 //
 // The language is Gherkin as the Gherkin reference defines it (https://cucumber.io/docs/gherkin/reference/), read by
 // the Gherkin project's own parser in the version that godog uses, so that what is loaded is what runs: features, rules,
@@ -17,6 +17,8 @@
 // @every:1m30s, @every:1d, @every:1d12h. They are more than zero and at most a hundred years. @retries is a whole number
 // from 0, @browser and @manual take no value, the others any value without blanks.
 //
-// It leaves out: Gherkin in Markdown (*.feature.md), steps with both a doc string and a table (newer than this parser),
-// and what sentences mean (package steps).
+// Files called *.feature.md hold Markdown with Gherkin (https://github.com/cucumber/gherkin/blob/main/MARKDOWN_WITH_GHERKIN.md),
+// with English keywords.
+//
+// It leaves out what sentences mean (package steps).
 package features

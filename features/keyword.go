@@ -8,8 +8,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	gherkin "github.com/cucumber/gherkin/go/v26"
-	messages "github.com/cucumber/messages/go/v21"
+	gherkin "github.com/cucumber/gherkin/go/v42"
+	messages "github.com/cucumber/messages/go/v34"
 )
 
 // distance counts the letters to insert, leave out, change or swap with their neighbour to make b of a, whatever their

@@ -3,7 +3,7 @@ package features
 import (
 	"fmt"
 
-	messages "github.com/cucumber/messages/go/v21"
+	messages "github.com/cucumber/messages/go/v34"
 )
 
 // unique hands out texts so that none comes twice.

@@ -42,14 +42,14 @@ func (s *Set) Scenarios() []*Scenario {
 // Named reports whether a file of this name, without its directory, is taken for a feature that lies in a directory. Names that begin
 // with a dot are those of editors: ".#x.feature" is how Emacs locks what is not saved yet.
 func Named(name string) bool {
-	return strings.HasSuffix(name, ".feature") && !strings.HasPrefix(name, ".")
+	return (strings.HasSuffix(name, ".feature") || isMarkdown(name)) && !strings.HasPrefix(name, ".")
 }
 
 // maxFile keeps a file that is no feature at all from filling the memory.
 const maxFile = 1 << 20
 
-// Load reads and compiles feature files. A path is a file, a directory (all *.feature files beneath it in lexical order;
-// files and directories whose names begin with a dot and symbolic links to directories are left out), or either PATH:LINE. The line
+// Load reads and compiles feature files. A path is a file, a directory (all *.feature and *.feature.md files beneath it in lexical
+// order; files and directories whose names begin with a dot and symbolic links to directories are left out), or either PATH:LINE. The line
 // selects
 //   - a scenario, by any line of it, its steps with their arguments and its tags included;
 //   - all rows of one Examples table, by its keyword, its tags or the header of the table;

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	messages "github.com/cucumber/messages/go/v21"
+	messages "github.com/cucumber/messages/go/v34"
 )
 
 // selected gives the units that the document's lines select, in file order, and a problem for each line that selects none.
@@ -170,10 +170,11 @@ func lastLine(keyword *messages.Location, steps []*messages.Step) int64 {
 		last = step.DataTable.Rows[len(step.DataTable.Rows)-1].Location.Line
 	}
 	if s := step.DocString; s != nil {
-		last = s.Location.Line + 1
+		end := s.Location.Line + 1
 		if s.Content != "" {
-			last += int64(strings.Count(s.Content, "\n")) + 1
+			end += int64(strings.Count(s.Content, "\n")) + 1
 		}
+		last = max(last, end)
 	}
 	return last
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode"
 
-	gherkin "github.com/cucumber/gherkin/go/v26"
-	messages "github.com/cucumber/messages/go/v21"
+	gherkin "github.com/cucumber/gherkin/go/v42"
+	messages "github.com/cucumber/messages/go/v34"
 )
 
 // maxLine is the longest line that godog's scanner takes, with room for a keyword before it: it panics beyond 64 KiB.
@@ -99,18 +99,16 @@ func (r *renderer) render(feature string, p *messages.Pickle) []byte {
 		if step.Argument == nil {
 			continue
 		}
-		if step.Argument.DocString != nil {
-			r.docString(step.Argument.DocString)
+		doc, table := step.Argument.DocString, step.Argument.DataTable
+		if doc != nil && (table == nil || doc.ArgumentIndex < table.ArgumentIndex) {
+			r.docString(doc)
+			doc = nil
 		}
-		if step.Argument.DataTable != nil {
-			for _, row := range step.Argument.DataTable.Rows {
-				r.b.WriteByte('|')
-				for _, cell := range row.Cells {
-					r.b.WriteString(r.cell(cell.Value))
-					r.b.WriteByte('|')
-				}
-				r.b.WriteByte('\n')
-			}
+		if table != nil {
+			r.table(table)
+		}
+		if doc != nil {
+			r.docString(doc)
 		}
 	}
 	if len(r.used) > 0 {
@@ -181,7 +179,7 @@ func (r *renderer) oneLine(text string) string {
 	if strings.Contains(text, "\n") {
 		text = strings.ReplaceAll(text, "\n", r.placeholder(lineBreak))
 	}
-	return r.held(text, func(c rune) bool { return c == ' ' })
+	return r.held(text, func(c rune) bool { return c == ' ' || c == '\t' })
 }
 
 // held guards what would be trimmed off the ends.
@@ -200,6 +198,17 @@ var cellEscapes = strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\n", `\n`)
 // cell is a cell of a table.
 func (r *renderer) cell(value string) string {
 	return cellEscapes.Replace(r.held(value, func(c rune) bool { return c != '\n' && unicode.IsSpace(c) }))
+}
+
+func (r *renderer) table(t *messages.PickleTable) {
+	for _, row := range t.Rows {
+		r.b.WriteByte('|')
+		for _, cell := range row.Cells {
+			r.b.WriteString(r.cell(cell.Value))
+			r.b.WriteByte('|')
+		}
+		r.b.WriteByte('\n')
+	}
 }
 
 // docString writes a doc string at the margin, where nothing is taken off its lines.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	gherkin "github.com/cucumber/gherkin/go/v26"
+	gherkin "github.com/cucumber/gherkin/go/v42"
 )
 
 // unreadable finds what the parser must not get: it would take what is no text for prose, and it panics on a long line.
@@ -38,9 +38,13 @@ func unreadable(content []byte) (Problem, bool) {
 		}
 	}
 	if line, many := manyTagLines(content); many {
-		return Problem{Line: line, Column: 1, Message: fmt.Sprintf("more than %d lines of tags follow each other: write several tags in one line", maxTagLines), Rule: RuleTag}, true
+		return tooManyTagLines("", line), true
 	}
 	return Problem{}, false
+}
+
+func tooManyTagLines(path string, line int) Problem {
+	return Problem{path, line, 1, fmt.Sprintf("more than %d lines of tags follow each other: write several tags in one line", maxTagLines), RuleTag}
 }
 
 // maxTagLines limits lines of tags in a row. For each of them the parser looks ahead to their end and compiles two regular
@@ -268,9 +272,9 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	case f.expects("#FeatureLine"):
 		return e.beforeFeature(line, feature, isScenario+isRule+isBackground+isExamples)
 	case strings.HasPrefix(line, `"""`) || strings.HasPrefix(line, "```"):
-		return "a doc string must stand directly beneath a step, and a step takes either one doc string or one table", true
+		return "a doc string must stand directly beneath a step or its table, and a step takes one doc string", true
 	case strings.HasPrefix(line, "|"):
-		return fmt.Sprintf("a table must stand directly beneath a step or %s:, and a step takes either one table or one doc string", d.ExamplesKeywords()[0]), true
+		return fmt.Sprintf("a table must stand directly beneath a step, its doc string or %s:, and a step takes one table", d.ExamplesKeywords()[0]), true
 	case isFeature != "":
 		return fmt.Sprintf("a file holds one feature, and this is a second %q: move it to a file of its own", isFeature+":"), true
 	case isBackground != "" && f.afterTags():

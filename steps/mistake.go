@@ -21,19 +21,24 @@ const (
 	Required Presence = "required"
 )
 
-// takeFromExample lets the sentence take what stands beneath its example, unless the definition says more. One that ends
-// with a colon cannot do without.
+// takeFromExample lets the sentence take what stands beneath its example, unless the definition says more: a table, a doc
+// string, or a doc string and a table beneath it. One that ends with a colon cannot do without.
 func (d *Definition) takeFromExample() {
 	_, beneath, _ := strings.Cut(d.Example, "\n")
 	presence := Optional
 	if strings.HasSuffix(d.Sentence, ":") {
 		presence = Required
 	}
-	switch beneath = strings.TrimSpace(beneath); {
-	case d.Table == "" && strings.HasPrefix(beneath, "|"):
+	beneath = strings.TrimSpace(beneath)
+	if strings.HasPrefix(beneath, `"""`) {
+		if d.DocString == "" {
+			d.DocString = presence
+		}
+		_, beneath, _ = strings.Cut(beneath[3:], `"""`)
+		beneath = strings.TrimSpace(beneath)
+	}
+	if d.Table == "" && strings.HasPrefix(beneath, "|") {
 		d.Table = presence
-	case d.DocString == "" && strings.HasPrefix(beneath, `"""`):
-		d.DocString = presence
 	}
 }
 
@@ -80,11 +85,11 @@ func (d *Definition) takes(table, doc bool) error {
 	err := &ArgumentError{Sentence: d.Sentence}
 	switch {
 	case table && d.Table == "":
-		if err.Argument = "table"; d.DocString != "" {
+		if err.Argument = "table"; d.DocString != "" && !doc {
 			err.Instead = "doc string"
 		}
 	case doc && d.DocString == "":
-		if err.Argument = "doc string"; d.Table != "" {
+		if err.Argument = "doc string"; d.Table != "" && !table {
 			err.Instead = "table"
 		}
 	default:
@@ -120,9 +125,11 @@ func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []f
 			all = append(all, features.Problem{Path: at.Path, Line: at.Line, Column: at.Column, Message: err.Error(), Rule: rule})
 		}
 	}
-	if d := b.Definition; d.Table == Required && b.Args.Table == nil {
+	d := b.Definition
+	if d.Table == Required && b.Args.Table == nil {
 		add(b.Step, RuleArgument, fmt.Errorf("%q needs a table: write its rows beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
-	} else if d.DocString == Required && b.Args.DocString == nil {
+	}
+	if d.DocString == Required && b.Args.DocString == nil {
 		add(b.Step, RuleArgument, fmt.Errorf("%q needs a doc string: write it beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
 	}
 	for i, kind := range b.Definition.params {

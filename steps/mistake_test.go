@@ -30,6 +30,7 @@ func TestBindRefusesWhatNothingLooksAt(t *testing.T) {
 		steps.Definition{Sentence: "I pass", Func: nothing},
 		steps.Definition{Sentence: "I pass with:", Func: nothing, Table: steps.Required},
 		steps.Definition{Sentence: "I pass saying", Func: nothing, DocString: steps.Optional},
+		steps.Definition{Sentence: "I pass both", Func: nothing, Example: "I pass both\n  \"\"\"\n  text\n  \"\"\"\n  | cell |"},
 	)
 	for _, c := range []struct {
 		step features.Step
@@ -42,6 +43,10 @@ func TestBindRefusesWhatNothingLooksAt(t *testing.T) {
 		{features.Step{Text: "I pass with:", Table: table}, ""},
 		{features.Step{Text: "I pass saying", DocString: doc}, ""},
 		{features.Step{Text: "I pass saying"}, ""},
+		{features.Step{Text: "I pass both", Table: table, DocString: doc}, ""},
+		{features.Step{Text: "I pass both"}, ""},
+		{features.Step{Text: "I pass with:", Table: table, DocString: doc}, `"I pass with:" takes no doc string: take it out, or put it beneath the step that it belongs to`},
+		{features.Step{Text: "I pass saying", Table: table, DocString: doc}, `"I pass saying" takes no table: take it out, or put it beneath the step that it belongs to`},
 	} {
 		_, err := library.Bind(c.step)
 		var argument *steps.ArgumentError

@@ -557,10 +557,10 @@ func (e *UndefinedError) Snippet() string {
 	}
 	b.WriteString(plain.Replace(e.Step.Text[last:]))
 	text := "  @step\n  Scenario: " + b.String() + "\n    * …\n"
-	switch {
-	case e.Step.DocString != nil:
+	if e.Step.DocString != nil {
 		text += "      \"\"\"\n      <" + docPlaceholder + ">\n      \"\"\"\n"
-	case e.Step.Table != nil:
+	}
+	if e.Step.Table != nil {
 		text += "      | <" + tablePlaceholder + "> |\n"
 	}
 	return text

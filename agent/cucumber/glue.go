@@ -1,4 +1,4 @@
-package agent
+package cucumber
 
 import (
 	"cmp"
@@ -17,17 +17,17 @@ import (
 
 	"github.com/cucumber/godog"
 	"github.com/cucumber/godog/formatters"
-	messages "github.com/cucumber/messages/go/v21"
+	messages "github.com/cucumber/messages/go/v34"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// This file is what knows how godog v0.15.1 keeps the step definitions that a team's own code registers. Hooks stay with
-// godog. Definitions are taken over, so that the library alone decides what a step means and the runner times the call alone:
-// the registered ones are made to match nothing, and copies of them are called, by godog's own code, which converts the
-// arguments. godog has no public way to any of this; readRegistered checks by name and type all that it touches.
+// Hooks that a team's own code registers stay with godog. Definitions are taken over, so that the library alone decides what a
+// step means and the runner times the call alone: the registered ones are made to match nothing, and copies of them are called,
+// by godog's own code, which converts the arguments. godog has no public way to any of this; readRegistered checks by name and
+// type all that it touches.
 
 // Glue registers a team's own step definitions and hooks, as in any suite of godog's. It is called once when stepwatch
 // starts, to list them, and then anew for every run of a scenario, of which there may be several at once: what a scenario
@@ -40,8 +40,8 @@ type Own struct {
 	definitions []steps.Definition
 }
 
-// LoadOwn lists what the glue registers. The error names every definition that godog could not call.
-func LoadOwn(glue ...Glue) (own *Own, err error) {
+// Load lists what the glue registers. The error names every definition that godog could not call.
+func Load(glue ...Glue) (own *Own, err error) {
 	own = &Own{glue: glue}
 	if len(glue) == 0 {
 		return own, nil
@@ -108,7 +108,7 @@ var nothing = regexp.MustCompile(`[^\s\S]`)
 // readRegistered takes over the definitions that sc holds.
 func readRegistered(sc *godog.ScenarioContext) ([]*registered, error) {
 	unknown := func(what string) error {
-		return fmt.Errorf("read own steps: this godog is not like v0.15.1 (%s): require that version", what)
+		return fmt.Errorf("read own steps: this godog is not like v0.16.0 (%s): require that version", what)
 	}
 	suite := reflect.ValueOf(sc).Elem().FieldByName("suite")
 	if suite.Kind() != reflect.Pointer || suite.Elem().Kind() != reflect.Struct {
@@ -165,14 +165,15 @@ func (r *registered) definition(index int) steps.Definition {
 	if name := path.Base(runtime.FuncForPC(r.handler.Pointer()).Name()); !closure.MatchString(name) {
 		d.Does = fmt.Sprintf("Calls %s.", strings.TrimSuffix(name, "-fm"))
 	}
-	switch beneath := params[min(len(d.Kinds), len(params)):]; {
-	case len(beneath) == 0:
-	case word(beneath[0]) == "table":
-		d.Table = steps.Required
-		d.Does += " A table stands beneath it."
-	default:
-		d.DocString = steps.Required
-		d.Does += " A doc string stands beneath it."
+	for _, beneath := range params[min(len(d.Kinds), len(params)):] {
+		switch {
+		case word(beneath) == "table" && d.Table == "":
+			d.Table = steps.Required
+			d.Does += " A table stands beneath it."
+		case word(beneath) != "table" && d.DocString == "":
+			d.DocString = steps.Required
+			d.Does += " A doc string stands beneath it."
+		}
 	}
 	if r.keyword != formatters.None {
 		t := keywords[r.keyword]
@@ -290,14 +291,16 @@ func (r *registered) sentence() string {
 	return b.String()
 }
 
-// arguments are a step's, as godog's code takes them.
-func arguments(a steps.Args) []any {
-	args := make([]any, 0, len(a.Captured)+1)
+// arguments are a step's, as godog's code takes them. Of a table and a doc string beneath one step, which godog alone would hand on
+// as one argument, the function may take both, in the order of its parameters.
+func (r *registered) arguments(a steps.Args) []any {
+	args := make([]any, 0, len(a.Captured)+2)
 	for _, text := range a.Captured {
 		args = append(args, text)
 	}
+	var beneath []any
 	if a.DocString != nil {
-		args = append(args, &godog.DocString{MediaType: a.DocString.MediaType, Content: a.DocString.Content})
+		beneath = append(beneath, &godog.DocString{MediaType: a.DocString.MediaType, Content: a.DocString.Content})
 	}
 	if a.Table != nil {
 		table := &godog.Table{}
@@ -308,9 +311,12 @@ func arguments(a steps.Args) []any {
 			}
 			table.Rows = append(table.Rows, row)
 		}
-		args = append(args, table)
+		beneath = append(beneath, table)
 	}
-	return args
+	if params := r.params(); len(beneath) == 2 && len(params) > len(args) && word(params[len(args)]) == "table" {
+		slices.Reverse(beneath)
+	}
+	return append(args, beneath...)
 }
 
 // check says why a step's arguments cannot be the function's.
@@ -318,7 +324,7 @@ func (r *registered) check(a steps.Args) error {
 	fault := func(format string, args ...any) error {
 		return steps.Fail(result.ReasonScenario, result.BlameScenario, "%s (%s:%d)", fmt.Sprintf(format, args...), path.Base(r.file), r.line)
 	}
-	params, args := r.params(), arguments(a)
+	params, args := r.params(), r.arguments(a)
 	if len(params) > len(args) {
 		return fault("the step gives %d arguments, and its function takes %d", len(args), len(params))
 	}
@@ -381,7 +387,7 @@ func (o *ownRun) call(w *steps.World, index int, a steps.Args) error {
 	if err := r.check(a); err != nil {
 		return err
 	}
-	outcome, err := o.invoke(r, arguments(a))
+	outcome, err := o.invoke(r, r.arguments(a))
 	if err == nil {
 		switch outcome := outcome.(type) {
 		case nil:
@@ -458,20 +464,29 @@ func (o *ownRun) nested(w *steps.World, texts godog.Steps) error {
 	return nil
 }
 
-// ownFailure is the Failure that a team's code means by an error.
+// ownFailure is the Failure that a team's code means by an error, with the status that godog gives to it.
 func ownFailure(ctx context.Context, err error) error {
-	switch ownStatus(err) {
-	case result.Failed:
+	status := ownStatus(err)
+	if status == result.Failed {
 		return steps.AsFailure(ctx, err)
-	case result.Skipped:
-		if err == godog.ErrSkip { //nolint:errorlint // one that wraps it says more
-			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%w by its own code, with all that follows", err)
-		}
-		return steps.Fail(result.ReasonScenario, result.BlameScenario, "%w", err)
-	default:
-		return steps.Fail(result.ReasonScenario, result.BlameScenario, "%w", err)
 	}
+	act := "%w"
+	if err == godog.ErrSkip { //nolint:errorlint // one that wraps it says more
+		act = "%w by its own code, with all that follows"
+	}
+	return &verdict{steps.Fail(result.ReasonScenario, result.BlameScenario, act, err), status}
 }
+
+// verdict is a Failure whose step has another status than failed.
+type verdict struct {
+	error
+	status result.Status
+}
+
+// Status is what the step is to be called.
+func (v *verdict) Status() result.Status { return v.status }
+
+func (v *verdict) Unwrap() error { return v.error }
 
 // ownStatus is the status that godog gives to a step with such an error.
 func ownStatus(err error) result.Status {
@@ -487,15 +502,6 @@ func ownStatus(err error) result.Status {
 	default:
 		return result.Failed
 	}
-}
-
-// register registers a team's code for a run.
-func (h *hooks) register(sc *godog.ScenarioContext) {
-	all, err := h.own.register(sc)
-	if err != nil {
-		panic(err) // LoadOwn has read the same: it is not reached
-	}
-	h.run.registered = all
 }
 
 // panickedBefore reports whether err is what godog makes of a panic in a hook before a step, and where that was.

@@ -1,6 +1,6 @@
 // Package hidepath keeps godog from starting a program.
 //
-// godog v0.15.1 runs "go env GOTOOLDIR" while its packages are initialised, whatever it is imported for. A monitor must
+// godog v0.16.0 runs "go env GOTOOLDIR" while its packages are initialised, whatever it is imported for. A monitor must
 // start nothing that its user did not name, and the eight milliseconds that it takes are most of a cold check. Without
 // $PATH godog finds no "go" and goes on without the answer, which only its own command needs.
 //
