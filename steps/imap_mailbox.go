@@ -421,6 +421,9 @@ func (m *mailbox) fetchMessage(ctx context.Context, uid imap.UID) (raw []byte, e
 // earlier run of the same scenario did.
 func (m *mailbox) own(raw []byte) (number int, stale bool) {
 	header, _ := message.Read(raw)
+	if len(header) == 0 {
+		return 0, false
+	}
 	if header.Line(headerRun) != m.w.Run() {
 		return 0, header.Line(headerOrigin) == m.w.Origin()
 	}
