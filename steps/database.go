@@ -146,7 +146,7 @@ func (all *databaseSettings) Validate(env *Env) {
 	env.Target.Set(found)
 }
 
-// read gives the database that features call name.
+// read returns the database that features call name.
 func (d *oneDatabaseSettings) read(env *Env, name string) *Database {
 	known := &Database{Name: name, MySQL: d.MySQL != "", Address: d.PostgreSQL + d.MySQL, Database: d.Name, User: d.User}
 	port := "5432"

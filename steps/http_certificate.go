@@ -28,7 +28,7 @@ type clientSettings []oneClientSettings
 
 type oneClientSettings struct {
 	Hosts       []string `yaml:"hosts" doc:"that may see it: www.example.org, or *.example.org for all names with one label more"`
-	Certificate string   `yaml:"certificate" doc:"path of its PEM file, with intermediates behind it"`
+	Certificate string   `yaml:"certificate" doc:"path of its PEM file, followed by its intermediates"`
 	Key         string   `yaml:"key" doc:"path of its key's; default: in the certificate's file"`
 }
 

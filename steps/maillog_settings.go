@@ -19,7 +19,7 @@ func (l *Log) Validate(env *Env) {
 	env.Host.Set(l)
 }
 
-// logOf gives a host's log with its memory.
+// logOf returns a host's log with its memory.
 func logOf(t *Target, h *Host) (maillog.Log, error) {
 	l := PartOf[*Log](h)
 	if l == nil {

@@ -78,7 +78,7 @@ func build(d *document) (*Config, error) {
 	return c, nil
 }
 
-// known gives the host that features call name.
+// known returns the host that features call name.
 func (h *hostDocument) known(env *steps.Env, name string) *steps.Host {
 	known := &steps.Host{Name: name, Address: cmp.Or(h.Address, name)}
 	if strings.ContainsAny(known.Address, " /\r\n") {

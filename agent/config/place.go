@@ -19,7 +19,7 @@ type mistake struct {
 	err          error
 }
 
-// Error gives "file:line:column: message".
+// Error returns "file:line:column: message".
 func (m *mistake) Error() string {
 	if m.line == 0 {
 		return fmt.Sprintf("%s: %v", m.path, m.err)
@@ -29,7 +29,7 @@ func (m *mistake) Error() string {
 
 func (m *mistake) Unwrap() error { return m.err }
 
-// syntaxError gives the place and the message without the library's picture of the surrounding lines, which could hold
+// syntaxError keeps the place and the message without the library's picture of the surrounding lines, which could hold
 // something that was meant to be secret. section is as that of reader.read.
 func syntaxError(path, section string, err error) *mistake {
 	var y yaml.Error
