@@ -106,7 +106,8 @@ func (r *reader) first() error {
 }
 
 // take returns the settings of a mapping that have these names, by name, and the mapping without them. A name with dots
-// stands beneath others. What stands there empty is as if it were not there. A node that is not a mapping is returned as it is.
+// stands beneath others. What stands there empty is as if it were not there. A node that is not a mapping is returned as
+// it is.
 func (r *reader) take(node ast.Node, names []string, path string) (rest ast.Node, taken map[string]ast.Node) {
 	taken = make(map[string]ast.Node)
 	all, start, ok := r.mapping(node)
