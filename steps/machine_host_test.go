@@ -125,7 +125,7 @@ esac`)
 		`Then the unit "dead.service" is active`:                                                                         `unexpected target: the unit "dead.service" is failed \(exit-code\) since \d\d:\d\d \S+ on 2\d Nov, wanted active: "systemctl status dead.service" shows why`,
 		`Then the unit "loop.service" is active`:                                                                         `unexpected target: the unit "loop.service" is activating \(auto-restart\) since .*, wanted active: .*`,
 		`Then the unit "none.service" is active`:                                                                         `not_found target: systemd has no unit "none.service": check its name, and whether its package is installed`,
-		`Then the unit "*" is active`:                                                                                    `scenario scenario: ask systemd for the unit "\*": it is no name of a unit`,
+		`Then the unit "*" is active`:                                                                                    `scenario scenario: ask systemd for the unit "\*": it is not a name of a unit`,
 		`Then the unit "job.service" has not failed`:                                                                     "passed",
 		`Then the unit "dead.service" has not failed`:                                                                    `unexpected target: the unit "dead.service" has failed \(exit-code\), it is failed \(exit-code\) since .*: "journalctl -u dead.service" shows why`,
 		`Then no unit has failed`:                                                                                        `unexpected target: 2 units have failed: x.service, y.service`,
@@ -151,7 +151,7 @@ esac`)
 	for script, want := range map[string]string{
 		`echo "System has not been booted with systemd as init system (PID 1). Can't operate." >&2; exit 1`: `config monitor: ask systemd for the unit "nginx.service": this machine does not run systemd`,
 		`echo "Access denied" >&2; exit 1`: `config monitor: ask systemd for the unit "nginx.service": systemctl show failed: Access denied`,
-		`echo hello`:                       `config monitor: .*: systemctl's answer is not understood: it has no state`,
+		`echo hello`:                       `config monitor: .*: unknown format of systemctl's answer: it contains no state`,
 	} {
 		systemctl(script)
 		judgedAs(t, &steps.Target{}, map[string]string{`Then the unit "nginx.service" is active`: want})

@@ -111,14 +111,14 @@ func TestScrape(t *testing.T) {
 		read + `Then the sample "mta_queue_length" is above 2`:                  "unexpected web: " + what + `has mta_queue_length\{queue="active"\} 2, wanted it above 2`,
 		read + `Then the sample "mta_queue_length" is 7`:                        "unexpected web: " + what + `has mta_queue_length\{queue="active"\} 2, wanted it to be 7`,
 		read + `Then the sample "mta_age" is below 1000`:                        "unexpected web: " + what + `has mta_age NaN, wanted it below 1000`,
-		read + `Then the sample "mta_queue_length{queue="hold"}" is below 1000`: "not_found web: " + what + `has no sample mta_queue_length\{queue="hold"\}; near it are mta_queue_length\{queue="deferred"\}, mta_queue_length\{queue="active"\}`,
-		read + `Then the sample "mta_queue_size" is below 1000`:                 "not_found web: " + what + `has no sample mta_queue_size; near it are mta_queue_length, mta_age, mta_up`,
-		read + `Then the sample "nginx" is below 1000`:                          "not_found web: " + what + `has no sample nginx and none like it`,
-		read + `Then the sample "a b" is below 1000`:                            `scenario scenario: "a b" is no sample: write it as .*`,
-		scrape + "/html\"":                 `protocol web: scrape \S+/html: the answer \(text/html; charset=utf-8\) is no page of metrics: .*`,
+		read + `Then the sample "mta_queue_length{queue="hold"}" is below 1000`: "not_found web: " + what + `has no sample mta_queue_length\{queue="hold"\}; similar ones are mta_queue_length\{queue="deferred"\}, mta_queue_length\{queue="active"\}`,
+		read + `Then the sample "mta_queue_size" is below 1000`:                 "not_found web: " + what + `has no sample mta_queue_size; similar ones are mta_queue_length, mta_age, mta_up`,
+		read + `Then the sample "nginx" is below 1000`:                          "not_found web: " + what + `has no sample nginx and no similar one`,
+		read + `Then the sample "a b" is below 1000`:                            `scenario scenario: "a b" is not a sample: write it as .*`,
+		scrape + "/html\"":                 `protocol web: scrape \S+/html: the answer \(text/html; charset=utf-8\) is not a page of metrics: .*`,
 		scrape + "/none\"":                 `http_status web: scrape \S+/none: status 404 Not Found, wanted 200`,
-		`When I scrape "mx1:8080/metrics"`: `scenario scenario: "mx1:8080/metrics" is no URL: .*`,
-		`Then the sample "mta_up" is 1`:    "scenario scenario: nothing was scraped yet: .*",
+		`When I scrape "mx1:8080/metrics"`: `scenario scenario: "mx1:8080/metrics" is not a URL: .*`,
+		`Then the sample "mta_up" is 1`:    "scenario scenario: no step has scraped anything yet: .*",
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: target}, read+`Then the sample "mta_queue_length" is below 7`)
 	if got := measured(outcome, 1); got != "sample_value 7\n" {
