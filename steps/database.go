@@ -183,7 +183,7 @@ func (d *Database) server(ctx context.Context, w *World) (*query.Server, error) 
 	if d.TLS {
 		host, _, err := net.SplitHostPort(d.Address)
 		if err != nil {
-			return nil, scenarioFault("the database %q has the address %q, which is no host and port: TLS wants one", d.Name, d.Address)
+			return nil, scenarioFault("the database %q has the address %q, which is not a host and port: TLS needs one", d.Name, d.Address)
 		}
 		if s.TLS, err = w.TLSConfig(host); err != nil {
 			return nil, err

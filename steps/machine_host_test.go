@@ -42,7 +42,7 @@ func TestLoadAndMemory(t *testing.T) {
 	}
 }
 
-// TestProcess judges a program of its own name that the test starts.
+// TestProcess checks the processes of a program with a unique name that the test starts.
 func TestProcess(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	name := fmt.Sprintf("sleeper-%d-of-stepwatch", os.Getpid())

@@ -55,7 +55,7 @@ exec /usr/sbin/sshd -D -e -f /dev/null -h %[1]s/host -p %[2]d -o ListenAddress=1
 	server := exec.Command("unshare", "--mount", "sh", "-c", script)
 	server.Stdout, server.Stderr = &said, &said
 	if err := server.Start(); err != nil {
-		t.Skip("no mount namespace of its own:  ", err)
+		t.Skip("no mount namespace of its own: ", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Wait() }()
@@ -76,7 +76,7 @@ exec /usr/sbin/sshd -D -e -f /dev/null -h %[1]s/host -p %[2]d -o ListenAddress=1
 		case err := <-ended:
 			ended <- err
 			if strings.Contains(said.String(), "Operation not permitted") || strings.Contains(said.String(), "permission denied") {
-				t.Skipf("no mount namespace of its own:  %s", &said)
+				t.Skipf("no mount namespace of its own: %s", &said)
 			}
 			t.Fatalf("sshd ended: %v: %s", err, &said)
 		case <-time.After(10 * time.Millisecond):
