@@ -11,11 +11,13 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// CucumberNagios writes results in the format of cucumber-nagios: the status line, five values, and a line for each failed
-// step. took is the time of the whole run. It counts steps, and for a scenario outline its rows, but no skipped steps.
+// CucumberNagios writes results in the format of cucumber-nagios: the status line, five values, and a line for each
+// failed step. took is the time of the whole run. It counts steps, and for a scenario outline its rows, but no skipped
+// steps.
 //
-// It returns the exit code of the state in the status line, 0 to 3. (cucumber-nagios exited with 0 when steps were undefined,
-// so Nagios showed OK next to the word WARNING.) If nothing was counted, or the run was stopped, the state is UNKNOWN.
+// It returns the exit code of the state in the status line, 0 to 3. (cucumber-nagios exited with 0 when steps were
+// undefined, so Nagios showed OK next to the word WARNING.) If nothing was counted, or the run was stopped, the state
+// is UNKNOWN.
 func CucumberNagios(w io.Writer, results []*result.Result, took time.Duration) (exitCode int) {
 	var passed, failed, undefined int
 	var failures strings.Builder

@@ -16,9 +16,9 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Exporter receives the result of every run. Any number of goroutines may call Export at once. Export must not change the
-// result, because others read it at the same time. It should return within microseconds: network access belongs in the
-// exporter's own goroutine, which Close ends.
+// Exporter receives the result of every run. Any number of goroutines may call Export at once. Export must not change
+// the result, because others read it at the same time. It should return within microseconds: network access belongs in
+// the exporter's own goroutine, which Close ends.
 //
 // The interfaces Endpoint and Closer are optional and found by type assertion.
 type Exporter interface {
@@ -32,9 +32,9 @@ type Endpoint interface {
 	Handler() http.Handler
 }
 
-// Closer is an Exporter with queued results or resources. Close sends the queued results as long as ctx allows, and returns
-// an error for those that are lost. A second Close does nothing and returns nil. Export after Close is allowed and has no
-// effect.
+// Closer is an Exporter with queued results or resources. Close sends the queued results as long as ctx allows, and
+// returns an error for those that are lost. A second Close does nothing and returns nil. Export after Close is allowed
+// and has no effect.
 type Closer interface {
 	Exporter
 	Close(ctx context.Context) error
@@ -55,8 +55,8 @@ func (h Host) log() *slog.Logger {
 	return h.Log
 }
 
-// Config is the configuration of one exporter: a pointer to a struct with the defaults, into which a configuration block is
-// decoded.
+// Config is the configuration of one exporter: a pointer to a struct with the defaults, into which a configuration
+// block is decoded.
 type Config interface {
 	// Validate returns an error that names the first invalid setting. It opens and reads nothing.
 	Validate() error
@@ -73,8 +73,8 @@ type Registry struct {
 // Builtin holds the exporters of this package. Each file adds its own in init.
 var Builtin = new(Registry)
 
-// Register adds a kind. defaults returns a new configuration at each call. Register panics if the name is empty or taken,
-// because that is a mistake in the program, not in its input.
+// Register adds a kind. defaults returns a new configuration at each call. Register panics if the name is empty or
+// taken, because that is a mistake in the program, not in its input.
 func (r *Registry) Register(name string, defaults func() Config) {
 	if name == "" {
 		panic("exporters: an exporter without a name")
@@ -98,9 +98,9 @@ func (r *Registry) Names() []string {
 	return names
 }
 
-// Configure returns the validated configuration of the exporter called name. decode decodes the block of the configuration
-// file into a struct and rejects unknown fields; nil means no block, so the defaults apply. Configure opens nothing, so it
-// can check a configuration without running it.
+// Configure returns the validated configuration of the exporter called name. decode decodes the block of the
+// configuration file into a struct and rejects unknown fields; nil means no block, so the defaults apply. Configure
+// opens nothing, so it can check a configuration without running it.
 func (r *Registry) Configure(name string, decode func(into any) error) (Config, error) {
 	defaults, known := r.kinds[name]
 	if !known {

@@ -12,8 +12,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The limits of the output, in bytes. Nagios Core 4 accepts active checks of any length, but its command file for passive
-// results truncates a command after 8192 bytes (MAX_EXTERNAL_COMMAND_LENGTH), including host, service and time.
+// The limits of the output, in bytes. Nagios Core 4 accepts active checks of any length, but its command file for
+// passive results truncates a command after 8192 bytes (MAX_EXTERNAL_COMMAND_LENGTH), including host, service and time.
 const (
 	nagiosOutputMax = 7680
 	nagiosStatusMax = 512
@@ -24,14 +24,14 @@ const (
 // Nagios writes results as the output of one plugin run and returns the plugin's exit code, 0 to 3 for OK, WARNING,
 // CRITICAL and UNKNOWN (Nagios Plugin Development Guidelines, "Plugin Return Codes").
 //
-// The first line is the status line with the step that did not pass and the reason, then "|" and all performance data. The
-// lines after it are the long output, one for each step. The performance data begins with the five fields of
-// cucumber-nagios: passed, failed and nosteps (undefined or ambiguous) count steps, total is their sum, time is that of all
-// steps. One field for each step that ran follows: the label is the step's text, the thresholds are the budget. With
-// several results, each label begins with the scenario.
+// The first line is the status line with the step that did not pass and the reason, then "|" and all performance data.
+// The lines after it are the long output, one for each step. The performance data begins with the five fields of
+// cucumber-nagios: passed, failed and nosteps (undefined or ambiguous) count steps, total is their sum, time is that of
+// all steps. One field for each step that ran follows: the label is the step's text, the thresholds are the budget.
+// With several results, each label begins with the scenario.
 //
-// The code is that of the worst result, in the order of the Monitoring Plugins: CRITICAL, WARNING, UNKNOWN, OK. No result is
-// UNKNOWN, and so is output that cannot be written, because Nagios would otherwise show OK.
+// The code is that of the worst result, in the order of the Monitoring Plugins: CRITICAL, WARNING, UNKNOWN, OK. No
+// result is UNKNOWN, and so is output that cannot be written, because Nagios would otherwise show OK.
 func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 	state := worst(results)
 	data, dataLeft := perfdata(results)
@@ -217,8 +217,8 @@ func innerSteps(above string, steps []result.StepResult) (all []innerStep) {
 	return all
 }
 
-// perfLabel returns text as a label. The guidelines forbid "=" in labels, "|" starts new performance data, and a line break
-// ends it. UTF-8 is kept: Nagios Core 4 passes the bytes on unchanged.
+// perfLabel returns text as a label. The guidelines forbid "=" in labels, "|" starts new performance data, and a line
+// break ends it. UTF-8 is kept: Nagios Core 4 passes the bytes on unchanged.
 func perfLabel(text string) string {
 	text = strings.ReplaceAll(plain(text), "=", ":")
 	if text == "" {
@@ -245,8 +245,8 @@ func threshold(limit time.Duration) string {
 	return strconv.FormatFloat(limit.Seconds(), 'f', -1, 64)
 }
 
-// longOutput returns the text that Nagios shows on a service's own page: a line for each step. It contains no "|", which
-// would start performance data, and has at most room bytes.
+// longOutput returns the text that Nagios shows on a service's own page: a line for each step. It contains no "|",
+// which would start performance data, and has at most room bytes.
 func longOutput(results []*result.Result, room int) string {
 	var lines []string
 	add := func(format string, args ...any) {
@@ -329,8 +329,8 @@ func addInner(add func(string, ...any), steps []result.StepResult) {
 	}
 }
 
-// fit removes lines to fit into room: first those about steps that passed. It keeps the order and adds the number of removed
-// lines.
+// fit removes lines to fit into room: first those about steps that passed. It keeps the order and adds the number of
+// removed lines.
 func fit(lines []string, room int) string {
 	const note = "(%d more lines left out)\n"
 	room -= len(note) + 8

@@ -233,8 +233,8 @@ type perfValue struct {
 }
 
 // parsePerfdata reads performance data by the grammar of the Nagios Plugin Development Guidelines: a list of
-// 'label'=value[UOM];[warn];[crit];[min];[max], separated by blanks. Quotes around a label are optional unless it contains
-// blanks or quotes, and a quote in it is doubled.
+// 'label'=value[UOM];[warn];[crit];[min];[max], separated by blanks. Quotes around a label are optional unless it
+// contains blanks or quotes, and a quote in it is doubled.
 func parsePerfdata(data string) ([]perfValue, error) {
 	var values []perfValue
 	for data = strings.TrimLeft(data, " "); data != ""; data = strings.TrimLeft(data, " ") {

@@ -37,8 +37,9 @@ type PrometheusConfig struct {
 	Phases string `yaml:"phases"`
 }
 
-// DefaultPrometheusConfig returns the defaults of an empty configuration block. The buckets range from a step that compares
-// two strings to the minute that a mail may take. Their bounds include those of sentences: "within 2s", "within 60s".
+// DefaultPrometheusConfig returns the defaults of an empty configuration block. The buckets range from a step that
+// compares two strings to the minute that a mail may take. Their bounds include those of sentences: "within 2s",
+// "within 60s".
 func DefaultPrometheusConfig() *PrometheusConfig {
 	return &PrometheusConfig{
 		Path: "/metrics",
@@ -84,15 +85,15 @@ func (c *PrometheusConfig) New(host Host) (Exporter, error) {
 	return NewPrometheus(*c, host), nil
 }
 
-// Prometheus keeps the results of the last run of each scenario, and counters and histograms over all runs, and serves them
-// as a page of metrics. It has its own registry, so several of them in one process are independent.
+// Prometheus keeps the results of the last run of each scenario, and counters and histograms over all runs, and serves
+// them as a page of metrics. It has its own registry, so several of them in one process are independent.
 //
-// A value that a scenario's last run does not have is absent from the page, neither zero nor left over from an earlier run:
-// the last duration of a skipped step, a phase that did not happen, a measurement that was not read. One scrape shows one
-// complete run of a scenario, except that the histograms may already count the next.
+// A value that a scenario's last run does not have is absent from the page, neither zero nor left over from an earlier
+// run: the last duration of a skipped step, a phase that did not happen, a measurement that was not read. One scrape
+// shows one complete run of a scenario, except that the histograms may already count the next.
 //
-// If the host has Stats, the page shows exactly the scenarios listed there: a loaded scenario appears before its first run,
-// with its counters at zero, and one that a reload removed disappears at the next scrape.
+// If the host has Stats, the page shows exactly the scenarios listed there: a loaded scenario appears before its first
+// run, with its counters at zero, and one that a reload removed disappears at the next scrape.
 type Prometheus struct {
 	config   PrometheusConfig
 	stats    func() result.Stats
@@ -158,9 +159,9 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 // Path implements Endpoint.
 func (p *Prometheus) Path() string { return p.config.Path }
 
-// Handler returns the handler of the page. It serves text, OpenMetrics or protobuf, as the scraper requests, and compresses
-// the page if the scraper accepts that. Native histograms need protobuf; exemplars, the id of the run that fell into a
-// bucket, need OpenMetrics or protobuf.
+// Handler returns the handler of the page. It serves text, OpenMetrics or protobuf, as the scraper requests, and
+// compresses the page if the scraper accepts that. Native histograms need protobuf; exemplars, the id of the run that
+// fell into a bucket, need OpenMetrics or protobuf.
 func (p *Prometheus) Handler() http.Handler { return p.handler }
 
 // Export adds one run.
@@ -216,9 +217,9 @@ func (p *Prometheus) scenario(id result.Identity) *scenarioSeries {
 	return s
 }
 
-// Gather collects the page. The registry compares every series with its family and with all others, which took a third of a
-// scrape's time. The series of scenarios are by far the most, and they differ by construction (scenarioKey, bind, label,
-// measuredNames). So Gather adds them without the registry, and in order.
+// Gather collects the page. The registry compares every series with its family and with all others, which took a third
+// of a scrape's time. The series of scenarios are by far the most, and they differ by construction (scenarioKey, bind,
+// label, measuredNames). So Gather adds them without the registry, and in order.
 func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
 	all, err := p.registry.Gather()
 	g := gathering{families: make(map[*family]*dto.MetricFamily)}
@@ -305,9 +306,9 @@ func (g *gathering) put(f *family, m *dto.Metric) {
 	g.last.Metric = append(g.last.Metric, m)
 }
 
-// forgetAfter is how long the series of a scenario that is no longer loaded are kept. The page stops showing them at once.
-// The time is for a result that arrives before the new list of loaded scenarios, and for a file that returns unchanged and
-// continues its counters.
+// forgetAfter is how long the series of a scenario that is no longer loaded are kept. The page stops showing them at
+// once. The time is for a result that arrives before the new list of loaded scenarios, and for a file that returns
+// unchanged and continues its counters.
 const forgetAfter = 5 * time.Minute
 
 // forgetExcept drops the series of scenarios that are not loaded and have not changed for forgetAfter.

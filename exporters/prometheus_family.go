@@ -30,9 +30,9 @@ const namespace = "stepwatch_"
 // innerLabel is the label of a step below another one.
 const innerLabel = "inner_step"
 
-// The shape of native histograms: buckets 10 % wide, so a quantile is accurate to 5 %. A scenario seldom needs more than 64
-// of them (a factor of 256 between fastest and slowest). If it does, they widen, or are reset after an hour, so that memory
-// stays bounded.
+// The shape of native histograms: buckets 10 % wide, so a quantile is accurate to 5 %. A scenario seldom needs more
+// than 64 of them (a factor of 256 between fastest and slowest). If it does, they widen, or are reset after an hour, so
+// that memory stays bounded.
 const (
 	nativeFactor     = 1.1
 	nativeBucketsMax = 64
@@ -137,8 +137,8 @@ const (
 // measuredNamesMax limits the names of measurements, which may come from a program that a step runs.
 const measuredNamesMax = 2000
 
-// measuredNames decides the name and HELP of a measurement. The first HELP is kept, because the exposition format has only
-// one for each name.
+// measuredNames decides the name and HELP of a measurement. The first HELP is kept, because the exposition format has
+// only one for each name.
 type measuredNames struct {
 	reserved map[string]bool
 	faults   *prometheus.CounterVec

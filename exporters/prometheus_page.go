@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// compressed returns a handler that compresses a page. promhttp can do that too, but only at a level that takes two fifths
-// of a scrape's time. This level takes a fifth, and produces a thirtieth of the bytes instead of a fortieth.
+// compressed returns a handler that compresses a page. promhttp can do that too, but only at a level that takes two
+// fifths of a scrape's time. This level takes a fifth, and produces a thirtieth of the bytes instead of a fortieth.
 func compressed(page http.Handler) http.Handler {
 	writers := sync.Pool{New: func() any {
 		w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)

@@ -32,8 +32,8 @@ func (k scenarioKey) compare(other scenarioKey) int {
 	)
 }
 
-// scenarioSeries holds the series of one scenario. Runs change it under mu. A scrape reads only the atomic fields, each an
-// immutable list, so a slow scrape never delays an Export.
+// scenarioSeries holds the series of one scenario. Runs change it under mu. A scrape reads only the atomic fields, each
+// an immutable list, so a slow scrape never delays an Export.
 type scenarioSeries struct {
 	p       *Prometheus
 	key     scenarioKey
@@ -113,8 +113,8 @@ func newScenarioSeries(p *Prometheus, id result.Identity) *scenarioSeries {
 	return s
 }
 
-// describe updates the properties of the scenario that a reload may have changed, so that an alert goes to the new owner at
-// once and not after the next run. The caller holds mu, or is the only user.
+// describe updates the properties of the scenario that a reload may have changed, so that an alert goes to the new
+// owner at once and not after the next run. The caller holds mu, or is the only user.
 func (s *scenarioSeries) describe(id result.Identity) {
 	if s.info.Load() != nil && s.identity == id {
 		return
@@ -211,8 +211,8 @@ func (s *scenarioSeries) take(r *result.Result) {
 	}
 }
 
-// bind makes s.steps correspond to these steps, and reports whether anything changed. A step that still exists keeps its
-// series.
+// bind makes s.steps correspond to these steps, and reports whether anything changed. A step that still exists keeps
+// its series.
 func (s *scenarioSeries) bind(steps []result.StepResult) (changed bool) {
 	same := len(steps) == len(s.steps)
 	for i := 0; same && i < len(steps); i++ {
@@ -255,8 +255,8 @@ func (s *scenarioSeries) observe(by map[result.Status]*series, family *family, l
 	return isNew
 }
 
-// observeInner adds the inner steps of a sentence, and reports whether a histogram is new. path consists of the labels of the
-// steps above them, without the scenario's own step.
+// observeInner adds the inner steps of a sentence, and reports whether a histogram is new. path consists of the labels
+// of the steps above them, without the scenario's own step.
 func (s *scenarioSeries) observeInner(on *stepSeries, path string, steps []result.StepResult, gauge func(*family, float64, []*dto.LabelPair), run string) (changed bool) {
 	used := make(map[string]bool, len(steps))
 	for i := range steps {
@@ -368,8 +368,8 @@ type sample struct {
 	value  float64
 }
 
-// series is one histogram of a family. Its labels are separate, because series share them, unlike those of client_golang's
-// vectors.
+// series is one histogram of a family. Its labels are separate, because series share them, unlike those of
+// client_golang's vectors.
 type series struct {
 	family    *family
 	labels    []*dto.LabelPair
@@ -395,8 +395,8 @@ func laterMeasurement(rest []result.Measurement, m result.Measurement) bool {
 	})
 }
 
-// sameLabels reports whether two measurements of one name are the same series. The order does not matter, and an empty value
-// is the same as no label.
+// sameLabels reports whether two measurements of one name are the same series. The order does not matter, and an empty
+// value is the same as no label.
 func sameLabels(a, b []result.Label) bool {
 	within := func(some, others []result.Label) bool {
 		for _, l := range some {

@@ -22,8 +22,9 @@ var cucumberNagiosExamples = sync.OnceValue(func() map[string]string {
 	return examples
 })
 
-// CucumberNagiosExample returns a step that matches a step definition of cucumber-nagios, cuken or Aruba. pattern is the
-// regular expression as written in their Ruby files, of which every project has copies. shipped is false for any other.
+// CucumberNagiosExample returns a step that matches a step definition of cucumber-nagios, cuken or Aruba. pattern is
+// the regular expression as written in their Ruby files, of which every project has copies. shipped is false for any
+// other.
 func CucumberNagiosExample(pattern string) (example string, shipped bool) {
 	example, shipped = cucumberNagiosExamples()[plainPattern.Replace(pattern)]
 	return example, shipped

@@ -173,7 +173,8 @@ func (b *bench) write(name string, flags int, content string) error {
 	return errors.Join(err, f.Close())
 }
 
-// status returns the information about a file or directory. A file that stepwatch may not stat is never reported as missing.
+// status returns the information about a file or directory. A file that stepwatch may not stat is never reported as
+// missing.
 func (b *bench) status(kind, name string) (fs.FileInfo, error) {
 	info, err := os.Stat(b.path(name))
 	switch {

@@ -108,7 +108,8 @@ func publicKeys(_ context.Context, w *World, a Args) error {
 	return nil
 }
 
-// beside returns the path that a table names, relative to the feature file's directory, or to the user's home with "~/".
+// beside returns the path that a table names, relative to the feature file's directory, or to the user's home with
+// "~/".
 func beside(dir, name string) string {
 	if rest, found := strings.CutPrefix(name, "~/"); found {
 		if home, err := os.UserHomeDir(); err == nil {

@@ -361,7 +361,8 @@ func queryGivesTime(_ context.Context, w *World, a Args) error {
 	return nil
 }
 
-// queryGivesRows returns the function of a sentence about the number of rows. word is "no" if the sentence has no number.
+// queryGivesRows returns the function of a sentence about the number of rows. word is "no" if the sentence has no
+// number.
 func queryGivesRows(word string, fits func(got, wanted int) bool) func(context.Context, *World, Args) error {
 	return func(_ context.Context, w *World, a Args) error {
 		q, err := lastQuery(w)

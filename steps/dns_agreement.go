@@ -234,8 +234,8 @@ func agree(ctx context.Context, w *World, q dnsclient.Question, servers []nameSe
 	return nil
 }
 
-// serves returns an error if an answer cannot be compared: the server could not answer, or it is not a name server of the
-// zone. The absence of a name or record is an answer.
+// serves returns an error if an answer cannot be compared: the server could not answer, or it is not a name server of
+// the zone. The absence of a name or record is an answer.
 func serves(q dnsclient.Question, answer *dnsclient.Answer) error {
 	err := answer.Trouble()
 	switch {

@@ -154,8 +154,8 @@ func rows(args Args) ([]string, error) {
 	return wanted, nil
 }
 
-// reader returns a function that reports whether a record equals the written one. It fails if the text is not a record of
-// the type.
+// reader returns a function that reports whether a record equals the written one. It fails if the text is not a record
+// of the type.
 func reader(a *dnsclient.Answer, written string) (func(dns.RR) bool, error) {
 	kind := dnsclient.TypeName(a.Question.Type)
 	if a.Question.Type == dns.TypeTXT {
@@ -204,8 +204,8 @@ func containsAll(a *dnsclient.Answer, wanted []string) error {
 	return unexpected(a, "is %s, without %s", recordList(found), quoteAll(missing))
 }
 
-// compare returns the records of the answer, and the wanted records that are missing. A record that is wanted twice must
-// be there twice.
+// compare returns the records of the answer, and the wanted records that are missing. A record that is wanted twice
+// must be there twice.
 func compare(a *dnsclient.Answer, wanted []string) (found []dns.RR, missing []string, err error) {
 	same := make([]func(dns.RR) bool, len(wanted))
 	for i, text := range wanted {

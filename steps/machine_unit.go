@@ -160,7 +160,8 @@ func noUnitHasFailed(ctx context.Context, w *World, _ Args) error {
 	return nil
 }
 
-// lastRun returns the time when a timer last started its unit, or zero if it never did. It fails if the unit has failed.
+// lastRun returns the time when a timer last started its unit, or zero if it never did. It fails if the unit has
+// failed.
 func lastRun(ctx context.Context, w *World, name string) (time.Time, error) {
 	if !strings.Contains(name, ".") {
 		name += ".timer"

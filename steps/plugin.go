@@ -16,8 +16,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// Sentences that run a Nagios plugin. The exit code is the verdict, the performance data are measurements, the output is
-// the evidence.
+// Sentences that run a Nagios plugin. The exit code is the verdict, the performance data are measurements, the output
+// is the evidence.
 
 func init() {
 	register(

@@ -95,8 +95,8 @@ type knock struct {
 	detail string // for an operator; empty when open
 }
 
-// knocking classifies the result of connecting. It returns an error if the result says nothing about the port, or if there
-// was no answer and the wait was cut short.
+// knocking classifies the result of connecting. It returns an error if the result says nothing about the port, or if
+// there was no answer and the wait was cut short.
 func knocking(ctx context.Context, err error, after time.Duration, cut bool) (knock, error) {
 	var timeout net.Error
 	switch {
@@ -185,8 +185,8 @@ func knockAll(ctx context.Context, places []string, wait time.Duration) ([]knock
 	return knocks, nil
 }
 
-// judgeKnocks returns how the answers differ from the wanted state, or "". A port is open if one address is open. It is in
-// another state only if all addresses are.
+// judgeKnocks returns how the answers differ from the wanted state, or "". A port is open if one address is open. It is
+// in another state only if all addresses are.
 func judgeKnocks(places []string, knocks []knock, wanted string) string {
 	for i, k := range knocks {
 		switch {

@@ -303,8 +303,8 @@ func (s *secured) open(ctx context.Context, w *World) (net.Conn, error) {
 	return nil, errors.Join(err, conn.Close())
 }
 
-// handshake does the handshake, keeps its result and measures it. It accepts any certificate, because steps check it later
-// and nothing secret is sent. It also offers old versions and ciphers, so that steps can check old servers.
+// handshake does the handshake, keeps its result and measures it. It accepts any certificate, because steps check it
+// later and nothing secret is sent. It also offers old versions and ciphers, so that steps can check old servers.
 func (s *secured) handshake(ctx context.Context, w *World, conn net.Conn) error {
 	config, err := w.TLSConfig(s.host)
 	if err != nil {
@@ -423,8 +423,8 @@ func tellFaults(faults []*certificate.Fault) (reason result.Reason, text string)
 	return reason, strings.Join(told, "; it ")
 }
 
-// failHandshake returns a Failure for the error of a handshake with config. crypto/tls reports only the first fault of a
-// certificate; failHandshake reports all of them.
+// failHandshake returns a Failure for the error of a handshake with config. crypto/tls reports only the first fault of
+// a certificate; failHandshake reports all of them.
 func failHandshake(ctx context.Context, err error, blame result.Blame, config *tls.Config) error {
 	act := "TLS handshake with " + config.ServerName
 	unverified := (*tls.CertificateVerificationError)(nil)
@@ -551,8 +551,8 @@ const (
 	issuerWait  = 5 * time.Second
 )
 
-// fetchIssuer downloads an issuer's certificate from the URL in the certificate that it signed. The URL is untrusted, so
-// fetchIssuer makes only one request in plain HTTP to port 80, without redirects, and quotes nothing but the status.
+// fetchIssuer downloads an issuer's certificate from the URL in the certificate that it signed. The URL is untrusted,
+// so fetchIssuer makes only one request in plain HTTP to port 80, without redirects, and quotes nothing but the status.
 func (w *World) fetchIssuer(ctx context.Context, at string) (*x509.Certificate, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Scheme != "http" || u.Host == "" || u.Port() != "" || u.User != nil {

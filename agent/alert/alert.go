@@ -1,5 +1,5 @@
-// Package alert turns results into soft and hard states. A Source is a rule: it receives every result and reports changes.
-// Exporters send alerts; this package does not.
+// Package alert turns results into soft and hard states. A Source is a rule: it receives every result and reports
+// changes. Exporters send alerts; this package does not.
 package alert
 
 import (

@@ -6,8 +6,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Failures raises an alert for a scenario that is not OK: soft while it has retries left, hard after they are used up, and
-// resolved by the first OK run.
+// Failures raises an alert for a scenario that is not OK: soft while it has retries left, hard after they are used up,
+// and resolved by the first OK run.
 type Failures struct {
 	mu   sync.Mutex
 	open map[result.Identity]Alert

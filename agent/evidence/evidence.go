@@ -1,5 +1,5 @@
-// Package evidence stores the evidence of failed runs as files: a directory for each scenario, and in it one for each run.
-// Only the owner may read them. Runs beyond the limits of number, age and size are removed.
+// Package evidence stores the evidence of failed runs as files: a directory for each scenario, and in it one for each
+// run. Only the owner may read them. Runs beyond the limits of number, age and size are removed.
 //
 // The evidence is already redacted. The package does not change it.
 package evidence
@@ -30,7 +30,8 @@ type Limits struct {
 	Size int64         // bytes of all runs together
 }
 
-// Store is a directory of evidence. Any number of goroutines may use it, and other processes may use the same directory.
+// Store is a directory of evidence. Any number of goroutines may use it, and other processes may use the same
+// directory.
 type Store struct {
 	dir    string
 	limits Limits
@@ -48,7 +49,8 @@ type run struct {
 	bytes    int64
 }
 
-// sweepEvery is the interval at which the directory is read again, for runs that are too old and those of other processes.
+// sweepEvery is the interval at which the directory is read again, for runs that are too old and those of other
+// processes.
 const sweepEvery = time.Hour
 
 // unfinished marks a directory that is being written. One older than unfinishedFor belongs to a killed process.
@@ -88,8 +90,8 @@ func (s *Store) SweepHourly(ctx context.Context) {
 	}
 }
 
-// Save writes the evidence of a run and returns the paths of its files, or none if the run has no evidence. It writes all
-// files or none. A summary of the failure is next to them, for later readers.
+// Save writes the evidence of a run and returns the paths of its files, or none if the run has no evidence. It writes
+// all files or none. A summary of the failure is next to them, for later readers.
 func (s *Store) Save(r *result.Result) (paths []string, err error) {
 	var files []file
 	for i, step := range r.Steps {
@@ -169,8 +171,8 @@ func inner(b *strings.Builder, indent string, steps []result.StepResult) {
 	}
 }
 
-// Sweep reads the directory again, and removes the runs beyond the limits and the unfinished ones of killed processes. It may
-// take long on a slow disk, so it does not block Save and ends with ctx. Only one sweep may run at a time.
+// Sweep reads the directory again, and removes the runs beyond the limits and the unfinished ones of killed processes.
+// It may take long on a slow disk, so it does not block Save and ends with ctx. Only one sweep may run at a time.
 func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	s.mu.Lock()
 	before := s.runs

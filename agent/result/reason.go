@@ -41,7 +41,8 @@ const (
 // Blame says whose fault a failure is: the leg that failed, which determines the owner.
 type Blame string
 
-// The legs. Mail has the six on the path of a message, the web has its own, and the last two are not the target's fault.
+// The legs. Mail has the six on the path of a message, the web has its own, and the last two are not the target's
+// fault.
 const (
 	BlameDNS        Blame = "dns"        // name resolution
 	BlameNetwork    Blame = "network"    // reaching the host

@@ -1,5 +1,5 @@
-// Package result is the contract between the agent and the users of its results: what happened in one run of one scenario,
-// how long each step took, and whose fault a failure was.
+// Package result is the contract between the agent and the users of its results: what happened in one run of one
+// scenario, how long each step took, and whose fault a failure was.
 //
 // The runner builds a Result, passes it on once and never changes it afterwards, so any number of readers may hold it.
 // Durations come from the monotonic clock and contain only the step's own work. Hooks, the wait for a worker and the
@@ -99,8 +99,8 @@ type StepResult struct {
 // Beneath separates the labels of nested steps, the outer one first.
 const Beneath = " › "
 
-// Inner returns the innermost step that did not pass, if the step's sentence is composed of others, with the labels of the
-// steps on the path to it. found is false when there is none.
+// Inner returns the innermost step that did not pass, if the step's sentence is composed of others, with the labels of
+// the steps on the path to it. found is false when there is none.
 func (s *StepResult) Inner() (path []string, inner StepResult, found bool) {
 	inner = *s
 	for {
@@ -128,8 +128,8 @@ type Measurement struct {
 	Labels []Label // distinguish several values of one step, such as the hops of a mail; normally none
 }
 
-// Label is a label of a measurement. It has few values that are known beforehand ("queue", "transfer"), never text from run
-// time, because each value is a new time series.
+// Label is a label of a measurement. It has few values that are known beforehand ("queue", "transfer"), never text from
+// run time, because each value is a new time series.
 type Label struct {
 	Name  string // in snake case
 	Value string

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// State is the state of a run for operators, in Nagios' terms and numbers (Nagios Plugin Development Guidelines, "Plugin
-// Return Codes").
+// State is the state of a run for operators, in Nagios' terms and numbers (Nagios Plugin Development Guidelines,
+// "Plugin Return Codes").
 type State int
 
 // The four states; the numbers are the plugin's exit codes.
@@ -31,8 +31,8 @@ func (s State) String() string {
 	}
 }
 
-// Worse returns the worse of two states, in the order CRITICAL, WARNING, UNKNOWN, OK. UNKNOWN is worse only than OK: a run
-// that proved nothing must not hide one that proved a failure.
+// Worse returns the worse of two states, in the order CRITICAL, WARNING, UNKNOWN, OK. UNKNOWN is worse only than OK: a
+// run that proved nothing must not hide one that proved a failure.
 func (s State) Worse(other State) State {
 	rank := [...]int{OK: 0, Unknown: 1, Warning: 2, Critical: 3}
 	if rank[other] > rank[s] {
@@ -41,9 +41,9 @@ func (s State) Worse(other State) State {
 	return s
 }
 
-// State returns the state of the run. A failed run is CRITICAL, or WARNING if a plugin reported that. A step over its budget
-// makes it WARNING or CRITICAL. A run that proved nothing is UNKNOWN: undefined, ambiguous, pending or skipped steps, no
-// step at all, or a fault of the monitor or the scenario, which must never be reported as the target's.
+// State returns the state of the run. A failed run is CRITICAL, or WARNING if a plugin reported that. A step over its
+// budget makes it WARNING or CRITICAL. A run that proved nothing is UNKNOWN: undefined, ambiguous, pending or skipped
+// steps, no step at all, or a fault of the monitor or the scenario, which must never be reported as the target's.
 func (r *Result) State() State {
 	switch {
 	case len(r.Steps) == 0:
@@ -81,8 +81,8 @@ func (b Budget) Judge(d time.Duration) State {
 	}
 }
 
-// Summary returns the result in one line: the step that did not pass with its error, the step furthest over its budget, or
-// the number of passed steps. It may contain text from a server, so it must be escaped for its destination.
+// Summary returns the result in one line: the step that did not pass with its error, the step furthest over its budget,
+// or the number of passed steps. It may contain text from a server, so it must be escaped for its destination.
 func (r *Result) Summary() string {
 	if len(r.Steps) == 0 {
 		return "no step ran"

@@ -1,5 +1,5 @@
-// Package vault reads secrets from a file, the environment, a systemd credential, or a command's output. It reads a secret
-// at every request, so that a rotated password needs no restart, and keeps none.
+// Package vault reads secrets from a file, the environment, a systemd credential, or a command's output. It reads a
+// secret at every request, so that a rotated password needs no restart, and keeps none.
 package vault
 
 import (

@@ -1,7 +1,7 @@
 // Package exporterstest contains the test suite that every exporter must pass, and results to test exporters with.
 //
-// It checks the contract of exporters.Exporter for any destination: Export may be called from many goroutines, accepts any
-// result, does not change it, and returns. The exporter's own tests check what reaches the destination.
+// It checks the contract of exporters.Exporter for any destination: Export may be called from many goroutines, accepts
+// any result, does not change it, and returns. The exporter's own tests check what reaches the destination.
 package exporterstest
 
 import (

@@ -53,8 +53,8 @@ func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, 
 	})
 	if err != nil {
 		_ = conn.Close() // the error says what went wrong
-		// A broker that refuses a login closes the connection silently. The library reports every error at that point as
-		// a refused login.
+		// A broker that refuses a login closes the connection silently. The library reports every error at that point
+		// as a refused login.
 		switch silent := !heard.something.Load(); {
 		case ctx.Err() != nil:
 		case errors.Is(err, amqp091.ErrVhost) && silent:

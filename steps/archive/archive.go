@@ -1,7 +1,8 @@
-// Package archive reads compressed files and archives to their end, as a restore would, and checks that they are complete.
-// It holds only a window of them in memory.
+// Package archive reads compressed files and archives to their end, as a restore would, and checks that they are
+// complete. It holds only a window of them in memory.
 //
-// It supports gzip, bzip2, zstd (RFC 8878) and zip by itself, xz and lz4 through their programs, and tar in any of them.
+// It supports gzip, bzip2, zstd (RFC 8878) and zip by itself, xz and lz4 through their programs, and tar in any of
+// them.
 package archive
 
 import (
@@ -238,8 +239,8 @@ func kindOf(path string) (string, error) {
 	return "", nil
 }
 
-// Each calls do with each file of a tar archive. do need not read the content. Each returns ErrFormat if it is not a tar
-// archive.
+// Each calls do with each file of a tar archive. do need not read the content. Each returns ErrFormat if it is not a
+// tar archive.
 func (r *Reader) Each(do func(name string, content io.Reader) error) (*Content, error) {
 	if !r.isTar() {
 		return nil, ErrFormat
@@ -271,8 +272,8 @@ func (r *Reader) all(do func(name string, content io.Reader) error) (*Content, e
 		before := counted.n
 		header, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			// An archive ends with two blocks of zeros (POSIX pax, "ustar Interchange Format"). One truncated between two files
-			// ends without them, which the tar package accepts.
+			// An archive ends with two blocks of zeros (POSIX pax, "ustar Interchange Format"). One truncated between
+			// two files ends without them, which the tar package accepts.
 			if counted.n-before < 1024 {
 				return c, fmt.Errorf("%w: the end of the tar archive is missing after %d files", ErrTruncated, c.Files)
 			}

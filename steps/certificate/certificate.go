@@ -24,8 +24,8 @@ import (
 // Kind is a kind of fault of a certificate.
 type Kind string
 
-// The kinds, the most important first. Names and dates mean nothing without a trusted authority, and the expiry of another
-// host's certificate does not matter. Browsers have the same order.
+// The kinds, the most important first. Names and dates mean nothing without a trusted authority, and the expiry of
+// another host's certificate does not matter. Browsers have the same order.
 const (
 	SelfSigned          Kind = "self-signed"
 	UnknownAuthority    Kind = "unknown authority"
@@ -135,9 +135,9 @@ func selfSigned(c *x509.Certificate) bool {
 	return string(c.RawSubject) == string(c.RawIssuer) && signedBy(c, c)
 }
 
-// Validity returns a fault for each certificate that is expired, not yet valid, or expires within left. Of several chains
-// to a root, the one that lasts longest counts, including its root: an old cross-signature that a server still sends does
-// no harm. Without a chain, the served certificates count.
+// Validity returns a fault for each certificate that is expired, not yet valid, or expires within left. Of several
+// chains to a root, the one that lasts longest counts, including its root: an old cross-signature that a server still
+// sends does no harm. Without a chain, the served certificates count.
 func (j *Judge) Validity(served []*x509.Certificate, left time.Duration) []*Fault {
 	considered := path(served)
 	if chains := j.Chains(served); len(chains) > 0 {
@@ -254,8 +254,8 @@ const (
 	leastECDSA = 256
 )
 
-// Strength returns a fault for each weak key and signature. It ignores the signature of a self-signed certificate, which
-// proves nothing.
+// Strength returns a fault for each weak key and signature. It ignores the signature of a self-signed certificate,
+// which proves nothing.
 func Strength(served []*x509.Certificate) []*Fault {
 	var faults []*Fault
 	for i, c := range path(served) {

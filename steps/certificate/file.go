@@ -22,8 +22,8 @@ type File struct {
 	Keys         []crypto.PublicKey // the public halves of its private keys
 }
 
-// ReadFile reads a file in PEM (RFC 7468), or with one certificate in DER. An unreadable certificate or key is an error,
-// because a comparison with only a part of the file would mislead.
+// ReadFile reads a file in PEM (RFC 7468), or with one certificate in DER. An unreadable certificate or key is an
+// error, because a comparison with only a part of the file would mislead.
 func ReadFile(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -121,8 +121,8 @@ func publicHalf(block *pem.Block) (crypto.PublicKey, error) {
 }
 
 // Difference returns how the served certificates differ from the file, as a predicate about the file, or "". The served
-// certificate must be in the file. If its issuers' certificates follow it in the file, up to that of another server, they
-// must equal the served ones.
+// certificate must be in the file. If its issuers' certificates follow it in the file, up to that of another server,
+// they must equal the served ones.
 func (f *File) Difference(served []*x509.Certificate) string {
 	at := -1
 	for i, c := range f.Certificates {

@@ -16,8 +16,8 @@ var (
 	ErrStale    = errors.New("the stapled OCSP response is out of date")
 )
 
-// Staple checks the OCSP response that a server sent with its certificates (RFC 6960, RFC 6066 section 8). It returns the
-// time until which a good response is valid. The error may wrap one of those above.
+// Staple checks the OCSP response that a server sent with its certificates (RFC 6960, RFC 6066 section 8). It returns
+// the time until which a good response is valid. The error may wrap one of those above.
 func (j *Judge) Staple(response []byte, served []*x509.Certificate) (until time.Time, err error) {
 	if len(response) == 0 {
 		return time.Time{}, ErrNoStaple

@@ -1,5 +1,5 @@
-// Package daily computes when a daily event was due, and whether it came in time. Days are those of a time zone, with its
-// daylight saving time.
+// Package daily computes when a daily event was due, and whether it came in time. Days are those of a time zone, with
+// its daylight saving time.
 package daily
 
 import (
@@ -25,8 +25,8 @@ func (c Clock) String() string { return fmt.Sprintf("%02d:%02d", c.Hour, c.Minut
 
 func (c Clock) before(o Clock) bool { return c.Hour*60+c.Minute < o.Hour*60+o.Minute }
 
-// on returns the moment when clocks show c on a day. The number of the day may be out of the month's range. If clocks skip
-// c, on returns the moment when they do. If they show c twice, last selects the second one.
+// on returns the moment when clocks show c on a day. The number of the day may be out of the month's range. If clocks
+// skip c, on returns the moment when they do. If they show c twice, last selects the second one.
 func (c Clock) on(year int, month time.Month, day int, zone *time.Location, last bool) time.Time {
 	t := time.Date(year, month, day, c.Hour, c.Minute, 0, 0, zone)
 	from, to := t.ZoneBounds()
@@ -102,8 +102,8 @@ type Verdict struct {
 	Next  time.Time     // when the next one is due
 }
 
-// Judge checks the arrivals until now. A span that is not over counts only when something has arrived in it. Until then the
-// previous span counts, and an arrival missing in it stays missing.
+// Judge checks the arrivals until now. A span that is not over counts only when something has arrived in it. Until then
+// the previous span counts, and an arrival missing in it stays missing.
 func (w Window) Judge(now time.Time, arrivals []time.Time) Verdict {
 	due, next := w.Spans(now)
 	sorted := slices.SortedFunc(slices.Values(arrivals), func(a, b time.Time) int { return b.Compare(a) })

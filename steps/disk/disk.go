@@ -17,8 +17,8 @@ type Share struct {
 	Used, Free uint64 // Free excludes what is reserved for root, so the sum may be less than the total
 }
 
-// Ratio returns the used share, from 0 to 1, without what is reserved for root, like df's Use%. It returns zero when there
-// is nothing.
+// Ratio returns the used share, from 0 to 1, without what is reserved for root, like df's Use%. It returns zero when
+// there is nothing.
 func (s Share) Ratio() float64 {
 	if s.Used+s.Free == 0 {
 		return 0

@@ -1,8 +1,8 @@
 // Package dump reads database dumps to their end and checks that they are complete: those of PostgreSQL's pg_dump and
 // pg_dumpall, in each of their formats, and those of mysqldump and mariadb-dump.
 //
-// A dump is complete when its last line says so, or when all data of its table of contents exist and unpack. Only a restore
-// can show that its statements are correct.
+// A dump is complete when its last line says so, or when all data of its table of contents exist and unpack. Only a
+// restore can show that its statements are correct.
 package dump
 
 import (
@@ -123,8 +123,8 @@ var (
 // lineKept is the number of bytes of a line that are kept. The rows of a table may be one line of many megabytes.
 const lineKept = 4096
 
-// nextLine returns the beginning of the next line, with its line break if the line is short, and skips the rest. After the
-// last line it returns io.EOF.
+// nextLine returns the beginning of the next line, with its line break if the line is short, and skips the rest. After
+// the last line it returns io.EOF.
 func nextLine(r *archive.Reader, into []byte) ([]byte, error) {
 	into = into[:0]
 	for {

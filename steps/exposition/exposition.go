@@ -1,5 +1,5 @@
-// Package exposition parses the metrics of another exporter in Prometheus' text format, and selects samples by name and,
-// in braces, by labels that must be equal: `mta_queue_length{queue="deferred"}`.
+// Package exposition parses the metrics of another exporter in Prometheus' text format, and selects samples by name
+// and, in braces, by labels that must be equal: `mta_queue_length{queue="deferred"}`.
 package exposition
 
 import (

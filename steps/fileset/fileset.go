@@ -1,5 +1,5 @@
-// Package fileset finds the files that match a path or a pattern. Unlike filepath.Glob it returns an error when a directory
-// cannot be read: an unreadable file is not a missing one.
+// Package fileset finds the files that match a path or a pattern. Unlike filepath.Glob it returns an error when a
+// directory cannot be read: an unreadable file is not a missing one.
 package fileset
 
 import (

@@ -1,8 +1,8 @@
 // Package hello offers a TLS server one old version of the protocol and reports the answer.
 //
 // crypto/tls cannot do that: it has no SSL 3.0 and few of the old ciphers, so a server that refuses a cipher would look
-// like one that refuses the version. This package sends the first message of a handshake (RFC 5246 section 7.4.1.2) with
-// every cipher of old servers, and reads the answer. It exchanges no key.
+// like one that refuses the version. This package sends the first message of a handshake (RFC 5246 section 7.4.1.2)
+// with every cipher of old servers, and reads the answer. It exchanges no key.
 package hello
 
 import (
@@ -30,9 +30,9 @@ type Answer struct {
 // ErrProtocol is wrapped by errors about an answer that is not TLS.
 var ErrProtocol = errors.New("the answer is not TLS")
 
-// Offer offers only this version and reads the answer. It sends serverName as SNI unless the name is empty, an address, or
-// the version has no SNI. The deadline is that of conn. When a server closes the connection without an alert, the error
-// is that of conn.
+// Offer offers only this version and reads the answer. It sends serverName as SNI unless the name is empty, an address,
+// or the version has no SNI. The deadline is that of conn. When a server closes the connection without an alert, the
+// error is that of conn.
 func Offer(conn io.ReadWriter, version uint16, serverName string) (Answer, error) {
 	if _, err := conn.Write(clientHello(version, serverName)); err != nil {
 		return Answer{}, err

@@ -1,7 +1,7 @@
 // Package overlap finds out whether two sentences can match the same text, by their regular expressions.
 //
-// The open parts of a pattern are assumed to contain no double quotes. Otherwise every parameter would extend into the next
-// one: `I see "(.*)"` does not overlap with `I see "(.*)" in "(.*)"`. A word boundary (\b) is assumed to match.
+// The open parts of a pattern are assumed to contain no double quotes. Otherwise every parameter would extend into the
+// next one: `I see "(.*)"` does not overlap with `I see "(.*)" in "(.*)"`. A word boundary (\b) is assumed to match.
 package overlap
 
 import (
@@ -23,7 +23,8 @@ const words = "[^\"'`/]*"
 
 var withoutQuotes = strings.NewReplacer(`'(.+)'`, `'([^"']+)'`, `(.*)`, `([^"]*)`, `(?:.*)`, `(?:`+words+`)`, `\S`, `[^"\s]`)
 
-// Compile compiles a pattern that regexp accepts. As in regexp, a pattern without "^" or "$" accepts any text at that end.
+// Compile compiles a pattern that regexp accepts. As in regexp, a pattern without "^" or "$" accepts any text at that
+// end.
 func Compile(pattern string) (Program, error) {
 	pattern = withoutQuotes.Replace(pattern)
 	if !strings.HasPrefix(pattern, "^") {
@@ -89,8 +90,8 @@ func Find(a, b Program) (text string, both bool) {
 	return "", false
 }
 
-// closure follows all instructions that read no rune. It reports whether the program may end there, and which instructions
-// read a rune. beginning is true at the beginning of the text. After an asserted end nothing can be read.
+// closure follows all instructions that read no rune. It reports whether the program may end there, and which
+// instructions read a rune. beginning is true at the beginning of the text. After an asserted end nothing can be read.
 func closure(p *syntax.Prog, pc uint32, beginning bool) (ends bool, runes []uint32) {
 	type state struct {
 		pc    uint32

@@ -1,7 +1,7 @@
 // Package ping sends ICMP echo requests (RFC 792, RFC 4443) and waits for the replies.
 //
-// An ICMP socket needs no privilege if the kernel's net.ipv4.ping_group_range allows it, and root may open a raw one. If
-// neither is possible, the package runs the machine's ping program, which has the privilege itself.
+// An ICMP socket needs no privilege if the kernel's net.ipv4.ping_group_range allows it, and root may open a raw one.
+// If neither is possible, the package runs the machine's ping program, which has the privilege itself.
 package ping
 
 import (

@@ -161,8 +161,8 @@ func parseNumber(s string) (float64, error) {
 	return n, nil
 }
 
-// Base returns the value in its base unit, and the name of that unit in metrics: "seconds", "bytes", "ratio" or "total".
-// For a plain number or an unknown unit the name is empty and the value unchanged.
+// Base returns the value in its base unit, and the name of that unit in metrics: "seconds", "bytes", "ratio" or
+// "total". For a plain number or an unknown unit the name is empty and the value unchanged.
 func (v Value) Base() (value float64, unit string) {
 	factor, unit := v.scale()
 	return v.Value * factor, unit

@@ -1,5 +1,5 @@
-// Package procfs reads load, memory and processes of the machine that stepwatch runs on from /proc (proc(5)). In a container
-// most values are the machine's, but the processes are the container's own.
+// Package procfs reads load, memory and processes of the machine that stepwatch runs on from /proc (proc(5)). In a
+// container most values are the machine's, but the processes are the container's own.
 package procfs
 
 import (
@@ -125,8 +125,8 @@ type Process struct {
 const commLength = 15
 
 // ReadProcesses returns the processes with a name below root. The name is that of the program, or of the script that an
-// interpreter runs, as ps and pgrep show it, or the first word of the title that the process gives itself. A name with a
-// slash is the path that started the process. Zombies do not count.
+// interpreter runs, as ps and pgrep show it, or the first word of the title that the process gives itself. A name with
+// a slash is the path that started the process. Zombies do not count.
 func ReadProcesses(root, name string) ([]Process, error) {
 	dir, err := os.Open(root)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package program runs another program to its end: not longer than its context, with bounded output, and without leaving
-// processes behind. It is the only place in stepwatch that starts programs for a step.
+// Package program runs another program to its end: not longer than its context, with bounded output, and without
+// leaving processes behind. It is the only place in stepwatch that starts programs for a step.
 //
 // A program gets its own small environment, because stepwatch's may contain passwords. There is no shell: arguments are
 // passed unchanged.
@@ -40,12 +40,12 @@ type Command struct {
 	Input       io.Reader // standard input instead of Stdin, for input larger than memory
 	OutputLimit int       // bytes kept of each output; 0 means DefaultOutputLimit
 
-	// Foreign is for programs that stepwatch does not know. On Linux, processes that left the program's group are found by
-	// a mark in their environment and ended too. The search takes some milliseconds.
+	// Foreign is for programs that stepwatch does not know. On Linux, processes that left the program's group are found
+	// by a mark in their environment and ended too. The search takes some milliseconds.
 	Foreign bool
 
-	// Stdout, if not nil, receives the standard output as it arrives; Output then holds none of it. An error of Stdout ends
-	// the program and is returned by Run.
+	// Stdout, if not nil, receives the standard output as it arrives; Output then holds none of it. An error of Stdout
+	// ends the program and is returned by Run.
 	Stdout io.Writer
 }
 
@@ -63,9 +63,10 @@ type Output struct {
 // inherited are the variables that every program needs and that contain no secret.
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
 
-// Run runs a program and waits for its end. An exit code other than zero is not an error: its meaning is up to the caller.
-// Run returns an error when the program did not start. When the context ended the program, the error wraps the context's,
-// and the Output holds the output so far. When Run returns, the program and all processes of its group have ended.
+// Run runs a program and waits for its end. An exit code other than zero is not an error: its meaning is up to the
+// caller. Run returns an error when the program did not start. When the context ended the program, the error wraps the
+// context's, and the Output holds the output so far. When Run returns, the program and all processes of its group have
+// ended.
 func Run(ctx context.Context, c Command) (*Output, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run %s: %w", c.Path, err)
@@ -194,8 +195,8 @@ func (w *checked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Kept keeps the first bytes written to it and drops the rest, so that a program with very long output neither fills the
-// memory nor blocks on a full pipe. It may be read during writes.
+// Kept keeps the first bytes written to it and drops the rest, so that a program with very long output neither fills
+// the memory nor blocks on a full pipe. It may be read during writes.
 type Kept struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer

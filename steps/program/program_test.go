@@ -133,8 +133,8 @@ func TestRunInNoDirectory(t *testing.T) {
 	}
 }
 
-// TestRunEndsWhatLeftTheGroupInTime checks that a process that left the group and holds the output open does not delay the
-// end.
+// TestRunEndsWhatLeftTheGroupInTime checks that a process that left the group and holds the output open does not delay
+// the end.
 func TestRunEndsWhatLeftTheGroupInTime(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("processes are found by their environment on Linux only")

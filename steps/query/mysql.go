@@ -49,7 +49,8 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	if strings.Contains(version, "MariaDB") {
 		limit = fmt.Sprintf("SET SESSION max_statement_time = %.3f", max(left, time.Millisecond).Seconds())
 	}
-	// A read-only transaction is not enough: for a statement such as DROP TABLE, MariaDB ends it and runs the statement.
+	// A read-only transaction is not enough: for a statement such as DROP TABLE, MariaDB ends it and runs the
+	// statement.
 	for _, set := range []string{limit, "SET SESSION time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY"} {
 		if _, err := conn.ExecContext(ctx, set); err != nil {
 			return nil, mysqlError(err)

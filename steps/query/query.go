@@ -1,5 +1,5 @@
-// Package query runs one query on a PostgreSQL or MySQL (MariaDB) database, in a read-only transaction. The server ends the
-// query when its time is over.
+// Package query runs one query on a PostgreSQL or MySQL (MariaDB) database, in a read-only transaction. The server ends
+// the query when its time is over.
 package query
 
 import (
@@ -89,8 +89,8 @@ type Answer struct {
 	size int // of the rows, in bytes
 }
 
-// Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, an error
-// of the network or of TLS, or the context's.
+// Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, an
+// error of the network or of TLS, or the context's.
 func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 	run := s.runPostgres
 	if s.MySQL {
@@ -103,8 +103,8 @@ func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 	return answer, err
 }
 
-// timeLeft returns the server's time limit for the statement: slightly less than that of ctx, so that the server reports
-// the timeout.
+// timeLeft returns the server's time limit for the statement: slightly less than that of ctx, so that the server
+// reports the timeout.
 func timeLeft(ctx context.Context) time.Duration {
 	deadline, limited := ctx.Deadline()
 	if !limited {

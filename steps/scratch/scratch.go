@@ -13,8 +13,8 @@ import (
 // prefix is the beginning of the directories' names, and of no other names.
 const prefix = "stepwatch-scenario-"
 
-// Directories younger than staleAfter are left alone, because they may not be locked yet. sweepEvery is the interval of the
-// search for old ones.
+// Directories younger than staleAfter are left alone, because they may not be locked yet. sweepEvery is the interval of
+// the search for old ones.
 const (
 	staleAfter = time.Minute
 	sweepEvery = 10 * time.Minute

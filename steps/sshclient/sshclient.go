@@ -187,10 +187,11 @@ const (
 	quiet   = time.Second
 )
 
-// Run runs a command in the user's shell on the server, to its end, and keeps 1 MiB of each output. An exit code other than
-// zero is not an error. Run does not wait for background processes that print nothing; they keep running. When ctx ends,
-// Run asks the server to kill the command (RFC 4254 section 6.9); OpenSSH then kills its whole process group. The error
-// wraps that of ctx, and the Output holds the output so far. ErrNoEnd means that the connection ended before the command.
+// Run runs a command in the user's shell on the server, to its end, and keeps 1 MiB of each output. An exit code other
+// than zero is not an error. Run does not wait for background processes that print nothing; they keep running. When ctx
+// ends, Run asks the server to kill the command (RFC 4254 section 6.9); OpenSSH then kills its whole process group. The
+// error wraps that of ctx, and the Output holds the output so far. ErrNoEnd means that the connection ended before the
+// command.
 func (c *Client) Run(ctx context.Context, command string) (*program.Output, error) {
 	start := time.Now()
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
@@ -269,8 +270,8 @@ func readEnd(requests <-chan *ssh.Request) end {
 	return end{status: noStatus}
 }
 
-// awaitQuiet waits for the end of a command's output: its last part may arrive after the exit status. Background processes
-// may hold the outputs open, so the output also counts as ended when nothing arrives for a while.
+// awaitQuiet waits for the end of a command's output: its last part may arrive after the exit status. Background
+// processes may hold the outputs open, so the output also counts as ended when nothing arrives for a while.
 func awaitQuiet(ctx context.Context, printed <-chan struct{}, outputs ...*program.Kept) {
 	total := func() (sum int64) {
 		for _, o := range outputs {

@@ -32,8 +32,8 @@ func (d *dialogue) ldap() error {
 	return nil
 }
 
-// readElement reads one element of BER (X.690). Active Directory writes lengths longer than necessary, which encoding/asn1
-// rejects.
+// readElement reads one element of BER (X.690). Active Directory writes lengths longer than necessary, which
+// encoding/asn1 rejects.
 func readElement(r io.Reader) (tag byte, content []byte, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {

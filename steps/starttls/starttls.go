@@ -1,5 +1,5 @@
-// Package starttls contains the dialogues that switch a cleartext connection to TLS, up to the handshake, for each protocol.
-// It sends no user name, no password and no message.
+// Package starttls contains the dialogues that switch a cleartext connection to TLS, up to the handshake, for each
+// protocol. It sends no user name, no password and no message.
 //
 // The data of a server is untrusted: lines, replies and packets have size limits. Any cleartext data after the server's
 // agreement is an error, because a client would treat it as if it came inside TLS (CVE-2011-0411 and similar). The
@@ -68,8 +68,8 @@ func Names() []string {
 	return names
 }
 
-// OnPort returns the protocol that usually runs in cleartext on a port. known is false for ports where TLS starts at once,
-// and for ports without a usual protocol.
+// OnPort returns the protocol that usually runs in cleartext on a port. known is false for ports where TLS starts at
+// once, and for ports without a usual protocol.
 func OnPort(port int) (p Protocol, known bool) {
 	p, known = map[int]Protocol{21: FTP, 24: LMTP, 25: SMTP, 110: POP3, 143: IMAP, 389: LDAP, 587: SMTP, 2525: SMTP, 3306: MySQL,
 		4190: Sieve, 5222: XMPP, 5269: XMPPServer, 5432: PostgreSQL}[port]
@@ -93,9 +93,9 @@ func (r *Refusal) Error() string {
 // ErrProtocol is wrapped by every error about an answer that violates the protocol.
 var ErrProtocol = errors.New("the answer violates the protocol")
 
-// Begin speaks p on conn until the server agrees to start TLS. It returns the server's greeting, printable and on one line.
-// host is the server's name, which XMPP needs, and own is our name in SMTP. The error is a *Refusal, wraps ErrProtocol, or
-// comes from conn.
+// Begin speaks p on conn until the server agrees to start TLS. It returns the server's greeting, printable and on one
+// line. host is the server's name, which XMPP needs, and own is our name in SMTP. The error is a *Refusal, wraps
+// ErrProtocol, or comes from conn.
 func Begin(conn io.ReadWriter, p Protocol, host, own string) (greeting string, err error) {
 	talk, known := dialogues[p]
 	if !known {

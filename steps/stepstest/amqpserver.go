@@ -10,8 +10,8 @@ import (
 // AMQPQueue is a queue of an AMQPServer.
 type AMQPQueue struct{ Messages, Consumers uint32 }
 
-// AMQPAnswers are the answers of an AMQPServer to a client that asks for a queue, in their order, as method names of AMQP
-// 0-9-1.
+// AMQPAnswers are the answers of an AMQPServer to a client that asks for a queue, in their order, as method names of
+// AMQP 0-9-1.
 var AMQPAnswers = []string{"connection.start", "connection.tune", "connection.open-ok", "channel.open-ok", "queue.declare-ok", "connection.close-ok"}
 
 // AMQPServer is a broker on loopback. It speaks the part of AMQP 0-9-1 that a client needs to ask for the length of a
@@ -24,8 +24,8 @@ type AMQPServer struct {
 	instead func(answer string, conn net.Conn) bool
 }
 
-// NewAMQPServer starts a broker with these queues. If instead is not nil, it is called before each of the AMQPAnswers; if
-// it returns true, the server sends no answer.
+// NewAMQPServer starts a broker with these queues. If instead is not nil, it is called before each of the AMQPAnswers;
+// if it returns true, the server sends no answer.
 func NewAMQPServer(queues map[string]AMQPQueue, instead func(answer string, conn net.Conn) bool) (*AMQPServer, error) {
 	if instead == nil {
 		instead = func(string, net.Conn) bool { return false }

@@ -120,8 +120,8 @@ func (ca *CA) IssueAltered(key crypto.Signer, alter func(template *x509.Certific
 	return tls.Certificate{Certificate: [][]byte{der, ca.certificate.Raw}, PrivateKey: key}, nil
 }
 
-// Intermediate creates an authority below this one, valid from an hour ago until the given time. Certificates that it issues
-// come with its certificate, but without the root's.
+// Intermediate creates an authority below this one, valid from an hour ago until the given time. Certificates that it
+// issues come with its certificate, but without the root's.
 func (ca *CA) Intermediate(name string, notAfter time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

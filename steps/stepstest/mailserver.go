@@ -33,9 +33,9 @@ type MailOptions struct {
 	WithoutUIDPlus bool // the IMAP server has no UID EXPUNGE (RFC 4315)
 }
 
-// MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with STARTTLS,
-// 993 with TLS) and POP3 (110 with STLS, 995 with TLS). It runs in this process, in memory, on free loopback ports. Break
-// gives it faults.
+// MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
+// STARTTLS, 993 with TLS) and POP3 (110 with STLS, 995 with TLS). It runs in this process, in memory, on free loopback
+// ports. Break gives it faults.
 type MailServer struct {
 	options   MailOptions
 	ca        *CA

@@ -1,5 +1,6 @@
-// Package stepstest contains servers on loopback that behave or misbehave on request, and a runner for a scenario against a
-// server. Tests use both. The demo verb uses the well-behaved servers, so the package does not import "testing".
+// Package stepstest contains servers on loopback that behave or misbehave on request, and a runner for a scenario
+// against a server. Tests use both. The demo verb uses the well-behaved servers, so the package does not import
+// "testing".
 package stepstest
 
 import (
@@ -66,8 +67,8 @@ func Run(ctx context.Context, library *steps.Library, text string, target *steps
 
 // Run binds each line of text to a sentence, prepares all steps, runs them in order until one fails and closes the
 // World. A line is a step with or without its English keyword; lines that begin with "|" are the table, and lines
-// between two lines of `"""` the doc string of the step above. The error means that text is not a scenario; the results of
-// the steps are in the Outcome.
+// between two lines of `"""` the doc string of the step above. The error means that text is not a scenario; the results
+// of the steps are in the Outcome.
 func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 	library := s.Library
 	if library == nil {

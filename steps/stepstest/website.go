@@ -47,8 +47,8 @@ type CertOptions struct {
 	Expired bool
 }
 
-// Website is a small site on loopback, without faults until SetBroken: a home page, a contact page, and a login form with a
-// members' page. Over plain HTTP the path /secure redirects to HTTPS; all other pages are on both.
+// Website is a small site on loopback, without faults until SetBroken: a home page, a contact page, and a login form
+// with a members' page. Over plain HTTP the path /secure redirects to HTTPS; all other pages are on both.
 type Website struct {
 	HTTPAddr  string // "127.0.0.1:port", for Target.ConnectTo
 	HTTPSAddr string
@@ -237,8 +237,8 @@ func (s *Website) wait(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// reset ends the connection so that the visitor gets an error. Over HTTP/2, where requests share a connection, it resets
-// the stream.
+// reset ends the connection so that the visitor gets an error. Over HTTP/2, where requests share a connection, it
+// resets the stream.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Fault returns what is sent instead of an answer: any number of messages, or none. reply is the correct answer; the fault
-// may change it. udp is false for a stream, where the length precedes each message.
+// Fault returns what is sent instead of an answer: any number of messages, or none. reply is the correct answer; the
+// fault may change it. udp is false for a stream, where the length precedes each message.
 type Fault func(query, reply *dns.Msg, udp bool) [][]byte
 
 // Misbehave applies fault to every answer from now on; nil ends that.

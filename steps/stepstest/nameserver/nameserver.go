@@ -1,8 +1,8 @@
 // Package nameserver is an authoritative DNS server for one test zone, over UDP and TCP on loopback.
 //
-// It answers from the zone (RFC 1034 §4.3.2, including wildcards and aliases), with NXDOMAIN or an empty answer with the SOA
-// for the rest of the zone, and with REFUSED for everything else, so that a test never asks the internet. It signs nothing
-// and does no zone transfer.
+// It answers from the zone (RFC 1034 §4.3.2, including wildcards and aliases), with NXDOMAIN or an empty answer with
+// the SOA for the rest of the zone, and with REFUSED for everything else, so that a test never asks the internet. It
+// signs nothing and does no zone transfer.
 package nameserver
 
 import (
@@ -27,8 +27,8 @@ type Server struct {
 	done    [2]chan error
 }
 
-// Start serves zone, in the format of RFC 1035 §5, on address ("127.0.0.1:53"; port 0 means a free one). The text may contain
-// several zones, such as one for names and one for addresses; each begins with its SOA.
+// Start serves zone, in the format of RFC 1035 §5, on address ("127.0.0.1:53"; port 0 means a free one). The text may
+// contain several zones, such as one for names and one for addresses; each begins with its SOA.
 func Start(address, zone string) (*Server, error) {
 	s := &Server{}
 	if err := s.parse(zone); err != nil {
@@ -53,8 +53,8 @@ func Start(address, zone string) (*Server, error) {
 	return s, nil
 }
 
-// listen listens on the same port for UDP and TCP. With port 0, the port of UDP may be in use for TCP; then listen tries the
-// next one.
+// listen listens on the same port for UDP and TCP. With port 0, the port of UDP may be in use for TCP; then listen
+// tries the next one.
 func listen(address string) (net.PacketConn, net.Listener, error) {
 	for attempt := 1; ; attempt++ {
 		packets, err := net.ListenPacket("udp", address)
