@@ -144,7 +144,7 @@ func TestAgentRefusesWhatIsWrong(t *testing.T) {
 	}{
 		{[]string{"--listen", taken.Addr().String(), filepath.Join(dir, "good.feature")}, "choose another with --listen"},
 		{[]string{filepath.Join(dir, "typo.feature")}, `did you mean "I go to {url}"?`},
-		{[]string{"--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "good.feature")}, `no exporter is called "carrier_pigeon", there are: prometheus`},
+		{[]string{"--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "good.feature")}, `there is no exporter "carrier_pigeon"; there are: prometheus`},
 		{nil, "no features"},
 	} {
 		var errs bytes.Buffer

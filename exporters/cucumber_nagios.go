@@ -11,11 +11,13 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// CucumberNagios writes results as cucumber-nagios did: its status line, its five values, a line for each step that failed.
-// took is the time of the whole run. Steps are counted, and of a scenario outline its rows; what was skipped is not.
+// CucumberNagios writes results in the format of cucumber-nagios: the status line, five values, and a line for each
+// failed step. took is the time of the whole run. It counts steps, and for a scenario outline its rows, but no skipped
+// steps.
 //
-// It returns the exit code of the state on the line, 0 to 3: cucumber-nagios ended with 0 when steps were undefined, so that
-// Nagios showed OK beside the word WARNING. Where nothing was counted, or the run was stopped, the state is UNKNOWN.
+// It returns the exit code of the state in the status line, 0 to 3. (cucumber-nagios exited with 0 when steps were
+// undefined, so Nagios showed OK next to the word WARNING.) If nothing was counted, or the run was stopped, the state
+// is UNKNOWN.
 func CucumberNagios(w io.Writer, results []*result.Result, took time.Duration) (exitCode int) {
 	var passed, failed, undefined int
 	var failures strings.Builder
@@ -40,7 +42,7 @@ func CucumberNagios(w io.Writer, results []*result.Result, took time.Duration) (
 		switch {
 		case r.Reason == result.ReasonCanceled || len(r.Steps) == 0:
 			state = state.Worse(result.Unknown)
-		case r.Reason == result.ReasonWarning: // a plugin says so
+		case r.Reason == result.ReasonWarning: // a plugin reported it
 			state = state.Worse(result.Warning)
 		case counts[result.Failed] > 0:
 			state = state.Worse(result.Critical)
@@ -62,7 +64,7 @@ func CucumberNagios(w io.Writer, results []*result.Result, took time.Duration) (
 	return int(state)
 }
 
-// asRow counts a scenario of an outline as the one row that it is.
+// asRow counts a scenario of an outline as one row.
 func asRow(counts map[result.Status]int) map[result.Status]int {
 	for _, status := range []result.Status{result.Failed, result.Undefined, result.Passed} {
 		if counts[status] > 0 {
@@ -72,7 +74,7 @@ func asRow(counts map[result.Status]int) map[result.Status]int {
 	return nil
 }
 
-// rubySeconds writes a time as Ruby writes a number that was rounded to two decimals: "0.0", "0.25", "12.3".
+// rubySeconds formats a time like a number in Ruby that is rounded to two decimals: "0.0", "0.25", "12.3".
 func rubySeconds(d time.Duration) string {
 	text := strconv.FormatFloat(math.Round(d.Seconds()*100)/100, 'f', -1, 64)
 	if !strings.Contains(text, ".") {

@@ -1,8 +1,8 @@
-// Package exporters carries results to the outside: a page that Prometheus scrapes, the output of a Nagios plugin.
+// Package exporters exports results: as a page that Prometheus scrapes, or as the output of a Nagios plugin.
 //
-// Each destination is one file that holds all there is to it: its configuration with defaults and validation, its
-// registration and its code. The core knows the destinations by name only, and an exporter knows the agent by its
-// results and its Stats only. Reading a configuration file is left to the caller, so no file format is chosen here.
+// Each destination is one file with its configuration, defaults, validation, registration and code. The core knows the
+// destinations only by name, and an exporter knows the agent only by its results and its Stats. The caller reads the
+// configuration file, so this package does not depend on its format.
 package exporters
 
 import (
@@ -16,38 +16,38 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Exporter takes the result of every run. Export is called from any number of goroutines at once and never changes the
-// result, which others read at the same time. It should come back in microseconds: what waits for a network belongs in
-// the exporter's own goroutine, which Close then ends.
+// Exporter receives the result of every run. Any number of goroutines may call Export at once. Export must not change
+// the result, because others read it at the same time. It should return within microseconds: network access belongs in
+// the exporter's own goroutine, which Close ends.
 //
-// More than that is optional and found by type assertion: Endpoint, Closer.
+// The interfaces Endpoint and Closer are optional and found by type assertion.
 type Exporter interface {
 	Export(*result.Result)
 }
 
-// Endpoint is an Exporter that is asked over HTTP instead of sending.
+// Endpoint is an Exporter that answers HTTP requests instead of sending.
 type Endpoint interface {
 	Exporter
-	Path() string // where the handler wants to be, such as "/metrics"
+	Path() string // path of the handler, such as "/metrics"
 	Handler() http.Handler
 }
 
-// Closer is an Exporter that holds something to send or to give back. Close sends what is still queued for as long as
-// ctx allows, and says what was lost. A second Close does nothing and returns nil. Export after Close is allowed and
-// has no effect on the outside.
+// Closer is an Exporter with queued results or resources. Close sends the queued results as long as ctx allows, and
+// returns an error for those that are lost. A second Close does nothing and returns nil. Export after Close is allowed
+// and has no effect.
 type Closer interface {
 	Exporter
 	Close(ctx context.Context) error
 }
 
-// Host is what an exporter may use of the program around it. The zero value is a program without an agent.
+// Host is the part of the program that an exporter may use. The zero value is a program without an agent.
 type Host struct {
-	Stats   func() result.Stats // what the agent did about its schedule, and which scenarios are loaded; nil without an agent
-	Version string              // of stepwatch, as its build says; empty when unknown
-	Log     *slog.Logger        // nil for no log
+	Stats   func() result.Stats // how the agent keeps its schedule, and which scenarios are loaded; nil without an agent
+	Version string              // version of stepwatch from its build; empty if unknown
+	Log     *slog.Logger        // nil means no log
 }
 
-// log gives the host's logger, or one that writes nowhere.
+// log returns the host's logger, or one that discards everything.
 func (h Host) log() *slog.Logger {
 	if h.Log == nil {
 		return slog.New(slog.DiscardHandler)
@@ -55,26 +55,26 @@ func (h Host) log() *slog.Logger {
 	return h.Log
 }
 
-// Config is the configuration of one exporter: a pointer to a struct that holds the defaults until a configuration
-// block is decoded over them.
+// Config is the configuration of one exporter: a pointer to a struct with the defaults, into which a configuration
+// block is decoded.
 type Config interface {
-	// Validate says what cannot work, by the name of the setting. It opens and reads nothing.
+	// Validate returns an error that names the first invalid setting. It opens and reads nothing.
 	Validate() error
-	// New makes the exporter. It is called only after Validate found nothing.
+	// New returns the exporter. It is called only after Validate has returned nil.
 	New(Host) (Exporter, error)
 }
 
-// Registry holds the kinds of exporters by name. The zero value is empty and ready. Registering while another goroutine
-// uses the registry is not allowed: it happens in init functions and at the start of tests.
+// Registry holds the kinds of exporters by name. The zero value is empty and ready to use. Register must not run while
+// another goroutine uses the registry: call it in init functions and at the start of tests.
 type Registry struct {
 	kinds map[string]func() Config
 }
 
-// Builtin holds the exporters of this package. Each file's init adds its own.
+// Builtin holds the exporters of this package. Each file adds its own in init.
 var Builtin = new(Registry)
 
-// Register adds a kind. defaults gives a fresh configuration at each call. A name that is empty or taken panics, because
-// it is a mistake in the program and not in its input.
+// Register adds a kind. defaults returns a new configuration at each call. Register panics if the name is empty or
+// taken, because that is a mistake in the program, not in its input.
 func (r *Registry) Register(name string, defaults func() Config) {
 	if name == "" {
 		panic("exporters: an exporter without a name")
@@ -88,7 +88,7 @@ func (r *Registry) Register(name string, defaults func() Config) {
 	r.kinds[name] = defaults
 }
 
-// Names lists the kinds in alphabetical order.
+// Names returns the names of the kinds in alphabetical order.
 func (r *Registry) Names() []string {
 	names := make([]string, 0, len(r.kinds))
 	for name := range r.kinds {
@@ -98,13 +98,13 @@ func (r *Registry) Names() []string {
 	return names
 }
 
-// Configure gives the validated configuration of the exporter called name. decode writes the block of the configuration
-// file into the struct that it is handed and refuses fields which that struct does not have; nil means no block, thus
-// the defaults. Nothing is opened, so a configuration can be checked without running it.
+// Configure returns the validated configuration of the exporter called name. decode decodes the block of the
+// configuration file into a struct and rejects unknown fields; nil means no block, so the defaults apply. Configure
+// opens nothing, so it can check a configuration without running it.
 func (r *Registry) Configure(name string, decode func(into any) error) (Config, error) {
 	defaults, known := r.kinds[name]
 	if !known {
-		return nil, fmt.Errorf("no exporter is called %q, there are: %s", name, strings.Join(r.Names(), ", "))
+		return nil, fmt.Errorf("there is no exporter %q; there are: %s", name, strings.Join(r.Names(), ", "))
 	}
 	config := defaults()
 	if decode != nil {

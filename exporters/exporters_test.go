@@ -11,7 +11,7 @@ import (
 	"github.com/stepwatch/stepwatch/exporters/exporterstest"
 )
 
-// discard is the least that is an exporter.
+// discard is a minimal exporter.
 type discard struct {
 	Level int `json:"level"`
 }
@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// strict decodes as the core does: what the struct does not have is an error.
+// strict decodes like the core: an unknown field is an error.
 func strict(block string) func(any) error {
 	return func(into any) error {
 		d := json.NewDecoder(strings.NewReader(block))
@@ -72,8 +72,8 @@ func TestRegistryConfigure(t *testing.T) {
 		{name: "first", level: 3},
 		{name: "first", block: `{}`, level: 3},
 		{name: "second", block: `{"level": 7}`, level: 7},
-		{name: "second", level: 1}, // the change above was to a configuration of its own
-		{name: "third", err: `no exporter is called "third", there are: first, second`},
+		{name: "second", level: 1}, // the change above was to another configuration
+		{name: "third", err: `there is no exporter "third"; there are: first, second`},
 		{name: "first", block: `{"lever": 1}`, err: `read the settings of exporter "first": json: unknown field "lever"`},
 		{name: "first", block: `{"level": 10}`, err: `settings of exporter "first": level: want at most 9`},
 	} {

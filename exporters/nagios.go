@@ -12,8 +12,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The caps of what Nagios writes, in bytes. Nagios Core 4 itself takes active checks of any length, but its command file
-// for passive results ends a command at 8192 bytes (MAX_EXTERNAL_COMMAND_LENGTH), with host, service and time in it.
+// The limits of the output, in bytes. Nagios Core 4 accepts active checks of any length, but its command file for
+// passive results truncates a command after 8192 bytes (MAX_EXTERNAL_COMMAND_LENGTH), including host, service and time.
 const (
 	nagiosOutputMax = 7680
 	nagiosStatusMax = 512
@@ -24,14 +24,14 @@ const (
 // Nagios writes results as the output of one plugin run and returns the plugin's exit code, 0 to 3 for OK, WARNING,
 // CRITICAL and UNKNOWN (Nagios Plugin Development Guidelines, "Plugin Return Codes").
 //
-// The first line is the status line, naming the step that did not pass and why, then "|" and all performance data. The
-// lines behind it are the long output, one a step. The performance data begins with the five fields of cucumber-nagios:
-// passed, failed and nosteps (undefined or ambiguous) count steps, total is their sum, time is that of all steps; then
-// comes one field a step that ran, labelled with the step's text, with the budget as thresholds. Of several results each
-// label begins with the scenario.
+// The first line is the status line with the step that did not pass and the reason, then "|" and all performance data.
+// The lines after it are the long output, one for each step. The performance data begins with the five fields of
+// cucumber-nagios: passed, failed and nosteps (undefined or ambiguous) count steps, total is their sum, time is that of
+// all steps. One field for each step that ran follows: the label is the step's text, the thresholds are the budget.
+// With several results, each label begins with the scenario.
 //
 // The code is that of the worst result, in the order of the Monitoring Plugins: CRITICAL, WARNING, UNKNOWN, OK. No
-// result at all is UNKNOWN, and so is output that cannot be written, which Nagios would otherwise show as a quiet OK.
+// result is UNKNOWN, and so is output that cannot be written, because Nagios would otherwise show OK.
 func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 	state := worst(results)
 	data, dataLeft := perfdata(results)
@@ -47,7 +47,7 @@ func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 	return int(state)
 }
 
-// worst is the state of several results together.
+// worst returns the worst state of results.
 func worst(results []*result.Result) result.State {
 	if len(results) == 0 {
 		return result.Unknown
@@ -59,7 +59,7 @@ func worst(results []*result.Result) result.State {
 	return state
 }
 
-// statusLine is the text in front of the performance data: what somebody reads on a phone at night.
+// statusLine returns the text before the performance data: what an operator reads on a phone at night.
 func statusLine(state result.State, results []*result.Result) string {
 	line := "STEPWATCH " + state.String() + " - "
 	switch {
@@ -93,7 +93,7 @@ func statusLine(state result.State, results []*result.Result) string {
 	return line + about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + strings.Join(rest, ", ") + ")"
 }
 
-// about is the summary of a result with reason and blame behind it, which stand there however long it is.
+// about returns the summary of a result, followed by reason and blame, which are never cut off.
 func about(before string, r *result.Result) string {
 	summary := r.Summary()
 	if summary == "" {
@@ -106,7 +106,7 @@ func about(before string, r *result.Result) string {
 	return shorten(plain(before+summary), nagiosStatusMax-len(whose)) + whose
 }
 
-// cause gives reason and blame in brackets, or nothing when there is neither.
+// cause returns reason and blame in parentheses, or "" if there is neither.
 func cause(reason result.Reason, blame result.Blame) string {
 	switch {
 	case reason == "" && blame == "":
@@ -120,7 +120,7 @@ func cause(reason result.Reason, blame result.Blame) string {
 	}
 }
 
-// scenarioName names a scenario within its feature.
+// scenarioName returns the name of a scenario within its feature.
 func scenarioName(id result.Identity) string {
 	if id.Example == "" {
 		return id.Scenario
@@ -128,7 +128,7 @@ func scenarioName(id result.Identity) string {
 	return id.Scenario + " (" + id.Example + ")"
 }
 
-// perfdata gives the fields of the performance data, and how many had to be left out to keep under the cap.
+// perfdata returns the fields of the performance data, and the number of those left out because of the limit.
 func perfdata(results []*result.Result) (fields []string, left int) {
 	var passed, failed, nosteps int
 	var took time.Duration
@@ -152,7 +152,7 @@ func perfdata(results []*result.Result) (fields []string, left int) {
 		"total=" + strconv.Itoa(passed+failed+nosteps),
 		"time=" + seconds(took, 6) + "s",
 	}
-	// The five names are taken: a step called "time" gets a number behind it like any other second use.
+	// The five names are taken: a step called "time" gets a number as a suffix, like any other second use.
 	used := map[string]bool{"passed": true, "failed": true, "nosteps": true, "total": true, "time": true}
 	features := make(map[string]bool)
 	for _, r := range results {
@@ -162,7 +162,7 @@ func perfdata(results []*result.Result) (fields []string, left int) {
 	for _, r := range results {
 		thresholds := threshold(r.Budget.Warn) + ";" + threshold(r.Budget.Crit)
 		for _, s := range r.Steps {
-			// The label is taken also when the step did not run, so that the second step of a name keeps its number.
+			// The label is also taken if the step did not run, so that the second step of a name keeps its number.
 			label := s.Label
 			if len(results) > 1 {
 				label = scenarioName(r.Identity) + ": " + label
@@ -197,14 +197,14 @@ func perfdata(results []*result.Result) (fields []string, left int) {
 	return fields, left
 }
 
-// innerStep is a step beneath another one.
+// innerStep is a step below another one.
 type innerStep struct {
-	label string // with those of the steps above it
+	label string // including those of the steps above it
 	depth int
 	step  result.StepResult
 }
 
-// innerSteps lists the steps that a sentence made of others stands for, each before those beneath it.
+// innerSteps returns the inner steps of a sentence composed of others, each before those below it.
 func innerSteps(above string, steps []result.StepResult) (all []innerStep) {
 	for _, s := range steps {
 		label := above + result.Beneath + s.Label
@@ -217,8 +217,8 @@ func innerSteps(above string, steps []result.StepResult) (all []innerStep) {
 	return all
 }
 
-// perfLabel makes text fit for a label. The guidelines forbid "=" there, "|" begins performance data anew, and a line
-// break ends it. UTF-8 stays: Nagios Core 4 hands the bytes on as they are.
+// perfLabel returns text as a label. The guidelines forbid "=" in labels, "|" starts new performance data, and a line
+// break ends it. UTF-8 is kept: Nagios Core 4 passes the bytes on unchanged.
 func perfLabel(text string) string {
 	text = strings.ReplaceAll(plain(text), "=", ":")
 	if text == "" {
@@ -227,7 +227,7 @@ func perfLabel(text string) string {
 	return strings.TrimSpace(shorten(text, nagiosLabelMax))
 }
 
-// unused gives label, with the lowest free number behind it when it is in use, and takes it.
+// unused returns label, with the lowest free number as a suffix if it is in use, and marks it as used.
 func unused(label string, used map[string]bool) string {
 	free := label
 	for n := 2; used[free]; n++ {
@@ -237,7 +237,7 @@ func unused(label string, used map[string]bool) string {
 	return free
 }
 
-// threshold gives a limit in seconds as the guidelines' range "0 to limit", or nothing for none.
+// threshold returns a limit in seconds as the guidelines' range "0 to limit", or "" for none.
 func threshold(limit time.Duration) string {
 	if limit <= 0 {
 		return ""
@@ -245,8 +245,8 @@ func threshold(limit time.Duration) string {
 	return strconv.FormatFloat(limit.Seconds(), 'f', -1, 64)
 }
 
-// longOutput is what Nagios shows on a service's own page: a line a step. It holds no "|", from which on Nagios would
-// take everything for performance data, and is at most room bytes long.
+// longOutput returns the text that Nagios shows on a service's own page: a line for each step. It contains no "|",
+// which would start performance data, and has at most room bytes.
 func longOutput(results []*result.Result, room int) string {
 	var lines []string
 	add := func(format string, args ...any) {
@@ -306,10 +306,10 @@ func longOutput(results []*result.Result, room int) string {
 	return fit(lines, room)
 }
 
-// innerMark stands before the line of a step beneath another one, once for each level.
+// innerMark precedes the line of a step below another one, once for each level.
 const innerMark = "· "
 
-// addInner adds a line for each step that a sentence made of others stands for. What went wrong the step above says.
+// addInner adds a line for each inner step of a sentence composed of others. The line of the step above has the error.
 func addInner(add func(string, ...any), steps []result.StepResult) {
 	for _, inner := range innerSteps("", steps) {
 		s, mark := inner.step, strings.Repeat(innerMark, inner.depth)
@@ -329,7 +329,8 @@ func addInner(add func(string, ...any), steps []result.StepResult) {
 	}
 }
 
-// fit keeps the lines about what did not pass before the others, in their order, and says how many are gone.
+// fit removes lines to fit into room: first those about steps that passed. It keeps the order and adds the number of
+// removed lines.
 func fit(lines []string, room int) string {
 	const note = "(%d more lines left out)\n"
 	room -= len(note) + 8
@@ -357,7 +358,7 @@ func fit(lines []string, room int) string {
 	return b.String()
 }
 
-// either gives the first of two that says something.
+// either returns the first of two texts that is not empty.
 func either[T ~string](a, b T) T {
 	if a != "" {
 		return a
@@ -365,8 +366,8 @@ func either[T ~string](a, b T) T {
 	return b
 }
 
-// plain makes text fit for one line of plugin output: valid UTF-8, no control characters, every run of white space one
-// blank, and a broken bar in place of the bar that Nagios reads as the start of performance data.
+// plain returns text as one line of plugin output: valid UTF-8, without control characters, with single blanks as white
+// space, and with a broken bar instead of "|", which starts performance data in Nagios.
 func plain(text string) string {
 	var b strings.Builder
 	b.Grow(len(text))
@@ -388,7 +389,7 @@ func plain(text string) string {
 	return b.String()
 }
 
-// shorten cuts text to at most limit bytes, between characters, and marks the cut.
+// shorten cuts text to at most limit bytes, between characters, and marks the cut with "...".
 func shorten(text string, limit int) string {
 	const mark = "..."
 	if len(text) <= limit {
@@ -401,7 +402,7 @@ func shorten(text string, limit int) string {
 	return text[:cut] + mark
 }
 
-// seconds writes a duration in seconds with a fixed number of decimals.
+// seconds formats a duration in seconds with a fixed number of decimals.
 func seconds(d time.Duration, decimals int) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', decimals, 64)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/exporters/exporterstest"
 )
 
-// nagios gives what Nagios would read, with the exit code in front.
+// nagios returns the output for Nagios, after the exit code.
 func nagios(results ...*result.Result) string {
 	var b strings.Builder
 	code := exporters.Nagios(&b, results)
@@ -63,7 +63,7 @@ func TestNagiosGolden(t *testing.T) {
 	}
 }
 
-// Of several results the worst decides, in the order of the Monitoring Plugins, and nothing is greener than unknown but OK.
+// The worst of several results decides, in the order of the Monitoring Plugins: only OK is better than UNKNOWN.
 func TestNagiosWorst(t *testing.T) {
 	ok := exporterstest.Passing()
 	warning := exporterstest.Passing()
@@ -89,7 +89,7 @@ func TestNagiosWorst(t *testing.T) {
 	}
 }
 
-// brokenPipe is a reader that has gone away.
+// brokenPipe is a writer whose reader has left.
 func TestNagiosInnerSteps(t *testing.T) {
 	step := func(keyword, text, label string, status result.Status, d time.Duration, inner ...result.StepResult) result.StepResult {
 		return result.StepResult{Keyword: keyword, Text: text, Label: label, File: "steps/own.feature", Line: 7, Status: status, Ran: d > 0, Duration: d, Steps: inner}
@@ -116,7 +116,7 @@ func TestNagiosUnwritableIsUnknown(t *testing.T) {
 	}
 }
 
-// A failure is cut where it is too long for a status line, and whose it is stands behind it all the same.
+// A failure that is too long for a status line is cut, but reason and blame still follow it.
 func TestNagiosKeepsTheCause(t *testing.T) {
 	long := exporterstest.Typical()
 	for i := range long.Steps {
@@ -143,7 +143,7 @@ func TestNagiosOddResults(t *testing.T) {
 	t.Run("all together", func(t *testing.T) { checkPlugin(t, all) })
 }
 
-// FuzzNagios puts any text where a feature's author or a server can put some.
+// FuzzNagios uses any text where a feature's author or a server can put text.
 func FuzzNagios(f *testing.F) {
 	f.Add("I should see 'x'", "a=b|c", "500 no\nway", "example", uint8(1))
 	f.Add("", "", "", "", uint8(0))
@@ -162,7 +162,7 @@ func FuzzNagios(f *testing.F) {
 	})
 }
 
-// checkPlugin reads what Nagios writes as Nagios Core 4 does and holds it against the results.
+// checkPlugin parses the output of Nagios like Nagios Core 4, and compares it with the results.
 func checkPlugin(t *testing.T, results []*result.Result) {
 	t.Helper()
 	var b strings.Builder
@@ -188,7 +188,7 @@ func checkPlugin(t *testing.T, results []*result.Result) {
 	}
 	status, data, found := strings.Cut(first, " | ")
 	if want := "STEPWATCH " + result.State(code).String() + " - "; !found || !strings.HasPrefix(status, want) || len(status) == len(want) {
-		t.Errorf("want a status line that begins with %q and goes on, got %q", want, first)
+		t.Errorf("want a status line that begins with %q and continues, got %q", want, first)
 	}
 	values, err := parsePerfdata(data)
 	if err != nil {
@@ -197,7 +197,7 @@ func checkPlugin(t *testing.T, results []*result.Result) {
 	var labels []string
 	for _, v := range values {
 		if slices.Contains(labels, v.label) {
-			t.Errorf("label %q is there twice in %q", v.label, data)
+			t.Errorf("label %q is twice in %q", v.label, data)
 		}
 		labels = append(labels, v.label)
 	}
@@ -220,7 +220,7 @@ func checkPlugin(t *testing.T, results []*result.Result) {
 		}
 	}
 	if left := ran - (len(values) - 5); left != 0 && !strings.Contains(status, fmt.Sprintf("(%d performance values left out)", left)) {
-		t.Errorf("%d of %d steps are not in the performance data, and the status line does not say so: %q", left, ran, status)
+		t.Errorf("%d of %d steps are not in the performance data, but the status line does not say so: %q", left, ran, status)
 	}
 }
 
@@ -233,8 +233,8 @@ type perfValue struct {
 }
 
 // parsePerfdata reads performance data by the grammar of the Nagios Plugin Development Guidelines: a list of
-// 'label'=value[UOM];[warn];[crit];[min];[max] parted by blanks, with quotes around a label optional unless it holds
-// blanks or quotes, and a quote in it doubled.
+// 'label'=value[UOM];[warn];[crit];[min];[max], separated by blanks. Quotes around a label are optional unless it
+// contains blanks or quotes, and a quote in it is doubled.
 func parsePerfdata(data string) ([]perfValue, error) {
 	var values []perfValue
 	for data = strings.TrimLeft(data, " "); data != ""; data = strings.TrimLeft(data, " ") {
@@ -255,7 +255,7 @@ func parsePerfdata(data string) ([]perfValue, error) {
 				data = data[1:]
 			}
 			if !strings.HasPrefix(data, "=") {
-				return nil, fmt.Errorf("no = behind the label %q", v.label)
+				return nil, fmt.Errorf("no = after the label %q", v.label)
 			}
 			data = data[1:]
 		} else {
@@ -292,7 +292,7 @@ func parsePerfdata(data string) ([]perfValue, error) {
 	return values, nil
 }
 
-// BenchmarkNagios is what the output costs a plugin that runs one scenario.
+// BenchmarkNagios measures the output of a plugin that runs one scenario.
 func BenchmarkNagios(b *testing.B) {
 	results := []*result.Result{exporterstest.Typical()}
 	b.ReportAllocs()

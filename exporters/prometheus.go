@@ -37,8 +37,9 @@ type PrometheusConfig struct {
 	Phases string `yaml:"phases"`
 }
 
-// DefaultPrometheusConfig is what an empty configuration block means. The buckets reach from a step that compares two
-// strings to the minute that a mail may take, and have bounds where sentences have them: "within 2s", "within 60s".
+// DefaultPrometheusConfig returns the defaults of an empty configuration block. The buckets range from a step that
+// compares two strings to the minute that a mail may take. Their bounds include those of sentences: "within 2s",
+// "within 60s".
 func DefaultPrometheusConfig() *PrometheusConfig {
 	return &PrometheusConfig{
 		Path: "/metrics",
@@ -51,10 +52,10 @@ func DefaultPrometheusConfig() *PrometheusConfig {
 	}
 }
 
-// bucketsMax bounds what one mistake in the configuration can cost: each bucket is a line per step and status.
+// bucketsMax limits the cost of a mistake in the configuration: each bucket is a line for each step and status.
 const bucketsMax = 100
 
-// Validate says what cannot work, by the name of the setting.
+// Validate implements Config.
 func (c *PrometheusConfig) Validate() error {
 	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " ?#{}") {
 		return fmt.Errorf("path: want an absolute path such as \"/metrics\", got %q", c.Path)
@@ -67,7 +68,7 @@ func (c *PrometheusConfig) Validate() error {
 			return fmt.Errorf("buckets: want durations above zero, got %s", b)
 		}
 		if i > 0 && b <= c.Buckets[i-1] {
-			return fmt.Errorf("buckets: want rising durations, got %s behind %s", b, c.Buckets[i-1])
+			return fmt.Errorf("buckets: want rising durations, got %s after %s", b, c.Buckets[i-1])
 		}
 	}
 	if !slices.Contains([]string{"histogram", "last", "off"}, c.Phases) {
@@ -76,7 +77,7 @@ func (c *PrometheusConfig) Validate() error {
 	return nil
 }
 
-// New makes the exporter.
+// New implements Config.
 func (c *PrometheusConfig) New(host Host) (Exporter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -84,15 +85,15 @@ func (c *PrometheusConfig) New(host Host) (Exporter, error) {
 	return NewPrometheus(*c, host), nil
 }
 
-// Prometheus keeps what the last run of each scenario found, counts and histograms over all runs, and shows them on a
-// page of metrics. Its registry is its own, so two of them in one process do not meet.
+// Prometheus keeps the results of the last run of each scenario, and counters and histograms over all runs, and serves
+// them as a page of metrics. It has its own registry, so several of them in one process are independent.
 //
-// What a scenario's last run did not do is absent from the page, neither zero nor left over from an earlier run: the
-// last duration of a step that was skipped, a phase that did not happen, a measurement that was not read. One scrape
-// sees one run of a scenario whole, except that the histograms may already count the next.
+// A value that a scenario's last run does not have is absent from the page, neither zero nor left over from an earlier
+// run: the last duration of a skipped step, a phase that did not happen, a measurement that was not read. One scrape
+// shows one complete run of a scenario, except that the histograms may already count the next.
 //
-// When the host has Stats, the scenarios listed there are exactly those on the page: a loaded scenario is there before
-// its first run, with its counters at zero, and one that a reload removed is gone with the next scrape.
+// If the host has Stats, the page shows exactly the scenarios listed there: a loaded scenario appears before its first
+// run, with its counters at zero, and one that a reload removed disappears at the next scrape.
 type Prometheus struct {
 	config   PrometheusConfig
 	stats    func() result.Stats
@@ -110,7 +111,7 @@ type Prometheus struct {
 	measured measuredNames
 }
 
-// NewPrometheus makes the exporter from a configuration that Validate found nothing against.
+// NewPrometheus returns the exporter for a valid configuration.
 func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	p := &Prometheus{
 		config:    config,
@@ -122,7 +123,7 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	}
 	p.delays = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:                            namespace + "run_delay_seconds",
-		Help:                            "How late runs began: from when the schedule wanted them to when they started. The monitor's own delay, never part of a step's duration.",
+		Help:                            "Time from when runs were due until they started. This is stepwatch's own delay, never part of a step's duration.",
 		Buckets:                         []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5, 10, 60},
 		NativeHistogramBucketFactor:     nativeFactor,
 		NativeHistogramMaxBucketNumber:  nativeBucketsMax,
@@ -131,7 +132,7 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	})
 	p.faults = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: namespace + "measurement_faults_total",
-		Help: "Measurements that could not be shown as the step gave them. Left out: fault=name (no valid metric name), fault=reserved (the name of one of stepwatch's own metrics), fault=count (too many names), fault=label (a label without a valid name, or with one that is taken). Shown with the HELP of another step: fault=help.",
+		Help: "Measurements that could not be exported unchanged. Left out: fault=name (invalid metric name), fault=reserved (name of one of stepwatch's own metrics), fault=count (too many names), fault=label (a label with an invalid or reserved name). Exported with the HELP of another step: fault=help.",
 	}, []string{"fault"})
 	for _, fault := range []string{faultName, faultReserved, faultCount, faultHelp, faultLabel} {
 		p.faults.WithLabelValues(fault)
@@ -139,7 +140,7 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	p.measured = measuredNames{reserved: p.families.names(), faults: p.faults, log: p.log}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        namespace + "build_info",
-		Help:        "Always 1; the labels name the stepwatch that runs.",
+		Help:        "Always 1; the labels describe the running stepwatch.",
 		ConstLabels: prometheus.Labels{"version": label(host.Version), "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 	p.registry.MustRegister(p.delays, p.faults, build,
@@ -150,19 +151,20 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 		ErrorHandling:      promhttp.ContinueOnError,
 		Registry:           p.registry,
 		EnableOpenMetrics:  true,
-		CoalesceGather:     true, // several servers that scrape together cost one gathering
+		CoalesceGather:     true, // simultaneous scrapes share one gathering
 	}))
 	return p
 }
 
-// Path is where the page wants to be.
+// Path implements Endpoint.
 func (p *Prometheus) Path() string { return p.config.Path }
 
-// Handler serves the page: text, OpenMetrics or protobuf as the scraper asks, compressed when it can take that. Native
-// histograms need protobuf; exemplars, the id of the run that fell into a bucket, need OpenMetrics or protobuf.
+// Handler returns the handler of the page. It serves text, OpenMetrics or protobuf, as the scraper requests, and
+// compresses the page if the scraper accepts that. Native histograms need protobuf; exemplars, the id of the run that
+// fell into a bucket, need OpenMetrics or protobuf.
 func (p *Prometheus) Handler() http.Handler { return p.handler }
 
-// Export takes in one run.
+// Export adds one run.
 func (p *Prometheus) Export(r *result.Result) {
 	if !r.Due.IsZero() {
 		p.delays.Observe(r.Delay.Seconds())
@@ -173,7 +175,7 @@ func (p *Prometheus) Export(r *result.Result) {
 	s.take(r)
 }
 
-// Alert takes in a change of an alert's state. It is shown as firing while it is hard: a soft one may be a hiccup.
+// Alert adds a change of an alert's state. Only a hard alert is shown as firing: a soft one may be a temporary problem.
 func (p *Prometheus) Alert(a alert.Alert) {
 	s := p.scenario(a.Identity)
 	s.mu.Lock()
@@ -196,7 +198,7 @@ func equalPair(a, b *dto.LabelPair) bool {
 	return a.GetName() == b.GetName() && a.GetValue() == b.GetValue()
 }
 
-// scenario gives the series of a scenario, new ones when it is met for the first time.
+// scenario returns the series of a scenario. It creates them the first time.
 func (p *Prometheus) scenario(id result.Identity) *scenarioSeries {
 	key := keyOf(id)
 	p.mu.RLock()
@@ -215,9 +217,9 @@ func (p *Prometheus) scenario(id result.Identity) *scenarioSeries {
 	return s
 }
 
-// Gather collects the page. The registry checks every series for its family and against all others, which took a third
-// of a scrape's time; the series of scenarios, far the most, are unlike each other by the way they are made (scenarioKey,
-// bind, label, measuredNames), so they come in from the side and in order.
+// Gather collects the page. The registry compares every series with its family and with all others, which took a third
+// of a scrape's time. The series of scenarios are by far the most, and they differ by construction (scenarioKey, bind,
+// label, measuredNames). So Gather adds them without the registry, and in order.
 func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
 	all, err := p.registry.Gather()
 	g := gathering{families: make(map[*family]*dto.MetricFamily)}
@@ -239,7 +241,7 @@ func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
 	return all, err
 }
 
-// gatherLoaded collects what the agent says, and the scenarios that it has loaded; of the others it drops the memory.
+// gatherLoaded collects the agent's statistics and the loaded scenarios. It drops the series of the others.
 func (p *Prometheus) gatherLoaded(g *gathering) {
 	f := &p.families
 	stats := p.stats()
@@ -273,10 +275,10 @@ func (p *Prometheus) gatherLoaded(g *gathering) {
 	}
 }
 
-// gathering is a page in the making.
+// gathering is a page that is being collected.
 type gathering struct {
 	families map[*family]*dto.MetricFamily
-	last     *dto.MetricFamily // saves looking up what comes in a row
+	last     *dto.MetricFamily // saves lookups of the same family in a row
 	lastOf   *family
 }
 
@@ -291,7 +293,7 @@ func (g *gathering) add(s *sample) {
 	g.put(s.family, m)
 }
 
-// put puts a metric under its family.
+// put adds a metric to its family.
 func (g *gathering) put(f *family, m *dto.Metric) {
 	if g.lastOf != f {
 		on := g.families[f]
@@ -304,11 +306,12 @@ func (g *gathering) put(f *family, m *dto.Metric) {
 	g.last.Metric = append(g.last.Metric, m)
 }
 
-// forgetAfter is how long a scenario that is not loaded keeps its memory. It is off the page at once; the time is for a
-// result that overtakes the list of loaded scenarios, and for a file that comes back unchanged and finds its counters.
+// forgetAfter is how long the series of a scenario that is no longer loaded are kept. The page stops showing them at
+// once. The time is for a result that arrives before the new list of loaded scenarios, and for a file that returns
+// unchanged and continues its counters.
 const forgetAfter = 5 * time.Minute
 
-// forgetExcept drops the series of scenarios that are not loaded and have been quiet for forgetAfter.
+// forgetExcept drops the series of scenarios that are not loaded and have not changed for forgetAfter.
 func (p *Prometheus) forgetExcept(loaded map[scenarioKey]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,29 +17,29 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// family is what all series of one name have in common.
+// family holds the properties that all series of one name share.
 type family struct {
 	name, help string
 	kind       dto.MetricType
-	bounds     []float64 // of a histogram: the upper bounds of its classic buckets in seconds; none for native ones alone
+	bounds     []float64 // of a histogram: the upper bounds of its classic buckets in seconds; empty means only native ones
 }
 
-// namespace begins the name of every metric.
+// namespace is the prefix of every metric's name.
 const namespace = "stepwatch_"
 
-// innerLabel is the label of what belongs to a step beneath another one.
+// innerLabel is the label of a step below another one.
 const innerLabel = "inner_step"
 
-// The shape of native histograms: buckets 10 % wide, which narrows a quantile down to 5 %. A scenario seldom spreads
-// over more than 64 of them (a factor of 256 between fastest and slowest); if it does, they widen, or after an hour
-// start anew, so that memory stays bounded.
+// The shape of native histograms: buckets 10 % wide, so a quantile is accurate to 5 %. A scenario seldom needs more
+// than 64 of them (a factor of 256 between fastest and slowest). If it does, they widen, or are reset after an hour, so
+// that memory stays bounded.
 const (
 	nativeFactor     = 1.1
 	nativeBucketsMax = 64
 	nativeReset      = time.Hour
 )
 
-// series makes a histogram with the classic buckets of the family, beside the native ones that it always has.
+// series returns a histogram with the classic buckets of the family, in addition to the native ones.
 func (f *family) series(labels []*dto.LabelPair) *series {
 	return &series{
 		family: f,
@@ -85,34 +85,34 @@ func newFamilies(buckets []time.Duration) families {
 		h.bounds = bounds
 		return h
 	}
-	f.stepDuration = histogram("step_duration_seconds", classic, "How long a step took that ran, by how it ended. Hooks, waiting for a worker and preparation are outside.")
-	f.stepLast = gauge("step_last_duration_seconds", "How long the step took in the scenario's last run; absent when it did not run then.")
-	f.innerDuration = histogram("inner_step_duration_seconds", nil, "How long a step took that a sentence made of others stands for, by how it ended; native histogram without classic buckets. The step above has the sum.")
-	f.innerLast = gauge("inner_step_last_duration_seconds", "How long a step took that a sentence made of others stands for, in the scenario's last run; absent when it did not run then.")
-	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "How long a part of a step took, such as connect or tls; native histogram without classic buckets.")
-	f.phaseLast = gauge("step_phase_last_duration_seconds", "How long a part of the step took in the scenario's last run; absent when it did not happen then.")
-	f.duration = histogram("scenario_duration_seconds", nil, "How long a run took, the sum of its steps, by how it ended; native histogram without classic buckets.")
-	f.lastDuration = gauge("scenario_last_duration_seconds", "How long the last run took: the sum of its steps.")
-	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still passed: see stepwatch_scenario_state.")
-	f.state = gauge("scenario_state", "What the last run means: 0 OK, 1 WARNING (over budget), 2 CRITICAL (failed, or far over budget), 3 UNKNOWN (nothing was proved).")
-	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not and why; absent otherwise.")
-	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries decides how many failures in a row make it hard.")
-	f.runs = counter("scenario_runs_total", "Runs by how they ended.")
-	f.failures = counter("scenario_failures_total", "Runs that did not pass, by the first step that did not, the reason, and whose fault it was.")
-	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "When the last run began.")
-	f.lastDelay = gauge("scenario_last_delay_seconds", "How late the last run began: the monitor's own delay.")
-	f.interval = gauge("scenario_interval_seconds", "How often the schedule wants the scenario; no result for several of these means that nothing is known.")
+	f.stepDuration = histogram("step_duration_seconds", classic, "Duration of steps that ran, by status. Hooks, waiting for a worker and preparation are not included.")
+	f.stepLast = gauge("step_last_duration_seconds", "Duration of the step in the scenario's last run; absent if it did not run.")
+	f.innerDuration = histogram("inner_step_duration_seconds", nil, "Duration of steps inside a sentence composed of others, by status; native histogram without classic buckets. The outer step has the sum.")
+	f.innerLast = gauge("inner_step_last_duration_seconds", "Duration of a step inside a sentence composed of others, in the scenario's last run; absent if it did not run.")
+	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "Duration of a part of a step, such as connect or tls; native histogram without classic buckets.")
+	f.phaseLast = gauge("step_phase_last_duration_seconds", "Duration of a part of the step in the scenario's last run; absent if it did not happen.")
+	f.duration = histogram("scenario_duration_seconds", nil, "Duration of runs (the sum of their steps), by status; native histogram without classic buckets.")
+	f.lastDuration = gauge("scenario_last_duration_seconds", "Duration of the last run: the sum of its steps.")
+	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still counts as passed: see stepwatch_scenario_state.")
+	f.state = gauge("scenario_state", "State after the last run: 0 OK, 1 WARNING (over the @warn budget), 2 CRITICAL (failed, or over the @crit budget), 3 UNKNOWN (nothing was proved).")
+	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not pass and the reason as labels; absent otherwise.")
+	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries sets how many failures in a row make it hard.")
+	f.runs = counter("scenario_runs_total", "Number of runs, by status.")
+	f.failures = counter("scenario_failures_total", "Number of runs that did not pass, by the first step that did not, the reason and the blame.")
+	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "Start time of the last run, in Unix time.")
+	f.lastDelay = gauge("scenario_last_delay_seconds", "Delay of the start of the last run. This is stepwatch's own delay.")
+	f.interval = gauge("scenario_interval_seconds", "Interval of the scenario's schedule. If there is no result for several intervals, the state is unknown.")
 	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
 	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
-	f.missed = counter("runs_missed_total", "Due runs that never started, because the one before was still in progress or no worker was free.")
+	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or no worker was free.")
 	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
-	f.inProgress = gauge("runs_in_progress", "Runs in progress now.")
-	f.workers = gauge("workers", "Runs that may be in progress at once.")
-	f.abandoned = gauge("abandoned_steps", "Steps that ignored their deadline and have not come back yet.")
+	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
+	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
+	f.abandoned = gauge("abandoned_steps", "Steps that ignored their deadline and have not returned yet.")
 	return f
 }
 
-// names are the names that a measurement cannot have: all of ours, with what a histogram makes of its own.
+// names returns the names that a measurement cannot have: all of ours, with the suffixes of histograms.
 func (f *families) names() map[string]bool {
 	reserved := make(map[string]bool)
 	own := append([]string{namespace + "run_delay_seconds", namespace + "build_info", namespace + "measurement_faults_total"}, f.all...)
@@ -120,12 +120,12 @@ func (f *families) names() map[string]bool {
 		for _, suffix := range []string{"", "_bucket", "_sum", "_count", "_created", "_total"} {
 			reserved[name+suffix] = true
 		}
-		reserved[strings.TrimSuffix(name, "_total")] = true // OpenMetrics names a counter's family without it
+		reserved[strings.TrimSuffix(name, "_total")] = true // the name of a counter's family in OpenMetrics
 	}
 	return reserved
 }
 
-// What can be wrong with a measurement.
+// The possible faults of a measurement.
 const (
 	faultName     = "name"
 	faultReserved = "reserved"
@@ -134,11 +134,11 @@ const (
 	faultLabel    = "label"
 )
 
-// measuredNamesMax bounds the names of measurements, which may come from a program that a step runs.
+// measuredNamesMax limits the names of measurements, which may come from a program that a step runs.
 const measuredNamesMax = 2000
 
-// measuredNames decides under which name and HELP a measurement is shown. The HELP that comes first stays, since the
-// exposition format has one for each name.
+// measuredNames decides the name and HELP of a measurement. The first HELP is kept, because the exposition format has
+// only one for each name.
 type measuredNames struct {
 	reserved map[string]bool
 	faults   *prometheus.CounterVec
@@ -149,13 +149,13 @@ type measuredNames struct {
 	logged map[string]bool // name and fault
 }
 
-// family gives the family of a measurement, or nil when it cannot be shown.
+// family returns the family of a measurement, or nil if it cannot be exported.
 func (n *measuredNames) family(m result.Measurement) *family {
 	if !validLabels(m.Labels) {
 		n.fault(m, faultLabel)
 		return nil
 	}
-	m.Help = cmp.Or(strings.ToValidUTF8(m.Help, "\uFFFD"), "A value that a step read.") // promtool wants a HELP for everything
+	m.Help = cmp.Or(strings.ToValidUTF8(m.Help, "\uFFFD"), "A value that a step read.") // promtool requires a HELP for every metric
 	n.mu.RLock()
 	known := n.byName[m.Name]
 	n.mu.RUnlock()
@@ -168,7 +168,7 @@ func (n *measuredNames) family(m result.Measurement) *family {
 	return known
 }
 
-// add takes a new name, or gives nil and counts the fault.
+// add adds a new name. If the name is invalid, it counts the fault and returns nil.
 func (n *measuredNames) add(m result.Measurement) *family {
 	switch {
 	case !validMetricName(m.Name):
@@ -197,7 +197,7 @@ func (n *measuredNames) add(m result.Measurement) *family {
 	return known
 }
 
-// fault counts each time and logs once a name, for as many names as can be shown.
+// fault counts every fault, and logs each name once, for at most measuredNamesMax names.
 func (n *measuredNames) fault(m result.Measurement, fault string) {
 	n.faults.WithLabelValues(fault).Inc()
 	key := fault + " " + m.Name
@@ -211,11 +211,11 @@ func (n *measuredNames) fault(m result.Measurement, fault string) {
 	}
 	n.mu.Unlock()
 	if tell {
-		n.log.Warn("measurement cannot be shown as it is", "measurement", m.Name, "fault", fault, "help", m.Help)
+		n.log.Warn("measurement cannot be exported unchanged", "measurement", m.Name, "fault", fault, "help", m.Help)
 	}
 }
 
-// validMetricName holds to the names that every Prometheus takes, without the colons that recording rules have.
+// validMetricName reports whether every version of Prometheus accepts a name. Colons are reserved for recording rules.
 func validMetricName(name string) bool {
 	if name == "" || len(name) > 200 {
 		return false
@@ -228,7 +228,7 @@ func validMetricName(name string) bool {
 	return true
 }
 
-// validLabels says whether a measurement's labels can stand beside those of its step.
+// validLabels reports whether a measurement's labels can be added to those of its step.
 func validLabels(labels []result.Label) bool {
 	for i, l := range labels {
 		switch {
@@ -253,8 +253,8 @@ func measuredLabels(base []*dto.LabelPair, labels []result.Label) []*dto.LabelPa
 	return pairs(base, nameValue...)
 }
 
-// pairs adds labels, given as name and value in turn, to those of base. An empty value means no label, which is the same
-// to Prometheus. The exposition wants them by name.
+// pairs adds labels, given as alternating names and values, to those of base. An empty value means no label, as in
+// Prometheus. The result is sorted by name, as the exposition requires.
 func pairs(base []*dto.LabelPair, nameValue ...string) []*dto.LabelPair {
 	all := slices.Clone(base)
 	for pair := range slices.Chunk(nameValue, 2) {
@@ -266,17 +266,17 @@ func pairs(base []*dto.LabelPair, nameValue ...string) []*dto.LabelPair {
 	return slices.Clip(all)
 }
 
-// labelMax bounds a label's value in bytes. A step's text is repeated on every line of its histogram.
+// labelMax limits a label's value in bytes. A step's text is repeated on every line of its histogram.
 const labelMax = 256
 
-// label makes text fit for a label's value: valid UTF-8 and not too long. Text that had to change gets a hash of the
-// whole behind it, so that two values do not become one.
+// label returns text as a label's value: valid UTF-8 and not too long. A changed text gets a hash of the original as a
+// suffix, so that different texts stay different.
 func label(text string) string {
 	if len(text) <= labelMax && utf8.ValidString(text) {
 		return text
 	}
 	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(text)) // a hash takes everything
+	_, _ = hash.Write([]byte(text)) // a hash never fails
 	mark := fmt.Sprintf("... #%08x", hash.Sum32())
 	clean := strings.ToValidUTF8(text, "\uFFFD")
 	if len(clean) > labelMax-len(mark) {
@@ -289,7 +289,7 @@ func label(text string) string {
 	return clean + mark
 }
 
-// boolean is how a gauge says yes or no.
+// boolean returns 1 for true and 0 for false.
 func boolean(yes bool) float64 {
 	if yes {
 		return 1

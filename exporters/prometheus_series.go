@@ -23,7 +23,7 @@ func keyOf(id result.Identity) scenarioKey {
 	return scenarioKey{id.Feature, id.Scenario, id.Example}
 }
 
-// compare gives the order on the page.
+// compare defines the order on the page.
 func (k scenarioKey) compare(other scenarioKey) int {
 	return cmp.Or(
 		strings.Compare(k.feature, other.feature),
@@ -32,20 +32,20 @@ func (k scenarioKey) compare(other scenarioKey) int {
 	)
 }
 
-// scenarioSeries is what the page shows of one scenario. Runs change it under mu; a scrape reads only the atomic
-// fields, each holding an immutable list, so that a slow scrape never holds up an Export.
+// scenarioSeries holds the series of one scenario. Runs change it under mu. A scrape reads only the atomic fields, each
+// an immutable list, so a slow scrape never delays an Export.
 type scenarioSeries struct {
 	p       *Prometheus
 	key     scenarioKey
-	touched atomic.Int64 // when the scenario was last met, in Unix nanoseconds
+	touched atomic.Int64 // when the scenario was last seen, in Unix nanoseconds
 
 	samples    atomic.Pointer[[]sample]  // of the last run, and the counters
 	histograms atomic.Pointer[[]*series] // of all runs
 	info       atomic.Pointer[sample]
-	alerts     atomic.Pointer[[]sample] // a rule each that ever raised one; nil before the first
+	alerts     atomic.Pointer[[]sample] // one for each rule that ever raised an alert; nil before the first
 
 	mu        sync.Mutex
-	identity  result.Identity // as info shows it
+	identity  result.Identity // as shown in info
 	labels    []*dto.LabelPair
 	steps     []*stepSeries // in the order of the scenario
 	durations map[result.Status]*series
@@ -53,16 +53,16 @@ type scenarioSeries struct {
 	failures  map[failureKey]*counter
 }
 
-// counter is a count and the labels that it is shown with.
+// counter is a count with its labels.
 type counter struct {
 	labels []*dto.LabelPair
 	value  uint64
 }
 
-// failureKey says which step failed and why.
+// failureKey identifies a step that failed, and why.
 type failureKey struct {
 	step   string
-	inner  string // which step beneath it, when its sentence is made of others
+	inner  string // the inner step, if its sentence is composed of others
 	reason result.Reason
 	blame  result.Blame
 }
@@ -71,23 +71,23 @@ func (k failureKey) compare(other failureKey) int {
 	return cmp.Or(strings.Compare(k.step, other.step), strings.Compare(k.inner, other.inner), cmp.Compare(k.reason, other.reason), cmp.Compare(k.blame, other.blame))
 }
 
-// stepSeries is what the page shows of one step.
+// stepSeries holds the series of one step.
 type stepSeries struct {
-	label     string // as the result has it
-	shown     string // as the page has it
+	label     string // as in the result
+	shown     string // as on the page
 	labels    []*dto.LabelPair
 	durations map[result.Status]*series
 	phases    map[string]*phaseSeries
-	inner     map[string]*innerSeries // by the labels on the way, when its sentence is made of others
+	inner     map[string]*innerSeries // by the path of labels, if its sentence is composed of others
 }
 
-// innerSeries is what the page shows of a step beneath another one.
+// innerSeries holds the series of a step below another one.
 type innerSeries struct {
 	labels    []*dto.LabelPair
 	durations map[result.Status]*series
 }
 
-// phaseSeries is what the page shows of one phase of a step.
+// phaseSeries holds the series of one phase of a step.
 type phaseSeries struct {
 	labels    []*dto.LabelPair
 	durations *series // nil unless phases are shown as histograms
@@ -113,8 +113,8 @@ func newScenarioSeries(p *Prometheus, id result.Identity) *scenarioSeries {
 	return s
 }
 
-// describe takes over what a reload may have changed about the scenario without making it another one, so that an alert
-// goes to the new owner at once and not after the next run. The caller holds mu, or is alone.
+// describe updates the properties of the scenario that a reload may have changed, so that an alert goes to the new
+// owner at once and not after the next run. The caller holds mu, or is the only user.
 func (s *scenarioSeries) describe(id result.Identity) {
 	if s.info.Load() != nil && s.identity == id {
 		return
@@ -211,8 +211,8 @@ func (s *scenarioSeries) take(r *result.Result) {
 	}
 }
 
-// bind makes s.steps stand for these steps, one by one, and says whether anything changed. What a step has gathered is
-// kept when the step is still there.
+// bind makes s.steps correspond to these steps, and reports whether anything changed. A step that still exists keeps
+// its series.
 func (s *scenarioSeries) bind(steps []result.StepResult) (changed bool) {
 	same := len(steps) == len(s.steps)
 	for i := 0; same && i < len(steps); i++ {
@@ -243,7 +243,7 @@ func (s *scenarioSeries) bind(steps []result.StepResult) (changed bool) {
 	return true
 }
 
-// observe adds a duration to the histogram of its status and says whether that histogram is new.
+// observe adds a duration to the histogram of its status, and reports whether that histogram is new.
 func (s *scenarioSeries) observe(by map[result.Status]*series, family *family, labels []*dto.LabelPair, status result.Status, d time.Duration, run string) (isNew bool) {
 	h := by[status]
 	if h == nil {
@@ -255,8 +255,8 @@ func (s *scenarioSeries) observe(by map[result.Status]*series, family *family, l
 	return isNew
 }
 
-// observeInner takes in the steps that a sentence stands for, and says whether a histogram is new. path are the labels of
-// those above them, but for the scenario's own step.
+// observeInner adds the inner steps of a sentence, and reports whether a histogram is new. path consists of the labels
+// of the steps above them, without the scenario's own step.
 func (s *scenarioSeries) observeInner(on *stepSeries, path string, steps []result.StepResult, gauge func(*family, float64, []*dto.LabelPair), run string) (changed bool) {
 	used := make(map[string]bool, len(steps))
 	for i := range steps {
@@ -279,7 +279,7 @@ func (s *scenarioSeries) observeInner(on *stepSeries, path string, steps []resul
 	return changed
 }
 
-// phase gives the series of a phase and says whether they are new.
+// phase returns the series of a phase, and whether they are new.
 func (s *scenarioSeries) phase(on *stepSeries, name string) (ph *phaseSeries, isNew bool) {
 	if ph := on.phases[name]; ph != nil {
 		return ph, false
@@ -292,7 +292,7 @@ func (s *scenarioSeries) phase(on *stepSeries, name string) (ph *phaseSeries, is
 	return ph, true
 }
 
-// failure gives the counter for how this run failed.
+// failure returns the counter for this kind of failure.
 func (s *scenarioSeries) failure(r *result.Result) *counter {
 	key := failureKey{reason: r.Reason, blame: r.Blame}
 	for i := range r.Steps {
@@ -311,7 +311,7 @@ func (s *scenarioSeries) failure(r *result.Result) *counter {
 	return c
 }
 
-// listHistograms renews the list that a scrape reads.
+// listHistograms rebuilds the list that a scrape reads.
 func (s *scenarioSeries) listHistograms() {
 	var list []*series
 	byStatus := func(histograms map[result.Status]*series) {
@@ -338,7 +338,7 @@ func (s *scenarioSeries) listHistograms() {
 	s.histograms.Store(&list)
 }
 
-// gather puts what runs have left on the page.
+// gather adds the scenario's series to the page.
 func (s *scenarioSeries) gather(g *gathering) {
 	g.add(s.info.Load())
 	samples := *s.samples.Load()
@@ -353,33 +353,33 @@ func (s *scenarioSeries) gather(g *gathering) {
 	for _, h := range *s.histograms.Load() {
 		m := new(dto.Metric)
 		if err := h.histogram.Write(m); err != nil {
-			continue // a histogram without labels of its own has nothing to complain of
+			continue // it never fails for a histogram without its own labels
 		}
 		m.Label = h.labels
 		g.put(h.family, m)
 	}
 }
 
-// sample is one value of a gauge or counter. It is never changed once a scrape can see it; its labels never at all, for
-// they are shared between series.
+// sample is one value of a gauge or counter. It is immutable as soon as a scrape can see it. Its labels are always
+// immutable, because series share them.
 type sample struct {
 	family *family
 	labels []*dto.LabelPair
 	value  float64
 }
 
-// series is one histogram of a family. The labels are put on from outside, because they are shared with other series
-// and those of client_golang's vectors are not.
+// series is one histogram of a family. Its labels are separate, because series share them, unlike those of
+// client_golang's vectors.
 type series struct {
 	family    *family
 	labels    []*dto.LabelPair
 	histogram prometheus.Histogram
 }
 
-// exemplarRunMax keeps an exemplar below the 128 characters that OpenMetrics allows; client_golang panics above them.
+// exemplarRunMax keeps an exemplar below the limit of 128 characters in OpenMetrics. client_golang panics above it.
 const exemplarRunMax = 64
 
-// observe adds a duration, with the run's id as exemplar when there is one.
+// observe adds a duration, with the run's id, if there is one, as exemplar.
 func (h *series) observe(d time.Duration, run string) {
 	if run == "" || len(run) > exemplarRunMax || !utf8.ValidString(run) {
 		h.histogram.Observe(d.Seconds())
@@ -388,15 +388,15 @@ func (h *series) observe(d time.Duration, run string) {
 	h.histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"run": run})
 }
 
-// laterMeasurement says whether the same comes again: the last reading of a step counts.
+// laterMeasurement reports whether the same measurement follows again: the last one of a step counts.
 func laterMeasurement(rest []result.Measurement, m result.Measurement) bool {
 	return slices.ContainsFunc(rest, func(later result.Measurement) bool {
 		return later.Name == m.Name && sameLabels(later.Labels, m.Labels)
 	})
 }
 
-// sameLabels says whether two measurements of one name would be one series: order does not matter, and an empty value is
-// the same as no label.
+// sameLabels reports whether two measurements of one name are the same series. The order does not matter, and an empty
+// value is the same as no label.
 func sameLabels(a, b []result.Label) bool {
 	within := func(some, others []result.Label) bool {
 		for _, l := range some {
@@ -409,12 +409,12 @@ func sameLabels(a, b []result.Label) bool {
 	return within(a, b) && within(b, a)
 }
 
-// nameBefore says whether a phase of that name came already.
+// nameBefore reports whether phases contains one with this name.
 func nameBefore(phases []result.Phase, name string) bool {
 	return slices.ContainsFunc(phases, func(p result.Phase) bool { return p.Name == name })
 }
 
-// total adds up the phases of one name: a step that connects twice has spent both.
+// total returns the sum of the phases with one name: a step may connect twice.
 func total(phases []result.Phase, name string) (sum time.Duration) {
 	for _, p := range phases {
 		if p.Name == name {

@@ -34,7 +34,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden compares with a file under testdata, or writes it.
+// golden compares got with a file under testdata, or writes the file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -53,7 +53,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// page asks for the metrics in the format that accept names.
+// page requests the metrics in the format that accept names.
 func page(t testing.TB, p *exporters.Prometheus, accept string) string {
 	t.Helper()
 	req := httptest.NewRequest("GET", "/metrics", nil)
@@ -66,7 +66,7 @@ func page(t testing.TB, p *exporters.Prometheus, accept string) string {
 	return w.Body.String()
 }
 
-// ours is the part of the page that is about stepwatch and the same on every machine.
+// ours returns the part of the page about stepwatch that is the same on every machine.
 func ours(page string) string {
 	var b strings.Builder
 	for line := range strings.Lines(page) {
@@ -78,7 +78,7 @@ func ours(page string) string {
 	return b.String()
 }
 
-// filled is an exporter in which everything has happened once.
+// filled returns an exporter with every kind of series.
 func filled() *exporters.Prometheus {
 	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: exporterstest.Stats, Version: "1.2.3"})
 	p.Export(exporterstest.Typical())
@@ -99,7 +99,7 @@ func TestPrometheusOpenMetrics(t *testing.T) {
 	golden(t, "openmetrics.txt", regexp.MustCompile(`(# \{run="[^"]*"\} \S+) \S+`).ReplaceAllString(ours(got), "$1 TIME"))
 }
 
-// The page must be right by the rules of Prometheus itself.
+// The page must follow the rules of Prometheus itself.
 func TestPrometheusPromtool(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
@@ -116,7 +116,7 @@ func TestPrometheusPromtool(t *testing.T) {
 	}
 }
 
-// lines gives the sample lines of the page that begin with one of the names, without the labels that all share.
+// lines returns the sample lines of the page that begin with one of the names, without the labels that all share.
 func lines(t *testing.T, p *exporters.Prometheus, names ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -130,7 +130,7 @@ func lines(t *testing.T, p *exporters.Prometheus, names ...string) string {
 	return b.String()
 }
 
-// run makes a result of the scenario "s" in feature "f" out of its steps.
+// run returns a result of the scenario "s" in feature "f" with these steps.
 func run(status result.Status, steps ...result.StepResult) *result.Result {
 	r := &result.Result{Identity: result.Identity{Feature: "f", Scenario: "s"}, Status: status, Steps: steps, Started: time.Unix(1000, 0)}
 	for _, s := range steps {
@@ -151,7 +151,7 @@ func plainPrometheus() *exporters.Prometheus {
 	return exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{})
 }
 
-// What the last run did not do has no value, neither zero nor an old one.
+// A step, phase or measurement that the last run does not have has no value, neither zero nor an old one.
 func TestPrometheusNothingStale(t *testing.T) {
 	p := plainPrometheus()
 	names := []string{
@@ -209,7 +209,7 @@ stepwatch_step_last_duration_seconds{step="c"} 1
 	}
 }
 
-// Success is never claimed for a run that proved nothing.
+// A run that proved nothing is never a success.
 func TestPrometheusInnerSteps(t *testing.T) {
 	p := plainPrometheus()
 	outer := did("I log in", result.Failed, 3*time.Second)
@@ -264,7 +264,7 @@ func TestPrometheusNothingRanIsNoSuccess(t *testing.T) {
 	}
 }
 
-// The scenarios on the page are those that the agent has loaded, from before their first run until they are removed.
+// The page shows the scenarios that the agent has loaded, from before their first run until they are removed.
 func TestPrometheusFollowsTheLoadedScenarios(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -355,11 +355,11 @@ promhttp_metric_handler_errors_total{cause="gathering"} 0
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 	if n := strings.Count(log.String(), "\n"); n != 5 {
-		t.Errorf("want one line of log for each fault and name, thus 5, got:\n%s", log.String())
+		t.Errorf("want 5 log lines, one for each fault and name, got:\n%s", log.String())
 	}
 }
 
-// Whatever is exported, the page stays whole and free of errors.
+// Whatever is exported, the page stays complete and free of errors.
 func TestPrometheusOddResults(t *testing.T) {
 	var log bytes.Buffer
 	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -385,7 +385,7 @@ func TestPrometheusOddResults(t *testing.T) {
 	for name, f := range families {
 		for _, m := range f.Metric {
 			if series := name + fmt.Sprint(m.Label); seen[series] {
-				t.Errorf("%s is there twice", series)
+				t.Errorf("%s is on the page twice", series)
 			} else {
 				seen[series] = true
 			}
@@ -418,7 +418,7 @@ func TestPrometheusCompressesOnlyWhenAsked(t *testing.T) {
 	}
 }
 
-// Texts that have to be changed for a label stay apart from each other.
+// Different texts stay different even if they must be changed for a label.
 func TestPrometheusLongAndBrokenTextsStayApart(t *testing.T) {
 	p := plainPrometheus()
 	long := strings.Repeat("ü", 200)
@@ -433,7 +433,7 @@ func TestPrometheusLongAndBrokenTextsStayApart(t *testing.T) {
 	}
 }
 
-// A reload that names another owner shows before the next run.
+// A new owner after a reload is shown before the next run.
 func TestPrometheusInfoFollowsReload(t *testing.T) {
 	id := result.Identity{Feature: "f", Scenario: "s", Owner: "web"}
 	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: func() result.Stats {
@@ -511,7 +511,7 @@ func TestPrometheusConfig(t *testing.T) {
 		{`{"path": ""}`, `path: want an absolute path such as "/metrics", got ""`},
 		{`{"path": "/{x}"}`, `path: want an absolute path such as "/metrics", got "/{x}"`},
 		{`{"buckets": [0]}`, `buckets: want durations above zero, got 0s`},
-		{`{"buckets": [1000000, 1000000]}`, `buckets: want rising durations, got 1ms behind 1ms`},
+		{`{"buckets": [1000000, 1000000]}`, `buckets: want rising durations, got 1ms after 1ms`},
 		{`{"buckets": [` + strings.Join(many, ",") + `]}`, `buckets: want at most 100, got 101`},
 		{`{"phases": "all"}`, `phases: want "histogram", "last" or "off", got "all"`},
 	} {
@@ -526,7 +526,7 @@ func TestPrometheusConfig(t *testing.T) {
 	}
 }
 
-// With phases off there are none, and without buckets the histograms are native alone.
+// With phases off there are no phases, and without buckets the histograms are only native.
 func TestPrometheusLean(t *testing.T) {
 	config := exporters.DefaultPrometheusConfig()
 	config.Phases, config.Buckets = "off", nil
@@ -542,7 +542,7 @@ func TestPrometheusLean(t *testing.T) {
 	}
 }
 
-// webRun is a run of the two-step web scenario that the cost of an export is measured with.
+// webRun returns a run of a web scenario with two steps, to measure the cost of an export.
 func webRun(n int, took time.Duration) *result.Result {
 	ms := took / 10
 	return &result.Result{
@@ -565,12 +565,12 @@ func webRun(n int, took time.Duration) *result.Result {
 	}
 }
 
-// spread gives durations as a live site has them: most near the median, some far off.
+// spread returns durations like those of a live site: most near the median, some far off.
 func spread(i int) time.Duration {
 	return time.Duration(10_000+(i*7919)%9000+(i%50/49)*400_000) * time.Microsecond
 }
 
-// BenchmarkPrometheusExport is what each run costs: an agent with 1000 scenarios a second calls this 1000 times.
+// BenchmarkPrometheusExport measures the cost of each run: an agent with 1000 runs a second calls it 1000 times.
 func BenchmarkPrometheusExport(b *testing.B) {
 	for _, phases := range []string{"histogram", "last"} {
 		b.Run("phases="+phases, func(b *testing.B) {
@@ -590,7 +590,7 @@ func BenchmarkPrometheusExport(b *testing.B) {
 	}
 }
 
-// BenchmarkPrometheusScrape is one page of 1000 scenarios with two steps each, and what they keep in memory.
+// BenchmarkPrometheusScrape measures one page of 1000 scenarios with two steps each, and their memory.
 func BenchmarkPrometheusScrape(b *testing.B) {
 	const text = "text/plain;version=0.0.4"
 	const scenarios = 1000
@@ -612,7 +612,7 @@ func BenchmarkPrometheusScrape(b *testing.B) {
 				}
 			}
 			kept := heap() - before
-			samples := 0 // as text has them: a histogram counts as its buckets, sum and count
+			samples := 0 // as in the text format: a histogram counts as its buckets, sum and count
 			for line := range strings.Lines(page(b, p, text)) {
 				if !strings.HasPrefix(line, "#") {
 					samples++
@@ -636,7 +636,7 @@ func BenchmarkPrometheusScrape(b *testing.B) {
 	}
 }
 
-// counter takes a page without keeping it.
+// counter counts a page without keeping it.
 type counter struct {
 	header http.Header
 	bytes  int
@@ -646,7 +646,7 @@ func (c *counter) Header() http.Header         { return c.header }
 func (c *counter) WriteHeader(int)             {}
 func (c *counter) Write(b []byte) (int, error) { c.bytes += len(b); return len(b), nil }
 
-// heap is the live heap in bytes.
+// heap returns the live heap in bytes.
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -12,16 +12,16 @@ import (
 	"github.com/stepwatch/stepwatch/steps/amqp"
 )
 
-// The sentences about the queues of a message broker such as RabbitMQ: those of cucumber-nagios, and plainer ones.
+// Sentences about the queues of a message broker such as RabbitMQ: those of cucumber-nagios, and plainer ones.
 
 func init() {
 	RegisterHostSettings("amqp", func() Block { return new(brokerSettings) })
 	const (
-		asks = " It is declared passively over AMQP 0-9-1, which changes nothing. Messages are those that are ready: what a consumer has and has not acknowledged does not count. " +
-			"User, password and virtual host are under hosts.NAME.amqp in stepwatch.yml; without them it is RabbitMQ's guest, who may log in on the broker's own machine."
+		asks = " It declares the queue passively over AMQP 0-9-1, which changes nothing. Only ready messages count, not those that a consumer has not acknowledged yet. " +
+			"User, password and virtual host are under hosts.NAME.amqp in stepwatch.yml. Without them it logs in as RabbitMQ's guest, who may log in only on the broker's own machine."
 		measures = "Phases dns, connect, tls, look. Measurements amqp_queue_messages and amqp_queue_consumers."
 		old      = " A sentence of cucumber-nagios."
-		any      = `^(?:[a-z]+ )?` // the original is not bound to the beginning of the step; a word such as "then" may stand there
+		any      = `^(?:[a-z]+ )?` // the original is not anchored: the step may begin with a word such as "then"
 	)
 	fewer, least, more := bound{"fewer than", func(got, n int) bool { return got < n }}, bound{"at least", func(got, n int) bool { return got >= n }},
 		bound{"more than", func(got, n int) bool { return got > n }}
@@ -29,13 +29,13 @@ func init() {
 	most := bound{"at most", func(got, n int) bool { return got <= n }}
 	Register(
 		Definition{Area: "amqp", Sentence: `I look at the AMQP queue {text} of {server}`,
-			Does: "Asks a broker, a host of stepwatch.yml or HOST or HOST:PORT, for the length of a queue and its number of consumers. Fails when there is no such queue." + asks, Measures: measures,
+			Does: "Asks a broker (a host of stepwatch.yml, HOST or HOST:PORT) for the length of a queue and its number of consumers. Fails when the queue does not exist." + asks, Measures: measures,
 			Example: `When I look at the AMQP queue "mail.outgoing" of "broker"`, Func: lookAtQueue},
 		Definition{Area: "amqp", Sentence: `the queue has fewer than {int} messages`, Does: "Fails when that many messages or more are ready.",
 			Example: `Then the queue has fewer than 1000 messages`, Func: judgeMessages(fewer)},
 		Definition{Area: "amqp", Sentence: `the queue has fewer than {int} messages per consumer`, Does: "Fails when that many messages or more are ready for each consumer, and when there is no consumer.",
 			Example: `Then the queue has fewer than 100 messages per consumer`, Func: messagesPerConsumer},
-		Definition{Area: "amqp", Sentence: `the queue has at least {int} messages`, Does: "Fails when fewer messages are ready: nothing comes in.",
+		Definition{Area: "amqp", Sentence: `the queue has at least {int} messages`, Does: "Fails when fewer messages are ready.",
 			Example: `Then the queue has at least 1 messages`, Func: judgeMessages(least)},
 		Definition{Area: "amqp", Sentence: `the queue has at least {int} consumers`, Does: "Fails when fewer consumers take messages from it.",
 			Example: `Then the queue has at least 2 consumers`, Func: judgeConsumers(least)},
@@ -43,10 +43,10 @@ func init() {
 			Example: `Then the queue has at most 20 consumers`, Func: judgeConsumers(most)},
 
 		Definition{Area: "amqp", Sentence: `I have a AMQP server on {text}`, Pattern: any + `I have a AMQP server on (\S+)$`,
-			Does:    "Says which broker the steps behind it ask: a host of stepwatch.yml, HOST or HOST:PORT, with or without quotes." + old,
+			Does:    "Sets the broker for the next steps: a host of stepwatch.yml, HOST or HOST:PORT, with or without quotes." + old,
 			Example: `Given I have a AMQP server on broker`, Func: haveBroker},
 		Definition{Area: "amqp", Sentence: `I want to check on the {word} queue`, Pattern: any + `I want to check on the (\w+) queue$`,
-			Does: "Asks the broker for the length of a queue and its number of consumers. Fails when there is no such queue." + old + asks, Measures: measures,
+			Does: "Asks the broker for the length of a queue and its number of consumers. Fails when the queue does not exist." + old + asks, Measures: measures,
 			Example: `And I want to check on the outgoing queue`, Func: checkOnQueue},
 		Definition{Area: "amqp", Sentence: `it should have less than {int} messages per consumer`, Pattern: any + `it should have less than (\d+) messages per consumer$`,
 			Does:    "Fails when that many messages or more are ready for each consumer, and when there is no consumer." + old,
@@ -58,13 +58,13 @@ func init() {
 		Definition{Area: "amqp", Sentence: `it should have more than {int} messages`, Pattern: any + `it should have more than (\d+) messages$`,
 			Does: "Fails unless more messages are ready." + old, Example: `Then it should have more than 5 messages`, Func: judgeMessages(more)},
 		Definition{Area: "amqp", Sentence: `It should have more than {int} consumers`, Pattern: any + `[Ii]t should have more than (\d+) consumers$`,
-			Does: "Fails unless it has more consumers." + old, Example: `Then It should have more than 1 consumers`, Func: judgeConsumers(more)},
+			Does: "Fails unless the queue has more consumers." + old, Example: `Then It should have more than 1 consumers`, Func: judgeConsumers(more)},
 		Definition{Area: "amqp", Sentence: `It should have less than {int} consumers`, Pattern: any + `[Ii]t should have less than (\d+) consumers$`,
-			Does: "Fails unless it has fewer consumers." + old, Example: `Then It should have less than 5 consumers`, Func: judgeConsumers(fewer)},
+			Does: "Fails unless the queue has fewer consumers." + old, Example: `Then It should have less than 5 consumers`, Func: judgeConsumers(fewer)},
 		Definition{Area: "amqp", Sentence: `It should have {int} consumers`, Pattern: any + `[Ii]t should have (\d+) consumers$`,
-			Does: "Fails unless it has so many consumers." + old, Example: `Then It should have 5 consumers`, Func: judgeConsumers(exactly)},
+			Does: "Fails unless the queue has exactly that many consumers." + old, Example: `Then It should have 5 consumers`, Func: judgeConsumers(exactly)},
 		Definition{Area: "amqp", Sentence: `it should have at least {int} consumers`, Pattern: any + `[Ii]t should have at least (\d+) consumers$`,
-			Does: "Fails when it has fewer consumers." + old, Example: `Then it should have at least 5 consumers`, Func: judgeConsumers(least)},
+			Does: "Fails when the queue has fewer consumers." + old, Example: `Then it should have at least 5 consumers`, Func: judgeConsumers(least)},
 	)
 }
 
@@ -97,10 +97,10 @@ func (s *brokerSettings) Validate(env *Env) {
 	env.Host.Set(known)
 }
 
-// broker is what the scenario asked last.
+// broker holds what the scenario asked last.
 type broker struct {
-	server string // as the scenario names it; empty before the first
-	queue  string // empty before the first
+	server string // as the scenario names it; empty until a step names one
+	queue  string // empty until a step asks for one
 	read   amqp.Queue
 }
 
@@ -116,12 +116,12 @@ func haveBroker(_ context.Context, w *World, a Args) error {
 
 func checkOnQueue(ctx context.Context, w *World, a Args) error {
 	if State[broker](w).server == "" {
-		return scenarioFault("no broker was named yet: write `I have a AMQP server on broker` before this step")
+		return scenarioFault("no broker has been set yet: write `I have a AMQP server on broker` before this step")
 	}
 	return readBroker(ctx, w, a.Text(0))
 }
 
-// readBroker asks the broker that was named for a queue.
+// readBroker asks the scenario's broker for a queue.
 func readBroker(ctx context.Context, w *World, queue string) error {
 	b := State[broker](w)
 	b.queue = ""
@@ -171,22 +171,22 @@ func readBroker(ctx context.Context, w *World, queue string) error {
 	})
 	switch {
 	case errors.Is(err, amqp.ErrLogin):
-		return Fail(result.ReasonAuth, result.BlameTarget, "%s as %q: %w: set hosts.NAME.amqp in stepwatch.yml; guest may log in on the broker's own machine only", act, login.User, err)
+		return Fail(result.ReasonAuth, result.BlameTarget, "%s as %q: %w: set hosts.NAME.amqp in stepwatch.yml; guest may log in only on the broker's own machine", act, login.User, err)
 	case errors.Is(err, amqp.ErrVhost):
 		return Fail(result.ReasonNotFound, result.BlameTarget, "%s in the virtual host %q: %w", act, login.Vhost, err)
 	case errors.Is(err, amqp.ErrNoQueue):
 		return Fail(result.ReasonNotFound, result.BlameTarget, "%s: %w", act, err)
 	case errors.Is(err, amqp.ErrDenied):
-		return Fail(result.ReasonConfig, result.BlameScenario, "%s: %w: any right to it is enough", act, err)
+		return Fail(result.ReasonConfig, result.BlameScenario, "%s: %w: grant it any right to the queue", act, err)
 	case errors.Is(err, amqp.ErrLocked):
 		return Fail(result.ReasonRefused, result.BlameTarget, "%s: %w", act, err)
 	case errors.Is(err, amqp.ErrProtocol):
-		return Fail(result.ReasonProtocol, result.BlameTarget, "%s: %w: is the port right, and is it one with%s TLS (tls: %t under hosts.NAME.amqp)?", act, err,
+		return Fail(result.ReasonProtocol, result.BlameTarget, "%s: %w: check the port, and whether it is one with%s TLS (tls: %t under hosts.NAME.amqp)", act, err,
 			map[bool]string{true: "out"}[settings.TLS], !settings.TLS)
 	case err != nil:
 		return FailNet(ctx, err, result.BlameTarget, act)
 	}
-	w.Measure("amqp_queue_messages", "Messages of the queue that are ready.", float64(read.Messages))
+	w.Measure("amqp_queue_messages", "Ready messages in the queue.", float64(read.Messages))
 	w.Measure("amqp_queue_consumers", "Consumers of the queue.", float64(read.Consumers))
 	w.Note(fmt.Sprintf("%d messages, %d consumers", read.Messages, read.Consumers))
 	b.queue, b.read = queue, read
@@ -203,17 +203,17 @@ func (b *Broker) port() string {
 	return "5672"
 }
 
-// bound is how a sentence compares numbers.
+// bound is the comparison of a sentence.
 type bound struct {
 	word string
 	fits func(got, n int) bool
 }
 
-// lookedAtQueue gives the queue that was looked at, and the number of the sentence.
+// lookedAtQueue returns the queue that was looked at, and the number in the sentence.
 func lookedAtQueue(w *World, a Args) (*broker, int, error) {
 	b := State[broker](w)
 	if b.queue == "" {
-		return nil, 0, scenarioFault("no queue was looked at yet: write `I look at the AMQP queue \"mail.outgoing\" of \"broker\"` before this step")
+		return nil, 0, scenarioFault("no step has looked at a queue yet: write `I look at the AMQP queue \"mail.outgoing\" of \"broker\"` before this step")
 	}
 	n, err := a.Int(0)
 	return b, n, err
@@ -246,7 +246,7 @@ func messagesPerConsumer(_ context.Context, w *World, a Args) error {
 		return err
 	}
 	if b.read.Consumers == 0 {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "the queue %q of %q has %d messages and no consumer, wanted fewer than %d messages per consumer: is what takes them down?",
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the queue %q of %q has %d messages and no consumer, wanted fewer than %d messages per consumer: check that the consumers run",
 			b.queue, b.server, b.read.Messages, n)
 	}
 	if each := float64(b.read.Messages) / float64(b.read.Consumers); each >= float64(n) {

@@ -20,30 +20,30 @@ func init() {
 	Register(
 		Definition{
 			Area: "api", Sentence: `I ask the API of {host} for {text}`,
-			Does: "Does a GET of this path beneath the API's URL (hosts.NAME.api.url in stepwatch.yml), with its token as \"Authorization: Bearer\" when it has one. " +
-				"Fails unless the status is 2xx; redirects are not followed, because the token would go with them. The sentences about its answer follow.",
+			Does: "Sends a GET request for this path below the API's URL (hosts.NAME.api.url in stepwatch.yml), with its token, if it has one, as \"Authorization: Bearer\". " +
+				"Fails unless the status is 2xx. It follows no redirects, because they would receive the token. The sentences about its answer follow.",
 			Measures: phases,
 			Example:  `When I ask the API of "mx1" for "/queue/stats"`,
 			Func:     askAPI,
 		},
 		Definition{
 			Area: "api", Sentence: `its answer has {text} below {number}`,
-			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number below this one. What is not there fails too.",
-			Measures: "Measurement api_value: the number, the largest of several.",
+			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number below this one. It also fails when nothing is selected.",
+			Measures: "Measurement api_value: the number, or the largest of several.",
 			Example:  `Then its answer has "$.deferred" below 100`,
 			Func:     selectionCompares(apiNumber, worstAPI, "below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b }),
 		},
 		Definition{
 			Area: "api", Sentence: `its answer has {text} above {number}`,
-			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number above this one. What is not there fails too.",
-			Measures: "Measurement api_value: the number, the smallest of several.",
+			Does:     "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is a number above this one. It also fails when nothing is selected.",
+			Measures: "Measurement api_value: the number, or the smallest of several.",
 			Example:  `Then its answer has "$.workers[*].free" above 0`,
 			Func:     selectionCompares(apiNumber, worstAPI, "above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b }),
 		},
 		Definition{
 			Area: "api", Sentence: `its answer has {text} equal to {text}`,
-			Does: "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer is this: a text by its content, a number by its value, " +
-				"anything else as JSON writes it (true, null). What is not there fails too.",
+			Does: "Fails unless everything that this JSONPath (RFC 9535) selects in the API's answer equals this text: strings by content, numbers by value, " +
+				"anything else as in JSON (true, null). It also fails when nothing is selected.",
 			Example: `Then its answer has "$.status" equal to "ok"`,
 			Func:    answerEquals,
 		},
@@ -55,8 +55,8 @@ func init() {
 		},
 		Definition{
 			Area: "api", Sentence: `the API of {host} is healthy`,
-			Does: "Does a GET of /health beneath the API's URL. Fails unless the status is 2xx and the answer, when it is a JSON object with a member status, calls itself one of " +
-				strings.Join(healthy, ", ") + ". Its sentences may follow.",
+			Does: "Sends a GET request for /health below the API's URL. Fails unless the status is 2xx. If the answer is a JSON object with a member status, that must be one of " +
+				strings.Join(healthy, ", ") + ". The sentences about its answer may follow.",
 			Measures: phases,
 			Example:  `Then the API of "mx1" is healthy`,
 			Func:     apiIsHealthy,
@@ -64,12 +64,13 @@ func init() {
 	)
 }
 
-// healthy are the words for it: those of the draft "Health Check Response Format for HTTP APIs" and of what is in use.
+// healthy are the accepted values of status: those of the draft "Health Check Response Format for HTTP APIs" and other
+// common ones.
 var healthy = []string{"pass", "ok", "up", "healthy", "green"}
 
-// apiAnswer is what a host's API answered last.
+// apiAnswer is the last answer of a host's API.
 type apiAnswer struct {
-	what string // "the answer of https://mx1.example.org/api/queue/stats"; empty before the first
+	what string // "the answer of https://mx1.example.org/api/queue/stats"; empty until a step asks an API
 	body []byte
 	took time.Duration
 }
@@ -83,7 +84,8 @@ func askAPI(ctx context.Context, w *World, a Args) error {
 	return err
 }
 
-// askHost does a GET of a path beneath a host's API, with its token, and keeps the answer for the sentences that follow.
+// askHost sends a GET request for a path below the URL of a host's API, with its token, and keeps the answer for the next
+// steps.
 func askHost(ctx context.Context, w *World, h *Host, path string) (*apiAnswer, error) {
 	kept := State[apiAnswer](w)
 	*kept = apiAnswer{}
@@ -92,11 +94,11 @@ func askHost(ctx context.Context, w *World, h *Host, path string) (*apiAnswer, e
 		return nil, h.Missing("api")
 	}
 	if !strings.HasPrefix(path, "/") {
-		return nil, scenarioFault("%q is no path: write it as \"/queue/stats\"", path)
+		return nil, scenarioFault("%q is not a path: write it as \"/queue/stats\"", path)
 	}
 	u, err := url.Parse(strings.TrimSuffix(settings.URL, "/") + path)
 	if err != nil {
-		return nil, scenarioFault("%q is no path of an API: %w", path, err)
+		return nil, scenarioFault("%q is not a path of an API: %w", path, err)
 	}
 	header := http.Header{"Accept": {"application/json"}}
 	if settings.Token != "" {
@@ -120,18 +122,18 @@ func judgeAPIStatus(h *Host, u *url.URL, answer *reply) error {
 	case status >= 200 && status < 300:
 		return nil
 	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && PartOf[*API](h).Token == "":
-		return Fail(result.ReasonAuth, result.BlameScenario, "GET %s: %s: it wants a token: set hosts.%s.api.token in stepwatch.yml", shownURL(u), answer.Status, h.Name)
+		return Fail(result.ReasonAuth, result.BlameScenario, "GET %s: %s: it needs a token: set hosts.%s.api.token in stepwatch.yml", shownURL(u), answer.Status, h.Name)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return Fail(result.ReasonAuth, result.BlameWeb, "GET %s: the token of hosts.%s.api.token was refused with %s", shownURL(u), h.Name, answer.Status)
 	case status >= 300 && status < 400:
-		return Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: %s to %.100q, where the token must not go: set hosts.%s.api.url to where the API is", shownURL(u), answer.Status, answer.Header.Get("Location"), h.Name)
+		return Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: %s to %.100q, which must not receive the token: set hosts.%s.api.url to the API's URL", shownURL(u), answer.Status, answer.Header.Get("Location"), h.Name)
 	default:
 		return Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: status %s, wanted 2xx", shownURL(u), answer.Status)
 	}
 }
 
-// fetch does one GET for what is no page, over a connection of its own and without following redirects, and reports the
-// phases and the status.
+// fetch sends one GET request for something other than a page, over its own connection. It follows no redirects and
+// reports the phases and the status.
 func (w *World) fetch(ctx context.Context, u *url.URL, header http.Header) (*reply, error) {
 	act := "GET " + shownURL(u)
 	c, err := dialHTTP(ctx, w, u, httpWay{direct: true})
@@ -154,27 +156,27 @@ func (w *World) fetch(ctx context.Context, u *url.URL, header http.Header) (*rep
 	w.Measure("http_status_code", "Status code of the last answer.", float64(answer.StatusCode))
 	switch {
 	case errors.Is(answer.broken, errBodyTooLarge):
-		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the answer is larger than the %d bytes that are read at most; web.body_limit in stepwatch.yml raises that", act, bodyLimit(w))
+		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the answer is larger than the limit of %d bytes; web.body_limit in stepwatch.yml raises it", act, bodyLimit(w))
 	case errors.Is(answer.broken, errEncoding):
 		return nil, Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", act, answer.broken)
 	case answer.broken != nil:
-		return nil, FailNet(ctx, answer.broken, result.BlameWeb, fmt.Sprintf("%s: read the answer, %d bytes came", act, len(answer.body)))
+		return nil, FailNet(ctx, answer.broken, result.BlameWeb, fmt.Sprintf("%s: read the answer, got %d bytes", act, len(answer.body)))
 	}
 	return answer, nil
 }
 
-// lastAPIAnswer gives what the API answered; without an answer the scenario is out of order.
+// lastAPIAnswer returns the last answer of an API. Without one, the scenario's steps are in the wrong order.
 func lastAPIAnswer(w *World) (*apiAnswer, error) {
 	answer := State[apiAnswer](w)
 	if answer.what == "" {
-		return nil, scenarioFault("no API was asked yet: write `I ask the API of \"mx1\" for \"/queue/stats\"` before this step")
+		return nil, scenarioFault("no API has been asked yet: write `I ask the API of \"mx1\" for \"/queue/stats\"` before this step")
 	}
 	return answer, nil
 }
 
-var apiNumber = selection{metric: "api_value", help: "The number that the step read in an API's answer, the worst of several."}
+var apiNumber = selection{metric: "api_value", help: "The number that the step read in an API's answer, or the worst of several."}
 
-// worstAPI is the worstSelected of a JSONPath in what the API answered.
+// worstAPI is the worstSelected for a JSONPath in an API's answer.
 func worstAPI(_ context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	answer, err := lastAPIAnswer(w)
 	if err != nil {
@@ -234,11 +236,11 @@ func apiIsHealthy(ctx context.Context, w *World, a Args) error {
 	var said struct {
 		Status any `json:"status"`
 	}
-	// What is no JSON, or has no such member, leaves it at the status of HTTP.
+	// Without JSON, or without such a member, only the HTTP status counts.
 	known := json.Unmarshal(answer.body, &said) == nil && said.Status != nil
 	word, _ := said.Status.(string)
 	if known && !slices.Contains(healthy, strings.ToLower(word)) {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s calls its status %s, wanted %s", answer.what, shownJSON(said.Status), strings.Join(healthy, ", "))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has the status %s, wanted %s", answer.what, shownJSON(said.Status), strings.Join(healthy, ", "))
 	}
 	return nil
 }

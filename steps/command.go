@@ -14,77 +14,77 @@ import (
 	"github.com/stepwatch/stepwatch/steps/scratch"
 )
 
-// The sentences that run commands: those of Aruba, of cuken and of cucumber-nagios 0.8. What they print and how they end is
-// judged by the sentences of command_output.go.
+// Sentences that run commands: those of Aruba, of cuken and of cucumber-nagios 0.8. The sentences of command_output.go
+// check their output and their exit status.
 
 func init() {
 	RegisterKind(Kind{Name: "single", Means: "a text in single quotes, as cucumber-nagios 0.8 wrote it", Pattern: `.+`, Quote: "'"})
 	RegisterKind(Kind{Name: "command", Means: "a command line, without a backtick", Pattern: "[^`]*", Quote: "`"})
 	const (
-		shell = "A command with any of * ? { } [ ] < > ( ) ~ & | \\ $ ; ' \" ` goes to /bin/sh, any other is started directly. It runs in a directory of the scenario's " +
-			"own, with a small environment without the variables of stepwatch, and is ended with all that it started when the scenario's time is up."
+		shell = "A command with any of * ? { } [ ] < > ( ) ~ & | \\ $ ; ' \" ` goes to /bin/sh, any other is started directly. It runs in the scenario's " +
+			"own directory, with a small environment without stepwatch's variables. When the scenario's time is over, it is ended with all processes that it started."
 		measures = "Time of the command. Measurement command_exit_status, unless a signal ended it."
 	)
 	Register(
 		Definition{Area: "command", Sentence: "I run {command}",
-			Does:     "Runs a command on the machine that stepwatch runs on, to its end. How it ends is for the next step. " + shell,
+			Does:     "Runs a command on the machine that stepwatch runs on, to its end. The next steps check its exit status. " + shell,
 			Measures: measures, Example: "When I run `du -s /var/mail`", Func: runLocal(unescape, false)},
 		Definition{Area: "command", Sentence: "I run {text}",
-			Does:     "Runs a command where the scenario is logged in by SSH, and else as I run with backticks does.",
+			Does:     "Runs a command on the host that the scenario is logged in to by SSH, or without a login like `I run` with backticks.",
 			Measures: measures, Example: `When I run "du -s /var/mail"`, Func: runAnywhere(false)},
 		Definition{Area: "command", Sentence: "I run {single}",
-			Does:     "Runs a command on the machine that stepwatch runs on, as I run with backticks does, whether the scenario is logged in by SSH or not.",
+			Does:     "Runs a command on the machine that stepwatch runs on, like `I run` with backticks, even if the scenario is logged in by SSH.",
 			Measures: measures, Example: `When I run 'du -s /var/mail'`, Func: runLocal(asIs, false)},
 		Definition{Area: "command", Sentence: "I successfully run {command}",
 			Does:     "Runs a command on the machine that stepwatch runs on, and fails unless its exit status is 0. " + shell,
 			Measures: measures, Example: "When I successfully run `make -C /srv/site check`", Func: runLocal(unescape, true)},
 		Definition{Area: "command", Sentence: "I successfully run {text}",
-			Does:     "Runs a command where the scenario is logged in by SSH, and else on the machine that stepwatch runs on. Fails unless its exit status is 0.",
+			Does:     "Runs a command on the host that the scenario is logged in to by SSH, or without a login on the machine that stepwatch runs on. Fails unless its exit status is 0.",
 			Measures: measures, Example: `When I successfully run "make -C /srv/site check"`, Func: runAnywhere(true)},
 		Definition{Area: "command", Sentence: "I run {command} interactively", Also: []string{`/^I run "([^"]*)" interactively$/`},
-			Does:    "Starts a command that the next steps type to. Its input ends when its output, its exit status or a file is judged; it is ended when it goes on for three seconds after that. " + shell,
+			Does:    "Starts a command that reads what the next steps type. Its input ends when a step checks its output, its exit status or a file; it is ended if it still runs three seconds later. " + shell,
 			Example: "When I run `bc` interactively", Func: runInteractively},
 		Definition{Area: "command", Sentence: "I type {text}",
 			Does:    "Writes a line to the command that was started with `interactively`.",
 			Example: `When I type "6 * 7"`, Func: typeLine},
 		Definition{Area: "command", Sentence: "I cd to {text}",
-			Does:    "Changes to a directory beneath the one that the scenario's commands run in. Fails when there is none.",
+			Does:    "Changes to a directory below the scenario's current one. Fails when it does not exist.",
 			Example: `Given I cd to "site"`, Func: changeDir},
 		Definition{Area: "command", Sentence: "the working directory is {text}",
-			Does: "Has the scenario's commands run, and its files looked for, in a directory: one of this machine when the path begins with a slash, or else one beneath the scenario's " +
-				"own directory, which is made. What the scenario writes must be in its own directory all the same.",
+			Does: "Sets the directory for the scenario's commands and files. A path with a leading slash is a directory of this machine; any other is created below the scenario's " +
+				"own directory. The scenario can still write files only in its own directory.",
 			Example: `Given the working directory is "/srv/site"`, Func: setDir},
 	)
 }
 
-// commandRun is a command that ran, here or elsewhere.
+// commandRun is a command that ran, on this machine or over SSH.
 type commandRun struct {
 	command              string
 	stdout, stderr       string // without secrets
-	stdoutCut, stderrCut bool   // there was more
+	stdoutCut, stderrCut bool   // the output was longer
 	exitStatus           int    // -1 when a signal ended it
 	signal               string
-	session              *interactive // while it goes on
+	session              *interactive // while it runs
 }
 
-// interactive is a command at work.
+// interactive is a running command that reads what steps type.
 type interactive struct {
 	stdin  *os.File
 	end    context.CancelFunc
 	ended  chan struct{}
-	out    *program.Output // once it has ended
+	out    *program.Output // after it has ended
 	failed error
 }
 
-// bench is where a scenario's commands run, and what has become of them.
+// bench is the directory of a scenario's commands, and their results.
 type bench struct {
-	root *os.Root // the scenario's own directory, made when it is first needed
+	root *os.Root // the scenario's own directory, created when first needed
 	dir  string   // its path
 	cwd  string
 	runs []*commandRun
 }
 
-// benchOf gives the scenario's bench, with a directory of its own that goes with the scenario.
+// benchOf returns the scenario's bench. It creates its directory, which is removed after the scenario.
 func benchOf(w *World) (*bench, error) {
 	b := State[bench](w)
 	if b.root != nil {
@@ -92,7 +92,7 @@ func benchOf(w *World) (*bench, error) {
 	}
 	dir, err := scratch.New()
 	if err != nil {
-		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "make a directory for the scenario: %w", err)
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "create a directory for the scenario: %w", err)
 	}
 	b.root, b.dir, b.cwd = dir.Root, dir.Path, dir.Path
 	w.Cleanup("remove the scenario's directory "+dir.Path, func(context.Context) error {
@@ -106,7 +106,7 @@ func benchOf(w *World) (*bench, error) {
 	return b, nil
 }
 
-// path gives where a file of a step is.
+// path returns the path of a file that a step names.
 func (b *bench) path(name string) string {
 	if filepath.IsAbs(name) {
 		return filepath.Clean(name)
@@ -114,31 +114,31 @@ func (b *bench) path(name string) string {
 	return filepath.Join(b.cwd, name)
 }
 
-// own gives the path of a file within the scenario's own directory, for root. Any other is none that a scenario may change.
+// own returns the path of a file relative to the scenario's own directory. A scenario may change no other files.
 func (b *bench) own(name string) (string, error) {
 	inside, err := filepath.Rel(b.dir, b.path(name))
 	if err != nil || !filepath.IsLocal(inside) {
-		return "", scenarioFault("%q is not in the scenario's own directory, and a scenario writes nowhere else: use a path without a slash before it", name)
+		return "", scenarioFault("%q is not in the scenario's own directory, and a scenario writes nowhere else: use a path without a leading slash", name)
 	}
 	return inside, nil
 }
 
-// shellCharacters are those that have a meaning in a shell, as Ruby has them.
+// shellCharacters are the characters with a meaning in a shell, as in Ruby.
 const shellCharacters = "*?{}[]<>()~&|\\$;'`\"\n"
 
-// invocation gives the program of a command line, and its arguments.
+// invocation returns the program of a command line and its arguments.
 func invocation(line string) (path string, args []string, err error) {
 	if strings.ContainsAny(line, shellCharacters) {
 		return "/bin/sh", []string{"-c", line}, nil
 	}
 	words := strings.Fields(line)
 	if len(words) == 0 {
-		return "", nil, scenarioFault("no command is named")
+		return "", nil, scenarioFault("the command is empty")
 	}
 	return words[0], words[1:], nil
 }
 
-// asIs and unescape read a command as cucumber-nagios 0.8 and as Aruba do.
+// asIs reads a command as cucumber-nagios 0.8 does, unescape as Aruba does.
 func asIs(line string) string { return line }
 
 func unescape(line string) string { return strings.NewReplacer(`\n`, "\n", `\"`, `"`).Replace(line) }
@@ -157,7 +157,7 @@ func runLocal(read func(string) string, mustSucceed bool) func(context.Context, 
 	}
 }
 
-// add takes down a command that has ended.
+// add records a command that has ended.
 func (b *bench) add(w *World, run *commandRun, mustSucceed bool) error {
 	b.runs = append(b.runs, run)
 	run.report(w)
@@ -191,14 +191,14 @@ func (b *bench) execute(ctx context.Context, w *World, run *commandRun) error {
 	return nil
 }
 
-// take keeps what a command said.
+// take keeps the output and the exit status of a command.
 func (run *commandRun) take(w *World, out *program.Output) {
 	run.stdout, run.stderr = w.Redacted(string(out.Stdout)), w.Redacted(string(out.Stderr))
 	run.stdoutCut, run.stderrCut = out.StdoutCut, out.StderrCut
 	run.exitStatus, run.signal = out.ExitCode, out.Signal
 }
 
-// report says how a command ended.
+// report notes and measures how a command ended.
 func (run *commandRun) report(w *World) {
 	note := "ended by a signal (" + run.signal + ")"
 	if run.exitStatus >= 0 {
@@ -234,27 +234,27 @@ func runInteractively(ctx context.Context, w *World, a Args) error {
 	go func() {
 		defer close(s.ended)
 		s.out, s.failed = program.Run(ctx, command)
-		_ = stdin.Close() // so that who types to it is told
+		_ = stdin.Close() // so that typing to it fails
 	}()
 	run.session = s
 	b.runs = append(b.runs, run)
 	return nil
 }
 
-// stop ends a command that goes on.
+// stop ends a running command.
 func (s *interactive) stop() {
-	_ = s.stdin.Close() // a second time does no harm
+	_ = s.stdin.Close() // it may be closed already
 	s.end()
 	<-s.ended
 }
 
-// commandOutputLimit is how much of each output of a command is kept, in bytes.
+// commandOutputLimit is the number of bytes of each output of a command that are kept.
 const commandOutputLimit = program.DefaultOutputLimit
 
-// interactivePatience is how long a command may go on once its input has ended, as Aruba has it.
+// interactivePatience is how long a command may run after its input has ended, as in Aruba.
 const interactivePatience = 3 * time.Second
 
-// settle ends the commands that go on, so that what they did can be judged. It fails when one of them never began.
+// settle ends the running commands, so that their results can be checked. It fails when one of them did not start.
 func (b *bench) settle(ctx context.Context, w *World) error {
 	for _, run := range b.runs {
 		s := run.session
@@ -282,14 +282,14 @@ func (b *bench) settle(ctx context.Context, w *World) error {
 func typeLine(ctx context.Context, w *World, a Args) error {
 	b := State[bench](w)
 	if len(b.runs) == 0 || b.runs[len(b.runs)-1].session == nil {
-		return scenarioFault("no command waits for what is typed: write \"I run `bc` interactively\" before this step")
+		return scenarioFault("no running command reads input: write \"I run `bc` interactively\" before this step")
 	}
 	run := b.runs[len(b.runs)-1]
-	deadline, _ := ctx.Deadline() // none is the zero time, which means none here too
+	deadline, _ := ctx.Deadline() // without a deadline the zero time, which means none here too
 	_ = run.session.stdin.SetWriteDeadline(deadline)
 	line := strings.TrimSuffix(unescape(a.Text(0)), "\n") + "\n"
 	if _, err := run.session.stdin.WriteString(line); err != nil {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "type to %s: it takes no more input: %w", quote(run.command), err)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "type to %s: it accepts no more input: %w", quote(run.command), err)
 	}
 	return nil
 }
@@ -301,10 +301,10 @@ func changeDir(_ context.Context, w *World, a Args) error {
 	}
 	dir := filepath.Join(b.cwd, a.Text(0))
 	if inside, err := filepath.Rel(b.dir, dir); strings.HasPrefix(b.cwd, b.dir) && (err != nil || !filepath.IsLocal(inside)) {
-		return scenarioFault("cd to %q: that leads out of the scenario's own directory: write `the working directory is \"/…\"`", a.Text(0))
+		return scenarioFault("cd to %q: this leads out of the scenario's own directory: write `the working directory is \"/…\"`", a.Text(0))
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return scenarioFault("cd to %q: the scenario has made no such directory; one of this machine is named with `the working directory is \"/…\"`", a.Text(0))
+		return scenarioFault("cd to %q: the scenario has no such directory: for one of this machine, write `the working directory is \"/…\"`", a.Text(0))
 	}
 	b.cwd = dir
 	return nil
@@ -318,7 +318,7 @@ func setDir(_ context.Context, w *World, a Args) error {
 	if filepath.IsAbs(a.Text(0)) {
 		info, err := os.Stat(a.Text(0))
 		if err == nil && !info.IsDir() {
-			err = errors.New("it is no directory")
+			err = errors.New("it is not a directory")
 		}
 		if err != nil {
 			return Fail(result.ReasonConfig, result.BlameScenario, "work in %q: %w", a.Text(0), err)
@@ -327,7 +327,7 @@ func setDir(_ context.Context, w *World, a Args) error {
 		return nil
 	}
 	if !filepath.IsLocal(a.Text(0)) {
-		return scenarioFault("work in %q: that leads out of the scenario's own directory", a.Text(0))
+		return scenarioFault("work in %q: this leads out of the scenario's own directory", a.Text(0))
 	}
 	if err := b.root.MkdirAll(a.Text(0), 0o700); err != nil {
 		return scenarioFault("work in %q: %w", a.Text(0), err)
@@ -336,7 +336,7 @@ func setDir(_ context.Context, w *World, a Args) error {
 	return nil
 }
 
-// runAnywhere runs a command where the scenario is logged in, and else here.
+// runAnywhere runs a command on the host that the scenario is logged in to, or without a login here.
 func runAnywhere(mustSucceed bool) func(context.Context, *World, Args) error {
 	local := runLocal(unescape, mustSucceed)
 	return func(ctx context.Context, w *World, a Args) error {

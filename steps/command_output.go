@@ -9,56 +9,56 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences that judge what commands printed and how they ended.
+// Sentences that check the output and the exit status of commands.
 
 func init() {
 	RegisterKind(Kind{Name: "stream", Means: "what a command writes to: output (both), stdout or stderr",
 		Pattern: `output|stdout|stderr`})
 	RegisterKind(Kind{Name: "verdict", Means: "how a command ends: pass or fail", Pattern: `pass|fail`})
-	const all = "of all commands that the scenario ran so far, one after the other; `output` is stdout and then stderr"
+	const all = "of all commands that the scenario has run, in order; `output` is stdout followed by stderr"
 	Register(
 		Definition{Area: "command", Sentence: "the {stream} should contain {text}",
-			Does:    "Fails unless the text is in what was printed, " + all + ". \\n stands for a line break.",
+			Does:    "Fails unless the text is in the output " + all + ". \\n is a line break.",
 			Example: `Then the output should contain "42"`, Func: outputShould(true, containing)},
 		Definition{Area: "command", Sentence: "the {stream} should not contain {text}",
-			Does:    "Fails when the text is in what was printed, " + all + ".",
+			Does:    "Fails when the text is in the output " + all + ".",
 			Example: `Then the stderr should not contain "warning"`, Func: outputShould(false, containing)},
 		Definition{Area: "command", Sentence: "the {stream} should contain:",
-			Does:    "Fails unless the doc string beneath is in what was printed, " + all + ".",
+			Does:    "Fails unless the doc string below is in the output " + all + ".",
 			Example: "Then the output should contain:\n  \"\"\"\n  42\n  \"\"\"", Func: outputShould(true, containing)},
 		Definition{Area: "command", Sentence: "the {stream} should not contain:",
-			Does:    "Fails when the doc string beneath is in what was printed, " + all + ".",
+			Does:    "Fails when the doc string below is in the output " + all + ".",
 			Example: "Then the output should not contain:\n  \"\"\"\n  Traceback\n  \"\"\"", Func: outputShould(false, containing)},
 		Definition{Area: "command", Sentence: "the {stream} should contain exactly {text}",
-			Does:    "Fails unless that is all that was printed, to the last line break, " + all + ". \\n stands for a line break.",
+			Does:    "Fails unless the text equals, to the last line break, the output " + all + ". \\n is a line break.",
 			Example: `Then the output should contain exactly "42\n"`, Func: outputShould(true, equals)},
 		Definition{Area: "command", Sentence: "the {stream} should contain exactly:",
-			Does:    "Fails unless the doc string beneath is all that was printed, to the last line break, " + all + ".",
+			Does:    "Fails unless the doc string below equals, to the last line break, the output " + all + ".",
 			Example: "Then the stdout should contain exactly:\n  \"\"\"\n  42\n\n  \"\"\"", Func: outputShould(true, equals)},
 		Definition{Area: "command", Sentence: "the {stream} should match {regexp}",
-			Does:    "Fails unless the regular expression matches something of what was printed, " + all + ". A dot matches line breaks, ^ and $ match at each line.",
+			Does:    "Fails unless the regular expression matches part of the output " + all + ". A dot matches line breaks, ^ and $ match at each line.",
 			Example: `Then the output should match /load average: [01]\./`, Func: outputShould(true, matchesPattern)},
 		Definition{Area: "command", Sentence: "the {stream} should match:",
-			Does:    "Fails unless the regular expression in the doc string beneath matches something of what was printed, " + all + ".",
+			Does:    "Fails unless the regular expression in the doc string below matches part of the output " + all + ".",
 			Example: "Then the output should match:\n  \"\"\"\n  ^\\d+ users\n  \"\"\"", Func: outputShould(true, matchesPattern)},
 
 		Definition{Area: "command", Sentence: "the {stream} from {text} should contain {text}",
-			Does:    "Fails unless the text is in what the command printed when it ran last.",
+			Does:    "Fails unless the text is in the output of the last run of the command.",
 			Example: `Then the output from "uptime" should contain "load average"`, Func: outputFromShould(true, containing)},
 		Definition{Area: "command", Sentence: "the {stream} from {text} should not contain {text}",
-			Does:    "Fails when the text is in what the command printed when it ran last.",
+			Does:    "Fails when the text is in the output of the last run of the command.",
 			Example: `Then the stderr from "uptime" should not contain "error"`, Func: outputFromShould(false, containing)},
 		Definition{Area: "command", Sentence: "the {stream} from {text} contains:",
-			Does:    "Fails unless the doc string beneath is in what the command printed when it ran last.",
+			Does:    "Fails unless the doc string below is in the output of the last run of the command.",
 			Example: "Then the output from \"uptime\" contains:\n  \"\"\"\n  load average\n  \"\"\"", Func: outputFromShould(true, containing)},
 		Definition{Area: "command", Sentence: "the {stream} from {text} does not contain:",
-			Does:    "Fails when the doc string beneath is in what the command printed when it ran last.",
+			Does:    "Fails when the doc string below is in the output of the last run of the command.",
 			Example: "Then the output from \"uptime\" does not contain:\n  \"\"\"\n  error\n  \"\"\"", Func: outputFromShould(false, containing)},
 		Definition{Area: "command", Sentence: "the {stream} from {text} contains exactly:",
-			Does:    "Fails unless the doc string beneath is all that the command printed when it ran last, to the last line break.",
+			Does:    "Fails unless the doc string below equals, to the last line break, the output of the last run of the command.",
 			Example: "Then the output from \"hostname\" contains exactly:\n  \"\"\"\n  mx1\n\n  \"\"\"", Func: outputFromShould(true, equals)},
 		Definition{Area: "command", Sentence: "the {stream} from {text} does not contain exactly:",
-			Does:    "Fails when the doc string beneath is all that the command printed when it ran last.",
+			Does:    "Fails when the doc string below equals the output of the last run of the command.",
 			Example: "Then the output from \"hostname\" does not contain exactly:\n  \"\"\"\n  localhost\n\n  \"\"\"", Func: outputFromShould(false, equals)},
 
 		Definition{Area: "command", Sentence: "the exit status should be {int}", Also: []string{"it should exit {single}"},
@@ -71,31 +71,31 @@ func init() {
 			Does:    "Fails unless a signal ended the last command.",
 			Example: `Then it should exit from being signaled`, Func: signaled},
 		Definition{Area: "command", Sentence: "it should {verdict} with:",
-			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the doc string beneath is in the output, " + all + ".",
+			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the doc string below is in the output " + all + ".",
 			Example: "Then it should pass with:\n  \"\"\"\n  42\n  \"\"\"", Func: shouldEnd(containing)},
 		Definition{Area: "command", Sentence: "it should {verdict} with exactly:",
-			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the doc string beneath is all of the output, " + all + ".",
+			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the doc string below equals the output " + all + ".",
 			Example: "Then it should fail with exactly:\n  \"\"\"\n  no such user\n\n  \"\"\"", Func: shouldEnd(equals)},
 		Definition{Area: "command", Sentence: "it should {verdict} with regexp:", Also: []string{"it should {verdict} with regex:"},
-			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the regular expression in the doc string beneath matches something of the output, " + all + ".",
+			Does:    "Fails unless the last command had the exit status 0 (pass) or another one (fail), and the regular expression in the doc string below matches part of the output " + all + ".",
 			Example: "Then it should pass with regexp:\n  \"\"\"\n  ^\\d+$\n  \"\"\"", Func: shouldEnd(matchesPattern)},
 
 		Definition{Area: "command", Sentence: "{single} should have {single}",
-			Does:    "Fails unless the regular expression matches something of the last command's 'stdout' or 'stderr'.",
+			Does:    "Fails unless the regular expression matches part of the last command's 'stdout' or 'stderr'.",
 			Example: `Then 'stdout' should have 'load average'`, Func: lastShould(true)},
 		Definition{Area: "command", Sentence: "{single} should not have {single}",
-			Does:    "Fails when the regular expression matches something of the last command's 'stdout' or 'stderr'.",
+			Does:    "Fails when the regular expression matches part of the last command's 'stdout' or 'stderr'.",
 			Example: `Then 'stderr' should not have 'error'`, Func: lastShould(false)},
 		Definition{Area: "command", Sentence: "{single} should appear on {single} {single} times",
 			Does:    "Fails unless the regular expression matches that many lines of the last command's 'stdout' or 'stderr'.",
 			Example: `Then 'apache2' should appear on 'stdout' '3' times`, Func: appears},
 		Definition{Area: "command", Sentence: "I should see {text} in the output",
-			Does:    "Fails unless the regular expression matches something of what the last command printed.",
+			Does:    "Fails unless the regular expression matches part of the output of the last command.",
 			Example: `Then I should see "load average" in the output`, Func: seeInOutput},
 	)
 }
 
-// comparison is a way to judge what was printed by what a step expects.
+// comparison compares the output with the text that a step expects.
 type comparison struct {
 	verb string
 	fits func(printed, wanted string) (bool, error)
@@ -110,24 +110,24 @@ var (
 	}}
 )
 
-// printed is what one or several commands have printed.
+// printed is the output of one or more commands.
 type printed struct {
 	of   string // in messages: "the output of 2 commands"
 	text string
-	cut  bool // there was more
+	cut  bool // the output was longer
 }
 
-// judge compares, and quotes what there was instead.
+// judge compares the output with wanted. Its error quotes the output.
 func (c comparison) judge(w *World, b *bench, p printed, wanted string, should bool) error {
 	if wanted == "" && c.verb != equals.verb {
-		return scenarioFault("the text is empty, and everything holds that: write what is expected")
+		return scenarioFault("the text is empty, and every output contains it: give a text")
 	}
 	fits, err := c.fits(p.text, wanted)
 	if err != nil {
 		return err
 	}
 	if p.cut && !(fits && should && c.verb != equals.verb) {
-		return Fail(result.ReasonTooLarge, result.BlameTarget, "expect %s to %s %s: it is longer than the %d KiB that are kept, so that cannot be told", p.of, c.verb, quote(wanted), commandOutputLimit>>10)
+		return Fail(result.ReasonTooLarge, result.BlameTarget, "expect %s to %s %s: unknown, because only the first %d KiB were kept", p.of, c.verb, quote(wanted), commandOutputLimit>>10)
 	}
 	if fits == should {
 		return nil
@@ -142,7 +142,7 @@ func (c comparison) judge(w *World, b *bench, p printed, wanted string, should b
 		got = "got " + quote(withBreaks(p.text))
 	}
 	if should && c.verb == equals.verb && strings.TrimSuffix(p.text, "\n") == wanted {
-		got += ", with a line break at its end, which a doc string has when an empty line stands at its end"
+		got += ", with a line break at its end: end the doc string with an empty line"
 	}
 	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s %sto %s %s, %s", p.of, not, c.verb, quote(withBreaks(wanted)), got)
 }
@@ -150,16 +150,16 @@ func (c comparison) judge(w *World, b *bench, p printed, wanted string, should b
 // withBreaks writes the line breaks of a text as \n.
 func withBreaks(text string) string { return strings.ReplaceAll(text, "\n", `\n`) }
 
-// commandsRun gives the commands that the scenario ran, all of them ended.
+// commandsRun returns the commands that the scenario ran. All of them have ended.
 func commandsRun(ctx context.Context, w *World) (*bench, error) {
 	b := State[bench](w)
 	if len(b.runs) == 0 {
-		return nil, scenarioFault("no command was run: write \"I run `uptime`\" before this step")
+		return nil, scenarioFault("no command has been run: write \"I run `uptime`\" before this step")
 	}
 	return b, b.settle(ctx, w)
 }
 
-// keep attaches what the commands said.
+// keep attaches the output of the commands.
 func (b *bench) keep(w *World) {
 	for _, run := range b.runs {
 		run.keep(w)
@@ -174,7 +174,7 @@ func (run *commandRun) keep(w *World) {
 	}
 }
 
-// read gives what runs have printed on a stream.
+// read returns the output of runs on a stream.
 func read(runs []*commandRun, stream string) printed {
 	p := printed{of: fmt.Sprintf("the %s of %d commands", stream, len(runs))}
 	if len(runs) == 1 {
@@ -195,13 +195,13 @@ func read(runs []*commandRun, stream string) printed {
 	return p
 }
 
-// expected is the text that a step expects: the parameter at i, or else the doc string.
+// expected returns the text that a step expects: the parameter at i, or else the doc string.
 func expected(a Args, i int) (string, error) {
 	switch {
 	case i < len(a.Captured):
 		return unescape(a.Text(i)), nil
 	case a.DocString == nil:
-		return "", scenarioFault("the step needs a doc string beneath it, with the text that is expected")
+		return "", scenarioFault("the step needs a doc string below it, with the expected text")
 	}
 	return a.DocString.Content, nil
 }
@@ -234,7 +234,7 @@ func outputFromShould(should bool, c comparison) func(context.Context, *World, A
 			}
 		}
 		if found == nil {
-			return scenarioFault("the scenario has not run %s: write it as the step did that ran it", quote(command))
+			return scenarioFault("the scenario has not run %s: write the command exactly as in the step that ran it", quote(command))
 		}
 		wanted, err := expected(a, 2)
 		if err != nil {
@@ -244,10 +244,10 @@ func outputFromShould(should bool, c comparison) func(context.Context, *World, A
 	}
 }
 
-// last is the command that ran last.
+// last returns the last command.
 func (b *bench) last() *commandRun { return b.runs[len(b.runs)-1] }
 
-// judgeExit judges the exit status of the last command, which is -1 when a signal ended it.
+// judgeExit checks the exit status of the last command. It is -1 when a signal ended the command.
 func (b *bench) judgeExit(w *World, wanted string, fits func(status int) bool) error {
 	run := b.last()
 	if fits(run.exitStatus) {
@@ -256,10 +256,10 @@ func (b *bench) judgeExit(w *World, wanted string, fits func(status int) bool) e
 	b.keep(w)
 	got := fmt.Sprintf("got exit status %d", run.exitStatus)
 	if run.exitStatus < 0 {
-		got = "a signal ended it (" + run.signal + ")"
+		got = "got a signal (" + run.signal + ")"
 	}
 	if line := firstLine([]byte(run.stderr + run.stdout)); line != "" {
-		got += ", and it said " + quote(line)
+		got += ", with the output " + quote(line)
 	}
 	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s to %s, %s", quote(run.command), wanted, got)
 }
@@ -277,7 +277,7 @@ func exitShould(should bool) func(context.Context, *World, Args) error {
 		if should {
 			return b.judgeExit(w, fmt.Sprintf("end with exit status %d", wanted), func(status int) bool { return status == wanted })
 		}
-		return b.judgeExit(w, fmt.Sprintf("end with another exit status than %d", wanted), func(status int) bool { return status != wanted })
+		return b.judgeExit(w, fmt.Sprintf("end with an exit status other than %d", wanted), func(status int) bool { return status != wanted })
 	}
 }
 
@@ -312,7 +312,7 @@ func shouldEnd(c comparison) func(context.Context, *World, Args) error {
 	}
 }
 
-// lastStream gives what the last command printed on a stream that a step of 0.8 names.
+// lastStream returns the output of the last command on a stream, as named in steps of cucumber-nagios 0.8.
 func lastStream(ctx context.Context, w *World, name string) (*bench, printed, error) {
 	b, err := commandsRun(ctx, w)
 	if err != nil {
@@ -356,7 +356,7 @@ func appears(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if p.cut {
-		return Fail(result.ReasonTooLarge, result.BlameTarget, "count %s in %s: it is longer than the %d KiB that are kept", quote(a.Text(0)), p.of, commandOutputLimit>>10)
+		return Fail(result.ReasonTooLarge, result.BlameTarget, "count %s in %s: only the first %d KiB were kept", quote(a.Text(0)), p.of, commandOutputLimit>>10)
 	}
 	if got := matchingLines(p.text, re); got != wanted {
 		b.keep(w)

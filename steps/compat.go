@@ -9,7 +9,7 @@ import (
 //go:embed cucumber-nagios.txt
 var cucumberNagios string
 
-// plainPattern leaves out of a regular expression of Ruby what has no meaning in it.
+// plainPattern removes escapes without a meaning from a regular expression of Ruby.
 var plainPattern = strings.NewReplacer(`\"`, `"`, `\/`, `/`)
 
 var cucumberNagiosExamples = sync.OnceValue(func() map[string]string {
@@ -22,8 +22,9 @@ var cucumberNagiosExamples = sync.OnceValue(func() map[string]string {
 	return examples
 })
 
-// CucumberNagiosExample gives a step that a step definition of cucumber-nagios, cuken or Aruba matches, by its regular
-// expression as it stands in their Ruby files, of which every project has copies. It is false for any other.
+// CucumberNagiosExample returns a step that matches a step definition of cucumber-nagios, cuken or Aruba. pattern is
+// the regular expression as written in their Ruby files, of which every project has copies. shipped is false for any
+// other.
 func CucumberNagiosExample(pattern string) (example string, shipped bool) {
 	example, shipped = cucumberNagiosExamples()[plainPattern.Replace(pattern)]
 	return example, shipped

@@ -17,14 +17,14 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences about files of Aruba, of cuken and of cucumber-nagios 0.8. A relative path is one of the directory that the
-// scenario's commands run in. Whatever a scenario writes is beneath its own directory, and goes with it.
+// Sentences about files of Aruba, of cuken and of cucumber-nagios 0.8. A relative path starts at the directory that the
+// scenario's commands run in. A scenario writes only below its own directory, which is removed after it.
 
 func init() {
 	RegisterKind(Kind{Name: "path", Means: "the path of a file or directory on this machine",
 		Pattern: `[^"]*`, Quote: `"`, Sample: "text"})
 	const area = "cucumber-nagios"
-	const own = " It is in the scenario's own directory, which goes with the scenario."
+	const own = " It is in the scenario's own directory, which is removed after the scenario."
 	writing := func(sentence string, also []string, act, does, example string, do func(b *bench, name string, a Args) error) {
 		Register(Definition{Area: area, Sentence: sentence, Also: also, Does: does + own, Example: example, Func: func(ctx context.Context, w *World, a Args) error {
 			b, err := benchOf(w)
@@ -41,16 +41,16 @@ func init() {
 			return nil
 		}})
 	}
-	writing("a directory named {path}", []string{"the directory {path}"}, "make the directory", "Makes a directory, and those above it.", `Given a directory named "site/css"`,
+	writing("a directory named {path}", []string{"the directory {path}"}, "make the directory", "Creates a directory and its parents.", `Given a directory named "site/css"`,
 		func(b *bench, name string, _ Args) error { return b.root.MkdirAll(name, 0o700) })
-	writing("a file named {path} with:", []string{"I write to {path} with:", "I write to {path}:", "the file {path} contains:"}, "write", "Writes a file with the doc string beneath.",
+	writing("a file named {path} with:", []string{"I write to {path} with:", "I write to {path}:", "the file {path} contains:"}, "write", "Writes the doc string below to a file.",
 		"Given a file named \"site.conf\" with:\n  \"\"\"\n  listen 80\n  \"\"\"", writeFile(os.O_CREATE|os.O_TRUNC))
-	writing("an empty file named {path}", []string{"we have an empty file named {single}", "the file {path} contains nothing"}, "write", "Writes a file with nothing in it.", `Given an empty file named "site.conf"`, writeNothing)
-	writing("I overwrite {path} with:", []string{"I overwrite {path}:"}, "overwrite", "Writes the doc string beneath over a file, and fails when there is none.",
+	writing("an empty file named {path}", []string{"we have an empty file named {single}", "the file {path} contains nothing"}, "write", "Writes an empty file.", `Given an empty file named "site.conf"`, writeNothing)
+	writing("I overwrite {path} with:", []string{"I overwrite {path}:"}, "overwrite", "Overwrites a file with the doc string below. Fails when the file does not exist.",
 		"When I overwrite \"site.conf\" with:\n  \"\"\"\n  listen 443\n  \"\"\"", writeFile(os.O_TRUNC))
-	writing("I append to {path} with:", []string{"I append to {path}:"}, "append to", "Writes the doc string beneath to the end of a file, which is made when there is none.",
+	writing("I append to {path} with:", []string{"I append to {path}:"}, "append to", "Appends the doc string below to a file. Creates the file if it does not exist.",
 		"When I append to \"site.conf\" with:\n  \"\"\"\n  gzip on\n  \"\"\"", writeFile(os.O_CREATE|os.O_APPEND))
-	writing("I remove the file {path}", nil, "remove", "Removes a file, and fails when there is none.", `When I remove the file "site.conf"`,
+	writing("I remove the file {path}", nil, "remove", "Removes a file. Fails when it does not exist.", `When I remove the file "site.conf"`,
 		func(b *bench, name string, _ Args) error { return b.root.Remove(name) })
 
 	judging := func(sentence string, also []string, does, example string, do func(w *World, b *bench, a Args) error) {
@@ -72,10 +72,10 @@ func init() {
 			missing = append(missing, "the file {path} should not exist")
 		}
 		judging("the "+kind+" {path} exists", []string{"a " + kind + " named {path} should exist", "a " + kind + " named {single} should exist"},
-			"Fails unless there is such a "+kind+" on the machine that stepwatch runs on.", `Then the `+kind+` "/var/run/app" exists`,
+			"Fails unless this "+kind+" exists on the machine that stepwatch runs on.", `Then the `+kind+` "/var/run/app" exists`,
 			func(_ *World, b *bench, a Args) error { return b.exists(kind, a.Text(0), true) })
 		judging("the "+kind+" {path} does not exist", missing,
-			"Fails when there is such a "+kind+" on the machine that stepwatch runs on.", `Then the `+kind+` "/var/run/app" does not exist`,
+			"Fails when this "+kind+" exists on the machine that stepwatch runs on.", `Then the `+kind+` "/var/run/app" does not exist`,
 			func(_ *World, b *bench, a Args) error { return b.exists(kind, a.Text(0), false) })
 		for _, should := range []bool{true, false} {
 			not, verb := "", "exist"
@@ -83,10 +83,10 @@ func init() {
 				not, verb = "not ", "do not exist"
 			}
 			judging("these "+k.plural+" "+verb+":", []string{"the following " + k.plural + " should " + not + "exist:"},
-				"Does what `the "+kind+" … "+map[bool]string{true: "exists", false: "does not exist"}[should]+"` does for the first cell of each row of the table beneath.",
+				"Does what `the "+kind+" … "+map[bool]string{true: "exists", false: "does not exist"}[should]+"` does, for the first cell of each row of the table below.",
 				"Then these "+k.plural+" "+verb+":\n  | /var/run/app |", func(_ *World, b *bench, a Args) error {
 					if len(a.Table) == 0 {
-						return scenarioFault("the step needs a table beneath it, with one %s a row", kind)
+						return scenarioFault("the step needs a table below it, with one %s in each row", kind)
 					}
 					for _, row := range a.Table {
 						if err := b.exists(kind, row[0], should); err != nil {
@@ -97,27 +97,27 @@ func init() {
 				})
 		}
 		judging("the "+kind+" {path} is owned by {text}", []string{"the " + kind + " named {single} should be owned by {single}"},
-			"Fails unless this user owns it.", `Then the `+kind+` "/var/spool/app" is owned by "app"`, func(_ *World, b *bench, a Args) error { return b.ownedBy(kind, a) })
+			"Fails unless this user owns the "+kind+".", `Then the `+kind+` "/var/spool/app" is owned by "app"`, func(_ *World, b *bench, a Args) error { return b.ownedBy(kind, a) })
 		judging("the "+kind+" {path} has octal mode \"{int}\"", []string{"the " + kind + " named {single} should have mode {single}"},
-			"Fails unless its permissions are these, in octal.", `Then the `+kind+` "/var/spool/app" has octal mode "750"`, func(_ *World, b *bench, a Args) error { return b.hasMode(kind, a, 8) })
+			"Fails unless the "+kind+" has these permissions, in octal.", `Then the `+kind+` "/var/spool/app" has octal mode "750"`, func(_ *World, b *bench, a Args) error { return b.hasMode(kind, a, 8) })
 		judging("the "+kind+" {path} has decimal mode \"{int}\"", nil,
-			"Fails unless its permissions are these, as a decimal number.", `Then the `+kind+` "/var/spool/app" has decimal mode "488"`, func(_ *World, b *bench, a Args) error { return b.hasMode(kind, a, 10) })
+			"Fails unless the "+kind+" has these permissions, as a decimal number.", `Then the `+kind+` "/var/spool/app" has decimal mode "488"`, func(_ *World, b *bench, a Args) error { return b.hasMode(kind, a, 10) })
 	}
-	judging("the file {path} contains {text}", []string{"the file {path} should contain {text}"}, "Fails unless the text is in the file.",
+	judging("the file {path} contains {text}", []string{"the file {path} should contain {text}"}, "Fails unless the file contains the text.",
 		`Then the file "/var/log/backup.log" contains "finished"`, fileShould(true, containing))
-	judging("the file {path} does not contain {text}", []string{"the file {path} should not contain {text}"}, "Fails when the text is in the file, or there is no such file.",
+	judging("the file {path} does not contain {text}", []string{"the file {path} should not contain {text}"}, "Fails when the file contains the text or does not exist.",
 		`Then the file "/var/log/backup.log" does not contain "ERROR"`, fileShould(false, containing))
 	judging("the file {path} contains {regexp}", []string{"the file {path} should match {regexp}", "a file named {single} should contain {single}"},
-		"Fails unless the regular expression matches something of the file.", `Then the file "/var/log/backup.log" contains /finished|nothing to do/`, fileShould(true, matchesPattern))
+		"Fails unless the regular expression matches part of the file.", `Then the file "/var/log/backup.log" contains /finished|nothing to do/`, fileShould(true, matchesPattern))
 	judging("the file {path} does not contain {regexp}", []string{"the file {path} should not match {regexp}"},
-		"Fails when the regular expression matches something of the file, or there is no such file.", `Then the file "/var/log/backup.log" does not contain /ERROR|FATAL/`, fileShould(false, matchesPattern))
-	judging("the file {path} contains exactly:", []string{"the file {path} should contain exactly:"}, "Fails unless the doc string beneath is all of the file, to the last line break.",
+		"Fails when the regular expression matches part of the file, or the file does not exist.", `Then the file "/var/log/backup.log" does not contain /ERROR|FATAL/`, fileShould(false, matchesPattern))
+	judging("the file {path} contains exactly:", []string{"the file {path} should contain exactly:"}, "Fails unless the doc string below equals the file, to the last line break.",
 		"Then the file \"/etc/app/version\" contains exactly:\n  \"\"\"\n  1.2\n\n  \"\"\"", fileShould(true, equals))
-	judging("the file {path} does not contain exactly:", nil, "Fails when the doc string beneath is all of the file, or there is no such file.",
+	judging("the file {path} does not contain exactly:", nil, "Fails when the doc string below equals the file, or the file does not exist.",
 		"Then the file \"/etc/app/version\" does not contain exactly:\n  \"\"\"\n  1.1\n\n  \"\"\"", fileShould(false, equals))
-	judging(`the file {path} contains {text} exactly "{int}" times`, nil, "Fails unless the text is in the file that often.",
+	judging(`the file {path} contains {text} exactly "{int}" times`, nil, "Fails unless the file contains the text exactly that many times.",
 		`Then the file "/etc/hosts" contains "localhost" exactly "1" times`, fileHasTimes(true, strings.Count))
-	judging(`the file {path} does not contain {text} exactly "{int}" times`, nil, "Fails when the text is in the file that often, or there is no such file.",
+	judging(`the file {path} does not contain {text} exactly "{int}" times`, nil, "Fails when the file contains the text exactly that many times or does not exist.",
 		`Then the file "/etc/hosts" does not contain "localhost" exactly "0" times`, fileHasTimes(false, strings.Count))
 	Register(Definition{Area: area, Sentence: `a file named {single} should contain {single} only {single} times`,
 		Pattern: `^a file named '(.+)' should contain '(.+)' only '(.+)' times?$`,
@@ -136,19 +136,19 @@ func init() {
 			}
 			return fileHasTimes(true, func(text, _ string) int { return matchingLines(text, re) })(w, b, a)
 		}})
-	judging("{single} should exist and raise error when copying", nil, "Fails unless there is such a file that stepwatch may not read.",
+	judging("{single} should exist and raise error when copying", nil, "Fails unless the file exists and stepwatch may not read it.",
 		`Then '/etc/shadow' should exist and raise error when copying`, unreadable)
-	judging("we record the a-mtime of {path}", []string{"we have the atime/mtime of {single}"}, "Remembers when a file was last read and changed, for `the mtime of … changes`.",
+	judging("we record the a-mtime of {path}", []string{"we have the atime/mtime of {single}"}, "Records when a file was last read and changed, for `the mtime of … changes`.",
 		`Given we record the a-mtime of "/var/log/syslog"`, recordTimes)
 	Register(Definition{Area: area, Sentence: `the {word}time of {path} changes`, Pattern: `^the (.)time of "([^"]*)" changes$`, Also: []string{`/^the (.)time of '(.+)' should be different$/`},
-		Does:    "Fails unless a file was changed (mtime) or read (atime) since its times were recorded. A file system that is mounted noatime or relatime does not tell each reading.",
+		Does:    "Fails unless a file was changed (mtime) or read (atime) since its times were recorded. A file system mounted with noatime or relatime does not record each read.",
 		Example: `Then the mtime of "/var/log/syslog" changes`, Func: timeChanges})
 }
 
 func writeFile(flags int) func(*bench, string, Args) error {
 	return func(b *bench, name string, a Args) error {
 		if a.DocString == nil {
-			return errors.New("the step needs a doc string beneath it, with what is to be written")
+			return errors.New("the step needs a doc string below it, with the text to write")
 		}
 		return b.write(name, flags, a.DocString.Content)
 	}
@@ -165,7 +165,7 @@ func (b *bench) write(name string, flags int, content string) error {
 		}
 	}
 	if info, err := b.root.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("it is no file (%s)", info.Mode().Type())
+		return fmt.Errorf("it is not a regular file (%s)", info.Mode().Type())
 	}
 	f, err := b.root.OpenFile(name, os.O_WRONLY|flags, 0o600)
 	if err != nil {
@@ -175,16 +175,17 @@ func (b *bench) write(name string, flags int, content string) error {
 	return errors.Join(err, f.Close())
 }
 
-// status gives what a file is. One that may not be looked at is no missing one.
+// status returns the information about a file or directory. A file that stepwatch may not stat is never reported as
+// missing.
 func (b *bench) status(kind, name string) (fs.FileInfo, error) {
 	info, err := os.Stat(b.path(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "expect the %s %q: there is none", kind, b.path(name))
+		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "expect the %s %q: it does not exist", kind, b.path(name))
 	case err != nil:
 		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "look at the %s %q: %w", kind, b.path(name), err)
 	case info.IsDir() != (kind == "directory"):
-		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "expect %q to be a %s: it is none", b.path(name), kind)
+		return nil, Fail(result.ReasonUnexpected, result.BlameTarget, "expect %q to be a %s: it is not", b.path(name), kind)
 	}
 	return info, nil
 }
@@ -194,7 +195,7 @@ func (b *bench) exists(kind, name string, should bool) error {
 	failure := (*Failure)(nil)
 	switch {
 	case err == nil && !should:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect no %s %q: there is one", kind, b.path(name))
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect no %s %q: it exists", kind, b.path(name))
 	case err != nil && !should && errors.As(err, &failure) && failure.Reason == result.ReasonUnexpected:
 		return nil
 	}
@@ -213,7 +214,7 @@ func (b *bench) ownedBy(kind string, a Args) error {
 	uid, known := ownerOf(info)
 	switch {
 	case !known:
-		return Fail(result.ReasonConfig, result.BlameMonitor, "this system does not tell who owns %q", b.path(a.Text(0)))
+		return Fail(result.ReasonConfig, result.BlameMonitor, "this system does not report who owns %q", b.path(a.Text(0)))
 	case uid == wanted.Uid:
 		return nil
 	}
@@ -231,7 +232,7 @@ func (b *bench) hasMode(kind string, a Args, base int) error {
 	}
 	wanted, err := strconv.ParseUint(a.Text(1), base, 16)
 	if err != nil || wanted > 0o7777 {
-		return scenarioFault("%q is no mode of a file: 0 to 7777 in octal", a.Text(1))
+		return scenarioFault("%q is not a mode of a file: use 0 to 7777 in octal", a.Text(1))
 	}
 	got := uint64(info.Mode().Perm())
 	for bit, set := range map[fs.FileMode]uint64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
@@ -251,19 +252,19 @@ func (b *bench) hasMode(kind string, a Args, base int) error {
 	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the %s %q to have the mode %s, got %s", kind, b.path(a.Text(0)), shown(wanted), shown(got))
 }
 
-// fileLimit is how much of a file is read to be judged, in bytes.
+// fileLimit is the size of the largest file that a step reads, in bytes.
 const fileLimit = 16 << 20
 
-// readable looks whether a file is one that can be read. To open any other, such as a pipe, may last for ever.
+// readable fails unless a file is a regular one. Opening any other, such as a pipe, may block forever.
 func (b *bench) readable(name string) error {
 	info, err := b.status("file", name)
 	if err == nil && !info.Mode().IsRegular() {
-		err = Fail(result.ReasonUnexpected, result.BlameTarget, "expect %q to be a file with something in it: it is none (%s)", b.path(name), info.Mode().Type())
+		err = Fail(result.ReasonUnexpected, result.BlameTarget, "expect %q to be a regular file: it is not (%s)", b.path(name), info.Mode().Type())
 	}
 	return err
 }
 
-// content reads a file to judge it.
+// content reads a file that a step checks.
 func (b *bench) content(w *World, name string) (printed, error) {
 	if err := b.readable(name); err != nil {
 		return printed{}, err
@@ -278,7 +279,7 @@ func (b *bench) content(w *World, name string) (printed, error) {
 		return printed{}, Fail(result.ReasonConfig, result.BlameMonitor, "read the file %q: %w", b.path(name), err)
 	}
 	if len(text) > fileLimit {
-		return printed{}, Fail(result.ReasonTooLarge, result.BlameScenario, "the file %q is larger than %d MiB, which is more than is read: judge it with a command", b.path(name), fileLimit>>20)
+		return printed{}, Fail(result.ReasonTooLarge, result.BlameScenario, "the file %q is larger than %d MiB, the most that a step reads: check it with a command", b.path(name), fileLimit>>20)
 	}
 	return printed{of: fmt.Sprintf("the file %q", b.path(name)), text: w.Redacted(string(text))}, nil
 }
@@ -310,11 +311,11 @@ func fileHasTimes(should bool, count func(text, part string) int) func(*World, *
 		got := count(p.text, a.Text(1))
 		switch {
 		case a.Text(1) == "":
-			return scenarioFault("the text is empty, and everything holds that: write what is expected")
+			return scenarioFault("the text is empty, and every file contains it: give a text")
 		case got != wanted && should:
 			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s to contain %s %d times, got %d", p.of, quote(a.Text(1)), wanted, got)
 		case got == wanted && !should:
-			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s not to contain %s %d times, it does", p.of, quote(a.Text(1)), wanted)
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect %s not to contain %s %d times, but it does", p.of, quote(a.Text(1)), wanted)
 		}
 		return nil
 	}
@@ -326,12 +327,12 @@ func unreadable(_ *World, b *bench, a Args) error {
 	}
 	f, err := os.Open(b.path(a.Text(0)))
 	if err != nil {
-		return nil //nolint:nilerr // that it cannot be read is what is wanted
+		return nil //nolint:nilerr // the step wants it to be unreadable
 	}
-	return errors.Join(Fail(result.ReasonUnexpected, result.BlameTarget, "expect the file %q to be one that cannot be read: it can", b.path(a.Text(0))), f.Close())
+	return errors.Join(Fail(result.ReasonUnexpected, result.BlameTarget, "expect the file %q to be unreadable: stepwatch can read it", b.path(a.Text(0))), f.Close())
 }
 
-// fileTimes are those of the file that the scenario recorded last.
+// fileTimes holds the times of the file that the scenario recorded last.
 type fileTimes struct {
 	file          string
 	changed, read time.Time
@@ -369,17 +370,17 @@ func timeChanges(ctx context.Context, w *World, a Args) error {
 	switch a.Text(0) {
 	case "m":
 		if now.changed.Equal(before.changed) {
-			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the mtime of %q to change, it is still %s", name, now.changed.Format(time.RFC3339Nano))
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the mtime of %q to change, but it is still %s", name, now.changed.Format(time.RFC3339Nano))
 		}
 	case "a":
 		if before.readIsUnknown {
-			return Fail(result.ReasonConfig, result.BlameMonitor, "this system does not tell when %q was last read", name)
+			return Fail(result.ReasonConfig, result.BlameMonitor, "this system does not report when %q was last read", name)
 		}
 		if now.read.Equal(before.read) {
-			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the atime of %q to change, it is still %s", name, now.read.Format(time.RFC3339Nano))
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the atime of %q to change, but it is still %s", name, now.read.Format(time.RFC3339Nano))
 		}
 	default:
-		return scenarioFault("a file has an mtime and an atime, and no %stime", a.Text(0))
+		return scenarioFault("a file has an mtime and an atime, but no %stime", a.Text(0))
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ownerOf gives the user id of a file's owner.
+// ownerOf returns the user id of a file's owner.
 func ownerOf(info fs.FileInfo) (uid string, known bool) {
 	stat, known := info.Sys().(*syscall.Stat_t)
 	if !known {
@@ -16,7 +16,7 @@ func ownerOf(info fs.FileInfo) (uid string, known bool) {
 	return strconv.FormatUint(uint64(stat.Uid), 10), true
 }
 
-// readTime gives when a file was last read.
+// readTime returns the time when a file was last read.
 func readTime(info fs.FileInfo) (at time.Time, known bool) {
 	stat, known := info.Sys().(*syscall.Stat_t)
 	if !known {

@@ -15,63 +15,63 @@ import (
 	"github.com/stepwatch/stepwatch/steps/sshclient"
 )
 
-// The sentences of cucumber-nagios 0.8 and of cuken about SSH. Their passwords stand in tables; `lint` warns of that.
+// Sentences of cucumber-nagios 0.8 and of cuken about SSH. Their tables contain passwords; `lint` warns about that.
 
 func init() {
 	const area = "cucumber-nagios"
-	const table = " The columns of the table are hostname, username, password or keyfile; secret, a name under secrets in stepwatch.yml, in the place of a password. A " +
-		"server is a host name, with :port when that is not 22, or a name under hosts in stepwatch.yml (its ssh.port counts). Its key must be in the known_hosts."
+	const table = " The columns of the table are hostname, username, password or keyfile. Instead of password, use secret: a name under secrets in stepwatch.yml. A " +
+		"server is a host name, with :port when that is not 22, or a name under hosts in stepwatch.yml (with its ssh.port). Its key must be in the known_hosts."
 	const measures = "Phases dns, connect, login."
 	Register(
 		Definition{Area: area, Sentence: "I have no public keys set",
-			Does: "From now on logs in with passwords alone.", Example: `Given I have no public keys set`, Func: noPublicKeys},
+			Does: "From now on, logins use passwords only.", Example: `Given I have no public keys set`, Func: noPublicKeys},
 		Definition{Area: area, Sentence: "I have the following public keys:",
-			Does:    "Logs in with these private keys too: a table with the column keyfile, whose paths are relative to the feature file.",
+			Does:    "From now on, logins also use these private keys. The table has the column keyfile, with paths relative to the feature file.",
 			Example: "Given I have the following public keys:\n  | keyfile |\n  | /etc/stepwatch/id_ed25519 |", Func: publicKeys},
 		Definition{Area: area, Sentence: "I can ssh to {server} with the following credentials:",
-			Does: "Fails unless each row of the table can log in." + table, Measures: measures,
+			Does: "Fails unless the login of each row of the table succeeds." + table, Measures: measures,
 			Example: "Then I can ssh to \"www.example.org\" with the following credentials:\n  | username | keyfile |\n  | monitor | /etc/stepwatch/id_ed25519 |", Func: canLogIn},
 		Definition{Area: area, Sentence: "I can ssh to the following hosts with these credentials:",
-			Does: "Fails unless each row of the table can log in." + table, Measures: measures,
+			Does: "Fails unless the login of each row of the table succeeds." + table, Measures: measures,
 			Example: "Then I can ssh to the following hosts with these credentials:\n  | hostname | username | secret |\n  | www.example.org | monitor | ssh |", Func: canLogIn},
 		Definition{Area: area, Sentence: "I ssh to {server} with the following credentials:",
-			Does: "Logs in with the first row of the table, and stays so: \"I run\" with double quotes runs there from now on." + table, Measures: measures,
+			Does: "Logs in with the first row of the table and stays logged in: from now on, \"I run\" with double quotes runs there." + table, Measures: measures,
 			Example: "When I ssh to \"www.example.org\" with the following credentials:\n  | username | secret |\n  | monitor | ssh |", Func: stayLoggedIn},
 
-		Definition{Area: area, Sentence: "a SSH client user {text}", Does: "Names the user who logs in, for `I initialize password-less SSH access`.",
+		Definition{Area: area, Sentence: "a SSH client user {text}", Does: "Sets the user for `I initialize password-less SSH access`.",
 			Example: `Given a SSH client user "monitor"`, Func: func(_ context.Context, w *World, a Args) error {
 				State[sshSessions](w).old.user = a.Text(0)
 				return nil
 			}},
-		Definition{Area: area, Sentence: "a SSH client hostname {text}", Does: "Names the server to log in to, for `I initialize password-less SSH access`.",
+		Definition{Area: area, Sentence: "a SSH client hostname {text}", Does: "Sets the server for `I initialize password-less SSH access`.",
 			Example: `Given a SSH client hostname "www.example.org"`, Func: func(_ context.Context, w *World, a Args) error {
 				State[sshSessions](w).old.server = a.Text(0)
 				return nil
 			}},
 		Definition{Area: area, Sentence: "default ssh-forever options", Also: []string{"a SSH client user", "a SSH client hostname"},
-			Does:    "Has `I initialize password-less SSH access` log in as the user that stepwatch runs as, to the machine that it runs on, unless another step says otherwise.",
+			Does:    "Makes `I initialize password-less SSH access` log in to the machine that stepwatch runs on, as the user of stepwatch, unless another step sets them.",
 			Example: `Given default ssh-forever options`, Func: nothingToDo},
 		Definition{Area: area, Sentence: "I initialize password-less SSH access",
-			Does: "Logs in with a key, without a password, and stays so. It sets nothing up: a monitor puts no keys on servers.", Measures: measures,
+			Does: "Logs in with a key, without a password, and stays logged in. It installs no key on the server.", Measures: measures,
 			Example: `When I initialize password-less SSH access`, Func: logInByKey},
 		Definition{Area: area, Sentence: "I initialize password-less SSH access for:", Also: []string{"the ssh-forever options:"},
-			Does: "Fails unless each row of the table can log in with a key, without a password; the last login stays. The columns are user, hostname, port and identity_file. " +
-				"It sets nothing up: a monitor puts no keys on servers.", Measures: measures,
+			Does: "Fails unless the login of each row of the table succeeds with a key, without a password. The last login stays open. The columns are user, hostname, port and identity_file. " +
+				"It installs no key on the servers.", Measures: measures,
 			Example: "When I initialize password-less SSH access for:\n  | user | hostname |\n  | monitor | www.example.org |", Func: logInByKey},
 	)
 }
 
-// oldSSH is what steps of the old sentences have set.
+// oldSSH holds the settings from steps with the old sentences.
 type oldSSH struct {
 	keyfiles     []string
 	noKeys       bool
 	user, server string
 }
 
-// rowsOf gives the rows of a table by its columns.
+// rowsOf returns the rows of a table, each a map from column to cell.
 func rowsOf(a Args, columns ...string) ([]map[string]string, error) {
 	if len(a.Table) < 2 {
-		return nil, scenarioFault("the step needs a table beneath it: | %s |, and the values beneath", strings.Join(columns, " | "))
+		return nil, scenarioFault("the step needs a table below it: | %s | and then the values", strings.Join(columns, " | "))
 	}
 	var rows []map[string]string
 	for _, cells := range a.Table[1:] {
@@ -108,7 +108,8 @@ func publicKeys(_ context.Context, w *World, a Args) error {
 	return nil
 }
 
-// beside gives a path that a table names: from the feature file's directory, or from the user's home.
+// beside returns the path that a table names, relative to the feature file's directory, or to the user's home with
+// "~/".
 func beside(dir, name string) string {
 	if rest, found := strings.CutPrefix(name, "~/"); found {
 		if home, err := os.UserHomeDir(); err == nil {
@@ -121,7 +122,7 @@ func beside(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// ownKeys are the keys that ssh itself would offer.
+// ownKeys returns the paths of the keys that ssh itself would offer.
 func ownKeys() []string {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -137,7 +138,7 @@ func ownKeys() []string {
 	return found
 }
 
-// oldLogin reads a row of credentials.
+// oldLogin returns the login that a row of credentials describes.
 func oldLogin(ctx context.Context, w *World, dir, server string, row map[string]string) (sshclient.Login, error) {
 	old := State[sshSessions](w).old
 	if row["hostname"] != "" {
@@ -145,7 +146,7 @@ func oldLogin(ctx context.Context, w *World, dir, server string, row map[string]
 	}
 	l := sshclient.Login{User: row["username"], Password: row["password"]}
 	if server == "" || l.User == "" {
-		return l, scenarioFault("the table names no %s", map[bool]string{true: "hostname", false: "username"}[server == ""])
+		return l, scenarioFault("the table has no %s", map[bool]string{true: "hostname", false: "username"}[server == ""])
 	}
 	w.Redact(l.Password)
 	l.Address = w.target.AddressOf(server)
@@ -201,7 +202,7 @@ func canLogIn(ctx context.Context, w *World, a Args) error {
 		if err != nil {
 			return err
 		}
-		_ = session.client.Close() // that it opened is what was asked
+		_ = session.client.Close() // the step checks only that it opened
 	}
 	return nil
 }
@@ -250,7 +251,7 @@ func logInByKey(ctx context.Context, w *World, a Args) error {
 		if login == "" {
 			me, err := user.Current()
 			if err != nil {
-				return Fail(result.ReasonConfig, result.BlameMonitor, "find out who stepwatch runs as: %w", err)
+				return Fail(result.ReasonConfig, result.BlameMonitor, "find the user that stepwatch runs as: %w", err)
 			}
 			login = me.Username
 		}

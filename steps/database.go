@@ -17,28 +17,28 @@ import (
 	"github.com/stepwatch/stepwatch/steps/query"
 )
 
-// The sentences about what a database says: one step asks, the next ones judge.
+// Sentences about databases. One step runs a query, the next ones check the result.
 
 func init() {
 	RegisterSettings("databases", func() Block { return new(databaseSettings) })
 	RegisterKind(Kind{Name: "database", Means: "a name under databases in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
 		Rule:  RuleUnknown,
 		Check: func(a Args, i int, known Known) error { _, err := databaseNamed(known.Target, a.Text(i)); return err }})
-	const asks = " It is a database under databases in stepwatch.yml. The query runs in a transaction that may only read, as one statement, and the server ends it when the scenario's time is up. " +
-		"The sentences about what the query gives follow."
-	const measures = "Phases dns, connect, query. Measurements sql_rows (10000 at most are read; absent when these are more than 8 MB) and sql_value, when it gives one row with one number."
-	const one = " It must give one row with one value."
+	const asks = " The database is one under databases in stepwatch.yml. The query runs as one statement in a read-only transaction. The server ends it when the scenario's time is over. " +
+		"The sentences about the result follow."
+	const measures = "Phases dns, connect, query. Measurements sql_rows (at most 10000 are read; absent when they are larger than 8 MB) and sql_value, if the result is one row with one number."
+	const one = " The result must be one row with one value."
 	Register(
 		Definition{
 			Area: "database", Sentence: `I query the database {database} for {text}`,
-			Does:     "Asks a PostgreSQL or MySQL (MariaDB) database." + asks,
+			Does:     "Queries a PostgreSQL or MySQL (MariaDB) database." + asks,
 			Measures: measures,
 			Example:  `When I query the database "records" for "SELECT count(*) FROM jobs WHERE failed_at IS NOT NULL"`,
 			Func:     queryDatabase,
 		},
 		Definition{
 			Area: "database", Sentence: `I query the database {database}`,
-			Does:     "The same, with the query in a doc string beneath." + asks,
+			Does:     "The same, with the query in a doc string below." + asks,
 			Measures: measures,
 			Example:  "When I query the database \"records\"\n  \"\"\"\n  SELECT count(*) FROM jobs\n  WHERE run_at < now() - interval '1 hour'\n  \"\"\"",
 			Func:     queryDatabase,
@@ -63,32 +63,32 @@ func init() {
 		},
 		Definition{
 			Area: "database", Sentence: `the query gives {text}`,
-			Does:    "Fails unless the value is this text, as the server writes it: PostgreSQL's booleans are t and f." + one,
+			Does:    "Fails unless the value is this text, in the server's format: PostgreSQL's booleans are t and f." + one,
 			Example: `Then the query gives "streaming"`,
 			Func:    queryGivesText,
 		},
 		Definition{
 			Area: "database", Sentence: `the query gives a time in the last {duration}`,
-			Does:     "Fails unless the value is a time not longer ago than this. Times without a zone are taken for UTC. One from the future fails." + one,
+			Does:     "Fails unless the value is a time not longer ago than this. Times without a zone are UTC. A time in the future fails." + one,
 			Measures: "Measurement sql_age_seconds.",
 			Example:  `Then the query gives a time in the last 2 hours`,
 			Func:     queryGivesTime,
 		},
 		Definition{
 			Area: "database", Sentence: `the query gives no rows`,
-			Does:    "Fails when it gives a row, and shows the first.",
+			Does:    "Fails when the query returns a row. The message shows the first one.",
 			Example: `Then the query gives no rows`,
 			Func:    queryGivesRows("no", func(int, int) bool { return false }),
 		},
 		Definition{
 			Area: "database", Sentence: `the query gives at least {int} rows`,
-			Does:    "Fails when it gives fewer rows.",
+			Does:    "Fails when the query returns fewer rows.",
 			Example: `Then the query gives at least 1 rows`,
 			Func:    queryGivesRows("at least", func(got, wanted int) bool { return got >= wanted }),
 		},
 		Definition{
 			Area: "database", Sentence: `the query gives at most {int} rows`,
-			Does:    "Fails when it gives more rows.",
+			Does:    "Fails when the query returns more rows.",
 			Example: `Then the query gives at most 20 rows`,
 			Func:    queryGivesRows("at most", func(got, wanted int) bool { return got <= wanted }),
 		},
@@ -181,9 +181,9 @@ func (d *oneDatabaseSettings) read(env *Env, name string) *Database {
 	return known
 }
 
-// queried is what the scenario asked last.
+// queried is the result of the last query.
 type queried struct {
-	database string // empty before the first
+	database string // empty until a step queries one
 	answer   *query.Answer
 }
 
@@ -202,7 +202,7 @@ func queryDatabase(ctx context.Context, w *World, a Args) error {
 		statement = a.DocString.Content
 	}
 	if strings.TrimSpace(statement) == "" {
-		return scenarioFault("the step has no query: write it in a doc string beneath, or behind `for`")
+		return scenarioFault("the step has no query: write it in a doc string below, or after `for`")
 	}
 	server, err := d.server(ctx, w)
 	if err != nil {
@@ -219,18 +219,18 @@ func queryDatabase(ctx context.Context, w *World, a Args) error {
 	}
 	*q = queried{d.Name, answer}
 	if !answer.More || answer.Rows == query.RowLimit {
-		w.Measure("sql_rows", "Rows that the query gave.", float64(answer.Rows))
+		w.Measure("sql_rows", "Rows that the query returned.", float64(answer.Rows))
 	}
 	if value, err := q.one(); err == nil {
 		if n, err := strconv.ParseFloat(value, 64); err == nil {
-			w.Measure("sql_value", "The number that the query gave.", n)
+			w.Measure("sql_value", "The number that the query returned.", n)
 		}
 	}
-	w.Note("it gives " + q.shown())
+	w.Note("it returned " + q.shown())
 	return nil
 }
 
-// phaseTime is how long the phases took that the step at work has reported.
+// phaseTime returns the sum of the phases that the current step has reported.
 func (w *World) phaseTime() (sum time.Duration) {
 	for _, p := range w.phasesFrom(0) {
 		sum += p.Duration
@@ -250,7 +250,7 @@ func (d *Database) server(ctx context.Context, w *World) (*query.Server, error) 
 	if d.TLS {
 		host, _, err := net.SplitHostPort(d.Address)
 		if err != nil {
-			return nil, scenarioFault("the database %q has the address %q, which is no host and port: TLS wants one", d.Name, d.Address)
+			return nil, scenarioFault("the database %q has the address %q, which is not a host and port: TLS needs one", d.Name, d.Address)
 		}
 		if s.TLS, err = w.TLSConfig(host); err != nil {
 			return nil, err
@@ -265,7 +265,7 @@ func (d *Database) server(ctx context.Context, w *World) (*query.Server, error) 
 	return s, nil
 }
 
-// failure says why a database gave no answer.
+// failure returns the Failure for a query without a result.
 func (d *Database) failure(ctx context.Context, server *query.Server, err error) error {
 	act := fmt.Sprintf("query the database %q", d.Name)
 	known, unverified, refusal := (*Failure)(nil), (*tls.CertificateVerificationError)(nil), (*query.Refusal)(nil)
@@ -280,25 +280,25 @@ func (d *Database) failure(ctx context.Context, server *query.Server, err error)
 	case errors.As(err, &unverified):
 		return failHandshake(ctx, err, result.BlameTarget, server.TLS)
 	case is(query.ErrNoTLS):
-		return Fail(result.ReasonTLS, result.BlameTarget, "%s: %w: switch it on there, or say tls: false under databases.%s in stepwatch.yml", act, err, d.Name)
+		return Fail(result.ReasonTLS, result.BlameTarget, "%s: %w: enable it on the server, or set tls: false under databases.%s in stepwatch.yml", act, err, d.Name)
 	case is(query.ErrTimeout):
-		reason, remedy = result.ReasonTimeout, ": give the scenario more by @timeout, or the query an index"
+		reason, remedy = result.ReasonTimeout, ": give the scenario more time with @timeout, or the query an index"
 	case is(query.ErrLogin):
-		reason, remedy = result.ReasonAuth, fmt.Sprintf(": look at user and password under databases.%s in stepwatch.yml", d.Name)
+		reason, remedy = result.ReasonAuth, fmt.Sprintf(": check user and password under databases.%s in stepwatch.yml", d.Name)
 	case is(query.ErrDatabase, query.ErrMissing):
 		reason = result.ReasonNotFound
 	case is(query.ErrDenied):
-		reason, blame, remedy = result.ReasonConfig, result.BlameScenario, fmt.Sprintf(": GRANT the user %q the right to read it", d.User)
+		reason, blame, remedy = result.ReasonConfig, result.BlameScenario, fmt.Sprintf(": GRANT the user %q the right to read the data", d.User)
 	case is(query.ErrStatement, query.ErrWrites):
 		reason, blame = result.ReasonScenario, result.BlameScenario
 	case is(query.ErrNothing):
-		return scenarioFault("%s: %w: write one that begins with SELECT", act, err)
+		return scenarioFault("%s: %w: write a query that begins with SELECT", act, err)
 	case is(query.ErrTooLarge):
-		return Fail(result.ReasonTooLarge, result.BlameScenario, "%s: %w: ask for less", act, err)
+		return Fail(result.ReasonTooLarge, result.BlameScenario, "%s: %w: select less data", act, err)
 	case is(query.ErrStarting):
 		reason = result.ReasonDeferred
 	case !errors.As(err, &refusal) && is(fs.ErrNotExist):
-		return Fail(result.ReasonConnect, result.BlameTarget, "%s: there is no socket %s: is the server down?", act, d.Address)
+		return Fail(result.ReasonConnect, result.BlameTarget, "%s: there is no socket %s: check that the server runs", act, d.Address)
 	case !errors.As(err, &refusal) && is(fs.ErrPermission):
 		return denied(act, err)
 	case !errors.As(err, &refusal):
@@ -307,7 +307,7 @@ func (d *Database) failure(ctx context.Context, server *query.Server, err error)
 	return Fail(reason, blame, "%s: %s%s", act, shownLine(err.Error()), remedy)
 }
 
-// shown writes what the query gave for a person.
+// shown formats the result of the query for a message.
 func (q *queried) shown() string {
 	if q.answer.Rows == 0 {
 		return "no rows"
@@ -324,9 +324,9 @@ func (q *queried) shown() string {
 	case q.answer.More && more == 0:
 		text += " and more rows"
 	case q.answer.More:
-		text += fmt.Sprintf(" and over %d rows more", more)
+		text += fmt.Sprintf(" and over %d more rows", more)
 	case more > 0:
-		text += fmt.Sprintf(" and %d rows more", more)
+		text += fmt.Sprintf(" and %d more rows", more)
 	}
 	return text
 }
@@ -334,25 +334,25 @@ func (q *queried) shown() string {
 func lastQuery(w *World) (*queried, error) {
 	q := State[queried](w)
 	if q.database == "" {
-		return nil, scenarioFault("no database was asked yet: write `I query the database \"records\" for \"SELECT count(*) FROM jobs\"` before this step")
+		return nil, scenarioFault("no database has been queried yet: write `I query the database \"records\" for \"SELECT count(*) FROM jobs\"` before this step")
 	}
 	return q, nil
 }
 
-// one gives the value of an answer of one row and one column.
+// one returns the value of a result with one row and one column.
 func (q *queried) one() (string, error) {
 	switch {
 	case q.answer.Rows == 0:
-		return "", Fail(result.ReasonNotFound, result.BlameTarget, "the query of the database %q gave no row, wanted one", q.database)
+		return "", Fail(result.ReasonNotFound, result.BlameTarget, "the query of the database %q returned no row, wanted one", q.database)
 	case len(q.answer.First) != 1, q.answer.Rows > 1, q.answer.More:
-		return "", scenarioFault("the query of the database %q gave %s, wanted one row with one value: ask for that", q.database, q.shown())
+		return "", scenarioFault("the query of the database %q returned %s, wanted one row with one value: change the query", q.database, q.shown())
 	case q.answer.First[0].Null:
-		return "", Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave NULL: there is nothing to take %s of", q.database, q.answer.Columns[0])
+		return "", Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q returned NULL: there are no rows to compute %s from", q.database, q.answer.Columns[0])
 	}
 	return q.answer.First[0].Text, nil
 }
 
-// lastValue is the one value of the last answer.
+// lastValue returns the only value of the last result.
 func lastValue(w *World) (*queried, string, error) {
 	q, err := lastQuery(w)
 	if err != nil {
@@ -374,10 +374,10 @@ func judgeNumber(word string, fits func(got, limit float64) bool) func(context.C
 		}
 		got, err := strconv.ParseFloat(value, 64)
 		if err != nil {
-			return scenarioFault("the query of the database %q gave %s, which is no number", q.database, q.shown())
+			return scenarioFault("the query of the database %q returned %s, which is not a number", q.database, q.shown())
 		}
 		if !fits(got, limit) {
-			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, wanted %s", q.database, shownLine(value), strings.TrimSpace(word+" "+a.Text(0)))
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q returned %s, wanted %s", q.database, shownLine(value), strings.TrimSpace(word+" "+a.Text(0)))
 		}
 		return nil
 	}
@@ -389,12 +389,12 @@ func queryGivesText(_ context.Context, w *World, a Args) error {
 		return err
 	}
 	if value != a.Text(0) {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, wanted %s", q.database, q.shown(), quote(a.Text(0)))
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q returned %s, wanted %s", q.database, q.shown(), quote(a.Text(0)))
 	}
 	return nil
 }
 
-// sqlTimes are the forms in which PostgreSQL (DateStyle ISO) and MySQL write times.
+// sqlTimes are the time formats of PostgreSQL (DateStyle ISO) and MySQL.
 var sqlTimes = []string{"2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999-07:00", "2006-01-02 15:04:05.999999999", "2006-01-02"}
 
 func queryGivesTime(_ context.Context, w *World, a Args) error {
@@ -414,21 +414,22 @@ func queryGivesTime(_ context.Context, w *World, a Args) error {
 		}
 	}
 	if at.IsZero() {
-		return scenarioFault("the query of the database %q gave %s, which is no time", q.database, q.shown())
+		return scenarioFault("the query of the database %q returned %s, which is not a time", q.database, q.shown())
 	}
 	age := time.Since(at)
-	w.Measure("sql_age_seconds", "Seconds since the time that the query gave.", age.Seconds())
+	w.Measure("sql_age_seconds", "Seconds since the time that the query returned.", age.Seconds())
 	switch {
 	case age < -fromFuture:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, which is %s from now: a clock is wrong, or it is no time in UTC", q.database, value, shownSpan(-age))
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q returned %s, which is %s from now: a clock is wrong, or the time is not in UTC", q.database, value, shownSpan(-age))
 	case age > limit:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %s, which is %s ago, wanted in the last %s", q.database, value, shownSpan(age), a.Text(0))
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q returned %s, which is %s ago, wanted in the last %s", q.database, value, shownSpan(age), a.Text(0))
 	}
 	w.Note(shownSpan(age) + " ago")
 	return nil
 }
 
-// queryGivesRows makes the function of a sentence about how many rows there are; word is "no" where it has no number.
+// queryGivesRows returns the function of a sentence about the number of rows. word is "no" if the sentence has no
+// number.
 func queryGivesRows(word string, fits func(got, wanted int) bool) func(context.Context, *World, Args) error {
 	return func(_ context.Context, w *World, a Args) error {
 		q, err := lastQuery(w)
@@ -444,10 +445,10 @@ func queryGivesRows(word string, fits func(got, wanted int) bool) func(context.C
 		}
 		rows := q.answer.Rows
 		if q.answer.More && (number > rows || number == rows && fits(rows, number) && !fits(rows+1, number)) {
-			return scenarioFault("the query of the database %q gave more than the %d rows that are read, so that they cannot be counted: ask for count(*)", q.database, rows)
+			return scenarioFault("the query of the database %q returned more rows than the limit of %d, so they cannot be counted: select count(*)", q.database, rows)
 		}
 		if word == "no" && rows > 0 || word != "no" && !fits(rows, number) {
-			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q gave %d rows, wanted %s: %s", q.database, rows, wanted, q.shown())
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "the query of the database %q returned %d rows, wanted %s: %s", q.database, rows, wanted, q.shown())
 		}
 		return nil
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// TestDatabaseServersThatMisbehave asks servers that hang, hang up or are none. What real ones say is in
-// stepstest/stack.
+// TestDatabaseServersThatMisbehave queries servers that hang, close the connection or are not databases. Tests with
+// real servers are in stepstest/stack.
 func TestDatabaseServersThatMisbehave(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })

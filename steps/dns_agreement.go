@@ -17,19 +17,19 @@ import (
 
 func init() {
 	const (
-		each     = "Each name server that the zone names (NS) is asked without recursion at each of its addresses, and must answer from a zone of its own: one that does not is lame, as half of the mail to come then notices. "
-		measures = "Phases: name_servers (finding them), ask (asking all at once). Measures dns_name_servers_asked (addresses), dns_name_servers_failing and, of a SOA, dns_soa_serial (the highest)."
+		each     = "It asks each name server of the zone (NS) without recursion, at each of its addresses. Each must answer authoritatively: one that does not is lame. "
+		measures = "Phases: name_servers (to find them), ask (all at once). Measures dns_name_servers_asked (addresses), dns_name_servers_failing and, for a SOA, dns_soa_serial (the highest)."
 	)
 	for _, only := range []string{"", " over IPv4", " over IPv6"} {
 		limited := ""
 		if only != "" {
-			limited = " Only addresses of this family are asked; one at least must be there."
+			limited = " It asks only addresses of this family; there must be at least one."
 		}
 		f := family(strings.TrimPrefix(only, " over "))
 		Register(
 			Definition{
 				Area: "dns", Sentence: `all name servers of {name} give the same answer` + only, Example: `Then all name servers of "example.org" give the same answer` + only,
-				Does:     "Asks them what the last step looked up. " + each + "Fails when one gives another answer or none; TTLs do not count." + limited,
+				Does:     "Repeats the lookup of the last step. " + each + "Fails when a server returns a different answer or none. TTLs do not count." + limited,
 				Measures: measures,
 				Func: func(ctx context.Context, w *World, a Args) error {
 					last, err := lastAnswer(w)
@@ -38,14 +38,14 @@ func init() {
 					}
 					q := last.Question
 					if zone, err := dnsclient.Fqdn(a.Text(0)); err != nil || !dns.IsSubDomain(zone, dns.Fqdn(q.Name)) {
-						return scenarioFault("%s is not in the zone %q: look up a name of the zone before", q, a.Text(0))
+						return scenarioFault("%s is not in the zone %q: look up a name of the zone before this step", q, a.Text(0))
 					}
 					return zoneAgrees(ctx, w, a.Text(0), q, f, wholeAnswer)
 				},
 			},
 			Definition{
 				Area: "dns", Sentence: `all name servers of {name} have the same serial` + only, Example: `Then all name servers of "example.org" have the same serial` + only,
-				Does:     "Asks them for the SOA of the zone. " + each + "Fails when their serial numbers differ: a secondary that no longer gets the zone, or a change that is on its way." + limited,
+				Does:     "Looks up the SOA of the zone. " + each + "Fails when their serial numbers differ: a secondary no longer receives the zone, or a change is in progress." + limited,
 				Measures: measures,
 				Func: func(ctx context.Context, w *World, a Args) error {
 					return zoneAgrees(ctx, w, a.Text(0), dnsclient.Question{Name: a.Text(0), Type: dns.TypeSOA}, f, serialAlone)
@@ -55,7 +55,7 @@ func init() {
 	}
 	Register(Definition{
 		Area: "dns", Sentence: `{server} and {server} agree`, Example: `Then "192.0.2.53" and "198.51.100.53" agree`,
-		Does:     "Asks two servers, resolvers or name servers, what the last step looked up. Fails when they answer differently, or one gives no answer; TTLs do not count.",
+		Does:     "Repeats the lookup of the last step at two servers, resolvers or name servers. Fails when their answers differ, or one does not answer. TTLs do not count.",
 		Measures: "Phases: ask (both at once).",
 		Func: func(ctx context.Context, w *World, a Args) error {
 			last, err := lastAnswer(w)
@@ -71,7 +71,7 @@ func init() {
 
 // nameServer is one address to ask.
 type nameServer struct {
-	name string // as a person knows it: ns1.example.org (192.0.2.53)
+	name string // for people: ns1.example.org (192.0.2.53)
 	at   string // host or address, with or without a port
 }
 
@@ -79,7 +79,7 @@ type nameServer struct {
 func zoneAgrees(ctx context.Context, w *World, zone string, q dnsclient.Question, f dnsclient.Family, v view) error {
 	var (
 		servers []nameServer
-		lost    []string // the name servers that have no address
+		lost    []string // the name servers without an address
 	)
 	err := w.Timed("name_servers", func() (string, error) {
 		var err error
@@ -99,9 +99,9 @@ func zoneAgrees(ctx context.Context, w *World, zone string, q dnsclient.Question
 	return agree(ctx, w, q, servers, v)
 }
 
-// nameServers gives the addresses of a zone's name servers, by the resolver. lost says which of them have none at all.
+// nameServers returns the addresses of a zone's name servers, from the resolver. lost lists those without any address.
 func nameServers(ctx context.Context, w *World, zone string, f dnsclient.Family) (servers []nameServer, lost []string, err error) {
-	const most = 32 // addresses: more than any zone has, and an end to what a zone can make us ask
+	const most = 32 // addresses: more than any zone has, and a limit on the questions that a zone can cause
 	client := w.dnsClient()
 	answer, err := client.Find(ctx, dnsclient.Question{Name: zone, Type: dns.TypeNS})
 	if err != nil {
@@ -129,16 +129,16 @@ func nameServers(ctx context.Context, w *World, zone string, f dnsclient.Family)
 		}
 	}
 	if len(servers) > most {
-		return nil, nil, fmt.Errorf("the name servers of %q have %d addresses, more than the %d that are asked at most", zone, len(servers), most)
+		return nil, nil, fmt.Errorf("the name servers of %q have %d addresses, more than the limit of %d", zone, len(servers), most)
 	}
 	slices.SortFunc(servers, func(a, b nameServer) int { return strings.Compare(a.name, b.name) })
 	return servers, lost, nil
 }
 
-// view is what counts of an answer.
+// view selects the parts of an answer that are compared.
 type view struct {
-	tell func(*dnsclient.Answer) string // for a person
-	key  func(*dnsclient.Answer) string // is equal for answers that are the same
+	tell func(*dnsclient.Answer) string // for people
+	key  func(*dnsclient.Answer) string // equal for equal answers
 }
 
 var (
@@ -146,7 +146,7 @@ var (
 	serialAlone = view{serial, serial}
 )
 
-// agree asks all servers at once, and fails unless all answer and their answers are the same.
+// agree asks all servers at once. It fails unless all of them answer and the answers are the same.
 func agree(ctx context.Context, w *World, q dnsclient.Question, servers []nameServer, v view) error {
 	answers := make([]*dnsclient.Answer, len(servers))
 	errs := make([]error, len(servers))
@@ -166,7 +166,7 @@ func agree(ctx context.Context, w *World, q dnsclient.Question, servers []nameSe
 	var (
 		first   error
 		trouble []string
-		views   = map[string]string{} // by what counts of an answer: how it is told
+		views   = map[string]string{} // from the key of an answer to its text
 		order   []string
 		told    []string
 		highest uint32
@@ -203,7 +203,7 @@ func agree(ctx context.Context, w *World, q dnsclient.Question, servers []nameSe
 		told = append(told, server.name+" says "+v.tell(answer))
 	}
 	w.Measure("dns_name_servers_asked", "Addresses of name servers that were asked.", float64(len(servers)))
-	w.Measure("dns_name_servers_failing", "Addresses of name servers that gave no answer of their own.", float64(len(trouble)))
+	w.Measure("dns_name_servers_failing", "Addresses of name servers without an answer, or without an authoritative one.", float64(len(trouble)))
 	w.Measure("dns_questions_repeated", "How often the question was sent again because no answer came within a second or more.", float64(lost))
 	if hasSOA {
 		w.Measure("dns_soa_serial", "The serial number of the zone.", float64(highest))
@@ -228,21 +228,21 @@ func agree(ctx context.Context, w *World, q dnsclient.Question, servers []nameSe
 	}
 	note := fmt.Sprintf("%d servers say %s", len(servers), views[order[0]])
 	if lost > 0 {
-		note += fmt.Sprintf("; %d questions had to be sent again", lost)
+		note += fmt.Sprintf("; %d questions were repeated", lost)
 	}
 	w.Note(note)
 	return nil
 }
 
-// serves says what is wrong with an answer that is to be compared: that the server could not answer, or that it is no
-// name server of the zone. That a name or a record does not exist is an answer.
+// serves returns an error if an answer cannot be compared: the server could not answer, or it is not a name server of
+// the zone. The absence of a name or record is an answer.
 func serves(q dnsclient.Question, answer *dnsclient.Answer) error {
 	err := answer.Trouble()
 	switch {
 	case err != nil && (!dnsclient.IsAbsent(err) || answer.Referral() != ""):
 		return failAnswer(err)
 	case q.NoRecursion && !answer.Authoritative:
-		return unexpected(answer, "is not authoritative: the server has it from elsewhere, or is not set up for the zone")
+		return unexpected(answer, "is not authoritative: the server has it from another server, or is not set up for the zone")
 	default:
 		return nil
 	}
@@ -257,7 +257,7 @@ func serial(answer *dnsclient.Answer) string {
 	return said(answer)
 }
 
-// wholeAnswerKey is equal for answers with the same records in any order and with any TTL.
+// wholeAnswerKey returns a key that is equal for answers with the same records, in any order and with any TTL.
 func wholeAnswerKey(answer *dnsclient.Answer) string {
 	found := answer.Found()
 	lines := make([]string, 0, len(found))
@@ -267,7 +267,7 @@ func wholeAnswerKey(answer *dnsclient.Answer) string {
 		line := rr.String()
 		switch rr.(type) {
 		case *dns.NS, *dns.CNAME, *dns.MX, *dns.PTR, *dns.SOA, *dns.SRV:
-			line = strings.ToLower(line) // names, of which case is no part
+			line = strings.ToLower(line) // case does not matter in names
 		}
 		lines = append(lines, line)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 func init() {
-	const asWritten = " Records are written as in a zone file, all names absolute (the final dot may be left out); a TXT is written in one piece and without its quotes."
+	const asWritten = " Write records as in a zone file, with absolute names (the final dot is optional), and a TXT as one text without quotes."
 	judge := func(sentence, does, example string, do func(a *dnsclient.Answer, args Args) error) {
 		Register(Definition{Area: "dns", Sentence: sentence, Does: does, Example: example, Func: func(_ context.Context, w *World, args Args) error {
 			answer, err := lastAnswer(w)
@@ -29,9 +29,9 @@ func init() {
 			return err
 		}})
 	}
-	judge(`the answer is {text}`, "Fails when the answer is anything else than this one record."+asWritten, `Then the answer is "10 mail.example.org"`,
+	judge(`the answer is {text}`, "Fails unless the answer is exactly this record."+asWritten, `Then the answer is "10 mail.example.org"`,
 		func(a *dnsclient.Answer, args Args) error { return onlyRecords(a, []string{args.Text(0)}) })
-	judge(`the answer is:`, "Fails when the answer has other records than those of the table, one a row, in any order. The cells of a row are one record."+asWritten,
+	judge(`the answer is:`, "Fails unless the answer has exactly the records of the table, in any order. Each row is one record."+asWritten,
 		"Then the answer is:\n| 10 | mail.example.org |\n| 20 | mx2.example.org |",
 		func(a *dnsclient.Answer, args Args) error {
 			wanted, err := rows(args)
@@ -40,9 +40,9 @@ func init() {
 			}
 			return onlyRecords(a, wanted)
 		})
-	judge(`the answer contains {text}`, "Fails when this record is not among those of the answer."+asWritten, `Then the answer contains "20 mx2.example.org"`,
+	judge(`the answer contains {text}`, "Fails unless the answer contains this record."+asWritten, `Then the answer contains "20 mx2.example.org"`,
 		func(a *dnsclient.Answer, args Args) error { return containsAll(a, []string{args.Text(0)}) })
-	judge(`the answer contains:`, "Fails when a record of the table is not among those of the answer."+asWritten, "Then the answer contains:\n| v=spf1 mx -all |",
+	judge(`the answer contains:`, "Fails unless the answer contains every record of the table."+asWritten, "Then the answer contains:\n| v=spf1 mx -all |",
 		func(a *dnsclient.Answer, args Args) error {
 			wanted, err := rows(args)
 			if err != nil {
@@ -50,11 +50,11 @@ func init() {
 			}
 			return containsAll(a, wanted)
 		})
-	judge(`the answer does not contain {text}`, "Fails when this record is among those of the answer, and when the answer is truncated or an error, which leaves that open."+asWritten,
+	judge(`the answer does not contain {text}`, "Fails when the answer contains this record. It also fails when the answer is truncated or an error, because that proves nothing."+asWritten,
 		`Then the answer does not contain "192.0.2.99"`, without)
-	judge(`a record of the answer begins with {text}`, "Fails when no record of the answer begins so: for a TXT of which only the beginning is known beforehand.", `Then a record of the answer begins with "v=spf1 "`, begins)
+	judge(`a record of the answer begins with {text}`, "Fails unless a record of the answer begins with this text. Use it for a TXT whose end varies.", `Then a record of the answer begins with "v=spf1 "`, begins)
 	Register(Definition{Area: "dns", Sentence: `the answer has {int} records`, Pattern: `^the answer has (\d+) records?$`, Example: "Then the answer has 2 records",
-		Does: "Fails when the answer has another number of records of the type that was asked for. `has 1 record` is the same; 0 is for a name that exists without such a record.",
+		Does: "Fails unless the answer has this number of records of the type that was asked for. `has 1 record` works too; 0 is for a name that exists without such a record.",
 		Func: func(_ context.Context, w *World, args Args) error {
 			wanted, err := args.Int(0)
 			if err != nil {
@@ -62,47 +62,47 @@ func init() {
 			}
 			return hasRecords(w, wanted)
 		}})
-	judge(`the answer is authoritative`, "Fails when the server does not answer from a zone of its own (the AA bit).", `Then the answer is authoritative`,
+	judge(`the answer is authoritative`, "Fails unless the server is authoritative for the zone (the AA bit).", `Then the answer is authoritative`,
 		func(a *dnsclient.Answer, _ Args) error {
 			if a.Authoritative {
 				return nil
 			}
-			return unexpected(a, "is not authoritative: the server has it from elsewhere, or is not set up for the zone")
+			return unexpected(a, "is not authoritative: the server has it from another server, or is not set up for the zone")
 		})
-	judge(`the answer is truncated`, "Fails when all of the answer fits into 1232 bytes over UDP. It can only be truncated after `over UDP`.", `Then the answer is truncated`,
+	judge(`the answer is truncated`, "Fails when the whole answer fits into 1232 bytes over UDP. Only an answer to a lookup with `over UDP` can be truncated.", `Then the answer is truncated`,
 		func(a *dnsclient.Answer, _ Args) error {
 			if a.Truncated {
 				return nil
 			}
-			return unexpected(a, "is whole (%d bytes), want it truncated", a.Size)
+			return unexpected(a, "is complete (%d bytes), want it truncated", a.Size)
 		})
-	judge(`the name does not exist`, "Fails when the name exists, and when the server gives no clear answer: only NXDOMAIN will do.", `Then the name does not exist`,
+	judge(`the name does not exist`, "Fails unless the server answers NXDOMAIN.", `Then the name does not exist`,
 		func(a *dnsclient.Answer, _ Args) error {
 			if a.Rcode == dns.RcodeNameError {
 				return nil
 			}
 			return unexpected(a, "is %s: %s; want NXDOMAIN", dnsclient.RcodeName(a.Rcode), said(a))
 		})
-	judge(`the response code is {word}`, "Fails when the server answered with another response code. The usual ones are NOERROR, NXDOMAIN, SERVFAIL and REFUSED.", `Then the response code is REFUSED`,
+	judge(`the response code is {word}`, "Fails unless the server answered with this response code. The usual ones are NOERROR, NXDOMAIN, SERVFAIL and REFUSED.", `Then the response code is REFUSED`,
 		func(a *dnsclient.Answer, args Args) error {
 			wanted, known := dns.StringToRcode[strings.ToUpper(args.Text(0))]
 			if !known {
-				return scenarioFault("no response code is called %s: the usual ones are NOERROR, NXDOMAIN, SERVFAIL and REFUSED", args.Text(0))
+				return scenarioFault("there is no response code %s: the usual ones are NOERROR, NXDOMAIN, SERVFAIL and REFUSED", args.Text(0))
 			}
 			if a.Rcode == wanted {
 				return nil
 			}
 			return unexpected(a, "is %s: %s; want %s", dnsclient.RcodeName(a.Rcode), said(a), dnsclient.RcodeName(wanted))
 		})
-	judge(`the TTL is at least {duration}`, "Fails when a record of the answer may be cached for a shorter time. A resolver counts the time to live down: ask a name server of the zone.", `Then the TTL is at least 5 minutes`,
+	judge(`the TTL is at least {duration}`, "Fails when a record of the answer may be cached for a shorter time only. A resolver counts the TTL down, so ask a name server of the zone.", `Then the TTL is at least 5 minutes`,
 		func(a *dnsclient.Answer, args Args) error {
 			return judgeTTL(a, args, "at least", func(lowest, _, bound time.Duration) (time.Duration, bool) { return lowest, lowest >= bound })
 		})
-	judge(`the TTL is at most {duration}`, "Fails when a record of the answer may be cached for longer: before a move, so that the change is seen soon.", `Then the TTL is at most 5 minutes`,
+	judge(`the TTL is at most {duration}`, "Fails when a record of the answer may be cached for longer. Use it before a move, so that the change takes effect soon.", `Then the TTL is at most 5 minutes`,
 		func(a *dnsclient.Answer, args Args) error {
 			return judgeTTL(a, args, "at most", func(_, highest, bound time.Duration) (time.Duration, bool) { return highest, highest <= bound })
 		})
-	judge(`the answer took at most {duration}`, "Fails when the answer came later, counted from the first question; connecting, TLS and the look-up of the server's name are left out.", `Then the answer took at most 100 ms`,
+	judge(`the answer took at most {duration}`, "Fails when the answer came later, counted from the first question, without connecting, TLS and the lookup of the server's name.", `Then the answer took at most 100 ms`,
 		func(a *dnsclient.Answer, args Args) error {
 			limit, err := args.Duration(0)
 			if err != nil {
@@ -113,28 +113,28 @@ func init() {
 			}
 			repeated := ""
 			if a.Sent > 1 {
-				repeated = fmt.Sprintf("; it was asked for %d times over UDP", a.Sent)
+				repeated = fmt.Sprintf("; it was requested %d times over UDP", a.Sent)
 			}
 			return Fail(result.ReasonSlow, result.BlameDNS, "%s took %s, want at most %s%s", object(a), a.Duration.Round(time.Millisecond), limit, repeated)
 		})
 }
 
-// lastAnswer is what the step before looked up.
+// lastAnswer returns the answer to the last lookup.
 func lastAnswer(w *World) (*dnsclient.Answer, error) {
 	if a := State[dnsState](w).answer; a != nil {
 		return a, nil
 	}
-	return nil, scenarioFault(`nothing was looked up: write a step I look up the … of "…" before this one`)
+	return nil, scenarioFault(`nothing has been looked up: write a step I look up the … of "…" before this one`)
 }
 
-// object names an answer: the MX of "example.org" at 192.0.2.53:53.
+// object returns the subject of messages about an answer: the MX of "example.org" at 192.0.2.53:53.
 func object(a *dnsclient.Answer) string { return fmt.Sprintf("%s at %s", a.Question, a.Server) }
 
 func unexpected(a *dnsclient.Answer, format string, args ...any) error {
 	return Fail(result.ReasonUnexpected, result.BlameDNS, "%s %s", object(a), fmt.Sprintf(format, args...))
 }
 
-// foundRecords gives the records that answer the question; the error says why there are none.
+// foundRecords returns the records that answer the question, or an error if there are none.
 func foundRecords(a *dnsclient.Answer) ([]dns.RR, error) {
 	if err := a.Trouble(); err != nil {
 		return nil, failAnswer(err)
@@ -142,10 +142,10 @@ func foundRecords(a *dnsclient.Answer) ([]dns.RR, error) {
 	return a.Found(), nil
 }
 
-// rows gives each row of the table as one record.
+// rows returns each row of the table as one record.
 func rows(args Args) ([]string, error) {
 	if len(args.Table) == 0 {
-		return nil, scenarioFault("the step needs a table beneath it, one record a row")
+		return nil, scenarioFault("the step needs a table below it, with one record in each row")
 	}
 	wanted := make([]string, len(args.Table))
 	for i, row := range args.Table {
@@ -154,8 +154,8 @@ func rows(args Args) ([]string, error) {
 	return wanted, nil
 }
 
-// reader gives a function that says whether a record is the one that was written. The error says that what was written
-// is no record of its type.
+// reader returns a function that reports whether a record equals the written one. It fails if the text is not a record
+// of the type.
 func reader(a *dnsclient.Answer, written string) (func(dns.RR) bool, error) {
 	kind := dnsclient.TypeName(a.Question.Type)
 	if a.Question.Type == dns.TypeTXT {
@@ -163,7 +163,7 @@ func reader(a *dnsclient.Answer, written string) (func(dns.RR) bool, error) {
 	}
 	parsed, err := dns.NewRR(". 0 IN " + kind + " " + written)
 	if err != nil || parsed == nil || strings.ContainsAny(written, "\r\n") {
-		return nil, scenarioFault("%q is no %s record: write it as in a zone file", written, kind)
+		return nil, scenarioFault("%q is not a record of type %s: write it as in a zone file", written, kind)
 	}
 	return func(rr dns.RR) bool {
 		parsed.Header().Name, parsed.Header().Ttl = rr.Header().Name, rr.Header().Ttl
@@ -171,7 +171,7 @@ func reader(a *dnsclient.Answer, written string) (func(dns.RR) bool, error) {
 	}, nil
 }
 
-// sameWire says whether two records are sent as the same bytes, in whatever case their hexadecimal digits were written.
+// sameWire reports whether two records have the same wire format, regardless of the case of hexadecimal digits.
 func sameWire(a, b dns.RR) bool {
 	wire := func(rr dns.RR) []byte {
 		packet := make([]byte, dns.Len(rr)+1)
@@ -201,10 +201,10 @@ func containsAll(a *dnsclient.Answer, wanted []string) error {
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	return unexpected(a, "is %s, which lacks %s", recordList(found), quoteAll(missing))
+	return unexpected(a, "is %s, without %s", recordList(found), quoteAll(missing))
 }
 
-// compare gives the records of the answer and those that are wanted and not among them. A record that is wanted twice
+// compare returns the records of the answer, and the wanted records that are missing. A record that is wanted twice
 // must be there twice.
 func compare(a *dnsclient.Answer, wanted []string) (found []dns.RR, missing []string, err error) {
 	same := make([]func(dns.RR) bool, len(wanted))
@@ -306,7 +306,7 @@ func judgeTTL(a *dnsclient.Answer, args Args, words string, good func(lowest, hi
 	return unexpected(a, "has a TTL of %s, want %s %s", got, words, bound)
 }
 
-// answerText is the whole answer, as evidence.
+// answerText returns the whole answer, as evidence.
 func answerText(a *dnsclient.Answer) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s at %s over %s: %s, %d bytes in %s\n", a.Question, a.Server, a.Transport, dnsclient.RcodeName(a.Rcode), a.Size, a.Duration)

@@ -20,9 +20,9 @@ import (
 
 func init() {
 	const (
-		does = "Reads the TLSA records (DANE, RFC 7672) and compares them with the certificate that the server shows after STARTTLS. Fails unless one of them allows it, all of them can be used, and DNSSEC " +
-			"proves them. The usages 3 (this key or certificate) and 2 (an authority that the server shows) are for mail; 0 and 1 are a fault there. The signatures are checked here, from the root's key down or from " +
-			"dnssec.anchors in stepwatch.yml, so the resolver need not be trusted."
+		does = "Reads the TLSA records (DANE, RFC 7672) and compares them with the certificate that the server sends after STARTTLS. Fails unless one of them matches it, all of them are usable, and DNSSEC " +
+			"proves them. The usages for mail are 3 (this key or certificate) and 2 (an authority that the server sends); 0 and 1 are faults. stepwatch checks the signatures itself, down from the root's key or from " +
+			"dnssec.anchors in stepwatch.yml, so it need not trust the resolver."
 		measures = "Phases: records, and those of an SMTP connection: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, quit. Measures dane_tlsa_records and tls_certificate_not_after_timestamp_seconds"
 	)
 	Register(
@@ -41,15 +41,15 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `DANE protects every MX of {name}`,
-			Does:     does + " Done for port 25 of every MX host; DNSSEC must prove the MX records as well." + ofAccount,
-			Measures: measures + ", each once: the fewest and the earliest.",
+			Does:     does + " It checks port 25 of every MX host. DNSSEC must prove the MX records as well." + ofAccount,
+			Measures: measures + ", each once: the lowest number and the earliest time.",
 			Example:  `Then DANE protects every MX of "example.org"`,
 			Func:     daneOfMX,
 		},
 	)
 }
 
-// validated asks with signatures.
+// validated returns a Lookup that checks the DNSSEC signatures.
 func (w *World) validated() maildns.Lookup {
 	anchors := SettingsOf[dnsclient.Anchors](w.target)
 	if anchors == nil {
@@ -58,7 +58,7 @@ func (w *World) validated() maildns.Lookup {
 	return maildns.Validated(w.dnsClient(), anchors)
 }
 
-// daneOfMX judges all MX hosts, and tells of each that is not protected.
+// daneOfMX checks all MX hosts and reports each one that is not protected.
 func daneOfMX(ctx context.Context, w *World, a Args) error {
 	domain, err := w.domainOf(a.Text(0))
 	if err != nil {
@@ -67,7 +67,7 @@ func daneOfMX(ctx context.Context, w *World, a Args) error {
 	if err := w.askRecords(ctx, func(ctx context.Context, _ maildns.Lookup) error {
 		answer, err := w.validated()(ctx, domain, dns.TypeMX)
 		if err == nil && !answer.Authentic {
-			err = Fail(result.ReasonUnexpected, result.BlameDNS, "the MX records of %q are not proven by DNSSEC, so senders do not look for DANE: sign the zone, and have the zone above name its key (DS)", domain)
+			err = Fail(result.ReasonUnexpected, result.BlameDNS, "the MX records of %q are not proven by DNSSEC, so senders do not use DANE: sign the zone, and add its key (DS) to the parent zone", domain)
 		}
 		return err
 	}); err != nil {
@@ -100,7 +100,7 @@ func daneOfMX(ctx context.Context, w *World, a Args) error {
 	return &Failure{Reason: failure.Reason, Blame: failure.Blame, err: fmt.Errorf("%w; %s", first, strings.Join(others, "; "))}
 }
 
-// judgeTLSA judges the TLSA records of one port by the certificate that is shown there.
+// judgeTLSA checks the TLSA records of one port against the certificate that the server sends there.
 func (w *World) judgeTLSA(ctx context.Context, host string, port int) error {
 	var t *maildns.TLSA
 	if err := w.askRecords(ctx, func(ctx context.Context, _ maildns.Lookup) (err error) {
@@ -128,7 +128,7 @@ func (w *World) judgeTLSA(ctx context.Context, host string, port int) error {
 	return v.judge(w)
 }
 
-// servedChain gives the certificates that an SMTP server shows. No name or date is looked at: that is for the records to say.
+// servedChain returns the certificates that an SMTP server sends. It checks no name and no date: the records decide.
 func (w *World) servedChain(ctx context.Context, host string, port int) ([]*x509.Certificate, error) {
 	c := &smtpClient{w: w, blame: result.BlameTransfer, host: host, server: net.JoinHostPort(host, strconv.Itoa(port)),
 		implicitTLS: port == portSMTPS, mustTLS: true, anyTLS: true}

@@ -15,11 +15,11 @@ import (
 	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
-// Records that point at files which are fetched over HTTPS: MTA-STS policies (RFC 8461) and logos (BIMI).
+// Records that refer to files on HTTPS servers: MTA-STS policies (RFC 8461) and logos (BIMI).
 
 func init() {
 	const (
-		sts = "Reads the domain's MTA-STS record, fetches the policy that it announces as senders do (RFC 8461: over HTTPS from mta-sts.<domain>, with a right certificate and without redirects) and " +
+		sts = "Reads the domain's MTA-STS record, downloads the policy as senders do (RFC 8461: over HTTPS from mta-sts.<domain>, with a valid certificate and without redirects) and " +
 			"compares it with the MX hosts."
 		measures = "Phases: records, then those of a page for the policy: dns, connect, tls, processing, transfer; mx_lookup. Measures mta_sts_max_age_seconds and mta_sts_mode{mode}: 1 for " +
 			"enforce, testing or none."
@@ -27,20 +27,20 @@ func init() {
 	Register(
 		Definition{
 			Area: "dns", Sentence: `the MTA-STS policy of {name} is valid`,
-			Does:     sts + " Fails unless there is exactly one record, the policy can be fetched and understood, and every MX host is among its mx." + ofAccount,
+			Does:     sts + " Fails unless there is exactly one record, the policy can be downloaded and parsed, and every MX host is among its mx." + ofAccount,
 			Measures: measures, Example: `Then the MTA-STS policy of "example.org" is valid`,
 			Func: func(ctx context.Context, w *World, a Args) error { return judgePolicyFile(ctx, w, a, "") },
 		},
 		Definition{
 			Area: "dns", Sentence: `the MTA-STS policy of {name} has the mode {name}`,
-			Does:     sts + " Fails unless its mode is this one (enforce, testing or none), and when it is not valid." + ofAccount,
+			Does:     sts + " Fails unless it is valid and has this mode (enforce, testing or none)." + ofAccount,
 			Measures: measures, Example: `Then the MTA-STS policy of "example.org" has the mode "enforce"`,
 			Func: func(ctx context.Context, w *World, a Args) error { return judgePolicyFile(ctx, w, a, a.Text(1)) },
 		},
 		Definition{
 			Area: "dns", Sentence: `the BIMI record of {name} is valid`,
-			Does: "Reads the record that names the domain's logo and fetches what it names. Fails unless there is exactly one, the logo is an SVG of the profile that mailbox providers take (tiny-ps, " +
-				"at most 32 KB), the mark certificate, if there is one, is in PEM and has not ended, and the DMARC policy is quarantine or reject for all mail, without which no logo is shown." + ofAccount,
+			Does: "Reads the record of the domain's logo and downloads its files. Fails unless there is exactly one record, the logo is an SVG of the profile that mailbox providers accept (tiny-ps, " +
+				"at most 32 KB), the mark certificate, if there is one, is in PEM and has not expired, and the DMARC policy is quarantine or reject for all mail: otherwise no provider shows the logo." + ofAccount,
 			Measures: "Phases: records, then those of a page for each file.",
 			Example:  `Then the BIMI record of "example.org" is valid`,
 			Func:     judgeBIMI,
@@ -48,18 +48,18 @@ func init() {
 	)
 }
 
-// fetchFile gets a file over HTTPS. Any answer but 200 is a Failure, a redirect too.
+// fetchFile downloads a file over HTTPS. Any status other than 200 is a Failure, including a redirect.
 func (w *World) fetchFile(ctx context.Context, address, accept string, limit int) (*reply, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
-		return nil, Fail(result.ReasonUnexpected, result.BlameDNS, "%s is no https address", quote(address))
+		return nil, Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not an https URL", quote(address))
 	}
 	answer, err := w.fetch(ctx, u, http.Header{"Accept": {accept}})
 	switch {
 	case err != nil:
 		return nil, err
 	case answer.StatusCode/100 == 3:
-		return nil, Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: it leads to %s, wanted no redirect", address, quote(answer.Header.Get("Location")))
+		return nil, Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: it redirects to %s, wanted no redirect", address, quote(answer.Header.Get("Location")))
 	case answer.StatusCode != http.StatusOK:
 		return nil, Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: got %s, wanted 200", address, answer.Status)
 	case len(answer.body) > limit:
@@ -68,7 +68,7 @@ func (w *World) fetchFile(ctx context.Context, address, accept string, limit int
 	return answer, nil
 }
 
-// mediaType is the media type of an answer in small letters without its parameters.
+// mediaType returns the media type of an answer in lower case, without its parameters.
 func (r *reply) mediaType() string {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
@@ -77,12 +77,12 @@ func (r *reply) mediaType() string {
 	return kind
 }
 
-// judgePolicyFile lints the MTA-STS record and policy. mode is the one that it must have, or empty.
+// judgePolicyFile checks the MTA-STS record and policy. mode is the required mode, or empty.
 func judgePolicyFile(ctx context.Context, w *World, a Args, mode string) error {
 	switch mode {
 	case "", "enforce", "testing", "none":
 	default:
-		return scenarioFault("%q is no mode of MTA-STS: write enforce, testing or none", mode)
+		return scenarioFault("%q is not a mode of MTA-STS: write enforce, testing or none", mode)
 	}
 	domain, err := w.domainOf(a.Text(0))
 	if err != nil {
@@ -114,10 +114,10 @@ func judgePolicyFile(ctx context.Context, w *World, a Args, mode string) error {
 	}
 	policy.CompareMX(names)
 	if kind := answer.mediaType(); kind != "text/plain" {
-		policy.Faults = append(policy.Faults, fmt.Sprintf("the server says that the file is %s, wanted text/plain", quote(kind)))
+		policy.Faults = append(policy.Faults, fmt.Sprintf("the server sends the file as %s, wanted text/plain", quote(kind)))
 	}
 	if policy.MaxAge > 0 {
-		w.Measure("mta_sts_max_age_seconds", "How long senders keep the MTA-STS policy.", policy.MaxAge.Seconds())
+		w.Measure("mta_sts_max_age_seconds", "Time that senders keep the MTA-STS policy.", policy.MaxAge.Seconds())
 	}
 	if policy.Mode != "" {
 		w.Measure("mta_sts_mode", "1 for the mode of the MTA-STS policy.", 1, result.Label{Name: "mode", Value: policy.Mode})
@@ -133,7 +133,7 @@ func judgePolicyFile(ctx context.Context, w *World, a Args, mode string) error {
 	return nil
 }
 
-// evidenceFileLimit is more than any mark certificate takes, its logo included, in bytes.
+// evidenceFileLimit is the size limit of a mark certificate with its logo, in bytes.
 const evidenceFileLimit = 1 << 20
 
 func judgeBIMI(ctx context.Context, w *World, a Args) error {
@@ -156,18 +156,18 @@ func judgeBIMI(ctx context.Context, w *World, a Args) error {
 		return v.judge(w)
 	}
 	if b.Logo == "" {
-		v.says = "the domain declines to have a logo"
+		v.says = "the domain declares that it has no logo"
 		return v.judge(w)
 	}
 	if strict := d.Policy == "quarantine" || d.Policy == "reject"; !strict || d.Percent < 100 || d.Testing {
-		v.Faults = append(v.Faults, fmt.Sprintf("the DMARC policy is %q for %d %% of the mail, and no provider shows a logo unless it is quarantine or reject for all", d.Policy, d.Percent))
+		v.Faults = append(v.Faults, fmt.Sprintf("the DMARC policy is %q for %d %% of the mail: providers show a logo only if it is quarantine or reject for all", d.Policy, d.Percent))
 	}
 	logo, err := w.fetchFile(ctx, b.Logo, "image/svg+xml", 2*maildns.BIMILogoLimit)
 	if err != nil {
 		return err
 	}
 	if kind := logo.mediaType(); kind != "image/svg+xml" {
-		v.Faults = append(v.Faults, fmt.Sprintf("the server says that the logo is %s, wanted image/svg+xml", quote(kind)))
+		v.Faults = append(v.Faults, fmt.Sprintf("the server sends the logo as %s, wanted image/svg+xml", quote(kind)))
 	}
 	for _, fault := range maildns.CheckBIMILogo(logo.body).Faults {
 		v.Faults = append(v.Faults, "the logo: "+fault)
@@ -184,8 +184,8 @@ func judgeBIMI(ctx context.Context, w *World, a Args) error {
 	return v.judge(w)
 }
 
-// markProblem says what is wrong with a mark certificate. Who signed it is not looked at: the roots of such certificates are
-// not those of the web.
+// markProblem returns what is wrong with a mark certificate, or "". It ignores who signed it: the roots of such
+// certificates are not those of the web.
 func markProblem(file []byte, now time.Time) string {
 	block, _ := pem.Decode(file)
 	if block == nil || block.Type != "CERTIFICATE" {
@@ -196,7 +196,7 @@ func markProblem(file []byte, now time.Time) string {
 	case err != nil:
 		return "it cannot be read: " + err.Error()
 	case now.After(certificate.NotAfter), now.Before(certificate.NotBefore):
-		return fmt.Sprintf("it is valid from %s to %s only", certificate.NotBefore.Format("2006-01-02"), certificate.NotAfter.Format("2006-01-02"))
+		return fmt.Sprintf("it is valid only from %s to %s", certificate.NotBefore.Format("2006-01-02"), certificate.NotAfter.Format("2006-01-02"))
 	}
 	return ""
 }

@@ -259,20 +259,20 @@ func TestRecordsFail(t *testing.T) {
 		{`the MTA-STS policy of "two.example.test" is valid`, `unexpected dns: .*there is no record at _mta-sts.two.example.test: .*`},
 		{`the MTA-STS policy of "open.example.test" is valid`, `unexpected dns: .* the MX host other.example.test is not among its mx \(mail.example.test\): senders that honour the policy do not deliver to it`},
 		{`the MTA-STS policy of "example.test" has the mode "testing"`, `unexpected web: the MTA-STS policy of "example.test" has the mode "enforce", wanted "testing"`},
-		{`the MTA-STS policy of "example.test" has the mode "strict"`, `scenario scenario: "strict" is no mode of MTA-STS: write enforce, testing or none`},
-		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail, .*; the server says that the logo is "text/html", wanted image/svg\+xml; the logo: it is a document of <html>, wanted <svg>; the mark certificate: it is not in PEM`},
+		{`the MTA-STS policy of "example.test" has the mode "strict"`, `scenario scenario: "strict" is not a mode of MTA-STS: write enforce, testing or none`},
+		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail: .*; the server sends the logo as "text/html", wanted image/svg\+xml; the logo: it is a document of <html>, wanted <svg>; the mark certificate: it is not in PEM`},
 		{`the BIMI record of "two.example.test" is valid`, `unexpected dns: .*there is no record at default._bimi.two.example.test: .*`},
 		{`the TLSA records of "mail.example.test:587" match its certificate`, `unexpected dns: DANE of mail.example.test:587 is not valid: there is no TLSA record at _587._tcp.mail.example.test`},
 		{`the TLSA records of "mail.example.test" match its certificate`, `scenario scenario: "mail.example.test" is no host and port: .*`},
 		{`DANE protects every MX of "open.example.test"`, `unexpected dns: DANE of other.example.test:25 is not valid: there is no TLSA record at _25._tcp.other.example.test`},
 		{`DANE protects every MX of "unsigned.test"`, `unexpected dns: the MX records of "unsigned.test" are not proven by DNSSEC, .*`},
 		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask whoever gave you the address for a PTR record with nameless.example.test`},
-		{`the address of "192.0.2.9" and its name match both ways`, `scenario scenario: "192.0.2.9" is an address: write the host's name, which its address has to have`},
+		{`the address of "192.0.2.9" and its name match both ways`, `scenario scenario: "192.0.2.9" is an address: write the host's name`},
 		{`"elsewhere.example.test" is on no blocklist of` + "\n| bl.example.test |", `unexpected target: elsewhere.example.test is on 1 of 1 blocklists: bl.example.test has 192.0.2.80 \(127.0.0.4: it sends spam\); find out what it sent, then ask the list to remove it`},
-		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it takes no questions from public resolvers; set a resolver of your own under resolver in stepwatch.yml, or leave the list out`},
-		{`"192.0.2.9" is on no blocklist of` + "\n| dead.example.test |\n| bl.example.test |", `scenario scenario: 1 of 2 blocklists prove nothing: dead.example.test: it does not list the test address 127.0.0.2, so it lists nothing; leave out what does not work`},
-		{`"192.0.2.9" is on no blocklist of` + "\n| list |", `scenario scenario: "list" is no row of blocklists: .*`},
-		{`"192.0.2.9" is on no blocklist of`, `scenario scenario: 0 blocklists in the table, wanted 1 to 64, one a row`},
+		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it takes no questions from public resolvers; set your own resolver under resolver in stepwatch.yml, or remove the list`},
+		{`"192.0.2.9" is on no blocklist of` + "\n| dead.example.test |\n| bl.example.test |", `scenario scenario: 1 of 2 blocklists prove nothing: dead.example.test: it does not list the test address 127.0.0.2, so it lists nothing; remove those that do not work`},
+		{`"192.0.2.9" is on no blocklist of` + "\n| list |", `scenario scenario: "list" is not a blocklist: .*`},
+		{`"192.0.2.9" is on no blocklist of`, `scenario scenario: 0 blocklists in the table, wanted 1 to 64, one in each row`},
 	} {
 		t.Run(test.text, func(t *testing.T) { failedAs(t, bed.run(t, test.text), test.want) })
 	}
@@ -290,8 +290,8 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 	}
 	const sts = `the MTA-STS policy of "example.test" is valid`
 	for _, broken := range []struct{ kind, content, want string }{
-		{"redirect", "/elsewhere", `redirect web: GET https://mta-sts.example.test/.well-known/mta-sts.txt: it leads to "/elsewhere", wanted no redirect`},
-		{"text/html", good[1], `unexpected dns: .* is not valid: the server says that the file is "text/html", wanted text/plain`},
+		{"redirect", "/elsewhere", `redirect web: GET https://mta-sts.example.test/.well-known/mta-sts.txt: it redirects to "/elsewhere", wanted no redirect`},
+		{"text/html", good[1], `unexpected dns: .* is not valid: the server sends the file as "text/html", wanted text/plain`},
 		{"text/plain", strings.Repeat("\n", 65<<10), `too_large web: .*`},
 		{"text/plain", "<html>", `unexpected dns: .* is not valid: line 1 is "<html>": wanted "key: value"; it has no version; .*`},
 	} {

@@ -19,26 +19,26 @@ func init() {
 	Register(
 		Definition{
 			Area: "dns", Sentence: `the address of {name} and its name match both ways`,
-			Does: "Looks up every address of a host, IPv4 and IPv6, and the names that each has in reverse DNS (PTR). Fails unless each has the host's own name, as mail servers demand of those that send to " +
-				"them. The host is a name, or a host or account in stepwatch.yml (the server that takes its mail).",
-			Measures: "All look-ups (phase records). Measures dns_addresses{family}: those of the host, for ip4 and ip6.",
+			Does: "Looks up every address of a host, IPv4 and IPv6, and the names of each in reverse DNS (PTR). Fails unless each address has the host's name there, as mail servers require of senders. " +
+				"The host is a name, or a host or account in stepwatch.yml (the server that receives its mail).",
+			Measures: "All lookups (phase records). Measures dns_addresses{family}: number of addresses of the host, for ip4 and ip6.",
 			Example:  `Then the address of "mail.example.org" and its name match both ways`,
 			Func:     namesMatch,
 		},
 		Definition{
 			Area: "dns", Sentence: `the greeting of {server} names a host at its address`,
-			Does: "Connects to an SMTP server and reads the name that it gives itself in its greeting and in its answer to EHLO. Fails unless it is a full host name that resolves to the address " +
-				"that was connected to, and the same in both (where the answer to EHLO gives one). The server is a host, or a host or account in stepwatch.yml, and a port.",
+			Does: "Connects to an SMTP server and reads its name in its greeting and in its answer to EHLO. Fails unless the name is a full host name that resolves to the address " +
+				"of the connection, and is the same in both (if the answer to EHLO has one). The server is a host, or a host or account in stepwatch.yml, and a port.",
 			Measures: "Phases: dns, connect, banner, ehlo, quit, and records.",
 			Example:  `Then the greeting of "mail.example.org:25" names a host at its address`,
 			Func:     greetingNames,
 		},
 		Definition{
 			Area: "dns", Sentence: `{name} is on no blocklist of`, Pattern: `^"([^"]+)" is on no blocklist of:?$`,
-			Does: "Asks the DNS blocklists of the table, one a row, about every address of a host (or one address). Fails when one has it. Each list is also asked about its test addresses (RFC 5782 " +
-				"section 5), so a list that is gone, that lists everything, or that refuses to answer (as the large ones do to public resolvers) proves nothing and is named, and is never taken for clean. " +
-				"Lists without IPv6 addresses are asked about IPv4 only. Many lists want a resolver of your own: set resolver in stepwatch.yml. The host is a name, or a host or account in stepwatch.yml.",
-			Measures: "All look-ups (phase records). Measures dnsbl_listed{list} of each list that answered: the number of addresses that it has.",
+			Does: "Asks the DNS blocklists of the table, one in each row, about every address of a host (or about one address). Fails when a list has one of them. It also asks each list about its test addresses (RFC 5782 " +
+				"section 5). A list that no longer exists, lists everything, or refuses to answer (as large ones do for public resolvers) proves nothing: the message names it, and the step does not pass. " +
+				"Lists without IPv6 addresses are asked about IPv4 only. Many lists require your own resolver: set resolver in stepwatch.yml. The host is a name, or a host or account in stepwatch.yml.",
+			Measures: "All lookups (phase records). Measures dnsbl_listed{list} for each list that answered: the number of the host's addresses on it.",
 			Table:    Required,
 			Example:  "Then \"mail.example.org\" is on no blocklist of\n  | bl.example.net |\n  | dnsbl.example.org |",
 			Func:     onNoBlocklist,
@@ -52,7 +52,7 @@ func namesMatch(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
-		return scenarioFault("%q is an address: write the host's name, which its address has to have", host)
+		return scenarioFault("%q is an address: write the host's name", host)
 	}
 	var n *maildns.Names
 	if err := w.askRecords(ctx, func(ctx context.Context, lookup maildns.Lookup) (err error) {
@@ -69,8 +69,8 @@ func namesMatch(ctx context.Context, w *World, a Args) error {
 			four++
 		}
 	}
-	w.Measure("dns_addresses", "Addresses of the host.", float64(four), result.Label{Name: "family", Value: "ip4"})
-	w.Measure("dns_addresses", "Addresses of the host.", float64(len(n.Addresses)-four), result.Label{Name: "family", Value: "ip6"})
+	w.Measure("dns_addresses", "Number of addresses of the host.", float64(four), result.Label{Name: "family", Value: "ip4"})
+	w.Measure("dns_addresses", "Number of addresses of the host.", float64(len(n.Addresses)-four), result.Label{Name: "family", Value: "ip6"})
 	return finding{"reverse DNS of " + quote(host), strings.Join(words, ", "), n.Findings}.judge(w)
 }
 
@@ -92,7 +92,7 @@ func greetingNames(ctx context.Context, w *World, a Args) error {
 	}
 	w.Note("greets as " + quote(c.greets) + ", answers EHLO as " + quote(c.called))
 	if strings.Contains(c.called, ".") && !strings.EqualFold(c.greets, c.called) {
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s greets as %s and answers EHLO as %s, wanted one name", c.server, quote(c.greets), quote(c.called))
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s greets as %s and answers EHLO as %s, wanted the same name", c.server, quote(c.greets), quote(c.called))
 	}
 	if _, err := dnsclient.Fqdn(c.greets); err != nil || !strings.Contains(strings.Trim(c.greets, "."), ".") {
 		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s greets as %s, wanted a full host name: set it in the server (myhostname, primary_hostname)", c.server, quote(c.greets))
@@ -104,7 +104,7 @@ func greetingNames(ctx context.Context, w *World, a Args) error {
 	})
 	switch {
 	case dnsclient.IsAbsent(err):
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s greets as %s, which has no address: give that name the address %s, or the server its right name", c.server, quote(c.greets), peer)
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%s greets as %s, which has no address: give that name the address %s, or the server its correct name", c.server, quote(c.greets), peer)
 	case err != nil:
 		return err
 	case !slices.Contains(addresses, peer):
@@ -113,7 +113,7 @@ func greetingNames(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// mostBlocklists is how many lists one step may ask.
+// mostBlocklists is the number of lists that one step may ask.
 const mostBlocklists = 64
 
 func onNoBlocklist(ctx context.Context, w *World, a Args) error {
@@ -121,12 +121,12 @@ func onNoBlocklist(ctx context.Context, w *World, a Args) error {
 	for _, row := range a.Table {
 		list := strings.TrimSuffix(strings.ToLower(row[0]), ".")
 		if _, err := dnsclient.Fqdn(list); err != nil || len(row) != 1 || !strings.Contains(list, ".") || slices.Contains(lists, list) {
-			return scenarioFault("%q is no row of blocklists: write the domain of one list in each, such as | bl.example.org |", strings.Join(row, " | "))
+			return scenarioFault("%q is not a blocklist: write the domain of one list in each row, such as | bl.example.org |", strings.Join(row, " | "))
 		}
 		lists = append(lists, list)
 	}
 	if len(lists) == 0 || len(lists) > mostBlocklists {
-		return scenarioFault("%d blocklists in the table, wanted 1 to %d, one a row", len(lists), mostBlocklists)
+		return scenarioFault("%d blocklists in the table, wanted 1 to %d, one in each row", len(lists), mostBlocklists)
 	}
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()
@@ -148,7 +148,7 @@ func onNoBlocklist(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	var have, silent []string
-	monitor := true // whether this machine's resolver is what all silent lists refuse
+	monitor := true // whether all silent lists refuse this machine's resolver
 	for i, f := range found {
 		switch {
 		case len(f.addresses) > 0:
@@ -158,7 +158,7 @@ func onNoBlocklist(ctx context.Context, w *World, a Args) error {
 			monitor = monitor && f.refused
 			continue
 		}
-		w.Measure("dnsbl_listed", "How many of the host's addresses the blocklist has.", float64(len(f.addresses)), result.Label{Name: "list", Value: lists[i]})
+		w.Measure("dnsbl_listed", "Number of the host's addresses that are on the blocklist.", float64(len(f.addresses)), result.Label{Name: "list", Value: lists[i]})
 	}
 	if len(silent) > 0 {
 		w.Note(oneLine("proves nothing: "+strings.Join(silent, "; "), 500))
@@ -167,19 +167,19 @@ func onNoBlocklist(ctx context.Context, w *World, a Args) error {
 	case len(have) > 0:
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s is on %d of %d blocklists: %s; find out what it sent, then ask the list to remove it", a.Text(0), len(have), len(lists), strings.Join(have, "; "))
 	case len(silent) > 0 && monitor:
-		return Fail(result.ReasonRefused, result.BlameMonitor, "%d of %d blocklists do not answer this machine's resolver: %s; set a resolver of your own under resolver in stepwatch.yml, or leave the list out",
+		return Fail(result.ReasonRefused, result.BlameMonitor, "%d of %d blocklists do not answer this machine's resolver: %s; set your own resolver under resolver in stepwatch.yml, or remove the list",
 			len(silent), len(lists), strings.Join(silent, "; "))
 	case len(silent) > 0:
-		return Fail(result.ReasonScenario, result.BlameScenario, "%d of %d blocklists prove nothing: %s; leave out what does not work", len(silent), len(lists), strings.Join(silent, "; "))
+		return Fail(result.ReasonScenario, result.BlameScenario, "%d of %d blocklists prove nothing: %s; remove those that do not work", len(silent), len(lists), strings.Join(silent, "; "))
 	}
 	return nil
 }
 
-// listed is what one list says of all addresses of a host.
+// listed is the result of one list for all addresses of a host.
 type listed struct {
-	addresses []string // that it has, with why
-	trouble   string   // why it proves nothing, or empty
-	refused   bool     // the trouble is that it refuses to answer
+	addresses []string // the addresses on the list, each with the reason
+	trouble   string   // why the list proves nothing, or empty
+	refused   bool     // whether the list refuses to answer
 }
 
 func askList(ctx context.Context, lookup maildns.Lookup, list string, addresses []netip.Addr) listed {

@@ -16,14 +16,14 @@ import (
 
 func init() {
 	const (
-		chain = "Asks once more what the last step looked up, now with signatures, and checks them itself up to the trust anchor: the root's, or those under dnssec.anchors in " +
-			"stepwatch.yml. What the chain needs is asked from the configured resolver, whose word counts for nothing. That something does not exist must be proven too (NSEC, NSEC3). "
-		measures = "Phases: validate (all look-ups and checks). Measures dns_signature_expiry_timestamp_seconds: when the first signature of the answer, or of the keys that made it, ends."
+		chain = "Repeats the lookup of the last step with signatures, and checks them itself up to the trust anchor: the root's, or those under dnssec.anchors in " +
+			"stepwatch.yml. It reads the records of the chain from the configured resolver, which it does not trust. The absence of a name or record must be proven too (NSEC, NSEC3). "
+		measures = "Phases: validate (all lookups and checks). Measures dns_signature_expiry_timestamp_seconds: the earliest expiry of a signature of the answer or of its keys."
 	)
 	Register(
 		Definition{
 			Area: "dns", Sentence: `the answer is signed`, Example: `Then the answer is signed`,
-			Does:     chain + "Fails when the zone is not signed, when a signature is wrong, missing or over, and when the answer was another one than the signed one.",
+			Does:     chain + "Fails when the zone is not signed, when a signature is wrong, missing or expired, and when the answer differs from the signed one.",
 			Measures: measures,
 			Func: func(ctx context.Context, w *World, _ Args) error {
 				proof, err := proven(ctx, w)
@@ -36,7 +36,7 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `its signature is valid for {duration}`, Example: `And its signature is valid for 3 days`,
-			Does: "Fails when a signature of the answer, or of the keys of its zones, ends earlier: a signer that has stopped is noticed by then, before every resolver that validates refuses the zone. " +
+			Does: "Fails when a signature of the answer, or of the keys of its zones, expires earlier. This reveals a signer that has stopped, before validating resolvers reject the zone. " +
 				strings.TrimSpace(chain),
 			Measures: measures,
 			Func: func(ctx context.Context, w *World, a Args) error {
@@ -56,8 +56,8 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `the server says that the answer is signed`, Example: `And the server says that the answer is signed`,
-			Does: "Fails when the server that was asked does not say that it checked the signatures itself (the AD bit). It is a resolver's word: a resolver that does not check never says so, and neither does " +
-				"a name server of the zone. `the answer is signed` needs nobody's word.",
+			Does: "Fails unless the server reports that it checked the signatures itself (the AD bit). A resolver that does not validate never reports it, and neither does " +
+				"a name server of the zone. `the answer is signed` does not depend on the server.",
 			Func: func(_ context.Context, w *World, _ Args) error {
 				a, err := lastAnswer(w)
 				if err != nil {
@@ -66,13 +66,13 @@ func init() {
 				if a.Authenticated {
 					return nil
 				}
-				return unexpected(a, "is not said to be signed: the zone is not, or the server does not check")
+				return unexpected(a, "has no AD bit: the zone is not signed, or the server does not validate")
 			},
 		},
 	)
 }
 
-// proven gives the proof of the last answer, which is asked for once.
+// proven returns the proof of the last answer. It asks for the proof only once.
 func proven(ctx context.Context, w *World) (*dnsclient.Proof, error) {
 	last, err := lastAnswer(w)
 	if err != nil {
@@ -95,13 +95,13 @@ func proven(ctx context.Context, w *World) (*dnsclient.Proof, error) {
 			return nil, failDNSSEC(ctx, last, err)
 		}
 	}
-	w.Measure("dns_signature_expiry_timestamp_seconds", "When the first signature of the answer, or of the keys that made it, ends, in Unix time.", float64(s.proof.Expires.Unix()))
+	w.Measure("dns_signature_expiry_timestamp_seconds", "Earliest expiry of a signature of the answer or of its keys, in Unix time.", float64(s.proof.Expires.Unix()))
 	signed := s.proof.Answer
 	stranger := func(rr dns.RR) bool {
 		return !slices.ContainsFunc(signed.Found(), func(other dns.RR) bool { return dns.IsDuplicate(rr, other) || sameWire(rr, other) })
 	}
 	if found := last.Found(); signed.Rcode != last.Rcode || slices.ContainsFunc(found, stranger) || len(found) == 0 && len(signed.Found()) > 0 {
-		return nil, unexpected(last, "was %s, and what is signed is %s", said(last), said(signed))
+		return nil, unexpected(last, "was %s, but the signed answer is %s", said(last), said(signed))
 	}
 	return s.proof, nil
 }

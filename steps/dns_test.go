@@ -199,17 +199,17 @@ func TestDNSFails(t *testing.T) {
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is "20 mx2\.example\.test\.", "10 mail\.example\.test\.", want "10 mail\.example\.test", "30 mx2\.example\.test"`},
 		{name: "twice is not once", text: mx + "the answer is:\n| 10 mail.example.test |\n| 10 mail.example.test |",
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, want "10 mail\.example\.test", "10 mail\.example\.test"`},
-		{name: "no table", text: mx + "the answer is:", want: `scenario scenario: the step needs a table beneath it, one record a row`},
+		{name: "no table", text: mx + "the answer is:", want: `scenario scenario: the step needs a table below it, with one record in each row`},
 		{name: "missing", text: mx + "the answer contains:\n| 10 mail.example.test |\n| 5 x.example.test |",
-			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, which lacks "5 x\.example\.test"`},
+			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, without "5 x\.example\.test"`},
 		{name: "there", text: mx + `the answer does not contain "10 mail.example.test"`,
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, want it without "10 mail\.example\.test"`},
 		{name: "begins", text: mx + `a record of the answer begins with "v=spf1"`,
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, want one that begins with "v=spf1"`},
 		{name: "count", text: mx + `the answer has 3 records`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` has 2 records, want 3: .*`},
-		{name: "no record is written so", text: mx + `the answer is "mail.example.test"`, want: `scenario scenario: "mail\.example\.test" is no MX record: write it as in a zone file`},
+		{name: "no record is written so", text: mx + `the answer is "mail.example.test"`, want: `scenario scenario: "mail\.example\.test" is not a record of type MX: write it as in a zone file`},
 		{name: "no type", text: `I look up the AB of "example.test"`, want: `scenario scenario: no type of record is called AB: write one as A, AAAA, MX or TXT`},
-		{name: "no answer before", text: `the answer is authoritative`, want: `scenario scenario: nothing was looked up: write a step I look up the … of "…" before this one`},
+		{name: "no answer before", text: `the answer is authoritative`, want: `scenario scenario: nothing has been looked up: write a step I look up the … of "…" before this one`},
 		{name: "no such name", text: `I look up the A of "absent.homeless.test"` + "\n" + `the answer is "192.0.2.80"`,
 			want: `dns dns: ask ` + at + ` for the A of "absent\.homeless\.test": NXDOMAIN: the name does not exist`},
 		{name: "no such record", text: `I look up the A of "mail.example.test"` + "\n" + `the TTL is at least 1s`,
@@ -219,10 +219,10 @@ func TestDNSFails(t *testing.T) {
 		{name: "it exists without", text: `I look up the A of "mail.example.test"` + "\n" + `the name does not exist`,
 			want: `unexpected dns: the A of "mail\.example\.test" at ` + at + ` is NOERROR: the name exists and has no A record; want NXDOMAIN`},
 		{name: "code", text: mx + `the response code is REFUSED`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` is NOERROR: .*; want REFUSED`},
-		{name: "no code", text: mx + `the response code is FINE`, want: `scenario scenario: no response code is called FINE: the usual ones are .*`},
+		{name: "no code", text: mx + `the response code is FINE`, want: `scenario scenario: there is no response code FINE: the usual ones are .*`},
 		{name: "TTL too low", text: mx + `the TTL is at least 6 minutes`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` has a TTL of 5m0s, want at least 6m0s`},
 		{name: "TTL too high", text: mx + `the TTL is at most 5 minutes`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` has a TTL of 10m0s, want at most 5m0s`},
-		{name: "whole", text: mx + `the answer is truncated`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` is whole \(\d+ bytes\), want it truncated`},
+		{name: "whole", text: mx + `the answer is truncated`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` is complete \(\d+ bytes\), want it truncated`},
 
 		{name: "SERVFAIL", fault: rcode(dns.RcodeServerFailure), text: mx + `the answer has 2 records`, want: `dns dns: ask ` + at + ` for the MX of "example\.test": SERVFAIL: the server could not find out`},
 		{name: "SERVFAIL is no absence", fault: rcode(dns.RcodeServerFailure), text: mx + `the answer does not contain "10 x.example.test"`, want: `dns dns: .*SERVFAIL: the server could not find out`},
@@ -240,7 +240,7 @@ func TestDNSFails(t *testing.T) {
 			want: `dns dns: ask ` + at + ` for the MX of "example\.test": no answer but a referral to the name servers of \.: this server is not one of them`},
 		{name: "lame is not zero", fault: nameserver.Lame, text: mx + `the answer has 0 records`, want: `dns dns: .* no answer but a referral to .*`},
 		{name: "from a cache", fault: cached, text: mx + `the answer is authoritative`,
-			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is not authoritative: the server has it from elsewhere, or is not set up for the zone`},
+			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is not authoritative: the server has it from another server, or is not set up for the zone`},
 
 		{name: "closed", text: `I look up the A of "example.test" at "closed.example.test"`, want: `connect dns: ask closed\.example\.test:53 \(at 127\.0\.0\.1:1\) for the A of "example\.test": connection refused: nothing listens on that port`},
 		{name: "no such server", text: `I look up the A of "example.test" at "absent.homeless.test"`, want: `dns dns: ask absent\.homeless\.test:53 for the A of "example\.test": "absent\.homeless\.test" does not resolve: .*`},
@@ -257,14 +257,14 @@ func TestDNSFails(t *testing.T) {
 		{name: "the second is lame", other: nameserver.Lame, text: `all name servers of "example.test" have the same serial`,
 			want: `dns dns: 1 of 2 servers: ns2\.example\.test \(198\.51\.100\.53\): .*: no answer but a referral to the name servers of \.: this server is not one of them`},
 		{name: "the second is a cache", other: cached, text: `all name servers of "example.test" have the same serial`,
-			want: `unexpected dns: 1 of 2 servers: ns2\.example\.test .*is not authoritative: the server has it from elsewhere, or is not set up for the zone`},
+			want: `unexpected dns: 1 of 2 servers: ns2\.example\.test .*is not authoritative: the server has it from another server, or is not set up for the zone`},
 		{name: "the second is silent", other: nameserver.Silent, text: `all name servers of "example.test" have the same serial`, want: `timeout dns: 1 of 2 servers: ns2\.example\.test \(198\.51\.100\.53\): .* no answer in time .*`},
 		{name: "the second cannot find out", other: rcode(dns.RcodeServerFailure), text: mx + `all name servers of "example.test" give the same answer`, want: `dns dns: 1 of 2 servers: ns2\.example\.test .*SERVFAIL.*`},
 		{name: "no name server has IPv6", text: `all name servers of "example.test" have the same serial over IPv6`, want: `dns dns: no name server of "example\.test" has an IPv6 address`},
 		{name: "a name server has no address", text: `all name servers of "homeless.test" have the same serial`,
 			want: `dns dns: the name servers of "homeless\.test" do not all have an address: ask .* "ns\.homeless\.test": the name exists and has no AAAA record`},
 		{name: "no zone", text: `all name servers of "absent.homeless.test" have the same serial`, want: `dns dns: ask .* for the NS of "absent\.homeless\.test": NXDOMAIN: the name does not exist`},
-		{name: "another zone", text: mx + `all name servers of "homeless.test" give the same answer`, want: `scenario scenario: the MX of "example\.test" is not in the zone "homeless\.test": look up a name of the zone before`},
+		{name: "another zone", text: mx + `all name servers of "homeless.test" give the same answer`, want: `scenario scenario: the MX of "example\.test" is not in the zone "homeless\.test": look up a name of the zone before this step`},
 		{name: "disagree", other: without10, text: mx + `"192.0.2.53" and "198.51.100.53" agree`, want: `unexpected dns: the servers differ on the MX of "example\.test": 192\.0\.2\.53 says .*; 198\.51\.100\.53 says "20 mx2\.example\.test\."`},
 		{name: "neither answers", fault: nil, other: nameserver.Silent, text: mx + `"198.51.100.53" and "closed.example.test" agree`, want: `timeout dns: 2 of 2 servers: 198\.51\.100\.53: .*; closed\.example\.test: .*connection refused.*`},
 
@@ -385,7 +385,7 @@ func TestDNSSignatures(t *testing.T) {
 		t.Errorf("measured %+v", m)
 	}
 	failedAs(t, bed.run(t, 5*time.Second, mx+"the server says that the answer is signed"),
-		`unexpected dns: the MX of "example\.test" at `+at+` is not said to be signed: the zone is not, or the server does not check`)
+		`unexpected dns: the MX of "example\.test" at `+at+` has no AD bit: the zone is not signed, or the server does not validate`)
 	failedAs(t, bed.run(t, 5*time.Second, `I look up the SOA of "homeless.test"`+"\nthe answer is signed"),
 		`unexpected dns: the SOA of "homeless\.test" at `+at+` is not validly signed: the zone above has no DS record for "homeless\.test\.", so nobody can check its signatures`)
 
@@ -402,7 +402,7 @@ func TestDNSSignatures(t *testing.T) {
 		reply.Answer[0].(*dns.MX).Mx = "evil.test."
 		return packed(reply)
 	})
-	failedAs(t, bed.run(t, 5*time.Second, mx+"the answer is signed"), `unexpected dns: the MX of "example\.test" at `+at+` was "20 evil\.test\.", .*, and what is signed is "20 mx2\.example\.test\.", .*`)
+	failedAs(t, bed.run(t, 5*time.Second, mx+"the answer is signed"), `unexpected dns: the MX of "example\.test" at `+at+` was "20 evil\.test\.", .*, but the signed answer is "20 mx2\.example\.test\.", .*`)
 	server.Misbehave(func(query, reply *dns.Msg, udp bool) [][]byte {
 		reply.AuthenticatedData = true
 		return signer.Fault(query, reply, udp)

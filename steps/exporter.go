@@ -12,14 +12,14 @@ import (
 )
 
 func init() {
-	const selects = " The name stands as on the exporter's page, with as many of its labels in braces as tell it from others, mta_queue_length{queue=\"deferred\"}; " +
-		"where several samples fit, each has to be right. A sample that is not there fails, and the error names those like it; NaN fails always."
-	const measures = "Measurement sample_value: the sample, the worst of several."
+	const selects = " Write the name as on the exporter's page, with the labels in braces that select it: mta_queue_length{queue=\"deferred\"}. " +
+		"If several samples match, each must pass. A missing sample fails, and the message names similar ones. NaN always fails."
+	const measures = "Measurement sample_value: the sample, or the worst of several."
 	Register(
 		Definition{
 			Area: "exporter", Sentence: `I scrape {text}`,
-			Does: "Reads another exporter's metrics at this URL, in Prometheus' text format. A host of stepwatch.yml may stand in the URL by its name. " +
-				"Fails unless the status is 200 and the answer is such a page. The sentences about samples follow.",
+			Does: "Reads another exporter's metrics at this URL, in Prometheus' text format. The URL may contain the name of a host of stepwatch.yml. " +
+				"Fails unless the status is 200 and the answer is in this format. The sentences about samples follow.",
 			Measures: "Phases dns, connect, tls, processing, transfer; measurement http_status_code.",
 			Example:  `When I scrape "http://mx1:8080/metrics"`,
 			Func:     scrape,
@@ -48,9 +48,9 @@ func init() {
 	)
 }
 
-// scraped is what the scenario scraped last.
+// scraped holds what the scenario scraped last.
 type scraped struct {
-	what    string // "https://mx1.example.org:8080/metrics"; empty before the first
+	what    string // "https://mx1.example.org:8080/metrics"; empty until a step scrapes
 	samples []exposition.Sample
 }
 
@@ -59,7 +59,7 @@ func scrape(ctx context.Context, w *World, a Args) error {
 	*page = scraped{}
 	u, err := url.Parse(a.Text(0))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return scenarioFault("%q is no URL: write it as \"http://mx1.example.org:8080/metrics\"", a.Text(0))
+		return scenarioFault("%q is not a URL: write it as \"http://mx1.example.org:8080/metrics\"", a.Text(0))
 	}
 	if address := w.target.AddressOf(u.Hostname()); address != u.Hostname() {
 		port := u.Port()
@@ -79,19 +79,19 @@ func scrape(ctx context.Context, w *World, a Args) error {
 	}
 	samples, err := exposition.Parse(answer.body)
 	if err != nil {
-		return Fail(result.ReasonProtocol, result.BlameWeb, "scrape %s: the answer (%s) is no page of metrics: %w", shownURL(u), shownLine(answer.Header.Get("Content-Type")), err)
+		return Fail(result.ReasonProtocol, result.BlameWeb, "scrape %s: the answer (%s) is not a page of metrics: %w", shownURL(u), shownLine(answer.Header.Get("Content-Type")), err)
 	}
 	*page = scraped{what: shownURL(u), samples: samples}
 	return nil
 }
 
-// judgeSample makes the function of a sentence that wants a sample to fit. Of several it measures and names the one that
-// is worst by worse, or the first that does not fit where there is no worst.
+// judgeSample returns the function of a sentence about a sample. Of several samples it measures and names the worst by
+// worse. If worse is nil, that is the first one that does not fit.
 func judgeSample(word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
 	return func(_ context.Context, w *World, a Args) error {
 		page := State[scraped](w)
 		if page.what == "" {
-			return scenarioFault("nothing was scraped yet: write `I scrape \"http://mx1.example.org:8080/metrics\"` before this step")
+			return scenarioFault("no step has scraped anything yet: write `I scrape \"http://mx1.example.org:8080/metrics\"` before this step")
 		}
 		selector, err := exposition.ParseSelector(a.Text(0))
 		if err != nil {
@@ -111,7 +111,7 @@ func judgeSample(word string, fits, worse func(a, b float64) bool) func(context.
 				worst = s
 			}
 		}
-		w.Measure("sample_value", "The sample that the step read from another exporter, the worst of several.", worst.Value)
+		w.Measure("sample_value", "The sample that the step read from another exporter, or the worst of several.", worst.Value)
 		if !fits(worst.Value, limit) {
 			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s %s, wanted it %s %s", page.what, shownLine(worst.String()), shownNumber(worst.Value), word, a.Text(1))
 		}
@@ -122,7 +122,7 @@ func judgeSample(word string, fits, worse func(a, b float64) bool) func(context.
 
 func didYouMean(near []string) string {
 	if len(near) == 0 {
-		return " and none like it"
+		return " and no similar one"
 	}
-	return "; near it are " + shownLine(strings.Join(near, ", "))
+	return "; similar ones are " + shownLine(strings.Join(near, ", "))
 }

@@ -20,23 +20,23 @@ import (
 	"github.com/stepwatch/stepwatch/steps/fileset"
 )
 
-// The sentences about files of the machine that stepwatch itself runs on: one step looks, the next ones judge.
+// Sentences about files of the machine that stepwatch itself runs on. One step looks, the next ones judge.
 
 func init() {
-	const looks = " Directories count as files: their size is that of all files in them, their age that of the newest. A file that may not be looked at is UNKNOWN, never missing. " +
+	const looks = " A directory counts as a file: its size is that of all files in it, its age that of the newest. A file that stepwatch may not read is UNKNOWN, never missing. " +
 		"The sentences about the file follow."
-	const measures = "Measurements file_age_seconds, file_size_bytes and files_found (how many files fit)."
+	const measures = "Measurements file_age_seconds, file_size_bytes and files_found (number of files that match)."
 	Register(
 		Definition{
 			Area: "file", Sentence: `I look at the file {text}`,
-			Does:     "Looks at a file of the machine that stepwatch runs on, and fails when it is not there." + looks,
+			Does:     "Looks at a file of the machine that stepwatch runs on. Fails when it does not exist." + looks,
 			Measures: measures,
 			Example:  `When I look at the file "/var/lib/app/last-run"`,
 			Func:     lookAtFile,
 		},
 		Definition{
 			Area: "file", Sentence: `I look at the newest file of {text}`,
-			Does: "Looks at the file that was changed last of those that the pattern stands for: * is any text, ? one letter, [a-z] one of these; none of them is a /. " +
+			Does: "Looks at the newest of the files that match the pattern: * is any text, ? any one character, [a-z] one of these; none of them matches a /. " +
 				"Fails when there is none." + looks,
 			Measures: measures,
 			Example:  `When I look at the newest file of "/var/backups/mail-*.tar.zst"`,
@@ -44,14 +44,14 @@ func init() {
 		},
 		Definition{
 			Area: "file", Sentence: `there is no file {text}`,
-			Does:     "Fails when there is a file of this name or pattern, and names it.",
+			Does:     "Fails when a file has this name or matches this pattern, and names it.",
 			Measures: "Measurement files_found.",
 			Example:  `Then there is no file "/var/spool/app/*.failed"`,
 			Func:     noFile,
 		},
 		Definition{
 			Area: "file", Sentence: `the file is younger than {duration}`,
-			Does:    "Fails when it was last changed that long ago or longer. One from the future fails too: somebody's clock is wrong.",
+			Does:    "Fails when it was last changed that long ago or longer. A time in the future fails too: a clock is wrong.",
 			Example: `Then the file is younger than 26 hours`,
 			Func:    judgeFile(fileIsYounger),
 		},
@@ -75,103 +75,103 @@ func init() {
 		},
 		Definition{
 			Area: "file", Sentence: `the file has at least {number}% of the size of the one before`,
-			Does: "Compares with the file of the same pattern that was changed before it: a backup that is suddenly half as large has lost something. " +
-				"Without one before there is nothing to compare with: that is UNKNOWN, not passed.",
-			Measures: "Measurement file_size_change_ratio: its size divided by that of the one before.",
+			Does: "Compares the file with the next newest that matches the same pattern: a backup that is suddenly half as large has lost something. " +
+				"Without a previous file the result is UNKNOWN, not passed.",
+			Measures: "Measurement file_size_change_ratio: its size divided by that of the previous file.",
 			Example:  `Then the file has at least 50% of the size of the one before`,
 			Func:     judgeFile(fileIsPlausible),
 		},
 		Definition{
 			Area: "file", Sentence: `at least {int} files are kept`,
-			Does:    "Fails when fewer files fit the pattern that was looked for.",
+			Does:    "Fails when fewer files match the pattern.",
 			Example: `Then at least 7 files are kept`,
 			Func:    judgeFile(filesAreKept),
 		},
 		Definition{
 			Area: "file", Sentence: `no file is older than {duration}`,
-			Does:    "Fails when a file that fits the pattern was last changed that long ago or longer: what should be removed is not.",
+			Does:    "Fails when a file that matches the pattern was last changed that long ago or longer: old files are not removed.",
 			Example: `Then no file is older than 35 days`,
 			Func:    judgeFile(noFileIsOlder),
 		},
 		Definition{
 			Area: "file", Sentence: `the file contains {text}`,
-			Does:    "Fails unless the text is in it. What is compressed is unpacked first.",
+			Does:    "Fails unless the file contains the text. A compressed file is unpacked first.",
 			Example: `Then the file contains "backup finished"`,
 			Func:    judgeFile(fileContains(true)),
 		},
 		Definition{
 			Area: "file", Sentence: `the file does not contain {text}`,
-			Does:    "Fails when the text is in it. What is compressed is unpacked first.",
+			Does:    "Fails when the file contains the text. A compressed file is unpacked first.",
 			Example: `Then the file does not contain "ERROR"`,
 			Func:    judgeFile(fileContains(false)),
 		},
 		Definition{
 			Area: "file", Sentence: `the file matches {text}`,
-			Does:    "Fails unless this regular expression (RE2) fits somewhere in it; ^ and $ stand for the ends of a line. What is compressed is unpacked first.",
+			Does:    "Fails unless the regular expression (RE2) matches somewhere in the file; ^ and $ match at line breaks. A compressed file is unpacked first.",
 			Example: `Then the file matches "^exit code: 0$"`,
 			Func:    judgeFile(fileMatches),
 		},
 		Definition{
 			Area: "file", Sentence: `the file is owned by {text}`,
-			Does:    "Fails unless it is this user's, or this user's and group's: \"root:adm\".",
+			Does:    "Fails unless the file belongs to this user, or to this user and group: \"root:adm\".",
 			Example: `Then the file is owned by "root:adm"`,
 			Func:    judgeFile(fileIsOwned),
 		},
 		Definition{
 			Area: "file", Sentence: `the file has mode {text}`,
-			Does:    "Fails unless its permissions are these, in octal as chmod takes them.",
+			Does:    "Fails unless the file has these permissions, in octal as for chmod.",
 			Example: `Then the file has mode "640"`,
 			Func:    judgeFile(fileHasMode),
 		},
 		Definition{
 			Area: "file", Sentence: `the file is a whole archive`,
-			Does: "Reads an archive or compressed file to its end and compares its checksums: gzip, bzip2, zstd, xz, lz4, tar in any of them or in none, zip. " +
-				"Fails when it is cut off, damaged or none. Give the scenario the time for it by @timeout: a gigabyte takes some seconds.",
+			Does: "Reads an archive or compressed file to its end and checks its checksums: gzip, bzip2, zstd, xz, lz4, tar (compressed or not), zip. " +
+				"Fails when it is truncated, damaged or not an archive. Give the scenario enough time with @timeout: a gigabyte takes some seconds.",
 			Measures: "Time to read it. Measurements archive_files and archive_unpacked_bytes.",
 			Example:  `Then the file is a whole archive`,
 			Func:     judgeFile(fileIsArchive),
 		},
 		Definition{
 			Area: "file", Sentence: `the file is a complete PostgreSQL dump`,
-			Does: "Reads what pg_dump or pg_dumpall wrote to its end: plain (compressed or not), custom, directory or tar. Fails when it does not end as a complete one does, when " +
-				"data that its table of contents names are not there or do not unpack, and when it is none. It needs neither PostgreSQL nor pg_restore.",
+			Does: "Reads a dump of pg_dump or pg_dumpall to its end: plain (compressed or not), custom, directory or tar. Fails when it has no proper end, when " +
+				"data of its table of contents are missing or do not unpack, and when it is not a dump. It needs neither PostgreSQL nor pg_restore.",
 			Measures: "Time to read it. Measurement dump_tables.",
 			Example:  `Then the file is a complete PostgreSQL dump`,
 			Func:     judgeFile(fileIsDump(dump.Postgres, "PostgreSQL")),
 		},
 		Definition{
 			Area: "file", Sentence: `the file is a complete MySQL dump`,
-			Does: "Reads what mysqldump or mariadb-dump wrote, compressed or not, to its end. Fails unless it ends with \"Dump completed\". One made with --compact or " +
-				"--skip-comments does not say where it ends, and is not accepted.",
+			Does: "Reads a dump of mysqldump or mariadb-dump, compressed or not, to its end. Fails unless it ends with \"Dump completed\". A dump made with --compact or " +
+				"--skip-comments has no such end and fails.",
 			Measures: "Time to read it. Measurement dump_tables.",
 			Example:  `Then the file is a complete MySQL dump`,
 			Func:     judgeFile(fileIsDump(dump.MySQL, "MySQL")),
 		},
 		Definition{
 			Area: "file", Sentence: `the dump has at least {int} tables`,
-			Does:    "Judges the dump that was read last: fails when it defines fewer tables, or has the rows of fewer when it defines none.",
+			Does:    "Checks the dump that was read last. Fails when it defines fewer tables, or, if it defines none, holds the rows of fewer tables.",
 			Example: `Then the dump has at least 20 tables`,
 			Func:    judgeFile(dumpHasTables),
 		},
 	)
 }
 
-// looked is what the scenario looked at last.
+// looked holds the files that the scenario looked at last.
 type looked struct {
-	pattern string         // as it stands in the feature; empty before the first
+	pattern string         // as written in the feature; empty until a step looks at a file
 	files   []fileset.File // the newest first
-	dump    *dump.Dump     // of the newest, once it was read
+	dump    *dump.Dump     // of the newest, after it is read
 }
 
 func (l *looked) file() fileset.File { return l.files[0] }
 
-// findFiles finds files, and says when one may not be seen.
+// findFiles finds files and reports those that stepwatch may not read.
 func findFiles(ctx context.Context, w *World, a Args) ([]fileset.File, error) {
 	files, err := fileset.Find(ctx, a.Path(0))
 	act := fmt.Sprintf("look for %q", a.Text(0))
 	switch {
 	case errors.Is(err, fileset.ErrPattern):
-		return nil, scenarioFault("%q is no pattern: %w", a.Text(0), err)
+		return nil, scenarioFault("%q is not a pattern: %w", a.Text(0), err)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, denied(act, err)
 	case errors.Is(err, fileset.ErrDangling):
@@ -181,11 +181,11 @@ func findFiles(ctx context.Context, w *World, a Args) ([]fileset.File, error) {
 	case err != nil:
 		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
 	}
-	w.Measure("files_found", "How many files fit the path or pattern.", float64(len(files)))
+	w.Measure("files_found", "Number of files that match the path or pattern.", float64(len(files)))
 	return files, nil
 }
 
-// denied says that stepwatch may not read something, which proves nothing about it.
+// denied reports that stepwatch may not read something, which proves nothing about it.
 func denied(act string, err error) error {
 	path := &fs.PathError{}
 	if errors.As(err, &path) {
@@ -211,8 +211,8 @@ func lookAtFile(ctx context.Context, w *World, a Args) error {
 	*l = looked{pattern: a.Text(0), files: files}
 	f := l.file()
 	age := time.Since(f.Modified)
-	w.Measure("file_age_seconds", "Seconds since the newest file that fits was last changed.", age.Seconds())
-	w.Measure("file_size_bytes", "Size of the newest file that fits.", float64(f.Size))
+	w.Measure("file_age_seconds", "Seconds since the newest matching file was last changed.", age.Seconds())
+	w.Measure("file_size_bytes", "Size of the newest matching file.", float64(f.Size))
 	note := fmt.Sprintf("%s, %s, %s old", f.Path, shownSize(f.Size), shownSpan(age))
 	if age < 0 {
 		note = fmt.Sprintf("%s, %s, changed %s from now", f.Path, shownSize(f.Size), shownSpan(-age))
@@ -231,18 +231,18 @@ func noFile(ctx context.Context, w *World, a Args) error {
 	}
 	more := ""
 	if len(files) > 1 {
-		more = fmt.Sprintf(", and %d more that fit", len(files)-1)
+		more = fmt.Sprintf(", and %d more that match", len(files)-1)
 	}
 	f := files[0]
 	return Fail(result.ReasonUnexpected, result.BlameTarget, "there is %s (%s, %s old)%s, wanted no file %q", f.Path, shownSize(f.Size), shownSpan(time.Since(f.Modified)), more, a.Text(0))
 }
 
-// judgeFile makes the function of a sentence about the file that was looked at.
+// judgeFile returns the function of a sentence about the file that was looked at.
 func judgeFile(judge func(context.Context, *World, *looked, Args) error) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		l := State[looked](w)
 		if l.pattern == "" {
-			return scenarioFault("no file was looked at yet: write `I look at the newest file of \"/var/backups/mail-*.tar.zst\"` before this step")
+			return scenarioFault("no step has looked at a file yet: write `I look at the newest file of \"/var/backups/mail-*.tar.zst\"` before this step")
 		}
 		return judge(ctx, w, l, a)
 	}
@@ -252,7 +252,7 @@ func (l *looked) unexpected(format string, args ...any) error {
 	return Fail(result.ReasonUnexpected, result.BlameTarget, "%s "+format, append([]any{l.file().Path}, args...)...)
 }
 
-// fromFuture is how much later than now a file may be: file servers have clocks of their own.
+// fromFuture is how far in the future a file's time may be: file servers have their own clocks.
 const fromFuture = time.Minute
 
 func fileIsYounger(_ context.Context, _ *World, l *looked, a Args) error {
@@ -264,15 +264,15 @@ func fileIsYounger(_ context.Context, _ *World, l *looked, a Args) error {
 		return err
 	}
 	if age := time.Since(l.file().Modified); age >= limit {
-		return l.unexpected("is %s old, wanted younger than %s: what should write it has not run, or has failed", shownSpan(age), a.Text(0))
+		return l.unexpected("is %s old, wanted younger than %s: the job that writes it has not run, or has failed", shownSpan(age), a.Text(0))
 	}
 	return nil
 }
 
-// notFromFuture refuses a file of which nobody knows when it was written.
+// notFromFuture refuses a file with a time in the future: its age is unknown.
 func (l *looked) notFromFuture() error {
 	if ahead := time.Until(l.file().Modified); ahead > fromFuture {
-		return l.unexpected("was changed %s from now: the clock of this machine, or of the one that wrote it, is wrong", shownSpan(ahead))
+		return l.unexpected("was changed %s from now: the clock of this machine, or of the machine that wrote it, is wrong", shownSpan(ahead))
 	}
 	return nil
 }
@@ -288,7 +288,7 @@ func fileIsOlder(_ context.Context, _ *World, l *looked, a Args) error {
 	return nil
 }
 
-// largestFile is the largest size that a sentence may name, in gigabytes.
+// largestFile is the largest size that a sentence may contain, in gigabytes.
 const largestFile = 1 << 20
 
 func fileHasAtLeast(_ context.Context, _ *World, l *looked, a Args) error {
@@ -312,7 +312,7 @@ func fileHasBetween(_ context.Context, _ *World, l *looked, a Args) error {
 		return err
 	}
 	if most < least {
-		return scenarioFault("no file has between %s and %s: the first is the larger", a.Text(0), a.Text(1))
+		return scenarioFault("no file has between %s and %s: the first size is larger than the second", a.Text(0), a.Text(1))
 	}
 	if size := l.file().Size; size < least || size > most {
 		return l.unexpected("has %s, wanted between %s and %s", shownSize(size), a.Text(0), a.Text(1))
@@ -323,19 +323,19 @@ func fileHasBetween(_ context.Context, _ *World, l *looked, a Args) error {
 func fileIsPlausible(_ context.Context, w *World, l *looked, a Args) error {
 	percent, err := a.Number(0)
 	if err != nil || percent <= 0 {
-		return scenarioFault("%s%% is no share of a size: give one above 0%%", a.Text(0))
+		return scenarioFault("%s%% is not a share of a size: give one above 0%%", a.Text(0))
 	}
 	if len(l.files) < 2 {
-		return Fail(result.ReasonNotFound, result.BlameMonitor, "there is nothing to compare %s with: no other file fits %q", l.file().Path, l.pattern)
+		return Fail(result.ReasonNotFound, result.BlameMonitor, "there is nothing to compare %s with: no other file matches %q", l.file().Path, l.pattern)
 	}
 	f, before := l.file(), l.files[1]
 	if before.Size == 0 {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "there is nothing to compare %s with: the one before, %s, is empty", f.Path, before.Path)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "there is nothing to compare %s with: the previous file, %s, is empty", f.Path, before.Path)
 	}
 	ratio := float64(f.Size) / float64(before.Size)
-	w.Measure("file_size_change_ratio", "Size of the newest file divided by that of the one before.", ratio)
+	w.Measure("file_size_change_ratio", "Size of the newest file divided by that of the previous file.", ratio)
 	if 100*ratio < percent {
-		return l.unexpected("has %s, which is %.1f%% of the %s of the one before (%s), wanted at least %s%%", shownSize(f.Size), 100*ratio, shownSize(before.Size), before.Path, a.Text(0))
+		return l.unexpected("has %s, which is %.1f%% of the %s of the previous file (%s), wanted at least %s%%", shownSize(f.Size), 100*ratio, shownSize(before.Size), before.Path, a.Text(0))
 	}
 	w.Note(fmt.Sprintf("%.1f%% of the size of %s", 100*ratio, before.Path))
 	return nil
@@ -347,7 +347,7 @@ func filesAreKept(_ context.Context, _ *World, l *looked, a Args) error {
 		return err
 	}
 	if n := len(l.files); n < least {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d files fit %q, wanted at least %d: the oldest is %s (%s old)", n, l.pattern, least,
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d files match %q, wanted at least %d: the oldest is %s (%s old)", n, l.pattern, least,
 			l.files[n-1].Path, shownSpan(time.Since(l.files[n-1].Modified)))
 	}
 	return nil
@@ -368,11 +368,11 @@ func noFileIsOlder(_ context.Context, _ *World, l *looked, a Args) error {
 		return nil
 	}
 	oldest := l.files[len(l.files)-1]
-	return Fail(result.ReasonUnexpected, result.BlameTarget, "%d of the %d files that fit %q are older than %s: the oldest, %s, is %s old", old, len(l.files), l.pattern,
+	return Fail(result.ReasonUnexpected, result.BlameTarget, "%d of the %d files that match %q are older than %s: the oldest, %s, is %s old", old, len(l.files), l.pattern,
 		a.Text(0), oldest.Path, shownSpan(time.Since(oldest.Modified)))
 }
 
-// readFile reads the file that was looked at, unpacked, and gives what went wrong as a Failure.
+// readFile reads the file that was looked at, unpacked. Its errors are Failures.
 func (l *looked) readFile(ctx context.Context, read func(r io.Reader) error) error {
 	ctx, cancel := withEvidenceTime(ctx)
 	defer cancel()
@@ -387,10 +387,10 @@ func (l *looked) readFile(ctx context.Context, read func(r io.Reader) error) err
 	return nil
 }
 
-// beingWritten is how new a file is that may not be finished.
+// beingWritten is the age below which a file may still be unfinished.
 const beingWritten = 2 * time.Minute
 
-// unreadable words why a file could not be read to its end, or is not what it should be.
+// unreadable returns the Failure for a file that cannot be read to its end or has the wrong format.
 func (l *looked) unreadable(ctx context.Context, act string, err error) error {
 	f := l.file()
 	act += " " + f.Path
@@ -401,15 +401,15 @@ func (l *looked) unreadable(ctx context.Context, act string, err error) error {
 	case errors.Is(context.Cause(ctx), ErrStopped):
 		return FailNet(ctx, err, result.BlameMonitor, act)
 	case ctx.Err() != nil:
-		return Fail(result.ReasonTimeout, result.BlameScenario, "%s: its %s were not read when the time was over: give the scenario more by @timeout", act, shownSize(f.Size))
+		return Fail(result.ReasonTimeout, result.BlameScenario, "%s: the time was not enough to read its %s: give the scenario more with @timeout", act, shownSize(f.Size))
 	case errors.Is(err, fs.ErrPermission):
 		return denied(act, err)
 	case errors.Is(err, fs.ErrNotExist):
-		return Fail(result.ReasonNotFound, result.BlameTarget, "%s: it was removed meanwhile", act)
+		return Fail(result.ReasonNotFound, result.BlameTarget, "%s: the file was removed meanwhile", act)
 	case errors.Is(err, archive.ErrProgram):
 		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
 	case truncated && time.Since(f.Modified).Abs() < beingWritten:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w (it was changed %s ago: perhaps it is still being written)", act, err, shownSpan(time.Since(f.Modified)))
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w (it was changed %s ago and may still be being written)", act, err, shownSpan(time.Since(f.Modified)))
 	case truncated, errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrFormat), errors.Is(err, dump.ErrFormat):
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w", act, err)
 	}
@@ -419,7 +419,7 @@ func (l *looked) unreadable(ctx context.Context, act string, err error) error {
 func fileContains(wanted bool) func(context.Context, *World, *looked, Args) error {
 	return func(ctx context.Context, _ *World, l *looked, a Args) error {
 		if a.Text(0) == "" {
-			return scenarioFault("every file contains nothing: give a text")
+			return scenarioFault("the text is empty, and every file contains it: give a text")
 		}
 		found := false
 		err := l.readFile(ctx, func(r io.Reader) (err error) {
@@ -438,7 +438,7 @@ func fileContains(wanted bool) func(context.Context, *World, *looked, Args) erro
 	}
 }
 
-// contains looks for a text and holds no more than a part of what is read.
+// contains reports whether r contains text. It holds only a part of r in memory.
 func contains(r io.Reader, text []byte) (bool, error) {
 	part := make([]byte, 64<<10+len(text))
 	kept := 0
@@ -463,7 +463,7 @@ func contains(r io.Reader, text []byte) (bool, error) {
 func fileMatches(ctx context.Context, _ *World, l *looked, a Args) error {
 	expression, err := regexp.Compile("(?m:" + a.Text(0) + ")")
 	if err != nil {
-		return scenarioFault("%q is no regular expression: %w", a.Text(0), err)
+		return scenarioFault("%q is not a regular expression: %w", a.Text(0), err)
 	}
 	found := false
 	err = l.readFile(ctx, func(r io.Reader) error {
@@ -480,7 +480,7 @@ func fileMatches(ctx context.Context, _ *World, l *looked, a Args) error {
 	return err
 }
 
-// watchedReader keeps the error that ended the reading, which regexp takes for the end.
+// watchedReader keeps the error that ended the reading. regexp takes it for the end of the input.
 type watchedReader struct {
 	of  io.Reader
 	err error
@@ -509,7 +509,7 @@ func fileIsOwned(_ context.Context, _ *World, l *looked, a Args) error {
 func fileHasMode(_ context.Context, _ *World, l *looked, a Args) error {
 	wanted, err := strconv.ParseUint(a.Text(0), 8, 16)
 	if err != nil || wanted > 0o7777 {
-		return scenarioFault("%q is no mode: write it in octal, as chmod takes it: \"640\"", a.Text(0))
+		return scenarioFault("%q is not a mode: write it in octal, as for chmod: \"640\"", a.Text(0))
 	}
 	mode := l.file().Mode
 	got := uint64(mode.Perm())
@@ -532,7 +532,7 @@ func fileIsArchive(ctx context.Context, w *World, l *looked, _ Args) error {
 		return l.unreadable(ctx, "unpack", err)
 	}
 	w.Measure("archive_files", "Files in the archive.", float64(c.Files))
-	w.Measure("archive_unpacked_bytes", "Size of what is in the archive, unpacked.", float64(c.Bytes))
+	w.Measure("archive_unpacked_bytes", "Unpacked size of the contents of the archive.", float64(c.Bytes))
 	w.Note(fmt.Sprintf("%s, %d files, %s unpacked", c.Kind, c.Files, shownSize(c.Bytes)))
 	return nil
 }
@@ -550,7 +550,7 @@ func fileIsDump(read func(context.Context, string) (*dump.Dump, error), of strin
 			return l.unreadable(ctx, "read the dump", err)
 		}
 		l.dump = d
-		w.Measure("dump_tables", "Tables that the database dump defines, or has the rows of when it defines none.", float64(d.Tables))
+		w.Measure("dump_tables", "Tables that the database dump defines, or, if it defines none, whose rows it holds.", float64(d.Tables))
 		note := fmt.Sprintf("%s, %d tables", d.Format, d.Tables)
 		if d.Database != "" {
 			note += ", of the database " + quote(d.Database)
@@ -565,7 +565,7 @@ func fileIsDump(read func(context.Context, string) (*dump.Dump, error), of strin
 
 func dumpHasTables(_ context.Context, _ *World, l *looked, a Args) error {
 	if l.dump == nil {
-		return scenarioFault("no dump was read yet: write `the file is a complete PostgreSQL dump` before this step")
+		return scenarioFault("no dump has been read yet: write `the file is a complete PostgreSQL dump` before this step")
 	}
 	least, err := a.Int(0)
 	if err != nil {
@@ -577,7 +577,7 @@ func dumpHasTables(_ context.Context, _ *World, l *looked, a Args) error {
 	return nil
 }
 
-// shownSize writes a number of bytes in the unit that fits, powers of 1024.
+// shownSize formats a number of bytes with a suitable unit, in powers of 1024.
 func shownSize(bytes int64) string {
 	switch n := float64(bytes); {
 	case bytes < 1<<10:
@@ -591,7 +591,7 @@ func shownSize(bytes int64) string {
 	}
 }
 
-// shownSpan writes a duration as people say it: the two largest units.
+// shownSpan formats a duration for people, in its two largest units.
 func shownSpan(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Second:

@@ -21,7 +21,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// aged writes a file that was changed so long ago.
+// aged writes a file whose modification time is ago in the past.
 func aged(t *testing.T, path, content string, ago time.Duration) {
 	t.Helper()
 	at := time.Now().Add(-ago)
@@ -56,41 +56,41 @@ func TestFile(t *testing.T) {
 	judgedAs(t, &steps.Target{}, map[string]string{
 		newest + "Then the file is younger than 26 hours\nAnd the file has at least 900 B\nAnd the file has between 900 B and 1 KB\nAnd the file has at least 50% of the size of the one before\n" +
 			"And at least 2 files are kept\nAnd no file is older than 2 days\nAnd the file is older than 1 hour": "passed",
-		newest + "Then the file is younger than 5 hours":                                                                           "unexpected target: " + d + "/mail-2.tar is 6h 0m old, wanted younger than 5 hours: what should write it has not run, or has failed",
+		newest + "Then the file is younger than 5 hours":                                                                           "unexpected target: " + d + "/mail-2.tar is 6h 0m old, wanted younger than 5 hours: the job that writes it has not run, or has failed",
 		newest + "Then the file is older than 7 hours":                                                                             "unexpected target: " + d + "/mail-2.tar is 6h 0m old, wanted older than 7 hours",
 		newest + "Then the file has at least 1 KB":                                                                                 "unexpected target: " + d + "/mail-2.tar has 900 B, wanted at least 1 KB",
 		newest + "Then the file has between 1 B and 800 B":                                                                         "unexpected target: " + d + "/mail-2.tar has 900 B, wanted between 1 B and 800 B",
-		newest + "Then the file has between 2 B and 1 B":                                                                           "scenario scenario: no file has between 2 B and 1 B: the first is the larger",
+		newest + "Then the file has between 2 B and 1 B":                                                                           "scenario scenario: no file has between 2 B and 1 B: the first size is larger than the second",
 		newest + "Then the file has at least 0 B":                                                                                  `scenario scenario: "0 B" is no size from 1 B to 1048576 GB`,
-		newest + "Then the file has at least 95% of the size of the one before":                                                    "unexpected target: " + d + "/mail-2.tar has 900 B, which is 90.0% of the 1000 B of the one before \\(" + d + "/mail-1.tar\\), wanted at least 95%",
-		newest + "Then the file has at least 0% of the size of the one before":                                                     "scenario scenario: 0% is no share of a size: give one above 0%",
-		newest + "Then at least 7 files are kept":                                                                                  `unexpected target: 2 files fit "` + d + `/mail-\*.tar", wanted at least 7: the oldest is ` + d + `/mail-1.tar \(30h 0m old\)`,
-		newest + "Then no file is older than 1 day":                                                                                `unexpected target: 1 of the 2 files that fit "\S+" are older than 1 day: the oldest, ` + d + `/mail-1.tar, is 30h 0m old`,
-		at("log") + "Then the file has at least 50% of the size of the one before":                                                 `not_found monitor: there is nothing to compare \S+/log with: no other file fits "\S+"`,
-		`When I look at the newest file of "` + dir + "/nothing-*\"\nThen the file has at least 50% of the size of the one before": `unexpected target: there is nothing to compare \S+/nothing-2 with: the one before, \S+/nothing-1, is empty`,
+		newest + "Then the file has at least 95% of the size of the one before":                                                    "unexpected target: " + d + "/mail-2.tar has 900 B, which is 90.0% of the 1000 B of the previous file \\(" + d + "/mail-1.tar\\), wanted at least 95%",
+		newest + "Then the file has at least 0% of the size of the one before":                                                     "scenario scenario: 0% is not a share of a size: give one above 0%",
+		newest + "Then at least 7 files are kept":                                                                                  `unexpected target: 2 files match "` + d + `/mail-\*.tar", wanted at least 7: the oldest is ` + d + `/mail-1.tar \(30h 0m old\)`,
+		newest + "Then no file is older than 1 day":                                                                                `unexpected target: 1 of the 2 files that match "\S+" are older than 1 day: the oldest, ` + d + `/mail-1.tar, is 30h 0m old`,
+		at("log") + "Then the file has at least 50% of the size of the one before":                                                 `not_found monitor: there is nothing to compare \S+/log with: no other file matches "\S+"`,
+		`When I look at the newest file of "` + dir + "/nothing-*\"\nThen the file has at least 50% of the size of the one before": `unexpected target: there is nothing to compare \S+/nothing-2 with: the previous file, \S+/nothing-1, is empty`,
 		at("log") + `Then the file contains "code: 0"` + "\n" + `And the file does not contain "ERROR"` + "\n" + `And the file matches "^exit code: \d$"` + "\n" +
 			`And the file has mode "640"` + "\n" + fmt.Sprintf("And the file is owned by %q", me.Username): "passed",
 		at("log") + `Then the file contains "code: 1"`:           `unexpected target: \S+/log does not contain "code: 1"`,
-		at("log") + `Then the file contains ""`:                  `scenario scenario: every file contains nothing: give a text`,
+		at("log") + `Then the file contains ""`:                  `scenario scenario: the text is empty, and every file contains it: give a text`,
 		at("log") + `Then the file does not contain "exit code"`: `unexpected target: \S+/log contains "exit code"`,
 		at("log") + `Then the file matches "^code"`:              `unexpected target: \S+/log does not match "\^code"`,
-		at("log") + `Then the file matches "(("`:                 `scenario scenario: "\(\(" is no regular expression: .*`,
+		at("log") + `Then the file matches "(("`:                 `scenario scenario: "\(\(" is not a regular expression: .*`,
 		at("log") + `Then the file has mode "600"`:               `unexpected target: \S+/log has mode 640 \(-rw-r-----\), wanted 600`,
-		at("log") + `Then the file has mode "rw"`:                `scenario scenario: "rw" is no mode: .*`,
+		at("log") + `Then the file has mode "rw"`:                `scenario scenario: "rw" is not a mode: .*`,
 		at("log") + `Then the file is owned by "www-data"`:       `unexpected target: \S+/log is owned by "` + me.Username + `", wanted "www-data"`,
 		at("log") + `Then the file is owned by "www-data:adm"`:   `unexpected target: \S+/log is owned by "` + me.Username + `:\w+", wanted "www-data:adm"`,
-		at("ahead") + "Then the file is younger than 1 hour":     `unexpected target: \S+/ahead was changed 2h 59m from now: the clock of this machine, or of the one that wrote it, is wrong`,
-		at("ahead") + "Then the file is a whole archive":         `unexpected target: unpack \S+/ahead: it is no archive that is known here`,
-		at("empty") + "Then the file is a whole archive":         `unexpected target: unpack \S+/empty: it ends too early: it is empty`,
-		at("pipe") + `Then the file contains "x"`:                `unexpected target: read \S+/pipe: it is no archive that is known here but no file at all \(p-+\)`,
-		at("log") + "Then the dump has at least 1 tables":        "scenario scenario: no dump was read yet: .*",
+		at("ahead") + "Then the file is younger than 1 hour":     `unexpected target: \S+/ahead was changed 2h 59m from now: the clock of this machine, or of the machine that wrote it, is wrong`,
+		at("ahead") + "Then the file is a whole archive":         `unexpected target: unpack \S+/ahead: it is not an archive of a known format`,
+		at("empty") + "Then the file is a whole archive":         `unexpected target: unpack \S+/empty: it is truncated: it is empty`,
+		at("pipe") + `Then the file contains "x"`:                `unexpected target: read \S+/pipe: it is not an archive of a known format: it is not a regular file \(p-+\)`,
+		at("log") + "Then the dump has at least 1 tables":        "scenario scenario: no dump has been read yet: .*",
 		at("none"): `not_found target: there is no file "` + d + `/none"`,
 		`When I look at the newest file of "` + dir + `/none/*"`: `not_found target: there is no file "` + d + `/none/\*": there is no directory ` + d + `/none`,
 		`When I look at the newest file of "` + dir + `/none*"`:  `not_found target: there is no file "` + d + `/none\*"`,
-		`When I look at the newest file of "` + dir + `/[a"`:     `scenario scenario: "` + d + `/\[a" is no pattern: .*`,
+		`When I look at the newest file of "` + dir + `/[a"`:     `scenario scenario: "` + d + `/\[a" is not a pattern: .*`,
 		`Then there is no file "` + dir + `/none"`:               "passed",
-		`Then there is no file "` + dir + `/mail-*"`:             `unexpected target: there is ` + d + `/mail-2.tar \(900 B, 6h 0m old\), and 1 more that fit, wanted no file "` + d + `/mail-\*"`,
-		"Then the file is younger than 1 hour":                   "scenario scenario: no file was looked at yet: .*",
+		`Then there is no file "` + dir + `/mail-*"`:             `unexpected target: there is ` + d + `/mail-2.tar \(900 B, 6h 0m old\), and 1 more that match, wanted no file "` + d + `/mail-\*"`,
+		"Then the file is younger than 1 hour":                   "scenario scenario: no step has looked at a file yet: .*",
 	})
 	_, outcome := judged(t, stepstest.Scenario{Dir: dir, Target: &steps.Target{}}, `When I look at the newest file of "mail-*"`+"\nThen the file has at least 150% of the size of the one before")
 	if got := measured(outcome, 0); !regexp.MustCompile(`^files_found 2\nfile_age_seconds 216\d\d\nfile_size_bytes 900\n$`).MatchString(got) {
@@ -136,17 +136,17 @@ func TestFileIsWhole(t *testing.T) {
 		at(testdata+"postgres15") + postgres:                                               "passed",
 		at(testdata+"postgres15.tar") + archived:                                           "passed",
 		at(testdata+"mariadb.sql") + mysql:                                                 "passed",
-		at(testdata+"mariadb.sql") + postgres:                                              `unexpected target: read the dump dump/testdata/mariadb.sql: it is no dump \(of PostgreSQL\)`,
-		at(testdata+"postgres15.sql") + mysql:                                              `unexpected target: read the dump dump/testdata/postgres15.sql: it is no dump \(of MySQL\)`,
-		at(testdata+"postgres15.sql") + archived:                                           `unexpected target: unpack dump/testdata/postgres15.sql: it is no archive that is known here`,
+		at(testdata+"mariadb.sql") + postgres:                                              `unexpected target: read the dump dump/testdata/mariadb.sql: it is not a dump \(of PostgreSQL\)`,
+		at(testdata+"postgres15.sql") + mysql:                                              `unexpected target: read the dump dump/testdata/postgres15.sql: it is not a dump \(of MySQL\)`,
+		at(testdata+"postgres15.sql") + archived:                                           `unexpected target: unpack dump/testdata/postgres15.sql: it is not an archive of a known format`,
 		at(testdata+"postgres15/3350.dat.gz") + `Then the file contains "subject 200x"`:    "passed",
-		at(dir+"/cut.dump") + postgres:                                                     `unexpected target: read the dump \S+/cut.dump: it ends too early: in the midst of the table public.mails`,
-		at(dir+"/fresh.dump") + postgres:                                                   `unexpected target: read the dump \S+/fresh.dump: it ends too early: in the midst of the table public.mails \(it was changed 5s ago: perhaps it is still being written\)`,
-		at(dir+"/cut.gz") + archived:                                                       `unexpected target: unpack \S+/cut.gz: it ends too early`,
-		at(dir+"/cut.gz") + `Then the file does not contain "ERROR"`:                       `unexpected target: read \S+/cut.gz: it ends too early`,
-		at(dir+"/cut.gz") + `Then the file matches "ERROR"`:                                `unexpected target: read \S+/cut.gz: it ends too early`,
+		at(dir+"/cut.dump") + postgres:                                                     `unexpected target: read the dump \S+/cut.dump: it is truncated: in the table public.mails`,
+		at(dir+"/fresh.dump") + postgres:                                                   `unexpected target: read the dump \S+/fresh.dump: it is truncated: in the table public.mails \(it was changed 5s ago and may still be being written\)`,
+		at(dir+"/cut.gz") + archived:                                                       `unexpected target: unpack \S+/cut.gz: it is truncated`,
+		at(dir+"/cut.gz") + `Then the file does not contain "ERROR"`:                       `unexpected target: read \S+/cut.gz: it is truncated`,
+		at(dir+"/cut.gz") + `Then the file matches "ERROR"`:                                `unexpected target: read \S+/cut.gz: it is truncated`,
 		at(dir+"/long") + `Then the file contains "xneedley"`:                              "passed",
-		at(dir) + `Then the file contains "x"`:                                             `unexpected target: read \S+: it is no archive that is known here but a directory`,
+		at(dir) + `Then the file contains "x"`:                                             `unexpected target: read \S+: it is not an archive of a known format: it is a directory`,
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: &steps.Target{}}, at(testdata+"postgres15.dump")+postgres)
 	if got, want := outcome.Steps[1].Report.Note, `custom, 2 tables, of the database "records", from version 15.18`; got != want {
@@ -161,7 +161,7 @@ func TestFileIsWhole(t *testing.T) {
 	}
 }
 
-// TestFileDenied holds that what may not be read is never taken for missing.
+// TestFileDenied checks that a file that stepwatch may not read is never reported as missing.
 func TestFileDenied(t *testing.T) {
 	dir := t.TempDir()
 	closed := filepath.Join(dir, "closed")
@@ -185,7 +185,7 @@ func TestFileDenied(t *testing.T) {
 	go func() {
 		defer close(done)
 		if os.Geteuid() == 0 {
-			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and with it the loss of rights
+			runtime.LockOSThread() // never unlocked: the thread, which has lost its rights, ends with the goroutine
 			if _, _, failed := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); failed != 0 {
 				t.Error(failed)
 				return

@@ -135,12 +135,12 @@ func TestBackupsFeature(t *testing.T) {
 		{there, func() { aged(t, mail(0), packed.String()[:60<<10], last) }, `unexpected target: \S+/mail-90.tar.zst has 60.0 KB, wanted at least 64 KB`, nil},
 		{there, func() { aged(t, mail(1), strings.Repeat(packed.String(), 3), last+24*time.Hour) }, `unexpected target: \S+ has \S+ KB, which is 33.3% of the \S+ KB of the one before .*`, nil},
 		{there, func() { remove("mail-*") }, `not_found target: there is no file "\S+/mail-\*.tar.zst"`, nil},
-		{kept, func() { remove("mail-8[4-6]*") }, `unexpected target: 5 files fit \S+, wanted at least 7: .*`, nil},
-		{kept, func() { aged(t, mail(7), packed.String(), 36*24*time.Hour) }, `unexpected target: 1 of the 8 files that fit \S+ are older than 35 days: .*`, nil},
-		{"It can be unpacked", func() { aged(t, mail(0), packed.String()[:packed.Len()-200], last) }, `unexpected target: unpack \S+/mail-90.tar.zst: it ends too early`, nil},
-		{dumped, func() { aged(t, records, string(dump[:len(dump)-200]), last) }, `unexpected target: read the dump \S+: it ends too early: in the midst of the table public.mails`, nil},
+		{kept, func() { remove("mail-8[4-6]*") }, `unexpected target: 5 files match \S+, wanted at least 7: .*`, nil},
+		{kept, func() { aged(t, mail(7), packed.String(), 36*24*time.Hour) }, `unexpected target: 1 of the 8 files that match \S+ are older than 35 days: .*`, nil},
+		{"It can be unpacked", func() { aged(t, mail(0), packed.String()[:packed.Len()-200], last) }, `unexpected target: unpack \S+/mail-90.tar.zst: it is truncated`, nil},
+		{dumped, func() { aged(t, records, string(dump[:len(dump)-200]), last) }, `unexpected target: read the dump \S+: it is truncated: in the table public.mails`, nil},
 		{dumped, func() { aged(t, records, string(dump), 27*time.Hour) }, `unexpected target: \S+ is 27h 0m old, .*`, nil},
-		{dumped, func() { aged(t, records, "pg_dump: error: connection failed\n", last) }, `unexpected target: read the dump \S+: it is no dump \(of PostgreSQL\)`, nil},
+		{dumped, func() { aged(t, records, "pg_dump: error: connection failed\n", last) }, `unexpected target: read the dump \S+: it is not a dump \(of PostgreSQL\)`, nil},
 		{"Nobody else can read it", func() { aged(t, records, string(dump), last) }, `unexpected target: \S+ has mode 640 .*, wanted 600`, nil},
 	}, "/var/backups/", dir+"/", "at least 10 MB", "at least 64 KB", "at least 20 tables", "at least 2 tables")
 }

@@ -164,7 +164,7 @@ func TestWebFaults(t *testing.T) {
 			want: `certificate_authority web: TLS handshake with www.demo.test: no trusted root signed the certificate \(issuer "CN=Demo Root CA"\); add a private CA's root under tls.ca in stepwatch.yml`},
 		{name: "unknown CA, another host and expired", address: "https://www.demo.test/", options: stepstest.WebsiteOptions{Cert: &stepstest.CertOptions{Name: "mail.demo.test", Expired: true}},
 			change: func(target *steps.Target) { target.Roots = other.Roots },
-			want: `certificate_authority web: TLS handshake with www.demo.test: its certificate leads to the root "Demo Root CA", which nobody here trusts: ` +
+			want: `certificate_authority web: TLS handshake with www.demo.test: its certificate leads to the root "Demo Root CA", which is not trusted here: ` +
 				`add a private CA's root under tls.ca in stepwatch.yml \(unknown authority\); it is for mail.demo.test, wanted www.demo.test \(wrong host\); it ended on .* ago \(expired\)`},
 		{name: "another host and expired", address: "https://www.demo.test/", options: stepstest.WebsiteOptions{Cert: &stepstest.CertOptions{Name: "mail.demo.test", Expired: true}},
 			want: `certificate_host web: TLS handshake with www.demo.test: its certificate is for mail.demo.test, wanted www.demo.test \(wrong host\); it ended on .* ago \(expired\)`},

@@ -204,7 +204,7 @@ func checkZone(a Args, i int, _ Known) error {
 func ParsePort(text string) (int, error) {
 	port, err := strconv.Atoi(text)
 	if err != nil || port < 1 || port > 65535 {
-		return 0, scenarioFault("%s is no port: write one from 1 to 65535", text)
+		return 0, scenarioFault("%s is not a port: write one from 1 to 65535", text)
 	}
 	return port, nil
 }

@@ -12,30 +12,30 @@ import (
 	"github.com/stepwatch/stepwatch/steps/fail2ban"
 )
 
-// The sentences about the machine that stepwatch itself runs on.
+// Sentences about the machine that stepwatch itself runs on.
 
 func init() {
 	Register(
 		Definition{
 			Area: "host", Sentence: `the disk of {text} is less than {number}% full`,
-			Does: "Fails when the file system that this file or directory is on, of the machine that stepwatch runs on, is that full or fuller. " +
-				"It counts as df does: what is reserved for root is not free.",
+			Does: "Fails when the file system of this file or directory, on the machine that stepwatch runs on, is that full or fuller. " +
+				"It counts as df does: space reserved for root is not free.",
 			Measures: "Measurements host_disk_used_ratio (0 to 1) and host_disk_free_bytes.",
 			Example:  `Then the disk of "/var/spool" is less than 80% full`,
 			Func:     diskIsLessFull,
 		},
 		Definition{
 			Area: "host", Sentence: `the disk of {text} has used less than {number}% of its inodes`,
-			Does:     "Fails when the file system that this file or directory is on has used that share of its inodes or more: it can hold no more files then, whatever room it has.",
+			Does:     "Fails when the file system of this file or directory has used that share of its inodes or more. Without free inodes it can hold no more files, even with free space.",
 			Measures: "Measurement host_disk_inodes_used_ratio (0 to 1).",
 			Example:  `Then the disk of "/var/spool" has used less than 80% of its inodes`,
 			Func:     diskHasInodes,
 		},
 		Definition{
 			Area: "host", Sentence: `I read the bans of fail2ban's jail {text}`,
-			Does: "Asks the fail2ban of the machine that stepwatch runs on whom this jail has banned, with fail2ban-client, which root alone may. " +
+			Does: "Asks fail2ban on the machine that stepwatch runs on which addresses this jail has banned. It runs fail2ban-client, which only root may use. " +
 				"The sentences about bans follow.",
-			Measures: "Time of fail2ban-client. Measurements fail2ban_banned_addresses and fail2ban_failed_addresses (of lately, not yet banned).",
+			Measures: "Time of fail2ban-client. Measurements fail2ban_banned_addresses and fail2ban_failed_addresses (recent failures, not yet banned).",
 			Example:  `When I read the bans of fail2ban's jail "sshd"`,
 			Func:     readBans,
 		},
@@ -53,7 +53,7 @@ func init() {
 		},
 		Definition{
 			Area: "host", Sentence: `{text} is not banned`,
-			Does:    "Fails when the jail has banned this address, such as the one of your office.",
+			Does:    "Fails when the jail has banned this address, such as that of your office.",
 			Example: `Then "192.0.2.1" is not banned`,
 			Func:    judgeBan(false),
 		},
@@ -63,28 +63,28 @@ func init() {
 func readDisk(w *World, a Args) (usage disk.Usage, limit float64, err error) {
 	limit, err = a.Number(1)
 	if err != nil || limit <= 0 || limit > 100 {
-		return usage, 0, scenarioFault("%s%% of a disk is no limit: give one from 1%% to 100%%", a.Text(1))
+		return usage, 0, scenarioFault("%s%% of a disk is not a limit: give one from 1%% to 100%%", a.Text(1))
 	}
 	usage, err = disk.Read(a.Text(0))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = Fail(result.ReasonConfig, result.BlameScenario, "the machine has no %q: name a file or directory on the disk that is meant", a.Text(0))
+		err = Fail(result.ReasonConfig, result.BlameScenario, "the machine has no %q: name a file or directory on that disk", a.Text(0))
 	case err != nil:
 		err = Fail(result.ReasonConfig, result.BlameMonitor, "read how full the disk of %q is: %w", a.Text(0), err)
 	}
 	return usage, limit, err
 }
 
-// diskIsLessFull does not give up when ctx ends: a call that a dead network file system holds cannot be ended, and a new
-// one each minute would use up the machine's threads. The run's watchdog leaves it behind, and starts no other before it
+// diskIsLessFull does not return when ctx ends. A call that hangs on a dead network file system cannot be ended, and a
+// new one each minute would use up the machine's threads. The run's watchdog abandons it and starts no other until it
 // returns.
 func diskIsLessFull(_ context.Context, w *World, a Args) error {
 	usage, limit, err := readDisk(w, a)
 	if err != nil {
 		return err
 	}
-	w.Measure("host_disk_used_ratio", "Share of the disk that is used, from 0 to 1, as df counts it.", usage.Bytes.Ratio())
-	w.Measure("host_disk_free_bytes", "Bytes of the disk that are free for everybody.", float64(usage.Bytes.Free))
+	w.Measure("host_disk_used_ratio", "Used share of the disk, from 0 to 1, as df counts it.", usage.Bytes.Ratio())
+	w.Measure("host_disk_free_bytes", "Free bytes of the disk for users other than root.", float64(usage.Bytes.Free))
 	return judgeShare(w, a, usage.Bytes, limit, "full, wanted less than", fmt.Sprintf("%d MB free", usage.Bytes.Free>>20))
 }
 
@@ -96,7 +96,7 @@ func diskHasInodes(_ context.Context, w *World, a Args) error {
 	if usage.Inodes == (disk.Share{}) {
 		return scenarioFault("the disk of %q does not count inodes: leave this step out", a.Text(0))
 	}
-	w.Measure("host_disk_inodes_used_ratio", "Share of the disk's inodes that is used, from 0 to 1.", usage.Inodes.Ratio())
+	w.Measure("host_disk_inodes_used_ratio", "Used share of the disk's inodes, from 0 to 1.", usage.Inodes.Ratio())
 	return judgeShare(w, a, usage.Inodes, limit, "of its inodes used, wanted less than", fmt.Sprintf("%d inodes free", usage.Inodes.Free))
 }
 
@@ -109,9 +109,9 @@ func judgeShare(w *World, a Args, share disk.Share, limit float64, wanted, left 
 	return nil
 }
 
-// bans is the jail that the scenario read last.
+// bans holds the jail that the scenario read last.
 type bans struct {
-	jail string // empty before the first
+	jail string // empty until a jail is read
 	read *fail2ban.Jail
 }
 
@@ -123,11 +123,11 @@ func readBans(ctx context.Context, w *World, a Args) error {
 	act := fmt.Sprintf("read the bans of fail2ban's jail %q", name)
 	switch {
 	case errors.Is(err, fail2ban.ErrNoJail):
-		return Fail(result.ReasonConfig, result.BlameScenario, "%s: %w: fail2ban-client status lists them", act, err)
+		return Fail(result.ReasonConfig, result.BlameScenario, "%s: %w: \"fail2ban-client status\" lists the jails", act, err)
 	case errors.Is(err, fail2ban.ErrDenied):
 		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
 	case errors.Is(err, fail2ban.ErrDown):
-		return Fail(result.ReasonConnect, result.BlameTarget, "%s: %w, so nobody who guesses passwords is kept out", act, err)
+		return Fail(result.ReasonConnect, result.BlameTarget, "%s: %w, so password guessing is not blocked", act, err)
 	case errors.Is(err, fail2ban.ErrFormat):
 		return Fail(result.ReasonProtocol, result.BlameTarget, "%s: %w", act, err)
 	case ctx.Err() != nil && err != nil:
@@ -135,8 +135,8 @@ func readBans(ctx context.Context, w *World, a Args) error {
 	case err != nil:
 		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
 	}
-	w.Measure("fail2ban_banned_addresses", "Addresses that the jail has banned now.", float64(len(jail.Banned)))
-	w.Measure("fail2ban_failed_addresses", "Failures that the jail counts now, of addresses that it has not banned.", float64(jail.Failed))
+	w.Measure("fail2ban_banned_addresses", "Addresses that the jail currently bans.", float64(len(jail.Banned)))
+	w.Measure("fail2ban_failed_addresses", "Failures that the jail currently counts for addresses that it has not banned.", float64(jail.Failed))
 	w.Note(fmt.Sprintf("%d addresses are banned", len(jail.Banned)))
 	*b = bans{jail: name, read: jail}
 	return nil
@@ -145,7 +145,7 @@ func readBans(ctx context.Context, w *World, a Args) error {
 func lastBans(w *World) (*bans, error) {
 	b := State[bans](w)
 	if b.read == nil {
-		return nil, scenarioFault("no bans were read yet: write `I read the bans of fail2ban's jail \"sshd\"` before this step")
+		return nil, scenarioFault("no bans have been read yet: write `I read the bans of fail2ban's jail \"sshd\"` before this step")
 	}
 	return b, nil
 }
@@ -160,7 +160,7 @@ func fewerAreBanned(_ context.Context, w *World, a Args) error {
 		return err
 	}
 	if n := len(b.read.Banned); n >= limit {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "fail2ban's jail %q has banned %d addresses, wanted fewer than %d: somebody tries passwords from many places", b.jail, n, limit)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "fail2ban's jail %q has banned %d addresses, wanted fewer than %d: someone guesses passwords from many addresses", b.jail, n, limit)
 	}
 	return nil
 }
@@ -173,11 +173,11 @@ func judgeBan(wanted bool) func(context.Context, *World, Args) error {
 		}
 		address, err := netip.ParseAddr(a.Text(0))
 		if err != nil {
-			return scenarioFault("%q is no IP address", a.Text(0))
+			return scenarioFault("%q is not an IP address", a.Text(0))
 		}
 		switch banned := b.read.Bans(address); {
 		case banned && !wanted:
-			return Fail(result.ReasonUnexpected, result.BlameTarget, "fail2ban's jail %q has banned %s: fail2ban-client set %s unbanip %s lets it in again", b.jail, address, b.jail, address)
+			return Fail(result.ReasonUnexpected, result.BlameTarget, "fail2ban's jail %q has banned %s: \"fail2ban-client set %s unbanip %s\" unbans it", b.jail, address, b.jail, address)
 		case !banned && wanted:
 			return Fail(result.ReasonUnexpected, result.BlameTarget, "fail2ban's jail %q has not banned %s, but %d others", b.jail, address, len(b.read.Banned))
 		}

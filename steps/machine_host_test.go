@@ -24,7 +24,7 @@ func TestLoadAndMemory(t *testing.T) {
 	judgedAs(t, &steps.Target{}, map[string]string{
 		"Then the load is below 10000 per core":               "passed",
 		"Then the load is below 0.0000001 per core":           `unexpected target: the load of 5 minutes is \d+\.\d\d per core \(load average \S+ \S+ \S+ on \d+ cores\), wanted below 0.0000001 per core`,
-		"Then the load is below 0 per core":                   "scenario scenario: a load of 0 is no limit: give one above 0",
+		"Then the load is below 0 per core":                   "scenario scenario: a load of 0 is not a limit: give one above 0",
 		"Then more than 0.5% of the memory is available":      "passed",
 		"Then more than 99.999% of the memory is available":   `unexpected target: \d+\.\d% of the memory is available \(\S+ [KMG]B of \S+ [KMG]B\), wanted more than 99.999%`,
 		"Then more than 101% of the memory is available":      "scenario scenario: .*",
@@ -42,7 +42,7 @@ func TestLoadAndMemory(t *testing.T) {
 	}
 }
 
-// TestProcess judges a program of its own name that the test starts.
+// TestProcess checks the processes of a program with a unique name that the test starts.
 func TestProcess(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	name := fmt.Sprintf("sleeper-%d-of-stepwatch", os.Getpid())
@@ -122,26 +122,26 @@ esac`)
 	at := `When I look at the file "` + log + "\"\n"
 	judgedAs(t, &steps.Target{}, map[string]string{
 		`Then the unit "nginx.service" is active`:                                                                        "passed",
-		`Then the unit "dead.service" is active`:                                                                         `unexpected target: the unit "dead.service" is failed \(exit-code\) since \d\d:\d\d \S+ on 2\d Nov, wanted active: "systemctl status dead.service" says why`,
+		`Then the unit "dead.service" is active`:                                                                         `unexpected target: the unit "dead.service" is failed \(exit-code\) since \d\d:\d\d \S+ on 2\d Nov, wanted active: "systemctl status dead.service" shows why`,
 		`Then the unit "loop.service" is active`:                                                                         `unexpected target: the unit "loop.service" is activating \(auto-restart\) since .*, wanted active: .*`,
-		`Then the unit "none.service" is active`:                                                                         `not_found target: systemd has no unit "none.service": is it misspelt, or its package gone\?`,
-		`Then the unit "*" is active`:                                                                                    `scenario scenario: ask systemd for the unit "\*": it is no name of a unit`,
+		`Then the unit "none.service" is active`:                                                                         `not_found target: systemd has no unit "none.service": check its name, and whether its package is installed`,
+		`Then the unit "*" is active`:                                                                                    `scenario scenario: ask systemd for the unit "\*": it is not a name of a unit`,
 		`Then the unit "job.service" has not failed`:                                                                     "passed",
-		`Then the unit "dead.service" has not failed`:                                                                    `unexpected target: the unit "dead.service" has failed \(exit-code\), it is failed \(exit-code\) since .*: "journalctl -u dead.service" says why`,
+		`Then the unit "dead.service" has not failed`:                                                                    `unexpected target: the unit "dead.service" has failed \(exit-code\), it is failed \(exit-code\) since .*: "journalctl -u dead.service" shows why`,
 		`Then no unit has failed`:                                                                                        `unexpected target: 2 units have failed: x.service, y.service`,
 		`Then the timer "job.timer" ran in the last 3 hours`:                                                             "passed",
 		`Then the timer "job" ran in the last 1 hour`:                                                                    `not_received target: the timer "job" ran 2h 0m ago, wanted in the last 1 hour`,
 		`Then the timer "broken.timer" ran in the last 3 hours`:                                                          `unexpected target: the unit "dead.service" has failed \(exit-code\), .*`,
 		`Then the timer "never.timer" ran in the last 3 hours`:                                                           `not_received target: the timer "never.timer" has not run since the machine was started, wanted in the last 3 hours`,
-		`Then the timer "ahead.timer" ran in the last 3 hours`:                                                           `unexpected target: the timer "ahead.timer" ran 2h 59m from now: the clock of this machine is wrong, or was then`,
-		`Then the timer "off.timer" ran in the last 3 hours`:                                                             `unexpected target: the timer "off.timer" is inactive \(dead\) since .*, wanted active: "systemctl enable --now off.timer" has it run`,
-		`Then the timer "nginx.service" ran in the last 3 hours`:                                                         `scenario scenario: the unit "nginx.service" is no timer: "systemctl list-timers" lists them`,
+		`Then the timer "ahead.timer" ran in the last 3 hours`:                                                           `unexpected target: the timer "ahead.timer" ran 2h 59m from now: the clock of this machine is or was wrong`,
+		`Then the timer "off.timer" ran in the last 3 hours`:                                                             `unexpected target: the timer "off.timer" is inactive \(dead\) since .*, wanted active: "systemctl enable --now off.timer" starts it`,
+		`Then the timer "nginx.service" ran in the last 3 hours`:                                                         `scenario scenario: the unit "nginx.service" is not a timer: "systemctl list-timers" lists them`,
 		fmt.Sprintf(`Then the timer "job.timer" ran between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)):     "passed",
 		fmt.Sprintf(`Then the timer "job.timer" ran between %s and %s in UTC`, clock(5*time.Hour), clock(3*time.Hour)):   `slow target: the timer "job.timer" ran at .* UTC on .*, (59m \d+s|1h 0m) too late: it was due between .* and .*`,
-		fmt.Sprintf(`Then the timer "never.timer" ran between %s and %s in UTC`, clock(5*time.Hour), clock(3*time.Hour)): `not_received target: the timer "never.timer" ran never, not between .* and .*: it is overdue by 3h 0m`,
+		fmt.Sprintf(`Then the timer "never.timer" ran between %s and %s in UTC`, clock(5*time.Hour), clock(3*time.Hour)): `not_received target: the timer "never.timer" has never run, wanted between .* and .*: it is overdue by 3h 0m`,
 		fmt.Sprintf(at+`Then the file was written between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)):       "passed",
-		fmt.Sprintf(at+`Then the file was written between %s and %s in UTC`, clock(90*time.Minute), clock(time.Minute)):  `not_received target: \S+/last-run was written last at .*, not between .* and .*: it is overdue by 1m \d+s`,
-		fmt.Sprintf(strings.Replace(at, "last-run", "last-run-ahead", 1)+`Then the file was written between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)): `unexpected target: \S+/last-run-ahead was changed 21h 59m from now: the clock of this machine, or of the one that wrote it, is wrong`,
+		fmt.Sprintf(at+`Then the file was written between %s and %s in UTC`, clock(90*time.Minute), clock(time.Minute)):  `not_received target: \S+/last-run was written last at .*, wanted between .* and .*: it is overdue by 1m \d+s`,
+		fmt.Sprintf(strings.Replace(at, "last-run", "last-run-ahead", 1)+`Then the file was written between %s and %s in UTC`, clock(3*time.Hour), clock(time.Hour)): `unexpected target: \S+/last-run-ahead was changed 21h 59m from now: the clock of this machine, or of the machine that wrote it, is wrong`,
 		at + `Then the file was written between 02:00 and 06:30 in Nowhere/Land`:                                                                                     `scenario scenario: the time zone "Nowhere/Land" is not known here: .*`,
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: &steps.Target{}}, `Then the timer "job.timer" ran in the last 1 hour`)
@@ -151,7 +151,7 @@ esac`)
 	for script, want := range map[string]string{
 		`echo "System has not been booted with systemd as init system (PID 1). Can't operate." >&2; exit 1`: `config monitor: ask systemd for the unit "nginx.service": this machine does not run systemd`,
 		`echo "Access denied" >&2; exit 1`: `config monitor: ask systemd for the unit "nginx.service": systemctl show failed: Access denied`,
-		`echo hello`:                       `config monitor: .*: systemctl's answer is not understood: it has no state`,
+		`echo hello`:                       `config monitor: .*: unknown format of systemctl's answer: it contains no state`,
 	} {
 		systemctl(script)
 		judgedAs(t, &steps.Target{}, map[string]string{`Then the unit "nginx.service" is active`: want})

@@ -12,39 +12,39 @@ import (
 	"github.com/stepwatch/stepwatch/steps/procfs"
 )
 
-// The sentences about the load, the memory and the processes of the machine that stepwatch itself runs on.
+// Sentences about the load, the memory and the processes of the machine that stepwatch itself runs on.
 
 func init() {
 	const (
-		named = " The name is that of the program or script, as ps and pgrep show it, or the first word of the title that a program gives itself (\"puma: cluster worker 0\"); one with a slash is the path that it was started by. What has ended and is not buried yet does not count. " +
-			"Where the processes of other users are hidden (hidepid) it is UNKNOWN."
+		named = " The name is that of the program or script, as ps and pgrep show it, or the first word of the title that a program gives itself (\"puma: cluster worker 0\"). A name with a slash is the path that started the process. Zombies do not count. " +
+			"If the processes of other users are hidden (hidepid), the result is UNKNOWN."
 		processes = "Measurement host_processes."
 	)
 	Register(
 		Definition{
 			Area: "host", Sentence: `the load is below {number} per core`,
-			Does:     "Fails when more processes than that ran or wanted to run for each core, on the average of 5 minutes (load average).",
+			Does:     "Fails when, on average over 5 minutes, this number of processes or more for each core ran or wanted to run (load average).",
 			Measures: "Measurements host_load{minutes} (1, 5, 15) and host_cores.",
 			Example:  `Then the load is below 2 per core`,
 			Func:     loadIsBelow,
 		},
 		Definition{
 			Area: "host", Sentence: `more than {number}% of the memory is available`,
-			Does:     "Fails when less memory, or as much, can be had by programs without swapping (MemAvailable): caches that can be dropped count as available.",
+			Does:     "Fails when that share of the memory or less is available to programs without swapping (MemAvailable). Caches that can be dropped count as available.",
 			Measures: "Measurements host_memory_available_bytes and host_memory_available_ratio (0 to 1).",
 			Example:  `Then more than 10% of the memory is available`,
 			Func:     memoryIsAvailable,
 		},
 		Definition{
 			Area: "host", Sentence: `less than {number}% of the swap is used`,
-			Does:     "Fails when as much of the swap is used, or more. A machine without swap passes.",
-			Measures: "Measurement host_swap_used_ratio (0 to 1), where there is swap.",
+			Does:     "Fails when that share of the swap or more is used. A machine without swap passes.",
+			Measures: "Measurement host_swap_used_ratio (0 to 1), if there is swap.",
 			Example:  `Then less than 50% of the swap is used`,
 			Func:     swapIsFree,
 		},
 		Definition{
 			Area: "host", Sentence: `the machine has been up for at least {duration}`,
-			Does:     "Fails when it was started later than that: it was rebooted, or crashed.",
+			Does:     "Fails when the machine was started more recently: it was rebooted, or it crashed.",
 			Measures: "Measurement host_uptime_seconds.",
 			Example:  `Then the machine has been up for at least 15 minutes`,
 			Func:     machineIsUp,
@@ -57,7 +57,7 @@ func init() {
 		},
 		Definition{
 			Area: "host", Sentence: `the process {text} runs as {text}`,
-			Does: "Fails when there is no process of this name, or none of this user's." + named, Measures: processes,
+			Does: "Fails when there is no process of this name, or none that runs as this user." + named, Measures: processes,
 			Example: `Then the process "opendkim" runs as "opendkim"`,
 			Func:    judgeProcesses(1, "", true),
 		},
@@ -69,14 +69,14 @@ func init() {
 		},
 		Definition{
 			Area: "host", Sentence: `at most {int} processes {text} run`,
-			Does: "Fails when there are more processes of this name: something starts and does not end. 0 says that none may run." + named, Measures: processes,
+			Does: "Fails when there are more processes of this name: they start and do not end. 0 means that none may run." + named, Measures: processes,
 			Example: `Then at most 200 processes "imap" run`,
 			Func:    judgeProcesses(0, "most", false),
 		},
 	)
 }
 
-// hostUnread says that the machine's state could not be read, which proves nothing about it.
+// hostUnread reports that the machine's state could not be read, which proves nothing about it.
 func hostUnread(what string, err error) error {
 	return Fail(result.ReasonConfig, result.BlameMonitor, "read %s: %w", what, err)
 }
@@ -84,7 +84,7 @@ func hostUnread(what string, err error) error {
 func loadIsBelow(_ context.Context, w *World, a Args) error {
 	limit, err := a.Number(0)
 	if err != nil || limit <= 0 {
-		return scenarioFault("a load of %s is no limit: give one above 0", a.Text(0))
+		return scenarioFault("a load of %s is not a limit: give one above 0", a.Text(0))
 	}
 	load, err := procfs.ReadLoad(procfs.Root)
 	if err != nil {
@@ -94,7 +94,7 @@ func loadIsBelow(_ context.Context, w *World, a Args) error {
 		minutes string
 		value   float64
 	}{{"1", load.One}, {"5", load.Five}, {"15", load.Fifteen}} {
-		w.Measure("host_load", "Processes that ran or wanted to, on the average of so many minutes.", average.value, result.Label{Name: "minutes", Value: average.minutes})
+		w.Measure("host_load", "Average number of processes that ran or wanted to run, over this many minutes.", average.value, result.Label{Name: "minutes", Value: average.minutes})
 	}
 	w.Measure("host_cores", "Cores that the machine has.", float64(load.Cores))
 	each := load.Five / float64(load.Cores)
@@ -116,8 +116,8 @@ func memoryIsAvailable(_ context.Context, w *World, a Args) error {
 		return hostUnread("the memory", err)
 	}
 	ratio := float64(m.Available) / float64(m.Total)
-	w.Measure("host_memory_available_bytes", "Memory that programs can have without swapping.", float64(m.Available))
-	w.Measure("host_memory_available_ratio", "Share of the memory that programs can have without swapping, from 0 to 1.", ratio)
+	w.Measure("host_memory_available_bytes", "Memory that is available to programs without swapping.", float64(m.Available))
+	w.Measure("host_memory_available_ratio", "Share of the memory that is available to programs without swapping, from 0 to 1.", ratio)
 	said := fmt.Sprintf("%.1f%% of the memory is available (%s of %s)", 100*ratio, shownSize(int64(m.Available)), shownSize(int64(m.Total))) //nolint:gosec // below 1<<60
 	if 100*ratio <= limit {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, wanted more than %s%%", said, a.Text(0))
@@ -141,7 +141,7 @@ func swapIsFree(_ context.Context, w *World, a Args) error {
 	}
 	used := m.SwapTotal - m.SwapFree
 	ratio := float64(used) / float64(m.SwapTotal)
-	w.Measure("host_swap_used_ratio", "Share of the swap that is used, from 0 to 1.", ratio)
+	w.Measure("host_swap_used_ratio", "Used share of the swap, from 0 to 1.", ratio)
 	said := fmt.Sprintf("%.1f%% of the swap is used (%s of %s)", 100*ratio, shownSize(int64(used)), shownSize(int64(m.SwapTotal))) //nolint:gosec // below 1<<60
 	if 100*ratio >= limit {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, wanted less than %s%%", said, a.Text(0))
@@ -157,7 +157,7 @@ func machineIsUp(_ context.Context, w *World, a Args) error {
 	}
 	up, err := procfs.ReadUptime(procfs.Root)
 	if err != nil {
-		return hostUnread("how long the machine is up", err)
+		return hostUnread("the uptime of the machine", err)
 	}
 	w.Measure("host_uptime_seconds", "Seconds since the machine was started.", up.Seconds())
 	if up < least {
@@ -168,8 +168,8 @@ func machineIsUp(_ context.Context, w *World, a Args) error {
 	return nil
 }
 
-// judgeProcesses makes the function of a sentence about the processes of a name. bound is "least" or "most" where the
-// sentence has a number before the name; otherwise least holds.
+// judgeProcesses returns the function of a sentence about the processes with a name. bound is "least" or "most" if the
+// sentence has a number before the name, and otherwise empty: then at least least processes must run.
 func judgeProcesses(least int, bound string, ofUser bool) func(context.Context, *World, Args) error {
 	return func(_ context.Context, w *World, a Args) error {
 		name, number := a.Text(0), least
@@ -187,7 +187,7 @@ func judgeProcesses(least int, bound string, ofUser bool) func(context.Context, 
 		if err != nil {
 			return hostUnread(fmt.Sprintf("the processes %q", name), err)
 		}
-		w.Measure("host_processes", "Processes of the name.", float64(len(found)))
+		w.Measure("host_processes", "Processes with this name.", float64(len(found)))
 		switch {
 		case len(found) == 0 && (bound == "" || bound == "least" && number > 0):
 			return Fail(result.ReasonNotFound, result.BlameTarget, "no process %q runs", name)
@@ -201,7 +201,7 @@ func judgeProcesses(least int, bound string, ofUser bool) func(context.Context, 
 	}
 }
 
-// judgeUser wants one of the processes to be a user's.
+// judgeUser fails unless one of the processes runs as the user wanted.
 func judgeUser(found []procfs.Process, name, wanted string) error {
 	u, err := user.Lookup(wanted)
 	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {

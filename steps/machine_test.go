@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// judgedAs runs scenarios by their steps and wants each to end so.
+// judgedAs runs scenarios, the keys, and checks that each ends as its value says.
 func judgedAs(t *testing.T, target *steps.Target, scenarios map[string]string) {
 	t.Helper()
 	for text, want := range scenarios {
@@ -36,9 +36,9 @@ func TestDisk(t *testing.T) {
 		fmt.Sprintf(`Then the disk of %q has used less than 100%% of its inodes`, dir):      "passed",
 		fmt.Sprintf(`Then the disk of %q is less than 0.000001%% full`, dir):                `unexpected target: the disk of "\S+" is \d+\.\d% full, wanted less than 0\.000001% \(\d+ MB free\)`,
 		fmt.Sprintf(`Then the disk of %q has used less than 0.000001%% of its inodes`, dir): `unexpected target: the disk of "\S+" is \d+\.\d% of its inodes used, wanted less than 0\.000001% \(\d+ inodes free\)`,
-		`Then the disk of "/no/such" is less than 80% full`:                                 `config scenario: the machine has no "/no/such": name a file or directory on the disk that is meant`,
+		`Then the disk of "/no/such" is less than 80% full`:                                 `config scenario: the machine has no "/no/such": name a file or directory on that disk`,
 		`Then the disk of "/proc" is less than 80% full`:                                    `config monitor: read how full the disk of "/proc" is: statfs /proc: it is on a file system without blocks, such as /proc`,
-		`Then the disk of "/" is less than 800% full`:                                       `scenario scenario: 800% of a disk is no limit: give one from 1% to 100%`,
+		`Then the disk of "/" is less than 800% full`:                                       `scenario scenario: 800% of a disk is not a limit: give one from 1% to 100%`,
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: &steps.Target{}}, fmt.Sprintf(`Then the disk of %q is less than 0.000001%% full`, dir))
 	if got := measured(outcome, 0); !regexp.MustCompile(`^host_disk_used_ratio [01]\nhost_disk_free_bytes \d+\n$`).MatchString(got) {
@@ -61,20 +61,20 @@ func TestBans(t *testing.T) {
 	client(`test "$1 $2" = "status sshd" && printf '|- Currently failed:\t3\n|- Currently banned:\t2\n- Banned IP list:\t192.0.2.1 2001:db8::1\n'`)
 	judgedAs(t, &steps.Target{}, map[string]string{
 		read + "Then fewer than 3 addresses are banned\nAnd \"192.0.2.1\" is banned\nAnd \"2001:DB8::1\" is banned\nAnd \"192.0.2.2\" is not banned": "passed",
-		read + "Then fewer than 2 addresses are banned": `unexpected target: fail2ban's jail "sshd" has banned 2 addresses, wanted fewer than 2: somebody tries passwords from many places`,
-		read + `Then "192.0.2.1" is not banned`:         `unexpected target: fail2ban's jail "sshd" has banned 192\.0\.2\.1: fail2ban-client set sshd unbanip 192\.0\.2\.1 lets it in again`,
+		read + "Then fewer than 2 addresses are banned": `unexpected target: fail2ban's jail "sshd" has banned 2 addresses, wanted fewer than 2: someone guesses passwords from many addresses`,
+		read + `Then "192.0.2.1" is not banned`:         `unexpected target: fail2ban's jail "sshd" has banned 192\.0\.2\.1: "fail2ban-client set sshd unbanip 192\.0\.2\.1" unbans it`,
 		read + `Then "192.0.2.9" is banned`:             `unexpected target: fail2ban's jail "sshd" has not banned 192\.0\.2\.9, but 2 others`,
-		read + `Then "office" is banned`:                `scenario scenario: "office" is no IP address`,
-		`Then fewer than 3 addresses are banned`:        "scenario scenario: no bans were read yet: .*",
+		read + `Then "office" is banned`:                `scenario scenario: "office" is not an IP address`,
+		`Then fewer than 3 addresses are banned`:        "scenario scenario: no bans have been read yet: .*",
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: &steps.Target{}}, read)
 	if got := measured(outcome, 0); got != "fail2ban_banned_addresses 2\nfail2ban_failed_addresses 3\n" {
 		t.Errorf("measured\n%s", got)
 	}
 	for script, want := range map[string]string{
-		`echo "ERROR NOK: ('sshd',)" >&2; echo "Sorry but the jail 'sshd' does not exist"; exit 255`:           `config scenario: read the bans of fail2ban's jail "sshd": there is no such jail: fail2ban-client status lists them`,
+		`echo "ERROR NOK: ('sshd',)" >&2; echo "Sorry but the jail 'sshd' does not exist"; exit 255`:           `config scenario: read the bans of fail2ban's jail "sshd": there is no such jail: "fail2ban-client status" lists the jails`,
 		`echo "ERROR Permission denied to socket: /x, (you must be root)" >&2; exit 255`:                       `config monitor: .*: permission denied: fail2ban answers to root alone`,
-		`echo "ERROR Failed to access socket path: /x. Is fail2ban running?" >&2; exit 255`:                    `connect target: .*: fail2ban does not run, so nobody who guesses passwords is kept out`,
+		`echo "ERROR Failed to access socket path: /x. Is fail2ban running?" >&2; exit 255`:                    `connect target: .*: fail2ban does not run, so password guessing is not blocked`,
 		`echo "ERROR [[Errno 111] Connection refused] Unable to contact server. Is it running?" >&2; exit 255`: `connect target: .*: fail2ban does not run, .*`,
 		`echo Hello`: `protocol target: .*: unknown format: "Currently failed" is ""`,
 		`exit 3`:     `config monitor: .*: fail2ban-client status failed: `,
@@ -111,14 +111,14 @@ func TestScrape(t *testing.T) {
 		read + `Then the sample "mta_queue_length" is above 2`:                  "unexpected web: " + what + `has mta_queue_length\{queue="active"\} 2, wanted it above 2`,
 		read + `Then the sample "mta_queue_length" is 7`:                        "unexpected web: " + what + `has mta_queue_length\{queue="active"\} 2, wanted it to be 7`,
 		read + `Then the sample "mta_age" is below 1000`:                        "unexpected web: " + what + `has mta_age NaN, wanted it below 1000`,
-		read + `Then the sample "mta_queue_length{queue="hold"}" is below 1000`: "not_found web: " + what + `has no sample mta_queue_length\{queue="hold"\}; near it are mta_queue_length\{queue="deferred"\}, mta_queue_length\{queue="active"\}`,
-		read + `Then the sample "mta_queue_size" is below 1000`:                 "not_found web: " + what + `has no sample mta_queue_size; near it are mta_queue_length, mta_age, mta_up`,
-		read + `Then the sample "nginx" is below 1000`:                          "not_found web: " + what + `has no sample nginx and none like it`,
-		read + `Then the sample "a b" is below 1000`:                            `scenario scenario: "a b" is no sample: write it as .*`,
-		scrape + "/html\"":                 `protocol web: scrape \S+/html: the answer \(text/html; charset=utf-8\) is no page of metrics: .*`,
+		read + `Then the sample "mta_queue_length{queue="hold"}" is below 1000`: "not_found web: " + what + `has no sample mta_queue_length\{queue="hold"\}; similar ones are mta_queue_length\{queue="deferred"\}, mta_queue_length\{queue="active"\}`,
+		read + `Then the sample "mta_queue_size" is below 1000`:                 "not_found web: " + what + `has no sample mta_queue_size; similar ones are mta_queue_length, mta_age, mta_up`,
+		read + `Then the sample "nginx" is below 1000`:                          "not_found web: " + what + `has no sample nginx and no similar one`,
+		read + `Then the sample "a b" is below 1000`:                            `scenario scenario: "a b" is not a sample: write it as .*`,
+		scrape + "/html\"":                 `protocol web: scrape \S+/html: the answer \(text/html; charset=utf-8\) is not a page of metrics: .*`,
 		scrape + "/none\"":                 `http_status web: scrape \S+/none: status 404 Not Found, wanted 200`,
-		`When I scrape "mx1:8080/metrics"`: `scenario scenario: "mx1:8080/metrics" is no URL: .*`,
-		`Then the sample "mta_up" is 1`:    "scenario scenario: nothing was scraped yet: .*",
+		`When I scrape "mx1:8080/metrics"`: `scenario scenario: "mx1:8080/metrics" is not a URL: .*`,
+		`Then the sample "mta_up" is 1`:    "scenario scenario: no step has scraped anything yet: .*",
 	})
 	_, outcome := judged(t, stepstest.Scenario{Target: target}, read+`Then the sample "mta_queue_length" is below 7`)
 	if got := measured(outcome, 1); got != "sample_value 7\n" {

@@ -12,31 +12,31 @@ import (
 	"github.com/stepwatch/stepwatch/steps/systemd"
 )
 
-// The sentences about systemd's units, and about jobs that run by a clock.
+// Sentences about systemd's units, and about jobs that run at a time of the day.
 
 func init() {
 	const (
-		asks  = " systemd is asked by systemctl, which everybody may. A machine without systemd is UNKNOWN."
-		timer = "Fails unless systemd's timer started its unit %s, and that unit did not fail since. A timer that runs still counts as run." + asks
-		daily = " Before the second time has come, today's run counts when it was already, and yesterday's otherwise. The second time may be the next day's (between 22:00 and 06:30)."
+		asks  = " It asks systemd with systemctl, which needs no rights. On a machine without systemd the result is UNKNOWN."
+		timer = "Fails unless systemd's timer started its unit %s, and that unit has not failed since. A unit that still runs counts as run." + asks
+		daily = " Until the second time, today's run counts if there was one, and otherwise yesterday's. The second time may be on the next day (between 22:00 and 06:30)."
 	)
 	Register(
 		Definition{
 			Area: "host", Sentence: `the unit {text} is active`,
-			Does:     "Fails unless systemd's unit runs, or is active as such a unit is. One that systemd starts again and again is not." + asks,
+			Does:     "Fails unless systemd's unit is active. A unit that systemd restarts again and again is not active." + asks,
 			Measures: "Measurement systemd_unit_active (1 or 0).",
 			Example:  `Then the unit "postfix.service" is active`,
 			Func:     judgeUnit(unitIsActive),
 		},
 		Definition{
 			Area: "host", Sentence: `the unit {text} has not failed`,
-			Does:    "Fails when systemd's unit failed when it ran last, or is not there. One that is not active now may be right: a job that has ended." + asks,
+			Does:    "Fails when the last run of systemd's unit failed, or the unit does not exist. It passes when the unit is inactive, such as a job that has ended." + asks,
 			Example: `Then the unit "backup.service" has not failed`,
 			Func:    judgeUnit(unitHasNotFailed),
 		},
 		Definition{
 			Area: "host", Sentence: `no unit has failed`,
-			Does:     "Fails when any of systemd's units has failed, and names them." + asks,
+			Does:     "Fails when any of systemd's units has failed, and names these units." + asks,
 			Measures: "Measurement systemd_units_failed.",
 			Example:  `Then no unit has failed`,
 			Func:     noUnitHasFailed,
@@ -44,7 +44,7 @@ func init() {
 		Definition{
 			Area: "host", Sentence: `the timer {text} ran in the last {duration}`,
 			Does:     fmt.Sprintf(timer, "in that time"),
-			Measures: "Measurement systemd_timer_age_seconds: since the unit was started.",
+			Measures: "Measurement systemd_timer_age_seconds: seconds since the timer started the unit.",
 			Example:  `Then the timer "certbot.timer" ran in the last 13 hours`,
 			Func:     timerRanLately,
 		},
@@ -57,22 +57,22 @@ func init() {
 		},
 		Definition{
 			Area: "host", Sentence: `the timer {text} ran between {clock} and {clock} in {zone}`,
-			Does:     fmt.Sprintf(timer, "between these times of the day, in a zone of the tz database") + daily,
+			Does:     fmt.Sprintf(timer, "between these times of the day, in a time zone of the tz database") + daily,
 			Measures: "Measurements systemd_timer_age_seconds and job_late_seconds.",
 			Example:  `Then the timer "backup.timer" ran between 02:00 and 03:00 in Europe/Berlin`,
 			Func:     timerRanDaily,
 		},
 		Definition{
 			Area: "file", Sentence: `the file was written between {clock} and {clock}`,
-			Does: "Fails unless the file, or another that fits the pattern, was last changed between these times of the day, in this machine's time zone: what a job of cron leaves tells " +
-				"that it ran." + daily,
-			Measures: "Measurement job_late_seconds: how much too late it was, or how long it is overdue; 0 when it was in time.",
+			Does: "Fails unless the file, or another that matches the pattern, was last changed between these times of the day, in this machine's time zone. " +
+				"A file that a cron job writes shows that it ran." + daily,
+			Measures: "Measurement job_late_seconds: how late it was, or how long it is overdue; 0 when it was in time.",
 			Example:  `Then the file was written between 02:00 and 06:30`,
 			Func:     judgeFile(fileWasWritten),
 		},
 		Definition{
 			Area: "file", Sentence: `the file was written between {clock} and {clock} in {zone}`,
-			Does:     "The same, in a zone of the tz database, with its summer time.",
+			Does:     "The same, in a time zone of the tz database, with its daylight saving time.",
 			Measures: "Measurement job_late_seconds.",
 			Example:  `Then the file was written between 02:00 and 06:30 in Europe/Berlin`,
 			Func:     judgeFile(fileWasWritten),
@@ -80,14 +80,14 @@ func init() {
 	)
 }
 
-// unitOf asks for the state of a unit that must be there.
+// unitOf returns the state of a unit, and fails if there is none of that name.
 func unitOf(ctx context.Context, name string) (*systemd.Unit, error) {
 	u, err := systemd.Show(ctx, name)
 	if err != nil {
 		return nil, systemdFailure(ctx, fmt.Sprintf("ask systemd for the unit %q", name), err)
 	}
 	if !u.Exists() {
-		return nil, Fail(result.ReasonNotFound, result.BlameTarget, "systemd has no unit %q: is it misspelt, or its package gone?", u.Name)
+		return nil, Fail(result.ReasonNotFound, result.BlameTarget, "systemd has no unit %q: check its name, and whether its package is installed", u.Name)
 	}
 	return u, nil
 }
@@ -112,7 +112,7 @@ func judgeUnit(judge func(*World, *systemd.Unit) error) func(context.Context, *W
 	}
 }
 
-// described is "failed (exit-code) since 03:12 UTC on 21 Nov".
+// described returns the state of a unit, such as "failed (exit-code) since 03:12 UTC on 21 Nov".
 func described(u *systemd.Unit) string {
 	text := u.Active
 	if detail := u.Sub; detail != "" && detail != u.Active {
@@ -134,7 +134,7 @@ func unitIsActive(w *World, u *systemd.Unit) error {
 	}
 	w.Measure("systemd_unit_active", "1 when the unit is active, 0 when it is not.", value)
 	if !active {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "the unit %q is %s, wanted active: \"systemctl status %s\" says why", u.Name, described(u), u.Name)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the unit %q is %s, wanted active: \"systemctl status %s\" shows why", u.Name, described(u), u.Name)
 	}
 	w.Note(described(u))
 	return nil
@@ -142,7 +142,7 @@ func unitIsActive(w *World, u *systemd.Unit) error {
 
 func unitHasNotFailed(w *World, u *systemd.Unit) error {
 	if u.Active == "failed" || u.Result != "" && u.Result != "success" {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "the unit %q has failed (%s), it is %s: \"journalctl -u %s\" says why", u.Name, u.Result, described(u), u.Name)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "the unit %q has failed (%s), it is %s: \"journalctl -u %s\" shows why", u.Name, u.Result, described(u), u.Name)
 	}
 	w.Note(described(u))
 	return nil
@@ -153,14 +153,15 @@ func noUnitHasFailed(ctx context.Context, w *World, _ Args) error {
 	if err != nil {
 		return systemdFailure(ctx, "ask systemd for the units that have failed", err)
 	}
-	w.Measure("systemd_units_failed", "Units that have failed.", float64(len(failed)))
+	w.Measure("systemd_units_failed", "Number of failed units.", float64(len(failed)))
 	if len(failed) > 0 {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d units have failed: %s", len(failed), shownLine(strings.Join(failed, ", ")))
 	}
 	return nil
 }
 
-// lastRun gives when a timer started its unit last, zero when it never did. A unit that has failed since is a failure.
+// lastRun returns the time when a timer last started its unit, or zero if it never did. It fails if the unit has
+// failed.
 func lastRun(ctx context.Context, w *World, name string) (time.Time, error) {
 	if !strings.Contains(name, ".") {
 		name += ".timer"
@@ -170,16 +171,16 @@ func lastRun(ctx context.Context, w *World, name string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if timer.Starts == "" {
-		return time.Time{}, scenarioFault("the unit %q is no timer: \"systemctl list-timers\" lists them", timer.Name)
+		return time.Time{}, scenarioFault("the unit %q is not a timer: \"systemctl list-timers\" lists them", timer.Name)
 	}
 	if timer.Active != "active" {
-		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q is %s, wanted active: \"systemctl enable --now %s\" has it run", timer.Name, described(timer), timer.Name)
+		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q is %s, wanted active: \"systemctl enable --now %s\" starts it", timer.Name, described(timer), timer.Name)
 	}
 	if ahead := time.Until(timer.LastTrigger); ahead > fromFuture {
-		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q ran %s from now: the clock of this machine is wrong, or was then", timer.Name, shownSpan(ahead))
+		return time.Time{}, Fail(result.ReasonUnexpected, result.BlameTarget, "the timer %q ran %s from now: the clock of this machine is or was wrong", timer.Name, shownSpan(ahead))
 	}
 	if !timer.LastTrigger.IsZero() {
-		w.Measure("systemd_timer_age_seconds", "Seconds since the timer started its unit last.", time.Since(timer.LastTrigger).Seconds())
+		w.Measure("systemd_timer_age_seconds", "Seconds since the timer last started its unit.", time.Since(timer.LastTrigger).Seconds())
 	}
 	started, err := unitOf(ctx, timer.Starts)
 	if err != nil {
@@ -237,11 +238,11 @@ func fileWasWritten(_ context.Context, w *World, l *looked, a Args) error {
 	return judgeDaily(w, window, written, l.file().Path, "was written")
 }
 
-// judgeDaily judges a job that runs once a day by the times when it did, of which the newest is the first.
+// judgeDaily checks a job that runs once a day. runs are the times of its runs, the newest first.
 func judgeDaily(w *World, window daily.Window, runs []time.Time, what, ran string) error {
 	v := window.Judge(time.Now(), runs)
 	show := func(t time.Time) string { return t.In(window.Zone).Format("15:04:05 MST on 2 Jan") }
-	w.Measure("job_late_seconds", "How much too late the job ran, or how long it is overdue; 0 when it ran in time.", v.Late.Seconds())
+	w.Measure("job_late_seconds", "How late the job ran, or how long it is overdue; 0 when it ran in time.", v.Late.Seconds())
 	due := fmt.Sprintf("between %s and %s", show(v.Span.From), show(v.Span.By))
 	switch v.State {
 	case daily.InTime:
@@ -253,10 +254,10 @@ func judgeDaily(w *World, window daily.Window, runs []time.Time, what, ran strin
 	case daily.Late:
 		return Fail(result.ReasonSlow, result.BlameTarget, "%s %s at %s, %s too late: it was due %s", what, ran, show(v.At), shownSpan(v.Late), due)
 	default:
-		last := "never"
+		last := "has never run"
 		if len(runs) > 0 {
-			last = "last at " + show(runs[0])
+			last = ran + " last at " + show(runs[0])
 		}
-		return Fail(result.ReasonNotReceived, result.BlameTarget, "%s %s %s, not %s: it is overdue by %s", what, ran, last, due, shownSpan(v.Late))
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "%s %s, wanted %s: it is overdue by %s", what, last, due, shownSpan(v.Late))
 	}
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/ping"
 )
 
-// The sentences of cucumber-nagios' ping_steps.
+// Sentences of cucumber-nagios' ping_steps.
 
 func init() {
 	Register(
 		Definition{Area: "network", Sentence: "I ping {server}",
-			Does: "Asks each address of a host with ICMP echo requests, one a second, until one answers or 5 seconds are over. Fails when nothing " +
-				"can be asked: the name does not resolve, or this machine has no way to any of its addresses. Whether the host answered is for the next step.",
-			Measures: "Time until the answer, or those 5 seconds. Phase dns. Measurement ping_round_trip_seconds, when it answered.",
+			Does: "Sends ICMP echo requests to each address of a host, one a second, until one answers or 5 seconds are over. Fails when it " +
+				"cannot send any: the name does not resolve, or this machine has no route to any of its addresses. The next step checks whether the host answered.",
+			Measures: "Time until the answer, or 5 seconds. Phase dns. Measurement ping_round_trip_seconds, if the host answered.",
 			Example:  `When I ping "www.example.org"`, Func: pingHost},
 		Definition{Area: "network", Sentence: "it should respond",
 			Does:    "Fails when no address of the host answered `I ping`.",
@@ -31,12 +31,12 @@ func init() {
 	)
 }
 
-// pingPatience is how long an answer is waited for: four requests may get lost.
+// pingPatience is how long a step waits for an answer: four requests may get lost.
 const pingPatience = 5 * time.Second
 
-// pinged is the host that the scenario asked last.
+// pinged is the result of the last ping.
 type pinged struct {
-	host      string // empty before the first
+	host      string // empty until a host is pinged
 	addresses []string
 	by        string // the address that answered, or empty
 	took      time.Duration
@@ -89,12 +89,12 @@ func pingHost(ctx context.Context, w *World, a Args) error {
 		w.Note("no answer")
 		return nil
 	}
-	w.Measure("ping_round_trip_seconds", "Time that an answer to an ICMP echo request took.", asked.took.Seconds())
+	w.Measure("ping_round_trip_seconds", "Round-trip time of an ICMP echo request.", asked.took.Seconds())
 	w.Note(fmt.Sprintf("%s answered after %s", asked.by, asked.took.Round(time.Microsecond)))
 	return nil
 }
 
-// resolve gives the addresses of a host, which may be an address itself, and reports the phase dns.
+// resolve returns the addresses of a host, which may be an address itself, and reports the phase dns.
 func (w *World) resolve(ctx context.Context, host, act string) ([]netip.Addr, error) {
 	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return []netip.Addr{ip}, nil
@@ -122,7 +122,7 @@ func shouldRespond(wanted bool) func(context.Context, *World, Args) error {
 		last := State[pinged](w)
 		switch {
 		case last.host == "":
-			return scenarioFault("no host was asked: write `I ping \"www.example.org\"` before this step")
+			return scenarioFault("no host has been pinged: write `I ping \"www.example.org\"` before this step")
 		case wanted && last.by == "":
 			return Fail(result.ReasonTimeout, result.BlameTarget, "expect %q to respond to ping: no answer from %s within %s", last.host, strings.Join(last.addresses, ", "), pingPatience)
 		case !wanted && last.by != "":

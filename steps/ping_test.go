@@ -14,7 +14,7 @@ func TestPing(t *testing.T) {
 		"When I ping \"127.0.0.1\"\nThen it should respond": `^$`,
 		"When I ping \"here\"\nThen it should respond":      `^$`,
 		"When I ping \"[::1]\"\nThen it should not respond": `^expect "\[::1\]" not to respond to ping: ::1 answered after \S+s$`,
-		"Then it should respond":                            "^no host was asked: write `I ping \"www.example.org\"` before this step$",
+		"Then it should respond":                            "^no host has been pinged: write `I ping \"www.example.org\"` before this step$",
 		"When I ping \"a b\"\nThen it should not respond":   `^ping a b: "a b" does not resolve: `,
 	} {
 		outcome, err := stepstest.Run(t.Context(), nil, text, target)

@@ -16,27 +16,27 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// The sentences that run a Nagios plugin: what somebody has written and trusts already. The exit code is the verdict, the
-// performance data are measurements, the output is the evidence.
+// Sentences that run a Nagios plugin. The exit code is the verdict, the performance data are measurements, the output
+// is the evidence.
 
 func init() {
 	Register(
 		Definition{Area: "plugin", Sentence: "I run the plugin {text}",
-			Does: "Runs a Nagios plugin with its arguments: parted at blanks, quotes keep blanks together, and each cell of a table beneath is one " +
-				"argument more. There is no shell. The plugin is looked for where the distributions put plugins and in $PATH. Its exit code is the " +
-				"verdict: 1 makes the run WARNING, 2 CRITICAL, anything else but 0 UNKNOWN. It is ended with all that it started when the scenario's " +
-				"time is up, unless that emptied its environment and left its process group. It gets a small environment, without the variables of stepwatch.",
-			Measures: "Measurements plugin_state (0 to 3) and plugin_perfdata_seconds, …_bytes, …_ratio, …_total or plugin_perfdata, with the label of the " +
-				"performance data as the label perfdata; and plugin_perfdata_warning… and …_critical… where it has limits. Those of the first 50 values.",
+			Does: "Runs a Nagios plugin. Blanks separate the arguments, except in quotes, and each cell of a table below is one more " +
+				"argument. There is no shell. The plugin is searched for in the plugin directories of the distributions and in $PATH. Its exit code is the " +
+				"verdict: 1 makes the run WARNING, 2 CRITICAL, any other except 0 UNKNOWN. When the scenario's time is over, the plugin is ended with all processes that it " +
+				"started, except those that left its process group and cleared their environment. It gets a small environment, without stepwatch's variables.",
+			Measures: "Measurements plugin_state (0 to 3) and plugin_perfdata_seconds, …_bytes, …_ratio, …_total or plugin_perfdata, for each of the first 50 values. " +
+				"The label perfdata holds the value's label. For values with limits also plugin_perfdata_warning… and …_critical….",
 			Table:   Optional,
 			Example: `When I run the plugin "check_disk -w 20% -c 10% -p /"`, Func: runPlugin},
 		Definition{Area: "plugin", Sentence: "the environment variable {text} holds the secret {secret}",
-			Does:    "Gives a secret of stepwatch.yml to the plugins and programs of this scenario, in their environment, where no list of processes shows it.",
+			Does:    "Puts a secret of stepwatch.yml into the environment of this scenario's plugins and programs, where process lists do not show it.",
 			Example: `Given the environment variable "MYSQL_PWD" holds the secret "database"`, Func: giveSecret},
 	)
 }
 
-// programs is what the programs of one scenario share.
+// programs holds the environment that the programs of one scenario share.
 type programs struct {
 	env []string // "NAME=value"
 }
@@ -44,7 +44,7 @@ type programs struct {
 func giveSecret(ctx context.Context, w *World, a Args) error {
 	name := a.Text(0)
 	if name == "" || strings.ContainsAny(name, "=\x00 ") {
-		return scenarioFault("%q is no name of an environment variable", name)
+		return scenarioFault("%q is not a name of an environment variable", name)
 	}
 	secret, err := w.Secret(ctx, a.Text(1))
 	if err != nil {
@@ -55,11 +55,11 @@ func giveSecret(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// pluginDirs are where the distributions put plugins.
+// pluginDirs are the plugin directories of the distributions.
 var pluginDirs = []string{"/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins", "/usr/lib/monitoring-plugins", "/usr/local/lib/nagios/plugins",
 	"/usr/local/libexec/nagios", "/usr/local/nagios/libexec", "/opt/homebrew/opt/monitoring-plugins/libexec"}
 
-// findPlugin gives the path of a plugin, or its name for $PATH.
+// findPlugin returns the path of a plugin, or its name for $PATH.
 func findPlugin(name, dir string) string {
 	if strings.ContainsRune(name, filepath.Separator) {
 		if !filepath.IsAbs(name) {
@@ -79,7 +79,7 @@ func findPlugin(name, dir string) string {
 	return name
 }
 
-// commandLine reads a program and its arguments as a step writes them: text, and the cells of a table.
+// commandLine returns the program and the arguments of a step: the words of line, and the cells of table.
 func commandLine(line string, table [][]string) (path string, args []string, err error) {
 	words, err := splitWords(line)
 	if err != nil {
@@ -89,13 +89,13 @@ func commandLine(line string, table [][]string) (path string, args []string, err
 		words = append(words, row...)
 	}
 	if len(words) == 0 || words[0] == "" {
-		return "", nil, scenarioFault("no program is named")
+		return "", nil, scenarioFault("the step names no program")
 	}
 	return words[0], words[1:], nil
 }
 
-// splitWords parts a line at blanks. Single and double quotes keep blanks together, and a backslash takes the character
-// behind it as it is, though not between single quotes. Nothing else of a shell has a meaning.
+// splitWords splits a line at blanks. Single and double quotes protect blanks. A backslash protects the next character,
+// except in single quotes. Nothing else of a shell has a meaning.
 func splitWords(line string) ([]string, error) {
 	var words []string
 	var b strings.Builder
@@ -126,7 +126,7 @@ func splitWords(line string) ([]string, error) {
 		}
 	}
 	if quote != 0 || escaped {
-		return nil, scenarioFault("the command %q ends within quotes or behind a backslash", line)
+		return nil, scenarioFault("the command %q ends inside quotes or after a backslash", line)
 	}
 	if begun {
 		words = append(words, b.String())
@@ -155,7 +155,7 @@ func runPlugin(ctx context.Context, w *World, a Args) error {
 	return judgePlugin(w, name, out)
 }
 
-// judgePlugin reports what a plugin said and gives its verdict.
+// judgePlugin reports the output of a plugin and returns its verdict.
 func judgePlugin(w *World, name string, out *program.Output) error {
 	stdout := out.Stdout
 	if end := bytes.LastIndexAny(stdout, " \t\n"); out.StdoutCut && end >= 0 {
@@ -167,18 +167,18 @@ func judgePlugin(w *World, name string, out *program.Output) error {
 	if line == "" {
 		line = "it printed nothing"
 		if text := firstLine(out.Stderr); text != "" {
-			line += " but, as an error, " + quote(w.Redacted(text))
+			line += " except on stderr: " + quote(w.Redacted(text))
 		}
 	}
 	note := line
 	if len(read.Unread) > 0 {
-		note += fmt.Sprintf(" (not understood of its performance data: %s)", quote(strings.Join(read.Unread, " ")))
+		note += fmt.Sprintf(" (unreadable performance data: %s)", quote(strings.Join(read.Unread, " ")))
 	}
 	if more := len(read.Perfdata) - perfdataKept; more > 0 {
-		note += fmt.Sprintf(" (of its performance data %d values are measured, and %d more are not)", perfdataKept, more)
+		note += fmt.Sprintf(" (%d values of its performance data are measured, %d more are not)", perfdataKept, more)
 	}
 	if out.StdoutCut {
-		note += fmt.Sprintf(" (it printed more than the %d KiB that are read)", program.DefaultOutputLimit>>10)
+		note += fmt.Sprintf(" (only the first %d KiB of its output are read)", program.DefaultOutputLimit>>10)
 	}
 	w.Note(note)
 	switch out.ExitCode {
@@ -193,18 +193,18 @@ func judgePlugin(w *World, name string, out *program.Output) error {
 	case -1:
 		return Fail(result.ReasonInternal, result.BlameMonitor, "%s was ended by a signal (%s): %s", name, out.Signal, line)
 	case 126, 127:
-		return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which a shell gives when it cannot run a program: %s", name, out.ExitCode, line)
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s returned exit code %d: a shell could not run a program: %s", name, out.ExitCode, line)
 	}
 	if signal := out.ExitCode - 128; signal > 0 && signal < 32 {
-		return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which a shell gives when a signal (%d) ended a program: %s", name, out.ExitCode, signal, line)
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s returned exit code %d: a signal (%d) ended a program in a shell: %s", name, out.ExitCode, signal, line)
 	}
-	return Fail(result.ReasonInternal, result.BlameMonitor, "%s gave exit code %d, which is none of a plugin's (0 to 3): %s", name, out.ExitCode, line)
+	return Fail(result.ReasonInternal, result.BlameMonitor, "%s returned exit code %d, not one of a plugin's (0 to 3): %s", name, out.ExitCode, line)
 }
 
-// programShare is what a program may take of the time that is left: the rest is for saying what became of it.
+// programShare is the part of the remaining time that a program may not use. It is for reporting the result.
 const programShare = 200 * time.Millisecond
 
-// withEvidenceTime ends a little before ctx does, so that a program that hangs is named before the scenario is over.
+// withEvidenceTime returns a context that ends shortly before ctx, so that a hanging program is reported in time.
 func withEvidenceTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, limited := ctx.Deadline()
 	if !limited {
@@ -213,26 +213,26 @@ func withEvidenceTime(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithDeadline(ctx, deadline.Add(-programShare))
 }
 
-// programFailure words why a program did not come to its end.
+// programFailure returns the Failure for a program that did not run to its end.
 func programFailure(ctx context.Context, name string, out *program.Output, err error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), ErrStopped):
 		return FailNet(ctx, err, result.BlameMonitor, "run "+name)
 	case out == nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
-		return Fail(result.ReasonTimeout, result.BlameTarget, "%s was not run: the steps before it left no time", name)
+		return Fail(result.ReasonTimeout, result.BlameTarget, "%s was not run: the previous steps left no time", name)
 	case ctx.Err() != nil:
 		said := "it had printed nothing"
 		if text := firstLine(out.Stdout); text != "" {
 			said = "it had printed " + quote(text)
 		}
-		return Fail(result.ReasonTimeout, result.BlameTarget, "%s did not end in time and was ended after %s, with all that it had started; %s",
+		return Fail(result.ReasonTimeout, result.BlameTarget, "%s did not end in time and was ended after %s, with all processes that it had started; %s",
 			name, out.Duration.Round(10*time.Millisecond), said)
 	default:
 		return Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
 	}
 }
 
-// keepOutput keeps what a program said, for when it is to blame.
+// keepOutput attaches the output of a program that failed.
 func keepOutput(w *World, name string, out *program.Output) {
 	if out.ExitCode == 0 {
 		return
@@ -252,7 +252,7 @@ func keepOutput(w *World, name string, out *program.Output) {
 	}
 }
 
-// cutLine keeps a status line short enough for a message: some plugins print all they know.
+// cutLine shortens a status line for a message: some plugins print very long lines.
 func cutLine(line string) string {
 	const most = 500
 	if len(line) > most {
@@ -266,7 +266,7 @@ func firstLine(text []byte) string {
 	return cutLine(strings.ToValidUTF8(strings.TrimSpace(line), ""))
 }
 
-// perfdataKept is how many values of one plugin become measurements: each is a time series.
+// perfdataKept is the number of values of one plugin that become measurements: each is a time series.
 const perfdataKept = 50
 
 func measurePlugin(w *World, read *plugin.Output, exitCode int) {

@@ -17,7 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// TestPlugin runs plugins as people write them, and as nobody should.
+// TestPlugin runs good and bad plugins.
 func TestPlugin(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
@@ -48,25 +48,25 @@ func TestPlugin(t *testing.T) {
 		{"warning", `I run the plugin "./state 1"`, "warning target: state says WARNING: says 1"},
 		{"critical", `I run the plugin "./state 2"`, "unexpected target: state says CRITICAL: says 2"},
 		{"unknown", `I run the plugin "./state 3"`, "internal monitor: state says UNKNOWN: says 3"},
-		{"another exit code", `I run the plugin "./state 64"`, "internal monitor: state gave exit code 64, which is none of a plugin's (0 to 3): says 64"},
-		{"a signal beneath a shell", `I run the plugin "./state 137"`, "internal monitor: state gave exit code 137, which a shell gives when a signal (9) ended a program: says 137"},
-		{"nothing on its output", `I run the plugin "./silent"`, `internal monitor: silent says UNKNOWN: it printed nothing but, as an error, "no such option"`},
+		{"another exit code", `I run the plugin "./state 64"`, "internal monitor: state returned exit code 64, not one of a plugin's (0 to 3): says 64"},
+		{"a signal below a shell", `I run the plugin "./state 137"`, "internal monitor: state returned exit code 137: a signal (9) ended a program in a shell: says 137"},
+		{"nothing on its output", `I run the plugin "./silent"`, `internal monitor: silent says UNKNOWN: it printed nothing except on stderr: "no such option"`},
 		{"arguments", `I run the plugin "./args -a 'b c' "d e" \"f $HOME ;"` + "\n| -g | h i |\n| * | |", `unexpected target: args says CRITICAL: [-a][b c][d e]["f][$HOME][;][-g][h i][*][]`},
-		{"quotes without an end", `I run the plugin "./args 'a"`, `scenario scenario: the command "./args 'a" ends within quotes or behind a backslash`},
-		{"nothing to run", `I run the plugin ""`, "scenario scenario: no program is named"},
+		{"quotes without an end", `I run the plugin "./args 'a"`, `scenario scenario: the command "./args 'a" ends inside quotes or after a backslash`},
+		{"nothing to run", `I run the plugin ""`, "scenario scenario: the step names no program"},
 		{"not there", `I run the plugin "check_no_such_thing"`, "config scenario: run check_no_such_thing: there is no such program in $PATH"},
 		{"hangs", `I run the plugin "./hang"`, ""},
 		{"leaves a daemon", `I run the plugin "./daemon"`, ""},
 		{"floods", `I run the plugin "./flood"`, "unexpected target: flood says CRITICAL: " + strings.Repeat("y", 500) + "…"},
 		{"floods within its performance data", `I run the plugin "./cut"`, ""},
 		{"much performance data", `I run the plugin "./many"`, ""},
-		{"not a program", `I run the plugin "./words"`, "config scenario: run " + dir + "/words: permission denied: chmod +x makes it a program"},
-		{"no time left", `I run the plugin "./ok"`, "timeout target: ok was not run: the steps before it left no time"},
+		{"not a program", `I run the plugin "./words"`, "config scenario: run " + dir + "/words: permission denied: make it executable with chmod +x"},
+		{"no time left", `I run the plugin "./ok"`, "timeout target: ok was not run: the previous steps left no time"},
 		{"broken performance data", `I run the plugin "./broken"`, ""},
 		{"killed", `I run the plugin "./killed"`, "internal monitor: killed was ended by a signal (killed): it printed nothing"},
 		{"secret", `the environment variable "DB_PASSWORD" holds the secret "database"` + "\n" + `I run the plugin "./secret"`, "unexpected target: secret says CRITICAL: the password is [hidden]"},
 		{"unknown secret", `the environment variable "X" holds the secret "nothing"`, `config scenario: no secret "nothing": add it under secrets in stepwatch.yml`},
-		{"no name", `the environment variable "A=B" holds the secret "database"`, `scenario scenario: "A=B" is no name of an environment variable`},
+		{"no name", `the environment variable "A=B" holds the secret "database"`, `scenario scenario: "A=B" is not a name of an environment variable`},
 		{"environment", `I run the plugin "./environment"`, "unexpected target: environment says CRITICAL: CRITICAL []"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestPlugin(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.name == "hangs" {
-				want := regexp.MustCompile(`^hang did not end in time and was ended after \d+0ms, with all that it had started; it had printed "waiting"$`)
+				want := regexp.MustCompile(`^hang did not end in time and was ended after \d+0ms, with all processes that it had started; it had printed "waiting"$`)
 				if err := outcome.Err(); err == nil || !want.MatchString(err.Error()) {
 					t.Errorf("got %v", err)
 				}
@@ -119,18 +119,18 @@ func TestPlugin(t *testing.T) {
 				if len(m) != 2 || m[1].Value != 1 || m[1].Labels[0].Value != "a" {
 					t.Errorf("measured %+v, want plugin_state and a", m)
 				}
-				if note := outcome.Steps[0].Report.Note; note != "OK (it printed more than the 1024 KiB that are read)" {
+				if note := outcome.Steps[0].Report.Note; note != "OK (only the first 1024 KiB of its output are read)" {
 					t.Errorf("note: %q", note)
 				}
 			case "much performance data":
 				if m := outcome.Steps[0].Report.Measurements; len(m) != 51 {
 					t.Errorf("%d measurements, want plugin_state and 50", len(m))
 				}
-				if note := outcome.Steps[0].Report.Note; note != "OK (of its performance data 50 values are measured, and 10 more are not)" {
+				if note := outcome.Steps[0].Report.Note; note != "OK (50 values of its performance data are measured, 10 more are not)" {
 					t.Errorf("note: %q", note)
 				}
 			case "broken performance data":
-				if note := outcome.Steps[0].Report.Note; note != `OK (not understood of its performance data: "a b=U 'c=1 d=7")` {
+				if note := outcome.Steps[0].Report.Note; note != `OK (unreadable performance data: "a b=U 'c=1 d=7")` {
 					t.Errorf("note: %q", note)
 				}
 			}
@@ -138,7 +138,7 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
-// TestDebianPlugins runs the plugins that Debian ships against what is there.
+// TestDebianPlugins runs plugins that Debian ships against real servers.
 func TestDebianPlugins(t *testing.T) {
 	const dir = "/usr/lib/nagios/plugins"
 	if _, err := os.Stat(filepath.Join(dir, "check_dummy")); err != nil {

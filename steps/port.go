@@ -25,19 +25,19 @@ func init() {
 	RegisterKind(Kind{Name: "ports", Means: "ports and ranges of ports: 22, 25, 8000-8080",
 		Pattern: `\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*`, Sample: "25",
 		Check: func(a Args, i int, _ Known) error { _, err := parsePorts(a.Text(i)); return err }})
-	const measures = "Phases: dns (when a name is looked up), connect."
+	const measures = "Phases: dns (if a name is looked up), connect."
 	for _, state := range []struct{ name, does string }{
-		{"open", "Fails unless a TCP connection to the port comes about. It is closed again at once."},
-		{"closed", "Fails when a TCP connection to the port comes about, on any address of the host. Refused (nothing listens, or a firewall rejects) and filtered (no answer within 3s, or a router says that " +
-			"there is no way) both count, and the note says which. A host that is down looks filtered: say of another port that it is open."},
-		{"refused", "Fails unless the host answers that nothing listens on the port, on each of its addresses. A firewall that rejects gives the same answer; one that drops does not."},
-		{"filtered", "Fails unless the port gives no answer within 3s, or a router says that there is no way, on each address of the host. A host that is down looks the same: say of another " +
-			"port that it is open."},
+		{"open", "Fails unless a TCP connection to the port succeeds. The connection is closed at once."},
+		{"closed", "Fails when a TCP connection to the port succeeds, on any address of the host. Both refused (nothing listens, or a firewall rejects) and filtered (no answer within 3s, or a router reports " +
+			"that the host is unreachable) pass, and the note says which. A host that is down looks filtered, so also check that another port is open."},
+		{"refused", "Fails unless the host refuses the connection to the port, on each of its addresses. A firewall that rejects looks the same; one that drops does not."},
+		{"filtered", "Fails unless the port does not answer within 3s, or a router reports that the host is unreachable, on each address of the host. A host that is down looks the same, so also " +
+			"check that another port is open."},
 	} {
 		for _, over := range []string{"", " over {family}"} {
 			does, example := state.does, ""
 			if over != "" {
-				does, example = does+" Only addresses of this family count; a host without any is a failure.", " over IPv6"
+				does, example = does+" Only addresses of this family count. It fails when the host has none.", " over IPv6"
 			}
 			Register(Definition{
 				Area: "network", Sentence: `port {port} of {server} is ` + state.name + over, Does: does, Measures: measures,
@@ -46,20 +46,20 @@ func init() {
 			})
 		}
 	}
-	const scanDoes = " Each of them is connected to, on each address of the host, at most 64 at once; one that gives no answer for 1.5s counts as filtered. Fails when a port answers that must not, " +
-		"when none of a port's addresses answers that must, and when the time is over before all were tried."
+	const scanDoes = " It connects to each port on each address of the host, at most 64 at once. A port without an answer for 1.5s counts as filtered. Fails when another port answers, " +
+		"when a port of the first list does not answer on any address, and when the time is over before all ports were tried."
 	Register(
 		Definition{
 			Area: "network", Sentence: `port {port} of {server} greets with {text}`,
-			Does: "Fails unless the server speaks first, and its first line begins with the text; an ellipsis at its end is left out. On the ports 465, 563, 990, 993 and 995 verified TLS comes " +
-				"before. It may take 20s to greet, and 4 KiB are read.",
-			Measures: "Phases: dns (when a name is looked up), connect, tls, banner.",
+			Does: "Fails unless the server speaks first and its first line begins with the text. An ellipsis at the end of the text is ignored. On the ports 465, 563, 990, 993 and 995 verified TLS comes " +
+				"first. The server has 20s to greet, and at most 4 KiB are read.",
+			Measures: "Phases: dns (if a name is looked up), connect, tls, banner.",
 			Example:  `Then port 25 of "mail.example.org" greets with "220 …"`,
 			Func:     portGreets,
 		},
 		Definition{
 			Area: "network", Sentence: `the ports of {server} are`,
-			Does:     "Says of each port in the table beneath that it is open, closed, refused or filtered, and in a third column how it greets. All are tried at once, and all that fail are told.",
+			Does:     "Checks that each port in the table below is open, closed, refused or filtered, and, in a third column, how it greets. It tries all ports at once, and reports all that fail.",
 			Measures: "Phase ports.",
 			Table:    Required,
 			Example:  "Then the ports of \"mail.example.org\" are\n  | 25  | open   | 220 |\n  | 443 | open   |     |\n  | 111 | closed |     |",
@@ -67,25 +67,25 @@ func init() {
 		},
 		Definition{
 			Area: "network", Sentence: `only ports {ports} of {server} answer`,
-			Does:     "Tries the ports 1 to 1024, and those that are named." + scanDoes,
-			Measures: "Phases: dns (when a name is looked up), scan. Measures tcp_ports_open and tcp_ports_tried.",
+			Does:     "Tries the ports 1 to 1024, and those of the list." + scanDoes,
+			Measures: "Phases: dns (if a name is looked up), scan. Measures tcp_ports_open and tcp_ports_tried.",
 			Example:  `Then only ports 22, 25, 443 of "mail.example.org" answer`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return onlyPorts(ctx, w, a, wellKnown) },
 		},
 		Definition{
 			Area: "network", Sentence: `only ports {ports} of {server} answer among {ports}`,
-			Does:     "Tries the ports of the second list, such as 20-25, 3306, and those of the first." + scanDoes,
-			Measures: "Phases: dns (when a name is looked up), scan. Measures tcp_ports_open and tcp_ports_tried.",
+			Does:     "Tries the ports of the second list, such as 20-25, 3306, and those of the first list." + scanDoes,
+			Measures: "Phases: dns (if a name is looked up), scan. Measures tcp_ports_open and tcp_ports_tried.",
 			Example:  `Then only ports 22, 25, 443 of "mail.example.org" answer among 1-1024, 3306, 5432`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return onlyPorts(ctx, w, a, a.Text(2)) },
 		},
 	)
 }
 
-// families are the names that a sentence has for the families of addresses.
+// families maps the names of address families in sentences to networks.
 var families = map[string]string{"IPv4": "ip4", "IPv6": "ip6"}
 
-// How long a port may be silent before it counts as filtered. A lost SYN is repeated after a second, and after three.
+// Times after which a silent port counts as filtered. A lost SYN is repeated after one second, and after three.
 const (
 	silentAfter     = 3 * time.Second
 	silentAfterScan = 1500 * time.Millisecond
@@ -93,14 +93,14 @@ const (
 	bannerWait      = 20 * time.Second
 )
 
-// knock is what a port answered.
+// knock is the answer of a port.
 type knock struct {
 	state  string // "open", "refused" or "filtered"
-	detail string // how an operator sees it; empty when open
+	detail string // for an operator; empty when open
 }
 
-// knocking classifies the outcome of connecting. What says nothing about the port is an error, and so is silence when the
-// wait was cut short.
+// knocking classifies the result of connecting. It returns an error if the result says nothing about the port, or if
+// there was no answer and the wait was cut short.
 func knocking(ctx context.Context, err error, after time.Duration, cut bool) (knock, error) {
 	var timeout net.Error
 	switch {
@@ -111,7 +111,7 @@ func knocking(ctx context.Context, err error, after time.Duration, cut bool) (kn
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return knock{"refused", "refused: nothing listens, or a firewall rejects it"}, nil
 	case errors.Is(err, syscall.EHOSTUNREACH):
-		return knock{"filtered", "a router or firewall says that there is no way to it"}, nil
+		return knock{"filtered", "a router or firewall reports that it is unreachable"}, nil
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		if cut {
 			return knock{}, context.DeadlineExceeded
@@ -121,26 +121,26 @@ func knocking(ctx context.Context, err error, after time.Duration, cut bool) (kn
 	return knock{}, err
 }
 
-// knockAt connects to one address and hangs up.
+// knockAt connects to one address and closes the connection.
 func knockAt(ctx context.Context, address string, wait time.Duration) (knock, error) {
-	// A connection gives up at the deadline on its own, maybe before ctx knows that it is over.
+	// A connection attempt ends at the deadline by itself, maybe before ctx does.
 	deadline, limited := ctx.Deadline()
 	cut := limited && time.Until(deadline) < wait
 	attempt, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	conn, err := dialer.DialContext(attempt, "tcp", address)
 	if err == nil {
-		_ = conn.Close() // that it came about is all that was asked
+		_ = conn.Close() // only the connection itself matters
 	}
 	return knocking(ctx, err, wait, cut)
 }
 
-// places gives the addresses at which a port of a host is: those that its name has, or the one that ConnectTo gives.
+// places returns the addresses of a port of a host: those of its name, or the one in ConnectTo.
 func (w *World) places(ctx context.Context, host, family string) (func(port int) []string, error) {
 	addresses := []string{host}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if family == "ip4" && !ip.Is4() || family == "ip6" && !ip.Is6() {
-			return nil, scenarioFault("%q is no IPv%s address", host, family[len("ip"):])
+			return nil, scenarioFault("%q is not an IPv%s address", host, family[len("ip"):])
 		}
 	} else if !w.connectsElsewhere(host) {
 		start := time.Now()
@@ -163,7 +163,7 @@ func (w *World) places(ctx context.Context, host, family string) (func(port int)
 	}, nil
 }
 
-// connectsElsewhere says whether a port of the host is sent to another place, so that its name need not resolve.
+// connectsElsewhere reports whether ConnectTo redirects a port of the host, so that its name need not resolve.
 func (w *World) connectsElsewhere(host string) bool {
 	for from := range w.target.ConnectTo {
 		if name, _, err := net.SplitHostPort(from); err == nil && name == host {
@@ -173,7 +173,7 @@ func (w *World) connectsElsewhere(host string) bool {
 	return false
 }
 
-// knockAll tries the places of a port at once and gives what each answered.
+// knockAll tries all places of a port at once and returns their answers.
 func knockAll(ctx context.Context, places []string, wait time.Duration) ([]knock, error) {
 	knocks, errs := make([]knock, len(places)), make([]error, len(places))
 	var all sync.WaitGroup
@@ -189,8 +189,8 @@ func knockAll(ctx context.Context, places []string, wait time.Duration) ([]knock
 	return knocks, nil
 }
 
-// judgeKnocks says how the answers differ from the state that is wanted, or "". It is open when one address is, and
-// anything else only when all are.
+// judgeKnocks returns how the answers differ from the wanted state, or "". A port is open if one address is open. It is
+// in another state only if all addresses are.
 func judgeKnocks(places []string, knocks []knock, wanted string) string {
 	for i, k := range knocks {
 		switch {
@@ -208,7 +208,7 @@ func judgeKnocks(places []string, knocks []knock, wanted string) string {
 	return fmt.Sprintf("is not open: %s (%s)", knocks[0].detail, strings.Join(places, ", "))
 }
 
-// portIs is what "port … of … is open" means, and its kin.
+// portIs implements "port … of … is open" and the similar sentences.
 func portIs(ctx context.Context, w *World, a Args, wanted string) error {
 	port, err := a.Port(0)
 	if err != nil {
@@ -245,7 +245,7 @@ func portIs(ctx context.Context, w *World, a Args, wanted string) error {
 	return nil
 }
 
-// failPort makes the Failure for a port that is in another state than wanted.
+// failPort returns the Failure for a port in another state than wanted.
 func failPort(port int, wanted string, knocks []knock, message string) error {
 	spoken, _ := starttls.OnPort(port)
 	reason, blame := result.ReasonUnexpected, blameOf(port, spoken)
@@ -258,10 +258,10 @@ func failPort(port int, wanted string, knocks []knock, message string) error {
 	return Fail(reason, blame, "%s", message)
 }
 
-// tlsFirst are the ports whose servers greet inside TLS.
+// tlsFirst are the ports of servers that greet inside TLS.
 var tlsFirst = []int{465, 563, 990, 993, 995}
 
-// portGreets is what "port … of … greets with …" means.
+// portGreets implements "port … of … greets with …".
 func portGreets(ctx context.Context, w *World, a Args) error {
 	port, err := a.Port(0)
 	if err != nil {
@@ -273,7 +273,7 @@ func portGreets(ctx context.Context, w *World, a Args) error {
 func (w *World) greets(ctx context.Context, host string, port int, wanted string) error {
 	wanted = strings.TrimSpace(strings.TrimSuffix(strings.TrimSuffix(wanted, "…"), "..."))
 	if wanted == "" {
-		return scenarioFault("the greeting of port %d must begin with something: write it as \"220 …\"", port)
+		return scenarioFault("the greeting of port %d is empty: write it as \"220 …\"", port)
 	}
 	spoken, _ := starttls.OnPort(port)
 	server, blame := net.JoinHostPort(host, strconv.Itoa(port)), blameOf(port, spoken)
@@ -281,7 +281,7 @@ func (w *World) greets(ctx context.Context, host string, port int, wanted string
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // the greeting is all that was asked
+	defer func() { _ = conn.Close() }() // only the greeting matters
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()
 	if slices.Contains(tlsFirst, port) {
@@ -306,17 +306,17 @@ func (w *World) greets(ctx context.Context, host string, port int, wanted string
 	case err == nil || errors.Is(err, io.EOF) && banner != "":
 		return Fail(result.ReasonUnexpected, blame, "port %d of %s greets with %q, wanted %q", port, host, oneLine(banner, 200), wanted)
 	case errors.Is(err, io.EOF):
-		return Fail(result.ReasonDisconnected, blame, "port %d of %s is open, and hangs up without a greeting, wanted %q", port, host, wanted)
+		return Fail(result.ReasonDisconnected, blame, "port %d of %s is open but closes the connection without a greeting, wanted %q", port, host, wanted)
 	case ctx.Err() == nil && errors.Is(err, os.ErrDeadlineExceeded):
-		return Fail(result.ReasonTimeout, blame, "port %d of %s is open, and says nothing within %s, wanted %q", port, host, bannerWait, wanted)
+		return Fail(result.ReasonTimeout, blame, "port %d of %s is open but sends nothing within %s, wanted %q", port, host, bannerWait, wanted)
 	}
 	return FailNet(ctx, err, blame, "read the greeting of "+server)
 }
 
-// bannerLimit is how much of a greeting is read, in bytes.
+// bannerLimit is the number of bytes of a greeting that are read.
 const bannerLimit = 4 << 10
 
-// readBanner reads the first line, or as much as is wanted where no line ends: some servers greet with packets.
+// readBanner reads the first line, or, without a line break, as much as wanted has: some servers greet with packets.
 func readBanner(conn io.Reader, wanted string) (string, error) {
 	r := bufio.NewReaderSize(io.LimitReader(conn, bannerLimit), bannerLimit)
 	var line []byte
@@ -335,7 +335,7 @@ func readBanner(conn io.Reader, wanted string) (string, error) {
 	}
 }
 
-// portsAre is what "the ports of … are" means.
+// portsAre implements "the ports of … are".
 func portsAre(ctx context.Context, w *World, a Args) error {
 	type row struct {
 		port            int
@@ -358,18 +358,18 @@ func portsAre(ctx context.Context, w *World, a Args) error {
 		}
 		r := &row{port: port, state: cells[1]}
 		if !slices.Contains([]string{"open", "closed", "refused", "filtered"}, r.state) {
-			return scenarioFault("port %d: %q is no state: write open, closed, refused or filtered", port, r.state)
+			return scenarioFault("port %d: %q is not a state: write open, closed, refused or filtered", port, r.state)
 		}
 		if len(cells) > 2 {
 			r.greeting = cells[2]
 		}
 		if r.greeting != "" && r.state != "open" {
-			return scenarioFault("port %d: one that is %s greets with nothing", port, r.state)
+			return scenarioFault("port %d: a %s port has no greeting", port, r.state)
 		}
 		rows = append(rows, r)
 	}
 	if len(rows) == 0 {
-		return scenarioFault("no ports: write them in a table beneath, such as | 25 | open | 220 |")
+		return scenarioFault("no ports: write them in a table below, such as | 25 | open | 220 |")
 	}
 	host := w.target.AddressOf(a.Text(0))
 	at, err := w.places(ctx, host, "")
@@ -425,7 +425,7 @@ const (
 	scanLimit  = 10_000 // ports of one scan
 )
 
-// parsePorts reads a list of ports and ranges, "22, 25, 8000-8080", in order and each once.
+// parsePorts reads a list of ports and ranges, "22, 25, 8000-8080". It returns the ports in order, each once.
 func parsePorts(list string) ([]int, error) {
 	seen := make(map[int]bool)
 	for part := range strings.SplitSeq(list, ",") {
@@ -441,7 +441,7 @@ func parsePorts(list string) ([]int, error) {
 			}
 		}
 		if last < first {
-			return nil, scenarioFault("%d-%d is no range of ports: the smaller one comes first", first, last)
+			return nil, scenarioFault("%d-%d is not a range of ports: write the smaller port first", first, last)
 		}
 		for p := first; p <= last; p++ {
 			seen[p] = true
@@ -455,7 +455,7 @@ func parsePorts(list string) ([]int, error) {
 	return ports, nil
 }
 
-// onlyPorts is what "only ports … of … answer" means.
+// onlyPorts implements "only ports … of … answer".
 func onlyPorts(ctx context.Context, w *World, a Args, among string) error {
 	wanted, err := parsePorts(a.Text(0))
 	if err != nil {
@@ -476,14 +476,14 @@ func onlyPorts(ctx context.Context, w *World, a Args, among string) error {
 	start := time.Now()
 	open, details, done, err := scan(ctx, tried, at)
 	w.Phase("scan", time.Since(start), "")
-	w.Measure("tcp_ports_tried", "How many ports were connected to.", float64(done))
+	w.Measure("tcp_ports_tried", "Number of ports that were tried.", float64(done))
 	if err != nil || done < len(tried) {
 		if err == nil {
 			err = context.DeadlineExceeded
 		}
 		return FailNet(ctx, err, result.BlameNetwork, fmt.Sprintf("try %d ports of %s (%d were tried: name fewer, or give the scenario more time with @timeout)", len(tried), host, done))
 	}
-	w.Measure("tcp_ports_open", "How many of the ports that were tried answer.", float64(len(open)))
+	w.Measure("tcp_ports_open", "Number of tried ports that answer.", float64(len(open)))
 	var told []string
 	for _, p := range open {
 		if !slices.Contains(wanted, p) {
@@ -495,7 +495,7 @@ func onlyPorts(ctx context.Context, w *World, a Args, among string) error {
 		if len(told) > most {
 			told = append(told[:most], fmt.Sprintf("%d more answer", len(told)-most))
 		}
-		return Fail(result.ReasonUnexpected, result.BlameNetwork, "%s of %s, wanted only %s: close what listens there, or shut it off in the firewall", strings.Join(told, ", "), host, a.Text(0))
+		return Fail(result.ReasonUnexpected, result.BlameNetwork, "%s of %s, wanted only %s: stop what listens there, or block it in the firewall", strings.Join(told, ", "), host, a.Text(0))
 	}
 	for _, p := range wanted {
 		if !slices.Contains(open, p) {
@@ -506,7 +506,7 @@ func onlyPorts(ctx context.Context, w *World, a Args, among string) error {
 	return nil
 }
 
-// scan connects to ports, and gives those that are open, what the others answered, and how many were tried in time.
+// scan connects to ports. It returns the open ones, the answers of the others, and the number of ports tried in time.
 func scan(ctx context.Context, ports []int, at func(port int) []string) (open []int, details map[int]string, done int, err error) {
 	details = make(map[int]string)
 	var (

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// shrink has a listener hold one connection that nobody has taken yet (listen(2)).
+// shrink limits the queue of a listener to one connection that is not accepted yet (listen(2)).
 func shrink(t *testing.T, listener net.Listener) {
 	t.Helper()
 	raw, err := listener.(*net.TCPListener).SyscallConn()

@@ -16,7 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
-// closedPort is a port of 127.0.0.1 on which nothing listens.
+// closedPort returns the address of a port of 127.0.0.1 on which nothing listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -27,7 +27,7 @@ func closedPort(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// fullPort is a port of 127.0.0.1 that gives no answer: its queue of connections is full, and nobody takes any.
+// fullPort returns the address of a port of 127.0.0.1 that does not answer: its queue of connections is full.
 func fullPort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,29 +78,29 @@ func TestPorts(t *testing.T) {
 		`port 25 of "mail" is closed`:                    "port 25 of mail.test is open, wanted closed (it answers at " + target.ConnectTo["mail.test:25"] + ") (unexpected, blame transfer)",
 		`port 25 of "mail" is refused`:                   "port 25 of mail.test is open, wanted refused (it answers at " + target.ConnectTo["mail.test:25"] + ") (unexpected, blame transfer)",
 		`port 111 of "mail" is filtered`:                 "port 111 of mail.test is refused, wanted filtered (refused: nothing listens, or a firewall rejects it at " + closed + ") (unexpected, blame target)",
-		`port 0 of "mail" is open`:                       "0 is no port: write one from 1 to 65535 (scenario, blame scenario)",
-		`port 70000 of "mail" is closed`:                 "70000 is no port: write one from 1 to 65535 (scenario, blame scenario)",
+		`port 0 of "mail" is open`:                       "0 is not a port: write one from 1 to 65535 (scenario, blame scenario)",
+		`port 70000 of "mail" is closed`:                 "70000 is not a port: write one from 1 to 65535 (scenario, blame scenario)",
 		`port 25 of "mail" greets with "220 mail …"`:     "",
 		`port 25 of "mail" greets with "220 mail ESMTP"`: "",
 		`port 2525 of "mail" greets with "220"`:          "",
 		`port 993 of "mail" greets with "* OK …"`:        "",
 		`port 25 of "mail" greets with "250"`:            `port 25 of mail.test greets with "220 mail ESMTP", wanted "250" (unexpected, blame transfer)`,
-		`port 26 of "mail" greets with "220"`:            `port 26 of mail.test is open, and hangs up without a greeting, wanted "220" (disconnected, blame target)`,
+		`port 26 of "mail" greets with "220"`:            `port 26 of mail.test is open but closes the connection without a greeting, wanted "220" (disconnected, blame target)`,
 		`port 27 of "mail" greets with "55"`:             `port 27 of mail.test greets with "` + strings.Repeat("2", 200) + `…", wanted "55" (unexpected, blame target)`,
 		`port 28 of "mail" greets with "550"`:            `port 28 of mail.test greets with "55", wanted "550" (unexpected, blame target)`,
 		`port 111 of "mail" greets with "220"`:           "connect to mail.test:111 (at " + closed + "): connection refused: nothing listens on that port (connect, blame target)",
-		`port 25 of "mail" greets with "…"`:              `the greeting of port 25 must begin with something: write it as "220 …" (scenario, blame scenario)`,
+		`port 25 of "mail" greets with "…"`:              `the greeting of port 25 is empty: write it as "220 …" (scenario, blame scenario)`,
 		"the ports of \"mail\" are\n|port|state|greeting|\n|25|open|220|\n|111|closed|\n|993|open|* OK|": "",
 		"the ports of \"mail\" are\n|25|open|250|\n|111|open|\n|26|closed|": "port 25 of mail.test greets with \"220 mail ESMTP\", wanted \"250\"; port 111 of mail.test is not open: refused: nothing listens, or a firewall rejects it (" + closed +
 			"); port 26 of mail.test is open, wanted closed (it answers at " + target.ConnectTo["mail.test:26"] + ") (unexpected, blame transfer)",
-		"the ports of \"mail\" are\n|25|ajar|":                       `port 25: "ajar" is no state: write open, closed, refused or filtered (scenario, blame scenario)`,
+		"the ports of \"mail\" are\n|25|ajar|":                       `port 25: "ajar" is not a state: write open, closed, refused or filtered (scenario, blame scenario)`,
 		"the ports of \"mail\" are\n|25|":                            "row 1 of the table needs a port and a state, such as | 25 | open | (scenario, blame scenario)",
-		"the ports of \"mail\" are\n|25|closed|220|":                 "port 25: one that is closed greets with nothing (scenario, blame scenario)",
-		`the ports of "mail" are`:                                    "no ports: write them in a table beneath, such as | 25 | open | 220 | (scenario, blame scenario)",
+		"the ports of \"mail\" are\n|25|closed|220|":                 "port 25: a closed port has no greeting (scenario, blame scenario)",
+		`the ports of "mail" are`:                                    "no ports: write them in a table below, such as | 25 | open | 220 | (scenario, blame scenario)",
 		`only ports 25, 993 of "mail" answer among 25, 111-112, 993`: "",
-		`only ports 25 of "mail" answer among 25-28, 111`:            "port 26 answers, port 27 answers, port 28 answers of mail.test, wanted only 25: close what listens there, or shut it off in the firewall (unexpected, blame network)",
+		`only ports 25 of "mail" answer among 25-28, 111`:            "port 26 answers, port 27 answers, port 28 answers of mail.test, wanted only 25: stop what listens there, or block it in the firewall (unexpected, blame network)",
 		`only ports 25, 111 of "mail" answer among 112`:              "port 111 of mail.test does not answer (refused: nothing listens, or a firewall rejects it), wanted 25, 111 (connect, blame target)",
-		`only ports 9-1 of "mail" answer among 1`:                    "9-1 is no range of ports: the smaller one comes first (scenario, blame scenario)",
+		`only ports 9-1 of "mail" answer among 1`:                    "9-1 is not a range of ports: write the smaller port first (scenario, blame scenario)",
 		`only ports 25 of "mail" answer among 1-65535`:               "65535 ports are too many for one step: at most 10000 (scenario, blame scenario)",
 	} {
 		t.Run(text, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestSilentPort(t *testing.T) {
 	}
 }
 
-// TestNoVerdictWithoutTime has the deadline come before an answer: nothing is closed then.
+// TestNoVerdictWithoutTime checks that a port does not count as closed when the deadline comes before an answer.
 func TestNoVerdictWithoutTime(t *testing.T) {
 	target := &steps.Target{ConnectTo: map[string]string{"mail.test:25": fullPort(t), "mail.test:26": closedPort(t)}}
 	for text, want := range map[string]string{
@@ -156,7 +156,7 @@ func TestFamilies(t *testing.T) {
 		`port ` + port + ` of "both.test" is closed over IPv4`: "",
 		`port ` + port + ` of "both.test" is closed`:           "port " + port + " of both.test is open, wanted closed (it answers at " + six + ") (unexpected, blame target)",
 		`port ` + port + ` of "four.test" is closed over IPv6`: `connect to four.test: "four.test" does not resolve: it has no IPv6 address (dns, blame dns)`,
-		`port ` + port + ` of "::1" is open over IPv4`:         `"::1" is no IPv4 address (scenario, blame scenario)`,
+		`port ` + port + ` of "::1" is open over IPv4`:         `"::1" is not an IPv4 address (scenario, blame scenario)`,
 		`I connect to "four.test:993" over IPv6`:               `connect to four.test:993: "four.test" does not resolve: it has no IPv6 address (dns, blame dns)`,
 	} {
 		if got, _ := told(t, target, text); got != want {

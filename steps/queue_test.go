@@ -274,15 +274,15 @@ func TestAPI(t *testing.T) {
 		{ask + `Then its answer has "$.defered" below 100`, "not_found web: " + what + `has nothing at \$\.defered; it has active, deferred, hold, on, shards, status, text`},
 		{ask + `Then its answer has "deferred" below 100`, `scenario scenario: "deferred" is no JSONPath: .*`},
 		{ask + `Then the API answered within 0ms`, "slow web: " + what + `took \S+, wanted at most 0s`},
-		{`Then its answer has "$" below 1`, "scenario scenario: no API was asked yet: .*"},
+		{`Then its answer has "$" below 1`, "scenario scenario: no API has been asked yet: .*"},
 		{`When I ask the API of "mx1" for "/html"` + "\n" + `Then its answer has "$" below 1`, `protocol web: the answer of \S+/html is no JSON: invalid character '<' looking for beginning of value: it begins "<p>no</p>"`},
 		{`When I ask the API of "mx1" for "/two"` + "\n" + `Then its answer has "$" below 1`, `protocol web: the answer of \S+/two is no JSON: more stands behind it`},
-		{`When I ask the API of "mx1" for "/half"`, `disconnected web: GET \S+/half: read the answer, 1 bytes came: the server closed the connection`},
-		{`When I ask the API of "mx1" for "/moved"`, `redirect web: GET \S+/moved: 302 Found to "/elsewhere", where the token must not go: set hosts\.mx1\.api\.url to where the API is`},
+		{`When I ask the API of "mx1" for "/half"`, `disconnected web: GET \S+/half: read the answer, got 1 bytes: the server closed the connection`},
+		{`When I ask the API of "mx1" for "/moved"`, `redirect web: GET \S+/moved: 302 Found to "/elsewhere", which must not receive the token: set hosts\.mx1\.api\.url to the API's URL`},
 		{`When I ask the API of "mx1" for "/nothing"`, `http_status web: GET \S+/nothing: status 404 Not Found, wanted 2xx`},
-		{`When I ask the API of "mx1" for "queue"`, `scenario scenario: "queue" is no path: write it as "/queue/stats"`},
+		{`When I ask the API of "mx1" for "queue"`, `scenario scenario: "queue" is not a path: write it as "/queue/stats"`},
 		{`When I ask the API of "wrong" for "/health"`, `auth web: GET \S+/health: the token of hosts\.wrong\.api\.token was refused with 401 Unauthorized`},
-		{`When I ask the API of "none" for "/health"`, `auth scenario: GET \S+/health: 401 Unauthorized: it wants a token: set hosts\.none\.api\.token in stepwatch\.yml`},
+		{`When I ask the API of "none" for "/health"`, `auth scenario: GET \S+/health: 401 Unauthorized: it needs a token: set hosts\.none\.api\.token in stepwatch\.yml`},
 		{`When I ask the API of "bare" for "/health"`, `config scenario: host "bare" has no api: set hosts\.bare\.api in stepwatch\.yml`},
 		{`When I read the mail queue of "wrong"`, `auth web: GET \S+/queue/stats: the token of .*`},
 		{`When I read the mail queue of "mx1"` + "\nThen the oldest message is younger than 1h",
@@ -300,7 +300,7 @@ func TestAPI(t *testing.T) {
 	}
 	ill := newAPI(t, map[string]string{"/queue/stats": `{"length": 3}`, "/health": `{"status": "degraded"}`})
 	for text, want := range map[string]string{
-		`Then the API of "mx1" is healthy`:    `unexpected web: the answer of \S+/health calls its status "degraded", wanted pass, ok, up, healthy, green`,
+		`Then the API of "mx1" is healthy`:    `unexpected web: the answer of \S+/health has the status "degraded", wanted pass, ok, up, healthy, green`,
 		`When I read the mail queue of "mx1"`: `protocol queue: read the mail queue of "mx1": unknown format: the answer has none of the members .*`,
 	} {
 		got, _ := judged(t, stepstest.Scenario{Target: ill, Secrets: stepstest.Secrets{"token": "open sesame"}}, text)

@@ -21,26 +21,26 @@ import (
 	"github.com/stepwatch/stepwatch/steps/sshclient"
 )
 
-// The sentences that log in to other hosts by SSH. Those of cucumber-nagios 0.8 are in compat_ssh.go.
+// Sentences that log in to other hosts by SSH. Those of cucumber-nagios 0.8 are in compat_ssh.go.
 
 func init() {
 	RegisterSettings("ssh", func() Block { return new(sshClientSettings) })
 	RegisterHostSettings("ssh", func() Block { return new(sshSettings) })
-	const login = " How stepwatch logs in stands under hosts in stepwatch.yml (ssh). The host's key must be in the known_hosts."
+	const login = " The login is set under hosts in stepwatch.yml (ssh). The host's key must be in the known_hosts."
 	Register(
 		Definition{Area: "ssh", Sentence: "I log in to {host} over SSH",
-			Does:     "Logs in to a host, and stays so: \"I run\" with double quotes runs there from now on." + login,
+			Does:     "Logs in to a host and stays logged in: from now on, \"I run\" with double quotes runs there." + login,
 			Measures: "Phases dns, connect, login.",
 			Example:  `When I log in to "mx1" over SSH`, Func: logInOverSSH},
 		Definition{Area: "ssh", Sentence: "on {host} I run {text}",
-			Does: "Runs a command on a host, by the user's shell there, and logs in first when the scenario has not yet. How it ends is for the next step, with the sentences about commands. " +
-				"When the scenario's time is up the server is asked to kill it, with its process group; what it put into the background goes on." + login,
-			Measures: "Time of the command, with logging in when that was needed. Phases dns, connect, login, command. Measurement command_exit_status, unless a signal ended it.",
+			Does: "Runs a command on a host, in the user's shell there. It logs in first if needed. The sentences about commands then check the result. " +
+				"When the scenario's time is over, stepwatch asks the server to kill the command with its process group; its background processes keep running." + login,
+			Measures: "Time of the command, with the login if needed. Phases dns, connect, login, command. Measurement command_exit_status, unless a signal ended it.",
 			Example:  `When on "mx1" I run "uptime"`, Func: runOnHost},
 		Definition{Area: "ssh", Sentence: "on {host} I run the plugin {text}",
-			Does: "Runs a Nagios plugin of a host there, as I run the plugin does here: the same arguments, verdict and measurements. It is looked for where the " +
-				"distributions put plugins and in $PATH there. Where that is Linux, what it started is ended with the scenario." + login,
-			Measures: "Time of the plugin, with logging in when that was needed. Phases dns, connect, login, command. Measurements as those of a plugin here.",
+			Does: "Runs a Nagios plugin on a host, with the same arguments, verdict and measurements as `I run the plugin`. The plugin is searched for in the " +
+				"plugin directories of the distributions and in $PATH of that host. On Linux, the processes that it started end with the scenario." + login,
+			Measures: "Time of the plugin, with the login if needed. Phases dns, connect, login, command. The measurements of `I run the plugin`.",
 			Example:  `When on "mx1" I run the plugin "check_disk -w 20% -c 10% -p /"`, Table: Optional, Func: runPluginOnHost},
 	)
 }
@@ -93,10 +93,10 @@ func (s *sshClientSettings) Validate(env *Env) {
 	env.Target.Set(files)
 }
 
-// sshSessions are the logins of a scenario.
+// sshSessions holds the logins of a scenario.
 type sshSessions struct {
 	open map[string]*sshSession // by the name of the host
-	last *sshSession            // where "I run" runs; nil: here
+	last *sshSession            // where "I run" runs; nil means here
 
 	old oldSSH
 }
@@ -107,7 +107,7 @@ type sshSession struct {
 	client *sshclient.Client
 }
 
-// Close logs out everywhere.
+// Close closes all logins.
 func (s *sshSessions) Close() error {
 	var errs []error
 	for _, session := range s.open {
@@ -116,13 +116,13 @@ func (s *sshSessions) Close() error {
 	return errors.Join(errs...)
 }
 
-// keep remembers a login until the scenario ends; an older one of the same name is over.
+// keep keeps a login until the scenario ends. It closes an older one of the same name.
 func (s *sshSessions) keep(session *sshSession) {
 	if s.open == nil {
 		s.open = make(map[string]*sshSession)
 	}
 	if before := s.open[session.name]; before != nil {
-		_ = before.client.Close() // nobody asks it any more
+		_ = before.client.Close() // it is no longer used
 	}
 	s.open[session.name] = session
 }
@@ -155,7 +155,7 @@ func openSSH(ctx context.Context, w *World, name string, l sshclient.Login) (*ss
 	return nil, FailNet(ctx, err, result.BlameTarget, act)
 }
 
-// sessionOn gives the scenario's login to a host of the configuration, and makes it when there is none.
+// sessionOn returns the scenario's login to a host of the configuration. It logs in if needed.
 func sessionOn(ctx context.Context, w *World, name string) (*sshSession, error) {
 	sessions := State[sshSessions](w)
 	if session := sessions.open[name]; session != nil {
@@ -173,7 +173,7 @@ func sessionOn(ctx context.Context, w *World, name string) (*sshSession, error) 
 	return session, nil
 }
 
-// hostLogin gives how stepwatch logs in to a host of the configuration.
+// hostLogin returns the configured login to a host.
 func hostLogin(ctx context.Context, w *World, name string) (sshclient.Login, error) {
 	host, err := w.target.Host(name)
 	if err != nil {
@@ -223,7 +223,7 @@ func runOnHost(ctx context.Context, w *World, a Args) error {
 	return session.run(ctx, w, a.Text(1), false)
 }
 
-// run runs a command there, and takes down what became of it beside the commands that ran here.
+// run runs a command on the host and records its result with those of local commands.
 func (s *sshSession) run(ctx context.Context, w *World, command string, mustSucceed bool) error {
 	run := &commandRun{command: command}
 	out, err := s.execute(ctx, w, quote(command), command)
@@ -237,7 +237,7 @@ func (s *sshSession) run(ctx context.Context, w *World, command string, mustSucc
 	return State[bench](w).add(w, run, mustSucceed)
 }
 
-// execute runs a command there; name stands for it in messages.
+// execute runs a command on the host. name is its name in messages.
 func (s *sshSession) execute(ctx context.Context, w *World, name, command string) (*program.Output, error) {
 	ctx, cancel := withEvidenceTime(ctx)
 	defer cancel()
@@ -245,7 +245,7 @@ func (s *sshSession) execute(ctx context.Context, w *World, name, command string
 	out, err := s.client.Run(ctx, command)
 	took := time.Since(start)
 	if out != nil {
-		took = out.Duration // without waiting for what it left in the background
+		took = out.Duration // without the wait for its background processes
 	}
 	w.Phase("command", took, "")
 	if err == nil {
@@ -267,7 +267,7 @@ func (s *sshSession) execute(ctx context.Context, w *World, name, command string
 	return out, FailNet(ctx, err, result.BlameTarget, act)
 }
 
-// strayShare is how long it may take to look for what a plugin left on a host, once the scenario is over.
+// strayShare is the time limit for ending a plugin's leftover processes on a host after the scenario.
 const strayShare = 3 * time.Second
 
 func runPluginOnHost(ctx context.Context, w *World, a Args) error {
@@ -276,7 +276,7 @@ func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if len(State[programs](w).env) > 0 {
-		return scenarioFault("a secret cannot be given to a plugin of another host: SSH servers take no variables by default")
+		return scenarioFault("a secret cannot be passed to a plugin on another host: SSH servers accept no variables by default")
 	}
 	session, err := sessionOn(ctx, w, a.Text(0))
 	if err != nil {
@@ -288,7 +288,7 @@ func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 	}
 	mark := "STEPWATCH_PROGRAM=" + rand.Text()
 	ending := sshclient.Ending(mark)
-	// The user's shell may be any; the words are for sh. What the plugin left is ended once its exit code is known.
+	// The user's shell may be any, so sh runs the words. The plugin's leftover processes are ended after it exits.
 	script := "PATH=" + strings.Join(pluginDirs, ":") + ":$PATH; export PATH; " + mark + words.String() + "; s=$?; (" + ending + ") </dev/null >/dev/null 2>&1 & exit $s"
 	name = filepath.Base(name)
 	out, err := session.execute(ctx, w, name, "exec /bin/sh -c "+sshclient.Quote(script))
@@ -296,7 +296,7 @@ func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 		keepOutput(w, name, out)
 	}
 	if err != nil {
-		w.Cleanup(fmt.Sprintf("end what %s left on %s", name, session.name), func(ctx context.Context) error {
+		w.Cleanup(fmt.Sprintf("end the processes that %s left on %s", name, session.name), func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, strayShare)
 			defer cancel()
 			_, err := session.client.Run(ctx, "exec /bin/sh -c "+sshclient.Quote(ending))
@@ -307,7 +307,7 @@ func runPluginOnHost(ctx context.Context, w *World, a Args) error {
 	return judgePlugin(w, name, out)
 }
 
-// noHostBehind refuses a command that goes on with a host, which would be started here as it stands.
+// noHostBehind refuses a command followed by a host: it would run here, with the host as a part of the command.
 func noHostBehind(act, line string) error {
 	if command, host, found := strings.Cut(line, `" on "`); found {
 		return scenarioFault("%s %q on %q: write it as `on %q %s %q`", act, command, host, host, act, command)
@@ -315,7 +315,7 @@ func noHostBehind(act, line string) error {
 	return nil
 }
 
-// readKey reads a private key that a table names, or one of the user's own.
+// readKey reads a private key from a file.
 func readKey(path string) (ssh.Signer, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

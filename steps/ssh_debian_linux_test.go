@@ -19,8 +19,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// sshd starts Debian's OpenSSH server on a port of loopback. In a view of its own of the file system there is a user
-// "monitor" with the password "open sesame", and nothing of the machine changes.
+// sshd starts Debian's OpenSSH server on a port of loopback. It runs in its own mount namespace, with a user "monitor"
+// whose password is "open sesame". The machine itself does not change.
 func sshd(t *testing.T, dir string, port int) {
 	t.Helper()
 	for _, program := range []string{"/usr/sbin/sshd", "/usr/bin/ssh-keygen", "/usr/bin/unshare", "/usr/bin/openssl"} {
@@ -29,7 +29,7 @@ func sshd(t *testing.T, dir string, port int) {
 		}
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("an OpenSSH server that takes passwords needs root")
+		t.Skip("an OpenSSH server that accepts passwords needs root")
 	}
 	for _, name := range []string{"host", "id"} {
 		if out, err := exec.Command("ssh-keygen", "-q", "-t", map[string]string{"host": "ecdsa", "id": "ed25519"}[name], "-N", "", "-f", filepath.Join(dir, name)).CombinedOutput(); err != nil {
@@ -55,7 +55,7 @@ exec /usr/sbin/sshd -D -e -f /dev/null -h %[1]s/host -p %[2]d -o ListenAddress=1
 	server := exec.Command("unshare", "--mount", "sh", "-c", script)
 	server.Stdout, server.Stderr = &said, &said
 	if err := server.Start(); err != nil {
-		t.Skip("no view of its own of the file system: ", err)
+		t.Skip("no mount namespace of its own: ", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Wait() }()
@@ -76,7 +76,7 @@ exec /usr/sbin/sshd -D -e -f /dev/null -h %[1]s/host -p %[2]d -o ListenAddress=1
 		case err := <-ended:
 			ended <- err
 			if strings.Contains(said.String(), "Operation not permitted") || strings.Contains(said.String(), "permission denied") {
-				t.Skipf("no view of its own of the file system: %s", &said)
+				t.Skipf("no mount namespace of its own: %s", &said)
 			}
 			t.Fatalf("sshd ended: %v: %s", err, &said)
 		case <-time.After(10 * time.Millisecond):
@@ -125,9 +125,9 @@ func TestDebianSSH(t *testing.T) {
 		"When on \"mx1\" I run \"kill -TERM $$\"\nThen it should exit from being signaled":                                                                                                              "",
 		"When I ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | open sesame |\nAnd I run \"whoami\"\nThen I should see \"^monitor$\" in the output":             "",
 		"Then I can ssh to \"SERVER\" with the following credentials:\n| username | keyfile |\n| monitor | id |":                                                                                        "",
-		"When I ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | wrong |":                                                                                        "log in to SERVER over SSH as monitor: the login was refused: the server took none of what was offered (a password)",
+		"When I ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | wrong |":                                                                                        "log in to SERVER over SSH as monitor: the login was refused: the server accepted none of the offered credentials (a password)",
 		"When on \"mx1\" I run the plugin \"check_dummy 1 'a |b=5s;4;9'\"":                                                                                                                              "check_dummy says WARNING: WARNING: a",
-		"When on \"mx1\" I run the plugin \"check_no_such\"":                                                                                                                                            "check_no_such gave exit code 127, which a shell gives when it cannot run a program: it printed nothing but, as an error, \"/bin/sh: 1: check_no_such: not found\"",
+		"When on \"mx1\" I run the plugin \"check_no_such\"":                                                                                                                                            "check_no_such returned exit code 127: a shell could not run a program: it printed nothing except on stderr: \"/bin/sh: 1: check_no_such: not found\"",
 	} {
 		if strings.Contains(text, "check_dummy") {
 			if _, err := os.Stat("/usr/lib/nagios/plugins/check_dummy"); err != nil {
@@ -153,7 +153,7 @@ func TestDebianSSH(t *testing.T) {
 	}
 }
 
-// judgeStrays runs plugins on mx1 that leave processes behind, by the deadline and before, and wants none of them to go on.
+// judgeStrays runs plugins on mx1 that leave processes behind, and checks that all of these end.
 func judgeStrays(t *testing.T, scenario stepstest.Scenario, dir string) {
 	t.Helper()
 	pids := filepath.Join(dir, "home", "pids")
@@ -187,20 +187,20 @@ func judgeStrays(t *testing.T, scenario stepstest.Scenario, dir string) {
 			t.Fatal(err)
 		}
 		if name == "hangs" && len(strings.Fields(string(text))) != 3 {
-			t.Errorf("%s: three processes were wanted, got %q", name, text)
+			t.Errorf("%s: got processes %q, want three", name, text)
 		}
 		for _, pid := range strings.Fields(string(text)) {
 			if !gone(pid) {
-				t.Errorf("%s: the process %s goes on", name, pid)
+				t.Errorf("%s: the process %s still runs", name, pid)
 			}
 		}
 	}
 }
 
-// gone waits until a process is no more, or a zombie that its new parent has yet to collect.
+// gone waits until a process has ended, or is a zombie that its new parent has not reaped yet.
 func gone(pid string) bool {
 	for range 500 {
-		stat, _ := os.ReadFile("/proc/" + pid + "/stat") // there is none once it is gone
+		stat, _ := os.ReadFile("/proc/" + pid + "/stat") // it does not exist after the process has ended
 		if len(stat) == 0 || bytes.Contains(stat, []byte(") Z ")) {
 			return true
 		}

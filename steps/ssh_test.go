@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// answer is what the SSH server of these tests says.
+// answer returns the commands of the SSH server of these tests.
 func answer(hang <-chan struct{}) func(string, io.Writer, io.Writer) (uint32, string) {
 	return func(command string, stdout, stderr io.Writer) (uint32, string) {
 		switch {
@@ -88,15 +88,15 @@ func TestSSH(t *testing.T) {
 	for _, c := range []struct{ text, known, want string }{
 		{"When I log in to \"mx1\" over SSH\nAnd I run \"uptime\"\nThen I should see \"load average\" in the output\nAnd the exit status should be 0", known, `^$`},
 		{"When on \"mx2\" I run \"uptime\"\nAnd I run `echo here`\nThen the output should contain exactly \"load average: 0.1\\nhere\\n\"", known, `^$`},
-		{"When on \"mx1\" I run \"fail\"\nThen the exit status should be 0", known, `^expect "fail" to end with exit status 0, got exit status 3, and it said "no such thing"$`},
+		{"When on \"mx1\" I run \"fail\"\nThen the exit status should be 0", known, `^expect "fail" to end with exit status 0, got exit status 3, with the output "no such thing"$`},
 		{"When on \"mx1\" I run \"TERM\"\nThen it should exit from being signaled", known, `^$`},
 		{"When on \"mx1\" I run \"drop\"", known, `^run "drop" on mx1: the connection ended before the command did$`},
-		{"When on \"mx1\" I run \"flood\"\nThen the output should not contain \"x\"", known, `^expect the output of "flood" to contain "x": it is longer than the 1024 KiB that are kept, so that cannot be told$`},
+		{"When on \"mx1\" I run \"flood\"\nThen the output should not contain \"x\"", known, `^expect the output of "flood" to contain "x": unknown, because only the first 1024 KiB were kept$`},
 		{"When on \"mx1\" I run \"hang\"", known, `^run "hang" on mx1: it did not end in time, and the server was asked to kill it after \S+; it had printed "begun"$`},
 		{"When on \"none\" I run \"uptime\"", known, `^host "none" has no ssh: set hosts.none.ssh in stepwatch.yml$`},
-		{"When I log in to \"wrong\" over SSH", known, `^log in to wrong over SSH as monitor: the login was refused: the server took none of what was offered \(the key SHA256:\S+\)$`},
-		{"When I log in to \"mx1\" over SSH", file("empty", ""), `^log in to mx1 over SSH as monitor: the server's key is not known: compare its ssh-ed25519 key SHA256:\S+ with the server's own, then add the line that ssh-keyscan gives for \[127.0.0.1\]:\d+ to the known_hosts$`},
-		{"When I log in to \"mx1\" over SSH", forged, `^log in to mx1 over SSH as monitor: the server has another key than it had: its ssh-ed25519 key is SHA256:\S+, and \S+/forged:1 has SHA256:\S+: it was set up anew, or somebody is in between$`},
+		{"When I log in to \"wrong\" over SSH", known, `^log in to wrong over SSH as monitor: the login was refused: the server accepted none of the offered credentials \(the key SHA256:\S+\)$`},
+		{"When I log in to \"mx1\" over SSH", file("empty", ""), `^log in to mx1 over SSH as monitor: the server's key is not known: compare its ssh-ed25519 key SHA256:\S+ with the server's own, then add the line that ssh-keyscan prints for \[127.0.0.1\]:\d+ to the known_hosts$`},
+		{"When I log in to \"mx1\" over SSH", forged, `^log in to mx1 over SSH as monitor: the server's key has changed: its ssh-ed25519 key is SHA256:\S+, and \S+/forged:1 has SHA256:\S+: the server was reinstalled, or someone intercepts the connection$`},
 		{"When I log in to \"mx1\" over SSH", dir + "/missing", `^log in to mx1 over SSH as monitor: read the known_hosts: open \S+/missing: no such file or directory$`},
 		{"When on \"mx1\" I run the plugin \"check_disk -w 20% -p '/a b'\"", known, `^check_disk says WARNING: DISK WARNING - 12% free$`},
 		{`When I run the plugin "check_disk" on "mx1"`, known, `^I run the plugin "check_disk" on "mx1": write it as .on "mx1" I run the plugin "check_disk".$`},
@@ -104,14 +104,14 @@ func TestSSH(t *testing.T) {
 
 		{login + "And I run \"uptime\"\nThen I should see \"load average\" in the output", known, `^$`},
 		{login + "And I run 'echo here'\nThen 'stdout' should have 'here'", known, `^$`},
-		{strings.Replace(login, "open sesame", "open barley", 1), known, `^log in to SERVER over SSH as monitor: the login was refused: the server took none of what was offered \(a password\)$`},
-		{"When I ssh to \"SERVER\" with the following credentials:\n| username |\n", known, `^the step needs a table beneath it: \| username \| secret \|, and the values beneath$`},
+		{strings.Replace(login, "open sesame", "open barley", 1), known, `^log in to SERVER over SSH as monitor: the login was refused: the server accepted none of the offered credentials \(a password\)$`},
+		{"When I ssh to \"SERVER\" with the following credentials:\n| username |\n", known, `^the step needs a table below it: \| username \| secret \| and then the values$`},
 		{"Given I have no public keys set\nWhen I ssh to \"SERVER\" with the following credentials:\n| username |\n| monitor |", known, `^the table has neither a secret, a password nor a keyfile to log in with$`},
 		{"Then I can ssh to \"SERVER\" with the following credentials:\n| username | password |\n| monitor | open sesame |\n| monitor | open barley |", known, `^log in to SERVER over SSH as monitor: the login was refused`},
 		{"Then I can ssh to the following hosts with these credentials:\n| hostname | username | secret | keyfile |\n| SERVER | monitor | password | |\n| SERVER | monitor | | id |", known, `^$`},
-		{"Then I can ssh to the following hosts with these credentials:\n| username | secret |\n| monitor | password |", known, `^the table names no hostname$`},
+		{"Then I can ssh to the following hosts with these credentials:\n| username | secret |\n| monitor | password |", known, `^the table has no hostname$`},
 		{"Given I have the following public keys:\n| keyfile |\n| id |\nThen I can ssh to \"SERVER\" with the following credentials:\n| username |\n| monitor |", known, `^$`},
-		{"Given I have the following public keys:\n| keyfile |\n| broken |", known, `^read the key \S+/broken: that is no private key in PEM$`},
+		{"Given I have the following public keys:\n| keyfile |\n| broken |", known, `^read the key \S+/broken: this is not a private key in PEM$`},
 		{"Given a SSH client user \"monitor\"\nAnd a SSH client hostname \"SERVER\"\nAnd I have the following public keys:\n| keyfile |\n| id |\nWhen I initialize password-less SSH access\nAnd I run \"uptime\"\nThen the stdout should contain \"load\"", known, `^$`},
 		{"Given default ssh-forever options\nAnd a SSH client user\nAnd a SSH client hostname\nAnd the ssh-forever options:\n| user | hostname | port | identity_file |\n| monitor | 127.0.0.1 | PORT | wrong |", known, `^log in to SERVER over SSH as monitor: the login was refused`},
 		{"When I initialize password-less SSH access for:\n| user | hostname | port | identity_file |\n| monitor | 127.0.0.1 | PORT | id |", known, `^$`},

@@ -26,14 +26,14 @@ import (
 
 func init() {
 	const (
-		connectDoes = "Begins TLS with a host (its name, or one under hosts in stepwatch.yml) and port, and hangs up. Nobody logs in. On the ports 25 and 587 (SMTP), 143 (IMAP), 110 (POP3), " +
+		connectDoes = "Connects to a host (its name, or one under hosts in stepwatch.yml) and port, does a TLS handshake and closes the connection, without a login. On the ports 25 and 587 (SMTP), 143 (IMAP), 110 (POP3), " +
 			"4190 (Sieve), 24 (LMTP), 389 (LDAP), 21 (FTP), 5222 and 5269 (XMPP), 5432 (PostgreSQL) and 3306 (MySQL) that protocol's STARTTLS comes first; " +
-			"on others TLS begins at once. A bad certificate does not make it fail: the steps behind it judge what was served."
-		starttlsDoes    = " With STARTTLS on: the protocol on a port that is not its usual one: SMTP, LMTP, IMAP, POP3, Sieve, LDAP, FTP, XMPP, XMPPServer, PostgreSQL or MySQL."
-		asDoes          = " As: the name that the server is asked for (SNI), and that its certificate must be for."
+			"on others TLS starts at once. It does not fail because of a bad certificate: the next steps check the certificate."
+		starttlsDoes    = " \"with STARTTLS on\" names the protocol, for a port that is not its usual one: SMTP, LMTP, IMAP, POP3, Sieve, LDAP, FTP, XMPP, XMPPServer, PostgreSQL or MySQL."
+		asDoes          = " \"as\" sets the name to ask the server for (SNI), which its certificate must be for."
 		connectMeasures = "Phases: dns (when a name is looked up), connect, starttls, tls. Measures probe_ssl_earliest_cert_expiry and probe_ssl_last_chain_expiry_timestamp_seconds as " +
-			"blackbox_exporter does (the first end of any certificate served; the end of the trusted chain that lasts longest, absent when there is none), " +
-			"tls_certificate_not_after_timestamp_seconds (of the server's own) and probe_tls_version_info."
+			"blackbox_exporter does (the earliest expiry of the served certificates; the expiry of the trusted chain that lasts longest, absent when there is none), " +
+			"tls_certificate_not_after_timestamp_seconds (of the server's own certificate) and probe_tls_version_info."
 	)
 	for _, way := range []struct{ sentence, does, example string }{
 		{"", "", ""},
@@ -51,19 +51,19 @@ func init() {
 				if options == "" {
 					definition.Example = `When I connect to "mail.example.org:465"`
 				} else {
-					definition.Does = "As \"I connect to\" alone." + way.does + as.does
-					if definition.Does == "As \"I connect to\" alone." {
-						definition.Does = "As \"I connect to\" alone, over IPv4 or IPv6."
+					definition.Does = "Like \"I connect to\"." + way.does + as.does
+					if definition.Does == "Like \"I connect to\"." {
+						definition.Does = "Like \"I connect to\", over IPv4 or IPv6."
 					}
-					definition.Measures = "As there."
+					definition.Measures = "The same."
 				}
 				Register(definition)
 			}
 		}
 		Register(Definition{
 			Area: "tls", Sentence: `the certificate of {server}` + way.sentence + ` is in order for {duration}`,
-			Does: "Connects as \"I connect to\" does and fails unless the certificate is for the host, trusted (by the machine's roots and those under tls.ca in stepwatch.yml) with all its " +
-				"intermediates, strong, within its time, and for that long to come, and the connection uses TLS 1.2 or newer. Each fault is told apart, and all of them are told." + way.does,
+			Does: "Connects like \"I connect to\". Fails unless the certificate is for the host, trusted (by the machine's roots and those under tls.ca in stepwatch.yml) with all its " +
+				"intermediates, strong, and valid now and for that long, and unless the connection uses TLS 1.2 or newer. It reports every fault." + way.does,
 			Measures: connectMeasures,
 			Example:  `Then the certificate of "mail.example.org:993"` + way.example + ` is in order for 7 days`,
 			Func: func(ctx context.Context, w *World, a Args) error {
@@ -82,7 +82,7 @@ func init() {
 	Register(
 		Definition{
 			Area: "tls", Sentence: `its certificate is in order for {duration}`,
-			Does:    "Fails when anything is wrong with the certificate of the connection: see \"the certificate of … is in order\".",
+			Does:    "Checks the certificate of the connection like \"the certificate of … is in order\".",
 			Example: `Then its certificate is in order for 7 days`,
 			Func: ofConnection(func(ctx context.Context, _ *World, s *secured, a Args) error {
 				left, err := a.Duration(0)
@@ -94,8 +94,8 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `its certificate is valid for {duration}`,
-			Does: "Fails when the certificate of the connection, or one of its issuers', has ended, has not begun, or ends within that time. Of several ways to a trusted root the one that " +
-				"lasts longest counts; without any, the certificates served count.",
+			Does: "Fails when the certificate of the connection, or one of its issuers', is expired, not yet valid, or expires within that time. Of several chains to a trusted root, the one that " +
+				"lasts longest counts; without any, the served certificates count.",
 			Example: `Then its certificate is valid for 7 days`,
 			Func: ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error {
 				left, err := a.Duration(0)
@@ -107,7 +107,7 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `its certificate is for {text}`,
-			Does:    "Fails unless the certificate of the connection is for this host name or IP address by its subjectAltName; a wildcard stands for one label.",
+			Does:    "Fails unless the certificate of the connection is for this host name or IP address in its subjectAltName. A wildcard matches one label.",
 			Example: `Then its certificate is for "mail.example.org"`,
 			Func: ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error {
 				return s.fail(appendFault(nil, certificate.Host(s.served, a.Text(0))))
@@ -115,9 +115,9 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `its certificate is trusted`,
-			Does: "Fails when no root that the machine has, or that stands under tls.ca in stepwatch.yml, leads to the certificate of the connection. Self-signed, unknown authority and missing " +
-				"intermediate are told apart; for the last the issuer's certificate is read from where the certificate says that it is, over plain HTTP.",
-			Measures: "Phase issuer, when that is read.",
+			Does: "Fails unless the certificate of the connection has a chain to a root of the machine or under tls.ca in stepwatch.yml. It distinguishes a self-signed certificate, an unknown authority and a missing " +
+				"intermediate. For the last, it downloads the issuer's certificate from the URL in the certificate, over plain HTTP.",
+			Measures: "Phase issuer, if that is downloaded.",
 			Example:  `Then its certificate is trusted`,
 			Func: ofConnection(func(ctx context.Context, _ *World, s *secured, _ Args) error {
 				return s.fail(appendFault(nil, s.judge.Trust(ctx, s.served)))
@@ -125,7 +125,7 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `its keys and signatures are strong`,
-			Does:    "Fails when a certificate of the connection has an RSA key below 2048 bits, an elliptic curve below 256 or a DSA key, or is signed with MD5 or SHA-1.",
+			Does:    "Fails when a certificate of the connection has an RSA key below 2048 bits, an elliptic curve below 256 bits or a DSA key, or is signed with MD5 or SHA-1.",
 			Example: `Then its keys and signatures are strong`,
 			Func: ofConnection(func(_ context.Context, _ *World, s *secured, _ Args) error {
 				return s.fail(certificate.Strength(s.served))
@@ -133,7 +133,7 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `the connection uses TLS {number} or newer`,
-			Does:    "Fails when the connection has an older version of TLS. The cipher is named.",
+			Does:    "Fails when the connection has an older version of TLS. The message names the cipher.",
 			Example: `Then the connection uses TLS 1.2 or newer`,
 			Func: ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error {
 				version, known := tlsVersions["TLS "+a.Text(0)]
@@ -145,9 +145,9 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `TLS {number} is refused`,
-			Does: "Connects to the same server once more, offers this version alone (1.0, 1.1 or 1.2) with every cipher that servers of its time have, and fails when the server takes it, or when " +
-				"it cannot be asked.",
-			Measures: "Phases as of \"I connect to\", with offer in the place of tls.",
+			Does: "Connects to the same server again and offers only this version (1.0, 1.1 or 1.2), with every cipher that servers of its time have. Fails when the server accepts it, or " +
+				"cannot be reached.",
+			Measures: "The phases of \"I connect to\", with offer instead of tls.",
 			Example:  `Then TLS 1.0 is refused`,
 			Func: ofConnection(func(ctx context.Context, w *World, s *secured, a Args) error {
 				return s.refuses(ctx, w, "TLS "+a.Text(0))
@@ -155,36 +155,36 @@ func init() {
 		},
 		Definition{
 			Area: "tls", Sentence: `SSL 3.0 is refused`,
-			Does: "As \"TLS 1.0 is refused\".", Measures: "As there.", Example: `Then SSL 3.0 is refused`,
+			Does: "Like \"TLS 1.0 is refused\".", Measures: "The same.", Example: `Then SSL 3.0 is refused`,
 			Func: ofConnection(func(ctx context.Context, w *World, s *secured, _ Args) error { return s.refuses(ctx, w, "SSL 3.0") }),
 		},
 		Definition{
 			Area: "tls", Sentence: `an OCSP response is stapled`,
-			Does:     "Fails unless the server sent, beside its certificate, its authority's word that it is good (RFC 6960), signed and in date. Revoked, out of date, unknown and absent are told apart.",
+			Does:     "Fails unless the server sent with its certificate a valid OCSP response (RFC 6960) that it is good. It distinguishes revoked, out of date, unknown and absent.",
 			Measures: "Measures tls_ocsp_next_update_timestamp_seconds.",
 			Example:  `Then an OCSP response is stapled`,
 			Func:     ofConnection(func(_ context.Context, w *World, s *secured, _ Args) error { return s.stapled(w) }),
 		},
 		Definition{
 			Area: "tls", Sentence: `the certificate served equals the file {text}`,
-			Does: "Fails unless the certificate of the connection is in this file of the machine that stepwatch runs on, with the issuers that stand behind it there. So a certificate that was renewed on " +
-				"disk and not loaded is found. Where the file has a private key it must belong to one of its certificates.",
+			Does: "Fails unless the certificate of the connection is in this file of the machine that stepwatch runs on, with the issuers that follow it in the file. This finds a certificate that was renewed on " +
+				"disk but not loaded. A private key in the file must belong to one of its certificates.",
 			Example: `Then the certificate served equals the file "/etc/ssl/mail.example.org.pem"`,
 			Func:    ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error { return s.equalsFile(a.Path(0)) }),
 		},
 		Definition{
 			Area: "tls", Sentence: `the key in the file {text} belongs to the certificate served`,
-			Does:    "Fails unless a private key in this file of the machine that stepwatch runs on belongs to the certificate of the connection. The key is compared and goes nowhere.",
+			Does:    "Fails unless a private key in this file of the machine that stepwatch runs on belongs to the certificate of the connection. The key is only compared and sent nowhere.",
 			Example: `Then the key in the file "/etc/ssl/private/mail.example.org.key" belongs to the certificate served`,
 			Func:    ofConnection(func(_ context.Context, _ *World, s *secured, a Args) error { return s.hasKey(a.Path(0)) }),
 		},
 	)
 }
 
-// secured is a TLS connection as it was after its handshake, and how to make one like it.
+// secured is the state of a TLS connection after its handshake, with the parameters to open another one like it.
 type secured struct {
 	server string // "mail.example.org:465"
-	host   string // the name that it was asked for
+	host   string // the name that the server was asked for
 	before starttls.Protocol
 	route  route
 	blame  result.Blame
@@ -196,21 +196,21 @@ type secured struct {
 	staple  []byte
 }
 
-// connection is the one that the steps behind speak of.
+// connection holds the connection that the next steps check.
 type connection struct{ last *secured }
 
-// ofConnection calls do with the connection that a step before has made.
+// ofConnection calls do with the connection of a previous step.
 func ofConnection(do func(context.Context, *World, *secured, Args) error) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		s := State[connection](w).last
 		if s == nil {
-			return scenarioFault(`no TLS connection was made: put "I connect to …" before this step`)
+			return scenarioFault(`no TLS connection has been made: write "I connect to …" before this step`)
 		}
 		return do(ctx, w, s, a)
 	}
 }
 
-// connectTLS is what "I connect to …" means. options are the parts that its sentence has behind the server.
+// connectTLS implements "I connect to …". options are the parts of its sentence after the server.
 func (w *World) connectTLS(ctx context.Context, a Args, options string) (*secured, error) {
 	State[connection](w).last = nil
 	s, err := w.newSecured(a, options)
@@ -221,7 +221,7 @@ func (w *World) connectTLS(ctx context.Context, a Args, options string) (*secure
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }() // all that was wanted was read
+	defer func() { _ = conn.Close() }() // everything needed was read
 	defer lifeline.Bind(ctx, conn).Release()
 	if err := s.handshake(ctx, w, conn); err != nil {
 		return nil, err
@@ -243,7 +243,7 @@ func (w *World) newSecured(a Args, options string) (*secured, error) {
 		name := a.Text(next)
 		var known bool
 		if s.before, known = starttls.Named(name); !known {
-			return nil, scenarioFault("STARTTLS on %s is not known here: write %s", name, strings.Join(starttls.Names(), ", "))
+			return nil, scenarioFault("unknown STARTTLS protocol %s: write %s", name, strings.Join(starttls.Names(), ", "))
 		}
 		next++
 	}
@@ -258,7 +258,7 @@ func (w *World) newSecured(a Args, options string) (*secured, error) {
 	return s, nil
 }
 
-// blameOf gives the leg that a server on a port belongs to.
+// blameOf returns the blame for a server on a port.
 func blameOf(port int, spoken starttls.Protocol) result.Blame {
 	switch {
 	case port == portSMTP:
@@ -275,7 +275,7 @@ func blameOf(port int, spoken starttls.Protocol) result.Blame {
 	return result.BlameTarget
 }
 
-// open connects and speaks up to where TLS begins.
+// open connects and speaks the protocol up to the start of TLS.
 func (s *secured) open(ctx context.Context, w *World) (net.Conn, error) {
 	conn, err := w.dial(ctx, s.server, s.blame, s.route)
 	if err != nil || s.before == "" {
@@ -290,17 +290,17 @@ func (s *secured) open(ctx context.Context, w *World) (net.Conn, error) {
 	case err == nil:
 		return conn, nil
 	case errors.As(err, &refused):
-		err = Fail(result.ReasonTLS, s.blame, "%s: %w: look at that server's TLS settings", s.server, err)
+		err = Fail(result.ReasonTLS, s.blame, "%s: %w: check the server's TLS settings", s.server, err)
 	case errors.Is(err, starttls.ErrProtocol):
-		err = Fail(result.ReasonProtocol, s.blame, "begin TLS over %s with %s: %w: is that what it speaks there?", s.before, s.server, err)
+		err = Fail(result.ReasonProtocol, s.blame, "start TLS over %s with %s: %w: check that it speaks this protocol on that port", s.before, s.server, err)
 	default:
-		err = FailNet(ctx, err, s.blame, fmt.Sprintf("begin TLS over %s with %s", s.before, s.server))
+		err = FailNet(ctx, err, s.blame, fmt.Sprintf("start TLS over %s with %s", s.before, s.server))
 	}
 	return nil, errors.Join(err, conn.Close())
 }
 
-// handshake does the handshake, keeps what came of it and measures it. Any certificate will do, as it is to be judged, and
-// nothing is sent that anybody could steal. Versions and ciphers of old are offered too, so that a server of old can be judged.
+// handshake does the handshake, keeps its result and measures it. It accepts any certificate, because steps check it
+// later and nothing secret is sent. It also offers old versions and ciphers, so that steps can check old servers.
 func (s *secured) handshake(ctx context.Context, w *World, conn net.Conn) error {
 	config, err := w.TLSConfig(s.host)
 	if err != nil {
@@ -314,35 +314,35 @@ func (s *secured) handshake(ctx context.Context, w *World, conn net.Conn) error 
 	client := tls.Client(conn, config)
 	err = w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) })
 	if record := (tls.RecordHeaderError{}); errors.As(err, &record) {
-		return Fail(result.ReasonTLS, s.blame, "TLS handshake with %s: it answers with something else (%s): does that port begin in clear? Then write \"with STARTTLS on …\"",
+		return Fail(result.ReasonTLS, s.blame, "TLS handshake with %s: it answers with something else (%s): if this port starts in cleartext, write \"with STARTTLS on …\"",
 			s.server, quote(oneLine(string(record.RecordHeader[:]), 5)))
 	}
 	if err != nil {
 		return FailNet(ctx, err, s.blame, "TLS handshake with "+s.server)
 	}
 	if words, polite := farewells[s.before]; polite {
-		_, _ = io.WriteString(client, words+"\r\n") // it keeps a line out of the server's log, and no more
+		_, _ = io.WriteString(client, words+"\r\n") // only to avoid a line in the server's log
 	}
 	state := client.ConnectionState()
-	_ = client.Close() // everything that was wanted is there
+	_ = client.Close() // everything needed was read
 	s.served, s.version, s.cipher, s.staple = state.PeerCertificates, state.Version, state.CipherSuite, state.OCSPResponse
 	s.judge = &certificate.Judge{Now: time.Now(), Roots: config.RootCAs, Fetch: w.fetchIssuer}
 	s.measure(w, state)
 	return nil
 }
 
-// farewells are how protocols take leave.
+// farewells are the commands that end a session.
 var farewells = map[starttls.Protocol]string{starttls.SMTP: "QUIT", starttls.LMTP: "QUIT", starttls.POP3: "QUIT", starttls.FTP: "QUIT",
 	starttls.IMAP: "s2 LOGOUT", starttls.Sieve: "LOGOUT", starttls.XMPP: "</stream:stream>", starttls.XMPPServer: "</stream:stream>"}
 
 func (s *secured) measure(w *World, state tls.ConnectionState) {
 	w.measureCertificate(state)
-	w.Measure("probe_ssl_earliest_cert_expiry", "When the first of the certificates that the server sends ends, in Unix time, as blackbox_exporter has it.",
+	w.Measure("probe_ssl_earliest_cert_expiry", "Earliest expiry of the certificates that the server sends, in Unix time, as in blackbox_exporter.",
 		float64(certificate.Earliest(s.served).Unix()))
 	if end, ok := certificate.LastChain(s.judge.Chains(s.served)); ok {
-		w.Measure("probe_ssl_last_chain_expiry_timestamp_seconds", "When the trusted chain that lasts longest ends, in Unix time, as blackbox_exporter has it.", float64(end.Unix()))
+		w.Measure("probe_ssl_last_chain_expiry_timestamp_seconds", "Expiry of the trusted chain that lasts longest, in Unix time, as in blackbox_exporter.", float64(end.Unix()))
 	}
-	w.Measure("probe_tls_version_info", "The version of TLS, as blackbox_exporter has it.", 1, result.Label{Name: "version", Value: tls.VersionName(s.version)})
+	w.Measure("probe_tls_version_info", "The version of TLS, as in blackbox_exporter.", 1, result.Label{Name: "version", Value: tls.VersionName(s.version)})
 	leaf := s.served[0]
 	w.Note(fmt.Sprintf("%s with %s; certificate %s by %q until %s, SHA-256 %s", tls.VersionName(s.version), tls.CipherSuiteName(s.cipher),
 		certificate.Name(leaf), oneLine(leaf.Issuer.String(), 100), certificate.Day(leaf.NotAfter), certificate.Fingerprint(leaf)))
@@ -357,7 +357,7 @@ func appendFault(faults []*certificate.Fault, more ...*certificate.Fault) []*cer
 	return faults
 }
 
-// inOrder judges all at once.
+// inOrder checks everything at once.
 func (s *secured) inOrder(ctx context.Context, left time.Duration) error {
 	faults := mainFaults(ctx, s.judge, s.served, s.host, left)
 	faults = appendFault(faults, certificate.Strength(s.served)...)
@@ -367,7 +367,7 @@ func (s *secured) inOrder(ctx context.Context, left time.Duration) error {
 	return s.usesVersion(tls.VersionTLS12)
 }
 
-// mainFaults finds what keeps clients from using served certificates for a host, or will within left.
+// mainFaults returns the faults that make clients reject the served certificates for a host, now or within left.
 func mainFaults(ctx context.Context, judge *certificate.Judge, served []*x509.Certificate, host string, left time.Duration) []*certificate.Fault {
 	faults := judge.Validity(served, left)
 	faults = appendFault(faults, certificate.Host(served, host))
@@ -377,7 +377,7 @@ func mainFaults(ctx context.Context, judge *certificate.Judge, served []*x509.Ce
 	return faults
 }
 
-// faultReasons are the reasons for which a certificate makes a step fail, in the order of certificate.Kind.
+// faultReasons maps the kinds of faults to the reason of a failed step, in the order of certificate.Kind.
 var faultReasons = []struct {
 	kind   certificate.Kind
 	reason result.Reason
@@ -393,7 +393,7 @@ var faultReasons = []struct {
 	{certificate.Soon, result.ReasonCertSoon},
 }
 
-// fail makes a Failure of what is wrong. Nothing wrong gives nil.
+// fail returns a Failure with the faults, or nil if there are none.
 func (s *secured) fail(faults []*certificate.Fault) error {
 	if len(faults) == 0 {
 		return nil
@@ -402,7 +402,7 @@ func (s *secured) fail(faults []*certificate.Fault) error {
 	return Fail(reason, s.blame, "the certificate of %s %s", s.server, told)
 }
 
-// tellFaults words all that is wrong with a certificate. The most telling fault comes first and is the reason.
+// tellFaults describes all faults of a certificate. The most important fault comes first and determines the reason.
 func tellFaults(faults []*certificate.Fault) (reason result.Reason, text string) {
 	var told []string
 	for _, known := range faultReasons {
@@ -419,15 +419,15 @@ func tellFaults(faults []*certificate.Fault) (reason result.Reason, text string)
 	return reason, strings.Join(told, "; it ")
 }
 
-// failHandshake makes a Failure from the error of a handshake that had config. crypto/tls tells the first fault of a
-// certificate that it meets. When there are more, all of them are told.
+// failHandshake returns a Failure for the error of a handshake with config. crypto/tls reports only the first fault of
+// a certificate; failHandshake reports all of them.
 func failHandshake(ctx context.Context, err error, blame result.Blame, config *tls.Config) error {
 	act := "TLS handshake with " + config.ServerName
 	unverified := (*tls.CertificateVerificationError)(nil)
 	if !errors.As(err, &unverified) {
 		return FailNet(ctx, err, blame, act)
 	}
-	judge := &certificate.Judge{Now: time.Now(), Roots: config.RootCAs} // and nobody is asked for another certificate
+	judge := &certificate.Judge{Now: time.Now(), Roots: config.RootCAs} // without downloads of other certificates
 	faults := mainFaults(ctx, judge, unverified.UnverifiedCertificates, config.ServerName, 0)
 	if len(faults) < 2 {
 		return FailNet(ctx, err, blame, act)
@@ -436,28 +436,28 @@ func failHandshake(ctx context.Context, err error, blame result.Blame, config *t
 	return &Failure{Reason: reason, Blame: blame, err: &netFailure{act: act, detail: "its certificate " + told, err: err}}
 }
 
-// tlsVersions are the versions by name.
+// tlsVersions maps names to versions.
 var tlsVersions = map[string]uint16{"SSL 3.0": hello.SSL30, "TLS 1.0": tls.VersionTLS10, "TLS 1.1": tls.VersionTLS11, "TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
 
 func (s *secured) usesVersion(oldest uint16) error {
 	if s.version < oldest {
-		return Fail(result.ReasonTLS, s.blame, "%s uses %s with %s, wanted %s or newer: allow that in its settings", s.server, tls.VersionName(s.version),
+		return Fail(result.ReasonTLS, s.blame, "%s uses %s with %s, wanted %s or newer: allow it in the server's settings", s.server, tls.VersionName(s.version),
 			tls.CipherSuiteName(s.cipher), tls.VersionName(oldest))
 	}
 	return nil
 }
 
-// refuses asks the server for an old version.
+// refuses fails if the server accepts an old version.
 func (s *secured) refuses(ctx context.Context, w *World, name string) error {
 	version, known := tlsVersions[name]
 	if !known || version > hello.TLS12 {
-		return scenarioFault("%s cannot be offered alone: write TLS 1.0, 1.1 or 1.2, or SSL 3.0", name)
+		return scenarioFault("%s cannot be the only version offered: write TLS 1.0, 1.1 or 1.2, or SSL 3.0", name)
 	}
 	conn, err := s.open(ctx, w)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // all that was wanted was read
+	defer func() { _ = conn.Close() }() // everything needed was read
 	defer lifeline.Bind(ctx, conn).Release()
 	var answer hello.Answer
 	err = w.Timed("offer", func() (string, error) {
@@ -469,7 +469,7 @@ func (s *secured) refuses(ctx context.Context, w *World, name string) error {
 	case errors.Is(err, hello.ErrProtocol):
 		return Fail(result.ReasonProtocol, s.blame, "offer %s to %s: %w", name, s.server, err)
 	case ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
-		w.Note("it hangs up when " + name + " is offered")
+		w.Note("it closes the connection when " + name + " is offered")
 		return nil
 	case err != nil:
 		return FailNet(ctx, err, s.blame, "offer "+name+" to "+s.server)
@@ -477,9 +477,9 @@ func (s *secured) refuses(ctx context.Context, w *World, name string) error {
 		w.Note(fmt.Sprintf("it refuses %s with %v", name, tls.AlertError(answer.Alert)))
 		return nil
 	case answer.Version > version:
-		return Fail(result.ReasonProtocol, s.blame, "%s answers with %s when %s is the newest offered", s.server, tls.VersionName(answer.Version), name)
+		return Fail(result.ReasonProtocol, s.blame, "%s answers with %s although %s is the newest version offered", s.server, tls.VersionName(answer.Version), name)
 	}
-	return Fail(result.ReasonUnexpected, s.blame, "%s takes %s: forbid it in its settings", s.server, tls.VersionName(answer.Version))
+	return Fail(result.ReasonUnexpected, s.blame, "%s accepts %s: disable it in the server's settings", s.server, tls.VersionName(answer.Version))
 }
 
 func (s *secured) stapled(w *World) error {
@@ -487,10 +487,10 @@ func (s *secured) stapled(w *World) error {
 	switch {
 	case err == nil:
 		if until.IsZero() {
-			w.Note("good; the response names no end")
+			w.Note("good, without an end")
 			return nil
 		}
-		w.Measure("tls_ocsp_next_update_timestamp_seconds", "When the stapled OCSP response ends, in Unix time.", float64(until.Unix()))
+		w.Measure("tls_ocsp_next_update_timestamp_seconds", "Time until which the stapled OCSP response is valid, in Unix time.", float64(until.Unix()))
 		w.Note("good until " + certificate.Day(until))
 		return nil
 	case errors.Is(err, certificate.ErrRevoked):
@@ -499,14 +499,14 @@ func (s *secured) stapled(w *World) error {
 	return Fail(result.ReasonUnexpected, s.blame, "%s: %w", s.server, err)
 }
 
-// readCertificates reads a file. That it cannot be read is no fault of the server's.
+// readCertificates reads a file. An unreadable file is not the server's fault.
 func (s *secured) readCertificates(path string) (*certificate.File, error) {
 	file, err := certificate.ReadFile(path)
 	switch {
 	case errors.Is(err, syscall.EACCES):
-		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "compare with the certificate of %s: %w: let stepwatch's user read it (setfacl -m u:stepwatch:r), and enter its directories", s.server, err)
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "compare with the certificate of %s: %w: let stepwatch's user read it (setfacl -m u:stepwatch:r) and enter its directories", s.server, err)
 	case err != nil:
-		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "compare with the certificate of %s: %w: name the file that the server's own configuration names, on the server's machine", s.server, err)
+		return nil, Fail(result.ReasonConfig, result.BlameMonitor, "compare with the certificate of %s: %w: use the file of the server's configuration, on the server's machine", s.server, err)
 	}
 	return file, nil
 }
@@ -517,10 +517,10 @@ func (s *secured) equalsFile(path string) error {
 		return err
 	}
 	if difference := file.Difference(s.served); difference != "" {
-		return Fail(result.ReasonUnexpected, s.blame, "the certificate of %s is not that of its file: %s %s", s.server, path, difference)
+		return Fail(result.ReasonUnexpected, s.blame, "the certificate of %s differs from the file: %s %s", s.server, path, difference)
 	}
 	if len(file.Keys) > 0 && !file.HasKeyOf(s.served[0]) {
-		return Fail(result.ReasonUnexpected, s.blame, "%s serves the certificate of %s, whose private key is another one's: the next reload will fail", s.server, path)
+		return Fail(result.ReasonUnexpected, s.blame, "%s serves the certificate of %s, but the private key in the file belongs to another: the next reload will fail", s.server, path)
 	}
 	return nil
 }
@@ -531,26 +531,26 @@ func (s *secured) hasKey(path string) error {
 	case err != nil:
 		return err
 	case len(file.Keys) == 0:
-		return Fail(result.ReasonConfig, result.BlameScenario, "%s has no private key: name the file that the server's configuration names for its key", path)
+		return Fail(result.ReasonConfig, result.BlameScenario, "%s has no private key: use the key file of the server's configuration", path)
 	case !file.HasKeyOf(s.served[0]):
-		return Fail(result.ReasonUnexpected, s.blame, "the key in %s does not belong to the certificate that %s serves (SHA-256 %s): reload the server, or look which of the two is the old one",
+		return Fail(result.ReasonUnexpected, s.blame, "the key in %s does not belong to the certificate that %s serves (SHA-256 %s): reload the server, or check which of the two is older",
 			path, s.server, certificate.Fingerprint(s.served[0]))
 	}
 	return nil
 }
 
-// What is read of an issuer's certificate, and for how long.
+// Limits of the download of an issuer's certificate.
 const (
 	issuerLimit = 64 << 10 // bytes
 	issuerWait  = 5 * time.Second
 )
 
-// fetchIssuer reads an issuer's certificate from where the one it signed says that it is. That is a server's word, so
-// only plain HTTP on its usual port is spoken, once, without redirects, and what is no certificate is shown to nobody.
+// fetchIssuer downloads an issuer's certificate from the URL in the certificate that it signed. The URL is untrusted,
+// so fetchIssuer makes only one request in plain HTTP to port 80, without redirects, and quotes nothing but the status.
 func (w *World) fetchIssuer(ctx context.Context, at string) (*x509.Certificate, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Scheme != "http" || u.Host == "" || u.Port() != "" || u.User != nil {
-		return nil, errors.New("only plain http on port 80 is read")
+		return nil, errors.New("only plain http on port 80 is allowed")
 	}
 	ctx, cancel := context.WithTimeout(ctx, issuerWait)
 	defer cancel()
@@ -574,7 +574,7 @@ func (w *World) fetchIssuer(ctx context.Context, at string) (*x509.Certificate, 
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return response.Status, fmt.Errorf("it answers %s", oneLine(response.Status, 80))
+			return response.Status, fmt.Errorf("the answer is %s", oneLine(response.Status, 80))
 		}
 		body, err := io.ReadAll(io.LimitReader(response.Body, issuerLimit))
 		if err != nil {
@@ -584,7 +584,7 @@ func (w *World) fetchIssuer(ctx context.Context, at string) (*x509.Certificate, 
 			body = block.Bytes
 		}
 		if found, err = x509.ParseCertificate(body); err != nil {
-			return response.Status, errors.New("there is no certificate")
+			return response.Status, errors.New("the answer is not a certificate")
 		}
 		return response.Status, nil
 	})

@@ -11,14 +11,14 @@ const failures = "failures"
 
 func init() { Builtin.Register(failures, func() Source { return NewFailures() }) }
 
-// Failures raises an alert for a scenario that is not OK: soft while it has retries left, hard once they are used up,
-// resolved by the first OK run.
+// Failures raises an alert for a scenario that is not OK: soft while it has retries left, hard after they are used up,
+// and resolved by the first OK run.
 type Failures struct {
 	mu   sync.Mutex
 	open map[result.Identity]Alert
 }
 
-// NewFailures returns the rule with no alert open.
+// NewFailures returns the rule without open alerts.
 func NewFailures() *Failures { return &Failures{open: make(map[result.Identity]Alert)} }
 
 // Observe implements Source.

@@ -1,7 +1,7 @@
-// Package evidence keeps what a failed run leaves to look at, as files: a directory for each scenario, and in it one for
-// each run. Nobody but their owner may read them. What is too old, too many or too much is removed.
+// Package evidence stores the evidence of failed runs as files: a directory for each scenario, and in it one for each
+// run. Only the owner may read them. Runs beyond the limits of number, age and size are removed.
 //
-// What it is given is redacted already; it changes nothing of it.
+// The evidence is already redacted. The package does not change it.
 package evidence
 
 import (
@@ -23,21 +23,22 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Limits say how much is kept. A zero means no limit.
+// Limits limit the stored runs. Zero means no limit.
 type Limits struct {
 	Keep int           // runs of one scenario
 	Age  time.Duration // of a run
 	Size int64         // bytes of all runs together
 }
 
-// Store is a directory of evidence. Any number of goroutines may use it, and other processes the same directory.
+// Store is a directory of evidence. Any number of goroutines may use it, and other processes may use the same
+// directory.
 type Store struct {
 	dir    string
 	limits Limits
 	log    *slog.Logger
 
 	mu   sync.Mutex
-	runs []run // known of, the oldest first
+	runs []run // the known runs, the oldest first
 }
 
 // run is the evidence of one run.
@@ -48,16 +49,17 @@ type run struct {
 	bytes    int64
 }
 
-// sweepEvery is how often the directory is read anew, for what became too old and what other processes wrote.
+// sweepEvery is the interval at which the directory is read again, for runs that are too old and those of other
+// processes.
 const sweepEvery = time.Hour
 
-// unfinished marks a directory that is being written. One that is older than unfinishedFor was left by a killed process.
+// unfinished marks a directory that is being written. One older than unfinishedFor belongs to a killed process.
 const (
 	unfinished    = ".unfinished"
 	unfinishedFor = 10 * time.Minute
 )
 
-// New makes a Store of dir, which need not exist yet. log may be nil.
+// New returns a Store of dir, which need not exist yet. log may be nil.
 func New(dir string, limits Limits, log *slog.Logger) *Store {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -65,14 +67,14 @@ func New(dir string, limits Limits, log *slog.Logger) *Store {
 	return &Store{dir: dir, limits: limits, log: log}
 }
 
-// Export implements agent.Sink: it saves what there is, and logs what goes wrong with that.
+// Export implements agent.Sink: it saves the evidence, and logs errors.
 func (s *Store) Export(r *result.Result) {
 	if _, err := s.Save(r); err != nil {
-		s.log.Warn("evidence not kept", "scenario", r.Identity.String(), "error", err)
+		s.log.Warn("evidence not saved", "scenario", r.Identity.String(), "error", err)
 	}
 }
 
-// SweepHourly sweeps at once and every hour until ctx ends, and logs what goes wrong with that.
+// SweepHourly sweeps at once and then every hour until ctx ends. It logs errors.
 func (s *Store) SweepHourly(ctx context.Context) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -88,8 +90,8 @@ func (s *Store) SweepHourly(ctx context.Context) {
 	}
 }
 
-// Save writes the evidence of a run and gives the paths of its files, none when the run left nothing to look at. Either
-// all files are there or none. A summary of the failure lies beside them, for who finds them later.
+// Save writes the evidence of a run and returns the paths of its files, or none if the run has no evidence. It writes
+// all files or none. A summary of the failure is next to them, for later readers.
 func (s *Store) Save(r *result.Result) (paths []string, err error) {
 	var files []file
 	for i, step := range r.Steps {
@@ -105,11 +107,11 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 	parent := filepath.Join(s.dir, scenario)
 	final := filepath.Join(parent, r.Started.UTC().Format("20060102T150405.000Z")+"-"+r.Run)
 	writing := final + unfinished
-	if err = os.MkdirAll(writing, 0o700); errors.Is(err, fs.ErrNotExist) { // the scenario's directory was empty and is just being removed
+	if err = os.MkdirAll(writing, 0o700); errors.Is(err, fs.ErrNotExist) { // the scenario's empty directory has just been removed
 		err = os.MkdirAll(writing, 0o700)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keep the evidence: %w", err)
+		return nil, fmt.Errorf("save the evidence: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -123,7 +125,7 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 			f.name = fmt.Sprintf("%d-%s", seen[f.name], f.name)
 		}
 		if err := os.WriteFile(filepath.Join(writing, f.name), f.body, 0o600); err != nil {
-			return nil, fmt.Errorf("keep the evidence: %w", err)
+			return nil, fmt.Errorf("save the evidence: %w", err)
 		}
 		kept.bytes += int64(len(f.body))
 		if f.name != summary {
@@ -131,7 +133,7 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 		}
 	}
 	if err := os.Rename(writing, final); err != nil {
-		return nil, fmt.Errorf("keep the evidence: %w", err)
+		return nil, fmt.Errorf("save the evidence: %w", err)
 	}
 	s.mu.Lock()
 	s.runs = append(s.runs, kept)
@@ -147,7 +149,7 @@ type file struct {
 	body []byte
 }
 
-// failure says of what the files beside it are the evidence.
+// failure returns the summary of a failed run.
 func failure(r *result.Result) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n%s:%d\nrun %s at %s\n\n", r.Identity, r.Identity.File, r.Identity.Line, r.Run, r.Started.Format(time.RFC3339))
@@ -161,7 +163,7 @@ func failure(r *result.Result) []byte {
 	return []byte(b.String())
 }
 
-// inner lists the steps that a sentence made of others stands for.
+// inner lists the inner steps of a sentence composed of others.
 func inner(b *strings.Builder, indent string, steps []result.StepResult) {
 	for _, step := range steps {
 		fmt.Fprintf(b, "%s%s %s: %s (%s:%d)\n", indent, step.Keyword, step.Text, step.Status, step.File, step.Line)
@@ -169,12 +171,12 @@ func inner(b *strings.Builder, indent string, steps []result.StepResult) {
 	}
 }
 
-// Sweep reads the directory anew and removes what is beyond the limits, and what killed processes left unfinished. On a slow
-// disk with much in it that takes long, so it hinders nobody who saves meanwhile, and ends with ctx. One sweep at a time.
+// Sweep reads the directory again, and removes the runs beyond the limits and the unfinished ones of killed processes.
+// It may take long on a slow disk, so it does not block Save and ends with ctx. Only one sweep may run at a time.
 func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	s.mu.Lock()
 	before := s.runs
-	s.runs = nil // what is saved from here on
+	s.runs = nil // collects the runs saved from here on
 	s.mu.Unlock()
 	found, err := s.read(ctx, now)
 	s.mu.Lock()
@@ -195,7 +197,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	return errors.Join(err, remove(surplus))
 }
 
-// read lists the runs in the directory. What killed processes left unfinished it removes.
+// read returns the runs in the directory. It removes the unfinished ones of killed processes.
 func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error) {
 	scenarios, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -222,7 +224,7 @@ func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error
 			path := filepath.Join(parent, entry.Name())
 			info, err := entry.Info()
 			if err != nil || !entry.IsDir() {
-				continue // gone meanwhile, or not ours
+				continue // removed meanwhile, or not ours
 			}
 			if strings.HasSuffix(entry.Name(), unfinished) {
 				if now.Sub(info.ModTime()) > unfinishedFor {
@@ -241,7 +243,7 @@ func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error
 	return found, errors.Join(errs...)
 }
 
-// surplus takes out of the runs those that must go until the limits hold, the oldest first. s.mu is held.
+// surplus removes runs from s.runs, the oldest first, until the limits hold, and returns them. The caller holds s.mu.
 func (s *Store) surplus(now time.Time) (surplus []run) {
 	count, total := map[string]int{}, int64(0)
 	for _, r := range s.runs {
@@ -266,13 +268,13 @@ func remove(runs []run) error {
 		if err := os.RemoveAll(r.path); err != nil {
 			errs = append(errs, err)
 		}
-		_ = os.Remove(filepath.Dir(r.path)) // when it was the scenario's last
+		_ = os.Remove(filepath.Dir(r.path)) // if it was the scenario's last run
 	}
 	return errors.Join(errs...)
 }
 
 func size(dir string) (total int64) {
-	files, _ := os.ReadDir(dir) // one that is gone is empty
+	files, _ := os.ReadDir(dir) // a removed directory is empty
 	for _, f := range files {
 		if info, err := f.Info(); err == nil {
 			total += info.Size()
@@ -281,13 +283,13 @@ func size(dir string) (total int64) {
 	return total
 }
 
-// directory names a scenario: what a person recognises, and a hash that tells it from all others.
+// directory returns the name of a scenario's directory: a readable name, and a hash that makes it unique.
 func directory(id result.Identity) string {
 	sum := sha256.Sum256([]byte(id.File + "\x00" + id.String()))
 	return slug(id.Feature+" "+id.Scenario) + "-" + hex.EncodeToString(sum[:4])
 }
 
-// slug writes a name in letters, digits and hyphens, fit for a file anywhere.
+// slug converts a name to lower-case letters, digits and hyphens, which are valid in file names everywhere.
 func slug(name string) string {
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
 	short := strings.Join(words, "-")

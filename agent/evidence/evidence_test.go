@@ -72,7 +72,7 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := evidence.New(blocked, evidence.Limits{}, nil).Save(failed("x", 1, time.Now(), 1)); err == nil {
-		t.Error("saved beneath a file")
+		t.Error("saved below a file")
 	}
 }
 
@@ -133,10 +133,10 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestSavedWhileSwept keeps the limits of runs that were saved while the directory was read.
+// TestSavedWhileSwept checks that the limits also apply to runs saved during a sweep.
 func TestSavedWhileSwept(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	for i := range 500 { // they are read after the scenario's
+	for i := range 500 { // they are read after those of the scenario
 		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("z%d", i)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestSavedWhileSwept(t *testing.T) {
 	}
 }
 
-// TestSweepEnds removes nothing once it was told to end, and forgets nothing.
+// TestSweepEnds checks that a sweep that is stopped removes nothing and forgets nothing.
 func TestSweepEnds(t *testing.T) {
 	dir := t.TempDir()
 	s := evidence.New(dir, evidence.Limits{Keep: 1, Age: time.Hour}, nil)

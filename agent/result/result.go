@@ -1,10 +1,10 @@
-// Package result is the contract between the agent and everything that looks at its work: what happened in one run of
-// one scenario, how long each step took, and whose fault a failure was.
+// Package result is the contract between the agent and the users of its results: what happened in one run of one
+// scenario, how long each step took, and whose fault a failure was.
 //
-// A Result is built by the runner, handed over once and never changed afterwards, so any number of readers may hold it.
-// Durations come from the monotonic clock and hold only the step's own work: hooks, the wait for a worker and the
-// preparation before the first step are outside (Delay and Prepare have those). The package imports the standard
-// library only, and it knows no step, no schedule and no exporter.
+// The runner builds a Result, passes it on once and never changes it afterwards, so any number of readers may hold it.
+// Durations come from the monotonic clock and contain only the step's own work. Hooks, the wait for a worker and the
+// preparation before the first step are not included (see Delay and Prepare). The package imports only the standard
+// library, and knows no steps, schedules and exporters.
 package result
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Status is the outcome of a step or of a run, in Cucumber's words.
+// Status is the outcome of a step or of a run, in Cucumber's terms.
 type Status string
 
 // The six statuses. A run has the status of its first step that did not pass.
@@ -28,20 +28,20 @@ const (
 // Statuses lists every Status, for exporters that start their counters at zero.
 var Statuses = []Status{Passed, Failed, Skipped, Pending, Undefined, Ambiguous}
 
-// Identity says which scenario a result belongs to. Feature, Scenario and Example together are unique among the loaded
-// scenarios, stable over restarts, and fit for labels: they hold what the author wrote and nothing met at run time.
+// Identity identifies the scenario of a result. Feature, Scenario and Example together are unique among the loaded
+// scenarios, stable over restarts, and usable as labels: they contain only what the author wrote.
 type Identity struct {
 	Feature  string // the feature's name
 	Scenario string // the scenario's name as written, outline placeholders unfilled
 	Example  string // the outline row, "relay=mx1, port=25"; empty outside outlines
-	File     string // path of the feature file as it was given
+	File     string // path of the feature file as given
 	Line     int    // line of the scenario, or of the outline row; starts at 1
 	Owner    string // @owner, or empty
 	Severity string // @severity, or empty
 	Location string // @location, or empty
 }
 
-// String gives the place and name as a person would look it up.
+// String returns the feature and the scenario for people.
 func (id Identity) String() string {
 	if id.Example != "" {
 		return id.Feature + ": " + id.Scenario + " (" + id.Example + ")"
@@ -49,7 +49,7 @@ func (id Identity) String() string {
 	return id.Feature + ": " + id.Scenario
 }
 
-// Budget is how long each step may take before the run is WARNING or CRITICAL although it passed. Zero means no limit.
+// Budget is the duration above which a passed step makes the run WARNING or CRITICAL. Zero means no limit.
 type Budget struct {
 	Warn time.Duration
 	Crit time.Duration
@@ -61,46 +61,46 @@ type Result struct {
 	Run      string        // id of this run, unguessable, unique over all agents
 	Attempt  int           // 1 after a good run or at the start, one more after each run that was not OK
 	Retries  int           // how many attempts may fail before the failure is hard
-	Due      time.Time     // when the schedule wanted it
+	Due      time.Time     // when the schedule required it
 	Started  time.Time     // when it began; wall clock
 	Delay    time.Duration // Due to Started: stepwatch's own lateness, never part of a step
-	Prepare  time.Duration // opening of what must stand before the first step, such as the mailbox; outside every step
+	Prepare  time.Duration // preparation before the first step, such as opening the mailbox; outside every step
 	Duration time.Duration // the sum of the steps' durations
 	Status   Status
 	Reason   Reason // why it did not pass; empty when it passed
 	Blame    Blame  // whose fault that is; empty when it passed
-	Error    string // one line: the act, the object, wanted and got; empty when it passed
+	Error    string // one line: action, object, wanted and got; empty when it passed
 	Budget   Budget
-	Interval time.Duration // the schedule's interval; zero for a run asked for by hand
-	Steps    []StepResult  // every step of the scenario in order, those that did not run included
-	Cleanup  string        // what could not be put back afterwards, such as a test mail left behind; normally empty
+	Interval time.Duration // the schedule's interval; zero for a run started by hand
+	Steps    []StepResult  // every step of the scenario in order, including those that did not run
+	Cleanup  string        // what could not be cleaned up afterwards, such as a test mail; normally empty
 }
 
-// StepResult is what became of one step.
+// StepResult is the result of one step.
 type StepResult struct {
 	Keyword      string // as written, trimmed: "When", "Und", "*"
 	Text         string // the step's text, outline placeholders filled
 	Label        string // the step's text as written, unique within the scenario, or within the step above; for labels
-	File         string // of a step beneath another one: where it is written; empty for those of the scenario
+	File         string // the file of a step below another one; empty for those of the scenario
 	Line         int
 	Status       Status
-	Ran          bool          // false for a step that never began: it has no duration rather than zero
+	Ran          bool          // false for a step that never started: it has no duration, not zero
 	Duration     time.Duration // of the step's own work; meaningful only when Ran
 	Reason       Reason
 	Blame        Blame
 	Error        string
-	Note         string // one line that the step has to say, passed or not, such as which way a mail took; normally empty
+	Note         string // one line of information, passed or not, such as the path of a mail; normally empty
 	Phases       []Phase
 	Measurements []Measurement
 	Evidence     []Evidence
-	Steps        []StepResult // what the sentence stands for, where an operator has made it of others; what they report the step reports too
+	Steps        []StepResult // the inner steps of a sentence composed of others; their reports are also in the step
 }
 
-// Beneath stands between the labels of steps that lie beneath one another, the upper one first.
+// Beneath separates the labels of nested steps, the outer one first.
 const Beneath = " › "
 
-// Inner gives the step that decided it when the step's sentence is made of others and did not pass: the innermost one, with
-// the texts of those on the way to it. It is false when there is none.
+// Inner returns the innermost step that did not pass, if the step's sentence is composed of others, with the labels of
+// the steps on the path to it. found is false when there is none.
 func (s *StepResult) Inner() (path []string, inner StepResult, found bool) {
 	inner = *s
 	for {
@@ -117,7 +117,7 @@ func (s *StepResult) Inner() (path []string, inner StepResult, found bool) {
 type Phase struct {
 	Name     string
 	Duration time.Duration
-	Note     string // what the other side answered, such as "250 2.1.0 Ok"; free text, not for labels
+	Note     string // the server's answer, such as "250 2.1.0 Ok"; free text, not for labels
 }
 
 // Measurement is a value that a step read, exported as a gauge whether or not the step passed.
@@ -125,25 +125,25 @@ type Measurement struct {
 	Name   string // snake case with its base unit as suffix, without prefix: "http_status_code", "mail_queue_length"
 	Help   string // one sentence
 	Value  float64
-	Labels []Label // tell apart what one step reads several times, such as the hops of a mail; normally none
+	Labels []Label // distinguish several values of one step, such as the hops of a mail; normally none
 }
 
-// Label is a label of a measurement. Its values are few and known beforehand ("queue", "transfer"): never text that was
-// met at run time, because each value is a time series for good.
+// Label is a label of a measurement. It has few values that are known beforehand ("queue", "transfer"), never text from
+// run time, because each value is a new time series.
 type Label struct {
 	Name  string // in snake case
 	Value string
 }
 
-// Evidence is what a person wants to see of a failure: a transcript, a page's source. It is redacted before it gets here.
+// Evidence helps people to understand a failure: a transcript, a page's source. It is already redacted.
 type Evidence struct {
 	Name      string // "smtp transcript", "page"
 	MediaType string // RFC 6838, such as "text/plain; charset=utf-8"
 	Body      []byte
 }
 
-// Failing returns the step that decided the run: the first that neither passed nor was skipped. It is false when there
-// is none.
+// Failing returns the step that decided the run: the first that neither passed nor was skipped. The bool is false when
+// there is none.
 func (r *Result) Failing() (StepResult, bool) {
 	for _, s := range r.Steps {
 		if s.Status != Passed && s.Status != Skipped {

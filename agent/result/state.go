@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// State is what a run means to somebody on call, in Nagios' words and numbers (Nagios Plugin Development Guidelines, "Plugin Return Codes").
+// State is the state of a run for operators, in Nagios' terms and numbers (Nagios Plugin Development Guidelines,
+// "Plugin Return Codes").
 type State int
 
 // The four states; the numbers are the plugin's exit codes.
@@ -16,7 +17,7 @@ const (
 	Unknown
 )
 
-// String gives the state as a status line writes it.
+// String returns the state as in a status line.
 func (s State) String() string {
 	switch s {
 	case OK:
@@ -30,8 +31,8 @@ func (s State) String() string {
 	}
 }
 
-// Worse gives the one of two states that matters more: CRITICAL, WARNING, UNKNOWN, OK. UNKNOWN is worse than OK only: a
-// run that proved something bad must not be hidden by one that proved nothing.
+// Worse returns the worse of two states, in the order CRITICAL, WARNING, UNKNOWN, OK. UNKNOWN is worse only than OK: a
+// run that proved nothing must not hide one that proved a failure.
 func (s State) Worse(other State) State {
 	rank := [...]int{OK: 0, Unknown: 1, Warning: 2, Critical: 3}
 	if rank[other] > rank[s] {
@@ -40,9 +41,9 @@ func (s State) Worse(other State) State {
 	return s
 }
 
-// State judges the run. Failed is CRITICAL, or WARNING where a plugin said so, and a step over its budget WARNING or CRITICAL. A run that proved nothing is
-// UNKNOWN: undefined, ambiguous, pending or skipped steps, no step at all, or a fault of the monitor or the scenario,
-// which must never be taken for the target's.
+// State returns the state of the run. A failed run is CRITICAL, or WARNING if a plugin reported that. A step over its
+// budget makes it WARNING or CRITICAL. A run that proved nothing is UNKNOWN: undefined, ambiguous, pending or skipped
+// steps, no step at all, or a fault of the monitor or the scenario, which must never be reported as the target's.
 func (r *Result) State() State {
 	switch {
 	case len(r.Steps) == 0:
@@ -68,7 +69,7 @@ func (r *Result) State() State {
 	return worst
 }
 
-// Judge says what a step of duration d means under this budget.
+// Judge returns the state for a step of duration d under this budget.
 func (b Budget) Judge(d time.Duration) State {
 	switch {
 	case b.Crit > 0 && d > b.Crit:
@@ -80,8 +81,8 @@ func (b Budget) Judge(d time.Duration) State {
 	}
 }
 
-// Summary is the answer in one line: the step that did not pass with its reason, or the step furthest over its budget,
-// or what passed. It holds whatever the step reported, so it must be escaped for where it goes.
+// Summary returns the result in one line: the step that did not pass with its error, the step furthest over its budget,
+// or the number of passed steps. It may contain text from a server, so it must be escaped for its destination.
 func (r *Result) Summary() string {
 	if len(r.Steps) == 0 {
 		return "no step ran"

@@ -1,5 +1,5 @@
-// Package vault is where secrets come from: a file, the environment, a systemd credential, or a command's output. It
-// reads a secret when it is asked for, every time, so that a rotated password needs no restart. It keeps none.
+// Package vault reads secrets from a file, the environment, a systemd credential, or a command's output. It reads a
+// secret at every request, so that a rotated password needs no restart, and keeps none.
 package vault
 
 import (
@@ -28,23 +28,23 @@ type Source struct {
 	Command    []string `yaml:"command"`    // program and arguments, no shell; its standard output
 }
 
-// commandTimeout bounds a command that does not answer, also when the caller's context does not.
+// commandTimeout limits a command, even if the caller's context has no deadline.
 const commandTimeout = 10 * time.Second
 
-// sizeLimit is more than any password or token takes.
+// sizeLimit is the size limit of a secret, in bytes: more than any password or token needs.
 const sizeLimit = 64 << 10
 
-// Vault answers for secrets by name. It implements steps.Secrets.
+// Vault returns secrets by name. It implements steps.Secrets.
 type Vault struct {
 	dir     string
 	mu      sync.RWMutex
 	sources map[string]Source
 }
 
-// New returns an empty vault. dir is what relative paths are relative to.
+// New returns an empty vault. Relative paths start at dir.
 func New(dir string) *Vault { return &Vault{dir: dir, sources: make(map[string]Source)} }
 
-// Add names a secret. The error says what is wrong with the source; it is not opened.
+// Add adds a secret. It returns an error if the source is invalid, but does not open the source.
 func (v *Vault) Add(name string, s Source) error {
 	set := 0
 	for _, given := range []bool{s.File != "", s.Env != "", s.Credential != "", len(s.Command) > 0} {
@@ -53,7 +53,7 @@ func (v *Vault) Add(name string, s Source) error {
 		}
 	}
 	if set != 1 {
-		return fmt.Errorf("names %d places for the secret: give one of file, env, credential and command", set)
+		return fmt.Errorf("sets %d sources for the secret: set one of file, env, credential and command", set)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -61,7 +61,8 @@ func (v *Vault) Add(name string, s Source) error {
 	return nil
 }
 
-// Known is nil when there is a secret called name; it is not read. The error lists the names that secrets have.
+// Known returns nil if there is a secret called name, without reading it. Otherwise the error lists the names of the
+// secrets.
 func (v *Vault) Known(name string) error {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -128,12 +129,12 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(value) > sizeLimit {
-		return nil, fmt.Errorf("%s is larger than %d bytes: that is no password", path, sizeLimit)
+		return nil, fmt.Errorf("%s is larger than %d bytes: it is not a password", path, sizeLimit)
 	}
 	return trim(value), nil
 }
 
-// run gives a command's output. Its error output is left out of messages: it could repeat the secret.
+// run returns a command's output. Messages do not contain its stderr, which could repeat the secret.
 func run(ctx context.Context, command []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
@@ -148,7 +149,7 @@ func run(ctx context.Context, command []string) ([]byte, error) {
 	case out.ExitCode != 0:
 		return nil, fmt.Errorf("run %s: exit status %d", command[0], out.ExitCode)
 	case out.StdoutCut:
-		return nil, fmt.Errorf("run %s: it prints more than %d bytes: that is no password", command[0], sizeLimit)
+		return nil, fmt.Errorf("run %s: it prints more than %d bytes: it is not a password", command[0], sizeLimit)
 	}
 	return trim(out.Stdout), nil
 }

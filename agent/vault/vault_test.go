@@ -36,7 +36,7 @@ func TestSecret(t *testing.T) {
 		{Source{Command: []string{"printf", "from a command\r\n"}}, "from a command", ""},
 		{Source{File: "missing"}, "", "read the secret it: open " + filepath.Join(dir, "missing") + ": no such file or directory"},
 		{Source{File: "empty"}, "", "read the secret it: it is empty"},
-		{Source{File: "large"}, "", "read the secret it: " + filepath.Join(dir, "large") + " is larger than 65536 bytes: that is no password"},
+		{Source{File: "large"}, "", "read the secret it: " + filepath.Join(dir, "large") + " is larger than 65536 bytes: it is not a password"},
 		{Source{Env: "STEPWATCH_TEST_MISSING"}, "", "read the secret it: the environment has no STEPWATCH_TEST_MISSING"},
 		{Source{Command: []string{"sh", "-c", "echo hunter2 >&2; exit 3"}}, "", "read the secret it: run sh: exit status 3"},
 	} {
@@ -50,7 +50,7 @@ func TestSecret(t *testing.T) {
 		}
 	}
 	if _, err := New(dir).Secret(context.Background(), "other"); err == nil {
-		t.Error("a secret that was never named is given")
+		t.Error("got an unknown secret without an error")
 	}
 }
 

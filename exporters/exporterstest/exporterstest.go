@@ -1,8 +1,7 @@
-// Package exporterstest is the suite that every exporter passes, the next one included, and the results to try one with.
+// Package exporterstest contains the test suite that every exporter must pass, and results to test exporters with.
 //
-// It checks what the contract of exporters.Exporter promises whatever the destination is: Export may be called from many
-// goroutines, swallows any result, leaves it as it was, and has an end. What reaches the destination is the exporter's
-// own test.
+// It checks the contract of exporters.Exporter for any destination: Export may be called from many goroutines, accepts
+// any result, does not change it, and returns. The exporter's own tests check what reaches the destination.
 package exporterstest
 
 import (
@@ -23,10 +22,10 @@ import (
 	"github.com/stepwatch/stepwatch/exporters"
 )
 
-// Run tries the exporter that open makes. open is called once a subtest and lets the destination be torn down by
+// Run tests the exporter that open returns. open is called once for each subtest, and cleans up the destination with
 // t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T, host exporters.Host) exporters.Exporter) {
-	t.Run("every result is taken and left as it was", func(t *testing.T) {
+	t.Run("every result is accepted and not changed", func(t *testing.T) {
 		e := start(t, open, exporters.Host{})
 		for name, r := range Odd() {
 			e.Export(r)
@@ -89,17 +88,17 @@ func Run(t *testing.T, open func(t *testing.T, host exporters.Host) exporters.Ex
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			_ = closer.Close(ctx) // it may well say that something was lost
+			_ = closer.Close(ctx) // it may report lost results
 		}()
 		select {
 		case <-ended:
 		case <-time.After(10 * time.Second):
-			t.Fatal("Close with an ended context did not come back within 10s")
+			t.Fatal("Close with an ended context did not return within 10s")
 		}
 	})
 }
 
-// start opens the exporter and checks at the end of the test that it left no goroutine behind.
+// start opens the exporter, and checks at the end of the test that it left no goroutines.
 func start(t *testing.T, open func(*testing.T, exporters.Host) exporters.Exporter, host exporters.Host) exporters.Exporter {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -120,7 +119,7 @@ func start(t *testing.T, open func(*testing.T, exporters.Host) exporters.Exporte
 	return e
 }
 
-// serve asks an exporter that has a page for it, and wants an answer without an error.
+// serve requests the page of an exporter, if it has one, and checks that the status is 200.
 func serve(t *testing.T, e exporters.Exporter) {
 	t.Helper()
 	endpoint, ok := e.(exporters.Endpoint)
@@ -137,15 +136,15 @@ func serve(t *testing.T, e exporters.Exporter) {
 	}
 }
 
-// same compares results; a measurement that is not a number equals itself here.
+// same compares results. Unlike with ==, a measurement of NaN equals itself.
 func same(a, b *result.Result) bool {
 	return reflect.DeepEqual(a, b) || fmt.Sprintf("%#v", a) == fmt.Sprintf("%#v", b)
 }
 
-// epoch is the moment that the results here tell of.
+// epoch is the time of the results.
 var epoch = time.Date(2026, 3, 1, 6, 30, 0, 0, time.UTC)
 
-// Typical is a run of a mail scenario in which the last but one step failed.
+// Typical returns a run of a mail scenario in which the last but one step failed.
 func Typical() *result.Result {
 	return &result.Result{
 		Identity: result.Identity{
@@ -181,7 +180,7 @@ func Typical() *result.Result {
 	}
 }
 
-// Passing is a run of a web scenario outline's row in which everything is right.
+// Passing returns a run of a row of a web scenario outline in which all steps passed.
 func Passing() *result.Result {
 	return &result.Result{
 		Identity: result.Identity{Feature: "The website", Scenario: "<page> is there", Example: "page=Contact", File: "features/web/pages.feature", Line: 14},
@@ -198,7 +197,7 @@ func Passing() *result.Result {
 	}
 }
 
-// Stats is what an agent says that has Typical and Passing loaded, and one scenario that has not run yet.
+// Stats returns the statistics of an agent that has loaded Typical and Passing, and one scenario that has not run yet.
 func Stats() result.Stats {
 	return result.Stats{
 		Scenarios: []result.ScenarioStats{
@@ -211,7 +210,7 @@ func Stats() result.Stats {
 	}
 }
 
-// Odd gives results that no exporter may stumble over, by what is odd about them. Each call makes new ones.
+// Odd returns unusual results that every exporter must accept, by a description. Each call returns new ones.
 func Odd() map[string]*result.Result {
 	with := func(change func(*result.Result)) *result.Result {
 		r := Typical()
@@ -225,7 +224,7 @@ func Odd() map[string]*result.Result {
 	return map[string]*result.Result{
 		"nothing at all":          {},
 		"no steps":                with(func(r *result.Result) { r.Steps = nil; r.Status = result.Passed }),
-		"asked for by hand":       with(func(r *result.Result) { r.Due = time.Time{}; r.Interval = 0 }),
+		"started by hand":         with(func(r *result.Result) { r.Due = time.Time{}; r.Interval = 0 }),
 		"skipped":                 {Identity: result.Identity{Feature: "f", Scenario: "skipped"}, Status: result.Skipped, Steps: []result.StepResult{step(result.Skipped, false)}},
 		"pending":                 {Identity: result.Identity{Feature: "f", Scenario: "pending"}, Status: result.Pending, Steps: []result.StepResult{step(result.Pending, true)}},
 		"undefined":               {Identity: result.Identity{Feature: "f", Scenario: "undefined"}, Status: result.Undefined, Reason: result.ReasonScenario, Blame: result.BlameScenario, Steps: []result.StepResult{step(result.Undefined, false)}},

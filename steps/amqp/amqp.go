@@ -1,5 +1,5 @@
-// Package amqp asks a broker that speaks AMQP 0-9-1, such as RabbitMQ, how long a queue is and how many consumers it has. It
-// declares the queue passively (section 1.7.2.1 of the specification's reference), which changes nothing.
+// Package amqp asks a broker that speaks AMQP 0-9-1, such as RabbitMQ, for the length of a queue and its number of
+// consumers. It declares the queue passively (section 1.7.2.1 of the specification's reference), which changes nothing.
 package amqp
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
-// Why a broker did not answer. Other errors are those of the network.
+// Reasons why a broker did not answer. Other errors come from the network.
 var (
 	ErrLogin    = errors.New("the login was refused")
 	ErrVhost    = errors.New("there is no such virtual host, or the user may not use it")
@@ -27,22 +27,22 @@ var (
 	ErrProtocol = errors.New("it does not speak AMQP 0-9-1")
 )
 
-// Login is who asks.
+// Login holds the credentials and the virtual host.
 type Login struct {
 	User, Password string
 	Vhost          string // "/" is RabbitMQ's default
 }
 
-// Queue is what a broker says of a queue.
+// Queue is a broker's report about a queue.
 type Queue struct {
-	Messages  int // that are ready; those that a consumer has and has not acknowledged do not count
+	Messages  int // ready ones, without those that a consumer has not acknowledged yet
 	Consumers int
 }
 
-// closing is how long a broker gets to say goodbye.
+// closing is the time limit for closing the connection.
 const closing = 100 * time.Millisecond
 
-// Look asks for one queue over a connection, which it closes.
+// Look asks for one queue over conn and closes conn.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
 	defer lifeline.BindClosing(ctx, conn).Release() // the library takes no context
 	heard := &heardConn{Conn: conn}
@@ -54,17 +54,18 @@ func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, 
 	})
 	if err != nil {
 		_ = conn.Close() // the error says what went wrong
-		// A broker that refuses a login hangs up without a word, and for the library all that goes wrong then is that.
+		// A broker that refuses a login closes the connection silently. The library reports every error at that point
+		// as a refused login.
 		switch silent := !heard.something.Load(); {
 		case ctx.Err() != nil:
 		case errors.Is(err, amqp091.ErrVhost) && silent:
 			return Queue{}, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 		case (errors.Is(err, amqp091.ErrVhost) || errors.Is(err, amqp091.ErrCredentials)) && !silent:
-			return Queue{}, fmt.Errorf("%w: it breaks off in the middle of the login", ErrProtocol)
+			return Queue{}, fmt.Errorf("%w: it stops in the middle of the login", ErrProtocol)
 		}
 		return Queue{}, sorted(ctx, err, true)
 	}
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(closing)) }() // the answer is there, or not
+	defer func() { _ = connection.CloseDeadline(time.Now().Add(closing)) }() // the result is known already
 	channel, err := connection.Channel()
 	if err != nil {
 		return Queue{}, sorted(ctx, err, false)
@@ -76,7 +77,7 @@ func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, 
 	return Queue{Messages: q.Messages, Consumers: q.Consumers}, nil
 }
 
-// heardConn notes whether the broker said something since it was spoken to last.
+// heardConn records whether the broker has sent something since the last write.
 type heardConn struct {
 	net.Conn
 	something atomic.Bool
@@ -95,8 +96,8 @@ func (h *heardConn) Write(p []byte) (int, error) {
 	return h.Conn.Write(p)
 }
 
-// sorted sorts what a broker says by its reply code (section 1.2 of the specification's reference), while it is logged in to or
-// later.
+// sorted classifies a broker's error by its reply code (section 1.2 of the specification's reference). opening is true
+// during the login.
 func sorted(ctx context.Context, err error, opening bool) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

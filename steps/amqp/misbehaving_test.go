@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// ask looks at the queue "outgoing" of a broker, and gives what became of it and after which time.
+// ask looks at the queue "outgoing" of a broker. It returns the failure and the duration.
 func ask(t *testing.T, limit time.Duration, to *steps.Target, server string) (got string, took time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -33,9 +33,9 @@ func ask(t *testing.T, limit time.Duration, to *steps.Target, server string) (go
 	return got, outcome.Steps[0].Duration
 }
 
-// TestMisbehaving asks brokers that hang, hang up or say something else, in the place of each of their answers.
+// TestMisbehaving asks brokers that hang, close the connection or send something else instead of one of their answers.
 func TestMisbehaving(t *testing.T) {
-	const hurry = 2 * time.Second // that nothing takes
+	const hurry = 2 * time.Second // upper bound of every case
 	for _, fault := range []struct {
 		name string
 		do   func(net.Conn)
@@ -44,9 +44,9 @@ func TestMisbehaving(t *testing.T) {
 		{"hangs", func(net.Conn) {}, `look at the AMQP queue "outgoing" of "\S+": no answer before the deadline \(timeout, target\)`},
 		{"hangs up", func(conn net.Conn) { _ = conn.Close() }, `look at the AMQP queue "outgoing" of "\S+": the server closed the connection \(disconnected, target\)`},
 		{"talks of something else", func(conn net.Conn) { _, _ = conn.Write([]byte("220 mail.example.test ESMTP Postfix\r\n")) },
-			`look at the AMQP queue "outgoing" of "\S+": it does not speak AMQP 0-9-1: .*: is the port right, .*\? \(protocol, target\)`},
+			`look at the AMQP queue "outgoing" of "\S+": it does not speak AMQP 0-9-1: .*: check the port, .* \(protocol, target\)`},
 		{"sends a frame without an end", func(conn net.Conn) { _, _ = conn.Write([]byte{3, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3}) },
-			`look at the AMQP queue "outgoing" of "\S+": (no answer before the deadline \(timeout, target\)|it does not speak AMQP 0-9-1: .*: is the port right, .*\? \(protocol, target\))`},
+			`look at the AMQP queue "outgoing" of "\S+": (no answer before the deadline \(timeout, target\)|it does not speak AMQP 0-9-1: .*: check the port, .* \(protocol, target\))`},
 	} {
 		for _, at := range stepstest.AMQPAnswers {
 			t.Run(fault.name+" for "+at, func(t *testing.T) {
@@ -61,9 +61,9 @@ func TestMisbehaving(t *testing.T) {
 				}
 				want, limit := fault.want, 400*time.Millisecond
 				switch {
-				case at == "connection.close-ok": // what was asked for has come
+				case at == "connection.close-ok": // the answer has arrived before
 					want, limit = "", 3*hurry
-				case at == "connection.tune" && fault.name == "hangs up": // which is how the specification has a login refused
+				case at == "connection.tune" && fault.name == "hangs up": // the specification's way to refuse a login
 					want = `look at the AMQP queue "outgoing" of "\S+" as "guest": the login was refused: .* \(auth, target\)`
 				}
 				got, took := ask(t, limit, &steps.Target{}, server.Address)
@@ -81,7 +81,7 @@ func TestMisbehaving(t *testing.T) {
 	}
 }
 
-// TestRefusedLogin asks a broker that says so, where RabbitMQ hangs up.
+// TestRefusedLogin asks a broker that refuses the login with a message; RabbitMQ closes the connection.
 func TestRefusedLogin(t *testing.T) {
 	server, err := stepstest.NewAMQPServer(nil, func(answer string, conn net.Conn) bool {
 		if answer != "connection.tune" {
@@ -94,7 +94,7 @@ func TestRefusedLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	const want = `look at the AMQP queue "outgoing" of "ADDRESS" as "guest": the login was refused: NONE (403): set hosts.NAME.amqp in stepwatch.yml; guest may log in on the broker's own machine only (auth, target)`
+	const want = `look at the AMQP queue "outgoing" of "ADDRESS" as "guest": the login was refused: NONE (403): set hosts.NAME.amqp in stepwatch.yml; guest may log in only on the broker's own machine (auth, target)`
 	if got, _ := ask(t, time.Second, &steps.Target{}, server.Address); got != strings.ReplaceAll(want, "ADDRESS", server.Address) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -39,7 +39,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// rabbitMQ starts a broker of its own, as the user of its package, and gives its ports without and with TLS. Erlang takes some
+// rabbitMQ starts a broker as the user of its package. It returns its ports without and with TLS. Erlang needs some
 // seconds for that.
 func rabbitMQ(t *testing.T, certificate tls.Certificate) (port, secure string) {
 	t.Helper()
@@ -163,15 +163,15 @@ func TestRabbitMQ(t *testing.T) {
 		idle + "Then the queue has fewer than 7 messages\nAnd the queue has at least 6 messages\nAnd the queue has at most 0 consumers": "",
 		idle + "Then the queue has fewer than 6 messages":                                                                                  `the queue "mail.idle" of "broker" has 6 messages, wanted fewer than 6 (unexpected, target)`,
 		idle + "Then the queue has at least 1 consumers":                                                                                   `the queue "mail.idle" of "broker" has 0 consumers, wanted at least 1 (unexpected, target)`,
-		idle + "Then the queue has fewer than 9 messages per consumer":                                                                     `the queue "mail.idle" of "broker" has 6 messages and no consumer, wanted fewer than 9 messages per consumer: is what takes them down? (unexpected, target)`,
+		idle + "Then the queue has fewer than 9 messages per consumer":                                                                     `the queue "mail.idle" of "broker" has 6 messages and no consumer, wanted fewer than 9 messages per consumer: check that the consumers run (unexpected, target)`,
 		`When I look at the AMQP queue "none" of "broker"`:                                                                                 `look at the AMQP queue "none" of "broker": there is no such queue: NOT_FOUND - no queue 'none' in vhost '/' (404) (not_found, target)`,
-		`When I look at the AMQP queue "outgoing" of "wrong"`:                                                                              `look at the AMQP queue "outgoing" of "wrong" as "guest": the login was refused: username or password not allowed (403): set hosts.NAME.amqp in stepwatch.yml; guest may log in on the broker's own machine only (auth, target)`,
+		`When I look at the AMQP queue "outgoing" of "wrong"`:                                                                              `look at the AMQP queue "outgoing" of "wrong" as "guest": the login was refused: username or password not allowed (403): set hosts.NAME.amqp in stepwatch.yml; guest may log in only on the broker's own machine (auth, target)`,
 		`When I look at the AMQP queue "outgoing" of "vhost"`:                                                                              `look at the AMQP queue "outgoing" of "vhost" in the virtual host "none": there is no such virtual host, or the user may not use it: NOT_ALLOWED - vhost none not found (530) (not_found, target)`,
 		`When I look at the AMQP queue "outgoing" of "closed"`:                                                                             `connect to 127.0.0.1:1: connection refused: nothing listens on that port (connect, target)`,
 		`When I look at the AMQP queue "outgoing" of "secure"` + "\nThen the queue has at least 2 consumers":                               "",
 		`When I look at the AMQP queue "outgoing" of "name"`:                                                                               `TLS handshake with 127.0.0.2: x509: certificate is valid for 127.0.0.1, not 127.0.0.2 (certificate_host, target)`,
 		`When I look at the AMQP queue "outgoing" of "plain"`:                                                                              `TLS handshake with 127.0.0.1: tls: first record does not look like a TLS handshake (tls, target)`,
-		`When I look at the AMQP queue "outgoing" of "bare"`:                                                                               `look at the AMQP queue "outgoing" of "bare": it does not speak AMQP 0-9-1: Exception (501) Reason: "frame size exceeds negotiated frame_max" (501): is the port right, and is it one with TLS (tls: true under hosts.NAME.amqp)? (protocol, target)`,
+		`When I look at the AMQP queue "outgoing" of "bare"`:                                                                               `look at the AMQP queue "outgoing" of "bare": it does not speak AMQP 0-9-1: Exception (501) Reason: "frame size exceeds negotiated frame_max" (501): check the port, and whether it is one with TLS (tls: true under hosts.NAME.amqp) (protocol, target)`,
 		"Given I have a AMQP server on 127.0.0.1:" + port + "\nAnd I want to check on the outgoing queue\nThen It should have 2 consumers": "",
 	} {
 		outcome, err := stepstest.Scenario{Target: to, Secrets: stepstest.Secrets{"wrong": "abracadabra"}}.Run(t.Context(), text)

@@ -1,7 +1,8 @@
-// Package archive reads compressed files and archives to their end, as somebody who restores a backup would, and says
-// whether they are whole. It holds no more than a window of them in memory.
+// Package archive reads compressed files and archives to their end, as a restore would, and checks that they are
+// complete. It holds only a window of them in memory.
 //
-// It knows gzip, bzip2, zstd (RFC 8878) and zip by itself, xz and lz4 by their programs, and tar in any of them.
+// It supports gzip, bzip2, zstd (RFC 8878) and zip by itself, xz and lz4 through their programs, and tar in any of
+// them.
 package archive
 
 import (
@@ -22,25 +23,25 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// Why a file is no whole archive. Errors wrap one of them, an error of the file system or the context's.
+// Reasons why a file is not a complete archive. Errors wrap one of them, an error of the file system or the context's.
 var (
-	ErrFormat    = errors.New("it is no archive that is known here")
-	ErrTruncated = errors.New("it ends too early")
+	ErrFormat    = errors.New("it is not an archive of a known format")
+	ErrTruncated = errors.New("it is truncated")
 	ErrDamaged   = errors.New("it is damaged")
 	ErrProgram   = errors.New("it cannot be unpacked here")
 )
 
-// maxWindow is how far back a zstd file may refer, in bytes: what "zstd --ultra -22" and "--long" make, and no more.
+// maxWindow is the largest window of a zstd file, in bytes: that of "zstd --ultra -22" and "--long".
 const maxWindow = 128 << 20
 
-// Content is what a whole archive holds.
+// Content describes a complete archive.
 type Content struct {
 	Kind  string // "gzip", "tar with zstd", "zip"
-	Files int    // in it; 1 when it is one compressed file
-	Bytes int64  // unpacked, of all files
+	Files int    // number of files; 1 for a single compressed file
+	Bytes int64  // unpacked size of all files
 }
 
-// Reader gives a file unpacked. A file that is not compressed comes as it is.
+// Reader reads a file and unpacks it. It returns an uncompressed file unchanged.
 type Reader struct {
 	Kind string // "gzip", "bzip2", "zstd", "xz", "lz4"; empty when it is not compressed
 
@@ -62,20 +63,20 @@ func Open(ctx context.Context, path string) (*Reader, error) {
 	return r, nil
 }
 
-// openRegular does not open what would make the caller wait, such as a pipe.
+// openRegular opens only regular files: opening another one, such as a pipe, may block.
 func openRegular(path string) (*os.File, error) {
 	switch info, err := os.Stat(path); {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		return nil, fmt.Errorf("%w but a directory", ErrFormat)
+		return nil, fmt.Errorf("%w: it is a directory", ErrFormat)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w but no file at all (%s)", ErrFormat, info.Mode().Type())
+		return nil, fmt.Errorf("%w: it is not a regular file (%s)", ErrFormat, info.Mode().Type())
 	}
 	return os.Open(path)
 }
 
-// Unpack unpacks what comes from packed.
+// Unpack returns a Reader that unpacks packed.
 func Unpack(ctx context.Context, packed io.Reader) (*Reader, error) {
 	in := bufio.NewReaderSize(&patient{ctx, packed}, 64<<10)
 	head, err := in.Peek(6)
@@ -115,16 +116,16 @@ func Unpack(ctx context.Context, packed io.Reader) (*Reader, error) {
 	return r, nil
 }
 
-// Read gives the unpacked bytes.
+// Read reads the unpacked bytes.
 func (r *Reader) Read(p []byte) (int, error) { return r.unpacked.Read(p) }
 
-// ReadSlice is bufio.Reader's.
+// ReadSlice is like that of bufio.Reader.
 func (r *Reader) ReadSlice(delimiter byte) ([]byte, error) { return r.unpacked.ReadSlice(delimiter) }
 
-// Peek is bufio.Reader's: it gives the next bytes and leaves them to be read.
+// Peek is like that of bufio.Reader: it returns the next bytes without advancing.
 func (r *Reader) Peek(n int) ([]byte, error) { return r.unpacked.Peek(n) }
 
-// Close ends the reading, which may be before the end.
+// Close ends the reading. It may be called before the end.
 func (r *Reader) Close() {
 	for _, c := range r.close {
 		c()
@@ -132,7 +133,7 @@ func (r *Reader) Close() {
 	r.close = nil
 }
 
-// through unpacks by a program that reads its standard input.
+// through unpacks in through the program called name.
 func (r *Reader) through(ctx context.Context, in io.Reader, name string) io.Reader {
 	ctx, cancel := context.WithCancel(ctx)
 	out, into := io.Pipe()
@@ -174,12 +175,12 @@ func (p *patient) Read(b []byte) (int, error) {
 	return p.of.Read(b)
 }
 
-// judged sorts the errors of unpacking.
+// judged classifies the errors of unpacking.
 type judged struct{ of io.Reader }
 
 func (j *judged) Read(p []byte) (int, error) {
 	n, err := j.of.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader gives io.EOF itself
+	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns io.EOF itself
 		err = judge(err)
 	}
 	return n, err
@@ -196,14 +197,14 @@ func judge(err error) error {
 	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, zstd.ErrCRCMismatch):
 		return fmt.Errorf("%w: its checksum is wrong", ErrDamaged)
 	case errors.Is(err, gzip.ErrHeader):
-		return fmt.Errorf("%w: behind its end there is something else", ErrDamaged)
+		return fmt.Errorf("%w: there is other data after its end", ErrDamaged)
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return fmt.Errorf("%w: it wants more than %d MB of memory to be unpacked", ErrProgram, maxWindow>>20)
+		return fmt.Errorf("%w: it needs more than %d MB of memory", ErrProgram, maxWindow>>20)
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// Read reads an archive, or one compressed file, to its end. The checksums that it has are compared.
+// Read reads an archive, or one compressed file, to its end, and checks its checksums.
 func Read(ctx context.Context, path string) (*Content, error) {
 	if kind, err := kindOf(path); err != nil {
 		return nil, err
@@ -218,7 +219,7 @@ func Read(ctx context.Context, path string) (*Content, error) {
 	return r.all(nil)
 }
 
-// kindOf opens the file, so that one that may not be read is never taken for something else.
+// kindOf returns "zip" or "". It opens the file, so that an unreadable file is never reported as something else.
 func kindOf(path string) (string, error) {
 	f, err := openRegular(path)
 	if err != nil {
@@ -238,7 +239,8 @@ func kindOf(path string) (string, error) {
 	return "", nil
 }
 
-// Each calls do with each file of a tar archive, whose content need not be read. ErrFormat says that it is no tar.
+// Each calls do with each file of a tar archive. do need not read the content. Each returns ErrFormat if it is not a
+// tar archive.
 func (r *Reader) Each(do func(name string, content io.Reader) error) (*Content, error) {
 	if !r.isTar() {
 		return nil, ErrFormat
@@ -246,9 +248,9 @@ func (r *Reader) Each(do func(name string, content io.Reader) error) (*Content, 
 	return r.all(do)
 }
 
-// isTar knows POSIX and GNU archives by their mark in the first header.
+// isTar detects POSIX and GNU archives by the magic in the first header.
 func (r *Reader) isTar() bool {
-	head, _ := r.Peek(262) // a short file is none
+	head, _ := r.Peek(262) // a shorter file is not one
 	return len(head) == 262 && bytes.Equal(head[257:], []byte("ustar"))
 }
 
@@ -270,10 +272,10 @@ func (r *Reader) all(do func(name string, content io.Reader) error) (*Content, e
 		before := counted.n
 		header, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			// An archive ends with two blocks of zeros (POSIX pax, "ustar Interchange Format"). One that was cut off between two
-			// files ends without them, which the tar package does not mind.
+			// An archive ends with two blocks of zeros (POSIX pax, "ustar Interchange Format"). One truncated between
+			// two files ends without them, which the tar package accepts.
 			if counted.n-before < 1024 {
-				return c, fmt.Errorf("%w: the mark at the end of a tar archive is missing, behind %d files", ErrTruncated, c.Files)
+				return c, fmt.Errorf("%w: the end of the tar archive is missing after %d files", ErrTruncated, c.Files)
 			}
 			_, err = io.Copy(io.Discard, r.unpacked)
 			return c, err
@@ -300,7 +302,7 @@ func (r *Reader) all(do func(name string, content io.Reader) error) (*Content, e
 
 func tarError(err error) error {
 	if errors.Is(err, tar.ErrHeader) {
-		return fmt.Errorf("%w: a header of the tar archive is none", ErrDamaged)
+		return fmt.Errorf("%w: the tar archive has an invalid header", ErrDamaged)
 	}
 	return judge(err)
 }
@@ -320,7 +322,7 @@ func readZip(ctx context.Context, path string) (*Content, error) {
 	z, err := zip.OpenReader(path)
 	switch {
 	case errors.Is(err, zip.ErrFormat):
-		return nil, fmt.Errorf("%w: the directory at the end of a zip archive is missing", ErrTruncated)
+		return nil, fmt.Errorf("%w: the directory at the end of the zip archive is missing", ErrTruncated)
 	case err != nil:
 		return nil, judge(err)
 	}

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// noise is content that does not compress to nothing.
+// noise returns content that compresses badly.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	source := rand.New(rand.NewPCG(1, 2))
@@ -107,7 +107,7 @@ func file(t testing.TB, content []byte) string {
 	return path
 }
 
-// TestRead holds for each format that a whole one passes, and one that is cut off or damaged does not.
+// TestRead checks each format: a complete archive passes, a truncated or damaged one does not.
 func TestRead(t *testing.T) {
 	text := noise(20000)
 	for _, c := range []struct {
@@ -134,13 +134,13 @@ func TestRead(t *testing.T) {
 			for n := range 20 {
 				cut := whole[:len(whole)*n/20]
 				_, err := archive.Read(t.Context(), file(t, cut))
-				fits := errors.Is(err, archive.ErrTruncated) || c.name == "bzip2" && errors.Is(err, archive.ErrDamaged) // which has no length
+				fits := errors.Is(err, archive.ErrTruncated) || c.name == "bzip2" && errors.Is(err, archive.ErrDamaged) // bzip2 has no length
 				if !fits {
 					t.Errorf("cut off at %d of %d: got %v", len(cut), len(whole), err)
 				}
 			}
 			if c.name == "tar" {
-				return // it has no checksum of its content
+				return // tar has no checksum of the content
 			}
 			damaged := bytes.Clone(whole)
 			damaged[len(damaged)/2] ^= 0x55
@@ -153,32 +153,32 @@ func TestRead(t *testing.T) {
 
 func TestTarCutOffBetweenFiles(t *testing.T) {
 	whole := tarOf(t)
-	first := 512 + 3072 // whichever is first: the other ends at a block too
+	first := 512 + 3072 // of either file: the other ends at a block too
 	if bytes.HasPrefix(whole, []byte("two")) {
 		first = 512 + 512
 	}
 	_, err := archive.Read(t.Context(), file(t, gzipped(t, whole[:first])))
-	if want := "it ends too early: the mark at the end of a tar archive is missing, behind 1 files"; err == nil || err.Error() != want {
+	if want := "it is truncated: the end of the tar archive is missing after 1 files"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
 func TestNoArchive(t *testing.T) {
 	for content, want := range map[string]string{
-		"":                          "it ends too early: it is empty",
-		"hello":                     "it is no archive that is known here",
-		strings.Repeat("hello", 99): "it is no archive that is known here",
+		"":                          "it is truncated: it is empty",
+		"hello":                     "it is not an archive of a known format",
+		strings.Repeat("hello", 99): "it is not an archive of a known format",
 	} {
 		if _, err := archive.Read(t.Context(), file(t, []byte(content))); err == nil || err.Error() != want {
 			t.Errorf("%.10q: got %v, want %s", content, err, want)
 		}
 	}
-	if _, err := archive.Read(t.Context(), t.TempDir()); err == nil || err.Error() != "it is no archive that is known here but a directory" {
+	if _, err := archive.Read(t.Context(), t.TempDir()); err == nil || err.Error() != "it is not an archive of a known format: it is a directory" {
 		t.Errorf("a directory: got %v", err)
 	}
 }
 
-// TestFlatMemory holds that the size of an archive does not matter.
+// TestFlatMemory checks that the memory does not depend on the size of an archive.
 func TestFlatMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "zeros.gz")
 	f, err := os.Create(path)
@@ -234,6 +234,6 @@ func FuzzUnpack(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		_, _ = r.Each(func(string, io.Reader) error { return nil }) // it ends, whatever it finds
+		_, _ = r.Each(func(string, io.Reader) error { return nil }) // it must end, whatever it finds
 	})
 }

@@ -1,9 +1,9 @@
-// Package certificate judges the certificates that a TLS server sends as a client would, and tells each fault apart:
-// expired, not yet valid, soon to end, for another host, self-signed, of an unknown authority, without its intermediate,
-// weak. It judges what was served already; it connects to nobody but, when told how, to where a certificate says that its
-// issuer's can be had (RFC 5280 section 4.2.2.1).
+// Package certificate checks the certificates that a TLS server sent, as a client would. It distinguishes the faults:
+// expired, not yet valid, soon to expire, for another host, self-signed, of an unknown authority, without its
+// intermediate, weak. It makes no connections, except to the URL where a certificate says that its issuer's can be
+// downloaded (RFC 5280 section 4.2.2.1), if Judge.Fetch is set.
 //
-// It knows of no revocation lists: they are not what a server sends. A stapled OCSP response (RFC 6960) is judged.
+// It ignores revocation lists, because servers do not send them. It checks a stapled OCSP response (RFC 6960).
 package certificate
 
 import (
@@ -21,11 +21,11 @@ import (
 	"unicode"
 )
 
-// Kind says what is wrong with a certificate.
+// Kind is a kind of fault of a certificate.
 type Kind string
 
-// The kinds, the most telling first. An authority answers for names and dates, which mean nothing without one; and the end
-// of another host's certificate is not what has to be mended. Browsers have the same order.
+// The kinds, the most important first. Names and dates mean nothing without a trusted authority, and the expiry of
+// another host's certificate does not matter. Browsers have the same order.
 const (
 	SelfSigned          Kind = "self-signed"
 	UnknownAuthority    Kind = "unknown authority"
@@ -33,34 +33,34 @@ const (
 	Expired             Kind = "expired"
 	NotYetValid         Kind = "not yet valid"
 	MissingIntermediate Kind = "missing intermediate"
-	Invalid             Kind = "invalid" // not made for servers, or against its issuer's constraints
+	Invalid             Kind = "invalid" // not for servers, or it violates its issuer's constraints
 	Weak                Kind = "weak"
 	Soon                Kind = "soon to expire"
 )
 
-// Fault is one thing that is wrong. Text is half a sentence about the certificate: "ended on …".
+// Fault is one fault of a certificate. Text is a predicate about the certificate: "ended on …".
 type Fault struct {
 	Kind Kind
 	Text string
 }
 
-// Error gives Text.
+// Error returns Text.
 func (f *Fault) Error() string { return f.Text }
 
-// Judge says by what certificates are judged.
+// Judge holds what certificates are checked against.
 type Judge struct {
 	Now   time.Time
-	Roots *x509.CertPool // nil means the machine's own
+	Roots *x509.CertPool // nil means those of the machine
 
-	// Fetch reads the certificate at a URL that a served certificate gives for its issuer's. It is asked only to tell a
-	// missing intermediate from an unknown authority. Nil fetches nothing.
+	// Fetch downloads an issuer's certificate from the URL in a served certificate. It is called only to distinguish a
+	// missing intermediate from an unknown authority. With nil nothing is downloaded.
 	Fetch func(ctx context.Context, url string) (*x509.Certificate, error)
 }
 
-// Chains gives the ways from the first served certificate to a trusted root, each with both ends, as
-// tls.ConnectionState.VerifiedChains has them. The host's name is not looked at.
+// Chains returns the chains from the first served certificate to a trusted root, each including both, like
+// tls.ConnectionState.VerifiedChains. It ignores the host's name.
 func (j *Judge) Chains(served []*x509.Certificate) [][]*x509.Certificate {
-	chains, _ := j.verify(served[0], served[1:], j.Now) // why there are none is for Trust to say
+	chains, _ := j.verify(served[0], served[1:], j.Now) // Trust reports why there are none
 	return chains
 }
 
@@ -72,7 +72,7 @@ func (j *Judge) verify(c *x509.Certificate, intermediates []*x509.Certificate, a
 	return c.Verify(x509.VerifyOptions{Roots: j.Roots, Intermediates: pool, CurrentTime: at})
 }
 
-// within is now, or the time in a certificate's validity that is nearest to it.
+// within returns now, or the nearest time within the certificate's validity.
 func (j *Judge) within(c *x509.Certificate) time.Time {
 	switch {
 	case j.Now.After(c.NotAfter):
@@ -83,7 +83,8 @@ func (j *Judge) within(c *x509.Certificate) time.Time {
 	return j.Now
 }
 
-// Earliest is when the first of the certificates ends: blackbox_exporter's probe_ssl_earliest_cert_expiry.
+// Earliest returns the time when the first of the certificates expires, as in blackbox_exporter's
+// probe_ssl_earliest_cert_expiry.
 func Earliest(certificates []*x509.Certificate) time.Time {
 	var earliest time.Time
 	for _, c := range certificates {
@@ -94,8 +95,9 @@ func Earliest(certificates []*x509.Certificate) time.Time {
 	return earliest
 }
 
-// LastChain is when the last of the chains ends, each of which ends with the first of its certificates: blackbox_exporter's
-// probe_ssl_last_chain_expiry_timestamp_seconds. It is false when there is no chain.
+// LastChain returns the time when the last of the chains expires, as in blackbox_exporter's
+// probe_ssl_last_chain_expiry_timestamp_seconds. A chain expires with the first of its certificates. ok is false when
+// there is no chain.
 func LastChain(chains [][]*x509.Certificate) (end time.Time, ok bool) {
 	for _, chain := range chains {
 		if e := Earliest(chain); !ok || e.After(end) {
@@ -105,7 +107,7 @@ func LastChain(chains [][]*x509.Certificate) (end time.Time, ok bool) {
 	return end, ok
 }
 
-// path is the way from the first served certificate upwards, as far as what was served goes.
+// path returns the chain from the first served certificate upwards, as far as the served certificates go.
 func path(served []*x509.Certificate) []*x509.Certificate {
 	way := served[:1:1]
 	for len(way) < len(served) && !selfSigned(way[len(way)-1]) {
@@ -121,8 +123,8 @@ func path(served []*x509.Certificate) []*x509.Certificate {
 	return way
 }
 
-// signedBy says whether issuer's key made c's signature. Old algorithms, which x509 does not compute any more, count by the
-// names alone.
+// signedBy reports whether issuer's key made c's signature. For old algorithms, which x509 no longer supports, it is
+// always true.
 func signedBy(c, issuer *x509.Certificate) bool {
 	err := issuer.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
 	insecure := x509.InsecureAlgorithmError(0)
@@ -133,9 +135,9 @@ func selfSigned(c *x509.Certificate) bool {
 	return string(c.RawSubject) == string(c.RawIssuer) && signedBy(c, c)
 }
 
-// Validity finds certificates that are outside their time, or end within left. When chains lead to a root, the one that
-// lasts longest counts, roots included: an old cross-signature that a server still sends harms nobody. Without one, what is
-// served counts.
+// Validity returns a fault for each certificate that is expired, not yet valid, or expires within left. Of several
+// chains to a root, the one that lasts longest counts, including its root: an old cross-signature that a server still
+// sends does no harm. Without a chain, the served certificates count.
 func (j *Judge) Validity(served []*x509.Certificate, left time.Duration) []*Fault {
 	considered := path(served)
 	if chains := j.Chains(served); len(chains) > 0 {
@@ -151,7 +153,7 @@ func (j *Judge) Validity(served []*x509.Certificate, left time.Duration) []*Faul
 		case j.Now.After(c.NotAfter):
 			faults = append(faults, &Fault{Expired, fmt.Sprintf("%sended on %s, %s ago", what, Day(c.NotAfter), Days(j.Now.Sub(c.NotAfter)))})
 		case j.Now.Before(c.NotBefore):
-			faults = append(faults, &Fault{NotYetValid, fmt.Sprintf("%sis not valid before %s: its clock or ours is wrong, or it came too early", what, Day(c.NotBefore))})
+			faults = append(faults, &Fault{NotYetValid, fmt.Sprintf("%sis not valid before %s: a clock is wrong, or it was installed too early", what, Day(c.NotBefore))})
 		case c.NotAfter.Sub(j.Now) < left:
 			faults = append(faults, &Fault{Soon, fmt.Sprintf("%sends on %s, in %s, wanted %s: renew it", what, Day(c.NotAfter), Days(c.NotAfter.Sub(j.Now)), Days(left))})
 		}
@@ -159,7 +161,7 @@ func (j *Judge) Validity(served []*x509.Certificate, left time.Duration) []*Faul
 	return faults
 }
 
-// Host says whether the served certificate is for a name or an address, or nil.
+// Host returns a fault if the served certificate is not for a host name or an IP address, and otherwise nil.
 func Host(served []*x509.Certificate, host string) *Fault {
 	leaf := served[0]
 	if leaf.VerifyHostname(host) == nil {
@@ -172,18 +174,18 @@ func Host(served []*x509.Certificate, host string) *Fault {
 	const most = 10
 	switch {
 	case len(names) == 0:
-		return &Fault{WrongHost, fmt.Sprintf("has no subjectAltName, only the common name %q, which clients do not look at: wanted %s", printable(leaf.Subject.CommonName), host)}
+		return &Fault{WrongHost, fmt.Sprintf("has no subjectAltName, only the common name %q, which clients ignore: wanted %s", printable(leaf.Subject.CommonName), host)}
 	case len(names) > most:
 		names = append(names[:most], fmt.Sprintf("%d more", len(names)-most))
 	}
 	return &Fault{WrongHost, fmt.Sprintf("is for %s, wanted %s", printable(strings.Join(names, ", ")), host)}
 }
 
-// aiaLevels is how many missing intermediates are looked for, one above the other.
+// aiaLevels is the number of missing intermediates to download, one above the other.
 const aiaLevels = 3
 
-// Trust says why no client that has the roots would trust the served certificates, or nil. That the first of them is
-// outside its time is for Validity to say, and whether it is for the host for Host.
+// Trust returns a fault if a client with the same roots would not trust the served certificates, and otherwise nil.
+// Validity checks the dates of the first one, and Host its names.
 func (j *Judge) Trust(ctx context.Context, served []*x509.Certificate) *Fault {
 	at := j.within(served[0])
 	_, err := j.verify(served[0], served[1:], at)
@@ -194,32 +196,32 @@ func (j *Judge) Trust(ctx context.Context, served []*x509.Certificate) *Fault {
 	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) {
 		switch {
 		case invalid.Reason == x509.NotAuthorizedToSign:
-			return &Fault{UnknownAuthority, "is signed by one that may not sign: " + Name(invalid.Cert)}
+			return &Fault{UnknownAuthority, "is signed by a certificate that may not sign: " + Name(invalid.Cert)}
 		case invalid.Reason != x509.Expired:
-			return &Fault{Invalid, "is not fit for a server: " + printable(strings.TrimPrefix(err.Error(), "x509: "))}
-		case slices.ContainsFunc(way, func(c *x509.Certificate) bool { // but for the time there is an authority
+			return &Fault{Invalid, "is not usable for a server: " + printable(strings.TrimPrefix(err.Error(), "x509: "))}
+		case slices.ContainsFunc(way, func(c *x509.Certificate) bool { // apart from the dates it is trusted
 			_, err := j.verify(c, served, j.within(c))
 			return err == nil
 		}):
-			return &Fault{Expired, fmt.Sprintf("has an issuer, %s, whose own is valid from %s to %s only", Name(invalid.Cert), Day(invalid.Cert.NotBefore), Day(invalid.Cert.NotAfter))}
+			return &Fault{Expired, fmt.Sprintf("has an issuer, %s, whose own is valid only from %s to %s", Name(invalid.Cert), Day(invalid.Cert.NotBefore), Day(invalid.Cert.NotAfter))}
 		}
 	}
 	top := way[len(way)-1]
 	switch {
 	case selfSigned(top) && len(way) == 1:
-		return &Fault{SelfSigned, "is signed by itself and by no authority: get one from an authority, or add it under tls.ca in stepwatch.yml"}
+		return &Fault{SelfSigned, "is signed by itself, not by an authority: get one from an authority, or add it under tls.ca in stepwatch.yml"}
 	case selfSigned(top):
-		return &Fault{UnknownAuthority, "leads to the root " + Name(top) + ", which nobody here trusts: add a private CA's root under tls.ca in stepwatch.yml"}
+		return &Fault{UnknownAuthority, "leads to the root " + Name(top) + ", which is not trusted here: add a private CA's root under tls.ca in stepwatch.yml"}
 	}
 	issuer := printable(top.Issuer.String())
 	found, fetchErr := j.fetchIssuers(ctx, top)
 	if len(found) > 0 {
 		if _, err := j.verify(served[0], append(slices.Clone(served), found...), at); err == nil {
-			return &Fault{MissingIntermediate, "comes without an intermediate: the server sends no certificate of its issuer " + issuer +
-				": append that to the server's certificate file"}
+			return &Fault{MissingIntermediate, "comes without an intermediate: the server does not send the certificate of its issuer " + issuer +
+				": append it to the server's certificate file"}
 		}
 	}
-	text := "is signed by " + issuer + ", whom nobody here trusts and whose certificate the server does not send: add a private CA's root under tls.ca in stepwatch.yml, " +
+	text := "is signed by " + issuer + ", which is not trusted here and whose certificate the server does not send: add a private CA's root under tls.ca in stepwatch.yml, " +
 		"and an intermediate to the server's certificate file"
 	if fetchErr != nil {
 		text += " (" + fetchErr.Error() + ")"
@@ -227,7 +229,7 @@ func (j *Judge) Trust(ctx context.Context, served []*x509.Certificate) *Fault {
 	return &Fault{UnknownAuthority, text}
 }
 
-// fetchIssuers reads the certificates above top, as far as they say where they can be had.
+// fetchIssuers downloads the certificates above top, as far as they contain URLs.
 func (j *Judge) fetchIssuers(ctx context.Context, top *x509.Certificate) (found []*x509.Certificate, err error) {
 	for range aiaLevels {
 		if j.Fetch == nil || len(top.IssuingCertificateURL) == 0 || selfSigned(top) {
@@ -246,13 +248,14 @@ func (j *Judge) fetchIssuers(ctx context.Context, top *x509.Certificate) (found 
 	return found, nil
 }
 
-// What is too weak: CA/Browser Forum Baseline Requirements sections 6.1.5 and 7.1.3.2.
+// The smallest keys, in bits: CA/Browser Forum Baseline Requirements sections 6.1.5 and 7.1.3.2.
 const (
 	leastRSA   = 2048
 	leastECDSA = 256
 )
 
-// Strength finds weak keys and signatures. The signature of a self-signed certificate proves nothing and is not looked at.
+// Strength returns a fault for each weak key and signature. It ignores the signature of a self-signed certificate,
+// which proves nothing.
 func Strength(served []*x509.Certificate) []*Fault {
 	var faults []*Fault
 	for i, c := range path(served) {
@@ -271,7 +274,7 @@ func Strength(served []*x509.Certificate) []*Fault {
 			faults = append(faults, &Fault{Weak, fmt.Sprintf("%s a weak key: %s of %d bits, wanted at least %d", what, kind, bits, least)})
 		}
 		if c.PublicKeyAlgorithm == x509.DSA {
-			faults = append(faults, &Fault{Weak, what + " a weak key: DSA, which clients do not take"})
+			faults = append(faults, &Fault{Weak, what + " a weak key: DSA, which clients reject"})
 		}
 		switch c.SignatureAlgorithm {
 		case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
@@ -283,7 +286,7 @@ func Strength(served []*x509.Certificate) []*Fault {
 	return faults
 }
 
-// Name is what a certificate is called, printable: its common name, or all that its subject has.
+// Name returns the quoted common name of a certificate, printable, or its whole subject if it has none.
 func Name(c *x509.Certificate) string {
 	name := c.Subject.CommonName
 	if name == "" {
@@ -292,16 +295,16 @@ func Name(c *x509.Certificate) string {
 	return `"` + printable(name) + `"`
 }
 
-// Fingerprint is the SHA-256 of a certificate as "openssl x509 -fingerprint -sha256" writes it.
+// Fingerprint returns the SHA-256 of a certificate in the format of "openssl x509 -fingerprint -sha256".
 func Fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// Day writes a time as people compare it with a calendar.
+// Day formats a time as a date with hours and minutes, in UTC.
 func Day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
-// Days writes a duration in days, or in hours when it is less than two of them.
+// Days formats a duration in days, or in hours when it is less than two days.
 func Days(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d < 2*day {
@@ -310,7 +313,7 @@ func Days(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d/day))
 }
 
-// printable is text from outside fit for one line of a report.
+// printable makes text from outside printable, on one line and short.
 func printable(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
@@ -325,7 +328,7 @@ func printable(text string) string {
 	return text
 }
 
-// equal says whether two public keys are the same.
+// equal reports whether two public keys are the same.
 func equal(a, b crypto.PublicKey) bool {
 	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && comparable.Equal(b)

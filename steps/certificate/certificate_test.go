@@ -35,7 +35,7 @@ func block(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// issued is a chain of three: the server's, its issuer's and the root's.
+// issued returns a chain of three certificates: the server's, its issuer's and the root's.
 func issued(t testing.TB, names ...string) (chain []*x509.Certificate, key crypto.Signer, root *stepstest.CA) {
 	t.Helper()
 	root = must(stepstest.NewCA("Root"))(t)
@@ -82,16 +82,16 @@ func TestReadFile(t *testing.T) {
 		"an RSA key of openssl":         {content: block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey)), keys: 1},
 		"an Ed25519 key":                {content: block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(edKey))(t)), keys: 1},
 		"in DER":                        {content: string(chain[0].Raw), certificates: 1},
-		"empty":                         {want: "there is neither a certificate nor a key in PEM in it"},
-		"words":                         {content: "no certificate", want: "there is neither a certificate nor a key in PEM in it"},
-		"neither of both":               {content: parameters, want: "there is neither a certificate nor a key in PEM in it"},
-		"a request":                     {content: block("CERTIFICATE REQUEST", []byte{1}), want: "there is neither a certificate nor a key in PEM in it"},
-		"trusted by OpenSSL":            {content: block("TRUSTED CERTIFICATE", chain[0].Raw), want: `a block of it is "TRUSTED CERTIFICATE", which only OpenSSL reads: write it with "openssl x509"`},
-		"cut off in a block":            {content: certificates[:len(certificates)-40], want: "it is cut off, or broken: a block has no end"},
-		"cut off in its first":          {content: certificates[:100], want: "it is cut off, or broken: a block has no end"},
-		"broken between whole ones":     {content: block("CERTIFICATE", chain[0].Raw) + "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n" + block("CERTIFICATE", chain[1].Raw), want: "it is cut off, or broken: a block has no end"},
-		"behind a byte order mark":      {content: "\ufeff" + certificates, want: "it is cut off, or broken: a block has no end"},
-		"half a certificate":            {content: certificates + block("CERTIFICATE", chain[0].Raw[:80]), want: "certificate 4 in it cannot be read: x509: malformed certificate"},
+		"empty":                         {want: "it has neither a certificate nor a key in PEM"},
+		"words":                         {content: "no certificate", want: "it has neither a certificate nor a key in PEM"},
+		"neither of both":               {content: parameters, want: "it has neither a certificate nor a key in PEM"},
+		"a request":                     {content: block("CERTIFICATE REQUEST", []byte{1}), want: "it has neither a certificate nor a key in PEM"},
+		"trusted by OpenSSL":            {content: block("TRUSTED CERTIFICATE", chain[0].Raw), want: `it has a block "TRUSTED CERTIFICATE", which only OpenSSL reads: convert it with "openssl x509"`},
+		"cut off in a block":            {content: certificates[:len(certificates)-40], want: "it is truncated or damaged: a block has no end"},
+		"cut off in its first":          {content: certificates[:100], want: "it is truncated or damaged: a block has no end"},
+		"broken between whole ones":     {content: block("CERTIFICATE", chain[0].Raw) + "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n" + block("CERTIFICATE", chain[1].Raw), want: "it is truncated or damaged: a block has no end"},
+		"behind a byte order mark":      {content: "\ufeff" + certificates, want: "it is truncated or damaged: a block has no end"},
+		"half a certificate":            {content: certificates + block("CERTIFICATE", chain[0].Raw[:80]), want: "its certificate 4 cannot be read: x509: malformed certificate"},
 		"half a key":                    {content: block("PRIVATE KEY", []byte{0x30}), want: "its private key cannot be read: "},
 		"an encrypted key":              {content: certificates + block("ENCRYPTED PRIVATE KEY", []byte{1}), want: "its private key is encrypted"},
 		"an encrypted key of old":       {content: "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n", want: "its private key is encrypted"},
@@ -127,9 +127,9 @@ func TestDifference(t *testing.T) {
 	}{
 		"the same":           {served, ""},
 		"its own alone":      {chain[:1], ""},
-		"more than is sent":  {chain, `has the same certificate, but other issuers behind it: there "Middle", "Root", served "Middle": reload the server`},
+		"more than is sent":  {chain, `has the same certificate but other issuers after it: in the file "Middle", "Root", served "Middle": reload the server`},
 		"nothing":            {nil, "has no certificate"},
-		"another":            {strangers, `has another: there "mail.test" until `},
+		"another":            {strangers, `has another: in the file "mail.test" until `},
 		"behind another":     {slices.Concat(strangers[:2], served), ""},
 		"in another's order": {[]*x509.Certificate{chain[1], chain[0]}, ""},
 	} {
@@ -140,7 +140,7 @@ func TestDifference(t *testing.T) {
 	}
 	f := &certificate.File{Keys: []crypto.PublicKey{otherKey.Public(), key.Public()}}
 	if !f.HasKeyOf(chain[0]) || f.HasKeyOf(chain[1]) {
-		t.Error("the key belongs to the first certificate alone")
+		t.Error("want the key to belong only to the first certificate")
 	}
 }
 
@@ -166,7 +166,7 @@ func TestJudge(t *testing.T) {
 		return chain[1], nil
 	}
 	if fault := judge.Trust(t.Context(), chain[:1]); fault == nil || fault.Kind != certificate.UnknownAuthority || asked != "" {
-		t.Errorf("a certificate that does not say where its issuer's is: %v, asked %q", fault, asked)
+		t.Errorf("a certificate without a URL of its issuer's: %v, asked %q", fault, asked)
 	}
 	for d, want := range map[time.Duration]string{0: "0 hours", 47 * time.Hour: "47 hours", 48 * time.Hour: "2 days", 400 * 24 * time.Hour: "400 days"} {
 		if got := certificate.Days(d); got != want {
@@ -180,7 +180,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// FuzzReadFile has nothing in a file make it panic, and what was read be of use.
+// FuzzReadFile checks that no file causes a panic, and that the certificates and keys of a file can be used.
 func FuzzReadFile(f *testing.F) {
 	chain, key, _ := issued(f, "mail.test")
 	private := block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(f))
@@ -202,13 +202,13 @@ func FuzzReadFile(f *testing.F) {
 			return
 		}
 		if len(got.Certificates) == 0 && len(got.Keys) == 0 {
-			t.Error("a file with nothing in it was read")
+			t.Error("a file without certificates and keys was read without an error")
 		}
 		got.HasKeyOf(chain[0])
 		if difference := got.Difference(chain); strings.ContainsAny(difference, "\n\x1b") {
 			t.Errorf("not on one line: %q", difference)
 		}
-		for _, c := range got.Certificates { // whatever a server sends is judged
+		for _, c := range got.Certificates { // a server may send any of them
 			served := append([]*x509.Certificate{c}, got.Certificates...)
 			judge := &certificate.Judge{Now: time.Now(), Roots: x509.NewCertPool()}
 			judge.Validity(served, time.Hour)

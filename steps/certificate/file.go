@@ -12,18 +12,18 @@ import (
 	"strings"
 )
 
-// fileLimit caps a file with certificates, in bytes: some hold a whole store.
+// fileLimit is the size limit of a file with certificates, in bytes: some files hold a whole store.
 const fileLimit = 4 << 20
 
-// File is what a file of certificates and keys holds, in its order.
+// File holds the certificates and keys of a file, in its order.
 type File struct {
 	Path         string
 	Certificates []*x509.Certificate
 	Keys         []crypto.PublicKey // the public halves of its private keys
 }
 
-// ReadFile reads a file in PEM (RFC 7468), or with one certificate in DER. What it cannot read of a certificate or a key is
-// an error: half a file would compare with half a server.
+// ReadFile reads a file in PEM (RFC 7468), or with one certificate in DER. An unreadable certificate or key is an
+// error, because a comparison with only a part of the file would mislead.
 func ReadFile(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -34,8 +34,8 @@ func ReadFile(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() { // a pipe would be waited for
-		return nil, fmt.Errorf("%s is no file", path)
+	if !info.Mode().IsRegular() { // reading a pipe may block
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
 	if err != nil {
@@ -65,11 +65,11 @@ func parse(content []byte) (*File, error) {
 		case block.Type == "CERTIFICATE", block.Type == "X509 CERTIFICATE":
 			c, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
-				return nil, fmt.Errorf("certificate %d in it cannot be read: %w", len(file.Certificates)+1, err)
+				return nil, fmt.Errorf("its certificate %d cannot be read: %w", len(file.Certificates)+1, err)
 			}
 			file.Certificates = append(file.Certificates, c)
 		case block.Type == "TRUSTED CERTIFICATE":
-			return nil, errors.New(`a block of it is "TRUSTED CERTIFICATE", which only OpenSSL reads: write it with "openssl x509"`)
+			return nil, errors.New(`it has a block "TRUSTED CERTIFICATE", which only OpenSSL reads: convert it with "openssl x509"`)
 		case strings.HasSuffix(block.Type, "ENCRYPTED PRIVATE KEY"), block.Headers["DEK-Info"] != "":
 			return nil, errors.New("its private key is encrypted")
 		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
@@ -81,15 +81,15 @@ func parse(content []byte) (*File, error) {
 		}
 	}
 	if whole < begun {
-		return nil, errors.New("it is cut off, or broken: a block has no end")
+		return nil, errors.New("it is truncated or damaged: a block has no end")
 	}
 	if len(file.Certificates) == 0 && len(file.Keys) == 0 {
-		return nil, errors.New("there is neither a certificate nor a key in PEM in it")
+		return nil, errors.New("it has neither a certificate nor a key in PEM")
 	}
 	return file, nil
 }
 
-// beginnings counts the lines that begin a block, as pem.Decode leaves out what it cannot read.
+// beginnings counts the lines that begin a block, because pem.Decode skips blocks that it cannot read.
 func beginnings(content []byte) (n int) {
 	for line := range bytes.Lines(content) {
 		if bytes.HasPrefix(bytes.TrimLeft(line, "\ufeff \t"), []byte("-----BEGIN ")) {
@@ -115,13 +115,14 @@ func publicHalf(block *pem.Block) (crypto.PublicKey, error) {
 	}
 	private, ok := key.(interface{ Public() crypto.PublicKey })
 	if !ok {
-		return nil, fmt.Errorf("a key of kind %T", key)
+		return nil, fmt.Errorf("a key of type %T", key)
 	}
 	return private.Public(), nil
 }
 
-// Difference says how what is served differs from the file, as half a sentence, or "". The served certificate must be in
-// the file. When certificates of its issuers stand behind it there, up to that of another server, they must be what is served behind it.
+// Difference returns how the served certificates differ from the file, as a predicate about the file, or "". The served
+// certificate must be in the file. If its issuers' certificates follow it in the file, up to that of another server,
+// they must equal the served ones.
 func (f *File) Difference(served []*x509.Certificate) string {
 	at := -1
 	for i, c := range f.Certificates {
@@ -137,9 +138,9 @@ func (f *File) Difference(served []*x509.Certificate) string {
 		own := f.Certificates[0]
 		remedy := "reload the server"
 		if own.NotBefore.Before(served[0].NotBefore) {
-			remedy = "the file is the older one: is it the server's?"
+			remedy = "the file is older: check that it is the server's file"
 		}
-		return fmt.Sprintf("has another: there %s, served %s: %s", identify(own), identify(served[0]), remedy)
+		return fmt.Sprintf("has another: in the file %s, served %s: %s", identify(own), identify(served[0]), remedy)
 	}
 	issuers := f.Certificates[at+1:]
 	for i, c := range issuers {
@@ -158,7 +159,7 @@ func (f *File) Difference(served []*x509.Certificate) string {
 	if same {
 		return ""
 	}
-	return fmt.Sprintf("has the same certificate, but other issuers behind it: there %s, served %s: reload the server", names(issuers), names(served[1:]))
+	return fmt.Sprintf("has the same certificate but other issuers after it: in the file %s, served %s: reload the server", names(issuers), names(served[1:]))
 }
 
 func identify(c *x509.Certificate) string {
@@ -176,7 +177,7 @@ func names(certificates []*x509.Certificate) string {
 	return strings.Join(all, ", ")
 }
 
-// HasKeyOf says whether one of the file's private keys belongs to the certificate.
+// HasKeyOf reports whether one of the file's private keys belongs to the certificate.
 func (f *File) HasKeyOf(c *x509.Certificate) bool {
 	for _, key := range f.Keys {
 		if equal(key, c.PublicKey) {

@@ -1,5 +1,5 @@
-// Package daily says when something that comes once a day was due, and what became of it. Days are those of a time zone, with
-// its changes to and from summer time.
+// Package daily computes when a daily event was due, and whether it came in time. Days are those of a time zone, with
+// its daylight saving time.
 package daily
 
 import (
@@ -17,16 +17,16 @@ func ParseClock(s string) (Clock, error) {
 	if c := (Clock{t.Hour(), t.Minute()}); err == nil && c.String() == s {
 		return c, nil
 	}
-	return Clock{}, fmt.Errorf("%q is no time of day: write it as 06:30", s)
+	return Clock{}, fmt.Errorf("%q is not a time of day: write it as 06:30", s)
 }
 
-// String gives "06:30".
+// String returns the time in the form "06:30".
 func (c Clock) String() string { return fmt.Sprintf("%02d:%02d", c.Hour, c.Minute) }
 
 func (c Clock) before(o Clock) bool { return c.Hour*60+c.Minute < o.Hour*60+o.Minute }
 
-// on gives the moment when clocks show c on a day, of which the month's number may be out of its range. Where clocks are put
-// forward over c it is the moment when they are. Where they show c twice last decides which.
+// on returns the moment when clocks show c on a day. The number of the day may be out of the month's range. If clocks
+// skip c, on returns the moment when they do. If they show c twice, last selects the second one.
 func (c Clock) on(year int, month time.Month, day int, zone *time.Location, last bool) time.Time {
 	t := time.Date(year, month, day, c.Hour, c.Minute, 0, 0, zone)
 	from, to := t.ZoneBounds()
@@ -51,7 +51,7 @@ func (c Clock) on(year int, month time.Month, day int, zone *time.Location, last
 	return t
 }
 
-// Window is when something is to come, every day: from From until By, which is the next day's when it is not behind From.
+// Window is the daily window of an event: from From until By, which is on the next day when it is not after From.
 type Window struct {
 	From, By Clock
 	Zone     *time.Location
@@ -60,10 +60,10 @@ type Window struct {
 // Span is the window of one day.
 type Span struct{ From, By time.Time }
 
-// holds says whether t lies in the span, its ends included.
+// holds reports whether t is in the span, including its ends.
 func (s Span) holds(t time.Time) bool { return !t.Before(s.From) && !t.After(s.By) }
 
-// Spans gives the last span that was over at now, which something must have come in, and the next one.
+// Spans returns the last span that is over at now, in which the event was due, and the next span.
 func (w Window) Spans(now time.Time) (due, next Span) {
 	year, month, day := now.In(w.Zone).Date()
 	due, next = w.span(year, month, day), w.span(year, month, day+1)
@@ -73,7 +73,7 @@ func (w Window) Spans(now time.Time) (due, next Span) {
 	return due, next
 }
 
-// span is the one that ends on a day.
+// span returns the span that ends on a day.
 func (w Window) span(year int, month time.Month, day int) Span {
 	first := day
 	if !w.From.before(w.By) {
@@ -82,28 +82,28 @@ func (w Window) span(year int, month time.Month, day int) Span {
 	return Span{w.From.on(year, month, first, w.Zone, false), w.By.on(year, month, day, w.Zone, true)}
 }
 
-// State is what became of it.
+// State is the state of an event.
 type State int
 
 // The states.
 const (
-	InTime  State = iota // it came within its span
-	WasLate              // it came behind its span, and the next one has begun, so that the next is what counts
-	Late                 // it came behind its span
-	Missing              // it did not come
+	InTime  State = iota // it came in its span
+	WasLate              // it came after its span, but the next span has begun and now counts
+	Late                 // it came after its span
+	Missing              // it has not come
 )
 
-// Verdict is what arrivals make of a window.
+// Verdict is the result of Judge.
 type Verdict struct {
 	State State
-	Span  Span          // which it is about
+	Span  Span          // the span that counts
 	At    time.Time     // of the arrival; zero when it is missing
-	Late  time.Duration // behind the span's end: of the arrival, or of now when it is missing; zero when it came in time
+	Late  time.Duration // from the span's end to the arrival, or to now when it is missing; zero when it came in time
 	Next  time.Time     // when the next one is due
 }
 
-// Judge judges what came until now. A span that is not over yet needs nothing in it, but is what counts once something is.
-// Until then the one before counts, and stays missing until the next one comes.
+// Judge checks the arrivals until now. A span that is not over counts only when something has arrived in it. Until then
+// the previous span counts, and an arrival missing in it stays missing.
 func (w Window) Judge(now time.Time, arrivals []time.Time) Verdict {
 	due, next := w.Spans(now)
 	sorted := slices.SortedFunc(slices.Values(arrivals), func(a, b time.Time) int { return b.Compare(a) })
@@ -121,7 +121,7 @@ func (w Window) Judge(now time.Time, arrivals []time.Time) Verdict {
 	if at, found := in(due); found {
 		return Verdict{InTime, due, at, 0, next.By}
 	}
-	for _, at := range slices.Backward(sorted) { // the first that came behind it
+	for _, at := range slices.Backward(sorted) { // the first one after the span
 		if at.After(due.By) && at.Before(next.From) {
 			state := Late
 			if !now.Before(next.From) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// berlin is put forward on 2026-03-29 from 02:00 to 03:00 and back on 2026-10-25 from 03:00 to 02:00.
+// berlin has clocks that change on 2026-03-29 from 02:00 to 03:00 and on 2026-10-25 from 03:00 to 02:00.
 func berlin(t testing.TB) *time.Location {
 	t.Helper()
 	zone, err := time.LoadLocation("Europe/Berlin")
@@ -117,7 +117,7 @@ func TestParseClock(t *testing.T) {
 	}
 }
 
-// Whatever the moment and the zone, the last span is over, the next one is not, and nothing lies between two days' ends but a day.
+// For any moment and zone, the last span is over, the next one is not, and their ends are one day apart.
 func FuzzSpans(f *testing.F) {
 	f.Add(int64(1_792_886_400), uint8(2), uint8(10), uint8(2), uint8(40))
 	zone := berlin(f)

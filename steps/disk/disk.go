@@ -1,23 +1,24 @@
-// Package disk says how full a file system is, as df(1) counts it.
+// Package disk reads how full a file system is, counted like df(1).
 package disk
 
 import "errors"
 
-// ErrUnsupported says that this system cannot be asked.
-var ErrUnsupported = errors.New("how full a disk is can be read on Linux only")
+// ErrUnsupported is the error of other systems than Linux.
+var ErrUnsupported = errors.New("the usage of a disk can be read only on Linux")
 
-// Usage is what a file system has, for programs that are not root's.
+// Usage is the usage of a file system, for programs that do not run as root.
 type Usage struct {
 	Bytes  Share
 	Inodes Share // zero where the file system does not count them, as btrfs
 }
 
-// Share is what is used of something and what is left.
+// Share is the used and the free part of a resource.
 type Share struct {
-	Used, Free uint64 // Free is without what is reserved for root, so the two need not add up to all there is
+	Used, Free uint64 // Free excludes what is reserved for root, so the sum may be less than the total
 }
 
-// Ratio is the share that is used, from 0 to 1, of what is there for everybody: df's Use%. It is zero when nothing is there.
+// Ratio returns the used share, from 0 to 1, without what is reserved for root, like df's Use%. It returns zero when
+// there is nothing.
 func (s Share) Ratio() float64 {
 	if s.Used+s.Free == 0 {
 		return 0

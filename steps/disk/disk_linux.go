@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read asks the file system that path is on. A network file system whose server is gone does not answer, and nothing can
-// end that call.
+// Read returns the usage of the file system of path. If a network file system's server is down, the call blocks, and
+// nothing can end it.
 func Read(path string) (Usage, error) {
 	var s unix.Statfs_t
 	for {

@@ -2,5 +2,5 @@
 
 package disk
 
-// Read is not to be had here.
+// Read returns ErrUnsupported.
 func Read(string) (Usage, error) { return Usage{}, ErrUnsupported }

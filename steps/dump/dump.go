@@ -1,8 +1,8 @@
-// Package dump reads database dumps to their end and says whether they are complete: what pg_dump and pg_dumpall of
-// PostgreSQL write, in each of their formats, and what mysqldump and mariadb-dump write.
+// Package dump reads database dumps to their end and checks that they are complete: those of PostgreSQL's pg_dump and
+// pg_dumpall, in each of their formats, and those of mysqldump and mariadb-dump.
 //
-// A dump is complete when its last statement says so, or when all that its table of contents promises is there and unpacks.
-// That the statements in it are right only a restore can show.
+// A dump is complete when its last line says so, or when all data of its table of contents exist and unpack. Only a
+// restore can show that its statements are correct.
 package dump
 
 import (
@@ -18,15 +18,15 @@ import (
 	"github.com/stepwatch/stepwatch/steps/archive"
 )
 
-// ErrFormat says that a file is no dump. What is cut off or damaged is an error of package archive.
-var ErrFormat = errors.New("it is no dump")
+// ErrFormat means that a file is not a dump. A truncated or damaged dump is an error of package archive.
+var ErrFormat = errors.New("it is not a dump")
 
-// Dump is what a complete dump says of itself. What it does not say is empty.
+// Dump describes a complete dump. Fields are empty when the dump does not contain the value.
 type Dump struct {
 	Format   string // "plain", "custom", "directory", "tar"; with the compression of the whole file: "plain with gzip"
 	Database string
-	Server   string // version of the server that it is from
-	Tables   int    // that it defines, or has the rows of when it defines none
+	Server   string // version of its server
+	Tables   int    // number of tables that it defines, or, if it defines none, whose rows it holds
 }
 
 // Postgres reads a dump of pg_dump or pg_dumpall: a file, or the directory of the directory format.
@@ -93,12 +93,12 @@ func compressed(d *Dump, r *archive.Reader) *Dump {
 	return d
 }
 
-// dialect is how a program begins and ends the statements that it writes.
+// dialect describes how a program begins and ends a dump.
 type dialect struct {
-	begins  map[string]string // the line that tells what it is, and how the last line then begins
-	trailer []string          // what else may be at the end: lines that begin so
-	server  string            // the version of the server is behind it
-	head    int               // within how many lines the first must be
+	begins  map[string]string // the line that identifies the dump, and how its last line begins
+	trailer []string          // beginnings of lines that may follow the last line
+	server  string            // the text before the version of the server
+	head    int               // number of lines in which the identifying line must be
 }
 
 var (
@@ -107,7 +107,7 @@ var (
 			"-- PostgreSQL database dump":         "-- PostgreSQL database dump complete",
 			"-- PostgreSQL database cluster dump": "-- PostgreSQL database cluster dump complete",
 		},
-		// What --verbose adds, and what closes \restrict of the versions from August 2025 on.
+		// The line of --verbose, and the end of \restrict in versions since August 2025.
 		trailer: []string{"--\n", "-- Completed on ", `\unrestrict `},
 		server:  "-- Dumped from database version ",
 		head:    5,
@@ -120,11 +120,11 @@ var (
 	}
 )
 
-// lineKept is how much is looked at of a line. The rows of a table may be one line of many megabytes.
+// lineKept is the number of bytes of a line that are kept. The rows of a table may be one line of many megabytes.
 const lineKept = 4096
 
-// nextLine gives the beginning of a line, with its line break when that is in it, and reads the rest. It gives io.EOF behind
-// the last.
+// nextLine returns the beginning of the next line, with its line break if the line is short, and skips the rest. After
+// the last line it returns io.EOF.
 func nextLine(r *archive.Reader, into []byte) ([]byte, error) {
 	into = into[:0]
 	for {
@@ -139,7 +139,7 @@ func nextLine(r *archive.Reader, into []byte) ([]byte, error) {
 	}
 }
 
-// readPlain reads statements in SQL.
+// readPlain reads a dump of SQL statements.
 func readPlain(r *archive.Reader, as *dialect) (*Dump, error) {
 	d := &Dump{Format: "plain"}
 	end, last, copying, restricted := "", "", "", ""
@@ -195,16 +195,16 @@ func readPlain(r *archive.Reader, as *dialect) (*Dump, error) {
 	case end == "":
 		return nil, ErrFormat
 	case copying != "":
-		return d, fmt.Errorf("%w: in the midst of the rows of %s", archive.ErrTruncated, copying)
+		return d, fmt.Errorf("%w: in the rows of %s", archive.ErrTruncated, copying)
 	case !strings.HasPrefix(last, end):
 		return d, fmt.Errorf("%w: its last line is not %q", archive.ErrTruncated, end)
-	case restricted != "": // a text that a database holds may be the line above
+	case restricted != "": // a text in the database may look like the last line
 		return d, fmt.Errorf(`%w: the line \unrestrict is missing`, archive.ErrTruncated)
 	}
 	return d, nil
 }
 
-// trails says whether a line may stand behind the one that ends a dump.
+// trails reports whether a line may follow the last line of a dump.
 func (as *dialect) trails(line []byte) bool {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return true

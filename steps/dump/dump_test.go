@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestComplete reads what PostgreSQL 15 and MariaDB 10.11 wrote.
+// TestComplete reads dumps of PostgreSQL 15 and MariaDB 10.11.
 func TestComplete(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -41,7 +41,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestCutOff holds that no dump is complete without its end, wherever it is cut off.
+// TestCutOff checks that no truncated dump is complete, wherever it is cut off.
 func TestCutOff(t *testing.T) {
 	for name, read := range map[string]func(context.Context, string) (*dump.Dump, error){
 		"postgres15.sql": dump.Postgres, "postgres15.dump": dump.Postgres, "postgres15.tar": dump.Postgres, "mariadb.sql": dump.MySQL,
@@ -79,20 +79,20 @@ func TestWhatIsWrong(t *testing.T) {
 		read          func(context.Context, string) (*dump.Dump, error)
 		want          string
 	}{
-		{"empty", "", dump.Postgres, "it ends too early: it is empty"},
-		{"within rows", plain[:middle], dump.Postgres, "it ends too early: in the midst of the rows of public.mails"},
-		{"behind the rows", plain[:strings.Index(plain, "PostgreSQL database dump complete")-20], dump.Postgres, `it ends too early: its last line is not "-- PostgreSQL database dump complete"`},
-		{"behind a text that is as its end", strings.Split(plain, `\unrestrict`)[0], dump.Postgres, `it ends too early: the line \\unrestrict is missing`},
-		{"something behind it", plain + "DROP TABLE x;\n", dump.Postgres, `it ends too early: its last line is not "-- PostgreSQL database dump complete"`},
-		{"MySQL, cut off", my[:len(my)-100], dump.MySQL, `it ends too early: its last line is not "-- Dump completed"`},
-		{"another program's", my, dump.Postgres, "it is no dump"},
-		{"another program's", plain, dump.MySQL, "it is no dump"},
-		{"an error message", "pg_dump: error: connection to server failed\n", dump.Postgres, "it is no dump"},
-		{"custom, cut off in its table of contents", string(custom[:700]), dump.Postgres, "it ends too early: within its table of contents"},
-		{"custom, cut off in its data", string(custom[:len(custom)-200]), dump.Postgres, "it ends too early: in the midst of the table public.mails"},
+		{"empty", "", dump.Postgres, "it is truncated: it is empty"},
+		{"within rows", plain[:middle], dump.Postgres, "it is truncated: in the rows of public.mails"},
+		{"after the rows", plain[:strings.Index(plain, "PostgreSQL database dump complete")-20], dump.Postgres, `it is truncated: its last line is not "-- PostgreSQL database dump complete"`},
+		{"after a text that looks like its end", strings.Split(plain, `\unrestrict`)[0], dump.Postgres, `it is truncated: the line \\unrestrict is missing`},
+		{"something after it", plain + "DROP TABLE x;\n", dump.Postgres, `it is truncated: its last line is not "-- PostgreSQL database dump complete"`},
+		{"MySQL, cut off", my[:len(my)-100], dump.MySQL, `it is truncated: its last line is not "-- Dump completed"`},
+		{"another program's", my, dump.Postgres, "it is not a dump"},
+		{"another program's", plain, dump.MySQL, "it is not a dump"},
+		{"an error message", "pg_dump: error: connection to server failed\n", dump.Postgres, "it is not a dump"},
+		{"custom, cut off in its table of contents", string(custom[:700]), dump.Postgres, "it is truncated: in its table of contents"},
+		{"custom, cut off in its data", string(custom[:len(custom)-200]), dump.Postgres, "it is truncated: in the table public.mails"},
 		{"custom, damaged", string(flipped), dump.Postgres, "it is damaged: the data of the table public.mails cannot be unpacked: .*"},
-		{"custom, without data", string(archiveOf(16, 0, false, nil)), dump.Postgres, `it ends too early: the data of the table public.mails and 0 more are missing`},
-		{"of the future", "PGDMP\x02\x01\x00\x04\x08\x01", dump.Postgres, `it is no dump that is known here: its version is 2\.1, .*`},
+		{"custom, without data", string(archiveOf(16, 0, false, nil)), dump.Postgres, `it is truncated: the data of the table public.mails and of 0 more are missing`},
+		{"of a future version", "PGDMP\x02\x01\x00\x04\x08\x01", dump.Postgres, `it is not a dump of a known version: it has 2\.1, .*`},
 	} {
 		path := filepath.Join(t.TempDir(), "dump")
 		write(t, path, []byte(c.content))
@@ -102,7 +102,7 @@ func TestWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestVersions reads the custom format as other versions of PostgreSQL write it.
+// TestVersions reads the custom format of other versions of PostgreSQL.
 func TestVersions(t *testing.T) {
 	var zlibbed, zstded bytes.Buffer
 	z := zlib.NewWriter(&zlibbed)
@@ -135,8 +135,8 @@ func TestVersions(t *testing.T) {
 		{"18", 16, 1, zlibbed.Bytes(), ""},
 		{"18 with zstd", 16, 3, zstded.Bytes(), ""},
 		{"18 with zstd, cut off", 16, 3, zstded.Bytes()[:zstded.Len()-6], "it is damaged: the data of the table public.mails cannot be unpacked: unexpected EOF"},
-		{"18, rows without an end", 16, 0, []byte("1\tone\n"), "it ends too early: in the midst of the table public.mails"},
-		{"18, no known compression", 16, 9, []byte("x"), "it is damaged: its header names the unknown compression 9"},
+		{"18, rows without an end", 16, 0, []byte("1\tone\n"), "it is truncated: in the table public.mails"},
+		{"18, no known compression", 16, 9, []byte("x"), "it is damaged: its header has the unknown compression 9"},
 	} {
 		path := filepath.Join(t.TempDir(), "dump")
 		write(t, path, archiveOf(c.minor, c.algorithm, true, c.data))
@@ -157,11 +157,11 @@ func TestDirectory(t *testing.T) {
 		want  string
 	}{
 		{"whole", func(string) error { return nil }, ""},
-		{"no table of contents", func(dir string) error { return os.Remove(dir + "/toc.dat") }, "it is no dump: it is a directory without a toc.dat"},
-		{"table of contents cut off", func(dir string) error { return os.Truncate(dir+"/toc.dat", 900) }, "it ends too early: within its table of contents"},
-		{"data missing", func(dir string) error { return os.Remove(dir + "/" + largest(t, dir)) }, `it ends too early: the file \d+\.dat with the data of the table public\.mails is missing`},
-		{"data cut off", func(dir string) error { return os.Truncate(dir+"/"+largest(t, dir), 100) }, `it ends too early \(\d+\.dat, the table public\.mails\)`},
-		{"large object missing", func(dir string) error { return os.Remove(dir + "/blob_16400.dat.gz") }, `it ends too early: the file blob_16400\.dat with the data of a large object is missing`},
+		{"no table of contents", func(dir string) error { return os.Remove(dir + "/toc.dat") }, "it is not a dump: it is a directory without a toc.dat"},
+		{"table of contents cut off", func(dir string) error { return os.Truncate(dir+"/toc.dat", 900) }, "it is truncated: in its table of contents"},
+		{"data missing", func(dir string) error { return os.Remove(dir + "/" + largest(t, dir)) }, `it is truncated: the file \d+\.dat with the data of the table public\.mails is missing`},
+		{"data cut off", func(dir string) error { return os.Truncate(dir+"/"+largest(t, dir), 100) }, `it is truncated \(\d+\.dat, the table public\.mails\)`},
+		{"large object missing", func(dir string) error { return os.Remove(dir + "/blob_16400.dat.gz") }, `it is truncated: the file blob_16400\.dat with the data of a large object is missing`},
 	} {
 		dir := filepath.Join(t.TempDir(), "dump")
 		if err := os.CopyFS(dir, os.DirFS("testdata/postgres15")); err != nil {
@@ -177,7 +177,7 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
-// largest is the file of the table with rows.
+// largest returns the name of the largest data file: that of the table with rows.
 func largest(t *testing.T, dir string) string {
 	t.Helper()
 	files, err := filepath.Glob(dir + "/*.dat.gz")
@@ -197,7 +197,7 @@ func largest(t *testing.T, dir string) string {
 	return name
 }
 
-// archiveOf writes the custom format with one table, as version 1.minor has it.
+// archiveOf returns a dump in the custom format, version 1.minor, with one table.
 func archiveOf(minor, algorithm int, withData bool, data []byte) []byte {
 	var b bytes.Buffer
 	number := func(n int) { b.Write([]byte{0, byte(n), byte(n >> 8), 0, 0}) }

@@ -18,13 +18,13 @@ import (
 	"github.com/stepwatch/stepwatch/steps/archive"
 )
 
-// The kinds of block behind the table of contents of the custom format (pg_backup_custom.c).
+// The kinds of blocks after the table of contents of the custom format (pg_backup_custom.c).
 const (
 	blockData  = 1
 	blockBlobs = 3
 )
 
-// readCustom reads the custom format: the table of contents, and behind it the data in blocks.
+// readCustom reads the custom format: the table of contents, followed by the data in blocks.
 func readCustom(from io.Reader) (*Dump, error) {
 	in := bufio.NewReaderSize(from, 64<<10)
 	t, err := readTOC(in)
@@ -32,7 +32,7 @@ func readCustom(from io.Reader) (*Dump, error) {
 		return nil, err
 	}
 	if t.format != formatCustom {
-		return nil, fmt.Errorf("%w but the table of contents of one: name the directory or the archive that it is in", ErrFormat)
+		return nil, fmt.Errorf("%w but the table of contents of one: name its directory or its tar archive", ErrFormat)
 	}
 	d := t.dump("custom")
 	blocks := &tocReader{from: in, intSize: t.intSize}
@@ -49,7 +49,7 @@ func readCustom(from io.Reader) (*Dump, error) {
 		switch {
 		case blocks.err != nil:
 		case !promised:
-			return d, fmt.Errorf("%w: it has data that its table of contents does not", archive.ErrDamaged)
+			return d, fmt.Errorf("%w: it has data that is not in its table of contents", archive.ErrDamaged)
 		case kind == blockData:
 			err = t.block(blocks, e)
 		case kind == blockBlobs:
@@ -57,13 +57,13 @@ func readCustom(from io.Reader) (*Dump, error) {
 				err = t.block(blocks, entry{})
 			}
 		default:
-			return d, fmt.Errorf("%w: a block of data is of the unknown kind %d", archive.ErrDamaged, kind)
+			return d, fmt.Errorf("%w: a block of data has the unknown kind %d", archive.ErrDamaged, kind)
 		}
 		if blocks.err != nil {
 			err = blocks.err
 		}
 		if errors.Is(err, archive.ErrTruncated) {
-			err = fmt.Errorf("%w: in the midst of %s", archive.ErrTruncated, e.what)
+			err = fmt.Errorf("%w: in %s", archive.ErrTruncated, e.what)
 		}
 		if err != nil {
 			return d, err
@@ -71,7 +71,7 @@ func readCustom(from io.Reader) (*Dump, error) {
 		delete(t.data, number)
 	}
 	for _, e := range t.data {
-		return d, fmt.Errorf("%w: the data of %s and %d more are missing", archive.ErrTruncated, e.what, len(t.data)-1)
+		return d, fmt.Errorf("%w: the data of %s and of %d more are missing", archive.ErrTruncated, e.what, len(t.data)-1)
 	}
 	return d, nil
 }
@@ -97,9 +97,9 @@ func (t *toc) block(from *tocReader, e entry) error {
 		}
 		defer z.Close()
 		unpacked = z
-	case compressNone, compressLZ4: // lz4: that all parts are there is all that is known
+	case compressNone, compressLZ4: // lz4 is not unpacked: only the presence of all parts is checked
 	default:
-		return fmt.Errorf("%w: its header names the unknown compression %d", archive.ErrDamaged, t.compress)
+		return fmt.Errorf("%w: its header has the unknown compression %d", archive.ErrDamaged, t.compress)
 	}
 	checksCopy := e.copy && t.compress != compressLZ4
 	if err := readRows(unpacked, checksCopy); err != nil {
@@ -109,7 +109,7 @@ func (t *toc) block(from *tocReader, e entry) error {
 	return err
 }
 
-// unpackError says which data cannot be unpacked.
+// unpackError returns an error that names the data that cannot be unpacked.
 func unpackError(err error, e entry) error {
 	var path *fs.PathError
 	switch {
@@ -124,7 +124,7 @@ func unpackError(err error, e entry) error {
 	return fmt.Errorf("%w: the data of %s cannot be unpacked: %w", archive.ErrDamaged, what, err)
 }
 
-// readRows reads data to their end. Those of a COPY end with a line `\.`, and blank lines.
+// readRows reads data to the end. The data of a COPY end with a line `\.` and blank lines.
 func readRows(from io.Reader, copied bool) error {
 	last := &ending{}
 	if _, err := io.Copy(last, from); err != nil {
@@ -146,7 +146,7 @@ func (e *ending) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// chunks joins the parts of a block: each is its length and so many bytes, and length 0 is the end.
+// chunks joins the parts of a block. Each part is its length and that number of bytes; length 0 ends the block.
 type chunks struct {
 	from *tocReader
 	left int
@@ -160,7 +160,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 			return 0, c.from.err
 		}
 		if c.left < 0 {
-			return 0, fmt.Errorf("%w: a part of its data has a length below zero", archive.ErrDamaged)
+			return 0, fmt.Errorf("%w: a part of its data has a negative length", archive.ErrDamaged)
 		}
 		c.over = c.left == 0
 	}
@@ -176,7 +176,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readDirectory reads the directory format: toc.dat, and the data in a file each.
+// readDirectory reads the directory format: toc.dat, and one file for the data of each entry.
 func readDirectory(ctx context.Context, path string) (*Dump, error) {
 	f, err := os.Open(filepath.Join(path, "toc.dat"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -205,7 +205,7 @@ func readDirectory(ctx context.Context, path string) (*Dump, error) {
 	return d, nil
 }
 
-// readData reads the file of one entry, and where it lists large objects those.
+// readData reads the file of one entry. If that lists large objects, it reads these too.
 func readData(ctx context.Context, dir string, e entry) error {
 	r, err := openData(ctx, filepath.Join(dir, e.file), e)
 	if err != nil {
@@ -222,7 +222,7 @@ func readData(ctx context.Context, dir string, e entry) error {
 		return nil
 	}
 	buffer := make([]byte, 0, lineKept)
-	for { // each line is the number of a large object and its file
+	for { // each line has the number of a large object and its file
 		line, err := nextLine(r, buffer)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -232,7 +232,7 @@ func readData(ctx context.Context, dir string, e entry) error {
 		}
 		_, file, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
 		if !filepath.IsLocal(file) || !strings.HasSuffix(string(line), "\n") {
-			return fmt.Errorf("%w: %s has a line that names no file", archive.ErrDamaged, e.file)
+			return fmt.Errorf("%w: %s has a line without a file", archive.ErrDamaged, e.file)
 		}
 		object, err := openData(ctx, filepath.Join(dir, file), entry{what: "a large object"})
 		if err != nil {
@@ -246,7 +246,7 @@ func readData(ctx context.Context, dir string, e entry) error {
 	}
 }
 
-// openData opens a file of the directory format, which may be compressed and then has another name.
+// openData opens a file of the directory format. A compressed file has another suffix.
 func openData(ctx context.Context, path string, e entry) (*archive.Reader, error) {
 	for _, suffix := range []string{"", ".gz", ".zst", ".lz4"} {
 		r, err := archive.Open(ctx, path+suffix)
@@ -265,8 +265,8 @@ func openData(ctx context.Context, path string, e entry) (*archive.Reader, error
 	return nil, missingData(filepath.Base(path), e)
 }
 
-// readTar reads the tar format: toc.dat first, then the data in a file each. Large objects are in files blob_N.dat, and are
-// listed in blobs.toc, of which the table of contents has another name.
+// readTar reads the tar format: toc.dat first, then one file for the data of each entry. Large objects are in files
+// blob_N.dat and listed in blobs.toc, which has another name in the table of contents.
 func readTar(ctx context.Context, r *archive.Reader) (*Dump, error) {
 	var t *toc
 	files := make(map[string]entry)
@@ -318,7 +318,7 @@ func readTar(ctx context.Context, r *archive.Reader) (*Dump, error) {
 		return d, missingData(name, e)
 	}
 	if objects != listed || lists > 0 {
-		return d, fmt.Errorf("%w: %d large objects of %d are there", archive.ErrTruncated, objects, listed)
+		return d, fmt.Errorf("%w: it has %d of %d large objects", archive.ErrTruncated, objects, listed)
 	}
 	return d, nil
 }

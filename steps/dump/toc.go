@@ -10,17 +10,17 @@ import (
 	"github.com/stepwatch/stepwatch/steps/archive"
 )
 
-// magic begins the custom format, and the table of contents of the directory and tar formats.
+// magic is at the beginning of the custom format, and of the table of contents of the directory and tar formats.
 const magic = "PGDMP"
 
-// The formats as the table of contents has them.
+// The formats in the table of contents.
 const (
 	formatCustom    = 1
 	formatTar       = 3
 	formatDirectory = 5
 )
 
-// How the data of the custom format are compressed.
+// The compressions of the custom format.
 const (
 	compressNone = 0
 	compressGzip = 1
@@ -28,7 +28,7 @@ const (
 	compressZstd = 3
 )
 
-// toc is what the table of contents says (pg_backup_archiver.c of PostgreSQL, of the versions 8.0 to 18).
+// toc is a table of contents (pg_backup_archiver.c of PostgreSQL, versions 8.0 to 18).
 type toc struct {
 	version  int // 1.14 is 1<<8 + 14
 	intSize  int
@@ -39,19 +39,19 @@ type toc struct {
 	server   string
 	tables   int
 	rows     int           // tables with data
-	data     map[int]entry // what has data, by its number
+	data     map[int]entry // entries with data, by their number
 }
 
-// entry is something with data.
+// entry is an entry with data.
 type entry struct {
 	what string // "table public.mails", "large objects"
 	file string // of the directory and tar formats
-	copy bool   // its data are those of a COPY, which ends with `\.`
+	copy bool   // the data are those of a COPY, which end with `\.`
 }
 
 const largeObjects = "the large objects"
 
-// Versions of the archive in which something was added.
+// Versions of the archive format that added something.
 const (
 	version1p8  = 1<<8 + 8
 	version1p10 = 1<<8 + 10
@@ -61,13 +61,13 @@ const (
 	version1p16 = 1<<8 + 16
 )
 
-// A table of contents is refused when it has more entries than this, or a name is longer.
+// Limits of a table of contents: its entries, and the bytes of a name.
 const (
 	mostEntries = 5_000_000
 	longestName = 4096
 )
 
-// tocReader reads the numbers and texts of a table of contents. The first error stays.
+// tocReader reads the numbers and texts of a table of contents. It keeps the first error.
 type tocReader struct {
 	from    *bufio.Reader
 	intSize int
@@ -90,11 +90,11 @@ func (r *tocReader) fail(err error) {
 		r.err = err
 	}
 	if errors.Is(err, io.EOF) {
-		r.err = fmt.Errorf("%w: within its table of contents", archive.ErrTruncated)
+		r.err = fmt.Errorf("%w: in its table of contents", archive.ErrTruncated)
 	}
 }
 
-// int is a sign and as many bytes as the header says, the lowest first.
+// int reads a number: a sign, and the number of bytes in the header, the lowest first.
 func (r *tocReader) int() int {
 	sign := r.byte()
 	n := uint64(0)
@@ -105,7 +105,7 @@ func (r *tocReader) int() int {
 		}
 	}
 	if n > 1<<40 {
-		r.fail(fmt.Errorf("%w: its table of contents has a number that cannot be", archive.ErrDamaged))
+		r.fail(fmt.Errorf("%w: its table of contents has an impossible number", archive.ErrDamaged))
 		return 0
 	}
 	if sign != 0 {
@@ -114,7 +114,7 @@ func (r *tocReader) int() int {
 	return int(n)
 }
 
-// string gives a text, cut when it is long, and whether there is one.
+// string reads a text, shortened if it is long, and reports whether there is one.
 func (r *tocReader) string() (string, bool) {
 	length := r.int()
 	if r.err != nil || length < 0 {
@@ -137,14 +137,14 @@ func (r *tocReader) skip(n int) {
 	}
 }
 
-// skipString gives whether there was a text, and whether it had anything in it.
+// skipString skips a text. It reports whether there is one, and whether it is not empty.
 func (r *tocReader) skipString() (there, filled bool) {
 	length := r.int()
 	r.skip(length)
 	return r.err == nil && length >= 0, length > 0
 }
 
-// readTOC reads a header and the table of contents behind it.
+// readTOC reads a header and the table of contents after it.
 func readTOC(from *bufio.Reader) (*toc, error) {
 	r := &tocReader{from: from}
 	head := make([]byte, len(magic))
@@ -156,12 +156,12 @@ func readTOC(from *bufio.Reader) (*toc, error) {
 	r.byte() // the revision
 	t.version = major<<8 + minor
 	if r.err == nil && (major != 1 || t.version < version1p10) {
-		return nil, fmt.Errorf("%w that is known here: its version is %d.%d, and known are those from 1.10 on (PostgreSQL 8.0)", ErrFormat, major, minor)
+		return nil, fmt.Errorf("%w of a known version: it has %d.%d, and the known ones start at 1.10 (PostgreSQL 8.0)", ErrFormat, major, minor)
 	}
 	t.intSize, t.offSize, t.format = r.byte(), r.byte(), r.byte()
 	r.intSize = t.intSize
 	if r.err == nil && (t.intSize < 2 || t.intSize > 8 || t.offSize < 2 || t.offSize > 8) {
-		return nil, fmt.Errorf("%w: its header says that numbers have %d bytes", archive.ErrDamaged, t.intSize)
+		return nil, fmt.Errorf("%w: its header has numbers of %d bytes", archive.ErrDamaged, t.intSize)
 	}
 	if t.version >= version1p15 {
 		t.compress = r.byte()
@@ -169,7 +169,7 @@ func readTOC(from *bufio.Reader) (*toc, error) {
 		t.compress = compressGzip
 	}
 	for range 7 {
-		r.int() // when it was made
+		r.int() // the time of the dump
 	}
 	t.database, _ = r.string()
 	t.server, _ = r.string()
@@ -198,8 +198,8 @@ func (t *toc) entry(r *tocReader) {
 	if t.version >= version1p11 {
 		r.int() // section
 	}
-	r.skipString() // the statement that makes it
-	r.skipString() // that drops it
+	r.skipString() // the statement that creates it
+	r.skipString() // the statement that drops it
 	_, copied := r.skipString()
 	schema, _ := r.string()
 	r.skipString() // tablespace
@@ -211,7 +211,7 @@ func (t *toc) entry(r *tocReader) {
 	}
 	r.skipString() // owner
 	r.skipString() // with OIDs
-	for {          // what it depends on
+	for {          // dependencies
 		if there, _ := r.skipString(); !there {
 			break
 		}
@@ -248,7 +248,7 @@ func (t *toc) dump(format string) *Dump {
 	return d
 }
 
-// firstWord is "15.8" of "15.8 (Debian 15.8-0+deb12u1)".
+// firstWord returns the first word, such as "15.8" of "15.8 (Debian 15.8-0+deb12u1)".
 func firstWord(text string) string {
 	word, _, _ := strings.Cut(strings.TrimSpace(text), " ")
 	return word

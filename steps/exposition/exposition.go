@@ -1,5 +1,5 @@
-// Package exposition reads the metrics that another exporter serves, in Prometheus' text format, and finds samples in them
-// by selector: a name, and in braces the labels that must be equal, `mta_queue_length{queue="deferred"}`.
+// Package exposition parses the metrics of another exporter in Prometheus' text format, and selects samples by name
+// and, in braces, by labels that must be equal: `mta_queue_length{queue="deferred"}`.
 package exposition
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Accept is the Accept header that asks for the format that Parse reads.
+// Accept is the Accept header for the format that Parse reads.
 const Accept = "text/plain;version=0.0.4;q=1,text/plain;q=0.5"
 
 // Sample is one line of an exposition.
@@ -26,7 +26,7 @@ type Sample struct {
 	Value  float64
 }
 
-// String writes the sample's name and labels as the exposition has them.
+// String returns the sample's name and labels in the text format.
 func (s Sample) String() string {
 	if len(s.Labels) == 0 {
 		return s.Name
@@ -38,7 +38,7 @@ func (s Sample) String() string {
 	return s.Name + "{" + strings.Join(parts, ",") + "}"
 }
 
-// Parse reads an exposition. The samples come in the order of their names. A text without any sample is an error, since no
+// Parse parses an exposition. It returns the samples ordered by name. A text without any sample is an error, since no
 // exporter serves one.
 func Parse(text []byte) ([]Sample, error) {
 	if len(text) > 0 && text[len(text)-1] != '\n' {
@@ -51,7 +51,7 @@ func Parse(text []byte) ([]Sample, error) {
 	}
 	var samples []Sample
 	for _, name := range slices.Sorted(maps.Keys(families)) {
-		// A histogram is taken apart into the samples that its exposition has.
+		// A histogram is split into the samples of its exposition.
 		vector, err := expfmt.ExtractSamples(&expfmt.DecodeOptions{}, families[name])
 		if err != nil {
 			return nil, err
@@ -76,20 +76,20 @@ func newSample(s *model.Sample) Sample {
 	return sample
 }
 
-// Selector says which samples are meant.
+// Selector selects samples.
 type Selector struct {
 	Name   string
-	Labels map[string]string // that must be there with that value; others may be there too
+	Labels map[string]string // required labels with their values; a sample may have others too
 }
 
-// ParseSelector reads a selector. It is read as a line of an exposition is, so that what stands on the exporter's page can
-// be copied from there.
+// ParseSelector parses a selector. It has the format of a line of an exposition, so that it can be copied from the
+// exporter's page.
 func ParseSelector(text string) (Selector, error) {
 	wrong := func(err error) (Selector, error) {
-		return Selector{}, fmt.Errorf("%q is no sample: write it as mta_queue_length{queue=\"deferred\"}: %w", text, err)
+		return Selector{}, fmt.Errorf("%q is not a sample: write it as mta_queue_length{queue=\"deferred\"}: %w", text, err)
 	}
 	if strings.ContainsAny(text, "\r\n#") || strings.TrimSpace(text) == "" {
-		return wrong(fmt.Errorf("a name is missing, or too much there"))
+		return wrong(fmt.Errorf("it has no name, or more than a name and labels"))
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text + " 0\n"))
@@ -113,7 +113,7 @@ func newSelector(family *dto.MetricFamily) Selector {
 	return s
 }
 
-// Select gives the samples that are meant.
+// Select returns the samples that match the selector.
 func (s Selector) Select(samples []Sample) []Sample {
 	var found []Sample
 	for _, sample := range samples {
@@ -133,8 +133,8 @@ func (s Selector) fits(sample Sample) bool {
 	return true
 }
 
-// Near gives the samples that may have been meant, at most three: those of the name with other labels, or those whose
-// names have most in common with it.
+// Near returns at most three similar samples: those with the same name and other labels, or those whose names have most
+// in common with it.
 func (s Selector) Near(samples []Sample) []string {
 	const most = 3
 	var near []string
@@ -156,7 +156,7 @@ func (s Selector) Near(samples []Sample) []string {
 	return names[:min(most, len(names))]
 }
 
-// alike counts the words that two names share.
+// alike returns the number of words that two names share.
 func alike(a, b string) int {
 	words := strings.Split(b, "_")
 	shared := 0

@@ -70,7 +70,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseSelectorRefuses(t *testing.T) {
 	for _, text := range []string{"", " ", "mta_up 1", "mta_up 1 2", `mta_up{queue=deferred}`, `mta_up{queue="a"`, "mta_up # x", "mta_up 1\nmta_down", "5", `mta_up{queue=~"a.*"}`} {
-		if s, err := ParseSelector(text); err == nil || !strings.Contains(err.Error(), "is no sample: write it as") {
+		if s, err := ParseSelector(text); err == nil || !strings.Contains(err.Error(), "is not a sample: write it as") {
 			t.Errorf("%q: got %+v, %v; want an error", text, s, err)
 		}
 	}
@@ -101,7 +101,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		samples, err := Parse(text)
 		if err == nil && len(samples) == 0 {
-			t.Error("no sample, and no error")
+			t.Error("got no sample and no error")
 		}
 		for _, s := range samples {
 			selector := Selector{s.Name, s.Labels}

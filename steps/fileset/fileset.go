@@ -1,5 +1,5 @@
-// Package fileset finds the files that a path or a pattern of paths stands for. Unlike filepath.Glob it says when a directory
-// could not be read: what nobody may see is not the same as what is not there.
+// Package fileset finds the files that match a path or a pattern. Unlike filepath.Glob it returns an error when a
+// directory cannot be read: an unreadable file is not a missing one.
 package fileset
 
 import (
@@ -17,27 +17,27 @@ import (
 	"time"
 )
 
-// Limit is how many files a pattern may stand for, and a directory may hold.
+// Limit is the number of files that a pattern may match, and that a directory may contain.
 const Limit = 100_000
 
-// Why files could not be found. A lack of rights is fs.ErrPermission.
+// Reasons why files could not be found. Missing rights are fs.ErrPermission.
 var (
-	ErrPattern  = errors.New("a pattern has * for any text, ? for one letter and [a-z] for one of these")
+	ErrPattern  = errors.New("a pattern has * for any text, ? for any one character and [a-z] for one of these")
 	ErrTooMany  = fmt.Errorf("more than %d files", Limit)
-	ErrDangling = errors.New("it is a link that leads nowhere")
+	ErrDangling = errors.New("it is a dangling symbolic link")
 )
 
-// File is one file, or a directory with all that it holds. Links are followed.
+// File is one file, or a directory with its contents. Symbolic links are followed.
 type File struct {
 	Path     string
-	Modified time.Time // of a directory: the newest in it, itself included
-	Size     int64     // in bytes; of a directory: of all files in it
+	Modified time.Time // for a directory, the newest time in it, including its own
+	Size     int64     // in bytes; for a directory, that of all files in it
 	Mode     fs.FileMode
 	Owner    Owner
 }
 
-// Find gives the files that a pattern stands for, the newest first; of the same age the last by name is first. None is no
-// error. A path without *, ? and [ stands for itself.
+// Find returns the files that match a pattern, the newest first, and those of the same age in reverse order of their
+// names. No match is not an error. A path without *, ? and [ matches itself.
 func Find(ctx context.Context, pattern string) ([]File, error) {
 	if _, err := filepath.Match(pattern, ""); err != nil {
 		return nil, ErrPattern
@@ -51,7 +51,7 @@ func Find(ctx context.Context, pattern string) ([]File, error) {
 		f, err := look(ctx, path)
 		switch {
 		case leadsNowhere(err) && isPattern(pattern):
-			continue // it went since the directory was read, or is a link to nowhere
+			continue // it was removed after the directory was read, or is a dangling link
 		case leadsNowhere(err):
 			return nil, ErrDangling
 		case err != nil:
@@ -65,12 +65,12 @@ func Find(ctx context.Context, pattern string) ([]File, error) {
 	return files, nil
 }
 
-// leadsNowhere says whether there is nothing behind a link, or nothing but links that go round.
+// leadsNowhere reports whether err is that of a dangling link or of a loop of links.
 func leadsNowhere(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP)
 }
 
-// Root is the directory that a pattern looks in: the part of it before the first element with a *, ? or [.
+// Root returns the directory in which a pattern searches: the part before the first element with a *, ? or [.
 func Root(pattern string) string {
 	for isPattern(pattern) {
 		pattern = filepath.Dir(pattern)
@@ -80,7 +80,7 @@ func Root(pattern string) string {
 
 func isPattern(path string) bool { return strings.ContainsAny(path, `*?[\`) }
 
-// expand gives the paths that a pattern stands for.
+// expand returns the paths that match a pattern.
 func expand(ctx context.Context, pattern string) ([]string, error) {
 	dir, name := filepath.Split(pattern)
 	dir = filepath.Clean(dir)
@@ -103,10 +103,10 @@ func expand(ctx context.Context, pattern string) ([]string, error) {
 	var found []string
 	for _, dir := range dirs {
 		err := each(ctx, dir, func(entry string) error {
-			if hidden := strings.HasPrefix(entry, ".") && !strings.HasPrefix(name, "."); hidden { // as a shell does it
+			if hidden := strings.HasPrefix(entry, ".") && !strings.HasPrefix(name, "."); hidden { // as in a shell
 				return nil
 			}
-			if fits, _ := filepath.Match(name, entry); fits { // the pattern was tried before
+			if fits, _ := filepath.Match(name, entry); fits { // the pattern is valid
 				found = append(found, filepath.Join(dir, entry))
 			}
 			if len(found) > Limit {
@@ -121,7 +121,7 @@ func expand(ctx context.Context, pattern string) ([]string, error) {
 	return found, nil
 }
 
-// each calls do with the name of each entry of a directory, without holding all of them.
+// each calls do with the name of each entry of a directory, without keeping all of them in memory.
 func each(ctx context.Context, dir string, do func(entry string) error) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -157,14 +157,14 @@ func look(ctx context.Context, path string) (File, error) {
 	seen := 0
 	err = filepath.WalkDir(path, func(inner string, entry fs.DirEntry, err error) error {
 		if seen++; seen > Limit {
-			return fmt.Errorf("%s holds %w", path, ErrTooMany)
+			return fmt.Errorf("%s contains %w", path, ErrTooMany)
 		}
 		if err := cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}
 		info, err := entry.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it went meanwhile
+			return nil // it was removed meanwhile
 		}
 		if err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/fileset"
 )
 
-// tree makes files, each an hour older than the one before, with as many bytes as its place.
+// tree creates files. Each is an hour older and one byte larger than the previous one.
 func tree(t *testing.T, paths ...string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -4,15 +4,15 @@ package fileset
 
 import "io/fs"
 
-// Owner is whose a file is, which cannot be told here.
+// Owner is the owner of a file, which this system does not report.
 type Owner struct{}
 
 func ownerOf(fs.FileInfo) Owner { return Owner{} }
 
-// User is empty.
+// User returns "".
 func (Owner) User() string { return "" }
 
-// Group is empty.
+// Group returns "".
 func (Owner) Group() string { return "" }
 
 func missesDirectory(error) bool { return false }

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// Owner is whose a file is. A number without a name stands for itself.
+// Owner is the owner of a file: its user and its group.
 type Owner struct{ uid, gid uint32 }
 
 func ownerOf(info fs.FileInfo) Owner {
@@ -20,7 +20,7 @@ func ownerOf(info fs.FileInfo) Owner {
 	return Owner{}
 }
 
-// User is the name of the user.
+// User returns the name of the user, or its number if it has no name.
 func (o Owner) User() string {
 	id := strconv.FormatUint(uint64(o.uid), 10)
 	if u, err := user.LookupId(id); err == nil {
@@ -29,7 +29,7 @@ func (o Owner) User() string {
 	return id
 }
 
-// Group is the name of the group.
+// Group returns the name of the group, or its number if it has no name.
 func (o Owner) Group() string {
 	id := strconv.FormatUint(uint64(o.gid), 10)
 	if g, err := user.LookupGroupId(id); err == nil {
@@ -38,5 +38,5 @@ func (o Owner) Group() string {
 	return id
 }
 
-// missesDirectory says that an element of a path is no directory, so that nothing can be in it.
+// missesDirectory reports whether err means that an element of a path is not a directory.
 func missesDirectory(err error) bool { return errors.Is(err, syscall.ENOTDIR) }

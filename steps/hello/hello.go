@@ -1,8 +1,8 @@
-// Package hello offers a TLS server one old version of the protocol and says what it answers.
+// Package hello offers a TLS server one old version of the protocol and reports the answer.
 //
-// crypto/tls cannot tell that: it knows no SSL 3.0 and few of the old ciphers, so that a server which refuses a cipher
-// would look like one which refuses the version. Here the first message of a handshake (RFC 5246 section 7.4.1.2) offers
-// every cipher that old servers have, the answer is read, and that is all: no key is agreed upon.
+// crypto/tls cannot do that: it has no SSL 3.0 and few of the old ciphers, so a server that refuses a cipher would look
+// like one that refuses the version. This package sends the first message of a handshake (RFC 5246 section 7.4.1.2)
+// with every cipher of old servers, and reads the answer. It exchanges no key.
 package hello
 
 import (
@@ -13,7 +13,7 @@ import (
 	"net/netip"
 )
 
-// The versions that can be offered, as on the wire.
+// The versions that can be offered, in their wire format.
 const (
 	SSL30 uint16 = 0x0300
 	TLS10 uint16 = 0x0301
@@ -21,18 +21,18 @@ const (
 	TLS12 uint16 = 0x0303
 )
 
-// Answer is what a server says to an offer.
+// Answer is a server's answer to an offer.
 type Answer struct {
-	Version uint16 // the version that it chose; zero when it refuses
-	Alert   uint8  // the alert (RFC 8446 section 6.2) with which it refuses; meaningful when Version is zero
+	Version uint16 // the version that the server chose; zero when it refuses
+	Alert   uint8  // the alert (RFC 8446 section 6.2) of a refusal; meaningful when Version is zero
 }
 
-// ErrProtocol is beneath the error about an answer that is none of TLS.
+// ErrProtocol is wrapped by errors about an answer that is not TLS.
 var ErrProtocol = errors.New("the answer is not TLS")
 
-// Offer sends an offer of version alone and reads the answer. serverName goes out as SNI unless it is empty, an address,
-// or the version has no room for it. The deadline is conn's own. An error of conn's own comes from a server that hangs up
-// without an alert too.
+// Offer offers only this version and reads the answer. It sends serverName as SNI unless the name is empty, an address,
+// or the version has no SNI. The deadline is that of conn. When a server closes the connection without an alert, the
+// error is that of conn.
 func Offer(conn io.ReadWriter, version uint16, serverName string) (Answer, error) {
 	if _, err := conn.Write(clientHello(version, serverName)); err != nil {
 		return Answer{}, err
@@ -40,18 +40,19 @@ func Offer(conn io.ReadWriter, version uint16, serverName string) (Answer, error
 	return readAnswer(conn)
 }
 
-// ciphers are those that servers had before TLS 1.3, by the numbers of IANA's registry: ECDHE, DHE and RSA with AES, 3DES,
-// CAMELLIA, SEED, IDEA, RC4, DES and export, so that no server can refuse for want of one. The last says that we know RFC 5746.
+// ciphers are those of servers before TLS 1.3, with the numbers of IANA's registry: ECDHE, DHE and RSA with AES, 3DES,
+// CAMELLIA, SEED, IDEA, RC4, DES and export. So no server refuses because a cipher is missing. The last one signals
+// RFC 5746.
 var ciphers = []uint16{
 	0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc023, 0xc027, 0xc024, 0xc028, 0x009e, 0x009f, 0x0067, 0x006b, 0x009c, 0x009d, 0x003c, 0x003d,
 	0xc009, 0xc013, 0xc00a, 0xc014, 0xc008, 0xc012, 0xc007, 0xc011, 0x0033, 0x0039, 0x0032, 0x0038, 0x0016, 0x0013, 0x0045, 0x0088, 0x0044, 0x0087,
 	0x009a, 0x0099, 0x002f, 0x0035, 0x0041, 0x0084, 0x0096, 0x000a, 0x0007, 0x0005, 0x0004, 0x0015, 0x0012, 0x0009, 0x0014, 0x0011, 0x0008, 0x0006, 0x0003, 0x00ff,
 }
 
-// clientHello is the first message of a client whose newest and only version is version.
+// clientHello returns the first message of a client that supports only this version.
 func clientHello(version uint16, serverName string) []byte {
 	body := binary.BigEndian.AppendUint16(nil, version)
-	body = append(body, []byte("stepwatch asks for an old version")[:32]...) // the random; no key is made of it
+	body = append(body, []byte("stepwatch asks for an old version")[:32]...) // the random; no key is derived from it
 	body = append(body, 0)                                                   // no session to resume
 	body = appendLength(body, 2*len(ciphers))
 	for _, c := range ciphers {
@@ -80,12 +81,12 @@ func clientHello(version uint16, serverName string) []byte {
 		body = append(body, extensions...)
 	}
 	message := append(appendLength([]byte{handshakeClientHello, 0}, len(body)), body...)
-	record := append([]byte{recordHandshake}, byte(SSL30>>8), byte(min(version, TLS10)&0xff)) // what old servers expect there
+	record := append([]byte{recordHandshake}, byte(SSL30>>8), byte(min(version, TLS10)&0xff)) // the version that old servers expect here
 	record = appendLength(record, len(message))
 	return append(record, message...)
 }
 
-// appendLength writes a length in two bytes. Nothing in an offer is longer than some hundred bytes.
+// appendLength appends a length as two bytes. Nothing in an offer is longer than a few hundred bytes.
 func appendLength(b []byte, n int) []byte {
 	return binary.BigEndian.AppendUint16(b, uint16(n)) //nolint:gosec // see above
 }
@@ -100,10 +101,10 @@ const (
 	closeNotify          = 0 // the alert that ends the connection, whatever its level
 )
 
-// warningsLimit is how many warnings may come before the answer. Servers warn of a name that they do not know.
+// warningsLimit is the number of warnings that may come before the answer. Servers warn about an unknown name.
 const warningsLimit = 4
 
-// readAnswer reads as much as the answer takes.
+// readAnswer reads the answer, and no more than needed.
 func readAnswer(r io.Reader) (Answer, error) {
 	for range warningsLimit {
 		answer, final, err := readRecord(r)
@@ -111,10 +112,10 @@ func readAnswer(r io.Reader) (Answer, error) {
 			return answer, err
 		}
 	}
-	return Answer{}, fmt.Errorf("%w: %d warnings, and no answer", ErrProtocol, warningsLimit)
+	return Answer{}, fmt.Errorf("%w: %d warnings and no answer", ErrProtocol, warningsLimit)
 }
 
-// readRecord reads as much of a record as the answer takes. A warning is not final.
+// readRecord reads the needed part of a record. A warning is not final.
 func readRecord(r io.Reader) (answer Answer, final bool, err error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -139,7 +140,7 @@ func readRecord(r io.Reader) (answer Answer, final bool, err error) {
 	case kind == recordAlert:
 		return Answer{Alert: body[1]}, body[0] != levelWarning || body[1] == closeNotify, nil
 	case body[0] != handshakeServerHello:
-		return Answer{}, false, fmt.Errorf("%w: message %d where the server's hello should be", ErrProtocol, body[0])
+		return Answer{}, false, fmt.Errorf("%w: message %d instead of the server's hello", ErrProtocol, body[0])
 	}
 	version := binary.BigEndian.Uint16(body[4:])
 	if version < SSL30 || version > TLS12 {

@@ -9,11 +9,11 @@ import (
 
 func TestAnswersThatAreNone(t *testing.T) {
 	for answer, want := range map[string]string{
-		strings.Repeat("\x15\x03\x01\x00\x02\x01\x70", 5): "the answer is not TLS: 4 warnings, and no answer",
+		strings.Repeat("\x15\x03\x01\x00\x02\x01\x70", 5): "the answer is not TLS: 4 warnings and no answer",
 		"":                         "EOF",
 		"220 mail":                 `the answer is not TLS: it begins with "220 m"`,
 		"\x16\x03\x01\x00\x04\x02": "the answer is not TLS: a record of 4 bytes",
-		"\x16\x03\x01\x00\x31\x0b\x00\x00\x00\x03\x01": "the answer is not TLS: message 11 where the server's hello should be",
+		"\x16\x03\x01\x00\x31\x0b\x00\x00\x00\x03\x01": "the answer is not TLS: message 11 instead of the server's hello",
 		"\x16\x03\x01\x00\x31\x02\x00\x00\x00\x04\x01": "the answer is not TLS: version 0x0401",
 		"\x15\x03\x01\x00\x02\x02":                     "unexpected EOF",
 		"\x17\x03\x01\x00\x02\x02\x00":                 `the answer is not TLS: it begins with "\x17\x03\x01\x00\x02"`,
@@ -31,7 +31,7 @@ func TestWarningsComeBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// FuzzReadAnswer has no answer of a server do harm.
+// FuzzReadAnswer checks that no answer of a server does harm.
 func FuzzReadAnswer(f *testing.F) {
 	f.Add([]byte("\x15\x03\x01\x00\x02\x02\x46"))
 	f.Add([]byte("\x16\x03\x01\x00\x31\x02\x00\x00\x2d\x03\x01"))

@@ -10,7 +10,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// TestOffer asks crypto/tls, whose oldest version the server chooses.
+// TestOffer offers versions to crypto/tls servers with different oldest versions.
 func TestOffer(t *testing.T) {
 	ca, err := stepstest.NewCA("hello test")
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package overlap finds out whether two sentences can mean the same text, by their regular expressions.
+// Package overlap finds out whether two sentences can match the same text, by their regular expressions.
 //
-// What a pattern leaves open counts as holding no double quotes, because every parameter would else reach into the next
-// one: `I see "(.*)"` is no rival of `I see "(.*)" in "(.*)"`. A word's edge (\b) is taken for met.
+// The open parts of a pattern are assumed to contain no double quotes. Otherwise every parameter would extend into the
+// next one: `I see "(.*)"` does not overlap with `I see "(.*)" in "(.*)"`. A word boundary (\b) is assumed to match.
 package overlap
 
 import (
@@ -11,19 +11,20 @@ import (
 	"strings"
 )
 
-// Program is a pattern made ready.
+// Program is a compiled pattern.
 type Program struct {
 	program *syntax.Prog
-	start   uint32 // program.Start, as instructions write it
-	prefix  string // what every text that it accepts begins with
+	start   uint32 // program.Start, in the type of instructions
+	prefix  string // the beginning of every text that it accepts
 }
 
-// words are what may stand around a pattern that is open at an end.
+// words matches the text before or after a pattern that is not anchored.
 const words = "[^\"'`/]*"
 
 var withoutQuotes = strings.NewReplacer(`'(.+)'`, `'([^"']+)'`, `(.*)`, `([^"]*)`, `(?:.*)`, `(?:`+words+`)`, `\S`, `[^"\s]`)
 
-// Compile reads a pattern that regexp takes. One without "^" or "$" at an end lets anything stand there, as it does there.
+// Compile compiles a pattern that regexp accepts. As in regexp, a pattern without "^" or "$" accepts any text at that
+// end.
 func Compile(pattern string) (Program, error) {
 	pattern = withoutQuotes.Replace(pattern)
 	if !strings.HasPrefix(pattern, "^") {
@@ -49,10 +50,10 @@ func Compile(pattern string) (Program, error) {
 	return p, nil
 }
 
-// place is a state of two programs: what each does next, and whether any rune was read so far.
+// place is a state of two programs: the next instruction of each.
 type place struct{ a, b uint32 }
 
-// Find gives a text that both programs accept, one of the shortest, or false when there is none.
+// Find returns one of the shortest texts that both programs accept. both is false when there is none.
 func Find(a, b Program) (text string, both bool) {
 	if !strings.HasPrefix(a.prefix, b.prefix) && !strings.HasPrefix(b.prefix, a.prefix) {
 		return "", false
@@ -89,8 +90,8 @@ func Find(a, b Program) (text string, both bool) {
 	return "", false
 }
 
-// closure follows everything that reads no rune. It says whether the program may end there, at the text's end, and which
-// instructions read a rune. The beginning is that of the text; an end that was asserted leaves nothing to read.
+// closure follows all instructions that read no rune. It reports whether the program may end there, and which
+// instructions read a rune. beginning is true at the beginning of the text. After an asserted end nothing can be read.
 func closure(p *syntax.Prog, pc uint32, beginning bool) (ends bool, runes []uint32) {
 	type state struct {
 		pc    uint32
@@ -118,7 +119,7 @@ func closure(p *syntax.Prog, pc uint32, beginning bool) (ends bool, runes []uint
 			case op&(syntax.EmptyEndText|syntax.EmptyEndLine) != 0:
 				stack = append(stack, state{i.Out, true})
 			default:
-				stack = append(stack, state{i.Out, s.atEnd}) // a word's edge: taken for met
+				stack = append(stack, state{i.Out, s.atEnd}) // a word boundary is assumed to match
 			}
 		case syntax.InstMatch:
 			ends = true
@@ -131,7 +132,7 @@ func closure(p *syntax.Prog, pc uint32, beginning bool) (ends bool, runes []uint
 	return ends, runes
 }
 
-// sharedRune gives a rune that both instructions read, a plain one when there is any.
+// sharedRune returns a rune that both instructions read, preferably a printable ASCII one.
 func sharedRune(a, b *syntax.Inst) (rune, bool) {
 	for r := rune(' '); r < 0x7f; r++ {
 		if a.MatchRune(r) && b.MatchRune(r) {

@@ -1,7 +1,7 @@
-// Package ping asks hosts whether they answer ICMP echo requests (RFC 792, RFC 4443).
+// Package ping sends ICMP echo requests (RFC 792, RFC 4443) and waits for the replies.
 //
-// A socket for that needs no privilege where the kernel's net.ipv4.ping_group_range allows it, and root may open a raw one.
-// Where neither is to be had the machine's own ping program is run, which has the privilege by itself.
+// An ICMP socket needs no privilege if the kernel's net.ipv4.ping_group_range allows it, and root may open a raw one.
+// If neither is possible, the package runs the machine's ping program, which has the privilege itself.
 package ping
 
 import (
@@ -25,14 +25,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// ErrSilent says that no answer came in time.
+// ErrSilent means that no answer came in time.
 var ErrSilent = errors.New("no answer")
 
-// pause is how long is waited for an answer before it is asked again: ICMP gets lost.
+// pause is the time to wait for an answer before the request is repeated: ICMP packets get lost.
 const pause = time.Second
 
-// Echo asks an address, once a second, until an answer comes, and gives the time that the one answer took. Without one it is
-// ErrSilent once patience, or ctx before that, is over. Any other error says that nothing was learned of the host.
+// Echo sends a request to an address once a second until an answer comes, and returns its round-trip time. It returns
+// ErrSilent if none comes before patience or ctx is over. Any other error means that nothing is known about the host.
 func Echo(ctx context.Context, to netip.Addr, patience time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -44,13 +44,13 @@ func Echo(ctx context.Context, to netip.Addr, patience time.Duration) (time.Dura
 	if err != nil {
 		return 0, fmt.Errorf("open a socket for ICMP: %w", err)
 	}
-	defer func() { _ = conn.Close() }() // nothing is kept in it
+	defer func() { _ = conn.Close() }() // nothing is buffered
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()
 	return echo(ctx, conn, line, to, raw)
 }
 
-// listen opens a socket without privilege, or else a raw one.
+// listen opens an unprivileged socket, or otherwise a raw one.
 func listen(to netip.Addr) (conn *icmp.PacketConn, raw bool, err error) {
 	unprivileged, privileged, any4or6 := "udp4", "ip4:icmp", "0.0.0.0"
 	if to.Is6() {
@@ -72,7 +72,7 @@ func echo(ctx context.Context, conn *icmp.PacketConn, line *lifeline.Line, to ne
 	if raw {
 		peer = &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()}
 	}
-	token := []byte(rand.Text()) // tells our answers from those of others, who use the same raw socket
+	token := []byte(rand.Text()) // distinguishes our answers from those of others on a raw socket
 	buffer := make([]byte, 1500)
 	var sent []time.Time
 	for ctx.Err() == nil {
@@ -87,7 +87,7 @@ func echo(ctx context.Context, conn *icmp.PacketConn, line *lifeline.Line, to ne
 		}
 		until := time.Now().Add(pause)
 		for {
-			_ = line.SetReadDeadline(until) // fails on a closed socket alone, which reading then says
+			_ = line.SetReadDeadline(until) // fails only on a closed socket, which reading reports
 			if ctx.Err() != nil {
 				return 0, ErrSilent
 			}
@@ -107,7 +107,7 @@ func echo(ctx context.Context, conn *icmp.PacketConn, line *lifeline.Line, to ne
 	return 0, ErrSilent
 }
 
-// replyTo reads which of our requests a packet answers, if any.
+// replyTo returns the number of our request that a packet answers, if any.
 func replyTo(packet []byte, is6 bool, token []byte) (seq int, ours bool) {
 	protocol := 1
 	if is6 {
@@ -136,14 +136,14 @@ func addrOf(a net.Addr) netip.Addr {
 	return addr.Unmap()
 }
 
-// roundTrip is what the ping of iputils, of inetutils and of the BSDs writes of an answer.
+// roundTrip matches the time of an answer in the output of ping of iputils, inetutils and the BSDs.
 var roundTrip = regexp.MustCompile(`time[=<]([\d.]+) ?ms`)
 
-// byProgram has the machine's own ping ask. One answer ends it, as does ctx.
+// byProgram runs the machine's ping. It ends with one answer or with ctx.
 func byProgram(ctx context.Context, to netip.Addr) (time.Duration, error) {
 	out, err := program.Run(ctx, program.Command{Path: "ping", Args: []string{"-n", "-c", "1", to.String()}})
 	if out == nil {
-		return 0, fmt.Errorf("no socket for ICMP may be opened (net.ipv4.ping_group_range), and: %w", err)
+		return 0, fmt.Errorf("no permission to open a socket for ICMP (net.ipv4.ping_group_range), and: %w", err)
 	}
 	if ctx.Err() != nil {
 		return 0, ErrSilent
@@ -154,7 +154,7 @@ func byProgram(ctx context.Context, to netip.Addr) (time.Duration, error) {
 	return readProgram(out.ExitCode, string(out.Stdout), string(out.Stderr))
 }
 
-// readProgram reads what ping said. It is silent when it sent something and got nothing.
+// readProgram parses the output of ping. It returns ErrSilent when ping sent requests and got no answer.
 func readProgram(exitCode int, stdout, stderr string) (time.Duration, error) {
 	if m := roundTrip.FindStringSubmatch(stdout); m != nil && exitCode == 0 {
 		ms, err := strconv.ParseFloat(m[1], 64)
@@ -165,5 +165,5 @@ func readProgram(exitCode int, stdout, stderr string) (time.Duration, error) {
 	if exitCode == 1 {
 		return 0, ErrSilent
 	}
-	return 0, fmt.Errorf("ping gave exit code %d: %.200q", exitCode, stderr)
+	return 0, fmt.Errorf("ping returned exit code %d: %.200q", exitCode, stderr)
 }

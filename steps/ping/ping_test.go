@@ -35,8 +35,8 @@ func TestByProgram(t *testing.T) {
 		{0, "64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.045 ms\n", "", 45 * time.Microsecond, ""},
 		{0, "64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time<1 ms\n", "", time.Millisecond, ""},
 		{1, "1 packets transmitted, 0 received, 100% packet loss\n", "", 0, "no answer"},
-		{2, "", "ping: socket: Operation not permitted\n", 0, `ping gave exit code 2: "ping: socket: Operation not permitted\n"`},
-		{0, "", "", 0, `ping gave exit code 0: ""`},
+		{2, "", "ping: socket: Operation not permitted\n", 0, `ping returned exit code 2: "ping: socket: Operation not permitted\n"`},
+		{0, "", "", 0, `ping returned exit code 0: ""`},
 	} {
 		took, err := readProgram(c.exitCode, c.stdout, c.stderr)
 		said := ""
@@ -52,7 +52,7 @@ func TestByProgram(t *testing.T) {
 	}
 }
 
-// byProgramFor asks 127.0.0.1 by the machine's own ping.
+// byProgramFor pings 127.0.0.1 with the machine's ping.
 func byProgramFor(t *testing.T, patience time.Duration) (time.Duration, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSilence asks a host that takes no echo requests: this one, in a network of its own.
+// TestSilence pings a host that ignores echo requests: this one, in a network namespace of its own.
 func TestSilence(t *testing.T) {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked, so that the thread ends with its network
+		runtime.LockOSThread() // never unlocked: the thread ends with its network namespace
 		defer close(done)
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			done <- err
@@ -39,6 +39,6 @@ func TestSilence(t *testing.T) {
 		}
 	}()
 	for err := range done {
-		t.Skip("no network of its own: ", err)
+		t.Skip("no network namespace of its own: ", err)
 	}
 }

@@ -1,8 +1,8 @@
-// Package plugin reads what a Nagios plugin says, by the Monitoring Plugins Development Guidelines ("Plugin Output for
-// Nagios", "Performance data", "Plugin Return Codes"): a status line, more text, and performance data.
+// Package plugin parses the output of a Nagios plugin, by the Monitoring Plugins Development Guidelines ("Plugin Output
+// for Nagios", "Performance data", "Plugin Return Codes"): a status line, more text, and performance data.
 //
-// Plugins are written by everybody, so nothing is refused: what cannot be read as performance data is said and left out,
-// and never changes the status.
+// The quality of plugins varies, so nothing is refused. Unreadable performance data is reported and left out. It never
+// changes the status.
 package plugin
 
 import (
@@ -13,26 +13,26 @@ import (
 	"unicode"
 )
 
-// Output is what a plugin printed.
+// Output is the parsed output of a plugin.
 type Output struct {
 	Line     string  // the status line, without performance data
-	Text     string  // the lines behind it, without performance data
-	Perfdata []Value // in order
+	Text     string  // the lines after it, without performance data
+	Perfdata []Value // in the order of the output
 	Unread   []string
 }
 
-// Value is one value of the performance data, in the unit that it was given in.
+// Value is one value of the performance data, in its original unit.
 type Value struct {
 	Label string
 	Value float64
 	Unit  string // "s", "ms", "us", "%", "B", "KB", …, "c", or empty
 	Warn  float64
-	Crit  float64 // upper ends of the ranges; NaN when there is none, or when it is no plain number
+	Crit  float64 // upper ends of the ranges; NaN when there is none, or it is not a plain number
 	Min   float64
 	Max   float64 // NaN when not given
 }
 
-// limits of what is read: no plugin that somebody looks at says more.
+// Limits of the parsed output. Useful plugins stay far below them.
 const (
 	maxValues = 200
 	maxLabel  = 100
@@ -42,7 +42,7 @@ const (
 func Parse(stdout string) *Output {
 	o := &Output{}
 	var text, data []string
-	inData := false // behind the bar of the long text every line is performance data
+	inData := false // after the bar in the long text, every line is performance data
 	for i, line := range strings.Split(strings.ReplaceAll(stdout, "\r\n", "\n"), "\n") {
 		words, perf, found := strings.Cut(line, "|")
 		if inData {
@@ -71,7 +71,7 @@ func Parse(stdout string) *Output {
 	return o
 }
 
-// split parts performance data at blanks that are not between single quotes. A quote inside a quoted label is doubled.
+// split splits performance data at blanks outside single quotes. A quote inside a quoted label is doubled.
 func split(data string) []string {
 	var tokens []string
 	var b strings.Builder
@@ -136,8 +136,8 @@ func parseValue(token string) (Value, error) {
 	return v, nil
 }
 
-// upperEnd gives the end of a range above which it is left ("10", "10:20", "~:10"). A range that is meant inside out
-// ("@10:20") or open above ("10:") has none.
+// upperEnd returns the upper end of a range ("10", "10:20", "~:10"). An inverted range ("@10:20") and one without an
+// upper end ("10:") have none.
 func upperEnd(limits string) string {
 	if strings.HasPrefix(limits, "@") {
 		return ""
@@ -148,27 +148,27 @@ func upperEnd(limits string) string {
 	return limits
 }
 
-// parseNumber reads a decimal number. Some locales of old plugins write a comma.
+// parseNumber reads a decimal number. Old plugins write a comma in some locales.
 func parseNumber(s string) (float64, error) {
 	s = strings.Replace(s, ",", ".", 1)
 	if strings.ContainsAny(s, "xXpPiInN_") {
-		return 0, fmt.Errorf("%q is no number", s)
+		return 0, fmt.Errorf("%q is not a number", s)
 	}
 	n, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsInf(n, 0) {
-		return 0, fmt.Errorf("%q is no number", s)
+		return 0, fmt.Errorf("%q is not a number", s)
 	}
 	return n, nil
 }
 
-// Base gives a value in the base unit of its unit and that unit as metrics name it: "seconds", "bytes", "ratio", "total",
-// or empty for a plain number or a unit that is not known, which is then left as it is.
+// Base returns the value in its base unit, and the name of that unit in metrics: "seconds", "bytes", "ratio" or
+// "total". For a plain number or an unknown unit the name is empty and the value unchanged.
 func (v Value) Base() (value float64, unit string) {
 	factor, unit := v.scale()
 	return v.Value * factor, unit
 }
 
-// Limits gives Warn and Crit in the same unit as Base.
+// Limits returns Warn and Crit in the unit of Base.
 func (v Value) Limits() (warn, crit float64) {
 	factor, _ := v.scale()
 	return v.Warn * factor, v.Crit * factor
@@ -191,7 +191,7 @@ func (v Value) scale() (factor float64, unit string) {
 	}
 	for power, prefix := range []string{"", "K", "M", "G", "T", "P"} {
 		switch v.Unit {
-		case prefix + "B": // plugins mean powers of 1024 by both
+		case prefix + "B": // plugins mean powers of 1024 with both
 			return math.Pow(1024, float64(power)), "bytes"
 		case prefix + "iB":
 			return math.Pow(1024, float64(power)), "bytes"

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// shown writes an output on one line.
+// shown formats an output on one line.
 func shown(o *Output) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %q", o.Line, o.Text)

@@ -1,5 +1,5 @@
-// Package procfs reads what the kernel of the machine that stepwatch runs on says of load, memory and processes, in /proc
-// (proc(5)). In a container these are mostly the machine's, but the processes are the container's own.
+// Package procfs reads load, memory and processes of the machine that stepwatch runs on from /proc (proc(5)). In a
+// container most values are the machine's, but the processes are the container's own.
 package procfs
 
 import (
@@ -15,23 +15,23 @@ import (
 	"time"
 )
 
-// Root is where Linux has it.
+// Root is the path of /proc on Linux.
 const Root = "/proc"
 
-// Why it could not be read.
+// Reasons why it could not be read.
 var (
-	ErrUnsupported = errors.New("this system has no /proc as Linux has it")
-	ErrFormat      = errors.New("it is not understood")
+	ErrUnsupported = errors.New("this system has no /proc like that of Linux")
+	ErrFormat      = errors.New("unknown format")
 	ErrHidden      = errors.New("the processes of other users are hidden (hidepid in /proc/mounts)")
 )
 
-// Load is how many processes ran or wanted to, on the average of so many minutes (getloadavg(3)).
+// Load is the average number of processes that ran or wanted to run, over 1, 5 and 15 minutes (getloadavg(3)).
 type Load struct {
 	One, Five, Fifteen float64
-	Cores              int // that the machine has, also when we may use but some of them
+	Cores              int // of the machine, even if we may use only some of them
 }
 
-// ReadLoad reads loadavg and stat beneath root.
+// ReadLoad reads loadavg and stat below root.
 func ReadLoad(root string) (Load, error) {
 	text, err := read(root, "loadavg")
 	if err != nil {
@@ -43,7 +43,7 @@ func ReadLoad(root string) (Load, error) {
 	}
 	l := Load{Cores: cores(stat)}
 	if l.Cores == 0 {
-		return l, fmt.Errorf("stat: %w: it names no core", ErrFormat)
+		return l, fmt.Errorf("stat: %w: it lists no core", ErrFormat)
 	}
 	fields := strings.Fields(string(text))
 	if len(fields) < 3 {
@@ -51,13 +51,13 @@ func ReadLoad(root string) (Load, error) {
 	}
 	for i, value := range []*float64{&l.One, &l.Five, &l.Fifteen} {
 		if *value, err = strconv.ParseFloat(fields[i], 64); err != nil || !(*value >= 0) {
-			return l, fmt.Errorf("loadavg: %w: %.40q is no load", ErrFormat, fields[i])
+			return l, fmt.Errorf("loadavg: %w: %.40q is not a load", ErrFormat, fields[i])
 		}
 	}
 	return l, nil
 }
 
-// cores counts the lines "cpu0", "cpu1" and so on, one for each core that is online. The line "cpu" is their sum.
+// cores counts the lines "cpu0", "cpu1" and so on: one for each core that is online. The line "cpu" is their sum.
 func cores(stat []byte) (n int) {
 	for line := range bytes.Lines(stat) {
 		if number, found := bytes.CutPrefix(line, []byte("cpu")); found && len(number) > 0 && number[0] >= '0' && number[0] <= '9' {
@@ -67,13 +67,13 @@ func cores(stat []byte) (n int) {
 	return n
 }
 
-// Memory is in bytes.
+// Memory holds sizes in bytes.
 type Memory struct {
-	Total, Available    uint64 // Available is what programs can have without swapping
+	Total, Available    uint64 // Available is available to programs without swapping
 	SwapTotal, SwapFree uint64
 }
 
-// ReadMemory reads meminfo beneath root.
+// ReadMemory reads meminfo below root.
 func ReadMemory(root string) (Memory, error) {
 	text, err := read(root, "meminfo")
 	if err != nil {
@@ -101,7 +101,7 @@ func ReadMemory(root string) (Memory, error) {
 	return m, nil
 }
 
-// ReadUptime reads uptime beneath root: since when the machine runs.
+// ReadUptime reads uptime below root: how long the machine has been running.
 func ReadUptime(root string) (time.Duration, error) {
 	text, err := read(root, "uptime")
 	if err != nil {
@@ -110,7 +110,7 @@ func ReadUptime(root string) (time.Duration, error) {
 	first, _, _ := strings.Cut(string(text), " ")
 	seconds, err := strconv.ParseFloat(first, 64)
 	if err != nil || !(seconds >= 0 && seconds < 1e10) {
-		return 0, fmt.Errorf("uptime: %w: %.40q is no number of seconds", ErrFormat, first)
+		return 0, fmt.Errorf("uptime: %w: %.40q is not a number of seconds", ErrFormat, first)
 	}
 	return time.Duration(seconds * float64(time.Second)), nil
 }
@@ -121,12 +121,12 @@ type Process struct {
 	UID uint32
 }
 
-// commLength is how much the kernel keeps of a process' name.
+// commLength is the number of bytes that the kernel keeps of a process' name.
 const commLength = 15
 
-// ReadProcesses lists the processes of a name beneath root: that of the program, or of the script that an interpreter runs,
-// as ps and pgrep show it, or the first word of the title that it gives itself. A name with a slash is the path that it was started by. Those that have ended and are not
-// buried yet do not count.
+// ReadProcesses returns the processes with a name below root. The name is that of the program, or of the script that an
+// interpreter runs, as ps and pgrep show it, or the first word of the title that the process gives itself. A name with
+// a slash is the path that started the process. Zombies do not count.
 func ReadProcesses(root, name string) ([]Process, error) {
 	dir, err := os.Open(root)
 	if err != nil {
@@ -149,7 +149,7 @@ func ReadProcesses(root, name string) ([]Process, error) {
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, ErrHidden
 		}
-		if err == nil && fits { // one that cannot be read has ended meanwhile
+		if err == nil && fits { // an unreadable process has ended meanwhile
 			found = append(found, p)
 		}
 	}
@@ -194,7 +194,7 @@ func readProcess(root string, pid int, name string) (p Process, fits bool, err e
 	return p, fitsCommand(line, name), nil
 }
 
-// fitsCommand says whether a command line is a program's of that name.
+// fitsCommand reports whether a command line is that of a program with this name.
 func fitsCommand(line []byte, name string) bool {
 	args := strings.Split(string(bytes.TrimRight(line, "\x00")), "\x00")
 	named := func(path string) bool {
@@ -207,13 +207,13 @@ func fitsCommand(line []byte, name string) bool {
 		return args[0] != ""
 	}
 	if title, _, _ := strings.Cut(args[0], " "); title != args[0] && strings.TrimSuffix(title, ":") == name {
-		return true // the program says itself what it is: "puma: cluster worker 0: 4242 [app]"
+		return true // the program sets its own title: "puma: cluster worker 0: 4242 [app]"
 	}
 	interpreter := strings.TrimRight(filepath.Base(args[0]), "0123456789.")
 	if !slices.Contains([]string{"python", "perl", "ruby", "node", "php", "sh", "bash", "dash"}, interpreter) {
 		return false
 	}
-	for _, arg := range args[1:] { // the first that is no option is the script
+	for _, arg := range args[1:] { // the first argument that is not an option is the script
 		if !strings.HasPrefix(arg, "-") {
 			return named(arg)
 		}

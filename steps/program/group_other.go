@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-// Without process groups only the program itself is ended.
+// Without process groups, only the program itself is ended.
 func ownGroup(*exec.Cmd) {}
 
 func endGroup(*exec.Cmd) {}

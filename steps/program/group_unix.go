@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// ownGroup puts the program into a process group of its own and makes the end of the context end all of it.
+// ownGroup puts the program into its own process group, and makes the end of the context end the whole group.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
 
 func endGroup(cmd *exec.Cmd) {
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // mostly there is nobody left, which is the error
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it fails when the group is empty, as usual
 }
 
 func signalOf(state *os.ProcessState) string {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// endMarked ends every process whose environment began with the mark in it, and says how many there were. A process may
-// fork while it is looked for, so that is done until none is found.
+// endMarked ends every process that started with the mark in its environment, and returns their number. A process may
+// fork during the search, so the search repeats until it finds none.
 func endMarked(mark string) int {
 	ended := make(map[int]bool)
 	for range 5 {
@@ -22,7 +22,7 @@ func endMarked(mark string) int {
 			}
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				found++
-				ended[pid] = true // and there for a moment more
+				ended[pid] = true // it may still exist for a moment
 			}
 		}
 		if found == 0 {

@@ -1,8 +1,8 @@
-// Package program runs another program to its end: never longer than its context, never with more output than was asked
-// for, and with nothing of it left running. It is the one place of stepwatch that starts programs for a step.
+// Package program runs another program to its end: not longer than its context, with bounded output, and without
+// leaving processes behind. It is the only place in stepwatch that starts programs for a step.
 //
-// A program gets a small environment of its own, because ours may hold passwords. There is no shell: arguments arrive as
-// they are given.
+// A program gets its own small environment, because stepwatch's may contain passwords. There is no shell: arguments are
+// passed unchanged.
 package program
 
 import (
@@ -23,36 +23,36 @@ import (
 	"time"
 )
 
-// DefaultOutputLimit is how much of each output is kept unless the Command says otherwise: 1 MiB.
+// DefaultOutputLimit is the number of bytes of each output that are kept by default: 1 MiB.
 const DefaultOutputLimit = 1 << 20
 
-// grace is how long after its end a program's children may hold its outputs open before they are closed.
+// grace is how long a program's children may hold its outputs open after its end.
 const grace = 250 * time.Millisecond
 
-// Command is what to run.
+// Command describes a program to run.
 type Command struct {
 	Path        string   // of the program, or its name for $PATH
 	Args        []string // without the program's own name
-	Dir         string   // where it runs; empty: where we do
+	Dir         string   // working directory; empty means ours
 	Env         []string // "NAME=value", added to the small environment that every program gets
-	Inherit     bool     // pass our whole environment; for what the user configured as part of stepwatch itself
+	Inherit     bool     // pass our whole environment; for programs configured as part of stepwatch
 	Stdin       []byte
-	Input       io.Reader // the standard input in the place of Stdin, for more than fits into memory
+	Input       io.Reader // standard input instead of Stdin, for input larger than memory
 	OutputLimit int       // bytes kept of each output; 0 means DefaultOutputLimit
 
-	// Foreign is for programs that stepwatch does not know: processes that left the program's group to go on by themselves
-	// are found and ended too, on Linux, by a mark in their environment. Looking for them takes some milliseconds.
+	// Foreign is for programs that stepwatch does not know. On Linux, processes that left the program's group are found
+	// by a mark in their environment and ended too. The search takes some milliseconds.
 	Foreign bool
 
-	// Stdout, when there is one, gets the standard output as it comes, and Output has none of it. Its error ends the program
-	// and is Run's.
+	// Stdout, if not nil, receives the standard output as it arrives; Output then holds none of it. An error of Stdout
+	// ends the program and is returned by Run.
 	Stdout io.Writer
 }
 
-// Output is what a program that ended has said.
+// Output is the output and the end of a program.
 type Output struct {
 	Stdout, Stderr       []byte
-	StdoutCut, StderrCut bool // there was more than the limit; it was read and dropped
+	StdoutCut, StderrCut bool // the rest beyond the limit was read and dropped
 	ExitCode             int  // -1 when a signal ended it
 	Signal               string
 	Strays               int // processes of a Foreign program that had left its group and were ended
@@ -60,12 +60,13 @@ type Output struct {
 	CPU                  time.Duration // of the program and the children that it waited for
 }
 
-// inherited are the variables that every program needs and that hold no secret.
+// inherited are the variables that every program needs and that contain no secret.
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
 
-// Run runs a program and waits for its end. An exit code other than zero is no error: what it means is for the caller.
-// The error says that it could not be started, or wraps the context's when that ended it; the Output then holds what it
-// had said until then. When Run returns, the program and all processes of its group have ended.
+// Run runs a program and waits for its end. An exit code other than zero is not an error: its meaning is up to the
+// caller. Run returns an error when the program did not start. When the context ended the program, the error wraps the
+// context's, and the Output holds the output so far. When Run returns, the program and all processes of its group have
+// ended.
 func Run(ctx context.Context, c Command) (*Output, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("run %s: %w", c.Path, err)
@@ -96,7 +97,7 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	if c.Foreign {
 		mark = "STEPWATCH_PROGRAM=" + rand.Text()
 		cmd.Env = append(cmd.Env, mark)
-		// What left the group may hold the outputs open, which would be waited for.
+		// Processes that left the group may hold the outputs open, and Wait would wait for them.
 		end := cmd.Cancel
 		cmd.Cancel = func() error { defer endMarked(mark); return end() }
 	}
@@ -107,7 +108,7 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	}
 	err := cmd.Wait()
 	took := time.Since(start)
-	endGroup(cmd) // what it started and did not wait for
+	endGroup(cmd) // children that it did not wait for
 	strays := 0
 	if mark != "" {
 		strays = endMarked(mark)
@@ -121,27 +122,27 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	var exit *exec.ExitError
 	switch {
 	case sink != nil && sink.err != nil:
-		return out, fmt.Errorf("take what %s printed: %w", c.Path, sink.err)
+		return out, fmt.Errorf("process the output of %s: %w", c.Path, sink.err)
 	case ctx.Err() != nil && out.ExitCode != 0:
 		return out, fmt.Errorf("run %s: ended after %s: %w", c.Path, out.Duration.Round(time.Millisecond), context.Cause(ctx))
 	case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return out, nil // judged by its exit code; a child that kept the outputs open is gone
+		return out, nil // the exit code counts; a child that held the outputs open has ended
 	default:
 		return out, fmt.Errorf("run %s: %w", c.Path, err)
 	}
 }
 
-// startError words why a program did not start.
+// startError explains why a program did not start.
 func startError(c Command, err error) error {
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("there is no such program in $PATH")
 	}
 	if at := (*fs.PathError)(nil); errors.As(err, &at) {
-		err = at.Err // whose path is the command's
+		err = at.Err // its path is that of the command
 	}
 	if c.Dir != "" {
 		if _, gone := os.Stat(c.Dir); gone != nil {
-			return fmt.Errorf("the directory to run it in: %w", gone)
+			return fmt.Errorf("its working directory: %w", gone)
 		}
 	}
 	path := c.Path
@@ -155,11 +156,11 @@ func startError(c Command, err error) error {
 	case info.IsDir():
 		return fmt.Errorf("%w: it is a directory", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: the interpreter that its first line names, or else its loader, is not there", err)
+		return fmt.Errorf("%w: the interpreter in its first line, or its loader, does not exist", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: chmod +x makes it a program", err)
+		return fmt.Errorf("%w: make it executable with chmod +x", err)
 	case errors.Is(err, syscall.ENOEXEC):
-		return fmt.Errorf("%w: it is no program of this machine, and its first line names no interpreter (#!/bin/sh)", err)
+		return fmt.Errorf("%w: it is not a program for this machine, and its first line names no interpreter (#!/bin/sh)", err)
 	}
 	return err
 }
@@ -178,7 +179,7 @@ func environment(c Command) []string {
 	return append(env, c.Env...)
 }
 
-// checked ends the program when what it prints is not taken.
+// checked ends the program when writing its output fails.
 type checked struct {
 	to     io.Writer
 	failed func()
@@ -194,8 +195,8 @@ func (w *checked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Kept keeps the first bytes that are written to it and drops the rest, so that a program that floods its output neither
-// fills the memory nor stops at a full pipe. It may be read while it is written to.
+// Kept keeps the first bytes written to it and drops the rest, so that a program with very long output neither fills
+// the memory nor blocks on a full pipe. It may be read during writes.
 type Kept struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -203,10 +204,10 @@ type Kept struct {
 	total  int64
 }
 
-// NewKept keeps at most so many bytes.
+// NewKept returns a Kept that keeps at most limit bytes.
 func NewKept(limit int) *Kept { return &Kept{limit: limit} }
 
-// Write never fails.
+// Write keeps the bytes of p up to the limit. It never fails.
 func (w *Kept) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -216,21 +217,21 @@ func (w *Kept) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Bytes gives what was kept.
+// Bytes returns the kept bytes.
 func (w *Kept) Bytes() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.buffer.Bytes()
 }
 
-// Cut says whether there was more.
+// Cut reports whether bytes were dropped.
 func (w *Kept) Cut() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.total > int64(w.limit)
 }
 
-// Written says how many bytes were written to it.
+// Written returns the number of bytes written to it.
 func (w *Kept) Written() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -72,10 +72,10 @@ func TestRunEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
-// ended waits until a process is gone or a zombie that its new parent has yet to collect.
+// ended waits until a process has ended, or is a zombie that its new parent has not reaped yet.
 func ended(pid int) error {
 	for range 100 {
-		stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat") // there is none once it is gone
+		stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat") // it does not exist after the process has ended
 		if len(stat) == 0 || bytes.Contains(stat, []byte(") Z ")) {
 			return nil
 		}
@@ -97,12 +97,12 @@ func TestRunHandsOutputOn(t *testing.T) {
 		t.Errorf("got %q, %+v, %v", &got, out, err)
 	}
 	command = program.Command{Path: "yes", Stdout: refusing{}}
-	if _, err := program.Run(t.Context(), command); err == nil || err.Error() != "take what yes printed: enough" {
+	if _, err := program.Run(t.Context(), command); err == nil || err.Error() != "process the output of yes: enough" {
 		t.Errorf("got %v, want the writer's error", err)
 	}
 }
 
-// TestRunEndsWhatLeftTheGroup holds that a program which puts itself into the background is found.
+// TestRunEndsWhatLeftTheGroup checks that a program that puts itself into the background is found.
 func TestRunEndsWhatLeftTheGroup(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("processes are found by their environment on Linux only")
@@ -128,12 +128,13 @@ func TestRunEndsWhatLeftTheGroup(t *testing.T) {
 
 func TestRunInNoDirectory(t *testing.T) {
 	_, err := program.Run(t.Context(), program.Command{Path: "true", Dir: "/no/such"})
-	if want := "run true: the directory to run it in: stat /no/such: no such file or directory"; err == nil || err.Error() != want {
+	if want := "run true: its working directory: stat /no/such: no such file or directory"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-// TestRunEndsWhatLeftTheGroupInTime holds that the deadline is not exceeded for what left the group and holds the output open.
+// TestRunEndsWhatLeftTheGroupInTime checks that a process that left the group and holds the output open does not delay
+// the end.
 func TestRunEndsWhatLeftTheGroupInTime(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("processes are found by their environment on Linux only")
@@ -151,7 +152,7 @@ func TestRunEndsWhatLeftTheGroupInTime(t *testing.T) {
 			return
 		}
 		if attempt == 5 {
-			t.Fatalf("it took %s, want hardly more than 200ms", out.Duration)
+			t.Fatalf("it took %s, want about 200ms", out.Duration)
 		}
 	}
 }
@@ -172,10 +173,10 @@ func TestRunCannotStart(t *testing.T) {
 	for command, want := range map[string]string{
 		"no-such-program-here": "run no-such-program-here: there is no such program in $PATH",
 		"/no/such/program":     "run /no/such/program: no such file or directory",
-		"./plain":              "run ./plain: permission denied: chmod +x makes it a program",
+		"./plain":              "run ./plain: permission denied: make it executable with chmod +x",
 		"./dir":                "run ./dir: permission denied: it is a directory",
-		"./nobody":             "run ./nobody: no such file or directory: the interpreter that its first line names, or else its loader, is not there",
-		"./words":              "run ./words: exec format error: it is no program of this machine, and its first line names no interpreter (#!/bin/sh)",
+		"./nobody":             "run ./nobody: no such file or directory: the interpreter in its first line, or its loader, does not exist",
+		"./words":              "run ./words: exec format error: it is not a program for this machine, and its first line names no interpreter (#!/bin/sh)",
 	} {
 		if _, err := program.Run(t.Context(), program.Command{Path: command, Dir: dir}); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)

@@ -25,7 +25,7 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	config.Net, config.Addr = s.network(), s.Address
 	config.TLS = s.TLS
 	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
-	config.Logger = log.New(io.Discard, "", 0) // what it has to say is in its errors
+	config.Logger = log.New(io.Discard, "", 0) // its errors contain the same
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.Dial(ctx, network, address)
 	}
@@ -34,7 +34,7 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close() //nolint:errcheck // the answer is there, or not
+	defer db.Close() //nolint:errcheck // the result is known already
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, mysqlError(err)
@@ -49,7 +49,8 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	if strings.Contains(version, "MariaDB") {
 		limit = fmt.Sprintf("SET SESSION max_statement_time = %.3f", max(left, time.Millisecond).Seconds())
 	}
-	// A transaction that may only read is not enough: MariaDB ends it for a statement such as DROP TABLE, and does that then.
+	// A read-only transaction is not enough: for a statement such as DROP TABLE, MariaDB ends it and runs the
+	// statement.
 	for _, set := range []string{limit, "SET SESSION time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY"} {
 		if _, err := conn.ExecContext(ctx, set); err != nil {
 			return nil, mysqlError(err)
@@ -64,7 +65,7 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	defer rows.Close() //nolint:errcheck // the answer is there, or not
+	defer rows.Close() //nolint:errcheck // the result is known already
 	answer := &Answer{}
 	if answer.Columns, err = rows.Columns(); err != nil {
 		return nil, mysqlError(err)
@@ -79,7 +80,7 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 			return nil, mysqlError(err)
 		}
 		if !add(answer, raw) {
-			cancel() // closes the connection; the rest would be read to its end by what closes the rows
+			cancel() // closes the connection; rows.Close would read all other rows
 			return answer, nil
 		}
 	}
@@ -89,7 +90,7 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	return answer, nil
 }
 
-// mysqlError sorts what MySQL says by its number (MySQL and MariaDB error reference).
+// mysqlError classifies an error of MySQL by its number (MySQL and MariaDB error reference).
 func mysqlError(err error) error {
 	var said *mysql.MySQLError
 	switch {

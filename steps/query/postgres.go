@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// runPostgres speaks PostgreSQL's protocol. pgconn, the lower half of pgx, is enough for that and a quarter of its size.
+// runPostgres speaks PostgreSQL's protocol. It uses pgconn, the lower layer of pgx, which is a quarter of its size.
 func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, error) {
 	config, err := s.postgresConfig()
 	if err != nil {
@@ -25,13 +25,13 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 	if err != nil {
 		return nil, postgresError(err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // the answer is there, or not
-	// By statements and not by parameters of the connection, because PgBouncer refuses those.
+	defer func() { _ = conn.Close(ctx) }() // the result is known already
+	// Set by statements, because PgBouncer refuses parameters of the connection.
 	begin := fmt.Sprintf("BEGIN READ ONLY; SET LOCAL statement_timeout = %d; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'", max(timeLeft(ctx).Milliseconds(), 1))
 	if _, err := conn.Exec(ctx, begin).ReadAll(); err != nil {
 		return nil, postgresError(err)
 	}
-	// The extended protocol takes one statement and no more, so that none can end the transaction and go on.
+	// The extended protocol accepts only one statement, so none can end the transaction and continue.
 	reader := conn.ExecParams(ctx, statement, nil, nil, nil, nil)
 	answer := &Answer{}
 	for _, field := range reader.FieldDescriptions() {
@@ -48,16 +48,16 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 	return answer, nil
 }
 
-// postgresConfig leaves nothing to the environment, PGPASSWORD and ~/.pgpass included.
+// postgresConfig returns a configuration that ignores the environment, including PGPASSWORD and ~/.pgpass.
 func (s *Server) postgresConfig() (*pgconn.Config, error) {
 	config, err := pgconn.ParseConfig("host=localhost port=5432 user=stepwatch database=stepwatch sslmode=disable passfile=/dev/null target_session_attrs=any")
 	if err != nil {
-		return nil, fmt.Errorf("a PG… variable of the environment stands against it: %w", err)
+		return nil, fmt.Errorf("a PG… variable of the environment prevents it: %w", err)
 	}
 	config.Fallbacks, config.ValidateConnect, config.AfterConnect, config.OAuthTokenProvider = nil, nil, nil, nil
 	config.RuntimeParams = map[string]string{"application_name": "stepwatch"}
 	config.User, config.Password, config.Database, config.TLSConfig = s.User, s.Password, s.Database, s.TLS
-	config.ConnectTimeout = 0 // ctx is what limits it
+	config.ConnectTimeout = 0 // ctx limits it
 	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		frontend := pgproto3.NewFrontend(r, w)
 		frontend.SetMaxBodyLen(largestRow)
@@ -67,7 +67,7 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 	if s.network() == "unix" {
 		config.Host, config.Port = s.Address, 5432
 		socket := s.Address
-		if !strings.HasPrefix(filepath.Base(socket), ".s.PGSQL.") { // the directory that it is in
+		if !strings.HasPrefix(filepath.Base(socket), ".s.PGSQL.") { // the directory of the socket
 			socket = filepath.Join(socket, ".s.PGSQL.5432")
 		}
 		config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx, "unix", socket) }
@@ -86,7 +86,7 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 	return config, nil
 }
 
-// postgresError sorts what PostgreSQL says by its SQLSTATE (appendix A of its manual).
+// postgresError classifies an error of PostgreSQL by its SQLSTATE (appendix A of its manual).
 func postgresError(err error) error {
 	var said *pgconn.PgError
 	var unverified *tls.CertificateVerificationError
@@ -100,7 +100,7 @@ func postgresError(err error) error {
 		return ErrNoTLS
 	case !errors.As(err, &said):
 		var connect *pgconn.ConnectError
-		if errors.As(err, &connect) { // whose text has the user and the address
+		if errors.As(err, &connect) { // its text contains the user and the address
 			return connect.Unwrap()
 		}
 		return err

@@ -1,5 +1,5 @@
-// Package query asks a PostgreSQL or MySQL database (MariaDB too) one question, in a transaction that may only read, and ends it
-// on the server when its time is up.
+// Package query runs one query on a PostgreSQL or MySQL (MariaDB) database, in a read-only transaction. The server ends
+// the query when its time is over.
 package query
 
 import (
@@ -12,37 +12,37 @@ import (
 	"time"
 )
 
-// Why a database did not answer. A Refusal wraps one of them.
+// Reasons why a database did not answer. A Refusal wraps one of them.
 var (
 	ErrLogin     = errors.New("the login was refused")
 	ErrDatabase  = errors.New("there is no such database")
-	ErrDenied    = errors.New("the user may not do that")
-	ErrMissing   = errors.New("what the query asks for is not there")
+	ErrDenied    = errors.New("the user has no right to do that")
+	ErrMissing   = errors.New("the table, column or function of the query does not exist")
 	ErrStatement = errors.New("the query is wrong")
-	ErrWrites    = errors.New("the query would change something, and it may only read")
-	ErrBusy      = errors.New("the server takes no more connections")
+	ErrWrites    = errors.New("the query would change something, but it may only read")
+	ErrBusy      = errors.New("the server accepts no more connections")
 	ErrStarting  = errors.New("the server is starting up or shutting down")
 	ErrTimeout   = errors.New("the query took too long and was ended")
 	ErrOther     = errors.New("the server refused it")
 	ErrNoTLS     = errors.New("the server offers no TLS")
-	ErrNothing   = errors.New("the query asks for nothing") // it is COMMIT, or a comment
-	ErrTooLarge  = fmt.Errorf("it gives a row of more than %d MB", largestRow>>20)
+	ErrNothing   = errors.New("the query returns nothing") // it is COMMIT, or a comment
+	ErrTooLarge  = fmt.Errorf("it returns a row of more than %d MB", largestRow>>20)
 )
 
-// Refusal is what a server said instead of an answer.
+// Refusal is a server's error.
 type Refusal struct {
 	Code    string // SQLSTATE of PostgreSQL ("42P01"), number of MySQL ("1146")
 	Message string
 	kind    error
 }
 
-// Error gives the reason, the server's words and its code.
+// Error returns the reason, the server's message and its code.
 func (r *Refusal) Error() string { return fmt.Sprintf("%v: %s (%s)", r.kind, r.Message, r.Code) }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (r *Refusal) Unwrap() error { return r.kind }
 
-// Server says where a database is and how it is opened.
+// Server describes a database and how to connect to it.
 type Server struct {
 	MySQL    bool   // else PostgreSQL
 	Address  string // "host:port", or the path of a socket
@@ -55,7 +55,7 @@ type Server struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// network is what Address is on.
+// network returns the network of Address: "unix" or "tcp".
 func (s *Server) network() string {
 	if strings.HasPrefix(s.Address, "/") {
 		return "unix"
@@ -69,27 +69,28 @@ type Value struct {
 	Null bool
 }
 
-// RowLimit and SizeLimit are how many rows and bytes of them are read of an answer.
+// RowLimit and SizeLimit limit the rows of an answer that are read, and their bytes.
 const (
 	RowLimit  = 10_000
 	SizeLimit = 8 << 20
 )
 
-// largestRow is what a row of PostgreSQL may have: one message, which is read at once. MySQL's own limit is max_allowed_packet.
+// largestRow limits a row of PostgreSQL, in bytes: it is one message, which is read at once. MySQL has its own limit,
+// max_allowed_packet.
 const largestRow = 2 * SizeLimit
 
-// Answer is what a query gave. Times are in UTC.
+// Answer is the result of a query. Times are in UTC.
 type Answer struct {
 	Columns []string
 	First   []Value // the first row; nil when there is none
-	Rows    int     // how many there are
-	More    bool    // there are more than RowLimit, or more than fits into SizeLimit
+	Rows    int     // number of rows
+	More    bool    // the rows exceed RowLimit or SizeLimit
 
 	size int // of the rows, in bytes
 }
 
-// Run asks one question. The time that ctx has left is the statement's on the server too. Errors are a *Refusal, one of the
-// network or of TLS, or the context's.
+// Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, an
+// error of the network or of TLS, or the context's.
 func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 	run := s.runPostgres
 	if s.MySQL {
@@ -102,7 +103,8 @@ func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 	return answer, err
 }
 
-// timeLeft is what the server gets for the statement: a little less than ctx has, so that it is the server that says so.
+// timeLeft returns the server's time limit for the statement: slightly less than that of ctx, so that the server
+// reports the timeout.
 func timeLeft(ctx context.Context) time.Duration {
 	deadline, limited := ctx.Deadline()
 	if !limited {
@@ -112,7 +114,7 @@ func timeLeft(ctx context.Context) time.Duration {
 	return max(left-min(left/10, 500*time.Millisecond), time.Millisecond)
 }
 
-// add takes in a row, and says whether there may be another.
+// add adds a row and reports whether there may be another.
 func add[V ~[]byte](a *Answer, row []V) (more bool) {
 	size := 0
 	for _, value := range row {

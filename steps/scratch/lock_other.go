@@ -4,8 +4,8 @@ package scratch
 
 import "os"
 
-// Lock opens a file; where files cannot be locked this way, removing one in use fails by itself.
+// Lock opens a file. On this system, files cannot be locked this way, but a file in use cannot be removed.
 func Lock(path string, flags int) (*os.File, error) { return os.OpenFile(path, flags, 0o600) }
 
-// ours is never true where directories cannot be locked.
+// ours returns false, because directories cannot be locked on this system.
 func ours(os.FileInfo) bool { return false }

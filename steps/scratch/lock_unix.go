@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Lock opens a file or directory with these flags of os.OpenFile and takes its lock, or fails at once when somebody holds it. The
-// lock ends with the file, and with the process.
+// Lock opens a file or directory with these flags of os.OpenFile and locks it. It fails at once when another process
+// holds the lock. The lock ends when the file is closed or the process ends.
 func Lock(path string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -21,7 +21,8 @@ func Lock(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// ours says whether a file is our user's: everybody may make one of any name where temporary files are.
+// ours reports whether a file belongs to our user: anybody may create one with any name in a directory for temporary
+// files.
 func ours(info os.FileInfo) bool {
 	status, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(status.Uid) == os.Geteuid()

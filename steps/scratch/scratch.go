@@ -1,5 +1,5 @@
-// Package scratch makes directories for what a run writes. Each is locked, and the kernel gives the lock up with the process, so
-// that what a killed stepwatch left is removed by the next one, and nothing that is in use.
+// Package scratch creates directories for the files of a run. Each is locked, and the kernel releases the lock when the
+// process ends. So the next stepwatch removes the directories of a killed one, and none that is in use.
 package scratch
 
 import (
@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// prefix begins the names of the directories, and of nothing else.
+// prefix is the beginning of the directories' names, and of no other names.
 const prefix = "stepwatch-scenario-"
 
-// A directory is not looked at when it is younger than this, because it may be in the making, and others are looked for this
-// often.
+// Directories younger than staleAfter are left alone, because they may not be locked yet. sweepEvery is the interval of
+// the search for old ones.
 const (
 	staleAfter = time.Minute
 	sweepEvery = 10 * time.Minute
@@ -27,8 +27,8 @@ type Dir struct {
 	lock *os.File
 }
 
-// New makes a directory where the system has its temporary files, which only our user may read, and removes those that
-// a process of this user left there when it was killed.
+// New creates a directory in the system's directory for temporary files, which only our user may read. It removes those
+// that killed processes of this user left there.
 func New() (*Dir, error) {
 	parent := os.TempDir()
 	sweepNow(parent)
@@ -50,7 +50,7 @@ func makeIn(parent string) (*Dir, error) {
 	return d, nil
 }
 
-// Remove removes the directory with all that is in it.
+// Remove removes the directory and its contents.
 func (d *Dir) Remove() error {
 	var errs []error
 	if d.Root != nil {
@@ -77,7 +77,8 @@ func sweepNow(parent string) {
 	}
 }
 
-// sweep removes the directories of which nobody has the lock. What cannot be removed stays: it may be another user's.
+// sweep removes the directories that no process has locked. It ignores those that it cannot remove: they may belong to
+// another user.
 func sweep(parent string) {
 	left, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
 	if err != nil {
@@ -89,7 +90,7 @@ func sweep(parent string) {
 			continue
 		}
 		if held, err := Lock(path, os.O_RDONLY); err == nil {
-			_ = (&Dir{Path: path, lock: held}).Remove() // it is tried again
+			_ = (&Dir{Path: path, lock: held}).Remove() // the next sweep tries it again
 		}
 	}
 }

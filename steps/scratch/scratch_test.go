@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain is also the process that makes a directory and is then killed.
+// TestMain is also the process that creates a directory and is then killed.
 func TestMain(m *testing.M) {
 	if os.Getenv("SCRATCH_TEST") == "make" {
 		d, err := New()
@@ -63,23 +63,23 @@ func TestKilled(t *testing.T) {
 	age(t, path)
 	sweep(os.TempDir())
 	if !exists(path) {
-		t.Error("the directory of a process that runs is gone")
+		t.Error("the directory of a running process was removed")
 	}
 	_ = other.Process.Kill()
-	_ = other.Wait() // by that
+	_ = other.Wait() // the error is the kill
 	swept = time.Time{}
 	d, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if exists(path) {
-		t.Error("the directory of a killed process is there still")
+		t.Error("the directory of a killed process still exists")
 	}
 	if err := d.Root.WriteFile("file", []byte("x"), 0o600); err != nil {
 		t.Error(err)
 	}
 	if err := d.Remove(); err != nil || exists(d.Path) {
-		t.Errorf("%s is there still: %v", d.Path, err)
+		t.Errorf("%s still exists: %v", d.Path, err)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestSweepLeaves(t *testing.T) {
 	sweep(dir)
 	for _, path := range []string{young, file, link, elsewhere, named, used.Path} {
 		if !exists(path) {
-			t.Errorf("%s is gone", path)
+			t.Errorf("%s was removed", path)
 		}
 	}
 }

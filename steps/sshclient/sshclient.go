@@ -1,7 +1,8 @@
 // Package sshclient logs in to SSH servers and runs commands there (RFC 4252, RFC 4254).
 //
 // A server's key must be known: it is compared with known_hosts files, as ssh does with StrictHostKeyChecking=yes and
-// CheckHostIP=no, and there is no setting that switches that off. Certificates of hosts are not asked for. Neither an agent nor forwarding is used.
+// CheckHostIP=no. No setting switches that off. Host certificates are not requested. Neither an agent nor forwarding is
+// used.
 package sshclient
 
 import (
@@ -26,33 +27,33 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// Why nobody was logged in, and why a command has no result.
+// Errors of a login, and of a command without a result.
 var (
 	ErrUnknownHost = errors.New("the server's key is not known")
-	ErrOtherKey    = errors.New("the server has another key than it had")
+	ErrOtherKey    = errors.New("the server's key has changed")
 	ErrRefused     = errors.New("the login was refused")
 	ErrNoEnd       = errors.New("the connection ended before the command did")
 )
 
-// Login says who logs in, and what the server must be.
+// Login describes the user, and the server that it must be.
 type Login struct {
-	Address    string // "host:port", as known_hosts has it
+	Address    string // "host:port", as in known_hosts
 	User       string
-	Password   string       // empty: none is offered
-	Keys       []ssh.Signer // are offered first
-	KnownHosts []string     // files; none means those of ssh: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
+	Password   string       // empty means that none is offered
+	Keys       []ssh.Signer // offered before the password
+	KnownHosts []string     // files; empty means those of ssh: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
 }
 
-// Client is logged in. One goroutine uses it at a time.
+// Client is a connection after the login. Only one goroutine may use it at a time.
 type Client struct {
 	conn   *ssh.Client
 	server string
 }
 
-// Open logs in over conn, which is closed when that fails, and with the Client. The error wraps ErrUnknownHost, ErrOtherKey
-// or ErrRefused when it is one of them.
+// Open logs in over conn. It closes conn when the login fails; otherwise the Client's Close does. The error may wrap
+// ErrUnknownHost, ErrOtherKey or ErrRefused.
 func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
-	var hostKey error // the library wraps it in words only
+	var hostKey error // the library keeps only its text
 	check, err := checker(l.KnownHosts)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -70,7 +71,7 @@ func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
 	}
 	if l.Password != "" {
 		config.Auth = append(config.Auth, ssh.Password(l.Password), ssh.KeyboardInteractive(
-			func(_, _ string, questions []string, _ []bool) ([]string, error) { // what PAM asks for is the password
+			func(_, _ string, questions []string, _ []bool) ([]string, error) { // PAM asks for the password
 				return slices.Repeat([]string{l.Password}, len(questions)), nil
 			}))
 	}
@@ -85,7 +86,7 @@ func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
 	case hostKey != nil:
 		err = hostKey
 	case strings.Contains(err.Error(), "unable to authenticate"):
-		err = fmt.Errorf("%w: the server took none of what was offered (%s)", ErrRefused, l.offers())
+		err = fmt.Errorf("%w: the server accepted none of the offered credentials (%s)", ErrRefused, l.offers())
 	}
 	return nil, errors.Join(err, ignoreClosed(conn.Close()))
 }
@@ -97,7 +98,7 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// offers says what a login offers, without giving it away.
+// offers describes the offered credentials without revealing them.
 func (l Login) offers() string {
 	var offers []string
 	for _, key := range l.Keys {
@@ -112,7 +113,7 @@ func (l Login) offers() string {
 	return strings.Join(offers, ", ")
 }
 
-// checker compares keys with files. Those that are not there, of ssh's own, know no server.
+// checker returns a callback that compares keys with files. Default files of ssh that do not exist are ignored.
 func checker(files []string) (ssh.HostKeyCallback, error) {
 	if len(files) == 0 {
 		own := []string{"/etc/ssh/ssh_known_hosts"}
@@ -132,24 +133,25 @@ func checker(files []string) (ssh.HostKeyCallback, error) {
 	return check, nil
 }
 
-// judgeKey words what the files say of a key.
+// judgeKey returns an error that explains what is wrong with a server's key.
 func judgeKey(err error, address string, key ssh.PublicKey) error {
 	var wrong *knownhosts.KeyError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong) && len(wrong.Want) == 0:
-		return fmt.Errorf("%w: compare its %s key %s with the server's own, then add the line that ssh-keyscan gives for %s to the known_hosts",
+		return fmt.Errorf("%w: compare its %s key %s with the server's own, then add the line that ssh-keyscan prints for %s to the known_hosts",
 			ErrUnknownHost, key.Type(), ssh.FingerprintSHA256(key), knownhosts.Normalize(address))
 	case errors.As(err, &wrong):
-		return fmt.Errorf("%w: its %s key is %s, and %s:%d has %s: it was set up anew, or somebody is in between", ErrOtherKey, key.Type(),
+		return fmt.Errorf("%w: its %s key is %s, and %s:%d has %s: the server was reinstalled, or someone intercepts the connection", ErrOtherKey, key.Type(),
 			ssh.FingerprintSHA256(key), wrong.Want[0].Filename, wrong.Want[0].Line, ssh.FingerprintSHA256(wrong.Want[0].Key))
 	default:
-		return fmt.Errorf("%w: %w", ErrOtherKey, err) // a key that was revoked
+		return fmt.Errorf("%w: %w", ErrOtherKey, err) // a revoked key
 	}
 }
 
-// known gives the kinds of keys that the files have for a server, so that it is asked for one of them. Nil asks for any.
+// known returns the types of the keys that the files have for a server, so that the client asks for one of them. Nil
+// means any type.
 func known(check ssh.HostKeyCallback, address string, remote net.Addr) []string {
 	var all *knownhosts.KeyError
 	if !errors.As(check(address, remote, noKey{}), &all) {
@@ -167,29 +169,30 @@ func known(check ssh.HostKeyCallback, address string, remote net.Addr) []string 
 	return kinds
 }
 
-// noKey is nobody's key.
+// noKey is a key that no server has.
 type noKey struct{}
 
 func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// Server is how the server names its software: "SSH-2.0-OpenSSH_9.2p1 Debian-2".
+// Server returns the version string of the server: "SSH-2.0-OpenSSH_9.2p1 Debian-2".
 func (c *Client) Server() string { return c.server }
 
 // Close logs out.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// How long a server gets to end a command that it was asked to kill, and what a command left in the background to print.
+// Time limits after a command: killing for the server to end it, quiet for its background processes to print more.
 const (
 	killing = 100 * time.Millisecond
 	quiet   = time.Second
 )
 
-// Run runs a command by the user's shell there, to its end, and keeps 1 MiB of each output. An exit code other than zero is no
-// error. Processes that it left in the background are not waited for when they print nothing, and go on. When ctx ends, the
-// server is asked to kill the command (RFC 4254 section 6.9), which OpenSSH does with its whole process group; the error then
-// wraps ctx's, and the Output has what there was until then. ErrNoEnd says that the connection ended before.
+// Run runs a command in the user's shell on the server, to its end, and keeps 1 MiB of each output. An exit code other
+// than zero is not an error. Run does not wait for background processes that print nothing; they keep running. When ctx
+// ends, Run asks the server to kill the command (RFC 4254 section 6.9); OpenSSH then kills its whole process group. The
+// error wraps that of ctx, and the Output holds the output so far. ErrNoEnd means that the connection ended before the
+// command.
 func (c *Client) Run(ctx context.Context, command string) (*program.Output, error) {
 	start := time.Now()
 	line := lifeline.BindClosing(ctx, c.conn)
@@ -198,21 +201,21 @@ func (c *Client) Run(ctx context.Context, command string) (*program.Output, erro
 		line.Release()
 		return nil, c.failure(ctx, "open a session", err)
 	}
-	defer func() { _ = channel.Close() }() // mostly the command's end has done it
+	defer func() { _ = channel.Close() }() // usually closed already by the command's end
 	ended := make(chan end, 1)
 	go func() { ended <- readEnd(requests) }()
 	taken, err := channel.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{command}))
-	line.Release() // if that is too late, the connection is closed, and so is the channel
+	line.Release() // if it is too late, the connection is closed, and with it the channel
 	switch {
 	case err != nil:
 		return nil, c.failure(ctx, "start the command", err)
 	case !taken:
-		return nil, errors.New("start the command: the server runs none for this user")
+		return nil, errors.New("start the command: the server runs no commands for this user")
 	}
 	_ = channel.CloseWrite() // there is no input
 	stdout, stderr := program.NewKept(program.DefaultOutputLimit), program.NewKept(program.DefaultOutputLimit)
 	var printing sync.WaitGroup
-	printing.Go(func() { _, _ = io.Copy(stdout, channel) }) // how it ended, the other end says
+	printing.Go(func() { _, _ = io.Copy(stdout, channel) }) // the server reports how the command ended
 	printing.Go(func() { _, _ = io.Copy(stderr, channel.Stderr()) })
 	printed := make(chan struct{})
 	go func() { printing.Wait(); close(printed) }()
@@ -238,15 +241,15 @@ func (c *Client) Run(ctx context.Context, command string) (*program.Output, erro
 	return out, err
 }
 
-// end is how a command ended (RFC 4254 section 6.10).
+// end describes how a command ended (RFC 4254 section 6.10).
 type end struct {
-	status int // noStatus when the server gave none
+	status int // noStatus when the server sent none
 	signal string
 }
 
 const noStatus = -1
 
-// readEnd reads how a command ended from what the server says of its channel.
+// readEnd reads how a command ended from the server's requests on its channel.
 func readEnd(requests <-chan *ssh.Request) end {
 	defer func() { go ssh.DiscardRequests(requests) }() // until the channel is closed
 	for r := range requests {
@@ -262,14 +265,14 @@ func readEnd(requests <-chan *ssh.Request) end {
 		case r.Type == "exit-signal" && ssh.Unmarshal(r.Payload, &signal) == nil:
 			return end{status: noStatus, signal: signal.Signal}
 		case r.WantReply:
-			_ = r.Reply(false, nil) // the connection's end is seen elsewhere
+			_ = r.Reply(false, nil) // the end of the connection is noticed elsewhere
 		}
 	}
 	return end{status: noStatus}
 }
 
-// awaitQuiet waits for the end of what a command printed, whose last part may come behind its exit status. What goes on in
-// the background may hold the outputs open: that has ended when nothing comes for a while.
+// awaitQuiet waits for the end of a command's output: its last part may arrive after the exit status. Background
+// processes may hold the outputs open, so the output also counts as ended when nothing arrives for a while.
 func awaitQuiet(ctx context.Context, printed <-chan struct{}, outputs ...*program.Kept) {
 	total := func() (sum int64) {
 		for _, o := range outputs {
@@ -291,10 +294,10 @@ func awaitQuiet(ctx context.Context, printed <-chan struct{}, outputs ...*progra
 	}
 }
 
-// Ending is a script for a POSIX shell that ends all processes of its user whose environment began with the mark in it, where the
-// system has a /proc as Linux does. The mark is of letters, digits, "_" and "=".
+// Ending returns a script for a POSIX shell. It ends all processes of its user that started with the mark in their
+// environment, on systems with a /proc like Linux. The mark consists of letters, digits, "_" and "=".
 func Ending(mark string) string {
-	// One may fork while it is looked for, so that is done until none is found.
+	// A process may fork during the search, so the search repeats until it finds none.
 	return "for i in 1 2 3; do f=; for e in $(grep -ls " + Quote(mark) + " /proc/[0-9]*/environ 2>/dev/null); do " +
 		"e=${e%/environ}; kill -KILL ${e#/proc/} 2>/dev/null && f=1; done; test $f || break; done"
 }
@@ -306,21 +309,21 @@ func (c *Client) failure(ctx context.Context, act string, err error) error {
 	return fmt.Errorf("%s: %w", act, err)
 }
 
-// ParseKey reads a private key, as ssh-keygen writes it. One with a passphrase is refused: nobody is there to type it.
+// ParseKey reads a private key, as ssh-keygen writes it. It refuses a key with a passphrase: nobody can type it.
 func ParseKey(text []byte) (ssh.Signer, error) {
 	key, err := ssh.ParsePrivateKey(text)
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		return nil, errors.New("the key has a passphrase: make one without for stepwatch")
+		return nil, errors.New("the key has a passphrase: create one without a passphrase for stepwatch")
 	case err != nil:
 		if block, _ := pem.Decode(text); block == nil {
-			return nil, errors.New("that is no private key in PEM")
+			return nil, errors.New("this is not a private key in PEM")
 		}
-		return nil, errors.New("that is no private key that can be read") // the library's words may quote it
+		return nil, errors.New("this private key cannot be read") // the library's text may quote it
 	}
 	return key, nil
 }
 
-// Quote writes a word so that a POSIX shell takes it as it is.
+// Quote quotes a word for a POSIX shell.
 func Quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// reply reads an answer of SMTP or FTP (RFC 5321 section 4.2, RFC 959 section 4.2): a code, and the lines' texts. Lines
-// between the first and the last of a longer one need no code in FTP.
+// reply reads an answer of SMTP or FTP (RFC 5321 section 4.2, RFC 959 section 4.2). It returns the code and the text of
+// each line. In FTP, the lines between the first and the last need no code.
 func (d *dialogue) reply() (code int, text []string, err error) {
 	for range linesLimit {
 		line, err := d.line()
@@ -39,7 +39,7 @@ func replyCode(line string) (code int, more, ok bool) {
 	return code, len(line) > 3 && line[3] == '-', err == nil && code >= 100 && code <= 599
 }
 
-// want reads an answer with the code; another is a refusal.
+// want reads an answer with this code. Any other code is a refusal.
 func (d *dialogue) want(code int) ([]string, error) {
 	got, text, err := d.reply()
 	if err != nil {
@@ -98,14 +98,14 @@ func (d *dialogue) imap() error {
 	d.greeting = printable(greeting)
 	switch status, rest := word(strings.TrimPrefix(greeting, "* ")); {
 	case !strings.HasPrefix(greeting, "* "):
-		return broken("%q is no greeting", d.greeting)
+		return broken("%q is not a greeting", d.greeting)
 	case status == "BYE":
 		return d.refusal(rest)
 	case status == "PREAUTH":
-		// RFC 3501 section 7.1.4 forbids STARTTLS then: TLS could never begin.
-		return d.refusal("it greets with PREAUTH, so that TLS can never begin")
+		// RFC 3501 section 7.1.4 forbids STARTTLS then: TLS could never start.
+		return d.refusal("it greets with PREAUTH, so TLS can never start")
 	case status != "OK":
-		return broken("%q is no greeting", d.greeting)
+		return broken("%q is not a greeting", d.greeting)
 	}
 	const tag = "s1"
 	if err := d.say(tag + " STARTTLS"); err != nil {
@@ -124,19 +124,19 @@ func (d *dialogue) imap() error {
 				return d.refusal(rest)
 			}
 		case first != strings.ToUpper(tag):
-			return broken("%q is no answer", printable(line))
+			return broken("%q is not an answer", printable(line))
 		case status == "OK":
 			return nil
 		case status == "NO", status == "BAD":
 			return d.refusal(rest)
 		default:
-			return broken("%q is no answer", printable(line))
+			return broken("%q is not an answer", printable(line))
 		}
 	}
 	return broken("an answer of more than %d lines", linesLimit)
 }
 
-// word cuts off the first word, in capitals.
+// word returns the first word of a line in capitals, and the rest.
 func word(line string) (first, rest string) {
 	first, rest, _ = strings.Cut(line, " ")
 	return strings.ToUpper(first), rest
@@ -167,7 +167,7 @@ func (d *dialogue) status() (string, error) {
 	case "-ERR":
 		return "", d.refusal(line)
 	}
-	return "", broken("%q is no answer", printable(line))
+	return "", broken("%q is not an answer", printable(line))
 }
 
 func (d *dialogue) sieve() error {
@@ -195,8 +195,8 @@ func (d *dialogue) sieve() error {
 	return err
 }
 
-// sieveAnswer reads lines up to the one that begins with OK, and returns those before it. Text may come as a literal
-// behind its length (RFC 5804 section 4).
+// sieveAnswer reads lines up to the one that begins with OK, and returns those before it. A text may be a literal after
+// its length (RFC 5804 section 4).
 func (d *dialogue) sieveAnswer() ([]string, error) {
 	var before []string
 	for range linesLimit {
@@ -225,14 +225,14 @@ func (d *dialogue) sieveAnswer() ([]string, error) {
 			return nil, d.refusal(status + " " + rest)
 		}
 		if !strings.HasPrefix(line, `"`) {
-			return nil, broken("%q is no answer", printable(line))
+			return nil, broken("%q is not an answer", printable(line))
 		}
 		before = append(before, line)
 	}
 	return nil, broken("an answer of more than %d lines", linesLimit)
 }
 
-// literal finds the length at the end of a line, as in `NO {12}`; RFC 5804 lets it end in a plus too.
+// literal returns the length at the end of a line, as in `NO {12}`. In RFC 5804 it may end in a plus.
 func literal(line string) (n int, ok bool) {
 	open := strings.LastIndexByte(line, '{')
 	if open < 0 || !strings.HasSuffix(line, "}") {

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// packetLimit caps what comes in one packet before TLS, in bytes.
+// packetLimit is the size limit of one packet before TLS, in bytes.
 const packetLimit = 4096
 
-// ldap sends the extended operation StartTLS (RFC 4511 section 4.14.1), and reads its answer.
+// ldap sends the extended operation StartTLS (RFC 4511 section 4.14.1) and reads the answer.
 func (d *dialogue) ldap() error {
 	const request = "\x30\x1d" + "\x02\x01\x01" + "\x77\x18" + "\x80\x16" + "1.3.6.1.4.1.1466.20037" // message, id 1, [APPLICATION 23], [0]
 	if _, err := io.WriteString(d.w, request); err != nil {
@@ -32,8 +32,8 @@ func (d *dialogue) ldap() error {
 	return nil
 }
 
-// readElement reads one element of BER (X.690). Active Directory writes lengths longer than they need be, which
-// encoding/asn1 does not take.
+// readElement reads one element of BER (X.690). Active Directory writes lengths longer than necessary, which
+// encoding/asn1 rejects.
 func readElement(r io.Reader) (tag byte, content []byte, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -62,7 +62,7 @@ func readElement(r io.Reader) (tag byte, content []byte, err error) {
 	return head[0], content, nil
 }
 
-// truncated makes the end of the input in the middle of something an error of its own.
+// truncated turns the end of the input inside an element into io.ErrUnexpectedEOF.
 func truncated(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -70,7 +70,7 @@ func truncated(err error) error {
 	return err
 }
 
-// extendedResponse finds result code and text in an LDAP message that answers an extended request.
+// extendedResponse returns the result code and the text of an LDAP message with an extended response.
 func extendedResponse(tag byte, message []byte) (code byte, text string, err error) {
 	next := func(wanted byte, what string) []byte {
 		if err != nil {
@@ -82,7 +82,7 @@ func extendedResponse(tag byte, message []byte) (code byte, text string, err err
 		case elementErr != nil:
 			err = broken("no %s in the LDAP message", what)
 		case got != wanted:
-			err = broken("%#02x where the LDAP message has its %s", got, what)
+			err = broken("%#02x instead of the %s of the LDAP message", got, what)
 		}
 		message = message[len(message)-r.Len():]
 		return content
@@ -120,9 +120,9 @@ func (d *dialogue) postgres() error {
 	case answer == 'N':
 		return d.refusal("")
 	case answer == 'E':
-		return d.refusal("it answers with an error: look at its log")
+		return d.refusal("it answers with an error: see its log")
 	}
-	return broken("%q is no answer to SSLRequest", answer)
+	return broken("%q is not an answer to SSLRequest", answer)
 }
 
 // mysql reads the server's first packet (protocol 10) and asks for TLS; the server does not answer.
@@ -144,7 +144,7 @@ func (d *dialogue) mysql() error {
 	}
 	request := []byte{32, 0, 0, sequence + 1}
 	request = binary.LittleEndian.AppendUint32(request, mysqlProtocol41|mysqlSSL|mysqlSecureConnection)
-	request = binary.LittleEndian.AppendUint32(request, 1<<24) // the longest packet that we would take
+	request = binary.LittleEndian.AppendUint32(request, 1<<24) // the longest packet that we would accept
 	request = append(request, 45)                              // utf8mb4_general_ci
 	request = append(request, make([]byte, 23)...)
 	_, err = d.w.Write(request)
@@ -174,13 +174,13 @@ func (d *dialogue) mysqlPacket() (packet []byte, sequence byte, err error) {
 	return packet, head[3], nil
 }
 
-// mysqlGreeting reads the version and whether TLS is offered.
+// mysqlGreeting returns the server's version and whether it offers TLS.
 func mysqlGreeting(packet []byte) (version string, tls bool, err error) {
 	switch {
 	case len(packet) > 3 && packet[0] == 0xff:
 		return "", false, &Refusal{Answer: fmt.Sprintf("error %d %s", binary.LittleEndian.Uint16(packet[1:]), packet[3:])}
 	case len(packet) < 1 || packet[0] != 10:
-		return "", false, broken("the first packet is none of MySQL's protocol 10")
+		return "", false, broken("the first packet is not of MySQL's protocol 10")
 	}
 	version, rest, found := strings.Cut(string(packet[1:]), "\x00")
 	const before = 4 + 8 + 1 // thread id, first part of the challenge, filler
@@ -251,7 +251,7 @@ func escape(text string) string {
 	return b.String()
 }
 
-// limitedBytes gives a decoder byte after byte, so that it never reads ahead of what it understands.
+// limitedBytes feeds a decoder byte by byte, so that the decoder never reads ahead.
 type limitedBytes struct {
 	r    io.ByteReader
 	left int
@@ -270,7 +270,7 @@ func (l *limitedBytes) ReadByte() (byte, error) {
 	return b, l.err
 }
 
-// Read is never called by a decoder that finds ReadByte.
+// Read is never called: a decoder uses ReadByte if there is one.
 func (l *limitedBytes) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -283,7 +283,7 @@ func (l *limitedBytes) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// judge tells the connection's errors from those of the XML.
+// judge returns the connection's error if there is one, and otherwise an error about the XML.
 func (l *limitedBytes) judge(err error) error {
 	switch {
 	case l.err != nil:

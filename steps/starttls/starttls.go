@@ -1,9 +1,9 @@
-// Package starttls has the dialogues by which a connection in clear becomes one where TLS begins: what is said before the
-// handshake, for each protocol, and nothing beyond. No name, no password and no message goes out.
+// Package starttls contains the dialogues that switch a cleartext connection to TLS, up to the handshake, for each
+// protocol. It sends no user name, no password and no message.
 //
-// A server's words are untrusted: lines, replies and packets are capped, and whatever a server sends in clear behind its
-// agreement is an error, because a client would take it for the server's own words inside TLS (CVE-2011-0411 and its
-// kin). The deadline is the connection's own; set one.
+// The data of a server is untrusted: lines, replies and packets have size limits. Any cleartext data after the server's
+// agreement is an error, because a client would treat it as if it came inside TLS (CVE-2011-0411 and similar). The
+// dialogues have no deadline of their own; set one on the connection.
 package starttls
 
 import (
@@ -16,7 +16,7 @@ import (
 	"unicode"
 )
 
-// Protocol is a protocol with a command for TLS, as people write it.
+// Protocol is the usual name of a protocol with a command for TLS.
 type Protocol string
 
 // The protocols.
@@ -48,7 +48,7 @@ var dialogues = map[Protocol]func(*dialogue) error{
 	MySQL:      (*dialogue).mysql,
 }
 
-// Named finds the protocol of that name, whatever its case.
+// Named returns the protocol with a name, ignoring case.
 func Named(name string) (p Protocol, known bool) {
 	for p := range dialogues {
 		if strings.EqualFold(string(p), name) {
@@ -58,7 +58,7 @@ func Named(name string) (p Protocol, known bool) {
 	return "", false
 }
 
-// Names lists the names that Named knows.
+// Names returns the names that Named knows.
 func Names() []string {
 	var names []string
 	for p := range dialogues {
@@ -68,21 +68,21 @@ func Names() []string {
 	return names
 }
 
-// OnPort gives the protocol that is spoken in clear on a port by custom. It is false for ports where TLS begins at once,
-// and for those without a custom.
+// OnPort returns the protocol that usually runs in cleartext on a port. known is false for ports where TLS starts at
+// once, and for ports without a usual protocol.
 func OnPort(port int) (p Protocol, known bool) {
 	p, known = map[int]Protocol{21: FTP, 24: LMTP, 25: SMTP, 110: POP3, 143: IMAP, 389: LDAP, 587: SMTP, 2525: SMTP, 3306: MySQL,
 		4190: Sieve, 5222: XMPP, 5269: XMPPServer, 5432: PostgreSQL}[port]
 	return p, known
 }
 
-// Refusal says that the server will not begin TLS here: it does not offer it, or says no.
+// Refusal is the error of a server that does not offer TLS or refuses it.
 type Refusal struct {
 	Protocol Protocol
-	Answer   string // the server's own words; empty when it does not offer TLS
+	Answer   string // the server's answer; empty when it does not offer TLS
 }
 
-// Error gives the server's words.
+// Error returns the reason, with the server's answer.
 func (r *Refusal) Error() string {
 	if r.Answer == "" {
 		return fmt.Sprintf("it does not offer TLS over %s", r.Protocol)
@@ -90,12 +90,12 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("it refuses TLS over %s: %s", r.Protocol, r.Answer)
 }
 
-// ErrProtocol is beneath every error about an answer that is none of the protocol.
-var ErrProtocol = errors.New("the answer breaks the protocol")
+// ErrProtocol is wrapped by every error about an answer that violates the protocol.
+var ErrProtocol = errors.New("the answer violates the protocol")
 
-// Begin speaks p on conn until the server has agreed that TLS begins, and returns its greeting, printable and on one
-// line. host is the server's name, which XMPP has to say, and own is how SMTP introduces us. The error is a *Refusal,
-// wraps ErrProtocol, or is conn's own.
+// Begin speaks p on conn until the server agrees to start TLS. It returns the server's greeting, printable and on one
+// line. host is the server's name, which XMPP needs, and own is our name in SMTP. The error is a *Refusal, wraps
+// ErrProtocol, or comes from conn.
 func Begin(conn io.ReadWriter, p Protocol, host, own string) (greeting string, err error) {
 	talk, known := dialogues[p]
 	if !known {
@@ -106,12 +106,12 @@ func Begin(conn io.ReadWriter, p Protocol, host, own string) (greeting string, e
 		return d.greeting, err
 	}
 	if n := d.r.Buffered(); n > 0 {
-		return d.greeting, fmt.Errorf("%w: %d bytes came in clear behind the agreement to begin TLS", ErrProtocol, n)
+		return d.greeting, fmt.Errorf("%w: %d bytes arrived in cleartext after the agreement to start TLS", ErrProtocol, n)
 	}
 	return d.greeting, nil
 }
 
-// What a server may say.
+// Limits of a server's data.
 const (
 	lineLimit  = 4096     // bytes of a line
 	linesLimit = 200      // lines of an answer
@@ -131,7 +131,7 @@ func (d *dialogue) say(line string) error {
 	return err
 }
 
-// broken is an error about an answer; what it quotes is made printable.
+// broken returns an error about an answer. The caller makes quoted parts printable.
 func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
@@ -154,7 +154,7 @@ func (d *dialogue) line() (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
-// printable is text fit for one line of a report.
+// printable makes a text printable, on one line and short.
 func printable(text string) string {
 	text = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {

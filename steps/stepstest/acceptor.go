@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// acceptor is the part of a server that takes connections and ends them with it.
+// acceptor is the part of a server that accepts connections, and closes them with the server.
 type acceptor struct {
 	listener net.Listener
 	mu       sync.Mutex
@@ -14,7 +14,7 @@ type acceptor struct {
 	work     sync.WaitGroup
 }
 
-// listen takes connections on a free port of loopback. Each is given to serve, and closed when that returns.
+// listen accepts connections on a free port of loopback. It passes each to serve and closes it when serve returns.
 func (a *acceptor) listen(serve func(net.Conn)) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,12 +28,12 @@ func (a *acceptor) listen(serve func(net.Conn)) error {
 				return
 			}
 			if !a.add(conn) {
-				_ = conn.Close() // nobody is to be served any more
+				_ = conn.Close() // the server is closed
 				continue
 			}
 			a.work.Go(func() {
 				serve(conn)
-				_ = conn.Close() // the client may have done it
+				_ = conn.Close() // the client may have closed it
 				a.mu.Lock()
 				delete(a.conns, conn)
 				a.mu.Unlock()
@@ -60,7 +60,7 @@ func (a *acceptor) Close() error {
 	a.mu.Lock()
 	a.closed = true
 	for conn := range a.conns {
-		_ = conn.Close() // the client may have done it
+		_ = conn.Close() // the client may have closed it
 	}
 	a.mu.Unlock()
 	a.work.Wait()

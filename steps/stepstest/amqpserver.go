@@ -10,12 +10,12 @@ import (
 // AMQPQueue is a queue of an AMQPServer.
 type AMQPQueue struct{ Messages, Consumers uint32 }
 
-// AMQPAnswers are the answers of an AMQPServer in the order in which a client that asks for a queue gets them, by the names of
-// the methods of AMQP 0-9-1.
+// AMQPAnswers are the answers of an AMQPServer to a client that asks for a queue, in their order, as method names of
+// AMQP 0-9-1.
 var AMQPAnswers = []string{"connection.start", "connection.tune", "connection.open-ok", "channel.open-ok", "queue.declare-ok", "connection.close-ok"}
 
-// AMQPServer is a broker on loopback that speaks as much of AMQP 0-9-1 as a client needs to ask for the length of a queue. It
-// takes every login.
+// AMQPServer is a broker on loopback. It speaks the part of AMQP 0-9-1 that a client needs to ask for the length of a
+// queue, and accepts every login.
 type AMQPServer struct {
 	Address string // "host:port"
 
@@ -24,14 +24,14 @@ type AMQPServer struct {
 	instead func(answer string, conn net.Conn) bool
 }
 
-// NewAMQPServer starts a broker that has these queues. instead, unless it is nil, is called before each of the AMQPAnswers;
-// when it says true, it has taken the answer's place.
+// NewAMQPServer starts a broker with these queues. If instead is not nil, it is called before each of the AMQPAnswers;
+// if it returns true, the server sends no answer.
 func NewAMQPServer(queues map[string]AMQPQueue, instead func(answer string, conn net.Conn) bool) (*AMQPServer, error) {
 	if instead == nil {
 		instead = func(string, net.Conn) bool { return false }
 	}
 	s := &AMQPServer{queues: queues, instead: instead}
-	if err := s.listen(func(conn net.Conn) { _ = s.serve(conn) }); err != nil { // the client may go when it likes
+	if err := s.listen(func(conn net.Conn) { _ = s.serve(conn) }); err != nil { // the client may leave at any time
 		return nil, err
 	}
 	s.Address = s.address()
@@ -92,7 +92,7 @@ func (s *AMQPServer) serve(conn net.Conn) error {
 	}
 }
 
-// declare answers for a queue: two bytes are reserved, its name follows.
+// declare answers the declaration of a queue: after two reserved bytes comes its name.
 func (s *AMQPServer) declare(channel uint16, arguments []byte, conn net.Conn, answer func(string, uint16, uint32, []byte) error) error {
 	if len(arguments) < 3 || len(arguments) < 3+int(arguments[2]) {
 		return errors.New("queue.declare without a name")

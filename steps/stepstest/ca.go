@@ -21,11 +21,11 @@ type CA struct {
 	key         *ecdsa.PrivateKey
 }
 
-// NewCA makes a root that is called name and is valid from an hour ago for a day.
+// NewCA creates a root called name. It is valid for a day, from one hour ago.
 func NewCA(name string) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the key of CA %q: %w", name, err)
+		return nil, fmt.Errorf("create the key of CA %q: %w", name, err)
 	}
 	serial, err := serialNumber()
 	if err != nil {
@@ -52,38 +52,36 @@ func NewCA(name string) (*CA, error) {
 	return &CA{certificate: certificate, key: key}, nil
 }
 
-// Roots gives a pool with this root alone. It has the shape of Target.Roots.
+// Roots returns a pool with only this root. It has the signature of Target.Roots.
 func (ca *CA) Roots() (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.certificate)
 	return pool, nil
 }
 
-// PEM gives the root as a "CERTIFICATE" block (RFC 7468), for programs that read their roots from a file.
+// PEM returns the root as a "CERTIFICATE" block (RFC 7468), for programs that read their roots from a file.
 func (ca *CA) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.certificate.Raw})
 }
 
-// Issue signs a server certificate for names (host names or IP addresses), valid from an hour ago for a day. A wrong
-// host is a certificate for another name.
+// Issue signs a server certificate for names (host names or IP addresses), valid for a day from one hour ago.
 func (ca *CA) Issue(names ...string) (tls.Certificate, error) {
 	now := time.Now()
 	return ca.IssueValid(now.Add(-time.Hour), now.Add(24*time.Hour), names...)
 }
 
-// IssueExpired signs a server certificate for names that ended an hour ago.
+// IssueExpired signs a server certificate for names that expired an hour ago.
 func (ca *CA) IssueExpired(names ...string) (tls.Certificate, error) {
 	now := time.Now()
 	return ca.IssueValid(now.Add(-48*time.Hour), now.Add(-time.Hour), names...)
 }
 
-// IssueValid signs a server certificate for names with a validity of its own.
+// IssueValid signs a server certificate for names with this validity.
 func (ca *CA) IssueValid(notBefore, notAfter time.Time, names ...string) (tls.Certificate, error) {
 	return ca.IssueAltered(nil, func(template *x509.Certificate) { template.NotBefore, template.NotAfter = notBefore, notAfter }, names...)
 }
 
-// IssueAltered signs a server certificate for names after alter has seen to its template: what it has of its own, and what
-// is wrong with it. A nil key means a new one.
+// IssueAltered signs a server certificate for names after alter has changed its template. A nil key means a new one.
 func (ca *CA) IssueAltered(key crypto.Signer, alter func(template *x509.Certificate), names ...string) (tls.Certificate, error) {
 	if len(names) == 0 {
 		return tls.Certificate{}, fmt.Errorf("issue a certificate: no name given")
@@ -91,7 +89,7 @@ func (ca *CA) IssueAltered(key crypto.Signer, alter func(template *x509.Certific
 	if key == nil {
 		var err error
 		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-			return tls.Certificate{}, fmt.Errorf("make the key of %q: %w", names[0], err)
+			return tls.Certificate{}, fmt.Errorf("create the key of %q: %w", names[0], err)
 		}
 	}
 	serial, err := serialNumber()
@@ -122,12 +120,12 @@ func (ca *CA) IssueAltered(key crypto.Signer, alter func(template *x509.Certific
 	return tls.Certificate{Certificate: [][]byte{der, ca.certificate.Raw}, PrivateKey: key}, nil
 }
 
-// Intermediate makes an authority beneath this one, valid from an hour ago until the given time. What it issues comes with
-// its certificate and without the root's.
+// Intermediate creates an authority below this one, valid from an hour ago until the given time. Certificates that it
+// issues come with its certificate, but without the root's.
 func (ca *CA) Intermediate(name string, notAfter time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the key of CA %q: %w", name, err)
+		return nil, fmt.Errorf("create the key of CA %q: %w", name, err)
 	}
 	signed, err := ca.IssueAltered(key, func(template *x509.Certificate) {
 		template.DNSNames, template.ExtKeyUsage, template.NotAfter = nil, nil, notAfter
@@ -143,16 +141,16 @@ func (ca *CA) Intermediate(name string, notAfter time.Time) (*CA, error) {
 	return &CA{certificate: certificate, key: key}, nil
 }
 
-// Certificate is the authority's own.
+// Certificate returns the authority's own certificate.
 func (ca *CA) Certificate() *x509.Certificate { return ca.certificate }
 
-// Key signs in the authority's name, such as OCSP responses.
+// Key returns the authority's key, to sign OCSP responses and the like.
 func (ca *CA) Key() crypto.Signer { return ca.key }
 
 func serialNumber() (*big.Int, error) {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, fmt.Errorf("make a serial number: %w", err)
+		return nil, fmt.Errorf("create a serial number: %w", err)
 	}
 	return n, nil
 }

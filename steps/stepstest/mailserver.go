@@ -23,19 +23,19 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// MailOptions says what mail server to start. Domain and Users are required.
+// MailOptions configures a MailServer. Domain and Users are required.
 type MailOptions struct {
 	Domain string            // of the addresses: "demo.test"
 	Host   string            // the server's own name, for the certificate; empty means "mail." and the domain
 	Users  map[string]string // passwords by address, or by the part before the "@"
-	CA     *CA               // signs the certificate; nil means one of its own
+	CA     *CA               // signs the certificate; nil means a new one
 
 	WithoutUIDPlus bool // the IMAP server has no UID EXPUNGE (RFC 4315)
 }
 
-// MailServer takes mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and gives it out over IMAP (143 with
-// STARTTLS, 993 with TLS) and POP3 (110 with STLS, 995 with TLS), in this process and in memory, on loopback ports of its
-// own. It breaks when told.
+// MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
+// STARTTLS, 993 with TLS) and POP3 (110 with STLS, 995 with TLS). It runs in this process, in memory, on free loopback
+// ports. Break gives it faults.
 type MailServer struct {
 	options   MailOptions
 	ca        *CA
@@ -44,7 +44,7 @@ type MailServer struct {
 	imap      *imapserver.Server
 	boxes     map[string]*imapmemserver.User // by address
 	passwords map[string]string              // by address
-	open      string                         // address of the listener that takes mail without AUTH, as port 25 does
+	open      string                         // address of the listener that accepts mail without AUTH, like port 25
 	listeners []net.Listener
 	serving   sync.WaitGroup
 
@@ -63,23 +63,23 @@ type MailServer struct {
 	pop3       map[net.Conn]bool // connections of the POP3 server
 }
 
-// Delivery is one message to one recipient as the server saw it.
+// Delivery is one message to one recipient, from the server's view.
 type Delivery struct {
 	QueueID  string // as in the answer to the message
 	From, To string // of the envelope
 	Accepted time.Time
-	Stored   time.Time // zero as long as it is not in the mailbox
+	Stored   time.Time // zero until it is in the mailbox
 	Message  []byte
 }
 
-// Fault is a way in which a MailServer can be broken.
+// Fault is a fault of a MailServer.
 type Fault string
 
 // The faults. Those of certificates apply to handshakes from then on.
 const (
 	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
 	FaultJunk            Fault = "junk"                    // delivered into the folder Junk
-	FaultFile            Fault = "file"                    // delivered into the folder Lists, which comes into being with it
+	FaultFile            Fault = "file"                    // delivered into the folder Lists, which is then created
 	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
 	FaultBounce          Fault = "bounce"                  // accepted, then returned to the sender with a report (RFC 3464)
 	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
@@ -88,15 +88,15 @@ const (
 	FaultSMTPSilent      Fault = "SMTP silent"             // no answer after the greeting
 	FaultRejectRecipient Fault = "reject recipient"        // 550 to every RCPT
 	FaultRejectMessage   Fault = "reject message"          // 554 to every message
-	FaultAuthRefused     Fault = "AUTH refused"            // no password is right, neither here nor there
+	FaultAuthRefused     Fault = "AUTH refused"            // no password is right, over SMTP and IMAP
 	FaultAnyPassword     Fault = "any password"            // every password is right over SMTP
-	FaultOpenRelay       Fault = "open relay"              // takes mail for everybody from everybody, and sends it nowhere
-	FaultFooter          Fault = "footer"                  // a line of its own at the end of each text
+	FaultOpenRelay       Fault = "open relay"              // accepts mail for everybody from everybody, and sends it nowhere
+	FaultFooter          Fault = "footer"                  // adds a line at the end of each text
 	FaultRename          Fault = "rename attachments"      // each attachment gets another name
-	FaultForgedSender    Fault = "forged sender"           // who logged in may give any sender
+	FaultForgedSender    Fault = "forged sender"           // a logged-in user may use any sender
 	FaultCertWrongHost   Fault = "certificate: wrong host" // for another name
-	FaultCertExpired     Fault = "certificate: expired"    // ended an hour ago
-	FaultCertUnknownCA   Fault = "certificate: unknown CA" // signed by a CA that nobody trusts
+	FaultCertExpired     Fault = "certificate: expired"    // expired an hour ago
+	FaultCertUnknownCA   Fault = "certificate: unknown CA" // signed by an untrusted CA
 	FaultIMAPBye         Fault = "IMAP BYE"                // BYE to the first command after a message was accepted, once
 	FaultIMAPSilent      Fault = "IMAP silent"             // no answer to LOGIN and NOOP
 	FaultIMAPTurnAway    Fault = "IMAP turns away"         // BYE as the greeting
@@ -127,7 +127,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 		user := imapmemserver.NewUser(address, password)
 		for _, folder := range folders {
 			if err := user.Create(folder, nil); err != nil {
-				return nil, fmt.Errorf("make %s of %s: %w", folder, address, err)
+				return nil, fmt.Errorf("create %s of %s: %w", folder, address, err)
 			}
 		}
 		s.boxes[address], s.passwords[address] = user, password
@@ -185,7 +185,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 	return s, nil
 }
 
-// address makes an address of a name, with the server's domain unless it has one.
+// address returns a name as an address. It adds the server's domain unless the name has one.
 func (s *MailServer) address(name string) string {
 	if !strings.Contains(name, "@") {
 		name += "@" + s.options.Domain
@@ -193,20 +193,20 @@ func (s *MailServer) address(name string) string {
 	return strings.ToLower(name)
 }
 
-// Host is the server's name, as it stands in its certificate.
+// Host returns the server's name, as in its certificate.
 func (s *MailServer) Host() string { return s.options.Host }
 
-// CA is the authority that signed the server's certificate.
+// CA returns the authority that signed the server's certificate.
 func (s *MailServer) CA() *CA { return s.ca }
 
-// ConnectTo tells where the server's ports are: "mail.demo.test:587" is at "127.0.0.1:41234". It is for
-// Target.ConnectTo.
+// ConnectTo returns the addresses of the server's ports, for Target.ConnectTo: "mail.demo.test:587" is at
+// "127.0.0.1:41234".
 func (s *MailServer) ConnectTo() map[string]string { return s.connectTo }
 
-// SetDelay has messages that are accepted from now on delivered only after d.
+// SetDelay delays the delivery of messages accepted from now on by d.
 func (s *MailServer) SetDelay(d time.Duration) { s.delay.Store(int64(d)) }
 
-// Break gives the server these faults in the place of those that it had. Break() mends it.
+// Break sets the faults of the server. They replace the previous ones; Break() removes all.
 func (s *MailServer) Break(faults ...Fault) error {
 	s.mu.Lock()
 	s.faults = faults
@@ -253,7 +253,7 @@ func (s *MailServer) broken(fault Fault) bool {
 	return slices.Contains(s.faults, fault)
 }
 
-// hang waits until the faults change or the server is closed, when it has this fault.
+// hang waits until the faults change or the server is closed, if the server has this fault.
 func (s *MailServer) hang(fault Fault) {
 	s.mu.Lock()
 	mended, broken := s.mended, slices.Contains(s.faults, fault) && !s.closed
@@ -263,7 +263,7 @@ func (s *MailServer) hang(fault Fault) {
 	}
 }
 
-// Deliveries lists what was accepted, in order.
+// Deliveries returns the accepted messages, in order.
 func (s *MailServer) Deliveries() []Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,20 +281,20 @@ func (s *MailServer) noteLogin(from net.Addr, address string, refused bool) {
 	s.logins = append(s.logins, host+" "+address+" "+verdict)
 }
 
-// Logins lists who tried to log in over SMTP, in order: "127.0.0.1 alice@demo.test refused".
+// Logins returns the login attempts over SMTP, in order: "127.0.0.1 alice@demo.test refused".
 func (s *MailServer) Logins() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.logins)
 }
 
-// folders are what each user has.
+// folders are the folders of each user.
 var folders = []string{"INBOX", "Junk"}
 
-// filed are those and the one that FaultFile makes.
+// filed are those and the one that FaultFile creates.
 var filed = append(slices.Clone(folders), "Lists")
 
-// Mailbox is the number of messages in the folders of a user, and -1 when there is no such user.
+// Mailbox returns the number of messages in the folders of a user, or -1 when there is no such user.
 func (s *MailServer) Mailbox(user string) int {
 	box := s.boxes[s.address(user)]
 	if box == nil {
@@ -304,14 +304,14 @@ func (s *MailServer) Mailbox(user string) int {
 	for _, folder := range filed {
 		status, err := box.Status(folder, &imap.StatusOptions{NumMessages: true})
 		if err != nil {
-			continue // not made yet
+			continue // not created yet
 		}
 		n += int(*status.NumMessages)
 	}
 	return n
 }
 
-// Deliver puts a message into a user's INBOX, past SMTP. It is dated like a message that came then.
+// Deliver puts a message into a user's INBOX without SMTP, with this time of arrival.
 func (s *MailServer) Deliver(user string, message []byte, at time.Time) error {
 	box := s.boxes[s.address(user)]
 	if box == nil {
@@ -325,7 +325,7 @@ type literal struct{ *bytes.Reader }
 
 func (l literal) Size() int64 { return l.Reader.Size() }
 
-// accept takes responsibility for a message and delivers it when its delay is over. It gives the queue id.
+// accept accepts a message and delivers it after the delay. It returns the queue id.
 func (s *MailServer) accept(from string, recipients []string, message []byte) string {
 	id := make([]byte, 5)
 	_, _ = rand.Read(id) // crypto/rand does not fail
@@ -369,7 +369,7 @@ func (s *MailServer) storeLocked(i int) {
 	}
 	if slices.Contains(s.faults, FaultFile) {
 		folder = "Lists"
-		_ = s.boxes[d.To].Create(folder, nil) // says only that it is there already
+		_ = s.boxes[d.To].Create(folder, nil) // the error means that it exists already
 	}
 	if slices.Contains(s.faults, FaultDuplicate) {
 		copies = 2
@@ -384,7 +384,7 @@ func (s *MailServer) storeLocked(i int) {
 	d.Stored = time.Now()
 }
 
-// bounce writes the report that d could not be delivered.
+// bounce returns the report that d could not be delivered.
 func (s *MailServer) bounce(d *Delivery) []byte {
 	header, _, _ := bytes.Cut(d.Message, []byte("\r\n\r\n"))
 	report := fmt.Sprintf(`Return-Path: <>
@@ -433,15 +433,15 @@ func (s *MailServer) Close() error {
 		timer.Stop()
 	}
 	for conn := range s.pop3 {
-		_ = conn.Close() // its client has gone, or is to notice
+		_ = conn.Close() // its client has left, or must notice
 	}
 	close(s.mended)
 	s.mended = make(chan struct{})
 	s.mu.Unlock()
-	_ = s.smtp.Close() // says only that a listener was closed before
+	_ = s.smtp.Close() // the error means that a listener was closed before
 	_ = s.imap.Close()
 	for _, listener := range s.listeners {
-		_ = listener.Close() // one that no server had begun with yet
+		_ = listener.Close() // one that no server used yet
 	}
 	s.serving.Wait()
 	return nil
@@ -492,7 +492,7 @@ func (c *smtpSession) Auth(mechanism string) (sasl.Server, error) {
 	}
 }
 
-// loginServer is the server's part of the LOGIN mechanism (draft-murchison-sasl-login-00), which go-sasl lacks.
+// loginServer is the server side of the LOGIN mechanism (draft-murchison-sasl-login-00), which go-sasl lacks.
 type loginServer struct {
 	check    func(username, password string) error
 	asked    int
@@ -598,7 +598,7 @@ type imapSession struct {
 	conn   *imapserver.Conn
 }
 
-// Login takes the address or the part before the "@".
+// Login accepts the address or the part before the "@".
 func (c *imapSession) Login(username, password string) error {
 	c.server.hang(FaultIMAPSilent)
 	if c.server.broken(FaultAuthRefused) {
@@ -612,7 +612,7 @@ func (c *imapSession) AuthenticateMechanisms() []string {
 	return []string{sasl.Plain, "XOAUTH2", sasl.OAuthBearer}
 }
 
-// Authenticate takes a user's password for the access token.
+// Authenticate uses a user's password as the access token.
 func (c *imapSession) Authenticate(mechanism string) (sasl.Server, error) {
 	var server sasl.Server
 	switch mechanism {
@@ -647,10 +647,10 @@ func (c *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error 
 	return c.SessionIMAP4rev2.Poll(w, allowExpunge)
 }
 
-// idlePoll is how often an idle connection looks for news.
+// idlePoll is the interval at which an idle connection checks for changes.
 const idlePoll = 10 * time.Millisecond
 
-// Idle polls, because imapmemserver's own Idle does not announce what came between the last command and IDLE.
+// Idle polls, because imapmemserver's own Idle does not announce messages that came between the last command and IDLE.
 func (c *imapSession) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	ticker := time.NewTicker(idlePoll)
 	defer ticker.Stop()

@@ -13,7 +13,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 )
 
-// servePOP3 gives the INBOX out over POP3 (RFC 1939), with STLS where the connection has no TLS (RFC 2595).
+// servePOP3 serves the INBOX over POP3 (RFC 1939), with STLS if the connection has no TLS (RFC 2595).
 func (s *MailServer) servePOP3(listener net.Listener, config *tls.Config) error {
 	for {
 		conn, err := listener.Accept()
@@ -23,7 +23,7 @@ func (s *MailServer) servePOP3(listener net.Listener, config *tls.Config) error 
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
-			_ = conn.Close() // nobody is to be served any more
+			_ = conn.Close() // the server is closed
 			continue
 		}
 		s.pop3[conn] = true
@@ -41,7 +41,7 @@ func (s *MailServer) servePOP3(listener net.Listener, config *tls.Config) error 
 	}
 }
 
-// pop3Session is one client of the POP3 server. It reads the mailbox as an IMAP client of the server itself.
+// pop3Session is one client of the POP3 server. It reads the mailbox as an IMAP client of the same server.
 type pop3Session struct {
 	server  *MailServer
 	config  *tls.Config
@@ -56,7 +56,7 @@ type pop3Session struct {
 func (c *pop3Session) use(conn net.Conn) { c.conn, c.r = conn, bufio.NewReader(conn) }
 
 func (c *pop3Session) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(c.conn, format+"\r\n", args...) // a client that has gone is noticed at the next read
+	_, _ = fmt.Fprintf(c.conn, format+"\r\n", args...) // the next read notices that the client has left
 }
 
 func (c *pop3Session) end() {
@@ -118,7 +118,7 @@ func (c *pop3Session) login(password string) error {
 	c.end()
 	c.imap = nil
 	if err := client.Login(c.name, password).Wait(); err != nil {
-		_ = client.Close() // the login is what failed
+		_ = client.Close() // the login failed
 		return err
 	}
 	c.imap, c.uids, c.deleted = client, nil, nil
@@ -133,7 +133,7 @@ func (c *pop3Session) login(password string) error {
 	return err
 }
 
-// message answers to a command about one message.
+// message answers a command about one message.
 func (c *pop3Session) message(verb, rest string) {
 	number, _, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(number)

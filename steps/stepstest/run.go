@@ -1,5 +1,6 @@
-// Package stepstest has servers on loopback that behave or misbehave as told, and a runner for "this scenario against
-// this server". Tests use both; the demo verb uses the well-behaved servers, so the package does not import "testing".
+// Package stepstest contains servers on loopback that behave or misbehave on request, and a runner for a scenario
+// against a server. Tests use both. The demo verb uses the well-behaved servers, so the package does not import
+// "testing".
 package stepstest
 
 import (
@@ -13,18 +14,18 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// Scenario is everything but the text that a run needs. The zero value of each field but Target has a meaning.
+// Scenario holds what a run needs besides the text. Only Target is required.
 type Scenario struct {
 	Library *steps.Library // nil means steps.Builtin
 	Target  *steps.Target
-	Secrets steps.Secrets // nil means that the configuration names none
-	ID      string        // the run's id; empty means one of its own
-	Dir     string        // what paths in the text are relative to; empty means the working directory
+	Secrets steps.Secrets // nil means that the configuration has none
+	ID      string        // the run's id; empty means a new one
+	Dir     string        // base of relative paths in the text; empty means the working directory
 	Browser bool          // visit websites with the Target's browser, as @browser does
-	Origin  string        // what names the scenario on this agent; empty means "test"
+	Origin  string        // name of the scenario on this agent; empty means "test"
 }
 
-// Secrets answers for secrets from a map of names to values.
+// Secrets maps the names of secrets to their values.
 type Secrets map[string]string
 
 // Secret returns the value called name.
@@ -36,22 +37,22 @@ func (s Secrets) Secret(_ context.Context, name string) (steps.Secret, error) {
 	return steps.NewSecret(value), nil
 }
 
-// Outcome is what became of a scenario.
+// Outcome is the result of a scenario.
 type Outcome struct {
-	Steps []StepOutcome // those that ran; the last one is the one that failed, if any did
-	Close error         // what the World could not put back
+	Steps []StepOutcome // the steps that ran; if one failed, it is the last
+	Close error         // error of the World's cleanup
 }
 
-// StepOutcome is what became of one step.
+// StepOutcome is the result of one step.
 type StepOutcome struct {
 	Text     string
 	Err      error
-	Told     string // what a report says of Err: without secrets
+	Told     string // Err in a report: without secrets
 	Report   steps.Report
-	Duration time.Duration // of the step's function alone
+	Duration time.Duration // of the step's function only
 }
 
-// Err is the error of the step that failed, or nil.
+// Err returns the error of the step that failed, or nil.
 func (o *Outcome) Err() error {
 	if len(o.Steps) == 0 {
 		return nil
@@ -66,8 +67,8 @@ func Run(ctx context.Context, library *steps.Library, text string, target *steps
 
 // Run binds each line of text to a sentence, prepares all steps, runs them in order until one fails and closes the
 // World. A line is a step with or without its English keyword; lines that begin with "|" are the table, and lines
-// between two lines of `"""` the doc string of the step above. The error says that text is no scenario; what the
-// steps found is in the Outcome.
+// between two lines of `"""` the doc string of the step above. The error means that text is not a scenario; the results
+// of the steps are in the Outcome.
 func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 	library := s.Library
 	if library == nil {
@@ -95,7 +96,7 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		w.UseBrowser()
 	}
 	outcome := &Outcome{}
-	// What a step left is put back although the scenario's own time may be over, as the agent does it.
+	// The cleanup runs even if the scenario's own time is over, as in the agent.
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
@@ -128,7 +129,7 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 	return outcome, nil
 }
 
-// leaves gives the steps that a sentence made of others stands for in the end, and any other step itself.
+// leaves returns the innermost steps of a sentence composed of others. For any other step it returns the step itself.
 func leaves(b *steps.Bound) (all []*steps.Bound) {
 	if len(b.Inner) == 0 {
 		return []*steps.Bound{b}
@@ -139,7 +140,7 @@ func leaves(b *steps.Bound) (all []*steps.Bound) {
 	return all
 }
 
-// parse reads the steps of one scenario. It knows just enough Gherkin for that: features are loaded by package features.
+// parse reads the steps of one scenario. It supports only the Gherkin needed for that: package features loads features.
 func parse(text string) ([]features.Step, error) {
 	var written []features.Step
 	var doc []string

@@ -12,10 +12,10 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// saslMechanisms are what the SMTP server offers.
+// saslMechanisms are the mechanisms that the SMTP server offers.
 var saslMechanisms = []string{sasl.Plain, sasl.Login, "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2", sasl.OAuthBearer}
 
-// saslServer is the server's part of a mechanism that go-sasl lacks.
+// saslServer is the server side of a mechanism that go-sasl lacks.
 type saslServer func(response []byte) (challenge []byte, done bool, err error)
 
 // Next implements sasl.Server.
@@ -23,7 +23,7 @@ func (s saslServer) Next(response []byte) (challenge []byte, done bool, err erro
 	return s(response)
 }
 
-// newSASLServer serves a mechanism. password gives a user's, and check has the last word.
+// newSASLServer returns the server side of a mechanism. password returns a user's password, and check decides.
 func newSASLServer(mechanism string, password func(username string) (string, bool), check func(username, password string) error) (sasl.Server, error) {
 	switch mechanism {
 	case "CRAM-MD5":

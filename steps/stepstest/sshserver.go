@@ -13,19 +13,19 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// SSHServer is an SSH server on loopback that runs nothing: a function answers commands.
+// SSHServer is an SSH server on loopback. It runs no programs: a function answers commands.
 type SSHServer struct {
 	Address    string // "host:port"
 	KnownHosts string // the line for it in a known_hosts file
-	UserKey    []byte // a private key in PEM that the user may log in with
+	UserKey    []byte // a private key of the user, in PEM
 
 	acceptor
 	run    func(command string, stdout, stderr io.Writer) (exitStatus uint32, signal string)
 	config *ssh.ServerConfig
 }
 
-// NewSSHServer starts a server that one user may log in to, with the password or with UserKey. run answers commands; a signal
-// ends them in the place of an exit status, and "drop" ends the connection.
+// NewSSHServer starts a server for one user, who logs in with the password or with UserKey. run answers commands. If it
+// returns a signal, the command ends by that signal instead of an exit status; "drop" ends the connection.
 func NewSSHServer(user, password string, run func(command string, stdout, stderr io.Writer) (exitStatus uint32, signal string)) (*SSHServer, error) {
 	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -52,13 +52,13 @@ func NewSSHServer(user, password string, run func(command string, stdout, stderr
 	s.config = &ssh.ServerConfig{
 		PasswordCallback: func(c ssh.ConnMetadata, given []byte) (*ssh.Permissions, error) {
 			if c.User() == user && same(string(given), password) {
-				return nil, nil //nolint:nilnil // no permissions are narrowed down
+				return nil, nil //nolint:nilnil // all permissions
 			}
 			return nil, errors.New("wrong password")
 		},
 		PublicKeyCallback: func(c ssh.ConnMetadata, given ssh.PublicKey) (*ssh.Permissions, error) {
 			if c.User() == user && same(string(given.Marshal()), string(mine.Marshal())) {
-				return nil, nil //nolint:nilnil // no permissions are narrowed down
+				return nil, nil //nolint:nilnil // all permissions
 			}
 			return nil, errors.New("unknown key")
 		},

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// WebFault is a way in which a Website goes wrong.
+// WebFault is a fault of a Website.
 type WebFault string
 
 // The faults. Each holds for every request until SetBroken(Healthy).
@@ -25,15 +25,15 @@ const (
 	Healthy         WebFault = ""
 	Status500       WebFault = "status 500"
 	RedirectLoop    WebFault = "redirect loop"
-	EndlessBody     WebFault = "endless body"     // the page goes on, a little at a time
+	EndlessBody     WebFault = "endless body"     // the page never ends, and arrives in small parts
 	Silent          WebFault = "silent"           // the request is read and never answered
-	ConnectionReset WebFault = "connection reset" // the connection is reset once the request was read
+	ConnectionReset WebFault = "connection reset" // the connection is reset after the request was read
 )
 
-// WebsiteOptions says how a Website is. The zero value is a site called www.demo.test with a CA of its own.
+// WebsiteOptions configures a Website. The zero value is a site called www.demo.test with a new CA.
 type WebsiteOptions struct {
 	Name string        // host name; empty means "www.demo.test"
-	CA   *CA           // that signs the certificate; nil means a new one
+	CA   *CA           // signs the certificate; nil means a new one
 	Cert *CertOptions  // nil means a valid certificate for the name
 	Wait time.Duration // before each answer
 
@@ -41,14 +41,14 @@ type WebsiteOptions struct {
 	Username, Password string
 }
 
-// CertOptions makes a certificate that a visitor should not accept.
+// CertOptions describes a certificate that a visitor must not accept.
 type CertOptions struct {
 	Name    string // another name than the site's
 	Expired bool
 }
 
-// Website is a small site on loopback that behaves well until it is told not to: a home page, a contact page, a login
-// form with a members' page behind it. Over plain HTTP the path /secure leads to HTTPS; everything else is on both.
+// Website is a small site on loopback, without faults until SetBroken: a home page, a contact page, and a login form
+// with a members' page. Over plain HTTP the path /secure redirects to HTTPS; all other pages are on both.
 type Website struct {
 	HTTPAddr  string // "127.0.0.1:port", for Target.ConnectTo
 	HTTPSAddr string
@@ -116,7 +116,7 @@ func (s *Website) serve(listener net.Listener, secure *tls.Config) {
 		Handler:           s.handler(secure != nil),
 		TLSConfig:         secure,
 		ReadHeaderTimeout: 10 * time.Second,
-		// Visitors who distrust the certificate are part of what the site is for.
+		// Visitors who distrust the certificate are expected.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	s.servers = append(s.servers, server)
@@ -129,15 +129,15 @@ func (s *Website) serve(listener net.Listener, secure *tls.Config) {
 	})
 }
 
-// Name is the host name of the site.
+// Name returns the host name of the site.
 func (s *Website) Name() string { return s.options.Name }
 
-// ConnectTo leads the site's name and standard ports to where it listens, for Target.ConnectTo.
+// ConnectTo maps the site's name and standard ports to its listeners, for Target.ConnectTo.
 func (s *Website) ConnectTo() map[string]string {
 	return map[string]string{s.options.Name + ":80": s.HTTPAddr, s.options.Name + ":443": s.HTTPSAddr}
 }
 
-// SetBroken makes the site go wrong from the next request on. Healthy mends it.
+// SetBroken sets the fault of the site from the next request on. Healthy removes it.
 func (s *Website) SetBroken(fault WebFault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +151,7 @@ func (s *Website) SetDelay(d time.Duration) {
 	s.delay = d
 }
 
-// Requests is how many requests came so far.
+// Requests returns the number of requests so far.
 func (s *Website) Requests() int { return int(s.requests.Load()) }
 
 // Close ends the site and all connections to it.
@@ -181,13 +181,13 @@ func (s *Website) handler(secure bool) http.Handler {
 	})
 	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/css; charset=utf-8")
-		_, _ = io.WriteString(w, style) // a visitor who left misses nothing
+		_, _ = io.WriteString(w, style) // the visitor may have left
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { show(w, http.StatusNotFound, notFoundPage()) })
 	return s.misbehave(mux)
 }
 
-// misbehave counts the request, waits and does what the fault says.
+// misbehave counts the request, waits, and applies the fault.
 func (s *Website) misbehave(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Add(1)
@@ -224,7 +224,7 @@ func (s *Website) misbehave(next http.Handler) http.Handler {
 	})
 }
 
-// wait waits for d, and says false when the visitor or the site goes away before.
+// wait waits for d. It returns false when the visitor leaves or the site closes before.
 func (s *Website) wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -237,8 +237,8 @@ func (s *Website) wait(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// reset ends the connection so that the visitor's kernel hears of it as an error. Over HTTP/2, where a request does not
-// have a connection for itself, the stream is reset.
+// reset ends the connection so that the visitor gets an error. Over HTTP/2, where requests share a connection, it
+// resets the stream.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -249,7 +249,7 @@ func reset(w http.ResponseWriter) {
 		inner = secure.NetConn()
 	}
 	if tcp, ok := inner.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // without it the end is a polite one
+		_ = tcp.SetLinger(0) // otherwise the connection is closed normally
 	}
 	_ = inner.Close()
 }
@@ -286,7 +286,7 @@ func (s *Website) members(w http.ResponseWriter, r *http.Request) {
 func show(w http.ResponseWriter, status int, page string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, page) // a visitor who left misses nothing
+	_, _ = io.WriteString(w, page) // the visitor may have left
 }
 
 const style = `:root { color-scheme: light dark; --ink: #1d2733; --paper: #fbfaf7; --line: #d9d4c7; --mark: #0b6e62; }
@@ -306,7 +306,7 @@ code { padding: .1rem .35rem; border: 1px solid var(--line); border-radius: 4px;
 .error { padding: .6rem .9rem; border-left: 4px solid #c0392b; }
 `
 
-// page puts content, which is HTML, into the frame that all pages share.
+// page puts content, which is HTML, into the frame of all pages.
 func page(title, content string) string {
 	return `<!DOCTYPE html>
 <html lang="en">
@@ -333,7 +333,7 @@ func homePage() string {
 <p>Write to us: everything that you need is under <a href="/contact">How to reach us</a>.</p>`)
 }
 
-// contactPage has a fingerprint with no-break spaces, as typesetters write it and as monitors trip over it.
+// contactPage contains a fingerprint with no-break spaces, which monitors may fail to match.
 func contactPage() string {
 	return page("Contact", `<h1>Contact us</h1>
 <p>Mail reaches us at <code>hello@demo.test</code>.</p>

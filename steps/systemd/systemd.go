@@ -1,4 +1,4 @@
-// Package systemd asks systemd about units, by systemctl.
+// Package systemd asks systemd about units, with systemctl.
 package systemd
 
 import (
@@ -12,14 +12,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// Why systemd could not be asked.
+// Reasons why systemd could not be asked.
 var (
 	ErrAbsent = errors.New("this machine does not run systemd")
-	ErrName   = errors.New("it is no name of a unit")
-	ErrFormat = errors.New("systemctl's answer is not understood")
+	ErrName   = errors.New("it is not a name of a unit")
+	ErrFormat = errors.New("unknown format of systemctl's answer")
 )
 
-// Unit is the state of a unit, in systemd's words (systemd(1)).
+// Unit is the state of a unit, in systemd's terms (systemd(1)).
 type Unit struct {
 	Name   string // with its suffix, "nginx.service"
 	Load   string // "loaded", "not-found", "masked", …
@@ -28,15 +28,15 @@ type Unit struct {
 	Result string // "success", "exit-code", "timeout", "oom-kill", …
 	Since  time.Time
 
-	// Of timers alone:
+	// Only for timers:
 	Starts      string    // the unit that it starts
-	LastTrigger time.Time // zero when it never did
+	LastTrigger time.Time // zero when it never started it
 }
 
-// Exists says whether there is such a unit.
+// Exists reports whether the unit exists.
 func (u *Unit) Exists() bool { return u.Load != "not-found" }
 
-// Show asks for the state of a unit. One that does not exist is no error.
+// Show returns the state of a unit. A unit that does not exist is not an error.
 func Show(ctx context.Context, name string) (*Unit, error) {
 	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, "*?[ \t\n") {
 		return nil, ErrName
@@ -48,7 +48,7 @@ func Show(ctx context.Context, name string) (*Unit, error) {
 	return parse(output)
 }
 
-// Failed lists the units that have failed.
+// Failed returns the names of the units that have failed.
 func Failed(ctx context.Context) ([]string, error) {
 	output, err := systemctl(ctx, "list-units", "--state=failed", "--all", "--full", "--plain", "--no-legend", "--no-pager")
 	if err != nil {
@@ -63,7 +63,7 @@ func Failed(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// systemctl runs it so that times are in UTC and nothing is translated.
+// systemctl runs systemctl with times in UTC and without translations.
 func systemctl(ctx context.Context, args ...string) ([]byte, error) {
 	out, err := program.Run(ctx, program.Command{Path: "systemctl", Args: args, Env: []string{"TZ=UTC", "LC_ALL=C"}})
 	switch {
@@ -80,7 +80,7 @@ func systemctl(ctx context.Context, args ...string) ([]byte, error) {
 	return out.Stdout, nil
 }
 
-// parse reads what "systemctl show" prints: NAME=VALUE, one a line.
+// parse reads the output of "systemctl show": lines of NAME=VALUE.
 func parse(output []byte) (*Unit, error) {
 	values := make(map[string]string)
 	for line := range strings.Lines(string(output)) {
@@ -89,7 +89,7 @@ func parse(output []byte) (*Unit, error) {
 	}
 	u := &Unit{Name: values["Id"], Load: values["LoadState"], Active: values["ActiveState"], Sub: values["SubState"], Result: values["Result"], Starts: values["Unit"]}
 	if u.Name == "" || u.Load == "" || u.Active == "" {
-		return nil, fmt.Errorf("%w: it has no state", ErrFormat)
+		return nil, fmt.Errorf("%w: it contains no state", ErrFormat)
 	}
 	for name, at := range map[string]*time.Time{"StateChangeTimestamp": &u.Since, "LastTriggerUSec": &u.LastTrigger} {
 		text := values[name]

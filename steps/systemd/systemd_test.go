@@ -23,10 +23,10 @@ func TestParse(t *testing.T) {
 		t.Errorf("got %+v, %v", u, err)
 	}
 	for text, want := range map[string]string{
-		"":                 "systemctl's answer is not understood: it has no state",
-		"Id=x\nLoadState=": "systemctl's answer is not understood: it has no state",
-		"Id=x\nLoadState=loaded\nActiveState=active\nLastTriggerUSec=yesterday":                   `systemctl's answer is not understood: LastTriggerUSec is "yesterday"`,
-		"Id=x\nLoadState=loaded\nActiveState=active\nLastTriggerUSec=Sat 2026-11-21 05:11:12 CET": `systemctl's answer is not understood: LastTriggerUSec is "Sat 2026-11-21 05:11:12 CET"`,
+		"":                 "unknown format of systemctl's answer: it contains no state",
+		"Id=x\nLoadState=": "unknown format of systemctl's answer: it contains no state",
+		"Id=x\nLoadState=loaded\nActiveState=active\nLastTriggerUSec=yesterday":                   `unknown format of systemctl's answer: LastTriggerUSec is "yesterday"`,
+		"Id=x\nLoadState=loaded\nActiveState=active\nLastTriggerUSec=Sat 2026-11-21 05:11:12 CET": `unknown format of systemctl's answer: LastTriggerUSec is "Sat 2026-11-21 05:11:12 CET"`,
 	} {
 		if _, err := parse([]byte(text)); !errors.Is(err, ErrFormat) || err.Error() != want {
 			t.Errorf("%q: got %v", text, err)

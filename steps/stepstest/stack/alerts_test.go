@@ -451,7 +451,7 @@ func TestAPIAndExporterAlerts(t *testing.T) {
 	mu.Lock()
 	lost = true
 	mu.Unlock()
-	exporter.fires(t, count, `has no sample mta_queue_length; near it are mta_queue_bytes`)
+	exporter.fires(t, count, `has no sample mta_queue_length; similar ones are mta_queue_bytes`)
 }
 
 // watchDisk is an agent that runs the shipped feature on the disk of this directory.

@@ -122,50 +122,50 @@ func TestDatabases(t *testing.T) {
 		many := either("SELECT i FROM generate_series(1, 10001) i", "SELECT i FROM (SELECT seq AS i FROM seq_1_to_10001) numbers")
 		for text, want := range map[string]string{
 			ask("db", failed) + "Then the query gives less than 2\nAnd the query gives more than 0.5\nAnd the query gives 1\nAnd the query gives \"1\"\nAnd the query gives at least 1 rows\nAnd the query gives at most 1 rows": "",
-			ask("db", failed) + "Then the query gives less than 1":                                                                                      `the query of the database "db" gave 1, wanted less than 1 \(unexpected, blame target\)`,
-			ask("db", failed) + "Then the query gives more than 1":                                                                                      `the query of the database "db" gave 1, wanted more than 1 \(unexpected, blame target\)`,
-			ask("db", failed) + "Then the query gives 0":                                                                                                `the query of the database "db" gave 1, wanted 0 \(unexpected, blame target\)`,
-			ask("db", failed) + `Then the query gives "many"`:                                                                                           `the query of the database "db" gave "1", wanted "many" \(unexpected, blame target\)`,
-			ask("db", failed) + "Then the query gives no rows":                                                                                          `the query of the database "db" gave 1 rows, wanted no rows: "1" \(unexpected, blame target\)`,
-			ask("db", failed) + "Then the query gives at least 2 rows":                                                                                  `the query of the database "db" gave 1 rows, wanted at least 2 rows: "1" \(unexpected, blame target\)`,
-			ask("db", "SELECT id FROM jobs") + "Then the query gives at most 1 rows":                                                                    `the query of the database "db" gave 2 rows, wanted at most 1 rows: "1" and 1 rows more \(unexpected, blame target\)`,
+			ask("db", failed) + "Then the query gives less than 1":                                                                                      `the query of the database "db" returned 1, wanted less than 1 \(unexpected, blame target\)`,
+			ask("db", failed) + "Then the query gives more than 1":                                                                                      `the query of the database "db" returned 1, wanted more than 1 \(unexpected, blame target\)`,
+			ask("db", failed) + "Then the query gives 0":                                                                                                `the query of the database "db" returned 1, wanted 0 \(unexpected, blame target\)`,
+			ask("db", failed) + `Then the query gives "many"`:                                                                                           `the query of the database "db" returned "1", wanted "many" \(unexpected, blame target\)`,
+			ask("db", failed) + "Then the query gives no rows":                                                                                          `the query of the database "db" returned 1 rows, wanted no rows: "1" \(unexpected, blame target\)`,
+			ask("db", failed) + "Then the query gives at least 2 rows":                                                                                  `the query of the database "db" returned 1 rows, wanted at least 2 rows: "1" \(unexpected, blame target\)`,
+			ask("db", "SELECT id FROM jobs") + "Then the query gives at most 1 rows":                                                                    `the query of the database "db" returned 2 rows, wanted at most 1 rows: "1" and 1 more rows \(unexpected, blame target\)`,
 			ask("db", "SELECT id FROM jobs WHERE id = 9") + "Then the query gives no rows":                                                              "",
-			ask("db", "SELECT id FROM jobs WHERE id = 9") + "Then the query gives 1":                                                                    `the query of the database "db" gave no row, wanted one \(not_found, blame target\)`,
-			ask("db", "SELECT max(created_at) FROM incoming_messages WHERE created_at IS NULL") + "Then the query gives less than 1":                    `the query of the database "db" gave NULL: there is nothing to take max\S* of \(unexpected, blame target\)`,
-			ask("db", "SELECT id, id FROM jobs WHERE id = 1") + "Then the query gives 1":                                                                `the query of the database "db" gave "1", "1", wanted one row with one value: ask for that \(scenario, blame scenario\)`,
-			ask("db", "SELECT 'x'") + "Then the query gives 1":                                                                                          `the query of the database "db" gave "x", which is no number \(scenario, blame scenario\)`,
+			ask("db", "SELECT id FROM jobs WHERE id = 9") + "Then the query gives 1":                                                                    `the query of the database "db" returned no row, wanted one \(not_found, blame target\)`,
+			ask("db", "SELECT max(created_at) FROM incoming_messages WHERE created_at IS NULL") + "Then the query gives less than 1":                    `the query of the database "db" returned NULL: there are no rows to compute max\S* from \(unexpected, blame target\)`,
+			ask("db", "SELECT id, id FROM jobs WHERE id = 1") + "Then the query gives 1":                                                                `the query of the database "db" returned "1", "1", wanted one row with one value: change the query \(scenario, blame scenario\)`,
+			ask("db", "SELECT 'x'") + "Then the query gives 1":                                                                                          `the query of the database "db" returned "x", which is not a number \(scenario, blame scenario\)`,
 			ask("db", "SELECT max(created_at) FROM incoming_messages") + "Then the query gives a time in the last 1 hour":                               "",
-			ask("db", either("SELECT now() - interval '3 hours'", "SELECT now() - interval 3 hour")) + "Then the query gives a time in the last 1 hour": `the query of the database "db" gave 20\S+ \S+, which is 3h 0m ago, wanted in the last 1 hour \(unexpected, blame target\)`,
-			ask("db", either("SELECT now() + interval '3 hours'", "SELECT now() + interval 3 hour")) + "Then the query gives a time in the last 1 hour": `the query of the database "db" gave 20\S+ \S+, which is 2h 59m from now: .* \(unexpected, blame target\)`,
-			ask("db", "SELECT 'x'") + "Then the query gives a time in the last 1 hour":                                                                  `the query of the database "db" gave "x", which is no time \(scenario, blame scenario\)`,
+			ask("db", either("SELECT now() - interval '3 hours'", "SELECT now() - interval 3 hour")) + "Then the query gives a time in the last 1 hour": `the query of the database "db" returned 20\S+ \S+, which is 3h 0m ago, wanted in the last 1 hour \(unexpected, blame target\)`,
+			ask("db", either("SELECT now() + interval '3 hours'", "SELECT now() + interval 3 hour")) + "Then the query gives a time in the last 1 hour": `the query of the database "db" returned 20\S+ \S+, which is 2h 59m from now: .* \(unexpected, blame target\)`,
+			ask("db", "SELECT 'x'") + "Then the query gives a time in the last 1 hour":                                                                  `the query of the database "db" returned "x", which is not a time \(scenario, blame scenario\)`,
 			ask("socket", "SELECT 7") + "Then the query gives 7":                                                                                        "",
 			ask("wrong-password", "SELECT 1"): `query the database "wrong-password": the login was refused: ` + either(`password authentication failed for user "reader" \(28P01\)`, `Access denied for user 'reader'@'\S+' \(using password: YES\) \(1045\)`) +
-				`: look at user and password under databases.wrong-password in stepwatch.yml \(auth, blame target\)`,
+				`: check user and password under databases.wrong-password in stepwatch.yml \(auth, blame target\)`,
 			ask("no-password", "SELECT 1"): `query the database "no-password": .*\(auth, blame target\)`,
 			ask("no-database", "SELECT 1"): either(`query the database "no-database": there is no such database: database "none" does not exist \(3D000\) \(not_found, blame target\)`,
-				`query the database "no-database": the user may not do that: Access denied for user 'reader'@'%' to database 'none' \(1044\): GRANT the user "reader" the right to read it \(config, blame scenario\)`),
+				`query the database "no-database": the user has no right to do that: Access denied for user 'reader'@'%' to database 'none' \(1044\): GRANT the user "reader" the right to read the data \(config, blame scenario\)`),
 			ask("closed", "SELECT 1"):                                        `connect to changing.example.test:1: connection refused: nothing listens on that port \(connect, blame target\)`,
 			ask("other-name", "SELECT 1"):                                    `TLS handshake with 127.0.0.13: .*\(certificate_host, blame target\)`,
 			ask("no-tls", "SELECT 1"):                                        either(`query the database "no-tls": the login was refused: no pg_hba.conf entry for host .*, no encryption \(28000\): .* \(auth, blame target\)`, ""),
-			ask("no-socket", "SELECT 1"):                                     `query the database "no-socket": there is no socket /run/none: is the server down\? \(connect, blame target\)`,
+			ask("no-socket", "SELECT 1"):                                     `query the database "no-socket": there is no socket /run/none: check that the server runs \(connect, blame target\)`,
 			ask("none", "SELECT 1"):                                          `no database "none" in stepwatch.yml \(it has closed, db, .*\): add it under databases \(config, blame scenario\)`,
 			ask("db", "SELEC 1"):                                             `query the database "db": the query is wrong: .* \(scenario, blame scenario\)`,
 			ask("db", "SELECT 1; SELECT 2"):                                  `query the database "db": the query is wrong: .* \(scenario, blame scenario\)`,
-			ask("db", "SELECT * FROM nothing"):                               `query the database "db": ` + either(`what the query asks for is not there: relation "nothing" does not exist \(42P01\) \(not_found, blame target\)`, `the user may not do that: .*\(1142\): .* \(config, blame scenario\)`),
-			ask("db", "SELECT * FROM secrets"):                               `query the database "db": the user may not do that: .*: GRANT the user "reader" the right to read it \(config, blame scenario\)`,
-			ask("socket", many) + "Then the query gives at most 10000 rows":  `the query of the database "socket" gave more than the 10000 rows that are read, so that they cannot be counted: .* \(scenario, blame scenario\)`,
+			ask("db", "SELECT * FROM nothing"):                               `query the database "db": ` + either(`the table, column or function of the query does not exist: relation "nothing" does not exist \(42P01\) \(not_found, blame target\)`, `the user has no right to do that: .*\(1142\): .* \(config, blame scenario\)`),
+			ask("db", "SELECT * FROM secrets"):                               `query the database "db": the user has no right to do that: .*: GRANT the user "reader" the right to read the data \(config, blame scenario\)`,
+			ask("socket", many) + "Then the query gives at most 10000 rows":  `the query of the database "socket" returned more rows than the limit of 10000, so they cannot be counted: .* \(scenario, blame scenario\)`,
 			ask("socket", many) + "Then the query gives at least 10000 rows": "",
-			ask("socket", many) + "Then the query gives at most 9999 rows":   `the query of the database "socket" gave 10000 rows, wanted at most 9999 rows: "1" and over 9999 rows more \(unexpected, blame target\)`,
-			ask("socket", strings.Replace(many, " i ", " repeat('x', 6000000) ", 1)) + "Then the query gives at most 1 rows": `the query of the database "socket" gave more than the 1 rows that are read, .* \(scenario, blame scenario\)`,
-			ask("socket", strings.Replace(many, " i ", " repeat('x', 6000000) ", 1)) + `Then the query gives "x"`:            `the query of the database "socket" gave "x+…" and more rows, wanted one row with one value: ask for that \(scenario, blame scenario\)`,
-			ask("db", "-- SELECT 1") + "Then the query gives no rows":                                                        `query the database "db": the query asks for nothing: write one that begins with SELECT \(scenario, blame scenario\)`,
-			ask("db", "COMMIT") + "Then the query gives no rows":                                                             `query the database "db": the query asks for nothing: .*`,
-			ask("db", either("SELECT repeat('x', 40000000)", "SELECT 1")):                                                    either(`query the database "db": it gives a row of more than 16 MB: ask for less \(too_large, blame scenario\)`, ""),
-			ask("socket", "DELETE FROM jobs"):                                                                                `query the database "socket": the query would change something, and it may only read: .* \(scenario, blame scenario\)`,
-			ask("socket", "DROP TABLE jobs"):                                                                                 `query the database "socket": the query would change something, and it may only read: .* \(scenario, blame scenario\)`,
-			ask("db", sleep):                                                                                                 `query the database "db": the query took too long and was ended: .*: give the scenario more by @timeout, or the query an index \(timeout, blame target\)`,
+			ask("socket", many) + "Then the query gives at most 9999 rows":   `the query of the database "socket" returned 10000 rows, wanted at most 9999 rows: "1" and over 9999 more rows \(unexpected, blame target\)`,
+			ask("socket", strings.Replace(many, " i ", " repeat('x', 6000000) ", 1)) + "Then the query gives at most 1 rows": `the query of the database "socket" returned more rows than the limit of 1, .* \(scenario, blame scenario\)`,
+			ask("socket", strings.Replace(many, " i ", " repeat('x', 6000000) ", 1)) + `Then the query gives "x"`:            `the query of the database "socket" returned "x+…" and more rows, wanted one row with one value: change the query \(scenario, blame scenario\)`,
+			ask("db", "-- SELECT 1") + "Then the query gives no rows":                                                        `query the database "db": the query returns nothing: write a query that begins with SELECT \(scenario, blame scenario\)`,
+			ask("db", "COMMIT") + "Then the query gives no rows":                                                             `query the database "db": the query returns nothing: .*`,
+			ask("db", either("SELECT repeat('x', 40000000)", "SELECT 1")):                                                    either(`query the database "db": it returns a row of more than 16 MB: select less data \(too_large, blame scenario\)`, ""),
+			ask("socket", "DELETE FROM jobs"):                                                                                `query the database "socket": the query would change something, but it may only read: .* \(scenario, blame scenario\)`,
+			ask("socket", "DROP TABLE jobs"):                                                                                 `query the database "socket": the query would change something, but it may only read: .* \(scenario, blame scenario\)`,
+			ask("db", sleep):                                                                                                 `query the database "db": the query took too long and was ended: .*: give the scenario more time with @timeout, or the query an index \(timeout, blame target\)`,
 			`When I query the database "db"`:                                                                                 "the step has no query: .* \\(scenario, blame scenario\\)",
-			"Then the query gives 1":                                                                                         "no database was asked yet: .*",
+			"Then the query gives 1":                                                                                         "no database has been queried yet: .*",
 			"When I query the database \"db\"\n\"\"\"\nSELECT count(*)\nFROM jobs\n\"\"\"\nThen the query gives 2":           "",
 		} {
 			limit := 10 * time.Second
@@ -195,7 +195,7 @@ func TestDatabases(t *testing.T) {
 			}
 			if strings.HasPrefix(text, ask("db", failed)) {
 				report := outcome.Steps[0].Report
-				if len(report.Measurements) < 2 || report.Measurements[len(report.Measurements)-1].Name != "sql_value" || report.Measurements[len(report.Measurements)-1].Value != 1 || report.Note != `it gives "1"` {
+				if len(report.Measurements) < 2 || report.Measurements[len(report.Measurements)-1].Name != "sql_value" || report.Measurements[len(report.Measurements)-1].Value != 1 || report.Note != `it returned "1"` {
 					t.Errorf("%s: measured %+v, note %q", kind, report.Measurements, report.Note)
 				}
 			}
@@ -220,7 +220,7 @@ func shippedDatabase(t *testing.T, s *stack.Stack, kind, address string, run fun
 	}
 	run(t, eitherOf(my, "", "USE records; ")+"INSERT INTO jobs SELECT 3, now() - interval '1' hour, NULL FROM jobs; DELETE FROM incoming_messages")
 	code, out := execute(t, stepwatch, "run", "--config", config, feature)
-	for _, want := range []string{`gave 2 rows, wanted no rows`, `gave NULL: there is nothing to take max`, "1 passed, 2 failed"} {
+	for _, want := range []string{`returned 2 rows, wanted no rows`, `returned NULL: there are no rows to compute max`, "1 passed, 2 failed"} {
 		if code != 1 || !strings.Contains(out, want) {
 			t.Errorf("%s: exit code %d, wanted 1 and %q:\n%s", kind, code, want, out)
 		}

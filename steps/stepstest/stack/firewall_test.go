@@ -64,15 +64,15 @@ func TestPortsBehindAFirewall(t *testing.T) {
 		{`port 143 of "` + host + `" is refused`, ""},
 		{`port 143 of "` + host + `" is filtered`, "port 143 of changing.example.test is refused, wanted filtered (refused: nothing listens, or a firewall rejects it at 127.0.0.13:143) (unexpected, blame access)"},
 		{`port 110 of "` + host + `" is filtered`, ""},
-		{`port 110 of "` + host + `" is refused`, "port 110 of changing.example.test is filtered, wanted refused (a router or firewall says that there is no way to it at 127.0.0.13:110) (unexpected, blame access)"},
-		{`port 110 of "` + host + `" is open`, "port 110 of changing.example.test is not open: a router or firewall says that there is no way to it (127.0.0.13:110) (timeout, blame network)"},
+		{`port 110 of "` + host + `" is refused`, "port 110 of changing.example.test is filtered, wanted refused (a router or firewall reports that it is unreachable at 127.0.0.13:110) (unexpected, blame access)"},
+		{`port 110 of "` + host + `" is open`, "port 110 of changing.example.test is not open: a router or firewall reports that it is unreachable (127.0.0.13:110) (timeout, blame network)"},
 		{ports + "filtered |\n| 995 | refused |\n| 143 | refused |\n| 110 | filtered |\n| 81 | refused |", ""},
 		{ports + "refused |\n| 995 | filtered |", "port 993 of changing.example.test is filtered, wanted refused (no answer within 3s: filtered, or the host is down at 127.0.0.13:993); " +
 			"port 995 of changing.example.test is refused, wanted filtered (refused: nothing listens, or a firewall rejects it at 127.0.0.13:995) (unexpected, blame access)"},
 		{`only ports 25, 443 of "` + host + `" answer among 81, 110, 143, 993, 995`, ""},
 		{`only ports 25, 993 of "` + host + `" answer among 110, 995`, "port 993 of changing.example.test does not answer (no answer within 1.5s: filtered, or the host is down), wanted 25, 993 (connect, blame target)"},
 		{`only ports 25, 995 of "` + host + `" answer among 110, 993`, "port 995 of changing.example.test does not answer (refused: nothing listens, or a firewall rejects it), wanted 25, 995 (connect, blame target)"},
-		{`only ports 25 of "` + host + `" answer among 443, 465, 993, 995`, "port 443 answers, port 465 answers of changing.example.test, wanted only 25: close what listens there, or shut it off in the firewall (unexpected, blame network)"},
+		{`only ports 25 of "` + host + `" answer among 443, 465, 993, 995`, "port 443 answers, port 465 answers of changing.example.test, wanted only 25: stop what listens there, or block it in the firewall (unexpected, blame network)"},
 	}
 	firewalled(t).while(t, func() {
 		var all sync.WaitGroup // most of the time is waiting

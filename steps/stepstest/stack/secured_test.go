@@ -114,8 +114,8 @@ func faults(t *testing.T, s *stack.Stack, server *stack.Secured, to *steps.Targe
 		{stack.EndsSoon, "ends on DATE, in 3 days, wanted 7 days: renew it (soon to expire)", "certificate_soon"},
 		{stack.Ended, "ended on DATE, 3 days ago (expired)", "certificate_expired"},
 		{stack.OtherHost, "is for other.example.test, wanted changing.example.test (wrong host)", "certificate_host"},
-		{stack.SelfSigned, "is signed by itself and by no authority: get one from an authority, or add it under tls.ca in stepwatch.yml (self-signed)", "certificate_authority"},
-		{stack.NoIntermediate, "comes without an intermediate: the server sends no certificate of its issuer CN=stepwatch test intermediate: append that to the server's certificate file (missing intermediate)", "certificate_chain"},
+		{stack.SelfSigned, "is signed by itself, not by an authority: get one from an authority, or add it under tls.ca in stepwatch.yml (self-signed)", "certificate_authority"},
+		{stack.NoIntermediate, "comes without an intermediate: the server does not send the certificate of its issuer CN=stepwatch test intermediate: append it to the server's certificate file (missing intermediate)", "certificate_chain"},
 		{stack.Flawless, "", ""},
 	} {
 		chain, err := s.Certify(c.flaw)
@@ -128,9 +128,9 @@ func faults(t *testing.T, s *stack.Stack, server *stack.Secured, to *steps.Targe
 		for _, port := range server.Ports {
 			host, leg := net.JoinHostPort(stack.Changing, port), legOf(port)
 			connect := `I connect to "` + host + `"`
-			stale := fmt.Sprintf("the certificate of %s is not that of its file: %s has another: there %q until DATE (SHA-256 X…), served %[3]q until DATE (SHA-256 X…): "+
+			stale := fmt.Sprintf("the certificate of %s differs from the file: %s has another: in the file %q until DATE (SHA-256 X…), served %[3]q until DATE (SHA-256 X…): "+
 				"reload the server (unexpected, blame %s)", host, server.Chain, stack.Changing, leg)
-			another := fmt.Sprintf("the key in %s does not belong to the certificate that %s serves (SHA-256 X): reload the server, or look which of the two is the old one (unexpected, blame %s)",
+			another := fmt.Sprintf("the key in %s does not belong to the certificate that %s serves (SHA-256 X): reload the server, or check which of the two is older (unexpected, blame %s)",
 				server.Chain, host, leg)
 			if got := told(t, to, connect, equals); got != stale {
 				t.Errorf("%s, replaced:\ngot  %s\nwant %s", c.flaw, got, stale)
@@ -182,7 +182,7 @@ func TestStapledByNginx(t *testing.T) {
 		{"revoked", chain, ocsp.Response{Status: ocsp.Revoked, RevokedAt: now.Add(-time.Hour), RevocationReason: ocsp.KeyCompromise, ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour)},
 			"changing.example.test:443: the certificate is revoked since DATE: its authority says so in the stapled OCSP response (certificate_revoked, blame web)"},
 		{"expired", chain, ocsp.Response{Status: ocsp.Good, ThisUpdate: now.AddDate(0, 0, -9), NextUpdate: now.AddDate(0, 0, -2).Add(-time.Hour)},
-			`changing.example.test:443: the stapled OCSP response is out of date: it held until DATE, 2 days ago: the server cannot reach ["http://ocsp.example.test"], or renews nothing (unexpected, blame web)`},
+			`changing.example.test:443: the stapled OCSP response is out of date: it was valid until DATE, 2 days ago: the server cannot reach ["http://ocsp.example.test"], or does not renew it (unexpected, blame web)`},
 		{"unknown", chain, ocsp.Response{Status: ocsp.Unknown, ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour)},
 			"changing.example.test:443: the stapled OCSP response says that the authority does not know the certificate (unexpected, blame web)"},
 		{"of another certificate", other, ocsp.Response{Status: ocsp.Good, ThisUpdate: now.Add(-time.Minute), NextUpdate: now.Add(time.Hour)},
