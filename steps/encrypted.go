@@ -17,7 +17,7 @@ import (
 
 func init() {
 	const (
-		does     = " What is inside is not read. A message that only says so, or that has readable text beside the encrypted one, is not encrypted."
+		does     = " The content is not decrypted. A message that only claims to be encrypted, or also has readable text, is not encrypted."
 		measures = "Reading the message (phase read, once)."
 	)
 	register(
@@ -62,7 +62,7 @@ func isEncrypted(wanted string) func(context.Context, *World, Args) error {
 	}
 }
 
-// encryptionOf says with what a message is encrypted, or why it is not.
+// encryptionOf returns how a message is encrypted, or why it is not.
 func encryptionOf(message []byte, fields []field) (how string, why error) {
 	body := bodyOf(message)
 	mediaType, parameters, encoding := "text/plain", map[string]string{}, ""
@@ -86,7 +86,7 @@ func encryptionOf(message []byte, fields []field) (how string, why error) {
 	return "", fmt.Errorf("its content is %s", mediaType)
 }
 
-// bodyOf is what stands beneath the header.
+// bodyOf returns the part of the message below the header.
 func bodyOf(message []byte) []byte {
 	for _, gap := range []string{"\r\n\r\n", "\n\n"} {
 		if _, body, found := bytes.Cut(message, []byte(gap)); found {
@@ -96,7 +96,7 @@ func bodyOf(message []byte) []byte {
 	return nil
 }
 
-// decodedBody takes off the transfer encoding (RFC 2045 section 6). What is broken gives what could be read of it.
+// decodedBody removes the transfer encoding (RFC 2045 section 6). Of broken input it returns the readable part.
 func decodedBody(body []byte, encoding string) []byte {
 	var r io.Reader = bytes.NewReader(body)
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
@@ -134,22 +134,23 @@ func pgpMIME(body []byte, parameters map[string]string) error {
 	return nil
 }
 
-// pgpArmor wants one armored message (RFC 9580 section 6.2) and nothing else, whose first packet begins an encrypted one.
+// pgpArmor checks that text is one armored message (RFC 9580 section 6.2) and nothing else, whose first packet begins
+// an encrypted one.
 func pgpArmor(text []byte) error {
 	const begin, end = "-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"
 	before, rest, found := strings.Cut(string(text), begin)
 	if !found {
-		return errors.New("its text is readable, without a PGP message")
+		return errors.New("its text is readable and has no PGP message")
 	}
 	armored, after, found := strings.Cut(rest, end)
 	if !found {
 		return errors.New("its PGP message has no end")
 	}
 	if strings.TrimSpace(before+after) != "" {
-		return errors.New("it has readable text beside the PGP message")
+		return errors.New("it also has readable text besides the PGP message")
 	}
 	armored = strings.ReplaceAll(armored, "\r", "")
-	if _, data, found := strings.Cut(armored, "\n\n"); found { // behind the armor's own headers
+	if _, data, found := strings.Cut(armored, "\n\n"); found { // after the armor's own headers
 		armored = data
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(armored), "\n")
@@ -168,7 +169,7 @@ func pgpArmor(text []byte) error {
 	return fmt.Errorf("its PGP message is not encrypted (it begins with packet %d: signed or compressed only)", tag)
 }
 
-// enveloped wants a CMS structure (RFC 5652) of a content type that is encrypted.
+// enveloped checks that der is a CMS structure (RFC 5652) of an encrypted content type.
 func enveloped(der []byte) error {
 	const (
 		pkcs7            = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"             // 1.2.840.113549.1.7
