@@ -52,7 +52,7 @@ func TestProxyToAnotherStore(t *testing.T) {
 		}})...)
 	for _, c := range []struct{ at, want string }{
 		{"IMAP at \"mail.demo.test:143\"", `the message is UIDVALIDITY \d+, UID 1 in bob's INBOX at mail\.demo\.test:993 and UIDVALIDITY \d+, UID 2 in bob's INBOX at mail\.demo\.test:143: ` +
-			`they are different copies, or mail programs will load the mailbox anew when they change over`},
+			`these are different copies, or mail programs will load the mailbox again when they change servers`},
 		{"POP3 at \"mail.demo.test:110\"", ``},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -93,9 +93,9 @@ func TestHostFaults(t *testing.T) {
 		{"lost", `When I send a message from "alice" to "bob" via 587
 			Then "bob" receives it over IMAP at "proxy" within 200ms`, 1, result.ReasonNotReceived, result.BlameQueue, `no message in bob's INBOX at mail\.demo\.test:993 after .*`},
 		{"no port", `Then "bob" receives it over IMAP at "proxy:imap" within 1s`, 0, result.ReasonScenario, result.BlameScenario,
-			`"imap" is no port: write the host as "proxy\.example\.org" or "proxy\.example\.org:143"`},
+			`"imap" is not a port: write the host as "proxy\.example\.org" or "proxy\.example\.org:143"`},
 		{"no port of POP3", `Then "bob" receives it over POP3 at "proxy:0" within 1s`, 0, result.ReasonScenario, result.BlameScenario,
-			`"0" is no port: .*`},
+			`"0" is not a port: .*`},
 		{"nothing received", `Then it is the same message each time`, 0, result.ReasonScenario, result.BlameScenario, `no message was received before this step: .*`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestHostFaults(t *testing.T) {
 		t.Parallel()
 		bed := openMailbed(t, stepstest.MailOptions{})
 		check(t, bed.run(t, 5*time.Second, roundTrip+"\nAnd it is the same message each time"), 4, result.ReasonScenario, result.BlameScenario,
-			`the message was received in one way only, bob's INBOX at mail\.demo\.test:993: receive it in another before this step`)
+			`the message was received in one way only, bob's INBOX at mail\.demo\.test:993: receive it in another way before this step`)
 	})
 }
 

@@ -151,9 +151,9 @@ func TestMaildirFaults(t *testing.T) {
 		close  string
 	}{
 		{"lost", nil, text, 1, result.ReasonNotReceived, result.BlameQueue, `no message in bob's Maildir ".*" after 0\.[2-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-			`nothing else came meanwhile: look into the mail log and the queue, and into the folders beneath; submission .*`, missing},
+			`nothing else came meanwhile: check the mail log, the queue and the folders below; submission .*`, missing},
 		{"absent", func(_ *testing.T, bob *steps.Account) { bob.Maildir += "/absent" }, text, 1, result.ReasonNotReceived, result.BlameDelivery,
-			`no message in bob's Maildir ".*/absent" after 0\.[2-9]\d\ds, which does not exist: mail\.demo\.test:587 accepted it as Q at \S+ UTC: is that where its mail is delivered\? Else look into the mail log`, missing},
+			`no message in bob's Maildir ".*/absent" after 0\.[2-9]\d\ds, which does not exist: mail\.demo\.test:587 accepted it as Q at \S+ UTC: is mail delivered there\? Otherwise check the mail log`, missing},
 		{"no directory", func(t *testing.T, bob *steps.Account) {
 			bob.Maildir += "/mbox"
 			if err := os.WriteFile(bob.Maildir, nil, 0o600); err != nil {
@@ -168,7 +168,7 @@ func TestMaildirFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.Chmod(bob.Maildir, 0o700) }) // for the removal
-		}, text, 1, result.ReasonConfig, result.BlameScenario, `read bob's Maildir ".*": .*permission denied: let the user that stepwatch runs as read and change it, .*`, ``},
+		}, text, 1, result.ReasonConfig, result.BlameScenario, `read bob's Maildir ".*": .*permission denied: permit stepwatch's user to read and change it, .*`, ``},
 		{"no setting", func(_ *testing.T, bob *steps.Account) { bob.Maildir = "" }, text, 1, result.ReasonConfig, result.BlameScenario,
 			`account "bob" has no maildir: set accounts\.bob\.maildir in stepwatch\.yml`, ``},
 		{"nothing sent", nil, `Then "bob" receives it in the Maildir within 1s`, 0, result.ReasonScenario, result.BlameScenario, `nothing was sent to "bob" before this step: .*`, ``},

@@ -13,10 +13,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/content"
 )
 
-const defaultBody = `This is a test message. stepwatch sent it to see whether mail gets through and how long that takes.
+const defaultBody = `This is a test message. stepwatch sent it to check whether mail arrives and how long that takes.
 
-The run that sent it removes it again, and what a run had to leave behind the next one removes. It may be deleted at any
-time.
+The run that sent it removes it. If that fails, the next run removes it. You may delete it at any time.
 
 `
 

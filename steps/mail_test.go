@@ -276,26 +276,26 @@ func TestMailFaults(t *testing.T) {
 			name: "never arrives", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: untilReceived, step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \d\d:\d\d:\d\d\.\d\d\d UTC, ` +
-				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
+				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived in bob's INBOX at mail\.demo\.test:993 when the run ended: a later run removes it`,
 		},
 		{
 			name: "never arrives, and nobody can be asked", faults: []stepstest.Fault{stepstest.FaultDropMail}, setup: func(b *mailbed) { b.target.Accounts["alice"].IMAP = "" },
 			text: untilReceived, step: 1, reason: result.ReasonNotReceived, blame: result.BlameTarget,
-			want:  `no message in bob's INBOX .*; whether it came back is not known: no account can read alice@demo\.test over IMAP: ask who runs mail\.demo\.test:587`,
+			want:  `no message in bob's INBOX .*; whether it came back is unknown: no account can read alice@demo\.test over IMAP: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
 		},
 		{
 			name: "arrives late", setup: func(b *mailbed) { b.SetDelay(600 * time.Millisecond) }, text: untilReceived, step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
+				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
 		},
 		{
 			name: "the scenario's time is over first", faults: []stepstest.Fault{stepstest.FaultDropMail}, limit: 20 * time.Second, accepted: 300 * time.Millisecond,
 			text: strings.ReplaceAll(untilReceived, "300ms", "5s"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameTarget,
-			want:  `no message in bob's INBOX at mail\.demo\.test:993 after (?:0\.[2-9]|[1-4]\.\d)\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; whether it came back is not known: no time was left to look: ask who runs mail\.demo\.test:587`,
+			want:  `no message in bob's INBOX at mail\.demo\.test:993 after (?:0\.[2-9]|[1-4]\.\d)\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; whether it came back is unknown: no time was left to look: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
 		},
 		{
@@ -312,7 +312,7 @@ func TestMailFaults(t *testing.T) {
 			name: "greylisting", faults: []stepstest.Fault{stepstest.FaultGreylist}, text: roundTrip, step: 1,
 			reason: result.ReasonDeferred, blame: result.BlameSubmission,
 			want: `mail\.demo\.test:587 deferred RCPT TO:<bob@demo\.test>: 450 4\.2\.0 <bob@demo\.test>: greylisted ` +
-				`\(temporary: the same message may pass later; greylisting, a limit, or something behind that server is down\)`,
+				`\(temporary: the same message may pass later; greylisting, a limit, or a service behind that server is down\)`,
 		},
 		{
 			name: "recipient rejected", faults: []stepstest.Fault{stepstest.FaultRejectRecipient}, text: noReader,
@@ -380,7 +380,7 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "IMAP: turned away", faults: []stepstest.Fault{stepstest.FaultIMAPTurnAway}, text: untilReceived, step: 1,
 			reason: result.ReasonDisconnected, blame: result.BlameAccess,
-			want:  `mail\.demo\.test:993 turned us away: BYE Too many connections, try later`,
+			want:  `mail\.demo\.test:993 rejected the connection: BYE Too many connections, try later`,
 			left:  1,
 			close: `remove the test mail of bob: message 1 \(Q\) may stay in .*`,
 		},
@@ -399,7 +399,7 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "accepted too late", faults: nil, text: noReader + "\nThen it is accepted within 0.001ms", step: 1,
 			reason: result.ReasonSlow, blame: result.BlameSubmission,
-			want: `mail\.demo\.test:587 accepted the message after 0\.\d{3}s, wanted within 1µs: the phases of the step that sent it say what took so long`,
+			want: `mail\.demo\.test:587 accepted the message after 0\.\d{3}s, wanted within 1µs: the phases of the step that sent it show what took so long`,
 		},
 		{
 			name: "nothing was sent", text: `Then "bob" receives it over IMAP within 1s`,
@@ -419,12 +419,12 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "unknown mechanism", text: `When I send a message from "alice" to "bob" via 587 with AUTH GSSAPI`,
 			reason: result.ReasonScenario, blame: result.BlameScenario,
-			want: `AUTH GSSAPI is not known here: write PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER`,
+			want: `AUTH GSSAPI is unknown: write PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER`,
 		},
 		{
 			name: "a line break in an address", setup: func(b *mailbed) { b.target.Accounts["bob"].Address = "bob@demo.test>\r\nRSET" }, text: noReader,
 			reason: result.ReasonConfig, blame: result.BlameScenario,
-			want: `account "bob": "bob@demo\.test>\\r\\nRSET" is no mail address: set accounts\.bob\.address in stepwatch\.yml to one like alice@example\.org`,
+			want: `account "bob": "bob@demo\.test>\\r\\nRSET" is not a mail address: set accounts\.bob\.address in stepwatch\.yml to one like alice@example\.org`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

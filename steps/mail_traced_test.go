@@ -62,29 +62,29 @@ func TestMissingMailIsTraced(t *testing.T) {
 		want  string
 	}{
 		"refused by the next": {nil, [][]string{queued("active", "other", "x"), queued("deferred", id, refused)},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 		"with the log": {[]string{fmt.Sprintf(line, "none", "4.4.1", "deferred ("+refused+")")}, [][]string{queued("deferred", id, refused)},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + stages + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 		"policy of the next": {nil, [][]string{queued("deferred", id, "host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command)")},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command): ask who runs mx.b.test (not_received, blame filtering)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command): ask the operator of mx.b.test (not_received, blame filtering)`},
 		"the store of the machine": {nil, [][]string{queued("deferred", id, "connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused")},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused: ask the operator of mx1.mail.test:587 (not_received, blame delivery)`},
 		"on hold": {nil, [][]string{queued("hold", id, "")},
-			`it is still in the queue of "mx1" as ` + id + `: hold: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+			`it is still in the queue of "mx1" as ` + id + `: hold: ask the operator of mx1.mail.test:587 (not_received, blame queue)`},
 		"not in the queue": {nil, [][]string{queued("deferred", "other", refused)},
-			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
+			`whether it came back is unknown: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask the operator of mx1.mail.test:587 (not_received, blame target)`},
 		"an empty queue and nothing in the log": {[]string{}, [][]string{},
-			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
-		"neither": {nil, nil, `whether it came back is not known: no account can read a@mail.test over IMAP: ask who runs mx1.mail.test:587 (not_received, blame target)`},
+			`whether it came back is unknown: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask the operator of mx1.mail.test:587 (not_received, blame target)`},
+		"neither": {nil, nil, `whether it came back is unknown: no account can read a@mail.test over IMAP: ask the operator of mx1.mail.test:587 (not_received, blame target)`},
 		"handed on": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "2.0.0", "sent (250 2.0.0 Ok: queued as 77)")}, [][]string{},
-			`by the log of "mx1" it was sent to mx.b.test[192.0.2.9]:25: 250 2.0.0 Ok: queued as 77` + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`according to the log of "mx1" it was sent to mx.b.test[192.0.2.9]:25: 250 2.0.0 Ok: queued as 77` + stages + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 		"delivered": {[]string{fmt.Sprintf(line, "mx1.mail.test[private/dovecot-lmtp]", "2.0.0", "sent (250 2.0.0 Saved)")}, nil,
-			`by the log of "mx1" it was sent to mx1.mail.test[private/dovecot-lmtp]: 250 2.0.0 Saved` + stages + `: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
+			`according to the log of "mx1" it was sent to mx1.mail.test[private/dovecot-lmtp]: 250 2.0.0 Saved` + stages + `: ask the operator of mx1.mail.test:587 (not_received, blame delivery)`},
 		"bounced": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "5.1.1", "bounced (host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown)")}, nil,
-			`by the log of "mx1" it was bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown` + stages + `: ask who runs mx.b.test (not_received, blame delivery)`},
+			`according to the log of "mx1" it was bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown` + stages + `: ask the operator of mx.b.test (not_received, blame delivery)`},
 		"through a filter": {[]string{"@postfix/smtpd[9]: 764D49C6071: client=localhost[127.0.0.1]", fmt.Sprintf(line, "127.0.0.1[127.0.0.1]:10024", "2.0.0", "sent (250 2.0.0 from MTA: 250 2.0.0 Ok: queued as 764D49C6071)")},
 			[][]string{queued("deferred", "764D49C6071", refused)},
-			`it is still in the queue of "mx1" as 764D49C6071: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`it is still in the queue of "mx1" as 764D49C6071: deferred: ` + refused + stages + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, target := mailLogWorld(t, c.log...)
@@ -121,14 +121,14 @@ func TestTraceOfTry(t *testing.T) {
 	const id = "4jWmm25qFkz1VF5h"
 	trying := [][]string{queued("active", id, "")}
 	deferred := [][]string{queued("deferred", id, "connect to mx.b.test[192.0.2.9]:25: Connection refused")}
-	const refused = `deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask who runs mx.b.test (not_received, blame transfer)`
+	const refused = `deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask the operator of mx.b.test (not_received, blame transfer)`
 	for _, c := range []struct {
 		first, later [][]string
 		want         string
 	}{
 		{trying, deferred, refused},
 		{nil, deferred, refused},
-		{trying, trying, `active: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+		{trying, trying, `active: ask the operator of mx1.mail.test:587 (not_received, blame queue)`},
 	} {
 		w, target := mailLogWorld(t)
 		target.Hosts["mx1"].Log, target.Hosts["mx1"].Queue = nil, &Queue{Showq: listsQueues(t, c.first, c.later)}

@@ -182,8 +182,8 @@ func (w *World) mailExchangers(ctx context.Context, domain string) ([]*net.MX, e
 	}
 }
 
-// underPrefix calls do and adds prefix to the names of the phases that it reports. The note of the connect phase is
-// name. A measurement that occurs more than once is kept once, with the smallest value.
+// underPrefix calls do and adds prefix to the names of the phases that it reports. A connect phase without a note gets
+// name as its note. A measurement that occurs more than once is kept once, with the smallest value.
 func (w *World) underPrefix(prefix, name string, do func() error) error {
 	w.mu.Lock()
 	begin := len(w.report.Phases)

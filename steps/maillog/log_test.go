@@ -239,7 +239,7 @@ func TestAReadingThatIsCutShortGoesOn(t *testing.T) {
 	s.write(3500)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("no time"))
-	if _, err := s.log().CatchUp(ctx); err == nil || !strings.Contains(err.Error(), "is longer than could be read in time") {
+	if _, err := s.log().CatchUp(ctx); err == nil || !strings.Contains(err.Error(), "is too long to read in time") {
 		t.Fatalf("got %v", err)
 	}
 	wantSent(t, catchUp(t, s.log()), 3500)
@@ -288,19 +288,19 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"missing": "the log DIR/missing does not exist: correct the path, or use journal where the system keeps no such file: ",
+		"missing": "the log DIR/missing does not exist: correct the path, or use journal if the system has no such file: ",
 		".":       "the log DIR is a directory: name the file in it",
-		"empty":   "the log DIR/empty is empty: does the mail server write it at all?",
-		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim or OpenDKIM among 1: its format is not known, or it is another log: "127.0.0.1 - - [21/Nov`,
-		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim or OpenDKIM among 1, but those of other programs: name the one that the mail server writes",
-		"damaged": "what is remembered of the log DIR/damaged is damaged (span 0): remove DIR/maillog-",
+		"empty":   "the log DIR/empty is empty: does the mail server write to it?",
+		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim or OpenDKIM among 1: its format is unknown, or it is another log: "127.0.0.1 - - [21/Nov`,
+		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim or OpenDKIM among 1, only lines of other programs: set the log that the mail server writes",
+		"damaged": "the state of the log DIR/damaged is damaged (span 0): remove DIR/maillog-",
 	} {
 		_, err := Log{File: filepath.Join(dir, name), State: dir}.CatchUp(t.Context())
 		if err == nil || !strings.HasPrefix(strings.ReplaceAll(err.Error(), dir, "DIR"), want) {
 			t.Errorf("%s: got %v\nwant %s", name, err, want)
 		}
 	}
-	if text := unreadable("/var/log/mail.log", fs.ErrPermission).Error(); !strings.Contains(text, "add stepwatch's user to the group that may, mostly adm") {
+	if text := unreadable("/var/log/mail.log", fs.ErrPermission).Error(); !strings.Contains(text, "add stepwatch's user to the group that may read it, mostly adm") {
 		t.Error(text)
 	}
 }
