@@ -7,7 +7,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The shapes are those of real servers, with example names. The first line is the authserv-id, then a line a result.
+// The fields have the shapes of real servers, with example names. The first line is the authserv-id; each later line is
+// a result.
 func TestParseAuthResults(t *testing.T) {
 	for name, c := range map[string]struct{ value, want string }{
 		"Gmail": {`mx.google.com;
@@ -80,7 +81,7 @@ dkim=pass (1024-bit key) reason="pass (just generated, assumed good)" header.d=e
 	}
 }
 
-// FuzzParseAuthResults holds that a stranger's header ends, and gives nothing that it does not hold.
+// FuzzParseAuthResults checks that parsing a stranger's header ends, and that the results are a part of the header.
 func FuzzParseAuthResults(f *testing.F) {
 	for _, seed := range []string{`mx.google.com; dkim=pass (a; b) header.d="x y"`, `spf=pass (sender IP is 192.0.2.7) smtp.mailfrom=x;dkim=none`, `(((`, `"\`, `a=(`, `a = b`} {
 		f.Add(seed)
@@ -94,7 +95,7 @@ func FuzzParseAuthResults(f *testing.F) {
 				size += len(p.name) + len(p.value)
 			}
 		}
-		// Lower case of a letter takes three bytes at most where the letter took two or one.
+		// A lower-case letter takes three bytes at most where the letter took two or one.
 		if size > 3*len(value) {
 			t.Errorf("%q became %d bytes", value, size)
 		}
@@ -148,7 +149,7 @@ func TestReceivingServerSays(t *testing.T) {
 	}
 }
 
-// Whose fault a result is, in the receiving server's words.
+// The leg to blame for a result, in the receiving server's words.
 func TestOwnerOfAResult(t *testing.T) {
 	for value, want := range map[string]result.Blame{
 		"dkim=none": result.BlameSubmission, "dkim=fail": result.BlameTarget, "dkim=neutral": result.BlameTarget, `dkim=fail reason="key not found in DNS"`: result.BlameDNS, "dkim=permerror": result.BlameDNS,
@@ -161,7 +162,7 @@ func TestOwnerOfAResult(t *testing.T) {
 	}
 }
 
-// Who is believed by default follows from where the mailbox is read.
+// By default the host of the mailbox decides which servers are trusted.
 func TestReceivingSide(t *testing.T) {
 	for _, c := range []struct{ imap, address, id, trusted, not string }{
 		{"imap.example.org", "", "", "mx1.example.org example.org MX.EXAMPLE.ORG.", "example.com badexample.org org"},

@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// armor puts an OpenPGP packet with this first byte into an armored message.
+// armor returns an armored message with an OpenPGP packet that begins with this byte.
 func armor(first byte) string {
 	return "-----BEGIN PGP MESSAGE-----\r\nComment: x\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte{first, 3, 2, 1}) + "\r\n=abcd\r\n-----END PGP MESSAGE-----\r\n"
 }
 
-// cms is the beginning of a CMS structure of a content type, given by the object identifier's bytes.
+// cms returns the start of a CMS structure with a content type, given by the bytes of its object identifier.
 func cms(oid string) string {
 	return base64.StdEncoding.EncodeToString([]byte("\x30\x82\x01\x00\x06" + string(rune(len(oid))) + oid + "\xa0\x82\x00\xf0"))
 }

@@ -129,7 +129,7 @@ func TestFolderFaults(t *testing.T) {
 	}
 }
 
-// What a server with QUOTA says, scripted.
+// Scripted answers of a server with QUOTA.
 func TestQuota(t *testing.T) {
 	script := func(answer string) string {
 		return `
@@ -173,7 +173,7 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// The INBOX is a folder like others.
+// The INBOX is a folder like any other.
 func TestFolderINBOX(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	into := strings.ReplaceAll(roundTrip, `receives it over`, `receives it in the folder "Inbox" over`)

@@ -12,7 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 )
 
-// accepted is when the message of these tests was accepted, by our clock; the queue id says the same.
+// accepted is when the message of these tests was accepted, by our clock; the queue id has the same time.
 var accepted = time.Date(2026, 11, 21, 9, 42, 13, 730_000_000, time.UTC)
 
 const (
@@ -169,7 +169,8 @@ func TestWaySentences(t *testing.T) {
 	}
 }
 
-// The way is reported when the step that received the message is over, and a mailbox that fails then fails nothing.
+// The way is reported after the end of the step that received the message, and a mailbox that fails then does not fail
+// the step.
 func TestWayIsReportedAfterTheStep(t *testing.T) {
 	w := NewWorld(&Target{}, nil, "run", "scenario")
 	s := &submission{server: "mail.example.test:587", sent: true, accepted: accepted, took: 12 * time.Millisecond}
@@ -205,7 +206,7 @@ mail_received_unreadable [] 0
 	}
 }
 
-// Whatever the clocks of the hosts say, the legs are as long together as the way was, and none is negative.
+// Whatever the clocks of the hosts, the sum of the legs is the duration of the way, and none is negative.
 func FuzzWay(f *testing.F) {
 	f.Add([]byte{0, 10, 41, 20, 42, 31}, uint16(43_000))
 	f.Add([]byte{0, 10, 200, 20, 2, 10, 90, 30}, uint16(3_000))

@@ -17,7 +17,7 @@ const likeBackup = `
 	| From    | ^Backup <backup@db\.demo\.test>$ |
 	| subject | záloha BACKUP .* ok              |`
 
-// ago is a time of day some time ago, in UTC.
+// ago returns a time of day some time ago, in UTC.
 func ago(d time.Duration) string { return time.Now().UTC().Add(-d).Format("15:04") }
 
 func TestExpectedMail(t *testing.T) {
@@ -113,7 +113,7 @@ func TestExpectedMailMistakes(t *testing.T) {
 	}
 }
 
-// A busy mailbox is searched from its newest message on, and only as far as needed.
+// A search in a busy mailbox begins with its newest message, and stops early.
 func TestExpectedMailInABusyMailbox(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	for i := range 1200 {

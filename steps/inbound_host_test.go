@@ -20,7 +20,7 @@ const everyWay = `
 	And "bob" receives it over POP3 within 3s
 	And it is the same message each time`
 
-// withProxy lets the account be read at another name of the server too.
+// withProxy makes the account readable at another name of the server too.
 func (b *mailbed) withProxy() {
 	b.target.Hosts = map[string]*steps.Host{"proxy": {Name: "proxy", Address: "mail.demo.test"}}
 }
@@ -34,7 +34,7 @@ func TestSameMessage(t *testing.T) {
 	}
 }
 
-// A proxy that leads to another store is found out, and neither store keeps the message.
+// The step detects a proxy that leads to another store, and neither store keeps the message.
 func TestProxyToAnotherStore(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	other := newMailbed(t, stepstest.MailOptions{CA: bed.CA()})
@@ -42,7 +42,7 @@ func TestProxyToAnotherStore(t *testing.T) {
 	for _, port := range []string{"143", "110"} {
 		bed.target.ConnectTo["mail.demo.test:"+port] = other.ConnectTo()["mail.demo.test:"+port]
 	}
-	// Each message gets into both stores, as during a move with double delivery.
+	// Each message is delivered to both stores, as during a move with double delivery.
 	library := steps.NewLibrary(append(definitions(), steps.Definition{Area: "test", Sentence: "it is delivered elsewhere too",
 		Func: func(context.Context, *steps.World, steps.Args) error {
 			if err := other.Deliver("bob", []byte(unrelated), time.Now()); err != nil {
@@ -116,7 +116,8 @@ func TestHostFaults(t *testing.T) {
 	})
 }
 
-// An account that is read by POP3 alone is told of mail that had not come when the run ended, and what came behind the wait is removed.
+// The owner of an account that is read only over POP3 learns of mail that had not come when the run ended, and mail
+// that came after the wait is removed.
 func TestPOP3AloneMissing(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["bob"].IMAP = ""

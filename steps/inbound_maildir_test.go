@@ -14,8 +14,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// withMaildir gives bob a Maildir instead of his other mailboxes. Mail that is sent from then on lies there after delay,
-// copies times.
+// withMaildir gives bob a Maildir instead of his other mailboxes. From then on each sent message is delivered there
+// after delay, copies times.
 func withMaildir(t *testing.T, bed *mailbed, delay time.Duration, copies int) (dir string, library *steps.Library) {
 	t.Helper()
 	dir = t.TempDir()
@@ -46,7 +46,7 @@ func withMaildir(t *testing.T, bed *mailbed, delay time.Duration, copies int) (d
 	return dir, steps.NewLibrary(append(definitions(), steps.Definition{Area: "test", Sentence: "it is delivered", Func: deliver})...)
 }
 
-// putMail delivers as a server does: into tmp, and from there.
+// putMail delivers like a server: into tmp, and from there into new.
 func putMail(t *testing.T, dir string, message []byte) {
 	file, err := os.CreateTemp(filepath.Join(filepath.Dir(dir), "tmp"), fmt.Sprintf("%d.*.host", time.Now().Unix()))
 	if err == nil {
@@ -74,7 +74,7 @@ func (b *mailbed) runWith(t *testing.T, library *steps.Library, text string) *st
 	return outcome
 }
 
-// left lists what is in a Maildir.
+// left lists the files in a Maildir.
 func left(t *testing.T, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
@@ -119,7 +119,7 @@ func TestMaildirPasses(t *testing.T) {
 	}
 }
 
-// What a killed run left, and what came behind the end of the one before, is removed.
+// A run removes the messages of a killed run, and those that came after the end of the run before.
 func TestMaildirSweeps(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	dir, library := withMaildir(t, bed, 0, 1)

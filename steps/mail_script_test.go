@@ -17,9 +17,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// A script is what a server says and wants to hear, line by line: "S: " is sent, "C: " is the beginning of a line that must
-// come, "TLS" is a handshake, "C*" takes in lines up to a lone dot, "hang" keeps the connection open in silence until
-// the client ends it. A tag "@" stands for the IMAP client's own.
+// A script is a dialogue of a server, line by line: the server sends the text after "S: ", and expects a line that
+// begins with the text after "C: ". "TLS" is a handshake, "C*" reads lines up to a lone dot, "hang" keeps the
+// connection open in silence until the client ends it. A tag "@" is the IMAP client's own.
 func serveScript(t *testing.T, certificate tls.Certificate, script string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func serveScript(t *testing.T, certificate tls.Certificate, script string) strin
 				for err == nil {
 					_, err = r.ReadByte()
 				}
-			case line == "stall": // reads nothing any more, for longer than the client waits
+			case line == "stall": // stops reading, for longer than the client waits
 				time.Sleep(2500 * time.Millisecond)
 			case line == "C*":
 				for got := ""; got != ".\r\n" && err == nil; {
@@ -85,7 +85,7 @@ func serveScript(t *testing.T, certificate tls.Certificate, script string) strin
 	return listener.Addr().String()
 }
 
-// scripted is a target whose mail host follows the scripts, by port.
+// scripted returns a target whose mail host follows the scripts, by port.
 func scripted(t *testing.T, scripts map[string]string) *mailbed {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -109,7 +109,7 @@ func scripted(t *testing.T, scripts map[string]string) *mailbed {
 	return bed
 }
 
-// untilData is a good dialogue up to the message on port 25 without TLS.
+// untilData is a successful dialogue up to the message on port 25 without TLS.
 const untilData = `
 	S: 220 mail.demo.test ESMTP
 	C: EHLO
@@ -159,7 +159,7 @@ func TestSMTPScripts(t *testing.T) {
 			want:   `mail\.demo\.test:587 offers STARTTLS and then refuses STARTTLS: 454 4\.7\.0 TLS not available due to local problem: look at that server's TLS settings`,
 		},
 		{
-			name: "words in clear behind STARTTLS", port: "587", script: `
+			name: "unencrypted bytes after STARTTLS", port: "587", script: `
 				S: 220 mail.demo.test ESMTP
 				C: EHLO
 				S: 250-mail.demo.test
@@ -311,7 +311,7 @@ const sendAndReceive = `
 	When I send a message from "alice" to "bob" via 25
 	Then "bob" receives it over IMAP via %s within 300ms`
 
-// takesMail is a server on port 25 that takes one message.
+// takesMail is a server on port 25 that accepts one message.
 var takesMail = strings.ReplaceAll(untilData, "carol", "bob") + `
 	C*
 	S: 250 2.0.0 Ok: queued as 0123456789
@@ -348,7 +348,7 @@ func TestIMAPScripts(t *testing.T) {
 			want:   `mail\.demo\.test:143 refuses STARTTLS: BAD TLS is not configured: nothing was sent, because a password must not be sent unencrypted`,
 		},
 		{
-			name: "words in clear behind STARTTLS", port: "143", script: `
+			name: "unencrypted bytes after STARTTLS", port: "143", script: `
 				S: * OK ready
 				C: @ STARTTLS
 				S: @ OK begin\r\n* CAPABILITY IMAP4rev1

@@ -21,7 +21,7 @@ type mailbed struct {
 	*stepstest.MailServer
 	target  *steps.Target
 	secrets stepstest.Secrets
-	origin  string // of the scenarios that it runs; empty for the same as those of other beds
+	origin  string // of the scenarios that it runs; empty for the same origin as that of other beds
 }
 
 func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
@@ -30,15 +30,15 @@ func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 	return openMailbed(t, options)
 }
 
-// leavesNothing fails the test if goroutines are left at its end. Tests at the same time see those of each other, so what
-// they are all part of is held to it.
+// leavesNothing fails the test if goroutines are left at its end. Parallel tests see each other's goroutines, so the test
+// that contains them must call it.
 func leavesNothing(t testing.TB) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 }
 
-// openMailbed is newMailbed for tests at the same time.
+// openMailbed is newMailbed for parallel tests.
 func openMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 	t.Helper()
 	options.Domain = "demo.test"
@@ -77,7 +77,7 @@ func (b *mailbed) runIn(ctx context.Context, t testing.TB, text string) *stepste
 	return outcome
 }
 
-// onceAccepted calls do when the server has taken another message: mailboxes are open by then, on every machine.
+// onceAccepted calls do when the server has accepted another message: mailboxes are open by then, on every machine.
 func (b *mailbed) onceAccepted(t testing.TB, do func()) {
 	t.Helper()
 	before, over := len(b.Deliveries()), make(chan struct{})
@@ -204,7 +204,7 @@ mailbox_select: 0 messages, UIDNEXT 1, UIDVALIDITY n
 	}
 }
 
-// What the message looks like on arrival, headers and text of the step included.
+// The received message, including the headers and the text of the step.
 func TestMailMessage(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	passed(t, bed.run(t, 5*time.Second, `
@@ -251,7 +251,7 @@ Ende.
 	}
 }
 
-// Every fault ends in time, is named with its reason and blame, and leaves nothing behind.
+// Every fault ends in time, has its reason and blame, and leaves nothing behind.
 func TestMailFaults(t *testing.T) {
 	leavesNothing(t)
 	const noReader = `When I send a message from "alice" to "bob" via 587`
@@ -265,12 +265,12 @@ func TestMailFaults(t *testing.T) {
 		limit    time.Duration
 		accepted time.Duration // the scenario's time is over this long after its message was accepted; 0 means that only limit counts
 		text     string
-		step     int // the one that fails
+		step     int // the failing step
 		reason   result.Reason
 		blame    result.Blame
 		want     string // pattern of the whole message
 		left     int    // messages in bob's mailbox afterwards
-		close    string // pattern of what the World could not put back; empty means nothing
+		close    string // pattern of what the World could not undo; empty means nothing
 	}{
 		{
 			name: "never arrives", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: untilReceived, step: 1,
@@ -465,7 +465,7 @@ func TestMailFaults(t *testing.T) {
 
 var queueID = regexp.MustCompile(`\b[0-9A-F]{10}\b`)
 
-// check holds that the scenario failed in this step, for this reason, with this message.
+// check checks that the scenario failed in this step, for this reason, with this message.
 func check(t testing.TB, outcome *stepstest.Outcome, step int, reason result.Reason, blame result.Blame, want string) {
 	t.Helper()
 	if got := len(outcome.Steps) - 1; got != step {

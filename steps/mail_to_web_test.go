@@ -12,7 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// TestMessageOnAPage has an application show the text of each message that came, from its second page on, or never.
+// TestMessageOnAPage makes an application show the text of each new message, from its second page on, or never.
 func TestMessageOnAPage(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	var visits, status atomic.Int32

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// listsQueue is a showq socket that lists these messages, each attributes and values in turn.
+// listsQueue is a showq socket that lists these messages; each is a list of attributes and values in turn.
 func listsQueue(t *testing.T, messages ...[]string) (socket string) {
 	t.Helper()
 	return listsQueues(t, messages)
 }
 
-// listsQueues is a showq socket that lists one queue after the other, and then always the last.
+// listsQueues is a showq socket that lists one queue after the other, and then always the last one.
 func listsQueues(t *testing.T, queues ...[][]string) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "showq")
@@ -48,7 +48,7 @@ func listsQueues(t *testing.T, queues ...[][]string) (socket string) {
 	return socket
 }
 
-// TestMissingMailIsTraced has log and queue of the accepting server say what became of a message that never came.
+// TestMissingMailIsTraced checks what the accepting server's log and queue say about a message that never came.
 func TestMissingMailIsTraced(t *testing.T) {
 	const (
 		id      = "4jWmm25qFkz1VF5h"
@@ -99,12 +99,12 @@ func TestMissingMailIsTraced(t *testing.T) {
 	}
 }
 
-// queued is a message of a queue for listsQueue.
+// queued returns a message of a queue for listsQueue.
 func queued(queue, id, why string) []string {
 	return []string{"queue_name", queue, "queue_id", id, "time", fmt.Sprint(time.Now().Unix()), "size", "9", "recipient", "b@b.test", "reason", why}
 }
 
-// missed is what is said of a message that was taken with this id and never came.
+// missed returns the failure for a message that was accepted with this id and never came.
 func missed(t *testing.T, w *World, id string) error {
 	t.Helper()
 	s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), took: time.Second, from: &Account{Address: "a@mail.test"}, to: &Account{Address: "b@b.test"},
@@ -115,8 +115,8 @@ func missed(t *testing.T, w *World, id string) error {
 	return r.explain(t.Context(), errors.New("no message"))
 }
 
-// TestTraceOfTry holds that a message is looked for again which is tried at that very moment, and so has no reason, or which
-// went from one queue to the other between the listing of the two.
+// TestTraceOfTry checks that the trace looks again for a message that is in a delivery attempt, and so has no reason,
+// or that moved from one queue to the other between the two listings.
 func TestTraceOfTry(t *testing.T) {
 	const id = "4jWmm25qFkz1VF5h"
 	trying := [][]string{queued("active", id, "")}
@@ -136,7 +136,8 @@ func TestTraceOfTry(t *testing.T) {
 	}
 }
 
-// TestTraceThatCannotBeRead says so, and does not say that the message is not there.
+// TestTraceThatCannotBeRead checks that an unreadable trace is reported, and that the message is not reported as
+// absent.
 func TestTraceThatCannotBeRead(t *testing.T) {
 	w, target := mailLogWorld(t)
 	target.Hosts["mx1"].Log = &Log{File: filepath.Join(t.TempDir(), "mail.log")}

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// mailLogWorld is a World with a host "mx1" whose log has these lines; a leading "@" stands for the stamp of ten seconds ago.
+// mailLogWorld returns a World with a host "mx1" whose log has these lines; a leading "@" means the stamp of ten
+// seconds ago.
 func mailLogWorld(t *testing.T, lines ...string) (*World, *Target) {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,7 +35,7 @@ func mailLogWorld(t *testing.T, lines ...string) (*World, *Target) {
 	return NewWorld(target, nil, "run", "test"), target
 }
 
-// delivery is a line of Postfix about a recipient.
+// delivery returns a line of Postfix about a recipient.
 func delivery(status, domain string) string {
 	return "@postfix/smtp[7]: 4jWmm25qFkz1VF5h: to=<a@" + domain + ">, relay=mx." + domain + "[192.0.2.9]:25, delay=1, delays=0.1/0.2/0.3/0.4, dsn=2.0.0, status=" + status + " (250 Ok)"
 }
@@ -136,7 +137,7 @@ func TestMailLogThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestFollowing sends a message to the log alone: it was accepted under the queue id of the lines.
+// TestFollowing only writes a message to the log, which was accepted under the queue id of the lines.
 func TestFollowing(t *testing.T) {
 	const (
 		id      = "4jWmm25qFkz1VF5h"

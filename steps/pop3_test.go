@@ -35,7 +35,7 @@ func TestPOP3Passes(t *testing.T) {
 	}
 }
 
-// An account without IMAP is read, and cleared of what earlier runs left, by POP3 alone.
+// An account without IMAP is read, and cleared of mail of earlier runs, only over POP3.
 func TestPOP3Alone(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["bob"].IMAP = ""
@@ -115,7 +115,7 @@ func TestPOP3Faults(t *testing.T) {
 	}
 }
 
-// What no good server says.
+// Answers that no correct server sends.
 func TestPOP3Scripts(t *testing.T) {
 	for _, test := range []struct {
 		name, port, script string

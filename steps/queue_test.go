@@ -20,14 +20,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// showq is a Postfix' showq socket that lists what it is told to.
+// showq is a Postfix showq socket that lists the given messages.
 type showq struct {
 	path     string
 	mu       sync.Mutex
 	messages []string
 }
 
-// queued is a message as showq lists it, aged so.
+// queued returns a message in the format of showq, with this age.
 func queued(queue, id string, age time.Duration, recipients ...string) string {
 	m := fmt.Sprintf("queue_name\x00%s\x00queue_id\x00%s\x00time\x00%d\x00size\x001000\x00sender\x00a@example.test\x00", queue, id, time.Now().Add(-age).Unix())
 	for _, r := range recipients {
@@ -75,7 +75,7 @@ func (s *showq) list(messages ...string) {
 	s.messages = messages
 }
 
-// judged runs a scenario and gives its error with reason and blame, or "passed".
+// judged runs a scenario and returns its error with reason and blame, or "passed".
 func judged(t *testing.T, s stepstest.Scenario, text string) (string, *stepstest.Outcome) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -90,7 +90,7 @@ func judged(t *testing.T, s stepstest.Scenario, text string) (string, *stepstest
 	return verdict(outcome), outcome
 }
 
-// measured gives what a step measured: name, label value and value, one a line.
+// measured returns what a step measured: name, label value and value, one a line.
 func measured(outcome *stepstest.Outcome, step int) string {
 	var lines bytes.Buffer
 	for _, m := range outcome.Steps[step].Report.Measurements {
@@ -210,7 +210,7 @@ func TestQueueGrowth(t *testing.T) {
 		t.Errorf("measured\n%s", got)
 	}
 	grew("1s", `unexpected monitor: there is nothing to compare .*`)
-	time.Sleep(600 * time.Millisecond) // the window that is to be covered
+	time.Sleep(600 * time.Millisecond) // the window to cover
 	outcome = grew("1s", "passed")
 	if note := outcome.Steps[1].Report.Note; note != "grew by 0 messages; the readings cover 1s" {
 		t.Errorf("got the note %q", note)

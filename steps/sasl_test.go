@@ -39,7 +39,7 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-// An account with an access token needs no word in the sentence, for sending or for reading.
+// An account with an access token needs no extra words in the sentence, for sending or for reading.
 func TestToken(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["alice"].Token, bed.target.Accounts["bob"].Token = true, true
@@ -62,7 +62,7 @@ func TestToken(t *testing.T) {
 	failedAs(t, bed.run(t, 5*time.Second, roundTrip), `auth submission: mail\.demo\.test:587 refused AUTH OAUTHBEARER as "alice@demo\.test": 535 5\.7\.8 .*: is the access token of account "alice" still valid\? It expired at 2026-01-02 03:04:05 UTC`)
 }
 
-// A server that has no such mechanism is named, and gets no token.
+// A server without such a mechanism is named, and gets no token.
 func TestTokenNotTaken(t *testing.T) {
 	bed := scripted(t, map[string]string{"465": "TLS\nS: 220 hi\nC: EHLO\nS: 250-hi\nS: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 		"993": "TLS\nS: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nhang"})

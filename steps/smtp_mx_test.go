@@ -108,7 +108,7 @@ func TestMXTakesMail(t *testing.T) {
 	}
 }
 
-// Mail servers deliver to whoever has the name, so a certificate for another one, or none, does not hold mail up.
+// Mail servers deliver to any host with the name, so a certificate for another name, or none, does not delay mail.
 func TestMXTakesMailInAnyTLS(t *testing.T) {
 	const clear, wrong, right = "unencrypted", `TLS 1\.3, certificate not verified: x509: certificate is valid for mail\.demo\.test, not mx2\.demo\.test`, `TLS 1\.3, certificate verified`
 	for _, test := range []struct {
@@ -203,7 +203,7 @@ func TestMXFails(t *testing.T) {
 	}
 }
 
-// issued is a certificate for host that the bed's accounts trust.
+// issued returns a certificate for host that the bed's accounts trust.
 func issued(t *testing.T, bed *mailbed, host string) tls.Certificate {
 	t.Helper()
 	certificate, err := bed.CA().Issue(host)

@@ -15,11 +15,11 @@ import (
 
 type refusal struct {
 	name, text string
-	fault      stepstest.Fault // of the server that accepts what it should refuse
-	want       string          // the reason, the blame and the message then
+	fault      stepstest.Fault // of a server that accepts what it should refuse
+	want       string          // the reason, the blame and the message with the fault
 }
 
-// refusals are scenarios that pass against a server in order, and what is said of each when the fault is there.
+// refusals are scenarios that pass against a correct server, and the failure of each with the fault.
 var refusals = []refusal{
 	{"relay", `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mail.demo.test:25"
 		Then it is refused
@@ -64,7 +64,7 @@ func TestRefusalsPassAndFail(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	for _, test := range refusals {
 		t.Run(test.name, func(t *testing.T) {
-			// A "-" marks what the server does when it is right.
+			// A "-" marks the behaviour of a correct server.
 			right, wrong := []stepstest.Fault(nil), []stepstest.Fault{test.fault}
 			if fault, inverse := strings.CutPrefix(string(test.fault), "-"); inverse {
 				right, wrong = []stepstest.Fault{stepstest.Fault(fault)}, nil
@@ -86,7 +86,7 @@ func TestRefusalsPassAndFail(t *testing.T) {
 	}
 }
 
-// failedAs wants an outcome that failed with this reason, blame and message.
+// failedAs checks that an outcome failed with this reason, blame and message.
 func failedAs(t *testing.T, o *stepstest.Outcome, want string) {
 	t.Helper()
 	if o.Close != nil {
@@ -118,7 +118,7 @@ func TestRefusalsAreJudged(t *testing.T) {
 		{name: "another code", text: relay + "\nThen it is refused with 550",
 			want: `unexpected submission: mail\.demo\.test:25 refused the message from <x@elsewhere\.test> to <y@elsewhere\.test> at RCPT with 554 5\.7\.1 .*, wanted it refused with 550`},
 		{name: "another verb", text: relay + "\nThen it is refused at MAIL with 554", want: `unexpected submission: .* at RCPT with 554 .*, wanted it refused at MAIL with 554`},
-		{name: "put off", text: try + "\nThen it is refused", fault: stepstest.FaultGreylist,
+		{name: "deferred", text: try + "\nThen it is refused", fault: stepstest.FaultGreylist,
 			want: `deferred submission: mail\.demo\.test:587 deferred the message from <alice@demo\.test> to <bob@demo\.test> at RCPT with 450 4\.2\.0 .*, wanted it refused permanently: if that answer is correct, write "it is refused with 450"`},
 		{name: "relaying accepted", text: relay + "\nThen relaying is refused", fault: stepstest.FaultOpenRelay,
 			want: `unexpected submission: mail\.demo\.test:25 accepted the message from <x@elsewhere\.test> to <y@elsewhere\.test> \(250 .*\), wanted it refused: .* open relay, .*`},
@@ -158,7 +158,7 @@ func TestRefusalsAreJudged(t *testing.T) {
 	}
 }
 
-// Postfix refuses to relay with 454 unless configured otherwise, and that is a refusal.
+// Postfix refuses to relay with 454 by default, and that counts as a refusal.
 func TestRelayRefusedByPostfixDefault(t *testing.T) {
 	bed := scripted(t, map[string]string{"25": `
 		S: 220 mail.demo.test ESMTP

@@ -15,7 +15,7 @@ type Reply struct {
 	Lines []string // the text of each line without the code; printable
 }
 
-// String gives the reply on one line: "250 2.1.0 Ok".
+// String returns the reply on one line: "250 2.1.0 Ok".
 func (r Reply) String() string {
 	if r.Code == 0 {
 		return ""

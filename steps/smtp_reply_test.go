@@ -90,7 +90,7 @@ func FuzzReadReply(f *testing.F) {
 			t.Fatalf("%q names %q", in, id)
 		}
 		_ = reply.Enhanced()
-		if err == nil { // what it gives it reads again
+		if err == nil { // it reads its own output again
 			wire := ""
 			for i, line := range reply.Lines {
 				sep := "-"

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// SMTPUTF8 is asked for where a local part needs it and nowhere else, and nothing is sent where it is not to be had.
+// SMTPUTF8 is requested only for a local part that needs it, and nothing is sent if the server does not offer it.
 func TestSMTPUTF8(t *testing.T) {
 	const accepted = `
 		S: 250 ok

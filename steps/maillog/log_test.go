@@ -19,12 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sent is a line of now that tells of a delivery.
+// sent is a line of now that reports a delivery.
 func sent(n int) string {
 	return time.Now().Format(time.Stamp) + fmt.Sprintf(" mail postfix/smtp[%d]: 4jWmm25qFkz1VF5h: to=<a@b.test>, relay=m[192.0.2.1]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 Ok)\n", n)
 }
 
-// server writes a log as mail servers do: it has the file open until it is told to open it again.
+// server writes a log like a mail server: it keeps the file open until it is told to reopen it.
 type server struct {
 	t     *testing.T
 	path  string
@@ -33,7 +33,7 @@ type server struct {
 	n     int
 	line  func(n int) string
 
-	trace []string // what was done
+	trace []string // the actions
 }
 
 func newServer(t *testing.T) *server {
@@ -50,8 +50,8 @@ func newServerIn(t *testing.T, dir, state string) *server {
 	return s
 }
 
-// inMemory is a directory for states. On a disk a test of thousands of readings waits for the disk most of the time: each
-// state is synced. It is on the disk where there is no such directory.
+// inMemory is a directory for states. On a disk a test of thousands of readings spends most of its time waiting,
+// because each state is synced. If there is no such directory, the state is on the disk.
 func inMemory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "stepwatch-")
@@ -96,7 +96,7 @@ func (s *server) write(lines int) {
 	s.must(err)
 }
 
-// age makes place for a new .1, as logrotate does.
+// age makes room for a new .1, as logrotate does.
 func (s *server) age() {
 	for i := 9; i > 0; i-- {
 		for _, gz := range []string{"", ".gz"} {

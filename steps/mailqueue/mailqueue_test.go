@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// answer joins showq's attributes; each message ends with an empty name, and so does the answer.
+// answer joins showq's attributes; each message and the whole answer end with an empty name.
 func answer(lists ...string) string {
 	text := ""
 	for _, list := range lists {
@@ -87,7 +87,7 @@ func serve(t *testing.T, socket, answer string) {
 	})
 }
 
-// shown is a queue, or the error, in one line.
+// shown returns a queue, or the error, in one line.
 func shown(q *Queue, err error) string {
 	if err != nil {
 		return err.Error()
@@ -169,7 +169,7 @@ func TestPostqueueFailure(t *testing.T) {
 	}
 }
 
-// list is the output of -bp: a frozen message that one recipient has already, and a bounce.
+// list is the output of -bp: a frozen message that one recipient already has, and a bounce.
 const list = ` 4h   285 1xUlyT-00000y-06 <alice@example.test> *** frozen ***
           bob@gmail.com
         D carol@other.test
@@ -197,13 +197,13 @@ func TestEximList(t *testing.T) {
 			}
 		})
 	}
-	// An id of the same form that holds no time.
+	// An id of the same form without a time.
 	if got := eximArrival("AAAAAA-000010-0D", "3", "m", now); !got.Equal(now.Add(-3 * time.Minute)) {
 		t.Errorf("got %s, want three minutes before %s", got, now)
 	}
 }
 
-// header is a spool file as Exim 4.96 writes it, with one recipient of two done.
+// header is a spool file in the format of Exim 4.96, with one recipient of two done.
 const header = `1xUlyT-00000y-06-H
 root 0 0
 <alice@example.test>
@@ -324,7 +324,7 @@ func TestRemember(t *testing.T) {
 		{10*time.Minute + 30*time.Second, 120, Growth{Messages: 30, Over: 9*time.Minute + 30*time.Second, Reach: 10*time.Minute + 30*time.Second}},
 		{20 * time.Minute, 130, Growth{Messages: 10, Over: 9*time.Minute + 30*time.Second, Reach: 9*time.Minute + 30*time.Second}},
 		{40 * time.Minute, 500, Growth{}}, // long after the last reading
-		{39 * time.Minute, 500, Growth{}}, // the clock was put back
+		{39 * time.Minute, 500, Growth{}}, // the clock was set back
 	} {
 		got, err := Remember(dir, "mx1", 10*time.Minute, Reading{start.Add(c.after), c.messages})
 		if err != nil || got != c.want {
@@ -415,7 +415,7 @@ func FuzzAPI(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) { consistent(t)(ParseAPI(body)) })
 }
 
-// consistent wants either an error of ours or a queue that adds up.
+// consistent requires either one of our errors or a queue whose numbers add up.
 func consistent(t *testing.T) func(*Queue, error) {
 	return func(q *Queue, err error) {
 		t.Helper()
