@@ -270,7 +270,7 @@ var unstable = []struct {
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(\.\d+)?( UTC)?\b`), "TIME"},
 	{regexp.MustCompile(`\b0\.3\d\ds\b`), "0.300s"},
 	{regexp.MustCompile(`"/[^"]*/`), "\"/DIRECTORY/"},
-	{regexp.MustCompile(`submission 0\.\d+s → on the way for 0\.\d+s`), "submission 0.004s → on the way for 0.300s"},
+	{regexp.MustCompile(`submission 0\.\d+s → in transit for 0\.\d+s`), "submission 0.004s → in transit for 0.300s"},
 	{regexp.MustCompile(`\b\d+ bytes\b`), "2700 bytes"},
 	{regexp.MustCompile(`\bqueued as \w+|queue id "?\w+"?|as [A-Z0-9]{8,}\b`), "queued as ID"},
 	{regexp.MustCompile(`\blook for \w+`), "look for ID"},

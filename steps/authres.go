@@ -15,9 +15,9 @@ func init() {
 		Definition{
 			Area: "mail", Sentence: `the receiving server says {text}`, Pattern: `^the receiving server says "([^"]+)"$`,
 			Does: "Fails unless the receiving server wrote this result into Authentication-Results (RFC 8601), such as dkim=pass, spf=softfail or dmarc=pass; " +
-				"properties after it must be there too: dkim=pass header.d=example.org. Only fields of the receiving server count: those with its authserv-id " +
-				"(authserv_id of the account in stepwatch.yml, otherwise names of the organisation of its IMAP host) that stand above everything that a foreign server wrote.",
-			Measures: "Reading the message (phase read, once). Measures mail_authentication_results_ignored: how many such fields of others the message has.",
+				"properties after it must match too: dkim=pass header.d=example.org. Only fields of the receiving server count. They have its authserv-id " +
+				"(authserv_id of the account in stepwatch.yml, otherwise a name in the organisation of its IMAP host) and are above everything that a foreign server wrote.",
+			Measures: "Reading the message (phase read, once). Measures mail_authentication_results_ignored: the number of such fields by other servers.",
 			Example:  `Then the receiving server says "dkim=pass"`,
 			Func:     receivingServerSays,
 		},
@@ -26,21 +26,21 @@ func init() {
 
 // authResults is one Authentication-Results field (RFC 8601 section 2.2).
 type authResults struct {
-	id      string // the authserv-id; empty where a server leaves it out, as Exchange does
+	id      string // the authserv-id; empty where a server omits it, as Exchange does
 	results []authResult
 }
 
-// authResult is one result in it.
+// authResult is one result in an Authentication-Results field.
 type authResult struct {
 	method, result string // "dkim", "pass"; in lower case
-	comment        string // what the server says to people of it
+	comment        string // the server's explanation for people
 	properties     []property
 }
 
 // property is a detail of a result: "header.d", "example.org". The name is in lower case.
 type property struct{ name, value string }
 
-// String gives the result as a header has it.
+// String returns the result as a header has it.
 func (r authResult) String() string {
 	s := r.method + "=" + r.result
 	if r.comment != "" {
@@ -56,26 +56,26 @@ func (r authResult) String() string {
 	return s
 }
 
-// owner is who has to mend a result that is not the wanted one.
+// owner returns who must fix a result other than the wanted one.
 func (r authResult) owner() result.Blame {
 	switch {
-	case r.result == "temperror", r.result == "permerror": // no answer, or a record that cannot be used
+	case r.result == "temperror", r.result == "permerror": // no answer, or an unusable record
 		return result.BlameDNS
 	case (r.method == "spf" || r.method == "dmarc") && r.result == "none":
 		return result.BlameDNS
-	case r.method == "dkim" && (r.result == "none" || r.result == "pass"), r.method == "dmarc": // nobody signed, or another did
+	case r.method == "dkim" && (r.result == "none" || r.result == "pass"), r.method == "dmarc": // nobody signed, or somebody else did
 		return result.BlameSubmission
 	case r.method == "spf":
 		return result.BlameTransfer
 	case r.method == "dkim" && slices.ContainsFunc(r.properties, func(p property) bool { return p.name == "reason" && strings.HasPrefix(p.value, "key ") }):
 		return result.BlameDNS // OpenDKIM's "key not found in DNS"
 	case r.method == "dkim":
-		return result.BlameTarget // a wrong key, or somebody who altered it on the way
+		return result.BlameTarget // a wrong key, or a change in transit
 	}
 	return result.BlameFiltering
 }
 
-// covers says whether r is the wanted result and has all of its properties.
+// covers reports whether r is the wanted result and has all of its properties.
 func (r authResult) covers(wanted authResult) bool {
 	if r.method != wanted.method || r.result != wanted.result {
 		return false
@@ -92,9 +92,9 @@ func (r authResult) covers(wanted authResult) bool {
 	return true
 }
 
-// parseAuthResults reads the value of an Authentication-Results field. Servers differ: comments hold semicolons (OpenDKIM),
-// the authserv-id is missing (Exchange), comments touch values (Yahoo), values hold "=" (signatures). What is no result is
-// left out, and nothing that a stranger can send makes it fail.
+// parseAuthResults reads the value of an Authentication-Results field. Servers differ: comments hold semicolons
+// (OpenDKIM), the authserv-id is missing (Exchange), comments touch values (Yahoo), values hold "=" (signatures). It
+// skips what is not a result, and no input makes it fail.
 func parseAuthResults(value string) authResults {
 	var a authResults
 	s := resultScanner{text: value}
@@ -124,7 +124,8 @@ type resultScanner struct {
 
 func (s *resultScanner) atEnd() bool { return s.at >= len(s.text) }
 
-// segment reads to the next semicolon that is not inside a comment or quotes, and past it. The comment is the first one.
+// segment reads up to and including the next semicolon that is not inside a comment or quotes. It returns the first
+// comment.
 func (s *resultScanner) segment() (pairs []property, words []string, comment string) {
 	for !s.atEnd() {
 		switch c := s.text[s.at]; {
@@ -149,7 +150,7 @@ func (s *resultScanner) segment() (pairs []property, words []string, comment str
 	return pairs, words, comment
 }
 
-// equals reads an equals sign, with white space and comments about it.
+// equals reads an equals sign and the white space and comments around it.
 func (s *resultScanner) equals() bool {
 	s.skip()
 	if s.atEnd() || s.text[s.at] != '=' {
@@ -160,7 +161,7 @@ func (s *resultScanner) equals() bool {
 	return true
 }
 
-// skip reads past white space and comments.
+// skip skips white space and comments.
 func (s *resultScanner) skip() {
 	for !s.atEnd() {
 		switch c := s.text[s.at]; {
@@ -174,7 +175,7 @@ func (s *resultScanner) skip() {
 	}
 }
 
-// word reads to white space, a semicolon, a comment or one of ends. Quotes are taken off, and what they hold is kept.
+// word reads up to white space, a semicolon, a comment or one of ends. It removes quotes and keeps their content.
 func (s *resultScanner) word(ends string) string {
 	var word strings.Builder
 	for quotes := false; !s.atEnd(); s.at++ {
@@ -194,7 +195,7 @@ func (s *resultScanner) word(ends string) string {
 	return word.String()
 }
 
-// comment reads a comment with those inside of it, and gives what is between its parentheses.
+// comment reads a comment with its nested comments and returns the text between its parentheses.
 func (s *resultScanner) comment() string {
 	start := s.at + 1
 	for depth := 0; !s.atEnd(); s.at++ {
@@ -214,10 +215,10 @@ func (s *resultScanner) comment() string {
 	return strings.TrimSpace(s.text[min(start, len(s.text)):])
 }
 
-// verdict is what the receiving server says, and whom else nobody listens to.
+// verdict is what the receiving server says, and which fields are ignored.
 type verdict struct {
 	results []authResult
-	ids     []string // of the fields that do not count: the id, or what is wrong with the place
+	ids     []string // of the ignored fields: the id, or what is wrong with the place
 }
 
 func verdictOf(l *letter) verdict {
@@ -235,7 +236,7 @@ func verdictOf(l *letter) verdict {
 			}
 			v.ids = append(v.ids, id)
 		case i > l.side.lastLine:
-			v.ids = append(v.ids, a.id+" (beneath what a foreign server wrote, so it is forged)")
+			v.ids = append(v.ids, a.id+" (forged: it is below the fields of a foreign server)")
 		default:
 			v.results = append(v.results, a.results...)
 		}
@@ -243,18 +244,18 @@ func verdictOf(l *letter) verdict {
 	return v
 }
 
-// ignored words the fields that do not count; empty when there are none.
+// ignored describes the ignored fields. It is empty when there are none.
 func (v verdict) ignored(l *letter) string {
 	if len(v.ids) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; ignored is Authentication-Results of %s (believed: %s; authserv_id of the account in stepwatch.yml decides)", strings.Join(v.ids, ", "), l.side)
+	return fmt.Sprintf("; ignored Authentication-Results of %s (trusted: %s; set by authserv_id of the account in stepwatch.yml)", strings.Join(v.ids, ", "), l.side)
 }
 
 func receivingServerSays(ctx context.Context, w *World, a Args) error {
 	written := parseAuthResults("scenario; " + a.Text(0))
 	if len(written.results) != 1 || written.results[0].result == "" {
-		return scenarioFault("%s is no result: write one as \"dkim=pass\" or \"dkim=pass header.d=example.org\"", quote(a.Text(0)))
+		return scenarioFault("%s is not a result: write \"dkim=pass\" or \"dkim=pass header.d=example.org\"", quote(a.Text(0)))
 	}
 	wanted := written.results[0]
 	l, err := receivedLetter(ctx, w)
@@ -262,7 +263,7 @@ func receivingServerSays(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	v := verdictOf(l)
-	w.Measure("mail_authentication_results_ignored", "How many Authentication-Results fields of the message are not the receiving server's.", float64(len(v.ids)))
+	w.Measure("mail_authentication_results_ignored", "Number of Authentication-Results fields in the message that are not the receiving server's.", float64(len(v.ids)))
 	var said []string
 	blame := result.BlameFiltering
 	for _, r := range v.results {
@@ -279,7 +280,7 @@ func receivingServerSays(ctx context.Context, w *World, a Args) error {
 	case len(said) > 0:
 		return Fail(result.ReasonUnexpected, blame, "the receiving server says %s, wanted %s%s", strings.Join(said, "; "), wanted, v.ignored(l))
 	case len(v.results) > 0:
-		return Fail(result.ReasonUnexpected, blame, "the receiving server says nothing of %s%s", wanted.method, v.ignored(l))
+		return Fail(result.ReasonUnexpected, blame, "the receiving server says nothing about %s%s", wanted.method, v.ignored(l))
 	default:
 		return Fail(result.ReasonUnexpected, blame, "the receiving server wrote no Authentication-Results%s", v.ignored(l))
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// The shapes are those of real servers, with example names. The first line is the authserv-id, then a line a result.
+// The fields have the shapes of real servers, with example names. The first line is the authserv-id; each later line is
+// a result.
 func TestParseAuthResults(t *testing.T) {
 	for name, c := range map[string]struct{ value, want string }{
 		"Gmail": {`mx.google.com;
@@ -81,7 +82,7 @@ dkim=pass (1024-bit key) reason="pass (just generated, assumed good)" header.d=e
 	}
 }
 
-// FuzzParseAuthResults holds that a stranger's header ends, and gives nothing that it does not hold.
+// FuzzParseAuthResults checks that parsing a stranger's header ends, and that the results are a part of the header.
 func FuzzParseAuthResults(f *testing.F) {
 	for _, seed := range []string{`mx.google.com; dkim=pass (a; b) header.d="x y"`, `spf=pass (sender IP is 192.0.2.7) smtp.mailfrom=x;dkim=none`, `(((`, `"\`, `a=(`, `a = b`} {
 		f.Add(seed)
@@ -95,7 +96,7 @@ func FuzzParseAuthResults(f *testing.F) {
 				size += len(p.name) + len(p.value)
 			}
 		}
-		// Lower case of a letter takes three bytes at most where the letter took two or one.
+		// A lower-case letter takes three bytes at most where the letter took two or one.
 		if size > 3*len(value) {
 			t.Errorf("%q became %d bytes", value, size)
 		}
@@ -126,17 +127,17 @@ func TestReceivingServerSays(t *testing.T) {
 		"with another":         {step: "dkim=pass header.d=example.net", message: trusted + ours + body, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=example.net (unexpected, blame submission)"},
 		"another result":       {step: "spf=pass", message: trusted + ours + body, want: "the receiving server says spf=softfail smtp.mailfrom=a@example.org, wanted spf=pass (unexpected, blame transfer)"},
 		"DNS trouble there":    {step: "dmarc=pass", message: trusted + ours + body, want: "the receiving server says dmarc=temperror, wanted dmarc=pass (unexpected, blame dns)"},
-		"nothing of it":        {step: "arc=pass", message: trusted + ours + body, want: "the receiving server says nothing of arc (unexpected, blame filtering)"},
+		"nothing of it":        {step: "arc=pass", message: trusted + ours + body, want: "the receiving server says nothing about arc (unexpected, blame filtering)"},
 		"no header":            {step: "dkim=pass", message: ours + body, want: "the receiving server wrote no Authentication-Results (unexpected, blame filtering)"},
-		"only a stranger's":    {step: "dkim=pass", message: foreign + ours + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored is Authentication-Results of mx.evil.example (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
-		"a stranger's beside":  {step: "dkim=pass header.d=bank.example", message: trusted + foreign + ours + body, ignored: 1, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=bank.example; ignored is Authentication-Results of mx.evil.example (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame submission)"},
-		"forged with our id":   {step: "dkim=pass", message: ours + theirs + forged + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored is Authentication-Results of mx.mail.test (beneath what a foreign server wrote, so it is forged) (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
+		"only a stranger's":    {step: "dkim=pass", message: foreign + ours + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored Authentication-Results of mx.evil.example (trusted: mail.test; set by authserv_id of the account in stepwatch.yml) (unexpected, blame filtering)"},
+		"a stranger's beside":  {step: "dkim=pass header.d=bank.example", message: trusted + foreign + ours + body, ignored: 1, want: "the receiving server says dkim=pass (2048-bit key; unprotected) header.d=example.org, wanted dkim=pass header.d=bank.example; ignored Authentication-Results of mx.evil.example (trusted: mail.test; set by authserv_id of the account in stepwatch.yml) (unexpected, blame submission)"},
+		"forged with our id":   {step: "dkim=pass", message: ours + theirs + forged + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored Authentication-Results of mx.mail.test (forged: it is below the fields of a foreign server) (trusted: mail.test; set by authserv_id of the account in stepwatch.yml) (unexpected, blame filtering)"},
 		"beneath our own":      {step: "dkim=pass", message: ours + trusted + theirs + body},
 		"configured id":        {step: "dkim=pass", message: foreign + ours + body, id: "evil.example"},
-		"configured another":   {step: "dkim=pass", message: trusted + ours + body, id: "filter.example", ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored is Authentication-Results of mx.mail.test (believed: filter.example; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
-		"no id, not expected":  {step: "spf=pass", message: exchange + ours + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored is Authentication-Results of no authserv-id (believed: mail.test; authserv_id of the account in stepwatch.yml decides) (unexpected, blame filtering)"},
+		"configured another":   {step: "dkim=pass", message: trusted + ours + body, id: "filter.example", ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored Authentication-Results of mx.mail.test (trusted: filter.example; set by authserv_id of the account in stepwatch.yml) (unexpected, blame filtering)"},
+		"no id, not expected":  {step: "spf=pass", message: exchange + ours + body, ignored: 1, want: "the receiving server wrote no Authentication-Results; ignored Authentication-Results of no authserv-id (trusted: mail.test; set by authserv_id of the account in stepwatch.yml) (unexpected, blame filtering)"},
 		"no id, as configured": {step: "spf=pass", message: exchange + ours + body, id: "none"},
-		"no result written":    {step: "dkim", message: trusted + ours + body, want: `"dkim" is no result: write one as "dkim=pass" or "dkim=pass header.d=example.org" (scenario, blame scenario)`, ignored: -1},
+		"no result written":    {step: "dkim", message: trusted + ours + body, want: `"dkim" is not a result: write "dkim=pass" or "dkim=pass header.d=example.org" (scenario, blame scenario)`, ignored: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := worldWith(&Target{}, &Account{Name: "bob", IMAP: "imap.mail.test", AuthservID: c.id}, c.message)
@@ -149,7 +150,7 @@ func TestReceivingServerSays(t *testing.T) {
 	}
 }
 
-// Whose fault a result is, in the receiving server's words.
+// The leg to blame for a result, in the receiving server's words.
 func TestOwnerOfAResult(t *testing.T) {
 	for value, want := range map[string]result.Blame{
 		"dkim=none": result.BlameSubmission, "dkim=fail": result.BlameTarget, "dkim=neutral": result.BlameTarget, `dkim=fail reason="key not found in DNS"`: result.BlameDNS, "dkim=permerror": result.BlameDNS,
@@ -162,7 +163,7 @@ func TestOwnerOfAResult(t *testing.T) {
 	}
 }
 
-// Who is believed by default follows from where the mailbox is read.
+// By default the host of the mailbox decides which servers are trusted.
 func TestReceivingSide(t *testing.T) {
 	for _, c := range []struct{ imap, address, id, trusted, not string }{
 		{"imap.example.org", "", "", "mx1.example.org example.org MX.EXAMPLE.ORG.", "example.com badexample.org org"},

@@ -16,16 +16,16 @@ import (
 
 func init() {
 	const (
-		does = " that is about a message which this scenario sent from the account: known by the returned headers, the envelope id, the reference " +
-			"or the queue id (RFC 3464). Reads via port 993, TLS from the first byte. Fails when none comes in time. The report is removed afterwards, and so is one that came " +
-			"after an earlier run of the scenario had ended."
-		measures = "From the start of the step until the report is there. Measures mail_bounce_seconds (from the acceptance of the message) and " +
+		does = " about a message that this scenario sent from the account, recognised by the returned headers, the envelope id, the reference " +
+			"or the queue id (RFC 3464). Reads via port 993, TLS from the first byte. Fails when none comes in time. Removes the report afterwards, and also one that came " +
+			"after the end of an earlier run."
+		measures = "From the start of the step to the arrival of the report. Measures mail_bounce_seconds (from the acceptance of the message) and " +
 			"mail_detection_lag_seconds."
 	)
 	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives a bounce within {duration}`,
-			Does:     "Waits for a report in the account's INBOX, action \"failed\"," + does,
+			Does:     "Waits for a report with the action \"failed\" in the account's INBOX" + does,
 			Measures: measures,
 			Example:  `Then "alice" receives a bounce within 60s`,
 			Waits:    true,
@@ -34,7 +34,7 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} receives a delay notice within {duration}`,
-			Does:     "Waits for a report in the account's INBOX, action \"delayed\"," + does,
+			Does:     "Waits for a report with the action \"delayed\" in the account's INBOX" + does,
 			Measures: measures,
 			Example:  `Then "alice" receives a delay notice within 10 minutes`,
 			Waits:    true,
@@ -43,8 +43,8 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} receives a delivery confirmation within {duration}`,
-			Does: "Waits for a report in the account's INBOX, action \"delivered\", \"relayed\" or \"expanded\"," + does +
-				" Servers write one only for mail that asks for it (NOTIFY=SUCCESS, RFC 3461).",
+			Does: "Waits for a report with the action \"delivered\", \"relayed\" or \"expanded\" in the account's INBOX" + does +
+				" Servers send one only for mail that requests it (NOTIFY=SUCCESS, RFC 3461).",
 			Measures: measures,
 			Example:  `Then "alice" receives a delivery confirmation within 60s`,
 			Waits:    true,
@@ -53,26 +53,26 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `the bounce says {text}`,
-			Does: "Fails unless the report that was received last gives this status (5.1.1), or has this text in what the refusing server said or in its text for people. " +
-				"Upper and lower case are the same.",
+			Does: "Fails unless the last received report has this status (5.1.1), or contains this text in the refusing server's answer or in its own readable text. " +
+				"Case is ignored.",
 			Example: `Then the bounce says "5.1.1"`,
 			Func:    bounceSays,
 		},
 		Definition{
 			Area: "mail", Sentence: `the bounce names the host {text}`,
-			Does:    "Fails unless the report that was received last was caused by this host: the one that refused the message (Remote-MTA), or the reporter itself when there is none.",
+			Does:    "Fails unless this host caused the last received report: the host that refused the message (Remote-MTA), or else the reporter.",
 			Example: `Then the bounce names the host "mx.example.org"`,
 			Func:    bounceNames,
 		},
 	)
 }
 
-// bounces are the reports that the scenario received.
+// bounces holds the reports that the scenario received.
 type bounces struct{ received []receivedReport }
 
 type receivedReport struct {
 	*bounceReport
-	to reportRecipient // the first with the action that was waited for
+	to reportRecipient // the first with an awaited action
 }
 
 func prepareBounce(ctx context.Context, w *World, a Args) {
@@ -87,8 +87,8 @@ func prepareBounce(ctx context.Context, w *World, a Args) {
 	box.sweepErr = errors.Join(box.sweepErr, box.sweepReports(ctx))
 }
 
-// sweepReports removes reports on what earlier runs of this scenario sent: before the first step those that are there, in the
-// cleanup those that came since.
+// sweepReports removes reports about messages of earlier runs of this scenario. Before the first step it removes the
+// existing ones, in the cleanup those that came later.
 func (m *mailbox) sweepReports(ctx context.Context) error {
 	uids, err := m.searchReports(ctx, m.w.Origin())
 	if err != nil {
@@ -97,12 +97,12 @@ func (m *mailbox) sweepReports(ctx context.Context) error {
 	return m.remove(ctx, uids)
 }
 
-// searchReports finds the reports of the last two days that return a message with this token.
+// searchReports returns the reports of the last two days that return a message with this token.
 func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imap.UID, err error) {
 	criteria := &imap.SearchCriteria{
 		Since:  time.Now().AddDate(0, 0, -2),
 		Header: []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
-		Text:   []string{token}, // Dovecot takes the header of a returned message for no part of BODY
+		Text:   []string{token}, // Dovecot does not count the header of a returned message as part of BODY
 	}
 	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER Content-Type multipart/report TEXT " + token + m.spareDeleted(criteria)
 	err = m.do(ctx, command, func() error {
@@ -145,11 +145,11 @@ func receiveReport(actions ...string) func(context.Context, *World, Args) error 
 	}
 }
 
-// awaitReport waits for a report with one of these actions on what was sent.
+// awaitReport waits for a report about one of the sent messages with one of these actions.
 func (m *mailbox) awaitReport(ctx context.Context, sent []*submission, within time.Duration, actions []string) error {
 	start := time.Now()
 	examined := make(map[imap.UID]bool)
-	var others []receivedReport // on the same messages, with another action
+	var others []receivedReport // about the same messages, with another action
 	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
 		if err := m.look(ctx); err != nil {
 			return false, err
@@ -173,7 +173,7 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*submission, within ti
 				for _, s := range sent {
 					if s.number == number {
 						s.returned = to.action == "failed"
-						m.w.Measure("mail_bounce_seconds", "From the server's acceptance of the message until the report on it was seen.", time.Since(s.accepted).Seconds())
+						m.w.Measure("mail_bounce_seconds", "Time from the server's acceptance of the message until the report on it was seen.", time.Since(s.accepted).Seconds())
 					}
 				}
 				received := State[bounces](m.w)
@@ -184,7 +184,7 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*submission, within ti
 		return false, nil
 	})
 	if err == nil {
-		m.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
+		m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 		return nil
 	}
 	if !errors.Is(err, errNotThere) {
@@ -193,13 +193,13 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*submission, within ti
 	last := sent[len(sent)-1]
 	said := "no report on it came"
 	if len(others) > 0 {
-		said = fmt.Sprintf("what came is a report that it is %s: %s", oneLine(others[0].to.action, 40), others[0].reason(others[0].to))
+		said = fmt.Sprintf("the report that came says %s: %s", oneLine(others[0].to.action, 40), others[0].reason(others[0].to))
 	}
 	return Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s",
 		strings.Join(actions, " or "), m, seconds(time.Since(start)), last.server, last.to.Address, last.queued(), said)
 }
 
-// queued words the queue id that a server gave.
+// queued returns the queue id from the server's answer, worded for a message, or an empty string.
 func (s *submission) queued() string {
 	if id := s.reply.QueueID(); id != "" {
 		return " as " + id
@@ -207,10 +207,11 @@ func (s *submission) queued() string {
 	return ""
 }
 
-// reportLimit caps what is read of a report, in bytes. What the machine reads stands before the returned message.
+// reportLimit is the maximum number of bytes read of a report. The machine-readable part comes before the returned
+// message.
 const reportLimit = 512 << 10
 
-// newReports reads what came and looks like a report. Of other people's mail it reads two header fields.
+// newReports reads the new messages that look like reports. Of other people's mail it reads only three header fields.
 func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (map[imap.UID]*bounceReport, error) {
 	var fresh, likely imap.UIDSet
 	for uid := range m.foreign {
@@ -256,7 +257,7 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (m
 	return reports, err
 }
 
-// lastReport is the report that the following steps speak of as "the bounce".
+// lastReport returns the report that later steps call "the bounce".
 func lastReport(w *World) (receivedReport, error) {
 	received := State[bounces](w).received
 	if len(received) == 0 {
@@ -290,14 +291,14 @@ func bounceNames(_ context.Context, w *World, a Args) error {
 	if host == "" {
 		host = r.reporter
 	}
-	host, _, _ = strings.Cut(host, " ") // behind it some servers write the address
+	host, _, _ = strings.Cut(host, " ") // some servers write the address after it
 	if strings.EqualFold(strings.TrimSuffix(host, "."), a.Text(0)) {
 		return nil
 	}
 	return Fail(result.ReasonUnexpected, r.blame(), "the bounce was caused by %q, wanted %q: %s", oneLine(host, 100), a.Text(0), r.reason(r.to))
 }
 
-// putBack reports anew what was taken.
+// putBack adds the contents of a taken report to the World again.
 func (w *World) putBack(r Report) {
 	for _, p := range r.Phases {
 		w.Phase(p.Name, p.Duration, p.Note)

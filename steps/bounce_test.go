@@ -59,7 +59,7 @@ func TestBounceFaults(t *testing.T) {
 			name: "another action", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(bounced, "a bounce within 2s", "a delay notice within 200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no report "delayed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, ` +
-				`what came is a report that it is failed: 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
+				`the report that came says failed: 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
 		},
 		{
 			name: "another status", faults: []stepstest.Fault{stepstest.FaultBounce}, text: bounced + "\n" + `And the bounce says "5.1.1"`, step: 2,
@@ -97,7 +97,7 @@ func TestBounceFaults(t *testing.T) {
 	}
 }
 
-// A bounce of an earlier run is not this run's, and is swept away.
+// A bounce of an earlier run is not this run's, and is removed.
 func TestBounceSweepsEarlierOnes(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	if err := bed.Break(stepstest.FaultBounce); err != nil {
@@ -119,7 +119,7 @@ func TestBounceSweepsEarlierOnes(t *testing.T) {
 	}
 }
 
-// A message that came back is not only missing: the failure has the bounce's reason and leg.
+// A bounced message is not only missing: the failure has the bounce's reason and leg.
 func TestBounceExplainsMissingMail(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	if err := bed.Break(stepstest.FaultBounce); err != nil {
@@ -134,7 +134,7 @@ func TestBounceExplainsMissingMail(t *testing.T) {
 	}
 }
 
-// A bounce ends the wait for its message long before the deadline, however it is awaited.
+// A bounce ends the wait for its message long before the deadline, in every kind of mailbox.
 func TestBounceEndsTheWait(t *testing.T) {
 	leavesNothing(t)
 	for name, read := range map[string]string{
@@ -150,7 +150,7 @@ func TestBounceEndsTheWait(t *testing.T) {
 			if err := bed.Break(stepstest.FaultBounce); err != nil {
 				t.Fatal(err)
 			}
-			bed.SetDelay(1500 * time.Millisecond) // so it comes while it is watched for
+			bed.SetDelay(1500 * time.Millisecond) // so the bounce comes during the watch
 			if err := bed.Deliver("alice", []byte(unrelated), time.Now()); err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +167,7 @@ func TestBounceEndsTheWait(t *testing.T) {
 	}
 }
 
-// A sender's mailbox that does not answer takes nothing from the wait.
+// A sender's mailbox that does not answer does not shorten the wait.
 func TestBounceWatchThatFails(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["alice"].IMAP = "gone.demo.test"
@@ -179,7 +179,8 @@ func TestBounceWatchThatFails(t *testing.T) {
 	}
 }
 
-// A bounce that a killed run left in a mailbox that no step reads is removed by a later run of the scenario, and another's is not.
+// A later run of the scenario removes a bounce that a killed run left in a mailbox that no step reads, and keeps that
+// of another scenario.
 func TestBounceIsSweptWithoutAStep(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.origin = t.Name()

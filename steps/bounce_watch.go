@@ -11,36 +11,36 @@ import (
 )
 
 const (
-	// returnAfter is how long a message is awaited before the sender's mailbox is opened to see whether it came back. Most
-	// messages are there by then, and cost no second login.
+	// returnAfter is how long a step waits for a message before it opens the sender's mailbox to look for a bounce.
+	// Most messages arrive earlier and cost no second login.
 	returnAfter = time.Second
 
-	// returnGap is the pause between two looks into it.
+	// returnGap is the pause between two looks into the sender's mailbox.
 	returnGap = 500 * time.Millisecond
 
-	// explainLimit is what the last look for a bounce may take once a message is missing.
+	// explainLimit is the time limit of the last look for a bounce of a missing message.
 	explainLimit = 2 * time.Second
 )
 
-// returnWatch looks for a bounce in the sender's mailbox while the message is awaited in another: what came back will not come.
-// It works beside the step, so it has a World of its own, whose report nobody reads, and removes the bounces that it found when
-// the run ends.
+// returnWatch looks for a bounce in the sender's mailbox while a step waits for the message in another mailbox: a
+// bounced message will not arrive. It works beside the step, so it has a World of its own, whose report is discarded.
+// It removes the bounces that it found when the run ends.
 type returnWatch struct {
 	s    *submission
 	w    *World
 	stop context.CancelFunc
-	done chan struct{} // closed when it looks no more
+	done chan struct{} // closed when the watch has ended
 
-	box      *mailbox // the goroutine's until done
+	box      *mailbox // owned by the goroutine until done
 	examined map[imap.UID]bool
 
 	mu    sync.Mutex
 	found error           // the bounce, as a Failure
-	late  *receivedReport // a notice of a delay
+	late  *receivedReport // a delay notice
 }
 
-// watchReturn begins to watch for a bounce of s, for as long as ctx lasts or until end. Without access to the sender's mailbox
-// it watches nothing.
+// watchReturn begins to watch for a bounce of s, until ctx is done or end is called. Without access to the sender's
+// mailbox it watches nothing.
 func (m *mail) watchReturn(ctx context.Context, w *World, s *submission) *returnWatch {
 	ctx, stop := context.WithCancel(ctx)
 	r := &returnWatch{s: s, w: w.beside(), stop: stop, done: make(chan struct{}), examined: make(map[imap.UID]bool)}
@@ -56,14 +56,14 @@ func (m *mail) watchReturn(ctx context.Context, w *World, s *submission) *return
 		defer close(r.done)
 		for gap := returnAfter; r.bounced() == nil && pause(ctx, gap) == nil; gap = returnGap {
 			if r.look(ctx) != nil {
-				return // the message may come all the same
+				return // the message may still arrive
 			}
 		}
 	}()
 	return r
 }
 
-// bounced gives what is known by now: a Failure with the bounce's own reason and leg, or nil.
+// bounced returns the bounce found so far, as a Failure with the bounce's own reason and leg, or nil.
 func (r *returnWatch) bounced() error {
 	if r == nil {
 		return nil
@@ -73,15 +73,15 @@ func (r *returnWatch) bounced() error {
 	return r.found
 }
 
-// end ends the watch and notes on the message what became of it.
+// end stops the watch and records the outcome in the message.
 func (r *returnWatch) end() {
 	r.stop()
 	<-r.done
 	r.s.returned = r.s.returned || r.found != nil
 }
 
-// look opens the sender's mailbox, unless it is open, and looks for reports on the message: the first time among all of the
-// last days, as the mailbox was opened after the message was sent.
+// look opens the sender's mailbox if it is not open, and looks for reports about the message. The first look covers the
+// last days, because the mailbox was opened after the message was sent.
 func (r *returnWatch) look(ctx context.Context) error {
 	box := r.box
 	if box.client != nil && !box.alive() {
@@ -123,7 +123,7 @@ func (r *returnWatch) look(ctx context.Context) error {
 	return err
 }
 
-// failure is that a message came back, with the bounce's own reason and leg.
+// failure returns the failure for a bounced message, with the bounce's own reason and leg.
 func (r receivedReport) failure(s *submission) error {
 	return Fail(result.ReasonNotReceived, r.blame(), "the message to %s came back to %s: %s; %s had accepted it%s",
 		s.to.Address, s.from.Address, r.reason(r.to), s.server, s.queued())

@@ -18,7 +18,7 @@ import (
 
 func init() {
 	const (
-		does     = " What is inside is not read. A message that only says so, or that has readable text beside the encrypted one, is not encrypted."
+		does     = " The content is not decrypted. A message that only claims to be encrypted, or also has readable text, is not encrypted."
 		measures = "Reading the message (phase read, once)."
 	)
 	Register(
@@ -63,7 +63,7 @@ func isEncrypted(wanted string) func(context.Context, *World, Args) error {
 	}
 }
 
-// encryptionOf says with what a message is encrypted, or why it is not.
+// encryptionOf returns how a message is encrypted, or why it is not.
 func encryptionOf(fields message.Header, body []byte) (how string, why error) {
 	mediaType, parameters, encoding := "text/plain", map[string]string{}, ""
 	if values := fields.Values("Content-Type"); len(values) > 0 {
@@ -86,7 +86,7 @@ func encryptionOf(fields message.Header, body []byte) (how string, why error) {
 	return "", fmt.Errorf("its content is %s", mediaType)
 }
 
-// decodedBody takes off the transfer encoding (RFC 2045 section 6). What is broken gives what could be read of it.
+// decodedBody removes the transfer encoding (RFC 2045 section 6). Of broken input it returns the readable part.
 func decodedBody(body []byte, encoding string) []byte {
 	var r io.Reader = bytes.NewReader(body)
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
@@ -124,22 +124,23 @@ func pgpMIME(body []byte, parameters map[string]string) error {
 	return nil
 }
 
-// pgpArmor wants one armored message (RFC 9580 section 6.2) and nothing else, whose first packet begins an encrypted one.
+// pgpArmor checks that text is one armored message (RFC 9580 section 6.2) and nothing else, whose first packet begins
+// an encrypted one.
 func pgpArmor(text []byte) error {
 	const begin, end = "-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"
 	before, rest, found := strings.Cut(string(text), begin)
 	if !found {
-		return errors.New("its text is readable, without a PGP message")
+		return errors.New("its text is readable and has no PGP message")
 	}
 	armored, after, found := strings.Cut(rest, end)
 	if !found {
 		return errors.New("its PGP message has no end")
 	}
 	if strings.TrimSpace(before+after) != "" {
-		return errors.New("it has readable text beside the PGP message")
+		return errors.New("it also has readable text besides the PGP message")
 	}
 	armored = strings.ReplaceAll(armored, "\r", "")
-	if _, data, found := strings.Cut(armored, "\n\n"); found { // behind the armor's own headers
+	if _, data, found := strings.Cut(armored, "\n\n"); found { // after the armor's own headers
 		armored = data
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(armored), "\n")
@@ -158,7 +159,7 @@ func pgpArmor(text []byte) error {
 	return fmt.Errorf("its PGP message is not encrypted (it begins with packet %d: signed or compressed only)", tag)
 }
 
-// enveloped wants a CMS structure (RFC 5652) of a content type that is encrypted.
+// enveloped checks that der is a CMS structure (RFC 5652) of an encrypted content type.
 func enveloped(der []byte) error {
 	const (
 		pkcs7            = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"             // 1.2.840.113549.1.7

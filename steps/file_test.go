@@ -61,7 +61,7 @@ func TestFile(t *testing.T) {
 		newest + "Then the file has at least 1 KB":                                                                                 "unexpected target: " + d + "/mail-2.tar has 900 B, wanted at least 1 KB",
 		newest + "Then the file has between 1 B and 800 B":                                                                         "unexpected target: " + d + "/mail-2.tar has 900 B, wanted between 1 B and 800 B",
 		newest + "Then the file has between 2 B and 1 B":                                                                           "scenario scenario: no file has between 2 B and 1 B: the first size is larger than the second",
-		newest + "Then the file has at least 0 B":                                                                                  `scenario scenario: "0 B" is no size from 1 B to 1048576 GB`,
+		newest + "Then the file has at least 0 B":                                                                                  `scenario scenario: "0 B" is not a size from 1 B to 1048576 GB`,
 		newest + "Then the file has at least 95% of the size of the one before":                                                    "unexpected target: " + d + "/mail-2.tar has 900 B, which is 90.0% of the 1000 B of the previous file \\(" + d + "/mail-1.tar\\), wanted at least 95%",
 		newest + "Then the file has at least 0% of the size of the one before":                                                     "scenario scenario: 0% is not a share of a size: give one above 0%",
 		newest + "Then at least 7 files are kept":                                                                                  `unexpected target: 2 files match "` + d + `/mail-\*.tar", wanted at least 7: the oldest is ` + d + `/mail-1.tar \(30h 0m old\)`,

@@ -19,9 +19,9 @@ func init() {
 	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives it in the folder {text} over IMAP within {duration}`, Pattern: `^"([^"]+)" receives it in the folder "([^"]+)" over IMAP within {duration}$`,
-			Does: "Waits until the message that was sent last to this account is in this folder, where a filter such as Sieve (RFC 5228) files it. The folder may come into being with the message. " +
-				"Reads via port 993, TLS from the first byte. Fails when it is not there in time, and names the folder in which it is instead. The message is removed afterwards.",
-			Measures: "From the start of the step until the message is in the folder. Measures mail_detection_lag_seconds and mail_delivery_seconds; the opening of the mailbox stands " +
+			Does: "Waits until the last message sent to this account is in this folder, where a filter such as Sieve (RFC 5228) files it. The folder need not exist before the message arrives. " +
+				"Reads via port 993, TLS from the first byte. Fails when it is not there in time, and names the folder that has it instead. The message is removed afterwards.",
+			Measures: "From the start of the step until the message is in the folder. Measures mail_detection_lag_seconds and mail_delivery_seconds. The time to open the mailbox is " +
 				"in the phases mailbox_dns and so on.",
 			Example: `Then "bob" receives it in the folder "Lists" over IMAP within 60s`,
 			Waits:   true,
@@ -30,42 +30,42 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `it is in the inbox`,
-			Does:    "Fails unless the message that was received last lies in the INBOX.",
+			Does:    "Fails unless the last received message is in the INBOX.",
 			Example: `Then it is in the inbox`,
 			Func:    isInInbox,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is not in the spam folder`,
-			Does: "Fails when the message that was received last, or a copy of it, lies in the folder that filters put spam into: the one with the attribute \\Junk " +
-				"(RFC 6154), or called Junk or Spam.",
+			Does: "Fails when the last received message, or a copy of it, is in the spam folder: the folder with the attribute \\Junk " +
+				"(RFC 6154), or with the name Junk or Spam.",
 			Example: `Then it is not in the spam folder`,
 			Func:    isNotSpamFolder,
 		},
 		Definition{
 			Area: "mail", Sentence: `it arrived once`,
-			Does: "Fails when the message that was received last lies in its folder more than once. It looks until two seconds after the arrival, as a duplicate comes " +
-				"behind the first.",
-			Measures: "Up to two seconds of looking. Measures mail_copies.",
+			Does: "Fails when the last received message is in its folder more than once. Checks until two seconds after the arrival, because a duplicate comes " +
+				"after the first.",
+			Measures: "Up to two seconds of checking. Measures mail_copies.",
 			Example:  `Then it arrived once`,
 			Func:     arrivedOnce,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is unread`,
-			Does:    "Fails when the message that was received last has the flag \\Seen: something reads the mailbox beside its owner.",
+			Does:    "Fails when the last received message has the flag \\Seen: another program reads the mailbox.",
 			Example: `Then it is unread`,
 			Func:    isUnread,
 		},
 		Definition{
 			Area: "mail", Sentence: `it has the flag {text}`,
-			Does:    "Fails unless the message that was received last has this IMAP flag or keyword, as a filter sets it: \"\\Flagged\", \"$Junk\".",
+			Does:    "Fails unless the last received message has this IMAP flag or keyword, which a filter can set: \"\\Flagged\", \"$Junk\".",
 			Example: `Then it has the flag "\Flagged"`,
 			Func:    hasFlag,
 		},
 		Definition{
 			Area: "mail", Sentence: `the mailbox of {account} is less than {number} % full`,
-			Does: "Asks the IMAP server, via port 993, how much the mailbox holds and may hold (QUOTA, RFC 9208), and fails at this share of any limit, or when " +
-				"the server tells none.",
-			Measures: "From looking up the name to the end of the dialogue, in the phases dns, connect, tls, greeting, login and select. Measures mail_quota_used_bytes, mail_quota_limit_bytes and mail_quota_used_ratio.",
+			Does: "Asks the IMAP server, via port 993, for the usage and limits of the mailbox (QUOTA, RFC 9208). Fails when the usage reaches this share of any limit, or when " +
+				"the server reports no limit.",
+			Measures: "From the name lookup to the end of the dialogue, in the phases dns, connect, tls, greeting, login and select. Measures mail_quota_used_bytes, mail_quota_limit_bytes and mail_quota_used_ratio.",
 			Example:  `Then the mailbox of "bob" is less than 90 % full`,
 			Func:     isBelowQuota,
 		},
@@ -77,20 +77,20 @@ func folderArgs(w *World, a Args) (box *mailbox, folder string, within time.Dura
 	return box, a.Text(1), within, err
 }
 
-// folderStart is where a folder ended when the mailbox was opened.
+// folderStart holds the next UID of each folder at the time when the mailbox was opened.
 type folderStart map[string]imap.UID // by account and folder
 
 func prepareFolder(ctx context.Context, w *World, a Args) {
 	box, folder, _, err := folderArgs(w, a)
 	if err != nil {
-		return // a wrong argument the step itself reports
+		return // the step itself reports a wrong argument
 	}
 	prepareMailbox(ctx, w, Args{Captured: []string{a.Text(0), a.Text(2)}})
 	if strings.EqualFold(folder, "INBOX") {
-		return // it is what receives without a folder read
+		return // as for a step that names no folder
 	}
 	if box.client == nil || box.err != nil {
-		return // likewise
+		return // the step itself reports it
 	}
 	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
 	defer cancel()
@@ -106,7 +106,7 @@ func prepareFolder(ctx context.Context, w *World, a Args) {
 	(*starts)[box.account.Name+"\x00"+folder] = next
 }
 
-// nextIn tells where new messages of a folder will begin, and 1 when it does not exist.
+// nextIn returns the UID of the next message in a folder, or 1 when the folder does not exist.
 func (m *mailbox) nextIn(ctx context.Context, folder string) (next imap.UID, exists bool, err error) {
 	next = 1
 	err = m.do(ctx, "STATUS "+strconv.Quote(folder)+" (UIDNEXT)", func() error {
@@ -122,10 +122,10 @@ func (m *mailbox) nextIn(ctx context.Context, folder string) (next imap.UID, exi
 	return next, exists, err
 }
 
-// visit does something in another folder. The INBOX is the selected mailbox again afterwards.
+// visit calls do with another folder selected. Afterwards the INBOX is the selected mailbox again.
 func (m *mailbox) visit(ctx context.Context, folder string, do func() error) error {
 	if strings.EqualFold(folder, "INBOX") {
-		// Dovecot answers from what it last announced, so what came since must be asked for.
+		// Dovecot answers with what it last announced, so NOOP asks for later changes.
 		if err := m.do(ctx, "NOOP", func() error { return m.client.Noop().Wait() }); err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func (m *mailbox) visit(ctx context.Context, folder string, do func() error) err
 	if m.alive() {
 		err = errors.Join(err, m.choose(ctx, "INBOX"))
 	}
-	m.announce() // what came to the INBOX meanwhile was not announced
+	m.announce() // new messages in the INBOX were not announced meanwhile
 	return err
 }
 
@@ -180,7 +180,7 @@ func receiveInFolder(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// awaited is the message that a step waits for in m, which must be open.
+// awaited returns the message that a step waits for in m, which must be open.
 func (m *mailbox) awaited(all *mail) (*submission, error) {
 	s := all.last(m.account)
 	switch {
@@ -192,7 +192,7 @@ func (m *mailbox) awaited(all *mail) (*submission, error) {
 	return s, nil
 }
 
-// awaitInFolder waits until s is in the folder and gives its UIDs there.
+// awaitInFolder waits until s is in the folder and returns its UIDs there.
 func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder string, within time.Duration, watch *returnWatch) (uids []imap.UID, err error) {
 	start := time.Now()
 	next := max((*State[folderStart](m.w))[m.account.Name+"\x00"+folder], 1)
@@ -216,8 +216,8 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder strin
 		return len(uids) > 0, err
 	})
 	if err == nil {
-		m.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
-		m.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
+		m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
+		m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
 		return uids, nil
 	}
 	if !errors.Is(err, errNotThere) {
@@ -231,12 +231,12 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *submission, folder strin
 	if !exists {
 		missing = ", which does not exist,"
 	}
-	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another: %s accepted it%s at %s; %s",
+	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another folder: %s accepted it%s at %s; %s",
 		m.account.Name, folder, missing, m.server(), seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"), s.known(time.Now()))
 	return nil, watch.explain(ctx, err)
 }
 
-// numbered gives the UIDs, from next on in the selected folder, of the run's message of that number.
+// numbered returns the UIDs, from next on in the selected folder, of this run's message with that number.
 func (m *mailbox) numbered(ctx context.Context, next imap.UID, number int) (uids []imap.UID, err error) {
 	set := imap.UIDSet{imap.UIDRange{Start: next, Stop: 0}}
 	own := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{headerRun, headerMessage}, Peek: true}
@@ -256,11 +256,11 @@ func (m *mailbox) numbered(ctx context.Context, next imap.UID, number int) (uids
 	return uids, err
 }
 
-// foldersSearched caps in how many folders a missing message is looked for.
+// foldersSearched limits the number of folders that are searched for a missing message.
 const foldersSearched = 20
 
-// locate names a folder, another than one, that has a message of this run, for a failure to tell. What goes wrong takes nothing
-// from the message being missing where it should be.
+// locate finds a folder, other than the given one, that has a message of this run, so that a failure can name it.
+// Errors are ignored: the message is missing where it should be in any case.
 func (m *mailbox) locate(ctx context.Context, other string) (folder listedFolder, found bool) {
 	if ctx.Err() != nil || !m.alive() {
 		return listedFolder{}, false
@@ -289,19 +289,19 @@ func (m *mailbox) locate(ctx context.Context, other string) (folder listedFolder
 
 type listedFolder struct {
 	name string
-	junk bool // filters put spam there
+	junk bool // filters put spam here
 
-	counted  bool   // the server told what is in it
-	messages uint32 // how many
-	mark     int64  // changes when one comes: UIDVALIDITY and UIDNEXT
+	counted  bool   // the server reported the contents
+	messages uint32 // number of messages
+	mark     int64  // changes when a message arrives: UIDVALIDITY and UIDNEXT
 }
 
-// folders lists the folders that can be selected: the INBOX and those for spam first.
+// folders lists the selectable folders, with the INBOX and the spam folders first.
 func (m *mailbox) folders(ctx context.Context) (folders []listedFolder, err error) {
 	return m.list(ctx, nil)
 }
 
-// list does that, with the status of each where that is asked for.
+// list lists the folders, with the status of each if status is not nil.
 func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders []listedFolder, err error) {
 	command := `LIST "" *`
 	options := &imap.ListOptions{ReturnSpecialUse: m.special, ReturnStatus: status}
@@ -345,14 +345,14 @@ func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders
 	return folders, err
 }
 
-// inMailbox is the message that was received last, in a mailbox that can still be asked about it.
+// inMailbox returns the last received message, if it is in a mailbox that can still be queried.
 func inMailbox(w *World) (*arrival, error) {
 	it, err := State[mail](w).received()
 	switch {
 	case err != nil:
 		return nil, err
 	case it.box == nil:
-		return nil, scenarioFault("%s was not received over IMAP, and only that knows folders and flags", it.where)
+		return nil, scenarioFault("%s was not received over IMAP, and only IMAP has folders and flags", it.where)
 	case it.box.client == nil || !it.box.alive():
 		return nil, Fail(result.ReasonDisconnected, result.BlameAccess, "the connection to %s has ended", it.box)
 	}
@@ -395,7 +395,7 @@ func isNotSpamFolder(ctx context.Context, w *World, _ Args) error {
 	return nil
 }
 
-// duplicateWait is how long behind a message its duplicate is looked for.
+// duplicateWait is how long after a message its duplicate is searched for.
 const duplicateWait = 2 * time.Second
 
 func arrivedOnce(ctx context.Context, w *World, _ Args) error {
@@ -404,7 +404,7 @@ func arrivedOnce(ctx context.Context, w *World, _ Args) error {
 		return err
 	}
 	if it.sent == nil {
-		return scenarioFault("only a message that the scenario sent can be told from others")
+		return scenarioFault("only a message that the scenario sent can be recognised")
 	}
 	var uids []imap.UID
 	_, err = awaitThere(ctx, time.Until(it.at.Add(duplicateWait)), 50*time.Millisecond, func(ctx context.Context) (bool, error) {
@@ -424,18 +424,18 @@ func arrivedOnce(ctx context.Context, w *World, _ Args) error {
 	if err != nil && !errors.Is(err, errNotThere) {
 		return err
 	}
-	w.Measure("mail_copies", "How often the message lies in the folder.", float64(len(uids)))
+	w.Measure("mail_copies", "Number of copies of the message in the folder.", float64(len(uids)))
 	if len(uids) > 1 {
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message lies %d times in %s, %s: a server sent it again although the next one had it, or two ways lead there",
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "there are %d copies of the message in %s, %s: a server sent it again although the next server had it, or two routes lead there",
 			len(uids), it.where, it.copies(ctx, uids))
 	}
 	return nil
 }
 
-// copies names copies of a message by their UIDs and when the server got them, as far as it tells that.
+// copies names copies of a message by their UIDs and, as far as the server reports it, their time of arrival.
 func (a *arrival) copies(ctx context.Context, uids []imap.UID) string {
 	came := make(map[imap.UID]string)
-	_ = a.box.visit(ctx, a.folder, func() error { // without it the UIDs are named alone
+	_ = a.box.visit(ctx, a.folder, func() error { // without it only the UIDs are named
 		return a.box.do(ctx, "UID FETCH "+imap.UIDSetNum(uids...).String()+" (INTERNALDATE)", func() error {
 			messages, err := a.box.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
 			for _, fetched := range messages {
@@ -451,7 +451,7 @@ func (a *arrival) copies(ctx context.Context, uids []imap.UID) string {
 	return strings.Join(names, " and ")
 }
 
-// flags asks for the flags of a received message.
+// flags returns the flags of a received message.
 func (a *arrival) flags(ctx context.Context) (flags []imap.Flag, err error) {
 	gone := true
 	err = a.box.visit(ctx, a.folder, func() error {
@@ -510,7 +510,7 @@ func isBelowQuota(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	box := &mailbox{w: w, mail: State[mail](w), account: account, host: account.IMAP, port: portIMAPS} // of its own: there is nothing in it to remove
+	box := &mailbox{w: w, mail: State[mail](w), account: account, host: account.IMAP, port: portIMAPS} // a separate one: there is nothing to remove from it
 	if err := box.open(ctx); err != nil {
 		box.log.attach(w, "imap transcript")
 		return err
@@ -521,9 +521,9 @@ func isBelowQuota(ctx context.Context, w *World, a Args) error {
 		box.log.attach(w, "imap transcript")
 		return err
 	}
-	_ = box.do(ctx, "LOGOUT", func() error { return box.client.Logout().Wait() }) // it is asked, and closed in any case
+	_ = box.do(ctx, "LOGOUT", func() error { return box.client.Logout().Wait() }) // a request; the connection is closed in any case
 	if worst.ratio*100 >= limit {
-		return Fail(result.ReasonUnexpected, result.BlameDelivery, "the mailbox of %s at %s is %.1f %% full, wanted less than %s %%: %s; when it is full its mail is refused",
+		return Fail(result.ReasonUnexpected, result.BlameDelivery, "the mailbox of %s at %s is %.1f %% full, wanted less than %s %%: %s; a full mailbox refuses mail",
 			account.Name, box.server(), worst.ratio*100, a.Text(1), worst.text)
 	}
 	return nil
@@ -534,12 +534,12 @@ type quotaUse struct {
 	text  string // "19.5 of 20 KiB"
 }
 
-// quota asks what the mailbox holds and may hold, and gives the resource that is nearest to its limit.
+// quota returns the mailbox's resource that is nearest to its limit.
 func (m *mailbox) quota(ctx context.Context) (worst quotaUse, err error) {
 	var roots []imapQuota
 	err = m.do(ctx, "GETQUOTAROOT INBOX", func() error {
 		if !m.client.Caps().Has(imap.CapQuota) {
-			return Fail(result.ReasonUnexpected, result.BlameAccess, "%s tells no quota: it lacks QUOTA (RFC 9208)", m.server())
+			return Fail(result.ReasonUnexpected, result.BlameAccess, "%s reports no quota: it lacks QUOTA (RFC 9208)", m.server())
 		}
 		data, err := m.client.GetQuotaRoot("INBOX").Wait()
 		for _, root := range data {
@@ -562,9 +562,9 @@ func (m *mailbox) quota(ctx context.Context) (worst quotaUse, err error) {
 		unit := strings.ToLower(string(r.kind)) + "s"
 		if r.kind == imap.QuotaResourceStorage { // in units of 1024 bytes (RFC 9208 section 5.1)
 			unit = "KiB"
-			if storage < 0 { // several limits on storage are one measurement: the first is the mailbox's own
-				m.w.Measure("mail_quota_used_bytes", "What the mailbox holds.", float64(r.usage)*1024)
-				m.w.Measure("mail_quota_limit_bytes", "What the mailbox may hold.", float64(r.limit)*1024)
+			if storage < 0 { // with several limits on storage only the first is measured: the mailbox's own
+				m.w.Measure("mail_quota_used_bytes", "Used space of the mailbox.", float64(r.usage)*1024)
+				m.w.Measure("mail_quota_limit_bytes", "Space limit of the mailbox.", float64(r.limit)*1024)
 			}
 			storage = r.usage
 		}
@@ -573,9 +573,9 @@ func (m *mailbox) quota(ctx context.Context) (worst quotaUse, err error) {
 		}
 	}
 	if worst.ratio < 0 {
-		return worst, Fail(result.ReasonUnexpected, result.BlameAccess, "%s sets no limit to the mailbox of %s: there is nothing that could be full", m.server(), m.account.Name)
+		return worst, Fail(result.ReasonUnexpected, result.BlameAccess, "%s sets no limit for the mailbox of %s, so it cannot be full", m.server(), m.account.Name)
 	}
-	m.w.Measure("mail_quota_used_ratio", "How full the mailbox is: 1 is full.", worst.ratio)
+	m.w.Measure("mail_quota_used_ratio", "Used share of the mailbox: 1 is full.", worst.ratio)
 	return worst, nil
 }
 

@@ -68,7 +68,7 @@ func TestFolderFaults(t *testing.T) {
 		{
 			name: "lost", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue, close: true,
-			want: `no message in bob's folder "Lists", which does not exist, at mail\.demo\.test:993 after 0\.\d{3}s, nor in another: mail\.demo\.test:587 accepted it as Q at \S+ UTC; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
+			want: `no message in bob's folder "Lists", which does not exist, at mail\.demo\.test:993 after 0\.\d{3}s, nor in another folder: mail\.demo\.test:587 accepted it as Q at \S+ UTC; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
 		},
 		{
 			name: "bounced", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,
@@ -78,12 +78,12 @@ func TestFolderFaults(t *testing.T) {
 		{
 			name: "twice", faults: []stepstest.Fault{stepstest.FaultDuplicate}, text: roundTrip + "\nAnd it arrived once", step: 4,
 			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
-			want: `the message lies 2 times in bob's INBOX at mail\.demo\.test:993, UID 1 of \S+ UTC and UID 2 of \S+ UTC: a server sent it again although the next one had it, or two ways lead there`,
+			want: `there are 2 copies of the message in bob's INBOX at mail\.demo\.test:993, UID 1 of \S+ UTC and UID 2 of \S+ UTC: a server sent it again although the next server had it, or two routes lead there`,
 		},
 		{
 			name: "twice in a folder", faults: []stepstest.Fault{stepstest.FaultDuplicate, stepstest.FaultFile}, text: intoFolder + "\nAnd it arrived once", step: 2,
 			reason: result.ReasonUnexpected, blame: result.BlameTransfer,
-			want: `the message lies 2 times in bob's folder "Lists" at mail\.demo\.test:993, UID 1 of .*`,
+			want: `there are 2 copies of the message in bob's folder "Lists" at mail\.demo\.test:993, UID 1 of .*`,
 		},
 		{
 			name: "in the spam folder", faults: []stepstest.Fault{stepstest.FaultJunk}, text: strings.ReplaceAll(intoFolder, "Lists", "Junk") + "\nAnd it is not in the spam folder", step: 2,
@@ -103,7 +103,7 @@ func TestFolderFaults(t *testing.T) {
 		{
 			name: "no quota", text: `Then the mailbox of "bob" is less than 90 % full`,
 			reason: result.ReasonUnexpected, blame: result.BlameAccess,
-			want: `mail\.demo\.test:993 tells no quota: it lacks QUOTA \(RFC 9208\)`,
+			want: `mail\.demo\.test:993 reports no quota: it lacks QUOTA \(RFC 9208\)`,
 		},
 		{
 			name: "nothing received", text: `Then it arrived once`,
@@ -129,7 +129,7 @@ func TestFolderFaults(t *testing.T) {
 	}
 }
 
-// What a server with QUOTA says, scripted.
+// Scripted answers of a server with QUOTA.
 func TestQuota(t *testing.T) {
 	script := func(answer string) string {
 		return `
@@ -160,8 +160,8 @@ func TestQuota(t *testing.T) {
 		t.Errorf("measured %v", measured)
 	}
 	for answer, want := range map[string]string{
-		"S: * QUOTAROOT INBOX \"q\"\nS: * QUOTA \"q\" (STORAGE 19 20)\nS: @ OK done": `the mailbox of bob at mail\.demo\.test:993 is 95\.0 % full, wanted less than 90 %: 19 of 20 KiB; when it is full its mail is refused`,
-		"S: * QUOTAROOT INBOX \"q\"\nS: * QUOTA \"q\" ()\nS: @ OK done":              `mail\.demo\.test:993 sets no limit to the mailbox of bob: there is nothing that could be full`,
+		"S: * QUOTAROOT INBOX \"q\"\nS: * QUOTA \"q\" (STORAGE 19 20)\nS: @ OK done": `the mailbox of bob at mail\.demo\.test:993 is 95\.0 % full, wanted less than 90 %: 19 of 20 KiB; a full mailbox refuses mail`,
+		"S: * QUOTAROOT INBOX \"q\"\nS: * QUOTA \"q\" ()\nS: @ OK done":              `mail\.demo\.test:993 sets no limit for the mailbox of bob, so it cannot be full`,
 	} {
 		bed := scripted(t, map[string]string{"993": script(answer)})
 		outcome := bed.run(t, 5*time.Second, text)
@@ -173,7 +173,7 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// The INBOX is a folder like others.
+// The INBOX is a folder like any other.
 func TestFolderINBOX(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	into := strings.ReplaceAll(roundTrip, `receives it over`, `receives it in the folder "Inbox" over`)

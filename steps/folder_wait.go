@@ -8,16 +8,16 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// errNotThere ends a wait for something that did not come.
+// errNotThere ends a wait for something that did not come in time.
 var errNotThere = errors.New("it did not come in time")
 
-// awaitThere asks until there is what is waited for, for at most within, with pauses of at least gap that grow with the
-// time waited. lag is by how much at most the answer is too late. A question that fails ends the wait with its error; time
-// that runs out ends it with errNotThere.
+// awaitThere calls ask until it reports true, for at most within. The pauses are at least gap and grow with the time
+// waited. lag is the maximum delay of the answer. An error of ask ends the wait and is returned; at the deadline the
+// error is errNotThere.
 func awaitThere(ctx context.Context, within, gap time.Duration, ask func(ctx context.Context) (there bool, err error)) (lag time.Duration, err error) {
 	start := time.Now()
 	deadline := start.Add(within)
-	absent := start // when it was last asked for and was not there
+	absent := start // when the last unsuccessful question was asked
 	answer := time.Duration(0)
 	asking, cancel := context.WithDeadline(ctx, deadline.Add(lookGrace))
 	defer cancel()
@@ -27,7 +27,7 @@ func awaitThere(ctx context.Context, within, gap time.Duration, ask func(ctx con
 		asked := time.Now()
 		there, err := ask(asking)
 		if err != nil {
-			// A server that was only just asked is not silent: what is waited for is what is missing.
+			// A server that was asked only just before the deadline is not silent: the awaited thing is missing.
 			if asking.Err() == nil || time.Since(asked) >= lookGrace || errors.Is(context.Cause(ctx), ErrStopped) {
 				return 0, err
 			}

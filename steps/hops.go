@@ -14,51 +14,51 @@ import (
 )
 
 func init() {
-	const times = " Times are those of Received headers and queue ids, corrected by the clocks of the hosts."
+	const times = " The times are from Received headers and queue ids, corrected for the clock of each host."
 	Register(
 		Definition{
 			Area: "mail", Sentence: `every hop used TLS`,
-			Does: "Fails unless each Received header of the message that was received last tells of TLS. A hop inside one machine needs none: one through a socket " +
-				"or a pipe, or to a filter beside the server. A header that cannot be read, or does not say, fails the step too.",
+			Does: "Fails unless each Received header of the last received message shows TLS. A hop inside one machine does not need TLS: a hop through a socket " +
+				"or a pipe, or to a filter on the same machine. A header that is unreadable or does not say also fails the step.",
 			Example: `And every hop used TLS`,
 			Func:    everyHopUsedTLS,
 		},
 		Definition{
 			Area: "mail", Sentence: `no hop took longer than {duration}`,
-			Does: "Fails when the message that was received last spent longer than this on one leg of its way: submission, the queue of the server that took it, each " +
-				"host behind that, and the last host until it was seen in the mailbox." + times + " What headers tell in whole seconds only counts as too long when it is for certain.",
+			Does: "Fails when the last received message spent longer than this on one leg of its way: submission, the queue of the server that accepted it, each " +
+				"later host, and from the last host to the mailbox." + times + " Headers have whole seconds, so a leg only counts as too long when that is certain.",
 			Example: `And no hop took longer than 10s`,
 			Func:    legsWithin(anyLeg),
 		},
 		Definition{
 			Area: "mail", Sentence: `the queue held it for at most {duration}`,
-			Does: "Fails when the server that took the message kept it longer than this before it went on." + times + " When no other server wrote a Received header, " +
-				"all the time until the message was seen in the mailbox is the queue's.",
+			Does: "Fails when the server that accepted the message kept it longer than this." + times + " When no other server wrote a Received header, " +
+				"all the time until the arrival in the mailbox counts as queue time.",
 			Example: `And the queue held it for at most 5s`,
 			Func:    legsWithin(leg.inQueue),
 		},
 		Definition{
 			Area: "mail", Sentence: `it went through {text}`,
-			Does:    "Fails unless the Received headers of the message that was received last name this host: by its full name, the name's first part, or its address.",
+			Does:    "Fails unless the Received headers of the last received message name this host by its full name, the first part of its name, or its address.",
 			Example: `And it went through "mx2.example.org"`,
 			Func:    wentThrough,
 		},
 		Definition{
 			Area: "mail", Sentence: `it did not go through {text}`,
-			Does:    "Fails when the Received headers of the message that was received last name this host: by its full name, the name's first part, or its address.",
+			Does:    "Fails when the Received headers of the last received message name this host by its full name, the first part of its name, or its address.",
 			Example: `And it did not go through "old.example.org"`,
 			Func:    didNotGoThrough,
 		},
 		Definition{
 			Area: "mail", Sentence: `it took {int} hops`,
-			Does:    "Fails unless the message that was received last has this number of Received headers: each server that takes a message adds one.",
+			Does:    "Fails unless the last received message has this number of Received headers. Each server that accepts a message adds one.",
 			Example: `And it took 2 hops`,
 			Func:    tookHops,
 		},
 	)
 }
 
-// way is how a message got into the mailbox, in the time of our own clock.
+// way is the route of a message into the mailbox, with times of our own clock.
 type way struct {
 	hops       []hop // in the order of travel
 	unreadable []string
@@ -73,34 +73,35 @@ type leg struct {
 	host  string
 	blame result.Blame
 	took  time.Duration
-	least time.Duration // what it took for certain, as headers tell whole seconds and clocks differ
+	least time.Duration // the certain minimum: headers have whole seconds, and clocks differ
 	most  time.Duration
 }
 
-// skew is by how much a host's clock is ahead of ours, at the least. A host that agrees with us has none.
+// skew is the minimum by which a host's clock is ahead of ours. A host whose clock agrees with ours has none.
 type skew struct {
 	label string // of the leg that begins at the host
 	host  string
 	ahead time.Duration
 }
 
-// moment is when a message reached a host: somewhere between two times, most likely at the one in between.
+// moment is the time when a message reached a host: between two limits, most likely at the time between them.
 type moment struct{ earliest, likely, latest time.Time }
 
 func exactly(t time.Time) moment { return moment{t, t, t} }
 
-// clockNoise is how far the clocks of hosts that keep good time are apart.
+// clockNoise is the usual difference between synchronised clocks.
 const clockNoise = 50 * time.Millisecond
 
-// newWay works out the way of a message that was seen at the time at. s is nil when it is not known who sent it when.
+// newWay calculates the way of a message that was seen at the time at. s is nil when the sender and the time of sending
+// are unknown.
 //
-// When it was accepted and when it was seen are times of our own clock. The first host's clock is compared with ours by
-// its stamp of the acceptance; every other one by the order of things, since no message arrives before it was sent. A
-// stamp that breaks the order tells a clock's skew, and never becomes a negative time.
+// The times of acceptance and of detection are of our own clock. The first host's clock is compared with ours by its
+// stamp of the acceptance, every other clock by the order of events, since no message arrives before it was sent. A
+// stamp that breaks the order shows the skew of a clock, and never becomes a negative time.
 func newWay(s *submission, received []string, at time.Time) *way {
 	w := &way{}
 	w.hops, w.unreadable = readReceived(received)
-	first := 0 // the hop to the server that took it from us
+	first := 0 // the hop to the server that accepted it from us
 	var reached []moment
 	clocks := make(map[string]time.Duration)
 	start := time.Time{}
@@ -124,10 +125,10 @@ func newWay(s *submission, received []string, at time.Time) *way {
 		if len(reached) > 0 {
 			before := reached[len(reached)-1]
 			if earliest = before.earliest; i != 1 || s == nil {
-				bound = earliest // otherwise the message may have gone on before we heard that it was taken
+				bound = earliest // otherwise the message may have gone on before we received the acceptance
 			}
 		}
-		for _, next := range hops[i+1:] { // a host whose clock is known bounds those before it
+		for _, next := range hops[i+1:] { // a host with a known clock bounds those before it
 			if ahead, known := clocks[clockOf(next)]; known && !next.at.IsZero() {
 				latest = earlier(latest, next.at.Add(next.resolution-ahead))
 			}
@@ -149,7 +150,7 @@ func newWay(s *submission, received []string, at time.Time) *way {
 	return w
 }
 
-// measure makes a leg of every time between two moments.
+// measure adds a leg for each time between two moments.
 func (w *way) measure(hops []hop, reached []moment, s *submission) {
 	for i := range len(reached) - 1 {
 		from, to := reached[i], reached[i+1]
@@ -175,10 +176,11 @@ func (w *way) measure(hops []hop, reached []moment, s *submission) {
 	}
 }
 
-// legLabelsMax bounds the values of the label hop.
+// legLabelsMax limits the number of values of the label hop.
 const legLabelsMax = 9
 
-// legLabel names leg i of n, and with it the host that it begins at, by a word out of few.
+// legLabel returns the label of leg i of n, which is also the label of the host where the leg begins. There are few
+// labels.
 func legLabel(i, n int) string {
 	switch {
 	case n <= 1 || i == n-1:
@@ -194,7 +196,7 @@ func legLabel(i, n int) string {
 
 func clockOf(h hop) string { return strings.ToLower(h.by) }
 
-// skewOf compares a host's stamp of something that happened between two times of our clock with those.
+// skewOf compares a host's stamp of an event with the two times of our clock between which the event happened.
 func skewOf(h hop, from, to time.Time) (ahead time.Duration, ok bool) {
 	if h.at.IsZero() {
 		return 0, false
@@ -202,8 +204,8 @@ func skewOf(h hop, from, to time.Time) (ahead time.Duration, ok bool) {
 	return beyond(h.at, h.at.Add(h.resolution), from, to), true
 }
 
-// beyond is how far the first span lies outside the second: negative before it, positive behind it, zero where they
-// meet or miss each other by no more than the noise of good clocks.
+// beyond returns how far the first span lies outside the second: negative before it, positive after it, zero if they
+// overlap or differ by no more than clockNoise.
 func beyond(earliest, latest, from, to time.Time) time.Duration {
 	off := time.Duration(0)
 	switch {
@@ -218,8 +220,9 @@ func beyond(earliest, latest, from, to time.Time) time.Duration {
 	return off
 }
 
-// reached gives when the message reached h between two times, as its clock is ahead of ours by so much. off is by how
-// much the clock must be ahead beyond that, for it cannot have been before bound; ok is false when the hop tells no time.
+// reached returns when the message reached h between two times, if its clock is ahead of ours by ahead. off is how much
+// further ahead the clock must be, because the message cannot have arrived before bound. ok is false when the hop has
+// no time.
 func (h hop) reached(ahead time.Duration, bound, from, to time.Time) (m moment, off time.Duration, ok bool) {
 	if h.at.IsZero() {
 		return moment{from, from, to}, 0, false
@@ -227,7 +230,7 @@ func (h hop) reached(ahead time.Duration, bound, from, to time.Time) (m moment, 
 	m.earliest, m.latest = h.at.Add(-ahead), h.at.Add(h.resolution-ahead)
 	off = beyond(m.earliest, m.latest, bound, to)
 	switch {
-	case off < 0: // all that is known is the order; the least skew says that it came at once
+	case off < 0: // only the order is known; the least skew means that it arrived at once
 		return moment{from, from, to}, off, true
 	case off > 0:
 		return moment{from, to, to}, off, true
@@ -252,7 +255,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// shortHost is a host's name without its domain; an address stays whole.
+// shortHost returns a host's name without its domain. An address stays whole.
 func shortHost(name string) string {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return name
@@ -261,8 +264,8 @@ func shortHost(name string) string {
 	return cmp.Or(short, name)
 }
 
-// String gives the way in a line: "submission 0.010s → queue 41.2s → mx2 0.30s → inbox 0.10s". What is known to a second
-// or less well has a tilde.
+// String returns the way on one line: "submission 0.010s → queue 41.2s → mx2 0.30s → inbox 0.10s". A tilde marks a time
+// that is known to a second or less well.
 func (w *way) String() string {
 	parts := make([]string, len(w.legs))
 	for i, l := range w.legs {
@@ -275,12 +278,12 @@ func (w *way) String() string {
 		}
 	}
 	if n := len(w.unreadable); n > 0 {
-		text += fmt.Sprintf("; %d of %d Received headers cannot be read: %q", n, n+len(w.hops), oneLine(w.unreadable[0], 100))
+		text += fmt.Sprintf("; %d of %d Received headers are unreadable: %q", n, n+len(w.hops), oneLine(w.unreadable[0], 100))
 	}
 	return text
 }
 
-// String says which clock is wrong: "the clock of mx2.example.org is 90.0s behind".
+// String reports the wrong clock: "the clock of mx2.example.org is 90.0s behind".
 func (s skew) String() string {
 	host := oneLine(cmp.Or(s.host, "an unnamed host"), 100)
 	if s.ahead < 0 {
@@ -289,7 +292,7 @@ func (s skew) String() string {
 	return "the clock of " + host + " is at least " + legTime(s.ahead) + " ahead"
 }
 
-// time is the leg's time with the digits that it is worth.
+// time returns the leg's time with as many digits as are certain.
 func (l leg) time() string {
 	if l.most-l.least > 100*time.Millisecond {
 		return "~" + strconv.FormatFloat(l.took.Seconds(), 'f', 1, 64) + "s"
@@ -297,7 +300,7 @@ func (l leg) time() string {
 	return legTime(l.took)
 }
 
-// legTime gives three digits or so: "0.012s", "1.25s", "41.2s".
+// legTime formats d with about three digits: "0.012s", "1.25s", "41.2s".
 func legTime(d time.Duration) string {
 	digits := 1
 	switch {
@@ -309,7 +312,7 @@ func legTime(d time.Duration) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', digits, 64) + "s"
 }
 
-// exceeds says whether the leg took longer than limit, whatever whole seconds hide.
+// exceeds reports whether the leg certainly took longer than limit, although headers have whole seconds.
 func (l leg) exceeds(limit time.Duration) bool {
 	return l.least > limit || l.took-time.Second > limit
 }
@@ -317,7 +320,7 @@ func (l leg) exceeds(limit time.Duration) bool {
 // route names the hosts in order.
 func (w *way) route() string {
 	if len(w.hops) == 0 {
-		return "no Received header can be read"
+		return "no Received header is readable"
 	}
 	names := make([]string, 0, len(w.hops)+1)
 	for i, h := range w.hops {
@@ -329,25 +332,25 @@ func (w *way) route() string {
 	return "it went " + oneLine(strings.Join(names, " → "), 500)
 }
 
-// reportWay reports the way of a message that has arrived, once the step that received it is over.
+// reportWay reports the way of a message that has arrived, after the end of the step that received it.
 func (a *arrival) reportWay(ctx context.Context, w *World) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	way, err := a.travelled(ctx)
 	if err != nil {
-		w.Note("the way is not known: " + oneLine(err.Error(), 200))
+		w.Note("the way is unknown: " + oneLine(err.Error(), 200))
 		return
 	}
 	hop := func(label string) result.Label { return result.Label{Name: "hop", Value: label} }
 	for _, l := range way.legs {
-		w.Measure("mail_hop_seconds", "How long the message was on this leg of its way, corrected by the clocks of the hosts.", l.took.Seconds(), hop(l.label))
+		w.Measure("mail_hop_seconds", "Time that the message spent on this leg of its way, corrected for the clock of each host.", l.took.Seconds(), hop(l.label))
 	}
 	for _, s := range way.skews {
-		w.Measure("mail_clock_skew_seconds", "By how much the clock of the host where this leg begins is ahead of the monitor's, at the least; negative when behind.",
+		w.Measure("mail_clock_skew_seconds", "Minimum by which the clock of the host where this leg begins is ahead of the monitor's; negative when it is behind.",
 			s.ahead.Seconds(), hop(s.label))
 	}
-	w.Measure("mail_hops", "How many Received headers the message has that can be read.", float64(len(way.hops)))
-	w.Measure("mail_received_unreadable", "How many Received headers of the message cannot be read.", float64(len(way.unreadable)))
+	w.Measure("mail_hops", "Number of readable Received headers of the message.", float64(len(way.hops)))
+	w.Measure("mail_received_unreadable", "Number of unreadable Received headers of the message.", float64(len(way.unreadable)))
 	text := way.String()
 	if s := a.sent; s != nil {
 		if delays := queueDelays(ctx, w, s.server, s.reply.QueueID(), s.accepted.Add(-s.took)); delays != "" {
@@ -357,7 +360,7 @@ func (a *arrival) reportWay(ctx context.Context, w *World) {
 	w.Note(text)
 }
 
-// travelled is the way of the message. It is worked out once.
+// travelled returns the way of the message. The way is calculated once.
 func (a *arrival) travelled(ctx context.Context) (*way, error) {
 	if a.way == nil {
 		header, err := a.headers(ctx)
@@ -369,7 +372,7 @@ func (a *arrival) travelled(ctx context.Context) (*way, error) {
 	return a.way, nil
 }
 
-// wayOfReceived is the way of the message that "it" is.
+// wayOfReceived returns the way of the last received message.
 func wayOfReceived(ctx context.Context, w *World) (*way, error) {
 	a, err := State[mail](w).received()
 	if err != nil {
@@ -385,10 +388,10 @@ func everyHopUsedTLS(ctx context.Context, w *World, _ Args) error {
 	}
 	switch {
 	case len(way.unreadable) > 0:
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%d of %d Received headers cannot be read, so not every hop is known: %q",
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "%d of %d Received headers are unreadable, so not every hop is known: %q",
 			len(way.unreadable), len(way.unreadable)+len(way.hops), oneLine(way.unreadable[0], 200))
 	case len(way.hops) == 0:
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message has no Received header, so nothing is known of its hops")
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message has no Received header, so its hops are unknown")
 	}
 	for i, h := range way.hops {
 		blame := result.BlameTransfer
@@ -402,9 +405,9 @@ func everyHopUsedTLS(ctx context.Context, w *World, _ Args) error {
 		switch {
 		case h.inside() || h.tls == tlsYes:
 		case h.tls == tlsNo:
-			return Fail(result.ReasonTLS, blame, "%s, was in clear (with %s): make TLS mandatory there", which, oneLine(h.protocol, 50))
+			return Fail(result.ReasonTLS, blame, "%s, was not encrypted (with %s): make TLS mandatory there", which, oneLine(h.protocol, 50))
 		default:
-			return Fail(result.ReasonUnexpected, blame, "%s, does not say whether there was TLS (with %q)", which, oneLine(h.protocol, 50))
+			return Fail(result.ReasonUnexpected, blame, "%s, does not say whether it used TLS (with %q)", which, oneLine(h.protocol, 50))
 		}
 	}
 	return nil
@@ -461,7 +464,7 @@ func didNotGoThrough(ctx context.Context, w *World, a Args) error {
 		return Fail(result.ReasonUnexpected, result.BlameTransfer, "the message went through %q: %s", a.Text(0), way.route())
 	}
 	if len(way.hops) == 0 || len(way.unreadable) > 0 {
-		return Fail(result.ReasonUnexpected, result.BlameTransfer, "it is not known whether the message went through %q: it has %d Received headers that can be read and %d that cannot",
+		return Fail(result.ReasonUnexpected, result.BlameTransfer, "whether the message went through %q is unknown: it has %d readable and %d unreadable Received headers",
 			a.Text(0), len(way.hops), len(way.unreadable))
 	}
 	return nil
@@ -482,7 +485,7 @@ func tookHops(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// known says what is known of the way of a message that is not there.
+// known returns what is known about the way of a missing message.
 func (s *submission) known(now time.Time) string {
-	return fmt.Sprintf("submission %s → on the way for %s since", legTime(s.took), legTime(now.Sub(s.accepted)))
+	return fmt.Sprintf("submission %s → in transit for %s", legTime(s.took), legTime(now.Sub(s.accepted)))
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 )
 
-// accepted is when the message of these tests was accepted, by our clock; the queue id says the same.
+// accepted is when the message of these tests was accepted, by our clock; the queue id has the same time.
 var accepted = time.Date(2026, 11, 21, 9, 42, 13, 730_000_000, time.UTC)
 
 const (
@@ -56,7 +56,7 @@ func TestWay(t *testing.T) {
 			want:  "submission 0.012s → queue ~40.5s → inbox ~1.5s; the clock of mail.example.test is at least 89.7s behind",
 			skews: "queue -1m29.718s"},
 		{name: "one header cannot be read", received: []string{toMail, "?\x1b", onMail + stamp(1*second)}, seen: 2 * second,
-			want: "submission 0.012s → queue ~0.8s → inbox ~1.2s; 1 of 3 Received headers cannot be read: \"??\"", skews: "queue 0s"},
+			want: "submission 0.012s → queue ~0.8s → inbox ~1.2s; 1 of 3 Received headers are unreadable: \"??\"", skews: "queue 0s"},
 		{name: "a hop without a time", received: []string{toMail, "from a by mx2.example.test with ESMTPS id 7", onMail + stamp(1*second)}, seen: 2 * second,
 			want: "submission 0.012s → queue ~0.0s → mx2 ~0.8s → inbox ~1.2s", skews: "queue 0s"},
 		{name: "somebody else's", received: []string{toMail, onMail + stamp(10*second)}, seen: 11 * second, foreign: true,
@@ -109,12 +109,12 @@ func TestWaySentences(t *testing.T) {
 	}{
 		{good, `every hop used TLS`, ""},
 		{[]string{toMail, onMail + stamp(second)}, `every hop used TLS`, ""},
-		{clear, `every hop used TLS`, "tls, transfer: hop 2 of 3, from mail.example.test to old.example.test, was in clear (with ESMTP): make TLS mandatory there"},
-		{[]string{strings.ReplaceAll(toStore, "LMTPS", "LMTP")}, `every hop used TLS`, "tls, delivery: hop 1 of 1, from mx2.example.test to store.example.test, was in clear (with LMTP): make TLS mandatory there"},
-		{[]string{strings.ReplaceAll(clear[1], "ESMTP", "SMTP")}, `every hop used TLS`, "tls, submission: hop 1 of 1, from mail.example.test to old.example.test, was in clear (with SMTP): make TLS mandatory there"},
-		{silent, `every hop used TLS`, `unexpected, transfer: hop 2 of 2, from mail.example.test to ex01.example.test, does not say whether there was TLS (with "Microsoft SMTP Server")`},
-		{nil, `every hop used TLS`, "unexpected, transfer: the message has no Received header, so nothing is known of its hops"},
-		{[]string{toMail, "?"}, `every hop used TLS`, `unexpected, transfer: 1 of 2 Received headers cannot be read, so not every hop is known: "?"`},
+		{clear, `every hop used TLS`, "tls, transfer: hop 2 of 3, from mail.example.test to old.example.test, was not encrypted (with ESMTP): make TLS mandatory there"},
+		{[]string{strings.ReplaceAll(toStore, "LMTPS", "LMTP")}, `every hop used TLS`, "tls, delivery: hop 1 of 1, from mx2.example.test to store.example.test, was not encrypted (with LMTP): make TLS mandatory there"},
+		{[]string{strings.ReplaceAll(clear[1], "ESMTP", "SMTP")}, `every hop used TLS`, "tls, submission: hop 1 of 1, from mail.example.test to old.example.test, was not encrypted (with SMTP): make TLS mandatory there"},
+		{silent, `every hop used TLS`, `unexpected, transfer: hop 2 of 2, from mail.example.test to ex01.example.test, does not say whether it used TLS (with "Microsoft SMTP Server")`},
+		{nil, `every hop used TLS`, "unexpected, transfer: the message has no Received header, so its hops are unknown"},
+		{[]string{toMail, "?"}, `every hop used TLS`, `unexpected, transfer: 1 of 2 Received headers are unreadable, so not every hop is known: "?"`},
 
 		{good, `no hop took longer than 1m`, ""},
 		{good, `no hop took longer than 40.5s`, ""}, // 41 in whole seconds may be 40.3
@@ -135,10 +135,10 @@ func TestWaySentences(t *testing.T) {
 		{good, `it went through "192.0.2.2"`, ""},
 		{good, `it went through "client.example.org"`, ""},
 		{good, `it went through "mx3"`, `unexpected, transfer: the message did not go through "mx3": ` + routeOfGood},
-		{nil, `it went through "mx3"`, `unexpected, transfer: the message did not go through "mx3": no Received header can be read`},
+		{nil, `it went through "mx3"`, `unexpected, transfer: the message did not go through "mx3": no Received header is readable`},
 		{good, `it did not go through "mx3"`, ""},
 		{good, `it did not go through "mx2"`, `unexpected, transfer: the message went through "mx2": ` + routeOfGood},
-		{[]string{toMail, "?"}, `it did not go through "mx2"`, `unexpected, transfer: it is not known whether the message went through "mx2": it has 1 Received headers that can be read and 1 that cannot`},
+		{[]string{toMail, "?"}, `it did not go through "mx2"`, `unexpected, transfer: whether the message went through "mx2" is unknown: it has 1 readable and 1 unreadable Received headers`},
 
 		{good, `it took 3 hops`, ""},
 		{[]string{toMail, "?"}, `it took 2 hops`, ""},
@@ -169,7 +169,8 @@ func TestWaySentences(t *testing.T) {
 	}
 }
 
-// The way is reported when the step that received the message is over, and a mailbox that fails then fails nothing.
+// The way is reported after the end of the step that received the message, and a mailbox that fails then does not fail
+// the step.
 func TestWayIsReportedAfterTheStep(t *testing.T) {
 	w := NewWorld(&Target{}, nil, "run", "scenario")
 	s := &submission{server: "mail.example.test:587", sent: true, accepted: accepted, took: 12 * time.Millisecond}
@@ -200,12 +201,12 @@ mail_received_unreadable [] 0
 		return nil, Fail(result.ReasonDisconnected, result.BlameAccess, "read the message: gone")
 	}})
 	w.RunAfter(t.Context())
-	if r := w.TakeReport(); r.Note != "the way is not known: read the message: gone" || len(r.Measurements) != 0 {
+	if r := w.TakeReport(); r.Note != "the way is unknown: read the message: gone" || len(r.Measurements) != 0 {
 		t.Errorf("got %+v", r)
 	}
 }
 
-// Whatever the clocks of the hosts say, the legs are as long together as the way was, and none is negative.
+// Whatever the clocks of the hosts, the sum of the legs is the duration of the way, and none is negative.
 func FuzzWay(f *testing.F) {
 	f.Add([]byte{0, 10, 41, 20, 42, 31}, uint16(43_000))
 	f.Add([]byte{0, 10, 200, 20, 2, 10, 90, 30}, uint16(3_000))

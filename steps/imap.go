@@ -12,14 +12,14 @@ import (
 
 func init() {
 	const (
-		measures = "From the start of the step until the server says that the message is there. The mailbox is opened before the scenario's first " +
-			"step, outside this duration; how long that took stands in the phases mailbox_dns, mailbox_connect, mailbox_tls, mailbox_greeting, " +
-			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much at most the duration is too long), " +
-			"mail_delivery_seconds (from the acceptance of the message) and, read from the message after this duration, mail_hop_seconds for each leg of its way " +
-			"(submission, queue, transfer, inbox), mail_clock_skew_seconds of each leg's host, mail_hops and mail_received_unreadable."
-		does = "Waits until the message that was sent last to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
-			"when the mailbox cannot be read, and when the server ends the connection; a bounce that comes to the sender's mailbox meanwhile ends the wait and is the reason. The message is removed afterwards, and so is what an earlier run of the " +
-			"scenario had to leave behind."
+		measures = "From the start of the step until the server reports the message. The mailbox is opened before the first " +
+			"step of the scenario, outside this duration. The time for that is in the phases mailbox_dns, mailbox_connect, mailbox_tls, mailbox_greeting, " +
+			"mailbox_starttls, mailbox_login and mailbox_select. Measures mail_detection_lag_seconds (by how much the duration is too long at most), " +
+			"mail_delivery_seconds (from the acceptance of the message) and, from the message after this duration, mail_hop_seconds for each leg of its way " +
+			"(submission, queue, transfer, inbox), mail_clock_skew_seconds for the host of each leg, mail_hops and mail_received_unreadable."
+		does = "Waits until the last message sent to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
+			"when the mailbox cannot be read, and when the server ends the connection. A bounce in the sender's mailbox ends the wait and is the reason of the failure. The message is removed afterwards, and so are messages that an earlier run of the " +
+			"scenario left behind."
 	)
 	Register(
 		Definition{
@@ -33,7 +33,7 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over IMAP via {port} within {duration}`,
-			Does:     does + " Port 993 is TLS from the first byte; 143 and any other port demand STARTTLS.",
+			Does:     does + " Port 993 is TLS from the first byte; 143 and any other port require STARTTLS.",
 			Measures: measures,
 			Example:  `Then "bob" receives it over IMAP via 143 within 60s`,
 			Waits:    true,
@@ -48,7 +48,7 @@ const (
 	portIMAPS = 993
 )
 
-// mailboxOf gives the mailbox that a step reads and, when the step is to wait, for how long.
+// mailboxOf returns the mailbox that a step reads and, if the step waits, for how long.
 func mailboxOf(w *World, a Args) (box *mailbox, within time.Duration, err error) {
 	account, port, within, err := waitOf(w, a, portIMAPS)
 	if err != nil {
@@ -57,17 +57,18 @@ func mailboxOf(w *World, a Args) (box *mailbox, within time.Duration, err error)
 	return State[mail](w).mailboxAt(w, account, account.IMAP, port), within, nil
 }
 
-// prepareLimit bounds the opening of a mailbox, so that a silent IMAP server does not eat the time of the steps before
-// the one that reads: they are what tells whether mail is taken at all.
+// prepareLimit limits the time to open a mailbox, so that a silent IMAP server does not use up the time of the steps
+// before the one that reads: those steps show whether the server accepts mail at all.
 const prepareLimit = 15 * time.Second
 
 func prepareMailbox(ctx context.Context, w *World, a Args) {
-	if box, _, err := mailboxOf(w, a); err == nil { // a wrong argument the step itself reports
+	if box, _, err := mailboxOf(w, a); err == nil { // the step itself reports a wrong argument
 		box.prepare(ctx)
 	}
 }
 
-// prepare opens the mailbox before the scenario's first step, unless that was done, and sweeps it. The error is kept.
+// prepare opens the mailbox before the scenario's first step, unless it was opened already, and sweeps it. It keeps the
+// error.
 func (m *mailbox) prepare(ctx context.Context) {
 	if m.client != nil || m.err != nil {
 		return
@@ -78,7 +79,7 @@ func (m *mailbox) prepare(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	m.w.TakeReport() // what follows is kept for the step that waits
+	m.w.TakeReport() // the phases that follow are kept for the step that waits
 	if m.err = m.open(ctx); m.err == nil {
 		m.fresh = true
 		m.sweepErr = m.sweep(ctx)
@@ -89,7 +90,7 @@ func (m *mailbox) prepare(ctx context.Context) {
 	m.opening = m.w.TakeReport()
 }
 
-// receive is what "… receives it over IMAP" means.
+// receive runs "… receives it over IMAP".
 func receive(ctx context.Context, w *World, a Args) error {
 	box, within, err := mailboxOf(w, a)
 	if err != nil {
@@ -98,7 +99,7 @@ func receive(ctx context.Context, w *World, a Args) error {
 	return box.receive(ctx, within)
 }
 
-// receive waits for what was sent last to the account, and makes it the message that the following steps speak of.
+// receive waits for the last message sent to the account, which later steps then call "it".
 func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 	w := m.w
 	m.reportOpening()
@@ -122,7 +123,7 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 	return nil
 }
 
-// arrival is s as it was found in the INBOX.
+// arrival returns s as it was found in the INBOX.
 func (m *mailbox) arrival(s *submission) *arrival {
 	uid := m.found[s.number][0]
 	return &arrival{account: m.account, sent: s, where: m.String(), folder: "INBOX", at: time.Now(), box: m, uid: uid,
@@ -142,36 +143,37 @@ func (w *World) reportOpening(opening *Report) {
 }
 
 const (
-	// pollLongest is the longest pause between two questions to a server that answers at once; half of it is the usual
-	// error. IDLE would be quieter, but Dovecot holds its notifications back by 500 ms, and by half a minute when
-	// inotify is used up, without a word: the wait would report a number that is not the mail's.
+	// pollLongest is the longest pause between two questions to a server that answers at once. Half of it is the usual
+	// error. IDLE would cause less traffic, but Dovecot delays its notifications by 500 ms, and by half a minute when
+	// inotify is used up, without a warning. The wait would then report a number that is not the mail's.
 	pollLongest = 20 * time.Millisecond
 
-	// pollApart is the least time between the questions of all long waits of this process together. When a mail server
-	// is in trouble all of them wait, and they are not to add to it.
+	// pollApart is the minimum time between the questions of all long waits of this process together. When a mail
+	// server is in trouble all of them wait, and they must not add to its load.
 	pollApart = 2500 * time.Microsecond
 
-	// answerShare is how many times as long as it takes over an answer a slow or distant server is left in peace.
+	// answerShare is the pause for a slow or distant server, as a multiple of the time that it takes to answer.
 	answerShare = 4
 
-	// lookGrace is what the last question before the deadline gets for its answer.
+	// lookGrace is the time limit for the answer to the last question before the deadline.
 	lookGrace = 500 * time.Millisecond
 )
 
-// pollGap is the pause between two questions of one of several waits, after it has waited that long for a server that
-// takes answer over one. A small part of the time waited so far keeps the error below what anybody acts on: 1 ms in half a
-// second. It ends to grow where it suits the server: one nearby is asked 50 times a second, which costs Dovecot 1.5 % of a
-// core, one that is 50 ms away 4 times. Behind four minutes it grows again, as an hour's wait needs no such precision.
+// pollGap returns the pause between two questions of one of several waits, which has waited this long for a server that
+// takes answer for one answer. A small part of the time waited so far keeps the error below what matters: 1 ms in half
+// a second. The growth ends where it suits the server: one nearby is asked 50 times a second, which costs Dovecot 1.5 %
+// of a core, one that is 50 ms away 4 times. After four minutes the pause grows again, because an hour's wait needs no
+// such precision.
 func pollGap(waited, answer time.Duration, waits int64) time.Duration {
 	longest := max(pollLongest, answerShare*answer, time.Duration(waits)*pollApart, waited/12000)
 	return max(min(waited/250, longest), 2*time.Millisecond)
 }
 
-// waiting is how many waits there are now, in all runs of this process.
+// waiting is the number of current waits, in all runs of this process.
 var waiting atomic.Int64
 
-// await waits until s is in the mailbox, or watch says that it came back. The connection stays open when the message does not
-// come, for the removal.
+// await waits until s is in the mailbox, or watch reports that it came back. When the message does not come the
+// connection stays open for the removal.
 func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration, watch *returnWatch) error {
 	start := time.Now()
 	lag, err := awaitThere(ctx, within, 0, func(ctx context.Context) (bool, error) {
@@ -188,12 +190,12 @@ func (m *mailbox) await(ctx context.Context, s *submission, within time.Duration
 	case err != nil:
 		return err
 	}
-	m.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
-	m.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
+	m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
+	m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
 	return nil
 }
 
-// smooth follows how long answers take, and one slow answer only by a part.
+// smooth returns the new average of answer times. One slow answer changes it only in part.
 func smooth(average, took time.Duration) time.Duration {
 	if average == 0 {
 		return took
@@ -212,8 +214,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// notReceived says that the mail is missing, and what there is to look for. It looks into the other folders before, that for
-// spam first: what a filter put there is somebody else's to mend.
+// notReceived returns the failure for a missing message, and what to look for. It searches the other folders before,
+// the spam folder first: a message that a filter put there is for somebody else to fix.
 func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Duration) error {
 	if f, found := m.locate(ctx, "INBOX"); found {
 		m.strayed = true
@@ -231,7 +233,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *submission, waited time.Du
 	}
 	look = ": look for " + look + " in the mail log and the queue there"
 	if takenBy(m.w.target, s.server, traces) != nil {
-		look = "" // that is done (explain)
+		look = "" // explain has done that
 	}
 	return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s; %s",
 		m, seconds(waited), s.server, id, s.accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), look, s.known(time.Now()))

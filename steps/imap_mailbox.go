@@ -21,9 +21,9 @@ import (
 
 // mailbox is an account's INBOX, open over IMAP (RFC 9051, RFC 3501).
 //
-// The client is go-imap's, which has no context and no time limit on an answer, and drops what the server says unasked.
-// So the connection is dialled here, an imapConn listens on it, and each command goes through do, which closes the
-// connection when its context ends: the library's waits then all return. Only one command is in flight at a time.
+// The client is that of go-imap. It has no context and no time limit for an answer, and it drops unsolicited responses.
+// So the connection is dialled here, an imapConn listens on it, and each command goes through do. When the context ends
+// do closes the connection, and all waits of the library return. Only one command is in flight at a time.
 type mailbox struct {
 	w       *World
 	mail    *mail
@@ -38,23 +38,23 @@ type mailbox struct {
 	conn    *imapConn
 	client  *imapclient.Client
 	uidPlus bool
-	looking bool // it is only looked into: not even \Recent is to change
-	special bool // LIST tells which folder is for what (RFC 6154)
+	looking bool // read only: not even \Recent may change
+	special bool // LIST reports the use of each folder (RFC 6154)
 
-	fresh    bool               // open since before anything was sent, so what was sent is at next or behind it
-	validity uint32             // UIDVALIDITY of the INBOX: UIDs mean the same as long as it stays
+	fresh    bool               // open since before anything was sent, so sent messages are at next or after it
+	validity uint32             // UIDVALIDITY of the INBOX: UIDs keep their meaning while it stays the same
 	next     imap.UID           // where the next look begins
-	arrived  chan struct{}      // holds one value when the server announced messages that were not looked at
+	arrived  chan struct{}      // holds one value when the server announced messages that are not fetched yet
 	found    map[int][]imap.UID // by the message's number; several when it arrived several times
-	foreign  map[imap.UID]bool  // messages that came and are not this scenario's
-	stale    []imap.UID         // messages of the scenario's earlier runs that came
+	foreign  map[imap.UID]bool  // new messages that are not this scenario's
+	stale    []imap.UID         // new messages of the scenario's earlier runs
 	strayed  bool               // the message was seen in the spam folder
-	sweepErr error              // why what an earlier run left could not be removed
+	sweepErr error              // why messages of earlier runs could not be removed
 	reports  []imap.UID         // bounces of this run's messages, to be removed
 	bounces  bool               // a step waits for bounces here
 }
 
-// String names the mailbox as messages do.
+// String returns the name of the mailbox in messages.
 func (m *mailbox) String() string { return m.account.Name + "'s INBOX at " + m.server() }
 
 func (m *mailbox) server() string { return net.JoinHostPort(m.host, strconv.Itoa(m.port)) }
@@ -87,7 +87,7 @@ func (m *mailbox) open(ctx context.Context) (err error) {
 	m.foreign = make(map[imap.UID]bool)
 	arrived := m.arrived
 	m.client = imapclient.New(m.conn, &imapclient.Options{UnilateralDataHandler: &imapclient.UnilateralDataHandler{
-		// It runs in the library's reader, which a blocking send would stop for good.
+		// This runs in the library's reader, which a blocking send would stop for good.
 		Mailbox: func(data *imapclient.UnilateralDataMailbox) {
 			if data.NumMessages != nil {
 				select {
@@ -103,9 +103,10 @@ func (m *mailbox) open(ctx context.Context) (err error) {
 	return m.selectInbox(ctx)
 }
 
-// greet does what precedes the login: TLS, the server's greeting, STARTTLS. It is done by hand because the library hides
-// the handshake's time, drops the greeting's text and reads on where STARTTLS must not. The library then gets the
-// greeting replayed, without the capabilities that were announced in clear (RFC 3501 section 6.2.1).
+// greet does everything before the login: TLS, the server's greeting, STARTTLS. It does not use the library, which
+// hides the time of the handshake, drops the greeting's text, and continues to read where STARTTLS must not. Afterwards
+// the greeting is replayed to the library, without the capabilities that were announced before TLS (RFC 3501 section
+// 6.2.1).
 func (m *mailbox) greet(ctx context.Context, host string) error {
 	defer lifeline.BindClosing(ctx, m.tcp).Release()
 	conn := quickAck(m.tcp)
@@ -129,9 +130,9 @@ func (m *mailbox) greet(ctx context.Context, host string) error {
 	}
 	switch kind, text, _ := strings.Cut(strings.TrimPrefix(greeting, "* "), " "); {
 	case !strings.HasPrefix(greeting, "* "):
-		return Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q: is that port an IMAP server's?", m.server(), oneLine(greeting, 80))
+		return Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q: is an IMAP server on that port?", m.server(), oneLine(greeting, 80))
 	case strings.EqualFold(kind, "BYE"):
-		return Fail(result.ReasonDisconnected, result.BlameAccess, "%s turned us away: BYE %s", m.server(), oneLine(text, 300))
+		return Fail(result.ReasonDisconnected, result.BlameAccess, "%s rejected the connection: BYE %s", m.server(), oneLine(text, 300))
 	case !strings.EqualFold(kind, "OK"):
 		return Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q, wanted OK", m.server(), oneLine(greeting, 80))
 	}
@@ -156,7 +157,7 @@ func (m *mailbox) startTLS(ctx context.Context) (answer string, err error) {
 	if _, err := m.conn.Write([]byte("S STARTTLS\r\n")); err != nil {
 		return "", FailNet(ctx, err, result.BlameAccess, "STARTTLS at "+m.server())
 	}
-	for range 10 { // untagged answers may come before
+	for range 10 { // untagged answers may come first
 		line, err := m.conn.readLine()
 		if err != nil {
 			return "", FailNet(ctx, err, result.BlameAccess, "STARTTLS at "+m.server())
@@ -168,14 +169,14 @@ func (m *mailbox) startTLS(ctx context.Context) (answer string, err error) {
 		answer = oneLine(tagged, 300)
 		switch kind, _, _ := strings.Cut(answer, " "); {
 		case !strings.EqualFold(kind, "OK"):
-			return answer, Fail(result.ReasonTLS, result.BlameAccess, "%s refuses STARTTLS: %s: nothing was sent, as a password must not go out in clear", m.server(), answer)
+			return answer, Fail(result.ReasonTLS, result.BlameAccess, "%s refuses STARTTLS: %s: nothing was sent, because a password must not be sent unencrypted", m.server(), answer)
 		case m.conn.r.Buffered() > 0:
-			// It would be taken for the server's own words inside TLS (CVE-2011-0411).
-			return answer, Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d bytes in clear behind its answer to STARTTLS", m.server(), m.conn.r.Buffered())
+			// It would be taken for the server's answer inside TLS (CVE-2011-0411).
+			return answer, Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d unencrypted bytes after its answer to STARTTLS", m.server(), m.conn.r.Buffered())
 		}
 		return answer, nil
 	}
-	return "", Fail(result.ReasonProtocol, result.BlameAccess, "%s does not answer STARTTLS but talks on", m.server())
+	return "", Fail(result.ReasonProtocol, result.BlameAccess, "%s does not answer STARTTLS but continues to send", m.server())
 }
 
 func (m *mailbox) login(ctx context.Context, username string, password Secret) error {
@@ -185,7 +186,7 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 			return err
 		}
 		if caps = m.client.Caps(); caps == nil {
-			return errors.New("the server did not say what it can")
+			return errors.New("the server did not report its capabilities")
 		}
 		return nil
 	})
@@ -194,7 +195,7 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 	}
 	plain := caps.Has(imap.Cap("AUTH=PLAIN"))
 	if !m.account.Token && caps.Has(imap.CapLoginDisabled) && !plain {
-		return Fail(result.ReasonAuth, result.BlameAccess, "%s does not let anybody log in with a password (LOGINDISABLED, no AUTH=PLAIN), although the connection has TLS", m.server())
+		return Fail(result.ReasonAuth, result.BlameAccess, "%s allows no login with a password (LOGINDISABLED, no AUTH=PLAIN), although the connection has TLS", m.server())
 	}
 	logIn := func() (string, error) {
 		err := m.do(ctx, "LOGIN "+strconv.Quote(username)+" "+hidden, func() error {
@@ -217,9 +218,9 @@ func (m *mailbox) login(ctx context.Context, username string, password Secret) e
 		return err
 	}
 	return m.do(ctx, "CAPABILITY", func() error {
-		caps := m.client.Caps() // asks again unless the server said it with the login
+		caps := m.client.Caps() // asks again unless the server reported them with the login
 		if caps == nil {
-			return errors.New("the server did not say what it can")
+			return errors.New("the server did not report its capabilities")
 		}
 		m.uidPlus = caps.Has(imap.CapUIDPlus)
 		m.special = caps.Has(imap.CapSpecialUse)
@@ -248,7 +249,7 @@ func (m *mailbox) selectInbox(ctx context.Context) error {
 	}
 	m.validity = data.UIDValidity
 	m.next = data.UIDNext
-	if m.next == 0 { // UIDNEXT is allowed to be absent in IMAP4rev1
+	if m.next == 0 { // IMAP4rev1 permits a server to omit UIDNEXT
 		m.next = 1
 		if data.NumMessages > 0 {
 			return m.do(ctx, "FETCH * (UID)", func() error {
@@ -263,7 +264,7 @@ func (m *mailbox) selectInbox(ctx context.Context) error {
 	return nil
 }
 
-// do runs one command. When ctx ends first the connection is closed, which is all that makes the library return.
+// do runs one command. When ctx ends first it closes the connection, because only that makes the library return.
 func (m *mailbox) do(ctx context.Context, command string, run func() error) error {
 	m.log.client(command)
 	verb, rest, _ := strings.Cut(command, " ")
@@ -282,7 +283,7 @@ func (m *mailbox) do(ctx context.Context, command string, run func() error) erro
 	return nil
 }
 
-// failure says what a command came to in the server's own words, where it said any.
+// failure returns the error of a command, with the server's own words where there are any.
 func (m *mailbox) failure(ctx context.Context, verb string, err error) error {
 	bye, alert, readErr := m.conn.said()
 	if alert != "" {
@@ -297,7 +298,7 @@ func (m *mailbox) failure(ctx context.Context, verb string, err error) error {
 		}
 		switch {
 		case status.Code == imap.ResponseCodeUnavailable, status.Code == imap.ResponseCodeInUse, status.Code == imap.ResponseCodeLimit:
-			return Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: %s %s%s: look at what it depends on", m.server(), verb, status.Type, text, alert)
+			return Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: %s %s%s: check the services that it depends on", m.server(), verb, status.Type, text, alert)
 		case verb == "LOGIN", verb == "AUTHENTICATE":
 			return Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: %s %s%s: %s",
 				m.server(), m.account.Username, status.Type, text, alert, m.account.doubt(m.account.Token))
@@ -320,7 +321,7 @@ var recognise = &imap.FetchItemBodySection{
 	Peek:         true,
 }
 
-// look asks the server for news and takes in the messages that came.
+// look asks the server for news and fetches the new messages.
 func (m *mailbox) look(ctx context.Context) error {
 	if !m.announced() {
 		if err := m.do(ctx, "NOOP", func() error { return m.client.Noop().Wait() }); err != nil {
@@ -342,7 +343,7 @@ func (m *mailbox) announced() bool {
 	}
 }
 
-// announce has the next look fetch.
+// announce makes the next look fetch new messages.
 func (m *mailbox) announce() {
 	select {
 	case m.arrived <- struct{}{}:
@@ -350,13 +351,13 @@ func (m *mailbox) announce() {
 	}
 }
 
-// fetchNew takes in the messages from next on. It never searches the box: SEARCH takes seconds in a large one, this half a
-// millisecond.
+// fetchNew fetches the messages from next on. It never searches the mailbox: SEARCH takes seconds in a large one, this
+// takes half a millisecond.
 func (m *mailbox) fetchNew(ctx context.Context) error {
 	return m.fetch(ctx, imap.UIDSet{imap.UIDRange{Start: m.next, Stop: 0}})
 }
 
-// fetch reads our own headers of these messages and takes in those that were not looked at yet.
+// fetch reads our own headers of these messages and records the new ones.
 func (m *mailbox) fetch(ctx context.Context, set imap.UIDSet) error {
 	var messages []*imapclient.FetchMessageBuffer
 	err := m.do(ctx, fmt.Sprintf("UID FETCH %s (BODY.PEEK[HEADER.FIELDS (%s)])", set, strings.Join(recognise.HeaderFields, " ")), func() (err error) {
@@ -367,15 +368,15 @@ func (m *mailbox) fetch(ctx context.Context, set imap.UIDSet) error {
 		return err
 	}
 	next := m.next
-	var unread imap.UID // the first of which no header came
+	var unread imap.UID // the first one without a header in the answer
 	for _, message := range messages {
 		uid := message.UID
-		if uid < m.next { // n:* always holds the last message (RFC 9051 section 9, seq-range)
+		if uid < m.next { // n:* always includes the last message (RFC 9051 section 9, seq-range)
 			continue
 		}
 		next = max(next, uid+1)
 		if len(message.BodySection) == 0 {
-			// Another client changed a flag, and the library took the server's word of that for the answer.
+			// Another client changed a flag, and the library took that response for the answer.
 			if unread == 0 || uid < unread {
 				unread = uid
 			}
@@ -399,7 +400,7 @@ func (m *mailbox) fetch(ctx context.Context, set imap.UIDSet) error {
 	return nil
 }
 
-// fetchMessage reads a whole message, without marking it as seen.
+// fetchMessage reads a whole message without setting \Seen.
 func (m *mailbox) fetchMessage(ctx context.Context, uid imap.UID) (raw []byte, err error) {
 	whole := &imap.FetchItemBodySection{Peek: true}
 	err = m.do(ctx, fmt.Sprintf("UID FETCH %d (BODY.PEEK[])", uid), func() error {
@@ -417,8 +418,8 @@ func (m *mailbox) fetchMessage(ctx context.Context, uid imap.UID) (raw []byte, e
 	return raw, err
 }
 
-// own gives the number of the message that has these headers, or 0 when this run did not send it; stale says that an
-// earlier run of the same scenario did.
+// own returns the number of the message with these headers, or 0 when this run did not send it. stale is true when an
+// earlier run of the same scenario sent it.
 func (m *mailbox) own(raw []byte) (number int, stale bool) {
 	header, _ := message.Read(raw)
 	if len(header) == 0 {
@@ -430,18 +431,18 @@ func (m *mailbox) own(raw []byte) (number int, stale bool) {
 	return ownNumber(header.Line(headerMessage)), false
 }
 
-// ownNumber reads the number of a message that has the run's token.
+// ownNumber returns the number of a message that has the run's token.
 func ownNumber(value string) int {
 	number, err := strconv.Atoi(strings.TrimSpace(value))
 	if err != nil || number < 1 {
-		return 1 // something on the way dropped the number, but the token is ours
+		return 1 // something in transit dropped the number, but the token is ours
 	}
 	return number
 }
 
-// sweep removes what earlier runs of this scenario left: they crashed, or the mail came after they had ended. Two days
-// back is enough for a run that comes at least daily, and keeps the search quick in a large mailbox. What comes during
-// this run, and what lies in the spam folder, the cleanup removes.
+// sweep removes messages of earlier runs of this scenario, which crashed or ended before the mail came. Two days are
+// enough for a scenario that runs at least daily, and keep the search quick in a large mailbox. The cleanup removes
+// messages that come during this run and those in the spam folder.
 func (m *mailbox) sweep(ctx context.Context) error {
 	uids, err := m.search(ctx, headerOrigin, m.w.Origin())
 	if err != nil {
@@ -469,8 +470,8 @@ func (m *mailbox) search(ctx context.Context, field, value string) (uids []imap.
 	return uids, err
 }
 
-// spareDeleted has a search leave out what is flagged as deleted, on servers where we can do no more than that. On others
-// a run ended between the flag and EXPUNGE. It gives the search key.
+// spareDeleted excludes messages with the flag \Deleted from a search on servers where we can only set that flag. On
+// other servers a run ended between the flag and EXPUNGE. It returns the search key.
 func (m *mailbox) spareDeleted(criteria *imap.SearchCriteria) (key string) {
 	if m.uidPlus {
 		return ""
@@ -499,18 +500,18 @@ func (m *mailbox) remove(ctx context.Context, uids []imap.UID) error {
 	return m.do(ctx, "UID EXPUNGE "+set.String(), func() error { return m.client.UIDExpunge(set).Close() })
 }
 
-// lastLook is how long after its acceptance a message that nobody waited for is still looked for by the cleanup.
+// lastLook is how long after its acceptance the cleanup still looks for a message that no step waited for.
 const lastLook = 2 * time.Second
 
-// reopenLimit bounds the opening of a mailbox by the cleanup, which must not hold up the next run for a dead server.
+// reopenLimit limits the time to open a mailbox in the cleanup, because a dead server must not delay the next run.
 const reopenLimit = 3 * time.Second
 
-// cleanup removes what the run sent, everything that came twice, and what of earlier runs came since the sweep. A broken
-// connection is opened anew, once.
+// cleanup removes the messages that the run sent, all duplicates, and messages of earlier runs that came since the
+// sweep. It reopens a broken connection once.
 func (m *mailbox) cleanup(ctx context.Context) error {
 	defer m.close()
 	sent := m.mail.sentTo(m.account)
-	main := m.mail.mailbox(m.w, m.account, 0) // it sees to the account's other mailboxes, which are the same
+	main := m.mail.mailbox(m.w, m.account, 0) // it also covers the account's other mailboxes, which are the same
 	first := m == main
 	err := m.sweepErr
 	if m.host != main.host && m.client != nil && m.alive() {
@@ -536,7 +537,7 @@ func (m *mailbox) cleanup(ctx context.Context) error {
 	return err
 }
 
-// removeFound removes what was seen here, and notes that it need not be looked for elsewhere.
+// removeFound removes the messages that were seen here, and marks them as removed.
 func (m *mailbox) removeFound(ctx context.Context) error {
 	for _, s := range m.mail.sentTo(m.account) {
 		if uids := m.found[s.number]; len(uids) > 0 {
@@ -554,7 +555,7 @@ func (m *mailbox) alive() bool {
 	case <-m.client.Closed():
 		return false
 	default:
-		// The library takes note of a SELECT only after it has told us of it, so an open connection may still look unselected.
+		// The library records a SELECT only after it has reported it, so an open connection may still look unselected.
 		state := m.client.State()
 		return state == imap.ConnStateSelected || state == imap.ConnStateAuthenticated
 	}
@@ -592,7 +593,7 @@ func (m *mailbox) removeSent(ctx context.Context, sent []*submission) error {
 	return nil
 }
 
-// removeOnce looks for what was sent, removes what it finds and gives the rest.
+// removeOnce looks for the sent messages, removes those that it finds, and returns the others.
 func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing []*submission, err error) {
 	for {
 		var lost error
@@ -636,8 +637,8 @@ func (m *mailbox) removeOnce(ctx context.Context, sent []*submission) (missing [
 	return missing, err
 }
 
-// lookAnywhere looks for the scenario's messages in a mailbox that was opened after they were sent, where the UIDs say
-// nothing.
+// lookAnywhere looks for the scenario's messages in a mailbox that was opened after they were sent, so that UIDs do not
+// help.
 func (m *mailbox) lookAnywhere(ctx context.Context) error {
 	clear(m.found)
 	m.stale = nil
@@ -666,7 +667,7 @@ func describe(sent []*submission) string {
 // close ends the connection at once.
 func (m *mailbox) close() {
 	if m.tcp != nil {
-		_ = m.tcp.Close() // the run is judged, and a connection that fails to close is closed
+		_ = m.tcp.Close() // the run is judged, and a failed close also closes the connection
 	}
 	if m.client != nil {
 		_ = m.client.Close() // waits for the library's reader

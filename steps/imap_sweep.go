@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// foldersLimit bounds the look through folders that filters may have filed mail into. On a distant server with many it takes
-	// several runs to see all of them.
+	// foldersLimit limits the time to search the folders into which filters may have filed mail. On a distant server
+	// with many folders it takes several runs to search all of them.
 	foldersLimit = time.Second
 
-	// foldersEvery is how often a process looks through them although no message is missing.
+	// foldersEvery is how often a process searches the folders although no message is missing.
 	foldersEvery = time.Hour
 
-	// senderEvery is how often a process looks for bounces of a scenario in a sender's mailbox that no step reads, and senderSoon
-	// when it does so first. That takes a login of its own, two thirds of what a whole check costs, so of programs that run a
-	// scenario once and end only one in senderShare does it.
+	// senderEvery is how often a process looks for bounces of a scenario in a sender's mailbox that no step reads, and
+	// senderSoon is the time before the first look. It takes a separate login, two thirds of the cost of a whole check.
+	// So of programs that run a scenario once and end, only one in senderShare looks.
 	senderEvery = time.Hour
 	senderSoon  = 5 * time.Minute
 	senderShare = 8
 )
 
-// clearFolders removes the scenario's messages from the folder for spam, and says how many of them this run sent. When a message
-// of the run is missing, in the process' first run and every foldersEvery it does so in all folders beside the INBOX. A folder
-// without messages, and one that nothing came into since this process found none of the scenario's in it, is not opened. The
-// INBOX is the selected mailbox again afterwards.
+// clearFolders removes the scenario's messages from the spam folder, and returns how many of them this run sent. It
+// searches all folders other than the INBOX when a message of the run is missing, in the process's first run, and every
+// foldersEvery. It does not open an empty folder, or one without new messages since this process found none of the
+// scenario's in it. Afterwards the INBOX is the selected mailbox again.
 func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, err error) {
 	now := time.Now()
 	due := strings.Join([]string{"folders", m.account.Username, m.server(), m.w.Origin()}, "\x00")
@@ -45,7 +45,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 	if err != nil {
 		return 0, err
 	}
-	rand.Shuffle(len(folders), func(i, j int) { //nolint:gosec // no secret: it only has each folder come first some time
+	rand.Shuffle(len(folders), func(i, j int) { //nolint:gosec // no secret: each folder comes first sometimes
 		if !folders[i].junk && !folders[j].junk {
 			folders[i], folders[j] = folders[j], folders[i]
 		}
@@ -57,7 +57,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 		case strings.EqualFold(f.name, "INBOX"), !f.junk && !all, f.counted && f.messages == 0, f.counted && swept.mark(key) == f.mark:
 			continue
 		case !f.junk && time.Since(now) > foldersLimit:
-			all = false // the next run goes on
+			all = false // the next run continues
 			continue
 		}
 		away = true
@@ -71,7 +71,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 		}
 	}
 	switch {
-	case missing && filed == 0: // it may come yet
+	case missing && filed == 0: // it may still come
 		swept.note(due, 0)
 	case all:
 		swept.note(due, now.Add(foldersEvery).Unix())
@@ -79,14 +79,15 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 	if !away {
 		return filed, nil
 	}
-	m.announce() // what came to the INBOX meanwhile was not announced
+	m.announce() // new messages in the INBOX were not announced meanwhile
 	return filed, m.choose(ctx, "INBOX")
 }
 
-// clearFolder removes the scenario's messages from one folder. It gives how many this run sent, and how many it had to leave.
+// clearFolder removes the scenario's messages from one folder. It returns how many this run sent, and how many it had
+// to leave.
 func (m *mailbox) clearFolder(ctx context.Context, name string) (filed, left int, err error) {
 	if err := m.choose(ctx, name); err != nil {
-		if no := (*imap.Error)(nil); errors.As(err, &no) { // removed meanwhile, or closed to us: nothing of ours got there
+		if no := (*imap.Error)(nil); errors.As(err, &no) { // removed meanwhile, or not open to us: none of our messages got there
 			return 0, 1, nil
 		}
 		return 0, 1, err
@@ -106,7 +107,8 @@ func (m *mailbox) choose(ctx context.Context, name string) error {
 	})
 }
 
-// countedFolders lists the folders with what is in them, where the server tells that in one answer (LIST-STATUS, RFC 5819).
+// countedFolders lists the folders with their contents where the server reports both in one answer (LIST-STATUS, RFC
+// 5819).
 func (m *mailbox) countedFolders(ctx context.Context) (folders []listedFolder, err error) {
 	if m.client.Caps().Has(imap.CapListStatus) {
 		return m.list(ctx, &imap.StatusOptions{NumMessages: true, UIDNext: true, UIDValidity: true})
@@ -114,8 +116,8 @@ func (m *mailbox) countedFolders(ctx context.Context) (folders []listedFolder, e
 	return m.list(ctx, nil)
 }
 
-// sweepSenders removes bounces of what the scenario's earlier runs sent from the mailboxes of its senders now and then: a run that
-// was killed, or that ended before the bounce came, left them.
+// sweepSenders sometimes removes bounces of messages of earlier runs from the mailboxes of the scenario's senders. A
+// run that was killed, or that ended before the bounce came, left them.
 func (m *mail) sweepSenders(ctx context.Context, w *World) error {
 	var errs []error
 	seen := make(map[*Account]bool)
@@ -127,7 +129,7 @@ func (m *mail) sweepSenders(ctx context.Context, w *World) error {
 		key := strings.Join([]string{"bounces", s.from.Username, s.from.IMAP, w.Origin()}, "\x00")
 		now := time.Now().Unix()
 		due := swept.mark(key)
-		if due == 0 && crc32.ChecksumIEEE([]byte(w.Run()))%senderShare != 0 { // by chance, as runs have random names
+		if due == 0 && crc32.ChecksumIEEE([]byte(w.Run()))%senderShare != 0 { // random, because the names of runs are random
 			due = now + int64(senderSoon.Seconds())
 			swept.note(key, due)
 		}
@@ -139,14 +141,15 @@ func (m *mail) sweepSenders(ctx context.Context, w *World) error {
 		err := box.open(opening)
 		if err == nil {
 			err = box.sweepReports(opening)
-			_ = box.do(opening, "LOGOUT", func() error { return box.client.Logout().Wait() }) // it is asked, and closed in any case
+			_ = box.do(opening, "LOGOUT", func() error { return box.client.Logout().Wait() }) // a request; the connection is closed in any case
 		}
 		cancel()
 		box.close()
 		if errors.Is(err, errNoUIDPlus) {
 			errs = append(errs, err)
 		}
-		// Another error says nothing of this run: a sender's mailbox need not be open to it. The next run tries again.
+		// Other errors do not concern this run: it need not have access to a sender's mailbox. The next run tries
+		// again.
 		if err == nil {
 			swept.note(key, now+int64(senderEvery.Seconds()))
 		}
@@ -154,16 +157,16 @@ func (m *mail) sweepSenders(ctx context.Context, w *World) error {
 	return errors.Join(errs...)
 }
 
-// swept is what this process found swept. What a killed process left, the next one finds, as that knows nothing.
+// swept records what this process has swept. A new process knows nothing, so it finds what a killed process left.
 var swept sweptMarks
 
-// sweptMarks holds a number for each thing that was swept. It is safe for use by several goroutines.
+// sweptMarks holds a number for each swept item. It is safe for concurrent use.
 type sweptMarks struct {
 	mu    sync.Mutex
 	marks map[string]int64
 }
 
-// sweptLimit caps how many are kept. Beyond that all are forgotten, which only costs the next sweeps time.
+// sweptLimit limits the number of marks. Beyond that all marks are dropped, which only makes the next sweeps slower.
 const sweptLimit = 50_000
 
 func (s *sweptMarks) mark(key string) int64 {

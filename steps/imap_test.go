@@ -28,7 +28,7 @@ func TestPollGap(t *testing.T) {
 	}
 }
 
-// One slow answer changes the average little, and a server that became slow is known after some.
+// One slow answer changes the average little, and several slow answers change it.
 func TestSmooth(t *testing.T) {
 	average := smooth(0, 8*time.Millisecond)
 	if average != 8*time.Millisecond {

@@ -11,11 +11,11 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// loginToken logs in with an access token (RFC 7628), by the first mechanism that the server has.
+// loginToken logs in with an access token (RFC 7628), by the first mechanism that the server offers.
 func (m *mailbox) loginToken(ctx context.Context, caps imap.CapSet, username string, token Secret) error {
 	i := slices.IndexFunc(saslTokens, func(mechanism string) bool { return caps.Has(imap.Cap("AUTH=" + mechanism)) })
 	if i < 0 {
-		return Fail(result.ReasonAuth, result.BlameAccess, "%s does not let anybody log in with an access token: it has no AUTH=%s",
+		return Fail(result.ReasonAuth, result.BlameAccess, "%s allows no login with an access token: it has no AUTH=%s",
 			m.server(), strings.Join(saslTokens, " and no AUTH="))
 	}
 	client, err := saslMechanisms[saslTokens[i]](username, token, m.server())
@@ -38,19 +38,19 @@ func (m *mailbox) loginToken(ctx context.Context, caps imap.CapSet, username str
 	return err
 }
 
-// imapSASL is a saslClient as go-imap wants one.
+// imapSASL adapts a saslClient to the interface of go-imap.
 type imapSASL struct {
 	mechanism string
 	client    *saslClient
 }
 
-// Start gives the mechanism and what is sent first.
+// Start returns the mechanism and the initial response.
 func (s *imapSASL) Start() (mechanism string, initial []byte, err error) {
 	return s.mechanism, s.client.initial, nil
 }
 
-// Next answers a challenge, which for a token is why it is refused. The answer's content means nothing, but go-imap writes
-// an empty one as "=", which servers take for a mistake.
+// Next answers a challenge, which for a token is the reason of its refusal. The content of the answer has no meaning,
+// but go-imap writes an empty one as "=", which servers take for a mistake.
 func (s *imapSASL) Next(challenge []byte) ([]byte, error) {
 	answer, err := s.client.next(challenge)
 	if len(answer) == 0 {

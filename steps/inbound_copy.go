@@ -5,9 +5,9 @@ import "context"
 func init() {
 	Register(Definition{
 		Area: "mail", Sentence: `{account} receives a copy over IMAP within {duration}`,
-		Does: "Waits until the message that was sent last, to whomever, is also in this account's INBOX, as a backup or journal mailbox gets it. Reads via port 993, TLS from the first byte. " +
+		Does: "Waits until the last sent message, whatever its recipient, is also in this account's INBOX, for example in a backup or journal mailbox. Reads via port 993, TLS from the first byte. " +
 			"Fails when it is not there in time. The copy is removed afterwards.",
-		Measures: "From the start of the step until the copy is there. Measures mail_detection_lag_seconds and mail_delivery_seconds.",
+		Measures: "From the start of the step to the arrival of the copy. Measures mail_detection_lag_seconds and mail_delivery_seconds.",
 		Example:  `Then "backup" receives a copy over IMAP within 60s`,
 		Waits:    true,
 		Prepare:  prepareMailbox,
@@ -29,7 +29,7 @@ func receiveCopy(ctx context.Context, w *World, a Args) error {
 	if s == nil || box.client == nil {
 		return scenarioFault("nothing was sent before this step: begin with \"I send a message from …\"")
 	}
-	// A bounce of the message says nothing of the copy.
+	// A bounce of the message does not concern the copy.
 	if err := box.await(ctx, s, within, nil); err != nil {
 		box.log.attach(w, "imap transcript")
 		return err

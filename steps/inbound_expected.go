@@ -18,32 +18,32 @@ import (
 
 func init() {
 	const (
-		table = " The table beneath says what the message is like: names of header fields, and for each a regular expression that must match somewhere in its value, upper and lower case alike " +
-			"(| Subject | backup .* ok |). Somebody else sends it: a backup, a report, a cron job. It is looked for by IMAP via port 993, TLS from the first byte, and neither removed nor marked. " +
-			"What counts is when the server got it (INTERNALDATE)."
-		day = "Fails unless such a message came to the account's INBOX between these times of the day. Before the second has come, today's counts when it is there already, and yesterday's " +
-			"otherwise. One that came too late fails the step until the next one's time begins. The second time may be the next day's (between 22:00 and 06:30). "
-		measures = "The look into the mailbox. Measures mail_expected_arrival_timestamp_seconds, mail_expected_age_seconds"
-		late     = " and mail_expected_late_seconds: how much too late it came, or, as long as it is missing, how long it is overdue; 0 when it came in time."
+		table = " The table describes the message: each row has a header field and a regular expression that must match a part of its value, case ignored " +
+			"(| Subject | backup .* ok |). Somebody else sends the message: a backup, a report, a cron job. Searches over IMAP via port 993, TLS from the first byte. Neither removes nor marks the message. " +
+			"The time that counts is the arrival at the server (INTERNALDATE)."
+		day = "Fails unless such a message arrived in the account's INBOX between these times of the day. Before the second time today's message counts if it is already there, otherwise yesterday's. " +
+			"A late message fails the step until the next one can arrive. The second time may be on the next day (between 22:00 and 06:30). "
+		measures = "The search in the mailbox. Measures mail_expected_arrival_timestamp_seconds, mail_expected_age_seconds"
+		late     = " and mail_expected_late_seconds: how late the message came, or how long it is overdue while it is missing; 0 when it came in time."
 	)
 	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock}`,
-			Does: day + "The times are those of this machine's time zone." + table, Measures: measures + late,
+			Does: day + "The times are in this machine's time zone." + table, Measures: measures + late,
 			Table:   Required,
 			Example: "Then \"ops\" has received a message like this between 02:00 and 06:30\n  | Subject | backup .* ok |",
 			Func:    hasReceivedDaily,
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this between {clock} and {clock} in {zone}`,
-			Does: day + "The time zone is one of the tz database, with its summer time." + table, Measures: measures + late,
+			Does: day + "The time zone is from the tz database, with daylight saving time." + table, Measures: measures + late,
 			Table:   Required,
 			Example: "Then \"ops\" has received a message like this between 02:00 and 06:30 in Europe/Berlin\n  | Subject | backup .* ok |",
 			Func:    hasReceivedDaily,
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} has received a message like this in the last {duration}`,
-			Does: "Fails unless such a message came to the account's INBOX in that time." + table, Measures: measures + ".",
+			Does: "Fails unless such a message arrived in the account's INBOX in that time." + table, Measures: measures + ".",
 			Table:   Required,
 			Example: "Then \"ops\" has received a message like this in the last 26 hours\n  | Subject | backup .* ok |",
 			Func:    hasReceivedLately,
@@ -51,7 +51,7 @@ func init() {
 	)
 }
 
-// likeness is what a message must be like: a regular expression for each of some header fields.
+// likeness describes a message: a regular expression for each of some header fields.
 type likeness []likenessField
 
 type likenessField struct {
@@ -67,17 +67,17 @@ func likenessOf(table [][]string) (like likeness, err error) {
 		}
 		pattern, err := regexp.Compile("(?i)" + row[1])
 		if err != nil {
-			return nil, scenarioFault("%q is no regular expression: %w", row[1], err)
+			return nil, scenarioFault("%q is not a regular expression: %w", row[1], err)
 		}
 		like = append(like, likenessField{textproto.CanonicalMIMEHeaderKey(row[0]), pattern, row[1]})
 	}
 	if len(like) == 0 {
-		return nil, scenarioFault("the step has no table that says what the message is like: | Subject | backup .* ok |")
+		return nil, scenarioFault("the step has no table that describes the message: | Subject | backup .* ok |")
 	}
 	return like, nil
 }
 
-// String words it for messages: `Subject "backup .* ok" and From "backup@"`.
+// String describes the likeness for messages: `Subject "backup .* ok" and From "backup@"`.
 func (l likeness) String() string {
 	words := make([]string, len(l))
 	for i, f := range l {
@@ -86,7 +86,7 @@ func (l likeness) String() string {
 	return strings.Join(words, " and ")
 }
 
-// fields lists the header fields that must be read.
+// fields returns the header fields that must be read.
 func (l likeness) fields() (names []string) {
 	for _, f := range l {
 		if !slices.Contains(names, f.name) {
@@ -96,7 +96,7 @@ func (l likeness) fields() (names []string) {
 	return names
 }
 
-// matches says whether a header is like that. Of a field that occurs several times any may match.
+// matches reports whether a header fits. If a field occurs several times, one of them must match.
 func (l likeness) matches(header message.Header) bool {
 	for _, f := range l {
 		if !slices.ContainsFunc(header, func(h message.Field) bool {
@@ -108,7 +108,7 @@ func (l likeness) matches(header message.Header) bool {
 	return true
 }
 
-// dailyWindow reads "between {clock} and {clock}", and the zone behind it when there is one.
+// dailyWindow reads "between {clock} and {clock}", and the zone after it if there is one.
 func dailyWindow(captured []string) (daily.Window, error) {
 	window := daily.Window{Zone: time.Local}
 	var err error
@@ -120,7 +120,7 @@ func dailyWindow(captured []string) (daily.Window, error) {
 	}
 	if len(captured) > 2 {
 		if window.Zone, err = time.LoadLocation(captured[2]); err != nil {
-			return window, scenarioFault("the time zone %q is not known here: %w: is it spelt as in Europe/Berlin, and is tzdata installed?", captured[2], err)
+			return window, scenarioFault("the time zone %q is unknown here: %w: is it spelt like Europe/Berlin, and is tzdata installed?", captured[2], err)
 		}
 	}
 	return window, nil
@@ -142,20 +142,20 @@ func hasReceivedDaily(ctx context.Context, w *World, a Args) error {
 	if v.State != daily.Missing {
 		search.measure(w, v.At, now)
 	}
-	w.Measure("mail_expected_late_seconds", "How much too late the expected message came, or how long it is overdue; 0 when it came in time.", v.Late.Seconds())
+	w.Measure("mail_expected_late_seconds", "How late the expected message came, or how long it is overdue; 0 when it came in time.", v.Late.Seconds())
 	span := fmt.Sprintf("between %s and %s", show(v.Span.From), show(v.Span.By))
 	switch v.State {
 	case daily.InTime:
 		w.Note(fmt.Sprintf("it came at %s; the next is due by %s", show(v.At), show(v.Next)))
 		return nil
 	case daily.WasLate:
-		w.Note(fmt.Sprintf("the last came at %s, %s too late; the next is not due before %s", show(v.At), v.Late.Round(time.Second), show(v.Next)))
+		w.Note(fmt.Sprintf("the last message came at %s, %s too late; the next is not due before %s", show(v.At), v.Late.Round(time.Second), show(v.Next)))
 		return nil
 	case daily.Late:
 		return Fail(result.ReasonSlow, result.BlameTarget, "the message with %s came to %s at %s, %s too late: it was due %s",
 			search.like, search.box, show(v.At), v.Late.Round(time.Second), span)
 	default:
-		return Fail(result.ReasonNotReceived, result.BlameTarget, "no message with %s in %s %s: it is overdue by %s, and none of the %d messages since then is like it: did what sends it run, and does its mail go out?",
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "no message with %s in %s %s: it is overdue by %s, and none of the %d messages since then matches: did the sending program run, and does its mail go out?",
 			search.like, search.box, span, v.Late.Round(time.Second), search.seen)
 	}
 }
@@ -171,7 +171,7 @@ func hasReceivedLately(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if len(search.arrivals) == 0 {
-		return Fail(result.ReasonNotReceived, result.BlameTarget, "no message with %s in %s in the last %s: none of the %d messages since then is like it: did what sends it run, and does its mail go out?",
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "no message with %s in %s in the last %s: none of the %d messages since then matches: did the sending program run, and does its mail go out?",
 			search.like, search.box, a.Text(1), search.seen)
 	}
 	at := search.arrivals[0]
@@ -180,21 +180,21 @@ func hasReceivedLately(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// expectedSearch is the search for a message that somebody else sent.
+// expectedSearch is the search for a message from somebody else.
 type expectedSearch struct {
 	like     likeness
 	box      *mailbox
 	since    time.Time
-	arrivals []time.Time // of those that are like it, the newest first
-	seen     int         // messages that were looked at
+	arrivals []time.Time // of the matching messages, newest first
+	seen     int         // number of examined messages
 }
 
 func (s *expectedSearch) measure(w *World, at, now time.Time) {
-	w.Measure("mail_expected_arrival_timestamp_seconds", "When the server got the expected message, in Unix time.", float64(at.Unix()))
-	w.Measure("mail_expected_age_seconds", "How old the expected message is.", now.Sub(at).Seconds())
+	w.Measure("mail_expected_arrival_timestamp_seconds", "Time when the server received the expected message, in Unix time.", float64(at.Unix()))
+	w.Measure("mail_expected_age_seconds", "Age of the expected message.", now.Sub(at).Seconds())
 }
 
-// lookFor looks for messages of the account that came since then, the newest first, until enough says that an arrival suffices.
+// lookFor looks for messages of the account since that time, the newest first, until enough accepts an arrival.
 func lookFor(ctx context.Context, w *World, a Args, since, now time.Time, enough func(time.Time) bool) (*expectedSearch, error) {
 	account, err := w.target.Account(a.Text(0))
 	if err != nil {
@@ -204,7 +204,7 @@ func lookFor(ctx context.Context, w *World, a Args, since, now time.Time, enough
 	if err != nil {
 		return nil, err
 	}
-	// A mailbox of its own: there is nothing in it to remove.
+	// A separate mailbox: there is nothing to remove from it.
 	box := &mailbox{w: w, mail: State[mail](w), account: account, host: account.IMAP, port: portIMAPS, looking: true}
 	s := &expectedSearch{like: like, box: box, since: since}
 	if err := box.open(ctx); err != nil {
@@ -221,13 +221,13 @@ func lookFor(ctx context.Context, w *World, a Args, since, now time.Time, enough
 	}
 	polite, cancel := context.WithTimeout(ctx, lookGrace)
 	defer cancel()
-	_ = box.do(polite, "LOGOUT", func() error { return box.client.Logout().Wait() }) // it is asked, and closed in any case
+	_ = box.do(polite, "LOGOUT", func() error { return box.client.Logout().Wait() }) // a request; the connection is closed in any case
 	return s, nil
 }
 
 const (
-	// datesAtOnce and headersAtOnce are of how many messages one command asks for the dates or headers, which keeps the answer
-	// far beneath imapAnswerLimit.
+	// datesAtOnce and headersAtOnce are the numbers of messages whose dates or headers one command requests, so that
+	// the answer stays far below imapAnswerLimit.
 	datesAtOnce   = 20_000
 	headersAtOnce = 500
 )
@@ -237,8 +237,8 @@ type datedUID struct {
 	at  time.Time
 }
 
-// run has the server name the messages of those days, which it knows without opening any, and reads the headers of those
-// that came in time.
+// run asks the server for the messages of those days, which it knows without opening them, and reads the headers of
+// those that arrived in the window.
 func (s *expectedSearch) run(ctx context.Context, now time.Time, enough func(time.Time) bool) error {
 	m := s.box
 	// SINCE compares dates in the server's time zone (RFC 9051 section 6.4.4), which may be a day behind ours.
@@ -261,7 +261,7 @@ func (s *expectedSearch) run(ctx context.Context, now time.Time, enough func(tim
 			answer, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
 			for _, message := range answer {
 				at := message.InternalDate
-				if at.After(now) { // the server's clock is fast, or a program that stored it said so
+				if at.After(now) { // the server's clock is fast, or a program that stored the message set the date
 					at = now
 				}
 				if !message.InternalDate.IsZero() && !at.Before(s.since) {
@@ -294,7 +294,7 @@ func (s *expectedSearch) run(ctx context.Context, now time.Time, enough func(tim
 	return nil
 }
 
-// fetch reads the headers of some messages and says which are like what is looked for.
+// fetch reads the headers of some messages and returns which of them match.
 func (s *expectedSearch) fetch(ctx context.Context, messages []datedUID) (like map[imap.UID]bool, err error) {
 	var set imap.UIDSet
 	for _, message := range messages {

@@ -17,7 +17,7 @@ const likeBackup = `
 	| From    | ^Backup <backup@db\.demo\.test>$ |
 	| subject | záloha BACKUP .* ok              |`
 
-// ago is a time of day some time ago, in UTC.
+// ago returns a time of day some time ago, in UTC.
 func ago(d time.Duration) string { return time.Now().UTC().Add(-d).Format("15:04") }
 
 func TestExpectedMail(t *testing.T) {
@@ -38,12 +38,12 @@ func TestExpectedMail(t *testing.T) {
 		{"not due yet", []time.Duration{24 * hour}, since(3*hour, -hour), "", `it came at .*; the next is due by .*`, 0},
 		{"missing", nil, since(3*hour, hour), result.ReasonNotReceived,
 			`no message with From "\^Backup <backup@db\\\\\.demo\\\\\.test>\$" and Subject "záloha BACKUP \.\* ok" in bob's INBOX at mail\.demo\.test:993 ` +
-				`between \S+ UTC on \d+ \w+ and \S+ UTC on \d+ \w+: it is overdue by 1h0m\d+s, and none of the 1 messages since then is like it: did what sends it run, and does its mail go out\?`, 3600},
+				`between \S+ UTC on \d+ \w+ and \S+ UTC on \d+ \w+: it is overdue by 1h0m\d+s, and none of the 1 messages since then matches: did the sending program run, and does its mail go out\?`, 3600},
 		{"too early", []time.Duration{5 * hour}, since(3*hour, hour), result.ReasonNotReceived, `no message .*`, 3600},
 		{"late", []time.Duration{hour / 2}, since(3*hour, hour), result.ReasonSlow, `the message with From .* came to bob's INBOX at mail\.demo\.test:993 at \S+ UTC on \d+ \w+, (29|30)m\d+s too late: it was due between .*`, 1800},
 		{"lately", []time.Duration{25 * hour}, `Then "bob" has received a message like this in the last 26 hours`, "", `it came at .*`, -1},
 		{"not lately", []time.Duration{27 * hour}, `Then "bob" has received a message like this in the last 26 hours`, result.ReasonNotReceived,
-			`no message with From .* in bob's INBOX at mail\.demo\.test:993 in the last 26 hours: none of the 1 messages since then is like it: .*`, -1},
+			`no message with From .* in bob's INBOX at mail\.demo\.test:993 in the last 26 hours: none of the 1 messages since then matches: .*`, -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bed := newMailbed(t, stepstest.MailOptions{})
@@ -96,11 +96,11 @@ func TestExpectedMailMistakes(t *testing.T) {
 		blame      result.Blame
 		want       string
 	}{
-		{"no table", step, nil, result.ReasonScenario, result.BlameScenario, `the step has no table that says what the message is like: \| Subject \| backup \.\* ok \|`},
+		{"no table", step, nil, result.ReasonScenario, result.BlameScenario, `the step has no table that describes the message: \| Subject \| backup \.\* ok \|`},
 		{"a row of one cell", step + "\n| Subject |", nil, result.ReasonScenario, result.BlameScenario, `a row of the table is \["Subject"\], wanted a header field and a regular expression: .*`},
-		{"no regular expression", step + "\n| Subject | ( |", nil, result.ReasonScenario, result.BlameScenario, `"\(" is no regular expression: .*`},
+		{"no regular expression", step + "\n| Subject | ( |", nil, result.ReasonScenario, result.BlameScenario, `"\(" is not a regular expression: .*`},
 		{"no time zone", `Then "bob" has received a message like this between 02:00 and 06:30 in Europe/Atlantis` + "\n| Subject | x |", nil,
-			result.ReasonScenario, result.BlameScenario, `the time zone "Europe/Atlantis" is not known here: .*: is it spelt as in Europe/Berlin, and is tzdata installed\?`},
+			result.ReasonScenario, result.BlameScenario, `the time zone "Europe/Atlantis" is unknown here: .*: is it spelt like Europe/Berlin, and is tzdata installed\?`},
 		{"wrong password", step + "\n| Subject | x |", func(b *mailbed) { b.target.Accounts["bob"].Password = "wrong" }, result.ReasonAuth, result.BlameAccess, `.* refused the login of .*`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestExpectedMailMistakes(t *testing.T) {
 	}
 }
 
-// A busy mailbox is searched from its newest message on, and only as far as needed.
+// A search in a busy mailbox begins with its newest message, and stops early.
 func TestExpectedMailInABusyMailbox(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	for i := range 1200 {

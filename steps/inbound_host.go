@@ -9,17 +9,17 @@ import (
 )
 
 func init() {
-	const does = "Waits until the message that was sent last to this account is in its INBOX as this host shows it, which need not be the account's own: a proxy in front of many servers, the " +
-		"server behind it, the old host of a move. The login is the account's. The host is a name under hosts in stepwatch.yml or that of a server, and may have a port behind a colon; without one it is %d. "
+	const does = "Waits until the last message sent to this account is in its INBOX as this host shows it. The host need not be the account's own: it may be a proxy in front of many servers, a " +
+		"server behind it, or the old host of a move. The login is the account's. The host is a name under hosts in stepwatch.yml or a server name, with an optional port after a colon; the default port is %d. "
 	Register(
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over IMAP at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over IMAP at "([^"]+)" within {duration}$`,
-			Does:     fmt.Sprintf(does, portIMAPS) + "Port 993 is TLS from the first byte; 143 and any other port demand STARTTLS. Fails as \"receives it over IMAP\" does, and the message is removed afterwards.",
-			Measures: "As \"receives it over IMAP\" does.",
+			Does:     fmt.Sprintf(does, portIMAPS) + "Port 993 is TLS from the first byte; 143 and any other port require STARTTLS. Fails like \"receives it over IMAP\". The message is removed afterwards.",
+			Measures: "The same as \"receives it over IMAP\".",
 			Example:  `Then "bob" receives it over IMAP at "proxy" within 60s`,
 			Waits:    true,
 			Prepare: func(ctx context.Context, w *World, a Args) {
-				if box, _, err := mailboxAtHost(w, a); err == nil { // a wrong argument the step itself reports
+				if box, _, err := mailboxAtHost(w, a); err == nil { // the step itself reports a wrong argument
 					box.prepare(ctx)
 				}
 			},
@@ -33,12 +33,12 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over POP3 at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over POP3 at "([^"]+)" within {duration}$`,
-			Does:     fmt.Sprintf(does, portPOP3S) + "Port 995 is TLS from the first byte; 110 and any other port demand STLS. Fails as \"receives it over POP3\" does, and the message is removed afterwards.",
-			Measures: "As \"receives it over POP3\" does.",
+			Does:     fmt.Sprintf(does, portPOP3S) + "Port 995 is TLS from the first byte; 110 and any other port require STLS. Fails like \"receives it over POP3\". The message is removed afterwards.",
+			Measures: "The same as \"receives it over POP3\".",
 			Example:  `Then "bob" receives it over POP3 at "proxy.example.org:110" within 60s`,
 			Waits:    true,
 			Prepare: func(ctx context.Context, w *World, a Args) {
-				if box, _, err := pop3AtHost(w, a); err == nil { // likewise
+				if box, _, err := pop3AtHost(w, a); err == nil { // the step itself reports a wrong argument
 					box.prepare(ctx)
 				}
 			},
@@ -78,7 +78,7 @@ func waitAtHost(w *World, a Args, otherwise int) (account *Account, host string,
 	if name, number, err := net.SplitHostPort(host); err == nil {
 		n, err := strconv.ParseUint(number, 10, 16)
 		if err != nil || n == 0 {
-			return nil, "", 0, 0, scenarioFault("%q is no port: write the host as \"proxy.example.org\" or \"proxy.example.org:143\"", number)
+			return nil, "", 0, 0, scenarioFault("%q is not a port: write the host as \"proxy.example.org\" or \"proxy.example.org:143\"", number)
 		}
 		host, port = name, int(n)
 	}

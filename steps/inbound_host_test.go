@@ -20,7 +20,7 @@ const everyWay = `
 	And "bob" receives it over POP3 within 3s
 	And it is the same message each time`
 
-// withProxy lets the account be read at another name of the server too.
+// withProxy makes the account readable at another name of the server too.
 func (b *mailbed) withProxy() {
 	b.target.Hosts = map[string]*steps.Host{"proxy": {Name: "proxy", Address: "mail.demo.test"}}
 }
@@ -34,7 +34,7 @@ func TestSameMessage(t *testing.T) {
 	}
 }
 
-// A proxy that leads to another store is found out, and neither store keeps the message.
+// The step detects a proxy that leads to another store, and neither store keeps the message.
 func TestProxyToAnotherStore(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	other := newMailbed(t, stepstest.MailOptions{CA: bed.CA()})
@@ -42,7 +42,7 @@ func TestProxyToAnotherStore(t *testing.T) {
 	for _, port := range []string{"143", "110"} {
 		bed.target.ConnectTo["mail.demo.test:"+port] = other.ConnectTo()["mail.demo.test:"+port]
 	}
-	// Each message gets into both stores, as during a move with double delivery.
+	// Each message is delivered to both stores, as during a move with double delivery.
 	library := steps.NewLibrary(append(definitions(), steps.Definition{Area: "test", Sentence: "it is delivered elsewhere too",
 		Func: func(context.Context, *steps.World, steps.Args) error {
 			if err := other.Deliver("bob", []byte(unrelated), time.Now()); err != nil {
@@ -52,7 +52,7 @@ func TestProxyToAnotherStore(t *testing.T) {
 		}})...)
 	for _, c := range []struct{ at, want string }{
 		{"IMAP at \"mail.demo.test:143\"", `the message is UIDVALIDITY \d+, UID 1 in bob's INBOX at mail\.demo\.test:993 and UIDVALIDITY \d+, UID 2 in bob's INBOX at mail\.demo\.test:143: ` +
-			`they are different copies, or mail programs will load the mailbox anew when they change over`},
+			`these are different copies, or mail programs will load the mailbox again when they change servers`},
 		{"POP3 at \"mail.demo.test:110\"", ``},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -93,9 +93,9 @@ func TestHostFaults(t *testing.T) {
 		{"lost", `When I send a message from "alice" to "bob" via 587
 			Then "bob" receives it over IMAP at "proxy" within 200ms`, 1, result.ReasonNotReceived, result.BlameQueue, `no message in bob's INBOX at mail\.demo\.test:993 after .*`},
 		{"no port", `Then "bob" receives it over IMAP at "proxy:imap" within 1s`, 0, result.ReasonScenario, result.BlameScenario,
-			`"imap" is no port: write the host as "proxy\.example\.org" or "proxy\.example\.org:143"`},
+			`"imap" is not a port: write the host as "proxy\.example\.org" or "proxy\.example\.org:143"`},
 		{"no port of POP3", `Then "bob" receives it over POP3 at "proxy:0" within 1s`, 0, result.ReasonScenario, result.BlameScenario,
-			`"0" is no port: .*`},
+			`"0" is not a port: .*`},
 		{"nothing received", `Then it is the same message each time`, 0, result.ReasonScenario, result.BlameScenario, `no message was received before this step: .*`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,11 +112,12 @@ func TestHostFaults(t *testing.T) {
 		t.Parallel()
 		bed := openMailbed(t, stepstest.MailOptions{})
 		check(t, bed.run(t, 5*time.Second, roundTrip+"\nAnd it is the same message each time"), 4, result.ReasonScenario, result.BlameScenario,
-			`the message was received in one way only, bob's INBOX at mail\.demo\.test:993: receive it in another before this step`)
+			`the message was received in one way only, bob's INBOX at mail\.demo\.test:993: receive it in another way before this step`)
 	})
 }
 
-// An account that is read by POP3 alone is told of mail that had not come when the run ended, and what came behind the wait is removed.
+// The owner of an account that is read only over POP3 learns of mail that had not come when the run ended, and mail
+// that came after the wait is removed.
 func TestPOP3AloneMissing(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["bob"].IMAP = ""

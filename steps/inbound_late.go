@@ -10,12 +10,12 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// lateFrom is how long after its sending a message that no run took away must have come to be late. One that came sooner
-// was left by a run that was killed.
+// lateFrom is how long after its sending a message that no run removed must have arrived to be late. A killed run left
+// those that arrived sooner.
 const lateFrom = 10 * time.Second
 
-// measureLate counts the messages of earlier runs that came late, which is not lost, and gives the longest of their delays:
-// from their Date, which we wrote, until the server stored them (INTERNALDATE, RFC 9051 section 2.3.3).
+// measureLate counts the messages of earlier runs that came late, which are not lost, and measures the longest of their
+// delays: from their Date, which we wrote, until the server stored them (INTERNALDATE, RFC 9051 section 2.3.3).
 func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
 	late, longest := 0, time.Duration(0)
 	if len(uids) > 0 {
@@ -40,9 +40,9 @@ func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
 			return err
 		}
 	}
-	m.w.Measure("mail_late_messages", "Messages of earlier runs that came after their run had given up: late, not lost.", float64(late))
+	m.w.Measure("mail_late_messages", "Number of messages of earlier runs that came after their run had given up: late, not lost.", float64(late))
 	if late > 0 {
-		m.w.Measure("mail_late_delivery_seconds", "From the sending to the arrival of the latest of them.", longest.Seconds())
+		m.w.Measure("mail_late_delivery_seconds", "Time from the sending to the arrival of the latest of these messages.", longest.Seconds())
 	}
 	return nil
 }

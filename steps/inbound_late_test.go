@@ -8,7 +8,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// Mail that came after its run had given up is late and not lost: the next run counts it, with its own delay.
+// Mail that came after its run had given up is late, not lost: the next run counts it, with its own delay.
 func TestLateMailIsMeasured(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	passed(t, bed.run(t, 5*time.Second, roundTrip))

@@ -16,21 +16,21 @@ import (
 
 func init() {
 	const (
-		does = "The directory is that which holds new, cur and tmp, on this machine, and stepwatch's user must be allowed to read and change it; it comes into being with the first delivery. " +
-			"Fails when the message is not there in time, with the reason of a bounce when the sender got one, and when the directory cannot be read. The message is removed afterwards, " +
-			"and so is what an earlier run of the scenario had to leave behind."
-		measures = "From the start of the step until the message is there. Measures mail_detection_lag_seconds and mail_delivery_seconds (from the acceptance of the message), and its way as \"receives it over IMAP\" does."
+		does = "The directory is on this machine and contains new, cur and tmp. stepwatch's user must be allowed to read and change it. The first delivery may create it. " +
+			"Fails when the message is not there in time, with the reason of the bounce if the sender got one, and when the directory cannot be read. The message is removed afterwards, " +
+			"and so are messages that an earlier run of the scenario left behind."
+		measures = "From the start of the step to the arrival of the message. Measures mail_detection_lag_seconds, mail_delivery_seconds (from the acceptance of the message), and the way of the message like \"receives it over IMAP\"."
 	)
 	Register(
 		Definition{
 			Area: "mail", Sentence: `it is in the Maildir {text} within {duration}`, Pattern: `^it is in the Maildir "([^"]+)" within {duration}$`,
-			Does: "Waits until the message that was sent last lies in this Maildir, as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
+			Does: "Waits until the last sent message is in this Maildir, as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
 			Example: `Then it is in the Maildir "/var/mail/bob/Maildir" within 60s`,
 			Waits:   true, Prepare: prepareMaildir(maildirNamed), Func: receiveInMaildir(maildirNamed),
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} receives it in the Maildir within {duration}`,
-			Does: "Waits until the message that was sent last to this account lies in the account's Maildir (maildir in stepwatch.yml), as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
+			Does: "Waits until the last message sent to this account is in the account's Maildir (maildir in stepwatch.yml), as it was delivered and before any IMAP server has seen it. " + does, Measures: measures,
 			Example: `Then "bob" receives it in the Maildir within 60s`,
 			Waits:   true, Prepare: prepareMaildir(maildirOf), Func: receiveInMaildir(maildirOf),
 		},
@@ -38,38 +38,38 @@ func init() {
 }
 
 const (
-	// maildirHeader caps what is read of a message to know it again, in bytes; maildirMessage what is read of one of ours.
+	// maildirHeader limits the bytes read of a message to recognise it; maildirMessage those read of one of ours.
 	maildirHeader  = 64 << 10
 	maildirMessage = 32 << 20
 
-	// maildirGap is the least pause between two looks.
+	// maildirGap is the minimum pause between two looks.
 	maildirGap = 5 * time.Millisecond
 
-	// maildirSwept is how far back the sweep goes, as that of IMAP mailboxes.
+	// maildirSwept is how far back the sweep goes, the same as for IMAP mailboxes.
 	maildirSwept = 48 * time.Hour
 )
 
-// maildirBox is a Maildir that a scenario looks into.
+// maildirBox is a Maildir that a scenario reads.
 type maildirBox struct {
 	w       *World
 	mail    *mail
 	path    string
-	account *Account // whose it is; nil when the step names the directory alone
+	account *Account // the owner; nil when the step names only the directory
 
-	folder   *maildir.Folder // nil until there is one
-	ready    bool            // it was looked into before anything was sent
+	folder   *maildir.Folder // nil until it exists
+	ready    bool            // it was read before anything was sent
 	err      error           // why that failed
 	found    map[int][]string
-	stale    []string // of earlier runs
-	others   int      // messages that came and are not this scenario's
+	stale    []string // messages of earlier runs
+	others   int      // new messages that are not this scenario's
 	awaited  []*submission
 	sweepErr error
 }
 
-// maildirBoxes are those of the scenario.
+// maildirBoxes are the Maildirs of the scenario.
 type maildirBoxes []*maildirBox
 
-// String names the mailbox as messages do.
+// String returns the name of the mailbox in messages.
 func (b *maildirBox) String() string {
 	if b.account != nil {
 		return fmt.Sprintf("%s's Maildir %q", b.account.Name, b.path)
@@ -77,10 +77,10 @@ func (b *maildirBox) String() string {
 	return fmt.Sprintf("the Maildir %q", b.path)
 }
 
-// maildirNamed gives the Maildir that a step names by its path.
+// maildirNamed returns the Maildir that a step names by its path.
 func maildirNamed(w *World, a Args) (*maildirBox, error) { return maildirAt(w, a.Text(0), nil), nil }
 
-// maildirOf gives the Maildir of the account that a step names.
+// maildirOf returns the Maildir of the account that a step names.
 func maildirOf(w *World, a Args) (*maildirBox, error) {
 	account, err := w.target.Account(a.Text(0))
 	if err != nil {
@@ -106,12 +106,12 @@ func maildirAt(w *World, path string, account *Account) *maildirBox {
 	return box
 }
 
-// prepareMaildir notes what is there before anything is sent, and removes what earlier runs left.
+// prepareMaildir records the existing messages before anything is sent, and removes those that earlier runs left.
 func prepareMaildir(of func(*World, Args) (*maildirBox, error)) func(context.Context, *World, Args) {
 	return func(_ context.Context, w *World, a Args) {
 		box, err := of(w, a)
 		if err != nil || box.ready || box.err != nil {
-			return // a wrong argument the step itself reports
+			return // the step itself reports a wrong argument
 		}
 		box.err = box.look(time.Now().Add(-maildirSwept))
 		box.ready = box.err == nil
@@ -122,12 +122,12 @@ func prepareMaildir(of func(*World, Args) (*maildirBox, error)) func(context.Con
 	}
 }
 
-// look takes in what came. Messages from before since are not opened.
+// look records the new messages. It does not open messages from before since.
 func (b *maildirBox) look(since time.Time) error {
 	if b.folder == nil {
 		folder, err := maildir.Open(b.path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // the first delivery makes it
+			return nil // the first delivery creates it
 		}
 		if err != nil {
 			return b.failure(err)
@@ -147,7 +147,7 @@ func (b *maildirBox) look(since time.Time) error {
 			return b.failure(err)
 		}
 		if err != nil {
-			continue // somebody removed it, or it is no message
+			continue // somebody removed it, or it is not a message
 		}
 		header, _ := message.Read(content)
 		switch {
@@ -163,11 +163,11 @@ func (b *maildirBox) look(since time.Time) error {
 	return nil
 }
 
-// failure says why the directory cannot be used, which proves nothing about the mail system.
+// failure says why the directory is not usable, which proves nothing about the mail system.
 func (b *maildirBox) failure(err error) error {
 	remedy := "is that a Maildir, the directory above new, cur and tmp?"
 	if errors.Is(err, fs.ErrPermission) {
-		remedy = "let the user that stepwatch runs as read and change it, for example with setfacl -R -m u:stepwatch:rwX,d:u:stepwatch:rwX, and enter the directories above"
+		remedy = "permit stepwatch's user to read and change it, for example with setfacl -R -m u:stepwatch:rwX,d:u:stepwatch:rwX, and to enter the directories above"
 	}
 	return Fail(result.ReasonConfig, result.BlameScenario, "read %s: %w: %s", b, err, remedy)
 }
@@ -186,7 +186,7 @@ func receiveInMaildir(of func(*World, Args) (*maildirBox, error)) func(context.C
 	}
 }
 
-// receive waits for what was sent last, and makes it the message that the following steps speak of.
+// receive waits for the last sent message, which later steps then call "it".
 func (b *maildirBox) receive(ctx context.Context, within time.Duration) error {
 	if b.err != nil {
 		return b.err
@@ -198,7 +198,7 @@ func (b *maildirBox) receive(ctx context.Context, within time.Duration) error {
 	case s == nil:
 		return scenarioFault("nothing was sent before this step: begin with \"I send a message from …\"")
 	case !b.ready:
-		return Fail(result.ReasonInternal, result.BlameMonitor, "%s was not looked into before the first step", b)
+		return Fail(result.ReasonInternal, result.BlameMonitor, "%s was not read before the first step", b)
 	}
 	if err := b.await(ctx, s, within); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (b *maildirBox) receive(ctx context.Context, within time.Duration) error {
 	return nil
 }
 
-// read gives a whole message, with CRLF line ends.
+// read returns a whole message, with CRLF line ends.
 func (b *maildirBox) read(name string) ([]byte, error) {
 	raw, err := b.folder.Read(name, maildirMessage)
 	if errors.Is(err, maildir.ErrGone) {
@@ -221,7 +221,7 @@ func (b *maildirBox) read(name string) ([]byte, error) {
 	return []byte(strings.ReplaceAll(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n", "\r\n")), nil
 }
 
-// await waits until s is there.
+// await waits until s is in the Maildir.
 func (b *maildirBox) await(ctx context.Context, s *submission, within time.Duration) error {
 	b.awaited = append(b.awaited, s)
 	start := time.Now()
@@ -235,23 +235,23 @@ func (b *maildirBox) await(ctx context.Context, s *submission, within time.Durat
 		return len(b.found[s.number]) > 0, err
 	})
 	if err == nil {
-		b.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
-		b.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
+		b.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
+		b.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
 		return nil
 	}
 	if !errors.Is(err, errNotThere) {
 		return err
 	}
 	if b.folder == nil {
-		return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s, which does not exist: %s accepted it%s at %s: is that where its mail is delivered? Else look into the mail log",
+		return Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s, which does not exist: %s accepted it%s at %s: is mail delivered there? Otherwise check the mail log",
 			b, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
 	}
-	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s: look into the mail log and the queue, and into the folders beneath; %s",
+	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s: check the mail log, the queue and the folders below; %s",
 		b, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), s.known(time.Now()))
 	return watch.explain(ctx, err)
 }
 
-// cameMeanwhile words how many messages came to a mailbox that were not awaited.
+// cameMeanwhile says how many other messages came to a mailbox.
 func cameMeanwhile(others int) string {
 	switch others {
 	case 0:
@@ -263,11 +263,11 @@ func cameMeanwhile(others int) string {
 	}
 }
 
-// cleanup removes what the run sent, everything that came twice, and what of earlier runs came since the sweep. For what an
-// IMAP server gives out too, it was asked before.
+// cleanup removes the messages that the run sent, all duplicates, and messages of earlier runs that came since the
+// sweep. For messages that an IMAP server also shows the IMAP cleanup has already looked.
 func (b *maildirBox) cleanup(ctx context.Context) error {
 	if !b.ready {
-		return nil // the step said why
+		return nil // the step reported the reason
 	}
 	var missing []*submission
 	for {

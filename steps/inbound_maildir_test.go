@@ -14,8 +14,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// withMaildir gives bob a Maildir instead of his other mailboxes. Mail that is sent from then on lies there after delay,
-// copies times.
+// withMaildir gives bob a Maildir instead of his other mailboxes. From then on each sent message is delivered there
+// after delay, copies times.
 func withMaildir(t *testing.T, bed *mailbed, delay time.Duration, copies int) (dir string, library *steps.Library) {
 	t.Helper()
 	dir = t.TempDir()
@@ -46,7 +46,7 @@ func withMaildir(t *testing.T, bed *mailbed, delay time.Duration, copies int) (d
 	return dir, steps.NewLibrary(append(definitions(), steps.Definition{Area: "test", Sentence: "it is delivered", Func: deliver})...)
 }
 
-// putMail delivers as a server does: into tmp, and from there.
+// putMail delivers like a server: into tmp, and from there into new.
 func putMail(t *testing.T, dir string, message []byte) {
 	file, err := os.CreateTemp(filepath.Join(filepath.Dir(dir), "tmp"), fmt.Sprintf("%d.*.host", time.Now().Unix()))
 	if err == nil {
@@ -74,7 +74,7 @@ func (b *mailbed) runWith(t *testing.T, library *steps.Library, text string) *st
 	return outcome
 }
 
-// left lists what is in a Maildir.
+// left lists the files in a Maildir.
 func left(t *testing.T, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
@@ -119,7 +119,7 @@ func TestMaildirPasses(t *testing.T) {
 	}
 }
 
-// What a killed run left, and what came behind the end of the one before, is removed.
+// A run removes the messages of a killed run, and those that came after the end of the run before.
 func TestMaildirSweeps(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	dir, library := withMaildir(t, bed, 0, 1)
@@ -151,9 +151,9 @@ func TestMaildirFaults(t *testing.T) {
 		close  string
 	}{
 		{"lost", nil, text, 1, result.ReasonNotReceived, result.BlameQueue, `no message in bob's Maildir ".*" after 0\.[2-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-			`nothing else came meanwhile: look into the mail log and the queue, and into the folders beneath; submission .*`, missing},
+			`nothing else came meanwhile: check the mail log, the queue and the folders below; submission .*`, missing},
 		{"absent", func(_ *testing.T, bob *steps.Account) { bob.Maildir += "/absent" }, text, 1, result.ReasonNotReceived, result.BlameDelivery,
-			`no message in bob's Maildir ".*/absent" after 0\.[2-9]\d\ds, which does not exist: mail\.demo\.test:587 accepted it as Q at \S+ UTC: is that where its mail is delivered\? Else look into the mail log`, missing},
+			`no message in bob's Maildir ".*/absent" after 0\.[2-9]\d\ds, which does not exist: mail\.demo\.test:587 accepted it as Q at \S+ UTC: is mail delivered there\? Otherwise check the mail log`, missing},
 		{"no directory", func(t *testing.T, bob *steps.Account) {
 			bob.Maildir += "/mbox"
 			if err := os.WriteFile(bob.Maildir, nil, 0o600); err != nil {
@@ -168,7 +168,7 @@ func TestMaildirFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.Chmod(bob.Maildir, 0o700) }) // for the removal
-		}, text, 1, result.ReasonConfig, result.BlameScenario, `read bob's Maildir ".*": .*permission denied: let the user that stepwatch runs as read and change it, .*`, ``},
+		}, text, 1, result.ReasonConfig, result.BlameScenario, `read bob's Maildir ".*": .*permission denied: permit stepwatch's user to read and change it, .*`, ``},
 		{"no setting", func(_ *testing.T, bob *steps.Account) { bob.Maildir = "" }, text, 1, result.ReasonConfig, result.BlameScenario,
 			`account "bob" has no maildir: set accounts\.bob\.maildir in stepwatch\.yml`, ``},
 		{"nothing sent", nil, `Then "bob" receives it in the Maildir within 1s`, 0, result.ReasonScenario, result.BlameScenario, `nothing was sent to "bob" before this step: .*`, ``},

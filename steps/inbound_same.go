@@ -14,10 +14,10 @@ func init() {
 	Register(
 		Definition{
 			Area: "mail", Sentence: `it is the same message each time`,
-			Does: "Compares what the steps before received of the message that was received last: through a proxy and directly, over IMAP and over POP3. Fails unless the account got it " +
-				"at least in two ways, each with the same header and body, each IMAP server with the same UIDVALIDITY and UID, and each POP3 server with the same unique id, as mail programs load a " +
-				"mailbox anew when those change. The fields Status, X-Status, X-Keywords, X-UID and X-UIDL, in which servers keep notes, may differ.",
-			Measures: "The reading of the message in each of the ways.",
+			Does: "Compares the copies of the last received message that earlier steps received: through a proxy and directly, or over IMAP and over POP3. Fails unless the account received it " +
+				"in at least two ways, each with the same header and body. All IMAP servers must have the same UIDVALIDITY and UID, and all POP3 servers the same unique id, because mail programs load a " +
+				"mailbox again when those change. The fields Status, X-Status, X-Keywords, X-UID and X-UIDL, in which servers keep notes, may differ.",
+			Measures: "Reading the message in each of the ways.",
 			Example:  `Then it is the same message each time`,
 			Func:     isSameMessage,
 		},
@@ -37,7 +37,7 @@ func isSameMessage(ctx context.Context, w *World, _ Args) error {
 		}
 	}
 	if len(ways) < 2 || last.sent == nil {
-		return scenarioFault("the message was received in one way only, %s: receive it in another before this step", last.where)
+		return scenarioFault("the message was received in one way only, %s: receive it in another way before this step", last.where)
 	}
 	reference, err := ways[0].message(ctx)
 	if err != nil {
@@ -49,14 +49,14 @@ func isSameMessage(ctx context.Context, w *World, _ Args) error {
 			return err
 		}
 		if what := messageDifference(reference, message); what != "" {
-			return Fail(result.ReasonUnexpected, result.BlameAccess, "%s differs in %s and %s: one of the servers between alters mail, or they show different copies", what, ways[0].where, a.where)
+			return Fail(result.ReasonUnexpected, result.BlameAccess, "%s differs in %s and %s: one of the servers alters mail, or they show different copies", what, ways[0].where, a.where)
 		}
 	}
 	for i, a := range ways {
 		for _, b := range ways[:i] {
 			kind, _, _ := strings.Cut(a.key, " ")
 			if a.key != b.key && strings.HasPrefix(b.key, kind+" ") {
-				return Fail(result.ReasonUnexpected, result.BlameAccess, "the message is %s in %s and %s in %s: they are different copies, or mail programs will load the mailbox anew when they change over",
+				return Fail(result.ReasonUnexpected, result.BlameAccess, "the message is %s in %s and %s in %s: these are different copies, or mail programs will load the mailbox again when they change servers",
 					b.key, b.where, a.key, a.where)
 			}
 		}
@@ -64,11 +64,11 @@ func isSameMessage(ctx context.Context, w *World, _ Args) error {
 	return nil
 }
 
-// serversNotes are the fields in which servers keep what they know of a message, and which some of them show to one protocol
-// and hide from the other.
+// serversNotes are the fields in which servers keep notes about a message. Some servers show them over one protocol and
+// hide them over the other.
 var serversNotes = []string{"status", "x-status", "x-keywords", "x-uid", "x-uidl"}
 
-// messageDifference names the first part in which two messages differ, or is empty. How lines end makes no difference.
+// messageDifference names the first part in which two messages differ, or is empty. It ignores line endings.
 func messageDifference(a, b []byte) (what string) {
 	headerA, bodyA := headerLines(a)
 	headerB, bodyB := headerLines(b)
@@ -83,7 +83,7 @@ func messageDifference(a, b []byte) (what string) {
 		if one == field(headerB) {
 			continue
 		}
-		if one == "" || slices.Contains(headerB, one) { // the other is what was put in
+		if one == "" || slices.Contains(headerB, one) { // the other field was inserted
 			one = field(headerB)
 		}
 		name, _, _ := strings.Cut(one, ":")
@@ -95,7 +95,7 @@ func messageDifference(a, b []byte) (what string) {
 	return ""
 }
 
-// headerLines gives the fields of a message, folded lines included, without the servers' notes; and the body. Two copies
+// headerLines returns the fields of a message, folded lines included, without the servers' notes, and the body. Two copies
 // differ in lines that are no field too, which message.Read leaves out.
 func headerLines(raw []byte) (header []string, body []byte) {
 	raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))

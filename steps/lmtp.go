@@ -13,10 +13,10 @@ import (
 func init() {
 	Register(Definition{
 		Area: "mail", Sentence: `I deliver a message to {account} over LMTP via {text}`,
-		Does: "Hands a test message from the account to itself to a mail store over LMTP (RFC 2033), at a host and port or at a socket's path, past every server before it: " +
-			"does the store itself take mail? Nobody logs in." + anyTLSDoes + " Fails on the first answer that is not the one wanted. " +
-			"Text and table are those of \"I send a message\", and the message is removed again as there.",
-		Measures:  "From connecting to the end of the dialogue, with the phases of a message on port 25." + anyTLSMeasures,
+		Does: "Delivers a test message from the account to itself to a mail store over LMTP (RFC 2033), at a host and port or at a socket's path, without any server before it: " +
+			"does the store itself accept mail? There is no login." + anyTLSDoes + " Fails on the first unexpected answer. " +
+			"The text, the table and the removal of the message are the same as for \"I send a message\".",
+		Measures:  "From the connection to the end of the dialogue, with the phases of a message on port 25." + anyTLSMeasures,
 		Table:     Optional,
 		DocString: Optional,
 		Example:   `When I deliver a message to "bob" over LMTP via "store.example.org:24"`,
@@ -24,7 +24,7 @@ func init() {
 	})
 }
 
-// deliverLMTP is what "I deliver a message … over LMTP" means.
+// deliverLMTP runs "I deliver a message … over LMTP".
 func deliverLMTP(ctx context.Context, w *World, a Args) error {
 	start := time.Now()
 	account, err := w.target.Account(a.Text(0))

@@ -72,10 +72,10 @@ func TestBans(t *testing.T) {
 		t.Errorf("measured\n%s", got)
 	}
 	for script, want := range map[string]string{
-		`echo "ERROR NOK: ('sshd',)" >&2; echo "Sorry but the jail 'sshd' does not exist"; exit 255`:           `config scenario: read the bans of fail2ban's jail "sshd": there is no such jail: "fail2ban-client status" lists the jails`,
-		`echo "ERROR Permission denied to socket: /x, (you must be root)" >&2; exit 255`:                       `config monitor: .*: permission denied: fail2ban answers to root alone`,
-		`echo "ERROR Failed to access socket path: /x. Is fail2ban running?" >&2; exit 255`:                    `connect target: .*: fail2ban does not run, so password guessing is not blocked`,
-		`echo "ERROR [[Errno 111] Connection refused] Unable to contact server. Is it running?" >&2; exit 255`: `connect target: .*: fail2ban does not run, .*`,
+		`echo "ERROR NOK: ('sshd',)" >&2; echo "Sorry but the jail 'sshd' does not exist"; exit 255`:           `config scenario: read the bans of fail2ban's jail "sshd": no such jail: "fail2ban-client status" lists the jails`,
+		`echo "ERROR Permission denied to socket: /x, (you must be root)" >&2; exit 255`:                       `config monitor: .*: permission denied: fail2ban only answers to root`,
+		`echo "ERROR Failed to access socket path: /x. Is fail2ban running?" >&2; exit 255`:                    `connect target: .*: fail2ban is not running, so password guessing is not blocked`,
+		`echo "ERROR [[Errno 111] Connection refused] Unable to contact server. Is it running?" >&2; exit 255`: `connect target: .*: fail2ban is not running, .*`,
 		`echo Hello`: `protocol target: .*: unknown format: "Currently failed" is ""`,
 		`exit 3`:     `config monitor: .*: fail2ban-client status failed: `,
 	} {

@@ -17,14 +17,14 @@ func init() {
 		Definition{
 			Area:     "mail",
 			Sentence: `the account {account}`,
-			Does:     "Fails unless stepwatch.yml has the account, with an address, and its password can be had.",
+			Does:     "Fails unless stepwatch.yml has the account with an address, and its password is available.",
 			Example:  `Given the account "alice"`,
 			Func:     haveAccounts,
 		},
 		Definition{
 			Area:     "mail",
 			Sentence: `the accounts {account} and {account}`,
-			Does:     "Fails unless stepwatch.yml has both accounts, with an address each, and their passwords can be had.",
+			Does:     "Fails unless stepwatch.yml has both accounts with an address each, and their passwords are available.",
 			Example:  `Given the accounts "alice" and "bob"`,
 			Func:     haveAccounts,
 		},
@@ -47,8 +47,8 @@ func haveAccounts(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// waitOf reads the parameters of a step that waits for mail: the account, the port when the sentence names one between
-// the two others, and for how long.
+// waitOf reads the parameters of a step that waits for mail: the account, the port if the sentence has one between the
+// two others, and for how long.
 func waitOf(w *World, a Args, otherwise int) (account *Account, port int, within time.Duration, err error) {
 	if account, err = w.target.Account(a.Text(0)); err != nil {
 		return nil, 0, 0, err
@@ -63,9 +63,9 @@ func waitOf(w *World, a Args, otherwise int) (account *Account, port int, within
 	return account, port, within, err
 }
 
-// mailAddress is the account's address, fit for an SMTP command: nothing in it can end the line or the path early. Where
-// only its domain is not US-ASCII that is given in A-labels (RFC 5890), so that every server can take it; a local part has
-// no such form and needs SMTPUTF8 (RFC 6531).
+// mailAddress returns the account's address in a form that is safe in an SMTP command: nothing in it can end the line
+// or the path early. If only its domain is not US-ASCII, the domain becomes A-labels (RFC 5890), which every server
+// accepts. A local part has no such form and needs SMTPUTF8 (RFC 6531).
 func (a *Account) mailAddress() (string, error) {
 	address, err := a.Require("address", a.Address)
 	if err != nil {
@@ -81,7 +81,7 @@ func (a *Account) mailAddress() (string, error) {
 	}
 	if !ok || local == "" || domain == "" || bad {
 		return "", Fail(result.ReasonConfig, result.BlameScenario,
-			"account %q: %q is no mail address: set accounts.%s.address in stepwatch.yml to one like alice@example.org", a.Name, a.Address, a.Name)
+			"account %q: %q is not a mail address: set accounts.%s.address in stepwatch.yml to one like alice@example.org", a.Name, a.Address, a.Name)
 	}
 	return address, nil
 }
@@ -101,7 +101,7 @@ func (a *Account) secret(ctx context.Context, w *World) (Secret, error) {
 	return w.Secret(ctx, name)
 }
 
-// login is the name and password with which the account logs in.
+// login returns the name and password with which the account logs in.
 func (a *Account) login(ctx context.Context, w *World) (username string, password Secret, err error) {
 	if username, err = a.Require("username", a.Username); err != nil {
 		return "", Secret{}, err
@@ -110,31 +110,31 @@ func (a *Account) login(ctx context.Context, w *World) (username string, passwor
 	return username, password, err
 }
 
-// mail is what a scenario sent, the mailboxes in which it waits for that, and what it received.
+// mail holds the messages that a scenario sent and received, and its mailboxes.
 type mail struct {
 	sent        []*submission
 	boxes       []*mailbox
 	arrivals    []*arrival
-	attachments []content.Attachment // of every message that is sent from here on
+	attachments []content.Attachment // of every message that is sent from now on
 }
 
-// submission is one message on its way.
+// submission is a sent message.
 type submission struct {
 	number   int // 1 for the first of the run
 	from, to *Account
-	server   string        // where it was handed over: "mail.example.org:587"
-	sent     bool          // the whole message went out, so the server may have it whatever it answered
-	accepted time.Time     // when the server took it; zero when it did not
-	took     time.Duration // from the start of the step until then
+	server   string        // the server that the message was sent to: "mail.example.org:587"
+	sent     bool          // the whole message was sent, so the server may have it whatever it answered
+	accepted time.Time     // when the server accepted it; zero if it did not
+	took     time.Duration // from the start of the step until the acceptance
 	message  []byte        // as it was written
-	padded   bool          // and then made longer
+	padded   bool          // and made longer afterwards
 	reply    Reply         // the server's answer to the message
-	stored   bool          // taking it was delivering it, as LMTP has it (RFC 2033 section 4.2)
+	stored   bool          // acceptance means delivery, as in LMTP (RFC 2033 section 4.2)
 	returned bool          // a bounce says that it was not delivered
-	removed  bool          // whoever received it has removed it by another way than the INBOX
+	removed  bool          // a recipient has removed it by another way than the INBOX
 }
 
-// last is the message that was sent last, to the account when one is given.
+// last returns the last sent message, or if to is not nil the last one sent to that account.
 func (m *mail) last(to *Account) *submission {
 	for i := len(m.sent) - 1; i >= 0; i-- {
 		if to == nil || m.sent[i].to == to {
@@ -144,7 +144,7 @@ func (m *mail) last(to *Account) *submission {
 	return nil
 }
 
-// sentTo lists the messages that may lie in the account's mailbox.
+// sentTo lists the messages that may be in the account's mailbox.
 func (m *mail) sentTo(to *Account) []*submission {
 	var sent []*submission
 	for _, s := range m.sent {
@@ -155,13 +155,13 @@ func (m *mail) sentTo(to *Account) []*submission {
 	return sent
 }
 
-// reads says whether the account has a mailbox over IMAP, which then sees to what was sent.
+// reads reports whether the account has a mailbox over IMAP, which then cleans up the sent messages.
 func (m *mail) reads(account *Account) bool {
 	return slices.ContainsFunc(m.boxes, func(box *mailbox) bool { return box.account == account })
 }
 
-// mailbox gives the account's mailbox as it is read via port, and any that there is when port is 0. A new one is not
-// opened yet, and is cleaned up with the World.
+// mailbox returns the account's mailbox as read via port, or any existing one if port is 0. A new mailbox is not opened
+// yet, and is cleaned up with the World.
 func (m *mail) mailbox(w *World, account *Account, port int) *mailbox {
 	for _, box := range m.boxes {
 		if box.account == account && port == 0 {
@@ -174,7 +174,7 @@ func (m *mail) mailbox(w *World, account *Account, port int) *mailbox {
 	return m.mailboxAt(w, account, account.IMAP, port)
 }
 
-// mailboxAt gives the account's mailbox as it is read at a host, which need not be the account's own, via port.
+// mailboxAt returns the account's mailbox as read via port at a host, which need not be the account's own.
 func (m *mail) mailboxAt(w *World, account *Account, host string, port int) *mailbox {
 	for _, box := range m.boxes {
 		if box.account == account && box.host == host && box.port == port {
@@ -187,7 +187,7 @@ func (m *mail) mailboxAt(w *World, account *Account, host string, port int) *mai
 	return box
 }
 
-// Close closes what a cleanup did not.
+// Close closes the mailboxes that a cleanup left open.
 func (m *mail) Close() error {
 	for _, box := range m.boxes {
 		box.close()
@@ -195,9 +195,9 @@ func (m *mail) Close() error {
 	return nil
 }
 
-// The headers by which stepwatch knows its own mail again.
+// The headers by which stepwatch recognises its own mail.
 const (
 	headerRun     = "X-Stepwatch-Run"     // the run that sent it
-	headerOrigin  = "X-Stepwatch-Origin"  // the scenario, the same in each of its runs
+	headerOrigin  = "X-Stepwatch-Origin"  // the scenario, the same in all of its runs
 	headerMessage = "X-Stepwatch-Message" // which of the run's messages, from 1
 )

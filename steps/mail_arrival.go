@@ -9,26 +9,27 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// arrival is a message that a step has received, for the steps that judge it. Whoever receives, by IMAP or another way,
-// hands one to mail.receive. The message itself is read when somebody asks for it, outside the time of its arrival.
+// arrival is a message that a step has received, for the steps that judge it. Each step that receives mail, by IMAP or
+// another way, hands one to mail.receive. The content of the message is read on demand, outside the time of its
+// arrival.
 type arrival struct {
 	account *Account
-	sent    *submission // what this run sent and it is; nil for mail that somebody else sent
+	sent    *submission // the message as this run sent it; nil for mail from somebody else
 	where   string      // for messages: "bob's INBOX at mail.example.org:993"
-	folder  string      // "INBOX", or the folder that it was filed into
-	at      time.Time   // when it was seen to be there
+	folder  string      // "INBOX", or the folder with the message
+	at      time.Time   // when it was seen there
 	read    func(ctx context.Context) ([]byte, error)
 	box     *mailbox // nil when it was not received over IMAP
 	uid     imap.UID // in folder
-	key     string   // how clients know the message again, in the words of the protocol; empty when it has none
+	key     string   // how clients recognise the message, in the words of the protocol; empty when the protocol has no such key
 
 	raw    []byte
 	header message.Header
 	way    *way
 }
 
-// receive makes a the message that the following steps speak of as "it". Which way it took is found out and reported once
-// the step's time is over.
+// receive makes a the message that later steps call "it". After the step's time it finds out and reports the way of the
+// message, once.
 func (m *mail) receive(w *World, a *arrival) {
 	m.arrivals = append(m.arrivals, a)
 	if a.sent != nil {
@@ -36,7 +37,7 @@ func (m *mail) receive(w *World, a *arrival) {
 	}
 }
 
-// received is the message that was received last.
+// received returns the last received message.
 func (m *mail) received() (*arrival, error) {
 	if len(m.arrivals) == 0 {
 		return nil, scenarioFault("no message was received before this step: begin with \"… receives it over IMAP within …\"")
@@ -44,7 +45,7 @@ func (m *mail) received() (*arrival, error) {
 	return m.arrivals[len(m.arrivals)-1], nil
 }
 
-// message gives the whole message as it lies in the mailbox (RFC 5322), with CRLF line ends. It is read once.
+// message returns the whole message as it is in the mailbox (RFC 5322), with CRLF line ends. It is read once.
 func (a *arrival) message(ctx context.Context) ([]byte, error) {
 	if a.raw == nil {
 		raw, err := a.read(ctx)
@@ -56,7 +57,7 @@ func (a *arrival) message(ctx context.Context) ([]byte, error) {
 	return a.raw, nil
 }
 
-// headers gives the message's header.
+// headers returns the message's header.
 func (a *arrival) headers(ctx context.Context) (message.Header, error) {
 	raw, err := a.message(ctx)
 	if err != nil || a.header != nil {

@@ -18,7 +18,7 @@ import (
 
 const unrelated = "From: carol@elsewhere.test\r\nSubject: lunch?\r\n\r\nAt noon.\r\n"
 
-// Mail of other people stays, and does not confuse the search.
+// Other people's mail stays, and does not confuse the search.
 func TestMailLeavesOthersAlone(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	for range 200 {
@@ -44,7 +44,7 @@ func TestMailLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// A message that arrives twice is removed twice, also when the second copy comes by another way.
+// A message that arrives twice is removed twice, even if the second copy comes by another way.
 func TestMailRemovesDuplicates(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	if err := bed.Break(stepstest.FaultDuplicate); err != nil {
@@ -58,7 +58,7 @@ func TestMailRemovesDuplicates(t *testing.T) {
 	}
 }
 
-// What a run could not remove the next one of the same scenario does, and no other scenario.
+// The next run of the same scenario removes what a run could not remove, and no other scenario does.
 func TestMailSweepsWhatEarlierRunsLeft(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.SetDelay(2300 * time.Millisecond) // beyond the wait and the cleanup's last look
@@ -87,7 +87,7 @@ func TestMailSweepsWhatEarlierRunsLeft(t *testing.T) {
 	}
 }
 
-// Without UIDPLUS the message is flagged, other people's deleted mail stays, and the run says so.
+// Without UIDPLUS the message gets the flag \Deleted, other people's deleted mail stays, and the run reports it.
 func TestMailWithoutUIDPlus(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{WithoutUIDPlus: true})
 	outcome := bed.run(t, 5*time.Second, roundTrip)
@@ -100,7 +100,7 @@ func TestMailWithoutUIDPlus(t *testing.T) {
 	}
 }
 
-// What an earlier run of the scenario left is gone when the next one has ended, wherever it lies and whenever it comes.
+// At the end of a run the messages of an earlier run are gone, in whatever folder and whenever they come.
 func TestMailCleanupRemovesWhatEarlierRunsLeft(t *testing.T) {
 	const submission = `When I send a message from "alice" to "bob" via 587`
 	for name, c := range map[string]struct {
@@ -118,7 +118,7 @@ func TestMailCleanupRemovesWhatEarlierRunsLeft(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bed := newMailbed(t, stepstest.MailOptions{})
-			bed.origin = t.Name() // as a process that has not run it yet
+			bed.origin = t.Name() // like a process that has not run it yet
 			if err := bed.Break(c.fault); err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +150,7 @@ func TestMailSweepsWhatIsFlaggedAsDeleted(t *testing.T) {
 	}
 }
 
-// crash runs text as a run does that is killed behind its last step: nothing is put back.
+// crash runs text like a run that is killed after its last step: nothing is undone.
 func (b *mailbed) crash(t *testing.T, text string) {
 	t.Helper()
 	account := *b.target.Accounts["bob"]
@@ -164,7 +164,7 @@ func (b *mailbed) crash(t *testing.T, text string) {
 	passed(t, outcome)
 }
 
-// flag marks all messages in a user's INBOX as deleted.
+// flag sets the flag \Deleted on all messages in a user's INBOX.
 func (b *mailbed) flag(t *testing.T, user string) {
 	t.Helper()
 	roots, err := b.CA().Roots()
@@ -200,7 +200,7 @@ func TestMailIsNoticedAtOnce(t *testing.T) {
 	}
 }
 
-// Being told to stop blames nobody and still removes the mail.
+// A request to stop blames nobody and still removes the mail.
 func TestMailStops(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.SetDelay(300 * time.Millisecond)
@@ -219,7 +219,7 @@ func TestMailStops(t *testing.T) {
 	}
 }
 
-// A connection that broke after the mail was seen is opened again to remove it.
+// A connection that broke after the mail was seen is reopened to remove it.
 func TestMailReconnectsToRemove(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	library := steps.NewLibrary(append(definitions(), steps.Definition{Area: "test", Sentence: "the mail server hangs up",

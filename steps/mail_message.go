@@ -13,19 +13,18 @@ import (
 	"github.com/stepwatch/stepwatch/steps/content"
 )
 
-const defaultBody = `This is a test message. stepwatch sent it to see whether mail gets through and how long that takes.
+const defaultBody = `This is a test message. stepwatch sent it to check whether mail arrives and how long that takes.
 
-The run that sent it removes it again, and what a run had to leave behind the next one removes. It may be deleted at any
-time.
+The run that sent it removes it. If that fails, the next run removes it. You may delete it at any time.
 
 `
 
-// numberLine begins the last line of that text. It tells the message from all others where an application shows no more than
-// the text.
+// numberLine begins the last line of that text. It distinguishes the message from all others where an application shows
+// only the text.
 const numberLine = "Its number is "
 
 // compose writes the message of s: the headers of the step's table, its doc string as the text, the scenario's
-// attachments, and what stepwatch recognises it by.
+// attachments, and the headers by which stepwatch recognises it.
 func compose(w *World, s *submission, a Args) ([]byte, error) {
 	from, err := s.from.mailAddress()
 	if err != nil {
@@ -36,7 +35,7 @@ func compose(w *World, s *submission, a Args) ([]byte, error) {
 		return nil, err
 	}
 	_, domain, _ := cutLast(from, "@")
-	if ascii, err := idna.Lookup.ToASCII(domain); err == nil { // what names the message is no address, and need not be spelt like one
+	if ascii, err := idna.Lookup.ToASCII(domain); err == nil { // a Message-ID is not an address, and its domain may be spelt differently
 		domain = ascii
 	}
 	message := &content.Message{Text: defaultBody + numberLine + messageID(w.Run(), s.number) + "\n", Attachments: State[mail](w).attachments, Headers: []content.Header{
@@ -61,18 +60,18 @@ func compose(w *World, s *submission, a Args) ([]byte, error) {
 	}
 	raw, err := message.Write()
 	if err != nil {
-		return nil, scenarioFault("the message cannot be written: %w", err)
+		return nil, scenarioFault("write the message: %w", err)
 	}
 	return raw, nil
 }
 
-// messageID is the left part of a message's Message-ID.
+// messageID returns the left part of a message's Message-ID.
 func messageID(run string, number int) string { return run + "." + strconv.Itoa(number) }
 
-// wholeMessage is the media type of a doc string that holds the headers too.
+// wholeMessage is the media type of a doc string that also holds the headers.
 const wholeMessage = "message/rfc822"
 
-// withHeaders moves the headers of a doc string that holds them to the rows of the table.
+// withHeaders moves the headers of a doc string of type wholeMessage to the rows of the table.
 func (a Args) withHeaders() Args {
 	if a.DocString == nil || a.DocString.MediaType != wholeMessage {
 		return a
@@ -85,17 +84,17 @@ func (a Args) withHeaders() Args {
 	return a
 }
 
-// withTable puts the rows "name, value" of a step's table among the headers, in the place of one with the same name.
+// withTable adds the rows "name, value" of a step's table to the headers. A row replaces the header with the same name.
 func withTable(m *content.Message, table [][]string) error {
 	for _, row := range table {
 		if len(row) != 2 {
-			return scenarioFault("a row of the headers has %d cells, not 2: | Subject | Hello |", len(row))
+			return scenarioFault("a row of the headers has %d cells, wanted 2: | Subject | Hello |", len(row))
 		}
 		name, value := row[0], row[1]
 		lower := strings.ToLower(name)
 		switch {
 		case strings.HasPrefix(lower, "x-stepwatch-"), lower == "content-transfer-encoding", lower == "mime-version":
-			return scenarioFault("the header %s is stepwatch's own", name)
+			return scenarioFault("the header %s is reserved for stepwatch", name)
 		case lower == "content-type":
 			m.TextType = value
 			continue

@@ -11,17 +11,17 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// explain gives the failure for a message that was accepted and is not where it is wanted. It ends the watch.
+// explain returns the failure for a message that was accepted and is not in the expected place. It ends the watch.
 //
-// Who takes a message must deliver it, keep it or report that it cannot (RFC 5321 section 6.1), so a bounce names leg and
-// reason, and so does a notice of a delay. With neither the accepting server's own queue and log are asked, where hosts in
-// stepwatch.yml have them. When they do not tell, the message is in a queue, that server's or one behind it, as far as that
-// can be known from outside. When there is no asking, the leg is not known, and the failure says that.
+// A server that accepts a message must deliver it, keep it or report that it cannot (RFC 5321 section 6.1). So a bounce
+// or a delay notice names the leg and the reason. Without either, explain asks the accepting server's own queue and
+// log, if hosts in stepwatch.yml has them. If they do not say, the message is in the queue of that server or a later
+// one, as far as that is visible from outside. If it cannot ask them, the leg is unknown, and the failure says so.
 func (r *returnWatch) explain(ctx context.Context, missing error) error {
 	r.end()
 	s := r.s
 	if s.stored {
-		return Fail(result.ReasonNotReceived, result.BlameDelivery, "%w; by LMTP it was taken for delivered: look into the filters of that mailbox", missing)
+		return Fail(result.ReasonNotReceived, result.BlameDelivery, "%w; the LMTP server reported it as delivered: check the filters of that mailbox", missing)
 	}
 	unknown := r.lookOnce(ctx)
 	switch {
@@ -33,19 +33,19 @@ func (r *returnWatch) explain(ctx context.Context, missing error) error {
 	}
 	t := s.trace(ctx, r.w)
 	if t.blame != "" {
-		return Fail(result.ReasonNotReceived, t.blame, "%w; %s: ask who runs %s", missing, t.said, t.ask)
+		return Fail(result.ReasonNotReceived, t.blame, "%w; %s: ask the operator of %s", missing, t.said, t.ask)
 	}
 	also := ""
 	if t.said != "" {
 		also = "; " + t.said
 	}
 	if unknown != nil {
-		return Fail(result.ReasonNotReceived, result.BlameTarget, "%w; whether it came back is not known: %w%s: ask who runs %s", missing, unknown, also, s.server)
+		return Fail(result.ReasonNotReceived, result.BlameTarget, "%w; whether it came back is unknown: %w%s: ask the operator of %s", missing, unknown, also, s.server)
 	}
-	return Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s%s: ask who runs %s", missing, s.from.Address, also, s.server)
+	return Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s%s: ask the operator of %s", missing, s.from.Address, also, s.server)
 }
 
-// lookOnce is the last look into the sender's mailbox. The error says why there was none.
+// lookOnce looks a last time into the sender's mailbox. The error says why it could not.
 func (r *returnWatch) lookOnce(ctx context.Context) error {
 	switch {
 	case r.box == nil:
@@ -62,8 +62,8 @@ func (r *returnWatch) lookOnce(ctx context.Context) error {
 	return err
 }
 
-// readerOf is the account by which the mail for another's address can be read, or nil: a machine that sends has often none
-// of its own, and the member whose address it sends from has.
+// readerOf returns the account that can read the mail for another account's address, or nil. A machine that sends often
+// has no mailbox of its own, but the person whose address it sends from has one.
 func readerOf(t *Target, account *Account) *Account {
 	reads := func(a *Account) bool {
 		return a.IMAP != "" && a.Password != "" && strings.EqualFold(a.Address, account.Address)
@@ -79,10 +79,10 @@ func readerOf(t *Target, account *Account) *Account {
 	return nil
 }
 
-// socketName is how Postfix names a unix socket where it names a host: "mx1.example.org[private/dovecot-lmtp]".
+// socketName matches a unix socket where Postfix names a host: "mx1.example.org[private/dovecot-lmtp]".
 var socketName = regexp.MustCompile(`\[(private)?/`)
 
-// blame is the leg that a report tells of, by its status (RFC 3463 section 3), and otherwise by who said no.
+// blame returns the leg that a report is about, by its status (RFC 3463 section 3), and otherwise by who refused.
 func (r receivedReport) blame() result.Blame {
 	_, detail, _ := strings.Cut(r.to.status, ".")
 	subject, detail, _ := strings.Cut(detail, ".")
@@ -90,9 +90,9 @@ func (r receivedReport) blame() result.Blame {
 	switch {
 	case subject == "7": // security and policy
 		return result.BlameFiltering
-	case subject == "2" && detail != "0", subject == "1" && (detail == "1" || detail == "6"): // full, disabled, not there; 4.2.0 is what greylisting says
+	case subject == "2" && detail != "0", subject == "1" && (detail == "1" || detail == "6"): // full, disabled, missing; greylisting says 4.2.0
 		return result.BlameDelivery
-	case socketName.MatchString(r.to.diagnostic + " " + r.to.remote): // Postfix' word for the store on its own machine
+	case socketName.MatchString(r.to.diagnostic + " " + r.to.remote): // Postfix's name for the store on its own machine
 		return result.BlameDelivery
 	case subject == "4", elsewhere: // the network and routing
 		return result.BlameTransfer

@@ -6,7 +6,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The leg that a report tells of, in what real servers write.
+// The leg that a report is about, in the words of real servers.
 func TestLegOfAReport(t *testing.T) {
 	for name, c := range map[string]struct {
 		reporter string

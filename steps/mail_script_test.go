@@ -17,9 +17,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// A script is what a server says and wants to hear, line by line: "S: " is sent, "C: " is the beginning of a line that must
-// come, "TLS" is a handshake, "C*" takes in lines up to a lone dot, "hang" keeps the connection open in silence until
-// the client ends it. A tag "@" stands for the IMAP client's own.
+// A script is a dialogue of a server, line by line: the server sends the text after "S: ", and expects a line that
+// begins with the text after "C: ". "TLS" is a handshake, "C*" reads lines up to a lone dot, "hang" keeps the
+// connection open in silence until the client ends it. A tag "@" is the IMAP client's own.
 func serveScript(t *testing.T, certificate tls.Certificate, script string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func serveScript(t *testing.T, certificate tls.Certificate, script string) strin
 				for err == nil {
 					_, err = r.ReadByte()
 				}
-			case line == "stall": // reads nothing any more, for longer than the client waits
+			case line == "stall": // stops reading, for longer than the client waits
 				time.Sleep(2500 * time.Millisecond)
 			case line == "C*":
 				for got := ""; got != ".\r\n" && err == nil; {
@@ -85,7 +85,7 @@ func serveScript(t *testing.T, certificate tls.Certificate, script string) strin
 	return listener.Addr().String()
 }
 
-// scripted is a target whose mail host follows the scripts, by port.
+// scripted returns a target whose mail host follows the scripts, by port.
 func scripted(t *testing.T, scripts map[string]string) *mailbed {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -109,7 +109,7 @@ func scripted(t *testing.T, scripts map[string]string) *mailbed {
 	return bed
 }
 
-// untilData is a good dialogue up to the message on port 25 without TLS.
+// untilData is a successful dialogue up to the message on port 25 without TLS.
 const untilData = `
 	S: 220 mail.demo.test ESMTP
 	C: EHLO
@@ -142,7 +142,7 @@ func TestSMTPScripts(t *testing.T) {
 				C: QUIT
 				S: 221 bye`,
 			reason:     result.ReasonTLS,
-			want:       `mail\.demo\.test:587 does not offer STARTTLS: nothing was sent, as a password must not go out in clear`,
+			want:       `mail\.demo\.test:587 does not offer STARTTLS: nothing was sent, because a password must not be sent unencrypted`,
 			transcript: "S: 220 mail.demo.test ESMTP\nC: EHLO\nS: 250-mail.demo.test\nS: 250 AUTH PLAIN LOGIN\nC: QUIT\nS: 221 bye\n",
 		},
 		{
@@ -159,7 +159,7 @@ func TestSMTPScripts(t *testing.T) {
 			want:   `mail\.demo\.test:587 offers STARTTLS and then refuses STARTTLS: 454 4\.7\.0 TLS not available due to local problem: look at that server's TLS settings`,
 		},
 		{
-			name: "words in clear behind STARTTLS", port: "587", script: `
+			name: "unencrypted bytes after STARTTLS", port: "587", script: `
 				S: 220 mail.demo.test ESMTP
 				C: EHLO
 				S: 250-mail.demo.test
@@ -168,7 +168,7 @@ func TestSMTPScripts(t *testing.T) {
 				S: 220 go\r\n250 AUTH PLAIN
 				hang`,
 			reason: result.ReasonProtocol,
-			want:   `mail\.demo\.test:587 sent 16 bytes in clear behind its answer to STARTTLS \(220 go\)`,
+			want:   `mail\.demo\.test:587 sent 16 unencrypted bytes after its answer to STARTTLS \(220 go\)`,
 		},
 		{
 			name: "no AUTH", port: "465", script: `
@@ -179,7 +179,7 @@ func TestSMTPScripts(t *testing.T) {
 				C: QUIT
 				S: 221 bye`,
 			reason: result.ReasonAuth,
-			want:   `mail\.demo\.test:465 does not offer AUTH: nobody can log in there`,
+			want:   `mail\.demo\.test:465 does not offer AUTH: no login is possible`,
 		},
 		{
 			name: "another mechanism than the one wanted", port: "465", with: " with AUTH LOGIN", script: `
@@ -191,7 +191,7 @@ func TestSMTPScripts(t *testing.T) {
 				C: QUIT
 				S: 221 bye`,
 			reason: result.ReasonAuth,
-			want:   `mail\.demo\.test:465 does not offer AUTH LOGIN: it has PLAIN, CRAM-MD5`,
+			want:   `mail\.demo\.test:465 does not offer AUTH LOGIN: it offers PLAIN, CRAM-MD5`,
 		},
 		{
 			name: "AUTH is down", port: "465", script: `
@@ -230,7 +230,7 @@ func TestSMTPScripts(t *testing.T) {
 				S: HTTP/1.1 400 Bad Request
 				hang`,
 			reason: result.ReasonProtocol,
-			want:   `the greeting at mail\.demo\.test:25: the answer is no SMTP reply: "HTTP/1\.1 400 Bad Request" does not begin with a code: is that port an SMTP server's\?`,
+			want:   `the greeting at mail\.demo\.test:25: the answer is not an SMTP reply: "HTTP/1\.1 400 Bad Request" does not begin with a code: is an SMTP server on that port\?`,
 		},
 		{
 			name: "closes at once", port: "25", script: ``,
@@ -311,7 +311,7 @@ const sendAndReceive = `
 	When I send a message from "alice" to "bob" via 25
 	Then "bob" receives it over IMAP via %s within 300ms`
 
-// takesMail is a server on port 25 that takes one message.
+// takesMail is a server on port 25 that accepts one message.
 var takesMail = strings.ReplaceAll(untilData, "carol", "bob") + `
 	C*
 	S: 250 2.0.0 Ok: queued as 0123456789
@@ -345,23 +345,23 @@ func TestIMAPScripts(t *testing.T) {
 				S: @ BAD TLS is not configured
 				hang`,
 			reason: result.ReasonTLS,
-			want:   `mail\.demo\.test:143 refuses STARTTLS: BAD TLS is not configured: nothing was sent, as a password must not go out in clear`,
+			want:   `mail\.demo\.test:143 refuses STARTTLS: BAD TLS is not configured: nothing was sent, because a password must not be sent unencrypted`,
 		},
 		{
-			name: "words in clear behind STARTTLS", port: "143", script: `
+			name: "unencrypted bytes after STARTTLS", port: "143", script: `
 				S: * OK ready
 				C: @ STARTTLS
 				S: @ OK begin\r\n* CAPABILITY IMAP4rev1
 				hang`,
 			reason: result.ReasonProtocol,
-			want:   `mail\.demo\.test:143 sent \d+ bytes in clear behind its answer to STARTTLS`,
+			want:   `mail\.demo\.test:143 sent \d+ unencrypted bytes after its answer to STARTTLS`,
 		},
 		{
 			name: "not an IMAP server", port: "143", script: `
 				S: 220 mail.demo.test ESMTP
 				hang`,
 			reason: result.ReasonProtocol,
-			want:   `mail\.demo\.test:143 greets with "220 mail\.demo\.test ESMTP": is that port an IMAP server's\?`,
+			want:   `mail\.demo\.test:143 greets with "220 mail\.demo\.test ESMTP": is an IMAP server on that port\?`,
 		},
 		{
 			name: "nobody may log in", port: "993", script: `
@@ -369,7 +369,7 @@ func TestIMAPScripts(t *testing.T) {
 				S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=GSSAPI] ready
 				hang`,
 			reason: result.ReasonAuth,
-			want:   `mail\.demo\.test:993 does not let anybody log in with a password \(LOGINDISABLED, no AUTH=PLAIN\), although the connection has TLS`,
+			want:   `mail\.demo\.test:993 allows no login with a password \(LOGINDISABLED, no AUTH=PLAIN\), although the connection has TLS`,
 		},
 		{
 			name: "an alert at the login", port: "993", script: `
@@ -380,7 +380,7 @@ func TestIMAPScripts(t *testing.T) {
 				S: @ NO [UNAVAILABLE] Internal error
 				hang`,
 			reason: result.ReasonDeferred,
-			want:   `mail\.demo\.test:993 cannot do LOGIN now: NO \[UNAVAILABLE\] Internal error \(the server alerts: The mail store is read-only until noon\): look at what it depends on`,
+			want:   `mail\.demo\.test:993 cannot do LOGIN now: NO \[UNAVAILABLE\] Internal error \(the server alerts: The mail store is read-only until noon\): check the services that it depends on`,
 		},
 		{
 			name: "no INBOX", port: "993", script: `

@@ -21,7 +21,7 @@ type mailbed struct {
 	*stepstest.MailServer
 	target  *steps.Target
 	secrets stepstest.Secrets
-	origin  string // of the scenarios that it runs; empty for the same as those of other beds
+	origin  string // of the scenarios that it runs; empty for the same origin as that of other beds
 }
 
 func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
@@ -30,15 +30,15 @@ func newMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 	return openMailbed(t, options)
 }
 
-// leavesNothing fails the test if goroutines are left at its end. Tests at the same time see those of each other, so what
-// they are all part of is held to it.
+// leavesNothing fails the test if goroutines are left at its end. Parallel tests see each other's goroutines, so the test
+// that contains them must call it.
 func leavesNothing(t testing.TB) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 }
 
-// openMailbed is newMailbed for tests at the same time.
+// openMailbed is newMailbed for parallel tests.
 func openMailbed(t testing.TB, options stepstest.MailOptions) *mailbed {
 	t.Helper()
 	options.Domain = "demo.test"
@@ -77,7 +77,7 @@ func (b *mailbed) runIn(ctx context.Context, t testing.TB, text string) *stepste
 	return outcome
 }
 
-// onceAccepted calls do when the server has taken another message: mailboxes are open by then, on every machine.
+// onceAccepted calls do when the server has accepted another message: mailboxes are open by then, on every machine.
 func (b *mailbed) onceAccepted(t testing.TB, do func()) {
 	t.Helper()
 	before, over := len(b.Deliveries()), make(chan struct{})
@@ -204,7 +204,7 @@ mailbox_select: 0 messages, UIDNEXT 1, UIDVALIDITY n
 	}
 }
 
-// What the message looks like on arrival, headers and text of the step included.
+// The received message, including the headers and the text of the step.
 func TestMailMessage(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	passed(t, bed.run(t, 5*time.Second, `
@@ -251,7 +251,7 @@ Ende.
 	}
 }
 
-// Every fault ends in time, is named with its reason and blame, and leaves nothing behind.
+// Every fault ends in time, has its reason and blame, and leaves nothing behind.
 func TestMailFaults(t *testing.T) {
 	leavesNothing(t)
 	const noReader = `When I send a message from "alice" to "bob" via 587`
@@ -265,37 +265,37 @@ func TestMailFaults(t *testing.T) {
 		limit    time.Duration
 		accepted time.Duration // the scenario's time is over this long after its message was accepted; 0 means that only limit counts
 		text     string
-		step     int // the one that fails
+		step     int // the failing step
 		reason   result.Reason
 		blame    result.Blame
 		want     string // pattern of the whole message
 		left     int    // messages in bob's mailbox afterwards
-		close    string // pattern of what the World could not put back; empty means nothing
+		close    string // pattern of what the World could not undo; empty means nothing
 	}{
 		{
 			name: "never arrives", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: untilReceived, step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \d\d:\d\d:\d\d\.\d\d\d UTC, ` +
-				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
+				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived in bob's INBOX at mail\.demo\.test:993 when the run ended: a later run removes it`,
 		},
 		{
 			name: "never arrives, and nobody can be asked", faults: []stepstest.Fault{stepstest.FaultDropMail}, setup: func(b *mailbed) { b.target.Accounts["alice"].IMAP = "" },
 			text: untilReceived, step: 1, reason: result.ReasonNotReceived, blame: result.BlameTarget,
-			want:  `no message in bob's INBOX .*; whether it came back is not known: no account can read alice@demo\.test over IMAP: ask who runs mail\.demo\.test:587`,
+			want:  `no message in bob's INBOX .*; whether it came back is unknown: no account can read alice@demo\.test over IMAP: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
 		},
 		{
 			name: "arrives late", setup: func(b *mailbed) { b.SetDelay(600 * time.Millisecond) }, text: untilReceived, step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
+				`nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
 		},
 		{
 			name: "the scenario's time is over first", faults: []stepstest.Fault{stepstest.FaultDropMail}, limit: 20 * time.Second, accepted: 300 * time.Millisecond,
 			text: strings.ReplaceAll(untilReceived, "300ms", "5s"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameTarget,
-			want:  `no message in bob's INBOX at mail\.demo\.test:993 after (?:0\.[2-9]|[1-4]\.\d)\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → on the way for \d\.\d+s since; whether it came back is not known: no time was left to look: ask who runs mail\.demo\.test:587`,
+			want:  `no message in bob's INBOX at mail\.demo\.test:993 after (?:0\.[2-9]|[1-4]\.\d)\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, nothing else came meanwhile: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; whether it came back is unknown: no time was left to look: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived .*`,
 		},
 		{
@@ -312,7 +312,7 @@ func TestMailFaults(t *testing.T) {
 			name: "greylisting", faults: []stepstest.Fault{stepstest.FaultGreylist}, text: roundTrip, step: 1,
 			reason: result.ReasonDeferred, blame: result.BlameSubmission,
 			want: `mail\.demo\.test:587 deferred RCPT TO:<bob@demo\.test>: 450 4\.2\.0 <bob@demo\.test>: greylisted ` +
-				`\(temporary: the same message may pass later; greylisting, a limit, or something behind that server is down\)`,
+				`\(temporary: the same message may pass later; greylisting, a limit, or a service behind that server is down\)`,
 		},
 		{
 			name: "recipient rejected", faults: []stepstest.Fault{stepstest.FaultRejectRecipient}, text: noReader,
@@ -380,7 +380,7 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "IMAP: turned away", faults: []stepstest.Fault{stepstest.FaultIMAPTurnAway}, text: untilReceived, step: 1,
 			reason: result.ReasonDisconnected, blame: result.BlameAccess,
-			want:  `mail\.demo\.test:993 turned us away: BYE Too many connections, try later`,
+			want:  `mail\.demo\.test:993 rejected the connection: BYE Too many connections, try later`,
 			left:  1,
 			close: `remove the test mail of bob: message 1 \(Q\) may stay in .*`,
 		},
@@ -399,7 +399,7 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "accepted too late", faults: nil, text: noReader + "\nThen it is accepted within 0.001ms", step: 1,
 			reason: result.ReasonSlow, blame: result.BlameSubmission,
-			want: `mail\.demo\.test:587 accepted the message after 0\.\d{3}s, wanted within 1µs: the phases of the step that sent it say what took so long`,
+			want: `mail\.demo\.test:587 accepted the message after 0\.\d{3}s, wanted within 1µs: the phases of the step that sent it show what took so long`,
 		},
 		{
 			name: "nothing was sent", text: `Then "bob" receives it over IMAP within 1s`,
@@ -419,12 +419,12 @@ func TestMailFaults(t *testing.T) {
 		{
 			name: "unknown mechanism", text: `When I send a message from "alice" to "bob" via 587 with AUTH GSSAPI`,
 			reason: result.ReasonScenario, blame: result.BlameScenario,
-			want: `AUTH GSSAPI is not known here: write PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER`,
+			want: `AUTH GSSAPI is unknown: write PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER`,
 		},
 		{
 			name: "a line break in an address", setup: func(b *mailbed) { b.target.Accounts["bob"].Address = "bob@demo.test>\r\nRSET" }, text: noReader,
 			reason: result.ReasonConfig, blame: result.BlameScenario,
-			want: `account "bob": "bob@demo\.test>\\r\\nRSET" is no mail address: set accounts\.bob\.address in stepwatch\.yml to one like alice@example\.org`,
+			want: `account "bob": "bob@demo\.test>\\r\\nRSET" is not a mail address: set accounts\.bob\.address in stepwatch\.yml to one like alice@example\.org`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -465,7 +465,7 @@ func TestMailFaults(t *testing.T) {
 
 var queueID = regexp.MustCompile(`\b[0-9A-F]{10}\b`)
 
-// check holds that the scenario failed in this step, for this reason, with this message.
+// check checks that the scenario failed in this step, for this reason, with this message.
 func check(t testing.TB, outcome *stepstest.Outcome, step int, reason result.Reason, blame result.Blame, want string) {
 	t.Helper()
 	if got := len(outcome.Steps) - 1; got != step {

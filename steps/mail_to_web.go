@@ -12,15 +12,15 @@ import (
 func init() {
 	registerWeb(Definition{
 		Area: "mail", Sentence: "the message appears on {url} within {duration}", Waits: true,
-		Does: "Loads the page again every second until its visible text has the number of the message that was sent last. The number ends the message's text, " +
-			"which therefore has to be stepwatch's own. Fails when the page does not show it in that time, counted from this step on.",
-		Measures: "Time until the page showed the message, or the wait. Measurement mail_to_web_seconds: from the message's acceptance until then, known to a second.",
+		Does: "Loads the page every second until its visible text contains the number of the last sent message. The number is at the end of the message's text, " +
+			"so the text must be stepwatch's own. Fails when the page does not show the number in that time, counted from the start of this step.",
+		Measures: "Time until the page showed the message, or the wait. Measures mail_to_web_seconds: from the acceptance of the message until then, exact to a second.",
 		Example:  `Then the message appears on "https://www.example.org/requests" within 5 minutes`, Func: messageAppears,
 	})
 }
 
-// appearsEvery is how often a page is loaded to see whether mail has come to it: an application does more for a page than a mail
-// server for NOOP.
+// appearsEvery is the pause between two loads of a page that is to show mail: a page costs an application more than
+// NOOP costs a mail server.
 const appearsEvery = time.Second
 
 func messageAppears(ctx context.Context, w *World, a Args) error {
@@ -34,7 +34,7 @@ func messageAppears(ctx context.Context, w *World, a Args) error {
 	}
 	number := messageID(w.Run(), sent.number)
 	if !bytes.Contains(sent.message, []byte(numberLine+number)) {
-		return scenarioFault("the message has a text of its own, by which it cannot be told from that of an earlier run: leave its doc string out")
+		return scenarioFault("the message has its own text, so it looks like that of an earlier run: remove its doc string")
 	}
 	u, err := resolve(ctx, w, a.Text(0))
 	if err != nil {
@@ -47,7 +47,7 @@ func messageAppears(ctx context.Context, w *World, a Args) error {
 	for {
 		shown, err := showsNumber(ctx, w, visit{method: http.MethodGet, url: u}, number)
 		if shown {
-			w.Measure("mail_to_web_seconds", "From the acceptance of a message until a page showed it.", time.Since(sent.accepted).Seconds())
+			w.Measure("mail_to_web_seconds", "Time from the acceptance of a message until a page showed it.", time.Since(sent.accepted).Seconds())
 			return nil
 		}
 		select {
@@ -58,12 +58,12 @@ func messageAppears(ctx context.Context, w *World, a Args) error {
 		if err != nil || ctx.Err() != nil {
 			return FailNet(ctx, orDone(ctx, err), result.BlameWeb, "look for the message on "+shownURL(u))
 		}
-		return Fail(result.ReasonNotReceived, result.BlameWeb, "see the message to %s on %s within %s: the page does not show its number %s, %s after it was accepted",
+		return Fail(result.ReasonNotReceived, result.BlameWeb, "see the message to %s on %s within %s: the page does not show its number %s, %s after its acceptance",
 			sent.to.Address, shownURL(u), a.Text(1), number, time.Since(sent.accepted).Round(time.Second))
 	}
 }
 
-// orDone is err, or why ctx is over when there is none.
+// orDone returns err, or if it is nil the reason why ctx is done.
 func orDone(ctx context.Context, err error) error {
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func orDone(ctx context.Context, err error) error {
 	return ctx.Err()
 }
 
-// showsNumber loads a page and says whether it shows a text.
+// showsNumber loads a page and reports whether its text contains number.
 func showsNumber(ctx context.Context, w *World, v visit, number string) (bool, error) {
 	e := engineOf(w)
 	if err := e.load(ctx, w.aside(), v); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// TestMessageOnAPage has an application show the text of each message that came, from its second page on, or never.
+// TestMessageOnAPage makes an application show the text of each new message, from its second page on, or never.
 func TestMessageOnAPage(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	var visits, status atomic.Int32
@@ -54,10 +54,10 @@ func TestMessageOnAPage(t *testing.T) {
 		text, want string
 		status     int32
 	}{
-		{send + shown + "100ms", `^not_received web: see the message to bob@demo\.test on http://www\.demo\.test/requests within 100ms: the page does not show its number \S+\.1, 0s after it was accepted$`, 0},
+		{send + shown + "100ms", `^not_received web: see the message to bob@demo\.test on http://www\.demo\.test/requests within 100ms: the page does not show its number \S+\.1, 0s after its acceptance$`, 0},
 		{send + shown + "100ms", `^http_status web: GET http://www\.demo\.test/requests: status 502 Bad Gateway, wanted 2xx or 3xx`, 502},
 		{shown + "1s", `^scenario scenario: no message was sent before this step`, 0},
-		{send + "\"\"\"\nHello\n\"\"\"\n" + shown + "1s", `^scenario scenario: the message has a text of its own, by which it cannot be told from that of an earlier run: leave its doc string out$`, 0},
+		{send + "\"\"\"\nHello\n\"\"\"\n" + shown + "1s", `^scenario scenario: the message has its own text, so it looks like that of an earlier run: remove its doc string$`, 0},
 	} {
 		status.Store(c.status)
 		if got := verdict(bed.run(t, 10*time.Second, c.text)); !regexp.MustCompile(c.want).MatchString(got) {

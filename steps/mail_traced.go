@@ -13,15 +13,15 @@ import (
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 )
 
-// traced is what the log and the queue of the server that took a message say of one that is missing.
+// traced is what the accepting server's log and queue say about a missing message.
 type traced struct {
-	blame result.Blame // empty when they know nothing that names a leg
-	said  string       // a part of the failure; it can say something where blame is empty
-	ask   string       // who has the message, or keeps it off
+	blame result.Blame // empty when they do not show the leg
+	said  string       // a part of the failure; may be set although blame is empty
+	ask   string       // who has the message, or refuses it
 }
 
-// trace reads them where hosts in stepwatch.yml have that server, which only a message that is missing is worth. It never
-// fails: what cannot be read is said, beside the failure that there is.
+// trace reads the log and the queue of the accepting server if hosts in stepwatch.yml has them. Only a missing message
+// is worth that. It never fails: its text says what it could not read, in addition to the failure.
 func (s *submission) trace(ctx context.Context, w *World) traced {
 	id := s.reply.QueueID()
 	if id == "" || ctx.Err() != nil {
@@ -42,7 +42,7 @@ func (s *submission) trace(ctx context.Context, w *World) traced {
 		}
 	}
 	if queued := takenBy(w.target, s.server, hasQueue); queued != nil {
-		// A filter that hands the message back to the same server has given it another id, which the log tells.
+		// A filter that hands the message back to the same server gives it a new id, which the log shows.
 		ids := slices.Sorted(maps.Keys(p.ids))
 		q, err := readHostQueue(ctx, w, queued, ids...)
 		for range triesLooked {
@@ -66,14 +66,14 @@ func (s *submission) trace(ctx context.Context, w *World) traced {
 	return s.inLog(logged, p)
 }
 
-// Where nobody takes the message a try ends after tryTakes at the most, as a rule, and one that does not is under way for long.
+// When no host accepts the message, an attempt usually ends within tryTakes; otherwise it lasts long.
 const (
 	tryTakes    = 150 * time.Millisecond
 	triesLooked = 2
 )
 
-// mayMove says whether the queue may say something else in a moment: the server is handing the message on, and so does not say
-// why it could not before, or has moved it from one queue to the other while they were listed.
+// mayMove reports whether the queue may soon change: the server is handing the message on and so does not report its
+// earlier reason, or it moved the message from one queue to another during the listing.
 func (p *passage) mayMove(q *mailqueue.Queue) bool {
 	if p.delivered || p.bounced() {
 		return false
@@ -86,7 +86,8 @@ func (p *passage) mayMove(q *mailqueue.Queue) bool {
 	return true
 }
 
-// inQueue is the trace of a message that is in the queue still. The log adds where it has spent its time, when there is one.
+// inQueue returns the trace of a message that is still in the queue. If there is a log, it adds where the message spent
+// its time.
 func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traced {
 	id := slices.Sorted(maps.Keys(q.Sought))[0]
 	m := q.Sought[id]
@@ -96,12 +97,12 @@ func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traced 
 			why = r.Reason
 		}
 	}
-	if p.last != nil && why == "" { // a message that is being tried again has none
+	if p.last != nil && why == "" { // a message has no reason during an attempt
 		why = p.last.Reply
 	}
 	t := traced{blame: result.BlameQueue, ask: s.server, said: fmt.Sprintf("it is still in the queue of %q as %s: %s", host.Name, id, m.Queue)}
 	switch {
-	case m.Queue == mailqueue.Hold, m.Queue == mailqueue.Frozen: // the reason is of an earlier try
+	case m.Queue == mailqueue.Hold, m.Queue == mailqueue.Frozen: // the reason is from an earlier attempt
 	case why != "":
 		t.said += ": " + oneLine(why, 200)
 		t.blame, t.ask = s.keptOff(why, "")
@@ -112,15 +113,15 @@ func (s *submission) inQueue(host *Host, q *mailqueue.Queue, p *passage) traced 
 	return t
 }
 
-// inLog is the trace of a message of which the log has the last word.
+// inLog returns the trace of a message that has left the queue, by the log.
 func (s *submission) inLog(host *Host, p *passage) traced {
 	e := p.last
-	t := traced{said: fmt.Sprintf("by the log of %q it was %s", host.Name, p.said())}
+	t := traced{said: fmt.Sprintf("according to the log of %q it was %s", host.Name, p.said())}
 	relay, _, _ := strings.Cut(e.Relay, "[")
 	switch {
 	case !p.delivered:
 		t.blame, t.ask = s.keptOff(e.Reply, e.Status)
-	case socketName.MatchString(e.Relay): // by the store on its own machine
+	case socketName.MatchString(e.Relay): // from the store on its own machine
 		t.blame, t.ask = result.BlameDelivery, s.server
 	default:
 		t.blame, t.ask = result.BlameTransfer, relay
@@ -131,22 +132,24 @@ func (s *submission) inLog(host *Host, p *passage) traced {
 	return t
 }
 
-// otherHost is where Postfix names the host that it could not hand a message to: "connect to mx1.example.org[192.0.2.1]:25: Connection
-// refused", "host mx1.example.org[192.0.2.1] said: 450 …", "lost connection with mx1.example.org[192.0.2.1] while …".
+// otherHost matches the text where Postfix names the host that did not accept a message: "connect to
+// mx1.example.org[192.0.2.1]:25: Connection refused", "host mx1.example.org[192.0.2.1] said: 450 …", "lost connection
+// with mx1.example.org[192.0.2.1] while …".
 var otherHost = regexp.MustCompile(`(?:^| )(?:connect to|host|with) ([^\s\[\]]+)\[([^\]]*)\]`)
 
-// saidStatus is the enhanced status code (RFC 3463) in what another server said.
+// saidStatus matches the enhanced status code (RFC 3463) in another server's answer.
 var saidStatus = regexp.MustCompile(`(?:^| )([45]\.\d{1,3}\.\d{1,3}) `)
 
-// keptOff is whose it is that a server could not hand the message on, for this reason and with this status, and whom to ask.
+// keptOff returns the leg that prevented a server from handing the message on, for this reason and with this status,
+// and whom to ask.
 func (s *submission) keptOff(why, status string) (result.Blame, string) {
 	if m := saidStatus.FindStringSubmatch(why); m != nil {
-		status = m[1] // what the other side said is more than what became of it
+		status = m[1] // the other server's answer is more exact than the outcome
 	}
 	ask := s.server
 	other := otherHost.FindStringSubmatch(why)
 	remote := ""
-	if other != nil && !strings.Contains(other[2], "/") { // behind a slash is a socket of the same machine
+	if other != nil && !strings.Contains(other[2], "/") { // a slash begins the path of a socket on the same machine
 		ask, remote = other[1], other[1]
 	}
 	return (receivedReport{&bounceReport{}, reportRecipient{action: "delayed", status: status, remote: remote, diagnostic: why}}).blame(), ask

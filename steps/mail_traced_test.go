@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// listsQueue is a showq socket that lists these messages, each attributes and values in turn.
+// listsQueue is a showq socket that lists these messages; each is a list of attributes and values in turn.
 func listsQueue(t *testing.T, messages ...[]string) (socket string) {
 	t.Helper()
 	return listsQueues(t, messages)
 }
 
-// listsQueues is a showq socket that lists one queue after the other, and then always the last.
+// listsQueues is a showq socket that lists one queue after the other, and then always the last one.
 func listsQueues(t *testing.T, queues ...[][]string) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "showq")
@@ -48,7 +48,7 @@ func listsQueues(t *testing.T, queues ...[][]string) (socket string) {
 	return socket
 }
 
-// TestMissingMailIsTraced has log and queue of the accepting server say what became of a message that never came.
+// TestMissingMailIsTraced checks what the accepting server's log and queue say about a message that never came.
 func TestMissingMailIsTraced(t *testing.T) {
 	const (
 		id      = "4jWmm25qFkz1VF5h"
@@ -62,29 +62,29 @@ func TestMissingMailIsTraced(t *testing.T) {
 		want  string
 	}{
 		"refused by the next": {nil, [][]string{queued("active", "other", "x"), queued("deferred", id, refused)},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 		"with the log": {[]string{fmt.Sprintf(line, "none", "4.4.1", "deferred ("+refused+")")}, [][]string{queued("deferred", id, refused)},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: ` + refused + stages + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 		"policy of the next": {nil, [][]string{queued("deferred", id, "host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command)")},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command): ask who runs mx.b.test (not_received, blame filtering)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: host mx.b.test[192.0.2.9] said: 451 4.7.1 Not now (in reply to RCPT TO command): ask the operator of mx.b.test (not_received, blame filtering)`},
 		"the store of the machine": {nil, [][]string{queued("deferred", id, "connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused")},
-			`it is still in the queue of "mx1" as ` + id + `: deferred: connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
+			`it is still in the queue of "mx1" as ` + id + `: deferred: connect to mx1.mail.test[private/dovecot-lmtp]: Connection refused: ask the operator of mx1.mail.test:587 (not_received, blame delivery)`},
 		"on hold": {nil, [][]string{queued("hold", id, "")},
-			`it is still in the queue of "mx1" as ` + id + `: hold: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+			`it is still in the queue of "mx1" as ` + id + `: hold: ask the operator of mx1.mail.test:587 (not_received, blame queue)`},
 		"not in the queue": {nil, [][]string{queued("deferred", "other", refused)},
-			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
+			`whether it came back is unknown: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask the operator of mx1.mail.test:587 (not_received, blame target)`},
 		"an empty queue and nothing in the log": {[]string{}, [][]string{},
-			`whether it came back is not known: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask who runs mx1.mail.test:587 (not_received, blame target)`},
-		"neither": {nil, nil, `whether it came back is not known: no account can read a@mail.test over IMAP: ask who runs mx1.mail.test:587 (not_received, blame target)`},
+			`whether it came back is unknown: no account can read a@mail.test over IMAP; ` + id + ` is not in the queue of "mx1": ask the operator of mx1.mail.test:587 (not_received, blame target)`},
+		"neither": {nil, nil, `whether it came back is unknown: no account can read a@mail.test over IMAP: ask the operator of mx1.mail.test:587 (not_received, blame target)`},
 		"handed on": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "2.0.0", "sent (250 2.0.0 Ok: queued as 77)")}, [][]string{},
-			`by the log of "mx1" it was sent to mx.b.test[192.0.2.9]:25: 250 2.0.0 Ok: queued as 77` + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`according to the log of "mx1" it was sent to mx.b.test[192.0.2.9]:25: 250 2.0.0 Ok: queued as 77` + stages + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 		"delivered": {[]string{fmt.Sprintf(line, "mx1.mail.test[private/dovecot-lmtp]", "2.0.0", "sent (250 2.0.0 Saved)")}, nil,
-			`by the log of "mx1" it was sent to mx1.mail.test[private/dovecot-lmtp]: 250 2.0.0 Saved` + stages + `: ask who runs mx1.mail.test:587 (not_received, blame delivery)`},
+			`according to the log of "mx1" it was sent to mx1.mail.test[private/dovecot-lmtp]: 250 2.0.0 Saved` + stages + `: ask the operator of mx1.mail.test:587 (not_received, blame delivery)`},
 		"bounced": {[]string{fmt.Sprintf(line, "mx.b.test[192.0.2.9]:25", "5.1.1", "bounced (host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown)")}, nil,
-			`by the log of "mx1" it was bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown` + stages + `: ask who runs mx.b.test (not_received, blame delivery)`},
+			`according to the log of "mx1" it was bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 5.1.1 unknown` + stages + `: ask the operator of mx.b.test (not_received, blame delivery)`},
 		"through a filter": {[]string{"@postfix/smtpd[9]: 764D49C6071: client=localhost[127.0.0.1]", fmt.Sprintf(line, "127.0.0.1[127.0.0.1]:10024", "2.0.0", "sent (250 2.0.0 from MTA: 250 2.0.0 Ok: queued as 764D49C6071)")},
 			[][]string{queued("deferred", "764D49C6071", refused)},
-			`it is still in the queue of "mx1" as 764D49C6071: deferred: ` + refused + stages + `: ask who runs mx.b.test (not_received, blame transfer)`},
+			`it is still in the queue of "mx1" as 764D49C6071: deferred: ` + refused + stages + `: ask the operator of mx.b.test (not_received, blame transfer)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, target := mailLogWorld(t, c.log...)
@@ -99,12 +99,12 @@ func TestMissingMailIsTraced(t *testing.T) {
 	}
 }
 
-// queued is a message of a queue for listsQueue.
+// queued returns a message of a queue for listsQueue.
 func queued(queue, id, why string) []string {
 	return []string{"queue_name", queue, "queue_id", id, "time", fmt.Sprint(time.Now().Unix()), "size", "9", "recipient", "b@b.test", "reason", why}
 }
 
-// missed is what is said of a message that was taken with this id and never came.
+// missed returns the failure for a message that was accepted with this id and never came.
 func missed(t *testing.T, w *World, id string) error {
 	t.Helper()
 	s := &submission{server: "mx1.mail.test:587", accepted: time.Now(), took: time.Second, from: &Account{Address: "a@mail.test"}, to: &Account{Address: "b@b.test"},
@@ -115,20 +115,20 @@ func missed(t *testing.T, w *World, id string) error {
 	return r.explain(t.Context(), errors.New("no message"))
 }
 
-// TestTraceOfTry holds that a message is looked for again which is tried at that very moment, and so has no reason, or which
-// went from one queue to the other between the listing of the two.
+// TestTraceOfTry checks that the trace looks again for a message that is in a delivery attempt, and so has no reason,
+// or that moved from one queue to the other between the two listings.
 func TestTraceOfTry(t *testing.T) {
 	const id = "4jWmm25qFkz1VF5h"
 	trying := [][]string{queued("active", id, "")}
 	deferred := [][]string{queued("deferred", id, "connect to mx.b.test[192.0.2.9]:25: Connection refused")}
-	const refused = `deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask who runs mx.b.test (not_received, blame transfer)`
+	const refused = `deferred: connect to mx.b.test[192.0.2.9]:25: Connection refused: ask the operator of mx.b.test (not_received, blame transfer)`
 	for _, c := range []struct {
 		first, later [][]string
 		want         string
 	}{
 		{trying, deferred, refused},
 		{nil, deferred, refused},
-		{trying, trying, `active: ask who runs mx1.mail.test:587 (not_received, blame queue)`},
+		{trying, trying, `active: ask the operator of mx1.mail.test:587 (not_received, blame queue)`},
 	} {
 		w, target := mailLogWorld(t)
 		target.Hosts["mx1"].Set((*Log)(nil)).Set(&Queue{Showq: listsQueues(t, c.first, c.later)})
@@ -136,7 +136,8 @@ func TestTraceOfTry(t *testing.T) {
 	}
 }
 
-// TestTraceThatCannotBeRead says so, and does not say that the message is not there.
+// TestTraceThatCannotBeRead checks that an unreadable trace is reported, and that the message is not reported as
+// absent.
 func TestTraceThatCannotBeRead(t *testing.T) {
 	w, target := mailLogWorld(t)
 	target.Hosts["mx1"].Set(&Log{File: filepath.Join(t.TempDir(), "mail.log")}).Set(&Queue{Showq: filepath.Join(t.TempDir(), "showq")})

@@ -8,13 +8,13 @@ import (
 	"unicode"
 )
 
-// transcript is a dialogue with a mail server as evidence of a failure: its beginning and its end, so that a long wait
-// cannot fill memory. Credentials are never written to it; the caller gives a line without them.
+// transcript is a dialogue with a mail server as evidence of a failure. It keeps the beginning and the end, so that a
+// long wait cannot fill memory. It never holds credentials; the caller adds a line without them.
 type transcript struct {
 	mu    sync.Mutex
 	lines []string
-	left  int // how many were left out behind the first transcriptHead
-	noops int // how many NOOPs in a row brought nothing
+	left  int // number of omitted lines after the first transcriptHead
+	noops int // number of consecutive NOOPs without news
 }
 
 const (
@@ -35,7 +35,7 @@ func (t *transcript) add(who, line string) {
 	case n >= 2 && strings.HasPrefix(t.lines[n-2], noop) && strings.Contains(t.lines[n-1], " OK "):
 		t.noops++
 		t.lines = t.lines[:n-2]
-		line += fmt.Sprintf(" [after %d that brought nothing]", t.noops)
+		line += fmt.Sprintf(" [after %d without news]", t.noops)
 	default:
 		t.noops = 0
 	}
@@ -46,7 +46,7 @@ func (t *transcript) add(who, line string) {
 	}
 }
 
-// attach hands the transcript to w, if anything was said.
+// attach adds the transcript to w, if it is not empty.
 func (t *transcript) attach(w *World, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -55,12 +55,13 @@ func (t *transcript) attach(w *World, name string) {
 	}
 	lines := slices.Clone(t.lines)
 	if t.left > 0 {
-		lines = slices.Insert(lines, transcriptHead, fmt.Sprintf("[%d lines left out]", t.left))
+		lines = slices.Insert(lines, transcriptHead, fmt.Sprintf("[%d lines omitted]", t.left))
 	}
 	w.Attach(name, "text/plain; charset=utf-8", []byte(strings.Join(lines, "\n")+"\n"))
 }
 
-// oneLine makes text from a server fit for one line of a report: no control characters, valid UTF-8, at most limit runes.
+// oneLine makes text from a server fit for one line of a report: no control characters, valid UTF-8, at most limit
+// runes.
 func oneLine(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		switch {

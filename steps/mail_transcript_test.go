@@ -22,7 +22,7 @@ func TestTranscript(t *testing.T) {
 	log.attach(w, "imap transcript")
 	const want = `C: SELECT INBOX
 S: T1 OK done?[2J
-C: NOOP [after 5 that brought nothing]
+C: NOOP [after 5 without news]
 S: * 1 EXISTS
 S: T7 OK done
 C: NOOP
@@ -35,7 +35,7 @@ C: NOOP
 	}
 	log.attach(w, "imap transcript")
 	got := strings.Split(string(w.TakeReport().Evidence[0].Body), "\n")
-	if len(got) != transcriptHead+transcriptTail+2 || got[transcriptHead] != "[886 lines left out]" || got[len(got)-2] != "S: line 999" {
+	if len(got) != transcriptHead+transcriptTail+2 || got[transcriptHead] != "[886 lines omitted]" || got[len(got)-2] != "S: line 999" {
 		t.Errorf("%d lines, %q, …, %q", len(got), got[transcriptHead], got[len(got)-2])
 	}
 }

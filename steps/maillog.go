@@ -14,9 +14,9 @@ import (
 func init() {
 	Register(Definition{
 		Area: "log", Sentence: `I read the mail log of {host}`,
-		Does: "Reads what Postfix, Dovecot, Exim and OpenDKIM logged since it was read last, by whichever scenario or process, through rotation; the first time, what " +
-			"there is of the last 48 hours. A log that cannot be read, is empty, or has no line of those servers fails the step, and the run is UNKNOWN.",
-		Measures: "Measures mail_log_lines by class (mail, foreign: of other programs, unknown: no log line), all since the log is watched, and " +
+		Does: "Reads what Postfix, Dovecot, Exim and OpenDKIM logged since the last read by any scenario or process, across rotation. The first time it reads the " +
+			"last 48 hours. A log that is unreadable, is empty, or has no line of these servers fails the step, and the run is UNKNOWN.",
+		Measures: "mail_log_lines by class (mail, foreign: of other programs, unknown: not a log line), all since the first read, and " +
 			"mail_log_age_seconds, the age of the newest line.",
 		Example: `When I read the mail log of "mx1"`,
 		Func:    readMailLog,
@@ -25,14 +25,14 @@ func init() {
 		Register(
 			Definition{
 				Area: "log", Sentence: `less than {number}% ` + r.verb + ` in the last {duration}`,
-				Does:     "Judges the log that was read last: fails when " + r.does + " With none at all it passes and says so.",
+				Does:     "Judges the last log read: fails when " + r.does + " With none at all it passes and says so.",
 				Measures: r.measures(),
 				Example:  `Then less than 5% ` + r.verb + ` in the last 60 minutes`,
 				Func:     func(_ context.Context, w *World, a Args) error { return r.judge(w, a.Text(0), "1", a.Text(1)) },
 			},
 			Definition{
 				Area: "log", Sentence: `less than {number}% of at least {int} ` + r.verb + ` in the last {duration}`,
-				Does:     "Judges the log that was read last: fails when " + r.does + " Of fewer than this number it passes and says so: one of three is no third.",
+				Does:     "Judges the last log read: fails when " + r.does + " With fewer than this number it passes and says so, because one of three proves nothing.",
 				Measures: r.measures(),
 				Example:  `Then less than 5% of at least 20 ` + r.verb + ` in the last 60 minutes`,
 				Func:     func(_ context.Context, w *World, a Args) error { return r.judge(w, a.Text(0), a.Text(1), a.Text(2)) },
@@ -42,52 +42,52 @@ func init() {
 	Register(
 		Definition{
 			Area: "log", Sentence: `fewer than {int} logins were refused in the last {duration}`,
-			Does:     "Judges the log that was read last: fails when wrong names or passwords were refused this often, by Postfix, Dovecot or Exim. The addresses with the most are named.",
-			Measures: "Measures mail_log_logins_refused and mail_log_logins_refused_worst, those of the worst address.",
+			Does:     "Judges the last log read: fails when Postfix, Dovecot or Exim refused a wrong name or password this often. Names the addresses with the most refusals.",
+			Measures: "mail_log_logins_refused and mail_log_logins_refused_worst, the number of the worst address.",
 			Example:  `Then fewer than 100 logins were refused in the last 10 minutes`,
 			Func:     fewLoginsRefused,
 		},
 		Definition{
 			Area: "log", Sentence: `fewer than {int} logins were refused from any one address in the last {duration}`,
-			Does:     "Judges the log that was read last: fails when an IP address was refused this often for wrong names or passwords. The time is at most 2 hours.",
-			Measures: "Measures mail_log_logins_refused and mail_log_logins_refused_worst, those of the worst address.",
+			Does:     "Judges the last log read: fails when an IP address was refused this often for wrong names or passwords. The time is at most 2 hours.",
+			Measures: "mail_log_logins_refused and mail_log_logins_refused_worst, the number of the worst address.",
 			Example:  `Then fewer than 20 logins were refused from any one address in the last 10 minutes`,
 			Func:     fewLoginsRefusedFromOne,
 		},
 		Definition{
 			Area: "log", Sentence: `fewer than {int} messages were rejected in the last {duration}`,
-			Does:     "Judges the log that was read last: fails when clients were refused this often, for now or for good: each refused command or message counts.",
-			Measures: "Measures mail_log_rejected.",
+			Does:     "Judges the last log read: fails when clients were refused this often, temporarily or permanently. Each refused command or message counts.",
+			Measures: "mail_log_rejected.",
 			Example:  `Then fewer than 500 messages were rejected in the last 10 minutes`,
 			Func:     fewRejected,
 		},
 		Definition{
 			Area: "log", Sentence: `fewer than {int} messages were rejected with {status} in the last {duration}`,
-			Does: "Judges the log that was read last: fails when clients were refused this often with this reply code, or this enhanced status code. " +
-				"Exim logs no code for most of its own refusals; they count as 550, or 451 when temporary.",
-			Measures: "Measures mail_log_rejected.",
+			Does: "Judges the last log read: fails when clients were refused this often with this reply code or enhanced status code. " +
+				"Exim logs no code for most of its own refusals. They count as 550, or as 451 when temporary.",
+			Measures: "mail_log_rejected.",
 			Example:  `Then fewer than 50 messages were rejected with 554 in the last 10 minutes`,
 			Func:     fewRejected,
 		},
 		Definition{
 			Area: "log", Sentence: `at least {number}% of incoming mail connections used TLS in the last {duration}`,
-			Does: "Judges the log that was read last: fails when fewer of the SMTP connections that began a message were encrypted. With none at all it passes and says so. " +
-				"Exim's are counted by message. For ports that speak TLS from the first byte Postfix needs smtpd_tls_loglevel = 1, or syslog_name with submissions or smtps in it.",
-			Measures: "Measures mail_log_tls_ratio and mail_log_tls_connections, of how many it is, by direction.",
+			Does: "Judges the last log read: fails when a smaller share of the SMTP connections that began a message was encrypted. With none at all it passes and says so. " +
+				"Exim's connections count by message. For ports with TLS from the first byte Postfix needs smtpd_tls_loglevel = 1, or a syslog_name with submissions or smtps in it.",
+			Measures: "mail_log_tls_ratio and mail_log_tls_connections, their total number, by direction.",
 			Example:  `Then at least 95% of incoming mail connections used TLS in the last 24 hours`,
 			Func:     incomingTLS,
 		},
 		Definition{
 			Area: "log", Sentence: `at least {number}% of outgoing deliveries used TLS in the last {duration}`,
-			Does: "Judges the log that was read last: fails when fewer of the recipients' messages that another host took went there encrypted. With none at all it passes and says so. " +
+			Does: "Judges the last log read: fails when a smaller share of the deliveries to other hosts was encrypted. Each recipient counts. With none at all it passes and says so. " +
 				"Postfix needs smtp_tls_loglevel = 1.",
-			Measures: "Measures mail_log_tls_ratio and mail_log_tls_connections, of how many it is, by direction.",
+			Measures: "mail_log_tls_ratio and mail_log_tls_connections, their total number, by direction.",
 			Example:  `Then at least 95% of outgoing deliveries used TLS in the last 24 hours`,
 			Func:     outgoingTLS,
 		},
 		Definition{
 			Area: "log", Sentence: `the mail log has a line of the last {duration}`,
-			Does:    "Judges the log that was read last: fails when no mail server wrote to it for longer. A log that stands still shows no bounce either.",
+			Does:    "Judges the last log read: fails when no mail server wrote to it for longer. A log without new lines shows no bounces either.",
 			Example: `And the mail log has a line of the last 15 minutes`,
 			Func:    logIsAlive,
 		},
@@ -116,42 +116,42 @@ func readMailLog(ctx context.Context, w *World, a Args) error {
 	}
 	*State[mailLog](w) = mailLog{host, r}
 	mail, foreign, unknown := r.LinesOf()
-	const help = "Lines of the log that were read since it is watched: of mail servers, of other programs, and those that are no log line."
+	const help = "Lines of the log since the first read: of mail servers, of other programs, and those that are not log lines."
 	for _, c := range []struct {
 		class string
 		n     int64
 	}{{"mail", mail}, {"foreign", foreign}, {"unknown", unknown}} {
 		w.Measure("mail_log_lines", help, float64(c.n), result.Label{Name: "class", Value: c.class})
 	}
-	w.Measure("mail_log_age_seconds", "How long ago a mail server wrote the newest line of its log.", r.At.Sub(r.Newest()).Seconds())
+	w.Measure("mail_log_age_seconds", "Age of the newest line of a mail server in the log.", r.At.Sub(r.Newest()).Seconds())
 	if from, to, lost := r.Lost(maillog.Kept); lost {
 		w.Note(fmt.Sprintf("lines between %s and %s may be missing or counted twice", logTime(from), logTime(to)))
 	}
 	return nil
 }
 
-// logFailure is why a log could not be read: what it takes is for whoever set stepwatch up.
+// logFailure returns why a log could not be read: whoever set up stepwatch must fix it.
 func logFailure(host *Host, err error) error {
 	return Fail(result.ReasonConfig, result.BlameMonitor, "read the mail log of %q: %w", host.Name, err)
 }
 
 func logTime(t time.Time) string { return t.Format("2006-01-02 15:04:05") }
 
-// judged gives the log that was read and the window of a sentence. A window of which not every line was counted once fails: no
-// figure of it is right.
+// judged returns the last log read and the window of a sentence. It fails if not every line in the window was counted
+// exactly once: the numbers would be wrong.
 func judged(w *World, window string) (*maillog.Reading, time.Duration, error) {
 	r, d, err := windowed(w, window)
 	if err != nil {
 		return nil, 0, err
 	}
 	if from, to, lost := r.Lost(d); lost {
-		return nil, 0, Fail(result.ReasonUnexpected, result.BlameMonitor, "nobody knows: lines between %s and %s may be missing or counted twice, because %s was rotated before or while it was read: "+
+		return nil, 0, Fail(result.ReasonUnexpected, result.BlameMonitor, "the result is unknown: lines between %s and %s may be missing or counted twice, because %s was rotated before or during the read: "+
 			"read it more often, or keep rotated files longer", logTime(from), logTime(to), r.Source)
 	}
 	return r, d, nil
 }
 
-// windowed gives the log that was read and the window of a sentence, whatever is known of it.
+// windowed returns the last log read and the window of a sentence, without that check.
 func windowed(w *World, window string) (*maillog.Reading, time.Duration, error) {
 	r := State[mailLog](w).reading
 	if r == nil {
@@ -162,7 +162,7 @@ func windowed(w *World, window string) (*maillog.Reading, time.Duration, error) 
 		return nil, 0, err
 	}
 	if d > maillog.Kept || d <= 0 {
-		return nil, 0, scenarioFault("%s is no time that a mail log is remembered for: write at most %d hours", window, int(maillog.Kept.Hours()))
+		return nil, 0, scenarioFault("a mail log is not remembered for %s: write at most %d hours", window, int(maillog.Kept.Hours()))
 	}
 	return r, d, nil
 }
@@ -175,10 +175,11 @@ type mailRatio struct {
 }
 
 func (r mailRatio) measures() string {
-	return "Measures mail_log_" + r.name + "_ratio, unless there is nothing to have a share of, and mail_log_recipients, of how many it is."
+	return "mail_log_" + r.name + "_ratio, unless there are no recipients, and mail_log_recipients, their total number."
 }
 
-// outcomes counts what became of recipients. Who expired is not told one by one: a message counts once.
+// outcomes counts the results of recipients. The log does not list expired recipients one by one, so an expired message
+// counts once.
 func outcomes(r *maillog.Reading, window time.Duration) (sent, deferred, bounced int) {
 	return r.Count(maillog.KindSent, window), r.Count(maillog.KindDeferred, window),
 		r.Count(maillog.KindBounced, window) + r.Count(maillog.KindExpired, window)
@@ -190,12 +191,12 @@ var mailRatios = []mailRatio{
 			sent, _, bounced := outcomes(r, window)
 			return bounced, sent + bounced
 		}},
-	{"failed", "deliveries", "this share of the attempts to deliver to a recipient failed, for now or for good. A message that is tried again counts each time.", "failed",
+	{"failed", "deliveries", "this share of the attempts to deliver to a recipient failed, temporarily or permanently. Each attempt counts.", "failed",
 		func(r *maillog.Reading, window time.Duration) (int, int) {
 			sent, deferred, bounced := outcomes(r, window)
 			return deferred + bounced, sent + deferred + bounced
 		}},
-	{"were deferred", "deliveries", "this share of the attempts to deliver to a recipient was put off. A message that is tried again counts each time.", "deferred",
+	{"were deferred", "deliveries", "this share of the attempts to deliver to a recipient was deferred. Each attempt counts.", "deferred",
 		func(r *maillog.Reading, window time.Duration) (int, int) {
 			sent, deferred, bounced := outcomes(r, window)
 			return deferred, sent + deferred + bounced
@@ -213,12 +214,12 @@ func (r mailRatio) judge(w *World, percent, least, window string) error {
 	}
 	enough, err := strconv.Atoi(least)
 	if err != nil {
-		return scenarioFault("%q is no whole number that fits", least)
+		return scenarioFault("%q is not a valid whole number", least)
 	}
 	n, of := r.count(log, d)
-	w.Measure("mail_log_recipients", "Of how many recipients or attempts the ratio of the same step is.", float64(of))
+	w.Measure("mail_log_recipients", "Total number of recipients or attempts for the ratio of the same step.", float64(of))
 	if of > 0 {
-		w.Measure("mail_log_"+r.name+"_ratio", "Which share of recipients or attempts "+r.verb+", 0 to 1.", float64(n)/float64(of))
+		w.Measure("mail_log_"+r.name+"_ratio", "Share of recipients or attempts that "+r.verb+", 0 to 1.", float64(n)/float64(of))
 	}
 	said := fmt.Sprintf("%d of %d %s %s in the last %s", n, of, r.of, r.verb, window)
 	if of < max(enough, 1) {
@@ -227,7 +228,7 @@ func (r mailRatio) judge(w *World, percent, least, window string) error {
 	}
 	said += fmt.Sprintf(" (%s%%)", percentText(n, of))
 	if to := log.FailedTo(d); len(to) > 0 {
-		said += ", failing most: " + tallies(to, 3)
+		said += ", most failures: " + tallies(to, 3)
 	}
 	w.Note(said)
 	if float64(n)*100 >= limit*float64(of) && n > 0 {
@@ -239,7 +240,7 @@ func (r mailRatio) judge(w *World, percent, least, window string) error {
 func percentage(text string) (float64, error) {
 	p, err := strconv.ParseFloat(text, 64)
 	if err != nil || p < 0 || p > 100 {
-		return 0, scenarioFault("%s%% is no share: write 0 to 100", text)
+		return 0, scenarioFault("%s%% is not a share: write 0 to 100", text)
 	}
 	return p, nil
 }
@@ -272,24 +273,24 @@ func fewLoginsRefused(_ context.Context, w *World, a Args) error {
 	}
 	n, said, _, _ := refusedLogins(w, r, d, a.Text(1))
 	if n >= limit {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, wanted fewer than %d: somebody guesses passwords, or a program has an old one", said, limit)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, wanted fewer than %d: somebody guesses passwords, or a program has an old password", said, limit)
 	}
 	return nil
 }
 
-// refusedLogins reports the logins that were refused.
+// refusedLogins measures the refused logins and describes them.
 func refusedLogins(w *World, r *maillog.Reading, window time.Duration, text string) (n int, said string, from []maillog.Tally, beyond int) {
 	n = r.Count(maillog.KindLoginRefused, window)
 	from, beyond = r.RefusedFrom(min(window, maillog.Detailed))
-	w.Measure("mail_log_logins_refused", "How many logins were refused for a wrong name or password.", float64(n))
+	w.Measure("mail_log_logins_refused", "Number of logins refused for a wrong name or password.", float64(n))
 	worst := 0
 	if len(from) > 0 {
 		worst = from[0].N
 	}
-	w.Measure("mail_log_logins_refused_worst", "How many logins were refused to the address that was refused most, of the last two hours at most.", float64(worst))
+	w.Measure("mail_log_logins_refused_worst", "Number of refused logins of the address with the most refusals, in at most the last two hours.", float64(worst))
 	said = fmt.Sprintf("%d logins were refused in the last %s", n, text)
 	if len(from) > 0 {
-		said += ", most to " + tallies(from, 3)
+		said += ", most from " + tallies(from, 3)
 	}
 	w.Note(said)
 	return n, said, from, beyond
@@ -305,15 +306,15 @@ func fewLoginsRefusedFromOne(_ context.Context, w *World, a Args) error {
 		return err
 	}
 	if d > maillog.Detailed {
-		return scenarioFault("addresses are told apart for %d hours only: shorten %q", int(maillog.Detailed.Hours()), a.Text(1))
+		return scenarioFault("addresses are kept for %d hours only: shorten %q", int(maillog.Detailed.Hours()), a.Text(1))
 	}
 	_, said, from, beyond := refusedLogins(w, r, d, a.Text(1))
 	switch {
 	case len(from) > 0 && from[0].N >= limit:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d logins of %s were refused in the last %s, wanted fewer than %d from any one address: ban it, or mend the program there that has an old password",
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d logins of %s were refused in the last %s, wanted fewer than %d from any one address: ban it, or fix the program there that has an old password",
 			from[0].N, from[0].Name, a.Text(1), limit)
 	case beyond >= limit:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, and %d of them are not told apart, because too many addresses took part or the log names none", said, beyond)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s, and the addresses of %d of them are unknown, because there were too many addresses or the log names none", said, beyond)
 	}
 	return nil
 }
@@ -332,7 +333,7 @@ func fewRejected(_ context.Context, w *World, a Args) error {
 	if len(a.Captured) == 3 {
 		n, with = r.Rejected(a.Text(1), d), " with "+a.Text(1)
 	}
-	w.Measure("mail_log_rejected", "How often clients were refused.", float64(n))
+	w.Measure("mail_log_rejected", "Number of refused commands or messages of clients.", float64(n))
 	if n >= limit {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d messages were rejected%s in the last %s, wanted fewer than %d: look for \"reject\" in %s", n, with, window, limit, r.Source)
 	}
@@ -358,13 +359,13 @@ func usedTLS(w *World, a Args, direction, what, setting string, count func(*mail
 	}
 	all, encrypted := count(r, d)
 	label := result.Label{Name: "direction", Value: direction}
-	w.Measure("mail_log_tls_connections", "Of how many connections or deliveries the share of TLS is.", float64(all), label)
+	w.Measure("mail_log_tls_connections", "Total number of connections or deliveries for the share of TLS.", float64(all), label)
 	said := fmt.Sprintf("%d of %d %s used TLS in the last %s", encrypted, all, what, a.Text(1))
 	if all == 0 {
 		w.Note(said)
 		return nil
 	}
-	w.Measure("mail_log_tls_ratio", "Which share of connections or deliveries was encrypted, 0 to 1.", float64(encrypted)/float64(all), label)
+	w.Measure("mail_log_tls_ratio", "Share of connections or deliveries that was encrypted, 0 to 1.", float64(encrypted)/float64(all), label)
 	said += fmt.Sprintf(" (%s%%)", percentText(encrypted, all))
 	w.Note(said)
 	if float64(encrypted)*100 < limit*float64(all) {
@@ -372,7 +373,7 @@ func usedTLS(w *World, a Args, direction, what, setting string, count func(*mail
 		if encrypted == 0 {
 			hint = ", or Postfix does not log it: set " + setting + " = 1"
 		}
-		return Fail(result.ReasonTLS, result.BlameTransfer, "%s, wanted at least %s%%: the others went in clear%s", said, a.Text(0), hint)
+		return Fail(result.ReasonTLS, result.BlameTransfer, "%s, wanted at least %s%%: the others were not encrypted%s", said, a.Text(0), hint)
 	}
 	return nil
 }

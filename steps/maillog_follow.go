@@ -15,9 +15,9 @@ import (
 
 func init() {
 	const (
-		does = "Follows the message that was sent last through the log of the server that took it, by the queue id of the server's answer; through a filter that hands it " +
-			"back to the same server, too. Fails when it bounces, or when the log does not say within this time that it was delivered"
-		measures = "Until the line stands in the log, looked for every 50 ms (in the journal every 500 ms). Measures mail_queue_delay_seconds by stage, when Postfix took the message: " +
+		does = "Follows the last sent message through the log of the server that accepted it, by the queue id in the server's answer, also through a filter that hands it " +
+			"back to the same server. Fails when the message bounces, or when the log does not report its delivery within this time"
+		measures = "Until the line is in the log, read every 50 ms (the journal every 500 ms). Measures mail_queue_delay_seconds by stage, if Postfix accepted the message: " +
 			"before_queue, in_queue, connect, transfer."
 	)
 	Register(
@@ -40,21 +40,21 @@ func init() {
 	)
 }
 
-// passage is what a log says of one message.
+// passage is what a log says about one message.
 type passage struct {
 	ids       map[string]bool // of the message
 	seen      map[string]bool // of all messages
-	last      *maillog.Event  // that says what became of it
+	last      *maillog.Event  // with the outcome
 	delivered bool
 	met       bool
 }
 
-// newPassage follows the message that a server has taken under this queue id.
+// newPassage follows the message that a server accepted under this queue id.
 func newPassage(id string) *passage {
 	return &passage{ids: map[string]bool{id: true}, seen: make(map[string]bool)}
 }
 
-// seenMax bounds the ids of other messages that are remembered.
+// seenMax limits the remembered ids of other messages.
 const seenMax = 100_000
 
 func (p *passage) take(e maillog.Event) {
@@ -71,7 +71,7 @@ func (p *passage) take(e maillog.Event) {
 	switch e.Kind {
 	case maillog.KindSent:
 		p.last = &e
-		// A filter gives it back to the server, under a new id that was logged before the filter's answer.
+		// A filter hands the message back to the server, under a new id that is logged before the filter's answer.
 		p.delivered = !p.seen[e.NextID] || p.ids[e.NextID]
 		if !p.delivered {
 			p.ids[e.NextID] = true
@@ -104,7 +104,7 @@ func deliveredInLog(ctx context.Context, w *World, a Args) error {
 	}
 	id := s.reply.QueueID()
 	if id == "" {
-		return Fail(result.ReasonUnexpected, result.BlameSubmission, "%s did not say in its answer which queue id the message has: %s", s.server, oneLine(s.reply.String(), 200))
+		return Fail(result.ReasonUnexpected, result.BlameSubmission, "the answer of %s to the message has no queue id: %s", s.server, oneLine(s.reply.String(), 200))
 	}
 	p := newPassage(id)
 	trail := log.Since(s.accepted.Add(-s.took))
@@ -139,19 +139,20 @@ func deliveredInLog(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// missing is the failure of a message that was not delivered in time.
+// missing returns the failure for a message that was not delivered in time.
 func (p *passage) missing(id string, host *Host, limit time.Duration) error {
 	switch {
 	case p.last != nil:
 		return Fail(result.ReasonDeferred, result.BlameTransfer, "%s was not delivered within %s: %s", id, limit, p.said())
 	case p.met:
-		return Fail(result.ReasonNotReceived, result.BlameQueue, "%s was not delivered within %s: the log of %q has lines of it, and none says what became of it", id, limit, host.Name)
+		return Fail(result.ReasonNotReceived, result.BlameQueue, "%s was not delivered within %s: the log of %q has lines of it, but none has the outcome", id, limit, host.Name)
 	default:
-		return Fail(result.ReasonNotReceived, result.BlameQueue, "the log of %q has no line of %s: is it the log of the server that took the message?", host.Name, id)
+		return Fail(result.ReasonNotReceived, result.BlameQueue, "the log of %q has no line of %s: is it the log of the server that accepted the message?", host.Name, id)
 	}
 }
 
-// said is what became of the message: "sent to mx.example.org[192.0.2.1]:25: 250 2.0.0 Ok; 0.120s before the queue, …".
+// said describes the outcome of the message: "sent to mx.example.org[192.0.2.1]:25: 250 2.0.0 Ok; 0.120s before the
+// queue, …".
 func (p *passage) said() string {
 	e := p.last
 	text := string(e.Kind)
@@ -167,12 +168,13 @@ func (p *passage) said() string {
 	return text
 }
 
-// delayStages are the parts of Postfix' delays= (postconf(5), delay_logging_resolution_limit), for labels and for a person.
+// delayStages are the parts of Postfix's delays= (postconf(5), delay_logging_resolution_limit), for labels and for
+// people.
 var delayStages = []struct{ label, text string }{
 	{"before_queue", "before the queue"}, {"in_queue", "in the queue"}, {"connect", "connecting"}, {"transfer", "handing over"},
 }
 
-// delaysText gives what took time: "41.2s in the queue, 0.010s connecting".
+// delaysText describes the delays: "41.2s in the queue, 0.010s connecting".
 func delaysText(delays []time.Duration) string {
 	var parts []string
 	for i, d := range delays[:min(len(delays), len(delayStages))] {
@@ -181,7 +183,7 @@ func delaysText(delays []time.Duration) string {
 		}
 	}
 	if len(parts) == 0 {
-		return "no time was lost"
+		return "no delay"
 	}
 	return strings.Join(parts, ", ")
 }
@@ -191,12 +193,12 @@ func (p *passage) measure(w *World) {
 		return
 	}
 	for i, d := range p.last.Delays[:min(len(p.last.Delays), len(delayStages))] {
-		w.Measure("mail_queue_delay_seconds", "Where in the server the message spent its time, by Postfix' own word (delays=).", d.Seconds(),
+		w.Measure("mail_queue_delay_seconds", "Time that the message spent in each stage inside the server, from Postfix's log (delays=).", d.Seconds(),
 			result.Label{Name: "stage", Value: delayStages[i].label})
 	}
 }
 
-// takenBy returns the host that is the server "host:port", if it has what is wanted, or nil.
+// takenBy returns the host that is the server "host:port", if has accepts it, or nil.
 func takenBy(t *Target, server string, has func(*Host) bool) *Host {
 	for _, name := range slices.Sorted(maps.Keys(t.Hosts)) {
 		if h := t.Hosts[name]; has(h) && strings.HasPrefix(server, h.Address+":") {
@@ -206,15 +208,15 @@ func takenBy(t *Target, server string, has func(*Host) bool) *Host {
 	return nil
 }
 
-// hasLog and hasQueue say whether what became of a message can be read on a host.
+// hasLog and hasQueue report whether a host's log or queue can show the outcome of a message.
 func hasLog(h *Host) bool   { return PartOf[*Log](h) != nil }
 func hasQueue(h *Host) bool { q := PartOf[*Queue](h); return q != nil && !q.API }
 
-// traces says whether a message can be traced on a host.
+// traces reports whether a message can be traced on a host.
 func traces(h *Host) bool { return hasLog(h) || hasQueue(h) }
 
-// queueDelays reports where in the server that took it a message with this queue id has spent its time, where the log of that
-// server can be read; the log is read from since on. It returns a part of the way's line, or nothing: that the log says nothing
+// queueDelays reports where in the accepting server a message with this queue id spent its time, if that server's log
+// can be read; it reads the log from since on. It returns a part of the way's line, or nothing: a log that does not say
 // is not a failure of the mail.
 func queueDelays(ctx context.Context, w *World, server, id string, since time.Time) string {
 	host := takenBy(w.target, server, hasLog)
@@ -233,5 +235,5 @@ func queueDelays(ctx context.Context, w *World, server, id string, since time.Ti
 		return ""
 	}
 	p.measure(w)
-	return fmt.Sprintf("by the log of %s: %s", host.Name, delaysText(p.last.Delays))
+	return fmt.Sprintf("according to the log of %s: %s", host.Name, delaysText(p.last.Delays))
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// mailLogWorld is a World with a host "mx1" whose log has these lines; a leading "@" stands for the stamp of ten seconds ago.
+// mailLogWorld returns a World with a host "mx1" whose log has these lines; a leading "@" means the stamp of ten
+// seconds ago.
 func mailLogWorld(t *testing.T, lines ...string) (*World, *Target) {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,7 +35,7 @@ func mailLogWorld(t *testing.T, lines ...string) (*World, *Target) {
 	return NewWorld(target, nil, "run", "test"), target
 }
 
-// delivery is a line of Postfix about a recipient.
+// delivery returns a line of Postfix about a recipient.
 func delivery(status, domain string) string {
 	return "@postfix/smtp[7]: 4jWmm25qFkz1VF5h: to=<a@" + domain + ">, relay=mx." + domain + "[192.0.2.9]:25, delay=1, delays=0.1/0.2/0.3/0.4, dsn=2.0.0, status=" + status + " (250 Ok)"
 }
@@ -64,31 +65,31 @@ func TestMailLog(t *testing.T) {
 		"a line of nothing", "@sshd[1]: hello")
 	const read = `I read the mail log of "mx1"`
 	for _, c := range []struct{ step, want, name, value, note string }{
-		{"less than 16% bounced in the last 60 minutes", "", "mail_log_bounced_ratio", "0.15789473684210525", "3 of 19 recipients with a final outcome bounced in the last 60 minutes (15.8%), failing most: gone.test 2, late.test 1, no.test 1"},
-		{"less than 5% bounced in the last 1h", "3 of 19 recipients with a final outcome bounced in the last 1h (15.8%), failing most: gone.test 2, late.test 1, no.test 1, wanted less than 5%: the log PATH says why (unexpected, blame transfer)", "mail_log_recipients", "19", ""},
+		{"less than 16% bounced in the last 60 minutes", "", "mail_log_bounced_ratio", "0.15789473684210525", "3 of 19 recipients with a final outcome bounced in the last 60 minutes (15.8%), most failures: gone.test 2, late.test 1, no.test 1"},
+		{"less than 5% bounced in the last 1h", "3 of 19 recipients with a final outcome bounced in the last 1h (15.8%), most failures: gone.test 2, late.test 1, no.test 1, wanted less than 5%: the log PATH says why (unexpected, blame transfer)", "mail_log_recipients", "19", ""},
 		{"less than 5% of at least 20 bounced in the last 1h", "", "mail_log_bounced_ratio", "0.15789473684210525", "3 of 19 recipients with a final outcome bounced in the last 1h: too few to judge"},
 		{"less than 21% failed in the last 10 minutes", "", "mail_log_failed_ratio", "0.2", ""},
-		{"less than 20% of at least 20 failed in the last 10 minutes", "4 of 20 deliveries failed in the last 10 minutes (20.0%), failing most: gone.test 2, late.test 1, no.test 1, wanted less than 20%: the log PATH says why (unexpected, blame transfer)", "mail_log_failed_ratio", "0.2", ""},
+		{"less than 20% of at least 20 failed in the last 10 minutes", "4 of 20 deliveries failed in the last 10 minutes (20.0%), most failures: gone.test 2, late.test 1, no.test 1, wanted less than 20%: the log PATH says why (unexpected, blame transfer)", "mail_log_failed_ratio", "0.2", ""},
 		{"less than 6% were deferred in the last 10 minutes", "", "mail_log_deferred_ratio", "0.05", ""},
-		{"less than 5% were deferred in the last 10 minutes", "1 of 20 deliveries were deferred in the last 10 minutes (5.0%), failing most: gone.test 2, late.test 1, no.test 1, wanted less than 5%: the log PATH says why (unexpected, blame transfer)", "mail_log_deferred_ratio", "0.05", ""},
-		{"fewer than 5 logins were refused in the last 10 minutes", "", "mail_log_logins_refused", "4", "4 logins were refused in the last 10 minutes, most to 192.0.2.66 3, 192.0.2.67 1"},
-		{"fewer than 4 logins were refused in the last 10 minutes", "4 logins were refused in the last 10 minutes, most to 192.0.2.66 3, 192.0.2.67 1, wanted fewer than 4: somebody guesses passwords, or a program has an old one (unexpected, blame target)", "mail_log_logins_refused", "4", ""},
+		{"less than 5% were deferred in the last 10 minutes", "1 of 20 deliveries were deferred in the last 10 minutes (5.0%), most failures: gone.test 2, late.test 1, no.test 1, wanted less than 5%: the log PATH says why (unexpected, blame transfer)", "mail_log_deferred_ratio", "0.05", ""},
+		{"fewer than 5 logins were refused in the last 10 minutes", "", "mail_log_logins_refused", "4", "4 logins were refused in the last 10 minutes, most from 192.0.2.66 3, 192.0.2.67 1"},
+		{"fewer than 4 logins were refused in the last 10 minutes", "4 logins were refused in the last 10 minutes, most from 192.0.2.66 3, 192.0.2.67 1, wanted fewer than 4: somebody guesses passwords, or a program has an old password (unexpected, blame target)", "mail_log_logins_refused", "4", ""},
 		{"fewer than 4 logins were refused from any one address in the last 10 minutes", "", "mail_log_logins_refused_worst", "3", ""},
-		{"fewer than 3 logins were refused from any one address in the last 10 minutes", "3 logins of 192.0.2.66 were refused in the last 10 minutes, wanted fewer than 3 from any one address: ban it, or mend the program there that has an old password (unexpected, blame target)", "mail_log_logins_refused_worst", "3", ""},
-		{"fewer than 3 logins were refused from any one address in the last 3 hours", `addresses are told apart for 2 hours only: shorten "3 hours" (scenario, blame scenario)`, "", "", ""},
+		{"fewer than 3 logins were refused from any one address in the last 10 minutes", "3 logins of 192.0.2.66 were refused in the last 10 minutes, wanted fewer than 3 from any one address: ban it, or fix the program there that has an old password (unexpected, blame target)", "mail_log_logins_refused_worst", "3", ""},
+		{"fewer than 3 logins were refused from any one address in the last 3 hours", `addresses are kept for 2 hours only: shorten "3 hours" (scenario, blame scenario)`, "", "", ""},
 		{"fewer than 3 messages were rejected in the last 10 minutes", "", "mail_log_rejected", "2", ""},
 		{"fewer than 2 messages were rejected in the last 10 minutes", `2 messages were rejected in the last 10 minutes, wanted fewer than 2: look for "reject" in the log PATH (unexpected, blame target)`, "mail_log_rejected", "2", ""},
 		{"fewer than 2 messages were rejected with 554 in the last 10 minutes", "", "mail_log_rejected", "1", ""},
 		{"fewer than 1 messages were rejected with 4.7.1 in the last 10 minutes", `1 messages were rejected with 4.7.1 in the last 10 minutes, wanted fewer than 1: look for "reject" in the log PATH (unexpected, blame target)`, "mail_log_rejected", "1", ""},
 		{"at least 50% of incoming mail connections used TLS in the last 24 hours", "", "mail_log_tls_ratio", "0.5", "1 of 2 incoming mail connections used TLS in the last 24 hours (50.0%)"},
-		{"at least 95% of incoming mail connections used TLS in the last 24 hours", "1 of 2 incoming mail connections used TLS in the last 24 hours (50.0%), wanted at least 95%: the others went in clear (tls, blame transfer)", "mail_log_tls_connections", "2", ""},
+		{"at least 95% of incoming mail connections used TLS in the last 24 hours", "1 of 2 incoming mail connections used TLS in the last 24 hours (50.0%), wanted at least 95%: the others were not encrypted (tls, blame transfer)", "mail_log_tls_connections", "2", ""},
 		{"at least 0% of outgoing deliveries used TLS in the last 24 hours", "", "mail_log_tls_ratio", "0", ""},
-		{"at least 1% of outgoing deliveries used TLS in the last 24 hours", "0 of 16 outgoing deliveries used TLS in the last 24 hours (0.0%), wanted at least 1%: the others went in clear, or Postfix does not log it: set smtp_tls_loglevel = 1 (tls, blame transfer)", "mail_log_tls_ratio", "0", ""},
+		{"at least 1% of outgoing deliveries used TLS in the last 24 hours", "0 of 16 outgoing deliveries used TLS in the last 24 hours (0.0%), wanted at least 1%: the others were not encrypted, or Postfix does not log it: set smtp_tls_loglevel = 1 (tls, blame transfer)", "mail_log_tls_ratio", "0", ""},
 		{"the mail log has a line of the last 1 minute", "", "", "", ""},
 		{`nobody used the host "new" in the last 24 hours`, "", "mail_log_users", "0", ""},
 		{`nobody used the host "old" in the last 24 hours`, `1 users used "old" in the last 24 hours, the last of them bob@b.test from 192.0.2.9 at TIME: move them, or correct the host in their programs (unexpected, blame target)`, "mail_log_users", "1", ""},
 		{`nobody used the host "mx1" in the last 24 hours`, `1 users used "mx1" in the last 24 hours, the last of them bob@b.test from 192.0.2.9 at TIME: move them, or correct the host in their programs (unexpected, blame target)`, "mail_log_users", "1", ""},
-		{"less than 5% bounced in the last 49 hours", "49 hours is no time that a mail log is remembered for: write at most 48 hours (scenario, blame scenario)", "", "", ""},
+		{"less than 5% bounced in the last 49 hours", "a mail log is not remembered for 49 hours: write at most 48 hours (scenario, blame scenario)", "", "", ""},
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			w, target := mailLogWorld(t, lines...)
@@ -125,7 +126,7 @@ func TestMailLogThatCannotBeRead(t *testing.T) {
 	wantFailure(t, perform(t, w, "less than 5% bounced in the last 1h"), `no mail log was read before this step: begin with "I read the mail log of …" (scenario, blame scenario)`)
 	wantFailure(t, perform(t, w, `I read the mail log of "old"`), `host "old" has no log: set hosts.old.log in stepwatch.yml (config, blame scenario)`)
 	path := PartOf[*Log](target.Hosts["wrong"]).File
-	wantFailure(t, perform(t, w, `I read the mail log of "wrong"`), `read the mail log of "wrong": the log `+path+` does not exist: correct the path, or use journal where the system keeps no such file: stat `+path+`: no such file or directory (config, blame monitor)`)
+	wantFailure(t, perform(t, w, `I read the mail log of "wrong"`), `read the mail log of "wrong": the log `+path+` does not exist: correct the path, or use journal if the system has no such file: stat `+path+`: no such file or directory (config, blame monitor)`)
 	w, _ = mailLogWorld(t, strings.ReplaceAll("@postfix/smtpd[8]: connect from x[192.0.2.9]", "@", time.Now().Add(-time.Hour).Format(time.Stamp)+" m "))
 	if err := perform(t, w, `I read the mail log of "mx1"`); err != nil {
 		t.Fatal(err)
@@ -136,7 +137,7 @@ func TestMailLogThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestFollowing sends a message to the log alone: it was accepted under the queue id of the lines.
+// TestFollowing only writes a message to the log, which was accepted under the queue id of the lines.
 func TestFollowing(t *testing.T) {
 	const (
 		id      = "4jWmm25qFkz1VF5h"
@@ -158,8 +159,8 @@ func TestFollowing(t *testing.T) {
 			"@postfix/lmtp[9]: 764D49C6071: to=<a@b.test>, relay=store, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 2.0.0 Saved)"}, follow, "", "sent to store: 250 2.0.0 Saved; 1.00s handing over"},
 		"kept by a filter": {[]string{"@postfix/smtpd[9]: 764D49C6071: client=localhost[127.0.0.1]", toA + "sent (250 2.0.0 from MTA: 250 2.0.0 Ok: queued as 764D49C6071)"},
 			follow, id + " was not delivered within 100ms: sent to mx[192.0.2.9]:25: 250 2.0.0 from MTA: 250 2.0.0 Ok: queued as 764D49C6071; 0.100s before the queue, 41.2s in the queue, 0.200s handing over (deferred, blame transfer)", ""},
-		"unknown there": {[]string{"@postfix/smtpd[9]: connect from x[192.0.2.9]"}, follow, `the log of "mx1" has no line of ` + id + `: is it the log of the server that took the message? (not_received, blame queue)`, ""},
-		"still waiting": {[]string{"@postfix/qmgr[9]: " + id + ": from=<a@b>, size=1, nrcpt=1 (queue active)"}, follow, id + ` was not delivered within 100ms: the log of "mx1" has lines of it, and none says what became of it (not_received, blame queue)`, ""},
+		"unknown there": {[]string{"@postfix/smtpd[9]: connect from x[192.0.2.9]"}, follow, `the log of "mx1" has no line of ` + id + `: is it the log of the server that accepted the message? (not_received, blame queue)`, ""},
+		"still waiting": {[]string{"@postfix/qmgr[9]: " + id + ": from=<a@b>, size=1, nrcpt=1 (queue active)"}, follow, id + ` was not delivered within 100ms: the log of "mx1" has lines of it, but none has the outcome (not_received, blame queue)`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := mailLogWorld(t, c.lines...)
@@ -171,7 +172,7 @@ func TestFollowing(t *testing.T) {
 				t.Errorf("note %q\nwant %q", note, c.note)
 			}
 			if name == "sent" {
-				if got := queueDelays(t.Context(), w, s.server, s.reply.QueueID(), s.accepted.Add(-s.took)); got != "by the log of mx1: 0.100s before the queue, 41.2s in the queue, 0.200s handing over" {
+				if got := queueDelays(t.Context(), w, s.server, s.reply.QueueID(), s.accepted.Add(-s.took)); got != "according to the log of mx1: 0.100s before the queue, 41.2s in the queue, 0.200s handing over" {
 					t.Error(got)
 				}
 				if d, _ := measured(w, "mail_queue_delay_seconds"); d != 0.1 {

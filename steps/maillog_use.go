@@ -13,10 +13,10 @@ import (
 func init() {
 	Register(Definition{
 		Area: "log", Sentence: `nobody used the host {host} in the last {duration}`,
-		Does: "Judges the log that was read last: fails when somebody logged in to a mailbox there, or handed over a message after a login. Who that was stands in the failure. " +
-			"When the log that was read is another host's, only logins to an address of this host count, which Dovecot's lines tell (lip) and Postfix' do not. " +
-			"stepwatch's own accounts count like all others: let no scenario use the old host.",
-		Measures: "Measures mail_log_users, how many users there were.",
+		Does: "Judges the last log read: fails when somebody logged in to a mailbox there, or submitted a message after a login. The failure names the user. " +
+			"When the log is another host's, only logins to an address of this host count. Dovecot's lines have that address (lip), Postfix's do not. " +
+			"stepwatch's own accounts count too: no other scenario may use the old host.",
+		Measures: "mail_log_users, the number of users.",
 		Example:  `Then nobody used the host "old" in the last 24 hours`,
 		Func:     nobodyUsed,
 	})
@@ -38,13 +38,13 @@ func nobodyUsed(ctx context.Context, w *World, a Args) error {
 		}
 	}
 	uses, crowded := r.Uses(d, local...)
-	w.Measure("mail_log_users", "How many users used the host.", float64(len(uses)))
+	w.Measure("mail_log_users", "Number of users of the host.", float64(len(uses)))
 	if len(uses) > 0 {
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%d users used %q in the last %s, the last of them %s: move them, or correct the host in their programs",
 			len(uses), host.Name, a.Text(1), users(uses, 5))
 	}
 	if crowded {
-		return Fail(result.ReasonUnexpected, result.BlameMonitor, "nobody knows: %s has more users than are kept apart", r.Source)
+		return Fail(result.ReasonUnexpected, result.BlameMonitor, "the result is unknown: %s has too many users to list", r.Source)
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func users(uses []maillog.Use, most int) string {
 	return strings.Join(parts, ", ")
 }
 
-// addressesOf gives the IP addresses of a host.
+// addressesOf returns the IP addresses of a host.
 func (w *World) addressesOf(ctx context.Context, host *Host) ([]string, error) {
 	if ip, err := netip.ParseAddr(host.Address); err == nil {
 		return []string{ip.Unmap().String()}, nil

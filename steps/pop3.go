@@ -14,10 +14,10 @@ import (
 
 func init() {
 	const (
-		does = "Waits until the message that was sent last to this account can be fetched over POP3 (RFC 1939). A session sees only what was there when it began, so the step logs in " +
-			"again for each look, four times a second at most, and less often where the server demands it (LOGIN-DELAY). Fails when it is not there in time and when the mailbox cannot be read. " +
-			"The message is removed afterwards, and so is what an earlier run left among the newest twenty."
-		measures = "From the start of the step until a session has the message. A first session before the scenario's first step, outside this duration, stands in the phases mailbox_dns, mailbox_connect, " +
+		does = "Waits until POP3 (RFC 1939) returns the last message sent to this account. A session sees only the messages that existed when it began, so the step logs in " +
+			"again for each look, at most four times a second, and less often if the server requires it (LOGIN-DELAY). Fails when the message is not there in time and when the mailbox cannot be read. " +
+			"The message is removed afterwards, and so are messages of earlier runs among the newest twenty."
+		measures = "From the start of the step until a session has the message. The first session is before the scenario's first step, outside this duration, in the phases mailbox_dns, mailbox_connect, " +
 			"mailbox_tls, mailbox_greeting, mailbox_stls and mailbox_login. Measures mail_detection_lag_seconds and mail_delivery_seconds."
 	)
 	Register(
@@ -29,7 +29,7 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `{account} receives it over POP3 via {port} within {duration}`,
-			Does: does + " Port 995 is TLS from the first byte; 110 and any other port demand STLS (RFC 2595).", Measures: measures,
+			Does: does + " Port 995 is TLS from the first byte; 110 and any other port require STLS (RFC 2595).", Measures: measures,
 			Example: `Then "bob" receives it over POP3 via 110 within 60s`,
 			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,
 		},
@@ -38,13 +38,13 @@ func init() {
 
 const portPOP3S = 995
 
-// pop3Gap is the least pause between two sessions.
+// pop3Gap is the minimum pause between two sessions.
 const pop3Gap = 250 * time.Millisecond
 
-// pop3Sweep is how many of the newest messages are examined for what earlier runs left.
+// pop3Sweep is the number of the newest messages that are examined for leftovers of earlier runs.
 const pop3Sweep = 20
 
-// pop3Mailbox is an account's mailbox as POP3 gives it out.
+// pop3Mailbox is an account's mailbox as POP3 shows it.
 type pop3Mailbox struct {
 	w       *World
 	mail    *mail
@@ -58,14 +58,14 @@ type pop3Mailbox struct {
 	opening  Report
 	ready    bool
 	known    map[string]bool // unique ids of messages that are not awaited
-	delay    time.Duration   // between two logins, as the server demands
+	delay    time.Duration   // between two logins, as the server requires
 	sweepErr error
 }
 
-// pop3Mailboxes are those that a scenario reads.
+// pop3Mailboxes are the POP3 mailboxes that a scenario reads.
 type pop3Mailboxes []*pop3Mailbox
 
-// String names the mailbox as messages do.
+// String returns the name of the mailbox in messages.
 func (p *pop3Mailbox) String() string { return p.account.Name + "'s POP3 mailbox at " + p.server() }
 
 func (p *pop3Mailbox) server() string {
@@ -80,7 +80,7 @@ func pop3Of(w *World, a Args) (box *pop3Mailbox, within time.Duration, err error
 	return pop3At(w, account, account.POP3, port), within, nil
 }
 
-// pop3At gives the account's mailbox as it is read at a host, which need not be the account's own, via port.
+// pop3At returns the account's mailbox as read via port at a host, which need not be the account's own.
 func pop3At(w *World, account *Account, host string, port int) *pop3Mailbox {
 	boxes := State[pop3Mailboxes](w)
 	for _, box := range *boxes {
@@ -95,14 +95,15 @@ func pop3At(w *World, account *Account, host string, port int) *pop3Mailbox {
 	return box
 }
 
-// preparePOP3 notes which messages are there before anything is sent.
+// preparePOP3 records the existing messages before anything is sent.
 func preparePOP3(ctx context.Context, w *World, a Args) {
-	if box, _, err := pop3Of(w, a); err == nil { // a wrong argument the step itself reports
+	if box, _, err := pop3Of(w, a); err == nil { // the step itself reports a wrong argument
 		box.prepare(ctx)
 	}
 }
 
-// prepare notes what is there before the scenario's first step, unless that was done, and sweeps. The error is kept.
+// prepare records the existing messages before the scenario's first step, unless that was done, and sweeps. It keeps
+// the error.
 func (p *pop3Mailbox) prepare(ctx context.Context) {
 	if p.ready || p.err != nil {
 		return
@@ -113,7 +114,7 @@ func (p *pop3Mailbox) prepare(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	p.w.TakeReport() // what follows is kept for the step that waits
+	p.w.TakeReport() // the phases that follow are kept for the step that waits
 	p.err = p.session(ctx, func(c *pop3Client) (err error) {
 		if p.delay, err = c.loginDelay(); err != nil {
 			return err
@@ -125,7 +126,7 @@ func (p *pop3Mailbox) prepare(ctx context.Context) {
 		for _, m := range list {
 			p.known[m.id] = true
 		}
-		// What is left of earlier runs lies among the newest. Its removal is no condition for this run.
+		// The leftovers of earlier runs are among the newest messages. This run does not depend on their removal.
 		p.sweepErr = p.sweep(c, list[max(0, len(list)-pop3Sweep):])
 		return nil
 	})
@@ -160,7 +161,7 @@ func receivePOP3(ctx context.Context, w *World, a Args) error {
 	return box.receive(ctx, within)
 }
 
-// receive waits for what was sent last to the account, and makes it the message that the following steps speak of.
+// receive waits for the last message sent to the account, which later steps then call "it".
 func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 	w := p.w
 	w.reportOpening(&p.opening)
@@ -172,7 +173,7 @@ func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 	case s == nil:
 		return scenarioFault("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", p.account.Name, p.account.Name)
 	case !p.ready:
-		return Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not looked into before the first step", p.account.Name)
+		return Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not read before the first step", p.account.Name)
 	}
 	ids, err := p.await(ctx, s, within)
 	if err != nil {
@@ -188,7 +189,7 @@ func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 	return nil
 }
 
-// cleanup looks once more for what was sent to an account that is read by POP3 alone, until it can be said to be missing.
+// cleanup looks once more for messages to an account that is read only over POP3, until they count as missing.
 func (p *pop3Mailbox) cleanup(ctx context.Context) error {
 	if !p.ready || !p.first || p.mail.reads(p.account) {
 		return p.sweepErr
@@ -227,7 +228,8 @@ func (p *pop3Mailbox) cleanup(ctx context.Context) error {
 	return p.sweepErr
 }
 
-// find looks among the messages that are not known yet for these, and gives the unique ids of those that are there.
+// find looks for awaited messages among those that are not known yet, and returns the unique ids of those that it
+// finds.
 func (p *pop3Mailbox) find(c *pop3Client, awaited []*submission) (ids []string, missing []*submission, err error) {
 	list, err := c.list()
 	if err != nil {
@@ -262,7 +264,7 @@ func (p *pop3Mailbox) find(c *pop3Client, awaited []*submission) (ids []string, 
 	return ids, missing, nil
 }
 
-// await waits until s is there and gives the unique ids of its copies.
+// await waits until s is in the mailbox and returns the unique ids of its copies.
 func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Duration) (ids []string, err error) {
 	start := time.Now()
 	watch := p.mail.watchReturn(ctx, p.w, s)
@@ -282,8 +284,8 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 		return len(ids) > 0, err
 	})
 	if err == nil {
-		p.w.Measure("mail_detection_lag_seconds", "How much later than the message's arrival the step can have noticed it, at most.", lag.Seconds())
-		p.w.Measure("mail_delivery_seconds", "From the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
+		p.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
+		p.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.accepted).Seconds())
 		return ids, nil
 	}
 	if !errors.Is(err, errNotThere) {
@@ -292,12 +294,12 @@ func (p *pop3Mailbox) await(ctx context.Context, s *submission, within time.Dura
 	if busy != nil {
 		return nil, busy
 	}
-	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 gives out the INBOX alone, so look into the folders and the mail log",
+	err = Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 only shows the INBOX, so check the folders and the mail log",
 		p, seconds(time.Since(start)), s.server, s.queued(), s.accepted.UTC().Format("15:04:05.000 MST"))
 	return nil, watch.explain(ctx, err)
 }
 
-// another is a session behind the first, whose phases would say nothing.
+// another runs a session after the first one. Its phases would mean nothing, so they are dropped.
 func (p *pop3Mailbox) another(ctx context.Context, do func(*pop3Client) error) error {
 	report := p.w.TakeReport()
 	defer func() {
@@ -307,7 +309,7 @@ func (p *pop3Mailbox) another(ctx context.Context, do func(*pop3Client) error) e
 	return p.session(ctx, do)
 }
 
-// remove deletes the messages with these unique ids. One that is gone already is no error.
+// remove deletes the messages with these unique ids. A message that is already gone is not an error.
 func (p *pop3Mailbox) remove(ctx context.Context, ids []string) error {
 	err := p.another(ctx, func(c *pop3Client) error {
 		list, err := c.list()

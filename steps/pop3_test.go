@@ -35,7 +35,7 @@ func TestPOP3Passes(t *testing.T) {
 	}
 }
 
-// An account without IMAP is read, and cleared of what earlier runs left, by POP3 alone.
+// An account without IMAP is read, and cleared of mail of earlier runs, only over POP3.
 func TestPOP3Alone(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["bob"].IMAP = ""
@@ -76,7 +76,7 @@ func TestPOP3Faults(t *testing.T) {
 		{
 			name: "lost", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
-			want: `no message in bob's POP3 mailbox at mail\.demo\.test:995 after 0\.\d{3}s: mail\.demo\.test:587 accepted it as Q at \S+ UTC: POP3 gives out the INBOX alone, so look into the folders and the mail log; nothing came back to alice@demo\.test: ask who runs mail\.demo\.test:587`,
+			want: `no message in bob's POP3 mailbox at mail\.demo\.test:995 after 0\.\d{3}s: mail\.demo\.test:587 accepted it as Q at \S+ UTC: POP3 only shows the INBOX, so check the folders and the mail log; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
 		},
 		{
 			name: "wrong password", setup: func(b *mailbed) { b.target.Accounts["bob"].Password = "wrong" }, text: overPOP3, step: 1,
@@ -115,7 +115,7 @@ func TestPOP3Faults(t *testing.T) {
 	}
 }
 
-// What no good server says.
+// Answers that no correct server sends.
 func TestPOP3Scripts(t *testing.T) {
 	for _, test := range []struct {
 		name, port, script string

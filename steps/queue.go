@@ -15,11 +15,11 @@ func init() {
 	Register(
 		Definition{
 			Area: "queue", Sentence: `I read the mail queue of {host}`,
-			Does: "Reads the queue of a mail server, where hosts.NAME.queue in stepwatch.yml says: Postfix by postqueue or by its showq socket (as a member of the " +
-				"group postdrop), Exim by -bp (as an admin user) or from its spool, or GET /queue/stats of the host's API. The sentences about the queue follow. " +
-				"Fails when the queue cannot be read, which is never taken for an empty one. The note names the domain that most messages wait for, and why they do.",
-			Measures: "Time to read it. Measurements mail_queue_messages{queue} for each queue, empty ones included (Postfix: active, deferred, hold, incoming, maildrop; " +
-				"Exim: waiting, frozen; an API: those that it names), mail_queue_oldest_age_seconds and mail_queue_bytes (0 when the queue is empty; absent when an API does not say).",
+			Does: "Reads the queue of a mail server, as hosts.NAME.queue in stepwatch.yml specifies: Postfix by postqueue or by its showq socket (as a member of the " +
+				"group postdrop), Exim by -bp (as an admin user) or from its spool, or GET /queue/stats of the host's API. Later sentences judge this queue. " +
+				"Fails when the queue cannot be read; an unreadable queue never counts as empty. The note names the domain with the most waiting messages, and the reason.",
+			Measures: "Time to read the queue. Measures mail_queue_messages{queue} for each queue, empty ones included (Postfix: active, deferred, hold, incoming, maildrop; " +
+				"Exim: waiting, frozen; an API: those that it names), mail_queue_oldest_age_seconds and mail_queue_bytes (0 when the queue is empty; absent when an API does not report them).",
 			Example: `When I read the mail queue of "mx1"`,
 			Func:    readQueue,
 		},
@@ -32,46 +32,46 @@ func init() {
 		Definition{
 			Area: "queue", Sentence: `the {word} queue holds fewer than {int} messages`,
 			Does: "Fails when the queue of that name holds that many messages or more. Postfix has active, deferred, hold, incoming and maildrop; Exim has waiting and frozen. " +
-				"A name that the server does not have is a mistake in the scenario.",
+				"An unknown name is a mistake in the scenario.",
 			Example: `Then the deferred queue holds fewer than 100 messages`,
 			Func:    judgeQueue(namedQueueHolds),
 		},
 		Definition{
 			Area: "queue", Sentence: `the oldest message is younger than {duration}`,
-			Does:    "Fails when a message has been in the queue for that long or longer, whichever queue it is in. An empty queue passes.",
+			Does:    "Fails when a message has been in any of the queues for that long or longer. An empty queue passes.",
 			Example: `Then the oldest message is younger than 2 hours`,
 			Func:    judgeQueue(oldestIsYounger),
 		},
 		Definition{
 			Area: "queue", Sentence: `it grew by less than {int} messages in {duration}`,
-			Does: "Compares with what earlier runs read, which is kept in the directory that `state` in stepwatch.yml names, and fails when the queue has grown by that many messages " +
-				"or more since any reading within that time. As long as the readings reach back for less than half of it, and have not grown by as much already, there is nothing to compare with: " +
-				"that is UNKNOWN, not passed. So run it at least twice within that time. Several agents and checks may share the directory.",
-			Measures: "Measurement mail_queue_growth_messages, once there is something to compare with.",
+			Does: "Compares with the readings of earlier runs, which are kept in the directory `state` of stepwatch.yml. Fails when the queue has grown by that many messages " +
+				"or more since any reading within that time. While the readings cover less than half of that time and have not grown by that much, there is too little to compare: " +
+				"the result is UNKNOWN, not passed. So run it at least twice within that time. Several agents and checks may share the directory.",
+			Measures: "mail_queue_growth_messages, once there is something to compare with.",
 			Example:  `Then it grew by less than 200 messages in 10 minutes`,
 			Func:     judgeQueue(grewByLess),
 		},
 		Definition{
 			Area: "queue", Sentence: `fewer than {int} messages wait for {text}`,
-			Does:    "Fails when that many messages or more wait for recipients in this domain, in whichever queue. Recipients that have the message already do not count.",
+			Does:    "Fails when that many messages or more wait for recipients in this domain, in any queue. Recipients that already have the message do not count.",
 			Example: `Then fewer than 50 messages wait for "gmail.com"`,
 			Func:    judgeQueue(fewerWaitFor),
 		},
 		Definition{
 			Area: "queue", Sentence: `fewer than {int} messages wait for any one destination`,
-			Does:    "Fails when that many messages or more wait for recipients in one domain, whichever it is, and names it with the reason that most of them wait for.",
+			Does:    "Fails when that many messages or more wait for recipients in any single domain. Names the domain and the most frequent reason.",
 			Example: `Then fewer than 50 messages wait for any one destination`,
 			Func:    judgeQueue(fewerWaitForAny),
 		},
 		Definition{
 			Area: "queue", Sentence: `nothing is on hold`,
-			Does:    "Fails when a message is kept from being sent until somebody lets it go: on hold (Postfix) or frozen (Exim).",
+			Does:    "Fails when a message is not sent until somebody releases it: on hold (Postfix) or frozen (Exim).",
 			Example: `Then nothing is on hold`,
 			Func:    judgeQueue(nothingIsHeld),
 		},
 		Definition{
 			Area: "queue", Sentence: `nothing is frozen`,
-			Does:    "The same as \"nothing is on hold\", in Exim's word.",
+			Does:    "The same as \"nothing is on hold\", with Exim's word.",
 			Example: `Then nothing is frozen`,
 			Func:    judgeQueue(nothingIsHeld),
 		},
@@ -81,7 +81,7 @@ func init() {
 // queueReading is the queue that the scenario read last.
 type queueReading struct {
 	host  *Host
-	queue *mailqueue.Queue // nil before the first
+	queue *mailqueue.Queue // nil before the first read
 	at    time.Time
 }
 
@@ -105,8 +105,8 @@ func readQueue(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// queueFailure says what it means that a queue could not be read. A lack of rights or of a program proves nothing about
-// the mail system.
+// queueFailure returns the failure for an unreadable queue. Missing permissions or a missing program prove nothing
+// about the mail system.
 func queueFailure(ctx context.Context, h *Host, err error) error {
 	known := (*Failure)(nil)
 	reason, blame := result.ReasonUnexpected, result.BlameMonitor
@@ -136,14 +136,14 @@ func (r *queueReading) measure(w *World) {
 		w.Measure("mail_queue_messages", "Messages in the mail queue.", float64(r.queue.Counts[name]), result.Label{Name: "queue", Value: name})
 	}
 	if !r.queue.NoAge {
-		w.Measure("mail_queue_oldest_age_seconds", "How long the oldest message has been in the mail queue; 0 when it is empty.", r.age().Seconds())
+		w.Measure("mail_queue_oldest_age_seconds", "Age of the oldest message in the mail queue; 0 when the queue is empty.", r.age().Seconds())
 	}
 	if !r.queue.NoBytes {
 		w.Measure("mail_queue_bytes", "Size of all messages in the mail queue.", float64(r.queue.Bytes))
 	}
 }
 
-// age is how long the oldest message has been there, or zero when there is none.
+// age returns how long the oldest message has been there, or zero if there is none.
 func (r *queueReading) age() time.Duration {
 	if r.queue.Oldest.IsZero() {
 		return 0
@@ -151,7 +151,7 @@ func (r *queueReading) age() time.Duration {
 	return max(0, r.at.Sub(r.queue.Oldest))
 }
 
-// note is what a person wants to know of the queue: "43 messages: active 2, deferred 41; the oldest 2h1m0s old; 38 wait for
+// note describes the queue for people: "43 messages: active 2, deferred 41; the oldest 2h1m0s old; 38 wait for
 // gmail.com: connection refused".
 func (r *queueReading) note() string {
 	note := fmt.Sprintf("%d messages", r.queue.Messages())
@@ -161,7 +161,7 @@ func (r *queueReading) note() string {
 	return note
 }
 
-// details is the note without the number of messages.
+// details returns the note without the number of messages.
 func (r *queueReading) details() string {
 	var counts, details []string
 	for _, name := range r.queue.Names() {
@@ -184,7 +184,7 @@ func (r *queueReading) details() string {
 	return strings.Join(details, "; ")
 }
 
-// waitingFor gives a domain and why messages wait for it, as far as that is known.
+// waitingFor returns a domain and, as far as known, why messages wait for it.
 func waitingFor(domain string, d *mailqueue.Destination) string {
 	reason := d.Reason()
 	if reason == "" {
@@ -193,7 +193,7 @@ func waitingFor(domain string, d *mailqueue.Destination) string {
 	return shownLine(domain) + ": " + shownLine(reason)
 }
 
-// shownLine is text from outside on one line and not too long.
+// shownLine returns text from outside on one line of limited length.
 func shownLine(text string) string {
 	const most = 200
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
@@ -203,12 +203,12 @@ func shownLine(text string) string {
 	return text
 }
 
-// judgeQueue makes the function of a sentence about the queue that was read.
+// judgeQueue returns the function of a sentence about the last queue read.
 func judgeQueue(judge func(*queueReading, *World, Args) error) func(context.Context, *World, Args) error {
 	return func(_ context.Context, w *World, a Args) error {
 		reading := State[queueReading](w)
 		if reading.queue == nil {
-			return scenarioFault("no mail queue was read yet: write `I read the mail queue of \"mx1\"` before this step")
+			return scenarioFault("no mail queue was read before this step: begin with `I read the mail queue of \"mx1\"`")
 		}
 		return judge(reading, w, a)
 	}
@@ -218,9 +218,9 @@ func (r *queueReading) unexpected(format string, args ...any) error {
 	return Fail(result.ReasonUnexpected, result.BlameQueue, "the mail queue of %q "+format, append([]any{r.host.Name}, args...)...)
 }
 
-// untold is the error for a sentence about what the host's API does not say.
+// untold returns the error for a sentence about something that the host's API does not report.
 func (r *queueReading) untold(what string) error {
-	return Fail(result.ReasonConfig, result.BlameScenario, "the API of %q says nothing of %s of its queue: have GET /queue/stats answer with it too", r.host.Name, what)
+	return Fail(result.ReasonConfig, result.BlameScenario, "the API of %q does not report %s of its queue: add it to the answer of GET /queue/stats", r.host.Name, what)
 }
 
 func queueHolds(r *queueReading, _ *World, a Args) error {
@@ -273,19 +273,19 @@ func grewByLess(r *queueReading, w *World, a Args) error {
 		return err
 	}
 	if window < time.Second {
-		return scenarioFault("a queue's growth in %s cannot be seen: give it a second at least", window)
+		return scenarioFault("the growth of a queue in %s is not measurable: write at least a second", window)
 	}
 	if w.target.StateDir == "" {
-		return Fail(result.ReasonConfig, result.BlameScenario, "there is nowhere to remember what was read: set state in stepwatch.yml")
+		return Fail(result.ReasonConfig, result.BlameScenario, "there is no directory for the readings: set state in stepwatch.yml")
 	}
 	now := mailqueue.Reading{At: r.at, Messages: r.queue.Messages()}
 	growth, err := mailqueue.Remember(w.target.StateDir, fmt.Sprintf("%s %+v", r.host.Name, *PartOf[*Queue](r.host)), window, now)
 	if err != nil {
-		return Fail(result.ReasonConfig, result.BlameMonitor, "remember the mail queue of %q: %w: stepwatch's user must be able to write where state in stepwatch.yml says", r.host.Name, err)
+		return Fail(result.ReasonConfig, result.BlameMonitor, "store the reading of the mail queue of %q: %w: stepwatch's user must be able to write to the directory state of stepwatch.yml", r.host.Name, err)
 	}
 	shown := func(d time.Duration) time.Duration { return d.Round(time.Second) }
 	if growth.Reach > 0 {
-		w.Measure("mail_queue_growth_messages", "By how many messages the mail queue has grown within the time that the step names.", float64(growth.Messages))
+		w.Measure("mail_queue_growth_messages", "Growth of the mail queue in messages within the time in the step.", float64(growth.Messages))
 	}
 	switch {
 	case growth.Reach > 0 && growth.Messages >= limit:
@@ -293,9 +293,9 @@ func grewByLess(r *queueReading, w *World, a Args) error {
 	case growth.Reach == 0:
 		return Fail(result.ReasonUnexpected, result.BlameMonitor, "there is nothing to compare the %d messages of %q with: no earlier reading within %s; this one is kept for the next run", now.Messages, r.host.Name, window)
 	case growth.Reach < window/2:
-		return Fail(result.ReasonUnexpected, result.BlameMonitor, "there is too little to compare the %d messages of %q with: readings reach back %s of %s", now.Messages, r.host.Name, shown(growth.Reach), window)
+		return Fail(result.ReasonUnexpected, result.BlameMonitor, "there is too little to compare the %d messages of %q with: the readings cover %s of %s", now.Messages, r.host.Name, shown(growth.Reach), window)
 	}
-	w.Note(fmt.Sprintf("grown by %d messages; readings reach back %s", growth.Messages, shown(growth.Reach)))
+	w.Note(fmt.Sprintf("grew by %d messages; the readings cover %s", growth.Messages, shown(growth.Reach)))
 	return nil
 }
 
@@ -337,11 +337,11 @@ func nothingIsHeld(r *queueReading, _ *World, _ Args) error {
 	frozen, freezes := r.queue.Counts[mailqueue.Frozen]
 	switch {
 	case !holds && !freezes:
-		return r.untold("what is held back (hold, frozen)")
+		return r.untold("the held messages (hold, frozen)")
 	case hold > 0:
-		return r.unexpected("has %d messages on hold: look at why, then postsuper -H or -d", hold)
+		return r.unexpected("has %d messages on hold: find out why, then postsuper -H or -d", hold)
 	case frozen > 0:
-		return r.unexpected("has %d frozen messages: look at why (exim -Mvl ID), then exim -Mt or -Mrm", frozen)
+		return r.unexpected("has %d frozen messages: find out why (exim -Mvl ID), then exim -Mt or -Mrm", frozen)
 	}
 	return nil
 }

@@ -20,14 +20,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// showq is a Postfix' showq socket that lists what it is told to.
+// showq is a Postfix showq socket that lists the given messages.
 type showq struct {
 	path     string
 	mu       sync.Mutex
 	messages []string
 }
 
-// queued is a message as showq lists it, aged so.
+// queued returns a message in the format of showq, with this age.
 func queued(queue, id string, age time.Duration, recipients ...string) string {
 	m := fmt.Sprintf("queue_name\x00%s\x00queue_id\x00%s\x00time\x00%d\x00size\x001000\x00sender\x00a@example.test\x00", queue, id, time.Now().Add(-age).Unix())
 	for _, r := range recipients {
@@ -75,7 +75,7 @@ func (s *showq) list(messages ...string) {
 	s.messages = messages
 }
 
-// judged runs a scenario and gives its error with reason and blame, or "passed".
+// judged runs a scenario and returns its error with reason and blame, or "passed".
 func judged(t *testing.T, s stepstest.Scenario, text string) (string, *stepstest.Outcome) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -90,7 +90,7 @@ func judged(t *testing.T, s stepstest.Scenario, text string) (string, *stepstest
 	return verdict(outcome), outcome
 }
 
-// measured gives what a step measured: name, label value and value, one a line.
+// measured returns what a step measured: name, label value and value, one a line.
 func measured(outcome *stepstest.Outcome, step int) string {
 	var lines bytes.Buffer
 	for _, m := range outcome.Steps[step].Report.Measurements {
@@ -140,7 +140,7 @@ func TestQueue(t *testing.T) {
 		{read + `Then fewer than 2 messages wait for any one destination`, three,
 			`unexpected queue: the mail queue of "mx1" holds 2 messages for gmail\.com: connect to mx\.gmail\.com: Connection refused; wanted fewer than 2 for any one destination`},
 		{read + `Then nothing is on hold`, three,
-			`unexpected queue: the mail queue of "mx1" has 1 messages on hold: look at why, then postsuper -H or -d`},
+			`unexpected queue: the mail queue of "mx1" has 1 messages on hold: find out why, then postsuper -H or -d`},
 		{read, []string{queued("corrupt", "A", 0)},
 			`protocol queue: read the mail queue of "mx1": read \S+/showq: unknown format: message A is in a queue called "corrupt"`},
 		{read, []string{"queue_name\x00active"},
@@ -149,7 +149,7 @@ func TestQueue(t *testing.T) {
 		{`When I read the mail queue of "mx3"`, nil, `connect queue: read the mail queue of "mx3": connect to \S+/showq: nothing answers: Postfix was not started \(postfix status\), or master\.cf has no showq`},
 		{`When I read the mail queue of "mx4"`, nil, `unexpected monitor: read the mail queue of "mx4": run /no/such/exim: .*no such file or directory`},
 		{`When I read the mail queue of "mx5"`, nil, `config scenario: no host "mx5" in stepwatch\.yml \(it has mx1, mx2, mx3, mx4\): add it under hosts`},
-		{`Then it holds fewer than 5 messages`, nil, "scenario scenario: no mail queue was read yet: write `I read the mail queue of \"mx1\"` before this step"},
+		{`Then it holds fewer than 5 messages`, nil, "scenario scenario: no mail queue was read before this step: begin with `I read the mail queue of \"mx1\"`"},
 	} {
 		server.list(c.messages...)
 		got, _ := judged(t, stepstest.Scenario{Target: target}, c.steps)
@@ -200,7 +200,7 @@ func TestQueueGrowth(t *testing.T) {
 	if got := measured(outcome, 1); got != "" {
 		t.Errorf("without anything to compare with was measured\n%s", got)
 	}
-	outcome = grew("10 minutes", `unexpected monitor: there is too little to compare the 1 messages of "mx1" with: readings reach back 0s of 10m0s`)
+	outcome = grew("10 minutes", `unexpected monitor: there is too little to compare the 1 messages of "mx1" with: the readings cover 0s of 10m0s`)
 	if got := measured(outcome, 1); got != "mail_queue_growth_messages 0\n" {
 		t.Errorf("measured\n%s", got)
 	}
@@ -210,16 +210,16 @@ func TestQueueGrowth(t *testing.T) {
 		t.Errorf("measured\n%s", got)
 	}
 	grew("1s", `unexpected monitor: there is nothing to compare .*`)
-	time.Sleep(600 * time.Millisecond) // the window that is to be covered
+	time.Sleep(600 * time.Millisecond) // the window to cover
 	outcome = grew("1s", "passed")
-	if note := outcome.Steps[1].Report.Note; note != "grown by 0 messages; readings reach back 1s" {
+	if note := outcome.Steps[1].Report.Note; note != "grew by 0 messages; the readings cover 1s" {
 		t.Errorf("got the note %q", note)
 	}
-	grew("10ms", `scenario scenario: a queue's growth in 10ms cannot be seen: give it a second at least`)
+	grew("10ms", `scenario scenario: the growth of a queue in 10ms is not measurable: write at least a second`)
 	target.StateDir = "/proc/no"
-	grew("10 minutes", `config monitor: remember the mail queue of "mx1": .*: stepwatch's user must be able to write where state in stepwatch\.yml says`)
+	grew("10 minutes", `config monitor: store the reading of the mail queue of "mx1": .*: stepwatch's user must be able to write to the directory state of stepwatch\.yml`)
 	target.StateDir = ""
-	grew("10 minutes", `config scenario: there is nowhere to remember what was read: set state in stepwatch\.yml`)
+	grew("10 minutes", `config scenario: there is no directory for the readings: set state in stepwatch\.yml`)
 }
 
 // newAPI is an HTTP API with a token.
@@ -286,9 +286,9 @@ func TestAPI(t *testing.T) {
 		{`When I ask the API of "bare" for "/health"`, `config scenario: host "bare" has no api: set hosts\.bare\.api in stepwatch\.yml`},
 		{`When I read the mail queue of "wrong"`, `auth web: GET \S+/queue/stats: the token of .*`},
 		{`When I read the mail queue of "mx1"` + "\nThen the oldest message is younger than 1h",
-			`config scenario: the API of "mx1" says nothing of the age \(oldest_age_seconds\) of its queue: have GET /queue/stats answer with it too`},
+			`config scenario: the API of "mx1" does not report the age \(oldest_age_seconds\) of its queue: add it to the answer of GET /queue/stats`},
 		{`When I read the mail queue of "mx1"` + "\nThen fewer than 5 messages wait for any one destination",
-			`config scenario: the API of "mx1" says nothing of the destinations \(destinations\) of its queue: .*`},
+			`config scenario: the API of "mx1" does not report the destinations \(destinations\) of its queue: .*`},
 	} {
 		got, outcome := judged(t, stepstest.Scenario{Target: good, Secrets: stepstest.Secrets{"token": "open sesame", "another": "close sesame"}}, c.steps)
 		if !regexp.MustCompile("^" + c.want + "$").MatchString(got) {

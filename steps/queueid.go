@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// queueDigits are the digits of Postfix' long queue ids: no vowels, so that no id spells a word.
+// queueDigits are the digits of Postfix's long queue ids: without vowels, so that no id spells a word.
 const queueDigits = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 
-// queueIDTime reads the moment at which the message was taken out of the server's name for it, on that server's clock:
-// six or more digits of seconds, four of microseconds, "z", and the file's number (Postfix with enable_long_queue_ids).
-// It is false for every other name. A foreign name can look like one, so whoever uses the time compares it with another.
+// queueIDTime returns the time when the server accepted the message, on that server's clock, from the queue id: six or
+// more digits of seconds, four of microseconds, "z", and the file's number (Postfix with enable_long_queue_ids). It
+// returns false for every other id. An id of another server can look like one, so the caller must compare the time with
+// another.
 func queueIDTime(id string) (time.Time, bool) {
 	end := strings.LastIndexByte(id, 'z')
 	if end < 10 || end > 12 || end == len(id)-1 {
@@ -27,7 +28,7 @@ func queueIDTime(id string) (time.Time, bool) {
 }
 
 func base52(digits string) (n int64, ok bool) {
-	if len(digits) > 10 { // would not fit
+	if len(digits) > 10 { // more would not fit
 		return 0, false
 	}
 	for _, c := range []byte(digits) {
@@ -40,10 +41,11 @@ func base52(digits string) (n int64, ok bool) {
 	return n, true
 }
 
-// sessionIDTime reads the moment at which an LMTP session began out of Dovecot's name for it: 16 bytes in base64, of
-// which the first eight are nanoseconds and seconds, least significant byte first. The same caution holds.
+// sessionIDTime returns the time when an LMTP session began from Dovecot's id for it: 16 bytes in base64, of which the
+// first eight are nanoseconds and seconds, least significant byte first. The caller must compare the time with another
+// here too.
 func sessionIDTime(id string) (time.Time, bool) {
-	id, _, _ = strings.Cut(id, ":") // a second transaction of the session has a number behind it
+	id, _, _ = strings.Cut(id, ":") // a second transaction of the session has a number after it
 	raw, err := base64.RawStdEncoding.DecodeString(id)
 	if err != nil || len(raw) != 16 {
 		return time.Time{}, false

@@ -21,11 +21,11 @@ import (
 type saslClient struct {
 	initial []byte                                 // the initial response; nil when the server speaks first
 	next    func(challenge []byte) ([]byte, error) // answers a challenge
-	finish  func() error                           // says whether a success can be believed; nil when it always can
-	refusal func() string                          // what the server said of its refusal beside its code; nil when nothing
+	finish  func() error                           // reports whether a success is credible; nil when it always is
+	refusal func() string                          // the server's reason of a refusal besides its code; nil when there is none
 }
 
-// saslMechanisms are those that there are, by name. server is the "host:port" that is logged in to.
+// saslMechanisms are the supported mechanisms by name. server is the "host:port" of the login.
 var saslMechanisms = map[string]func(username string, password Secret, server string) (*saslClient, error){
 	"PLAIN":         saslPlain,
 	"LOGIN":         saslLogin,
@@ -36,11 +36,11 @@ var saslMechanisms = map[string]func(username string, password Secret, server st
 	"OAUTHBEARER":   saslOAuthBearer,
 }
 
-// saslDefaults are those that take a password, the first to be taken first. They go out inside TLS only, so the simplest
-// one that every server has is as good as another.
+// saslDefaults are the mechanisms for a password, in order of preference. They are only used inside TLS, so the
+// simplest one that every server offers is good enough.
 var saslDefaults = []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5"}
 
-// saslTokens are those that take an access token, the standard first.
+// saslTokens are the mechanisms for an access token, the standard one first.
 var saslTokens = []string{"OAUTHBEARER", "XOAUTH2"}
 
 const saslNames = "PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 or OAUTHBEARER"
@@ -48,19 +48,19 @@ const saslNames = "PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256, XOAUTH2 o
 var errSASL = errors.New("the server's challenge cannot be answered")
 
 func saslNoMore([]byte) ([]byte, error) {
-	return nil, fmt.Errorf("%w: it asks for more than the mechanism has", errSASL)
+	return nil, fmt.Errorf("%w: the server asks for more than the mechanism has", errSASL)
 }
 
 // saslPlain is PLAIN (RFC 4616).
 func saslPlain(username string, password Secret, _ string) (*saslClient, error) {
 	if strings.Contains(username+password.Reveal(), "\x00") {
-		return nil, scenarioFault("AUTH PLAIN cannot carry a name or a password with a zero byte")
+		return nil, scenarioFault("AUTH PLAIN does not allow a zero byte in the name or the password")
 	}
 	return &saslClient{initial: []byte("\x00" + username + "\x00" + password.Reveal()), next: saslNoMore}, nil
 }
 
-// saslLogin is the LOGIN mechanism (draft-murchison-sasl-login-00): the server asks for the name, then for the password.
-// What it calls the two is not looked at, as servers differ.
+// saslLogin is the LOGIN mechanism (draft-murchison-sasl-login-00): the server asks for the name, then for the
+// password. It ignores the text of the questions, which differs between servers.
 func saslLogin(username string, password Secret, _ string) (*saslClient, error) {
 	answers := []string{username, password.Reveal()}
 	return &saslClient{next: func([]byte) ([]byte, error) {
@@ -78,7 +78,7 @@ func saslCRAMMD5(username string, password Secret, _ string) (*saslClient, error
 	answered := false
 	return &saslClient{next: func(challenge []byte) ([]byte, error) {
 		if answered || len(challenge) == 0 {
-			return nil, fmt.Errorf("%w: CRAM-MD5 has one challenge, which is not empty", errSASL)
+			return nil, fmt.Errorf("%w: CRAM-MD5 has exactly one challenge, which is not empty", errSASL)
 		}
 		answered = true
 		digest := hmac.New(md5.New, []byte(password.Reveal()))
@@ -87,8 +87,8 @@ func saslCRAMMD5(username string, password Secret, _ string) (*saslClient, error
 	}}, nil
 }
 
-// scramIterations caps how much work a server can ask of us. RFC 7677 wants 4096 at least, and 600,000 is what is advised
-// for new passwords; a hostile server could ask for hours.
+// scramIterations limits the work that a server can demand of us. RFC 7677 wants at least 4096, and 600,000 are
+// recommended for new passwords; a hostile server could demand hours.
 const scramIterations = 600_000
 
 var scramCount = regexp.MustCompile(`(?:^|,)i=(\d+)(?:,|$)`)
@@ -97,7 +97,7 @@ var scramCount = regexp.MustCompile(`(?:^|,)i=(\d+)(?:,|$)`)
 func saslSCRAM(hash scram.HashGeneratorFcn, username string, password Secret) (*saslClient, error) {
 	client, err := hash.NewClient(username, password.Reveal(), "")
 	if err != nil {
-		return nil, scenarioFault("SCRAM cannot carry the name or the password: %w", err)
+		return nil, scenarioFault("SCRAM does not allow this name or password: %w", err)
 	}
 	conversation := client.NewConversation()
 	first, err := conversation.Step("")
@@ -109,7 +109,7 @@ func saslSCRAM(hash scram.HashGeneratorFcn, username string, password Secret) (*
 		next: func(challenge []byte) ([]byte, error) {
 			if m := scramCount.FindSubmatch(challenge); m != nil {
 				if n, err := strconv.Atoi(string(m[1])); err != nil || n > scramIterations {
-					return nil, fmt.Errorf("%w: it wants %s iterations of SCRAM, and %d are allowed", errSASL, oneLine(string(m[1]), 20), scramIterations)
+					return nil, fmt.Errorf("%w: it wants %s iterations of SCRAM, at most %d are allowed", errSASL, oneLine(string(m[1]), 20), scramIterations)
 				}
 			}
 			answer, err := conversation.Step(string(challenge))
@@ -120,14 +120,14 @@ func saslSCRAM(hash scram.HashGeneratorFcn, username string, password Secret) (*
 		},
 		finish: func() error {
 			if !conversation.Valid() {
-				return fmt.Errorf("%w: it accepted the login and did not prove that it knows the password (SCRAM)", errSASL)
+				return fmt.Errorf("%w: the server accepted the login but did not prove that it knows the password (SCRAM)", errSASL)
 			}
 			return nil
 		},
 	}, nil
 }
 
-// saslXOAUTH2 is XOAUTH2 as Google and Microsoft have it. The password is the access token.
+// saslXOAUTH2 is XOAUTH2 as defined by Google and Microsoft. The password is the access token.
 func saslXOAUTH2(username string, token Secret, _ string) (*saslClient, error) {
 	return saslToken(username, token, "user="+username+"\x01auth=Bearer "+token.Reveal()+"\x01\x01", "")
 }
@@ -136,16 +136,17 @@ func saslXOAUTH2(username string, token Secret, _ string) (*saslClient, error) {
 func saslOAuthBearer(username string, token Secret, server string) (*saslClient, error) {
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {
-		return nil, scenarioFault("%q is no host and port: %w", server, err)
+		return nil, scenarioFault("%q is not a host and port: %w", server, err)
 	}
 	name := strings.NewReplacer("=", "=3D", ",", "=2C").Replace(username)
 	return saslToken(username, token, "n,a="+name+",\x01host="+host+"\x01port="+port+"\x01auth=Bearer "+token.Reveal()+"\x01\x01", "\x01")
 }
 
-// saslToken sends an access token. A refusal comes as a challenge that says why, and is answered before it is final.
+// saslToken sends an access token. A refusal comes as a challenge with the reason, and must be answered before it is
+// final.
 func saslToken(username string, token Secret, initial, onRefusal string) (*saslClient, error) {
 	if strings.ContainsAny(username+token.Reveal(), "\x00\x01\r\n") {
-		return nil, scenarioFault("the name or the access token holds a control character")
+		return nil, scenarioFault("the name or the access token contains a control character")
 	}
 	why := ""
 	return &saslClient{
@@ -158,7 +159,7 @@ func saslToken(username string, token Secret, initial, onRefusal string) (*saslC
 	}, nil
 }
 
-// doubt asks what an operator asks first when a login is refused.
+// doubt returns the first question to ask when a login is refused.
 func (a *Account) doubt(token bool) string {
 	if token {
 		return fmt.Sprintf("is the access token of account %q still valid?", a.Name)
@@ -166,8 +167,8 @@ func (a *Account) doubt(token bool) string {
 	return fmt.Sprintf("is the password of account %q still right?", a.Name)
 }
 
-// tokenEnded says when an access token ended that tells so itself, as a JWT does (RFC 7519 section 4.1.4). Servers seldom
-// say that this is why they refuse it.
+// tokenEnded returns when an access token expired if it contains that time, as a JWT does (RFC 7519 section 4.1.4).
+// Servers seldom report that as the reason of a refusal.
 func tokenEnded(token Secret) string {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {
@@ -180,5 +181,5 @@ func tokenEnded(token Secret) string {
 	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.End <= 0 || claims.End > float64(time.Now().Unix()) {
 		return ""
 	}
-	return " It ended at " + time.Unix(int64(claims.End), 0).UTC().Format("2006-01-02 15:04:05 MST")
+	return " It expired at " + time.Unix(int64(claims.End), 0).UTC().Format("2006-01-02 15:04:05 MST")
 }

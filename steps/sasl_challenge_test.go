@@ -2,7 +2,7 @@ package steps
 
 import "testing"
 
-// Whatever a server says, a mechanism answers or gives an error.
+// Whatever a server sends, a mechanism answers or returns an error.
 func FuzzSASLChallenge(f *testing.F) {
 	for _, challenge := range []string{"", "Username:", "<1896.697170952@mail.demo.test>", "r=x,s=YWJj,i=4096", "v=YWJj", "e=unknown-user", `{"status":"401"}`} {
 		f.Add([]byte(challenge), []byte(challenge))

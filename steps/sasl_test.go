@@ -39,7 +39,7 @@ func TestSASL(t *testing.T) {
 	}
 }
 
-// An account with an access token needs no word in the sentence, for sending or for reading.
+// An account with an access token needs no extra words in the sentence, for sending or for reading.
 func TestToken(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	bed.target.Accounts["alice"].Token, bed.target.Accounts["bob"].Token = true, true
@@ -57,20 +57,20 @@ func TestToken(t *testing.T) {
 	outcome = bed.run(t, 10*time.Second, roundTrip)
 	outcome.Close = nil // nobody can open the mailbox, so the message stays in it
 	failedAs(t, outcome,
-		`auth access: mail\.demo\.test:993 refused the login of "bob@demo\.test": NO \[AUTHENTICATIONFAILED\] .*: is the access token of account "bob" still valid\? It ended at 2026-01-02 03:04:05 UTC`)
+		`auth access: mail\.demo\.test:993 refused the login of "bob@demo\.test": NO \[AUTHENTICATIONFAILED\] .*: is the access token of account "bob" still valid\? It expired at 2026-01-02 03:04:05 UTC`)
 	bed.target.Accounts["alice"].Password = "wrong"
-	failedAs(t, bed.run(t, 5*time.Second, roundTrip), `auth submission: mail\.demo\.test:587 refused AUTH OAUTHBEARER as "alice@demo\.test": 535 5\.7\.8 .*: is the access token of account "alice" still valid\? It ended at 2026-01-02 03:04:05 UTC`)
+	failedAs(t, bed.run(t, 5*time.Second, roundTrip), `auth submission: mail\.demo\.test:587 refused AUTH OAUTHBEARER as "alice@demo\.test": 535 5\.7\.8 .*: is the access token of account "alice" still valid\? It expired at 2026-01-02 03:04:05 UTC`)
 }
 
-// A server that has no such mechanism is named, and gets no token.
+// A server without such a mechanism is named, and gets no token.
 func TestTokenNotTaken(t *testing.T) {
 	bed := scripted(t, map[string]string{"465": "TLS\nS: 220 hi\nC: EHLO\nS: 250-hi\nS: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye",
 		"993": "TLS\nS: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\nhang"})
 	bed.target.Accounts["alice"].Token, bed.target.Accounts["bob"].Token = true, true
 	failedAs(t, bed.run(t, 5*time.Second, `When I send a message from "alice" to "carol" via 465`),
-		`auth submission: mail\.demo\.test:465 does not offer AUTH OAUTHBEARER or XOAUTH2: it has PLAIN`)
+		`auth submission: mail\.demo\.test:465 does not offer AUTH OAUTHBEARER or XOAUTH2: it offers PLAIN`)
 	failedAs(t, bed.run(t, 5*time.Second, `Then the mailbox of "bob" is less than 90 % full`),
-		`auth access: mail\.demo\.test:993 does not let anybody log in with an access token: it has no AUTH=OAUTHBEARER and no AUTH=XOAUTH2`)
+		`auth access: mail\.demo\.test:993 allows no login with an access token: it has no AUTH=OAUTHBEARER and no AUTH=XOAUTH2`)
 }
 
 // An access token of two thousand bytes does not fit into the command and follows it.
@@ -103,7 +103,7 @@ func TestSASLHostileServer(t *testing.T) {
 			C: *
 			S: 501 cancelled
 			C: QUIT
-			S: 221 bye`, `the server's challenge cannot be answered: it wants 9999999999 iterations of SCRAM, and 600000 are allowed`},
+			S: 221 bye`, `the server's challenge cannot be answered: it wants 9999999999 iterations of SCRAM, at most 600000 are allowed`},
 		{"another nonce", "SCRAM-SHA-1", `
 			C: AUTH SCRAM-SHA-1 
 			S: 334 cj14LHM9YWJjZCxpPTQwOTY=
@@ -115,17 +115,17 @@ func TestSASLHostileServer(t *testing.T) {
 			C: AUTH SCRAM-SHA-256 
 			S: 235 2.7.0 welcome, whoever you are
 			C: QUIT
-			S: 221 bye`, `the server's challenge cannot be answered: it accepted the login and did not prove that it knows the password \(SCRAM\)`},
+			S: 221 bye`, `the server's challenge cannot be answered: the server accepted the login but did not prove that it knows the password \(SCRAM\)`},
 		{"an empty challenge", "CRAM-MD5", `
 			C: AUTH CRAM-MD5
 			S: 334
 			C: *
 			S: 501 cancelled
 			C: QUIT
-			S: 221 bye`, `the server's challenge cannot be answered: CRAM-MD5 has one challenge, which is not empty`},
+			S: 221 bye`, `the server's challenge cannot be answered: CRAM-MD5 has exactly one challenge, which is not empty`},
 		{"questions without end", "OAUTHBEARER", `
 			C: AUTH OAUTHBEARER 
-			` + strings.Repeat("S: 334 e30=\nC: AQ==\n", 10) + "S: 334 e30=", `the server's challenge cannot be answered: it sent more than 10 challenges`},
+			` + strings.Repeat("S: 334 e30=\nC: AQ==\n", 10) + "S: 334 e30=", `the server's challenge cannot be answered: the server sent more than 10 challenges`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bed := scripted(t, map[string]string{"465": hello(test.mechanism) + test.script})

@@ -20,19 +20,19 @@ import (
 
 func init() {
 	const (
-		does = "Submits a test message over SMTP through the sender's server. Port 465 is TLS from the first byte and 587 and any other " +
-			"port demand STARTTLS, and all of them demand AUTH (RFC 6409, RFC 8314); port 25 takes STARTTLS when it is offered, and AUTH when it is " +
-			"offered inside TLS and the sender has a password. A password never goes out before TLS. " + messageDoes + envelopeDoes + " SMTPUTF8 is asked for where a local part is not ASCII " +
-			"(RFC 6531), and then the server must offer it; a domain alone goes in A-labels. Fails on the first answer that is not the one wanted, with that answer. Afterwards the message is " +
-			"removed from the recipient's mailbox, if that account names an IMAP server and a password."
-		measures = "From looking up the name to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
-			"data, body (the message until the server takes it, with its queue id) and quit, each with the server's answer. " +
+		does = "Submits a test message over SMTP through the sender's server. Port 465 is TLS from the first byte; 587 and any other " +
+			"port require STARTTLS. All of these require AUTH (RFC 6409, RFC 8314). Port 25 uses STARTTLS when the server offers it, and AUTH when the server " +
+			"offers it inside TLS and the sender has a password. A password is never sent before TLS. " + messageDoes + envelopeDoes + " A local part that is not ASCII needs SMTPUTF8 " +
+			"(RFC 6531), and then the server must offer it. A domain that is not ASCII is sent as A-labels. Fails on the first unexpected answer, with that answer. Afterwards the message is " +
+			"removed from the recipient's mailbox, if that account has an IMAP server and a password."
+		measures = "From the name lookup to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
+			"data, body (the message until the server accepts it, with its queue id) and quit, each with the server's answer. " +
 			"Measures tls_certificate_not_after_timestamp_seconds."
 	)
 	Register(
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {port}`,
-			Does:      does + " The mechanism is the first that is offered of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5, and for an account with a token of OAUTHBEARER and XOAUTH2.",
+			Does:      does + " The mechanism is the first one that the server offers of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1 and CRAM-MD5; for an account with a token, of OAUTHBEARER and XOAUTH2.",
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -41,8 +41,8 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I send a message from {account} to {account} via {port} with AUTH {word}`,
-			Does: does + " The mechanism is the one named: " + saslNames + ". The step fails when the server does not offer it. " +
-				"XOAUTH2 and OAUTHBEARER take the account's access token, which a command can fetch (token: {command: …}).",
+			Does: does + " The mechanism is one of " + saslNames + ". The step fails when the server does not offer it. " +
+				"XOAUTH2 and OAUTHBEARER use the account's access token, which a command can fetch (token: {command: …}).",
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -51,15 +51,15 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `it is accepted`,
-			Does:    "Fails unless the server took the message that was sent last.",
+			Does:    "Fails unless the server accepted the last sent message.",
 			Example: `Then it is accepted`,
 			Func:    isAccepted,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is accepted within {duration}`,
-			Does: "Fails unless the server took the message that was sent last within this time, counted from the start of the step that sent it to the " +
+			Does: "Fails unless the server accepted the last sent message within this time, from the start of the step that sent it to the " +
 				"server's answer to the message.",
-			Measures: "Nothing of its own: what it judges is the duration of the step that sent the message.",
+			Measures: "Nothing. This step judges the duration of the step that sent the message.",
 			Example:  `Then it is accepted within 5s`,
 			Func:     isAccepted,
 		},
@@ -71,8 +71,8 @@ const (
 	portSMTPS = 465
 )
 
-// quitWait is how long a server may take to say goodbye. The message is accepted or lost before that, so a server that
-// does not answer QUIT costs this time and nothing else.
+// quitWait is the time limit for the answer to QUIT. The message is accepted or lost before that, so a server that does
+// not answer costs this time and nothing else.
 const quitWait = time.Second
 
 func isAccepted(_ context.Context, w *World, a Args) error {
@@ -96,7 +96,7 @@ func isAccepted(_ context.Context, w *World, a Args) error {
 		return err
 	}
 	if s.took > limit {
-		return Fail(result.ReasonSlow, result.BlameSubmission, "%s accepted the message after %s, wanted within %s: the phases of the step that sent it say what took so long",
+		return Fail(result.ReasonSlow, result.BlameSubmission, "%s accepted the message after %s, wanted within %s: the phases of the step that sent it show what took so long",
 			s.server, seconds(s.took), limit)
 	}
 	return nil
@@ -104,7 +104,7 @@ func isAccepted(_ context.Context, w *World, a Args) error {
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) + "s" }
 
-// sendMessage is what "I send a message" means.
+// sendMessage runs "I send a message".
 func sendMessage(ctx context.Context, w *World, a Args) error {
 	start := time.Now()
 	from, err := w.target.Account(a.Text(0))
@@ -123,7 +123,7 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 	if len(a.Captured) > 3 {
 		mechanism = strings.ToUpper(a.Text(3))
 		if _, known := saslMechanisms[mechanism]; !known {
-			return scenarioFault("AUTH %s is not known here: write %s", a.Text(3), saslNames)
+			return scenarioFault("AUTH %s is unknown: write %s", a.Text(3), saslNames)
 		}
 	}
 	c, err := newSMTPClient(w, from, port, mechanism)
@@ -136,8 +136,8 @@ func sendMessage(ctx context.Context, w *World, a Args) error {
 	return c.send(ctx, from, to, a, start, "smtp transcript")
 }
 
-// send composes the step's message and hands it over. From then on the run knows of it and removes it from the
-// recipient's mailbox. On failure the dialogue is kept under the name transcript.
+// send composes the step's message and submits it. From then on the run knows the message and removes it from the
+// recipient's mailbox. After a failure the dialogue is kept under the name transcript.
 func (c *smtpClient) send(ctx context.Context, from, to *Account, a Args, start time.Time, transcript string) error {
 	m := State[mail](c.w)
 	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
@@ -148,7 +148,7 @@ func (c *smtpClient) send(ctx context.Context, from, to *Account, a Args, start 
 	State[attempts](c.w).last = nil
 	m.sent = append(m.sent, s)
 	if to.IMAP != "" && to.Password != "" {
-		m.mailbox(c.w, to, 0) // takes care of the removal
+		m.mailbox(c.w, to, 0) // so that the message is removed
 	}
 	if err := c.submit(ctx, s, message, start); err != nil {
 		c.log.attach(c.w, transcript)
@@ -157,7 +157,7 @@ func (c *smtpClient) send(ctx context.Context, from, to *Account, a Args, start 
 	return nil
 }
 
-// newSMTPClient is a connection to the account's server, with what its port demands.
+// newSMTPClient returns a client for the account's server, with the requirements of its port.
 func newSMTPClient(w *World, account *Account, port int, mechanism string) (*smtpClient, error) {
 	host, err := account.Require("smtp", account.SMTP)
 	if err != nil {
@@ -176,7 +176,7 @@ func newSMTPClient(w *World, account *Account, port int, mechanism string) (*smt
 	return c, nil
 }
 
-// credentials fetches the name and password of the account where there is any use for them.
+// credentials fetches the name and password of the account if the connection can use them.
 func (c *smtpClient) credentials(ctx context.Context) (err error) {
 	if c.mustAuth || c.account.Password != "" {
 		c.username, c.password, err = c.account.login(ctx, c.w)
@@ -184,48 +184,48 @@ func (c *smtpClient) credentials(ctx context.Context) (err error) {
 	return err
 }
 
-// smtpClient is one connection to a server that takes mail (RFC 5321).
+// smtpClient is one connection to a server that accepts mail (RFC 5321).
 //
-// It is our own, on net/textproto, because go-smtp's client cannot do what a monitor needs: it says "localhost" before
-// STARTTLS, hides the handshake inside the next EHLO, knows no context, writes the message without any deadline, keeps
-// only the text of the last reply, and sends "*" after a refused AUTH, which Postfix logs as a non-SMTP command. Here each
-// verb is a phase with its reply, and ctx ends every wait, the message's own writing included.
+// It is our own client, on net/textproto, because that of go-smtp lacks what a monitor needs. The latter says
+// "localhost" before STARTTLS, hides the handshake inside the next EHLO, has no context, writes the message without a
+// deadline, keeps only the text of the last reply, and sends "*" after a refused AUTH, which Postfix logs as a non-SMTP
+// command. Here each verb is a phase with its reply, and ctx ends every wait, including the transfer of the message.
 type smtpClient struct {
 	w            *World
 	account      *Account
 	host, server string // as configured: "mail.example.org", "mail.example.org:587"
 
-	blame       result.Blame // the leg that the server stands for
+	blame       result.Blame // the leg of the server
 	route       route
 	lmtp        bool
 	implicitTLS bool
 	mustTLS     bool
 	mustAuth    bool
-	anyTLS      bool   // a certificate that is not right is told and no failure
-	tellTLS     bool   // how the message is protected is told
+	anyTLS      bool   // an invalid certificate is reported and is not a failure
+	tellTLS     bool   // the protection of the message is reported
 	mechanism   string // asked for by the step, or empty
-	username    string // empty when there is nothing to log in with
+	username    string // empty when there is no login
 	password    Secret
 
-	tcp        net.Conn // what is closed, so that a TLS alert to a stalled peer cannot hold us
+	tcp        net.Conn // the connection to close, so that a TLS alert to a stalled peer cannot block us
 	conn       net.Conn // tcp, or TLS above it
 	r          *bufio.Reader
 	text       *textproto.Writer
 	secure     bool
 	version    string            // of TLS
-	flaw       string            // of a certificate that need not be right
-	protection string            // how the message is protected, once that is told
-	greets     string            // how the server names itself in its greeting
+	flaw       string            // of a certificate that may be invalid
+	protection string            // how the message is protected, once known
+	greets     string            // the server's name in its greeting
 	called     string            // and in its answer to EHLO
 	offers     map[string]string // EHLO keywords, in upper case, with their parameters
 	wishes     envelopeWishes
-	padding    int  // bytes by which the message is made longer
-	inData     bool // between DATA and the final dot anything we write is part of the message
-	broken     bool // the connection is of no use any more
+	padding    int  // bytes added to the message
+	inData     bool // between DATA and the final dot anything that we write is part of the message
+	broken     bool // the connection is unusable
 	log        transcript
 }
 
-// submit hands one message over.
+// submit sends one message.
 func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, start time.Time) error {
 	return c.talk(ctx, func() error {
 		if err := c.upgrade(ctx); err != nil {
@@ -239,7 +239,7 @@ func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, 
 		if err != nil {
 			return err
 		}
-		shown, _, _ := strings.Cut(mailFrom, " ENVID=") // which differs from run to run
+		shown, _, _ := strings.Cut(mailFrom, " ENVID=") // ENVID differs from run to run
 		if _, err := c.step(ctx, "mail", mailFrom, shown, 2); err != nil {
 			return err
 		}
@@ -259,7 +259,7 @@ func (c *smtpClient) submit(ctx context.Context, s *submission, message []byte, 
 	})
 }
 
-// talk connects, introduces us and calls do. It says goodbye and closes the connection whatever comes of that.
+// talk connects, sends EHLO and calls do. It sends QUIT and closes the connection whatever the result.
 func (c *smtpClient) talk(ctx context.Context, do func() error) error {
 	conn, err := c.connect(ctx)
 	if err != nil {
@@ -292,15 +292,15 @@ func (c *smtpClient) talk(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// use makes conn the connection that is spoken on.
+// use makes conn the connection for the dialogue.
 func (c *smtpClient) use(conn net.Conn) {
 	c.conn = conn
 	c.r = bufio.NewReaderSize(conn, replyLineLimit)
 	c.text = textproto.NewWriter(bufio.NewWriter(conn))
 }
 
-// step sends one command and wants an answer of the class that want gives: 2 or 3. It is a phase with the answer as its
-// note. shown is what reports and transcripts call the command. An empty command only reads.
+// step sends one command and requires an answer of the class want: 2 or 3. It is a phase with the answer as its note.
+// shown is the command's name in reports and transcripts. An empty command only reads.
 func (c *smtpClient) step(ctx context.Context, phase, command, shown string, want int) (Reply, error) {
 	var reply Reply
 	err := c.w.Timed(phase, func() (string, error) {
@@ -314,7 +314,7 @@ func (c *smtpClient) step(ctx context.Context, phase, command, shown string, wan
 func (c *smtpClient) exchange(command, shown string) (Reply, error) {
 	if command != "" {
 		if strings.ContainsAny(command, "\r\n\x00") {
-			return Reply{}, scenarioFault("%q holds a line break: nothing was sent", shown)
+			return Reply{}, scenarioFault("%q contains a line break: nothing was sent", shown)
 		}
 		c.log.client(shown)
 		if err := c.text.PrintfLine("%s", command); err != nil {
@@ -340,25 +340,25 @@ func (c *smtpClient) reply() (Reply, error) {
 
 // ReplyError is an SMTP server's refusal.
 type ReplyError struct {
-	Command string // what it answered to
+	Command string // the command that it answered
 	Reply   Reply
 }
 
-// Verb is the part of the dialogue that was refused: "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "EHLO", and "message" or
-// "greeting" for what is no command.
+// Verb returns the refused part of the dialogue: "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "EHLO", or "message" or
+// "greeting" for a part without a command.
 func (e *ReplyError) Verb() string {
 	verb, _, _ := strings.Cut(strings.TrimPrefix(e.Command, "the "), " ")
 	return verb
 }
 
-// Error gives the command and the answer.
+// Error returns the command and the answer.
 func (e *ReplyError) Error() string { return e.Command + ": " + oneLine(e.Reply.String(), 500) }
 
-// judge turns what came of a command into the Failure that an operator reads, or nil when the answer has the class want.
+// judge turns the answer to a command into the Failure for the operator, or nil when the answer has the class want.
 func (c *smtpClient) judge(ctx context.Context, reply Reply, err error, shown string, want int) error {
 	switch {
 	case errors.Is(err, errReply):
-		return Fail(result.ReasonProtocol, c.blame, "%s at %s: %w: is that port an SMTP server's?", shown, c.server, err)
+		return Fail(result.ReasonProtocol, c.blame, "%s at %s: %w: is an SMTP server on that port?", shown, c.server, err)
 	case err != nil:
 		return FailNet(ctx, err, c.blame, shown+" at "+c.server)
 	case reply.Code/100 == want:
@@ -368,7 +368,7 @@ func (c *smtpClient) judge(ctx context.Context, reply Reply, err error, shown st
 	switch reply.Code / 100 {
 	case 4:
 		return Fail(result.ReasonDeferred, c.blame,
-			"%s deferred %w (temporary: the same message may pass later; greylisting, a limit, or something behind that server is down)", c.server, refusal)
+			"%s deferred %w (temporary: the same message may pass later; greylisting, a limit, or a service behind that server is down)", c.server, refusal)
 	case 5:
 		return Fail(result.ReasonRefused, c.blame, "%s refused %w%s", c.server, refusal, hint(reply))
 	default:
@@ -376,10 +376,10 @@ func (c *smtpClient) judge(ctx context.Context, reply Reply, err error, shown st
 	}
 }
 
-// hint says what a refusal means, where it is one that is met often.
+// hint returns the meaning of a common refusal, or an empty string.
 func hint(r Reply) string { return statusHint(r.Enhanced()) }
 
-// statusHint says what an enhanced status code means (RFC 3463, RFC 7372), where it is one that is met often.
+// statusHint returns the meaning of a common enhanced status code (RFC 3463, RFC 7372), or an empty string.
 func statusHint(status string) string {
 	meaning := map[string]string{
 		"5.1.1":  "it has no such mailbox",
@@ -387,7 +387,7 @@ func statusHint(status string) string {
 		"5.2.1":  "the mailbox is disabled",
 		"5.2.2":  "the mailbox is full",
 		"5.3.4":  "the message is larger than it allows",
-		"5.7.0":  "its policy forbids it, or wants AUTH first",
+		"5.7.0":  "its policy forbids it, or requires AUTH first",
 		"5.7.1":  "its policy forbids it: relaying, the sender, or a content filter",
 		"5.7.26": "the sender's domain does not pass SPF, DKIM or DMARC there",
 	}[status]
@@ -410,13 +410,13 @@ func (c *smtpClient) ehlo(ctx context.Context, phase string) error {
 	c.offers = make(map[string]string, len(reply.Lines))
 	for _, line := range reply.Lines[1:] {
 		keyword, parameters, _ := strings.Cut(line, " ")
-		// "AUTH=PLAIN" is an old form that some servers give beside the right one.
+		// "AUTH=PLAIN" is an old form that some servers list besides the correct one
 		c.offers[strings.ToUpper(keyword)] = strings.ToUpper(parameters)
 	}
 	return nil
 }
 
-// firstWord is where a server's name stands in its greeting and in its answer to EHLO (RFC 5321 section 4.2).
+// firstWord returns the server's name from its greeting or its answer to EHLO (RFC 5321 section 4.2).
 func firstWord(r Reply) string {
 	if len(r.Lines) == 0 {
 		return ""
@@ -425,8 +425,8 @@ func firstWord(r Reply) string {
 	return word
 }
 
-// ehloName is how we introduce ourselves: the machine's name when it is a full one, and otherwise the address literal
-// that RFC 5321 section 4.1.4 wants from a client without one.
+// ehloName returns our name for EHLO: the machine's name if it is fully qualified, and otherwise the address literal
+// that RFC 5321 section 4.1.4 requires from a client without such a name.
 func ehloName(local net.Addr) string {
 	if name, err := os.Hostname(); err == nil && len(name) < 254 && strings.Contains(strings.Trim(name, "."), ".") &&
 		!strings.ContainsFunc(name, func(r rune) bool {
@@ -443,7 +443,7 @@ func ehloName(local net.Addr) string {
 	return "[127.0.0.1]"
 }
 
-// authenticate does AUTH (RFC 4954), only ever inside TLS.
+// authenticate runs AUTH (RFC 4954), only inside TLS.
 func (c *smtpClient) authenticate(ctx context.Context) error {
 	offered, any := c.offers["AUTH"]
 	mechanisms := strings.Fields(offered)
@@ -463,9 +463,9 @@ func (c *smtpClient) authenticate(ctx context.Context) error {
 	case !c.secure || c.username == "" || mechanism == "" && !c.mustAuth:
 		return nil
 	case !any:
-		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH: nobody can log in there", c.server)
+		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH: no login is possible", c.server)
 	case mechanism == "":
-		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH %s: it has %s", c.server, wanted, strings.Join(mechanisms, ", "))
+		return Fail(result.ReasonAuth, c.blame, "%s does not offer AUTH %s: it offers %s", c.server, wanted, strings.Join(mechanisms, ", "))
 	}
 	client, err := saslMechanisms[mechanism](c.username, c.password, c.server)
 	if err != nil {
@@ -495,14 +495,15 @@ func (c *smtpClient) authenticate(ctx context.Context) error {
 	return c.judge(ctx, reply, err, shown, 2)
 }
 
-// What a login may hold: the longest command with an initial response (RFC 4954 section 4 lets the longer ones follow the
-// command), and the challenges that a server may send.
+// Limits of a login: the longest command with an initial response (RFC 4954 section 4 lets a longer response follow the
+// command), and the number of challenges from a server.
 const (
 	authCommandLimit = 512
 	authChallenges   = 10
 )
 
-// exchangeAuth lets client and server speak until the server's last word. What the client says is not in the transcript.
+// exchangeAuth lets client and server talk until the server's final answer. The transcript does not contain the
+// client's part.
 func (c *smtpClient) exchangeAuth(command string, client *saslClient) (Reply, error) {
 	shown, pending := command, client.initial
 	if client.initial != nil {
@@ -518,7 +519,7 @@ func (c *smtpClient) exchangeAuth(command string, client *saslClient) (Reply, er
 		}
 		answer := pending
 		if pending == nil {
-			// Servers send what is no base64 where nobody looks at it; a mechanism that does look finds nothing.
+			// Servers send invalid base64 where nobody reads it; a mechanism that reads it gets an empty challenge.
 			challenge, _ := base64.StdEncoding.DecodeString(strings.Join(reply.Lines, ""))
 			if answer, err = client.next(challenge); err != nil {
 				cancelled, cancelErr := c.exchange("*", "*")
@@ -532,15 +533,16 @@ func (c *smtpClient) exchangeAuth(command string, client *saslClient) (Reply, er
 	case err != nil:
 		return reply, err
 	case reply.Code == 334:
-		c.broken = true // what we say now would be taken for an answer
-		return reply, fmt.Errorf("%w: it sent more than %d challenges", errSASL, authChallenges)
+		c.broken = true // the server would take our next command for an answer
+		return reply, fmt.Errorf("%w: the server sent more than %d challenges", errSASL, authChallenges)
 	case reply.Code/100 == 2 && client.finish != nil:
 		return reply, client.finish()
 	}
 	return reply, nil
 }
 
-// exchangeAnswer sends an answer to a challenge. An empty one is an empty line, which exchange takes for nothing to send.
+// exchangeAnswer sends an answer to a challenge. An empty answer is an empty line, for which exchange would send
+// nothing.
 func (c *smtpClient) exchangeAnswer(answer []byte) (Reply, error) {
 	if len(answer) > 0 {
 		return c.exchange(base64.StdEncoding.EncodeToString(answer), hidden)
@@ -553,7 +555,7 @@ func (c *smtpClient) exchangeAnswer(answer []byte) (Reply, error) {
 	return c.reply()
 }
 
-// envelope gives the MAIL and RCPT commands, with SIZE (RFC 1870) where the server knows it and SMTPUTF8 (RFC 6531) where
+// envelope returns the MAIL and RCPT commands, with SIZE (RFC 1870) if the server offers it and SMTPUTF8 (RFC 6531) if
 // the message needs it.
 func (c *smtpClient) envelope(s *submission, size int) (mailFrom, rcptTo string, err error) {
 	from, err := s.from.mailAddress()
@@ -578,8 +580,8 @@ func (c *smtpClient) envelope(s *submission, size int) (mailFrom, rcptTo string,
 	return mailFrom + mailWishes, "RCPT TO:<" + to + ">" + rcptWishes, err
 }
 
-// international names what of a message between these addresses is more than US-ASCII; empty when nothing is. Beside
-// addresses nothing that we write is.
+// international returns the part of a message between these addresses that is not US-ASCII, or an empty string. Apart
+// from the addresses we only write US-ASCII.
 func (s *submission) international(from, to string) string {
 	for _, address := range []string{from, to} {
 		if !isASCII(address) {
@@ -592,10 +594,11 @@ func (s *submission) international(from, to string) string {
 	return ""
 }
 
-// paddingLine is what a message is made longer with.
+// paddingLine is the line that makes a message longer.
 var paddingLine = []byte(strings.Repeat("padding.", 9) + "\r\n")
 
-// body sends the message, dots stuffed (RFC 5321 section 4.5.2), and reads the answer by which the server takes it.
+// body sends the message, with dots stuffed (RFC 5321 section 4.5.2), and reads the answer with which the server
+// accepts it.
 func (c *smtpClient) body(ctx context.Context, s *submission, message []byte) error {
 	c.inData = true
 	c.log.client(fmt.Sprintf("[message of %d bytes]", len(message)+c.padding))
@@ -611,7 +614,8 @@ func (c *smtpClient) body(ctx context.Context, s *submission, message []byte) er
 		if readErr != nil {
 			return "", errors.Join(err, readErr)
 		}
-		// A server that gives up in mid-message may answer before it closes the connection, and that says more.
+		// A server that gives up during the message may answer before it closes the connection, and the answer says
+		// more.
 		s.reply, c.inData = reply, err != nil
 		note := oneLine(reply.String(), 300)
 		if id := reply.QueueID(); id != "" {
@@ -625,12 +629,12 @@ func (c *smtpClient) body(ctx context.Context, s *submission, message []byte) er
 	case err != nil:
 		return FailNet(ctx, err, c.blame, "writing the message in DATA to "+c.server)
 	}
-	s.sent = s.reply.Code/100 == 2 // a refusal leaves nothing behind
+	s.sent = s.reply.Code/100 == 2 // a refusal leaves nothing in the mailbox
 	return c.judge(ctx, s.reply, nil, "the message", 2)
 }
 
-// quit says goodbye, also after a failure, so that the server's log does not fill with lost connections. When ctx is over
-// it does not wait for the answer. Its own failing changes nothing.
+// quit sends QUIT, also after a failure, so that the server's log does not fill with lost connections. When ctx is done
+// it does not wait for the answer. It ignores its own errors.
 func (c *smtpClient) quit(ctx context.Context) {
 	if c.inData || c.broken {
 		return

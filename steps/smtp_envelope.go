@@ -8,17 +8,17 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// envelopeWishes are the rows of a step's table that stand in the envelope and not among the headers.
+// envelopeWishes are the rows of a step's table that belong to the envelope and not to the headers.
 type envelopeWishes struct {
-	notify     string // of RFC 3461: "NEVER", or of SUCCESS, FAILURE and DELAY those that are wanted, with commas between
+	notify     string // of RFC 3461: "NEVER", or the wanted ones of SUCCESS, FAILURE and DELAY, with commas between
 	ret        string // of RFC 3461: "FULL" or "HDRS"
 	requireTLS bool   // RFC 8689
 }
 
-const envelopeDoes = " The rows NOTIFY (NEVER, or SUCCESS,FAILURE,DELAY or some of them), RET (FULL or HDRS) and REQUIRETLS (yes) stand in the envelope (RFC 3461, RFC 8689): " +
-	"the step fails when the server does not offer what they need. Where it offers DSN the run is named in ENVID."
+const envelopeDoes = " The rows NOTIFY (NEVER, or one or more of SUCCESS,FAILURE,DELAY), RET (FULL or HDRS) and REQUIRETLS (yes) belong to the envelope (RFC 3461, RFC 8689): " +
+	"the step fails when the server does not offer the extension for them. If it offers DSN, ENVID names the run."
 
-// takeEnvelope parts the rows of a table into those of the envelope and those of the headers.
+// takeEnvelope separates the rows of a table into those of the envelope and those of the headers.
 func takeEnvelope(table [][]string) (wishes envelopeWishes, headers [][]string, err error) {
 	for _, row := range table {
 		if len(row) != 2 {
@@ -43,13 +43,13 @@ func takeEnvelope(table [][]string) (wishes envelopeWishes, headers [][]string, 
 			headers = append(headers, row)
 		}
 		if !valid {
-			return wishes, nil, scenarioFault("%s cannot be %q: write NOTIFY as NEVER or as some of SUCCESS,FAILURE,DELAY, RET as FULL or HDRS, REQUIRETLS as yes", row[0], row[1])
+			return wishes, nil, scenarioFault("%s cannot be %q: NOTIFY is NEVER or some of SUCCESS,FAILURE,DELAY, RET is FULL or HDRS, REQUIRETLS is yes", row[0], row[1])
 		}
 	}
 	return wishes, headers, nil
 }
 
-// compose writes the message of s and takes what the table wants of the envelope.
+// compose writes the message of s and takes the rows of the envelope from the table.
 func (c *smtpClient) compose(s *submission, a Args) (message []byte, err error) {
 	a = a.withHeaders()
 	if c.wishes, a.Table, err = takeEnvelope(a.Table); err != nil {
@@ -59,7 +59,7 @@ func (c *smtpClient) compose(s *submission, a Args) (message []byte, err error) 
 	return s.message, err
 }
 
-// wishParameters gives what the wishes add to MAIL and to RCPT.
+// wishParameters returns the parameters that the wishes add to MAIL and to RCPT.
 func (c *smtpClient) wishParameters(s *submission) (mail, rcpt string, err error) {
 	if c.wishes.requireTLS {
 		if _, offered := c.offers["REQUIRETLS"]; !offered || !c.secure {
@@ -83,7 +83,7 @@ func (c *smtpClient) wishParameters(s *submission) (mail, rcpt string, err error
 	return mail, rcpt, nil
 }
 
-// xtext encodes a parameter as RFC 3461 section 4 has it, in 100 bytes at most.
+// xtext encodes a parameter as in RFC 3461 section 4, in at most 100 bytes.
 func xtext(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -92,7 +92,7 @@ func xtext(s string) string {
 		} else {
 			b.WriteByte(s[i])
 		}
-		if b.Len() > 97 { // the next one might not fit any more
+		if b.Len() > 97 { // the next one might not fit
 			break
 		}
 	}

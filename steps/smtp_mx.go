@@ -18,16 +18,16 @@ import (
 
 func init() {
 	const (
-		does = "Looks up the MX hosts of the recipient's domain (the domain itself when it has none, RFC 5321 section 5.1) and hands each of them, the most preferred first, " +
-			"a test message of its own on port 25, without a login. So a second MX that nobody uses until the first is down is tried too. " +
-			"Fails when one of them does not take its message, and says what the others did. The MX hosts judge this machine's address as a sender of the sender's domain: SPF, " +
+		does = "Looks up the MX hosts of the recipient's domain (the domain itself when it has none, RFC 5321 section 5.1). Sends each of them, the most preferred first, " +
+			"its own test message on port 25, without a login. So the step also tests a second MX that is only used when the first is down. " +
+			"Fails when one of them does not accept its message, and reports the others' answers. The MX hosts judge whether this machine's address may send for the sender's domain: SPF, " +
 			"blocklists and reverse DNS count."
-		measures = "Phases: mx_lookup, then of each host those of a message on port 25, as mx1_connect, mx1_rcpt, mx2_connect and so on in order of preference. " +
-			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all." +
-			anyTLSMeasures + " Of several hosts it is 1 when it is of all of them."
+		measures = "Phases: mx_lookup, then for each host those of a message on port 25: mx1_connect, mx1_rcpt, mx2_connect and so on, in order of preference. " +
+			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all hosts." +
+			anyTLSMeasures + " With several hosts, each is 1 only when it is 1 for all of them."
 	)
 	const directly = `I send a message from {account} directly to the MX of {account}`
-	const family = " is used; a host without such an address is left out, and one at least must have it."
+	const family = " is used. A host without such an address is skipped, and at least one host must have one."
 	for _, way := range []struct {
 		end, does string
 		mxWay
@@ -35,7 +35,7 @@ func init() {
 		{"", anyTLSDoes, mxWay{}},
 		{" over IPv4", anyTLSDoes + " Only IPv4" + family, mxWay{family: "ip4"}},
 		{" over IPv6", anyTLSDoes + " Only IPv6" + family, mxWay{family: "ip6"}},
-		{" with verified TLS", " STARTTLS must be offered, with a certificate that is right for the host's name, as MTA-STS has it (RFC 8461).", mxWay{verified: true}},
+		{" with verified TLS", " The host must offer STARTTLS with a certificate that is valid for its name, as MTA-STS requires (RFC 8461).", mxWay{verified: true}},
 	} {
 		Register(Definition{
 			Area: "mail", Sentence: directly + way.end, Does: does + way.does, Measures: measures,
@@ -47,13 +47,13 @@ func init() {
 	}
 }
 
-// mxWay narrows down how MX hosts are to be reached.
+// mxWay restricts how MX hosts are reached.
 type mxWay struct {
-	family   string // as that of a route
-	verified bool   // in TLS, with a certificate that is right
+	family   string // the same as that of a route
+	verified bool   // in TLS, with a valid certificate
 }
 
-// sendToMX is what "I send a message … directly to the MX of …" means.
+// sendToMX runs "I send a message … directly to the MX of …".
 func sendToMX(ctx context.Context, w *World, a Args, way mxWay) error {
 	from, err := w.target.Account(a.Text(0))
 	if err != nil {
@@ -96,7 +96,7 @@ func sendToMX(ctx context.Context, w *World, a Args, way mxWay) error {
 		switch {
 		case err == nil:
 			taken++
-			told = append(told, name+" took it")
+			told = append(told, name+" accepted it")
 		case way.family != "" && errors.As(err, &notFound) && notFound.IsNotFound:
 			absent = err
 		case first == nil:
@@ -127,8 +127,8 @@ func sendToMX(ctx context.Context, w *World, a Args, way mxWay) error {
 	return &Failure{Reason: failure.Reason, Blame: failure.Blame, err: first}
 }
 
-// sendToHost hands a message to one MX host. protection says how the connection was protected, and is empty when it did
-// not come to that.
+// sendToHost sends a message to one MX host. protection describes the protection of the connection. It is empty if the
+// dialogue ended before that.
 func (w *World) sendToHost(ctx context.Context, from, to *Account, host string, way mxWay, a Args) (protection string, err error) {
 	start := time.Now()
 	m := State[mail](w)
@@ -141,7 +141,7 @@ func (w *World) sendToHost(ctx context.Context, from, to *Account, host string, 
 	}
 	m.sent = append(m.sent, s)
 	if to.IMAP != "" && to.Password != "" {
-		m.mailbox(w, to, 0) // takes care of the removal
+		m.mailbox(w, to, 0) // so that the message is removed
 	}
 	if err = c.submit(ctx, s, message, start); err != nil {
 		c.log.attach(w, "smtp transcript of "+host)
@@ -152,11 +152,11 @@ func (w *World) sendToHost(ctx context.Context, from, to *Account, host string, 
 	return c.protection, err
 }
 
-// mailExchangers gives the hosts that take mail for a domain, the most preferred first (RFC 5321 section 5.1).
+// mailExchangers returns the hosts that accept mail for a domain, the most preferred first (RFC 5321 section 5.1).
 func (w *World) mailExchangers(ctx context.Context, domain string) ([]*net.MX, error) {
 	name, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
-		return nil, scenarioFault("%q is no domain: %w", domain, err)
+		return nil, scenarioFault("%q is not a domain: %w", domain, err)
 	}
 	var hosts []*net.MX
 	err = w.Timed("mx_lookup", func() (string, error) {
@@ -171,7 +171,7 @@ func (w *World) mailExchangers(ctx context.Context, domain string) ([]*net.MX, e
 	missing := (*net.DNSError)(nil)
 	switch {
 	case len(hosts) == 1 && hosts[0].Host == "":
-		return nil, Fail(result.ReasonDNS, result.BlameDNS, "%s takes no mail: its only MX is the null MX of RFC 7505", domain)
+		return nil, Fail(result.ReasonDNS, result.BlameDNS, "%s accepts no mail: its only MX is the null MX of RFC 7505", domain)
 	case len(hosts) > 0:
 		return hosts, nil
 	case err == nil, errors.As(err, &missing) && missing.IsNotFound:
@@ -181,8 +181,8 @@ func (w *World) mailExchangers(ctx context.Context, domain string) ([]*net.MX, e
 	}
 }
 
-// underPrefix calls do and puts prefix before the names of the phases that it reports. The one that connects is noted to
-// be about name. What is measured more than once is kept once, the smallest.
+// underPrefix calls do and adds prefix to the names of the phases that it reports. A connect phase without a note gets
+// name as its note. A measurement that occurs more than once is kept once, with the smallest value.
 func (w *World) underPrefix(prefix, name string, do func() error) error {
 	w.mu.Lock()
 	begin := len(w.report.Phases)

@@ -108,9 +108,9 @@ func TestMXTakesMail(t *testing.T) {
 	}
 }
 
-// Mail servers deliver to whoever has the name, so a certificate for another one, or none, does not hold mail up.
+// Mail servers deliver to any host with the name, so a certificate for another name, or none, does not delay mail.
 func TestMXTakesMailInAnyTLS(t *testing.T) {
-	const clear, wrong, right = "in clear", `TLS 1\.3, certificate not verified: x509: certificate is valid for mail\.demo\.test, not mx2\.demo\.test`, `TLS 1\.3, certificate verified`
+	const clear, wrong, right = "unencrypted", `TLS 1\.3, certificate not verified: x509: certificate is valid for mail\.demo\.test, not mx2\.demo\.test`, `TLS 1\.3, certificate verified`
 	for _, test := range []struct {
 		name, text, second, note string
 		measured                 map[string]float64
@@ -170,16 +170,16 @@ func TestMXFails(t *testing.T) {
 	for _, test := range []struct{ name, text, domain, second, want string }{
 		{name: "the second is down", text: directly, domain: "demo.test", second: "127.0.0.1:1",
 			want: `connect transfer: mx2\.demo\.test \(MX 2 of 2, preference 20\): connect to mx2\.demo\.test:25 \(at 127\.0\.0\.1:1\): connection refused: nothing listens on that port; ` +
-				`mail\.demo\.test \(MX 1 of 2, preference 10\) took it`},
+				`mail\.demo\.test \(MX 1 of 2, preference 10\) accepted it`},
 		{name: "the second has another name", text: directly + ` with verified TLS`, domain: "demo.test", second: server,
 			want: `certificate_host transfer: mx2\.demo\.test \(MX 2 of 2, preference 20\): TLS handshake with mx2\.demo\.test: x509: certificate is valid for mail\.demo\.test, ` +
-				`not mx2\.demo\.test; mail\.demo\.test \(MX 1 of 2, preference 10\) took it`},
+				`not mx2\.demo\.test; mail\.demo\.test \(MX 1 of 2, preference 10\) accepted it`},
 		{name: "the second has no TLS", text: directly + ` with verified TLS`, domain: "demo.test", second: serveScript(t, tls.Certificate{}, "S: 220 mx2.demo.test\nC: EHLO\nS: 250 mx2.demo.test\nC: QUIT\nS: 221 bye"),
-			want: `tls transfer: mx2\.demo\.test \(MX 2 of 2, preference 20\): mx2\.demo\.test:25 does not offer STARTTLS: nothing was sent, as the message must not go out in clear; .*`},
+			want: `tls transfer: mx2\.demo\.test \(MX 2 of 2, preference 20\): mx2\.demo\.test:25 does not offer STARTTLS: nothing was sent, because the message must not be sent unencrypted; .*`},
 		{name: "REQUIRETLS of another name", text: directly + "\n| REQUIRETLS | yes |", domain: "demo.test", second: server,
 			want: `refused transfer: mail\.demo\.test .*: mail\.demo\.test:25 does not offer REQUIRETLS inside TLS: nothing was sent; mx2\.demo\.test .*: ` +
 				`TLS handshake with mx2\.demo\.test: x509: certificate is valid for mail\.demo\.test, not mx2\.demo\.test`},
-		{name: "null MX", text: directly, domain: "null.demo.test", want: `dns dns: null\.demo\.test takes no mail: its only MX is the null MX of RFC 7505`},
+		{name: "null MX", text: directly, domain: "null.demo.test", want: `dns dns: null\.demo\.test accepts no mail: its only MX is the null MX of RFC 7505`},
 		{name: "no such domain", text: directly, domain: "absent.demo.test", want: `dns dns: absent\.demo\.test \(MX 1 of 1, preference 0\): connect to absent\.demo\.test:25: "absent\.demo\.test" does not resolve: .*`},
 		{name: "implicit MX with another certificate", text: directly + ` with verified TLS`, domain: "bare.demo.test",
 			want: `certificate_host transfer: bare\.demo\.test \(MX 1 of 1, preference 0\): TLS handshake with bare\.demo\.test: .*`},
@@ -203,7 +203,7 @@ func TestMXFails(t *testing.T) {
 	}
 }
 
-// issued is a certificate for host that the bed's accounts trust.
+// issued returns a certificate for host that the bed's accounts trust.
 func issued(t *testing.T, bed *mailbed, host string) tls.Certificate {
 	t.Helper()
 	certificate, err := bed.CA().Issue(host)

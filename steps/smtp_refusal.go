@@ -15,15 +15,15 @@ import (
 
 func init() {
 	const (
-		tries = " The step passes whatever the server answers, and the next one judges the answer: \"it is refused …\". It fails when " +
-			"there is no answer to judge: no connection, no TLS where the port demands it, a certificate that is not right. " +
-			"A message that was accepted is removed again where its recipient is an account with an IMAP server and a password."
-		measures = "As \"I send a message\", until the refusal."
+		tries = " The step passes whatever the server answers; the next step judges the answer: \"it is refused …\". It fails when " +
+			"there is no answer to judge: no connection, no TLS where the port requires it, an invalid certificate. " +
+			"An accepted message is removed if its recipient is an account with an IMAP server and a password."
+		measures = "The same as \"I send a message\", until the refusal."
 	)
 	Register(
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {port}`,
-			Does:      "Submits a test message as \"I send a message\" does, where a refusal is what is wanted or may be." + tries,
+			Does:      "Submits a test message like \"I send a message\", where a refusal is wanted or possible." + tries,
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -32,7 +32,7 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to {account} via {port} without logging in`,
-			Does:      "Submits a test message without AUTH, which a submission server must refuse (530 by RFC 4954)." + tries,
+			Does:      "Submits a test message without AUTH. A submission server must refuse it (530 in RFC 4954)." + tries,
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -44,7 +44,7 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to the address {text} via {port}`,
-			Does:      "Submits a test message to an address that need not be an account's, such as one that must not exist." + tries,
+			Does:      "Submits a test message to an address that need not belong to an account, for example one that must not exist." + tries,
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -53,7 +53,7 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} to an unknown mailbox in the domain of {account} via {port}`,
-			Does: "Submits a test message to an address in that account's domain that nobody has. A server that takes it has to send a bounce later, " +
+			Does: "Submits a test message to an address in that account's domain that does not exist. A server that accepts it must send a bounce later, " +
 				"often to a forged sender." + tries,
 			Measures:  measures,
 			Table:     Optional,
@@ -66,8 +66,8 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message from {account} as {text} to {account} via {port}`,
-			Does: "Logs in as the account and gives another address as the sender, in the envelope and in From: a forged sender, " +
-				"which a server that ties senders to logins refuses. The name of another account stands for its address. Postfix refuses it at RCPT unless smtpd_delay_reject is off." + tries,
+			Does: "Logs in as the account and uses another address as the sender, in the envelope and in From. A server that ties senders to logins refuses such a forged sender. " +
+				"The name of another account means its address. Postfix refuses it at RCPT unless smtpd_delay_reject is off." + tries,
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -80,8 +80,8 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send a message of {size} from {account} to {account} via {port}`,
-			Does: "Submits a test message of this size (KB, MB and GB are powers of 1024). Where the server knows SIZE (RFC 1870) the size stands in " +
-				"MAIL, so a message that is too big is refused before it is sent." + tries,
+			Does: "Submits a test message of this size (KB, MB and GB are powers of 1024). If the server offers SIZE (RFC 1870), MAIL contains the size, " +
+				"so the server refuses a message that is too large before it is sent." + tries,
 			Measures:  measures,
 			Table:     Optional,
 			DocString: Optional,
@@ -95,9 +95,9 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to send from {text} to {text} via {text}`,
-			Does: "Hands a test message to this host and port as a stranger does: without a login, between two addresses that need not be " +
-				"accounts' (those that are may be written by address)." + anyTLSDoes + " It is the test for an open relay. A server " +
-				"that is one does deliver the message, so take a recipient that is yours, or one in a domain that cannot exist such as example.invalid." + tries,
+			Does: "Sends a test message to this host and port as a stranger: without a login, between two addresses that need not belong to " +
+				"accounts (write the address of an account, too)." + anyTLSDoes + " This is the test for an open relay. An open relay " +
+				"delivers the message, so use your own recipient, or one in a domain that cannot exist such as example.invalid." + tries,
 			Measures:  measures + anyTLSMeasures,
 			Table:     Optional,
 			DocString: Optional,
@@ -106,11 +106,11 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {port}`,
-			Does: "Logs in over SMTP with a wrong password, always the same one, inside TLS. Many servers make everybody who comes from the same address wait " +
-				"after that: with Dovecot the next good login takes 4 seconds, and only a good login ends it. So one good login follows when the " +
-				"scenario is over, outside every step's time, and only then can others of the same address still be slowed down, for that moment. To a " +
-				"server on loopback the wrong login comes from 127.0.0.2, and spoils nothing. Run it seldom (@every:1h), and keep this machine's address out of what " +
-				"bans for wrong passwords, such as fail2ban. The step passes whatever the server answers, and the next one judges it: " +
+			Does: "Logs in over SMTP with a wrong password, always the same one, inside TLS. After that many servers delay all clients from the same address: " +
+				"with Dovecot the next login takes 4 seconds, and only a login with the right password ends the delay. So such a login follows when the " +
+				"scenario is over, outside every step's time. Until then other clients from the same address are also delayed. To a " +
+				"server on loopback the wrong login comes from 127.0.0.2, and delays nobody. Run it seldom (@every:1h), and exempt this machine's address from services that " +
+				"ban addresses for wrong passwords, such as fail2ban. The step passes whatever the server answers; the next step judges it: " +
 				"\"it is refused at AUTH\".",
 			Measures: measures,
 			Example:  `When I try to log in as "alice" with a wrong password via 587`,
@@ -118,40 +118,40 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `it is refused`,
-			Does: "Fails unless the server refused what was tried last, permanently (5xx) or as Postfix refuses to relay unless configured otherwise (454 4.7.1). " +
-				"Another temporary refusal (4xx) fails: the same may pass later.",
+			Does: "Fails unless the server refused the last attempt, permanently (5xx) or in the way in which Postfix refuses to relay by default (454 4.7.1). " +
+				"Another temporary refusal (4xx) fails the step: the same attempt may pass later.",
 			Example: `Then it is refused`,
 			Func:    isRefused,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is refused with {status}`,
-			Does:    "Fails unless the server refused what was tried last with this code: 550, or an enhanced one such as 5.7.1 (RFC 3463).",
+			Does:    "Fails unless the server refused the last attempt with this code: 550, or an enhanced status code such as 5.7.1 (RFC 3463).",
 			Example: `Then it is refused with 550`,
 			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, "", a.Text(0)) },
 		},
 		Definition{
 			Area: "mail", Sentence: `it is refused at {word}`,
-			Does:    "Fails unless the server refused what was tried last, as \"it is refused\" means it, at this point of the dialogue: " + atVerbs + ".",
+			Does:    "Fails unless the server refused the last attempt, in the sense of \"it is refused\", at this point of the dialogue: " + atVerbs + ".",
 			Example: `Then it is refused at RCPT`,
 			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, a.Text(0), "") },
 		},
 		Definition{
 			Area: "mail", Sentence: `it is refused at {word} with {status}`,
-			Does:    "Fails unless the server refused what was tried last at this point of the dialogue (" + atVerbs + ") and with this code, such as 550 or 5.7.1.",
+			Does:    "Fails unless the server refused the last attempt at this point of the dialogue (" + atVerbs + ") and with this code, such as 550 or 5.7.1.",
 			Example: `Then it is refused at RCPT with 5.1.1`,
 			Func:    func(ctx context.Context, w *World, a Args) error { return judgeRefusal(w, a.Text(0), a.Text(1)) },
 		},
 		Definition{
 			Area: "mail", Sentence: `relaying is refused`,
-			Does: "Fails unless the server refused what was tried last because it carries no mail for strangers: its answer speaks of relaying, or " +
-				"demands a login (530, RFC 4954). A refusal for another reason, such as a sender or a domain that it does not know, is UNKNOWN: an open " +
-				"relay refuses that too. For a server that says it in other words write \"it is refused with …\".",
+			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, or " +
+				"requires a login (530, RFC 4954). A refusal for another reason, such as an unknown sender or domain, is UNKNOWN: an open " +
+				"relay also refuses that. For a server with other words write \"it is refused with …\".",
 			Example: `Then relaying is refused`,
 			Func:    isRelayingRefused,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is not refused`,
-			Does:    "Fails when the server refused what was tried or sent last.",
+			Does:    "Fails when the server refused the last message or attempt.",
 			Example: `Then it is not refused`,
 			Func:    isAccepted,
 		},
@@ -164,21 +164,21 @@ func init() {
 		},
 		Definition{
 			Area: "mail", Sentence: `AUTH is not offered before TLS at {text}`,
-			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH in clear: a mail program might send its password where everybody can read it.",
+			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH before TLS: a mail program might send its password where everybody can read it.",
 			Measures: "Phases: dns, connect, banner, ehlo and quit.",
 			Example:  `Then AUTH is not offered before TLS at "mail.example.org:587"`,
 			Func:     offers(false, "AUTH", false),
 		},
 		Definition{
 			Area: "mail", Sentence: `AUTH is offered after TLS at {text}`,
-			Does:     "Fails unless the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS (port 465 from the start, others after STARTTLS). On port 25 any certificate will do.",
+			Does:     "Fails unless the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS (port 465 from the start, others after STARTTLS). Port 25 may have any certificate.",
 			Measures: "Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls and quit.",
 			Example:  `Then AUTH is offered after TLS at "mail.example.org:587"`,
 			Func:     offers(true, "AUTH", true),
 		},
 		Definition{
 			Area: "mail", Sentence: `AUTH is not offered after TLS at {text}`,
-			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS, as a host that takes mail for a domain need not. On port 25 any certificate will do.",
+			Does:     "Fails when the SMTP server at this host and port (or account and port, such as alice:587) offers AUTH inside TLS, which a host that accepts mail for a domain does not need. Port 25 may have any certificate.",
 			Measures: "Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls and quit.",
 			Example:  `Then AUTH is not offered after TLS at "mx.example.org:25"`,
 			Func:     offers(true, "AUTH", false),
@@ -191,25 +191,25 @@ var verbs = []string{"greeting", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DA
 
 const atVerbs = "greeting, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA or message (the answer to its end)"
 
-// attempts is what a scenario tried last. It is nil behind a step that sends and does not try.
+// attempts holds the scenario's last attempt. It is nil after a step that sends a message.
 type attempts struct{ last *attempt }
 
-// attempt is a message or a login whose refusal is not the step's failure.
+// attempt is a message or a login whose refusal does not fail the step.
 type attempt struct {
 	submission *submission // nil for a login
 	what       string      // "the message from <alice@example.org> to <bob@example.org>"
 	server     string
-	sender     string // an address or account in the place of the sender's own, or empty
-	unknown    bool   // to a mailbox that there is not, beside the recipient's
-	size       int    // of the message, or zero for its natural one
+	sender     string // an address or account instead of the sender's own, or empty
+	unknown    bool   // to a mailbox in the recipient's domain that does not exist
+	size       int    // of the message, or zero for its normal size
 	anonymous  bool   // no login
-	stranger   bool   // between addresses of nobody's account
+	stranger   bool   // between addresses that belong to no account
 	reply      Reply  // of an acceptance
 	refusal    *ReplyError
-	err        error // the refusal as the Failure that it would be elsewhere
+	err        error // the refusal as the Failure that other steps return
 }
 
-// settle keeps a refusal for the step that judges it. Any other error is the step's own.
+// settle keeps a refusal for the step that judges it. It returns any other error as the step's own.
 func (t *attempt) settle(c *smtpClient, err error) error {
 	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
 		t.refusal, t.err = refusal, err
@@ -222,8 +222,8 @@ func (t *attempt) settle(c *smtpClient, err error) error {
 	return err
 }
 
-// trySubmission makes the function of a sentence that tries to submit. adjust takes in what the sentence has beside the
-// sender, the recipient and the port, which it leaves.
+// trySubmission returns the function of a sentence that tries to submit. adjust handles the additional parameters of
+// the sentence, and leaves the sender, the recipient and the port.
 func trySubmission(adjust func(*attempt, *Args) error) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		start := time.Now()
@@ -270,7 +270,7 @@ func trySubmission(adjust func(*attempt, *Args) error) func(context.Context, *Wo
 	}
 }
 
-// try submits a message from and to these, and keeps what came of it in t.
+// try submits a message between these accounts, and keeps the result in t.
 func (c *smtpClient) try(ctx context.Context, t *attempt, from, to *Account, a Args, start time.Time) error {
 	m := State[mail](c.w)
 	s := &submission{number: len(m.sent) + 1, from: from, to: to, server: c.server}
@@ -279,25 +279,25 @@ func (c *smtpClient) try(ctx context.Context, t *attempt, from, to *Account, a A
 		return err
 	}
 	if t.size > 0 && t.size < len(message) {
-		return scenarioFault("a message of %d bytes cannot be made: its headers and text alone have %d", t.size, len(message))
+		return scenarioFault("a message of %d bytes is not possible: its headers and text alone have %d", t.size, len(message))
 	}
 	c.padding = max(0, t.size-len(message))
 	s.padded = c.padding > 0
 	t.submission, t.server, t.what = s, c.server, "the message from <"+from.Address+"> to <"+to.Address+">"
-	// What is sent but never answered may have been taken, so the run has to look for it.
+	// A sent message without an answer may have been accepted, so the run has to look for it.
 	m.sent = append(m.sent, s)
 	err = c.submit(ctx, s, message, start)
 	t.reply = s.reply
 	switch {
 	case s.sent && to.IMAP != "" && to.Password != "":
-		m.mailbox(c.w, to, 0) // takes care of the removal
+		m.mailbox(c.w, to, 0) // so that the message is removed
 	case !s.sent:
 		m.sent = slices.DeleteFunc(m.sent, func(other *submission) bool { return other == s })
 	}
 	return t.settle(c, err)
 }
 
-// correspondent is the account of this name or address, and one of nothing but an address when there is none.
+// correspondent returns the account of this name or address, or one with only an address if there is none.
 func (w *World) correspondent(name string) (*Account, error) {
 	if !strings.Contains(name, "@") {
 		return w.target.Account(name)
@@ -314,32 +314,32 @@ func (w *World) correspondent(name string) (*Account, error) {
 	return &Account{Name: address, Address: address}, err
 }
 
-// plainAddress is an address as a sentence has it, fit for an SMTP command.
+// plainAddress returns an address from a sentence in a form that is safe in an SMTP command.
 func plainAddress(text string) (string, error) {
 	if _, err := (&Account{Address: text}).mailAddress(); err != nil {
-		return "", scenarioFault("%q is no mail address: write one like x@example.org", text)
+		return "", scenarioFault("%q is not a mail address: write one like x@example.org", text)
 	}
 	return text, nil
 }
 
-// parseSize reads "512 KB"; the units are powers of 1024. More than that many GB is a mistake.
+// parseSize reads "512 KB"; the units are powers of 1024. A size of more than most GB is a mistake.
 func parseSize(text string, most int64) (int64, error) {
 	number := strings.TrimRight(text, "BKMG ")
 	scale := map[string]float64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.TrimSpace(text[len(number):])]
 	n, err := strconv.ParseFloat(number, 64)
 	if err != nil || n*scale < 1 || n*scale > float64(most<<30) {
-		return 0, scenarioFault("%q is no size from 1 B to %d GB", text, most)
+		return 0, scenarioFault("%q is not a size from 1 B to %d GB", text, most)
 	}
 	return int64(n * scale), nil
 }
 
-// serverAddress parts "mail.example.org:587", and gives for "alice:587" the server of account alice, and for
-// "mx1:25" the address of host mx1.
+// serverAddress splits "mail.example.org:587" into host and port. For "alice:587" it returns the server of account
+// alice, and for "mx1:25" the address of host mx1.
 func (w *World) serverAddress(text string) (host string, port int, err error) {
 	host, number, splitErr := net.SplitHostPort(text)
 	port, err = strconv.Atoi(number)
 	if splitErr != nil || err != nil || host == "" || port < 1 || port > 65535 {
-		return "", 0, scenarioFault("%q is no host and port: write it as \"mail.example.org:25\"", text)
+		return "", 0, scenarioFault("%q is not a host and port: write it as \"mail.example.org:25\"", text)
 	}
 	if account, found := w.target.Accounts[host]; found {
 		host, err = account.Require("smtp", account.SMTP)
@@ -348,7 +348,7 @@ func (w *World) serverAddress(text string) (host string, port int, err error) {
 	return w.target.AddressOf(host), port, nil
 }
 
-// tryRelay is what "I try to send from … to … via …" means.
+// tryRelay runs "I try to send from … to … via …".
 func tryRelay(ctx context.Context, w *World, a Args) error {
 	start := time.Now()
 	from, err := w.correspondent(a.Text(0))
@@ -374,14 +374,15 @@ func tryRelay(ctx context.Context, w *World, a Args) error {
 	return c.try(ctx, t, from, to, a, start)
 }
 
-// wrongPassword is always the same: Dovecot counts a password that it refused before only once, so that what it makes
-// others wait does not grow from run to run.
+// wrongPassword is always the same. Dovecot counts a password that it refused before only once, so the delay for other
+// clients does not grow from run to run.
 const wrongPassword = "stepwatch: a wrong password" //nolint:gosec // it opens nothing
 
-// wrongLoginSource is where a wrong login to loopback comes from. Servers count wrong passwords by the client's address.
+// wrongLoginSource is the source address of a wrong login to loopback. Servers count wrong passwords by the client's
+// address.
 var wrongLoginSource = net.IPv4(127, 0, 0, 2)
 
-// tryLogin is what "I try to log in … with a wrong password" means.
+// tryLogin runs "I try to log in … with a wrong password".
 func tryLogin(ctx context.Context, w *World, a Args) error {
 	account, err := w.target.Account(a.Text(0))
 	if err != nil {
@@ -408,12 +409,12 @@ func tryLogin(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if wrong.password.Reveal() == wrongPassword {
-		return scenarioFault("the password of account %q is the one that stepwatch takes for a wrong one: choose another", account.Name)
+		return scenarioFault("account %q has the password that stepwatch uses as a wrong one: choose another", account.Name)
 	}
 	wrong.password = NewSecret(wrongPassword)
 	t := &attempt{what: "the login as " + strconv.Quote(wrong.username) + " with a wrong password", server: wrong.server, reply: Reply{Code: 235}}
 	err = wrong.logIn(ctx)
-	w.Cleanup("log in as "+account.Name+" with the right password, so that "+wrong.server+" makes nobody wait", right.logIn)
+	w.Cleanup("log in as "+account.Name+" with the right password, so that "+wrong.server+" delays nobody", right.logIn)
 	return t.settle(wrong, err)
 }
 
@@ -429,12 +430,12 @@ func (c *smtpClient) logIn(ctx context.Context) error {
 
 func isRefused(_ context.Context, w *World, _ Args) error { return judgeRefusal(w, "", "") }
 
-// judgeRefusal fails unless what was tried last was refused at verb with status; each may be empty for any.
+// judgeRefusal fails unless the last attempt was refused at verb with status. An empty verb or status matches any.
 func judgeRefusal(w *World, verb, status string) error {
 	if verb != "" {
 		i := slices.IndexFunc(verbs, func(known string) bool { return strings.EqualFold(known, verb) })
 		if i < 0 {
-			return scenarioFault("nothing is refused at %q: write %s", verb, atVerbs)
+			return scenarioFault("no server refuses at %q: write %s", verb, atVerbs)
 		}
 		verb = verbs[i]
 	}
@@ -460,50 +461,50 @@ func judgeRefusal(w *World, verb, status string) error {
 			oneLine(got.Reply.String(), 300), wanted)
 	case status == "" && got.Reply.Code/100 == 4 && (got.Reply.Code != 454 || got.Reply.Enhanced() != "4.7.1"):
 		return Fail(result.ReasonDeferred, result.BlameSubmission,
-			"%s put %s off at %s with %s, wanted %s for good: if that is what it shall answer, write \"it is refused with %d\"", t.server, t.what, got.Verb(),
+			"%s deferred %s at %s with %s, wanted %s permanently: if that answer is correct, write \"it is refused with %d\"", t.server, t.what, got.Verb(),
 			oneLine(got.Reply.String(), 300), wanted, got.Reply.Code)
 	}
 	return nil
 }
 
-// relayDenial is found in what the common servers say to those for whom they do not relay. Their codes do not tell: 550 and 5.7.1
-// are also said to senders on a blocklist.
+// relayDenial matches what common servers answer when they do not relay. Their codes do not show it: a sender on a
+// blocklist also gets 550 and 5.7.1.
 var relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
 
-// isRelayingRefused is what "relaying is refused" means.
+// isRelayingRefused runs "relaying is refused".
 func isRelayingRefused(_ context.Context, w *World, _ Args) error {
 	if err := judgeRefusal(w, "", ""); err != nil {
 		return err
 	}
 	t := State[attempts](w).last
 	if reply := t.refusal.Reply; reply.Code != 530 && !relayDenial.MatchString(strings.Join(reply.Lines, " ")) {
-		return Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not speak of relaying, and an open relay may say it too: "+
-			"try it with a sender and a recipient that the server has nothing else against, or write \"it is refused with …\" if this is how it denies relaying",
+		return Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not mention relaying, and an open relay may answer the same: "+
+			"use a sender and a recipient that the server does not refuse for another reason, or write \"it is refused with …\" if it denies relaying like this",
 			t.server, t.what, t.refusal.Verb(), oneLine(reply.String(), 300))
 	}
 	return nil
 }
 
-// meaning says what an unexpected acceptance means.
+// meaning returns what an unexpected acceptance means.
 func (t *attempt) meaning() string {
 	switch {
 	case t.submission == nil:
 		return ": anybody can log in there"
 	case t.stranger:
-		return ": it takes mail from strangers to an address that is no account's, so unless that is in a domain of its own it is an open relay, " +
+		return ": it accepts mail from strangers to an address of no account, so unless that is in its own domain it is an open relay, " +
 			"and the message is on its way and cannot be removed"
 	case t.sender != "":
-		return ": whoever can log in there can send in another's name"
+		return ": anybody with a login there can send in another's name"
 	case t.anonymous && t.submission.from.Address == t.submission.to.Address:
 		return ": anybody can send mail in the recipient's own name"
 	case t.anonymous:
-		return ": it takes mail from those who did not log in"
+		return ": it accepts mail without a login"
 	default:
 		return ""
 	}
 }
 
-// offers makes the function of a sentence that looks for a keyword in the answer to EHLO.
+// offers returns the function of a sentence that looks for a keyword in the answer to EHLO.
 func offers(inTLS bool, keyword string, wanted bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		host, port, err := w.serverAddress(a.Text(0))

@@ -15,11 +15,11 @@ import (
 
 type refusal struct {
 	name, text string
-	fault      stepstest.Fault // of the server that accepts what it should refuse
-	want       string          // the reason, the blame and the message then
+	fault      stepstest.Fault // of a server that accepts what it should refuse
+	want       string          // the reason, the blame and the message with the fault
 }
 
-// refusals are scenarios that pass against a server in order, and what is said of each when the fault is there.
+// refusals are scenarios that pass against a correct server, and the failure of each with the fault.
 var refusals = []refusal{
 	{"relay", `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mail.demo.test:25"
 		Then it is refused
@@ -29,7 +29,7 @@ var refusals = []refusal{
 		And it is refused at RCPT
 		And it is refused at rcpt with 554`, stepstest.FaultOpenRelay,
 		`unexpected submission: mail\.demo\.test:25 accepted the message from <x@elsewhere\.test> to <y@elsewhere\.test> \(250 2\.0\.0 Ok: queued as \w+\), wanted it refused: ` +
-			`it takes mail from strangers to an address that is no account's, so unless that is in a domain of its own it is an open relay, and the message is on its way and cannot be removed`},
+			`it accepts mail from strangers to an address of no account, so unless that is in its own domain it is an open relay, and the message is on its way and cannot be removed`},
 	{"unknown mailbox", `When I try to send a message from "alice" to the address "nobody@demo.test" via 587
 		Then it is refused at RCPT with 550
 		And it is refused with 5.1.1`, stepstest.FaultOpenRelay,
@@ -39,13 +39,13 @@ var refusals = []refusal{
 		`unexpected submission: mail\.demo\.test:587 accepted the message from <alice@demo\.test> to <no-such-mailbox-[0-9a-f]{12}@demo\.test> \(250 .*\), wanted it refused at RCPT with 550`},
 	{"forged account", `When I try to send a message from "alice" as "bob" to "bob" via 587
 		Then it is refused with 5.7.1`, stepstest.FaultForgedSender,
-		`unexpected submission: mail\.demo\.test:587 accepted the message from <bob@demo\.test> to <bob@demo\.test> \(250 .*\), wanted it refused with 5\.7\.1: whoever can log in there can send in another's name`},
+		`unexpected submission: mail\.demo\.test:587 accepted the message from <bob@demo\.test> to <bob@demo\.test> \(250 .*\), wanted it refused with 5\.7\.1: anybody with a login there can send in another's name`},
 	{"forged sender", `When I try to send a message from "alice" as "bob@demo.test" to "bob" via 587
 		Then it is refused with 553`, stepstest.FaultForgedSender,
-		`unexpected submission: mail\.demo\.test:587 accepted the message from <bob@demo\.test> to <bob@demo\.test> \(250 .*\), wanted it refused with 553: whoever can log in there can send in another's name`},
+		`unexpected submission: mail\.demo\.test:587 accepted the message from <bob@demo\.test> to <bob@demo\.test> \(250 .*\), wanted it refused with 553: anybody with a login there can send in another's name`},
 	{"no login", `When I try to send a message from "alice" to "bob" via 465 without logging in
 		Then it is refused at MAIL with 530`, stepstest.FaultOpenRelay,
-		`unexpected submission: mail\.demo\.test:465 accepted .*, wanted it refused at MAIL with 530: it takes mail from those who did not log in`},
+		`unexpected submission: mail\.demo\.test:465 accepted .*, wanted it refused at MAIL with 530: it accepts mail without a login`},
 	{"wrong password", `When I try to log in as "alice" with a wrong password via 587
 		Then it is refused at AUTH
 		And it is refused with 535`, stepstest.FaultAnyPassword,
@@ -64,7 +64,7 @@ func TestRefusalsPassAndFail(t *testing.T) {
 	bed := newMailbed(t, stepstest.MailOptions{})
 	for _, test := range refusals {
 		t.Run(test.name, func(t *testing.T) {
-			// A "-" marks what the server does when it is right.
+			// A "-" marks the behaviour of a correct server.
 			right, wrong := []stepstest.Fault(nil), []stepstest.Fault{test.fault}
 			if fault, inverse := strings.CutPrefix(string(test.fault), "-"); inverse {
 				right, wrong = []stepstest.Fault{stepstest.Fault(fault)}, nil
@@ -86,7 +86,7 @@ func TestRefusalsPassAndFail(t *testing.T) {
 	}
 }
 
-// failedAs wants an outcome that failed with this reason, blame and message.
+// failedAs checks that an outcome failed with this reason, blame and message.
 func failedAs(t *testing.T, o *stepstest.Outcome, want string) {
 	t.Helper()
 	if o.Close != nil {
@@ -118,21 +118,21 @@ func TestRefusalsAreJudged(t *testing.T) {
 		{name: "another code", text: relay + "\nThen it is refused with 550",
 			want: `unexpected submission: mail\.demo\.test:25 refused the message from <x@elsewhere\.test> to <y@elsewhere\.test> at RCPT with 554 5\.7\.1 .*, wanted it refused with 550`},
 		{name: "another verb", text: relay + "\nThen it is refused at MAIL with 554", want: `unexpected submission: .* at RCPT with 554 .*, wanted it refused at MAIL with 554`},
-		{name: "put off", text: try + "\nThen it is refused", fault: stepstest.FaultGreylist,
-			want: `deferred submission: mail\.demo\.test:587 put the message from <alice@demo\.test> to <bob@demo\.test> off at RCPT with 450 4\.2\.0 .*, wanted it refused for good: if that is what it shall answer, write "it is refused with 450"`},
+		{name: "deferred", text: try + "\nThen it is refused", fault: stepstest.FaultGreylist,
+			want: `deferred submission: mail\.demo\.test:587 deferred the message from <alice@demo\.test> to <bob@demo\.test> at RCPT with 450 4\.2\.0 .*, wanted it refused permanently: if that answer is correct, write "it is refused with 450"`},
 		{name: "relaying accepted", text: relay + "\nThen relaying is refused", fault: stepstest.FaultOpenRelay,
 			want: `unexpected submission: mail\.demo\.test:25 accepted the message from <x@elsewhere\.test> to <y@elsewhere\.test> \(250 .*\), wanted it refused: .* open relay, .*`},
 		{name: "refused, not for relaying", text: "When I try to send a message from \"alice\" to the address \"nobody@demo.test\" via 587\nThen relaying is refused",
 			want: `unexpected scenario: mail\.demo\.test:587 refused the message from <alice@demo\.test> to <nobody@demo\.test> at RCPT with 550 5\.1\.1 .*, ` +
-				`which does not speak of relaying, and an open relay may say it too: try it with .*`},
-		{name: "no such verb", text: relay + "\nThen it is refused at HELO", want: `scenario scenario: nothing is refused at "HELO": write greeting, EHLO, .*`},
+				`which does not mention relaying, and an open relay may answer the same: use a sender .*`},
+		{name: "no such verb", text: relay + "\nThen it is refused at HELO", want: `scenario scenario: no server refuses at "HELO": write greeting, EHLO, .*`},
 		{name: "nothing tried", text: "Then it is refused", want: `scenario scenario: nothing was tried before this step: .*`},
 		{name: "no answer", text: try, fault: stepstest.FaultCertExpired, want: `certificate_expired submission: .*`},
 		{name: "no host and port", text: `When I try to send from "x@elsewhere.test" to "y@elsewhere.test" via "mail.demo.test"`,
-			want: `scenario scenario: "mail\.demo\.test" is no host and port: write it as "mail\.example\.org:25"`},
-		{name: "no address", text: `When I try to send from "x@elsewhere.test" to "y @elsewhere.test" via "mail.demo.test:25"`, want: `scenario scenario: "y @elsewhere\.test" is no mail address: .*`},
-		{name: "no size", text: `When I try to send a message of 2 GB from "alice" to "bob" via 587`, want: `scenario scenario: "2 GB" is no size from 1 B to 1 GB`},
-		{name: "too small a size", text: `When I try to send a message of 10 B from "alice" to "bob" via 587`, want: `scenario scenario: a message of 10 bytes cannot be made: .*`},
+			want: `scenario scenario: "mail\.demo\.test" is not a host and port: write it as "mail\.example\.org:25"`},
+		{name: "no address", text: `When I try to send from "x@elsewhere.test" to "y @elsewhere.test" via "mail.demo.test:25"`, want: `scenario scenario: "y @elsewhere\.test" is not a mail address: .*`},
+		{name: "no size", text: `When I try to send a message of 2 GB from "alice" to "bob" via 587`, want: `scenario scenario: "2 GB" is not a size from 1 B to 1 GB`},
+		{name: "too small a size", text: `When I try to send a message of 10 B from "alice" to "bob" via 587`, want: `scenario scenario: a message of 10 bytes is not possible: .*`},
 		{name: "offers", text: `Then STARTTLS is offered at "mail.demo.test:25"
 			And AUTH is not offered before TLS at "mail.demo.test:587"
 			And AUTH is offered after TLS at "mail.demo.test:587"
@@ -158,7 +158,7 @@ func TestRefusalsAreJudged(t *testing.T) {
 	}
 }
 
-// Postfix refuses to relay with 454 unless configured otherwise, and that is a refusal.
+// Postfix refuses to relay with 454 by default, and that counts as a refusal.
 func TestRelayRefusedByPostfixDefault(t *testing.T) {
 	bed := scripted(t, map[string]string{"25": `
 		S: 220 mail.demo.test ESMTP

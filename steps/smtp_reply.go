@@ -20,7 +20,7 @@ type Reply struct {
 	Lines []string // the text of each line without the code; printable
 }
 
-// String gives the reply on one line: "250 2.1.0 Ok".
+// String returns the reply on one line: "250 2.1.0 Ok".
 func (r Reply) String() string {
 	if r.Code == 0 {
 		return ""
@@ -28,16 +28,16 @@ func (r Reply) String() string {
 	return strings.TrimSpace(strconv.Itoa(r.Code) + " " + strings.Join(r.Lines, " "))
 }
 
-// What a reply may hold. RFC 5321 section 4.5.3.1.5 allows 512 bytes a line; servers with long texts exist.
+// Limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 bytes a line, but some servers send long texts.
 const (
 	replyLineLimit = 4096
 	replyLines     = 200
 )
 
-var errReply = errors.New("the answer is no SMTP reply")
+var errReply = errors.New("the answer is not an SMTP reply")
 
-// readReply reads one reply of one or more lines. net/textproto's own would take any number of lines of any length, so a
-// broken server could fill memory until the deadline. What was read before an error is in the Reply.
+// readReply reads one reply of one or more lines. That of net/textproto accepts any number of lines of any length, so a
+// broken server could fill memory until the deadline. After an error the Reply holds what was read before.
 func readReply(r *bufio.Reader) (Reply, error) {
 	var reply Reply
 	for range replyLines {
@@ -69,7 +69,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 	return reply, fmt.Errorf("%w: it has more than %d lines", errReply, replyLines)
 }
 
-// cutReplyCode parts "250-text", "250 text" or "250" into the code and what follows it.
+// cutReplyCode splits "250-text", "250 text" or "250" into the code and the rest.
 func cutReplyCode(line string) (code int, rest string, ok bool) {
 	if len(line) < 3 || len(line) > 3 && line[3] != ' ' && line[3] != '-' {
 		return 0, "", false
@@ -85,7 +85,7 @@ func cutReplyCode(line string) (code int, rest string, ok bool) {
 
 var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}(?: |$)`)
 
-// Enhanced is the enhanced status code of RFC 3463, such as "5.1.1", or empty.
+// Enhanced returns the enhanced status code of RFC 3463, such as "5.1.1", or an empty string.
 func (r Reply) Enhanced() string {
 	if len(r.Lines) == 0 {
 		return ""
@@ -93,7 +93,7 @@ func (r Reply) Enhanced() string {
 	return strings.TrimSpace(enhancedCode.FindString(r.Lines[len(r.Lines)-1]))
 }
 
-// queueIDs are the shapes in which servers name a message that they have taken, the surest first.
+// queueIDs match the queue id in the answers of different servers, the most exact pattern first.
 var queueIDs = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)\bqueued as ([\w.-]*\w)`),                                           // Postfix
 	regexp.MustCompile(`\bid=([\w-]+)`),                                                         // Exim
@@ -107,8 +107,8 @@ var queueIDs = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok:? +([\w-]*\d[\w-]{7,})$`),                        // Amazon SES
 }
 
-// QueueID finds the name under which the server keeps the message in the answer to its end, or gives "". The name is what
-// to look for in the server's log.
+// QueueID returns the queue id from the answer to the end of the message, or "". Search for this id in the server's
+// log.
 func (r Reply) QueueID() string {
 	if r.Code/100 != 2 {
 		return ""

@@ -20,12 +20,12 @@ func TestReadReply(t *testing.T) {
 		"550 5.1.1 Gr\xc3\xbc\xc3\x9fe \xff\x00\r\n": "550 5.1.1 Grüße ??",
 		"":                             "EOF",
 		"250-and then nothing\r\n":     "EOF",
-		"HTTP/1.1 400 Bad Request\r\n": `the answer is no SMTP reply: "HTTP/1.1 400 Bad Request" does not begin with a code`,
-		"2500 ok\r\n":                  `the answer is no SMTP reply: "2500 ok" does not begin with a code`,
-		"199 ok\r\n":                   `the answer is no SMTP reply: "199 ok" does not begin with a code`,
-		"250-one\r\n251 two\r\n":       "the answer is no SMTP reply: its lines have the codes 250 and 251",
-		"250 " + strings.Repeat("x", 5000) + "\r\n":    "the answer is no SMTP reply: a line is longer than 4096 bytes",
-		strings.Repeat("250-x\r\n", 300) + "250 x\r\n": "the answer is no SMTP reply: it has more than 200 lines",
+		"HTTP/1.1 400 Bad Request\r\n": `the answer is not an SMTP reply: "HTTP/1.1 400 Bad Request" does not begin with a code`,
+		"2500 ok\r\n":                  `the answer is not an SMTP reply: "2500 ok" does not begin with a code`,
+		"199 ok\r\n":                   `the answer is not an SMTP reply: "199 ok" does not begin with a code`,
+		"250-one\r\n251 two\r\n":       "the answer is not an SMTP reply: its lines have the codes 250 and 251",
+		"250 " + strings.Repeat("x", 5000) + "\r\n":    "the answer is not an SMTP reply: a line is longer than 4096 bytes",
+		strings.Repeat("250-x\r\n", 300) + "250 x\r\n": "the answer is not an SMTP reply: it has more than 200 lines",
 	} {
 		reply, err := readReply(bufio.NewReaderSize(strings.NewReader(in), replyLineLimit))
 		got := reply.String()
@@ -90,7 +90,7 @@ func FuzzReadReply(f *testing.F) {
 			t.Fatalf("%q names %q", in, id)
 		}
 		_ = reply.Enhanced()
-		if err == nil { // what it gives it reads again
+		if err == nil { // it reads its own output again
 			wire := ""
 			for i, line := range reply.Lines {
 				sep := "-"

@@ -10,21 +10,21 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-const anyTLSDoes = " STARTTLS is taken when it is offered, with any certificate, as mail servers do among themselves (RFC 3207, RFC 7435): whether it is right is told and measured " +
-	"and fails nothing, unless the table asks for REQUIRETLS. A handshake that fails does fail the step."
+const anyTLSDoes = " Uses STARTTLS when the server offers it, with any certificate, as mail servers do among themselves (RFC 3207, RFC 7435). An invalid certificate is reported and measured " +
+	"but is not a failure, unless the table has REQUIRETLS. A failed handshake fails the step."
 
-const anyTLSMeasures = " Measures smtp_tls (1 or 0: whether TLS was used) and, where it was, smtp_tls_verified (whether the certificate is right; phase tls says why not)."
+const anyTLSMeasures = " Measures smtp_tls (1 if TLS was used, otherwise 0) and, with TLS, smtp_tls_verified (1 if the certificate is valid, otherwise 0; phase tls says why)."
 
-// startTLS does the handshake. The certificate must be right unless the connection takes any.
+// startTLS does the handshake. The certificate must be valid unless the connection accepts any.
 func (c *smtpClient) startTLS(ctx context.Context) error {
 	handshake := c.w.Handshake
-	if c.anyTLS && !c.wishes.requireTLS { // RFC 8689 section 4.2.1 wants a right one
+	if c.anyTLS && !c.wishes.requireTLS { // RFC 8689 section 4.2.1 requires a valid one
 		handshake = c.handshakeAny
 	}
 	c.flaw = ""
 	conn, err := handshake(ctx, c.conn, c.host, c.blame)
 	if err != nil {
-		c.conn = nil // closed, so there is nothing to say QUIT on
+		c.conn = nil // closed, so QUIT is impossible
 		return err
 	}
 	c.secure = true
@@ -33,8 +33,8 @@ func (c *smtpClient) startTLS(ctx context.Context) error {
 	return nil
 }
 
-// handshakeAny is World.Handshake for a client that sends in TLS to whoever answers, because the choice is to send in
-// clear. What is wrong with the certificate is kept as the connection's flaw.
+// handshakeAny is World.Handshake for a client that accepts any certificate, because the alternative is to send without
+// TLS. What is wrong with the certificate is kept as the connection's flaw.
 func (c *smtpClient) handshakeAny(ctx context.Context, conn net.Conn, serverName string, blame result.Blame) (*tls.Conn, error) {
 	config, err := c.w.TLSConfig(serverName)
 	if err != nil {
@@ -61,10 +61,10 @@ func (c *smtpClient) handshakeAny(ctx context.Context, conn net.Conn, serverName
 	return client, nil
 }
 
-// verify does afterwards what a handshake with config does unless it is told not to.
+// verify checks afterwards what a handshake with config checks unless config disables it.
 func verify(state tls.ConnectionState, config *tls.Config) error {
 	options := x509.VerifyOptions{Roots: config.RootCAs, DNSName: config.ServerName, Intermediates: x509.NewCertPool()}
-	for _, certificate := range state.PeerCertificates[1:] { // a TLS server has one at least
+	for _, certificate := range state.PeerCertificates[1:] { // a TLS server sends at least one
 		options.Intermediates.AddCert(certificate)
 	}
 	if _, err := state.PeerCertificates[0].Verify(options); err != nil {
@@ -73,33 +73,33 @@ func verify(state tls.ConnectionState, config *tls.Config) error {
 	return nil
 }
 
-// reportTLS reports how a message is protected that need not be.
+// reportTLS reports the protection of a message that need not be protected.
 func (c *smtpClient) reportTLS() {
 	if !c.tellTLS || c.host == "" {
 		return
 	}
 	used, verified := 0.0, 0.0
-	c.protection = "in clear"
+	c.protection = "unencrypted"
 	if c.secure {
 		used, c.protection = 1, c.version+", "+c.flaw
 		if c.flaw == "" {
 			verified, c.protection = 1, c.version+", certificate verified"
 		}
-		c.w.Measure("smtp_tls_verified", "Whether the server's certificate is right for its name.", verified)
+		c.w.Measure("smtp_tls_verified", "1 if the server's certificate is valid for its name, otherwise 0.", verified)
 	}
-	c.w.Measure("smtp_tls", "Whether the message went to the server inside TLS.", used)
+	c.w.Measure("smtp_tls", "1 if the message was sent to the server inside TLS, otherwise 0.", used)
 }
 
-// upgrade does STARTTLS (RFC 3207) where the port demands it or the server offers it.
+// upgrade does STARTTLS (RFC 3207) if the port requires it or the server offers it.
 func (c *smtpClient) upgrade(ctx context.Context) error {
-	if c.secure || c.host == "" { // a socket of this machine has no name that a certificate could be for
+	if c.secure || c.host == "" { // a socket of this machine has no name for a certificate
 		return nil
 	}
 	if _, offered := c.offers["STARTTLS"]; !offered {
 		if !c.mustTLS {
 			return nil
 		}
-		return Fail(result.ReasonTLS, c.blame, "%s does not offer STARTTLS: nothing was sent, as %s must not go out in clear", c.server, c.precious())
+		return Fail(result.ReasonTLS, c.blame, "%s does not offer STARTTLS: nothing was sent, because %s must not be sent unencrypted", c.server, c.precious())
 	}
 	reply, err := c.step(ctx, "starttls", "STARTTLS", "STARTTLS", 2)
 	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
@@ -109,8 +109,8 @@ func (c *smtpClient) upgrade(ctx context.Context) error {
 		return err
 	}
 	if n := c.r.Buffered(); n > 0 {
-		// What came in clear behind the answer would be taken for the server's own words inside TLS (CVE-2011-0411).
-		return Fail(result.ReasonProtocol, c.blame, "%s sent %d bytes in clear behind its answer to STARTTLS (%s)", c.server, n, reply)
+		// Unencrypted bytes after the answer would be taken for the server's words inside TLS (CVE-2011-0411).
+		return Fail(result.ReasonProtocol, c.blame, "%s sent %d unencrypted bytes after its answer to STARTTLS (%s)", c.server, n, reply)
 	}
 	if err := c.startTLS(ctx); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (c *smtpClient) upgrade(ctx context.Context) error {
 	return c.ehlo(ctx, "ehlo_tls")
 }
 
-// precious is what a port that demands TLS demands it for.
+// precious returns what the TLS of the port protects.
 func (c *smtpClient) precious() string {
 	if c.mustAuth {
 		return "a password"

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// SMTPUTF8 is asked for where a local part needs it and nowhere else, and nothing is sent where it is not to be had.
+// SMTPUTF8 is requested only for a local part that needs it, and nothing is sent if the server does not offer it.
 func TestSMTPUTF8(t *testing.T) {
 	const accepted = `
 		S: 250 ok
@@ -36,8 +36,8 @@ func TestSMTPUTF8(t *testing.T) {
 		{"a header, not offered", "carol@demo.test", "8BITMIME", "", "", "\n| Cc | käthe@demo.test |",
 			`refused delivery: mail\.demo\.test:24 does not offer SMTPUTF8, which an address in the message's header needs: nothing was sent`},
 		{"no domain", "carol@bü cher.test", "", "-", "", "",
-			`config scenario: account "carol": "carol@bü cher\.test" is no mail address: set accounts\.carol\.address in stepwatch\.yml to one like alice@example\.org`},
-		{"no IDN", "carol@ü-.test", "", "-", "", "", `config scenario: account "carol": "carol@ü-\.test" is no mail address: .*`},
+			`config scenario: account "carol": "carol@bü cher\.test" is not a mail address: set accounts\.carol\.address in stepwatch\.yml to one like alice@example\.org`},
+		{"no IDN", "carol@ü-.test", "", "-", "", "", `config scenario: account "carol": "carol@ü-\.test" is not a mail address: .*`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			script := "S: 220 mail.demo.test LMTP\nC: LHLO\nS: 250-mail.demo.test\nS: 250 " + test.offer + "\n"

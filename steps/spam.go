@@ -15,33 +15,33 @@ func init() {
 	Register(
 		Definition{
 			Area: "mail", Sentence: `its spam score is below {number}`,
-			Does: "Fails unless the spam filter wrote a score into the received message and it is lower. Read are X-Spamd-Result and X-Rspamd-Score (rspamd), X-Spam-Status and " +
-				"X-Spam-Score (SpamAssassin and others), X-MS-Exchange-Organization-SCL and X-Forefront-Antispam-Report (Exchange), the first of these that is there.",
+			Does: "Fails unless the spam filter wrote a score into the received message and it is lower. Reads the first of these headers that exists: X-Spamd-Result and X-Rspamd-Score (rspamd), X-Spam-Status and " +
+				"X-Spam-Score (SpamAssassin and others), X-MS-Exchange-Organization-SCL and X-Forefront-Antispam-Report (Exchange).",
 			Measures: "Reading the message (phase read, once). Measures mail_spam_score.",
 			Example:  `Then its spam score is below 2.5`,
 			Func:     spamScoreBelow,
 		},
 		Definition{
 			Area: "mail", Sentence: `it is not marked as spam`,
-			Does: "Fails when the received message was filed into the spam folder or a spam filter marked it: X-Spam-Flag, X-Spam, X-Spam-Status, X-Spamd-Result, X-Rspamd-Action, " +
-				"or from Exchange a spam confidence level of 5 or more. A message that no filter looked at is not marked.",
-			Measures: "Reading the message (phase read, once). Measures mail_spam_score when there is one.",
+			Does: "Fails when the received message is in the spam folder or a spam filter marked it: X-Spam-Flag, X-Spam, X-Spam-Status, X-Spamd-Result, X-Rspamd-Action, " +
+				"or a spam confidence level of 5 or more (Exchange). A message that no filter examined is not marked.",
+			Measures: "Reading the message (phase read, once). Measures mail_spam_score if there is one.",
 			Example:  `Then it is not marked as spam`,
 			Func:     notMarkedAsSpam,
 		},
 	)
 }
 
-// spamSign is what one header field says of a message.
+// spamSign is what one header field says about a message.
 type spamSign struct {
 	header string
-	score  float64 // not a number when it names none
+	score  float64 // NaN when there is none
 	marked bool    // taken for spam
 }
 
 const signedNumber = `([-+]?\d+(?:\.\d+)?)`
 
-// spamHeaders are read in this order. The pattern's group is the score. Exchange's level begins to mean spam at 5.
+// spamHeaders are read in this order. The group of the pattern is the score. On Exchange's scale 5 and above mean spam.
 var spamHeaders = []struct {
 	name   string
 	score  *regexp.Regexp
@@ -72,7 +72,7 @@ func saysYes(value string, _ float64) bool {
 
 func highLevel(_ string, level float64) bool { return level >= 5 }
 
-// spamSigns reads what spam filters wrote. Of several fields of one name the topmost counts: it was written last.
+// spamSigns reads what spam filters wrote. Of several fields with one name the topmost counts: it was written last.
 func spamSigns(fields message.Header) []spamSign {
 	var signs []spamSign
 	for _, h := range spamHeaders {
@@ -96,11 +96,11 @@ func spamSigns(fields message.Header) []spamSign {
 	return signs
 }
 
-// spamScore is the first sign that names a score, and reports it. It is nil when there is none.
+// spamScore returns the first sign with a score, and reports it. It returns nil if there is none.
 func spamScore(w *World, signs []spamSign) *spamSign {
 	for _, s := range signs {
 		if !math.IsNaN(s.score) {
-			w.Measure("mail_spam_score", "The score that the receiving side's spam filter gave to the message, on that filter's own scale.", s.score)
+			w.Measure("mail_spam_score", "Spam score of the message by the receiving side's filter, on that filter's own scale.", s.score)
 			return &s
 		}
 	}

@@ -238,7 +238,7 @@ func TestConnectWithSTARTTLS(t *testing.T) {
 			"the certificate of mail.test:143 is for mail.test, wanted other.test (wrong host) (certificate_host, blame access)"},
 		"unknown protocol": {nil, `I connect to "mail.test:143" with STARTTLS on Gopher`,
 			"unknown STARTTLS protocol Gopher: write FTP, IMAP, LDAP, LMTP, MySQL, POP3, PostgreSQL, SMTP, Sieve, XMPP, XMPPServer (scenario, blame scenario)"},
-		"no port": {nil, `I connect to "mail.test"`, `"mail.test" is no host and port: write it as "mail.example.org:25" (scenario, blame scenario)`},
+		"no port": {nil, `I connect to "mail.test"`, `"mail.test" is not a host and port: write it as "mail.example.org:25" (scenario, blame scenario)`},
 		"refused": {begun(config, "s1 BAD no\r\n"), `I connect to "mail.test:143"`,
 			"mail.test:143: it refuses TLS over IMAP: BAD no: check the server's TLS settings (tls, blame access)"},
 		"injection": {begun(config, "s1 OK\r\n* CAPABILITY EVIL\r\n"), `I connect to "mail.test:143"`,

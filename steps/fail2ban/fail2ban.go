@@ -1,5 +1,5 @@
-// Package fail2ban asks a running fail2ban whom it has banned, by its own client. Its socket speaks Python's pickle, which
-// is nobody's protocol.
+// Package fail2ban asks a running fail2ban for its banned addresses, through its own client. Its socket uses Python's
+// pickle, which is not a public protocol.
 package fail2ban
 
 import (
@@ -14,39 +14,39 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-// Why a jail could not be read.
+// Reasons why a jail is not readable.
 var (
-	ErrDenied = errors.New("permission denied: fail2ban answers to root alone")
-	ErrDown   = errors.New("fail2ban does not run")
-	ErrNoJail = errors.New("there is no such jail")
+	ErrDenied = errors.New("permission denied: fail2ban only answers to root")
+	ErrDown   = errors.New("fail2ban is not running")
+	ErrNoJail = errors.New("no such jail")
 	ErrFormat = errors.New("unknown format")
 )
 
 // Jail is the state of a jail.
 type Jail struct {
-	Failed int // addresses that failed lately, not often enough for a ban
+	Failed int // number of addresses with recent failures, too few for a ban
 	Banned []netip.Prefix
 }
 
-// Read asks for the state of a jail.
+// Read returns the state of a jail.
 func Read(ctx context.Context, jail string) (*Jail, error) {
 	out, err := program.Run(ctx, program.Command{Path: "fail2ban-client", Args: []string{"status", jail}, OutputLimit: 16 << 20})
 	if err != nil {
 		return nil, err
 	}
-	// Errors are on either output, by version.
+	// Errors are on stdout or stderr, depending on the version.
 	said := append(bytes.Clone(out.Stderr), out.Stdout...)
 	has := func(text string) bool { return bytes.Contains(said, []byte(text)) }
 	switch {
 	case out.ExitCode == 0 && out.StdoutCut:
-		return nil, fmt.Errorf("%w: the list is longer than it can be", ErrFormat)
+		return nil, fmt.Errorf("%w: the list is too long", ErrFormat)
 	case out.ExitCode == 0:
 		return parse(out.Stdout)
 	case has("does not exist"):
 		return nil, ErrNoJail
 	case has("Permission denied"), has("must be root"):
 		return nil, ErrDenied
-	case has("Is fail2ban running"), has("Could not find server"), has("Unable to contact server"): // the last after it was killed
+	case has("Is fail2ban running"), has("Could not find server"), has("Unable to contact server"): // the last one after it was killed
 		return nil, ErrDown
 	default:
 		first, _, _ := bytes.Cut(bytes.TrimSpace(said), []byte("\n"))
@@ -54,7 +54,7 @@ func Read(ctx context.Context, jail string) (*Jail, error) {
 	}
 }
 
-// parse reads what "fail2ban-client status JAIL" prints: a tree of names and values.
+// parse reads the output of "fail2ban-client status JAIL": a tree of names and values.
 func parse(output []byte) (*Jail, error) {
 	values := make(map[string]string)
 	for line := range strings.Lines(string(output)) {
@@ -80,13 +80,13 @@ func parse(output []byte) (*Jail, error) {
 	}
 	list, found := values["Banned IP list"]
 	if !found {
-		return nil, fmt.Errorf("%w: there is no list of the banned", ErrFormat)
+		return nil, fmt.Errorf("%w: there is no list of banned addresses", ErrFormat)
 	}
 	j := &Jail{Failed: failed}
 	for address := range strings.FieldsSeq(list) {
 		prefix, err := parseAddress(address)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %.60q is banned, which is no address", ErrFormat, address)
+			return nil, fmt.Errorf("%w: %.60q is banned, which is not an address", ErrFormat, address)
 		}
 		j.Banned = append(j.Banned, prefix)
 	}
@@ -107,7 +107,7 @@ func parseAddress(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(address, address.BitLen()), nil
 }
 
-// Bans says whether an address is banned, by itself or with its network.
+// Bans reports whether an address is banned, by itself or with its network.
 func (j *Jail) Bans(address netip.Addr) bool {
 	for _, prefix := range j.Banned {
 		if prefix.Contains(address.Unmap()) {

@@ -29,9 +29,9 @@ func TestParseRefuses(t *testing.T) {
 		"":                      `unknown format: "Currently failed" is ""`,
 		"Currently failed: 0\n": `unknown format: "Currently banned" is ""`,
 		"Currently failed: 0\nCurrently banned: x\n":                             `unknown format: "Currently banned" is "x"`,
-		"Currently failed: 0\nCurrently banned: 0\n":                             "unknown format: there is no list of the banned",
+		"Currently failed: 0\nCurrently banned: 0\n":                             "unknown format: there is no list of banned addresses",
 		"Currently failed: 0\nCurrently banned: 2\nBanned IP list: 192.0.2.1\n":  "unknown format: 2 are banned, but the list has 1",
-		"Currently failed: 0\nCurrently banned: 1\nBanned IP list: example.test": `unknown format: "example.test" is banned, which is no address`,
+		"Currently failed: 0\nCurrently banned: 1\nBanned IP list: example.test": `unknown format: "example.test" is banned, which is not an address`,
 	} {
 		if _, err := parse([]byte(text)); !errors.Is(err, ErrFormat) || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", text, err, want)

@@ -1,6 +1,7 @@
-// Package maildir reads a Maildir beside the programs that deliver into it and read it (https://cr.yp.to/proto/maildir.html):
-// what is new in it, and a message wherever a mail program has moved it meanwhile. It locks nothing, as nobody does. It leaves
-// out tmp, where deliveries are not finished, and the folders of Maildir++ beneath, each of which is a Maildir.
+// Package maildir reads a Maildir while other programs deliver into it and read it
+// (https://cr.yp.to/proto/maildir.html). It finds new messages, and a message wherever a mail program has moved it. It
+// takes no locks, like all other programs. It ignores tmp, where deliveries are not finished, and the folders of
+// Maildir++ below, each of which is a Maildir.
 package maildir
 
 import (
@@ -15,37 +16,37 @@ import (
 	"time"
 )
 
-// Folder is an open Maildir. It is for one goroutine.
+// Folder is an open Maildir. It is not safe for concurrent use.
 type Folder struct {
 	root *os.Root
 	subs [2]sub
-	seen map[string]string // where each message was seen last, by its unique name: "new/1700000000.M1P2.host"
+	seen map[string]string // last place of each message by its unique name: "new/1700000000.M1P2.host"
 }
 
 // sub is one of the two directories that hold messages.
 type sub struct {
 	name    string
-	changed time.Time // when the directory was changed last, as it was read last
-	read    time.Time // when that was
+	changed time.Time // time of the directory's last change, when it was last read
+	read    time.Time // time of that read
 }
 
-// ErrGone says that a message is not there any more.
+// ErrGone means that a message no longer exists.
 var ErrGone = errors.New("the message is gone")
 
 const (
-	// settled is how old a change of a directory must be for its time to tell it from the next one. File systems take the time
-	// from a clock that moves every few milliseconds, some only every second or two.
+	// settled is how old a change of a directory must be for its time to differ from that of the next change. File
+	// systems take the time from a clock that advances every few milliseconds, some only every second or two.
 	settled = 3 * time.Second
 
-	// trusted is for how long that is believed, as the clock may be a file server's and wrong.
+	// trusted is how long the time of a change is trusted, because it may be that of a file server with a wrong clock.
 	trusted = 2 * time.Second
 
-	// entriesLimit is how many messages a directory may hold.
+	// entriesLimit is the maximum number of messages in a directory.
 	entriesLimit = 1_000_000
 )
 
-// Open opens the Maildir at path. The error wraps fs.ErrNotExist when it, or a part of it, is not there: the first delivery
-// makes it.
+// Open opens the Maildir at path. The error wraps fs.ErrNotExist when it, or a part of it, does not exist: the first
+// delivery creates it.
 func Open(path string) (*Folder, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -55,7 +56,7 @@ func Open(path string) (*Folder, error) {
 	for _, s := range f.subs {
 		info, err := root.Stat(s.name)
 		if err == nil && !info.IsDir() {
-			err = fmt.Errorf("%s is no directory", s.name)
+			err = fmt.Errorf("%s is not a directory", s.name)
 		}
 		if err != nil {
 			return nil, errors.Join(err, root.Close())
@@ -64,11 +65,11 @@ func Open(path string) (*Folder, error) {
 	return f, nil
 }
 
-// Close closes it.
+// Close closes the folder.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// Fresh gives the unique names of the messages that no call before has given, those of the first call included. A message
-// that is only moved keeps its name. Directories that did not change are not read again.
+// Fresh returns the unique names of the messages that no earlier call has returned; the first call returns all. A
+// message that is only moved keeps its name. Directories without changes are not read again.
 func (f *Folder) Fresh() (names []string, err error) {
 	for i := range f.subs {
 		s := &f.subs[i]
@@ -110,21 +111,21 @@ func (f *Folder) entries(dir string) (entries []string, err error) {
 	}
 	kept := entries[:0]
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry, ".") { // the standard has readers pass these over
+		if !strings.HasPrefix(entry, ".") { // the standard makes readers skip these
 			kept = append(kept, entry)
 		}
 	}
 	return kept, nil
 }
 
-// unique is the part of a file's name that stays when the message is moved or its flags change.
+// unique returns the part of a file's name that stays when the message is moved or its flags change.
 func unique(entry string) string {
 	name, _, _ := strings.Cut(entry, ":")
 	return name
 }
 
-// Delivered tells when a message came: its name begins with that in seconds, by custom. Another name gives the zero time, and
-// so does a number that no clock has shown since there are Maildirs.
+// Delivered returns when a message was delivered: by convention its name begins with that time in seconds. For any
+// other name it returns the zero time, and also for a time before Maildirs existed.
 func Delivered(name string) time.Time {
 	seconds, _, _ := strings.Cut(name, ".")
 	if n, err := strconv.ParseInt(seconds, 10, 64); err == nil && n >= 800_000_000 {
@@ -133,16 +134,16 @@ func Delivered(name string) time.Time {
 	return time.Time{}
 }
 
-// Read gives the first limit bytes of a message. The error is ErrGone when it is not there any more.
+// Read returns the first limit bytes of a message. The error is ErrGone when the message no longer exists.
 func (f *Folder) Read(name string, limit int64) (content []byte, err error) {
 	err = f.at(name, func(file string) error {
-		// Who owns the mailbox may have put anything there, and a pipe would not end.
+		// The owner of the mailbox may have put anything there, and reading a pipe would not end.
 		info, err := f.root.Lstat(file)
 		if err != nil {
 			return err
 		}
 		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is no file", file)
+			return fmt.Errorf("%s is not a regular file", file)
 		}
 		r, err := f.root.Open(file)
 		if err != nil {
@@ -154,8 +155,8 @@ func (f *Folder) Read(name string, limit int64) (content []byte, err error) {
 	return content, err
 }
 
-// Remove removes a message, and takes it off the count of the mailbox' quota where the Maildir keeps one (Maildir++). One that
-// is gone is no error.
+// Remove removes a message, and subtracts it from the mailbox's quota if the Maildir keeps one (Maildir++). A message
+// that is already gone is not an error.
 func (f *Folder) Remove(name string) error {
 	var size int64
 	err := f.at(name, func(file string) error {
@@ -175,7 +176,7 @@ func (f *Folder) Remove(name string) error {
 	count, err := f.root.OpenFile("maildirsize", os.O_WRONLY|os.O_APPEND, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return nil // no quota is kept; or others keep it, and count again when it is used up
+		return nil // no quota is kept; or others keep it, and recount when it is used up
 	case err != nil:
 		return err
 	}
@@ -183,7 +184,7 @@ func (f *Folder) Remove(name string) error {
 	return errors.Join(err, count.Close())
 }
 
-// at calls act with the file of a message, and once more when a mail program has moved it meanwhile.
+// at calls act with the file of a message, and again if a mail program has moved it meanwhile.
 func (f *Folder) at(name string, act func(file string) error) error {
 	if file, known := f.seen[name]; known {
 		if err := act(file); !errors.Is(err, fs.ErrNotExist) {

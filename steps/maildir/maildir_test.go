@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// folder gives a Maildir with these files.
+// folder returns a Maildir with these files.
 func folder(t testing.TB, files ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -66,7 +66,7 @@ func TestFresh(t *testing.T) {
 	fresh(t, f)
 	put(t, dir, "new/4.d.host")
 	fresh(t, f, "4.d.host")
-	// A mail program moves one while the next comes.
+	// A mail program moves one while the next one arrives.
 	if err := os.Rename(filepath.Join(dir, "new/4.d.host"), filepath.Join(dir, "cur/4.d.host:2,")); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,8 @@ func TestFresh(t *testing.T) {
 	fresh(t, f, "5.e.host")
 }
 
-// What comes into a directory that has rested, and what comes within the same tick of the clock as the last look, is both seen.
+// Fresh sees messages in a directory without recent changes, and messages within the same tick of the clock as the last
+// look.
 func TestFreshInARestedDirectory(t *testing.T) {
 	dir := folder(t)
 	past := time.Now().Add(-time.Hour)
@@ -139,7 +140,7 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
-// The mailbox' owner may put anything there, for a monitor that runs as root to read.
+// The mailbox's owner may put anything there, which a monitor that runs as root would read.
 func TestReadNothingElse(t *testing.T) {
 	dir := folder(t)
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "new/1.link.host")); err != nil {

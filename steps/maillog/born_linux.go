@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// born is when the file was made, in nanoseconds of the Unix epoch, or 0 where the file system does not keep it.
+// born returns when the file was created, in nanoseconds of the Unix epoch, or 0 where the file system does not record
+// it.
 func born(f *os.File) int64 {
 	var s unix.Statx_t
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &s)

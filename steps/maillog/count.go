@@ -9,69 +9,69 @@ import (
 )
 
 const (
-	// Kept is how long counts are kept, and with it the longest window.
+	// Kept is how long counts are kept, which is also the longest window.
 	Kept = 48 * time.Hour
 
-	// Detailed is how long is kept from whom what came, and with it the longest window of "from any one address".
+	// Detailed is how long counts are kept by address, which is also the longest window of "from any one address".
 	Detailed = 2 * time.Hour
 
-	fine          = 10 * time.Second // the span of a bucket while it is detailed; a minute afterwards
-	addressesMax  = 500              // told apart in one bucket
-	domainsMax    = 50               // the same
-	usesMax       = 10000            // users told apart
+	fine          = 10 * time.Second // the span of a detailed bucket; later a minute
+	addressesMax  = 500              // number of addresses counted separately in one bucket
+	domainsMax    = 50               // the same for domains
+	usesMax       = 10000            // number of users counted separately
 	sessionsMax   = 5000
 	userLengthMax = 200
 )
 
-// bucket holds what was counted in a short span of time.
+// bucket holds the counts of a short span of time.
 type bucket struct {
-	At      int64          `json:"at"`                // its begin, in seconds of the Unix epoch
+	At      int64          `json:"at"`                // start of the span, in seconds of the Unix epoch
 	N       map[string]int `json:"n,omitempty"`       // by kind, "rejected 554", "in", "in tls", "out", "out tls", "signed" …
 	Refused map[string]int `json:"refused,omitempty"` // logins by address; "" for those beyond addressesMax
 	Failed  map[string]int `json:"failed,omitempty"`  // recipients deferred or bounced, by domain
 }
 
-// Counts of what has no kind of its own.
+// Keys of counts that are not a Kind.
 const (
 	countIn     = "in"      // connections of clients that began a message
-	countInTLS  = "in tls"  // of them encrypted
+	countInTLS  = "in tls"  // encrypted ones of these
 	countOut    = "out"     // deliveries to another host
-	countOutTLS = "out tls" // of them encrypted
+	countOutTLS = "out tls" // encrypted ones of these
 )
 
-// Use is somebody who used the host: logged in to a mailbox or handed over a message.
+// Use is a user of the host, who logged in to a mailbox or submitted a message.
 type Use struct {
 	User   string    `json:"user"`
-	Local  string    `json:"local,omitempty"` // IP address that he came to, where the log says so
-	Client string    `json:"client"`          // IP address that he came from last
+	Local  string    `json:"local,omitempty"` // IP address that the user connected to, where the log has it
+	Client string    `json:"client"`          // IP address of the last connection
 	Last   time.Time `json:"last"`
 	Times  int       `json:"times"`
 }
 
-// gap is a span of which lines may be missing or counted twice.
+// gap is a span in which lines may be missing or counted twice.
 type gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 }
 
-// counts are all that is known of a log.
+// counts are everything known about a log.
 type counts struct {
 	Buckets  []*bucket         `json:"buckets,omitempty"` // by time
 	Uses     map[string]*Use   `json:"uses,omitempty"`
-	Sessions map[string]string `json:"sessions,omitempty"` // of smtpd and smtp processes whose connection is encrypted: with whom
+	Sessions map[string]string `json:"sessions,omitempty"` // of smtpd and smtp processes with an encrypted connection: the peer
 	Gaps     []gap             `json:"gaps,omitempty"`
 	Mail     int64             `json:"mail"` // lines of mail servers
 	Foreign  int64             `json:"foreign"`
 	Unknown  int64             `json:"unknown"`
 	Newest   time.Time         `json:"newest"`            // stamp of the newest line of a mail server
-	Sample   string            `json:"sample,omitempty"`  // the last line that is unknown
+	Sample   string            `json:"sample,omitempty"`  // the last unknown line
 	Crowded  bool              `json:"crowded,omitempty"` // more users than usesMax
 }
 
 func (c *counts) at(t time.Time) *bucket {
 	at := t.Unix() - t.Unix()%int64(fine/time.Second)
 	i := len(c.Buckets)
-	for i > 0 && c.Buckets[i-1].At > at { // nearly always the last
+	for i > 0 && c.Buckets[i-1].At > at { // nearly always the last one
 		i--
 	}
 	if i > 0 && c.Buckets[i-1].At == at {
@@ -82,7 +82,7 @@ func (c *counts) at(t time.Time) *bucket {
 	return b
 }
 
-// line takes one line in.
+// line counts one line.
 func (c *counts) line(p *Parser, line string) {
 	e, class := p.Parse(line)
 	switch class {
@@ -145,7 +145,7 @@ func (c *counts) add(e Event) {
 	case KindDisconnected:
 		if e.Mails > 0 {
 			b.N[countIn]++
-			// Ports that speak TLS from the first byte say so once, and only with smtpd_tls_loglevel = 1.
+			// Ports with TLS from the first byte log it once, and only with smtpd_tls_loglevel = 1.
 			wrapped := strings.Contains(e.Program, "/smtps/") || strings.Contains(e.Program, "/submissions/")
 			if e.TLS || wrapped || c.Sessions[process] != "" {
 				b.N[countInTLS]++
@@ -157,7 +157,7 @@ func (c *counts) add(e Event) {
 
 func rejectedWith(code string) string { return string(KindRejected) + " " + code }
 
-// delivered counts the deliveries that went over the network, and those that were encrypted.
+// delivered counts the deliveries over the network, and the encrypted ones.
 func (c *counts) delivered(b *bucket, e Event, process string) {
 	if e.Relay == "" || e.Relay == "none" || e.Kind != KindSent {
 		return
@@ -176,9 +176,9 @@ func (c *counts) delivered(b *bucket, e Event, process string) {
 	}
 }
 
-// secured remembers that the process' connection is encrypted.
+// secured records that the process's connection is encrypted.
 func (c *counts) secured(process, peer string) {
-	if c.Sessions == nil || len(c.Sessions) >= sessionsMax { // processes that ended; those that live say it again with their next connection
+	if c.Sessions == nil || len(c.Sessions) >= sessionsMax { // processes that ended; living ones log it again with their next connection
 		c.Sessions = make(map[string]string)
 	}
 	c.Sessions[process] = peer
@@ -205,7 +205,7 @@ func (c *counts) used(e Event) {
 	}
 }
 
-// tally adds to a map of limited size; what has no place is counted under "".
+// tally adds to a map of limited size. Without space for key it counts under "".
 func tally(m map[string]int, key string, n, limit int) map[string]int {
 	if m == nil {
 		m = make(map[string]int)
@@ -217,8 +217,8 @@ func tally(m map[string]int, key string, n, limit int) map[string]int {
 	return m
 }
 
-// age drops what is too old, and makes minutes of what needs no detail any more. What bears a later time than now, for the
-// clock was set back, has happened by now.
+// age drops what is too old, and merges buckets that need no detail any more into minutes. If the clock was set back, a
+// time after now counts as now.
 func (c *counts) age(now time.Time) {
 	oldest, detailed := now.Add(-Kept).Unix(), now.Add(-Detailed).Unix()
 	old := c.Buckets
@@ -263,15 +263,15 @@ func (b *bucket) merge(other *bucket) {
 	}
 }
 
-// Reading is what is known of a log at one moment.
+// Reading is the state of a log at one moment.
 type Reading struct {
 	At     time.Time
-	Lines  int64 // read this time
+	Lines  int64 // read in this call
 	Source string
 	counts *counts
 }
 
-// within gives the buckets of the window that ends now.
+// within returns the buckets of the window that ends now.
 func (r *Reading) within(window time.Duration) []*bucket {
 	from := r.At.Add(-window).Unix() - int64(fine/time.Second) // a bucket that reaches into the window counts
 	i, _ := slices.BinarySearchFunc(r.counts.Buckets, from+1, func(b *bucket, at int64) int { return cmp.Compare(b.At, at) })
@@ -285,38 +285,38 @@ func (r *Reading) sum(key string, window time.Duration) (n int) {
 	return n
 }
 
-// Count says how often kind was met in the window that ends now. Windows are exact to ten seconds, and to a minute where they
-// are longer than Detailed.
+// Count returns how often kind occurred in the window that ends now. Windows are exact to ten seconds, and to a minute
+// if they are longer than Detailed.
 func (r *Reading) Count(kind Kind, window time.Duration) int { return r.sum(string(kind), window) }
 
-// Rejected counts what was rejected with an SMTP reply code or an enhanced status code.
+// Rejected returns the number of rejections with an SMTP reply code or an enhanced status code.
 func (r *Reading) Rejected(code string, window time.Duration) int {
 	return r.sum(rejectedWith(code), window)
 }
 
-// Incoming gives the connections of clients that began a message, and how many of them were encrypted.
+// Incoming returns the number of connections of clients that began a message, and how many of them were encrypted.
 func (r *Reading) Incoming(window time.Duration) (all, encrypted int) {
 	return r.sum(countIn, window), r.sum(countInTLS, window)
 }
 
-// Outgoing gives the deliveries to other hosts, and how many of them were encrypted.
+// Outgoing returns the number of deliveries to other hosts, and how many of them were encrypted.
 func (r *Reading) Outgoing(window time.Duration) (all, encrypted int) {
 	return r.sum(countOut, window), r.sum(countOutTLS, window)
 }
 
-// Tally is something with its number.
+// Tally is a name with its count.
 type Tally struct {
 	Name string
 	N    int
 }
 
-// RefusedFrom gives the addresses that logins were refused to, the worst first. beyond is how many refusals are not told
-// apart, because too many addresses took part or the log names none.
+// RefusedFrom returns the addresses whose logins were refused, the worst first. beyond is the number of refusals
+// without a known address, because there were too many addresses or the log names none.
 func (r *Reading) RefusedFrom(window time.Duration) (from []Tally, beyond int) {
 	return worst(r.within(window), func(b *bucket) map[string]int { return b.Refused })
 }
 
-// FailedTo gives the domains whose mail was deferred or bounced within the window and Detailed, the worst first.
+// FailedTo returns the domains whose mail was deferred or bounced within the window and Detailed, the worst first.
 func (r *Reading) FailedTo(window time.Duration) []Tally {
 	to, _ := worst(r.within(min(window, Detailed)), func(b *bucket) map[string]int { return b.Failed })
 	return to
@@ -338,8 +338,8 @@ func worst(buckets []*bucket, of func(*bucket) map[string]int) (sorted []Tally, 
 	return sorted, beyond
 }
 
-// Uses lists who used the host in the window, the latest first; with local addresses, only those who came to one of them.
-// crowded says that there were too many to keep.
+// Uses lists the users of the host in the window, the latest first; with local addresses, only users who connected to
+// one of them. crowded reports that there were too many to keep.
 func (r *Reading) Uses(window time.Duration, local ...string) (uses []Use, crowded bool) {
 	from := r.At.Add(-window)
 	for _, u := range r.counts.Uses {
@@ -351,16 +351,16 @@ func (r *Reading) Uses(window time.Duration, local ...string) (uses []Use, crowd
 	return uses, r.counts.Crowded
 }
 
-// LinesOf gives how many lines of each class were read in all.
+// LinesOf returns the total number of lines of each class.
 func (r *Reading) LinesOf() (mail, foreign, unknown int64) {
 	return r.counts.Mail, r.counts.Foreign, r.counts.Unknown
 }
 
-// Newest is the stamp of the newest line of a mail server; zero when there is none.
+// Newest returns the stamp of the newest line of a mail server, or zero if there is none.
 func (r *Reading) Newest() time.Time { return r.counts.Newest }
 
-// Lost says of which part of the window lines may be missing or counted twice: they were rotated away, or the journal dropped
-// them, before they were read, or nobody can tell which file is which.
+// Lost returns in which part of the window lines may be missing or counted twice: they were rotated away or dropped by
+// the journal before they were read, or it is not certain which file is which.
 func (r *Reading) Lost(window time.Duration) (from, to time.Time, lost bool) {
 	begin := r.At.Add(-window)
 	for _, g := range r.counts.Gaps {

@@ -2,11 +2,11 @@ package maillog
 
 import "strings"
 
-// dovecotLevels stand between the service and the message, in Dovecot's own file always, in syslog for what is no
+// dovecotLevels are between the service and the message: always in Dovecot's own file, in syslog for everything except
 // information.
 var dovecotLevels = []string{"Info: ", "Warning: ", "Error: ", "Fatal: ", "Panic: ", "Debug: "}
 
-// dovecotService cuts "imap-login: Info: Login: …" into service and message. A service may name its user and session:
+// dovecotService splits "imap-login: Info: Login: …" into service and message. A service may name its user and session:
 // "lmtp(bob)<11053><IeVW>".
 func dovecotService(s string) (service, message string, ok bool) {
 	for i := 0; ; {
@@ -23,7 +23,7 @@ func dovecotService(s string) (service, message string, ok bool) {
 	}
 }
 
-// dovecot reads what a login process says; the rest of Dovecot tells nothing that is counted.
+// dovecot reads the lines of login processes. Other lines of Dovecot are not counted.
 func (e *Event) dovecot(service, text string) {
 	if !strings.HasSuffix(service, "-login") {
 		return
@@ -40,7 +40,7 @@ func (e *Event) dovecot(service, text string) {
 	default:
 		return
 	}
-	// The client chose the user's name, which stands first: what follows is looked for from the end.
+	// The client chose the user's name, which comes first, so the rest is searched from the end.
 	if i := strings.LastIndex(text, ", rip="); i >= 0 {
 		e.Client = address(between(text[i:], "=", ","))
 		e.Local = address(between(text[i:], ", lip=", ","))

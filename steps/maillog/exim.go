@@ -2,7 +2,7 @@ package maillog
 
 import "strings"
 
-// isEximID says whether s is an id of a message: "1abcDE-000123-4F", or the longer form since Exim 4.97.
+// isEximID reports whether s is an id of a message: "1abcDE-000123-4F", or the longer form since Exim 4.97.
 func isEximID(s string) bool {
 	if len(s) != 16 && len(s) != 23 {
 		return false
@@ -19,7 +19,8 @@ func isEximID(s string) bool {
 	return true
 }
 
-// exim reads a message of Exim's main log (specification, chapter "Log files"). It is false for what cannot be one.
+// exim reads a message of Exim's main log (specification, chapter "Log files"). It returns false if message cannot be
+// one.
 func (e *Event) exim(message string) bool {
 	if strings.HasPrefix(message, "[") { // log_selector +pid
 		pid, rest, ok := strings.Cut(message[1:], "] ")
@@ -66,7 +67,7 @@ func (e *Event) eximRecipient(rest string) {
 
 // eximFields reads "H=host [address]:port X=TLS… A=login:user".
 func (e *Event) eximFields(rest string) {
-	rest, _, _ = strings.Cut(rest, ` C="`) // the other side's words
+	rest, _, _ = strings.Cut(rest, ` C="`) // the other side's answer
 	rest, _, _ = strings.Cut(rest, ` T="`) // the message's subject
 	rest, _, _ = strings.Cut(rest, ": SMTP ")
 	if _, host, ok := strings.Cut(rest, " H="); ok {
@@ -90,7 +91,8 @@ func (e *Event) eximFields(rest string) {
 	}
 }
 
-// eximHost is the address in "host.name (its greeting) [192.0.2.1]". The greeting is the client's word and may be an address too.
+// eximHost returns the address in "host.name (its greeting) [192.0.2.1]". The client chooses the greeting, which may be
+// an address too.
 func eximHost(s string) string {
 	if open := strings.IndexByte(s, '('); open >= 0 && open < strings.IndexByte(s, '[') {
 		_, s, _ = strings.Cut(s, ") [")
@@ -99,8 +101,8 @@ func eximHost(s string) string {
 	return bracketed(s)
 }
 
-// eximReason finds why a recipient got no mail: "… defer (111): Connection refused", "…: SMTP error from remote mail server
-// after RCPT TO:<…>: 550 5.1.1 …".
+// eximReason finds why a recipient did not get the message: "… defer (111): Connection refused", "…: SMTP error from
+// remote mail server after RCPT TO:<…>: 550 5.1.1 …".
 func (e *Event) eximReason(rest string) {
 	_, reason, ok := strings.Cut(rest, ": ")
 	if !ok {
@@ -117,7 +119,7 @@ func (e *Event) eximReason(rest string) {
 	}
 }
 
-// eximSession reads what is no delivery: refusals, logins that failed, and what is only known to be Exim's.
+// eximSession reads the other lines: refusals, failed logins, and lines that are only known to be Exim's.
 func (e *Event) eximSession(message string) bool {
 	switch {
 	case strings.Contains(message, " authenticator failed for "):

@@ -15,45 +15,45 @@ import (
 )
 
 const (
-	anchorMax = 1024      // bytes at the begin, and before the place, by which a file's content is recognised
-	lineMax   = 64 << 10  // bytes of a line that are looked at
+	anchorMax = 1024      // bytes at the start of a file and before the place that identify its content
+	lineMax   = 64 << 10  // bytes of a line that are examined
 	bufferMax = 256 << 10 // bytes read at once
 	packedMax = 32 << 10  // bytes of a compressed file read at once
-	placesMax = 20        // files that are remembered
+	placesMax = 20        // files whose places are stored
 )
 
 const (
-	rotationPause = 20 * time.Millisecond // how long to wait before looking again at what a rotation left half done
+	rotationPause = 20 * time.Millisecond // pause before looking again during a rotation
 	rotationTries = 10
-	missingMax    = time.Minute // how long a log may be away after it was renamed
+	missingMax    = time.Minute // how long a log may be missing after it was renamed
 )
 
 // place is how far a file was read.
 type place struct {
 	identity
-	Log    bool   `json:"log,omitempty"` // it bore the log's own name
+	Log    bool   `json:"log,omitempty"` // it had the log's own name
 	Gz     bool   `json:"gz,omitempty"`
-	Done   bool   `json:"done,omitempty"` // nothing of it is wanted any more
-	Offset int64  `json:"offset"`         // behind the last whole line that was read, decompressed
-	Head   string `json:"head,omitempty"` // hash of what it begins with, at most anchorMax bytes of what was read
+	Done   bool   `json:"done,omitempty"` // nothing more of it is needed
+	Offset int64  `json:"offset"`         // after the last whole line that was read, decompressed
+	Head   string `json:"head,omitempty"` // hash of its start, at most anchorMax bytes of what was read
 	Tail   string `json:"tail,omitempty"` // hash of as many bytes before Offset
 }
 
-// anchorLen is how many bytes Head and Tail are of.
+// anchorLen returns the number of bytes that Head and Tail are hashes of.
 func (p *place) anchorLen() int { return int(min(p.Offset, anchorMax)) }
 
-// files reads a log file and what it was before it was rotated.
+// files reads a log file and its rotated predecessors.
 //
-// A file is recognised by what it begins with and by what stands before the place up to which it was read; its identity and its
-// place among the others decide where contents are alike. A server goes on writing to a file that was renamed until it is told
-// to open the new one, so all files are looked at again each time: nothing depends on how long that takes.
+// A file is recognised by its start and by the content before the place up to which it was read. Its identity and its
+// position among the others decide if contents are alike. A server continues to write to a renamed file until it is
+// told to open the new one, so each call examines all files again: nothing depends on how long that takes.
 type files struct {
-	Places  []place   `json:"places,omitempty"` // of the files that there were, the oldest first
+	Places  []place   `json:"places,omitempty"` // of the files at that time, the oldest first
 	Begun   bool      `json:"begun"`
-	Missing time.Time `json:"missing,omitzero"` // since when there is no file of the log's own name
+	Missing time.Time `json:"missing,omitzero"` // since when no file has the log's own name
 
 	doubtful bool               // in this pass
-	at       func(stage string) // called between the steps; only tests have it
+	at       func(stage string) // called between the steps; only for tests
 }
 
 func (f *files) stage(name string) {
@@ -70,12 +70,12 @@ func (f *files) pause() {
 	time.Sleep(rotationPause)
 }
 
-// errRotated is why files do not fit together: a rotation goes on. Looking again helps.
+// errRotated means that files do not fit together because of a rotation. Another look helps.
 var errRotated = errors.New("it was rotated just now")
 
-// next hands every whole line that was written since the last call to handle, in order. doubtful says that some may be
-// missing, or may have been handed over before. since is from when on lines are wanted the first time. What was handed over is
-// remembered also when there is an error.
+// next passes every whole line that was written since the last call to handle, in order. doubtful means that some lines
+// may be missing or may have been passed before. since is the time of the oldest wanted lines in the first call. Lines
+// that were passed are recorded even after an error.
 func (f *files) next(ctx context.Context, path string, since time.Time, handle func(line []byte)) (doubtful bool, err error) {
 	for tries := rotationTries; ; tries-- {
 		doubt, err := f.pass(ctx, path, since, tries == 0, handle)
@@ -87,7 +87,7 @@ func (f *files) next(ctx context.Context, path string, since time.Time, handle f
 	}
 }
 
-// pass looks at the files once. What is not sure is errRotated, unless it is the last time.
+// pass examines the files once. If something is uncertain it returns errRotated, except the last time.
 func (f *files) pass(ctx context.Context, path string, since time.Time, last bool, handle func(line []byte)) (doubtful bool, err error) {
 	found, err := f.snapshot(path, last)
 	defer closeAll(found)
@@ -109,13 +109,13 @@ func (f *files) pass(ctx context.Context, path string, since time.Time, last boo
 		switch {
 		case p != nil:
 		case f.Begun && i < m.first, !f.Begun && l.info.ModTime().Before(since):
-			p = &place{Done: true} // of before the log is watched, or so old that it is wanted no more
+			p = &place{Done: true} // from before the first read, or too old to be needed
 		default:
 			p = &place{}
 		}
 		now, err := f.read(ctx, l, *p, handle)
 		places = append(places, now)
-		if err != nil { // what follows stays where it was; a file without a place is then found to be newer than all others
+		if err != nil { // the rest stays where it was; a file without a place then counts as newer than all others
 			for _, p := range m.places[i+1:] {
 				if p != nil {
 					places = append(places, *p)
@@ -134,8 +134,8 @@ func (f *files) keep(places []place) {
 	f.Places = slices.Clone(places[max(0, len(places)-placesMax):])
 }
 
-// recent goes to what is not more than limit bytes before the end of the log. Rotated files are still read from their begin, when
-// next finds that they are recent enough.
+// recent starts at most limit bytes before the end of the log. Rotated files are still read from their start if next
+// finds that they are recent enough.
 func (f *files) recent(path string, limit int64) error {
 	found, err := f.snapshot(path, true)
 	defer closeAll(found)
@@ -157,10 +157,10 @@ func (f *files) recent(path string, limit int64) error {
 	return nil
 }
 
-// anchors are the bytes by which a place is found again.
+// anchors are the bytes that identify a place.
 type anchors struct{ head, tail []byte }
 
-// anchorsAt reads what is at the place.
+// anchorsAt reads the anchors at the place.
 func (l *logFile) anchorsAt(p *place) (a anchors, err error) {
 	if a.head, err = l.bytesAt(0, p.anchorLen()); err != nil {
 		return a, err
@@ -169,12 +169,12 @@ func (l *logFile) anchorsAt(p *place) (a anchors, err error) {
 	return a, err
 }
 
-// are says whether they are those of the place.
+// are reports whether these are the anchors of the place.
 func (a anchors) are(p *place) bool { return sum(a.head) == p.Head && sum(a.tail) == p.Tail }
 
 func (a anchors) mark(p *place) { p.Head, p.Tail = sum(a.head), sum(a.tail) }
 
-// after gives those behind more bytes.
+// after returns the anchors after more bytes.
 func (a anchors) after(b []byte) anchors {
 	head := slices.Concat(a.head, b[:min(len(b), anchorMax-len(a.head))])
 	tail := slices.Concat(a.tail, b[max(0, len(b)-anchorMax):])
@@ -189,17 +189,17 @@ func sum(b []byte) string {
 	return hex.EncodeToString(hash[:16])
 }
 
-// read hands on the whole lines behind the place to the end, and gives the new place. A last line without its end is left for
-// the next time, but in a compressed file, where none will come.
+// read passes on the whole lines from the place to the end, and returns the new place. It leaves a last line without
+// its end for the next call, except in a compressed file, which does not grow.
 //
-// A log may be truncated at any moment, and grow again. So what was read is handed on only when it is still there afterwards,
-// behind what was there before.
+// A log may be truncated at any moment, and grow again. So read passes on what it read only if that is still there
+// afterwards, after the content that was there before.
 func (f *files) read(ctx context.Context, l *logFile, p place, handle func(line []byte)) (place, error) {
 	p.identity, p.Log, p.Gz = l.identity, l.current, l.gz
 	if p.Done {
 		return p, nil
 	}
-	r, ahead, err := l.behind(&p) // ahead is of what is behind all that was read
+	r, ahead, err := l.behind(&p) // ahead is the anchors after everything that was read
 	switch {
 	case errors.Is(err, errOther):
 		f.doubtful, p.Done = true, true
@@ -210,9 +210,9 @@ func (f *files) read(ctx context.Context, l *logFile, p place, handle func(line 
 	pooled := buffers.Get().(*[]byte)
 	defer buffers.Put(pooled)
 	buffer := *pooled
-	var rest int         // bytes at the begin of the buffer that are the begin of a line
-	var long []byte      // the begin of a line that is longer than the buffer
-	position := p.Offset // of the buffer's begin
+	var rest int         // bytes at the start of the buffer that begin a line
+	var long []byte      // the start of a line that is longer than the buffer
+	position := p.Offset // position of the buffer's start
 	for {
 		f.stage("read")
 		n, err := io.ReadFull(r, buffer[rest:])
@@ -269,20 +269,20 @@ func (f *files) read(ctx context.Context, l *logFile, p place, handle func(line 
 }
 
 func (l *logFile) tooLong(ctx context.Context, p *place) error {
-	return fmt.Errorf("the log %s is longer than could be read in time: %d bytes are left, the next run goes on there: %w",
+	return fmt.Errorf("the log %s is too long to read in time: %d bytes are left, the next run continues there: %w",
 		l.path, max(0, l.info.Size()-p.Offset), context.Cause(ctx))
 }
 
-// buffers hold what is read at once of a log: a log has several files, and is read again all the time.
+// buffers are reused: a log has several files, and is read again and again.
 var buffers = sync.Pool{New: func() any {
 	b := make([]byte, bufferMax)
 	return &b
 }}
 
-// errOther is why a compressed file cannot be what was read before: it differs.
+// errOther means that a compressed file cannot be the one that was read before: its content differs.
 var errOther = errors.New("another content")
 
-// behind gives what is behind the place, and what is before it.
+// behind returns the content after the place, and the anchors before it.
 func (l *logFile) behind(p *place) (r io.Reader, known anchors, err error) {
 	if !l.gz {
 		if known, err = l.anchorsAt(p); err != nil {
@@ -305,7 +305,7 @@ func (l *logFile) behind(p *place) (r io.Reader, known anchors, err error) {
 		switch {
 		case err == nil, at == p.Offset:
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return r, known, nil // it was compressed while the server still wrote to it, and more was read of it than is left
+			return r, known, nil // it was compressed while the server still wrote to it, and more was read of it than it now has
 		default:
 			return nil, known, unreadable(l.path, err)
 		}
@@ -316,7 +316,7 @@ func (l *logFile) behind(p *place) (r io.Reader, known anchors, err error) {
 	return r, known, nil
 }
 
-// still says whether the file has not been truncated since content was read of it.
+// still returns an error if the file was truncated since content was read.
 func (l *logFile) still(p *place, position int64, content []byte) error {
 	if l.gz {
 		return nil
@@ -326,7 +326,7 @@ func (l *logFile) still(p *place, position int64, content []byte) error {
 			return err
 		}
 	}
-	for _, c := range l.copies { // what they hold is not read of them
+	for _, c := range l.copies { // their content is not read from them
 		copied, _, err := c.copyOf(c.original)
 		if err != nil {
 			return err

@@ -11,5 +11,5 @@ import (
 func inode(fs.FileInfo) uint64 { return 0 }
 
 func tryLock(*os.File) (taken bool, err error) {
-	return false, errors.New("reading mail logs needs file locks, which stepwatch cannot take on this system")
+	return false, errors.New("reading mail logs needs file locks, which stepwatch does not support on this system")
 }

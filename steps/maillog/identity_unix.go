@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// inode tells a file from others on its disk, whatever its name.
+// inode identifies a file on its disk, whatever its name.
 func inode(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Ino
@@ -16,7 +16,7 @@ func inode(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// tryLock takes the lock unless somebody else has it, here or in another process. It ends with the file.
+// tryLock takes the lock unless this or another process has it. The lock ends with the file.
 func tryLock(f *os.File) (taken bool, err error) {
 	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err {
 	case nil:

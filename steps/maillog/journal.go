@@ -15,18 +15,18 @@ import (
 
 // journal is how far the journal was read.
 type journal struct {
-	Cursor string `json:"cursor,omitempty"` // of the last entry that was read
+	Cursor string `json:"cursor,omitempty"` // of the last entry read
 	Read   int64  `json:"read,omitempty"`   // when, in seconds of the Unix epoch
 }
 
-// journalSource reads systemd's journal through journalctl(1), the one reader that is sure to know the format.
+// journalSource reads systemd's journal through journalctl(1), the only reader that certainly knows the format.
 type journalSource struct {
 	units []string
 	*journal
 }
 
-// entry is a line of "journalctl --output=json". Each value may also be null, or a list where a field was given twice, or a list of bytes
-// where it is no text.
+// entry is a line of "journalctl --output=json". Each value may also be null, a list if a field occurs twice, or a list
+// of bytes if it is not text.
 type entry struct {
 	Cursor     string          `json:"__CURSOR"`
 	At         string          `json:"__REALTIME_TIMESTAMP"`
@@ -52,16 +52,16 @@ func text(raw json.RawMessage) string {
 	var list []int
 	if json.Unmarshal(raw, &list) == nil {
 		for _, n := range list {
-			numbers = append(numbers, uint8(n)) //nolint:gosec // bytes by the format; anything else is garbage either way
+			numbers = append(numbers, uint8(n)) //nolint:gosec // bytes in the format; anything else is garbage in any case
 		}
 	}
 	return string(numbers)
 }
 
-// parseEntry gives an entry as syslog would have written it, with a stamp of RFC 3339.
+// parseEntry returns an entry as syslog would have written it, with a stamp of RFC 3339.
 func parseEntry(b []byte) (e entry, line string, err error) {
 	if err := json.Unmarshal(b, &e); err != nil {
-		return e, "", fmt.Errorf("journalctl printed what is no JSON: %w", err)
+		return e, "", fmt.Errorf("journalctl printed invalid JSON: %w", err)
 	}
 	micros, err := strconv.ParseInt(e.At, 10, 64)
 	if err != nil || e.Cursor == "" || micros < 0 || micros > 1<<53 {
@@ -82,7 +82,7 @@ type lineSplitter struct {
 	do   func(line []byte) error
 }
 
-// entryMax is the longest entry that is read, in bytes.
+// entryMax is the maximum length of an entry that is read, in bytes.
 const entryMax = 1 << 20
 
 func (s *lineSplitter) Write(p []byte) (int, error) {
@@ -117,7 +117,8 @@ func (j *journalSource) next(ctx context.Context, since time.Time, line func(str
 	}
 	first := j.Cursor
 	if first != "" {
-		// With the entry itself, not after it: were it gone, journalctl would go on with the next one there is, and not say so.
+		// With the entry itself, not after it: if it were gone, journalctl would continue with the next one without a
+		// warning.
 		args = append(args, "--cursor="+first)
 	} else {
 		args = append(args, "--since=@"+strconv.FormatInt(since.Unix(), 10))
@@ -140,7 +141,7 @@ func (j *journalSource) next(ctx context.Context, since time.Time, line func(str
 	j.Read = time.Now().Unix()
 	if err != nil {
 		if ctx.Err() != nil {
-			return lost, fmt.Errorf("the journal is longer than could be read in time, the next run goes on where it stopped: %w", err)
+			return lost, fmt.Errorf("the journal is too long to read in time, the next run continues where this one stopped: %w", err)
 		}
 		return lost, fmt.Errorf("read the journal: %w", err)
 	}
@@ -151,5 +152,5 @@ func (j *journalSource) next(ctx context.Context, since time.Time, line func(str
 	case out.ExitCode != 0:
 		return lost, fmt.Errorf("journalctl ended with %d: %s", out.ExitCode, said)
 	}
-	return lost || first != "" && before > 0, nil // the entry itself was not there, and none behind it
+	return lost || first != "" && before > 0, nil // the entry itself is gone, and there is none after it
 }

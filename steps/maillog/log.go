@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// Log is the log of a mail server and where it is remembered what was read of it.
+// Log is the log of a mail server and the directory for its state.
 type Log struct {
-	File    string   // path of the file that is written now, or
+	File    string   // path of the current file, or
 	Journal []string // systemd units
-	State   string   // directory, made when it is not there
+	State   string   // directory, created if it does not exist
 
-	at func(stage string) // called between the steps; only tests have it
+	at func(stage string) // called between the steps; only for tests
 }
 
-// String names the log for a person.
+// String names the log for people.
 func (l Log) String() string {
 	if l.File != "" {
 		return "the log " + l.File
@@ -31,10 +31,10 @@ func (l Log) String() string {
 	return "the journal of " + strings.Join(l.Journal, ", ")
 }
 
-// source is what lines come from.
+// source is where lines come from.
 type source interface {
-	// next hands over the lines since the last call, or since then at the first. doubtful says that some may be gone unread,
-	// or may have been handed over before.
+	// next passes on the lines since the last call, or at the first call those since the given time. doubtful means
+	// that some may be missing, or may have been passed on before.
 	next(ctx context.Context, since time.Time, line func(text string)) (doubtful bool, err error)
 }
 
@@ -48,23 +48,23 @@ type state struct {
 	Counts  counts   `json:"counts"`
 }
 
-// stateVersion changes with the meaning of what is kept; the log is then read anew.
+// stateVersion changes with the meaning of the stored state; the log is then read again.
 const stateVersion = 2
 
-// CatchUp reads what was logged since the last call, by whichever process, and gives what is known then. At the first call it
-// reads what the log and its rotated files have of the time that is Kept. Calls for one log wait for each other. When ctx ends before the end of the log
-// is reached, that is an error, and the next call goes on there.
+// CatchUp reads what was logged since the last call, by any process, and returns the current state. The first call
+// reads the part of the log and its rotated files within Kept. Calls for one log wait for each other. If ctx ends
+// before the end of the log is reached, that is an error, and the next call continues there.
 //
-// A log that cannot be read, that is empty and always was, or that has no line of a mail server is an error, which says what
-// to do.
+// A log that is unreadable, that is empty and always was, or that has no line of a mail server is an error, which says
+// what to do.
 func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	if err := os.MkdirAll(l.State, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory for what was read of %s: set state in stepwatch.yml to one that stepwatch may write: %w", l, err)
+		return nil, fmt.Errorf("create the state directory for %s: set state in stepwatch.yml to a directory that stepwatch may write: %w", l, err)
 	}
 	path := l.statePath()
 	unlock, err := lock(ctx, path+".lock")
 	if err != nil {
-		return nil, fmt.Errorf("wait for others to read %s (users of one state directory must be one user): %w", l, err)
+		return nil, fmt.Errorf("wait for other processes that read %s (all must run as the same user): %w", l, err)
 	}
 	defer unlock()
 	s, err := l.load(path)
@@ -88,7 +88,7 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	s.Counts.age(now)
 	s.At = now.Unix()
 	if saveErr := save(path, s); saveErr != nil {
-		return nil, fmt.Errorf("remember how far %s was read: set state in stepwatch.yml to a directory that stepwatch may write: %w", l, saveErr)
+		return nil, fmt.Errorf("store how far %s was read: set state in stepwatch.yml to a directory that stepwatch may write: %w", l, saveErr)
 	}
 	if err != nil {
 		return nil, err
@@ -97,11 +97,11 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	switch {
 	case c.Mail > 0:
 	case c.Foreign+c.Unknown == 0:
-		return nil, fmt.Errorf("%s is empty: does the mail server write it at all?", l)
+		return nil, fmt.Errorf("%s is empty: does the mail server write to it?", l)
 	case c.Unknown > 0:
-		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim or OpenDKIM among %d: its format is not known, or it is another log: %q", l, c.Foreign+c.Unknown, c.Sample)
+		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim or OpenDKIM among %d: its format is unknown, or it is another log: %q", l, c.Foreign+c.Unknown, c.Sample)
 	default:
-		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim or OpenDKIM among %d, but those of other programs: name the one that the mail server writes", l, c.Foreign)
+		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim or OpenDKIM among %d, only lines of other programs: set the log that the mail server writes", l, c.Foreign)
 	}
 	return &Reading{At: now, Lines: lines, Source: l.String(), counts: c}, nil
 }
@@ -126,16 +126,16 @@ func (f *fileSource) next(ctx context.Context, since time.Time, line func(string
 	return f.files.next(ctx, f.path, since, func(b []byte) { line(string(b)) })
 }
 
-// statePath is a file of its own for each log.
+// statePath returns the path of the log's own state file.
 func (l Log) statePath() string {
 	sum := sha256.Sum256([]byte(l.String()))
 	return filepath.Join(l.State, "maillog-"+hex.EncodeToString(sum[:8])+".json")
 }
 
-// lockPoll is how often somebody who waits for a lock asks for it.
+// lockPoll is the pause between two attempts to take a lock.
 const lockPoll = 10 * time.Millisecond
 
-// lock waits until nobody else has the lock. It is the kernel's, so it ends with the process that has it.
+// lock waits until it gets the lock. It is a kernel lock, so it ends with its process.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -144,7 +144,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		taken, err := tryLock(f)
 		if taken {
-			return func() { _ = f.Close() }, nil // which gives the lock up
+			return func() { _ = f.Close() }, nil // which releases the lock
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -157,7 +157,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// load gives what is remembered. What is damaged is an error and not forgotten in silence: the counts in it would be lost.
+// load returns the stored state. A damaged state is an error and not silently dropped: its counts would be lost.
 func (l Log) load(path string) (*state, error) {
 	fresh := &state{Version: stateVersion, Source: l.String()}
 	content, err := os.ReadFile(path)
@@ -165,24 +165,24 @@ func (l Log) load(path string) (*state, error) {
 		return fresh, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what is remembered of %s: %w", l, err)
+		return nil, fmt.Errorf("read the state of %s: %w", l, err)
 	}
 	s := &state{}
 	if err := json.Unmarshal(content, s); err != nil {
-		return nil, fmt.Errorf("what is remembered of %s is damaged: remove %s, and the log is read anew: %w", l, path, err)
+		return nil, fmt.Errorf("the state of %s is damaged: remove %s, then the log is read again: %w", l, path, err)
 	}
 	if s.Version != stateVersion {
 		return fresh, nil
 	}
 	for i, b := range s.Counts.Buckets {
 		if b == nil || b.N == nil {
-			return nil, fmt.Errorf("what is remembered of %s is damaged (span %d): remove %s, and the log is read anew", l, i, path)
+			return nil, fmt.Errorf("the state of %s is damaged (span %d): remove %s, then the log is read again", l, i, path)
 		}
 	}
 	return s, nil
 }
 
-// save replaces the file as a whole, or not at all, also when the power fails meanwhile.
+// save replaces the file as a whole or not at all, even if the power fails meanwhile.
 func save(path string, s *state) error {
 	content, err := json.Marshal(s)
 	if err != nil {

@@ -19,12 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sent is a line of now that tells of a delivery.
+// sent is a line of now that reports a delivery.
 func sent(n int) string {
 	return time.Now().Format(time.Stamp) + fmt.Sprintf(" mail postfix/smtp[%d]: 4jWmm25qFkz1VF5h: to=<a@b.test>, relay=m[192.0.2.1]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 Ok)\n", n)
 }
 
-// server writes a log as mail servers do: it has the file open until it is told to open it again.
+// server writes a log like a mail server: it keeps the file open until it is told to reopen it.
 type server struct {
 	t     *testing.T
 	path  string
@@ -33,7 +33,7 @@ type server struct {
 	n     int
 	line  func(n int) string
 
-	trace []string // what was done
+	trace []string // the actions
 }
 
 func newServer(t *testing.T) *server {
@@ -50,8 +50,8 @@ func newServerIn(t *testing.T, dir, state string) *server {
 	return s
 }
 
-// inMemory is a directory for states. On a disk a test of thousands of readings waits for the disk most of the time: each
-// state is synced. It is on the disk where there is no such directory.
+// inMemory is a directory for states. On a disk a test of thousands of readings spends most of its time waiting,
+// because each state is synced. If there is no such directory, the state is on the disk.
 func inMemory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "stepwatch-")
@@ -96,7 +96,7 @@ func (s *server) write(lines int) {
 	s.must(err)
 }
 
-// age makes place for a new .1, as logrotate does.
+// age makes room for a new .1, as logrotate does.
 func (s *server) age() {
 	for i := 9; i > 0; i-- {
 		for _, gz := range []string{"", ".gz"} {
@@ -239,7 +239,7 @@ func TestAReadingThatIsCutShortGoesOn(t *testing.T) {
 	s.write(3500)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("no time"))
-	if _, err := s.log().CatchUp(ctx); err == nil || !strings.Contains(err.Error(), "is longer than could be read in time") {
+	if _, err := s.log().CatchUp(ctx); err == nil || !strings.Contains(err.Error(), "is too long to read in time") {
 		t.Fatalf("got %v", err)
 	}
 	wantSent(t, catchUp(t, s.log()), 3500)
@@ -288,19 +288,19 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"missing": "the log DIR/missing does not exist: correct the path, or use journal where the system keeps no such file: ",
+		"missing": "the log DIR/missing does not exist: correct the path, or use journal if the system has no such file: ",
 		".":       "the log DIR is a directory: name the file in it",
-		"empty":   "the log DIR/empty is empty: does the mail server write it at all?",
-		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim or OpenDKIM among 1: its format is not known, or it is another log: "127.0.0.1 - - [21/Nov`,
-		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim or OpenDKIM among 1, but those of other programs: name the one that the mail server writes",
-		"damaged": "what is remembered of the log DIR/damaged is damaged (span 0): remove DIR/maillog-",
+		"empty":   "the log DIR/empty is empty: does the mail server write to it?",
+		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim or OpenDKIM among 1: its format is unknown, or it is another log: "127.0.0.1 - - [21/Nov`,
+		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim or OpenDKIM among 1, only lines of other programs: set the log that the mail server writes",
+		"damaged": "the state of the log DIR/damaged is damaged (span 0): remove DIR/maillog-",
 	} {
 		_, err := Log{File: filepath.Join(dir, name), State: dir}.CatchUp(t.Context())
 		if err == nil || !strings.HasPrefix(strings.ReplaceAll(err.Error(), dir, "DIR"), want) {
 			t.Errorf("%s: got %v\nwant %s", name, err, want)
 		}
 	}
-	if text := unreadable("/var/log/mail.log", fs.ErrPermission).Error(); !strings.Contains(text, "add stepwatch's user to the group that may, mostly adm") {
+	if text := unreadable("/var/log/mail.log", fs.ErrPermission).Error(); !strings.Contains(text, "add stepwatch's user to the group that may read it, mostly adm") {
 		t.Error(text)
 	}
 }

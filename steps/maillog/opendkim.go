@@ -2,7 +2,8 @@ package maillog
 
 import "strings"
 
-// opendkim reads what OpenDKIM says of a message: "4jWm25qFkz1VF5h: DKIM-Signature field added (s=mail, d=example.org)".
+// opendkim reads what OpenDKIM logs about a message: "4jWm25qFkz1VF5h: DKIM-Signature field added (s=mail,
+// d=example.org)".
 func (e *Event) opendkim(message string) {
 	id, text, ok := strings.Cut(message, ": ")
 	if !ok || !isPostfixID(id) && !isEximID(id) {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Parser reads lines of one log, in their order.
+// Parser reads the lines of one log in order.
 type Parser struct {
 	now  time.Time
 	zone *time.Location
-	last time.Time // of the line before
+	last time.Time // of the previous line
 }
 
-// NewParser makes a Parser of lines that were written until now. zone is that of stamps that name none; nil means the
-// machine's own.
+// NewParser returns a Parser for lines that were written before now. zone is that of stamps without a zone; nil means
+// the machine's own.
 func NewParser(now time.Time, zone *time.Location) *Parser {
 	if zone == nil {
 		zone = time.Local
@@ -22,8 +22,8 @@ func NewParser(now time.Time, zone *time.Location) *Parser {
 	return &Parser{now: now.In(zone), zone: zone}
 }
 
-// Parse reads a line without its line break. No time is later than now: what is stamped later was written by a clock that
-// is, or was, ahead of ours.
+// Parse reads a line without its line break. No time is later than now: a later stamp is from a clock that is, or was,
+// ahead of ours.
 func (p *Parser) Parse(line string) (Event, Class) {
 	h, message, ok := p.parseHead(line)
 	if !ok {
@@ -36,7 +36,7 @@ func (p *Parser) Parse(line string) (Event, Class) {
 	return p.message(h, message)
 }
 
-// message reads what a program said.
+// message reads what a program logged.
 func (p *Parser) message(h heading, message string) (Event, Class) {
 	e := Event{Time: h.at, Program: h.program, PID: h.pid, Kind: KindOther, Count: 1}
 	if h.own {
@@ -75,7 +75,7 @@ func (p *Parser) message(h heading, message string) (Event, Class) {
 	return e, ClassMail
 }
 
-// address gives an IP address in its one form, or nothing.
+// address returns an IP address in its canonical form, or an empty string.
 func address(s string) string {
 	a, err := netip.ParseAddr(strings.TrimPrefix(s, "IPv6:"))
 	if err != nil {
@@ -84,7 +84,7 @@ func address(s string) string {
 	return a.Unmap().WithZone("").String()
 }
 
-// between gives what stands between the first two marks.
+// between returns the text between the first two marks.
 func between(s, from, to string) string {
 	_, after, ok := strings.Cut(s, from)
 	if !ok {
@@ -97,10 +97,10 @@ func between(s, from, to string) string {
 	return inside
 }
 
-// bracketed is the address in the first square brackets.
+// bracketed returns the address in the first square brackets.
 func bracketed(s string) string { return address(between(s, "[", "]")) }
 
-// reply takes the SMTP reply code and the enhanced status code from where text begins.
+// reply takes the SMTP reply code and the enhanced status code from the start of text.
 func (e *Event) reply(text string) {
 	if len(text) < 3 {
 		return
@@ -117,7 +117,7 @@ func (e *Event) reply(text string) {
 	}
 }
 
-// isStatus says whether s is an enhanced status code: "5.1.1".
+// isStatus reports whether s is an enhanced status code: "5.1.1".
 func isStatus(s string) bool {
 	parts := strings.Split(s, ".")
 	if len(parts) != 3 || len(parts[0]) != 1 || !strings.Contains("245", parts[0]) {
@@ -128,7 +128,8 @@ func isStatus(s string) bool {
 	return ok1 && ok2
 }
 
-// queuedAs finds the next server's name for a message in its reply: "250 2.0.0 Ok: queued as 4jWm…", "250 OK id=1abc…".
+// queuedAs returns the next server's id of a message from its reply: "250 2.0.0 Ok: queued as 4jWm…", "250 OK
+// id=1abc…".
 func queuedAs(text string) string {
 	for _, mark := range []string{"queued as ", "id="} {
 		if _, after, ok := strings.Cut(text, mark); ok {

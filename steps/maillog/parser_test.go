@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// utc reads a time of the tests.
+// utc parses a time of the tests.
 func utc(s string) time.Time {
 	t, err := time.Parse(time.DateTime, s)
 	if err != nil {
@@ -15,7 +15,7 @@ func utc(s string) time.Time {
 	return t
 }
 
-// summary has what the tests compare.
+// summary returns what the tests compare.
 func summary(e Event, class Class) string {
 	if class != ClassMail {
 		return [...]string{"unknown", "foreign"}[class]

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// postfixDaemons are the programs of Postfix as they name themselves. syslog_name may put anything before the slash.
+// postfixDaemons are the programs of Postfix by their own names. syslog_name may put any text before the slash.
 var postfixDaemons = map[string]bool{
 	"anvil": true, "bounce": true, "cleanup": true, "defer": true, "discard": true, "dnsblog": true, "error": true, "flush": true, "lmtp": true, "local": true,
 	"master": true, "oqmgr": true, "pickup": true, "pipe": true, "postalias": true, "postcat": true, "postdrop": true, "postfix-script": true,
@@ -15,7 +15,7 @@ var postfixDaemons = map[string]bool{
 	"tlsproxy": true, "trace": true, "trivial-rewrite": true, "verify": true, "virtual": true,
 }
 
-// postfixDaemon is the daemon in a tag such as "postfix/submission/smtpd", or empty.
+// postfixDaemon returns the daemon in a tag such as "postfix/submission/smtpd", or an empty string.
 func postfixDaemon(program string) string {
 	slash := strings.LastIndexByte(program, '/')
 	if slash < 0 || !postfixDaemons[program[slash+1:]] {
@@ -75,7 +75,7 @@ func (e *Event) postfix(daemon, message string) {
 	}
 }
 
-// isPostfixID says whether s can be a queue id: hexadecimal, or the long form.
+// isPostfixID reports whether s can be a queue id: hexadecimal, or the long form.
 func isPostfixID(s string) bool {
 	if len(s) < 5 || len(s) > 25 {
 		return false
@@ -138,7 +138,7 @@ func (e *Event) postfixDelivery(rest string) {
 	}
 }
 
-// postfixDelays reads "0.12/0.01/0.01/0.01"; anything else gives nil.
+// postfixDelays reads "0.12/0.01/0.01/0.01". It returns nil for anything else.
 func postfixDelays(s string) []time.Duration {
 	parts := strings.Split(s, "/")
 	if len(parts) != 4 {
@@ -179,7 +179,7 @@ func (e *Event) postfixReject(rest string) {
 	_, text, _ = strings.Cut(text, ": ") // postscreen puts the port in between
 	e.Reply, _, _ = strings.Cut(text, "; from=<")
 	e.reply(text)
-	if e.Code == 0 && e.Status != "" { // a milter's words: Postfix sends them with its own code
+	if e.Code == 0 && e.Status != "" { // a milter's text: Postfix sends it with its own code
 		e.Code = map[byte]int{'4': 451, '5': 550}[e.Status[0]]
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// recognised says which files are those that were read before.
+// recognised is which files were read before.
 type recognised struct {
-	files    []*logFile // without copies of what is there already
-	places   []*place   // of each file; nil when it was not there
-	first    int        // files from here on are new, but those that have a place
-	doubtful bool       // it is a guess
+	files    []*logFile // without copies of existing files
+	places   []*place   // of each file; nil if it is new
+	first    int        // files from here on are new, except those with a place
+	doubtful bool       // the result is a guess
 }
 
-// recognise finds the places in the files. Both are in the order in which they were written, so it is enough to find the
-// newest place: those before it are in the files before. Contents may be alike, where the server says the same within one second, so
-// the file is taken with which most of the others fit.
+// recognise finds the places in the files. Both are in the order of writing, so it only needs to find the newest place:
+// earlier places are in earlier files. Contents may be alike if the server logs the same within one second. Then it
+// takes the file with which most of the others fit.
 func (f *files) recognise(found []*logFile) (m recognised, err error) {
 	if m.files, m.doubtful, err = f.withoutCopies(found); err != nil || len(f.Places) == 0 {
 		m.places = make([]*place, len(m.files))
@@ -34,28 +34,28 @@ func (f *files) recognise(found []*logFile) (m recognised, err error) {
 			return m, nil
 		}
 	}
-	// None is there any more.
+	// None of the files is left.
 	m.places, m.first, m.doubtful = make([]*place, len(m.files)), len(m.files)-1, true
 	return m, nil
 }
 
-// alignment is a way to lay the places upon the files.
+// alignment is a way to assign the places to the files.
 type alignment struct {
-	at     int      // the file that the newest place is in
-	files  []*place // of each file
-	odd    int      // how much of it no rotation makes
-	same   int      // files that are the same
-	found  int      // places that are in a file
-	alike  bool     // another one is as good
-	unsure bool     // there are files that nobody knows, one taken for another, or the copy of a log of which more was read
+	at     int      // the file of the newest place
+	files  []*place // the place of each file
+	odd    int      // how much of it no rotation produces
+	same   int      // number of identical files
+	found  int      // number of places that are in a file
+	alike  bool     // another alignment is as good
+	unsure bool     // there are unknown files, a file taken for another, or the copy of a log of which more was read
 }
 
-// better is negative for the better one of two.
+// better is negative if a is the better one of two.
 func (a alignment) better(b alignment) int {
 	return cmp.Or(cmp.Compare(a.odd, b.odd), cmp.Compare(b.same, a.same), cmp.Compare(b.found, a.found))
 }
 
-// find gives the best alignment with this one as the newest place, if there is any.
+// find returns the best alignment with this place as the newest one, if there is any.
 func (f *files) find(found []*logFile, newest int) (best alignment, err error) {
 	for i := range found {
 		a, err := f.align(found, i, newest)
@@ -72,7 +72,7 @@ func (f *files) find(found []*logFile, newest int) (best alignment, err error) {
 	return best, nil
 }
 
-// align lays the newest place upon one file, and those before it upon the files before.
+// align assigns the newest place to one file, and the earlier places to the files before it.
 func (f *files) align(found []*logFile, at, newest int) (a alignment, err error) {
 	fit, err := f.fits(&f.Places[newest], found[at])
 	if err != nil || !fit.content {
@@ -93,7 +93,7 @@ func (f *files) align(found []*logFile, at, newest int) (a alignment, err error)
 			}
 			if !fit.same && i < at {
 				older := slices.IndexFunc(f.Places[:n], func(p place) bool { return p.is(l.identity) })
-				if older >= 0 { // those between are gone
+				if older >= 0 { // the ones between are gone
 					a.odd += n - older
 					n = older
 					if fit, err = f.fits(&f.Places[n], l); err != nil {
@@ -103,7 +103,7 @@ func (f *files) align(found []*logFile, at, newest int) (a alignment, err error)
 			}
 			if fit.content {
 				a.files[i] = &f.Places[n]
-				if fit.short { // the server wrote on between copying and truncating
+				if fit.short { // the server wrote more between copying and truncating
 					a.files[i], a.unsure = &place{Done: true}, true
 				}
 				if fit.same {
@@ -111,14 +111,14 @@ func (f *files) align(found []*logFile, at, newest int) (a alignment, err error)
 				}
 				if !fit.usual {
 					a.odd++
-					a.unsure = a.unsure || f.known(l) // it only reads like this one, as the same lines do
+					a.unsure = a.unsure || f.known(l) // it only looks like this one, because the lines are the same
 				}
 				a.found++
 				n--
 				continue
 			}
 		}
-		// It was not there, and is not new.
+		// It did not exist, and is not new.
 		if !f.Begun || n < 0 && len(f.Places) == placesMax {
 			continue
 		}
@@ -138,11 +138,11 @@ func (f *files) known(l *logFile) bool {
 	return slices.ContainsFunc(f.Places, func(p place) bool { return p.is(l.identity) })
 }
 
-// fit says how a place fits a file.
+// fit is how well a place fits a file.
 type fit struct {
-	content bool // it may be the one
+	content bool // it may be this file
 	same    bool // it is the same file
-	usual   bool // it is what a rotation makes of that file
+	usual   bool // a rotation of that file produces this one
 	short   bool // it is the copy of a log of which more was read
 }
 
@@ -173,7 +173,7 @@ func (f *files) fits(p *place, l *logFile) (fit, error) {
 	return r, err
 }
 
-// withoutCopies leaves out the copy of a log that is not truncated yet, and those that were made when it was never.
+// withoutCopies removes the copy of a log that is not truncated yet, and the copies of a log that was never truncated.
 func (f *files) withoutCopies(found []*logFile) (kept []*logFile, doubtful bool, err error) {
 	last := len(found) - 1
 	if last < 1 || !found[last].current {
@@ -181,7 +181,7 @@ func (f *files) withoutCopies(found []*logFile) (kept []*logFile, doubtful bool,
 	}
 	log := found[last]
 	if n := len(f.Places); n > 0 && f.Places[n-1].Log && !f.Places[n-1].is(log.identity) {
-		return found, false, nil // it was renamed, and not copied
+		return found, false, nil // it was renamed, not copied
 	}
 	kept, log.copies = []*logFile{log}, nil
 	next := log
@@ -206,7 +206,7 @@ func (f *files) withoutCopies(found []*logFile) (kept []*logFile, doubtful bool,
 	return kept, doubtful, nil
 }
 
-// copyOf says whether the file is a copy of what the other one begins with.
+// copyOf reports whether the file is a copy of the start of the other one.
 func (l *logFile) copyOf(other *logFile) (copied, sure bool, err error) {
 	mine, err := l.open.Stat()
 	if err != nil {
@@ -221,7 +221,7 @@ func (l *logFile) copyOf(other *logFile) (copied, sure bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
-	b := anchors{tail: a.tail} // of what is compressed the begin must do
+	b := anchors{tail: a.tail} // for a compressed file the start must be enough
 	if other.gz {
 		b.head, err = other.begins()
 		b.head = b.head[:min(len(b.head), p.anchorLen())]
@@ -239,7 +239,7 @@ func (l *logFile) copyOf(other *logFile) (copied, sure bool, err error) {
 	case !a.ofOneSecond():
 		return true, true, nil
 	}
-	// The server may have written the same once more, after the log was truncated.
+	// The server may have written the same again after the log was truncated.
 	switch written := others.ModTime().Compare(mine.ModTime()); {
 	case others.Size() > mine.Size() || written == 0:
 		return true, false, nil
@@ -248,7 +248,7 @@ func (l *logFile) copyOf(other *logFile) (copied, sure bool, err error) {
 	}
 }
 
-// ofOneSecond says whether the first line and the last may bear the same time: no later line is then sure to differ.
+// ofOneSecond reports whether the first and the last line may have the same time, so that later lines may be the same.
 func (a anchors) ofOneSecond() bool {
 	stamp := len(time.Stamp)
 	if len(a.head) > 0 && a.head[0] >= '0' && a.head[0] <= '9' {

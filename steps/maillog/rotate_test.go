@@ -28,7 +28,7 @@ func (s *server) alike() {
 	s.line = func(int) string { return line }
 }
 
-// slow gives each line a second of its own.
+// slow gives each line its own second.
 func (s *server) slow() {
 	begin := time.Now().Add(-time.Hour)
 	s.line = func(n int) string {
@@ -57,7 +57,7 @@ func (s *server) remove(n int) {
 	s.must(os.Remove(s.at(n)))
 }
 
-// copyPart copies a part of the log's bytes, as somebody who reads and writes bit by bit has done at some moment.
+// copyPart copies a part of the log's bytes, like a program that reads and writes bit by bit at some moment.
 func (s *server) copyPart(part, of int) {
 	s.did("copy %d/%d", part, of)
 	content, err := os.ReadFile(s.path)
@@ -68,7 +68,7 @@ func (s *server) copyPart(part, of int) {
 	s.must(errors.Join(err, f.Close()))
 }
 
-// compressors are used again, as each takes a megabyte.
+// compressors are reused, because each takes a megabyte.
 var compressors = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
 
 func (s *server) compressPart(n, part, of int) {
@@ -84,7 +84,7 @@ func (s *server) compressPart(n, part, of int) {
 	s.must(os.WriteFile(s.at(n)+".gz", packed.Bytes()[:packed.Len()*part/of], 0o644))
 }
 
-// rotations are what logrotate does, one system call after another, to a log with one rotated file.
+// rotations are the steps of logrotate, one system call after another, on a log with one rotated file.
 var rotations = []struct {
 	name  string
 	steps []func(s *server)
@@ -169,8 +169,8 @@ func watched(l Log, at func(moment int, stage string)) (r *Reading, err error, k
 	return r, err, false
 }
 
-// schedules calls do for each way to put the steps of a rotation at the moments of a reader, in order: the first at moment[0],
-// and so on.
+// schedules calls do for each way to assign the steps of a rotation to the moments of a reader, in order: the first at
+// moment[0], and so on.
 func schedules(steps, moments, interruptions int, do func(moment []int)) {
 	moment := make([]int, steps)
 	var next func(i, from, left int)
@@ -195,11 +195,11 @@ func schedules(steps, moments, interruptions int, do func(moment []int)) {
 	next(0, 0, interruptions)
 }
 
-const moments = 14 // a reading of three files that nothing disturbs has as many
+const moments = 14 // number of moments in an undisturbed reading of three files
 
-// TestEveryInterleaving puts the steps of each rotation between the steps of a reader in every way, with a reader that lives
-// and one that is killed at every third of its steps, and wants what the next reading counts to be what was written. Where all
-// lines are the same it may be said that nobody knows.
+// TestEveryInterleaving puts the steps of each rotation between the steps of a reader in every way, with a reader that
+// survives and one that is killed at every third of its steps. The next reading must count exactly what was written. If
+// all lines are the same, the result may be unknown.
 func TestEveryInterleaving(t *testing.T) {
 	t.Parallel()
 	for _, rotation := range rotations {
@@ -288,7 +288,7 @@ func TestOneReaderAtATime(t *testing.T) {
 	wantSent(t, catchUp(t, s.log()), 5)
 }
 
-// TestRandomSequences does what may happen to a log in random order, within the reader's steps too.
+// TestRandomSequences does everything that may happen to a log in random order, also between the reader's steps.
 func TestRandomSequences(t *testing.T) {
 	t.Parallel()
 	unknown := 0
@@ -370,7 +370,7 @@ func TestRandomSequences(t *testing.T) {
 	}
 }
 
-// rotation gives the steps of a rotation of as many files as there are.
+// rotation returns the steps of a rotation for the existing number of files.
 func (s *server) rotation(copies bool, random *rand.Rand) []func(*server) {
 	var steps []func(*server)
 	for n := 40; n > 0; n-- {

@@ -15,36 +15,36 @@ import (
 	"time"
 )
 
-// filesMax is how many files are looked at, the newest ones.
+// filesMax limits the files that are examined to the newest ones.
 const filesMax = 100
 
-// identity tells a file from all others on its disk, whatever its name, and from those that were there before it.
+// identity distinguishes a file from all others on its disk, whatever its name, and from earlier ones.
 type identity struct {
 	Inode uint64 `json:"inode"`
-	Born  int64  `json:"born,omitempty"` // in nanoseconds of the Unix epoch; 0 where the system does not say
+	Born  int64  `json:"born,omitempty"` // in nanoseconds of the Unix epoch; 0 where the system does not report it
 }
 
-// is says whether it is the same file. An inode is used again when its file is gone.
+// is reports whether it is the same file. The inode of a deleted file is used again.
 func (i identity) is(other identity) bool {
 	return i.Inode == other.Inode && (i.Born == other.Born || i.Born == 0 || other.Born == 0)
 }
 
-// logFile is a file that is the log or was.
+// logFile is the log or a rotated file of it.
 type logFile struct {
 	path    string
 	gz      bool
-	current bool // it bears the log's own name
+	current bool // it has the log's own name
 	identity
 	info     fs.FileInfo // when it was opened
 	open     *os.File
-	beside   []*logFile // of the log: all files, itself too
-	copies   []*logFile // of the log, which is not truncated yet
-	original *logFile   // of which it is a copy
-	begin    []byte     // of a compressed file, at most anchorMax bytes; nil until they were wanted
+	beside   []*logFile // of the log: all files, including itself
+	copies   []*logFile // of the log that is not truncated yet
+	original *logFile   // the file of which it is a copy
+	begin    []byte     // of a compressed file, at most anchorMax bytes; nil until first read
 }
 
-// snapshot opens the log and its rotated siblings, the oldest first and the log itself last, as they were at one moment.
-// Between renaming and creating there is no log; the last time that is taken as it is.
+// snapshot opens the log and its rotated siblings as they were at one moment, the oldest first and the log itself last.
+// Between renaming and creating there is no log; the last attempt accepts that.
 func (f *files) snapshot(path string, last bool) (found []*logFile, err error) {
 	f.stage("list")
 	if found, err = list(path); err != nil {
@@ -67,7 +67,7 @@ func (f *files) snapshot(path string, last bool) (found []*logFile, err error) {
 		}
 		l.info, l.identity = now, identity{inode(now), born(l.open)}
 	}
-	// No open file's inode is used again. So when every name means the same file still, it did so all the time.
+	// The inode of an open file is not used again. So if every name still means the same file, it did so all the time.
 	f.stage("list again")
 	if err := unchanged(path, found); err != nil {
 		return found, err
@@ -92,7 +92,7 @@ func (f *files) snapshot(path string, last bool) (found []*logFile, err error) {
 	return found, nil
 }
 
-// list names the files, and what they are, without opening them.
+// list returns the names and identities of the files without opening them.
 func list(path string) ([]*logFile, error) {
 	found, err := siblings(path)
 	if err != nil {
@@ -106,14 +106,14 @@ func list(path string) ([]*logFile, error) {
 	case info.IsDir():
 		return nil, fmt.Errorf("the log %s is a directory: name the file in it", path)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("the log %s is no ordinary file (%s)", path, info.Mode().Type())
+		return nil, fmt.Errorf("the log %s is not a regular file (%s)", path, info.Mode().Type())
 	default:
 		found = append(found, &logFile{path: path, info: info, current: true})
 	}
 	return found[max(0, len(found)-filesMax):], nil
 }
 
-// unchanged says whether the files still have the names under which they were found.
+// unchanged returns an error unless the files still have the names under which they were found.
 func unchanged(path string, found []*logFile) error {
 	again, err := list(path)
 	if err == nil && !slices.EqualFunc(found, again, func(a, b *logFile) bool { return a.path == b.path && os.SameFile(a.info, b.info) }) {
@@ -122,13 +122,13 @@ func unchanged(path string, found []*logFile) error {
 	return err
 }
 
-// unreadable says what to do about a log that cannot be opened.
+// unreadable returns what to do about a log that cannot be opened.
 func unreadable(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the log %s cannot be read: permission denied: add stepwatch's user to the group that may, mostly adm: %w", path, err)
+		return fmt.Errorf("the log %s cannot be read: permission denied: add stepwatch's user to the group that may read it, mostly adm: %w", path, err)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the log %s does not exist: correct the path, or use journal where the system keeps no such file: %w", path, err)
+		return fmt.Errorf("the log %s does not exist: correct the path, or use journal if the system has no such file: %w", path, err)
 	default:
 		return fmt.Errorf("the log %s cannot be read: %w", path, err)
 	}
@@ -142,7 +142,8 @@ func closeAll(found []*logFile) {
 	}
 }
 
-// siblings lists what logrotate makes of a log: path.1, path.2.gz, path-20260102, path-20260102.gz; the oldest first.
+// siblings lists the files that logrotate makes of a log: path.1, path.2.gz, path-20260102, path-20260102.gz; the
+// oldest first.
 func siblings(path string) ([]*logFile, error) {
 	dir, base := filepath.Split(path)
 	entries, err := os.ReadDir(cmp.Or(dir, "."))
@@ -158,9 +159,9 @@ func siblings(path string) ([]*logFile, error) {
 		}
 		info, err := entry.Info()
 		if err != nil || !info.Mode().IsRegular() {
-			continue // gone again
+			continue // it is gone again
 		}
-		if other := byName[plain]; other == nil || other.gz { // while it is compressed there are both
+		if other := byName[plain]; other == nil || other.gz { // during compression both exist
 			byName[plain] = &logFile{path: dir + entry.Name(), gz: gz, info: info}
 		}
 	}
@@ -187,7 +188,7 @@ func siblings(path string) ([]*logFile, error) {
 	return found, nil
 }
 
-// size is how long the file is now.
+// size returns the current length of the file.
 func (l *logFile) size() (int64, error) {
 	info, err := l.open.Stat()
 	if err != nil {
@@ -196,7 +197,7 @@ func (l *logFile) size() (int64, error) {
 	return info.Size(), nil
 }
 
-// bytesAt gives length bytes of a plain file, or as many as there are.
+// bytesAt returns length bytes of a plain file, or fewer at its end.
 func (l *logFile) bytesAt(offset int64, length int) ([]byte, error) {
 	return head(io.NewSectionReader(l.open, offset, int64(length)), length, l.path)
 }
@@ -210,10 +211,10 @@ func head(r io.Reader, length int, path string) ([]byte, error) {
 	return b[:n], nil
 }
 
-// begins gives what the file begins with, decompressed. What is compressed and cannot be read begins with nothing.
+// begins returns the start of the file, decompressed. An unreadable compressed file has an empty start.
 func (l *logFile) begins() ([]byte, error) {
 	if !l.gz {
-		return l.bytesAt(0, anchorMax) // anew each time: it may be truncated meanwhile
+		return l.bytesAt(0, anchorMax) // read each time: it may be truncated meanwhile
 	}
 	if l.begin == nil {
 		l.begin = []byte{}
@@ -226,7 +227,7 @@ func (l *logFile) begins() ([]byte, error) {
 	return l.begin, nil
 }
 
-// decompressed is the content of a compressed file from its begin.
+// decompressed returns the content of a compressed file from its start.
 func (l *logFile) decompressed() (io.Reader, error) {
 	if _, err := l.open.Seek(0, io.SeekStart); err != nil {
 		return nil, err

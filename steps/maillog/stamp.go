@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// heading is what stands before a line's message.
+// heading is the part of a line before its message.
 type heading struct {
 	at      time.Time
-	program string // empty where the format names none
+	program string // empty where the format has none
 	pid     string
-	own     bool // of a mail server's own file: no host, no tag
+	own     bool // from a mail server's own file: no host, no tag
 }
 
 var months = map[string]time.Month{"Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6, "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12}
 
-// ahead is how much later than now a stamp may be before it is taken for one of the year before, or for a mistake.
+// ahead is how much later than now a stamp may be. A later one is from the year before, or a mistake.
 const ahead = 24 * time.Hour
 
-// parseHead reads the stamp, the host and the tag of a line. Three stamps are known: that of RFC 3339 with a zone; that of
-// BSD syslog (RFC 3164), in local time and without a year; and "2006-01-02 15:04:05", with or without a fraction and a zone.
+// parseHead reads the stamp, the host and the tag of a line. It knows three stamps: RFC 3339 with a zone; BSD syslog
+// (RFC 3164), in local time and without a year; and "2006-01-02 15:04:05", with or without a fraction and a zone.
 func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 	var rest string
 	switch {
@@ -73,7 +73,7 @@ func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 	return h, message, true
 }
 
-// clock says whether s is "15:04:05".
+// clock reports whether s is "15:04:05".
 func clock(s string) bool {
 	if len(s) != 8 || s[2] != ':' || s[5] != ':' {
 		return false
@@ -98,7 +98,7 @@ func number(s string) (n int, ok bool) {
 	return n, true
 }
 
-// yearless gives a local time the year that makes it the latest possible one: a log never speaks of the future.
+// yearless adds to a local time the year that makes it the latest possible one: a log has no lines from the future.
 func (p *Parser) yearless(month time.Month, day int, hms string) time.Time {
 	h, _ := number(hms[:2])
 	m, _ := number(hms[3:5])
@@ -108,17 +108,17 @@ func (p *Parser) yearless(month time.Month, day int, hms string) time.Time {
 		at = time.Date(p.now.Year()-1, month, day, h, m, s, 0, p.zone)
 	} else if month == time.January && p.now.Month() == time.December {
 		if next := time.Date(p.now.Year()+1, month, day, h, m, s, 0, p.zone); !next.After(p.now.Add(ahead)) {
-			at = next // written by a clock that is a little ahead
+			at = next // from a clock that is a little ahead
 		}
 	}
 	return p.ambiguous(at)
 }
 
-// ambiguous decides for a local time that there are two of, when clocks are set back: the one that does not lie before the
-// line above it.
+// ambiguous resolves a local time that occurs twice, when clocks are set back: it takes the one that is not before the
+// previous line.
 func (p *Parser) ambiguous(at time.Time) time.Time {
 	first, second := at, at
-	const hour = time.Hour // by which clocks are set back, but on Lord Howe Island
+	const hour = time.Hour // clocks are set back by this, except on Lord Howe Island
 	if earlier := at.Add(-hour); sameClock(earlier, at) {
 		first = earlier
 	} else if later := at.Add(hour); sameClock(later, at) {
@@ -139,7 +139,7 @@ func (p *Parser) ambiguous(at time.Time) time.Time {
 	}
 }
 
-// disorder is how far lines of several processes may be out of order.
+// disorder is how far out of order the lines of several processes may be.
 const disorder = time.Minute
 
 func sameClock(a, b time.Time) bool {

@@ -8,8 +8,7 @@ import (
 // recentMax is how much of the log's end a Trail begins with, in bytes.
 const recentMax = 2 << 20
 
-// Trail reads what was logged lately and goes on with what comes. It remembers nothing beyond itself, and knows nothing of what
-// CatchUp has read.
+// Trail reads recent lines and then new ones. It stores nothing, and is independent of CatchUp.
 type Trail struct {
 	log   Log
 	since time.Time
@@ -17,10 +16,10 @@ type Trail struct {
 	begun bool
 }
 
-// Since begins at what was logged from then on; some more may come before it.
+// Since returns a Trail that begins at that time. Some earlier lines may come first.
 func (l Log) Since(since time.Time) *Trail { return &Trail{log: l, since: since} }
 
-// Read hands over the events since the last call.
+// Read passes on the events since the last call.
 func (t *Trail) Read(ctx context.Context, take func(Event)) error {
 	if !t.begun && t.log.File != "" {
 		if err := t.state.Files.recent(t.log.File, recentMax); err != nil {
@@ -37,10 +36,10 @@ func (t *Trail) Read(ctx context.Context, take func(Event)) error {
 	return err
 }
 
-// Poll is how often it is worth asking for more.
+// Poll returns the useful pause between two reads.
 func (t *Trail) Poll() time.Duration {
 	if t.log.File != "" {
 		return 50 * time.Millisecond
 	}
-	return 500 * time.Millisecond // a program has to be started
+	return 500 * time.Millisecond // each read starts a program
 }

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// ParseAPI reads what an HTTP API says of a queue: an object with the number of messages of each queue by its name, of
-// which there must be one at least, and as much of the rest as the server knows. Other members are left alone.
+// ParseAPI reads an HTTP API's report about a queue: an object with the number of messages of each queue by its name,
+// for at least one queue, and any other members that the server knows. It ignores unknown members.
 //
 //	{"active": 2, "deferred": 40, "hold": 1, "incoming": 0, "maildrop": 0, "frozen": 0, "waiting": 0,
 //	 "total": 43, "bytes": 183204, "oldest_age_seconds": 7260,
 //	 "destinations": {"gmail.com": 38, "example.net": 2}}
 //
-// total is wanted only where there are more queues than those named.
+// total is only needed if there are more queues than those with a name here.
 func ParseAPI(body []byte) (*Queue, error) {
 	var answer map[string]json.RawMessage
 	if err := json.Unmarshal(body, &answer); err != nil {
@@ -38,7 +38,7 @@ func ParseAPI(body []byte) (*Queue, error) {
 		}
 	}
 	if len(q.Counts) == 0 {
-		return nil, fmt.Errorf("%w: the answer has none of the members %s; read it with `I ask the API` and JSONPath instead",
+		return nil, fmt.Errorf("%w: the answer has none of the members %s; use `I ask the API` and JSONPath instead",
 			ErrFormat, strings.Join(slices.Concat(postfixQueues, eximQueues), ", "))
 	}
 	for name, take := range map[string]func(float64){
@@ -59,7 +59,7 @@ func ParseAPI(body []byte) (*Queue, error) {
 		}
 	}
 	if q.total > 0 && q.total < q.Messages() || answer["total"] != nil && q.total < q.Messages() {
-		return nil, fmt.Errorf("%w: total is %d, but the queues together have %d", ErrFormat, q.total, q.Messages())
+		return nil, fmt.Errorf("%w: total is %d, but the sum of the queues is %d", ErrFormat, q.total, q.Messages())
 	}
 	return q, q.destinations(answer["destinations"])
 }
@@ -85,11 +85,11 @@ func (q *Queue) destinations(raw json.RawMessage) error {
 	return nil
 }
 
-// amount reads a number that counts something.
+// amount reads a count.
 func amount(name string, raw json.RawMessage) (float64, error) {
 	var n *float64
 	if err := json.Unmarshal(raw, &n); err != nil || n == nil || *n < 0 || *n > math.MaxInt32*1e6 {
-		return 0, fmt.Errorf("%w: %s is %.40s, which is no number of anything", ErrFormat, name, raw)
+		return 0, fmt.Errorf("%w: %s is %.40s, which is not a count", ErrFormat, name, raw)
 	}
 	return *n, nil
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
-const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian by the group Debian-exim (queue_list_requires_admin)"
+const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian through the group Debian-exim (queue_list_requires_admin)"
 
-// Exim reads the queue of an Exim on this machine with its -bp; path is the program's, or its name. The ages are exact,
-// because a message's id holds its time; sizes are rounded as -bp rounds them.
+// Exim reads the queue of an Exim on this machine with its -bp; path is the program's path or name. The ages are exact,
+// because a message's id contains its time. The sizes are rounded as in the output of -bp.
 func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	out, err := program.Run(ctx, program.Command{Path: path, Args: []string{"-bp"}, OutputLimit: answerLimit})
 	if err != nil {
@@ -34,7 +34,7 @@ func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	case out.ExitCode != 0:
 		return nil, fmt.Errorf("%s -bp failed: %s", path, said)
 	case out.StdoutCut:
-		return nil, fmt.Errorf("%s -bp: %w: more than %d bytes; read it by hosts.NAME.queue.exim_spool instead", path, ErrTooLarge, answerLimit)
+		return nil, fmt.Errorf("%s -bp: %w: more than %d bytes; use hosts.NAME.queue.exim_spool instead", path, ErrTooLarge, answerLimit)
 	}
 	q, err := parseExim(out.Stdout, time.Now(), sought...)
 	if err != nil {
@@ -47,8 +47,8 @@ func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	return q, nil
 }
 
-// confirmEmpty looks whether a queue that -bp calls empty is. An Exim that may not read its spool says nothing of that: it
-// lists no message and ends well.
+// confirmEmpty checks whether a queue that -bp reports as empty is empty. An Exim that may not read its spool does not
+// report that: it lists no message and exits with 0.
 func confirmEmpty(ctx context.Context, path string) error {
 	out, err := program.Run(ctx, program.Command{Path: path, Args: []string{"-bP", "spool_directory"}})
 	if err != nil {
@@ -56,15 +56,15 @@ func confirmEmpty(ctx context.Context, path string) error {
 	}
 	name, spool, found := strings.Cut(strings.TrimSpace(string(out.Stdout)), " = ")
 	if out.ExitCode != 0 || !found || name != "spool_directory" {
-		return fmt.Errorf("%s lists no message, and it is not known whether that is true: -bP spool_directory says %.80q", path, firstLine(append(out.Stdout, out.Stderr...)))
+		return fmt.Errorf("%s lists no message, but whether the queue is empty is unknown: -bP spool_directory says %.80q", path, firstLine(append(out.Stdout, out.Stderr...)))
 	}
-	// A message that came within the minute is none that was overlooked.
+	// A message from the last minute was not missed by -bp.
 	q, err := EximSpool(ctx, spool)
 	if errors.Is(err, ErrDenied) {
-		return fmt.Errorf("%s lists no message, which it also does where it may not read its spool: %w", path, err)
+		return fmt.Errorf("%s lists no message, which it also does without permission to read its spool: %w", path, err)
 	}
 	if errors.Is(err, ErrMissing) {
-		_, err = os.ReadDir(spool) // a new Exim makes its input directory with the first message
+		_, err = os.ReadDir(spool) // a new Exim creates its input directory with the first message
 		return err
 	}
 	if err != nil {
@@ -77,14 +77,14 @@ func confirmEmpty(ctx context.Context, path string) error {
 }
 
 var (
-	// eximLine is the first line of a message: age, size, id, sender, and what else there is to say.
+	// eximLine matches the first line of a message: age, size, id, sender, and further remarks.
 	eximLine = regexp.MustCompile(`^ *(\d+)([mhd]) +(\S+) +([0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}|[0-9A-Za-z]{11})-(?:[0-9A-Za-z]{2}|[0-9A-Za-z]{4})) <(.*)>( \(.*\))?( \*\*\* frozen \*\*\*)?$`)
 
 	eximSize = regexp.MustCompile(`^(\d+(?:\.\d+)?)([KMGT]?)$`)
 )
 
-// parseExim reads the output of -bp: for each message a line, one for each recipient (those that have it marked D), and an
-// empty one.
+// parseExim reads the output of -bp: for each message a line, one for each recipient (D marks a recipient that has the
+// message), and an empty one.
 func parseExim(output []byte, now time.Time, sought ...string) (*Queue, error) {
 	q := newQueue(eximQueues, sought...)
 	var m *Message
@@ -143,11 +143,11 @@ func parseEximSize(text string) (int64, error) {
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// eximArrival gives when a message arrived. Its id begins with that in seconds, in base 62 (Exim specification, "Message
-// identification"); the age is rounded to the hour after 90 minutes and to the day after 72 hours. An id whose time does
-// not fit the age is of another kind, so that the age has to do.
+// eximArrival returns when a message arrived. Its id begins with that time in seconds, in base 62 (Exim specification,
+// "Message identification"); the age is rounded to the hour after 90 minutes and to the day after 72 hours. If the time
+// in the id does not match the age, the id is of another kind, and the age must do.
 func eximArrival(id, number, unit string, now time.Time) time.Time {
-	n, _ := strconv.Atoi(number) // digits; too many of them are as good as the largest
+	n, _ := strconv.Atoi(number) // digits; too many of them count as the largest number
 	scale := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[unit]
 	age := time.Duration(min(n, 36500)) * scale
 	seconds := int64(0)
@@ -160,8 +160,8 @@ func eximArrival(id, number, unit string, now time.Time) time.Time {
 	return now.Add(-age)
 }
 
-// EximSpool reads the queue of an Exim from its spool directory, split or not. It needs the right to read there, and costs
-// one small file a message.
+// EximSpool reads the queue of an Exim from its spool directory, split or not. It needs permission to read there, and
+// reads one small file for each message.
 func EximSpool(ctx context.Context, directory string, sought ...string) (*Queue, error) {
 	q := newQueue(eximQueues, sought...)
 	input := filepath.Join(directory, "input")
@@ -173,7 +173,7 @@ func EximSpool(ctx context.Context, directory string, sought ...string) (*Queue,
 		return nil, err
 	}
 	for _, e := range entries {
-		// split_spool_directory spreads messages over directories of one letter.
+		// split_spool_directory distributes messages over directories of one letter.
 		if e.IsDir() && len(e.Name()) == 1 {
 			part := filepath.Join(input, e.Name())
 			files, err := readSpool(part)
@@ -228,12 +228,12 @@ func readSpoolFile(path, id string) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }() // it was only read
+	defer func() { _ = file.Close() }() // read only
 	m, err := parseSpoolHeader(file, id)
 	if err != nil {
 		return nil, err
 	}
-	// The body's file begins with its own name and a line break; an empty line parts header and body.
+	// The body's file begins with its own name and a line break; an empty line separates header and body.
 	data, err := os.Stat(strings.TrimSuffix(path, "-H") + "-D")
 	if err != nil {
 		return nil, err
@@ -242,14 +242,14 @@ func readSpoolFile(path, id string) (*Message, error) {
 	return m, nil
 }
 
-// parseSpoolHeader reads a spool file "-H" (Exim specification, "Format of spool files"). The size that it gives is the
-// header's; the body has a file of its own.
+// parseSpoolHeader reads a spool file "-H" (Exim specification, "Format of spool files"). The returned size is the
+// header's; the body has a separate file.
 func parseSpoolHeader(r io.Reader, id string) (*Message, error) {
 	lines := &spoolLines{in: bufio.NewReaderSize(r, attributeLimit)}
 	if name := lines.next(); lines.err == nil && name != id+"-H" {
 		return nil, fmt.Errorf("%w: the first line is %.60q, want %q", ErrFormat, name, id+"-H")
 	}
-	lines.next() // who submitted it
+	lines.next() // the submitting user
 	lines.next() // the sender
 	m := &Message{ID: id, Queue: Waiting}
 	received, _, _ := strings.Cut(lines.next(), " ")
@@ -275,7 +275,7 @@ func parseSpoolHeader(r io.Reader, id string) (*Message, error) {
 		}
 	}
 	if gap := lines.next(); lines.err == nil && gap != "" {
-		return nil, fmt.Errorf("%w: %.60q stands behind the recipients", ErrFormat, gap)
+		return nil, fmt.Errorf("%w: %.60q is after the recipients", ErrFormat, gap)
 	}
 	if lines.err != nil {
 		return nil, lines.err
@@ -308,8 +308,8 @@ func (l *spoolLines) next() string {
 	return ""
 }
 
-// delivered reads the recipients that have the message: a binary tree in pre-order, each node "YN address" with whether it
-// has a left and a right branch, or "XX" for none. It gives the line behind it.
+// delivered reads the recipients that have the message: a binary tree in pre-order, each node "YN address" with whether
+// it has a left and a right branch, or "XX" for none. It returns the line after the tree.
 func (l *spoolLines) delivered(line string) (addresses map[string]bool, behind string) {
 	if line == "XX" {
 		return nil, l.next()
@@ -317,7 +317,7 @@ func (l *spoolLines) delivered(line string) (addresses map[string]bool, behind s
 	addresses = make(map[string]bool)
 	for nodes := 1; nodes > 0 && l.err == nil; nodes-- {
 		if len(line) < 4 || strings.Trim(line[:2], "YN") != "" || line[2] != ' ' {
-			l.err = fmt.Errorf("%w: %.60q stands where those that have it do", ErrFormat, line)
+			l.err = fmt.Errorf("%w: %.60q is in the list of completed recipients", ErrFormat, line)
 			return nil, ""
 		}
 		nodes += strings.Count(line[:2], "Y")
@@ -327,7 +327,7 @@ func (l *spoolLines) delivered(line string) (addresses map[string]bool, behind s
 	return addresses, line
 }
 
-// addressOf gives the address of a recipient's line, on which more may stand behind a space.
+// addressOf returns the address in a recipient's line, in which more text may follow after a space.
 func addressOf(line string) string {
 	quoted := false
 	for i := 0; i < len(line); i++ {
@@ -343,8 +343,8 @@ func addressOf(line string) string {
 	return line
 }
 
-// headerSize adds up the header fields, each of which begins with its length and a letter; those marked "*" are no longer
-// part of the message.
+// headerSize adds up the header fields, each of which begins with its length and a letter. Fields with "*" are no
+// longer part of the message.
 func headerSize(in *bufio.Reader) (int64, error) {
 	sum := int64(0)
 	for {

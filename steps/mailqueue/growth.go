@@ -12,34 +12,36 @@ import (
 	"time"
 )
 
-// Reading is how many messages a queue held at a moment.
+// Reading is the number of messages in a queue at one moment.
 type Reading struct {
 	At       time.Time `json:"at"`
 	Messages int       `json:"messages"`
 }
 
-// Growth is how a queue has grown.
+// Growth is the growth of a queue.
 type Growth struct {
-	Messages int           // since the reading that had the fewest, so never below zero
+	Messages int           // since the reading with the fewest, so never negative
 	Over     time.Duration // since that reading
-	Reach    time.Duration // how long ago the oldest reading was; zero when there is none to compare with
+	Reach    time.Duration // age of the oldest reading; zero when there is none to compare with
 }
 
 const (
-	// slack is how much older than the window a reading may be, as a part of it, so that readings a window apart count.
+	// slack is how much older than the window a reading may be, as a share of the window, so that readings one window
+	// apart count.
 	slack = 0.1
 
-	// readingsLimit caps what is remembered of one queue.
+	// readingsLimit is the maximum number of readings of one queue.
 	readingsLimit = 10_000
 
 	growthLimit = 4 << 20 // bytes of a file
 )
 
-// Remember keeps a reading in directory, and compares it with those within the window before it. queue names the queue
-// and must differ for each; so do the files of different windows.
+// Remember stores a reading in directory, and compares it with those in the window before it. queue names the queue and
+// must be different for each queue. Different windows have different files.
 //
-// Any number of processes may do so at once: a file is read whole and replaced whole. When two do at the same moment one of
-// the two readings is lost, and the other says as much. A file that cannot be read as one of ours counts as none.
+// Any number of processes may call it at once: it reads and replaces a file as a whole. If two do so at the same
+// moment, one of the two readings is lost, which the other process's reading makes up for. An unreadable file counts as
+// empty.
 func Remember(directory, queue string, window time.Duration, now Reading) (Growth, error) {
 	sum := sha256.Sum256([]byte(queue + "\x00" + window.String()))
 	path := filepath.Join(directory, "queue-growth", hex.EncodeToString(sum[:12])+".json")
@@ -52,7 +54,7 @@ func Remember(directory, queue string, window time.Duration, now Reading) (Growt
 	return growth, writeReadings(path, append(past, now))
 }
 
-// within gives the readings of the window before now, the newest of them when there are too many.
+// within returns the readings in the window before now, the newest of them if there are too many.
 func within(readings []Reading, now time.Time, window time.Duration) []Reading {
 	oldest := now.Add(-window - time.Duration(slack*float64(window)))
 	var kept []Reading
@@ -125,7 +127,7 @@ func writeReadings(path string, readings []Reading) (err error) {
 		return err
 	}
 	if err := os.Rename(temporary.Name(), path); err != nil {
-		return fmt.Errorf("keep what was read: %w", err)
+		return fmt.Errorf("store the readings: %w", err)
 	}
 	return nil
 }

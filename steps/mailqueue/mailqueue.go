@@ -1,12 +1,12 @@
-// Package mailqueue reads the mail queues of Postfix (by the socket of showq(8) or by postqueue(1)) and of Exim (by its -bp
-// or from its spool), and of anything else whose HTTP API tells the same in JSON.
+// Package mailqueue reads the mail queues of Postfix (by the socket of showq(8) or by postqueue(1)) and of Exim (by its
+// -bp or from its spool), and of any other server whose HTTP API reports the same in JSON.
 //
-// A queue that cannot be read is an error, never an empty queue: no permission, a mail system that is down, an answer that
-// ends early, a format that is not known. Errors say what to do, and wrap one of the Err values.
+// An unreadable queue is an error, never an empty queue: no permission, a mail system that is down, an answer that ends
+// early, an unknown format. Errors say what to do, and wrap one of the Err values.
 //
-// What is read is added up at once, so that memory does not grow with the number of messages; only those that are asked for by
-// their ids are kept. None of the sources is a
-// snapshot: a message that moves from one queue to another meanwhile can be counted twice.
+// The messages are counted as they are read, so that memory does not grow with their number. Only messages that are
+// requested by id are kept. No source is a snapshot: a message that moves from one queue to another during the read can
+// count twice.
 package mailqueue
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Why a queue could not be read.
+// Reasons why a queue is not readable.
 var (
 	ErrDenied     = errors.New("permission denied")
 	ErrDown       = errors.New("nothing answers")
@@ -56,35 +56,36 @@ type Message struct {
 // Recipient is one address that a message still waits for.
 type Recipient struct {
 	Address string
-	Reason  string // why it waits, as the server has it; empty when it does not say
+	Reason  string // why it waits, in the server's words; empty when unknown
 }
 
-// Queue is what was read, added up.
+// Queue is the sum of what was read.
 type Queue struct {
-	Counts       map[string]int // messages in each queue that was read, zero included
+	Counts       map[string]int // number of messages in each queue that was read, zero included
 	Bytes        int64
-	Oldest       time.Time // when the oldest message arrived; zero when there is none
+	Oldest       time.Time // arrival of the oldest message; zero when there is none
 	Destinations map[string]*Destination
-	Warning      string              // what the server said beside its answer; normally empty
-	Sought       map[string]*Message // those of the messages asked for by id that are in the queue
+	Warning      string              // the server's message besides its answer; normally empty
+	Sought       map[string]*Message // those of the messages requested by id that are in the queue
 
-	// What the source does not tell. Postfix and Exim tell all of it.
+	// What the source does not report. Postfix and Exim report all of it.
 	NoBytes, NoAge, NoDestinations bool
 
 	sought []string // ids
-	total  int      // from an API that counts more than its queues' names; otherwise zero
+	total  int      // from an API with more queues than names; otherwise zero
 }
 
-// Destination is what waits for one domain.
+// Destination is the mail that waits for one domain.
 type Destination struct {
 	Messages int
 	reasons  map[string]int
 }
 
-// reasonLimit is how many different reasons are kept for one domain; many hold the address, and so differ for each.
+// reasonLimit is the maximum number of different reasons kept for one domain. Many contain the address, so each
+// recipient has a different one.
 const reasonLimit = 100
 
-// domainless stands for recipients without a domain, which are the machine's own users.
+// domainless is the name for recipients without a domain, which are the machine's own users.
 const domainless = "localhost"
 
 func newQueue(names []string, sought ...string) *Queue {
@@ -95,7 +96,7 @@ func newQueue(names []string, sought ...string) *Queue {
 	return q
 }
 
-// add counts a message in. It is false when the server has no queue of that name.
+// add counts a message. It returns false when the server has no queue of that name.
 func (q *Queue) add(m *Message) bool {
 	if _, known := q.Counts[m.Queue]; !known {
 		return false
@@ -137,7 +138,7 @@ func (d *Destination) because(reason string) {
 	}
 }
 
-// Reason is the reason that most recipients of the domain wait for, or empty when none is known.
+// Reason returns the reason for which most recipients of the domain wait, or an empty string if none is known.
 func (d *Destination) Reason() string {
 	most := ""
 	for _, reason := range slices.Sorted(maps.Keys(d.reasons)) {
@@ -156,7 +157,7 @@ func domainOf(address string) string {
 	return strings.ToLower(address[at+1:])
 }
 
-// Messages is the number of messages in all queues.
+// Messages returns the number of messages in all queues.
 func (q *Queue) Messages() int {
 	sum := 0
 	for _, n := range q.Counts {
@@ -168,7 +169,7 @@ func (q *Queue) Messages() int {
 // Names lists the queues that were read.
 func (q *Queue) Names() []string { return slices.Sorted(maps.Keys(q.Counts)) }
 
-// Waiting gives how many messages wait for a domain.
+// Waiting returns how many messages wait for a domain.
 func (q *Queue) Waiting(domain string) int {
 	if d := q.Destinations[strings.ToLower(domain)]; d != nil {
 		return d.Messages
@@ -176,7 +177,8 @@ func (q *Queue) Waiting(domain string) int {
 	return 0
 }
 
-// Worst gives the domain that most messages wait for, or empty when nothing waits. Of equals it is the first by name.
+// Worst returns the domain for which most messages wait, or an empty string when none waits. Of equal domains it
+// returns the first by name.
 func (q *Queue) Worst() (domain string, d *Destination) {
 	for _, name := range slices.Sorted(maps.Keys(q.Destinations)) {
 		if d == nil || q.Destinations[name].Messages > d.Messages {

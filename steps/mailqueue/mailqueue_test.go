@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// answer joins showq's attributes; each message ends with an empty name, and so does the answer.
+// answer joins showq's attributes; each message and the whole answer end with an empty name.
 func answer(lists ...string) string {
 	text := ""
 	for _, list := range lists {
@@ -46,7 +46,7 @@ func TestShowq(t *testing.T) {
 		"cut in a value":    {"protocol\x00mail_queue", "the answer ends early"},
 		"cut in a message":  {answer(protocol, first)[:90], "the answer ends early"},
 		"no end":            {answer(protocol, first)[:len(answer(protocol, first))-1], "the answer ends early"},
-		"another protocol":  {answer("protocol anvil_protocol"), `unknown format: the socket speaks "anvil_protocol", which is not showq's`},
+		"another protocol":  {answer("protocol anvil_protocol"), `unknown format: the socket's protocol is "anvil_protocol", which is not that of showq`},
 		"another queue":     {answer(protocol, "queue_name corrupt queue_id 1 time 1 size 1"), `unknown format: message 1 is in a queue called "corrupt"`},
 		"no id":             {answer(protocol, "queue_name active time 1 size 1"), "unknown format: a message without queue_id or time"},
 		"no time":           {answer(protocol, "queue_name active time x size 1"), `unknown format: the time is "x"`},
@@ -87,7 +87,7 @@ func serve(t *testing.T, socket, answer string) {
 	})
 }
 
-// shown is a queue, or the error, in one line.
+// shown returns a queue, or the error, in one line.
 func shown(q *Queue, err error) string {
 	if err != nil {
 		return err.Error()
@@ -169,7 +169,7 @@ func TestPostqueueFailure(t *testing.T) {
 	}
 }
 
-// list is the output of -bp: a frozen message that one recipient has already, and a bounce.
+// list is the output of -bp: a frozen message that one recipient already has, and a bounce.
 const list = ` 4h   285 1xUlyT-00000y-06 <alice@example.test> *** frozen ***
           bob@gmail.com
         D carol@other.test
@@ -197,13 +197,13 @@ func TestEximList(t *testing.T) {
 			}
 		})
 	}
-	// An id of the same form that holds no time.
+	// An id of the same form without a time.
 	if got := eximArrival("AAAAAA-000010-0D", "3", "m", now); !got.Equal(now.Add(-3 * time.Minute)) {
 		t.Errorf("got %s, want three minutes before %s", got, now)
 	}
 }
 
-// header is a spool file as Exim 4.96 writes it, with one recipient of two done.
+// header is a spool file in the format of Exim 4.96, with one recipient of two done.
 const header = `1xUlyT-00000y-06-H
 root 0 0
 <alice@example.test>
@@ -241,8 +241,8 @@ func TestEximSpool(t *testing.T) {
 		"cut in a field":   {file(header[:len(header)-9]), "the answer ends early"},
 		"another's":        {file("1xUlyT-00000z-06" + header[16:]), `unknown format: the first line is "1xUlyT-00000z-06-H", want "1xUlyT-00000y-06-H"`},
 		"no time":          {file(strings.Replace(header, "1795270913 0", "now", 1)), `unknown format: the time of arrival is "now"`},
-		"no tree":          {file(strings.Replace(header, "NN carol@other.test\n", "", 1)), `unknown format: "2" stands where those that have it do`},
-		"count":            {file(strings.Replace(header, "\n2\n", "\n1\n", 1)), `unknown format: "carol@other.test" stands behind the recipients`},
+		"no tree":          {file(strings.Replace(header, "NN carol@other.test\n", "", 1)), `unknown format: "2" is in the list of completed recipients`},
+		"count":            {file(strings.Replace(header, "\n2\n", "\n1\n", 1)), `unknown format: "carol@other.test" is after the recipients`},
 		"no count":         {file(strings.Replace(header, "\n2\n", "\n", 1)), `unknown format: the number of recipients is "bob@gmail.com"`},
 		"no length":        {file(header + "Date: now\n"), "unknown format: a header field without its length"},
 	} {
@@ -291,12 +291,12 @@ func TestAPI(t *testing.T) {
 		"cut":         {`{"active": 2, "defe`, "the answer ends early: unexpected end of JSON input"},
 		"nothing":     {``, "the answer ends early: unexpected end of JSON input"},
 		"no object":   {`[1]`, "unknown format: json: cannot unmarshal array into Go value of type map[string]json.RawMessage"},
-		"no queue":    {`{"messages": 3}`, "unknown format: the answer has none of the members active, deferred, hold, incoming, maildrop, frozen, waiting; read it with `I ask the API` and JSONPath instead"},
-		"null":        {`{"active": null}`, "unknown format: active is null, which is no number of anything"},
-		"text":        {`{"active": "2"}`, `unknown format: active is "2", which is no number of anything`},
-		"negative":    {`{"active": -1}`, "unknown format: active is -1, which is no number of anything"},
-		"small total": {`{"active": 5, "total": 4}`, "unknown format: total is 4, but the queues together have 5"},
-		"zero total":  {`{"active": 5, "total": 0}`, "unknown format: total is 0, but the queues together have 5"},
+		"no queue":    {`{"messages": 3}`, "unknown format: the answer has none of the members active, deferred, hold, incoming, maildrop, frozen, waiting; use `I ask the API` and JSONPath instead"},
+		"null":        {`{"active": null}`, "unknown format: active is null, which is not a count"},
+		"text":        {`{"active": "2"}`, `unknown format: active is "2", which is not a count`},
+		"negative":    {`{"active": -1}`, "unknown format: active is -1, which is not a count"},
+		"small total": {`{"active": 5, "total": 4}`, "unknown format: total is 4, but the sum of the queues is 5"},
+		"zero total":  {`{"active": 5, "total": 0}`, "unknown format: total is 0, but the sum of the queues is 5"},
 		"where to":    {`{"active": 5, "destinations": 4}`, "unknown format: destinations: json: cannot unmarshal number into Go value of type map[string]json.RawMessage"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestRemember(t *testing.T) {
 		{10*time.Minute + 30*time.Second, 120, Growth{Messages: 30, Over: 9*time.Minute + 30*time.Second, Reach: 10*time.Minute + 30*time.Second}},
 		{20 * time.Minute, 130, Growth{Messages: 10, Over: 9*time.Minute + 30*time.Second, Reach: 9*time.Minute + 30*time.Second}},
 		{40 * time.Minute, 500, Growth{}}, // long after the last reading
-		{39 * time.Minute, 500, Growth{}}, // the clock was put back
+		{39 * time.Minute, 500, Growth{}}, // the clock was set back
 	} {
 		got, err := Remember(dir, "mx1", 10*time.Minute, Reading{start.Add(c.after), c.messages})
 		if err != nil || got != c.want {
@@ -415,7 +415,7 @@ func FuzzAPI(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) { consistent(t)(ParseAPI(body)) })
 }
 
-// consistent wants either an error of ours or a queue that adds up.
+// consistent requires either one of our errors or a queue whose numbers add up.
 func consistent(t *testing.T) func(*Queue, error) {
 	return func(q *Queue, err error) {
 		t.Helper()

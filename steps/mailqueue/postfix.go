@@ -22,19 +22,20 @@ import (
 )
 
 const (
-	// attributeLimit caps one name or value of showq's answer in bytes. Postfix itself cuts reasons far shorter.
+	// attributeLimit limits the bytes of one name or value of showq's answer. Postfix itself truncates reasons much
+	// earlier.
 	attributeLimit = 64 << 10
 
-	// recipientLimit caps the recipients of one message that are kept.
+	// recipientLimit limits the stored recipients of one message.
 	recipientLimit = 100_000
 
-	// answerLimit caps the whole of an answer in bytes: some 150,000 messages by postqueue, which has to be kept whole, and
-	// many times that by showq.
+	// answerLimit limits the bytes of a whole answer: some 150,000 messages by postqueue, whose answer is kept as a
+	// whole, and many times that by showq.
 	answerLimit      = 64 << 20
 	showqAnswerLimit = 1 << 30
 )
 
-// Showq reads the queue of a Postfix on this machine by its showq(8) service, whose socket is public/showq beneath the
+// Showq reads the queue of a Postfix on this machine through its showq(8) service, whose socket is public/showq in the
 // queue directory. It takes 0.5 ms for a small queue.
 func Showq(ctx context.Context, socket string, sought ...string) (*Queue, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
@@ -42,7 +43,7 @@ func Showq(ctx context.Context, socket string, sought ...string) (*Queue, error)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("connect to %s: %w: stepwatch's user must be in the group postdrop", socket, ErrDenied)
 	case errors.Is(err, fs.ErrNotExist) && !isDirectory(filepath.Dir(socket)):
-		return nil, fmt.Errorf("connect to %s: %w: the socket is public/showq beneath what postconf -h queue_directory says", socket, ErrMissing)
+		return nil, fmt.Errorf("connect to %s: %w: the socket is public/showq in the directory that postconf -h queue_directory prints", socket, ErrMissing)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("connect to %s: %w: Postfix was not started (postfix status), or master.cf has no showq", socket, ErrDown)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -50,7 +51,7 @@ func Showq(ctx context.Context, socket string, sought ...string) (*Queue, error)
 	case err != nil:
 		return nil, fmt.Errorf("connect to %s: %w", socket, err)
 	}
-	defer func() { _ = conn.Close() }() // all that it had to say was read
+	defer func() { _ = conn.Close() }() // the answer was read to its end
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()
 	q, err := parseShowq(io.LimitReader(conn, showqAnswerLimit), sought...)
@@ -65,9 +66,9 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// parseShowq reads attributes as Postfix' attr_print0(3) writes them: names and values ended by NUL, and an empty name at
-// the end of each list. The first list names the protocol, where Postfix sends that; each further one is a message; an
-// empty one ends the answer.
+// parseShowq reads attributes in the format of Postfix's attr_print0(3): names and values ended by NUL, and an empty
+// name at the end of each list. The first list names the protocol, if Postfix sends that; each later one is a message;
+// an empty one ends the answer.
 func parseShowq(r io.Reader, sought ...string) (*Queue, error) {
 	in := bufio.NewReaderSize(r, attributeLimit)
 	q := newQueue(postfixQueues, sought...)
@@ -119,7 +120,7 @@ func (m *Message) setShowq(name, value string) error {
 	switch name {
 	case "protocol":
 		if value != "mail_queue_list_protocol" {
-			return fmt.Errorf("%w: the socket speaks %q, which is not showq's", ErrFormat, value)
+			return fmt.Errorf("%w: the socket's protocol is %q, which is not that of showq", ErrFormat, value)
 		}
 	case "queue_name":
 		m.Queue = value
@@ -146,11 +147,12 @@ func (m *Message) setShowq(name, value string) error {
 			m.Recipients[n-1].Reason = value
 		}
 	}
-	return nil // a name that is not known is of a newer Postfix
+	return nil // an unknown name is from a newer Postfix
 }
 
-// Postqueue reads the queue of a Postfix on this machine with postqueue(1), which anybody may run. directory is that of
-// its main.cf; for another instance than the machine's first the first one must name it (alternate_config_directories).
+// Postqueue reads the queue of a Postfix on this machine with postqueue(1), which every user may run. directory is that
+// of its main.cf. For an instance other than the machine's first, the first one must name it
+// (alternate_config_directories).
 func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue, error) {
 	out, err := program.Run(ctx, program.Command{Path: "postqueue", Args: []string{"-c", directory, "-j"}, OutputLimit: answerLimit})
 	if err != nil {
@@ -161,7 +163,7 @@ func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue,
 		return nil, postqueueFailure(directory, string(out.Stderr), said)
 	}
 	if out.StdoutCut {
-		return nil, fmt.Errorf("postqueue -j: %w: more than %d bytes; read it by hosts.NAME.queue.showq instead", ErrTooLarge, answerLimit)
+		return nil, fmt.Errorf("postqueue -j: %w: more than %d bytes; use hosts.NAME.queue.showq instead", ErrTooLarge, answerLimit)
 	}
 	q, err := parsePostqueue(out.Stdout, sought...)
 	if err != nil {
@@ -174,7 +176,7 @@ func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue,
 func postqueueFailure(directory, stderr, said string) error {
 	switch {
 	case strings.Contains(stderr, "alternate_config_directories"):
-		return fmt.Errorf("postqueue: %w: %s must be named by alternate_config_directories in the machine's first main.cf, or stepwatch run as root", ErrDenied, directory)
+		return fmt.Errorf("postqueue: %w: alternate_config_directories in the machine's first main.cf must name %s, or stepwatch must run as root", ErrDenied, directory)
 	case strings.Contains(stderr, "not allowed to view the mail queue"):
 		return fmt.Errorf("postqueue: %w: stepwatch's user must be in authorized_mailq_users of %s/main.cf", ErrDenied, directory)
 	case strings.Contains(stderr, "ermission denied"):
@@ -188,13 +190,13 @@ func postqueueFailure(directory, stderr, said string) error {
 	}
 }
 
-// firstLine is what a program has said first, fit for a line.
+// firstLine returns the first line of a program's output, fit for one line.
 func firstLine(stderr []byte) string {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(stderr), []byte("\n"))
 	return string(line[:min(len(line), 200)])
 }
 
-// parsePostqueue reads one JSON object a line.
+// parsePostqueue reads one JSON object from each line.
 func parsePostqueue(output []byte, sought ...string) (*Queue, error) {
 	q := newQueue(postfixQueues, sought...)
 	for len(output) > 0 {

@@ -296,7 +296,7 @@ func TestQueueThatCannotBeRead(t *testing.T) {
 	program := write(t, "program.yml", fmt.Sprintf("hosts: {mx1: {queue: {postfix: %s}}}\n", s.Postfix.Config()))
 	for config, want := range map[string]string{
 		socket:  `permission denied: stepwatch's user must be in the group postdrop \(config, blame monitor\)`,
-		program: `permission denied: .* must be named by alternate_config_directories .* \(config, blame monitor\)`,
+		program: `permission denied: alternate_config_directories .* must name .* \(config, blame monitor\)`,
 	} {
 		unknownToNobody(t, config, want)
 	}
@@ -357,7 +357,7 @@ func TestEximQueueAlerts(t *testing.T) {
 	}
 
 	// Who may not read the spool gets an empty list from Exim, and exit code 0, once lists are open to everybody.
-	for requires, want := range map[string]string{"true": "-bp: permission denied: .*admin user of Exim", "false": "lists no message, which it also does where it may not read its spool: .*permission denied"} {
+	for requires, want := range map[string]string{"true": "-bp: permission denied: .*admin user of Exim", "false": "lists no message, which it also does without permission to read its spool: .*permission denied"} {
 		open := write(t, "open.conf", "queue_list_requires_admin = "+requires+"\n"+readLog(t, config))
 		program := write(t, "exim", fmt.Sprintf("#!/bin/sh\nexec %s -C %s \"$@\"\n", program, open))
 		if err := os.Chmod(program, 0o755); err != nil {

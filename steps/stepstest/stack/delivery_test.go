@@ -293,7 +293,7 @@ func TestMaildir(t *testing.T) {
 	})
 	feature := write(t, "maildir.feature", "Feature: F\n  Scenario: S\n    * "+send+"\n    * "+read+"\n")
 	code, out := executeAs(t, 65534, stepwatch, "check", "--config", config, feature)
-	if want := `permission denied: let the user that stepwatch runs as read and change it`; code != 3 || !strings.Contains(out, want) {
+	if want := `permission denied: permit stepwatch's user to read and change it`; code != 3 || !strings.Contains(out, want) {
 		t.Errorf("exit code %d, want 3 (UNKNOWN) and %q:\n%s", code, want, out)
 	}
 	arrived(t, stack.Bob, "", "X-Stepwatch-Run: ")

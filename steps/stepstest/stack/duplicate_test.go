@@ -84,7 +84,7 @@ func TestMessageThatArrivesTwice(t *testing.T) {
 	config := filepath.Join(s.Dir, "stepwatch.yml")
 	once := "it arrived once"
 	line := check(t, config, sendFar+"\n"+readFar+"\n"+once, outcome{once, "unexpected", "transfer"})
-	if !strings.Contains(line, "lies 2 times in dave's INBOX") || strings.Count(line, "UID ") != 2 {
+	if !strings.Contains(line, "there are 2 copies of the message in dave's INBOX") || strings.Count(line, "UID ") != 2 {
 		t.Errorf("not both copies are named: %s", line)
 	}
 	if left := mailbox(t, stack.Dave); len(left) > 0 {

@@ -93,9 +93,9 @@ func TestFaults(t *testing.T) {
 		{"the milter is dead", stopped(s.OpenDKIM), nil, []string{send, read, "it passes DKIM"},
 			outcome{"it passes DKIM", "unexpected", "submission"}, "the message is not signed"},
 		{"held in the queue", held(nil), alicesHost(stack.Holding), []string{send, soon},
-			outcome{soon, "not_received", "queue"}, "nothing came back to alice@example.test: ask who runs " + stack.Holding + ":587"},
+			outcome{soon, "not_received", "queue"}, "nothing came back to alice@example.test: ask the operator of " + stack.Holding + ":587"},
 		{"the MX hosts are down, and nobody says so", stopped(s.MX.Server), nil, []string{sendFar, farSoon},
-			outcome{farSoon, "not_received", "queue"}, "ask who runs " + stack.Relay + ":587"},
+			outcome{farSoon, "not_received", "queue"}, "ask the operator of " + stack.Relay + ":587"},
 		{"the MX hosts are down, and the relay says so", both(configured(s.Relay, "delay_warning_time = 1s"), stopped(s.MX.Server)), overRelay, []string{toFar, farSoon},
 			outcome{farSoon, "not_received", "transfer"}, "waits in the queue of " + stack.Relay + ": 4.4.1"},
 		{"no such user at the MX", configured(s.MX, "relay_recipient_maps = inline:{ { x = x } }"), overRelay, []string{toFar, farSoon},
@@ -140,14 +140,14 @@ func TestMissingMailIsTraced(t *testing.T) {
 	text := readLog(t, filepath.Join(s.Dir, "stepwatch.yml"))
 	for name, c := range map[string]struct{ sources, says string }{
 		"queue":         {queue, `it is still in the queue of "relay" as `},
-		"log":           {log, `by the log of "relay" it was deferred: connect to mx`},
+		"log":           {log, `according to the log of "relay" it was deferred: connect to mx`},
 		"queue and log": {queue + ", " + log, "in the queue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := write(t, "stepwatch.yml", strings.Replace(text, "hosts:\n", "hosts:\n  relay: {address: "+stack.Relay+", "+c.sources+"}\n", 1)+"\nstate: "+shared(t)+"\n")
 			stopped(s.MX.Server).while(t, func() {
 				line := check(t, config, sendFar+"\n"+soon, outcome{soon, "not_received", "transfer"})
-				if !strings.Contains(line, c.says) || strings.Contains(line, "look for") || !regexp.MustCompile(`: connect to mx[12]\.example\.test\[127\.0\.2\.[12]\]:25: Connection refused.*: ask who runs mx[12]\.example\.test`).MatchString(line) {
+				if !strings.Contains(line, c.says) || strings.Contains(line, "look for") || !regexp.MustCompile(`: connect to mx[12]\.example\.test\[127\.0\.2\.[12]\]:25: Connection refused.*: ask the operator of mx[12]\.example\.test`).MatchString(line) {
 					t.Errorf("want %q and whom to ask in %s", c.says, line)
 				}
 				if err := s.Relay.Discard(t.Context()); err != nil {

@@ -397,9 +397,9 @@ func TestAlertsOfTheMailLog(t *testing.T) {
 		}
 	}
 	together(
-		alert{"Hardly anything bounces", bounces, manyBounce, `bounced in the last 5 seconds \(\d+\.\d%\), failing most: outside.invalid \d+, wanted less than 5%`, "mail_log_bounced_ratio", `0\.\d+|1`},
+		alert{"Hardly anything bounces", bounces, manyBounce, `bounced in the last 5 seconds \(\d+\.\d%\), most failures: outside.invalid \d+, wanted less than 5%`, "mail_log_bounced_ratio", `0\.\d+|1`},
 		alert{"Deliveries succeed", bounces, manyBounce, `deliveries failed in the last 5 seconds`, "mail_log_failed_ratio", `0\.\d+|1`},
-		alert{"Nobody guesses passwords", logins, manyGuess, `\d+ logins were refused in the last 5 seconds, most to 127.0.0.1 \d+, wanted fewer than 6`, "mail_log_logins_refused", `[6-9]|\d\d`},
+		alert{"Nobody guesses passwords", logins, manyGuess, `\d+ logins were refused in the last 5 seconds, most from 127.0.0.1 \d+, wanted fewer than 6`, "mail_log_logins_refused", `[6-9]|\d\d`},
 		alert{"No address is refused again and again", logins, manyGuess,
 			`\d+ logins of 127.0.0.1 were refused in the last 5 seconds, wanted fewer than 5 from any one address`, "mail_log_logins_refused_worst", `[5-9]|\d\d`},
 		alert{relaying, logins, manyRelay(554), `6 messages were rejected with 554`, "mail_log_rejected", `6`},
@@ -417,7 +417,7 @@ func TestFollowingAMessageInTheLog(t *testing.T) {
 	config, _ := watching(t, map[string]string{"mx1": "{file: " + logOf("postfix") + "}"})
 	out := passes(t, config, `I send a message from "alice" to "bob" via 587`, `the log of "mx1" shows it delivered with 250 within 10s`, `"bob" receives it over IMAP within 20s`)
 	t.Log(out)
-	for _, want := range []string{"sent to mail.example.test[private/dovecot-lmtp]: 250 2.0.0 <bob@example.test>", "by the log of mx1: "} {
+	for _, want := range []string{"sent to mail.example.test[private/dovecot-lmtp]: 250 2.0.0 <bob@example.test>", "according to the log of mx1: "} {
 		if !strings.Contains(out, want) && !strings.Contains(out, strings.Replace(want, "private/dovecot-lmtp", s.Dir+"/dovecot/lmtp", 1)) {
 			t.Errorf("no %q", want)
 		}
@@ -441,7 +441,7 @@ func TestMailLogThatMayNotBeRead(t *testing.T) {
 	cmd := exec.Command(stepwatch, "check", "--config", config, feature)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, _ := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "permission denied: add stepwatch's user to the group that may, mostly adm") {
+	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "permission denied: add stepwatch's user to the group that may read it, mostly adm") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	t.Logf("%s", out)
@@ -541,7 +541,7 @@ func TestMailLogInTheJournal(t *testing.T) {
 		}
 		return r
 	}
-	if _, err := log.CatchUp(t.Context()); err == nil || err.Error() != "the journal of postfix@-.service is empty: does the mail server write it at all?" {
+	if _, err := log.CatchUp(t.Context()); err == nil || err.Error() != "the journal of postfix@-.service is empty: does the mail server write to it?" {
 		t.Errorf("no journal: got %v", err)
 	}
 	half := len(all) / 2

@@ -189,7 +189,7 @@ func TestTokens(t *testing.T) {
 					t.Error(line)
 				}
 			}
-			ended := " It ended at " + past.UTC().Format("2006-01-02 15:04:05 MST")
+			ended := " It expired at " + past.UTC().Format("2006-01-02 15:04:05 MST")
 			quota := `the mailbox of "alice" is less than 99 % full`
 			line := check(t, with(map[string]string{stack.Alice: wrong}), quota, outcome{quota, "auth", "access"})
 			if !strings.Contains(line, `is the access token of account "alice" still valid?`) || strings.Contains(line, wrong) || strings.Contains(line, ended) != (name == "expired") {
