@@ -133,7 +133,7 @@ func TestBackupsFeature(t *testing.T) {
 	judgeShipped(t, "backups.feature", whole, []breakage{
 		{there, func() { remove("mail-90*") }, `unexpected target: \S+/mail-89.tar.zst is 30h 0m old, wanted younger than 26 hours: .*`, nil},
 		{there, func() { aged(t, mail(0), packed.String()[:60<<10], last) }, `unexpected target: \S+/mail-90.tar.zst has 60.0 KB, wanted at least 64 KB`, nil},
-		{there, func() { aged(t, mail(1), strings.Repeat(packed.String(), 3), last+24*time.Hour) }, `unexpected target: \S+ has \S+ KB, which is 33.3% of the \S+ KB of the one before .*`, nil},
+		{there, func() { aged(t, mail(1), strings.Repeat(packed.String(), 3), last+24*time.Hour) }, `unexpected target: \S+ has \S+ KB, which is 33.3% of the \S+ KB of the previous file .*`, nil},
 		{there, func() { remove("mail-*") }, `not_found target: there is no file "\S+/mail-\*.tar.zst"`, nil},
 		{kept, func() { remove("mail-8[4-6]*") }, `unexpected target: 5 files match \S+, wanted at least 7: .*`, nil},
 		{kept, func() { aged(t, mail(7), packed.String(), 36*24*time.Hour) }, `unexpected target: 1 of the 8 files that match \S+ are older than 35 days: .*`, nil},
