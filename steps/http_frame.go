@@ -171,7 +171,7 @@ func (e *embedding) load(ctx context.Context, p *page, n *html.Node) *page {
 // fetch loads a document by its address. It records in lost why a visitor does not see the document as intended.
 func (e *embedding) fetch(ctx context.Context, p *page, v *visit, lost *lostFrame) *page {
 	if p.url.Scheme == "https" && v.url.Scheme == "http" {
-		lost.why = "a browser loads no http frame on an https page"
+		lost.why = "a browser does not load an http frame on an https page"
 		return nil
 	}
 	if field := framing.Forbidden(p.Header, p.url, v.url); field != "" {

@@ -401,7 +401,7 @@ func TestWebSentences(t *testing.T) {
 			`I should see "POST /echo [multipart/form-data] --BOUNDARY|Content-Disposition: form-data; name="photo"; filename="a photo.txt"|Content-Type: text/plain"` + "\n" + `I should see "||pixels|--BOUNDARY|Content-Disposition: form-data; name="map.x"||"`, ""},
 		{"upload of nothing", at("/forms") + "I submit the form named \"upload\"\n" + `I should see "filename=""|Content-Type: application/octet-stream||"`, ""},
 		{"upload of no file", at("/forms") + `I attach the file at "/no/such/file" to "Photo"`, `config scenario: attach to "Photo" on http://www.example.test/forms (200 OK): stat /no/such/file: no such file or directory`},
-		{"press a script's button", at("/forms") + `I press "Menu"`, `scenario scenario: press "Menu" on http://www.example.test/forms (200 OK): a button of type=button does not submit a form;  that needs a browser: tag the scenario @browser`},
+		{"press a script's button", at("/forms") + `I press "Menu"`, `scenario scenario: press "Menu" on http://www.example.test/forms (200 OK): a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
 		{"press a button without a form", at("/forms") + `I press "Lonely"`, `scenario scenario: press "Lonely" on http://www.example.test/forms (200 OK): the button belongs to no form; that needs a browser: tag the scenario @browser`},
 		{"press a disabled button", at("/forms") + `I press "Never"`, `not_found web: press "Never" on http://www.example.test/forms (200 OK): the button "Never" is disabled`},
 		{"press a hidden button", at("/forms") + `I press "Secret"`, `not_found web: press "Secret" on http://www.example.test/forms (200 OK): the button "Secret" is hidden`},

@@ -76,7 +76,7 @@ func (s *httpSession) press(ctx context.Context, w *World, f *search, button *ht
 func (s *httpSession) formSentBy(f *search, button *html.Node) (*html.Node, error) {
 	switch kind := buttonType(button); kind {
 	case "button", "reset":
-		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s does not submit a form;  %s", kind, needsBrowser)
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s does not submit a form; %s", kind, needsBrowser)
 	}
 	form := s.page.at(button).formOf(button)
 	if form == nil {
@@ -107,7 +107,7 @@ func (s *httpSession) click(ctx context.Context, w *World, f *search, n *html.No
 }
 
 func (s *search) onlyByScript(n *html.Node) error {
-	return s.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> needs a script;  %s", n.Data, needsBrowser)
+	return s.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> needs a script; %s", n.Data, needsBrowser)
 }
 
 func (s *httpSession) submit(ctx context.Context, w *World, f *search, form *html.Node) error {

@@ -79,9 +79,9 @@ func TestContentAltered(t *testing.T) {
 		fault            stepstest.Fault
 	}{
 		{"a footer", roundTrip + "\nAnd its text arrived unchanged", altered + `after its end the text continues with "-- \\nChecked by a gateway"` + look, stepstest.FaultFooter},
-		{"all: a footer", roundTrip + "\nAnd it arrived unchanged", altered + `the text goes on behind .*` + look, stepstest.FaultFooter},
+		{"all: a footer", roundTrip + "\nAnd it arrived unchanged", altered + `after its end the text continues .*` + look, stepstest.FaultFooter},
 		{"no such attachment", withContent + `its attachment "eicar.txt" arrived unchanged`,
-			altered + `the attachment "eicar\.txt" is gone: it has "Rechnung – März\.pdf", "removed-eicar\.txt"` + look, stepstest.FaultRename},
+			altered + `the attachment "eicar\.txt" is gone: the message has "Rechnung – März\.pdf", "removed-eicar\.txt"` + look, stepstest.FaultRename},
 		{"never attached", withContent + `its attachment "other" arrived unchanged`, `scenario scenario: no attachment "other" was sent: begin with "the message has the attachment …"`, ""},
 		{"nothing received", `Then it arrived unchanged`, `scenario scenario: no message was received before this step: .*`, ""},
 		{"made of a size", `When I try to send a message of 3 KB from "alice" to "bob" via 587

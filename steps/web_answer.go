@@ -72,7 +72,7 @@ func init() {
 			Does:    "Fails unless the server's IP address is this one, or in this network (\"192.0.2.0/24\"). Fails behind a proxy, where the address is unknown.",
 			Example: `Then the page should come from "192.0.2.1"`, Func: comeFrom},
 		Definition{Area: "web", Sentence: "the page should come over {family}",
-			Does:    "Fails unless the server's IP address is of this family. When a host has both, the machine chooses one; `I go to … over` requests one of them.",
+			Does:    "Fails unless the server's IP address is of this family. When a host has both, the machine chooses one; `I go to … over` chooses one.",
 			Example: `Then the page should come over IPv6`, Func: comeOver},
 		Definition{Area: "web", Sentence: "the page should be compressed",
 			Does:    "Fails unless the page's body was sent compressed (Content-Encoding).",

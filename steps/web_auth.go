@@ -21,7 +21,7 @@ import (
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I authenticate to {url} as {text} with the secret {secret}",
-			Does: "From now on logs in to the server at this address (scheme, host and port) when it asks: with digest authentication (RFC 7616) when the server offers it, otherwise with basic authentication (RFC 7617).  " +
+			Does: "From now on logs in to the server at this address (scheme, host and port) when it asks: with digest authentication (RFC 7616) when the server offers it, otherwise with basic authentication (RFC 7617). " +
 				"The secret is configured in stepwatch.yml.",
 			Example: `Given I authenticate to "https://intranet.example.org/" as "alice" with the secret "intranet"`, Func: authenticate},
 		Definition{Area: "web", Sentence: "I authenticate to {url} with the secret token {secret}",
@@ -29,7 +29,7 @@ func init() {
 				"The secret is configured in stepwatch.yml.",
 			Example: `Given I authenticate to "https://api.example.org/" with the secret token "api"`, Func: authenticateByToken},
 		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
-			Does:    "From now on logs in with digest authentication (RFC 7616), with the first row of the table `| username | secret |`. The secret is the name of one in stepwatch.yml. A column `password` with the password itself still works, but is deprecated.",
+			Does:    "From now on logs in with digest authentication (RFC 7616), with the first row of the table `| username | secret |`. The column `secret` names a secret in stepwatch.yml. A column `password` with the password itself still works, but is deprecated.",
 			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
 	)
 }

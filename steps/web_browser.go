@@ -262,7 +262,7 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 	case "TUNNEL_CONNECTION_FAILED":
 		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" does not connect to the server, and the browser does not report why: run the step without @browser to see the reason"
 	case "PROXY_AUTH_REQUESTED", "PROXY_AUTH_UNSUPPORTED", "PROXY_AUTH_REQUESTED_WITH_NO_CONNECTION", "INVALID_AUTH_CREDENTIALS":
-		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" requires a login:  "+noProxyLogin
+		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" requires a login: "+noProxyLogin
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not open such an address"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":

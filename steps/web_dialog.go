@@ -17,7 +17,7 @@ func init() {
 	const before = " Use it before the step that opens the dialog. It applies to one dialog." + onlyBrowser
 	registerWeb(
 		Definition{Area: "web", Sentence: "I accept the next dialog",
-			Does: "Accepts the next dialog that a page opens, like its button OK; a prompt gets its default text. Without this step an alert is closed, any other dialog is dismissed,  " +
+			Does: "Accepts the next dialog that a page opens, like its button OK; a prompt gets its default text. Without this step an alert is closed, any other dialog is dismissed, " +
 				"and the failure of a later step mentions it." + before,
 			Example: `When I accept the next dialog`, Func: replyWith(func(Args) browser.Reply { return browser.Reply{Accept: true} })},
 		Definition{Area: "web", Sentence: "I answer the next dialog with {text}",

@@ -25,7 +25,7 @@ func TestWebDialogs(t *testing.T) {
 	const on = " on http://www.example.test/dialogs (200 OK): "
 	const refused = "scenario scenario: a page opens dialogs only with a script; that needs a browser: tag the scenario @browser"
 	button := func(name string) string {
-		return `scenario scenario: click "` + name + `"` + on + `a button of type=button does not submit a form;  that needs a browser: tag the scenario @browser`
+		return `scenario scenario: click "` + name + `"` + on + `a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`
 	}
 	cases := []sentenceCase{
 		{"alert", page + "I click \"Alert\"\nI should see \"alerted\"\nthe dialog said \"Mind the gap\"", button("Alert")},

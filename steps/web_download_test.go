@@ -173,8 +173,8 @@ func TestDownload(t *testing.T) {
 		{"behind a link, a page", behind("Lost"), `unexpected web: GET http://files.example.test/login: got a page instead of the file: HTML, titled "Log in"`},
 		{"behind a link, over the limit", behind("Large"), "too_large web: GET http://files.example.test/large: the file is larger than the limit of 1048576 bytes; raise web.download_limit in stepwatch.yml"},
 		{"behind a page in between", behind("Soon"), `unexpected web: GET http://files.example.test/soon: got a page instead of the file: HTML, titled "Thanks"`},
-		{"behind a script", behind("Script") + "the download should be named \"table.csv\"\nthe download should be between 8 B and 8 B", `scenario scenario: download the file behind "Script" on http://files.example.test/ (200 OK): a button of type=button does not submit a form;  that needs a browser: tag the scenario @browser`},
-		{"behind nothing", behind("Idle"), `scenario scenario: download the file behind "Idle" on http://files.example.test/ (200 OK): a button of type=button does not submit a form;  that needs a browser: tag the scenario @browser`},
+		{"behind a script", behind("Script") + "the download should be named \"table.csv\"\nthe download should be between 8 B and 8 B", `scenario scenario: download the file behind "Script" on http://files.example.test/ (200 OK): a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
+		{"behind nothing", behind("Idle"), `scenario scenario: download the file behind "Idle" on http://files.example.test/ (200 OK): a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
 		{"behind no link", behind("Other"), `not_found web: download the file behind "Other" on http://files.example.test/ (200 OK): there is no such link or button; the page has "Price list", "Named", "Own name", "Short", "Broken", "Missing", "Lost", "Large", "Text", "Endless", 8 more`},
 	}, map[string]string{
 		"behind a page in between": "",

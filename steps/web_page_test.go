@@ -243,7 +243,7 @@ func TestWebActing(t *testing.T) {
 	acts, cases := at("/acts"), at("/cases")
 	const onActs, onCases = " on http://www.example.test/acts (200 OK): ", " on http://www.example.test/cases (200 OK): "
 	byScript := func(name, element string) string {
-		return `scenario scenario: click "` + name + `"` + onActs + `a click on <` + element + `> needs a script;  that needs a browser: tag the scenario @browser`
+		return `scenario scenario: click "` + name + `"` + onActs + `a click on <` + element + `> needs a script; that needs a browser: tag the scenario @browser`
 	}
 	s.runBoth(t, []sentenceCase{
 		{"click a link", acts + "I click \"Link\"\nI should be on /echo?link", ""},
@@ -254,7 +254,7 @@ func TestWebActing(t *testing.T) {
 		{"click one of two", acts + `I click "Same"`, `not_found web: click "Same"` + onActs + `the name is ambiguous: 2 elements match: <p> "Same", <p> "Same"`},
 		{"click nothing", acts + `I click "Nothing"`, `not_found web: click "Nothing"` + onActs + `there is no such link or button; the page has "Link", "Under", "Button", "Later", "More", "Say it"`},
 		{"click what is covered", acts + `I click "Under"`, ""},
-		{"see after a while", acts + "I click \"Later\"\nI should see \"said later\" within 5s", `scenario scenario: click "Later"` + onActs + `a button of type=button does not submit a form;  that needs a browser: tag the scenario @browser`},
+		{"see after a while", acts + "I click \"Later\"\nI should see \"said later\" within 5s", `scenario scenario: click "Later"` + onActs + `a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
 		{"back", acts + "I click \"Link\"\nI go back\nI should be on /acts\nI should see \"menu closed\"", ""},
 		{"back twice", acts + "I click \"Link\"\nI go to /cases\nI go back\nI should be on /echo?link\nI go back\nI should be on /acts", ""},
 		{"back from the first page", acts + "I go back", "scenario scenario: go back: there is no previous page"},

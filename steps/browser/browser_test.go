@@ -295,7 +295,7 @@ func TestSlowStart(t *testing.T) {
 	b, appear := lateBrowser(t)
 	for range 2 {
 		var broken *browser.Broken
-		if _, err := b.Open(within(t, 100*time.Millisecond)); !errors.As(err, &broken) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it was not there after ") {
+		if _, err := b.Open(within(t, 100*time.Millisecond)); !errors.As(err, &broken) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it was not ready after ") {
 			t.Errorf("got %v", err)
 		}
 	}

@@ -88,13 +88,13 @@ func AttachmentChanged(sent, arrived *Message, name string) Change {
 	case wanted == nil:
 		return ""
 	case got == nil && len(arrived.Attachments) == 0:
-		return Change(fmt.Sprintf("the attachment %q is gone: it has none", name))
+		return Change(fmt.Sprintf("the attachment %q is gone: the message has none", name))
 	case got == nil:
 		names := make([]string, len(arrived.Attachments))
 		for i, a := range arrived.Attachments {
 			names[i] = shown(a.Name)
 		}
-		return Change(fmt.Sprintf("the attachment %q is gone: it has %s", name, shortened(strings.Join(names, ", "))))
+		return Change(fmt.Sprintf("the attachment %q is gone: the message has %s", name, shortened(strings.Join(names, ", "))))
 	case !bytes.Equal(got.Content, wanted.Content):
 		return Change(fmt.Sprintf("the attachment %q has %s; it had %s", name, digest(got.Content), digest(wanted.Content)))
 	}

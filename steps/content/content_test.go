@@ -99,10 +99,10 @@ func TestInternationalAddress(t *testing.T) {
 
 func TestWriteRefuses(t *testing.T) {
 	for want, m := range map[string]content.Message{
-		`"a b" is not the name of a header`:                                                 {Headers: []content.Header{{Name: "a b", Value: "x"}}},
-		`the header X contains a line break or another control character: "a\nB: c"`:      {Headers: []content.Header{{Name: "X", Value: "a\nB: c"}}},
-		`the header X has a word of more than 998 bytes`:                               {Headers: []content.Header{{Name: "X", Value: strings.Repeat("x", 999)}}},
-		`the header To is not a list of addresses: "jörg"`:                                {Headers: []content.Header{{Name: "To", Value: "jörg"}}},
+		`"a b" is not the name of a header`:                                                {Headers: []content.Header{{Name: "a b", Value: "x"}}},
+		`the header X contains a line break or another control character: "a\nB: c"`:       {Headers: []content.Header{{Name: "X", Value: "a\nB: c"}}},
+		`the header X has a word of more than 998 bytes`:                                   {Headers: []content.Header{{Name: "X", Value: strings.Repeat("x", 999)}}},
+		`the header To is not a list of addresses: "jörg"`:                                 {Headers: []content.Header{{Name: "To", Value: "jörg"}}},
 		`"a/b" is not a valid name for an attachment: use 1 to 200 bytes, without a slash`: {Attachments: []content.Attachment{{Name: "a/b"}}},
 	} {
 		if _, err := m.Write(); err == nil || err.Error() != want {
@@ -129,8 +129,8 @@ func TestChanged(t *testing.T) {
 		{"a footer", alone, "two\n", "two\n\n--\nchecked\n", `after its end the text continues with "--\nchecked"`},
 		{"cut off", alone, "\ntwo", "", `the text ends before line 2, which was "two"`},
 		{"a byte", sent, "AAEC", "AAED", `the attachment "a.bin" has 3 bytes (SHA-256 b744d600fbe3…); it had 3 bytes (SHA-256 ae4b3280e56e…)`},
-		{"another name", sent, "a.bin", "b.bin", `the attachment "a.bin" is gone: it has "b.bin"`},
-		{"no attachment", sent, "Content-Disposition: attachment; filename=a.bin\r\n", "", `the attachment "a.bin" is gone: it has none`},
+		{"another name", sent, "a.bin", "b.bin", `the attachment "a.bin" is gone: the message has "b.bin"`},
+		{"no attachment", sent, "Content-Disposition: attachment; filename=a.bin\r\n", "", `the attachment "a.bin" is gone: the message has none`},
 		{"one more attachment", sent, "--b--", "--b\r\nContent-Disposition: attachment; filename=c\r\n\r\nx\r\n--b--", `it has 2 attachments, but 1 were sent`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 	for want, raw := range map[string]string{
 		`a multipart without a boundary`: "Content-Type: multipart/mixed\n\nx",
-		`more than 10 nested ones`: deep,
+		`more than 10 nested ones`:       deep,
 		`unexpected EOF`:                 "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx",
 		`illegal base64 data`:            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Disposition: attachment; filename=x\nContent-Transfer-Encoding: base64\n\n=AAA\n--b--\n",
 		`more than 200 parts`:            "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\n\nx\n", 201) + "--b--\n",

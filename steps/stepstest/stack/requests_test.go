@@ -50,7 +50,7 @@ func TestFilesOfNginx(t *testing.T) {
 	ran(t, at(t, stack.AppIP), "    When I go to \""+site+"/\" over HTTP/2\n", "the server does not speak HTTP/2")
 	const shown = "status 400 Bad Request: it got the client certificate "
 	ran(t, with(""), get, "status 400 Bad Request: it asks for a client certificate, and tls.clients in stepwatch.yml has none for www."+stack.Documented)
-	ran(t, with(s.EndedClient), get, shown+`"ended-client" (`+s.EndedClient+`), which ended on`)
+	ran(t, with(s.EndedClient), get, shown+`"ended-client" (`+s.EndedClient+`), which expired on`)
 	ran(t, with(s.StrangeClient), get, shown+`"strange-client" (`+s.StrangeClient+`), whose issuer "stepwatch test stranger" is not one of the authorities that it names`)
 }
 
@@ -65,7 +65,7 @@ func TestProxiesOfApache(t *testing.T) {
 	ran(t, through(stack.OpenProxy), secure, "")
 	ran(t, through(stack.OpenProxy), plain, "")
 	ran(t, through(stack.OpenProxy), strings.ReplaceAll(secure, "www.", "no-such-name."), "it cannot reach the server: 502")
-	const wanted = "it requires a login (407 Proxy Authentication Required): add one as web.proxy_login"
+	const wanted = "it requires a login (407 Proxy Authentication Required): set web.proxy_login"
 	ran(t, through(stack.LoginProxy), secure, wanted)
 	ran(t, through(stack.LoginProxy), plain, wanted)
 	loggedIn := func(username string) string {
