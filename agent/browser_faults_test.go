@@ -112,15 +112,15 @@ func TestBrowserFaults(t *testing.T) {
 		{name: "renderer killed later", path: "/later", hit: kill("renderer", syscall.SIGKILL), more: []string{`I should see "never"`},
 			state: result.Unknown, reason: result.ReasonBrowser, message: "use the browser: the page crashed"},
 		{name: "GPU process killed", path: "/hit", hit: kill("gpu-process", syscall.SIGKILL), state: result.OK},
-		{name: "network service killed", path: "/hit", hit: kill("utility", syscall.SIGKILL), state: result.Unknown, reason: result.ReasonBrowser, message: "the browser gave up by itself (net::ERR_ABORTED)"},
+		{name: "network service killed", path: "/hit", hit: kill("utility", syscall.SIGKILL), state: result.Unknown, reason: result.ReasonBrowser, message: "the browser aborted the request by itself (net::ERR_ABORTED)"},
 		{name: "browser stopped", path: "/hit", hit: kill("", syscall.SIGSTOP), timeout: 4 * time.Second, state: result.Unknown, reason: result.ReasonBrowser, message: "use the browser: the browser hangs"},
-		{name: "busy script", path: "/busy", timeout: 4 * time.Second, state: result.Critical, reason: result.ReasonTimeout, message: "a script keeps the page busy, or the server does not end it"},
-		{name: "no answer", path: "/hang", timeout: 4 * time.Second, state: result.Critical, reason: result.ReasonTimeout, message: "no page came before the deadline"},
+		{name: "busy script", path: "/busy", timeout: 4 * time.Second, state: result.Critical, reason: result.ReasonTimeout, message: "a script keeps the page busy, or the server does not finish sending it"},
+		{name: "no answer", path: "/hang", timeout: 4 * time.Second, state: result.Critical, reason: result.ReasonTimeout, message: "no page was received before the deadline"},
 		{name: "no image", path: "/image", timeout: 4 * time.Second, state: result.Critical, reason: result.ReasonTimeout, message: "it still waits for " + server.URL + "/hang.png"},
 		{name: "alert", path: "/alert", more: []string{see}, state: result.OK},
 		{name: "beforeunload", path: "/unload", more: []string{`I follow "Contact"`, see}, state: result.OK},
 		{name: "memory", path: "/memory", more: []string{`I should see "never"`}, state: result.Unknown, reason: result.ReasonBrowser,
-			message: "the browser took more than 600 MB, twice browser.memory of stepwatch.yml"},
+			message: "the browser took more than 600 MB, twice browser.memory in stepwatch.yml"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if hit = test.hit; hit == nil {

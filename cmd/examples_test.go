@@ -67,9 +67,9 @@ func TestExampleOfOwnSentences(t *testing.T) {
 		t.Errorf("broken: exit code %d", code)
 	}
 	for _, want := range []string{
-		`expect at least 1 elements "nav.site-navigation a" on http://intranet.example.org/ (200 OK): the page has 0`,
+		`expect at least 1 elements "nav.site-navigation a" on http://intranet.example.org/ (200 OK): got 0`,
 		`see "OK" within "Status" on http://intranet.example.org/status (200 OK): the region does not show it`,
-		`expect 0 elements "//table[.//th='Storage Directory']//td[3][normalize-space() != 'Active']" on http://namenode.example.org:50070/dfshealth.jsp (200 OK): the page has 1`,
+		`expect 0 elements "//table[.//th='Storage Directory']//td[3][normalize-space() != 'Active']" on http://namenode.example.org:50070/dfshealth.jsp (200 OK): got 1`,
 		`check_slow_queries says CRITICAL: CRITICAL: 15.00 slow queries per second`,
 		"5 scenarios: 1 passed, 4 failed.",
 	} {

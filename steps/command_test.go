@@ -45,7 +45,7 @@ func TestCommands(t *testing.T) {
 		{doc(hello+`Then the stderr should not contain:`, "trouble"), `expect the stderr of "sh -c "echo hello; echo trouble >&2; exit 3"" not to contain "trouble", got "trouble\n"`},
 		{hello + `Then the output should match /^h.*e$/`, ""},
 		{hello + `Then the output should match /x/`, `expect the output of "sh -c "echo hello; echo trouble >&2; exit 3"" to match "x", got "hello\ntrouble\n"`},
-		{hello + `Then the output should match /(/`, "\"(\" is no regular expression that can be used (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
+		{hello + `Then the output should match /(/`, "\"(\" is not a valid regular expression (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
 		{doc(hello+`Then the stdout should match:`, "^x"), `expect the stdout of "sh -c "echo hello; echo trouble >&2; exit 3"" to match "^x", got "hello\n"`},
 
 		{"When I run `echo a`\nAnd I run `echo b`\nThen the output from \"echo a\" should contain \"a\"", ""},

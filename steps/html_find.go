@@ -16,48 +16,48 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// A link, button or field is found by what a reader calls it. Candidates get a rank by how well the name fits; the best
-// rank wins, and within it the shortest text, as in Webrat. What is left after that is ambiguous, unless the choice makes
-// no difference. A project marked as cucumber-nagios compatible gets the first one in the document, as there, and its
-// hidden elements count.
+// A link, button or field is found by the name that a visitor sees. Candidates are ranked by how well the name matches;
+// the best rank wins, and within it the shortest text, as in Webrat. Several remaining candidates are ambiguous, unless
+// the choice makes no difference. A project marked as cucumber-nagios compatible uses the first one in the document, as
+// cucumber-nagios did, and also considers hidden elements.
 
-// candidate is an element that could be meant.
+// candidate is an element that may be the one that a step names.
 type candidate struct {
 	node     *html.Node
-	shown    string // what messages call it
-	rank     int    // how well the name fits, 0 best; below 0: not at all
-	length   int    // of the text that fits
-	same     string // candidates with the same non-empty value are one choice
+	shown    string // its name in messages
+	rank     int    // how well the name matches, 0 is best; below 0: not at all
+	length   int    // of the matching text
+	same     string // candidates with the same non-empty value count as one
 	hidden   bool
 	disabled bool
 	broken   bool // an image that could not be loaded
 }
 
-// fits notes a text of the candidate that the name fits; the best one counts, and of equals the shortest.
+// fits records a text of the candidate that the name matches. The best one counts, and of equal ones the shortest.
 func (c *candidate) fits(rank int, text string) {
 	if c.rank < 0 || rank < c.rank || rank == c.rank && len(text) < c.length {
 		c.rank, c.length = rank, len(text)
 	}
 }
 
-// search is a look-up on a page: what kind of thing and which name.
+// search is a search on a page: for what kind of element and which name.
 type search struct {
-	ctx  context.Context // of the step that looks
+	ctx  context.Context // of the step
 	page *page
 	act  string // `follow "Contact"`
 	kind string // "link"
 	name string
 	lax  bool // cucumber-nagios compatible
 
-	judged bool // it is looked at and not used, so it may be disabled
-	byText bool // what a reader sees counts, and no id
+	judged bool // the element is only judged and not used, so it may be disabled
+	byText bool // only the visible text counts, not the id
 }
 
 func (s *search) failure(reason result.Reason, blame result.Blame, format string, args ...any) error {
 	return Fail(reason, blame, "%s on %s: %s", s.act, s.page, fmt.Sprintf(format, args...))
 }
 
-// choose takes the best of the candidates. instead says what to do about a name that none has, or is empty.
+// choose returns the best of the candidates. instead is a hint for the case that none matches, or empty.
 func (s *search) choose(candidates []candidate, instead string) (*html.Node, error) {
 	var best, hiddenBest, disabledBest []candidate
 	for _, c := range candidates {
@@ -75,7 +75,7 @@ func (s *search) choose(candidates []candidate, instead string) (*html.Node, err
 	}
 	switch {
 	case len(best) > 1 && !s.lax && slices.ContainsFunc(best, func(c candidate) bool { return c.same == "" || c.same != best[0].same }):
-		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the name is ambiguous: %d %ss fit: %s", len(best), s.kind, list(best))
+		return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "the name is ambiguous: %d %ss match: %s", len(best), s.kind, list(best))
 	case len(best) > 0:
 		return best[0].node, nil
 	case len(disabledBest) > 0:
@@ -90,16 +90,16 @@ func (s *search) choose(candidates []candidate, instead string) (*html.Node, err
 	return nil, s.failure(result.ReasonNotFound, result.BlameWeb, "%s", text)
 }
 
-// instead says what there is when nothing has the name.
+// instead describes the candidates when none matches the name.
 func (s *search) instead(candidates []candidate) string {
 	there := slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool { return c.hidden || c.disabled || c.shown == "" })
 	if len(there) == 0 {
-		return "there is none; the page has no " + s.kind + " at all" + s.page.without()
+		return "the page has no " + s.kind + " at all" + s.page.without()
 	}
-	return fmt.Sprintf("there is no such %s; there is %s%s", s.kind, list(there), s.page.without())
+	return fmt.Sprintf("there is no such %s; the page has %s%s", s.kind, list(there), s.page.without())
 }
 
-// list writes at most ten candidates, each name once.
+// list lists at most ten candidates, each name once.
 func list(candidates []candidate) string {
 	const most = 10
 	var names []string
@@ -121,7 +121,7 @@ func list(candidates []candidate) string {
 	return strings.Join(names, ", ")
 }
 
-// quote writes a name for a message, long ones cut.
+// quote quotes a name for a message and shortens long ones.
 func quote(name string) string {
 	const most = 60
 	if utf8.RuneCountInString(name) > most {
@@ -130,7 +130,7 @@ func quote(name string) string {
 	return `"` + name + `"`
 }
 
-// The ranks that a text gives. A caller adds its own between and behind.
+// The ranks of a text. Callers use ranks between and after these.
 const (
 	rankID   = iota
 	rankName // of a field, exactly
@@ -141,8 +141,8 @@ const (
 	rankMarkup
 )
 
-// fitText ranks a text of the candidate: the whole, the whole in other letters, the beginning, a part. A trailing "*" or
-// ":" is decoration of a label.
+// fitText ranks a text of the candidate: an exact match, a match ignoring case, the beginning, a part. A trailing "*"
+// or ":" is decoration of a label.
 func (c *candidate) fitText(text, name string) {
 	switch bare := strings.TrimRight(text, " *:"); {
 	case text == "":
@@ -161,11 +161,11 @@ func hasPrefixFold(text, prefix string) bool {
 	return strings.HasPrefix(strings.ToLower(text), strings.ToLower(prefix))
 }
 
-// labelLimit is where a label is cut, in bytes: no reader takes a longer text for a name, and a page may make thousands
-// of elements share one.
+// labelLimit is the maximum length of a label in bytes: a longer text is not a name, and a page may let thousands of
+// elements share one.
 const labelLimit = 4096
 
-// labelOf collects what a reader sees of an element: its text with the texts of its images.
+// labelOf returns the visible text of an element, including the texts of its images.
 func labelOf(n *html.Node) string {
 	var t textWriter
 	writeLabel(&t, n, n)
@@ -186,7 +186,7 @@ func writeLabel(t *textWriter, root, n *html.Node) {
 			alt, _ := attribute(n, "alt")
 			writeText(t, alt)
 		case atom.Select, atom.Textarea, atom.Button:
-			return // a label may hold the control that it names
+			return // a label may contain the control that it names
 		}
 	}
 	edge := n.Type == html.ElementNode && traits[n.DataAtom]&block != 0
@@ -204,7 +204,7 @@ func writeLabel(t *textWriter, root, n *html.Node) {
 	}
 }
 
-// isHidden says whether an element or anything around it is not shown.
+// isHidden reports whether an element or one around it is hidden.
 func isHidden(n *html.Node) bool {
 	veil := boxVisibility(n)
 	if veil == gone {
@@ -214,7 +214,7 @@ func isHidden(n *html.Node) bool {
 	return outside == gone || cmp.Or(veil, outside) == veiled
 }
 
-// around gives what an element and all around it make of their content.
+// around returns the visibility that an element and those around it give to their content.
 func around(n *html.Node) visibility {
 	veil := inherited
 	for ; n != nil; n = n.Parent {
@@ -225,7 +225,7 @@ func around(n *html.Node) visibility {
 		switch {
 		case v == gone:
 			return gone
-		case holdsDocument(n): // what hides a frame hides the whole document in it
+		case holdsDocument(n): // the visibility of a frame applies to the whole document in it
 			if outside := around(n.Parent); outside == gone || cmp.Or(v, outside) == veiled {
 				return gone
 			}
@@ -237,8 +237,8 @@ func around(n *html.Node) visibility {
 	return veil
 }
 
-// isDisabled says whether a control is disabled by itself or by a fieldset of its document (HTML §4.10.18.5); the fieldset's
-// first legend is exempt.
+// isDisabled reports whether a control is disabled itself or through a fieldset of its document (HTML §4.10.18.5). The
+// first legend of the fieldset is exempt.
 func isDisabled(n *html.Node) bool {
 	if _, disabled := attribute(n, "disabled"); disabled {
 		return true
@@ -301,7 +301,7 @@ func (s *search) links(doc *html.Node) []candidate {
 	return links
 }
 
-// fitTexts ranks the texts that the candidate goes by; messages call it by the first of them.
+// fitTexts ranks the texts that name the candidate. The first of them is its name in messages.
 func (c *candidate) fitTexts(name string, texts ...string) {
 	for _, text := range texts {
 		if c.shown == "" && text != "" {
@@ -311,7 +311,7 @@ func (c *candidate) fitTexts(name string, texts ...string) {
 	}
 }
 
-// fitMarkup is the last resort: a part of the markup inside, which old features could name.
+// fitMarkup is the last resort: it matches a part of the markup inside the candidate, which old features could name.
 func (s *search) fitMarkup(candidates []candidate) {
 	for i := range candidates {
 		if candidates[i].rank >= 0 {
@@ -322,7 +322,7 @@ func (s *search) fitMarkup(candidates []candidate) {
 	for i := range candidates {
 		var markup bytes.Buffer
 		for c := range candidates[i].node.ChildNodes() {
-			_ = html.Render(&markup, c) // a Buffer takes everything
+			_ = html.Render(&markup, c) // a Buffer never fails
 		}
 		if len(wanted) > 0 && bytes.Contains(bytes.ToLower(markup.Bytes()), wanted) {
 			candidates[i].fits(rankMarkup, labelOf(candidates[i].node))
@@ -341,7 +341,7 @@ func attributeText(n *html.Node, key string) string {
 	return normalText(value)
 }
 
-// other looks whether something of another kind has exactly that name.
+// other returns the name of an element of another kind with exactly this name.
 func (s *search) other(candidates func(*search, *html.Node) []candidate, doc *html.Node) string {
 	for _, c := range candidates(s, doc) {
 		if c.rank >= 0 && c.rank <= rankFold && !c.hidden {
@@ -381,7 +381,7 @@ func (s *search) buttons(doc *html.Node) []candidate {
 			texts[5] = attributeText(n, "name")
 		}
 		if n.DataAtom == atom.Input && texts[1] == "" {
-			texts[1] = map[string]string{"submit": "Submit", "reset": "Reset"}[kind] // as browsers label it
+			texts[1] = map[string]string{"submit": "Submit", "reset": "Reset"}[kind] // the labels that browsers use
 		}
 		c.fitTexts(name, texts...)
 		s.fitID(&c)
@@ -396,7 +396,7 @@ func (s *search) buttons(doc *html.Node) []candidate {
 	return buttons
 }
 
-// buttonType gives submit, image, reset or button, and nothing for what is no button.
+// buttonType returns submit, image, reset or button, or "" for other elements.
 func buttonType(n *html.Node) string {
 	kind, _ := attribute(n, "type")
 	kind = strings.ToLower(kind)
@@ -414,7 +414,7 @@ func buttonType(n *html.Node) string {
 	return ""
 }
 
-// fieldKind says what can be done with a control.
+// fieldKind is a kind of control, which determines the possible actions.
 type fieldKind string
 
 const (
@@ -425,7 +425,7 @@ const (
 	kindFile     fieldKind = "file field"
 )
 
-// kindOf gives the kind of a control, and nothing for what takes no input.
+// kindOf returns the kind of a control, or "" for an element that accepts no input.
 func kindOf(n *html.Node) fieldKind {
 	switch n.DataAtom {
 	case atom.Textarea:
@@ -449,8 +449,8 @@ func kindOf(n *html.Node) fieldKind {
 	return ""
 }
 
-// findField finds a control by id, name, label, aria-label, placeholder or title. A label fits when it begins with the
-// name at a word's end. An empty kind is any.
+// findField finds a control by id, name, label, aria-label, placeholder or title. A label matches when it begins with
+// the name followed by a word boundary. An empty kind means any kind.
 func (s *search) findField(doc *html.Node, kind fieldKind) (*html.Node, error) {
 	s.kind = cmp.Or(string(kind), "field")
 	name := normalText(s.name)
@@ -510,7 +510,7 @@ func (c *candidate) fitField(text, name string) {
 	}
 }
 
-// labelsOf gives the labels of each control: around it, for its id, or by aria-labelledby.
+// labelsOf returns the labels of each control: around it, for its id, or by aria-labelledby.
 func labelsOf(doc *html.Node) map[*html.Node][]string {
 	texts := map[*html.Node][]string{}
 	for document := range documents(doc) {
@@ -519,7 +519,7 @@ func labelsOf(doc *html.Node) map[*html.Node][]string {
 	return texts
 }
 
-// labelControls notes the labels of the controls of one document.
+// labelControls records the labels of the controls of one document.
 func labelControls(document *html.Node, texts map[*html.Node][]string) {
 	byID := elementsByID(document)
 	var labelled, labels []*html.Node
@@ -552,17 +552,17 @@ func labelControls(document *html.Node, texts map[*html.Node][]string) {
 			texts[control] = append(texts[control], labelOf(l))
 		}
 	}
-	referred := map[string]string{} // the texts of elements that aria-labelledby names
+	referred := map[string]string{} // the texts of elements named by aria-labelledby
 	for _, n := range labelled {
 		ids, _ := attribute(n, "aria-labelledby")
 		var words []string
 		for i, id := range strings.Fields(ids) {
 			if i == 8 {
-				break // no sound page has more, and each may be a long text
+				break // no real page has more, and each may be a long text
 			}
 			if _, known := referred[id]; !known && byID[id] != nil {
 				text := labelOf(byID[id])
-				referred[id] = text[:min(len(text), labelLimit/16)] // one text may be asked for again and again
+				referred[id] = text[:min(len(text), labelLimit/16)] // many labels may refer to the same text
 			}
 			words = append(words, referred[id])
 		}

@@ -22,11 +22,11 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// needsBrowser is the end of every message about something that only a script could do.
+// needsBrowser is the end of every message about something that only a script can do.
 const needsBrowser = "that needs a browser: tag the scenario @browser"
 
-// formOf gives the form that a control belongs to (HTML §4.10.18.3), or nil. All are worked out at once, since a page may
-// have a hundred thousand controls.
+// formOf returns the form that owns a control (HTML §4.10.18.3), or nil. It computes all owners at once, since a page
+// may have a hundred thousand controls.
 func (p *page) formOf(control *html.Node) *html.Node {
 	if p.owners == nil {
 		p.owners = map[*html.Node]*html.Node{}
@@ -37,9 +37,8 @@ func (p *page) formOf(control *html.Node) *html.Node {
 	return p.owners[control]
 }
 
-// assignForms notes the owner of each control below n. form is the form around n. loose is a form that was written
-// between a table and its rows: the parser leaves it there empty, and browsers still count the controls behind it as
-// its own.
+// assignForms records the owner of each control below n. form is the form around n. loose is a form written between a
+// table and its rows: the parser leaves it there empty, but browsers still assign the controls after it to it.
 func (p *page) assignForms(n, form, loose *html.Node, ids map[string]*html.Node) {
 	for c := range n.ChildNodes() {
 		if c.Type != html.ElementNode || holdsDocument(c) {
@@ -94,7 +93,7 @@ func (s *search) findForm(doc *html.Node) (*html.Node, error) {
 	if !slices.ContainsFunc(forms, func(c candidate) bool { return c.rank >= 0 }) {
 		if selector, err := cascadia.Parse(s.name); err == nil {
 			for _, n := range cascadia.QueryAll(doc, selector) {
-				// As with an id, what is selected may also be in the form.
+				// As with an id, the selected element may also be inside the form.
 				for ; n != nil && n.DataAtom != atom.Form; n = n.Parent {
 				}
 				for i := range forms {
@@ -117,7 +116,7 @@ func removeAttribute(n *html.Node, key string) {
 	n.Attr = slices.DeleteFunc(n.Attr, func(a html.Attribute) bool { return a.Key == key })
 }
 
-// optionText is what a reader sees of an option.
+// optionText returns the visible text of an option.
 func optionText(option *html.Node) string {
 	if label, _ := attribute(option, "label"); label != "" {
 		return normalText(label)
@@ -132,7 +131,7 @@ func optionValue(option *html.Node) string {
 	return labelOf(option)
 }
 
-// optionDisabled says whether an option or its group is disabled.
+// optionDisabled reports whether an option or its group is disabled.
 func optionDisabled(option *html.Node) bool {
 	_, disabled := attribute(option, "disabled")
 	if group := option.Parent; !disabled && group != nil && group.DataAtom == atom.Optgroup {
@@ -151,7 +150,7 @@ func options(field *html.Node) []*html.Node {
 	return found
 }
 
-// findOption finds the option with that text in a select field.
+// findOption finds the option with this text in a select field.
 func (s *search) findOption(field *html.Node, wanted string) (*html.Node, error) {
 	text := normalText(wanted)
 	var found *html.Node
@@ -190,14 +189,14 @@ func (p *page) chooseRadio(radio *html.Node) {
 	setAttribute(radio, "checked", "")
 }
 
-// entry is one name and value that a form sends.
+// entry is a name and a value that a form sends.
 type entry struct {
 	name, value string
 	file        string // path, for a file field
 	isFile      bool
 }
 
-// entries constructs the entry list (HTML §4.10.21.4). submitter is the button that was pressed, or nil.
+// entries returns the entry list (HTML §4.10.21.4). submitter is the pressed button, or nil.
 func (p *page) entries(form, submitter *html.Node) []entry {
 	var list []entry
 	for n := range own(p.doc) {
@@ -261,7 +260,8 @@ func inDatalist(n *html.Node) bool {
 	return false
 }
 
-// selected gives the options that a select field sends. A drop-down that has none selected shows and sends its first.
+// selected returns the options that a select field sends. A drop-down without a selected option shows and sends its
+// first.
 func selected(field *html.Node) []*html.Node {
 	var chosen, enabled []*html.Node
 	for _, o := range options(field) {
@@ -299,7 +299,7 @@ func (p *page) charsetName() string {
 	return strings.ToUpper(fmt.Sprint(p.encoding))
 }
 
-// submission makes the visit that submitting a form is (HTML §4.10.21.3). submitter is the button that was pressed, or nil.
+// submission returns the visit that submits a form (HTML §4.10.21.3). submitter is the pressed button, or nil.
 func (s *search) submission(form, submitter *html.Node) (visit, error) {
 	setting := func(key string) string { return formSetting(form, submitter, key) }
 	p := s.page.at(form)
@@ -307,7 +307,7 @@ func (s *search) submission(form, submitter *html.Node) (visit, error) {
 	if action := setting("action"); action != "" {
 		to, err := p.base().Parse(action)
 		if err != nil {
-			return visit{}, s.failure(result.ReasonUnexpected, result.BlameWeb, "the form's action %q is no URL", action)
+			return visit{}, s.failure(result.ReasonUnexpected, result.BlameWeb, "the form's action %q is not a URL", action)
 		}
 		target = *to
 	}
@@ -346,7 +346,7 @@ func (s *search) submission(form, submitter *html.Node) (visit, error) {
 	return v, nil
 }
 
-// formSetting gives an attribute of a form, or what the button that was pressed says in its place.
+// formSetting returns an attribute of a form, or the one of the pressed button that overrides it.
 func formSetting(form, submitter *html.Node, key string) string {
 	if submitter != nil {
 		if value, found := attribute(submitter, "form"+key); found {
@@ -357,7 +357,7 @@ func formSetting(form, submitter *html.Node, key string) string {
 	return strings.TrimSpace(value)
 }
 
-// newlines makes every line end CRLF, as forms send it.
+// newlines converts every line ending to CRLF, as forms send it.
 func newlines(s string) string {
 	if !strings.ContainsAny(s, "\r\n") {
 		return s
@@ -367,7 +367,7 @@ func newlines(s string) string {
 	return strings.ReplaceAll(s, "\n", "\r\n")
 }
 
-// encode puts a value into the page's encoding, which is what forms are sent in.
+// encode converts a value to the page's encoding, in which forms are sent.
 func (p *page) encode(s string) string {
 	if p.encoding == nil {
 		return s
@@ -379,7 +379,7 @@ func (p *page) encode(s string) string {
 	return encoded
 }
 
-// plain is the value where files cannot be sent: the file's name alone.
+// plain returns the value for encodings that cannot contain files: the file name only.
 func (e *entry) plain() string {
 	if e.isFile && e.file != "" {
 		return filepath.Base(e.file)
@@ -387,7 +387,7 @@ func (e *entry) plain() string {
 	return e.value
 }
 
-// urlencoded keeps the order of the page, which url.Values would not.
+// urlencoded keeps the order of the page, unlike url.Values.
 func urlencoded(list []entry) string {
 	var b strings.Builder
 	for _, e := range list {
@@ -401,7 +401,7 @@ func urlencoded(list []entry) string {
 	return b.String()
 }
 
-// multipart writes the entries as multipart/form-data (RFC 7578).
+// multipart encodes the entries as multipart/form-data (RFC 7578).
 func (s *search) multipart(v *visit, list []entry) error {
 	var body bytes.Buffer
 	writer := multipart.NewWriter(&body)
@@ -438,10 +438,10 @@ func (s *search) multipart(v *visit, list []entry) error {
 	return nil
 }
 
-// fileType says what a file is, by its name or else its content.
+// fileType returns the media type of a file, from its name or its content.
 func fileType(name string, content []byte) string {
 	if name == "" {
-		return "application/octet-stream" // as browsers do for a field left empty
+		return "application/octet-stream" // as browsers do for an empty field
 	}
 	if byName := mime.TypeByExtension(filepath.Ext(name)); byName != "" {
 		return byName

@@ -20,7 +20,7 @@ func newTestPage(source string) *page {
 	}
 }
 
-// FuzzHTMLPage does with any page all that steps can do with one. Nothing may panic, hang or blame stepwatch.
+// FuzzHTMLPage runs all steps about a page on any page. They must not panic, hang or blame stepwatch.
 func FuzzHTMLPage(f *testing.F) {
 	for _, c := range textCases {
 		f.Add(c.source, "a")
@@ -67,12 +67,12 @@ func FuzzHTMLPage(f *testing.F) {
 		}
 		_, _ = s.findForm(doc)
 		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // nothing is to be fetched
+		cancel() // nothing is fetched
 		_ = follow(ctx, w, Args{Captured: []string{name}})
 	})
 }
 
-// TestHugePage holds that the time for a page grows with its size and no faster: every kind of thing, 20,000 times.
+// TestHugePage checks that the time for a page grows linearly with its size: 20,000 elements of every kind.
 func TestHugePage(t *testing.T) {
 	const times = 20_000
 	for _, c := range []struct{ before, piece string }{

@@ -10,17 +10,18 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// A page is the documents of its frames as well. They stand in one tree, each inside the element of its frame, so that all
-// that is looked for is found in them; ids, forms and disabled fieldsets end at their edges.
+// A page includes the documents of its frames. They are in one tree, each inside the element of its frame, so that a
+// search also finds elements in them. Ids, forms and disabled fieldsets do not cross the boundaries of documents.
 
 func isFrame(n *html.Node) bool { return n.DataAtom == atom.Iframe || n.DataAtom == atom.Frame }
 
-// holdsDocument says whether a document was put into a frame. The parser takes all that is written in one for text.
+// holdsDocument reports whether a document was put into a frame. The parser treats everything written inside a frame
+// element as text.
 func holdsDocument(n *html.Node) bool {
 	return isFrame(n) && n.FirstChild != nil && n.FirstChild.Type == html.ElementNode
 }
 
-// documents gives the root of a document and those of the documents in its frames: the elements that hold them.
+// documents returns the root of a document and the elements that contain the documents of its frames.
 func documents(doc *html.Node) iter.Seq[*html.Node] {
 	return func(yield func(*html.Node) bool) {
 		if !yield(doc) {
@@ -34,7 +35,7 @@ func documents(doc *html.Node) iter.Seq[*html.Node] {
 	}
 }
 
-// own gives what belongs to one document, and not to a document in one of its frames.
+// own returns the nodes of one document, without those of documents in its frames.
 func own(document *html.Node) iter.Seq[*html.Node] {
 	return func(yield func(*html.Node) bool) {
 		var visit func(*html.Node) bool
@@ -50,7 +51,7 @@ func own(document *html.Node) iter.Seq[*html.Node] {
 	}
 }
 
-// elementsByID gives the elements of one document by their ids; of several with one id the first counts.
+// elementsByID returns the elements of one document by their ids; the first one with an id counts.
 func elementsByID(document *html.Node) map[string]*html.Node {
 	ids := map[string]*html.Node{}
 	for n := range own(document) {
@@ -61,7 +62,7 @@ func elementsByID(document *html.Node) map[string]*html.Node {
 	return ids
 }
 
-// documentOf gives the root of the document that a node belongs to.
+// documentOf returns the root of the document that a node belongs to.
 func documentOf(n *html.Node) *html.Node {
 	for n.Parent != nil {
 		if n = n.Parent; holdsDocument(n) {
@@ -71,9 +72,9 @@ func documentOf(n *html.Node) *html.Node {
 	return n
 }
 
-// lostFrame is a frame whose document is not there to be looked at.
+// lostFrame is a frame whose document is not available.
 type lostFrame struct {
-	name   string // its address, or what else tells it from others
+	name   string // its address, or another description
 	why    string
 	reason result.Reason
 	blame  result.Blame
@@ -81,7 +82,7 @@ type lostFrame struct {
 
 func (l *lostFrame) String() string { return l.name + " could not be loaded: " + l.why }
 
-// missing gives the first frame of the page, or of a part of it, that is shown and whose document is not there; or nil.
+// missing returns the first visible frame of the page, or of a part of it, whose document is not available, or nil.
 func (p *page) missing(within ...*html.Node) *lostFrame {
 	if len(p.lost) == 0 {
 		return nil
@@ -103,7 +104,7 @@ func (p *page) missing(within ...*html.Node) *lostFrame {
 	return nil
 }
 
-// knowFrames has a browser say which frames of its page are not there.
+// knowFrames asks the browser which frames of its page are not available.
 func (p *page) knowFrames() error {
 	if p.live == nil || !p.isHTML() || !p.live.tab.Framed() {
 		return nil
@@ -112,7 +113,7 @@ func (p *page) knowFrames() error {
 	return err
 }
 
-// without says of something that a page lacks that one of its frames is not there, which may be why.
+// without returns a note about a frame that is not available, a possible reason why something was not found.
 func (p *page) without() string {
 	if err := p.knowFrames(); err != nil {
 		return ""
@@ -123,7 +124,7 @@ func (p *page) without() string {
 	return ""
 }
 
-// excused blames the monitor, or the scenario, for what was not found when it may be in a frame that it cannot look into.
+// excused blames the monitor or the scenario when something was not found but may be in a frame that cannot be read.
 func (p *page) excused(err error) error {
 	if err == nil || !mayPass(err) {
 		return err
@@ -134,7 +135,7 @@ func (p *page) excused(err error) error {
 	return err
 }
 
-// whole fails when a frame of the page, or of a part of it, is not there to be looked at: nobody knows what that would show.
+// whole fails when a frame of the page, or of a part of it, is not available, since its content is unknown.
 func (p *page) whole(act string, within ...*html.Node) error {
 	if err := p.knowFrames(); err != nil {
 		return err

@@ -12,9 +12,9 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// What a visitor looks at without using it: headings, images, and the regions of a page.
+// The parts of a page that a visitor only looks at: headings, images and regions.
 
-// headingLevel is 1 to 6 for a heading, and 0 for what is none.
+// headingLevel returns 1 to 6 for a heading, and 0 for other elements.
 func headingLevel(n *html.Node) int {
 	switch n.DataAtom {
 	case atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6:
@@ -44,7 +44,7 @@ func (s *search) headings(doc *html.Node) []candidate {
 	return headings
 }
 
-// images are found by their texts or by the name of their file. One that a browser could not load is as good as hidden.
+// images returns the images, by their texts or file names. An image that a browser could not load counts as hidden.
 func (s *search) images(doc *html.Node) []candidate {
 	var images []candidate
 	name := normalText(s.name)
@@ -68,10 +68,10 @@ func (s *search) images(doc *html.Node) []candidate {
 	return images
 }
 
-// brokenImage is the attribute that a browser's snapshot gives to an image that it could not load.
+// brokenImage is the attribute that the snapshot of a browser sets on an image that failed to load.
 const brokenImage = "stepwatch-broken"
 
-// seen judges whether a reader sees one of the candidates, or does not when wanted is false.
+// seen checks that one of the candidates is visible, or that none is when wanted is false.
 func (s *search) seen(candidates []candidate, wanted bool) error {
 	if normalText(s.name) == "" {
 		return scenarioFault("%s: the text is empty", s.act)
@@ -96,7 +96,7 @@ func (s *search) seen(candidates []candidate, wanted bool) error {
 	case !wanted:
 		why = "the page shows the " + s.kind + " " + found.shown
 	case broken != nil:
-		why = "the " + s.kind + " " + broken.shown + " cannot be shown: its file did not load, or is no image"
+		why = "the " + s.kind + " " + broken.shown + " cannot be shown: its file did not load, or is not an image"
 	case hidden != nil:
 		why = "the " + s.kind + " " + hidden.shown + " is hidden"
 	default:
@@ -105,13 +105,13 @@ func (s *search) seen(candidates []candidate, wanted bool) error {
 	return s.failure(result.ReasonUnexpected, result.BlameWeb, "%s", why)
 }
 
-// landmarks are the regions that go by their role (WAI-ARIA 1.2 §5.3.4), with the words that people have for them.
+// landmarks are the roles of landmark regions (WAI-ARIA 1.2 §5.3.4), with their common names.
 var landmarks = map[string][]string{
 	"banner": {"header", "banner"}, "contentinfo": {"footer", "contentinfo"}, "main": {"main"}, "navigation": {"navigation", "nav"},
 	"complementary": {"aside", "complementary", "sidebar"}, "search": {"search"}, "dialog": {"dialog"}, "alert": {"alert"}, "status": {"status"},
 }
 
-// landmarkOf gives the role of a landmark, and nothing for what is none (HTML Accessibility API Mappings §3.5).
+// landmarkOf returns the landmark role of an element, or "" (HTML Accessibility API Mappings §3.5).
 func landmarkOf(n *html.Node) string {
 	if role, _ := attribute(n, "role"); role != "" {
 		if role == "alertdialog" {
@@ -148,14 +148,14 @@ func landmarkOf(n *html.Node) string {
 	return ""
 }
 
-// region is a part of a page: the elements that make it up, in their order.
+// region is a part of a page: its elements, in document order.
 type region struct {
 	nodes []*html.Node
-	shown string // what messages call it
+	shown string // its name in messages
 }
 
-// findRegion finds a part of the page by its id, landmark, label, legend, caption or summary; by the heading over it; or
-// else by a CSS selector or an XPath, all that it selects taken together.
+// findRegion finds a part of the page by its id, landmark, label, legend, caption or summary, by the heading above it,
+// or otherwise by a CSS selector or an XPath. The region is then everything that this selects.
 func (s *search) findRegion(doc *html.Node) (*region, error) {
 	s.kind = "region"
 	name := normalText(s.name)
@@ -164,7 +164,7 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 	}
 	var candidates []candidate
 	captions := map[*html.Node]string{}
-	ids := map[*html.Node]map[string]*html.Node{} // of each document that needs them
+	ids := map[*html.Node]map[string]*html.Node{} // of each document, on demand
 	for n := range doc.Descendants() {
 		if n.Type != html.ElementNode {
 			continue
@@ -231,7 +231,7 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 		}
 		c.shown = quote(text)
 		c.fitField(text, name)
-		// A section that is labelled by its heading is the same region, better bounded.
+		// A section labelled by its heading is the same region, with better bounds.
 		if c.rank < 0 || !slices.ContainsFunc(labelled, func(o candidate) bool { return o.rank >= 0 && o.rank <= c.rank && !o.hidden }) {
 			candidates = append(candidates, c)
 		}
@@ -255,7 +255,7 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 	return &region{[]*html.Node{n}, quote(name)}, nil
 }
 
-// holds says whether n is outer or in it.
+// holds reports whether n is outer or inside it.
 func holds(outer, n *html.Node) bool {
 	for ; n != nil; n = n.Parent {
 		if n == outer {
@@ -265,7 +265,8 @@ func holds(outer, n *html.Node) bool {
 	return false
 }
 
-// below gives a heading and what stands under it: all up to the next heading that is no lower, or the end of the section.
+// below returns a heading and its content: everything up to the next heading of the same or a higher level, or to the
+// end of the section.
 func below(heading *html.Node) []*html.Node {
 	level := headingLevel(heading)
 	var stop func(*html.Node) bool
@@ -274,7 +275,7 @@ func below(heading *html.Node) []*html.Node {
 			return true
 		}
 		if holdsDocument(n) {
-			return false // its headings are another outline
+			return false // its headings form a separate outline
 		}
 		for c := range n.ChildNodes() {
 			if c.Type == html.ElementNode && stop(c) {
@@ -284,7 +285,7 @@ func below(heading *html.Node) []*html.Node {
 		return false
 	}
 	nodes := []*html.Node{heading}
-	// add takes the following siblings of n and says whether the region went on to their end.
+	// add adds the following siblings of n and reports whether the region continued to their end.
 	var add func(n *html.Node) bool
 	add = func(n *html.Node) bool {
 		for ; n != nil; n = n.NextSibling {
@@ -312,7 +313,7 @@ func below(heading *html.Node) []*html.Node {
 	return nodes
 }
 
-// text is what a reader sees of the region.
+// text returns the visible text of the region.
 func (r *region) text() []byte {
 	var t textWriter
 	for _, n := range r.nodes {
@@ -323,7 +324,7 @@ func (r *region) text() []byte {
 	return t.out
 }
 
-// outermost gives those of the nodes that are shown and in none of the others before them.
+// outermost returns the visible nodes that are not inside an earlier one.
 func outermost(nodes []*html.Node) []*html.Node {
 	var all []*html.Node
 	taken := map[*html.Node]bool{}
@@ -339,7 +340,7 @@ func outermost(nodes []*html.Node) []*html.Node {
 	return all
 }
 
-// elements gives what a CSS selector or an XPath selects, those that are shown and the number of the others.
+// elements returns the visible elements that a CSS selector or an XPath selects, and the number of hidden ones.
 func (s *search) elements(doc *html.Node) (shown []*html.Node, hidden int, err error) {
 	selected, err := selectElements(s.ctx, doc, s.name)
 	if slow := tooSlow(s.ctx, err, s.act); slow != nil {
@@ -358,8 +359,8 @@ func (s *search) elements(doc *html.Node) (shown []*html.Node, hidden int, err e
 	return shown, hidden, nil
 }
 
-// findClickable finds what a click is meant for: a link, a button or what says that it is one; or else, since a script may
-// wait for clicks anywhere, the innermost element that has exactly that text.
+// findClickable finds the element to click: a link, a button or an element with such a role; or else, since a script
+// may handle clicks on any element, the innermost element with exactly this text.
 func (s *search) findClickable(doc *html.Node) (*html.Node, error) {
 	s.kind = "link or button"
 	usual := append(s.links(doc), s.buttons(doc)...)
@@ -396,7 +397,7 @@ func isLink(n *html.Node) bool {
 	return found && (n.DataAtom == atom.A || n.DataAtom == atom.Area)
 }
 
-// clickRole says whether an element is announced as one that can be clicked.
+// clickRole reports whether an element has a role that can be clicked.
 func clickRole(n *html.Node) bool {
 	switch role, _ := attribute(n, "role"); role {
 	case "button", "link", "tab", "menuitem", "menuitemcheckbox", "menuitemradio", "option", "switch", "checkbox", "radio", "treeitem":
@@ -405,7 +406,7 @@ func clickRole(n *html.Node) bool {
 	return n.DataAtom == atom.Summary && n.Parent != nil && n.Parent.DataAtom == atom.Details && summaryOf(n.Parent) == n
 }
 
-// plain gives the innermost elements whose whole text is the name.
+// plain returns the innermost elements whose whole text is the name.
 func (s *search) plain(doc *html.Node, name string) []candidate {
 	var found []candidate
 	if name == "" {

@@ -14,8 +14,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
-// selectElements gives the elements of a document that a CSS selector (Selectors Level 3) selects, in their order; or an
-// XPath (1.0), when the text begins as no selector does: with a slash or a parenthesis. The error says what is wrong with it.
+// selectElements returns the elements of a document that a CSS selector (Selectors Level 3) or an XPath (1.0) selects,
+// in document order. A text is an XPath when it begins with a slash or a parenthesis, which no selector does. The error
+// describes what is wrong with it.
 func selectElements(ctx context.Context, doc *html.Node, text string) ([]*html.Node, error) {
 	if !strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "(") {
 		return selector.CSS(ctx, doc, text)
@@ -35,12 +36,12 @@ func selectElements(ctx context.Context, doc *html.Node, text string) ([]*html.N
 	case value != nil:
 		return nil, fmt.Errorf("%q is an XPath that selects no elements", text)
 	case others:
-		return nil, fmt.Errorf("%q selects more than elements: leave out what is behind the last one, such as /text() or /@href", text)
+		return nil, fmt.Errorf("%q does not select only elements: remove the part after the last element, such as /text() or /@href", text)
 	}
 	return selected, nil
 }
 
-// tooSlow is the failure of a step whose selector or XPath has not come to an end, or nil for another error.
+// tooSlow returns the failure of a step whose selector or XPath did not finish in time, or nil for another error.
 func tooSlow(ctx context.Context, err error, act string) error {
 	switch {
 	case !errors.As(err, new(*selector.SlowError)):

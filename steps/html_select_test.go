@@ -8,7 +8,7 @@ import (
 	"golang.org/x/net/html"
 )
 
-// FuzzSelectElements holds that no selector and no XPath panics, hangs or selects anything but elements.
+// FuzzSelectElements checks that no selector and no XPath panics, hangs or selects anything but elements.
 func FuzzSelectElements(f *testing.F) {
 	doc, err := html.Parse(strings.NewReader(`<title>x</title><ul class=a><li id=b>one<li>two <b>three</b></ul><!-- c --><p title="d">four`))
 	if err != nil {

@@ -11,21 +11,21 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// grid is a table as a reader sees it: what spans several cells is read in each of them.
+// grid is a table as a visitor sees it: a cell that spans several cells is repeated in each of them.
 type grid struct {
 	header []string
 	rows   [][]string
 }
 
-// maxSpan limits how far one cell may reach: no reader follows a wider one.
+// maxSpan limits the span of a cell, against huge ones.
 const maxSpan = 1000
 
-// findTable finds a table by its id, caption, label, or the heading over it; or else by a CSS selector or an XPath.
+// findTable finds a table by its id, caption, label, or the heading above it, otherwise by a CSS selector or an XPath.
 func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 	s.kind = "table"
 	name := normalText(s.name)
 	var tables []candidate
-	over := "" // the heading met last
+	over := "" // the latest heading
 	for n := range doc.Descendants() {
 		if n.Type != html.ElementNode {
 			continue
@@ -58,7 +58,7 @@ func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 			c.shown = "one without a name"
 		}
 		tables = append(tables, c)
-		over = "" // it names the first table under it
+		over = "" // it names only the first table below it
 	}
 	if !slices.ContainsFunc(tables, func(c candidate) bool { return c.rank >= 0 }) {
 		selected, err := selectElements(s.ctx, doc, s.name)
@@ -74,10 +74,10 @@ func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 	return s.choose(tables, "")
 }
 
-// gridOf reads a table. Its header is the last row of thead, or else its first row.
+// gridOf reads a table. Its header is the last row of thead, or its first row.
 func gridOf(table *html.Node) *grid {
 	var head, body [][]string
-	var open []spanning // cells that reach down into the next rows, by column
+	var open []spanning // cells that extend into the next rows, by column
 	var walk func(n *html.Node, into *[][]string)
 	walk = func(n *html.Node, into *[][]string) {
 		for c := range n.ChildNodes() {
@@ -107,7 +107,7 @@ func gridOf(table *html.Node) *grid {
 
 type spanning struct {
 	text string
-	rows int // that are still to come
+	rows int // remaining rows
 }
 
 func rowOf(tr *html.Node, above []spanning) (row []string, below []spanning) {
@@ -146,7 +146,7 @@ func span(cell *html.Node, key string) int {
 	return max(1, min(n, maxSpan))
 }
 
-// columns finds the columns that a step's table names, each by its text.
+// columns finds the columns that the table of a step names.
 func (s *search) columns(g *grid, names []string) ([]int, error) {
 	var columns []int
 	for _, name := range names {
@@ -159,7 +159,7 @@ func (s *search) columns(g *grid, names []string) ([]int, error) {
 	return columns, nil
 }
 
-// cells takes some columns of a row; a row may be shorter than the header.
+// cells returns some columns of a row; a row may be shorter than the header.
 func cells(row []string, columns []int) []string {
 	picked := make([]string, len(columns))
 	for i, at := range columns {
@@ -180,7 +180,7 @@ func normalRow(row []string, columns int) []string {
 
 func shownRow(row []string) string { return "| " + strings.Join(row, " | ") + " |" }
 
-// haveRows wants each of the rows, wherever it stands; the table may have more.
+// haveRows checks that each of the rows exists, in any order; the table may have more.
 func (s *search) haveRows(g *grid, wanted [][]string) error {
 	columns, err := s.columns(g, wanted[0])
 	if err != nil {
@@ -218,7 +218,7 @@ func (s *search) haveRows(g *grid, wanted [][]string) error {
 		case len(g.rows) == 0:
 			why = "the table has no rows"
 		case nearest >= 0:
-			why += "; the nearest is " + shownRow(cells(g.rows[nearest], columns))
+			why += "; the closest is " + shownRow(cells(g.rows[nearest], columns))
 		default:
 			why += "; the first is " + shownRow(cells(g.rows[0], columns))
 		}
@@ -227,7 +227,7 @@ func (s *search) haveRows(g *grid, wanted [][]string) error {
 	return nil
 }
 
-// beRows wants these rows and no others, in this order.
+// beRows checks that the table has exactly these rows, in this order.
 func (s *search) beRows(g *grid, wanted [][]string) error {
 	columns, err := s.columns(g, wanted[0])
 	if err != nil {
@@ -236,7 +236,7 @@ func (s *search) beRows(g *grid, wanted [][]string) error {
 	for i := range max(len(g.rows), len(wanted)-1) {
 		switch {
 		case i >= len(g.rows):
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "row %d should be %s, and the table has %d rows only", i+1, shownRow(normalRow(wanted[i+1], len(columns))), len(g.rows))
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "row %d should be %s, but the table has only %d rows", i+1, shownRow(normalRow(wanted[i+1], len(columns))), len(g.rows))
 		case i >= len(wanted)-1:
 			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the table has %d rows instead of %d; row %d is %s", len(g.rows), len(wanted)-1, i+1, shownRow(cells(g.rows[i], columns)))
 		}

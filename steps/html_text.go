@@ -10,19 +10,19 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// Visible text is what innerText of the body would be with only the HTML to go by: no style sheet, no script and no
-// shadow tree is known. White space, no-break spaces included, is collapsed and invisible characters are removed, so
-// that a text compares as a reader sees it. A block's edge is a space. Not shown are scripts, styles, templates, titles,
-// the values of controls, fallback contents, what carries the hidden attribute or an inline display:none or
-// visibility:hidden, a closed dialog, and all of a closed details but its summary.
+// Visible text is the innerText of the body as far as the HTML determines it, without style sheets, scripts and shadow
+// trees. White space, no-break spaces included, is collapsed and invisible characters are removed, so that a text
+// compares as a visitor reads it. The boundary of a block counts as a space. Not visible are scripts, styles,
+// templates, titles, the values of controls, fallback content, elements with the hidden attribute or an inline
+// display:none or visibility:hidden, a closed dialog, and a closed details except its summary.
 
-// textWriter collects visible text. Both ways to get it, visibleText and quickText, write through one.
+// textWriter collects visible text. visibleText and quickText both write to one.
 type textWriter struct {
 	out   []byte
 	space bool // a space is due before the next visible character
 }
 
-// gap marks white space or a block's edge.
+// gap marks white space or the boundary of a block.
 func (t *textWriter) gap() { t.space = len(t.out) > 0 }
 
 func writeText[T string | []byte](t *textWriter, text T) {
@@ -54,27 +54,27 @@ func writeText[T string | []byte](t *textWriter, text T) {
 	}
 }
 
-// normalText collapses white space and removes invisible characters, as is done to a page's text.
+// normalText collapses white space and removes invisible characters, as for the text of a page.
 func normalText(s string) string {
 	var t textWriter
 	writeText(&t, s)
 	return string(t.out)
 }
 
-// trait is what an element means for text and for quickText.
+// trait is a property of an element for text and for quickText.
 type trait uint16
 
 const (
-	block     trait = 1 << iota // its edges part words
+	block     trait = 1 << iota // its boundaries separate words
 	unseen                      // its content is never shown
 	void                        // it has no content and no end tag
 	raw                         // the tokenizer reads its content as text
-	headOnly                    // belongs into head, and does no harm elsewhere
-	plain                       // quickText may meet it in body
+	headOnly                    // belongs into head, but is harmless elsewhere
+	plain                       // quickText accepts it in body
 	closesP                     // its start tag ends an open p
-	oneAtOnce                   // its start tag does something to an open one
+	oneAtOnce                   // its start tag affects an open one
 	heading                     // its start tag ends a heading directly around it
-	placed                      // only its own parents take it; quickText has their list
+	placed                      // only certain parents accept it; quickText has their list
 )
 
 var traits = map[atom.Atom]trait{
@@ -118,22 +118,22 @@ var traits = map[atom.Atom]trait{
 	atom.U: plain, atom.Var: plain,
 }
 
-// svgUnseen are elements of SVG whose content is not drawn where it stands.
+// svgUnseen are SVG elements whose content is not drawn in place.
 var svgUnseen = map[string]bool{"title": true, "desc": true, "metadata": true, "defs": true, "symbol": true, "style": true,
 	"script": true, "clipPath": true, "mask": true, "marker": true, "pattern": true}
 
-// visibility is what of an element's own attributes decides whether it shows.
+// visibility is how an element's own attributes determine whether it is visible.
 type visibility int
 
 const (
-	inherited visibility = iota // nothing said
+	inherited visibility = iota // not set
 	gone                        // it has no box: hidden, display:none
-	veiled                      // visibility:hidden, which a descendant may take back
+	veiled                      // visibility:hidden, which a descendant may override
 	unveiled                    // visibility:visible
 )
 
-// styleVisibility reads display and visibility from the declarations of a style attribute; of several the last one
-// counts, or the last that is !important.
+// styleVisibility reads display and visibility from the declarations of a style attribute. The last declaration counts,
+// or the last one that is !important.
 func styleVisibility(style string) visibility {
 	var display, seen string
 	var displayImportant, seenImportant bool
@@ -164,7 +164,7 @@ func styleVisibility(style string) visibility {
 	return inherited
 }
 
-// nodeVisibility judges an element's content by the element and its attributes.
+// nodeVisibility returns the visibility of an element's content, from the element and its attributes.
 func nodeVisibility(n *html.Node) visibility {
 	if n.Namespace == "svg" && svgUnseen[n.Data] || n.Namespace == "" && traits[n.DataAtom]&unseen != 0 && !holdsTree(n) {
 		return gone
@@ -172,8 +172,8 @@ func nodeVisibility(n *html.Node) visibility {
 	return boxVisibility(n)
 }
 
-// holdsTree says whether an element that shows nothing of what is written in it shows another tree there: a shadow tree
-// (HTML §4.12.3), or in a frame the document that was put into it.
+// holdsTree reports whether an element shows another tree instead of its own content: a shadow tree (HTML §4.12.3), or
+// the document of a frame.
 func holdsTree(n *html.Node) bool {
 	if n.DataAtom == atom.Template {
 		mode, _ := attribute(n, "shadowrootmode")
@@ -182,7 +182,8 @@ func holdsTree(n *html.Node) bool {
 	return holdsDocument(n)
 }
 
-// boxVisibility judges an element itself: that of a textarea shows, though its content is no text of the page.
+// boxVisibility returns the visibility of the element itself: a textarea is visible, though its content is not text of
+// the page.
 func boxVisibility(n *html.Node) visibility {
 	if n.Namespace == "" && n.DataAtom == atom.Dialog {
 		if _, open := attribute(n, "open"); !open {
@@ -208,7 +209,7 @@ func boxVisibility(n *html.Node) visibility {
 	return v
 }
 
-// summaryOf gives the first summary of a details element, which shows even when that is closed.
+// summaryOf returns the first summary of a details element, which is visible even when that is closed.
 func summaryOf(details *html.Node) *html.Node {
 	for c := range details.ChildNodes() {
 		if c.DataAtom == atom.Summary {
@@ -218,7 +219,7 @@ func summaryOf(details *html.Node) *html.Node {
 	return nil
 }
 
-// attribute gives the first attribute called key, which is the one that counts.
+// attribute returns the first attribute called key, the one that counts.
 func attribute(n *html.Node, key string) (string, bool) {
 	for i := range n.Attr {
 		if n.Attr[i].Key == key && n.Attr[i].Namespace == "" {
@@ -228,15 +229,15 @@ func attribute(n *html.Node, key string) (string, bool) {
 	return "", false
 }
 
-// visibleText walks a parsed document.
+// visibleText returns the visible text of a parsed document.
 func visibleText(root *html.Node) []byte {
 	var t textWriter
 	walkText(&t, root, false, nil)
 	return t.out
 }
 
-// walkText writes the visible text below n. veil says that visibility:hidden is inherited; skip, if any, leaves out
-// more elements.
+// walkText writes the visible text below n. veil reports whether visibility:hidden is inherited; skip, if not nil,
+// selects further elements to omit.
 func walkText(t *textWriter, n *html.Node, veil bool, skip func(*html.Node) bool) {
 	if n.Type == html.TextNode {
 		if !veil && !(n.Parent != nil && closedDetails(n.Parent)) {
@@ -258,7 +259,7 @@ func walkText(t *textWriter, n *html.Node, veil bool, skip func(*html.Node) bool
 			veil = false
 		}
 		if veil && holdsDocument(n) {
-			return // nothing in it takes that back
+			return // nothing inside can override it
 		}
 		edge = n.Namespace == "" && traits[n.DataAtom]&block != 0
 	}
@@ -281,8 +282,8 @@ func closedDetails(n *html.Node) bool {
 	return !open
 }
 
-// parents lists what quickText lets stand directly in elements whose content the parser would otherwise rearrange.
-// A nil list lets text alone stand in them.
+// parents lists the elements that quickText accepts directly in elements whose content the parser would otherwise
+// rearrange. With a nil list, it accepts only text.
 var parents = map[atom.Atom][]atom.Atom{
 	atom.Table:    {atom.Caption, atom.Colgroup, atom.Thead, atom.Tbody, atom.Tfoot, atom.Tr},
 	atom.Thead:    {atom.Tr},
@@ -295,10 +296,9 @@ var parents = map[atom.Atom][]atom.Atom{
 	atom.Option:   nil,
 }
 
-// quickText gives the same text as visibleText of the parsed source without building a tree, at a tenth of the cost. It
-// can do so as long as the source is written cleanly: tags without odd characters, each end tag closing the element
-// opened last, none where the parser would move, close or drop it. Otherwise, and for everything that is rare, it gives
-// up and says false.
+// quickText returns the same text as visibleText of the parsed source without building a tree, at a tenth of the cost.
+// It works as long as the source is clean: tags without odd characters, each end tag closing the last open element,
+// none that the parser would move, close or drop. Otherwise, and for rare constructs, it returns false.
 func quickText(source []byte) ([]byte, bool) {
 	if bytes.IndexByte(source, 0) >= 0 {
 		return nil, false
@@ -315,16 +315,16 @@ func quickText(source []byte) ([]byte, bool) {
 
 const quickDepth = 64
 
-// quickReader is the state of quickText: the elements that are open.
+// quickReader is the state of quickText: the open elements.
 type quickReader struct {
 	rest   []byte
 	text   textWriter
 	stack  [quickDepth]atom.Atom
 	traits [quickDepth]trait // of the elements on the stack
 	depth  int
-	hidden int // depth of the outermost element that does not show, 0 for none
+	hidden int // depth of the outermost hidden element, 0 for none
 
-	html, head, body, content, over bool // met: these tags, anything else, the end of body
+	html, head, body, content, over bool // seen so far: these tags, anything else, the end of body
 }
 
 // next reads a text, a comment or a tag.
@@ -351,7 +351,8 @@ func (q *quickReader) next() bool {
 	}
 }
 
-// declaration skips a comment or a doctype. Comments that HTML ends in odd ways (HTML §13.2.5.43 on) are not for it.
+// declaration skips a comment or a doctype. It rejects comments that HTML ends in unusual ways (HTML §13.2.5.43 and
+// following).
 func (q *quickReader) declaration() bool {
 	const doctype = "<!doctype"
 	if body, is := bytes.CutPrefix(q.rest, []byte("<!--")); is {
@@ -370,7 +371,7 @@ func (q *quickReader) declaration() bool {
 	return true
 }
 
-// tagName reads a name of letters and digits. Other names, as custom elements have them, give 0.
+// tagName reads a name of letters and digits. It returns 0 for other names, such as those of custom elements.
 func (q *quickReader) tagName() atom.Atom {
 	var lower [12]byte
 	n := 0
@@ -462,7 +463,7 @@ func (q *quickReader) startTag() bool {
 	return t&raw == 0 || q.skipRaw(a)
 }
 
-// attribute reads one attribute that is written with nothing to guess about.
+// attribute reads one attribute with unambiguous syntax.
 func (q *quickReader) attribute() (key, value []byte, ok bool) {
 	n := 0
 	for ; n < len(q.rest); n++ {
@@ -477,7 +478,7 @@ func (q *quickReader) attribute() (key, value []byte, ok bool) {
 	}
 	key, q.rest = q.rest[:n], q.rest[n:]
 	if q.rest[0] != '=' {
-		// A "=" may still follow behind white space.
+		// A "=" may still follow after white space.
 		for i := 0; i < len(q.rest); i++ {
 			if !isSpace(q.rest[i]) {
 				return key, nil, q.rest[i] != '='
@@ -511,13 +512,13 @@ func (q *quickReader) attribute() (key, value []byte, ok bool) {
 	return key, value, true
 }
 
-// skipRaw leaves out the content of an element that is read as text and is not seen.
+// skipRaw skips the content of an element that is raw text and not visible.
 func (q *quickReader) skipRaw(a atom.Atom) bool {
 	name := []byte(a.String())
 	for at := 0; ; {
 		i := bytes.Index(q.rest[at:], []byte("</"))
 		if i < 0 {
-			// Without an end the rest of the document is its content.
+			// Without an end tag, the rest of the document is its content.
 			if a == atom.Script && bytes.Contains(q.rest, []byte("<!--")) {
 				return false
 			}
@@ -569,7 +570,7 @@ func (q *quickReader) readText(text []byte) bool {
 	return true
 }
 
-// blank says whether text is white space to the HTML parser, which takes no other characters for it.
+// blank reports whether text is white space to the HTML parser, which accepts only these characters.
 func blank(text []byte) bool {
 	for _, c := range text {
 		if !isSpace(c) {
@@ -579,7 +580,7 @@ func blank(text []byte) bool {
 	return true
 }
 
-// start opens an element, or passes by one without content.
+// start opens an element, or skips one without content.
 func (q *quickReader) start(a atom.Atom, t trait, hide bool) bool {
 	if q.hidden == 0 && t&block != 0 && !hide {
 		q.text.gap()
@@ -598,7 +599,7 @@ func (q *quickReader) start(a atom.Atom, t trait, hide bool) bool {
 	return true
 }
 
-// mayStand says whether the parser would simply put the element where its tag stands.
+// mayStand reports whether the parser would put the element exactly where its tag is.
 func (q *quickReader) mayStand(a atom.Atom, t trait) bool {
 	top := q.top()
 	outside := q.depth == 0 || q.depth == 1 && top == atom.Html // neither in head nor in body
@@ -654,7 +655,7 @@ func (q *quickReader) mayStand(a atom.Atom, t trait) bool {
 	return true
 }
 
-// itemMayStand looks, as the parser does, for an open item that a new one would end.
+// itemMayStand checks, as the parser does, for an open item that a new one would end.
 func (q *quickReader) itemMayStand(a atom.Atom) bool {
 	for i := q.depth - 1; i >= 0; i-- {
 		switch open := q.stack[i]; {

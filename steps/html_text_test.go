@@ -33,7 +33,7 @@ func FuzzQuickTextIsTreeText(f *testing.F) {
 		}
 		tree, ok := treeText(t, source)
 		if !ok {
-			t.Fatalf("quickText read %q, which the parser refuses", source)
+			t.Fatalf("quickText read %q, which the parser rejects", source)
 		}
 		if string(quick) != tree {
 			t.Errorf("text of %q\nquick %q\ntree  %q", source, quick, tree)
@@ -96,8 +96,8 @@ func TestVisibleText(t *testing.T) {
 	}
 }
 
-// htmlPieces are what FuzzQuickTextOfPieces builds documents from: every element that has a rule of its own, and what
-// upsets parsers.
+// htmlPieces are the parts of the documents of FuzzQuickTextOfPieces: every element that has a rule of its own, and
+// input that is difficult for parsers.
 var htmlPieces = func() []string {
 	pieces := []string{"a", " ", "b c", "\n", "&amp;", "&nbsp;", "&ampx", "<!-- c -->", "<!doctype html>", "<", "</", ">", "/>", "=", `"`, "'", "-->", "<!--", "--!>",
 		`<p hidden>`, `<div hidden>`, `<span style="display:none">`, `<div style=display:none>`, `<br/>`, `<br hidden>`, `<input type=hidden>`, `<a href="x">`,
@@ -110,7 +110,7 @@ var htmlPieces = func() []string {
 	return pieces
 }()
 
-// FuzzQuickTextOfPieces turns bytes into tags, so that most documents have a structure to get wrong.
+// FuzzQuickTextOfPieces converts bytes to tags, so that most documents have some structure.
 func FuzzQuickTextOfPieces(f *testing.F) {
 	for i := range 20 {
 		f.Add([]byte{byte(i), byte(3 * i), byte(7 * i), byte(11 * i), byte(29 * i)}, uint8(i))
@@ -124,7 +124,7 @@ func FuzzQuickTextOfPieces(f *testing.F) {
 			if name, is := strings.CutPrefix(piece, "<"); is && len(name) > 1 && name[0] != '/' && name[0] != '!' {
 				open = append(open, strings.TrimRight(strings.Fields(name)[0], ">/"))
 			}
-			// Most of the time close what is open, since what quickText reads is well nested.
+			// Usually close an open element, since quickText only reads well-nested documents.
 			for n := int(close) + i; len(open) > 0 && n%3 == 0; n /= 3 {
 				source.WriteString("x</" + open[len(open)-1] + ">")
 				open = open[:len(open)-1]

@@ -16,15 +16,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// benchPage is a page of 2 KB, as cleanly written as most are. The text that is looked for stands near its end.
+// benchPage is a page of 2 KB with clean HTML, like most pages. The text to find is near its end.
 var benchPage = []byte(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Bench</title><link rel="stylesheet" href="/style.css"></head>
 <body><header><nav><ul>` + strings.Repeat(`<li><a href="/products">Products</a></li>`, 8) + `</ul></nav></header><main><h1>A page</h1>
 ` + strings.Repeat(`<p>Some words of a <em>paragraph</em> that says little, with <a href="/more" title="more">a link</a> in it.</p>
 `, 11) + `<p>Contact us</p></main><footer>End</footer></body></html>
 `)
 
-// serveBenchPage answers every connection's requests with the page. It is as small as it can be, since its cost is in
-// both figures.
+// serveBenchPage responds with the page to every request. It is minimal, since its cost is included in both benchmarks.
 func serveBenchPage(b *testing.B) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,7 +59,7 @@ func serveBenchPage(b *testing.B) string {
 	return "http://" + listener.Addr().String() + "/"
 }
 
-// BenchmarkBareGET is what a run cannot well go under: a GET over a fresh connection, its body searched.
+// BenchmarkBareGET is the lower bound for a run: a GET over a new connection, with a search in its body.
 func BenchmarkBareGET(b *testing.B) {
 	address := serveBenchPage(b)
 	b.ReportAllocs()
@@ -86,7 +85,7 @@ func BenchmarkBareGET(b *testing.B) {
 	}
 }
 
-// BenchmarkWebRun is a run of two steps, without the runner's share.
+// BenchmarkWebRun runs two steps, without the cost of the runner.
 func BenchmarkWebRun(b *testing.B) {
 	library := steps.Builtin()
 	bound := make([]*steps.Bound, 2)
@@ -115,8 +114,8 @@ func BenchmarkWebRun(b *testing.B) {
 	}
 }
 
-// reportCPU adds the CPU time of the process to the figures, the server's and the collector's included: wall time is also
-// the waiting of one goroutine for another.
+// reportCPU also reports the CPU time of the process, including the server and the garbage collector: wall time
+// includes goroutines waiting for each other.
 func reportCPU(b *testing.B) func() {
 	var start, end syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &start); err != nil {

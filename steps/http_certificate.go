@@ -19,7 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Client certificates: those of stepwatch.yml, shown to web servers that ask for one (RFC 8446 section 4.3.2).
+// Client certificates from stepwatch.yml, for web servers that ask for one (RFC 8446 section 4.3.2).
 
 func init() { RegisterSettings("tls.clients", func() Block { return new(clientSettings) }) }
 
@@ -55,14 +55,14 @@ func (s *clientSettings) Validate(env *Env) {
 	env.Target.Set(known)
 }
 
-// ClientCertificate is a certificate to log in with where TLS asks for one.
+// ClientCertificate is a certificate to log in with when a TLS server asks for one.
 type ClientCertificate struct {
-	Hosts       []string // that may see it; "*.example.org" stands for all names with one label more
-	Certificate string   // path of its PEM file, with intermediates behind it
-	Key         string   // path of its key's; empty: the key is in the same file
+	Hosts       []string // that may get it; "*.example.org" matches all names with one more label
+	Certificate string   // path of its PEM file, followed by intermediates
+	Key         string   // path of its key; empty: the key is in the same file
 }
 
-// Load reads the files, as they are now.
+// Load reads the files in their current state.
 func (c *ClientCertificate) Load() (tls.Certificate, error) {
 	loaded, err := tls.LoadX509KeyPair(c.Certificate, cmp.Or(c.Key, c.Certificate))
 	if err == nil && loaded.Leaf == nil {
@@ -88,16 +88,16 @@ func (all ClientCertificates) For(host string) *ClientCertificate {
 	return nil
 }
 
-// certificateLogin is how a connection answers a server that asks for a client certificate, and what came of it.
+// certificateLogin is how a connection responds to a server that asks for a client certificate, and the result.
 type certificateLogin struct {
 	host  string
 	own   *ClientCertificate // nil when there is none for the host
 	asked bool
 	shown *x509.Certificate
-	unfit bool // no authority that the server names has issued it
+	unfit bool // it was not issued by an authority that the server names
 	err   error
 
-	passed atomic.Bool // an answer came
+	passed atomic.Bool // a response was received
 }
 
 func (l *certificateLogin) answer(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -114,20 +114,20 @@ func (l *certificateLogin) answer(asked *tls.CertificateRequestInfo) (*tls.Certi
 	return &loaded, nil
 }
 
-// told says what is to be known of the login, and whether it is our certificate that is at fault.
+// told describes the login, and reports whether our certificate is at fault.
 func (l *certificateLogin) told() (what string, ours bool) {
 	if l.shown == nil {
 		return fmt.Sprintf("it asks for a client certificate, and tls.clients in stepwatch.yml has none for %s", l.host), false
 	}
 	const date = "2006-01-02 15:04 MST"
-	what = fmt.Sprintf("it was shown the client certificate %q (%s)", l.shown.Subject.CommonName, l.own.Certificate)
+	what = fmt.Sprintf("it got the client certificate %q (%s)", l.shown.Subject.CommonName, l.own.Certificate)
 	switch now := time.Now(); {
 	case now.After(l.shown.NotAfter):
-		return fmt.Sprintf("%s, which ended on %s", what, l.shown.NotAfter.UTC().Format(date)), true
+		return fmt.Sprintf("%s, which expired on %s", what, l.shown.NotAfter.UTC().Format(date)), true
 	case now.Before(l.shown.NotBefore):
-		return fmt.Sprintf("%s, which begins on %s only", what, l.shown.NotBefore.UTC().Format(date)), true
+		return fmt.Sprintf("%s, which is not valid before %s", what, l.shown.NotBefore.UTC().Format(date)), true
 	case l.unfit:
-		return fmt.Sprintf("%s, whose issuer %q is none of the authorities that it names", what, l.shown.Issuer.CommonName), true
+		return fmt.Sprintf("%s, whose issuer %q is not one of the authorities that it names", what, l.shown.Issuer.CommonName), true
 	}
 	return fmt.Sprintf("%s, issued by %q and valid until %s", what, l.shown.Issuer.CommonName, l.shown.NotAfter.UTC().Format(date)), false
 }
@@ -139,8 +139,8 @@ func (l *certificateLogin) blame(ours bool) result.Blame {
 	return result.BlameWeb
 }
 
-// explain gives the failure of an exchange that ended because of the login, or err as it is. With TLS 1.3 the server judges
-// a client's certificate only when the handshake is over for the client.
+// explain returns the failure of an exchange that ended because of the login, or err unchanged. With TLS 1.3 the server
+// verifies a client certificate only after the client has finished the handshake.
 func (l *certificateLogin) explain(ctx context.Context, err error, act string) error {
 	if l == nil || !l.asked || err == nil || ctx.Err() != nil {
 		return err
@@ -154,18 +154,19 @@ func (l *certificateLogin) explain(ctx context.Context, err error, act string) e
 	told, ours := l.told()
 	switch {
 	case refused:
-		return Fail(result.ReasonAuth, l.blame(ours), "%s: the server refuses the TLS connection (%s): %s", act, strings.TrimPrefix(remote.Err.Error(), "tls: "), told)
+		return Fail(result.ReasonAuth, l.blame(ours), "%s: the server refused the TLS connection (%s): %s", act, strings.TrimPrefix(remote.Err.Error(), "tls: "), told)
 	case ended && (ours || l.shown == nil):
 		return Fail(result.ReasonAuth, l.blame(ours), "%s: the server closed the connection: %s", act, told)
 	}
 	return err
 }
 
-// alertWait is how long an alert may take that a server sends before it closes a connection, once that is known to be closed.
+// alertWait is how long to wait for the alert that a server sends before it closes a connection, after the close was
+// detected.
 const alertWait = 200 * time.Millisecond
 
-// refusal words the error of an exchange. A server that refuses the client's certificate sends an alert and closes the
-// connection, and what we notice first, while we write, may be that.
+// refusal returns the error of an exchange. A server that rejects the client certificate sends an alert and closes the
+// connection, and a write may detect the close first.
 func (c *httpConn) refusal(ctx context.Context, err error, act string) error {
 	if c.login == nil || !c.login.asked || c.used {
 		return err
@@ -183,21 +184,21 @@ func isAlert(err error) bool {
 	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
-// lastWord gives the error that reading ends in.
+// lastWord returns the error that ends reading.
 func lastWord(conn *tls.Conn) error {
-	_ = conn.SetReadDeadline(time.Now().Add(alertWait)) // of a closed connection Read tells too
+	_ = conn.SetReadDeadline(time.Now().Add(alertWait)) // Read also reports a closed connection
 	_, err := io.Copy(io.Discard, io.LimitReader(conn, 1<<16))
 	return err
 }
 
-// lingering is the connection beneath TLS over HTTP/2, which net/http closes as soon as it cannot write. What the server
-// said before is kept for lastWord.
+// lingering is the connection below TLS for HTTP/2, which net/http closes as soon as a write fails. It keeps the data
+// that the server sent before, for lastWord.
 type lingering struct {
 	net.Conn
 	login *certificateLogin
 
 	mu   sync.Mutex // of readers
-	left []byte     // what came before the connection was closed
+	left []byte     // data received before the connection was closed
 	shut bool
 }
 
@@ -217,7 +218,7 @@ func (l *lingering) Read(b []byte) (int, error) {
 // Close closes the connection.
 func (l *lingering) Close() error {
 	if l.login.asked && !l.login.passed.Load() {
-		_ = l.SetReadDeadline(time.Now().Add(alertWait)) // which ends a reader's wait, too
+		_ = l.SetReadDeadline(time.Now().Add(alertWait)) // this also ends the wait of a reader
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if !l.shut {
@@ -228,8 +229,8 @@ func (l *lingering) Close() error {
 	return l.Conn.Close()
 }
 
-// refusedCertificate is the failure of a page that was refused for want of a good client certificate, or nil. Servers such
-// as nginx finish the handshake and answer 400 with a page that says so.
+// refusedCertificate returns the failure of a page that was refused for lack of a valid client certificate, or nil.
+// Servers such as nginx finish the handshake and respond with status 400 and a page that says so.
 func (p *page) refusedCertificate(act string) error {
 	l := p.login
 	if l == nil || !l.asked {
@@ -241,7 +242,7 @@ func (p *page) refusedCertificate(act string) error {
 		if !strings.Contains(strings.ToLower(string(p.body)), "certificate") && !ours {
 			return nil
 		}
-	case http.StatusUnauthorized, http.StatusForbidden, 495, 496: // the last two are nginx's own
+	case http.StatusUnauthorized, http.StatusForbidden, 495, 496: // the last two are specific to nginx
 		if !ours && l.shown != nil {
 			return nil
 		}
@@ -251,11 +252,11 @@ func (p *page) refusedCertificate(act string) error {
 	return Fail(result.ReasonAuth, l.blame(ours), "%s: status %s: %s", act, p.status(), told)
 }
 
-// noBrowserLogin refuses to visit with a browser where a client certificate is to be shown: none can be given to it from
-// outside. headless-shell shows none at all, and Chromium asks a person or the machine's own policy.
+// noBrowserLogin rejects a visit with a browser to a host with a client certificate, because a browser cannot be given
+// one from outside: headless-shell supports none, and Chromium asks the user or the policy of the machine.
 func noBrowserLogin(w *World, v *visit) error {
 	if v.url.Scheme != "https" || SettingsOf[ClientCertificates](w.target).For(v.url.Hostname()) == nil {
 		return nil
 	}
-	return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: tls.clients in stepwatch.yml has a client certificate for %s, which no browser can be given: leave @browser out of this scenario", v, v.url.Hostname())
+	return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: tls.clients in stepwatch.yml has a client certificate for %s, which @browser does not support: remove @browser from this scenario", v, v.url.Hostname())
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// clientFile writes a client certificate of ca's with its key, and gives its path.
+// clientFile writes a client certificate issued by ca with its key, and returns its path.
 func clientFile(t *testing.T, ca *stepstest.CA, name string, begin, end time.Time) string {
 	t.Helper()
 	issued, err := ca.IssueAltered(nil, func(c *x509.Certificate) {
@@ -62,7 +62,7 @@ func TestClientCertificate(t *testing.T) {
 	serve := func(name string, version uint16, change func(*tls.Config)) {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
-			if len(r.TLS.PeerCertificates) == 0 { // as nginx answers
+			if len(r.TLS.PeerCertificates) == 0 { // as nginx responds
 				w.WriteHeader(http.StatusBadRequest)
 				_, _ = io.WriteString(w, "<h1>400 Bad Request</h1>No required SSL certificate was sent")
 				return
@@ -90,24 +90,24 @@ func TestClientCertificate(t *testing.T) {
 	good := clientFile(t, staff, "alice", now.Add(-time.Hour), now.Add(time.Hour))
 	const (
 		home = "https://staff.example.test"
-		what = `it was shown the client certificate "alice" \(.*alice.pem\)`
+		what = `it got the client certificate "alice" \(.*alice.pem\)`
 	)
 	for _, c := range []struct{ name, file, text, want string }{
 		{"TLS 1.3", good, "I go to " + home + "/\nI should see \"Hello alice\"\nthe response should use HTTP/2", ""},
 		{"TLS 1.2", good, "I go to " + home + ":1443/\nI should see \"Hello alice\"", ""},
-		{"download", good, "I download " + home + "/", `unexpected web: GET https://staff.example.test/: a page came in the place of the file: HTML`},
-		{"none", "", "I go to " + home + "/", `auth web: GET https://staff.example.test/: the server refuses the TLS connection \(certificate required\): it asks for a client certificate, and tls.clients in stepwatch.yml has none for staff.example.test`},
-		{"none, TLS 1.2", "", "I go to " + home + ":1443/", `auth web: TLS handshake with staff.example.test: the server refuses the TLS connection \(handshake failure\): it asks for a client certificate, and tls.clients in stepwatch.yml has none for staff.example.test`},
+		{"download", good, "I download " + home + "/", `unexpected web: GET https://staff.example.test/: got a page instead of the file: HTML`},
+		{"none", "", "I go to " + home + "/", `auth web: GET https://staff.example.test/: the server refused the TLS connection \(certificate required\): it asks for a client certificate, and tls.clients in stepwatch.yml has none for staff.example.test`},
+		{"none, TLS 1.2", "", "I go to " + home + ":1443/", `auth web: TLS handshake with staff.example.test: the server refused the TLS connection \(handshake failure\): it asks for a client certificate, and tls.clients in stepwatch.yml has none for staff.example.test`},
 		{"none, told by a page", "", "I go to " + home + ":2443/", `auth web: GET https://staff.example.test:2443/: status 400 Bad Request: it asks for a client certificate, and tls.clients in stepwatch.yml has none for staff.example.test`},
 		{"expired", clientFile(t, staff, "alice", now.Add(-48*time.Hour), now.Add(-time.Hour)), "I go to " + home + "/",
-			`auth scenario: GET https://staff.example.test/: the server refuses the TLS connection \(expired certificate\): ` + what + `, which ended on 20.* UTC`},
+			`auth scenario: GET https://staff.example.test/: the server refused the TLS connection \(expired certificate\): ` + what + `, which expired on 20.* UTC`},
 		{"expired, TLS 1.2", clientFile(t, staff, "alice", now.Add(-48*time.Hour), now.Add(-time.Hour)), "I go to " + home + ":1443/",
-			`auth scenario: TLS handshake with staff.example.test: the server refuses the TLS connection \(expired certificate\): ` + what + `, which ended on 20.* UTC`},
+			`auth scenario: TLS handshake with staff.example.test: the server refused the TLS connection \(expired certificate\): ` + what + `, which expired on 20.* UTC`},
 		{"not yet valid", clientFile(t, staff, "alice", now.Add(time.Hour), now.Add(2*time.Hour)), "I go to " + home + "/",
-			`auth scenario: GET https://staff.example.test/: the server refuses the TLS connection \(expired certificate\): ` + what + `, which begins on 20.* UTC only`},
+			`auth scenario: GET https://staff.example.test/: the server refused the TLS connection \(expired certificate\): ` + what + `, which is not valid before 20.* UTC`},
 		{"of another authority", clientFile(t, other, "alice", now.Add(-time.Hour), now.Add(time.Hour)), "I go to " + home + "/",
-			`auth scenario: GET https://staff.example.test/: the server refuses the TLS connection \(unknown certificate authority\): ` + what + `, whose issuer "Other CA" is none of the authorities that it names`},
-		{"refused", good, "I go to " + home + ":3443/", `auth web: GET https://staff.example.test:3443/: the server refuses the TLS connection \(bad certificate\): ` + what + `, issued by "Staff CA" and valid until 20.* UTC`},
+			`auth scenario: GET https://staff.example.test/: the server refused the TLS connection \(unknown certificate authority\): ` + what + `, whose issuer "Other CA" is not one of the authorities that it names`},
+		{"refused", good, "I go to " + home + ":3443/", `auth web: GET https://staff.example.test:3443/: the server refused the TLS connection \(bad certificate\): ` + what + `, issued by "Staff CA" and valid until 20.* UTC`},
 		{"gone", filepath.Join(t.TempDir(), "x.pem"), "I go to " + home + "/", `config scenario: read the client certificate for "staff.example.test" \(tls.clients in stepwatch.yml\): open .*x.pem: no such file or directory`},
 		{"for another host", good, "I go to https://www.example.test/", `connect web: .*`},
 	} {
@@ -126,11 +126,11 @@ func TestClientCertificate(t *testing.T) {
 		t.Skip("not run in a browser:", err)
 	}
 	s.target.Set(startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Roots: [][]byte{ca.PEM()}}))
-	expect(t, s.run(t, "I go to "+home+"/"), "browser monitor: GET https://staff.example.test/: tls.clients in stepwatch.yml has a client certificate for staff.example.test, which no browser can be given: leave @browser out of this scenario")
+	expect(t, s.run(t, "I go to "+home+"/"), "browser monitor: GET https://staff.example.test/: tls.clients in stepwatch.yml has a client certificate for staff.example.test, which @browser does not support: remove @browser from this scenario")
 	expect(t, s.run(t, "I send GET to "+home+"/\nI should see \"Hello alice\""), "")
 	s.target.Set(steps.ClientCertificates(nil))
-	// Which of the two it notices first differs from time to time.
-	want := regexp.MustCompile(`^(auth web: GET https://staff.example.test:1443/: the server asks for a client certificate, which no browser can be given: leave @browser out of this scenario, ` +
+	// The browser may detect either of the two first.
+	want := regexp.MustCompile(`^(auth web: GET https://staff.example.test:1443/: the server asks for a client certificate, which @browser does not support: remove @browser from this scenario, ` +
 		`and add the certificate under tls.clients in stepwatch.yml \(net::ERR_BAD_SSL_CLIENT_AUTH_CERT\)|disconnected web: GET https://staff.example.test:1443/: the server closed the connection \(.*\))$`)
 	if got := verdict(s.run(t, "I go to "+home+":1443/")); !want.MatchString(got) {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -21,44 +21,44 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
-// httpConn is one connection to a web server. HTTP/1.1 is spoken on the step's own goroutine with the readers and
-// writers of net/http, because only that shows the two moments that phases are made of, the request written and the
-// first byte of the answer, without a trace and two more goroutines for each connection. HTTP/2 is left to net/http.
+// httpConn is one connection to a web server. For HTTP/1.1 it uses the readers and writers of net/http on the step's
+// own goroutine. This exposes the two moments that separate the phases, request written and first byte of the response,
+// without a trace and two more goroutines per connection. HTTP/2 is left to net/http.
 type httpConn struct {
 	key  string // scheme and address that it serves
 	conn net.Conn
 	in   headerGuard
 	r    *bufio.Reader
 	h2   *http.ClientConn // nil for HTTP/1.1
-	used bool             // an answer came over it
-	idle time.Time        // since when it waits for the next request
+	used bool             // at least one response was received
+	idle time.Time        // since when it is idle
 
 	login   *certificateLogin // nil without TLS
-	version string            // of HTTP that it must be, or empty
+	version string            // required HTTP version, or empty
 	proxied bool              // the other end is a proxy
-	entry   string            // what that is sent as Proxy-Authorization with each request, or empty
+	entry   string            // value of Proxy-Authorization to send with each request, or empty
 }
 
 const (
-	headerLimit = 1 << 20 // bytes of status line and header fields; a browser takes 256 KiB
+	headerLimit = 1 << 20 // bytes of status line and header fields; browsers accept 256 KiB
 
-	// A server may end an idle connection at any moment, and a request that changes something must not be sent twice
-	// (RFC 9110 §9.2.2). So such a request only goes over a connection that has hardly been idle.
+	// A server may close an idle connection at any moment, and a request that changes something must not be sent twice
+	// (RFC 9110 §9.2.2). So such a request uses only a connection that was idle for a short time.
 	idleForUnsafe = time.Second
-	idleForSafe   = 4 * time.Second // Apache ends them after 5 s
+	idleForSafe   = 4 * time.Second // Apache closes them after 5 s
 
-	// inlineBody is the largest request body that is written before the answer is looked for. It fits into the
-	// socket's buffers, so that a server that answers without reading it makes nobody wait.
+	// inlineBody is the largest request body that is written before the response is read. It fits into the socket's
+	// buffers, so a write does not block on a server that responds without reading it.
 	inlineBody = 16 << 10
 )
 
 var (
 	errHeaderTooLarge = errors.New("the header is larger than 1 MiB")
-	// errStale says that the server had ended an idle connection before it answered the request.
+	// errStale reports that the server closed an idle connection before it responded to the request.
 	errStale = errors.New("the idle connection was closed")
 )
 
-// headerGuard limits what is read until the header is complete, which net/http's reader does not.
+// headerGuard limits how many bytes are read before the header is complete, which the reader of net/http does not.
 type headerGuard struct {
 	r    io.Reader
 	left int // negative: no limit
@@ -81,10 +81,10 @@ func (g *headerGuard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// connKey names what a connection for u can be used for again.
+// connKey returns the key under which a connection for u can be reused.
 func connKey(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
 
-// hostPort gives "host:port" with the scheme's own port when the URL has none.
+// hostPort returns "host:port" with the default port of the scheme when the URL has none.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	switch {
@@ -97,14 +97,14 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// httpWay narrows down how a server is asked. The zero value leaves all open.
+// httpWay restricts how a server is accessed. The zero value has no restrictions.
 type httpWay struct {
-	family  string // as that of a route
+	family  string // as in a route
 	version string // of HTTP, "1.1" or "2"
 	direct  bool   // not through the proxy
 }
 
-// keyFor names the connections for u that are of this kind.
+// keyFor returns the key of the connections for u of this kind.
 func (way httpWay) keyFor(u *url.URL) string {
 	return strings.TrimRight(fmt.Sprintf("%s %s %s", connKey(u), way.family, way.version), " ")
 }
@@ -193,7 +193,7 @@ func (c *httpConn) close() {
 	_ = c.conn.Close()
 }
 
-// fits says whether the connection may take a request.
+// fits reports whether the connection may be used for a request.
 func (c *httpConn) fits(method string) bool {
 	if c.h2 != nil {
 		return c.h2.Err() == nil && c.h2.Available() > 0
@@ -204,28 +204,28 @@ func (c *httpConn) fits(method string) bool {
 
 func safeMethod(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
-// reply is the answer to one request, its body read and decompressed.
+// reply is the response to one request, with its body read and decompressed.
 type reply struct {
 	*http.Response
 	body    []byte
 	onWire  int64  // bytes of the body as transferred
-	broken  error  // why the body is not whole, or nil
+	broken  error  // why the body is incomplete, or nil
 	reuse   bool   // the connection can take another request
-	remote  string // "address:port" that answered
+	remote  string // "address:port" of the server
 	login   *certificateLogin
-	proxied bool // that is a proxy's, not the server's
+	proxied bool // the remote address is a proxy's, not the server's
 }
 
-// intake says what becomes of the bodies of answers, counted after decompression.
+// intake sets what happens to response bodies. Sizes are counted after decompression.
 type intake struct {
-	limit int64 // bytes that are kept in memory, or written to save
+	limit int64 // bytes to keep in memory, or to write to save
 
-	// save, when there is one, gives what a body is written to piece by piece in the place of being kept. nil keeps it.
+	// save, if not nil, returns the writer for a body that is not kept in memory. A nil writer keeps it.
 	save func(*http.Response) io.Writer
 }
 
-// exchange sends a request, reads the answer, and reports the phases processing (request written to first byte of the
-// answer) and transfer (first byte to the body read).
+// exchange sends a request, reads the response, and reports the phases processing (request written to first byte of the
+// response) and transfer (first byte to end of the body).
 func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request, in intake) (*reply, error) {
 	if c.h2 != nil {
 		return c.exchangeHTTP2(ctx, w, request, in)
@@ -239,15 +239,15 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 
 	var sent sending
 	var late chan sending
-	unread := false // part of the request's body has no reader
+	unread := false // part of the request body may not have been sent
 	if request.ContentLength <= inlineBody {
-		// The kernel takes it whole, so what follows is waiting for the server. A clock read after the write would lose
-		// the time that a busy machine takes to come back to this goroutine.
+		// The kernel buffers all of it, so the following wait is for the server. Reading the clock after the write
+		// would lose the time that a busy machine takes to return to this goroutine.
 		start := time.Now()
 		sent = c.send(request)
 		sent.at = start
 	} else {
-		// A server may refuse a large body before it has read it; only one who reads meanwhile learns of that.
+		// A server may reject a large body before it has read it; only a concurrent reader sees that response.
 		late = make(chan sending, 1)
 		go func() { late <- c.send(request) }()
 	}
@@ -292,7 +292,7 @@ func (c *httpConn) exchange(ctx context.Context, w *World, request *http.Request
 	return answer, nil
 }
 
-// sending is when a request was written and what went wrong with it.
+// sending is when a request was written and the error of writing it.
 type sending struct {
 	at  time.Time
 	err error
@@ -311,13 +311,13 @@ func (c *httpConn) send(request *http.Request) sending {
 	return sending{time.Now(), err}
 }
 
-// readHeader reads up to the final answer's header; those before it (RFC 9110 §15.2) say nothing about the page.
+// readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page.
 func (c *httpConn) readHeader(request *http.Request) (*http.Response, error) {
 	for {
 		response, err := http.ReadResponse(c.r, request)
 		switch {
 		case err != nil && c.in.err != nil:
-			return nil, c.in.err // net/http takes what came before it for a malformed header
+			return nil, c.in.err // net/http reports a truncated header as malformed
 		case err != nil:
 			return nil, err
 		case response.StatusCode < 100:
@@ -355,13 +355,13 @@ func (c *httpConn) exchangeHTTP2(ctx context.Context, w *World, request *http.Re
 	return answer, nil
 }
 
-// What can be wrong with a body. The network's own errors are wrapped beside them.
+// The possible faults of a body. Network errors are wrapped with them.
 var (
 	errBodyTooLarge = errors.New("the body is larger than the cap")
 	errEncoding     = errors.New("the body cannot be decompressed")
 )
 
-// read reads the body, decompressed, up to the intake's limit. What came stays in body whatever goes wrong.
+// read reads the body, decompressed, up to the intake's limit. The bytes received stay in body even after an error.
 func (r *reply) read(in intake) {
 	limit := in.limit
 	defer r.Body.Close()
@@ -376,7 +376,7 @@ func (r *reply) read(in intake) {
 	case "gzip", "x-gzip":
 		unzip, err := gzip.NewReader(wire)
 		if errors.Is(err, io.EOF) && wire.n == 0 {
-			return // an empty body is not compressed, as in the answer to HEAD
+			return // an empty body is not compressed, as in the response to HEAD
 		}
 		if err != nil {
 			r.onWire, r.broken = wire.n, encodingError(err)
@@ -384,7 +384,7 @@ func (r *reply) read(in intake) {
 		}
 		plain, size = unzip, 4*size
 	default:
-		r.broken = fmt.Errorf("%w: its Content-Encoding is %q, but gzip was asked for", errEncoding, encoding)
+		r.broken = fmt.Errorf("%w: its Content-Encoding is %q, but gzip was requested", errEncoding, encoding)
 		return
 	}
 	if in.save != nil {
@@ -397,7 +397,7 @@ func (r *reply) read(in intake) {
 			return
 		}
 	}
-	// One byte more than the body lets the last Read see the end without growing.
+	// One byte more than the body, so that the last Read finds the end without growing the buffer.
 	r.body = make([]byte, 0, min(max(size, 2047), limit, 1<<20)+1)
 	var err error
 	for err == nil {
@@ -421,7 +421,7 @@ func (r *reply) read(in intake) {
 	}
 }
 
-// encodingError tells wrong gzip data, which the application sends, from a network that fails beneath it.
+// encodingError distinguishes invalid gzip data, which the application sent, from an error of the network.
 func encodingError(err error) error {
 	var corrupt flate.CorruptInputError
 	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt) {

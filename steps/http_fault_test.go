@@ -38,7 +38,7 @@ func newWebsite(t *testing.T, options stepstest.WebsiteOptions) (*stepstest.Webs
 	return site, &steps.Target{ConnectTo: site.ConnectTo(), Roots: site.CA.Roots}
 }
 
-// verdict gives the error of the last step as "reason blame: message".
+// verdict returns the error of the last step as "reason blame: message".
 func verdict(o *stepstest.Outcome) string {
 	failure := (*steps.Failure)(nil)
 	if errors.As(o.Err(), &failure) {
@@ -86,7 +86,7 @@ func TestWebsite(t *testing.T) {
 	}
 }
 
-// TestHTTP2 holds that the site is spoken to in HTTP/2 and that the phases are told apart there too.
+// TestHTTP2 checks that the site is accessed with HTTP/2 and that the phases are also measured there.
 func TestHTTP2(t *testing.T) {
 	site, target := newWebsite(t, stepstest.WebsiteOptions{Wait: 30 * time.Millisecond})
 	o, err := stepstest.Run(t.Context(), nil, `I go to "https://www.demo.test/"
@@ -124,7 +124,7 @@ func TestHTTP2(t *testing.T) {
 		want := map[stepstest.WebFault]string{
 			stepstest.ConnectionReset: "protocol web: GET https://www.demo.test/: stream error: stream ID 1; INTERNAL_ERROR; received from peer",
 			stepstest.Silent:          "timeout web: GET https://www.demo.test/: no answer before the deadline",
-			stepstest.EndlessBody:     `timeout web: GET https://www.demo.test/: the page did not end before the deadline; \d+ bytes of it came`,
+			stepstest.EndlessBody:     `timeout web: GET https://www.demo.test/: the page was not complete before the deadline, got \d+ bytes`,
 		}[broken]
 		if got := verdict(o); !regexp.MustCompile("^" + want + "$").MatchString(got) {
 			t.Errorf("%s: got  %s\nwant %s", broken, got, want)
@@ -147,9 +147,9 @@ func TestWebFaults(t *testing.T) {
 	}{
 		{name: "status 500", broken: stepstest.Status500, want: "http_status web: GET http://www.demo.test/: status 500 Internal Server Error, wanted 2xx or 3xx \\(`I try to go to \"http://www.demo.test/\"` accepts any status\\)"},
 		{name: "redirect loop", broken: stepstest.RedirectLoop, want: "redirect web: redirect loop: GET http://www.demo.test/there → GET http://www.demo.test/back → GET http://www.demo.test/there"},
-		{name: "body without end, deadline", broken: stepstest.EndlessBody, want: `timeout web: GET http://www.demo.test/: the page did not end before the deadline; \d+ bytes of it came`},
+		{name: "body without end, deadline", broken: stepstest.EndlessBody, want: `timeout web: GET http://www.demo.test/: the page was not complete before the deadline, got \d+ bytes`},
 		{name: "body without end, cap", broken: stepstest.EndlessBody, change: func(target *steps.Target) { target.Set(steps.Web{BodyLimit: 100}) },
-			want: "too_large web: GET http://www.demo.test/: the page is larger than the 100 bytes that are read at most; web.body_limit in stepwatch.yml raises that"},
+			want: "too_large web: GET http://www.demo.test/: the page is larger than the limit of 100 bytes; raise web.body_limit in stepwatch.yml"},
 		{name: "silent", broken: stepstest.Silent, want: "timeout web: GET http://www.demo.test/: no answer before the deadline"},
 		{name: "reset", broken: stepstest.ConnectionReset, want: "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{name: "port closed", change: func(target *steps.Target) { target.ConnectTo["www.demo.test:80"] = "127.0.0.1:1" },
@@ -199,7 +199,7 @@ func TestWebFaults(t *testing.T) {
 			if took := time.Since(start); took > 2*time.Second {
 				t.Errorf("took %s, the deadline was 300ms", took)
 			}
-			// Nothing of the fault is left for the next run.
+			// The fault does not affect the next run.
 			site.SetBroken(stepstest.Healthy)
 			again := &steps.Target{ConnectTo: site.ConnectTo()}
 			if o, err := stepstest.Run(t.Context(), nil, "I go to http://www.demo.test/", again); err != nil || o.Err() != nil {
@@ -209,7 +209,7 @@ func TestWebFaults(t *testing.T) {
 	}
 }
 
-// connections serves each connection to the address that it gives, one after the other, with what the function does, until the
+// connections listens on the address that it returns and handles one connection after the other with serve, until the
 // test ends.
 func connections(t *testing.T, serve func(net.Conn)) (address string) {
 	t.Helper()
@@ -236,7 +236,7 @@ func connections(t *testing.T, serve func(net.Conn)) (address string) {
 	return listener.Addr().String()
 }
 
-// speak serves each connection with what the function does.
+// speak handles each connection with serve.
 func speak(t *testing.T, serve func(net.Conn)) *steps.Target {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -258,7 +258,7 @@ func TestWebProtocolFaults(t *testing.T) {
 		{"header without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1100), "too_large web: GET http://www.demo.test/: the header is larger than 1 MiB"},
 		{"header cut off", "HTTP/1.1 200 OK\r\nContent-Ty", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{"no answer", "", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
-		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol web: GET http://www.demo.test/: read the page, 0 bytes came: invalid byte in chunk length"},
+		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol web: GET http://www.demo.test/: read the page (0 bytes): invalid byte in chunk length"},
 		{"status 99", "HTTP/1.1 099 What\r\n\r\n", `protocol web: GET http://www.demo.test/: malformed HTTP status "099 What"`},
 		{"early answers", "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "<nil>"},
 		{"until closed", "HTTP/1.0 200 OK\r\n\r\nold", "<nil>"},
@@ -282,11 +282,11 @@ func TestWebProtocolFaults(t *testing.T) {
 	}
 }
 
-// TestStaleConnection holds that a connection that the server ended meanwhile costs nothing but another one.
+// TestStaleConnection checks that a connection closed by the server in the meantime is replaced by a new one.
 func TestStaleConnection(t *testing.T) {
 	target := speak(t, func(conn net.Conn) {
 		readRequest(conn)
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") // and closes it without saying so
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") // closes it without Connection: close
 	})
 	o, err := stepstest.Run(t.Context(), nil, "I go to http://www.demo.test/\nI go to /a\nI go to /b\nI should see \"ok\"", target)
 	if err != nil || o.Err() != nil {
@@ -294,7 +294,7 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
-// TestRefusedUpload holds that the answer of a server that does not read a large body is not missed.
+// TestRefusedUpload checks that the response of a server that does not read a large body is received.
 func TestRefusedUpload(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	defer goleak.VerifyNone(t, before)
@@ -327,7 +327,7 @@ func TestRefusedUpload(t *testing.T) {
 	}
 }
 
-// TestStopped holds that a run that is told to stop blames nobody, wherever it is.
+// TestStopped checks that a stopped run blames nobody, whatever it was doing.
 func TestStopped(t *testing.T) {
 	site, target := newWebsite(t, stepstest.WebsiteOptions{})
 	for _, broken := range []stepstest.WebFault{stepstest.Silent, stepstest.EndlessBody} {
@@ -347,7 +347,7 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestClosedWhileWorking closes the World under a step, as happens to one that is abandoned.
+// TestClosedWhileWorking closes the World during a step, as happens to an abandoned one.
 func TestClosedWhileWorking(t *testing.T) {
 	site, target := newWebsite(t, stepstest.WebsiteOptions{})
 	site.SetBroken(stepstest.Silent)
@@ -369,7 +369,7 @@ func TestClosedWhileWorking(t *testing.T) {
 	}
 }
 
-// TestOldSentences holds that steps as old projects write them still mean one sentence each.
+// TestOldSentences checks that steps from old projects still match exactly one sentence.
 func TestOldSentences(t *testing.T) {
 	library := steps.Builtin()
 	for _, text := range []string{

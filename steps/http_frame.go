@@ -18,17 +18,17 @@ import (
 	"github.com/stepwatch/stepwatch/steps/framing"
 )
 
-// The frames of a page, over HTTP alone: the step that loads a page loads their documents too, as a browser does, since a
-// visitor takes them for parts of the page. A frame that is not shown is left out; many of those only count visitors.
+// The frames of a page, over HTTP alone. The step that loads a page also loads their documents, like a browser, because
+// a visitor sees them as parts of the page. Hidden frames are skipped; many of them only count visitors.
 
-// bounds of the frames of one page. Its body limit is also that of all its frames together.
+// The limits for the frames of one page. The body limit of the page also applies to all its frames together.
 const (
-	mostFrames = 20 // nested ones included
+	mostFrames = 20 // including nested ones
 	frameDepth = 4
 	frameTime  = 10 * time.Second // for all of them
 )
 
-// at gives the document that a node of the page belongs to, as a page.
+// at returns the document that a node of the page belongs to, as a page.
 func (p *page) at(n *html.Node) *page {
 	if f := p.frames[documentOf(n)]; f != nil {
 		return f
@@ -36,7 +36,7 @@ func (p *page) at(n *html.Node) *page {
 	return p
 }
 
-// pagesAround gives the addresses of the pages that this one is a frame of, the innermost first.
+// pagesAround returns the addresses of the pages that contain this one as a frame, the innermost first.
 func (p *page) pagesAround() []*url.URL {
 	var pages []*url.URL
 	for p = p.around; p != nil; p = p.around {
@@ -45,7 +45,7 @@ func (p *page) pagesAround() []*url.URL {
 	return pages
 }
 
-// namesFrames says at little cost whether a source may have frames.
+// namesFrames is a cheap test whether a source may contain frames.
 func namesFrames(source []byte) bool {
 	for {
 		at := bytes.IndexByte(source, '<')
@@ -59,27 +59,27 @@ func namesFrames(source []byte) bool {
 	}
 }
 
-// loadFrames puts the documents of the current page's frames into the page. What cannot be loaded is no fault of the step:
-// it is told, and no later step takes it for seen.
+// loadFrames puts the documents of the current page's frames into the page. A frame that cannot be loaded does not fail
+// the step. It is reported, and later steps know that its content is unknown.
 func (s *httpSession) loadFrames(ctx context.Context, w *World) {
 	if !s.page.isHTML() || s.bare || SettingsOf[Web](w.target).CucumberNagios || !namesFrames(s.page.text()) {
 		return
 	}
 	if _, err := s.page.tree(); err != nil {
-		return // the step that needs the tree says so
+		return // the step that needs the tree reports the error
 	}
 	s.embed(ctx, w, s.page)
 	s.page.took = time.Since(s.page.begun)
 }
 
-// embed loads the frames of a document of the current page and reports on them.
+// embed loads the frames of a document of the current page and reports them.
 func (s *httpSession) embed(ctx context.Context, w *World, p *page) {
 	if s.page.frames == nil {
 		s.page.frames, s.page.lost = map[*html.Node]*page{}, map[*html.Node]*lostFrame{}
 	}
 	loading, cancel := patience(ctx, frameTime)
 	defer cancel()
-	// The phases are those of the page's own document; a browser's are too.
+	// The phases are only those of the page's own document, as in a browser.
 	e := &embedding{s: s, top: s.page, w: w.apart(), left: bodyLimit(w)}
 	start := time.Now()
 	for around := p.around; around != nil; around = around.around {
@@ -92,14 +92,14 @@ func (s *httpSession) embed(ctx context.Context, w *World, p *page) {
 	s.page.owners = nil
 	s.page.forgetText()
 	w.Phase("frames", time.Since(start), "")
-	w.Measure("http_frames", "Frames of the page, nested ones included, that are shown.", float64(e.met))
-	w.Measure("http_frames_failed", "Those of them that could not be loaded.", float64(len(e.lost)))
+	w.Measure("http_frames", "Visible frames of the page, including nested ones.", float64(e.met))
+	w.Measure("http_frames_failed", "Visible frames of the page that could not be loaded.", float64(len(e.lost)))
 	if len(e.lost) > 0 {
 		w.Note("the frame " + theFirst(e.lost, 3))
 	}
 }
 
-// embedding is one loading of frames.
+// embedding is the loading of the frames of a page.
 type embedding struct {
 	s     *httpSession
 	top   *page
@@ -110,7 +110,7 @@ type embedding struct {
 	lost  []string
 }
 
-// into loads the frames of one document, and theirs.
+// into loads the frames of one document, and their frames.
 func (e *embedding) into(ctx context.Context, p *page) {
 	var frames []*html.Node
 	for n := range own(p.doc) {
@@ -127,14 +127,14 @@ func (e *embedding) into(ctx context.Context, p *page) {
 	e.depth--
 }
 
-// frameShown says whether a frame has a place on the page, as far as the HTML tells.
+// frameShown reports whether a frame is visible on the page, as far as the HTML determines it.
 func frameShown(n *html.Node) bool {
 	width, _ := attribute(n, "width")
 	height, _ := attribute(n, "height")
 	return width != "0" && height != "0" && !isHidden(n)
 }
 
-// load loads the document of one frame of p, or notes why it cannot be. It gives the document, unless there is none.
+// load loads the document of one frame of p, or records why it cannot. It returns the document, or nil.
 func (e *embedding) load(ctx context.Context, p *page, n *html.Node) *page {
 	v, source, err := frameSource(p, n)
 	lost := &lostFrame{name: "in <" + n.Data + ">", reason: result.ReasonUnexpected, blame: result.BlameWeb}
@@ -150,7 +150,7 @@ func (e *embedding) load(ctx context.Context, p *page, n *html.Node) *page {
 		e.met--
 		return nil // blank
 	case e.met > mostFrames:
-		lost.why, lost.reason, lost.blame = fmt.Sprintf("the page has more than the %d frames that are loaded at most; %s", mostFrames, needsBrowser), result.ReasonScenario, result.BlameScenario
+		lost.why, lost.reason, lost.blame = fmt.Sprintf("the page has more than the limit of %d frames; %s", mostFrames, needsBrowser), result.ReasonScenario, result.BlameScenario
 	case e.depth > frameDepth:
 		lost.why, lost.reason, lost.blame = fmt.Sprintf("it is more than %d frames deep in the page; %s", frameDepth, needsBrowser), result.ReasonScenario, result.BlameScenario
 	case source != nil:
@@ -168,14 +168,14 @@ func (e *embedding) load(ctx context.Context, p *page, n *html.Node) *page {
 	return f
 }
 
-// fetch loads a document by its address. It says in lost why the document is not what a visitor should get.
+// fetch loads a document by its address. It records in lost why a visitor does not see the document as intended.
 func (e *embedding) fetch(ctx context.Context, p *page, v *visit, lost *lostFrame) *page {
 	if p.url.Scheme == "https" && v.url.Scheme == "http" {
-		lost.why = "a browser loads nothing over http for a page over https"
+		lost.why = "a browser does not load an http frame on an https page"
 		return nil
 	}
 	if field := framing.Forbidden(p.Header, p.url, v.url); field != "" {
-		lost.why = "a browser does not show it there, because the page has " + field
+		lost.why = "a browser does not show it in this frame, because the page has " + field
 		return nil
 	}
 	limited, settings := *e.w.target, SettingsOf[Web](e.w.target)
@@ -187,14 +187,14 @@ func (e *embedding) fetch(ctx context.Context, p *page, v *visit, lost *lostFram
 		e.left -= int64(len(f.body))
 	}
 	if f != nil && errors.Is(f.broken, errBodyTooLarge) {
-		lost.why, lost.reason = "with it the frames are larger than what is read at most; web.body_limit in stepwatch.yml raises that", result.ReasonTooLarge
+		lost.why, lost.reason = "it makes the frames larger than the limit; raise web.body_limit in stepwatch.yml", result.ReasonTooLarge
 		return nil
 	}
 	return embeddable(p, f, err, lost)
 }
 
-// embeddable gives the document that a frame of p was answered with, when there is one that a browser would show. It says in
-// lost why it is not what a visitor should get.
+// embeddable returns the document in the response for a frame of p, if a browser would show it. It records in lost why
+// a visitor does not see it as intended.
 func embeddable(p, f *page, err error, lost *lostFrame) *page {
 	if failure := (*Failure)(nil); errors.As(err, &failure) {
 		lost.why, lost.reason, lost.blame = failure.Error(), failure.Reason, failure.Blame
@@ -209,7 +209,7 @@ func embeddable(p, f *page, err error, lost *lostFrame) *page {
 	}
 	f.around = p
 	if field := framing.Refused(f.Header, f.url, f.pagesAround()); field != "" {
-		lost.why = "a browser does not show it there, because it has " + field
+		lost.why = "a browser does not show it in this frame, because it has " + field
 		return nil
 	}
 	if !f.accepted() {
@@ -232,7 +232,7 @@ func embeddable(p, f *page, err error, lost *lostFrame) *page {
 	return f
 }
 
-// frameSource says what a frame of p shows: the page of a visit, what is written in srcdoc, or, with neither, nothing.
+// frameSource returns what a frame of p shows: the page of a visit, the text of srcdoc, or nothing.
 func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 	if written, found := attribute(n, "srcdoc"); found && n.DataAtom == atom.Iframe {
 		return nil, []byte(written), nil
@@ -243,14 +243,14 @@ func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 	}
 	to, err := p.base().Parse(src)
 	if err != nil {
-		return nil, nil, fmt.Errorf("its src %q is no URL", src)
+		return nil, nil, fmt.Errorf("its src %q is not a URL", src)
 	}
 	switch strings.ToLower(to.Scheme) {
 	case "about", "javascript":
 		return nil, nil, nil
 	case "http", "https":
 	default:
-		return nil, nil, fmt.Errorf("its src is a %s: address, which is not looked into", to.Scheme)
+		return nil, nil, fmt.Errorf("its src is a %s: address, which cannot be read", to.Scheme)
 	}
 	if err := mendHost(to); err != nil {
 		return nil, nil, fmt.Errorf("its src %q: %w", src, err)
@@ -262,12 +262,12 @@ func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 		}
 	}
 	if within > 1 {
-		return nil, nil, nil // browsers end it there when a page is a frame of itself
+		return nil, nil, nil // browsers stop when a page contains itself as a frame
 	}
 	return &visit{method: http.MethodGet, url: to, referrer: p.url, anySite: true, way: p.wayTo(to)}, nil, nil
 }
 
-// wayTo says how a frame of p is asked for: as the page around all of them was, as far as it comes from the same server.
+// wayTo returns how to request a frame of p: like the outermost page, for a frame from the same server.
 func (p *page) wayTo(u *url.URL) httpWay {
 	for p.around != nil {
 		p = p.around
@@ -282,17 +282,17 @@ func (p *page) wayTo(u *url.URL) httpWay {
 	return way
 }
 
-// writtenPage is the document that is written in an attribute of a frame of p. It has the address and the policy of p.
+// writtenPage returns the document in an attribute of a frame of p. It has the address and the policy of p.
 func writtenPage(p *page, source []byte) *page {
 	header := p.Header.Clone()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	f := &page{url: p.url, around: p, srcdoc: true, reply: &reply{body: source,
 		Response: &http.Response{StatusCode: http.StatusOK, Header: header, Request: p.Request}}}
-	_, _ = f.tree() // it is read from memory
+	_, _ = f.tree() // reading from memory never fails
 	return f
 }
 
-// plainDocument is what a browser makes of a file that is no HTML.
+// plainDocument returns the document that a browser creates for a file that is not HTML.
 func plainDocument(text string) *html.Node {
 	doc := &html.Node{Type: html.DocumentNode}
 	n := doc
@@ -340,8 +340,8 @@ func firstElement(doc *html.Node) *html.Node {
 	return nil
 }
 
-// navigate loads what a link or a form of the document from leads to: into the frame that target names, or else in the
-// place of the whole page, which is also where the scenario goes on when a browser would open a window.
+// navigate loads the target of a link or a form in the document from: into the frame that target names, or in place of
+// the whole page. The latter also applies where a browser would open a window.
 func (s *httpSession) navigate(ctx context.Context, w *World, from *page, target string, v visit) error {
 	n := s.page.frameNamed(from, target)
 	if n == nil {
@@ -353,7 +353,8 @@ func (s *httpSession) navigate(ctx context.Context, w *World, from *page, target
 	return err
 }
 
-// frameNamed gives the element of the frame that a target of the document from means (HTML §7.3.2.2), or nil for the page.
+// frameNamed returns the element of the frame that a target of the document from means (HTML §7.3.2.2), or nil for the
+// page.
 func (p *page) frameNamed(from *page, target string) *html.Node {
 	if target == "" {
 		for n := range own(from.doc) {
@@ -385,7 +386,7 @@ func (p *page) frameNamed(from *page, target string) *html.Node {
 	return nil
 }
 
-// loadInto loads a page into a frame, and its frames, and judges it as load does a whole page.
+// loadInto loads a page into a frame, with its frames, and judges it as load judges a whole page.
 func (s *httpSession) loadInto(ctx context.Context, w *World, n *html.Node, v visit) error {
 	around := s.page.at(n)
 	if s.page.frames == nil {
@@ -412,7 +413,7 @@ func (s *httpSession) loadInto(ctx context.Context, w *World, n *html.Node, v vi
 	}
 }
 
-// returnInto shows the document again that a frame had before the last visit in it.
+// returnInto shows the document that a frame contained before the last visit in it.
 func (s *httpSession) returnInto(ctx context.Context, w *World, last visit) error {
 	s.page.clear(last.frame)
 	switch before := last.before; {
@@ -428,7 +429,7 @@ func (s *httpSession) returnInto(ctx context.Context, w *World, last visit) erro
 	}
 }
 
-// sandboxed says whether a document may not do something that sandbox of a frame around it would have to allow.
+// sandboxed reports whether the sandbox of a frame around a document does not allow something.
 func sandboxed(n *html.Node, allowance string) bool {
 	for n = documentOf(n); n.Parent != nil; n = documentOf(n) {
 		allowed, found := attribute(n, "sandbox")

@@ -17,13 +17,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
-// A proxy between us and the web (RFC 9110 section 7.6): for https a tunnel through it (CONNECT, section 9.3.6), for http
-// requests that name the whole address. What fails on the way to it, and what it refuses by itself, is not the website's fault.
+// A proxy between stepwatch and the web (RFC 9110 section 7.6). For https it provides a tunnel (CONNECT, section
+// 9.3.6), for http it gets requests with the whole address. Errors on the way to it, and its own refusals, are not the
+// website's fault.
 
 const theProxy = "(web.proxy in stepwatch.yml)"
 
-// proxyFor gives the proxy that requests for u go through, or nil. What connect_to leads elsewhere is reached without it,
-// and so is this machine, as in every browser.
+// proxyFor returns the proxy for requests to u, or nil. Addresses redirected by connect_to are reached without it, and
+// so is the local machine, as in every browser.
 func proxyFor(t *Target, u *url.URL) *url.URL {
 	proxy := SettingsOf[Web](t).Proxy
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
@@ -36,7 +37,7 @@ func proxyFor(t *Target, u *url.URL) *url.URL {
 	return proxy
 }
 
-// login gives the name and password for the proxy as Proxy-Authorization has them, or nothing.
+// login returns the name and password for the proxy as a value of Proxy-Authorization, or "".
 func (l *ProxyLogin) login(ctx context.Context, w *World) (string, error) {
 	if l == nil {
 		return "", nil
@@ -50,7 +51,7 @@ func (l *ProxyLogin) login(ctx context.Context, w *World) (string, error) {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), nil
 }
 
-// hand gives a browser's tab the login.
+// hand passes the login to a browser's tab.
 func (l *ProxyLogin) hand(ctx context.Context, w *World, tab *browser.Tab) error {
 	secret, err := w.Secret(ctx, l.Password)
 	if err != nil {
@@ -63,14 +64,14 @@ func (l *ProxyLogin) hand(ctx context.Context, w *World, tab *browser.Tab) error
 	return nil
 }
 
-// dialProxy opens a connection to the proxy, and for https a tunnel through it to the server of u. login is empty, or what
-// the proxy wants.
+// dialProxy opens a connection to the proxy, and for https a tunnel through it to the server of u. login is empty, or
+// the credentials for the proxy.
 func dialProxy(ctx context.Context, w *World, proxy, u *url.URL, login string) (net.Conn, error) {
 	conn, err := w.Dial(ctx, hostPort(proxy), result.BlameNetwork)
 	if err != nil {
 		var failure *Failure
 		if errors.As(err, &failure) {
-			err = Fail(failure.Reason, failure.Blame, "%w: that is the proxy %s", err, theProxy)
+			err = Fail(failure.Reason, failure.Blame, "%w: this is the proxy %s", err, theProxy)
 		}
 		return nil, err
 	}
@@ -78,13 +79,13 @@ func dialProxy(ctx context.Context, w *World, proxy, u *url.URL, login string) (
 		return conn, nil
 	}
 	if err := w.Timed("proxy", func() (string, error) { return tunnel(ctx, conn, proxy, u, login) }); err != nil {
-		_ = conn.Close() // what is wrong is known
+		_ = conn.Close() // the cause is already known
 		return nil, err
 	}
 	return conn, nil
 }
 
-// tunnel asks the proxy for a connection to the server of u, and gives the status line's code and phrase.
+// tunnel asks the proxy for a connection to the server of u, and returns code and phrase of the status line.
 func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL, login string) (string, error) {
 	defer lifeline.Bind(ctx, conn).Release()
 	to := hostPort(u)
@@ -96,7 +97,7 @@ func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL, login string)
 	err := request.Write(conn)
 	var response *http.Response
 	if err == nil {
-		// The server says nothing before we do, so nothing of it is lost in the reader.
+		// The server sends nothing before we do, so the reader buffers none of its data.
 		guard := &headerGuard{r: conn, left: headerLimit}
 		if response, err = http.ReadResponse(bufio.NewReader(guard), request); err != nil && guard.err != nil { //nolint:bodyclose // the connection is the body
 			err = guard.err
@@ -108,27 +109,27 @@ func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL, login string)
 	return response.Status, judgeProxy(response, act, login != "")
 }
 
-// noProxyLogin says what to do where a proxy wants a login and has none.
-const noProxyLogin = "add one as web.proxy_login in stepwatch.yml, or let it take this machine without"
+// noProxyLogin says what to do when a proxy requires a login and none is configured.
+const noProxyLogin = "set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one"
 
-// judgeProxy says what an answer that the proxy gave by itself means, when it was sent a login or none.
+// judgeProxy returns the failure for a response by the proxy itself. login reports whether credentials were sent.
 func judgeProxy(r *http.Response, act string, login bool) error {
 	switch status := r.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
 	case status == http.StatusProxyAuthRequired && login:
-		return Fail(result.ReasonAuth, result.BlameNetwork, "%s: it refuses the login (web.proxy_login in stepwatch.yml): %s", act, r.Status)
+		return Fail(result.ReasonAuth, result.BlameNetwork, "%s: it refused the login (web.proxy_login in stepwatch.yml): %s", act, r.Status)
 	case status == http.StatusProxyAuthRequired:
-		return Fail(result.ReasonAuth, result.BlameScenario, "%s: it wants a login (%s): %s", act, r.Status, noProxyLogin)
+		return Fail(result.ReasonAuth, result.BlameScenario, "%s: it requires a login (%s): %s", act, r.Status, noProxyLogin)
 	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
-		return Fail(result.ReasonConnect, result.BlameWeb, "%s: it does not reach the server: %s", act, r.Status)
+		return Fail(result.ReasonConnect, result.BlameWeb, "%s: it cannot reach the server: %s", act, r.Status)
 	default:
-		return Fail(result.ReasonRefused, result.BlameNetwork, "%s: it refuses: %s", act, r.Status)
+		return Fail(result.ReasonRefused, result.BlameNetwork, "%s: it refused: %s", act, r.Status)
 	}
 }
 
-// proxyRefusal is the failure of a page that a proxy answered in the place of its server, or nil. Of a request without a
-// tunnel only the proxy's own words can tell: 407, the Proxy-Status of RFC 9209, or Squid's field.
+// proxyRefusal returns the failure of a page that a proxy sent instead of its server, or nil. Without a tunnel, only
+// the proxy's own marks distinguish it: status 407, the Proxy-Status of RFC 9209, or Squid's field.
 func (p *page) proxyRefusal(act string) error {
 	own := strings.Contains(p.Header.Get("Proxy-Status"), "error=") || p.Header.Get("X-Squid-Error") != ""
 	if !p.proxied || p.url.Scheme == "https" || p.StatusCode != http.StatusProxyAuthRequired && !own {

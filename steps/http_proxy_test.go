@@ -24,14 +24,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// testProxy is a proxy that reaches the hosts that it knows, and refuses as it is told.
+// testProxy is a proxy that reaches the hosts that it knows, and refuses on demand.
 type testProxy struct {
-	hosts map[string]string // "host:port" to where it is
+	hosts map[string]string // "host:port" to its address
 
 	mu     sync.Mutex
-	answer int               // in the place of all that it is asked, 0 for none
-	extra  map[string]string // of that answer's header
-	login  string            // "name:password" that it wants, or empty
+	answer int               // status for all requests, 0 for none
+	extra  map[string]string // of that response's header
+	login  string            // "name:password" that it requires, or empty
 	seen   []string
 }
 
@@ -101,7 +101,7 @@ func TestProxy(t *testing.T) {
 	proxy := &testProxy{hosts: map[string]string{"www.demo.test:80": web.HTTPAddr, "www.demo.test:443": web.HTTPSAddr}}
 	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
-	// Nothing of the environment counts.
+	// The environment does not matter.
 	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"} {
 		t.Setenv(name, "http://127.0.0.1:1")
 	}
@@ -138,18 +138,18 @@ func TestProxy(t *testing.T) {
 	}{
 		{"https", address, 0, nil, secure + content, "", "-"},
 		{"http", address, 0, nil, plain + content, "", "-"},
-		{"whose address", address, 0, nil, secure + `the page should come over IPv4`, "config scenario: which address https://www.demo.test/contact (200 OK) came from is not known: it came through a proxy", ""},
+		{"whose address", address, 0, nil, secure + `the page should come over IPv4`, "config scenario: the server address of https://www.demo.test/contact (200 OK) is unknown: it was loaded through a proxy", ""},
 		{"the site's own fault", address, 0, nil, "I go to http://www.demo.test/nothing", "http_status web: GET http://www.demo.test/nothing: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.demo.test/nothing\"` accepts any status)", ""},
-		{"site not reached", address, 0, nil, "I go to https://gone.demo.test/", "connect web: " + tunnel("gone.demo.test") + ": it does not reach the server: 502 Bad Gateway",
-			"connect network: GET https://gone.demo.test/: the proxy " + theirs + " does not connect to the server, and the browser does not say why: the same step without @browser does (net::ERR_TUNNEL_CONNECTION_FAILED)"},
-		{"login, https", address, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it wants a login (407 Proxy Authentication Required): add one as web.proxy_login in stepwatch.yml, or let it take this machine without",
-			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " does not connect to the server, and the browser does not say why: the same step without @browser does (net::ERR_TUNNEL_CONNECTION_FAILED)"},
-		{"login, http", address, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it wants a login (407 Proxy Authentication Required): add one as web.proxy_login in stepwatch.yml, or let it take this machine without",
-			"auth scenario: GET http://www.demo.test/contact: the proxy " + theirs + " wants a login (407 Proxy Authentication Required): add one as web.proxy_login in stepwatch.yml, or let it take this machine without"},
-		{"refusal, https", address, 403, nil, secure, "refused network: " + tunnel("www.demo.test") + ": it refuses: 403 Forbidden", ""},
-		{"refusal, http", address, 403, map[string]string{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, plain, "refused network: GET http://www.demo.test/contact through the proxy " + ours + ": it refuses: 403 Forbidden", ""},
-		{"site not reached, http", address, 504, map[string]string{"Proxy-Status": "p; error=connection_timeout"}, plain, "connect web: GET http://www.demo.test/contact through the proxy " + ours + ": it does not reach the server: 504 Gateway Timeout", ""},
-		{"no proxy there", closed, 0, nil, secure, "connect network: connect to 127.0.0.1:1: connection refused: nothing listens on that port: that is the proxy " + ours,
+		{"site not reached", address, 0, nil, "I go to https://gone.demo.test/", "connect web: " + tunnel("gone.demo.test") + ": it cannot reach the server: 502 Bad Gateway",
+			"connect network: GET https://gone.demo.test/: the proxy " + theirs + " does not connect to the server, and the browser does not report why: run the step without @browser to see the reason (net::ERR_TUNNEL_CONNECTION_FAILED)"},
+		{"login, https", address, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one",
+			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " does not connect to the server, and the browser does not report why: run the step without @browser to see the reason (net::ERR_TUNNEL_CONNECTION_FAILED)"},
+		{"login, http", address, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one",
+			"auth scenario: GET http://www.demo.test/contact: the proxy " + theirs + " requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one"},
+		{"refusal, https", address, 403, nil, secure, "refused network: " + tunnel("www.demo.test") + ": it refused: 403 Forbidden", ""},
+		{"refusal, http", address, 403, map[string]string{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, plain, "refused network: GET http://www.demo.test/contact through the proxy " + ours + ": it refused: 403 Forbidden", ""},
+		{"site not reached, http", address, 504, map[string]string{"Proxy-Status": "p; error=connection_timeout"}, plain, "connect web: GET http://www.demo.test/contact through the proxy " + ours + ": it cannot reach the server: 504 Gateway Timeout", ""},
+		{"no proxy there", closed, 0, nil, secure, "connect network: connect to 127.0.0.1:1: connection refused: nothing listens on that port: this is the proxy " + ours,
 			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " cannot be reached (net::ERR_PROXY_CONNECTION_FAILED)"},
 		{"family", address, 0, nil, "I go to https://www.demo.test/ over IPv4", "scenario scenario: connect to www.demo.test:443: it is reached through a proxy " + ours + ", which chooses the address itself", ""},
 		{"what connect_to leads elsewhere", closed, 0, nil, "I go to http://direct.demo.test/contact\n" + content, "", "-"},
@@ -183,7 +183,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestProxyLogin visits through a proxy that wants a login, and a site behind it that wants another.
+// TestProxyLogin visits a site that requires a login, through a proxy that requires another.
 func TestProxyLogin(t *testing.T) {
 	s := newSite(t)
 	plain := s.target.ConnectTo["www.example.test:80"]
@@ -207,11 +207,11 @@ func TestProxyLogin(t *testing.T) {
 		b = startedBrowser(t, browser.Options{Proxy: server.URL, Roots: [][]byte{pem.EncodeToMemory(ca)}})
 	}
 	const (
-		refuses = ": it refuses the login (web.proxy_login in stepwatch.yml): 407 Proxy Authentication Required"
-		refused = ": the proxy (browser.proxy or web.proxy in stepwatch.yml) refuses the login (web.proxy_login in stepwatch.yml)"
+		refuses = ": it refused the login (web.proxy_login in stepwatch.yml): 407 Proxy Authentication Required"
+		refused = ": the proxy (browser.proxy or web.proxy in stepwatch.yml) refused the login (web.proxy_login in stepwatch.yml)"
 	)
 	for _, c := range []struct{ name, secret, text, want, browser string }{
-		{"http", "members", "I go to http://www.example.test/\nI should see \"Welcome\"\nI follow \"x\"", `not_found web: follow "x" on http://www.example.test/ (200 OK): there is none; the page has no link at all`, "-"},
+		{"http", "members", "I go to http://www.example.test/\nI should see \"Welcome\"\nI follow \"x\"", `not_found web: follow "x" on http://www.example.test/ (200 OK): the page has no link at all`, "-"},
 		{"https", "members", "I go to https://example.com/\nI should see \"Behind TLS []\"", "", "-"},
 		{"both logins", "members", "I authenticate to \"http://www.example.test/\" as \"alice\" with the secret \"site\"\nI go to http://www.example.test/basic\nI should see \"header Basic\"", "", "-"},
 		{"http, wrong", "site", "I go to http://www.example.test/", "auth network: GET http://www.example.test/ through the proxy (web.proxy in stepwatch.yml)" + refuses, "auth network: GET http://www.example.test/" + refused},

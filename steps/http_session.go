@@ -25,26 +25,27 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// httpSession visits websites over HTTP alone. It holds what the web steps of one scenario share: connections, cookies, credentials and the current page. All
-// of it is made when it is first needed, since most runs load one page and read its text.
+// httpSession visits websites over HTTP alone. It holds the state that the web steps of one scenario share:
+// connections, cookies, credentials and the current page. All of it is created on demand, since most runs load one page
+// and read its text.
 type httpSession struct {
-	mu     sync.Mutex // guards conns and closed: the World may be closed while an abandoned step still works
+	mu     sync.Mutex // guards conns and closed: the World may be closed while an abandoned step still runs
 	conns  []*httpConn
 	closed bool
 
 	page    *page   // the current page, nil before the first
-	visits  []visit // that were made, for going back
-	bare    bool    // it asks for documents alone, without their frames
+	visits  []visit // visits so far, for going back
+	bare    bool    // load documents only, without their frames
 	jar     *cookiejar.Jar
-	cookies int                  // how many answers set cookies
-	baked   map[string]webCookie // as they were set last, by name: the jar does not tell
+	cookies int                  // how many responses set cookies
+	baked   map[string]webCookie // the last value set, by name: the jar does not report attributes
 	basic   []basicAuth
-	logins  webLogins       // also a browser's
-	headers []requestHeader // also a browser's
+	logins  webLogins       // also of a browser
+	headers []requestHeader // also of a browser
 
 	exchanges []exchange // the last ones, for the evidence of a failure
 
-	given func(from *url.URL, cookies []*http.Cookie) // is told of cookies, when there is one
+	given func(from *url.URL, cookies []*http.Cookie) // called for new cookies, unless nil
 }
 
 // Close closes the connections of the scenario.
@@ -58,7 +59,7 @@ func (s *httpSession) Close() error {
 	return nil
 }
 
-// visit is one request for a page, as a step or a redirect wants it.
+// visit is one request for a page, by a step or a redirect.
 type visit struct {
 	method      string
 	url         *url.URL
@@ -67,18 +68,18 @@ type visit struct {
 	referrer    *url.URL // the page that led here, or nil
 	anyStatus   bool
 	sent        bool // by a sentence that names the method
-	anySite     bool // redirects to other sites are followed too
+	anySite     bool // also follow redirects to other sites
 
 	way  httpWay
-	save func(*http.Response) io.Writer // as an intake has it: for a file, which is no page
+	save func(*http.Response) io.Writer // as in intake: for a file, which is not a page
 
-	frame  *html.Node // of the page before, which it led into, or nil
-	before *page      // what that frame held
+	frame  *html.Node // the frame of the previous page to load into, or nil
+	before *page      // the content of that frame
 }
 
 func (v *visit) String() string { return v.method + " " + shownURL(v.url) }
 
-// intake says how much is read of what the visit is answered with.
+// intake returns how much of the response to the visit is read.
 func (v *visit) intake(w *World) intake {
 	if v.save != nil {
 		return intake{limit: downloadLimit(w), save: v.save}
@@ -86,10 +87,10 @@ func (v *visit) intake(w *World) intake {
 	return intake{limit: bodyLimit(w)}
 }
 
-// maxRedirects is how many redirects in a row are followed; browsers follow 20, but no sound site needs five.
+// maxRedirects is how many redirects in a row are followed. Browsers follow 20, but no real site needs five.
 const maxRedirects = 10
 
-// load makes what a visit leads to the current page, with its frames.
+// load makes the result of a visit the current page, with its frames.
 func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 	s.page, s.visits = nil, append(s.visits, v)
 	p, err := s.arrive(ctx, w, &v)
@@ -102,16 +103,16 @@ func (s *httpSession) load(ctx context.Context, w *World, v visit) error {
 	return err
 }
 
-// arrive fetches what v asks for and follows redirects, whatever the status is. v becomes the last visit. The page is nil
-// when there was no answer, and there when what is wrong with it is the error. It reports the phases dns, connect, tls,
-// processing and transfer once for every request that it took, so a page behind a redirect has two sets. The connections
-// that an earlier page left open are used again, without their phases.
+// arrive fetches the page of v and follows redirects, whatever the status is. v becomes the last visit. The page is nil
+// when there was no response, and not nil when the error is about the page itself. It reports the phases dns, connect,
+// tls, processing and transfer once for every request, so a page after a redirect has two sets. Connections of an
+// earlier page are reused, without the phases of connecting.
 func (s *httpSession) arrive(ctx context.Context, w *World, v *visit) (*page, error) {
 	if v.url.User != nil {
 		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
 	}
 	start := time.Now()
-	var chain []string   // of redirects, made when there is one
+	var chain []string   // of redirects, on demand
 	var cookiesAt []int  // s.cookies before each request in chain
 	var stopped *url.URL // the redirect that was not followed
 	var redirects []redirected
@@ -167,16 +168,16 @@ func (s *httpSession) brokenBody(ctx context.Context, w *World, v *visit, answer
 	}
 	switch {
 	case errors.Is(err, errBodyTooLarge):
-		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the %s is larger than the %d bytes that are read at most; web.%s in stepwatch.yml raises that",
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the %s is larger than the limit of %d bytes; raise web.%s in stepwatch.yml",
 			v, what, v.intake(w).limit, setting)
 	case errors.Is(err, errEncoding):
 		return Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", v, err)
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrStopped):
-		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the %s did not end before the deadline; %d bytes of it came", v, what, max(int64(len(answer.body)), answer.onWire))
+		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the %s was not complete before the deadline, got %d bytes", v, what, max(int64(len(answer.body)), answer.onWire))
 	case answer.ContentLength > 0:
-		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s, %d of %d bytes came", v, what, answer.onWire, answer.ContentLength))
+		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s (%d of %d bytes)", v, what, answer.onWire, answer.ContentLength))
 	default:
-		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s, %d bytes came", v, what, answer.onWire))
+		return FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s (%d bytes)", v, what, answer.onWire))
 	}
 }
 
@@ -187,8 +188,8 @@ func bodyLimit(w *World) int64 {
 	return DefaultBodyLimit
 }
 
-// request does one request, and does it again when an idle connection turns out to be closed or the server wants to
-// see digest credentials.
+// request sends one request, and sends it again when an idle connection turns out to be closed or the server asks for
+// credentials.
 func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, error) {
 	for challenged := false; ; {
 		request, err := s.newRequest(v)
@@ -220,7 +221,7 @@ func (s *httpSession) request(ctx context.Context, w *World, v *visit) (*reply, 
 	}
 }
 
-// roundTrip sends a request over an open connection that fits, or over a new one.
+// roundTrip sends a request over a suitable open connection, or over a new one.
 func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request *http.Request) (*reply, error) {
 	in := v.intake(w)
 	if c := s.take(v.way.keyFor(request.URL), request.Method); c != nil {
@@ -247,7 +248,7 @@ func (s *httpSession) roundTrip(ctx context.Context, w *World, v *visit, request
 	return s.use(ctx, w, c, request, in)
 }
 
-// use does one exchange and closes the connection unless it can take another request.
+// use does one exchange and closes the connection unless it can be reused.
 func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *http.Request, in intake) (*reply, error) {
 	answer, err := c.exchange(ctx, w, request, in)
 	if err == nil {
@@ -265,7 +266,7 @@ func (s *httpSession) use(ctx context.Context, w *World, c *httpConn, request *h
 	return answer, err
 }
 
-// take finds an open connection, and closes those for the same server that do not fit any more.
+// take returns an open connection, and closes those for the same server that can no longer be used.
 func (s *httpSession) take(key, method string) *httpConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,7 +285,7 @@ func (s *httpSession) take(key, method string) *httpConn {
 	return nil
 }
 
-// userAgent names the monitor honestly, so that a site's owner can tell its visits from others.
+// userAgent identifies the monitor, so that the owner of a site can distinguish its visits from others.
 var (
 	userAgent = []string{"stepwatch (+https://github.com/stepwatch/stepwatch)"}
 	accept    = []string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -305,7 +306,7 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 	request.Header["User-Agent"] = userAgent
 	request.Header["Accept"] = accept
 	request.Header["Accept-Encoding"] = gzipOnly
-	if v.save != nil { // so that a file's length can be held against what its server says of it
+	if v.save != nil { // so that a file's length can be compared with its Content-Length
 		request.Header["Accept-Encoding"] = identity
 	}
 	if v.body != nil {
@@ -344,8 +345,8 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 	return request, nil
 }
 
-// setReferrer says where the visit comes from as browsers do by default (strict-origin-when-cross-origin, W3C Referrer
-// Policy §3.7), since applications check it, and Origin, against forged requests.
+// setReferrer sets Referer as browsers do by default (strict-origin-when-cross-origin, W3C Referrer Policy §3.7), and
+// Origin, since applications check them against forged requests.
 func setReferrer(request *http.Request, from *url.URL) {
 	origin := from.Scheme + "://" + from.Host
 	switch to := request.URL; {
@@ -361,7 +362,7 @@ func setReferrer(request *http.Request, from *url.URL) {
 	}
 }
 
-// redirect gives the visit that an answer sends the visitor to, or nil.
+// redirect returns the visit that a response redirects to, or nil.
 func redirect(v *visit, answer *reply) (*visit, error) {
 	switch answer.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -377,14 +378,14 @@ func redirect(v *visit, answer *reply) (*visit, error) {
 		err = mendHost(to)
 	}
 	if err != nil {
-		return nil, Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect leads nowhere: Location is %q", v, location)
+		return nil, Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %q", v, location)
 	}
 	if to.Fragment == "" { // RFC 9110 §10.2.2
 		to.Fragment, to.RawFragment = v.url.Fragment, v.url.RawFragment
 	}
 	next := *v
 	next.url = to
-	// RFC 9110 §15.4: 303 asks for GET; for 301 and 302 browsers turn POST into GET; 307 and 308 keep the method.
+	// RFC 9110 §15.4: 303 requires GET; for 301 and 302 browsers turn POST into GET; 307 and 308 keep the method.
 	if answer.StatusCode == http.StatusSeeOther && v.method != http.MethodHead ||
 		answer.StatusCode <= http.StatusFound && v.method == http.MethodPost {
 		next.method, next.body, next.contentType = http.MethodGet, nil, ""
@@ -392,8 +393,8 @@ func redirect(v *visit, answer *reply) (*visit, error) {
 	return &next, nil
 }
 
-// tooManyRedirects fails for a loop and for a chain that is too long. A page may send a visitor round once to set
-// a cookie, so a page that comes again is a loop only when no cookie was set meanwhile.
+// tooManyRedirects fails for a redirect loop and for a chain that is too long. A page may redirect to itself once to
+// set a cookie, so a repeated page is a loop only when no cookie was set meanwhile.
 func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error {
 	to := next.String()
 	for i, earlier := range chain {
@@ -407,8 +408,8 @@ func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error
 	return Fail(result.ReasonRedirect, result.BlameWeb, "more than %d redirects: %s", maxRedirects, strings.Join(append(chain, to), " → "))
 }
 
-// sameSite says whether a redirect from host a to host b is followed: as long as the last two labels stay the same.
-// Addresses and names of one label have no such part and compare whole.
+// sameSite reports whether a redirect from host a to host b is followed: when their last two labels are the same.
+// Addresses and names of one label are compared as a whole.
 func sameSite(a, b string) bool {
 	return strings.EqualFold(a, b) || site(a) != "" && strings.EqualFold(site(a), site(b))
 }
@@ -425,15 +426,15 @@ func site(host string) string {
 	return host[strings.LastIndexByte(host[:last], '.')+1:]
 }
 
-// resolve reads an address that a step names: absolute, or against the current page.
+// resolve parses an address from a step: absolute, or relative to the current page.
 func resolve(ctx context.Context, w *World, address string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(address))
 	if err != nil {
-		// The parser's message repeats the whole address, which may hold a password.
+		// The parser's message repeats the whole address, which may contain a password.
 		if inner := (*url.Error)(nil); errors.As(err, &inner) {
 			err = inner.Err
 		}
-		return nil, scenarioFault("an address is no URL: %w", err)
+		return nil, scenarioFault("an address is not a URL: %w", err)
 	}
 	if password, set := u.User.Password(); set {
 		w.Redact(password)
@@ -445,7 +446,7 @@ func resolve(ctx context.Context, w *World, address string) (*url.URL, error) {
 			return nil, err
 		}
 		if p == nil {
-			return nil, scenarioFault("%q is no whole address and there is no page yet that it could be on: write it as \"https://www.example.org/\"", shownURL(u))
+			return nil, scenarioFault("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\"", shownURL(u))
 		}
 		u = p.base().ResolveReference(u)
 	}
@@ -455,13 +456,14 @@ func resolve(ctx context.Context, w *World, address string) (*url.URL, error) {
 	return u, nil
 }
 
-// mendHost checks that a URL can be fetched, and puts a host in other letters into the form that DNS and TLS want (RFC 5891).
+// mendHost checks that a URL can be fetched, and converts an internationalized host to the form for DNS and TLS (RFC
+// 5891).
 func mendHost(u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("only http and https can be loaded, not %q", u.Scheme)
 	}
 	if u.Hostname() == "" {
-		return errors.New("the address names no host")
+		return errors.New("the address has no host")
 	}
 	if u.Path == "" {
 		u.Path = "/"
@@ -472,7 +474,7 @@ func mendHost(u *url.URL) error {
 		}
 		host, err := idna.Lookup.ToASCII(u.Hostname())
 		if err != nil {
-			return fmt.Errorf("the host is no domain name: %w", err)
+			return fmt.Errorf("the host is not a domain name: %w", err)
 		}
 		if port := u.Port(); port != "" {
 			host = net.JoinHostPort(host, port)
@@ -483,7 +485,7 @@ func mendHost(u *url.URL) error {
 	return nil
 }
 
-// shownURL writes a URL without the credentials that it may hold.
+// shownURL returns a URL without its credentials.
 func shownURL(u *url.URL) string {
 	if u.User != nil {
 		bare := *u
@@ -493,50 +495,51 @@ func shownURL(u *url.URL) string {
 	return u.String()
 }
 
-// basicAuth is a name and password from a URL, which browsers use for the whole host from then on.
+// basicAuth is a name and password from a URL, which browsers then use for the whole host.
 type basicAuth struct {
 	host  string
 	https bool
 	user  *url.Userinfo
 }
 
-// covers says whether the credentials are for u. They go from http to https, as sites redirect, and never back.
+// covers reports whether the credentials apply to u. They also apply from http to https, as sites redirect, but never
+// back.
 func (b *basicAuth) covers(u *url.URL) bool {
 	return strings.EqualFold(b.host, u.Hostname()) && (u.Scheme == "https" || !b.https)
 }
 
-// named says whether an address came with a name and password of its own.
+// named reports whether an address contained a name and password.
 func (s *httpSession) named(u *url.URL) bool {
 	return u.User != nil || slices.ContainsFunc(s.basic, func(b basicAuth) bool { return b.covers(u) })
 }
 
-// digestAuth answers digest challenges (RFC 7616).
+// digestAuth responds to digest challenges (RFC 7616).
 type digestAuth struct {
 	username string
 	password Secret
-	host     string // that made the challenge
+	host     string // that sent the challenge
 	last     *digest.Challenge
 	count    int // requests with the challenge's nonce
 }
 
-// challenge takes the challenge out of a 401. It says whether answering it makes sense.
+// challenge reads the challenge of a 401 response. It reports whether credentials may help.
 func (d *digestAuth) challenge(u *url.URL, header http.Header) (bool, error) {
 	challenge, err := digest.FindChallenge(header)
 	if errors.Is(err, digest.ErrNoChallenge) {
-		return false, fmt.Errorf("the server does not offer digest authentication, it answers 401 with WWW-Authenticate %q",
+		return false, fmt.Errorf("the server does not offer digest authentication: it responds with 401 and WWW-Authenticate %q",
 			strings.Join(header.Values("WWW-Authenticate"), ", "))
 	}
 	if err != nil {
 		return false, fmt.Errorf("read the digest challenge: %w", err)
 	}
 	if !digest.CanDigest(challenge) {
-		return false, fmt.Errorf("the digest challenge wants algorithm %q and qop %q, which are not supported", challenge.Algorithm, challenge.QOP)
+		return false, fmt.Errorf("the digest challenge requires algorithm %q and qop %q, which are not supported", challenge.Algorithm, challenge.QOP)
 	}
 	d.host, d.last, d.count = hostPort(u), challenge, 0
 	return true, nil
 }
 
-// authorize adds credentials for the last challenge, so that a server need not ask again for each page.
+// authorize adds credentials for the last challenge, so that the server need not challenge each page.
 func (d *digestAuth) authorize(request *http.Request) error {
 	if d.last == nil || d.host != hostPort(request.URL) {
 		return nil

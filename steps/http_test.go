@@ -60,7 +60,7 @@ const pageLinks = `<title>Links</title><p><a href="/echo">Contact us today</a> <
 <a href="mailto:a@b.test">Mail</a> <a href="#below">Below</a> <a href="/echo?1">More</a> <a href="/echo?2">More</a> <a href="/echo?3">Same</a> <a href="/echo?3">Same</a>
 <a href="/echo?h" hidden>Back door</a> <a href="/missing">Broken</a> <a href="/echo?i"><i class="icon-cart"></i></a> <a name="x">Anchor</a> <button>Order</button></p>`
 
-// site answers like a website with all that the sentences are about. It is called www.example.test.
+// site is a website for all the sentences. It is called www.example.test.
 type site struct {
 	target  *steps.Target
 	secrets stepstest.Secrets // nil: one called members
@@ -215,7 +215,7 @@ func setWeb(target *steps.Target, change func(*steps.Web)) {
 	target.Set(web)
 }
 
-// echo shows what it was sent, in order.
+// echo responds with the request, in order.
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	kind := r.Header.Get("Content-Type")
@@ -227,7 +227,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "%s %s [%s] %s (referer %s) (origin %s)", r.Method, r.RequestURI, kind, body, r.Referer(), r.Header.Get("Origin"))
 }
 
-// serveDigest checks digest credentials with the library's own parser and the RFC's computation by another call.
+// serveDigest verifies digest credentials with the library's own parser and computes the response separately.
 func serveDigest(w http.ResponseWriter, r *http.Request) {
 	challenge := &digest.Challenge{Realm: "vault", Nonce: "n0nce", Opaque: "op", Algorithm: "SHA-256", QOP: []string{"auth"}}
 	given, err := digest.ParseCredentials(r.Header.Get("Authorization"))
@@ -242,7 +242,7 @@ func serveDigest(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusUnauthorized)
 }
 
-// run runs a scenario and fails the test when it is none.
+// run runs a scenario and fails the test when the scenario is invalid.
 func (s *site) run(t *testing.T, text string) *stepstest.Outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(s.limit, 10*time.Second))
@@ -295,10 +295,10 @@ func TestWebSentences(t *testing.T) {
 		{"try where nobody answers", `I try to go to "http://closed.example.test/"`, "connect web: connect to closed.example.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port"},
 		{"headers from where nobody answers", `I fetch headers from "http://closed.example.test/"`, "connect web: connect to closed.example.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port"},
 		{"path", home + `I go to "/links"` + "\n" + `I should be on "http://www.example.test/links"`, ""},
-		{"path without a host", `I go to "/links"`, `scenario scenario: "/links" is no whole address and there is no page yet that it could be on: write it as "https://www.example.org/"`},
-		{"no host at all", `I go to "http:///x"`, `scenario scenario: "http:///x": the address names no host`},
+		{"path without a host", `I go to "/links"`, `scenario scenario: "/links" is not a whole address, and there is no current page yet: write it as "https://www.example.org/"`},
+		{"no host at all", `I go to "http:///x"`, `scenario scenario: "http:///x": the address has no host`},
 		{"another scheme", `I go to "ftp://www.example.test/"`, `scenario scenario: "ftp://www.example.test/": only http and https can be loaded, not "ftp"`},
-		{"no URL", `I go to "http://alice:secret@a%zz/"`, `scenario scenario: an address is no URL: invalid URL escape "%zz"`},
+		{"no URL", `I go to "http://alice:secret@a%zz/"`, `scenario scenario: an address is not a URL: invalid URL escape "%zz"`},
 		{"other letters", `I go to "http://bücher.test/"`, ""},
 		{"404", at("/status/404"), "http_status web: GET http://www.example.test/status/404: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/status/404\"` accepts any status)"},
 		{"500", at("/status/500"), "http_status web: GET http://www.example.test/status/500: status 500 Internal Server Error, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/status/500\"` accepts any status)"},
@@ -307,28 +307,28 @@ func TestWebSentences(t *testing.T) {
 
 		{"see", home + `I should see "B50F BE3B 409A costs $5"`, ""},
 		{"see no-break spaces", home + "I should see \"B50F\u00a0BE3B\u00a0409A\"", ""},
-		{"see what is not there", home + `I should see "Nothing"`, `unexpected web: see "Nothing" on http://www.example.test/ (200 OK): the page does not show it; it begins "Welcome B50F BE3B 409A costs $5 or more Saved"`},
-		{"see other letters", home + `I should see "welcome"`, `unexpected web: see "welcome" on http://www.example.test/ (200 OK): the page shows it in other letters: "Welcome"`},
-		{"see what is hidden", home + `I should see "Under cover"`, `unexpected web: see "Under cover" on http://www.example.test/ (200 OK): only the page's source holds it, it is not visible`},
-		{"see a comment", home + `I should see "build 42"`, `unexpected web: see "build 42" on http://www.example.test/ (200 OK): only the page's source holds it, it is not visible`},
+		{"see what is not there", home + `I should see "Nothing"`, `unexpected web: see "Nothing" on http://www.example.test/ (200 OK): the page does not show it; it begins with "Welcome B50F BE3B 409A costs $5 or more Saved"`},
+		{"see other letters", home + `I should see "welcome"`, `unexpected web: see "welcome" on http://www.example.test/ (200 OK): the page shows it in different case: "Welcome"`},
+		{"see what is hidden", home + `I should see "Under cover"`, `unexpected web: see "Under cover" on http://www.example.test/ (200 OK): only the page's source contains it, it is not visible`},
+		{"see a comment", home + `I should see "build 42"`, `unexpected web: see "build 42" on http://www.example.test/ (200 OK): only the page's source contains it, it is not visible`},
 		{"see nothing", at("/empty") + `I should see "x"`, `unexpected web: see "x" on http://www.example.test/empty (200 OK): the page shows no text at all`},
 		{"see an empty text", home + `I should see " "`, `scenario scenario: see " ": the text is empty`},
 		{"see before going", `I should see "x"`, "scenario scenario: there is no page yet: write `I go to \"https://www.example.org/\"` before this step"},
 		{"not see", home + `I should not see "Under cover"`, ""},
 		{"not see what is there", home + `I should not see "costs"`, `unexpected web: not see "costs" on http://www.example.test/ (200 OK): the page shows it: "…come B50F BE3B 409A costs $5 or more Saved…"`},
 		{"message", home + `I should see a notice message`, ""},
-		{"hidden message", home + `I should see a warning message`, `unexpected web: see a message of class "warning" on http://www.example.test/ (200 OK): the element of that class is hidden`},
-		{"no message", home + `I should see an error message`, `unexpected web: see a message of class "error" on http://www.example.test/ (200 OK): the page has no element of that class`},
+		{"hidden message", home + `I should see a warning message`, `unexpected web: see a message of class "warning" on http://www.example.test/ (200 OK): the element of this class is hidden`},
+		{"no message", home + `I should see an error message`, `unexpected web: see a message of class "error" on http://www.example.test/ (200 OK): the page has no element of this class`},
 
 		{"latin1", at("/latin1") + "I should see \"Grüße\"\nI fill in \"word\" with \"Fuß → €\"\nI press \"Send\"\nI should see \"word=Fu%DF+%26%238594%3B+%80\"", ""},
 		{"charset in meta", at("/meta") + `I should see "5 €"`, ""},
 		{"gzip", at("/gzip") + `I should see "unpacked"`, ""},
-		{"gzip bomb", at("/bomb"), "too_large web: GET http://www.example.test/bomb: the page is larger than the 1048576 bytes that are read at most; web.body_limit in stepwatch.yml raises that"},
+		{"gzip bomb", at("/bomb"), "too_large web: GET http://www.example.test/bomb: the page is larger than the limit of 1048576 bytes; raise web.body_limit in stepwatch.yml"},
 		{"broken gzip", at("/badzip"), "protocol web: GET http://www.example.test/badzip: the body cannot be decompressed: gzip: invalid header"},
-		{"other compression", at("/brotli"), `protocol web: GET http://www.example.test/brotli: the body cannot be decompressed: its Content-Encoding is "br", but gzip was asked for`},
+		{"other compression", at("/brotli"), `protocol web: GET http://www.example.test/brotli: the body cannot be decompressed: its Content-Encoding is "br", but gzip was requested`},
 		{"json", at("/json") + `I should see "{"grüße": "<ok>"}"`, ""},
-		{"json has no links", at("/json") + `I follow "x"`, `unexpected web: http://www.example.test/json (200 OK) is no HTML but application/json`},
-		{"cut short", at("/short"), "disconnected web: GET http://www.example.test/short: read the page, 9 of 100 bytes came: the server closed the connection"},
+		{"json has no links", at("/json") + `I follow "x"`, `unexpected web: http://www.example.test/json (200 OK) is not HTML but application/json`},
+		{"cut short", at("/short"), "disconnected web: GET http://www.example.test/short: read the page (9 of 100 bytes): the server closed the connection"},
 
 		{"succeed", home + "the request should succeed", ""},
 		{"succeed, in other words", home + "the HTTP request should succeed quickly", ""},
@@ -336,8 +336,8 @@ func TestWebSentences(t *testing.T) {
 		{"fail", home + "the login request should fail", "http_status web: expect the request to fail: wanted 4xx or 5xx, got http://www.example.test/ (200 OK)"},
 		{"status", home + "the response status should be 204", "http_status web: expect status 204, got http://www.example.test/ (200 OK)"},
 		{"be on path", at("/links?a=1#f") + "I should be on /links\nI should be on /links?a=1\nI should be on /links#f", ""},
-		{"be on another path", at("/links?a=1") + "I should be on /links?a=2", "unexpected web: expect to be on http://www.example.test/links?a=2, am on http://www.example.test/links?a=1 (200 OK)"},
-		{"be on another host", home + "I should be on https://www.example.test", "unexpected web: expect to be on https://www.example.test/, am on http://www.example.test/ (200 OK)"},
+		{"be on another path", at("/links?a=1") + "I should be on /links?a=2", "unexpected web: expect to be on http://www.example.test/links?a=2, got http://www.example.test/links?a=1 (200 OK)"},
+		{"be on another host", home + "I should be on https://www.example.test", "unexpected web: expect to be on https://www.example.test/, got http://www.example.test/ (200 OK)"},
 		{"be on a word", home + "I should be on home", `scenario scenario: "home" is neither a path nor a whole address: write it as "/members" or "https://www.example.org/members"`},
 		{"load within", home + "the page should load within 5s", ""},
 		{"elapsed", "I am benchmarking\n" + home + "the elapsed time should be less than 10 seconds\nthe elapsed time should be less than 1 minute\nthe elapsed time should be less than 5 second", ""},
@@ -352,10 +352,10 @@ func TestWebSentences(t *testing.T) {
 			the "X-None" header should not contain "x"`, ""},
 		{"headers, in a sentence", `that I fetch headers from "http://www.example.test/headers"`, ""},
 		{"header is", at("/headers") + `the "Server" header should be "Apache"`, `unexpected web: expect the header "Server" of http://www.example.test/headers (200 OK) to be "Apache", got "nginx/1.22"`},
-		{"header exists", at("/headers") + `the response should contain the "X-Frame-Options" header`, `unexpected web: expect the header "X-Frame-Options" of http://www.example.test/headers (200 OK): the answer has none of that name`},
+		{"header exists", at("/headers") + `the response should contain the "X-Frame-Options" header`, `unexpected web: expect the header "X-Frame-Options" of http://www.example.test/headers (200 OK): the response does not have it`},
 		{"header contains", at("/headers") + `the "Server" header should contain "apache|iis"`, `unexpected web: expect the header "Server" of http://www.example.test/headers (200 OK) to match "apache|iis", got "nginx/1.22"`},
 		{"header without", at("/headers") + `the "Server" header should not contain "\d"`, `unexpected web: expect the header "Server" of http://www.example.test/headers (200 OK) not to match "\\d", got "nginx/1.22"`},
-		{"header pattern", at("/headers") + `the "Server" header should contain "("`, "scenario scenario: \"(\" is no regular expression that can be used (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
+		{"header pattern", at("/headers") + `the "Server" header should contain "("`, "scenario scenario: \"(\" is not a valid regular expression (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
 
 		{"follow", at("/links") + "I follow \"Contact\"\nI should see \"GET /echo?short [] (referer http://www.example.test/links) (origin )\"", ""},
 		{"follow a part", at("/links") + "I follow \"contact us\"\nI should be on /echo", ""},
@@ -364,14 +364,14 @@ func TestWebSentences(t *testing.T) {
 		{"follow by title", at("/links") + "I follow \"press room\"\nI should be on /echo?t", ""},
 		{"follow by markup", at("/links") + "I follow \"icon-cart\"\nI should be on /echo?i", ""},
 		{"follow one of two alike", at("/links") + "I follow \"Same\"\nI should be on /echo?3", ""},
-		{"follow one of two", at("/links") + `I follow "More"`, `not_found web: follow "More" on http://www.example.test/links (200 OK): the name is ambiguous: 2 links fit: "More", "More"`},
+		{"follow one of two", at("/links") + `I follow "More"`, `not_found web: follow "More" on http://www.example.test/links (200 OK): the name is ambiguous: 2 links match: "More", "More"`},
 		{"follow a script", at("/links") + `I follow "Menu"`, `scenario scenario: follow "Menu" on http://www.example.test/links (200 OK): the link runs a script; that needs a browser: tag the scenario @browser`},
-		{"follow a mail address", at("/links") + `I follow "Mail"`, `scenario scenario: follow "Mail" on http://www.example.test/links (200 OK): the link is a mailto: address; no page is behind it`},
+		{"follow a mail address", at("/links") + `I follow "Mail"`, `scenario scenario: follow "Mail" on http://www.example.test/links (200 OK): the link is a mailto: address, which leads to no page`},
 		{"follow to a place", at("/links") + "I follow \"Below\"\nI should be on /links#below", ""},
 		{"follow a hidden link", at("/links") + `I follow "Back door"`, `not_found web: follow "Back door" on http://www.example.test/links (200 OK): the link "Back door" is hidden`},
-		{"follow a button", at("/links") + `I follow "Order"`, `not_found web: follow "Order" on http://www.example.test/links (200 OK): there is no such link; there is "Contact us today", "Contact", "About", "Our shop", "News", "Menu", "Mail", "Below", "More", "Same", 2 more; there is a button "Order": press it`},
+		{"follow a button", at("/links") + `I follow "Order"`, `not_found web: follow "Order" on http://www.example.test/links (200 OK): there is no such link; the page has "Contact us today", "Contact", "About", "Our shop", "News", "Menu", "Mail", "Below", "More", "Same", 2 more; there is a button "Order": press it`},
 		{"follow to 404", at("/links") + `I follow "Broken"`, "http_status web: GET http://www.example.test/missing: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/missing\"` accepts any status)"},
-		{"follow where no link is", home + `I follow "x"`, `not_found web: follow "x" on http://www.example.test/ (200 OK): there is none; the page has no link at all`},
+		{"follow where no link is", home + `I follow "x"`, `not_found web: follow "x" on http://www.example.test/ (200 OK): the page has no link at all`},
 		{"follow with a base", at("/based") + "I follow \"Relative\"\nI should be on /deep/er/echo", ""},
 		{"follow after close", at("/close") + "I follow \"On\"\nI should be on /echo", ""},
 
@@ -384,7 +384,7 @@ func TestWebSentences(t *testing.T) {
 			I select "France" from "Country"
 			I select "Blue" from "colours"
 			I fill in "PIN" with "12345"
-			I press "do it not"`, `not_found web: press "do it not" on http://www.example.test/forms (200 OK): there is no such button; there is "Buy", "Keep it", "Menu", "Clear", "Look up", "Far away", "Send photo", "Submit", "Lonely"`},
+			I press "do it not"`, `not_found web: press "do it not" on http://www.example.test/forms (200 OK): there is no such button; the page has "Buy", "Keep it", "Menu", "Clear", "Look up", "Far away", "Send photo", "Submit", "Lonely"`},
 		{"form filled in and sent", at("/forms") + `I fill in "Your name" with "Ann & Bob"
 			I fill in "remarks" with "fine"
 			I check "Gift wrap"
@@ -401,34 +401,34 @@ func TestWebSentences(t *testing.T) {
 		{"button outside", at("/forms") + "I press \"Far away\"\nI should see \"outside=o&do=far\"", ""},
 		{"submit by id", at("/forms") + "I submit the form named \"order\"\nI should see \"pin=&outside=o\"", ""},
 		{"submit by selector", at("/forms") + "I fill in \"Words\" with \"a b\"\nI submit the form named \"form.find\"\nI should be on /echo?q=a+b", ""},
-		{"submit what is not there", at("/forms") + `I submit the form named "x"`, `not_found web: submit the form named "x" on http://www.example.test/forms (200 OK): there is no such form; there is "order", "upload", one for "/echo?gone=1"`},
+		{"submit what is not there", at("/forms") + `I submit the form named "x"`, `not_found web: submit the form named "x" on http://www.example.test/forms (200 OK): there is no such form; the page has "order", "upload", one for "/echo?gone=1"`},
 		{"submit without a name", at("/forms") + "I fill in \"q\" with \"1\"\nI press \"Submit\"\nI should be on /echo?q=1", ""},
 		{"form between table and rows", at("/tables") + "I press \"Go\"\nI should be on /echo?a=1", ""},
 		{"upload", at("/forms") + "I attach the file at \"" + photo + "\" to \"Photo\"\nI press \"Send photo\"\n" +
 			`I should see "POST /echo [multipart/form-data] --BOUNDARY|Content-Disposition: form-data; name="photo"; filename="a photo.txt"|Content-Type: text/plain"` + "\n" + `I should see "||pixels|--BOUNDARY|Content-Disposition: form-data; name="map.x"||"`, ""},
 		{"upload of nothing", at("/forms") + "I submit the form named \"upload\"\n" + `I should see "filename=""|Content-Type: application/octet-stream||"`, ""},
 		{"upload of no file", at("/forms") + `I attach the file at "/no/such/file" to "Photo"`, `config scenario: attach to "Photo" on http://www.example.test/forms (200 OK): stat /no/such/file: no such file or directory`},
-		{"press a script's button", at("/forms") + `I press "Menu"`, `scenario scenario: press "Menu" on http://www.example.test/forms (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
+		{"press a script's button", at("/forms") + `I press "Menu"`, `scenario scenario: press "Menu" on http://www.example.test/forms (200 OK): a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
 		{"press a button without a form", at("/forms") + `I press "Lonely"`, `scenario scenario: press "Lonely" on http://www.example.test/forms (200 OK): the button belongs to no form; that needs a browser: tag the scenario @browser`},
 		{"press a disabled button", at("/forms") + `I press "Never"`, `not_found web: press "Never" on http://www.example.test/forms (200 OK): the button "Never" is disabled`},
 		{"press a hidden button", at("/forms") + `I press "Secret"`, `not_found web: press "Secret" on http://www.example.test/forms (200 OK): the button "Secret" is hidden`},
-		{"press a link", at("/links") + `I press "about"`, `not_found web: press "about" on http://www.example.test/links (200 OK): there is no such button; there is "Order"; there is a link "About": follow it`},
-		{"fill in what is not there", at("/forms") + `I fill in "Street" with "x"`, `not_found web: fill in "Street" on http://www.example.test/forms (200 OK): there is no such text field; there is "Your name *", "Remarks:", "Fixed", "PIN", "outside", "Words"`},
+		{"press a link", at("/links") + `I press "about"`, `not_found web: press "about" on http://www.example.test/links (200 OK): there is no such button; the page has "Order"; there is a link "About": follow it`},
+		{"fill in what is not there", at("/forms") + `I fill in "Street" with "x"`, `not_found web: fill in "Street" on http://www.example.test/forms (200 OK): there is no such text field; the page has "Your name *", "Remarks:", "Fixed", "PIN", "outside", "Words"`},
 		{"fill in a disabled field", at("/forms") + `I fill in "off" with "x"`, `not_found web: fill in "off" on http://www.example.test/forms (200 OK): the text field "Off" is disabled`},
 		{"fill in a read-only field", at("/forms") + `I fill in "Fixed" with "x"`, `not_found web: fill in "Fixed" on http://www.example.test/forms (200 OK): the field is read-only`},
-		{"fill in a checkbox", at("/forms") + `I fill in "Gift wrap" with "x"`, `not_found web: fill in "Gift wrap" on http://www.example.test/forms (200 OK): there is no such text field; there is "Your name *", "Remarks:", "Fixed", "PIN", "outside", "Words"; "Gift wrap" is a checkbox`},
+		{"fill in a checkbox", at("/forms") + `I fill in "Gift wrap" with "x"`, `not_found web: fill in "Gift wrap" on http://www.example.test/forms (200 OK): there is no such text field; the page has "Your name *", "Remarks:", "Fixed", "PIN", "outside", "Words"; "Gift wrap" is a checkbox`},
 		{"select what is not there", at("/forms") + `I select "Spain" from "Country"`, `not_found web: select "Spain" from "Country" on http://www.example.test/forms (200 OK): the field has no such option; it has "Germany", "France", "Atlantis"`},
 		{"select a disabled option", at("/forms") + `I select "Atlantis" from "Country"`, `not_found web: select "Atlantis" from "Country" on http://www.example.test/forms (200 OK): the option is disabled`},
-		{"choose one of two", at("/forms") + `I choose "speed"`, `not_found web: choose "speed" on http://www.example.test/forms (200 OK): the name is ambiguous: 2 radio buttons fit: "Standard" (value "slow"), "Express" (value "fast")`},
-		{"check what is not there", at("/forms") + `I check "Nothing"`, `not_found web: check "Nothing" on http://www.example.test/forms (200 OK): there is no such checkbox; there is "Gift wrap", "Newsletter"`},
-		{"uncheck what is not there", at("/forms") + `I uncheck "Nothing"`, `not_found web: uncheck "Nothing" on http://www.example.test/forms (200 OK): there is no such checkbox; there is "Gift wrap", "Newsletter"`},
+		{"choose one of two", at("/forms") + `I choose "speed"`, `not_found web: choose "speed" on http://www.example.test/forms (200 OK): the name is ambiguous: 2 radio buttons match: "Standard" (value "slow"), "Express" (value "fast")`},
+		{"check what is not there", at("/forms") + `I check "Nothing"`, `not_found web: check "Nothing" on http://www.example.test/forms (200 OK): there is no such checkbox; the page has "Gift wrap", "Newsletter"`},
+		{"uncheck what is not there", at("/forms") + `I uncheck "Nothing"`, `not_found web: uncheck "Nothing" on http://www.example.test/forms (200 OK): there is no such checkbox; the page has "Gift wrap", "Newsletter"`},
 
 		{"301", at("/redirect/301?to=/echo") + "I should see \"GET /echo\"", ""},
-		{"302 elsewhere", at("/redirect/302?to=http://www.other.test/echo") + `I should see "GET"`, `unexpected web: see "GET" on http://www.example.test/redirect/302?to=http://www.other.test/echo (302 Found, stopped at a redirect to http://www.other.test/echo): the page does not show it; it begins "moved"`},
+		{"302 elsewhere", at("/redirect/302?to=http://www.other.test/echo") + `I should see "GET"`, `unexpected web: see "GET" on http://www.example.test/redirect/302?to=http://www.other.test/echo (302 Found, stopped at a redirect to http://www.other.test/echo): the page does not show it; it begins with "moved"`},
 		{"302 within the site", at("/redirect/302?to=http://example.test/echo") + "I should be on http://example.test/echo", ""},
 		{"redirect keeps the fragment", at("/redirect/302?to=/echo#here") + "I should be on /echo#here", ""},
 		{"redirect without an address", at("/redirect/302?to=") + "the response status should be 302", ""},
-		{"redirect to nowhere", at("/redirect/302?to=http://%25zz/"), `redirect web: GET http://www.example.test/redirect/302?to=http://%25zz/: the redirect leads nowhere: Location is "http://%zz/"`},
+		{"redirect to nowhere", at("/redirect/302?to=http://%25zz/"), `redirect web: GET http://www.example.test/redirect/302?to=http://%25zz/: the redirect has no valid target: Location is "http://%zz/"`},
 		{"redirect loop", at("/loop/a"), "redirect web: redirect loop: GET http://www.example.test/loop/b → GET http://www.example.test/loop/c → GET http://www.example.test/loop/b"},
 		{"long chain", at("/hop/1"), "redirect web: more than 10 redirects: " + hops(12)},
 		{"cookie and back", at("/cookie") + `I should see "cookie came back"`, ""},
@@ -438,8 +438,8 @@ func TestWebSentences(t *testing.T) {
 		{"basic, none", at("/basic"), "http_status web: GET http://www.example.test/basic: status 401 Unauthorized, wanted 2xx or 3xx (`I try to go to \"http://www.example.test/basic\"` accepts any status)"},
 		{"digest", "I am HTTP digest authenticated with the following credentials:\n| username | password |\n| alice | open sesame |\n" + at("/digest") + at("/digest") + `I should see "welcome, request 2"`, ""},
 		{"digest, wrong", "I am HTTP digest authenticated with the following credentials:\n| username | secret |\n| alice | members |\n" + at("/digest"), "auth web: GET http://www.example.test/digest: the credentials were refused with 401 Unauthorized"},
-		{"digest against basic", "I am HTTP digest authenticated with the following credentials:\n| username | password |\n| alice | x |\n" + at("/basic"), `auth web: GET http://www.example.test/basic: the server does not offer digest authentication, it answers 401 with WWW-Authenticate "Basic realm=\"x\""`},
-		{"digest without a table", "I am HTTP digest authenticated with the following credentials:", "scenario scenario: the step needs a table of two rows: | username | secret |, and the values beneath"},
+		{"digest against basic", "I am HTTP digest authenticated with the following credentials:\n| username | password |\n| alice | x |\n" + at("/basic"), `auth web: GET http://www.example.test/basic: the server does not offer digest authentication: it responds with 401 and WWW-Authenticate "Basic realm=\"x\""`},
+		{"digest without a table", "I am HTTP digest authenticated with the following credentials:", "scenario scenario: the step needs a table of two rows: | username | secret |, and the values below"},
 		{"digest with another table", "I am HTTP digest authenticated with the following credentials:\n| user |\n| x |", `scenario scenario: the table has a column "user"; its columns are username and secret (or password)`},
 		{"digest without a name", "I am HTTP digest authenticated with the following credentials:\n| password |\n| x |", `scenario scenario: the table needs the columns username and secret (or password), with a username`},
 	}
@@ -466,7 +466,7 @@ func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[st
 	t.Helper()
 	for name, want := range inBrowser {
 		if !slices.ContainsFunc(cases, func(c sentenceCase) bool { return c.name == name }) {
-			t.Errorf("no case is called %q: %q cannot be what a browser makes of it", name, want)
+			t.Errorf("no case is called %q: %q cannot be the result in a browser", name, want)
 		}
 	}
 	if _, err := browser.Find(); err != nil {
@@ -488,7 +488,8 @@ func (s *site) runInBrowser(t *testing.T, cases []sentenceCase, inBrowser map[st
 	})
 }
 
-// startedBrowser gives a browser that is up: started from a cold disk it takes longer than a scenario of these tests has.
+// startedBrowser returns a running browser: started from a cold disk it takes longer than a scenario of these tests
+// may.
 func startedBrowser(t *testing.T, options browser.Options) *browser.Browser {
 	t.Helper()
 	options.Dir, options.Start = t.TempDir(), time.Minute
@@ -504,19 +505,19 @@ func startedBrowser(t *testing.T, options browser.Options) *browser.Browser {
 	return b
 }
 
-// sentenceCase is a scenario and its error, the same over HTTP alone and in a browser.
+// sentenceCase is a scenario and its expected error, the same over HTTP alone and in a browser.
 type sentenceCase struct{ name, text, want string }
 
-// inBrowser has the cases in which a browser gives another answer, because scripts run in it, it stops elsewhere, or its
-// words for a fault of the network are other ones.
+// inBrowser lists the cases with a different result in a browser, because scripts run in it, it stops elsewhere, or its
+// words for a network fault differ.
 var inBrowser = map[string]string{
 	"try where nobody answers":          "connect web: GET http://closed.example.test/: connection refused: nothing listens on that port (net::ERR_CONNECTION_REFUSED)",
 	"headers from where nobody answers": "connect web: GET http://closed.example.test/: connection refused: nothing listens on that port (net::ERR_CONNECTION_REFUSED)",
-	"gzip bomb":                         "unexpected web: GET http://www.example.test/bomb: it gives a file to save, not a page",
+	"gzip bomb":                         "unexpected web: GET http://www.example.test/bomb: the response is a file to download, not a page",
 	"broken gzip":                       "protocol web: GET http://www.example.test/badzip: net::ERR_CONTENT_DECODING_FAILED",
 	"other compression":                 "protocol web: GET http://www.example.test/brotli: net::ERR_CONTENT_DECODING_FAILED",
 	"cut short":                         "disconnected web: GET http://www.example.test/short: the server closed the connection (net::ERR_CONTENT_LENGTH_MISMATCH)",
-	"follow by markup":                  `not_found web: follow "icon-cart" on http://www.example.test/links (200 OK): it takes no room on the page`,
+	"follow by markup":                  `not_found web: follow "icon-cart" on http://www.example.test/links (200 OK): it has no size on the page`,
 	"follow a script":                   "",
 	"follow a mail address":             "",
 	"press a script's button":           "",
@@ -550,7 +551,7 @@ func TestRedirectMethods(t *testing.T) {
 		}))
 		defer server.Close()
 		s.target.ConnectTo["form.example.test:80"] = server.Listener.Addr().String()
-		// The form is on a host of the same site; its redirect and the answer are on www.
+		// The form is on a host of the same site; its redirect and the response are on www.
 		page := strings.ReplaceAll(form(code), "'/redirect", "'http://www.example.test/redirect")
 		server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
@@ -569,7 +570,7 @@ func TestCucumberNagios(t *testing.T) {
 		{home + `I should see "build \d+"`, ""},
 		{home + `I should see "^<p hidden"`, `unexpected web: see "^<p hidden" on http://www.example.test/ (200 OK): the regular expression does not match the page's source`},
 		{home + `I should not see "BE3B.409A"`, `unexpected web: not see "BE3B.409A" on http://www.example.test/ (200 OK): the regular expression matches the page's source`},
-		{home + `I should see "(?<=x)y"`, "scenario scenario: \"(?<=x)y\" is no regular expression that can be used (RE2 syntax): error parsing regexp: invalid named capture: `(?<=x)y`"},
+		{home + `I should see "(?<=x)y"`, "scenario scenario: \"(?<=x)y\" is not a valid regular expression (RE2 syntax): error parsing regexp: invalid named capture: `(?<=x)y`"},
 		{home + `I should see a warning message`, ""},
 		{"I go to http://www.example.test/links\nI follow \"More\"\nI should be on /echo?1", ""},
 		{"I go to http://www.example.test/links\nI follow \"Back door\"\nI should be on /echo?h", ""},
@@ -578,7 +579,7 @@ func TestCucumberNagios(t *testing.T) {
 	}
 }
 
-// TestWebConnections holds that a scenario keeps its connection and that no two runs share one.
+// TestWebConnections checks that a scenario reuses its connection and that no two runs share one.
 func TestWebConnections(t *testing.T) {
 	s := newSite(t)
 	for range 3 {
@@ -618,7 +619,7 @@ func TestWebReport(t *testing.T) {
 		t.Error("a step that passed has evidence")
 	}
 	for _, c := range []struct{ text, want string }{
-		{"I go to http://www.example.test/slow\nthe page should load within 20ms", `^load http://www\.example\.test/slow \(200 OK\) within 20ms: it took \d+ms$`},
+		{"I go to http://www.example.test/slow\nthe page should load within 20ms", `^load http://www\.example\.test/slow \(200 OK\) within 20ms: took \d+ms$`},
 		{"I am benchmarking\nI go to http://www.example.test/slow\nthe elapsed time should be less than 20 ms", "^expect less than 20 ms since `I am benchmarking`, got \\d+ms$"},
 	} {
 		o := s.run(t, c.text)
@@ -630,7 +631,7 @@ func TestWebReport(t *testing.T) {
 	}
 }
 
-// TestWebSecrets looks for secrets in everything that is kept.
+// TestWebSecrets searches all evidence for secrets.
 func TestWebSecrets(t *testing.T) {
 	s := newSite(t)
 	for _, text := range []string{

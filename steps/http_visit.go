@@ -13,15 +13,15 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// What a visitor does, over HTTP alone: a page is a document that changes only by what is filled in, and what a script
-// would do is refused by name.
+// The actions of a visitor over HTTP alone: a page is a document that changes only by filling in fields. Actions that
+// need a script are rejected with an explanation.
 
 func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
 
-// await is false: no script runs, so a page stays as it is.
+// await returns false: no script runs, so a page does not change.
 func (s *httpSession) await(context.Context, *World) bool { return false }
 
-// complete has nothing to do: the step that loads a page loads its frames.
+// complete does nothing: the step that loads a page loads its frames.
 func (s *httpSession) complete(context.Context) error { return nil }
 
 func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *html.Node) error {
@@ -32,31 +32,31 @@ func (s *httpSession) follow(ctx context.Context, w *World, f *search, link *htm
 	from := s.page.at(link)
 	if href, _ := attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") && to.String() == from.url.ResolveReference(&url.URL{Fragment: to.Fragment}).String() {
 		if from != s.page {
-			return nil // a place in the frame
+			return nil // a fragment in the frame
 		}
 		moved := *s.page.url
 		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
 		s.page.url = &moved
-		return nil // a place on this very page
+		return nil // a fragment of this page
 	}
 	target, _ := attribute(link, "target")
 	return s.navigate(ctx, w, from, target, visit{method: http.MethodGet, url: to, referrer: from.url})
 }
 
-// target is where a link leads to.
+// target returns the address that a link leads to.
 func (s *httpSession) target(f *search, link *html.Node) (*url.URL, error) {
 	href, _ := attribute(link, "href")
 	href = strings.TrimSpace(href)
 	to, err := s.page.at(link).base().Parse(href)
 	if err != nil {
-		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is no URL", href)
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is not a URL", href)
 	}
 	switch strings.ToLower(to.Scheme) {
 	case "javascript":
 		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
 	case "http", "https":
 	default:
-		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address; no page is behind it", to.Scheme)
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address, which leads to no page", to.Scheme)
 	}
 	if err := mendHost(to); err != nil {
 		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
@@ -72,11 +72,11 @@ func (s *httpSession) press(ctx context.Context, w *World, f *search, button *ht
 	return s.send(ctx, w, f, form, button)
 }
 
-// formSentBy is the form that a button sends.
+// formSentBy returns the form that a button submits.
 func (s *httpSession) formSentBy(f *search, button *html.Node) (*html.Node, error) {
 	switch kind := buttonType(button); kind {
 	case "button", "reset":
-		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s sends nothing by itself; %s", kind, needsBrowser)
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s does not submit a form; %s", kind, needsBrowser)
 	}
 	form := s.page.at(button).formOf(button)
 	if form == nil {
@@ -85,7 +85,8 @@ func (s *httpSession) formSentBy(f *search, button *html.Node) (*html.Node, erro
 	return form, nil
 }
 
-// click does what an element does by itself: a link leads on, a button sends its form, a summary opens its details.
+// click does the default action of an element: a link loads a page, a button submits its form, a summary opens its
+// details.
 func (s *httpSession) click(ctx context.Context, w *World, f *search, n *html.Node) error {
 	switch {
 	case isLink(n):
@@ -99,14 +100,14 @@ func (s *httpSession) click(ctx context.Context, w *World, f *search, n *html.No
 			setAttribute(n.Parent, "open", "")
 		}
 		s.page.forgetText()
-		s.loadFrames(ctx, w) // those that are shown now
+		s.loadFrames(ctx, w) // those that are visible now
 		return nil
 	}
 	return f.onlyByScript(n)
 }
 
 func (s *search) onlyByScript(n *html.Node) error {
-	return s.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> does something only by a script; %s", n.Data, needsBrowser)
+	return s.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> needs a script; %s", n.Data, needsBrowser)
 }
 
 func (s *httpSession) submit(ctx context.Context, w *World, f *search, form *html.Node) error {
@@ -119,12 +120,12 @@ func (s *httpSession) send(ctx context.Context, w *World, f *search, form, butto
 		return err
 	}
 	if sandboxed(form, "allow-forms") {
-		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the form is in a frame whose sandbox lets no form be sent")
+		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the form is in a frame whose sandbox does not allow forms")
 	}
 	return s.navigate(ctx, w, s.page.at(form), formSetting(form, button, "target"), v)
 }
 
-// fill puts a value into a text field, as typing over what is there does.
+// fill replaces the value of a text field, like typing over it.
 func (s *httpSession) fill(_ context.Context, _ *search, field *html.Node, value string) error {
 	if field.DataAtom == atom.Textarea {
 		for field.FirstChild != nil {
@@ -137,7 +138,7 @@ func (s *httpSession) fill(_ context.Context, _ *search, field *html.Node, value
 	return nil
 }
 
-// selectOption selects an option; where only one can be, the others are left.
+// selectOption selects an option, and deselects the others in a single-choice field.
 func (s *httpSession) selectOption(_ context.Context, _ *search, option *html.Node) error {
 	field := option.Parent
 	for field != nil && field.DataAtom != atom.Select {
@@ -173,7 +174,7 @@ func (s *httpSession) attach(_ context.Context, _ *search, field *html.Node, pat
 	return nil
 }
 
-// back loads the page before this one again; what was sent to get there is sent again only when it was a GET.
+// back loads the previous page again; its form data is sent again only when the method was GET.
 func (s *httpSession) back(ctx context.Context, w *World) error {
 	for last := len(s.visits) - 1; last > 0 && s.visits[last].frame != nil; last-- {
 		v := s.visits[last]
@@ -184,7 +185,7 @@ func (s *httpSession) back(ctx context.Context, w *World) error {
 	}
 	s.visits = slices.DeleteFunc(s.visits, func(v visit) bool { return v.frame != nil })
 	if len(s.visits) < 2 {
-		return scenarioFault("go back: there is no page before this one")
+		return scenarioFault("go back: there is no previous page")
 	}
 	before := s.visits[len(s.visits)-2]
 	s.visits = s.visits[:len(s.visits)-2]

@@ -14,14 +14,14 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// jsonValue is a value of a JSON document and where it stands there.
+// jsonValue is a value of a JSON document and its position.
 type jsonValue struct {
 	path  string // normalised, "$['queue'][0]" (RFC 9535 section 2.7)
 	value any    // nil, bool, string, json.Number, []any or map[string]any
 }
 
-// selectJSON gives the values of a document that a JSONPath query (RFC 9535) selects, of which there is one at least. what
-// names the document in errors, blame whose it is.
+// selectJSON returns the values of a document that a JSONPath query (RFC 9535) selects. It fails when there are none.
+// what names the document in errors, blame is who is responsible for it.
 func selectJSON(document []byte, query, what string, blame result.Blame) ([]jsonValue, error) {
 	values, root, err := queryJSON(document, query, what, blame)
 	if err == nil && len(values) == 0 {
@@ -30,19 +30,19 @@ func selectJSON(document []byte, query, what string, blame result.Blame) ([]json
 	return values, err
 }
 
-// queryJSON gives the values that a query selects, which may be none, and the whole document.
+// queryJSON returns the values that a query selects, possibly none, and the whole document.
 func queryJSON(document []byte, query, what string, blame result.Blame) (values []jsonValue, root any, err error) {
 	path, err := jsonpath.Parse(query)
 	if err != nil {
-		return nil, nil, scenarioFault("%q is no JSONPath: %w", query, err)
+		return nil, nil, scenarioFault("%q is not a JSONPath: %w", query, err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
 	if err := decoder.Decode(&root); err != nil {
-		return nil, nil, Fail(result.ReasonProtocol, blame, "%s is no JSON: %w: it begins %.80q", what, err, document)
+		return nil, nil, Fail(result.ReasonProtocol, blame, "%s is not JSON: %w: it begins with %.80q", what, err, document)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return nil, nil, Fail(result.ReasonProtocol, blame, "%s is no JSON: more stands behind it", what)
+		return nil, nil, Fail(result.ReasonProtocol, blame, "%s is not JSON: there is more data after the value", what)
 	}
 	for _, node := range path.SelectLocated(root) {
 		values = append(values, jsonValue{node.Path.String(), node.Node})
@@ -50,7 +50,7 @@ func queryJSON(document []byte, query, what string, blame result.Blame) (values 
 	return values, root, nil
 }
 
-// outline says what a document has at its top, for who looked in the wrong place.
+// outline describes the top level of a document, as a hint for a wrong path.
 func outline(root any) string {
 	const most = 10
 	switch root := root.(type) {
@@ -65,13 +65,13 @@ func outline(root any) string {
 		}
 		return "it has " + shownLine(strings.Join(names, ", ")) + more
 	case []any:
-		return fmt.Sprintf("it is a list of %d", len(root))
+		return fmt.Sprintf("it is an array of %d", len(root))
 	default:
 		return "it is one value: " + shownJSON(root)
 	}
 }
 
-// shownJSON is a value as JSON, on one line and not too long.
+// shownJSON formats a value as JSON, on one line and shortened.
 func shownJSON(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -80,18 +80,18 @@ func shownJSON(value any) string {
 	return shownLine(string(text))
 }
 
-// number gives a value as a number. Text is none, also when it holds digits: a check that converts in silence hides that
-// the other side changed.
+// number returns a value as a number. A string is not a number, even when it contains digits: a silent conversion would
+// hide a change in the data.
 func (v jsonValue) number(what string, blame result.Blame) (float64, error) {
 	if n, is := v.value.(json.Number); is {
 		if f, err := n.Float64(); err == nil {
 			return f, nil
 		}
 	}
-	return 0, Fail(result.ReasonUnexpected, blame, "%s has %s at %s, which is no number", what, shownJSON(v.value), v.path)
+	return 0, Fail(result.ReasonUnexpected, blame, "%s has %s at %s, which is not a number", what, shownJSON(v.value), v.path)
 }
 
-// worstNumber gives the number that is worst by worse, and where it stands.
+// worstNumber returns the number that is worst by worse, and its position.
 func worstNumber(values []jsonValue, what string, worse func(a, b float64) bool) (worst float64, at string, err error) {
 	for i, v := range values {
 		n, err := v.number(what, result.BlameWeb)
@@ -105,7 +105,7 @@ func worstNumber(values []jsonValue, what string, worse func(a, b float64) bool)
 	return worst, at, nil
 }
 
-// equals says whether a value is the one that text means: a string by its content, anything else as JSON has it.
+// equals reports whether a value is the one that text means: a string by its content, anything else as JSON.
 func (v jsonValue) equals(text string) bool {
 	switch value := v.value.(type) {
 	case string:

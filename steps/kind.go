@@ -213,7 +213,7 @@ func ParsePort(text string) (int, error) {
 func CompileRuby(pattern string) (*regexp.Regexp, error) {
 	re, err := regexp.Compile("(?sm)" + pattern)
 	if err != nil {
-		return nil, scenarioFault("%q is no regular expression that can be used (RE2 syntax): %w", pattern, err)
+		return nil, scenarioFault("%q is not a valid regular expression (RE2 syntax): %w", pattern, err)
 	}
 	return re, nil
 }

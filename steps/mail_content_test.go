@@ -78,10 +78,10 @@ func TestContentAltered(t *testing.T) {
 		name, text, want string
 		fault            stepstest.Fault
 	}{
-		{"a footer", roundTrip + "\nAnd its text arrived unchanged", altered + `the text goes on behind its end with "-- \\nChecked by a gateway"` + look, stepstest.FaultFooter},
-		{"all: a footer", roundTrip + "\nAnd it arrived unchanged", altered + `the text goes on behind .*` + look, stepstest.FaultFooter},
+		{"a footer", roundTrip + "\nAnd its text arrived unchanged", altered + `after its end the text continues with "-- \\nChecked by a gateway"` + look, stepstest.FaultFooter},
+		{"all: a footer", roundTrip + "\nAnd it arrived unchanged", altered + `after its end the text continues .*` + look, stepstest.FaultFooter},
 		{"no such attachment", withContent + `its attachment "eicar.txt" arrived unchanged`,
-			altered + `the attachment "eicar\.txt" is gone: it has "Rechnung – März\.pdf", "removed-eicar\.txt"` + look, stepstest.FaultRename},
+			altered + `the attachment "eicar\.txt" is gone: the message has "Rechnung – März\.pdf", "removed-eicar\.txt"` + look, stepstest.FaultRename},
 		{"never attached", withContent + `its attachment "other" arrived unchanged`, `scenario scenario: no attachment "other" was sent: begin with "the message has the attachment …"`, ""},
 		{"nothing received", `Then it arrived unchanged`, `scenario scenario: no message was received before this step: .*`, ""},
 		{"made of a size", `When I try to send a message of 3 KB from "alice" to "bob" via 587
@@ -94,7 +94,7 @@ func TestContentAltered(t *testing.T) {
 			`scenario scenario: the attachments hold 6291456 bytes with "other": 5242880 is the most`, ""},
 		{"twice", "Given the message has the attachment \"files/half\"\nAnd the message has the attachment \"files/half\"",
 			`scenario scenario: the message has two attachments called "half": they could not be told apart on arrival`, ""},
-		{"a line break", "When I send a message from \"alice\" to \"bob\" via 587\n| To | x ä |", `scenario scenario: write the message: the header To is no list of addresses: "x ä"`, ""},
+		{"a line break", "When I send a message from \"alice\" to \"bob\" via 587\n| To | x ä |", `scenario scenario: write the message: the header To is not a list of addresses: "x ä"`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bed := newMailbed(t, stepstest.MailOptions{})

@@ -15,31 +15,32 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences about websites. They mean the same over HTTP alone and in a browser (@browser), and each is written once:
-// it looks at the current page through its tree and its text, whichever engine gives them, and leaves the acting to the
-// engine.
+// The sentences about websites. They work the same over HTTP alone and in a browser (@browser). Each is written once:
+// it reads the tree and the text of the current page and leaves the actions to the engine.
 
 // webEngine visits websites: httpSession over HTTP alone, browserSession with a real browser.
 //
-// Over HTTP documents are loaded, with those in their frames, but not what they refer to, and no script runs. So a latency is
-// the documents' there, and the whole page's in a browser.
+// Over HTTP, an engine loads documents and those in their frames, but not the resources they refer to, and no script
+// runs. So a latency over HTTP is that of the documents, and in a browser that of the whole page.
 type webEngine interface {
-	// load makes v the current page, redirects followed. It fails as `I go to` says.
+	// load makes v the current page and follows redirects. It fails as `I go to` documents.
 	load(ctx context.Context, w *World, v visit) error
 
-	// now gives the current page as it is at this moment, nil before the first.
+	// now returns the current page as it is at this moment, nil before the first one.
 	now(ctx context.Context) (*page, error)
 
-	// ask sends a request that no visitor makes by hand, and makes the answer the current page.
+	// ask sends a request that no visitor sends by hand, and makes the response the current page.
 	ask(ctx context.Context, w *World, v visit) error
 
-	// await waits until the page may look different than now gave it. It is false when it never will, or ctx is over.
+	// await waits until the page may differ from the last result of now. It returns false when the page can no longer
+	// change or ctx is done.
 	await(ctx context.Context, w *World) bool
 
-	// complete has all of the current page be loaded, also what a visitor would have to scroll to.
+	// complete loads all of the current page, also the parts that a visitor has to scroll to.
 	complete(ctx context.Context) error
 
-	// What a visitor does to the current page. f names it in errors, the node is of the tree that now gave.
+	// Actions of a visitor on the current page. f names the action in errors; the node is in the tree of the page that
+	// now returned.
 	follow(ctx context.Context, w *World, f *search, link *html.Node) error
 	press(ctx context.Context, w *World, f *search, button *html.Node) error
 	click(ctx context.Context, w *World, f *search, n *html.Node) error
@@ -49,18 +50,18 @@ type webEngine interface {
 	check(ctx context.Context, f *search, box *html.Node, on bool) error
 	attach(ctx context.Context, f *search, field *html.Node, path string) error
 
-	// downloadBehind has the file that a click leads to pass by.
+	// downloadBehind downloads the file that a click on n leads to.
 	downloadBehind(ctx context.Context, w *World, f *search, n *html.Node) (*download, error)
 
-	// cookiesOf gives the cookies that a visitor of the page has.
+	// cookiesOf returns the cookies that a visitor of p has.
 	cookiesOf(ctx context.Context, p *page) ([]webCookie, error)
 
-	// back goes to the page before, reload loads this one again.
+	// back goes to the previous page, reload loads the current one again.
 	back(ctx context.Context, w *World) error
 	reload(ctx context.Context, w *World) error
 }
 
-// engineOf gives the scenario's engine.
+// engineOf returns the engine of the scenario.
 func engineOf(w *World) webEngine {
 	if w.inBrowser {
 		return State[browserSession](w)
@@ -68,16 +69,16 @@ func engineOf(w *World) webEngine {
 	return State[httpSession](w)
 }
 
-// waitInBrowser is how long a step waits for something to come up on a page.
+// waitInBrowser is how long a step waits for something to appear on a page.
 func waitInBrowser(w *World) time.Duration {
 	return cmp.Or(SettingsOf[Web](w.target).Patience, DefaultPatience)
 }
 
-// evidenceTime is what a waiting step leaves of the scenario's time for keeping what the page looks like.
+// evidenceTime is the part of the scenario's time that a waiting step reserves for the evidence of a failure.
 const evidenceTime = 2 * time.Second
 
-// eventually does try with the current page until it passes, or until the page can no longer change or the step has
-// waited long enough. Over HTTP that is once.
+// eventually calls try with the current page until it passes, the page can no longer change or the step has waited long
+// enough. Over HTTP it calls try once.
 func eventually(ctx context.Context, w *World, try func(e webEngine, p *page) error) error {
 	return eventuallyWithin(ctx, w, waitInBrowser(w), try)
 }
@@ -107,7 +108,7 @@ func eventuallyWithin(ctx context.Context, w *World, wait time.Duration, try fun
 	}
 }
 
-// hurried adds to what was waited for in vain that the scenario's time did not allow for all of the wait.
+// hurried adds a note to err when the scenario's time was too short for the whole wait.
 func hurried(err error, waiting context.Context, start time.Time, wait time.Duration) error {
 	var failure *Failure
 	until, _ := waiting.Deadline()
@@ -115,10 +116,10 @@ func hurried(err error, waiting context.Context, start time.Time, wait time.Dura
 	if waiting.Err() == nil || left >= wait-10*time.Millisecond || !errors.As(err, &failure) {
 		return err
 	}
-	return Fail(failure.Reason, failure.Blame, "%w; the scenario's time left %s of the %s that it may take", err, max(0, left).Round(10*time.Millisecond), wait)
+	return Fail(failure.Reason, failure.Blame, "%w; only %s of the wait of %s fit into the scenario's time", err, max(0, left).Round(10*time.Millisecond), wait)
 }
 
-// patience ends after wait, or when what is left of the scenario's time is needed for its evidence.
+// patience returns a context that ends after wait, or earlier to leave the scenario enough time for its evidence.
 func patience(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
 	until := time.Now().Add(wait)
 	if deadline, limited := ctx.Deadline(); limited && deadline.Add(-evidenceTime).Before(until) {
@@ -127,8 +128,8 @@ func patience(ctx context.Context, wait time.Duration) (context.Context, context
 	return context.WithDeadline(ctx, until)
 }
 
-// looking judges the current page as eventually does. What must not be there, or is counted, is looked for in all of the
-// page, so that the rest of it is loaded first; what must be there may be found before.
+// looking judges the current page as eventually does. To find that something is absent, or to count it, the whole page
+// is needed, so looking loads the rest of it first. Something wanted may be found before that.
 func looking(ctx context.Context, w *World, wanted bool, judge func(e webEngine, p *page) error) error {
 	if !wanted {
 		if err := engineOf(w).complete(ctx); err != nil {
@@ -142,7 +143,7 @@ func noPage() error {
 	return scenarioFault("there is no page yet: write `I go to \"https://www.example.org/\"` before this step")
 }
 
-// mayPass says whether what a page lacks may still come: what is shown on it, and not how it was answered.
+// mayPass reports whether waiting may help: it does for what a page shows, not for how the server responded.
 func mayPass(err error) bool {
 	var failure *Failure
 	return errors.As(err, &failure) && failure.Blame == result.BlameWeb &&
@@ -150,12 +151,12 @@ func mayPass(err error) bool {
 }
 
 const webMeasures = "Time to load the document, redirects and frames included. Phases dns, connect, tls, processing, transfer, once for each request, and frames for the documents in the page's frames; " +
-	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds, with frames http_frames, http_frames_failed. " +
-	"In a browser: time until the load event; phases find and click before, load from the end of the document on; measurements " +
+	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds; with frames also http_frames, http_frames_failed. " +
+	"In a browser: time until the load event; phases find and click before the request, load after the end of the document; measurements " +
 	"web_dom_content_loaded_seconds, web_load_seconds, web_first_contentful_paint_seconds, web_largest_contentful_paint_seconds, web_layout_shift, " +
 	"web_requests, web_transfer_bytes, web_failed_requests, web_console_errors, web_third_party_seconds."
 
-// currentPage gives the scenario's page; without one the scenario is out of order.
+// currentPage returns the page of the scenario. It fails when no step has loaded one.
 func currentPage(ctx context.Context, w *World) (*page, error) {
 	p, err := engineOf(w).now(ctx)
 	if err == nil && p == nil {
@@ -164,7 +165,7 @@ func currentPage(ctx context.Context, w *World) (*page, error) {
 	return p, err
 }
 
-// registerWeb registers definitions that open the engine before the first step and keep the current page as evidence
+// registerWeb registers definitions that open the engine before their first step and keep the current page as evidence
 // when they fail.
 func registerWeb(definitions ...Definition) {
 	for i := range definitions {
@@ -193,12 +194,12 @@ func registerWeb(definitions ...Definition) {
 	Register(definitions...)
 }
 
-// acting is an action on something that the current page has under a name: choose finds it, act does it. Both are done
-// again while the page may still bring it.
+// acting acts on something that the page shows under name: choose finds it, do acts on it. It repeats both while the
+// page may still change.
 func acting(ctx context.Context, w *World, act, name string, choose func(*search, *html.Node) (*html.Node, error), do func(webEngine, *search, *html.Node) error) error {
 	return eventually(ctx, w, func(e webEngine, p *page) error {
 		if w.inBrowser && p.live == nil {
-			return scenarioFault("%s %q: %s is the answer to a request beside the browser, which shows another page: `I go to` a page before this step", act, name, p)
+			return scenarioFault("%s %q: %s is the response to a request outside the browser, which shows another page: write `I go to` before this step", act, name, p)
 		}
 		doc, err := p.tree()
 		if err != nil {
@@ -216,46 +217,46 @@ func acting(ctx context.Context, w *World, act, name string, choose func(*search
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I go to {url}",
-			Does:     "Loads a page: a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
+			Does:     "Loads a page: the URL is a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
 			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "I go to {url} over {family}",
-			Does:     "Loads a page as `I go to` does, redirects and frames of the same host included, from an address of this family alone. Fails when the host has none. A browser chooses by itself, so it needs a scenario without @browser.",
+			Does:     "Loads a page as `I go to` does, but only from addresses of this family, also for redirects and frames of the same host. Fails when the host has none. Only without @browser: a browser chooses the family itself.",
 			Measures: webMeasures, Example: `When I go to "https://www.example.org/" over IPv6`,
 			Func: goToBy(func(a Args) httpWay { return httpWay{family: families[a.Text(1)]} })},
 		Definition{Area: "web", Sentence: "I go to {url} over HTTP/{number}", Pattern: `^I go to "?(\S*?)"? over HTTP/(1\.1|2)$`,
-			Does:     "Loads a page as `I go to` does, redirects and frames of the same server included, in this version of HTTP alone: no other is offered to the server. A browser chooses by itself, so it needs a scenario without @browser.",
+			Does:     "Loads a page as `I go to` does, but offers the server only this version of HTTP, also for redirects and frames of the same server. Only without @browser: a browser chooses the version itself.",
 			Measures: webMeasures, Example: `When I go to "https://www.example.org/" over HTTP/1.1`,
 			Func: goToBy(func(a Args) httpWay { return httpWay{version: a.Text(1)} })},
 		Definition{Area: "web", Sentence: "I visit {url}",
 			Does:     "The same as `I go to`.",
 			Measures: webMeasures, Example: `When I visit "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "I try to go to {url}",
-			Does:     "Loads a page as `I go to` does, and takes any status.",
+			Does:     "Loads a page as `I go to` does, and accepts any status.",
 			Measures: webMeasures, Example: `When I try to go to "https://www.example.org/no-such-page"`, Func: goTo(true)},
 		Definition{Area: "web", Sentence: "I follow {text}",
-			Does:     "Loads the page behind a link, found by its text, a part of it, its title, aria-label or id; the shortest text that fits wins. Fails when there is no such link or its page has a status outside 2xx and 3xx.",
+			Does:     "Loads the page that a link leads to. The link is found by its text, a part of it, its title, aria-label or id; the shortest matching text wins. Fails when there is no such link or the page's status is not 2xx or 3xx.",
 			Measures: webMeasures, Example: `When I follow "Contact"`, Func: follow},
 		Definition{Area: "web", Sentence: "I click {text}",
-			Does: "Clicks a link or a button, found as `I follow` and `I press` do, or what is announced as one (role, summary of details); or else, in a browser, the innermost element with exactly that text. " +
-				"Waits for the page that this leads to, if it leads to one.",
+			Does: "Clicks a link or a button, found as `I follow` and `I press` do, or an element with such a role, or the summary of details; otherwise, in a browser, the innermost element with exactly that text. " +
+				"If this leads to a page, waits for it.",
 			Measures: webMeasures, Example: `When I click "Add to basket"`, Func: click},
 		Definition{Area: "web", Sentence: "I go back",
-			Does:     "Goes back to the page before this one, as with a browser's button. Over HTTP it is loaded again.",
+			Does:     "Goes back to the previous page, like the back button of a browser. Over HTTP the page is loaded again.",
 			Measures: webMeasures, Example: `When I go back`, Func: func(ctx context.Context, w *World, _ Args) error { return engineOf(w).back(ctx, w) }},
 		Definition{Area: "web", Sentence: "I reload the page",
-			Does:     "Loads the current page again. What was sent with a form is not sent again.",
+			Does:     "Loads the current page again. Form data is not sent again.",
 			Measures: webMeasures, Example: `When I reload the page`, Func: func(ctx context.Context, w *World, _ Args) error { return engineOf(w).reload(ctx, w) }},
 		Definition{Area: "web", Sentence: "the request should succeed", Pattern: `^the (?:.*) ?request should succeed`,
-			Does:    "Fails unless the page's status is 2xx or 3xx. Words before and after the sentence are free.",
+			Does:    "Fails unless the page's status is 2xx or 3xx. Any words may come before and after the sentence.",
 			Example: `Then the request should succeed`, Func: requestShould(true)},
 		Definition{Area: "web", Sentence: "the request should fail", Pattern: `^the (?:.*) ?request should fail`,
-			Does:    "Fails when the page's status is 2xx or 3xx. It comes after `I try to go to`.",
+			Does:    "Fails when the page's status is 2xx or 3xx. Use it after `I try to go to`.",
 			Example: `Then the request should fail`, Func: requestShould(false)},
 		Definition{Area: "web", Sentence: "the response status should be {int}",
-			Does:    "Fails unless the page's status is that one. For 4xx and 5xx it comes after `I try to go to`.",
+			Does:    "Fails unless the page's status is this one. For 4xx and 5xx, use it after `I try to go to`.",
 			Example: `Then the response status should be 404`, Func: statusShouldBe},
 		Definition{Area: "web", Sentence: "I should be on {url}",
-			Does:    "Fails unless the page's address, after redirects, is that one: a path, or a whole address. Query and fragment count when they are given.",
+			Does:    "Fails unless the page's address, after redirects, is this one: a path, or a whole address. Query and fragment are compared when given.",
 			Example: `Then I should be on "/members"`, Func: shouldBeOn},
 	)
 }
@@ -270,7 +271,7 @@ func goTo(anyStatus bool) func(context.Context, *World, Args) error {
 	}
 }
 
-// goToBy makes the function of a sentence that narrows down how a page is asked for.
+// goToBy returns the function of a sentence that restricts how a page is requested.
 func goToBy(way func(Args) httpWay) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		u, err := resolve(ctx, w, a.Text(0))
@@ -335,6 +336,6 @@ func shouldBeOn(ctx context.Context, w *World, a Args) error {
 			(wanted.Fragment == "" || wanted.Fragment == p.url.Fragment) {
 			return nil
 		}
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, am on %s", shownURL(&whole), p)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, got %s", shownURL(&whole), p)
 	})
 }

@@ -16,16 +16,16 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// The sentences about how a page was answered: the redirects before it, the connection that it came over, and what its
-// header says about encoding and safety. They judge what an earlier step was given and load nothing.
+// The sentences about how a page arrived: its redirects, its connection, and what its header says about encoding and
+// security. They judge the result of an earlier step and load nothing.
 
-// webArrival is how a page came. It is part of page.
+// webArrival describes how a page arrived. It is part of page.
 type webArrival struct {
 	begun     time.Time
-	redirects []redirected // also the last one when it was not followed
+	redirects []redirected // includes a last one that was not followed
 }
 
-// redirected is one answer that sent the visitor on.
+// redirected is one redirect response.
 type redirected struct {
 	from   *url.URL
 	status int
@@ -36,7 +36,7 @@ func (r redirected) String() string {
 	return fmt.Sprintf("%s with %d to %s", shownURL(r.from), r.status, shownURL(r.to))
 }
 
-// arrivalOf takes a page's arrival from what the browser tells of its navigation.
+// arrivalOf returns the arrival of a page from the browser's record of its navigation.
 func arrivalOf(n *browser.Navigation) webArrival {
 	a := webArrival{begun: n.Begun}
 	for i, r := range n.Chain {
@@ -55,36 +55,36 @@ func arrivalOf(n *browser.Navigation) webArrival {
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I should have been redirected from {url} with {int}",
-			Does:    "Fails unless one of the redirects on the way to the page was from this address, a whole one or a path, with this status.",
+			Does:    "Fails unless one of the redirects to the page came from this address (a whole address, or a path) with this status.",
 			Example: `Then I should have been redirected from "http://www.example.org/" with 301`, Func: redirectedFrom},
 		Definition{Area: "web", Sentence: "I should not have been redirected",
-			Does:    "Fails when a redirect was on the way to the page.",
+			Does:    "Fails when a redirect led to the page.",
 			Example: `Then I should not have been redirected`, Func: notRedirected},
 		Definition{Area: "web", Sentence: "the redirects should be:",
-			Does: "Fails unless the redirects on the way to the page were these, in this order. The table has the columns `status` and `location`, " +
-				"where the redirect led: a whole address, or a path on the host that answered. One that was not followed, because it led to another site, counts.",
+			Does: "Fails unless exactly these redirects led to the page, in this order. The table has the columns `status` and `location`, " +
+				"the target of the redirect: a whole address, or a path on the host that responded. A redirect to another site is not followed, but counts.",
 			Example: "Then the redirects should be:\n  | status | location |\n  | 301 | https://www.example.org/ |\n  | 302 | /en/ |", Func: redirectsShouldBe},
 
 		Definition{Area: "web", Sentence: "the response should use HTTP/{number}", Pattern: `^the response should use HTTP/(1\.0|1\.1|2|3)$`,
-			Does:    "Fails unless the page came over this version of HTTP.",
+			Does:    "Fails unless the page was loaded over this version of HTTP.",
 			Example: `Then the response should use HTTP/2`, Func: versionShouldBe},
 		Definition{Area: "web", Sentence: "the page should come from {text}",
-			Does:    "Fails unless the address that answered is this one, or in this network (\"192.0.2.0/24\"). Behind a proxy that cannot be known, and fails.",
+			Does:    "Fails unless the server's IP address is this one, or in this network (\"192.0.2.0/24\"). Fails behind a proxy, where the address is unknown.",
 			Example: `Then the page should come from "192.0.2.1"`, Func: comeFrom},
 		Definition{Area: "web", Sentence: "the page should come over {family}",
-			Does:    "Fails unless the address that answered is of this family. Which of the two a host with both is asked by, the machine chooses; `I go to … over` asks one of them.",
+			Does:    "Fails unless the server's IP address is of this family. When a host has both, the machine chooses one; `I go to … over` chooses one.",
 			Example: `Then the page should come over IPv6`, Func: comeOver},
 		Definition{Area: "web", Sentence: "the page should be compressed",
-			Does:    "Fails unless the page's body came compressed (Content-Encoding).",
+			Does:    "Fails unless the page's body was sent compressed (Content-Encoding).",
 			Example: `Then the page should be compressed`, Func: compressed},
 
 		Definition{Area: "web", Sentence: "the host should insist on HTTPS for at least {duration}",
-			Does:     "Fails unless the page came over HTTPS and has a Strict-Transport-Security header (RFC 6797) with at least this max-age.",
+			Does:     "Fails unless the page was loaded over HTTPS and has a Strict-Transport-Security header (RFC 6797) with at least this max-age.",
 			Measures: "Measurement http_strict_transport_security_seconds.",
 			Example:  `Then the host should insist on HTTPS for at least 180 days`, Func: strictTransport},
 		Definition{Area: "web", Sentence: "the page should have the security headers",
-			Does: "Fails unless the page has Content-Security-Policy, X-Content-Type-Options with nosniff, Referrer-Policy, a rule who may frame it (frame-ancestors in the policy, " +
-				"or X-Frame-Options) and, over HTTPS, Strict-Transport-Security. What is missing is listed.",
+			Does: "Fails unless the page has Content-Security-Policy, X-Content-Type-Options with nosniff, Referrer-Policy, a rule on who may frame it (frame-ancestors in the policy, " +
+				"or X-Frame-Options) and, over HTTPS, Strict-Transport-Security. The error lists the missing headers.",
 			Example: `Then the page should have the security headers`, Func: securityHeaders},
 	)
 }
@@ -110,7 +110,7 @@ func redirectedFrom(ctx context.Context, w *World, a Args) error {
 	return Fail(result.ReasonRedirect, result.BlameWeb, "expect a redirect from %s with %d on the way to %s: %s", a.Text(0), status, p, theRedirects(p))
 }
 
-// sameAddress compares an address with one that a step names, which may be a path on the same host.
+// sameAddress compares an address with one from a step, which may be a path on the same host.
 func sameAddress(got, wanted *url.URL) bool {
 	whole := *got.ResolveReference(wanted)
 	if mendHost(&whole) != nil {
@@ -119,7 +119,7 @@ func sameAddress(got, wanted *url.URL) bool {
 	return connKey(got) == connKey(&whole) && got.EscapedPath() == whole.EscapedPath() && got.RawQuery == whole.RawQuery
 }
 
-// theRedirects says which redirects there were.
+// theRedirects describes the redirects that led to p.
 func theRedirects(p *page) string {
 	if len(p.redirects) == 0 {
 		return "there was no redirect"
@@ -154,11 +154,11 @@ func redirectsShouldBe(ctx context.Context, w *World, a Args) error {
 		}
 		status, err := strconv.Atoi(row[0])
 		if err != nil {
-			return scenarioFault("%q is no status: write it as 301", row[0])
+			return scenarioFault("%q is not a status: write it as 301", row[0])
 		}
 		location, err := url.Parse(row[1])
 		if err != nil {
-			return scenarioFault("%q is no address", row[1])
+			return scenarioFault("%q is not an address", row[1])
 		}
 		if i >= len(p.redirects) {
 			return Fail(result.ReasonRedirect, result.BlameWeb, "expect %d redirects on the way to %s, got %d: %s", len(wanted), p, len(p.redirects), theRedirects(p))
@@ -179,15 +179,15 @@ func versionShouldBe(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if got := strings.TrimSuffix(strings.TrimPrefix(p.Proto, "HTTP/"), ".0"); got != strings.TrimSuffix(a.Text(0), ".0") {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come over HTTP/%s, it came over %s", p, a.Text(0), p.Proto)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s over HTTP/%s, got %s", p, a.Text(0), p.Proto)
 	}
 	return nil
 }
 
-// remoteOf gives the address that answered.
+// remoteOf returns the IP address of the server that responded.
 func remoteOf(p *page) (netip.Addr, error) {
 	if p.proxied {
-		return netip.Addr{}, Fail(result.ReasonConfig, result.BlameScenario, "which address %s came from is not known: it came through a proxy", p)
+		return netip.Addr{}, Fail(result.ReasonConfig, result.BlameScenario, "the server address of %s is unknown: it was loaded through a proxy", p)
 	}
 	host, _, err := net.SplitHostPort(p.remote)
 	if err == nil {
@@ -196,7 +196,7 @@ func remoteOf(p *page) (netip.Addr, error) {
 			return address.Unmap(), nil
 		}
 	}
-	return netip.Addr{}, Fail(result.ReasonConfig, result.BlameScenario, "which address %s came from is not known", p)
+	return netip.Addr{}, Fail(result.ReasonConfig, result.BlameScenario, "the server address of %s is unknown", p)
 }
 
 func comeFrom(ctx context.Context, w *World, a Args) error {
@@ -214,7 +214,7 @@ func comeFrom(ctx context.Context, w *World, a Args) error {
 	if err != nil || wanted.Contains(got) {
 		return err
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come from %s, it came from %s", p, a.Text(0), got)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come from %s, got %s", p, a.Text(0), got)
 }
 
 func comeOver(ctx context.Context, w *World, a Args) error {
@@ -226,7 +226,7 @@ func comeOver(ctx context.Context, w *World, a Args) error {
 	if err != nil || got.Is4() == (a.Text(0) == "IPv4") {
 		return err
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come over %s, it came from %s", p, a.Text(0), got)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come over %s, got %s", p, a.Text(0), got)
 }
 
 func compressed(ctx context.Context, w *World, _ Args) error {
@@ -254,7 +254,7 @@ func directives(field, separator string) map[string]string {
 	return of
 }
 
-// seconds reads delta-seconds (RFC 9111 section 1.2.2).
+// deltaSeconds reads delta-seconds (RFC 9111 section 1.2.2).
 func deltaSeconds(text string) (time.Duration, bool) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	return time.Duration(n) * time.Second, err == nil
@@ -273,7 +273,7 @@ func strictTransport(ctx context.Context, w *World, a Args) error {
 	field, found := headerOf(p, name)
 	switch {
 	case p.url.Scheme != "https":
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to insist on HTTPS: it came over plain HTTP, where the header means nothing", p)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to insist on HTTPS: it was loaded over plain HTTP, where browsers ignore the header", p)
 	case !found:
 		return noHeader(p, name)
 	}
@@ -281,9 +281,9 @@ func strictTransport(ctx context.Context, w *World, a Args) error {
 	if !valid {
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s to have a max-age in seconds, got %s", name, p, quote(field))
 	}
-	w.Measure("http_strict_transport_security_seconds", "How long a visitor insists on HTTPS (max-age of Strict-Transport-Security).", got.Seconds())
+	w.Measure("http_strict_transport_security_seconds", "How long browsers insist on HTTPS (max-age of Strict-Transport-Security).", got.Seconds())
 	if got < wanted {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to insist on HTTPS for at least %s, its max-age is %.0f (%s)", p, a.Text(0), got.Seconds(), got)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to insist on HTTPS for at least %s, got max-age %.0f (%s)", p, a.Text(0), got.Seconds(), got)
 	}
 	return nil
 }
@@ -312,7 +312,7 @@ func securityHeaders(ctx context.Context, w *World, _ Args) error {
 		}
 	}
 	if len(missing) > 0 {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the security headers of %s, it lacks %s", p, strings.Join(missing, ", "))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the security headers of %s: it lacks %s", p, strings.Join(missing, ", "))
 	}
 	return nil
 }

@@ -10,37 +10,38 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences about caches: whether one answered, and what caches may do with the page (RFC 9111).
+// The sentences about caches: whether a cache responded, and what caches may do with the page (RFC 9111).
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "the page should come from a cache",
-			Does: "Fails unless the header says that a cache before the server answered: Cache-Status (RFC 9211), X-Cache, X-Cache-Status, CF-Cache-Status or X-Varnish tell of a hit, or there is an Age above 0. " +
+			Does: "Fails unless the header says that a cache in front of the server responded: Cache-Status (RFC 9211), X-Cache, X-Cache-Status, CF-Cache-Status or X-Varnish reports a hit, or Age is above 0. " +
 				"The browser's own cache does not count.",
 			Measures: "Measurement http_age_seconds, when there is an Age.",
 			Example:  `Then the page should come from a cache`, Func: fromCache(true)},
 		Definition{Area: "web", Sentence: "the page should not come from a cache",
-			Does:     "Fails when the header says that a cache answered; see `the page should come from a cache`.",
+			Does:     "Fails when the header says that a cache responded; see `the page should come from a cache`.",
 			Measures: "Measurement http_age_seconds, when there is an Age.",
 			Example:  `Then the page should not come from a cache`, Func: fromCache(false)},
 		Definition{Area: "web", Sentence: "the page should not be cached",
-			Does:    "Fails unless Cache-Control forbids every cache to keep the page (no-store).",
+			Does:    "Fails unless Cache-Control forbids every cache to store the page (no-store).",
 			Example: `Then the page should not be cached`, Func: notCached},
 		Definition{Area: "web", Sentence: "the page should not be cached for others",
-			Does:    "Fails unless Cache-Control keeps the page out of caches that serve several visitors (private or no-store).",
+			Does:    "Fails unless Cache-Control keeps the page out of shared caches (private or no-store).",
 			Example: `Then the page should not be cached for others`, Func: notShared},
 		Definition{Area: "web", Sentence: "the page should be cacheable for at least {duration}",
-			Does:     "Fails unless a cache that serves several visitors may keep the page this long: s-maxage, max-age or Expires, and neither no-store, no-cache nor private.",
+			Does:     "Fails unless a shared cache may keep the page this long: s-maxage, max-age or Expires, without no-store, no-cache or private.",
 			Measures: "Measurement http_cache_lifetime_seconds.",
 			Example:  `Then the page should be cacheable for at least 1 hour`, Func: cacheable},
 		Definition{Area: "web", Sentence: "the page should be at most {duration} old",
-			Does:     "Fails when the page lay in caches longer (Age). A page without an Age came from the server itself.",
+			Does:     "Fails when the page was in caches for longer (Age). A page without Age came from the server itself.",
 			Measures: "Measurement http_age_seconds, when there is an Age.",
 			Example:  `Then the page should be at most 10 minutes old`, Func: atMostOld},
 	)
 }
 
-// cacheAnswered says whether a cache answered, and by which header that is known: "" when none says anything.
+// cacheAnswered reports whether a cache responded, and the header that says so. by is "" when no header mentions a
+// cache.
 func cacheAnswered(header http.Header) (hit bool, by string) {
 	tell := func(name, value string) string { return fmt.Sprintf("%s: %s", name, value) }
 	if status := header.Values("Cache-Status"); len(status) > 0 {
@@ -54,13 +55,13 @@ func cacheAnswered(header http.Header) (hit bool, by string) {
 	}
 	for _, name := range []string{"X-Cache", "X-Cache-Status", "Cf-Cache-Status", "X-Proxy-Cache"} {
 		if value := strings.Join(header.Values(name), ", "); value != "" {
-			// "HIT, MISS" is two caches; "HIT from cache.example.org", "TCP_HIT", "REVALIDATED" are one.
+			// "HIT, MISS" is from two caches; "HIT from cache.example.org", "TCP_HIT", "REVALIDATED" are each from one.
 			upper := strings.ToUpper(value)
 			return strings.Contains(upper, "HIT") || strings.Contains(upper, "STALE") || strings.Contains(upper, "UPDATING") || strings.Contains(upper, "REVALIDATED"), tell(name, value)
 		}
 	}
 	if value := header.Get("X-Varnish"); value != "" {
-		return len(strings.Fields(value)) == 2, tell("X-Varnish", value) // the second is the request that filled the cache
+		return len(strings.Fields(value)) == 2, tell("X-Varnish", value) // the second number is the request that filled the cache
 	}
 	if value := header.Get("Age"); value != "" {
 		age, valid := deltaSeconds(value)
@@ -69,7 +70,7 @@ func cacheAnswered(header http.Header) (hit bool, by string) {
 	return false, ""
 }
 
-// measureAge reports the Age that there is.
+// measureAge reports the Age, if there is one.
 func measureAge(w *World, p *page) (age time.Duration, found bool, err error) {
 	field := p.Header.Get("Age")
 	if field == "" {
@@ -77,9 +78,9 @@ func measureAge(w *World, p *page) (age time.Duration, found bool, err error) {
 	}
 	age, valid := deltaSeconds(strings.TrimSpace(field))
 	if !valid {
-		return 0, false, Fail(result.ReasonProtocol, result.BlameWeb, "%s has the Age %s, which is no number of seconds", p, quote(field))
+		return 0, false, Fail(result.ReasonProtocol, result.BlameWeb, "%s has the Age %s, which is not a number of seconds", p, quote(field))
 	}
-	w.Measure("http_age_seconds", "How long the page has lain in caches (Age).", age.Seconds())
+	w.Measure("http_age_seconds", "How long the page was in caches (Age).", age.Seconds())
 	return age, true, nil
 }
 
@@ -90,7 +91,7 @@ func fromCache(wanted bool) func(context.Context, *World, Args) error {
 			return err
 		}
 		if p.live != nil && p.live.request != nil && p.live.request.Cached {
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s came from the browser's own cache, so that nobody was asked: judge the first visit", p)
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s came from the browser's own cache, without a request: use this step after the first visit", p)
 		}
 		if _, _, err := measureAge(w, p); err != nil {
 			return err
@@ -103,11 +104,11 @@ func fromCache(wanted bool) func(context.Context, *World, Args) error {
 			}
 			return nil
 		case hit:
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s not to come from a cache, its header says %s", p, quote(by))
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s not to come from a cache: its header says %s", p, quote(by))
 		case by == "":
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come from a cache: no header speaks of one (Cache-Status, X-Cache, X-Varnish, Age)", p)
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come from a cache: no header reports one (Cache-Status, X-Cache, X-Varnish, Age)", p)
 		default:
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come from a cache, its header says %s", p, quote(by))
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to come from a cache: its header says %s", p, quote(by))
 		}
 	}
 }
@@ -142,14 +143,14 @@ func notShared(ctx context.Context, w *World, _ Args) error {
 	}
 	control := cacheControl(p)
 	_, noStore := control["no-store"]
-	// private="field" keeps only that field out.
+	// private="field" keeps only that field out of shared caches.
 	if fields, private := control["private"]; !noStore && (!private || fields != "") {
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s not to be cached for others (private or no-store): %s", p, shownControl(p))
 	}
 	return nil
 }
 
-// cacheLifetime is how long a shared cache may use the page, and why not at all (RFC 9111 sections 3 and 4.2.1).
+// cacheLifetime returns how long a shared cache may use the page, or why it may not (RFC 9111 sections 3 and 4.2.1).
 func cacheLifetime(header http.Header) (lifetime time.Duration, not string) {
 	control := directives(strings.Join(header.Values("Cache-Control"), ", "), ",")
 	for _, name := range []string{"no-store", "no-cache", "private"} {
@@ -162,18 +163,18 @@ func cacheLifetime(header http.Header) (lifetime time.Duration, not string) {
 			if lifetime, valid := deltaSeconds(value); valid {
 				return lifetime, ""
 			}
-			return 0, fmt.Sprintf("its %s is %q, which is no number of seconds", name, value)
+			return 0, fmt.Sprintf("its %s is %q, which is not a number of seconds", name, value)
 		}
 	}
 	if field := header.Get("Expires"); field != "" {
 		expires, err := http.ParseTime(field)
 		date, dateErr := http.ParseTime(header.Get("Date"))
 		if err != nil || dateErr != nil {
-			return 0, "its Expires or its Date is no date" // such a page has expired (section 5.3)
+			return 0, "its Expires or Date is not a date" // such a page has expired (section 5.3)
 		}
 		return max(0, expires.Sub(date)), ""
 	}
-	return 0, "neither Cache-Control nor Expires says how long"
+	return 0, "neither Cache-Control nor Expires sets a lifetime"
 }
 
 func cacheable(ctx context.Context, w *World, a Args) error {
@@ -191,7 +192,7 @@ func cacheable(ctx context.Context, w *World, a Args) error {
 	}
 	w.Measure("http_cache_lifetime_seconds", "How long a shared cache may use the page.", got.Seconds())
 	if got < wanted {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be cacheable for at least %s, it is for %s", p, a.Text(0), got)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be cacheable for at least %s, got %s", p, a.Text(0), got)
 	}
 	return nil
 }
@@ -207,7 +208,7 @@ func atMostOld(ctx context.Context, w *World, a Args) error {
 	}
 	age, found, err := measureAge(w, p)
 	if err == nil && found && age > limit {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be at most %s old, its Age is %s", p, a.Text(0), age)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be at most %s old, got Age %s", p, a.Text(0), age)
 	}
 	return err
 }

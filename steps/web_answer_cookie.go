@@ -14,18 +14,18 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// webCookie is a cookie that a visitor of the current page has. Its value is kept from everything.
+// webCookie is a cookie that a visitor of the current page has. It holds no value, so that none can leak.
 type webCookie struct {
 	name             string
 	secure, httpOnly bool
-	sameSite         string    // "Strict", "Lax", "None", or empty when the site does not say
+	sameSite         string    // "Strict", "Lax", "None", or empty when the site does not set it
 	expires          time.Time // zero when it ends with the session
 }
 
-// longestCookie is how long browsers keep a cookie whatever it says (RFC 6265bis section 5.5).
+// longestCookie is the longest that browsers keep a cookie, whatever its lifetime (RFC 6265bis section 5.5).
 const longestCookie = 400 * day
 
-// keepCookies remembers what an answer's cookies say of themselves.
+// keepCookies remembers the attributes of a response's cookies.
 func (s *httpSession) keepCookies(cookies []*http.Cookie) {
 	if s.baked == nil {
 		s.baked = map[string]webCookie{}
@@ -35,7 +35,7 @@ func (s *httpSession) keepCookies(cookies []*http.Cookie) {
 	}
 }
 
-// sameSiteName is what a cookie says of other sites, empty when it says nothing.
+// sameSiteName returns the SameSite attribute of a cookie, empty when it has none.
 func sameSiteName(c *http.Cookie) string {
 	switch c.SameSite {
 	case http.SameSiteLaxMode:
@@ -48,7 +48,7 @@ func sameSiteName(c *http.Cookie) string {
 	return ""
 }
 
-// expiry is when a browser forgets a cookie, zero when that is the session's end.
+// expiry returns when a browser deletes a cookie, zero for the end of the session.
 func expiry(c *http.Cookie) time.Time {
 	last := time.Now().Add(longestCookie)
 	switch {
@@ -62,7 +62,7 @@ func expiry(c *http.Cookie) time.Time {
 	return c.Expires
 }
 
-// tabCookie is a cookie of an answer from this address, for a tab.
+// tabCookie converts a cookie of a response from this address to one for a tab.
 func tabCookie(from *url.URL, c *http.Cookie) browser.Cookie {
 	return browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HttpOnly, SameSite: sameSiteName(c), Expires: expiry(c),
 		From: shownURL(from), Domain: c.Domain, Path: c.Path}
@@ -79,14 +79,14 @@ func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error)
 	return held, nil
 }
 
-// setCookies keeps the cookies of an answer. What browsers refuse is refused here too: a cookie for all sites that is not
+// setCookies stores the cookies of a response. It rejects what browsers reject: a SameSite=None cookie that is not
 // Secure, and a Secure one over plain HTTP.
 func (s *httpSession) setCookies(answer *reply, from *visit) {
 	cookies := slices.DeleteFunc(answer.Cookies(), func(c *http.Cookie) bool {
 		return c.SameSite == http.SameSiteNoneMode && !c.Secure || c.Secure && from.url.Scheme != "https"
 	})
 	if s.jar == nil {
-		s.jar, _ = cookiejar.New(nil) // fails for no options
+		s.jar, _ = cookiejar.New(nil) // never fails without options
 	}
 	s.jar.SetCookies(from.url, cookies)
 	s.keepCookies(cookies)
@@ -115,29 +115,29 @@ func (s *browserSession) cookiesOf(ctx context.Context, p *page) ([]webCookie, e
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "the cookie {text} should be set",
-			Does:    "Fails unless a visitor of the current page has a cookie of that name, which the page or one before it set.",
+			Does:    "Fails unless a visitor of the current page has a cookie of this name, set by this page or an earlier one.",
 			Example: `Then the cookie "session" should be set`, Func: cookieSet(true)},
 		Definition{Area: "web", Sentence: "the cookie {text} should not be set",
-			Does:    "Fails when a visitor of the current page has a cookie of that name.",
+			Does:    "Fails when a visitor of the current page has a cookie of this name.",
 			Example: `Then the cookie "session" should not be set`, Func: cookieSet(false)},
 		Definition{Area: "web", Sentence: "the cookie {text} should be {word}", Pattern: `^the cookie "(.*)" should be (Secure|HttpOnly|SameSite=(?:Strict|Lax|None))$`,
-			Does:    "Fails unless there is such a cookie and it is Secure, HttpOnly, SameSite=Strict, SameSite=Lax or SameSite=None.",
+			Does:    "Fails unless the cookie exists and has this attribute: Secure, HttpOnly, SameSite=Strict, SameSite=Lax or SameSite=None.",
 			Example: `Then the cookie "session" should be HttpOnly`, Func: cookieShouldBe},
 		Definition{Area: "web", Sentence: "the cookie {text} should last at least {duration}",
-			Does:     "Fails unless there is such a cookie and it ends later than that. No browser keeps one for more than 400 days, and neither does this check.",
+			Does:     "Fails unless the cookie exists and lasts at least this long. As in a browser, a longer lifetime than 400 days counts as 400 days.",
 			Measures: "Measurement http_cookie_lifetime_seconds.",
 			Example:  `Then the cookie "session" should last at least 30 days`, Func: cookieLasts("at least", func(got, wanted time.Duration) bool { return got >= wanted })},
 		Definition{Area: "web", Sentence: "the cookie {text} should last at most {duration}",
-			Does:     "Fails unless there is such a cookie and it ends before that by itself.",
+			Does:     "Fails unless the cookie exists and expires within this time. A cookie without expiry fails.",
 			Measures: "Measurement http_cookie_lifetime_seconds.",
 			Example:  `Then the cookie "session" should last at most 12 hours`, Func: cookieLasts("at most", func(got, wanted time.Duration) bool { return got <= wanted })},
 		Definition{Area: "web", Sentence: "the cookie {text} should end with the session",
-			Does:    "Fails unless there is such a cookie and it has no end of its own.",
+			Does:    "Fails unless the cookie exists and has no expiry.",
 			Example: `Then the cookie "session" should end with the session`, Func: cookieEnds},
 	)
 }
 
-// findCookie gives a cookie that the visitor of the current page has.
+// findCookie returns a cookie of the visitor of the current page.
 func findCookie(ctx context.Context, w *World, name string) (found *webCookie, p *page, others string, err error) {
 	if p, err = currentPage(ctx, w); err != nil {
 		return nil, nil, "", err
@@ -196,7 +196,7 @@ func cookieShouldBe(ctx context.Context, w *World, a Args) error {
 	case strings.HasPrefix(wanted, "SameSite="):
 		got = "without SameSite"
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to be %s, it is %s", a.Text(0), p, a.Text(1), got)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to be %s: it is %s", a.Text(0), p, a.Text(1), got)
 }
 
 func cookieLasts(word string, fits func(got, wanted time.Duration) bool) func(context.Context, *World, Args) error {
@@ -212,18 +212,18 @@ func cookieLasts(word string, fits func(got, wanted time.Duration) bool) func(co
 		case c == nil:
 			return noCookie(a.Text(0), p, others)
 		case c.expires.IsZero():
-			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s: it has no end of its own, it lasts as long as the visitor's session", a.Text(0), p, word, a.Text(1))
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s: it has no expiry and lasts as long as the visitor's session", a.Text(0), p, word, a.Text(1))
 		}
 		got := lifetime(c, p)
 		w.Measure("http_cookie_lifetime_seconds", "How long the cookie lasts.", got.Seconds())
 		if fits(got, wanted) {
 			return nil
 		}
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s, it lasts %s", a.Text(0), p, word, a.Text(1), got)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to last %s %s, got %s", a.Text(0), p, word, a.Text(1), got)
 	}
 }
 
-// lifetime is how long a cookie lasts. One that was just set for a day ends in a little less than that.
+// lifetime returns how long a cookie lasts. A cookie that was just set for a day lasts a little less than a day.
 func lifetime(c *webCookie, p *page) time.Duration {
 	if since := time.Since(p.begun); !p.begun.IsZero() && since < time.Minute {
 		return c.expires.Sub(p.begun).Round(time.Second)
@@ -239,6 +239,6 @@ func cookieEnds(ctx context.Context, w *World, a Args) error {
 	case c == nil:
 		return noCookie(a.Text(0), p, others)
 	default:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to end with the session, it lasts %s", a.Text(0), p, lifetime(c, p))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the cookie %q on %s to end with the session: it lasts %s", a.Text(0), p, lifetime(c, p))
 	}
 }

@@ -13,48 +13,47 @@ import (
 	"github.com/stepwatch/stepwatch/steps/xmldoc"
 )
 
-// The sentences about XML that a page or an API answered with, and about two kinds of it that every site has: feeds and
-// sitemaps.
+// The sentences about the XML of a page or an API, and about two kinds of it that every site has: feeds and sitemaps.
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "the XML at {text} should be {text}",
-			Does: "Fails unless everything that this XPath (1.0) selects in the answer has this text, white space around it left out. A prefix in the path is one that the " +
-				"document uses; for elements of a default namespace write `*[local-name()='entry']`. What is not there fails too.",
+			Does: "Fails unless every node that this XPath (1.0) selects in the response has this text, ignoring white space around it. A prefix in the path is one that the " +
+				"document uses; for elements of a default namespace write `*[local-name()='entry']`. Fails when nothing is selected.",
 			Example: `Then the XML at "/status/service[@name='db']/state" should be "up"`, Func: xmlShouldBe},
 		Definition{Area: "web", Sentence: "the XML at {text} should be below {number}",
-			Does:     "Fails unless everything that this XPath selects in the answer is a number below this one. What is not there fails too.",
-			Measures: "Measurement web_xml_value: the number, the largest of several.",
+			Does:     "Fails unless every node that this XPath selects in the response is a number below this one. Fails when nothing is selected.",
+			Measures: "Measurement web_xml_value: the number, or the largest of several.",
 			Example:  `Then the XML at "//queue/length" should be below 100`,
 			Func:     selectionCompares(xmlNumber, worstXML, "below", func(got, limit float64) bool { return got < limit }, func(a, b float64) bool { return a > b })},
 		Definition{Area: "web", Sentence: "the XML at {text} should be above {number}",
-			Does:     "Fails unless everything that this XPath selects in the answer is a number above this one. What is not there fails too.",
-			Measures: "Measurement web_xml_value: the number, the smallest of several.",
+			Does:     "Fails unless every node that this XPath selects in the response is a number above this one. Fails when nothing is selected.",
+			Measures: "Measurement web_xml_value: the number, or the smallest of several.",
 			Example:  `Then the XML at "//worker/@free" should be above 0`,
 			Func:     selectionCompares(xmlNumber, worstXML, "above", func(got, limit float64) bool { return got > limit }, func(a, b float64) bool { return a < b })},
 		Definition{Area: "web", Sentence: "the XML should have {int} nodes at {text}",
-			Does:     "Fails unless this XPath selects that many nodes in the answer. 0 means that there must be none.",
+			Does:     "Fails unless this XPath selects exactly this many nodes in the response. 0 means none.",
 			Measures: "Measurement web_xml_nodes.",
 			Example:  `Then the XML should have 0 nodes at "//error"`, Func: selectionCounts(xmlCount, countXML, true)},
 		Definition{Area: "web", Sentence: "the XML should have at least {int} nodes at {text}",
-			Does:     "Fails unless this XPath selects that many nodes in the answer, or more.",
+			Does:     "Fails unless this XPath selects at least this many nodes in the response.",
 			Measures: "Measurement web_xml_nodes.",
 			Example:  `Then the XML should have at least 1 nodes at "//service"`, Func: selectionCounts(xmlCount, countXML, false)},
 
 		Definition{Area: "web", Sentence: "the feed should have at least {int} items",
-			Does:     "Fails unless the answer is a feed (RSS 0.9 to 2.0, RFC 4287 Atom) with that many items.",
+			Does:     "Fails unless the response is a feed (RSS 0.9 to 2.0, RFC 4287 Atom) with at least this many items.",
 			Measures: "Measurement web_feed_items.",
 			Example:  `Then the feed should have at least 10 items`, Func: feedHas},
 		Definition{Area: "web", Sentence: "the feed should have an item younger than {duration}",
-			Does:     "Fails unless the answer is a feed and its newest item (pubDate, published, updated or dc:date) is younger than this. An item dated in the future, by more than a day, is a fault.",
+			Does:     "Fails unless the response is a feed and its newest item (pubDate, published, updated or dc:date) is younger than this. Fails when its date is more than a day in the future.",
 			Measures: "Measurement web_feed_age_seconds: the age of the newest item.",
 			Example:  `Then the feed should have an item younger than 1 day`, Func: feedYounger},
 		Definition{Area: "web", Sentence: "the sitemap should list at least {int} pages",
-			Does:     "Fails unless the answer is a sitemap (sitemaps.org) with that many addresses. An index of sitemaps is none: go to one that it lists.",
+			Does:     "Fails unless the response is a sitemap (sitemaps.org) with at least this many addresses. An index of sitemaps does not count: go to a sitemap that it lists.",
 			Measures: "Measurement web_sitemap_pages.",
 			Example:  `Then the sitemap should list at least 20 pages`, Func: sitemapHas},
 		Definition{Area: "web", Sentence: "the sitemap should list {url}",
-			Does:    "Fails unless the answer is a sitemap that lists this address.",
+			Does:    "Fails unless the response is a sitemap that lists this address.",
 			Example: `Then the sitemap should list "https://www.example.org/contact"`, Func: sitemapLists},
 	)
 }
@@ -66,16 +65,16 @@ func currentXML(ctx context.Context, w *World) (*page, *xmldoc.Document, error) 
 	}
 	parse := xmldoc.Parse
 	if p.live != nil && utf8.Valid(body) {
-		parse = xmldoc.ParseDecoded // a browser gives text, in UTF-8, and only of what it takes for none the bytes
+		parse = xmldoc.ParseDecoded // a browser returns text as UTF-8, and the raw bytes only of what it does not take for text
 	}
 	root, err := parse(body)
 	if err != nil {
-		return nil, nil, Fail(result.ReasonProtocol, result.BlameWeb, "%s is no XML: %w: it begins %.80q", p, err, body)
+		return nil, nil, Fail(result.ReasonProtocol, result.BlameWeb, "%s is not XML: %w: it begins with %.80q", p, err, body)
 	}
 	return p, root, nil
 }
 
-// readXML gives what an XPath selects in the current answer, of which there is one at least.
+// readXML returns the texts that an XPath selects in the current response. It fails when there are none.
 func readXML(ctx context.Context, w *World, path string) (*page, []string, error) {
 	p, root, err := currentXML(ctx, w)
 	if err != nil {
@@ -107,7 +106,7 @@ func xmlShouldBe(ctx context.Context, w *World, a Args) error {
 	return nil
 }
 
-// worstXML is the worstSelected of an XPath in the current answer; at is the path.
+// worstXML is the worstSelected of an XPath in the current response; at is the path.
 func worstXML(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	p, texts, err := readXML(ctx, w, path)
 	if err != nil {
@@ -116,7 +115,7 @@ func worstXML(ctx context.Context, w *World, path string, worse func(a, b float6
 	for i, text := range texts {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(n) { // NaN compares with nothing
-			return "", 0, "", Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is no number", p, quote(text), path)
+			return "", 0, "", Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, which is not a number", p, quote(text), path)
 		}
 		if i == 0 || worse(n, worst) {
 			worst = n
@@ -147,7 +146,7 @@ func currentFeed(ctx context.Context, w *World) (*page, []xmldoc.Item, error) {
 	}
 	items, err := doc.Feed()
 	if err != nil {
-		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no feed: %w", p, err)
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not a feed: %w", p, err)
 	}
 	return p, items, nil
 }
@@ -184,7 +183,7 @@ func feedYounger(ctx context.Context, w *World, a Args) error {
 		}
 	}
 	if newest.Date.IsZero() {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "the feed %s has %d items, and none with a date", p, len(items))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the feed %s has %d items, but none with a date", p, len(items))
 	}
 	age := time.Since(newest.Date)
 	title := cmp.Or(newest.Title, "without a title")
@@ -193,12 +192,12 @@ func feedYounger(ctx context.Context, w *World, a Args) error {
 	case age < -day:
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "the newest item of the feed %s, %s, is dated %s, in the future", p, quote(title), newest.Date.UTC().Format(time.RFC3339))
 	case age >= limit:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "the newest item of the feed %s, %s, is of %s, wanted one younger than %s", p, quote(title), newest.Date.UTC().Format(time.RFC3339), a.Text(0))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "the newest item of the feed %s, %s, is dated %s, wanted one younger than %s", p, quote(title), newest.Date.UTC().Format(time.RFC3339), a.Text(0))
 	}
 	return nil
 }
 
-// currentSitemap gives the addresses that a sitemap lists.
+// currentSitemap returns the addresses that a sitemap lists.
 func currentSitemap(ctx context.Context, w *World) (*page, []string, error) {
 	p, doc, err := currentXML(ctx, w)
 	if err != nil {
@@ -207,11 +206,11 @@ func currentSitemap(ctx context.Context, w *World) (*page, []string, error) {
 	listed, index, err := doc.Sitemap()
 	switch {
 	case err != nil:
-		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no sitemap: %w", p, err)
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not a sitemap: %w", p, err)
 	case index && len(listed) > 0:
-		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is an index of sitemaps: go to one that it lists, such as %s", p, quote(listed[0]))
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is an index of sitemaps: go to a sitemap that it lists, such as %s", p, quote(listed[0]))
 	case index:
-		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is an index of sitemaps, and lists none", p)
+		return nil, nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s is an index of sitemaps that lists none", p)
 	}
 	return p, listed, nil
 }

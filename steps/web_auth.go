@@ -15,36 +15,36 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// The sentences that log in as HTTP has it (RFC 9110 section 11), below any form of a page. A name and password go only to
-// where they are meant for, and only once the server asks.
+// The sentences that log in with HTTP authentication (RFC 9110 section 11), without a form on a page. Credentials are
+// sent only to the server they are for, and a name and password only after the server asks.
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I authenticate to {url} as {text} with the secret {secret}",
-			Does: "From now on answers the host of this address, its scheme and port included, when it asks for a login: by digest (RFC 7616) when it offers that, else by basic authentication (RFC 7617). " +
-				"The secret is one of stepwatch.yml.",
+			Does: "From now on logs in to the server at this address (scheme, host and port) when it asks: with digest authentication (RFC 7616) when the server offers it, otherwise with basic authentication (RFC 7617). " +
+				"The secret is configured in stepwatch.yml.",
 			Example: `Given I authenticate to "https://intranet.example.org/" as "alice" with the secret "intranet"`, Func: authenticate},
 		Definition{Area: "web", Sentence: "I authenticate to {url} with the secret token {secret}",
-			Does: "From now on sends a token (RFC 6750, `Authorization: Bearer`) with each request to the host of this address, its scheme and port included, and to no other. " +
-				"The secret is one of stepwatch.yml.",
+			Does: "From now on sends a token (RFC 6750, `Authorization: Bearer`) with each request to the server at this address (scheme, host and port), and to no other server. " +
+				"The secret is configured in stepwatch.yml.",
 			Example: `Given I authenticate to "https://api.example.org/" with the secret token "api"`, Func: authenticateByToken},
 		Definition{Area: "web", Sentence: "I am HTTP digest authenticated with the following credentials:",
-			Does:    "Answers digest authentication (RFC 7616) from now on, with the first row of a table `| username | secret |`. The secret is one of stepwatch.yml by name; a column `password` with the password itself is the old way.",
+			Does:    "From now on logs in with digest authentication (RFC 7616), with the first row of the table `| username | secret |`. The column `secret` names a secret in stepwatch.yml. A column `password` with the password itself still works, but is deprecated.",
 			Example: "Given I am HTTP digest authenticated with the following credentials:\n  | username | secret |\n  | alice | intranet |", Func: useDigest},
 	)
 }
 
-// webLogin is how a scenario logs in at the servers of an origin.
+// webLogin is the login of a scenario at the servers of an origin.
 type webLogin struct {
 	browser.Login
 	basic  bool        // the server asked for basic authentication
-	digest *digestAuth // what the server asked for, or nil
+	digest *digestAuth // the challenge of the server, or nil
 }
 
-// webLogins are those of a scenario, the newest last.
+// webLogins are the logins of a scenario, the newest last.
 type webLogins []*webLogin
 
-// clone gives logins that remember for themselves what servers asked for.
+// clone returns copies of the logins, each with its own record of what the server asked for.
 func (l webLogins) clone() webLogins {
 	cloned := make(webLogins, len(l))
 	for i, login := range l {
@@ -58,7 +58,7 @@ func (l webLogins) clone() webLogins {
 	return cloned
 }
 
-// at gives the newest login for an address, or nil.
+// at returns the newest login for an address, or nil.
 func (l webLogins) at(u *url.URL) *webLogin {
 	for _, login := range slices.Backward(l) {
 		if login.Origin == "" || login.Origin == browser.Origin(u) {
@@ -68,7 +68,7 @@ func (l webLogins) at(u *url.URL) *webLogin {
 	return nil
 }
 
-// logIn makes the scenario log in so from now on.
+// logIn makes the scenario use this login from now on.
 func logIn(ctx context.Context, w *World, login browser.Login) error {
 	if login.Password != "" {
 		w.Redact(login.Username + ":" + login.Password) // as basic authentication encodes them
@@ -94,7 +94,7 @@ func authenticate(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if a.Text(1) == "" || strings.Contains(a.Text(1), ":") {
-		return scenarioFault("%q is no user name that HTTP can send", a.Text(1))
+		return scenarioFault("%q is not a valid HTTP user name: it is empty or contains a colon", a.Text(1))
 	}
 	secret, err := w.Secret(ctx, a.Text(2))
 	if err != nil {
@@ -113,26 +113,26 @@ func authenticateByToken(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if strings.ContainsFunc(secret.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q holds characters that no token has (RFC 6750 section 2.1), such as white space", a.Text(1))
+		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q contains characters that are not allowed in a token (RFC 6750 section 2.1), such as white space", a.Text(1))
 	}
 	return logIn(ctx, w, browser.Login{Origin: origin, Token: secret.Reveal()})
 }
 
-// originOf reads the address of a server to log in at.
+// originOf returns the origin of the server that an address names.
 func originOf(address string) (string, error) {
 	u, err := url.Parse(address)
 	if err == nil {
 		err = mendHost(u)
 	}
 	if err != nil {
-		return "", scenarioFault("%q names no server to log in at: write it as \"https://www.example.org/\"", address)
+		return "", scenarioFault("%q is not the address of a server: write it as \"https://www.example.org/\"", address)
 	}
 	return browser.Origin(u), nil
 }
 
 func useDigest(ctx context.Context, w *World, a Args) error {
 	if len(a.Table) < 2 {
-		return scenarioFault("the step needs a table of two rows: | username | secret |, and the values beneath")
+		return scenarioFault("the step needs a table of two rows: | username | secret |, and the values below")
 	}
 	login := browser.Login{DigestOnly: true}
 	found := false
@@ -163,7 +163,7 @@ func useDigest(ctx context.Context, w *World, a Args) error {
 	return logIn(ctx, w, login)
 }
 
-// authorize adds what the server is known to want.
+// authorize adds the credentials that the server is known to want.
 func (l *webLogin) authorize(request *http.Request) error {
 	switch {
 	case l.Token != "":
@@ -176,11 +176,11 @@ func (l *webLogin) authorize(request *http.Request) error {
 	return nil
 }
 
-// answer takes the challenge out of a 401. It says whether to ask again with credentials; the error says why the server
-// cannot be answered.
+// answer reads the challenge of a 401 response. It reports whether to send the request again with credentials; err says
+// why the challenge cannot be answered.
 func (l *webLogin) answer(u *url.URL, header http.Header) (again bool, err error) {
 	if l.Token != "" || l.basic {
-		return false, nil // they were sent
+		return false, nil // the credentials were already sent
 	}
 	fault := l.unanswerable(header)
 	if fault != nil {
@@ -200,20 +200,20 @@ func (l *webLogin) answer(u *url.URL, header http.Header) (again bool, err error
 	return true, nil
 }
 
-// unanswerable says why the login does not fit what the server asks for, or nil.
+// unanswerable returns why the login does not match what the server asks for, or nil.
 func (l *webLogin) unanswerable(header http.Header) error {
 	asked := strings.Join(header.Values("WWW-Authenticate"), ", ")
 	switch {
 	case l.Token != "":
 	case l.DigestOnly && !challenges(header, "digest"):
-		return fmt.Errorf("the server does not offer digest authentication, it answers 401 with WWW-Authenticate %q", asked)
+		return fmt.Errorf("the server does not offer digest authentication: it responds with 401 and WWW-Authenticate %q", asked)
 	case !challenges(header, "digest") && !challenges(header, "basic"):
-		return fmt.Errorf("the server offers neither digest nor basic authentication, it answers 401 with WWW-Authenticate %q", asked)
+		return fmt.Errorf("the server offers neither digest nor basic authentication: it responds with 401 and WWW-Authenticate %q", asked)
 	}
 	return nil
 }
 
-// challenges says whether a challenge is of a scheme, in lower case.
+// challenges reports whether a challenge has this scheme, which is in lower case.
 func challenges(header http.Header, scheme string) bool {
 	if scheme == "digest" {
 		_, err := digest.FindChallenge(header)
@@ -229,7 +229,7 @@ func challenges(header http.Header, scheme string) bool {
 	return false
 }
 
-// refusedLogin words a 401 in a browser, or gives nil when the scenario has no login for that address.
+// refusedLogin returns the failure for a 401 in a browser, or nil when the scenario has no login for that address.
 func (s *browserSession) refusedLogin(w *World, answer *browser.Request) error {
 	u, err := url.Parse(answer.URL)
 	if err != nil {

@@ -62,14 +62,14 @@ func TestLoginSentences(t *testing.T) {
 		{"digest", as("door") + at("/digest") + at("/digest") + `I should see "welcome, request 2"`, ""},
 		{"digest, wrong", as("wrong") + at("/digest"), refused("/digest")},
 		{"digest before basic", as("door") + at("/both") + `I should see "welcome, request 1"`, ""},
-		{"neither", as("door") + at("/negotiate"), `auth web: GET http://www.answer.test/negotiate: the server offers neither digest nor basic authentication, it answers 401 with WWW-Authenticate "Negotiate"`},
+		{"neither", as("door") + at("/negotiate"), `auth web: GET http://www.answer.test/negotiate: the server offers neither digest nor basic authentication: it responds with 401 and WWW-Authenticate "Negotiate"`},
 		{"token", token + at("/token") + `I should see "welcome by token"`, ""},
 		{"token, wrong", `I authenticate to "http://www.answer.test/" with the secret token "old"` + "\n" + at("/token"), refused("/token")},
 		{"token for another server", token + at("/away") + `I should see "sent 0 logins"`, ""},
 		{"no secret", as("none"), `config scenario: no secret "none": add it under secrets in stepwatch.yml`},
-		{"no server", `I authenticate to "/intranet" as "alice" with the secret "door"`, `scenario scenario: "/intranet" names no server to log in at: write it as "https://www.example.org/"`},
-		{"no name", `I authenticate to "http://www.answer.test/" as "a:b" with the secret "door"`, `scenario scenario: "a:b" is no user name that HTTP can send`},
-		{"no token", `I authenticate to "http://www.answer.test/" with the secret token "door"`, `config scenario: the secret "door" holds characters that no token has (RFC 6750 section 2.1), such as white space`},
+		{"no server", `I authenticate to "/intranet" as "alice" with the secret "door"`, `scenario scenario: "/intranet" is not the address of a server: write it as "https://www.example.org/"`},
+		{"no name", `I authenticate to "http://www.answer.test/" as "a:b" with the secret "door"`, `scenario scenario: "a:b" is not a valid HTTP user name: it is empty or contains a colon`},
+		{"no token", `I authenticate to "http://www.answer.test/" with the secret token "door"`, `config scenario: the secret "door" contains characters that are not allowed in a token (RFC 6750 section 2.1), such as white space`},
 	}
 	s.secrets = stepstest.Secrets{"door": "open sesame", "wrong": "close sesame", "api": "t0k3n-of-api", "old": "t0k3n-of-old"}
 	s.runOnBoth(t, cases, nil, browser.Options{Roots: [][]byte{root}})
@@ -89,7 +89,7 @@ func TestLoginSentences(t *testing.T) {
 	}
 }
 
-// alsoBasic adds a challenge for basic authentication to each answer.
+// alsoBasic adds a challenge for basic authentication to each response.
 type alsoBasic struct{ http.ResponseWriter }
 
 func (a *alsoBasic) WriteHeader(status int) {

@@ -7,7 +7,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences of cucumber-nagios' benchmark_steps.
+// The sentences of benchmark_steps in cucumber-nagios.
 
 func init() {
 	registerWeb(
@@ -15,7 +15,7 @@ func init() {
 			Does:    "Starts the clock that `the elapsed time should be less than` reads.",
 			Example: `Given I am benchmarking`, Func: startBenchmark},
 		Definition{Area: "web", Sentence: "the elapsed time should be less than {duration}",
-			Does:     "Fails when that much time or more went by since `I am benchmarking`. Reading the clock does not reset it.",
+			Does:     "Fails when this much time or more has passed since `I am benchmarking`. Reading the clock does not reset it.",
 			Measures: "Measurement http_elapsed_seconds.",
 			Example:  `Then the elapsed time should be less than 5 seconds`, Func: elapsedLessThan},
 	)

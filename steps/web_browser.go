@@ -17,30 +17,30 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// browserSession visits websites with a real browser. The tab is opened before the first step and closed with the World.
+// browserSession visits websites with a real browser. Its tab opens before the first step and closes with the World.
 type browserSession struct {
-	mu     sync.Mutex   // guards tab, root and closed: the World may be closed while an abandoned step still works
-	tab    *browser.Tab // the one that the scenario looks at
-	root   *browser.Tab // the one that was opened first; what its pages open belongs to it
+	mu     sync.Mutex   // guards tab, root and closed: the World may be closed while an abandoned step still runs
+	tab    *browser.Tab // the one that the scenario acts on
+	root   *browser.Tab // the one that was opened first; it owns the windows that its pages open
 	closed bool
 
 	failed  error       // why there is no tab
-	began   time.Time   // the step at work
-	told    int         // dialogs that were reported
-	proxied bool        // the address that a tab tells may be a proxy's
-	basic   []basicAuth // names and passwords that addresses came with
-	aside   []exchange  // requests beside the tab
-	answer  *page       // what the last of them was answered with, nil once the tab shows the current page again
+	began   time.Time   // start of the current step
+	told    int         // number of dialogs already reported
+	proxied bool        // the remote address that the tab reports may be a proxy's
+	basic   []basicAuth // names and passwords from addresses
+	aside   []exchange  // requests outside the tab
+	answer  *page       // the response to the last of them, nil when the tab shows the current page again
 }
 
-// open opens the scenario's tab. What goes wrong is kept for the first step that needs it.
+// open opens the scenario's tab. An error is kept for the first step that needs the tab.
 func (s *browserSession) open(ctx context.Context, w *World) {
 	if s.tab != nil || s.failed != nil {
 		return
 	}
 	chromium, settings := SettingsOf[*browser.Browser](w.target), SettingsOf[Web](w.target)
 	if chromium == nil {
-		s.failed = Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario is tagged @browser, and this program runs without one")
+		s.failed = Fail(result.ReasonBrowser, result.BlameMonitor, "the scenario is tagged @browser, but this program runs without a browser")
 		return
 	}
 	s.proxied = chromium.Proxied()
@@ -76,7 +76,7 @@ func (s *browserSession) Close() error {
 	return s.root.Close()
 }
 
-// ready gives the tab, or why there is none.
+// ready returns the tab, or why there is none.
 func (s *browserSession) ready() (*browser.Tab, error) {
 	if s.failed != nil {
 		return nil, s.failed
@@ -90,13 +90,14 @@ func (s *browserSession) ready() (*browser.Tab, error) {
 	return s.tab, nil
 }
 
-// browserFailure words what the browser could not do. A fault of the browser is the monitor's and never the website's.
+// browserFailure returns the failure for an error of the browser. Such an error is the monitor's fault, never the
+// website's.
 func browserFailure(ctx context.Context, err error, act string) error {
 	var broken *browser.Broken
 	switch {
 	case errors.As(err, new(*Failure)):
 		return err
-	case errors.Is(err, browser.ErrShut): // the window that opened it is looked at next
+	case errors.Is(err, browser.ErrShut): // the scenario continues in the window that opened this one
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: %w", act, err)
 	case errors.As(err, &broken) && !errors.Is(context.Cause(ctx), ErrStopped):
 		return Fail(result.ReasonBrowser, result.BlameMonitor, "%s: %w", act, err)
@@ -105,8 +106,8 @@ func browserFailure(ctx context.Context, err error, act string) error {
 	}
 }
 
-// sound gives the failure of a step, or in its place that of the browser when that no longer works: what a page did not
-// show then says nothing about the website.
+// sound returns the failure of a step, or the failure of the browser if that no longer works: then a missing element
+// says nothing about the website.
 func (s *browserSession) sound(ctx context.Context, err error) error {
 	var failure *Failure
 	if s.tab == nil || !errors.As(err, &failure) || failure.Blame == result.BlameMonitor || failure.Blame == result.BlameScenario {
@@ -130,7 +131,7 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 		return err
 	}
 	if v.way != (httpWay{}) {
-		return scenarioFault("%s: a browser chooses address and version itself: leave @browser out of this scenario", &v)
+		return scenarioFault("%s: a browser chooses the address and version itself: remove @browser from this scenario", &v)
 	}
 	referrer := ""
 	if v.referrer != nil {
@@ -147,23 +148,23 @@ func (s *browserSession) load(ctx context.Context, w *World, v visit) error {
 	return s.arrived(w, tab, before, v.String(), v.anyStatus)
 }
 
-// unfinished says what kept a page from loading until the end.
+// unfinished returns the failure for a page that did not finish loading, with what it waited for.
 func (s *browserSession) unfinished(ctx context.Context, tab *browser.Tab, err error, act string) error {
 	n := tab.Navigation()
 	if ctx.Err() == nil || errors.Is(context.Cause(ctx), ErrStopped) || n == nil {
 		return browserFailure(ctx, err, act)
 	}
 	if !n.Committed {
-		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: no page came before the deadline", act)
+		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: no page was received before the deadline", act)
 	}
 	var open []string
 	requests, _ := tab.Requests()
-	waits := "a script keeps the page busy, or the browser needs longer for what it shows"
+	waits := "a script keeps the page busy, or the browser needs longer to render it"
 	for _, r := range requests {
 		switch {
 		case r.Done || r.Failed != "" || r.Redirect:
-		case n.Response() != nil && r.URL == n.Response().URL: // a busy script keeps its own page from being read to the end
-			waits = "a script keeps the page busy, or the server does not end it"
+		case n.Response() != nil && r.URL == n.Response().URL: // a busy script keeps its own page from being read completely
+			waits = "a script keeps the page busy, or the server does not finish sending it"
 		default:
 			open = append(open, cutURL(r.URL))
 		}
@@ -192,19 +193,19 @@ func cutURL(address string) string {
 func (s *browserSession) arrived(w *World, tab *browser.Tab, before *browser.Navigation, act string, anyStatus bool) error {
 	n := tab.Navigation()
 	if n == nil || before != nil && n.Begun.Equal(before.Begun) {
-		return nil // a place on the page that is there already
+		return nil // a fragment of the same page
 	}
 	reportNavigation(w, tab, n)
 	answer := n.Response()
 	switch {
 	case tab.ProxyRefused() && (n.Failed != "" || answer != nil && answer.Status == http.StatusProxyAuthRequired):
-		return Fail(result.ReasonAuth, result.BlameNetwork, "%s: the proxy %s refuses the login (web.proxy_login in stepwatch.yml)", act, browserProxy)
+		return Fail(result.ReasonAuth, result.BlameNetwork, "%s: the proxy %s refused the login (web.proxy_login in stepwatch.yml)", act, browserProxy)
 	case n.Failed != "":
 		return netError(n.Failed, act)
 	case n.Download:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: it gives a file to save, not a page", act)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: the response is a file to download, not a page", act)
 	case answer != nil && answer.Status == http.StatusProxyAuthRequired && s.proxied:
-		return Fail(result.ReasonAuth, result.BlameScenario, "%s: the proxy %s wants a login (407 %s): %s", act, browserProxy, answer.StatusText, noProxyLogin)
+		return Fail(result.ReasonAuth, result.BlameScenario, "%s: the proxy %s requires a login (407 %s): %s", act, browserProxy, answer.StatusText, noProxyLogin)
 	case answer == nil || anyStatus || answer.Status < 400:
 		return nil
 	default:
@@ -222,7 +223,7 @@ func statusFault(answer *browser.Request) error {
 		answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText, cutURL(answer.URL))
 }
 
-// browserProxy names where a browser's proxy is set.
+// browserProxy names the settings of a browser's proxy.
 const browserProxy = "(browser.proxy or web.proxy in stepwatch.yml)"
 
 func netError(name, act string) error {
@@ -230,7 +231,7 @@ func netError(name, act string) error {
 	return Fail(reason, blame, "%s: %s", act, detail)
 }
 
-// netFault says what the browser's name for a network error means, and whose fault it is.
+// netFault returns what the browser's name of a network error means, and who is to blame.
 func netFault(name string) (reason result.Reason, blame result.Blame, detail string) {
 	code, _, _ := strings.Cut(strings.TrimPrefix(name, "net::ERR_"), " ")
 	reason, blame, detail = result.ReasonProtocol, result.BlameWeb, name
@@ -240,7 +241,7 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 	case "CONNECTION_REFUSED":
 		reason, detail = result.ReasonConnect, "connection refused: nothing listens on that port"
 	case "ADDRESS_UNREACHABLE", "INTERNET_DISCONNECTED", "NETWORK_CHANGED":
-		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the network does not lead there"
+		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "there is no route to the server"
 	case "CONNECTION_TIMED_OUT", "TIMED_OUT":
 		reason, detail = result.ReasonTimeout, "no answer before the deadline"
 	case "CONNECTION_RESET", "CONNECTION_CLOSED", "EMPTY_RESPONSE", "CONNECTION_ABORTED", "SOCKET_NOT_CONNECTED", "INCOMPLETE_CHUNKED_ENCODING", "CONTENT_LENGTH_MISMATCH":
@@ -248,25 +249,25 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 	case "TOO_MANY_REDIRECTS":
 		reason, detail = result.ReasonRedirect, "redirect loop, or more redirects than a browser follows"
 	case "CERT_DATE_INVALID":
-		reason, detail = result.ReasonCertExpired, "the certificate is not valid now"
+		reason, detail = result.ReasonCertExpired, "the certificate has expired or is not yet valid"
 	case "CERT_COMMON_NAME_INVALID":
 		reason, detail = result.ReasonCertHost, "the certificate is for another name"
 	case "CERT_AUTHORITY_INVALID":
-		reason, detail = result.ReasonCertAuthority, "no trusted root signed the certificate; add a private CA's root under tls.ca in stepwatch.yml"
+		reason, detail = result.ReasonCertAuthority, "the certificate is not signed by a trusted root; add the root of a private CA under tls.ca in stepwatch.yml"
 	case "SSL_PROTOCOL_ERROR", "SSL_VERSION_OR_CIPHER_MISMATCH", "CERT_INVALID", "CERT_WEAK_SIGNATURE_ALGORITHM", "CERT_WEAK_KEY", "CERT_REVOKED":
 		reason = result.ReasonTLS
 	case "BAD_SSL_CLIENT_AUTH_CERT", "SSL_CLIENT_AUTH_CERT_NEEDED":
-		reason, detail = result.ReasonAuth, "the server asks for a client certificate, which no browser can be given: leave @browser out of this scenario, and add the certificate under tls.clients in stepwatch.yml"
+		reason, detail = result.ReasonAuth, "the server asks for a client certificate, which @browser does not support: remove @browser from this scenario, and add the certificate under tls.clients in stepwatch.yml"
 	case "PROXY_CONNECTION_FAILED":
 		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" cannot be reached"
 	case "TUNNEL_CONNECTION_FAILED":
-		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" does not connect to the server, and the browser does not say why: the same step without @browser does"
+		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" does not connect to the server, and the browser does not report why: run the step without @browser to see the reason"
 	case "PROXY_AUTH_REQUESTED", "PROXY_AUTH_UNSUPPORTED", "PROXY_AUTH_REQUESTED_WITH_NO_CONNECTION", "INVALID_AUTH_CREDENTIALS":
-		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" wants a login: "+noProxyLogin
+		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" requires a login: "+noProxyLogin
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
-		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not go there"
+		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not open such an address"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":
-		reason, blame, detail = result.ReasonBrowser, result.BlameMonitor, "the browser gave up by itself"
+		reason, blame, detail = result.ReasonBrowser, result.BlameMonitor, "the browser aborted the request by itself"
 	}
 	if detail != name {
 		detail += " (" + name + ")"
@@ -274,7 +275,7 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 	return reason, blame, detail
 }
 
-// now gives the page as it is: its address and answer at once, its tree and its text when they are asked for.
+// now returns the page as it is. Its address and response are read at once, its tree and its text on demand.
 func (s *browserSession) now(ctx context.Context) (*page, error) {
 	tab, err := s.ready()
 	if err != nil {
@@ -302,13 +303,13 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 			p.Header = http.Header{}
 		}
 		if r.Status == 0 {
-			p.Status = "not answered yet"
+			p.Status = "no response yet"
 		}
 	}
 	return p, nil
 }
 
-// protocolName writes the browser's "h2" as the status line of HTTP would.
+// protocolName converts the browser's "h2" to the form of an HTTP status line.
 func protocolName(name string) string {
 	switch name {
 	case "h2":
@@ -337,7 +338,7 @@ func (s *browserSession) complete(ctx context.Context) error {
 	return nil
 }
 
-// livePage reads a page from the tab that shows it, for as long as one step looks at it.
+// livePage reads a page from the tab that shows it, during one step.
 type livePage struct {
 	ctx      context.Context
 	tab      *browser.Tab
@@ -363,7 +364,7 @@ func (l *livePage) visibleText() ([]byte, error) {
 	return []byte(normalText(text)), nil
 }
 
-// source is the document as it is now, or what was sent when that is no HTML.
+// source returns the current document, or the response body when it is not HTML.
 func (l *livePage) source(isHTML bool) []byte {
 	if !isHTML && l.request != nil {
 		if body, err := l.tab.Body(l.ctx, l.request); err == nil {
@@ -377,8 +378,8 @@ func (l *livePage) source(isHTML bool) []byte {
 	return []byte(source)
 }
 
-// drawn is the text of a region as the browser draws it, which a style sheet may have written in other letters. Over HTTP
-// there is none.
+// drawn returns the text of a region as the browser renders it; a style sheet may have changed its case. Over HTTP it
+// returns nil.
 func (p *page) drawn(r *region) ([]byte, error) {
 	if p.live == nil {
 		return nil, nil
@@ -398,8 +399,8 @@ func (p *page) drawn(r *region) ([]byte, error) {
 	return all, nil
 }
 
-// transformed finds a text that a style sheet writes in other letters than the document has it, as in a heading in
-// capitals: what an author sees in the source counts as well as what a visitor sees. It gives the place in what is seen, or -1.
+// transformed finds a text whose case a style sheet changed, as in a heading in capitals: the text as in the source
+// counts as well as the text as rendered. It returns the position in the rendered text, or -1.
 func (p *page) transformed(visible []byte, text string) int {
 	at := bytes.Index(bytes.ToLower(visible), bytes.ToLower([]byte(text)))
 	if at < 0 || at+len(text) > len(visible) {
@@ -412,10 +413,10 @@ func (p *page) transformed(visible []byte, text string) int {
 	return at
 }
 
-// element gives the browser's own name of a node of the tree that now gave.
+// element returns the browser's identifier of a node of the tree that now returned.
 func (s *search) element(n *html.Node) browser.Element { return s.page.live.elements[n] }
 
-// acted words the end of an action: what the page does not allow now it may allow later.
+// acted returns the failure of an action. What the page does not allow now, it may allow later.
 func acted(ctx context.Context, f *search, err error) error {
 	var refused *browser.Refused
 	if errors.As(err, &refused) {
@@ -435,7 +436,7 @@ func (s *browserSession) press(ctx context.Context, w *World, f *search, button 
 	return s.click(ctx, w, f, button)
 }
 
-// click presses the mouse on an element and waits for the page that this leads to, if it leads to one.
+// click presses the mouse on an element and waits for the page that this leads to, if any.
 func (s *browserSession) click(ctx context.Context, w *World, f *search, n *html.Node) error {
 	return s.navigating(ctx, w, f, func() error { return s.tab.Click(ctx, f.element(n)) })
 }
@@ -454,12 +455,12 @@ func (s *browserSession) navigating(ctx context.Context, w *World, f *search, ac
 	done := time.Now()
 	navigated, err := tab.Settle(ctx, before)
 	if n := tab.Navigation(); navigated && n != nil && n.Begun.After(start) && n.Begun.Before(done) {
-		done = n.Begun // what comes then are the phases of the page
+		done = n.Begun // the phases of the page follow
 	}
 	w.Phase("find", start.Sub(s.began), "")
 	w.Phase("click", done.Sub(start), "")
 	if tab.Shut() {
-		return nil // the next step looks at the window that opened this one
+		return nil // the next step uses the window that opened this one
 	}
 	if err != nil {
 		return s.unfinished(ctx, tab, err, f.act)
@@ -478,7 +479,7 @@ func (s *browserSession) navigating(ctx context.Context, w *World, f *search, ac
 	return settled(s.arrived(w, s.tab, before, f.act, false))
 }
 
-// settled keeps a fault of the page that an action led to from being taken for one that may pass: the action is done.
+// settled marks a fault of the page that an action led to as final: the action is done, and waiting does not help.
 func settled(err error) error {
 	if err == nil || !mayPass(err) {
 		return err
@@ -504,7 +505,7 @@ func (s *browserSession) check(ctx context.Context, f *search, box *html.Node, o
 		return acted(ctx, f, err)
 	}
 	if checked, err = s.tab.Checked(ctx, e); err == nil && checked != on {
-		return f.failure(result.ReasonProtocol, result.BlameWeb, "the page does not keep it so")
+		return f.failure(result.ReasonProtocol, result.BlameWeb, "the page does not keep this state")
 	}
 	return acted(ctx, f, err)
 }
@@ -525,7 +526,7 @@ func (s *browserSession) back(ctx context.Context, w *World) error {
 		return s.unfinished(ctx, tab, err, "go back")
 	}
 	if !there {
-		return scenarioFault("go back: there is no page before this one")
+		return scenarioFault("go back: there is no previous page")
 	}
 	return s.arrived(w, tab, before, "go back", false)
 }

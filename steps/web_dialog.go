@@ -11,23 +11,23 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// The sentences about dialogs, which only a browser has, and the window that a scenario looks at.
+// The sentences about dialogs, which only a browser has, and about the window that a scenario acts on.
 
 func init() {
-	const before = " It comes before the step that makes the page ask, and counts for one dialog." + onlyBrowser
+	const before = " Use it before the step that opens the dialog. It applies to one dialog." + onlyBrowser
 	registerWeb(
 		Definition{Area: "web", Sentence: "I accept the next dialog",
-			Does: "Accepts the next dialog that a page opens, as its button OK does; a question that asks for a text is given the one that it proposes. Without this step an alert is closed, a question is dismissed, " +
-				"and the failure of a later step names it." + before,
+			Does: "Accepts the next dialog that a page opens, like its button OK; a prompt gets its default text. Without this step an alert is closed, any other dialog is dismissed, " +
+				"and the failure of a later step mentions it." + before,
 			Example: `When I accept the next dialog`, Func: replyWith(func(Args) browser.Reply { return browser.Reply{Accept: true} })},
 		Definition{Area: "web", Sentence: "I answer the next dialog with {text}",
-			Does:    "Accepts the next dialog that a page opens, and gives that answer when it asks for one." + before,
+			Does:    "Accepts the next dialog that a page opens, and enters this answer in a prompt." + before,
 			Example: `When I answer the next dialog with "Tea"`, Func: replyWith(func(a Args) browser.Reply { return browser.Reply{Accept: true, Text: a.Text(0)} })},
 		Definition{Area: "web", Sentence: "I dismiss the next dialog",
-			Does:    "Dismisses the next dialog that a page opens, as its button Cancel does." + before,
+			Does:    "Dismisses the next dialog that a page opens, like its button Cancel." + before,
 			Example: `When I dismiss the next dialog`, Func: replyWith(func(Args) browser.Reply { return browser.Reply{} })},
 		Definition{Area: "web", Sentence: "the dialog said {text}",
-			Does:    "Fails unless the last dialog that a page opened in this scenario had that text, or a longer one. The dialog is closed by then." + onlyBrowser,
+			Does:    "Fails unless the last dialog that a page opened in this scenario contained this text. The dialog is already closed." + onlyBrowser,
 			Example: `Then the dialog said "Delete the order?"`, Func: dialogSaid},
 		Definition{Area: "web", Sentence: "there was no dialog",
 			Does:    "Fails when a page opened a dialog in this scenario." + onlyBrowser,
@@ -47,7 +47,7 @@ func replyWith(reply func(Args) browser.Reply) func(context.Context, *World, Arg
 
 func dialogsOf(w *World) (*browser.Tab, error) {
 	if !w.inBrowser {
-		return nil, scenarioFault("a page opens dialogs only by a script; %s", needsBrowser)
+		return nil, scenarioFault("a page opens dialogs only with a script; %s", needsBrowser)
 	}
 	return State[browserSession](w).ready()
 }
@@ -87,8 +87,8 @@ func noDialog(ctx context.Context, w *World, _ Args) error {
 	return nil
 }
 
-// tellDialogs reports the dialogs that the step met, with their texts. It gives the step's error, with the last dialog that
-// no step had answered: that may be why.
+// tellDialogs reports the dialogs of the step, with their texts. It returns the error of the step, with the last dialog
+// that no step had answered, as a likely cause.
 func (s *browserSession) tellDialogs(w *World, err error) error {
 	if s.tab == nil {
 		return err
@@ -113,14 +113,14 @@ func (s *browserSession) tellDialogs(w *World, err error) error {
 		}
 		why := "the page opened the " + d.Kind + " " + quote(normalText(d.Message))
 		if !d.Accepted {
-			why += ", which was dismissed since no step answers it (`I accept the next dialog`)"
+			why += ", which was dismissed because no step answers it (`I accept the next dialog`)"
 		}
 		return Fail(failure.Reason, failure.Blame, "%w; %s", err, why)
 	}
 	return err
 }
 
-// look turns to another window.
+// look switches to another window.
 func (s *browserSession) look(tab *browser.Tab) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

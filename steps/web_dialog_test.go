@@ -23,9 +23,9 @@ func TestWebDialogs(t *testing.T) {
 		"/leaving":    `<a href="/child">Leave</a><script>addEventListener('beforeunload', (e) => e.preventDefault())</script>`})
 	page := at("/dialogs")
 	const on = " on http://www.example.test/dialogs (200 OK): "
-	const refused = "scenario scenario: a page opens dialogs only by a script; that needs a browser: tag the scenario @browser"
+	const refused = "scenario scenario: a page opens dialogs only with a script; that needs a browser: tag the scenario @browser"
 	button := func(name string) string {
-		return `scenario scenario: click "` + name + `"` + on + `a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`
+		return `scenario scenario: click "` + name + `"` + on + `a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`
 	}
 	cases := []sentenceCase{
 		{"alert", page + "I click \"Alert\"\nI should see \"alerted\"\nthe dialog said \"Mind the gap\"", button("Alert")},
@@ -58,9 +58,9 @@ func TestWebDialogs(t *testing.T) {
 		"no dialog said":   `unexpected web: expect the dialog to say "Mind"` + on + `no page opened one`,
 		"another dialog":   `unexpected web: expect the dialog to say "Mind the step"` + on + `the alert said "Mind the gap"`,
 		"a dialog":         `unexpected web: expect no dialog` + strings.TrimSuffix(on, ": ") + `: the alert said "Mind the gap"`,
-		"unanswered":       `unexpected web: see "yes"` + on + `only the page's source holds it, it is not visible; the page opened the confirm "Really?", which was dismissed since no step answers it (` + "`I accept the next dialog`)",
-		"unexpected alert": `unexpected web: see "Nothing"` + on + `the page does not show it; it begins "alerted Alert ConfirmPrompt New window Open Broken window Al…"; the page opened the alert "Mind the gap"`,
-		"text in a window": `unexpected web: see "Nothing" on http://www.example.test/child (200 OK): the page does not show it; it begins "Child Close Ask Close laterFurther"`,
+		"unanswered":       `unexpected web: see "yes"` + on + `only the page's source contains it, it is not visible; the page opened the confirm "Really?", which was dismissed because no step answers it (` + "`I accept the next dialog`)",
+		"unexpected alert": `unexpected web: see "Nothing"` + on + `the page does not show it; it begins with "alerted Alert ConfirmPrompt New window Open Broken window Al…"; the page opened the alert "Mind the gap"`,
+		"text in a window": `unexpected web: see "Nothing" on http://www.example.test/child (200 OK): the page does not show it; it begins with "Child Close Ask Close laterFurther"`,
 	}
 	for _, c := range cases {
 		if _, differs := inBrowser[c.name]; !differs && strings.HasPrefix(c.want, "scenario") && c.name != "dialog without a text" {

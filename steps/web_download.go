@@ -23,57 +23,57 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// The sentences about files that a website gives out. A file is read to its end and kept nowhere: its size, its SHA-256 and
-// its first bytes are taken while it passes. The current page stays what it is.
+// The sentences about files that a website serves. A file is read to its end but not stored: its size, its SHA-256 and
+// its first bytes are computed while it is read. The current page does not change.
 
 const downloadMeasures = "Time until the file's last byte, redirects included. Measurements web_download_bytes and web_download_seconds; the phases are those of `I go to`."
 
 func init() {
-	const whole = "Fails unless the status is 200 and the whole file came: fewer bytes than its server said, an empty file, and a page of HTML in the file's place " +
-		"(unless the address or the file's name ends in .html) are failures. More than web.download_limit of stepwatch.yml is not read. The current page stays. "
+	const whole = "Fails unless the status is 200 and the whole file was received. Fewer bytes than the server announced, an empty file, or an HTML page instead of the file " +
+		"(unless the address or the file's name ends in .html) are failures. At most web.download_limit in stepwatch.yml is read. The current page does not change. "
 	registerWeb(
 		Definition{Area: "web", Sentence: "I download {url}",
-			Does:     "Loads a file, a whole address or a path on the current host, and follows redirects to any site. " + whole + "In a browser it is asked for beside the tab, with the visitor's cookies.",
+			Does:     "Loads a file from a whole address, or a path on the current host, and follows redirects to any site. " + whole + "In a browser it is requested outside the tab, with the visitor's cookies.",
 			Measures: downloadMeasures, Example: `When I download "https://www.example.org/price-list.pdf"`, Func: downloadURL},
 		Definition{Area: "web", Sentence: "I download the file behind {text}",
-			Does: "Loads the file that a link leads to, or a form whose button that is, found as `I click` does. " + whole +
-				"In a browser it is clicked, and what the browser would save is the file, also one that a script makes.",
+			Does: "Loads the file that a link or a form's button leads to, found as `I click` does. " + whole +
+				"In a browser it is clicked, and the file is what the browser would save, also one that a script creates.",
 			Measures: downloadMeasures, Example: `When I download the file behind "Invoice as PDF"`, Func: downloadBehind},
 		Definition{Area: "web", Sentence: "the download should be between {size} and {size}",
-			Does:    "Fails unless the last download's size is in this range, its ends included. KB, MB and GB are powers of 1024.",
+			Does:    "Fails unless the last download's size is in this range, limits included. KB, MB and GB are powers of 1024.",
 			Example: `Then the download should be between 100 KB and 2 MB`, Func: downloadSize(0, 1)},
 		Definition{Area: "web", Sentence: "the download should be at least {size}",
-			Does:    "Fails when the last download is smaller.",
+			Does:    "Fails when the last download is smaller than this.",
 			Example: `Then the download should be at least 100 KB`, Func: downloadSize(0, -1)},
 		Definition{Area: "web", Sentence: "the download should be at most {size}",
-			Does:    "Fails when the last download is larger.",
+			Does:    "Fails when the last download is larger than this.",
 			Example: `Then the download should be at most 2 MB`, Func: downloadSize(-1, 0)},
 		Definition{Area: "web", Sentence: "the download should have the SHA-256 {text}",
-			Does:    "Fails unless this is the last download's SHA-256, in hexadecimal digits as sha256sum prints it.",
+			Does:    "Fails unless the SHA-256 of the last download is this, in hexadecimal digits as printed by sha256sum.",
 			Example: `Then the download should have the SHA-256 "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`, Func: downloadSum},
 		Definition{Area: "web", Sentence: "the download should be of type {text}",
-			Does:    "Fails unless this is the media type that the last download came with, its parameters left aside.",
+			Does:    "Fails unless the last download has this media type, without parameters.",
 			Example: `Then the download should be of type "application/pdf"`, Func: downloadType},
 		Definition{Area: "web", Sentence: "the download should be named {text}",
-			Does:    "Fails unless the last download is saved under this name: the one of Content-Disposition (RFC 6266), else that of the link's download attribute, else the end of the address.",
+			Does:    "Fails unless the last download is saved under this name: from Content-Disposition (RFC 6266), else from the link's download attribute, else from the end of the address.",
 			Example: `Then the download should be named "price-list.pdf"`, Func: downloadName},
 		Definition{Area: "web", Sentence: "the download should take at most {duration}",
-			Does:    "Fails when the last download took longer, from the request to the file's last byte.",
+			Does:    "Fails when the last download took longer than this, from the request to the file's last byte.",
 			Example: `Then the download should take at most 5s`, Func: downloadTook},
 	)
 }
 
-// download is a file that a website gave out.
+// download is a file that a website served.
 type download struct {
-	from *url.URL // after redirects; nil when a script made it
+	from *url.URL // after redirects; nil when a script created the file
 	name string
-	kind string // its media type, empty when none was told
+	kind string // its media type, empty when unknown
 	size int64
 	sum  [sha256.Size]byte
 	took time.Duration
 
-	given  bool // the name is one that the site gives
-	untold bool // nobody told its header
+	given  bool // the site set the name
+	untold bool // the header is unknown
 }
 
 func (d *download) String() string {
@@ -83,21 +83,21 @@ func (d *download) String() string {
 	return "the download of " + shownURL(d.from)
 }
 
-// downloads is what a scenario keeps of its files.
+// downloads holds the last file of a scenario.
 type downloads struct{ last *download }
 
 func downloadLimit(w *World) int64 {
 	return cmp.Or(SettingsOf[Web](w.target).DownloadLimit, DefaultDownloadLimit)
 }
 
-// passing takes the measure of a file while it is written to it.
+// passing measures a file while it is written to it.
 type passing struct {
 	sum  hash.Hash
 	size int64
 	head []byte
 }
 
-// headKept is how much of a file's beginning is kept, to tell a page from a file.
+// headKept is how many bytes of a file's beginning are kept, to distinguish a page from a file.
 const headKept = 4 << 10
 
 func newPassing() *passing { return &passing{sum: sha256.New()} }
@@ -110,7 +110,7 @@ func (p *passing) Write(b []byte) (int, error) {
 	return p.sum.Write(b)
 }
 
-// judge makes the file into d, or says why it is none.
+// judge completes d from the file, or returns why it is not a file.
 func (p *passing) judge(w *World, act string, d *download) error {
 	d.size = p.size
 	p.sum.Sum(d.sum[:0])
@@ -128,18 +128,18 @@ func (p *passing) judge(w *World, act string, d *download) error {
 	if doc, err := html.Parse(bytes.NewReader(p.head)); err == nil {
 		what += titled(doc)
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: a page came in the place of the file: %s", act, what)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "%s: got a page instead of the file: %s", act, what)
 }
 
 func htmlType(kind string) bool { return kind == "text/html" || kind == "application/xhtml+xml" }
 
-// isPage says whether a file calls itself a page, or begins as one.
+// isPage reports whether a file is declared as a page, or begins like one.
 func (p *passing) isPage(kind string) bool {
 	begin := bytes.ToLower(bytes.TrimLeft(bytes.TrimPrefix(p.head, []byte("\ufeff")), " \t\r\n"))
 	return htmlType(kind) || bytes.HasPrefix(begin, []byte("<!doctype html")) || bytes.HasPrefix(begin, []byte("<html"))
 }
 
-// wantsPage says whether a file of that name is a page.
+// wantsPage reports whether a file of this name is a page.
 func wantsPage(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".html", ".htm", ".xhtml":
@@ -158,9 +158,9 @@ func titled(doc *html.Node) string {
 // report measures a download and keeps it for the sentences that follow.
 func (d *download) report(w *World) {
 	State[downloads](w).last = d
-	w.Measure("web_download_bytes", "Size of the file that was downloaded.", float64(d.size))
+	w.Measure("web_download_bytes", "Size of the downloaded file.", float64(d.size))
 	w.Measure("web_download_seconds", "Time from the request for the file to its last byte.", d.took.Seconds())
-	w.Note(fmt.Sprintf("%s, %s, %d bytes", quote(d.name), cmp.Or(d.kind, "of no known type"), d.size))
+	w.Note(fmt.Sprintf("%s, %s, %d bytes", quote(d.name), cmp.Or(d.kind, "of unknown type"), d.size))
 }
 
 func downloadURL(ctx context.Context, w *World, a Args) error {
@@ -192,21 +192,21 @@ func downloadBehind(ctx context.Context, w *World, a Args) error {
 		case err == nil:
 			d.report(w)
 		case errors.As(err, &failure) && failure.Reason == result.ReasonNotFound:
-			return err // it could not be clicked, and may be yet
+			return err // it was not clicked, and may be later
 		}
-		failed = err // a file is asked for once
+		failed = err // a file is requested only once
 		return nil
 	})
 	return cmp.Or(err, failed)
 }
 
-// download reads a file to its end. name is what the link calls it, or empty.
+// download reads a file to its end. name is the one in the link, or empty.
 func (s *httpSession) download(ctx context.Context, w *World, v visit, name string) (*download, error) {
 	file := newPassing()
 	v.anySite = true
 	v.save = func(r *http.Response) io.Writer {
 		if r.StatusCode != http.StatusOK {
-			return nil // what is said in its place may be read later
+			return nil // the error page may be read later
 		}
 		return file
 	}
@@ -232,7 +232,7 @@ func (s *httpSession) download(ctx context.Context, w *World, v visit, name stri
 	return d, file.judge(w, act, d)
 }
 
-// dispositionName is the name that a header gives a file (RFC 6266 section 4.3), or empty.
+// dispositionName returns the name of a file from its header (RFC 6266 section 4.3), or empty.
 func dispositionName(h http.Header) string {
 	_, params, err := mime.ParseMediaType(h.Get("Content-Disposition"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
@@ -273,7 +273,7 @@ func (s *httpSession) downloadBehind(ctx context.Context, w *World, f *search, n
 	return s.download(ctx, w, v, "")
 }
 
-// downloadBehind clicks, and takes what the browser saves.
+// downloadBehind clicks n and reads the file that the browser saves.
 func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search, n *html.Node) (*download, error) {
 	before, start := s.tab.Navigation(), time.Now()
 	saved, err := s.tab.Download(ctx, waitInBrowser(w), downloadLimit(w), func() error { return s.tab.Click(ctx, f.element(n)) })
@@ -290,7 +290,7 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search
 	defer saved.Remove()
 	u, err := url.Parse(saved.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		u = nil // a script made it
+		u = nil // a script created it
 	}
 	act := f.act
 	if u != nil {
@@ -300,19 +300,19 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search
 	case saved.Late && errors.Is(context.Cause(ctx), ErrStopped):
 		return nil, browserFailure(ctx, context.Cause(ctx), act)
 	case saved.Late:
-		return nil, Fail(result.ReasonTimeout, result.BlameWeb, "%s: the file did not end before the deadline; %d bytes of it came", act, saved.Bytes)
+		return nil, Fail(result.ReasonTimeout, result.BlameWeb, "%s: the file was not complete before the deadline, got %d bytes", act, saved.Bytes)
 	case saved.TooLarge:
-		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the file is larger than the %d bytes that are read at most; web.download_limit in stepwatch.yml raises that", act, downloadLimit(w))
+		return nil, Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the file is larger than the limit of %d bytes; raise web.download_limit in stepwatch.yml", act, downloadLimit(w))
 	case saved.Broken && saved.Header == nil && u != nil:
-		// The browser does not tell why: the status, say, of what a download attribute led to.
+		// The browser does not report why: for example, the status of the target of a download attribute.
 		if _, err := s.downloadBeside(ctx, w, u); err != nil {
 			return nil, err
 		}
-		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: the browser gave the file up after %d bytes, without saying why; over HTTP alone it came", act, saved.Bytes)
+		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: the browser aborted the download after %d bytes, without a reason; over HTTP alone it works", act, saved.Bytes)
 	case saved.Broken && saved.Total > 0:
-		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: read the file, %d of %d bytes came: the server closed the connection", act, saved.Bytes, saved.Total)
+		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: read the file (%d of %d bytes): the server closed the connection", act, saved.Bytes, saved.Total)
 	case saved.Broken:
-		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: read the file, %d bytes came: the server closed the connection", act, saved.Bytes)
+		return nil, Fail(result.ReasonDisconnected, result.BlameWeb, "%s: read the file (%d bytes): the server closed the connection", act, saved.Bytes)
 	}
 	d := &download{from: u, name: saved.Name, given: u == nil || saved.Name != addressName(u), kind: mediaType(saved.Header), untold: saved.Header == nil, took: took}
 	file := newPassing()
@@ -322,7 +322,8 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *World, f *search
 	return d, file.judge(w, act, d)
 }
 
-// shownInstead is for a click that led to no file: to a page, to something that the browser shows by itself, or nowhere.
+// shownInstead returns the failure for a click that led to no file: to a page, to something that the browser shows
+// itself, or nowhere.
 func (s *browserSession) shownInstead(ctx context.Context, w *World, f *search, before *browser.Navigation) (*download, error) {
 	n := s.tab.Navigation()
 	if n == nil || before != nil && n.Begun.Equal(before.Begun) || !n.Committed && n.Failed == "" {
@@ -343,12 +344,12 @@ func (s *browserSession) shownInstead(ctx context.Context, w *World, f *search, 
 		if doc, err := p.tree(); err == nil {
 			what = "HTML" + titled(doc)
 		}
-		return nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s %s: a page came in the place of the file: %s", p.Request.Method, shownURL(p.url), what)
+		return nil, Fail(result.ReasonUnexpected, result.BlameWeb, "%s %s: got a page instead of the file: %s", p.Request.Method, shownURL(p.url), what)
 	}
 	return s.downloadBeside(ctx, w, p.url)
 }
 
-// downloadBeside asks for a file over HTTP, as a visitor with the tab's cookies.
+// downloadBeside requests a file over HTTP, as a visitor with the tab's cookies.
 func (s *browserSession) downloadBeside(ctx context.Context, w *World, u *url.URL) (*download, error) {
 	beside, end, err := s.beside(ctx, w, u)
 	if err != nil {
@@ -358,7 +359,7 @@ func (s *browserSession) downloadBeside(ctx context.Context, w *World, u *url.UR
 	return beside.download(ctx, w, visit{method: http.MethodGet, url: u}, "")
 }
 
-// lastDownload gives the scenario's last file; without one the scenario is out of order.
+// lastDownload returns the last file of the scenario. It fails when no step has downloaded one.
 func lastDownload(w *World) (*download, error) {
 	if d := State[downloads](w).last; d != nil {
 		return d, nil
@@ -366,7 +367,7 @@ func lastDownload(w *World) (*download, error) {
 	return nil, scenarioFault("there is no download yet: write `I download \"https://www.example.org/file.pdf\"` before this step")
 }
 
-// downloadSize judges the size against the sentence's parameters of these indices, -1 for none.
+// downloadSize compares the size with the parameters of the sentence at these indices, -1 for none.
 func downloadSize(least, most int) func(context.Context, *World, Args) error {
 	return func(_ context.Context, w *World, a Args) error {
 		d, err := lastDownload(w)
@@ -392,7 +393,7 @@ func downloadSize(least, most int) func(context.Context, *World, Args) error {
 		if fits {
 			return nil
 		}
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be %s: it has %d bytes", d, strings.Join(wanted, " and "), d.size)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be %s, got %d bytes", d, strings.Join(wanted, " and "), d.size)
 	}
 }
 
@@ -403,12 +404,12 @@ func downloadSum(_ context.Context, w *World, a Args) error {
 	}
 	wanted, err := hex.DecodeString(strings.TrimSpace(a.Text(0)))
 	if err != nil || len(wanted) != sha256.Size {
-		return scenarioFault("%q is no SHA-256: it has %d hexadecimal digits, as sha256sum prints them", a.Text(0), 2*sha256.Size)
+		return scenarioFault("%q is not a SHA-256: write it as %d hexadecimal digits, as printed by sha256sum", a.Text(0), 2*sha256.Size)
 	}
 	if bytes.Equal(wanted, d.sum[:]) {
 		return nil
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to have the SHA-256 %x: it has %x (%d bytes)", d, wanted, d.sum, d.size)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to have the SHA-256 %x, got %x (%d bytes)", d, wanted, d.sum, d.size)
 }
 
 func downloadType(_ context.Context, w *World, a Args) error {
@@ -417,15 +418,15 @@ func downloadType(_ context.Context, w *World, a Args) error {
 	case err != nil:
 		return err
 	case !strings.Contains(wanted, "/") || strings.Contains(wanted, ";"):
-		return scenarioFault("%q is no media type: write it as \"application/pdf\"", wanted)
+		return scenarioFault("%q is not a media type: write it as \"application/pdf\"", wanted)
 	case strings.EqualFold(wanted, d.kind):
 		return nil
 	case d.kind == "" && d.untold:
-		return Fail(result.ReasonConfig, result.BlameScenario, "which media type %s has is not known: the browser tells none of a file that no navigation led to", d)
+		return Fail(result.ReasonConfig, result.BlameScenario, "the media type of %s is unknown: the browser does not report it for a file that no navigation led to", d)
 	case d.kind == "":
 		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q: it has no Content-Type", d, wanted)
 	default:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q: it is %s", d, wanted, d.kind)
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q, got %s", d, wanted, d.kind)
 	}
 }
 
@@ -437,9 +438,9 @@ func downloadName(_ context.Context, w *World, a Args) error {
 	case a.Text(0) == "":
 		return scenarioFault("the name is empty: write it as \"price-list.pdf\"")
 	case d.given:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be named %q: it is named %s", d, a.Text(0), quote(d.name))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be named %q, got %s", d, a.Text(0), quote(d.name))
 	default:
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be named %q: no Content-Disposition gives it a name, so it is saved as %s", d, a.Text(0), quote(d.name))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be named %q: no Content-Disposition names it, so it is saved as %s", d, a.Text(0), quote(d.name))
 	}
 }
 
@@ -452,5 +453,5 @@ func downloadTook(_ context.Context, w *World, a Args) error {
 	if err != nil || d.took <= limit {
 		return err
 	}
-	return Fail(result.ReasonSlow, result.BlameWeb, "expect %s to take at most %s: it took %s for %d bytes", d, a.Text(0), d.took.Round(time.Millisecond), d.size)
+	return Fail(result.ReasonSlow, result.BlameWeb, "expect %s to take at most %s, got %s for %d bytes", d, a.Text(0), d.took.Round(time.Millisecond), d.size)
 }

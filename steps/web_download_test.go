@@ -16,7 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// fileSite gives out files, whole and broken ones.
+// fileSite serves files, complete and broken ones.
 func fileSite(t *testing.T, file []byte) *site {
 	t.Helper()
 	s := newSite(t)
@@ -108,32 +108,32 @@ func fileSite(t *testing.T, file []byte) *site {
 func TestDownload(t *testing.T) {
 	file := bytes.Repeat([]byte("0123456789abcdef"), 20<<10/16)
 	s := fileSite(t, file)
-	s.patience = 400 * time.Millisecond // a download has so long to begin
+	s.patience = 400 * time.Millisecond // how long a download may take to begin
 	const there = "I go to http://files.example.test/\n"
 	get := func(path string) string { return "I download http://files.example.test" + path + "\n" }
 	behind := func(name string) string { return there + "I download the file behind \"" + name + "\"\n" }
 	sum := fmt.Sprintf("%x", sha256.Sum256(file))
 	cases := []sentenceCase{
 		{"path", there + "I download \"/file\"\nthe download should be named \"file\"\nI should see \"Price list\"", ""},
-		{"cut short", get("/short"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
-		{"broken chunks", get("/broken"), "disconnected web: GET http://files.example.test/broken: read the file, 9 bytes came: the server closed the connection"},
-		{"over the limit", get("/large"), "too_large web: GET http://files.example.test/large: the file is larger than the 1048576 bytes that are read at most; web.download_limit in stepwatch.yml raises that"},
+		{"cut short", get("/short"), "disconnected web: GET http://files.example.test/short: read the file (9 of 100000 bytes): the server closed the connection"},
+		{"broken chunks", get("/broken"), "disconnected web: GET http://files.example.test/broken: read the file (9 bytes): the server closed the connection"},
+		{"over the limit", get("/large"), "too_large web: GET http://files.example.test/large: the file is larger than the limit of 1048576 bytes; raise web.download_limit in stepwatch.yml"},
 		{"empty", get("/empty"), "unexpected web: GET http://files.example.test/empty: the file is empty"},
-		{"a page instead", get("/moved"), `unexpected web: GET http://files.example.test/login (after it was redirected from http://files.example.test/moved with 302 to http://files.example.test/login): a page came in the place of the file: HTML, titled "Log in"`},
-		{"a page that is called a file", get("/disguised.pdf"), `unexpected web: GET http://files.example.test/disguised.pdf: a page came in the place of the file: HTML that is called application/pdf, titled "Out of order"`},
+		{"a page instead", get("/moved"), `unexpected web: GET http://files.example.test/login (after it was redirected from http://files.example.test/moved with 302 to http://files.example.test/login): got a page instead of the file: HTML, titled "Log in"`},
+		{"a page that is called a file", get("/disguised.pdf"), `unexpected web: GET http://files.example.test/disguised.pdf: got a page instead of the file: HTML that is called application/pdf, titled "Out of order"`},
 		{"a page that is wanted", get("/page.html"), ""},
 		{"from another site", get("/elsewhere") + `the download should have the SHA-256 "` + sum + `"`, ""},
 		{"without one", get("/private"), "http_status web: GET http://files.example.test/private: status 403 Forbidden, wanted 200 with a file"},
 		{"with a login", "I am HTTP digest authenticated with the following credentials:\n| username | password |\n| alice | open sesame |\n" + get("/digest"), ""},
-		{"behind a link that names it, cut short", behind("Cut"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
-		{"behind a mail address", behind("Mail"), `scenario scenario: download the file behind "Mail" on http://files.example.test/ (200 OK): the link is a mailto: address; no page is behind it`},
+		{"behind a link that names it, cut short", behind("Cut"), "disconnected web: GET http://files.example.test/short: read the file (9 of 100000 bytes): the server closed the connection"},
+		{"behind a mail address", behind("Mail"), `scenario scenario: download the file behind "Mail" on http://files.example.test/ (200 OK): the link is a mailto: address, which leads to no page`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
 	t.Run("too slow", func(t *testing.T) {
 		err := s.run(t, get("/file")+"the download should take at most 0 s").Err()
-		if err == nil || !regexp.MustCompile(`^expect the download of http://files\.example\.test/file to take at most 0 s: it took `).MatchString(err.Error()) {
+		if err == nil || !regexp.MustCompile(`^expect the download of http://files\.example\.test/file to take at most 0 s, got `).MatchString(err.Error()) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -146,16 +146,16 @@ func TestDownload(t *testing.T) {
 			the download should be of type "application/PDF"
 			the download should be named "Preise €.pdf"
 			the download should take at most 5s`, ""},
-		{"too small", get("/file") + "the download should be at least 21 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 21 KB: it has 20480 bytes"},
-		{"too large", get("/file") + "the download should be at most 19 KB", "unexpected web: expect the download of http://files.example.test/file to be at most 19 KB: it has 20480 bytes"},
-		{"not between", get("/file") + "the download should be between 1 KB and 2 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 1 KB and at most 2 KB: it has 20480 bytes"},
+		{"too small", get("/file") + "the download should be at least 21 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 21 KB, got 20480 bytes"},
+		{"too large", get("/file") + "the download should be at most 19 KB", "unexpected web: expect the download of http://files.example.test/file to be at most 19 KB, got 20480 bytes"},
+		{"not between", get("/file") + "the download should be between 1 KB and 2 KB", "unexpected web: expect the download of http://files.example.test/file to be at least 1 KB and at most 2 KB, got 20480 bytes"},
 		{"other sum", get("/file") + `the download should have the SHA-256 "` + fmt.Sprintf("%064x", 1) + `"`,
-			"unexpected web: expect the download of http://files.example.test/file to have the SHA-256 " + fmt.Sprintf("%064x", 1) + ": it has " + sum + " (20480 bytes)"},
-		{"no sum", get("/file") + `the download should have the SHA-256 "abc"`, `scenario scenario: "abc" is no SHA-256: it has 64 hexadecimal digits, as sha256sum prints them`},
-		{"other type", get("/named") + `the download should be of type "text/csv"`, `unexpected web: expect the download of http://files.example.test/named to be of type "text/csv": it is application/pdf`},
-		{"no type", get("/named") + `the download should be of type "pdf"`, `scenario scenario: "pdf" is no media type: write it as "application/pdf"`},
-		{"other name", get("/named") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/named to be named "x.pdf": it is named "Preise €.pdf"`},
-		{"no name", get("/file") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/file to be named "x.pdf": no Content-Disposition gives it a name, so it is saved as "file"`},
+			"unexpected web: expect the download of http://files.example.test/file to have the SHA-256 " + fmt.Sprintf("%064x", 1) + ", got " + sum + " (20480 bytes)"},
+		{"no sum", get("/file") + `the download should have the SHA-256 "abc"`, `scenario scenario: "abc" is not a SHA-256: write it as 64 hexadecimal digits, as printed by sha256sum`},
+		{"other type", get("/named") + `the download should be of type "text/csv"`, `unexpected web: expect the download of http://files.example.test/named to be of type "text/csv", got application/pdf`},
+		{"no type", get("/named") + `the download should be of type "pdf"`, `scenario scenario: "pdf" is not a media type: write it as "application/pdf"`},
+		{"other name", get("/named") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/named to be named "x.pdf", got "Preise €.pdf"`},
+		{"no name", get("/file") + `the download should be named "x.pdf"`, `unexpected web: expect the download of http://files.example.test/file to be named "x.pdf": no Content-Disposition names it, so it is saved as "file"`},
 		{"too early", `the download should be at least 1 KB`, "scenario scenario: there is no download yet: write `I download \"https://www.example.org/file.pdf\"` before this step"},
 		{"missing", get("/missing"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
 		{"with the visitor's cookie", "I go to http://files.example.test/bake\n" + get("/private"), ""},
@@ -166,16 +166,16 @@ func TestDownload(t *testing.T) {
 		{"behind a link that a browser shows", behind("Text") + "the download should be of type \"text/plain\"\nthe download should be at most 9 B", ""},
 		{"behind a form", behind("Export") + "the download should be named \"export.csv\"\nthe download should be between 9 B and 9 B", ""},
 		{"behind a link, twice", behind("Named") + behind("Price list") + `the download should be named "file"`, ""},
-		{"behind a link, cut short", behind("Short"), "disconnected web: GET http://files.example.test/short: read the file, 9 of 100000 bytes came: the server closed the connection"},
-		{"behind a link, broken chunks", behind("Broken"), "disconnected web: GET http://files.example.test/broken: read the file, 9 bytes came: the server closed the connection"},
+		{"behind a link, cut short", behind("Short"), "disconnected web: GET http://files.example.test/short: read the file (9 of 100000 bytes): the server closed the connection"},
+		{"behind a link, broken chunks", behind("Broken"), "disconnected web: GET http://files.example.test/broken: read the file (9 bytes): the server closed the connection"},
 		{"behind a link, missing", behind("Missing"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
 		{"behind a link that names it, missing", behind("Gone"), "http_status web: GET http://files.example.test/missing: status 404 Not Found, wanted 200 with a file"},
-		{"behind a link, a page", behind("Lost"), `unexpected web: GET http://files.example.test/login: a page came in the place of the file: HTML, titled "Log in"`},
-		{"behind a link, over the limit", behind("Large"), "too_large web: GET http://files.example.test/large: the file is larger than the 1048576 bytes that are read at most; web.download_limit in stepwatch.yml raises that"},
-		{"behind a page in between", behind("Soon"), `unexpected web: GET http://files.example.test/soon: a page came in the place of the file: HTML, titled "Thanks"`},
-		{"behind a script", behind("Script") + "the download should be named \"table.csv\"\nthe download should be between 8 B and 8 B", `scenario scenario: download the file behind "Script" on http://files.example.test/ (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
-		{"behind nothing", behind("Idle"), `scenario scenario: download the file behind "Idle" on http://files.example.test/ (200 OK): a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
-		{"behind no link", behind("Other"), `not_found web: download the file behind "Other" on http://files.example.test/ (200 OK): there is no such link or button; there is "Price list", "Named", "Own name", "Short", "Broken", "Missing", "Lost", "Large", "Text", "Endless", 8 more`},
+		{"behind a link, a page", behind("Lost"), `unexpected web: GET http://files.example.test/login: got a page instead of the file: HTML, titled "Log in"`},
+		{"behind a link, over the limit", behind("Large"), "too_large web: GET http://files.example.test/large: the file is larger than the limit of 1048576 bytes; raise web.download_limit in stepwatch.yml"},
+		{"behind a page in between", behind("Soon"), `unexpected web: GET http://files.example.test/soon: got a page instead of the file: HTML, titled "Thanks"`},
+		{"behind a script", behind("Script") + "the download should be named \"table.csv\"\nthe download should be between 8 B and 8 B", `scenario scenario: download the file behind "Script" on http://files.example.test/ (200 OK): a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
+		{"behind nothing", behind("Idle"), `scenario scenario: download the file behind "Idle" on http://files.example.test/ (200 OK): a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
+		{"behind no link", behind("Other"), `not_found web: download the file behind "Other" on http://files.example.test/ (200 OK): there is no such link or button; the page has "Price list", "Named", "Own name", "Short", "Broken", "Missing", "Lost", "Large", "Text", "Endless", 8 more`},
 	}, map[string]string{
 		"behind a page in between": "",
 		"behind a script":          "",
@@ -187,18 +187,18 @@ func TestDownload(t *testing.T) {
 func TestDownloadLate(t *testing.T) {
 	s := fileSite(t, []byte("0123456789"))
 	cases := []sentenceCase{
-		{"behind a link", "I go to http://files.example.test/\nI download the file behind \"Endless\"", "timeout web: GET http://files.example.test/endless: the file did not end before the deadline; 10 bytes of it came"},
-		{"at an address", "I download http://files.example.test/endless", "timeout web: GET http://files.example.test/endless: the file did not end before the deadline; 10 bytes of it came"},
+		{"behind a link", "I go to http://files.example.test/\nI download the file behind \"Endless\"", "timeout web: GET http://files.example.test/endless: the file was not complete before the deadline, got 10 bytes"},
+		{"at an address", "I download http://files.example.test/endless", "timeout web: GET http://files.example.test/endless: the file was not complete before the deadline, got 10 bytes"},
 	}
 	s.limit = 300 * time.Millisecond
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
-	s.limit = 3 * time.Second // the browser starts in it
+	s.limit = 3 * time.Second // includes the start of the browser
 	s.runInBrowser(t, cases, nil, browser.Options{})
 }
 
-// TestDownloadKeepsNothing holds that a large file passes by without filling the memory.
+// TestDownloadKeepsNothing checks that a large file does not fill the memory.
 func TestDownloadKeepsNothing(t *testing.T) {
 	const size = 64 << 20
 	chunk := make([]byte, 1<<20)

@@ -12,15 +12,15 @@ import (
 	"github.com/stepwatch/stepwatch/steps/har"
 )
 
-// What is kept of a web step that failed: the page and its requests, in a browser also a picture and the console.
+// The evidence of a failed web step: the page and its requests, in a browser also a picture and the console.
 
-// mostExchanges is how many requests of a scenario without a browser are kept for its evidence, the last ones.
+// mostExchanges is how many requests of a scenario without a browser are kept as evidence, the last ones.
 const mostExchanges = 200
 
-// evidenceGrace is how long after the scenario's deadline what the page looks like may be kept.
+// evidenceGrace is how long after the scenario's deadline the page may still be recorded.
 const evidenceGrace = 600 * time.Millisecond
 
-// recorded does one exchange and notes it for the evidence of a failure.
+// recorded sends one request and records it as evidence for a failure.
 func (s *httpSession) recorded(ctx context.Context, w *World, v *visit, request *http.Request) (*reply, error) {
 	mark, start := w.phaseCount(), time.Now()
 	answer, err := s.roundTrip(ctx, w, v, request)
@@ -38,7 +38,7 @@ func (s *httpSession) recorded(ctx context.Context, w *World, v *visit, request 
 	return answer, err
 }
 
-// exchange is one request over HTTP alone, with its answer if there was one.
+// exchange is one request over HTTP alone, with its response if there was one.
 type exchange struct {
 	request *http.Request
 	answer  *http.Response
@@ -75,7 +75,7 @@ func (e *exchange) entry() har.Entry {
 	return a
 }
 
-// report keeps the current page and the scenario's requests when a step failed.
+// report attaches the current page and the scenario's requests when a step failed.
 func (s *httpSession) report(w *World, err error) {
 	if err == nil {
 		return
@@ -90,7 +90,7 @@ func (s *httpSession) report(w *World, err error) {
 	attachRequests(w, entries)
 }
 
-// report keeps what the page looked like when a step failed, outside the step's time.
+// report attaches the page as it was when a step failed. This does not count as time of the step.
 func (s *browserSession) report(w *World, err error) {
 	if err == nil || s.tab == nil {
 		return
@@ -114,9 +114,9 @@ func (s *browserSession) report(w *World, err error) {
 		if log := consoleText(tab); log != "" {
 			w.Attach("console", "text/plain; charset=utf-8", []byte(log))
 		}
-		// What the page itself must answer comes last: it may be too busy.
+		// What the page itself must supply comes last: it may be too busy.
 		limit := evidenceTime
-		if deadline, limited := ctx.Deadline(); limited { // a step that goes on for much longer is given up
+		if deadline, limited := ctx.Deadline(); limited { // a step that takes much longer is abandoned
 			limit = min(limit, time.Until(deadline)+evidenceGrace)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
@@ -132,18 +132,18 @@ func (s *browserSession) report(w *World, err error) {
 
 func requestEntry(r *browser.Request) (har.Entry, bool) {
 	if !strings.HasPrefix(r.URL, "http") {
-		return har.Entry{}, false // what the page carries in itself
+		return har.Entry{}, false // content inside the page itself
 	}
 	e := har.Entry{Started: r.Started, Method: r.Method, URL: evidenceURL(r.URL), Protocol: protocolName(r.Protocol), Header: shownFields(r.Header), Status: r.Status,
 		StatusText: r.StatusText, Answer: shownFields(r.ResponseHeader), MediaType: r.ResponseHeader.Get("Content-Type"), Bytes: r.Body(), Remote: r.Remote, Failed: r.Failed,
 		DNS: r.DNS, Connect: r.Connect, TLS: r.Handshake, Wait: r.Processing, Receive: r.Transfer()}
 	if !r.Done && !r.Redirect && r.Failed == "" {
-		e.Failed = "not over yet"
+		e.Failed = "not finished yet"
 	}
 	return e, true
 }
 
-// consoleText lists what the page's scripts wrote and the dialogs that it opened.
+// consoleText lists the messages of the page's scripts and the dialogs that it opened.
 func consoleText(tab *browser.Tab) string {
 	var b strings.Builder
 	for _, m := range tab.Console() {
@@ -163,7 +163,7 @@ func consoleText(tab *browser.Tab) string {
 	return b.String()
 }
 
-// attachRequests keeps requests as an HTTP Archive.
+// attachRequests attaches requests as an HTTP Archive.
 func attachRequests(w *World, entries []har.Entry) {
 	if len(entries) == 0 {
 		return
@@ -173,7 +173,7 @@ func attachRequests(w *World, entries []har.Entry) {
 	}
 }
 
-// shownFields gives header fields without the values that may log their reader in.
+// shownFields returns header fields without values that may contain credentials.
 func shownFields(h http.Header) http.Header {
 	shown := make(http.Header, len(h))
 	for name, values := range h {

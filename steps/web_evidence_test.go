@@ -21,8 +21,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// TestWebEvidence looks for secrets, in every form that they take on their way, in all that is kept of a failure, and for
-// what must be there.
+// TestWebEvidence searches the evidence of a failure for secrets in every encoding, and for the parts that it must
+// have.
 func TestWebEvidence(t *testing.T) {
 	const secret, typed, served = `s3 <"é&/same~*`, "typ3d pass", "s3rved-pw"
 	mux := http.NewServeMux()
@@ -82,7 +82,7 @@ func TestWebEvidence(t *testing.T) {
 			}
 			needs := map[string][]string{"requests": {`"url":"http://www.example.test/login"`, `"url":"http://www.example.test/members?pin=[hidden]`, `"status":200`},
 				"page": {"<h1>Members</h1>", "[hidden]"}, "console": {"error: wrong: [hidden] at http://www.example.test/members?pin=[hidden]", "dialog, alert: [hidden]"}, "response header": {"X-Debug: pin=[hidden]"}}
-			if !inBrowser { // which does not tell cookies
+			if !inBrowser { // which does not report cookies
 				needs["requests"] = append(needs["requests"], `{"name":"Set-Cookie","value":"[hidden]"}`)
 			}
 			for _, need := range needs[e.Name] {

@@ -17,19 +17,19 @@ import (
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I press {text}",
-			Does:     "Presses a button, found by its id, text or value or the beginning of one, and loads what its form is answered with.",
+			Does:     "Presses a button, found by its id, text or value, or the beginning of one, and loads the response to its form.",
 			Measures: webMeasures, Example: `When I press "Log in"`, Func: press},
 		Definition{Area: "web", Sentence: "I submit the form named {text}",
-			Does:     "Submits a form without a button. The form is found by id, name or CSS selector.",
+			Does:     "Submits a form without pressing a button. The form is found by id, name or CSS selector.",
 			Measures: webMeasures, Example: `When I submit the form named "login"`, Func: submit},
 		Definition{Area: "web", Sentence: "I fill in {text} with {text}",
-			Does:    "Fills in a text field, found by its id, name or label or the beginning of one.",
+			Does:    "Fills in a text field, found by its id, name or label, or the beginning of one.",
 			Example: `When I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
 		Definition{Area: "web", Sentence: "I fill in {text} with the secret {secret}",
-			Does:    "Fills in a field with a secret of stepwatch.yml, which no output shows.",
+			Does:    "Fills in a field with a secret from stepwatch.yml. No output shows the secret.",
 			Example: `When I fill in "Password" with the secret "members"`, Func: fillInSecret},
 		Definition{Area: "web", Sentence: "I select {text} from {text}",
-			Does:    "Selects an option by its text, in a select field by its id, name or label.",
+			Does:    "Selects an option by its text, in a select field found by its id, name or label.",
 			Example: `When I select "Germany" from "Country"`, Func: selectFrom},
 		Definition{Area: "web", Sentence: "I check {text}",
 			Does:    "Checks a checkbox, found by its id, name or label.",
@@ -41,23 +41,23 @@ func init() {
 			Does:    "Chooses a radio button, found by its id, label or value.",
 			Example: `When I choose "Express"`, Func: chooseButton},
 		Definition{Area: "web", Sentence: "I attach the file at {text} to {text}", Pattern: `^I attach the file at "(.*)" to "(.*)" ?$`,
-			Does:    "Attaches a file of the machine that stepwatch runs on to a file field, found by its id, name or label.",
+			Does:    "Attaches a file on the machine that runs stepwatch to a file field, found by its id, name or label.",
 			Example: `When I attach the file at "/var/lib/stepwatch/photo.jpg" to "Photo"`, Func: attachFile},
 
 		Definition{Area: "web", Sentence: "the field {text} should be {text}",
-			Does:    "Fails unless a field, found by its id, name, label, aria-label, placeholder or title, holds exactly that text, white space aside. Of a select field it is the text of the selected option. What a password field holds is not told.",
+			Does:    "Fails unless a field, found by its id, name, label, aria-label, placeholder or title, contains exactly this text, ignoring white space. For a select field, this is the text of the selected option. Password fields cannot be checked.",
 			Example: `Then the field "E-mail" should be "alice@example.org"`, Func: fieldShould("be", func(value, text string) bool { return value == text })},
 		Definition{Area: "web", Sentence: "the field {text} should contain {text}",
-			Does:    "Fails unless a field holds the text, among others; see `the field {text} should be {text}`.",
+			Does:    "Fails unless a field contains this text, possibly among other text; see `the field {text} should be {text}`.",
 			Example: `Then the field "Remarks" should contain "by post"`, Func: fieldShould("contain", strings.Contains)},
 		Definition{Area: "web", Sentence: "the field {text} should not contain {text}",
-			Does:    "Fails when a field holds the text; see `the field {text} should be {text}`.",
+			Does:    "Fails when a field contains this text; see `the field {text} should be {text}`.",
 			Example: `Then the field "Remarks" should not contain "by post"`, Func: fieldShould("not contain", func(value, text string) bool { return !strings.Contains(value, text) })},
 		Definition{Area: "web", Sentence: "the field {text} should be empty",
-			Does:    "Fails when a field holds anything; see `the field {text} should be {text}`.",
+			Does:    "Fails unless a field is empty; see `the field {text} should be {text}`.",
 			Example: `Then the field "Remarks" should be empty`, Func: fieldShould("be empty", func(value, _ string) bool { return value == "" })},
 		Definition{Area: "web", Sentence: "{text} should be selected in {text}",
-			Does:    "Fails unless the option with that text is selected in a select field.",
+			Does:    "Fails unless the option with this text is selected in a select field.",
 			Example: `Then "Germany" should be selected in "Country"`, Func: shouldBeSelected},
 		Definition{Area: "web", Sentence: "the field {text} should be checked",
 			Does:    "Fails unless a checkbox or radio button is checked.",
@@ -66,16 +66,16 @@ func init() {
 			Does:    "Fails when a checkbox or radio button is checked.",
 			Example: `Then the field "Remember me" should not be checked`, Func: shouldBeChecked(false)},
 		Definition{Area: "web", Sentence: "the field {text} should be disabled",
-			Does:    "Fails unless a field is disabled, by itself or by the fieldset around it.",
+			Does:    "Fails unless a field is disabled, itself or through the fieldset around it.",
 			Example: `Then the field "Voucher" should be disabled`, Func: shouldBeDisabled("field", true)},
 		Definition{Area: "web", Sentence: "the field {text} should be enabled",
-			Does:    "Fails when a field is disabled, by itself or by the fieldset around it.",
+			Does:    "Fails when a field is disabled, itself or through the fieldset around it.",
 			Example: `Then the field "Voucher" should be enabled`, Func: shouldBeDisabled("field", false)},
 		Definition{Area: "web", Sentence: "the button {text} should be disabled",
-			Does:    "Fails unless a button is disabled, by itself or by the fieldset around it.",
+			Does:    "Fails unless a button is disabled, itself or through the fieldset around it.",
 			Example: `Then the button "Pay" should be disabled`, Func: shouldBeDisabled("button", true)},
 		Definition{Area: "web", Sentence: "the button {text} should be enabled",
-			Does:    "Fails when a button is disabled, by itself or by the fieldset around it.",
+			Does:    "Fails when a button is disabled, itself or through the fieldset around it.",
 			Example: `Then the button "Pay" should be enabled`, Func: shouldBeDisabled("button", false)},
 	)
 }
@@ -107,7 +107,7 @@ func fillInSecret(ctx context.Context, w *World, a Args) error {
 func fill(ctx context.Context, w *World, name, value string) error {
 	return acting(ctx, w, "fill in", name, fieldOf(kindText), func(e webEngine, f *search, field *html.Node) error {
 		if kind, _ := attribute(field, "type"); strings.EqualFold(kind, "password") {
-			w.Redact(value) // the next page may repeat it
+			w.Redact(value) // the next page may contain it
 		}
 		if _, readonly := attribute(field, "readonly"); readonly {
 			return f.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
@@ -116,7 +116,7 @@ func fill(ctx context.Context, w *World, name, value string) error {
 	})
 }
 
-// fieldOf finds a field of one kind.
+// fieldOf returns a function that finds a field of one kind.
 func fieldOf(kind fieldKind) func(*search, *html.Node) (*html.Node, error) {
 	return func(f *search, doc *html.Node) (*html.Node, error) { return f.findField(doc, kind) }
 }
@@ -160,13 +160,13 @@ func attachFile(ctx context.Context, w *World, a Args) error {
 			return f.failure(result.ReasonConfig, result.BlameScenario, "%v", err)
 		}
 		if !info.Mode().IsRegular() {
-			return f.failure(result.ReasonConfig, result.BlameScenario, "%q is no regular file", a.Text(0))
+			return f.failure(result.ReasonConfig, result.BlameScenario, "%q is not a regular file", a.Text(0))
 		}
 		return e.attach(ctx, f, field, a.Text(0))
 	})
 }
 
-// fieldShould judges what a field holds. The text that it is compared with is the sentence's second, if it has one.
+// fieldShould judges the value of a field. The text to compare with is the second one in the sentence, if there is one.
 func fieldShould(verb string, fits func(value, text string) bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		text, act := "", fmt.Sprintf("expect the field %q to %s", a.Text(0), verb)
@@ -189,18 +189,18 @@ func fieldShould(verb string, fits func(value, text string) bool) func(context.C
 			if value == "" {
 				return s.failure(result.ReasonUnexpected, result.BlameWeb, "it is empty")
 			}
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "it holds %s", quote(value))
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "it contains %s", quote(value))
 		})
 	}
 }
 
-// valueOf gives what a reader sees in a field.
+// valueOf returns the text that a visitor sees in a field.
 func (s *search) valueOf(field *html.Node) (string, error) {
 	switch kind := kindOf(field); kind {
 	case kindCheckbox, kindRadio:
 		return "", scenarioFault("%s: it is a %s: write `the field %q should be checked`", s.act, kind, s.name)
 	case kindFile:
-		return "", scenarioFault("%s: it is a file field, whose content no page shows", s.act)
+		return "", scenarioFault("%s: it is a file field, and a page does not show its content", s.act)
 	case kindSelect:
 		var texts []string
 		for _, o := range selected(field) {
@@ -209,7 +209,7 @@ func (s *search) valueOf(field *html.Node) (string, error) {
 		return strings.Join(texts, ", "), nil
 	}
 	if kind, _ := attribute(field, "type"); strings.EqualFold(kind, "password") {
-		return "", scenarioFault("%s: it is a password field, and what that holds is not told", s.act)
+		return "", scenarioFault("%s: it is a password field, whose content is never shown", s.act)
 	}
 	if field.DataAtom == atom.Textarea {
 		return normalText(textareaValue(field)), nil
@@ -233,7 +233,7 @@ func shouldBeSelected(ctx context.Context, w *World, a Args) error {
 		if len(others) == 0 {
 			return s.failure(result.ReasonUnexpected, result.BlameWeb, "no option is selected")
 		}
-		return s.failure(result.ReasonUnexpected, result.BlameWeb, "selected is %s", strings.Join(others, ", "))
+		return s.failure(result.ReasonUnexpected, result.BlameWeb, "got %s", strings.Join(others, ", "))
 	})
 }
 

@@ -11,9 +11,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// What a browser says of the frames of its page.
+// What a browser reports about the frames of a page.
 
-// lostFrames gives the frames of a snapshot whose documents are not what a visitor should get.
+// lostFrames returns the frames of a snapshot whose documents a visitor does not see as intended.
 func lostFrames(frames map[*html.Node]browser.Frame) map[*html.Node]*lostFrame {
 	lost := make(map[*html.Node]*lostFrame, len(frames))
 	for n, f := range frames {
@@ -27,7 +27,7 @@ func lostFrames(frames map[*html.Node]browser.Frame) map[*html.Node]*lostFrame {
 		switch {
 		case f.Apart:
 			l.reason, l.blame = result.ReasonBrowser, result.BlameMonitor
-			l.why = "another process of the browser shows it (browser.remote: start that one with --disable-site-isolation-trials --disable-features=IsolateOrigins,site-per-process)"
+			l.why = "another process of the browser shows it (browser.remote: start this browser with --disable-site-isolation-trials --disable-features=IsolateOrigins,site-per-process)"
 		case f.Failed != "":
 			l.reason, l.blame, l.why = frameFault(f.Failed)
 		case f.Answer != nil && f.Answer.Status >= 400:
@@ -44,7 +44,7 @@ func lostFrames(frames map[*html.Node]browser.Frame) map[*html.Node]*lostFrame {
 	return lost
 }
 
-// opaque says why what a frame was answered with is not looked into, and nothing of what is.
+// opaque returns why the document of a frame cannot be read, or "" when it can.
 func opaque(answer *browser.Request) string {
 	if answer == nil {
 		return ""
@@ -56,15 +56,15 @@ func opaque(answer *browser.Request) string {
 	return p.notLookedInto()
 }
 
-// frameFault says what the browser's name for a fault means when it kept a frame from being shown.
+// frameFault returns what the browser's name of an error means when it kept a frame from being shown.
 func frameFault(name string) (result.Reason, result.Blame, string) {
 	if code := strings.TrimPrefix(name, "net::ERR_"); strings.HasPrefix(code, "BLOCKED_BY_") {
-		return result.ReasonUnexpected, result.BlameWeb, "a browser does not show it there (" + name + ")"
+		return result.ReasonUnexpected, result.BlameWeb, "the browser does not show it in this frame (" + name + ")"
 	}
 	return netFault(name)
 }
 
-// judgeFrames judges what an action led the frames of a page to, as it is judged of a whole page.
+// judgeFrames judges the documents that an action loaded into the frames of a page, as for a whole page.
 func judgeFrames(frames []browser.Frame, act string) error {
 	for _, f := range frames {
 		switch {

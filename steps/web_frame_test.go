@@ -22,7 +22,7 @@ const pageInner = `<!doctype html><html><head><title>Inner title</title><base hr
 <label><input type="radio" name="size" value="s">Small</label>
 <table id="prices"><tr><th>Article</tr><tr><td>Tea</td></tr></table></body></html>`
 
-// pageOf is a page with these frames.
+// pageOf returns a page with these frames.
 func pageOf(frames ...string) string {
 	var b strings.Builder
 	b.WriteString(`<!doctype html><html><body><main><p>Outside</p></main><footer>Foot`)
@@ -32,7 +32,7 @@ func pageOf(frames ...string) string {
 	return b.String() + `</footer></body></html>`
 }
 
-// framing are pages that say who may frame them.
+// framing serves pages that restrict who may frame them.
 func framing(mux *http.ServeMux) {
 	for path, field := range map[string][2]string{
 		"/denied": {"X-Frame-Options", "DENY"}, "/same": {"X-Frame-Options", "SAMEORIGIN"}, "/policy": {"Content-Security-Policy", "frame-ancestors 'none'"},
@@ -99,7 +99,7 @@ func TestWebFrames(t *testing.T) {
 		return act + " on http://www.example.test" + path + " (200 OK): nothing was found, but its frame " + why
 	}
 	refused := "http://closed.test/ could not be loaded: connection refused: nothing listens on that port"
-	blocked := " could not be loaded: a browser does not show it there (net::ERR_BLOCKED_BY_RESPONSE (blocked: other))"
+	blocked := " could not be loaded: the browser does not show it in this frame (net::ERR_BLOCKED_BY_RESPONSE (blocked: other))"
 	missing := "http://www.example.test/missing could not be loaded: status 404 Not Found"
 	s.runBoth(t, []sentenceCase{
 		{"text", frames + inner + "I should see \"Written inside\"\nI should see \"From afar\"\nI should see \"Outside\"\nI should not see \"Nothing\"", ""},
@@ -142,33 +142,33 @@ func TestWebFrames(t *testing.T) {
 		{"missing, no link", at("/lost") + `I should not see the link "Nothing"`, "http_status web: " + unknown(`not see the link "Nothing"`, "/lost", missing)},
 		{"missing, number", at("/lost") + `there should be 2 elements "p, main"`, "http_status web: " + unknown(`expect 2 elements "p, main"`, "/lost", missing)},
 		{"refused", at("/refused") + `I should not see "Nothing"`, "connect web: " + unknown(`not see "Nothing"`, "/refused", refused)},
-		{"refused, see", at("/refused") + `I should see "Nothing"`, `unexpected web: see "Nothing" on http://www.example.test/refused (200 OK): the page does not show it; it begins "Outside Foot"; its frame ` + refused},
-		{"refused, follow", at("/refused") + `I follow "Nothing"`, `not_found web: follow "Nothing" on http://www.example.test/refused (200 OK): there is none; the page has no link at all; its frame ` + refused},
-		{"denied", at("/denying") + `I should not see "Guarded"`, "unexpected web: " + unknown(`not see "Guarded"`, "/denying", "http://www.example.test/denied could not be loaded: a browser does not show it there, because it has X-Frame-Options: DENY")},
-		{"same origin alone", at("/guarded2") + `I should see "Guarded"`, `unexpected web: see "Guarded" on http://www.example.test/guarded2 (200 OK): the page does not show it; it begins "Outside Foot"; its frame http://other.test/same could not be loaded: a browser does not show it there, because it has X-Frame-Options: SAMEORIGIN`},
-		{"no ancestors", at("/policies") + `I should not see "Guarded"`, "unexpected web: " + unknown(`not see "Guarded"`, "/policies", "http://www.example.test/policy could not be loaded: a browser does not show it there, because it has Content-Security-Policy: frame-ancestors 'none'")},
-		{"own frames alone", at("/strict") + `I should not see "From afar"`, "unexpected web: " + unknown(`not see "From afar"`, "/strict", "http://other.test/far could not be loaded: a browser does not show it there, because the page has Content-Security-Policy: frame-src 'self'")},
-		{"paper", at("/papers") + `I should not see "Nothing"`, "unexpected web: " + unknown(`not see "Nothing"`, "/papers", "http://www.example.test/paper could not be loaded: it is application/pdf, which is not looked into")},
-		{"too many", at("/many") + `I should not see "Nothing"`, "scenario scenario: " + unknown(`not see "Nothing"`, "/many", "http://www.example.test/next?20 could not be loaded: the page has more than the 20 frames that are loaded at most; that needs a browser: tag the scenario @browser")},
-		{"too many, see", at("/many") + `I should see "Nothing"`, `scenario scenario: see "Nothing" on http://www.example.test/many (200 OK): the page does not show it; it begins "Outside Foot Turned over Turned over Turned over Turned over…"; its frame http://www.example.test/next?20 could not be loaded: the page has more than the 20 frames that are loaded at most; that needs a browser: tag the scenario @browser`},
+		{"refused, see", at("/refused") + `I should see "Nothing"`, `unexpected web: see "Nothing" on http://www.example.test/refused (200 OK): the page does not show it; it begins with "Outside Foot"; its frame ` + refused},
+		{"refused, follow", at("/refused") + `I follow "Nothing"`, `not_found web: follow "Nothing" on http://www.example.test/refused (200 OK): the page has no link at all; its frame ` + refused},
+		{"denied", at("/denying") + `I should not see "Guarded"`, "unexpected web: " + unknown(`not see "Guarded"`, "/denying", "http://www.example.test/denied could not be loaded: a browser does not show it in this frame, because it has X-Frame-Options: DENY")},
+		{"same origin alone", at("/guarded2") + `I should see "Guarded"`, `unexpected web: see "Guarded" on http://www.example.test/guarded2 (200 OK): the page does not show it; it begins with "Outside Foot"; its frame http://other.test/same could not be loaded: a browser does not show it in this frame, because it has X-Frame-Options: SAMEORIGIN`},
+		{"no ancestors", at("/policies") + `I should not see "Guarded"`, "unexpected web: " + unknown(`not see "Guarded"`, "/policies", "http://www.example.test/policy could not be loaded: a browser does not show it in this frame, because it has Content-Security-Policy: frame-ancestors 'none'")},
+		{"own frames alone", at("/strict") + `I should not see "From afar"`, "unexpected web: " + unknown(`not see "From afar"`, "/strict", "http://other.test/far could not be loaded: a browser does not show it in this frame, because the page has Content-Security-Policy: frame-src 'self'")},
+		{"paper", at("/papers") + `I should not see "Nothing"`, "unexpected web: " + unknown(`not see "Nothing"`, "/papers", "http://www.example.test/paper could not be loaded: it is application/pdf, whose text cannot be read")},
+		{"too many", at("/many") + `I should not see "Nothing"`, "scenario scenario: " + unknown(`not see "Nothing"`, "/many", "http://www.example.test/next?20 could not be loaded: the page has more than the limit of 20 frames; that needs a browser: tag the scenario @browser")},
+		{"too many, see", at("/many") + `I should see "Nothing"`, `scenario scenario: see "Nothing" on http://www.example.test/many (200 OK): the page does not show it; it begins with "Outside Foot Turned over Turned over Turned over Turned over…"; its frame http://www.example.test/next?20 could not be loaded: the page has more than the limit of 20 frames; that needs a browser: tag the scenario @browser`},
 		{"too deep", at("/deep1") + "I should see \"Foot\"\nI should not see \"Deepest\"", "scenario scenario: " + unknown(`not see "Deepest"`, "/deep1", "http://www.example.test/deep6 could not be loaded: it is more than 4 frames deep in the page; that needs a browser: tag the scenario @browser")},
-		{"sandbox", at("/sandbox") + "I fill in \"Word\" with \"tea\"\nI press \"Tell\"\nI should see \"POST\"", `unexpected web: press "Tell" on http://www.example.test/sandbox (200 OK): the form is in a frame whose sandbox lets no form be sent`},
+		{"sandbox", at("/sandbox") + "I fill in \"Word\" with \"tea\"\nI press \"Tell\"\nI should see \"POST\"", `unexpected web: press "Tell" on http://www.example.test/sandbox (200 OK): the form is in a frame whose sandbox does not allow forms`},
 	}, map[string]string{
 		"refused":           "connect web: " + unknown(`not see "Nothing"`, "/refused", refused+" (net::ERR_CONNECTION_REFUSED)"),
-		"refused, see":      `unexpected web: see "Nothing" on http://www.example.test/refused (200 OK): the page does not show it; it begins "Outside Foot"; its frame ` + refused + " (net::ERR_CONNECTION_REFUSED)",
-		"refused, follow":   `not_found web: follow "Nothing" on http://www.example.test/refused (200 OK): there is none; the page has no link at all; its frame ` + refused + " (net::ERR_CONNECTION_REFUSED)",
+		"refused, see":      `unexpected web: see "Nothing" on http://www.example.test/refused (200 OK): the page does not show it; it begins with "Outside Foot"; its frame ` + refused + " (net::ERR_CONNECTION_REFUSED)",
+		"refused, follow":   `not_found web: follow "Nothing" on http://www.example.test/refused (200 OK): the page has no link at all; its frame ` + refused + " (net::ERR_CONNECTION_REFUSED)",
 		"denied":            "unexpected web: " + unknown(`not see "Guarded"`, "/denying", "http://www.example.test/denied"+blocked),
-		"same origin alone": `unexpected web: see "Guarded" on http://www.example.test/guarded2 (200 OK): the page does not show it; it begins "Outside Foot"; its frame http://other.test/same` + blocked,
+		"same origin alone": `unexpected web: see "Guarded" on http://www.example.test/guarded2 (200 OK): the page does not show it; it begins with "Outside Foot"; its frame http://other.test/same` + blocked,
 		"no ancestors":      "unexpected web: " + unknown(`not see "Guarded"`, "/policies", "http://www.example.test/policy"+blocked),
-		"own frames alone":  "protocol web: " + unknown(`not see "From afar"`, "/strict", "http://other.test/far could not be loaded: it was not asked for, as when the Content-Security-Policy of the page forbids it"),
+		"own frames alone":  "protocol web: " + unknown(`not see "From afar"`, "/strict", "http://other.test/far could not be loaded: it was not requested, for example because the Content-Security-Policy of the page forbids it"),
 		"too many":          "",
-		"too many, see":     `unexpected web: see "Nothing" on http://www.example.test/many (200 OK): the page does not show it; it begins "Outside Foot Turned over Turned over Turned over Turned over…"`,
+		"too many, see":     `unexpected web: see "Nothing" on http://www.example.test/many (200 OK): the page does not show it; it begins with "Outside Foot Turned over Turned over Turned over Turned over…"`,
 		"too deep":          `unexpected web: not see "Deepest" on http://www.example.test/deep1 (200 OK): the page shows it: "…e Foot Outside Foot Deepest…"`,
-		"sandbox":           `unexpected web: see "POST" on http://www.example.test/sandbox (200 OK): the page does not show it; it begins "From afar Onward Here Word Tell"`,
+		"sandbox":           `unexpected web: see "POST" on http://www.example.test/sandbox (200 OK): the page does not show it; it begins with "From afar Onward Here Word Tell"`,
 	})
 }
 
-// slicesOf gives a name with the numbers from 0 on.
+// slicesOf returns count names: name with a number, from 0.
 func slicesOf(name string, count int) []string {
 	names := make([]string, count)
 	for i := range names {
@@ -177,7 +177,7 @@ func slicesOf(name string, count int) []string {
 	return names
 }
 
-// TestWebFramesReport holds that the step which loads a page pays for its frames and says what became of them.
+// TestWebFramesReport checks that the step that loads a page includes the time of its frames and reports their state.
 func TestWebFramesReport(t *testing.T) {
 	s := newPages(t, map[string]string{"/page": pageOf("/slow", "/missing"), "/bare": pageOf()}, func(mux *http.ServeMux) {
 		mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) {
@@ -188,7 +188,7 @@ func TestWebFramesReport(t *testing.T) {
 		})
 	})
 	o := s.run(t, at("/page")+"the page should load within 20ms")
-	if got := fmt.Sprint(o.Err()); !strings.HasPrefix(got, "load http://www.example.test/page (200 OK) within 20ms: it took ") {
+	if got := fmt.Sprint(o.Err()); !strings.HasPrefix(got, "load http://www.example.test/page (200 OK) within 20ms: took ") {
 		t.Errorf("got %s", got)
 	}
 	report := o.Steps[0].Report

@@ -8,29 +8,30 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences of cucumber-nagios' http_header_steps.
+// The sentences of http_header_steps in cucumber-nagios.
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `I fetch headers from "([^"\s]*)"`, Also: []string{`/^I fetch headers from ([^"\s]+)$/`},
-			Does:     "Loads a page as `I go to` does. The sentences about headers follow.",
+			Does:     "Loads a page as `I go to` does. Use the sentences about headers after it.",
 			Measures: webMeasures, Example: `When I fetch headers from "https://www.example.org/"`, Func: goTo(false)},
 		Definition{Area: "web", Sentence: "the {text} header should be {text}",
-			Does:    "Fails unless the answer has that header with exactly that value. Several fields of one name are joined by commas.",
+			Does:    "Fails unless the response has this header with exactly this value. Several fields of the same name are joined with commas.",
 			Example: `Then the "Content-Type" header should be "text/html; charset=utf-8"`, Func: headerShouldBe},
 		Definition{Area: "web", Sentence: "the response should contain the {text} header",
-			Does:    "Fails unless the answer has that header.",
+			Does:    "Fails unless the response has this header.",
 			Example: `Then the response should contain the "Strict-Transport-Security" header`, Func: headerShouldExist},
 		Definition{Area: "web", Sentence: "the {text} header should contain {text}",
-			Does:    "Fails unless the answer has that header and the regular expression matches its value.",
+			Does:    "Fails unless the response has this header and the regular expression matches its value.",
 			Example: `Then the "Server" header should contain "^nginx"`, Func: headerShouldContain(true)},
 		Definition{Area: "web", Sentence: "the {text} header should not contain {text}",
-			Does:    "Fails when the answer has that header and the regular expression matches its value.",
+			Does:    "Fails when the response has this header and the regular expression matches its value.",
 			Example: `Then the "X-Powered-By" header should not contain "PHP"`, Func: headerShouldContain(false)},
 	)
 }
 
-// headerOf gives a header of the current page, fields of one name joined (RFC 9110 §5.2), and whether there is one.
+// headerOf returns a header of the current page, fields of the same name joined (RFC 9110 §5.2), and whether it is
+// present.
 func headerOf(p *page, name string) (string, bool) {
 	values := p.Header[textproto.CanonicalMIMEHeaderKey(name)]
 	return strings.Join(values, ", "), values != nil
@@ -87,10 +88,10 @@ func headerShouldContain(wanted bool) func(context.Context, *World, Args) error 
 }
 
 func noHeader(p *page, name string) error {
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s: the answer has none of that name", name, p)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s: the response does not have it", name, p)
 }
 
-// shownHeader quotes a value, but not one that logs its reader in.
+// shownHeader quotes a value, unless it may contain credentials.
 func shownHeader(name, value string) string {
 	if secretHeader(name) {
 		return hidden

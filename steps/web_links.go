@@ -20,24 +20,24 @@ import (
 	"github.com/stepwatch/stepwatch/steps/crawl"
 )
 
-// The sentences about broken links. Pages are read by the scenario's engine, so that in a browser the links are those of
-// the rendered page; what they lead to is asked for over HTTP in either, with the visitor's cookies.
+// The sentences about broken links. The scenario's engine reads the pages, so in a browser the links are those of the
+// rendered page. The targets are always requested over HTTP, with the visitor's cookies.
 
 const (
-	linksMeasures = "Time until every link was looked at; phases of the first page alone. Measurements links_checked, links_broken and links_pages (those that were read)."
-	linksTable    = " A table beneath, one setting a row, may say `ignore` (a regular expression of addresses to leave alone, such as /logout) and `other hosts` (yes asks for links to other hosts too, each for its status alone"
-	linksWhat     = "a status of 400 or more, no answer within 10s, a place on a page that is not there, an image, script, style sheet or frame that is missing, and http content on an https page. "
+	linksMeasures = "Time to check every link; phases of the first page only. Measurements links_checked, links_broken and links_pages (the pages that were read)."
+	linksTable    = " An optional table below, one setting per row, can contain `ignore` (a regular expression of addresses to skip, such as /logout) and `other hosts` (yes: also request links to other hosts, each for its status only"
+	linksWhat     = "a status of 400 or more, no response within 10s, a missing fragment of a page, a missing image, script, style sheet or frame, and http content on an https page. "
 )
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "no link on this page is broken",
-			Does:     "Asks for all that the current page refers to. Broken is " + linksWhat + "Fails when the page has no link at all." + linksTable + ").",
+			Does:     "Requests everything that the current page refers to. Broken means " + linksWhat + "Fails when the page has no links." + linksTable + ").",
 			Measures: linksMeasures, Table: Optional, Example: "Then no link on this page is broken", Func: noLinkBroken},
 		Definition{Area: "web", Sentence: "no link of {url} is broken",
-			Does: "Reads a website from that page on and asks for all that its pages refer to. Broken is " + linksWhat +
-				"Only pages on the same host are read, up to 2 links away and 100 in all; when that left pages out, the step's note says so. Fails when the time is over before every link was looked at: `@timeout` gives it more." +
-				linksTable + "), `depth` (how many links away pages are read) and `pages` (how many are read at most).",
+			Does: "Reads a website, starting at this page, and requests everything that its pages refer to. Broken means " + linksWhat +
+				"Reads only pages on the same host, up to 2 links away and 100 in all; the step's note reports pages that were skipped. Fails when time runs out before every link was checked: `@timeout` allows more." +
+				linksTable + "), `depth` (how many links away pages may be) and `pages` (how many are read at most).",
 			Measures: linksMeasures, Table: Optional, Example: "Then no link of \"https://www.example.org/\" is broken\n  | depth  | 3       |\n  | pages  | 200     |\n  | ignore | /logout |", Func: noLinkOfSiteBroken},
 	)
 }
@@ -45,9 +45,9 @@ func init() {
 const (
 	linkTime     = 10 * time.Second // for one address
 	linkPageTime = 20 * time.Second // for reading a page
-	linksAtOnce  = 4                // fewer than a browser's six connections a host
+	linksAtOnce  = 4                // fewer than the six connections of a browser to a host
 	linksKept    = 10000
-	linksShown   = 10 // broken ones in the message; the evidence has them all
+	linksShown   = 10 // in the message; the evidence has all of them
 	linksListed  = 1000
 	maxPages     = 10000
 	maxDepth     = 100
@@ -76,7 +76,7 @@ func noLinkOfSiteBroken(ctx context.Context, w *World, a Args) error {
 	return checkLinks(ctx, w, bounds, u.Hostname())
 }
 
-// linkBounds reads the table beneath a sentence about links.
+// linkBounds reads the table below a sentence about links.
 func linkBounds(a Args, site bool) (crawl.Bounds, error) {
 	b := crawl.Bounds{Pages: 1, Links: linksKept, Asking: linksAtOnce, Read: linksAtOnce}
 	settings := "ignore and other hosts"
@@ -95,7 +95,7 @@ func linkBounds(a Args, site bool) (crawl.Bounds, error) {
 			b.Pages, err = linkBound(setting, value, 1, maxPages)
 		case setting == "ignore":
 			if b.Ignore, err = regexp.Compile(value); err != nil || value == "" {
-				err = scenarioFault("ignore: %q is no regular expression that can be used (RE2 syntax)", value)
+				err = scenarioFault("ignore: %q is not a valid regular expression (RE2 syntax)", value)
 			}
 		case setting == "other hosts" && (value == "yes" || value == "no"):
 			b.Others = value == "yes"
@@ -114,12 +114,12 @@ func linkBounds(a Args, site bool) (crawl.Bounds, error) {
 func linkBound(setting, value string, least, most int) (int, error) {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < least || n > most {
-		return 0, scenarioFault("%s: %q is no number from %d to %d", setting, value, least, most)
+		return 0, scenarioFault("%s: %q is not a number from %d to %d", setting, value, least, most)
 	}
 	return n, nil
 }
 
-// checkLinks crawls from the current page on. own names hosts that are the website's besides the page's.
+// checkLinks crawls a website from the current page. own names further hosts of the website.
 func checkLinks(ctx context.Context, w *World, bounds crawl.Bounds, own ...string) error {
 	site := &linkSite{w: w.aside(), page: make(chan *httpSession, bounds.Read), ask: make(chan *httpSession, bounds.Asking)}
 	defer site.close()
@@ -132,7 +132,7 @@ func checkLinks(ctx context.Context, w *World, bounds crawl.Bounds, own ...strin
 		}
 		first, at = crawl.NewPage(p.url, p.base(), doc), p.url
 		if len(first.Links) == 0 {
-			return Fail(result.ReasonNotFound, result.BlameWeb, "look at the links of %s: there is none", p)
+			return Fail(result.ReasonNotFound, result.BlameWeb, "check the links of %s: there are none", p)
 		}
 		return nil
 	})
@@ -154,27 +154,27 @@ func checkLinks(ctx context.Context, w *World, bounds crawl.Bounds, own ...strin
 	return judgeLinks(ctx, w, at, bounds, r)
 }
 
-// judgeLinks reports what a crawl found, and fails for what is broken and for what there was no time for.
+// judgeLinks reports the result of a crawl. It fails for broken links and for those there was no time for.
 func judgeLinks(ctx context.Context, w *World, from *url.URL, bounds crawl.Bounds, r *crawl.Report) error {
 	for _, b := range r.Broken {
 		var failure *Failure
 		if errors.As(b.Err, &failure) && failure.Blame == result.BlameMonitor {
-			return b.Err // it says nothing of the website
+			return b.Err // not a fault of the website
 		}
 	}
-	w.Measure("links_checked", "Addresses that the pages refer to and that were looked at, and places on pages.", float64(r.Checked))
-	w.Measure("links_broken", "Those of them that are broken.", float64(len(r.Broken)))
-	w.Measure("links_pages", "Pages that were read for their links.", float64(r.Pages))
-	act := "look at the links of " + shownURL(from)
+	w.Measure("links_checked", "Links that were checked: addresses that the pages refer to, and fragments of pages.", float64(r.Checked))
+	w.Measure("links_broken", "Links that are broken.", float64(len(r.Broken)))
+	w.Measure("links_pages", "Pages that were searched for links.", float64(r.Pages))
+	act := "check the links of " + shownURL(from)
 	switch left := leftOut(bounds, r); {
 	case errors.Is(context.Cause(ctx), ErrStopped):
 		return FailNet(ctx, ctx.Err(), result.BlameWeb, act)
 	case ctx.Err() != nil || r.Unasked > 0:
-		broken := "none of those is broken"
+		broken := "none of them is broken"
 		if len(r.Broken) > 0 {
-			broken = fmt.Sprintf("%d of those are broken: %s", len(r.Broken), brokenLinks(w, r))
+			broken = fmt.Sprintf("%d of them are broken: %s", len(r.Broken), brokenLinks(w, r))
 		}
-		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: the time was over after %d of at least %d links on %d pages, and %s; @timeout gives more time, a table with depth, pages and ignore asks for less",
+		return Fail(result.ReasonTimeout, result.BlameWeb, "%s: time ran out after %d of at least %d links on %d pages, and %s; allow more time with @timeout, or reduce the work in a table with depth, pages and ignore",
 			act, r.Checked, r.Checked+r.Unasked, r.Pages, broken)
 	case len(r.Broken) > 0:
 		reason, blame := linkFault(r.Broken[0].Err)
@@ -191,7 +191,7 @@ func judgeLinks(ctx context.Context, w *World, from *url.URL, bounds crawl.Bound
 	}
 }
 
-// leftOut says what a crawl did not look at.
+// leftOut describes what a crawl skipped.
 func leftOut(bounds crawl.Bounds, r *crawl.Report) string {
 	var parts []string
 	say := func(n int, format string, args ...any) {
@@ -202,9 +202,9 @@ func leftOut(bounds crawl.Bounds, r *crawl.Report) string {
 	if bounds.Depth > 0 || bounds.Pages > 1 {
 		say(r.Unread, "pages not read: %d (depth %d, pages %d)", bounds.Depth, bounds.Pages)
 	}
-	say(r.Over, "links not asked for: %d (beyond %d)", bounds.Links)
-	say(r.Others, "not asked for on other hosts: %d")
-	say(r.Refused, "other hosts that do not answer a monitor: %d links")
+	say(r.Over, "links not requested: %d (limit %d)", bounds.Links)
+	say(r.Others, "not requested on other hosts: %d")
+	say(r.Refused, "links to other hosts that reject a monitor: %d")
 	say(r.Ignored, "ignored: %d")
 	if len(parts) == 0 {
 		return ""
@@ -212,7 +212,7 @@ func leftOut(bounds crawl.Bounds, r *crawl.Report) string {
 	return "; " + strings.Join(parts, "; ")
 }
 
-// brokenLinks names the first broken links, and keeps all of them as evidence.
+// brokenLinks lists the first broken links, and keeps all of them as evidence.
 func brokenLinks(w *World, r *crawl.Report) string {
 	var lines, all []string
 	for i, b := range r.Broken {
@@ -264,15 +264,16 @@ func linkFault(err error) (result.Reason, result.Blame) {
 	}
 }
 
-// linkSite is a website as a crawl gets at it.
+// linkSite gives a crawl access to a website.
 type linkSite struct {
 	w       *World
 	browser *browserSession   // reads the pages, when there is one
-	page    chan *httpSession // otherwise these do, each in turn
-	ask     chan *httpSession // ask for what pages refer to
+	page    chan *httpSession // otherwise these read the pages in turn
+	ask     chan *httpSession // request what pages refer to
 }
 
-// open makes the sessions: they share cookies and credentials with the scenario's own, and have connections of their own.
+// open creates the sessions. They share cookies and credentials with the scenario's session, but have their own
+// connections.
 func (s *linkSite) open(ctx context.Context, w *World, bounds crawl.Bounds, at *url.URL) error {
 	visitor := State[httpSession](w)
 	if w.inBrowser {
@@ -294,12 +295,12 @@ func (s *linkSite) open(ctx context.Context, w *World, bounds crawl.Bounds, at *
 func (s *linkSite) close() {
 	for _, sessions := range []chan *httpSession{s.page, s.ask} {
 		for len(sessions) > 0 {
-			_ = (<-sessions).Close() // it has nothing but connections to close
+			_ = (<-sessions).Close() // only closes connections
 		}
 	}
 }
 
-// Ask is a part of crawl.Site.
+// Ask implements crawl.Site.
 func (s *linkSite) Ask(ctx context.Context, method string, address *url.URL) (*crawl.Answer, error) {
 	session := <-s.ask
 	defer func() { s.ask <- session }()
@@ -309,15 +310,15 @@ func (s *linkSite) Ask(ctx context.Context, method string, address *url.URL) (*c
 	p := session.page
 	session.page, session.visits = nil, nil
 	switch {
-	case err == nil, p != nil && errors.Is(p.broken, errBodyTooLarge): // it is there, however large
+	case err == nil, p != nil && errors.Is(p.broken, errBodyTooLarge): // it exists, whatever its size
 		return &crawl.Answer{URL: p.url, Status: p.StatusCode, HTML: p.isHTML()}, nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, Fail(result.ReasonTimeout, result.BlameWeb, "no answer within %s", linkTime)
+		return nil, Fail(result.ReasonTimeout, result.BlameWeb, "no response within %s", linkTime)
 	}
 	return nil, err
 }
 
-// Read is a part of crawl.Site.
+// Read implements crawl.Site.
 func (s *linkSite) Read(ctx context.Context, address *url.URL) (*crawl.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, linkPageTime)
 	defer cancel()
@@ -356,15 +357,15 @@ func (s *linkSite) read(ctx context.Context, address *url.URL) (*page, error) {
 	return p, err
 }
 
-// fork gives a session for single documents, with the same cookies and credentials, and with connections of its own.
+// fork returns a session for single documents, with the same cookies and credentials but its own connections.
 func (s *httpSession) fork() *httpSession {
 	if s.jar == nil {
-		s.jar, _ = cookiejar.New(nil) // fails for no options
+		s.jar, _ = cookiejar.New(nil) // never fails without options
 	}
 	return &httpSession{bare: true, jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone(), headers: slices.Clone(s.headers)}
 }
 
-// visitor gives a session over HTTP that has the cookies which the tab would send to the page, and its logins.
+// visitor returns an HTTP session with the logins of the tab and the cookies that the tab would send to the page.
 func (s *browserSession) visitor(ctx context.Context, w *World, at *url.URL) (*httpSession, error) {
 	cookies, err := s.tab.Cookies(ctx, at.String())
 	if err != nil {
@@ -372,15 +373,15 @@ func (s *browserSession) visitor(ctx context.Context, w *World, at *url.URL) (*h
 	}
 	own := State[httpSession](w)
 	visitor := &httpSession{basic: slices.Clone(s.basic), logins: own.logins.clone(), headers: slices.Clone(own.headers)}
-	visitor.jar, _ = cookiejar.New(nil) // fails for no options
+	visitor.jar, _ = cookiejar.New(nil) // never fails without options
 	for _, c := range cookies {
-		visitor.jar.SetCookies(at, []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: c.Secure}}) //nolint:gosec // nobody is given this cookie
+		visitor.jar.SetCookies(at, []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: c.Secure}}) //nolint:gosec // this cookie is not sent to a visitor
 	}
 	return visitor, nil
 }
 
-// beside gives a visitor for what a tab cannot be asked for, and what ends it. Its requests are kept among the tab's, and
-// the cookies that it was given are the tab's from its end on.
+// beside returns an HTTP session for requests outside the tab, and a function that ends it. Its requests are recorded
+// with those of the tab, and end copies its new cookies to the tab.
 func (s *browserSession) beside(ctx context.Context, w *World, at *url.URL) (visitor *httpSession, end func(), err error) {
 	if _, err := s.ready(); err != nil {
 		return nil, nil, err
@@ -396,9 +397,9 @@ func (s *browserSession) beside(ctx context.Context, w *World, at *url.URL) (vis
 	}
 	return visitor, func() {
 		if len(given) > 0 {
-			_ = s.tab.SetCookies(ctx, given) // of a browser that fails here the next step tells
+			_ = s.tab.SetCookies(ctx, given) // the next step reports a browser that fails here
 		}
 		s.aside = append(s.aside, visitor.exchanges...)
-		_ = visitor.Close() // it has nothing but connections to close
+		_ = visitor.Close() // only closes connections
 	}, nil
 }

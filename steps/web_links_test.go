@@ -19,7 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// linkedSite is a website called www.example.test, with links to check.
+// linkedSite returns a website called www.example.test, with links to check.
 func linkedSite(t *testing.T) *site {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -96,34 +96,34 @@ func TestLinks(t *testing.T) {
 		{"sound", of("/sound"), ""},
 		{"sound page", at("/sound"), ""},
 		{"then on the page", of("/sound") + "\nI should be on /sound\nI follow \"2\"\nI should be on /sound/2", ""},
-		{"broken", of("/bad"), `unexpected web: look at the links of ` + on + `/bad: 3 of 5 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/bad, ` + on + `/bad/2; "` + on +
-			`/noimage" (404 Not Found), an image on ` + on + `/bad; "` + on + `/bad#nowhere" (the page has no such place), a link on ` + on + `/bad`},
-		{"broken page", at("/bad/2"), `http_status web: look at the links of ` + on + `/bad/2: 1 of 1 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/bad/2`},
-		{"ignored", of("/bad", "| ignore | gone$ |", "| depth | 1 |") + "\nI should see \"2\"", `unexpected web: look at the links of ` + on + `/bad: 2 of 4 are broken: "` + on + `/noimage" (404 Not Found), an image on ` + on + `/bad; "` + on + `/bad#nowhere" (the page has no such place), a link on ` + on + `/bad; ignored: 2`},
-		{"many", at("/many"), `http_status web: look at the links of ` + on + `/many: 12 of 12 are broken: ` + func() (list string) {
+		{"broken", of("/bad"), `unexpected web: check the links of ` + on + `/bad: 3 of 5 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/bad, ` + on + `/bad/2; "` + on +
+			`/noimage" (404 Not Found), an image on ` + on + `/bad; "` + on + `/bad#nowhere" (the page has no such fragment), a link on ` + on + `/bad`},
+		{"broken page", at("/bad/2"), `http_status web: check the links of ` + on + `/bad/2: 1 of 1 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/bad/2`},
+		{"ignored", of("/bad", "| ignore | gone$ |", "| depth | 1 |") + "\nI should see \"2\"", `unexpected web: check the links of ` + on + `/bad: 2 of 4 are broken: "` + on + `/noimage" (404 Not Found), an image on ` + on + `/bad; "` + on + `/bad#nowhere" (the page has no such fragment), a link on ` + on + `/bad; ignored: 2`},
+		{"many", at("/many"), `http_status web: check the links of ` + on + `/many: 12 of 12 are broken: ` + func() (list string) {
 			for i := range 10 {
 				list += fmt.Sprintf(`"%s/gone/%d" (404 Not Found), a link on %s/many; `, on, i, on)
 			}
 			return list + "and 2 more"
 		}()},
 		{"too far", of("/far"), ""},
-		{"far enough", of("/far", "| depth | 3 |"), `http_status web: look at the links of ` + on + `/far: 1 of 4 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/far/3`},
-		{"other hosts", of("/sound", "| other hosts | yes |"), `http_status web: look at the links of ` + on + `/sound: 1 of 5 are broken: "http://www.other.test/gone" (404 Not Found), a link on ` + on + `/sound/2`},
-		{"no connection", of("/dead", "| other hosts | yes |"), `connect web: look at the links of ` + on + `/dead: 1 of 1 are broken: "http://closed.example.test/" (connection refused: nothing listens on that port), a link on ` + on + `/dead`},
-		{"parts", at("/parts"), `http_status web: look at the links of ` + on + `/parts: 2 of 2 are broken: "` + on + `/gone.css" (404 Not Found), a style sheet on ` + on + `/parts; "` + on + `/gone.js" (404 Not Found), a script on ` + on + `/parts`},
-		{"none", at("/none"), `not_found web: look at the links of ` + on + `/none (200 OK): there is none`},
-		{"only with a script", at("/script"), `not_found web: look at the links of ` + on + `/script (200 OK): there is none`},
+		{"far enough", of("/far", "| depth | 3 |"), `http_status web: check the links of ` + on + `/far: 1 of 4 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/far/3`},
+		{"other hosts", of("/sound", "| other hosts | yes |"), `http_status web: check the links of ` + on + `/sound: 1 of 5 are broken: "http://www.other.test/gone" (404 Not Found), a link on ` + on + `/sound/2`},
+		{"no connection", of("/dead", "| other hosts | yes |"), `connect web: check the links of ` + on + `/dead: 1 of 1 are broken: "http://closed.example.test/" (connection refused: nothing listens on that port), a link on ` + on + `/dead`},
+		{"parts", at("/parts"), `http_status web: check the links of ` + on + `/parts: 2 of 2 are broken: "` + on + `/gone.css" (404 Not Found), a style sheet on ` + on + `/parts; "` + on + `/gone.js" (404 Not Found), a script on ` + on + `/parts`},
+		{"none", at("/none"), `not_found web: check the links of ` + on + `/none (200 OK): there are none`},
+		{"only with a script", at("/script"), `not_found web: check the links of ` + on + `/script (200 OK): there are none`},
 		{"first page broken", of("/gone"), "http_status web: GET " + on + "/gone: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"" + on + "/gone\"` accepts any status)"},
 		{"logged in", of("/login"), ""},
-		{"not logged in", of("/out"), `http_status web: look at the links of ` + on + `/out: 1 of 1 are broken: "` + on + `/members" (403 Forbidden), a link on ` + on + `/out`},
+		{"not logged in", of("/out"), `http_status web: check the links of ` + on + `/out: 1 of 1 are broken: "` + on + `/members" (403 Forbidden), a link on ` + on + `/out`},
 	}
 	mistakes := []sentenceCase{
 		{"no page", "no link on this page is broken", "scenario scenario: there is no page yet: write `I go to \"https://www.example.org/\"` before this step"},
 		{"unknown setting", of("/sound", "| speed | 1 |"), `scenario scenario: the table has a setting "speed"; its settings are depth, pages, ignore and other hosts`},
 		{"depth of a page", at("/sound") + "\n| depth | 1 |", `scenario scenario: the table has a setting "depth"; its settings are ignore and other hosts`},
-		{"no number", of("/sound", "| depth | deep |"), `scenario scenario: depth: "deep" is no number from 0 to 100`},
-		{"no pages", of("/sound", "| pages | 0 |"), `scenario scenario: pages: "0" is no number from 1 to 10000`},
-		{"no pattern", of("/sound", "| ignore | ( |"), `scenario scenario: ignore: "(" is no regular expression that can be used (RE2 syntax)`},
+		{"no number", of("/sound", "| depth | deep |"), `scenario scenario: depth: "deep" is not a number from 0 to 100`},
+		{"no pages", of("/sound", "| pages | 0 |"), `scenario scenario: pages: "0" is not a number from 1 to 10000`},
+		{"no pattern", of("/sound", "| ignore | ( |"), `scenario scenario: ignore: "(" is not a valid regular expression (RE2 syntax)`},
 		{"neither yes nor no", of("/sound", "| other hosts | 1 |"), `scenario scenario: other hosts: "1" is neither yes nor no`},
 		{"three cells", of("/sound", "| depth | 1 | 2 |"), `scenario scenario: a row of the table has 3 cells; write a setting and its value, as in | ignore | /logout |`},
 	}
@@ -132,15 +132,15 @@ func TestLinks(t *testing.T) {
 	}
 	s.patience = 500 * time.Millisecond
 	s.runInBrowser(t, cases, map[string]string{
-		"only with a script": `http_status web: look at the links of ` + on + `/script: 1 of 1 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/script`,
+		"only with a script": `http_status web: check the links of ` + on + `/script: 1 of 1 are broken: "` + on + `/gone" (404 Not Found), a link on ` + on + `/script`,
 	}, browser.Options{})
 }
 
-// TestLinksReport holds what is measured, said and kept.
+// TestLinksReport checks the measurements, notes and evidence of the sentences about links.
 func TestLinksReport(t *testing.T) {
 	s := linkedSite(t)
 	for _, c := range []struct{ text, values, note, evidence string }{
-		{`no link of "http://www.example.test/sound" is broken`, "links_checked 4, links_broken 0, links_pages 2", "4 links on 2 pages; not asked for on other hosts: 1", ""},
+		{`no link of "http://www.example.test/sound" is broken`, "links_checked 4, links_broken 0, links_pages 2", "4 links on 2 pages; not requested on other hosts: 1", ""},
 		{"no link of \"http://www.example.test/far\" is broken\n| pages | 2 |", "links_checked 2, links_broken 0, links_pages 2", "2 links on 2 pages; pages not read: 1 (depth 2, pages 2)", ""},
 		{`no link of "http://www.example.test/bad/2" is broken`, "links_checked 1, links_broken 1, links_pages 1", "", "\"http://www.example.test/gone\" (404 Not Found), a link on http://www.example.test/bad/2\n"},
 	} {
@@ -170,15 +170,15 @@ func TestLinksReport(t *testing.T) {
 	}
 }
 
-// TestLinksWithoutTime holds that what the time did not suffice for fails the step.
+// TestLinksWithoutTime checks that a step fails when it has no time for all links.
 func TestLinksWithoutTime(t *testing.T) {
 	s := linkedSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
 	o, _ := stepstest.Run(ctx, nil, `no link of "http://www.example.test/slow" is broken`, s.target)
-	expect(t, o, `timeout web: look at the links of http://www.example.test/slow: the time was over after 1 of at least 2 links on 1 pages, and 1 of those are broken: "http://www.example.test/gone" (404 Not Found), a link on http://www.example.test/slow; `+
-		`@timeout gives more time, a table with depth, pages and ignore asks for less`)
+	expect(t, o, `timeout web: check the links of http://www.example.test/slow: time ran out after 1 of at least 2 links on 1 pages, and 1 of them are broken: "http://www.example.test/gone" (404 Not Found), a link on http://www.example.test/slow; `+
+		`allow more time with @timeout, or reduce the work in a table with depth, pages and ignore`)
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("it took %s", took)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
-// TestVisitOver visits servers of one family, and of one version of HTTP, as told.
+// TestVisitOver visits servers over the given IP family or HTTP version.
 func TestVisitOver(t *testing.T) {
 	names, err := nameserver.Start("127.0.0.1:0", "$TTL 60\ntest. SOA ns.test. x.test. 1 1 1 1 1\nboth.test. A 127.0.0.1\nboth.test. AAAA ::1\nfour.test. A 127.0.0.1\n")
 	if err != nil {
@@ -87,7 +87,7 @@ func TestVisitOver(t *testing.T) {
 	if _, err := browser.Find(); err == nil {
 		s.target.Set(startedBrowser(t, browser.Options{}))
 		for _, way := range []string{"IPv6", "HTTP/1.1"} {
-			expect(t, s.run(t, "I go to "+both+"/ over "+way), "scenario scenario: GET "+both+"/: a browser chooses address and version itself: leave @browser out of this scenario")
+			expect(t, s.run(t, "I go to "+both+"/ over "+way), "scenario scenario: GET "+both+"/: a browser chooses the address and version itself: remove @browser from this scenario")
 		}
 	}
 }

@@ -21,45 +21,45 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// page is the current page of a scenario: the last answer, and what was made of it so far. Decoding, text and tree wait
-// until a step asks for them.
+// page is the current page of a scenario: the last response, and what was derived from it so far. Decoding, text and
+// tree are computed when a step needs them.
 type page struct {
 	*reply
 	url     *url.URL      // after redirects, with the fragment
-	stopped *url.URL      // where a redirect points that was not followed, or nil
-	way     httpWay       // that it was asked for
-	took    time.Duration // from the request to the body's end, redirects and frames included
+	stopped *url.URL      // the target of a redirect that was not followed, or nil
+	way     httpWay       // how it was requested
+	took    time.Duration // from the request to the end of the body, redirects and frames included
 	webArrival
 
 	source   []byte            // the body in UTF-8, once decoded
-	encoding encoding.Encoding // the page's own, nil for UTF-8
+	encoding encoding.Encoding // the encoding of the page, nil for UTF-8
 	decoded  bool
 	visible  []byte // its visible text, once read
 	read     bool
 	doc      *html.Node // its tree, once parsed; filling in a form changes it
 	docErr   error
-	changed  bool                      // the tree shows something else than the source
+	changed  bool                      // the tree differs from the source
 	files    map[*html.Node]string     // paths that were attached to file inputs
-	owners   map[*html.Node]*html.Node // the form of each control, once one was asked for
+	owners   map[*html.Node]*html.Node // the form of each control, once needed
 	live     *livePage                 // the tab that shows the page; nil over HTTP
 
-	frames map[*html.Node]*page      // the documents in the page's frames, over HTTP, by the elements that hold them; doc of each is that element
-	lost   map[*html.Node]*lostFrame // the frames whose documents are not there
-	around *page                     // the page with the element of this one's frame, or nil
-	srcdoc bool                      // the document is written in that element
+	frames map[*html.Node]*page      // the documents in the page's frames, over HTTP, by their elements; doc of each is that element
+	lost   map[*html.Node]*lostFrame // the frames without a readable document
+	around *page                     // the page that contains this one's frame, or nil
+	srcdoc bool                      // the document is in the srcdoc attribute of that element
 }
 
-// measure reports what is known of the page without looking into it.
+// measure reports what is known about the page without reading its content.
 func (p *page) measure(w *World, redirects int) {
-	w.Measure("http_status_code", "Status code of the last answer.", float64(p.StatusCode))
-	w.Measure("http_redirects", "Redirects that were followed to the page.", float64(redirects))
+	w.Measure("http_status_code", "Status code of the last response.", float64(p.StatusCode))
+	w.Measure("http_redirects", "Redirects followed to the page.", float64(redirects))
 	w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(p.onWire))
 }
 
-// accepted says whether a visitor would take the status for a page that works.
+// accepted reports whether the status means success for a visitor.
 func (p *page) accepted() bool { return p.StatusCode >= 200 && p.StatusCode < 400 }
 
-// status is code and phrase, the phrase the registered one when the server sent none, as in HTTP/2.
+// status returns code and phrase; the registered phrase when the server sent none, as in HTTP/2.
 func (p *page) status() string {
 	if phrase := http.StatusText(p.StatusCode); phrase != "" && strings.TrimSpace(p.Status) == fmt.Sprint(p.StatusCode) {
 		return fmt.Sprintf("%d %s", p.StatusCode, phrase)
@@ -67,7 +67,7 @@ func (p *page) status() string {
 	return p.Status
 }
 
-// String says which page it is: address, status, and whether a redirect ended there.
+// String describes the page: address, status, and the redirect that it stopped at, if any.
 func (p *page) String() string {
 	if p.stopped != nil {
 		return fmt.Sprintf("%s (%s, stopped at a redirect to %s)", shownURL(p.url), p.status(), shownURL(p.stopped))
@@ -100,7 +100,7 @@ func (p *page) attach(w *World) {
 	}
 }
 
-// secretHeader says whether a header's value may log its reader in.
+// secretHeader reports whether a header's value may contain credentials.
 func secretHeader(name string) bool {
 	switch textproto.CanonicalMIMEHeaderKey(name) {
 	case "Cookie", "Set-Cookie", "Authorization", "Authentication-Info", "Proxy-Authorization":
@@ -109,10 +109,10 @@ func secretHeader(name string) bool {
 	return false
 }
 
-// mediaType is the type alone, in lower case; a page that says none is taken for HTML.
+// mediaType returns the media type of the page, HTML when it declares none.
 func (p *page) mediaType() string { return cmp.Or(mediaType(p.Header), "text/html") }
 
-// mediaType is the type of what a header is of, without parameters and in lower case; empty when it says none.
+// mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
 func mediaType(h http.Header) string {
 	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.ToLower(strings.TrimSpace(kind))
@@ -128,15 +128,17 @@ func (p *page) isText() bool {
 	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "json") || strings.HasSuffix(kind, "xml") || strings.HasSuffix(kind, "javascript")
 }
 
-// isPicture says whether the page has no text that could be looked for.
+// isPicture reports whether the page has no text to search.
 func (p *page) isPicture() bool {
 	kind, _, _ := strings.Cut(p.mediaType(), "/")
 	return kind == "image" || kind == "video" || kind == "audio"
 }
 
-func (p *page) notLookedInto() string { return "it is " + p.mediaType() + ", which is not looked into" }
+func (p *page) notLookedInto() string {
+	return "it is " + p.mediaType() + ", whose text cannot be read"
+}
 
-// text gives the page's source in UTF-8.
+// text returns the page's source in UTF-8.
 func (p *page) text() []byte {
 	if p.decoded {
 		return p.source
@@ -151,7 +153,7 @@ func (p *page) text() []byte {
 		return p.source
 	}
 	if _, params, err := mime.ParseMediaType(contentType); err == nil && !p.isHTML() && params["charset"] == "" {
-		return p.source // the guess for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
+		return p.source // the default for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
 	}
 	detected, name, _ := charset.DetermineEncoding(p.body, contentType)
 	if name == "utf-8" {
@@ -164,8 +166,8 @@ func (p *page) text() []byte {
 	return p.source
 }
 
-// plainASCII says whether every encoding that a page can have, but UTF-16, reads the bytes alike. ISO-2022-JP, which
-// switches by escape characters, is why those are excluded.
+// plainASCII reports whether every encoding of a page, except UTF-16, decodes b in the same way. It excludes escape
+// characters because ISO-2022-JP switches with them.
 func plainASCII(b []byte) bool {
 	for _, c := range b {
 		if c >= 0x80 || c == 0x1b {
@@ -175,7 +177,7 @@ func plainASCII(b []byte) bool {
 	return true
 }
 
-// visibleText is what a reader sees; of a page that is no HTML it is all there is.
+// visibleText returns the text that a visitor sees; all of the source when the page is not HTML.
 func (p *page) visibleText() ([]byte, error) {
 	if p.read {
 		return p.visible, nil
@@ -205,16 +207,16 @@ func (p *page) visibleText() ([]byte, error) {
 	return text, nil
 }
 
-// forgetText has the visible text be read again, from the tree, which an action changed.
+// forgetText discards the visible text after an action changed the tree.
 func (p *page) forgetText() { p.visible, p.read, p.changed = nil, false, true }
 
-// tree parses the page. Scripting counts as enabled, so that noscript is no text.
+// tree parses the page. Scripting counts as enabled, so noscript is not text.
 func (p *page) tree() (*html.Node, error) {
 	if p.doc != nil || p.docErr != nil {
 		return p.doc, p.docErr
 	}
 	if !p.isHTML() {
-		p.docErr = Fail(result.ReasonUnexpected, result.BlameWeb, "%s is no HTML but %s", p, p.mediaType())
+		p.docErr = Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not HTML but %s", p, p.mediaType())
 		return nil, p.docErr
 	}
 	if p.live != nil {
@@ -231,7 +233,7 @@ func (p *page) tree() (*html.Node, error) {
 	return doc, nil
 }
 
-// base is the URL that relative ones on the page refer to: its own unless a base element says otherwise.
+// base returns the URL that relative URLs on the page refer to: the page's own unless a base element sets another.
 func (p *page) base() *url.URL {
 	fallback := p.url
 	if p.srcdoc {

@@ -15,8 +15,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// newPages starts a website of fixed pages, which is called www.example.test and, for frames of another site,
-// other.test. /echo answers as echo does; more adds what is no fixed page.
+// newPages starts a website of fixed pages. It is called www.example.test and, for frames of another site, other.test.
+// /echo responds as echo does; more adds other handlers.
 func newPages(t *testing.T, pages map[string]string, more ...func(*http.ServeMux)) *site {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -82,12 +82,12 @@ func TestWebLooking(t *testing.T) {
 	const onShop, onPrices, onFields = " on http://www.example.test/shop (200 OK): ", " on http://www.example.test/prices (200 OK): ", " on http://www.example.test/fields (200 OK): "
 	s.runBoth(t, []sentenceCase{
 		{"title", shop + "the title should be \"Our shop & more\"\nthe title should contain \"shop\"", ""},
-		{"another title", shop + `the title should be "Our shop"`, `unexpected web: expect the title to be "Our shop"` + onShop + `it is "Our shop & more"`},
-		{"title without", shop + `the title should contain "Shop"`, `unexpected web: expect the title to contain "Shop"` + onShop + `it is "Our shop & more"`},
+		{"another title", shop + `the title should be "Our shop"`, `unexpected web: expect the title to be "Our shop"` + onShop + `got "Our shop & more"`},
+		{"title without", shop + `the title should contain "Shop"`, `unexpected web: expect the title to contain "Shop"` + onShop + `got "Our shop & more"`},
 		{"no title", at("/bare") + `the title should contain "x"`, `unexpected web: expect the title to contain "x" on http://www.example.test/bare (200 OK): the page has no title`},
 
 		{"see within time", shop + `I should see "All of them" within 1s`, ""},
-		{"see within too short a time", shop + `I should see "Whisky" within 50ms`, `unexpected web: see "Whisky"` + onShop + `the page does not show it; it begins "Home Tea Teas All of them Green tea From Japan Sencha Black …"`},
+		{"see within too short a time", shop + `I should see "Whisky" within 50ms`, `unexpected web: see "Whisky"` + onShop + `the page does not show it; it begins with "Home Tea Teas All of them Green tea From Japan Sencha Black …"`},
 		{"see within, as elsewhere", shop + `I should see "Imprint" within "footer"`, "scenario scenario: see \"Imprint\" within \"footer\": write it as `within \"footer\" I should see \"Imprint\"`"},
 		{"not see within, as elsewhere", shop + `I should not see "Imprint" within "footer"`, "scenario scenario: see \"Imprint\" within \"footer\": write it as `within \"footer\" I should see \"Imprint\"`"},
 
@@ -106,11 +106,11 @@ func TestWebLooking(t *testing.T) {
 		{"within a section", shop + "within \"Cups\" I should see \"White cups\"\nwithin \"Cups\" I should not see \"After all\"\nwithin \"Cups\" I should not see \"Blue cups\"\nwithin \"c\" I should see \"White\"", ""},
 		{"within a fieldset", shop + "within \"Payment\" I should see \"Voucher\"\nwithin \"Payment\" I should not see \"One\"", ""},
 		{"within a selector", shop + "within \"ul.news\" I should see \"Two\"\nwithin \"ul.news\" I should see \"Four\"\nwithin \"ul.news\" I should not see \"Three\"", ""},
-		{"within, but not there", shop + `within "Green tea" I should see "From India"`, `unexpected web: see "From India" within "Green tea"` + onShop + `the region does not show it; it begins "Green tea From Japan Sencha"`},
+		{"within, but not there", shop + `within "Green tea" I should see "From India"`, `unexpected web: see "From India" within "Green tea"` + onShop + `the region does not show it; it begins with "Green tea From Japan Sencha"`},
 		{"within, but there", shop + `within "main" I should not see "India"`, `unexpected web: not see "India" within "main"` + onShop + `the region shows it: "…ncha Black tea From India Assam Strong Cups W…"`},
 		{"within nothing", shop + `within "Coffee" I should not see "India"`, `not_found web: not see "India" within "Coffee"` + onShop +
-			`there is no such region; there is "header", "Breadcrumb", "main", "Cups", "Payment", "footer", "Teas", "Green tea", "Black tea", "Assam", 2 more`},
-		{"within two", shop + `within "Twice" I should see "x"`, `not_found web: see "x" within "Twice"` + onShop + `the name is ambiguous: 2 regions fit: "Twice", "Twice"`},
+			`there is no such region; the page has "header", "Breadcrumb", "main", "Cups", "Payment", "footer", "Teas", "Green tea", "Black tea", "Assam", 2 more`},
+		{"within two", shop + `within "Twice" I should see "x"`, `not_found web: see "x" within "Twice"` + onShop + `the name is ambiguous: 2 regions match: "Twice", "Twice"`},
 		{"within a hidden heading", shop + `within "Unsaid heading" I should not see "x"`, `not_found web: not see "x" within "Unsaid heading"` + onShop + `the region "Unsaid heading" is hidden`},
 		{"within, no text", shop + `within "main" I should not see " "`, `scenario scenario: see " ": the text is empty`},
 		{"within no name", shop + `within "" I should not see "x"`, `scenario scenario: not see "x" within "": the region's name is empty`},
@@ -126,28 +126,28 @@ func TestWebLooking(t *testing.T) {
 			I should see the image "A tea pot"
 			I should see the image "pot.svg"
 			I should not see the image "cup"`, ""},
-		{"no link", shop + `I should see the link "Wine"`, `unexpected web: see the link "Wine"` + onShop + `there is no such link; there is "Home", "Tea"`},
+		{"no link", shop + `I should see the link "Wine"`, `unexpected web: see the link "Wine"` + onShop + `there is no such link; the page has "Home", "Tea"`},
 		{"a link", shop + `I should not see the link "tea"`, `unexpected web: not see the link "tea"` + onShop + `the page shows the link "Tea"`},
 		{"no button", shop + `I should see the button "Refund"`, `unexpected web: see the button "Refund"` + onShop + `the button "Refund" is hidden`},
 		{"a button", shop + `I should not see the button "Pay"`, `unexpected web: not see the button "Pay"` + onShop + `the page shows the button "Pay"`},
-		{"no heading", shop + `I should see the heading "Sencha"`, `unexpected web: see the heading "Sencha"` + onShop + `there is no such heading; there is "Teas", "Green tea", "Black tea", "Assam", "Cups", "Said heading", "Twice", "Twice"`},
+		{"no heading", shop + `I should see the heading "Sencha"`, `unexpected web: see the heading "Sencha"` + onShop + `there is no such heading; the page has "Teas", "Green tea", "Black tea", "Assam", "Cups", "Said heading", "Twice", "Twice"`},
 		{"a heading", shop + `I should not see the heading "Cups"`, `unexpected web: not see the heading "Cups"` + onShop + `the page shows the heading "Cups"`},
-		{"no image", shop + `I should see the image "cup.svg"`, `unexpected web: see the image "cup.svg"` + onShop + `there is no such image; there is "A tea pot"`},
+		{"no image", shop + `I should see the image "cup.svg"`, `unexpected web: see the image "cup.svg"` + onShop + `there is no such image; the page has "A tea pot"`},
 		{"an image", shop + `I should not see the image "pot"`, `unexpected web: not see the image "pot"` + onShop + `the page shows the image "A tea pot"`},
-		{"no images", prices + `I should see the image "x"`, `unexpected web: see the image "x"` + onPrices + `there is none; the page has no image at all`},
+		{"no images", prices + `I should see the image "x"`, `unexpected web: see the image "x"` + onPrices + `the page has no image at all`},
 		{"a link without a name", shop + `I should not see the link ""`, `scenario scenario: not see the link "": the text is empty`},
 
 		{"elements", shop + "there should be 3 elements \"ul.news > li\"\nthere should be 1 element \"[aria-level='2']\"\nthere should be at least 2 elements \"ul, ol\"\nthere should be 0 elements \"video\"", ""},
-		{"other elements", shop + `there should be 4 elements "li"`, `unexpected web: expect 4 elements "li"` + onShop + `the page has 3, and 1 that are hidden`},
-		{"too few elements", shop + `there should be at least 4 elements "ul"`, `unexpected web: expect at least 4 elements "ul"` + onShop + `the page has 2`},
+		{"other elements", shop + `there should be 4 elements "li"`, `unexpected web: expect 4 elements "li"` + onShop + `got 3, and 1 hidden`},
+		{"too few elements", shop + `there should be at least 4 elements "ul"`, `unexpected web: expect at least 4 elements "ul"` + onShop + `got 2`},
 		{"elements by XPath", shop + "there should be 3 elements \"//ul[@class='news']/li\"\nthere should be 1 element \"(//h2)[1]\"\nthere should be 0 elements \"//video\"\n" +
 			"within \"//ul[2]\" I should see \"Four\"\nwithin \"//ul[2]\" I should not see \"One\"", ""},
-		{"other elements by XPath", shop + `there should be 4 elements "//ul/li"`, `unexpected web: expect 4 elements "//ul/li"` + onShop + `the page has 3, and 1 that are hidden`},
+		{"other elements by XPath", shop + `there should be 4 elements "//ul/li"`, `unexpected web: expect 4 elements "//ul/li"` + onShop + `got 3, and 1 hidden`},
 		{"a table by XPath", prices + "the table \"//table[thead]\" should have the rows:\n| Article |\n| Tea |", ""},
-		{"no XPath", shop + `there should be 4 elements "//li["`, `scenario scenario: expect 4 elements "//li[": "//li[" is no XPath that can be used: expression must evaluate to a node-set`},
-		{"an XPath of attributes", shop + `there should be 4 elements "//a/@href"`, `scenario scenario: expect 4 elements "//a/@href": "//a/@href" selects more than elements: leave out what is behind the last one, such as /text() or /@href`},
+		{"no XPath", shop + `there should be 4 elements "//li["`, `scenario scenario: expect 4 elements "//li[": "//li[" is not a valid XPath: expression must evaluate to a node-set`},
+		{"an XPath of attributes", shop + `there should be 4 elements "//a/@href"`, `scenario scenario: expect 4 elements "//a/@href": "//a/@href" does not select only elements: remove the part after the last element, such as /text() or /@href`},
 		{"an XPath of a number", shop + `there should be 4 elements "(1 + 1)"`, `scenario scenario: expect 4 elements "(1 + 1)": "(1 + 1)" is an XPath that selects no elements`},
-		{"no selector", shop + `there should be 4 elements "li["`, `scenario scenario: expect 4 elements "li[": "li[" is no CSS selector that can be used: expected identifier, found EOF instead`},
+		{"no selector", shop + `there should be 4 elements "li["`, `scenario scenario: expect 4 elements "li[": "li[" is not a valid CSS selector: expected identifier, found EOF instead`},
 
 		{"table", prices + `the table "Prices" should have the rows:
 			| Stock | Article |
@@ -165,17 +165,17 @@ func TestWebLooking(t *testing.T) {
 			| 3.20 € |
 			| 4.10 € |
 			| 2.90 € |`, ""},
-		{"no row", prices + "the table \"Prices\" should have the rows:\n| Article | Price |\n| Cocoa | 3.00 € |", `unexpected web: expect the table "Prices" to have the rows` + onPrices + `| Cocoa | 3.00 € |: the table has no such row; the nearest is | Cocoa | 2.90 € |`},
+		{"no row", prices + "the table \"Prices\" should have the rows:\n| Article | Price |\n| Cocoa | 3.00 € |", `unexpected web: expect the table "Prices" to have the rows` + onPrices + `| Cocoa | 3.00 € |: the table has no such row; the closest is | Cocoa | 2.90 € |`},
 		{"a row once", prices + "the table \"Prices\" should have the rows:\n| Article |\n| Tea |\n| Tea |", `unexpected web: expect the table "Prices" to have the rows` + onPrices + `| Tea |: the table has no such row; the first is | Tea |`},
 		{"a hidden row", prices + "the table \"Prices\" should have the rows:\n| Article |\n| Gin |", `unexpected web: expect the table "Prices" to have the rows` + onPrices + `| Gin |: the table has no such row; the first is | Tea |`},
 		{"no column", prices + "the table \"Prices\" should have the rows:\n| Article | Colour |\n| Tea | green |", `unexpected web: expect the table "Prices" to have the rows` + onPrices + `the table has no column "Colour"; its columns are | Article | Price | Stock |`},
 		{"rows in another order", prices + "the table \"Prices\" should have exactly the rows:\n| Article |\n| Coffee |\n| Tea |\n| Cocoa |", `unexpected web: expect the table "Prices" to have exactly the rows` + onPrices + `row 1 is | Tea | instead of | Coffee |`},
 		{"more rows", prices + "the table \"Prices\" should have exactly the rows:\n| Article |\n| Tea |\n| Coffee |", `unexpected web: expect the table "Prices" to have exactly the rows` + onPrices + `the table has 3 rows instead of 2; row 3 is | Cocoa |`},
-		{"fewer rows", prices + "the table \"Hours\" should have exactly the rows:\n| Day |\n| Monday |\n| Tuesday |", `unexpected web: expect the table "Hours" to have exactly the rows` + onPrices + `row 2 should be | Tuesday |, and the table has 1 rows only`},
+		{"fewer rows", prices + "the table \"Hours\" should have exactly the rows:\n| Day |\n| Monday |\n| Tuesday |", `unexpected web: expect the table "Hours" to have exactly the rows` + onPrices + `row 2 should be | Tuesday |, but the table has only 1 rows`},
 		{"rows of an empty table", prices + "the table \"None\" should have the rows:\n| Void |\n| x |", `unexpected web: expect the table "None" to have the rows` + onPrices + `| x |: the table has no rows`},
-		{"number of rows", prices + `the table "Prices" should have 4 rows`, `unexpected web: expect the table "Prices" to have 4 rows` + onPrices + `it has 3`},
-		{"no table", prices + `the table "Guests" should have 1 row`, `not_found web: expect the table "Guests" to have 1 rows` + onPrices + `there is no such table; there is "Prices", "Hours", "None", one without a name`},
-		{"no table beneath", prices + `the table "Prices" should have the rows:`, `scenario scenario: the step needs a table: the columns' names in its first row, and the wanted rows beneath`},
+		{"number of rows", prices + `the table "Prices" should have 4 rows`, `unexpected web: expect the table "Prices" to have 4 rows` + onPrices + `got 3`},
+		{"no table", prices + `the table "Guests" should have 1 row`, `not_found web: expect the table "Guests" to have 1 rows` + onPrices + `there is no such table; the page has "Prices", "Hours", "None", one without a name`},
+		{"no table beneath", prices + `the table "Prices" should have the rows:`, `scenario scenario: the step needs a table: column names in its first row, and the wanted rows below`},
 
 		{"fields", fields + `the field "Name" should be "Ann Bob"
 			the field "remarks" should contain "by post"
@@ -198,18 +198,18 @@ func TestWebLooking(t *testing.T) {
 			the field "Nothing" should be "at all"
 			I fill in "Nothing" with ""
 			the field "Nothing" should be empty`, ""},
-		{"field is not", fields + `the field "Name" should be "Ann"`, `unexpected web: expect the field "Name" to be "Ann"` + onFields + `it holds "Ann Bob"`},
-		{"field has not", fields + `the field "Name" should contain "ann"`, `unexpected web: expect the field "Name" to contain "ann"` + onFields + `it holds "Ann Bob"`},
-		{"field has", fields + `the field "Name" should not contain "Ann"`, `unexpected web: expect the field "Name" to not contain "Ann"` + onFields + `it holds "Ann Bob"`},
+		{"field is not", fields + `the field "Name" should be "Ann"`, `unexpected web: expect the field "Name" to be "Ann"` + onFields + `it contains "Ann Bob"`},
+		{"field has not", fields + `the field "Name" should contain "ann"`, `unexpected web: expect the field "Name" to contain "ann"` + onFields + `it contains "Ann Bob"`},
+		{"field has", fields + `the field "Name" should not contain "Ann"`, `unexpected web: expect the field "Name" to not contain "Ann"` + onFields + `it contains "Ann Bob"`},
 		{"field has nothing", fields + `the field "Nothing" should be "x"`, `unexpected web: expect the field "Nothing" to be "x"` + onFields + `it is empty`},
-		{"field is not empty", fields + `the field "Name" should be empty`, `unexpected web: expect the field "Name" to be empty` + onFields + `it holds "Ann Bob"`},
+		{"field is not empty", fields + `the field "Name" should be empty`, `unexpected web: expect the field "Name" to be empty` + onFields + `it contains "Ann Bob"`},
 		{"field is no text", fields + `the field "Gift" should be "on"`, "scenario scenario: expect the field \"Gift\" to be \"on\": it is a checkbox: write `the field \"Gift\" should be checked`"},
 		{"field is nothing", fields + `the field "Name" should be ""`, "scenario scenario: expect the field \"Name\" to be \"\": the text is empty: write `the field \"Name\" should be empty`"},
-		{"password field", fields + `the field "PIN" should be "1234"`, `scenario scenario: expect the field "PIN" to be "1234": it is a password field, and what that holds is not told`},
-		{"file field", fields + `the field "Photo" should be empty`, `scenario scenario: expect the field "Photo" to be empty: it is a file field, whose content no page shows`},
-		{"no field", fields + `the field "Street" should be empty`, `not_found web: expect the field "Street" to be empty` + onFields + `there is no such field; there is "Name", "Remarks", "Country", "Colours", "Nothing", "Gift", "Express" (value "fast"), "PIN", "Photo", "Free", 1 more`},
-		{"selected is another", fields + `"Germany" should be selected in "Country"`, `unexpected web: expect "Germany" to be selected in "Country"` + onFields + `selected is "France"`},
-		{"selected is none", fields + `"Red" should be selected in "Colours"`, `unexpected web: expect "Red" to be selected in "Colours"` + onFields + `no option is selected`},
+		{"password field", fields + `the field "PIN" should be "1234"`, `scenario scenario: expect the field "PIN" to be "1234": it is a password field, whose content is never shown`},
+		{"file field", fields + `the field "Photo" should be empty`, `scenario scenario: expect the field "Photo" to be empty: it is a file field, and a page does not show its content`},
+		{"no field", fields + `the field "Street" should be empty`, `not_found web: expect the field "Street" to be empty` + onFields + `there is no such field; the page has "Name", "Remarks", "Country", "Colours", "Nothing", "Gift", "Express" (value "fast"), "PIN", "Photo", "Free", 1 more`},
+		{"got another", fields + `"Germany" should be selected in "Country"`, `unexpected web: expect "Germany" to be selected in "Country"` + onFields + `got "France"`},
+		{"got none", fields + `"Red" should be selected in "Colours"`, `unexpected web: expect "Red" to be selected in "Colours"` + onFields + `no option is selected`},
 		{"not checked", fields + `the field "Express" should be checked`, `unexpected web: expect the field "Express" to be checked` + onFields + `it is not checked`},
 		{"checked", fields + `the field "Gift" should not be checked`, `unexpected web: expect the field "Gift" not to be checked` + onFields + `it is checked`},
 		{"checked text", fields + `the field "Name" should be checked`, `scenario scenario: expect the field "Name" to be checked: it is a text field, which cannot be checked`},
@@ -227,7 +227,7 @@ const pageActs = `<!doctype html><html><body><a href="/echo?link">Link</a> <form
 <p>Same</p><p>Same</p><h2>Link</h2>
 <div style="position:relative;width:200px;height:30px"><a href="/echo?under" style="position:absolute;inset:0">Under</a><div id="veil" style="position:absolute;inset:0"></div></div></body></html>`
 
-// pageCases has what the two engines could easily take for different things.
+// pageCases contains details that the two engines could treat differently.
 const pageCases = `<!doctype html><html><head><style>.up{text-transform:uppercase}</style></head><body>
 <div id="host"><template shadowrootmode="open"><p>In the shade</p><button>Shady</button></template></div>
 <h2 class="up">Written small</h2><p style="visibility:hidden">Veiled<span style="visibility:visible">Unveiled</span></p>
@@ -243,7 +243,7 @@ func TestWebActing(t *testing.T) {
 	acts, cases := at("/acts"), at("/cases")
 	const onActs, onCases = " on http://www.example.test/acts (200 OK): ", " on http://www.example.test/cases (200 OK): "
 	byScript := func(name, element string) string {
-		return `scenario scenario: click "` + name + `"` + onActs + `a click on <` + element + `> does something only by a script; that needs a browser: tag the scenario @browser`
+		return `scenario scenario: click "` + name + `"` + onActs + `a click on <` + element + `> needs a script; that needs a browser: tag the scenario @browser`
 	}
 	s.runBoth(t, []sentenceCase{
 		{"click a link", acts + "I click \"Link\"\nI should be on /echo?link", ""},
@@ -251,14 +251,14 @@ func TestWebActing(t *testing.T) {
 		{"click a summary", acts + "I should not see \"Details told\"\nI click \"More\"\nI should see \"Details told\"\nI click \"More\"\nI should not see \"Details told\"", ""},
 		{"click a plain element", acts + "I click \"Menu\"\nI should see \"menu opened\"", byScript("Menu", "span")},
 		{"click a role", acts + "I click \"say\"\nI should see \"said\"", byScript("say", "span")},
-		{"click one of two", acts + `I click "Same"`, `not_found web: click "Same"` + onActs + `the name is ambiguous: 2 elements fit: <p> "Same", <p> "Same"`},
-		{"click nothing", acts + `I click "Nothing"`, `not_found web: click "Nothing"` + onActs + `there is no such link or button; there is "Link", "Under", "Button", "Later", "More", "Say it"`},
+		{"click one of two", acts + `I click "Same"`, `not_found web: click "Same"` + onActs + `the name is ambiguous: 2 elements match: <p> "Same", <p> "Same"`},
+		{"click nothing", acts + `I click "Nothing"`, `not_found web: click "Nothing"` + onActs + `there is no such link or button; the page has "Link", "Under", "Button", "Later", "More", "Say it"`},
 		{"click what is covered", acts + `I click "Under"`, ""},
-		{"see after a while", acts + "I click \"Later\"\nI should see \"said later\" within 5s", `scenario scenario: click "Later"` + onActs + `a button of type=button sends nothing by itself; that needs a browser: tag the scenario @browser`},
+		{"see after a while", acts + "I click \"Later\"\nI should see \"said later\" within 5s", `scenario scenario: click "Later"` + onActs + `a button of type=button does not submit a form; that needs a browser: tag the scenario @browser`},
 		{"back", acts + "I click \"Link\"\nI go back\nI should be on /acts\nI should see \"menu closed\"", ""},
 		{"back twice", acts + "I click \"Link\"\nI go to /cases\nI go back\nI should be on /echo?link\nI go back\nI should be on /acts", ""},
-		{"back from the first page", acts + "I go back", "scenario scenario: go back: there is no page before this one"},
-		{"back before going", "I go back", "scenario scenario: go back: there is no page before this one"},
+		{"back from the first page", acts + "I go back", "scenario scenario: go back: there is no previous page"},
+		{"back before going", "I go back", "scenario scenario: go back: there is no previous page"},
 		{"reload", acts + "I click \"More\"\nI reload the page\nI should be on /acts\nI should not see \"Details told\"", ""},
 		{"reload before going", "I reload the page", "scenario scenario: there is no page yet: write `I go to \"https://www.example.org/\"` before this step"},
 
@@ -270,29 +270,29 @@ func TestWebActing(t *testing.T) {
 		{"disabled fieldset", cases + `I press "Pay"`, `not_found web: press "Pay"` + onCases + `the button "Pay" is disabled`},
 		{"field of a disabled fieldset", cases + `I fill in "Off" with "x"`, `not_found web: fill in "Off"` + onCases + `the text field "Off" is disabled`},
 		{"two links to one page", cases + "I follow \"Twin\"\nI should be on /echo?same", ""},
-		{"two links to two pages", cases + `I follow "Other"`, `not_found web: follow "Other"` + onCases + `the name is ambiguous: 2 links fit: "Other", "Other"`},
+		{"two links to two pages", cases + `I follow "Other"`, `not_found web: follow "Other"` + onCases + `the name is ambiguous: 2 links match: "Other", "Other"`},
 		{"white space", cases + "I should see \"Zerowidth soft a b c d\"\nI should see \"Line break\"\nI should see \"cell next\"\nI should see \"Zero\u200bwidth\u00a0 soft\"", ""},
 		{"dialogs and popovers", cases + "I should see \"Open dialog\"\nI should not see \"Closed dialog\"\nI should not see \"Popped\"\nI should not see \"In a field\"\nI should not see \"Template\"\nI should not see \"No script\"", ""},
 		{"for eyes", cases + "I should see \"For eyes\"\nI follow \"Basket\"\nI should be on /echo?icon", ""},
 	}, map[string]string{
 		"click a plain element": "", "click a role": "", "see after a while": "",
-		"click what is covered": `not_found web: click "Under"` + onActs + `a click on it would hit <div id="veil"> instead, which lies over it`,
+		"click what is covered": `not_found web: click "Under"` + onActs + `a click on it would hit <div id="veil"> instead, which covers it`,
 	})
 }
 
-// TestHurried holds that a wait which the scenario's time cut short is told as such.
+// TestHurried checks that an error mentions when the scenario's time cut a wait short.
 func TestHurried(t *testing.T) {
 	s := newPages(t, map[string]string{"/{$}": "<p>Begin</p>"})
 	s.limit = 2 * time.Second
 	wait := at("/") + `I should see "End" within 30s`
-	const missing = `unexpected web: see "End" on http://www.example.test/ (200 OK): the page does not show it; it begins "Begin"`
+	const missing = `unexpected web: see "End" on http://www.example.test/ (200 OK): the page does not show it; it begins with "Begin"`
 	expect(t, s.run(t, wait), missing)
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
 	s.target.Set(startedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
 	o := s.run(t, wait)
-	if err := o.Err(); err == nil || !regexp.MustCompile(`; it begins "Begin"; the scenario's time left \S+ of the 30s that it may take$`).MatchString(err.Error()) {
+	if err := o.Err(); err == nil || !regexp.MustCompile(`; it begins with "Begin"; only \S+ of the wait of 30s fit into the scenario's time$`).MatchString(err.Error()) {
 		t.Errorf("got %v", err)
 	}
 }

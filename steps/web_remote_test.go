@@ -19,8 +19,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// remoteBrowser starts a browser as an operator does who wants it to run by itself. It gives its address, and a function
-// that kills it.
+// remoteBrowser starts a browser as an operator does to run it separately. It returns the browser's address and a
+// function that kills it.
 func remoteBrowser(t *testing.T, flags ...string) (address string, kill func()) {
 	t.Helper()
 	path, err := browser.Find()
@@ -48,12 +48,12 @@ func remoteBrowser(t *testing.T, flags ...string) (address string, kill func()) 
 			return "http://127.0.0.1:" + port, kill
 		}
 	}
-	t.Fatal("the browser did not say where it listens")
+	t.Fatal("the browser did not report its address")
 	return "", nil
 }
 
-// TestRemoteBrowser visits with a browser that was started elsewhere, without the flags of our own: a frame of another site
-// is in another process there, into which nobody looks.
+// TestRemoteBrowser visits with a browser that was started without our flags: there, a frame of another site is in
+// another process, which cannot be read.
 func TestRemoteBrowser(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
@@ -76,14 +76,14 @@ func TestRemoteBrowser(t *testing.T) {
 	t.Cleanup(func() { _ = b.Close() })
 	s := &site{target: new(steps.Target).Set(b).Set(steps.Web{Patience: 300 * time.Millisecond})}
 	home := "I go to " + server.URL + "/\n"
-	apart := fmt.Sprintf("http://localhost:%s/far could not be loaded: another process of the browser shows it (browser.remote: start that one with "+
+	apart := fmt.Sprintf("http://localhost:%s/far could not be loaded: another process of the browser shows it (browser.remote: start this browser with "+
 		"--disable-site-isolation-trials --disable-features=IsolateOrigins,site-per-process)", port)
 	for _, c := range []sentenceCase{
 		{"outside", home + "I should see \"Outside\"\nI follow \"On\"\nI should see \"From afar\"\nI should not see \"Outside\"", ""},
-		{"in the frame", home + `I should see "From afar"`, `browser monitor: see "From afar" on ` + server.URL + `/ (200 OK): the page does not show it; it begins "Outside On"; its frame ` + apart},
+		{"in the frame", home + `I should see "From afar"`, `browser monitor: see "From afar" on ` + server.URL + `/ (200 OK): the page does not show it; it begins with "Outside On"; its frame ` + apart},
 		{"not in the frame", home + `I should not see "Nothing"`, `browser monitor: not see "Nothing" on ` + server.URL + `/ (200 OK): nothing was found, but its frame ` + apart},
-		{"a link in the frame", home + `I follow "Onward"`, `browser monitor: follow "Onward" on ` + server.URL + `/ (200 OK): there is no such link; there is "On"; its frame ` + apart},
-		{"a file", home + `I download the file behind "On"`, `browser monitor: download the file behind "On": save a file: the browser at browser.remote saves files where it runs: leave that setting out of stepwatch.yml, or load the file by its address`},
+		{"a link in the frame", home + `I follow "Onward"`, `browser monitor: follow "Onward" on ` + server.URL + `/ (200 OK): there is no such link; the page has "On"; its frame ` + apart},
+		{"a file", home + `I download the file behind "On"`, `browser monitor: download the file behind "On": save a file: the browser at browser.remote saves files on its own machine: remove this setting from stepwatch.yml, or load the file by its address`},
 	} {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}

@@ -18,25 +18,25 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// The sentences about requests that no visitor makes by hand: other methods, bodies, and header fields. A browser has no
-// way to make them, so they go out beside its tab, with its cookies.
+// The sentences about requests that no visitor sends by hand: other methods, bodies, and header fields. A browser
+// cannot send them, so they are sent outside its tab, with its cookies.
 
 func init() {
 	RegisterKind(Kind{Name: "method", Means: "a method of HTTP: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS",
 		Pattern: `GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS`, Sample: "GET"})
 	const (
-		does = " A body is the doc string beneath, or a table of form fields, one a row: its name and its value. A value `the secret \"members\"` is one of stepwatch.yml: " +
-			"a field's, a whole value in JSON (`{\"password\": the secret \"members\"}`), the text of an element of XML, or all of another body. Redirects are followed as by `I go to`. " +
-			"The answer is the current page; in a browser, which it is sent beside of, until a step visits another."
-		kind   = " A doc string is sent as this media type."
-		untold = " The media type of a doc string is the one behind its opening quotes (`\"\"\"json`); JSON is recognised."
+		does = " The body is the doc string below, or a table of form fields, one per row: name and value. A value `the secret \"members\"` is replaced by the secret from stepwatch.yml: " +
+			"as a form field, as a whole value in JSON (`{\"password\": the secret \"members\"}`), as the text of an XML element, or as all of another body. Redirects are followed as by `I go to`. " +
+			"The response becomes the current page; in a browser, it is sent outside the tab and stays the current page until a step visits another."
+		kind   = " A doc string is sent with this media type."
+		untold = " The media type of a doc string is the one after its opening quotes (`\"\"\"json`); JSON is detected."
 	)
 	for _, way := range []struct {
 		act, does string
 		any       bool
 	}{
 		{"I send {method} to {url}", "Sends a request with this method (GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS) to a whole address, or to a path on the current host. Fails unless the final status is 2xx or 3xx.", false},
-		{"I try to send {method} to {url}", "Sends a request as `I send` does, and takes any status.", true},
+		{"I try to send {method} to {url}", "Sends a request as `I send` does, and accepts any status.", true},
 	} {
 		example := "When " + strings.NewReplacer("{method}", "PUT", "{url}", `"https://api.example.org/orders/1"`).Replace(way.act)
 		registerWeb(
@@ -50,16 +50,16 @@ func init() {
 	}
 	registerWeb(
 		Definition{Area: "web", Sentence: "I set the request header {text} to {text}",
-			Does: "Sends this header field with each request of the scenario from now on, in the place of one that is sent anyway. " +
-				"What logs in (Authorization, Cookie) is no text of a feature file: see the sentence with a secret, and `I authenticate`.",
+			Does: "From now on sends this header field with each request of the scenario, and replaces a default one. " +
+				"Credentials (Authorization, Cookie) do not belong in a feature file: see the sentence with a secret, and `I authenticate`.",
 			Example: `Given I set the request header "Accept-Language" to "de"`, Func: setHeader},
 		Definition{Area: "web", Sentence: "I set the request header {text} for {url} to the secret {secret}",
-			Does:    "Sends a secret of stepwatch.yml in this header field with each request to the host of this address, its scheme and port included, and to no other. No output shows it.",
+			Does:    "Sends a secret from stepwatch.yml in this header field with each request to the server at this address (scheme, host and port), and to no other server. No output shows it.",
 			Example: `Given I set the request header "X-Api-Key" for "https://api.example.org/" to the secret "api"`, Func: setSecretHeader},
 	)
 }
 
-// send makes the function of a sentence that sends a request.
+// send returns the function of a sentence that sends a request.
 func send(anyStatus bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		u, err := resolve(ctx, w, a.Text(1))
@@ -74,25 +74,25 @@ func send(anyStatus bool) func(context.Context, *World, Args) error {
 	}
 }
 
-// takeBody reads the body that stands beneath a step.
+// takeBody reads the body below a step.
 func (v *visit) takeBody(ctx context.Context, w *World, a Args) error {
 	kind := ""
 	if len(a.Captured) > 2 {
 		if kind = a.Text(2); !strings.Contains(kind, "/") || !httpguts.ValidHeaderFieldValue(kind) {
-			return scenarioFault("%q is no media type: write it as \"application/json\"", kind)
+			return scenarioFault("%q is not a media type: write it as \"application/json\"", kind)
 		}
 	}
 	switch {
 	case a.DocString == nil && len(a.Table) == 0:
 		if kind != "" {
-			return scenarioFault("there is no body to send as %s: write it beneath the step, between two lines of \"\"\"", kind)
+			return scenarioFault("there is no body to send as %s: write it below the step, between two lines of \"\"\"", kind)
 		}
 		return nil
 	case v.method == http.MethodGet || v.method == http.MethodHead:
-		return scenarioFault("a %s request has no body: leave out what stands beneath the step", v.method)
+		return scenarioFault("a %s request has no body: remove the one below the step", v.method)
 	case a.DocString == nil:
 		if kind != "" {
-			return scenarioFault("a table is sent as application/x-www-form-urlencoded: leave out `as %q`", kind)
+			return scenarioFault("a table is sent as application/x-www-form-urlencoded: remove `as %q`", kind)
 		}
 		return v.takeForm(ctx, w, a.Table)
 	}
@@ -116,12 +116,13 @@ func (v *visit) takeBody(ctx context.Context, w *World, a Args) error {
 	case json.Valid(v.body):
 		v.contentType = "application/json"
 	default:
-		return scenarioFault("nothing says what the body is: add `as \"text/plain\"` to the step")
+		return scenarioFault("the media type of the body is unknown: add `as \"text/plain\"` to the step")
 	}
 	return nil
 }
 
-// How a body names secrets. Of JSON the whole strings are found too, so that none is taken for one inside of another text.
+// The references to secrets in a body. For JSON the pattern also matches whole strings, so that a reference inside
+// another string is not replaced.
 var (
 	namedSecret = regexp.MustCompile(`^the secret "([^"]+)"$`)
 	jsonSecret  = regexp.MustCompile(`(?s)the secret "([^"]+)"|"(?:[^"\\]|\\.)*"`)
@@ -129,7 +130,7 @@ var (
 	textSecret  = regexp.MustCompile(`^\s*the secret "([^"]+)"\s*$`)
 )
 
-// withSecrets puts secrets into a body of this media type in the place of the values that name them.
+// withSecrets replaces the values of a body that refer to secrets, according to its media type.
 func withSecrets(body, kind string, reveal func(name string) (string, error)) (string, error) {
 	kind, _, _ = strings.Cut(strings.ToLower(kind), ";")
 	kind = strings.TrimSpace(kind)
@@ -137,20 +138,20 @@ func withSecrets(body, kind string, reveal func(name string) (string, error)) (s
 	switch {
 	case strings.HasSuffix(kind, "json"):
 		pattern, write = jsonSecret, func(secret string) string {
-			text, _ := json.Marshal(secret) // a string always can be
+			text, _ := json.Marshal(secret) // a string never fails
 			return string(text)
 		}
 	case strings.HasSuffix(kind, "xml"):
 		pattern, write = xmlSecret, func(secret string) string {
 			var text strings.Builder
-			_ = xml.EscapeText(&text, []byte(secret)) // a Builder takes all
+			_ = xml.EscapeText(&text, []byte(secret)) // a Builder never fails
 			return ">" + text.String() + "<"
 		}
 	}
 	var failed error
 	filled := pattern.ReplaceAllStringFunc(body, func(found string) string {
 		name := pattern.FindStringSubmatch(found)[1]
-		if name == "" { // a string of JSON, which may read so itself
+		if name == "" { // a JSON string, which may itself be a reference
 			var text string
 			if json.Unmarshal([]byte(found), &text) != nil {
 				return found
@@ -190,7 +191,7 @@ func (v *visit) takeForm(ctx context.Context, w *World, table [][]string) error 
 	return nil
 }
 
-// ask makes the answer the current page, as a visit does.
+// ask makes the response the current page, like a visit.
 func (s *httpSession) ask(ctx context.Context, w *World, v visit) error { return s.load(ctx, w, v) }
 
 func (s *browserSession) ask(ctx context.Context, w *World, v visit) error {
@@ -204,30 +205,30 @@ func (s *browserSession) ask(ctx context.Context, w *World, v visit) error {
 	return err
 }
 
-// requestHeader is a header field that requests are sent with.
+// requestHeader is a header field to send with requests.
 type requestHeader struct {
-	origin      string // that it is for, as browser.Origin writes it; empty: every one
+	origin      string // the servers it is for, in the form of browser.Origin; empty means all
 	name, value string
 }
 
-// covers says whether requests for u have the field.
+// covers reports whether requests for u get the field.
 func (h requestHeader) covers(u *url.URL) bool {
 	return h.origin == "" || h.origin == browser.Origin(u)
 }
 
 // refusedHeaders are fields that a step cannot set, and what to write instead.
 var refusedHeaders = map[string]string{
-	"Host":           "connect_to in stepwatch.yml leads a name to another address",
-	"Content-Type":   "write what a body is behind it: `as \"application/json\"`",
+	"Host":           "connect_to in stepwatch.yml connects a name to another address",
+	"Content-Type":   "write the media type of the body after it: `as \"application/json\"`",
 	"Content-Length": "", "Transfer-Encoding": "", "Connection": "", "Keep-Alive": "", "Te": "", "Trailer": "", "Upgrade": "", "Expect": "", "Proxy-Connection": "",
 	"Proxy-Authorization": "",
 }
 
-// headerName reads the name of a field that a step may set.
+// headerName returns the canonical name of a field that a step may set.
 func headerName(text string) (string, error) {
 	name := textproto.CanonicalMIMEHeaderKey(text)
 	if !httpguts.ValidHeaderFieldName(text) {
-		return "", scenarioFault("%q is no name of a header field", text)
+		return "", scenarioFault("%q is not the name of a header field", text)
 	}
 	if instead, refused := refusedHeaders[name]; refused {
 		if instead == "" {
@@ -244,7 +245,7 @@ func setHeader(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if secretHeader(name) {
-		return scenarioFault("the header %q logs in: write `I set the request header %q for \"https://www.example.org/\" to the secret \"…\"`, or `I authenticate`", name, name)
+		return scenarioFault("the header %q contains credentials: write `I set the request header %q for \"https://www.example.org/\" to the secret \"…\"`, or `I authenticate`", name, name)
 	}
 	if !httpguts.ValidHeaderFieldValue(a.Text(1)) {
 		return scenarioFault("%q cannot be the value of a header field", a.Text(1))
@@ -266,12 +267,12 @@ func setSecretHeader(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if !httpguts.ValidHeaderFieldValue(secret.Reveal()) {
-		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q holds characters that no header field can have, such as line breaks", a.Text(2))
+		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q contains characters that are not allowed in a header field, such as line breaks", a.Text(2))
 	}
 	return sendHeader(ctx, w, requestHeader{origin: origin, name: name, value: secret.Reveal()})
 }
 
-// sendHeader has the scenario's requests sent with a field from now on, in the place of an earlier one for the same servers.
+// sendHeader adds a field to the scenario's requests from now on. It replaces an earlier one for the same servers.
 func sendHeader(ctx context.Context, w *World, h requestHeader) error {
 	session := State[httpSession](w)
 	session.headers = append(slices.DeleteFunc(session.headers, func(o requestHeader) bool { return o.name == h.name && o.origin == h.origin }), h)

@@ -11,7 +11,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// apiSite answers as an application's API does: it shows what it was sent.
+// apiSite responds like the API of an application: it shows what it was sent.
 func apiSite(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t)
@@ -69,45 +69,45 @@ func TestRequests(t *testing.T) {
 		{"HEAD", "I send HEAD to " + api + "/show\nthe \"X-Method\" header should be \"HEAD\"\nthe response status should be 200", ""},
 		{"OPTIONS", "I send OPTIONS to " + api + "/orders/1\nthe \"Allow\" header should contain \"DELETE\"", ""},
 		{"another site's redirect", "I send POST to " + api + "/moved\nthe response status should be 302", ""},
-		{"nothing says what", "I send POST to " + api + "/show" + doc("", "hello"), "scenario scenario: nothing says what the body is: add `as \"text/plain\"` to the step"},
-		{"a body for GET", "I send GET to " + api + "/show" + doc("json", "1"), "scenario scenario: a GET request has no body: leave out what stands beneath the step"},
-		{"no body", "I send POST to " + api + `/show as "text/plain"`, `scenario scenario: there is no body to send as text/plain: write it beneath the step, between two lines of """`},
-		{"a form as something", "I send POST to " + api + `/show as "text/plain"` + "\n| a | b |", "scenario scenario: a table is sent as application/x-www-form-urlencoded: leave out `as \"text/plain\"`"},
+		{"nothing says what", "I send POST to " + api + "/show" + doc("", "hello"), "scenario scenario: the media type of the body is unknown: add `as \"text/plain\"` to the step"},
+		{"a body for GET", "I send GET to " + api + "/show" + doc("json", "1"), "scenario scenario: a GET request has no body: remove the one below the step"},
+		{"no body", "I send POST to " + api + `/show as "text/plain"`, `scenario scenario: there is no body to send as text/plain: write it below the step, between two lines of """`},
+		{"a form as something", "I send POST to " + api + `/show as "text/plain"` + "\n| a | b |", "scenario scenario: a table is sent as application/x-www-form-urlencoded: remove `as \"text/plain\"`"},
 		{"a row too long", "I send POST to " + api + "/show\n| a | b | c |", "scenario scenario: row 1 of the table has 3 cells; write a field's name and its value, as in | name | Ann |"},
 		{"a form with no such secret", "I send POST to " + api + "/show\n| a | the secret \"x\" |", `config scenario: no secret "x": add it under secrets in stepwatch.yml`},
 		{"a header twice", "I set the request header \"accept-language\" to \"fr\"\nI set the request header \"Accept-Language\" to \"de\"\nI send GET to " + api + "/show\nI should see \"[de] []\"", ""},
-		{"no header name", `I set the request header "a b" to "c"`, `scenario scenario: "a b" is no name of a header field`},
+		{"no header name", `I set the request header "a b" to "c"`, `scenario scenario: "a b" is not the name of a header field`},
 		{"Content-Length", `I set the request header "Content-Length" to "1"`, `scenario scenario: the header "Content-Length" cannot be set: it belongs to the connection`},
-		{"Authorization in plain text", `I set the request header "Authorization" to "Bearer x"`, "scenario scenario: the header \"Authorization\" logs in: write `I set the request header \"Authorization\" for \"https://www.example.org/\" to the secret \"…\"`, or `I authenticate`"},
-		{"a secret of two lines", `I set the request header "X-Api-Key" for "http://api.example.test/" to the secret "broken"`, `config scenario: the secret "broken" holds characters that no header field can have, such as line breaks`},
-		{"a secret for no server", `I set the request header "X-Api-Key" for "api" to the secret "api"`, `scenario scenario: "api" names no server to log in at: write it as "https://www.example.org/"`},
+		{"Authorization in plain text", `I set the request header "Authorization" to "Bearer x"`, "scenario scenario: the header \"Authorization\" contains credentials: write `I set the request header \"Authorization\" for \"https://www.example.org/\" to the secret \"…\"`, or `I authenticate`"},
+		{"a secret of two lines", `I set the request header "X-Api-Key" for "http://api.example.test/" to the secret "broken"`, `config scenario: the secret "broken" contains characters that are not allowed in a header field, such as line breaks`},
+		{"a secret for no server", `I set the request header "X-Api-Key" for "api" to the secret "api"`, `scenario scenario: "api" is not the address of a server: write it as "https://www.example.org/"`},
 	} {
 		t.Run(c.name, func(t *testing.T) { expect(t, s.run(t, c.text), c.want) })
 	}
 	s.runBoth(t, []sentenceCase{
 		{"as what the step says", "I send PUT to " + api + "/show as \"application/json; charset=utf-8\"" + doc("", "{broken") + `I should see "PUT /show [application/json; charset=utf-8] {broken"`, ""},
-		{"no media type", "I send POST to " + api + `/show as "json"` + doc("", "1"), `scenario scenario: "json" is no media type: write it as "application/json"`},
-		{"Host", `I set the request header "host" to "c"`, `scenario scenario: the header "Host" cannot be set: connect_to in stepwatch.yml leads a name to another address`},
+		{"no media type", "I send POST to " + api + `/show as "json"` + doc("", "1"), `scenario scenario: "json" is not a media type: write it as "application/json"`},
+		{"Host", `I set the request header "host" to "c"`, `scenario scenario: the header "Host" cannot be set: connect_to in stepwatch.yml connects a name to another address`},
 		{"no such secret", `I set the request header "X-Api-Key" for "http://api.example.test/" to the secret "x"`, `config scenario: no secret "x": add it under secrets in stepwatch.yml`},
 		{"tried as what the step says", "I try to send DELETE to " + api + "/login as \"text/plain\"" + doc("", "x") + "the response status should be 405", ""},
-		{"tried as nothing", "I try to send POST to " + api + `/show as "json"` + doc("", "1"), `scenario scenario: "json" is no media type: write it as "application/json"`},
-		{"tried with a body too many", "I try to send GET to " + api + "/show" + doc("json", "1"), "scenario scenario: a GET request has no body: leave out what stands beneath the step"},
+		{"tried as nothing", "I try to send POST to " + api + `/show as "json"` + doc("", "1"), `scenario scenario: "json" is not a media type: write it as "application/json"`},
+		{"tried with a body too many", "I try to send GET to " + api + "/show" + doc("json", "1"), "scenario scenario: a GET request has no body: remove the one below the step"},
 		{"answer", "I send PUT to " + api + "/orders/1" + doc("json", `{"amount": 2}`) + "the JSON at \"$.amount\" should be \"2\"\nthe response status should be 200\nI should be on /orders/1\nI should see \"amount\"", ""},
 		{"answer without a body", "I send DELETE to " + api + "/orders/1\nthe response status should be 204", ""},
 		{"not allowed", "I send DELETE to " + api + "/login", "http_status web: DELETE http://api.example.test/login: status 405 Method Not Allowed, wanted 2xx or 3xx (`I try to send …` accepts any status)"},
 		{"not allowed, tried", "I try to send DELETE to " + api + "/login\nthe response status should be 405", ""},
 		{"cookie of the answer", "I send POST to " + api + "/login\nI should see \"On\"\nI go to " + api + "/\nI should see \"[id=4711]\"\nthe cookie \"id\" should be HttpOnly", ""},
 		{"page on the way", "I go to " + api + "/\nI send POST to /login\nI should be on /login\nI go to /\nI follow \"On\"\nI should be on /show", ""},
-		{"text that is not there", "I send GET to " + api + "/show\nI should see \"nothing\"", `unexpected web: see "nothing" on http://api.example.test/show (200 OK): the page does not show it; it begins "GET /show [] [] []"`},
+		{"text that is not there", "I send GET to " + api + "/show\nI should see \"nothing\"", `unexpected web: see "nothing" on http://api.example.test/show (200 OK): the page does not show it; it begins with "GET /show [] [] []"`},
 		{"action on an answer", "I send POST to " + api + "/login\nI follow \"On\"", ""},
 		{"headers", "I set the request header \"Accept-Language\" to \"de\"\nI set the request header \"X-Api-Key\" for \"" + api + "/\" to the secret \"api\"\nI go to " + api + "/\nI should see \"[de] [k3y/öf]\"\n" +
 			"I go to http://cdn.example.test/\nI should see \"[de] []\"\nI send GET to " + api + "/show\nI should see \"[de] [k3y/öf]\"", ""},
 	}, map[string]string{
-		"action on an answer": "scenario scenario: follow \"On\": http://api.example.test/login (200 OK) is the answer to a request beside the browser, which shows another page: `I go to` a page before this step",
+		"action on an answer": "scenario scenario: follow \"On\": http://api.example.test/login (200 OK) is the response to a request outside the browser, which shows another page: write `I go to` before this step",
 	})
 }
 
-// TestRequestSecrets looks for a secret that a header was sent with in everything that is kept.
+// TestRequestSecrets searches all evidence for a secret that was sent in a header.
 func TestRequestSecrets(t *testing.T) {
 	s := apiSite(t)
 	for _, text := range []string{

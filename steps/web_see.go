@@ -13,29 +13,29 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The sentences about what a visitor sees.
+// The sentences about the visible content of a page.
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I should see {text}",
-			Does:    "Fails unless the page's visible text, that of its frames included, has the text, white space and no-break spaces taken for one space. In a project marked as cucumber-nagios compatible it is a regular expression over the page's source.",
+			Does:    "Fails unless the page's visible text, frames included, contains the text. White space and no-break spaces count as one space. In a project marked as cucumber-nagios compatible, the text is a regular expression over the page's source.",
 			Example: `Then I should see "Contact us"`, Func: see(true)},
 		Definition{Area: "web", Sentence: "I should not see {text}",
-			Does:    "Fails when the page's visible text has the text; see `I should see`. In a browser it waits for the text to go. A frame that could not be loaded fails it too, since nobody knows what that would show. What `<object>` and `<embed>` show is read in a browser alone.",
+			Does:    "Fails when the page's visible text contains the text; see `I should see`. In a browser, waits for the text to disappear. Fails when a frame cannot be loaded, because its text is unknown. The content of `<object>` and `<embed>` is read only in a browser.",
 			Example: `Then I should not see "Internal error"`, Func: see(false)},
 		Definition{Area: "web", Sentence: "I should see {text} within {duration}", Waits: true,
-			Does:     "Fails unless the page's visible text has the text, or gets it within that time. Over HTTP alone a page stays as it is, so it has to be there.",
-			Measures: "Time until the text was there.",
+			Does:     "Fails unless the page's visible text contains the text within this time. Over HTTP alone a page does not change, so the text must be there at once.",
+			Measures: "Time until the text appeared.",
 			Example:  `Then I should see "Your order is on its way" within 20s`, Func: seeWithin},
 		Definition{Area: "web", Sentence: "within {text} I should see {text}",
-			Does: "Fails unless a region of the page shows the text. A region is found by its id, a landmark (header, navigation, main, aside, footer, search, dialog), its label, legend, caption or summary, " +
-				"or the heading over it; or else by a CSS selector or an XPath (one that begins with / or a parenthesis), all that it selects taken together.",
+			Does: "Fails unless a region of the page shows the text. The region is found by its id, a landmark (header, navigation, main, aside, footer, search, dialog), its label, legend, caption or summary, " +
+				"or the heading above it; otherwise by a CSS selector or an XPath (which begins with / or a parenthesis), and is everything that this selects.",
 			Example: `Then within "Opening hours" I should see "Monday"`, Func: seeIn(true)},
 		Definition{Area: "web", Sentence: "within {text} I should not see {text}",
 			Does:    "Fails when a region of the page shows the text, or there is no such region; see `within {text} I should see {text}`.",
 			Example: `Then within "footer" I should not see "Copyright 1999"`, Func: seeIn(false)},
 		Definition{Area: "web", Sentence: "I should see an {word} message", Pattern: `^I should see an? (\w+) message$`,
-			Does:    "Fails unless the page shows an element of that class.",
+			Does:    "Fails unless the page shows an element of this class.",
 			Example: `Then I should see an error message`, Func: seeMessage},
 	)
 	for _, thing := range []struct {
@@ -45,41 +45,41 @@ func init() {
 		{"link", "its text, the text of its image, its aria-label or title", (*search).links},
 		{"button", "its text, value, the text of its image, its aria-label or title", (*search).buttons},
 		{"heading", "its text or aria-label", (*search).headings},
-		{"image", "its alternative text, aria-label or title, or the name of its file; one that a browser could not load does not count", (*search).images},
+		{"image", "its alternative text, aria-label or title, or its file name; an image that a browser could not load does not count", (*search).images},
 	} {
 		registerWeb(
 			Definition{Area: "web", Sentence: "I should see the " + thing.kind + " {text}",
-				Does:    "Fails unless the page shows such a " + thing.kind + ", known by " + thing.by + ". A part of the text will do, in any case of letters.",
+				Does:    "Fails unless the page shows a " + thing.kind + " with this text: " + thing.by + ". A part of the text is enough, ignoring case.",
 				Example: `Then I should see the ` + thing.kind + ` "Contact"`, Func: seeThing(thing.kind, thing.candidates, true)},
 			Definition{Area: "web", Sentence: "I should not see the " + thing.kind + " {text}",
-				Does:    "Fails when the page shows such a " + thing.kind + "; see `I should see the " + thing.kind + "`.",
+				Does:    "Fails when the page shows a " + thing.kind + " with this text; see `I should see the " + thing.kind + "`.",
 				Example: `Then I should not see the ` + thing.kind + ` "Contact"`, Func: seeThing(thing.kind, thing.candidates, false)},
 		)
 	}
 	registerWeb(
 		Definition{Area: "web", Sentence: "the title should be {text}",
-			Does:    "Fails unless the page's title is exactly that, white space aside.",
+			Does:    "Fails unless the page's title is exactly this, ignoring white space.",
 			Example: `Then the title should be "Contact – Example Ltd."`, Func: titleShould("be", func(title, text string) bool { return title == text })},
 		Definition{Area: "web", Sentence: "the title should contain {text}",
-			Does:    "Fails unless the page's title has the text.",
+			Does:    "Fails unless the page's title contains the text.",
 			Example: `Then the title should contain "Contact"`, Func: titleShould("contain", strings.Contains)},
 		Definition{Area: "web", Sentence: "there should be {int} elements {text}", Pattern: `^there should be (\d+) elements? "(.*)"$`,
-			Does:     "Fails unless the page shows exactly that many elements that a CSS selector selects, or an XPath (1.0), which is told by the / or the parenthesis that it begins with.",
+			Does:     "Fails unless the page shows exactly this many elements that a CSS selector or an XPath (1.0) selects. An XPath begins with / or a parenthesis.",
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be 3 elements "ul.news > li"`, Func: countElements("", func(n, wanted int) bool { return n == wanted })},
 		Definition{Area: "web", Sentence: "there should be at least {int} elements {text}", Pattern: `^there should be at least (\d+) elements? "(.*)"$`,
-			Does:     "Fails unless the page shows that many elements, or more, that a CSS selector or an XPath selects.",
+			Does:     "Fails unless the page shows at least this many elements that a CSS selector or an XPath selects.",
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be at least 10 elements ".product"`, Func: countElements("at least ", func(n, wanted int) bool { return n >= wanted })},
 		Definition{Area: "web", Sentence: "the table {text} should have the rows:",
-			Does: "Fails unless a table of the page has each row of the table beneath, in any order and among others. The first row beneath names the columns that count. " +
-				"The page's table is found by its id, caption, label or the heading over it, or else by a CSS selector or an XPath; its header is the last row of thead or else its first row.",
+			Does: "Fails unless a table of the page has each row of the table below, in any order, possibly among others. The first row below names the columns to compare. " +
+				"The page's table is found by its id, caption, label or the heading above it, otherwise by a CSS selector or an XPath. Its header is the last row of thead, or its first row.",
 			Example: "Then the table \"Prices\" should have the rows:\n  | Article | Price |\n  | Tea | 3.20 |", Func: tableShould("have the rows", (*search).haveRows)},
 		Definition{Area: "web", Sentence: "the table {text} should have exactly the rows:",
-			Does:    "Fails unless a table of the page has the rows of the table beneath, in this order and no others; see `the table {text} should have the rows:`.",
+			Does:    "Fails unless a table of the page has exactly the rows of the table below, in this order; see `the table {text} should have the rows:`.",
 			Example: "Then the table \"Prices\" should have exactly the rows:\n  | Article |\n  | Tea |\n  | Coffee |", Func: tableShould("have exactly the rows", (*search).beRows)},
 		Definition{Area: "web", Sentence: "the table {text} should have {int} rows", Pattern: `^the table "(.*)" should have (\d+) rows?$`,
-			Does:     "Fails unless a table of the page has that many rows, its header not counted.",
+			Does:     "Fails unless a table of the page has this many rows, without its header.",
 			Measures: "Measurement http_table_rows.",
 			Example:  `Then the table "Prices" should have 12 rows`, Func: tableRows},
 	)
@@ -99,8 +99,8 @@ func see(wanted bool) func(context.Context, *World, Args) error {
 	}
 }
 
-// noOtherSentence refuses a text that a scenario's author cannot have meant: a text may hold quotes, so what other programs
-// write for a region would be looked for as it stands, and never be seen.
+// noOtherSentence rejects a text that the author cannot have meant. A text may contain quotes, so the region syntax of
+// other programs would be searched for literally and never found.
 func noOtherSentence(w *World, text string) error {
 	if before, region, found := strings.Cut(text, `" within "`); found && !SettingsOf[Web](w.target).CucumberNagios {
 		return scenarioFault("see %q within %q: write it as `within %q I should see %q`", before, region, region, before)
@@ -121,7 +121,7 @@ func seeWithin(ctx context.Context, w *World, a Args) error {
 	})
 }
 
-// searching looks at something that the page has under a name.
+// searching judges something on the page that has a name.
 func searching(ctx context.Context, w *World, wanted bool, act, name string, judge func(*search, *html.Node) error) error {
 	return looking(ctx, w, wanted, func(_ webEngine, p *page) error {
 		doc, err := p.tree()
@@ -168,7 +168,7 @@ func seeIn(wanted bool) func(context.Context, *World, Args) error {
 			case len(text) == 0:
 				return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region shows no text at all")
 			}
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region does not show it; it begins %s%s", quote(string(text[:min(len(text), 240)])), s.page.without())
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the region does not show it; it begins with %s%s", quote(string(text[:min(len(text), 240)])), s.page.without())
 		})
 	}
 }
@@ -196,14 +196,14 @@ func titleShould(verb string, fits func(title, text string) bool) func(context.C
 			case !found:
 				return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no title")
 			case !fits(title, normalText(a.Text(0))):
-				return s.failure(result.ReasonUnexpected, result.BlameWeb, "it is %s", quote(title))
+				return s.failure(result.ReasonUnexpected, result.BlameWeb, "got %s", quote(title))
 			}
 			return nil
 		})
 	}
 }
 
-// titleOf is the title of a page, and whether it has one.
+// titleOf returns the title of a page, and whether it has one.
 func titleOf(doc *html.Node) (string, bool) {
 	for n := range own(doc) {
 		if n.DataAtom == atom.Title && n.Namespace == "" {
@@ -228,15 +228,15 @@ func countElements(bound string, fits func(n, wanted int) bool) func(context.Con
 			count = len(shown)
 			if fits(count, wanted) {
 				if bound != "" {
-					return nil // there are enough of them already
+					return nil // already enough
 				}
 				return s.page.whole(s.act)
 			}
 			more := ""
 			if hidden > 0 {
-				more = fmt.Sprintf(", and %d that are hidden", hidden)
+				more = fmt.Sprintf(", and %d hidden", hidden)
 			}
-			return s.failure(result.ReasonUnexpected, result.BlameWeb, "the page has %d%s%s", count, more, s.page.without())
+			return s.failure(result.ReasonUnexpected, result.BlameWeb, "got %d%s%s", count, more, s.page.without())
 		})
 		if count >= 0 {
 			w.Measure("http_elements", "Elements of the page that a CSS selector or an XPath selects.", float64(count))
@@ -248,7 +248,7 @@ func countElements(bound string, fits func(n, wanted int) bool) func(context.Con
 func tableShould(verb string, judge func(*search, *grid, [][]string) error) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		if len(a.Table) == 0 || verb == "have the rows" && len(a.Table) < 2 {
-			return scenarioFault("the step needs a table: the columns' names in its first row, and the wanted rows beneath")
+			return scenarioFault("the step needs a table: column names in its first row, and the wanted rows below")
 		}
 		return searching(ctx, w, false, fmt.Sprintf("expect the table %q to %s", a.Text(0), verb), a.Text(0), func(s *search, doc *html.Node) error {
 			table, err := s.findTable(doc)
@@ -277,10 +277,10 @@ func tableRows(ctx context.Context, w *World, a Args) error {
 		if count = len(gridOf(table).rows); count == wanted {
 			return s.page.whole(s.act, table)
 		}
-		return s.failure(result.ReasonUnexpected, result.BlameWeb, "it has %d", count)
+		return s.failure(result.ReasonUnexpected, result.BlameWeb, "got %d", count)
 	})
 	if count >= 0 {
-		w.Measure("http_table_rows", "Rows of a table of the page, its header not counted.", float64(count))
+		w.Measure("http_table_rows", "Rows of a table of the page, without its header.", float64(count))
 	}
 	return err
 }
@@ -309,25 +309,25 @@ func seeText(p *page, text string, wanted bool) error {
 	why := "the page does not show it"
 	switch folded := bytes.Index(bytes.ToLower(visible), bytes.ToLower([]byte(name))); {
 	case folded >= 0 && folded+len(name) <= len(visible) && strings.EqualFold(string(visible[folded:folded+len(name)]), name):
-		why = "the page shows it in other letters: " + quote(string(visible[folded:folded+len(name)]))
+		why = "the page shows it in different case: " + quote(string(visible[folded:folded+len(name)]))
 	case bytes.Contains(p.text(), []byte(text)), bytes.Contains(p.text(), []byte(html.EscapeString(text))):
-		why = "only the page's source holds it, it is not visible"
+		why = "only the page's source contains it, it is not visible"
 	case len(visible) == 0:
 		why = "the page shows no text at all"
 	default:
-		why += "; it begins " + quote(string(visible[:min(len(visible), 240)]))
+		why += "; it begins with " + quote(string(visible[:min(len(visible), 240)]))
 	}
 	return Fail(result.ReasonUnexpected, result.BlameWeb, "see %q on %s: %s%s", text, p, why, p.without())
 }
 
-// quoteAround quotes a place in a text with a little before and after it.
+// quoteAround quotes a part of a text with a little before and after it.
 func quoteAround(text []byte, at, length int) string {
 	from, to := max(0, at-20), min(len(text), at+length+20)
 	return fmt.Sprintf("%q", "…"+strings.ToValidUTF8(string(text[from:to]), "")+"…")
 }
 
-// seePattern is the old meaning: a regular expression of Ruby over the source. There "." matches newlines (the old steps
-// asked for that) and "^" and "$" match at every line.
+// seePattern implements the old meaning: a Ruby regular expression over the source. "." matches newlines there, as the
+// old steps requested, and "^" and "$" match at every line.
 func seePattern(p *page, pattern string, wanted bool) error {
 	re, err := CompileRuby(pattern)
 	if err != nil {
@@ -357,9 +357,9 @@ func seeMessage(ctx context.Context, w *World, a Args) error {
 			hiddenOne = true
 		}
 		if hiddenOne {
-			return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the element of that class is hidden")
+			return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the element of this class is hidden")
 		}
-		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no element of that class")
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the page has no element of this class")
 	}
 	return acting(ctx, w, "see a message of class", a.Text(0), choose, func(webEngine, *search, *html.Node) error { return nil })
 }

@@ -16,67 +16,68 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// The sentences about how a page loads. All but the first ask the browser.
+// The sentences about the loading of a page. All but the first need the browser.
 
 const (
-	// quietTime is how long a page makes no request before it counts as come to rest, as the tools of the field have it.
+	// quietTime is how long a page must make no request to count as idle, as in common browser tools.
 	quietTime = 500 * time.Millisecond
 
-	// paintWait is how long a page may take from its load event to its first paint before it is measured without one.
+	// paintWait is how long after its load event a page may take for its first paint before it is measured without one.
 	paintWait = 200 * time.Millisecond
 
-	// slowThirdParty is from when on another site's server is named in the note of a navigation.
+	// slowThirdParty is the duration from which the note of a navigation names another site's server.
 	slowThirdParty = 500 * time.Millisecond
 )
 
 const (
-	rests       = " Waits until the page rests: half a second without a request."
-	onlyBrowser = " It needs @browser."
+	rests       = " Waits until the page is idle: half a second without a request."
+	onlyBrowser = " Needs @browser."
 )
 
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "the page should load within {duration}",
-			Does:    "Fails when loading the current page, redirects included, took longer: in a browser until its load event, over HTTP alone until the end of the document and of those in its frames.",
+			Does:    "Fails when loading the current page, redirects included, took longer than this. Loading ends in a browser with the load event, over HTTP alone with the end of the document and those in its frames.",
 			Example: `Then the page should load within 2s`, Func: loadWithin},
 		Definition{Area: "web", Sentence: "the first paint should come within {duration}", Waits: true,
-			Does:     "Fails when the page painted its first text or picture later, counted from the navigation's beginning." + onlyBrowser,
+			Does:     "Fails when the page painted its first text or image later than this after the start of the navigation." + onlyBrowser,
 			Measures: "Measurement web_first_contentful_paint_seconds.",
 			Example:  `Then the first paint should come within 1s`, Func: paintWithin("first paint")},
 		Definition{Area: "web", Sentence: "the largest paint should come within {duration}", Waits: true,
-			Does:     "Fails when the page painted its largest text or picture later (Largest Contentful Paint), counted from the navigation's beginning." + rests + onlyBrowser,
+			Does:     "Fails when the page painted its largest text or image later than this after the start of the navigation (Largest Contentful Paint)." + rests + onlyBrowser,
 			Measures: "Measurement web_largest_contentful_paint_seconds.",
 			Example:  `Then the largest paint should come within 2.5s`, Func: paintWithin("largest paint")},
 		Definition{Area: "web", Sentence: "the layout should shift by less than {number}",
-			Does:     "Fails when what the page shows moved by as much or more without a click or key (Cumulative Layout Shift)." + rests + onlyBrowser,
+			Does:     "Fails unless the content of the page moved by less than this without a click or key press (Cumulative Layout Shift)." + rests + onlyBrowser,
 			Measures: "Measurement web_layout_shift.",
 			Example:  `Then the layout should shift by less than 0.1`, Func: shiftLess},
 		Definition{Area: "web", Sentence: "no request fails",
-			Does: "Fails when a request of the current page came to nothing or was answered with a status from 400 on, and lists them. What the page gave up by itself does not count, nor what is still open." +
+			Does: "Fails when a request of the current page failed or got a status of 400 or more, and lists these requests. Requests that the page aborted itself, or that are still open, do not count." +
 				rests + onlyBrowser,
 			Measures: "Measurements web_requests, web_failed_requests.",
 			Example:  `Then no request fails`, Func: noRequestFails},
 		Definition{Area: "web", Sentence: "nothing is logged as an error",
-			Does: "Fails when the current page wrote an error to the console, an exception was caught by no script, or the browser refused something, as by a Content-Security-Policy. A request that fails is told by `no request fails`." +
+			Does: "Fails when the current page wrote an error to the console, an exception was not caught, or the browser blocked something, for example because of a Content-Security-Policy. For failed requests, use `no request fails`." +
 				rests + onlyBrowser,
 			Measures: "Measurement web_console_errors.",
 			Example:  `Then nothing is logged as an error`, Func: nothingLogged},
 		Definition{Area: "web", Sentence: "the page should make at most {int} requests",
-			Does:     "Fails when the current page made more requests, its document and redirects among them; what the browser's cache answered does not count." + rests + onlyBrowser,
+			Does:     "Fails when the current page made more requests than this, its document and redirects included. Responses from the browser's cache do not count." + rests + onlyBrowser,
 			Measures: "Measurement web_requests.",
 			Example:  `Then the page should make at most 50 requests`, Func: requestsAtMost},
 		Definition{Area: "web", Sentence: "the page should weigh at most {size}",
-			Does:     "Fails when more was transferred for the current page and all that it refers to, headers included." + rests + onlyBrowser,
+			Does:     "Fails when more than this was transferred for the current page and everything that it loads, headers included." + rests + onlyBrowser,
 			Measures: "Measurement web_transfer_bytes.",
 			Example:  `Then the page should weigh at most 2 MB`, Func: weighAtMost},
 		Definition{Area: "web", Sentence: "no third party should take longer than {duration}",
-			Does:     "Fails when a request of the current page to another site took longer, and names the hosts. A site is a domain beneath a public suffix with all its hosts." + rests + onlyBrowser,
+			Does:     "Fails when a request of the current page to another site took longer than this, and names the hosts. A site is a domain directly below a public suffix, with all its hosts." + rests + onlyBrowser,
 			Measures: "Measurement web_third_party_seconds.",
 			Example:  `Then no third party should take longer than 1s`, Func: thirdPartiesWithin},
 	)
 }
 
-// reportNavigation reports the phases of each request for the document, as over HTTP, and what a browser knows besides.
+// reportNavigation reports the phases of each request for the document, as over HTTP, and the measurements that only a
+// browser has.
 func reportNavigation(w *World, tab *browser.Tab, n *browser.Navigation) {
 	for _, r := range n.Chain {
 		for _, phase := range []struct {
@@ -99,26 +100,26 @@ func reportNavigation(w *World, tab *browser.Tab, n *browser.Navigation) {
 		w.After(func(ctx context.Context) { measurePage(ctx, w, tab) })
 	}
 	if answer := n.Response(); answer != nil && answer.Status > 0 {
-		w.Measure("http_status_code", "Status code of the last answer.", float64(answer.Status))
-		w.Measure("http_redirects", "Redirects that were followed to the page.", float64(len(n.Chain)-1))
+		w.Measure("http_status_code", "Status code of the last response.", float64(answer.Status))
+		w.Measure("http_redirects", "Redirects followed to the page.", float64(len(n.Chain)-1))
 		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Body()))
 		if answer.TLS != nil {
-			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate ends.", float64(answer.TLS.Expires.Unix()))
+			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate expires.", float64(answer.TLS.Expires.Unix()))
 		}
 	}
 }
 
-// measurePage reports what the browser measured of the page that it shows, and what the page asked the network for.
+// measurePage reports the browser's measurements of the current page, and the page's requests.
 func measurePage(ctx context.Context, w *World, tab *browser.Tab) {
 	ctx, cancel := context.WithTimeout(ctx, evidenceTime)
 	defer cancel()
-	if v, err := tab.Vitals(ctx, paintWait); err == nil { // a page that a script keeps busy says nothing
+	if v, err := tab.Vitals(ctx, paintWait); err == nil { // a page that a script keeps busy does not respond
 		for _, m := range []struct {
 			name, help string
 			at         time.Duration
 		}{
-			{"web_dom_content_loaded_seconds", "Time from the navigation's beginning to the event DOMContentLoaded.", v.Ready},
-			{"web_load_seconds", "Time from the navigation's beginning to the load event.", v.Load},
+			{"web_dom_content_loaded_seconds", "Time from the start of the navigation to the DOMContentLoaded event.", v.Ready},
+			{"web_load_seconds", "Time from the start of the navigation to the load event.", v.Load},
 			{firstPaintName, firstPaintHelp, v.FirstPaint},
 			{largestPaintName, largestPaintHelp, v.LargestPaint},
 		} {
@@ -150,18 +151,18 @@ func measurePage(ctx context.Context, w *World, tab *browser.Tab) {
 
 const (
 	firstPaintName   = "web_first_contentful_paint_seconds"
-	firstPaintHelp   = "Time from the navigation's beginning to the first text or picture on the screen."
+	firstPaintHelp   = "Time from the start of the navigation to the first text or image on the screen."
 	largestPaintName = "web_largest_contentful_paint_seconds"
-	largestPaintHelp = "Time from the navigation's beginning to the largest text or picture on the screen."
+	largestPaintHelp = "Time from the start of the navigation to the largest text or image on the screen."
 )
 
 func measureShift(w *World, v *browser.Vitals) {
-	w.Measure("web_layout_shift", "Cumulative layout shift: how much of the page moved how far without a click or key.", v.Shift)
+	w.Measure("web_layout_shift", "Cumulative layout shift: how much of the page moved, and how far, without a click or key press.", v.Shift)
 }
 
 func measureRequests(w *World, a *browser.Activity) {
-	w.Measure("web_requests", "Requests that the page made over the network, its document and redirects among them.", float64(len(a.Requests)+a.Dropped))
-	w.Measure("web_failed_requests", "Requests of the page that came to nothing or were answered with a status from 400 on.", float64(len(failedRequests(a.Requests))))
+	w.Measure("web_requests", "Requests that the page made over the network, its document and redirects included.", float64(len(a.Requests)+a.Dropped))
+	w.Measure("web_failed_requests", "Requests of the page that failed or got a status of 400 or more.", float64(len(failedRequests(a.Requests))))
 }
 
 func measureWeight(w *World, a *browser.Activity) int64 {
@@ -169,12 +170,12 @@ func measureWeight(w *World, a *browser.Activity) int64 {
 	for _, r := range a.Requests {
 		bytes += r.Bytes
 	}
-	w.Measure("web_transfer_bytes", "Bytes of all answers to the page's requests as transferred, headers included.", float64(bytes))
+	w.Measure("web_transfer_bytes", "Bytes of all responses to the page's requests as transferred, headers included.", float64(bytes))
 	return bytes
 }
 
 func measureErrors(w *World, a *browser.Activity) {
-	w.Measure("web_console_errors", "Errors in the page's console and exceptions that no script caught.", float64(len(a.Errors)+a.Unkept))
+	w.Measure("web_console_errors", "Errors in the page's console and uncaught exceptions.", float64(len(a.Errors)+a.Unkept))
 }
 
 func measureThirdParties(w *World, others []thirdParty) {
@@ -198,7 +199,7 @@ func (t thirdParty) String() string {
 	return fmt.Sprintf("%s %s", t.host, t.took.Round(time.Millisecond))
 }
 
-// thirdParties gives the hosts of other sites that a page asks, the slowest first.
+// thirdParties returns the hosts of other sites that a page requests from, the slowest first.
 func thirdParties(address string, requests []browser.Request) []thirdParty {
 	own, err := url.Parse(address)
 	if err != nil {
@@ -227,7 +228,7 @@ func thirdParties(address string, requests []browser.Request) []thirdParty {
 	return others
 }
 
-// registrable is the domain beneath a public suffix that a host belongs to, or the host itself where there is none.
+// registrable returns the domain of a host directly below a public suffix, or the host itself if there is none.
 func registrable(host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
@@ -236,7 +237,7 @@ func registrable(host string) string {
 	return host
 }
 
-// failedRequests says which requests failed, and why.
+// failedRequests lists the failed requests, with reasons.
 func failedRequests(requests []browser.Request) []string {
 	var failed []string
 	for i := range requests {
@@ -255,7 +256,7 @@ func failedRequests(requests []browser.Request) []string {
 	return failed
 }
 
-// theFirst joins the first few of many.
+// theFirst joins the first few of all.
 func theFirst(all []string, most int) string {
 	if len(all) <= most {
 		return strings.Join(all, ", ")
@@ -272,7 +273,7 @@ func loadWithin(ctx context.Context, w *World, a Args) error {
 	if err != nil {
 		return err
 	}
-	if p.live != nil && p.took < limit { // a script may have led on to a page that is still coming
+	if p.live != nil && p.took < limit { // a script may have started to load another page
 		waiting, cancel := context.WithTimeout(ctx, limit-p.took)
 		defer cancel()
 		if err := p.live.tab.Finish(waiting); err != nil && waiting.Err() == nil {
@@ -285,10 +286,10 @@ func loadWithin(ctx context.Context, w *World, a Args) error {
 	if p.took <= limit {
 		return nil
 	}
-	return Fail(result.ReasonSlow, result.BlameWeb, "load %s within %s: it took %s", p, a.Text(0), p.took.Round(time.Millisecond))
+	return Fail(result.ReasonSlow, result.BlameWeb, "load %s within %s: took %s", p, a.Text(0), p.took.Round(time.Millisecond))
 }
 
-// livedPage gives the page and the tab that shows it. what names what only a browser knows.
+// livedPage returns the page and the tab that shows it. what names the property that only a browser knows.
 func livedPage(ctx context.Context, w *World, what string) (*page, *browser.Tab, error) {
 	p, err := currentPage(ctx, w)
 	if err != nil {
@@ -300,8 +301,8 @@ func livedPage(ctx context.Context, w *World, what string) (*page, *browser.Tab,
 	return p, p.live.tab, nil
 }
 
-// restingPage waits until the page rests, as long as a step waits for something to come up, so that what is judged does
-// not go on changing.
+// restingPage waits until the page is idle, but not longer than a step waits for something to appear, so that the
+// judged page no longer changes.
 func restingPage(ctx context.Context, w *World, what string) (*page, *browser.Tab, error) {
 	_, tab, err := livedPage(ctx, w, what)
 	if err != nil {
@@ -316,7 +317,7 @@ func restingPage(ctx context.Context, w *World, what string) (*page, *browser.Ta
 	if err := tab.Quiet(waiting, quietTime); err != nil && waiting.Err() == nil || errors.Is(context.Cause(ctx), ErrStopped) {
 		return nil, nil, browserFailure(ctx, err, "wait for the page")
 	}
-	p, err := currentPage(ctx, w) // it may be another one by now
+	p, err := currentPage(ctx, w) // it may have changed meanwhile
 	return p, tab, err
 }
 
@@ -343,7 +344,7 @@ func paintWithin(what string) func(context.Context, *World, Args) error {
 			at, painted, name, help = v.LargestPaint, v.Largest, largestPaintName, largestPaintHelp
 		}
 		if at < 0 {
-			return Fail(result.ReasonSlow, result.BlameWeb, "%s of %s within %s: no text and no picture was painted until now, %s after the beginning", what, p, a.Text(0),
+			return Fail(result.ReasonSlow, result.BlameWeb, "%s of %s within %s: no text or image was painted so far, %s after the start", what, p, a.Text(0),
 				time.Since(tab.Navigation().Begun).Round(time.Millisecond))
 		}
 		w.Measure(name, help, at.Seconds())
@@ -353,7 +354,7 @@ func paintWithin(what string) func(context.Context, *World, Args) error {
 		if painted != "" {
 			painted = ", " + painted
 		}
-		return Fail(result.ReasonSlow, result.BlameWeb, "%s of %s within %s: it came after %s%s", what, p, a.Text(0), at.Round(time.Millisecond), painted)
+		return Fail(result.ReasonSlow, result.BlameWeb, "%s of %s within %s: it took %s%s", what, p, a.Text(0), at.Round(time.Millisecond), painted)
 	}
 }
 
@@ -376,12 +377,12 @@ func shiftLess(ctx context.Context, w *World, a Args) error {
 	}
 	most := ""
 	if v.Shifted != "" {
-		most = ", most of all " + v.Shifted
+		most = ", mostly " + v.Shifted
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the layout of %s to shift by less than %s: it shifted by %.3f%s", p, a.Text(0), v.Shift, most)
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect the layout of %s to shift by less than %s, got %.3f%s", p, a.Text(0), v.Shift, most)
 }
 
-// restingActivity is what the current page did until it came to rest.
+// restingActivity returns what the current page did until it was idle.
 func restingActivity(ctx context.Context, w *World, what string) (*page, *browser.Tab, *browser.Activity, error) {
 	p, tab, err := restingPage(ctx, w, what)
 	if err != nil {
@@ -401,10 +402,10 @@ func noRequestFails(ctx context.Context, w *World, _ Args) error {
 	}
 	measureRequests(w, a)
 	if failed := failedRequests(a.Requests); len(failed) > 0 {
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect no request of %s to fail: %d of %d did: %s", p, len(failed), len(a.Requests)+a.Dropped, theFirst(failed, 5))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect no request of %s to fail: %d of %d failed: %s", p, len(failed), len(a.Requests)+a.Dropped, theFirst(failed, 5))
 	}
 	if a.Dropped > 0 {
-		return Fail(result.ReasonTooLarge, result.BlameWeb, "expect no request of %s to fail: it makes more requests than the %d that are watched", p, len(a.Requests))
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "expect no request of %s to fail: it makes more requests than the %d that are recorded", p, len(a.Requests))
 	}
 	return nil
 }
@@ -420,13 +421,13 @@ func nothingLogged(ctx context.Context, w *World, _ Args) error {
 	}
 	var logged []string
 	for _, m := range a.Errors {
-		line, _, _ := strings.Cut(m.Text, "\n") // what follows is the stack
+		line, _, _ := strings.Cut(m.Text, "\n") // the stack follows
 		if r := []rune(line); len(r) > 160 {
 			line = string(r[:160]) + "…"
 		}
 		logged = append(logged, `"`+line+`"`)
 	}
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect nothing to be logged as an error by %s: %d were: %s", p, len(a.Errors)+a.Unkept, theFirst(logged, 3))
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to log no errors, got %d: %s", p, len(a.Errors)+a.Unkept, theFirst(logged, 3))
 }
 
 func requestsAtMost(ctx context.Context, w *World, args Args) error {
@@ -457,7 +458,7 @@ func requestsAtMost(ctx context.Context, w *World, args Args) error {
 		_, _ = fmt.Sscan(b, &y)
 		return cmp.Or(y-x, strings.Compare(a, b))
 	})
-	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to make at most %d requests: it made %d (%s)", p, limit, made, theFirst(shares, 5))
+	return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to make at most %d requests, got %d (%s)", p, limit, made, theFirst(shares, 5))
 }
 
 func weighAtMost(ctx context.Context, w *World, args Args) error {
@@ -472,10 +473,10 @@ func weighAtMost(ctx context.Context, w *World, args Args) error {
 	weight := measureWeight(w, a)
 	if weight > limit {
 		heaviest := slices.MaxFunc(a.Requests, func(a, b browser.Request) int { return cmp.Compare(a.Bytes, b.Bytes) })
-		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to weigh at most %s: it weighs %d bytes, %d of them %s", p, args.Text(0), weight, heaviest.Bytes, cutURL(heaviest.URL))
+		return Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to weigh at most %s, got %d bytes, %d of them %s", p, args.Text(0), weight, heaviest.Bytes, cutURL(heaviest.URL))
 	}
 	if a.Dropped > 0 {
-		return Fail(result.ReasonTooLarge, result.BlameWeb, "expect %s to weigh at most %s: it makes more requests than the %d that are watched", p, args.Text(0), len(a.Requests))
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "expect %s to weigh at most %s: it makes more requests than the %d that are recorded", p, args.Text(0), len(a.Requests))
 	}
 	return nil
 }
@@ -498,10 +499,10 @@ func thirdPartiesWithin(ctx context.Context, w *World, args Args) error {
 		}
 	}
 	if len(slow) > 0 {
-		return Fail(result.ReasonSlow, result.BlameWeb, "no third party of %s slower than %s: %s", p, args.Text(0), theFirst(slow, 3))
+		return Fail(result.ReasonSlow, result.BlameWeb, "expect no third party of %s to take longer than %s: %s", p, args.Text(0), theFirst(slow, 3))
 	}
 	if a.Dropped > 0 {
-		return Fail(result.ReasonTooLarge, result.BlameWeb, "no third party of %s slower than %s: it makes more requests than the %d that are watched", p, args.Text(0), len(a.Requests))
+		return Fail(result.ReasonTooLarge, result.BlameWeb, "expect no third party of %s to take longer than %s: it makes more requests than the %d that are recorded", p, args.Text(0), len(a.Requests))
 	}
 	return nil
 }

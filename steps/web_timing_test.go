@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// newTimedSite gives a website that takes its time and has faults, called www.example.test, beside www.other.test.
+// newTimedSite returns a slow and faulty website called www.example.test, with www.other.test as third party.
 func newTimedSite(t *testing.T) *site {
 	t.Helper()
 	if _, err := browser.Find(); err != nil {
@@ -75,28 +75,28 @@ func TestWebTimingSentences(t *testing.T) {
 	at := func(path string) string { return `I go to "http://www.example.test` + path + `"` + "\n" }
 	for _, c := range []sentenceCase{
 		{"load", at("/slow") + "the page should load within 5s", ""},
-		{"load slowly", at("/slow") + "the page should load within 300ms", `slow web: load http://www.example.test/slow (200 OK) within 300ms: it took N`},
+		{"load slowly", at("/slow") + "the page should load within 300ms", `slow web: load http://www.example.test/slow (200 OK) within 300ms: took N`},
 		{"first paint", at("/slow") + "the first paint should come within 5s", ""},
-		{"late first paint", at("/slow") + "the first paint should come within 300ms", `slow web: first paint of http://www.example.test/slow (200 OK) within 300ms: it came after N`},
-		{"no first paint", at("/blank") + "the first paint should come within 100ms", `slow web: first paint of http://www.example.test/blank (200 OK) within 100ms: no text and no picture was painted until now, N after the beginning`},
+		{"late first paint", at("/slow") + "the first paint should come within 300ms", `slow web: first paint of http://www.example.test/slow (200 OK) within 300ms: it took N`},
+		{"no first paint", at("/blank") + "the first paint should come within 100ms", `slow web: first paint of http://www.example.test/blank (200 OK) within 100ms: no text or image was painted so far, N after the start`},
 		{"largest paint", at("/slow") + "the largest paint should come within 5s", ""},
-		{"late largest paint", at("/slow") + "the largest paint should come within 300ms", `slow web: largest paint of http://www.example.test/slow (200 OK) within 300ms: it came after N, <h1>`},
+		{"late largest paint", at("/slow") + "the largest paint should come within 300ms", `slow web: largest paint of http://www.example.test/slow (200 OK) within 300ms: it took N, <h1>`},
 		{"still layout", at("/") + "the layout should shift by less than 0.001", ""},
-		{"shifting layout", at("/shifting") + "the layout should shift by less than 0.01", `unexpected web: expect the layout of http://www.example.test/shifting (200 OK) to shift by less than 0.01: it shifted by N, most of all <div id="below">`},
+		{"shifting layout", at("/shifting") + "the layout should shift by less than 0.01", `unexpected web: expect the layout of http://www.example.test/shifting (200 OK) to shift by less than 0.01, got N, mostly <div id="below">`},
 		{"sound requests", at("/") + "no request fails", ""},
-		{"failing requests", at("/failing") + "no request fails", `unexpected web: expect no request of http://www.example.test/failing (200 OK) to fail: 2 of 4 did: GET http://www.example.test/missing.png: 404 Not Found, GET http://closed.example.test/x.png: net::ERR_CONNECTION_REFUSED`},
+		{"failing requests", at("/failing") + "no request fails", `unexpected web: expect no request of http://www.example.test/failing (200 OK) to fail: 2 of 4 failed: GET http://www.example.test/missing.png: 404 Not Found, GET http://closed.example.test/x.png: net::ERR_CONNECTION_REFUSED`},
 		{"failing requests of the page before", at("/failing") + at("/") + "no request fails", ""},
 		{"nothing logged", at("/failing") + "nothing is logged as an error", ""},
-		{"errors logged", at("/logging") + "nothing is logged as an error", `unexpected web: expect nothing to be logged as an error by http://www.example.test/logging (200 OK): 2 were: "no price for Object", "Uncaught TypeError: Cannot read properties of undefined (reading 'price')"`},
-		{"an error after much", at("/noisy") + "nothing is logged as an error", `unexpected web: expect nothing to be logged as an error by http://www.example.test/noisy (200 OK): 1 were: "at last"`},
-		{"what a policy refuses", at("/policy") + "nothing is logged as an error", `unexpected web: expect nothing to be logged as an error by http://www.example.test/policy (200 OK): 1 were: "Executing inline script violates the following Content Security Policy directive"`},
+		{"errors logged", at("/logging") + "nothing is logged as an error", `unexpected web: expect http://www.example.test/logging (200 OK) to log no errors, got 2: "no price for Object", "Uncaught TypeError: Cannot read properties of undefined (reading 'price')"`},
+		{"an error after much", at("/noisy") + "nothing is logged as an error", `unexpected web: expect http://www.example.test/noisy (200 OK) to log no errors, got 1: "at last"`},
+		{"what a policy refuses", at("/policy") + "nothing is logged as an error", `unexpected web: expect http://www.example.test/policy (200 OK) to log no errors, got 1: "Executing inline script violates the following Content Security Policy directive"`},
 		{"few requests", at("/") + "the page should make at most 2 requests", ""},
-		{"many requests", at("/third") + "the page should make at most 2 requests", `unexpected web: expect http://www.example.test/third (200 OK) to make at most 2 requests: it made 3 (2 script, 1 document)`},
+		{"many requests", at("/third") + "the page should make at most 2 requests", `unexpected web: expect http://www.example.test/third (200 OK) to make at most 2 requests, got 3 (2 script, 1 document)`},
 		{"light", at("/") + "the page should weigh at most 2 KB", ""},
-		{"heavy", at("/") + "the page should weigh at most 200 B", `unexpected web: expect http://www.example.test/ (200 OK) to weigh at most 200 B: it weighs N bytes, N of them http://www.example.test/`},
+		{"heavy", at("/") + "the page should weigh at most 200 B", `unexpected web: expect http://www.example.test/ (200 OK) to weigh at most 200 B, got N bytes, N of them http://www.example.test/`},
 		{"quick third party", at("/third") + "no third party should take longer than 5s", ""},
 		{"no third party", at("/") + "no third party should take longer than 1 ms", ""},
-		{"slow third party", at("/third") + "no third party should take longer than 500ms", `slow web: no third party of http://www.example.test/third (200 OK) slower than 500ms: www.other.test N (http://www.other.test/other.js)`},
+		{"slow third party", at("/third") + "no third party should take longer than 500ms", `slow web: expect no third party of http://www.example.test/third (200 OK) to take longer than 500ms: www.other.test N (http://www.other.test/other.js)`},
 		{"before going", "no request fails", "scenario scenario: there is no page yet: write `I go to \"https://www.example.org/\"` before this step"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestWebTimingSentences(t *testing.T) {
 				t.Fatal(o.Err())
 			}
 			if c.name == "what a policy refuses" {
-				got, _, _ = strings.Cut(got, " '") // the browser goes on in its own words
+				got, _, _ = strings.Cut(got, " '") // the browser adds its own text
 				want = strings.TrimSuffix(want, `"$`)
 			}
 			if !regexp.MustCompile(want).MatchString(got) {
@@ -132,7 +132,7 @@ func TestWebTimingSentences(t *testing.T) {
 	}
 }
 
-// TestWebTimings holds what a step reports of a page against the times that its server took.
+// TestWebTimings compares the timings that a step reports with the delays of the server.
 func TestWebTimings(t *testing.T) {
 	s := newTimedSite(t)
 	o := s.run(t, "I go to http://www.example.test/\nI follow \"Slow\"\nI go to http://www.example.test/third\nno third party should take longer than 5s")
@@ -196,7 +196,7 @@ func TestWebTimings(t *testing.T) {
 	}
 }
 
-// TestLengthOfPage holds that a page is as long in a browser as over HTTP alone.
+// TestLengthOfPage checks that a page has the same length in a browser as over HTTP alone.
 func TestLengthOfPage(t *testing.T) {
 	const body = "<!doctype html><title>x</title><p>Forty-two bytes and a few more"
 	s := newPages(t, map[string]string{"/{$}": body})

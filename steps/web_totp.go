@@ -11,15 +11,15 @@ import (
 func init() {
 	registerWeb(
 		Definition{Area: "web", Sentence: "I fill in {text} with the code of the secret {secret}",
-			Does: "Fills in a field with the two-factor code of this moment (TOTP, RFC 6238). The secret of stepwatch.yml is the key that the site gave: base32 text, or the otpauth:// address of its picture. " +
-				"A code that ends in less than 3 s is not used: the step waits for the next one. Sites take a code once, so leave more than 30 s between two logins.",
-			Measures: "Phase wait, when it waited for the next code.",
+			Does: "Fills in a field with the current two-factor code (TOTP, RFC 6238). The secret in stepwatch.yml is the key from the site: base32 text, or the otpauth:// address of its QR code. " +
+				"A code that expires in less than 3 s is not used: the step waits for the next one. Sites accept a code only once, so leave more than 30 s between two logins.",
+			Measures: "Phase wait, when the step waited for the next code.",
 			Example:  `When I fill in "Code" with the code of the secret "members-totp"`, Func: fillInCode},
 	)
 }
 
-// codeLife is how much of its life a code must have left, so that it still counts when the form is sent. Servers mostly
-// take the one before too (RFC 6238 section 5.2), but need not.
+// codeLife is how long a code must remain valid, so that it still is when the form is sent. Most servers also accept
+// the previous code (RFC 6238 section 5.2), but they need not.
 const codeLife = 3 * time.Second
 
 func fillInCode(ctx context.Context, w *World, a Args) error {
@@ -29,7 +29,7 @@ func fillInCode(ctx context.Context, w *World, a Args) error {
 	}
 	key, err := totp.Parse(secret.Reveal())
 	if err != nil {
-		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q makes no two-factor codes: %w", a.Text(1), err)
+		return Fail(result.ReasonConfig, result.BlameScenario, "the secret %q is not a key for two-factor codes: %w", a.Text(1), err)
 	}
 	start := time.Now()
 	code, left := key.Code(start)
@@ -41,8 +41,8 @@ func fillInCode(ctx context.Context, w *World, a Args) error {
 		case <-ctx.Done():
 			return FailNet(ctx, context.Cause(ctx), result.BlameScenario, "wait for the next two-factor code")
 		}
-		w.Phase("wait", time.Since(start), "the code was about to end")
-		code, _ = key.Code(time.Now().Add(time.Millisecond)) // a timer may fire a little before the clock's second
+		w.Phase("wait", time.Since(start), "the code was about to expire")
+		code, _ = key.Code(time.Now().Add(time.Millisecond)) // a timer may fire a little before the second of the clock changes
 	}
 	w.Redact(code)
 	return fill(ctx, w, a.Text(0), code)

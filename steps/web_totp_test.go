@@ -32,8 +32,8 @@ func TestCodeSentence(t *testing.T) {
 	const at = "I go to \"http://www.answer.test/\"\n"
 	s.runOnBoth(t, []sentenceCase{
 		{"code", at + "I fill in \"Code\" with the code of the secret \"totp\"\nI press \"Go\"\nI should see \"right: true\"", ""},
-		{"no field", at + `I fill in "PIN" with the code of the secret "totp"`, `not_found web: fill in "PIN" on http://www.answer.test/ (200 OK): there is no such text field; there is "Code"`},
-		{"another kind of code", at + `I fill in "Code" with the code of the secret "hotp"`, `config scenario: the secret "hotp" makes no two-factor codes: it is no otpauth://totp/ address`},
+		{"no field", at + `I fill in "PIN" with the code of the secret "totp"`, `not_found web: fill in "PIN" on http://www.answer.test/ (200 OK): there is no such text field; the page has "Code"`},
+		{"another kind of code", at + `I fill in "Code" with the code of the secret "hotp"`, `config scenario: the secret "hotp" is not a key for two-factor codes: it is not an otpauth://totp/ address`},
 		{"no secret", at + `I fill in "Code" with the code of the secret "none"`, `config scenario: no secret "none": add it under secrets in stepwatch.yml`},
 	}, nil, browser.Options{})
 }

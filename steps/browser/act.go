@@ -11,12 +11,12 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 )
 
-// Refused says why an action could not be done on an element that is there. The page may allow it later.
+// Refused reports why an action on an existing element was not possible. The page may allow it later.
 type Refused struct{ Why string }
 
 func (r *Refused) Error() string { return r.Why }
 
-// outcome is what page.js says of an action.
+// outcome is the result that page.js returns for an action.
 type outcome struct {
 	Gone     bool    `json:"gone"`
 	Empty    bool    `json:"empty"`
@@ -33,16 +33,16 @@ func (o *outcome) refusal() error {
 	case o.Gone:
 		return &Refused{"it is no longer on the page"}
 	case o.Empty:
-		return &Refused{"it takes no room on the page"}
+		return &Refused{"it has no size on the page"}
 	case o.Obstacle != nil && *o.Obstacle != "":
-		return &Refused{"a click on it would hit " + *o.Obstacle + " instead, which lies over it"}
+		return &Refused{"a click on it would hit " + *o.Obstacle + " instead, which covers it"}
 	case o.Obstacle != nil:
 		return &Refused{"it cannot be scrolled into view"}
 	}
 	return nil
 }
 
-// tell calls a function of page.js about one element.
+// tell calls a function of page.js for one element.
 func (t *Tab) tell(ctx context.Context, e Element, function string, args ...any) (*outcome, error) {
 	o := &outcome{}
 	t.touched = e.frame
@@ -56,8 +56,8 @@ func (t *Tab) tell(ctx context.Context, e Element, function string, args ...any)
 	return o, o.refusal()
 }
 
-// Click moves the mouse to the middle of an element and presses its button, as soon as the element rests and nothing lies
-// over it. Otherwise it is a *Refused.
+// Click moves the mouse to the middle of an element and presses its button, once the element no longer moves and
+// nothing covers it. Otherwise it returns a *Refused.
 func (t *Tab) Click(ctx context.Context, e Element) error {
 	at, err := t.tell(ctx, e, "point")
 	if err != nil {
@@ -81,7 +81,7 @@ func (t *Tab) Click(ctx context.Context, e Element) error {
 	return nil
 }
 
-// place gives the middle of an element of a frame in the coordinates of the tab.
+// place returns the middle of an element of a frame, in the coordinates of the tab.
 func (t *Tab) place(ctx context.Context, e Element) (x, y float64, err error) {
 	object, err := t.object(ctx, e)
 	if err != nil {
@@ -100,15 +100,15 @@ func (t *Tab) place(ctx context.Context, e Element) (x, y float64, err error) {
 			return (q[0] + q[2] + q[4] + q[6]) / 4, (q[1] + q[3] + q[5] + q[7]) / 4, nil
 		}
 	}
-	return 0, 0, &Refused{"it takes no room on the page"}
+	return 0, 0, &Refused{"it has no size on the page"}
 }
 
-// object gives the browser's handle of an element.
+// object returns the browser's handle of an element.
 func (t *Tab) object(ctx context.Context, e Element) (runtime.RemoteObjectID, error) {
 	return t.handle(ctx, e.frame, fmt.Sprintf("stepwatch.element(%d)", e.number))
 }
 
-// handle gives the browser's handle of what an expression gives in a frame. It is to be forgotten.
+// handle returns the browser's handle of the result of an expression in a frame. The caller must release it.
 func (t *Tab) handle(ctx context.Context, id cdp.FrameID, expression string) (runtime.RemoteObjectID, error) {
 	got, err := t.run(ctx, id, expression, false)
 	if err != nil {
@@ -121,11 +121,11 @@ func (t *Tab) handle(ctx context.Context, id cdp.FrameID, expression string) (ru
 }
 
 func (t *Tab) forget(ctx context.Context, object runtime.RemoteObjectID) {
-	_, _ = command(ctx, t, runtime.ReleaseObject, runtime.ReleaseObjectParams{ObjectID: object}) // it ends with the document at the latest
+	_, _ = command(ctx, t, runtime.ReleaseObject, runtime.ReleaseObjectParams{ObjectID: object}) // the end of the document releases it otherwise
 }
 
-// Fill types a text into a field in the place of what it holds. A field that takes another value than the text, as a date
-// field does with a text that is no date, is a *Refused.
+// Fill types a text into a field, in place of its value. It returns a *Refused when the field accepts a different value
+// than the text, as a date field does for a text that is not a date.
 func (t *Tab) Fill(ctx context.Context, e Element, text string) error {
 	o, err := t.tell(ctx, e, "focus")
 	if err != nil {
@@ -150,7 +150,7 @@ func (t *Tab) Fill(ctx context.Context, e Element, text string) error {
 		}
 	}
 	if o.Value == "" && text != "" {
-		return &Refused{"the field does not take the text"}
+		return &Refused{"the field does not accept the text"}
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (t *Tab) SelectOption(ctx context.Context, option Element) error {
 	return err
 }
 
-// Checked says whether a checkbox or radio button is checked.
+// Checked reports whether a checkbox or radio button is checked.
 func (t *Tab) Checked(ctx context.Context, e Element) (bool, error) {
 	o, err := t.tell(ctx, e, "state")
 	if err != nil {
@@ -170,13 +170,13 @@ func (t *Tab) Checked(ctx context.Context, e Element) (bool, error) {
 	return o.Checked, nil
 }
 
-// Submit sends a form as its own button would, with the checks of its fields.
+// Submit submits a form like its own button, including the validation of its fields.
 func (t *Tab) Submit(ctx context.Context, form Element) error {
 	_, err := t.tell(ctx, form, "submit")
 	return err
 }
 
-// Attach puts files into a file field.
+// Attach sets the files of a file field.
 func (t *Tab) Attach(ctx context.Context, e Element, paths ...string) error {
 	object, err := t.object(ctx, e)
 	if err != nil {

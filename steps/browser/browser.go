@@ -1,12 +1,12 @@
-// Package browser drives a real Chromium: one process for all scenarios, kept warm and supervised, and for each scenario a
-// tab in a context of its own, with its own cookies, cache and connections.
+// Package browser drives a real Chromium: one process for all scenarios, kept warm and supervised, and for each
+// scenario a tab in its own context, with separate cookies, cache and connections.
 //
-// It knows no sentence and judges nothing. A Tab gives its document as a tree of golang.org/x/net/html, annotated with what
-// is shown, so that the same search finds the same link with and without a browser. Actions are those of a person: the
-// mouse is moved and pressed where the element is, and what lies over it takes the click.
+// It does not know sentences and judges nothing. A Tab returns its document as a tree of golang.org/x/net/html,
+// annotated with visibility, so that the same search finds the same link with and without a browser. Actions are those
+// of a person: the mouse is moved to the element and pressed there, and an element that covers it gets the click.
 //
-// A browser is a part of the monitor. When it dies, hangs or cannot be started, the error is a *Broken, which must never be
-// taken for a fault of the website.
+// A browser is a part of the monitor. When it dies, hangs or cannot be started, the error is a *Broken, which must
+// never be treated as a fault of the website.
 package browser
 
 import (
@@ -21,19 +21,19 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Options say which browser to use and when to replace it. The zero value is usable.
+// Options set which browser to use and when to replace it. The zero value is usable.
 type Options struct {
-	Path   string // of the program; empty: the first that Find finds
-	Remote string // address of a browser that already runs, as its --remote-debugging-port serves it: "http://127.0.0.1:9222"
-	Dir    string // where its profile lives; each process takes a directory of its own in it and removes it
+	Path   string // of the program; empty: the first one that Find returns
+	Remote string // address of a running browser, as served by its --remote-debugging-port: "http://127.0.0.1:9222"
+	Dir    string // parent directory of profiles; each process creates its own directory in it and removes it
 
-	Roots    [][]byte          // certificate authorities in PEM to trust besides the machine's own
-	MapHosts map[string]string // "host:port" to "host:port", where connections really go
+	Roots    [][]byte          // certificate authorities in PEM to trust in addition to those of the machine
+	MapHosts map[string]string // "host:port" to the "host:port" to connect to
 	Proxy    string            // "http://proxy.example.org:3128"; empty: none
 
 	Tabs   int           // open at once; 0 means DefaultTabs
 	Runs   int           // tabs after which the process is replaced; 0 means DefaultRuns
-	Memory int64         // bytes that all its processes may hold; above it the process is replaced. 0 means DefaultMemory
+	Memory int64         // limit for all its processes in bytes; a larger process is replaced. 0 means DefaultMemory
 	Start  time.Duration // how long starting may take; 0 means DefaultStart
 }
 
@@ -45,32 +45,32 @@ const (
 	DefaultStart  = 20 * time.Second
 )
 
-// Browser is a supervised Chromium. It starts when the first tab is opened, and again whenever it is gone or used up. Any
-// number of goroutines may use it. Close ends it.
+// Browser is a supervised Chromium. It starts when the first tab is opened, and again whenever it has ended or reached
+// a limit. It is safe for concurrent use. Close ends it.
 type Browser struct {
 	options Options
 	slots   chan struct{}
 
-	running sync.Map // every *process of which something may be left
+	running sync.Map // every *process that may have leftovers
 
 	mu       sync.Mutex
 	proc     *process
-	starting *startup // nil when none is under way
+	starting *startup // nil when none is in progress
 	closed   bool
-	opened   int // tabs in all, for tests and figures
+	opened   int // tabs in all, for tests and statistics
 	starts   int
 }
 
-// Proxied says whether pages come through a proxy, so that the address that a tab tells is the proxy's. A remote browser may
-// have one that nobody told us of.
+// Proxied reports whether pages are loaded through a proxy, so that the remote address that a tab reports is the
+// proxy's. A remote browser may have a proxy unknown to us.
 func (b *Browser) Proxied() bool { return b.options.Proxy != "" || b.options.Remote != "" }
 
-// Through says whether pages come through this proxy, as far as we start the browser.
+// Through reports whether pages are loaded through this proxy, if we start the browser.
 func (b *Browser) Through(proxy *url.URL) bool {
 	return proxy != nil && b.options.Remote == "" && b.options.Proxy == proxy.String()
 }
 
-// New makes a Browser and starts nothing.
+// New creates a Browser and starts nothing.
 func New(options Options) *Browser {
 	if options.Tabs <= 0 {
 		options.Tabs = DefaultTabs
@@ -87,7 +87,7 @@ func New(options Options) *Browser {
 	return &Browser{options: options, slots: make(chan struct{}, options.Tabs)}
 }
 
-// Broken is a fault of the browser or of the machine that it runs on. It says nothing about the website.
+// Broken is a fault of the browser or of its machine. It says nothing about the website.
 type Broken struct {
 	act string
 	err error
@@ -95,24 +95,24 @@ type Broken struct {
 
 func (b *Broken) Error() string { return b.act + ": " + b.err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (b *Broken) Unwrap() error { return b.err }
 
-// ErrNotInstalled is the cause when there is no browser on this machine.
+// ErrNotInstalled is the cause when this machine has no browser.
 var ErrNotInstalled = errors.New("no Chromium on this machine: install one (on Debian: apt install chromium-headless-shell), or set browser.path or browser.remote in stepwatch.yml")
 
-// errClosed is the cause once Close was called.
-var errClosed = errors.New("stepwatch is ending")
+// errClosed is the cause after Close was called.
+var errClosed = errors.New("stepwatch is shutting down")
 
-// programs are where a browser may be, the one that costs least first. Debian's commands for headless-shell and chromium are
-// shell scripts around the programs named here.
+// programs are possible paths of a browser, the cheapest one first. Debian's commands for headless-shell and chromium
+// are shell scripts around the programs named here.
 var programs = []string{
 	"/usr/lib/chromium/chromium-headless-shell", "chromium-headless-shell", "headless-shell", "chrome-headless-shell",
 	"/usr/lib/chromium/chromium", "chromium", "chromium-browser", "google-chrome-stable", "google-chrome",
 	"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 }
 
-// Find gives the path of the browser that New would start, or ErrNotInstalled.
+// Find returns the path of the browser that New would start, or ErrNotInstalled.
 func Find() (string, error) {
 	for _, program := range programs {
 		if path, err := exec.LookPath(program); err == nil {
@@ -122,11 +122,11 @@ func Find() (string, error) {
 	return "", ErrNotInstalled
 }
 
-// Local says whether the browser is one that is started here.
+// Local reports whether the browser is started here.
 func (b *Browser) Local() bool { return b.options.Remote == "" }
 
-// Problems gives what can be known to be wrong before the browser is needed: that none is installed, and the settings that
-// cannot be given to one which runs elsewhere.
+// Problems returns the errors known before the browser is needed: none is installed, or settings that have no effect on
+// a remote browser.
 func (b *Browser) Problems() []error {
 	var problems []error
 	switch o := b.options; {
@@ -140,14 +140,14 @@ func (b *Browser) Problems() []error {
 			name string
 		}{{len(o.Roots) > 0, "tls.ca"}, {len(o.MapHosts) > 0, "connect_to"}, {o.Proxy != "", "browser.proxy"}} {
 			if s.set {
-				problems = append(problems, fmt.Errorf("%s has no effect on the browser at %s (browser.remote): start that one so, or without browser.remote let stepwatch start one", s.name, o.Remote))
+				problems = append(problems, fmt.Errorf("%s has no effect on the browser at %s (browser.remote): start that browser with this setting, or remove browser.remote to let stepwatch start one", s.name, o.Remote))
 			}
 		}
 	}
 	return problems
 }
 
-// locate gives the path of the program to start, or says what to do.
+// locate returns the path of the program to start, or an error that says what to do.
 func (o *Options) locate() (string, error) {
 	if o.Path == "" {
 		return Find()
@@ -159,8 +159,8 @@ func (o *Options) locate() (string, error) {
 	return path, nil
 }
 
-// Acquire waits for one of the places that Options.Tabs allows, so that scenarios do not slow each other down. It gives a
-// function that gives the place back. The wait belongs to no step.
+// Acquire waits for one of the slots of Options.Tabs, so that scenarios do not slow each other down. It returns a
+// function that releases the slot. The wait does not count as time of a step.
 func (b *Browser) Acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case b.slots <- struct{}{}:
@@ -170,12 +170,13 @@ func (b *Browser) Acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// openLimit is how long a browser that has opened tabs before may take for another one, which it does in 50 ms, until it is
-// replaced: one without its zygote, or that is stopped, never answers. A new one has Options.Start, for the machine may be slow.
+// openLimit is how long a browser that has opened tabs before may take to open another one, which normally takes 50 ms.
+// After that it is replaced: a stopped browser, or one without its zygote, never responds. A new browser has
+// Options.Start, for the machine may be slow.
 const openLimit = 5 * time.Second
 
-// Open opens a tab in a context of its own and starts the browser when that must be. A browser that turns out to be dead is
-// replaced once before that is an error. The tab lives until its Close.
+// Open opens a tab in its own context and starts the browser if necessary. A browser that turns out to be dead is
+// replaced once before Open returns an error. The tab lives until its Close.
 func (b *Browser) Open(ctx context.Context) (*Tab, error) {
 	for again := false; ; again = true {
 		p, isNew, err := b.use(ctx)
@@ -198,7 +199,7 @@ func (b *Browser) Open(ctx context.Context) (*Tab, error) {
 	}
 }
 
-// use gives the process that a new tab shall live in and counts the tab. It says whether the tab is the first of the process.
+// use returns the process for a new tab and counts the tab. isNew reports whether the tab is the first of the process.
 func (b *Browser) use(ctx context.Context) (p *process, isNew bool, err error) {
 	for {
 		p, isNew, s, err := b.take(ctx)
@@ -214,12 +215,12 @@ func (b *Browser) use(ctx context.Context) (p *process, isNew bool, err error) {
 				return nil, false, &Broken{"start the browser", s.proc.why()}
 			}
 		case <-ctx.Done():
-			return nil, false, &Broken{"start the browser", fmt.Errorf("it was not there after %s: %w", time.Since(s.begun).Round(time.Millisecond), context.Cause(ctx))}
+			return nil, false, &Broken{"start the browser", fmt.Errorf("it was not ready after %s: %w", time.Since(s.begun).Round(time.Millisecond), context.Cause(ctx))}
 		}
 	}
 }
 
-// take gives the process, with the tab counted, or the startup to wait for.
+// take returns the process, with the tab counted, or the startup to wait for.
 func (b *Browser) take(ctx context.Context) (p *process, isNew bool, s *startup, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -232,7 +233,7 @@ func (b *Browser) take(ctx context.Context) (p *process, isNew bool, s *startup,
 		if p.tabs == 0 {
 			used = p
 		} else {
-			p.retired = true // the last of its tabs stops it
+			p.retired = true // its last tab stops it
 		}
 	}
 	if b.proc == nil {
@@ -247,16 +248,17 @@ func (b *Browser) take(ctx context.Context) (p *process, isNew bool, s *startup,
 	return b.proc, b.proc.uses == 1, nil, nil
 }
 
-// startup is a start of the browser that is under way. It is nobody's: a scenario whose time is over before leaves it to the next.
+// startup is a start of the browser in progress. No scenario owns it: when the time of one ends, it is left to the
+// next.
 type startup struct {
 	begun  time.Time
 	cancel context.CancelCauseFunc
-	done   chan struct{} // closed at its end; then there is proc or err
+	done   chan struct{} // closed at the end; then proc or err is set
 	proc   *process
 	err    error
 }
 
-// begin starts the browser, once the used one is stopped. b.mu is held.
+// begin starts the browser, after the used one has stopped. b.mu is held.
 func (b *Browser) begin(ctx context.Context, used *process) *startup {
 	s := &startup{begun: time.Now(), done: make(chan struct{})}
 	ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -304,7 +306,7 @@ func (b *Browser) retire(p *process) {
 	}
 }
 
-// forget has the next tab open in another process.
+// forget makes the next tab open in another process.
 func (b *Browser) forget(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -313,7 +315,7 @@ func (b *Browser) forget(p *process) {
 	}
 }
 
-// Close ends the browser with all its tabs and waits until nothing of it is left.
+// Close ends the browser with all its tabs and waits until all its processes and files are gone.
 func (b *Browser) Close() error {
 	b.mu.Lock()
 	b.proc, b.closed = nil, true
@@ -330,15 +332,15 @@ func (b *Browser) Close() error {
 	return nil
 }
 
-// Stats are figures about a Browser's work.
+// Stats are statistics of a Browser.
 type Stats struct {
 	Starts int   // of the process
 	Opened int   // tabs
-	Memory int64 // bytes held by all its processes, shared ones counted once; 0 when none runs, it is remote or the system does not tell
+	Memory int64 // bytes of all its processes, shared pages counted once; 0 when none runs, it is remote or the system does not report it
 	PID    int   // of the process, 0 when none runs or it is remote
 }
 
-// Stats gives the figures.
+// Stats returns the statistics.
 func (b *Browser) Stats() Stats {
 	b.mu.Lock()
 	s := Stats{Starts: b.starts, Opened: b.opened}
@@ -352,7 +354,7 @@ func (b *Browser) Stats() Stats {
 	return s
 }
 
-// quiet drops what chromedp logs: each fault also comes back as an error.
+// quiet drops the log of chromedp: each fault is also returned as an error.
 func quiet(string, ...any) {}
 
 var quietly = []chromedp.BrowserOption{chromedp.WithBrowserLogf(quiet), chromedp.WithBrowserErrorf(quiet), chromedp.WithBrowserDebugf(nil)}

@@ -36,7 +36,7 @@ func needsBrowser(t *testing.T) {
 	}
 }
 
-// started gives a browser that is gone with the test, and sees that nothing of it is left.
+// started returns a browser that ends with the test, and checks that nothing of it remains.
 func started(t *testing.T, options browser.Options) *browser.Browser {
 	t.Helper()
 	needsBrowser(t)
@@ -50,7 +50,7 @@ func started(t *testing.T, options browser.Options) *browser.Browser {
 		}
 		left, _ := filepath.Glob(filepath.Join(options.Dir, "*"))
 		if len(left) > 0 {
-			t.Errorf("left behind: %s", left)
+			t.Errorf("still there: %s", left)
 		}
 	})
 	return b
@@ -103,7 +103,7 @@ func site(t *testing.T) string {
 	return server.URL
 }
 
-// named finds an element of the document by its tag and text.
+// named returns an element of the document with this tag and text.
 func named(t *testing.T, s *browser.Snapshot, tag, text string) (browser.Element, *html.Node) {
 	t.Helper()
 	for n := range s.Root.Descendants() {
@@ -224,8 +224,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestBroken kills the browser and a renderer, and hangs a page: what comes back says that the browser broke, and the next
-// tab works.
+// TestBroken kills the browser and a renderer, and hangs a page. It checks that the errors report a broken browser, and
+// that the next tab works.
 func TestBroken(t *testing.T) {
 	b, url := started(t, browser.Options{}), site(t)
 	ctx := within(t, 60*time.Second)
@@ -266,8 +266,8 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestStopped holds that a browser which no longer answers between two tabs is replaced, long before a scenario's time is up,
-// and ended.
+// TestStopped checks that a browser that no longer responds between two tabs is replaced, long before a scenario's time
+// ends, and then ended.
 func TestStopped(t *testing.T) {
 	b, url := started(t, browser.Options{}), site(t)
 	ctx := within(t, 15*time.Second)
@@ -289,13 +289,13 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestSlowStart has a browser that takes longer to start than two scenarios have: neither waits longer than that, nor begins anew,
-// and the third finds it.
+// TestSlowStart uses a browser that takes longer to start than two scenarios allow: neither waits longer than allowed,
+// nor starts it again, and the third one gets it.
 func TestSlowStart(t *testing.T) {
 	b, appear := lateBrowser(t)
 	for range 2 {
 		var broken *browser.Broken
-		if _, err := b.Open(within(t, 100*time.Millisecond)); !errors.As(err, &broken) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it was not there after ") {
+		if _, err := b.Open(within(t, 100*time.Millisecond)); !errors.As(err, &broken) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "it was not ready after ") {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -311,11 +311,11 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
-// TestClosedWhileStarting leaves nothing of a browser that has not come up yet.
+// TestClosedWhileStarting checks that nothing remains of a browser that was closed during its start.
 func TestClosedWhileStarting(t *testing.T) {
 	b, _ := lateBrowser(t)
 	if _, err := b.Open(within(t, 100*time.Millisecond)); err == nil {
-		t.Fatal("it came up")
+		t.Fatal("it started")
 	}
 	failed := make(chan error)
 	ctx := within(t, 60*time.Second)
@@ -326,13 +326,13 @@ func TestClosedWhileStarting(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), "stepwatch is ending") {
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "stepwatch is shutting down") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// lateBrowser gives a browser that does not come up before appear is called, and sees that it was begun once and that at the end
-// none of it is left.
+// lateBrowser returns a browser that does not start before appear is called. It checks that the browser was started
+// once and that nothing of it remains.
 func lateBrowser(t *testing.T) (b *browser.Browser, appear func()) {
 	t.Helper()
 	chromium, err := browser.Find()
@@ -368,7 +368,7 @@ func lateBrowser(t *testing.T) (b *browser.Browser, appear func()) {
 	}
 }
 
-// TestPrivateRoot holds that a private certificate authority is trusted by configuration, and nothing else is by that.
+// TestPrivateRoot checks that a configured private certificate authority is trusted, and nothing else.
 func TestPrivateRoot(t *testing.T) {
 	if _, err := exec.LookPath("certutil"); err != nil {
 		t.Skip("needs certutil:", err)

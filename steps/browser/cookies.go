@@ -8,19 +8,19 @@ import (
 	"github.com/chromedp/cdproto/network"
 )
 
-// Cookie is one that the tab's context holds.
+// Cookie is a cookie in the tab's context.
 type Cookie struct {
 	Name, Value      string
 	Secure, HTTPOnly bool
-	SameSite         string    // "Strict", "Lax", "None", or empty when the site does not say
+	SameSite         string    // "Strict", "Lax", "None", or empty when the site does not set it
 	Expires          time.Time // zero when it ends with the session
 
-	From   string // address of the answer that sets it
-	Domain string // that it is for, empty for the host of From alone
-	Path   string // empty for that of From
+	From   string // address of the response that sets it
+	Domain string // its domain, empty for only the host of From
+	Path   string // empty for the default path of From
 }
 
-// Cookies gives the cookies that a request for an address would be sent with.
+// Cookies returns the cookies that a request to an address would contain.
 func (t *Tab) Cookies(ctx context.Context, url string) ([]Cookie, error) {
 	got, err := command(ctx, t, network.GetCookies, network.GetCookiesParams{URLs: []string{url}})
 	if err != nil {
@@ -36,7 +36,7 @@ func (t *Tab) Cookies(ctx context.Context, url string) ([]Cookie, error) {
 	return cookies, nil
 }
 
-// SetCookies gives the tab's context cookies, as answers from their addresses would.
+// SetCookies sets cookies in the tab's context, as responses from their addresses would.
 func (t *Tab) SetCookies(ctx context.Context, cookies []Cookie) error {
 	params := network.SetCookiesParams{Cookies: make([]*network.CookieParam, len(cookies))}
 	for i, c := range cookies {

@@ -8,13 +8,13 @@ import (
 	"github.com/chromedp/cdproto/page"
 )
 
-// A dialog stops everything in its page until it is answered, so each is answered as it opens: as AnswerNext said, or else in
-// the way that does nothing. An alert is closed and a page may be left; a question is dismissed.
+// A dialog blocks its page until it is answered, so each one is answered as it opens: as AnswerNext determined, or else
+// with the answer that does nothing. An alert is closed and leaving a page is allowed; any other dialog is dismissed.
 
-// maxDialogs is how many dialogs are kept of one tab.
+// maxDialogs is how many dialogs of one tab are kept.
 const maxDialogs = 50
 
-// asks notes a dialog and gives the answer to it; t.mu is held.
+// asks records a dialog and returns the answer to it; t.mu is held.
 func (t *Tab) asks(ev *page.EventJavascriptDialogOpening) Reply {
 	root := t.root()
 	if root != t {
@@ -47,7 +47,7 @@ func (t *Tab) answer(ev *page.EventJavascriptDialogOpening, reply Reply) {
 	_, _ = cdp.Call(ctx, t.session, page.HandleJavaScriptDialog, params) // a dialog that is gone needs no answer
 }
 
-// answered notes that the open dialog was closed; t.mu is held.
+// answered records that the open dialog was closed; t.mu is held.
 func (t *Tab) answered() {
 	root := t.root()
 	if root != t {
@@ -59,7 +59,7 @@ func (t *Tab) answered() {
 	}
 }
 
-// AnswerNext says how the next dialog is answered that has no answer yet, in this tab or one of its windows.
+// AnswerNext sets the answer to the next dialog without one, in this tab or one of its windows.
 func (t *Tab) AnswerNext(reply Reply) {
 	root := t.root()
 	root.mu.Lock()
@@ -67,7 +67,7 @@ func (t *Tab) AnswerNext(reply Reply) {
 	root.replies = append(root.replies, reply)
 }
 
-// Dialogs gives the dialogs that the pages of this tab and its windows opened, the first 50.
+// Dialogs returns the dialogs that the pages of this tab and its windows opened, the first 50.
 func (t *Tab) Dialogs() []Dialog {
 	root := t.root()
 	root.mu.Lock()

@@ -15,20 +15,20 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// Element calls one element of the document that the tab shows, as the last Snapshot numbered it.
+// Element identifies one element of the document in the tab, by its number in the last Snapshot.
 type Element struct {
 	frame  cdp.FrameID
 	number int
 }
 
-// Snapshot is the document as it is at one moment.
+// Snapshot is the document at one moment.
 type Snapshot struct {
 	Root     *html.Node             // with the documents of its frames inside their elements
 	Elements map[*html.Node]Element // for actions
-	Frames   map[*html.Node]Frame   // that take room on the page, by their elements
+	Frames   map[*html.Node]Frame   // the visible ones, by their elements
 }
 
-// evaluate calls a function of page.js in a frame and reads what it gives into out, when out is not nil.
+// evaluate calls a function of page.js in a frame and decodes its result into out, unless out is nil.
 func (t *Tab) evaluate(ctx context.Context, id cdp.FrameID, out any, function string, args ...any) error {
 	var expression strings.Builder
 	expression.WriteString("stepwatch." + function + "(")
@@ -48,7 +48,7 @@ func (t *Tab) evaluate(ctx context.Context, id cdp.FrameID, out any, function st
 		return err
 	}
 	if err := jsonv2.Unmarshal(result.Value, out, jsonv2.AllowInvalidUTF8(true)); err != nil {
-		return &Broken{"read the answer of " + function + " in the page", err}
+		return &Broken{"read the result of " + function + " in the page", err}
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (t *Tab) run(ctx context.Context, id cdp.FrameID, expression string, byValu
 	var in string
 	err := t.wait(ctx, func() bool {
 		in = t.worlds[id]
-		return in != "" || id != t.main // a frame that is gone never gets its world
+		return in != "" || id != t.main // a frame that was removed never gets its world
 	})
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (t *Tab) run(ctx context.Context, id cdp.FrameID, expression string, byValu
 	return got.Result, nil
 }
 
-// frameIDs gives the frames of the page, the main one first.
+// frameIDs returns the frames of the page, the main one first.
 func (t *Tab) frameIDs() []cdp.FrameID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +94,7 @@ func (t *Tab) frameIDs() []cdp.FrameID {
 	return ids
 }
 
-// Snapshot reads the document with its frames. A document that is being replaced is waited for.
+// Snapshot reads the document with its frames. It waits for a document that is being replaced.
 func (t *Tab) Snapshot(ctx context.Context) (*Snapshot, error) {
 	for {
 		s, err := t.snapshot(ctx)
@@ -107,7 +107,7 @@ func (t *Tab) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 }
 
-// rest waits until the navigation that is under way has brought a document.
+// rest waits until the current navigation has loaded a document.
 func (t *Tab) rest(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.current == nil || t.current.done() || t.current.Committed })
 }
@@ -117,7 +117,7 @@ func (t *Tab) snapshot(ctx context.Context) (*Snapshot, error) {
 	return s, t.snapshotOf(ctx, t.main, s, s.Root)
 }
 
-// build makes a tree of what the script told.
+// build builds a tree from the tokens of the script.
 func build(into *html.Node, tokens []string, number func(*html.Node, int)) error {
 	at, count := into, 0
 	for _, token := range tokens {
@@ -138,20 +138,20 @@ func build(into *html.Node, tokens []string, number func(*html.Node, int)) error
 			at.AppendChild(&html.Node{Type: html.TextNode, Data: rest})
 		case '>':
 			if at == into {
-				return errors.New("an end without a beginning")
+				return errors.New("an end tag without a start tag")
 			}
 			at = at.Parent
 		default:
-			return fmt.Errorf("a token that begins with %q", kind)
+			return fmt.Errorf("an unknown token that begins with %q", kind)
 		}
 	}
 	if at != into {
-		return errors.New("an element without an end")
+		return errors.New("an element without an end tag")
 	}
 	return nil
 }
 
-// Text gives what a reader sees of the page, its frames included, as the browser lays it out.
+// Text returns the visible text of the page, frames included, as the browser lays it out.
 func (t *Tab) Text(ctx context.Context) (string, error) {
 	for {
 		text, err := t.textOf(ctx, t.main)
@@ -164,7 +164,7 @@ func (t *Tab) Text(ctx context.Context) (string, error) {
 	}
 }
 
-// TextOf gives what a reader sees of one element.
+// TextOf returns the visible text of one element.
 func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
 	var seen struct {
 		Text string `json:"text"`
@@ -173,15 +173,15 @@ func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
 	return seen.Text, err
 }
 
-// Source gives the document as it is now, as HTML. It holds no typed values.
+// Source returns the current document as HTML, without typed values.
 func (t *Tab) Source(ctx context.Context) (string, error) {
 	var source string
 	err := t.evaluate(ctx, t.main, &source, "source")
 	return source, err
 }
 
-// Changed returns once the page may look different than before: at once after a change of the document, and at the latest
-// 100 ms later, because style sheets and fields change without one.
+// Changed returns when the page may have changed: at once after a change of the document, and after 100 ms at the
+// latest, because style sheets and fields change without one.
 func (t *Tab) Changed(ctx context.Context) error {
 	err := t.evaluate(ctx, t.main, nil, "changed", 100)
 	if errors.Is(err, errReplaced) {
@@ -190,7 +190,7 @@ func (t *Tab) Changed(ctx context.Context) error {
 	return err
 }
 
-// Body gives the body of a request that was answered, as far as the browser still has it.
+// Body returns the response body of a request, if the browser still has it.
 func (t *Tab) Body(ctx context.Context, r *Request) ([]byte, error) {
 	got, err := command(ctx, t, network.GetResponseBody, network.GetResponseBodyParams{RequestID: r.id})
 	return got.Body, err

@@ -17,16 +17,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Download is a file that the browser was given to save. Remove must be called.
+// Download is a file that the browser saved. Remove must be called.
 type Download struct {
 	URL      string
-	Name     string      // that a visitor would find it under
-	Header   http.Header // nil when the browser does not tell, as of a file that no navigation led to
+	Name     string      // the name under which a visitor saves it
+	Header   http.Header // nil when the browser does not report it, as for a file that no navigation led to
 	Bytes    int64
-	Total    int64 // what the server said that it would be, 0 when it did not
-	Broken   bool  // it did not come to its end
-	TooLarge bool  // more than the limit came, and it was given up
-	Late     bool  // the time was over before its end, and it was given up
+	Total    int64 // the length that the server announced, 0 when it did not
+	Broken   bool  // it is incomplete
+	TooLarge bool  // it exceeded the limit and was aborted
+	Late     bool  // it was not complete in time and was aborted
 
 	dir, file string
 }
@@ -44,22 +44,22 @@ func (d *Download) Read(w io.Writer) error {
 	return nil
 }
 
-// Remove removes what was saved.
-func (d *Download) Remove() { _ = os.RemoveAll(d.dir) } // the profile goes with the process anyway
+// Remove removes the saved file.
+func (d *Download) Remove() { _ = os.RemoveAll(d.dir) } // the profile is removed with the process anyway
 
 // saving is a download that a tab waits for; Tab.mu guards it.
 type saving struct {
-	id       string // the browser's own, empty until it begins
+	id       string // the browser's identifier, empty until the download begins
 	download Download
 	done     bool
-	windows  []target.ID // of the tab's context, that were opened meanwhile: a link may lead to its file through one
+	windows  []target.ID // windows of the tab's context opened in the meantime: a link may lead to its file through one
 }
 
-// Download does act, and saves the file that it leads to, up to limit bytes: at once, or from a page in between that
-// starts it by itself. It is nil without an error when act led to something else, or to no file within wait.
+// Download calls act and saves the file that it leads to, up to limit bytes: directly, or through a page that starts
+// the download itself. It returns nil without an error when act led to something else, or to no file within wait.
 func (t *Tab) Download(ctx context.Context, wait time.Duration, limit int64, act func() error) (*Download, error) {
 	if t.process.dir == nil {
-		return nil, &Broken{"save a file", errors.New("the browser at browser.remote saves files where it runs: leave that setting out of stepwatch.yml, or load the file by its address")}
+		return nil, &Broken{"save a file", errors.New("the browser at browser.remote saves files on its own machine: remove this setting from stepwatch.yml, or load the file by its address")}
 	}
 	dir, err := os.MkdirTemp(t.process.dir.path, "download-")
 	if err != nil {
@@ -83,10 +83,10 @@ func (t *Tab) Download(ctx context.Context, wait time.Duration, limit int64, act
 		t.mu.Lock()
 		t.saving = nil
 		if t.current != nil && t.current.Download {
-			t.current = t.shown // the page is what it was
+			t.current = t.shown // the page did not change
 		}
 		t.mu.Unlock()
-		_ = t.downloads(context.WithoutCancel(ctx), "") // the tab's end does it otherwise
+		_ = t.downloads(context.WithoutCancel(ctx), "") // the end of the tab does it otherwise
 	}()
 	if err := act(); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (t *Tab) Download(ctx context.Context, wait time.Duration, limit int64, act
 	return &d, nil
 }
 
-// fruitless says whether no download will come of a navigation.
+// fruitless reports whether a navigation cannot lead to a download.
 func (n *Navigation) fruitless() bool {
 	if n == nil || !n.done() || n.Download {
 		return false
@@ -140,9 +140,10 @@ func (n *Navigation) fruitless() bool {
 	return n.Failed != "" || r != nil && (r.Status >= 400 || !strings.Contains(r.ResponseHeader.Get("Content-Type"), "html"))
 }
 
-// downloads has the browser save this tab's files in a directory and tell of them, or refuse them again when dir is empty.
+// downloads makes the browser save this tab's files in a directory and report them, or reject them again when dir is
+// empty.
 func (t *Tab) downloads(ctx context.Context, dir string) error {
-	// Whether it tells of downloads is one setting for all tabs, so none may turn it off again.
+	// Whether the browser reports downloads is one setting for all tabs, so no tab may turn it off again.
 	tell := true
 	params := browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: t.browserContext, EventsEnabled: &tell}
 	if dir != "" {
@@ -156,12 +157,12 @@ func (t *Tab) downloads(ctx context.Context, dir string) error {
 
 func (p *process) browser() *chromedp.Browser { return chromedp.FromContext(p.ctx).Browser }
 
-// holds says whether a frame is the tab's, or the page of a window that was opened while it waited; t.mu is held.
+// holds reports whether a frame is the tab's, or the page of a window opened in the meantime; t.mu is held.
 func (t *Tab) holds(id cdp.FrameID) bool {
 	return id == t.main || t.frameOf(id) != nil || slices.Contains(t.saving.windows, target.ID(id))
 }
 
-// downloading takes notice of what the browser says of downloads while one is waited for; t.mu is held.
+// downloading handles the browser's download events while a download is awaited; t.mu is held.
 func (t *Tab) downloading(ev any) {
 	s := t.saving
 	switch ev := ev.(type) {
@@ -179,7 +180,7 @@ func (t *Tab) downloading(ev any) {
 		if ev.GUID != s.id {
 			return
 		}
-		// A download that breaks off is told to have received nothing.
+		// For an aborted download, the browser reports that nothing was received.
 		s.download.Bytes, s.download.Total = max(s.download.Bytes, int64(ev.ReceivedBytes)), int64(ev.TotalBytes)
 		s.done = ev.State != browser.DownloadProgressStateInProgress
 		s.download.Broken = ev.State == browser.DownloadProgressStateCanceled || s.done && s.download.Bytes < s.download.Total

@@ -20,22 +20,22 @@ type frame struct {
 	id, parent cdp.FrameID
 	url        string
 	loader     cdp.LoaderID
-	answer     *Request  // that its document came with, or nil
-	failed     string    // why it came to none, in the browser's words, or empty
-	loads      int       // how many began
-	loading    bool      // one goes on
-	expected   time.Time // when the page asked for one that has not begun yet; zero when none
-	named      bool      // its element has been looked for
+	answer     *Request  // the request of its document, or nil
+	failed     string    // why it has no document, in the browser's words, or empty
+	loads      int       // how many loads began
+	loading    bool      // a load is in progress
+	expected   time.Time // when the page requested a load that has not begun yet; zero when none
+	named      bool      // its element was searched for
 	apart      bool      // another process of the browser shows it
 }
 
-// Frame is what became of the document of a frame.
+// Frame describes the document of a frame.
 type Frame struct {
 	URL    string
-	Loaded bool     // it is there, whatever it is
-	Answer *Request // a copy of the request that the document came with, or nil
+	Loaded bool     // the document has loaded, whatever it is
+	Answer *Request // a copy of the request of the document, or nil
 	Failed string   // why there is none, in the browser's words ("net::ERR_CONNECTION_REFUSED"), or empty
-	Apart  bool     // another process of the browser shows it, into which we do not look
+	Apart  bool     // another process of the browser shows it, which we do not read
 }
 
 func (f *frame) shown() Frame {
@@ -47,7 +47,7 @@ func (f *frame) shown() Frame {
 	return s
 }
 
-// frameOf gives a frame by its id, or nil; t.mu is held.
+// frameOf returns a frame by its id, or nil; t.mu is held.
 func (t *Tab) frameOf(id cdp.FrameID) *frame {
 	for _, f := range t.frames {
 		if f.id == id {
@@ -57,18 +57,18 @@ func (t *Tab) frameOf(id cdp.FrameID) *frame {
 	return nil
 }
 
-// framed takes notice of what the browser says of a frame that is not the main one, and says whether it was that; t.mu is
+// framed handles the browser's events about a frame other than the main one, and reports whether ev was one; t.mu is
 // held.
 func (t *Tab) framed(ev any) bool {
 	of := func(id cdp.FrameID) *frame {
 		if f := t.frameOf(id); f != nil {
 			return f
 		}
-		return &frame{} // of one that is gone nobody wants to know
+		return &frame{} // a removed frame does not matter
 	}
 	switch ev := ev.(type) {
 	case *page.EventFrameAttached:
-		if f := t.frameOf(ev.FrameID); f != nil { // it is back from another process
+		if f := t.frameOf(ev.FrameID); f != nil { // it has returned from another process
 			f.apart = false
 			break
 		}
@@ -97,7 +97,7 @@ func (t *Tab) framed(ev any) bool {
 			f.answer = nil // no request was made for it
 		}
 		if ev.Frame.UnreachableURL != "" {
-			f.url, f.failed = ev.Frame.UnreachableURL, "it was not asked for, as when the Content-Security-Policy of the page forbids it"
+			f.url, f.failed = ev.Frame.UnreachableURL, "it was not requested, for example because the Content-Security-Policy of the page forbids it"
 			if f.answer != nil && f.answer.Failed != "" {
 				f.failed = f.answer.Failed
 			}
@@ -108,7 +108,7 @@ func (t *Tab) framed(ev any) bool {
 	return true
 }
 
-// dropFrame forgets a frame and those in it; t.mu is held.
+// dropFrame removes a frame and those inside it; t.mu is held.
 func (t *Tab) dropFrame(id cdp.FrameID) {
 	t.frames = slices.DeleteFunc(t.frames, func(f *frame) bool { return f.id == id })
 	for i := 0; i < len(t.frames); {
@@ -121,14 +121,14 @@ func (t *Tab) dropFrame(id cdp.FrameID) {
 	}
 }
 
-// Framed says whether the page has frames.
+// Framed reports whether the page has frames.
 func (t *Tab) Framed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.frames) > 0
 }
 
-// nameFrames tells the script in a document which of its elements hold which frames, as far as it does not know.
+// nameFrames tells the script in a document which elements contain which frames, unless it already knows.
 func (t *Tab) nameFrames(ctx context.Context, id cdp.FrameID) error {
 	t.mu.Lock()
 	unknown := false
@@ -157,7 +157,7 @@ func (t *Tab) nameFrames(ctx context.Context, id cdp.FrameID) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range t.frames {
-		f.named = f.named || f.parent == id // also what has no element that we see
+		f.named = f.named || f.parent == id // also a frame without an element visible to us
 	}
 	return nil
 }
@@ -180,13 +180,14 @@ func (t *Tab) nameFrame(ctx context.Context, id cdp.FrameID, number int) error {
 	return err
 }
 
-// frameName is the attribute by which a snapshot says which frame an element holds, noRoom its value when that takes no room.
+// frameName is the attribute of a snapshot that names the frame in an element. noRoom is its value when the frame has
+// no size.
 const (
 	frameName = "stepwatch-frame"
 	noRoom    = "none"
 )
 
-// takeName gives the frame that an element of a snapshot holds, and takes the mark away.
+// takeName returns the frame that an element of a snapshot contains, and removes the attribute.
 func takeName(n *html.Node) cdp.FrameID {
 	for i, a := range n.Attr {
 		if a.Key == frameName {
@@ -197,7 +198,7 @@ func takeName(n *html.Node) cdp.FrameID {
 	return ""
 }
 
-// snapshotOf reads one document into a node, and those of its frames.
+// snapshotOf reads one document into a node, with those of its frames.
 func (t *Tab) snapshotOf(ctx context.Context, id cdp.FrameID, s *Snapshot, into *html.Node) error {
 	if err := t.nameFrames(ctx, id); err != nil {
 		return err
@@ -240,7 +241,7 @@ func (t *Tab) snapshotOf(ctx context.Context, id cdp.FrameID, s *Snapshot, into 
 	return nil
 }
 
-// textOf gives what a reader sees of one document and those in its frames.
+// textOf returns the visible text of one document and those in its frames.
 func (t *Tab) textOf(ctx context.Context, id cdp.FrameID) (string, error) {
 	if err := t.nameFrames(ctx, id); err != nil {
 		return "", err
@@ -261,7 +262,7 @@ func (t *Tab) textOf(ctx context.Context, id cdp.FrameID) (string, error) {
 			continue
 		}
 		inner, err := t.textOf(ctx, child)
-		if err != nil && !errors.Is(err, errReplaced) { // a frame may go at any time
+		if err != nil && !errors.Is(err, errReplaced) { // a frame may be removed at any time
 			return "", err
 		}
 		text += inner
@@ -269,8 +270,8 @@ func (t *Tab) textOf(ctx context.Context, id cdp.FrameID) (string, error) {
 	return text, nil
 }
 
-// Complete has frames be loaded that the browser leaves until a visitor scrolls to them. It returns once they are there, and
-// without an error when ctx is over before.
+// Complete makes the browser load frames that it would load only after scrolling to them. It returns when they are
+// loaded, and without an error when ctx ends before that.
 func (t *Tab) Complete(ctx context.Context) error {
 	if !t.Framed() {
 		return nil
@@ -288,12 +289,12 @@ func (t *Tab) Complete(ctx context.Context) error {
 	}
 	err := t.wait(ctx, func() bool { return !slices.ContainsFunc(t.frames, func(f *frame) bool { return f.loading }) })
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // what is not there by then is told by the snapshot
+		return nil //nolint:nilerr // the snapshot reports frames that are still missing
 	}
 	return err
 }
 
-// settleFrames waits until the frames that were there before an action have loaded what it led them to.
+// settleFrames waits until the frames that existed before an action have loaded what it led to.
 func (t *Tab) settleFrames(ctx context.Context, before *Navigation) error {
 	if before == nil || len(before.frames) == 0 {
 		return nil
@@ -314,8 +315,8 @@ func (t *Tab) settleFrames(ctx context.Context, before *Navigation) error {
 	return t.wait(ctx, each(func(f *frame, loads int) bool { return f.loads == loads || !f.loading }))
 }
 
-// FramesSince gives the frames of the page whose documents were loaded since before, which Navigation gave, among those that
-// there were then.
+// FramesSince returns the frames that existed at the time of before, a result of Navigation, and whose documents were
+// loaded since.
 func (t *Tab) FramesSince(before *Navigation) []Frame {
 	t.mu.Lock()
 	defer t.mu.Unlock()

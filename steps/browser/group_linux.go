@@ -9,20 +9,20 @@ import (
 	"syscall"
 )
 
-// isolate puts a command in a process group of its own, which its children stay in and no key at a terminal reaches, and
-// has the kernel end it when this process is killed.
+// isolate puts a command in its own process group, which includes its children and is not reached by keys at a
+// terminal. The kernel ends the command when this process is killed.
 func isolate(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// endGroup ends what is left of a process group whose leader has ended.
+// endGroup ends the rest of a process group whose leader has ended.
 func endGroup(leader int) {
 	if leader > 0 {
-		_ = syscall.Kill(-leader, syscall.SIGKILL) // mostly nothing is left
+		_ = syscall.Kill(-leader, syscall.SIGKILL) // usually nothing is left
 	}
 }
 
-// endWithin ends the processes that work in a directory. A child of a browser outlives it when it was stopped.
+// endWithin ends the processes whose working directory is dir. A child of a stopped browser outlives it.
 func endWithin(dir string) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, link := range all {

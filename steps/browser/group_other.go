@@ -4,7 +4,7 @@ package browser
 
 import "os/exec"
 
-// isolate, endGroup and endWithin do nothing here: a browser's children end by themselves when it does.
+// isolate, endGroup and endWithin do nothing here: the children of a browser end with it.
 func isolate(*exec.Cmd) {}
 func endGroup(int)      {}
 func endWithin(string)  {}

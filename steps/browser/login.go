@@ -12,22 +12,22 @@ import (
 	"github.com/chromedp/cdproto/fetch"
 )
 
-// Login is how a tab logs in where a server asks for it by status 401 (RFC 9110 section 11).
+// Login is how a tab logs in when a server asks with status 401 (RFC 9110 section 11).
 type Login struct {
-	Origin     string // that may have it, "https://www.example.org:443"; empty: every one
+	Origin     string // the origin that may get it, "https://www.example.org:443"; empty: all
 	Username   string
 	Password   string
-	DigestOnly bool   // only by digest, which does not send the password
-	Token      string // sent with each request to the origin ("Authorization: Bearer"), instead of name and password
+	DigestOnly bool   // only with digest authentication, which does not send the password
+	Token      string // sent with each request to the origin ("Authorization: Bearer") instead of name and password
 }
 
-// String says where the login is for, and hides what it holds.
+// String returns the origin of the login without its credentials.
 func (l Login) String() string { return "[a login at " + l.Origin + "]" }
 
-// GoString hides what the login holds from %#v.
+// GoString hides the credentials from %#v.
 func (l Login) GoString() string { return l.String() }
 
-// Login makes the tab log in from now on. The newest for an origin counts.
+// Login makes the tab log in from now on. The newest login for an origin counts.
 func (t *Tab) Login(ctx context.Context, l Login) error {
 	t.mu.Lock()
 	t.logins = append(t.logins, l)
@@ -35,7 +35,7 @@ func (t *Tab) Login(ctx context.Context, l Login) error {
 	return t.intercept(ctx)
 }
 
-// ProxyLogin makes the tab log in at the proxy that its pages come through, when that asks for it (RFC 9110 section 11.7).
+// ProxyLogin makes the tab log in to its proxy when that asks (RFC 9110 section 11.7).
 func (t *Tab) ProxyLogin(ctx context.Context, username, password string) error {
 	t.mu.Lock()
 	t.atProxy = &Login{Username: username, Password: password}
@@ -43,17 +43,18 @@ func (t *Tab) ProxyLogin(ctx context.Context, username, password string) error {
 	return t.intercept(ctx)
 }
 
-// ProxyRefused says whether the proxy has not taken the login since the newest navigation began.
+// ProxyRefused reports whether the proxy has rejected the login since the newest navigation began.
 func (t *Tab) ProxyRefused() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.unwelcome
 }
 
-// sentHeader is a header field that requests to an origin are sent with.
+// sentHeader is a header field to send with requests to an origin.
 type sentHeader struct{ origin, name, value string }
 
-// SetHeader has each request to an origin (as Origin writes it; empty: every one) sent with a header field from now on.
+// SetHeader sends a header field with each request to an origin from now on. origin has the form of Origin; empty means
+// all.
 func (t *Tab) SetHeader(ctx context.Context, origin, name, value string) error {
 	t.mu.Lock()
 	t.headers = append(t.headers, sentHeader{origin, name, value})
@@ -61,7 +62,7 @@ func (t *Tab) SetHeader(ctx context.Context, origin, name, value string) error {
 	return t.intercept(ctx)
 }
 
-// intercept has requests come by us before they go out.
+// intercept makes the browser pass requests to us before it sends them.
 func (t *Tab) intercept(ctx context.Context) error {
 	t.mu.Lock()
 	before := t.asked != nil
@@ -72,13 +73,13 @@ func (t *Tab) intercept(ctx context.Context) error {
 	if before {
 		return nil
 	}
-	// The browser stops at each request and waits for us, which costs a millisecond: only a tab that logs in has that.
+	// The browser stops at each request and waits for us, which takes a millisecond: only a tab that logs in does so.
 	handle := true
 	_, err := command(ctx, t, fetch.Enable, fetch.EnableParams{HandleAuthRequests: &handle})
 	return err
 }
 
-// loginFor gives the newest login for an address; t.mu is held.
+// loginFor returns the newest login for an address; t.mu is held.
 func (t *Tab) loginFor(address string) (Login, bool) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -92,7 +93,7 @@ func (t *Tab) loginFor(address string) (Login, bool) {
 	return Login{}, false
 }
 
-// Origin writes the origin of an address (RFC 6454) with its port: "https://www.example.org:443".
+// Origin returns the origin of an address (RFC 6454) with its port: "https://www.example.org:443".
 func Origin(u *url.URL) string {
 	port := u.Port()
 	switch {
@@ -105,7 +106,7 @@ func Origin(u *url.URL) string {
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// paused lets a request go on, with the token and the header fields that its server may have; t.mu is held.
+// paused continues a request, with the token and the header fields for its server; t.mu is held.
 func (t *Tab) paused(ev *fetch.EventRequestPaused) {
 	params := fetch.ContinueRequestParams{RequestID: ev.RequestID}
 	own := http.Header{}
@@ -127,12 +128,12 @@ func (t *Tab) paused(ev *fetch.EventRequestPaused) {
 		}
 	}
 	go func() {
-		// A request that is gone needs no answer; a browser that is gone ends the tab.
+		// A request that is gone needs no reply; a browser that is gone ends the tab.
 		_, _ = cdp.Call(t.life, t.session, fetch.ContinueRequest, params)
 	}()
 }
 
-// challenged answers a server that asks for a login, once for each request; t.mu is held.
+// challenged responds to a server that asks for a login, once for each request; t.mu is held.
 func (t *Tab) challenged(ev *fetch.EventAuthRequired) {
 	answer := &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}
 	l, found := t.loginFor(ev.AuthChallenge.Origin)

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// resident sums what a process and everything that it started hold in memory (PSS), in bytes. Shared pages count once. The
-// kernel walks all their page tables for it, which takes some 20 ms.
+// resident returns the memory of a process and all its descendants (PSS), in bytes. Shared pages count once. The kernel
+// walks all their page tables, which takes about 20 ms.
 func resident(pid int) int64 { return proportional(family(pid)) }
 
-// above gives that sum when it is more than limit, and 0 otherwise. It counts shared pages once only when it has to.
+// above returns this sum when it is more than limit, and 0 otherwise. It reads the PSS only when necessary.
 func above(pid int, limit int64) int64 {
 	all := family(pid)
 	var most int64
@@ -30,10 +30,10 @@ func above(pid int, limit int64) int64 {
 // member is one process of a family.
 type member struct {
 	pid      int
-	resident int64 // bytes, all shared ones among them (RSS)
+	resident int64 // bytes, including all shared ones (RSS)
 }
 
-// family gives a process and everything that it started and that still has a parent among them.
+// family returns a process and its descendants, as far as their parents still run.
 func family(pid int) []member {
 	children := map[int][]member{}
 	var found []member
@@ -41,13 +41,13 @@ func family(pid int) []member {
 	for _, entry := range entries {
 		id, err := strconv.Atoi(entry.Name())
 		if err != nil {
-			continue // no process
+			continue // not a process
 		}
 		stat, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
 		if err != nil {
-			continue // it ended meanwhile
+			continue // it has ended in the meantime
 		}
-		// The name in parentheses may hold anything; the state behind it is the third field (proc(5)).
+		// The name in parentheses may contain any character; the state after it is the third field (proc(5)).
 		const third, parent, pages = 3, 4, 24
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if len(fields) <= pages-third {
@@ -63,7 +63,7 @@ func family(pid int) []member {
 			found = append(found, p)
 		}
 	}
-	// A number that was given anew while we read could make a process its own ancestor.
+	// A number that was reused while we read could make a process its own ancestor.
 	for i := 0; i < len(found) && len(found) <= len(entries); i++ {
 		found = append(found, children[found[i].pid]...)
 	}
@@ -74,7 +74,7 @@ func proportional(all []member) (sum int64) {
 	for _, p := range all {
 		rollup, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/smaps_rollup")
 		if err != nil {
-			continue // it ended meanwhile
+			continue // it has ended in the meantime
 		}
 		for line := range strings.SplitSeq(string(rollup), "\n") {
 			if rest, found := strings.CutPrefix(line, "Pss:"); found {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestAbove holds that a process which shares most of its memory with those that it started is not taken for larger than it is.
+// TestAbove checks that the size of a process that shares most of its memory with its children is not overestimated.
 func TestAbove(t *testing.T) {
 	const sleepers = 24
 	for range sleepers {

@@ -1,29 +1,29 @@
-// The part of the browser engine that works inside the page. It lives in an isolated world: the page's scripts neither see
-// it nor can they change the functions that it uses. Everything comes and goes by value; elements are called by the number
-// that the last snapshot gave them.
+// The part of the browser engine that runs inside the page. It lives in an isolated world: the page's scripts can
+// neither see it nor change the functions that it uses. Everything is passed by value; elements are identified by their
+// number in the last snapshot.
 (() => {
   "use strict";
   if (globalThis.stepwatch) return;
 
-  const OMIT = new Set(["STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg"]); // left out of a snapshot
+  const OMIT = new Set(["STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg"]); // omitted from a snapshot
   const SKIP = new Set([...OMIT, "SCRIPT", "LINK"]); // without text
-  const DROP = /^(?:on.*|style|hidden|popover|checked|selected|srcdoc|nonce|stepwatch-.*)$/; // what is written anew, or is of no use
+  const DROP = /^(?:on.*|style|hidden|popover|checked|selected|srcdoc|nonce|stepwatch-.*)$/; // written again, or not needed
   const LONG = 4096; // characters of an attribute
-  const VALUED = new Set(["input", "textarea"]); // whose value is what was typed, not the attribute
-  const BOXLESS = new Set(["html", "head", "title", "base", "meta", "option", "optgroup", "area", "map"]); // shown or not with what they belong to
+  const VALUED = new Set(["input", "textarea"]); // whose value is the typed text, not the attribute
+  const BOXLESS = new Set(["html", "head", "title", "base", "meta", "option", "optgroup", "area", "map"]); // visible or not with the element they belong to
   const LIMIT = 200000; // elements of one snapshot
 
   let elements = [];
-  const names = new WeakMap(); // the frames that elements hold
+  const names = new WeakMap(); // the names of frames by their elements
 
   const root = () => document.documentElement;
 
-  // shownFrame is false in a frame that is not displayed: nothing in it is, whatever its styles say.
+  // shownFrame is false in a frame that is not displayed: nothing in it is visible, whatever its styles.
   const shownFrame = () => window === window.top || (innerWidth > 0 && innerHeight > 0 && root() && root().getClientRects().length > 0);
 
-  // snapshot gives the document as a list of texts: "<a" begins an element, "@name=value" is an attribute of it, "#text" a
-  // text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. What is not shown is
-  // marked by the attributes hidden and style, as they would have to be written for a reader who knows no style sheet.
+  // snapshot returns the document as a list of texts: "<a" begins an element, "@name=value" is an attribute of it,
+  // "#text" a text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. Hidden
+  // elements are marked with the attributes hidden and style, as needed by a reader without style sheets.
   function snapshot() {
     look();
     elements = [];
@@ -68,7 +68,7 @@
       if (tag === "textarea") {
         out.push("#" + node.value);
       } else if (tag !== "script") {
-        // Slotted children are shown in the places of their slots; here they stand behind the shadow tree.
+        // Slotted children are visible in place of their slots; here they follow the shadow tree.
         for (const parent of node.shadowRoot ? [node.shadowRoot, node] : [node]) {
           for (let child = parent.firstChild; child; child = child.nextSibling) {
             if (child.nodeType === Node.TEXT_NODE) {
@@ -85,7 +85,8 @@
     return out;
   }
 
-  // text is what a reader of this frame sees, element by its number or the whole page with -1, and then the frames in it too.
+  // text returns the visible text of the element with this number, or of the whole page for -1, and then also the
+  // frames in it.
   function text(number) {
     look();
     const of = number < 0 ? document.body || root() : elements[number];
@@ -106,7 +107,7 @@
     return { text: all, frames: shown.map((element) => names.get(element) || "") };
   }
 
-  // frameElements gives the elements that may hold frames, also those in shadow trees.
+  // frameElements returns the elements that may contain frames, also those in shadow trees.
   function frameElements() {
     const found = [];
     everywhere((tree) => found.push(...tree.querySelectorAll("iframe, frame, object, embed")));
@@ -117,18 +118,18 @@
   const frameAt = (number) => frameElements()[number];
   const named = (element, name) => { names.set(element, name); };
 
-  // eager has frames be loaded that the browser leaves until a reader scrolls to them, and says how many.
+  // eager makes the browser load frames that it would load only after scrolling to them, and returns their number.
   const eager = () => {
     const lazy = frameElements().filter((element) => element.loading === "lazy");
     for (const element of lazy) element.loading = "eager";
     return lazy.length;
   };
 
-  // Where a sandbox forbids scripts, a timer or an observer of ours is refused, and that is logged as an error of the page.
-  // Animation frames come there too.
+  // Where a sandbox forbids scripts, our timers and observers are also refused, and this is logged as an error of the
+  // page. Animation frames still work there.
   const scripted = () => matchMedia("(scripting: enabled)").matches;
 
-  // later calls act after some milliseconds, unless the function that it returns is called before.
+  // later calls act after some milliseconds, unless the function that it returns is called first.
   function later(act, milliseconds) {
     if (scripted()) {
       const timer = setTimeout(act, milliseconds);
@@ -141,14 +142,13 @@
     return () => cancelAnimationFrame(next);
   }
 
-  // version counts the changes of the document; seen is the one that was looked at last, and looked when.
+  // version counts the changes of the document; seen is the last version read, and looked is when.
   let version = 0, seen = 0, looked = 0, notice = () => {};
   new MutationObserver(() => { version++; notice(); }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
   const look = () => { seen = version; looked = performance.now(); };
 
-  // changed resolves when the document may look different than when it was looked at last: at once after a change, though
-  // not more often than every 10 ms, or after wait milliseconds, because a style sheet or a value of a field changes
-  // without one.
+  // changed resolves when the document may differ from when it was last read: at once after a change, but at most every
+  // 10 ms, or after wait milliseconds, because a style sheet or the value of a field changes without an event.
   function changed(wait) {
     eager();
     return new Promise((resolve) => {
@@ -163,13 +163,14 @@
     });
   }
 
-  // flushed resolves when what an event of the user started has been handed to the browser, a navigation by a form included.
+  // flushed resolves when the result of a user's event has been passed to the browser, including a navigation by a
+  // form.
   const flushed = () => new Promise((resolve) => {
     later(resolve, 0);
     requestAnimationFrame(() => requestAnimationFrame(resolve));
   });
 
-  // loaded resolves when the page is loaded, with what it knows of how it was answered.
+  // loaded resolves when the page is loaded, with what it knows about its response.
   async function loaded() {
     if (scripted() && document.readyState !== "complete") await new Promise((resolve) => { addEventListener("load", resolve, { once: true }); });
     while (document.readyState !== "complete") await frame();
@@ -184,7 +185,7 @@
   };
 
   const frame = () => new Promise((resolve) => {
-    // A page that is not drawn gets no animation frames.
+    // A page that is not rendered gets no animation frames.
     const cancel = later(resolve, 50);
     requestAnimationFrame(() => { cancel(); resolve(); });
   });
@@ -204,8 +205,8 @@
     return false;
   };
 
-  // point scrolls an element into view, waits until it rests and gives the place where a click hits it, in the
-  // coordinates of this frame; or what is in the way; or that the element is gone.
+  // point scrolls an element into view, waits until it no longer moves and returns the place where a click hits it, in
+  // the coordinates of this frame; or the element that covers it; or that the element is gone.
   async function point(number) {
     const element = elements[number];
     if (!element || !element.isConnected) return { gone: true };
@@ -233,8 +234,8 @@
     return { obstacle: obstacle ? describe(obstacle) : "" };
   }
 
-  // focus prepares a text field for typing: what it holds is selected, so that typing takes its place. direct is true when
-  // the value has to be set as a whole, since nobody types into such a field.
+  // focus prepares a text field for typing: it selects its content, so that typing replaces it. direct is true when the
+  // value has to be set as a whole, since users do not type into such a field.
   function focus(number) {
     const element = elements[number];
     if (!element || !element.isConnected) return { gone: true };
@@ -255,7 +256,7 @@
     textarea: Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set,
   };
 
-  // set gives a field its value at once, as a script of the page would notice it.
+  // set sets the value of a field at once, in a way that the page's scripts notice.
   function set(number, text) {
     const element = elements[number];
     if (!element || !element.isConnected) return { gone: true };
@@ -266,14 +267,14 @@
     return { value: element.value ?? element.textContent };
   }
 
-  // leave tells the page that typing is over.
+  // leave tells the page that typing has ended.
   function leave(number) {
     const element = elements[number];
     if (element && element.isConnected) element.dispatchEvent(new Event("change", { bubbles: true }));
     return { value: element ? element.value ?? element.textContent : "" };
   }
 
-  // select chooses an option by its number; a list for several keeps the others.
+  // select selects an option by its number; a multiple-choice list keeps the others.
   function select(number) {
     const option = elements[number];
     if (!option || !option.isConnected) return { gone: true };
@@ -303,8 +304,8 @@
 
   const source = () => (document.doctype ? "<!DOCTYPE html>\n" : "") + (root() ? root().outerHTML : "");
 
-  // vitals gives what the browser measured of this document, in milliseconds since its navigation began; what has not
-  // happened is null. A first paint is waited for a little, because the load event comes before it.
+  // vitals returns the browser's measurements of this document, in milliseconds since its navigation began, or null for
+  // what has not happened. It waits a little for a first paint, because the load event comes before it.
   async function vitals(wait) {
     const kept = (type) => {
       const observer = new PerformanceObserver(() => {});
@@ -373,9 +374,9 @@
 
   const boxesOf = (target) => [...target.getClientRects()].map((box) => [box.left, box.top, box.width, box.height]);
 
-  // mask gives the boxes, in the window, of everything that a picture must not show: password fields and what holds a
-  // secret (a regular expression), white space aside and also when its letters are parted by elements. frames is how many
-  // frames there are.
+  // mask returns the boxes, in the window, of everything that a picture must not show: password fields, and text that
+  // contains a secret (a regular expression), ignoring white space, also when elements split the secret. frames is the
+  // number of frames.
   function mask(secrets) {
     const boxes = [];
     let frames = 0;
@@ -432,7 +433,7 @@
     return { boxes, frames };
   }
 
-  // frameBoxes gives the places of all frames in the window.
+  // frameBoxes returns the places of all frames in the window.
   function frameBoxes() {
     const boxes = [];
     everywhere((tree) => {

@@ -8,24 +8,24 @@ import (
 	"image/color"
 	"image/draw"
 	"image/jpeg"
-	_ "image/png" // what the browser sends
+	_ "image/png" // the format that the browser sends
 	"math"
 
 	"github.com/chromedp/cdproto/page"
 )
 
-// box is a place in the window: left, top, width, height.
+// box is a rectangle in the window: left, top, width, height.
 type box [4]float64
 
-// Picture gives the visible part of the page as a JPEG of at most so many bytes. Password fields are painted over, and
-// every place whose text holds one of the secrets, and every frame that has such a place or cannot be looked into. A secret is
-// a regular expression of JavaScript, matched against text without its white space. What a page draws without text, on a
-// canvas or in an image, is not known.
+// Picture returns the visible part of the page as a JPEG of at most limit bytes. It paints over password fields, every
+// place whose text contains one of the secrets, and every frame with such a place or that cannot be read. A secret is a
+// regular expression of JavaScript, matched against text without its white space. Text that a page draws in a canvas or
+// an image is not recognized.
 func (t *Tab) Picture(ctx context.Context, secrets []string, limit int) ([]byte, error) {
 	if secrets == nil {
 		secrets = []string{}
 	}
-	// The page may change while its picture is taken, so what must not be seen is looked for before and after.
+	// The page may change while its picture is taken, so the places to hide are searched before and after.
 	hidden, err := t.masked(ctx, secrets)
 	if err != nil {
 		return nil, err
@@ -45,13 +45,13 @@ func (t *Tab) Picture(ctx context.Context, secrets []string, limit int) ([]byte,
 	return t.paint(ctx, hidden, secrets, limit)
 }
 
-// qualities of the JPEG, of which the first one counts that makes it small enough.
+// qualities of the JPEG. The first one that makes it small enough is used.
 var qualities = []int{70, 45, 20, 5}
 
-var errTooLarge = errors.New("it is larger than what is kept of one")
+var errTooLarge = errors.New("it is larger than the limit")
 
-// capture takes a picture of a page that has nothing to hide. The browser makes the JPEG, in a fraction of the time that it
-// takes to read one of its pictures and write another.
+// capture takes a picture of a page with nothing to hide. The browser creates the JPEG, which is much faster than
+// decoding its picture and encoding another.
 func (t *Tab) capture(ctx context.Context, limit int) ([]byte, error) {
 	fast := true
 	for _, quality := range qualities {
@@ -67,7 +67,7 @@ func (t *Tab) capture(ctx context.Context, limit int) ([]byte, error) {
 	return nil, &Broken{"write the picture of the page", errTooLarge}
 }
 
-// paint takes a picture and paints these places over, and those that are found after it.
+// paint takes a picture and paints over these places, and those found after it.
 func (t *Tab) paint(ctx context.Context, before []box, secrets []string, limit int) ([]byte, error) {
 	fast := true
 	got, err := command(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{OptimizeForSpeed: &fast})
@@ -88,7 +88,7 @@ func (t *Tab) paint(ctx context.Context, before []box, secrets []string, limit i
 	}
 	canvas := image.NewRGBA(shot.Bounds())
 	draw.Draw(canvas, canvas.Bounds(), shot, shot.Bounds().Min, draw.Src)
-	const edge = 2 // letters may stand out of their boxes
+	const edge = 2 // letters may extend beyond their boxes
 	for _, b := range append(before, after...) {
 		r := image.Rect(int(math.Floor((b[0]-edge)*scale)), int(math.Floor((b[1]-edge)*scale)),
 			int(math.Ceil((b[0]+b[2]+edge)*scale)), int(math.Ceil((b[1]+b[3]+edge)*scale)))
@@ -106,10 +106,10 @@ func (t *Tab) paint(ctx context.Context, before []box, secrets []string, limit i
 	return nil, &Broken{"write the picture of the page", errTooLarge}
 }
 
-// masked gives the places that a picture must not show.
+// masked returns the places that a picture must not show.
 func (t *Tab) masked(ctx context.Context, secrets []string) ([]box, error) {
 	var boxes []box
-	private := false // in a frame, whose place is not worked out
+	private := false // in a frame whose position is not computed
 	ids := t.frameIDs()
 	frames := 0
 	for i, id := range ids {

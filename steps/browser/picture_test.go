@@ -17,7 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// secretive shows the secret "s3 same" in red in every way, password fields too, and something green that all may see.
+// secretive shows the secret "s3 same" in red in every way, including password fields, and something public in green.
 const secretive = `<!DOCTYPE html><style>body { font: bold 40px monospace; color: #f00; margin: 20px } input, textarea, select { font: inherit; color: #f00 }
 .free { background: #0a0; width: 200px; height: 60px; color: #0a0 } div, p { margin: 6px }</style>
 <div class=free></div><p>Hi s3 same</p><p>s3 <b>sa</b><i>me</i></p><p>s3
@@ -30,7 +30,7 @@ const secretive = `<!DOCTYPE html><style>body { font: bold 40px monospace; color
 <style>.made::after { content: attr(data-x) }</style><div class=made data-x="s3 same"></div>
 <script>document.getElementById("host").attachShadow({mode: "open"}).innerHTML = "<p style='margin:0'>s3 same</p>"</script>`
 
-// TestPicture looks at the pixels of a picture for those of a secret.
+// TestPicture searches the pixels of a picture for those of a secret.
 func TestPicture(t *testing.T) {
 	b := started(t, browser.Options{})
 	mux := http.NewServeMux()
@@ -61,7 +61,7 @@ func TestPicture(t *testing.T) {
 			t.Fatal(err)
 		}
 		keepPicture(t, len(secrets), shot)
-		pixels := image.NewRGBA(shot.Bounds()) // whose bytes are read much faster than by At
+		pixels := image.NewRGBA(shot.Bounds()) // reading its bytes is much faster than At
 		draw.Draw(pixels, pixels.Bounds(), shot, shot.Bounds().Min, draw.Src)
 		for pixel := range slices.Chunk(pixels.Pix, 4) {
 			switch r, g, b := int(pixel[0]), int(pixel[1]), int(pixel[2]); {
@@ -93,7 +93,7 @@ func TestPicture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, limit := range []int{len(best), len(best) - 1} { // the second needs a worse quality
+	for _, limit := range []int{len(best), len(best) - 1} { // the second needs a lower quality
 		if red, green, _ := look([]string{"s3same"}, limit); red < 2000 || green < 10000 {
 			t.Errorf("%d red and %d green pixels of a page that has nothing to hide", red, green)
 		}
@@ -103,7 +103,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// keepPicture writes a picture to the directory in STEPWATCH_PICTURES, for somebody to look at.
+// keepPicture writes a picture to the directory in STEPWATCH_PICTURES, for manual inspection.
 func keepPicture(t *testing.T, number int, shot image.Image) {
 	t.Helper()
 	dir := os.Getenv("STEPWATCH_PICTURES")

@@ -25,7 +25,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/scratch"
 )
 
-// process is one running browser. Its fields below are guarded by the Browser's lock.
+// process is one running browser. The Browser's lock guards the fields in the second block.
 type process struct {
 	owner  *Browser
 	ctx    context.Context // chromedp's, with the browser in it; it ends with the process
@@ -33,9 +33,9 @@ type process struct {
 	dir    *profile // nil for a remote browser
 	pid    int
 	once   sync.Once
-	agent  string                // the user agent that its tabs give
-	fault  atomic.Pointer[error] // why it was ended in the middle of its work
-	leader func() int            // the process that its group is named after, 0 when none was started; to be asked after cancel
+	agent  string                // the user agent of its tabs
+	fault  atomic.Pointer[error] // why it was ended during its work
+	leader func() int            // the leader of its process group, 0 when none was started; call it after cancel
 
 	uses     int // tabs in all
 	tabs     int // open
@@ -43,7 +43,7 @@ type process struct {
 	tooLarge bool
 }
 
-// start starts the browser, or connects to the one that runs elsewhere.
+// start starts the browser, or connects to a remote one.
 func start(ctx context.Context, b *Browser) (*process, error) {
 	p := &process{owner: b, leader: func() int { return 0 }}
 	b.running.Store(p, nil)
@@ -65,7 +65,7 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 		base, cancelAllocator = chromedp.NewExecAllocator(base, p.flags(path, o)...)
 	}
 	options := []chromedp.ContextOption{chromedp.WithBrowserOption(quietly...)}
-	if o.Remote != "" { // a tab in the browser's own context would stay there when we are killed
+	if o.Remote != "" { // a tab in the browser's own context would remain there if we are killed
 		options = append(options, chromedp.WithNewBrowserContext())
 	}
 	browserCtx, cancel := chromedp.NewContext(base, options...)
@@ -82,7 +82,7 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 	select {
 	case err = <-started:
 	case <-timer.C:
-		err = fmt.Errorf("it did not answer within %s", o.Start)
+		err = fmt.Errorf("it did not respond within %s", o.Start)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -97,7 +97,7 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 	return p, nil
 }
 
-// connect starts the browser and has it tell of its tabs once for all, and not to the blank one that it begins with.
+// connect starts the browser and makes it report its tabs, once for all, except the initial blank one.
 func (p *process) connect() error {
 	if err := chromedp.Do(p.ctx); err != nil {
 		return err
@@ -115,19 +115,19 @@ func explainStart(err error, o Options) error {
 	case o.Remote != "":
 		return fmt.Errorf("connect to %s (browser.remote in stepwatch.yml; start one there with --headless --remote-debugging-port): %w", o.Remote, err)
 	case errors.Is(err, os.ErrPermission), strings.Contains(text, "No usable sandbox"):
-		return fmt.Errorf("%w; its sandbox needs user namespaces (sysctl kernel.unprivileged_userns_clone=1)", err)
+		return fmt.Errorf("%w; its sandbox requires user namespaces (sysctl kernel.unprivileged_userns_clone=1)", err)
 	}
 	return err
 }
 
-// flags are the command line. Chromium's own background work is off: it would show up in the figures and, without access to
-// the internet, in its log.
+// flags returns the command line options. Chromium's own background work is off: it would affect the measurements and,
+// without access to the internet, fill its log.
 func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(p.dir.user()),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
-			cmd.Dir = p.dir.path // its children name it nowhere else, and it takes their core dumps
+			cmd.Dir = p.dir.path // so that its children can be found by it, and for their core dumps
 			isolate(cmd)
 			p.leader = func() int {
 				if cmd.Process == nil {
@@ -144,7 +144,7 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 		chromedp.Flag("mute-audio", true),
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("no-pings", true),
-		// A frame of another site stays in its page's process, so that the same steps reach into it everywhere.
+		// A frame of another site stays in the process of its page, so that the same steps can read it.
 		chromedp.Flag("disable-site-isolation-trials", true),
 		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,IsolateOrigins,site-per-process,OptimizationHints,MediaRouter,DialMediaRouteProvider,BackForwardCache,PaintHolding,AcceptCHFrame,AvoidUnnecessaryBeforeUnloadCheckSync,LensOverlay"),
 	})
@@ -157,26 +157,26 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 		options = append(options, chromedp.Flag("host-resolver-rules", strings.Join(rules, ",")))
 	}
 	if o.Proxy != "" {
-		var direct []string // as over HTTP alone: what is mapped is reached without the proxy
+		var direct []string // as over HTTP alone: mapped addresses are reached without the proxy
 		for from := range o.MapHosts {
 			direct = append(direct, from)
 		}
 		slices.Sort(direct)
 		options = append(options, chromedp.ProxyServer(o.Proxy), chromedp.Flag("proxy-bypass-list", strings.Join(direct, ";")))
 	} else {
-		options = append(options, chromedp.Flag("no-proxy-server", true)) // nor one of the environment
+		options = append(options, chromedp.Flag("no-proxy-server", true)) // also not one from the environment
 	}
 	return options
 }
 
-// memoryEvery is after how many tabs the memory is looked at. A tab that stays open for longer than guardEvery has it looked
-// at as often.
+// memoryEvery is after how many tabs the memory is checked. While a tab is open longer than guardEvery, it is checked
+// at this interval as well.
 const (
 	memoryEvery = 10
 	guardEvery  = 500 * time.Millisecond
 )
 
-// watchMemory has the process replaced before the next tab when it holds too much.
+// watchMemory lets the process be replaced before the next tab when it uses too much memory.
 func (p *process) watchMemory() {
 	b := p.owner
 	b.mu.Lock()
@@ -187,8 +187,8 @@ func (p *process) watchMemory() {
 	}
 }
 
-// outgrown gives the bytes that the process and its children hold when those are more than they may, and has it replaced
-// then; otherwise 0. Of a remote browser that is not known.
+// outgrown returns the memory of the process and its children when it exceeds the limit, and then marks the process for
+// replacement; otherwise it returns 0. The memory of a remote browser is unknown.
 func (p *process) outgrown() int64 {
 	b := p.owner
 	if p.pid == 0 {
@@ -203,7 +203,7 @@ func (p *process) outgrown() int64 {
 	return held
 }
 
-// guard ends the process when it takes so much while a tab is open that the machine is in danger.
+// guard ends the process when it uses so much memory while a tab is open that the machine is in danger.
 func (p *process) guard(tab context.Context) {
 	if p.pid == 0 {
 		return
@@ -217,13 +217,13 @@ func (p *process) guard(tab context.Context) {
 		case <-tick.C:
 		}
 		if most := 2 * p.owner.options.Memory; p.outgrown() > most {
-			p.fail(fmt.Errorf("the browser took more than %s, twice browser.memory of stepwatch.yml", size(most)))
+			p.fail(fmt.Errorf("the browser took more than %s, twice browser.memory in stepwatch.yml", size(most)))
 			return
 		}
 	}
 }
 
-// size writes bytes in the unit that fits.
+// size formats bytes in a suitable unit.
 func size(bytes int64) string {
 	if bytes >= 1<<30 {
 		return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(bytes)/(1<<30)), ".0") + " GB"
@@ -231,12 +231,12 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%d MB", bytes>>20)
 }
 
-// answerLimit is how long a browser may take for the simplest answer before it is said to hang. It is less than a step
-// gets after its deadline.
+// answerLimit is how long a browser may take for the simplest response before it counts as hung. It is less than the
+// time that a step gets after its deadline.
 const answerLimit = 500 * time.Millisecond
 
-// check asks a browser in which something did not come in time whether it still works. One that does not is ended, and
-// the next tab gets another.
+// check asks a browser that was too slow whether it still works. One that does not is ended, and the next tab gets
+// another.
 func (p *process) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
 	defer cancel()
@@ -250,14 +250,14 @@ func (p *process) check(ctx context.Context) error {
 	return &Broken{"use the browser", p.why()}
 }
 
-// fail ends the process for a reason, which every tab in it then gives. It does not wait.
+// fail ends the process with a reason, which every tab in it then returns. It does not wait.
 func (p *process) fail(why error) {
 	p.fault.CompareAndSwap(nil, &why)
 	p.owner.forget(p)
 	go p.stop() // Close waits for it
 }
 
-// why says why the process is gone.
+// why returns why the process ended.
 func (p *process) why() error {
 	if why := p.fault.Load(); why != nil {
 		return *why
@@ -268,7 +268,8 @@ func (p *process) why() error {
 	return errors.New("the browser ended")
 }
 
-// userAgent is the browser's own, so that pages give what they give to visitors, and the monitor's name behind it.
+// userAgent returns the browser's own user agent, so that pages are the same as for visitors, followed by the name of
+// the monitor.
 func (p *process) userAgent(ctx context.Context) (string, error) {
 	p.owner.mu.Lock()
 	agent := p.agent
@@ -289,7 +290,7 @@ func (p *process) userAgent(ctx context.Context) (string, error) {
 
 func (p *process) gone() bool { return p.ctx.Err() != nil }
 
-// stop ends the process, its children and its directory. It returns when nothing is left.
+// stop ends the process and its children, and removes its directory. It returns when all are gone.
 func (p *process) stop() {
 	p.once.Do(func() {
 		p.cancel()
@@ -301,8 +302,8 @@ func (p *process) stop() {
 	})
 }
 
-// profile is the directory of one browser process: its home, its temporary files and its user data. A lock that the kernel
-// gives up with this process says whether somebody still uses it.
+// profile is the directory of one browser process: its home, its temporary files and its user data. A lock, which the
+// kernel releases with this process, shows whether it is still in use.
 type profile struct {
 	path string
 	lock *os.File
@@ -315,7 +316,7 @@ const (
 	lockFlags     = os.O_CREATE | os.O_RDWR
 )
 
-// newProfile makes a directory beneath o.Dir and removes those whose owner was killed.
+// newProfile creates a directory below o.Dir and removes those whose owner was killed.
 func newProfile(ctx context.Context, o Options) (*profile, error) {
 	parent := o.Dir
 	if parent == "" {
@@ -340,10 +341,11 @@ func newProfile(ctx context.Context, o Options) (*profile, error) {
 	return d, nil
 }
 
-// staleAfter is the age at which a directory without a lock is nobody's: one that is being made or removed is younger.
+// staleAfter is the age after which a directory without a lock counts as abandoned: one that is being created or
+// removed is younger.
 const staleAfter = time.Minute
 
-// sweep removes the directories of browsers whose owner is gone, and ends what is left of these.
+// sweep removes the directories of browsers whose owner is gone, and ends their remaining processes.
 func sweep(parent string) {
 	left, err := filepath.Glob(filepath.Join(parent, profilePrefix+"*"))
 	if err != nil {
@@ -365,7 +367,7 @@ func sweep(parent string) {
 }
 
 func (d *profile) remove() {
-	// A child of the browser may still write while it dies.
+	// A child of the browser may still write while it ends.
 	for range 20 {
 		if os.RemoveAll(d.path) == nil {
 			break
@@ -377,8 +379,8 @@ func (d *profile) remove() {
 	}
 }
 
-// trust adds certificate authorities to the store that Chromium reads on Linux, NSS in its home directory. There they are
-// judged as any other: name, dates and chain count.
+// trust adds certificate authorities to the store that Chromium reads on Linux, NSS in its home directory. Their
+// certificates are verified as usual: name, dates and chain.
 func trust(ctx context.Context, home string, roots [][]byte) error {
 	if len(roots) == 0 {
 		return nil
@@ -391,9 +393,9 @@ func trust(ctx context.Context, home string, roots [][]byte) error {
 		out, err := program.Run(ctx, program.Command{Path: "certutil", Args: append([]string{"-d", "sql:" + store}, args...)})
 		switch {
 		case err != nil:
-			return fmt.Errorf("make the browser trust tls.ca of stepwatch.yml: %w (certutil comes with Debian's libnss3-tools)", err)
+			return fmt.Errorf("make the browser trust tls.ca in stepwatch.yml: %w (certutil comes with Debian's libnss3-tools)", err)
 		case out.ExitCode != 0:
-			return fmt.Errorf("make the browser trust tls.ca of stepwatch.yml: certutil: %s", strings.TrimSpace(string(out.Stderr)))
+			return fmt.Errorf("make the browser trust tls.ca in stepwatch.yml: certutil: %s", strings.TrimSpace(string(out.Stderr)))
 		}
 		return nil
 	}
@@ -403,7 +405,7 @@ func trust(ctx context.Context, home string, roots [][]byte) error {
 	file := filepath.Join(home, "root.pem")
 	known := map[[sha256.Size]byte]bool{}
 	for _, root := range roots {
-		for block, rest := pem.Decode(root); block != nil; block, rest = pem.Decode(rest) { // certutil reads the first one only
+		for block, rest := pem.Decode(root); block != nil; block, rest = pem.Decode(rest) { // certutil reads only the first one
 			sum := sha256.Sum256(block.Bytes)
 			if block.Type != "CERTIFICATE" || known[sum] {
 				continue

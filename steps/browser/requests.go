@@ -14,39 +14,39 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 )
 
-// Request is one request of a page and its answer.
+// Request is one request of a page and its response.
 type Request struct {
 	URL      string
 	Method   string
 	Kind     string // "Document", "Script", "Image", …
 	Header   http.Header
 	Started  time.Time
-	Redirect bool // the answer sent the browser on
+	Redirect bool // the response redirected the browser
 
-	Status         int // 0 when there was no answer
+	Status         int // 0 when there was no response
 	StatusText     string
 	ResponseHeader http.Header
-	MediaType      string // that the browser takes the body for: "text/html"
+	MediaType      string // that the browser assumes for the body: "text/html"
 	Protocol       string // "http/1.1", "h2"
 	Remote         string // "192.0.2.1:443"
-	Reused         bool   // over a connection that was open already
-	Cached         bool   // answered by the browser's own cache
-	Bytes          int64  // as transferred, header included
-	Head           int64  // of these, the header's
-	Done           bool   // all of the body came
+	Reused         bool   // over an existing connection
+	Cached         bool   // from the browser's own cache
+	Bytes          int64  // as transferred, including the header
+	Head           int64  // bytes of the header
+	Done           bool   // the whole body was received
 	Failed         string // "net::ERR_…", or empty
-	Canceled       bool   // the page or the browser did not want it any more
+	Canceled       bool   // the page or the browser no longer needed it
 
 	TLS *TLS
 
-	// The phases of the exchange. One that did not happen is negative.
+	// The phases of the exchange. A phase that did not happen is negative.
 	DNS, Connect, Handshake, Processing time.Duration
 
 	id                   network.RequestID
 	began, header, ended float64 // by the browser's monotonic clock, in seconds
 }
 
-// TLS is what the browser says of a connection's security.
+// TLS is what the browser reports about a connection's security.
 type TLS struct {
 	Version string // "TLS 1.3"
 	Cipher  string
@@ -55,7 +55,7 @@ type TLS struct {
 	Expires time.Time
 }
 
-// Transfer is how long the body took, and negative while it is not known.
+// Transfer returns how long the body took, negative while unknown.
 func (r *Request) Transfer() time.Duration {
 	if r.ended == 0 || r.header == 0 || r.ended < r.header {
 		return -1
@@ -63,7 +63,7 @@ func (r *Request) Transfer() time.Duration {
 	return seconds(r.ended - r.header)
 }
 
-// Took is how long the request took from its beginning to its end, and negative while it is not known.
+// Took returns how long the request took in all, negative while unknown.
 func (r *Request) Took() time.Duration {
 	if r.ended == 0 || r.began == 0 {
 		return -1
@@ -73,7 +73,7 @@ func (r *Request) Took() time.Duration {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// requested notes a request; t.mu is held.
+// requested records a request; t.mu is held.
 func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	before := t.byID[ev.RequestID]
 	r := &Request{URL: ev.Request.URL + ev.Request.URLFragment, Method: ev.Request.Method, Kind: string(ev.Type), Header: header(ev.Request.Headers),
@@ -91,7 +91,7 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		t.dropped++
 	}
 	t.active = time.Now()
-	defer func() { t.of(ev.LoaderID).requested(r) }() // once the navigation is there
+	defer func() { t.of(ev.LoaderID).requested(r) }() // after the navigation was recorded
 	if ev.Type != network.ResourceTypeDocument {
 		return
 	}
@@ -137,40 +137,40 @@ func (r *Request) received(a *network.Response) {
 		r.DNS = phase(g.DNSStart, g.DNSEnd)
 		r.Handshake = phase(g.SslStart, g.SslEnd)
 		if r.Connect = phase(g.ConnectStart, g.ConnectEnd); r.Connect >= 0 && r.Handshake >= 0 {
-			r.Connect -= r.Handshake // the browser counts the handshake as connecting
+			r.Connect -= r.Handshake // the browser counts the handshake as part of connecting
 		}
 		r.Processing = phase(g.SendEnd, g.ReceiveHeadersEnd)
 		r.header = g.RequestTime + g.ReceiveHeadersEnd/1000
 	}
 }
 
-// Body is how many bytes of the body came, as transferred.
+// Body returns how many bytes of the body were received, as transferred.
 func (r *Request) Body() int64 { return max(0, r.Bytes-r.Head) }
 
-// showsNothing says whether the answer leaves the page as it is, as it should.
+// showsNothing reports whether the response intentionally leaves the page unchanged.
 func (r *Request) showsNothing() bool {
 	return r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified
 }
 
-// attached says whether the server wants the answer to be saved (RFC 6266).
+// attached reports whether the server asks to save the response (RFC 6266).
 func (r *Request) attached() bool {
 	return strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment")
 }
 
-// isFile says whether the answer is of a type that the browser saves and does not show. One whose type was not told is not: of
-// a page that the browser gave up early there is only the status.
+// isFile reports whether the response has a type that the browser saves instead of showing it. It is false for an
+// unknown type: of a page that the browser aborted early, only the status is known.
 func (r *Request) isFile() bool {
 	mediaType := r.MediaType
 	if mediaType == "" {
-		mediaType, _, _ = mime.ParseMediaType(r.ResponseHeader.Get("Content-Type")) // what cannot be read is not told
+		mediaType, _, _ = mime.ParseMediaType(r.ResponseHeader.Get("Content-Type")) // an invalid type counts as unknown
 	}
 	return mediaType != "" && !shown.MatchString(mediaType)
 }
 
-// shown are the types that every Chromium shows, without sound and film.
+// shown are the types that every Chromium shows, without audio and video.
 var shown = regexp.MustCompile(`^(?:text/(?:html|plain|xml|css|javascript)|application/(?:json|xml|javascript)|image/.+|.+\+(?:xml|json))$`)
 
-// failed notes that a request came to nothing; t.mu is held.
+// failed records that a request failed; t.mu is held.
 func (t *Tab) failed(ev *network.EventLoadingFailed) {
 	r := t.byID[ev.RequestID]
 	if r == nil {
@@ -190,18 +190,18 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 	}
 	switch {
 	case r.showsNothing():
-		n.Loaded = true // the page stays, as it should
+		n.Loaded = true // the page stays, as intended
 	case !strings.HasPrefix(r.URL, "http"):
-		n.Loaded = true // another program's address, such as mailto:
+		n.Loaded = true // the address of another program, such as mailto:
 	case r.attached(), ev.Canceled && r.isFile():
 		n.Download = true
-	default: // a page is given up when the process that was to show it has died
+	default: // a page is aborted when the process that was to show it has died
 		n.Failed = r.Failed
 	}
 	n.Ended = time.Now()
 }
 
-// header makes the browser's map a header. Fields of one name come joined by line feeds.
+// header converts the browser's map to a header. Fields of the same name are joined by line feeds.
 func header(of network.Headers) http.Header {
 	h := make(http.Header, len(of))
 	for name, value := range of {
@@ -212,7 +212,7 @@ func header(of network.Headers) http.Header {
 	return h
 }
 
-// Requests gives copies of the requests since the tab was opened, in order, and how many were too many to keep.
+// Requests returns copies of the requests since the tab was opened, in order, and how many were not kept.
 func (t *Tab) Requests() (requests []Request, dropped int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

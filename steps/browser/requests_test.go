@@ -7,9 +7,9 @@ import (
 	"github.com/chromedp/cdproto/network"
 )
 
-// TestGivenUp holds that only what the browser does not show is taken for a file. When the process that was to show a page
-// dies the browser gives the page up too, perhaps before it has told more than the status and the header, and that is not the
-// website's doing.
+// TestGivenUp checks that only a response that the browser does not show counts as a file. When the process that was to
+// show a page dies, the browser also aborts the page, perhaps after reporting only status and header; that is not the
+// website's fault.
 func TestGivenUp(t *testing.T) {
 	for _, c := range []struct {
 		mediaType, contentType, disposition string

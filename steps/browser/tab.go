@@ -30,22 +30,22 @@ import (
 //go:embed page.js
 var pageScript string
 
-// world is the name of the isolated world that pageScript lives in.
+// world is the name of the isolated world of pageScript.
 const world = "stepwatch"
 
-// Agent is what a tab's user agent ends in, so that a site's owner can tell the monitor's visits from others.
+// Agent is the end of a tab's user agent, so that the owner of a site can distinguish the monitor's visits from others.
 const Agent = "stepwatch (+https://github.com/stepwatch/stepwatch)"
 
-// Tab is one page in a context of its own. It is for one goroutine at a time. Every method stops when its context ends and
+// Tab is one page in its own context. It is for one goroutine at a time. Every method stops when its context ends, and
 // returns a *Broken when the browser or the tab died. Close must be called.
 type Tab struct {
 	process *process
 	session *chromedp.Target
-	life    context.Context // ends with the tab, its cause says why
+	life    context.Context // ends with the tab, its cause is the reason
 	end     context.CancelCauseFunc
 	cancel  context.CancelFunc // closes the tab in the browser
 	main    cdp.FrameID
-	opener  *Tab        // whose page opened this window, or nil
+	opener  *Tab        // the tab whose page opened this window, or nil
 	shut    atomic.Bool // the page closed this window
 	once    sync.Once
 
@@ -54,36 +54,36 @@ type Tab struct {
 	mu       sync.Mutex
 	news     chan struct{} // closed and replaced when anything below changes
 	worlds   map[cdp.FrameID]string
-	frames   []*frame    // all but the main one, in the order in which they came
-	moves    int         // how many loads of frames began, and changes of place within a document
-	touched  cdp.FrameID // that the last action was in
+	frames   []*frame    // all but the main one, in order of creation
+	moves    int         // how many loads of frames and navigations within a document began
+	touched  cdp.FrameID // the frame of the last action
 	url      string
 	current  *Navigation // the newest navigation of the main frame, or nil
-	shown    *Navigation // the one whose document is there, or nil
+	shown    *Navigation // the one whose document is shown, or nil
 	active   time.Time   // when a request last began or ended
-	expected time.Time   // when the page asked for a navigation of the main frame that has not begun yet; zero when none
+	expected time.Time   // when the page requested a navigation of the main frame that has not begun yet; zero when none
 	requests []*Request
 	byID     map[network.RequestID]*Request
 	dropped  int // requests that were not kept
 	console  []Message
-	dialogs  []*Dialog // of this tab and its windows; a window has none
-	asking   *Dialog   // that is open
+	dialogs  []*Dialog // of this tab and its windows; empty in a window
+	asking   *Dialog   // the open one
 	replies  []Reply   // to the next dialogs
-	windows  []*Tab    // that the page opened, the newest last
-	opening  int       // windows that it asked for and that are not there yet
-	wanted   string    // the address of the one it asked for last
-	followed int       // how many windows Opened has given
-	saving   *saving   // the download that is waited for, or nil
+	windows  []*Tab    // opened by the page, the newest last
+	opening  int       // windows that it requested and that are not open yet
+	wanted   string    // the address of the last window requested
+	followed int       // how many windows Opened has returned
+	saving   *saving   // the awaited download, or nil
 	logins   []Login
 
 	atProxy   *Login // the login for the proxy, or nil
-	unwelcome bool   // the proxy did not take it
+	unwelcome bool   // the proxy rejected it
 	headers   []sentHeader
-	asked     map[fetch.RequestID]bool // requests of which the server was answered with a login
-	entered   map[fetch.RequestID]bool // requests of which the proxy was
+	asked     map[fetch.RequestID]bool // requests for which the server got a login
+	entered   map[fetch.RequestID]bool // requests for which the proxy got a login
 }
 
-// open makes the tab within limit: a browser context, a page in it, and our part in every document of it.
+// open creates the tab within limit: a browser context, a page in it, and our script in every document of it.
 func (p *process) open(ctx context.Context, limit time.Duration) (*Tab, error) { //nolint:contextcheck // the tab outlives the step that opens it
 	// A tab is bound to the context of its first command, and opening one hangs for ever when the browser is half dead.
 	tabCtx, cancel := chromedp.NewContext(p.ctx, chromedp.WithNewBrowserContext())
@@ -96,7 +96,7 @@ func (p *process) open(ctx context.Context, limit time.Duration) (*Tab, error) {
 	select {
 	case err = <-opened:
 	case <-timeout.C:
-		err = fmt.Errorf("the browser did not answer within %s", limit)
+		err = fmt.Errorf("the browser did not respond within %s", limit)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-p.ctx.Done():
@@ -104,10 +104,10 @@ func (p *process) open(ctx context.Context, limit time.Duration) (*Tab, error) {
 	}
 	if err != nil {
 		t.end(err)
-		go cancel() // it waits for an answer that may never come
+		go cancel() // it waits for a response that may never come
 		return nil, &Broken{"open a tab", err}
 	}
-	go p.guard(t.life) //nolint:contextcheck // it watches for as long as the tab lives
+	go p.guard(t.life) //nolint:contextcheck // it watches as long as the tab lives
 	return t, nil
 }
 
@@ -133,10 +133,11 @@ func (t *Tab) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	isWindow := t.opener != nil // with a document already that we have no part in
+	isWindow := t.opener != nil // it already has a document without our script
 	// The order of these does not matter.
 	return together(
-		// chromedp turns these three on: every change of the document would be told to us, and every tab of all others; see outside.
+		// chromedp enables these three: they report every change of the document, and every tab of all others; see
+		// outside.
 		sending(ctx, t.session, css.Disable, cdp.Empty{}),
 		sending(ctx, t.session, dom.Disable, cdp.Empty{}),
 		sending(ctx, t.session, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{}),
@@ -146,7 +147,7 @@ func (t *Tab) attach(ctx context.Context) error {
 	)
 }
 
-// together sends commands at once and gives the first error.
+// together sends commands concurrently and returns the first error.
 func together(commands ...func() error) error {
 	errs := make(chan error, len(commands))
 	for _, send := range commands {
@@ -161,7 +162,7 @@ func together(commands ...func() error) error {
 	return first
 }
 
-// sending is a command for together, of whose answer nothing is made.
+// sending is a command for together whose result is ignored.
 func sending[P, R any](ctx context.Context, s cdp.Session, c cdp.Command[P, R], params P) func() error {
 	return func() error {
 		_, err := cdp.Call(ctx, s, c, params)
@@ -172,7 +173,7 @@ func sending[P, R any](ctx context.Context, s cdp.Session, c cdp.Command[P, R], 
 // closeLimit is how long closing a tab may take before the browser is asked whether it still works.
 const closeLimit = 2 * time.Second
 
-// Close closes the tab and forgets its context with everything in it.
+// Close closes the tab and removes its context with everything in it.
 func (t *Tab) Close() error {
 	t.once.Do(func() {
 		t.mu.Lock()
@@ -192,7 +193,7 @@ func (t *Tab) Close() error {
 		select {
 		case <-done:
 		case <-slow.C:
-			_ = t.process.check(t.life) // one that hangs is ended, and that ends the wait
+			_ = t.process.check(t.life) // this ends a hung browser, and so the wait
 			<-done
 		}
 		if t.opener != nil {
@@ -207,22 +208,22 @@ func (t *Tab) Close() error {
 // Navigation is one load of a document into the tab, redirects included.
 type Navigation struct {
 	Chain  []*Request // the requests for the document, redirects first
-	Failed string     // why it did not come to a page, in the browser's words ("net::ERR_CONNECTION_REFUSED"), or empty
+	Failed string     // why it did not lead to a page, in the browser's words ("net::ERR_CONNECTION_REFUSED"), or empty
 
 	Begun     time.Time // by our clock
-	Committed bool      // the document has taken the place of the one before
+	Committed bool      // the document has replaced the previous one
 	Ready     bool      // DOMContentLoaded
 	Loaded    bool      // the load event: with everything that the document refers to
 	Ended     time.Time // when it was loaded or failed
-	Download  bool      // what came is a file, not a page
+	Download  bool      // the response is a file, not a page
 
-	frames   map[cdp.FrameID]int // how often each frame of the page had begun to load, when Navigation was asked
+	frames   map[cdp.FrameID]int // how often each frame of the page had begun to load when Navigation was called
 	loader   cdp.LoaderID
 	loaded   float64 // the load event by the browser's monotonic clock, in seconds
 	activity activity
 }
 
-// Took is how long the navigation took until it was loaded or failed, and false while it goes on.
+// Took returns how long the navigation took until it was loaded or failed, and false while it is in progress.
 func (n *Navigation) Took() (time.Duration, bool) {
 	if n.Ended.IsZero() {
 		return time.Since(n.Begun), false
@@ -230,7 +231,7 @@ func (n *Navigation) Took() (time.Duration, bool) {
 	return n.Ended.Sub(n.Begun), true
 }
 
-// Rest is how long the page took from the end of its document to the load event, and negative when that is not known.
+// Rest returns how long the page took from the end of its document to the load event, negative when unknown.
 func (n *Navigation) Rest() time.Duration {
 	r := n.Response()
 	if r == nil || r.ended == 0 || n.loaded == 0 {
@@ -239,7 +240,7 @@ func (n *Navigation) Rest() time.Duration {
 	return max(0, seconds(n.loaded-r.ended))
 }
 
-// Response is the request that the document came with, or nil.
+// Response returns the request of the document, or nil.
 func (n *Navigation) Response() *Request {
 	if n == nil || len(n.Chain) == 0 {
 		return nil
@@ -249,18 +250,18 @@ func (n *Navigation) Response() *Request {
 
 func (n *Navigation) done() bool { return n.Loaded || n.Failed != "" || n.Download }
 
-// Message is one line of the page's console, or an exception that no script caught.
+// Message is one line of the page's console, or an uncaught exception.
 type Message struct {
 	Level string // "log", "info", "warning", "error", "exception"
 	Text  string
-	URL   string // of the script, or what could not be loaded
+	URL   string // of the script, or of the resource that failed to load
 }
 
-// Dialog is one that the page opened: an alert, a question. It was answered at once, since nothing else goes on meanwhile.
+// Dialog is a dialog that the page opened, such as an alert. It was answered at once, since it blocks everything else.
 type Dialog struct {
 	Kind     string // "alert", "confirm", "prompt", "beforeunload"
 	Message  string
-	Expected bool // AnswerNext had said how
+	Expected bool // AnswerNext had set the answer
 	Accepted bool
 	Took     time.Duration // until it was closed, 0 while it is open
 
@@ -270,7 +271,7 @@ type Dialog struct {
 // Reply is an answer to a dialog.
 type Reply struct {
 	Accept bool
-	Text   string // for a question that asks for one, which has its own text when this is empty
+	Text   string // for a prompt; its default text is used when this is empty
 }
 
 // limits of what is kept of one tab.
@@ -279,13 +280,13 @@ const (
 	maxMessages = 500
 )
 
-// changedLocked tells everybody who waits; t.mu must be held.
+// changedLocked notifies all waiters; t.mu must be held.
 func (t *Tab) changedLocked() {
 	close(t.news)
 	t.news = make(chan struct{})
 }
 
-// outside takes notice of what the browser says of all its tabs. It must not wait.
+// outside handles the browser's events about all its tabs. It must not block.
 func (t *Tab) outside(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -303,7 +304,7 @@ func (t *Tab) outside(ev any) {
 	}
 }
 
-// event takes notice of what the browser says of this one. It is called in the order of the events and must not wait.
+// event handles the browser's events about this tab. It is called in their order and must not block.
 func (t *Tab) event(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -311,7 +312,7 @@ func (t *Tab) event(ev any) {
 	case *inspector.EventTargetCrashed:
 		t.end(errors.New("the page crashed"))
 	case *inspector.EventDetached:
-		t.end(fmt.Errorf("the browser let go of the page: %s", ev.Reason))
+		t.end(fmt.Errorf("the browser detached from the page: %s", ev.Reason))
 	case *runtime.EventExecutionContextCreated:
 		if ev.Context.Name != world {
 			return
@@ -355,7 +356,7 @@ func (t *Tab) event(ev any) {
 		t.url = ev.Frame.URL + ev.Frame.URLFragment
 		n := t.current
 		if n == nil || n.loader != ev.Frame.LoaderID {
-			n = &Navigation{Begun: time.Now(), loader: ev.Frame.LoaderID} // about:blank and such: no request was made
+			n = &Navigation{Begun: time.Now(), loader: ev.Frame.LoaderID} // about:blank and the like: no request was made
 			t.current = n
 		}
 		n.Committed, t.shown = true, n
@@ -398,10 +399,10 @@ func (t *Tab) event(ev any) {
 			r.received(ev.Response)
 		}
 	case *network.EventResponseReceivedExtraInfo:
-		if r := t.byID[ev.RequestID]; r != nil && r.Status == 0 { // of an answer that shows nothing it is all we are told
+		if r := t.byID[ev.RequestID]; r != nil && r.Status == 0 { // for a response that shows nothing, this is all we get
 			r.Status, r.StatusText, r.ResponseHeader = int(ev.StatusCode), http.StatusText(int(ev.StatusCode)), header(ev.Headers)
 			if n := t.current; n.Response() == r && n.Failed == aborted && r.showsNothing() {
-				n.Failed, n.Loaded = "", true // its end was told before
+				n.Failed, n.Loaded = "", true // its end was reported before
 			}
 			break
 		}
@@ -434,7 +435,7 @@ func (t *Tab) event(ev any) {
 	case *runtime.EventExceptionThrown:
 		t.message(exceptionMessage(ev))
 	case *chromelog.EventEntryAdded:
-		// What the network says is told by the requests, and what scripts say by the events above.
+		// The requests already report network messages, and the events above report those of scripts.
 		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork || e.Level != chromelog.EntryLevelError && e.Level != chromelog.EntryLevelWarning {
 			return
 		}
@@ -454,7 +455,7 @@ func (t *Tab) message(m Message) {
 	}
 }
 
-// bind ends ctx also when the tab dies, with the tab's cause.
+// bind returns a context that also ends when the tab dies, with the tab's cause.
 func (t *Tab) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	bound, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(t.life, func() { cancel(t.death()) })
@@ -464,7 +465,7 @@ func (t *Tab) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// death says why the tab is gone.
+// death returns why the tab died.
 func (t *Tab) death() error {
 	if t.whetherShut() {
 		return ErrShut
@@ -484,9 +485,8 @@ func command[P, R any](ctx context.Context, t *Tab, c cdp.Command[P, R], params 
 	return out, t.explain(ctx, err)
 }
 
-// Check says whether the browser still works, with a *Broken when it does not: a page that did not come in time, or does
-// not show what it should, may be the browser's fault. It takes half a second at most, also when ctx is
-// over.
+// Check returns a *Broken when the browser no longer works: a page that was too slow, or does not show what it should,
+// may be the browser's fault. It takes half a second at most, also when ctx is done.
 func (t *Tab) Check(ctx context.Context) error {
 	if t.life.Err() != nil {
 		return t.death()
@@ -494,7 +494,7 @@ func (t *Tab) Check(ctx context.Context) error {
 	return t.process.check(ctx)
 }
 
-// explain tells the ends of the tab and of the step from a refusal by the browser.
+// explain distinguishes the end of the tab and of the step from an error of the browser.
 func (t *Tab) explain(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -503,7 +503,7 @@ func (t *Tab) explain(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case t.life.Err() != nil:
 		return t.death()
-	case strings.Contains(err.Error(), "lost the connection to the browser"): // a moment before that ends the tab
+	case strings.Contains(err.Error(), "lost the connection to the browser"): // just before this ends the tab
 		return &Broken{"use the browser", t.process.why()}
 	case errors.Is(err, chromedp.ErrTargetDetached) && t.whetherShut():
 		return ErrShut
@@ -514,10 +514,10 @@ func (t *Tab) explain(ctx context.Context, err error) error {
 	return &Broken{"use the browser", err}
 }
 
-// errReplaced says that the document was replaced while something was asked of it.
-var errReplaced = errors.New("another document took the place of this one")
+// errReplaced reports that the document was replaced during a request about it.
+var errReplaced = errors.New("another document replaced this one")
 
-// wait returns when until is true, which is asked each time that something was told about the tab.
+// wait returns when until is true. It calls until after each event about the tab.
 func (t *Tab) wait(ctx context.Context, until func() bool) error {
 	for {
 		t.mu.Lock()
@@ -536,14 +536,14 @@ func (t *Tab) wait(ctx context.Context, until func() bool) error {
 	}
 }
 
-// URL is the address of the page as the browser shows it.
+// URL returns the address of the page as the browser shows it.
 func (t *Tab) URL() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.url
 }
 
-// Navigation gives a copy of what is known of the newest navigation, or nil before the first.
+// Navigation returns a copy of the newest navigation, or nil before the first one.
 func (t *Tab) Navigation() *Navigation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -551,7 +551,7 @@ func (t *Tab) Navigation() *Navigation {
 		return nil
 	}
 	n := *t.current
-	n.activity = activity{} // which goes on
+	n.activity = activity{} // it is still changing
 	n.frames = make(map[cdp.FrameID]int, len(t.frames))
 	for _, f := range t.frames {
 		n.frames[f.id] = f.loads
@@ -564,28 +564,28 @@ func (t *Tab) Navigation() *Navigation {
 	return &n
 }
 
-// Console gives what the page's scripts wrote and threw, the first 500 lines.
+// Console returns the messages and uncaught exceptions of the page's scripts, the first 500.
 func (t *Tab) Console() []Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.console)
 }
 
-// aborted is the browser's word for a load that it gave up.
+// aborted is the browser's error for an aborted load.
 const aborted = "net::ERR_ABORTED"
 
-// statusLimit is how long after its end the status of an answer may be told that shows nothing.
+// statusLimit is how long after the end of a response without content the browser may report its status.
 const statusLimit = 200 * time.Millisecond
 
-// Go loads an address and waits until it is loaded with everything that it refers to. Whether the page is what was wanted
-// is told by Navigation: an error is only what kept the browser from trying, or the end of ctx.
+// Go loads an address and waits until it is loaded with everything that it refers to. Navigation reports whether this
+// led to a page. An error means that the browser could not try, or that ctx ended.
 func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 	got, err := command(ctx, t, page.Navigate, page.NavigateParams{URL: url, Referrer: referrer})
 	if err != nil {
 		return err
 	}
 	if got.ErrorText == aborted && !got.IsDownload {
-		// Nothing came that could be shown; the events tell whether that is right, as with a 204.
+		// The response had nothing to show; the events report whether this is intended, as with status 204.
 		return t.ended(ctx, func() bool { return t.current != nil && t.current.done() })
 	}
 	if got.ErrorText != "" || got.IsDownload {
@@ -602,7 +602,7 @@ func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 		if got.IsDownload || got.LoaderID == "" {
 			return nil
 		}
-		// The browser shows a page of its own about the fault; until that is there, the next navigation could be taken for it.
+		// The browser shows its own error page; before it is loaded, the next navigation could be confused with it.
 		soon, cancel := context.WithTimeout(ctx, beginLimit)
 		defer cancel()
 		if err := t.wait(soon, func() bool { return n.Committed || t.current != n }); err != nil && soon.Err() == nil {
@@ -611,14 +611,14 @@ func (t *Tab) Go(ctx context.Context, url, referrer string) error {
 		return ctx.Err()
 	}
 	if got.LoaderID == "" {
-		return nil // a place on this very page
+		return nil // a fragment of the same page
 	}
 	return t.wait(ctx, func() bool {
 		return t.current != nil && (t.current.loader != got.LoaderID || t.current.done() && (t.current.Committed || t.current.Download))
 	})
 }
 
-// ended waits until done, and then for the status of a navigation that was given up, as far as that may still be told.
+// ended waits until done, and then for the status of an aborted navigation, while it may still be reported.
 func (t *Tab) ended(ctx context.Context, done func() bool) error {
 	if err := t.wait(ctx, done); err != nil {
 		return err
@@ -644,7 +644,7 @@ func (t *Tab) Reload(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.current != nil && t.current.loader != before && t.current.done() })
 }
 
-// Back goes to the page before this one. It is false when there is none.
+// Back goes back to the previous page. It returns false when there is none.
 func (t *Tab) Back(ctx context.Context) (bool, error) {
 	history, err := command(ctx, t, page.GetNavigationHistory, cdp.Empty{})
 	if err != nil {
@@ -662,7 +662,7 @@ func (t *Tab) Back(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	wanted := history.Entries[at].URL
-	if wanted == t.URL() { // a frame of the page goes back, or a script has named two places alike
+	if wanted == t.URL() { // a frame of the page goes back, or a script gave two entries the same address
 		soon, cancel := context.WithTimeout(ctx, beginLimit)
 		defer cancel()
 		if err := t.wait(soon, func() bool { return t.moves > moves }); err != nil && soon.Err() == nil {
@@ -672,7 +672,7 @@ func (t *Tab) Back(ctx context.Context) (bool, error) {
 			return true, err
 		}
 	}
-	// A page kept by the browser comes back without a request.
+	// A page cached by the browser returns without a request.
 	return true, t.wait(ctx, func() bool { return t.url == wanted && (t.current == nil || t.current.done()) })
 }
 
@@ -685,17 +685,17 @@ func (t *Tab) loader() cdp.LoaderID {
 	return t.current.loader
 }
 
-// beginLimit is how long a navigation that the page asked for may take to begin. An address that another program opens
+// beginLimit is how long a navigation that the page requested may take to begin. An address that another program opens
 // ("mailto:") never does.
 const beginLimit = time.Second
 
-// Settle waits until what the last action started has come to rest: a navigation, if it began one, of the page or of one of
-// its frames. It says whether the page was navigated.
+// Settle waits until the result of the last action is complete: a navigation, if one began, of the page or of one of
+// its frames. It reports whether the page was navigated.
 func (t *Tab) Settle(ctx context.Context, before *Navigation) (navigated bool, err error) {
-	// What the page's script does in answer to an event is known once a timer of the page has run after it.
+	// The reaction of the page's script to an event is known after a later timer of the page has run.
 	for _, id := range slices.Compact([]cdp.FrameID{t.touched, t.main}) {
 		limited, cancel := ctx, context.CancelFunc(func() {})
-		if id != t.main { // one in which no script may run may never answer
+		if id != t.main { // a frame without scripts may never respond
 			limited, cancel = context.WithTimeout(ctx, beginLimit)
 		}
 		err := t.evaluate(limited, id, nil, "flushed")

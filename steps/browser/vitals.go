@@ -9,21 +9,21 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 )
 
-// Vitals are what the browser measured of the document that is shown, since its navigation began. A time is negative
-// when it has not come.
+// Vitals are the browser's measurements of the current document, since its navigation began. A time is negative when it
+// has not happened yet.
 type Vitals struct {
-	Ready time.Duration // the event DOMContentLoaded
+	Ready time.Duration // the DOMContentLoaded event
 	Load  time.Duration // the load event
 
 	FirstPaint   time.Duration // of any content (W3C Paint Timing)
 	LargestPaint time.Duration // the largest so far (W3C Largest Contentful Paint); final at the first click or key
-	Largest      string        // what that was, as a tag; empty when it is gone
+	Largest      string        // its tag; empty when it was removed
 
-	Shift   float64 // of the layout so far (W3C Layout Instability), the largest burst as Web Vitals counts it
-	Shifted string  // what shifted most, as a tag, or empty
+	Shift   float64 // of the layout so far (W3C Layout Instability), the largest burst as defined by Web Vitals
+	Shifted string  // the tag of the element that shifted most, or empty
 }
 
-// Vitals reads them. A page that has painted nothing is given up to wait to do so.
+// Vitals reads them. It waits for a page that has painted nothing, up to wait.
 func (t *Tab) Vitals(ctx context.Context, wait time.Duration) (*Vitals, error) {
 	var read struct {
 		Ready        *float64 `json:"ready"`
@@ -83,15 +83,15 @@ func (a *activity) logged(m Message) {
 	a.errors = append(a.errors, m)
 }
 
-// maxErrors is how many errors are kept of one page, however much else it logs.
+// maxErrors is how many errors of one page are kept, whatever else it logs.
 const maxErrors = 100
 
-// network says whether a request asks a server for something, rather than the page itself.
+// network reports whether a request is sent to a server, and not to the page itself.
 func (r *Request) network() bool {
 	return strings.HasPrefix(r.URL, "http:") || strings.HasPrefix(r.URL, "https:")
 }
 
-// open says whether an answer is still to come to its end. What is made to stay open is not waited for.
+// open reports whether a response has not ended yet. Responses that stay open by design do not count.
 func (r *Request) open() bool {
 	switch r.Kind {
 	case "EventSource", "Media", "Ping", "CSPViolationReport":
@@ -100,8 +100,8 @@ func (r *Request) open() bool {
 	return !r.Done && r.Failed == "" && !r.Redirect
 }
 
-// of gives what the page did that a request or a message with this loader belongs to: a navigation's own, and for frames
-// that of the document which is there. t.mu is held.
+// of returns the activity that a request or a message with this loader belongs to: that of a navigation, and for frames
+// that of the current document. t.mu is held.
 func (t *Tab) of(loader cdp.LoaderID) *activity {
 	switch {
 	case t.current != nil && (t.current.loader == loader || t.shown == nil):
@@ -112,15 +112,15 @@ func (t *Tab) of(loader cdp.LoaderID) *activity {
 	return nil
 }
 
-// Activity is what the page that is shown did since its navigation began.
+// Activity is what the current page did since its navigation began.
 type Activity struct {
-	Requests []Request // over the network, in order, redirects among them; the first 2000
+	Requests []Request // over the network, in order, including redirects; the first 2000
 	Dropped  int       // requests beyond those
-	Errors   []Message // that its console got, and exceptions that no script caught; the first 100
+	Errors   []Message // in its console, and uncaught exceptions; the first 100
 	Unkept   int       // errors beyond those
 }
 
-// Activity gives a copy of it, nil before the first page.
+// Activity returns a copy of the activity, nil before the first page.
 func (t *Tab) Activity() *Activity {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -137,12 +137,12 @@ func (t *Tab) Activity() *Activity {
 	return a
 }
 
-// Finish waits until the navigation that is under way has ended.
+// Finish waits until the current navigation has ended.
 func (t *Tab) Finish(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.current == nil || t.current.done() })
 }
 
-// Quiet waits until the page is loaded and has no request open, and none has begun or ended for so long.
+// Quiet waits until the page is loaded and no request is open, and none has begun or ended for this long.
 func (t *Tab) Quiet(ctx context.Context, long time.Duration) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -176,7 +176,8 @@ func (t *Tab) Quiet(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// IsError says whether the page's author would call the message an error: one that the console shows as such, or an exception.
+// IsError reports whether the message is an error for the page's author: one that the console shows as such, or an
+// exception.
 func (m Message) IsError() bool {
 	return m.Level == "error" || m.Level == "exception" || m.Level == "assert"
 }

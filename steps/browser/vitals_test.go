@@ -19,7 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// timed is a page whose server takes its time, which measures itself too and puts what it finds into its title.
+// timed is a page with a slow server. It also measures itself and puts the results into its title.
 const timed = `<!DOCTYPE html><link rel=stylesheet href=/style.css><title></title>
 <p id=top>A small text</p><div id=pushed>Pushed down later</div><img id=hero src=/hero.png width=600 height=500>
 <script src=/missing.js></script>
@@ -40,7 +40,7 @@ addEventListener("load", () => {
 });
 </script>`
 
-// counting counts what a server writes.
+// counting counts the bytes that a server writes.
 type counting struct {
 	net.Listener
 	wrote atomic.Int64
@@ -86,7 +86,7 @@ func slowSite(t *testing.T) (url string, wrote *atomic.Int64) {
 	})
 	mux.HandleFunc("/hero.png", func(w http.ResponseWriter, r *http.Request) {
 		await(r, heroDelay)
-		noise := image.NewRGBA(image.Rect(0, 0, 300, 250)) // a picture of few bytes counts as a background
+		noise := image.NewRGBA(image.Rect(0, 0, 300, 250)) // an image of few bytes counts as a background
 		random := rand.New(rand.NewPCG(1, 2))
 		for i := range 300 * 250 {
 			noise.Set(i%300, i/300, color.Gray{uint8(random.Uint32())})
@@ -111,8 +111,8 @@ func await(r *http.Request, d time.Duration) {
 	}
 }
 
-// TestVitals holds what is measured against the page's own measurements, against the times that the server took and
-// against the bytes that it wrote.
+// TestVitals compares the measurements with those of the page, with the delays of the server and with the bytes that it
+// wrote.
 func TestVitals(t *testing.T) {
 	b := started(t, browser.Options{})
 	url, wrote := slowSite(t)
@@ -144,7 +144,7 @@ func TestVitals(t *testing.T) {
 		name        string
 		got         time.Duration
 		own         float64
-		least, most time.Duration // by the server's clock and ours
+		least, most time.Duration // by the clock of the server and ours
 	}{
 		{"DOMContentLoaded", v.Ready, own.Ready, documentDelay, v.Load},
 		{"load", v.Load, own.Load, documentDelay + heroDelay, took},
@@ -166,7 +166,8 @@ func TestVitals(t *testing.T) {
 	if p := n.Response().Processing; (p-wait).Abs() > 5*time.Millisecond || p < documentDelay {
 		t.Errorf("processing took %s, the page says %s, the server %s", p, wait, documentDelay)
 	}
-	// How long the browser's word takes to reach us is up to the machine: as long as the command took beyond the page's own time.
+	// How long an event of the browser takes to reach us depends on the machine: up to the time of the command beyond
+	// that of the page.
 	slack := took - v.Load + 50*time.Millisecond
 	ours, ended := n.Took()
 	if !ended || ours > took || (ours-v.Load).Abs() > slack {
@@ -199,8 +200,8 @@ func TestVitals(t *testing.T) {
 	}
 }
 
-// TestVitalsWithoutScripts looks at pages whose sandbox forbids scripts, ours included: no wait may hang there, and nothing
-// that we do may be logged as the page's error.
+// TestVitalsWithoutScripts uses pages whose sandbox forbids scripts, including ours: no wait may hang, and our actions
+// must not be logged as errors of the page.
 func TestVitalsWithoutScripts(t *testing.T) {
 	b := started(t, browser.Options{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -13,16 +13,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A page may open windows: by a link with a target, by a script. Each becomes a Tab that belongs to the one that opened it.
-// The browser does not wait for us to watch a new window, so of its first page we may know no more than the page itself does.
+// A page may open windows, with a link with a target or a script. Each becomes a Tab that belongs to its opener. The
+// browser does not wait until we watch a new window, so some events of its first page may be lost.
 
-// windowLimit is how long a window may take from the page's wish until it is there.
+// windowLimit is how long a window may take to open after the page requested it.
 const windowLimit = 5 * time.Second
 
-// ErrShut is why a window that its page closed is gone. That is the page's doing, and no fault of the browser.
+// ErrShut is the cause when a page closed its own window. That is not a fault of the browser.
 var ErrShut = errors.New("the page closed its window")
 
-// adopt makes a Tab of a window that this tab's page opened.
+// adopt creates a Tab for a window that this tab's page opened.
 func (t *Tab) adopt(id target.ID) {
 	ctx, cancel := chromedp.NewContext(t.life, chromedp.WithTargetID(id))
 	w := newTab(ctx, cancel, t.process)
@@ -52,7 +52,7 @@ func (t *Tab) adopt(id target.ID) {
 	t.changedLocked()
 }
 
-// meet learns which page a window shows that may have come before we listened.
+// meet finds out which page a window shows that may have loaded before we listened.
 func (t *Tab) meet(ctx context.Context) error {
 	tree, err := cdp.Call(ctx, t.session, page.GetFrameTree, cdp.Empty{})
 	if err != nil {
@@ -73,7 +73,7 @@ func (t *Tab) meet(ctx context.Context) error {
 	return nil
 }
 
-// Opened gives the newest window that the page opened since Opened was called last, or nil, once its first page is loaded.
+// Opened returns the newest window that the page opened since the last call, or nil, when its first page is loaded.
 func (t *Tab) Opened(ctx context.Context) (*Tab, error) {
 	soon, cancel := context.WithTimeout(ctx, windowLimit)
 	defer cancel()
@@ -98,9 +98,9 @@ func (t *Tab) Opened(ctx context.Context) (*Tab, error) {
 	return w, err
 }
 
-// first waits for the first page of a window. A blank one is written into by its opener.
+// first waits for the first page of a window. Its opener writes into a blank one.
 func (t *Tab) first(ctx context.Context, blank bool) error {
-	if blank { // what its opener writes may never be said to be complete
+	if blank { // content written by its opener may never be reported as complete
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.current == nil {
@@ -149,10 +149,10 @@ func (t *Tab) first(ctx context.Context, blank bool) error {
 	return nil
 }
 
-// shutLimit is how long the browser may take to say that a window is closed after it let go of it.
+// shutLimit is how long the browser may take to report a window as closed after it detached from it.
 const shutLimit = time.Second
 
-// whetherShut waits a moment for the news that the page closed its window, when we lost it.
+// whetherShut waits a moment for the event that the page closed its window, after we lost it.
 func (t *Tab) whetherShut() bool {
 	if t.opener == nil || t.process.gone() {
 		return false
@@ -176,7 +176,7 @@ func (t *Tab) whetherShut() bool {
 	}
 }
 
-// root gives the tab that the first of the windows was opened from: this one unless it is a window.
+// root returns the tab from which the first of the windows was opened: this one unless it is a window.
 func (t *Tab) root() *Tab {
 	for t.opener != nil {
 		t = t.opener
@@ -184,13 +184,13 @@ func (t *Tab) root() *Tab {
 	return t
 }
 
-// Opener gives the tab whose page opened this one, or nil.
+// Opener returns the tab whose page opened this one, or nil.
 func (t *Tab) Opener() *Tab { return t.opener }
 
-// Shut says whether the page closed this window by itself.
+// Shut reports whether the page closed this window itself.
 func (t *Tab) Shut() bool { return t.shut.Load() }
 
-// shutLocked takes notice that a window of this tab is gone; t.mu is held.
+// shutLocked handles the end of a window of this tab; t.mu is held.
 func (t *Tab) shutLocked(id target.ID) {
 	for _, w := range t.windows {
 		if target.ID(w.main) == id {

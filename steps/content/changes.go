@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Change says what became of a part of a message on its way. It is empty when the part is as it was.
+// Change describes how a part of a message changed on its way. It is empty when the part is unchanged.
 type Change string
 
-// Changed compares a message that arrived with the one that was sent, and gives the first change. Headers that were put
-// in on the way are none.
+// Changed compares the received message with the sent one, and returns the first change. Headers added on the way are
+// not changes.
 func Changed(sent, arrived *Message) Change {
 	for _, h := range sent.Headers {
 		if c := HeaderChanged(sent, arrived, h.Name); c != "" {
@@ -27,12 +27,12 @@ func Changed(sent, arrived *Message) Change {
 		}
 	}
 	if extra := len(arrived.Attachments) - len(sent.Attachments); extra > 0 {
-		return Change(fmt.Sprintf("it has %d attachments, and %d were sent", len(arrived.Attachments), len(sent.Attachments)))
+		return Change(fmt.Sprintf("it has %d attachments, but %d were sent", len(arrived.Attachments), len(sent.Attachments)))
 	}
 	return ""
 }
 
-// HeaderChanged says what became of the header fields of this name.
+// HeaderChanged returns the change of the header fields of this name.
 func HeaderChanged(sent, arrived *Message, name string) Change {
 	got := values(arrived, name)
 	for _, wanted := range values(sent, name) {
@@ -51,7 +51,7 @@ func HeaderChanged(sent, arrived *Message, name string) Change {
 	return ""
 }
 
-// values are those of all fields of a name, with the white space of other folding evened out.
+// values returns the values of all fields of a name, with folding normalized.
 func values(m *Message, name string) []string {
 	var all []string
 	for _, h := range m.Headers {
@@ -62,7 +62,7 @@ func values(m *Message, name string) []string {
 	return all
 }
 
-// TextChanged says what became of the text. Empty lines at its end are no part of it, as servers add and drop them.
+// TextChanged returns the change of the text. Empty lines at its end are ignored, because servers add and drop them.
 func TextChanged(sent, arrived *Message) Change {
 	wanted, got := strings.TrimRight(sent.Text, "\n"), strings.TrimRight(arrived.Text, "\n")
 	if wanted == got {
@@ -77,31 +77,31 @@ func TextChanged(sent, arrived *Message) Change {
 			return Change(fmt.Sprintf("line %d of the text is %s; it was %s", i+1, shown(after[i]), shown(before[i])))
 		}
 	}
-	return Change(fmt.Sprintf("the text goes on behind its end with %s", shown(strings.TrimLeft(strings.Join(after[len(before):], "\n"), "\n"))))
+	return Change(fmt.Sprintf("after its end the text continues with %s", shown(strings.TrimLeft(strings.Join(after[len(before):], "\n"), "\n"))))
 }
 
-// AttachmentChanged says what became of the attachment of this name, byte by byte. Of several the first
-// counts, and one that was not sent cannot change.
+// AttachmentChanged returns the change of the attachment of this name, compared byte by byte. The first attachment of a
+// name counts, and one that was not sent cannot change.
 func AttachmentChanged(sent, arrived *Message, name string) Change {
 	wanted, got := sent.Attachment(name), arrived.Attachment(name)
 	switch {
 	case wanted == nil:
 		return ""
 	case got == nil && len(arrived.Attachments) == 0:
-		return Change(fmt.Sprintf("the attachment %q is gone: it has none", name))
+		return Change(fmt.Sprintf("the attachment %q is gone: the message has none", name))
 	case got == nil:
 		names := make([]string, len(arrived.Attachments))
 		for i, a := range arrived.Attachments {
 			names[i] = shown(a.Name)
 		}
-		return Change(fmt.Sprintf("the attachment %q is gone: it has %s", name, shortened(strings.Join(names, ", "))))
+		return Change(fmt.Sprintf("the attachment %q is gone: the message has %s", name, shortened(strings.Join(names, ", "))))
 	case !bytes.Equal(got.Content, wanted.Content):
 		return Change(fmt.Sprintf("the attachment %q has %s; it had %s", name, digest(got.Content), digest(wanted.Content)))
 	}
 	return ""
 }
 
-// Attachment is the first attachment of this name, or nil.
+// Attachment returns the first attachment of this name, or nil.
 func (m *Message) Attachment(name string) *Attachment {
 	for i := range m.Attachments {
 		if m.Attachments[i].Name == name {
@@ -111,7 +111,7 @@ func (m *Message) Attachment(name string) *Attachment {
 	return nil
 }
 
-// digest tells contents apart without showing them.
+// digest identifies content without showing it.
 func digest(content []byte) string {
 	sum := sha256.Sum256(content)
 	return fmt.Sprintf("%d bytes (SHA-256 %x…)", len(content), sum[:6])

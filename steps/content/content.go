@@ -1,10 +1,10 @@
-// Package content writes what a mail message holds (headers, text and attachments), reads it back from a message that
-// arrived, and says what of it was changed on the way.
+// Package content writes the content of a mail message (headers, text and attachments), reads it back from a received
+// message, and reports what was changed on the way.
 //
-// It follows RFC 5322, MIME (RFC 2045 to 2047, RFC 2231) and, for addresses outside US-ASCII, RFC 6532. What is written
-// passes every server as it is: lines end in CRLF, hold at most 998 bytes and, addresses apart, US-ASCII alone. What a
-// server may do to a message without changing it for a reader (another transfer encoding, another charset, other folding)
-// is no change. Signatures, encryption and the alternatives of a multipart/alternative but the first are left out.
+// It follows RFC 5322, MIME (RFC 2045 to 2047, RFC 2231) and, for addresses outside US-ASCII, RFC 6532. A written
+// message passes every server unchanged: lines end in CRLF, have at most 998 bytes and, except addresses, only
+// US-ASCII. Differences that a reader does not notice (another transfer encoding, another charset, other folding) are
+// not changes. Signatures, encryption and all but the first alternative of a multipart/alternative are ignored.
 package content
 
 import (
@@ -22,27 +22,27 @@ import (
 	"unicode/utf8"
 )
 
-// Message is what a message holds.
+// Message is the content of a message.
 type Message struct {
-	Headers     []Header // in the order in which they are written, without those of MIME
+	Headers     []Header // in the order of writing, without those of MIME
 	Text        string   // lines end in "\n"
 	TextType    string   // media type of Text, with charset=utf-8; empty means text/plain
 	Attachments []Attachment
 }
 
-// Header is one field, its value unfolded and decoded.
+// Header is one field, with its value unfolded and decoded.
 type Header struct{ Name, Value string }
 
-// Attachment is a file that goes with a message.
+// Attachment is a file in a message.
 type Attachment struct {
 	Name    string // without a directory
-	Type    string // media type; empty means the one that the name's ending stands for
+	Type    string // media type; empty means the one for the name's extension
 	Content []byte
 }
 
 const lineLimit = 998 // bytes, without CRLF (RFC 5322 section 2.1.1)
 
-// Write gives the message as it goes over the wire.
+// Write returns the message as sent over the wire.
 func (m *Message) Write() ([]byte, error) {
 	var b bytes.Buffer
 	for _, h := range m.Headers {
@@ -99,18 +99,19 @@ func writePart(parts *multipart.Writer, header textproto.MIMEHeader, content []b
 	return err
 }
 
-// nameLimit keeps the name of an attachment, each byte of which may take three, within a line.
+// nameLimit keeps the name of an attachment within a line; each byte may be encoded as three.
 const nameLimit = 200
 
 func (a *Attachment) header() (textproto.MIMEHeader, error) {
 	if a.Name == "" || len(a.Name) > nameLimit || !utf8.ValidString(a.Name) || strings.ContainsFunc(a.Name, isControl) || strings.ContainsAny(a.Name, `/\`) {
-		return nil, fmt.Errorf("%q is no name for an attachment: it takes 1 to %d bytes, without a slash", a.Name, nameLimit)
+		return nil, fmt.Errorf("%q is not a valid name for an attachment: use 1 to %d bytes, without a slash", a.Name, nameLimit)
 	}
 	kind := a.Type
 	if kind == "" {
 		kind = mime.TypeByExtension(path.Ext(a.Name))
 	}
-	// Messages and multiparts must not be in base64 (RFC 2045 section 6.4), so they go as files of unknown kind.
+	// Messages and multiparts must not be encoded in base64 (RFC 2045 section 6.4), so they are sent as files of
+	// unknown type.
 	if kind == "" || strings.HasPrefix(kind, "message/") || strings.HasPrefix(kind, "multipart/") {
 		kind = "application/octet-stream"
 	}
@@ -121,16 +122,16 @@ func (a *Attachment) header() (textproto.MIMEHeader, error) {
 	}, nil
 }
 
-// addressFields are those whose value is a list of addresses, in which only names can be encoded (RFC 2047 section 5).
+// addressFields are fields with a list of addresses, in which only names can be encoded (RFC 2047 section 5).
 var addressFields = map[string]bool{"from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true}
 
 // write writes the field, folded at white space to 78 columns where that is possible (RFC 5322 section 2.2.3).
 func (h Header) write(b *bytes.Buffer) error {
 	switch {
 	case h.Name == "" || strings.ContainsFunc(h.Name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }):
-		return fmt.Errorf("%q is no name of a header", h.Name)
+		return fmt.Errorf("%q is not the name of a header", h.Name)
 	case strings.ContainsFunc(h.Value, func(r rune) bool { return isControl(r) && r != '\t' }):
-		return fmt.Errorf("the header %s holds a line break or another control character: %q", h.Name, h.Value)
+		return fmt.Errorf("the header %s contains a line break or another control character: %q", h.Name, h.Value)
 	}
 	value := h.Value
 	switch {
@@ -138,7 +139,7 @@ func (h Header) write(b *bytes.Buffer) error {
 	case addressFields[strings.ToLower(h.Name)]:
 		list, err := mail.ParseAddressList(value)
 		if err != nil {
-			return fmt.Errorf("the header %s is no list of addresses: %q", h.Name, value)
+			return fmt.Errorf("the header %s is not a list of addresses: %q", h.Name, value)
 		}
 		written := make([]string, len(list))
 		for i, address := range list {
@@ -165,8 +166,8 @@ func (h Header) write(b *bytes.Buffer) error {
 	return nil
 }
 
-// encodeText gives the text with CRLF line ends and its transfer encoding: as it is, or quoted-printable when it holds
-// more than US-ASCII or lines that SMTP does not carry (RFC 5321 section 4.5.3.1.6).
+// encodeText returns the text with CRLF line endings and its transfer encoding: none, or quoted-printable when it
+// contains more than US-ASCII or lines too long for SMTP (RFC 5321 section 4.5.3.1.6).
 func encodeText(text string) (encoding string, body []byte) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if !strings.HasSuffix(text, "\n") {
@@ -186,7 +187,7 @@ func encodeText(text string) (encoding string, body []byte) {
 	return "quoted-printable", b.Bytes()
 }
 
-// encodeBase64 gives the content in lines of 76 letters (RFC 2045 section 6.8).
+// encodeBase64 returns the content in lines of 76 characters (RFC 2045 section 6.8).
 func encodeBase64(content []byte) []byte {
 	const width = 76
 	letters := base64.StdEncoding.EncodeToString(content)

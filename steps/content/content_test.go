@@ -29,7 +29,7 @@ func everything() *content.Message {
 	}
 }
 
-// What is written passes every server (RFC 5322 section 2.1.1), and is read back as it was.
+// A written message passes every server (RFC 5322 section 2.1.1) and is read back unchanged.
 func TestWriteAndRead(t *testing.T) {
 	sent := everything()
 	raw, err := sent.Write()
@@ -89,7 +89,7 @@ func first(m *content.Message, name string) string {
 	return ""
 }
 
-// An address outside US-ASCII stands in the header as it is (RFC 6532), and nothing else does.
+// An address outside US-ASCII is written to the header unencoded (RFC 6532), and nothing else is.
 func TestInternationalAddress(t *testing.T) {
 	raw, err := (&content.Message{Headers: []content.Header{{Name: "From", Value: "jörg@example.org"}, {Name: "To", Value: "Jörg <jörg@example.org>"}}}).Write()
 	if err != nil || !strings.HasPrefix(string(raw), "From: jörg@example.org\r\nTo: =?utf-8?q?J=C3=B6rg?= <jörg@example.org>\r\n") {
@@ -99,11 +99,11 @@ func TestInternationalAddress(t *testing.T) {
 
 func TestWriteRefuses(t *testing.T) {
 	for want, m := range map[string]content.Message{
-		`"a b" is no name of a header`:                                                 {Headers: []content.Header{{Name: "a b", Value: "x"}}},
-		`the header X holds a line break or another control character: "a\nB: c"`:      {Headers: []content.Header{{Name: "X", Value: "a\nB: c"}}},
-		`the header X has a word of more than 998 bytes`:                               {Headers: []content.Header{{Name: "X", Value: strings.Repeat("x", 999)}}},
-		`the header To is no list of addresses: "jörg"`:                                {Headers: []content.Header{{Name: "To", Value: "jörg"}}},
-		`"a/b" is no name for an attachment: it takes 1 to 200 bytes, without a slash`: {Attachments: []content.Attachment{{Name: "a/b"}}},
+		`"a b" is not the name of a header`:                                                {Headers: []content.Header{{Name: "a b", Value: "x"}}},
+		`the header X contains a line break or another control character: "a\nB: c"`:       {Headers: []content.Header{{Name: "X", Value: "a\nB: c"}}},
+		`the header X has a word of more than 998 bytes`:                                   {Headers: []content.Header{{Name: "X", Value: strings.Repeat("x", 999)}}},
+		`the header To is not a list of addresses: "jörg"`:                                 {Headers: []content.Header{{Name: "To", Value: "jörg"}}},
+		`"a/b" is not a valid name for an attachment: use 1 to 200 bytes, without a slash`: {Attachments: []content.Attachment{{Name: "a/b"}}},
 	} {
 		if _, err := m.Write(); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
@@ -111,7 +111,7 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
-// What servers do to a message without changing it is no change; what a reader would notice is one, and is named.
+// Differences that a reader does not notice are not changes; those that a reader notices are reported.
 func TestChanged(t *testing.T) {
 	const sent = "Subject: Grüße\r\nDate: now\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
 		"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHallo\r\nWelt ä\r\n\r\n" +
@@ -126,12 +126,12 @@ func TestChanged(t *testing.T) {
 		{"a header", sent, "Subject: Grüße", "Subject: [SPAM] Grüße", `the header Subject is "[SPAM] Grüße"; it was "Grüße"`},
 		{"no header", sent, "Date: now\r\n", "", `the header Date is gone; it was "now"`},
 		{"a line", sent, "Welt ä", "Welt ?", `line 2 of the text is "Welt ?"; it was "Welt ä"`},
-		{"a footer", alone, "two\n", "two\n\n--\nchecked\n", `the text goes on behind its end with "--\nchecked"`},
+		{"a footer", alone, "two\n", "two\n\n--\nchecked\n", `after its end the text continues with "--\nchecked"`},
 		{"cut off", alone, "\ntwo", "", `the text ends before line 2, which was "two"`},
 		{"a byte", sent, "AAEC", "AAED", `the attachment "a.bin" has 3 bytes (SHA-256 b744d600fbe3…); it had 3 bytes (SHA-256 ae4b3280e56e…)`},
-		{"another name", sent, "a.bin", "b.bin", `the attachment "a.bin" is gone: it has "b.bin"`},
-		{"no attachment", sent, "Content-Disposition: attachment; filename=a.bin\r\n", "", `the attachment "a.bin" is gone: it has none`},
-		{"one more attachment", sent, "--b--", "--b\r\nContent-Disposition: attachment; filename=c\r\n\r\nx\r\n--b--", `it has 2 attachments, and 1 were sent`},
+		{"another name", sent, "a.bin", "b.bin", `the attachment "a.bin" is gone: the message has "b.bin"`},
+		{"no attachment", sent, "Content-Disposition: attachment; filename=a.bin\r\n", "", `the attachment "a.bin" is gone: the message has none`},
+		{"one more attachment", sent, "--b--", "--b\r\nContent-Disposition: attachment; filename=c\r\n\r\nx\r\n--b--", `it has 2 attachments, but 1 were sent`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before, err := content.Read([]byte(test.sent))
@@ -156,7 +156,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 	for want, raw := range map[string]string{
 		`a multipart without a boundary`: "Content-Type: multipart/mixed\n\nx",
-		`more than 10 within each other`: deep,
+		`more than 10 nested ones`:       deep,
 		`unexpected EOF`:                 "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx",
 		`illegal base64 data`:            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Disposition: attachment; filename=x\nContent-Transfer-Encoding: base64\n\n=AAA\n--b--\n",
 		`more than 200 parts`:            "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\n\nx\n", 201) + "--b--\n",
@@ -183,6 +183,6 @@ func FuzzRead(f *testing.F) {
 		if c := content.Changed(m, m); c != "" {
 			t.Errorf("not equal to itself: %s", c)
 		}
-		_, _ = m.Write() // must not panic; a header that was read may be none that can be written
+		_, _ = m.Write() // must not panic; a header that was read may not be valid for writing
 	})
 }

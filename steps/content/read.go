@@ -16,17 +16,17 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// What a message may hold before reading it ends with an error.
+// Limits of a message; reading a larger one returns an error.
 const (
-	depthLimit = 10  // multiparts within each other
-	partLimit  = 200 // parts that are no multiparts
+	depthLimit = 10  // nested multiparts
+	partLimit  = 200 // parts that are not multiparts
 )
 
-// ErrShape says that a message is cut off, or is no MIME message.
+// ErrShape reports that a message is cut off, or is not a MIME message.
 var ErrShape = errors.New("the message is broken")
 
-// Read gives what a message holds. The text is that of the first part that is text and no attachment; a file is whatever
-// has a file name.
+// Read returns the content of a message. The text is the first text part that is not an attachment; a part with a file
+// name is a file.
 func Read(raw []byte) (*Message, error) {
 	header, body := message.Read(raw)
 	m := &Message{}
@@ -44,8 +44,8 @@ func Read(raw []byte) (*Message, error) {
 	return m, nil
 }
 
-// Split gives the header fields and the text of something written as a message (fields, an empty line, text), in which
-// nothing is encoded.
+// Split returns the header fields and the text of a source in the form of a message (fields, an empty line, text),
+// without encodings.
 func Split(source string) (headers []Header, text string) {
 	header, body := message.Read([]byte(source))
 	for _, f := range header {
@@ -64,11 +64,11 @@ func valueOf(header message.Header, name string) string {
 
 type reader struct {
 	message *Message
-	text    bool // it has its text
+	text    bool // the text was found
 	parts   int
 }
 
-// entity takes in a message or a part of one.
+// entity reads a message or a part of one.
 func (r *reader) entity(header message.Header, body []byte, depth int) error {
 	kind, parameters, err := mime.ParseMediaType(valueOf(header, "Content-Type"))
 	if err != nil && kind == "" {
@@ -80,12 +80,12 @@ func (r *reader) entity(header message.Header, body []byte, depth int) error {
 	if r.parts++; r.parts > partLimit {
 		return fmt.Errorf("%w: it has more than %d parts", ErrShape, partLimit)
 	}
-	disposition, dispositionParameters, _ := mime.ParseMediaType(valueOf(header, "Content-Disposition")) // none is one too
+	disposition, dispositionParameters, _ := mime.ParseMediaType(valueOf(header, "Content-Disposition")) // no disposition is also one
 	name := dispositionParameters["filename"]
 	if name == "" {
 		name = parameters["name"]
 	}
-	name = message.Decode(name) // against RFC 2231, and common
+	name = message.Decode(name) // violates RFC 2231, but is common
 	isText := strings.HasPrefix(kind, "text/") && disposition != "attachment" && !r.text
 	if name == "" && !isText {
 		return nil
@@ -109,7 +109,7 @@ func (r *reader) entity(header message.Header, body []byte, depth int) error {
 
 func (r *reader) multipart(body []byte, boundary string, depth int) error {
 	if boundary == "" || depth >= depthLimit {
-		return fmt.Errorf("%w: a multipart without a boundary, or more than %d within each other", ErrShape, depthLimit)
+		return fmt.Errorf("%w: a multipart without a boundary, or more than %d nested ones", ErrShape, depthLimit)
 	}
 	for parts := multipart.NewReader(bytes.NewReader(body), boundary); ; {
 		part, err := parts.NextRawPart()
@@ -135,7 +135,7 @@ func (r *reader) multipart(body []byte, boundary string, depth int) error {
 	}
 }
 
-// decode takes off the transfer encoding (RFC 2045 section 6).
+// decode decodes the transfer encoding (RFC 2045 section 6).
 func decode(body []byte, encoding string) ([]byte, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "base64":

@@ -1,8 +1,9 @@
-// Package crawl finds broken links: it reads the pages of a website, from one on, and asks for everything that they refer to.
+// Package crawl finds broken links: it reads the pages of a website, starting at one, and requests everything that they
+// refer to.
 //
-// It keeps to its bounds and counts what they kept it from, so that nobody takes that for checked. It has no protocol of
-// its own: a Site reads and asks. robots.txt is not read, since a site's owner crawls his own; of other hosts nothing is
-// asked unless told to, and then one address after the other.
+// It counts what its bounds exclude, so that this is not mistaken for checked. It has no protocol of its own: a Site
+// reads and requests. It does not read robots.txt, since owners crawl their own sites. It requests from other hosts
+// only when configured, and then one address at a time per host.
 package crawl
 
 import (
@@ -17,16 +18,16 @@ import (
 	"sync"
 )
 
-// Site is how a crawl gets at pages. Its methods are called by several goroutines, as Bounds says.
+// Site gives a crawl access to pages. Its methods are called by several goroutines, as set in Bounds.
 type Site interface {
-	// Ask sends a request for an address, HEAD or GET, and follows redirects. An error says that there was no answer.
+	// Ask sends a HEAD or GET request to an address, and follows redirects. An error means that there was no response.
 	Ask(ctx context.Context, method string, address *url.URL) (*Answer, error)
 
-	// Read reads a page; its error says why there is none to read: a *StatusError, or that there was no answer.
+	// Read reads a page. The error is a *StatusError, or means that there was no response.
 	Read(ctx context.Context, address *url.URL) (*Page, error)
 }
 
-// Answer is the end of what a request for an address led to.
+// Answer is the final response for an address.
 type Answer struct {
 	URL    *url.URL // after redirects
 	Status int
@@ -35,60 +36,60 @@ type Answer struct {
 
 // Bounds limit a crawl.
 type Bounds struct {
-	Depth  int            // how many links away from the first page a page is read at most; 0 reads no other
-	Pages  int            // how many pages are read at most, the first one included
+	Depth  int            // how many links away from the first page a page may be; 0 reads no other
+	Pages  int            // how many pages are read at most, including the first one
 	Links  int            // how many addresses are kept at most
-	Ignore *regexp.Regexp // addresses that it matches are left alone; nil for none
-	Others bool           // ask for what is on other hosts too
+	Ignore *regexp.Regexp // matching addresses are skipped; nil for none
+	Others bool           // also request addresses on other hosts
 	Asking int            // requests at once
 	Read   int            // pages read at once
 }
 
-// What is wrong with a link besides its answer.
+// The faults of a link other than its response.
 var (
-	ErrAddress = errors.New("it is no address")
+	ErrAddress = errors.New("it is not an address")
 	ErrMixed   = errors.New("mixed content: http on an https page, which browsers block or warn of")
-	ErrPlace   = errors.New("the page has no such place")
+	ErrPlace   = errors.New("the page has no such fragment")
 )
 
-// StatusError is an answer that a visitor cannot use.
+// StatusError is a response that a visitor cannot use.
 type StatusError struct{ Status int }
 
 func (e *StatusError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
 }
 
-// Broken is a link that leads nowhere.
+// Broken is a broken link.
 type Broken struct {
 	Address string
 	Kind    Kind
-	Err     error    // why: one of the errors above, or what Site said
-	Pages   []string // where it stands, the first few
-	More    int      // on so many pages more
+	Err     error    // why: one of the errors above, or the error of Site
+	Pages   []string // that contain it, the first few
+	More    int      // number of further pages
 }
 
-// Report is what a crawl found.
+// Report is the result of a crawl.
 type Report struct {
 	Pages   int      // that were read
-	Checked int      // addresses that were looked at, and places on pages, each once
+	Checked int      // links checked: addresses, and fragments of pages, each once
 	Broken  []Broken // in the order in which they were found
 
-	// What was left out.
-	Unread  int // pages within the site that were not read, because of Depth and Pages
-	Unasked int // addresses that ctx left no time for
+	// What was skipped.
+	Unread  int // pages of the site that were not read, because of Depth and Pages
+	Unasked int // addresses for which there was no time
 	Over    int // references beyond Links
-	Others  int // addresses on other hosts that were not asked
-	Refused int // addresses on other hosts that do not answer programs: 401, 403, 429 and the like
+	Others  int // addresses on other hosts that were not requested
+	Refused int // addresses on other hosts that reject programs: 401, 403, 429 and the like
 	Ignored int // references that Ignore matched
 }
 
 // entry is one address.
 type entry struct {
-	url    *url.URL // nil when it is no address
+	url    *url.URL // nil when it is not an address
 	shown  string
 	kind   Kind
-	fault  error           // that each reference to it has
-	places map[string]seen // fragments, and where they stand
+	fault  error           // of each reference to it
+	places map[string]seen // fragments, and where they are referenced
 	order  []string        // of places
 	seen   seen
 	answer *Answer
@@ -97,7 +98,7 @@ type entry struct {
 	page   *Page // once it was read
 }
 
-// seen is where a reference stands.
+// seen lists the pages with a reference.
 type seen struct {
 	pages []string
 	last  string
@@ -130,8 +131,8 @@ type crawler struct {
 	pages  map[string]*Page // that were read, by address
 }
 
-// Run crawls from a page that was read already. What is on one of the hosts own, whatever the port, belongs to the site.
-// It returns early when ctx ends, and the report then has Unasked.
+// Run crawls from a page that was already read. Everything on the hosts in own, whatever the port, belongs to the site.
+// Run returns early when ctx ends, and then sets Unasked in the report.
 func Run(ctx context.Context, site Site, first *Page, own []string, bounds Bounds) *Report {
 	c := &crawler{site: site, bounds: bounds, own: own, known: map[string]*entry{}, faults: map[string]*entry{}, pages: map[string]*Page{}}
 	c.keep(first)
@@ -165,11 +166,11 @@ func (c *crawler) keep(p *Page) {
 	c.pages[p.URL.String()] = p
 	if e := c.known[p.URL.String()]; e == nil {
 		e = &entry{url: p.URL, shown: p.URL.Redacted(), kind: KindLink, asked: true, page: p, answer: &Answer{URL: p.URL, Status: http.StatusOK}}
-		c.known[p.URL.String()] = e // not in all: nobody refers to it yet
+		c.known[p.URL.String()] = e // not in all: nothing refers to it yet
 	}
 }
 
-// note takes the references of pages and gives the new addresses of the site.
+// note records the references of pages and returns the new addresses of the site.
 func (c *crawler) note(pages []*Page) []*entry {
 	var fresh []*entry
 	for _, p := range pages {
@@ -231,7 +232,7 @@ func (c *crawler) note(pages []*Page) []*entry {
 	return fresh
 }
 
-// each does the same to all entries, so many at once, until ctx ends.
+// each calls do for all entries, atOnce at a time, until ctx ends.
 func (c *crawler) each(ctx context.Context, atOnce int, entries []*entry, do func(context.Context, *entry)) {
 	var all sync.WaitGroup
 	queue := make(chan *entry)
@@ -252,13 +253,13 @@ func (c *crawler) each(ctx context.Context, atOnce int, entries []*entry, do fun
 	all.Wait()
 }
 
-// ask asks for the head alone first, which costs a server least. Some answer that wrongly, so a bad answer is asked for
-// again as a visitor would.
+// ask sends a HEAD request first, the cheapest for a server. Some servers handle it incorrectly, so after an error it
+// sends a GET request, as a visitor would.
 func (c *crawler) ask(ctx context.Context, e *entry) {
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
 		answer, err := c.site.Ask(ctx, method, e.url)
 		if ctx.Err() != nil {
-			return // that is no answer, and nobody's fault
+			return // this is not a response, and nobody's fault
 		}
 		e.answer, e.err, e.asked = answer, err, true
 		if err == nil && answer.Status < 400 {
@@ -267,7 +268,7 @@ func (c *crawler) ask(ctx context.Context, e *entry) {
 	}
 }
 
-// toRead gives the entries among those just asked that lead to a page of the site which was not read yet.
+// toRead returns those of the requested entries that lead to a page of the site that was not read yet.
 func (c *crawler) toRead(asked []*entry) []*entry {
 	var next []*entry
 	taken := map[string]bool{}
@@ -289,7 +290,7 @@ func (c *crawler) read(ctx context.Context, entries []*entry) []*Page {
 	pages := make(map[*entry]*Page, len(entries))
 	var mu sync.Mutex
 	c.each(ctx, c.bounds.Read, entries, func(ctx context.Context, e *entry) {
-		e.asked = false // until it is read as well
+		e.asked = false // until it was read as well
 		p, err := c.site.Read(ctx, e.url)
 		if ctx.Err() != nil {
 			return
@@ -306,7 +307,7 @@ func (c *crawler) read(ctx context.Context, entries []*entry) []*Page {
 		p := pages[e]
 		if p == nil {
 			if ctx.Err() != nil && e.err == nil {
-				e.asked = false // it may not have had its turn
+				e.asked = false // there may have been no time for it
 			}
 			continue
 		}
@@ -319,7 +320,7 @@ func (c *crawler) read(ctx context.Context, entries []*entry) []*Page {
 	return level
 }
 
-// askOthers asks for what is on other hosts: several hosts at once, but each for one thing after the other.
+// askOthers requests addresses on other hosts: several hosts at a time, but one address at a time on each.
 func (c *crawler) askOthers(ctx context.Context) {
 	byHost := map[string][]*entry{}
 	var first []*entry
@@ -342,13 +343,13 @@ func (c *crawler) askOthers(ctx context.Context) {
 	})
 }
 
-// refusesPrograms says whether a status of a stranger says nothing of what a visitor gets.
+// refusesPrograms reports whether a status of another host means that it rejects programs, not that the link is broken.
 func refusesPrograms(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusMethodNotAllowed ||
 		status == http.StatusTooManyRequests || status == 999
 }
 
-// judge sums up.
+// judge computes the report.
 func (c *crawler) judge() {
 	r := &c.report
 	r.Pages = len(c.pages)
@@ -386,7 +387,7 @@ func (c *crawler) judge() {
 			p = c.pages[withoutFragment(e.answer.URL).String()]
 		}
 		if p == nil {
-			continue // a place on a page that was not read is not looked for
+			continue // fragments of pages that were not read are not checked
 		}
 		for _, name := range e.order {
 			r.Checked++

@@ -17,8 +17,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/crawl"
 )
 
-// site is a website in memory: documents by address. "=404" is an answer of that status, ">ADDRESS" a redirect, "!TEXT" an
-// error, and what does not begin with "<" is no HTML.
+// site is a website in memory: documents by address. "=404" is a response with this status, ">ADDRESS" a redirect,
+// "!TEXT" an error, and anything else not starting with "<" is not HTML.
 type site struct {
 	t         *testing.T
 	documents map[string]string
@@ -130,9 +130,9 @@ func TestRun(t *testing.T) {
 		"links":            {map[string]string{from: `<a href=/b><a href=/gone><a href=/gone>`, from + "b": `<p>`}, crawl.Bounds{Depth: 9, Pages: 9, Links: 1}, "2 pages, 1 checked, 2 over"},
 		"ignored":          {map[string]string{from: `<a href=/b><a href=/logout>`, from + "b": `<p>`}, crawl.Bounds{Depth: 9, Pages: 9, Ignore: regexp.MustCompile("/logout")}, "2 pages, 1 checked, 1 ignored"},
 		"other schemes":    {map[string]string{from: `<a href=mailto:x@a.test><a href=JavaScript:go()><a href=tel:1><img src=data:,>`}, whole, "1 pages, 0 checked"},
-		"no address":       {map[string]string{from: `<a href="http://">x</a><a href="/%zz">`}, whole, "1 pages, 2 checked\nlink http://: it is no address (https://a.test/ +0)\nlink /%zz: it is no address (https://a.test/ +0)"},
+		"no address":       {map[string]string{from: `<a href="http://">x</a><a href="/%zz">`}, whole, "1 pages, 2 checked\nlink http://: it is not an address (https://a.test/ +0)\nlink /%zz: it is not an address (https://a.test/ +0)"},
 		"mixed":            {map[string]string{from: `<img src=http://a.test/i><a href=http://a.test/ok><form action=http://a.test/f>`, "http://a.test/ok": `<img src=http://a.test/j>`, "http://a.test/j": "x"}, whole, "2 pages, 4 checked\nimage http://a.test/i: mixed content: http on an https page, which browsers block or warn of (https://a.test/ +0)\nform http://a.test/f: mixed content: http on an https page, which browsers block or warn of (https://a.test/ +0)"},
-		"places":           {map[string]string{from: `<a href=#here><a href=#no><i id=here><a href=/b#x><a href=/b#y><a href=#top><a href="#"><a href="#/route">`, from + "b": `<a name=x>`}, whole, "2 pages, 6 checked\nlink https://a.test/#no: the page has no such place (https://a.test/ +0)\nlink https://a.test/b#y: the page has no such place (https://a.test/ +0)"},
+		"places":           {map[string]string{from: `<a href=#here><a href=#no><i id=here><a href=/b#x><a href=/b#y><a href=#top><a href="#"><a href="#/route">`, from + "b": `<a name=x>`}, whole, "2 pages, 6 checked\nlink https://a.test/#no: the page has no such fragment (https://a.test/ +0)\nlink https://a.test/b#y: the page has no such fragment (https://a.test/ +0)"},
 		"place not read":   {map[string]string{from: `<a href=/b#y>`, from + "b": `<p>`}, crawl.Bounds{Pages: 9}, "1 pages, 1 checked, 1 unread"},
 		"redirect":         {map[string]string{from: `<a href=/b><a href=/old#y>`, from + "b": `<i id=y>`, from + "old": ">" + from + "b"}, whole, "2 pages, 3 checked"},
 		"redirect away":    {map[string]string{from: `<a href=/b>`, from + "b": ">https://b.test/", "https://b.test/": "<a href=/gone>"}, whole, "1 pages, 1 checked"},
@@ -154,7 +154,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRequests holds that each address is asked for once, by HEAD, and by GET only when that was answered badly.
+// TestRequests checks that each address is requested once, with HEAD, and with GET only after an error.
 func TestRequests(t *testing.T) {
 	s := &site{t: t, documents: map[string]string{from: `<a href=/b><a href=/b#1><img src=/b><a href=/gone>`, from + "b": `<a href=/>`}}
 	s.run(t.Context(), crawl.Bounds{Depth: 3, Pages: 9})
@@ -164,7 +164,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestEnd ends a crawl after each number of requests: what was not asked for is counted and never broken.
+// TestEnd ends a crawl after each number of requests: the remaining addresses are counted and never reported as broken.
 func TestEnd(t *testing.T) {
 	documents := map[string]string{from: `<a href=/1><a href=/2><a href=/3><a href=//b.test/>`, from + "1": `<a href=/4>`, from + "2": "x", from + "3": "x", from + "4": "x", "https://b.test/": "x"}
 	for after := 1; ; after++ {
@@ -187,7 +187,7 @@ func TestEnd(t *testing.T) {
 			return
 		}
 		if r.Unasked == 0 {
-			t.Errorf("after %d: %s: nothing is said to be left out", after, shown(r))
+			t.Errorf("after %d: %s: nothing is reported as skipped", after, shown(r))
 		}
 	}
 }
@@ -205,7 +205,7 @@ func FuzzNewPage(f *testing.F) {
 		for _, link := range crawl.NewPage(at, at, doc).Links {
 			switch {
 			case link.Fault == nil && (link.URL == nil || link.URL.Hostname() == "" || link.URL.Fragment != "" || link.URL.Scheme != "http" && link.URL.Scheme != "https"):
-				t.Errorf("%q: %+v cannot be asked for", text, link)
+				t.Errorf("%q: %+v cannot be requested", text, link)
 			case link.Kind == "":
 				t.Errorf("%q: %+v has no kind", text, link)
 			}

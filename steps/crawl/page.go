@@ -9,27 +9,27 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Page is what a crawl keeps of a page that was read.
+// Page is the part of a page that a crawl needs.
 type Page struct {
 	URL   *url.URL // after redirects
-	Links []Link   // in the order of the document
+	Links []Link   // in document order
 
-	places map[string]bool // what a fragment can name
+	places map[string]bool // fragments that exist on the page
 }
 
 // Link is one reference of a page.
 type Link struct {
-	URL      *url.URL // without the fragment; nil when it is none
-	Fragment string   // decoded; empty when it names no place, or one that a script makes
+	URL      *url.URL // without the fragment; nil when it is not a URL
+	Fragment string   // decoded; empty when there is none, or one for a script
 	Kind     Kind
-	Shown    string // as the page writes it, for a person
-	Fault    error  // what is wrong with it whatever it leads to: ErrAddress, ErrMixed
+	Shown    string // as in the page, for messages
+	Fault    error  // a fault that does not depend on its target: ErrAddress, ErrMixed
 }
 
-// Kind is what a page has a reference for, in a word that takes "a" or "an".
+// Kind is the purpose of a reference, as a word for use with "a" or "an".
 type Kind string
 
-// The kinds. A visitor goes to links; a frame is a page too; what the rest refer to is part of the page.
+// The kinds. A visitor follows links; a frame is also a page; the targets of the others are parts of the page.
 const (
 	KindLink   Kind = "link"
 	KindFrame  Kind = "frame"
@@ -42,16 +42,16 @@ const (
 	KindForm   Kind = "form"
 )
 
-// page says whether there may be a page behind a reference of this kind.
+// page reports whether a reference of this kind may lead to a page.
 func (k Kind) page() bool { return k == KindLink || k == KindFrame }
 
-// A text or URL in a document that is longer than this is nobody's address (RFC 9110 §4.1 asks for 8000 octets).
+// longestAddress is the maximum length of a URL (RFC 9110 §4.1 recommends at least 8000 octets).
 const longestAddress = 16 << 10
 
-// NewPage takes what a crawl needs out of a document. base is what relative addresses refer to.
+// NewPage extracts what a crawl needs from a document. base is the base URL of relative addresses.
 //
-// The forms' addresses are looked at and never asked for, since that would send them. Alternatives (srcset) and what style
-// sheets and scripts refer to are not looked at.
+// The addresses of forms are checked but never requested, since that would submit the form. Alternatives (srcset) and
+// references in style sheets and scripts are ignored.
 func NewPage(address, base *url.URL, doc *html.Node) *Page {
 	p := &Page{URL: withoutFragment(address), places: map[string]bool{}}
 	p.read(doc, base)
@@ -68,7 +68,7 @@ func (p *Page) read(n *html.Node, base *url.URL) {
 	if n.Type == html.ElementNode {
 		p.element(n, base)
 		if n.DataAtom == atom.Iframe || n.DataAtom == atom.Frame || n.DataAtom == atom.Template {
-			return // a frame's document is a page of its own, with an address of its own
+			return // the document of a frame is a separate page with its own address
 		}
 	}
 	for c := range n.ChildNodes() {
@@ -123,7 +123,7 @@ func (p *Page) element(n *html.Node, base *url.URL) {
 	}
 }
 
-// kindOfRel gives the kind of a link element, and nothing for those that no visitor's program loads.
+// kindOfRel returns the kind of a link element, or "" for those that browsers do not load.
 func kindOfRel(rel string) Kind {
 	for word := range strings.FieldsSeq(strings.ToLower(rel)) {
 		switch word {
@@ -138,9 +138,9 @@ func kindOfRel(rel string) Kind {
 	return ""
 }
 
-// add notes a reference. One that is not for the web is none.
+// add records a reference. It ignores those that do not use http or https.
 func (p *Page) add(kind Kind, written string, base *url.URL) {
-	// As browsers do (WHATWG URL §4.1): white space around an address and line breaks in it do not count.
+	// As in browsers (WHATWG URL §4.1), white space around an address and line breaks in it are ignored.
 	address := strings.Map(func(r rune) rune {
 		if r == '\t' || r == '\n' || r == '\r' {
 			return -1
@@ -171,7 +171,7 @@ func (p *Page) add(kind Kind, written string, base *url.URL) {
 		u.Path = "/"
 	}
 	u.Host = strings.ToLower(u.Host)
-	if host, err := idna.Lookup.ToASCII(u.Hostname()); err == nil && host != u.Hostname() { // RFC 5891, as DNS and TLS want it
+	if host, err := idna.Lookup.ToASCII(u.Hostname()); err == nil && host != u.Hostname() { // RFC 5891, as required by DNS and TLS
 		u.Host = strings.Replace(u.Host, u.Hostname(), host, 1)
 	}
 	link.Fragment = place(u.Fragment)
@@ -195,7 +195,8 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-// place gives the place on a page that a fragment names. The page's beginning is always there (HTML §7.4.6.4), and what a
+// place returns the place on a page that a fragment names. The start of a page always exists (HTML §7.4.6.4), and
+// fragments for scripts ("#/route", "#!route") or text searches (":~:text=") name no place.
 // script reads ("#/route", "#!route") or a browser searches (":~:text=") names none.
 func place(fragment string) string {
 	fragment, _, _ = strings.Cut(fragment, ":~:")

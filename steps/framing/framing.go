@@ -1,7 +1,8 @@
-// Package framing says whether a browser would show a page in a frame: by what the page allows (Content-Security-Policy
-// level 3 §6.4.2, frame-ancestors; RFC 7034, X-Frame-Options) and by what the page around it allows (§6.1.5, frame-src).
+// Package framing determines whether a browser shows a page in a frame: from the policy of the page
+// (Content-Security-Policy level 3 §6.4.2, frame-ancestors; RFC 7034, X-Frame-Options) and of the page around it
+// (§6.1.5, frame-src).
 //
-// It reads header fields. A policy in a meta element is not known to it, and neither are paths in a policy's sources.
+// It reads header fields. It does not support policies in a meta element or paths in a policy's sources.
 package framing
 
 import (
@@ -11,8 +12,8 @@ import (
 	"strings"
 )
 
-// Refused says why an answer that came from address is not shown in a frame within these pages, the innermost first: the
-// header field that forbids it. It is empty when nothing does.
+// Refused returns the header field that forbids to show a response from address in a frame within these pages, the
+// innermost first. It returns "" when the frame is allowed.
 func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
 	governed := false
 	for _, policy := range policies(header) {
@@ -28,7 +29,7 @@ func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
 		}
 	}
 	if governed {
-		return "" // X-Frame-Options counts no more (CSP §6.4.2.2)
+		return "" // X-Frame-Options is then ignored (CSP §6.4.2.2)
 	}
 	for _, value := range header.Values("X-Frame-Options") {
 		for option := range strings.SplitSeq(value, ",") {
@@ -42,8 +43,8 @@ func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
 	return ""
 }
 
-// Forbidden says why a page with this header and address shows no frame with the other address: the header field that
-// forbids it. It is empty when nothing does.
+// Forbidden returns the header field that forbids a page with this header and address to contain a frame with the other
+// address. It returns "" when the frame is allowed.
 func Forbidden(header http.Header, page, address *url.URL) string {
 	for _, policy := range policies(header) {
 		for _, directive := range []string{"frame-src", "child-src", "default-src"} {
@@ -60,8 +61,8 @@ func Forbidden(header http.Header, page, address *url.URL) string {
 	return ""
 }
 
-// policies reads the Content-Security-Policy fields: the sources of each directive by its name. Of two directives with one
-// name the first counts (CSP §2.2.1).
+// policies parses the Content-Security-Policy fields: the sources of each directive by its name. The first directive of
+// a name counts (CSP §2.2.1).
 func policies(header http.Header) []map[string][]string {
 	var all []map[string][]string
 	for _, value := range header.Values("Content-Security-Policy") {
@@ -83,7 +84,7 @@ func policies(header http.Header) []map[string][]string {
 	return all
 }
 
-// allowed says whether one of the sources fits an address. self is what 'self' means.
+// allowed reports whether one of the sources matches an address. self is the meaning of 'self'.
 func allowed(sources []string, self, address *url.URL) bool {
 	return slices.ContainsFunc(sources, func(source string) bool { return fits(strings.ToLower(source), self, address) })
 }
@@ -124,7 +125,7 @@ func fits(source string, self, address *url.URL) bool {
 		named.Port() == "" && port(address.Port(), address.Scheme) == port("", address.Scheme)
 }
 
-// upgrades says whether a scheme is the wanted one or its secure form.
+// upgrades reports whether a scheme is the wanted one or its secure form.
 func upgrades(wanted, scheme string) bool {
 	return wanted == scheme || wanted == "http" && scheme == "https"
 }
@@ -139,7 +140,7 @@ func port(explicit, scheme string) string {
 	return "80"
 }
 
-// origin names scheme, host and port of an address (RFC 6454).
+// origin returns scheme, host and port of an address (RFC 6454).
 func origin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port(u.Port(), u.Scheme)
 }

@@ -22,7 +22,7 @@ func TestRefused(t *testing.T) {
 	const csp, xfo = "Content-Security-Policy", "X-Frame-Options"
 	for _, c := range []struct {
 		field, value  string
-		frame, around string // around: pages parted by blanks
+		frame, around string // around: pages separated by blanks
 		want          string
 	}{
 		{"Server", "x", "http://a.test/f", "http://b.test/", ""},
@@ -31,8 +31,8 @@ func TestRefused(t *testing.T) {
 		{xfo, "sameorigin", "http://a.test/f", "http://a.test:80/", ""},
 		{xfo, "SAMEORIGIN, SAMEORIGIN", "http://a.test/f", "http://a.test/ http://b.test/", "X-Frame-Options: SAMEORIGIN"},
 		{xfo, "sameorigin", "http://a.test/f", "https://a.test/", "X-Frame-Options: sameorigin"},
-		{xfo, "ALLOW-FROM http://b.test", "http://a.test/f", "http://c.test/", ""}, // which no browser knows any more
-		{csp, "default-src 'none'", "http://a.test/f", "http://b.test/", ""},       // says nothing of ancestors
+		{xfo, "ALLOW-FROM http://b.test", "http://a.test/f", "http://c.test/", ""}, // no longer supported by browsers
+		{csp, "default-src 'none'", "http://a.test/f", "http://b.test/", ""},       // does not apply to ancestors
 		{csp, "frame-ancestors 'none'", "http://a.test/f", "http://a.test/", "Content-Security-Policy: frame-ancestors 'none'"},
 		{csp, "frame-ancestors", "http://a.test/f", "http://a.test/", "Content-Security-Policy: frame-ancestors "},
 		{csp, "default-src *; Frame-Ancestors 'self'", "http://a.test/f", "http://a.test/", ""},

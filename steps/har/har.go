@@ -1,5 +1,5 @@
-// Package har writes requests as an HTTP Archive (HAR 1.2), which the developer tools of every browser open. Bodies,
-// cookies and posted data are left out: they are what a log must not hold.
+// Package har encodes requests as an HTTP Archive (HAR 1.2), which the developer tools of every browser can open. It
+// omits bodies, cookies and posted data, which must not be logged.
 package har
 
 import (
@@ -13,22 +13,22 @@ import (
 	"time"
 )
 
-// Entry is one request and its answer.
+// Entry is one request and its response.
 type Entry struct {
 	Started    time.Time
 	Method     string
 	URL        string
 	Protocol   string // "HTTP/1.1"
 	Header     http.Header
-	Status     int // 0 when there was no answer
+	Status     int // 0 when there was no response
 	StatusText string
 	Answer     http.Header
 	MediaType  string
-	Bytes      int64  // of the answer as transferred; negative when not known
+	Bytes      int64  // of the response as transferred; negative when unknown
 	Remote     string // "192.0.2.1:443", or empty
-	Failed     string // why there is no whole answer, or empty
+	Failed     string // why there is no complete response, or empty
 
-	// The phases of the exchange. One that did not happen is negative.
+	// The phases of the exchange. A phase that did not happen is negative.
 	DNS, Connect, TLS, Wait, Receive time.Duration
 }
 
@@ -69,7 +69,7 @@ type response struct {
 	RedirectURL string   `json:"redirectURL"`
 	HeadersSize int      `json:"headersSize"`
 	BodySize    int64    `json:"bodySize"`
-	Error       string   `json:"_error,omitempty"` // as Chromium's developer tools write it
+	Error       string   `json:"_error,omitempty"` // as in Chromium's developer tools
 }
 
 type content struct {
@@ -87,10 +87,10 @@ type timings struct {
 	Receive float64 `json:"receive"`
 }
 
-// Encode writes the entries, each text as show gives it. When that would be more than limit bytes the first ones are
-// left out, and a comment says how many.
+// Encode encodes the entries. It passes each text through show. When the result would exceed limit bytes, the first
+// entries are omitted, and a comment contains their number.
 func Encode(entries []Entry, limit int, show func(string) string) ([]byte, error) {
-	const room = 300 // for what stands around the entries
+	const room = 300 // for everything but the entries
 	var kept [][]byte
 	size := room
 	for i := range slices.Backward(entries) {
@@ -107,7 +107,7 @@ func Encode(entries []Entry, limit int, show func(string) string) ([]byte, error
 	var out bytes.Buffer
 	out.WriteString(`{"log":{"version":"1.2","creator":{"name":"stepwatch","version":"1"},`)
 	if left := len(entries) - len(kept); left > 0 {
-		fmt.Fprintf(&out, `"comment":"%d earlier requests are left out",`, left)
+		fmt.Fprintf(&out, `"comment":"%d earlier requests are omitted",`, left)
 	}
 	out.WriteString("\"entries\":[\n")
 	out.Write(bytes.Join(kept, []byte(",\n")))
@@ -134,7 +134,7 @@ func (e *Entry) archived(show func(string) string) entry {
 		Timings: timings{Blocked: -1, DNS: milliseconds(e.DNS), Connect: milliseconds(e.Connect), SSL: milliseconds(e.TLS), Wait: milliseconds(max(e.Wait, 0)), Receive: milliseconds(max(e.Receive, 0))},
 	}
 	if e.TLS >= 0 && e.Connect >= 0 {
-		a.Timings.Connect += a.Timings.SSL // which HAR counts as part of it
+		a.Timings.Connect += a.Timings.SSL // HAR counts it as part of it
 	}
 	for _, d := range []time.Duration{e.DNS, e.Connect, e.TLS, e.Wait, e.Receive} {
 		a.Time += milliseconds(max(d, 0))
@@ -156,7 +156,7 @@ func pairs(h http.Header, show func(string) string) []pair {
 	return all
 }
 
-// milliseconds gives -1 for what did not happen, as HAR has it.
+// milliseconds returns -1 for a phase that did not happen, as HAR requires.
 func milliseconds(d time.Duration) float64 {
 	if d < 0 {
 		return -1

@@ -28,7 +28,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// TestEncodeLimit holds that an archive that is too large loses its first requests and stays readable.
+// TestEncodeLimit checks that an archive that is too large omits its first requests and stays valid.
 func TestEncodeLimit(t *testing.T) {
 	var entries []har.Entry
 	for i := range 500 {
@@ -52,7 +52,7 @@ func TestEncodeLimit(t *testing.T) {
 		if len(encoded) > max(limit, 300) || kept > 0 && read.Log.Entries[kept-1].Request.URL != "http://www.example.org/499" {
 			t.Errorf("limit %d: %d bytes, the last is %v", limit, len(encoded), read.Log.Entries[kept-1])
 		}
-		if want := fmt.Sprintf("%d earlier requests are left out", 500-kept); kept < 500 && read.Log.Comment != want {
+		if want := fmt.Sprintf("%d earlier requests are omitted", 500-kept); kept < 500 && read.Log.Comment != want {
 			t.Errorf("limit %d: comment %q, want %q", limit, read.Log.Comment, want)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package selector evaluates XPath (1.0) on the tree of a document, and CSS selectors on one of HTML. It stops when its time
-// is over: a short path may look at each node once for each other one, which takes hours in a document of a few megabytes.
+// Package selector evaluates XPath (1.0) on a document tree, and CSS selectors on an HTML one. It stops at its
+// deadline: a short path may compare each node with each other one, which takes hours in a document of a few megabytes.
 package selector
 
 import (
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/html"
 )
 
-// PathError says that an XPath or a selector cannot be used.
+// PathError reports an invalid or unsupported XPath or selector.
 type PathError struct {
 	Kind string // "XPath" or "CSS selector"
 	Path string
@@ -19,32 +19,32 @@ type PathError struct {
 }
 
 func (e *PathError) Error() string {
-	return fmt.Sprintf("%q is no %s that can be used: %s", e.Path, e.Kind, e.Why)
+	return fmt.Sprintf("%q is not a valid %s: %s", e.Path, e.Kind, e.Why)
 }
 
-// SlowError says that the time was over before all of the document had been looked at.
+// SlowError reports that the deadline passed before the evaluation was complete.
 type SlowError struct {
 	Path string
 	err  error
 }
 
 func (e *SlowError) Error() string {
-	return fmt.Sprintf("the deadline came before %q had looked at all of the document: it looks at each element too often, leave out what counts others (last(), position(), preceding::)", e.Path)
+	return fmt.Sprintf("the deadline passed before %q was evaluated: it visits each element too often, remove parts that count others (last(), position(), preceding::)", e.Path)
 }
 
-// Unwrap gives what ended the context.
+// Unwrap returns the cause of the context's end.
 func (e *SlowError) Unwrap() error { return e.err }
 
-// XPath evaluates a path (XPath 1.0) from the node that at stands on, and calls take with each node that it selects, in their order. For an
-// expression that selects no nodes it gives its value instead: a float64, a string or a bool. The error is a *PathError or a
-// *SlowError.
+// XPath evaluates a path (XPath 1.0) from the current node of at, and calls take with each selected node, in document
+// order. For an expression that selects no nodes it returns the value: a float64, a string or a bool. The error is a
+// *PathError or a *SlowError.
 func XPath(ctx context.Context, at xpath.NodeNavigator, path string, take func(xpath.NodeNavigator)) (value any, err error) {
 	defer func() {
 		switch fault := recover().(type) {
 		case nil:
 		case over:
 			value, err = nil, &SlowError{path, context.Cause(ctx)}
-		default: // the library gives up this way over some expressions
+		default: // the library panics for some expressions
 			value, err = nil, &PathError{"XPath", path, fmt.Sprint(fault)}
 		}
 	}()
@@ -63,8 +63,8 @@ func XPath(ctx context.Context, at xpath.NodeNavigator, path string, take func(x
 	return nil, nil
 }
 
-// CSS gives the elements beneath a node that a selector (Selectors Level 3) selects, in their order. The error is a *PathError
-// or a *SlowError.
+// CSS returns the elements below a node that a selector (Selectors Level 3) selects, in document order. The error is a
+// *PathError or a *SlowError.
 func CSS(ctx context.Context, beneath *html.Node, text string) ([]*html.Node, error) {
 	group, err := cascadia.ParseGroup(text)
 	if err != nil {
@@ -88,13 +88,13 @@ func CSS(ctx context.Context, beneath *html.Node, text string) ([]*html.Node, er
 // over ends an evaluation from within.
 type over struct{}
 
-// clock looks at the time now and then, for all walkers of one evaluation.
+// clock checks the deadline now and then, for all walkers of one evaluation.
 type clock struct {
 	ctx   context.Context
 	moves int
 }
 
-// lookEvery is after how many moves the time is looked at. They take about as many tens of nanoseconds.
+// lookEvery is after how many moves the deadline is checked. A move takes tens of nanoseconds.
 const lookEvery = 4096
 
 func (c *clock) tick(moves int) {
@@ -107,7 +107,7 @@ func (c *clock) tick(moves int) {
 	}
 }
 
-// walker goes about in a document for the library, which knows no deadline.
+// walker moves in a document for the library, which does not support deadlines.
 type walker struct {
 	xpath.NodeNavigator
 	clock *clock

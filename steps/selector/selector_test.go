@@ -14,7 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
-// TestDeadline evaluates what would take hours.
+// TestDeadline evaluates expressions that would take hours.
 func TestDeadline(t *testing.T) {
 	doc, err := html.Parse(strings.NewReader(strings.Repeat("<p>1", 200_000)))
 	if err != nil {

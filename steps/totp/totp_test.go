@@ -10,7 +10,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/totp"
 )
 
-// TestCode has the vectors of RFC 6238, appendix B.
+// TestCode uses the vectors of RFC 6238, appendix B.
 func TestCode(t *testing.T) {
 	const digits = "12345678901234567890"
 	keys := map[string]string{"SHA1": digits, "SHA256": digits + "123456789012", "SHA512": strings.Repeat(digits, 3) + "1234"}
@@ -42,12 +42,12 @@ func TestParse(t *testing.T) {
 		" gezd gnbv-gy3t qojq GEZDGNBVGY3TQOJQ ":                             "287082",
 		"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ====":                               "287082",
 		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&period=60": "755224", // the counter is 0: RFC 4226, appendix D
-		"open 18 sesame": "its key is no base32 (letters and the digits 2 to 7)",
-		"GEZDGNBV":       "its key has 40 bits, and 80 are the least that sites give",
-		"otpauth://hotp/x?secret=GEZDGNBVGY3TQOJQ":               "it is no otpauth://totp/ address",
-		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&algorithm=MD5": "its algorithm is none of SHA1, SHA256 and SHA512",
-		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&digits=99":     "its digits are none of 6, 7 and 8",
-		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&period=never":  "its period is no number of seconds up to 3600",
+		"open 18 sesame": "its key is not base32 (letters and the digits 2 to 7)",
+		"GEZDGNBV":       "its key has 40 bits, wanted at least 80",
+		"otpauth://hotp/x?secret=GEZDGNBVGY3TQOJQ":               "it is not an otpauth://totp/ address",
+		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&algorithm=MD5": "its algorithm is not SHA1, SHA256 or SHA512",
+		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&digits=99":     "its digits are not 6, 7 or 8",
+		"otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ&period=never":  "its period is not a number of seconds up to 3600",
 	} {
 		k, err := totp.Parse(text)
 		var got string

@@ -1,7 +1,8 @@
-// Package xmldoc reads XML that a website answers with: what an XPath selects in it, and the two kinds that every site has,
-// feeds (RSS 0.9 to 2.0, Atom of RFC 4287) and sitemaps (sitemaps.org). It knows no sentence and judges nothing.
+// Package xmldoc reads the XML responses of websites: the values that an XPath selects, and two kinds that every site
+// has, feeds (RSS 0.9 to 2.0, Atom of RFC 4287) and sitemaps (sitemaps.org). It does not know sentences and judges
+// nothing.
 //
-// Documents come from outside: one that is not well formed, or too deep to be walked, is an error. External entities and
+// Documents come from outside: one that is not well-formed, or too deeply nested, is an error. External entities and
 // document types are not read.
 package xmldoc
 
@@ -24,11 +25,11 @@ import (
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
-// MaxDepth is how deep elements may lie within each other: reading their text recurses.
+// MaxDepth is the maximum nesting of elements: reading their text recurses.
 const MaxDepth = 500
 
 var (
-	errTooDeep   = fmt.Errorf("its elements lie deeper than %d within each other", MaxDepth)
+	errTooDeep   = fmt.Errorf("its elements are nested more than %d deep", MaxDepth)
 	errNoElement = errors.New("it has no element")
 )
 
@@ -38,10 +39,10 @@ type Document struct {
 	root *xmlquery.Node // its element
 }
 
-// Parse reads a document in any encoding that it declares.
+// Parse parses a document in any encoding that it declares.
 func Parse(body []byte) (*Document, error) { return parse(body, charset.NewReaderLabel) }
 
-// ParseDecoded reads a document that somebody has put into UTF-8 already, whatever it declares.
+// ParseDecoded parses a document that was already converted to UTF-8, whatever encoding it declares.
 func ParseDecoded(body []byte) (*Document, error) {
 	return parse(body, func(_ string, in io.Reader) (io.Reader, error) { return in, nil })
 }
@@ -51,7 +52,7 @@ func parse(body []byte, encoding func(label string, in io.Reader) (io.Reader, er
 	decoder.CharsetReader = encoding
 	depth, found := 0, false
 	for {
-		token, err := decoder.Token() // which holds that each element is closed
+		token, err := decoder.Token() // this checks that each element is closed
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -81,11 +82,11 @@ func parse(body []byte, encoding func(label string, in io.Reader) (io.Reader, er
 	return nil, errNoElement
 }
 
-// Root is the name of the document's element, without its prefix.
+// Root returns the name of the root element, without its prefix.
 func (d *Document) Root() string { return d.root.Data }
 
-// Select gives the texts of what an XPath (1.0) selects, white space around them left out. An expression that gives a number,
-// a text or a truth gives that. The error is a *PathError.
+// Select returns the texts of the nodes that an XPath (1.0) selects, without white space around them. For an expression
+// with another result, it returns the number, the text or the boolean. The error is a *PathError.
 func (d *Document) Select(ctx context.Context, path string) ([]string, error) {
 	var texts []string
 	value, err := selector.XPath(ctx, xmlquery.CreateXPathNavigator(d.node), path, func(at xpath.NodeNavigator) {
@@ -104,10 +105,10 @@ func (d *Document) Select(ctx context.Context, path string) ([]string, error) {
 // Item is one entry of a feed.
 type Item struct {
 	Title string
-	Date  time.Time // the newest that it gives; zero when it gives none
+	Date  time.Time // the newest one of the item; zero when it has none
 }
 
-// Feed gives the items of a feed. A document that is none is an error, and so is a date that is none.
+// Feed returns the items of a feed. It fails when the document is not a feed, or a date is invalid.
 func (d *Document) Feed() ([]Item, error) {
 	kind := map[string]string{"rss": "item", "RDF": "item", "feed": "entry"}[d.root.Data]
 	if kind == "" {
@@ -145,7 +146,7 @@ func readItem(n *xmlquery.Node) (Item, error) {
 		case "pubDate", "published", "updated", "date":
 			date, err := parseDate(text)
 			if err != nil {
-				return Item{}, fmt.Errorf("the date of an item is %.80q, which is none", text)
+				return Item{}, fmt.Errorf("the date of an item is %.80q, which is not a date", text)
 			}
 			if date.After(item.Date) {
 				item.Date = date
@@ -155,7 +156,7 @@ func readItem(n *xmlquery.Node) (Item, error) {
 	return item, nil
 }
 
-// parseDate reads the dates of RSS (RFC 822) and of Atom and Dublin Core (RFC 3339, the day alone allowed).
+// parseDate parses the dates of RSS (RFC 822) and of Atom and Dublin Core (RFC 3339, or only the day).
 func parseDate(text string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
@@ -165,7 +166,8 @@ func parseDate(text string) (time.Time, error) {
 	return mail.ParseDate(text)
 }
 
-// Sitemap gives the addresses that a sitemap lists. index says that it is an index, and the addresses are of sitemaps.
+// Sitemap returns the addresses that a sitemap lists. index reports whether it is an index, whose addresses are those
+// of sitemaps.
 func (d *Document) Sitemap() (addresses []string, index bool, err error) {
 	kind := map[string]string{"urlset": "url", "sitemapindex": "sitemap"}[d.root.Data]
 	if kind == "" {
@@ -184,7 +186,7 @@ func (d *Document) Sitemap() (addresses []string, index bool, err error) {
 	return addresses, kind == "sitemap", nil
 }
 
-// elements gives the elements directly beneath n.
+// elements returns the elements directly below n.
 func elements(n *xmlquery.Node) func(yield func(*xmlquery.Node) bool) {
 	return func(yield func(*xmlquery.Node) bool) {
 		for c := n.FirstChild; c != nil; c = c.NextSibling {

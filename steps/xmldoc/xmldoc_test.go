@@ -21,7 +21,7 @@ func TestFeed(t *testing.T) {
 		{"Atom", `<feed xmlns="http://www.w3.org/2005/Atom"><updated>2025-01-01T00:00:00Z</updated><entry><title>B</title><published>2025-11-01T00:00:00Z</published><updated>2025-11-03T00:00:00.5Z</updated></entry></feed>`, "B 2025-11-03T00:00:00Z"},
 		{"empty", `<feed/>`, ""},
 		{"no feed", `<html/>`, `its root is "html", wanted rss, RDF or feed`},
-		{"no date", `<feed><entry><updated>today</updated></entry></feed>`, `the date of an item is "today", which is none`},
+		{"no date", `<feed><entry><updated>today</updated></entry></feed>`, `the date of an item is "today", which is not a date`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			doc, err := xmldoc.Parse([]byte(c.body))
@@ -82,7 +82,7 @@ func TestParseRefuses(t *testing.T) {
 		"just text":                    "it has no element",
 		"<a><b></a>":                   "XML syntax error on line 1: element <b> closed by </a>",
 		"<a>":                          "XML syntax error on line 1: unexpected EOF",
-		strings.Repeat("<a>", 1000000): "its elements lie deeper than 500 within each other",
+		strings.Repeat("<a>", 1000000): "its elements are nested more than 500 deep",
 		"<a>&bomb;</a>":                "XML syntax error on line 1: invalid character entity &bomb;",
 	} {
 		if _, err := xmldoc.Parse([]byte(body)); err == nil || err.Error() != want {

@@ -48,13 +48,13 @@ func TestFilesOfNginx(t *testing.T) {
 	ran(t, with(s.Client), "    When I send POST to \""+site+"/report.pdf\"\n", "POST "+site+"/report.pdf: status 405")
 	ran(t, with(s.Client), "    When I go to \""+site+"/report.pdf\" over HTTP/2\n    Then the response should use HTTP/2\n    When I go to \""+site+"/report.pdf\" over HTTP/1.1\n    Then the response should use HTTP/1.1\n", "")
 	ran(t, at(t, stack.AppIP), "    When I go to \""+site+"/\" over HTTP/2\n", "the server does not speak HTTP/2")
-	const shown = "status 400 Bad Request: it was shown the client certificate "
+	const shown = "status 400 Bad Request: it got the client certificate "
 	ran(t, with(""), get, "status 400 Bad Request: it asks for a client certificate, and tls.clients in stepwatch.yml has none for www."+stack.Documented)
-	ran(t, with(s.EndedClient), get, shown+`"ended-client" (`+s.EndedClient+`), which ended on`)
-	ran(t, with(s.StrangeClient), get, shown+`"strange-client" (`+s.StrangeClient+`), whose issuer "stepwatch test stranger" is none of the authorities that it names`)
+	ran(t, with(s.EndedClient), get, shown+`"ended-client" (`+s.EndedClient+`), which expired on`)
+	ran(t, with(s.StrangeClient), get, shown+`"strange-client" (`+s.StrangeClient+`), whose issuer "stepwatch test stranger" is not one of the authorities that it names`)
 }
 
-// TestProxiesOfApache visits through a proxy that is open, one that wants a login and one that refuses.
+// TestProxiesOfApache uses an open proxy, one that requires a login and one that refuses.
 func TestProxiesOfApache(t *testing.T) {
 	sites(t)
 	through := func(proxy string) string { return at(t, "") + "web: {proxy: \"http://" + proxy + "\"}\n" }
@@ -64,14 +64,14 @@ func TestProxiesOfApache(t *testing.T) {
 	)
 	ran(t, through(stack.OpenProxy), secure, "")
 	ran(t, through(stack.OpenProxy), plain, "")
-	ran(t, through(stack.OpenProxy), strings.ReplaceAll(secure, "www.", "no-such-name."), "it does not reach the server: 502")
-	const wanted = "it wants a login (407 Proxy Authentication Required): add one as web.proxy_login"
+	ran(t, through(stack.OpenProxy), strings.ReplaceAll(secure, "www.", "no-such-name."), "it cannot reach the server: 502")
+	const wanted = "it requires a login (407 Proxy Authentication Required): set web.proxy_login"
 	ran(t, through(stack.LoginProxy), secure, wanted)
 	ran(t, through(stack.LoginProxy), plain, wanted)
 	loggedIn := func(username string) string {
 		return strings.Replace(through(stack.LoginProxy), "\"}\n", fmt.Sprintf("\", proxy_login: {username: %s, password: {file: %s}}}\n", username, servers.Sites.PasswordFile), 1)
 	}
 	ran(t, loggedIn("monitor"), secure+plain, "")
-	ran(t, loggedIn("stranger"), secure, "it refuses the login (web.proxy_login in stepwatch.yml): 407")
-	ran(t, through(stack.ClosedProxy), secure, "it refuses: 403 Forbidden")
+	ran(t, loggedIn("stranger"), secure, "it refused the login (web.proxy_login in stepwatch.yml): 407")
+	ran(t, through(stack.ClosedProxy), secure, "it refused: 403 Forbidden")
 }
