@@ -45,7 +45,7 @@ ns.homeless.test.       TXT   "no address"
 25.2.0.192.in-addr.arpa. PTR  mail.example.test.
 `
 
-// dnsbed is a zone with two name servers, the first of which is the resolver too, and serves it over TLS and HTTPS.
+// dnsbed is a zone with two name servers. The first one is also the resolver and serves the zone over TLS and HTTPS.
 type dnsbed struct {
 	first, second *nameserver.Server
 	target        *steps.Target
@@ -176,7 +176,7 @@ func TestDNSPasses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(name, "IPv4") || name == "name server" {
-				// The name server's own address leads nowhere here, so its name is sent to the right place.
+				// The name server's address does not exist here, so connect_to maps its name.
 				bed.target.ConnectTo["ns1.example.test:53"], bed.target.ConnectTo["ns2.example.test:53"] = bed.first.Address(), bed.second.Address()
 			}
 			passed(t, bed.run(t, 5*time.Second, text))
@@ -208,7 +208,7 @@ func TestDNSFails(t *testing.T) {
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, want one that begins with "v=spf1"`},
 		{name: "count", text: mx + `the answer has 3 records`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` has 2 records, want 3: .*`},
 		{name: "no record is written so", text: mx + `the answer is "mail.example.test"`, want: `scenario scenario: "mail\.example\.test" is no MX record: write it as in a zone file`},
-		{name: "no type", text: `I look up the AB of "example.test"`, want: `scenario scenario: no type of record is called AB: write one as A, AAAA, MX or TXT`},
+		{name: "no type", text: `I look up the AB of "example.test"`, want: `scenario scenario: AB is not a record type: write one as A, AAAA, MX or TXT`},
 		{name: "no answer before", text: `the answer is authoritative`, want: `scenario scenario: nothing was looked up: write a step I look up the … of "…" before this one`},
 		{name: "no such name", text: `I look up the A of "absent.homeless.test"` + "\n" + `the answer is "192.0.2.80"`,
 			want: `dns dns: ask ` + at + ` for the A of "absent\.homeless\.test": NXDOMAIN: the name does not exist`},
@@ -300,7 +300,7 @@ func packed(m *dns.Msg) [][]byte {
 	return [][]byte{packet}
 }
 
-// cached answers as a server that is no name server of the zone and has the answer from one.
+// cached answers as a server that is not a name server of the zone and has a cached answer.
 func cached(_, reply *dns.Msg, _ bool) [][]byte {
 	reply.Authoritative = false
 	return packed(reply)
@@ -316,7 +316,7 @@ func nextSerial(_, reply *dns.Msg, _ bool) [][]byte {
 	return packed(reply)
 }
 
-// What was read is reported whatever the next step makes of it, and so is what went wrong on the way.
+// The answer is reported whatever the next step decides, and so is any trouble before it.
 func TestDNSReports(t *testing.T) {
 	bed := newDNSbed(t)
 	measured := func(o *stepstest.Outcome, name string) float64 {
@@ -342,7 +342,7 @@ func TestDNSReports(t *testing.T) {
 	bed.first.Misbehave(nameserver.Losing(1))
 	outcome = bed.run(t, 5*time.Second, `I look up the SOA of "example.test"`)
 	passed(t, outcome)
-	if note := outcome.Steps[0].Report.Note; !strings.HasSuffix(note, "; asked 2 times over UDP: a packet was lost or the answer late") || measured(outcome, "dns_questions_repeated") != 1 || measured(outcome, "dns_soa_serial") != 7 {
+	if note := outcome.Steps[0].Report.Note; !strings.HasSuffix(note, "; sent 2 times over UDP: a packet was lost or the answer was late") || measured(outcome, "dns_questions_repeated") != 1 || measured(outcome, "dns_soa_serial") != 7 {
 		t.Errorf("got %s, %+v", note, outcome.Steps[0].Report.Measurements)
 	}
 	bed.first.Misbehave(nil)

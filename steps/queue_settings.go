@@ -23,7 +23,7 @@ func (q *Queue) Validate(env *Env) {
 		env.Refuse("", "needs exactly one of postfix, showq, exim, exim_spool or api")
 	}
 	if env.After("api"); q.API && PartOf[*API](env.Host) == nil {
-		env.Refuse("api", "needs hosts.%s.api too", env.Host.Name)
+		env.Refuse("api", "needs hosts.%s.api", env.Host.Name)
 	}
 	env.Host.Set(q)
 }

@@ -155,7 +155,7 @@ func TestMistakes(t *testing.T) {
 		"accounts:\n  a: {address: a@b, password: {}}":                                       "stepwatch.yml:2: accounts.a.password: names 0 places for the secret: give one of file, env, credential and command",
 		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}":                        "stepwatch.yml:2: accounts.a.password: names 2 places for the secret: give one of file, env, credential and command",
 		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                                       "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool or api",
-		"hosts:\n  a:\n    queue: {api: true}":                                               "stepwatch.yml:3: hosts.a.queue.api: needs hosts.a.api beside it",
+		"hosts:\n  a:\n    queue: {api: true}":                                               "stepwatch.yml:3: hosts.a.queue.api: needs hosts.a.api",
 		"hosts: {a: {ssh: {port: 70000}}}":                                                   "stepwatch.yml:1: hosts.a.ssh.port: 70000 is no port\nstepwatch.yml:1: hosts.a.ssh.user: is missing: who logs in\nstepwatch.yml:1: hosts.a.ssh: needs a key or a password",
 		"databases: {a: {user: u, name: n}}":                                                 "stepwatch.yml:1: databases.a: needs exactly one of postgresql or mysql: host, host:port or the path of a socket",
 		"databases: {a: {postgresql: h, name: n}}":                                           "stepwatch.yml:1: databases.a.user: is missing: a user who may read and nothing else",

@@ -138,7 +138,7 @@ func blocklists(lists ...string) string {
 // servedKey is the digest of the key in Postfix' certificate.
 func servedKey(t *testing.T) string {
 	t.Helper()
-	conn, err := tls.Dial("tcp", "127.0.0.1:465", &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only looked at
+	conn, err := tls.Dial("tcp", "127.0.0.1:465", &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only inspected
 	if err != nil {
 		t.Fatal(err)
 	}
