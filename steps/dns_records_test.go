@@ -234,7 +234,7 @@ func TestRecordsFail(t *testing.T) {
 	}
 	for _, test := range []struct{ text, want string }{
 		{`the SPF record of "two.example.test" is valid`, `unexpected dns: the SPF record of "two.example.test" is not valid: two.example.test has 2 SPF records, so none counts \(RFC 7208 section 4.5\): put them into one`},
-		{`the SPF record of "open.example.test" is valid`, `unexpected dns: the SPF record of "open.example.test" is not valid: \+all permits the whole world to send for open.example.test: end it with -all or ~all`},
+		{`the SPF record of "open.example.test" is valid`, `unexpected dns: the SPF record of "open.example.test" is not valid: \+all permits everybody to send for open.example.test: end it with -all or ~all`},
 		{`the SPF record of "none.example.test" is valid`, `unexpected dns: .* none.example.test has no TXT record: add one that begins with "v=spf1"`},
 		{`the SPF record of "part.example.test" ends with "-all"`, `unexpected dns: the SPF record of "part.example.test" gives other senders softfail, want fail \(-all\): it is v=spf1 ~all`},
 		{`the SPF record of "example.test" ends with "+all"`, `scenario scenario: "\+all" cannot be the end of an SPF record: write -all, ~all or \?all`},
@@ -244,7 +244,7 @@ func TestRecordsFail(t *testing.T) {
 		{`the SPF record of "example.test" does not permit "192.0.2.7"`, `unexpected dns: the SPF record of "example.test" permits 192.0.2.7 .*, want it not permitted`},
 		{`the SPF record of "two.example.test" does not permit "192.0.2.7"`, `unexpected dns: the SPF record of "two.example.test" cannot be evaluated for 192.0.2.7: permerror .*`},
 		{`the SPF record of "example.test" permits "gone.example.test"`, `dns dns: .*NXDOMAIN.*`},
-		{`the DMARC record of "bad.example.test" is valid`, `unexpected dns: the DMARC record of "bad.example.test" is not valid: p=maybe: wanted none, quarantine, reject`},
+		{`the DMARC record of "bad.example.test" is valid`, `unexpected dns: the DMARC record of "bad.example.test" is not valid: p=maybe: want none, quarantine, reject`},
 		{`the DMARC record of "example.test" has the policy "none"`, `unexpected dns: the DMARC policy for "example.test" is "reject" \(p= at _dmarc.example.test\), want "none"`},
 		{`the DMARC record of "www.example.test" has the policy "reject"`, `unexpected dns: the DMARC policy for "www.example.test" is "none" \(sp= at _dmarc.example.test\), want "reject"`},
 		{`the DMARC record of "part.example.test" has the policy "reject"`, `unexpected dns: .* for only 50 % of the mail, want all of it: remove pct=`},
@@ -260,16 +260,16 @@ func TestRecordsFail(t *testing.T) {
 		{`the MTA-STS policy of "open.example.test" is valid`, `unexpected dns: .* the MX host other.example.test is not among its mx \(mail.example.test\): senders that honour the policy do not deliver to it`},
 		{`the MTA-STS policy of "example.test" has the mode "testing"`, `unexpected web: the MTA-STS policy of "example.test" has the mode "enforce", wanted "testing"`},
 		{`the MTA-STS policy of "example.test" has the mode "strict"`, `scenario scenario: "strict" is no mode of MTA-STS: write enforce, testing or none`},
-		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail, .*; the server says that the logo is "text/html", wanted image/svg\+xml; the logo: it is a document of <html>, wanted <svg>; the mark certificate: it is not in PEM`},
+		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail, .*; the server says that the logo is "text/html", wanted image/svg\+xml; the logo: its root element is <html>, want <svg>; the mark certificate: it is not in PEM`},
 		{`the BIMI record of "two.example.test" is valid`, `unexpected dns: .*there is no record at default._bimi.two.example.test: .*`},
 		{`the TLSA records of "mail.example.test:587" match its certificate`, `unexpected dns: DANE of mail.example.test:587 is not valid: there is no TLSA record at _587._tcp.mail.example.test`},
 		{`the TLSA records of "mail.example.test" match its certificate`, `scenario scenario: "mail.example.test" is no host and port: .*`},
 		{`DANE protects every MX of "open.example.test"`, `unexpected dns: DANE of other.example.test:25 is not valid: there is no TLSA record at _25._tcp.other.example.test`},
 		{`DANE protects every MX of "unsigned.test"`, `unexpected dns: the MX records of "unsigned.test" are not proven by DNSSEC, .*`},
-		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask whoever gave you the address for a PTR record with nameless.example.test`},
+		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask the provider of the address for a PTR record with nameless.example.test`},
 		{`the address of "192.0.2.9" and its name match both ways`, `scenario scenario: "192.0.2.9" is an address: write the host's name, which its address has to have`},
 		{`"elsewhere.example.test" is on no blocklist of` + "\n| bl.example.test |", `unexpected target: elsewhere.example.test is on 1 of 1 blocklists: bl.example.test has 192.0.2.80 \(127.0.0.4: it sends spam\); find out what it sent, then ask the list to remove it`},
-		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it takes no questions from public resolvers; set a resolver of your own under resolver in stepwatch.yml, or leave the list out`},
+		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it does not accept queries from public resolvers; set a resolver of your own under resolver in stepwatch.yml, or leave the list out`},
 		{`"192.0.2.9" is on no blocklist of` + "\n| dead.example.test |\n| bl.example.test |", `scenario scenario: 1 of 2 blocklists prove nothing: dead.example.test: it does not list the test address 127.0.0.2, so it lists nothing; leave out what does not work`},
 		{`"192.0.2.9" is on no blocklist of` + "\n| list |", `scenario scenario: "list" is no row of blocklists: .*`},
 		{`"192.0.2.9" is on no blocklist of`, `scenario scenario: 0 blocklists in the table, wanted 1 to 64, one a row`},
@@ -293,7 +293,7 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 		{"redirect", "/elsewhere", `redirect web: GET https://mta-sts.example.test/.well-known/mta-sts.txt: it leads to "/elsewhere", wanted no redirect`},
 		{"text/html", good[1], `unexpected dns: .* is not valid: the server says that the file is "text/html", wanted text/plain`},
 		{"text/plain", strings.Repeat("\n", 65<<10), `too_large web: .*`},
-		{"text/plain", "<html>", `unexpected dns: .* is not valid: line 1 is "<html>": wanted "key: value"; it has no version; .*`},
+		{"text/plain", "<html>", `unexpected dns: .* is not valid: line 1 is "<html>": want "key: value"; it has no version; .*`},
 	} {
 		bed.put(policyPath, broken.kind, broken.content)
 		failedAs(t, bed.run(t, sts), broken.want)
@@ -313,7 +313,7 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 	if err := bed.mail.Break(stepstest.FaultCertUnknownCA); err != nil {
 		t.Fatal(err)
 	}
-	failedAs(t, bed.run(t, dane), `unexpected dns: DANE of mail.example.test:25 is not valid: no TLSA record allows the certificate that mail.example.test shows: 3 1 1 .*: it is of another certificate or key; a record for its key is 3 1 1 .*`)
+	failedAs(t, bed.run(t, dane), `unexpected dns: DANE of mail.example.test:25 is not valid: no TLSA record allows the certificate of mail.example.test: 3 1 1 .*: it is for another certificate or key; a record for its key is 3 1 1 .*`)
 	if err := bed.mail.Break(); err != nil { // which gives it a new certificate
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ _25._tcp.mail.example.test. TLSA 3 1 1 `+servedKey(t)+blocklists("zen.spamhaus.o
 		}
 		return signer.Fault(query, reply, udp)
 	})
-	fails("1 of 3 blocklists do not answer this machine's resolver: zen.spamhaus.org: it takes no questions from public resolvers", 3) // which proves nothing
+	fails("1 of 3 blocklists do not answer this machine's resolver: zen.spamhaus.org: it does not accept queries from public resolvers", 3) // which proves nothing
 	names.Misbehave(signer.Fault)
 	passes("answered again")
 }
