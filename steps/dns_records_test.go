@@ -233,7 +233,7 @@ func TestRecordsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ text, want string }{
-		{`the SPF record of "two.example.test" is valid`, `unexpected dns: the SPF record of "two.example.test" is not valid: two.example.test has 2 SPF records, so none counts \(RFC 7208 section 4.5\): put them into one`},
+		{`the SPF record of "two.example.test" is valid`, `unexpected dns: the SPF record of "two.example.test" is not valid: two.example.test has 2 SPF records, so none counts \(RFC 7208 section 4.5\): merge them into one`},
 		{`the SPF record of "open.example.test" is valid`, `unexpected dns: the SPF record of "open.example.test" is not valid: \+all permits everybody to send for open.example.test: end it with -all or ~all`},
 		{`the SPF record of "none.example.test" is valid`, `unexpected dns: .* none.example.test has no TXT record: add one that begins with "v=spf1"`},
 		{`the SPF record of "part.example.test" ends with "-all"`, `unexpected dns: the SPF record of "part.example.test" gives other senders softfail, want fail \(-all\): it is v=spf1 ~all`},

@@ -6,7 +6,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The order of names is that of RFC 4034 section 6.1, and so is the example.
+// TestOrder checks the example of RFC 4034 section 6.1.
 func TestOrder(t *testing.T) {
 	names := []string{"example.", "a.example.", "yljkjljk.a.example.", "Z.a.example.", "zABC.a.EXAMPLE.", "z.example.", `\001.z.example.`, "*.z.example.", `\200.z.example.`}
 	for i := range names {

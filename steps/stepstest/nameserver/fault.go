@@ -8,14 +8,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Fault says what goes out in the place of an answer: any number of messages, or none. reply is what a good server would
-// say; the fault may change it. udp tells a packet from a stream, where each message gets its length in front.
+// Fault returns the messages to send instead of an answer: any number, or none. reply is the correct answer; the fault may
+// change it. udp is false for a stream, where each message is sent after its length.
 type Fault func(query, reply *dns.Msg, udp bool) [][]byte
 
-// Misbehave has every answer from now on made by fault; nil ends that.
+// Misbehave makes fault produce every answer from now on; nil ends that.
 func (s *Server) Misbehave(fault Fault) { s.fault.Store(&fault) }
 
-// wire is a message as it goes out. A test's own message always fits.
+// wire returns a message in wire format. A test's message always fits.
 func wire(m *dns.Msg) [][]byte {
 	packet, err := m.Pack()
 	if err != nil {
@@ -24,15 +24,15 @@ func wire(m *dns.Msg) [][]byte {
 	return [][]byte{packet}
 }
 
-// Silent says nothing at all.
+// Silent sends nothing.
 func Silent(_, _ *dns.Msg, _ bool) [][]byte { return nil }
 
-// Garbage sends what is no DNS message.
+// Garbage sends bytes that are not a DNS message.
 func Garbage(_, _ *dns.Msg, _ bool) [][]byte {
 	return [][]byte{[]byte("\x00\x01garbage that only looks long enough")}
 }
 
-// WrongID answers with another id than the question's, as a forger does who has to guess it.
+// WrongID answers with another id than the question's, as a forger who has to guess it.
 func WrongID(_, reply *dns.Msg, _ bool) [][]byte {
 	reply.Id++
 	return wire(reply)
@@ -43,13 +43,13 @@ func ForgedFirst(query, reply *dns.Msg, udp bool) [][]byte {
 	return append(WrongID(query, reply.Copy(), udp), wire(reply)...)
 }
 
-// OtherQuestion answers what nobody asked.
+// OtherQuestion answers another question.
 func OtherQuestion(_, reply *dns.Msg, _ bool) [][]byte {
 	reply.Question[0].Name = "other.test."
 	return wire(reply)
 }
 
-// Truncating has no room for any record over UDP; over TCP it answers well.
+// Truncating truncates all records over UDP and answers correctly over TCP.
 func Truncating(_, reply *dns.Msg, udp bool) [][]byte {
 	if udp {
 		reply.Truncated = true
@@ -58,15 +58,14 @@ func Truncating(_, reply *dns.Msg, udp bool) [][]byte {
 	return wire(reply)
 }
 
-// Lame knows nothing of the zone and refers to the root's name servers, as a server that somebody forgot to configure.
+// Lame refers to the root's name servers, as a server that is not configured for the zone.
 func Lame(_, reply *dns.Msg, _ bool) [][]byte {
 	reply.Rcode, reply.Authoritative, reply.Answer = dns.RcodeSuccess, false, nil
 	reply.Ns = []dns.RR{&dns.NS{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: 60}, Ns: "a.root.test."}}
 	return wire(reply)
 }
 
-// Instead answers for a name's TXT records with other texts than the zone's, of at most 255 bytes each; without any the
-// name has none.
+// Instead replaces a name's TXT records by texts of at most 255 bytes each. Without texts, the name has no TXT record.
 func Instead(name string, texts ...string) Fault {
 	return func(query, reply *dns.Msg, _ bool) [][]byte {
 		if len(query.Question) == 1 && query.Question[0].Qtype == dns.TypeTXT && strings.EqualFold(query.Question[0].Name, dns.Fqdn(name)) {
@@ -79,7 +78,7 @@ func Instead(name string, texts ...string) Fault {
 	}
 }
 
-// Slow answers well, after d.
+// Slow answers correctly after d.
 func Slow(d time.Duration) Fault {
 	return func(_, reply *dns.Msg, _ bool) [][]byte {
 		time.Sleep(d)
@@ -87,7 +86,7 @@ func Slow(d time.Duration) Fault {
 	}
 }
 
-// Losing says nothing to the first n packets over UDP.
+// Losing does not answer the first n packets over UDP.
 func Losing(n int32) Fault {
 	var seen atomic.Int32
 	return func(_, reply *dns.Msg, udp bool) [][]byte {

@@ -1,8 +1,8 @@
 // Package nameserver is an authoritative DNS server for one test zone, over UDP and TCP on loopback.
 //
-// It answers what the zone holds (RFC 1034 §4.3.2, wildcards and aliases included), NXDOMAIN or an empty answer with the
-// SOA for the rest of the zone, and REFUSED for everything else, so that a test never asks the world. It signs nothing
-// and does no zone transfer.
+// It answers from the zone (RFC 1034 §4.3.2, including wildcards and aliases), with NXDOMAIN or an empty answer with the
+// SOA for the rest of the zone, and with REFUSED for everything else, so that a test never queries the Internet. It does not
+// sign and does not support zone transfers.
 package nameserver
 
 import (
@@ -18,17 +18,17 @@ import (
 
 // Server answers until it is closed.
 type Server struct {
-	records map[string][]dns.RR // by lower-case owner name; a name that only has names beneath it is present and empty
-	zones   map[string]dns.RR   // the SOA by the zone's name
-	refusal atomic.Int32        // the rcode given to every question; zero answers from the zone
+	records map[string][]dns.RR // by lower-case owner name; a name that only has names below it is present and empty
+	zones   map[string]dns.RR   // the SOA by zone name
+	refusal atomic.Int32        // the rcode of every answer; zero answers from the zone
 	fault   atomic.Pointer[Fault]
 	address string
 	servers [2]*dns.Server
 	done    [2]chan error
 }
 
-// Start serves zone, in the format of RFC 1035 §5, on address ("127.0.0.1:53"; port 0 takes a free one). The text may
-// hold several zones, such as the one for names and the one for addresses; each begins with its SOA.
+// Start serves zone, in the format of RFC 1035 §5, on address ("127.0.0.1:53"; port 0 selects a free one). The text may
+// contain several zones, for example one for names and one for addresses; each begins with its SOA.
 func Start(address, zone string) (*Server, error) {
 	s := &Server{}
 	if err := s.parse(zone); err != nil {
@@ -53,8 +53,8 @@ func Start(address, zone string) (*Server, error) {
 	return s, nil
 }
 
-// listen takes the same port for UDP and TCP. With port 0 the one that UDP got may be in use by TCP, and then the next is
-// tried.
+// listen opens the same port for UDP and TCP. With port 0, the UDP port may be in use by TCP; then listen tries another
+// one.
 func listen(address string) (net.PacketConn, net.Listener, error) {
 	for attempt := 1; ; attempt++ {
 		packets, err := net.ListenPacket("udp", address)
@@ -72,10 +72,10 @@ func listen(address string) (net.PacketConn, net.Listener, error) {
 	}
 }
 
-// Address is the "host:port" that the server answers on.
+// Address returns the "host:port" of the server.
 func (s *Server) Address() string { return s.address }
 
-// Refuse gives every question rcode (dns.RcodeServerFailure, dns.RcodeNameError) until it is called with dns.RcodeSuccess.
+// Refuse answers every question with rcode (dns.RcodeServerFailure, dns.RcodeNameError) until a call with dns.RcodeSuccess.
 func (s *Server) Refuse(rcode int) { s.refusal.Store(int32(rcode)) }
 
 // Close stops the server and waits for it.
@@ -97,7 +97,7 @@ func (s *Server) parse(zone string) error {
 		}
 		apex := s.zoneOf(name)
 		if apex == "" {
-			return fmt.Errorf("read zone: %q stands before the SOA of its zone", rr.Header().Name)
+			return fmt.Errorf("read zone: %q is before the SOA of its zone", rr.Header().Name)
 		}
 		s.records[name] = append(s.records[name], rr)
 		for name != apex {
@@ -124,7 +124,7 @@ func parent(name string) string {
 	return name[next:]
 }
 
-// zoneOf is the name of the zone that name is in, or empty.
+// zoneOf returns the name of the zone of name, or an empty string.
 func (s *Server) zoneOf(name string) string {
 	for ; name != "."; name = parent(name) {
 		if _, found := s.zones[name]; found {
@@ -139,7 +139,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	reply := new(dns.Msg)
 	reply.SetReply(query)
 	reply.Authoritative = true
-	reply.RecursionAvailable = query.RecursionDesired // stub resolvers complain about a server that does not offer it
+	reply.RecursionAvailable = query.RecursionDesired // stub resolvers complain about a server without it
 	size := dns.MinMsgSize
 	if opt := query.IsEdns0(); opt != nil {
 		size = max(size, int(opt.UDPSize()))
@@ -163,7 +163,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 		}
 		return
 	}
-	_ = w.WriteMsg(reply) // a client that went away needs no answer
+	_ = w.WriteMsg(reply) // a client that is gone needs no answer
 }
 
 func (s *Server) answer(reply *dns.Msg, question dns.Question) {
@@ -173,7 +173,7 @@ func (s *Server) answer(reply *dns.Msg, question dns.Question) {
 		return
 	}
 	owner := question.Name
-	const aliases = 8 // more than any zone needs, and an end to a loop
+	const aliases = 8 // more than any zone needs, and ends a loop
 	for range aliases {
 		records, found := s.lookup(strings.ToLower(owner))
 		if !found {
@@ -203,7 +203,7 @@ func (s *Server) answer(reply *dns.Msg, question dns.Question) {
 	}
 }
 
-// lookup gives the records of name, or those of the nearest wildcard (RFC 4592).
+// lookup returns the records of name, or those of the closest wildcard (RFC 4592).
 func (s *Server) lookup(name string) ([]dns.RR, bool) {
 	if records, found := s.records[name]; found {
 		return records, true

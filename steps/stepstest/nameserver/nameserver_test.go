@@ -97,10 +97,10 @@ func TestTruncation(t *testing.T) {
 	}
 	defer server.Close()
 	if !ask(t, "udp", server.Address(), "large.example.test.", dns.TypeTXT).Truncated {
-		t.Error("a TXT of 800 bytes came whole over UDP without EDNS")
+		t.Error("a TXT record of 800 bytes is not truncated over UDP without EDNS")
 	}
 	if reply := ask(t, "tcp", server.Address(), "large.example.test.", dns.TypeTXT); reply.Truncated || len(reply.Answer) != 1 {
-		t.Error("a TXT of 800 bytes did not come whole over TCP")
+		t.Error("a TXT record of 800 bytes is truncated over TCP")
 	}
 }
 
@@ -124,7 +124,7 @@ func TestBadZones(t *testing.T) {
 	for zone, want := range map[string]string{
 		"":                          "read zone: it has no SOA",
 		"example.test. 60 A 10.0.0": `read zone: dns: bad A A: "10.0.0" at line: 1:25`,
-		"a.test. 60 A 127.0.0.1":    `read zone: "a.test." stands before the SOA of its zone`,
+		"a.test. 60 A 127.0.0.1":    `read zone: "a.test." is before the SOA of its zone`,
 	} {
 		if _, err := nameserver.Start("127.0.0.1:0", zone); err == nil || err.Error() != want {
 			t.Errorf("zone %q: got %v, want %s", zone, err, want)

@@ -11,19 +11,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Signer signs answers as they go out, for the zones that it has a key of (RFC 4035), and proves what is not there with one
-// NSEC record that spans the whole zone. Its method Fault is for Misbehave: what it spoils on the way is up to Alter and
-// Spoil. The zones' DNSKEY and DS records must be in the zone text of the Server.
+// Signer signs the answers of the zones that it has a key for (RFC 4035), and proves absence with one NSEC record that spans
+// the whole zone. Pass its method Fault to Misbehave. Alter and Spoil can break signatures. The zones' DNSKEY and DS
+// records must be in the zone text of the Server.
 type Signer struct {
 	Begins, Ends time.Time             // of every signature
-	Alter        func(*dns.RRSIG) bool // changes a signature before it is made, or says that it is left out; may be nil
-	Spoil        func(*dns.RRSIG)      // changes a signature that was made; may be nil
+	Alter        func(*dns.RRSIG) bool // changes a signature before signing; true leaves it out; may be nil
+	Spoil        func(*dns.RRSIG)      // changes a signature after signing; may be nil
 
 	keys    map[string]*dns.DNSKEY
 	secrets map[string]crypto.Signer
 }
 
-// NewSigner makes a key for each zone ("example.test."). Its signatures begin an hour ago and end in three days.
+// NewSigner creates a key for each zone ("example.test."). Its signatures begin an hour ago and expire in three days.
 func NewSigner(zones ...string) (*Signer, error) {
 	now := time.Now()
 	s := &Signer{Begins: now.Add(-time.Hour), Ends: now.Add(72 * time.Hour), keys: map[string]*dns.DNSKEY{}, secrets: map[string]crypto.Signer{}}
@@ -32,18 +32,18 @@ func NewSigner(zones ...string) (*Signer, error) {
 			Algorithm: dns.ECDSAP256SHA256}
 		secret, err := key.Generate(256)
 		if err != nil {
-			return nil, fmt.Errorf("make the key of %q: %w", zone, err)
+			return nil, fmt.Errorf("create the key of %q: %w", zone, err)
 		}
 		signer, is := secret.(crypto.Signer)
 		if !is {
-			return nil, errors.New("make a key: it cannot sign")
+			return nil, errors.New("create a key: it cannot sign")
 		}
 		s.keys[zone], s.secrets[zone] = key, signer
 	}
 	return s, nil
 }
 
-// Key is the key of a zone, for its own DNSKEY record and, by ToDS, for the zone above.
+// Key returns the key of a zone, for its DNSKEY record and, with ToDS, for the parent zone.
 func (s *Signer) Key(zone string) *dns.DNSKEY { return s.keys[zone] }
 
 // Fault adds signatures and proofs to a reply.
@@ -85,7 +85,7 @@ func (s *Signer) Fault(query, reply *dns.Msg, _ bool) [][]byte {
 	return wire(reply)
 }
 
-// isWild says whether records of that name come from the wildcard above it: by convention those of "….wild.…".
+// isWild reports whether records of that name come from the wildcard above it: by convention those of "….wild.…".
 func isWild(name string) bool {
 	return strings.HasPrefix(parent(strings.ToLower(name)), "wild.") && !strings.HasPrefix(name, "*.")
 }
@@ -94,13 +94,13 @@ func nsec(owner, next string, types ...uint16) dns.RR {
 	return &dns.NSEC{Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeNSEC, Class: dns.ClassINET, Ttl: 60}, NextDomain: next, TypeBitMap: types}
 }
 
-// zone is the zone with a key that a record belongs to, or empty.
+// zone returns the zone with a key that a record belongs to, or an empty string.
 func (s *Signer) zone(name string, kind uint16) string {
 	name = strings.ToLower(name)
 	if kind == dns.TypeDS {
 		name = parent(name)
 	}
-	for ; name != "." && !strings.HasPrefix(name, "plain."); name = parent(name) { // a zone of that name is not signed
+	for ; name != "." && !strings.HasPrefix(name, "plain."); name = parent(name) { // such a zone is not signed
 		if s.keys[name] != nil {
 			return name
 		}
@@ -108,7 +108,7 @@ func (s *Signer) zone(name string, kind uint16) string {
 	return ""
 }
 
-// Sign gives the signature of a record set, or nil when its zone has no key or Alter leaves it out.
+// Sign returns the signature of a record set, or nil if its zone has no key or Alter leaves it out.
 func (s *Signer) Sign(set []dns.RR) dns.RR {
 	head := set[0].Header()
 	zone := s.zone(head.Name, head.Rrtype)
