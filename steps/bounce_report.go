@@ -14,7 +14,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// bounceReport is a delivery status notification (RFC 3464, RFC 6533): what a server reports to the sender about a message.
+// bounceReport is a delivery status notification (RFC 3464, RFC 6533): what a server reports to the sender about a
+// message.
 type bounceReport struct {
 	reporter   string // Reporting-MTA, the host that wrote it
 	envelopeID string // Original-Envelope-Id: the ENVID of the submission, if it had one (RFC 3461)
@@ -44,9 +45,9 @@ var errNoReport = errors.New("not a delivery report")
 
 var statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 
-// parseReport parses a delivery report. It is lenient where a report deviates from the standard. The error is errNoReport
-// if the message is something else. Exim and qmail still send bounces from before RFC 3464: parseReport recognises them by
-// X-Failed-Recipients and by qmail's first line, and searches their text for the status.
+// parseReport parses a delivery report. It is lenient where a report deviates from the standard. The error is
+// errNoReport if the message is something else. Exim and qmail still send bounces from before RFC 3464: parseReport
+// recognises them by X-Failed-Recipients and by qmail's first line, and searches their text for the status.
 func parseReport(raw []byte) (*bounceReport, error) {
 	header, body := blockOf(raw)
 	r := &bounceReport{references: header.Line("In-Reply-To") + " " + header.Line("References")}
@@ -114,7 +115,8 @@ func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 	}
 }
 
-// status reads the machine-readable part (RFC 3464 section 2.1): a block about the message, then one for each recipient.
+// status reads the machine-readable part (RFC 3464 section 2.1): a block about the message, then one for each
+// recipient.
 func (r *bounceReport) status(content []byte) {
 	for len(content) > 0 && len(r.recipients) < reportRecipientLimit {
 		var block message.Header
@@ -146,7 +148,8 @@ func typed(value string) string {
 	return strings.TrimSpace(value)
 }
 
-// blockOf reads a message or a block of fields. RFC 3464 separates blocks by one empty line, but some servers write more.
+// blockOf reads a message or a block of fields. RFC 3464 separates blocks by one empty line, but some servers write
+// more.
 func blockOf(raw []byte) (header message.Header, rest []byte) {
 	return message.Read(bytes.TrimLeft(raw, "\r\n"))
 }
@@ -189,9 +192,9 @@ func capped(text string, limit int) string {
 	return text
 }
 
-// about returns the number of the run's message that the report is about, or 0 if it is about another message. It checks
-// the returned header first. A report without one is identified by the envelope id, by the message that it references, or
-// by the queue id in the server's reply.
+// about returns the number of the run's message that the report is about, or 0 if it is about another message. It
+// checks the returned header first. A report without one is identified by the envelope id, by the message that it
+// references, or by the queue id in the server's reply.
 func (r *bounceReport) about(run string, sent []*submission) int {
 	if run == "" {
 		return 0
@@ -210,7 +213,8 @@ func (r *bounceReport) about(run string, sent []*submission) int {
 	return 0
 }
 
-// reason describes the outcome for a recipient: `5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (said by mx.example.org)`.
+// reason describes the outcome for a recipient: `5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (said by
+// mx.example.org)`.
 func (r *bounceReport) reason(to reportRecipient) string {
 	reason := to.status
 	if reason == "" {

@@ -141,8 +141,8 @@ func (w *World) dnsClient() *dnsclient.Client {
 	return &dnsclient.Client{Resolver: w.target.Resolver, Roots: w.target.Roots, ConnectTo: w.target.ConnectTo}
 }
 
-// timedQuestion sends one query and reports its phases. If a phase occurs twice, for example with a second server, it is
-// reported once with the total time.
+// timedQuestion sends one query and reports its phases. If a phase occurs twice, for example with a second server, it
+// is reported once with the total time.
 func (w *World) timedQuestion(ctx context.Context, q dnsclient.Question) (*dnsclient.Answer, error) {
 	var phases []result.Phase
 	client := w.dnsClient()

@@ -9,7 +9,8 @@ import (
 
 func init() { RegisterSettings("dnssec", func() Block { return new(dnssecSettings) }) }
 
-// dnssecSettings is the section dnssec of stepwatch.yml. SettingsOf returns the dnsclient.Anchors; nil means the root's.
+// dnssecSettings is the section dnssec of stepwatch.yml. SettingsOf returns the dnsclient.Anchors; nil means the
+// root's.
 type dnssecSettings struct {
 	Anchors []string `yaml:"anchors" doc:"files of DS or DNSKEY records at which validation starts; default: those of the root"`
 }

@@ -27,8 +27,8 @@ type imapConn struct {
 	readErr error
 }
 
-// imapAnswerLimit limits the answer to one command in bytes. The largest answer is one header field of each message that
-// arrived since the mailbox was opened.
+// imapAnswerLimit limits the answer to one command in bytes. The largest answer is one header field of each message
+// that arrived since the mailbox was opened.
 const imapAnswerLimit = 8 << 20
 
 // imapLineLimit is how many bytes of a line are kept.
@@ -64,8 +64,8 @@ func (c *imapConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// listen records the server's lines. It reads literals as lines too: they only contain header fields, and no header line
-// begins like an untagged response.
+// listen records the server's lines. It reads literals as lines too: they only contain header fields, and no header
+// line begins like an untagged response.
 func (c *imapConn) listen(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -39,7 +39,8 @@ const longestChain = 50
 // arcSet is what one server adds to the chain: its authentication results, its signature, and the seal over all.
 type arcSet struct{ results, message, seal *message.Field }
 
-// readARCChain returns the chain by instance, from 1. The error says what is wrong with its structure (RFC 8617 section 5.2).
+// readARCChain returns the chain by instance, from 1. The error says what is wrong with its structure (RFC 8617 section
+// 5.2).
 func readARCChain(fields message.Header) ([]arcSet, error) {
 	sets := map[int]*arcSet{}
 	highest := 0
@@ -315,7 +316,8 @@ func simpleBody(body []byte) []byte {
 	return append(bytes.Clone(body), "\r\n"...)
 }
 
-// relaxedBody returns a body in the form of RFC 6376 section 3.4.4: white space as one space, and none at the ends of lines.
+// relaxedBody returns a body in the form of RFC 6376 section 3.4.4: white space as one space, and none at the ends of
+// lines.
 func relaxedBody(body []byte) []byte {
 	var out bytes.Buffer
 	gaps := 0 // empty lines not written yet

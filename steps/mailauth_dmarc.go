@@ -30,7 +30,8 @@ func authorDomain(l *letter) (string, error) {
 	return strings.ToLower(strings.TrimSuffix(ascii, ".")), nil
 }
 
-// judgePolicy judges alignment by the records that walk finds. The note says what passes and which policy the domain has.
+// judgePolicy judges alignment by the records that walk finds. The note says what passes and which policy the domain
+// has.
 func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, signatures []signature, sender senderCheck) (note string, err error) {
 	p, err := walk.Policy(ctx, author)
 	switch {

@@ -9,7 +9,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
-// TestPolicyWithoutDNS checks that a failing DNS server is reported, and that a failure is not taken for a missing name.
+// TestPolicyWithoutDNS checks that a failing DNS server is reported, and that a failure is not taken for a missing
+// name.
 func TestPolicyWithoutDNS(t *testing.T) {
 	server, err := nameserver.Start("127.0.0.1:0", `$TTL 60
 test. SOA ns.test. admin.test. 1 60 60 60 60

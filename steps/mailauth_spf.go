@@ -18,8 +18,8 @@ type senderCheck struct {
 	border bool   // whether there was a handover to judge
 }
 
-// checkSPF judges the server that handed the message to the receiving side, for the sender in Return-Path. The server is
-// read from the receiving side's Received field. checkSPF returns an error if DNS did not answer.
+// checkSPF judges the server that handed the message to the receiving side, for the sender in Return-Path. The server
+// is read from the receiving side's Received field. checkSPF returns an error if DNS did not answer.
 func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()

@@ -17,8 +17,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// pop3Client is one session with a POP3 server (RFC 1939). The server removes deleted messages at QUIT. Its methods return
-// Failures.
+// pop3Client is one session with a POP3 server (RFC 1939). The server removes deleted messages at QUIT. Its methods
+// return Failures.
 type pop3Client struct {
 	ctx  context.Context // of the session: one call of pop3Mailbox.session
 	box  *pop3Mailbox
@@ -124,7 +124,7 @@ func (c *pop3Client) command(command, shown string) (text string, err error) {
 	return c.status(shown)
 }
 
-// status reads a status line and gives the text behind +OK.
+// status reads a status line and returns the text after +OK.
 func (c *pop3Client) status(shown string) (text string, err error) {
 	line, err := c.line()
 	if err != nil {

@@ -51,8 +51,8 @@ func readReceived(headers []string) (hops []hop, unreadable []string) {
 // receivedClause is a part of the header: the words after a keyword, and the comments among them.
 type receivedClause struct{ words, comments []string }
 
-// parseReceived parses one header. It accepts any order and unknown words, because real servers write far more forms than
-// the RFCs define. ok is false if the header has neither the server nor a time.
+// parseReceived parses one header. It accepts any order and unknown words, because real servers write far more forms
+// than the RFCs define. ok is false if the header has neither the server nor a time.
 func parseReceived(header string) (h hop, ok bool) {
 	text, date := splitReceivedDate(header)
 	clauses := receivedClauses(text)
@@ -123,8 +123,8 @@ func splitReceivedDate(header string) (text, date string) {
 	return header[:cut], header[cut+1:]
 }
 
-// receivedClauses splits the header's text by its keywords. The text before the first keyword is under "". Only the first
-// occurrence of a keyword counts, so that a host with a keyword as its name cannot fake a clause.
+// receivedClauses splits the header's text by its keywords. The text before the first keyword is under "". Only the
+// first occurrence of a keyword counts, so that a host with a keyword as its name cannot fake a clause.
 func receivedClauses(text string) map[string]*receivedClause {
 	current := new(receivedClause)
 	clauses := map[string]*receivedClause{"": current}
@@ -181,7 +181,7 @@ func cutComment(text string) (comment, rest string) {
 func receivedAddress(from *receivedClause) netip.Addr {
 	for _, part := range append(slices.Clone(from.comments), from.words...) {
 		for _, word := range strings.Fields(part) {
-			if _, behind, found := strings.Cut(word, "["); found { // "[192.0.2.1]:4711" is Exim's
+			if _, behind, found := strings.Cut(word, "["); found { // Exim writes "[192.0.2.1]:4711"
 				word, _, _ = strings.Cut(behind, "]")
 			}
 			if len(word) > 5 && strings.EqualFold(word[:5], "IPv6:") {
@@ -251,8 +251,8 @@ func (h *hop) authenticated() bool {
 	return mailProtocol.MatchString(h.protocol) && strings.HasSuffix(h.protocol, "A")
 }
 
-// inside reports whether the message stayed on a machine or inside an organisation's system on this hop, so that TLS was
-// not needed: no client is named, it came through a socket or a pipe, or from a filter next to the server.
+// inside reports whether the message stayed on a machine or inside an organisation's system on this hop, so that TLS
+// was not needed: no client is named, it came through a socket or a pipe, or from a filter next to the server.
 func (h *hop) inside() bool {
 	protocol := strings.ToUpper(h.protocol)
 	switch {

@@ -1,9 +1,9 @@
 // Package dnsclient queries DNS servers, and reports exactly what they answered or why there is no answer (RFC 1035).
 //
-// It supports UDP, TCP, TLS (RFC 7858) and HTTPS (RFC 8484), the configured resolver or any named server, with or without
-// recursion. It keeps no state between questions: each has its own connection, so that the timing is that of a client
-// without a cache. Validate checks signatures from a trust anchor down (RFC 4035) and does not trust a resolver's AD bit.
-// A lost packet is repeated, and the Answer says so.
+// It supports UDP, TCP, TLS (RFC 7858) and HTTPS (RFC 8484), the configured resolver or any named server, with or
+// without recursion. It keeps no state between questions: each has its own connection, so that the timing is that of a
+// client without a cache. Validate checks signatures from a trust anchor down (RFC 4035) and does not trust a
+// resolver's AD bit. A lost packet is repeated, and the Answer says so.
 package dnsclient
 
 import (
@@ -22,8 +22,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Client is the configuration of queries. The zero value queries the machine's resolver. Queries do not change a Client, so
-// any number of goroutines may use it.
+// Client is the configuration of queries. The zero value queries the machine's resolver. Queries do not change a
+// Client, so any number of goroutines may use it.
 type Client struct {
 	Resolver  string                              // "host:port" for questions without a Server; empty means the resolvers in /etc/resolv.conf
 	Roots     func() (*x509.CertPool, error)      // trusted roots for TLS and HTTPS; nil means the machine's
@@ -157,8 +157,8 @@ func (e *Error) Act() string {
 // Unwrap returns the error of the network, TLS or the deadline.
 func (e *Error) Unwrap() error { return e.Err }
 
-// IsAbsent reports whether err means that the record certainly does not exist: the name or the type is absent. It returns
-// false for errors that leave this open (SERVFAIL, a timeout), which must never be treated as absence.
+// IsAbsent reports whether err means that the record certainly does not exist: the name or the type is absent. It
+// returns false for errors that leave this open (SERVFAIL, a timeout), which must never be treated as absence.
 func IsAbsent(err error) bool {
 	e := (*Error)(nil)
 	return errors.As(err, &e) && (e.Kind == NoName || e.Kind == NoData)
@@ -216,8 +216,8 @@ func Fqdn(name string) (string, error) {
 	return absolute, nil
 }
 
-// Ask sends one question and returns the server's answer, whatever it is; see Find. The error is an *Error and means that
-// there is no answer at all.
+// Ask sends one question and returns the server's answer, whatever it is; see Find. The error is an *Error and means
+// that there is no answer at all.
 func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 	limit := c.Limit
 	if limit == 0 {
@@ -257,8 +257,8 @@ func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 	return nil, failed[0]
 }
 
-// Find is Ask for callers that need records: it also returns an *Error if the answer has no record of the requested type,
-// or is not complete.
+// Find is Ask for callers that need records: it also returns an *Error if the answer has no record of the requested
+// type, or is not complete.
 func (c *Client) Find(ctx context.Context, q Question) (*Answer, error) {
 	answer, err := c.Ask(ctx, q)
 	if err != nil {

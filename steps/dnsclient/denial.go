@@ -51,8 +51,8 @@ func (d *denials) expanded(name string, wildcardLabels int) error {
 	return bogus("%q is answered from a wildcard, but nothing proves that the name itself does not exist", name)
 }
 
-// covered reports whether the records prove that a name does not exist. nearest is the name to check in hashes: one label
-// longer than the longest existing name above it.
+// covered reports whether the records prove that a name does not exist. nearest is the name to check in hashes: one
+// label longer than the longest existing name above it.
 func (d *denials) covered(name, nearest string) bool {
 	return slices.ContainsFunc(d.plain, func(rr *dns.NSEC) bool { return covers(rr, name) }) ||
 		slices.ContainsFunc(d.hash, func(rr *dns.NSEC3) bool { return rr.Cover(nearest) && !optOut(rr) })
@@ -152,7 +152,8 @@ func (d *denials) hashedNoData(name string, kind uint16) bool {
 	return slices.ContainsFunc(d.hash, func(rr *dns.NSEC3) bool { return rr.Match(at) && lacks(rr.TypeBitMap, kind) })
 }
 
-// lacks reports whether a name with these types does not have kind, and the record is from the right side of a delegation.
+// lacks reports whether a name with these types does not have kind, and the record is from the right side of a
+// delegation.
 func lacks(types []uint16, kind uint16) bool {
 	if slices.Contains(types, kind) || slices.Contains(types, dns.TypeCNAME) {
 		return false

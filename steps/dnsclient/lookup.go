@@ -12,7 +12,8 @@ import (
 // These methods query the configured resolver. The error is an *Error, also if there is no such record: IsAbsent
 // distinguishes that from a failed query.
 
-// TXT returns the TXT records of a name, with the strings of each joined as SPF and DKIM require (RFC 7208 section 3.3).
+// TXT returns the TXT records of a name, with the strings of each joined as SPF and DKIM require (RFC 7208 section
+// 3.3).
 func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
 	answer, err := c.Find(ctx, Question{Name: name, Type: dns.TypeTXT})
 	if err != nil {

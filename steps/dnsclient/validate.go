@@ -30,8 +30,8 @@ func RootAnchors() Anchors {
 	return anchors
 }
 
-// ParseAnchors parses DS and DNSKEY records in zone file format, the format of unbound's trust-anchor-file. There must be
-// at least one.
+// ParseAnchors parses DS and DNSKEY records in zone file format, the format of unbound's trust-anchor-file. There must
+// be at least one.
 func ParseAnchors(text string) (Anchors, error) {
 	var anchors Anchors
 	parser := dns.NewZoneParser(strings.NewReader(text), ".", "")
@@ -66,9 +66,10 @@ type Proof struct {
 	Zones   []string  // the zones in the chain of trust, from the answer's zone up to the trust anchor's
 }
 
-// Validate sends a question, requests signatures and checks them from the trust anchors down (RFC 4035 section 5). It also
-// checks proofs of absence (RFC 4035 section 5.4, RFC 5155 section 8). It queries the configured resolver for the records
-// of the chain and trusts none without a signature. The error is an *Error; its own kinds are Unsigned and Bogus.
+// Validate sends a question, requests signatures and checks them from the trust anchors down (RFC 4035 section 5). It
+// also checks proofs of absence (RFC 4035 section 5.4, RFC 5155 section 8). It queries the configured resolver for the
+// records of the chain and trusts none without a signature. The error is an *Error; its own kinds are Unsigned and
+// Bogus.
 func (c *Client) Validate(ctx context.Context, q Question, anchors Anchors) (*Proof, error) {
 	q.DNSSEC, q.Unchecked = true, true
 	answer, err := c.Ask(ctx, q)
@@ -101,8 +102,8 @@ func bogus(format string, args ...any) error {
 	return &Error{Kind: Bogus, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Limits on the work that a zone can cause: with keys of the same tag, each signature needs as many verifications as there
-// are keys (CVE-2023-50387), and hashed denial needs iterations (CVE-2023-50868, RFC 9276 section 3.2).
+// Limits on the work that a zone can cause: with keys of the same tag, each signature needs as many verifications as
+// there are keys (CVE-2023-50387), and hashed denial needs iterations (CVE-2023-50868, RFC 9276 section 3.2).
 const (
 	maxVerifications = 64
 	maxIterations    = 150
@@ -247,8 +248,8 @@ func (v *validator) answer(ctx context.Context, p *Proof) error {
 	return nil
 }
 
-// synthesized reports whether a set is an alias derived from a DNAME of the same answer. Only the DNAME is signed (RFC 6672
-// section 5.3.1).
+// synthesized reports whether a set is an alias derived from a DNAME of the same answer. Only the DNAME is signed (RFC
+// 6672 section 5.3.1).
 func synthesized(s *set, records []dns.RR) bool {
 	alias, is := s.records[0].(*dns.CNAME)
 	if !is || len(s.signatures) > 0 || len(s.records) > 1 {
@@ -489,8 +490,8 @@ func whose(parent string) string {
 	return fmt.Sprintf("DS record in %q", parent)
 }
 
-// delegation returns the DS or DNSKEY records that identify the keys of a zone: trust anchors, or the signed DS records of
-// the parent zone.
+// delegation returns the DS or DNSKEY records that identify the keys of a zone: trust anchors, or the signed DS records
+// of the parent zone.
 func (v *validator) delegation(ctx context.Context, name string) (vouched []dns.RR, parent string, err error) {
 	for _, rr := range v.anchors {
 		if dns.CanonicalName(rr.Header().Name) == name {

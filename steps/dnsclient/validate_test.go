@@ -196,7 +196,7 @@ func TestRootAnchors(t *testing.T) {
 			found = found || dns.IsDuplicate(ours, rr)
 		}
 		if !found {
-			t.Errorf("%s is not built in", rr)
+			t.Errorf("%s is not a built-in anchor", rr)
 		}
 	}
 }

@@ -164,8 +164,8 @@ func TestCauseOfNothing(t *testing.T) {
 	}
 }
 
-// TestEndAtAnyMoment checks that a connection released as unchanged has no deadline, and any other one has, whenever the
-// context ends.
+// TestEndAtAnyMoment checks that a connection released as unchanged has no deadline, and any other one has, whenever
+// the context ends.
 func TestEndAtAnyMoment(t *testing.T) {
 	conn, other := pair(t)
 	go func() {

@@ -35,8 +35,8 @@ var refusals = map[string]string{
 	"127.255.255.255": "too many queries were sent to it",
 }
 
-// CheckBlocklist queries a DNS blocklist for an address, and for the two test addresses that show whether the list works.
-// A list that no longer works lists nothing or everything (RFC 5782 section 5).
+// CheckBlocklist queries a DNS blocklist for an address, and for the two test addresses that show whether the list
+// works. A list that no longer works lists nothing or everything (RFC 5782 section 5).
 func CheckBlocklist(ctx context.Context, lookup Lookup, list string, address netip.Addr) (Listing, error) {
 	present, absent := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")
 	if address.Is6() {

@@ -32,8 +32,8 @@ type TLSA struct {
 	Findings
 }
 
-// CheckTLSA reads and lints the records of a port. smtp says that mail servers connect to it: they ignore the usages with
-// a public root (RFC 7672 section 3.1.3).
+// CheckTLSA reads and lints the records of a port. smtp says that mail servers connect to it: they ignore the usages
+// with a public root (RFC 7672 section 3.1.3).
 func CheckTLSA(ctx context.Context, lookup Lookup, host string, port int, smtp bool) (*TLSA, error) {
 	host = Canonical(host)
 	t := &TLSA{Name: "_" + strconv.Itoa(port) + "._tcp." + host, Host: host}
@@ -96,8 +96,9 @@ func tlsaProblem(r *dns.TLSA, smtp bool) string {
 }
 
 // Verify checks the chain that the server presented, its own certificate first, and adds findings. It is a fault if no
-// record allows the chain. If one does, the others are advice, because a record for the next certificate must be published
-// before the certificate is used (RFC 7671 section 8.1). roots are for the usages 0 and 1; nil means the machine's.
+// record allows the chain. If one does, the others are advice, because a record for the next certificate must be
+// published before the certificate is used (RFC 7671 section 8.1). roots are for the usages 0 and 1; nil means the
+// machine's.
 func (t *TLSA) Verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) {
 	if len(t.Records) == 0 {
 		return // reported before

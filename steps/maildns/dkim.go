@@ -141,8 +141,8 @@ func (k *DKIMKey) Same(other crypto.PublicKey) bool {
 	return false
 }
 
-// ReadPublicKey returns the public key of a PEM file, which contains a private key (PKCS #1 or #8) or a public key. Errors
-// never contain parts of the file.
+// ReadPublicKey returns the public key of a PEM file, which contains a private key (PKCS #1 or #8) or a public key.
+// Errors never contain parts of the file.
 func ReadPublicKey(file []byte) (crypto.PublicKey, error) {
 	for rest := file; ; {
 		var block *pem.Block

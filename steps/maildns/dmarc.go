@@ -20,9 +20,9 @@ type DMARC struct {
 	Findings
 }
 
-// CheckDMARC finds the record that applies to domain as receivers do (DMARCWalk), lints it, and checks that destinations of
-// reports outside the domain accept them (RFC 7489 section 7.1). Receivers with RFC 7489 only look at domain and its
-// registered domain. A record elsewhere is therefore advice.
+// CheckDMARC finds the record that applies to domain as receivers do (DMARCWalk), lints it, and checks that
+// destinations of reports outside the domain accept them (RFC 7489 section 7.1). Receivers with RFC 7489 only look at
+// domain and its registered domain. A record elsewhere is therefore advice.
 func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, error) {
 	d := &DMARC{Domain: domain, Percent: 100}
 	walk := NewDMARCWalk(lookup)
@@ -171,8 +171,8 @@ func reportSize(text string) bool {
 	return err == nil && len(text)-len(number) <= 1
 }
 
-// authorised checks that a domain accepts reports about another one (RFC 7489 section 7.1). Domains with the same registered
-// domain need no record: receivers with RFC 7489 and the public suffix list send reports too.
+// authorised checks that a domain accepts reports about another one (RFC 7489 section 7.1). Domains with the same
+// registered domain need no record: receivers with RFC 7489 and the public suffix list send reports too.
 func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error {
 	if organisation(to) == organisation(d.At) {
 		return nil

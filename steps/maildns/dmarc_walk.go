@@ -10,8 +10,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// DMARCWalk finds the DMARC records of a domain and the domains above it: the DNS Tree Walk of RFC 9989 section 4.10. One
-// walk serves all domains of one message and looks up each record once.
+// DMARCWalk finds the DMARC records of a domain and the domains above it: the DNS Tree Walk of RFC 9989 section 4.10.
+// One walk serves all domains of one message and looks up each record once.
 type DMARCWalk struct {
 	lookup  Lookup
 	places  map[string]*dmarcPlace // by domain
@@ -93,8 +93,9 @@ func (w *DMARCWalk) from(ctx context.Context, domain string) ([]*dmarcPlace, err
 	for name := domain; name != ""; {
 		place, err := w.at(ctx, name)
 		if err != nil && len(found) > 0 && found[len(found)-1].domain == organisation(domain) && len(name) < len(organisation(domain)) {
-			// The record of a public suffix (psd=y) makes the registered domain below it the organisational domain, which it
-			// already is. So a resolver that does not answer for the suffix, as inside a company, changes nothing.
+			// The record of a public suffix (psd=y) makes the registered domain below it the organisational domain,
+			// which it already is. So a resolver that does not answer for the suffix, as inside a company, changes
+			// nothing.
 			break
 		}
 		if err != nil {
@@ -127,8 +128,8 @@ func (w *DMARCWalk) Organisation(ctx context.Context, domain string) (string, er
 	return last.domain, nil
 }
 
-// Aligned reports whether a domain authenticated by DKIM or SPF is aligned with the author's: it is the same domain, or,
-// unless strict, it has the same organisational domain.
+// Aligned reports whether a domain authenticated by DKIM or SPF is aligned with the author's: it is the same domain,
+// or, unless strict, it has the same organisational domain.
 func (w *DMARCWalk) Aligned(ctx context.Context, domain, author string, strict bool) (bool, error) {
 	if domain == author || strict {
 		return domain == author, nil

@@ -51,7 +51,7 @@ func TestPolicy(t *testing.T) {
 		"gone.plain.test":         "policy none of plain.test",       // np=, because it does not
 		"a.b.gone.plain.test":     "policy none of plain.test",       // nor does what is above it
 		"part.plain.test":         "policy none of part.plain.test",  // its own
-		"beneath.part.plain.test": "policy reject of plain.test",     // the organisation's, not the one in between
+		"beneath.part.plain.test": "policy reject of plain.test",     // the organisation's, not that of a domain in between
 		"own.plain.test":          "policy reject of own.plain.test", // which is an organisation
 		"x.own.plain.test":        "policy reject of own.plain.test",
 		"suffix.test":             "policy none of suffix.test",
@@ -67,7 +67,7 @@ func TestPolicy(t *testing.T) {
 		"odd.test":                `policy none of odd.test, p="bounce" is not a policy, so receivers apply none`,
 		"other.test":              "policy reject of other.test",
 		"two.plain.test":          "policy reject of plain.test, _dmarc.two.plain.test has 2 records, so none counts",
-		"junk.test":               "policy reject of junk.test", // what is no tag is left out, and of two the first counts
+		"junk.test":               "policy reject of junk.test", // invalid tags are left out, and the first of two tags counts
 		"x.junk.test":             "policy reject of junk.test",
 		"a.junk.test":             `the record at _dmarc.a.junk.test has the policy p="", want none, quarantine or reject: receivers ignore it`,
 		"lost.test":               `the record at _dmarc.lost.test has the policy p="bounce", want none, quarantine or reject: receivers ignore it`,
@@ -97,7 +97,7 @@ func TestOrganisation(t *testing.T) {
 	for domain, want := range map[string]string{
 		"plain.test":              "plain.test",
 		"a.b.c.plain.test":        "plain.test",
-		"beneath.part.plain.test": "plain.test",          // of several records the one with the fewest labels
+		"beneath.part.plain.test": "plain.test",          // the record with the fewest labels
 		"two.plain.test":          "plain.test",          // several at one name are none
 		"own.plain.test":          "own.plain.test",      // psd=n
 		"x.own.plain.test":        "own.plain.test",      // psd=n, above
@@ -107,9 +107,9 @@ func TestOrganisation(t *testing.T) {
 		"a.b.bank.suffix.test":    "bank.suffix.test",    // psd=y, further above
 		"a.shop.suffix.test":      "shop.suffix.test",    // psd=y above a record that leaves it open
 		"a.unsure.suffix.test":    "unsure.suffix.test",  // so does psd=u
-		"x.a.junk.test":           "junk.test",           // psd=maybe is no word on it, and a record without a policy is one
+		"x.a.junk.test":           "junk.test",           // psd=maybe is undecided, and a record without a policy is a record
 		"x.twice.test":            "x.twice.test",        // psd=n of two records does not count
-		"x.late.test":             "x.late.test",         // what is no record does not count
+		"x.late.test":             "x.late.test",         // an invalid record does not count
 		"x.bare.test":             "x.bare.test",         // nothing
 	} {
 		if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), domain); got != want || err != nil {
@@ -199,8 +199,8 @@ func TestLintAndVerdictAgree(t *testing.T) {
 	}
 }
 
-// TestSuffixWithoutAnswer checks that a registered domain with a record is the organisational domain even if DNS does not
-// answer for the suffix above it.
+// TestSuffixWithoutAnswer checks that a registered domain with a record is the organisational domain even if DNS does
+// not answer for the suffix above it.
 func TestSuffixWithoutAnswer(t *testing.T) {
 	all := zone(t, policyZone)
 	lookup := func(ctx context.Context, name string, kind uint16) (Answer, error) {

@@ -94,7 +94,7 @@ func TestTLSA(t *testing.T) {
 		{name: "another key", records: []string{"3 1 1 " + absent}, want: []string{no("3 1 1", "it is for another certificate or key")}},
 		{name: "another authority", records: []string{"2 1 1 " + absent}, want: []string{no("2 1 1", "the server does not present the authority that it names")}},
 		{name: "another authority for the web", records: []string{"0 1 1 " + absent}, web: true, want: []string{no("0 1 1", "it names none of the authorities above the certificate")}},
-		{name: "the next key stands already", records: []string{"3 1 1 " + leaf, "3 1 1 " + absent}, want: []string{"advice: 3 1 1 e3b0c44298fc1c14…: it is for another certificate or key"}},
+		{name: "the next key is already published", records: []string{"3 1 1 " + leaf, "3 1 1 " + absent}, want: []string{"advice: 3 1 1 e3b0c44298fc1c14…: it is for another certificate or key"}},
 		{name: "mistakes", records: []string{"4 1 1 " + leaf, "3 2 1 " + leaf, "3 1 3 " + leaf, "3 1 2 " + leaf}, want: []string{
 			"4 1 1 " + leaf[:16] + "…: there is no such usage: use 3 or 2", "3 2 1 " + leaf[:16] + "…: there is no such selector: use 1 (the key) or 0 (the certificate)",
 			"3 1 3 " + leaf[:16] + "…: there is no such matching type: use 1 (SHA-256)", "3 1 2 " + leaf[:16] + "…: its data has 32 bytes, but this hash has 64"}},

@@ -1,10 +1,10 @@
 // Package maildns reads and lints the DNS records of a mail domain and its hosts: SPF (RFC 7208), DKIM keys (RFC 6376,
-// RFC 8301, RFC 8463), DMARC (RFC 9989), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672), the
-// names of addresses, and DNS blocklists (RFC 5782).
+// RFC 8301, RFC 8463), DMARC (RFC 9989), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672),
+// the names of addresses, and DNS blocklists (RFC 5782).
 //
-// It queries DNS through a Lookup, so the same linters work with any resolver and in a test with a zone. The results are
-// Findings: a fault makes a record useless or dangerous for some receiver, advice does not. The functions return an error
-// only if DNS did not answer, because that must not be confused with a missing record.
+// It queries DNS through a Lookup, so the same linters work with any resolver and in a test with a zone. The results
+// are Findings: a fault makes a record useless or dangerous for some receiver, advice does not. The functions return an
+// error only if DNS did not answer, because that must not be confused with a missing record.
 //
 // The package does not use HTTP and opens no connection: the caller passes policies, images and certificates.
 package maildns
@@ -45,8 +45,8 @@ func Through(client *dnsclient.Client) Lookup {
 	}
 }
 
-// Validated returns a Lookup that uses a client and validates signatures from the anchors down. Invalid signatures are an
-// error. An answer from an unsigned zone is not Authentic.
+// Validated returns a Lookup that uses a client and validates signatures from the anchors down. Invalid signatures are
+// an error. An answer from an unsigned zone is not Authentic.
 func Validated(client *dnsclient.Client, anchors dnsclient.Anchors) Lookup {
 	plain := Through(client)
 	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
@@ -134,8 +134,8 @@ func addressesOf(records []dns.RR) []netip.Addr {
 // Canonical returns a host name in lower case without the final dot.
 func Canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// organisation returns the registered domain by the public suffix list (RFC 7489 section 3.2), which is the best place to
-// add a missing DMARC record. DMARCWalk.Organisation returns the organisational domain that receivers use.
+// organisation returns the registered domain by the public suffix list (RFC 7489 section 3.2), which is the best place
+// to add a missing DMARC record. DMARCWalk.Organisation returns the organisational domain that receivers use.
 func organisation(name string) string {
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		return domain

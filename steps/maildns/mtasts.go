@@ -139,8 +139,8 @@ func (p *STSPolicy) pattern(value string) {
 	p.MX = append(p.MX, strings.ToLower(value))
 }
 
-// Allows reports whether the policy allows senders to use an MX host (RFC 8461 section 4.1). An asterisk matches exactly
-// one label.
+// Allows reports whether the policy allows senders to use an MX host (RFC 8461 section 4.1). An asterisk matches
+// exactly one label.
 func (p *STSPolicy) Allows(host string) bool {
 	host = Canonical(host)
 	return slices.ContainsFunc(p.MX, func(pattern string) bool { return stsMatches(pattern, host) })

@@ -149,7 +149,7 @@ func TestDKIM(t *testing.T) {
 	}
 	seed[0]++
 	if other := ed25519.NewKeyFromSeed(seed); (&DKIMKey{Public: other.Public()}).Same(public) || (&DKIMKey{}).Same(public) {
-		t.Error("another key is taken for the same")
+		t.Error("Same reports true for another key")
 	}
 	for text, want := range map[string]string{
 		"": "it has no key in PEM (RFC 7468)",
@@ -273,12 +273,12 @@ func FuzzRecords(f *testing.F) {
 		k := &DKIMKey{Record: record}
 		k.parse()
 		if k.Valid() && k.Public == nil {
-			t.Error("a valid key that is none")
+			t.Error("an unusable key is valid")
 		}
 		p := ParseSTSPolicy([]byte(record))
 		p.CompareMX([]string{"mail.example.org"})
 		if p.Valid() && p.Mode != "none" && !p.Allows("mail.example.org") {
-			t.Error("a valid policy that forbids the MX")
+			t.Error("a policy that forbids the MX is valid")
 		}
 		CheckBIMILogo([]byte(record))
 	})

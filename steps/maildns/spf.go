@@ -64,7 +64,8 @@ func (s *SPF) remark(where string, found Findings) {
 	}
 }
 
-// lacksRecord adds that a domain has no SPF record. For an included domain without any TXT record, leadsNowhere does so.
+// lacksRecord adds that a domain has no SPF record. For an included domain without any TXT record, leadsNowhere does
+// so.
 func (s *SPF) lacksRecord(domain string, path []string, found spfRecords) {
 	near := ""
 	for _, text := range found.texts {

@@ -86,8 +86,8 @@ func EvaluateSPF(ctx context.Context, lookup Lookup, sender Sender) (SPFVerdict,
 	return SPFVerdict{Result: outcome.result, Detail: outcome.detail, Lookups: e.lookups, Voids: e.voids[e.families[0]]}, err
 }
 
-// spfEvaluation evaluates one record for a sender. Without a sender, it lints the record: it evaluates every term, ignores
-// the limits, and adds remarks.
+// spfEvaluation evaluates one record for a sender. Without a sender, it lints the record: it evaluates every term,
+// ignores the limits, and adds remarks.
 type spfEvaluation struct {
 	ctx      context.Context
 	lookup   Lookup
@@ -133,8 +133,8 @@ func familyOf(address netip.Addr) int {
 	return 1
 }
 
-// askable reports whether a name is valid for a DNS query. A sender can use any text as a name. An invalid one counts as a
-// name that does not exist.
+// askable reports whether a name is valid for a DNS query. A sender can use any text as a name. An invalid one counts
+// as a name that does not exist.
 func askable(name string) bool {
 	_, err := dnsclient.Fqdn(name)
 	return err == nil
@@ -271,8 +271,8 @@ func (e *spfEvaluation) count() *spfOutcome {
 	return nil
 }
 
-// term evaluates one term that queries DNS. matched says how the sender matches it. ends is not nil if the term ends the
-// evaluation.
+// term evaluates one term that queries DNS. matched says how the sender matches it. ends is not nil if the term ends
+// the evaluation.
 func (e *spfEvaluation) term(domain, where string, t spfTerm, path []string, permits bool) (matched string, ends *spfOutcome, err error) {
 	if ends = e.count(); ends != nil {
 		return "", ends, nil
@@ -368,8 +368,8 @@ func (e *spfEvaluation) ptr(term, target string) (matched string, ends *spfOutco
 	return "", ends
 }
 
-// provenNames returns the names of the sender's address that resolve to it, at most ten. void says that the address has no
-// name.
+// provenNames returns the names of the sender's address that resolve to it, at most ten. void says that the address has
+// no name.
 func (e *spfEvaluation) provenNames() (names []string, void bool) {
 	if e.named {
 		return e.names, false
@@ -440,8 +440,8 @@ func (e *spfEvaluation) among(hosts [2][]netip.Addr, bits [2]int) bool {
 	})
 }
 
-// found records whether a look-up found something for senders of each family. It ends the evaluation if too many look-ups
-// found nothing.
+// found records whether a look-up found something for senders of each family. It ends the evaluation if too many
+// look-ups found nothing.
 func (e *spfEvaluation) found(term string, there [2]bool, permits bool) *spfOutcome {
 	for family, name := range []string{"IPv4", "IPv6"} {
 		if there[family] {

@@ -98,7 +98,8 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// TestLintCountsAsVerdictDoes checks that the linter counts the same look-ups as an evaluation for a sender that no term permits.
+// TestLintCountsAsVerdictDoes checks that the linter counts the same look-ups as an evaluation for a sender that no
+// term permits.
 func TestLintCountsAsVerdictDoes(t *testing.T) {
 	lookup := senderLookup(t)
 	for _, domain := range []string{"usual.test", "empty.test", "voids2.test", "half.test", "ten10.test", "other.test", "ptr.test"} {

@@ -30,8 +30,8 @@ const (
 )
 
 // parseSPF parses the terms of a record that begins with "v=spf1" (RFC 7208 section 12). An invalid term is a fault and
-// left out. A record with an invalid term is a permerror, whatever terms precede it (RFC 7208 section 4.6): broken is the
-// kind of the first problem.
+// left out. A record with an invalid term is a permerror, whatever terms precede it (RFC 7208 section 4.6): broken is
+// the kind of the first problem.
 func parseSPF(record string, f *Findings) (terms []spfTerm, broken string) {
 	breaks := func(kind string) {
 		if broken == "" {
@@ -187,8 +187,8 @@ func prefixLength(text string, most int) (int, bool) {
 	return n, err == nil && n >= 0 && n <= most && strconv.Itoa(n) == text
 }
 
-// cutPrefixLengths cuts "/24", "//64" or "/24//64" from the end of the value of a or mx. A domain may contain slashes too,
-// in a macro and before its last dot.
+// cutPrefixLengths cuts "/24", "//64" or "/24//64" from the end of the value of a or mx. A domain may contain slashes
+// too, in a macro and before its last dot.
 func (t *spfTerm) cutPrefixLengths(value string) (domain string, problem spfProblem) {
 	t.bits = [2]int{32, 128}
 	end := strings.LastIndexAny(value, "}.") + 1

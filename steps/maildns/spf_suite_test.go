@@ -135,6 +135,6 @@ func TestSPFSuite(t *testing.T) {
 		}
 	}
 	if done < 200 {
-		t.Errorf("the suite has %d tests, wanted more than 200", done)
+		t.Errorf("the suite has %d tests, want more than 200", done)
 	}
 }

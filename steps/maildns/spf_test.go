@@ -50,7 +50,7 @@ bad.provider.test. TXT "v=spf1 ipv4:192.0.2.1 -all"
 		{name: "ten look-ups", record: `"v=spf1` + strings.Repeat(" a:mail.example.org", 10) + ` -all"`, lookups: 10, all: "fail"},
 		{name: "eleven look-ups", record: `"v=spf1` + strings.Repeat(" a:mail.example.org", 8) + ` include:_spf.provider.test -all"`, lookups: 11, all: "fail",
 			findings: []string{"it needs 11 DNS look-ups, but receivers stop after 10 with permerror (RFC 7208 section 4.6.4): remove includes that are not needed, or replace some a and mx by ip4 and ip6"}},
-		{name: "what stands behind all costs nothing", record: `"v=spf1 -all a:mail.example.org"`, all: "fail", findings: []string{"advice: a:mail.example.org is after all and is never evaluated"}},
+		{name: "terms after all cost nothing", record: `"v=spf1 -all a:mail.example.org"`, all: "fail", findings: []string{"advice: a:mail.example.org is after all and is never evaluated"}},
 		{name: "the world", record: `"v=spf1 mx +all"`, lookups: 1, all: "pass", findings: []string{"+all permits everybody to send for example.org: end it with -all or ~all"}},
 		{name: "the world unsigned", record: `"v=spf1 mx all"`, lookups: 1, all: "pass", findings: []string{"all permits everybody to send for example.org: end it with -all or ~all"}},
 		{name: "the world by include", record: `"v=spf1 include:_open.provider.test -all"`, lookups: 1, all: "fail",

@@ -65,7 +65,8 @@ func oneWord(text string) string {
 	return strings.Trim(quoted, `"`)
 }
 
-// versionIs reports whether a record begins with the tag v and this value. White space around the equals sign is allowed.
+// versionIs reports whether a record begins with the tag v and this value. White space around the equals sign is
+// allowed.
 func versionIs(record, version string) bool {
 	first, _, _ := strings.Cut(record, ";")
 	name, value, found := strings.Cut(first, "=")

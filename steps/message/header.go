@@ -28,7 +28,8 @@ func (f Field) Line() string {
 	return strings.TrimSpace(strings.Join(lines, " "))
 }
 
-// Header is the fields of a message from top to bottom. The order is kept, because it shows which server wrote which field.
+// Header is the fields of a message from top to bottom. The order is kept, because it shows which server wrote which
+// field.
 type Header []Field
 
 // Values returns the values of the fields with this name, the topmost first. The case of names is ignored.
@@ -56,9 +57,9 @@ func (h Header) Line(name string) string {
 // that begin after it are left out.
 const headerLimit = 1 << 20
 
-// Read returns the header of a message, or of a block in the same format, and the text after its first empty line. Lines
-// end in LF or CRLF; a CR alone does not end a line. A line that is not a field is left out, with its folded lines. White
-// space before the colon is obsolete syntax (RFC 5322 section 4.5) and not part of the name.
+// Read returns the header of a message, or of a block in the same format, and the text after its first empty line.
+// Lines end in LF or CRLF; a CR alone does not end a line. A line that is not a field is left out, with its folded
+// lines. White space before the colon is obsolete syntax (RFC 5322 section 4.5) and not part of the name.
 func Read(raw []byte) (header Header, body []byte) {
 	header = Header{}
 	var value, lines strings.Builder // of the last field

@@ -16,8 +16,8 @@ import (
 // violate the standard but are common.
 var encodedWord = regexp.MustCompile(`=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\r\n]*)\?=`)
 
-// Decode returns a value as a mail program shows it: with its encoded words decoded and adjacent ones joined (RFC 2047).
-// A word that cannot be decoded stays as it is.
+// Decode returns a value as a mail program shows it: with its encoded words decoded and adjacent ones joined (RFC
+// 2047). A word that cannot be decoded stays as it is.
 //
 // Go's decoder rejects the whole value for one unknown charset. It does not support a language, a space within a word,
 // base64 without padding, or a character that is split between words.

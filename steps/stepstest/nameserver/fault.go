@@ -8,8 +8,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Fault returns the messages to send instead of an answer: any number, or none. reply is the correct answer; the fault may
-// change it. udp is false for a stream, where each message is sent after its length.
+// Fault returns the messages to send instead of an answer: any number, or none. reply is the correct answer; the fault
+// may change it. udp is false for a stream, where each message is sent after its length.
 type Fault func(query, reply *dns.Msg, udp bool) [][]byte
 
 // Misbehave makes fault produce every answer from now on; nil ends that.

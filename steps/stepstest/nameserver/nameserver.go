@@ -1,8 +1,8 @@
 // Package nameserver is an authoritative DNS server for one test zone, over UDP and TCP on loopback.
 //
-// It answers from the zone (RFC 1034 §4.3.2, including wildcards and aliases), with NXDOMAIN or an empty answer with the
-// SOA for the rest of the zone, and with REFUSED for everything else, so that a test never queries the Internet. It does not
-// sign and does not support zone transfers.
+// It answers from the zone (RFC 1034 §4.3.2, including wildcards and aliases), with NXDOMAIN or an empty answer with
+// the SOA for the rest of the zone, and with REFUSED for everything else, so that a test never queries the Internet. It
+// does not sign and does not support zone transfers.
 package nameserver
 
 import (
@@ -75,7 +75,8 @@ func listen(address string) (net.PacketConn, net.Listener, error) {
 // Address returns the "host:port" of the server.
 func (s *Server) Address() string { return s.address }
 
-// Refuse answers every question with rcode (dns.RcodeServerFailure, dns.RcodeNameError) until a call with dns.RcodeSuccess.
+// Refuse answers every question with rcode (dns.RcodeServerFailure, dns.RcodeNameError) until a call with
+// dns.RcodeSuccess.
 func (s *Server) Refuse(rcode int) { s.refusal.Store(int32(rcode)) }
 
 // Close stops the server and waits for it.

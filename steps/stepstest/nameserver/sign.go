@@ -11,9 +11,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Signer signs the answers of the zones that it has a key for (RFC 4035), and proves absence with one NSEC record that spans
-// the whole zone. Pass its method Fault to Misbehave. Alter and Spoil can break signatures. The zones' DNSKEY and DS
-// records must be in the zone text of the Server.
+// Signer signs the answers of the zones that it has a key for (RFC 4035), and proves absence with one NSEC record that
+// spans the whole zone. Pass its method Fault to Misbehave. Alter and Spoil can break signatures. The zones' DNSKEY and
+// DS records must be in the zone text of the Server.
 type Signer struct {
 	Begins, Ends time.Time             // of every signature
 	Alter        func(*dns.RRSIG) bool // changes a signature before signing; true leaves it out; may be nil

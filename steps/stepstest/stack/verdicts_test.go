@@ -116,7 +116,7 @@ func TestVerdictsOfTheRoute(t *testing.T) {
 		blame   string // of that
 	}{
 		{"the key is gone", published(key), "", all, outcome{all, "dns", "dns"}, "DNS has no key at " + key, "dkim=pass", "dns"},
-		{"the key is of no use", published(key, "v=DKIM1; k=rsa; p=AAAA"), "", all, outcome{all, "unexpected", "dns"}, "the record at " + key + " cannot be used", "dkim=pass", "dns"},
+		{"the key is unusable", published(key, "v=DKIM1; k=rsa; p=AAAA"), "", all, outcome{all, "unexpected", "dns"}, "the record at " + key + " cannot be used", "dkim=pass", "dns"},
 		{"another key", published(key, "v=DKIM1; k=rsa; p="+otherKey(t)), "", all, outcome{all, "unexpected", "target"},
 			"the key at " + key + " is not the signer's", "dkim=pass", "target"},
 		{"a footer is added", configured(s.MX, "body_checks = regexp:"+footer), "", all, outcome{all, "unexpected", "transfer"}, "the body was altered after it was signed", "dkim=pass", "target"},
