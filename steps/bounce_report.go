@@ -14,43 +14,44 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// bounceReport is a delivery status notification (RFC 3464, RFC 6533): what a server tells the sender about a message.
+// bounceReport is a delivery status notification (RFC 3464, RFC 6533): what a server reports to the sender about a
+// message.
 type bounceReport struct {
 	reporter   string // Reporting-MTA, the host that wrote it
-	envelopeID string // Original-Envelope-Id: the ENVID of the submission, when one was given (RFC 3461)
-	queueID    string // X-Postfix-Queue-ID, as in Postfix' answer to the message
+	envelopeID string // Original-Envelope-Id: the ENVID of the submission, if it had one (RFC 3461)
+	queueID    string // X-Postfix-Queue-ID, as in Postfix's reply to the message
 	references string // In-Reply-To and References of the report itself
 	recipients []reportRecipient
-	original   message.Header // header of the message that it is about, as far as it was returned
-	text       string         // what it tells people, at most reportTextLimit bytes
+	original   message.Header // header of the reported message, as far as it was returned
+	text       string         // the text for people, at most reportTextLimit bytes
 }
 
-// reportRecipient is what became of the message for one recipient.
+// reportRecipient is the outcome for one recipient.
 type reportRecipient struct {
 	address    string // Final-Recipient
 	action     string // "failed", "delayed", "delivered", "relayed" or "expanded"; lower case
 	status     string // RFC 3463: "5.1.1"
-	diagnostic string // what the refusing server said: "550 5.1.1 <bob@example.org>: user unknown"
-	remote     string // Remote-MTA, the host that said it; empty when the reporter refused by itself
+	diagnostic string // the reply of the refusing server: "550 5.1.1 <bob@example.org>: user unknown"
+	remote     string // Remote-MTA, the host that replied so; empty if the reporter itself refused
 }
 
 const (
-	reportTextLimit      = 16 << 10 // bytes kept of the text for people
+	reportTextLimit      = 16 << 10 // bytes of the text for people that are kept
 	reportRecipientLimit = 100
-	reportDepthLimit     = 5 // of parts within parts
+	reportDepthLimit     = 5 // of nested parts
 )
 
-var errNoReport = errors.New("it is no delivery report")
+var errNoReport = errors.New("not a delivery report")
 
 var statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 
-// parseReport reads a delivery report. What deviates from the standard it takes as far as it can be understood; the error
-// is errNoReport when the message is something else. Bounces from before RFC 3464, which Exim and qmail still send, are
-// known by X-Failed-Recipients and by qmail's first line; their status is looked for in the text.
+// parseReport parses a delivery report. It is lenient where a report deviates from the standard. The error is
+// errNoReport if the message is something else. Exim and qmail still send bounces from before RFC 3464: parseReport
+// recognises them by X-Failed-Recipients and by qmail's first line, and searches their text for the status.
 func parseReport(raw []byte) (*bounceReport, error) {
 	header, body := blockOf(raw)
 	r := &bounceReport{references: header.Line("In-Reply-To") + " " + header.Line("References")}
-	kind, params, _ := mime.ParseMediaType(header.Line("Content-Type")) // of a broken one the kind may still be right
+	kind, params, _ := mime.ParseMediaType(header.Line("Content-Type")) // the type may be usable even if the rest is not
 	if kind == "multipart/report" && (params["report-type"] == "" || strings.HasSuffix(strings.ToLower(params["report-type"]), "delivery-status")) {
 		r.parts(body, params["boundary"], 0)
 		if len(r.recipients) > 0 {
@@ -79,7 +80,7 @@ func parseReport(raw []byte) (*bounceReport, error) {
 	return r, nil
 }
 
-// parts takes in the parts of a multipart body.
+// parts reads the parts of a multipart body.
 func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 	if boundary == "" || depth > reportDepthLimit {
 		return
@@ -88,11 +89,11 @@ func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 	for {
 		part, err := reader.NextRawPart()
 		if err != nil {
-			return // the end, or a part cut short: what came before counts
+			return // the end, or a truncated part: the parts before it count
 		}
-		raw, _ := io.ReadAll(part) // likewise
+		raw, _ := io.ReadAll(part) // a truncated part counts as far as it goes
 		var header message.Header
-		for name, values := range part.Header { // which the library has read, to find where the part begins
+		for name, values := range part.Header { // already parsed by the library
 			header = append(header, message.Field{Name: name, Value: values[0], Raw: name + ": " + values[0] + "\r\n"})
 		}
 		content := decoded(header, raw)
@@ -114,7 +115,8 @@ func (r *bounceReport) parts(body []byte, boundary string, depth int) {
 	}
 }
 
-// status reads the machine's part (RFC 3464 section 2.1): a block about the message, then one for each recipient.
+// status reads the machine-readable part (RFC 3464 section 2.1): a block about the message, then one for each
+// recipient.
 func (r *bounceReport) status(content []byte) {
 	for len(content) > 0 && len(r.recipients) < reportRecipientLimit {
 		var block message.Header
@@ -138,7 +140,7 @@ func (r *bounceReport) status(content []byte) {
 	}
 }
 
-// typed gives what stands behind the type: "bob@example.org" of "rfc822; bob@example.org".
+// typed returns the value after the type: "bob@example.org" for "rfc822; bob@example.org".
 func typed(value string) string {
 	if kind, rest, found := strings.Cut(value, ";"); found && !strings.ContainsAny(kind, " @<") {
 		value = rest
@@ -146,12 +148,13 @@ func typed(value string) string {
 	return strings.TrimSpace(value)
 }
 
-// blockOf reads a message, or a block of fields. RFC 3464 has the blocks parted by one empty line, some servers write more.
+// blockOf reads a message or a block of fields. RFC 3464 separates blocks by one empty line, but some servers write
+// more.
 func blockOf(raw []byte) (header message.Header, rest []byte) {
 	return message.Read(bytes.TrimLeft(raw, "\r\n"))
 }
 
-// decoded undoes the transfer encoding (RFC 2045 section 6). Of broken code it gives what came before.
+// decoded removes the transfer encoding (RFC 2045 section 6). It returns the content up to the first invalid byte.
 func decoded(header message.Header, body []byte) []byte {
 	var r io.Reader = bytes.NewReader(body)
 	switch strings.ToLower(header.Line("Content-Transfer-Encoding")) {
@@ -162,11 +165,11 @@ func decoded(header message.Header, body []byte) []byte {
 	default:
 		return body
 	}
-	content, _ := io.ReadAll(r) // see above
+	content, _ := io.ReadAll(r) // invalid input ends the content
 	return content
 }
 
-// cutReturned finds where a bounce in plain text begins to quote the message.
+// cutReturned splits a plain-text bounce where it begins to quote the message.
 func cutReturned(text string) (before, returned string, found bool) {
 	for _, mark := range []string{"------ This is a copy of the message", "--- Below this line is a copy of the message"} {
 		if before, rest, found := strings.Cut(text, mark); found {
@@ -179,7 +182,7 @@ func cutReturned(text string) (before, returned string, found bool) {
 
 var refusalLine = regexp.MustCompile(`(?m)\b[45]\d\d[ -].*$`)
 
-// diagnosticIn finds a server's refusal in the text for people.
+// diagnosticIn returns a server's refusal from the text for people.
 func diagnosticIn(text string) string { return strings.TrimSpace(refusalLine.FindString(text)) }
 
 func capped(text string, limit int) string {
@@ -189,9 +192,9 @@ func capped(text string, limit int) string {
 	return text
 }
 
-// about gives the number of the run's message that the report is about, or 0 when it is about another one. What the
-// server returns of the message is asked first; a report that returns nothing is known by the envelope id, by the message
-// that it refers to, or by the queue id that the server had answered with.
+// about returns the number of the run's message that the report is about, or 0 if it is about another message. It
+// checks the returned header first. A report without one is identified by the envelope id, by the message that it
+// references, or by the queue id in the server's reply.
 func (r *bounceReport) about(run string, sent []*submission) int {
 	if run == "" {
 		return 0
@@ -210,7 +213,8 @@ func (r *bounceReport) about(run string, sent []*submission) int {
 	return 0
 }
 
-// reason words what became of a recipient: `5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (said by mx.example.org)`.
+// reason describes the outcome for a recipient: `5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (said by
+// mx.example.org)`.
 func (r *bounceReport) reason(to reportRecipient) string {
 	reason := to.status
 	if reason == "" {

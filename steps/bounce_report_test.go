@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What mail servers write, by their shapes.
+// TestParseReport parses reports as common mail servers write them.
 func TestParseReport(t *testing.T) {
 	for name, want := range map[string]string{
 		"postfix": `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): 550 5.1.1 <nobody@drop.test>: user unknown (said by mx.drop.test, reported by mail.example.test)`,

@@ -15,30 +15,30 @@ import (
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
-const lookUpMeasures = "Phases: dns (only when the server's own name was looked up), connect, tls, exchange. Measures dns_answer_records, dns_answer_ttl_seconds (the lowest), " +
-	"dns_answer_bytes, dns_questions_repeated, dns_servers_unanswered and, of a SOA, dns_soa_serial."
+const lookUpMeasures = "Phases: dns (only if the server's own name was looked up), connect, tls, exchange. Measures dns_answer_records, dns_answer_ttl_seconds (the lowest), " +
+	"dns_answer_bytes, dns_questions_repeated, dns_servers_unanswered and, for an SOA record, dns_soa_serial."
 
 func init() {
 	RegisterKind(Kind{Name: "record", Means: "a type of DNS record: MX, TXT, TYPE65400", Pattern: `[A-Z][A-Z0-9]*`,
 		Sample: "MX",
 		Check:  func(a Args, i int, _ Known) error { _, err := recordType(a.Text(i)); return err }})
-	RegisterKind(Kind{Name: "way", Means: "how a DNS server is asked: UDP, TCP, TLS, HTTPS, IPv4 or IPv6, or two as in TCP and IPv6",
+	RegisterKind(Kind{Name: "way", Means: "how to query a DNS server: UDP, TCP, TLS, HTTPS, IPv4 or IPv6, or two as in TCP and IPv6",
 		Pattern: `(?:UDP|TCP|TLS|HTTPS)(?: and IPv[46])?|IPv[46]`, Sample: "UDP"})
 	const (
-		does = "Asks the configured resolver (resolver in stepwatch.yml, else the machine's own) for the records of one type, of any name; for a PTR the name may be an address. " +
-			"Asks over UDP, and over TCP when the answer does not fit. Fails when no answer comes at all: whether the answer is right the next step says. " +
-			"A packet that was lost is asked for again after a second, and the step says so."
-		at   = " The server is asked whatever the resolver says; its port is 53, 853 over TLS and 443 over HTTPS unless it is given."
-		over = " `over` is one of UDP (an answer that does not fit stays truncated), TCP, TLS, HTTPS, IPv4 and IPv6, or two as in `over TCP and IPv6`. The server's certificate must be right; tls.ca in stepwatch.yml names a private CA."
-		only = " The server is asked for what it knows itself, as resolvers ask the name servers of a zone."
+		does = "Queries the configured resolver (resolver in stepwatch.yml, by default the machine's) for the records of one type of a name. For a PTR record, the name may be an address. " +
+			"Uses UDP, and TCP if the answer does not fit. Fails if no answer arrives; the next step checks the answer. " +
+			"If a packet is lost, the step repeats the query after one second and reports that."
+		at   = " The resolver is not used. The default port is 53, 853 for TLS and 443 for HTTPS."
+		over = " `over` is one of UDP (an answer that does not fit stays truncated), TCP, TLS, HTTPS, IPv4 and IPv6, or two as in `over TCP and IPv6`. The server's certificate must be valid; tls.ca in stepwatch.yml adds a private CA."
+		only = " The server must answer from its own data, as when a resolver queries the name servers of a zone."
 	)
 	for _, d := range []Definition{
 		{Sentence: `I look up the {record} of {name}`, Does: does, Example: `When I look up the MX of "example.org"`},
-		{Sentence: `I look up the {record} of {name} over {way}`, Does: "Asks the configured resolver in a certain way." + over, Example: `When I look up the A of "example.org" over TCP and IPv6`},
-		{Sentence: `I look up the {record} of {name} at {server}`, Does: "Asks a certain server." + at, Example: `When I look up the A of "example.org" at "192.0.2.53"`},
-		{Sentence: `I look up the {record} of {name} at {server} over {way}`, Does: "Asks a certain server in a certain way." + at + over, Example: `When I look up the A of "example.org" at "dns.example.org" over TLS`},
-		{Sentence: `I look up the {record} of {name} at {server} without recursion`, Does: "Asks a name server." + at + only, Example: `When I look up the SOA of "example.org" at "ns1.example.org" without recursion`},
-		{Sentence: `I look up the {record} of {name} at {server} over {way} without recursion`, Does: "Asks a name server in a certain way." + at + over + only, Example: `When I look up the SOA of "example.org" at "ns1.example.org" over IPv6 without recursion`},
+		{Sentence: `I look up the {record} of {name} over {way}`, Does: "Queries the configured resolver over a given transport or address family." + over, Example: `When I look up the A of "example.org" over TCP and IPv6`},
+		{Sentence: `I look up the {record} of {name} at {server}`, Does: "Queries a given server." + at, Example: `When I look up the A of "example.org" at "192.0.2.53"`},
+		{Sentence: `I look up the {record} of {name} at {server} over {way}`, Does: "Queries a given server over a given transport or address family." + at + over, Example: `When I look up the A of "example.org" at "dns.example.org" over TLS`},
+		{Sentence: `I look up the {record} of {name} at {server} without recursion`, Does: "Queries a name server." + at + only, Example: `When I look up the SOA of "example.org" at "ns1.example.org" without recursion`},
+		{Sentence: `I look up the {record} of {name} at {server} over {way} without recursion`, Does: "Queries a name server over a given transport or address family." + at + over + only, Example: `When I look up the SOA of "example.org" at "ns1.example.org" over IPv6 without recursion`},
 	} {
 		d.Area, d.Measures = "dns", lookUpMeasures
 		atServer, overWay, noRecursion := strings.Contains(d.Sentence, "{server}"), strings.Contains(d.Sentence, "{way}"), strings.HasSuffix(d.Sentence, "without recursion")
@@ -61,8 +61,8 @@ func init() {
 	Register(
 		Definition{
 			Area: "dns", Sentence: `I lookup {name}`, Example: `When I lookup "www.example.org"`,
-			Does:     "Looks up the addresses of a host, IPv4 and IPv6. Fails when it has none.",
-			Measures: "The duration is that of both look-ups.",
+			Does:     "Looks up the IPv4 and IPv6 addresses of a host. Fails if it has none.",
+			Measures: "The duration includes both look-ups.",
 			Func: func(ctx context.Context, w *World, a Args) error {
 				addresses, err := w.dnsClient().Addresses(ctx, a.Text(0), dnsclient.AnyFamily)
 				s := State[dnsState](w)
@@ -79,11 +79,11 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `I reverse lookup {name}`, Example: `When I reverse lookup "192.0.2.25"`,
-			Does: "Looks up the names that an address has in reverse DNS. Fails when it has none.",
+			Does: "Looks up the names of an address in reverse DNS. Fails if it has none.",
 			Func: func(ctx context.Context, w *World, a Args) error {
 				ip, err := netip.ParseAddr(a.Text(0))
 				if err != nil {
-					return scenarioFault("%q is no address", a.Text(0))
+					return scenarioFault("%q is not an address", a.Text(0))
 				}
 				names, err := w.dnsClient().PTR(ctx, ip)
 				s := State[dnsState](w)
@@ -98,18 +98,18 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `the name should resolve to {text}`, Example: `Then the name should resolve to "192.0.2.80"`,
-			Does: "Fails when the address is not among those that were looked up.",
+			Does: "Fails unless the address is among those that were looked up.",
 			Func: func(_ context.Context, w *World, a Args) error {
 				ip, err := netip.ParseAddr(a.Text(0))
 				if err != nil {
-					return scenarioFault("%q is no address", a.Text(0))
+					return scenarioFault("%q is not an address", a.Text(0))
 				}
 				return resolvesTo(w, ip.Unmap().String(), `I lookup "…"`)
 			},
 		},
 		Definition{
 			Area: "dns", Sentence: `the IP should resolve to {text}`, Example: `Then the IP should resolve to "mail.example.org"`,
-			Does: "Fails when the name is not among those that were looked up for the address. Case does not count.",
+			Does: "Fails unless the name is among those that were looked up for the address. Case is ignored.",
 			Func: func(_ context.Context, w *World, a Args) error {
 				return resolvesTo(w, strings.TrimSuffix(a.Text(0), "."), `I reverse lookup "…"`)
 			},
@@ -117,10 +117,10 @@ func init() {
 	)
 }
 
-// dnsState is what was looked up last.
+// dnsState is the result of the last look-up.
 type dnsState struct {
 	answer *dnsclient.Answer
-	proof  *dnsclient.Proof // of the answer, once it was asked for
+	proof  *dnsclient.Proof // of the answer, once requested
 
 	resolved []string // by "I lookup" and "I reverse lookup"
 }
@@ -136,13 +136,13 @@ func resolvesTo(w *World, wanted, before string) error {
 	return Fail(result.ReasonUnexpected, result.BlameDNS, "it resolves to %s, want %s", strings.Join(got, ", "), wanted)
 }
 
-// dnsClient asks as the target's configuration says.
+// dnsClient returns a client with the target's configuration.
 func (w *World) dnsClient() *dnsclient.Client {
 	return &dnsclient.Client{Resolver: w.target.Resolver, Roots: w.target.Roots, ConnectTo: w.target.ConnectTo}
 }
 
-// timedQuestion asks one question and reports its phases. One that was gone through twice, as when a second server is
-// asked, is reported once with the time of both.
+// timedQuestion sends one query and reports its phases. If a phase occurs twice, for example with a second server, it
+// is reported once with the total time.
 func (w *World) timedQuestion(ctx context.Context, q dnsclient.Question) (*dnsclient.Answer, error) {
 	var phases []result.Phase
 	client := w.dnsClient()
@@ -164,7 +164,7 @@ func (w *World) timedQuestion(ctx context.Context, q dnsclient.Question) (*dnscl
 func recordType(name string) (uint16, error) {
 	kind, known := dnsclient.ParseType(name)
 	if !known {
-		return 0, scenarioFault("no type of record is called %s: write one as A, AAAA, MX or TXT", name)
+		return 0, scenarioFault("%s is not a record type: write one as A, AAAA, MX or TXT", name)
 	}
 	return kind, nil
 }
@@ -181,7 +181,7 @@ func question(kind, name string) (dnsclient.Question, error) {
 	return q, nil
 }
 
-// wayOf reads "TCP", "IPv6" and "TCP and IPv6".
+// wayOf parses "TCP", "IPv6" and "TCP and IPv6".
 func wayOf(text string) (dnsclient.Transport, dnsclient.Family) {
 	first, second, _ := strings.Cut(text, " and ")
 	if strings.HasPrefix(first, "IPv") {
@@ -201,7 +201,7 @@ func family(text string) dnsclient.Family {
 	}
 }
 
-// failDNS makes a Failure of an error of dnsclient.
+// failDNS returns the Failure for an error of dnsclient.
 func failDNS(ctx context.Context, err error) error {
 	e := (*dnsclient.Error)(nil)
 	if !errors.As(err, &e) {
@@ -227,7 +227,7 @@ func failDNS(ctx context.Context, err error) error {
 	}
 }
 
-// failAnswer makes a Failure of what Answer.Trouble says.
+// failAnswer returns the Failure for an error of Answer.Trouble.
 func failAnswer(err error) error {
 	if e := (*dnsclient.Error)(nil); errors.As(err, &e) && e.Kind == dnsclient.Truncated {
 		return Fail(result.ReasonProtocol, result.BlameDNS, "%w", err)
@@ -235,7 +235,7 @@ func failAnswer(err error) error {
 	return Fail(result.ReasonDNS, result.BlameDNS, "%w", err)
 }
 
-// lookUp asks, keeps the answer for the steps that judge it, and reports what it is.
+// lookUp sends a query, keeps the answer for the steps that judge it, and reports it.
 func lookUp(ctx context.Context, w *World, q dnsclient.Question) error {
 	s := State[dnsState](w)
 	*s = dnsState{}
@@ -245,38 +245,38 @@ func lookUp(ctx context.Context, w *World, q dnsclient.Question) error {
 	}
 	s.answer = answer
 	found := answer.Found()
-	w.Measure("dns_answer_records", "Records of the wanted type in the answer.", float64(len(found)))
-	w.Measure("dns_answer_bytes", "Size of the answer.", float64(answer.Size))
-	w.Measure("dns_questions_repeated", "How often the question was sent again because no answer came within a second or more.", float64(answer.Sent-1))
-	w.Measure("dns_servers_unanswered", "Servers and addresses that were asked before the one that answered and gave no answer.", float64(len(answer.Unanswered)))
+	w.Measure("dns_answer_records", "Records of the requested type in the answer.", float64(len(found)))
+	w.Measure("dns_answer_bytes", "Size of the answer in bytes.", float64(answer.Size))
+	w.Measure("dns_questions_repeated", "How often the query was repeated because no answer arrived within a second or more.", float64(answer.Sent-1))
+	w.Measure("dns_servers_unanswered", "Servers and addresses that did not answer before another one did.", float64(len(answer.Unanswered)))
 	if lowest, _, ok := ttls(found); ok {
-		w.Measure("dns_answer_ttl_seconds", "The lowest time to live in the answer.", lowest.Seconds())
+		w.Measure("dns_answer_ttl_seconds", "Lowest time to live in the answer.", lowest.Seconds())
 	}
 	for _, rr := range found {
 		if soa, is := rr.(*dns.SOA); is {
-			w.Measure("dns_soa_serial", "The serial number of the zone.", float64(soa.Serial))
+			w.Measure("dns_soa_serial", "Serial number of the zone.", float64(soa.Serial))
 		}
 	}
 	w.Note(toldAnswer(answer))
 	return nil
 }
 
-// toldAnswer is one line about an answer: what it says, and all that was not as it should be on the way to it.
+// toldAnswer describes an answer on one line: its content, and any trouble before it arrived.
 func toldAnswer(a *dnsclient.Answer) string {
 	said := said(a)
 	if a.Question.Server != "" || a.Transport != dnsclient.UDP {
 		said += fmt.Sprintf(" (%s over %s)", a.Server, a.Transport)
 	}
 	if a.Sent > 1 {
-		said += fmt.Sprintf("; asked %d times over UDP: a packet was lost or the answer late", a.Sent)
+		said += fmt.Sprintf("; sent %d times over UDP: a packet was lost or the answer was late", a.Sent)
 	}
 	for _, err := range a.Unanswered {
-		said += "; before: " + err.Error()
+		said += "; failed before: " + err.Error()
 	}
 	return said
 }
 
-// said is what an answer says: its records, or why there are none.
+// said describes the content of an answer: its records, or why there are none.
 func said(a *dnsclient.Answer) string {
 	e := (*dnsclient.Error)(nil)
 	if err := a.Trouble(); errors.As(err, &e) {
@@ -285,7 +285,7 @@ func said(a *dnsclient.Answer) string {
 	return recordList(a.Found())
 }
 
-// recordList words records for an operator: their data, in quotes. What is too much is counted.
+// recordList lists the data of records in quotes. Records beyond the limit are counted.
 func recordList(records []dns.RR) string {
 	const most, longest = 8, 300
 	var words []string
@@ -302,7 +302,7 @@ func recordList(records []dns.RR) string {
 	return strings.Join(words, ", ")
 }
 
-// recordData is what a record says, as a zone file has it; a TXT in one piece and without quotes.
+// recordData returns a record's data as in a zone file; a TXT record is joined and without quotes.
 func recordData(rr dns.RR) string {
 	switch rr := rr.(type) {
 	case *dns.TXT:
@@ -313,7 +313,7 @@ func recordData(rr dns.RR) string {
 	return strings.TrimPrefix(rr.String(), rr.Header().String())
 }
 
-// ttls gives the lowest and the highest time to live.
+// ttls returns the lowest and the highest time to live.
 func ttls(records []dns.RR) (lowest, highest time.Duration, ok bool) {
 	for i, rr := range records {
 		ttl := time.Duration(rr.Header().Ttl) * time.Second

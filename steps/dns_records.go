@@ -15,59 +15,59 @@ import (
 	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
-const ofAccount = " The domain may be an account in stepwatch.yml: that of its address is meant."
+const ofAccount = " Instead of the domain, you can name an account in stepwatch.yml: the domain of its address is used."
 
 func init() {
 	const phase = "All look-ups (phase records). "
 	Register(
 		Definition{
 			Area: "dns", Sentence: `the SPF record of {name} is valid`,
-			Does: "Reads the domain's SPF record (RFC 7208) and all that it includes or redirects to. Fails unless there is exactly one, every term is understood, receivers need at most " +
-				"10 look-ups of which at most 2 find nothing, no include is without a record or leads back, and it does not permit the whole world (+all) or a large part of it. " +
-				"Look-ups are counted for a sender whom nothing permits. Those that find nothing are counted for IPv4 and IPv6 apart, where the record permits anybody of them." + ofAccount,
-			Measures: phase + "Measures spf_dns_lookups, spf_void_lookups and spf_all{result}: 1 for what other senders get (fail, softfail, neutral, pass).",
+			Does: "Reads the domain's SPF record (RFC 7208) and all records that it includes or redirects to. Fails unless there is exactly one record, every term is valid, receivers need at most " +
+				"10 look-ups of which at most 2 find nothing, every include has a record, no include leads to a loop, and the record does not permit everybody (+all) or a large part of the Internet. " +
+				"Look-ups are counted for a sender that no term permits. Look-ups that find nothing are counted separately for IPv4 and IPv6, if the record permits any sender of that family." + ofAccount,
+			Measures: phase + "Measures spf_dns_lookups, spf_void_lookups and spf_all{result}: 1 for the result of other senders (fail, softfail, neutral, pass).",
 			Example:  `Then the SPF record of "example.org" is valid`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return judgeSPF(ctx, w, a, "") },
 		},
 		Definition{
 			Area: "dns", Sentence: `the SPF record of {name} ends with {name}`,
-			Does:     "Fails unless senders whom the SPF record does not name get what -all (fail), ~all (softfail) or ?all (neutral) says, and when the record is not valid. Of a redirect the record behind it counts." + ofAccount,
+			Does:     "Fails unless the SPF record gives other senders the result of -all (fail), ~all (softfail) or ?all (neutral). Fails also if the record is not valid. For a redirect, the target record counts." + ofAccount,
 			Measures: phase + "Measures spf_dns_lookups, spf_void_lookups and spf_all{result}.",
 			Example:  `Then the SPF record of "example.org" ends with "-all"`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return judgeSPF(ctx, w, a, a.Text(1)) },
 		},
 		Definition{
 			Area: "dns", Sentence: `the SPF record of {name} permits {name}`,
-			Does: "Fails unless the SPF record lets this address send mail of the domain. Instead of an address it may be a host name, or a host or account in stepwatch.yml: then each of " +
-				"its addresses must be permitted, IPv4 and IPv6." + ofAccount,
+			Does: "Fails unless the SPF record permits this address to send mail of the domain. Instead of an address, you can write a host name, or a host or account in stepwatch.yml: then each of " +
+				"its IPv4 and IPv6 addresses must be permitted." + ofAccount,
 			Measures: phase, Example: `Then the SPF record of "example.org" permits "192.0.2.25"`,
 			Func: func(ctx context.Context, w *World, a Args) error { return permits(ctx, w, a, true) },
 		},
 		Definition{
 			Area: "dns", Sentence: `the SPF record of {name} does not permit {name}`,
-			Does:     "Fails when the SPF record lets this address, or any address of this host, send mail of the domain, and when there is no record that can be used." + ofAccount,
+			Does:     "Fails if the SPF record permits this address, or any address of this host, to send mail of the domain. Fails also if there is no usable record." + ofAccount,
 			Measures: phase, Example: `Then the SPF record of "example.org" does not permit "198.51.100.9"`,
 			Func: func(ctx context.Context, w *World, a Args) error { return permits(ctx, w, a, false) },
 		},
 		Definition{
 			Area: "dns", Sentence: `the DMARC record of {name} is valid`,
-			Does: "Finds the DMARC record that counts for the domain, at the domain or above it (RFC 7489, RFC 9989). Fails unless there is exactly one, every tag has a value that receivers take, " +
-				"and everybody outside the domain who gets its reports says in DNS that he takes them (RFC 7489 section 7.1)." + ofAccount,
-			Measures: phase + "Measures dmarc_policy{policy}: 1 for the policy that holds for the domain (none, quarantine, reject), and dmarc_percent.",
+			Does: "Finds the DMARC record that applies to the domain, at the domain or above it (RFC 7489, RFC 9989). Fails unless there is exactly one, every tag has a valid value, " +
+				"and every recipient of its reports outside the domain agrees to that in DNS (RFC 7489 section 7.1)." + ofAccount,
+			Measures: phase + "Measures dmarc_policy{policy}: 1 for the policy that applies to the domain (none, quarantine, reject), and dmarc_percent.",
 			Example:  `Then the DMARC record of "example.org" is valid`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return judgeDMARC(ctx, w, a, "") },
 		},
 		Definition{
 			Area: "dns", Sentence: `the DMARC record of {name} has the policy {name}`,
-			Does:     "Fails unless receivers are told to treat mail of the domain that fails DMARC so: none, quarantine or reject. For a subdomain that is sp= of the record above it, or np= where the subdomain does not exist. A policy for a part of the mail only (pct) or under test (t=y) fails, and so does a record that is not valid." + ofAccount,
+			Does:     "Fails unless this policy applies to mail of the domain that fails DMARC: none, quarantine or reject. For a subdomain, sp= of the record above it applies, or np= if the subdomain does not exist. Fails also if the policy is only for a part of the mail (pct) or under test (t=y), or if the record is not valid." + ofAccount,
 			Measures: phase + "Measures dmarc_policy{policy} and dmarc_percent.",
 			Example:  `Then the DMARC record of "example.org" has the policy "reject"`,
 			Func:     func(ctx context.Context, w *World, a Args) error { return judgeDMARC(ctx, w, a, a.Text(1)) },
 		},
 		Definition{
 			Area: "dns", Sentence: `the DKIM key {name} of {name} is valid`,
-			Does: "Reads the key of a selector (RFC 6376). Fails unless there is exactly one record with a whole RSA or Ed25519 key that receivers take: at least 1024 bits (under 2048 the step says so), " +
-				"not revoked, for mail, with SHA-256, and without the flag that DKIM is only tested (t=y)." + ofAccount,
+			Does: "Reads the key of a selector (RFC 6376). Fails unless there is exactly one record with a complete RSA or Ed25519 key that receivers accept: at least 1024 bits (the step advises against fewer than 2048), " +
+				"not revoked, for mail, with SHA-256, and without the test flag (t=y)." + ofAccount,
 			Measures: phase + "Measures dkim_key_bits.",
 			Example:  `Then the DKIM key "mail" of "example.org" is valid`,
 			Func: func(ctx context.Context, w *World, a Args) error {
@@ -77,15 +77,15 @@ func init() {
 		},
 		Definition{
 			Area: "dns", Sentence: `the DKIM key {name} of {name} matches the file {file}`,
-			Does: "Fails unless the key in DNS belongs to the private key that the signer on this machine uses (or is the public key in that file), in PEM, and when the key in DNS is not valid. " +
-				"Nothing of the file is kept or shown." + ofAccount,
+			Does: "Fails unless the key in DNS belongs to the private key in this PEM file, which the signer on this machine uses, or is the public key in it. Fails also if the key in DNS is not valid. " +
+				"The content of the file is never kept or shown." + ofAccount,
 			Measures: phase + "Measures dkim_key_bits.",
 			Example:  `Then the DKIM key "mail" of "example.org" matches the file "/etc/dkimkeys/mail.private"`,
 			Func:     keyMatches,
 		},
 		Definition{
 			Area: "dns", Sentence: `the TLS-RPT record of {name} is valid`,
-			Does:     "Fails unless the domain says, once and in words that senders take, where they report how TLS to its mail servers went (RFC 8460)." + ofAccount,
+			Does:     "Fails unless the domain has exactly one valid TLS-RPT record (RFC 8460), which says where senders report problems with TLS to its mail servers." + ofAccount,
 			Measures: phase, Example: `Then the TLS-RPT record of "example.org" is valid`,
 			Func: func(ctx context.Context, w *World, a Args) error {
 				return w.judgeDomain(ctx, a.Text(0), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
@@ -97,14 +97,14 @@ func init() {
 	)
 }
 
-// finding is what a linter found about one thing.
+// finding is the result of a linter for one object.
 type finding struct {
 	about string // the object, for messages
-	says  string // what it says when it is well
+	says  string // the note if it is valid
 	maildns.Findings
 }
 
-// judge is nil when the thing is well. What could be better is noted.
+// judge returns nil if there are no faults. It reports advice as a note.
 func (v finding) judge(w *World) error {
 	said := v.says
 	if len(v.Advice) > 0 {
@@ -117,7 +117,7 @@ func (v finding) judge(w *World) error {
 	return Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not valid: %s", v.about, strings.Join(v.Faults, "; "))
 }
 
-// judgeDomain has check look at the domain of this name, as the phase records.
+// judgeDomain calls check for the domain of this name, as the phase records.
 func (w *World) judgeDomain(ctx context.Context, name string, check func(context.Context, maildns.Lookup, string) (finding, error)) error {
 	domain, err := w.domainOf(name)
 	if err != nil {
@@ -133,7 +133,7 @@ func (w *World) judgeDomain(ctx context.Context, name string, check func(context
 	return v.judge(w)
 }
 
-// askRecords calls do with a limit of its own, so that a silent server is named in time, and reports the phase records.
+// askRecords calls do with its own deadline, so that a silent server is reported in time. It reports the phase records.
 func (w *World) askRecords(ctx context.Context, do func(context.Context, maildns.Lookup) error) error {
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()
@@ -146,7 +146,7 @@ func (w *World) askRecords(ctx context.Context, do func(context.Context, maildns
 	return failDNS(ctx, err)
 }
 
-// domainOf is the mail domain that a sentence names, in ASCII: of an account, that of its address.
+// domainOf returns the mail domain named in a sentence, in ASCII. For an account it is the domain of its address.
 func (w *World) domainOf(name string) (string, error) {
 	if account, found := w.target.Accounts[name]; found {
 		address, err := account.mailAddress()
@@ -162,7 +162,7 @@ func (w *World) domainOf(name string) (string, error) {
 	return maildns.Canonical(ascii), nil
 }
 
-// hostOf is the host that a sentence names: a host of stepwatch.yml, an account's server, or the name itself.
+// hostOf returns the host named in a sentence: a host in stepwatch.yml, an account's server, or the name itself.
 func (w *World) hostOf(name string) (string, error) {
 	if account, found := w.target.Accounts[name]; found {
 		return account.Require("smtp", account.SMTP)
@@ -170,7 +170,7 @@ func (w *World) hostOf(name string) (string, error) {
 	return w.target.AddressOf(name), nil
 }
 
-// senderAddresses gives the addresses of such a host. There is one at least.
+// senderAddresses returns the addresses of such a host, at least one.
 func (w *World) senderAddresses(ctx context.Context, name string) ([]netip.Addr, error) {
 	host, err := w.hostOf(name)
 	if err != nil {
@@ -188,11 +188,11 @@ func (w *World) senderAddresses(ctx context.Context, name string) ([]netip.Addr,
 
 var spfEnds = map[string]string{"-all": "fail", "~all": "softfail", "?all": "neutral"}
 
-// judgeSPF lints the record. end is what it has to end with, or empty.
+// judgeSPF lints the record. end is how the record must end, or empty.
 func judgeSPF(ctx context.Context, w *World, a Args, end string) error {
 	want, known := spfEnds[end]
 	if end != "" && !known {
-		return scenarioFault("%q is no end of an SPF record to ask for: write -all, ~all or ?all", end)
+		return scenarioFault("%q cannot be the end of an SPF record: write -all, ~all or ?all", end)
 	}
 	var s *maildns.SPF
 	err := w.judgeDomain(ctx, a.Text(0), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
@@ -200,20 +200,20 @@ func judgeSPF(ctx context.Context, w *World, a Args, end string) error {
 		if s, err = maildns.CheckSPF(ctx, lookup, domain); err != nil || s.Record == "" {
 			return finding{about: "the SPF record of " + quote(domain), Findings: s.Findings}, err
 		}
-		w.Measure("spf_dns_lookups", "DNS look-ups that the SPF record costs receivers, which stop after 10.", float64(s.Lookups))
+		w.Measure("spf_dns_lookups", "DNS look-ups that receivers need for the SPF record; they stop after 10.", float64(s.Lookups))
 		w.Measure("spf_void_lookups", "Look-ups of the SPF record that find nothing; receivers stop after 2.", float64(s.Voids))
 		if s.All != "" {
-			w.Measure("spf_all", "1 for what senders get whom the SPF record does not name.", 1, result.Label{Name: "result", Value: s.All})
+			w.Measure("spf_all", "1 for the SPF result of senders that the record does not permit.", 1, result.Label{Name: "result", Value: s.All})
 		}
 		return finding{"the SPF record of " + quote(domain), fmt.Sprintf("%s (%d look-ups, %d find nothing)", s.Record, s.Lookups, s.Voids), s.Findings}, nil
 	})
 	if err != nil || end == "" || s.All == want {
 		return err
 	}
-	return Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q gives other senders %s, wanted %s (%s): it is %s", s.Domain, s.All, want, end, oneLine(s.Record, 300))
+	return Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q gives other senders %s, want %s (%s): it is %s", s.Domain, s.All, want, end, oneLine(s.Record, 300))
 }
 
-// permits asks what a receiver would say of mail of the domain from an address.
+// permits evaluates the SPF record as a receiver of mail from an address would.
 func permits(ctx context.Context, w *World, a Args, wanted bool) error {
 	domain, err := w.domainOf(a.Text(0))
 	if err != nil {
@@ -235,11 +235,11 @@ func permits(ctx context.Context, w *World, a Args, wanted bool) error {
 			switch passes := verdict.Result == maildns.SPFPass; {
 			case verdict.Result == maildns.SPFNone, verdict.Result == maildns.SPFPermError:
 				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS,
-					"the SPF record of %q says nothing of %s: %s (%s): \"the SPF record of %s is valid\" tells what is wrong", domain, address, verdict.Result, verdict.Detail, domain)
+					"the SPF record of %q cannot be evaluated for %s: %s (%s): the step \"the SPF record of %s is valid\" reports the cause", domain, address, verdict.Result, verdict.Detail, domain)
 			case !passes && wanted:
 				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q does not permit %s: %s (%s)", domain, address, verdict.Result, verdict.Detail)
 			case passes && !wanted:
-				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q permits %s (%s), wanted not", domain, address, verdict.Detail)
+				return string(verdict.Result), Fail(result.ReasonUnexpected, result.BlameDNS, "the SPF record of %q permits %s (%s), want it not permitted", domain, address, verdict.Detail)
 			}
 			said = append(said, fmt.Sprintf("%s: %s", address, verdict.Result))
 		}
@@ -247,20 +247,20 @@ func permits(ctx context.Context, w *World, a Args, wanted bool) error {
 	})
 }
 
-// judgeDMARC lints the record. wanted is the policy that it must have, or empty.
+// judgeDMARC lints the record. wanted is the required policy, or empty.
 func judgeDMARC(ctx context.Context, w *World, a Args, wanted string) error {
 	switch wanted {
 	case "", "none", "quarantine", "reject":
 	default:
-		return scenarioFault("%q is no DMARC policy: write none, quarantine or reject", wanted)
+		return scenarioFault("%q is not a DMARC policy: write none, quarantine or reject", wanted)
 	}
 	var d *maildns.DMARC
 	err := w.judgeDomain(ctx, a.Text(0), func(ctx context.Context, lookup maildns.Lookup, domain string) (finding, error) {
 		var err error
 		d, err = maildns.CheckDMARC(ctx, lookup, domain)
 		if err == nil && d.Policy != "" {
-			w.Measure("dmarc_policy", "1 for the DMARC policy that holds for the domain.", 1, result.Label{Name: "policy", Value: d.Policy})
-			w.Measure("dmarc_percent", "Percentage of failing mail that the DMARC policy is for.", float64(d.Percent))
+			w.Measure("dmarc_policy", "1 for the DMARC policy that applies to the domain.", 1, result.Label{Name: "policy", Value: d.Policy})
+			w.Measure("dmarc_percent", "Percentage of failing mail to which the DMARC policy applies.", float64(d.Percent))
 		}
 		return finding{"the DMARC record of " + quote(domain), fmt.Sprintf("%s (at _dmarc.%s)", d.Record, d.At), d.Findings}, err
 	})
@@ -270,11 +270,11 @@ func judgeDMARC(ctx context.Context, w *World, a Args, wanted string) error {
 	at := fmt.Sprintf("the DMARC policy for %q is %q (%s= at _dmarc.%s)", d.Domain, d.Policy, d.From, d.At)
 	switch {
 	case d.Policy != wanted:
-		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s, wanted %q", at, wanted)
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s, want %q", at, wanted)
 	case d.Percent < 100:
-		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s for %d %% of the mail only, wanted for all of it: remove pct=", at, d.Percent)
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s for only %d %% of the mail, want all of it: remove pct=", at, d.Percent)
 	case d.Testing:
-		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s, but t=y has it taken one step milder: remove t=y", at)
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "%s, but t=y makes receivers apply it one level weaker: remove t=y", at)
 	}
 	return nil
 }
@@ -286,21 +286,21 @@ func judgeKey(ctx context.Context, w *World, a Args) (*maildns.DKIMKey, error) {
 		var err error
 		k, err = maildns.CheckDKIM(ctx, lookup, a.Text(0), domain)
 		if k.Bits > 0 {
-			w.Measure("dkim_key_bits", "Length of the DKIM key.", float64(k.Bits))
+			w.Measure("dkim_key_bits", "Length of the DKIM key in bits.", float64(k.Bits))
 		}
 		return finding{fmt.Sprintf("the DKIM key %q of %q", a.Text(0), domain), fmt.Sprintf("%s, %d bits", k.Kind, k.Bits), k.Findings}, err
 	})
 	return k, err
 }
 
-// keyFileLimit is more than any key in PEM takes, in bytes.
+// keyFileLimit is larger than any PEM key, in bytes.
 const keyFileLimit = 64 << 10
 
 func keyMatches(ctx context.Context, w *World, a Args) error {
 	path := a.Path(2)
 	file, err := readFile(path, keyFileLimit)
 	if errors.Is(err, fs.ErrPermission) {
-		return Fail(result.ReasonConfig, result.BlameScenario, "%w: let the user that stepwatch runs as read it, or name a file with the public key", err)
+		return Fail(result.ReasonConfig, result.BlameScenario, "%w: give the user of stepwatch read access, or name a file with the public key", err)
 	}
 	if err != nil {
 		return err
@@ -314,7 +314,7 @@ func keyMatches(ctx context.Context, w *World, a Args) error {
 		return err
 	}
 	if !k.Same(public) {
-		return Fail(result.ReasonUnexpected, result.BlameDNS, "the key at %s is not the one in %q: receivers refuse what is signed with it; publish its public key, or give the signer the key that DNS has",
+		return Fail(result.ReasonUnexpected, result.BlameDNS, "the key at %s does not match the key in %q: receivers reject mail signed with it; publish its public key, or configure the signer with the key in DNS",
 			k.Name, path)
 	}
 	return nil

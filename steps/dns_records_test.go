@@ -72,7 +72,7 @@ unsigned.test.                MX   10 mail.example.test.
 
 const logo = `<svg xmlns="http://www.w3.org/2000/svg" version="1.2" baseProfile="tiny-ps"><title>Example</title></svg>`
 
-// recordbed is a mail domain: its zone, a mail server, and a web server for its policy and its logo.
+// recordbed is a mail domain: its zone, a mail server, and a web server for its policy and logo.
 type recordbed struct {
 	names  *nameserver.Server
 	signer *nameserver.Signer
@@ -153,10 +153,10 @@ func newRecordbed(t *testing.T) *recordbed {
 	return bed
 }
 
-// served is the digest of the key in the mail server's certificate.
+// served returns the digest of the key in the mail server's certificate.
 func (b *recordbed) served(t *testing.T) string {
 	t.Helper()
-	conn, err := tls.Dial("tcp", b.mail.ConnectTo()["mail.example.test:465"], &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only looked at
+	conn, err := tls.Dial("tcp", b.mail.ConnectTo()["mail.example.test:465"], &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only inspected
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func (b *recordbed) run(t *testing.T, text string) *stepstest.Outcome {
 	return outcome
 }
 
-// keyFile writes a private key and gives its path.
+// keyFile writes a private key and returns its path.
 func keyFile(t *testing.T, key ed25519.PrivateKey) string {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -233,26 +233,26 @@ func TestRecordsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ text, want string }{
-		{`the SPF record of "two.example.test" is valid`, `unexpected dns: the SPF record of "two.example.test" is not valid: two.example.test has 2 SPF records, so none counts \(RFC 7208 section 4.5\): put them into one`},
-		{`the SPF record of "open.example.test" is valid`, `unexpected dns: the SPF record of "open.example.test" is not valid: \+all permits the whole world to send for open.example.test: end it with -all or ~all`},
+		{`the SPF record of "two.example.test" is valid`, `unexpected dns: the SPF record of "two.example.test" is not valid: two.example.test has 2 SPF records, so none counts \(RFC 7208 section 4.5\): merge them into one`},
+		{`the SPF record of "open.example.test" is valid`, `unexpected dns: the SPF record of "open.example.test" is not valid: \+all permits everybody to send for open.example.test: end it with -all or ~all`},
 		{`the SPF record of "none.example.test" is valid`, `unexpected dns: .* none.example.test has no TXT record: add one that begins with "v=spf1"`},
-		{`the SPF record of "part.example.test" ends with "-all"`, `unexpected dns: the SPF record of "part.example.test" gives other senders softfail, wanted fail \(-all\): it is v=spf1 ~all`},
-		{`the SPF record of "example.test" ends with "+all"`, `scenario scenario: "\+all" is no end of an SPF record to ask for: write -all, ~all or \?all`},
+		{`the SPF record of "part.example.test" ends with "-all"`, `unexpected dns: the SPF record of "part.example.test" gives other senders softfail, want fail \(-all\): it is v=spf1 ~all`},
+		{`the SPF record of "example.test" ends with "+all"`, `scenario scenario: "\+all" cannot be the end of an SPF record: write -all, ~all or \?all`},
 		{`the SPF record of "bob" is valid`, `scenario scenario: "bob" is neither a domain nor an account in stepwatch.yml`},
 		{`the SPF record of "example.test" permits "198.51.100.7"`, `unexpected dns: the SPF record of "example.test" does not permit 198.51.100.7: fail .*`},
 		{`the SPF record of "example.test" permits "half.example.test"`, `unexpected dns: the SPF record of "example.test" does not permit 198.51.100.1: fail .*`},
-		{`the SPF record of "example.test" does not permit "192.0.2.7"`, `unexpected dns: the SPF record of "example.test" permits 192.0.2.7 .*, wanted not`},
-		{`the SPF record of "two.example.test" does not permit "192.0.2.7"`, `unexpected dns: the SPF record of "two.example.test" says nothing of 192.0.2.7: permerror .*`},
+		{`the SPF record of "example.test" does not permit "192.0.2.7"`, `unexpected dns: the SPF record of "example.test" permits 192.0.2.7 .*, want it not permitted`},
+		{`the SPF record of "two.example.test" does not permit "192.0.2.7"`, `unexpected dns: the SPF record of "two.example.test" cannot be evaluated for 192.0.2.7: permerror .*`},
 		{`the SPF record of "example.test" permits "gone.example.test"`, `dns dns: .*NXDOMAIN.*`},
-		{`the DMARC record of "bad.example.test" is valid`, `unexpected dns: the DMARC record of "bad.example.test" is not valid: p=maybe: wanted none, quarantine, reject`},
-		{`the DMARC record of "example.test" has the policy "none"`, `unexpected dns: the DMARC policy for "example.test" is "reject" \(p= at _dmarc.example.test\), wanted "none"`},
-		{`the DMARC record of "www.example.test" has the policy "reject"`, `unexpected dns: the DMARC policy for "www.example.test" is "none" \(sp= at _dmarc.example.test\), wanted "reject"`},
-		{`the DMARC record of "part.example.test" has the policy "reject"`, `unexpected dns: .* for 50 % of the mail only, wanted for all of it: remove pct=`},
-		{`the DMARC record of "tested.example.test" has the policy "reject"`, `unexpected dns: .* t=y has it taken one step milder: remove t=y`},
-		{`the DMARC record of "example.test" has the policy "strict"`, `scenario scenario: "strict" is no DMARC policy: write none, quarantine or reject`},
+		{`the DMARC record of "bad.example.test" is valid`, `unexpected dns: the DMARC record of "bad.example.test" is not valid: p=maybe: want none, quarantine, reject`},
+		{`the DMARC record of "example.test" has the policy "none"`, `unexpected dns: the DMARC policy for "example.test" is "reject" \(p= at _dmarc.example.test\), want "none"`},
+		{`the DMARC record of "www.example.test" has the policy "reject"`, `unexpected dns: the DMARC policy for "www.example.test" is "none" \(sp= at _dmarc.example.test\), want "reject"`},
+		{`the DMARC record of "part.example.test" has the policy "reject"`, `unexpected dns: .* for only 50 % of the mail, want all of it: remove pct=`},
+		{`the DMARC record of "tested.example.test" has the policy "reject"`, `unexpected dns: .* t=y makes receivers apply it one level weaker: remove t=y`},
+		{`the DMARC record of "example.test" has the policy "strict"`, `scenario scenario: "strict" is not a DMARC policy: write none, quarantine or reject`},
 		{`the DKIM key "revoked" of "example.test" is valid`, `unexpected dns: the DKIM key "revoked" of "example.test" is not valid: the key is revoked: p= is empty`},
 		{`the DKIM key "mail" of "example.test" is valid`, `unexpected dns: .*there is no TXT record at mail._domainkey.example.test: .*`},
-		{`the DKIM key "ed" of "example.test" matches the file "` + keyFile(t, other) + `"`, `unexpected dns: the key at ed._domainkey.example.test is not the one in ".*": receivers refuse what is signed with it; .*`},
+		{`the DKIM key "ed" of "example.test" matches the file "` + keyFile(t, other) + `"`, `unexpected dns: the key at ed._domainkey.example.test does not match the key in ".*": receivers reject mail signed with it; .*`},
 		{`the DKIM key "ed" of "example.test" matches the file "` + noKey + `"`, `config scenario: read the DKIM key file ".*": it has no key in PEM \(RFC 7468\)`},
 		{`the DKIM key "ed" of "example.test" matches the file "/nonexistent"`, `config scenario: there is no file "/nonexistent": .*`},
 		{`the TLS-RPT record of "open.example.test" is valid`, `unexpected dns: .*there is no record at _smtp._tls.open.example.test: .*`},
@@ -260,16 +260,16 @@ func TestRecordsFail(t *testing.T) {
 		{`the MTA-STS policy of "open.example.test" is valid`, `unexpected dns: .* the MX host other.example.test is not among its mx \(mail.example.test\): senders that honour the policy do not deliver to it`},
 		{`the MTA-STS policy of "example.test" has the mode "testing"`, `unexpected web: the MTA-STS policy of "example.test" has the mode "enforce", wanted "testing"`},
 		{`the MTA-STS policy of "example.test" has the mode "strict"`, `scenario scenario: "strict" is not a mode of MTA-STS: write enforce, testing or none`},
-		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail: .*; the server sends the logo as "text/html", wanted image/svg\+xml; the logo: it is a document of <html>, wanted <svg>; the mark certificate: it is not in PEM`},
+		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail: .*; the server sends the logo as "text/html", wanted image/svg\+xml; the logo: its root element is <html>, want <svg>; the mark certificate: it is not in PEM`},
 		{`the BIMI record of "two.example.test" is valid`, `unexpected dns: .*there is no record at default._bimi.two.example.test: .*`},
 		{`the TLSA records of "mail.example.test:587" match its certificate`, `unexpected dns: DANE of mail.example.test:587 is not valid: there is no TLSA record at _587._tcp.mail.example.test`},
 		{`the TLSA records of "mail.example.test" match its certificate`, `scenario scenario: "mail.example.test" is not a host and port: .*`},
 		{`DANE protects every MX of "open.example.test"`, `unexpected dns: DANE of other.example.test:25 is not valid: there is no TLSA record at _25._tcp.other.example.test`},
 		{`DANE protects every MX of "unsigned.test"`, `unexpected dns: the MX records of "unsigned.test" are not proven by DNSSEC, .*`},
-		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask whoever gave you the address for a PTR record with nameless.example.test`},
+		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask the provider of the address for a PTR record with nameless.example.test`},
 		{`the address of "192.0.2.9" and its name match both ways`, `scenario scenario: "192.0.2.9" is an address: write the host's name`},
 		{`"elsewhere.example.test" is on no blocklist of` + "\n| bl.example.test |", `unexpected target: elsewhere.example.test is on 1 of 1 blocklists: bl.example.test has 192.0.2.80 \(127.0.0.4: it sends spam\); find out what it sent, then ask the list to remove it`},
-		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it takes no questions from public resolvers; set your own resolver under resolver in stepwatch.yml, or remove the list`},
+		{`"192.0.2.9" is on no blocklist of` + "\n| bl.example.test |\n| shy.example.test |", `refused monitor: 1 of 2 blocklists do not answer this machine's resolver: shy.example.test: it does not accept queries from public resolvers; set your own resolver under resolver in stepwatch.yml, or remove the list`},
 		{`"192.0.2.9" is on no blocklist of` + "\n| dead.example.test |\n| bl.example.test |", `scenario scenario: 1 of 2 blocklists prove nothing: dead.example.test: it does not list the test address 127.0.0.2, so it lists nothing; remove those that do not work`},
 		{`"192.0.2.9" is on no blocklist of` + "\n| list |", `scenario scenario: "list" is not a blocklist: .*`},
 		{`"192.0.2.9" is on no blocklist of`, `scenario scenario: 0 blocklists in the table, wanted 1 to 64, one in each row`},
@@ -278,7 +278,7 @@ func TestRecordsFail(t *testing.T) {
 	}
 }
 
-// What depends on a server is broken and mended.
+// Servers are broken and repaired, and each step reports that.
 func TestRecordsBrokenAndMended(t *testing.T) {
 	bed := newRecordbed(t)
 	good := bed.files[policyPath]
@@ -293,7 +293,7 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 		{"redirect", "/elsewhere", `redirect web: GET https://mta-sts.example.test/.well-known/mta-sts.txt: it redirects to "/elsewhere", wanted no redirect`},
 		{"text/html", good[1], `unexpected dns: .* is not valid: the server sends the file as "text/html", wanted text/plain`},
 		{"text/plain", strings.Repeat("\n", 65<<10), `too_large web: .*`},
-		{"text/plain", "<html>", `unexpected dns: .* is not valid: line 1 is "<html>": wanted "key: value"; it has no version; .*`},
+		{"text/plain", "<html>", `unexpected dns: .* is not valid: line 1 is "<html>": want "key: value"; it has no version; .*`},
 	} {
 		bed.put(policyPath, broken.kind, broken.content)
 		failedAs(t, bed.run(t, sts), broken.want)
@@ -305,7 +305,7 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 	roots := bed.target.Roots
 	bed.target.Roots = func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }
 	failedAs(t, bed.run(t, sts), `certificate_authority web: .*`)
-	// A record for the key is enough whoever signed the certificate and whatever it is for.
+	// A record for the key is enough, whatever the issuer and names of the certificate.
 	pass(`the TLSA records of "mail.example.test:25" match its certificate`)
 	bed.target.Roots = roots
 
@@ -313,7 +313,7 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 	if err := bed.mail.Break(stepstest.FaultCertUnknownCA); err != nil {
 		t.Fatal(err)
 	}
-	failedAs(t, bed.run(t, dane), `unexpected dns: DANE of mail.example.test:25 is not valid: no TLSA record allows the certificate that mail.example.test shows: 3 1 1 .*: it is of another certificate or key; a record for its key is 3 1 1 .*`)
+	failedAs(t, bed.run(t, dane), `unexpected dns: DANE of mail.example.test:25 is not valid: no TLSA record allows the certificate of mail.example.test: 3 1 1 .*: it is for another certificate or key; a record for its key is 3 1 1 .*`)
 	if err := bed.mail.Break(); err != nil { // which gives it a new certificate
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestRecordsBrokenAndMended(t *testing.T) {
 	})
 	pass(dane)
 	bed.names.Misbehave(nil)
-	failedAs(t, bed.run(t, dane), `dns dns: ask .* for the MX of "example.test": .*`) // the signatures are gone, which is worse than none
+	failedAs(t, bed.run(t, dane), `dns dns: ask .* for the MX of "example.test": .*`) // the signatures are missing, which is worse than an unsigned zone
 	bed.names.Misbehave(rcode(dns.RcodeServerFailure))
 	for _, text := range []string{`the SPF record of "example.test" is valid`, `the SPF record of "example.test" permits "192.0.2.7"`, `the DMARC record of "example.test" is valid`, `the DKIM key "ed" of "example.test" is valid`,
 		`the TLS-RPT record of "example.test" is valid`, sts, `the BIMI record of "example.test" is valid`, dane, `the address of "mx" and its name match both ways`, `"mail.example.test" is on no blocklist of` + "\n| bl.example.test |"} {

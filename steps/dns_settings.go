@@ -9,13 +9,13 @@ import (
 
 func init() { RegisterSettings("dnssec", func() Block { return new(dnssecSettings) }) }
 
-// dnssecSettings is what stepwatch.yml says of DNSSEC. SettingsOf returns the dnsclient.Anchors; nil means those of the
-// root.
+// dnssecSettings is the section dnssec of stepwatch.yml. SettingsOf returns the dnsclient.Anchors; nil means the
+// root's.
 type dnssecSettings struct {
-	Anchors []string `yaml:"anchors" doc:"files of DS or DNSKEY records that validation begins with; default: those of the root"`
+	Anchors []string `yaml:"anchors" doc:"files of DS or DNSKEY records at which validation starts; default: those of the root"`
 }
 
-// Validate implements Block. The anchors of the files take the place of the root's.
+// Validate implements Block. The anchors in the files replace the root's.
 func (s *dnssecSettings) Validate(env *Env) {
 	var all dnsclient.Anchors
 	for i, name := range s.Anchors {

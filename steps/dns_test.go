@@ -45,7 +45,7 @@ ns.homeless.test.       TXT   "no address"
 25.2.0.192.in-addr.arpa. PTR  mail.example.test.
 `
 
-// dnsbed is a zone with two name servers, the first of which is the resolver too, and serves it over TLS and HTTPS.
+// dnsbed is a zone with two name servers. The first one is also the resolver and serves the zone over TLS and HTTPS.
 type dnsbed struct {
 	first, second *nameserver.Server
 	target        *steps.Target
@@ -176,7 +176,7 @@ func TestDNSPasses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(name, "IPv4") || name == "name server" {
-				// The name server's own address leads nowhere here, so its name is sent to the right place.
+				// The name server's address does not exist here, so connect_to maps its name.
 				bed.target.ConnectTo["ns1.example.test:53"], bed.target.ConnectTo["ns2.example.test:53"] = bed.first.Address(), bed.second.Address()
 			}
 			passed(t, bed.run(t, 5*time.Second, text))
@@ -208,16 +208,16 @@ func TestDNSFails(t *testing.T) {
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is .*, want one that begins with "v=spf1"`},
 		{name: "count", text: mx + `the answer has 3 records`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` has 2 records, want 3: .*`},
 		{name: "no record is written so", text: mx + `the answer is "mail.example.test"`, want: `scenario scenario: "mail\.example\.test" is not a record of type MX: write it as in a zone file`},
-		{name: "no type", text: `I look up the AB of "example.test"`, want: `scenario scenario: no type of record is called AB: write one as A, AAAA, MX or TXT`},
+		{name: "no type", text: `I look up the AB of "example.test"`, want: `scenario scenario: AB is not a record type: write one as A, AAAA, MX or TXT`},
 		{name: "no answer before", text: `the answer is authoritative`, want: `scenario scenario: nothing has been looked up: write a step I look up the … of "…" before this one`},
 		{name: "no such name", text: `I look up the A of "absent.homeless.test"` + "\n" + `the answer is "192.0.2.80"`,
 			want: `dns dns: ask ` + at + ` for the A of "absent\.homeless\.test": NXDOMAIN: the name does not exist`},
 		{name: "no such record", text: `I look up the A of "mail.example.test"` + "\n" + `the TTL is at least 1s`,
-			want: `dns dns: ask ` + at + ` for the A of "mail\.example\.test": the name exists and has no A record`},
+			want: `dns dns: ask ` + at + ` for the A of "mail\.example\.test": the name exists but has no A record`},
 		{name: "none of no name", text: `I look up the A of "absent.homeless.test"` + "\n" + `the answer has 0 records`, want: `dns dns: .*NXDOMAIN.*`},
 		{name: "it exists", text: mx + `the name does not exist`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` is NOERROR: "20 mx2\.example\.test\.", .*; want NXDOMAIN`},
 		{name: "it exists without", text: `I look up the A of "mail.example.test"` + "\n" + `the name does not exist`,
-			want: `unexpected dns: the A of "mail\.example\.test" at ` + at + ` is NOERROR: the name exists and has no A record; want NXDOMAIN`},
+			want: `unexpected dns: the A of "mail\.example\.test" at ` + at + ` is NOERROR: the name exists but has no A record; want NXDOMAIN`},
 		{name: "code", text: mx + `the response code is REFUSED`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` is NOERROR: .*; want REFUSED`},
 		{name: "no code", text: mx + `the response code is FINE`, want: `scenario scenario: there is no response code FINE: the usual ones are .*`},
 		{name: "TTL too low", text: mx + `the TTL is at least 6 minutes`, want: `unexpected dns: the MX of "example\.test" at ` + at + ` has a TTL of 5m0s, want at least 6m0s`},
@@ -228,17 +228,17 @@ func TestDNSFails(t *testing.T) {
 		{name: "SERVFAIL is no absence", fault: rcode(dns.RcodeServerFailure), text: mx + `the answer does not contain "10 x.example.test"`, want: `dns dns: .*SERVFAIL: the server could not find out`},
 		{name: "SERVFAIL is not zero", fault: rcode(dns.RcodeServerFailure), text: mx + `the answer has 0 records`, want: `dns dns: .*SERVFAIL: the server could not find out`},
 		{name: "REFUSED", fault: rcode(dns.RcodeRefused), text: mx + `the answer has 2 records`, want: `dns dns: .* for the MX of "example\.test": REFUSED: the server does not answer this machine, or not for this name`},
-		{name: "silent", fault: nameserver.Silent, text: mx, want: `timeout dns: ask ` + at + ` for the MX of "example\.test": no answer in time to the question, sent once over UDP`},
+		{name: "silent", fault: nameserver.Silent, text: mx, want: `timeout dns: ask ` + at + ` for the MX of "example\.test": no answer in time, sent once over UDP`},
 		{name: "slow", fault: nameserver.Slow(60 * time.Millisecond), text: mx + `the answer took at most 50 ms`, want: `slow dns: the MX of "example\.test" at ` + at + ` took \d+ms, want at most 50ms`},
 		{name: "wrong id", fault: nameserver.WrongID, text: mx,
-			want: `protocol dns: ask ` + at + ` for the MX of "example\.test": no answer in time to the question, sent once over UDP; 1 that came do not count: what came has the id \d+, not that of the question, \d+`},
-		{name: "garbage", fault: nameserver.Garbage, text: mx, want: `protocol dns: ask ` + at + ` for .*; 1 that came do not count: what came \(37 bytes\) is no DNS message: .*`},
-		{name: "garbage over TCP", fault: nameserver.Garbage, text: `I look up the MX of "example.test" over TCP`, want: `protocol dns: ask ` + at + ` for .*: what came \(37 bytes\) is no DNS message: .*`},
+			want: `protocol dns: ask ` + at + ` for the MX of "example\.test": no answer in time, sent once over UDP; ignored replies: 1: the reply has the id \d+, want \d+ as in the question`},
+		{name: "garbage", fault: nameserver.Garbage, text: mx, want: `protocol dns: ask ` + at + ` for .*; ignored replies: 1: the reply \(37 bytes\) is not a DNS message: .*`},
+		{name: "garbage over TCP", fault: nameserver.Garbage, text: `I look up the MX of "example.test" over TCP`, want: `protocol dns: ask ` + at + ` for .*: the reply \(37 bytes\) is not a DNS message: .*`},
 		{name: "truncated over UDP", fault: nameserver.Truncating, text: `I look up the MX of "example.test" over UDP` + "\n" + `the answer does not contain "10 x.example.test"`,
 			want: `protocol dns: ask ` + at + ` for the MX of "example\.test": the answer is truncated: it does not fit into 1232 bytes over UDP; ask over TCP`},
 		{name: "lame", fault: nameserver.Lame, text: mx + `the answer is "10 mail.example.test"`,
-			want: `dns dns: ask ` + at + ` for the MX of "example\.test": no answer but a referral to the name servers of \.: this server is not one of them`},
-		{name: "lame is not zero", fault: nameserver.Lame, text: mx + `the answer has 0 records`, want: `dns dns: .* no answer but a referral to .*`},
+			want: `dns dns: ask ` + at + ` for the MX of "example\.test": a referral to the name servers of \. instead of an answer: this server is not one of them`},
+		{name: "lame is not zero", fault: nameserver.Lame, text: mx + `the answer has 0 records`, want: `dns dns: .* a referral to .* instead of an answer.*`},
 		{name: "from a cache", fault: cached, text: mx + `the answer is authoritative`,
 			want: `unexpected dns: the MX of "example\.test" at ` + at + ` is not authoritative: the server has it from another server, or is not set up for the zone`},
 
@@ -248,21 +248,21 @@ func TestDNSFails(t *testing.T) {
 		{name: "other certificate", text: `I look up the A of "example.test" at "other.example.test" over TLS`, want: `certificate_host dns: ask other\.example\.test:853 .*`},
 		{name: "HTTPS elsewhere", text: `I look up the A of "example.test" at "https://dns.example.test/elsewhere" over HTTPS`,
 			want: `protocol dns: ask https://dns\.example\.test/elsewhere .*: the server answered HTTP 418 with the media type "text/plain; charset=utf-8", want 200 with "application/dns-message"`},
-		{name: "no server", text: `I look up the A of "example.test" at "http://x"`, want: `scenario scenario: ask http://x for the A of "example\.test": "http://x" is no name server: write a host or an address, with :port when it is not 53`},
+		{name: "no server", text: `I look up the A of "example.test" at "http://x"`, want: `scenario scenario: ask http://x for the A of "example\.test": "http://x" is not a name server: write a host or an address, with :port unless it is 53`},
 
 		{name: "the second differs", other: without10, text: mx + `all name servers of "example.test" give the same answer`,
 			want: `unexpected dns: the servers differ on the MX of "example\.test": ns1\.example\.test \(192\.0\.2\.53\) says "20 mx2\.example\.test\.", "10 mail\.example\.test\."; ns2\.example\.test \(198\.51\.100\.53\) says "20 mx2\.example\.test\."`},
 		{name: "the second has another serial", other: nextSerial, text: `all name servers of "example.test" have the same serial`,
 			want: `unexpected dns: the servers differ on the SOA of "example\.test": ns1\.example\.test \(192\.0\.2\.53\) says serial 7; ns2\.example\.test \(198\.51\.100\.53\) says serial 8`},
 		{name: "the second is lame", other: nameserver.Lame, text: `all name servers of "example.test" have the same serial`,
-			want: `dns dns: 1 of 2 servers: ns2\.example\.test \(198\.51\.100\.53\): .*: no answer but a referral to the name servers of \.: this server is not one of them`},
+			want: `dns dns: 1 of 2 servers: ns2\.example\.test \(198\.51\.100\.53\): .*: a referral to the name servers of \. instead of an answer: this server is not one of them`},
 		{name: "the second is a cache", other: cached, text: `all name servers of "example.test" have the same serial`,
 			want: `unexpected dns: 1 of 2 servers: ns2\.example\.test .*is not authoritative: the server has it from another server, or is not set up for the zone`},
-		{name: "the second is silent", other: nameserver.Silent, text: `all name servers of "example.test" have the same serial`, want: `timeout dns: 1 of 2 servers: ns2\.example\.test \(198\.51\.100\.53\): .* no answer in time .*`},
+		{name: "the second is silent", other: nameserver.Silent, text: `all name servers of "example.test" have the same serial`, want: `timeout dns: 1 of 2 servers: ns2\.example\.test \(198\.51\.100\.53\): .* no answer in time, .*`},
 		{name: "the second cannot find out", other: rcode(dns.RcodeServerFailure), text: mx + `all name servers of "example.test" give the same answer`, want: `dns dns: 1 of 2 servers: ns2\.example\.test .*SERVFAIL.*`},
 		{name: "no name server has IPv6", text: `all name servers of "example.test" have the same serial over IPv6`, want: `dns dns: no name server of "example\.test" has an IPv6 address`},
 		{name: "a name server has no address", text: `all name servers of "homeless.test" have the same serial`,
-			want: `dns dns: the name servers of "homeless\.test" do not all have an address: ask .* "ns\.homeless\.test": the name exists and has no AAAA record`},
+			want: `dns dns: the name servers of "homeless\.test" do not all have an address: ask .* "ns\.homeless\.test": the name exists but has no AAAA record`},
 		{name: "no zone", text: `all name servers of "absent.homeless.test" have the same serial`, want: `dns dns: ask .* for the NS of "absent\.homeless\.test": NXDOMAIN: the name does not exist`},
 		{name: "another zone", text: mx + `all name servers of "homeless.test" give the same answer`, want: `scenario scenario: the MX of "example\.test" is not in the zone "homeless\.test": look up a name of the zone before this step`},
 		{name: "disagree", other: without10, text: mx + `"192.0.2.53" and "198.51.100.53" agree`, want: `unexpected dns: the servers differ on the MX of "example\.test": 192\.0\.2\.53 says .*; 198\.51\.100\.53 says "20 mx2\.example\.test\."`},
@@ -277,7 +277,7 @@ func TestDNSFails(t *testing.T) {
 			bed.first.Misbehave(test.fault)
 			bed.second.Misbehave(test.other)
 			limit := 10 * time.Second
-			if strings.Contains(test.want, "in time") || strings.HasPrefix(test.want, "timeout") || strings.Contains(test.want, "do not count") {
+			if strings.Contains(test.want, "in time") || strings.HasPrefix(test.want, "timeout") || strings.Contains(test.want, "ignored replies") {
 				limit = 400 * time.Millisecond
 			}
 			failedAs(t, bed.run(t, limit, test.text), test.want)
@@ -300,7 +300,7 @@ func packed(m *dns.Msg) [][]byte {
 	return [][]byte{packet}
 }
 
-// cached answers as a server that is no name server of the zone and has the answer from one.
+// cached answers as a server that is not a name server of the zone and has a cached answer.
 func cached(_, reply *dns.Msg, _ bool) [][]byte {
 	reply.Authoritative = false
 	return packed(reply)
@@ -316,7 +316,7 @@ func nextSerial(_, reply *dns.Msg, _ bool) [][]byte {
 	return packed(reply)
 }
 
-// What was read is reported whatever the next step makes of it, and so is what went wrong on the way.
+// The answer is reported whatever the next step decides, and so is any trouble before it.
 func TestDNSReports(t *testing.T) {
 	bed := newDNSbed(t)
 	measured := func(o *stepstest.Outcome, name string) float64 {
@@ -342,7 +342,7 @@ func TestDNSReports(t *testing.T) {
 	bed.first.Misbehave(nameserver.Losing(1))
 	outcome = bed.run(t, 5*time.Second, `I look up the SOA of "example.test"`)
 	passed(t, outcome)
-	if note := outcome.Steps[0].Report.Note; !strings.HasSuffix(note, "; asked 2 times over UDP: a packet was lost or the answer late") || measured(outcome, "dns_questions_repeated") != 1 || measured(outcome, "dns_soa_serial") != 7 {
+	if note := outcome.Steps[0].Report.Note; !strings.HasSuffix(note, "; sent 2 times over UDP: a packet was lost or the answer was late") || measured(outcome, "dns_questions_repeated") != 1 || measured(outcome, "dns_soa_serial") != 7 {
 		t.Errorf("got %s, %+v", note, outcome.Steps[0].Report.Measurements)
 	}
 	bed.first.Misbehave(nil)
@@ -387,13 +387,13 @@ func TestDNSSignatures(t *testing.T) {
 	failedAs(t, bed.run(t, 5*time.Second, mx+"the server says that the answer is signed"),
 		`unexpected dns: the MX of "example\.test" at `+at+` has no AD bit: the zone is not signed, or the server does not validate`)
 	failedAs(t, bed.run(t, 5*time.Second, `I look up the SOA of "homeless.test"`+"\nthe answer is signed"),
-		`unexpected dns: the SOA of "homeless\.test" at `+at+` is not validly signed: the zone above has no DS record for "homeless\.test\.", so nobody can check its signatures`)
+		`unexpected dns: the SOA of "homeless\.test" at `+at+` is not validly signed: the parent zone has no DS record for "homeless\.test\.", so its signatures cannot be checked`)
 
 	ended := *signer
 	ended.Begins, ended.Ends = time.Now().Add(-48*time.Hour), time.Now().Add(-time.Hour)
 	server.Misbehave(ended.Fault)
 	outcome = bed.run(t, 5*time.Second, mx+"its signature is valid for 1 day")
-	failedAs(t, outcome, `unexpected dns: the MX of "example\.test" at `+at+` is not validly signed: the signature over the DNSKEY of "example\.test" ended `+ended.Ends.UTC().Format("2006-01-02 15:04")+` UTC`)
+	failedAs(t, outcome, `unexpected dns: the MX of "example\.test" at `+at+` is not validly signed: the signature of the DNSKEY of "example\.test" expired at `+ended.Ends.UTC().Format("2006-01-02 15:04")+` UTC`)
 
 	server.Misbehave(func(query, reply *dns.Msg, udp bool) [][]byte {
 		if query.CheckingDisabled {

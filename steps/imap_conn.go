@@ -11,27 +11,27 @@ import (
 	"sync/atomic"
 )
 
-// imapConn is a connection to an IMAP server that also listens to what the client library drops: the text of BYE and of
-// alerts, and the error that ended the reading. It caps how much the server may say to one command.
+// imapConn is a connection to an IMAP server that also records what the client library drops: the text of BYE and of
+// alerts, and the error that ended reading. It limits the size of the answer to one command.
 type imapConn struct {
 	net.Conn
 	r      *bufio.Reader // of Conn
-	replay string        // what Read gives before anything else
+	replay string        // what Read returns first
 	log    *transcript
-	budget atomic.Int64 // bytes that may still be read
+	budget atomic.Int64 // remaining bytes that may be read
 
 	mu      sync.Mutex
-	line    []byte // the unfinished line
+	line    []byte // the incomplete line
 	bye     string
 	alert   string
 	readErr error
 }
 
-// imapAnswerLimit caps the answer to one command in bytes. The largest that is asked for is one header field of each
-// message that came since the mailbox was opened.
+// imapAnswerLimit limits the answer to one command in bytes. The largest answer is one header field of each message
+// that arrived since the mailbox was opened.
 const imapAnswerLimit = 8 << 20
 
-// imapLineLimit caps what of a line is kept.
+// imapLineLimit is how many bytes of a line are kept.
 const imapLineLimit = 2 << 10
 
 var errAnswerLimit = fmt.Errorf("the answer to one command is larger than %d bytes", imapAnswerLimit)
@@ -64,8 +64,8 @@ func (c *imapConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// listen takes in the server's lines. A literal is read as lines too: the only ones asked for are header fields, and no
-// such line begins like an untagged response.
+// listen records the server's lines. It reads literals as lines too: they only contain header fields, and no header
+// line begins like an untagged response.
 func (c *imapConn) listen(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +99,7 @@ func (c *imapConn) note(line string) {
 	}
 }
 
-// said gives what the server announced outside of any command.
+// said returns what the server announced outside any command.
 func (c *imapConn) said() (bye, alert string, readErr error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -32,7 +32,7 @@ const withContent = `
 	Then "bob" receives it over IMAP within 5s
 	And `
 
-// attached runs text where there is a file to attach.
+// attached runs text in a directory with files to attach.
 func (b *mailbed) attached(t *testing.T, text string) *stepstest.Outcome {
 	t.Helper()
 	dir := t.TempDir()
@@ -72,8 +72,8 @@ func TestContentArrives(t *testing.T) {
 }
 
 func TestContentAltered(t *testing.T) {
-	const altered = `unexpected filtering: the message in bob's INBOX at mail\.demo\.test:993 is not as it was sent: `
-	const look = `; something between mail\.demo\.test:587 and there altered it`
+	const altered = `unexpected filtering: the message in bob's INBOX at mail\.demo\.test:993 was altered: `
+	const look = `; check the filters and gateways between mail\.demo\.test:587 and there`
 	for _, test := range []struct {
 		name, text, want string
 		fault            stepstest.Fault
@@ -84,16 +84,16 @@ func TestContentAltered(t *testing.T) {
 			altered + `the attachment "eicar\.txt" is gone: the message has "Rechnung – März\.pdf", "removed-eicar\.txt"` + look, stepstest.FaultRename},
 		{"never attached", withContent + `its attachment "other" arrived unchanged`, `scenario scenario: no attachment "other" was sent: begin with "the message has the attachment …"`, ""},
 		{"nothing received", `Then it arrived unchanged`, `scenario scenario: no message was received before this step: .*`, ""},
-		{"made of a size", `When I try to send a message of 3 KB from "alice" to "bob" via 587
+		{"padded to a size", `When I try to send a message of 3 KB from "alice" to "bob" via 587
 			Then "bob" receives it over IMAP within 5s
-			And it arrived unchanged`, `scenario scenario: the message in .* cannot be compared: this scenario did not send it, or made it of a size`, ""},
+			And it arrived unchanged`, `scenario scenario: the message in .* cannot be compared: this scenario did not send it, or padded it to a size`, ""},
 		{"no such file", `Given the message has the attachment "absent.pdf"`, `config scenario: there is no file ".*/absent\.pdf": a path is relative to the feature file`, ""},
-		{"a directory", `Given the message has the attachment "files"`, `config scenario: ".*/files" is no file`, ""},
-		{"too large", `Given the message has the attachment "files/large"`, `scenario scenario: the file ".*/files/large" holds more than 5242880 bytes, which is the most`, ""},
+		{"a directory", `Given the message has the attachment "files"`, `config scenario: ".*/files" is not a file`, ""},
+		{"too large", `Given the message has the attachment "files/large"`, `scenario scenario: the file ".*/files/large" is larger than the limit of 5242880 bytes`, ""},
 		{"too large together", "Given the message has the attachment \"files/half\"\nAnd the message has the attachment \"files/other\"",
-			`scenario scenario: the attachments hold 6291456 bytes with "other": 5242880 is the most`, ""},
+			`scenario scenario: the attachments have 6291456 bytes with "other": the limit is 5242880`, ""},
 		{"twice", "Given the message has the attachment \"files/half\"\nAnd the message has the attachment \"files/half\"",
-			`scenario scenario: the message has two attachments called "half": they could not be told apart on arrival`, ""},
+			`scenario scenario: the message has two attachments named "half": names must be unique`, ""},
 		{"a line break", "When I send a message from \"alice\" to \"bob\" via 587\n| To | x ä |", `scenario scenario: write the message: the header To is not a list of addresses: "x ä"`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestContentAltered(t *testing.T) {
 	}
 }
 
-// A file that is missing is found without running.
+// TestMissingFileIsUnknown checks that a missing file is reported without running the scenario.
 func TestMissingFileIsUnknown(t *testing.T) {
 	for doc, want := range map[*features.DocString]string{nil: `there is no file ".*/absent\.pdf": a path is relative to the feature file`, {Content: "x"}: ""} {
 		bound, err := steps.Builtin().Bind(features.Step{Text: `the message has the attachment "absent.pdf"`, DocString: doc})

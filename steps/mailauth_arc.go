@@ -24,8 +24,8 @@ func init() {
 	Register(
 		Definition{
 			Area: "mail", Sentence: `it has a valid ARC chain`,
-			Does: "Fails unless the received message has an ARC chain (RFC 8617), each of its seals is valid, and so is the newest message signature: nobody altered the message " +
-				"after the last server that sealed it. All look-ups go to the target's resolver; when it does not answer the step fails for DNS.",
+			Does: "Fails unless the received message has an ARC chain (RFC 8617), and each of its seals and the newest message signature are valid: nobody altered the message " +
+				"after the last server that sealed it. All look-ups go to the target's resolver. If it does not answer, the step blames DNS.",
 			Measures: "Reading the message (phase read, once) and verifying the chain (phase arc). Measures mail_arc_pass: 1 or 0, absent when DNS did not answer.",
 			Example:  `Then it has a valid ARC chain`,
 			Func:     validARCChain,
@@ -33,13 +33,14 @@ func init() {
 	)
 }
 
-// longestChain is how many instances a chain may have (RFC 8617 section 4.2.1).
+// longestChain is the maximum number of instances in a chain (RFC 8617 section 4.2.1).
 const longestChain = 50
 
-// arcSet is what one server adds to the chain: what it thought of the message, its signature, and the seal over all.
+// arcSet is what one server adds to the chain: its authentication results, its signature, and the seal over all.
 type arcSet struct{ results, message, seal *message.Field }
 
-// readARCChain gives the chain by instance, from 1. The error says what its structure lacks (RFC 8617 section 5.2).
+// readARCChain returns the chain by instance, from 1. The error says what is wrong with its structure (RFC 8617 section
+// 5.2).
 func readARCChain(fields message.Header) ([]arcSet, error) {
 	sets := map[int]*arcSet{}
 	highest := 0
@@ -51,7 +52,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 		}
 		first, _, _ := strings.Cut(f.Value, ";")
 		list := f.Value
-		if name == "arc-authentication-results" { // its instance stands first, and what follows is not of tags
+		if name == "arc-authentication-results" { // its instance comes first, and the rest is not a tag list
 			list = first
 		}
 		if err := checkTags(list); err != nil {
@@ -67,7 +68,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 		highest = max(highest, instance)
 		place := map[string]**message.Field{"arc-authentication-results": &sets[instance].results, "arc-message-signature": &sets[instance].message, "arc-seal": &sets[instance].seal}[name]
 		if *place != nil {
-			return nil, fmt.Errorf("%s of instance %d is there twice", f.Name, instance)
+			return nil, fmt.Errorf("%s of instance %d occurs twice", f.Name, instance)
 		}
 		*place = f
 	}
@@ -82,7 +83,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 			wanted = "none"
 		}
 		if cv := strings.ToLower(tagsOf(s.seal.Value)["cv"]); cv != wanted {
-			return nil, fmt.Errorf("the seal of instance %d says cv=%s, wanted cv=%s", i, cv, wanted)
+			return nil, fmt.Errorf("the seal of instance %d says cv=%s, want cv=%s", i, cv, wanted)
 		}
 		chain = append(chain, *s)
 	}
@@ -91,7 +92,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 
 var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
 
-// checkTags is stricter than tagsOf: a seal whose tags can be read in two ways seals nothing (RFC 6376 section 3.2).
+// checkTags is stricter than tagsOf: a seal with ambiguous tags is not valid (RFC 6376 section 3.2).
 func checkTags(list string) error {
 	seen := map[string]bool{}
 	list = strings.TrimSpace(list)
@@ -100,9 +101,9 @@ func checkTags(list string) error {
 		name = strings.TrimSpace(name)
 		switch {
 		case !found || !tagName.MatchString(name):
-			return fmt.Errorf("%s is no tag", quote(strings.TrimSpace(pair)))
+			return fmt.Errorf("%s is not a tag", quote(strings.TrimSpace(pair)))
 		case seen[name]:
-			return fmt.Errorf("the tag %s is there twice", name)
+			return fmt.Errorf("the tag %s occurs twice", name)
 		}
 		seen[name] = true
 	}
@@ -119,7 +120,7 @@ func validARCChain(ctx context.Context, w *World, _ Args) error {
 	chain, err := readARCChain(l.fields)
 	if err == nil && len(chain) == 0 {
 		l.attachHeader(w)
-		err = Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the message in %s has no chain: no server on its way sealed it", l.where)
+		err = Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the message in %s has no chain: no server on its route sealed it", l.where)
 		measurePass(w, "ARC", err)
 		return err
 	}
@@ -141,7 +142,7 @@ func validARCChain(ctx context.Context, w *World, _ Args) error {
 	return Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the chain is not valid: %w", err)
 }
 
-// verifyARCChain verifies what RFC 8617 section 5.2 demands: the newest message signature, and every seal.
+// verifyARCChain verifies the newest message signature and every seal, as RFC 8617 section 5.2 requires.
 func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *letter, chain []arcSet) error {
 	last := len(chain)
 	if err := verifySignedMessage(ctx, keys, l, chain[last-1].message); err != nil {
@@ -186,7 +187,7 @@ func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f 
 		return fmt.Errorf("its canonicalization is %s", quote(tags["c"]))
 	}
 	if _, partial := tags["l"]; partial {
-		return errors.New("it covers a part of the body alone (l=)")
+		return errors.New("it covers only a part of the body (l=)")
 	}
 	sum := sha256.Sum256(body)
 	if written, err := decodedTag(tags["bh"]); err != nil || !bytes.Equal(written, sum[:]) {
@@ -201,7 +202,7 @@ func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f 
 		if name == "arc-seal" {
 			return errors.New("it covers ARC-Seal, which it must not") // RFC 8617 section 4.1.2
 		}
-		// The fields of one name count from the last one upwards.
+		// Fields of the same name are used from the last one upwards.
 		seen := 0
 		for i := len(l.fields) - 1; i >= 0; i-- {
 			if !strings.EqualFold(l.fields[i].Name, name) {
@@ -222,7 +223,7 @@ func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *letter, f 
 	return verifySignature(ctx, keys, tags, signed.String())
 }
 
-// verifySignature verifies the signature in tags over signed, with the key that tags name.
+// verifySignature verifies the signature in tags over signed, with the key named in tags.
 func verifySignature(ctx context.Context, keys *maildns.Texts, tags map[string]string, signed string) error {
 	key, err := lookUpKey(ctx, keys, tags["s"]+"._domainkey."+tags["d"])
 	if err != nil {
@@ -230,7 +231,7 @@ func verifySignature(ctx context.Context, keys *maildns.Texts, tags map[string]s
 	}
 	signature, err := decodedTag(tags["b"])
 	if err != nil {
-		return fmt.Errorf("its b= is no base64: %w", err)
+		return fmt.Errorf("its b= is not base64: %w", err)
 	}
 	sum := sha256.Sum256([]byte(signed))
 	var valid bool
@@ -245,7 +246,7 @@ func verifySignature(ctx context.Context, keys *maildns.Texts, tags map[string]s
 		return fmt.Errorf("its algorithm is %s", quote(tags["a"]))
 	}
 	if !valid {
-		return errors.New("it does not fit: what it covers was altered, or the key in DNS is another")
+		return errors.New("it does not match: what it covers was altered, or DNS has a different key")
 	}
 	return nil
 }
@@ -257,7 +258,7 @@ func lookUpKey(ctx context.Context, keys *maildns.Texts, name string) (crypto.Pu
 		return nil, fmt.Errorf("DNS has no key at %s", name)
 	}
 	if len(texts) > 1 {
-		return nil, fmt.Errorf("DNS has %d keys at %s, wanted 1", len(texts), name)
+		return nil, fmt.Errorf("DNS has %d keys at %s, want 1", len(texts), name)
 	}
 	tags := tagsOf(texts[0])
 	if tags["p"] == "" {
@@ -265,23 +266,23 @@ func lookUpKey(ctx context.Context, keys *maildns.Texts, name string) (crypto.Pu
 	}
 	der, err := decodedTag(tags["p"])
 	if err != nil {
-		return nil, fmt.Errorf("the record at %s is of no use: %w", name, err)
+		return nil, fmt.Errorf("the record at %s cannot be used: %w", name, err)
 	}
 	if strings.EqualFold(tags["k"], "ed25519") {
 		if len(der) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("the record at %s is of no use: the key has %d bytes, wanted %d", name, len(der), ed25519.PublicKeySize)
+			return nil, fmt.Errorf("the record at %s cannot be used: the key has %d bytes, want %d", name, len(der), ed25519.PublicKeySize)
 		}
 		return ed25519.PublicKey(der), nil
 	}
 	key, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
 		if key, err = x509.ParsePKCS1PublicKey(der); err != nil {
-			return nil, fmt.Errorf("the record at %s is of no use: %w", name, err)
+			return nil, fmt.Errorf("the record at %s cannot be used: %w", name, err)
 		}
 	}
 	public, is := key.(*rsa.PublicKey)
 	if !is || public.N.BitLen() < 1024 { // RFC 8301 section 3.2
-		return nil, fmt.Errorf("the record at %s is of no use: wanted an RSA key of at least 1024 bits", name)
+		return nil, fmt.Errorf("the record at %s cannot be used: want an RSA key of at least 1024 bits", name)
 	}
 	return public, nil
 }
@@ -293,21 +294,21 @@ func decodedTag(value string) ([]byte, error) {
 
 var signatureTag = regexp.MustCompile(`((?:^|[;:])\s*b\s*=)[^;]*`)
 
-// withoutSignature gives a signature's field with the value of b= empty (RFC 6376 section 3.7).
+// withoutSignature returns a signature's field with an empty value of b= (RFC 6376 section 3.7).
 func withoutSignature(f message.Field) message.Field {
 	f.Value = signatureTag.ReplaceAllString(f.Value, "$1")
 	f.Raw = signatureTag.ReplaceAllString(f.Raw, "$1")
 	return f
 }
 
-// relaxedField is a field in the form of RFC 6376 section 3.4.2, without its CRLF.
+// relaxedField returns a field in the form of RFC 6376 section 3.4.2, without its CRLF.
 func relaxedField(f message.Field) string {
 	return strings.ToLower(f.Name) + ":" + strings.Join(strings.FieldsFunc(f.Value, isBlank), " ")
 }
 
 func isBlank(r rune) bool { return r == ' ' || r == '\t' }
 
-// simpleBody is a body in the form of RFC 6376 section 3.4.3: one line break at its end.
+// simpleBody returns a body in the form of RFC 6376 section 3.4.3: one line break at its end.
 func simpleBody(body []byte) []byte {
 	for bytes.HasSuffix(body, []byte("\r\n")) {
 		body = body[:len(body)-2]
@@ -315,10 +316,11 @@ func simpleBody(body []byte) []byte {
 	return append(bytes.Clone(body), "\r\n"...)
 }
 
-// relaxedBody is a body in the form of RFC 6376 section 3.4.4: white space as one blank, and none at the ends of lines.
+// relaxedBody returns a body in the form of RFC 6376 section 3.4.4: white space as one space, and none at the ends of
+// lines.
 func relaxedBody(body []byte) []byte {
 	var out bytes.Buffer
-	gaps := 0 // empty lines that are not written yet
+	gaps := 0 // empty lines not written yet
 	for line := range bytes.SplitSeq(body, []byte("\r\n")) {
 		indented := len(line) > 0 && isBlank(rune(line[0]))
 		words := bytes.FieldsFunc(line, isBlank)

@@ -49,16 +49,16 @@ func TestARC(t *testing.T) {
 		"two forwarders": {sealedMessage, ""},
 		"the first":      {first, ""},
 		"more on top":    {"Received: from a by b; x\r\n" + sealedMessage, ""},
-		"no chain":       {first[strings.Index(first, "From: "):], "ARC: the message in bob's INBOX at imap.mail.test:993 has no chain: no server on its way sealed it (unexpected, blame transfer)"},
+		"no chain":       {first[strings.Index(first, "From: "):], "ARC: the message in bob's INBOX at imap.mail.test:993 has no chain: no server on its route sealed it (unexpected, blame transfer)"},
 		"body altered":   {strings.Replace(sealedMessage, "Hello", "Howdy", 1), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): the body was altered after it was signed (the body hash differs) (unexpected, blame transfer)"},
-		"author altered": {strings.Replace(sealedMessage, "From: Alice", "From: Eve", 1), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): it does not fit: what it covers was altered, or the key in DNS is another (unexpected, blame transfer)"},
+		"author altered": {strings.Replace(sealedMessage, "From: Alice", "From: Eve", 1), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): it does not match: what it covers was altered, or DNS has a different key (unexpected, blame transfer)"},
 		"results altered": {strings.Replace(sealedMessage, "i=1; lists.example.org; spf=pass", "i=1; lists.example.org; spf=fail", 1),
-			"ARC: the chain is not valid: the seal of instance 2 (forward.example): it does not fit: what it covers was altered, or the key in DNS is another (unexpected, blame transfer)"},
+			"ARC: the chain is not valid: the seal of instance 2 (forward.example): it does not match: what it covers was altered, or DNS has a different key (unexpected, blame transfer)"},
 		"a part missing":    {strings.Replace(sealedMessage, "ARC-Message-Signature: i=1", "X-Was: i=1", 1), "ARC: the chain is not valid: instance 1 of 2 is not complete (unexpected, blame transfer)"},
-		"a part twice":      {"ARC-Seal: i=2; cv=pass\r\n" + sealedMessage, "ARC: the chain is not valid: ARC-Seal of instance 2 is there twice (unexpected, blame transfer)"},
-		"found broken":      {strings.Replace(sealedMessage, "i=2; cv=pass", "i=2; cv=fail", 1), "ARC: the chain is not valid: the seal of instance 2 says cv=fail, wanted cv=pass (unexpected, blame transfer)"},
-		"a tag twice":       {strings.Replace(sealedMessage, "i=2; cv=pass", "i=2; cv=pass; cv=pass", 1), "ARC: the chain is not valid: ARC-Seal: the tag cv is there twice (unexpected, blame transfer)"},
-		"no tag":            {strings.Replace(sealedMessage, "i=2; cv=pass", "i=2;; cv=pass", 1), "ARC: the chain is not valid: ARC-Seal: \"\" is no tag (unexpected, blame transfer)"},
+		"a part twice":      {"ARC-Seal: i=2; cv=pass\r\n" + sealedMessage, "ARC: the chain is not valid: ARC-Seal of instance 2 occurs twice (unexpected, blame transfer)"},
+		"failed before":     {strings.Replace(sealedMessage, "i=2; cv=pass", "i=2; cv=fail", 1), "ARC: the chain is not valid: the seal of instance 2 says cv=fail, want cv=pass (unexpected, blame transfer)"},
+		"a tag twice":       {strings.Replace(sealedMessage, "i=2; cv=pass", "i=2; cv=pass; cv=pass", 1), "ARC: the chain is not valid: ARC-Seal: the tag cv occurs twice (unexpected, blame transfer)"},
+		"no tag":            {strings.Replace(sealedMessage, "i=2; cv=pass", "i=2;; cv=pass", 1), "ARC: the chain is not valid: ARC-Seal: \"\" is not a tag (unexpected, blame transfer)"},
 		"a seal covered":    {strings.Replace(sealedMessage, "h=from :", "h=arc-seal : from :", 1), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): it covers ARC-Seal, which it must not (unexpected, blame transfer)"},
 		"no such instance":  {"ARC-Seal: i=51; cv=pass\r\n" + sealedMessage, "ARC: the chain is not valid: ARC-Seal has no instance from 1 to 50 (unexpected, blame transfer)"},
 		"no key":            {strings.ReplaceAll(sealedMessage, "d=forward.example; s=arc", "d=forward.example; s=gone"), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): DNS has no key at gone._domainkey.forward.example (unexpected, blame transfer)"},
@@ -78,7 +78,7 @@ func TestARC(t *testing.T) {
 		`look up a key of the ARC chain: "arc._domainkey.forward.example" does not resolve: server misbehaving (dns, blame dns)`)
 }
 
-// What DKIM's own library signs in each form, the code behind ARC verifies, and nothing that differs from it.
+// TestSignedMessageInEachForm checks that ARC's code verifies what the DKIM library signs, and nothing else.
 // letterOf is a message that was read.
 func letterOf(text string) *letter {
 	fields, body := message.Read([]byte(text))
@@ -103,7 +103,7 @@ func TestSignedMessageInEachForm(t *testing.T) {
 			}
 			l = letterOf(strings.Replace(signed, "two", "2", 1))
 			if err := verifySignedMessage(ctx, keys, l, &l.fields[0]); err == nil {
-				t.Errorf("%q %v: another subject is taken for the signed one", body, forms)
+				t.Errorf("%q %v: a changed subject passes", body, forms)
 			}
 		}
 	}

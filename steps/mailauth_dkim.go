@@ -12,22 +12,22 @@ import (
 	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
-// mostSignatures is how many signatures of one message are verified. RFC 6376 section 6.1 lets a verifier limit that.
+// mostSignatures limits how many signatures of one message are verified. RFC 6376 section 6.1 allows a limit.
 const mostSignatures = 8
 
-// signature is one DKIM signature (RFC 6376) and what became of it.
+// signature is one DKIM signature (RFC 6376) and its outcome.
 type signature struct {
 	domain, selector string
-	problem          string // empty when it is valid
+	problem          string // empty if the signature is valid
 	reason           result.Reason
-	blame            result.Blame // whose fault the problem is
+	blame            result.Blame // who is at fault for the problem
 }
 
 func (s signature) String() string {
 	return "the signature of " + s.domain + " (selector " + s.selector + ")"
 }
 
-// verifyDKIM verifies the message's signatures. The error says that this was not possible.
+// verifyDKIM verifies the message's signatures. It returns an error if this was not possible.
 func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()
@@ -54,7 +54,7 @@ func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 			passed = passed || v.Err == nil
 			signatures = append(signatures, s)
 		}
-		// A valid signature is enough, whatever the keys of the others say.
+		// One valid signature is enough, whatever the state of the other keys.
 		if err := failLookup(ctx, texts.Trouble(), "look up the key of a DKIM signature"); err != nil && !passed {
 			return "temperror", err
 		}
@@ -63,31 +63,31 @@ func verifyDKIM(ctx context.Context, w *World, l *letter) ([]signature, error) {
 	return signatures, err
 }
 
-// blameFor words what is wrong with a signature and finds out who has to mend it.
+// blameFor describes what is wrong with a signature and sets who has to fix it.
 func (s *signature) blameFor(l *letter, err error) {
 	key := s.selector + "._domainkey." + s.domain
 	text := strings.TrimPrefix(err.Error(), "dkim: ")
 	s.reason, s.blame = result.ReasonUnexpected, result.BlameSubmission
 	switch {
 	case dkim.IsTempFail(err):
-		s.problem, s.reason, s.blame = "DNS gave no answer for "+key, result.ReasonDNS, result.BlameDNS
+		s.problem, s.reason, s.blame = "DNS did not answer for "+key, result.ReasonDNS, result.BlameDNS
 	case strings.HasPrefix(text, "body hash"):
 		s.problem, s.blame = "the body was altered after it was signed (the body hash differs)", result.BlameTransfer
 	case strings.HasPrefix(text, "signature did not verify"):
-		s.problem, s.blame = "the signed header fields were altered, or the key at "+key+" is not the one that it was made with", result.BlameTarget
+		s.problem, s.blame = "the signed header fields were altered, or the key at "+key+" is not the signer's", result.BlameTarget
 	case strings.HasPrefix(text, "no key"), strings.HasPrefix(text, "no valid key"):
 		s.problem, s.reason, s.blame = "DNS has no key at "+key, result.ReasonDNS, result.BlameDNS
 	case text == "key revoked":
 		s.problem = "its key at " + key + " is revoked (p= is empty), and " + l.sender() + " still signs with it"
 	case strings.HasPrefix(text, "key "), strings.HasPrefix(text, "multiple TXT"), strings.HasPrefix(text, "incompatible public key"):
-		text, _, _ = strings.Cut(text, " (") // behind it are the insides of Go's ASN.1
-		s.problem, s.blame = "the record at "+key+" is of no use: "+text, result.BlameDNS
+		text, _, _ = strings.Cut(text, " (") // details of Go's ASN.1 parser follow
+		s.problem, s.blame = "the record at "+key+" cannot be used: "+text, result.BlameDNS
 	default:
 		s.problem = text
 	}
 }
 
-// describeSignatures puts signatures into one line.
+// describeSignatures describes signatures on one line.
 func describeSignatures(signatures []signature) string {
 	var lines []string
 	for _, s := range signatures {
@@ -100,7 +100,7 @@ func describeSignatures(signatures []signature) string {
 	return strings.Join(lines, "; ")
 }
 
-// dkimFailure is nil when one of the signatures is valid.
+// dkimFailure returns nil if one of the signatures is valid.
 func dkimFailure(l *letter, signatures []signature) error {
 	for _, s := range signatures {
 		if s.problem == "" {
@@ -108,7 +108,7 @@ func dkimFailure(l *letter, signatures []signature) error {
 		}
 	}
 	if len(signatures) == 0 {
-		return Fail(result.ReasonUnexpected, result.BlameSubmission, "DKIM: the message is not signed: %s let it out without a DKIM-Signature", l.sender())
+		return Fail(result.ReasonUnexpected, result.BlameSubmission, "DKIM: the message is not signed: %s sent it without a DKIM-Signature", l.sender())
 	}
 	return Fail(signatures[0].reason, signatures[0].blame, "DKIM: no valid signature: %s", describeSignatures(signatures))
 }

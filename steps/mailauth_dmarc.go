@@ -12,15 +12,15 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// authorDomain is the domain of the message's author, in ASCII.
+// authorDomain returns the domain of the message's author, in ASCII.
 func authorDomain(l *letter) (string, error) {
 	from := l.fields.Values("From")
 	if len(from) != 1 {
-		return "", Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: the message has %d From fields, wanted 1", len(from))
+		return "", Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: the message has %d From fields, want 1", len(from))
 	}
 	authors, err := message.Addresses(from[0])
 	if err != nil || len(authors) != 1 {
-		return "", Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: From is %s, wanted one address", quote(from[0]))
+		return "", Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: From is %s, want one address", quote(from[0]))
 	}
 	_, domain, _ := cutLast(authors[0].Address, "@")
 	ascii, err := idna.Lookup.ToASCII(domain)
@@ -30,7 +30,8 @@ func authorDomain(l *letter) (string, error) {
 	return strings.ToLower(strings.TrimSuffix(ascii, ".")), nil
 }
 
-// judgePolicy is checkDMARC's judgement, by the records that walk finds. The note says what passes and what the domain wishes.
+// judgePolicy judges alignment by the records that walk finds. The note says what passes and which policy the domain
+// has.
 func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, signatures []signature, sender senderCheck) (note string, err error) {
 	p, err := walk.Policy(ctx, author)
 	switch {
@@ -39,7 +40,7 @@ func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, si
 	case p.Problem != "":
 		return "", Fail(result.ReasonUnexpected, result.BlameDNS, "DMARC: %s", p.Problem)
 	}
-	var others []string // what passed and does not speak for the author
+	var others []string // what passed and is not aligned with the author
 	for _, s := range signatures {
 		if s.problem != "" {
 			continue
@@ -51,7 +52,7 @@ func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, si
 		if speaks {
 			return fmt.Sprintf("pass: %s is signed by %s, %s", author, s.domain, p), nil
 		}
-		others = append(others, "DKIM speaks for "+s.domain)
+		others = append(others, "DKIM passes for "+s.domain)
 	}
 	if sender.result == maildns.SPFPass {
 		speaks, err := walk.Aligned(ctx, sender.domain, author, p.Strict("aspf"))
@@ -61,7 +62,7 @@ func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, si
 		if speaks {
 			return fmt.Sprintf("pass: SPF of %s, %s", sender.domain, p), nil
 		}
-		others = append(others, "SPF speaks for "+sender.domain)
+		others = append(others, "SPF passes for "+sender.domain)
 	}
 	note = "fail: " + p.String()
 	if len(others) > 0 {
@@ -80,7 +81,7 @@ func judgePolicy(ctx context.Context, walk *maildns.DMARCWalk, author string, si
 	return note, Fail(result.ReasonUnexpected, blame, "DMARC: neither DKIM nor SPF passes for %s: %s; SPF: %s; %s", author, why, how, p.Wishes())
 }
 
-// checkDMARC is nil when a valid signature or SPF speaks for the author's domain.
+// checkDMARC returns nil if a valid signature or SPF is aligned with the author's domain.
 func checkDMARC(ctx context.Context, w *World, l *letter, signatures []signature, sender senderCheck) error {
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()

@@ -10,14 +10,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/maildns"
 )
 
-// judgeLimit bounds the look-ups of one judgement, so that a DNS server that is silent is named while the scenario has
-// time left to say so.
+// judgeLimit bounds the look-ups of one judgement, so that a silent DNS server is reported before the scenario's time
+// is over.
 const judgeLimit = 10 * time.Second
 
-// records asks the target's DNS server for records.
+// records returns a Lookup at the target's DNS server.
 func (w *World) records() maildns.Lookup { return maildns.Through(w.dnsClient()) }
 
-// failLookup is the Failure for a judgement that DNS did not allow, or nil. act says what was looked up, unless err does.
+// failLookup returns the Failure for an error of DNS, or nil. act says what was looked up, unless err does.
 func failLookup(ctx context.Context, err error, act string) error {
 	if err == nil {
 		return nil

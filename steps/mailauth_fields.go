@@ -13,12 +13,12 @@ func init() {
 	Register(
 		Definition{
 			Area: "mail", Sentence: `its header {text} is {text}`, Pattern: `^its header "([^"]+)" is "(.*)"$`,
-			Does:     "Fails unless a header field of that name in the received message has exactly this value, unfolded and decoded (RFC 2047). Of several fields one is enough.",
+			Does:     "Fails unless a header field of that name in the received message has exactly this value, unfolded and decoded (RFC 2047). If there are several such fields, one match is enough.",
 			Measures: measures, Example: `Then its header "List-Id" is "<members.example.org>"`, Func: headerFieldIs,
 		},
 		Definition{
 			Area: "mail", Sentence: `its header {text} contains {text}`, Pattern: `^its header "([^"]+)" contains "(.*)"$`,
-			Does:     "Fails unless a header field of that name in the received message has this text in it, unfolded and decoded (RFC 2047). Of several fields one is enough.",
+			Does:     "Fails unless a header field of that name in the received message contains this text, unfolded and decoded (RFC 2047). If there are several such fields, one match is enough.",
 			Measures: measures, Example: `Then its header "Received" contains "TLSv1.3"`, Func: headerFieldContains,
 		},
 		Definition{
@@ -51,7 +51,7 @@ func wantHeaderField(ctx context.Context, w *World, name, wanted string, fits fu
 	}
 	l.attachHeader(w)
 	if got == nil {
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the header %q %s: the message in %s has none of that name", name, wanted, l.where)
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the header %q %s: the message in %s does not have it", name, wanted, l.where)
 	}
 	return Fail(result.ReasonUnexpected, result.BlameTarget, "expect the header %q %s, got %s", name, wanted, strings.Join(got, ", "))
 }

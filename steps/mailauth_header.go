@@ -10,8 +10,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// tagsOf reads a list of "tag=value" pairs between semicolons, as DKIM, ARC and DMARC have them (RFC 6376 section 3.2).
-// White space at the edges is not part of a value. Of a tag that occurs twice the first is kept.
+// tagsOf parses "tag=value" pairs separated by semicolons, as in DKIM, ARC and DMARC (RFC 6376 section 3.2). White
+// space around a value is not part of it. If a tag occurs twice, the first one is kept.
 func tagsOf(list string) map[string]string {
 	tags := map[string]string{}
 	for pair := range strings.SplitSeq(list, ";") {
@@ -24,8 +24,9 @@ func tagsOf(list string) map[string]string {
 	return tags
 }
 
-// organisation is the domain that a registry gave away, by the public suffix list: "example.org" of "mx1.example.org". A
-// name that has none, such as an address, is its own. DMARC has its own idea of it, which is in DNS (maildns.DMARCWalk).
+// organisation returns the registered domain of name by the public suffix list: "example.org" for "mx1.example.org". It
+// returns a name without one, such as an address, as it is. DMARC defines its own organisational domain, in DNS
+// (maildns.DMARCWalk).
 func organisation(name string) string {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if _, err := netip.ParseAddr(name); err == nil {
@@ -37,7 +38,7 @@ func organisation(name string) string {
 	return name
 }
 
-// servedBy has the large providers whose mailboxes are read under another domain than their servers write into headers.
+// servedBy maps the domain at which mailboxes of large providers are read to the domain in their servers' headers.
 var servedBy = map[string]string{
 	"gmail.com":     "google.com",
 	"office365.com": "outlook.com",
@@ -45,7 +46,7 @@ var servedBy = map[string]string{
 	"fastmail.com":  "messagingengine.com",
 }
 
-// handovers reads the Received fields that name both sides, the topmost first.
+// handovers returns the Received fields that name both sides, the topmost first.
 func handovers(fields message.Header) []hop {
 	var hops []hop
 	for i, f := range fields {
@@ -54,7 +55,7 @@ func handovers(fields message.Header) []hop {
 		}
 		h, ok := parseReceived(f.Value)
 		if !ok || h.from == "" || h.by == "" {
-			continue // a server that hands over within itself
+			continue // a handover inside one server
 		}
 		h.line = i
 		hops = append(hops, h)
@@ -62,17 +63,17 @@ func handovers(fields message.Header) []hop {
 	return hops
 }
 
-// receivingSide knows which of a message's fields the servers wrote that received it: those above the first handover to
-// somebody else. Everything beneath may have been written by anybody.
+// receivingSide says which fields of a message the receiving servers wrote: those above the first handover from another
+// organisation. Anybody may have written the fields below.
 type receivingSide struct {
-	ids      []string // the authserv-ids that are believed, with the names beneath them
-	unnamed  bool     // whether Authentication-Results without an authserv-id are the receiving server's
-	border   *hop     // by which the message came to the receiving side; nil when no Received field tells
-	lastLine int      // fields from this index on are not the receiving side's
+	ids      []string // the trusted authserv-ids, including the names below them
+	unnamed  bool     // whether Authentication-Results without an authserv-id are trusted
+	border   *hop     // the handover to the receiving side; nil if no Received field has it
+	lastLine int      // fields from this index on are not from the receiving side
 }
 
-// receivingSideOf finds the receiving side of a message. By default that is the organisation of the host from which the
-// mailbox is read, or of the address when no host is known. The topmost handover was always written there.
+// receivingSideOf returns the receiving side of a message. By default that is the organisation of the host from which
+// the mailbox is read, or of the address if no host is known. The receiving side always wrote the topmost handover.
 func receivingSideOf(a *Account, fields message.Header) receivingSide {
 	side := receivingSide{lastLine: len(fields)}
 	if a.AuthservID == "" {
@@ -100,7 +101,7 @@ func receivingSideOf(a *Account, fields message.Header) receivingSide {
 	return side
 }
 
-// trusts says whether an authserv-id is the receiving server's.
+// trusts reports whether an authserv-id is the receiving server's.
 func (s receivingSide) trusts(id string) bool {
 	id = strings.ToLower(strings.TrimSuffix(id, "."))
 	for _, trusted := range s.ids {
@@ -111,7 +112,7 @@ func (s receivingSide) trusts(id string) bool {
 	return id == "" && s.unnamed
 }
 
-// String names who is believed, for messages.
+// String returns the trusted authserv-ids for messages.
 func (s receivingSide) String() string {
 	if len(s.ids) == 0 {
 		return "those without an authserv-id"
@@ -119,7 +120,7 @@ func (s receivingSide) String() string {
 	return strings.Join(s.ids, " or ")
 }
 
-// letter is a received message for the steps that judge it.
+// letter is a received message, for the steps that judge it.
 type letter struct {
 	*arrival
 	fields message.Header
@@ -127,7 +128,7 @@ type letter struct {
 	side   receivingSide
 }
 
-// receivedLetter reads the message that was received last. The phase "read" is there when it was not read before.
+// receivedLetter reads the message that was received last. It reports the phase "read" if it was not read before.
 func receivedLetter(ctx context.Context, w *World) (*letter, error) {
 	a, err := State[mail](w).received()
 	if err != nil {
@@ -146,7 +147,7 @@ func receivedLetter(ctx context.Context, w *World) (*letter, error) {
 	return &letter{arrival: a, fields: fields, body: body, side: receivingSideOf(a.account, fields)}, nil
 }
 
-// sender names who sent the message out, for failures of the sending side.
+// sender names the sending server, for failures of the sending side.
 func (l *letter) sender() string {
 	if l.sent != nil {
 		return l.sent.server

@@ -11,15 +11,15 @@ import (
 
 // senderCheck is the outcome of SPF (RFC 7208) for the handover to the receiving side.
 type senderCheck struct {
-	result maildns.SPFResult // SPFNone also when there was no handover to judge
-	domain string            // of MAIL FROM, or of HELO for a message without a sender
+	result maildns.SPFResult // SPFNone also if there was no handover to judge
+	domain string            // of MAIL FROM, or of HELO if the sender is empty
 	ip     string
-	detail string // why it is so; for a result other than pass
+	detail string // the cause of a result other than pass
 	border bool   // whether there was a handover to judge
 }
 
-// checkSPF judges the server that handed the message to the receiving side, by the Received field that the receiving side
-// wrote about it, for the sender in Return-Path. The error says that DNS did not answer.
+// checkSPF judges the server that handed the message to the receiving side, for the sender in Return-Path. The server
+// is read from the receiving side's Received field. checkSPF returns an error if DNS did not answer.
 func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
 	defer cancel()
@@ -27,13 +27,13 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	border := l.side.border
 	switch {
 	case border == nil:
-		c.detail = "no Received field says by which server the message came"
+		c.detail = "no Received field says which server the message came from"
 		return c, nil
 	case border.authenticated():
-		c.detail = fmt.Sprintf("the message came to %s by a login (%s), not from another server, so there is nothing for SPF to judge", border.by, border.protocol)
+		c.detail = fmt.Sprintf("the message was submitted to %s with a login (%s), not by another server, so SPF does not apply", border.by, border.protocol)
 		return c, nil
 	case !border.address.IsValid():
-		c.detail = fmt.Sprintf("the Received field of %s names no IP address", border.by)
+		c.detail = fmt.Sprintf("the Received field of %s has no IP address", border.by)
 		return c, nil
 	}
 	c.border, c.ip = true, border.address.String()
@@ -55,7 +55,7 @@ func checkSPF(ctx context.Context, w *World, l *letter) (senderCheck, error) {
 	return c, err
 }
 
-// spfFailure is nil when SPF passed.
+// spfFailure returns nil if SPF passed.
 func spfFailure(l *letter, c senderCheck) error {
 	switch {
 	case !c.border:

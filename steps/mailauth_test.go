@@ -31,7 +31,7 @@ func worldWith(target *Target, account *Account, message string) *World {
 	return w
 }
 
-// perform runs one step.
+// perform runs a step.
 func perform(t testing.TB, w *World, text string) error {
 	t.Helper()
 	bound, err := Builtin().Bind(features.Step{Text: text})
@@ -43,7 +43,7 @@ func perform(t testing.TB, w *World, text string) error {
 	return bound.Definition.Func(ctx, w, bound.Args)
 }
 
-// wantFailure compares an error, with its reason and blame behind it.
+// wantFailure compares an error, followed by its reason and blame.
 func wantFailure(t *testing.T, err error, want string) {
 	t.Helper()
 	got := ""
@@ -58,7 +58,7 @@ func wantFailure(t *testing.T, err error, want string) {
 	}
 }
 
-// measured takes the report and gives a measurement in it.
+// measured takes the report and returns a measurement in it.
 func measured(w *World, name string) (float64, bool) {
 	for _, m := range w.TakeReport().Measurements {
 		if m.Name == name {
@@ -68,7 +68,7 @@ func measured(w *World, name string) (float64, bool) {
 	return 0, false
 }
 
-// The keys are made once: an RSA key takes a tenth of a second.
+// The keys are created once: an RSA key takes a tenth of a second.
 var (
 	signingKey, _      = rsa.GenerateKey(rand.Reader, 2048)
 	edPublic, edKey, _ = ed25519.GenerateKey(rand.Reader)
@@ -119,7 +119,7 @@ broken.example. TXT "v=spf1 ip4:nonsense -all"
 	return server, &Target{Resolver: server.Address()}
 }
 
-// letterFrom is a message from an author, without the fields of its way.
+// letterFrom returns a message from an author, without trace fields.
 func letterFrom(author string) string {
 	return "From: Alice <" + author + ">\r\nTo: bob@mail.test\r\nSubject: Hello\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\n\r\nHello Bob\r\n"
 }
@@ -138,7 +138,7 @@ func sign(t *testing.T, message, domain, selector string, key crypto.Signer, alt
 	return signed.String()
 }
 
-// received puts the fields of the way on top of a message.
+// received puts trace fields on top of a message.
 func received(ip, sender, message string) string {
 	return "Return-Path: <" + sender + ">\r\n" +
 		"Received: from mx.mail.test ([127.0.0.1]) by imap.mail.test with LMTP id a; Sat, 21 Nov 2026 12:00:02 +0000\r\n" +
@@ -162,35 +162,35 @@ func TestMailAuthentication(t *testing.T) {
 		"two signatures, one dead": {sign(t, good, "example.org", "revoked", signingKey), "it passes DKIM", "", "1 - -"},
 		"signed by":                {good, `it is signed by "example.org"`, "", "1 - -"},
 		"signed with":              {good, `it is signed by "Example.org" with the selector "s1"`, "", "1 - -"},
-		"signed with another":      {good, `it is signed by "example.org" with the selector "s2"`, "DKIM: wanted a signature of example.org (selector s2), the message has the signature of example.org (selector s1): valid (unexpected, blame submission)", "1 - -"},
-		"signed by another":        {good, `it is signed by "example.net"`, "DKIM: wanted a signature of example.net, the message has the signature of example.org (selector s1): valid (unexpected, blame submission)", "1 - -"},
+		"signed with another":      {good, `it is signed by "example.org" with the selector "s2"`, "DKIM: want a signature of example.org (selector s2), got the signature of example.org (selector s1): valid (unexpected, blame submission)", "1 - -"},
+		"signed by another":        {good, `it is signed by "example.net"`, "DKIM: want a signature of example.net, got the signature of example.org (selector s1): valid (unexpected, blame submission)", "1 - -"},
 		"signed by a dead one":     {sign(t, good, "example.org", "revoked", signingKey), `it is signed by "example.org" with the selector "revoked"`, "DKIM: the signature of example.org (selector revoked) is not valid: its key at revoked._domainkey.example.org is revoked (p= is empty), and the sender's server still signs with it (unexpected, blame submission)", "1 - -"},
-		"unsigned":                 {letterFrom("alice@example.org"), "it passes DKIM", "DKIM: the message is not signed: the sender's server let it out without a DKIM-Signature (unexpected, blame submission)", "0 - -"},
+		"unsigned":                 {letterFrom("alice@example.org"), "it passes DKIM", "DKIM: the message is not signed: the sender's server sent it without a DKIM-Signature (unexpected, blame submission)", "0 - -"},
 		"body altered":             {strings.Replace(good, "Hello Bob", "Hello Eve", 1), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector s1): the body was altered after it was signed (the body hash differs) (unexpected, blame transfer)", "0 - -"},
-		"subject altered":          {strings.Replace(good, "Subject: Hello", "Subject: [List] Hello", 1), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector s1): the signed header fields were altered, or the key at s1._domainkey.example.org is not the one that it was made with (unexpected, blame target)", "0 - -"},
+		"subject altered":          {strings.Replace(good, "Subject: Hello", "Subject: [List] Hello", 1), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector s1): the signed header fields were altered, or the key at s1._domainkey.example.org is not the signer's (unexpected, blame target)", "0 - -"},
 		"no key in DNS":            {sign(t, letterFrom("alice@example.org"), "example.org", "gone", signingKey), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector gone): DNS has no key at gone._domainkey.example.org (dns, blame dns)", "0 - -"},
 		"key revoked":              {sign(t, letterFrom("alice@example.org"), "example.org", "revoked", signingKey), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector revoked): its key at revoked._domainkey.example.org is revoked (p= is empty), and the sender's server still signs with it (unexpected, blame submission)", "0 - -"},
-		"key of no use":            {sign(t, letterFrom("alice@example.org"), "example.org", "other", signingKey), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector other): the record at other._domainkey.example.org is of no use: key syntax error: illegal base64 data at input byte 0 (unexpected, blame dns)", "0 - -"},
+		"unusable key":             {sign(t, letterFrom("alice@example.org"), "example.org", "other", signingKey), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector other): the record at other._domainkey.example.org cannot be used: key syntax error: illegal base64 data at input byte 0 (unexpected, blame dns)", "0 - -"},
 		"signature expired":        {sign(t, letterFrom("alice@example.org"), "example.org", "s1", signingKey, func(o *dkim.SignOptions) { o.Expiration = time.Unix(1e9, 0) }), "it passes DKIM", "DKIM: no valid signature: the signature of example.org (selector s1): signature has expired (unexpected, blame submission)", "0 - -"},
 		"SPF fails":                {received(foreign, "alice@example.org", good), "it passes SPF", "SPF: fail: the SPF record of example.org does not allow 203.0.113.5, which handed the message to mx.mail.test (matched all) (unexpected, blame transfer)", "- 0 -"},
 		"SPF none":                 {received(foreign, "alice@bare.example", good), "it passes SPF", "SPF: none: bare.example has no SPF record, so nothing allows 203.0.113.5 to send for it (unexpected, blame dns)", "- 0 -"},
 		"SPF permerror":            {received(foreign, "alice@broken.example", good), "it passes SPF", "SPF: permerror: the SPF record of broken.example cannot be used: invalid ipX value (unexpected, blame dns)", "- 0 -"},
-		"SPF of a login":           {"Received: from pc (pc [192.0.2.7]) by mx.mail.test with ESMTPSA id a; x\r\n" + good, "it passes SPF", "SPF: the message came to mx.mail.test by a login (ESMTPSA), not from another server, so there is nothing for SPF to judge (scenario, blame scenario)", "- - -"},
-		"SPF of nothing":           {good, "it passes SPF", "SPF: no Received field says by which server the message came (scenario, blame scenario)", "- - -"},
+		"SPF of a login":           {"Received: from pc (pc [192.0.2.7]) by mx.mail.test with ESMTPSA id a; x\r\n" + good, "it passes SPF", "SPF: the message was submitted to mx.mail.test with a login (ESMTPSA), not by another server, so SPF does not apply (scenario, blame scenario)", "- - -"},
+		"SPF of nothing":           {good, "it passes SPF", "SPF: no Received field says which server the message came from (scenario, blame scenario)", "- - -"},
 		"DMARC by SPF alone":       {received(permitted, "alice@example.org", letterFrom("alice@example.org")), "it passes DMARC", "", "- - 1"},
 		"DMARC by DKIM alone":      {good, "it passes DMARC", "", "- - 1"},
 		"DMARC relaxed":            {sign(t, letterFrom("alice@news.example.org"), "example.org", "s1", signingKey), "it passes DMARC", "", "- - 1"},
-		"DMARC of no one":          {letterFrom("alice@example.org"), "it passes DMARC", "DMARC: neither DKIM nor SPF passes for example.org: it is not signed; SPF: none (no Received field says by which server the message came); example.org wishes quarantine for such mail (unexpected, blame submission)", "- - 0"},
-		"DMARC subdomain":          {letterFrom("alice@news.example.org"), "it passes DMARC", "DMARC: neither DKIM nor SPF passes for news.example.org: it is not signed; SPF: none (no Received field says by which server the message came); example.org wishes reject for such mail (unexpected, blame submission)", "- - 0"},
+		"DMARC of no one":          {letterFrom("alice@example.org"), "it passes DMARC", "DMARC: neither DKIM nor SPF passes for example.org: it is not signed; SPF: none (no Received field says which server the message came from); the policy of example.org for such mail is quarantine (unexpected, blame submission)", "- - 0"},
+		"DMARC subdomain":          {letterFrom("alice@news.example.org"), "it passes DMARC", "DMARC: neither DKIM nor SPF passes for news.example.org: it is not signed; SPF: none (no Received field says which server the message came from); the policy of example.org for such mail is reject (unexpected, blame submission)", "- - 0"},
 		"DMARC strict":             {sign(t, letterFrom("alice@strict.example"), "strict.example", "s1", signingKey), "it passes DMARC", "", "- - 1"},
-		"DMARC strict, beneath":    {sign(t, letterFrom("alice@strict.example"), "mail.strict.example", "s1", signingKey), "it passes DMARC", "DMARC: nothing that passes is aligned with strict.example of From: DKIM speaks for mail.strict.example (adkim=s, aspf=s); strict.example wishes reject for such mail (unexpected, blame submission)", "- - 0"},
-		"DMARC misaligned":         {received(permitted, "alice@example.org", sign(t, letterFrom("alice@strict.example"), "example.org", "s1", signingKey)), "it passes SPF, DKIM and DMARC", "DMARC: nothing that passes is aligned with strict.example of From: DKIM speaks for example.org, SPF speaks for example.org (adkim=s, aspf=s); strict.example wishes reject for such mail (unexpected, blame submission)", "1 1 0"},
-		"DMARC none":               {letterFrom("alice@mail.bare.example"), "it passes DMARC", "DMARC: there is no record at _dmarc.mail.bare.example, nor for a domain above it: add one at _dmarc.bare.example (unexpected, blame dns)", "- - 0"},
-		"DMARC twice":              {letterFrom("alice@twice.example"), "it passes DMARC", "DMARC: _dmarc.twice.example has 2 records, so none counts (RFC 9989 section 4.10): leave one (unexpected, blame dns)", "- - 0"},
-		"DMARC broken":             {letterFrom("alice@broken.example"), "it passes DMARC", `DMARC: the record at _dmarc.broken.example has the policy p="whatever", wanted none, quarantine or reject: no receiver uses it (unexpected, blame dns)`, "- - 0"},
-		"two authors":              {letterFrom("alice@example.org>, <eve@example.net"), "it passes DMARC", `DMARC: From is "Alice <alice@example.org>, <eve@example.net>", wanted one address (protocol, blame submission)`, "- - 0"},
+		"DMARC strict, beneath":    {sign(t, letterFrom("alice@strict.example"), "mail.strict.example", "s1", signingKey), "it passes DMARC", "DMARC: nothing that passes is aligned with strict.example of From: DKIM passes for mail.strict.example (adkim=s, aspf=s); the policy of strict.example for such mail is reject (unexpected, blame submission)", "- - 0"},
+		"DMARC misaligned":         {received(permitted, "alice@example.org", sign(t, letterFrom("alice@strict.example"), "example.org", "s1", signingKey)), "it passes SPF, DKIM and DMARC", "DMARC: nothing that passes is aligned with strict.example of From: DKIM passes for example.org, SPF passes for example.org (adkim=s, aspf=s); the policy of strict.example for such mail is reject (unexpected, blame submission)", "1 1 0"},
+		"DMARC none":               {letterFrom("alice@mail.bare.example"), "it passes DMARC", "DMARC: there is no record at _dmarc.mail.bare.example or above it: add one at _dmarc.bare.example (unexpected, blame dns)", "- - 0"},
+		"DMARC twice":              {letterFrom("alice@twice.example"), "it passes DMARC", "DMARC: _dmarc.twice.example has 2 records, so none counts (RFC 9989 section 4.10): remove all but one (unexpected, blame dns)", "- - 0"},
+		"DMARC broken":             {letterFrom("alice@broken.example"), "it passes DMARC", `DMARC: the record at _dmarc.broken.example has the policy p="whatever", want none, quarantine or reject: receivers ignore it (unexpected, blame dns)`, "- - 0"},
+		"two authors":              {letterFrom("alice@example.org>, <eve@example.net"), "it passes DMARC", `DMARC: From is "Alice <alice@example.org>, <eve@example.net>", want one address (protocol, blame submission)`, "- - 0"},
 		"a header without end":     {"Subject: x\r\n", "it passes DKIM", "verify the signatures of the message in bob's INBOX at imap.mail.test:993: failed to read header: EOF (protocol, blame delivery)", "- - -"},
-		"no author":                {"Subject: x\r\n\r\n", "it passes DMARC", "DMARC: the message has 0 From fields, wanted 1 (protocol, blame submission)", "- - 0"},
+		"no author":                {"Subject: x\r\n\r\n", "it passes DMARC", "DMARC: the message has 0 From fields, want 1 (protocol, blame submission)", "- - 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := worldWith(target, &Account{Name: "bob", IMAP: "imap.mail.test"}, c.message)
@@ -214,7 +214,7 @@ func TestMailAuthentication(t *testing.T) {
 	}
 }
 
-// When DNS does not answer nothing is said of the message, and DNS is to blame.
+// TestMailAuthenticationWithoutDNS checks that a DNS failure blames DNS and measures nothing.
 func TestMailAuthenticationWithoutDNS(t *testing.T) {
 	server, target := zoneServer(t)
 	message := received("192.0.2.7", "alice@example.org", sign(t, letterFrom("alice@example.org"), "example.org", "s1", signingKey))
@@ -234,7 +234,7 @@ func TestMailAuthenticationWithoutDNS(t *testing.T) {
 	}
 }
 
-// The hop that handed the message over, in the words of the servers that there are.
+// TestHandovers reads the handover from the Received fields of common servers.
 func TestHandovers(t *testing.T) {
 	for name, c := range map[string]struct{ value, want string }{
 		"Postfix":   {"from out.example.org (out.example.org [192.0.2.7])\r\n\t(using TLSv1.3 with cipher X (256/256 bits))\r\n\tby mx.mail.test (Postfix) with ESMTPS id 4jW\r\n\tfor <bob@mail.test>; Sat", "192.0.2.7 out.example.org mx.mail.test ESMTPS"},
@@ -267,7 +267,7 @@ func TestHeaderFields(t *testing.T) {
 		`it has no header "X-B"`:                   "",
 		`its header "X-A" is "two"`:                `expect the header "X-A" to be "two", got "1", "two words" (unexpected, blame target)`,
 		`its header "X-A" contains "three"`:        `expect the header "X-A" to contain "three", got "1", "two words" (unexpected, blame target)`,
-		`its header "X-B" is "x"`:                  `expect the header "X-B" to be "x": the message in bob's INBOX at imap.mail.test:993 has none of that name (unexpected, blame target)`,
+		`its header "X-B" is "x"`:                  `expect the header "X-B" to be "x": the message in bob's INBOX at imap.mail.test:993 does not have it (unexpected, blame target)`,
 		`it has no header "X-A"`:                   `expect no header "X-A", got "1" (unexpected, blame target)`,
 	} {
 		wantFailure(t, perform(t, worldWith(&Target{}, &Account{}, message), step), want)

@@ -4,9 +4,9 @@ import "github.com/stepwatch/stepwatch/steps/maillog"
 
 func init() { RegisterHostSettings("log", func() Block { return new(Log) }) }
 
-// Log says where the log of a host's mail server is read. Exactly one field is set.
+// Log says where to read the log of a host's mail server. Exactly one field is set.
 type Log struct {
-	File    string   `yaml:"file" doc:"path of the file that is written now; rotated ones are found beside it"`
+	File    string   `yaml:"file" doc:"path of the current log file; rotated files are found next to it"`
 	Journal []string `yaml:"journal" doc:"systemd units, read with journalctl: [postfix@-.service]"`
 }
 
@@ -19,7 +19,7 @@ func (l *Log) Validate(env *Env) {
 	env.Host.Set(l)
 }
 
-// logOf returns a host's log with its memory.
+// logOf returns a host's log with its state directory.
 func logOf(t *Target, h *Host) (maillog.Log, error) {
 	l := PartOf[*Log](h)
 	if l == nil {

@@ -72,7 +72,7 @@ func TestMistakesAreFoundWithoutRunning(t *testing.T) {
 		`I fill in "Password" with the secret "members"`:              "",
 		`I fill in "Password" with the secret "membres"`:              `unknown: no secret "membres" in stepwatch.yml (it has members): add it under secrets`,
 		`the message has the attachment "absent.pdf"`:                 `missing-file: there is no file "absent.pdf": a path is relative to the feature file`,
-		`I look up the MXX of "example.org"`:                          `value: no type of record is called MXX: write one as A, AAAA, MX or TXT`,
+		`I look up the MXX of "example.org"`:                          `value: MXX is not a record type: write one as A, AAAA, MX or TXT`,
 		`the page should load within 99999999999999999999h`:           `value: "99999999999999999999h" is no duration: write it as "60s" or "5 minutes"`,
 		`the answer has 99999999999999999999 records`:                 `value: "99999999999999999999" is no whole number that fits`,
 		`only ports 22, 70000 of "mx1" answer`:                        `value: 70000 is not a port: write one from 1 to 65535`,

@@ -17,10 +17,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
-// pop3Client is one session with a POP3 server (RFC 1939). What it deleted the server removes at QUIT. Its methods
+// pop3Client is one session with a POP3 server (RFC 1939). The server removes deleted messages at QUIT. Its methods
 // return Failures.
 type pop3Client struct {
-	ctx  context.Context // of the session, which is one call of pop3Mailbox.session
+	ctx  context.Context // of the session: one call of pop3Mailbox.session
 	box  *pop3Mailbox
 	conn net.Conn
 	r    *bufio.Reader
@@ -30,10 +30,10 @@ type pop3Client struct {
 
 const (
 	pop3LineLimit    = 64 << 10
-	pop3SessionLimit = 16 << 20 // bytes that a server may send in one session
+	pop3SessionLimit = 16 << 20 // bytes that the server may send in one session
 )
 
-// session connects, logs in, does something and says QUIT.
+// session connects, logs in, calls do and sends QUIT.
 func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (err error) {
 	host, err := p.account.Require("pop3", p.host)
 	if err != nil {
@@ -44,11 +44,11 @@ func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (
 		return err
 	}
 	if p.account.Token {
-		return Fail(result.ReasonConfig, result.BlameScenario, "account %q has an access token, and POP3 takes a password: set accounts.%s.password in stepwatch.yml in its place",
+		return Fail(result.ReasonConfig, result.BlameScenario, "account %q has an access token, but POP3 needs a password: set accounts.%s.password in stepwatch.yml instead",
 			p.account.Name, p.account.Name)
 	}
 	if strings.ContainsAny(username+password.Reveal(), "\r\n\x00") {
-		return Fail(result.ReasonConfig, result.BlameScenario, "the user name or password of account %q holds a line break", p.account.Name)
+		return Fail(result.ReasonConfig, result.BlameScenario, "the user name or password of account %q contains a line break", p.account.Name)
 	}
 	tcp, err := p.w.Dial(ctx, p.server(), result.BlameAccess)
 	if err != nil {
@@ -57,7 +57,7 @@ func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (
 	line := lifeline.Bind(ctx, tcp)
 	defer func() {
 		line.Release()
-		_ = tcp.Close() // what was to be kept is confirmed by then
+		_ = tcp.Close() // the server has confirmed everything by then
 	}()
 	c := &pop3Client{ctx: ctx, box: p, budget: pop3SessionLimit}
 	c.use(quickAck(tcp))
@@ -84,7 +84,7 @@ func (c *pop3Client) use(conn net.Conn) {
 	c.conn, c.r = conn, bufio.NewReaderSize(conn, pop3LineLimit)
 }
 
-// begin does what precedes the login: TLS, the greeting, STLS.
+// begin does the steps before the login: TLS, the greeting, STLS.
 func (c *pop3Client) begin(host string) error {
 	secure := func() error {
 		conn, err := c.box.w.Handshake(c.ctx, c.conn, host, result.BlameAccess)
@@ -106,16 +106,16 @@ func (c *pop3Client) begin(host string) error {
 	err = c.box.w.Timed("stls", func() (string, error) { return c.command("STLS", "STLS") })
 	switch failure := (*Failure)(nil); {
 	case errors.As(err, &failure) && failure.Reason == result.ReasonRefused:
-		return Fail(result.ReasonTLS, result.BlameAccess, "%w: nothing was sent, as a password must not go out in clear", err)
+		return Fail(result.ReasonTLS, result.BlameAccess, "%w: nothing was sent, because a password must not be sent in clear text", err)
 	case err != nil:
 		return err
-	case c.r.Buffered() > 0: // it would be taken for the server's own words inside TLS
-		return Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d bytes in clear behind its answer to STLS", c.box.server(), c.r.Buffered())
+	case c.r.Buffered() > 0: // else it would be read as if it came over TLS
+		return Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d bytes in clear text after its answer to STLS", c.box.server(), c.r.Buffered())
 	}
 	return secure()
 }
 
-// command sends one and reads the status line. shown is what reports call it.
+// command sends a command and reads the status line. shown is its text in reports.
 func (c *pop3Client) command(command, shown string) (text string, err error) {
 	c.box.log.client(shown)
 	if _, err := io.WriteString(c.conn, command+"\r\n"); err != nil {
@@ -124,7 +124,7 @@ func (c *pop3Client) command(command, shown string) (text string, err error) {
 	return c.status(shown)
 }
 
-// status reads a status line and gives the text behind +OK.
+// status reads a status line and returns the text after +OK.
 func (c *pop3Client) status(shown string) (text string, err error) {
 	line, err := c.line()
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *pop3Client) failure(shown string, err error) error {
 	return FailNet(c.ctx, err, result.BlameAccess, shown+" at "+c.box.server())
 }
 
-// line reads a line without its end. It is valid until the next call.
+// line returns the next line without its line break. It is valid until the next call.
 func (c *pop3Client) line() ([]byte, error) {
 	line, err := c.r.ReadSlice('\n')
 	switch c.budget -= int64(len(line)); {
@@ -172,7 +172,7 @@ func (c *pop3Client) line() ([]byte, error) {
 	return bytes.TrimRight(line, "\r\n"), nil
 }
 
-// multi sends a command and reads its answer of many lines (RFC 1939 section 3), which end in CRLF.
+// multi sends a command and returns its multi-line answer (RFC 1939 section 3). Its lines end in CRLF.
 func (c *pop3Client) multi(command string) ([]byte, error) {
 	if _, err := c.command(command, command); err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (c *pop3Client) multi(command string) ([]byte, error) {
 		if len(line) == 1 && line[0] == '.' {
 			return body.Bytes(), nil
 		}
-		body.Write(bytes.TrimPrefix(line, []byte("."))) // a dot at the start is doubled
+		body.Write(bytes.TrimPrefix(line, []byte("."))) // a leading dot is doubled
 		body.WriteString("\r\n")
 	}
 }
@@ -194,10 +194,10 @@ func (c *pop3Client) multi(command string) ([]byte, error) {
 // pop3Message is a message of a session.
 type pop3Message struct {
 	number int
-	id     string // the same in each session
+	id     string // the same in every session
 }
 
-// list gives the messages in the server's order, the oldest first.
+// list returns the messages in the server's order, the oldest first.
 func (c *pop3Client) list() ([]pop3Message, error) {
 	body, err := c.multi("UIDL")
 	if err != nil {
@@ -205,25 +205,25 @@ func (c *pop3Client) list() ([]pop3Message, error) {
 	}
 	list, err := parseUIDL(string(body))
 	if err != nil {
-		return nil, Fail(result.ReasonProtocol, result.BlameAccess, "%s answers UIDL with a line that is none: %w", c.box.server(), err)
+		return nil, Fail(result.ReasonProtocol, result.BlameAccess, "%s answers UIDL with an invalid line: %w", c.box.server(), err)
 	}
 	return list, nil
 }
 
-// parseUIDL reads the answer to UIDL (RFC 1939 section 7): a number and a unique id each line.
+// parseUIDL parses the answer to UIDL (RFC 1939 section 7): a number and a unique id per line.
 func parseUIDL(body string) (list []pop3Message, err error) {
 	for line := range strings.Lines(body) {
 		number, id, found := strings.Cut(strings.TrimSpace(line), " ")
 		n, err := strconv.Atoi(number)
 		if err != nil || n < 1 || !found || strings.TrimSpace(id) == "" {
-			return nil, fmt.Errorf("%q, wanted a number and an id", oneLine(line, 80))
+			return nil, fmt.Errorf("got %q, want a number and an id", oneLine(line, 80))
 		}
 		list = append(list, pop3Message{n, strings.TrimSpace(id)})
 	}
 	return list, nil
 }
 
-// header reads a message's header.
+// header returns a message's header.
 func (c *pop3Client) header(number int) (message.Header, error) {
 	body, err := c.multi(fmt.Sprintf("TOP %d 0", number))
 	if err != nil {
@@ -243,7 +243,7 @@ func (c *pop3Client) remove(number int) error {
 	return err
 }
 
-// loginDelay asks how long to leave between two logins (RFC 2449 section 6.6). A server without CAPA demands nothing.
+// loginDelay returns the minimum time between two logins (RFC 2449 section 6.6), or 0 if the server does not know CAPA.
 func (c *pop3Client) loginDelay() (time.Duration, error) {
 	body, err := c.multi("CAPA")
 	if failure := (*Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonRefused {

@@ -125,14 +125,14 @@ func TestPOP3Scripts(t *testing.T) {
 	}{
 		{
 			name: "no STLS", port: "110", script: "S: +OK ready\nC: STLS\nS: -ERR unknown command",
-			reason: result.ReasonTLS, want: `mail\.demo\.test:110 refused STLS: -ERR unknown command: nothing was sent, as a password must not go out in clear`,
+			reason: result.ReasonTLS, want: `mail\.demo\.test:110 refused STLS: -ERR unknown command: nothing was sent, because a password must not be sent in clear text`,
 		},
 		{
 			name: "words in clear behind STLS", port: "110", script: `
 				S: +OK ready
 				C: STLS
 				S: +OK go on\r\n+OK injected`,
-			reason: result.ReasonProtocol, want: `mail\.demo\.test:110 sent 14 bytes in clear behind its answer to STLS`,
+			reason: result.ReasonProtocol, want: `mail\.demo\.test:110 sent 14 bytes in clear text after its answer to STLS`,
 		},
 		{
 			name: "no POP3 server", port: "110", script: "S: 220 mail.demo.test ESMTP",

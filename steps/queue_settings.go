@@ -8,13 +8,13 @@ import (
 
 func init() { RegisterHostSettings("queue", func() Block { return new(Queue) }) }
 
-// Queue says where the mail queue of a host is read. Exactly one field is set.
+// Queue says where to read the mail queue of a host. Exactly one field is set.
 type Queue struct {
 	Postfix   string `yaml:"postfix" doc:"configuration directory of a Postfix instance on this machine: /etc/postfix"`
-	Showq     string `yaml:"showq" doc:"path of a Postfix' showq socket: /var/spool/postfix/public/showq"`
-	Exim      string `yaml:"exim" doc:"path or name of an Exim on this machine: exim4"`
-	EximSpool string `yaml:"exim_spool" doc:"directory of an Exim's spool: /var/spool/exim4"`
-	API       bool   `yaml:"api" doc:"the host's API answers for it"`
+	Showq     string `yaml:"showq" doc:"path of a Postfix showq socket: /var/spool/postfix/public/showq"`
+	Exim      string `yaml:"exim" doc:"path or name of the Exim program on this machine: exim4"`
+	EximSpool string `yaml:"exim_spool" doc:"spool directory of Exim: /var/spool/exim4"`
+	API       bool   `yaml:"api" doc:"read the queue from the host's API"`
 }
 
 // Validate implements Block.
@@ -23,12 +23,12 @@ func (q *Queue) Validate(env *Env) {
 		env.Refuse("", "needs exactly one of postfix, showq, exim, exim_spool or api")
 	}
 	if env.After("api"); q.API && PartOf[*API](env.Host) == nil {
-		env.Refuse("api", "needs hosts.%s.api beside it", env.Host.Name)
+		env.Refuse("api", "needs hosts.%s.api", env.Host.Name)
 	}
 	env.Host.Set(q)
 }
 
-// readHostQueue reads a host's queue, and keeps the messages with these ids, where it is not an API that answers.
+// readHostQueue reads a host's queue. It keeps the messages with the ids in sought, unless the source is an API.
 func readHostQueue(ctx context.Context, w *World, h *Host, sought ...string) (*mailqueue.Queue, error) {
 	switch source := PartOf[*Queue](h); {
 	case source.Postfix != "":

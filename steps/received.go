@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// hop is one server's word of how it got a message: a Received header (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
+// hop is a Received header: how one server got the message (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
 type hop struct {
-	line     int        // its place among the message's fields, where that was asked for
-	from     string     // the client, by the name that it was given first; empty when the header names none
-	helo     string     // how the client named itself
-	address  netip.Addr // where it came from; zero when the header does not say
+	line     int        // its index among the message's fields, if requested
+	from     string     // the client's first name in the header; empty if there is none
+	helo     string     // the name that the client sent
+	address  netip.Addr // the client's address; zero if the header has none
 	by       string     // the server that wrote the header
-	protocol string     // in upper case as RFC 3848 lists them: "ESMTPS"; other words as they are: "Microsoft SMTP Server"
+	protocol string     // in upper case if RFC 3848 lists it: "ESMTPS"; others unchanged: "Microsoft SMTP Server"
 	tls      tlsSaid
 	version  string // "TLSv1.3", or empty
 	cipher   string // or empty
-	id       string // the server's name for the message
+	id       string // the server's id of the message
 	at       time.Time
-	// resolution is how much later than at it may have been: headers tell whole seconds, some ids microseconds.
+	// resolution is how much later than at it may have been: headers have whole seconds, some ids microseconds.
 	resolution time.Duration
 }
 
@@ -31,12 +31,12 @@ type tlsSaid int
 
 const (
 	tlsUnknown tlsSaid = iota // nothing
-	tlsNo                     // a protocol that has none
+	tlsNo                     // a protocol without TLS
 	tlsYes
 )
 
-// readReceived reads the Received headers of a message, the topmost first as they stand there, into hops in the order in
-// which it travelled. What cannot be read as one is given back in unreadable.
+// readReceived parses the Received headers of a message, the topmost first, and returns the hops in the order in which
+// the message travelled. It returns the headers that it cannot parse in unreadable.
 func readReceived(headers []string) (hops []hop, unreadable []string) {
 	for _, header := range slices.Backward(headers) {
 		if h, ok := parseReceived(header); ok {
@@ -48,11 +48,11 @@ func readReceived(headers []string) (hops []hop, unreadable []string) {
 	return hops, unreadable
 }
 
-// receivedClause is a part of the header: the words behind a keyword, and the comments among them.
+// receivedClause is a part of the header: the words after a keyword, and the comments among them.
 type receivedClause struct{ words, comments []string }
 
-// parseReceived reads one header. It takes every order and every unknown word, as real servers write far more shapes than
-// the RFCs have. It is false when there is neither the server nor a time in it.
+// parseReceived parses one header. It accepts any order and unknown words, because real servers write far more forms
+// than the RFCs define. ok is false if the header has neither the server nor a time.
 func parseReceived(header string) (h hop, ok bool) {
 	text, date := splitReceivedDate(header)
 	clauses := receivedClauses(text)
@@ -66,7 +66,7 @@ func parseReceived(header string) (h hop, ok bool) {
 	h.id = strings.Trim(first("id"), "<>")
 	if from := clauses["from"]; from != nil {
 		h.address = receivedAddress(from)
-		for i, c := range from.comments { // qmail puts the name that it was told beside what it looked up
+		for i, c := range from.comments { // qmail writes the HELO name next to the looked-up one
 			for _, keyword := range []string{"HELO ", "EHLO "} {
 				if name, found := strings.CutPrefix(c, keyword); found && i == 0 {
 					h.from = strings.TrimSpace(name)
@@ -88,19 +88,19 @@ func parseReceived(header string) (h hop, ok bool) {
 	return h, h.by != "" || !h.at.IsZero()
 }
 
-// sharpen replaces the header's whole second by the time in the id, when there is one that fits the second.
+// sharpen replaces the header's whole second by the time in the id, if the id has a time that fits.
 func (h *hop) sharpen() {
 	exact, ok := queueIDTime(h.id)
 	if !ok && strings.HasPrefix(h.protocol, "LMTP") {
 		exact, ok = sessionIDTime(h.id)
 	}
-	// The two are not read from the clock at the same moment.
+	// The server does not read the clock for both at the same moment.
 	if off := exact.Sub(h.at); ok && off > -2*time.Second && off < 2*time.Second {
 		h.at, h.resolution = exact, 0
 	}
 }
 
-// splitReceivedDate cuts the header at its last semicolon that stands outside of comments.
+// splitReceivedDate splits the header at its last semicolon outside comments.
 func splitReceivedDate(header string) (text, date string) {
 	depth, cut := 0, -1
 	for i := 0; i < len(header); i++ {
@@ -123,8 +123,8 @@ func splitReceivedDate(header string) (text, date string) {
 	return header[:cut], header[cut+1:]
 }
 
-// receivedClauses splits the header's text by its keywords. What stands before the first is under "". A keyword counts
-// only the first time, so that a host cannot call itself one and be taken for what follows.
+// receivedClauses splits the header's text by its keywords. The text before the first keyword is under "". Only the
+// first occurrence of a keyword counts, so that a host with a keyword as its name cannot fake a clause.
 func receivedClauses(text string) map[string]*receivedClause {
 	current := new(receivedClause)
 	clauses := map[string]*receivedClause{"": current}
@@ -158,8 +158,8 @@ func receivedClauses(text string) map[string]*receivedClause {
 	return clauses
 }
 
-// cutComment takes the comment at the beginning of text, nested ones and all (RFC 5322 section 3.2.2), unfolded and
-// without its brackets. One without an end goes to the end.
+// cutComment cuts the comment at the beginning of text, with its nested comments (RFC 5322 section 3.2.2), unfolded and
+// without its parentheses. An unclosed comment extends to the end.
 func cutComment(text string) (comment, rest string) {
 	depth := 0
 	for i := 0; i < len(text); i++ {
@@ -177,11 +177,11 @@ func cutComment(text string) (comment, rest string) {
 	return strings.Join(strings.Fields(text[1:]), " "), ""
 }
 
-// receivedAddress finds the client's address: in a comment, as RFC 5321 wants it, or in place of the name.
+// receivedAddress returns the client's address: from a comment, as RFC 5321 requires, or in place of the name.
 func receivedAddress(from *receivedClause) netip.Addr {
 	for _, part := range append(slices.Clone(from.comments), from.words...) {
 		for _, word := range strings.Fields(part) {
-			if _, behind, found := strings.Cut(word, "["); found { // "[192.0.2.1]:4711" is Exim's
+			if _, behind, found := strings.Cut(word, "["); found { // Exim writes "[192.0.2.1]:4711"
 				word, _, _ = strings.Cut(behind, "]")
 			}
 			if len(word) > 5 && strings.EqualFold(word[:5], "IPv6:") {
@@ -196,17 +196,17 @@ func receivedAddress(from *receivedClause) netip.Addr {
 }
 
 var (
-	// Where Exim writes the name that it was told, when it is another than the one that it looked up.
+	// Exim writes the HELO name here if it differs from the looked-up name.
 	heloInside = regexp.MustCompile(`(?i)\bhelo=([^\s()]+)`)
-	// RFC 3848 and RFC 6531 section 4.3; sendmail's and qmail's patches have SMTPS as well.
+	// RFC 3848 and RFC 6531 section 4.3; patches of sendmail and qmail write SMTPS as well.
 	mailProtocol = regexp.MustCompile(`^(?:UTF8)?(?:E?SMTP|LMTP)(S?)A?$`)
 	tlsVersion   = regexp.MustCompile(`(?i)\b(TLS|SSL)v?(\d)(?:[._](\d))?\b`)
 	tlsCipher    = regexp.MustCompile(`(?i)\bcipher[= ]\s*([A-Z0-9_-]{5,})|\bTLSv?[\d._]+:([A-Z0-9_-]{5,}):|^([A-Z0-9_-]{5,}) encrypted`)
 )
 
-// readProtocol reads what the header says of protocol and TLS.
+// readProtocol reads the protocol and the TLS parameters.
 func (h *hop) readProtocol(clauses map[string]*receivedClause) {
-	var remarks []string // where servers write about TLS
+	var remarks []string // the comments in which servers describe TLS
 	if with := clauses["with"]; with != nil {
 		h.protocol = strings.Join(with.words, " ")
 		remarks = slices.Clone(with.comments)
@@ -216,9 +216,9 @@ func (h *hop) readProtocol(clauses map[string]*receivedClause) {
 			remarks = append(remarks, c.comments...)
 		}
 	}
-	remarks = slices.DeleteFunc(remarks, func(remark string) bool { return strings.HasPrefix(remark, "envelope-from") }) // the sender's words
+	remarks = slices.DeleteFunc(remarks, func(remark string) bool { return strings.HasPrefix(remark, "envelope-from") }) // set by the sender
 	if from := clauses["from"]; from != nil {
-		for _, c := range from.comments { // Postfix'
+		for _, c := range from.comments { // Postfix
 			if strings.HasPrefix(c, "using ") {
 				remarks = append(remarks, c)
 			}
@@ -241,18 +241,18 @@ func (h *hop) readProtocol(clauses map[string]*receivedClause) {
 			h.cipher, h.tls = m[1]+m[2]+m[3], tlsYes
 		}
 	}
-	if tls := clauses["tls"]; tls != nil && len(tls.words) > 0 && h.cipher == "" { // Exim's
+	if tls := clauses["tls"]; tls != nil && len(tls.words) > 0 && h.cipher == "" { // Exim
 		h.cipher, h.tls = tls.words[0], tlsYes
 	}
 }
 
-// authenticated says whether the one who handed over had logged in (RFC 3848): a member's program, not another server.
+// authenticated reports whether the client had logged in (RFC 3848): a user's program, not another server.
 func (h *hop) authenticated() bool {
 	return mailProtocol.MatchString(h.protocol) && strings.HasSuffix(h.protocol, "A")
 }
 
-// inside says whether the message did not leave a machine or an organisation's own system on this hop, so that there was
-// nothing for TLS to protect: no client is named, it came through a socket or a pipe, or from a filter beside the server.
+// inside reports whether the message stayed on a machine or inside an organisation's system on this hop, so that TLS
+// was not needed: no client is named, it came through a socket or a pipe, or from a filter next to the server.
 func (h *hop) inside() bool {
 	protocol := strings.ToUpper(h.protocol)
 	switch {

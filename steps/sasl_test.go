@@ -50,7 +50,7 @@ func TestToken(t *testing.T) {
 	}
 	failedAs(t, bed.run(t, 5*time.Second, `When I send a message from "alice" to "bob" via 587
 		Then "bob" receives it over POP3 within 1s`),
-		`config scenario: account "bob" has an access token, and POP3 takes a password: set accounts\.bob\.password in stepwatch\.yml in its place`)
+		`config scenario: account "bob" has an access token, but POP3 needs a password: set accounts\.bob\.password in stepwatch\.yml instead`)
 	// {"exp":1767323045}
 	bed.secrets["wrong"] = "e30.eyJleHAiOjE3NjczMjMwNDV9.c2ln"
 	bed.target.Accounts["bob"].Password = "wrong"

@@ -10,14 +10,14 @@ import (
 
 func init() { RegisterSettings("browser", func() Block { return new(browserSettings) }) }
 
-// browserSettings is what stepwatch.yml says of the browser of the scenarios tagged @browser. SettingsOf returns the
-// *browser.Browser, which starts when the first of them runs.
+// browserSettings is the section browser of stepwatch.yml, for the scenarios tagged @browser. SettingsOf returns the
+// *browser.Browser, which starts with the first of them.
 type browserSettings struct {
-	Path   string `yaml:"path" doc:"default: the first that is found, chromium-headless-shell before chromium"`
-	Remote string `yaml:"remote" doc:"instead: the address of a browser that runs already, with --remote-debugging-port"`
-	Tabs   int    `yaml:"tabs" doc:"scenarios in it at once; default: 1"`
-	Runs   int    `yaml:"runs" doc:"after which it is started anew; default: 500"`
-	Memory string `yaml:"memory" doc:"that it may hold before it is started anew; default: 2 GB"`
+	Path   string `yaml:"path" doc:"default: the first one found, chromium-headless-shell before chromium"`
+	Remote string `yaml:"remote" doc:"instead: the address of a running browser, started with --remote-debugging-port"`
+	Tabs   int    `yaml:"tabs" doc:"concurrent scenarios in it; default: 1"`
+	Runs   int    `yaml:"runs" doc:"number of runs after which it is restarted; default: 500"`
+	Memory string `yaml:"memory" doc:"memory limit at which it is restarted; default: 2 GB"`
 	Proxy  string `yaml:"proxy" doc:"default: web.proxy"`
 }
 
@@ -33,15 +33,15 @@ func (b *browserSettings) Validate(env *Env) {
 		o.Path = env.File(b.Path)
 	}
 	if b.Path != "" && b.Remote != "" {
-		env.Refuse("", "names both path and remote: give one of them")
+		env.Refuse("", "has both path and remote: set one of them")
 	}
 	for setting, value := range map[string]string{"remote": b.Remote, "proxy": b.Proxy} {
 		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "") {
-			env.Refuse(setting, "%q is no URL: write it as http://127.0.0.1:9222", value)
+			env.Refuse(setting, "%q is not a URL: write it as http://127.0.0.1:9222", value)
 		}
 	}
 	if b.Tabs < 0 || b.Runs < 0 {
-		env.Refuse("", "tabs and runs cannot be less than 0")
+		env.Refuse("", "tabs and runs must not be negative")
 	}
 	env.Target.Set(browser.New(o))
 }

@@ -1,9 +1,9 @@
-// Package dnsclient asks DNS servers, and says exactly what they answered and why there is no answer (RFC 1035).
+// Package dnsclient queries DNS servers, and reports exactly what they answered or why there is no answer (RFC 1035).
 //
-// It asks over UDP, TCP, TLS (RFC 7858) and HTTPS (RFC 8484), at the configured resolver or at any named server, with
-// recursion or without. Nothing is kept between questions: each has a connection of its own, so that what is timed is what
-// a client without a cache waits for. Validate checks signatures from a trust anchor down (RFC 4035); it believes no
-// resolver's word. A lost packet is asked for again, and the Answer says so.
+// It supports UDP, TCP, TLS (RFC 7858) and HTTPS (RFC 8484), the configured resolver or any named server, with or
+// without recursion. It keeps no state between questions: each has its own connection, so that the timing is that of a
+// client without a cache. Validate checks signatures from a trust anchor down (RFC 4035) and does not trust a
+// resolver's AD bit. A lost packet is repeated, and the Answer says so.
 package dnsclient
 
 import (
@@ -22,14 +22,14 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Client knows where to ask. The zero value asks the machine's own resolver. It is not changed by asking, so any number of
-// goroutines may use it.
+// Client is the configuration of queries. The zero value queries the machine's resolver. Queries do not change a
+// Client, so any number of goroutines may use it.
 type Client struct {
-	Resolver  string                              // "host:port" that questions without a Server go to; empty means those of /etc/resolv.conf
-	Roots     func() (*x509.CertPool, error)      // whom to trust over TLS and HTTPS; nil means the machine's own
-	ConnectTo map[string]string                   // sends what is for a "host:port" to another one; names in certificates stay
-	Limit     time.Duration                       // of one question with all repetitions; zero means 10 s
-	Trace     func(phase string, d time.Duration) // is told of the phases dns, connect, tls and exchange as they end, failed ones too; may be nil
+	Resolver  string                              // "host:port" for questions without a Server; empty means the resolvers in /etc/resolv.conf
+	Roots     func() (*x509.CertPool, error)      // trusted roots for TLS and HTTPS; nil means the machine's
+	ConnectTo map[string]string                   // maps a "host:port" to the one to connect to; names in certificates stay
+	Limit     time.Duration                       // for one question with all repetitions; zero means 10 s
+	Trace     func(phase string, d time.Duration) // is called at the end of each phase (dns, connect, tls, exchange), also if it failed; may be nil
 }
 
 const (
@@ -37,10 +37,10 @@ const (
 	machineFile  = "/etc/resolv.conf"
 )
 
-// Transport is the way that a question takes.
+// Transport is the transport protocol of a question.
 type Transport string
 
-// The transports. Auto is what resolvers do: UDP, and TCP when the answer does not fit (RFC 7766 section 5).
+// The transports. Auto works like a resolver: UDP, and TCP if the answer does not fit (RFC 7766 section 5).
 const (
 	Auto  Transport = ""
 	UDP   Transport = "UDP"
@@ -60,17 +60,17 @@ func (t Transport) port() string {
 	}
 }
 
-// Family narrows down by which addresses a server is reached.
+// Family limits the addresses of a server to one address family.
 type Family string
 
-// The families. AnyFamily takes what there is, in the resolver's order.
+// The families. AnyFamily uses all addresses in the resolver's order.
 const (
 	AnyFamily Family = ""
 	IPv4      Family = "ip4"
 	IPv6      Family = "ip6"
 )
 
-// Question is what to ask, whom and how.
+// Question is a query: what to ask, which server, and how.
 type Question struct {
 	Name      string // absolute, with or without the final dot; international names in either form
 	Type      uint16 // dns.TypeMX
@@ -78,17 +78,17 @@ type Question struct {
 	Transport Transport
 	Family    Family
 
-	DNSSEC      bool // asks for signatures too (the DO bit)
-	Unchecked   bool // asks a validating resolver to hand out what it found wrong as well (the CD bit)
-	NoRecursion bool // asks for what the server itself knows (the RD bit is off)
+	DNSSEC      bool // requests signatures too (the DO bit)
+	Unchecked   bool // requests answers that the resolver cannot validate too (the CD bit)
+	NoRecursion bool // requests only the server's own data (the RD bit is off)
 }
 
-// String names what is asked: the MX of "example.org".
+// String returns the subject of the question: the MX of "example.org".
 func (q Question) String() string {
 	return fmt.Sprintf("the %s of %q", TypeName(q.Type), strings.TrimSuffix(q.Name, "."))
 }
 
-// Answer is what a server said.
+// Answer is a server's answer.
 type Answer struct {
 	Question Question
 
@@ -96,38 +96,38 @@ type Answer struct {
 	Authoritative      bool
 	Authenticated      bool     // the AD bit: the resolver says that it validated the answer
 	RecursionAvailable bool     // the RA bit
-	Truncated          bool     // some of it did not fit; never so when it was asked for again over TCP
+	Truncated          bool     // the answer did not fit; never true after a repetition over TCP
 	Records            []dns.RR // of the answer section
 	Authority          []dns.RR
 	Additional         []dns.RR // without the OPT pseudo record
-	Extra              string   // what the server says of a failure in its own words (RFC 8914), or empty
+	Extra              string   // the server's explanation of a failure (RFC 8914), or empty
 
 	Server     string        // the address that answered, "192.0.2.53:53"
-	Transport  Transport     // what it came over: never Auto
-	Duration   time.Duration // from the first question to the answer, connecting and TLS left out
+	Transport  Transport     // the transport used: never Auto
+	Duration   time.Duration // from the first packet to the answer, without connect and TLS
 	Size       int           // of the message in bytes
-	Sent       int           // how often the question was sent over UDP until it was answered; 1 when nothing was lost
-	Unanswered []error       // the servers or addresses that were asked before this one and gave no answer
+	Sent       int           // how often the question was sent over UDP until the answer; 1 if nothing was lost
+	Unanswered []error       // errors of servers or addresses that were tried before and did not answer
 }
 
-// Kind says why a question has no answer to work with.
+// Kind says why a question has no usable answer.
 type Kind string
 
 // The kinds.
 const (
 	NoName    Kind = "no_name"   // NXDOMAIN: the name does not exist
-	NoData    Kind = "no_data"   // the name exists and has no record of that type
+	NoData    Kind = "no_data"   // the name exists but has no record of this type
 	ServFail  Kind = "servfail"  // SERVFAIL: the server could not find out
 	Refused   Kind = "refused"   // REFUSED: the server does not answer us
 	OtherCode Kind = "rcode"     // any other response code
-	Truncated Kind = "truncated" // the answer did not come whole
-	Timeout   Kind = "timeout"   // nothing came in time
-	Protocol  Kind = "protocol"  // what came is no answer to the question
+	Truncated Kind = "truncated" // the answer is not complete
+	Timeout   Kind = "timeout"   // no answer in time
+	Protocol  Kind = "protocol"  // the reply is not an answer to the question
 	Network   Kind = "network"   // no connection, or no TLS
-	Asked     Kind = "asked"     // the question itself is wrong: no such name, server or setting
+	Asked     Kind = "asked"     // the question is invalid: its name, server or setting
 )
 
-// Error says why a question has no answer to work with. Beneath it is the error of the network, if there is one.
+// Error says why a question has no usable answer. It wraps the network error, if there is one.
 type Error struct {
 	Kind     Kind
 	Question Question
@@ -136,7 +136,7 @@ type Error struct {
 	Err      error  // may be nil
 }
 
-// Error gives the act, the object and the detail on one line.
+// Error returns the act, the object and the detail on one line.
 func (e *Error) Error() string { return e.Act() + ": " + e.detail() }
 
 func (e *Error) detail() string {
@@ -146,7 +146,7 @@ func (e *Error) detail() string {
 	return e.Detail
 }
 
-// Act says what was being done: ask 192.0.2.53:53 for the MX of "example.org".
+// Act returns what was attempted: ask 192.0.2.53:53 for the MX of "example.org".
 func (e *Error) Act() string {
 	if e.Server == "" {
 		return "ask for " + e.Question.String()
@@ -154,17 +154,17 @@ func (e *Error) Act() string {
 	return fmt.Sprintf("ask %s for %s", e.Server, e.Question)
 }
 
-// Unwrap gives the error of the network, TLS or the deadline.
+// Unwrap returns the error of the network, TLS or the deadline.
 func (e *Error) Unwrap() error { return e.Err }
 
-// IsAbsent says whether err means that there is no such record for certain: the name or the type does not exist. It is
-// false for everything that leaves that open (SERVFAIL, a timeout), which must never be taken for absence.
+// IsAbsent reports whether err means that the record certainly does not exist: the name or the type is absent. It
+// returns false for errors that leave this open (SERVFAIL, a timeout), which must never be treated as absence.
 func IsAbsent(err error) bool {
 	e := (*Error)(nil)
 	return errors.As(err, &e) && (e.Kind == NoName || e.Kind == NoData)
 }
 
-// TypeName is what a type is called: "MX", "TYPE65400".
+// TypeName returns the name of a type: "MX", "TYPE65400".
 func TypeName(kind uint16) string {
 	if name, known := dns.TypeToString[kind]; known {
 		return name
@@ -172,8 +172,8 @@ func TypeName(kind uint16) string {
 	return "TYPE" + strconv.Itoa(int(kind))
 }
 
-// ParseType reads the name of a type, in either case; "TYPE65400" (RFC 3597) too. Types that only a question has (ANY,
-// AXFR) and pseudo records are none.
+// ParseType parses the name of a type, in either case, also "TYPE65400" (RFC 3597). It rejects types of questions (ANY,
+// AXFR) and pseudo records.
 func ParseType(name string) (uint16, bool) {
 	name = strings.ToUpper(name)
 	if kind, known := dns.StringToType[name]; known {
@@ -188,7 +188,7 @@ func ParseType(name string) (uint16, bool) {
 	return uint16(n), found && err == nil && n != 0
 }
 
-// RcodeName is what a response code is called: "NXDOMAIN".
+// RcodeName returns the name of a response code: "NXDOMAIN".
 func RcodeName(rcode int) string {
 	if name, known := dns.RcodeToString[rcode]; known {
 		return name
@@ -196,7 +196,7 @@ func RcodeName(rcode int) string {
 	return "RCODE" + strconv.Itoa(rcode)
 }
 
-// Fqdn gives a name in the form of the wire: absolute, and an international one in ASCII (RFC 5891).
+// Fqdn returns a name in wire form: absolute, and international names in ASCII (RFC 5891).
 func Fqdn(name string) (string, error) {
 	absolute := dns.Fqdn(name)
 	for i := range len(name) {
@@ -205,19 +205,19 @@ func Fqdn(name string) (string, error) {
 		}
 		ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(name, "."))
 		if err != nil {
-			return "", fmt.Errorf("%q is no domain name: %w", name, err)
+			return "", fmt.Errorf("%q is not a domain name: %w", name, err)
 		}
 		absolute = dns.Fqdn(ascii)
 		break
 	}
 	if _, ok := dns.IsDomainName(absolute); !ok || name == "" {
-		return "", fmt.Errorf("%q is no domain name", name)
+		return "", fmt.Errorf("%q is not a domain name", name)
 	}
 	return absolute, nil
 }
 
-// Ask asks one question and gives what the server answered, whatever that is; see Find. The error is an *Error: there is
-// no answer at all.
+// Ask sends one question and returns the server's answer, whatever it is; see Find. The error is an *Error and means
+// that there is no answer at all.
 func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 	limit := c.Limit
 	if limit == 0 {
@@ -234,7 +234,7 @@ func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 	query.SetQuestion(name, q.Type)
 	query.RecursionDesired = !q.NoRecursion
 	query.CheckingDisabled = q.Unchecked
-	query.AuthenticatedData = true // else a resolver does not say whether it validated (RFC 6840 section 5.7)
+	query.AuthenticatedData = true // requests the AD bit in the answer (RFC 6840 section 5.7)
 	query.SetEdns0(udpSize, q.DNSSEC)
 	servers, err := c.servers(q)
 	if err != nil {
@@ -257,8 +257,8 @@ func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 	return nil, failed[0]
 }
 
-// Find is Ask for those who need records: an answer without any of the type that was asked for is an *Error too, and so
-// is one that is not whole.
+// Find is Ask for callers that need records: it also returns an *Error if the answer has no record of the requested
+// type, or is not complete.
 func (c *Client) Find(ctx context.Context, q Question) (*Answer, error) {
 	answer, err := c.Ask(ctx, q)
 	if err != nil {
@@ -267,7 +267,7 @@ func (c *Client) Find(ctx context.Context, q Question) (*Answer, error) {
 	return answer, answer.Trouble()
 }
 
-// Trouble is nil when the answer holds records of the type that was asked for, and otherwise an *Error.
+// Trouble returns nil if the answer has records of the requested type, and an *Error otherwise.
 func (a *Answer) Trouble() error {
 	e := &Error{Question: a.Question, Server: a.Server}
 	switch {
@@ -284,11 +284,11 @@ func (a *Answer) Trouble() error {
 	case len(a.Found()) > 0:
 		return nil
 	case a.Referral() != "":
-		e.Kind, e.Detail = NoData, fmt.Sprintf("no answer but a referral to the name servers of %s: this server is not one of them", a.Referral())
+		e.Kind, e.Detail = NoData, fmt.Sprintf("a referral to the name servers of %s instead of an answer: this server is not one of them", a.Referral())
 	default:
-		e.Kind, e.Detail = NoData, fmt.Sprintf("the name exists and has no %s record", TypeName(a.Question.Type))
+		e.Kind, e.Detail = NoData, fmt.Sprintf("the name exists but has no %s record", TypeName(a.Question.Type))
 		if alias := a.alias(); !strings.EqualFold(alias, a.name()) {
-			e.Detail = fmt.Sprintf("the name is an alias of %s, and the answer has no %s record of that", strings.TrimSuffix(alias, "."), TypeName(a.Question.Type))
+			e.Detail = fmt.Sprintf("the name is an alias of %s, but the answer has no %s record for it", strings.TrimSuffix(alias, "."), TypeName(a.Question.Type))
 		}
 	}
 	if a.Extra != "" {
@@ -297,7 +297,7 @@ func (a *Answer) Trouble() error {
 	return e
 }
 
-// Referral is the zone whose name servers the answer names instead of an answer, or empty.
+// Referral returns the zone of a referral to other name servers, or an empty string.
 func (a *Answer) Referral() string {
 	if a.Rcode != dns.RcodeSuccess || a.Authoritative || len(a.Records) > 0 {
 		return ""
@@ -315,11 +315,11 @@ func (a *Answer) Referral() string {
 }
 
 func (a *Answer) name() string {
-	name, _ := Fqdn(a.Question.Name) // Ask took it already
+	name, _ := Fqdn(a.Question.Name) // Ask has already accepted it
 	return name
 }
 
-// alias follows the CNAME records of the answer from the name that was asked for to the last one.
+// alias follows the CNAME records of the answer from the requested name to the last one.
 func (a *Answer) alias() string {
 	name := a.name()
 	for range len(a.Records) { // so that a loop ends
@@ -337,8 +337,7 @@ func (a *Answer) alias() string {
 	return name
 }
 
-// Found gives the records that answer the question: of the type that was asked for, and of the name or what it is an
-// alias of.
+// Found returns the records that answer the question: of the requested type, and of the name or its alias target.
 func (a *Answer) Found() []dns.RR {
 	name := a.alias()
 	var found []dns.RR
@@ -350,7 +349,7 @@ func (a *Answer) Found() []dns.RR {
 	return found
 }
 
-// share is ctx with its share of the time that is left, when n have to do with it.
+// share returns ctx with an n-th of the remaining time.
 func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok && n > 1 {
 		return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
@@ -358,7 +357,7 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	return ctx, func() {}
 }
 
-// endpoint is a server as it was asked for.
+// endpoint is a server as configured.
 type endpoint struct {
 	host, port string
 	url        string // over HTTPS
@@ -371,13 +370,13 @@ func (e endpoint) String() string {
 	return net.JoinHostPort(e.host, e.port)
 }
 
-// servers gives the servers that a question goes to, in order: one, but with several in /etc/resolv.conf.
+// servers returns the servers for a question, in order: one, or all in /etc/resolv.conf.
 func (c *Client) servers(q Question) ([]endpoint, error) {
 	name := q.Server
 	if name == "" {
 		name = c.Resolver
 		if host, port, err := net.SplitHostPort(name); err == nil && port == Auto.port() {
-			name = net.JoinHostPort(host, q.Transport.port()) // the same server answers over TLS elsewhere
+			name = net.JoinHostPort(host, q.Transport.port()) // TLS has another port on the same server
 		}
 	}
 	if name != "" {
@@ -386,12 +385,12 @@ func (c *Client) servers(q Question) ([]endpoint, error) {
 	}
 	machine, err := dns.ClientConfigFromFile(machineFile)
 	if err != nil {
-		return nil, fmt.Errorf("read %s to learn which resolver to ask: %w; set resolver in stepwatch.yml", machineFile, err)
+		return nil, fmt.Errorf("read %s to find the resolver: %w; set resolver in stepwatch.yml", machineFile, err)
 	}
 	if len(machine.Servers) == 0 {
-		return nil, fmt.Errorf("%s names no resolver: set resolver in stepwatch.yml", machineFile)
+		return nil, fmt.Errorf("%s has no resolver: set resolver in stepwatch.yml", machineFile)
 	}
-	const most = 3 // as the C library has it (resolv.conf(5))
+	const most = 3 // as in the C library (resolv.conf(5))
 	servers := make([]endpoint, 0, most)
 	for _, address := range machine.Servers[:min(most, len(machine.Servers))] {
 		server, err := parseServer(net.JoinHostPort(address, q.Transport.port()), q.Transport)
@@ -403,8 +402,8 @@ func (c *Client) servers(q Question) ([]endpoint, error) {
 	return servers, nil
 }
 
-// parseServer reads a host or address, with or without a port. Over HTTPS it may be a URL, and its path is /dns-query
-// unless it has one.
+// parseServer parses a host or address, with or without a port. Over HTTPS it may be a URL, with the default path
+// /dns-query.
 func parseServer(name string, transport Transport) (endpoint, error) {
 	if transport == HTTPS {
 		return parseURL(name)
@@ -416,7 +415,7 @@ func parseServer(name string, transport Transport) (endpoint, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if _, isName := dns.IsDomainName(host); host == "" || strings.ContainsAny(host, " /@?#") || !isName || err != nil || n == 0 {
 		if _, err := netip.ParseAddr(host); err != nil || n == 0 {
-			return endpoint{}, fmt.Errorf("%q is no name server: write a host or an address, with :port when it is not %s", name, transport.port())
+			return endpoint{}, fmt.Errorf("%q is not a name server: write a host or an address, with :port unless it is %s", name, transport.port())
 		}
 	}
 	return endpoint{host: host, port: port}, nil
@@ -432,7 +431,7 @@ func parseURL(name string) (endpoint, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return endpoint{}, fmt.Errorf("%q is no name server over HTTPS: write a host or a URL as https://dns.example.org/dns-query", name)
+		return endpoint{}, fmt.Errorf("%q is not a name server over HTTPS: write a host or a URL such as https://dns.example.org/dns-query", name)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/dns-query"

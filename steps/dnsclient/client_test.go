@@ -133,22 +133,22 @@ func TestTroubles(t *testing.T) {
 		want     string
 	}{
 		"NXDOMAIN":   {nil, ask("absent.example.test", dns.TypeA), dnsclient.NoName, `ask ` + at + ` for the A of "absent.example.test": NXDOMAIN: the name does not exist`},
-		"no data":    {nil, ask("mail.example.test", dns.TypeMX), dnsclient.NoData, `ask ` + at + ` for the MX of "mail.example.test": the name exists and has no MX record`},
-		"alias":      {nil, ask("hanging.example.test", dns.TypeA), dnsclient.NoData, `ask ` + at + ` for the A of "hanging.example.test": the name is an alias of elsewhere.test, and the answer has no A record of that`},
+		"no data":    {nil, ask("mail.example.test", dns.TypeMX), dnsclient.NoData, `ask ` + at + ` for the MX of "mail.example.test": the name exists but has no MX record`},
+		"alias":      {nil, ask("hanging.example.test", dns.TypeA), dnsclient.NoData, `ask ` + at + ` for the A of "hanging.example.test": the name is an alias of elsewhere.test, but the answer has no A record for it`},
 		"refused":    {nil, ask("elsewhere.test", dns.TypeA), dnsclient.Refused, `ask ` + at + ` for the A of "elsewhere.test": REFUSED: the server does not answer this machine, or not for this name`},
 		"SERVFAIL":   {rcode(dns.RcodeServerFailure), over(""), dnsclient.ServFail, `ask ` + at + ` for the MX of "example.test": SERVFAIL: the server could not find out (DNSSEC Bogus: "no\nSEP")`},
 		"NOTIMP":     {rcode(dns.RcodeNotImplemented), over(""), dnsclient.OtherCode, `ask ` + at + ` for the MX of "example.test": the server answered NOTIMP (DNSSEC Bogus: "no\nSEP")`},
-		"lame":       {nameserver.Lame, over(""), dnsclient.NoData, `ask ` + at + ` for the MX of "example.test": no answer but a referral to the name servers of .: this server is not one of them`},
+		"lame":       {nameserver.Lame, over(""), dnsclient.NoData, `ask ` + at + ` for the MX of "example.test": a referral to the name servers of . instead of an answer: this server is not one of them`},
 		"truncated":  {nameserver.Truncating, over(dnsclient.UDP), dnsclient.Truncated, `ask ` + at + ` for the MX of "example.test": the answer is truncated: it does not fit into 1232 bytes over UDP; ask over TCP`},
-		"silent":     {nameserver.Silent, over(""), dnsclient.Timeout, `ask ` + at + ` for the MX of "example.test": no answer in time to the question, sent once over UDP`},
+		"silent":     {nameserver.Silent, over(""), dnsclient.Timeout, `ask ` + at + ` for the MX of "example.test": no answer in time, sent once over UDP`},
 		"wrong id":   {nameserver.WrongID, over(""), dnsclient.Protocol, ""},
 		"garbage":    {nameserver.Garbage, over(""), dnsclient.Protocol, ""},
-		"other":      {nameserver.OtherQuestion, over(""), dnsclient.Protocol, `ask ` + at + ` for the MX of "example.test": no answer in time to the question, sent once over UDP; 1 that came do not count: what came answers another question: other.test. MX`},
+		"other":      {nameserver.OtherQuestion, over(""), dnsclient.Protocol, `ask ` + at + ` for the MX of "example.test": no answer in time, sent once over UDP; ignored replies: 1: the reply answers another question: other.test. MX`},
 		"TCP silent": {nameserver.Silent, over(dnsclient.TCP), dnsclient.Timeout, `ask ` + at + ` for the MX of "example.test": no answer in time`},
-		"TCP other":  {nameserver.OtherQuestion, over(dnsclient.TCP), dnsclient.Protocol, `ask ` + at + ` for the MX of "example.test": what came answers another question: other.test. MX`},
-		"no name":    {nil, ask("a..b", dns.TypeA), dnsclient.Asked, `ask for the A of "a..b": "a..b" is no domain name`},
-		"no server":  {nil, dnsclient.Question{Name: "example.test", Type: dns.TypeA, Server: "a b"}, dnsclient.Asked, `ask a b for the A of "example.test": "a b" is no name server: write a host or an address, with :port when it is not 53`},
-		"no IPv6":    {nil, dnsclient.Question{Name: "example.test", Type: dns.TypeA, Server: "127.0.0.1", Family: dnsclient.IPv6}, dnsclient.Asked, `ask 127.0.0.1:53 for the A of "example.test": 127.0.0.1 is no IPv6 address`},
+		"TCP other":  {nameserver.OtherQuestion, over(dnsclient.TCP), dnsclient.Protocol, `ask ` + at + ` for the MX of "example.test": the reply answers another question: other.test. MX`},
+		"no name":    {nil, ask("a..b", dns.TypeA), dnsclient.Asked, `ask for the A of "a..b": "a..b" is not a domain name`},
+		"no server":  {nil, dnsclient.Question{Name: "example.test", Type: dns.TypeA, Server: "a b"}, dnsclient.Asked, `ask a b for the A of "example.test": "a b" is not a name server: write a host or an address, with :port unless it is 53`},
+		"no IPv6":    {nil, dnsclient.Question{Name: "example.test", Type: dns.TypeA, Server: "127.0.0.1", Family: dnsclient.IPv6}, dnsclient.Asked, `ask 127.0.0.1:53 for the A of "example.test": 127.0.0.1 is not an IPv6 address`},
 		"no host":    {nil, dnsclient.Question{Name: "example.test", Type: dns.TypeA, Server: "absent.example.test"}, dnsclient.Network, ""},
 		"closed":     {nil, dnsclient.Question{Name: "example.test", Type: dns.TypeA, Server: "127.0.0.1:1"}, dnsclient.Network, ""},
 	} {
@@ -166,7 +166,7 @@ func TestTroubles(t *testing.T) {
 	}
 }
 
-// A lost packet is asked for again, and the answer says so.
+// TestLoss checks that a lost packet is repeated, and that the answer says so.
 func TestLoss(t *testing.T) {
 	server, client := serve(t)
 	server.Misbehave(nameserver.Losing(1))
@@ -199,12 +199,12 @@ func TestTruncatedIsAskedForOverTCP(t *testing.T) {
 		return nil
 	})
 	_, err = client.Find(within(t, 300*time.Millisecond), dnsclient.Question{Name: "example.test", Type: dns.TypeA})
-	if want := "the answer over UDP is truncated (41 bytes), and over TCP there is none: no answer in time"; err == nil || !strings.HasSuffix(err.Error(), want) {
+	if want := "the answer over UDP is truncated (41 bytes), and there is no answer over TCP: no answer in time"; err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v, want … %s", err, want)
 	}
 }
 
-// Cancelling ends a question at once.
+// TestCancel checks that cancelling ends a question immediately.
 func TestCancel(t *testing.T) {
 	server, client := serve(t)
 	server.Misbehave(nameserver.Silent)

@@ -7,7 +7,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// denials are the signed records of an answer that say what is not there: NSEC (RFC 4034 section 4) or NSEC3 (RFC 5155).
+// denials are the signed records of an answer that prove absence: NSEC (RFC 4034 section 4) or NSEC3 (RFC 5155).
 type denials struct {
 	zone  string
 	plain []*dns.NSEC
@@ -16,22 +16,22 @@ type denials struct {
 
 func (d *denials) empty() bool { return len(d.plain)+len(d.hash) == 0 }
 
-// add takes a set whose signature is right.
+// add adds a set with a valid signature.
 func (d *denials) add(s *set, sealed seal) error {
 	if d.zone != "" && d.zone != sealed.zone {
-		return bogus("the proofs of absence are of two zones, %q and %q", d.zone, sealed.zone)
+		return bogus("the proofs of absence are from two zones, %q and %q", d.zone, sealed.zone)
 	}
 	d.zone = sealed.zone
 	for _, rr := range s.records {
 		switch rr := rr.(type) {
 		case *dns.NSEC:
 			if sealed.labels < labels(rr.Hdr.Name) {
-				return bogus("the NSEC of %q was made from a wildcard, which proves nothing", rr.Hdr.Name)
+				return bogus("the NSEC of %q was expanded from a wildcard, which proves nothing", rr.Hdr.Name)
 			}
 			d.plain = append(d.plain, rr)
 		case *dns.NSEC3:
 			if rr.Iterations > maxIterations {
-				return unsigned("the zone %q hashes its names %d times, more than the %d that are checked (RFC 9276)", sealed.zone, rr.Iterations, maxIterations)
+				return unsigned("the zone %q hashes its names %d times, more than the limit of %d (RFC 9276)", sealed.zone, rr.Iterations, maxIterations)
 			}
 			d.hash = append(d.hash, rr)
 		}
@@ -42,17 +42,17 @@ func (d *denials) add(s *set, sealed seal) error {
 	return nil
 }
 
-// expanded checks that a wildcard may stand for name, the one with that many labels: that nothing nearer exists (RFC 4035
-// section 5.3.4).
+// expanded checks that the wildcard with this many labels may answer for name: no closer name exists (RFC 4035 section
+// 5.3.4).
 func (d *denials) expanded(name string, wildcardLabels int) error {
 	if d.covered(name, lastLabels(name, wildcardLabels+1)) {
 		return nil
 	}
-	return bogus("%q is answered by a wildcard, and nothing proves that the name itself does not exist", name)
+	return bogus("%q is answered from a wildcard, but nothing proves that the name itself does not exist", name)
 }
 
-// covered says whether the records prove that a name does not exist. nearest is the same name for hashes, cut down to one
-// label more than what exists above it.
+// covered reports whether the records prove that a name does not exist. nearest is the name to check in hashes: one
+// label longer than the longest existing name above it.
 func (d *denials) covered(name, nearest string) bool {
 	return slices.ContainsFunc(d.plain, func(rr *dns.NSEC) bool { return covers(rr, name) }) ||
 		slices.ContainsFunc(d.hash, func(rr *dns.NSEC3) bool { return rr.Cover(nearest) && !optOut(rr) })
@@ -60,7 +60,7 @@ func (d *denials) covered(name, nearest string) bool {
 
 func optOut(rr *dns.NSEC3) bool { return rr.Flags&1 != 0 }
 
-// deny checks that name does not exist, or exists without a record of that type.
+// deny checks that name does not exist, or has no record of this type.
 func (d *denials) deny(name string, kind uint16, noName bool) error {
 	name = dns.CanonicalName(name)
 	proven := false
@@ -79,7 +79,7 @@ func (d *denials) deny(name string, kind uint16, noName bool) error {
 	case proven:
 		return nil
 	case slices.ContainsFunc(d.hash, optOut):
-		return unsigned("the zone %q leaves names without signatures out of its proofs (opt-out), so %q is not proven to be absent", d.zone, name)
+		return unsigned("the zone %q omits unsigned names from its proofs (opt-out), so %q is not proven to be absent", d.zone, name)
 	default:
 		return bogus("the signed records of %q do not prove that %q has no %s", d.zone, name, TypeName(kind))
 	}
@@ -102,7 +102,7 @@ func (d *denials) plainNoData(name string, kind uint16) bool {
 		case owner == name:
 			return lacks(rr.TypeBitMap, kind)
 		case covers(rr, name) && dns.IsSubDomain(name, next):
-			return true // it exists only because something beneath it does
+			return true // it only exists because a name below it exists
 		case covers(rr, name):
 			wildcard := "*." + encloser(rr, name)
 			return slices.ContainsFunc(d.plain, func(rr *dns.NSEC) bool {
@@ -113,11 +113,11 @@ func (d *denials) plainNoData(name string, kind uint16) bool {
 	return false
 }
 
-// closest gives the longest name above name, or itself, that a record proves to exist, and the one a label longer.
+// closest returns the longest existing name at or above name that a record proves, and the name one label longer.
 func (d *denials) closest(name string) (exists, nearest string) {
 	for candidate, longer := name, ""; dns.IsSubDomain(d.zone, candidate); candidate, longer = parentOf(candidate), candidate {
 		for _, rr := range d.hash {
-			// What is above a delegation or an alias of a tree says nothing of what is beneath it.
+			// The record of a delegation or a DNAME says nothing about the names below it.
 			if rr.Match(candidate) && (longer == "" || !beneathIsElsewhere(rr.TypeBitMap)) {
 				return candidate, longer
 			}
@@ -152,7 +152,8 @@ func (d *denials) hashedNoData(name string, kind uint16) bool {
 	return slices.ContainsFunc(d.hash, func(rr *dns.NSEC3) bool { return rr.Match(at) && lacks(rr.TypeBitMap, kind) })
 }
 
-// lacks says whether a name with these types has none of that type, and the record is of the right side of a delegation.
+// lacks reports whether a name with these types does not have kind, and the record is from the right side of a
+// delegation.
 func lacks(types []uint16, kind uint16) bool {
 	if slices.Contains(types, kind) || slices.Contains(types, dns.TypeCNAME) {
 		return false
@@ -168,7 +169,7 @@ func beneathIsElsewhere(types []uint16) bool {
 	return slices.Contains(types, dns.TypeDNAME) || slices.Contains(types, dns.TypeNS) && !slices.Contains(types, dns.TypeSOA)
 }
 
-// covers says whether name would stand between the record's owner and the next name in the order of the zone.
+// covers reports whether name is between the record's owner and the next name in the order of the zone.
 func covers(rr *dns.NSEC, name string) bool {
 	owner, next, name := dns.CanonicalName(rr.Hdr.Name), dns.CanonicalName(rr.NextDomain), dns.CanonicalName(name)
 	if dns.IsSubDomain(owner, name) && name != owner && beneathIsElsewhere(rr.TypeBitMap) {
@@ -177,16 +178,16 @@ func covers(rr *dns.NSEC, name string) bool {
 	if order(owner, name) >= 0 {
 		return false
 	}
-	return order(name, next) < 0 || order(owner, next) >= 0 // the last record leads back to the first
+	return order(name, next) < 0 || order(owner, next) >= 0 // the last record points to the first
 }
 
-// encloser is the longest name above name that the record proves to exist.
+// encloser returns the longest name above name that the record proves to exist.
 func encloser(rr *dns.NSEC, name string) string {
 	n := max(dns.CompareDomainName(rr.Hdr.Name, name), dns.CompareDomainName(rr.NextDomain, name))
 	return lastLabels(name, n)
 }
 
-// lastLabels is the name of the last n labels of name.
+// lastLabels returns the last n labels of name.
 func lastLabels(name string, n int) string {
 	for dns.CountLabel(name) > n {
 		name = parentOf(name)
@@ -194,7 +195,7 @@ func lastLabels(name string, n int) string {
 	return name
 }
 
-// order compares names as a zone orders them: label by label from the last, as bytes (RFC 4034 section 6.1).
+// order compares names in the canonical order of a zone: label by label from the last, as bytes (RFC 4034 section 6.1).
 func order(a, b string) int {
 	first, second := dns.SplitDomainName(a), dns.SplitDomainName(b)
 	for i := 1; i <= min(len(first), len(second)); i++ {

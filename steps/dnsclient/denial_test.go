@@ -6,7 +6,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The order of names is that of RFC 4034 section 6.1, and so is the example.
+// TestOrder checks the example of RFC 4034 section 6.1.
 func TestOrder(t *testing.T) {
 	names := []string{"example.", "a.example.", "yljkjljk.a.example.", "Z.a.example.", "zABC.a.EXAMPLE.", "z.example.", `\001.z.example.`, "*.z.example.", `\200.z.example.`}
 	for i := range names {
@@ -57,12 +57,12 @@ func TestDenial(t *testing.T) {
 		"NSEC no data":                      {[]string{"b.example. NSEC d.example. A"}, "b.example.", dns.TypeMX, false, true},
 		"NSEC data":                         {[]string{"b.example. NSEC d.example. A MX"}, "b.example.", dns.TypeMX, false, false},
 		"NSEC alias":                        {[]string{"b.example. NSEC d.example. CNAME"}, "b.example.", dns.TypeMX, false, false},
-		"NSEC name with others beneath":     {[]string{"b.example. NSEC x.c.example. A"}, "c.example.", dns.TypeMX, false, true},
-		"NSEC is there by others beneath":   {[]string{"b.example. NSEC x.c.example. A", "example. NSEC b.example. SOA"}, "c.example.", dns.TypeMX, true, false},
+		"NSEC name with others below":       {[]string{"b.example. NSEC x.c.example. A"}, "c.example.", dns.TypeMX, false, true},
+		"NSEC exists because of others":     {[]string{"b.example. NSEC x.c.example. A", "example. NSEC b.example. SOA"}, "c.example.", dns.TypeMX, true, false},
 		"NSEC wildcard without":             {[]string{"b.example. NSEC d.example. A", "*.example. NSEC b.example. A"}, "c.example.", dns.TypeMX, false, true},
 		"NSEC wildcard with":                {[]string{"b.example. NSEC d.example. A", "*.example. NSEC b.example. MX"}, "c.example.", dns.TypeMX, false, false},
 		"NSEC of the zone above":            {[]string{"b.example. NSEC d.example. NS"}, "b.example.", dns.TypeMX, false, false},
-		"NSEC beneath a delegation":         {[]string{"b.example. NSEC d.example. NS", "example. NSEC b.example. SOA"}, "a.b.example.", dns.TypeMX, true, false},
+		"NSEC below a delegation":           {[]string{"b.example. NSEC d.example. NS", "example. NSEC b.example. SOA"}, "a.b.example.", dns.TypeMX, true, false},
 		"NSEC no DS":                        {[]string{"b.example. NSEC d.example. NS"}, "b.example.", dns.TypeDS, false, true},
 		"NSEC no DS, of the zone itself":    {[]string{"b.example. NSEC d.example. NS SOA"}, "b.example.", dns.TypeDS, false, false},
 		"NSEC outside":                      {[]string{"example. NSEC example. SOA"}, "elsewhere.", dns.TypeA, true, false},

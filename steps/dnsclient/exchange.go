@@ -21,18 +21,18 @@ import (
 )
 
 const (
-	udpSize    = 1232        // what comes through every network in one piece (RFC 9715)
-	resendWait = time.Second // until a question over UDP is sent again; twice as long each time
+	udpSize    = 1232        // passes every network without fragmentation (RFC 9715)
+	resendWait = time.Second // until a question over UDP is repeated; doubled each time
 )
 
-// askServer asks one server, at its addresses in order until one answers.
+// askServer queries one server, at its addresses in order until one answers.
 func (c *Client) askServer(ctx context.Context, q Question, query *dns.Msg, server endpoint) (*Answer, error) {
 	fail := func(err error) error { return failure(ctx, q, server.String(), err) }
 	host, port := server.host, server.port
 	if other, found := c.ConnectTo[net.JoinHostPort(host, port)]; found {
 		var err error
 		if host, port, err = net.SplitHostPort(other); err != nil {
-			return nil, fail(&Error{Kind: Asked, Detail: fmt.Sprintf("%q under connect_to is no host and port", other)})
+			return nil, fail(&Error{Kind: Asked, Detail: fmt.Sprintf("%q in connect_to is not a host and port", other)})
 		}
 	}
 	addresses, err := c.lookUp(ctx, host, q.Family)
@@ -60,7 +60,7 @@ func (c *Client) askServer(ctx context.Context, q Question, query *dns.Msg, serv
 	return nil, failed[0]
 }
 
-// failure makes an *Error of whatever went wrong and says which question and server it belongs to.
+// failure converts err to an *Error with the question and the server.
 func failure(ctx context.Context, q Question, server string, err error) *Error {
 	e := (*Error)(nil)
 	if !errors.As(err, &e) {
@@ -74,11 +74,11 @@ func failure(ctx context.Context, q Question, server string, err error) *Error {
 	return e
 }
 
-// lookUp gives the addresses of a server.
+// lookUp returns the addresses of a server.
 func (c *Client) lookUp(ctx context.Context, host string, family Family) ([]string, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if family == IPv4 && !ip.Is4() || family == IPv6 && ip.Is4() {
-			return nil, &Error{Kind: Asked, Detail: fmt.Sprintf("%s is no %s address", host, familyName(family))}
+			return nil, &Error{Kind: Asked, Detail: fmt.Sprintf("%s is not an %s address", host, familyName(family))}
 		}
 		return []string{host}, nil
 	}
@@ -117,7 +117,7 @@ func (c *Client) traced(phase string, start time.Time) {
 	}
 }
 
-// askAddress asks over the transport of the question.
+// askAddress queries one address over the transport of the question.
 func (c *Client) askAddress(ctx context.Context, q Question, query *dns.Msg, server endpoint, address string) (*Answer, error) {
 	answer := &Answer{Question: q, Server: address, Transport: q.Transport, Sent: 1}
 	var (
@@ -133,7 +133,7 @@ func (c *Client) askAddress(ctx context.Context, q Question, query *dns.Msg, ser
 			answer.Transport = TCP
 			if reply, err = c.overStream(ctx, query, server, answer); err != nil {
 				e := failure(ctx, q, "", err)
-				e.Detail = fmt.Sprintf("the answer over UDP is truncated (%d bytes), and over TCP there is none: %s", size, e.detail())
+				e.Detail = fmt.Sprintf("the answer over UDP is truncated (%d bytes), and there is no answer over TCP: %s", size, e.detail())
 				return nil, e
 			}
 			answer.Duration += spent
@@ -143,7 +143,7 @@ func (c *Client) askAddress(ctx context.Context, q Question, query *dns.Msg, ser
 	case HTTPS:
 		reply, err = c.overHTTPS(ctx, query, server, answer)
 	default:
-		return nil, &Error{Kind: Asked, Detail: fmt.Sprintf("no transport is called %q", q.Transport)}
+		return nil, &Error{Kind: Asked, Detail: fmt.Sprintf("%q is not a transport", q.Transport)}
 	}
 	if err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func (c *Client) askAddress(ctx context.Context, q Question, query *dns.Msg, ser
 	return answer, nil
 }
 
-// extendedError words the first extended error of a reply (RFC 8914).
+// extendedError describes the first extended error of a reply (RFC 8914).
 func extendedError(reply *dns.Msg) string {
 	opt := reply.IsEdns0()
 	if opt == nil {
@@ -189,27 +189,27 @@ func extendedError(reply *dns.Msg) string {
 	return ""
 }
 
-// decode reads an answer to query. The error says what is wrong with it.
+// decode parses an answer to query. The error says what is wrong with it.
 func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
 	reply := new(dns.Msg)
 	if err := reply.Unpack(packet); err != nil {
-		return nil, fmt.Errorf("what came (%d bytes) is no DNS message: %w", len(packet), err)
+		return nil, fmt.Errorf("the reply (%d bytes) is not a DNS message: %w", len(packet), err)
 	}
 	asked := query.Question[0]
 	switch {
 	case reply.Id != query.Id:
-		return nil, fmt.Errorf("what came has the id %d, not that of the question, %d", reply.Id, query.Id)
+		return nil, fmt.Errorf("the reply has the id %d, want %d as in the question", reply.Id, query.Id)
 	case !reply.Response:
-		return nil, errors.New("what came is a question, not an answer")
+		return nil, errors.New("the reply is a question, not an answer")
 	case reply.Opcode != query.Opcode:
-		return nil, fmt.Errorf("what came has the opcode %d, not that of the question, %d", reply.Opcode, query.Opcode)
+		return nil, fmt.Errorf("the reply has the opcode %d, want %d as in the question", reply.Opcode, query.Opcode)
 	case len(reply.Question) == 0 && reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
-		return reply, nil // who cannot read a question need not repeat it
+		return reply, nil // a server that cannot parse a question need not repeat it
 	case len(reply.Question) != 1:
-		return nil, fmt.Errorf("what came answers %d questions, not one", len(reply.Question))
+		return nil, fmt.Errorf("the reply answers %d questions, want 1", len(reply.Question))
 	}
 	if got := reply.Question[0]; got.Qtype != asked.Qtype || got.Qclass != asked.Qclass || !strings.EqualFold(got.Name, asked.Name) {
-		return nil, fmt.Errorf("what came answers another question: %s %s", got.Name, TypeName(got.Qtype))
+		return nil, fmt.Errorf("the reply answers another question: %s %s", got.Name, TypeName(got.Qtype))
 	}
 	return reply, nil
 }
@@ -217,13 +217,13 @@ func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
 func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*dns.Msg, error) {
 	packet, err := query.Pack()
 	if err != nil {
-		return nil, fmt.Errorf("write the question: %w", err)
+		return nil, fmt.Errorf("encode the question: %w", err)
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", answer.Server)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }() // the answer is read, or there is none
+	defer func() { _ = conn.Close() }() // the answer was read, or there is none
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()
 
@@ -232,7 +232,7 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 	var (
 		buffer = make([]byte, dns.MaxMsgSize)
 		wait   = resendWait
-		stray  error // what came first that is no answer to the question
+		stray  error // the first reply that is not an answer to the question
 		strays int
 	)
 	answer.Sent = 0
@@ -256,7 +256,7 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 			if err != nil {
 				return nil, err
 			}
-			// Whoever sends a wrong answer, the right one may still come, so a wrong one alone decides nothing.
+			// A forged reply may precede the right answer, so a wrong one alone decides nothing.
 			reply, err := decode(buffer[:n], query)
 			if err != nil {
 				strays++
@@ -272,12 +272,12 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 	}
 }
 
-// unanswered words that the time is over.
+// unanswered returns the error for the end of the time.
 func unanswered(ctx context.Context, sent, strays int, stray error) error {
 	if stray != nil {
-		return &Error{Kind: Protocol, Err: ctx.Err(), Detail: fmt.Sprintf("no answer in time to the question, sent %s over UDP; %d that came do not count: %v", times(sent), strays, stray)}
+		return &Error{Kind: Protocol, Err: ctx.Err(), Detail: fmt.Sprintf("no answer in time, sent %s over UDP; ignored replies: %d: %v", times(sent), strays, stray)}
 	}
-	return &Error{Kind: Timeout, Err: ctx.Err(), Detail: fmt.Sprintf("no answer in time to the question, sent %s over UDP", times(sent))}
+	return &Error{Kind: Timeout, Err: ctx.Err(), Detail: fmt.Sprintf("no answer in time, sent %s over UDP", times(sent))}
 }
 
 func times(n int) string {
@@ -287,7 +287,7 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// dial opens a TCP connection, with TLS over it when the transport has it.
+// dial opens a TCP connection, with TLS if the transport uses it.
 func (c *Client) dial(ctx context.Context, server endpoint, answer *Answer, protocols ...string) (net.Conn, error) {
 	start := time.Now()
 	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", answer.Server)
@@ -312,17 +312,17 @@ func (c *Client) dial(ctx context.Context, server endpoint, answer *Answer, prot
 	return client, nil
 }
 
-// overStream asks over TCP or TLS: a message behind its length in two bytes (RFC 1035 section 4.2.2).
+// overStream queries over TCP or TLS: a message after its length in two bytes (RFC 1035 section 4.2.2).
 func (c *Client) overStream(ctx context.Context, query *dns.Msg, server endpoint, answer *Answer) (*dns.Msg, error) {
 	packet, err := query.Pack()
 	if err != nil {
-		return nil, fmt.Errorf("write the question: %w", err)
+		return nil, fmt.Errorf("encode the question: %w", err)
 	}
 	conn, err := c.dial(ctx, server, answer, "dot")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }() // the answer is read, or there is none
+	defer func() { _ = conn.Close() }() // the answer was read, or there is none
 	defer lifeline.Bind(ctx, conn).Release()
 	start := time.Now()
 	defer c.traced("exchange", start)
@@ -360,13 +360,13 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return body, nil
 }
 
-// overHTTPS asks with POST (RFC 8484 section 4.1).
+// overHTTPS queries with POST (RFC 8484 section 4.1).
 func (c *Client) overHTTPS(ctx context.Context, query *dns.Msg, server endpoint, answer *Answer) (*dns.Msg, error) {
 	query = query.Copy()
-	query.Id = 0 // as RFC 8484 wants it, for caches' sake
+	query.Id = 0 // for caches, as RFC 8484 recommends
 	packet, err := query.Pack()
 	if err != nil {
-		return nil, fmt.Errorf("write the question: %w", err)
+		return nil, fmt.Errorf("encode the question: %w", err)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.url, bytes.NewReader(packet))
 	if err != nil {
@@ -412,7 +412,7 @@ func (c *Client) overHTTPS(ctx context.Context, query *dns.Msg, server endpoint,
 	}
 	answer.Duration, answer.Size = time.Since(start), len(body)
 	if len(body) > dns.MaxMsgSize {
-		return nil, &Error{Kind: Protocol, Detail: fmt.Sprintf("the answer is longer than %d bytes, which no DNS message is", dns.MaxMsgSize)}
+		return nil, &Error{Kind: Protocol, Detail: fmt.Sprintf("the answer is longer than %d bytes, the limit of a DNS message", dns.MaxMsgSize)}
 	}
 	reply, err := decode(body, query)
 	if err != nil {

@@ -6,8 +6,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// FuzzAnswer reads what a server may send. Whatever it is, it is an answer to the question or an error, and reading on in
-// it ends.
+// FuzzAnswer decodes arbitrary replies. Each is an answer to the question or an error, and evaluating it ends.
 func FuzzAnswer(f *testing.F) {
 	query := new(dns.Msg)
 	query.SetQuestion("example.test.", dns.TypeTXT)
@@ -49,8 +48,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzDenial reads proofs of absence that a server may send, signed or not: it ends, and a name with the type is never
-// proven to lack it.
+// FuzzDenial checks arbitrary proofs of absence: checking ends, and a name is never proven to
+// lack a type that it has.
 func FuzzDenial(f *testing.F) {
 	f.Add("example.test.", "z.example.test.", "a.example.test.", uint16(1), uint16(2))
 	f.Add("*.example.test.", `\000.example.test.`, "b.a.example.test.", uint16(5), uint16(1))

@@ -9,10 +9,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Each of these asks the configured resolver. The error is an *Error, also when there is no such record: IsAbsent tells
-// that apart from an answer that could not be had.
+// These methods query the configured resolver. The error is an *Error, also if there is no such record: IsAbsent
+// distinguishes that from a failed query.
 
-// TXT gives the TXT records of a name, the strings of each joined as SPF and DKIM want it (RFC 7208 section 3.3).
+// TXT returns the TXT records of a name, with the strings of each joined as SPF and DKIM require (RFC 7208 section
+// 3.3).
 func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
 	answer, err := c.Find(ctx, Question{Name: name, Type: dns.TypeTXT})
 	if err != nil {
@@ -31,7 +32,7 @@ type MX struct {
 	Host       string // without the final dot; empty for the null MX of RFC 7505
 }
 
-// MX gives the mail exchangers of a domain, the most preferred first.
+// MX returns the mail exchangers of a domain, the most preferred first.
 func (c *Client) MX(ctx context.Context, domain string) ([]MX, error) {
 	answer, err := c.Find(ctx, Question{Name: domain, Type: dns.TypeMX})
 	if err != nil {
@@ -46,8 +47,8 @@ func (c *Client) MX(ctx context.Context, domain string) ([]MX, error) {
 	return hosts, nil
 }
 
-// Addresses gives the addresses of a host, IPv4 first. family leaves one kind out. It asks DNS alone, never /etc/hosts.
-// A kind that the host does not have is no error, unless it has none at all.
+// Addresses returns the addresses of a host, IPv4 first. family limits them to one family. It only queries DNS, never
+// /etc/hosts. It is an error if the host has no address at all.
 func (c *Client) Addresses(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
 	var (
 		addresses []netip.Addr
@@ -77,7 +78,7 @@ func (c *Client) Addresses(ctx context.Context, host string, family Family) ([]n
 	return addresses, nil
 }
 
-// PTR gives the names that an address has in reverse DNS, without the final dot.
+// PTR returns the names of an address in reverse DNS, without the final dot.
 func (c *Client) PTR(ctx context.Context, ip netip.Addr) ([]string, error) {
 	answer, err := c.Find(ctx, Question{Name: ReverseName(ip), Type: dns.TypePTR})
 	if err != nil {
@@ -90,13 +91,13 @@ func (c *Client) PTR(ctx context.Context, ip netip.Addr) ([]string, error) {
 	return names, nil
 }
 
-// ReverseName is the name that holds the PTR records of an address: "1.2.0.192.in-addr.arpa." (RFC 1035 section 3.5).
+// ReverseName returns the name with the PTR records of an address: "1.2.0.192.in-addr.arpa." (RFC 1035 section 3.5).
 func ReverseName(ip netip.Addr) string {
-	name, _ := dns.ReverseAddr(ip.Unmap().WithZone("").String()) // an address without a zone always has one
+	name, _ := dns.ReverseAddr(ip.Unmap().WithZone("").String()) // never fails for an address without a zone
 	return name
 }
 
-// Text is the content of a TXT record: its strings joined, with what a zone file would escape written plainly.
+// Text returns the content of a TXT record: its strings joined and without zone file escapes.
 func Text(rr *dns.TXT) string {
 	var text strings.Builder
 	for _, s := range rr.Txt {
@@ -105,7 +106,7 @@ func Text(rr *dns.TXT) string {
 	return text.String()
 }
 
-// unescape takes back what the parser of messages escapes: \" and \\ and \DDD (RFC 1035 section 5.1).
+// unescape reverts the escapes of the message parser: \" and \\ and \DDD (RFC 1035 section 5.1).
 func unescape(to *strings.Builder, s string) {
 	for i := 0; i < len(s); i++ {
 		switch {

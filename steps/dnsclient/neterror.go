@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// NetError returns an error of this package as Go's own resolver words it, for code that knows only *net.DNSError. What
-// leaves open whether there is such a record is temporary. Any other error is returned as it is.
+// NetError converts an error of this package to an error of Go's resolver, for code that only knows *net.DNSError. An
+// error that leaves open whether the record exists is temporary. Any other error is returned unchanged.
 func NetError(err error) error {
 	e := (*Error)(nil)
 	if !errors.As(err, &e) {

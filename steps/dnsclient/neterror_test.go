@@ -33,9 +33,9 @@ func TestNetError(t *testing.T) {
 		}
 	}
 	if err := NetError(refused); err != refused {
-		t.Errorf("another error became %v", err)
+		t.Errorf("another error: got %v", err)
 	}
 	if err := NetError(nil); err != nil {
-		t.Errorf("no error became %v", err)
+		t.Errorf("no error: got %v", err)
 	}
 }

@@ -12,26 +12,26 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Anchors are the keys that validation begins with: DS or DNSKEY records, each at the top of a tree of zones.
+// Anchors are the keys at which validation starts: DS or DNSKEY records, each at the top of a tree of zones.
 type Anchors []dns.RR
 
-// rootAnchors are those of the root (https://data.iana.org/root-anchors/root-anchors.xml): of 2017 and of 2024.
+// rootAnchors are the anchors of the root from 2017 and 2024 (https://data.iana.org/root-anchors/root-anchors.xml).
 const rootAnchors = `
 . DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D
 . DS 38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16
 `
 
-// RootAnchors gives the trust anchors of the root.
+// RootAnchors returns the trust anchors of the root.
 func RootAnchors() Anchors {
 	anchors, err := ParseAnchors(rootAnchors)
 	if err != nil {
-		panic(err) // a test reads them
+		panic(err) // a test parses them
 	}
 	return anchors
 }
 
-// ParseAnchors reads DS and DNSKEY records as a zone file has them, which is the format of unbound's trust-anchor-file.
-// There must be at least one.
+// ParseAnchors parses DS and DNSKEY records in zone file format, the format of unbound's trust-anchor-file. There must
+// be at least one.
 func ParseAnchors(text string) (Anchors, error) {
 	var anchors Anchors
 	parser := dns.NewZoneParser(strings.NewReader(text), ".", "")
@@ -48,7 +48,7 @@ func ParseAnchors(text string) (Anchors, error) {
 		return nil, fmt.Errorf("read trust anchors: %w", err)
 	}
 	if len(anchors) == 0 {
-		return nil, errors.New("there is no trust anchor in it: write DS or DNSKEY records as in a zone file")
+		return nil, errors.New("it has no trust anchor: write DS or DNSKEY records as in a zone file")
 	}
 	return anchors, nil
 }
@@ -56,19 +56,20 @@ func ParseAnchors(text string) (Anchors, error) {
 // Kinds of an Error of Validate.
 const (
 	Unsigned Kind = "unsigned" // no chain of keys leads from a trust anchor to the zone, or the record has no signature
-	Bogus    Kind = "bogus"    // there is a signature, and it is wrong or over
+	Bogus    Kind = "bogus"    // there is a signature, but it is wrong or expired
 )
 
 // Proof says that an answer is authentic.
 type Proof struct {
 	Answer  *Answer
-	Expires time.Time // when the first of the signatures of the answer, and of the keys that made them, ends
-	Zones   []string  // the zones whose keys vouch for it, from that of the answer up to that of the trust anchor
+	Expires time.Time // when the first signature of the answer or of its keys expires
+	Zones   []string  // the zones in the chain of trust, from the answer's zone up to the trust anchor's
 }
 
-// Validate asks a question with signatures and checks them from the trust anchors down (RFC 4035 section 5), also that
-// what is not there is proven not to be there (RFC 4035 section 5.4, RFC 5155 section 8). What the chain needs it asks the
-// configured resolver, and believes none of it unsigned. The error is an *Error; Unsigned and Bogus are its own kinds.
+// Validate sends a question, requests signatures and checks them from the trust anchors down (RFC 4035 section 5). It
+// also checks proofs of absence (RFC 4035 section 5.4, RFC 5155 section 8). It queries the configured resolver for the
+// records of the chain and trusts none without a signature. The error is an *Error; its own kinds are Unsigned and
+// Bogus.
 func (c *Client) Validate(ctx context.Context, q Question, anchors Anchors) (*Proof, error) {
 	q.DNSSEC, q.Unchecked = true, true
 	answer, err := c.Ask(ctx, q)
@@ -101,8 +102,8 @@ func bogus(format string, args ...any) error {
 	return &Error{Kind: Bogus, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Limits on what a zone can make us do: keys with the same tag make each signature cost as many verifications as there are
-// keys (CVE-2023-50387), and hashed denial costs iterations (CVE-2023-50868, RFC 9276 section 3.2).
+// Limits on the work that a zone can cause: with keys of the same tag, each signature needs as many verifications as
+// there are keys (CVE-2023-50387), and hashed denial needs iterations (CVE-2023-50868, RFC 9276 section 3.2).
 const (
 	maxVerifications = 64
 	maxIterations    = 150
@@ -114,15 +115,15 @@ type validator struct {
 	anchors       Anchors
 	now           time.Time
 	zones         map[string]*zoneKeys
-	pending       map[string]bool // zones whose chain is being followed
-	verifications int             // how many are left
+	pending       map[string]bool // zones whose chain is in progress
+	verifications int             // how many remain
 }
 
-// zoneKeys are the keys of a zone that may sign its records.
+// zoneKeys is the keys of a zone that may sign its records.
 type zoneKeys struct {
 	keys    []*dns.DNSKEY
 	expires time.Time // of the signature over the keys
-	parent  string    // the zone that vouches for it, or empty for a trust anchor
+	parent  string    // the zone with its DS record, or empty for a trust anchor
 }
 
 // set is all records of one name and type with their signatures (RFC 2181 section 5).
@@ -131,7 +132,7 @@ type set struct {
 	signatures []*dns.RRSIG
 }
 
-// sets groups records. What is neither signed nor a signature is a set without signatures.
+// sets groups records. Unsigned records are a set without signatures.
 func sets(records []dns.RR) []*set {
 	type key struct {
 		name string
@@ -170,14 +171,14 @@ func (s *set) String() string {
 	return fmt.Sprintf("the %s of %q", TypeName(h.Rrtype), strings.TrimSuffix(h.Name, "."))
 }
 
-// seal is a signature that is right.
+// seal is a valid signature.
 type seal struct {
 	zone    string // that signed
-	labels  int    // of the name that was signed; fewer than the record's name has when a wildcard made it
+	labels  int    // of the signed name; fewer than in the record's name if expanded from a wildcard
 	expires time.Time
 }
 
-// answer checks all of an answer and fills in its proof.
+// answer validates an answer and fills in its proof.
 func (v *validator) answer(ctx context.Context, p *Proof) error {
 	a := p.Answer
 	keep := func(s seal) {
@@ -230,12 +231,12 @@ func (v *validator) answer(ctx context.Context, p *Proof) error {
 	}
 	if len(a.Found()) == 0 {
 		if denials.empty() {
-			// A zone that is not signed has no denials, so whether they ought to be there the chain of keys says.
+			// An unsigned zone has no denials, so the chain of keys decides whether they are required.
 			zone, err := v.enclosing(ctx, a)
 			if err != nil {
 				return err
 			}
-			return bogus("nothing proves that it is not there: the zone %q is signed, and the answer has no NSEC or NSEC3 record", zone)
+			return bogus("nothing proves that the record is absent: the zone %q is signed, but the answer has no NSEC or NSEC3 record", zone)
 		}
 		if err := denials.deny(a.alias(), a.Question.Type, a.Rcode == dns.RcodeNameError); err != nil {
 			return err
@@ -247,8 +248,8 @@ func (v *validator) answer(ctx context.Context, p *Proof) error {
 	return nil
 }
 
-// synthesized says whether a set is the alias that follows from a DNAME of the same answer, which alone is signed (RFC 6672
-// section 5.3.1).
+// synthesized reports whether a set is an alias derived from a DNAME of the same answer. Only the DNAME is signed (RFC
+// 6672 section 5.3.1).
 func synthesized(s *set, records []dns.RR) bool {
 	alias, is := s.records[0].(*dns.CNAME)
 	if !is || len(s.signatures) > 0 || len(s.records) > 1 {
@@ -268,8 +269,7 @@ func synthesized(s *set, records []dns.RR) bool {
 	return false
 }
 
-// enclosing finds the zone of an answer without denials, and whether a chain of keys leads to it: the error says that it
-// does not.
+// enclosing returns the zone of an answer without denials. It returns an error if no chain of keys leads to the zone.
 func (v *validator) enclosing(ctx context.Context, a *Answer) (string, error) {
 	for _, rr := range a.Authority {
 		if soa, is := rr.(*dns.SOA); is {
@@ -281,7 +281,7 @@ func (v *validator) enclosing(ctx context.Context, a *Answer) (string, error) {
 	return "", unsigned("the answer has no record, no signature and no SOA")
 }
 
-// labels counts those of a name without the asterisk of a wildcard (RFC 4034 section 3.1.3).
+// labels counts the labels of a name without the asterisk of a wildcard (RFC 4034 section 3.1.3).
 func labels(name string) int {
 	n := dns.CountLabel(name)
 	if strings.HasPrefix(name, "*.") {
@@ -290,7 +290,7 @@ func labels(name string) int {
 	return n
 }
 
-// set checks that one of the signatures of a record set is right, and gives the one that is so for the longest time.
+// set returns the valid signature of a record set that expires last, or an error if there is none.
 func (v *validator) set(ctx context.Context, s *set) (seal, error) {
 	var best seal
 	var first error
@@ -318,11 +318,11 @@ func (v *validator) set(ctx context.Context, s *set) (seal, error) {
 	}
 }
 
-// whyUnsigned says whether a set without a signature is of a zone that is not signed, or whether the signature is missing.
+// whyUnsigned returns whether a set without a signature is from an unsigned zone, or lacks its signature.
 func (v *validator) whyUnsigned(ctx context.Context, head *dns.RR_Header, s *set) error {
 	zone := dns.CanonicalName(head.Name)
 	if head.Rrtype == dns.TypeDS {
-		zone = parentOf(zone) // which has it, not the zone of that name
+		zone = parentOf(zone) // the DS record is in the parent zone
 	}
 	for ; ; zone = parentOf(zone) {
 		answer, err := v.ask(ctx, zone, dns.TypeSOA)
@@ -330,7 +330,7 @@ func (v *validator) whyUnsigned(ctx context.Context, head *dns.RR_Header, s *set
 			if _, err := v.zone(ctx, zone); err != nil {
 				return err
 			}
-			return bogus("%s has no signature, and its zone %q is signed", s, zone)
+			return bogus("%s has no signature, but its zone %q is signed", s, zone)
 		}
 		if err != nil && !IsAbsent(err) {
 			return err
@@ -346,7 +346,7 @@ func (v *validator) signature(ctx context.Context, s *set, sig *dns.RRSIG) (seal
 	owner := dns.CanonicalName(s.records[0].Header().Name)
 	signer := dns.CanonicalName(sig.SignerName)
 	if !dns.IsSubDomain(signer, owner) || sig.TypeCovered == dns.TypeDS && signer == owner || int(sig.Labels) > labels(owner) {
-		return seal{}, bogus("the signature over %s is by %q, which has no say there", s, signer)
+		return seal{}, bogus("the signature of %s is by %q, which has no authority for it", s, signer)
 	}
 	keys, err := v.zone(ctx, signer)
 	if err != nil {
@@ -356,23 +356,23 @@ func (v *validator) signature(ctx context.Context, s *set, sig *dns.RRSIG) (seal
 	return seal{zone: signer, labels: int(sig.Labels), expires: expires}, err
 }
 
-// verify checks a signature with the one of the keys that it names, and gives its end.
+// verify checks a signature with the key that it names, and returns its expiry.
 func (v *validator) verify(s *set, sig *dns.RRSIG, keys []*dns.DNSKEY) (time.Time, error) {
 	begins, ends := moment(sig.Inception, v.now), moment(sig.Expiration, v.now)
 	const layout = "2006-01-02 15:04 MST"
 	switch {
 	case v.now.After(ends):
-		return ends, bogus("the signature over %s ended %s", s, ends.Format(layout))
+		return ends, bogus("the signature of %s expired at %s", s, ends.Format(layout))
 	case v.now.Before(begins):
-		return ends, bogus("the signature over %s begins %s only: is the clock of the signer, or this one, wrong?", s, begins.Format(layout))
+		return ends, bogus("the signature of %s is not valid before %s: check the clock of the signer and of this machine", s, begins.Format(layout))
 	}
-	err := bogus("no key of the zone made the signature over %s: it names key %d of algorithm %s", s, sig.KeyTag, algorithm(sig.Algorithm))
+	err := bogus("no key of the zone made the signature of %s: it names key %d with algorithm %s", s, sig.KeyTag, algorithm(sig.Algorithm))
 	for _, key := range keys {
 		if key.KeyTag() != sig.KeyTag || key.Algorithm != sig.Algorithm {
 			continue
 		}
 		if v.verifications--; v.verifications < 0 {
-			return ends, bogus("its signatures need more than %d verifications, which is as an attack has it", maxVerifications)
+			return ends, bogus("its signatures need more than %d verifications, as in an attack", maxVerifications)
 		}
 		if !wellFormed(key) {
 			err = bogus("key %d of %q, algorithm %s, cannot be used", sig.KeyTag, key.Hdr.Name, algorithm(key.Algorithm))
@@ -382,12 +382,12 @@ func (v *validator) verify(s *set, sig *dns.RRSIG, keys []*dns.DNSKEY) (time.Tim
 		if failed == nil {
 			return ends, nil
 		}
-		err = bogus("the signature over %s by key %d of %q is wrong: %v", s, sig.KeyTag, key.Hdr.Name, failed)
+		err = bogus("the signature of %s by key %d of %q is wrong: %v", s, sig.KeyTag, key.Hdr.Name, failed)
 	}
 	return ends, err
 }
 
-// wellFormed says whether a key has the length of its algorithm, without which its library does not take it well.
+// wellFormed reports whether a key has the length of its algorithm, which the library requires.
 func wellFormed(key *dns.DNSKEY) bool {
 	decoded, err := base64.StdEncoding.DecodeString(key.PublicKey)
 	if err != nil {
@@ -411,19 +411,19 @@ func algorithm(number uint8) string {
 	return cmp.Or(dns.AlgorithmToString[number], fmt.Sprintf("number %d", number))
 }
 
-// moment is a time of a signature, which has 32 bits and means the one next to now (RFC 4034 section 3.1.5).
+// moment returns the time of a 32-bit stamp in a signature: the one closest to now (RFC 4034 section 3.1.5).
 func moment(stamp uint32, now time.Time) time.Time {
 	base := now.Unix()
 	return time.Unix(base+int64(int32(stamp-uint32(base))), 0).UTC() //nolint:gosec // the arithmetic of RFC 1982 wraps around
 }
 
-// zone gives the keys of a zone, once a chain from a trust anchor vouches for them.
+// zone returns the keys of a zone, after it has validated them by a chain from a trust anchor.
 func (v *validator) zone(ctx context.Context, name string) (*zoneKeys, error) {
 	if known := v.zones[name]; known != nil {
 		return known, nil
 	}
 	if v.pending[name] {
-		return nil, bogus("the keys of %q are vouched for by a zone that they vouch for themselves", name)
+		return nil, bogus("the chain of trust of the keys of %q is a loop", name)
 	}
 	v.pending[name] = true
 	defer delete(v.pending, name)
@@ -434,7 +434,7 @@ func (v *validator) zone(ctx context.Context, name string) (*zoneKeys, error) {
 	answer, err := v.ask(ctx, name, dns.TypeDNSKEY)
 	switch {
 	case IsAbsent(err):
-		return nil, bogus("the zone %q has no DNSKEY record, and the zone above has a DS record for it", name)
+		return nil, bogus("the zone %q has no DNSKEY record, but its parent zone has a DS record for it", name)
 	case err != nil:
 		return nil, err
 	}
@@ -459,7 +459,7 @@ func (v *validator) zone(ctx context.Context, name string) (*zoneKeys, error) {
 		}
 	}
 	if len(entry) == 0 {
-		return nil, bogus("no key of the zone %q is the one that its %s names", name, whose(parent))
+		return nil, bogus("no key of the zone %q matches its %s", name, whose(parent))
 	}
 	err = bogus("the keys of %q have no signature", name)
 	known := &zoneKeys{keys: all, parent: parent}
@@ -490,8 +490,8 @@ func whose(parent string) string {
 	return fmt.Sprintf("DS record in %q", parent)
 }
 
-// delegation gives the DS or DNSKEY records that vouch for a zone: trust anchors, or what the zone above says and has
-// signed. parent is that zone.
+// delegation returns the DS or DNSKEY records that identify the keys of a zone: trust anchors, or the signed DS records
+// of the parent zone.
 func (v *validator) delegation(ctx context.Context, name string) (vouched []dns.RR, parent string, err error) {
 	for _, rr := range v.anchors {
 		if dns.CanonicalName(rr.Header().Name) == name {
@@ -502,12 +502,12 @@ func (v *validator) delegation(ctx context.Context, name string) (vouched []dns.
 		return vouched, "", nil
 	}
 	if name == "." {
-		return nil, "", unsigned("no trust anchor stands above the zone: dnssec.anchors in stepwatch.yml names others")
+		return nil, "", unsigned("there is no trust anchor above the zone: set dnssec.anchors in stepwatch.yml")
 	}
 	answer, err := v.ask(ctx, name, dns.TypeDS)
 	switch {
 	case IsAbsent(err):
-		return nil, "", unsigned("the zone above has no DS record for %q, so nobody can check its signatures", name)
+		return nil, "", unsigned("the parent zone has no DS record for %q, so its signatures cannot be checked", name)
 	case err != nil:
 		return nil, "", err
 	}
@@ -521,7 +521,7 @@ func (v *validator) delegation(ctx context.Context, name string) (vouched []dns.
 		}
 		return s.records, sealed.zone, nil
 	}
-	return nil, "", unsigned("the zone above has no DS record for %q, so nobody can check its signatures", name)
+	return nil, "", unsigned("the parent zone has no DS record for %q, so its signatures cannot be checked", name)
 }
 
 func isVouchedFor(key *dns.DNSKEY, vouched []dns.RR) bool {
@@ -543,7 +543,7 @@ func isVouchedFor(key *dns.DNSKEY, vouched []dns.RR) bool {
 	return false
 }
 
-// ask asks the resolver for what the chain needs, with signatures, whether or not the resolver thinks well of it.
+// ask queries the resolver for records of the chain, with signatures, also if the resolver cannot validate them.
 func (v *validator) ask(ctx context.Context, name string, kind uint16) (*Answer, error) {
 	return v.client.Find(ctx, Question{Name: name, Type: kind, DNSSEC: true, Unchecked: true})
 }

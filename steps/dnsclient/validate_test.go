@@ -104,15 +104,15 @@ func TestValidateRefuses(t *testing.T) {
 		want     string
 	}{
 		"ended": {alter: altered(dns.TypeA, func(sig *dns.RRSIG) { sig.Expiration, sig.Inception = uint32(ended.Unix()), uint32(ended.Unix())-60 }), is: dnsclient.Bogus,
-			want: `the signature over the A of "example.test" ended ` + ended.Format("2006-01-02 15:04 MST")},
+			want: `the signature of the A of "example.test" expired at ` + ended.Format("2006-01-02 15:04 MST")},
 		"not yet": {alter: altered(dns.TypeA, func(sig *dns.RRSIG) { sig.Inception = uint32(time.Now().Unix()) + 3600 }), is: dnsclient.Bogus,
-			want: `the signature over the A of "example.test" begins `},
-		"wrong":            {spoil: only(dns.TypeA, func(sig *dns.RRSIG) { sig.OrigTtl++ }), is: dnsclient.Bogus, want: `the signature over the A of "example.test" by key `},
-		"key unknown":      {alter: altered(dns.TypeA, func(sig *dns.RRSIG) { sig.KeyTag++ }), is: dnsclient.Bogus, want: `no key of the zone made the signature over the A of "example.test": it names key `},
-		"by a stranger":    {spoil: only(dns.TypeA, func(sig *dns.RRSIG) { sig.SignerName = "ample.test." }), is: dnsclient.Bogus, want: `the signature over the A of "example.test" is by "ample.test.", which has no say there`},
-		"no signature":     {alter: without(dns.TypeA), is: dnsclient.Bogus, want: `the A of "example.test" has no signature, and its zone "example.test." is signed`},
+			want: `the signature of the A of "example.test" is not valid before `},
+		"wrong":            {spoil: only(dns.TypeA, func(sig *dns.RRSIG) { sig.OrigTtl++ }), is: dnsclient.Bogus, want: `the signature of the A of "example.test" by key `},
+		"key unknown":      {alter: altered(dns.TypeA, func(sig *dns.RRSIG) { sig.KeyTag++ }), is: dnsclient.Bogus, want: `no key of the zone made the signature of the A of "example.test": it names key `},
+		"by a stranger":    {spoil: only(dns.TypeA, func(sig *dns.RRSIG) { sig.SignerName = "ample.test." }), is: dnsclient.Bogus, want: `the signature of the A of "example.test" is by "ample.test.", which has no authority for it`},
+		"no signature":     {alter: without(dns.TypeA), is: dnsclient.Bogus, want: `the A of "example.test" has no signature, but its zone "example.test." is signed`},
 		"keys not signed":  {alter: without(dns.TypeDNSKEY), is: dnsclient.Bogus, want: `the keys of "test." have no signature`},
-		"DS not signed":    {alter: without(dns.TypeDS), is: dnsclient.Bogus, want: `the DS of "example.test" has no signature, and its zone "test." is signed`},
+		"DS not signed":    {alter: without(dns.TypeDS), is: dnsclient.Bogus, want: `the DS of "example.test" has no signature, but its zone "test." is signed`},
 		"absence unsigned": {question: "absent.example.test", alter: without(dns.TypeNSEC), is: dnsclient.Bogus, want: `the NSEC of "example.test" has no signature`},
 		"absence not proven": {question: "absent.example.test", fault: func(query, reply *dns.Msg, udp bool) [][]byte {
 			if reply.Rcode == dns.RcodeNameError {
@@ -132,10 +132,10 @@ func TestValidateRefuses(t *testing.T) {
 				return [][]byte{packet}
 			}
 			return s.Fault(query, reply, udp)
-		}, is: dnsclient.Bogus, want: `nothing proves that it is not there: the zone "example.test." is signed, and the answer has no NSEC or NSEC3 record`},
-		"not signed zone": {question: "plain.test", is: dnsclient.Unsigned, want: `the zone above has no DS record for "plain.test.", so nobody can check its signatures`},
-		"other anchor":    {anchors: dnsclient.Anchors{other.Key("test.").ToDS(dns.SHA256)}, is: dnsclient.Bogus, want: `no key of the zone "test." is the one that its trust anchor names`},
-		"root anchors":    {anchors: dnsclient.RootAnchors(), is: dnsclient.Unsigned, want: `the zone above has no DS record for "test.", so nobody can check its signatures`},
+		}, is: dnsclient.Bogus, want: `nothing proves that the record is absent: the zone "example.test." is signed, but the answer has no NSEC or NSEC3 record`},
+		"not signed zone": {question: "plain.test", is: dnsclient.Unsigned, want: `the parent zone has no DS record for "plain.test.", so its signatures cannot be checked`},
+		"other anchor":    {anchors: dnsclient.Anchors{other.Key("test.").ToDS(dns.SHA256)}, is: dnsclient.Bogus, want: `no key of the zone "test." matches its trust anchor`},
+		"root anchors":    {anchors: dnsclient.RootAnchors(), is: dnsclient.Unsigned, want: `the parent zone has no DS record for "test.", so its signatures cannot be checked`},
 		"DS of another key": {fault: func(query, reply *dns.Msg, udp bool) [][]byte {
 			for i, rr := range reply.Answer {
 				if rr.Header().Rrtype == dns.TypeDS {
@@ -143,7 +143,7 @@ func TestValidateRefuses(t *testing.T) {
 				}
 			}
 			return s.Fault(query, reply, udp)
-		}, is: dnsclient.Bogus, want: `no key of the zone "example.test." is the one that its DS record in "test." names`},
+		}, is: dnsclient.Bogus, want: `no key of the zone "example.test." matches its DS record in "test."`},
 		"SERVFAIL": {fault: func(_, reply *dns.Msg, _ bool) [][]byte {
 			reply.Rcode = dns.RcodeServerFailure
 			packet, _ := reply.Pack()
@@ -180,7 +180,7 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
-// The anchors that are built in are those that Debian ships.
+// TestRootAnchors compares the built-in anchors with those of Debian.
 func TestRootAnchors(t *testing.T) {
 	shipped, err := os.ReadFile("/usr/share/dns/root.ds")
 	if err != nil {
@@ -196,15 +196,15 @@ func TestRootAnchors(t *testing.T) {
 			found = found || dns.IsDuplicate(ours, rr)
 		}
 		if !found {
-			t.Errorf("%s is not built in", rr)
+			t.Errorf("%s is not a built-in anchor", rr)
 		}
 	}
 }
 
 func TestParseAnchors(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                       "there is no trust anchor in it: write DS or DNSKEY records as in a zone file",
-		"; a comment\n":          "there is no trust anchor in it: write DS or DNSKEY records as in a zone file",
+		"":                       "it has no trust anchor: write DS or DNSKEY records as in a zone file",
+		"; a comment\n":          "it has no trust anchor: write DS or DNSKEY records as in a zone file",
 		". A 192.0.2.1":          "a trust anchor is a DS or DNSKEY record, not a A",
 		". DS x":                 "read trust anchors: ",
 		"$INCLUDE /etc/passwd\n": "read trust anchors: ",

@@ -1,7 +1,7 @@
-// Package lifeline binds a connection to a context: when the context ends, whoever waits on the connection stops waiting.
+// Package lifeline binds a connection to a context: when the context ends, every wait on the connection ends.
 //
-// Go's connections know deadlines and no contexts. A Line is what lies between, for as long as one exchange takes. It is
-// released when that is done, and from then on it neither touches the connection nor leaves a goroutine.
+// Go's connections support deadlines but not contexts. A Line connects the two for one exchange. After its release, it
+// does not touch the connection and leaves no goroutine.
 package lifeline
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// past is a deadline that is over, whatever the clock says.
+// past is a deadline that is over on any clock.
 var past = time.Unix(1, 0)
 
 // Deadliner is the part of a net.Conn and a net.PacketConn that waiting depends on.
@@ -25,25 +25,25 @@ var _ Deadliner = net.Conn(nil)
 
 // Line binds one connection to one context. Its methods may be called by any goroutine.
 type Line struct {
-	ctx  context.Context //nolint:containedctx // a Line is what joins it to a connection
-	conn Deadliner       // nil when the connection is closed at the end
+	ctx  context.Context //nolint:containedctx // a Line connects it to a connection
+	conn Deadliner       // nil if the connection is closed at the end
 
 	stop    func() bool
-	ended   chan struct{} // closed once the end of ctx was dealt with
+	ended   chan struct{} // closed once the end of ctx is handled
 	release sync.Once
 
 	mu  sync.Mutex
 	cut bool // the context ended while the connection was bound
 }
 
-// Bind has every wait on conn end when ctx does. The connection stays open, but its deadline is over: see Release.
+// Bind ends every wait on conn when ctx ends. The connection stays open, but its deadline has passed: see Release.
 func Bind(ctx context.Context, conn Deadliner) *Line {
-	return bind(ctx, conn, func() { _ = conn.SetDeadline(past) }) // fails on a closed connection alone, on which nobody waits
+	return bind(ctx, conn, func() { _ = conn.SetDeadline(past) }) // only fails on a closed connection, on which nobody waits
 }
 
-// BindClosing closes conn when ctx ends. It is for libraries that do not stop for a deadline. The close must not block.
+// BindClosing closes conn when ctx ends. It is for libraries that ignore deadlines. The close must not block.
 func BindClosing(ctx context.Context, conn io.Closer) *Line {
-	return bind(ctx, nil, func() { _ = conn.Close() }) // whoever uses it learns of it
+	return bind(ctx, nil, func() { _ = conn.Close() }) // the next use of the connection reports it
 }
 
 func bind(ctx context.Context, conn Deadliner, end func()) *Line {
@@ -58,8 +58,8 @@ func bind(ctx context.Context, conn Deadliner, end func()) *Line {
 	return l
 }
 
-// Release takes the connection from the context and says whether it is as it was: the context did not end before. When
-// Release has returned the Line does nothing more to the connection. Releasing twice is harmless.
+// Release unbinds the connection and reports whether it is unchanged, because the context did not end before. After
+// Release, the Line does not touch the connection. Releasing twice is harmless.
 func (l *Line) Release() (whole bool) {
 	l.release.Do(func() {
 		if !l.stop() {
@@ -71,8 +71,8 @@ func (l *Line) Release() (whole bool) {
 	return !l.cut
 }
 
-// SetReadDeadline moves the deadline of reading, as for a wait that is shorter than the context's. It leaves a connection
-// alone whose context has ended, so that no wait begins again after the end.
+// SetReadDeadline sets the read deadline, for a wait shorter than the context's. It has no effect once the context has
+// ended, so that no wait starts again after the end.
 func (l *Line) SetReadDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,8 +82,8 @@ func (l *Line) SetReadDeadline(t time.Time) error {
 	return l.conn.SetReadDeadline(t)
 }
 
-// Cause returns why the context ended in the place of an error that came of that: its text is the cause's, and errors.Is
-// finds both. While the context goes on, err is returned as it is.
+// Cause returns err with the cause of the context's end: its text is the cause's, and errors.Is matches both. If the
+// context has not ended, Cause returns err unchanged.
 func (l *Line) Cause(err error) error {
 	if err == nil || l.ctx.Err() == nil {
 		return err

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// pair is a connection on loopback and its other end.
+// pair returns both ends of a connection on loopback.
 func pair(t *testing.T) (conn, other net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,7 +35,7 @@ func pair(t *testing.T) (conn, other net.Conn) {
 
 var errWhy = errors.New("told to stop")
 
-// wait reads until something ends that, which must not take long.
+// wait reads until the read ends, which must not take long.
 func wait(t *testing.T, conn net.Conn) error {
 	t.Helper()
 	ended := make(chan error, 1)
@@ -47,7 +47,7 @@ func wait(t *testing.T, conn net.Conn) error {
 	case err := <-ended:
 		return err
 	case <-time.After(5 * time.Second):
-		t.Fatal("the read goes on")
+		t.Fatal("the read did not end")
 		return nil
 	}
 }
@@ -70,7 +70,7 @@ func TestEndDuringAWait(t *testing.T) {
 				t.Errorf("got %v, want %v for %v", err, how.want, errWhy)
 			}
 			if line.Release() || line.Release() {
-				t.Error("the connection is taken for whole")
+				t.Error("Release reports an unchanged connection")
 			}
 		})
 	}
@@ -85,7 +85,7 @@ func TestEndBeforeBinding(t *testing.T) {
 		t.Errorf("got %v, want %v", err, errWhy)
 	}
 	if line.Release() {
-		t.Error("the connection is taken for whole")
+		t.Error("Release reports an unchanged connection")
 	}
 }
 
@@ -94,18 +94,18 @@ func TestEndAfterRelease(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	line := Bind(ctx, conn)
 	if !line.Release() || !line.Release() {
-		t.Error("the connection is not taken for whole")
+		t.Error("Release reports a changed connection")
 	}
 	cancel()
 	if _, err := other.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if err := wait(t, conn); err != nil {
-		t.Errorf("a connection that was released: %v", err)
+		t.Errorf("a released connection: %v", err)
 	}
 	closing := BindClosing(ctx, nothing{}) // ended already, so it is closed at once
 	if closing.Release() {
-		t.Error("the connection is taken for whole")
+		t.Error("Release reports an unchanged connection")
 	}
 }
 
@@ -113,7 +113,7 @@ type nothing struct{}
 
 func (nothing) Close() error { return nil }
 
-// A deadline of one's own is never moved past the context's end.
+// TestDeadlineOfOnesOwn checks that the caller's deadline is never moved past the context's end.
 func TestDeadlineOfOnesOwn(t *testing.T) {
 	conn, other := pair(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -122,7 +122,7 @@ func TestDeadlineOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := wait(t, conn); !errors.Is(line.Cause(err), os.ErrDeadlineExceeded) || line.Cause(err) != err {
-		t.Errorf("got %v, want that the deadline is over", err)
+		t.Errorf("got %v, want an expired deadline", err)
 	}
 	if err := line.SetReadDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
@@ -135,10 +135,10 @@ func TestDeadlineOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := wait(t, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("got %v, want that no wait begins again", err)
+		t.Errorf("got %v, want no new wait", err)
 	}
 	line.Release()
-	// What is done to it from now on is its owner's matter, such as a goodbye.
+	// After the release, the owner may set deadlines again, for example to say goodbye.
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
@@ -156,15 +156,16 @@ func TestCauseOfNothing(t *testing.T) {
 	line := Bind(ctx, conn)
 	defer line.Release()
 	if err := line.Cause(io.EOF); err != io.EOF {
-		t.Errorf("got %v while the context goes on", err)
+		t.Errorf("got %v before the context ended", err)
 	}
 	cancel()
 	if err := line.Cause(nil); err != nil {
-		t.Errorf("got %v of an exchange that went well", err)
+		t.Errorf("got %v for a successful exchange", err)
 	}
 }
 
-// Whenever the context ends, a connection that was released as whole has no deadline, and one that was not has.
+// TestEndAtAnyMoment checks that a connection released as unchanged has no deadline, and any other one has, whenever
+// the context ends.
 func TestEndAtAnyMoment(t *testing.T) {
 	conn, other := pair(t)
 	go func() {
@@ -187,10 +188,10 @@ func TestEndAtAnyMoment(t *testing.T) {
 		_, err := conn.Read(make([]byte, 1))
 		all.Wait()
 		if whole && err != nil || !whole && !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("released whole %t, and reading ends in %v", whole, err)
+			t.Fatalf("released unchanged %t, but reading returns %v", whole, err)
 		}
 		if again := line.Release(); again != whole {
-			t.Fatalf("released %t, and then %t", whole, again)
+			t.Fatalf("released %t, then %t", whole, again)
 		}
 	}
 	_ = conn.Close()

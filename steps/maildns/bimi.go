@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// BIMILogoLimit is how large a logo should be at most, in bytes (draft-svg-tiny-ps-abrotman).
+// BIMILogoLimit is the recommended maximum size of a logo in bytes (draft-svg-tiny-ps-abrotman).
 const BIMILogoLimit = 32 << 10
 
 // BIMI is the record that names a domain's logo (draft-brand-indicators-for-message-identification).
 type BIMI struct {
 	Name     string // default._bimi.example.org
-	Logo     string // https address of an SVG file; empty when the domain declines to have one
+	Logo     string // https address of an SVG file; empty if the domain declines to have one
 	Evidence string // https address of a mark certificate, or empty
 	Findings
 }
@@ -39,20 +39,20 @@ func CheckBIMI(ctx context.Context, lookup Lookup, domain string) (*BIMI, error)
 	b.Logo, b.Evidence = tags.value("l"), tags.value("a")
 	for _, tag := range []struct{ name, value string }{{"l", b.Logo}, {"a", b.Evidence}} {
 		if host, is := strings.CutPrefix(strings.ToLower(tag.value), "https://"); tag.value != "" && (!is || host == "" || host[0] == '/') {
-			b.fault("%s=%s: wanted an https address", tag.name, oneWord(tag.value))
+			b.fault("%s=%s: want an https address", tag.name, oneWord(tag.value))
 		}
 	}
 	if b.Logo != "" && b.Evidence == "" {
-		b.advise("without a mark certificate (a=) most mailbox providers show no logo")
+		b.advise("without a mark certificate (a=), most mailbox providers show no logo")
 	}
 	return b, nil
 }
 
-// CheckBIMILogo lints an image against the profile that mailbox providers take, SVG Tiny Portable/Secure.
+// CheckBIMILogo lints an image against the profile that mailbox providers accept, SVG Tiny Portable/Secure.
 func CheckBIMILogo(image []byte) Findings {
 	var f Findings
 	if len(image) > BIMILogoLimit {
-		f.fault("it has %d bytes, and providers take up to %d", len(image), BIMILogoLimit)
+		f.fault("it has %d bytes, but providers accept at most %d", len(image), BIMILogoLimit)
 	}
 	decoder := xml.NewDecoder(bytes.NewReader(image))
 	root, title := true, false
@@ -62,7 +62,7 @@ func CheckBIMILogo(image []byte) Findings {
 			break
 		}
 		if err != nil {
-			f.fault("it is no XML: %s", quote(err.Error()))
+			f.fault("it is not XML: %s", quote(err.Error()))
 			return f
 		}
 		element, is := token.(xml.StartElement)
@@ -77,11 +77,11 @@ func CheckBIMILogo(image []byte) Findings {
 		case root:
 			root = false
 			if name != "svg" {
-				f.fault("it is a document of <%s>, wanted <svg>", oneWord(element.Name.Local))
+				f.fault("its root element is <%s>, want <svg>", oneWord(element.Name.Local))
 				return f
 			}
 			if attributes["baseprofile"] != "tiny-ps" || attributes["version"] != "1.2" {
-				f.fault(`wanted version="1.2" and baseProfile="tiny-ps", got version=%s and baseProfile=%s`, quote(attributes["version"]), quote(attributes["baseprofile"]))
+				f.fault(`want version="1.2" and baseProfile="tiny-ps", got version=%s and baseProfile=%s`, quote(attributes["version"]), quote(attributes["baseprofile"]))
 			}
 		case name == "title":
 			title = true
@@ -95,7 +95,7 @@ func CheckBIMILogo(image []byte) Findings {
 	case root:
 		f.fault("it is empty")
 	case !title:
-		f.fault("it has no <title>, which the profile demands")
+		f.fault("it has no <title>, which the profile requires")
 	}
 	return f
 }

@@ -9,34 +9,34 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Standing is what a blocklist says of an address.
+// Standing is what a blocklist says about an address.
 type Standing int
 
-// The standings. Only the first two say anything of the address.
+// The standings. Only the first two say something about the address.
 const (
 	NotListed Standing = iota
 	Listed
-	Refusing // the list does not answer us: too many questions, a public resolver, no subscription
-	Broken   // the list does not work as RFC 5782 wants it
-	Unable   // the list works, but has no addresses of that family
+	Refusing // the list refuses our queries: too many queries, a public resolver, no subscription
+	Broken   // the list does not work as RFC 5782 requires
+	Unable   // the list works, but has no addresses of this family
 )
 
 // Listing is the answer of one list about one address.
 type Listing struct {
 	Standing Standing
 	Codes    []string // as answered: 127.0.0.2
-	Text     string   // what the list says about it, or what is wrong with the list; may be empty
+	Text     string   // the list's reason, or what is wrong with the list; may be empty
 }
 
-// refusals are the answers by which lists say that they do not answer (Spamhaus and those that follow it).
+// refusals are the codes with which lists refuse a query (Spamhaus, and lists with the same convention).
 var refusals = map[string]string{
 	"127.255.255.252": "the name of the list is misspelt",
-	"127.255.255.254": "it takes no questions from public resolvers",
-	"127.255.255.255": "it was asked too often",
+	"127.255.255.254": "it does not accept queries from public resolvers",
+	"127.255.255.255": "too many queries were sent to it",
 }
 
-// CheckBlocklist asks a DNS blocklist about an address, and about the two test addresses that tell a working list from one
-// that is gone: such a list lists nothing, or everything (RFC 5782 section 5).
+// CheckBlocklist queries a DNS blocklist for an address, and for the two test addresses that show whether the list
+// works. A list that no longer works lists nothing or everything (RFC 5782 section 5).
 func CheckBlocklist(ctx context.Context, lookup Lookup, list string, address netip.Addr) (Listing, error) {
 	present, absent := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")
 	if address.Is6() {
@@ -62,17 +62,17 @@ func CheckBlocklist(ctx context.Context, lookup Lookup, list string, address net
 	case err != nil:
 		return test, err
 	case test.Standing == Listed:
-		return Listing{Standing: Broken, Text: "it lists the test address that no list may have (" + absent.String() + "), so it lists everything"}, nil
+		return Listing{Standing: Broken, Text: "it lists the test address that no list may contain (" + absent.String() + "), so it lists everything"}, nil
 	case test.Standing != NotListed:
 		return test, nil
 	}
 	return found, nil
 }
 
-// nothingListed is what a list that is gone looks like.
+// nothingListed is the Listing of a list that no longer works.
 var nothingListed = Listing{Standing: Broken, Text: "it does not list the test address 127.0.0.2, so it lists nothing"}
 
-// withoutIPv6 tells a list that has no IPv6 addresses from one that has none at all.
+// withoutIPv6 distinguishes a list without IPv6 addresses from an empty list.
 func withoutIPv6(ctx context.Context, lookup Lookup, list string) (Listing, error) {
 	test, err := askBlocklist(ctx, lookup, list, netip.MustParseAddr("127.0.0.2"))
 	switch {
@@ -97,8 +97,8 @@ func askBlocklist(ctx context.Context, lookup Lookup, list string, address netip
 		l.Codes = append(l.Codes, text)
 		switch octets := code.As4(); {
 		case octets[0] != 127:
-			// A domain that was given up answers every name with the address of whoever sells it.
-			return Listing{Standing: Broken, Codes: l.Codes, Text: "it answers " + text + ", which is no answer of a blocklist (wanted 127.0.0.0/8): its domain may have changed hands"}, nil
+			// An expired domain may resolve every name to the address of its reseller.
+			return Listing{Standing: Broken, Codes: l.Codes, Text: "it answers " + text + ", which is not an answer of a blocklist (want 127.0.0.0/8): its domain may have a new owner"}, nil
 		case octets[1] == 255 && octets[2] == 255:
 			why, known := refusals[text]
 			if !known {
@@ -106,21 +106,21 @@ func askBlocklist(ctx context.Context, lookup Lookup, list string, address netip
 			}
 			return Listing{Standing: Refusing, Codes: l.Codes, Text: why}, nil
 		case text == "127.0.0.1":
-			return Listing{Standing: Refusing, Codes: l.Codes, Text: "it refuses to answer, as to a public resolver or after too many questions"}, nil
+			return Listing{Standing: Refusing, Codes: l.Codes, Text: "it refuses to answer, possibly because of a public resolver or too many queries"}, nil
 		}
 		l.Standing = Listed
 	}
 	if l.Standing != Listed {
 		return l, nil
 	}
-	// Why is written beside it. That it cannot be had changes nothing.
+	// The reason is in a TXT record at the same name. It is optional.
 	if texts, err := lookup.texts(ctx, name); err == nil {
 		l.Text = strings.Join(texts, "; ")
 	}
 	return l, nil
 }
 
-// blocklistName is the address as lists have it (RFC 5782 sections 2.1 and 2.4): its bytes or half bytes backwards.
+// blocklistName returns the address as lists write it (RFC 5782 sections 2.1 and 2.4): its bytes or nibbles in reverse.
 func blocklistName(address netip.Addr) string {
 	var parts []string
 	if address.Is4() {

@@ -15,15 +15,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The usages of a TLSA record (RFC 7218): what it says of the server's certificate.
+// The usages of a TLSA record (RFC 7218): what it says about the server's certificate.
 const (
 	pkixTA = 0 // signed by this authority, and valid to a public root
 	pkixEE = 1 // this certificate, and valid to a public root
 	daneTA = 2 // signed by this authority
-	daneEE = 3 // this certificate or key, whatever its name and dates
+	daneEE = 3 // this certificate or key, with any name and dates
 )
 
-// TLSA are the records that say which certificates a server may show (RFC 6698), and what DNSSEC says of them.
+// TLSA is the records that say which certificates a server may present (RFC 6698), and whether DNSSEC proves them.
 type TLSA struct {
 	Name      string // _25._tcp.mx.example.org
 	Host      string
@@ -32,8 +32,8 @@ type TLSA struct {
 	Findings
 }
 
-// CheckTLSA reads and lints the records of a port. smtp says that mail servers connect there: they ignore the usages that
-// want a public root (RFC 7672 section 3.1.3).
+// CheckTLSA reads and lints the records of a port. smtp says that mail servers connect to it: they ignore the usages
+// with a public root (RFC 7672 section 3.1.3).
 func CheckTLSA(ctx context.Context, lookup Lookup, host string, port int, smtp bool) (*TLSA, error) {
 	host = Canonical(host)
 	t := &TLSA{Name: "_" + strconv.Itoa(port) + "._tcp." + host, Host: host}
@@ -47,7 +47,7 @@ func CheckTLSA(ctx context.Context, lookup Lookup, host string, port int, smtp b
 		return t, nil
 	}
 	if !t.Authentic {
-		t.fault("%s is not proven by DNSSEC, so senders ignore it: sign the zone, and have the zone above name its key (DS)", t.Name)
+		t.fault("%s is not proven by DNSSEC, so senders ignore it: sign the zone, and add a DS record for its key in the parent zone", t.Name)
 	}
 	for _, rr := range answer.Records {
 		record, is := rr.(*dns.TLSA)
@@ -63,7 +63,7 @@ func CheckTLSA(ctx context.Context, lookup Lookup, host string, port int, smtp b
 	return t, nil
 }
 
-// tlsaText shows a record as it stands in a zone, shortened.
+// tlsaText returns a record as in a zone file, shortened.
 func tlsaText(r *dns.TLSA) string {
 	data := r.Certificate
 	if len(data) > 16 {
@@ -72,38 +72,39 @@ func tlsaText(r *dns.TLSA) string {
 	return fmt.Sprintf("%d %d %d %s", r.Usage, r.Selector, r.MatchingType, data)
 }
 
-// tlsaProblem says why nobody can use a record.
+// tlsaProblem says why a record is unusable, or returns an empty string.
 func tlsaProblem(r *dns.TLSA, smtp bool) string {
 	data, err := hex.DecodeString(r.Certificate)
 	size, known := map[uint8]int{1: sha256.Size, 2: sha512.Size}[r.MatchingType]
 	switch {
 	case r.Usage > daneEE:
-		return "there is no such usage: take 3 or 2"
+		return "there is no such usage: use 3 or 2"
 	case smtp && (r.Usage == pkixTA || r.Usage == pkixEE):
-		return "mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2"
+		return "mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): use 3 or 2"
 	case r.Selector > 1:
-		return "there is no such selector: take 1 (the key) or 0 (the certificate)"
+		return "there is no such selector: use 1 (the key) or 0 (the certificate)"
 	case r.MatchingType > 2:
-		return "there is no such matching type: take 1 (SHA-256)"
+		return "there is no such matching type: use 1 (SHA-256)"
 	case err != nil:
-		return "its data is no hexadecimal"
+		return "its data is not hexadecimal"
 	case known && len(data) != size:
-		return fmt.Sprintf("its data has %d bytes, and that hash %d", len(data), size)
+		return fmt.Sprintf("its data has %d bytes, but this hash has %d", len(data), size)
 	case len(data) == 0:
 		return "it has no data"
 	}
 	return ""
 }
 
-// Verify judges the chain that the server showed, its own certificate first, and adds what is wrong. It fails when none of the
-// records allows the chain; those that do not are advice, because a record for the next certificate has to stand
-// before that is used (RFC 7671 section 8.1). roots are for the usages 0 and 1; nil means the machine's own.
+// Verify checks the chain that the server presented, its own certificate first, and adds findings. It is a fault if no
+// record allows the chain. If one does, the others are advice, because a record for the next certificate must be
+// published before the certificate is used (RFC 7671 section 8.1). roots are for the usages 0 and 1; nil means the
+// machine's.
 func (t *TLSA) Verify(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) {
 	if len(t.Records) == 0 {
-		return // said already
+		return // reported before
 	}
 	if len(chain) == 0 {
-		t.fault("%s showed no certificate", t.Host)
+		t.fault("%s presented no certificate", t.Host)
 		return
 	}
 	var problems []string
@@ -122,20 +123,20 @@ func (t *TLSA) Verify(chain []*x509.Certificate, roots *x509.CertPool, now time.
 		return
 	}
 	key := sha256.Sum256(chain[0].RawSubjectPublicKeyInfo)
-	t.fault("no TLSA record allows the certificate that %s shows: %s; a record for its key is 3 1 1 %s", t.Host, strings.Join(problems, "; "), hex.EncodeToString(key[:]))
+	t.fault("no TLSA record allows the certificate of %s: %s; a record for its key is 3 1 1 %s", t.Host, strings.Join(problems, "; "), hex.EncodeToString(key[:]))
 }
 
-// allows says why a record does not allow a chain, or nothing.
+// allows says why a record does not allow a chain, or returns an empty string.
 func (t *TLSA) allows(r *dns.TLSA, chain []*x509.Certificate, roots *x509.CertPool, now time.Time) string {
 	switch r.Usage {
-	case daneEE: // name and dates do not count (RFC 7671 section 5.1)
+	case daneEE: // name and dates are ignored (RFC 7671 section 5.1)
 		if !tlsaFits(r, chain[0]) {
-			return "it is of another certificate or key"
+			return "it is for another certificate or key"
 		}
 		return ""
 	case pkixEE:
 		if !tlsaFits(r, chain[0]) {
-			return "it is of another certificate or key"
+			return "it is for another certificate or key"
 		}
 		_, err := t.path(chain, roots, now)
 		return problemOf(err)
@@ -149,7 +150,7 @@ func (t *TLSA) allows(r *dns.TLSA, chain []*x509.Certificate, roots *x509.CertPo
 			}
 		}
 		if err == nil {
-			return "none of the authorities above the certificate is the one that it names"
+			return "it names none of the authorities above the certificate"
 		}
 		return problemOf(err)
 	default:
@@ -157,8 +158,8 @@ func (t *TLSA) allows(r *dns.TLSA, chain []*x509.Certificate, roots *x509.CertPo
 	}
 }
 
-// anchored judges a chain by an authority that the record names (RFC 7671 section 5.2). It has to be among the certificates
-// that the server shows, unless the record is that certificate itself.
+// anchored checks a chain against the authority named in the record (RFC 7671 section 5.2). The server must present the
+// authority's certificate, unless the record contains it.
 func (t *TLSA) anchored(r *dns.TLSA, chain []*x509.Certificate, now time.Time) string {
 	candidates := chain
 	if r.Selector == 0 && r.MatchingType == 0 {
@@ -168,7 +169,7 @@ func (t *TLSA) anchored(r *dns.TLSA, chain []*x509.Certificate, now time.Time) s
 			}
 		}
 	}
-	problem := "the authority that it names is not among the certificates that the server shows"
+	problem := "the server does not present the authority that it names"
 	for _, authority := range candidates {
 		if !tlsaFits(r, authority) {
 			continue
@@ -199,7 +200,7 @@ func problemOf(err error) string {
 	return strings.TrimPrefix(err.Error(), "x509: ")
 }
 
-// tlsaFits says whether a record is of a certificate.
+// tlsaFits reports whether a record matches a certificate.
 func tlsaFits(r *dns.TLSA, certificate *x509.Certificate) bool {
 	data := certificate.Raw
 	if r.Selector == 1 {

@@ -14,19 +14,19 @@ import (
 	"strings"
 )
 
-// The lengths of RSA keys in bits (RFC 8301 section 3.2): receivers take no signature with less than the first, and signers
-// should not use less than the second.
+// The lengths of RSA keys in bits (RFC 8301 section 3.2): receivers accept no signature below the first, and signers
+// should use at least the second.
 const (
 	DKIMLeastBits = 1024
 	DKIMGoodBits  = 2048
 )
 
-// DKIMKey is the public key that signatures of a domain and selector are verified with (RFC 6376 section 3.6).
+// DKIMKey is the public key that verifies signatures of a domain and selector (RFC 6376 section 3.6).
 type DKIMKey struct {
-	Name   string // where it is: mail._domainkey.example.org
-	Record string // empty when there is not exactly one
+	Name   string // its name in DNS: mail._domainkey.example.org
+	Record string // empty unless there is exactly one
 	Kind   string // "rsa" or "ed25519"
-	Bits   int    // of the modulus; 256 for Ed25519; zero when there is no key
+	Bits   int    // of the modulus; 256 for Ed25519; zero if there is no key
 	Public crypto.PublicKey
 	Findings
 }
@@ -40,12 +40,12 @@ func CheckDKIM(ctx context.Context, lookup Lookup, selector, domain string) (*DK
 	}
 	switch len(texts) {
 	case 0:
-		k.fault("there is no TXT record at %s: publish the key that your signer made for the selector %s", k.Name, selector)
+		k.fault("there is no TXT record at %s: publish the key of your signer for the selector %s", k.Name, selector)
 		return k, nil
 	case 1:
 		k.Record = texts[0]
 	default:
-		k.fault("%s has %d TXT records, and which of them a receiver takes is chance (RFC 6376 section 3.6.2.2): remove all but one", k.Name, len(texts))
+		k.fault("%s has %d TXT records, and receivers may use any of them (RFC 6376 section 3.6.2.2): remove all but one", k.Name, len(texts))
 		return k, nil
 	}
 	k.parse()
@@ -55,21 +55,21 @@ func CheckDKIM(ctx context.Context, lookup Lookup, selector, domain string) (*DK
 func (k *DKIMKey) parse() {
 	tags := parseTags(k.Record, &k.Findings)
 	if len(tags) == 0 || !tags.has("p") {
-		k.fault("%s is no DKIM key, as it has no p=: %s", k.Name, quote(k.Record))
+		k.fault("%s is not a DKIM key, because it has no p=: %s", k.Name, quote(k.Record))
 		return
 	}
 	tags.unknown(&k.Findings, "v", "k", "p", "h", "s", "t", "n", "g")
 	if tags.has("v") && (tags[0].name != "v" || tags.value("v") != "DKIM1") {
-		k.fault("wanted v=DKIM1 at its beginning, or no v= at all")
+		k.fault("want v=DKIM1 at its beginning, or no v= at all")
 	}
 	if tags.has("h") && !hasItem(tags.value("h"), "sha256") {
-		k.fault("h=%s: it allows no SHA-256, and receivers take nothing else (RFC 8301 section 3.1)", oneWord(tags.value("h")))
+		k.fault("h=%s: it does not allow SHA-256, and receivers accept nothing else (RFC 8301 section 3.1)", oneWord(tags.value("h")))
 	}
 	if tags.has("s") && !hasItem(tags.value("s"), "email") && !hasItem(tags.value("s"), "*") {
 		k.fault("s=%s: it is not for mail", oneWord(tags.value("s")))
 	}
 	if hasItem(tags.value("t"), "y") {
-		k.fault("t=y: the domain only tests DKIM, and receivers may take its mail as unsigned: remove the flag")
+		k.fault("t=y: the domain only tests DKIM, and receivers may treat its mail as unsigned: remove the flag")
 	}
 	k.Kind = "rsa"
 	if tags.has("k") {
@@ -82,7 +82,7 @@ func (k *DKIMKey) parse() {
 	}
 	der, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		k.fault("p= is not base64 (%d characters): is a part of the key missing or there twice?", len(encoded))
+		k.fault("p= is not base64 (%d characters): is a part of the key missing or duplicated?", len(encoded))
 		return
 	}
 	switch k.Kind {
@@ -90,13 +90,13 @@ func (k *DKIMKey) parse() {
 		k.rsa(der)
 	case "ed25519":
 		if len(der) != ed25519.PublicKeySize {
-			k.fault("p= has %d bytes, and an Ed25519 key has 32, without any ASN.1 around it (RFC 8463 section 4)", len(der))
+			k.fault("p= has %d bytes, but an Ed25519 key has 32, without ASN.1 around it (RFC 8463 section 4)", len(der))
 			return
 		}
 		k.Public, k.Bits = ed25519.PublicKey(der), 8*ed25519.PublicKeySize
 		k.advise("many receivers cannot verify Ed25519: sign with an RSA key too")
 	default:
-		k.fault("k=%s: no receiver knows that kind of key: wanted rsa or ed25519", oneWord(tags.value("k")))
+		k.fault("k=%s: receivers do not support this type of key: want rsa or ed25519", oneWord(tags.value("k")))
 	}
 }
 
@@ -104,33 +104,33 @@ func (k *DKIMKey) rsa(der []byte) {
 	public, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
 		if public, err = x509.ParsePKCS1PublicKey(der); err == nil {
-			k.advise("the key is a bare RSAPublicKey, which some receivers do not take (RFC 6376 erratum 3017)")
+			k.advise("the key is a bare RSAPublicKey, which some receivers do not accept (RFC 6376 erratum 3017)")
 		}
 	}
 	key, is := public.(*rsa.PublicKey)
 	switch {
 	case err != nil:
-		k.fault("p= is base64 of %d bytes that are no RSA key: is a part of it missing?", len(der))
+		k.fault("p= is base64 of %d bytes that are not an RSA key: is a part of it missing?", len(der))
 		return
 	case !is:
-		k.fault("p= is no RSA key, and k= says rsa")
+		k.fault("p= is not an RSA key, but k= says rsa")
 		return
 	}
 	k.Public, k.Bits = key, key.N.BitLen()
 	switch {
 	case k.Bits < DKIMLeastBits:
-		k.fault("the key has %d bits, and receivers take no signature with less than %d (RFC 8301 section 3.2): make one of %d", k.Bits, DKIMLeastBits, DKIMGoodBits)
+		k.fault("the key has %d bits, and receivers accept no signature with fewer than %d (RFC 8301 section 3.2): create one with %d", k.Bits, DKIMLeastBits, DKIMGoodBits)
 	case k.Bits < DKIMGoodBits:
-		k.advise("the key has %d bits: make one of %d (RFC 8301 section 3.2)", k.Bits, DKIMGoodBits)
+		k.advise("the key has %d bits: create one with %d (RFC 8301 section 3.2)", k.Bits, DKIMGoodBits)
 	}
 }
 
-// hasItem says whether a list between colons has an item.
+// hasItem reports whether a colon-separated list has an item.
 func hasItem(list, item string) bool {
 	return slices.ContainsFunc(strings.Split(list, ":"), func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), item) })
 }
 
-// Same says whether another public key is this one.
+// Same reports whether another public key equals this one.
 func (k *DKIMKey) Same(other crypto.PublicKey) bool {
 	switch mine := k.Public.(type) {
 	case *rsa.PublicKey:
@@ -141,8 +141,8 @@ func (k *DKIMKey) Same(other crypto.PublicKey) bool {
 	return false
 }
 
-// ReadPublicKey gives the public key of what is in a PEM file: a private key (PKCS #1 or #8) or a public one. No error holds
-// any of the file.
+// ReadPublicKey returns the public key of a PEM file, which contains a private key (PKCS #1 or #8) or a public key.
+// Errors never contain parts of the file.
 func ReadPublicKey(file []byte) (crypto.PublicKey, error) {
 	for rest := file; ; {
 		var block *pem.Block
@@ -174,6 +174,6 @@ func ReadPublicKey(file []byte) (crypto.PublicKey, error) {
 		case *rsa.PublicKey, ed25519.PublicKey:
 			return key, nil
 		}
-		return nil, fmt.Errorf("its key is of a kind that DKIM does not have (%T)", key)
+		return nil, fmt.Errorf("DKIM does not support its type of key (%T)", key)
 	}
 }

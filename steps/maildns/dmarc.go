@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// DMARC is what a receiver does with mail from a domain that neither SPF nor DKIM speaks for (RFC 9989).
+// DMARC is what a receiver does with mail of a domain that fails both SPF and DKIM (RFC 9989).
 type DMARC struct {
 	Domain  string
-	At      string   // the domain whose record counts; empty when there is none
-	Record  string   // empty when there is not exactly one
-	Policy  string   // what it wishes for mail from Domain: none, quarantine or reject; empty when that cannot be read
-	From    string   // the tag that says so: "p", or for a domain beneath At "sp", or "np" where that does not exist
-	Percent int      // of failing mail that the policy is for (pct); 100 unless it says otherwise
-	Testing bool     // t=y: the policy is to be taken one step milder
-	Reports []string // where aggregate reports go (rua)
+	At      string   // the domain of the record that counts; empty if there is none
+	Record  string   // empty unless there is exactly one
+	Policy  string   // the policy for mail from Domain: none, quarantine or reject; empty if it is invalid
+	From    string   // the tag with the policy: "p"; for a domain below At "sp", or "np" if the domain does not exist
+	Percent int      // of failing mail to which the policy applies (pct); the default is 100
+	Testing bool     // t=y: receivers apply the policy one level weaker
+	Reports []string // destinations of aggregate reports (rua)
 	Findings
 }
 
-// CheckDMARC finds the record that counts for domain as receivers do (DMARCWalk), lints it, and asks those outside the domain
-// who get its reports whether they take them (RFC 7489 section 7.1). Receivers that still go by RFC 7489 look at domain and
-// at its registered domain only, which is advice.
+// CheckDMARC finds the record that applies to domain as receivers do (DMARCWalk), lints it, and checks that
+// destinations of reports outside the domain accept them (RFC 7489 section 7.1). Receivers with RFC 7489 only look at
+// domain and its registered domain. A record elsewhere is therefore advice.
 func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, error) {
 	d := &DMARC{Domain: domain, Percent: 100}
 	walk := NewDMARCWalk(lookup)
@@ -46,7 +46,7 @@ func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, erro
 		d.fault(`neither %s nor %s has a DMARC record: add one at _dmarc.%s that begins with "v=DMARC1; p="`, domain, registered, registered)
 		return d, nil
 	case policy.Domain != domain && policy.Domain != registered:
-		d.advise("many receivers look for the record at %s and %s only (RFC 7489 section 6.6.3) and do not find that of %s", domain, registered, policy.Domain)
+		d.advise("many receivers only look for the record at %s and %s (RFC 7489 section 6.6.3) and do not find that of %s", domain, registered, policy.Domain)
 	}
 	d.At, d.Record, d.From = policy.Domain, policy.place.record, policy.Tag
 	destinations := d.parse()
@@ -60,14 +60,14 @@ func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, erro
 
 var dmarcPolicies = []string{"none", "quarantine", "reject"}
 
-// parse lints the record and gives the domains that reports go to.
+// parse lints the record and returns the domains that receive reports.
 func (d *DMARC) parse() []string {
 	tags := parseTags(d.Record, &d.Findings)
 	tags.unknown(&d.Findings, "v", "p", "sp", "np", "rua", "ruf", "adkim", "aspf", "pct", "fo", "rf", "ri", "psd", "t")
 	oneOf := func(name string, values ...string) string {
 		value := strings.ToLower(tags.value(name))
 		if tags.has(name) && !slices.Contains(values, value) {
-			d.fault("%s=%s: wanted %s", name, oneWord(tags.value(name)), strings.Join(values, ", "))
+			d.fault("%s=%s: want %s", name, oneWord(tags.value(name)), strings.Join(values, ", "))
 			return ""
 		}
 		return value
@@ -83,36 +83,36 @@ func (d *DMARC) parse() []string {
 	if !tags.has("p") {
 		d.fault("it has no p=: add p=none, p=quarantine or p=reject")
 	} else if len(tags) < 2 || tags[1].name != "p" {
-		d.advise("p= does not stand directly behind v=DMARC1, where RFC 7489 section 6.3 wants it")
+		d.advise("p= is not directly after v=DMARC1, as RFC 7489 section 6.3 requires")
 	}
 	d.Policy = policies[d.From]
 	if tags.has("pct") {
 		n, err := strconv.Atoi(tags.value("pct"))
 		if err != nil || n < 0 || n > 100 {
-			d.fault("pct=%s: wanted a number from 0 to 100", oneWord(tags.value("pct")))
+			d.fault("pct=%s: want a number from 0 to 100", oneWord(tags.value("pct")))
 		} else if d.Percent = n; n < 100 {
-			d.advise("pct=%d: the policy is for that part of failing mail only", n)
+			d.advise("pct=%d: the policy only applies to that part of failing mail", n)
 		}
 	}
 	if tags.has("ri") {
 		if _, err := strconv.ParseUint(tags.value("ri"), 10, 32); err != nil {
-			d.fault("ri=%s: wanted seconds", oneWord(tags.value("ri")))
+			d.fault("ri=%s: want seconds", oneWord(tags.value("ri")))
 		}
 	}
 	for option := range strings.SplitSeq(tags.value("fo"), ":") {
 		if tags.has("fo") && !slices.Contains([]string{"0", "1", "d", "s"}, strings.TrimSpace(option)) {
-			d.fault("fo=%s: wanted 0, 1, d or s, parted by colons", oneWord(tags.value("fo")))
+			d.fault("fo=%s: want 0, 1, d or s, separated by colons", oneWord(tags.value("fo")))
 			break
 		}
 	}
 	if tags.has("fo") && !tags.has("ruf") {
-		d.advise("fo= means nothing without ruf=")
+		d.advise("fo= has no effect without ruf=")
 	}
 	if d.Testing {
-		d.advise("t=y: receivers take the policy one step milder")
+		d.advise("t=y: receivers apply the policy one level weaker")
 	}
 	if !tags.has("rua") {
-		d.advise("without rua= nobody tells you who sends in your name")
+		d.advise("without rua= you get no reports about senders that use your domain")
 	}
 	destinations, reports := d.destinations("rua", tags), []string(nil)
 	for uri := range strings.SplitSeq(tags.value("rua"), ",") {
@@ -124,7 +124,7 @@ func (d *DMARC) parse() []string {
 	return append(destinations, d.destinations("ruf", tags)...)
 }
 
-// destinations lints a list of URIs (RFC 7489 section 6.2) and gives the domains of the mail addresses in it.
+// destinations lints a list of URIs (RFC 7489 section 6.2) and returns the domains of the mail addresses in it.
 func (d *DMARC) destinations(name string, tags tagList) []string {
 	if !tags.has(name) {
 		return nil
@@ -134,23 +134,23 @@ func (d *DMARC) destinations(name string, tags tagList) []string {
 		uri = strings.TrimSpace(uri)
 		address, size, limited := strings.Cut(uri, "!")
 		if limited && !reportSize(size) {
-			d.fault("%s=%s: wanted a size such as 10m behind the exclamation mark", name, oneWord(uri))
+			d.fault("%s=%s: want a size such as 10m after the exclamation mark", name, oneWord(uri))
 		}
 		switch domain, ok := mailtoDomain(address); {
 		case ok:
 			domains = append(domains, domain)
 		case strings.Contains(address, ":") && !strings.HasPrefix(strings.ToLower(address), "mailto:"):
-			d.advise("%s=%s: receivers send reports by mail only", name, oneWord(uri))
+			d.advise("%s=%s: receivers only send reports by mail", name, oneWord(uri))
 		case strings.Contains(address, "@"):
-			d.fault("%s=%s: wanted mailto: before a mail address", name, oneWord(uri))
+			d.fault("%s=%s: want mailto: before a mail address", name, oneWord(uri))
 		default:
-			d.fault("%s=%s: that is no mail address", name, oneWord(uri))
+			d.fault("%s=%s: not a mail address", name, oneWord(uri))
 		}
 	}
 	return domains
 }
 
-// mailtoDomain gives the domain of "mailto:x@example.org".
+// mailtoDomain returns the domain of "mailto:x@example.org".
 func mailtoDomain(uri string) (string, bool) {
 	const scheme = "mailto:"
 	if len(uri) < len(scheme) || !strings.EqualFold(uri[:len(scheme)], scheme) {
@@ -171,8 +171,8 @@ func reportSize(text string) bool {
 	return err == nil && len(text)-len(number) <= 1
 }
 
-// authorised asks whether a domain takes reports about another one (RFC 7489 section 7.1). Who is registered as one does not
-// have to say so: reports are sent by those who go by RFC 7489 and the public suffix list, too.
+// authorised checks that a domain accepts reports about another one (RFC 7489 section 7.1). Domains with the same
+// registered domain need no record: receivers with RFC 7489 and the public suffix list send reports too.
 func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error {
 	if organisation(to) == organisation(d.At) {
 		return nil
@@ -183,7 +183,7 @@ func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error 
 		return err
 	}
 	if len(dmarcRecords(texts)) == 0 {
-		d.fault(`reports to %s are not sent, because it does not say that it takes those about %s: it needs a TXT record "v=DMARC1" at %s (RFC 7489 section 7.1)`, to, d.At, name)
+		d.fault(`receivers do not send reports to %s, because it does not say that it accepts reports about %s: it needs a TXT record "v=DMARC1" at %s (RFC 7489 section 7.1)`, to, d.At, name)
 	}
 	return nil
 }

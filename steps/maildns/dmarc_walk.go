@@ -10,44 +10,44 @@ import (
 	"github.com/miekg/dns"
 )
 
-// DMARCWalk finds what DNS says of DMARC at a domain and above it: the DNS Tree Walk of RFC 9989 section 4.10. One walk
-// serves all domains of one message, and asks for each record once.
+// DMARCWalk finds the DMARC records of a domain and the domains above it: the DNS Tree Walk of RFC 9989 section 4.10.
+// One walk serves all domains of one message and looks up each record once.
 type DMARCWalk struct {
 	lookup  Lookup
 	places  map[string]*dmarcPlace // by domain
-	doubled []string               // domains with more than one record, of which none counts
+	doubled []string               // domains with more than one record, so none counts
 }
 
-// NewDMARCWalk returns a walk that asks through lookup.
+// NewDMARCWalk returns a walk that uses lookup.
 func NewDMARCWalk(lookup Lookup) *DMARCWalk {
 	return &DMARCWalk{lookup: lookup, places: map[string]*dmarcPlace{}}
 }
 
-// dmarcPlace is what stands at _dmarc of one domain.
+// dmarcPlace is the content of _dmarc of one domain.
 type dmarcPlace struct {
 	domain string
-	texts  []string // all TXT records, those of other things too
-	record string   // the one that is a DMARC record; empty when there is none, or more than one
+	texts  []string // all TXT records, also others than DMARC
+	record string   // the DMARC record; empty if there is none, or more than one
 	tags   tagList
 }
 
-// LookupError says which look-up of a walk got no answer.
+// LookupError says which look-up of a walk failed.
 type LookupError struct {
 	Act string // "look up the DMARC record _dmarc.example.org"
 	Err error
 }
 
-// Error returns the act and what became of it.
+// Error returns the act and its error.
 func (e *LookupError) Error() string { return e.Act + ": " + e.Err.Error() }
 
 // Unwrap returns the error of the Lookup.
 func (e *LookupError) Unwrap() error { return e.Err }
 
-// dmarcLabels is how many labels the names have, after the first, that a walk asks for. It makes a walk of eight questions
-// at most.
+// dmarcLabels is the maximum number of labels of the names in a walk, after the first name. It limits a walk to eight
+// queries.
 const dmarcLabels = 7
 
-// at returns what stands at _dmarc of a domain.
+// at returns the content of _dmarc of a domain.
 func (w *DMARCWalk) at(ctx context.Context, domain string) (*dmarcPlace, error) {
 	if place, known := w.places[domain]; known {
 		return place, nil
@@ -68,7 +68,7 @@ func (w *DMARCWalk) at(ctx context.Context, domain string) (*dmarcPlace, error) 
 	return place, nil
 }
 
-// dmarcRecords returns the texts that are DMARC records: those that begin with the tag v and the value DMARC1.
+// dmarcRecords returns the texts that are DMARC records: they begin with v=DMARC1.
 func dmarcRecords(texts []string) []string {
 	var records []string
 	for _, text := range texts {
@@ -79,7 +79,7 @@ func dmarcRecords(texts []string) []string {
 	return records
 }
 
-// psd is the record's word on where the walk stops: y, n, or u for one that leaves it open.
+// psd returns the record's psd tag, which says where the walk stops: y, n, or u if it is undecided.
 func (p *dmarcPlace) psd() string {
 	if psd := strings.ToLower(p.tags.value("psd")); psd == "y" || psd == "n" {
 		return psd
@@ -87,14 +87,15 @@ func (p *dmarcPlace) psd() string {
 	return "u"
 }
 
-// from lists the records of a domain and of those above it, the longest name first, until one says that the walk stops.
+// from returns the records of a domain and the domains above it, the longest name first, until one stops the walk.
 func (w *DMARCWalk) from(ctx context.Context, domain string) ([]*dmarcPlace, error) {
 	var found []*dmarcPlace
 	for name := domain; name != ""; {
 		place, err := w.at(ctx, name)
 		if err != nil && len(found) > 0 && found[len(found)-1].domain == organisation(domain) && len(name) < len(organisation(domain)) {
-			// A public suffix that has a record of its own (psd=y) makes the registered domain beneath it the organisational
-			// one, which it is already. So a resolver that does not answer for the suffix, as inside a company, changes nothing.
+			// The record of a public suffix (psd=y) makes the registered domain below it the organisational domain,
+			// which it already is. So a resolver that does not answer for the suffix, as inside a company, changes
+			// nothing.
 			break
 		}
 		if err != nil {
@@ -118,7 +119,7 @@ func (w *DMARCWalk) Organisation(ctx context.Context, domain string) (string, er
 	if err != nil || len(found) == 0 {
 		return domain, err
 	}
-	// A walk stops at psd=n and psd=y, so the last record is the one that decides, or the one with the fewest labels.
+	// A walk stops at psd=n and psd=y, so the last record decides, or is the one with the fewest labels.
 	last := found[len(found)-1]
 	if last.psd() == "y" && last.domain != domain {
 		beneath := strings.Split(strings.TrimSuffix(domain, "."+last.domain), ".")
@@ -127,8 +128,8 @@ func (w *DMARCWalk) Organisation(ctx context.Context, domain string) (string, er
 	return last.domain, nil
 }
 
-// Aligned says whether a domain that DKIM or SPF speaks for speaks for the author's: it is the same, or, unless strict, it
-// has the same organisational domain.
+// Aligned reports whether a domain authenticated by DKIM or SPF is aligned with the author's: it is the same domain,
+// or, unless strict, it has the same organisational domain.
 func (w *DMARCWalk) Aligned(ctx context.Context, domain, author string, strict bool) (bool, error) {
 	if domain == author || strict {
 		return domain == author, nil
@@ -141,18 +142,18 @@ func (w *DMARCWalk) Aligned(ctx context.Context, domain, author string, strict b
 	return one == other, err
 }
 
-// DMARCPolicy is the policy that holds for an author's domain.
+// DMARCPolicy is the policy that applies to an author's domain.
 type DMARCPolicy struct {
-	Domain  string // whose record it is; empty when no record counts
-	Tag     string // that has the policy: p, or for a domain beneath Domain sp or np
-	Wish    string // none, quarantine or reject; empty when there is a problem
+	Domain  string // the domain of the record; empty if no record counts
+	Tag     string // the tag with the policy: p, or sp or np for a domain below Domain
+	Wish    string // none, quarantine or reject; empty if there is a problem
 	Remarks []string
-	Problem string // why receivers apply none, or empty
+	Problem string // why receivers apply no policy, or empty
 
 	place *dmarcPlace
 }
 
-// Policy finds the policy that holds for an author's domain: its own, that of its organisational domain, or that of the
+// Policy returns the policy that applies to an author's domain: its own, or that of its organisational domain or of the
 // public suffix (RFC 9989 section 4.10.1).
 func (w *DMARCWalk) Policy(ctx context.Context, author string) (*DMARCPolicy, error) {
 	place, err := w.applied(ctx, author)
@@ -164,10 +165,10 @@ func (w *DMARCWalk) Policy(ctx context.Context, author string) (*DMARCPolicy, er
 		doubled[i] = fmt.Sprintf("_dmarc.%s has %d records, so none counts", domain, len(dmarcRecords(w.places[domain].texts)))
 	}
 	if place == nil && len(doubled) > 0 {
-		return &DMARCPolicy{Problem: strings.Join(doubled, ", ") + " (RFC 9989 section 4.10): leave one"}, nil
+		return &DMARCPolicy{Problem: strings.Join(doubled, ", ") + " (RFC 9989 section 4.10): remove all but one"}, nil
 	}
 	if place == nil {
-		return &DMARCPolicy{Problem: fmt.Sprintf("there is no record at _dmarc.%s, nor for a domain above it: add one at _dmarc.%s", author, organisation(author))}, nil
+		return &DMARCPolicy{Problem: fmt.Sprintf("there is no record at _dmarc.%s or above it: add one at _dmarc.%s", author, organisation(author))}, nil
 	}
 	p := &DMARCPolicy{Domain: place.domain, Tag: "p", Remarks: doubled, place: place}
 	if author != place.domain {
@@ -179,7 +180,7 @@ func (w *DMARCWalk) Policy(ctx context.Context, author string) (*DMARCPolicy, er
 	return p, nil
 }
 
-// applied returns the record that holds for an author's domain, or nil.
+// applied returns the record that applies to an author's domain, or nil.
 func (w *DMARCWalk) applied(ctx context.Context, author string) (*dmarcPlace, error) {
 	own, err := w.at(ctx, author)
 	if err != nil || own.record != "" {
@@ -199,7 +200,7 @@ func (w *DMARCWalk) applied(ctx context.Context, author string) (*dmarcPlace, er
 	return found[len(found)-1], nil // the public suffix's
 }
 
-// subdomainTag is the tag that has the policy for a domain beneath the record's.
+// subdomainTag returns the tag with the policy for a domain below the record's.
 func (w *DMARCWalk) subdomainTag(ctx context.Context, place *dmarcPlace, author string) (string, error) {
 	if place.tags.value("np") != "" {
 		answer, err := w.lookup(ctx, author, dns.TypeTXT)
@@ -216,29 +217,29 @@ func (w *DMARCWalk) subdomainTag(ctx context.Context, place *dmarcPlace, author 
 	return "p", nil
 }
 
-// judge reads what the record wishes, and what becomes of that.
+// judge sets the policy of the record and the remarks about it.
 func (p *DMARCPolicy) judge() {
 	tags := p.place.tags
 	p.Wish = strings.ToLower(tags.value(p.Tag))
 	if bad := invalidPolicy(tags); bad != "" {
-		if !reported(tags) { // then receivers act as if there were no record
+		if !reported(tags) { // then receivers ignore the record
 			p.Wish = ""
-			p.Problem = fmt.Sprintf("the record at _dmarc.%s has the policy %s, wanted none, quarantine or reject: no receiver uses it", p.Domain, bad)
+			p.Problem = fmt.Sprintf("the record at _dmarc.%s has the policy %s, want none, quarantine or reject: receivers ignore it", p.Domain, bad)
 			return
 		}
 		p.Wish = "none"
-		p.Remarks = append(p.Remarks, bad+" is no policy, so none is taken")
+		p.Remarks = append(p.Remarks, bad+" is not a policy, so receivers apply none")
 	}
 	if strings.EqualFold(tags.value("t"), "y") && p.Wish != "none" {
-		p.Remarks = append(p.Remarks, "test mode t=y, so receivers do "+map[string]string{"reject": "quarantine", "quarantine": "none"}[p.Wish])
+		p.Remarks = append(p.Remarks, "test mode t=y, so receivers apply "+map[string]string{"reject": "quarantine", "quarantine": "none"}[p.Wish])
 	}
-	// RFC 9989 has no pct, and who still reads it takes the policy for so many of a hundred messages.
+	// RFC 9989 has no pct. Older receivers apply the policy to this percentage of messages.
 	if pct := tags.value("pct"); pct != "" && pct != "100" {
-		p.Remarks = append(p.Remarks, "pct="+quote(pct)+" of RFC 7489, which receivers by RFC 9989 ignore")
+		p.Remarks = append(p.Remarks, "pct="+quote(pct)+" of RFC 7489, which receivers with RFC 9989 ignore")
 	}
 }
 
-// invalidPolicy words the first of a record's policies that is none; it is empty when all are good.
+// invalidPolicy returns the first invalid policy tag of a record, or an empty string.
 func invalidPolicy(tags tagList) string {
 	for _, tag := range []string{"p", "sp", "np"} {
 		if slices.Contains(dmarcPolicies, strings.ToLower(tags.value(tag))) {
@@ -251,8 +252,8 @@ func invalidPolicy(tags tagList) string {
 	return ""
 }
 
-// reported says whether a record has an address for reports, by which a receiver keeps to it although its policy cannot be
-// used (RFC 9989 section 4.10.1).
+// reported reports whether a record has an address for reports. If so, receivers use the record although its policy is
+// invalid (RFC 9989 section 4.10.1).
 func reported(tags tagList) bool {
 	for address := range strings.SplitSeq(tags.value("rua"), ",") {
 		if u, err := url.Parse(strings.TrimSpace(address)); err == nil && u.Scheme != "" {
@@ -262,12 +263,12 @@ func reported(tags tagList) bool {
 	return false
 }
 
-// Strict says whether the record asks for the same domain in this mode, adkim or aspf.
+// Strict reports whether the alignment mode adkim or aspf is strict: only the same domain is aligned.
 func (p *DMARCPolicy) Strict(mode string) bool {
 	return strings.EqualFold(p.place.tags.value(mode), "s")
 }
 
-// Mode returns the mode as a record has it: "s" or "r".
+// Mode returns the alignment mode as in a record: "s" or "r".
 func (p *DMARCPolicy) Mode(mode string) string {
 	if p.Strict(mode) {
 		return "s"
@@ -280,7 +281,7 @@ func (p *DMARCPolicy) String() string {
 	return strings.Join(append([]string{"policy " + p.Wish + " of " + p.Domain}, p.Remarks...), ", ")
 }
 
-// Wishes returns the policy for a failure: "example.org wishes reject for such mail".
+// Wishes returns the policy for a failure: "the policy of example.org for such mail is reject".
 func (p *DMARCPolicy) Wishes() string {
-	return strings.Join(append([]string{p.Domain + " wishes " + p.Wish + " for such mail"}, p.Remarks...), ", ")
+	return strings.Join(append([]string{"the policy of " + p.Domain + " for such mail is " + p.Wish}, p.Remarks...), ", ")
 }

@@ -42,7 +42,7 @@ _dmarc.junk.test. TXT "v=DMARC1; hello; =; p=reject; p=none; psd=maybe"
 _dmarc.a.junk.test. TXT "v=DMARC1"
 `
 
-// The policy of an author's domain, as RFC 9989 section 4.10.1 finds it.
+// TestPolicy checks the policy of an author's domain (RFC 9989 section 4.10.1).
 func TestPolicy(t *testing.T) {
 	lookup := zone(t, policyZone)
 	for author, want := range map[string]string{
@@ -51,7 +51,7 @@ func TestPolicy(t *testing.T) {
 		"gone.plain.test":         "policy none of plain.test",       // np=, because it does not
 		"a.b.gone.plain.test":     "policy none of plain.test",       // nor does what is above it
 		"part.plain.test":         "policy none of part.plain.test",  // its own
-		"beneath.part.plain.test": "policy reject of plain.test",     // the organisation's, not the one in between
+		"beneath.part.plain.test": "policy reject of plain.test",     // the organisation's, not that of a domain in between
 		"own.plain.test":          "policy reject of own.plain.test", // which is an organisation
 		"x.own.plain.test":        "policy reject of own.plain.test",
 		"suffix.test":             "policy none of suffix.test",
@@ -60,22 +60,22 @@ func TestPolicy(t *testing.T) {
 		"shop.suffix.test":        "policy reject of shop.suffix.test",
 		"www.shop.suffix.test":    "policy reject of shop.suffix.test",
 		"unsure.suffix.test":      "policy reject of unsure.suffix.test",
-		"trial.test":              "policy reject of trial.test, test mode t=y, so receivers do quarantine",
-		"soft.test":               `policy quarantine of soft.test, test mode t=y, so receivers do none, pct="20" of RFC 7489, which receivers by RFC 9989 ignore`,
+		"trial.test":              "policy reject of trial.test, test mode t=y, so receivers apply quarantine",
+		"soft.test":               `policy quarantine of soft.test, test mode t=y, so receivers apply none, pct="20" of RFC 7489, which receivers with RFC 9989 ignore`,
 		"open.test":               "policy none of open.test",
 		"x.nonp.test":             "policy reject of nonp.test",
-		"odd.test":                `policy none of odd.test, p="bounce" is no policy, so none is taken`,
+		"odd.test":                `policy none of odd.test, p="bounce" is not a policy, so receivers apply none`,
 		"other.test":              "policy reject of other.test",
 		"two.plain.test":          "policy reject of plain.test, _dmarc.two.plain.test has 2 records, so none counts",
-		"junk.test":               "policy reject of junk.test", // what is no tag is left out, and of two the first counts
+		"junk.test":               "policy reject of junk.test", // invalid tags are left out, and the first of two tags counts
 		"x.junk.test":             "policy reject of junk.test",
-		"a.junk.test":             `the record at _dmarc.a.junk.test has the policy p="", wanted none, quarantine or reject: no receiver uses it`,
-		"lost.test":               `the record at _dmarc.lost.test has the policy p="bounce", wanted none, quarantine or reject: no receiver uses it`,
-		"bad.test":                `the record at _dmarc.bad.test has the policy sp="bounce", wanted none, quarantine or reject: no receiver uses it`,
-		"late.test":               "there is no record at _dmarc.late.test, nor for a domain above it: add one at _dmarc.late.test",
-		"new.test":                "there is no record at _dmarc.new.test, nor for a domain above it: add one at _dmarc.new.test",
-		"bare.test":               "there is no record at _dmarc.bare.test, nor for a domain above it: add one at _dmarc.bare.test",
-		"x.twice.test":            "_dmarc.twice.test has 2 records, so none counts (RFC 9989 section 4.10): leave one",
+		"a.junk.test":             `the record at _dmarc.a.junk.test has the policy p="", want none, quarantine or reject: receivers ignore it`,
+		"lost.test":               `the record at _dmarc.lost.test has the policy p="bounce", want none, quarantine or reject: receivers ignore it`,
+		"bad.test":                `the record at _dmarc.bad.test has the policy sp="bounce", want none, quarantine or reject: receivers ignore it`,
+		"late.test":               "there is no record at _dmarc.late.test or above it: add one at _dmarc.late.test",
+		"new.test":                "there is no record at _dmarc.new.test or above it: add one at _dmarc.new.test",
+		"bare.test":               "there is no record at _dmarc.bare.test or above it: add one at _dmarc.bare.test",
+		"x.twice.test":            "_dmarc.twice.test has 2 records, so none counts (RFC 9989 section 4.10): remove all but one",
 	} {
 		p, err := NewDMARCWalk(lookup).Policy(t.Context(), author)
 		if err != nil {
@@ -91,13 +91,13 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// Where an organisation ends, by each rule of RFC 9989 section 4.10.2.
+// TestOrganisation checks each rule for the organisational domain (RFC 9989 section 4.10.2).
 func TestOrganisation(t *testing.T) {
 	lookup := zone(t, policyZone)
 	for domain, want := range map[string]string{
 		"plain.test":              "plain.test",
 		"a.b.c.plain.test":        "plain.test",
-		"beneath.part.plain.test": "plain.test",          // of several records the one with the fewest labels
+		"beneath.part.plain.test": "plain.test",          // the record with the fewest labels
 		"two.plain.test":          "plain.test",          // several at one name are none
 		"own.plain.test":          "own.plain.test",      // psd=n
 		"x.own.plain.test":        "own.plain.test",      // psd=n, above
@@ -107,9 +107,9 @@ func TestOrganisation(t *testing.T) {
 		"a.b.bank.suffix.test":    "bank.suffix.test",    // psd=y, further above
 		"a.shop.suffix.test":      "shop.suffix.test",    // psd=y above a record that leaves it open
 		"a.unsure.suffix.test":    "unsure.suffix.test",  // so does psd=u
-		"x.a.junk.test":           "junk.test",           // psd=maybe is no word on it, and a record without a policy is one
+		"x.a.junk.test":           "junk.test",           // psd=maybe is undecided, and a record without a policy is a record
 		"x.twice.test":            "x.twice.test",        // psd=n of two records does not count
-		"x.late.test":             "x.late.test",         // what is no record does not count
+		"x.late.test":             "x.late.test",         // an invalid record does not count
 		"x.bare.test":             "x.bare.test",         // nothing
 	} {
 		if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), domain); got != want || err != nil {
@@ -118,7 +118,7 @@ func TestOrganisation(t *testing.T) {
 	}
 }
 
-// Which domains speak for which, as RFC 9989 section 4.10.2 finds their organisations.
+// TestAlignment checks which domains are aligned (RFC 9989 section 4.10.2).
 func TestAlignment(t *testing.T) {
 	lookup := zone(t, policyZone)
 	for _, c := range []struct {
@@ -149,7 +149,7 @@ func TestAlignment(t *testing.T) {
 	}
 }
 
-// A long name costs eight questions, whatever the sender made of it (RFC 9989 section 4.10).
+// TestPolicyWalkIsShort checks that a long name needs at most eight queries (RFC 9989 section 4.10).
 func TestPolicyWalkIsShort(t *testing.T) {
 	lookup := zone(t, policyZone)
 	home, err := NewDMARCWalk(lookup).Organisation(t.Context(), "13.12.11.10.9.8.7.6.5.4.3.2.deep.test")
@@ -183,7 +183,7 @@ func TestPolicyWalkIsShort(t *testing.T) {
 	}
 }
 
-// Both of the walk's users find the same record, and the same policy in it.
+// TestLintAndVerdictAgree checks that both users of the walk find the same record and policy.
 func TestLintAndVerdictAgree(t *testing.T) {
 	lookup := zone(t, policyZone)
 	for _, domain := range []string{"plain.test", "here.plain.test", "gone.plain.test", "beneath.part.plain.test", "x.own.plain.test", "bank.suffix.test", "www.shop.suffix.test",
@@ -199,7 +199,8 @@ func TestLintAndVerdictAgree(t *testing.T) {
 	}
 }
 
-// A registered domain that has a record is the organisational one whether or not the suffix above it can be asked.
+// TestSuffixWithoutAnswer checks that a registered domain with a record is the organisational domain even if DNS does
+// not answer for the suffix above it.
 func TestSuffixWithoutAnswer(t *testing.T) {
 	all := zone(t, policyZone)
 	lookup := func(ctx context.Context, name string, kind uint16) (Answer, error) {
@@ -218,7 +219,7 @@ func TestSuffixWithoutAnswer(t *testing.T) {
 	}
 }
 
-// That DNS does not answer is never taken for a missing record, or for a name that does not exist.
+// TestPolicyWithoutDNS checks that a failed look-up is not taken for a missing record or a missing name.
 func TestPolicyWithoutDNS(t *testing.T) {
 	for domain, want := range map[string]string{
 		"mail.servfail.test": "look up the DMARC record _dmarc.mail.servfail.test: SERVFAIL",

@@ -25,7 +25,7 @@ type issued struct {
 	key         *ecdsa.PrivateKey
 }
 
-// issue makes a certificate for name that ends in left, signed by a root, or one that is a root.
+// issue creates a certificate for name that expires in left, signed by a root, or a root certificate.
 func issue(t *testing.T, by *issued, name string, left time.Duration) *issued {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,7 +66,7 @@ func TestTLSA(t *testing.T) {
 	const absent = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	leaf, authority := key(good[0]), key(good[1])
 	no := func(record, why string) string {
-		return fmt.Sprintf("no TLSA record allows the certificate that mx.example.org shows: %s e3b0c44298fc1c14…: %s; a record for its key is 3 1 1 %s", record, why, leaf)
+		return fmt.Sprintf("no TLSA record allows the certificate of mx.example.org: %s e3b0c44298fc1c14…: %s; a record for its key is 3 1 1 %s", record, why, leaf)
 	}
 	for _, test := range []struct {
 		name    string
@@ -82,23 +82,23 @@ func TestTLSA(t *testing.T) {
 		{name: "2 1 1", records: []string{"2 1 1 " + authority}},
 		{name: "2 0 0 of a root that is not shown", records: []string{"2 0 0 " + hex.EncodeToString(good[1].Raw)}, chain: good[:1]},
 		{name: "2 1 1 of a root that is not shown", records: []string{"2 1 1 " + authority}, chain: good[:1],
-			want: []string{"no TLSA record allows the certificate that mx.example.org shows: 2 1 1 " + authority[:16] + "…: the authority that it names is not among the certificates that the server shows; a record for its key is 3 1 1 " + leaf}},
+			want: []string{"no TLSA record allows the certificate of mx.example.org: 2 1 1 " + authority[:16] + "…: the server does not present the authority that it names; a record for its key is 3 1 1 " + leaf}},
 		{name: "0 and 1 for the web", records: []string{"0 1 1 " + authority}, web: true},
 		{name: "1 for the web", records: []string{"1 1 1 " + leaf}, web: true},
 		{name: "0 and 1 for mail", records: []string{"0 1 1 " + authority, "1 1 1 " + leaf}, want: []string{
-			"0 1 1 " + authority[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2", "1 1 1 " + leaf[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): take 3 or 2"}},
-		{name: "3 whatever name and dates", records: []string{"3 1 1 " + key(expired[0]), "3 1 1 " + leaf}, chain: expired, want: []string{"advice: 3 1 1 " + leaf[:16] + "…: it is of another certificate or key"}},
+			"0 1 1 " + authority[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): use 3 or 2", "1 1 1 " + leaf[:16] + "…: mail servers do not use the usages 0 and 1 (RFC 7672 section 3.1.3): use 3 or 2"}},
+		{name: "3 whatever name and dates", records: []string{"3 1 1 " + key(expired[0]), "3 1 1 " + leaf}, chain: expired, want: []string{"advice: 3 1 1 " + leaf[:16] + "…: it is for another certificate or key"}},
 		{name: "2 needs the dates", records: []string{"2 1 1 " + authority}, chain: expired, want: []string{"…"}},
 		{name: "2 needs the name", records: []string{"2 1 1 " + authority}, chain: other, want: []string{
-			"no TLSA record allows the certificate that mx.example.org shows: 2 1 1 " + authority[:16] + "…: certificate is valid for other.test, not mx.example.org; a record for its key is 3 1 1 " + key(other[0])}},
-		{name: "another key", records: []string{"3 1 1 " + absent}, want: []string{no("3 1 1", "it is of another certificate or key")}},
-		{name: "another authority", records: []string{"2 1 1 " + absent}, want: []string{no("2 1 1", "the authority that it names is not among the certificates that the server shows")}},
-		{name: "another authority for the web", records: []string{"0 1 1 " + absent}, web: true, want: []string{no("0 1 1", "none of the authorities above the certificate is the one that it names")}},
-		{name: "the next key stands already", records: []string{"3 1 1 " + leaf, "3 1 1 " + absent}, want: []string{"advice: 3 1 1 e3b0c44298fc1c14…: it is of another certificate or key"}},
+			"no TLSA record allows the certificate of mx.example.org: 2 1 1 " + authority[:16] + "…: certificate is valid for other.test, not mx.example.org; a record for its key is 3 1 1 " + key(other[0])}},
+		{name: "another key", records: []string{"3 1 1 " + absent}, want: []string{no("3 1 1", "it is for another certificate or key")}},
+		{name: "another authority", records: []string{"2 1 1 " + absent}, want: []string{no("2 1 1", "the server does not present the authority that it names")}},
+		{name: "another authority for the web", records: []string{"0 1 1 " + absent}, web: true, want: []string{no("0 1 1", "it names none of the authorities above the certificate")}},
+		{name: "the next key is already published", records: []string{"3 1 1 " + leaf, "3 1 1 " + absent}, want: []string{"advice: 3 1 1 e3b0c44298fc1c14…: it is for another certificate or key"}},
 		{name: "mistakes", records: []string{"4 1 1 " + leaf, "3 2 1 " + leaf, "3 1 3 " + leaf, "3 1 2 " + leaf}, want: []string{
-			"4 1 1 " + leaf[:16] + "…: there is no such usage: take 3 or 2", "3 2 1 " + leaf[:16] + "…: there is no such selector: take 1 (the key) or 0 (the certificate)",
-			"3 1 3 " + leaf[:16] + "…: there is no such matching type: take 1 (SHA-256)", "3 1 2 " + leaf[:16] + "…: its data has 32 bytes, and that hash 64"}},
-		{name: "unsigned", host: "mx.unsigned.test", records: []string{"3 1 1 " + leaf}, want: []string{"_25._tcp.mx.unsigned.test is not proven by DNSSEC, so senders ignore it: sign the zone, and have the zone above name its key (DS)"}},
+			"4 1 1 " + leaf[:16] + "…: there is no such usage: use 3 or 2", "3 2 1 " + leaf[:16] + "…: there is no such selector: use 1 (the key) or 0 (the certificate)",
+			"3 1 3 " + leaf[:16] + "…: there is no such matching type: use 1 (SHA-256)", "3 1 2 " + leaf[:16] + "…: its data has 32 bytes, but this hash has 64"}},
+		{name: "unsigned", host: "mx.unsigned.test", records: []string{"3 1 1 " + leaf}, want: []string{"_25._tcp.mx.unsigned.test is not proven by DNSSEC, so senders ignore it: sign the zone, and add a DS record for its key in the parent zone"}},
 		{name: "none", want: []string{"there is no TLSA record at _25._tcp.mx.example.org"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -152,11 +152,11 @@ half.example.org. AAAA 2001:db8::29
 		"mail.example.org":     nil,
 		"MAIL.example.org.":    nil,
 		"gone.example.org":     {"gone.example.org has no address"},
-		"nameless.example.org": {"192.0.2.26 has no name: ask whoever gave you the address for a PTR record with nameless.example.org"},
-		"alias.example.org":    {"192.0.2.25 has the name mail.example.org, wanted alias.example.org (that name leads back to the address, so only the names differ)"},
-		"pool.example.org":     {"192.0.2.27 has the name dyn-27.provider.test, wanted pool.example.org (and that name does not lead back to the address)"},
-		"many.example.org":     {"advice: 192.0.2.28 has 2 names, and some receivers look at one only: many.example.org, www.example.org"},
-		"half.example.org":     {"2001:db8::29 has no name: ask whoever gave you the address for a PTR record with half.example.org"},
+		"nameless.example.org": {"192.0.2.26 has no name: ask the provider of the address for a PTR record with nameless.example.org"},
+		"alias.example.org":    {"192.0.2.25 has the name mail.example.org, want alias.example.org (that name resolves to the address, so only the names differ)"},
+		"pool.example.org":     {"192.0.2.27 has the name dyn-27.provider.test, want pool.example.org (and that name does not resolve to the address)"},
+		"many.example.org":     {"advice: 192.0.2.28 has 2 names, and some receivers check only one: many.example.org, www.example.org"},
+		"half.example.org":     {"2001:db8::29 has no name: ask the provider of the address for a PTR record with half.example.org"},
 	} {
 		n, err := CheckNames(context.Background(), lookup, host)
 		if err != nil {
@@ -201,11 +201,11 @@ func TestBlocklist(t *testing.T) {
 		{"four.test", v6, Unable, "it does not list the test address ::FFFF:7F00:2, so it has no IPv6 addresses"},
 		{"dead.test", v6, Broken, "it does not list the test address 127.0.0.2, so it lists nothing"},
 		{"dead.test", v4, Broken, "it does not list the test address 127.0.0.2, so it lists nothing"},
-		{"public.test", v4, Refusing, "it takes no questions from public resolvers"},
-		{"shy.test", v4, Refusing, "it was asked too often"},
-		{"blocked.test", v4, Refusing, "it refuses to answer, as to a public resolver or after too many questions"},
-		{"sold.test", v4, Broken, "it answers 203.0.113.5, which is no answer of a blocklist (wanted 127.0.0.0/8): its domain may have changed hands"},
-		{"all.test", v4, Broken, "it lists the test address that no list may have (127.0.0.1), so it lists everything"},
+		{"public.test", v4, Refusing, "it does not accept queries from public resolvers"},
+		{"shy.test", v4, Refusing, "too many queries were sent to it"},
+		{"blocked.test", v4, Refusing, "it refuses to answer, possibly because of a public resolver or too many queries"},
+		{"sold.test", v4, Broken, "it answers 203.0.113.5, which is not an answer of a blocklist (want 127.0.0.0/8): its domain may have a new owner"},
+		{"all.test", v4, Broken, "it lists the test address that no list may contain (127.0.0.1), so it lists everything"},
 	} {
 		l, err := CheckBlocklist(context.Background(), lookup, test.list, test.address)
 		if err != nil {

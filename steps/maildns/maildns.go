@@ -1,12 +1,12 @@
-// Package maildns reads and judges what DNS says about a mail domain and its hosts: SPF (RFC 7208), DKIM keys (RFC 6376,
-// RFC 8301, RFC 8463), DMARC (RFC 9989), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672), the
-// names of addresses, and DNS blocklists (RFC 5782).
+// Package maildns reads and lints the DNS records of a mail domain and its hosts: SPF (RFC 7208), DKIM keys (RFC 6376,
+// RFC 8301, RFC 8463), DMARC (RFC 9989), MTA-STS (RFC 8461), TLS reporting (RFC 8460), BIMI, DANE (RFC 6698, RFC 7672),
+// the names of addresses, and DNS blocklists (RFC 5782).
 //
-// It asks through a Lookup, so the same linters work on any resolver and in a test on a zone. What it
-// finds is in Findings: faults make a record useless or dangerous for some receiver, advice does not. An error is returned
-// only where DNS gave no answer, because then nothing is known, and a missing record must not be taken for it.
+// It queries DNS through a Lookup, so the same linters work with any resolver and in a test with a zone. The results
+// are Findings: a fault makes a record useless or dangerous for some receiver, advice does not. The functions return an
+// error only if DNS did not answer, because that must not be confused with a missing record.
 //
-// The package fetches nothing over HTTP and opens no connection: policies, images and certificates are handed to it.
+// The package does not use HTTP and opens no connection: the caller passes policies, images and certificates.
 package maildns
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
-// Answer is what DNS has of one type at one name, aliases followed.
+// Answer is the records of one type at one name, with aliases followed.
 type Answer struct {
-	Records   []dns.RR // of the type that was asked for; empty when the name or the type does not exist
-	Missing   bool     // the name does not exist, and none beneath it (RFC 8020)
-	Authentic bool     // DNSSEC proved it, also when it is empty
+	Records   []dns.RR // of the requested type; empty if the name or the type does not exist
+	Missing   bool     // the name does not exist, and no name below it (RFC 8020)
+	Authentic bool     // proven by DNSSEC, also if it is empty
 }
 
-// Through asks with a client and leaves DNSSEC alone.
+// Through returns a Lookup that uses a client, without DNSSEC.
 func Through(client *dnsclient.Client) Lookup {
 	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
 		answer, err := client.Find(ctx, dnsclient.Question{Name: name, Type: kind})
@@ -45,8 +45,8 @@ func Through(client *dnsclient.Client) Lookup {
 	}
 }
 
-// Validated asks with a client and has it check the signatures from the anchors down. An answer whose signatures are wrong is
-// an error; one from a zone that is not signed is not Authentic.
+// Validated returns a Lookup that uses a client and validates signatures from the anchors down. Invalid signatures are
+// an error. An answer from an unsigned zone is not Authentic.
 func Validated(client *dnsclient.Client, anchors dnsclient.Anchors) Lookup {
 	plain := Through(client)
 	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
@@ -61,14 +61,14 @@ func Validated(client *dnsclient.Client, anchors dnsclient.Anchors) Lookup {
 	}
 }
 
-// Lookup asks for the records of one type (dns.TypeTXT) at a name. The error says that there
-// was no answer; that there is no such record is an empty Answer.
+// Lookup returns the records of one type (dns.TypeTXT) at a name. It returns an error if there was no answer, and an
+// empty Answer if there is no such record.
 type Lookup func(ctx context.Context, name string, kind uint16) (Answer, error)
 
-// Findings are what a linter has to say.
+// Findings are the results of a linter.
 type Findings struct {
-	Faults []string // each is enough for a receiver to ignore the record, or to be harmed by it
-	Advice []string // what works and should be changed
+	Faults []string // each makes a receiver ignore the record, or harms the receiver
+	Advice []string // what works but should be changed
 }
 
 func (f *Findings) fault(format string, args ...any) {
@@ -83,10 +83,10 @@ func (f *Findings) advise(format string, args ...any) {
 	}
 }
 
-// Valid says whether nothing is wrong.
+// Valid reports whether there are no faults.
 func (f *Findings) Valid() bool { return len(f.Faults) == 0 }
 
-// texts gives the TXT records of a name, the strings of each put together (RFC 7208 section 3.3).
+// texts returns the TXT records of a name, with the strings of each joined (RFC 7208 section 3.3).
 func (l Lookup) texts(ctx context.Context, name string) ([]string, error) {
 	answer, err := l(ctx, name, dns.TypeTXT)
 	if err != nil {
@@ -101,7 +101,7 @@ func (l Lookup) texts(ctx context.Context, name string) ([]string, error) {
 	return all, nil
 }
 
-// addresses gives the IPv4 and IPv6 addresses of a host.
+// addresses returns the IPv4 and IPv6 addresses of a host.
 func (l Lookup) addresses(ctx context.Context, host string) (v4, v6 []netip.Addr, err error) {
 	a, err := l(ctx, host, dns.TypeA)
 	if err != nil {
@@ -131,11 +131,11 @@ func addressesOf(records []dns.RR) []netip.Addr {
 	return all
 }
 
-// Canonical is a host name in lower case without the dot at its end.
+// Canonical returns a host name in lower case without the final dot.
 func Canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// organisation is the domain that a registry gave away, by the public suffix list (RFC 7489 section 3.2): where a domain
-// that has no DMARC record best adds one. What receivers take for the organisational domain is DMARCWalk.Organisation.
+// organisation returns the registered domain by the public suffix list (RFC 7489 section 3.2), which is the best place
+// to add a missing DMARC record. DMARCWalk.Organisation returns the organisational domain that receivers use.
 func organisation(name string) string {
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		return domain
@@ -143,7 +143,7 @@ func organisation(name string) string {
 	return name
 }
 
-// quote shows text from DNS in one short line.
+// quote returns text from DNS quoted on one short line.
 func quote(text string) string {
 	const most = 120
 	if len(text) > most {

@@ -11,8 +11,8 @@ import (
 
 var errNoAnswer = errors.New("SERVFAIL")
 
-// zone is a Lookup over records in the format of zone files. What is under "servfail.test" gets no answer, and everything is
-// proven by DNSSEC but what is under "unsigned.test".
+// zone is a Lookup over records in zone file format. Names under "servfail.test" get no answer. DNSSEC proves all names
+// except those under "unsigned.test".
 func zone(t testing.TB, text string) Lookup {
 	t.Helper()
 	records := map[string][]dns.RR{}
@@ -45,7 +45,7 @@ func zone(t testing.TB, text string) Lookup {
 	}
 }
 
-// wantFindings compares what is found with lines: advice begins with "advice: ".
+// wantFindings compares findings with lines: advice begins with "advice: ".
 func wantFindings(t *testing.T, got Findings, want ...string) {
 	t.Helper()
 	lines := append([]string{}, got.Faults...)
@@ -57,7 +57,7 @@ func wantFindings(t *testing.T, got Findings, want ...string) {
 	}
 }
 
-// withText is a Lookup that has one more TXT record at every name.
+// withText is a Lookup with an additional TXT record at every name.
 func withText(lookup Lookup, text string) Lookup {
 	return func(ctx context.Context, name string, kind uint16) (Answer, error) {
 		answer, err := lookup(ctx, name, kind)

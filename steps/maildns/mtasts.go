@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// STSPolicyLimit is how much of a policy is read, in bytes (RFC 8461 section 3.3 suggests it).
+// STSPolicyLimit is how many bytes of a policy are read (suggested by RFC 8461 section 3.3).
 const STSPolicyLimit = 64 << 10
 
-// stsLongest is the longest max_age (RFC 8461 section 3.2): a year.
+// stsLongest is the maximum of max_age (RFC 8461 section 3.2): one year.
 const stsLongest = 31557600 * time.Second
 
 // STSRecord is the TXT record that announces a policy (RFC 8461 section 3.1).
@@ -37,7 +37,7 @@ func CheckSTSRecord(ctx context.Context, lookup Lookup, domain string) (*STSReco
 	tags := parseTags(record, &s.Findings)
 	s.ID = tags.value("id")
 	if len(s.ID) < 1 || len(s.ID) > 32 || !alphanumeric(s.ID) {
-		s.fault("id=%s: wanted 1 to 32 letters and digits, and others whenever the policy changes", oneWord(s.ID))
+		s.fault("id=%s: want 1 to 32 letters and digits, with a new value whenever the policy changes", oneWord(s.ID))
 	}
 	return s, nil
 }
@@ -48,15 +48,15 @@ func alphanumeric(text string) bool {
 	})
 }
 
-// STSPolicy is what senders must demand of a domain's MX hosts (RFC 8461 section 3.2).
+// STSPolicy is what senders must require of a domain's MX hosts (RFC 8461 section 3.2).
 type STSPolicy struct {
-	Mode   string // enforce, testing or none; empty when it cannot be read
+	Mode   string // enforce, testing or none; empty if it is invalid
 	MaxAge time.Duration
 	MX     []string // names and patterns, in lower case
 	Findings
 }
 
-// ParseSTSPolicy reads and lints a policy file.
+// ParseSTSPolicy parses and lints a policy file.
 func ParseSTSPolicy(body []byte) *STSPolicy {
 	p := &STSPolicy{}
 	seen := map[string]bool{}
@@ -71,13 +71,13 @@ func ParseSTSPolicy(body []byte) *STSPolicy {
 		value = strings.TrimSpace(value)
 		switch {
 		case !found || key == "" || strings.ContainsAny(key, " \t<"):
-			p.fault("line %d is %s: wanted \"key: value\"", n, quote(line))
+			p.fault("line %d is %s: want \"key: value\"", n, quote(line))
 			continue
 		case key == "mx":
 			p.pattern(value)
 			continue
 		case seen[key]:
-			p.fault("%s is there twice", oneWord(key))
+			p.fault("%s occurs twice", oneWord(key))
 			continue
 		}
 		if !seen["version"] && key != "version" {
@@ -105,41 +105,42 @@ func (p *STSPolicy) field(key, value string) {
 	switch key {
 	case "version":
 		if value != "STSv1" {
-			p.fault("version is %s, wanted STSv1", quote(value))
+			p.fault("version is %s, want STSv1", quote(value))
 		}
 	case "mode":
 		if !slices.Contains([]string{"enforce", "testing", "none"}, value) {
-			p.fault("mode is %s, wanted enforce, testing or none", quote(value))
+			p.fault("mode is %s, want enforce, testing or none", quote(value))
 			return
 		}
 		p.Mode = value
 	case "max_age":
 		seconds, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || time.Duration(seconds)*time.Second > stsLongest || len(value) > 10 {
-			p.fault("max_age is %s, wanted seconds up to 31557600", quote(value))
+			p.fault("max_age is %s, want at most 31557600 seconds", quote(value))
 			return
 		}
 		p.MaxAge = time.Duration(seconds) * time.Second
 		if p.MaxAge < 24*time.Hour {
-			p.advise("max_age is %s: senders forget the policy within a day, and an attacker only has to wait (RFC 8461 section 10.2 wants weeks)", p.MaxAge)
+			p.advise("max_age is %s: senders forget the policy within a day, and an attacker only has to wait (RFC 8461 section 10.2 recommends weeks)", p.MaxAge)
 		}
 	default:
-		p.advise("nobody reads %s", oneWord(key))
+		p.advise("senders ignore %s", oneWord(key))
 	}
 }
 
-// pattern takes the name of an MX host, whose leftmost label may be a star.
+// pattern reads the name of an MX host. Its leftmost label may be an asterisk.
 func (p *STSPolicy) pattern(value string) {
 	host := strings.TrimPrefix(value, "*.")
 	if host == "" || !strings.Contains(host, ".") || strings.HasSuffix(host, ".") || strings.Contains(host, "..") || strings.HasPrefix(host, ".") ||
 		!alphanumeric(strings.NewReplacer(".", "", "-", "", "_", "").Replace(host)) {
-		p.fault("mx is %s: wanted a host name, or one with *. before it", quote(value))
+		p.fault("mx is %s: want a host name, with or without *. before it", quote(value))
 		return
 	}
 	p.MX = append(p.MX, strings.ToLower(value))
 }
 
-// Allows says whether the policy lets senders use an MX host (RFC 8461 section 4.1). A star stands for exactly one label.
+// Allows reports whether the policy allows senders to use an MX host (RFC 8461 section 4.1). An asterisk matches
+// exactly one label.
 func (p *STSPolicy) Allows(host string) bool {
 	host = Canonical(host)
 	return slices.ContainsFunc(p.MX, func(pattern string) bool { return stsMatches(pattern, host) })
@@ -153,10 +154,10 @@ func stsMatches(pattern, host string) bool {
 	return pattern == host
 }
 
-// CompareMX lints the policy against the MX hosts that DNS has.
+// CompareMX lints the policy against the MX hosts in DNS.
 func (p *STSPolicy) CompareMX(hosts []string) {
 	if len(p.MX) == 0 {
-		return // said already
+		return // reported before
 	}
 	for _, host := range hosts {
 		if p.Mode != "none" && !p.Allows(host) {
@@ -165,12 +166,12 @@ func (p *STSPolicy) CompareMX(hosts []string) {
 	}
 	for _, pattern := range p.MX {
 		if !slices.ContainsFunc(hosts, func(host string) bool { return stsMatches(pattern, Canonical(host)) }) {
-			p.advise("mx: %s fits no MX host", pattern)
+			p.advise("mx: %s matches no MX host", pattern)
 		}
 	}
 }
 
-// TLSRPT is where senders report how TLS to a domain went (RFC 8460 section 3).
+// TLSRPT says where senders report about TLS to a domain (RFC 8460 section 3).
 type TLSRPT struct {
 	Name    string   // _smtp._tls.example.org
 	Reports []string // mailto: and https: URIs
@@ -194,7 +195,7 @@ func CheckTLSRPT(ctx context.Context, lookup Lookup, domain string) (*TLSRPT, er
 		_, mail := mailtoDomain(uri)
 		host, web := strings.CutPrefix(strings.ToLower(uri), "https://")
 		if !mail && (!web || host == "" || host[0] == '/') {
-			t.fault("rua=%s: wanted mailto: with an address, or an https: address", oneWord(uri))
+			t.fault("rua=%s: want mailto: with an address, or an https: address", oneWord(uri))
 			continue
 		}
 		t.Reports = append(t.Reports, uri)

@@ -11,14 +11,15 @@ import (
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
-// Names are the addresses of a host and the names that those have (PTR).
+// Names are the addresses of a host and their names (PTR).
 type Names struct {
 	Host      string
 	Addresses []netip.Addr // IPv4 first
 	Findings
 }
 
-// CheckNames looks whether every address of a host has the host's name and no other, which mail servers want of each other.
+// CheckNames checks that every address of a host has the host's name and no other, which mail servers require of each
+// other.
 func CheckNames(ctx context.Context, lookup Lookup, host string) (*Names, error) {
 	n := &Names{Host: Canonical(host)}
 	v4, v6, err := lookup.addresses(ctx, n.Host)
@@ -50,11 +51,11 @@ func (n *Names) check(ctx context.Context, lookup Lookup, address netip.Addr) er
 	}
 	switch {
 	case len(names) == 0:
-		n.fault("%s has no name: ask whoever gave you the address for a PTR record with %s", address, n.Host)
+		n.fault("%s has no name: ask the provider of the address for a PTR record with %s", address, n.Host)
 		return nil
 	case slices.Contains(names, n.Host):
 		if len(names) > 1 {
-			n.advise("%s has %s, and some receivers look at one only: %s", address, plural(len(names), "name", "names"), strings.Join(names, ", "))
+			n.advise("%s has %s, and some receivers check only one: %s", address, plural(len(names), "name", "names"), strings.Join(names, ", "))
 		}
 		return nil
 	}
@@ -64,10 +65,10 @@ func (n *Names) check(ctx context.Context, lookup Lookup, address netip.Addr) er
 			return err
 		}
 		if slices.Contains(append(v4, v6...), address) {
-			n.fault("%s has the name %s, wanted %s (that name leads back to the address, so only the names differ)", address, name, n.Host)
+			n.fault("%s has the name %s, want %s (that name resolves to the address, so only the names differ)", address, name, n.Host)
 			return nil
 		}
 	}
-	n.fault("%s has the name %s, wanted %s (and that name does not lead back to the address)", address, strings.Join(names, ", "), n.Host)
+	n.fault("%s has the name %s, want %s (and that name does not resolve to the address)", address, strings.Join(names, ", "), n.Host)
 	return nil
 }

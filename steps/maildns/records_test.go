@@ -21,17 +21,17 @@ func TestDMARC(t *testing.T) {
 	}{
 		{name: "usual", zone: `_dmarc.example.org. TXT "v=DMARC1; p=reject; rua=mailto:d@example.org; adkim=s; aspf=s"`, at: "example.org", policy: "reject", from: "p"},
 		{name: "spaces and capitals", zone: `_dmarc.example.org. TXT "v = DMARC1 ;p= Quarantine;RUA=x ; rua=mailto:d@sub.example.org!10m ;"`, at: "example.org", policy: "quarantine", from: "p",
-			findings: []string{"advice: nobody reads the tag RUA=: is it misspelt?"}},
-		{name: "no reports", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none"`, at: "example.org", policy: "none", from: "p", findings: []string{"advice: without rua= nobody tells you who sends in your name"}},
+			findings: []string{"advice: receivers ignore the tag RUA=: is it misspelt?"}},
+		{name: "no reports", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none"`, at: "example.org", policy: "none", from: "p", findings: []string{"advice: without rua= you get no reports about senders that use your domain"}},
 		{name: "subdomain", domain: "a.b.example.org", zone: `_dmarc.example.org. TXT "v=DMARC1; p=reject; sp=none; rua=mailto:d@example.org"`, at: "example.org", policy: "none", from: "sp"},
 		{name: "subdomain of its own", domain: "b.example.org", zone: "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n_dmarc.b.example.org. TXT \"v=DMARC1; p=reject; sp=none; rua=mailto:d@example.org\"", at: "b.example.org", policy: "reject", from: "p"},
 		{name: "between", domain: "a.b.example.org", zone: `_dmarc.b.example.org. TXT "v=DMARC1; p=reject; rua=mailto:d@example.org"`, at: "b.example.org", policy: "reject", from: "p",
-			findings: []string{"advice: many receivers look for the record at a.b.example.org and example.org only (RFC 7489 section 6.6.3) and do not find that of b.example.org"}},
+			findings: []string{"advice: many receivers only look for the record at a.b.example.org and example.org (RFC 7489 section 6.6.3) and do not find that of b.example.org"}},
 		{name: "the walk ends at psd=n", domain: "a.b.example.org", zone: "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n_dmarc.b.example.org. TXT \"v=DMARC1; p=reject; psd=n; rua=mailto:d@example.org\"", at: "b.example.org", policy: "reject", from: "p",
-			findings: []string{"advice: many receivers look for the record at a.b.example.org and example.org only (RFC 7489 section 6.6.3) and do not find that of b.example.org"}},
+			findings: []string{"advice: many receivers only look for the record at a.b.example.org and example.org (RFC 7489 section 6.6.3) and do not find that of b.example.org"}},
 		{name: "others take the reports", zone: "_dmarc.example.org. TXT \"v=DMARC1; p=none; rua=mailto:d@reports.test\"\nexample.org._report._dmarc.reports.test. TXT \"v=DMARC1;\"", at: "example.org", policy: "none", from: "p"},
 		{name: "others do not", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:d@reports.test"`, at: "example.org", policy: "none", from: "p",
-			findings: []string{`reports to reports.test are not sent, because it does not say that it takes those about example.org: it needs a TXT record "v=DMARC1" at example.org._report._dmarc.reports.test (RFC 7489 section 7.1)`}},
+			findings: []string{`receivers do not send reports to reports.test, because it does not say that it accepts reports about example.org: it needs a TXT record "v=DMARC1" at example.org._report._dmarc.reports.test (RFC 7489 section 7.1)`}},
 		{name: "none", findings: []string{`there is no record at _dmarc.example.org: add a TXT record that begins with "v=DMARC1;"`}},
 		{name: "none above", domain: "a.example.org", findings: []string{`neither a.example.org nor example.org has a DMARC record: add one at _dmarc.example.org that begins with "v=DMARC1; p="`}},
 		{name: "two", zone: "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"", findings: []string{"_dmarc.example.org has 2 records, so none counts: remove all but one"}},
@@ -39,10 +39,10 @@ func TestDMARC(t *testing.T) {
 		{name: "backslashes", zone: `_dmarc.example.org. TXT "v=DMARC1\\; p=none"`, findings: []string{`_dmarc.example.org has no record that begins with exactly "v=DMARC1;": it has "v=DMARC1\\; p=none"`}},
 		{name: "no policy", zone: `_dmarc.example.org. TXT "v=DMARC1; rua=mailto:d@example.org"`, at: "example.org", from: "p", findings: []string{"it has no p=: add p=none, p=quarantine or p=reject"}},
 		{name: "mistakes", zone: `_dmarc.example.org. TXT "v=DMARC1; sp=no; p=rejected; rua=d@example.org, mailto:x, http://example.org/; pct=200; pct=1; adkim=strict; fo=2; ri=day; junk; ruf=mailto:a@example.org!10x"`, at: "example.org", from: "p", findings: []string{
-			"the tag pct= is there twice", `"junk" is no tag: wanted name=value`, "p=rejected: wanted none, quarantine, reject", "sp=no: wanted none, quarantine, reject", "adkim=strict: wanted r, s",
-			"pct=200: wanted a number from 0 to 100", "ri=day: wanted seconds", "fo=2: wanted 0, 1, d or s, parted by colons", "rua=d@example.org: wanted mailto: before a mail address",
-			"rua=mailto:x: that is no mail address", "ruf=mailto:a@example.org!10x: wanted a size such as 10m behind the exclamation mark",
-			"advice: p= does not stand directly behind v=DMARC1, where RFC 7489 section 6.3 wants it", "advice: rua=http://example.org/: receivers send reports by mail only"}},
+			"the tag pct= occurs twice", `"junk" is not a tag: want name=value`, "p=rejected: want none, quarantine, reject", "sp=no: want none, quarantine, reject", "adkim=strict: want r, s",
+			"pct=200: want a number from 0 to 100", "ri=day: want seconds", "fo=2: want 0, 1, d or s, separated by colons", "rua=d@example.org: want mailto: before a mail address",
+			"rua=mailto:x: not a mail address", "ruf=mailto:a@example.org!10x: want a size such as 10m after the exclamation mark",
+			"advice: p= is not directly after v=DMARC1, as RFC 7489 section 6.3 requires", "advice: rua=http://example.org/: receivers only send reports by mail"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.domain == "" {
@@ -73,14 +73,14 @@ func TestDMARC(t *testing.T) {
 	}
 }
 
-// rsaRecord is p= of a key with so many bits. No signature is made with it, so its modulus need not be a product of primes.
+// rsaRecord returns p= of a key with this many bits. It never signs, so its modulus need not be a product of primes.
 func rsaRecord(bits uint) string {
 	modulus := new(big.Int).SetBit(big.NewInt(1), int(bits)-1, 1)
 	der, _ := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus, E: 65537})
 	return base64.StdEncoding.EncodeToString(der)
 }
 
-// txt parts a text into strings of a TXT record.
+// txt splits a text into the strings of a TXT record.
 func txt(text string) string {
 	parts := ""
 	for len(text) > 200 {
@@ -103,21 +103,21 @@ func TestDKIM(t *testing.T) {
 		{name: "least", records: []string{"p=" + rsaRecord(2048)}, bits: 2048},
 		{name: "with all tags", records: []string{"v=DKIM1; h=sha1:sha256; k=rsa; n=notes; s=email; t=s; p=" + rsaRecord(4096) + ";"}, bits: 4096},
 		{name: "white space", records: []string{"v=DKIM1; p=" + rsaRecord(2048)[:50] + " " + rsaRecord(2048)[50:]}, bits: 2048},
-		{name: "1024", records: []string{"v=DKIM1; p=" + rsaRecord(1024)}, bits: 1024, findings: []string{"advice: the key has 1024 bits: make one of 2048 (RFC 8301 section 3.2)"}},
-		{name: "768", records: []string{"v=DKIM1; p=" + rsaRecord(768)}, bits: 768, findings: []string{"the key has 768 bits, and receivers take no signature with less than 1024 (RFC 8301 section 3.2): make one of 2048"}},
+		{name: "1024", records: []string{"v=DKIM1; p=" + rsaRecord(1024)}, bits: 1024, findings: []string{"advice: the key has 1024 bits: create one with 2048 (RFC 8301 section 3.2)"}},
+		{name: "768", records: []string{"v=DKIM1; p=" + rsaRecord(768)}, bits: 768, findings: []string{"the key has 768 bits, and receivers accept no signature with fewer than 1024 (RFC 8301 section 3.2): create one with 2048"}},
 		{name: "Ed25519", records: []string{"v=DKIM1; k=ed25519; p=" + ed}, bits: 256, findings: []string{"advice: many receivers cannot verify Ed25519: sign with an RSA key too"}},
-		{name: "Ed25519 in ASN.1", records: []string{"v=DKIM1; k=ed25519; p=" + rsaRecord(1024)}, findings: []string{"p= has 162 bytes, and an Ed25519 key has 32, without any ASN.1 around it (RFC 8463 section 4)"}},
-		{name: "test flag", records: []string{"v=DKIM1; t=y:s; p=" + rsaRecord(2048)}, bits: 2048, findings: []string{"t=y: the domain only tests DKIM, and receivers may take its mail as unsigned: remove the flag"}},
+		{name: "Ed25519 in ASN.1", records: []string{"v=DKIM1; k=ed25519; p=" + rsaRecord(1024)}, findings: []string{"p= has 162 bytes, but an Ed25519 key has 32, without ASN.1 around it (RFC 8463 section 4)"}},
+		{name: "test flag", records: []string{"v=DKIM1; t=y:s; p=" + rsaRecord(2048)}, bits: 2048, findings: []string{"t=y: the domain only tests DKIM, and receivers may treat its mail as unsigned: remove the flag"}},
 		{name: "revoked", records: []string{"v=DKIM1; p="}, findings: []string{"the key is revoked: p= is empty"}},
-		{name: "SHA-1 alone", records: []string{"v=DKIM1; h=sha1; p=" + rsaRecord(2048)}, bits: 2048, findings: []string{"h=sha1: it allows no SHA-256, and receivers take nothing else (RFC 8301 section 3.1)"}},
+		{name: "SHA-1 alone", records: []string{"v=DKIM1; h=sha1; p=" + rsaRecord(2048)}, bits: 2048, findings: []string{"h=sha1: it does not allow SHA-256, and receivers accept nothing else (RFC 8301 section 3.1)"}},
 		{name: "for something else", records: []string{"v=DKIM1; s=chat; p=" + rsaRecord(2048)}, bits: 2048, findings: []string{"s=chat: it is not for mail"}},
-		{name: "cut off", records: []string{"v=DKIM1; p=" + rsaRecord(2048)[:255]}, findings: []string{"p= is not base64 (255 characters): is a part of the key missing or there twice?"}},
-		{name: "cut off at base64", records: []string{"v=DKIM1; p=" + rsaRecord(2048)[:256]}, findings: []string{"p= is base64 of 192 bytes that are no RSA key: is a part of it missing?"}},
-		{name: "backslash", records: []string{`v=DKIM1\\; p=` + rsaRecord(2048)}, bits: 2048, findings: []string{"it has backslashes before its semicolons: enter it without them, the DNS server or its web form adds what it needs", "wanted v=DKIM1 at its beginning, or no v= at all"}},
-		{name: "a wildcard's text", records: []string{"v=spf1 -all"}, findings: []string{`mail._domainkey.example.org is no DKIM key, as it has no p=: "v=spf1 -all"`}},
-		{name: "other kind", records: []string{"v=DKIM1; k=dsa; p=AAAA"}, findings: []string{"k=dsa: no receiver knows that kind of key: wanted rsa or ed25519"}},
-		{name: "two", records: []string{"v=DKIM1; p=", "v=DKIM1; p="}, findings: []string{"mail._domainkey.example.org has 2 TXT records, and which of them a receiver takes is chance (RFC 6376 section 3.6.2.2): remove all but one"}},
-		{name: "none", findings: []string{"there is no TXT record at mail._domainkey.example.org: publish the key that your signer made for the selector mail"}},
+		{name: "cut off", records: []string{"v=DKIM1; p=" + rsaRecord(2048)[:255]}, findings: []string{"p= is not base64 (255 characters): is a part of the key missing or duplicated?"}},
+		{name: "cut off at base64", records: []string{"v=DKIM1; p=" + rsaRecord(2048)[:256]}, findings: []string{"p= is base64 of 192 bytes that are not an RSA key: is a part of it missing?"}},
+		{name: "backslash", records: []string{`v=DKIM1\\; p=` + rsaRecord(2048)}, bits: 2048, findings: []string{"it has backslashes before its semicolons: enter it without them, because the DNS server or its web form adds them if needed", "want v=DKIM1 at its beginning, or no v= at all"}},
+		{name: "a wildcard's text", records: []string{"v=spf1 -all"}, findings: []string{`mail._domainkey.example.org is not a DKIM key, because it has no p=: "v=spf1 -all"`}},
+		{name: "other kind", records: []string{"v=DKIM1; k=dsa; p=AAAA"}, findings: []string{"k=dsa: receivers do not support this type of key: want rsa or ed25519"}},
+		{name: "two", records: []string{"v=DKIM1; p=", "v=DKIM1; p="}, findings: []string{"mail._domainkey.example.org has 2 TXT records, and receivers may use any of them (RFC 6376 section 3.6.2.2): remove all but one"}},
+		{name: "none", findings: []string{"there is no TXT record at mail._domainkey.example.org: publish the key of your signer for the selector mail"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var records strings.Builder
@@ -149,7 +149,7 @@ func TestDKIM(t *testing.T) {
 	}
 	seed[0]++
 	if other := ed25519.NewKeyFromSeed(seed); (&DKIMKey{Public: other.Public()}).Same(public) || (&DKIMKey{}).Same(public) {
-		t.Error("another key is taken for the same")
+		t.Error("Same reports true for another key")
 	}
 	for text, want := range map[string]string{
 		"": "it has no key in PEM (RFC 7468)",
@@ -165,8 +165,8 @@ func TestSTSRecord(t *testing.T) {
 	for record, want := range map[string]string{
 		`"v=STSv1; id=20160831085700Z;"`: "",
 		`"v=STSv1;id=1"`:                 "",
-		`"v=STSv1; id=2016-08-31"`:       "id=2016-08-31: wanted 1 to 32 letters and digits, and others whenever the policy changes",
-		`"v=STSv1"`:                      "id=: wanted 1 to 32 letters and digits, and others whenever the policy changes",
+		`"v=STSv1; id=2016-08-31"`:       "id=2016-08-31: want 1 to 32 letters and digits, with a new value whenever the policy changes",
+		`"v=STSv1"`:                      "id=: want 1 to 32 letters and digits, with a new value whenever the policy changes",
 		`"v=STSv2; id=1"`:                `there is no record at _mta-sts.example.org: add a TXT record that begins with "v=STSv1;"`,
 		"\"v=STSv1; id=1\"\n_mta-sts.example.org. TXT \"v=STSv1; id=2\"": "_mta-sts.example.org has 2 records, so none counts: remove all but one",
 	} {
@@ -191,13 +191,13 @@ func TestSTSPolicy(t *testing.T) {
 		{name: "none", body: "version: STSv1\nmode: none\nmax_age: 86400\n", mode: "none", age: 24 * time.Hour},
 		{name: "an MX is missing", body: "version: STSv1\nmode: enforce\nmx: mail.example.org\nmx: *.a.provider.test\nmx: *.b.test\nmax_age: 604800\n", mode: "enforce", age: 7 * 24 * time.Hour, findings: []string{
 			"the MX host a.provider.test is not among its mx (mail.example.org, *.a.provider.test, *.b.test): senders that honour the policy do not deliver to it",
-			"advice: mx: *.a.provider.test fits no MX host", "advice: mx: *.b.test fits no MX host"}},
+			"advice: mx: *.a.provider.test matches no MX host", "advice: mx: *.b.test matches no MX host"}},
 		{name: "short", body: "version: STSv1\nmode: testing\nmx: *.example.org\nmx: *.provider.test\nmax_age: 300\n", mode: "testing", age: 5 * time.Minute,
-			findings: []string{"advice: max_age is 5m0s: senders forget the policy within a day, and an attacker only has to wait (RFC 8461 section 10.2 wants weeks)"}},
-		{name: "a web page", body: "<!DOCTYPE html>\n<html>", findings: []string{`line 1 is "<!DOCTYPE html>": wanted "key: value"`, `line 2 is "<html>": wanted "key: value"`, "it has no version", "it has no mode", "it has no max_age", "it has no mx: add one line for each MX host"}},
+			findings: []string{"advice: max_age is 5m0s: senders forget the policy within a day, and an attacker only has to wait (RFC 8461 section 10.2 recommends weeks)"}},
+		{name: "a web page", body: "<!DOCTYPE html>\n<html>", findings: []string{`line 1 is "<!DOCTYPE html>": want "key: value"`, `line 2 is "<html>": want "key: value"`, "it has no version", "it has no mode", "it has no max_age", "it has no mx: add one line for each MX host"}},
 		{name: "mistakes", body: "mode: enforced\nversion: STSv2\nmx: mail.*.org\nmx: *.provider.test.\nmx: *.example.org\nmx: a.provider.test\nmax_age: 31557601\nmax_age: 1\nx: y\n", findings: []string{
-			`it does not begin with "version: STSv1"`, `mode is "enforced", wanted enforce, testing or none`, "version is there twice", `mx is "mail.*.org": wanted a host name, or one with *. before it`,
-			`mx is "*.provider.test.": wanted a host name, or one with *. before it`, `max_age is "31557601", wanted seconds up to 31557600`, "max_age is there twice", "advice: nobody reads x"}},
+			`it does not begin with "version: STSv1"`, `mode is "enforced", want enforce, testing or none`, "version occurs twice", `mx is "mail.*.org": want a host name, with or without *. before it`,
+			`mx is "*.provider.test.": want a host name, with or without *. before it`, `max_age is "31557601", want at most 31557600 seconds`, "max_age occurs twice", "advice: senders ignore x"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := ParseSTSPolicy([]byte(test.body))
@@ -214,9 +214,9 @@ func TestTLSRPT(t *testing.T) {
 	for record, want := range map[string]string{
 		`"v=TLSRPTv1; rua=mailto:tls@example.org"`:                         "",
 		`"v=TLSRPTv1;rua=https://reports.test/tls,mailto:tls@example.org"`: "",
-		`"v=TLSRPTv1; rua=tls@example.org"`:                                "rua=tls@example.org: wanted mailto: with an address, or an https: address",
-		`"v=TLSRPTv1; rua=http://reports.test/"`:                           "rua=http://reports.test/: wanted mailto: with an address, or an https: address",
-		`"v=TLSRPTv1"`:                                                     "rua=: wanted mailto: with an address, or an https: address",
+		`"v=TLSRPTv1; rua=tls@example.org"`:                                "rua=tls@example.org: want mailto: with an address, or an https: address",
+		`"v=TLSRPTv1; rua=http://reports.test/"`:                           "rua=http://reports.test/: want mailto: with an address, or an https: address",
+		`"v=TLSRPTv1"`:                                                     "rua=: want mailto: with an address, or an https: address",
 		`"v=TLSRPT1; rua=mailto:tls@example.org"`:                          `there is no record at _smtp._tls.example.org: add a TXT record that begins with "v=TLSRPTv1;"`,
 	} {
 		r, err := CheckTLSRPT(context.Background(), zone(t, "_smtp._tls.example.org. TXT "+record+"\n"), "example.org")
@@ -233,7 +233,7 @@ func TestBIMI(t *testing.T) {
 	for record, want := range map[string]string{
 		`"v=BIMI1; l=https://example.org/logo.svg; a=https://example.org/vmc.pem"`: "",
 		`"v=BIMI1; l=; a=;"`:                           "",
-		`"v=BIMI1; l=http://example.org/logo.svg; a="`: "l=http://example.org/logo.svg: wanted an https address",
+		`"v=BIMI1; l=http://example.org/logo.svg; a="`: "l=http://example.org/logo.svg: want an https address",
 		`"v=BIMI1"`: "it has no l=: add the https address of the logo",
 	} {
 		b, err := CheckBIMI(context.Background(), zone(t, "default._bimi.example.org. TXT "+record+"\n"), "example.org")
@@ -247,14 +247,14 @@ func TestBIMI(t *testing.T) {
 	const svg = `<svg xmlns="http://www.w3.org/2000/svg" version="1.2" baseProfile="tiny-ps" viewBox="0 0 1 1">`
 	for image, want := range map[string]string{
 		`<?xml version="1.0"?>` + svg + `<title>Example</title><rect width="1" height="1"/></svg>`: "",
-		svg + `<rect/></svg>`: "it has no <title>, which the profile demands",
+		svg + `<rect/></svg>`: "it has no <title>, which the profile requires",
 		svg + `<title>x</title><script>alert(1)</script><use href="https://x.test/#a"/></svg>`: "it has a <script>, which the profile forbids\n<use> refers to something outside the file, which the profile forbids",
-		`<svg xmlns="http://www.w3.org/2000/svg" version="1.1"><title>x</title></svg>`:         `wanted version="1.2" and baseProfile="tiny-ps", got version="1.1" and baseProfile=""`,
-		`<html><body></body></html>`: "it is a document of <html>, wanted <svg>",
-		"\x89PNG":                    `it is no XML: "XML syntax error on line 1: invalid UTF-8"`,
+		`<svg xmlns="http://www.w3.org/2000/svg" version="1.1"><title>x</title></svg>`:         `want version="1.2" and baseProfile="tiny-ps", got version="1.1" and baseProfile=""`,
+		`<html><body></body></html>`: "its root element is <html>, want <svg>",
+		"\x89PNG":                    `it is not XML: "XML syntax error on line 1: invalid UTF-8"`,
 		"":                           "it is empty",
-		svg + `<title>x</title>`:     `it is no XML: "XML syntax error on line 1: unexpected EOF"`,
-		svg + "<title>x</title>" + strings.Repeat(" ", BIMILogoLimit) + "</svg>": "it has 32884 bytes, and providers take up to 32768",
+		svg + `<title>x</title>`:     `it is not XML: "XML syntax error on line 1: unexpected EOF"`,
+		svg + "<title>x</title>" + strings.Repeat(" ", BIMILogoLimit) + "</svg>": "it has 32884 bytes, but providers accept at most 32768",
 	} {
 		f := CheckBIMILogo([]byte(image))
 		if got := strings.Join(f.Faults, "\n"); got != want {
@@ -273,12 +273,12 @@ func FuzzRecords(f *testing.F) {
 		k := &DKIMKey{Record: record}
 		k.parse()
 		if k.Valid() && k.Public == nil {
-			t.Error("a valid key that is none")
+			t.Error("an unusable key is valid")
 		}
 		p := ParseSTSPolicy([]byte(record))
 		p.CompareMX([]string{"mail.example.org"})
 		if p.Valid() && p.Mode != "none" && !p.Allows("mail.example.org") {
-			t.Error("a valid policy that forbids the MX")
+			t.Error("a policy that forbids the MX is valid")
 		}
 		CheckBIMILogo([]byte(record))
 	})

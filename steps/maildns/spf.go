@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// SPF is what the SPF record of a domain means to a receiver.
+// SPF is the meaning of a domain's SPF record for a receiver.
 type SPF struct {
 	Domain  string
-	Record  string // empty when there is not exactly one
-	Lookups int    // DNS look-ups that a sender whom nothing permits costs a receiver, all included records counted
-	Voids   int    // of them, those that find nothing, for senders of the address family in which more do
-	All     string // what such a sender gets: "fail", "softfail", "neutral", "pass"
+	Record  string // empty unless there is exactly one
+	Lookups int    // DNS look-ups of a receiver for a sender that no term permits, including all included records
+	Voids   int    // look-ups that find nothing, for senders of the address family with more of them
+	All     string // the result of such a sender: "fail", "softfail", "neutral", "pass"
 	Findings
 }
 
-// CheckSPF reads the record of domain and everything that it includes or redirects to: it is EvaluateSPF for a sender whom
-// nothing permits, past the limits at which receivers stop.
+// CheckSPF lints the record of domain and all records that it includes or redirects to. It works like EvaluateSPF for a
+// sender that no term permits, but continues beyond the limits of receivers.
 //
-// Void look-ups are counted for IPv4 and IPv6 apart, because a receiver asks for the sender's kind of address only. A family
-// in which the record permits nobody is left out: mail over it has no record to lose.
+// Void look-ups are counted separately for IPv4 and IPv6, because a receiver only looks up addresses of the sender's
+// family. A family in which the record permits nobody is left out, because a permerror changes nothing for it.
 func CheckSPF(ctx context.Context, lookup Lookup, domain string) (*SPF, error) {
 	s := &SPF{Domain: domain}
 	e := &spfEvaluation{ctx: ctx, lookup: lookup, lint: s, families: []int{0, 1}, answers: map[spfQuestion]Answer{}}
@@ -36,11 +36,11 @@ func CheckSPF(ctx context.Context, lookup Lookup, domain string) (*SPF, error) {
 	}
 	s.Voids = e.voids[family]
 	if s.Lookups > SPFLookups {
-		s.fault("it needs %d DNS look-ups, and receivers stop after %d with permerror (RFC 7208 section 4.6.4): replace includes that are not needed, or some a and mx by ip4 and ip6",
+		s.fault("it needs %d DNS look-ups, but receivers stop after %d with permerror (RFC 7208 section 4.6.4): remove includes that are not needed, or replace some a and mx by ip4 and ip6",
 			s.Lookups, SPFLookups)
 	}
 	if s.Voids > SPFVoids {
-		s.fault("%d of its look-ups find nothing, and receivers stop after %d with permerror (RFC 7208 section 4.6.4): remove %s",
+		s.fault("%d of its look-ups find nothing, but receivers stop after %d with permerror (RFC 7208 section 4.6.4): remove %s",
 			s.Voids, SPFVoids, strings.Join(e.empty[family], ", "))
 	} else {
 		for _, term := range e.empty[0] {
@@ -52,9 +52,9 @@ func CheckSPF(ctx context.Context, lookup Lookup, domain string) (*SPF, error) {
 	return s, nil
 }
 
-// What an evaluation remarks upon. Where there is a sender nobody reads it.
+// The remarks of an evaluation. They are unused if there is a sender.
 
-// remark takes over what is wrong with the terms of a record.
+// remark adds the findings about the terms of a record.
 func (s *SPF) remark(where string, found Findings) {
 	for _, text := range found.Faults {
 		s.fault("%s%s", where, text)
@@ -64,8 +64,8 @@ func (s *SPF) remark(where string, found Findings) {
 	}
 }
 
-// lacksRecord says that a domain has no SPF record. Of one that others include and that has no text at all leadsNowhere
-// says it.
+// lacksRecord adds that a domain has no SPF record. For an included domain without any TXT record, leadsNowhere does
+// so.
 func (s *SPF) lacksRecord(domain string, path []string, found spfRecords) {
 	near := ""
 	for _, text := range found.texts {
@@ -84,18 +84,18 @@ func (s *SPF) lacksRecord(domain string, path []string, found spfRecords) {
 }
 
 func (s *SPF) hasSeveral(domain string, n int) {
-	s.fault("%s has %d SPF records, so none counts (RFC 7208 section 4.5): put them into one", domain, n)
+	s.fault("%s has %d SPF records, so none counts (RFC 7208 section 4.5): merge them into one", domain, n)
 }
 
 func (s *SPF) endsWith(where string, all spfTerm, permits bool) {
 	if permits {
-		s.fault("%s%s permits the whole world to send for %s: end it with -all or ~all", where, all.text, s.Domain)
+		s.fault("%s%s permits everybody to send for %s: end it with -all or ~all", where, all.text, s.Domain)
 	}
 }
 
 func (s *SPF) hasNoEnd(path []string) {
 	if len(path) == 1 {
-		s.advise("it does not say what becomes of other senders: end it with -all or ~all")
+		s.advise("it does not set the result of other senders: end it with -all or ~all")
 	}
 }
 
@@ -104,13 +104,13 @@ func (s *SPF) usesPTR(where string, t spfTerm) {
 }
 
 func (s *SPF) hasManyMX(where, target string, t spfTerm, n int) {
-	s.fault("%s%s: %s has %d MX hosts, and receivers stop after %d with permerror (RFC 7208 section 4.6.4)", where, t.text, target, n, spfHosts)
+	s.fault("%s%s: %s has %d MX hosts, but receivers stop after %d with permerror (RFC 7208 section 4.6.4)", where, t.text, target, n, spfHosts)
 }
 
 func (s *SPF) loops(path []string, target string) {
-	s.fault("it includes itself without end: %s > %s", strings.Join(path, " > "), target)
+	s.fault("it includes itself in a loop: %s > %s", strings.Join(path, " > "), target)
 }
 
 func (s *SPF) leadsNowhere(where, term, target string) {
-	s.fault("%s%s: %s has no SPF record, which is a permerror to receivers (RFC 7208 section 5.2): remove it", where, term, target)
+	s.fault("%s%s: %s has no SPF record, which is a permerror for receivers (RFC 7208 section 5.2): remove it", where, term, target)
 }

@@ -11,20 +11,20 @@ import (
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
-// The limits of RFC 7208 section 4.6.4: more, and receivers answer permerror, which is as if there were no record.
+// The limits of RFC 7208 section 4.6.4. Beyond them receivers return permerror, as if there were no record.
 const (
-	SPFLookups = 10 // terms that ask DNS, those of included records too
-	SPFVoids   = 2  // of them, those that find nothing
-	spfHosts   = 10 // of one mx term, and names of an address
+	SPFLookups = 10 // terms that query DNS, including those of included records
+	SPFVoids   = 2  // look-ups that find nothing
+	spfHosts   = 10 // MX hosts of one mx term, and names of an address
 )
 
-// spfEffort ends the reading of a record that includes without end, where no limit of a receiver does.
+// spfEffort ends the evaluation of endless includes if no receiver's limit applies.
 const spfEffort = 100
 
-// SPFResult is what SPF says of a sender (RFC 7208 section 2.6).
+// SPFResult is the SPF result for a sender (RFC 7208 section 2.6).
 type SPFResult string
 
-// The results, as they are written into header fields.
+// The results, as written in header fields.
 const (
 	SPFNone      SPFResult = "none"
 	SPFNeutral   SPFResult = "neutral"
@@ -37,14 +37,14 @@ const (
 
 var spfResults = map[byte]SPFResult{'+': SPFPass, '-': SPFFail, '~': SPFSoftFail, '?': SPFNeutral}
 
-// Sender is who hands a message over.
+// Sender is the client that hands over a message.
 type Sender struct {
 	Address netip.Addr
 	HELO    string
 	From    string // MAIL FROM, or empty
 }
 
-// mailbox is the identity that is judged (RFC 7208 sections 2.4 and 4.3).
+// mailbox returns the identity that SPF checks (RFC 7208 sections 2.4 and 4.3).
 func (s Sender) mailbox() (local, domain string) {
 	at := strings.LastIndexByte(s.From, '@')
 	local, domain = s.From[:max(at, 0)], s.From[at+1:]
@@ -63,14 +63,14 @@ func (s Sender) mailbox() (local, domain string) {
 // SPFVerdict is the outcome of SPF for one sender.
 type SPFVerdict struct {
 	Result  SPFResult
-	Detail  string // the term that matched ("matched mx"), or what is wrong
-	Lookups int    // that it took, those that failed too
-	Voids   int    // of them, those that found nothing
+	Detail  string // the matching term ("matched mx"), or what is wrong
+	Lookups int    // needed look-ups, including failed ones
+	Voids   int    // look-ups that found nothing
 }
 
-// EvaluateSPF judges a sender by the record of his domain as a receiver does: check_host() of RFC 7208 section 4. The error
-// says which look-up got no answer; the result is temperror then. The explanation that a domain has for those it refuses
-// (exp=) is checked for mistakes and not asked for.
+// EvaluateSPF evaluates the record of a sender's domain as a receiver does: check_host() of RFC 7208 section 4. If a
+// look-up gets no answer, it returns the error and the result temperror. The explanation (exp=) is checked for mistakes
+// but not looked up.
 func EvaluateSPF(ctx context.Context, lookup Lookup, sender Sender) (SPFVerdict, error) {
 	sender.Address = sender.Address.Unmap()
 	sender.HELO = strings.TrimSuffix(sender.HELO, ".")
@@ -86,22 +86,22 @@ func EvaluateSPF(ctx context.Context, lookup Lookup, sender Sender) (SPFVerdict,
 	return SPFVerdict{Result: outcome.result, Detail: outcome.detail, Lookups: e.lookups, Voids: e.voids[e.families[0]]}, err
 }
 
-// spfEvaluation follows one record, for a sender or, when there is none, for one whom nothing permits: then every term is
-// gone through whatever the limits, and what is wrong with it is remarked upon.
+// spfEvaluation evaluates one record for a sender. Without a sender, it lints the record: it evaluates every term,
+// ignores the limits, and adds remarks.
 type spfEvaluation struct {
 	ctx      context.Context
 	lookup   Lookup
 	sender   *Sender
-	lint     *SPF  // takes the remarks
-	families []int // of addresses that are looked up: 0 is IPv4, 1 is IPv6
+	lint     *SPF  // receives the remarks
+	families []int // address families to look up: 0 is IPv4, 1 is IPv6
 
-	answers map[spfQuestion]Answer // an include that is there twice is counted twice and asked for once
+	answers map[spfQuestion]Answer // a repeated include is counted twice but looked up once
 	lookups int
-	voids   [2]int      // for senders over IPv4, over IPv6
-	empty   [2][]string // the terms that find nothing, likewise
+	voids   [2]int      // for senders with IPv4 and with IPv6
+	empty   [2][]string // the terms that find nothing, by family too
 	permits [2]bool     // whether any sender of the family is permitted
-	names   []string    // that the sender's address has, proven
-	named   bool        // whether names were asked for
+	names   []string    // validated names of the sender's address
+	named   bool        // whether names were looked up
 }
 
 type spfQuestion struct {
@@ -109,7 +109,7 @@ type spfQuestion struct {
 	kind uint16
 }
 
-// spfOutcome is what becomes of a sender by one record. The zero value is that it cannot be told.
+// spfOutcome is the outcome of one record for a sender. The zero value means unknown.
 type spfOutcome struct {
 	result SPFResult
 	detail string
@@ -125,7 +125,7 @@ const (
 	spfNoMatch  = "nothing matched"
 )
 
-// familyOf is the family of an address: 0 for IPv4, 1 for IPv6.
+// familyOf returns the family of an address: 0 for IPv4, 1 for IPv6.
 func familyOf(address netip.Addr) int {
 	if address.Is4() {
 		return 0
@@ -133,8 +133,8 @@ func familyOf(address netip.Addr) int {
 	return 1
 }
 
-// askable says whether DNS can be asked for a name. What a sender calls himself may be anything, and to DNS that is a name
-// which does not exist.
+// askable reports whether a name is valid for a DNS query. A sender can use any text as a name. An invalid one counts
+// as a name that does not exist.
 func askable(name string) bool {
 	_, err := dnsclient.Fqdn(name)
 	return err == nil
@@ -171,8 +171,8 @@ func (e *spfEvaluation) records(domain string) (r spfRecords, err error) {
 	return r, err
 }
 
-// check is check_host() for one domain. path are the domains that led here, this one last. passing says that a sender whom
-// this record permits is permitted altogether.
+// check is check_host() for one domain. path is the chain of domains to this one, this one last. passing says that a
+// sender permitted by this record passes SPF.
 func (e *spfEvaluation) check(domain string, path []string, passing bool) (spfOutcome, error) {
 	found, err := e.records(domain)
 	if err != nil {
@@ -193,7 +193,7 @@ func (e *spfEvaluation) check(domain string, path []string, passing bool) (spfOu
 	return e.evaluate(domain, found.records[0], path, passing)
 }
 
-// evaluate goes through the terms of one record.
+// evaluate evaluates the terms of one record.
 func (e *spfEvaluation) evaluate(domain, record string, path []string, passing bool) (spfOutcome, error) {
 	var remarks Findings
 	terms, broken := parseSPF(record, &remarks)
@@ -216,7 +216,7 @@ func (e *spfEvaluation) evaluate(domain, record string, path []string, passing b
 		switch t.name {
 		case "all":
 			e.lint.endsWith(where, t, permits)
-			return spfOutcome{spfResults[t.qualifier], "matched all"}, nil // what stands behind is never read
+			return spfOutcome{spfResults[t.qualifier], "matched all"}, nil // terms after it are never evaluated
 		case "redirect":
 			redirect = t.domain
 			continue
@@ -254,7 +254,7 @@ func (e *spfEvaluation) evaluate(domain, record string, path []string, passing b
 	return outcome, err
 }
 
-// placeOf names the record that a remark is about, for one that another includes.
+// placeOf returns the prefix of remarks about an included record.
 func placeOf(path []string) string {
 	if len(path) == 1 {
 		return ""
@@ -262,7 +262,7 @@ func placeOf(path []string) string {
 	return strings.Join(path[1:], " > ") + ": "
 }
 
-// count takes down that a term asks DNS. It ends the evaluation when that is one too many.
+// count counts a term that queries DNS. It ends the evaluation if the limit is reached.
 func (e *spfEvaluation) count() *spfOutcome {
 	if e.sender != nil && e.lookups >= SPFLookups {
 		return &spfOutcome{SPFPermError, spfTooMany}
@@ -271,8 +271,8 @@ func (e *spfEvaluation) count() *spfOutcome {
 	return nil
 }
 
-// term evaluates one term that asks DNS. matched says how the sender matches it. ends is there when it ends the
-// evaluation by itself.
+// term evaluates one term that queries DNS. matched says how the sender matches it. ends is not nil if the term ends
+// the evaluation.
 func (e *spfEvaluation) term(domain, where string, t spfTerm, path []string, permits bool) (matched string, ends *spfOutcome, err error) {
 	if ends = e.count(); ends != nil {
 		return "", ends, nil
@@ -287,7 +287,7 @@ func (e *spfEvaluation) term(domain, where string, t spfTerm, path []string, per
 	if t.domain != "" {
 		target = t.domain
 	}
-	if e.sender == nil && (strings.Contains(target, "%") || t.name == "ptr") { // differs from sender to sender
+	if e.sender == nil && (strings.Contains(target, "%") || t.name == "ptr") { // depends on the sender
 		e.permits[0], e.permits[1] = e.permits[0] || permits, e.permits[1] || permits
 		return "", nil, nil
 	}
@@ -353,8 +353,8 @@ func (e *spfEvaluation) mx(where, target string, t spfTerm, permits bool) (match
 	return "", nil, nil
 }
 
-// ptr looks whether the sender's address has a name in a domain (RFC 7208 section 5.5). Whoever has the address writes that
-// name, so that it cannot be looked up is no error of the domain's.
+// ptr checks whether the sender's address has a name in a domain (RFC 7208 section 5.5). The owner of the address sets
+// that name, so a failed look-up of it is not an error of the domain.
 func (e *spfEvaluation) ptr(term, target string) (matched string, ends *spfOutcome) {
 	names, void := e.provenNames()
 	if void {
@@ -368,7 +368,8 @@ func (e *spfEvaluation) ptr(term, target string) (matched string, ends *spfOutco
 	return "", ends
 }
 
-// provenNames are the names of the sender's address that lead back to it, ten at most. void says that it has none at all.
+// provenNames returns the names of the sender's address that resolve to it, at most ten. void says that the address has
+// no name.
 func (e *spfEvaluation) provenNames() (names []string, void bool) {
 	if e.named {
 		return e.names, false
@@ -390,13 +391,13 @@ func (e *spfEvaluation) provenNames() (names []string, void bool) {
 	return e.names, len(answer.Records) == 0
 }
 
-// within says whether name is domain or beneath it.
+// within reports whether name is domain or below it.
 func within(name, domain string) bool {
 	name, domain = Canonical(name), Canonical(domain)
 	return name == domain || strings.HasSuffix(name, "."+domain)
 }
 
-// expand puts the values of macros into a domain.
+// expand expands the macros in a domain.
 func (e *spfEvaluation) expand(text, domain string) string {
 	if e.sender == nil {
 		return text
@@ -416,7 +417,7 @@ func (e *spfEvaluation) expand(text, domain string) string {
 	}}.expand(text)
 }
 
-// addresses looks a host's addresses up, of the families that matter.
+// addresses looks up a host's addresses of the families in e.families.
 func (e *spfEvaluation) addresses(host string) (found [2][]netip.Addr, err error) {
 	for _, family := range e.families {
 		answer, err := e.ask(host, [2]uint16{dns.TypeA, dns.TypeAAAA}[family])
@@ -428,7 +429,7 @@ func (e *spfEvaluation) addresses(host string) (found [2][]netip.Addr, err error
 	return found, nil
 }
 
-// among says whether the sender is in one of the networks about these addresses.
+// among reports whether the sender is in one of the networks around these addresses.
 func (e *spfEvaluation) among(hosts [2][]netip.Addr, bits [2]int) bool {
 	if e.sender == nil {
 		return false
@@ -439,8 +440,8 @@ func (e *spfEvaluation) among(hosts [2][]netip.Addr, bits [2]int) bool {
 	})
 }
 
-// found takes down whether a look-up found something for senders of each family. It ends the evaluation when too many found
-// nothing.
+// found records whether a look-up found something for senders of each family. It ends the evaluation if too many
+// look-ups found nothing.
 func (e *spfEvaluation) found(term string, there [2]bool, permits bool) *spfOutcome {
 	for family, name := range []string{"IPv4", "IPv6"} {
 		if there[family] {
@@ -466,7 +467,7 @@ func (e *spfEvaluation) found(term string, there [2]bool, permits bool) *spfOutc
 	return nil
 }
 
-// include evaluates the record of another domain, and what of its outcome counts here (RFC 7208 section 5.2).
+// include evaluates the record of another domain and applies its outcome (RFC 7208 section 5.2).
 func (e *spfEvaluation) include(domain, where string, t spfTerm, path []string, permits bool) (matched string, ends *spfOutcome, err error) {
 	outcome, err := e.follow(t.text, where, domain, t.domain, path, permits)
 	if err != nil || e.sender == nil {
@@ -481,7 +482,7 @@ func (e *spfEvaluation) include(domain, where string, t spfTerm, path []string, 
 	return "", nil, nil
 }
 
-// follow goes into another domain's record.
+// follow evaluates another domain's record.
 func (e *spfEvaluation) follow(term, where, domain, target string, path []string, passing bool) (spfOutcome, error) {
 	target = Canonical(e.expand(target, domain))
 	if e.sender == nil {

@@ -49,7 +49,7 @@ func senderLookup(t *testing.T) Lookup {
 	return zone(t, senderZone+zone10+zone11+many+"many.test. TXT \"v=spf1 mx -all\"\n")
 }
 
-// Results and what they cost, from one evaluation (RFC 7208 sections 4.6.4 and 5).
+// TestSender checks results and their number of look-ups (RFC 7208 sections 4.6.4 and 5).
 func TestSender(t *testing.T) {
 	lookup := senderLookup(t)
 	for _, test := range []struct{ address, from, want string }{
@@ -98,7 +98,8 @@ func TestSender(t *testing.T) {
 	}
 }
 
-// What the linter counts for a sender whom nothing permits is what such a sender costs.
+// TestLintCountsAsVerdictDoes checks that the linter counts the same look-ups as an evaluation for a sender that no
+// term permits.
 func TestLintCountsAsVerdictDoes(t *testing.T) {
 	lookup := senderLookup(t)
 	for _, domain := range []string{"usual.test", "empty.test", "voids2.test", "half.test", "ten10.test", "other.test", "ptr.test"} {

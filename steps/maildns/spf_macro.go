@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// spfMacros are what the macros of a record stand for (RFC 7208 section 7.2).
+// spfMacros are the values of the macros in a record (RFC 7208 section 7.2).
 type spfMacros struct {
 	sender Sender
-	domain string        // whose record it is
-	name   func() string // the sender's proven name, which %{p} costs look-ups for
+	domain string        // the domain of the record
+	name   func() string // the sender's validated name, for which %{p} needs look-ups
 }
 
-// expand puts in the values. text was accepted by macroString. Of a name that is too long the labels at its beginning are
-// dropped (RFC 7208 section 7.3).
+// expand replaces macros by their values. macroString must have accepted text. A name that is too long loses its first
+// labels (RFC 7208 section 7.3).
 func (m spfMacros) expand(text string) string {
 	var out strings.Builder
 	for {
@@ -52,7 +52,7 @@ func (m spfMacros) expand(text string) string {
 	return name
 }
 
-// value is that of one macro without its braces: a letter, and how the value is cut up.
+// value returns the value of one macro. body is the macro without its braces: a letter and transformers.
 func (m spfMacros) value(body string) string {
 	local, domain := m.sender.mailbox()
 	value := ""
@@ -91,7 +91,7 @@ func (m spfMacros) value(body string) string {
 		if reversed {
 			slices.Reverse(parts)
 		}
-		if most, err := strconv.Atoi(digits); err == nil && most < len(parts) { // digits that are no number are more than enough
+		if most, err := strconv.Atoi(digits); err == nil && most < len(parts) { // digits that are not a number exceed any count
 			parts = parts[len(parts)-most:]
 		}
 		value = strings.Join(parts, ".")
@@ -102,7 +102,7 @@ func (m spfMacros) value(body string) string {
 	return value
 }
 
-// macroAddress is an address as the macro i has it: of IPv6, all half bytes between dots.
+// macroAddress returns an address for the macro i: for IPv6, all nibbles separated by dots.
 func macroAddress(address netip.Addr) string {
 	if address.Is4() {
 		return address.String()

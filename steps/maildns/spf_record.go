@@ -11,15 +11,15 @@ type spfTerm struct {
 	text      string // as written
 	qualifier byte   // of a mechanism: + - ~ ?
 	name      string // in lower case
-	domain    string // with macros unexpanded, or empty
+	domain    string // with unexpanded macros, or empty
 	prefix    netip.Prefix
 	bits      [2]int // of a and mx: the prefix lengths for IPv4 and IPv6
 }
 
-// spfProblem says why a term cannot be read.
+// spfProblem says why a term is invalid.
 type spfProblem struct{ kind, text string }
 
-// The kinds of problems, for a verdict. The text says more.
+// The kinds of problems, for a verdict. The text has the details.
 const (
 	spfUnknownTerm = "unknown field"
 	spfBadAddress  = "invalid ipX value"
@@ -29,9 +29,9 @@ const (
 	spfNotASCII    = "invalid character"
 )
 
-// parseSPF reads the terms of a record that begins with "v=spf1" (RFC 7208 section 12). What it does not understand is a
-// fault and left out. A record that has any such term is a permerror, whatever stands before it (RFC 7208 section 4.6):
-// broken is the kind of the first problem.
+// parseSPF parses the terms of a record that begins with "v=spf1" (RFC 7208 section 12). An invalid term is a fault and
+// left out. A record with an invalid term is a permerror, whatever terms precede it (RFC 7208 section 4.6): broken is
+// the kind of the first problem.
 func parseSPF(record string, f *Findings) (terms []spfTerm, broken string) {
 	breaks := func(kind string) {
 		if broken == "" {
@@ -50,8 +50,8 @@ func parseSPF(record string, f *Findings) (terms []spfTerm, broken string) {
 		if i == 0 || text == "" {
 			continue
 		}
-		if name, value, is := strings.Cut(text, "="); is && spfMechanisms[strings.ToLower(name)] { // to receivers, a modifier that they do not know
-			f.fault("%s: nobody reads it: write it with a colon, %s:%s", oneWord(text), strings.ToLower(name), oneWord(value))
+		if name, value, is := strings.Cut(text, "="); is && spfMechanisms[strings.ToLower(name)] { // receivers read it as an unknown modifier
+			f.fault("%s: receivers ignore it: write it with a colon, %s:%s", oneWord(text), strings.ToLower(name), oneWord(value))
 			continue
 		}
 		t, problem := parseSPFTerm(text)
@@ -62,17 +62,17 @@ func parseSPF(record string, f *Findings) (terms []spfTerm, broken string) {
 			continue
 		case t.qualifier == 0:
 			if t.name != "redirect" && t.name != "exp" {
-				f.advise("nobody reads %s", oneWord(text))
+				f.advise("receivers ignore %s", oneWord(text))
 				continue
 			}
 			if modifiers[t.name] {
 				breaks(spfBadDomain)
-				f.fault("%s= is there twice", t.name)
+				f.fault("%s= occurs twice", t.name)
 				continue
 			}
 			modifiers[t.name] = true
 		case hasAll:
-			f.advise("%s stands behind all and is never read", oneWord(text))
+			f.advise("%s is after all and is never evaluated", oneWord(text))
 		}
 		hasAll = hasAll || t.name == "all"
 		if (t.name == "ip4" || t.name == "ip6") && t.qualifier == '+' {
@@ -90,7 +90,7 @@ func parseSPF(record string, f *Findings) (terms []spfTerm, broken string) {
 
 var spfMechanisms = map[string]bool{"all": true, "include": true, "a": true, "mx": true, "ptr": true, "ip4": true, "ip6": true, "exists": true}
 
-// parseSPFTerm reads one term. The problem says what is wrong with it.
+// parseSPFTerm parses one term. The problem says what is wrong with it.
 func parseSPFTerm(text string) (t spfTerm, problem spfProblem) {
 	t.text = text
 	rest := text
@@ -103,7 +103,7 @@ func parseSPFTerm(text string) (t spfTerm, problem spfProblem) {
 			return t, domainSpec(t.domain)
 		}
 		if !spfName(t.name) {
-			return t, spfProblem{spfUnknownTerm, "that is no term"}
+			return t, spfProblem{spfUnknownTerm, "not a valid term"}
 		}
 		return t, macroString(rest[split+1:], true)
 	}
@@ -119,7 +119,7 @@ func parseSPFTerm(text string) (t spfTerm, problem spfProblem) {
 	switch t.name {
 	case "all":
 		if value != "" {
-			return t, spfProblem{spfUnknownTerm, "all takes nothing behind it"}
+			return t, spfProblem{spfUnknownTerm, "all takes no value"}
 		}
 		return t, problem
 	case "include", "exists":
@@ -135,7 +135,7 @@ func parseSPFTerm(text string) (t spfTerm, problem spfProblem) {
 		}
 		t.domain = strings.TrimPrefix(value, ":")
 		if !strings.HasPrefix(value, ":") {
-			return t, spfProblem{spfUnknownTerm, "that is no domain"}
+			return t, spfProblem{spfUnknownTerm, "not a domain"}
 		}
 		return t, domainSpec(t.domain)
 	case "a", "mx":
@@ -152,29 +152,29 @@ func parseSPFTerm(text string) (t spfTerm, problem spfProblem) {
 		}
 		return t, t.network(address)
 	case "ip", "ipv4", "ipv6":
-		return t, spfProblem{spfUnknownTerm, "that is no mechanism: write ip4: or ip6:"}
+		return t, spfProblem{spfUnknownTerm, "not a mechanism: write ip4: or ip6:"}
 	default:
-		return t, spfProblem{spfUnknownTerm, "that is no mechanism"}
+		return t, spfProblem{spfUnknownTerm, "not a mechanism"}
 	}
 }
 
-// network reads the address of ip4 and ip6.
+// network parses the address of ip4 and ip6.
 func (t *spfTerm) network(text string) spfProblem {
 	address, length, hasLength := strings.Cut(text, "/")
 	ip, err := netip.ParseAddr(address)
 	switch {
 	case err != nil || ip.Zone() != "":
-		return spfProblem{spfBadAddress, "that is no IP address"}
+		return spfProblem{spfBadAddress, "not an IP address"}
 	case t.name == "ip4" && !ip.Is4():
-		return spfProblem{spfBadAddress, "that is no IPv4 address: write ip6:"}
+		return spfProblem{spfBadAddress, "not an IPv4 address: write ip6:"}
 	case t.name == "ip6" && ip.Is4():
-		return spfProblem{spfBadAddress, "that is no IPv6 address: write ip4:"}
+		return spfProblem{spfBadAddress, "not an IPv6 address: write ip4:"}
 	}
 	bits := ip.BitLen()
 	if hasLength {
 		n, ok := prefixLength(length, bits)
 		if !ok {
-			return spfProblem{spfBadPrefix, "wanted a prefix length from 0 to " + strconv.Itoa(bits)}
+			return spfProblem{spfBadPrefix, "want a prefix length from 0 to " + strconv.Itoa(bits)}
 		}
 		bits = n
 	}
@@ -187,8 +187,8 @@ func prefixLength(text string, most int) (int, bool) {
 	return n, err == nil && n >= 0 && n <= most && strconv.Itoa(n) == text
 }
 
-// cutPrefixLengths takes "/24", "//64" and "/24//64" from the end of what follows a or mx. A domain may have slashes too, in
-// a macro and before its last dot.
+// cutPrefixLengths cuts "/24", "//64" or "/24//64" from the end of the value of a or mx. A domain may contain slashes
+// too, in a macro and before its last dot.
 func (t *spfTerm) cutPrefixLengths(value string) (domain string, problem spfProblem) {
 	t.bits = [2]int{32, 128}
 	end := strings.LastIndexAny(value, "}.") + 1
@@ -201,17 +201,17 @@ func (t *spfTerm) cutPrefixLengths(value string) (domain string, problem spfProb
 		var ok bool
 		if v4 != "" {
 			if t.bits[0], ok = prefixLength(v4[1:], 32); !ok {
-				return "", spfProblem{spfBadPrefix, "wanted a prefix length from 0 to 32 behind /"}
+				return "", spfProblem{spfBadPrefix, "want a prefix length from 0 to 32 after /"}
 			}
 		}
 		if dual {
 			if t.bits[1], ok = prefixLength(v6, 128); !ok {
-				return "", spfProblem{spfBadPrefix, "wanted a prefix length from 0 to 128 behind //"}
+				return "", spfProblem{spfBadPrefix, "want a prefix length from 0 to 128 after //"}
 			}
 		}
 	}
 	if domain == ":" {
-		return "", spfProblem{spfBadDomain, "it has a colon and no domain"}
+		return "", spfProblem{spfBadDomain, "it has a colon but no domain"}
 	}
 	return domain, spfProblem{}
 }
@@ -226,7 +226,7 @@ func spfName(name string) bool {
 	return name != ""
 }
 
-// domainSpec says what is wrong with a domain that may have macros (RFC 7208 section 7.1).
+// domainSpec returns what is wrong with a domain that may have macros (RFC 7208 section 7.1).
 func domainSpec(domain string) spfProblem {
 	if problem := macroString(domain, false); problem.text != "" {
 		return problem
@@ -245,11 +245,11 @@ func domainSpec(domain string) spfProblem {
 	case len(labels) < 2:
 		return spfProblem{spfBadDomain, "the domain has no dot"}
 	case strings.Trim(top, "0123456789") == "":
-		return spfProblem{spfBadDomain, "the domain ends in a number: an address is written with ip4: or ip6:"}
+		return spfProblem{spfBadDomain, "the domain ends in a number: write an address with ip4: or ip6:"}
 	}
 	for _, label := range labels {
 		if label == "" || len(label) > 63 && !strings.Contains(label, "%") {
-			return spfProblem{spfBadDomain, "the domain has an empty or too long part"}
+			return spfProblem{spfBadDomain, "the domain has an empty or too long label"}
 		}
 	}
 	if strings.Trim(strings.ToLower(top), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || top[0] == '-' || top[len(top)-1] == '-' {
@@ -258,7 +258,7 @@ func domainSpec(domain string) spfProblem {
 	return spfProblem{}
 }
 
-// macroString says what is wrong with the macros in a text (RFC 7208 section 7.1).
+// macroString returns what is wrong with the macros in a text (RFC 7208 section 7.1).
 func macroString(text string, explanation bool) spfProblem {
 	letters := "slodiphv"
 	if explanation {
@@ -271,7 +271,7 @@ func macroString(text string, explanation bool) spfProblem {
 		}
 		text = text[at+1:]
 		if text == "" {
-			return spfProblem{spfBadMacro, "a % stands alone"}
+			return spfProblem{spfBadMacro, "a % without a macro"}
 		}
 		if strings.IndexByte("%_-", text[0]) >= 0 {
 			text = text[1:]
@@ -279,10 +279,10 @@ func macroString(text string, explanation bool) spfProblem {
 		}
 		body, rest, closed := strings.Cut(text, "}")
 		if text[0] != '{' || !closed || len(body) < 2 {
-			return spfProblem{spfBadMacro, "a macro is written %{i}"}
+			return spfProblem{spfBadMacro, "write a macro as %{i}"}
 		}
 		if !strings.ContainsRune(letters, rune(body[1]|0x20)) {
-			return spfProblem{spfBadMacro, "%" + oneWord(body) + "} is no macro"}
+			return spfProblem{spfBadMacro, "%" + oneWord(body) + "} is not a macro"}
 		}
 		transform := strings.TrimLeft(body[2:], "0123456789")
 		if len(body[2:]) != len(transform) && strings.Trim(body[2:len(body)-len(transform)], "0") == "" {
@@ -292,7 +292,7 @@ func macroString(text string, explanation bool) spfProblem {
 			transform = transform[1:]
 		}
 		if strings.Trim(transform, ".-+,/_=") != "" {
-			return spfProblem{spfBadMacro, "%" + oneWord(body) + "} is no macro"}
+			return spfProblem{spfBadMacro, "%" + oneWord(body) + "} is not a macro"}
 		}
 		text = rest
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// suite is a section of the test suite of RFC 7208 that the authors of SPF maintain (testdata/spf).
+// suite is a section of the test suite of RFC 7208 by the authors of SPF (testdata/spf).
 type suite struct {
 	Description string
 	Tests       map[string]struct {
@@ -25,7 +25,7 @@ type suite struct {
 	Zonedata map[string][]any
 }
 
-// several reads a list, or one value in the place of a list of one.
+// several reads a list, or a single value as a list of one.
 func several(value any) []string {
 	list, is := value.([]any)
 	if !is {
@@ -40,8 +40,8 @@ func several(value any) []string {
 
 var errTimeout = errors.New("timeout")
 
-// suiteZone answers from the data of a section. What a section says is silent is an error, unless it has a record of the
-// type that was asked for.
+// suiteZone answers from the data of a section. A name marked as a timeout is an error, unless it has a record of the
+// requested type.
 func suiteZone(t *testing.T, data map[string][]any) Lookup {
 	t.Helper()
 	zones := map[string]map[string][]dns.RR{}
@@ -135,6 +135,6 @@ func TestSPFSuite(t *testing.T) {
 		}
 	}
 	if done < 200 {
-		t.Errorf("the suite has %d tests, wanted more than 200", done)
+		t.Errorf("the suite has %d tests, want more than 200", done)
 	}
 }

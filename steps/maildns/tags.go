@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// tag is one "name=value" of a list between semicolons (RFC 6376 section 3.2), which DKIM, DMARC, MTA-STS, TLS reporting
-// and BIMI records are.
+// tag is one "name=value" of a semicolon-separated list (RFC 6376 section 3.2), the format of DKIM, DMARC, MTA-STS, TLS
+// reporting and BIMI records.
 type tag struct{ name, value string }
 
 type tagList []tag
 
-// parseTags reads a list. What is no tag, and a tag that occurs twice, is a fault.
+// parseTags parses a list. An invalid or repeated tag is a fault.
 func parseTags(record string, f *Findings) tagList {
 	var list tagList
 	if strings.Contains(record, `\;`) {
-		f.fault(`it has backslashes before its semicolons: enter it without them, the DNS server or its web form adds what it needs`)
+		f.fault(`it has backslashes before its semicolons: enter it without them, because the DNS server or its web form adds them if needed`)
 	}
 	for i, part := range strings.Split(record, ";") {
 		part = strings.Trim(part, " \t\r\n")
@@ -27,9 +27,9 @@ func parseTags(record string, f *Findings) tagList {
 				f.fault("it begins with a semicolon")
 			}
 		case !found || name == "" || strings.ContainsAny(name, " \t\r\n\""):
-			f.fault("%s is no tag: wanted name=value", quote(part))
+			f.fault("%s is not a tag: want name=value", quote(part))
 		case list.has(name):
-			f.fault("the tag %s= is there twice", name)
+			f.fault("the tag %s= occurs twice", name)
 		default:
 			list = append(list, tag{name, strings.TrimLeft(value, " \t\r\n")})
 		}
@@ -41,7 +41,7 @@ func (l tagList) has(name string) bool {
 	return slices.ContainsFunc(l, func(t tag) bool { return t.name == name })
 }
 
-// value is the value of a tag, or empty.
+// value returns the value of a tag, or an empty string.
 func (l tagList) value(name string) string {
 	for _, t := range l {
 		if t.name == name {
@@ -51,11 +51,11 @@ func (l tagList) value(name string) string {
 	return ""
 }
 
-// unknown advises about tags that no receiver reads, which are often misspelt.
+// unknown advises about unknown tags, which are often misspelt.
 func (l tagList) unknown(f *Findings, known ...string) {
 	for _, t := range l {
 		if !slices.Contains(known, t.name) {
-			f.advise("nobody reads the tag %s=: is it misspelt?", oneWord(t.name))
+			f.advise("receivers ignore the tag %s=: is it misspelt?", oneWord(t.name))
 		}
 	}
 }
@@ -65,15 +65,16 @@ func oneWord(text string) string {
 	return strings.Trim(quoted, `"`)
 }
 
-// versionIs says whether a record begins with the tag v of this value. White space around the equals sign is allowed.
+// versionIs reports whether a record begins with the tag v and this value. White space around the equals sign is
+// allowed.
 func versionIs(record, version string) bool {
 	first, _, _ := strings.Cut(record, ";")
 	name, value, found := strings.Cut(first, "=")
 	return found && strings.Trim(name, " \t") == "v" && strings.Trim(value, " \t\r\n") == version
 }
 
-// only picks the one record of a version among the texts of a name. Several are a fault as no receiver takes any; none is one
-// too, with a hint at what nearly is one.
+// only returns the record of a version among the texts of a name. Several records are a fault, because receivers ignore
+// all of them. No record is a fault too, with a hint to a similar text.
 func only(texts []string, at, version string, f *Findings) string {
 	var fitting []string
 	near := ""

@@ -8,8 +8,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
-// Texts looks TXT records up for code that wants the errors of Go's own resolver, such as a verifier of signatures. It
-// remembers when that failed, because then nothing is known, and a missing record must not be taken for it.
+// Texts looks up TXT records for code that expects the errors of Go's resolver, such as a verifier of signatures. It
+// remembers a failed look-up, because that must not be confused with a missing record.
 type Texts struct {
 	lookup Lookup
 
@@ -17,13 +17,13 @@ type Texts struct {
 	trouble error
 }
 
-// NewTexts returns Texts that ask through lookup.
+// NewTexts returns Texts that use lookup.
 func NewTexts(lookup Lookup) *Texts { return &Texts{lookup: lookup} }
 
-// Lookup returns the TXT records of a name. That there is none is an error too, as net has it.
+// Lookup returns the TXT records of a name. As in package net, it is an error if there is none.
 func (t *Texts) Lookup(ctx context.Context, name string) ([]string, error) {
 	missing := &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
-	if !askable(name) { // which a message may hold
+	if !askable(name) { // a message may contain any name
 		return nil, missing
 	}
 	texts, err := t.lookup.texts(ctx, name)
@@ -40,7 +40,7 @@ func (t *Texts) Lookup(ctx context.Context, name string) ([]string, error) {
 	return texts, dnsclient.NetError(err)
 }
 
-// Trouble is the error of the first look-up that got no answer, or nil.
+// Trouble returns the error of the first look-up without an answer, or nil.
 func (t *Texts) Trouble() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What cannot be looked up is remembered, and never is what a message asks for and DNS cannot have.
+// TestTexts checks that Texts remembers failed look-ups, but not names that are invalid in DNS.
 func TestTexts(t *testing.T) {
 	texts := NewTexts(zone(t, `key.test. TXT "p=1"`+"\n"))
 	if got, err := texts.Lookup(t.Context(), "key.test"); err != nil || len(got) != 1 || got[0] != "p=1" {

@@ -1,7 +1,7 @@
-// Package message reads the header of a mail message (RFC 5322), the same way for all who ask what stands in it.
+// Package message parses the header of a mail message (RFC 5322), in the same way for all callers.
 //
-// Messages are written by strangers, so nothing makes it fail: what is no field is left out, what cannot be decoded stays
-// as it is, and time and memory grow with the length of the message alone.
+// Messages are untrusted, so parsing never fails: lines that are not fields are left out, text that cannot be decoded
+// stays as it is, and time and memory only grow with the length of the message.
 package message
 
 import (
@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Field is a header field as it stands in a message.
+// Field is a header field as written in a message.
 type Field struct {
 	Name  string
 	Value string // unfolded (RFC 5322 section 2.2.3), without the white space around it
-	Raw   string // with its name, its folding and a CRLF at the end of each line
+	Raw   string // with name, folding and a CRLF at the end of each line
 }
 
-// Line returns the value with each fold as one space, however a server folded it.
+// Line returns the value with each fold replaced by one space.
 func (f Field) Line() string {
 	_, value, _ := strings.Cut(f.Raw, ":")
 	var lines []string
@@ -28,10 +28,11 @@ func (f Field) Line() string {
 	return strings.TrimSpace(strings.Join(lines, " "))
 }
 
-// Header is the fields of a message from the top down. Their order tells who wrote which, so it is kept.
+// Header is the fields of a message from top to bottom. The order is kept, because it shows which server wrote which
+// field.
 type Header []Field
 
-// Values returns the values of the fields of one name, the topmost first. Names are compared without regard to case.
+// Values returns the values of the fields with this name, the topmost first. The case of names is ignored.
 func (h Header) Values(name string) []string {
 	var values []string
 	for _, f := range h {
@@ -42,7 +43,7 @@ func (h Header) Values(name string) []string {
 	return values
 }
 
-// Line returns the Line of the topmost field of a name, or an empty string.
+// Line returns the Line of the topmost field with this name, or an empty string.
 func (h Header) Line(name string) string {
 	for _, f := range h {
 		if strings.EqualFold(f.Name, name) {
@@ -52,13 +53,13 @@ func (h Header) Line(name string) string {
 	return ""
 }
 
-// headerLimit is how many bytes of a header are read into fields; a message of 5 MB could be all header. Fields that begin
-// beyond it are left out.
+// headerLimit is how many bytes of a header are parsed into fields, because a message of 5 MB can be all header. Fields
+// that begin after it are left out.
 const headerLimit = 1 << 20
 
-// Read returns the header of a message, or of a block that is written like one, and what stands beneath its first empty line.
-// Lines end in LF or CRLF; a CR alone ends none. A line that is no field is left out, and so is what is folded beneath it.
-// White space before the colon is obsolete syntax (RFC 5322 section 4.5) and no part of the name.
+// Read returns the header of a message, or of a block in the same format, and the text after its first empty line.
+// Lines end in LF or CRLF; a CR alone does not end a line. A line that is not a field is left out, with its folded
+// lines. White space before the colon is obsolete syntax (RFC 5322 section 4.5) and not part of the name.
 func Read(raw []byte) (header Header, body []byte) {
 	header = Header{}
 	var value, lines strings.Builder // of the last field

@@ -59,11 +59,11 @@ func TestHeader(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := header.Line("none") + fmt.Sprint(header.Values("none")); got != "[]" {
-		t.Errorf("got %q of what is not there", got)
+		t.Errorf("got %q for a missing field", got)
 	}
 }
 
-// A header of megabytes in one field, or in as many as there can be, is read in time, and not to its end.
+// TestLongHeader checks that a header of megabytes, in one field or in many, is read in time and only up to the limit.
 func TestLongHeader(t *testing.T) {
 	for name, raw := range map[string][]byte{
 		"folds":  append([]byte("A: 1\r\n"), bytes.Repeat([]byte(" x\r\n"), 2<<20)...),
@@ -84,7 +84,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		header, body := Read(raw)
 		if !bytes.HasSuffix(raw, body) {
-			t.Errorf("the body %q is not the end", body)
+			t.Errorf("the body %q is not the end of the message", body)
 		}
 		var written strings.Builder
 		for _, field := range header {
@@ -95,10 +95,10 @@ func FuzzRead(f *testing.F) {
 			_, _ = Addresses(field.Value)
 			written.WriteString(field.Raw)
 		}
-		// What was read is read again as the same, by which a signature of the fields can be checked.
+		// Reading the result again returns the same fields, so that a signature of the fields can be checked.
 		again, rest := Read([]byte(written.String() + "\r\n"))
 		if !slices.Equal(header, again) || len(rest) != 0 {
-			t.Errorf("read\n%+q\nand again\n%+q", header, again)
+			t.Errorf("first read\n%+q\nsecond read\n%+q", header, again)
 		}
 	})
 }

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/net/html/charset"
 )
 
-// encodedWord is a word of RFC 2047 with the language that RFC 2231 section 5 allows it. Spaces in the text are against the
-// standard, and common.
+// encodedWord matches an encoded word of RFC 2047, with an optional language (RFC 2231 section 5). Spaces in the text
+// violate the standard but are common.
 var encodedWord = regexp.MustCompile(`=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\r\n]*)\?=`)
 
-// Decode returns a value as a mail program shows it: its encoded words decoded, and those that follow each other joined
-// (RFC 2047). A word that cannot be decoded stays as it is.
+// Decode returns a value as a mail program shows it: with its encoded words decoded and adjacent ones joined (RFC
+// 2047). A word that cannot be decoded stays as it is.
 //
-// Go's own decoder gives the whole value up for one unknown charset, and takes no language, no space within a word, no
-// base64 without padding, and no character that is cut in two between words.
+// Go's decoder rejects the whole value for one unknown charset. It does not support a language, a space within a word,
+// base64 without padding, or a character that is split between words.
 func Decode(value string) string {
 	var out strings.Builder
 	var run encodedRun
@@ -30,7 +30,7 @@ func Decode(value string) string {
 		name := strings.ToLower(value[at[2]:at[3]])
 		content, ok := decodeText(value[at[4]:at[5]], value[at[6]:at[7]])
 		if !ok || !known(name) {
-			continue // it stands in what is between the words that can be decoded
+			continue // it is copied with the text between decoded words
 		}
 		if run.charset == "" || strings.Trim(between, " \t\r\n") != "" {
 			run.write(&out)
@@ -48,14 +48,14 @@ func Decode(value string) string {
 	return out.String()
 }
 
-// encodedRun is the content of words that follow each other in one charset, so that a character may begin in one of them
-// and end in the next.
+// encodedRun is the content of adjacent words in one charset, so that a character can begin in one word and end in the
+// next.
 type encodedRun struct {
-	charset string // empty when there is none
+	charset string // empty if there is no run
 	content []byte
 }
 
-// write writes the run and empties it.
+// write writes the run and resets it.
 func (r *encodedRun) write(to *strings.Builder) {
 	if r.charset == "" {
 		return
@@ -70,7 +70,7 @@ func (r *encodedRun) write(to *strings.Builder) {
 	*r = encodedRun{}
 }
 
-// decodeText takes off the encoding of a word. ok is false when it is broken.
+// decodeText decodes the text of a word. ok is false if the text is invalid.
 func decodeText(encoding, text string) (content []byte, ok bool) {
 	if strings.EqualFold(encoding, "b") {
 		text = strings.TrimRight(strings.Join(strings.Fields(text), ""), "=")
@@ -93,7 +93,7 @@ func decodeText(encoding, text string) (content []byte, ok bool) {
 	return content, true
 }
 
-// unhex is the value of a hexadecimal digit, or -1.
+// unhex returns the value of a hexadecimal digit, or -1.
 func unhex(c byte) int { return strings.IndexByte("0123456789abcdef", lower(c)) }
 
 func lower(c byte) byte {
@@ -108,7 +108,7 @@ func known(name string) bool {
 	return err == nil
 }
 
-// reader reads a charset as UTF-8.
+// reader returns a reader that converts a charset to UTF-8.
 func reader(name string, r io.Reader) (io.Reader, error) {
 	switch strings.ToLower(name) {
 	case "utf-8", "utf8", "us-ascii", "ascii":
@@ -120,7 +120,7 @@ func reader(name string, r io.Reader) (io.Reader, error) {
 	return charset.NewReaderLabel(name, r)
 }
 
-// Addresses reads a list of addresses (RFC 5322 section 3.4). The charset of a name is never a reason to refuse it.
+// Addresses parses a list of addresses (RFC 5322 section 3.4). It accepts names in any charset.
 func Addresses(value string) ([]*mail.Address, error) {
 	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{CharsetReader: func(name string, r io.Reader) (io.Reader, error) {
 		if decoded, err := reader(name, r); err == nil {

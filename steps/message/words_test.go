@@ -26,7 +26,7 @@ func TestDecode(t *testing.T) {
 		"(=?ISO-8859-1?Q?a_b?=)":                          "(a b)",
 		"(=?ISO-8859-1?Q?a?= =?ISO-8859-2?Q?_b?=)":        "(a b)",
 		"=?utf-8?q?a?= x =?utf-8?q?b?=":                   "a x b",
-		// What Go's decoder refuses, and mail programs show.
+		// Go's decoder rejects these, but mail programs show them.
 		"=?utf-8*de?q?Gr=C3=BC=C3=9Fe?=":                     "Grüße",
 		"=?utf-8?q?two words?=":                              "two words",
 		"=?utf-8?B?R3LDvMOfZQ?=":                             "Grüße",
@@ -80,7 +80,7 @@ func FuzzDecode(f *testing.F) {
 		if !strings.Contains(value, "=?") && got != value {
 			t.Errorf("%q becomes %q", value, got)
 		}
-		// What Go writes is read as it was.
+		// Decode reads what Go's encoder writes.
 		if utf8.ValidString(value) {
 			for _, encoding := range []mime.WordEncoder{mime.QEncoding, mime.BEncoding} {
 				if written := encoding.Encode("utf-8", value); written != value && Decode(written) != value {

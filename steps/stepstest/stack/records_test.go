@@ -93,7 +93,7 @@ _25._tcp.mail.example.test. TLSA 3 1 1 `+servedKey(t)+blocklists("zen.spamhaus.o
 		}
 		return signer.Fault(query, reply, udp)
 	})
-	fails("no TLSA record allows the certificate that mail.example.test shows")
+	fails("no TLSA record allows the certificate of mail.example.test")
 
 	names.Misbehave(func(query, reply *dns.Msg, udp bool) [][]byte {
 		for _, rr := range reply.Answer {
@@ -103,7 +103,7 @@ _25._tcp.mail.example.test. TLSA 3 1 1 `+servedKey(t)+blocklists("zen.spamhaus.o
 		}
 		return signer.Fault(query, reply, udp)
 	})
-	fails("127.0.0.1 has the name dyn-1.provider.test, wanted mail.example.test")
+	fails("127.0.0.1 has the name dyn-1.provider.test, want mail.example.test")
 	names.Misbehave(signer.Fault)
 
 	configured(s.Postfix, "smtpd_banner=localhost ESMTP").while(t, func() { fails(`greets as "localhost"`) })
@@ -121,7 +121,7 @@ _25._tcp.mail.example.test. TLSA 3 1 1 `+servedKey(t)+blocklists("zen.spamhaus.o
 		}
 		return signer.Fault(query, reply, udp)
 	})
-	fails("1 of 3 blocklists do not answer this machine's resolver: zen.spamhaus.org: it takes no questions from public resolvers", 3) // which proves nothing
+	fails("1 of 3 blocklists do not answer this machine's resolver: zen.spamhaus.org: it does not accept queries from public resolvers", 3) // which proves nothing
 	names.Misbehave(signer.Fault)
 	passes("answered again")
 }
@@ -138,7 +138,7 @@ func blocklists(lists ...string) string {
 // servedKey is the digest of the key in Postfix' certificate.
 func servedKey(t *testing.T) string {
 	t.Helper()
-	conn, err := tls.Dial("tcp", "127.0.0.1:465", &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only looked at
+	conn, err := tls.Dial("tcp", "127.0.0.1:465", &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only inspected
 	if err != nil {
 		t.Fatal(err)
 	}

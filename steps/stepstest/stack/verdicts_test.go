@@ -116,16 +116,16 @@ func TestVerdictsOfTheRoute(t *testing.T) {
 		blame   string // of that
 	}{
 		{"the key is gone", published(key), "", all, outcome{all, "dns", "dns"}, "DNS has no key at " + key, "dkim=pass", "dns"},
-		{"the key is of no use", published(key, "v=DKIM1; k=rsa; p=AAAA"), "", all, outcome{all, "unexpected", "dns"}, "the record at " + key + " is of no use", "dkim=pass", "dns"},
+		{"the key is unusable", published(key, "v=DKIM1; k=rsa; p=AAAA"), "", all, outcome{all, "unexpected", "dns"}, "the record at " + key + " cannot be used", "dkim=pass", "dns"},
 		{"another key", published(key, "v=DKIM1; k=rsa; p="+otherKey(t)), "", all, outcome{all, "unexpected", "target"},
-			"the key at " + key + " is not the one that it was made with", "dkim=pass", "target"},
+			"the key at " + key + " is not the signer's", "dkim=pass", "target"},
 		{"a footer is added", configured(s.MX, "body_checks = regexp:"+footer), "", all, outcome{all, "unexpected", "transfer"}, "the body was altered after it was signed", "dkim=pass", "target"},
 		{"the signer is down", stopped(s.OpenDKIM), "", all, outcome{all, "unexpected", "submission"}, "the message is not signed", "dkim=pass", "submission"},
 		{"SPF without the relay", published(stack.Far, "v=spf1 ip4:192.0.2.1 -all"), "", all, outcome{all, "unexpected", "transfer"}, "does not allow 127.0.1.1, which handed the message to " + stack.MX1, "", ""},
 		{"no SPF", published(stack.Far), "", all, outcome{all, "unexpected", "dns"}, "SPF: none", "", ""},
 		{"no DMARC", published("_dmarc." + stack.Domain), "", all, outcome{all, "unexpected", "dns"}, "there is no record at _dmarc." + stack.Far, "", ""},
 		{"another author", nothing, "\n| From | dave@new." + stack.Domain + " |", "it passes DMARC", outcome{"it passes DMARC", "unexpected", "submission"},
-			"nothing that passes is aligned with new." + stack.Domain + " of From: SPF speaks for " + stack.Far, "", ""},
+			"nothing that passes is aligned with new." + stack.Domain + " of From: SPF passes for " + stack.Far, "", ""},
 		{"the receiving filter is down", stopped(s.Verifier), "", good[3], outcome{good[3], "unexpected", "filtering"}, "wrote no Authentication-Results", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
