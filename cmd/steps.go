@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent/config"
@@ -145,13 +147,15 @@ func catalogueText(t *terminal, found []sentence) {
 
 // catalogueMarkdown writes the page docs/steps.md.
 func catalogueMarkdown(w io.Writer, found []sentence) {
-	fmt.Fprint(w, "# The sentences\n\nWritten by `stepwatch steps --format markdown`. Keywords (Given, When, Then, And, But, *) play no part in matching.\n")
+	fmt.Fprint(w, "# The sentences\n\n`stepwatch steps --format markdown` generates this page. "+
+		"Matching ignores the keyword (Given, When, Then, And, But, *).\n\n")
+	contents(w, found)
+	placeholders(w, found)
 	area := ""
 	for _, s := range found {
 		if s.Area != area {
 			area = s.Area
-			_, size := utf8.DecodeRuneInString(area)
-			fmt.Fprintf(w, "\n## %s\n", strings.ToUpper(area[:size])+area[size:])
+			fmt.Fprintf(w, "\n## %s\n", areaTitle(area))
 		}
 		fmt.Fprintf(w, "\n### %s\n\n%s\n", quotedCode([]string{s.Sentence}), s.Does)
 		if len(s.Also) > 0 {
@@ -167,6 +171,78 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 			fmt.Fprintf(w, "\nDefined in `%s`, line %d.\n", s.File, s.Line)
 		}
 	}
+}
+
+// contents writes the table of contents: the areas, each with the number of its sentences.
+func contents(w io.Writer, found []sentence) {
+	count := make(map[string]int)
+	var areas []string
+	for _, s := range found {
+		if count[s.Area]++; count[s.Area] == 1 {
+			areas = append(areas, s.Area)
+		}
+	}
+	fmt.Fprint(w, "| Area | Sentences |\n|---|---:|\n")
+	for _, area := range areas {
+		title := areaTitle(area)
+		fmt.Fprintf(w, "| [%s](#%s) | %d |\n", strings.ReplaceAll(title, "|", `\|`), anchor(title), count[area])
+	}
+}
+
+// areaTitle returns the heading of an area. The heading of an unknown area is its name with a capital letter.
+func areaTitle(area string) string {
+	if i := slices.IndexFunc(steps.Areas, func(a steps.Area) bool { return a.Name == area }); i >= 0 {
+		return steps.Areas[i].Title
+	}
+	_, size := utf8.DecodeRuneInString(area)
+	return strings.ToUpper(area[:size]) + area[size:]
+}
+
+// anchor returns the fragment that GitHub gives to a heading: lower case, hyphens for blanks, no punctuation.
+func anchor(heading string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, heading)
+}
+
+// placeholders writes the legend of the placeholders that the sentences contain.
+func placeholders(w io.Writer, found []sentence) {
+	begun := false
+	for _, k := range steps.Kinds() {
+		if !slices.ContainsFunc(found, func(s sentence) bool { return slices.Contains(s.Parameters, k.Name) }) {
+			continue
+		}
+		if !begun {
+			begun = true
+			fmt.Fprint(w, "\n## Placeholders\n\nA sentence contains placeholders in braces. A step has a value in their place.\n\n"+
+				"| Placeholder | Meaning | Pattern (RE2) | Example |\n|---|---|---|---|\n")
+		}
+		pattern, example := "", ""
+		if !anyText[k.Pattern] {
+			pattern = tableCode(k.Pattern)
+		}
+		switch {
+		case k.Sample != "":
+			example = tableCode(k.Quote + k.Sample + k.Quote)
+		case k.Quote != "":
+			example = tableCode(k.Quote + "…" + k.Quote)
+		}
+		fmt.Fprintf(w, "| `{%s}` | %s | %s | %s |\n", k.Name, strings.ReplaceAll(k.Means, "|", `\|`), pattern, example)
+	}
+}
+
+// anyText has the patterns that match nearly any text, which tell a reader nothing.
+var anyText = map[string]bool{`.*`: true, `.+`: true, `[^"]+`: true, `[^"]*`: true, "[^`]*": true, `[^/]*`: true, `\S*?`: true}
+
+// tableCode returns text as Markdown code in a cell of a table.
+func tableCode(text string) string {
+	return strings.ReplaceAll(quotedCode([]string{text}), "|", `\|`)
 }
 
 // quotedCode lists texts as Markdown code; some of them hold a backtick.

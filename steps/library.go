@@ -348,10 +348,49 @@ var builtinLibrary = sync.OnceValue(func() *Library { return NewLibrary(builtin.
 // Builtin is the library of every sentence that stepwatch has. It is made once, when it is first asked for.
 func Builtin() *Library { return builtinLibrary() }
 
-// Definitions lists the definitions by area, each in the order of its file.
+// Area is a chapter of the catalogue.
+type Area struct {
+	Name  string // Definition.Area
+	Title string // heading of the chapter
+}
+
+// Areas lists the areas in the order in which readers look for them. Any other area, such as a team's own, comes after
+// these.
+var Areas = []Area{
+	{"mail", "Mail"},
+	{"web", "Web"},
+	{"api", "HTTP APIs"},
+	{"tls", "Certificates and TLS"},
+	{"queue", "Mail queue"},
+	{"log", "Mail log"},
+	{"dns", "DNS"},
+	{"network", "Network"},
+	{"host", "Hosts"},
+	{"file", "Files"},
+	{"command", "Commands"},
+	{"ssh", "SSH"},
+	{"plugin", "Nagios plugins"},
+	{"database", "Databases"},
+	{"amqp", "AMQP"},
+	{"exporter", "Prometheus exporters"},
+	{"cucumber-nagios", "cucumber-nagios"},
+}
+
+// areaRank returns the position of an area in Areas, or their number for any other area.
+func areaRank(area string) int {
+	if i := slices.IndexFunc(Areas, func(a Area) bool { return a.Name == area }); i >= 0 {
+		return i
+	}
+	return len(Areas)
+}
+
+// Definitions lists the definitions in the order of Areas, then by the name of the area. Within an area they keep the
+// order of their file.
 func (l *Library) Definitions() []*Definition {
 	sorted := slices.Clone(l.definitions)
-	slices.SortStableFunc(sorted, func(a, b *Definition) int { return strings.Compare(a.Area, b.Area) })
+	slices.SortStableFunc(sorted, func(a, b *Definition) int {
+		return cmp.Or(areaRank(a.Area)-areaRank(b.Area), strings.Compare(a.Area, b.Area))
+	})
 	return sorted
 }
 

@@ -134,3 +134,19 @@ func TestPatternsAreFoundByHowTheyBegin(t *testing.T) {
 		}
 	}
 }
+
+// TestLibraryAreas checks that each built-in area has a place in the catalogue, and that no place is left over.
+func TestLibraryAreas(t *testing.T) {
+	used := make(map[string]bool)
+	for _, d := range steps.Builtin().Definitions() {
+		used[d.Area] = true
+		if !slices.ContainsFunc(steps.Areas, func(a steps.Area) bool { return a.Name == d.Area }) {
+			t.Errorf("area %q of %q is not in Areas", d.Area, d.Sentence)
+		}
+	}
+	for _, a := range steps.Areas {
+		if !used[a.Name] {
+			t.Errorf("no sentence has the area %q", a.Name)
+		}
+	}
+}
