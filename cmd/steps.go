@@ -18,30 +18,30 @@ import (
 )
 
 func init() {
-	registerVerb(verb{name: "steps", args: "[WORD]", summary: "list the sentences that scenarios are made of", place: 50, run: stepsVerb})
+	registerVerb(verb{name: "steps", args: "[WORD]", summary: "list the sentences for scenarios", place: 50, run: stepsVerb})
 }
 
-// sentence is what the catalogue says of a definition.
+// sentence is the entry of a definition in the catalogue.
 type sentence struct {
 	Area       string         `json:"area"`
 	Sentence   string         `json:"sentence"`
 	Parameters []string       `json:"parameters,omitempty"` // their kinds, in order
-	Table      steps.Presence `json:"table,omitempty"`      // whether one may or must stand beneath
-	DocString  steps.Presence `json:"doc_string,omitempty"` // likewise
-	Waits      bool           `json:"waits,omitempty"`      // up to the duration behind "within"
+	Table      steps.Presence `json:"table,omitempty"`      // whether one may or must be below the step
+	DocString  steps.Presence `json:"doc_string,omitempty"` // same
+	Waits      bool           `json:"waits,omitempty"`      // up to the duration after "within"
 	Also       []string       `json:"also,omitempty"`
 	Does       string         `json:"does"`
 	Measures   string         `json:"measures,omitempty"`
 	Example    string         `json:"example,omitempty"`
-	File       string         `json:"file,omitempty"` // where an operator has defined it
+	File       string         `json:"file,omitempty"` // where an operator defined it
 	Line       int            `json:"line,omitempty"`
 }
 
 func stepsVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("steps")
 	format := f.String("format", "text", "text, markdown or json")
-	configured := f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, when there is one)")
-	paths := f.StringArray("features", nil, "a file or directory of features with sentences of your own (default: features of stepwatch.yml, or the directory features)")
+	configured := f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, if it exists)")
+	paths := f.StringArray("features", nil, "a file or directory of features that define your own sentences (default: features of stepwatch.yml, or the directory features)")
 	if code, done := parse(t, f, "[WORD]…", args, exitNotRun); done {
 		return code
 	}
@@ -57,7 +57,7 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 		}
 	}
 	if len(found) == 0 {
-		return notRun(t, fmt.Errorf("no sentence mentions %q: \"stepwatch steps\" lists them all", strings.Join(f.Args(), " ")))
+		return notRun(t, fmt.Errorf("no sentence contains %q: \"stepwatch steps\" lists all sentences", strings.Join(f.Args(), " ")))
 	}
 	switch *format {
 	case "text":
@@ -69,13 +69,12 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 			return notRun(t, fmt.Errorf("write the catalogue: %w", err))
 		}
 	default:
-		return notRun(t, fmt.Errorf("--format %q: it is text, markdown or json", *format))
+		return notRun(t, fmt.Errorf("--format %q: choose text, markdown or json", *format))
 	}
 	return exitPassed
 }
 
-// catalogue is the library with the operator's sentences. What is wrong with these is told, and keeps nothing else from
-// being listed.
+// catalogue returns the library with the operator's sentences. It reports mistakes in them and still lists everything else.
 func catalogue(t *terminal, configured string, paths []string) (*steps.Library, error) {
 	c, err := config.Load(configured)
 	if err != nil {
@@ -106,7 +105,7 @@ func catalogue(t *terminal, configured string, paths []string) (*steps.Library, 
 	return library, nil
 }
 
-// mentions is true when every word stands somewhere in the entry, upper and lower case alike.
+// mentions reports whether the entry contains every word, ignoring case.
 func (s sentence) mentions(words []string) bool {
 	all := strings.ToLower(strings.Join(append([]string{s.Area, s.Sentence, s.Does, s.Measures, s.Example}, s.Also...), " "))
 	for _, w := range words {

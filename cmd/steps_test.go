@@ -112,7 +112,7 @@ func TestCatalogueOfOwnSentences(t *testing.T) {
 	if code := stepsVerb(t.Context(), &terminal{out: &out, err: &errOut}, []string{"--features", "x.feature", "--format", "markdown", "über"}); code != exitPassed || errOut.Len() > 0 {
 		t.Fatal(code, errOut.String())
 	}
-	want := "\n## Über uns\n\n### `I call on \"<page>\"`\n\nAs guests do. Stands for: `I go to \"https://www.example.org/<page>\"`; `` I run `echo <page>` ``.\n\n" +
+	want := "\n## Über uns\n\n### `I call on \"<page>\"`\n\nAs guests do. Steps: `I go to \"https://www.example.org/<page>\"`; `` I run `echo <page>` ``.\n\n" +
 		"```gherkin\nWhen I call on \"page\"\n```\n\nDefined in `x.feature`, line 3.\n"
 	if !strings.HasSuffix(out.String(), want) {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

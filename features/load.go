@@ -225,7 +225,7 @@ func reason(err error) string {
 		err = e.Err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return "there is no such file or directory"
+		return "no such file or directory"
 	}
 	return "cannot be read: " + err.Error()
 }

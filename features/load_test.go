@@ -462,14 +462,14 @@ func TestPaths(t *testing.T) {
 		{[]string{"set/b.feature:2:5"}, nil, "set/b.feature:2:5: one line can be selected: write set/b.feature:2"},
 		{[]string{"set/a/.z.feature"}, nil, `set/a/.z.feature:1:1: "an editor's" stands before the feature: the file must begin with "Feature:", only tags and comments may come before it`},
 		{[]string{"set/.hidden"}, []string{"set/.hidden/h.feature"}, ""},
-		{[]string{"link"}, []string{"link/a/z.feature", "link/b.feature", "link/l.feature"}, "link/dangling.feature: there is no such file or directory"},
+		{[]string{"link"}, []string{"link/a/z.feature", "link/b.feature", "link/l.feature"}, "link/dangling.feature: no such file or directory"},
 		{nil, nil, "no feature file or directory is given"},
 		{[]string{"none"}, nil, "none: the directory holds no .feature file"},
 		{[]string{"set/a:3"}, nil, "set/a: a line can be selected in a file, and this is a directory"},
-		{[]string{"nowhere", "nowhere:3", "set/b.feature:0", "set/b.feature:x"}, nil, `nowhere: there is no such file or directory
-nowhere:3: there is no such file or directory
-set/b.feature:0: there is no such file or directory
-set/b.feature:x: there is no such file or directory`},
+		{[]string{"nowhere", "nowhere:3", "set/b.feature:0", "set/b.feature:x"}, nil, `nowhere: no such file or directory
+nowhere:3: no such file or directory
+set/b.feature:0: no such file or directory
+set/b.feature:x: no such file or directory`},
 		{[]string{"pipe.feature"}, nil, "pipe.feature: cannot be read: it is no regular file"},
 		{[]string{"set/b.feature:9", "none/notes.txt", "set/a"}, []string{"set/a/z.feature"}, `none/notes.txt:1:1: "not a feature" stands before the feature: the file must begin with "Feature:", only tags and comments may come before it
 set/b.feature:9:1: no scenario, step, row, rule or feature stands at line 9: the scenario begins at line 2`},

@@ -157,9 +157,9 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 			}
 			seen[name] = t.Name
 		case value != "" && slips <= max(1, len(closest)/3):
-			c.warn(RuleTag, t.Location, "%s is no policy: did you mean @%s:%s?", t.Name, closest, value)
+			c.warn(RuleTag, t.Location, "%s is not a policy tag: did you mean @%s:%s?", t.Name, closest, value)
 		case value != "":
-			c.warn(RuleTag, t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
+			c.warn(RuleTag, t.Location, "%s is not a policy tag: the policy tags with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
 		case almost:
 			c.warn(RuleTag, t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
 		case name == definitionTag+"s", sameLetters(name, definitionTag):

@@ -45,7 +45,7 @@ func TestCommands(t *testing.T) {
 		{doc(hello+`Then the stderr should not contain:`, "trouble"), `expect the stderr of "sh -c "echo hello; echo trouble >&2; exit 3"" not to contain "trouble", got "trouble\n"`},
 		{hello + `Then the output should match /^h.*e$/`, ""},
 		{hello + `Then the output should match /x/`, `expect the output of "sh -c "echo hello; echo trouble >&2; exit 3"" to match "x", got "hello\ntrouble\n"`},
-		{hello + `Then the output should match /(/`, "\"(\" is no regular expression that can be used (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
+		{hello + `Then the output should match /(/`, "\"(\" is not a usable regular expression (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
 		{doc(hello+`Then the stdout should match:`, "^x"), `expect the stdout of "sh -c "echo hello; echo trouble >&2; exit 3"" to match "^x", got "hello\n"`},
 
 		{"When I run `echo a`\nAnd I run `echo b`\nThen the output from \"echo a\" should contain \"a\"", ""},
@@ -60,7 +60,7 @@ func TestCommands(t *testing.T) {
 		{"When I run `true`\nThen the exit status should be 0\nAnd it should exit '0'\nAnd the exit status should not be 1", ""},
 		{hello + "Then the exit status should be 0", `expect "sh -c "echo hello; echo trouble >&2; exit 3"" to end with exit status 0, got exit status 3, and it said "trouble"`},
 		{hello + "Then it should exit '2'", `expect "sh -c "echo hello; echo trouble >&2; exit 3"" to end with exit status 2, got exit status 3, and it said "trouble"`},
-		{hello + "Then it should exit 'x'", `"x" is no whole number that fits`},
+		{hello + "Then it should exit 'x'", `"x" is not a whole number that fits`},
 		{hello + "Then the exit status should not be 3", `expect "sh -c "echo hello; echo trouble >&2; exit 3"" to end with another exit status than 3, got exit status 3, and it said "trouble"`},
 		{"When I run 'kill -9 $$'\nThen it should exit from being signaled\nAnd the exit status should not be 0", ""},
 		{"When I run 'kill -9 $$'\nThen the exit status should be 0", `expect "kill -9 $$" to end with exit status 0, a signal ended it (killed)`},

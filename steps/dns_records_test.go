@@ -263,7 +263,7 @@ func TestRecordsFail(t *testing.T) {
 		{`the BIMI record of "open.example.test" is valid`, `unexpected dns: .* the DMARC policy is "none" for 100 % of the mail, .*; the server says that the logo is "text/html", wanted image/svg\+xml; the logo: it is a document of <html>, wanted <svg>; the mark certificate: it is not in PEM`},
 		{`the BIMI record of "two.example.test" is valid`, `unexpected dns: .*there is no record at default._bimi.two.example.test: .*`},
 		{`the TLSA records of "mail.example.test:587" match its certificate`, `unexpected dns: DANE of mail.example.test:587 is not valid: there is no TLSA record at _587._tcp.mail.example.test`},
-		{`the TLSA records of "mail.example.test" match its certificate`, `scenario scenario: "mail.example.test" is no host and port: .*`},
+		{`the TLSA records of "mail.example.test" match its certificate`, `scenario scenario: "mail.example.test" is not a host and port: .*`},
 		{`DANE protects every MX of "open.example.test"`, `unexpected dns: DANE of other.example.test:25 is not valid: there is no TLSA record at _25._tcp.other.example.test`},
 		{`DANE protects every MX of "unsigned.test"`, `unexpected dns: the MX records of "unsigned.test" are not proven by DNSSEC, .*`},
 		{`the address of "nameless.example.test" and its name match both ways`, `unexpected dns: reverse DNS of "nameless.example.test" is not valid: 192.0.2.9 has no name: ask whoever gave you the address for a PTR record with nameless.example.test`},

@@ -355,7 +355,7 @@ func TestWebSentences(t *testing.T) {
 		{"header exists", at("/headers") + `the response should contain the "X-Frame-Options" header`, `unexpected web: expect the header "X-Frame-Options" of http://www.example.test/headers (200 OK): the answer has none of that name`},
 		{"header contains", at("/headers") + `the "Server" header should contain "apache|iis"`, `unexpected web: expect the header "Server" of http://www.example.test/headers (200 OK) to match "apache|iis", got "nginx/1.22"`},
 		{"header without", at("/headers") + `the "Server" header should not contain "\d"`, `unexpected web: expect the header "Server" of http://www.example.test/headers (200 OK) not to match "\\d", got "nginx/1.22"`},
-		{"header pattern", at("/headers") + `the "Server" header should contain "("`, "scenario scenario: \"(\" is no regular expression that can be used (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
+		{"header pattern", at("/headers") + `the "Server" header should contain "("`, "scenario scenario: \"(\" is not a usable regular expression (RE2 syntax): error parsing regexp: missing closing ): `(?sm)(`"},
 
 		{"follow", at("/links") + "I follow \"Contact\"\nI should see \"GET /echo?short [] (referer http://www.example.test/links) (origin )\"", ""},
 		{"follow a part", at("/links") + "I follow \"contact us\"\nI should be on /echo", ""},
@@ -569,7 +569,7 @@ func TestCucumberNagios(t *testing.T) {
 		{home + `I should see "build \d+"`, ""},
 		{home + `I should see "^<p hidden"`, `unexpected web: see "^<p hidden" on http://www.example.test/ (200 OK): the regular expression does not match the page's source`},
 		{home + `I should not see "BE3B.409A"`, `unexpected web: not see "BE3B.409A" on http://www.example.test/ (200 OK): the regular expression matches the page's source`},
-		{home + `I should see "(?<=x)y"`, "scenario scenario: \"(?<=x)y\" is no regular expression that can be used (RE2 syntax): error parsing regexp: invalid named capture: `(?<=x)y`"},
+		{home + `I should see "(?<=x)y"`, "scenario scenario: \"(?<=x)y\" is not a usable regular expression (RE2 syntax): error parsing regexp: invalid named capture: `(?<=x)y`"},
 		{home + `I should see a warning message`, ""},
 		{"I go to http://www.example.test/links\nI follow \"More\"\nI should be on /echo?1", ""},
 		{"I go to http://www.example.test/links\nI follow \"Back door\"\nI should be on /echo?h", ""},

@@ -153,7 +153,7 @@ func (e *evidenceSection) limits(env *steps.Env) evidence.Limits {
 	if e.Age != "" {
 		age, err := steps.ParseDuration(e.Age)
 		if err != nil || age <= 0 {
-			env.Refuse("evidence.age", "%q is no duration above zero: write it as 12h or 7d", e.Age)
+			env.Refuse("evidence.age", "%q is not a duration above zero: write it as 12h or 7d", e.Age)
 		}
 		limits.Age = age
 	}
