@@ -81,7 +81,7 @@ func TestLibraryRefusesWhatIsWrong(t *testing.T) {
 	for want, definitions := range map[string][]steps.Definition{
 		`steps: "I pass" is defined twice`:                                                   {{Sentence: "I pass", Func: nothing}, {Sentence: "I pass", Func: nothing}},
 		`steps: "^I (.*)$" is defined twice`:                                                 {{Sentence: "I {word}", Pattern: "^I (.*)$"}, {Sentence: "I do {word}", Pattern: "^I (.*)$"}},
-		`steps: sentence "I {wrod}": no kind of parameter is called {wrod}`:                  {{Sentence: "I {wrod}"}},
+		`steps: sentence "I {wrod}": unknown kind of parameter {wrod}`:                       {{Sentence: "I {wrod}"}},
 		`steps: sentence "I {word}" has 1 parameters, its pattern ^I$ 0 groups`:              {{Sentence: "I {word}", Pattern: "^I$"}},
 		`steps: sentence "I try {word}" has 1 parameters, its pattern ^I pass$ 0 groups`:     {{Sentence: "I try {word}", Also: []string{"/^I pass$/"}}},
 		"steps: sentence \"I {word}\": error parsing regexp: missing closing ): `^I (\\w+$`": {{Sentence: "I {word}", Pattern: `^I (\w+$`}},

@@ -71,7 +71,7 @@ func TestMistakesAreFoundWithoutRunning(t *testing.T) {
 		`I ask the API of "mx2" for "/health"`:                        `unknown: no host "mx2" in stepwatch.yml (it has mx1): add it under hosts`,
 		`I fill in "Password" with the secret "members"`:              "",
 		`I fill in "Password" with the secret "membres"`:              `unknown: no secret "membres" in stepwatch.yml (it has members): add it under secrets`,
-		`the message has the attachment "absent.pdf"`:                 `missing-file: the file "absent.pdf": a path is relative to the feature file`,
+		`the message has the attachment "absent.pdf"`:                 `missing-file: the file "absent.pdf" does not exist: a path is relative to the feature file`,
 		`I look up the MXX of "example.org"`:                          `value: no type of record is called MXX: write one as A, AAAA, MX or TXT`,
 		`the page should load within 99999999999999999999h`:           `value: "99999999999999999999h" is not a duration: write it as "60s" or "5 minutes"`,
 		`the answer has 99999999999999999999 records`:                 `value: "99999999999999999999" is not a whole number that fits`,

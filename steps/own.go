@@ -337,7 +337,7 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 	}
 	for i, part := range step.text {
 		if part.slot >= 0 && !caught[i] {
-			return fmt.Errorf("<%s> is where %q has no parameter, so its value would be lost", o.slots[part.slot].name, step.definition.Sentence)
+			return fmt.Errorf("%q has no parameter at <%s>, so its value would be lost", step.definition.Sentence, o.slots[part.slot].name)
 		}
 	}
 	return nil
