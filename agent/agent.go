@@ -13,30 +13,30 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// PlanRunner runs a plan once. A Runner is one, and says what is promised.
+// PlanRunner runs a plan once. Runner implements it and documents what a run guarantees.
 type PlanRunner interface {
 	Run(ctx context.Context, p *Plan, o Occasion) *result.Result
 	Abandoned() int
 }
 
-// Sink takes results. The agent calls it from one goroutine at a time; the result is shared and must not be changed.
+// Sink takes results. The agent calls it from one goroutine at a time. The result is shared and must not be changed.
 type Sink interface {
 	Export(*result.Result)
 }
 
-// AlertSink is a Sink that wants alerts too. It gets an alert after the result that changed it.
+// AlertSink is a Sink that also takes alerts. It gets an alert after the result that changed it.
 type AlertSink interface {
 	Alert(alert.Alert)
 }
 
-// Agent runs plans on their schedules until it is told to stop. Its fields are set before Run.
+// Agent runs plans on their schedules until it is stopped. Its fields are set before Run.
 type Agent struct {
 	Runner  PlanRunner
 	Plans   []*Plan
-	Sinks   map[string]Sink // by the name that their drops are counted under
+	Sinks   map[string]Sink // by name, for the count of dropped results
 	Rules   []alert.Source
-	Workers int           // runs in progress at once, at most; zero means DefaultWorkers
-	Grace   time.Duration // what runs in progress get to end by themselves when the agent is told to stop; zero means five seconds
+	Workers int           // maximum number of concurrent runs; zero means DefaultWorkers
+	Grace   time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
 	Log     *slog.Logger
 
 	once    sync.Once
@@ -45,18 +45,18 @@ type Agent struct {
 	running atomic.Int64
 }
 
-// DefaultWorkers is how many runs may be in progress at once. A run mostly waits for the network and holds some 50 kB.
+// DefaultWorkers is the default number of concurrent runs. A run mostly waits for the network and uses about 50 kB.
 const DefaultWorkers = 256
 
-// queueLength is how many results a sink may be behind before results are dropped for it.
+// queueLength is how many results may wait for a sink before results are dropped.
 const queueLength = 1024
 
-// entry is one plan's place in the schedule. Only the dispatcher touches it, but for the counters.
+// entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters.
 type entry struct {
 	plan    *Plan
 	due     time.Time // of the next scheduled run
-	retry   time.Time // of a quick repetition after a failure; zero when none is wanted
-	start   time.Time // due time of the run that is waiting or in progress
+	retry   time.Time // of a quick repetition after a failure; zero if there is none
+	start   time.Time // due time of the waiting or current run
 	busy    bool      // waiting for a worker or in progress
 	attempt int       // of the next run
 	index   int       // in the heap
@@ -65,7 +65,7 @@ type entry struct {
 	late   atomic.Uint64
 }
 
-// next is when the entry wants attention.
+// next returns the next due time of the entry.
 func (e *entry) next() time.Time {
 	if !e.retry.IsZero() && e.retry.Before(e.due) {
 		return e.retry
@@ -93,7 +93,7 @@ func (a *Agent) init() {
 	})
 }
 
-// Stats is a snapshot of the agent's own conduct. It may be called at any time, from any goroutine.
+// Stats returns a snapshot of the agent's own state. It may be called at any time, from any goroutine.
 func (a *Agent) Stats() result.Stats {
 	a.init()
 	s := result.Stats{Running: int(a.running.Load()), Workers: a.Workers, Abandoned: a.Runner.Abandoned(),
@@ -108,9 +108,9 @@ func (a *Agent) Stats() result.Stats {
 	return s
 }
 
-// Run dispatches the plans until ctx ends. It then starts nothing more, gives what is in progress Grace to end, stops
-// the rest (whose results prove nothing and are not handed on), lets it clean up, and returns once every sink has taken
-// what was queued for it. It must be called once.
+// Run dispatches the plans until ctx ends. Then it starts no more runs and waits up to Grace for those in progress. It
+// stops the rest, drops their results, which prove nothing, and lets them clean up. It returns once every sink has taken
+// its queue. It must be called only once.
 func (a *Agent) Run(ctx context.Context) {
 	a.init()
 	var sinks sync.WaitGroup
@@ -128,18 +128,18 @@ func (a *Agent) Run(ctx context.Context) {
 	sinks.Wait()
 }
 
-// completion is a run that ended.
+// completion is a run that has ended.
 type completion struct {
 	entry  *entry
 	result *result.Result
 }
 
-// dispatcher is the schedule at work: one goroutine that owns every entry.
+// dispatcher runs the schedule in one goroutine, which owns every entry.
 type dispatcher struct {
 	agent     *Agent
-	runs      context.Context // of every run
+	runs      context.Context // parent context of every run
 	queue     entryHeap
-	waiting   []*entry // due, and no worker free; first come, first served
+	waiting   []*entry // due, waiting for a worker; first come, first served
 	completed chan completion
 }
 
@@ -169,7 +169,7 @@ func (d *dispatcher) loop(ctx context.Context) {
 	}
 }
 
-// collect takes every entry that is due into the waiting line, and counts what could not be.
+// collect moves every due entry to the waiting list, and counts missed runs.
 func (d *dispatcher) collect(now time.Time) {
 	for len(d.queue) > 0 && !d.queue[0].next().After(now) {
 		e := d.queue[0]
@@ -177,7 +177,7 @@ func (d *dispatcher) collect(now time.Time) {
 		if due.Equal(e.due) {
 			e.due = e.due.Add(e.plan.Schedule.Interval)
 		}
-		e.retry = time.Time{} // it is this run, or the scheduled one came first and does as well
+		e.retry = time.Time{} // this run replaces the repetition
 		if e.busy {
 			e.missed.Add(1)
 		} else {
@@ -207,7 +207,7 @@ func (d *dispatcher) start(now time.Time) {
 	}
 }
 
-// end frees the entry and decides on a quick repetition.
+// end releases the entry and decides on a quick repetition.
 func (d *dispatcher) end(c completion) {
 	d.agent.running.Add(-1)
 	e := c.entry
@@ -223,10 +223,10 @@ func (d *dispatcher) end(c completion) {
 	e.attempt++
 }
 
-// retryAfter is the pause before a quick repetition: a quarter of the interval, at most ten seconds.
+// retryAfter returns the pause before a quick repetition: a quarter of the interval, at most ten seconds.
 func retryAfter(interval time.Duration) time.Duration { return min(interval/4, 10*time.Second) }
 
-// drain waits for the runs in progress, stopping them when Grace is over. It ends because every run does.
+// drain waits for the runs in progress and stops them when Grace is over. It ends because every run ends.
 func (d *dispatcher) drain(stop context.CancelCauseFunc) {
 	grace := time.NewTimer(orDefault(d.agent.Grace, 5*time.Second))
 	defer grace.Stop()
@@ -240,7 +240,7 @@ func (d *dispatcher) drain(stop context.CancelCauseFunc) {
 	}
 }
 
-// hand gives a result, and the alerts that it changes, to every sink.
+// hand sends a result, and the alerts that it changes, to every sink.
 func (a *Agent) hand(res *result.Result) {
 	if res.Reason == result.ReasonCanceled {
 		a.Log.Info("run stopped", "scenario", res.Identity.String())
@@ -266,7 +266,7 @@ type delivery struct {
 	alerts []alert.Alert
 }
 
-// sinkQueue keeps one slow sink from delaying the others and the schedule.
+// sinkQueue isolates a slow sink from the others and from the schedule.
 type sinkQueue struct {
 	sink    Sink
 	items   chan delivery
@@ -293,7 +293,7 @@ func (q *sinkQueue) deliver() {
 	}
 }
 
-// entryHeap orders entries by when they want attention.
+// entryHeap orders entries by their next due time.
 type entryHeap []*entry
 
 func (h entryHeap) Len() int           { return len(h) }

@@ -1,8 +1,8 @@
-// Package agent decides when scenarios run, runs each of them once, and hands the results on.
+// Package agent decides when scenarios run, runs each of them, and distributes the results.
 //
-// A Plan is a scenario with its definitions bound. The Runner has an Executor run one Plan, times every step and returns a
-// result: the plan goes in, the recorder takes down what becomes of its steps, and the result comes out. The Agent keeps the
-// Schedule of all plans, never lets a scenario overlap itself, and gives each result to every Sink through a queue of its own,
-// so that a slow sink delays nobody. The package knows neither godog, nor exporters, nor the configuration file: package
-// cucumber runs scenarios through godog, and cmd wires the rest.
+// A Plan is a scenario with its definitions bound. The Runner runs one Plan through an Executor, times every step and returns
+// a result; the recorder records the results of the steps. The Agent keeps the Schedule of all plans, never runs a scenario
+// twice at once, and sends each result to every Sink through a separate queue, so that a slow sink delays no other. The
+// package does not depend on godog, exporters or the configuration file: package cucumber runs scenarios through godog, and
+// cmd connects the rest.
 package agent

@@ -24,9 +24,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
 )
 
-var update = flag.Bool("update", false, "write docs/failures.md anew from what is seen")
+var update = flag.Bool("update", false, "rewrite docs/failures.md from the observed failures")
 
-// scene is everything that the faults happen to, in one process.
+// scene has all servers that faults affect, in one process.
 type scene struct {
 	dir    string
 	ca     *stepstest.CA
@@ -35,7 +35,7 @@ type scene struct {
 	names  *nameserver.Server
 	target *steps.Target
 	runner *agent.Runner
-	stuck  chan struct{} // closed to let the step that ignores its deadline go
+	stuck  chan struct{} // closed to end the step that ignores its deadline
 }
 
 func newScene(t *testing.T) *scene {
@@ -120,8 +120,8 @@ Then I should see "Welcome"
 `
 )
 
-// TestFaults breaks what a scenario watches, in each way that an operator meets, and holds docs/failures.md to what is
-// said of it. Each run must end in time; afterwards nothing may be left behind and the mended system must pass.
+// TestFaults breaks the watched system in each way that an operator meets, and compares the messages with
+// docs/failures.md. Each run must end in time. Afterwards nothing may be left behind and the repaired system must pass.
 func TestFaults(t *testing.T) {
 	breakMail := func(faults ...stepstest.Fault) func(*scene) error {
 		return func(s *scene) error { return s.mail.Break(faults...) }
@@ -135,7 +135,7 @@ func TestFaults(t *testing.T) {
 		title  string
 		make   func(*scene) error
 		lines  string
-		mended string // what must pass afterwards; empty for the same lines
+		mended string // lines that must pass afterwards; empty for the same lines
 	}{
 		{"Wrong password", nil, strings.ReplaceAll(roundTrip, `from "alice"`, `from "mallory"`), roundTrip},
 		{"Port closed", func(s *scene) error { s.target.ConnectTo["mail.demo.test:587"] = "127.0.0.1:1"; return nil }, roundTrip, ""},
@@ -231,7 +231,7 @@ func TestFaults(t *testing.T) {
 	golden(t, "../docs/failures.md", page.Bytes())
 }
 
-// mend puts everything back as it was before the fault.
+// mend restores everything to its state before the fault.
 func (s *scene) mend() error {
 	s.web.SetBroken(stepstest.Healthy)
 	s.mail.SetDelay(0)
@@ -240,7 +240,7 @@ func (s *scene) mend() error {
 	return s.mail.Break()
 }
 
-// waitForLateMail waits until what was held back has been delivered.
+// waitForLateMail waits until delayed mail has been delivered.
 func (s *scene) waitForLateMail(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
@@ -256,9 +256,9 @@ func (s *scene) waitForLateMail(t *testing.T) {
 
 const failuresHead = `# What stepwatch says when something fails
 
-Written by a test that breaks each thing for real (` + "`go test ./agent -run TestFaults -update`" + `) and holds the words below. Each
-failure names the step, what was met, a reason that is fit for a label, and whose fault it is. UNKNOWN means that nothing
-was proved about the target.
+A test generates this page (` + "`go test ./agent -run TestFaults -update`" + `). It breaks each thing for real and compares the
+messages below. Each failure names the step, what was seen, a reason for a label, and whose fault it is. UNKNOWN means that
+nothing was proved about the target.
 `
 
 var unstable = []struct {
@@ -276,7 +276,7 @@ var unstable = []struct {
 	{regexp.MustCompile(`\blook for \w+`), "look for ID"},
 }
 
-// stable takes out what differs from run to run.
+// stable replaces what differs between runs.
 func stable(text string) string {
 	for _, u := range unstable {
 		text = u.pattern.ReplaceAllString(text, u.instead)
@@ -297,11 +297,11 @@ func golden(t *testing.T, path string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what is said now (if that is right, run the test with -update):\n%s", path, firstDifference(want, got))
+		t.Errorf("%s differs from the current output (if that is right, run the test with -update):\n%s", path, firstDifference(want, got))
 	}
 }
 
-// firstDifference gives the first line that two texts do not share.
+// firstDifference returns the first line in which two texts differ.
 func firstDifference(want, got []byte) string {
 	w, g := strings.Split(string(want), "\n"), strings.Split(string(got), "\n")
 	for i := range min(len(w), len(g)) {

@@ -133,11 +133,11 @@ func TestInnerStepThatIgnoresItsDeadline(t *testing.T) {
 	o := &recordingObserver{}
 	res := r.Run(t.Context(), NewPlan(s, l, Defaults{}), Occasion{Observer: o})
 	want := `I pass: passed ran=true  
-outer: failed ran=true abandoned at ` + "`inner` (features/steps/own.feature:12): at `I hang` (features/steps/own.feature:22): " + `ignored its deadline and was left behind: still at work after the scenario's 50ms; this is a defect of the step's code
+outer: failed ran=true abandoned at ` + "`inner` (features/steps/own.feature:12): at `I hang` (features/steps/own.feature:22): " + `ignored its deadline and was abandoned: still running after the scenario's 50ms; this is a bug in the code of the step
   I pass: passed ran=true  
-  inner: failed ran=true abandoned at ` + "`I hang` (features/steps/own.feature:22): " + `ignored its deadline and was left behind: still at work after the scenario's 50ms; this is a defect of the step's code
+  inner: failed ran=true abandoned at ` + "`I hang` (features/steps/own.feature:22): " + `ignored its deadline and was abandoned: still running after the scenario's 50ms; this is a bug in the code of the step
     I pass: passed ran=true  
-    I hang: failed ran=true abandoned ignored its deadline and was left behind: still at work after the scenario's 50ms; this is a defect of the step's code
+    I hang: failed ran=true abandoned ignored its deadline and was abandoned: still running after the scenario's 50ms; this is a bug in the code of the step
     I pass: skipped ran=false  
   I pass: skipped ran=false  
 I pass: skipped ran=false  
@@ -174,7 +174,7 @@ func TestPlanOfInnerSteps(t *testing.T) {
 	}
 	s := scenario("web", `see "https://al:secret@x/"`)
 	p = NewPlan(s, l, Defaults{})
-	if len(p.Problems) != 1 || p.Problems[0].Error() != `features/test.feature:4:5: "see \"<url>\"" (own.feature:5) is tagged @browser: tag the scenario too` {
+	if len(p.Problems) != 1 || p.Problems[0].Error() != `features/test.feature:4:5: "see \"<url>\"" (own.feature:5) is tagged @browser: tag the scenario, too` {
 		t.Errorf("got %v, want that the scenario needs @browser", p.Problems)
 	}
 	s.Policy.Browser = true

@@ -7,7 +7,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// unrunnable is the result of a plan with mistakes: each is reported at its step, and nothing is run.
+// unrunnable returns the result of a plan with mistakes: it reports each at its step, and nothing runs.
 func unrunnable(res *result.Result, p *Plan) *result.Result {
 	res.Steps = skipped(p, 0)
 	for i := len(p.Problems) - 1; i >= 0; i-- { // backwards, so that the first problem decides
@@ -31,7 +31,7 @@ func unrunnable(res *result.Result, p *Plan) *result.Result {
 	return res
 }
 
-// beginning is the plan up to its first mistake; empty when that is not one of a step.
+// beginning returns the plan up to its first mistake. It is empty if that mistake belongs to no step.
 func (p *Plan) beginning() *Plan {
 	first := len(p.bound)
 	for _, problem := range p.Problems {
@@ -42,8 +42,8 @@ func (p *Plan) beginning() *Plan {
 	return &part
 }
 
-// withMistakes completes the result of a plan's beginning: what comes after it did not run, and its mistakes are told. A step
-// that failed before them decides.
+// withMistakes completes the result of the beginning of a plan: the rest did not run, and its mistakes are reported. A step
+// that failed before them decides the status.
 func withMistakes(res *result.Result, p *Plan) *result.Result {
 	whole := unrunnable(&result.Result{}, p)
 	res.Steps = append(res.Steps, whole.Steps[len(res.Steps):]...)

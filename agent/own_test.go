@@ -124,13 +124,13 @@ func TestOwnSteps(t *testing.T) {
 		"own reason":          {"Then it refuses\nAnd I pass\n", "CRITICAL failed refused queue: no\nfailed ran=true refused queue no\nskipped ran=false   \n"},
 		"network":             {"Then it connects to 127.0.0.1:1\n", "CRITICAL failed connect target: dial tcp 127.0.0.1:1: connect: connection refused\nfailed ran=true connect target dial tcp 127.0.0.1:1: connect: connection refused\n"},
 		"pending":             {"Then it is pending\n", "UNKNOWN pending scenario scenario: step implementation is pending\npending ran=true scenario scenario step implementation is pending\n"},
-		"skipped":             {"Then it is skipped\nAnd I pass\n", "UNKNOWN skipped scenario scenario: skipped by its own code, with all that follows\nskipped ran=true scenario scenario skipped by its own code, with all that follows\nskipped ran=false   \n"},
-		"skipped by T":        {"Then it is skipped today\n", "UNKNOWN skipped scenario scenario: skipped by its own code, with all that follows\nskipped ran=true scenario scenario skipped by its own code, with all that follows\n"},
+		"skipped":             {"Then it is skipped\nAnd I pass\n", "UNKNOWN skipped scenario scenario: skipped by its own code, with all following steps\nskipped ran=true scenario scenario skipped by its own code, with all following steps\nskipped ran=false   \n"},
+		"skipped by T":        {"Then it is skipped today\n", "UNKNOWN skipped scenario scenario: skipped by its own code, with all following steps\nskipped ran=true scenario scenario skipped by its own code, with all following steps\n"},
 		"assertion":           {"Then it asserts\nAnd I pass\n", "CRITICAL failed unexpected target: not equal: 1 2\nfailed ran=true unexpected target not equal: 1 2\nskipped ran=false   \n"},
 		"soft assertion":      {"Then it asserts softly\nAnd I add 1\n", "CRITICAL failed unexpected target: not equal\nfailed ran=true unexpected target not equal\nskipped ran=false   \n"},
 		"panic":               {"Then it panics\nAnd I pass\n", "UNKNOWN failed panic monitor: the step's code panicked: no luck\nfailed ran=true panic monitor the step's code panicked: no luck\nskipped ran=false   \n"},
 		"goexit":              {"Then it exits\nAnd I pass\n", "UNKNOWN failed panic monitor: the step's code ended its goroutine (runtime.Goexit)\nfailed ran=true panic monitor the step's code ended its goroutine (runtime.Goexit)\nskipped ran=false   \n"},
-		"deadline":            {"Then it waits\nAnd I pass\n", "CRITICAL failed timeout target: the scenario's 150ms were used up; set @timeout to give it more\nfailed ran=true timeout target the scenario's 150ms were used up; set @timeout to give it more\nskipped ran=false   \n"},
+		"deadline":            {"Then it waits\nAnd I pass\n", "CRITICAL failed timeout target: the scenario used up its 150ms: raise @timeout to give it more time\nfailed ran=true timeout target the scenario used up its 150ms: raise @timeout to give it more time\nskipped ran=false   \n"},
 		"deadline regained":   {"When it forgets the context\nThen the sum is 1\nAnd I wait\n", "CRITICAL failed timeout web: wait for nothing: no answer before the deadline\npassed ran=true   \npassed ran=true   \nfailed ran=true timeout web wait for nothing: no answer before the deadline\n"},
 		"several":             {"When I add 3\nAnd it does several\nAnd the sum is 4\n", "OK passed  : \n" + strings.Repeat("passed ran=true   \n", 3)},
 		"several, one fails":  {"When I add 1\nAnd it does several\n", "CRITICAL failed unexpected target: the sum is 4: the sum is 2, want 4\npassed ran=true   \nfailed ran=true unexpected target the sum is 4: the sum is 2, want 4\n"},
@@ -190,8 +190,8 @@ func TestBuiltinStepsThatAFunctionGives(t *testing.T) {
 		steps.Definition{Area: "test", Sentence: "a mailbox opens", Func: nothing, Prepare: prepare}).With(own.Definitions()...), []string{"it opens", "I pass"})
 	for step, want := range map[string]string{
 		"late":   "",
-		"early":  `"a mailbox opens" cannot stand in godog.Steps, as it begins before the scenario's first step: write it into the scenario`,
-		"others": `"it opens" cannot stand in godog.Steps, as it stands for others: write it into the scenario`,
+		"early":  `"a mailbox opens" cannot be in godog.Steps because it begins before the first step of the scenario: write it into the scenario`,
+		"others": `"it opens" cannot be in godog.Steps because it is made of other sentences: write it into the scenario`,
 	} {
 		r := (&Runner{Target: &steps.Target{}, Own: own}).Run(t.Context(), NewPlan(scenario(step, step), l, Defaults{Timeout: time.Second}), Occasion{})
 		if r.Error != want || (want == "") != (r.State() == result.OK) {
@@ -373,16 +373,16 @@ func TestOwnCodeThatHangs(t *testing.T) {
 		steps, want string
 	}{
 		"step": {func(sc *godog.ScenarioContext) { sc.Step(`^I hang$`, hang) }, "When I pass\nAnd I hang\n",
-			"ignored its deadline and was left behind: still at work after the scenario's 30ms; this is a defect of the step's code"},
+			"ignored its deadline and was abandoned: still running after the scenario's 30ms; this is a bug in the code of the step"},
 		"before": {func(sc *godog.ScenarioContext) {
 			sc.Before(func(ctx context.Context, _ *godog.Scenario) (context.Context, error) { return hang(ctx) })
-		}, "When I pass\n", "a hook before the step ignored its deadline and was left behind: still at work after the scenario's 30ms; this is a defect of the hook's code"},
+		}, "When I pass\n", "a hook before the step ignored its deadline and was abandoned: still running after the scenario's 30ms; this is a bug in the code of the hook"},
 		"after": {func(sc *godog.ScenarioContext) {
 			sc.After(func(ctx context.Context, _ *godog.Scenario, _ error) (context.Context, error) { return hang(ctx) })
-		}, "When I pass\n", "a hook after the step ignored its deadline and was left behind: still at work after the scenario's 30ms; this is a defect of the hook's code"},
+		}, "When I pass\n", "a hook after the step ignored its deadline and was abandoned: still running after the scenario's 30ms; this is a bug in the code of the hook"},
 		"after a failure": {func(sc *godog.ScenarioContext) {
 			sc.After(func(ctx context.Context, _ *godog.Scenario, _ error) (context.Context, error) { return hang(ctx) })
-		}, "When I fail with \"550\"\n", "send: 550; and a hook after it ignored its deadline and was left behind"},
+		}, "When I fail with \"550\"\n", "send: 550; and a hook after it ignored its deadline and was abandoned"},
 	} {
 		r := quick()
 		runners = append(runners, r)
@@ -417,7 +417,7 @@ func TestOwnHooksAfterTheDeadline(t *testing.T) {
 		})
 	})
 	order = append(order, r.Error)
-	const want = "the scenario's 30ms were used up; set @timeout to give it more"
+	const want = "the scenario used up its 30ms: raise @timeout to give it more time"
 	if got := strings.Join(order, "|"); got != "put back after: "+want+"|"+want {
 		t.Error(got)
 	}
@@ -470,16 +470,16 @@ func TestOwnProblems(t *testing.T) {
 		got = append(got, p.Error())
 	}
 	want := []string{
-		`own.feature:3:5: "99999999999999999999" is no int that the step's function takes: value out of range (own_test.go:LINE)`,
-		`own.feature:4:5: the step gives 0 arguments, and its function takes 1 (own_test.go:LINE)`,
-		`own.feature:5:5: argument 1 is a table, and the step's function takes a text (own_test.go:LINE)`,
-		`own.feature:7:5: a doc string stands beneath the step, and its function takes none (own_test.go:LINE)`,
+		`own.feature:3:5: "99999999999999999999" is not a valid int for the function of the step: value out of range (own_test.go:LINE)`,
+		`own.feature:4:5: the step has 0 arguments, but its function takes 1 (own_test.go:LINE)`,
+		`own.feature:5:5: argument 1 is a table, but the function of the step takes a text (own_test.go:LINE)`,
+		`own.feature:7:5: the step has a doc string below it, but its function takes none (own_test.go:LINE)`,
 		`own.feature:11:5: "I pass" matches 2 sentences: I pass | ^I (pass)$ (agent/own_test.go:LINE)`,
 		`own.feature:12:5: "a thing" matches 2 sentences: a {word} (agent/own_test.go:LINE) | a {words} (agent/own_test.go:LINE)`,
 		`own.feature:13:5: no sentence matches "the total is 3": did you mean "the sum is {number}"?`,
-		`own.feature:14:5: a table stands beneath the step, and its function takes none (own_test.go:LINE)`,
-		`own.feature:19:5: a doc string stands beneath the step, and its function takes none (own_test.go:LINE)`,
-		`own.feature:24:5: the step gives 1 arguments, and its function takes 2 (own_test.go:LINE)`,
+		`own.feature:14:5: the step has a table below it, but its function takes none (own_test.go:LINE)`,
+		`own.feature:19:5: the step has a doc string below it, but its function takes none (own_test.go:LINE)`,
+		`own.feature:24:5: the step has 1 arguments, but its function takes 2 (own_test.go:LINE)`,
 	}
 	for i := range got {
 		got[i] = placeLine.ReplaceAllString(got[i], "own_test.go:LINE")
@@ -508,15 +508,15 @@ func TestOwnDefinitions(t *testing.T) {
 	for _, d := range own.Definitions() {
 		got = append(got, fmt.Sprint(d.Parameters(), d.Table, d.DocString, " ")+d.Area+": "+d.Sentence+": "+placeLine.ReplaceAllString(d.Does, "own_test.go:LINE"))
 	}
-	if g, w := strings.Join(got, "\n"), `[text text int text number] own steps: the order {text} of {word} has {int} lines for {words} at {number}: Calls a function without a name.
-[text] own steps: {text}: Calls a function without a name.
-[int] own steps: unanchored (\d{2}): Calls a function without a name.
-[text text] own steps: ^the (first|last) order( again)?$: Calls agent.orderAgain.
-[]required own steps: the rows:: Calls a function without a name. A table stands beneath it. Only a step with When means it, or one with And or But after such a one.
-[text text] own steps: ^the colour is (red|green) or "(blue|white)"$: Calls a function without a name.
-[text] own steps: the code is {int}: Calls a function without a name.
-[text]required own steps: the letter to {word}:: Calls a function without a name. A doc string stands beneath it.
-[]requiredrequired own steps: the form:: Calls a function without a name. A table stands beneath it. A doc string stands beneath it.`; g != w {
+	if g, w := strings.Join(got, "\n"), `[text text int text number] own steps: the order {text} of {word} has {int} lines for {words} at {number}: Runs an anonymous Go function.
+[text] own steps: {text}: Runs an anonymous Go function.
+[int] own steps: unanchored (\d{2}): Runs an anonymous Go function.
+[text text] own steps: ^the (first|last) order( again)?$: Runs the Go function agent.orderAgain.
+[]required own steps: the rows:: Runs an anonymous Go function. It needs a table below it. Only a step with When matches it, or a step with And or But after it.
+[text text] own steps: ^the colour is (red|green) or "(blue|white)"$: Runs an anonymous Go function.
+[text] own steps: the code is {int}: Runs an anonymous Go function.
+[text]required own steps: the letter to {word}:: Runs an anonymous Go function. It needs a doc string below it.
+[]requiredrequired own steps: the form:: Runs an anonymous Go function. It needs a table below it. It needs a doc string below it.`; g != w {
 		t.Errorf("got:\n%s\nwant:\n%s", g, w)
 	}
 }
@@ -525,8 +525,8 @@ func orderAgain(string, string) error { return nil }
 
 func TestOwnThatCannotBe(t *testing.T) {
 	for want, glue := range map[string]cucumber.Glue{
-		`the step "^it is (true|false)$" takes a bool as argument 1: godog gives`:                  func(sc *godog.ScenarioContext) { sc.Step(`^it is (true|false)$`, func(bool) {}) },
-		`the step "^within (.*)$" takes a time.Duration as argument 1: godog gives`:                func(sc *godog.ScenarioContext) { sc.Step(`^within (.*)$`, func(time.Duration) {}) },
+		`the step "^it is (true|false)$" takes a bool as argument 1: godog supports`:               func(sc *godog.ScenarioContext) { sc.Step(`^it is (true|false)$`, func(bool) {}) },
+		`the step "^within (.*)$" takes a time.Duration as argument 1: godog supports`:             func(sc *godog.ScenarioContext) { sc.Step(`^within (.*)$`, func(time.Duration) {}) },
 		"register own steps: regexp: Compile(`^(`): error parsing regexp: missing closing ): `^(`": func(sc *godog.ScenarioContext) { sc.Step(`^(`, func() {}) },
 		`register own steps: expected handler to be func, but got: int`:                            func(sc *godog.ScenarioContext) { sc.Step(`^x$`, 1) },
 	} {

@@ -12,29 +12,29 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// Defaults apply where a scenario's tags say nothing.
+// Defaults apply if the tags of a scenario say nothing.
 type Defaults struct {
 	Every   time.Duration // the schedule's interval
-	Timeout time.Duration // least deadline of a run; see Plan.Timeout
+	Timeout time.Duration // minimum deadline of a run; see Plan.Timeout
 	Retries int           // quick repetitions before a failure is hard
 }
 
-// Plan is a scenario that is ready to run: every step bound to its definition, the policy settled. It is never changed,
-// so runs may share it.
+// Plan is a scenario that is ready to run: every step is bound to its definition, and the policy is resolved. It is
+// immutable, so runs may share it.
 type Plan struct {
 	Scenario *features.Scenario
 	Identity result.Identity
 	Schedule Schedule
-	Timeout  time.Duration // deadline of one run, preparation included and cleaning up not
+	Timeout  time.Duration // deadline of one run, with preparation and without clean-up
 	Retries  int
 	Budget   result.Budget
-	Problems []Problem // why the plan cannot run; empty for one that can
+	Problems []Problem // why the plan cannot run; empty if it can
 
-	texts   []string         // of the steps, fit to be shown
-	labels  []string         // likewise
-	bound   []*steps.Bound   // one a step; nil where the step has a problem
-	library *steps.Library   // that they are of
-	script  *cucumber.Script // the same scenario, for godog
+	texts   []string         // of the steps, without passwords
+	labels  []string         // same
+	bound   []*steps.Bound   // one for each step; nil if the step has a problem
+	library *steps.Library   // that the steps are bound to
+	script  *cucumber.Script // the same scenario for godog
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -42,25 +42,25 @@ type Problem struct {
 	Path   string
 	Line   int
 	Column int
-	Step   int // index of the step that has it; -1 when it is the scenario's
+	Step   int // index of the step; -1 if it concerns the scenario
 	Err    error
 }
 
-// Error gives "file:line:column: message".
+// Error returns "file:line:column: message".
 func (p Problem) Error() string { return fmt.Sprintf("%s:%d:%d: %v", p.Path, p.Line, p.Column, p.Err) }
 
-// Unwrap gives the error without its place.
+// Unwrap returns the error without its place.
 func (p Problem) Unwrap() error { return p.Err }
 
-// settleTime is what a run gets beyond the waits that its steps name, for everything else that they do.
+// settleTime is the time of a run in addition to the waits of its steps, for everything else that they do.
 const settleTime = 30 * time.Second
 
-// NewPlan binds the scenario's steps to the library's definitions. A scenario with mistakes gives a Plan too: its runs
-// report them.
+// NewPlan binds the scenario's steps to the library's definitions. For a scenario with mistakes it returns a Plan, too: its
+// runs report them.
 //
-// Without @timeout a run may take Defaults.Timeout, but no longer than the interval, so that runs do not meet; or the sum
-// of the waits that its steps name ("within 60s") and 30 s if that is longer: a wait that a scenario promises is never cut
-// short by a default.
+// Without @timeout a run may take Defaults.Timeout, but no longer than the interval, so that runs do not overlap. If the sum
+// of the waits of its steps ("within 60s") plus 30 s is longer, that applies: a default never cuts short a wait that a
+// scenario names.
 func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	p := &Plan{
 		Scenario: s,
@@ -78,7 +78,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		p.Retries = d.Retries
 	}
 	var waits time.Duration
-	var texts []string // of the steps that are bound
+	var texts []string // of the bound steps
 	for i, step := range s.Steps {
 		p.texts[i], p.labels[i] = features.HidePassword(step.Text), features.HidePassword(step.Label)
 		step.Path = cmp.Or(step.Path, s.Path)
@@ -90,7 +90,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		}
 		if d := b.NeedsBrowser(); d != nil && !s.Policy.Browser {
 			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i,
-				fmt.Errorf("%q (%s:%d) is tagged @browser: tag the scenario too", d.Sentence, d.File, d.Line)})
+				fmt.Errorf("%q (%s:%d) is tagged @browser: tag the scenario, too", d.Sentence, d.File, d.Line)})
 			continue
 		}
 		showable(b.Inner)
@@ -116,7 +116,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	return p
 }
 
-// showable makes the texts of what sentences stand for fit to be shown.
+// showable hides passwords in the texts of nested steps.
 func showable(inner []*steps.Bound) {
 	for _, b := range inner {
 		b.Step.Text, b.Step.Label = features.HidePassword(b.Step.Text), features.HidePassword(b.Step.Label)
@@ -124,7 +124,7 @@ func showable(inner []*steps.Bound) {
 	}
 }
 
-// hideIn has an error of Bind quote the step as it may be shown.
+// hideIn hides passwords in the text that an error of Bind quotes.
 func hideIn(err error) {
 	var undefined *steps.UndefinedError
 	var ambiguous *steps.AmbiguousError
@@ -136,8 +136,8 @@ func hideIn(err error) {
 	}
 }
 
-// StepText gives a step's text, without any password that stands in a URL.
+// StepText returns the text of a step, without passwords in URLs.
 func (p *Plan) StepText(index int) string { return p.texts[index] }
 
-// Steps gives the bound steps, nil where a step has a problem, for checks without running.
+// Steps returns the bound steps, nil for a step with a problem, for checks without a run.
 func (p *Plan) Steps() []*steps.Bound { return p.bound }

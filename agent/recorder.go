@@ -14,35 +14,35 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// recorder takes down one run. The run's goroutine writes it; once it is closed, what an abandoned step still does is
-// ignored. It is the cucumber.Run of an Executor.
+// recorder records one run. The goroutine of the run writes it. Once it is closed, it ignores an abandoned step. It is the
+// cucumber.Run of an Executor.
 type recorder struct {
 	plan     *Plan
 	world    *steps.World
 	observer Observer
-	cleanup  time.Duration // what hooks after the scenario may take
+	cleanup  time.Duration // time for the hooks after the scenario
 
 	mu       sync.Mutex
 	closed   bool
 	steps    []result.StepResult
-	holds    bool                     // results are held, because hooks may change them
-	held     *result.StepResult       // of the step that was done last; nil when it is taken down
-	parting  bool                     // the hooks after the scenario have begun, and have not had their time yet
-	current  int                      // index of the step at work, or being prepared; -1 between steps
-	began    time.Time                // of the step at work, the innermost; zero while it is only being prepared
-	levels   []level                  // the step at work where its sentence is made of others, and those like it beneath, outermost first
-	failed   func() result.StepResult // the step at work has failed and does what it left for afterwards; nil otherwise
+	holds    bool                     // results are held because hooks may change them
+	held     *result.StepResult       // of the last step; nil once it is recorded
+	parting  bool                     // the hooks after the scenario have begun but have not had their extra time yet
+	current  int                      // index of the current step or preparation; -1 between steps
+	began    time.Time                // of the innermost current step; zero during preparation
+	levels   []level                  // the current sentences made of others, outermost first
+	failed   func() result.StepResult // set while a failed step runs its After functions; nil otherwise
 	prepared time.Duration
 	failures map[*steps.Bound]error // of preparations that panicked
 }
 
-// level is a sentence made of others while it is at work.
+// level is a sentence made of others while it runs.
 type level struct {
 	bound *steps.Bound
-	done  []result.StepResult // of what it stands for
+	done  []result.StepResult // of its steps
 }
 
-// run prepares the steps and has them executed.
+// run prepares the steps and executes them.
 func (rec *recorder) run(ctx context.Context, e Executor) bool {
 	if rec.plan.Scenario.Policy.Browser {
 		rec.world.UseBrowser()
@@ -51,10 +51,10 @@ func (rec *recorder) run(ctx context.Context, e Executor) bool {
 	return e.Execute(ctx, rec.plan, rec)
 }
 
-// World is the run's.
+// World returns the World of the run.
 func (rec *recorder) World() *steps.World { return rec.world }
 
-// Library is the one that the plan's steps are bound to.
+// Library returns the library that the plan's steps are bound to.
 func (rec *recorder) Library() *steps.Library { return rec.plan.library }
 
 func (rec *recorder) prepare(ctx context.Context) {
@@ -66,7 +66,7 @@ func (rec *recorder) prepare(ctx context.Context) {
 	rec.mu.Lock()
 	rec.prepared = time.Since(start)
 	rec.mu.Unlock()
-	rec.world.TakeReport() // no step is at work that it could belong to
+	rec.world.TakeReport() // it belongs to no step
 }
 
 func (rec *recorder) prepareStep(ctx context.Context, index int, b *steps.Bound) {
@@ -92,7 +92,7 @@ func (rec *recorder) prepareStep(ctx context.Context, index int, b *steps.Bound)
 	returned = true
 }
 
-// begin sets the clock of the step at work.
+// begin sets the start time of the current step.
 func (rec *recorder) begin(at time.Time) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -105,7 +105,7 @@ func (rec *recorder) mark(index int, began time.Time) {
 	rec.current, rec.began = index, began
 }
 
-// Step does the next step of the plan and keeps what became of it.
+// Step runs the next step of the plan and records its result.
 func (rec *recorder) Step(ctx context.Context) (err error) {
 	rec.mu.Lock()
 	index, closed := len(rec.steps), rec.closed
@@ -122,11 +122,11 @@ func (rec *recorder) Step(ctx context.Context) (err error) {
 	}
 	rec.mark(index, time.Now())
 	s := describe(rec.plan, index, result.Passed)
-	defer func() { rec.finish(s) }() // also after runtime.Goexit
+	defer func() { rec.finish(s) }() // even after runtime.Goexit
 	return rec.perform(ctx, bound, &s, 0)
 }
 
-// perform does a step and puts into s what became of it, whatever happens.
+// perform runs a step and stores its result in s, whatever happens.
 func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.StepResult, depth int) (err error) {
 	if len(b.Inner) > 0 {
 		return rec.performInner(ctx, b, s, depth+1)
@@ -141,7 +141,7 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 	defer func() {
 		if v := recover(); !returned { // no value and not returned: runtime.Goexit
 			err = panicked(v)
-			if took == 0 { // it was the step itself and not what it left for afterwards
+			if took == 0 { // the step itself, not its After functions
 				took = time.Since(start)
 			}
 		}
@@ -165,7 +165,7 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 	return err
 }
 
-// performInner does what a sentence stands for, until a step fails.
+// performInner runs the steps of a sentence until one fails.
 func (rec *recorder) performInner(ctx context.Context, b *steps.Bound, s *result.StepResult, depth int) (err error) {
 	rec.mu.Lock()
 	rec.levels = append(rec.levels, level{bound: b})
@@ -186,7 +186,7 @@ func (rec *recorder) performInner(ctx context.Context, b *steps.Bound, s *result
 	return nil
 }
 
-// stepBeneath is Step for one of those that a sentence stands for.
+// stepBeneath runs a nested step, like Step.
 func (rec *recorder) stepBeneath(ctx context.Context, b *steps.Bound, depth int) error {
 	s := describeInner(b, result.Passed)
 	if err := rec.unready(ctx, b); err != nil {
@@ -198,11 +198,11 @@ func (rec *recorder) stepBeneath(ctx context.Context, b *steps.Bound, depth int)
 	if rec.observer != nil {
 		rec.observer.InnerStarting(depth, b)
 	}
-	defer func() { rec.finishBeneath(depth, s) }() // also after runtime.Goexit
+	defer func() { rec.finishBeneath(depth, s) }() // even after runtime.Goexit
 	return rec.perform(ctx, b, &s, depth)
 }
 
-// finishBeneath takes down what became of a step beneath another one.
+// finishBeneath records the result of a nested step.
 func (rec *recorder) finishBeneath(depth int, s result.StepResult) {
 	rec.mu.Lock()
 	top := &rec.levels[len(rec.levels)-1]
@@ -215,8 +215,8 @@ func (rec *recorder) finishBeneath(depth int, s result.StepResult) {
 	}
 }
 
-// gather makes a step's result of those of the steps that its sentence stands for, of which the rest was skipped. One that
-// failed before any of them began has its verdict already.
+// gather builds the result of a step from those of its nested steps; those not in done were skipped. A step that failed
+// before any of them began already has its verdict.
 func gather(s *result.StepResult, b *steps.Bound, done []result.StepResult) {
 	s.Steps = done[:len(done):len(done)]
 	for i := range done {
@@ -241,10 +241,10 @@ func gather(s *result.StepResult, b *steps.Bound, done []result.StepResult) {
 	}
 }
 
-// innerLabel is the label that tells which step beneath a sentence measured something.
+// innerLabel is the label with the nested step that measured a value.
 const innerLabel = "inner_step"
 
-// beneath puts a step's label before those that say which step beneath it measured something.
+// beneath prefixes the label of a nested step with the label of its outer step.
 func beneath(step string, labels []result.Label) []result.Label {
 	with := make([]result.Label, 0, len(labels)+1)
 	for _, l := range labels {
@@ -257,7 +257,7 @@ func beneath(step string, labels []result.Label) []result.Label {
 	return append(with, result.Label{Name: innerLabel, Value: step})
 }
 
-// unready says why a step cannot begin: its preparation failed, or the scenario's time is up.
+// unready returns why a step cannot begin: its preparation failed, or the scenario's time is up.
 func (rec *recorder) unready(ctx context.Context, b *steps.Bound) error {
 	rec.mu.Lock()
 	err := rec.failures[b]
@@ -272,14 +272,14 @@ func isFailure(err error) bool {
 	return errors.As(err, &failure)
 }
 
-// cutShort says whether a step's failure may come of its being stopped, and blames somebody for it: what it waited for might
-// have come yet.
+// cutShort reports whether a failure with a blame may only result from the stop: what the step waited for might still have
+// come.
 func cutShort(ctx context.Context, err error) bool {
 	var failure *steps.Failure
 	return errors.Is(context.Cause(ctx), steps.ErrStopped) && errors.As(err, &failure) && failure.Reason != result.ReasonCanceled
 }
 
-// until says what ended a run's context, whose time was timeout.
+// until describes what ended the context of a run with this timeout.
 func until(ctx context.Context, timeout time.Duration) string {
 	if errors.Is(context.Cause(ctx), errDeadline) {
 		return fmt.Sprintf("the scenario's %s", timeout)
@@ -287,10 +287,10 @@ func until(ctx context.Context, timeout time.Duration) string {
 	return "stepwatch was told to stop"
 }
 
-// ended says why ctx is over.
+// ended returns the failure for the end of ctx.
 func ended(ctx context.Context, timeout time.Duration) error {
 	if errors.Is(context.Cause(ctx), errDeadline) {
-		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "the scenario's %s were used up; set @timeout to give it more", timeout)
+		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "the scenario used up its %s: raise @timeout to give it more time", timeout)
 	}
 	return steps.Fail(result.ReasonCanceled, result.BlameMonitor, "%w", context.Cause(ctx))
 }
@@ -302,7 +302,7 @@ func panicked(value any) error {
 	return &panicError{steps.Fail(result.ReasonPanic, result.BlameMonitor, "the step's code panicked: %v", value), debug.Stack()}
 }
 
-// panicError carries the stack to the evidence.
+// panicError has the stack for the evidence.
 type panicError struct {
 	error
 	stack []byte
@@ -310,7 +310,7 @@ type panicError struct {
 
 func (p *panicError) Unwrap() error { return p.error }
 
-// finish takes down what became of a step of the scenario, or holds it while hooks can change it.
+// finish records the result of a step of the scenario, or holds it while hooks can change it.
 func (rec *recorder) finish(s result.StepResult) {
 	rec.mu.Lock()
 	holds := rec.holds
@@ -323,14 +323,14 @@ func (rec *recorder) finish(s result.StepResult) {
 	}
 }
 
-// Hold has every result held from now on until Settle is called.
+// Hold holds every result from now on until Settle is called.
 func (rec *recorder) Hold() {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	rec.holds = true
 }
 
-// Held is the status of the step whose result is held.
+// Held returns the status of the step whose result is held.
 func (rec *recorder) Held() (status result.Status, held bool) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -340,14 +340,14 @@ func (rec *recorder) Held() (status result.Status, held bool) {
 	return rec.held.Status, true
 }
 
-// Left is the number of steps that are not taken down yet, one that is held included.
+// Left returns the number of steps that are not recorded yet, including a held one.
 func (rec *recorder) Left() int {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	return len(rec.plan.bound) - len(rec.steps)
 }
 
-// Prevent holds the next step as one that failure has kept from beginning.
+// Prevent holds the next step as one that could not begin because of failure.
 func (rec *recorder) Prevent(failure error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -359,7 +359,7 @@ func (rec *recorder) Prevent(failure error) {
 	rec.held = &s
 }
 
-// Amend adds the failure of a hook to the step that it followed: to what a step that did not pass says already, or as its verdict.
+// Amend adds the failure of a hook to the step before it: to the error of a failed step, or as the verdict of a passed one.
 func (rec *recorder) Amend(act, said string, failure error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -377,15 +377,15 @@ func (rec *recorder) Amend(act, said string, failure error) {
 	rec.fail(s, act, failure)
 }
 
-// fail is for a step that did not pass for what a hook said.
+// fail marks a step as failed because of a hook.
 func (rec *recorder) fail(s *result.StepResult, act string, failure error) {
 	s.Status = statusOf(failure)
 	s.Reason, s.Blame, s.Error = rec.classify(failure)
 	s.Error = act + s.Error
 }
 
-// Settle takes down the step that is held, with what its hooks have reported: nothing can change its result any more. It reports
-// whether the step has passed, or none was held.
+// Settle records the held step with the reports of its hooks. Nothing can change its result afterwards. It reports whether
+// the step passed or none was held.
 func (rec *recorder) Settle() (passed bool) {
 	rec.mu.Lock()
 	if rec.held == nil {
@@ -407,7 +407,7 @@ func (rec *recorder) Settle() (passed bool) {
 	return s.Status == result.Passed
 }
 
-// Part says that the hooks after the scenario begin. They have time of their own, beyond the run's deadline.
+// Part marks the beginning of the hooks after the scenario. They have extra time beyond the run's deadline.
 func (rec *recorder) Part() time.Duration {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -415,7 +415,7 @@ func (rec *recorder) Part() time.Duration {
 	return rec.cleanup
 }
 
-// patience is how much longer than for a step the runner waits: hooks after the scenario have time of their own, once.
+// patience returns how much longer the runner waits: hooks after the scenario have extra time, once.
 func (rec *recorder) patience() time.Duration {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -426,7 +426,7 @@ func (rec *recorder) patience() time.Duration {
 	return rec.cleanup
 }
 
-// take adds the result of the step that was done.
+// take adds the result of a step.
 func (rec *recorder) take(s result.StepResult) {
 	rec.mu.Lock()
 	index := len(rec.steps)
@@ -442,7 +442,7 @@ func (rec *recorder) take(s result.StepResult) {
 	}
 }
 
-// refuse takes down a step that cannot begin, with all beneath it. It returns err for the executor.
+// refuse records a step that cannot begin, with its nested steps. It returns err for the executor.
 func (rec *recorder) refuse(index int, err error) error {
 	s := describe(rec.plan, index, result.Passed)
 	rec.takeDown(&s, time.Time{}, 0, err)
@@ -453,7 +453,7 @@ func (rec *recorder) refuse(index int, err error) error {
 	return err
 }
 
-// takeDown puts into s what became of a step, with what it reported. A zero start means that it never began.
+// takeDown stores the result and the reports of a step in s. A zero start means that it never began.
 func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.Duration, err error) {
 	s.Ran, s.Duration = !start.IsZero(), took
 	if err != nil {
@@ -471,7 +471,7 @@ func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.D
 	}
 }
 
-// statusOf is the status of a step that ended with err: failed, unless the error knows another.
+// statusOf returns the status of a step that ended with err: failed, unless the error has another status.
 func statusOf(err error) result.Status {
 	var other interface{ Status() result.Status }
 	if errors.As(err, &other) {
@@ -488,11 +488,11 @@ func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
 	return result.ReasonInternal, result.BlameMonitor, rec.world.Redacted(err.Error())
 }
 
-// abandon closes the recorder while a step is still at work, and names that step. until is what that should have ended with.
+// abandon closes the recorder while a step still runs, and names that step. until is what should have ended the step.
 func (rec *recorder) abandon(until string) {
 	rec.mu.Lock()
 	index, began, failed := rec.current, rec.began, rec.failed
-	levels := slices.Clone(rec.levels) // what is done on them is only added to
+	levels := slices.Clone(rec.levels) // their done lists only grow
 	if rec.holds && index < 0 && len(rec.steps) < len(rec.plan.bound) {
 		rec.closed = true
 		s := rec.hung(until)
@@ -502,11 +502,11 @@ func (rec *recorder) abandon(until string) {
 		return
 	}
 	if rec.closed = true; index < 0 || index < len(rec.steps) {
-		index = len(rec.steps) // between two steps: the next one is what never came
+		index = len(rec.steps) // between two steps: the next one never came
 	}
 	rec.mu.Unlock()
 	if index >= len(rec.plan.bound) {
-		return // every step is taken down; judge asks the executor's verdict
+		return // every step is recorded; judge uses the executor's verdict
 	}
 	at := func(depth int, status result.Status) result.StepResult {
 		if depth == 0 {
@@ -517,10 +517,10 @@ func (rec *recorder) abandon(until string) {
 	}
 	s := at(len(levels), result.Failed)
 	if failed != nil {
-		s = failed() // the step has its verdict; only what it does afterwards takes too long
+		s = failed() // the step has its verdict; only its After functions take too long
 	} else {
 		s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
-		s.Error = fmt.Sprintf("ignored its deadline and was left behind: still at work after %s; this is a defect of the step's code", until)
+		s.Error = fmt.Sprintf("ignored its deadline and was abandoned: still running after %s; this is a bug in the code of the step", until)
 		if s.Ran = !began.IsZero(); s.Ran {
 			s.Duration = time.Since(began)
 		}
@@ -536,26 +536,26 @@ func (rec *recorder) abandon(until string) {
 	rec.finishLast(index, s)
 }
 
-// hung names what is at work when the watchdog gives up: a hook after a step that has its verdict, or one before a step. It is
-// called under the lock, when no step is at work.
+// hung returns the result of the step whose hook hangs: a hook after a step with a verdict, or one before a step. It is
+// called under the lock, while no step runs.
 func (rec *recorder) hung(until string) result.StepResult {
 	if rec.held != nil {
 		s := *rec.held
 		if s.Status == result.Passed {
 			s.Status, s.Reason, s.Blame = result.Failed, result.ReasonAbandoned, result.BlameMonitor
-			s.Error = fmt.Sprintf("a hook after the step ignored its deadline and was left behind: still at work after %s; this is a defect of the hook's code", until)
+			s.Error = fmt.Sprintf("a hook after the step ignored its deadline and was abandoned: still running after %s; this is a bug in the code of the hook", until)
 		} else {
-			s.Error += "; and a hook after it ignored its deadline and was left behind"
+			s.Error += "; and a hook after it ignored its deadline and was abandoned"
 		}
 		return s
 	}
 	s := describe(rec.plan, len(rec.steps), result.Failed)
 	s.Reason, s.Blame = result.ReasonAbandoned, result.BlameMonitor
-	s.Error = fmt.Sprintf("a hook before the step ignored its deadline and was left behind: still at work after %s; this is a defect of the hook's code", until)
+	s.Error = fmt.Sprintf("a hook before the step ignored its deadline and was abandoned: still running after %s; this is a bug in the code of the hook", until)
 	return s
 }
 
-// finishLast adds the last step of a run that is left behind.
+// finishLast adds the last step of an abandoned run.
 func (rec *recorder) finishLast(index int, s result.StepResult) {
 	rec.mu.Lock()
 	for i := len(rec.steps); i < index; i++ { // a preparation of a later step hung
@@ -568,8 +568,8 @@ func (rec *recorder) finishLast(index int, s result.StepResult) {
 	}
 }
 
-// judge completes the result: the first step that did not pass decides. A verdict of the executor's that the steps do not bear
-// out is a fault of stepwatch's, never a pass.
+// judge completes the result: the first step that did not pass decides. An executor's verdict that contradicts the steps is
+// a fault of stepwatch, never a pass.
 func (rec *recorder) judge(res *result.Result, passed bool) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -595,7 +595,7 @@ func (rec *recorder) judge(res *result.Result, passed bool) {
 	}
 }
 
-// skipped are the steps from index on, none of them run.
+// skipped returns the results of the steps from index on, which did not run.
 func skipped(p *Plan, index int) []result.StepResult {
 	rest := make([]result.StepResult, 0, len(p.bound)-index)
 	for i := index; i < len(p.bound); i++ {
@@ -609,7 +609,7 @@ func describe(p *Plan, index int, status result.Status) result.StepResult {
 	return result.StepResult{Keyword: s.Keyword, Text: p.texts[index], Label: p.labels[index], Line: s.Line, Status: status}
 }
 
-// describeInner is describe for a step beneath another one.
+// describeInner is describe for a nested step.
 func describeInner(b *steps.Bound, status result.Status) result.StepResult {
 	return result.StepResult{Keyword: b.Step.Keyword, Text: b.Step.Text, Label: b.Step.Label, File: b.Step.Path, Line: b.Step.Line, Status: status}
 }

@@ -20,33 +20,33 @@ type Runner struct {
 	Target  *steps.Target
 	Secrets steps.Secrets
 
-	// Own are the definitions of a team's own, the same that the library has with which the plans were made; or nil.
+	// Own has a team's own definitions, the same as in the library of the plans; or nil.
 	Own *cucumber.Own
 
-	// Name tells this agent from others that watch the same systems, so that none takes another's test mail for its own.
+	// Name distinguishes this agent from others that watch the same systems, so that it ignores their test mail.
 	Name string
 
-	// Grace is how long a step may go on after its deadline before it is left behind; zero means one second.
+	// Grace is how long a step may run after its deadline before it is abandoned; zero means one second.
 	Grace time.Duration
 
-	// CleanupTimeout is what putting things back may take after a run, its deadline spent or not; zero means ten seconds.
+	// CleanupTimeout is the time for clean-up after a run, in addition to its deadline; zero means ten seconds.
 	CleanupTimeout time.Duration
 
 	mu        sync.Mutex
 	abandoned map[*Plan]int // plans with a step that has not returned yet
 }
 
-// maxAbandoned is how many steps may be left behind before the runner starts nothing any more: each holds memory and
-// perhaps a connection, and a monitor that eats its machine is worse than one that says it cannot go on.
+// maxAbandoned is the number of abandoned steps from which on the runner starts nothing more: each uses memory and perhaps
+// a connection, and a monitor that exhausts its machine is worse than one that reports that it cannot continue.
 const maxAbandoned = 64
 
-// Occasion says why a run takes place.
+// Occasion describes why a run takes place.
 type Occasion struct {
-	Due      time.Time     // when the schedule wanted the run; zero for one asked for by hand
+	Due      time.Time     // due time of the schedule; zero for a manual run
 	Attempt  int           // 1 for a scheduled run
-	Observer Observer      // told of each step as it happens; may be nil
-	Interval time.Duration // the schedule's interval; zero for a run asked for by hand
-	Begin    bool          // of a plan that cannot run as a whole, run what stands before its first mistake
+	Observer Observer      // notified of each step as it happens; may be nil
+	Interval time.Duration // the schedule's interval; zero for a manual run
+	Begin    bool          // run a plan with mistakes up to the first of them
 }
 
 // Observer watches one run as it happens. Its methods are called between steps, outside every step's time.
@@ -54,18 +54,19 @@ type Observer interface {
 	StepStarting(index int)
 	StepEnded(index int, step result.StepResult)
 
-	// InnerStarting and InnerEnded are told of the steps that a sentence made of others stands for. depth is 1 beneath a
-	// step of the scenario, and one more with each such sentence on the way.
+	// InnerStarting and InnerEnded are called for nested steps. depth is 1 for those of a step of the scenario, and
+	// increases with each level.
 	InnerStarting(depth int, b *steps.Bound)
 	InnerEnded(depth int, step result.StepResult)
 }
 
-// Run executes the plan once and always returns a result: within the plan's Timeout, Grace and CleanupTimeout (twice where own
-// code has hooks) whatever the steps do. A step that panics or calls runtime.Goexit fails; one that ignores its deadline is left behind, named
-// and counted by Abandoned. When ctx ends early with steps.ErrStopped as its cause the result's Reason is "canceled".
+// Run executes the plan once. Whatever the steps do, it returns a result within the plan's Timeout, Grace and CleanupTimeout
+// (twice if own code has hooks). A step that panics or calls runtime.Goexit fails. A step that ignores its deadline is
+// abandoned, named in the result and counted by Abandoned. If ctx ends early with the cause steps.ErrStopped, the result's
+// Reason is "canceled".
 //
-// When the browser breaks under a scheduled run, the run is done once more with a new one: nothing was learned of the
-// website, and most often nothing will be wrong.
+// If the browser breaks in a scheduled run, Run repeats it once with a new browser: the first run says nothing about the
+// website, which most often works.
 func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	res := r.once(ctx, p, o)
 	if res.Reason == result.ReasonBrowser && p.Scenario.Policy.Browser && o.Observer == nil && ctx.Err() == nil {
@@ -74,7 +75,7 @@ func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	return res
 }
 
-// once executes the plan, or what stands before its first mistake.
+// once executes the plan, or its part before the first mistake.
 func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	release, err := r.place(ctx, p)
 	started := time.Now()
@@ -99,7 +100,7 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
 		world:   steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String()),
 		cleanup: orDefault(r.CleanupTimeout, cleanupTimeout)}
 	if err != nil {
-		_ = rec.refuse(0, err) // the error is the executor's, which is not asked
+		_ = rec.refuse(0, err) // the error is for the executor, which does not run
 		rec.judge(res, false)
 		release()
 	} else {
@@ -111,8 +112,8 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	return res
 }
 
-// execute has the recorder's plan run, which is p or its beginning, and completes the result. The run gives its place back when
-// its steps have returned and, if they did in time, its clean-up has too.
+// execute runs the recorder's plan, which is p or its beginning, and completes the result. The run releases its place when
+// its steps have returned and, if they returned in time, its clean-up too.
 func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *result.Result, release func()) {
 	runCtx, cancel := context.WithTimeoutCause(ctx, p.Timeout, errDeadline)
 	defer cancel()
@@ -127,7 +128,7 @@ func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *resul
 		returned = within(more, ended)
 	}
 	if returned {
-		rec.judge(res, passed || rec.plan != p) // of a beginning the executor's verdict is that the rest is undefined
+		rec.judge(res, passed || rec.plan != p) // for a beginning, the executor reports the rest as undefined
 	} else {
 		r.count(p, 1)
 		go func() {
@@ -152,9 +153,9 @@ func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *resul
 	}
 }
 
-// begin runs work in a goroutine, and closes ended when that is over, by runtime.Goexit too. Steps may hang in spite of their
-// deadline, so that no work of theirs is done in the goroutine that waits for it. A new goroutine, whose stack has to grow, makes
-// 82 µs of CPU time a run 110 (BenchmarkCost/runner-alone); a thousand scenarios take the same as with goroutines that are kept.
+// begin runs work in a goroutine, and closes ended when it is over, even by runtime.Goexit. Steps may hang despite their
+// deadline, so they do not run in the goroutine that waits for them. A new goroutine, whose stack has to grow, raises the CPU
+// time of a run from 82 µs to 110 µs (BenchmarkCost/runner-alone). For a thousand scenarios, reused goroutines are no cheaper.
 func begin(work func()) (ended <-chan struct{}) {
 	over := make(chan struct{})
 	go func() {
@@ -164,7 +165,7 @@ func begin(work func()) (ended <-chan struct{}) {
 	return over
 }
 
-// await waits for the end of work for as long as ctx lasts, and for grace after that. It reports whether the end came.
+// await waits for the end of work until ctx ends, and for grace after that. It reports whether work ended.
 func await(ctx context.Context, ended <-chan struct{}, grace time.Duration) bool {
 	select {
 	case <-ended:
@@ -174,7 +175,7 @@ func await(ctx context.Context, ended <-chan struct{}, grace time.Duration) bool
 	}
 }
 
-// within waits for the end of work for a time.
+// within waits up to d for the end of work, and reports whether it ended.
 func within(d time.Duration, ended <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -186,8 +187,8 @@ func within(d time.Duration, ended <-chan struct{}) bool {
 	}
 }
 
-// place waits until the plan may run beside those that do. Scenarios in a browser take turns: two at once would measure
-// each other. The wait is before the run's beginning, so it counts as its delay.
+// place waits until the plan may run. Scenarios in a browser run one at a time: two at once would measure each other. The
+// wait is before the start of the run, so it counts as its delay.
 func (r *Runner) place(ctx context.Context, p *Plan) (release func(), err error) {
 	if !p.Scenario.Policy.Browser || r.Target == nil {
 		return func() {}, nil
@@ -203,7 +204,7 @@ func (r *Runner) place(ctx context.Context, p *Plan) (release func(), err error)
 	return release, nil
 }
 
-// cleanupTimeout is what Runner.CleanupTimeout says when it is zero.
+// cleanupTimeout is the default of Runner.CleanupTimeout.
 const cleanupTimeout = 10 * time.Second
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -213,7 +214,7 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// refuse says why the plan must not be started now.
+// refuse returns why the plan must not start now, or nil.
 func (r *Runner) refuse(p *Plan) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -226,7 +227,7 @@ func (r *Runner) refuse(p *Plan) error {
 	return nil
 }
 
-// count notes that a step of the plan was left behind, or has returned.
+// count records that a step of the plan was abandoned, or has returned.
 func (r *Runner) count(p *Plan, change int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -238,15 +239,15 @@ func (r *Runner) count(p *Plan, change int) {
 	}
 }
 
-// Abandoned is the number of steps that were left behind and have not returned yet.
+// Abandoned returns the number of abandoned steps that have not returned yet.
 func (r *Runner) Abandoned() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.abandoned)
 }
 
-// cleanUp closes the world with time of its own, so that a run that used up its deadline still removes its mail. It
-// returns what could not be put back, and what tells when the clean-up is over.
+// cleanUp closes the world with separate time, so that a run that used up its deadline still removes its mail. It returns
+// what could not be cleaned up, and a channel that is closed at the end of the clean-up.
 func (r *Runner) cleanUp(ctx context.Context, world *steps.World) (left string, ended <-chan struct{}) {
 	limit := orDefault(r.CleanupTimeout, cleanupTimeout)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
@@ -269,5 +270,5 @@ func (r *Runner) cleanUp(ctx context.Context, world *steps.World) (left string, 
 	return outcome, ended
 }
 
-// errDeadline is the cause of a run's context when its time is up.
+// errDeadline is the cause of the end of a run's context when its time is up.
 var errDeadline = errors.New("the scenario's time is up")

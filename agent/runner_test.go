@@ -100,7 +100,7 @@ func TestRunVerdicts(t *testing.T) {
 		"deadline": {[]string{"I wait", "I pass"},
 			"CRITICAL failed timeout web: wait for nothing: no answer before the deadline\nfailed ran=true timeout web wait for nothing: no answer before the deadline\nskipped ran=false   \n"},
 		"late": {[]string{"I am late", "I pass"},
-			"CRITICAL failed timeout target: the scenario's 100ms were used up; set @timeout to give it more\nfailed ran=true timeout target the scenario's 100ms were used up; set @timeout to give it more\nskipped ran=false   \n"},
+			"CRITICAL failed timeout target: the scenario used up its 100ms: raise @timeout to give it more time\nfailed ran=true timeout target the scenario used up its 100ms: raise @timeout to give it more time\nskipped ran=false   \n"},
 		"undefined": {[]string{"I pas", "I pass"},
 			"UNKNOWN undefined scenario scenario: no sentence matches \"I pas\": did you mean \"I pass\"?\nundefined ran=false scenario scenario no sentence matches \"I pas\": did you mean \"I pass\"?\nskipped ran=false   \n"},
 		"ambiguous": {[]string{"I have both"},
@@ -149,7 +149,7 @@ func TestAbandonedStepIsNamedCountedAndNotStartedTwice(t *testing.T) {
 	s.Policy.Timeout = 20 * time.Millisecond
 	r := &Runner{Target: &steps.Target{}, Grace: 10 * time.Millisecond}
 	p := NewPlan(s, l, Defaults{})
-	want := "ignored its deadline and was left behind: still at work after the scenario's 20ms; this is a defect of the step's code"
+	want := "ignored its deadline and was abandoned: still running after the scenario's 20ms; this is a bug in the code of the step"
 	expect(t, r.Run(context.Background(), p, Occasion{}), "UNKNOWN failed abandoned monitor: "+want+"\npassed ran=true   \nfailed ran=true abandoned monitor "+want+"\nskipped ran=false   \n")
 	if got := r.Abandoned(); got != 1 {
 		t.Errorf("abandoned steps: got %d, want 1", got)
@@ -176,7 +176,7 @@ func TestStepThatGoesOnWhenStopped(t *testing.T) {
 	time.AfterFunc(5*time.Millisecond, func() { stop(steps.ErrStopped) })
 	l := library(does(`I hang`, func(context.Context, *steps.World, steps.Args) error { <-release; return nil }))
 	res := (&Runner{Target: &steps.Target{}, Grace: 5 * time.Millisecond}).Run(ctx, NewPlan(scenario("hangs", "I hang"), l, Defaults{Timeout: time.Minute}), Occasion{})
-	const want = "ignored its deadline and was left behind: still at work after stepwatch was told to stop; this is a defect of the step's code"
+	const want = "ignored its deadline and was abandoned: still running after stepwatch was told to stop; this is a bug in the code of the step"
 	if res.Error != want || res.Reason != result.ReasonAbandoned {
 		t.Errorf("got %s %q, want %q", res.Reason, res.Error, want)
 	}

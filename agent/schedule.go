@@ -7,25 +7,25 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// grid is the raster of due times. A machine that watches a thousand scenarios wakes a hundred times a second instead of
-// a thousand, which saves a third of the CPU, and no due time is further than this from where the hash put it.
+// grid is the granularity of due times. With a thousand scenarios the machine wakes a hundred times a second instead of a
+// thousand times, which saves a third of the CPU. No due time moves further than this from the hashed offset.
 const grid = 10 * time.Millisecond
 
-// Schedule says when a scenario is due: every interval, at an offset that only its identity decides. So a restart does
-// not move it, and a thousand scenarios do not start together.
+// Schedule says when a scenario is due: every interval, at an offset that depends only on its identity. So a restart does
+// not move it, and a thousand scenarios do not start at once.
 type Schedule struct {
 	Interval time.Duration
 	Offset   time.Duration // into each interval, counted from the Unix epoch
 }
 
-// NewSchedule spreads identity over the interval.
+// NewSchedule returns a schedule with an offset from a hash of identity.
 func NewSchedule(interval time.Duration, identity result.Identity) Schedule {
 	if interval <= 0 {
 		return Schedule{}
 	}
 	h := fnv.New64a()
 	for _, part := range []string{identity.File, identity.Feature, identity.Scenario, identity.Example} {
-		_, _ = h.Write([]byte(part)) // a hash takes everything
+		_, _ = h.Write([]byte(part)) // a hash returns no error
 		_, _ = h.Write([]byte{0})
 	}
 	offset := time.Duration(scramble(h.Sum64()) % uint64(interval)) //nolint:gosec // below interval, so it fits
@@ -35,7 +35,7 @@ func NewSchedule(interval time.Duration, identity result.Identity) Schedule {
 	return Schedule{Interval: interval, Offset: offset}
 }
 
-// scramble finishes FNV, whose low bits follow the last bytes of names that differ in a digit only (the finaliser of
+// scramble mixes the bits of FNV, whose low bits follow the last bytes of names that differ only in a digit (the finaliser of
 // splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 func scramble(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -43,8 +43,8 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// First returns the first due time at or after now. Later ones follow by adding the interval, on the monotonic clock, so
-// that a step of the wall clock neither stops the runs nor makes them burst.
+// First returns the first due time at or after now. Later due times add the interval, on the monotonic clock, so that
+// a step of the wall clock causes neither a pause nor a burst of runs.
 func (s Schedule) First(now time.Time) time.Time {
 	wait := (s.Offset - time.Duration(now.UnixNano()%int64(s.Interval))) % s.Interval
 	if wait < 0 {

@@ -43,14 +43,14 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		mistakes = append(mistakes, found)
 	}
 	if len(mistakes) > 0 {
-		return notRun(t, errors.Join(append(mistakes, errors.New("the agent starts with sound features only: mend these, \"stepwatch lint\" lists them again"))...))
+		return notRun(t, errors.Join(append(mistakes, errors.New("the agent was not started: fix these errors; \"stepwatch lint\" lists them again"))...))
 	}
 	if *listen == "" {
 		*listen = set.config.Listen
 	}
 	log := slog.New(slog.NewTextHandler(t.err, nil))
 	if set.usesBrowser() && os.Getuid() == 0 && set.browser().Local() {
-		log.Warn("the browser runs without its sandbox, because stepwatch runs as root: run it as an ordinary user")
+		log.Warn("the browser runs without its sandbox because stepwatch runs as root: run stepwatch as an ordinary user")
 	}
 	s, err := newService(ctx, set, *listen, log)
 	if err != nil {
@@ -58,7 +58,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
-	fmt.Fprintf(t.err, "stepwatch watches %d scenarios, metrics are at http://%s/metrics\n", len(set.plans), s.address())
+	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at http://%s/metrics\n", counted(len(set.plans), "scenario"), s.address())
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go kept.SweepHourly(watching) // nobody waits for a slow disk
@@ -68,7 +68,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	return exitPassed
 }
 
-// service is an agent with its exporters and the HTTP server in front of them.
+// service is an agent with its exporters and its HTTP server.
 type service struct {
 	agent    *agent.Agent
 	listener net.Listener
@@ -77,8 +77,8 @@ type service struct {
 	log      *slog.Logger
 }
 
-// newService wires the exporters that the configuration names, Prometheus always among them, and opens the port. sinks
-// are taken besides.
+// newService creates the configured exporters and always the Prometheus exporter, and opens the port. sinks also get the
+// results.
 func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
 	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
@@ -124,7 +124,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 
 func (s *service) address() string { return s.listener.Addr().String() }
 
-// run works until ctx ends, then lets runs end, flushes the exporters and closes the port.
+// run runs the agent until ctx ends. Then it waits for the runs, flushes the exporters and closes the port.
 func (s *service) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -134,7 +134,7 @@ func (s *service) run(ctx context.Context) error {
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}
-		cancel(err) // an agent that nobody can ask is no use: stop, and let the service manager start it again
+		cancel(err) // without the server nobody can query the agent: stop, so that the service manager restarts it
 		served <- err
 	}()
 	go keepHeapFloor(ctx)
@@ -152,7 +152,7 @@ func (s *service) run(ctx context.Context) error {
 	return errors.Join(append(errs, <-served)...)
 }
 
-// landing is the page at "/": where to go from here.
+// landing returns the handler of the page at "/", which links to the other pages.
 func landing(paths []string) http.Handler {
 	page := template.Must(template.New("landing").Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>stepwatch</title>
@@ -164,6 +164,6 @@ func landing(paths []string) http.Handler {
 `))
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = page.Execute(w, paths) // the reader went away
+		_ = page.Execute(w, paths) // the client disconnected
 	})
 }

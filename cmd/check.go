@@ -16,15 +16,15 @@ func init() {
 	registerVerb(verb{name: "check", args: "PATH[:LINE]…", summary: "run scenarios once as a Nagios plugin", place: 30, run: checkVerb})
 }
 
-// checkVerb is a Nagios plugin: one status line, perfdata, exit code 0 to 3, whatever happens. What goes wrong before a
-// scenario runs is UNKNOWN and stands on the status line, because Nagios shows nothing else.
+// checkVerb is a Nagios plugin. It always prints one status line with perfdata and exits with 0 to 3. An error before a
+// scenario runs is UNKNOWN and is on the status line, because Nagios shows nothing else.
 func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("check")
 	load := loadFlags(t, f)
-	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this long; keep it below the service_check_timeout of Nagios")
-	keep := f.String("evidence", "", "directory for the evidence of what fails, whose paths then follow the status line (default: none is kept)")
-	compat := f.Bool("compat", false, "as cucumber-nagios: its status line, values and counts, and its meaning of I should see (see docs/migration.md)")
+	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this duration; keep it below the service_check_timeout of Nagios")
+	keep := f.String("evidence", "", "directory for the evidence of failures; its paths follow the status line (default: keep none)")
+	compat := f.Bool("compat", false, "behave like cucumber-nagios: its status line, values and counts, and its meaning of I should see (see docs/migration.md)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code
 	}

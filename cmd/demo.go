@@ -24,35 +24,35 @@ import (
 )
 
 func init() {
-	registerVerb(verb{name: "demo", summary: "a mail server, a website and an agent that watches both, in one process", place: 10, run: demoVerb})
+	registerVerb(verb{name: "demo", summary: "run a mail server, a website and an agent that watches both", place: 10, run: demoVerb})
 }
 
-// breakages are what demo --break can do, with what a newcomer will see.
+// breakages maps the values of demo --break to their effects.
 var breakages = map[string]struct {
 	says string
 	do   func(*stepstest.MailServer, *stepstest.Website) error
 }{
-	"mail": {"the mail server refuses every recipient: the sending step fails, and the refusal stands beside it",
+	"mail": {"the mail server refuses every recipient: the sending step fails, and the error shows the refusal",
 		func(m *stepstest.MailServer, _ *stepstest.Website) error {
 			return m.Break(stepstest.FaultRejectRecipient)
 		}},
-	"web": {"the website answers 500: the visits fail, and the status stands beside the step",
+	"web": {"the website answers 500: the visits fail, and the error shows the status",
 		func(_ *stepstest.MailServer, w *stepstest.Website) error {
 			w.SetBroken(stepstest.Status500)
 			return nil
 		}},
-	"slow": {"the website takes 1.2 s for every page: the steps pass, but over their budget of @warn:1s",
+	"slow": {"the website takes 1.2 s for each page: the steps pass, but exceed their budget of @warn:1s",
 		func(_ *stepstest.MailServer, w *stepstest.Website) error {
 			w.SetDelay(1200 * time.Millisecond)
 			return nil
 		}},
 }
 
-// demoVerb starts a mail server and a website on loopback, runs the shipped demo features against them once in full
-// view, and then keeps an agent at it. It needs no root, no other program and no network.
+// demoVerb starts a mail server and a website on loopback, runs the built-in demo features against them once, shows each
+// step, and then runs an agent. It needs no root, no other program and no network.
 func demoVerb(ctx context.Context, t *terminal, args []string) int {
 	f := flagSet("demo")
-	listen := f.String("listen", "", "host:port of the agent's HTTP server (default: 127.0.0.1:9469, or a free port when that is taken)")
+	listen := f.String("listen", "", "host:port of the agent's HTTP server (default: 127.0.0.1:9469, or a free port if that is in use)")
 	broken := f.String("break", "", "make one thing fail: "+strings.Join(slices.Sorted(maps.Keys(breakages)), ", "))
 	once := f.Bool("once", false, "run the features once and stop")
 	if code, done := parse(t, f, "", args, exitNotRun); done {
@@ -60,7 +60,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	breakage, known := breakages[*broken]
 	if !known && *broken != "" {
-		return notRun(t, fmt.Errorf("--break %q: it is one of %s", *broken, strings.Join(slices.Sorted(maps.Keys(breakages)), ", ")))
+		return notRun(t, fmt.Errorf("--break %q: choose one of %s", *broken, strings.Join(slices.Sorted(maps.Keys(breakages)), ", ")))
 	}
 	d, err := startDemo(t.glue)
 	if err != nil {
@@ -91,7 +91,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	fmt.Fprintf(t.out, `
-The agent now runs these scenarios on their schedules. A line a run follows; Ctrl-C ends the demo.
+The agent now runs these scenarios on their schedules. It prints one line for each run. Press Ctrl-C to stop.
 
   metrics     http://%[1]s/metrics
   each step   curl -s http://%[1]s/metrics | grep stepwatch_step_last_duration_seconds
@@ -106,7 +106,7 @@ The agent now runs these scenarios on their schedules. A line a run follows; Ctr
 	return exitPassed
 }
 
-// demo is what is watched, and the features that watch it.
+// demo is the watched servers and the features that watch them.
 type demo struct {
 	mail *stepstest.MailServer
 	web  *stepstest.Website
@@ -160,7 +160,7 @@ func (d *demo) close() {
 	_ = d.web.Close()
 }
 
-// serve starts the agent, on another port when the usual one is taken.
+// serve starts the agent. If the default port is in use, it takes another one.
 func (d *demo) serve(ctx context.Context, listen string, t *terminal) (*service, error) {
 	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	lines := &runLines{out: t.out, colour: t.colour}
@@ -174,7 +174,7 @@ func (d *demo) serve(ctx context.Context, listen string, t *terminal) (*service,
 	return s, err
 }
 
-// runLines is a sink that writes one line a run.
+// runLines is a sink that writes one line for each run.
 type runLines struct {
 	mu     sync.Mutex
 	out    io.Writer

@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asInit makes this program the first process of a container, which inherits every process whose parent has ended and must
-// bury it: a browser leaves several each time. It runs itself once more to do the work, passes on signals, and gives the
-// work's exit code.
+// asInit runs this program as the first process of a container. It starts itself again to do the work, forwards signals,
+// and returns the exit code of the work. It also reaps orphaned processes: a browser leaves several each time.
 func asInit() int {
 	self, err := os.Executable()
 	if err != nil {
@@ -22,7 +21,7 @@ func asInit() int {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	_, err = unix.IoctlGetInt(0, unix.TIOCGPGRP)
 	atTerminal := err == nil
-	// A group of its own in the foreground of the terminal, if there is one: a key's signal then comes once and not twice.
+	// The worker gets its own process group in the foreground of the terminal, so that Ctrl-C signals it only once.
 	worker, err := syscall.ForkExec(self, os.Args, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, //nolint:gosec // it is this very program
 		Sys: &syscall.SysProcAttr{Setpgid: true, Foreground: atTerminal, Ctty: 0}})
 	if err != nil {
@@ -32,7 +31,7 @@ func asInit() int {
 	go func() {
 		for s := range signals {
 			if s, known := s.(syscall.Signal); known {
-				_ = syscall.Kill(worker, s) // it has just ended
+				_ = syscall.Kill(worker, s) // it may have ended
 			}
 		}
 	}()
@@ -46,7 +45,7 @@ func asInit() int {
 			return exitNotRun
 		case pid != worker:
 		case status.Signaled():
-			return 128 + int(status.Signal()) // as a shell says it
+			return 128 + int(status.Signal()) // as in a shell
 		default:
 			return status.ExitStatus()
 		}

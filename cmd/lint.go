@@ -19,7 +19,7 @@ func init() {
 	registerVerb(verb{name: "lint", args: "PATH…", summary: "find mistakes in feature files without running them", place: 60, run: lintVerb})
 }
 
-// severity says how bad a finding is, in the words of compilers and of SARIF.
+// severity is the severity of a finding, in the terms of compilers and SARIF.
 type severity string
 
 const (
@@ -28,31 +28,31 @@ const (
 	note     severity = "note" // nothing is wrong
 )
 
-// finding is one mistake in a feature file, or what is most likely one.
+// finding is a mistake, or a likely mistake, in a feature file.
 type finding struct {
 	features.Problem
 	severity severity
 }
 
-// Error gives "file:line:column: severity: message", as compilers write it, so that editors can read it.
+// Error returns "file:line:column: severity: message", the format of compilers, which editors can read.
 func (f finding) Error() string {
 	p := f.Problem
 	p.Message = string(f.severity) + ": " + printable(p.Message)
 	return p.Error()
 }
 
-// The rules that a scenario as a whole can break, beside those of the packages features and steps.
+// The rules for a scenario as a whole, in addition to those of the packages features and steps.
 const (
 	rulePassword       features.Rule = "password"        // a password in a feature
-	ruleTime           features.Rule = "time"            // times that do not fit each other
-	ruleBrowser        features.Rule = "browser"         // settings that the browser does not follow
-	ruleRuby           features.Rule = "ruby"            // Ruby code, which is not run
-	ruleUnusedSentence features.Rule = "unused-sentence" // a sentence of one's own that no scenario uses
+	ruleTime           features.Rule = "time"            // times that contradict each other
+	ruleBrowser        features.Rule = "browser"         // settings that have no effect in the browser
+	ruleRuby           features.Rule = "ruby"            // Ruby code, which stepwatch does not run
+	ruleUnusedSentence features.Rule = "unused-sentence" // an own sentence that no scenario uses
 )
 
-// lintVerb finds everything that can be known without running: files that do not parse, undefined and ambiguous steps,
-// mistakes in sentences of one's own, unknown accounts, hosts, secrets, files and policy tags, values that cannot be meant,
-// schedules that cannot be kept.
+// lintVerb finds all mistakes that are visible without a run: files that do not parse, undefined and ambiguous steps,
+// mistakes in own sentences, unknown accounts, hosts, secrets, files and policy tags, invalid values, schedules that
+// cannot be kept.
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
 	load := loadFlags(t, f)
@@ -62,7 +62,7 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 	}
 	write, known := lintFormats[*format]
 	if !known {
-		return notRun(t, fmt.Errorf("--format %q: it is text, json, sarif or github", *format))
+		return notRun(t, fmt.Errorf("--format %q: choose text, json, sarif or github", *format))
 	}
 	set, err := load.read(f.Args())
 	if err != nil {
@@ -82,7 +82,7 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 	}
 }
 
-// lintText writes a line for each finding, the sentences that are missing, and a line that counts.
+// lintText writes a line for each finding, the missing sentences, and a line with the counts.
 func lintText(w io.Writer, s *set, findings []finding) error {
 	var b strings.Builder
 	count := make(map[severity]int)
@@ -102,7 +102,7 @@ func lintText(w io.Writer, s *set, findings []finding) error {
 	return err
 }
 
-// counted gives "1 mistake", "2 mistakes".
+// counted returns "1 mistake", "2 mistakes".
 func counted(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
@@ -110,7 +110,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// findings lists the mistakes of a set by place, each once: a background's step belongs to every scenario of its file.
+// findings lists the mistakes of a set by place, each once: the step of a background belongs to every scenario of its file.
 func (s *set) findings() []finding {
 	var all []finding
 	for _, p := range slices.Concat(s.problems, s.mistakes, s.warnings) {
@@ -132,7 +132,7 @@ func (s *set) findings() []finding {
 		all = append(all, s.planFindings(plan)...)
 	}
 	for _, plan := range s.broken {
-		// Where the examples could not be read, placeholders stand in the steps that nothing has filled in.
+		// If the examples could not be read, the steps have unfilled placeholders.
 		all = append(all, slices.DeleteFunc(s.planFindings(plan), func(f finding) bool {
 			return slices.ContainsFunc(plan.Scenario.Steps, func(step features.Step) bool {
 				return step.Line == f.Line && strings.Contains(step.Text, "<")
@@ -145,7 +145,7 @@ func (s *set) findings() []finding {
 	return slices.Compact(all)
 }
 
-// planFindings lists what is wrong with one scenario.
+// planFindings lists the mistakes of one scenario.
 func (s *set) planFindings(plan *agent.Plan) []finding {
 	var all []finding
 	scenario := plan.Scenario
@@ -172,10 +172,10 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 		waits += wait
 		if limit := scenario.Policy.Timeout; wait > 0 && limit > 0 && waits > limit {
 			severity := mistaken
-			if wait <= limit { // which it may get, when the steps before it wait for less than they may
+			if wait <= limit { // enough if the earlier steps wait for less
 				severity = warned
 			}
-			add(step.Line, step.Column, ruleTime, severity, "@timeout:%s ends the run before the %s of this step are over: raise @timeout above %s, or wait for less",
+			add(step.Line, step.Column, ruleTime, severity, "@timeout:%s ends the run before this step has waited %s: raise @timeout above %s, or lower the waits",
 				limit, wait, waits)
 		}
 	}
@@ -185,31 +185,31 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 		}
 	}
 	if interval := plan.Schedule.Interval; plan.Timeout > interval && !scenario.Policy.Manual {
-		add(scenario.Line, 1, ruleTime, warned, "a run may take %s, longer than its interval of %s: runs will be missed while it waits; raise @every or lower the waits",
+		add(scenario.Line, 1, ruleTime, warned, "a run may take %s, longer than its interval of %s, so runs may be missed: raise @every or lower the waits",
 			plan.Timeout, interval)
 	}
 	if slowest := max(plan.Budget.Warn, plan.Budget.Crit); slowest > plan.Timeout {
-		add(scenario.Line, 1, ruleTime, warned, "no step can take %s, since a run ends after %s: lower @warn and @crit, or raise @timeout", slowest, plan.Timeout)
+		add(scenario.Line, 1, ruleTime, warned, "no step can take %s, because a run ends after %s: lower @warn and @crit, or raise @timeout", slowest, plan.Timeout)
 	}
 	return all
 }
 
-// passwords warns of those that everybody sees who may read the step.
+// passwords warns of passwords in the text or table of a step, which every reader of the feature sees.
 func passwords(step features.Step) []finding {
 	var all []finding
 	warn := func(message string) {
 		all = append(all, finding{features.Problem{Path: step.Path, Line: step.Line, Column: step.Column, Message: message, Rule: rulePassword}, warned})
 	}
 	if features.HidePassword(step.Text) != step.Text {
-		warn(`a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, and write "I authenticate to … as … with the secret …" before this step`)
+		warn(`a URL contains a password, which everybody can read: move it to secrets in stepwatch.yml, and write "I authenticate to … as … with the secret …" before this step`)
 	}
 	if passwordInTable(step.Table) {
-		warn(`a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"`)
+		warn(`the table contains a password, which everybody can read: move it to secrets in stepwatch.yml, and put its name into a column "secret"`)
 	}
 	return all
 }
 
-// explain adds the other near sentences to an undefined step's message.
+// explain adds the other similar sentences to the message of an undefined step.
 func explain(err error) string {
 	var undefined *steps.UndefinedError
 	if errors.As(err, &undefined) && undefined.Write == "" && len(undefined.Nearest) > 1 {
@@ -218,7 +218,7 @@ func explain(err error) string {
 	return err.Error()
 }
 
-// unused hints at the sentences that no scenario uses, where all scenarios are at hand.
+// unused lists the sentences that no scenario uses, if all scenarios were loaded.
 func (s *set) unused() []finding {
 	if s.partial || len(s.plans) == 0 {
 		return nil
@@ -233,7 +233,7 @@ func (s *set) unused() []finding {
 	}
 	for _, plan := range slices.Concat(s.plans, s.broken) {
 		if slices.ContainsFunc(plan.Problems, func(p agent.Problem) bool { return !errors.As(p.Err, new(*steps.UndefinedError)) }) {
-			return nil // which sentence that step uses is not known here
+			return nil // it is unknown which sentence that step uses
 		}
 		for _, b := range plan.Steps() {
 			if b != nil {
@@ -253,13 +253,13 @@ func (s *set) unused() []finding {
 		i := slices.IndexFunc(s.sentences, func(o *features.Sentence) bool { return o.Named && o.Path == d.File && o.Line == d.Line })
 		if i >= 0 {
 			all = append(all, finding{features.Problem{Path: d.File, Line: d.Line, Column: s.sentences[i].Column, Rule: ruleUnusedSentence,
-				Message: fmt.Sprintf("no scenario read here uses the sentence %q", d.Sentence)}, note})
+				Message: fmt.Sprintf("none of the scenarios read uses the sentence %q", d.Sentence)}, note})
 		}
 	}
 	return all
 }
 
-// snippets gives the definitions that are missing, as somebody would begin to write them; empty when none is.
+// snippets returns drafts of the missing definitions, or "".
 func (s *set) snippets() string {
 	var all []string
 	for _, plan := range s.plans {
@@ -273,11 +273,11 @@ func (s *set) snippets() string {
 	if len(all) == 0 || len(s.problems) > 0 { // a file that cannot be read may define them
 		return ""
 	}
-	return "To define what no sentence matches, put this beneath a \"Feature:\" line in a file such as steps/own.feature,\n" +
-		"in the directory of your features, and write beneath each what it stands for:\n\n" + strings.Join(all, "\n")
+	return "To define the missing sentences, put this below a \"Feature:\" line in a file such as steps/own.feature,\n" +
+		"in the directory of your features, and write the steps of each below it:\n\n" + strings.Join(all, "\n")
 }
 
-// passwordInTable reports whether a table has a password, which everybody sees who may read the feature.
+// passwordInTable reports whether a table contains a password.
 func passwordInTable(table [][]string) bool {
 	if len(table) < 2 {
 		return false

@@ -17,7 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// lintFormats write findings, each in its own way.
+// lintFormats maps the values of --format to their writers.
 var lintFormats = map[string]func(w io.Writer, s *set, findings []finding) error{
 	"text":   lintText,
 	"json":   lintJSON,
@@ -25,39 +25,39 @@ var lintFormats = map[string]func(w io.Writer, s *set, findings []finding) error
 	"github": lintGitHub,
 }
 
-// lintRules describe every rule that a finding can name, for the code hosts that show it beside them.
+// lintRules describes every rule of a finding, for code hosts that show the rules.
 var lintRules = []struct {
 	id      features.Rule
 	summary string
 	usual   severity
 }{
-	{features.RuleFile, "What was named is no file with features that can be read.", mistaken},
-	{features.RuleSyntax, "The line cannot stand where it is: the file is no Gherkin.", mistaken},
-	{features.RuleKeyword, "A keyword is written wrong, so that its line counts as something else.", mistaken},
+	{features.RuleFile, "The path is not a readable feature file.", mistaken},
+	{features.RuleSyntax, "The line is not allowed here: the file is not valid Gherkin.", mistaken},
+	{features.RuleKeyword, "A keyword is misspelled, so its line has another meaning.", mistaken},
 	{features.RuleNothing, "A feature, rule or scenario would run nothing.", mistaken},
 	{features.RuleOutline, "An outline has no examples.", mistaken},
-	{features.RuleSlip, "A placeholder is not filled in, or a column is there twice.", mistaken},
+	{features.RuleSlip, "A placeholder is not filled in, or a column occurs twice.", mistaken},
 	{features.RuleUnused, "A placeholder has no column, or a column has no placeholder.", warned},
-	{features.RuleTag, "A tag cannot be read, or has no effect where it seems to have one.", mistaken},
-	{features.RuleName, "A feature or scenario has no name of its own, by which its results could be told from others.", mistaken},
+	{features.RuleTag, "A tag is invalid or has no effect.", mistaken},
+	{features.RuleName, "A feature or scenario has no unique name that identifies its results.", mistaken},
 	{steps.RuleUndefined, "No sentence matches the step.", mistaken},
 	{steps.RuleAmbiguous, "Several sentences match the step.", mistaken},
-	{steps.RuleArgument, "A table or doc string stands beneath a step that does not take it, or is missing.", mistaken},
+	{steps.RuleArgument, "A step has a table or doc string that its sentence does not take, or lacks one.", mistaken},
 	{steps.RuleUnknown, "An account, host or secret is not in stepwatch.yml.", mistaken},
-	{steps.RuleMissingFile, "A file that a step names is not there.", mistaken},
-	{steps.RuleValue, "A step holds a value that cannot be meant.", mistaken},
-	{steps.RuleSentence, "A sentence that is made of others has a mistake, or is used with what it cannot take.", mistaken},
-	{ruleUnusedSentence, "No scenario uses a sentence that is made of others.", note},
-	{rulePassword, "A password stands in a feature.", warned},
-	{ruleRuby, "A Ruby file of Cucumber has code that no sentence stands for.", warned},
-	{ruleTime, "Intervals, deadlines, waits and budgets do not fit each other.", warned},
+	{steps.RuleMissingFile, "A step names a file that does not exist.", mistaken},
+	{steps.RuleValue, "A step has an invalid value.", mistaken},
+	{steps.RuleSentence, "A sentence made of others has a mistake, or gets a value that it does not take.", mistaken},
+	{ruleUnusedSentence, "No scenario uses the sentence.", note},
+	{rulePassword, "A feature contains a password.", warned},
+	{ruleRuby, "A Ruby file of Cucumber has code that no sentence replaces.", warned},
+	{ruleTime, "Intervals, deadlines, waits and budgets contradict each other.", warned},
 	{ruleBrowser, "A setting has no effect on scenarios tagged @browser.", warned},
 }
 
-// sources are the lines of the files that findings stand in, to tell how far a finding goes.
+// sources has the lines of the files with findings, to compute where a finding ends.
 type sources map[string][]string
 
-// line gives a line of a file, from 1, or "" when it cannot be read.
+// line returns a line of a file, from 1, or "" if it cannot be read.
 func (s sources) line(path string, number int) string {
 	lines, known := s[path]
 	if !known {
@@ -65,7 +65,7 @@ func (s sources) line(path string, number int) string {
 		if err == nil {
 			lines = strings.Split(strings.TrimPrefix(string(content), "\ufeff"), "\n")
 		}
-		s[path] = lines // a file that is gone meanwhile has no lines
+		s[path] = lines // a deleted file has no lines
 	}
 	if number < 1 || number > len(lines) {
 		return ""
@@ -73,7 +73,7 @@ func (s sources) line(path string, number int) string {
 	return strings.TrimRightFunc(lines[number-1], unicode.IsSpace)
 }
 
-// end is the column behind a finding, in characters: a tag and a cell end where they do, everything else with its line.
+// end returns the column after a finding, in characters. A tag or a cell ends where it does, everything else with its line.
 func (s sources) end(f finding) int {
 	line := []rune(s.line(f.Path, f.Line))
 	start := f.Column - 1
@@ -94,7 +94,7 @@ func (s sources) end(f finding) int {
 	return f.Column + len(rest)
 }
 
-// jsonFinding is a finding in the JSON of lint, which docs/authoring.md describes.
+// jsonFinding is a finding in the JSON of lint, documented in docs/authoring.md.
 type jsonFinding struct {
 	File      string        `json:"file"`
 	Line      int           `json:"line,omitempty"`
@@ -145,7 +145,7 @@ func indented(w io.Writer, value any) error {
 	return e.Encode(value)
 }
 
-// What lint writes of SARIF 2.1.0 (OASIS, 2020), by the names that it has there.
+// The parts of SARIF 2.1.0 (OASIS, 2020) that lint writes, under their names in the standard.
 type (
 	sarifLog struct {
 		Schema  string     `json:"$schema"`
@@ -205,18 +205,18 @@ type (
 	}
 )
 
-// sarifRoot is what relative addresses are relative to. Where it is on this machine is nobody's business: code hosts know
-// their own copy.
+// sarifRoot names the base of relative URIs. The log does not contain its place on this machine: code hosts know their
+// own copy.
 const sarifRoot = "SRCROOT"
 
-// lintSARIF writes a log for code hosts. A finding keeps its fingerprint when lines are put in above it.
+// lintSARIF writes a log for code hosts. A finding keeps its fingerprint when lines are inserted above it.
 func lintSARIF(w io.Writer, _ *set, findings []finding) error {
 	files := sources{}
 	run := sarifRun{
 		Tool: sarifTool{sarifDriver{Name: "stepwatch", Version: version(), About: "https://github.com/stepwatch/stepwatch"}},
-		// Those of the parser. Editors that count UTF-16 code units differ behind characters beyond U+FFFF only.
+		// As in the parser. Editors that count UTF-16 code units differ only after characters beyond U+FFFF.
 		ColumnKind: "unicodeCodePoints",
-		Bases:      map[string]sarifArtifact{sarifRoot: {Description: &sarifText{"The directory that stepwatch was started in."}}},
+		Bases:      map[string]sarifArtifact{sarifRoot: {Description: &sarifText{"The working directory of stepwatch."}}},
 		Results:    make([]sarifResult, 0, len(findings)),
 	}
 	index := make(map[features.Rule]int, len(lintRules))
@@ -237,7 +237,7 @@ func lintSARIF(w io.Writer, _ *set, findings []finding) error {
 			sum := sha256.Sum256([]byte(f.Path + "\x00" + string(f.Rule) + "\x00" + line))
 			print := hex.EncodeToString(sum[:8])
 			seen[print]++
-			// By this name GitHub looks for it.
+			// GitHub looks for this name.
 			result.Fingerprints = map[string]string{"primaryLocationLineHash": fmt.Sprintf("%s:%d", print, seen[print])}
 		}
 		run.Results = append(run.Results, result)
@@ -245,7 +245,7 @@ func lintSARIF(w io.Writer, _ *set, findings []finding) error {
 	return indented(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
 }
 
-// artifactAt is the address of a file: relative where the file lies beneath the working directory.
+// artifactAt returns the URI of a file, relative if the file is in the working directory.
 func artifactAt(path string) sarifArtifact {
 	absolute, err := filepath.Abs(path)
 	if err != nil {

@@ -71,29 +71,29 @@ var mistakes = []struct {
 	said     string // without the path; only the beginning where the message goes on
 	old, new string
 }{
-	{`7:3: error: @ownr:web is no policy: did you mean @owner:web?`, "@ownr:web", "@owner:web"},
-	{`7:13: error: @timeout:2parsecs: "2parsecs" is no duration, as in @timeout:90s`, "@timeout:2parsecs", "@timeout:90s"},
-	{`9:5: error: “https://www.example.org/” stands in typographic quotes: write "https://www.example.org/"`, "“https://www.example.org/”", `"https://www.example.org/"`},
+	{`7:3: error: @ownr:web is not a policy tag: did you mean @owner:web?`, "@ownr:web", "@owner:web"},
+	{`7:13: error: @timeout:2parsecs: "2parsecs" is not a duration, as in @timeout:90s`, "@timeout:2parsecs", "@timeout:90s"},
+	{`9:5: error: “https://www.example.org/” is in typographic quotes: write "https://www.example.org/"`, "“https://www.example.org/”", `"https://www.example.org/"`},
 	{`10:5: error: no sentence matches "I folow \"Log in\"": did you mean "I follow {text}"?`, "folow", "follow"},
 	{`11:5: error: no secret "membres" in stepwatch.yml (it has members): add it under secrets`, "membres", "members"},
-	{`12:5: error: "I press {text}" takes no table: take it out, or put it beneath the step that it belongs to`, "      | really |\n", "\n"},
-	{`14:5: error: "99999999999999999999h" is no duration: write it as "60s" or "5 minutes"`, "99999999999999999999h", "60s"},
-	{`15:5: warning: a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, and write "I authenticate to`, "alice:hunter2@", ""},
-	{`16:5: error: "the table {text} should have the rows:" needs a table: write its rows beneath the step, as in the example of "stepwatch steps"`,
+	{`12:5: error: "I press {text}" takes no table: remove it, or move it below the step that it belongs to`, "      | really |\n", "\n"},
+	{`14:5: error: "99999999999999999999h" is not a duration: write it as "60s" or "5 minutes"`, "99999999999999999999h", "60s"},
+	{`15:5: warning: a URL contains a password, which everybody can read: move it to secrets in stepwatch.yml, and write "I authenticate to`, "alice:hunter2@", ""},
+	{`16:5: error: "the table {text} should have the rows:" needs a table: write its rows below the step, as in the example of "stepwatch steps"`,
 		"    And port 25 of", "    | Article |\n    | Tea |\n    And port 25 of"},
 	{`17:5: error: no sentence matches "port 25 of \"mx1\" is opne": did you mean "port {port} of {server} is open"?`, "opne", "open"},
-	{`20:3: error: another scenario of the feature is called "Mail" too: its results go by its line number, which changes with the file`, "Scenario: Mail\n    Given", "Scenario: Delivery\n    Given"},
-	{`21:5: error: there is no file "invoice.pdf": a path is relative to the feature file`, `attachment "invoice.pdf"`, `attachment "there.pdf"`},
+	{`20:3: error: another scenario of the feature is also called "Mail": its results have its line number, which changes with the file`, "Scenario: Mail\n    Given", "Scenario: Delivery\n    Given"},
+	{`21:5: error: the file "invoice.pdf" does not exist: a path is relative to the feature file`, `attachment "invoice.pdf"`, `attachment "there.pdf"`},
 	{`22:5: error: no account "alcie" in stepwatch.yml (it has alice, bob): add it under accounts`, "alcie", "alice"},
-	{`23:5: error: @timeout:30s ends the run before the 1m0s of this step are over: raise @timeout above 1m0s, or wait for less`, "within 60s\n    When I ask", "within 20s\n    When I ask"},
+	{`23:5: error: @timeout:30s ends the run before this step has waited 1m0s: raise @timeout above 1m0s, or lower the waits`, "within 60s\n    When I ask", "within 20s\n    When I ask"},
 	{`24:5: error: no host "mx2" in stepwatch.yml (it has mx1): add it under hosts`, "mx2", "mx1"},
 	{`25:5: error: no sentence matches "I look up the A of \"example.org\" at \"192.0.2.53\" over IPv7": did you mean "I look up the {record} of {name} at {server} over {way}"?`, "IPv7", "IPv6"},
 	{`28:5: error: <adress> is not filled in: did you mean <address>?`, "<adress>", "<address>"},
 	{`30:5: warning: <more> is not filled in: add a column "more" to the Examples: at line 32`, "<more>", "<text>"},
-	{`33:46: warning: nothing uses the column "note": write <note> where its values belong, or take it out`, "Scenario Outline: Pages", "Scenario Outline: Page <note>"},
-	{`36:3: error: "Szenario:" is no keyword, did you mean "Scenario:"?`, "Szenario:", "Scenario:"},
+	{`33:46: warning: nothing uses the column "note": write <note> where its values belong, or remove it`, "Scenario Outline: Pages", "Scenario Outline: Page <note>"},
+	{`36:3: error: "Szenario:" is not a keyword: did you mean "Scenario:"?`, "Szenario:", "Scenario:"},
 	{`39:3: error: another scenario of the feature is called "Mail" too`, "Scenario: Mail\n    When I go", "Scenario: Typo\n    When I go"},
-	{`40:5: error: "htp://www.example.org/" is no address of a page: write it as "https://www.example.org/"`, "htp:", "https:"},
+	{`40:5: error: "htp://www.example.org/" is not the address of a page: write it as "https://www.example.org/"`, "htp:", "https:"},
 }
 
 // lint runs the verb on a text and gives what it says, a line each, without the path.
@@ -182,9 +182,9 @@ func TestLintOfSentences(t *testing.T) {
     When I enter
     And the headers:
 `)
-	const want = `4:5: warning: a password stands in a URL, where everybody reads it: keep it under secrets in stepwatch.yml, and write "I authenticate to … as … with the secret …" before this step
-7:5: warning: a password stands in the table: put it under secrets in stepwatch.yml, and its name into a column "secret"
-11:3: note: no scenario read here uses the sentence "nobody does this"
+	const want = `4:5: warning: a URL contains a password, which everybody can read: move it to secrets in stepwatch.yml, and write "I authenticate to … as … with the secret …" before this step
+7:5: warning: the table contains a password, which everybody can read: move it to secrets in stepwatch.yml, and put its name into a column "secret"
+11:3: note: none of the scenarios read uses the sentence "nobody does this"
 1 scenario, 3 sentences of your own, 0 mistakes, 2 warnings`
 	if got := strings.Join(lines, "\n"); code != exitPassed || got != want {
 		t.Errorf("exit code %d, got\n%s\nwant\n%s", code, got, want)
@@ -194,7 +194,7 @@ func TestLintOfSentences(t *testing.T) {
 // TestLintHintsAtNoSentenceThatIsUsedWrongly holds that a step with a mistake counts as a use.
 func TestLintHintsAtNoSentenceThatIsUsedWrongly(t *testing.T) {
 	_, lines := lint(t, "Feature: F\n  @step @browser\n  Scenario: I enter\n    When I go back\n  Scenario: S\n    When I enter\n")
-	const want = "6:5: error: \"I enter\" (x.feature:3) is tagged @browser: tag the scenario too\n1 scenario, 1 sentence of your own, 1 mistake, 0 warnings"
+	const want = "6:5: error: \"I enter\" (x.feature:3) is tagged @browser: tag the scenario, too\n1 scenario, 1 sentence of your own, 1 mistake, 0 warnings"
 	if got := strings.Join(lines, "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -232,10 +232,10 @@ func TestLintForMachines(t *testing.T) {
     "end_column": 22,
     "severity": "error",
     "rule": "tag",
-    "message": "@ownr:web is no policy: did you mean @owner:web?"
+    "message": "@ownr:web is not a policy tag: did you mean @owner:web?"
   },
 `,
-		"github": `::error title=stepwatch tag,file=x.feature,line=2,col=13,endColumn=22::@ownr:web is no policy: did you mean @owner:web?
+		"github": `::error title=stepwatch tag,file=x.feature,line=2,col=13,endColumn=22::@ownr:web is not a policy tag: did you mean @owner:web?
 ::warning title=stepwatch password,file=x.feature,line=4,col=5,endColumn=54::a password stands in a URL`,
 		"sarif": `{
   "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

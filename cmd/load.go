@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
-// loader is what the verbs that take feature files share: --config, --tags and the paths.
+// loader has the flags of all verbs that take feature files: --config and --tags.
 type loader struct {
 	config *string
 	tags   *string
@@ -28,27 +28,27 @@ type loader struct {
 func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
 	return &loader{
 		glue:   t.glue,
-		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, when there is one)"),
+		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, if it exists)"),
 		tags:   f.StringP("tags", "t", "", `only scenarios with these tags: "@mail and not @slow"`),
 	}
 }
 
-// set is a configuration with the plans of the features that were asked for.
+// set is a configuration with the plans of the requested features.
 type set struct {
 	config   *config.Config
 	own      *cucumber.Own
 	plans    []*agent.Plan
-	broken   []*agent.Plan      // of files with problems: never to be run
-	problems []features.Problem // what keeps the features from being run
-	mistakes []features.Problem // in the definitions of sentences: what uses them is undefined
-	warnings []features.Problem // what is most likely a mistake
+	broken   []*agent.Plan      // of files with problems: these never run
+	problems []features.Problem // errors that prevent a run
+	mistakes []features.Problem // in the definitions of sentences: steps that use them are undefined
+	warnings []features.Problem // likely mistakes
 
-	sentences []*features.Sentence // that the features define
-	library   *steps.Library       // with them
-	partial   bool                 // scenarios of the features were left out
+	sentences []*features.Sentence // defined by the features
+	library   *steps.Library       // with sentences
+	partial   bool                 // the selection left scenarios out
 }
 
-// read loads what can be loaded. The error is for what makes everything else pointless: the configuration, no paths.
+// read loads everything that it can. It returns an error only if nothing can be checked: an invalid configuration, no paths.
 func (l *loader) read(paths []string) (*set, error) {
 	c, err := config.Load(*l.config)
 	if err != nil {
@@ -73,7 +73,7 @@ func (l *loader) read(paths []string) (*set, error) {
 	return s, err
 }
 
-// plans loads features to run them: a mistake in a file is an error.
+// plans loads features to run them. A mistake in a file is an error.
 func (l *loader) plans(paths []string) (*set, error) {
 	s, err := l.read(paths)
 	if err == nil {
@@ -85,13 +85,13 @@ func (l *loader) plans(paths []string) (*set, error) {
 	return s, nil
 }
 
-// runnable says why the set must not be run.
+// runnable returns why the set cannot run, or nil.
 func (s *set) runnable(paths []string) error {
 	switch {
 	case len(s.problems) > 0:
 		return &features.Error{Problems: s.problems}
 	case len(s.plans) == 0:
-		return fmt.Errorf("nothing to run: %s only defines sentences (@step), name a feature that uses them", strings.Join(paths, ", "))
+		return fmt.Errorf("nothing to run: %s only defines sentences (@step): name a feature that uses them", strings.Join(paths, ", "))
 	}
 	return nil
 }
@@ -114,10 +114,10 @@ func newSet(c *config.Config, loaded *features.Set, glue []cucumber.Glue) (*set,
 	return s, nil
 }
 
-// close ends what the runs have left running for the next one: the browser.
+// close ends the browser that the runs share.
 func (s *set) close() { _ = s.browser().Close() }
 
-// browser is what scenarios tagged @browser visit with.
+// browser returns the browser of scenarios tagged @browser.
 func (s *set) browser() *browser.Browser { return steps.SettingsOf[*browser.Browser](s.target()) }
 
 func (s *set) usesBrowser() bool {
@@ -130,7 +130,7 @@ func (s *set) agentRunner() *agent.Runner {
 	return &agent.Runner{Target: s.config.Target, Secrets: s.config.Secrets, Own: s.own, Name: s.config.Name}
 }
 
-// handRunner runs plans one after the other for somebody who waits for it.
+// handRunner runs plans one after another while the caller waits.
 type handRunner struct{ runner *agent.Runner }
 
 func (s *set) runner() handRunner { return handRunner{s.agentRunner()} }

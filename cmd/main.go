@@ -19,14 +19,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// Exit codes of every verb but check, whose codes are Nagios' own.
+// Exit codes of every verb except check, which uses those of Nagios.
 const (
 	exitPassed = 0
 	exitFailed = 1 // something failed
-	exitNotRun = 3 // nothing ran, or it could not run: wrong usage, an unreadable file, no scenario selected
+	exitNotRun = 3 // nothing ran: wrong usage, an unreadable file, no scenario selected
 )
 
-// terminal is where a verb writes, and what of the language is not built in. Tests give it buffers.
+// terminal has the outputs of a verb and the team's own steps. Tests use buffers.
 type terminal struct {
 	out    io.Writer
 	err    io.Writer
@@ -34,22 +34,22 @@ type terminal struct {
 	glue   []cucumber.Glue // registers own steps
 }
 
-// verb is what the first argument asks for. Its file registers it.
+// verb is a subcommand. Its file registers it.
 type verb struct {
 	name    string
-	args    string // as help shows them
+	args    string // as in help
 	summary string
-	place   int // in help, the lowest first
+	place   int // position in help, the lowest first
 	run     func(ctx context.Context, t *terminal, args []string) int
 }
 
 var registered []verb
 
-// registerVerb adds a verb. It is called from init. A name or a place that is taken panics, because it is a mistake in the
+// registerVerb adds a verb. It is called from init. A duplicate name or place panics, because it is a mistake in the
 // program.
 func registerVerb(v verb) {
 	if i := slices.IndexFunc(registered, func(other verb) bool { return other.name == v.name || other.place == v.place }); i >= 0 || v.name == "" {
-		panic(fmt.Sprintf("cmd: the verb %q has no name of its own or no place of its own in help", v.name))
+		panic(fmt.Sprintf("cmd: the name or the place in help of the verb %q is empty or already used", v.name))
 	}
 	registered = append(registered, v)
 }
@@ -59,10 +59,10 @@ func verbs() []verb {
 	return slices.SortedFunc(slices.Values(registered), func(a, b verb) int { return a.place - b.place })
 }
 
-// Main is the whole program: it does what the process' arguments say and exits. Each own is a function that registers step
-// definitions and hooks as in any suite of godog's (func(*godog.ScenarioContext)): a team's main that calls Main with them is a
-// stepwatch with the team's own steps beside those that it has. What they print to os.Stdout goes to standard error, because
-// the verbs' output is read by programs.
+// Main is the whole program: it runs the verb of the command line and exits. Each own is a function that registers step
+// definitions and hooks as in any godog suite (func(*godog.ScenarioContext)). A team's main calls Main with these functions
+// and is then a stepwatch with the team's own steps in addition to the built-in ones. What they print to os.Stdout goes to
+// standard error, because programs read the output of the verbs.
 func Main(own ...cucumber.Glue) {
 	if os.Getpid() == 1 {
 		os.Exit(asInit())
@@ -78,7 +78,7 @@ func Main(own ...cucumber.Glue) {
 	os.Exit(code)
 }
 
-// stopOnSignal ends the context on SIGINT and SIGTERM; a second signal ends the process at once, as the shell's user expects.
+// stopOnSignal cancels the context on SIGINT and SIGTERM. A second signal ends the process at once.
 func stopOnSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
@@ -114,7 +114,7 @@ func dispatch(ctx context.Context, t *terminal, args []string) int {
 			return v.run(ctx, t, args[1:])
 		}
 	}
-	fmt.Fprintf(t.err, "stepwatch: no verb %q\n\n", args[0])
+	fmt.Fprintf(t.err, "stepwatch: unknown verb %q\n\n", args[0])
 	usage(t.err)
 	return exitNotRun
 }
@@ -124,18 +124,18 @@ func usage(w io.Writer) {
 	for _, v := range verbs() {
 		fmt.Fprintf(w, "  stepwatch %-21s %s\n", strings.TrimSpace(v.name+" "+v.args), v.summary)
 	}
-	fmt.Fprint(w, "\n\"stepwatch VERB --help\" lists a verb's flags. Start with \"stepwatch demo\".\n")
+	fmt.Fprint(w, "\n\"stepwatch VERB --help\" lists the flags of a verb. Start with \"stepwatch demo\".\n")
 }
 
-// flagSet makes the flags of a verb, for parse to read.
+// flagSet returns the flags of a verb, to be read by parse.
 func flagSet(verb string) *pflag.FlagSet {
 	f := pflag.NewFlagSet("stepwatch "+verb, pflag.ContinueOnError)
 	f.SortFlags = false
-	f.Usage = func() {} // parse prints it, to the right place
+	f.Usage = func() {} // parse prints it
 	return f
 }
 
-// parse reads a verb's flags. done is true when the verb has nothing left to do, with the exit code to give.
+// parse reads the flags of a verb. If done is true, the verb returns code and does nothing else.
 func parse(t *terminal, f *pflag.FlagSet, arguments string, args []string, misuse int) (code int, done bool) {
 	err := f.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {

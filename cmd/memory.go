@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// heapFloor is what the heap may grow by before it is collected, whatever little is in use. Go collects when the heap has
-// doubled, which for an agent that holds 5 MB is every few dozen runs: a quarter of its CPU. A plugin ends before that.
+// heapFloor is how much the heap may grow before a collection, however small it is. Go collects when the heap has
+// doubled. For an agent that holds 5 MB that is every few dozen runs and costs a quarter of its CPU. A plugin ends earlier.
 const heapFloor = 32 << 20
 
-// setHeapFloor sets the collector's pace for the heap as it is now. $GOGC, when it is set, decides instead.
+// setHeapFloor sets the GC percentage for the current heap. If $GOGC is set, it does nothing.
 func setHeapFloor() {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -23,7 +23,7 @@ func setHeapFloor() {
 	debug.SetGCPercent(int(min(max(heapFloor*100/inUse, 100), 800)))
 }
 
-// keepHeapFloor sets the collector's pace anew as the heap grows, until ctx ends.
+// keepHeapFloor updates the GC percentage as the heap grows, until ctx ends.
 func keepHeapFloor(ctx context.Context) {
 	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()

@@ -16,23 +16,23 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// pretty writes runs for a person: each step appears when it starts and gets its time when it ends. The bytes are the
-// same on a terminal and in a file, colours apart.
+// pretty writes runs for people: each step appears when it starts and gets its time when it ends. Apart from colours, the
+// output is the same on a terminal and in a file.
 type pretty struct {
 	out     io.Writer
 	colour  bool
-	phases  bool   // show the phases of every step, not only of the failing one
-	feature string // the heading that stands above
+	phases  bool   // show the phases of every step, not only of failing ones
+	feature string // the current heading
 	plan    *agent.Plan
-	line    int // of the scenario's step at work; 0 between two
+	line    int // of the current step of the scenario; 0 between steps
 	width   int
 	told    []int // steps of the scenario that have been written
 	tally   tally
 
-	evidence *evidence.Store // where the evidence of failures goes; nil keeps none
+	evidence *evidence.Store // store for the evidence of failures; nil keeps none
 }
 
-// tally counts what a whole invocation did.
+// tally has the totals of one invocation.
 type tally struct {
 	scenarios, steps map[result.Status]int
 	took             time.Duration
@@ -79,7 +79,7 @@ func (p *pretty) begin(plan *agent.Plan) {
 	p.width = min(p.width, 90)
 }
 
-// innerWidth is the width of the widest step beneath a sentence made of others, with its indentation.
+// innerWidth returns the width of the widest nested step, with its indentation.
 func innerWidth(b *steps.Bound) int {
 	width := 0
 	for _, inner := range b.Inner {
@@ -101,7 +101,7 @@ func (p *pretty) InnerStarting(depth int, b *steps.Bound) {
 	p.starting(depth, b.Step.Keyword, b.Step.Text, b)
 }
 
-// starting writes a step. The time of one that is made of others comes beneath them.
+// starting writes a step. The time of a step with nested steps comes after them.
 func (p *pretty) starting(depth int, keyword, text string, b *steps.Bound) {
 	line := p.stepText(depth, keyword, text)
 	if b != nil && len(b.Inner) > 0 {
@@ -131,7 +131,7 @@ func (p *pretty) InnerEnded(depth int, s result.StepResult) {
 				p.skipped(depth+1, rest)
 			}
 		}
-		fmt.Fprint(p.out, p.stepText(depth+1, "=", "in all"))
+		fmt.Fprint(p.out, p.stepText(depth+1, "=", "total"))
 	case !s.Ran:
 		fmt.Fprint(p.out, p.stepText(depth, s.Keyword, s.Text))
 	}
@@ -179,7 +179,7 @@ func (p *pretty) verdict(depth int, s result.StepResult) {
 		fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(grey, printable(s.Note)))
 	}
 	if len(s.Steps) > 0 {
-		return // those beneath have told theirs
+		return // the nested steps have shown theirs
 	}
 	if len(s.Phases) > 0 && (p.phases || s.Status == result.Failed) {
 		fmt.Fprintf(p.out, "%s%s\n", margin, p.paint(grey, p.phaseLine(s.Phases)))
@@ -191,7 +191,7 @@ func (p *pretty) verdict(depth int, s result.StepResult) {
 	}
 }
 
-// measurement writes a measurement as the metric is called: "mail_hop_seconds{hop="queue"} 41.2".
+// measurement formats a measurement like its metric: "mail_hop_seconds{hop="queue"} 41.2".
 func measurement(m result.Measurement) string {
 	labels := make([]string, len(m.Labels))
 	for i, l := range m.Labels {
@@ -204,8 +204,8 @@ func measurement(m result.Measurement) string {
 	return printable(name) + " " + strconv.FormatFloat(m.Value, 'f', -1, 64)
 }
 
-// phaseLine gives phases in order: "dns 0.2 ms, connect 0.1 ms, mail 0.3 ms". What the server answered stands there only
-// where every step's phases are asked for: of a failing step, the error says what matters of it.
+// phaseLine returns phases in order: "dns 0.2 ms, connect 0.1 ms, mail 0.3 ms". It includes the server's answers only
+// if the phases of every step are shown: the error of a failing step has the important part.
 func (p *pretty) phaseLine(phases []result.Phase) string {
 	parts := make([]string, len(phases))
 	for i, ph := range phases {
@@ -217,7 +217,7 @@ func (p *pretty) phaseLine(phases []result.Phase) string {
 	return strings.Join(parts, ", ")
 }
 
-// end writes what no step could say, and counts the run.
+// end writes what belongs to no step, and counts the run.
 func (p *pretty) end(r *result.Result) {
 	if p.tally.scenarios == nil {
 		p.tally.scenarios, p.tally.steps = make(map[result.Status]int), make(map[result.Status]int)
@@ -246,7 +246,7 @@ func (p *pretty) end(r *result.Result) {
 	}
 }
 
-// savedEvidence saves what a run left to look at and lists where, or says why that could not be.
+// savedEvidence saves the evidence of a run and returns the paths, or why it could not be saved.
 func savedEvidence(store *evidence.Store, r *result.Result) (lines []string) {
 	if store == nil {
 		return nil
@@ -288,7 +288,7 @@ func (p *pretty) count(noun string, counts map[result.Status]int) string {
 	return counted(total, noun) + ": " + strings.Join(parts, ", ")
 }
 
-// milliseconds gives a duration as people compare them: "0.213 ms", "12.3 ms", "1.234 s".
+// milliseconds formats a duration for comparison: "0.213 ms", "12.3 ms", "1.234 s".
 func milliseconds(d time.Duration) string {
 	ms := float64(d) / float64(time.Millisecond)
 	switch {
@@ -301,7 +301,7 @@ func milliseconds(d time.Duration) string {
 	}
 }
 
-// printable keeps what a server sent from moving the cursor or breaking the layout.
+// printable replaces control characters, so that text from a server cannot move the cursor or break the layout.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

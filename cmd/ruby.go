@@ -11,8 +11,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// rubyWarnings tells of what the Ruby files beside the features define and stepwatch does not have. The copies of its own
-// files that cucumber-nagios put into each project are not among it.
+// rubyWarnings warns of the definitions in the Ruby files next to the features that no sentence replaces. It ignores the
+// files that cucumber-nagios copied into each project.
 func (s *set) rubyWarnings() []features.Problem {
 	var paths, files []string
 	for _, plan := range s.plans {
@@ -43,10 +43,10 @@ func (s *set) rubyFile(path string) []features.Problem {
 	}
 	var warnings []features.Problem
 	for _, d := range ruby.Parse(string(text)) {
-		message := "Ruby is not run, and no sentence means the same: write it by others, in a .feature file, beneath @step and `Scenario: " + d.Sentence() + "`"
+		message := "stepwatch does not run Ruby, and no sentence means the same: define it in a .feature file, below @step and `Scenario:  " + d.Sentence() + "`"
 		switch {
 		case d.Hook != "":
-			message = fmt.Sprintf("Ruby is not run, and neither is the hook %s", d.Hook)
+			message = fmt.Sprintf("stepwatch does not run Ruby, so the hook %s does not run", d.Hook)
 		case s.has(d):
 			continue
 		}
@@ -55,10 +55,10 @@ func (s *set) rubyFile(path string) []features.Problem {
 	return warnings
 }
 
-// placeholder is one of a sentence as Ruby's patterns give it.
+// placeholder is a placeholder of ruby.Definition.Sentence.
 var placeholder = regexp.MustCompile(`<[a-z]+(?: \d+)?(?::(int|word))?>`)
 
-// has says whether a step that a Ruby definition matches means a sentence here.
+// has reports whether a step that a Ruby definition matches means a sentence of the library.
 func (s *set) has(d ruby.Definition) bool {
 	text, shipped := steps.CucumberNagiosExample(d.Pattern)
 	if !shipped {

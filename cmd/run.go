@@ -15,18 +15,18 @@ import (
 )
 
 func init() {
-	registerVerb(verb{name: "run", args: "PATH[:LINE]…", summary: "run scenarios once and watch each step as it happens", place: 20, run: runVerb})
+	registerVerb(verb{name: "run", args: "PATH[:LINE]…", summary: "run scenarios once and show each step as it runs", place: 20, run: runVerb})
 }
 
 func runVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("run")
 	r := runOptions{load: loadFlags(t, f), flags: f}
-	timeout := f.Duration("timeout", 0, "stop everything after this long, such as 5m (default: no limit beyond the scenarios' own)")
-	f.IntVar(&r.repeat, "repeat", 1, "run the scenarios this often")
-	f.StringVar(&r.evidence, "evidence", "", "directory for the evidence of what fails; --evidence= keeps none (default: \"evidence\" in the state directory)")
+	timeout := f.Duration("timeout", 0, "stop everything after this duration, such as 5m (default: only the limits of the scenarios)")
+	f.IntVar(&r.repeat, "repeat", 1, "number of runs of each scenario")
+	f.StringVar(&r.evidence, "evidence", "", "directory for the evidence of failures; --evidence= keeps none (default: \"evidence\" in the state directory)")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the phases and measurements of every step")
-	again := f.BoolP("watch", "w", false, "run them again whenever a feature, the configuration or a file that a step names is saved, until Ctrl-C")
+	again := f.BoolP("watch", "w", false, "run again whenever a feature, the configuration or a file that a step names is saved, until Ctrl-C")
 	if code, done := parse(t, f, arguments, args, exitNotRun); done {
 		return code
 	}
@@ -45,7 +45,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 	return r.run(ctx, t, set)
 }
 
-// runOptions is how "run" was asked to run.
+// runOptions has the options of "run".
 type runOptions struct {
 	load     *loader
 	flags    *pflag.FlagSet
@@ -85,13 +85,13 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 	}
 	p.summary()
 	code := p.exitCode()
-	if code != exitPassed && !r.flags.Changed("evidence") { // what passed adds none
-		_ = p.evidence.Sweep(ctx, time.Now()) // what it cannot remove, the agent's log tells
+	if code != exitPassed && !r.flags.Changed("evidence") { // a run that passed adds none
+		_ = p.evidence.Sweep(ctx, time.Now()) // the agent's log reports what it cannot remove
 	}
 	return code
 }
 
-// evidenceIn keeps evidence in a directory that somebody named, and removes nothing from it; nil keeps none.
+// evidenceIn returns a store in a directory from the command line. It removes nothing there. A nil store keeps nothing.
 func evidenceIn(dir string) *evidence.Store {
 	if dir == "" {
 		return nil
@@ -99,8 +99,8 @@ func evidenceIn(dir string) *evidence.Store {
 	return evidence.New(dir, evidence.Limits{}, nil)
 }
 
-// exitCode is 0 when every scenario passed within its budget, 1 when one failed or was too slow, and 3 when nothing
-// ran or something could not.
+// exitCode returns 0 if every scenario passed within its budget, 1 if one failed or was too slow, and 3 if nothing ran or
+// a scenario could not run.
 func (p *pretty) exitCode() int {
 	switch p.tally.worst {
 	case result.OK:
@@ -115,10 +115,10 @@ func (p *pretty) exitCode() int {
 	}
 }
 
-// errTimeout is the cause of a context that ended by --timeout. It wraps ErrStopped: the rest was cut short, not failed.
-var errTimeout = fmt.Errorf("--timeout is over: %w", steps.ErrStopped)
+// errTimeout is the cause of a context that ended by --timeout. It wraps ErrStopped: the rest was stopped and did not fail.
+var errTimeout = fmt.Errorf("--timeout expired: %w", steps.ErrStopped)
 
-// notRun reports why a verb could not do its work, a line each problem.
+// notRun reports why a verb could not do its work, one line for each problem.
 func notRun(t *terminal, err error) int {
 	var many interface{ Unwrap() []error }
 	if errors.As(err, &many) {
@@ -131,5 +131,5 @@ func notRun(t *terminal, err error) int {
 	return exitNotRun
 }
 
-// hostTimeout is below the 60 s that Nagios gives a plugin (service_check_timeout), so that the answer gets out.
+// hostTimeout is below the 60 s that Nagios gives a plugin (service_check_timeout), so that Nagios gets the answer.
 const hostTimeout = 55 * time.Second

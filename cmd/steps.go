@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent/config"
@@ -16,30 +18,30 @@ import (
 )
 
 func init() {
-	registerVerb(verb{name: "steps", args: "[WORD]", summary: "list the sentences that scenarios are made of", place: 50, run: stepsVerb})
+	registerVerb(verb{name: "steps", args: "[WORD]", summary: "list the sentences for scenarios", place: 50, run: stepsVerb})
 }
 
-// sentence is what the catalogue says of a definition.
+// sentence is the entry of a definition in the catalogue.
 type sentence struct {
 	Area       string         `json:"area"`
 	Sentence   string         `json:"sentence"`
 	Parameters []string       `json:"parameters,omitempty"` // their kinds, in order
-	Table      steps.Presence `json:"table,omitempty"`      // whether one may or must stand beneath
-	DocString  steps.Presence `json:"doc_string,omitempty"` // likewise
-	Waits      bool           `json:"waits,omitempty"`      // up to the duration behind "within"
+	Table      steps.Presence `json:"table,omitempty"`      // whether one may or must be below the step
+	DocString  steps.Presence `json:"doc_string,omitempty"` // same
+	Waits      bool           `json:"waits,omitempty"`      // up to the duration after "within"
 	Also       []string       `json:"also,omitempty"`
 	Does       string         `json:"does"`
 	Measures   string         `json:"measures,omitempty"`
 	Example    string         `json:"example,omitempty"`
-	File       string         `json:"file,omitempty"` // where an operator has defined it
+	File       string         `json:"file,omitempty"` // where an operator defined it
 	Line       int            `json:"line,omitempty"`
 }
 
 func stepsVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("steps")
 	format := f.String("format", "text", "text, markdown or json")
-	configured := f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, when there is one)")
-	paths := f.StringArray("features", nil, "a file or directory of features with sentences of your own (default: features of stepwatch.yml, or the directory features)")
+	configured := f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, if it exists)")
+	paths := f.StringArray("features", nil, "a file or directory of features that define your own sentences (default: features of stepwatch.yml, or the directory features)")
 	if code, done := parse(t, f, "[WORD]…", args, exitNotRun); done {
 		return code
 	}
@@ -55,7 +57,7 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 		}
 	}
 	if len(found) == 0 {
-		return notRun(t, fmt.Errorf("no sentence mentions %q: \"stepwatch steps\" lists them all", strings.Join(f.Args(), " ")))
+		return notRun(t, fmt.Errorf("no sentence contains %q: \"stepwatch steps\" lists all sentences", strings.Join(f.Args(), " ")))
 	}
 	switch *format {
 	case "text":
@@ -67,13 +69,12 @@ func stepsVerb(_ context.Context, t *terminal, args []string) int {
 			return notRun(t, fmt.Errorf("write the catalogue: %w", err))
 		}
 	default:
-		return notRun(t, fmt.Errorf("--format %q: it is text, markdown or json", *format))
+		return notRun(t, fmt.Errorf("--format %q: choose text, markdown or json", *format))
 	}
 	return exitPassed
 }
 
-// catalogue is the library with the operator's sentences. What is wrong with these is told, and keeps nothing else from
-// being listed.
+// catalogue returns the library with the operator's sentences. It reports mistakes in them and still lists everything else.
 func catalogue(t *terminal, configured string, paths []string) (*steps.Library, error) {
 	c, err := config.Load(configured)
 	if err != nil {
@@ -104,7 +105,7 @@ func catalogue(t *terminal, configured string, paths []string) (*steps.Library, 
 	return library, nil
 }
 
-// mentions is true when every word stands somewhere in the entry, upper and lower case alike.
+// mentions reports whether the entry contains every word, ignoring case.
 func (s sentence) mentions(words []string) bool {
 	all := strings.ToLower(strings.Join(append([]string{s.Area, s.Sentence, s.Does, s.Measures, s.Example}, s.Also...), " "))
 	for _, w := range words {
@@ -145,13 +146,15 @@ func catalogueText(t *terminal, found []sentence) {
 
 // catalogueMarkdown writes the page docs/steps.md.
 func catalogueMarkdown(w io.Writer, found []sentence) {
-	fmt.Fprint(w, "# The sentences\n\nWritten by `stepwatch steps --format markdown`. Keywords (Given, When, Then, And, But, *) play no part in matching.\n")
+	fmt.Fprint(w, "# The sentences\n\n`stepwatch steps --format markdown` generates this page. "+
+		"Matching ignores the keyword (Given, When, Then, And, But, *).\n\n")
+	contents(w, found)
+	placeholders(w, found)
 	area := ""
 	for _, s := range found {
 		if s.Area != area {
 			area = s.Area
-			_, size := utf8.DecodeRuneInString(area)
-			fmt.Fprintf(w, "\n## %s\n", strings.ToUpper(area[:size])+area[size:])
+			fmt.Fprintf(w, "\n## %s\n", areaTitle(area))
 		}
 		fmt.Fprintf(w, "\n### %s\n\n%s\n", quotedCode([]string{s.Sentence}), s.Does)
 		if len(s.Also) > 0 {
@@ -167,6 +170,78 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 			fmt.Fprintf(w, "\nDefined in `%s`, line %d.\n", s.File, s.Line)
 		}
 	}
+}
+
+// contents writes the table of contents: the areas, each with the number of its sentences.
+func contents(w io.Writer, found []sentence) {
+	count := make(map[string]int)
+	var areas []string
+	for _, s := range found {
+		if count[s.Area]++; count[s.Area] == 1 {
+			areas = append(areas, s.Area)
+		}
+	}
+	fmt.Fprint(w, "| Area | Sentences |\n|---|---:|\n")
+	for _, area := range areas {
+		title := areaTitle(area)
+		fmt.Fprintf(w, "| [%s](#%s) | %d |\n", strings.ReplaceAll(title, "|", `\|`), anchor(title), count[area])
+	}
+}
+
+// areaTitle returns the heading of an area. The heading of an unknown area is its name with a capital letter.
+func areaTitle(area string) string {
+	if i := slices.IndexFunc(steps.Areas, func(a steps.Area) bool { return a.Name == area }); i >= 0 {
+		return steps.Areas[i].Title
+	}
+	_, size := utf8.DecodeRuneInString(area)
+	return strings.ToUpper(area[:size]) + area[size:]
+}
+
+// anchor returns the fragment that GitHub gives to a heading: lower case, hyphens for blanks, no punctuation.
+func anchor(heading string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, heading)
+}
+
+// placeholders writes the legend of the placeholders that the sentences contain.
+func placeholders(w io.Writer, found []sentence) {
+	begun := false
+	for _, k := range steps.Kinds() {
+		if !slices.ContainsFunc(found, func(s sentence) bool { return slices.Contains(s.Parameters, k.Name) }) {
+			continue
+		}
+		if !begun {
+			begun = true
+			fmt.Fprint(w, "\n## Placeholders\n\nA sentence contains placeholders in braces. A step has a value in their place.\n\n"+
+				"| Placeholder | Meaning | Pattern (RE2) | Example |\n|---|---|---|---|\n")
+		}
+		pattern, example := "", ""
+		if !anyText[k.Pattern] {
+			pattern = tableCode(k.Pattern)
+		}
+		switch {
+		case k.Sample != "":
+			example = tableCode(k.Quote + k.Sample + k.Quote)
+		case k.Quote != "":
+			example = tableCode(k.Quote + "…" + k.Quote)
+		}
+		fmt.Fprintf(w, "| `{%s}` | %s | %s | %s |\n", k.Name, strings.ReplaceAll(k.Means, "|", `\|`), pattern, example)
+	}
+}
+
+// anyText has the patterns that match nearly any text, which tell a reader nothing.
+var anyText = map[string]bool{`.*`: true, `.+`: true, `[^"]+`: true, `[^"]*`: true, "[^`]*": true, `[^/]*`: true, `\S*?`: true}
+
+// tableCode returns text as Markdown code in a cell of a table.
+func tableCode(text string) string {
+	return strings.ReplaceAll(quotedCode([]string{text}), "|", `\|`)
 }
 
 // quotedCode lists texts as Markdown code; some of them hold a backtick.

@@ -54,6 +54,40 @@ func TestCatalogueForPrograms(t *testing.T) {
 	}
 }
 
+// TestCatalogueOrder checks that mail comes first, cucumber-nagios after all other built-in areas and own areas last, in
+// each format, and that the page has a table of contents and a legend.
+func TestCatalogueOrder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const feature = "@step\nFeature: All about us\n  Scenario: I call on \"<page>\"\n    When I go to \"https://www.example.org/<page>\"\n"
+	if err := os.WriteFile("x.feature", []byte(feature), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list := func(format string) string {
+		var out, errOut bytes.Buffer
+		if code := stepsVerb(t.Context(), &terminal{out: &out, err: &errOut}, []string{"--features", "x.feature", "--format", format}); code != exitPassed {
+			t.Fatal(code, errOut.String())
+		}
+		return out.String()
+	}
+	for format, wanted := range map[string][]string{
+		"text": {"MAIL\n", "\nWEB\n", "\nTLS\n", "\nCUCUMBER-NAGIOS\n", "\nALL ABOUT US\n"},
+		"json": {`"area": "mail"`, `"area": "web"`, `"area": "tls"`, `"area": "cucumber-nagios"`, `"area": "All about us"`},
+		"markdown": {"| [Mail](#mail) | ", "| [Certificates and TLS](#certificates-and-tls) | ", "| [All about us](#all-about-us) | 1 |\n",
+			"\n## Placeholders\n", "| `{duration}` | a duration: ", "| `{family}` | a family of addresses: IPv4 or IPv6 | `IPv4\\|IPv6` | `IPv4` |\n",
+			"\n## Mail\n", "\n## Web\n", "\n## Certificates and TLS\n", "\n## cucumber-nagios\n", "\n## All about us\n"},
+	} {
+		rest := list(format)
+		for _, text := range wanted {
+			_, after, found := strings.Cut(rest, text)
+			if !found {
+				t.Errorf("%s: %q is missing, or is not in this order", format, text)
+				break
+			}
+			rest = after
+		}
+	}
+}
+
 // TestCatalogueAsText holds that what stands beneath an example keeps its place there.
 func TestCatalogueAsText(t *testing.T) {
 	t.Chdir(t.TempDir())
@@ -78,7 +112,7 @@ func TestCatalogueOfOwnSentences(t *testing.T) {
 	if code := stepsVerb(t.Context(), &terminal{out: &out, err: &errOut}, []string{"--features", "x.feature", "--format", "markdown", "über"}); code != exitPassed || errOut.Len() > 0 {
 		t.Fatal(code, errOut.String())
 	}
-	want := "\n## Über uns\n\n### `I call on \"<page>\"`\n\nAs guests do. Stands for: `I go to \"https://www.example.org/<page>\"`; `` I run `echo <page>` ``.\n\n" +
+	want := "\n## Über uns\n\n### `I call on \"<page>\"`\n\nAs guests do. Steps: `I go to \"https://www.example.org/<page>\"`; `` I run `echo <page>` ``.\n\n" +
 		"```gherkin\nWhen I call on \"page\"\n```\n\nDefined in `x.feature`, line 3.\n"
 	if !strings.HasSuffix(out.String(), want) {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

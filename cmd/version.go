@@ -16,7 +16,7 @@ func versionVerb(_ context.Context, t *terminal, _ []string) int {
 	return exitPassed
 }
 
-// version is what Go's build information knows of stepwatch in this binary.
+// version returns the version of stepwatch from the build information of this binary.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -27,7 +27,7 @@ func version() string {
 		for _, d := range info.Deps {
 			if d.Path == module {
 				if d.Replace != nil {
-					d = d.Replace // whose version is empty for a directory
+					d = d.Replace // its version is empty for a directory
 				}
 				version = fmt.Sprintf("%s with own steps of %s %s", cmp.Or(d.Version, "(devel)"), info.Main.Path, cmp.Or(version, "(devel)"))
 			}

@@ -16,13 +16,13 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 )
 
-// lookEvery is how often the files are looked at. One that is just being written counts when it is the same twice.
+// lookEvery is how often the files are polled. A change counts once the file is the same in two polls.
 const lookEvery = 200 * time.Millisecond
 
-// watch runs the features, and again each time that one of the files which they come of is saved, until ctx ends. A mistake in a
-// file is shown and waited out. It gives the exit code of the last run.
+// watch runs the features, and runs them again each time that one of their files is saved, until ctx ends. It shows a
+// mistake in a file and waits for the next change. It returns the exit code of the last run.
 func (r *runOptions) watch(ctx context.Context, t *terminal) int {
-	known := &watched{} // by the last set that could be loaded
+	known := &watched{} // from the last set that could be loaded
 	for {
 		w := &watched{slices.Clip(known.files), slices.Clip(known.flat), slices.Clip(known.deep)}
 		w.follow(*r.load.config, r.flags.Args(), nil)
@@ -35,7 +35,7 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 			err = set.runnable(r.flags.Args())
 		}
 		before := w.look()
-		maps.Copy(before, unread) // what was saved while it was read counts as saved
+		maps.Copy(before, unread) // a file that changed while it was read counts as changed
 		code := exitNotRun
 		if err != nil {
 			notRun(t, err)
@@ -45,7 +45,7 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 		if ctx.Err() != nil {
 			return code
 		}
-		fmt.Fprintf(t.out, "\nWatching %s; Ctrl-C ends it.\n", counted(len(before), "file"))
+		fmt.Fprintf(t.out, "\nWatching %s. Press Ctrl-C to stop.\n", counted(len(before), "file"))
 		changed := w.wait(ctx, before)
 		if changed == nil {
 			return code
@@ -54,15 +54,15 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 	}
 }
 
-// watched is the files that a run comes of. They are compared with what they were: an editor that renames a new file into the place
-// of the old one, a network file system and a directory of a container look the same that way.
+// watched lists the files that a run depends on. Polling works the same for editors that replace files by renaming,
+// network file systems and directories of containers.
 type watched struct {
-	files []string // whether they are there or not
+	files []string // existing or not
 	flat  []string // directories whose features count
-	deep  []string // directories whose features count, with all beneath
+	deep  []string // directories whose features count, with subdirectories
 }
 
-// stamp is what a file is like.
+// stamp identifies a version of a file.
 type stamp struct {
 	size     int64
 	modified time.Time
@@ -70,7 +70,7 @@ type stamp struct {
 
 var atLine = regexp.MustCompile(`:\d+$`)
 
-// follow adds what a run with these arguments reads; s is nil when that could not be loaded.
+// follow adds the files that a run with these arguments reads. s is nil if they could not be loaded.
 func (w *watched) follow(configuration string, paths []string, s *set) {
 	if configuration == "" {
 		configuration = config.DefaultPath
@@ -99,16 +99,16 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 			w.deep = append(append(w.deep, path), features.SentenceDirs(path)...)
 			continue
 		case err != nil:
-			w.deep = append(w.deep, path) // what it will be is not known yet
+			w.deep = append(w.deep, path) // it may become a file or a directory
 		}
 		path = atLine.ReplaceAllString(path, "")
-		// Sentences of one's own stand beside a feature too.
+		// Own sentences may be next to a feature, too.
 		w.files, w.flat = append(w.files, path), append(w.flat, filepath.Dir(path))
 		w.deep = append(w.deep, features.SentenceDirs(filepath.Dir(path))...)
 	}
 }
 
-// look gives what each of the files that are there is like. What cannot be looked at is not there.
+// look returns the stamps of the existing files. A file that cannot be read counts as missing.
 func (w *watched) look() map[string]stamp {
 	found := make(map[string]stamp)
 	add := func(path string) {
@@ -120,7 +120,7 @@ func (w *watched) look() map[string]stamp {
 		add(path)
 	}
 	for _, dir := range w.flat {
-		paths, _ := filepath.Glob(filepath.Join(dir, "*.feature*")) // the pattern of a directory with brackets finds less, and its own file is there
+		paths, _ := filepath.Glob(filepath.Join(dir, "*.feature*")) // for a directory with brackets the pattern finds less, but the file itself is listed
 		for _, path := range paths {
 			if features.Named(filepath.Base(path)) {
 				add(path)
@@ -128,7 +128,7 @@ func (w *watched) look() map[string]stamp {
 		}
 	}
 	for _, dir := range w.deep {
-		root := dir + string(filepath.Separator) // so that it may be a symbolic link
+		root := dir + string(filepath.Separator) // so that a symbolic link works
 		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), ".") {
 				return fs.SkipDir // as features.Load does
@@ -142,7 +142,7 @@ func (w *watched) look() map[string]stamp {
 	return found
 }
 
-// wait returns when files differ from before and have come to rest, and names them; nil when ctx ended.
+// wait waits until files differ from before and stop changing, and returns their names. It returns nil if ctx ends.
 func (w *watched) wait(ctx context.Context, before map[string]stamp) []string {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -161,7 +161,7 @@ func (w *watched) wait(ctx context.Context, before map[string]stamp) []string {
 	}
 }
 
-// different names what is not in both alike.
+// different returns the paths whose stamps differ between a and b.
 func different(a, b map[string]stamp) []string {
 	changed := make(map[string]bool)
 	for path, was := range a {

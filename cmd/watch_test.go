@@ -110,7 +110,7 @@ func TestRunWatchesWhatTheConfigurationNames(t *testing.T) {
 	if err := os.Rename("features", "away"); err != nil {
 		t.Fatal(err)
 	}
-	next(errs, "features: there is no such file or directory")
+	next(errs, "features: no such file or directory")
 	if err := os.Rename("away", "features"); err != nil {
 		t.Fatal(err)
 	}

@@ -15,12 +15,12 @@ type document struct {
 	ast     *messages.Feature
 	feature *Feature
 	units   []unit
-	defined []unit // those tagged @step: without a scenario
-	lines   []int  // the lines that select; nil selects everything
-	broken  bool   // the file has problems, so it is for checks alone
+	defined []unit // those tagged @step, without a scenario
+	lines   []int  // the selecting lines; nil selects everything
+	broken  bool   // the file has problems, so it is only for checks
 }
 
-// unit is one compiled scenario with the parts of the file that it comes from.
+// unit is one compiled scenario with its source in the file.
 type unit struct {
 	scenario *Scenario
 	sentence *Sentence // of a definition, which has no scenario
@@ -31,14 +31,14 @@ type unit struct {
 	row      *messages.TableRow // nil outside outlines
 }
 
-// maxCompiled limits what one file compiles to, in bytes of text: rows times steps times cells grow out of all proportion
-// to the file long before that.
+// maxCompiled limits the compiled text of one file, in bytes: rows times steps times cells can exceed the size of the file
+// by far.
 const maxCompiled = 64 << 20
 
-// read parses and compiles one file. With problems the document is broken, or nil when nothing can be made of the file.
+// read parses and compiles one file. If it has problems, the document is broken, or nil if the file is unreadable.
 func read(path string, content []byte) (d *document, problems, warnings []Problem) {
 	c := compiler{path: path}
-	content = bytes.TrimPrefix(content, []byte("\ufeff")) // the byte order mark that some editors begin UTF-8 with
+	content = bytes.TrimPrefix(content, []byte("\ufeff")) // the byte order mark that some editors write
 	if p, bad := unreadable(content); bad {
 		p.Path = path
 		return nil, []Problem{p}, nil
@@ -64,24 +64,24 @@ func read(path string, content []byte) (d *document, problems, warnings []Proble
 		return d, append(problems, more...), warnings
 	}
 	if ast.Feature == nil {
-		return nil, []Problem{{Path: path, Message: `the file holds no feature: it must begin with "Feature:"`, Rule: RuleSyntax}}, nil
+		return nil, []Problem{{Path: path, Message: `the file contains no feature: it must begin with "Feature:"`, Rule: RuleSyntax}}, nil
 	}
 	c.text = text
 	for _, line := range languages {
-		c.warn(RuleKeyword, &messages.Location{Line: int64(line)}, "the language is a comment here: it must stand before the feature and its tags")
+		c.warn(RuleKeyword, &messages.Location{Line: int64(line)}, "the language is a comment here: it must come before the feature and its tags")
 	}
 	d = c.compile(ast)
 	d.broken = len(c.problems) > 0
 	return d, c.problems, c.warnings
 }
 
-// salvage compiles what the parser understood of a file with errors, so that all its mistakes can be told at once. Of what
-// it finds wrong itself only that counts which is no consequence of the lines that are missing.
+// salvage compiles what the parser understood of a file with errors, to report all its mistakes at once. It drops problems
+// that may only result from the missing lines.
 func (c *compiler) salvage(ast *messages.GherkinDocument, text string) (d *document, problems, warnings []Problem) {
 	if ast == nil || ast.Feature == nil {
 		return nil, nil, nil
 	}
-	// What the parser leaves behind errors is promised to nobody.
+	// The state of the parser after errors is not specified.
 	defer func() {
 		if recover() != nil {
 			d, problems, warnings = nil, nil, nil
@@ -94,10 +94,10 @@ func (c *compiler) salvage(ast *messages.GherkinDocument, text string) (d *docum
 	return d, slices.DeleteFunc(c.problems, own), slices.DeleteFunc(c.warnings, own)
 }
 
-// parse is the Gherkin parser with the correction of builder. Its error has one line a mistake. The languages are the
-// lines that name one in vain.
+// parse is the Gherkin parser with the correction of builder. Its error has one line for each mistake. languages has the
+// lines that name a language without effect.
 func parse(text string) (ast *messages.GherkinDocument, languages []int, err error) {
-	// The parser has panicked on input before (a line beyond 64 KiB), and an agent must outlive any file.
+	// The parser has panicked on input before (a line beyond 64 KiB), and an agent must survive any file.
 	defer func() {
 		if fault := recover(); fault != nil {
 			ast, languages, err = nil, nil, fmt.Errorf("(1:1): %v", fault)
@@ -124,7 +124,7 @@ type compiler struct {
 	warnings []Problem
 	compiled int // bytes so far, of maxCompiled
 
-	salvaging bool // lines are missing in what was parsed
+	salvaging bool // the parser dropped lines
 }
 
 func (c *compiler) problem(rule Rule, at *messages.Location, format string, args ...any) {
@@ -135,8 +135,7 @@ func (c *compiler) warn(rule Rule, at *messages.Location, format string, args ..
 	c.warnings = append(c.warnings, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...), rule})
 }
 
-// compile builds the feature and its scenarios. Where something is wrong with them there are problems, and scenarios may be
-// missing.
+// compile builds the feature and its scenarios. It reports problems in them; scenarios may then be missing.
 func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	f := ast.Feature
 	c.ast = f
@@ -151,7 +150,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	add := func(s *messages.Scenario, rule *messages.Rule, background []*messages.Step) {
 		if defines(f, rule, s) {
 			c.checkSentence(s)
-			s.Examples = nil // a mistake already: the rest is read as it is written
+			s.Examples = nil // already reported as a mistake
 			c.measure(s.Steps, nil, nil)
 			units, steps = append(units, unit{rule: rule, written: s, sentence: &Sentence{}}), append(steps, slices.Concat(background, s.Steps))
 			return
@@ -198,7 +197,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 				}
 			}
 			if scenarios == 0 {
-				c.problem(RuleNothing, r.Location, "rule %q holds no scenario, so nothing of it would run", r.Name)
+				c.problem(RuleNothing, r.Location, "rule %q contains no scenario, so nothing of it would run", r.Name)
 			}
 			for _, child := range r.Children {
 				c.checkPrepares(child.Background, units[from:])
@@ -209,7 +208,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 		c.checkPrepares(child.Background, units)
 	}
 	if len(f.Children) == 0 || len(units) == 0 && len(c.problems) == 0 {
-		c.problem(RuleNothing, f.Location, "feature %q holds no scenario, so nothing of it would run", f.Name)
+		c.problem(RuleNothing, f.Location, "feature %q contains no scenario, so nothing of it would run", f.Name)
 	}
 	if c.compiled > maxCompiled {
 		c.problem(RuleSyntax, f.Location, "feature %q compiles to more than 64 MiB of steps: split it or use fewer rows", f.Name)
@@ -220,17 +219,17 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 
 	all := pickles(ast, c.path)
 	if len(all) != len(units) {
-		c.problem(RuleSyntax, f.Location, "feature %q compiles to %d scenarios where it has %d", f.Name, len(all), len(units))
+		c.problem(RuleSyntax, f.Location, "feature %q compiles to %d scenarios instead of %d", f.Name, len(all), len(units))
 		return d
 	}
 	for i, pickle := range all {
 		u := units[i]
 		u.pickle = pickle
 		if len(u.written.Steps) == 0 || u.sentence != nil && strings.TrimSpace(u.written.Name) == "" {
-			continue // that is a problem already
+			continue // already reported as a problem
 		}
 		if len(pickle.Steps) != len(steps[i]) {
-			c.problem(RuleSyntax, u.written.Location, "scenario %q compiles to %d steps where it has %d", u.written.Name, len(pickle.Steps), len(steps[i]))
+			c.problem(RuleSyntax, u.written.Location, "scenario %q compiles to %d steps instead of %d", u.written.Name, len(pickle.Steps), len(steps[i]))
 			continue
 		}
 		if u.sentence != nil {
@@ -244,7 +243,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	return d
 }
 
-// scenario builds a Scenario from its pickle and from the steps as they are written, which correspond one to one.
+// scenario builds a Scenario from its pickle and its written steps, which correspond one to one.
 func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 	s := &Scenario{Path: c.path, Line: int(u.written.Location.Line), Feature: c.ast.Name, Name: u.pickle.Name, Label: u.written.Name}
 	inherited := slices.Clone(c.ast.Tags)
@@ -265,7 +264,7 @@ func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 	return s
 }
 
-// steps builds steps from those of a pickle and from the same as they are written.
+// steps builds steps from those of a pickle and from the written ones.
 func (c *compiler) steps(steps []*messages.Step, pickle []*messages.PickleStep) []Step {
 	all := make([]Step, len(steps))
 	labels := unique{}
@@ -306,7 +305,7 @@ func example(header, row *messages.TableRow) string {
 	return strings.Join(cells, ", ")
 }
 
-// tags converts tags as the parser gives them.
+// tags converts the parser's tags.
 func tags(written []*messages.Tag) []Tag {
 	all := make([]Tag, len(written))
 	for i, t := range written {
@@ -316,7 +315,7 @@ func tags(written []*messages.Tag) []Tag {
 	return all
 }
 
-// cutTag splits "@name:value". A tag that ends with its colon is all name, so that it is written back as it was.
+// cutTag splits "@name:value". A tag that ends with its colon is only a name, so that String returns it unchanged.
 func cutTag(tag string) (name, value string) {
 	tag = strings.TrimPrefix(tag, "@")
 	if name, value, found := strings.Cut(tag, ":"); found && value != "" {
@@ -325,7 +324,7 @@ func cutTag(tag string) (name, value string) {
 	return tag, ""
 }
 
-// outdent takes off a description the blanks that its lines begin with, which belong to the layout of the file.
+// outdent removes the indentation of a description, which belongs to the layout of the file.
 func outdent(description string) string {
 	lines := strings.Split(description, "\n")
 	for i, line := range lines {
@@ -334,8 +333,8 @@ func outdent(description string) string {
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-// measure adds up the text that one scenario compiles to, as the compiler of pickles will: column by column, so that a
-// cell may bring in the placeholders of later columns and double the text with each of them.
+// measure adds up the text that one scenario compiles to, like the compiler of pickles: column by column, so a cell may
+// insert placeholders of later columns and double the text with each of them.
 func (c *compiler) measure(steps []*messages.Step, header, row *messages.TableRow) {
 	add := func(text string) {
 		if c.compiled > maxCompiled {
@@ -353,7 +352,7 @@ func (c *compiler) measure(steps []*messages.Step, header, row *messages.TableRo
 				}
 			}
 		}
-		c.compiled += len(text) + 100 // with what a step or cell weighs beside its text
+		c.compiled += len(text) + 100 // with the overhead of a step or cell
 	}
 	for _, s := range steps {
 		if c.compiled > maxCompiled {
@@ -374,7 +373,7 @@ func (c *compiler) measure(steps []*messages.Step, header, row *messages.TableRo
 	}
 }
 
-// checkScenario finds what would run nothing, or not what was meant.
+// checkScenario finds scenarios that would run nothing, or something else than intended.
 func (c *compiler) checkScenario(s *messages.Scenario) {
 	c.checkTags(s.Tags)
 	c.checkDescription(s.Location, s.Description, aboveSteps)
@@ -388,14 +387,14 @@ func (c *compiler) checkScenario(s *messages.Scenario) {
 		if s.Description != "" {
 			begin = ": a step begins with " + stepKeywords(gherkin.DialectsBuiltin().GetDialect(c.ast.Language))
 		} else if isMarkdown(c.path) {
-			begin = `: a step is an item of a list, as "* Given …"`
+			begin = `: a step is an item of a list, such as "* Given …"`
 		}
 		c.problem(RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing%s", s.Name, begin)
 		return
 	}
 	dialect := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
 	if len(s.Examples) == 0 && slices.Contains(dialect.ScenarioOutlineKeywords(), s.Keyword) {
-		c.problem(RuleOutline, s.Location, "%s %q has no %s:, so nothing fills its placeholders in", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
+		c.problem(RuleOutline, s.Location, "%s %q has no %s:, so nothing fills in its placeholders", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
 	}
 	for _, e := range s.Examples {
 		c.checkTags(e.Tags)
@@ -404,19 +403,19 @@ func (c *compiler) checkScenario(s *messages.Scenario) {
 		case e.TableHeader == nil:
 			c.problem(RuleOutline, e.Location, "%s: has no table, so nothing of it would run: write a row of column names and a row for each run", e.Keyword)
 		case len(e.TableBody) == 0:
-			c.problem(RuleOutline, e.Location, "%s: has no row beneath its column names, so nothing of it would run", e.Keyword)
+			c.problem(RuleOutline, e.Location, "%s: has no row below its column names, so nothing of it would run", e.Keyword)
 		default:
 			c.checkColumns(s, e)
 		}
 	}
 }
 
-// checkColumns warns of a column that is there twice or that nothing uses, and of a placeholder that no column fills in.
+// checkColumns warns of duplicate and unused columns, and of placeholders that no column fills in.
 func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
 	columns := make([]string, len(e.TableHeader.Cells))
 	for i, cell := range e.TableHeader.Cells {
 		if slices.Contains(columns[:i], cell.Value) {
-			c.warn(RuleSlip, cell.Location, "the column %q is there twice: the first one counts", cell.Value)
+			c.warn(RuleSlip, cell.Location, "the column %q occurs twice: the first one counts", cell.Value)
 		}
 		columns[i] = cell.Value
 	}
@@ -427,11 +426,11 @@ func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
 	for _, step := range s.Steps {
 		for _, name := range placeholders(step.Text) {
 			used[name] = true
-			if slices.Contains(columns, name) || strings.ContainsAny(name, `/="`) { // the latter is a piece of a page
+			if slices.Contains(columns, name) || strings.ContainsAny(name, `/="`) { // the latter is part of a page
 				continue
 			}
 			if column, slips := nearest(name, columns); slips <= len(column)/3 {
-				used[column] = true // it was meant, so that is one mistake and not two
+				used[column] = true // intended, so this is one mistake and not two
 				c.warn(RuleSlip, step.Location, "<%s> is not filled in: did you mean <%s>?", name, column)
 			} else {
 				c.warn(RuleUnused, step.Location, "<%s> is not filled in: add a column %q to the %s: at line %d", name, name, e.Keyword, e.Location.Line)
@@ -442,7 +441,7 @@ func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
 		}
 	}
 	for _, row := range e.TableBody {
-		for _, cell := range row.Cells { // which may hold placeholders of later columns
+		for _, cell := range row.Cells { // these may contain placeholders of later columns
 			for _, name := range placeholders(cell.Value) {
 				used[name] = true
 			}
@@ -450,15 +449,15 @@ func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
 	}
 	for i, cell := range e.TableHeader.Cells {
 		if c.salvaging && strings.Contains(c.text, "<"+cell.Value+">") {
-			continue // the line that uses it may be one of those
+			continue // a dropped line may use it
 		}
 		if !used[cell.Value] && !slices.Contains(columns[:i], cell.Value) {
-			c.warn(RuleUnused, cell.Location, "nothing uses the column %q: write <%s> where its values belong, or take it out", cell.Value, cell.Value)
+			c.warn(RuleUnused, cell.Location, "nothing uses the column %q: write <%s> where its values belong, or remove it", cell.Value, cell.Value)
 		}
 	}
 }
 
-// beneath is all text of the doc string or table of a step.
+// beneath returns all text of the doc string or table of a step.
 func beneath(step *messages.Step) string {
 	var b strings.Builder
 	if step.DocString != nil {
@@ -474,7 +473,7 @@ func beneath(step *messages.Step) string {
 	return b.String()
 }
 
-// placeholders lists what stands in angle brackets.
+// placeholders lists the names in angle brackets.
 func placeholders(text string) []string {
 	var names []string
 	for {
@@ -496,9 +495,9 @@ func (c *compiler) checkBackground(b *messages.Background) {
 	}
 }
 
-// checkPrepares finds a background, if b is one, beneath which sentences are defined and nothing else.
+// checkPrepares warns of a background whose feature or rule only defines sentences. b may be nil.
 func (c *compiler) checkPrepares(b *messages.Background, units []unit) {
 	if b != nil && len(units) > 0 && !slices.ContainsFunc(units, func(u unit) bool { return u.sentence == nil }) {
-		c.warn(RuleNothing, b.Location, "no scenario has this %s:, and sentences (@step) take none: write its steps into them, or take it out", b.Keyword)
+		c.warn(RuleNothing, b.Location, "no scenario uses this %s:, and it does not apply to sentences (@step): write its steps into them, or remove it", b.Keyword)
 	}
 }

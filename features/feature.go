@@ -2,9 +2,9 @@ package features
 
 import "time"
 
-// Feature is one file as it was written.
+// Feature is one file as written.
 type Feature struct {
-	Path        string // as it was given, joined with the directory that was walked
+	Path        string // as given, joined with the searched directory
 	Name        string
 	Description string
 	Language    string // Gherkin language code, "en" unless the file says otherwise
@@ -17,8 +17,8 @@ type Feature struct {
 // It is never changed after Load returns it.
 type Scenario struct {
 	Path    string
-	Line    int    // line of the scenario; of the row, when it comes from an outline
-	Feature string // the feature's name; with its path behind it when another loaded feature has the same name
+	Line    int    // line of the scenario; of the row, if it comes from an outline
+	Feature string // the feature's name, followed by its path if another loaded feature has the same name
 	Rule    string // the rule's name, or empty
 	Name    string // placeholders filled
 	Label   string // the name as written, placeholders unfilled, qualified until it is unique within Feature and Example
@@ -26,11 +26,11 @@ type Scenario struct {
 	Tags    []Tag  // inherited: feature, rule, scenario, examples
 	Policy  Policy
 	Steps   []Step
-	Source  []byte // a Gherkin document that holds this scenario alone and compiles to exactly this pickle
+	Source  []byte // a Gherkin document with only this scenario, which compiles to exactly this pickle
 }
 
-// Sentence is a scenario tagged @step: it does not run, its steps are what its name stands for wherever a step has that
-// text. What its placeholders mean is the business of package steps.
+// Sentence is a scenario tagged @step. It does not run: its steps replace a step with its name as text. Package steps
+// defines the meaning of its placeholders.
 type Sentence struct {
 	Path        string
 	Line        int
@@ -38,17 +38,17 @@ type Sentence struct {
 	Feature     string // the feature's name as written
 	Text        string // the scenario's name as written, placeholders unfilled
 	Description string
-	Browser     bool   // @browser: it makes sense in a browser only
+	Browser     bool   // @browser: it needs a browser
 	Steps       []Step // its own, without those of a background
-	Named       bool   // its file is one of those that Load was asked for, and not one that it found beside them
+	Named       bool   // Load was asked for its file and did not just find it next to others
 }
 
 // Step is one step of a compiled scenario.
 type Step struct {
 	Keyword   string // as written, trimmed: "Given", "Und", "*"
 	Text      string // placeholders filled
-	Label     string // the text as written, placeholders unfilled, with " (2)" behind a second occurrence in the scenario
-	Path      string // of the file that it is written in
+	Label     string // the text as written, placeholders unfilled, with " (2)" after a second occurrence in the scenario
+	Path      string // of its file
 	Type      string // "Context", "Action", "Outcome" as Given, When and Then say in any language, And and But after them; "Unknown" for *
 	Line      int
 	Column    int
@@ -65,11 +65,11 @@ type DocString struct {
 // Tag is a label of a feature, rule, scenario or examples block. "@every:1m" has the name "every" and the value "1m".
 type Tag struct {
 	Name  string // without "@"
-	Value string // behind the first colon, or empty
+	Value string // after the first colon, or empty
 	Line  int
 }
 
-// String gives the tag as it is written.
+// String returns the tag as written.
 func (t Tag) String() string {
 	if t.Value == "" {
 		return "@" + t.Name
@@ -77,12 +77,12 @@ func (t Tag) String() string {
 	return "@" + t.Name + ":" + t.Value
 }
 
-// Policy is what the tags say about when and how to run a scenario. Of several tags with one name the last one wins, so
-// that a scenario overrides its feature. Zero means "not said": the configuration's default applies.
+// Policy is the content of the tags about when and how to run a scenario. Of several tags with one name the last one wins,
+// so a scenario overrides its feature. A zero value means that the configuration's default applies.
 type Policy struct {
 	Every    time.Duration // @every:1m, the schedule's interval
 	Timeout  time.Duration // @timeout:90s, the deadline of one run
-	Retries  int           // @retries:2, quick repetitions before a failure counts as hard; -1 when not said
+	Retries  int           // @retries:2, quick repetitions before a failure counts as hard; -1 if not set
 	Warn     time.Duration // @warn:5s, budget of each step
 	Crit     time.Duration // @crit:20s, budget of each step
 	Browser  bool          // @browser, the web steps run in a real browser

@@ -12,11 +12,11 @@ import (
 	messages "github.com/cucumber/messages/go/v34"
 )
 
-// distance counts the letters to insert, leave out, change or swap with their neighbour to make b of a, whatever their
+// distance returns the number of letters to insert, remove, change or swap with their neighbour to turn a into b, ignoring
 // case.
 func distance(a, b string) int {
 	x, y := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
-	if len(x) > 64 || len(y) > 64 { // no name is as long, and the work grows with the product
+	if len(x) > 64 || len(y) > 64 { // no name is that long, and the cost grows with the product
 		return max(len(x), len(y))
 	}
 	before, previous, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
@@ -40,7 +40,7 @@ func distance(a, b string) int {
 	return row[len(y)]
 }
 
-// nearest gives the candidate at the least distance, the first of several.
+// nearest returns the candidate at the least distance, the first of several.
 func nearest(name string, candidates []string) (candidate string, slips int) {
 	slips = 1 << 20
 	for _, c := range candidates {
@@ -51,19 +51,19 @@ func nearest(name string, candidates []string) (candidate string, slips int) {
 	return candidate, slips
 }
 
-// titles are the keywords that a colon follows.
+// titles returns the keywords with a colon.
 func titles(d *gherkin.Dialect) []string {
 	return slices.Concat(d.FeatureKeywords(), d.RuleKeywords(), d.BackgroundKeywords(), d.ScenarioKeywords(),
 		d.ScenarioOutlineKeywords(), d.ExamplesKeywords())
 }
 
-// slip is a line in which a keyword seems to be meant and is not written.
+// slip is a line with a probably misspelled keyword.
 type slip struct {
 	message string
-	sure    bool // that is what it is; otherwise it may well be prose
+	sure    bool // certainly a keyword; otherwise it may be prose
 }
 
-// titleSlip finds a keyword with colon in a line that the parser took for something else.
+// titleSlip finds a misspelled keyword with a colon in a line that the parser did not recognise.
 func titleSlip(line string, d *gherkin.Dialect) (slip, bool) {
 	line = strings.TrimSpace(line)
 	end := strings.IndexAny(line, ":：")
@@ -76,20 +76,20 @@ func titleSlip(line string, d *gherkin.Dialect) (slip, bool) {
 	size := utf8.RuneCountInString(keyword)
 	switch {
 	case word == keyword && colon != ':':
-		return slip{fmt.Sprintf("%q is no colon: write %q", colon, keyword+":"), true}, true
+		return slip{fmt.Sprintf("%q is not a colon: write %q", colon, keyword+":"), true}, true
 	case word == keyword && end > len(word):
-		return slip{fmt.Sprintf("a blank stands before the colon: write %q", keyword+":"), true}, true
+		return slip{fmt.Sprintf("there is a blank before the colon: write %q", keyword+":"), true}, true
 	case word == keyword:
-		return slip{fmt.Sprintf("an invisible character stands before %q", keyword+":"), true}, true
+		return slip{fmt.Sprintf("there is an invisible character before %q", keyword+":"), true}, true
 	case slips <= size/5 || size <= 4 && slips == 0:
-		return slip{fmt.Sprintf("%q is no keyword, did you mean %q?", word+string(colon), keyword+":"), true}, true
+		return slip{fmt.Sprintf("%q is not a keyword: did you mean %q?", word+string(colon), keyword+":"), true}, true
 	case slips <= size/3:
-		return slip{fmt.Sprintf("%q is no keyword, did you mean %q?", word+string(colon), keyword+":"), false}, true
+		return slip{fmt.Sprintf("%q is not a keyword: did you mean %q?", word+string(colon), keyword+":"), false}, true
 	}
 	return slip{}, false
 }
 
-// stepSlip finds the keyword of a step in a line that the parser took for something else.
+// stepSlip finds the misspelled keyword of a step in a line that the parser did not recognise.
 func stepSlip(line string, d *gherkin.Dialect) (slip, bool) {
 	trimmed := strings.TrimSpace(line)
 	word := trimmed
@@ -99,7 +99,7 @@ func stepSlip(line string, d *gherkin.Dialect) (slip, bool) {
 	var names []string
 	for _, keyword := range d.StepKeywords() {
 		name := strings.TrimSuffix(keyword, " ")
-		if name == keyword { // written without a blank behind it, so it matches wherever a line begins with it
+		if name == keyword { // written without a blank after it, so it matches every line that begins with it
 			continue
 		}
 		names = append(names, name)
@@ -110,24 +110,24 @@ func stepSlip(line string, d *gherkin.Dialect) (slip, bool) {
 		next, _ := utf8.DecodeRuneInString(rest)
 		switch {
 		case next == ' ' && strings.TrimLeft(line, " \t") != trimmed && !strings.HasPrefix(strings.TrimLeft(line, " \t"), name):
-			return slip{fmt.Sprintf("an invisible character stands before %q", name), true}, true
+			return slip{fmt.Sprintf("there is an invisible character before %q", name), true}, true
 		case next != ' ' && unicode.IsSpace(next):
-			return slip{fmt.Sprintf("a blank must stand behind %q, and this is %U", name, next), true}, true
+			return slip{fmt.Sprintf("%q needs a blank after it, not %U", name, next), true}, true
 		case next == ':' && name != "*":
 			return slip{fmt.Sprintf("a step has no colon: write %q without it", name), true}, true
 		}
 	}
 	keyword, slips := nearest(word, names)
 	if size := utf8.RuneCountInString(keyword); size >= 4 && slips <= size/4 && len(word) < len(trimmed) {
-		// Prose has words like "They" and "Than", so a changed letter counts in longer keywords only.
+		// Prose has words like "They" and "Than", so a changed letter counts only in longer keywords.
 		if utf8.RuneCountInString(word) != size || size > 4 || slips == 0 || sameLetters(word, keyword) {
-			return slip{fmt.Sprintf("%q is no keyword, did you mean %q?", word, keyword), false}, true
+			return slip{fmt.Sprintf("%q is not a keyword: did you mean %q?", word, keyword), false}, true
 		}
 	}
 	return slip{}, false
 }
 
-// sameLetters reports whether two words have the same letters, in whatever order.
+// sameLetters reports whether two words have the same letters in any order.
 func sameLetters(a, b string) bool {
 	x, y := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
 	slices.Sort(x)
@@ -144,7 +144,7 @@ const (
 	aboveTable                  // the table of examples
 )
 
-// checkDescription finds the keywords that were meant in what the parser took for the description of keyword's line.
+// checkDescription finds misspelled keywords in what the parser took for the description of keyword's line.
 func (c *compiler) checkDescription(keyword *messages.Location, description string, follows describes) {
 	if description == "" {
 		return
@@ -153,12 +153,12 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 		c.lines = strings.Split(c.text, "\n")
 	}
 	d := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
-	at := keyword.Line // from 1, so the index of the line behind it
+	at := keyword.Line // from 1, so the index of the next line
 	first := true
 	var steps []*messages.Location // of lines that would be steps elsewhere
 	for line := range strings.SplitSeq(description, "\n") {
 		trimmed := strings.TrimSpace(line)
-		if trimmed == "" { // in the file it may as well be a comment
+		if trimmed == "" { // in the file it may be a comment
 			continue
 		}
 		for at < int64(len(c.lines)) && strings.TrimSuffix(c.lines[at], "\r") != line {
@@ -175,14 +175,14 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 		switch {
 		case found && s.sure:
 			c.problem(RuleKeyword, place, "the line counts as a description: %s", s.message)
-			steps = nil // that they are none is the consequence
+			steps = nil // a consequence of this mistake
 			follows = aboveTable
 		case found:
 			c.warn(RuleKeyword, place, "the line counts as a description: %s", s.message)
 		case follows == inHeader && beginsStep(trimmed, d):
 			// One line of prose begins with "When" or "But" by chance, two in a row do not.
 			if steps = append(steps, place); len(steps) == 2 {
-				c.warn(RuleKeyword, steps[0], "the lines count as a description and read like steps: steps must stand beneath a scenario")
+				c.warn(RuleKeyword, steps[0], "the lines count as a description but read like steps: steps must be below a scenario")
 			}
 		case len(steps) < 2:
 			steps = nil
@@ -191,7 +191,7 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 	}
 }
 
-// beginsStep reports whether a line would be a step where steps may stand. A star is left out: descriptions hold lists.
+// beginsStep reports whether a line looks like a step. It ignores stars: descriptions contain lists.
 func beginsStep(line string, d *gherkin.Dialect) bool {
 	for _, keyword := range d.StepKeywords() {
 		if keyword != "* " && strings.HasPrefix(line, keyword) {
@@ -201,8 +201,8 @@ func beginsStep(line string, d *gherkin.Dialect) bool {
 	return false
 }
 
-// dialects lists the languages. The parser's table of them can be asked for one at a time only, so its keys are read by
-// reflection, for messages about a language that is not there; a table of another kind gives none.
+// dialects lists the languages, for messages about an unknown language. The parser's table only has a lookup by key, so this
+// reads its keys by reflection. It returns none for a table of another type.
 func dialects() []*gherkin.Dialect {
 	provider := gherkin.DialectsBuiltin()
 	table := reflect.ValueOf(provider)

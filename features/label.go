@@ -6,10 +6,10 @@ import (
 	messages "github.com/cucumber/messages/go/v34"
 )
 
-// unique hands out texts so that none comes twice.
+// unique makes texts unique.
 type unique map[string]bool
 
-// number gives the text itself the first time, then with " (2)", " (3)" and so on behind it.
+// number returns the text itself the first time, then the text followed by " (2)", " (3)" and so on.
 func (u unique) number(text string) string {
 	numbered := text
 	for n := 2; u[numbered]; n++ {
@@ -20,13 +20,13 @@ func (u unique) number(text string) string {
 }
 
 // qualify makes Scenario.Feature unique among the loaded files, Scenario.Label within its feature, and Scenario.Example
-// within its outline. It warns where a label needs a line number, because such a label changes with the file.
+// within its outline. It warns of a label with a line number, because such a label changes with the file.
 func qualify(documents []*document) (warnings []Problem) {
 	names := make([]string, len(documents))
 	for i, d := range documents {
 		if names[i] = d.feature.Name; names[i] == "" {
 			names[i] = d.feature.Path
-			warnings = append(warnings, Problem{d.feature.Path, d.feature.Line, 1, "the feature has no name: its results go by the name of the file", RuleName})
+			warnings = append(warnings, Problem{d.feature.Path, d.feature.Line, 1, "the feature has no name: its results have the name of the file", RuleName})
 		}
 	}
 	distinguish(names, func(i int) string { return documents[i].feature.Path })
@@ -36,9 +36,9 @@ func qualify(documents []*document) (warnings []Problem) {
 	return warnings
 }
 
-// qualify does the same within one file, whose feature is now called name.
+// qualify does the same within one file. name is the unique name of its feature.
 func (d *document) qualify(name string) (warnings []Problem) {
-	// All rows of an outline share its label, so what is to be told apart is the scenarios as written.
+	// All rows of an outline share its label, so the scenarios as written must be distinguished.
 	var written []unit
 	at := map[*messages.Scenario]int{}
 	for _, u := range d.units {
@@ -53,7 +53,7 @@ func (d *document) qualify(name string) (warnings []Problem) {
 		if labels[i] = u.written.Name; labels[i] == "" {
 			labels[i] = fmt.Sprintf("line %d", l.Line)
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column),
-				"the scenario has no name: its results go by its line number, which changes with the file", RuleName})
+				"the scenario has no name: its results have its line number, which changes with the file", RuleName})
 		}
 	}
 	duplicates := distinguishOnce(labels, func(i int) string {
@@ -67,7 +67,7 @@ func (d *document) qualify(name string) (warnings []Problem) {
 		for _, i := range distinguish(labels, line) {
 			l := written[i].written.Location
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column), fmt.Sprintf(
-				"another scenario of the feature is called %q too: its results go by its line number, which changes with the file", written[i].written.Name), RuleName})
+				"another scenario of the feature is also called %q: its results have its line number, which changes with the file", written[i].written.Name), RuleName})
 		}
 	}
 	rows := make([]unique, len(written))
@@ -86,8 +86,8 @@ func (d *document) qualify(name string) (warnings []Problem) {
 	return warnings
 }
 
-// distinguish puts more behind each text that occurs twice until none does, and returns the indices that it changed. The
-// texts that more gives must differ from each other.
+// distinguish appends more to each text that occurs twice until none does, and returns the indices that it changed. The
+// results of more must differ from each other.
 func distinguish(texts []string, more func(int) string) (changed []int) {
 	touched := make([]bool, len(texts))
 	for round := true; round; {
@@ -105,7 +105,7 @@ func distinguish(texts []string, more func(int) string) (changed []int) {
 	return changed
 }
 
-// distinguishOnce puts more, where it is not empty, behind each text that occurs twice, and reports whether some did.
+// distinguishOnce appends more, if not empty, to each text that occurs twice, and reports whether there were any.
 func distinguishOnce(texts []string, more func(int) string) bool {
 	twice := repeated(texts)
 	for _, i := range twice {
@@ -116,7 +116,7 @@ func distinguishOnce(texts []string, more func(int) string) bool {
 	return len(twice) > 0
 }
 
-// repeated gives the indices of all texts that occur more than once.
+// repeated returns the indices of all texts that occur more than once.
 func repeated(texts []string) (indices []int) {
 	if len(texts) < 2 {
 		return nil

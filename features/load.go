@@ -14,23 +14,23 @@ import (
 	"strings"
 )
 
-// Options says where Load reads and what it keeps.
+// Options says where Load reads and what it selects.
 type Options struct {
-	FS        fs.FS    // where the paths are looked up, in slash form; nil means the files of the system
+	FS        fs.FS    // file system of the paths, in slash form; nil means the operating system's
 	Tags      string   // tag expression such as "@mail and not @every:1m"; empty keeps every scenario
-	Sentences []string // more files and directories of which only the definitions of sentences count
+	Sentences []string // more files and directories, of which only the definitions of sentences count
 }
 
-// Set is what Load gives: the features that hold at least one selected scenario, each with the selected ones only.
+// Set is the result of Load: the features with at least one selected scenario, each with only the selected ones.
 type Set struct {
 	Features  []*Feature
-	Sentences []*Sentence // every one that the files and those beside them define, whatever is selected
-	Broken    []*Feature  // those of files with mistakes, as far as they can be read: for checks, and never to be run
-	Partial   bool        // some scenarios were left out, by tags or lines
-	Warnings  []Problem   // what is allowed and yet most likely a mistake; in the order of Error.Problems
+	Sentences []*Sentence // all that the files and those next to them define, whatever is selected
+	Broken    []*Feature  // those of files with mistakes, as far as readable: only for checks, never run
+	Partial   bool        // tags or lines left some scenarios out
+	Warnings  []Problem   // valid but likely mistakes, in the order of Error.Problems
 }
 
-// Scenarios gives the scenarios of all features, in order.
+// Scenarios returns the scenarios of all features, in order.
 func (s *Set) Scenarios() []*Scenario {
 	var all []*Scenario
 	for _, f := range s.Features {
@@ -39,16 +39,16 @@ func (s *Set) Scenarios() []*Scenario {
 	return all
 }
 
-// Named reports whether a file of this name, without its directory, is taken for a feature that lies in a directory. Names that begin
-// with a dot are those of editors: ".#x.feature" is how Emacs locks what is not saved yet.
+// Named reports whether a file of this name, without its directory, counts as a feature in a directory. Names that begin with
+// a dot belong to editors: ".#x.feature" is a lock of Emacs.
 func Named(name string) bool {
 	return (strings.HasSuffix(name, ".feature") || isMarkdown(name)) && !strings.HasPrefix(name, ".")
 }
 
-// maxFile keeps a file that is no feature at all from filling the memory.
+// maxFile limits the memory for a file that is not a feature.
 const maxFile = 1 << 20
 
-// Load reads and compiles feature files. A path is a file, a directory (all *.feature and *.feature.md files beneath it in lexical
+// Load reads and compiles feature files. A path is a file, a directory (all *.feature and *.feature.md files in it in lexical
 // order; files and directories whose names begin with a dot and symbolic links to directories are left out), or either PATH:LINE. The line
 // selects
 //   - a scenario, by any line of it, its steps with their arguments and its tags included;
@@ -56,15 +56,15 @@ const maxFile = 1 << 20
 //   - one row of an outline, by that row;
 //   - all scenarios of a feature or rule, by its keyword, tags, description or background.
 //
-// A file that is named several times is read once, and all that its lines select is kept. Labels are made unique among
-// everything that the loaded files hold, before any of it is selected, so a selection changes no label.
+// A file that is named several times is read once, with the union of its selections. Labels are unique among all content of
+// the loaded files, whatever is selected, so a selection changes no label.
 //
-// Sentences that scenarios tagged @step define are also taken from the files beside a file that is loaded, and from the
-// directories called "steps" in its directory and in those above it: up to one called "features", or else up to the
-// working directory, or else in its own directory alone. So a file means the same when it is loaded alone.
+// Sentences that scenarios tagged @step define are also taken from the files next to a loaded file, and from the directories
+// called "steps" in its directory and its parents: up to one called "features", or else up to the working directory, or
+// else only in its own directory. So a file means the same if it is loaded alone.
 //
-// The error is an *Error with every mistake found. The Set then is for checks, and not to be run.
-// Without error the Set holds at least one scenario or sentence, and each of them at least one step.
+// The error is an *Error with every mistake found. The Set is then only for checks and must not run.
+// Without an error the Set has at least one scenario or sentence, and each of them has at least one step.
 func Load(paths []string, o Options) (*Set, error) {
 	l := loader{fs: o.FS, files: map[string]*file{}}
 	filter, err := parseTagExpression(o.Tags)
@@ -134,7 +134,7 @@ func Load(paths []string, o Options) (*Set, error) {
 	return set, nil
 }
 
-// checked is the feature of a broken document with those of its scenarios that the filter takes.
+// checked returns the feature of a broken document with the scenarios that the filter selects.
 func (d *document) checked(units []unit, filter func([]Tag) bool) *Feature {
 	for _, u := range units {
 		if filter == nil || filter(u.scenario.Tags) {
@@ -146,33 +146,33 @@ func (d *document) checked(units []unit, filter func([]Tag) bool) *Feature {
 
 // loader collects the files that paths name.
 type loader struct {
-	fs       fs.FS // nil for the files of the system
+	fs       fs.FS // nil for that of the operating system
 	files    map[string]*file
 	order    []*file
-	beside   bool // what is read now was not asked for: only sentences are wanted of it
-	quiet    bool // what is read now need not be readable: it lies there for reasons of its own
+	beside   bool // the current file was not asked for: only its sentences count
+	quiet    bool // the current file need not be readable: it may have nothing to do with stepwatch
 	problems []Problem
 }
 
-// file is one file to load, read.
+// file is one file, read but not parsed.
 type file struct {
 	path    string
 	content []byte
-	lines   []int // those that select; nil selects everything
-	beside  bool  // it was not asked for: only sentences are wanted of it
+	lines   []int // the selecting lines; nil selects everything
+	beside  bool  // it was not asked for: only its sentences count
 }
 
-// fail notes that a path cannot be loaded.
+// fail records that a path cannot be loaded.
 func (l *loader) fail(name, format string, args ...any) {
 	l.problems = append(l.problems, Problem{Path: name, Message: fmt.Sprintf(format, args...), Rule: RuleFile})
 }
 
-// add reads what one path names.
+// add reads one path.
 func (l *loader) add(name string) {
 	info, err := l.stat(name)
 	line := 0
 	if err != nil {
-		// Only what names no file can be a selection, so a colon and digits may be part of a file's name.
+		// Only a path that does not exist can be a selection: a colon and digits may be part of a file name.
 		if at, n, found := cutLine(name); found {
 			if info, err = l.stat(at); err == nil {
 				name, line = at, n
@@ -181,19 +181,19 @@ func (l *loader) add(name string) {
 	}
 	switch {
 	case err != nil && l.pasted(name) != "":
-		l.fail(name, "one line can be selected: write %s", l.pasted(name))
+		l.fail(name, "only a line can be selected: write %s", l.pasted(name))
 	case err != nil:
 		l.fail(name, "%s", reason(err))
 	case !info.IsDir():
 		l.read(name, line)
 	case line > 0:
-		l.fail(name, "a line can be selected in a file, and this is a directory")
+		l.fail(name, "a line can be selected only in a file, but this is a directory")
 	default:
 		l.walk(name)
 	}
 }
 
-// pasted gives PATH:LINE of PATH:LINE:COLUMN, the place of a problem as it is printed, or "" for anything else.
+// pasted returns PATH:LINE of PATH:LINE:COLUMN, the printed place of a problem, or "" for anything else.
 func (l *loader) pasted(name string) string {
 	selection, _, column := cutLine(name)
 	file, _, line := cutLine(selection)
@@ -206,7 +206,7 @@ func (l *loader) pasted(name string) string {
 	return selection
 }
 
-// cutLine takes the line off PATH:LINE.
+// cutLine splits PATH:LINE.
 func cutLine(name string) (file string, line int, found bool) {
 	colon := strings.LastIndexByte(name, ':')
 	if colon <= 0 {
@@ -219,13 +219,13 @@ func cutLine(name string) (file string, line int, found bool) {
 	return name[:colon], line, true
 }
 
-// reason is an error of the file system without the act and path that stand around it.
+// reason returns the text of a file system error without the operation and path.
 func reason(err error) string {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return "there is no such file or directory"
+		return "no such file or directory"
 	}
 	return "cannot be read: " + err.Error()
 }
@@ -237,11 +237,11 @@ func (l *loader) stat(name string) (fs.FileInfo, error) {
 	return os.Stat(name)
 }
 
-// walk reads the features beneath a directory.
+// walk reads the features in a directory and its subdirectories.
 func (l *loader) walk(dir string) {
 	root, start, join := l.fs, path.Clean(dir), func(p string) string { return p }
 	if root == nil {
-		// Through the directory itself, so that it may be a symbolic link.
+		// Through the directory itself, so that a symbolic link works.
 		root, start, join = os.DirFS(dir), ".", func(p string) string { return filepath.Join(dir, p) }
 	}
 	found := false
@@ -249,7 +249,7 @@ func (l *loader) walk(dir string) {
 		switch {
 		case err != nil:
 			l.fail(join(p), "%s", reason(err))
-			found = true // what cannot be read may hold features
+			found = true // the unreadable part may contain features
 			return nil
 		case entry.IsDir():
 			if p != start && strings.HasPrefix(entry.Name(), ".") {
@@ -264,11 +264,11 @@ func (l *loader) walk(dir string) {
 	if err != nil {
 		l.fail(dir, "%s", reason(err))
 	} else if !found && !l.beside {
-		l.fail(dir, "the directory holds no .feature file")
+		l.fail(dir, "the directory contains no .feature file")
 	}
 }
 
-// read takes one file in; line 0 selects all of it.
+// read reads one file. line 0 selects all of it.
 func (l *loader) read(name string, line int) {
 	key := l.key(name)
 	if f, known := l.files[key]; known {
@@ -287,7 +287,7 @@ func (l *loader) read(name string, line int) {
 		return
 	}
 	if err != nil {
-		l.files[key] = &file{} // reported once, however often it is named
+		l.files[key] = &file{} // reported once, even if named several times
 		l.fail(name, "%s", reason(err))
 		return
 	}
@@ -302,7 +302,7 @@ func (l *loader) read(name string, line int) {
 	l.order = append(l.order, f)
 }
 
-// key is the same for all names of one file.
+// key returns the same key for all names of one file.
 func (l *loader) key(name string) string {
 	if l.fs == nil {
 		if absolute, err := filepath.Abs(name); err == nil {
@@ -312,7 +312,7 @@ func (l *loader) key(name string) string {
 	return filepath.Clean(name)
 }
 
-// addSentences reads the definitions that lie beside the files that were asked for, and those in more.
+// addSentences reads the definitions next to the requested files, and those in more.
 func (l *loader) addSentences(more []string) {
 	l.beside = true
 	defer func() { l.beside = false }()
@@ -325,7 +325,7 @@ func (l *loader) addSentences(more []string) {
 		seen[dir] = true
 		entries, err := l.readDir(dir)
 		if err != nil {
-			continue // one that cannot be listed has files that were named
+			continue // its requested files were read nevertheless
 		}
 		l.quiet = true
 		for _, entry := range entries {
@@ -347,8 +347,8 @@ func (l *loader) addSentences(more []string) {
 	}
 }
 
-// SentenceDirs gives the directories, there or not, that Load looks into for the sentences that a feature in dir may use, besides
-// dir itself.
+// SentenceDirs returns the directories, existing or not, in which Load looks for the sentences of a feature in dir, in
+// addition to dir itself.
 func SentenceDirs(dir string) []string {
 	dirs := (&loader{}).above(dir)
 	for i := range dirs {
@@ -357,7 +357,7 @@ func SentenceDirs(dir string) []string {
 	return dirs
 }
 
-// above lists the directories whose "steps" a feature in dir knows, dir itself first.
+// above lists the directories whose "steps" a feature in dir uses, dir itself first.
 func (l *loader) above(dir string) []string {
 	working, here := ".", filepath.Clean(dir)
 	if l.fs == nil {
@@ -369,7 +369,7 @@ func (l *loader) above(dir string) []string {
 		}
 	}
 	all := []string{dir}
-	toWorking := 0 // how many of them lie beneath the working directory
+	toWorking := 0 // how many of them are in the working directory
 	for {
 		if filepath.Base(here) == "features" {
 			return all
@@ -398,8 +398,8 @@ func (l *loader) content(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
-		return nil, errors.New("it is no regular file")
+	if !info.Mode().IsRegular() { // opening a pipe would block
+		return nil, errors.New("it is not a regular file")
 	}
 	var r io.ReadCloser
 	if l.fs != nil {

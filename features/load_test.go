@@ -96,7 +96,7 @@ When I send to bob:
 * it is accepted
 `),
 		}},
-	}}, Warnings: []Problem{{"x.feature", 28, 17, "nothing uses the column \"anders\": write <anders> where its values belong, or take it out", RuleUnused}}}
+	}}, Warnings: []Problem{{"x.feature", 28, 17, "nothing uses the column \"anders\": write <anders> where its values belong, or remove it", RuleUnused}}}
 	if !reflect.DeepEqual(set, want) {
 		t.Errorf("Load gives\n%+v\nwant\n%+v", *set.Features[0].Scenarios[0], *want.Features[0].Scenarios[0])
 		t.Errorf("source\n%s", set.Features[0].Scenarios[0].Source)
@@ -216,7 +216,7 @@ func TestSelection(t *testing.T) {
 		}
 		message := ""
 		if want == "" {
-			message = fmt.Sprintf("x.feature:%d:1: no scenario, step, row, rule or feature stands at line %d: scenarios begin at lines 12, 22, 45, 49", line, line)
+			message = fmt.Sprintf("x.feature:%d:1: line %d has no scenario, step, row, rule or feature: scenarios begin at lines 12, 22, 45, 49", line, line)
 		}
 		if got := fmt.Sprint(err); got != message && !(err == nil && message == "") {
 			t.Errorf("line %d: %s, want %q", line, got, message)
@@ -263,7 +263,7 @@ func TestTagExpressions(t *testing.T) {
 		"()":                    `tag expression "()": a tag is missing where one is expected`,
 		"(@a":                   `tag expression "(@a": a "(" is never closed`,
 		"@a)":                   `tag expression "@a)": a ")" has no "(" before it`,
-		`@a\b`:                  `tag expression "@a\\b": a backslash may only stand before a blank, a parenthesis or another backslash`,
+		`@a\b`:                  `tag expression "@a\\b": a backslash is only allowed before a blank, a parenthesis or another backslash`,
 	} {
 		_, err := Load([]string{"x.feature"}, Options{FS: system, Tags: expression})
 		if got := fmt.Sprint(err); got != want && !(err == nil && want == "") {
@@ -398,14 +398,14 @@ func TestUnreadable(t *testing.T) {
 		"\ufeff" + good:                        "",
 		strings.ReplaceAll(good, "\n", "\r\n"): "",
 		"\xff\xfeF\x00e\x00":                   "x.feature:1:1: the file is UTF-16: save it as UTF-8\n",
-		"F\x00e\x00":                           "x.feature:1:2: a zero byte stands here: this is no text file, or it is UTF-16; save it as UTF-8\n",
-		good + "  Given caf\xe9 au":            "x.feature:4:12: the byte 0xe9 is no UTF-8: save the file as UTF-8\n",
-		good + "# " + long:                     "x.feature:4:1: the line is longer than 60000 bytes: break it up\n",
-		"Feature: F\n Scenario: a\n  Given <b><b>\n Examples:\n |b|\n |" + long[:40000] + "|\n":                    "x.feature:6:1: scenario \"a\" has a line of more than 60000 bytes once its placeholders are filled in\n",
+		"F\x00e\x00":                           "x.feature:1:2: the file contains a zero byte: it is not a text file or is UTF-16; save it as UTF-8\n",
+		good + "  Given caf\xe9 au":            "x.feature:4:12: the byte 0xe9 is not valid UTF-8: save the file as UTF-8\n",
+		good + "# " + long:                     "x.feature:4:1: the line is longer than 60000 bytes: split it\n",
+		"Feature: F\n Scenario: a\n  Given <b><b>\n Examples:\n |b|\n |" + long[:40000] + "|\n":                    "x.feature:6:1: scenario \"a\" has a line of more than 60000 bytes after its placeholders are filled in\n",
 		"Feature: F\n Scenario: a\n" + strings.Repeat("  Given <b><b><b><b>\n", 100) + " Examples:\n |b|\n" + rows: "x.feature:1:1: feature \"F\" compiles to more than 64 MiB of steps: split it or use fewer rows\n",
 		nested + "\n |" + cells.String() + "\n":                                                                    "x.feature:1:1: feature \"F\" compiles to more than 64 MiB of steps: split it or use fewer rows\n",
 		strings.Repeat("@a\n", 99) + good:                                                                          "",
-		strings.Repeat("@a\n# comment\n\n", 101) + good:                                                            "x.feature:301:1: more than 100 lines of tags follow each other: write several tags in one line\n",
+		strings.Repeat("@a\n# comment\n\n", 101) + good:                                                            "x.feature:301:1: more than 100 consecutive lines of tags: write several tags on one line\n",
 		good + "  \"\"\"\n" + strings.Repeat("@a\n", 1000) + "  \"\"\"\n":                                          "",
 		good + strings.Repeat("#"+long[:1000]+"\n", 1046):                                                          "",
 		good + strings.Repeat("#"+long[:1000]+"\n", 1047):                                                          "x.feature: cannot be read: it is larger than 1 MiB: split it into several features\n",
@@ -459,20 +459,20 @@ func TestPaths(t *testing.T) {
 		{[]string{"set/a", "set/b.feature"}, []string{"set/a/z.feature", "set/b.feature"}, ""},
 		{[]string{"set/x.feature:3"}, []string{"set/x.feature:3"}, ""},
 		{[]string{"set/x.feature:3:2"}, []string{"set/x.feature:3"}, ""},
-		{[]string{"set/b.feature:2:5"}, nil, "set/b.feature:2:5: one line can be selected: write set/b.feature:2"},
-		{[]string{"set/a/.z.feature"}, nil, `set/a/.z.feature:1:1: "an editor's" stands before the feature: the file must begin with "Feature:", only tags and comments may come before it`},
+		{[]string{"set/b.feature:2:5"}, nil, "set/b.feature:2:5: only a line can be selected: write set/b.feature:2"},
+		{[]string{"set/a/.z.feature"}, nil, `set/a/.z.feature:1:1: "an editor's" comes before the feature: the file must begin with "Feature:", only tags and comments may come before it`},
 		{[]string{"set/.hidden"}, []string{"set/.hidden/h.feature"}, ""},
-		{[]string{"link"}, []string{"link/a/z.feature", "link/b.feature", "link/l.feature"}, "link/dangling.feature: there is no such file or directory"},
+		{[]string{"link"}, []string{"link/a/z.feature", "link/b.feature", "link/l.feature"}, "link/dangling.feature: no such file or directory"},
 		{nil, nil, "no feature file or directory is given"},
-		{[]string{"none"}, nil, "none: the directory holds no .feature file"},
-		{[]string{"set/a:3"}, nil, "set/a: a line can be selected in a file, and this is a directory"},
-		{[]string{"nowhere", "nowhere:3", "set/b.feature:0", "set/b.feature:x"}, nil, `nowhere: there is no such file or directory
-nowhere:3: there is no such file or directory
-set/b.feature:0: there is no such file or directory
-set/b.feature:x: there is no such file or directory`},
-		{[]string{"pipe.feature"}, nil, "pipe.feature: cannot be read: it is no regular file"},
-		{[]string{"set/b.feature:9", "none/notes.txt", "set/a"}, []string{"set/a/z.feature"}, `none/notes.txt:1:1: "not a feature" stands before the feature: the file must begin with "Feature:", only tags and comments may come before it
-set/b.feature:9:1: no scenario, step, row, rule or feature stands at line 9: the scenario begins at line 2`},
+		{[]string{"none"}, nil, "none: the directory contains no .feature file"},
+		{[]string{"set/a:3"}, nil, "set/a: a line can be selected only in a file, but this is a directory"},
+		{[]string{"nowhere", "nowhere:3", "set/b.feature:0", "set/b.feature:x"}, nil, `nowhere: no such file or directory
+nowhere:3: no such file or directory
+set/b.feature:0: no such file or directory
+set/b.feature:x: no such file or directory`},
+		{[]string{"pipe.feature"}, nil, "pipe.feature: cannot be read: it is not a regular file"},
+		{[]string{"set/b.feature:9", "none/notes.txt", "set/a"}, []string{"set/a/z.feature"}, `none/notes.txt:1:1: "not a feature" comes before the feature: the file must begin with "Feature:", only tags and comments may come before it
+set/b.feature:9:1: line 9 has no scenario, step, row, rule or feature: the scenario begins at line 2`},
 	} {
 		set, err := Load(c.paths, Options{})
 		var got []string

@@ -11,17 +11,17 @@ import (
 
 // Markdown with Gherkin (https://github.com/cucumber/gherkin/blob/main/MARKDOWN_WITH_GHERKIN.md) is Markdown in which headings,
 // list items, indented tables, fenced blocks and tags in backquotes are a feature, and everything else is prose. The Go parser
-// does not read it. So each line of such a file becomes one line of Gherkin with its words in the same columns, and all that
-// looks at a feature afterwards, mistakes and selections included, works as for any other file.
+// does not support it. So each line of such a file becomes one line of Gherkin with its words in the same columns. Everything
+// else, including mistakes and selections, works as for any other file.
 //
-// Where the description is silent or the other parsers lose what was written, this reads as GitHub renders:
-//   - fenced blocks before the first step of a scenario are prose, with all that stands in them;
-//   - a row of dashes is a delimiter only directly beneath the first row of a table;
-//   - a list item needs a blank after its bullet, and tags stand at the beginning of their line.
+// If the description is silent or the other parsers lose text, this follows the rendering of GitHub:
+//   - fenced blocks before the first step of a scenario are prose, with all their content;
+//   - a row of dashes is a delimiter only directly below the first row of a table;
+//   - a list item needs a blank after its bullet, and tags begin their line.
 //
-// The keywords are English ones: the description has no way to name a language in a file.
+// The keywords are English: the description has no way to name a language in a file.
 
-// isMarkdown reports whether a file of this name holds Markdown with Gherkin.
+// isMarkdown reports whether a file of this name contains Markdown with Gherkin.
 func isMarkdown(name string) bool { return strings.HasSuffix(name, ".feature.md") }
 
 var (
@@ -37,18 +37,18 @@ var (
 type markdown struct {
 	path     string
 	dialect  *gherkin.Dialect
-	named    bool // the feature's line is there
-	steps    bool // items may be steps here: beneath a scenario or background
-	step     bool // a step stands above, which takes doc strings and tables
-	examples bool // examples stand above, which take a table
-	rows     int  // how many rows of a table stand directly above
-	directly bool // nothing but blank lines stands between here and what takes a table
+	named    bool // the line of the feature has been read
+	steps    bool // items may be steps here: below a scenario or background
+	step     bool // a step above takes doc strings and tables
+	examples bool // examples above take a table
+	rows     int  // number of table rows directly above
+	directly bool // only blank lines since what takes a table
 	out      []string
 	problems []Problem
 	warnings []Problem
 }
 
-// fromMarkdown gives the Gherkin that a Markdown file holds, line for line.
+// fromMarkdown returns the Gherkin of a Markdown file, line for line.
 func fromMarkdown(path, text string) (feature string, problems, warnings []Problem) {
 	m := markdown{path: path, dialect: gherkin.DialectsBuiltin().GetDialect(gherkin.DefaultDialect)}
 	lines := strings.Split(text, "\n")
@@ -92,7 +92,7 @@ func (m *markdown) warn(rule Rule, line, column int, format string, args ...any)
 	m.warnings = append(m.warnings, Problem{m.path, line, column, fmt.Sprintf(format, args...), rule})
 }
 
-// line is one line outside fenced blocks. Prose becomes an empty line.
+// line converts one line outside fenced blocks. Prose becomes an empty line.
 func (m *markdown) line(line string, number int) string {
 	text := strings.TrimSpace(line)
 	rows := m.rows
@@ -127,7 +127,7 @@ func (m *markdown) line(line string, number int) string {
 	return ""
 }
 
-// tags are those that a line begins with, each in its columns. What follows them is prose.
+// tags returns the tags at the beginning of a line, each in its columns. The rest is prose.
 func (m *markdown) tags(line string) string {
 	if !strings.HasPrefix(strings.TrimLeft(line, " \t"), "`@") {
 		return ""
@@ -140,14 +140,14 @@ func (m *markdown) tags(line string) string {
 	return b.String()
 }
 
-// pad fills with blanks up to the column that before ends at.
+// pad adds blanks up to the column at which before ends.
 func pad(b *strings.Builder, before string) {
 	for n := utf8.RuneCountInString(before) - utf8.RuneCountInString(b.String()); n > 0; n-- {
 		b.WriteByte(' ')
 	}
 }
 
-// in writes text at the column that before ends at.
+// in returns text at the column at which before ends.
 func in(before, text string) string {
 	var b strings.Builder
 	pad(&b, before)
@@ -155,21 +155,21 @@ func in(before, text string) string {
 	return b.String()
 }
 
-// column is the place of a line's first letter.
+// column returns the column of a line's first letter.
 func column(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) + 1 }
 
-// first is the first line that is not blank. It names the feature, with and without the keyword.
+// first converts the first line that is not blank. It names the feature, with or without the keyword.
 func (m *markdown) first(line string) string {
 	text := line[len(markdownHeading.FindString(line)):]
 	for _, k := range titles(m.dialect) {
-		if strings.HasPrefix(text, k+":") && text != line { // of another part than the feature: the parser's error says so
+		if strings.HasPrefix(text, k+":") && text != line { // of another part than the feature: the parser reports it
 			return in(line[:len(line)-len(text)], text)
 		}
 	}
 	return m.dialect.FeatureKeywords()[0] + ": " + strings.TrimSpace(text)
 }
 
-// heading is a line that begins with "#".
+// heading converts a line that begins with "#".
 func (m *markdown) heading(line string, length, number int) string {
 	text := strings.TrimRight(line[length:], " \t")
 	keyword, found := titleOf(text, titles(m.dialect))
@@ -201,7 +201,7 @@ func (m *markdown) heading(line string, length, number int) string {
 	return in(line[:length], text)
 }
 
-// item is an item of a list beneath a scenario or background.
+// item converts an item of a list below a scenario or background.
 func (m *markdown) item(line string, length, number int) string {
 	text := line[length:]
 	for _, k := range m.dialect.StepKeywords() {
@@ -216,13 +216,13 @@ func (m *markdown) item(line string, length, number int) string {
 	return ""
 }
 
-// docString is a fenced block beneath a step.
+// docString converts a fenced block below a step.
 func (m *markdown) docString(number int, indent, mediaType string, content []string) {
 	all := strings.Join(content, "\n")
 	fence, escaped := gherkin.DocstringSeparator, `\"\"\"`
 	if strings.Contains(all, escaped) { // would lose its backslashes
 		if fence, escaped = gherkin.DocstringAlternativeSeparator, "\\`\\`\\`"; strings.Contains(all, escaped) {
-			m.problem(RuleSyntax, number, utf8.RuneCountInString(indent)+1, "a doc string cannot hold both %s and %s", `\"\"\"`, escaped)
+			m.problem(RuleSyntax, number, utf8.RuneCountInString(indent)+1, "a doc string cannot contain both %s and %s", `\"\"\"`, escaped)
 		}
 	}
 	m.out = append(m.out, indent+fence+mediaType)

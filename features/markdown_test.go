@@ -110,25 +110,25 @@ func TestMarkdownMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"no heading for the feature", "The mail\n========\n# Scenario: a\n* Given b\n", ""},
 		{"another part first", "# Scenario: a\n* Given b\n",
-			`1:3: "Scenario:" stands before the feature: the file must begin with "Feature:"`},
-		{"nothing", "\n\n", `the file holds no feature: it must begin with "Feature:"`},
-		{"prose only", "# Notes\n\nNothing here.\n", `1:1: feature "Notes" holds no scenario, so nothing of it would run`},
+			`1:3: "Scenario:" comes before the feature: the file must begin with "Feature:"`},
+		{"nothing", "\n\n", `the file contains no feature: it must begin with "Feature:"`},
+		{"prose only", "# Notes\n\nNothing here.\n", `1:1: feature "Notes" contains no scenario, so nothing of it would run`},
 		{"no bullets", "# Feature: F\n## Scenario: a\nGiven b\n",
-			`2:4: scenario "a" has no steps, so it would run nothing: a step is an item of a list, as "* Given …"`},
+			`2:4: scenario "a" has no steps, so it would run nothing: a step is an item of a list, such as "* Given …"`},
 		{"wrong keywords", "# Feature: F\n## Scenario: a\n* Givn b\n* Given c\n## Scenaro: d\n* Given e\n",
-			"5:4: the heading counts as prose: \"Scenaro:\" is no keyword, did you mean \"Scenario:\"?\n" +
-				"warning: 3:3: the item counts as prose: \"Givn\" is no keyword, did you mean \"Given\"?"},
+			"5:4: the heading counts as prose: \"Scenaro:\" is not a keyword: did you mean \"Scenario:\"?\n" +
+				"warning: 3:3: the item counts as prose: \"Givn\" is not a keyword: did you mean \"Given\"?"},
 		{"table at the margin", "# Feature: F\n## Scenario: a\n* Given b\n\n| c |\n| - |\n",
 			"warning: 5:1: the table counts as prose: indent it by two to five blanks"},
 		{"doc string open", "# Feature: F\n## Scenario: a\n* Given b\n````\n```\n",
 			"6:1: the file ends inside the doc string that line 4 opens: close it with ````"},
 		{"doc string twice", "# Feature: F\n## Scenario: a\n* Given b\n  ```\n  ```\n  ```\n  ```\n",
-			"6:3: a doc string must stand directly beneath a step or its table, and a step takes one doc string"},
-		{"blank in a tag", "`@a b`\n# Feature: F\n## Scenario: a\n* Given b\n", `1:2: "b" is no tag: each tag begins with @ and holds no blanks`},
+			"6:3: a doc string must be directly below a step or its table, and a step takes only one doc string"},
+		{"blank in a tag", "`@a b`\n# Feature: F\n## Scenario: a\n* Given b\n", `1:2: "b" is not a tag: each tag begins with @ and contains no blanks`},
 		{"uneven table", "# Feature: F\n## Scenario: a\n* Given b\n  | c | d |\n  | - | - |\n  | e |\n",
-			"6:3: the row has 1 cell and the first row of its table, at line 4, has 2"},
+			"6:3: the row has 1 cell, but the first row of its table, at line 4, has 2"},
 		{"both escapes", "# Feature: F\n## Scenario: a\n* Given b\n  ```\n  \\\"\\\"\\\" \\`\\`\\`\n  ```\n",
-			"4:3: a doc string cannot hold both \\\"\\\"\\\" and \\`\\`\\`"},
+			"4:3: a doc string cannot contain both \\\"\\\"\\\" and \\`\\`\\`"},
 	} {
 		got := strings.TrimSpace(said("x.feature.md", c.text))
 		if got = strings.NewReplacer("x.feature.md: ", "", "x.feature.md:", "").Replace(got); got != c.want {

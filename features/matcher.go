@@ -7,17 +7,17 @@ import (
 	gherkin "github.com/cucumber/gherkin/go/v42"
 )
 
-// matcher says what kind of line a line is. It is the parser's own and notes what the compiler warns of.
+// matcher is the parser's own matcher. It also records what the compiler warns of.
 type matcher struct {
 	gherkin.Matcher
-	languages []int // numbers of the comments that look like the language and come too late to be it
+	languages []int // line numbers of language comments that come too late
 }
 
 func newMatcher() *matcher {
 	return &matcher{Matcher: gherkin.NewMatcher(gherkin.DialectsBuiltin())}
 }
 
-// MatchComment notes comments such as "# language: de", which the parser asks for as comments only where they are too late.
+// MatchComment records comments such as "# language: de". The parser matches them as comments only if they come too late.
 func (m *matcher) MatchComment(line *gherkin.Line) (bool, *gherkin.Token, error) {
 	if _, found := languageOf(line.TrimmedLineText); found && !slices.Contains(m.languages, line.LineNumber) {
 		m.languages = append(m.languages, line.LineNumber)
@@ -25,8 +25,8 @@ func (m *matcher) MatchComment(line *gherkin.Line) (bool, *gherkin.Token, error)
 	return m.Matcher.MatchComment(line)
 }
 
-// builder builds the syntax tree. Names and steps end with their last letter: the parser takes blanks and tabs off the end,
-// and a no-break space, which nobody sees, would keep a step from matching. Scenario.Source is rendered from the result.
+// builder builds the syntax tree. It trims all white space off names and steps: the parser trims only blanks and tabs, and an
+// invisible no-break space would prevent a match. Scenario.Source is rendered from the result.
 type builder struct{ gherkin.AstBuilder }
 
 // Build implements gherkin.Builder.

@@ -9,11 +9,11 @@ import (
 	messages "github.com/cucumber/messages/go/v34"
 )
 
-// policyTags are the names that Policy gives a meaning to.
+// policyTags has the tag names with a meaning in Policy.
 var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location"}
 
-// apply puts what one tag says into the policy. The fault is a sentence when the tag has a policy's name and cannot be
-// read, and empty otherwise.
+// apply applies one tag to the policy. The fault is a sentence if the tag has the name of a policy and is invalid, and empty
+// otherwise.
 func (p *Policy) apply(tag string) (fault string) {
 	name, value := cutTag(tag)
 	name = strings.TrimSuffix(name, ":")
@@ -73,8 +73,8 @@ func (p *Policy) apply(tag string) (fault string) {
 	return ""
 }
 
-// parseDuration reads the duration of a tag: what time.ParseDuration reads, and whole days before it, since tags hold
-// schedules: "90s", "1m30s", "250ms", "1d", "1d12h". It must be more than zero. The fault is a part of a sentence.
+// parseDuration parses the duration of a tag: the format of time.ParseDuration with optional whole days before it, because
+// tags have schedules: "90s", "1m30s", "250ms", "1d", "1d12h". It must be more than zero. The fault is part of a sentence.
 func parseDuration(text string) (d time.Duration, fault string) {
 	days, rest, found := strings.Cut(text, "d")
 	if !found {
@@ -88,14 +88,14 @@ func parseDuration(text string) (d time.Duration, fault string) {
 	case rest != "":
 		d, err = time.ParseDuration(rest)
 	}
-	const longest = 36500 // days, well within what a time.Duration holds
+	const longest = 36500 // days, which fits a time.Duration
 	switch {
 	case strings.HasPrefix(text, "-"):
 		return 0, fmt.Sprintf("%q is less than zero", text)
 	case err != nil && strings.Trim(text, "0123456789.") == "":
-		return 0, fmt.Sprintf("%q has no unit: ms, s, m, h or d must stand behind the number", text)
+		return 0, fmt.Sprintf("%q has no unit: write ms, s, m, h or d after the number", text)
 	case err != nil:
-		return 0, fmt.Sprintf("%q is no duration", text)
+		return 0, fmt.Sprintf("%q is not a duration", text)
 	case n > longest || d > longest*24*time.Hour:
 		return 0, fmt.Sprintf("%q is more than a hundred years", text)
 	case n == 0 && d == 0:
@@ -104,16 +104,16 @@ func parseDuration(text string) (d time.Duration, fault string) {
 	return time.Duration(n)*24*time.Hour + d, ""
 }
 
-// policy is what the tags that a scenario inherits say together. Its durations must fit each other.
+// policy returns the combined policy of the tags that a scenario inherits. It checks that the durations fit each other.
 func (c *compiler) policy(inherited []*messages.Tag) Policy {
 	p := Policy{Retries: -1}
 	last := map[string]*messages.Tag{}
 	for _, t := range inherited {
-		p.apply(t.Name) // checkTags has reported what cannot be read
+		p.apply(t.Name) // checkTags has reported invalid tags
 		name, _ := cutTag(t.Name)
 		last[name] = t
 	}
-	// The later of the two is the one that was added to what was right before.
+	// The later tag was probably added to a valid file.
 	later := func(a, b string) *messages.Location {
 		if at, bt := last[a].Location, last[b].Location; at.Line > bt.Line || at.Line == bt.Line && at.Column > bt.Column {
 			return at
@@ -121,12 +121,12 @@ func (c *compiler) policy(inherited []*messages.Tag) Policy {
 		return last[b].Location
 	}
 	if p.Warn > 0 && p.Crit > 0 && p.Warn > p.Crit {
-		c.problem(RuleTag, later("warn", "crit"), "%s is more than %s: a step must reach its warning before it is critical", last["warn"].Name, last["crit"].Name)
+		c.problem(RuleTag, later("warn", "crit"), "%s is more than %s: the warning must come before the critical state", last["warn"].Name, last["crit"].Name)
 	}
 	return p
 }
 
-// almostPolicy finds a policy's name with its value attached by something else than a colon, as in "@every=1m".
+// almostPolicy finds the name of a policy followed by a value without a colon, as in "@every=1m".
 func almostPolicy(tag string) (policy, value string, found bool) {
 	for _, policy := range policyTags {
 		rest, begins := strings.CutPrefix(tag, policy)
@@ -137,7 +137,7 @@ func almostPolicy(tag string) (policy, value string, found bool) {
 	return "", "", false
 }
 
-// checkTags reports the tags of one part of the file that cannot be read, and warns of those that seem to mean a policy.
+// checkTags reports the invalid tags of one part of the file, and warns of tags that resemble a policy tag.
 func (c *compiler) checkTags(written []*messages.Tag) {
 	seen := map[string]string{}
 	for _, t := range written {
@@ -153,13 +153,13 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 		switch {
 		case known:
 			if other, twice := seen[name]; twice {
-				c.warn(RuleTag, t.Location, "%s stands beside %s: the last one counts", t.Name, other)
+				c.warn(RuleTag, t.Location, "%s follows %s: the last one counts", t.Name, other)
 			}
 			seen[name] = t.Name
 		case value != "" && slips <= max(1, len(closest)/3):
-			c.warn(RuleTag, t.Location, "%s is no policy: did you mean @%s:%s?", t.Name, closest, value)
+			c.warn(RuleTag, t.Location, "%s is not a policy tag: did you mean @%s:%s?", t.Name, closest, value)
 		case value != "":
-			c.warn(RuleTag, t.Location, "%s is no policy: those with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
+			c.warn(RuleTag, t.Location, "%s is not a policy tag: the policy tags with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
 		case almost:
 			c.warn(RuleTag, t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
 		case name == definitionTag+"s", sameLetters(name, definitionTag):

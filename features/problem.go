@@ -8,32 +8,32 @@ import (
 	"strings"
 )
 
-// Rule is the kind of a mistake, by the name that machines know it by: it does not change when messages do.
+// Rule is the kind of a mistake, as a stable name for programs.
 type Rule string
 
 // The rules that Load knows.
 const (
-	RuleFile    Rule = "file"    // what was named is no file with features that can be read
-	RuleSyntax  Rule = "syntax"  // a line that cannot stand where it is
-	RuleKeyword Rule = "keyword" // a keyword that is written wrong, so that its line counts as something else
+	RuleFile    Rule = "file"    // the path is not a readable feature file
+	RuleSyntax  Rule = "syntax"  // a line that is not allowed at its place
+	RuleKeyword Rule = "keyword" // a misspelled keyword, so its line has another meaning
 	RuleNothing Rule = "nothing" // what would run nothing
-	RuleOutline Rule = "outline" // examples that are missing or empty
-	RuleSlip    Rule = "slip"    // a placeholder or column that another one must have been meant by
+	RuleOutline Rule = "outline" // missing or empty examples
+	RuleSlip    Rule = "slip"    // a misspelled placeholder or column
 	RuleUnused  Rule = "unused"  // a column without a placeholder, or a placeholder without a column
-	RuleTag     Rule = "tag"     // a tag that cannot be read, or that means nothing where it seems to
-	RuleName    Rule = "name"    // a name that is missing or there twice
+	RuleTag     Rule = "tag"     // an invalid tag, or one without effect
+	RuleName    Rule = "name"    // a missing or duplicate name
 )
 
 // Problem is one mistake with its place.
 type Problem struct {
-	Path    string // the file; empty when the mistake is in no file, as in a tag expression
-	Line    int    // from 1; 0 when the mistake is the whole file's
+	Path    string // the file; empty if the mistake is in no file, such as in a tag expression
+	Line    int    // from 1; 0 if the mistake concerns the whole file
 	Column  int    // in characters (Unicode code points) of the line, from 1; 0 together with Line
-	Message string // one sentence: what was found, and what would be right
+	Message string // one sentence: the mistake and how to fix it
 	Rule    Rule
 }
 
-// Error gives "file:line:column: message", without the parts of the place that there are not.
+// Error returns "file:line:column: message", without the missing parts of the place.
 func (p Problem) Error() string {
 	switch {
 	case p.Path == "":
@@ -45,12 +45,12 @@ func (p Problem) Error() string {
 	}
 }
 
-// Error is what Load returns: all mistakes of all files, file by file in the order of loading and by line within each.
+// Error is the error of Load: all mistakes of all files, in the order of loading and by line within each file.
 type Error struct {
 	Problems []Problem // never empty
 }
 
-// Error gives one line a problem.
+// Error returns one line for each problem.
 func (e *Error) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
@@ -59,7 +59,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap gives the problems one by one.
+// Unwrap returns the problems.
 func (e *Error) Unwrap() []error {
 	all := make([]error, len(e.Problems))
 	for i, p := range e.Problems {
@@ -68,7 +68,7 @@ func (e *Error) Unwrap() []error {
 	return all
 }
 
-// inOrder sorts one file's problems by place and drops repetitions: a tag that a hundred scenarios inherit is wrong once.
+// inOrder sorts the problems of one file by place and drops duplicates: a tag that a hundred scenarios inherit is one mistake.
 func inOrder(problems []Problem) []Problem {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
@@ -76,8 +76,8 @@ func inOrder(problems []Problem) []Problem {
 	return slices.Compact(problems)
 }
 
-// userinfo is the password part of a URL (RFC 3986 section 3.2.1) inside a text.
+// userinfo matches the password in a URL (RFC 3986 section 3.2.1) in a text.
 var userinfo = regexp.MustCompile(`(://[^\s/@:"]*:)[^\s/@"]+@`)
 
-// HidePassword keeps a password that an author wrote into a URL out of labels, pages and messages.
+// HidePassword replaces the passwords in URLs, for labels, pages and messages.
 func HidePassword(text string) string { return userinfo.ReplaceAllString(text, "${1}[hidden]@") }

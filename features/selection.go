@@ -7,7 +7,7 @@ import (
 	messages "github.com/cucumber/messages/go/v34"
 )
 
-// selected gives the units that the document's lines select, in file order, and a problem for each line that selects none.
+// selected returns the units that the document's lines select, in file order, and a problem for each line that selects none.
 func (d *document) selected() (units []unit, problems []Problem) {
 	if d.lines == nil {
 		return d.units, nil
@@ -26,7 +26,7 @@ func (d *document) selected() (units []unit, problems []Problem) {
 				"line %d belongs to the sentence %q (@step), which runs only where a scenario uses it", line, sentence.Text), RuleFile})
 		} else if !found {
 			problems = append(problems, Problem{d.feature.Path, line, 1, fmt.Sprintf(
-				"no scenario, step, row, rule or feature stands at line %d: %s", line, d.begins()), RuleFile})
+				"line %d has no scenario, step, row, rule or feature: %s", line, d.begins()), RuleFile})
 		}
 	}
 	for i, u := range d.units {
@@ -37,7 +37,7 @@ func (d *document) selected() (units []unit, problems []Problem) {
 	return units, problems
 }
 
-// sentenceAt gives the sentence that is defined at a line, or nil.
+// sentenceAt returns the sentence that is defined at a line, or nil.
 func (d *document) sentenceAt(line int) *Sentence {
 	holds := d.at(int64(line))
 	for _, u := range d.defined {
@@ -48,7 +48,7 @@ func (d *document) sentenceAt(line int) *Sentence {
 	return nil
 }
 
-// begins says where scenarios begin, for a line that selects none.
+// begins returns a text with the lines of the scenarios, for a line that selects none.
 func (d *document) begins() string {
 	var lines []string
 	last := int64(0)
@@ -59,7 +59,7 @@ func (d *document) begins() string {
 		}
 	}
 	if len(lines) == 0 {
-		return "the file has none, it only defines sentences"
+		return "the file only defines sentences"
 	}
 	if len(lines) == 1 {
 		return "the scenario begins at line " + lines[0]
@@ -70,7 +70,7 @@ func (d *document) begins() string {
 	return "scenarios begin at lines " + strings.Join(lines, ", ")
 }
 
-// at says which units a line selects: it finds the innermost part of the file that the line belongs to.
+// at returns a filter for the units that a line selects: it finds the innermost part of the file that contains the line.
 func (d *document) at(line int64) func(unit) bool {
 	f := d.ast
 	if within(line, first(f.Tags, f.Location), endOfHeader(f.Location, f.Children)) {
@@ -103,7 +103,8 @@ func (d *document) at(line int64) func(unit) bool {
 	return func(unit) bool { return false }
 }
 
-// inScenario says which units of the scenario a line selects, or nil when it stands elsewhere. The scenario may be nil.
+// inScenario returns a filter for the units of the scenario that a line selects, or nil if the line is elsewhere. The
+// scenario may be nil.
 func inScenario(line int64, s *messages.Scenario) func(unit) bool {
 	if s == nil {
 		return nil
@@ -112,7 +113,7 @@ func inScenario(line int64, s *messages.Scenario) func(unit) bool {
 		return func(u unit) bool { return u.written == s }
 	}
 	for _, e := range s.Examples {
-		if e.TableHeader == nil { // a mistake, and the file is read for checks alone
+		if e.TableHeader == nil { // a mistake; the file is only read for checks
 			continue
 		}
 		if within(line, first(e.Tags, e.Location), e.TableHeader.Location.Line) {
@@ -129,7 +130,7 @@ func inScenario(line int64, s *messages.Scenario) func(unit) bool {
 
 func within(line, first, last int64) bool { return first <= line && line <= last }
 
-// first is the line that a part of the file begins at, with its tags.
+// first returns the first line of a part of the file, with its tags.
 func first(tags []*messages.Tag, keyword *messages.Location) int64 {
 	if len(tags) > 0 {
 		return tags[0].Location.Line
@@ -137,7 +138,7 @@ func first(tags []*messages.Tag, keyword *messages.Location) int64 {
 	return keyword.Line
 }
 
-// endOfHeader is the last line before the first child of a feature or rule.
+// endOfHeader returns the last line before the first child of a feature or rule.
 func endOfHeader[C messages.FeatureChild | messages.RuleChild](keyword *messages.Location, children []*C) int64 {
 	if len(children) == 0 {
 		return keyword.Line
@@ -159,7 +160,7 @@ func endOfHeader[C messages.FeatureChild | messages.RuleChild](keyword *messages
 	return first(scenario.Tags, scenario.Location) - 1
 }
 
-// lastLine is where the last step beneath a keyword ends, with its argument.
+// lastLine returns the last line of the last step below a keyword, with its argument.
 func lastLine(keyword *messages.Location, steps []*messages.Step) int64 {
 	if len(steps) == 0 {
 		return keyword.Line

@@ -53,11 +53,11 @@ func TestSentences(t *testing.T) {
 
 func TestSentenceMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		"Feature: F\n @step\n Scenario:\n  Given b\n":                                                  `x.feature:3:2: a scenario tagged @step is named by the sentence that it defines, and this one has no name`,
-		"Feature: F\n @step\n Scenario: a\n":                                                           `x.feature:3:2: the sentence "a" has no steps that it stands for`,
-		"Feature: F\n @step\n Scenario: a\n  Given b\n  Examples:\n   | x |\n   | 1 |":                 `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
-		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |\n   | 1 |\n   | 2 |": `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
-		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |":                     `x.feature:5:3: a scenario tagged @step takes no Examples: a step that uses the sentence gives the values, and defaults stand in the sentence: [ on the page "<page=/login>"]`,
+		"Feature: F\n @step\n Scenario:\n  Given b\n":                                                  `x.feature:3:2: the name of a scenario tagged @step is the sentence that it defines: this one has no name`,
+		"Feature: F\n @step\n Scenario: a\n":                                                           `x.feature:3:2: the sentence "a" has no steps`,
+		"Feature: F\n @step\n Scenario: a\n  Given b\n  Examples:\n   | x |\n   | 1 |":                 `x.feature:5:3: a scenario tagged @step takes no Examples: the values come from the step that uses the sentence, and defaults are in the sentence: [ on the page "<page=/login>"]`,
+		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |\n   | 1 |\n   | 2 |": `x.feature:5:3: a scenario tagged @step takes no Examples: the values come from the step that uses the sentence, and defaults are in the sentence: [ on the page "<page=/login>"]`,
+		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |":                     `x.feature:5:3: a scenario tagged @step takes no Examples: the values come from the step that uses the sentence, and defaults are in the sentence: [ on the page "<page=/login>"]`,
 		"Feature: F\n @step:1\n Scenario: a\n  Given b\n":                                              `x.feature:2:2: @step takes no value: write it alone instead of "@step:1"`,
 	} {
 		_, err := Load([]string{"x.feature"}, Options{FS: files(map[string]string{"x.feature": text})})
@@ -66,9 +66,9 @@ func TestSentenceMistakes(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"Feature: F\n @step @timeout:5s\n Scenario: a\n  Given b\n":                                                                                           `x.feature:2:8: @timeout:5s means nothing for a sentence: the scenario that uses it decides`,
-		"Feature: F\n Background:\n  Given c\n @step\n Scenario: a\n  Given b\n":                                                                              `x.feature:2:2: no scenario has this Background:, and sentences (@step) take none: write its steps into them, or take it out`,
-		"Feature: F\n Background:\n  Given c\n Rule: R\n  Background:\n   Given d\n  @step\n  Scenario: a\n   Given b\n Rule: S\n  Scenario: s\n   Given b\n": `x.feature:5:3: no scenario has this Background:, and sentences (@step) take none: write its steps into them, or take it out`,
+		"Feature: F\n @step @timeout:5s\n Scenario: a\n  Given b\n":                                                                                           `x.feature:2:8: @timeout:5s has no effect on a sentence: set it on the scenario that uses it`,
+		"Feature: F\n Background:\n  Given c\n @step\n Scenario: a\n  Given b\n":                                                                              `x.feature:2:2: no scenario uses this Background:, and it does not apply to sentences (@step): write its steps into them, or remove it`,
+		"Feature: F\n Background:\n  Given c\n Rule: R\n  Background:\n   Given d\n  @step\n  Scenario: a\n   Given b\n Rule: S\n  Scenario: s\n   Given b\n": `x.feature:5:3: no scenario uses this Background:, and it does not apply to sentences (@step): write its steps into them, or remove it`,
 		"Feature: F\n @steps\n Scenario: a\n  Given b\n":                                                                                                      `x.feature:2:2: @steps is a plain tag: did you mean @step?`,
 		"Feature: F\n @setp\n Scenario: a\n  Given b\n":                                                                                                       `x.feature:2:2: @setp is a plain tag: did you mean @step?`,
 	} {

@@ -13,18 +13,18 @@ import (
 	messages "github.com/cucumber/messages/go/v34"
 )
 
-// maxLine is the longest line that godog's scanner takes, with room for a keyword before it: it panics beyond 64 KiB.
+// maxLine is the longest line for godog's scanner, with room for a keyword before it: the scanner panics beyond 64 KiB.
 const maxLine = 60000
 
-// source renders a pickle as a document that compiles to it. It holds nothing else, because godog parses it at each run:
-// tags stand at the feature (a tag line costs a compiled regular expression, one before a scenario is read twice),
-// keywords are English ones of the same type.
+// source renders a pickle as a document that compiles to it. The document is minimal, because godog parses it at each run:
+// tags are on the feature (each tag line compiles a regular expression, and one before a scenario is read twice), keywords
+// are English ones of the same type.
 func source(feature string, p *messages.Pickle) ([]byte, error) {
 	s := renderer{}
 	content := s.render(feature, p)
 	for line := range bytes.Lines(content) {
 		if len(line) > maxLine {
-			return nil, fmt.Errorf("scenario %q has a line of more than %d bytes once its placeholders are filled in", shorten(p.Name), maxLine)
+			return nil, fmt.Errorf("scenario %q has a line of more than %d bytes after its placeholders are filled in", shorten(p.Name), maxLine)
 		}
 	}
 	if err := verify(content, p); err != nil {
@@ -33,9 +33,9 @@ func source(feature string, p *messages.Pickle) ([]byte, error) {
 	return content, nil
 }
 
-// verify compares what the source compiles to with the pickle that it was rendered from.
+// verify compiles the source and compares the result with the original pickle.
 func verify(content []byte, p *messages.Pickle) error {
-	ast, err := gherkin.ParseGherkinDocument(bytes.NewReader(content), new(messages.Incrementing).NewId) // without corrections, as godog does
+	ast, err := gherkin.ParseGherkinDocument(bytes.NewReader(content), new(messages.Incrementing).NewId) // without corrections, like godog
 	if err != nil {
 		return err
 	}
@@ -66,15 +66,15 @@ func verify(content []byte, p *messages.Pickle) error {
 	return nil
 }
 
-// renderer writes one pickle. What Gherkin cannot write in its place (a line break in the text of a step, blanks around a
-// name) becomes a placeholder, and the scenario an outline of one row: a cell can hold it.
+// renderer writes one pickle. Text that Gherkin cannot express in place (a line break in the text of a step, blanks around a
+// name) becomes a placeholder, and the scenario becomes an outline with one row: a cell can contain it.
 type renderer struct {
 	b    bytes.Buffer
-	mark string   // ends the names of the placeholders, so that no text of the pickle holds one by chance
-	used []string // cells in use, as they are written
+	mark string   // suffix of the placeholders, so that no text of the pickle contains one by chance
+	used []string // cells in use, as written
 }
 
-// The cells that a placeholder may stand for, as a row writes them.
+// The values of placeholders, as written in a row.
 const (
 	lineBreak = `\n`
 	nothing   = ``
@@ -127,7 +127,7 @@ func (r *renderer) render(feature string, p *messages.Pickle) []byte {
 	return r.b.Bytes()
 }
 
-// keywordOf is an English keyword of a step's type.
+// keywordOf returns an English keyword of a step's type.
 func keywordOf(t messages.PickleStepType) string {
 	switch t {
 	case messages.PickleStepType_CONTEXT:
@@ -141,7 +141,7 @@ func keywordOf(t messages.PickleStepType) string {
 	}
 }
 
-// line writes a line. A carriage return at its end is doubled, as the scanner takes one off.
+// line writes a line. It doubles a carriage return at the end, because the scanner removes one.
 func (r *renderer) line(keyword, text string) {
 	r.b.WriteString(keyword)
 	r.b.WriteString(text)
@@ -151,7 +151,7 @@ func (r *renderer) line(keyword, text string) {
 	r.b.WriteByte('\n')
 }
 
-// placeholder stands for a cell.
+// placeholder returns the placeholder of a cell.
 func (r *renderer) placeholder(cell string) string {
 	known := false
 	for _, u := range r.used {
@@ -174,7 +174,7 @@ func (r *renderer) name(cell string) string {
 	}
 }
 
-// oneLine is a name or the text of a step: line breaks replaced, blanks at the ends held.
+// oneLine returns a name or the text of a step with line breaks replaced and blanks at the ends protected.
 func (r *renderer) oneLine(text string) string {
 	if strings.Contains(text, "\n") {
 		text = strings.ReplaceAll(text, "\n", r.placeholder(lineBreak))
@@ -182,7 +182,7 @@ func (r *renderer) oneLine(text string) string {
 	return r.held(text, func(c rune) bool { return c == ' ' || c == '\t' })
 }
 
-// held guards what would be trimmed off the ends.
+// held protects characters at the ends from trimming.
 func (r *renderer) held(text string, trimmed func(rune) bool) string {
 	if strings.TrimLeftFunc(text, trimmed) != text {
 		text = r.placeholder(nothing) + text
@@ -195,7 +195,7 @@ func (r *renderer) held(text string, trimmed func(rune) bool) string {
 
 var cellEscapes = strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\n", `\n`)
 
-// cell is a cell of a table.
+// cell returns a cell of a table.
 func (r *renderer) cell(value string) string {
 	return cellEscapes.Replace(r.held(value, func(c rune) bool { return c != '\n' && unicode.IsSpace(c) }))
 }
@@ -211,7 +211,7 @@ func (r *renderer) table(t *messages.PickleTable) {
 	}
 }
 
-// docString writes a doc string at the margin, where nothing is taken off its lines.
+// docString writes a doc string without indentation, so that its lines are not changed.
 func (r *renderer) docString(d *messages.PickleDocString) {
 	const fence = `"""`
 	const escaped = `\"\"\"`
@@ -232,7 +232,7 @@ func (r *renderer) docString(d *messages.PickleDocString) {
 	r.line(fence, "")
 }
 
-// unusedMark finds what no text of the pickle holds. A text without "<" cannot come to hold a placeholder.
+// unusedMark returns a suffix that occurs in no text of the pickle.
 func unusedMark(p *messages.Pickle) string {
 	mark := ""
 	for n := 1; holds(p, mark+">"); n++ {
@@ -241,7 +241,7 @@ func unusedMark(p *messages.Pickle) string {
 	return mark
 }
 
-// holds reports whether a text of the pickle holds the given one.
+// holds reports whether a text of the pickle contains the given one.
 func holds(p *messages.Pickle, text string) bool {
 	if strings.Contains(p.Name, text) {
 		return true
@@ -266,7 +266,7 @@ func holds(p *messages.Pickle, text string) bool {
 	return false
 }
 
-// shorten keeps a quoted text from filling the screen.
+// shorten truncates a text for a message.
 func shorten(text string) string {
 	if runes := []rune(text); len(runes) > 60 {
 		return string(runes[:59]) + "…"

@@ -11,7 +11,7 @@ import (
 	gherkin "github.com/cucumber/gherkin/go/v42"
 )
 
-// unreadable finds what the parser must not get: it would take what is no text for prose, and it panics on a long line.
+// unreadable finds content that the parser must not get: it would take binary data for prose, and it panics on a long line.
 func unreadable(content []byte) (Problem, bool) {
 	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
 		return Problem{Line: 1, Column: 1, Message: "the file is UTF-16: save it as UTF-8", Rule: RuleFile}, true
@@ -20,10 +20,10 @@ func unreadable(content []byte) (Problem, bool) {
 	for line := range bytes.Lines(content) {
 		number++
 		if len(line) > maxLine {
-			return Problem{Line: number, Column: 1, Message: fmt.Sprintf("the line is longer than %d bytes: break it up", maxLine), Rule: RuleFile}, true
+			return Problem{Line: number, Column: 1, Message: fmt.Sprintf("the line is longer than %d bytes: split it", maxLine), Rule: RuleFile}, true
 		}
 		if i := bytes.IndexByte(line, 0); i >= 0 {
-			return Problem{Line: number, Column: utf8.RuneCount(line[:i]) + 1, Message: "a zero byte stands here: this is no text file, or it is UTF-16; save it as UTF-8", Rule: RuleFile}, true
+			return Problem{Line: number, Column: utf8.RuneCount(line[:i]) + 1, Message: "the file contains a zero byte: it is not a text file or is UTF-16; save it as UTF-8", Rule: RuleFile}, true
 		}
 		if !utf8.Valid(line) {
 			i := 0
@@ -34,7 +34,7 @@ func unreadable(content []byte) (Problem, bool) {
 				}
 				i += size
 			}
-			return Problem{Line: number, Column: utf8.RuneCount(line[:i]) + 1, Message: fmt.Sprintf("the byte 0x%02x is no UTF-8: save the file as UTF-8", line[i]), Rule: RuleFile}, true
+			return Problem{Line: number, Column: utf8.RuneCount(line[:i]) + 1, Message: fmt.Sprintf("the byte 0x%02x is not valid UTF-8: save the file as UTF-8", line[i]), Rule: RuleFile}, true
 		}
 	}
 	if line, many := manyTagLines(content); many {
@@ -44,14 +44,14 @@ func unreadable(content []byte) (Problem, bool) {
 }
 
 func tooManyTagLines(path string, line int) Problem {
-	return Problem{path, line, 1, fmt.Sprintf("more than %d lines of tags follow each other: write several tags in one line", maxTagLines), RuleTag}
+	return Problem{path, line, 1, fmt.Sprintf("more than %d consecutive lines of tags: write several tags on one line", maxTagLines), RuleTag}
 }
 
-// maxTagLines limits lines of tags in a row. For each of them the parser looks ahead to their end and compiles two regular
-// expressions a line on the way.
+// maxTagLines limits consecutive lines of tags. For each of them the parser looks ahead to the end and compiles two regular
+// expressions for each line on the way.
 const maxTagLines = 100
 
-// manyTagLines finds more lines of tags in a row than the parser can take in good time. Lines of doc strings do not count.
+// manyTagLines finds more consecutive lines of tags than the parser can handle quickly. It ignores doc strings.
 func manyTagLines(content []byte) (line int, many bool) {
 	if bytes.Count(content, []byte("\n")) < maxTagLines {
 		return 0, false
@@ -75,7 +75,7 @@ func manyTagLines(content []byte) (line int, many bool) {
 	return 0, false
 }
 
-// fenceAfter gives the fence of the doc string that is open behind a line, or "".
+// fenceAfter returns the fence of the doc string that is open after a line, or "".
 func fenceAfter(fence, line string) string {
 	switch {
 	case fence != "" && strings.HasPrefix(line, fence):
@@ -94,11 +94,11 @@ func fenceAfter(fence, line string) string {
 type fault struct {
 	line, column int
 	text         string
-	expected     []string // kinds of line that may stand here, by the parser's names; nil for an error of another kind
+	expected     []string // allowed kinds of line, by the parser's names; nil for an error of another kind
 	end          bool     // the file ends here
 }
 
-// faults takes the parser's error apart, which gives its parts as text only: "(line:column): message", one a line.
+// faults parses the parser's error, which is only text: "(line:column): message", one on each line.
 func faults(err error) []fault {
 	var all []fault
 	for text := range strings.SplitSeq(err.Error(), "\n") {
@@ -126,7 +126,7 @@ func faults(err error) []fault {
 	return all
 }
 
-// expects reports whether one of the kinds of line might stand at the fault.
+// expects reports whether the parser expected one of the kinds of line.
 func (f fault) expects(kinds ...string) bool {
 	for _, k := range kinds {
 		if slices.Contains(f.expected, k) {
@@ -136,7 +136,7 @@ func (f fault) expects(kinds ...string) bool {
 	return false
 }
 
-// afterTags reports whether tags stand before the fault and what they belong to is missing.
+// afterTags reports whether the fault follows tags that belong to nothing.
 func (f fault) afterTags() bool {
 	return f.expects("#TagLine") && !f.expects("#StepLine", "#EOF", "#Other", "#FeatureLine")
 }
@@ -145,8 +145,8 @@ const unknownLanguage = "Language not supported: "
 
 func (f fault) language() bool { return strings.HasPrefix(f.text, unknownLanguage) }
 
-// explain turns the parser's error into problems that say what was found and what would be right. What is only the
-// consequence of the mistake before it is left out. The paths are for the caller to fill in.
+// explain converts the parser's error to problems that name the mistake and the fix. It drops consequences of earlier
+// mistakes. The caller sets the paths.
 func explain(text string, err error) []Problem {
 	e := explainer{lines: strings.Split(text, "\n"), dialect: gherkin.DialectsBuiltin().GetDialect("en")}
 	for i, line := range e.lines {
@@ -154,9 +154,9 @@ func explain(text string, err error) []Problem {
 	}
 	var problems []Problem
 	var last fault
-	fence := "" // of a misplaced doc string, whose lines are all unexpected
+	fence := "" // of a misplaced doc string, all of whose lines are unexpected
 	sure := true
-	slipped := 0 // line of a scenario whose keyword is written wrong
+	slipped := 0 // line of a scenario with a misspelled keyword
 	for _, f := range faults(err) {
 		e.language(f.line)
 		line := e.line(f.line)
@@ -170,8 +170,8 @@ func explain(text string, err error) []Problem {
 		}
 		message, specific := e.message(f, line)
 		switch {
-		case f.expects("#FeatureLine") && (last.expects("#FeatureLine") || last.language()): // nothing else will do until it comes
-		case slipped > 0 && e.beginsStep(line) && !e.begins(slipped, f.line): // it is a step of that one
+		case f.expects("#FeatureLine") && (last.expects("#FeatureLine") || last.language()): // nothing else is valid until it comes
+		case slipped > 0 && e.beginsStep(line) && !e.begins(slipped, f.line): // it is a step of that scenario
 		case f.afterTags() && last.afterTags() && slices.Equal(f.expected, last.expected): // as above
 		case f.line == last.line+1 && !f.end && !specific && !sure: // a paragraph
 		case f.line == last.line+1 && len(problems) > 0 && message == problems[len(problems)-1].Message: // a table
@@ -187,13 +187,13 @@ func explain(text string, err error) []Problem {
 	return problems
 }
 
-// beginsStep reports whether a line is written like a step.
+// beginsStep reports whether a line looks like a step.
 func (e *explainer) beginsStep(line string) bool {
 	_, _, _, _, _, step := e.kinds(line)
 	return step != ""
 }
 
-// begins reports whether a keyword with colon stands between two lines.
+// begins reports whether there is a keyword with a colon between two lines.
 func (e *explainer) begins(from, to int) bool {
 	for n := from + 1; n < to; n++ {
 		if _, found := titleOf(e.line(n), titles(e.dialect)); found {
@@ -208,7 +208,7 @@ type explainer struct {
 	dialect *gherkin.Dialect
 }
 
-// line gives a line, from 1, without the blanks before it.
+// line returns a line, from 1, without its indentation.
 func (e *explainer) line(number int) string {
 	if number < 1 || number > len(e.lines) {
 		return ""
@@ -216,7 +216,7 @@ func (e *explainer) line(number int) string {
 	return strings.TrimLeft(e.lines[number-1], " \t")
 }
 
-// language finds the language that holds above a line.
+// language sets the dialect of the lines up to number.
 func (e *explainer) language(number int) {
 	for _, line := range e.lines[:min(number, len(e.lines))] {
 		if code, found := languageOf(line); found {
@@ -244,7 +244,7 @@ func languageOf(line string) (code string, found bool) {
 	return code, found && code != "" && !strings.ContainsAny(code, " \t")
 }
 
-// titleOf gives the keyword with colon that a line begins with.
+// titleOf returns the keyword with a colon at the beginning of a line.
 func titleOf(line string, keywords []string) (keyword string, found bool) {
 	for _, k := range keywords {
 		if strings.HasPrefix(line, k+":") {
@@ -254,7 +254,7 @@ func titleOf(line string, keywords []string) (keyword string, found bool) {
 	return "", false
 }
 
-// message explains one fault at a line. It is specific when it knows what was meant.
+// message explains one fault at a line. specific means that the intention is known.
 func (e *explainer) message(f fault, line string) (message string, specific bool) {
 	if f.expected == nil {
 		return e.otherFault(f, line), true
@@ -272,25 +272,25 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	case f.expects("#FeatureLine"):
 		return e.beforeFeature(line, feature, isScenario+isRule+isBackground+isExamples)
 	case strings.HasPrefix(line, `"""`) || strings.HasPrefix(line, "```"):
-		return "a doc string must stand directly beneath a step or its table, and a step takes one doc string", true
+		return "a doc string must be directly below a step or its table, and a step takes only one doc string", true
 	case strings.HasPrefix(line, "|"):
-		return fmt.Sprintf("a table must stand directly beneath a step, its doc string or %s:, and a step takes one table", d.ExamplesKeywords()[0]), true
+		return fmt.Sprintf("a table must be directly below a step, its doc string or %s:, and a step takes only one table", d.ExamplesKeywords()[0]), true
 	case isFeature != "":
-		return fmt.Sprintf("a file holds one feature, and this is a second %q: move it to a file of its own", isFeature+":"), true
+		return fmt.Sprintf("a file contains only one feature, and this is a second %q: move it to another file", isFeature+":"), true
 	case isBackground != "" && f.afterTags():
 		return fmt.Sprintf("%q takes no tags: write them above the feature or rule", isBackground+":"), true
 	case isBackground != "":
-		return fmt.Sprintf("%q must stand once, before the first scenario of its feature or rule", isBackground+":"), true
+		return fmt.Sprintf("%q must occur only once, before the first scenario of its feature or rule", isBackground+":"), true
 	case isExamples != "":
-		return fmt.Sprintf("%q must stand beneath the steps of a scenario", isExamples+":"), true
+		return fmt.Sprintf("%q must be below the steps of a scenario", isExamples+":"), true
 	case isRule != "" || isScenario != "":
-		return fmt.Sprintf("%q cannot stand here", isRule+isScenario+":"), true
+		return fmt.Sprintf("%q is not allowed here", isRule+isScenario+":"), true
 	case isStep != "" && f.afterTags():
 		return "a step takes no tags: write them above its scenario", true
 	case isStep != "":
-		return fmt.Sprintf("a step cannot stand here: steps come before the %s: of their scenario", d.ExamplesKeywords()[0]), true
+		return fmt.Sprintf("a step is not allowed here: steps come before the %s: of their scenario", d.ExamplesKeywords()[0]), true
 	case strings.HasPrefix(line, "@"):
-		return "tags cannot stand here: they come before a feature, rule, scenario or examples", true
+		return "tags are not allowed here: they come before a feature, rule, scenario or examples", true
 	}
 	if s, found := titleSlip(line, d); found {
 		return s.message, true
@@ -306,13 +306,13 @@ func (e *explainer) message(f fault, line string) (message string, specific bool
 	case f.afterTags():
 		return fmt.Sprintf("%q follows tags: a scenario, rule or examples must follow them", quoted), false
 	case f.expects("#StepLine"):
-		return fmt.Sprintf("%q is no step: a step begins with %s, and a description comes before the first step", quoted, stepKeywords(e.dialect)), false
+		return fmt.Sprintf("%q is not a step: a step begins with %s, and a description comes before the first step", quoted, stepKeywords(e.dialect)), false
 	default:
-		return fmt.Sprintf("%q cannot stand here: %s, or tags before it, may follow", quoted, strconv.Quote(scenario+":")), false
+		return fmt.Sprintf("%q is not allowed here: only %s, or tags before it, may follow", quoted, strconv.Quote(scenario+":")), false
 	}
 }
 
-// kinds gives the keyword that a line begins with; at most one is not empty.
+// kinds returns the keyword at the beginning of a line. At most one result is not empty.
 func (e *explainer) kinds(line string) (feature, scenario, rule, background, examples, step string) {
 	d := e.dialect
 	feature, _ = titleOf(line, d.FeatureKeywords())
@@ -331,10 +331,10 @@ func (e *explainer) kinds(line string) (feature, scenario, rule, background, exa
 	return
 }
 
-// beforeFeature explains a line where the feature must begin. title is the keyword with colon that stands there, or empty.
+// beforeFeature explains a line before the feature. title is the keyword with a colon in this line, or empty.
 func (e *explainer) beforeFeature(line, feature, title string) (string, bool) {
 	if title != "" {
-		return fmt.Sprintf("%q stands before the feature: the file must begin with %q", title+":", feature+":"), true
+		return fmt.Sprintf("%q comes before the feature: the file must begin with %q", title+":", feature+":"), true
 	}
 	if s, found := titleSlip(line, e.dialect); found {
 		return s.message, true
@@ -342,11 +342,11 @@ func (e *explainer) beforeFeature(line, feature, title string) (string, bool) {
 	if word, other := e.foreign(line); other != nil {
 		return fmt.Sprintf(`%q is a keyword in %s: begin the file with "# language: %s"`, word, other.Name, other.Language), true
 	}
-	return fmt.Sprintf("%q stands before the feature: the file must begin with %q, only tags and comments may come before it",
+	return fmt.Sprintf("%q comes before the feature: the file must begin with %q, only tags and comments may come before it",
 		shorten(HidePassword(strings.TrimRight(line, " \t"))), feature+":"), true
 }
 
-// foreign finds the language whose keyword with colon a line begins with, when it is none of the file's own.
+// foreign finds the other language whose keyword with a colon begins the line.
 func (e *explainer) foreign(line string) (keyword string, other *gherkin.Dialect) {
 	if !strings.Contains(line, ":") {
 		return "", nil
@@ -362,7 +362,7 @@ func (e *explainer) foreign(line string) (keyword string, other *gherkin.Dialect
 	return "", nil
 }
 
-// stepKeywords names what a step may begin with.
+// stepKeywords lists the keywords of steps.
 func stepKeywords(d *gherkin.Dialect) string {
 	var names []string
 	for _, kind := range []string{"given", "when", "then", "and", "but"} {
@@ -391,13 +391,13 @@ func (e *explainer) endFault(f fault) string {
 	case f.expects("#FeatureLine"):
 		return fmt.Sprintf("the file ends before its feature: write %q", e.dialect.FeatureKeywords()[0]+":")
 	case f.expects("#TagLine"):
-		return "the file ends after tags: write the scenario, rule or examples that they belong to, or take them out"
+		return "the file ends after tags: write the scenario, rule or examples that they belong to, or remove them"
 	default:
 		return "the file ends too early"
 	}
 }
 
-// otherFault explains what is no unexpected line.
+// otherFault explains faults other than an unexpected line.
 func (e *explainer) otherFault(f fault, line string) string {
 	if code, found := strings.CutPrefix(f.text, unknownLanguage); found {
 		all := dialects()
@@ -405,7 +405,7 @@ func (e *explainer) otherFault(f fault, line string) string {
 		for i, d := range all {
 			codes[i] = d.Language
 			if strings.EqualFold(d.Name, code) || strings.EqualFold(d.Native, code) {
-				return fmt.Sprintf(`%q is no code of a language: write "# language: %s"`, code, d.Language)
+				return fmt.Sprintf(`%q is not a language code: write "# language: %s"`, code, d.Language)
 			}
 		}
 		candidates := []string{strings.ReplaceAll(code, "_", "-")}
@@ -414,10 +414,10 @@ func (e *explainer) otherFault(f fault, line string) string {
 		}
 		for _, candidate := range candidates {
 			if near, slips := nearest(candidate, codes); slips == 0 {
-				return fmt.Sprintf(`%q is no language of Gherkin: did you mean "# language: %s"?`, code, near)
+				return fmt.Sprintf(`%q is not a language of Gherkin: did you mean "# language: %s"?`, code, near)
 			}
 		}
-		return fmt.Sprintf(`%q is no language of Gherkin: write a code such as "en", "de" or "fr"`, code)
+		return fmt.Sprintf(`%q is not a language of Gherkin: write a code such as "en", "de" or "fr"`, code)
 	}
 	switch f.text {
 	case "A tag may not contain whitespace":
@@ -434,15 +434,15 @@ func (e *explainer) tagFault(f fault, line string) string {
 		tag, _, _ = strings.Cut(tag, " #")
 		if fields := strings.Fields(tag); len(fields) > 1 {
 			if strings.HasSuffix(fields[0], ":") {
-				return fmt.Sprintf("the tag %q holds a blank: write %q", "@"+strings.TrimSpace(tag), "@"+strings.Join(fields, ""))
+				return fmt.Sprintf("the tag %q contains a blank: write %q", "@"+strings.TrimSpace(tag), "@"+strings.Join(fields, ""))
 			}
-			return fmt.Sprintf("%q is no tag: each tag begins with @ and holds no blanks", fields[1])
+			return fmt.Sprintf("%q is not a tag: each tag begins with @ and contains no blanks", fields[1])
 		}
 	}
-	return "a tag holds a blank: each tag begins with @ and holds no blanks"
+	return "a tag contains a blank: each tag begins with @ and contains no blanks"
 }
 
-// cellFault explains a row that has not as many cells as the first row of its table.
+// cellFault explains a row whose number of cells differs from the first row of its table.
 func (e *explainer) cellFault(f fault) string {
 	head := f.line
 	for n := f.line - 1; n > 0; n-- {
@@ -454,7 +454,7 @@ func (e *explainer) cellFault(f fault) string {
 		}
 	}
 	line := strings.TrimRight(e.line(f.line), " \t")
-	message := fmt.Sprintf("the row has %s and the first row of its table, at line %d, has %d", counted(cells(line)), head, cells(e.line(head)))
+	message := fmt.Sprintf("the row has %s, but the first row of its table, at line %d, has %d", counted(cells(line)), head, cells(e.line(head)))
 	if !strings.HasSuffix(line, "|") || strings.HasSuffix(line, `\|`) {
 		message += ": the last cell must end with |"
 	}
@@ -468,7 +468,7 @@ func counted(cells int) string {
 	return fmt.Sprintf("%d cells", cells)
 }
 
-// cells counts the cells of a row as the parser does: each ends with a bar that no backslash precedes.
+// cells counts the cells of a row like the parser: each ends with a bar without a backslash before it.
 func cells(row string) int {
 	n, escaped := -1, false
 	for _, r := range row {

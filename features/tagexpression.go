@@ -9,8 +9,8 @@ import (
 	tagexpressions "github.com/cucumber/tag-expressions/go/v6"
 )
 
-// parseTagExpression gives a filter for tags, or nil for an empty expression. The language is Cucumber's: tags with "and",
-// "or", "not" and parentheses. A tag is compared as written, so "@every:1m" selects that value alone.
+// parseTagExpression returns a filter for tags, or nil for an empty expression. The language is Cucumber's: tags with "and",
+// "or", "not" and parentheses. A tag is compared as written, so "@every:1m" selects only that value.
 func parseTagExpression(expression string) (filter func([]Tag) bool, err error) {
 	if strings.TrimSpace(expression) == "" {
 		return nil, nil
@@ -20,7 +20,7 @@ func parseTagExpression(expression string) (filter func([]Tag) bool, err error) 
 			return nil, fmt.Errorf(`tag expression %q: %q is neither a tag (@name) nor "and", "or" or "not"`, expression, word)
 		}
 	}
-	// The parser takes operands from an empty stack when the expression ends too early.
+	// The parser panics on an empty stack if the expression ends too early.
 	defer func() {
 		if recover() != nil {
 			filter, err = nil, fmt.Errorf("tag expression %q: it ends where a tag is expected", expression)
@@ -39,7 +39,7 @@ func parseTagExpression(expression string) (filter func([]Tag) bool, err error) 
 	}, nil
 }
 
-// tagExpressionFault says in plain words what the parser calls by the names of its parts.
+// tagExpressionFault translates the parser's error to plain words.
 func tagExpressionFault(err error) error {
 	_, fault, _ := strings.Cut(err.Error(), "because of syntax error: ")
 	switch fault {
@@ -53,12 +53,12 @@ func tagExpressionFault(err error) error {
 		return errors.New(`"and" or "or" is missing between two tags`)
 	}
 	if strings.HasPrefix(fault, "Illegal escape") {
-		return errors.New(`a backslash may only stand before a blank, a parenthesis or another backslash`)
+		return errors.New(`a backslash is only allowed before a blank, a parenthesis or another backslash`)
 	}
 	return err
 }
 
-// tagWords splits an expression at blanks and parentheses that no backslash precedes.
+// tagWords splits an expression at blanks and parentheses without a backslash before them.
 func tagWords(expression string) []string {
 	var words []string
 	var word strings.Builder

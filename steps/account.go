@@ -18,22 +18,22 @@ func init() {
 
 // Account is one user of the mail system: how mail is submitted for it and where its mailbox is.
 type Account struct {
-	Name     string // as features call it
+	Name     string // the name in features
 	Address  string // RFC 5321 mailbox, "alice@example.org"
 	Username string // for SMTP and IMAP
 	Password string // name of the secret, for Secrets; never the password itself
-	Token    bool   // that secret is an OAuth access token (RFC 6750), which is no password
-	SMTP     string // host that takes its mail
+	Token    bool   // the secret is an OAuth access token (RFC 6750), not a password
+	SMTP     string // host for submission of its mail
 	IMAP     string // host of its mailbox
-	POP3     string // host that gives its mailbox out over POP3
+	POP3     string // host of its mailbox over POP3
 	Maildir  string // directory of its mailbox on this machine
 
-	// AuthservID is how the server that receives its mail names itself in Authentication-Results (RFC 8601 section 2.5);
-	// names beneath it count too. Empty means the organisation of IMAP; "none" that the server writes no name.
+	// AuthservID is the name of the server that receives its mail in Authentication-Results (RFC 8601 section 2.5).
+	// Names under it count, too. Empty means the organisation of IMAP; "none" means that the server writes no name.
 	AuthservID string
 }
 
-// Account returns the account that a feature calls name. The error lists the names there are.
+// Account returns the account with this name. The error lists the configured names.
 func (t *Target) Account(name string) (*Account, error) {
 	if a, found := t.Accounts[name]; found {
 		return a, nil
@@ -43,7 +43,7 @@ func (t *Target) Account(name string) (*Account, error) {
 		names = append(names, n)
 	}
 	sort.Strings(names)
-	known := "it has none"
+	known := "none is configured"
 	if len(names) > 0 {
 		known = "it has " + strings.Join(names, ", ")
 	}
@@ -51,7 +51,7 @@ func (t *Target) Account(name string) (*Account, error) {
 		"no account %q in stepwatch.yml (%s): add it under accounts", name, known)
 }
 
-// Require returns the value of a setting, or the failure of a step that needs one which the account does not have.
+// Require returns the value of a setting, or the failure of a step that needs this setting if the account lacks it.
 func (a *Account) Require(setting, value string) (string, error) {
 	if value == "" {
 		return "", Fail(result.ReasonConfig, result.BlameScenario, "account %q has no %s: set accounts.%s.%s in stepwatch.yml",
@@ -60,23 +60,23 @@ func (a *Account) Require(setting, value string) (string, error) {
 	return value, nil
 }
 
-// String names the account without any secret.
+// String returns the name and address, without any secret.
 func (a *Account) String() string { return fmt.Sprintf("%s <%s>", a.Name, a.Address) }
 
-// accountSettings is that part of stepwatch.yml, by the names that features use.
+// accountSettings is the block accounts of stepwatch.yml, by name.
 type accountSettings map[string]oneAccountSettings
 
 type oneAccountSettings struct {
 	Address  string        `yaml:"address" doc:"name@example.org"`
 	Username string        `yaml:"username" doc:"default: the address"`
 	Password *SecretSource `yaml:"password" doc:"for SMTP, IMAP and POP3"`
-	Token    *SecretSource `yaml:"token" doc:"an OAuth access token (RFC 6750) in the place of a password, for SMTP and IMAP"`
-	SMTP     string        `yaml:"smtp" doc:"host that takes the account's mail"`
+	Token    *SecretSource `yaml:"token" doc:"an OAuth access token (RFC 6750) instead of a password, for SMTP and IMAP"`
+	SMTP     string        `yaml:"smtp" doc:"host for submission of the account's mail"`
 	IMAP     string        `yaml:"imap" doc:"host of its mailbox"`
-	POP3     string        `yaml:"pop3" doc:"host that gives its mailbox out over POP3"`
+	POP3     string        `yaml:"pop3" doc:"host of its mailbox over POP3"`
 	Maildir  string        `yaml:"maildir" doc:"directory of its mailbox on this machine"`
 
-	AuthservID string `yaml:"authserv_id" doc:"whose Authentication-Results are believed; default: those of the organisation of imap"`
+	AuthservID string `yaml:"authserv_id" doc:"the server whose Authentication-Results count; default: the organisation of imap"`
 }
 
 // Validate implements Block.
@@ -92,7 +92,7 @@ func (all *accountSettings) Validate(env *Env) {
 		if known.Token = a.Token != nil; known.Token {
 			known.Password = env.Secret(name+".token", a.Token)
 			if a.Password != nil {
-				env.Refuse(name+".token", "stands beside a password: an account logs in with one of the two")
+				env.Refuse(name+".token", "cannot be combined with password: an account logs in with one of them")
 			}
 		} else {
 			known.Password = env.Secret(name+".password", a.Password)

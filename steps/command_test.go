@@ -60,7 +60,7 @@ func TestCommands(t *testing.T) {
 		{"When I run `true`\nThen the exit status should be 0\nAnd it should exit '0'\nAnd the exit status should not be 1", ""},
 		{hello + "Then the exit status should be 0", `expect "sh -c "echo hello; echo trouble >&2; exit 3"" to end with exit status 0, got exit status 3, with the output "trouble"`},
 		{hello + "Then it should exit '2'", `expect "sh -c "echo hello; echo trouble >&2; exit 3"" to end with exit status 2, got exit status 3, with the output "trouble"`},
-		{hello + "Then it should exit 'x'", `"x" is no whole number that fits`},
+		{hello + "Then it should exit 'x'", `"x" is not a whole number that fits`},
 		{hello + "Then the exit status should not be 3", `expect "sh -c "echo hello; echo trouble >&2; exit 3"" to end with an exit status other than 3, got exit status 3, with the output "trouble"`},
 		{"When I run 'kill -9 $$'\nThen it should exit from being signaled\nAnd the exit status should not be 0", ""},
 		{"When I run 'kill -9 $$'\nThen the exit status should be 0", `expect "kill -9 $$" to end with exit status 0, got a signal (killed)`},

@@ -11,18 +11,18 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Dial opens a TCP connection to "host:port" and reports the phases "dns" (only when a name was looked up) and "connect".
-// It honours the target's resolver and ConnectTo. Several addresses are tried in the resolver's order, each with a fair
-// share of the time that is left; the error is that of the first. blame is the leg that the connection belongs to. A
-// connection that Dial returns is closed when ctx ends only if the caller sees to it.
+// Dial opens a TCP connection to "host:port" and reports the phases "dns" (only if it looked up a name) and "connect". It
+// uses the target's resolver and ConnectTo. It tries several addresses in the resolver's order, each with an equal share of
+// the remaining time. The error is that of the first. blame is the leg that the connection belongs to. The caller must
+// close the connection when ctx ends.
 func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (net.Conn, error) {
 	return w.dial(ctx, address, blame, route{})
 }
 
-// route narrows down the way that a connection takes. The zero value leaves all open.
+// route restricts how a connection is made. The zero value allows everything.
 type route struct {
 	family         string // "ip4" or "ip6"; empty means both
-	loopbackSource net.IP // where connections to 127.0.0.0/8 come from; nil leaves it to the system
+	loopbackSource net.IP // source address of connections to 127.0.0.0/8; nil leaves it to the system
 }
 
 func (r route) dialer(to string) *net.Dialer {
@@ -32,7 +32,7 @@ func (r route) dialer(to string) *net.Dialer {
 	return &dialer
 }
 
-// lookUp gives the addresses of a host in the resolver's order.
+// lookUp returns the addresses of host in the resolver's order.
 func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) ([]string, error) {
 	if r.family == "" {
 		return resolver.LookupHost(ctx, host)
@@ -41,7 +41,7 @@ func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) 
 	if missing := (*net.DNSError)(nil); errors.As(err, &missing) && missing.IsNotFound {
 		missing.Err = "it has no IPv" + r.family[len("ip"):] + " address"
 	}
-	if unfit := (*net.AddrError)(nil); errors.As(err, &unfit) { // from the machine's hosts file
+	if unfit := (*net.AddrError)(nil); errors.As(err, &unfit) { // from the hosts file
 		err = &net.DNSError{Name: host, Err: "it has no IPv" + r.family[len("ip"):] + " address", IsNotFound: true}
 	}
 	addresses := make([]string, len(ips))
@@ -59,12 +59,12 @@ func (w *World) dial(ctx context.Context, address string, blame result.Blame, r 
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, scenarioFault("%q is no host and port: %w", address, err)
+		return nil, scenarioFault("%q is not a host and port: %w", address, err)
 	}
 	addresses := []string{host}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip = ip.Unmap(); r.family == "ip4" && !ip.Is4() || r.family == "ip6" && !ip.Is6() {
-			return nil, scenarioFault("%s: %q is no IPv%s address", act, host, r.family[len("ip"):])
+			return nil, scenarioFault("%s: %q is not an IPv%s address", act, host, r.family[len("ip"):])
 		}
 	} else {
 		start := time.Now()
@@ -95,12 +95,12 @@ func (w *World) dial(ctx context.Context, address string, blame result.Blame, r 
 	return nil, FailNet(ctx, first, blame, act)
 }
 
-// dialer leaves TCP's own keep-alive off: no connection outlives its scenario's deadline, and it costs four system calls.
+// dialer disables TCP keep-alive: no connection outlives the deadline of its scenario, and it costs four system calls.
 var dialer = net.Dialer{KeepAlive: -1}
 
-// resolver asks the target's DNS server, in pure Go so that ctx ends a look-up at once. It is for those who go to a host, and
-// Go's own: a connection goes where other programs on this machine would go, by /etc/hosts and the machine's order of
-// addresses too. Whoever asks what DNS says asks through dnsClient.
+// resolver returns a resolver that asks the target's DNS server, in pure Go so that ctx ends a lookup at once. It is for
+// connections, which go where other programs on this machine go: /etc/hosts and the machine's order of addresses apply.
+// Steps about DNS itself use dnsClient.
 func (w *World) resolver() *net.Resolver {
 	if w.target.Resolver == "" {
 		return net.DefaultResolver
@@ -110,8 +110,8 @@ func (w *World) resolver() *net.Resolver {
 	}}
 }
 
-// TLSConfig verifies serverName against the target's roots. There is no setting that switches that off; only mail
-// that goes from server to server takes any certificate (see smtpClient.handshakeAny).
+// TLSConfig returns a configuration that verifies serverName against the target's roots. No setting disables this. Only
+// mail from server to server accepts any certificate (see smtpClient.handshakeAny).
 func (w *World) TLSConfig(serverName string) (*tls.Config, error) {
 	config := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
 	if w.target.Roots != nil {
@@ -124,8 +124,8 @@ func (w *World) TLSConfig(serverName string) (*tls.Config, error) {
 	return config, nil
 }
 
-// Handshake does a TLS handshake as the client of serverName and reports the phase "tls" and the certificate's end.
-// On failure conn is closed.
+// Handshake does a TLS handshake as the client of serverName and reports the phase "tls" and the end of the certificate. On
+// failure it closes conn.
 func (w *World) Handshake(ctx context.Context, conn net.Conn, serverName string, blame result.Blame) (*tls.Conn, error) {
 	config, err := w.TLSConfig(serverName)
 	if err != nil {
@@ -145,6 +145,6 @@ func (w *World) measureCertificate(state tls.ConnectionState) {
 	if len(state.PeerCertificates) == 0 {
 		return
 	}
-	w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's own certificate ends, in Unix time.",
+	w.Measure("tls_certificate_not_after_timestamp_seconds", "Unix time of the end of the server's own certificate.",
 		float64(state.PeerCertificates[0].NotAfter.Unix()))
 }

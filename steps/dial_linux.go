@@ -5,10 +5,10 @@ import (
 	"syscall"
 )
 
-// quickAck has the kernel acknowledge what arrives on conn at once, tcp(7) TCP_QUICKACK. A server that writes twice
+// quickAck makes the kernel acknowledge data on conn at once, tcp(7) TCP_QUICKACK. A server that writes twice
 // without reading in between (Postfix: session ticket, then a short reply) holds the second write back until the first
-// is acknowledged (RFC 896), and the kernel's delayed acknowledgement is 40 ms. That pause is ours, not the server's,
-// and would stand in every step's time. The option does not last, so it is set before each read.
+// is acknowledged (RFC 896), and the kernel's delayed acknowledgement is 40 ms. This pause is ours, not the server's,
+// and would count in the time of every step. The option is not permanent, so it is set before each read.
 func quickAck(conn net.Conn) net.Conn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -27,11 +27,11 @@ type quickAckConn struct {
 }
 
 func setQuickAck(fd uintptr) {
-	// A kernel that refuses only makes the reading later.
+	// If the kernel refuses, reads are only later.
 	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1)
 }
 
 func (c *quickAckConn) Read(b []byte) (int, error) {
-	_ = c.raw.Control(setQuickAck) // fails on a closed connection only, as the read then does
+	_ = c.raw.Control(setQuickAck) // fails only on a closed connection, like the read
 	return c.Conn.Read(b)
 }

@@ -4,5 +4,5 @@ package steps
 
 import "net"
 
-// quickAck changes nothing here: only Linux lets a program ask for immediate acknowledgements.
+// quickAck does nothing here: only Linux has immediate acknowledgements.
 func quickAck(conn net.Conn) net.Conn { return conn }

@@ -254,7 +254,7 @@ func TestRecordsFail(t *testing.T) {
 		{`the DKIM key "mail" of "example.test" is valid`, `unexpected dns: .*there is no TXT record at mail._domainkey.example.test: .*`},
 		{`the DKIM key "ed" of "example.test" matches the file "` + keyFile(t, other) + `"`, `unexpected dns: the key at ed._domainkey.example.test does not match the key in ".*": receivers reject mail signed with it; .*`},
 		{`the DKIM key "ed" of "example.test" matches the file "` + noKey + `"`, `config scenario: read the DKIM key file ".*": it has no key in PEM \(RFC 7468\)`},
-		{`the DKIM key "ed" of "example.test" matches the file "/nonexistent"`, `config scenario: there is no file "/nonexistent": .*`},
+		{`the DKIM key "ed" of "example.test" matches the file "/nonexistent"`, `config scenario: the file "/nonexistent" does not exist: .*`},
 		{`the TLS-RPT record of "open.example.test" is valid`, `unexpected dns: .*there is no record at _smtp._tls.open.example.test: .*`},
 		{`the MTA-STS policy of "two.example.test" is valid`, `unexpected dns: .*there is no record at _mta-sts.two.example.test: .*`},
 		{`the MTA-STS policy of "open.example.test" is valid`, `unexpected dns: .* the MX host other.example.test is not among its mx \(mail.example.test\): senders that honour the policy do not deliver to it`},

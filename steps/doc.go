@@ -1,10 +1,9 @@
-// Package steps is what sentences mean: one file a protocol, each with its definitions and the code behind them.
+// Package steps defines the sentences: one file for each protocol, with its definitions and their code.
 //
-// A Library matches the text of a step to exactly one Definition. The runner calls its function with the World of the
-// run, which holds that scenario's connections and takes what the step reports (phases, measurements, evidence). A step
-// knows the system under observation only as a Target, and secrets only by name. Errors are Failures: they know their
-// reason and whose fault they are.
+// A Library matches the text of a step to exactly one Definition. The runner calls its function with the World of the run.
+// The World has the connections of the scenario and takes the reports of the step (phases, measurements, evidence). A step
+// knows the observed system only as a Target, and secrets only by name. Errors are Failures, with a reason and a blame.
 //
-// Adding a sentence touches one file: write the Definition there and add it to that file's init. The package starts no
+// A new sentence changes one file: write the Definition there and add it to the init of that file. The package starts no
 // goroutine that outlives its World, reads no flag and knows no exporter.
 package steps

@@ -15,28 +15,28 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Failure is an error that knows its reason and whose fault it is. A step returns one for everything that it can name;
-// any other error is taken for a fault of stepwatch itself.
+// Failure is an error with a reason and a blame. A step returns a Failure for every expected error. Any other error counts
+// as a fault of stepwatch itself.
 type Failure struct {
 	Reason result.Reason
 	Blame  result.Blame
 	err    error
 }
 
-// Error gives one line: the act, the object, wanted and got.
+// Error returns one line: the action, the object, wanted and got.
 func (f *Failure) Error() string { return f.err.Error() }
 
-// Unwrap gives the error beneath, so that a protocol's refusal keeps its code as a value.
+// Unwrap returns the underlying error, so that the refusal of a protocol keeps its code as a value.
 func (f *Failure) Unwrap() error { return f.err }
 
-// Fail makes a Failure. The format is fmt.Errorf's, %w included.
+// Fail returns a Failure. The format is that of fmt.Errorf, including %w.
 func Fail(reason result.Reason, blame result.Blame, format string, args ...any) error {
 	return &Failure{Reason: reason, Blame: blame, err: fmt.Errorf(format, args...)}
 }
 
-// FailNet makes a Failure from an error of the network, TLS or a deadline, and finds the reason in it. blame is the leg
-// that the connection belongs to; it is kept unless the error shows that name resolution, the network or stepwatch
-// itself (told to stop) is at fault. act says what was being done: "connect to mail.example.org:587".
+// FailNet returns a Failure for an error of the network, TLS or a deadline, with the reason found in it. blame is the leg
+// that the connection belongs to. It is kept unless the error shows a fault of name resolution, of the network or of
+// stepwatch itself (told to stop). act describes the action: "connect to mail.example.org:587".
 func FailNet(ctx context.Context, err error, blame result.Blame, act string) error {
 	if existing := (*Failure)(nil); errors.As(err, &existing) {
 		return err
@@ -90,7 +90,7 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 	return &Failure{Reason: reason, Blame: blame, err: &netFailure{act: act, detail: detail, err: err}}
 }
 
-// netFailure words a network error for an operator and keeps the original beneath.
+// netFailure has the operator's text of a network error and wraps the original.
 type netFailure struct {
 	act, detail string
 	err         error
@@ -99,9 +99,9 @@ type netFailure struct {
 func (n *netFailure) Error() string { return n.act + ": " + n.detail }
 func (n *netFailure) Unwrap() error { return n.err }
 
-// AsFailure makes a Failure of an error that is none, as code returns that does not know of Failures. Its reason is that of
-// FailNet where it comes from the network, from TLS or from a deadline, and else that what was read is not what was wanted.
-// The blame is the target's unless the error shows another's. The text stays, brought onto one line.
+// AsFailure converts an error of code that does not use Failures. For an error of the network, TLS or a deadline it has the
+// reason of FailNet, otherwise ReasonUnexpected. The blame is the target unless the error shows otherwise. The text stays,
+// joined to one line.
 func AsFailure(ctx context.Context, err error) error {
 	if existing := (*Failure)(nil); errors.As(err, &existing) {
 		return err
@@ -113,16 +113,16 @@ func AsFailure(ctx context.Context, err error) error {
 	return f
 }
 
-// foreign words an error of other code for where there is one line only.
+// foreign joins the text of an error of other code to one line.
 type foreign struct{ err error }
 
 func (f *foreign) Error() string { return strings.Join(strings.Fields(f.err.Error()), " ") }
 func (f *foreign) Unwrap() error { return f.err }
 
-// ErrStopped is the cause of a context that ends because stepwatch was told to stop. It blames nobody's server.
+// ErrStopped is the cause of a context that ends because stepwatch was told to stop. It blames no server.
 var ErrStopped = errors.New("stepwatch was told to stop")
 
-// scenarioFault is a Failure for a scenario that cannot be meant as it is written.
+// scenarioFault returns a Failure for a mistake in the scenario.
 func scenarioFault(format string, args ...any) error {
 	return Fail(result.ReasonScenario, result.BlameScenario, format, args...)
 }

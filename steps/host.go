@@ -14,33 +14,33 @@ func init() {
 		Check: func(a Args, i int, known Known) error { _, err := known.Target.Host(a.Text(i)); return err }})
 }
 
-// Host is one machine as features call it, and where it is. How what it keeps can be read PartOf returns: each subject has
-// a part of its own, and a sentence that needs one which the host does not have says which setting is missing.
+// Host is a machine with its name in features and its address. PartOf returns the settings of each subject. If a sentence
+// needs settings that the host lacks, its error names them.
 type Host struct {
-	Name    string // as features call it
-	Address string // host name or IP address; the name when the configuration gives none
+	Name    string // the name in features
+	Address string // host name or IP address; the name if the configuration has none
 
 	parts store
 }
 
-// Host returns the host that a feature calls name. The error lists the names there are.
+// Host returns the host with this name. The error lists the configured names.
 func (t *Target) Host(name string) (*Host, error) {
 	if h, found := t.Hosts[name]; found {
 		return h, nil
 	}
-	known := "it has none"
+	known := "none is configured"
 	if len(t.Hosts) > 0 {
 		known = "it has " + strings.Join(slices.Sorted(maps.Keys(t.Hosts)), ", ")
 	}
 	return nil, Fail(result.ReasonConfig, result.BlameScenario, "no host %q in stepwatch.yml (%s): add it under hosts", name, known)
 }
 
-// Missing returns the failure of a sentence that needs a setting which the host does not have.
+// Missing returns the failure of a sentence that needs a setting that the host lacks.
 func (h *Host) Missing(setting string) error {
 	return Fail(result.ReasonConfig, result.BlameScenario, "host %q has no %s: set hosts.%s.%s in stepwatch.yml", h.Name, setting, h.Name, setting)
 }
 
-// AddressOf gives where to connect for a name in a sentence: the address of the host of that name, or the name itself.
+// AddressOf returns the address to connect to for a name in a sentence: that of the host with this name, or the name itself.
 func (t *Target) AddressOf(name string) string {
 	if h, found := t.Hosts[name]; found {
 		return h.Address

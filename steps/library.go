@@ -16,65 +16,65 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 )
 
-// Definition says what a sentence means. It is written once, beside the protocol that it belongs to, and everything that
+// Definition is a sentence and its meaning. It is written once, next to the protocol that it belongs to. Everything that
 // a user reads about it (the catalogue, lint) comes from here.
 type Definition struct {
 	Area     string // chapter of the catalogue: "web", "mail"
 	Sentence string // the sentence with its parameters in braces: `I follow {text}`
-	Pattern  string // regular expression, only where the sentence alone would not match all that must match; one group or {kind} a parameter
-	Does     string // what it does and what makes it fail, in one or two sentences
-	Measures string // what its duration is, and which phases and measurements it reports; empty when the duration says it all
-	Example  string // a step as an author writes it; a test holds that it matches
-	File     string // where an operator or own code has defined the sentence; empty for those that stepwatch has
+	Pattern  string // regular expression, only if the sentence alone does not match every text; one group or {kind} for each parameter
+	Does     string // its action and the reasons to fail, in one or two sentences
+	Measures string // what its duration includes, its phases and measurements; empty if the duration alone is clear
+	Example  string // a step as an author writes it; a test checks that it matches
+	File     string // where an operator or own code defined the sentence; empty for built-in ones
 	Line     int    // in File
 
-	// Also has further texts that mean the same, such as those of an older language: sentences, or regular expressions
-	// between slashes, with the parameters of Sentence in its order.
+	// Also has other texts with the same meaning, such as those of an older language: sentences, or regular expressions
+	// between slashes, with the parameters of Sentence in the same order.
 	Also []string
 
-	Type string // "Context", "Action" or "Outcome" when no other step means it, as godog's Given, When and Then have it; built-in ones mean any
+	Type string // "Context", "Action" or "Outcome" if only such steps match it, as for godog's Given, When and Then; empty for built-in ones, which match any
 
-	// Check, when there is one, says when the files are loaded what is wrong with the arguments of a step.
+	// Check, if not nil, checks the arguments of a step when the files are loaded.
 	Check func(a Args) error
 
-	Table     Presence // whether a table may or must stand beneath the step; empty means as the example shows it
-	DocString Presence // likewise a doc string
+	Table     Presence // whether a table may or must be below the step; empty means as in the example
+	DocString Presence // the same for a doc string
 
-	Waits bool // the duration behind "within" is how long the step may wait, so the scenario needs that time too
+	Waits bool // the duration after "within" is how long the step may wait, so the scenario needs that time too
 
-	// Func does the work. It stops when ctx ends and returns a Failure for everything that it can name.
+	// Func does the work. It stops when ctx ends and returns a Failure for every expected error.
 	Func func(ctx context.Context, w *World, a Args) error
 
-	// Prepare, when there is one, is called before the scenario's first step, outside every step's time. It opens what
-	// must stand before the others begin, such as the mailbox that a message is to arrive in. What goes wrong it keeps
-	// in the World, for Func to return.
+	// Prepare, if not nil, is called before the scenario's first step, outside every step's time. It opens what must
+	// exist before the other steps begin, such as the mailbox for a message. It keeps its error in the World, for Func
+	// to return.
 	Prepare func(ctx context.Context, w *World, a Args)
 	Late    bool // Prepare may also be called directly before Func, and more than once
 
-	// Kinds names those of the parameters where Sentence does not tell them: what stands in braces elsewhere.
+	// Kinds has the kinds of the parameters if Sentence has no braces with them.
 	Kinds []string
 
-	params   []*Kind   // nil where the kind is not known
+	params   []*Kind   // nil if the kind is unknown
 	patterns []pattern // of Sentence, then of Also
-	own      *composed // what the sentence stands for, when an operator has defined it
+	own      *composed // the steps of a sentence that an operator defined
 }
 
-// pattern is what a text must match.
+// pattern is a pattern for the text of a step.
 type pattern struct {
 	text    string
-	opening string                // what each text that it matches begins with
-	matcher func() *regexp.Regexp // compiled when it is first needed: a library has hundreds, a feature a handful
+	opening string                // prefix of every text that it matches
+	matcher func() *regexp.Regexp // compiled on first use: a library has hundreds, a feature uses few
 }
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
-// prepare reads the sentence's parameters and makes its patterns, which are compiled later.
+// prepare reads the parameters of the sentence and sets its patterns, which are compiled later.
 func (d *Definition) prepare() error {
 	d.takeFromExample()
 	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
 		k, known := kinds[m[1]]
 		if !known {
-			return fmt.Errorf("sentence %q: no kind of parameter is called {%s}", d.Sentence, m[1])
+			return fmt.Errorf("sentence %q: unknown kind of parameter {%s}", d.Sentence, m[1])
 		}
 		d.params = append(d.params, k)
 	}
@@ -122,7 +122,7 @@ func (d *Definition) addPattern(text, opening string) {
 	})})
 }
 
-// literalOpening gives the plain letters that a pattern anchored at the start begins with. It may give fewer than there are.
+// literalOpening returns the literal prefix of a pattern that is anchored at the start. It may return a shorter prefix.
 func literalOpening(pattern string) string {
 	rest, anchored := strings.CutPrefix(pattern, "^")
 	if !anchored || strings.Contains(pattern, "|") {
@@ -133,14 +133,14 @@ func literalOpening(pattern string) string {
 		return rest
 	}
 	opening := rest[:end]
-	if strings.ContainsRune("*?{", rune(rest[end])) { // the last letter may be missing
+	if strings.ContainsRune("*?{", rune(rest[end])) { // the last letter is optional
 		_, size := utf8.DecodeLastRuneInString(opening)
 		opening = opening[:len(opening)-size]
 	}
 	return opening
 }
 
-// Parameters are the kinds of the sentence's parameters, in order: "account", "duration".
+// Parameters returns the kinds of the sentence's parameters, in order: "account", "duration".
 func (d *Definition) Parameters() []string {
 	if d.Kinds != nil {
 		return slices.Clone(d.Kinds)
@@ -154,8 +154,8 @@ func (d *Definition) Parameters() []string {
 	return names
 }
 
-// Matchers are the compiled patterns: of the sentence and of what it also understands. It panics when a pattern of the
-// definition's own is malformed, which the first text that may match finds out.
+// Matchers returns the compiled patterns of the sentence and of Also. It panics if a pattern of the definition is
+// malformed.
 func (d *Definition) Matchers() []*regexp.Regexp {
 	matchers := make([]*regexp.Regexp, len(d.patterns))
 	for i, p := range d.patterns {
@@ -164,7 +164,7 @@ func (d *Definition) Matchers() []*regexp.Regexp {
 	return matchers
 }
 
-// match gives where in text the groups of the first pattern stand that matches it, as FindStringSubmatchIndex does, or nil.
+// match returns the positions of the groups of the first pattern that matches text, as FindStringSubmatchIndex does, or nil.
 func (d *Definition) match(text string) []int {
 	for _, p := range d.patterns {
 		if !strings.HasPrefix(text, p.opening) {
@@ -177,15 +177,15 @@ func (d *Definition) match(text string) []int {
 	return nil
 }
 
-// Args is what a step gives to its definition: what the pattern caught, and the doc string or table beneath.
+// Args has the arguments of a step: the values of the parameters, and the doc string or table below it.
 type Args struct {
 	Captured  []string
 	DocString *features.DocString
 	Table     [][]string
-	Dir       string // of the feature file, which paths in it are relative to; empty is the working directory
+	Dir       string // of the feature file, the base of relative paths; empty means the working directory
 }
 
-// Path is parameter i, a file, fit to be opened.
+// Path returns parameter i, a file, as a path to open.
 func (a Args) Path(i int) string {
 	if filepath.IsAbs(a.Captured[i]) {
 		return a.Captured[i]
@@ -193,36 +193,36 @@ func (a Args) Path(i int) string {
 	return filepath.Join(a.Dir, a.Captured[i])
 }
 
-// Text is parameter i, from 0, as written.
+// Text returns parameter i, from 0, as written.
 func (a Args) Text(i int) string { return a.Captured[i] }
 
-// Int is parameter i as a whole number. A number too large for an int is a Failure.
+// Int returns parameter i as a whole number. A number too large for an int is a Failure.
 func (a Args) Int(i int) (int, error) {
 	n, err := strconv.Atoi(a.Captured[i])
 	if err != nil {
-		return 0, scenarioFault("%q is no whole number that fits", a.Captured[i])
+		return 0, scenarioFault("%q is not a whole number that fits", a.Captured[i])
 	}
 	return n, nil
 }
 
-// Number is parameter i as a number. One that no float64 holds is a Failure.
+// Number returns parameter i as a number. A number that does not fit a float64 is a Failure.
 func (a Args) Number(i int) (float64, error) {
 	n, err := strconv.ParseFloat(a.Captured[i], 64)
 	if err != nil {
-		return 0, scenarioFault("%q is no number that fits", a.Captured[i])
+		return 0, scenarioFault("%q is not a number that fits", a.Captured[i])
 	}
 	return n, nil
 }
 
-// Port is parameter i as the number of a port, 1 to 65535.
+// Port returns parameter i as the number of a port, 1 to 65535.
 func (a Args) Port(i int) (int, error) { return ParsePort(a.Captured[i]) }
 
-// Duration is parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
+// Duration returns parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
 func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }
 
 const day = 24 * time.Hour
 
-// ParseDuration reads a duration as sentences write it, in words or as Go does.
+// ParseDuration parses a duration of a sentence, in words or in Go's syntax.
 func ParseDuration(s string) (time.Duration, error) {
 	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz ")
 	unit := strings.TrimSpace(s[len(number):])
@@ -234,23 +234,23 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	n, err := strconv.ParseFloat(number, 64)
 	if !known || err != nil || n < 0 || n*float64(scale) > float64(1<<62) {
-		return 0, scenarioFault("%q is no duration: write it as \"60s\" or \"5 minutes\"", s)
+		return 0, scenarioFault("%q is not a duration: write it as \"60s\" or \"5 minutes\"", s)
 	}
 	return time.Duration(n * float64(scale)), nil
 }
 
-// Bound is a step with the one definition that it means.
+// Bound is a step with the definition that it matches.
 type Bound struct {
 	Definition *Definition
 	Args       Args
-	Step       features.Step // as written, and beneath an operator's sentence with the values filled in
-	Inner      []*Bound      // what an operator's sentence stands for, one at least; nil for those that stepwatch has
+	Step       features.Step // as written; a step of an operator's sentence has the values filled in
+	Inner      []*Bound      // the steps of an operator's sentence, at least one; nil for a built-in one
 
-	passed []bool // which parameters come from the step above
+	passed []bool // which parameters come from the outer step
 }
 
-// Wait is the longest that the step may wait by its own words ("within 60s"), or zero when it does not wait. An operator's
-// sentence waits for all that it stands for.
+// Wait returns how long the step may wait by its own words ("within 60s"), or zero. The wait of an operator's sentence is
+// the sum over its steps.
 func (b *Bound) Wait() time.Duration {
 	if len(b.Inner) > 0 {
 		var sum time.Duration
@@ -264,14 +264,14 @@ func (b *Bound) Wait() time.Duration {
 	}
 	for i, at := range placeholder.FindAllStringIndex(b.Definition.Sentence, -1) {
 		if k := b.Definition.params[i]; k.Wait != nil && strings.HasSuffix(b.Definition.Sentence[:at[0]], "within ") {
-			d, _ := k.Wait(b.Args.Text(i)) // not a duration: the step itself will say so
+			d, _ := k.Wait(b.Args.Text(i)) // not a duration: the step itself reports it
 			return d
 		}
 	}
 	return 0
 }
 
-// Files gives the paths of the files that the step, or those beneath it, names: they are part of what the scenario says.
+// Files returns the paths of the files that the step and its nested steps name. They are part of the scenario.
 func (b *Bound) Files() []string {
 	var paths []string
 	for i, kind := range b.Definition.params {
@@ -285,7 +285,7 @@ func (b *Bound) Files() []string {
 	return paths
 }
 
-// NeedsBrowser gives the operator's sentence, the step's own or one beneath it, that makes sense in a browser only, or nil.
+// NeedsBrowser returns the operator's sentence, of the step or a nested one, that needs a browser, or nil.
 func (b *Bound) NeedsBrowser() *Definition {
 	if b.Definition.own != nil && b.Definition.own.sentence.Browser {
 		return b.Definition
@@ -298,11 +298,11 @@ func (b *Bound) NeedsBrowser() *Definition {
 	return nil
 }
 
-// Library is a set of definitions. It is not changed once made, so any number of goroutines may use it.
+// Library is a set of definitions. It is immutable, so any number of goroutines may use it.
 type Library struct{ definitions []*Definition }
 
-// NewLibrary makes a library. It panics when a sentence is malformed or when two have the same sentence or pattern: that is
-// a mistake in the program, met at every start.
+// NewLibrary returns a library. It panics if a sentence is malformed or if two have the same sentence or pattern: that is a
+// mistake in the program and occurs at every start.
 func NewLibrary(definitions ...Definition) *Library {
 	l := &Library{definitions: make([]*Definition, 0, len(definitions))}
 	seen := make(map[string]bool, 2*len(definitions))
@@ -327,12 +327,12 @@ func NewLibrary(definitions ...Definition) *Library {
 
 var builtin []Definition
 
-// Register adds sentences to the built-in library. Each subject's file calls it from init. Two with the same sentence make
-// Builtin panic.
+// Register adds sentences to the built-in library. The file of each subject calls it from init. Builtin panics if two
+// have the same sentence.
 func Register(definitions ...Definition) { builtin = append(builtin, definitions...) }
 
-// With gives a library that also has the definitions of a team's own, of which the Pattern alone says what they mean. They
-// may collide with each other and with the rest: a step that means two of them is ambiguous.
+// With returns a library that also has a team's own definitions, which have only a Pattern. They may collide with each
+// other and with the rest: a step that matches two of them is ambiguous.
 func (l *Library) With(own ...Definition) *Library {
 	with := &Library{definitions: slices.Clip(slices.Clone(l.definitions))}
 	for _, d := range own {
@@ -345,51 +345,90 @@ func (l *Library) With(own ...Definition) *Library {
 
 var builtinLibrary = sync.OnceValue(func() *Library { return NewLibrary(builtin...) })
 
-// Builtin is the library of every sentence that stepwatch has. It is made once, when it is first asked for.
+// Builtin returns the library of all built-in sentences. The first call makes it.
 func Builtin() *Library { return builtinLibrary() }
 
-// Definitions lists the definitions by area, each in the order of its file.
+// Area is a chapter of the catalogue.
+type Area struct {
+	Name  string // Definition.Area
+	Title string // heading of the chapter
+}
+
+// Areas lists the areas in the order in which readers look for them. Any other area, such as a team's own, comes after
+// these.
+var Areas = []Area{
+	{"mail", "Mail"},
+	{"web", "Web"},
+	{"api", "HTTP APIs"},
+	{"tls", "Certificates and TLS"},
+	{"queue", "Mail queue"},
+	{"log", "Mail log"},
+	{"dns", "DNS"},
+	{"network", "Network"},
+	{"host", "Hosts"},
+	{"file", "Files"},
+	{"command", "Commands"},
+	{"ssh", "SSH"},
+	{"plugin", "Nagios plugins"},
+	{"database", "Databases"},
+	{"amqp", "AMQP"},
+	{"exporter", "Prometheus exporters"},
+	{"cucumber-nagios", "cucumber-nagios"},
+}
+
+// areaRank returns the position of an area in Areas, or their number for any other area.
+func areaRank(area string) int {
+	if i := slices.IndexFunc(Areas, func(a Area) bool { return a.Name == area }); i >= 0 {
+		return i
+	}
+	return len(Areas)
+}
+
+// Definitions lists the definitions in the order of Areas, then by the name of the area. Within an area they keep the
+// order of their file.
 func (l *Library) Definitions() []*Definition {
 	sorted := slices.Clone(l.definitions)
-	slices.SortStableFunc(sorted, func(a, b *Definition) int { return strings.Compare(a.Area, b.Area) })
+	slices.SortStableFunc(sorted, func(a, b *Definition) int {
+		return cmp.Or(areaRank(a.Area)-areaRank(b.Area), strings.Compare(a.Area, b.Area))
+	})
 	return sorted
 }
 
-// UndefinedError says that a step matches no sentence. Nearest has the sentences most like it, the best first.
+// UndefinedError is the error of a step that matches no sentence. Nearest has the most similar sentences, the best first.
 type UndefinedError struct {
 	Step    features.Step
 	Nearest []string
-	Write   string // the text as it would match, where only quotes, blanks or the like are wrong; empty otherwise
+	Write   string // the text that would match, if only quotes, blanks or the like are wrong; empty otherwise
 }
 
-// Error names the nearest sentence.
+// Error returns a message with the nearest sentence.
 func (e *UndefinedError) Error() string {
 	if e.Write != "" {
 		return fmt.Sprintf("no sentence matches %q: write %s", e.Step.Text, e.Write)
 	}
 	if len(e.Nearest) == 0 {
-		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Step.Text)
+		return fmt.Sprintf("no sentence matches %q: \"stepwatch steps\" lists them", e.Step.Text)
 	}
 	return fmt.Sprintf("no sentence matches %q: did you mean %q?", e.Step.Text, e.Nearest[0])
 }
 
-// AmbiguousError says that a step matches more than one sentence.
+// AmbiguousError is the error of a step that matches several sentences.
 type AmbiguousError struct {
 	Text      string
 	Sentences []string
 }
 
-// Error names all sentences that match.
+// Error returns a message with all sentences that match.
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%q matches %d sentences: %s", e.Text, len(e.Sentences), strings.Join(e.Sentences, " | "))
 }
 
-// means reports whether steps of a type, as features.Step has it, can mean the definition. One whose type is not known can mean any.
+// means reports whether steps of a type, as in features.Step, can match the definition. A step of unknown type can match any.
 func (d *Definition) means(stepType string) bool {
 	return d.Type == "" || d.Type == stepType || stepType == "" || stepType == "Unknown"
 }
 
-// named is the sentence, with its place where it is not built in.
+// named returns the sentence, with its place if it is not built in.
 func (d *Definition) named() string {
 	if d.File == "" {
 		return d.Sentence
@@ -397,7 +436,7 @@ func (d *Definition) named() string {
 	return d.Sentence + " (" + d.place() + ")"
 }
 
-// match is a definition that a text can mean, with what its pattern caught.
+// match is a definition that a text matches, with the values that its pattern captured.
 type match struct {
 	definition *Definition
 	captured   []string
@@ -438,7 +477,7 @@ func (l *Library) matches(text, stepType string) []match {
 	return found
 }
 
-// ambiguous is the error of a text that means several sentences.
+// ambiguous returns the error of a text that matches several sentences.
 func ambiguous(text string, found []match) error {
 	e := &AmbiguousError{Text: text}
 	for _, m := range found {
@@ -447,8 +486,8 @@ func ambiguous(text string, found []match) error {
 	return e
 }
 
-// Bind finds the one definition that a step means, and what that stands for. The error is an *UndefinedError, an
-// *AmbiguousError, an *ArgumentError, an *OwnError, or says what the step's values lack.
+// Bind finds the definition that a step matches, and binds the nested steps. The error is an *UndefinedError, an
+// *AmbiguousError, an *ArgumentError, an *OwnError, or explains why the values of the step do not fit.
 func (l *Library) Bind(step features.Step) (*Bound, error) {
 	found := l.matches(step.Text, step.Type)
 	switch len(found) {
@@ -472,8 +511,8 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	return b, nil
 }
 
-// nearest gives the sentences most like a text, three at most, the best first. With everything that may vary left out, letters and
-// words count alike: "I goto" is near by its letters, "I see" by its words. Those that are little alike are none.
+// nearest returns up to three sentences that are similar to a text, the best first. It ignores values and compares letters
+// and words with equal weight: "I goto" is near by its letters, "I see" by its words. It drops sentences with little in common.
 func (l *Library) nearest(text string) []string {
 	wanted := strings.ToLower(vague.ReplaceAllString(text, "{}"))
 	type candidate struct {
@@ -496,10 +535,10 @@ func (l *Library) nearest(text string) []string {
 	return sentences
 }
 
-// vague is what may vary in a step.
+// vague matches the values in a step.
 var vague = regexp.MustCompile(`"[^"]*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)*(?:ms|s|m|h|d)?\b`)
 
-// outline is the sentence with everything that may vary left out.
+// outline returns the sentence without its parameters and optional parts.
 func (d *Definition) outline() string {
 	if d.own == nil {
 		return placeholder.ReplaceAllString(d.Sentence, "{}")
@@ -512,13 +551,13 @@ var (
 	optionalPart   = regexp.MustCompile(`\[[^\]]*\]`)
 )
 
-// unlike is a distance as a part of the longer one.
+// unlike returns the distance divided by the length of the longer argument.
 func unlike[T any, N int | float64](a, b []T, distance func(a, b []T) N) float64 {
 	return float64(distance(a, b)) / float64(max(1, len(a), len(b)))
 }
 
-// wordDistance is what it costs to put words in, leave them out or mend slips in them, to turn a into b. A word that says
-// little costs half of another.
+// wordDistance returns the cost to turn a into b by inserting words, removing words and correcting slips. A small word
+// costs half as much as another.
 func wordDistance(a, b []string) float64 {
 	cost := func(word string) float64 {
 		if slices.Contains(small, word) {
@@ -544,10 +583,10 @@ func wordDistance(a, b []string) float64 {
 	return row[len(b)]
 }
 
-// small are the words that say little of what a sentence means.
+// small has the words that contribute little to the meaning of a sentence.
 var small = strings.Fields("a an and are at be been by for from has have i in is it of on should that the to with")
 
-// levenshtein is the least number of letters to put in, leave out or change to turn a into b.
+// levenshtein returns the least number of letters to insert, remove or change to turn a into b.
 func levenshtein(a, b []rune) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -81,7 +81,7 @@ func TestLibraryRefusesWhatIsWrong(t *testing.T) {
 	for want, definitions := range map[string][]steps.Definition{
 		`steps: "I pass" is defined twice`:                                                   {{Sentence: "I pass", Func: nothing}, {Sentence: "I pass", Func: nothing}},
 		`steps: "^I (.*)$" is defined twice`:                                                 {{Sentence: "I {word}", Pattern: "^I (.*)$"}, {Sentence: "I do {word}", Pattern: "^I (.*)$"}},
-		`steps: sentence "I {wrod}": no kind of parameter is called {wrod}`:                  {{Sentence: "I {wrod}"}},
+		`steps: sentence "I {wrod}": unknown kind of parameter {wrod}`:                       {{Sentence: "I {wrod}"}},
 		`steps: sentence "I {word}" has 1 parameters, its pattern ^I$ 0 groups`:              {{Sentence: "I {word}", Pattern: "^I$"}},
 		`steps: sentence "I try {word}" has 1 parameters, its pattern ^I pass$ 0 groups`:     {{Sentence: "I try {word}", Also: []string{"/^I pass$/"}}},
 		"steps: sentence \"I {word}\": error parsing regexp: missing closing ): `^I (\\w+$`": {{Sentence: "I {word}", Pattern: `^I (\w+$`}},
@@ -131,6 +131,22 @@ func TestPatternsAreFoundByHowTheyBegin(t *testing.T) {
 		library := steps.NewLibrary(steps.Definition{Sentence: "passing", Pattern: pattern, Func: nothing})
 		if _, err := library.Bind(features.Step{Text: text}); err != nil {
 			t.Errorf("%s: %v", pattern, err)
+		}
+	}
+}
+
+// TestLibraryAreas checks that each built-in area has a place in the catalogue, and that no place is left over.
+func TestLibraryAreas(t *testing.T) {
+	used := make(map[string]bool)
+	for _, d := range steps.Builtin().Definitions() {
+		used[d.Area] = true
+		if !slices.ContainsFunc(steps.Areas, func(a steps.Area) bool { return a.Name == d.Area }) {
+			t.Errorf("area %q of %q is not in Areas", d.Area, d.Sentence)
+		}
+	}
+	for _, a := range steps.Areas {
+		if !used[a.Name] {
+			t.Errorf("no sentence has the area %q", a.Name)
 		}
 	}
 }

@@ -12,17 +12,17 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 )
 
-// Presence says whether a table or a doc string stands beneath a step.
+// Presence says whether a step takes a table or a doc string.
 type Presence string
 
-// What is neither must not stand there.
+// An empty Presence means that the step takes none.
 const (
 	Optional Presence = "optional"
 	Required Presence = "required"
 )
 
-// takeFromExample lets the sentence take what stands beneath its example, unless the definition says more: a table, a doc
-// string, or a doc string and a table beneath it. One that ends with a colon cannot do without.
+// takeFromExample sets Table and DocString from the example, unless the definition sets them: a table, a doc string, or a
+// doc string and a table below it. A sentence that ends with a colon requires them.
 func (d *Definition) takeFromExample() {
 	_, beneath, _ := strings.Cut(d.Example, "\n")
 	presence := Optional
@@ -42,33 +42,33 @@ func (d *Definition) takeFromExample() {
 	}
 }
 
-// The rules that a step can break, beside those of package features.
+// The rules that a step can break, in addition to those of package features.
 const (
 	RuleUndefined   features.Rule = "undefined"    // no sentence matches
 	RuleAmbiguous   features.Rule = "ambiguous"    // several do
-	RuleArgument    features.Rule = "argument"     // a table or doc string that the sentence does not take, or lacks
-	RuleUnknown     features.Rule = "unknown"      // a name that the configuration does not have
-	RuleMissingFile features.Rule = "missing-file" // a file that is not there
-	RuleValue       features.Rule = "value"        // a value that cannot be meant
-	RuleSentence    features.Rule = "sentence"     // a mistake in a sentence that is made of others
+	RuleArgument    features.Rule = "argument"     // a table or doc string that the sentence does not take or that is missing
+	RuleUnknown     features.Rule = "unknown"      // a name that is not in the configuration
+	RuleMissingFile features.Rule = "missing-file" // a missing file
+	RuleValue       features.Rule = "value"        // an invalid value
+	RuleSentence    features.Rule = "sentence"     // a mistake in a sentence made of others
 )
 
-// ArgumentError says that a table or doc string stands beneath a step whose sentence takes none: nothing would look at it.
+// ArgumentError is the error of a table or doc string below a step whose sentence does not take it.
 type ArgumentError struct {
 	Sentence string
 	Argument string // "table" or "doc string"
-	Instead  string // what the sentence takes instead, or empty
+	Instead  string // what the sentence takes instead, or ""
 }
 
-// Error says what to do with it.
+// Error returns a message that says what to do.
 func (e *ArgumentError) Error() string {
 	if e.Instead != "" {
-		return fmt.Sprintf("%q takes no %s: write a %s beneath it", e.Sentence, e.Argument, e.Instead)
+		return fmt.Sprintf("%q takes no %s: write a %s below it", e.Sentence, e.Argument, e.Instead)
 	}
-	return fmt.Sprintf("%q takes no %s: take it out, or put it beneath the step that it belongs to", e.Sentence, e.Argument)
+	return fmt.Sprintf("%q takes no %s: remove it, or move it below the step that it belongs to", e.Sentence, e.Argument)
 }
 
-// refuses says what the definition has against the arguments of a step.
+// refuses returns why the definition does not accept the arguments of a step, or nil.
 func (d *Definition) refuses(a Args) error {
 	if d.Check != nil {
 		return d.Check(a)
@@ -76,8 +76,8 @@ func (d *Definition) refuses(a Args) error {
 	return d.takes(a.Table != nil, a.DocString != nil)
 }
 
-// takes finds a table or doc string that the sentence does not take. An operator's sentence says itself what it passes on,
-// and a Check looks at the arguments itself.
+// takes returns an error if the sentence does not take a table or doc string. An operator's sentence itself reports what it
+// does not pass on, and a Check inspects the arguments itself.
 func (d *Definition) takes(table, doc bool) error {
 	if d.own != nil || d.Check != nil {
 		return nil
@@ -98,7 +98,7 @@ func (d *Definition) takes(table, doc bool) error {
 	return err
 }
 
-// RuleOf is the rule that a step breaks which Bind has refused.
+// RuleOf returns the rule that an error of Bind stands for.
 func RuleOf(err error) features.Rule {
 	switch {
 	case errors.As(err, new(*UndefinedError)):
@@ -111,9 +111,8 @@ func RuleOf(err error) features.Rule {
 	return RuleSentence
 }
 
-// Mistakes lists what can be known to be wrong with the step without running it, by itself and by the configuration.
-// secrets may be nil. Of what an operator's sentence stands for, that is told at the place where it is written: in the
-// definition, or at the step that gives the value.
+// Mistakes lists the mistakes in the step that are visible without running it, with the configuration. secrets may be nil.
+// A mistake in a nested step is reported at the place of its text: in the definition, or at the step with the value.
 func (b *Bound) Mistakes(target *Target, secrets Secrets) []features.Problem {
 	return b.mistakes(target, secrets, b.Step)
 }
@@ -127,10 +126,10 @@ func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []f
 	}
 	d := b.Definition
 	if d.Table == Required && b.Args.Table == nil {
-		add(b.Step, RuleArgument, fmt.Errorf("%q needs a table: write its rows beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
+		add(b.Step, RuleArgument, fmt.Errorf("%q needs a table: write its rows below the step, as in the example of \"stepwatch steps\"", d.Sentence))
 	}
 	if d.DocString == Required && b.Args.DocString == nil {
-		add(b.Step, RuleArgument, fmt.Errorf("%q needs a doc string: write it beneath the step, as in the example of \"stepwatch steps\"", d.Sentence))
+		add(b.Step, RuleArgument, fmt.Errorf("%q needs a doc string: write it below the step, as in the example of \"stepwatch steps\"", d.Sentence))
 	}
 	for i, kind := range b.Definition.params {
 		at := b.Step
@@ -150,11 +149,11 @@ func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []f
 	return all
 }
 
-// straight turns what word processors and web pages make of plain text back.
+// straight replaces the typographic characters of word processors and web pages with plain ones.
 var straight = strings.NewReplacer("“", `"`, "”", `"`, "„", `"`, "‟", `"`, "«", `"`, "»", `"`, "’", "'", "‘", "'", "\u00a0", " ", "\u202f", " ")
 
-// almost gives the text as a sentence would match it, where only quotes, blanks, the first letter or a full stop are in
-// the way, and "" otherwise.
+// almost returns the text in the form that a sentence matches, if only quotes, blanks, the first letter or a full stop are
+// wrong. Otherwise it returns "".
 func (l *Library) almost(text, kind string) string {
 	plain := strings.Join(strings.Fields(straight.Replace(text)), " ")
 	first, size := utf8.DecodeRuneInString(plain)
@@ -177,8 +176,8 @@ func (l *Library) almost(text, kind string) string {
 	return ""
 }
 
-// withQuotes puts the quotes around parameters that a text lacks to match the sentence, or gives "". A word in small letters may as
-// well be one of another sentence.
+// withQuotes adds the missing quotes around parameters so that a text matches the sentence, or returns "". It does not quote
+// a word in lower case, which may belong to another sentence.
 func (d *Definition) withQuotes(text string) string {
 	opening, _, _ := strings.Cut(d.Sentence, "{")
 	if d.Pattern != "" || d.own != nil || !strings.HasPrefix(text, opening) {
@@ -217,5 +216,5 @@ func (d *Definition) withQuotes(text string) string {
 	return b.String() + text[last:]
 }
 
-// singleQuoted is a text between apostrophes. Those within words are none.
+// singleQuoted matches a text between apostrophes, but not apostrophes within words.
 var singleQuoted = regexp.MustCompile(` '([^']*)'`)

@@ -36,8 +36,8 @@ func TestBindRefusesWhatNothingLooksAt(t *testing.T) {
 		step features.Step
 		want string
 	}{
-		{features.Step{Text: "I pass", Table: table}, `"I pass" takes no table: take it out, or put it beneath the step that it belongs to`},
-		{features.Step{Text: "I pass", DocString: doc}, `"I pass" takes no doc string: take it out, or put it beneath the step that it belongs to`},
+		{features.Step{Text: "I pass", Table: table}, `"I pass" takes no table: remove it, or move it below the step that it belongs to`},
+		{features.Step{Text: "I pass", DocString: doc}, `"I pass" takes no doc string: remove it, or move it below the step that it belongs to`},
 		{features.Step{Text: "I pass with:", DocString: doc}, `"I pass with:" takes no doc string: write a table beneath it`},
 		{features.Step{Text: "I pass saying", Table: table}, `"I pass saying" takes no table: write a doc string beneath it`},
 		{features.Step{Text: "I pass with:", Table: table}, ""},
@@ -45,8 +45,8 @@ func TestBindRefusesWhatNothingLooksAt(t *testing.T) {
 		{features.Step{Text: "I pass saying"}, ""},
 		{features.Step{Text: "I pass both", Table: table, DocString: doc}, ""},
 		{features.Step{Text: "I pass both"}, ""},
-		{features.Step{Text: "I pass with:", Table: table, DocString: doc}, `"I pass with:" takes no doc string: take it out, or put it beneath the step that it belongs to`},
-		{features.Step{Text: "I pass saying", Table: table, DocString: doc}, `"I pass saying" takes no table: take it out, or put it beneath the step that it belongs to`},
+		{features.Step{Text: "I pass with:", Table: table, DocString: doc}, `"I pass with:" takes no doc string: remove it, or move it below the step that it belongs to`},
+		{features.Step{Text: "I pass saying", Table: table, DocString: doc}, `"I pass saying" takes no table: remove it, or move it below the step that it belongs to`},
 	} {
 		_, err := library.Bind(c.step)
 		var argument *steps.ArgumentError
@@ -71,23 +71,23 @@ func TestMistakesAreFoundWithoutRunning(t *testing.T) {
 		`I ask the API of "mx2" for "/health"`:                        `unknown: no host "mx2" in stepwatch.yml (it has mx1): add it under hosts`,
 		`I fill in "Password" with the secret "members"`:              "",
 		`I fill in "Password" with the secret "membres"`:              `unknown: no secret "membres" in stepwatch.yml (it has members): add it under secrets`,
-		`the message has the attachment "absent.pdf"`:                 `missing-file: there is no file "absent.pdf": a path is relative to the feature file`,
+		`the message has the attachment "absent.pdf"`:                 `missing-file: the file "absent.pdf" does not exist: a path is relative to the feature file`,
 		`I look up the MXX of "example.org"`:                          `value: MXX is not a record type: write one as A, AAAA, MX or TXT`,
-		`the page should load within 99999999999999999999h`:           `value: "99999999999999999999h" is no duration: write it as "60s" or "5 minutes"`,
-		`the answer has 99999999999999999999 records`:                 `value: "99999999999999999999" is no whole number that fits`,
-		`only ports 22, 70000 of "mx1" answer`:                        `value: 70000 is not a port: write one from 1 to 65535`,
-		`port 70000 of "mx1" is closed`:                               `value: 70000 is not a port: write one from 1 to 65535`,
-		`I send a message from "alice" to "alice" via 0`:              `value: 0 is not a port: write one from 1 to 65535`,
-		`"alice" receives it over IMAP via 99143 within 60s`:          `value: 99143 is not a port: write one from 1 to 65535`,
+		`the page should load within 99999999999999999999h`:           `value: "99999999999999999999h" is not a duration: write it as "60s" or "5 minutes"`,
+		`the answer has 99999999999999999999 records`:                 `value: "99999999999999999999" is not a whole number that fits`,
+		`only ports 22, 70000 of "mx1" answer`:                        `value: 70000 is not a port: write a number from 1 to 65535`,
+		`port 70000 of "mx1" is closed`:                               `value: 70000 is not a port: write a number from 1 to 65535`,
+		`I send a message from "alice" to "alice" via 0`:              `value: 0 is not a port: write a number from 1 to 65535`,
+		`"alice" receives it over IMAP via 99143 within 60s`:          `value: 99143 is not a port: write a number from 1 to 65535`,
 		`only ports 25-22 of "mx1" answer`:                            `value: 25-22 is not a range of ports: write the smaller port first`,
-		`I go to "htp://example.org/"`:                                `value: "htp://example.org/" is no address of a page: write it as "https://www.example.org/"`,
-		`I go to "www.example.org"`:                                   `value: "www.example.org" is no address of a page: write it as "https://www.example.org/"`,
-		`I go to "https:/example.org"`:                                `value: "https:/example.org" is no address of a page: write it as "https://www.example.org/"`,
+		`I go to "htp://example.org/"`:                                `value: "htp://example.org/" is not the address of a page: write it as "https://www.example.org/"`,
+		`I go to "www.example.org"`:                                   `value: "www.example.org" is not the address of a page: write it as "https://www.example.org/"`,
+		`I go to "https:/example.org"`:                                `value: "https:/example.org" is not the address of a page: write it as "https://www.example.org/"`,
 		`I go to "/contact"`:                                          "",
 		`I go to "http://[::1]:8080/"`:                                "",
-		`I go to „https://example.org/“`:                              `value: „https://example.org/“ stands in typographic quotes: write "https://example.org/"`,
-		`the redirects should be:`:                                    `argument: "the redirects should be:" needs a table: write its rows beneath the step, as in the example of "stepwatch steps"`,
-		`"alice" has received a message like this in the last 2 days`: `argument: "{account} has received a message like this in the last {duration}" needs a table: write its rows beneath the step, as in the example of "stepwatch steps"`,
+		`I go to „https://example.org/“`:                              `value: „https://example.org/“ is in typographic quotes: write "https://example.org/"`,
+		`the redirects should be:`:                                    `argument: "the redirects should be:" needs a table: write its rows below the step, as in the example of "stepwatch steps"`,
+		`"alice" has received a message like this in the last 2 days`: `argument: "{account} has received a message like this in the last {duration}" needs a table: write its rows below the step, as in the example of "stepwatch steps"`,
 	} {
 		bound, err := steps.Builtin().Bind(features.Step{Text: text})
 		if err != nil {

@@ -13,51 +13,51 @@ import (
 	"github.com/stepwatch/stepwatch/steps/overlap"
 )
 
-// Sentences that operators make of others, in scenarios tagged @step.
+// Sentences that operators make of other sentences, in scenarios tagged @step.
 
-// withoutQuotes makes a pattern take texts without quotes only.
+// withoutQuotes restricts a pattern to texts without quotes.
 var withoutQuotes = strings.NewReplacer(`"(.*)"`, `"([^"]*)"`, `'(.*)'`, `'([^']*)'`)
 
-// composed is what such a sentence stands for.
+// composed is the definition of such a sentence.
 type composed struct {
 	sentence *features.Sentence
 	slots    []slot // in the order of the pattern's groups
 	steps    []ownStep
-	doc      bool  // it passes on the doc string beneath the step that uses it
-	table    bool  // or the table
-	size     int   // of steps in all, those of the sentences that it uses included
-	err      error // the first mistake in it, or in one that it uses: it cannot be used
+	doc      bool  // it passes on the doc string of the step that uses it
+	table    bool  // the same for the table
+	size     int   // number of steps, including those of the sentences that it uses
+	err      error // the first mistake in it or in a sentence that it uses: it cannot be used
 }
 
-// ownStep is one of the steps that a sentence stands for. Which definition it means is settled when it is read, and not by
-// the values that come in later: these fill the parameters and nothing else.
+// ownStep is a step of such a sentence. Its definition is fixed when it is read. Later values only fill the parameters and
+// do not change the definition.
 type ownStep struct {
 	written    features.Step
 	text       fragments
 	definition *Definition
-	captured   []fragments // what the definition's pattern caught, one a group
+	captured   []fragments // captured by the pattern of the definition, one for each group
 	doc        fragments
 	table      [][]fragments
 }
 
-// The caps on what a sentence may stand for. Sentences that use others twice grow with every level.
+// The limits of one sentence. A sentence that uses another twice doubles its size at every level.
 const (
-	ownSteps = 1000    // steps in all
-	ownText  = 1 << 20 // bytes of text, doc strings and tables of one step that uses it
+	ownSteps = 1000    // total steps
+	ownText  = 1 << 20 // bytes of text, doc strings and tables for one step that uses it
 )
 
-// OwnError says that a step means a sentence whose definition has a mistake.
+// OwnError is the error of a step that matches a sentence whose definition has a mistake.
 type OwnError struct {
 	Sentence string
 	Err      error // a features.Problem, with the place of the mistake
 }
 
-// Error names the sentence and the mistake.
+// Error returns a message with the sentence and the mistake.
 func (e *OwnError) Error() string {
 	return fmt.Sprintf("the sentence %q cannot be used: %v", e.Sentence, e.Err)
 }
 
-// Unwrap gives the mistake.
+// Unwrap returns the mistake.
 func (e *OwnError) Unwrap() error { return e.Err }
 
 // mistake is a features.Problem that keeps its cause.
@@ -68,8 +68,8 @@ type mistake struct {
 
 func (m *mistake) Unwrap() error { return m.cause }
 
-// Define gives a library that has the sentences besides its own, and what is wrong with them. One with a mistake is in the
-// library as well where its text can be read: steps that mean it get an *OwnError.
+// Define returns a library with additional sentences, and the mistakes in them. The library also has a sentence with a
+// mistake if its text is readable: steps that match it get an *OwnError.
 func (l *Library) Define(sentences []*features.Sentence) (*Library, []features.Problem) {
 	if len(sentences) == 0 {
 		return l, nil
@@ -93,11 +93,11 @@ type definer struct {
 	defined  []*Definition
 	programs map[string]overlap.Program // by their patterns
 	measured map[*Definition]bool
-	path     []*Definition // from the sentence that is measured to the one at hand
+	path     []*Definition // from the measured sentence to the current one
 	problems []features.Problem
 }
 
-// fail notes a mistake in a definition.
+// fail records a mistake in a definition.
 func (d *definer) fail(o *composed, line, column int, cause error) {
 	p := features.Problem{Path: o.sentence.Path, Line: line, Column: column, Message: features.HidePassword(cause.Error()), Rule: RuleOf(cause)}
 	d.problems = append(d.problems, p)
@@ -106,7 +106,7 @@ func (d *definer) fail(o *composed, line, column int, cause error) {
 	}
 }
 
-// read takes a sentence in: its text, and what its steps hold of its placeholders.
+// read reads a sentence: its text, and the placeholders in its steps.
 func (d *definer) read(s *features.Sentence) {
 	o := &composed{sentence: s}
 	pattern, slots, err := readSentence(s.Text)
@@ -123,16 +123,16 @@ func (d *definer) read(s *features.Sentence) {
 	for _, slot := range slots {
 		def.params = append(def.params, slot.kind)
 	}
-	// With no quotes in texts first, so that what may be left out is found.
+	// First without quotes in texts, so that optional parts are found.
 	def.addPattern(withoutQuotes.Replace(pattern), literalOpening(pattern))
 	def.addPattern(pattern, literalOpening(pattern))
 	used := make([]bool, len(slots))
-	sound := true
+	valid := true
 	for _, written := range s.Steps {
 		step, err := readOwnStep(written, o)
 		if err != nil {
 			d.fail(o, written.Line, written.Column, err)
-			sound = false
+			valid = false
 			continue
 		}
 		for i := range slots {
@@ -141,8 +141,8 @@ func (d *definer) read(s *features.Sentence) {
 		o.steps = append(o.steps, step)
 	}
 	for i, slot := range slots {
-		if sound && !used[i] {
-			d.fail(o, s.Line, s.Column, fmt.Errorf("no step of %q uses <%s>, so any value would do: use it or leave it out of the sentence", s.Text, slot.name))
+		if valid && !used[i] {
+			d.fail(o, s.Line, s.Column, fmt.Errorf("no step of %q uses <%s>, so any value would do: use it or remove it from the sentence", s.Text, slot.name))
 		}
 	}
 	def.Does, def.Example = o.does(), o.example()
@@ -193,19 +193,19 @@ func readOwnStep(written features.Step, o *composed) (step ownStep, err error) {
 	return step, nil
 }
 
-// passesTable reports whether a row stands for the table beneath the step that uses the sentence.
+// passesTable reports whether a row stands for the table of the step that uses the sentence.
 func passesTable(row []string) (bool, error) {
 	const mark = "<" + tablePlaceholder + ">"
 	if len(row) == 0 || row[0] != mark {
 		return false, nil
 	}
 	if i := slices.IndexFunc(row[1:], func(cell string) bool { return cell != "" }); i >= 0 {
-		return false, fmt.Errorf("%q stands beside %s, which stands for whole rows: leave the cells beside it empty", row[i+1], mark)
+		return false, fmt.Errorf("%q is in the row of %s, which stands for whole rows: leave the other cells empty", row[i+1], mark)
 	}
 	return true, nil
 }
 
-// width is the number of cells that the rows passed on must have, as those have that stand in the definition; 0 where none do.
+// width returns the number of cells that passed rows must have, the same as the rows in the definition, or 0 if it has none.
 func (s *ownStep) width() int {
 	if !slices.ContainsFunc(s.table, func(row []fragments) bool { return row == nil }) {
 		return 0
@@ -227,7 +227,7 @@ func (s *ownStep) uses(slot int) bool {
 	})
 }
 
-// collide finds the definitions that can mean the same text.
+// collide finds the definitions that can match the same text.
 func (d *definer) collide(def *Definition) {
 	s := def.own.sentence
 	p := def.patterns[0]
@@ -241,16 +241,16 @@ func (d *definer) collide(def *Definition) {
 		switch {
 		case !both:
 		case other.File == "":
-			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and stepwatch's own %q can mean the same step, such as %q: choose other words", s.Text, other.Sentence, text))
+			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and the built-in %q can mean the same step, such as %q: choose other words", s.Text, other.Sentence, text))
 		case other.patterns[0].text == p.text:
-			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q is defined already, at %s", s.Text, other.place()))
+			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q is already defined at %s", s.Text, other.place()))
 		default:
 			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and %q (%s) can mean the same step, such as %q: choose other words", s.Text, other.Sentence, other.place(), text))
 		}
 	}
 }
 
-// rival gives a text that a pattern and a definition can both mean.
+// rival returns a text that both a pattern and a definition match.
 func (d *definer) rival(p pattern, program overlap.Program, other *Definition) (text string, both bool) {
 	for _, q := range other.patterns {
 		if !strings.HasPrefix(p.opening, q.opening) && !strings.HasPrefix(q.opening, p.opening) {
@@ -260,7 +260,7 @@ func (d *definer) rival(p pattern, program overlap.Program, other *Definition) (
 		if !ready {
 			var err error
 			if rival, err = overlap.Compile(q.text); err != nil {
-				continue // a pattern that regexp takes and this does not: a step that means both is ambiguous still
+				continue // overlap does not support this pattern; a step that matches both is still ambiguous
 			}
 			if d.programs == nil {
 				d.programs = make(map[string]overlap.Program)
@@ -274,10 +274,10 @@ func (d *definer) rival(p pattern, program overlap.Program, other *Definition) (
 	return "", false
 }
 
-// place says where a sentence that is not built in is defined.
+// place returns the place where a sentence that is not built in is defined.
 func (d *Definition) place() string { return fmt.Sprintf("%s:%d", d.File, d.Line) }
 
-// bindSteps settles which sentences the steps of a definition mean.
+// bindSteps binds the steps of a definition to sentences.
 func (d *definer) bindSteps(def *Definition) {
 	o := def.own
 	for i := range o.steps {
@@ -308,10 +308,10 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 	}
 	if inner := step.definition.own; inner != nil {
 		if inner.doc && step.written.DocString == nil {
-			return fmt.Errorf("%q needs a doc string beneath it", step.written.Text)
+			return fmt.Errorf("%q needs a doc string below it", step.written.Text)
 		}
 		if inner.table && step.written.Table == nil {
-			return fmt.Errorf("%q needs a table beneath it", step.written.Text)
+			return fmt.Errorf("%q needs a table below it", step.written.Text)
 		}
 	}
 	caught := make([]bool, len(step.text))
@@ -328,7 +328,7 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 			case part.slot == none:
 				value = append(value, fragment{part.text[from-begins[i] : to-begins[i]], none})
 			case from > begins[i] || to < begins[i+1]:
-				return fmt.Errorf("<%s> reaches beyond the parameter of %q that it stands in", o.slots[part.slot].name, step.definition.Sentence)
+				return fmt.Errorf("<%s> extends beyond its parameter of %q", o.slots[part.slot].name, step.definition.Sentence)
 			default:
 				value, caught[i] = append(value, part), true
 			}
@@ -337,13 +337,13 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 	}
 	for i, part := range step.text {
 		if part.slot >= 0 && !caught[i] {
-			return fmt.Errorf("<%s> stands where %q has no parameter, so its value would be lost", o.slots[part.slot].name, step.definition.Sentence)
+			return fmt.Errorf("%q has no parameter at <%s>, so its value would be lost", step.definition.Sentence, o.slots[part.slot].name)
 		}
 	}
 	return nil
 }
 
-// otherType says which type a placeholder needs for a step to mean a sentence, where that is all that is wrong.
+// otherType returns a hint if the step would match a sentence with another type of a placeholder.
 func (d *definer) otherType(o *composed, step *ownStep) string {
 	for i, slot := range o.slots {
 		if !step.text.uses(i) {
@@ -361,7 +361,7 @@ func (d *definer) otherType(o *composed, step *ownStep) string {
 	return ""
 }
 
-// measure counts what a sentence stands for and finds those that stand for themselves.
+// measure counts the steps of a sentence and finds cycles.
 func (d *definer) measure(def *Definition) {
 	o := def.own
 	if d.measured[def] {
@@ -389,7 +389,7 @@ func (d *definer) measure(def *Definition) {
 	if o.size > ownSteps {
 		o.size = ownSteps + 1
 		if o.err == nil {
-			d.fail(o, o.sentence.Line, o.sentence.Column, fmt.Errorf("the sentence %q stands for more than %d steps", o.sentence.Text, ownSteps))
+			d.fail(o, o.sentence.Line, o.sentence.Column, fmt.Errorf("the sentence %q expands to more than %d steps", o.sentence.Text, ownSteps))
 		}
 	}
 	if d.measured == nil {
@@ -398,7 +398,7 @@ func (d *definer) measure(def *Definition) {
 	d.measured[def] = true
 }
 
-// cycle reports sentences that stand for themselves, once for the ring.
+// cycle reports a cycle of sentences once.
 func (d *definer) cycle(ring []*Definition) {
 	if slices.ContainsFunc(ring, func(def *Definition) bool { return errors.Is(def.own.err, errCycle) }) {
 		return
@@ -408,7 +408,7 @@ func (d *definer) cycle(ring []*Definition) {
 		names[i] = fmt.Sprintf("%q (%s)", def.Sentence, def.place())
 	}
 	s := ring[0].own.sentence
-	cause := &cycleError{fmt.Sprintf("the sentence stands for itself, without end: %s", strings.Join(names, " → "))}
+	cause := &cycleError{fmt.Sprintf("the sentence contains itself: %s", strings.Join(names, " → "))}
 	d.fail(ring[0].own, s.Line, s.Column, cause)
 	for _, def := range ring[1:] {
 		if def.own.err == nil {
@@ -419,13 +419,13 @@ func (d *definer) cycle(ring []*Definition) {
 
 var errCycle = errors.New("a cycle")
 
-// cycleError is the mistake of a sentence that stands for itself.
+// cycleError is the mistake of a sentence that contains itself.
 type cycleError struct{ text string }
 
 func (e *cycleError) Error() string        { return e.text }
 func (e *cycleError) Is(target error) bool { return target == errCycle }
 
-// does is the catalogue's entry: what the author wrote beneath the scenario, and the steps.
+// does returns the text of the catalogue: the author's description of the scenario, and the steps.
 func (o *composed) does() string {
 	texts := make([]string, len(o.sentence.Steps))
 	for i, step := range o.sentence.Steps {
@@ -434,7 +434,7 @@ func (o *composed) does() string {
 			texts[i] = "`` " + features.HidePassword(step.Text) + " ``"
 		}
 	}
-	does := "Stands for: " + strings.Join(texts, "; ") + "."
+	does := "Steps: " + strings.Join(texts, "; ") + "."
 	d := strings.Join(strings.Fields(o.sentence.Description), " ")
 	switch {
 	case d == "":
@@ -445,7 +445,7 @@ func (o *composed) does() string {
 	return d + " " + does
 }
 
-// example is a step as an author writes it.
+// example returns a step as an author writes it.
 func (o *composed) example() string {
 	text := o.sentence.Text
 	for _, s := range o.slots {
@@ -469,7 +469,7 @@ func (o *composed) example() string {
 	return text
 }
 
-// expand fills in what a step that means an operator's sentence stands for. left is how many bytes it may come to.
+// expand binds the nested steps of a step with an operator's sentence. left is the number of bytes that they may take.
 func (b *Bound) expand(left *int) error {
 	o := b.Definition.own
 	if o == nil {
@@ -480,9 +480,9 @@ func (b *Bound) expand(left *int) error {
 	}
 	switch {
 	case o.doc && b.Args.DocString == nil:
-		return fmt.Errorf("%q needs a doc string beneath it, which %s passes on", b.Definition.Sentence, b.Definition.place())
+		return fmt.Errorf("%q needs a doc string below it, because %s passes it on", b.Definition.Sentence, b.Definition.place())
 	case o.table && b.Args.Table == nil:
-		return fmt.Errorf("%q needs a table beneath it, which %s passes on", b.Definition.Sentence, b.Definition.place())
+		return fmt.Errorf("%q needs a table below it, because %s passes it on", b.Definition.Sentence, b.Definition.place())
 	case !o.doc && b.Args.DocString != nil:
 		return fmt.Errorf("%q takes no doc string: no step of %s passes it on, as <%s>", b.Definition.Sentence, b.Definition.place(), docPlaceholder)
 	case !o.table && b.Args.Table != nil:
@@ -498,15 +498,15 @@ func (b *Bound) expand(left *int) error {
 	for i := range o.steps {
 		written := o.steps[i].written
 		if width := o.steps[i].width(); width > 0 && slices.ContainsFunc(b.Args.Table, func(row []string) bool { return len(row) != width }) {
-			return fmt.Errorf("%q needs a table of %d columns beneath it, as the one has that it is put into (%s:%d)", b.Definition.Sentence, width, written.Path, written.Line)
+			return fmt.Errorf("%q needs a table of %d columns below it, like the table that its rows go into (%s:%d)", b.Definition.Sentence, width, written.Path, written.Line)
 		}
 		inner := o.steps[i].bound(values, b.Args, left)
 		if *left < 0 {
-			return fmt.Errorf("%q stands for more than %d bytes of steps", b.Definition.Sentence, ownText)
+			return fmt.Errorf("%q expands to more than %d bytes of steps", b.Definition.Sentence, ownText)
 		}
 		inner.Args.Dir = dir
 		if inner.Definition.match(inner.Step.Text) == nil {
-			return fmt.Errorf("%s is no %q with them", b.unfit(inner), inner.Definition.Sentence)
+			return fmt.Errorf("%s does not match %q with them", b.unfit(inner), inner.Definition.Sentence)
 		}
 		if err := inner.Definition.refuses(inner.Args); err != nil {
 			return fmt.Errorf("%s: %w", b.unfit(inner), err)
@@ -519,15 +519,15 @@ func (b *Bound) expand(left *int) error {
 	return nil
 }
 
-// unfit begins to say that a step beneath cannot have the values.
+// unfit returns the beginning of the error for a nested step that does not match with the values.
 func (b *Bound) unfit(inner *Bound) string {
 	return fmt.Sprintf("the values of %q do not fit: %q (%s:%d)", features.HidePassword(b.Step.Text), features.HidePassword(inner.Step.Text), inner.Step.Path, inner.Step.Line)
 }
 
-// varying are the parts of a step that would be placeholders in a sentence.
+// varying matches the parts of a step that would be placeholders in a sentence.
 var varying = regexp.MustCompile(`"[^"]*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
 
-// Snippet is a definition of the step that is missing, for somebody to write on.
+// Snippet returns the draft of a definition for the step.
 func (e *UndefinedError) Snippet() string {
 	used := make(map[string]int)
 	var b strings.Builder
@@ -566,7 +566,7 @@ func (e *UndefinedError) Snippet() string {
 	return text
 }
 
-// bound fills a step of a definition. What it comes to is taken off left.
+// bound fills in a step of a definition. It subtracts its size from left.
 func (s *ownStep) bound(values []string, outer Args, left *int) *Bound {
 	fill := func(f fragments) string {
 		if *left < 0 {
@@ -608,7 +608,7 @@ func (s *ownStep) bound(values []string, outer Args, left *int) *Bound {
 	return b
 }
 
-// relative writes a path as it is called from dir.
+// relative returns a path relative to dir, if possible.
 func relative(dir, path string) string {
 	if rel, err := filepath.Rel(dir, path); err == nil {
 		return rel

@@ -133,11 +133,11 @@ func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
 		step features.Step
 		want string
 	}{
-		{features.Step{Text: "I print for all:"}, `"I print for all:" needs a doc string beneath it, which a.feature:5 passes on`},
-		{features.Step{Text: `the rows of "x":`}, `"the rows of \"<name>\":" needs a table beneath it, which a.feature:3 passes on`},
-		{features.Step{Text: `the rows of "x":`, Table: [][]string{{"a", "1", "lost"}}}, `"the rows of \"<name>\":" needs a table of 2 columns beneath it, as the one has that it is put into (a.feature:4)`},
-		{features.Step{Text: `the letter:`}, `"the letter:" needs a doc string beneath it, which a.feature:9 passes on`},
-		{features.Step{Text: `the rows of "x":`, DocString: doc}, `"the rows of \"<name>\":" needs a table beneath it, which a.feature:3 passes on`},
+		{features.Step{Text: "I print for all:"}, `"I print for all:" needs a doc string below it, because a.feature:5 passes it on`},
+		{features.Step{Text: `the rows of "x":`}, `"the rows of \"<name>\":" needs a table below it, because a.feature:3 passes it on`},
+		{features.Step{Text: `the rows of "x":`, Table: [][]string{{"a", "1", "lost"}}}, `"the rows of \"<name>\":" needs a table of 2 columns below it, like the table that its rows go into (a.feature:4)`},
+		{features.Step{Text: `the letter:`}, `"the letter:" needs a doc string below it, because a.feature:9 passes it on`},
+		{features.Step{Text: `the rows of "x":`, DocString: doc}, `"the rows of \"<name>\":" needs a table below it, because a.feature:3 passes it on`},
 		{features.Step{Text: `I print "x":`, DocString: doc, Table: [][]string{{"a"}}}, `"I print \"<name>\":" takes no table: no step of a.feature:1 passes it on, as <table>`},
 	} {
 		if _, err := library.Bind(test.step); err == nil || err.Error() != test.want {
@@ -150,38 +150,38 @@ func TestOwnSentenceWithACellBesideTheTable(t *testing.T) {
 	own := sentences("x.feature", "the rows:\n\tthe redirects should be:")
 	own[0].Steps[0].Table = [][]string{{"status", "location"}, {"<table>", "/en/"}}
 	_, mistakes := steps.Builtin().Define(own)
-	if want := `x.feature:2:2: "/en/" stands beside <table>, which stands for whole rows: leave the cells beside it empty`; len(mistakes) != 1 || mistakes[0].Error() != want {
+	if want := `x.feature:2:2: "/en/" is in the row of <table>, which stands for whole rows: leave the other cells empty`; len(mistakes) != 1 || mistakes[0].Error() != want {
 		t.Errorf("got %v, want %s", mistakes, want)
 	}
 }
 
 func TestOwnSentenceMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		"I do <n>\n\tI press \"<n>\"":                                         `1:1: the sentence "I do <n>": <n> takes a value in quotes: write "<n>", or give it a type that has none, as in <n:int> or <n:word>`,
-		"I do <n:account>\n\tI press \"<n>\"":                                 `1:1: the sentence "I do <n:account>": <n:account> takes a value in quotes: write "<n:account>", or give it a type that has none, as in <n:int> or <n:word>`,
-		"I do <n:itn>\n\tI press \"<n>\"":                                     `1:1: the sentence "I do <n:itn>": <n:itn>: there is no type "itn": did you mean "int"?`,
-		"I do <n:>\n\tI press \"<n>\"":                                        `1:1: the sentence "I do <n:>": "<n:>" is no placeholder: write <name>, <name:type> or <name:type=default>, and \< where the sentence itself has the sign`,
-		"I do \"<n>\" \"<n>\"\n\tI press \"<n>\"":                             `1:1: the sentence "I do \"<n>\" \"<n>\"": <n> stands there twice`,
-		"I do \"<n=1>\"\n\tI press \"<n>\"":                                   `1:1: the sentence "I do \"<n=1>\"": <n> has a default and can never be left out: put brackets around what may be, as in [ on the page "<page=/login>"]`,
-		"I do[ \"<n>\"]\n\tI press \"<n>\"":                                   `1:1: the sentence "I do[ \"<n>\"]": <n> may be left out, since it stands in brackets, and needs a default: <n=…>`,
-		"I do[ <n:int=x>]\n\tI press \"<n>\"":                                 `1:1: the sentence "I do[ <n:int=x>]": <n:int=x>: the default "x" is no {int}`,
-		"I do[ it[ now]]\n\tI press \"x\"":                                    `1:1: the sentence "I do[ it[ now]]": a bracket stands within brackets: write \[ where the sentence itself has one`,
-		"I do[ it\n\tI press \"x\"":                                           `1:1: the sentence "I do[ it": a bracket is not closed: write \[ where the sentence itself has one`,
-		"I do it]\n\tI press \"x\"":                                           `1:1: the sentence "I do it]": a bracket is closed that was not opened: write \] where the sentence itself has one`,
-		"I do \"<table>\"\n\tI press \"x\"":                                   `1:1: the sentence "I do \"<table>\"": <table> is what lies beneath the step that uses the sentence: it stands in the steps of the definition only`,
-		"I do \"<n>\"\n\tI press \"x\"":                                       `1:1: no step of "I do \"<n>\"" uses <n>, so any value would do: use it or leave it out of the sentence`,
-		"I do it\n\tI press \"<n>\"":                                          `2:2: <n> is no placeholder of the sentence, which has none. Write \< where the text itself has the sign`,
-		"I do \"<name>\"\n\tI press \"<nmae>\"":                               `2:2: <nmae> is no placeholder of the sentence: did you mean "name"?`,
-		"I do \"<n>\"\n\tI press \"<n:text>\"":                                `2:2: <n:text>: type and default stand in the sentence only, here it is <n>`,
-		"I do it\n\tI press \"<table>\"":                                      `2:2: <table> stands beneath a step: in a doc string, or as the first cell of a row`,
+		"I do <n>\n\tI press \"<n>\"":                                         `1:1: the sentence "I do <n>": <n> takes a value in quotes: write "<n>", or give it a type without quotes, as in <n:int> or <n:word>`,
+		"I do <n:account>\n\tI press \"<n>\"":                                 `1:1: the sentence "I do <n:account>": <n:account> takes a value in quotes: write "<n:account>", or give it a type without quotes, as in <n:int> or <n:word>`,
+		"I do <n:itn>\n\tI press \"<n>\"":                                     `1:1: the sentence "I do <n:itn>": <n:itn>: unknown type "itn": did you mean "int"?`,
+		"I do <n:>\n\tI press \"<n>\"":                                        `1:1: the sentence "I do <n:>": "<n:>" is not a placeholder: write <name>, <name:type> or <name:type=default>, and \< for the sign itself`,
+		"I do \"<n>\" \"<n>\"\n\tI press \"<n>\"":                             `1:1: the sentence "I do \"<n>\" \"<n>\"": <n> occurs twice`,
+		"I do \"<n=1>\"\n\tI press \"<n>\"":                                   `1:1: the sentence "I do \"<n=1>\"": <n> has a default but is not optional: put brackets around the optional part, as in [ on the page "<page=/login>"]`,
+		"I do[ \"<n>\"]\n\tI press \"<n>\"":                                   `1:1: the sentence "I do[ \"<n>\"]": <n> is in brackets, so it is optional and needs a default: <n=…>`,
+		"I do[ <n:int=x>]\n\tI press \"<n>\"":                                 `1:1: the sentence "I do[ <n:int=x>]": <n:int=x>: the default "x" is not a {int}`,
+		"I do[ it[ now]]\n\tI press \"x\"":                                    `1:1: the sentence "I do[ it[ now]]": a bracket is nested in brackets: write \[ for a bracket of the sentence itself`,
+		"I do[ it\n\tI press \"x\"":                                           `1:1: the sentence "I do[ it": a bracket is not closed: write \[ for a bracket of the sentence itself`,
+		"I do it]\n\tI press \"x\"":                                           `1:1: the sentence "I do it]": a closing bracket has no opening bracket: write \] for a bracket of the sentence itself`,
+		"I do \"<table>\"\n\tI press \"x\"":                                   `1:1: the sentence "I do \"<table>\"": <table> means the doc string or table below the step that uses the sentence: write it only in the steps of the definition`,
+		"I do \"<n>\"\n\tI press \"x\"":                                       `1:1: no step of "I do \"<n>\"" uses <n>, so any value would do: use it or remove it from the sentence`,
+		"I do it\n\tI press \"<n>\"":                                          `2:2: <n> is not a placeholder of the sentence, which has none. Write \< for the sign itself`,
+		"I do \"<name>\"\n\tI press \"<nmae>\"":                               `2:2: <nmae> is not a placeholder of the sentence: did you mean "name"?`,
+		"I do \"<n>\"\n\tI press \"<n:text>\"":                                `2:2: <n:text>: the type and the default belong in the sentence: write <n> here`,
+		"I do it\n\tI press \"<table>\"":                                      `2:2: <table> belongs below a step: in a doc string, or as the first cell of a row`,
 		"I do it\n\tI folow \"x\"":                                            `2:2: no sentence matches "I folow \"x\"": did you mean "I follow {text}"?`,
 		"I do \"<n>\"\n\tthere should be <n> elements \"x\"":                  `2:2: no sentence matches "there should be <n> elements \"x\"": did you mean "there should be {int} elements {text}"? (<n> is a {text} here: with the type <n:int> it would be "there should be {int} elements {text}")`,
-		"I do <n:word>\n\tthe <n> request should succeed":                     `2:2: <n> stands where "the request should succeed" has no parameter, so its value would be lost`,
-		"I follow \"<x>\"\n\tI press \"<x>\"":                                 `1:1: the sentence "I follow \"<x>\"" and stepwatch's own "I follow {text}" can mean the same step, such as "I follow \"\"": choose other words`,
-		"I do \"<x>\"\n\tI press \"<x>\"\nI do \"<y>\"\n\tI press \"<y>\"":    `3:1: the sentence "I do \"<y>\"" is defined already, at x.feature:1`,
+		"I do <n:word>\n\tthe <n> request should succeed":                     `2:2: "the request should succeed" has no parameter at <n>, so its value would be lost`,
+		"I follow \"<x>\"\n\tI press \"<x>\"":                                 `1:1: the sentence "I follow \"<x>\"" and the built-in "I follow {text}" can mean the same step, such as "I follow \"\"": choose other words`,
+		"I do \"<x>\"\n\tI press \"<x>\"\nI do \"<y>\"\n\tI press \"<y>\"":    `3:1: the sentence "I do \"<y>\"" is already defined at x.feature:1`,
 		"I do <x:word>\n\tI press \"<x>\"\nI do <y:int>\n\tI press \"<y>\"":   `3:1: the sentence "I do <y:int>" and "I do <x:word>" (x.feature:1) can mean the same step, such as "I do 0": choose other words`,
-		"I do it\n\tI do it":                                                  `1:1: the sentence stands for itself, without end: "I do it" (x.feature:1) → "I do it" (x.feature:1)`,
-		"I do\n\tI do b\nI do b\n\tI do c\n\tI press \"x\"\nI do c\n\tI do b": `3:1: the sentence stands for itself, without end: "I do b" (x.feature:3) → "I do c" (x.feature:6) → "I do b" (x.feature:3)`,
+		"I do it\n\tI do it":                                                  `1:1: the sentence contains itself: "I do it" (x.feature:1) → "I do it" (x.feature:1)`,
+		"I do\n\tI do b\nI do b\n\tI do c\n\tI press \"x\"\nI do c\n\tI do b": `3:1: the sentence contains itself: "I do b" (x.feature:3) → "I do c" (x.feature:6) → "I do b" (x.feature:3)`,
 	} {
 		library, mistakes := steps.Builtin().Define(sentences("x.feature", text))
 		if len(mistakes) != 1 || mistakes[0].Error() != "x.feature:"+want {
@@ -205,7 +205,7 @@ func TestOwnSentencesHidePasswords(t *testing.T) {
 	for text, want := range map[string]string{
 		"I do it": `the sentence "I do it" cannot be used: x.feature:2:2: no sentence matches "I gooo to \"https://joe:[hidden]@example.org/\"": did you mean "I go to {url}"?`,
 		`I go by word "https://joe:s3cret@example.org/a b"`: `the values of "I go by word \"https://joe:[hidden]@example.org/a b\"" do not fit: ` +
-			`"I go to https://joe:[hidden]@example.org/a b" (x.feature:4) is no "I go to {url}" with them`,
+			`"I go to https://joe:[hidden]@example.org/a b" (x.feature:4) does not match "I go to {url}" with them`,
 	} {
 		if _, err := library.Bind(features.Step{Text: text}); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", text, err, want)
@@ -225,13 +225,13 @@ func TestOwnSentencesStayWithinBounds(t *testing.T) {
 	}
 	text.WriteString("I do 40 \"<x>\"\n\tI press \"<x>\"")
 	library, mistakes := steps.Builtin().Define(sentences("x.feature", text.String()))
-	if len(mistakes) == 0 || !strings.HasSuffix(mistakes[0].Error(), `stands for more than 1000 steps`) {
+	if len(mistakes) == 0 || !strings.HasSuffix(mistakes[0].Error(), `expands to more than 1000 steps`) {
 		t.Errorf("got %v, want that it is too many steps", mistakes)
 	}
 	if _, err := library.Bind(features.Step{Text: `I do 35 "x"`}); err != nil {
 		t.Errorf("got %v for 32 steps", err)
 	}
-	if _, err := library.Bind(features.Step{Text: `I do 33 "` + strings.Repeat("x", 50_000) + `"`}); err == nil || !strings.HasSuffix(err.Error(), "stands for more than 1048576 bytes of steps") {
+	if _, err := library.Bind(features.Step{Text: `I do 33 "` + strings.Repeat("x", 50_000) + `"`}); err == nil || !strings.HasSuffix(err.Error(), "expands to more than 1048576 bytes of steps") {
 		t.Errorf("got %v for steps of many bytes", err)
 	}
 	var undefined *steps.UndefinedError

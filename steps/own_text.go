@@ -10,18 +10,18 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 )
 
-// The texts of sentences that operators define themselves: where their placeholders stand, and what they can hold.
+// The texts of sentences that operators define: their placeholders and the values that these take.
 
-// slot is a placeholder of a sentence, where a step that uses it has a value.
+// slot is a placeholder of a sentence. A step that uses the sentence has a value in its place.
 type slot struct {
 	name     string
 	kind     *Kind
-	fallback string // what it is where the step leaves it out
+	fallback string // value if the step omits it
 	optional bool
 }
 
-// A step of a definition takes what lies beneath the step that uses the sentence by these placeholders, in a doc string and
-// as the first cell of a row.
+// With these placeholders a step of a definition takes the doc string or table of the step that uses the sentence, in a doc
+// string or as the first cell of a row.
 const (
 	docPlaceholder   = "doc string"
 	tablePlaceholder = "table"
@@ -36,7 +36,7 @@ var (
 func readSentence(text string) (pattern string, slots []slot, err error) {
 	var b strings.Builder
 	b.WriteByte('^')
-	optionalFrom := -1 // the slots' number at the open bracket
+	optionalFrom := -1 // number of slots at the open bracket
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
 		case c == '\\' && i+1 < len(text) && strings.IndexByte(`<[]\`, text[i+1]) >= 0:
@@ -44,18 +44,18 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 			i += 2
 		case c == '[':
 			if optionalFrom >= 0 {
-				return "", nil, fmt.Errorf(`a bracket stands within brackets: write \[ where the sentence itself has one`)
+				return "", nil, fmt.Errorf(`a bracket is nested in brackets: write \[ for a bracket of the sentence itself`)
 			}
 			optionalFrom = len(slots)
 			b.WriteString("(?:")
 			i++
 		case c == ']':
 			if optionalFrom < 0 {
-				return "", nil, fmt.Errorf(`a bracket is closed that was not opened: write \] where the sentence itself has one`)
+				return "", nil, fmt.Errorf(`a closing bracket has no opening bracket: write \] for a bracket of the sentence itself`)
 			}
 			for _, s := range slots[optionalFrom:] {
 				if !s.optional {
-					return "", nil, fmt.Errorf("<%s> may be left out, since it stands in brackets, and needs a default: <%s=…>", s.name, s.name)
+					return "", nil, fmt.Errorf("<%s> is in brackets, so it is optional and needs a default: <%s=…>", s.name, s.name)
 				}
 			}
 			optionalFrom = -1
@@ -65,7 +65,7 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 			end := strings.IndexByte(text[i:], '>')
 			if end < 0 || !slotWritten.MatchString(text[i+1:i+end]) {
 				if end > 0 && slotName.MatchString(text[i+1:i+2]) {
-					return "", nil, fmt.Errorf(`%q is no placeholder: write <name>, <name:type> or <name:type=default>, and \< where the sentence itself has the sign`, text[i:i+end+1])
+					return "", nil, fmt.Errorf(`%q is not a placeholder: write <name>, <name:type> or <name:type=default>, and \< for the sign itself`, text[i:i+end+1])
 				}
 				b.WriteString("<")
 				i++
@@ -84,10 +84,10 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 				return "", nil, err
 			}
 			if slices.ContainsFunc(slots, func(other slot) bool { return other.name == s.name }) {
-				return "", nil, fmt.Errorf("<%s> stands there twice", s.name)
+				return "", nil, fmt.Errorf("<%s> occurs twice", s.name)
 			}
 			if s.optional && optionalFrom < 0 {
-				return "", nil, fmt.Errorf(`<%s> has a default and can never be left out: put brackets around what may be, as in [ on the page "<page=/login>"]`, s.name)
+				return "", nil, fmt.Errorf(`<%s> has a default but is not optional: put brackets around the optional part, as in [ on the page "<page=/login>"]`, s.name)
 			}
 			slots = append(slots, s)
 			b.WriteString(group)
@@ -98,13 +98,13 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 		}
 	}
 	if optionalFrom >= 0 {
-		return "", nil, fmt.Errorf(`a bracket is not closed: write \[ where the sentence itself has one`)
+		return "", nil, fmt.Errorf(`a bracket is not closed: write \[ for a bracket of the sentence itself`)
 	}
 	b.WriteByte('$')
 	return b.String(), slots, nil
 }
 
-// readSlot reads what stands in angle brackets; quoted says that there are quotes around them.
+// readSlot parses the text in angle brackets. quoted means that there are quotes around them.
 func readSlot(written string, quoted bool) (s slot, group string, err error) {
 	m := slotWritten.FindStringSubmatch(written)
 	s = slot{name: m[1], fallback: m[3], optional: strings.Contains(written, "=")}
@@ -112,23 +112,23 @@ func readSlot(written string, quoted bool) (s slot, group string, err error) {
 	s.kind = kinds[typed]
 	switch {
 	case s.name == docPlaceholder || s.name == tablePlaceholder:
-		return s, "", fmt.Errorf("<%s> is what lies beneath the step that uses the sentence: it stands in the steps of the definition only", s.name)
+		return s, "", fmt.Errorf("<%s> means the doc string or table below the step that uses the sentence: write it only in the steps of the definition", s.name)
 	case s.kind == nil || s.kind.Sample == "":
-		return s, "", fmt.Errorf("<%s>: there is no type %q%s", written, typed, orNearest(typed, placeholderTypes()))
+		return s, "", fmt.Errorf("<%s>: unknown type %q%s", written, typed, orNearest(typed, placeholderTypes()))
 	case !quoted && s.kind.quoted():
-		return s, "", fmt.Errorf(`<%s> takes a value in quotes: write "<%s>", or give it a type that has none, as in <%s:int> or <%s:word>`, written, written, s.name, s.name)
+		return s, "", fmt.Errorf(`<%s> takes a value in quotes: write "<%s>", or give it a type without quotes, as in <%s:int> or <%s:word>`, written, written, s.name, s.name)
 	}
 	group = s.kind.pattern()
 	if quoted {
 		group = s.kind.group()
 	}
 	if s.optional && !s.kind.matches(s.fallback) {
-		return s, "", fmt.Errorf("<%s>: the default %q is no {%s}", written, s.fallback, typed)
+		return s, "", fmt.Errorf("<%s>: the default %q is not a {%s}", written, s.fallback, typed)
 	}
 	return s, group, nil
 }
 
-// orNearest says which of several names was most likely meant, or names them all.
+// orNearest suggests the most similar name, or lists all names.
 func orNearest(name string, names []string) string {
 	best, slips := "", len(name)
 	for _, n := range names {
@@ -142,10 +142,10 @@ func orNearest(name string, names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return ": there is " + strings.Join(names, ", ")
+	return ": choose one of " + strings.Join(names, ", ")
 }
 
-// fragment is a piece of a text: words, or the slot whose value stands there.
+// fragment is a part of a text: words, or a slot for a value.
 type fragment struct {
 	text string
 	slot int // in the order of the sentence; none, theDoc
@@ -153,14 +153,14 @@ type fragment struct {
 
 const (
 	none   = -1
-	theDoc = -2 // the doc string beneath the step that uses the sentence
+	theDoc = -2 // the doc string of the step that uses the sentence
 )
 
 // fragments is a text with placeholders.
 type fragments []fragment
 
-// readFragments parts a text of a definition at the placeholders that slots has; beneath says that it is a doc string or a
-// cell, which may hold angle brackets of its own.
+// readFragments splits a text of a definition at the placeholders in slots. beneath means that the text is a doc string or
+// a cell, which may contain other angle brackets.
 func readFragments(text string, slots []slot, beneath bool) (fragments, error) {
 	var all fragments
 	words := func(text string) {
@@ -206,7 +206,7 @@ func readFragments(text string, slots []slot, beneath bool) (fragments, error) {
 	}
 }
 
-// noPlaceholder says what is wrong with angle brackets that hold no placeholder of the sentence, or nothing where they may.
+// noPlaceholder returns the error for angle brackets that contain no placeholder of the sentence, or nil if they are allowed.
 func noPlaceholder(written string, slots []slot, beneath bool) error {
 	name, _, typed := strings.Cut(written, ":")
 	if !typed {
@@ -215,27 +215,27 @@ func noPlaceholder(written string, slots []slot, beneath bool) error {
 	names := make([]string, len(slots))
 	for i, s := range slots {
 		if names[i] = s.name; typed && s.name == name {
-			return fmt.Errorf("<%s>: type and default stand in the sentence only, here it is <%s>", written, name)
+			return fmt.Errorf("<%s>: the type and the default belong in the sentence: write <%s> here", written, name)
 		}
 	}
 	near := orNearest(written, names)
-	if strings.HasPrefix(near, ": there") {
+	if strings.HasPrefix(near, ": choose") {
 		near = "; it has <" + strings.Join(names, ">, <") + ">"
 	}
 	switch {
 	case (written == docPlaceholder || written == tablePlaceholder) && !beneath:
-		return fmt.Errorf("<%s> stands beneath a step: in a doc string, or as the first cell of a row", written)
+		return fmt.Errorf("<%s> belongs below a step: in a doc string, or as the first cell of a row", written)
 	case strings.HasPrefix(near, ": did"):
-		return fmt.Errorf("<%s> is no placeholder of the sentence%s", written, near)
+		return fmt.Errorf("<%s> is not a placeholder of the sentence%s", written, near)
 	case beneath || !slotName.MatchString(written):
 		return nil
 	case len(names) == 0:
 		near = ", which has none"
 	}
-	return fmt.Errorf(`<%s> is no placeholder of the sentence%s. Write \< where the text itself has the sign`, written, near)
+	return fmt.Errorf(`<%s> is not a placeholder of the sentence%s. Write \< for the sign itself`, written, near)
 }
 
-// filled puts values into a text. It stops once that is longer than limit bytes.
+// filled inserts values into a text. It stops once the text is longer than limit bytes.
 func (f fragments) filled(values []string, doc *features.DocString, limit int) string {
 	if len(f) == 1 && f[0].slot == none {
 		return f[0].text
@@ -258,17 +258,17 @@ func (f fragments) filled(values []string, doc *features.DocString, limit int) s
 	return b.String()
 }
 
-// uses reports whether a slot's value stands in the text.
+// uses reports whether the text contains the value of a slot.
 func (f fragments) uses(slot int) bool {
 	return slices.ContainsFunc(f, func(part fragment) bool { return part.slot == slot })
 }
 
-// open reports whether any value stands in the text.
+// open reports whether the text contains any value.
 func (f fragments) open() bool {
 	return slices.ContainsFunc(f, func(part fragment) bool { return part.slot != none })
 }
 
-// sampled is the text with a sample in each slot, and where in it each fragment begins; the last number is its end.
+// sampled returns the text with a sample in each slot, and the start of each fragment in it. The last number is the end.
 func (f fragments) sampled(slots []slot) (text string, begins []int) {
 	var b strings.Builder
 	for _, part := range f {

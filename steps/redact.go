@@ -14,9 +14,9 @@ import (
 	"golang.org/x/net/html"
 )
 
-// disguises gives for each sign of a secret what matches it in every form that a page, an address or a log may give it:
-// percent-encoded, as a character reference of HTML, escaped as in JSON. They are all plain when it has but one form. Go and
-// JavaScript read the patterns alike.
+// disguises returns, for each character of a secret, a pattern for every form that it may have in a page, a URL or a log:
+// percent-encoded, as an HTML character reference, escaped as in JSON. plain is true if the secret has only one form. The
+// patterns mean the same in Go and JavaScript.
 func disguises(secret string) (signs []string, plain bool) {
 	names := map[rune]string{'&': "amp", '<': "lt", '>': "gt", '"': "quot", '\'': "apos"}
 	plain = true
@@ -38,7 +38,7 @@ func disguises(secret string) (signs []string, plain bool) {
 		switch r {
 		case ' ', '\u00a0':
 			pattern.WriteString("|\\+|[\\s\u00a0]+|&nbsp;")
-		case '"', '\\', '/', '\'': // a message quotes once more what a page has escaped
+		case '"', '\\', '/', '\'': // a message may escape again what a page has escaped
 			pattern.WriteString(`|\\+` + regexp.QuoteMeta(string(r)))
 		case '\n':
 			pattern.WriteString(`|\\+n`)
@@ -50,7 +50,7 @@ func disguises(secret string) (signs []string, plain bool) {
 	return signs, plain
 }
 
-// anyCase matches hexadecimal digits in small and in capital letters.
+// anyCase returns a pattern for hexadecimal digits in either case.
 func anyCase(digits string) string {
 	var pattern strings.Builder
 	for _, d := range digits {
@@ -63,23 +63,23 @@ func anyCase(digits string) string {
 	return pattern.String()
 }
 
-// mask matches what must not be kept of a secret. Each part is nil when there is nothing to match.
+// mask matches the forms and parts of a secret. A nil field matches nothing.
 type mask struct {
-	whole func() *regexp.Regexp // the secret in another form than its own
-	parts func() *regexp.Regexp // the secret with tags of HTML between its signs
+	whole func() *regexp.Regexp // the secret in another form
+	parts func() *regexp.Regexp // the secret with HTML tags between its characters
 	begin func() *regexp.Regexp // its beginning before cutMark
-	end   func() *regexp.Regexp // its end behind cutMark
+	end   func() *regexp.Regexp // its end after cutMark
 }
 
-// cutMark stands where a text was cut short. Of a part of a secret beside it at least leastCut signs are told from other text,
-// and at most mostCut.
+// cutMark marks where a text was truncated. Next to it, a part of a secret is recognised from leastCut characters on, up to
+// mostCut.
 const (
 	cutMark  = "…"
 	leastCut = 3
 	mostCut  = 120
 )
 
-// maskOf gives the mask of a secret, whose patterns are made when they are first needed.
+// maskOf returns the mask of a secret. Its patterns are compiled on first use.
 func maskOf(secret string) *mask {
 	m := &mask{}
 	if !utf8.ValidString(secret) {
@@ -95,7 +95,7 @@ func maskOf(secret string) *mask {
 	m.parts = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(strings.Join(signs, `(?:<[^<>]*>)*`))
 	})
-	begun, ended := "", "" // forms of a sign that was cut itself
+	begun, ended := "", "" // forms of a character that was itself truncated
 	if !plain {
 		begun, ended = `(?:[\\%&][#\w\\]{0,8})?`, `(?:[#\w\\]{1,8};?)??`
 	}
@@ -116,7 +116,7 @@ func maskOf(secret string) *mask {
 	return m
 }
 
-// scrub takes every secret out of what is kept for long, in every form. w.mu is held.
+// scrub replaces every secret in every form. The caller holds w.mu.
 func (w *World) scrub(body []byte) []byte {
 	if len(body) == 0 || len(w.redacted) == 0 {
 		return body
@@ -148,7 +148,7 @@ func (w *World) scrub(body []byte) []byte {
 	return body
 }
 
-// secretPatterns gives regular expressions of JavaScript for the secrets in every form, in a text without its white space.
+// secretPatterns returns JavaScript regular expressions for every form of the secrets, in a text without white space.
 func (w *World) secretPatterns() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -167,7 +167,7 @@ func (w *World) secretPatterns() []string {
 	return patterns
 }
 
-// hidePasswords takes what a page's source fills its password fields with out of it.
+// hidePasswords replaces the values of the password fields in the source of a page.
 func hidePasswords(source []byte) []byte {
 	if !bytes.Contains(bytes.ToLower(source), []byte("<input")) {
 		return source
@@ -205,7 +205,7 @@ func hidePasswords(source []byte) []byte {
 	}
 }
 
-// privateField says whether what a field is for by its autocomplete attribute is nobody else's business.
+// privateField reports whether the autocomplete attribute marks a private field.
 func privateField(autocomplete string) bool {
 	for _, word := range strings.Fields(strings.ToLower(autocomplete)) {
 		if strings.HasPrefix(word, "cc-") || word == "one-time-code" || word == "current-password" || word == "new-password" {
@@ -215,7 +215,7 @@ func privateField(autocomplete string) bool {
 	return false
 }
 
-// evidenceURL writes an address as evidence may hold it.
+// evidenceURL returns an address without credentials, for evidence.
 func evidenceURL(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.User == nil {

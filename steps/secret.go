@@ -10,7 +10,7 @@ func init() {
 		Check: checkSecret, Rule: RuleUnknown})
 }
 
-// checkSecret finds a secret that there is not, where Secrets can tell.
+// checkSecret reports an unknown secret, if Secrets knows the names.
 func checkSecret(a Args, i int, known Known) error {
 	if all, ok := known.Secrets.(interface{ Known(name string) error }); ok {
 		return all.Known(a.Text(i))
@@ -20,13 +20,13 @@ func checkSecret(a Args, i int, known Known) error {
 
 const hidden = "[hidden]"
 
-// Secret is a password or token. It prints as "[hidden]" in fmt, slog, JSON and YAML; only Reveal gives it away.
+// Secret is a password or token. It prints as "[hidden]" in fmt, slog, JSON and YAML. Only Reveal returns its value.
 type Secret struct{ value string }
 
 // NewSecret wraps a value.
 func NewSecret(value string) Secret { return Secret{value} }
 
-// Reveal gives the value, for the one line that puts it on the wire.
+// Reveal returns the value, for the line of code that sends it.
 func (s Secret) Reveal() string { return s.value }
 
 // String hides the value.
@@ -41,8 +41,8 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
 // MarshalText hides the value from JSON, YAML and everything else that encodes text.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// Secrets answers for secrets by name. agent/vault has the real ones; this package does not know where they come from.
+// Secrets looks up secrets by name. Package agent/vault implements it; this package does not know their source.
 type Secrets interface {
-	// Secret returns the secret called name, or an error that says which setting to mend. It never holds the value.
+	// Secret returns the secret called name, or an error that says which setting to fix. The error never contains the value.
 	Secret(ctx context.Context, name string) (Secret, error)
 }

@@ -13,24 +13,23 @@ import (
 	"time"
 )
 
-// Block is a subject's part of stepwatch.yml: a pointer to a struct, a map or a list whose fields say by their tags what a
-// setting is called (yaml) and what it means (doc). It holds the defaults until the YAML is decoded over them, strictly.
+// Block is a subject's part of stepwatch.yml: a pointer to a struct, a map or a list. Field tags have the name of a setting
+// (yaml) and its meaning (doc). It has the defaults until the YAML is decoded over them, strictly.
 type Block interface {
-	// Validate reports through env what cannot work, and stores what the sentences ask for: by env.Target.Set, or by
-	// env.Host.Set for a block that is a part of a host. It reads files where a file that is unfit must be found at the
-	// start, and asks no server.
+	// Validate reports mistakes through env, and stores what the sentences need: with env.Target.Set, or with env.Host.Set
+	// for a block of a host. It reads files if an invalid file must be found at the start. It contacts no server.
 	Validate(env *Env)
 }
 
-// The registered blocks by where they stand: "databases", "tls.clients"; and those beneath hosts.NAME: "ssh".
+// The registered blocks by path: "databases", "tls.clients"; and those under hosts.NAME: "ssh".
 var blocks, hostBlocks = make(map[string]func() Block), make(map[string]func() Block)
 
-// RegisterSettings adds a block of stepwatch.yml. A name with a dot stands beneath another one: "tls.clients". It is called
-// from init, and fresh returns the block with its defaults, a new one at each call. A name that is empty or taken panics,
-// because it is a mistake in the program.
+// RegisterSettings adds a block of stepwatch.yml. A name with a dot is nested: "tls.clients". It is called from init.
+// fresh returns a new block with its defaults at each call. It panics if the name is empty or already used, because that
+// is a mistake in the program.
 func RegisterSettings(name string, fresh func() Block) { registerBlock(blocks, name, fresh) }
 
-// RegisterHostSettings adds a block beneath hosts.NAME of stepwatch.yml, as RegisterSettings does.
+// RegisterHostSettings adds a block under hosts.NAME of stepwatch.yml, as RegisterSettings does.
 func RegisterHostSettings(name string, fresh func() Block) { registerBlock(hostBlocks, name, fresh) }
 
 func registerBlock(registered map[string]func() Block, name string, fresh func() Block) {
@@ -46,7 +45,7 @@ func registerBlock(registered map[string]func() Block, name string, fresh func()
 // Blocks returns every registered block by its name, with its defaults.
 func Blocks() map[string]Block { return made(blocks) }
 
-// HostBlocks returns every block that may stand beneath a host by its name, with its defaults.
+// HostBlocks returns every registered block of a host by its name, with its defaults.
 func HostBlocks() map[string]Block { return made(hostBlocks) }
 
 func made(registered map[string]func() Block) map[string]Block {
@@ -57,21 +56,21 @@ func made(registered map[string]func() Block) map[string]Block {
 	return all
 }
 
-// Env is what a block may use while it is validated.
+// Env is the environment in which a block is validated.
 type Env struct {
-	Target      *Target  // to be completed; what belongs to dialling is there already
-	Host        *Host    // whose part the block is, or nil
+	Target      *Target  // to be completed; the settings for dialling are already set
+	Host        *Host    // the host that the block belongs to, or nil
 	Dir         string   // of stepwatch.yml
 	Authorities [][]byte // the PEM files of tls.ca
 
-	Report func(setting, message string)       // takes a mistake in the setting at a path such as "databases.records.user"
-	Keep   func(name string, source any) error // takes a secret by the name that Secrets answers for
+	Report func(setting, message string)       // reports a mistake in the setting at a path such as "databases.records.user"
+	Keep   func(name string, source any) error // stores a secret under the name that Secrets knows
 
 	path    string           // of the block
 	pending map[string]Block // not yet validated, by their names
 }
 
-// Validate validates blocks, by name, each after those that it asks for.
+// Validate validates blocks, in order of their names, each after the blocks that it passes to After.
 func (e *Env) Validate(blocks map[string]Block) {
 	all := *e
 	all.pending = maps.Clone(blocks)
@@ -80,7 +79,7 @@ func (e *Env) Validate(blocks map[string]Block) {
 	}
 }
 
-// After validates the block with this name, which stands beside this one, unless that is done.
+// After validates the sibling block with this name, unless that is done.
 func (e *Env) After(name string) {
 	block, found := e.pending[name]
 	if !found {
@@ -95,7 +94,8 @@ func (e *Env) After(name string) {
 	block.Validate(&beside)
 }
 
-// Path is where a setting of the block stands in the file. The empty one is the block itself, "[0]" the first of a list.
+// Path returns the path of a setting of the block in the file. The empty setting is the block itself, "[0]" the first item
+// of a list.
 func (e *Env) Path(setting string) string {
 	if e.path == "" || setting == "" || strings.HasPrefix(setting, "[") {
 		return e.path + setting
@@ -103,12 +103,12 @@ func (e *Env) Path(setting string) string {
 	return e.path + "." + setting
 }
 
-// Refuse reports what is wrong with a setting of the block.
+// Refuse reports a mistake in a setting of the block.
 func (e *Env) Refuse(setting, format string, args ...any) {
 	e.Report(e.Path(setting), fmt.Sprintf(format, args...))
 }
 
-// File is the path of a file that a setting names, which is relative to stepwatch.yml.
+// File resolves the path of a file in a setting, which is relative to stepwatch.yml.
 func (e *Env) File(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
@@ -116,7 +116,7 @@ func (e *Env) File(path string) string {
 	return filepath.Join(e.Dir, path)
 }
 
-// Secret returns the name by which Secrets answers for the secret of a setting, empty where source is nil.
+// Secret returns the name under which Secrets knows the secret of a setting, or "" if source is nil.
 func (e *Env) Secret(setting string, source *SecretSource) string {
 	if source == nil {
 		return ""
@@ -128,26 +128,26 @@ func (e *Env) Secret(setting string, source *SecretSource) string {
 	return name
 }
 
-// HostPort checks a setting that is a host with a port.
+// HostPort checks a setting of the form host:port.
 func (e *Env) HostPort(setting, value string) {
 	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
-		e.Refuse(setting, "%q is no host and port: write it as host:port", value)
+		e.Refuse(setting, "%q is not a host and port: write it as host:port", value)
 	}
 }
 
-// Duration reads a setting that is a duration above zero, or returns otherwise where it is empty.
+// Duration parses a setting that is a duration above zero. It returns otherwise if the setting is empty.
 func (e *Env) Duration(setting, value string, otherwise time.Duration) time.Duration {
 	if value == "" {
 		return otherwise
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d <= 0 {
-		e.Refuse(setting, "%q is no duration above zero: write it as 30s or 5m", value)
+		e.Refuse(setting, "%q is not a duration above zero: write it as 30s or 5m", value)
 	}
 	return d
 }
 
-// Size reads a setting such as "512 KB" or "10 MB"; the units are powers of 1024. It returns 0 where that is empty.
+// Size parses a setting such as "512 KB" or "10 MB"; the units are powers of 1024. It returns 0 if the setting is empty.
 func (e *Env) Size(setting, value string) int64 {
 	if value == "" {
 		return 0
@@ -155,17 +155,17 @@ func (e *Env) Size(setting, value string) int64 {
 	var n int64
 	var unit string
 	if _, err := fmt.Sscanf(value, "%d %s", &n, &unit); err != nil {
-		_, _ = fmt.Sscanf(value, "%d%s", &n, &unit) // judged below
+		_, _ = fmt.Sscanf(value, "%d%s", &n, &unit) // checked below
 	}
 	scale, known := map[string]int64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.ToUpper(unit)]
 	if !known || n <= 0 || n > 1<<40/scale {
-		e.Refuse(setting, "%q is no size: write it as \"512 KB\" or \"10 MB\"", value)
+		e.Refuse(setting, "%q is not a size: write it as \"512 KB\" or \"10 MB\"", value)
 		return 0
 	}
 	return n * scale
 }
 
-// OneOf reports whether exactly one of several conditions holds.
+// OneOf reports whether exactly one condition is true.
 func OneOf(conditions ...bool) bool {
 	n := 0
 	for _, holds := range conditions {
@@ -176,29 +176,29 @@ func OneOf(conditions ...bool) bool {
 	return n == 1
 }
 
-// SecretSource is a setting that says where a secret comes from. What stands there is the business of who decodes it.
+// SecretSource is a setting that names the source of a secret. The decoder knows its format.
 type SecretSource struct{ source any }
 
 type sourceKey struct{}
 
-// WithSecretSources returns the context in which settings are decoded: fresh returns a pointer to what a SecretSource is
-// decoded into, which Env.Keep is then called with.
+// WithSecretSources returns the context in which settings are decoded. fresh returns a pointer to the value that a
+// SecretSource is decoded into. Env.Keep gets this value.
 func WithSecretSources(ctx context.Context, fresh func() any) context.Context {
 	return context.WithValue(ctx, sourceKey{}, fresh)
 }
 
-// UnmarshalYAML decodes what stands in the file into a value of the kind that WithSecretSources has named.
+// UnmarshalYAML decodes the setting into a value from the function of WithSecretSources.
 func (s *SecretSource) UnmarshalYAML(ctx context.Context, decode func(into any) error) error {
 	fresh, ok := ctx.Value(sourceKey{}).(func() any)
 	if !ok {
-		return errors.New("steps: a secret's source is decoded outside WithSecretSources")
+		return errors.New("steps: the source of a secret is decoded outside WithSecretSources")
 	}
 	s.source = fresh()
 	return decode(s.source)
 }
 
-// store holds one value a type: the settings of the subjects. It is copied when it is changed, so that a copy of what has
-// it may be changed alone.
+// store has one value for each type: the settings of the subjects. A change copies it, so that copies of its owner are
+// independent.
 type store map[reflect.Type]any
 
 func (s store) with(value any) store {
@@ -210,13 +210,13 @@ func (s store) with(value any) store {
 	return changed
 }
 
-// Set stores the settings of a subject by their type, for SettingsOf, and returns the target. Runs must not be under way.
+// Set stores the settings of a subject by their type, for SettingsOf, and returns the target. No run may be in progress.
 func (t *Target) Set(value any) *Target {
 	t.settings = t.settings.with(value)
 	return t
 }
 
-// SettingsOf returns the settings of type T, or a zero T where there are none.
+// SettingsOf returns the settings of type T, or a zero T if there are none.
 func SettingsOf[T any](t *Target) T {
 	value, _ := t.settings[reflect.TypeFor[T]()].(T)
 	return value
@@ -228,7 +228,7 @@ func (h *Host) Set(value any) *Host {
 	return h
 }
 
-// PartOf returns the settings of type T that a host has, or a zero T where it has none.
+// PartOf returns the settings of type T that a host has, or a zero T if it has none.
 func PartOf[T any](h *Host) T {
 	value, _ := h.parts[reflect.TypeFor[T]()].(T)
 	return value
@@ -237,7 +237,7 @@ func PartOf[T any](h *Host) T {
 // Setting is one setting of stepwatch.yml.
 type Setting struct {
 	Path string // "databases.NAME.user", "tls.clients[].hosts"
-	Doc  string // what it means, in a line
+	Doc  string // its meaning, in one line
 }
 
 // Settings lists the settings of every registered block, by path.

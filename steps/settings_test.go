@@ -107,8 +107,8 @@ func TestBlocksAreValidatedAfterThoseTheyAskFor(t *testing.T) {
 	if got := strings.Join(order, " "); got != "c a b d" {
 		t.Errorf("got %s", got)
 	}
-	want := []string{"b: itself", "b[1].x: in a list", "b.x: 1", `b.x: "y" is no host and port: write it as host:port`,
-		`b.x: "-1s" is no duration above zero: write it as 30s or 5m`, `b.x: "1 TB" is no size: write it as "512 KB" or "10 MB"`, "b.x: no place"}
+	want := []string{"b: itself", "b[1].x: in a list", "b.x: 1", `b.x: "y" is not a host and port: write it as host:port`,
+		`b.x: "-1s" is not a duration above zero: write it as 30s or 5m`, `b.x: "1 TB" is not a size: write it as "512 KB" or "10 MB"`, "b.x: no place"}
 	if fmt.Sprint(reports) != fmt.Sprint(want) {
 		t.Errorf("got  %q\nwant %q", reports, want)
 	}

@@ -2,25 +2,25 @@ package steps
 
 import "crypto/x509"
 
-// Target is the system under observation as the configuration describes it. It is shared by all runs and never changed.
-// What it says of one subject alone, such as databases or the web, SettingsOf returns.
+// Target is the observed system as the configuration describes it. All runs share it, and it never changes. SettingsOf
+// returns the settings of one subject, such as databases or the web.
 type Target struct {
 	Accounts map[string]*Account
 	Hosts    map[string]*Host
 
-	// Roots gives the certificate authorities to trust; nil means the machine's own. It is a function because reading
-	// the machine's store takes milliseconds that a run without TLS must not pay.
+	// Roots returns the certificate authorities to trust; nil means those of the machine. It is a function because
+	// reading the machine's store takes milliseconds, and a run without TLS does not need it.
 	Roots func() (*x509.CertPool, error)
 
-	// ConnectTo sends connections for a "host:port" to another one, as curl's --connect-to does. Names in certificates,
-	// Host headers and reports stay those of the original.
+	// ConnectTo redirects connections for a "host:port" to another one, like curl's --connect-to. Names in certificates,
+	// Host headers and reports stay the original ones.
 	ConnectTo map[string]string
 
-	// Resolver is the "host:port" of the DNS server to ask; empty means the machine's own.
+	// Resolver is the "host:port" of the DNS server to ask; empty means that of the machine.
 	Resolver string
 
-	// StateDir is the directory for what must outlive a run and a restart, such as how far a log was read. It may not exist
-	// yet: who writes makes it, for its owner alone. Several processes may use it at once.
+	// StateDir is the directory for state that outlives a run and a restart, such as the position in a log. It may not
+	// exist yet: the writer creates it, accessible only to its owner. Several processes may use it at once.
 	StateDir string
 
 	settings store

@@ -19,16 +19,16 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// World is the state of one run of one scenario: connections, the current page, what the step at work reports. It dies
-// with the scenario. Only the step at work uses it, one at a time, but an abandoned step may go on calling it from its
-// own goroutine, so what is reported after the run was closed is dropped.
+// World is the state of one run of one scenario: connections, the current page, the report of the current step. It ends
+// with the scenario. Only the current step uses it. An abandoned step may still call it from its own goroutine, so
+// reports after the end of the run are dropped.
 type World struct {
 	target  *Target
 	secrets Secrets
 	run     string
 	origin  string
 
-	inBrowser bool // the web steps visit with a browser
+	inBrowser bool // the web steps use a browser
 
 	mu       sync.Mutex
 	closed   bool
@@ -36,9 +36,9 @@ type World struct {
 	states   map[reflect.Type]any
 	after    []func(context.Context)
 	cleanups []cleanup
-	redacted []string // what must never be kept: secrets in every form they take on a wire
+	redacted []string // secrets in every form that they take on a wire
 
-	masks map[string]*mask // of what is redacted, made when first needed
+	masks map[string]*mask // for redacted, made on first use
 }
 
 type cleanup struct {
@@ -46,7 +46,7 @@ type cleanup struct {
 	do   func(context.Context) error
 }
 
-// Report is what one step said beside its error.
+// Report is everything that one step reported except its error.
 type Report struct {
 	Phases       []result.Phase
 	Measurements []result.Measurement
@@ -54,47 +54,48 @@ type Report struct {
 	Note         string
 }
 
-// NewWorld makes the World of one run. run is the run's unguessable id; scenario names the scenario on this agent, the
-// same for every run of it, and is used to recognise what an earlier run left behind.
+// NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
+// agent. It is the same for all its runs, to recognise what an earlier run left behind.
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 	return &World{target: target, secrets: secrets, run: run, origin: scenario}
 }
 
-// UseBrowser has the web steps of this run visit with a real browser. It is called before the first step.
+// UseBrowser makes the web steps of this run use a real browser. It is called before the first step.
 func (w *World) UseBrowser() { w.inBrowser = true }
 
-// aside gives a World for work of the same run whose phases and measurements nobody reads, such as the two hundredth page
+// aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
 func (w *World) aside() *World {
 	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, inBrowser: w.inBrowser, closed: true}
 }
 
-// apart gives a World for work of the same run whose phases and measurements are its own.
+// apart returns a World for work of the same run with separate phases and measurements.
 func (w *World) apart() *World {
 	a := w.aside()
 	a.closed = false
 	return a
 }
 
-// beside returns a World for work at the same time as the run's steps: of the same run, with states and a Close of its own.
+// beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
+// and Close.
 func (w *World) beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
 
-// Target is the system under observation.
+// Target returns the observed system.
 func (w *World) Target() *Target { return w.target }
 
-// retarget has what follows see the system under observation with other limits.
+// retarget replaces the target for the following steps, to apply other limits.
 func (w *World) retarget(t *Target) { w.target = t }
 
-// Run is the id of this run: unguessable, and unique over all agents.
+// Run returns the id of this run: unguessable, and unique across all agents.
 func (w *World) Run() string { return w.run }
 
-// Origin is the same for every run of one scenario by one agent and says nothing of either: 32 hexadecimal digits.
+// Origin returns 32 hexadecimal digits that are the same for every run of one scenario by one agent, and reveal neither.
 func (w *World) Origin() string {
 	sum := sha256.Sum256([]byte(w.origin))
 	return hex.EncodeToString(sum[:16])
 }
 
-// Secret reveals a secret to a step and makes sure that nothing that the run keeps afterwards holds it.
+// Secret returns a secret for a step and redacts it in everything that the run keeps afterwards.
 func (w *World) Secret(ctx context.Context, name string) (Secret, error) {
 	if w.secrets == nil {
 		return Secret{}, Fail(result.ReasonConfig, result.BlameScenario, "no secret %q: stepwatch.yml names none", name)
@@ -122,14 +123,14 @@ func (w *World) Redact(value string) {
 	slices.SortFunc(w.redacted, func(a, b string) int { return len(b) - len(a) })
 }
 
-// Redacted gives text without any secret.
+// Redacted returns text without any secret.
 func (w *World) Redacted(text string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return string(w.scrub([]byte(text)))
 }
 
-// Phase reports a part of the step's time. note is what the other side answered, or empty.
+// Phase reports a part of the step's time. note is the answer of the other side, or "".
 func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -138,7 +139,7 @@ func (w *World) Phase(name string, d time.Duration, note string) {
 	}
 }
 
-// Timed runs do and reports its duration as a phase, also when it fails. do returns the phase's note.
+// Timed runs do and reports its duration as a phase, even if it fails. do returns the note of the phase.
 func (w *World) Timed(name string, do func() (note string, err error)) error {
 	start := time.Now()
 	note, err := do()
@@ -146,8 +147,8 @@ func (w *World) Timed(name string, do func() (note string, err error)) error {
 	return err
 }
 
-// Measure reports a value that the step read. The name is in snake case and ends in its base unit; help is one sentence.
-// labels tell apart what the step reads several times; their values must be few and known beforehand.
+// Measure reports a value that the step read. The name is in snake case and ends in its base unit. help is one sentence.
+// labels distinguish several values of one step. Their values must be few and known in advance.
 func (w *World) Measure(name, help string, value float64, labels ...result.Label) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -156,7 +157,7 @@ func (w *World) Measure(name, help string, value float64, labels ...result.Label
 	}
 }
 
-// Note says one line about the step that a person wants to see also when it passed. A second one takes its place.
+// Note reports one line about the step that is shown even if it passed. A second note replaces the first.
 func (w *World) Note(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,8 +166,8 @@ func (w *World) Note(text string) {
 	}
 }
 
-// After has do called once the step at work has returned, outside its time: for what the step reports and its duration
-// must not hold. It is not for anything that could make the step fail. do stops when its ctx ends.
+// After calls do once the current step has returned, outside its time: for reports whose work must not count in its
+// duration. do must not be able to make the step fail. It stops when its ctx ends.
 func (w *World) After(do func(ctx context.Context)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,7 +176,7 @@ func (w *World) After(do func(ctx context.Context)) {
 	}
 }
 
-// RunAfter does what the step left for After. The runner calls it before TakeReport.
+// RunAfter calls the functions of After. The runner calls it before TakeReport.
 func (w *World) RunAfter(ctx context.Context) {
 	w.mu.Lock()
 	after := w.after
@@ -186,25 +187,25 @@ func (w *World) RunAfter(ctx context.Context) {
 	}
 }
 
-// evidenceLimit caps one piece of evidence in bytes, so that a thousand failing scenarios fit into memory.
+// evidenceLimit is the maximum size of one piece of evidence, so that a thousand failing scenarios fit into memory.
 const evidenceLimit = 256 << 10
 
-// phaseCount is how many phases the step at work has reported.
+// phaseCount returns the number of phases that the current step has reported.
 func (w *World) phaseCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.report.Phases)
 }
 
-// phasesFrom gives the phases that were reported since there were so many.
+// phasesFrom returns the phases from index count on.
 func (w *World) phasesFrom(count int) []result.Phase {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.report.Phases[min(count, len(w.report.Phases)):])
 }
 
-// Attach keeps evidence of a failure. Secrets are taken out; what is beyond 256 KiB is cut off with a note. A picture is
-// taken as it is, and left out when it is larger: its secrets must be painted over already.
+// Attach keeps evidence of a failure. It removes secrets and truncates at 256 KiB with a note. A picture is kept as it is,
+// or dropped if it is larger: its secrets must already be painted over.
 func (w *World) Attach(name, mediaType string, body []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -219,12 +220,12 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 		body = w.scrub(body)
 	}
 	if len(body) > evidenceLimit {
-		body = append(bytes.Clone(body[:evidenceLimit]), fmt.Sprintf("\n[cut: %d bytes in all]", len(body))...)
+		body = append(bytes.Clone(body[:evidenceLimit]), fmt.Sprintf("\n[truncated: %d bytes in total]", len(body))...)
 	}
 	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: name, MediaType: mediaType, Body: bytes.Clone(body)})
 }
 
-// TakeReport gives what was reported since the last call and starts afresh. The runner calls it between steps.
+// TakeReport returns the reports since the last call and clears them. The runner calls it between steps.
 func (w *World) TakeReport() Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -233,16 +234,16 @@ func (w *World) TakeReport() Report {
 	return r
 }
 
-// Cleanup has do called when the scenario is over, whatever became of it, the last one registered first. do gets a
-// context of its own that outlives the scenario's deadline. What it could not put back, its error says.
+// Cleanup calls do at the end of the scenario, whatever its result, the last registered first. do gets a separate context
+// that outlives the scenario's deadline. Its error says what it could not clean up.
 func (w *World) Cleanup(name string, do func(context.Context) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cleanups = append(w.cleanups, cleanup{name, do})
 }
 
-// Close ends the World: nothing is reported any more, every Cleanup is done and every state that is an io.Closer is
-// closed. The error says what could not be put back.
+// Close ends the World: it drops further reports, runs every Cleanup and closes every state that is an io.Closer. The error
+// says what could not be cleaned up.
 func (w *World) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
@@ -258,14 +259,14 @@ func (w *World) Close(ctx context.Context) error {
 	}
 	for _, s := range states {
 		if closer, ok := s.(io.Closer); ok {
-			_ = closer.Close() // the run is judged already, and a connection that fails to close is closed
+			_ = closer.Close() // the run has its result, and a connection that fails to close is closed
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// State returns the World's value of type T, a zero one at first. A protocol keeps its connections and its current page
-// in a type of its own, so that adding one touches no other file. When *T is an io.Closer it is closed with the World.
+// State returns the World's value of type T, initially zero. A protocol keeps its connections and its current page in its
+// own type, so that a new protocol changes no other file. If *T is an io.Closer, it is closed with the World.
 func State[T any](w *World) *T {
 	key := reflect.TypeFor[T]()
 	w.mu.Lock()
@@ -275,7 +276,7 @@ func State[T any](w *World) *T {
 	}
 	s := new(T)
 	if w.closed {
-		return s // an abandoned step's: its context is over, so there is nothing that it could open
+		return s // of an abandoned step: its context has ended, so it cannot open anything
 	}
 	if w.states == nil {
 		w.states = make(map[reflect.Type]any, 2)

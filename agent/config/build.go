@@ -16,7 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// build checks the values of a file and fills in what they mean. The error has every mistake.
+// build checks the values of a file and converts them. The error has every mistake.
 func build(d *document) (*Config, error) {
 	f, v, dir := &d.file, &invalid{path: d.path, source: d.source}, filepath.Dir(d.path)
 	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name, Workers: f.Workers,
@@ -35,10 +35,10 @@ func build(d *document) (*Config, error) {
 		env.HostPort("connect_to", to)
 	}
 	if c.Name == "" {
-		c.Name, _ = os.Hostname() // no host name is no reason not to start: the name only tells agents apart
+		c.Name, _ = os.Hostname() // a missing host name is no error: the name only distinguishes agents
 	}
 	if f.Workers < 0 {
-		env.Refuse("workers", "is %d: at least 1 run must be possible at once", f.Workers)
+		env.Refuse("workers", "is %d: it must be at least 1", f.Workers)
 	}
 	c.Defaults = agent.Defaults{
 		Every:   env.Duration("defaults.every", f.Defaults.Every, time.Minute),
@@ -46,7 +46,7 @@ func build(d *document) (*Config, error) {
 		Retries: f.Defaults.Retries,
 	}
 	if f.Defaults.Retries < 0 {
-		env.Refuse("defaults.retries", "is %d: it cannot be less than 0", f.Defaults.Retries)
+		env.Refuse("defaults.retries", "is %d: it must be at least 0", f.Defaults.Retries)
 	}
 	for _, p := range f.Features {
 		c.Features = append(c.Features, within(dir, p))
@@ -78,11 +78,11 @@ func build(d *document) (*Config, error) {
 	return c, nil
 }
 
-// known returns the host that features call name.
+// known returns the host with the name of features.
 func (h *hostDocument) known(env *steps.Env, name string) *steps.Host {
 	known := &steps.Host{Name: name, Address: cmp.Or(h.Address, name)}
 	if strings.ContainsAny(known.Address, " /\r\n") {
-		env.Refuse("hosts."+name+".address", "%q is no host name or IP address", known.Address)
+		env.Refuse("hosts."+name+".address", "%q is not a host name or IP address", known.Address)
 	}
 	its := *env
 	its.Host = known
@@ -90,8 +90,8 @@ func (h *hostDocument) known(env *steps.Env, name string) *steps.Host {
 	return known
 }
 
-// stateDir is the configured directory, the one that systemd gives to the unit (systemd.exec(5), StateDirectory=), or the
-// one of the XDG Base Directory Specification.
+// stateDir returns the configured directory, that of the systemd unit (systemd.exec(5), StateDirectory=), or that of the XDG
+// Base Directory Specification.
 func stateDir(dir, configured string) string {
 	if configured != "" {
 		return within(dir, configured)
@@ -117,7 +117,7 @@ func authorities(env *steps.Env, files []string) [][]byte {
 		path := within(env.Dir, name)
 		pem, err := os.ReadFile(path)
 		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			err = fmt.Errorf("%s holds no certificate in PEM", path)
+			err = fmt.Errorf("%s contains no PEM certificate", path)
 		}
 		if err != nil {
 			env.Refuse(fmt.Sprintf("tls.ca[%d]", i), "%v", err)
@@ -128,8 +128,8 @@ func authorities(env *steps.Env, files []string) [][]byte {
 	return pems
 }
 
-// pool trusts the machine's certificate authorities and the files'. It is made when first used, because reading the
-// machine's store takes milliseconds that a run without TLS must not pay.
+// pool trusts the certificate authorities of the machine and of the files. It is made on first use, because reading the
+// machine's store takes milliseconds, and a run without TLS does not need it.
 func pool(pems [][]byte) func() (*x509.CertPool, error) {
 	return sync.OnceValues(func() (*x509.CertPool, error) {
 		pool, err := x509.SystemCertPool()
@@ -143,17 +143,17 @@ func pool(pems [][]byte) func() (*x509.CertPool, error) {
 	})
 }
 
-// limits reads how much is kept of what failed runs leave to look at.
+// limits returns how much evidence of failed runs is kept.
 func (e *evidenceSection) limits(env *steps.Env) evidence.Limits {
 	limits := evidence.Limits{Keep: cmp.Or(e.Keep, 20), Age: 7 * 24 * time.Hour,
 		Size: cmp.Or(env.Size("evidence.size", e.Size), 500<<20)}
 	if e.Keep < 0 {
-		env.Refuse("evidence.keep", "is %d: at least 1 run of a scenario is kept", e.Keep)
+		env.Refuse("evidence.keep", "is %d: it must be at least 1", e.Keep)
 	}
 	if e.Age != "" {
 		age, err := steps.ParseDuration(e.Age)
 		if err != nil || age <= 0 {
-			env.Refuse("evidence.age", "%q is no duration above zero: write it as 12h or 7d", e.Age)
+			env.Refuse("evidence.age", "%q is not a duration above zero: write it as 12h or 7d", e.Age)
 		}
 		limits.Age = age
 	}

@@ -1,8 +1,8 @@
-// Package config is the format of stepwatch.yml: strict decoding, defaults, validation. It fills values of other
-// packages and names no exporter and no step: their settings stand beside their code and are registered there.
+// Package config is the format of stepwatch.yml: strict decoding, defaults, validation. It fills values of other packages
+// and names no exporter and no step: their settings are next to their code and registered there.
 //
 // Unknown settings, wrong types and missing values are errors with file, line and column. Paths in the file are relative
-// to the file. No password ever stands in it, only where to find one.
+// to the file. It never contains a password, only the place to find one.
 package config
 
 import (
@@ -21,29 +21,29 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// DefaultPath is where the configuration is looked for when no path is given.
+// DefaultPath is the path of the configuration if none is given.
 const DefaultPath = "stepwatch.yml"
 
-// Config is the file, checked and with its defaults.
+// Config is the checked file with its defaults.
 type Config struct {
-	Path     string   // as it was opened; empty for the built-in default
-	Features []string // files and directories, made relative to the working directory
+	Path     string   // as opened; empty for the built-in default
+	Features []string // files and directories, relative to the working directory
 	Listen   string   // "host:port" of the agent's HTTP server
 
-	// Sentences are more files and directories of which only the sentences count that they define (@step).
+	// Sentences has more files and directories. Only the sentences that they define (@step) count.
 	Sentences []string
 
-	Name     string // of this agent, for telling its test mail from another's
+	Name     string // of this agent, to distinguish its test mail
 	Workers  int
 	Defaults agent.Defaults
 	Target   *steps.Target
 	Secrets  steps.Secrets
-	Evidence evidence.Limits // of what failed runs leave to look at
+	Evidence evidence.Limits // for the evidence of failed runs
 
 	exporters map[string]ast.Node
 }
 
-// Default is the configuration without a file.
+// Default returns the configuration without a file.
 func Default() *Config {
 	c, err := Parse("", nil)
 	if err != nil {
@@ -52,8 +52,8 @@ func Default() *Config {
 	return c
 }
 
-// Load reads the file at path. With an empty path it reads DefaultPath, and gives the defaults when there is no such
-// file. Errors name file, line, column and the remedy, and never hold a secret.
+// Load reads the file at path. With an empty path it reads DefaultPath, or returns the defaults if that file does not exist.
+// Errors name file, line, column and the remedy, and never contain a secret.
 func Load(path string) (*Config, error) {
 	optional := path == ""
 	if optional {
@@ -69,7 +69,7 @@ func Load(path string) (*Config, error) {
 	return Parse(path, source)
 }
 
-// Parse reads a configuration from memory; path is for messages and for what is relative to it.
+// Parse reads a configuration from memory. path is for messages and the base of relative paths.
 func Parse(path string, source []byte) (*Config, error) {
 	d, err := decode(path, source)
 	if err != nil {
@@ -78,10 +78,10 @@ func Parse(path string, source []byte) (*Config, error) {
 	return build(d)
 }
 
-// EvidenceDir is where the evidence is kept.
+// EvidenceDir returns the directory of the evidence.
 func (c *Config) EvidenceDir() string { return filepath.Join(c.Target.StateDir, "evidence") }
 
-// Exporters lists the exporters that the file configures, sorted.
+// Exporters lists the configured exporters, sorted.
 func (c *Config) Exporters() []string {
 	names := make([]string, 0, len(c.exporters))
 	for name := range c.exporters {
@@ -91,7 +91,7 @@ func (c *Config) Exporters() []string {
 	return names
 }
 
-// DecodeExporter reads an exporter's own block into its configuration, strictly. An absent block leaves it as it is.
+// DecodeExporter decodes the block of an exporter into its configuration, strictly. A missing block changes nothing.
 func (c *Config) DecodeExporter(name string, into any) error {
 	node := c.exporters[name]
 	if node == nil {

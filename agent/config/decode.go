@@ -16,8 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// document is a file that reads well: the settings of the core, and the blocks of the subjects, each decoded over its
-// defaults.
+// document is a decoded file: the settings of the core, and the blocks of the subjects, each decoded over its defaults.
 type document struct {
 	path   string
 	source []byte
@@ -26,10 +25,10 @@ type document struct {
 	hosts  map[string]*hostDocument
 }
 
-// hostDocument is what stands beneath hosts.NAME.
+// hostDocument is the content of hosts.NAME.
 type hostDocument struct {
 	host
-	blocks map[string]steps.Block // those that the file has
+	blocks map[string]steps.Block // those in the file
 }
 
 // decode reads a file. The error is the first mistake in it.
@@ -47,7 +46,7 @@ func decode(path string, source []byte) (*document, error) {
 	}
 	r := &reader{path: path, decoder: yaml.NewDecoder(&bytes.Buffer{}, yaml.Strict()), anchors: make(anchors)}
 	ast.Walk(r.anchors, parsed.Docs[0].Body)
-	if r.read("", parsed.Docs[0].Body, new(any)); len(r.mistakes) > 0 { // which also tells the decoder of all anchors
+	if r.read("", parsed.Docs[0].Body, new(any)); len(r.mistakes) > 0 { // this also registers all anchors with the decoder
 		return nil, r.first()
 	}
 	rest, taken := r.take(parsed.Docs[0].Body, slices.Collect(maps.Keys(d.blocks)), "")
@@ -62,7 +61,7 @@ func decode(path string, source []byte) (*document, error) {
 	return d, r.first()
 }
 
-// host reads what stands beneath hosts.NAME.
+// host decodes the content of hosts.NAME.
 func (r *reader) host(w *written) *hostDocument {
 	d := &hostDocument{blocks: make(map[string]steps.Block)}
 	if w == nil {
@@ -78,7 +77,7 @@ func (r *reader) host(w *written) *hostDocument {
 	return d
 }
 
-// reader decodes the parts of one file. It has one decoder, since an alias may stand in another part than its anchor.
+// reader decodes the parts of one file. It has one decoder, because an alias may be in another part than its anchor.
 type reader struct {
 	path     string
 	decoder  *yaml.Decoder
@@ -86,8 +85,7 @@ type reader struct {
 	mistakes []*mistake
 }
 
-// read decodes a part of the file and keeps what is wrong with it. section is the setting at the top that it belongs to,
-// empty for the whole file.
+// read decodes a part of the file and records its mistakes. section is its top-level setting, or empty for the whole file.
 func (r *reader) read(section string, node ast.Node, into any) {
 	ctx := steps.WithSecretSources(context.Background(), func() any { return new(vault.Source) })
 	if err := r.decoder.DecodeFromNodeContext(ctx, node, into); err != nil {
@@ -95,7 +93,7 @@ func (r *reader) read(section string, node ast.Node, into any) {
 	}
 }
 
-// first is the mistake that comes first in the file, or nil.
+// first returns the first mistake in the file, or nil.
 func (r *reader) first() error {
 	if len(r.mistakes) == 0 {
 		return nil
@@ -106,8 +104,7 @@ func (r *reader) first() error {
 }
 
 // take returns the settings of a mapping that have these names, by name, and the mapping without them. A name with dots
-// stands beneath others. What stands there empty is as if it were not there. A node that is not a mapping is returned as
-// it is.
+// is nested. An empty setting counts as missing. A node that is not a mapping is returned unchanged.
 func (r *reader) take(node ast.Node, names []string, path string) (rest ast.Node, taken map[string]ast.Node) {
 	taken = make(map[string]ast.Node)
 	all, start, ok := r.mapping(node)
@@ -138,7 +135,7 @@ func (r *reader) take(node ast.Node, names []string, path string) (rest ast.Node
 	return &without, taken
 }
 
-// keyName is the name of a setting, also of one that is written with a question mark before it.
+// keyName returns the name of a setting, even if it is written with a question mark before it.
 func keyName(key ast.MapKeyNode) string {
 	if explicit, is := key.(*ast.MappingKeyNode); is && explicit.Value != nil {
 		return explicit.Value.GetToken().Value
@@ -166,7 +163,7 @@ func (r *reader) mapping(node ast.Node) (all []*ast.MappingValueNode, start *ast
 	return nil, nil, false
 }
 
-// merged returns the entries that a merge key stands for.
+// merged returns the entries of a merge key.
 func (r *reader) merged(entry *ast.MappingValueNode) (all []*ast.MappingValueNode, ok bool) {
 	if !entry.Key.IsMergeKey() {
 		return nil, false
@@ -185,7 +182,7 @@ func (r *reader) merged(entry *ast.MappingValueNode) (all []*ast.MappingValueNod
 	return all, true
 }
 
-// anchors are the nodes that aliases stand for, by name.
+// anchors has the nodes of anchors by name.
 type anchors map[string]ast.Node
 
 // Visit implements ast.Visitor.

@@ -12,10 +12,10 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// mistake is what keeps a file from being decoded, with its place.
+// mistake is a decoding error with its place.
 type mistake struct {
 	path         string
-	line, column int // 0 where the decoder does not say
+	line, column int // 0 if unknown
 	err          error
 }
 
@@ -29,8 +29,8 @@ func (m *mistake) Error() string {
 
 func (m *mistake) Unwrap() error { return m.err }
 
-// syntaxError keeps the place and the message without the library's picture of the surrounding lines, which could hold
-// something that was meant to be secret. section is as that of reader.read.
+// syntaxError keeps the place and the message without the library's excerpt of the surrounding lines, which could contain a
+// secret. section is that of reader.read.
 func syntaxError(path, section string, err error) *mistake {
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
@@ -42,7 +42,7 @@ func syntaxError(path, section string, err error) *mistake {
 
 var wrongType = regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
 
-// inYAML words a message about Go's types for somebody who writes YAML.
+// inYAML replaces Go types in a message with YAML terms.
 func inYAML(section, message string) string {
 	m := wrongType.FindStringSubmatch(message)
 	if m == nil || section == "" && m[2] == "" {
@@ -51,18 +51,18 @@ func inYAML(section, message string) string {
 	kinds := map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number",
 		"float64": "a number", "bool": "true or false", "[]string": "a list of texts", "sequence": "a list", "map": "a mapping",
 		"[]interface {}": "a list", "map[string]interface {}": "a mapping"}
-	kind := func(name string) string { return cmp.Or(kinds[name], "something else") }
-	return fmt.Sprintf("%s is %s, wanted %s", cmp.Or(section, strings.ToLower(m[2])), kind(m[1]), kind(m[3]))
+	kind := func(name string) string { return cmp.Or(kinds[name], "another type") }
+	return fmt.Sprintf("%s is %s, want %s", cmp.Or(section, strings.ToLower(m[2])), kind(m[1]), kind(m[3]))
 }
 
-// invalid collects what is wrong with the values of a file that reads well.
+// invalid collects the mistakes in the values of a decoded file.
 type invalid struct {
 	path   string
 	source []byte
 	errs   []error
 }
 
-// report takes a mistake in the setting at a YAML path such as "accounts.alice.smtp", with its line when the file has it.
+// report records a mistake in the setting at a YAML path such as "accounts.alice.smtp", with its line if the file has it.
 func (v *invalid) report(setting, message string) {
 	place := v.path
 	if line := lineOf(v.source, setting); line > 0 {
@@ -71,13 +71,13 @@ func (v *invalid) report(setting, message string) {
 	v.errs = append(v.errs, fmt.Errorf("%s: %s: %s", place, setting, message))
 }
 
-// err is all that was reported, a line each, or nil.
+// err returns all reported mistakes, one on each line, or nil.
 func (v *invalid) err() error {
 	sort.Slice(v.errs, func(i, j int) bool { return v.errs[i].Error() < v.errs[j].Error() })
 	return errors.Join(v.errs...)
 }
 
-// lineOf finds the line of a setting, or of the nearest one above it that the file has; 0 when none is found.
+// lineOf returns the line of a setting, or of its nearest parent in the file, or 0.
 func lineOf(source []byte, setting string) int {
 	for setting != "" {
 		if p, err := yaml.PathString("$." + setting); err == nil {

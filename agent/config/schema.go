@@ -30,7 +30,7 @@ type defaults struct {
 	Retries int    `yaml:"retries"`
 }
 
-// host is what stands beneath hosts.NAME without the blocks of the subjects.
+// host is the shape of hosts.NAME without the blocks of the subjects.
 type host struct {
 	Address string `yaml:"address"`
 }
@@ -45,7 +45,7 @@ type evidenceSection struct {
 	Size string `yaml:"size"`
 }
 
-// written keeps what stands in the file for a setting, to be decoded later.
+// written keeps the node of a setting, to be decoded later.
 type written struct{ node ast.Node }
 
 // UnmarshalYAML implements yaml.NodeUnmarshaler.

@@ -24,14 +24,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// Hooks that a team's own code registers stay with godog. Definitions are taken over, so that the library alone decides what a
-// step means and the runner times the call alone: the registered ones are made to match nothing, and copies of them are called,
-// by godog's own code, which converts the arguments. godog has no public way to any of this; readRegistered checks by name and
-// type all that it touches.
+// Hooks of a team's own code stay with godog. This package takes over the definitions, so that only the library decides what
+// a step means and the runner times only the call. It makes the registered definitions match nothing and calls copies of them
+// through godog's code, which converts the arguments. godog has no public API for this, so readRegistered checks the name and
+// type of every field that it uses.
 
-// Glue registers a team's own step definitions and hooks, as in any suite of godog's. It is called once when stepwatch
-// starts, to list them, and then anew for every run of a scenario, of which there may be several at once: what a scenario
-// keeps between its steps is made in there, or carried by the context.
+// Glue registers a team's own step definitions and hooks, as in any godog suite. It is called once when stepwatch starts, to
+// list them, and then for every run of a scenario. Runs may be concurrent, so the state of a scenario must be created in the
+// Glue or carried by the context.
 type Glue = func(*godog.ScenarioContext)
 
 // Own is a team's own steps.
@@ -40,7 +40,7 @@ type Own struct {
 	definitions []steps.Definition
 }
 
-// Load lists what the glue registers. The error names every definition that godog could not call.
+// Load lists the definitions of the glue. The error names every definition that godog cannot call.
 func Load(glue ...Glue) (own *Own, err error) {
 	own = &Own{glue: glue}
 	if len(glue) == 0 {
@@ -53,7 +53,7 @@ func Load(glue ...Glue) (own *Own, err error) {
 	}()
 	registerNullFormat()
 	godog.TestSuite{
-		Options: &godog.Options{Format: nullFormat, Output: io.Discard, NoColors: true, ShowStepDefinitions: true}, // which runs nothing
+		Options: &godog.Options{Format: nullFormat, Output: io.Discard, NoColors: true, ShowStepDefinitions: true}, // this runs nothing
 		ScenarioInitializer: func(sc *godog.ScenarioContext) {
 			var all []*registered
 			if all, err = own.register(sc); err != nil {
@@ -70,7 +70,7 @@ func Load(glue ...Glue) (own *Own, err error) {
 	return own, err
 }
 
-// Definitions are the own steps as a library takes them. They run only where the Runner has the same Own.
+// Definitions returns the own steps for a library. They run only in a Runner with the same Own.
 func (o *Own) Definitions() []steps.Definition {
 	if o == nil {
 		return nil
@@ -78,7 +78,7 @@ func (o *Own) Definitions() []steps.Definition {
 	return o.definitions
 }
 
-// register has the glue register everything, and takes the definitions over.
+// register calls the glue and takes over the definitions.
 func (o *Own) register(sc *godog.ScenarioContext) ([]*registered, error) {
 	for _, g := range o.glue {
 		g(sc)
@@ -86,17 +86,17 @@ func (o *Own) register(sc *godog.ScenarioContext) ([]*registered, error) {
 	return readRegistered(sc)
 }
 
-// registered is one definition as it was registered.
+// registered is one registered definition.
 type registered struct {
 	expr    string
 	keyword formatters.Keyword
 	handler reflect.Value // the function
 	file    string
 	line    int
-	run     func(ctx context.Context, args []any) (context.Context, any) // what it gives: nothing, an error or godog.Steps
+	run     func(ctx context.Context, args []any) (context.Context, any) // returns nothing, an error or godog.Steps
 }
 
-// registeredShape is what godog's type of a definition must have.
+// registeredShape has the fields that godog's type of a definition must have.
 var registeredShape = map[string]reflect.Type{
 	"Expr": reflect.TypeFor[*regexp.Regexp](), "Keyword": reflect.TypeFor[formatters.Keyword](), "Args": reflect.TypeFor[[]any](),
 	"HandlerValue": reflect.TypeFor[reflect.Value](), "File": reflect.TypeFor[string](), "Line": reflect.TypeFor[int](),
@@ -146,12 +146,12 @@ func readRegistered(sc *godog.ScenarioContext) ([]*registered, error) {
 	return all, nil
 }
 
-// definition makes a Definition of the one that the glue registers as number index.
+// definition returns the Definition of the function that the glue registers at index.
 func (r *registered) definition(index int) steps.Definition {
 	d := steps.Definition{
 		Area: "own steps", Sentence: r.sentence(), Pattern: r.expr, Check: r.check, File: path.Join(path.Base(path.Dir(r.file)), path.Base(r.file)), Line: r.line,
 		Func: func(_ context.Context, w *steps.World, a steps.Args) error {
-			return steps.State[ownRun](w).call(w, index, a) //nolint:contextcheck // it has the one that hooks and steps hand on
+			return steps.State[ownRun](w).call(w, index, a) //nolint:contextcheck // it uses the context of the hooks and steps
 		},
 	}
 	params := r.params()
@@ -161,32 +161,32 @@ func (r *registered) definition(index int) steps.Definition {
 			d.Kinds[i] = word(params[i])
 		}
 	}
-	d.Does = "Calls a function without a name."
+	d.Does = "Runs an anonymous Go function."
 	if name := path.Base(runtime.FuncForPC(r.handler.Pointer()).Name()); !closure.MatchString(name) {
-		d.Does = fmt.Sprintf("Calls %s.", strings.TrimSuffix(name, "-fm"))
+		d.Does = fmt.Sprintf("Runs the Go function %s.", strings.TrimSuffix(name, "-fm"))
 	}
 	for _, beneath := range params[min(len(d.Kinds), len(params)):] {
 		switch {
 		case word(beneath) == "table" && d.Table == "":
 			d.Table = steps.Required
-			d.Does += " A table stands beneath it."
+			d.Does += " It needs a table below it."
 		case word(beneath) != "table" && d.DocString == "":
 			d.DocString = steps.Required
-			d.Does += " A doc string stands beneath it."
+			d.Does += " It needs a doc string below it."
 		}
 	}
 	if r.keyword != formatters.None {
 		t := keywords[r.keyword]
 		d.Type = string(t.of)
-		d.Does += fmt.Sprintf(" Only a step with %s means it, or one with And or But after such a one.", t.word)
+		d.Does += fmt.Sprintf(" Only a step with %s matches it, or a step with And or But after it.", t.word)
 	}
 	return d
 }
 
-// closure is the name of a function that has none.
+// closure matches the generated name of an anonymous function.
 var closure = regexp.MustCompile(`\.func\d+(\.\d+)*$`)
 
-// keywords are what a definition may be bound to.
+// keywords has the keywords that a definition may be bound to.
 var keywords = map[formatters.Keyword]struct {
 	word string
 	of   messages.PickleStepType
@@ -203,7 +203,7 @@ var (
 	typeTable     = reflect.TypeFor[*godog.Table]()
 )
 
-// params are what the function takes, a leading context left out.
+// params returns the parameters of the function, without a leading context.
 func (r *registered) params() []reflect.Type {
 	params := slices.Collect(r.handler.Type().Ins())
 	if len(params) > 0 && params[0].Implements(typeContext) {
@@ -212,7 +212,7 @@ func (r *registered) params() []reflect.Type {
 	return params
 }
 
-// word names a parameter's type as the catalogue does; it is empty for what godog cannot fill.
+// word returns the catalogue's name of a parameter's type, or "" if godog does not support the type.
 func word(t reflect.Type) string {
 	switch {
 	case t == typeDocString:
@@ -234,18 +234,18 @@ func word(t reflect.Type) string {
 	}
 }
 
-// unsupported says which of the function's parameters godog cannot fill.
+// unsupported returns an error for the first parameter whose type godog does not support.
 func (r *registered) unsupported() error {
 	for i, t := range r.params() {
 		if word(t) == "" || t.PkgPath() != "" {
-			return fmt.Errorf("%s:%d: the step %q takes a %s as argument %d: godog gives string, []byte, whole and floating-point numbers, *godog.DocString and *godog.Table", r.file, r.line, r.expr, t, i+1)
+			return fmt.Errorf("%s:%d: the step %q takes a %s as argument %d: godog supports string, []byte, whole and floating-point numbers, *godog.DocString and *godog.Table", r.file, r.line, r.expr, t, i+1)
 		}
 	}
 	return nil
 }
 
-// sentence writes the pattern as the catalogue does, with {text} for what stands in quotes, {word}, {words}, {int} and {number}
-// for the other groups, where it is plain enough.
+// sentence returns the pattern as a sentence of the catalogue, with {text} for text in quotes, {word}, {words}, {int} and
+// {number} for other groups. It returns the pattern itself if that is too complex.
 func (r *registered) sentence() string {
 	re, err := syntax.Parse(r.expr, syntax.Perl)
 	if err != nil || re.Op != syntax.OpConcat || re.Sub[0].Op != syntax.OpBeginText || re.Sub[len(re.Sub)-1].Op != syntax.OpEndText {
@@ -280,7 +280,7 @@ func (r *registered) sentence() string {
 				kind = "word"
 			case !quoted && takes("1") && takes("22"):
 				kind = "int"
-			case !takes("word"): // certain texts only
+			case !takes("word"): // only certain texts
 				return r.expr
 			}
 			b.WriteString("{" + kind + "}")
@@ -291,8 +291,8 @@ func (r *registered) sentence() string {
 	return b.String()
 }
 
-// arguments are a step's, as godog's code takes them. Of a table and a doc string beneath one step, which godog alone would hand on
-// as one argument, the function may take both, in the order of its parameters.
+// arguments returns the arguments of a step in godog's types. A function may take both a table and a doc string, in the
+// order of its parameters; godog itself passes only one of them.
 func (r *registered) arguments(a steps.Args) []any {
 	args := make([]any, 0, len(a.Captured)+2)
 	for _, text := range a.Captured {
@@ -319,21 +319,21 @@ func (r *registered) arguments(a steps.Args) []any {
 	return append(args, beneath...)
 }
 
-// check says why a step's arguments cannot be the function's.
+// check returns why the function cannot take the arguments of a step, or nil.
 func (r *registered) check(a steps.Args) error {
 	fault := func(format string, args ...any) error {
 		return steps.Fail(result.ReasonScenario, result.BlameScenario, "%s (%s:%d)", fmt.Sprintf(format, args...), path.Base(r.file), r.line)
 	}
 	params, args := r.params(), r.arguments(a)
 	if len(params) > len(args) {
-		return fault("the step gives %d arguments, and its function takes %d", len(args), len(params))
+		return fault("the step has %d arguments, but its function takes %d", len(args), len(params))
 	}
 	if beneath := given(args[max(0, len(args)-1):]...); beneath != "text" && len(params) < len(args) {
-		return fault("a %s stands beneath the step, and its function takes none", beneath)
+		return fault("the step has a %s below it, but its function takes none", beneath)
 	}
 	for i, t := range params {
 		if got := given(args[i]); (word(t) == "table") != (got == "table") || word(t) == "doc string" && got != "doc string" {
-			return fault("argument %d is a %s, and the step's function takes a %s", i+1, got, word(t))
+			return fault("argument %d is a %s, but the function of the step takes a %s", i+1, got, word(t))
 		}
 		text, isText := args[i].(string)
 		if doc, isDoc := args[i].(*godog.DocString); isDoc {
@@ -350,13 +350,13 @@ func (r *registered) check(a steps.Args) error {
 			_, err = strconv.ParseFloat(text, t.Bits())
 		}
 		if err != nil {
-			return fault("%q is no %s that the step's function takes: %v", text, t, errors.Unwrap(err))
+			return fault("%q is not a valid %s for the function of the step: %v", text, t, errors.Unwrap(err))
 		}
 	}
 	return nil
 }
 
-// given names an argument as word names a parameter.
+// given returns the name of an argument's type, like word.
 func given(args ...any) string {
 	if len(args) == 0 {
 		return "text"
@@ -371,17 +371,17 @@ func given(args ...any) string {
 	}
 }
 
-// ownRun is the own steps of one run.
+// ownRun has the own steps of one run.
 type ownRun struct {
 	registered []*registered
 	library    *steps.Library
-	ctx        context.Context // what the hooks and steps so far have made of the run's
+	ctx        context.Context // the context of the run as changed by hooks and steps
 }
 
-// call calls the definition that was registered as number index, and keeps the context that it returns. The error is a Failure.
+// call calls the definition registered at index, and keeps the context that it returns. The error is a Failure.
 func (o *ownRun) call(w *steps.World, index int, a steps.Args) error {
 	if index >= len(o.registered) {
-		return steps.Fail(result.ReasonScenario, result.BlameScenario, "the own step is not registered in this run: the code that registers it must do so each time")
+		return steps.Fail(result.ReasonScenario, result.BlameScenario, "the own step is not registered in this run: its code must register it each time")
 	}
 	r := o.registered[index]
 	if err := r.check(a); err != nil {
@@ -397,7 +397,7 @@ func (o *ownRun) call(w *steps.World, index int, a steps.Args) error {
 			return o.nested(w, outcome)
 		}
 	}
-	if err == nil || err == o.ctx.Err() { //nolint:errorlint // the runner words a bare one; one that wraps it says more
+	if err == nil || err == o.ctx.Err() { //nolint:errorlint // the runner formats a bare context error; a wrapped one has more information
 		return err
 	}
 	if text := err.Error(); strings.Contains(strings.TrimSpace(text), "\n") {
@@ -406,14 +406,15 @@ func (o *ownRun) call(w *steps.World, index int, a steps.Args) error {
 	return ownFailure(o.ctx, err)
 }
 
-// invoke has godog call the function. What the function says to godog.T, which tells nobody outside godog, is an error.
+// invoke calls the function through godog. Failures that the function reports to godog.T, which godog does not expose, become
+// an error.
 func (o *ownRun) invoke(r *registered, args []any) (outcome any, err error) {
-	ctx := o.ctx // what the function returns may have lost godog's part of it
+	ctx := o.ctx // the returned context may lack godog's values
 	t, logged := godog.T(ctx), len(godog.LoggedMessages(ctx))
 	failing := said(t, "failed")
 	defer func() {
 		if v := recover(); v != nil && fmt.Sprint(v) != stopNow {
-			panic(v) //nolint:gocritic // its stack is whole: nothing of it has returned yet
+			panic(v) //nolint:gocritic // the stack is complete: no frame has returned yet
 		}
 		log := strings.Join(godog.LoggedMessages(ctx)[logged:], "\n")
 		switch {
@@ -429,10 +430,10 @@ func (o *ownRun) invoke(r *registered, args []any) (outcome any, err error) {
 	return outcome, nil
 }
 
-// stopNow is what godog panics with for FailNow and SkipNow of godog.T.
+// stopNow is the panic value of godog for FailNow and SkipNow of godog.T.
 const stopNow = "FailNow or SkipNow called"
 
-// said reports whether godog.T was told that something "failed" or is to be "skipped", in this step or before.
+// said reports whether godog.T is marked as "failed" or "skipped", in this step or before.
 func said(t godog.TestingT, what string) bool {
 	told := reflect.ValueOf(t)
 	if told.Kind() != reflect.Pointer || told.Elem().Kind() != reflect.Struct {
@@ -442,7 +443,7 @@ func said(t godog.TestingT, what string) bool {
 	return flag.Kind() == reflect.Bool && flag.Bool()
 }
 
-// nested does the steps that a function has returned instead of a verdict.
+// nested runs the steps that a function has returned instead of a verdict.
 func (o *ownRun) nested(w *steps.World, texts godog.Steps) error {
 	for _, text := range texts {
 		b, err := o.library.Bind(features.Step{Text: text})
@@ -451,9 +452,9 @@ func (o *ownRun) nested(w *steps.World, texts godog.Steps) error {
 		}
 		switch d := b.Definition; {
 		case d.Func == nil:
-			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot stand in godog.Steps, as it stands for others: write it into the scenario", text)
+			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot be in godog.Steps because it is made of other sentences: write it into the scenario", text)
 		case d.Prepare != nil && !d.Late:
-			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot stand in godog.Steps, as it begins before the scenario's first step: write it into the scenario", text)
+			return steps.Fail(result.ReasonScenario, result.BlameScenario, "%q cannot be in godog.Steps because it begins before the first step of the scenario: write it into the scenario", text)
 		case d.Prepare != nil:
 			d.Prepare(o.ctx, w, b.Args)
 		}
@@ -464,31 +465,31 @@ func (o *ownRun) nested(w *steps.World, texts godog.Steps) error {
 	return nil
 }
 
-// ownFailure is the Failure that a team's code means by an error, with the status that godog gives to it.
+// ownFailure returns the Failure for an error of a team's code, with the status that godog gives to it.
 func ownFailure(ctx context.Context, err error) error {
 	status := ownStatus(err)
 	if status == result.Failed {
 		return steps.AsFailure(ctx, err)
 	}
 	act := "%w"
-	if err == godog.ErrSkip { //nolint:errorlint // one that wraps it says more
-		act = "%w by its own code, with all that follows"
+	if err == godog.ErrSkip { //nolint:errorlint // a wrapped one has more information
+		act = "%w by its own code, with all following steps"
 	}
 	return &verdict{steps.Fail(result.ReasonScenario, result.BlameScenario, act, err), status}
 }
 
-// verdict is a Failure whose step has another status than failed.
+// verdict is a Failure of a step with another status than failed.
 type verdict struct {
 	error
 	status result.Status
 }
 
-// Status is what the step is to be called.
+// Status returns the status of the step.
 func (v *verdict) Status() result.Status { return v.status }
 
 func (v *verdict) Unwrap() error { return v.error }
 
-// ownStatus is the status that godog gives to a step with such an error.
+// ownStatus returns the status that godog gives to a step with this error.
 func ownStatus(err error) result.Status {
 	switch {
 	case errors.Is(err, godog.ErrAmbiguous):
@@ -504,7 +505,7 @@ func ownStatus(err error) result.Status {
 	}
 }
 
-// panickedBefore reports whether err is what godog makes of a panic in a hook before a step, and where that was.
+// panickedBefore reports whether err is godog's error for a panic in a hook before a step, and returns its stack.
 func panickedBefore(err error) (stack []byte, is bool) {
 	if err == nil || reflect.TypeOf(err).String() != "*godog.traceError" {
 		return nil, false
@@ -512,5 +513,5 @@ func panickedBefore(err error) (stack []byte, is bool) {
 	return fmt.Appendf(nil, "%+v", err), true
 }
 
-// attachments are the files that steps and hooks have attached to the step at work.
+// attachments returns the files that steps and hooks have attached to the current step.
 func attachments(ctx context.Context) []godog.Attachment { return godog.Attachments(ctx) }

@@ -13,17 +13,16 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// hooks is what a run has besides where a team's own code takes part in it. A hook after a step, or after the scenario, may
-// turn what passed into a failure, so that the Run holds each step's result until the next step begins or the run is over.
-// Only the run's goroutine uses it.
+// hooks is the extra state of a run with a team's own hooks. A hook after a step or after the scenario may turn a pass into a
+// failure, so the Run holds each result until the next step begins or the run ends. Only the goroutine of the run uses it.
 type hooks struct {
 	run    Run
 	glue   *Own
 	own    *ownRun
-	ctx    context.Context // the run's, and later the last one that ends with it
-	seen   string          // the error that godog had for the step when its own hooks began
-	shown  int             // attachments of the step that are kept already
-	over   bool            // a step did not pass: what godog says of later ones is of no interest
+	ctx    context.Context // context of the run, later the last one derived from it
+	seen   string          // godog's error for the step before its own hooks began
+	shown  int             // number of attachments of the step that are already kept
+	over   bool            // a step did not pass: later verdicts of godog do not count
 	parted bool            // the hooks after the scenario have begun
 	cancel context.CancelFunc
 }
@@ -35,7 +34,7 @@ func newHooks(run Run, glue *Own) *hooks {
 	return &hooks{run: run, glue: glue, own: own}
 }
 
-// execute is the run as a whole. What panics in it is a hook, or the code that registers hooks and steps.
+// execute executes the run. A panic in it comes from a hook, or from the code that registers hooks and steps.
 func (h *hooks) execute(ctx context.Context, script *Script) (passed bool) {
 	ctx = steps.WithWorld(ctx, h.run.World())
 	h.ctx = ctx
@@ -54,7 +53,7 @@ func (h *hooks) execute(ctx context.Context, script *Script) (passed bool) {
 	return passed
 }
 
-// register registers a team's own code between the first and the last of each kind of hook.
+// register registers a team's own code between the first and the last hook of each kind.
 func (h *hooks) register(sc *godog.ScenarioContext) {
 	sc.StepContext().Before(func(ctx context.Context, _ *godog.Step) (context.Context, error) { return h.beforeHooks(ctx), nil })
 	sc.StepContext().After(func(ctx context.Context, _ *godog.Step, _ godog.StepResultStatus, err error) (context.Context, error) {
@@ -62,7 +61,7 @@ func (h *hooks) register(sc *godog.ScenarioContext) {
 	})
 	all, err := h.glue.register(sc)
 	if err != nil {
-		panic(err) // Load has read the same: it is not reached
+		panic(err) // unreachable: Load has read the same
 	}
 	h.own.registered = all
 	sc.StepContext().Before(func(ctx context.Context, _ *godog.Step) (context.Context, error) { return h.stepStarting(ctx), nil })
@@ -83,7 +82,7 @@ func (h *hooks) step(ctx context.Context) (context.Context, error) {
 	return h.own.ctx, err
 }
 
-// settle takes down the step that was done last.
+// settle records the last step.
 func (h *hooks) settle() {
 	if !h.run.Settle() {
 		h.over = true
@@ -99,7 +98,7 @@ func (h *hooks) beforeHooks(ctx context.Context) context.Context {
 // stepStarting is called after the team's hooks before a step.
 func (h *hooks) stepStarting(ctx context.Context) context.Context { return h.rejoin(ctx) }
 
-// rejoin mends a context that own code has not derived from the one that it got: it would keep the run's end from the steps.
+// rejoin repairs a context that own code did not derive from its argument. Otherwise the steps would not see the run's end.
 func (h *hooks) rejoin(ctx context.Context) context.Context {
 	if ctx.Done() == nil {
 		ctx = &rejoined{h.ctx, ctx}
@@ -108,7 +107,7 @@ func (h *hooks) rejoin(ctx context.Context) context.Context {
 	return ctx
 }
 
-// rejoined is a run's context with the values of another one besides.
+// rejoined is the context of a run with the additional values of another context.
 type rejoined struct {
 	context.Context
 	values context.Context
@@ -121,8 +120,8 @@ func (r *rejoined) Value(key any) any {
 	return r.Context.Value(key)
 }
 
-// stepEnded is called before the team's hooks after a step. err is of the step, or of what kept it from running. The hooks of
-// the step that ends the scenario get a context that outlives the run's deadline: what they put back must be put back then, too.
+// stepEnded is called before the team's hooks after a step. err is the error of the step, or of what prevented it. The hooks
+// after the last step get a context that outlives the run's deadline, so that they can still clean up.
 func (h *hooks) stepEnded(ctx context.Context, err error) context.Context {
 	h.seen, h.shown = errorText(err), 0
 	ctx = h.rejoin(ctx)
@@ -157,7 +156,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// stepHooksEnded is called after the team's hooks after a step, those that are skipped included, of which nothing counts.
+// stepHooksEnded is called after the team's hooks after a step. It ignores the hooks of skipped steps.
 func (h *hooks) stepHooksEnded(ctx context.Context, err error) {
 	if h.over {
 		h.seen = errorText(err)
@@ -186,12 +185,12 @@ func (h *hooks) hooksEnded(ctx context.Context, which string, err error) {
 	h.amend(ctx, which+" failed: ", err)
 }
 
-// amend adds the failure of a hook to the step that it followed.
+// amend adds the failure of a hook to the step before it.
 func (h *hooks) amend(ctx context.Context, act string, err error) {
 	h.run.Amend(act, err.Error(), ownFailure(ctx, err))
 }
 
-// broken is called when a hook, or the registration, has panicked with v or ended its goroutine.
+// broken is called if a hook or the registration has panicked with v or ended its goroutine.
 func (h *hooks) broken(v any) {
 	err := errors.New("ended its goroutine (runtime.Goexit)")
 	if v != nil {

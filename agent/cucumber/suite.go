@@ -18,41 +18,42 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-func init() { hidepath.Restore() } // godog is initialised by now
+func init() { hidepath.Restore() } // godog is initialised here
 
-// Run is the run of a scenario that a suite executes: it does the steps and keeps what becomes of them.
+// Run is the run of a scenario that a suite executes. It runs the steps and keeps their results.
 type Run interface {
 	World() *steps.World
-	Library() *steps.Library // that the steps are bound to
+	Library() *steps.Library // the library that the steps are bound to
 
-	// Step does the next step. Its error ends the run.
+	// Step runs the next step. An error ends the run.
 	Step(ctx context.Context) error
 
-	// Hold has each result held from now on: hooks after a step, or after the scenario, may turn what passed into a failure.
+	// Hold holds each result from now on: hooks after a step or after the scenario may turn a pass into a failure.
 	Hold()
-	// Held is the status of the step whose result is held.
+	// Held returns the status of the step whose result is held.
 	Held() (status result.Status, held bool)
-	// Left is the number of steps that are not taken down yet, one that is held included.
+	// Left returns the number of steps that are not recorded yet, including a held one.
 	Left() int
-	// Prevent holds the next step as one that failure has kept from beginning.
+	// Prevent holds the next step as one that could not begin because of failure.
 	Prevent(failure error)
-	// Amend adds the failure of a hook to the step that it followed. Of one that had not passed already only what was said counts.
+	// Amend adds the failure of a hook to the step before it. If that step had not passed, only the text said is added.
 	Amend(act, said string, failure error)
-	// Settle takes down the step that is held, and reports whether it has passed, or none was held.
+	// Settle records the held step, and reports whether it passed or none was held.
 	Settle() (passed bool)
-	// Part says that the hooks after the scenario begin, which have the time that it returns, whatever the run's deadline is.
+	// Part marks the beginning of the hooks after the scenario. It returns their time, which is independent of the deadline.
 	Part() time.Duration
 }
 
-// Script is a scenario as godog runs it.
+// Script is a scenario in the form that godog runs.
 type Script struct {
 	name     string
 	path     string
 	source   []byte
-	patterns []*regexp.Regexp // one for each text that a step has
+	patterns []*regexp.Regexp // one for each text of a step
 }
 
-// NewScript makes a Script of the scenario. texts are those of the steps that the run does; others are undefined to godog.
+// NewScript returns the Script of a scenario. texts are the texts of the steps that the run executes. Other steps are
+// undefined for godog.
 func NewScript(s *features.Scenario, texts []string) *Script {
 	script := &Script{name: s.Name, path: s.Path, source: s.Source}
 	for _, text := range texts {
@@ -64,8 +65,8 @@ func NewScript(s *features.Scenario, texts []string) *Script {
 	return script
 }
 
-// Execute runs the script through godog, which calls run.Step for each step, with the team's own steps and hooks where there are
-// any. It returns godog's verdict.
+// Execute runs the script through godog, which calls run.Step for each step, with the team's own steps and hooks, if any. It
+// returns godog's verdict.
 func (o *Own) Execute(ctx context.Context, script *Script, run Run) (passed bool) {
 	if o == nil || len(o.glue) == 0 {
 		return execute(ctx, script, func(ctx context.Context) (context.Context, error) { return ctx, run.Step(ctx) }, nil)
@@ -80,8 +81,8 @@ var registerNullFormat = sync.OnceFunc(func() {
 		func(string, io.Writer) formatters.Formatter { return nullFormatter{} })
 })
 
-// execute runs the script and calls step for every step in order. It returns godog's verdict. hooks, when there are any, are
-// called around what a team's own code registers.
+// execute runs the script and calls step for every step in order. It returns godog's verdict. hooks, if not nil, are called
+// around a team's own hooks.
 func execute(ctx context.Context, script *Script, step func(context.Context) (context.Context, error), hooks *hooks) (passed bool) {
 	registerNullFormat()
 	return godog.TestSuite{
@@ -101,7 +102,7 @@ func execute(ctx context.Context, script *Script, step func(context.Context) (co
 	}.Run() == 0
 }
 
-// nullFormatter is the formatter that godog insists on.
+// nullFormatter is the formatter that godog requires.
 type nullFormatter struct{}
 
 func (nullFormatter) TestRunStarted()                                                            {}

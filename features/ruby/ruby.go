@@ -1,5 +1,5 @@
-// Package ruby finds the step definitions in Ruby files of Cucumber. It does not run Ruby, and does not understand it: it
-// finds lines that begin a definition or a hook, as people write them.
+// Package ruby finds the step definitions in Ruby files of Cucumber. It does not run or parse Ruby: it finds lines that begin
+// a definition or a hook in the usual style.
 package ruby
 
 import (
@@ -16,7 +16,7 @@ import (
 type Definition struct {
 	Line    int
 	Hook    string // "Before"; empty for a step definition
-	Pattern string // regular expression as it stands in the file, or a text; empty for a hook
+	Pattern string // regular expression as in the file, or a text; empty for a hook
 	Text    bool   // Pattern is a text
 }
 
@@ -42,11 +42,11 @@ func Parse(text string) []Definition {
 	return found
 }
 
-// group is a group of a regular expression that holds no other, with what repeats it.
+// group matches an innermost group of a regular expression, with its repetition.
 var group = regexp.MustCompile(`\((\?:)?((?:\\.|\[[^\]]*\]|[^()\\\[])*)\)([?*+]?)`)
 
-// Sentence writes the pattern as the name of a scenario tagged @step: anchors go, and a group becomes a placeholder. It is the
-// beginning of one for what it cannot read.
+// Sentence returns the pattern as the name of a scenario tagged @step: without anchors, with a placeholder for each group. For
+// a complex pattern the result is only a draft.
 func (d Definition) Sentence() string {
 	if d.Text {
 		return d.Pattern
@@ -79,8 +79,8 @@ func (d Definition) Sentence() string {
 
 var escaped = regexp.MustCompile(`\\([^a-zA-Z0-9])`)
 
-// Beside finds the Ruby files that Cucumber loads with a feature: those of "steps", "step_definitions" and "support" in its
-// directory, and in those above it up to "features".
+// Beside finds the Ruby files that Cucumber loads with a feature: those in "steps", "step_definitions" and "support" in its
+// directory and its parents up to "features".
 func Beside(feature string) ([]string, error) {
 	var files []string
 	for dir := filepath.Dir(feature); ; dir = filepath.Dir(dir) {
