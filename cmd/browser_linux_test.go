@@ -123,6 +123,7 @@ func ended(t *testing.T, cmd *exec.Cmd, limit time.Duration) int {
 // TestBrowserOfAKilledProgram kills the program in the middle of a visit: its browser ends with it, and what that left on
 // the disk goes with the next start.
 func TestBrowserOfAKilledProgram(t *testing.T) {
+	t.Parallel()
 	v := newVisited(t)
 	cmd := v.program(t, "run", v.write(t, "", "/hang"))
 	begin(t, cmd)
@@ -142,8 +143,10 @@ func TestBrowserOfAKilledProgram(t *testing.T) {
 }
 
 func TestBrowserOfAStoppedProgram(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"run"}, {"agent", "--listen", "127.0.0.1:0"}} {
 		t.Run(args[0], func(t *testing.T) {
+			t.Parallel()
 			v := newVisited(t)
 			cmd := v.program(t, append(args, v.write(t, "", "/hang"))...)
 			begin(t, cmd)
@@ -157,6 +160,7 @@ func TestBrowserOfAStoppedProgram(t *testing.T) {
 
 // TestBrowsersOfTwoAgents has two agents share a state directory, and kills one of them.
 func TestBrowsersOfTwoAgents(t *testing.T) {
+	t.Parallel()
 	v := newVisited(t)
 	one := v.program(t, "agent", "--listen", "127.0.0.1:0", v.write(t, "browser: {runs: 2}\n", "/"))
 	two := v.program(t, "agent", "--listen", "127.0.0.1:0", v.write(t, "browser: {runs: 2}\n", "/other"))
@@ -175,6 +179,7 @@ func TestBrowsersOfTwoAgents(t *testing.T) {
 }
 
 func TestRemoteBrowser(t *testing.T) {
+	t.Parallel()
 	v := newVisited(t)
 	path, err := browser.Find()
 	if err != nil {
@@ -247,6 +252,7 @@ func cut(text []byte, err error) (line, rest []byte, more bool) {
 
 // TestNoBrowser holds that only the scenarios that need a browser are unknown without one.
 func TestNoBrowser(t *testing.T) {
+	t.Parallel()
 	v := newVisited(t)
 	name := v.write(t, "browser: {path: /nonexistent/chromium}\n", "/")
 	plain := filepath.Join(v.dir, "plain.feature")
@@ -268,7 +274,8 @@ func TestNoBrowser(t *testing.T) {
 	}
 }
 
-// TestBrowserInItsSandbox runs as an ordinary user, for whom the browser keeps its sandbox.
+// TestBrowserInItsSandbox runs as an ordinary user, for whom the browser keeps its sandbox. It is not parallel: a program that
+// another test starts meanwhile would have the copy open, which can then not be run.
 func TestBrowserInItsSandbox(t *testing.T) {
 	v := newVisited(t)
 	if os.Getuid() != 0 {
@@ -304,6 +311,7 @@ func TestBrowserInItsSandbox(t *testing.T) {
 
 // TestProcessOne runs the agent as the first process of a namespace, which inherits what browsers leave behind.
 func TestProcessOne(t *testing.T) {
+	t.Parallel()
 	v := newVisited(t)
 	unshare, err := exec.LookPath("unshare")
 	if err != nil || os.Getuid() != 0 {

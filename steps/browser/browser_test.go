@@ -126,6 +126,7 @@ func textOf(n *html.Node) string {
 }
 
 func TestVisit(t *testing.T) {
+	t.Parallel()
 	b, url := started(t, browser.Options{}), site(t)
 	ctx := within(t, 30*time.Second)
 	tab := opened(ctx, t, b)
@@ -227,6 +228,7 @@ func TestUnreachable(t *testing.T) {
 // TestBroken kills the browser and a renderer, and hangs a page. It checks that the errors report a broken browser, and
 // that the next tab works.
 func TestBroken(t *testing.T) {
+	t.Parallel()
 	b, url := started(t, browser.Options{}), site(t)
 	ctx := within(t, 60*time.Second)
 	var broken *browser.Broken
@@ -269,6 +271,7 @@ func TestBroken(t *testing.T) {
 // TestStopped checks that a browser that no longer responds between two tabs is replaced, long before a scenario's time
 // ends, and then ended.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	b, url := started(t, browser.Options{}), site(t)
 	ctx := within(t, 15*time.Second)
 	if err := opened(ctx, t, b).Close(); err != nil {

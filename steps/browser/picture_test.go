@@ -32,6 +32,7 @@ const secretive = `<!DOCTYPE html><style>body { font: bold 40px monospace; color
 
 // TestPicture searches the pixels of a picture for those of a secret.
 func TestPicture(t *testing.T) {
+	t.Parallel()
 	b := started(t, browser.Options{})
 	mux := http.NewServeMux()
 	for path, body := range map[string]string{"/{$}": secretive, "/open": "<style>div { background: #0a0; width: 200px; height: 60px }</style><div></div><p style='color:#f00;font:bold 80px monospace'>for all",

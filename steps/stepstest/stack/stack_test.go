@@ -4,18 +4,23 @@ package stack_test
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )
@@ -58,17 +63,100 @@ func testMain(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	build := exec.Command("go", "build", "-o", dir+"/", "../../../cmd/stepwatch", "./stackctl")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped, and as go vet compiled it before
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		return 0, fmt.Errorf("build the programs under test: %w", err)
 	}
-	return stack.Enter(programs + "=" + dir)
+	if !divisible() {
+		return stack.Enter(programs + "=" + dir)
+	}
+	return enterTwice(dir)
+}
+
+// divisible reports whether the tests may run in two processes: whether nothing was asked for that concerns one process, as a
+// choice of tests and a profile do.
+func divisible() bool {
+	flag.Parse()
+	yes := true
+	flag.Visit(func(f *flag.Flag) {
+		switch strings.TrimPrefix(f.Name, "test.") {
+		case "v", "count", "timeout", "paniconexit0", "testlogfile":
+		default:
+			yes = false
+		}
+	})
+	return yes
+}
+
+// enterTwice runs the two halves of the tests at the same time. The output of the second half follows that of the first.
+func enterTwice(dir string) (code int, err error) {
+	var second int
+	var secondErr error
+	var both sync.WaitGroup
+	both.Go(func() { second, secondErr = stack.Enter(programs+"="+dir, half+"="+secondHalf) })
+	first, firstErr := stack.Enter(programs+"="+dir, half+"=first")
+	both.Wait()
+	said, err := os.Open(filepath.Join(dir, secondHalf))
+	if err != nil { // it did not get that far
+		return max(first, second), errors.Join(firstErr, secondErr, err)
+	}
+	defer said.Close()
+	_, err = io.Copy(os.Stdout, said)
+	return max(first, second), errors.Join(firstErr, secondErr, err)
+}
+
+// half is the environment variable that tells the tests in the namespaces which half of them to run; all of them without it.
+const (
+	half       = "STEPWATCH_STACK_HALF"
+	secondHalf = "second"
+)
+
+// beside are the tests that have a second stack when all tests run: what is told of the mail (logs, queues, alerts, monitors), and
+// what is not mail. The halves take equally long. Each stack has its namespaces, so neither half sees anything of the other.
+var beside = []string{
+	"TestQueueAlerts", "TestQueueThatCannotBeRead", "TestEximQueueAlerts", "TestAPIAndExporterAlerts", "TestAgentWaitsForNoDisk", "TestDiskAlert", "TestBanAlerts",
+	"TestMailLogsOfRealServers", "TestMailLogRotatedWhileRead", "TestAlertsOfTheMailLog", "TestFollowingAMessageInTheLog", "TestMailLogThatMayNotBeRead",
+	"TestMailLogBySyslog", "TestMailLogInTheJournal",
+	"TestPrometheusScrapesTheAgent", "TestNagiosRunsThePlugin", "TestNagiosShowsAnAlert",
+	"TestCertificateFaultsOfRealServers", "TestServedCertificate", "TestFingerprintAsOpenSSL", "TestTimesAsBlackboxExporter",
+	"TestCertificateFaultsOfEachProtocol", "TestStapledByNginx",
+	"TestShippedFeaturesOfTheWeb", "TestFilesOfNginx", "TestProxiesOfApache", "TestDatabases", "TestDNS", "TestDNSFaults", "TestDNSEqualsDig",
+}
+
+// choose has m.Run run the half that this process is for.
+func choose(which string) error {
+	names := "^(" + strings.Join(beside, "|") + ")$"
+	switch which {
+	case "":
+		return nil
+	case secondHalf:
+		said, err := os.Create(filepath.Join(os.Getenv(programs), secondHalf))
+		if err != nil {
+			return err
+		}
+		defer said.Close()
+		for _, stream := range []*os.File{os.Stdout, os.Stderr} {
+			if err := unix.Dup2(int(said.Fd()), int(stream.Fd())); err != nil {
+				return err
+			}
+		}
+		flag.Parse()
+		return errors.Join(flag.Set("test.run", names), flag.Set("test.testlogfile", "")) // the first half writes it
+	default:
+		flag.Parse()
+		return flag.Set("test.skip", names)
+	}
 }
 
 func testInside(m *testing.M) (code int, err error) {
+	which := os.Getenv(half)
+	if err := choose(which); err != nil {
+		return 0, fmt.Errorf("choose the tests: %w", err)
+	}
 	stepwatch = filepath.Join(os.Getenv(programs), "stepwatch")
 	stackctl = filepath.Join(os.Getenv(programs), "stackctl")
-	temporary := filepath.Join(os.Getenv(programs), "tmp")
+	temporary := filepath.Join(os.Getenv(programs), "tmp"+which)
 	if err := os.Mkdir(temporary, 0o755); err != nil {
 		return 0, err
 	}
@@ -195,15 +283,19 @@ func executeAs(t *testing.T, uid uint32, program string, args ...string) (code i
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// eventually repeats found every 20 ms until it says yes or the limit is over.
+// eventually repeats found until it says yes or the limit is over. It rests for 20 ms in between, and longer when found takes long
+// itself, so that asking does not hold up what is waited for.
 func eventually(t *testing.T, limit time.Duration, what string, found func() bool) {
 	t.Helper()
-	pause := time.NewTicker(20 * time.Millisecond)
-	defer pause.Stop()
+	const least, most, share = 20 * time.Millisecond, 200 * time.Millisecond, 4
 	deadline := time.After(limit)
-	for !found() {
+	for {
+		start := time.Now()
+		if found() {
+			return
+		}
 		select {
-		case <-pause.C:
+		case <-time.After(max(least, min(most, share*time.Since(start)))):
 		case <-deadline:
 			t.Fatalf("not within %s: %s", limit, what)
 		}
