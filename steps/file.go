@@ -409,7 +409,7 @@ func (l *looked) unreadable(ctx context.Context, act string, err error) error {
 	case errors.Is(err, archive.ErrProgram):
 		return Fail(result.ReasonConfig, result.BlameMonitor, "%s: %w", act, err)
 	case truncated && time.Since(f.Modified).Abs() < beingWritten:
-		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w (it was changed %s ago and may still be being written)", act, err, shownSpan(time.Since(f.Modified)))
+		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w (it was changed %s ago and may still be incomplete)", act, err, shownSpan(time.Since(f.Modified)))
 	case truncated, errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrFormat), errors.Is(err, dump.ErrFormat):
 		return Fail(result.ReasonUnexpected, result.BlameTarget, "%s: %w", act, err)
 	}

@@ -141,7 +141,7 @@ func TestFileIsWhole(t *testing.T) {
 		at(testdata+"postgres15.sql") + archived:                                           `unexpected target: unpack dump/testdata/postgres15.sql: it is not an archive of a known format`,
 		at(testdata+"postgres15/3350.dat.gz") + `Then the file contains "subject 200x"`:    "passed",
 		at(dir+"/cut.dump") + postgres:                                                     `unexpected target: read the dump \S+/cut.dump: it is truncated: in the table public.mails`,
-		at(dir+"/fresh.dump") + postgres:                                                   `unexpected target: read the dump \S+/fresh.dump: it is truncated: in the table public.mails \(it was changed 5s ago and may still be being written\)`,
+		at(dir+"/fresh.dump") + postgres:                                                   `unexpected target: read the dump \S+/fresh.dump: it is truncated: in the table public.mails \(it was changed 5s ago and may still be incomplete\)`,
 		at(dir+"/cut.gz") + archived:                                                       `unexpected target: unpack \S+/cut.gz: it is truncated`,
 		at(dir+"/cut.gz") + `Then the file does not contain "ERROR"`:                       `unexpected target: read \S+/cut.gz: it is truncated`,
 		at(dir+"/cut.gz") + `Then the file matches "ERROR"`:                                `unexpected target: read \S+/cut.gz: it is truncated`,
