@@ -4,6 +4,7 @@ package agent
 
 import (
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 // signalKind sends a signal to the browser's processes of one kind: "renderer", "gpu-process", "utility", or "" for the
@@ -87,11 +89,11 @@ func TestBrowserFaults(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(stop)
-	r := &Runner{Target: new(steps.Target).Set(b).Set(steps.Web{Patience: 5 * time.Second})}
+	r := &Runner{Target: new(steps.Target).Set(b).Set(httpwire.Web{Patience: 5 * time.Second})}
 	visit := func(path string, timeout time.Duration, more ...string) *result.Result {
 		s := scenario("Visit", append([]string{`I go to "` + server.URL + path + `"`}, more...)...)
 		s.Policy.Browser, s.Policy.Timeout = true, timeout
-		return run(t, r, s, steps.Builtin())
+		return run(t, r, s, builtin.Library())
 	}
 	see := `I should see "Welcome"`
 	kill := func(kind string, signal syscall.Signal) func() {
@@ -165,7 +167,7 @@ func TestBrowserReplaced(t *testing.T) {
 		defer b.Close()
 		r := &Runner{Target: new(steps.Target).Set(b)}
 		for range 11 { // it is looked at after ten
-			if res := run(t, r, s, steps.Builtin()); res.State() != result.OK {
+			if res := run(t, r, s, builtin.Library()); res.State() != result.OK {
 				t.Error(outline(res))
 			}
 		}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -60,7 +61,7 @@ func TestBrowserSoak(t *testing.T) {
 			killed++
 			disturb = time.AfterFunc(time.Duration(rand.IntN(300))*time.Millisecond, func() { killOne(dir) })
 		}
-		res := run(t, r, s, steps.Builtin())
+		res := run(t, r, s, builtin.Library())
 		if disturb != nil {
 			disturb.Stop()
 		}

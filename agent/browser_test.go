@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -44,7 +45,7 @@ func TestBrowserBreaks(t *testing.T) {
 			"failed ran=true browser monitor GET " + server.URL + "/: use the browser: the browser ended\nskipped ran=false   \n",
 	} {
 		kills.Store(killed)
-		expect(t, run(t, r, s, steps.Builtin()), want)
+		expect(t, run(t, r, s, builtin.Library()), want)
 	}
 	pid := b.Stats().PID
 	if err := b.Close(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"maps"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func (s *scene) plan(t *testing.T, timeout time.Duration, lines string) *agent.P
 		t.Fatal(err)
 	}
 	var definitions []steps.Definition
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		definitions = append(definitions, steps.Definition{Area: d.Area, Sentence: d.Sentence, Pattern: d.Pattern, Does: d.Does, Example: d.Example, Table: d.Table, DocString: d.DocString,
 			Waits: d.Waits, Func: d.Func, Prepare: d.Prepare})
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"io"
 	"net"
 	"net/http"
@@ -166,7 +167,7 @@ func compileText(text string) ([]*agent.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	library := steps.Builtin()
+	library := builtin.Library()
 	var plans []*agent.Plan
 	for _, s := range loaded.Scenarios() {
 		plan := agent.NewPlan(s, library, agent.Defaults{Every: time.Second, Timeout: 30 * time.Second})

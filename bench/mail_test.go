@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,7 +162,7 @@ func (s *realMail) arrivals(b *testing.B, account string) (stop func() []time.Ti
 func noted(note func(time.Time)) *steps.Library {
 	library := []steps.Definition{{Area: "bench", Sentence: "the time is noted",
 		Func: func(context.Context, *steps.World, steps.Args) error { note(time.Now()); return nil }}}
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		if d.Area == "mail" {
 			library = append(library, steps.Definition{Area: d.Area, Sentence: d.Sentence, Pattern: d.Pattern, Func: d.Func, Prepare: d.Prepare})
 		}

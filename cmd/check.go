@@ -10,6 +10,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 func init() {
@@ -40,7 +41,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	defer set.close()
 	if *compat {
-		web := steps.SettingsOf[steps.Web](set.target())
+		web := steps.SettingsOf[httpwire.Web](set.target())
 		web.CucumberNagios = true
 		set.target().Set(web)
 	}

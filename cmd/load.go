@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"slices"
 	"strings"
 
@@ -102,7 +103,7 @@ func newSet(c *config.Config, loaded *features.Set, glue []cucumber.Glue) (*set,
 		return nil, err
 	}
 	s := &set{config: c, own: own, warnings: loaded.Warnings, sentences: loaded.Sentences, partial: loaded.Partial}
-	s.library, s.mistakes = steps.Builtin().With(own.Definitions()...).Define(loaded.Sentences)
+	s.library, s.mistakes = builtin.Library().With(own.Definitions()...).Define(loaded.Sentences)
 	for _, scenario := range loaded.Scenarios() {
 		s.plans = append(s.plans, agent.NewPlan(scenario, s.library, c.Defaults))
 	}

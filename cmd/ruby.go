@@ -8,7 +8,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/features/ruby"
-	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/command"
 )
 
 // rubyWarnings warns of the definitions in the Ruby files next to the features that no sentence replaces. It ignores the
@@ -60,7 +60,7 @@ var placeholder = regexp.MustCompile(`<[a-z]+(?: \d+)?(?::(int|word))?>`)
 
 // has reports whether a step that a Ruby definition matches means a sentence of the library.
 func (s *set) has(d ruby.Definition) bool {
-	text, shipped := steps.CucumberNagiosExample(d.Pattern)
+	text, shipped := command.CucumberNagiosExample(d.Pattern)
 	if !shipped {
 		text = placeholder.ReplaceAllStringFunc(d.Sentence(), func(p string) string {
 			if placeholder.FindStringSubmatch(p)[1] == "int" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"io"
 	"os"
 	"slices"
@@ -84,7 +85,7 @@ func catalogue(t *terminal, configured string, paths []string) (*steps.Library, 
 	if err != nil {
 		return nil, err
 	}
-	library := steps.Builtin().With(own.Definitions()...)
+	library := builtin.Library().With(own.Definitions()...)
 	if len(paths) == 0 {
 		paths = c.Features
 	}

@@ -3,12 +3,11 @@ package cmd
 import (
 	"bytes"
 	"encoding/json"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/stepwatch/stepwatch/steps"
 )
 
 // TestCatalogueForPrograms holds the names that docs/authoring.md promises, and that no sentence is missing.
@@ -37,7 +36,7 @@ func TestCatalogueForPrograms(t *testing.T) {
 		}
 		entries[entry["sentence"]] = entry
 	}
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		if entries[d.Sentence] == nil {
 			t.Errorf("%q is missing", d.Sentence)
 		}

@@ -3,12 +3,18 @@ package steps
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/certificate"
 )
 
 // Dial opens a TCP connection to "host:port" and reports the phases "dns" (only if it looked up a name) and "connect". It
@@ -16,33 +22,33 @@ import (
 // the remaining time. The error is that of the first. blame is the leg that the connection belongs to. The caller must
 // close the connection when ctx ends.
 func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (net.Conn, error) {
-	return w.dial(ctx, address, blame, route{})
+	return w.DialRoute(ctx, address, blame, Route{})
 }
 
-// route restricts how a connection is made. The zero value allows everything.
-type route struct {
-	family         string // "ip4" or "ip6"; empty means both
-	loopbackSource net.IP // source address of connections to 127.0.0.0/8; nil leaves it to the system
+// Route restricts how a connection is made. The zero value allows everything.
+type Route struct {
+	Family         string // "ip4" or "ip6"; empty means both
+	LoopbackSource net.IP // source address of connections to 127.0.0.0/8; nil leaves it to the system
 }
 
-func (r route) dialer(to string) *net.Dialer {
-	if ip, err := netip.ParseAddr(to); r.loopbackSource != nil && err == nil && ip.Is4() && ip.IsLoopback() {
-		return &net.Dialer{KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: r.loopbackSource}}
+func (r Route) dialer(to string) *net.Dialer {
+	if ip, err := netip.ParseAddr(to); r.LoopbackSource != nil && err == nil && ip.Is4() && ip.IsLoopback() {
+		return &net.Dialer{KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: r.LoopbackSource}}
 	}
-	return &dialer
+	return &Dialer
 }
 
-// lookUp returns the addresses of host in the resolver's order.
-func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) ([]string, error) {
-	if r.family == "" {
+// LookUp returns the addresses of host in the resolver's order.
+func (r Route) LookUp(ctx context.Context, resolver *net.Resolver, host string) ([]string, error) {
+	if r.Family == "" {
 		return resolver.LookupHost(ctx, host)
 	}
-	ips, err := resolver.LookupNetIP(ctx, r.family, host)
+	ips, err := resolver.LookupNetIP(ctx, r.Family, host)
 	if missing := (*net.DNSError)(nil); errors.As(err, &missing) && missing.IsNotFound {
-		missing.Err = "it has no IPv" + r.family[len("ip"):] + " address"
+		missing.Err = "it has no IPv" + r.Family[len("ip"):] + " address"
 	}
 	if unfit := (*net.AddrError)(nil); errors.As(err, &unfit) { // from the hosts file
-		err = &net.DNSError{Name: host, Err: "it has no IPv" + r.family[len("ip"):] + " address", IsNotFound: true}
+		err = &net.DNSError{Name: host, Err: "it has no IPv" + r.Family[len("ip"):] + " address", IsNotFound: true}
 	}
 	addresses := make([]string, len(ips))
 	for i, ip := range ips {
@@ -51,7 +57,8 @@ func (r route) lookUp(ctx context.Context, resolver *net.Resolver, host string) 
 	return addresses, err
 }
 
-func (w *World) dial(ctx context.Context, address string, blame result.Blame, r route) (net.Conn, error) {
+// DialRoute is Dial along a route.
+func (w *World) DialRoute(ctx context.Context, address string, blame result.Blame, r Route) (net.Conn, error) {
 	act := "connect to " + address
 	if other, found := w.target.ConnectTo[address]; found {
 		act += " (at " + other + ")"
@@ -59,16 +66,16 @@ func (w *World) dial(ctx context.Context, address string, blame result.Blame, r 
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, scenarioFault("%q is not a host and port: %w", address, err)
+		return nil, FailScenario("%q is not a host and port: %w", address, err)
 	}
 	addresses := []string{host}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip = ip.Unmap(); r.family == "ip4" && !ip.Is4() || r.family == "ip6" && !ip.Is6() {
-			return nil, scenarioFault("%s: %q is not an IPv%s address", act, host, r.family[len("ip"):])
+		if ip = ip.Unmap(); r.Family == "ip4" && !ip.Is4() || r.Family == "ip6" && !ip.Is6() {
+			return nil, FailScenario("%s: %q is not an IPv%s address", act, host, r.Family[len("ip"):])
 		}
 	} else {
 		start := time.Now()
-		addresses, err = r.lookUp(ctx, w.resolver(), host)
+		addresses, err = r.LookUp(ctx, w.Resolver(), host)
 		w.Phase("dns", time.Since(start), "")
 		if err != nil {
 			return nil, FailNet(ctx, err, blame, act)
@@ -95,13 +102,13 @@ func (w *World) dial(ctx context.Context, address string, blame result.Blame, r 
 	return nil, FailNet(ctx, first, blame, act)
 }
 
-// dialer disables TCP keep-alive: no connection outlives the deadline of its scenario, and it costs four system calls.
-var dialer = net.Dialer{KeepAlive: -1}
+// Dialer disables TCP keep-alive: no connection outlives the deadline of its scenario, and it costs four system calls.
+var Dialer = net.Dialer{KeepAlive: -1}
 
-// resolver returns a resolver that asks the target's DNS server, in pure Go so that ctx ends a lookup at once. It is for
+// Resolver returns a resolver that asks the target's DNS server, in pure Go so that ctx ends a lookup at once. It is for
 // connections, which go where other programs on this machine go: /etc/hosts and the machine's order of addresses apply.
 // Steps about DNS itself use dnsClient.
-func (w *World) resolver() *net.Resolver {
+func (w *World) Resolver() *net.Resolver {
 	if w.target.Resolver == "" {
 		return net.DefaultResolver
 	}
@@ -135,16 +142,131 @@ func (w *World) Handshake(ctx context.Context, conn net.Conn, serverName string,
 	err = w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) })
 	if err != nil {
 		_ = conn.Close() // the handshake's error says what is wrong
-		return nil, failHandshake(ctx, err, blame, config)
+		return nil, FailHandshake(ctx, err, blame, config)
 	}
-	w.measureCertificate(client.ConnectionState())
+	w.MeasureCertificate(client.ConnectionState())
 	return client, nil
 }
 
-func (w *World) measureCertificate(state tls.ConnectionState) {
+// MeasureCertificate measures when the server's own certificate ends.
+func (w *World) MeasureCertificate(state tls.ConnectionState) {
 	if len(state.PeerCertificates) == 0 {
 		return
 	}
 	w.Measure("tls_certificate_not_after_timestamp_seconds", "Unix time of the end of the server's own certificate.",
 		float64(state.PeerCertificates[0].NotAfter.Unix()))
+}
+
+const (
+	portIMAP  = 143
+	PortIMAPS = 993
+)
+
+// Pause waits for d. It returns the error of ctx when that ends first.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// PortPOP3S is the port of POP3 over TLS from the first byte (RFC 8314).
+const PortPOP3S = 995
+
+// Families maps the names of address families in sentences to networks.
+var Families = map[string]string{"IPv4": "ip4", "IPv6": "ip6"}
+
+// The ports of SMTP between servers, and of submission over TLS from the first byte (RFC 5321, RFC 8314).
+const (
+	PortSMTP  = 25
+	PortSMTPS = 465
+)
+
+// ServerAddress splits "mail.example.org:587" into host and port. For "alice:587" it returns the server of account
+// alice, and for "mx1:25" the address of host mx1.
+func (w *World) ServerAddress(text string) (host string, port int, err error) {
+	host, number, splitErr := net.SplitHostPort(text)
+	port, err = strconv.Atoi(number)
+	if splitErr != nil || err != nil || host == "" || port < 1 || port > 65535 {
+		return "", 0, FailScenario("%q is not a host and port: write it as \"mail.example.org:25\"", text)
+	}
+	if account, found := w.target.Accounts[host]; found {
+		host, err = account.Require("smtp", account.SMTP)
+		return host, port, err
+	}
+	return w.target.AddressOf(host), port, nil
+}
+
+// AppendFault appends those faults that are not nil.
+func AppendFault(faults []*certificate.Fault, more ...*certificate.Fault) []*certificate.Fault {
+	for _, f := range more {
+		if f != nil && !slices.ContainsFunc(faults, func(known *certificate.Fault) bool { return known.Text == f.Text }) {
+			faults = append(faults, f)
+		}
+	}
+	return faults
+}
+
+// CertificateFaults returns the faults that make clients reject the served certificates for a host, now or within left.
+func CertificateFaults(ctx context.Context, judge *certificate.Judge, served []*x509.Certificate, host string, left time.Duration) []*certificate.Fault {
+	faults := judge.Validity(served, left)
+	faults = AppendFault(faults, certificate.Host(served, host))
+	if trust := judge.Trust(ctx, served); trust != nil && !slices.ContainsFunc(faults, func(f *certificate.Fault) bool { return f.Kind == trust.Kind }) {
+		faults = AppendFault(faults, trust)
+	}
+	return faults
+}
+
+// faultReasons maps the kinds of faults to the reason of a failed step, in the order of certificate.Kind.
+var faultReasons = []struct {
+	kind   certificate.Kind
+	reason result.Reason
+}{
+	{certificate.SelfSigned, result.ReasonCertAuthority},
+	{certificate.UnknownAuthority, result.ReasonCertAuthority},
+	{certificate.WrongHost, result.ReasonCertHost},
+	{certificate.Expired, result.ReasonCertExpired},
+	{certificate.NotYetValid, result.ReasonCertExpired},
+	{certificate.MissingIntermediate, result.ReasonCertChain},
+	{certificate.Invalid, result.ReasonTLS},
+	{certificate.Weak, result.ReasonCertWeak},
+	{certificate.Soon, result.ReasonCertSoon},
+}
+
+// DescribeFaults describes all faults of a certificate. The most important fault comes first and determines the reason.
+func DescribeFaults(faults []*certificate.Fault) (reason result.Reason, text string) {
+	var told []string
+	for _, known := range faultReasons {
+		for _, f := range faults {
+			if f.Kind != known.kind {
+				continue
+			}
+			if reason == "" {
+				reason = known.reason
+			}
+			told = append(told, fmt.Sprintf("%s (%s)", f.Text, f.Kind))
+		}
+	}
+	return reason, strings.Join(told, "; it ")
+}
+
+// FailHandshake returns a Failure for the error of a handshake with config. crypto/tls reports only the first fault of
+// a certificate; failHandshake reports all of them.
+func FailHandshake(ctx context.Context, err error, blame result.Blame, config *tls.Config) error {
+	act := "TLS handshake with " + config.ServerName
+	unverified := (*tls.CertificateVerificationError)(nil)
+	if !errors.As(err, &unverified) {
+		return FailNet(ctx, err, blame, act)
+	}
+	judge := &certificate.Judge{Now: time.Now(), Roots: config.RootCAs} // without downloads of other certificates
+	faults := CertificateFaults(ctx, judge, unverified.UnverifiedCertificates, config.ServerName, 0)
+	if len(faults) < 2 {
+		return FailNet(ctx, err, blame, act)
+	}
+	reason, told := DescribeFaults(faults)
+	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: "its certificate " + told, err: err}}
 }

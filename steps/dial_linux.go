@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// quickAck makes the kernel acknowledge data on conn at once, tcp(7) TCP_QUICKACK. A server that writes twice
+// QuickAck makes the kernel acknowledge data on conn at once, tcp(7) TCP_QUICKACK. A server that writes twice
 // without reading in between (Postfix: session ticket, then a short reply) holds the second write back until the first
 // is acknowledged (RFC 896), and the kernel's delayed acknowledgement is 40 ms. This pause is ours, not the server's,
 // and would count in the time of every step. The option is not permanent, so it is set before each read.
-func quickAck(conn net.Conn) net.Conn {
+func QuickAck(conn net.Conn) net.Conn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return conn

@@ -4,5 +4,5 @@ package steps
 
 import "net"
 
-// quickAck does nothing here: only Linux has immediate acknowledgements.
-func quickAck(conn net.Conn) net.Conn { return conn }
+// QuickAck does nothing here: only Linux has immediate acknowledgements.
+func QuickAck(conn net.Conn) net.Conn { return conn }

@@ -20,18 +20,18 @@ import (
 type Failure struct {
 	Reason result.Reason
 	Blame  result.Blame
-	err    error
+	Err    error
 }
 
 // Error returns one line: the action, the object, wanted and got.
-func (f *Failure) Error() string { return f.err.Error() }
+func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the underlying error, so that the refusal of a protocol keeps its code as a value.
-func (f *Failure) Unwrap() error { return f.err }
+func (f *Failure) Unwrap() error { return f.Err }
 
 // Fail returns a Failure. The format is that of fmt.Errorf, including %w.
 func Fail(reason result.Reason, blame result.Blame, format string, args ...any) error {
-	return &Failure{Reason: reason, Blame: blame, err: fmt.Errorf(format, args...)}
+	return &Failure{Reason: reason, Blame: blame, Err: fmt.Errorf(format, args...)}
 }
 
 // FailNet returns a Failure for an error of the network, TLS or a deadline, with the reason found in it. blame is the leg
@@ -87,17 +87,20 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		reason, detail = result.ReasonDisconnected, "the server closed the connection"
 	}
-	return &Failure{Reason: reason, Blame: blame, err: &netFailure{act: act, detail: detail, err: err}}
+	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: detail, err: err}}
 }
 
-// netFailure has the operator's text of a network error and wraps the original.
-type netFailure struct {
-	act, detail string
+// NetFailure has the operator's text of a network error and wraps the original.
+type NetFailure struct {
+	act, Detail string
 	err         error
 }
 
-func (n *netFailure) Error() string { return n.act + ": " + n.detail }
-func (n *netFailure) Unwrap() error { return n.err }
+// Error returns the act and what went wrong in it.
+func (n *NetFailure) Error() string { return n.act + ": " + n.Detail }
+
+// Unwrap returns the error below.
+func (n *NetFailure) Unwrap() error { return n.err }
 
 // AsFailure converts an error of code that does not use Failures. For an error of the network, TLS or a deadline it has the
 // reason of FailNet, otherwise ReasonUnexpected. The blame is the target unless the error shows otherwise. The text stays,
@@ -106,23 +109,40 @@ func AsFailure(ctx context.Context, err error) error {
 	if existing := (*Failure)(nil); errors.As(err, &existing) {
 		return err
 	}
-	f := &Failure{Reason: result.ReasonUnexpected, Blame: result.BlameTarget, err: &foreign{err}}
+	f := &Failure{Reason: result.ReasonUnexpected, Blame: result.BlameTarget, Err: &foreign{err}}
 	if known := (*Failure)(nil); errors.As(FailNet(ctx, err, result.BlameTarget, ""), &known) && known.Reason != result.ReasonProtocol {
 		f.Reason, f.Blame = known.Reason, known.Blame
 	}
 	return f
 }
 
+// FailFor makes a Failure of an error that says its reason by a method Reason, as those of packages do that know no run. A
+// mistake of the scenario is blamed on it, everything else on blame. Any other error, nil among them, is returned as it is.
+func FailFor(blame result.Blame, err error) error {
+	var known interface {
+		error
+		Reason() result.Reason
+	}
+	if !errors.As(err, &known) {
+		return err
+	}
+	if known.Reason() == result.ReasonScenario {
+		blame = result.BlameScenario
+	}
+	return &Failure{Reason: known.Reason(), Blame: blame, Err: err}
+}
+
 // foreign joins the text of an error of other code to one line.
 type foreign struct{ err error }
 
 func (f *foreign) Error() string { return strings.Join(strings.Fields(f.err.Error()), " ") }
+
 func (f *foreign) Unwrap() error { return f.err }
 
 // ErrStopped is the cause of a context that ends because stepwatch was told to stop. It blames no server.
 var ErrStopped = errors.New("stepwatch was told to stop")
 
-// scenarioFault returns a Failure for a mistake in the scenario.
-func scenarioFault(format string, args ...any) error {
+// FailScenario returns a Failure for a mistake in the scenario.
+func FailScenario(format string, args ...any) error {
 	return Fail(result.ReasonScenario, result.BlameScenario, format, args...)
 }

@@ -193,7 +193,7 @@ func init() {
 
 func checkZone(a Args, i int, _ Known) error {
 	if _, err := time.LoadLocation(a.Text(i)); err != nil {
-		return scenarioFault("%q is not a time zone: write it as \"Europe/Berlin\" or \"UTC\"", a.Text(i))
+		return FailScenario("%q is not a time zone: write it as \"Europe/Berlin\" or \"UTC\"", a.Text(i))
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func checkZone(a Args, i int, _ Known) error {
 func ParsePort(text string) (int, error) {
 	port, err := strconv.Atoi(text)
 	if err != nil || port < 1 || port > 65535 {
-		return 0, scenarioFault("%s is not a port: write a number from 1 to 65535", text)
+		return 0, FailScenario("%s is not a port: write a number from 1 to 65535", text)
 	}
 	return port, nil
 }
@@ -211,7 +211,7 @@ func ParsePort(text string) (int, error) {
 func CompileRuby(pattern string) (*regexp.Regexp, error) {
 	re, err := regexp.Compile("(?sm)" + pattern)
 	if err != nil {
-		return nil, scenarioFault("%q is not a valid regular expression (RE2 syntax): %w", pattern, err)
+		return nil, FailScenario("%q is not a valid regular expression (RE2 syntax): %w", pattern, err)
 	}
 	return re, nil
 }
@@ -239,13 +239,13 @@ func MissingFile(path string, err error) error {
 func checkAddress(address string) error {
 	shown := features.HidePassword(address)
 	if strings.ContainsAny(address, "“”„‟«»") {
-		return scenarioFault("%s is in typographic quotes: write \"%s\"", shown, straight.Replace(strings.Trim(shown, "“”„‟«»")))
+		return FailScenario("%s is in typographic quotes: write \"%s\"", shown, straight.Replace(strings.Trim(shown, "“”„‟«»")))
 	}
 	u, err := url.Parse(strings.TrimSpace(address))
 	switch {
 	case err != nil || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.Scheme != "" && u.Host == "",
 		u.Scheme == "" && strings.HasPrefix(address, "www."):
-		return scenarioFault("%q is not the address of a page: write it as \"https://www.example.org/\"", shown)
+		return FailScenario("%q is not the address of a page: write it as \"https://www.example.org/\"", shown)
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ func (a Args) Text(i int) string { return a.Captured[i] }
 func (a Args) Int(i int) (int, error) {
 	n, err := strconv.Atoi(a.Captured[i])
 	if err != nil {
-		return 0, scenarioFault("%q is not a whole number that fits", a.Captured[i])
+		return 0, FailScenario("%q is not a whole number that fits", a.Captured[i])
 	}
 	return n, nil
 }
@@ -209,7 +209,7 @@ func (a Args) Int(i int) (int, error) {
 func (a Args) Number(i int) (float64, error) {
 	n, err := strconv.ParseFloat(a.Captured[i], 64)
 	if err != nil {
-		return 0, scenarioFault("%q is not a number that fits", a.Captured[i])
+		return 0, FailScenario("%q is not a number that fits", a.Captured[i])
 	}
 	return n, nil
 }
@@ -220,21 +220,19 @@ func (a Args) Port(i int) (int, error) { return ParsePort(a.Captured[i]) }
 // Duration returns parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
 func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }
 
-const day = 24 * time.Hour
-
 // ParseDuration parses a duration of a sentence, in words or in Go's syntax.
 func ParseDuration(s string) (time.Duration, error) {
 	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz ")
 	unit := strings.TrimSpace(s[len(number):])
 	scale, known := map[string]time.Duration{"ms": time.Millisecond, "millisecond": time.Millisecond, "s": time.Second, "sec": time.Second,
-		"second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute, "h": time.Hour, "hour": time.Hour, "d": day, "day": day}[unit]
+		"second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute, "h": time.Hour, "hour": time.Hour, "d": Day, "day": Day}[unit]
 	if !known {
 		scale, known = map[string]time.Duration{"milliseconds": time.Millisecond, "secs": time.Second, "seconds": time.Second,
-			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour, "days": day}[unit]
+			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour, "days": Day}[unit]
 	}
 	n, err := strconv.ParseFloat(number, 64)
 	if !known || err != nil || n < 0 || n*float64(scale) > float64(1<<62) {
-		return 0, scenarioFault("%q is not a duration: write it as \"60s\" or \"5 minutes\"", s)
+		return 0, FailScenario("%q is not a duration: write it as \"60s\" or \"5 minutes\"", s)
 	}
 	return time.Duration(n * float64(scale)), nil
 }
@@ -345,8 +343,8 @@ func (l *Library) With(own ...Definition) *Library {
 
 var builtinLibrary = sync.OnceValue(func() *Library { return NewLibrary(builtin...) })
 
-// Builtin returns the library of all built-in sentences. The first call makes it.
-func Builtin() *Library { return builtinLibrary() }
+// Registered returns the library of all built-in sentences. The first call makes it.
+func Registered() *Library { return builtinLibrary() }
 
 // Area is a chapter of the catalogue.
 type Area struct {

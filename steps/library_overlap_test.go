@@ -1,9 +1,9 @@
 package steps_test
 
 import (
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"testing"
 
-	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/overlap"
 )
 
@@ -17,7 +17,7 @@ func TestNoTextHasTwoMeanings(t *testing.T) {
 		program        overlap.Program
 	}
 	var patterns []pattern
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		for _, m := range d.Matchers() {
 			program, err := overlap.Compile(m.String())
 			if err != nil {

@@ -3,6 +3,7 @@ package steps_test
 import (
 	"context"
 	"errors"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func nothing(context.Context, *steps.World, steps.Args) error { return nil }
 
 // TestBuiltinExamples holds that each example in the catalogue means the sentence that it stands beside.
 func TestBuiltinExamples(t *testing.T) {
-	library := steps.Builtin()
+	library := builtin.Library()
 	for _, d := range library.Definitions() {
 		text := d.Example
 		if keyword, rest, found := strings.Cut(text, " "); found && slices.Contains([]string{"Given", "When", "Then", "And", "But", "*"}, keyword) {
@@ -51,7 +52,7 @@ func TestBindNamesTheNearestSentence(t *testing.T) {
 		`I open "https://www.example.org/"`:            ``,
 		`completely unrelated words about the weather`: ``,
 	} {
-		_, err := steps.Builtin().Bind(features.Step{Text: text})
+		_, err := builtin.Library().Bind(features.Step{Text: text})
 		var undefined *steps.UndefinedError
 		if !errors.As(err, &undefined) {
 			t.Errorf("%q: got %v", text, err)
@@ -138,7 +139,7 @@ func TestPatternsAreFoundByHowTheyBegin(t *testing.T) {
 // TestLibraryAreas checks that each built-in area has a place in the catalogue, and that no place is left over.
 func TestLibraryAreas(t *testing.T) {
 	used := make(map[string]bool)
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		used[d.Area] = true
 		if !slices.ContainsFunc(steps.Areas, func(a steps.Area) bool { return a.Name == d.Area }) {
 			t.Errorf("area %q of %q is not in Areas", d.Area, d.Sentence)

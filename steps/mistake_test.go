@@ -3,6 +3,7 @@ package steps_test
 import (
 	"errors"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 
 // TestExamplesShowWhatStandsBeneath holds that a sentence that needs something beneath it shows it.
 func TestExamplesShowWhatStandsBeneath(t *testing.T) {
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		_, beneath, _ := strings.Cut(d.Example, "\n")
 		if beneath == "" && (d.Table == steps.Required || d.DocString == steps.Required) {
 			t.Errorf("%q: its example lacks what must stand beneath it", d.Sentence)
@@ -89,7 +90,7 @@ func TestMistakesAreFoundWithoutRunning(t *testing.T) {
 		`the redirects should be:`:                                    `argument: "the redirects should be:" needs a table: write its rows below the step, as in the example of "stepwatch steps"`,
 		`"alice" has received a message like this in the last 2 days`: `argument: "{account} has received a message like this in the last {duration}" needs a table: write its rows below the step, as in the example of "stepwatch steps"`,
 	} {
-		bound, err := steps.Builtin().Bind(features.Step{Text: text})
+		bound, err := builtin.Library().Bind(features.Step{Text: text})
 		if err != nil {
 			t.Error(err)
 			continue
@@ -129,7 +130,7 @@ func TestUndefinedSaysHowToWriteIt(t *testing.T) {
 		`I fill in 'Name' with 'O'Hara'`: "",
 		"":                               "",
 	} {
-		_, err := steps.Builtin().Bind(features.Step{Text: text})
+		_, err := builtin.Library().Bind(features.Step{Text: text})
 		var undefined *steps.UndefinedError
 		if !errors.As(err, &undefined) || undefined.Write != want {
 			t.Errorf("%q: got %v", text, err)

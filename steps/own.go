@@ -422,7 +422,8 @@ var errCycle = errors.New("a cycle")
 // cycleError is the mistake of a sentence that contains itself.
 type cycleError struct{ text string }
 
-func (e *cycleError) Error() string        { return e.text }
+func (e *cycleError) Error() string { return e.text }
+
 func (e *cycleError) Is(target error) bool { return target == errCycle }
 
 // does returns the text of the catalogue: the author's description of the scenario, and the steps.

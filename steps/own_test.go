@@ -3,30 +3,15 @@ package steps_test
 import (
 	"errors"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
-	"github.com/stepwatch/stepwatch/steps/stepstest"
+	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
 )
-
-// sentences reads definitions as features.Load does, from texts: a line each sentence, and the steps indented beneath it.
-func sentences(path, text string) (all []*features.Sentence) {
-	for i, line := range strings.Split(text, "\n") {
-		trimmed := strings.TrimSpace(line)
-		switch {
-		case trimmed == "":
-		case strings.HasPrefix(line, "\t"):
-			last := all[len(all)-1]
-			last.Steps = append(last.Steps, features.Step{Keyword: "*", Text: trimmed, Label: trimmed, Path: path, Line: i + 1, Column: 2})
-		default:
-			all = append(all, &features.Sentence{Path: path, Line: i + 1, Column: 1, Feature: "ours", Text: trimmed})
-		}
-	}
-	return all
-}
 
 // unfold writes what a step stands for, a line each step that is left in the end.
 func unfold(b *steps.Bound) string {
@@ -58,7 +43,7 @@ I read "<file:file>"
 	the message has the attachment "always.pdf"`
 
 func TestOwnSentences(t *testing.T) {
-	library, mistakes := steps.Builtin().Define(sentences("features/steps/shop.feature", shop))
+	library, mistakes := builtin.Library().Define(fixture.Sentences("features/steps/shop.feature", shop))
 	if len(mistakes) > 0 {
 		t.Fatal(mistakes)
 	}
@@ -91,7 +76,7 @@ func TestOwnSentences(t *testing.T) {
 
 func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
 	const more = "\nthe cells:\n\tthe table \"x\" should have the rows:\nthe letter:\n\tthe table \"x\" should have the rows:"
-	own := sentences("a.feature", "I print \"<name>\":\n\tit prints\nthe rows of \"<name>\":\n\tthe table \"<name>\" should have the rows:\nI print for all:\n\tI print \"all\":"+more)
+	own := fixture.Sentences("a.feature", "I print \"<name>\":\n\tit prints\nthe rows of \"<name>\":\n\tthe table \"<name>\" should have the rows:\nI print for all:\n\tI print \"all\":"+more)
 	own[0].Steps[0].DocString = &features.DocString{Content: "Dear <name>, <b>\n<doc string>"}
 	own[1].Steps[0].Table = [][]string{{"Name", "<name>"}, {"<table>", ""}, {"last", ""}}
 	own[2].Steps[0].DocString = &features.DocString{Content: "<doc string>!"}
@@ -147,9 +132,9 @@ func TestOwnSentencesPassOnWhatLiesBeneath(t *testing.T) {
 }
 
 func TestOwnSentenceWithACellBesideTheTable(t *testing.T) {
-	own := sentences("x.feature", "the rows:\n\tthe redirects should be:")
+	own := fixture.Sentences("x.feature", "the rows:\n\tthe redirects should be:")
 	own[0].Steps[0].Table = [][]string{{"status", "location"}, {"<table>", "/en/"}}
-	_, mistakes := steps.Builtin().Define(own)
+	_, mistakes := builtin.Library().Define(own)
 	if want := `x.feature:2:2: "/en/" is in the row of <table>, which stands for whole rows: leave the other cells empty`; len(mistakes) != 1 || mistakes[0].Error() != want {
 		t.Errorf("got %v, want %s", mistakes, want)
 	}
@@ -183,7 +168,7 @@ func TestOwnSentenceMistakes(t *testing.T) {
 		"I do it\n\tI do it":                                                  `1:1: the sentence contains itself: "I do it" (x.feature:1) → "I do it" (x.feature:1)`,
 		"I do\n\tI do b\nI do b\n\tI do c\n\tI press \"x\"\nI do c\n\tI do b": `3:1: the sentence contains itself: "I do b" (x.feature:3) → "I do c" (x.feature:6) → "I do b" (x.feature:3)`,
 	} {
-		library, mistakes := steps.Builtin().Define(sentences("x.feature", text))
+		library, mistakes := builtin.Library().Define(fixture.Sentences("x.feature", text))
 		if len(mistakes) != 1 || mistakes[0].Error() != "x.feature:"+want {
 			t.Errorf("%q: got %v, want x.feature:%s", text, mistakes, want)
 		}
@@ -197,7 +182,7 @@ func TestOwnSentenceMistakes(t *testing.T) {
 
 // TestOwnSentencesHidePasswords holds that what is said of a definition shows no password that stands in a URL.
 func TestOwnSentencesHidePasswords(t *testing.T) {
-	library, mistakes := steps.Builtin().Define(sentences("x.feature", "I do it\n\tI gooo to \"https://joe:s3cret@example.org/\"\nI go by word \"<u>\"\n\tI go to <u>\n"+
+	library, mistakes := builtin.Library().Define(fixture.Sentences("x.feature", "I do it\n\tI gooo to \"https://joe:s3cret@example.org/\"\nI go by word \"<u>\"\n\tI go to <u>\n"+
 		"I go in\n\tI go to \"https://joe:s3cret@example.org/\""))
 	if want := `x.feature:2:2: no sentence matches "I gooo to \"https://joe:[hidden]@example.org/\"": did you mean "I go to {url}"?`; len(mistakes) != 1 || mistakes[0].Error() != want {
 		t.Errorf("got %v, want %s", mistakes, want)
@@ -224,7 +209,7 @@ func TestOwnSentencesStayWithinBounds(t *testing.T) {
 		fmt.Fprintf(&text, "I do %d \"<x>\"\n\tI do %d \"<x><x>\"\n\tI do %d \"<x>\"\n", i, i+1, i+1)
 	}
 	text.WriteString("I do 40 \"<x>\"\n\tI press \"<x>\"")
-	library, mistakes := steps.Builtin().Define(sentences("x.feature", text.String()))
+	library, mistakes := builtin.Library().Define(fixture.Sentences("x.feature", text.String()))
 	if len(mistakes) == 0 || !strings.HasSuffix(mistakes[0].Error(), `expands to more than 1000 steps`) {
 		t.Errorf("got %v, want that it is too many steps", mistakes)
 	}
@@ -235,30 +220,18 @@ func TestOwnSentencesStayWithinBounds(t *testing.T) {
 		t.Errorf("got %v for steps of many bytes", err)
 	}
 	var undefined *steps.UndefinedError
-	library, _ = steps.Builtin().Define(sentences("x.feature", "I do it\n\tI folow \"x\"\nI do all\n\tI do it"))
+	library, _ = builtin.Library().Define(fixture.Sentences("x.feature", "I do it\n\tI folow \"x\"\nI do all\n\tI do it"))
 	_, err := library.Bind(features.Step{Text: "I do all"})
 	if want := `the sentence "I do all" cannot be used: x.feature:2:2: no sentence matches "I folow \"x\"": did you mean "I follow {text}"?`; err == nil || err.Error() != want || !errors.As(err, &undefined) {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	_, err = steps.Builtin().Bind(features.Step{Text: "nothing of the kind"})
+	_, err = builtin.Library().Bind(features.Step{Text: "nothing of the kind"})
 	if !errors.As(err, &undefined) {
 		t.Fatal(err)
 	}
 	undefined = &steps.UndefinedError{Step: features.Step{Text: `[a] the status of "x" and "y" of https://x.org/1 is < 3.5 after 5 minutes, 2 times`, Table: [][]string{{"a"}}}}
 	if got, want := undefined.Snippet(), "  @step\n  Scenario: \\[a\\] the status of \"<text>\" and \"<text 2>\" of <address:url> is \\< <number:number> after <duration:duration>, <number 2:int> times\n    * …\n      | <table> |\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
-	}
-}
-
-func TestOwnSentencesRun(t *testing.T) {
-	s := newSite(t)
-	library, mistakes := steps.Builtin().Define(sentences("x.feature", "I open \"<path>\"\n\tI go to \"http://www.example.test<path>\"\nit shows \"<text>\"\n\tI should see \"<text>\""))
-	if len(mistakes) > 0 {
-		t.Fatal(mistakes)
-	}
-	o, err := stepstest.Scenario{Library: library, Target: s.target}.Run(t.Context(), "I open \"/\"\nit shows \"Welcome\"\nit shows \"Goodbye\"")
-	if err != nil || len(o.Steps) != 3 || o.Steps[0].Err != nil || o.Steps[1].Err != nil || o.Err() == nil {
-		t.Errorf("got %+v and %v, want that the third fails", o, err)
 	}
 }
 
@@ -279,7 +252,7 @@ func FuzzOwnSentences(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		library, mistakes := builtin.Define(sentences("x.feature", text))
+		library, mistakes := builtin.Define(fixture.Sentences("x.feature", text))
 		for _, m := range mistakes {
 			if m.Message == "" || m.Line < 1 || m.Line > strings.Count(text, "\n")+1 {
 				t.Errorf("mistake %+v", m)

@@ -3,7 +3,6 @@ package steps
 import (
 	"bytes"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -122,7 +121,7 @@ func (w *World) scrub(body []byte) []byte {
 		return body
 	}
 	for _, secret := range w.redacted {
-		body = bytes.ReplaceAll(body, []byte(secret), []byte(hidden))
+		body = bytes.ReplaceAll(body, []byte(secret), []byte(Hidden))
 	}
 	cut := bytes.Contains(body, []byte(cutMark))
 	if w.masks == nil {
@@ -135,21 +134,21 @@ func (w *World) scrub(body []byte) []byte {
 			w.masks[secret] = m
 		}
 		if m.whole != nil {
-			body = m.whole().ReplaceAll(body, []byte(hidden))
+			body = m.whole().ReplaceAll(body, []byte(Hidden))
 		}
 		if m.parts != nil && bytes.Contains(body, []byte("</")) {
-			body = m.parts().ReplaceAll(body, []byte(hidden))
+			body = m.parts().ReplaceAll(body, []byte(Hidden))
 		}
 		if cut && m.begin != nil {
-			body = m.begin().ReplaceAll(body, []byte(hidden+cutMark))
-			body = m.end().ReplaceAll(body, []byte(cutMark+hidden))
+			body = m.begin().ReplaceAll(body, []byte(Hidden+cutMark))
+			body = m.end().ReplaceAll(body, []byte(cutMark+Hidden))
 		}
 	}
 	return body
 }
 
-// secretPatterns returns JavaScript regular expressions for every form of the secrets, in a text without white space.
-func (w *World) secretPatterns() []string {
+// SecretPatterns returns JavaScript regular expressions for every form of the secrets, in a text without white space.
+func (w *World) SecretPatterns() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	patterns := make([]string, 0, len(w.redacted))
@@ -167,8 +166,8 @@ func (w *World) secretPatterns() []string {
 	return patterns
 }
 
-// hidePasswords replaces the values of the password fields in the source of a page.
-func hidePasswords(source []byte) []byte {
+// HidePasswords replaces the values of the password fields in the source of a page.
+func HidePasswords(source []byte) []byte {
 	if !bytes.Contains(bytes.ToLower(source), []byte("<input")) {
 		return source
 	}
@@ -200,7 +199,7 @@ func hidePasswords(source []byte) []byte {
 			out.Write(raw)
 			continue
 		}
-		token.Attr[value].Val = hidden
+		token.Attr[value].Val = Hidden
 		out.WriteString(token.String())
 	}
 }
@@ -213,13 +212,4 @@ func privateField(autocomplete string) bool {
 		}
 	}
 	return false
-}
-
-// evidenceURL returns an address without credentials, for evidence.
-func evidenceURL(address string) string {
-	u, err := url.Parse(address)
-	if err != nil || u.User == nil {
-		return address
-	}
-	return shownURL(u)
 }

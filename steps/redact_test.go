@@ -17,7 +17,7 @@ func TestHidePasswords(t *testing.T) {
 		`<input type=password value="">`:                                                          `<input type=password value="">`,
 		`<!-- <input type=password value=s3> --><script>"<input type=password value=4>"</script>`: `<!-- <input type=password value=s3> --><script>"<input type=password value=4>"</script>`,
 	} {
-		if got := string(hidePasswords([]byte(source))); got != want {
+		if got := string(HidePasswords([]byte(source))); got != want {
 			t.Errorf("%s: got %s, want %s", source, got, want)
 		}
 	}
@@ -26,7 +26,7 @@ func TestHidePasswords(t *testing.T) {
 func FuzzHidePasswords(f *testing.F) {
 	f.Add([]byte(`<p>x</p><input type=password value=s3><textarea><input`))
 	f.Fuzz(func(t *testing.T, source []byte) {
-		out := hidePasswords(source)
+		out := HidePasswords(source)
 		z := html.NewTokenizer(bytes.NewReader(out))
 		for z.Next() != html.ErrorToken {
 			token := z.Token()
@@ -39,7 +39,7 @@ func FuzzHidePasswords(f *testing.F) {
 					value = a.Val
 				}
 			}
-			if token.Data == "input" && (token.Type == html.StartTagToken || token.Type == html.SelfClosingTagToken) && private && value != "" && value != hidden {
+			if token.Data == "input" && (token.Type == html.StartTagToken || token.Type == html.SelfClosingTagToken) && private && value != "" && value != Hidden {
 				t.Errorf("%q: %q still holds %q", source, out, value)
 			}
 		}
@@ -51,7 +51,7 @@ func FuzzDisguised(f *testing.F) {
 	f.Fuzz(func(t *testing.T, secret string) {
 		w := NewWorld(&Target{}, nil, "run", "scenario")
 		w.Redact(secret)
-		if escaped := html.EscapeString(secret); len(secret) > 3 && utf8.ValidString(secret) && bytes.Contains([]byte(w.Redacted("x "+escaped+" y")), []byte(escaped)) && escaped != hidden {
+		if escaped := html.EscapeString(secret); len(secret) > 3 && utf8.ValidString(secret) && bytes.Contains([]byte(w.Redacted("x "+escaped+" y")), []byte(escaped)) && escaped != Hidden {
 			t.Errorf("%q is left of %q", escaped, secret)
 		}
 	})

@@ -18,7 +18,8 @@ func checkSecret(a Args, i int, known Known) error {
 	return nil
 }
 
-const hidden = "[hidden]"
+// Hidden takes the place of a secret in everything that is kept.
+const Hidden = "[hidden]"
 
 // Secret is a password or token. It prints as "[hidden]" in fmt, slog, JSON and YAML. Only Reveal returns its value.
 type Secret struct{ value string }
@@ -30,16 +31,16 @@ func NewSecret(value string) Secret { return Secret{value} }
 func (s Secret) Reveal() string { return s.value }
 
 // String hides the value.
-func (Secret) String() string { return hidden }
+func (Secret) String() string { return Hidden }
 
 // GoString hides the value from %#v.
-func (Secret) GoString() string { return hidden }
+func (Secret) GoString() string { return Hidden }
 
 // LogValue hides the value from slog.
-func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+func (Secret) LogValue() slog.Value { return slog.StringValue(Hidden) }
 
 // MarshalText hides the value from JSON, YAML and everything else that encodes text.
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (Secret) MarshalText() ([]byte, error) { return []byte(Hidden), nil }
 
 // Secrets looks up secrets by name. Package agent/vault implements it; this package does not know their source.
 type Secrets interface {

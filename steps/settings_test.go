@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/command"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/mailhost"
 )
 
 // refused returns what a program is refused for that does this.
@@ -54,20 +57,20 @@ func TestKindsInPatterns(t *testing.T) {
 // TestSettingsOfACopy holds that changing a copy of a target leaves the target as it was.
 func TestSettingsOfACopy(t *testing.T) {
 	target := new(steps.Target)
-	if web := steps.SettingsOf[steps.Web](target); web != (steps.Web{}) {
+	if web := steps.SettingsOf[httpwire.Web](target); web != (httpwire.Web{}) {
 		t.Errorf("without settings: %+v", web)
 	}
-	target.Set(steps.Web{BodyLimit: 1}).Set(steps.KnownHosts{"a"})
+	target.Set(httpwire.Web{BodyLimit: 1}).Set(command.KnownHosts{"a"})
 	limited := *target
-	limited.Set(steps.Web{BodyLimit: 2})
-	if a, b := steps.SettingsOf[steps.Web](target).BodyLimit, steps.SettingsOf[steps.Web](&limited).BodyLimit; a != 1 || b != 2 {
+	limited.Set(httpwire.Web{BodyLimit: 2})
+	if a, b := steps.SettingsOf[httpwire.Web](target).BodyLimit, steps.SettingsOf[httpwire.Web](&limited).BodyLimit; a != 1 || b != 2 {
 		t.Errorf("got %d and %d", a, b)
 	}
-	if known := steps.SettingsOf[steps.KnownHosts](&limited); len(known) != 1 {
+	if known := steps.SettingsOf[command.KnownHosts](&limited); len(known) != 1 {
 		t.Errorf("what was not changed: %v", known)
 	}
-	host := (&steps.Host{}).Set(&steps.Log{File: "a"})
-	if steps.PartOf[*steps.Log](host).File != "a" || steps.PartOf[*steps.SSH](host) != nil {
+	host := (&steps.Host{}).Set(&mailhost.Log{File: "a"})
+	if steps.PartOf[*mailhost.Log](host).File != "a" || steps.PartOf[*command.SSH](host) != nil {
 		t.Errorf("parts of a host: %+v", host)
 	}
 }

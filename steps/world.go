@@ -19,6 +19,73 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
+// AddReport adds the contents of a taken report to the World again.
+func (w *World) AddReport(r Report) {
+	for _, p := range r.Phases {
+		w.Phase(p.Name, p.Duration, p.Note)
+	}
+	for _, v := range r.Measurements {
+		w.Measure(v.Name, v.Help, v.Value)
+	}
+	for _, e := range r.Evidence {
+		w.Attach(e.Name, e.MediaType, e.Body)
+	}
+}
+
+type worldKey struct{}
+
+// WithWorld returns a context that carries the World of a run for WorldFrom.
+func WithWorld(ctx context.Context, w *World) context.Context {
+	return context.WithValue(ctx, worldKey{}, w)
+}
+
+// WorldFrom returns the World of the run for a team's own step: to measure, to read a secret, to keep evidence. In any other
+// context, such as a test of the team, it returns a World with an empty Target and no secrets, which drops reports and runs
+// no Cleanup.
+func WorldFrom(ctx context.Context) *World {
+	if w, found := ctx.Value(worldKey{}).(*World); found {
+		return w
+	}
+	return &World{target: &Target{}, closed: true}
+}
+
+// PhaseTime returns the sum of the phases that the current step has reported.
+func (w *World) PhaseTime() (sum time.Duration) {
+	for _, p := range w.PhasesSince(0) {
+		sum += p.Duration
+	}
+	return sum
+}
+
+// Under calls do and adds prefix to the names of the phases that it reports. A connect phase without a note gets
+// name as its note. A measurement that occurs more than once is kept once, with the smallest value.
+func (w *World) Under(prefix, name string, do func() error) error {
+	w.mu.Lock()
+	begin := len(w.report.Phases)
+	w.mu.Unlock()
+	err := do()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := begin; i < len(w.report.Phases); i++ {
+		phase := &w.report.Phases[i]
+		if phase.Name == "connect" && phase.Note == "" {
+			phase.Note = name
+		}
+		phase.Name = prefix + phase.Name
+	}
+	kept := w.report.Measurements[:0]
+	for _, measured := range w.report.Measurements {
+		i := slices.IndexFunc(kept, func(k result.Measurement) bool { return k.Name == measured.Name })
+		if i < 0 {
+			kept = append(kept, measured)
+			continue
+		}
+		kept[i].Value = min(kept[i].Value, measured.Value)
+	}
+	w.report.Measurements = kept
+	return err
+}
+
 // World is the state of one run of one scenario: connections, the current page, the report of the current step. It ends
 // with the scenario. Only the current step uses it. An abandoned step may still call it from its own goroutine, so
 // reports after the end of the run are dropped.
@@ -28,7 +95,7 @@ type World struct {
 	run     string
 	origin  string
 
-	inBrowser bool // the web steps use a browser
+	InBrowser bool // the web steps use a browser
 
 	mu       sync.Mutex
 	closed   bool
@@ -61,30 +128,30 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 }
 
 // UseBrowser makes the web steps of this run use a real browser. It is called before the first step.
-func (w *World) UseBrowser() { w.inBrowser = true }
+func (w *World) UseBrowser() { w.InBrowser = true }
 
-// aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
+// Aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
-func (w *World) aside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, inBrowser: w.inBrowser, closed: true}
+func (w *World) Aside() *World {
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true}
 }
 
-// apart returns a World for work of the same run with separate phases and measurements.
-func (w *World) apart() *World {
-	a := w.aside()
+// Apart returns a World for work of the same run with separate phases and measurements.
+func (w *World) Apart() *World {
+	a := w.Aside()
 	a.closed = false
 	return a
 }
 
-// beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
+// Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
-func (w *World) beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
+func (w *World) Beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
 
 // Target returns the observed system.
 func (w *World) Target() *Target { return w.target }
 
-// retarget replaces the target for the following steps, to apply other limits.
-func (w *World) retarget(t *Target) { w.target = t }
+// Retarget replaces the target for the following steps, to apply other limits.
+func (w *World) Retarget(t *Target) { w.target = t }
 
 // Run returns the id of this run: unguessable, and unique across all agents.
 func (w *World) Run() string { return w.run }
@@ -187,18 +254,18 @@ func (w *World) RunAfter(ctx context.Context) {
 	}
 }
 
-// evidenceLimit is the maximum size of one piece of evidence, so that a thousand failing scenarios fit into memory.
-const evidenceLimit = 256 << 10
+// EvidenceLimit is the maximum size of one piece of evidence, so that a thousand failing scenarios fit into memory.
+const EvidenceLimit = 256 << 10
 
-// phaseCount returns the number of phases that the current step has reported.
-func (w *World) phaseCount() int {
+// PhaseCount returns the number of phases that the current step has reported.
+func (w *World) PhaseCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.report.Phases)
 }
 
-// phasesFrom returns the phases from index count on.
-func (w *World) phasesFrom(count int) []result.Phase {
+// PhasesSince returns the phases from index count on.
+func (w *World) PhasesSince(count int) []result.Phase {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.report.Phases[min(count, len(w.report.Phases)):])
@@ -213,14 +280,14 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 		return
 	}
 	picture := strings.HasPrefix(mediaType, "image/") && mediaType != "image/svg+xml"
-	if picture && len(body) > evidenceLimit {
+	if picture && len(body) > EvidenceLimit {
 		return
 	}
 	if !picture {
 		body = w.scrub(body)
 	}
-	if len(body) > evidenceLimit {
-		body = append(bytes.Clone(body[:evidenceLimit]), fmt.Sprintf("\n[truncated: %d bytes in total]", len(body))...)
+	if len(body) > EvidenceLimit {
+		body = append(bytes.Clone(body[:EvidenceLimit]), fmt.Sprintf("\n[truncated: %d bytes in total]", len(body))...)
 	}
 	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: name, MediaType: mediaType, Body: bytes.Clone(body)})
 }

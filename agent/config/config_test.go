@@ -12,7 +12,11 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/command"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/mailhost"
+	"github.com/stepwatch/stepwatch/steps/service"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
@@ -84,15 +88,15 @@ func TestParse(t *testing.T) {
 		t.Errorf("a secret of its own: got %q, %v", s.Reveal(), err)
 	}
 	mx1, mx2 := c.Target.Hosts["mx1"], c.Target.Hosts["mx2"]
-	if mx1 == nil || steps.PartOf[*steps.Queue](mx1).Postfix != "/etc/postfix" || steps.PartOf[*steps.Log](mx1).File != dir+"/mail.log" || steps.PartOf[*steps.API](mx1).URL != "https://mx1.example.org/api" {
+	if mx1 == nil || steps.PartOf[*mailhost.Queue](mx1).Postfix != "/etc/postfix" || steps.PartOf[*mailhost.Log](mx1).File != dir+"/mail.log" || steps.PartOf[*httpwire.API](mx1).URL != "https://mx1.example.org/api" {
 		t.Errorf("mx1: got %+v", mx1)
-	} else if s, err := c.Secrets.Secret(context.Background(), steps.PartOf[*steps.API](mx1).Token); err != nil || s.Reveal() != "secret" {
+	} else if s, err := c.Secrets.Secret(context.Background(), steps.PartOf[*httpwire.API](mx1).Token); err != nil || s.Reveal() != "secret" {
 		t.Errorf("token of mx1: got %q, %v", s.Reveal(), err)
 	}
-	if login := steps.PartOf[*steps.SSH](mx1); login == nil || *login != (steps.SSH{User: "monitor", Port: 22, Key: "hosts.mx1.ssh.key"}) {
+	if login := steps.PartOf[*command.SSH](mx1); login == nil || *login != (command.SSH{User: "monitor", Port: 22, Key: "hosts.mx1.ssh.key"}) {
 		t.Errorf("ssh of mx1: got %+v", login)
 	}
-	if mx2 == nil || mx2.Address != "mx2" || steps.PartOf[*steps.Queue](mx2) != nil {
+	if mx2 == nil || mx2.Address != "mx2" || steps.PartOf[*mailhost.Queue](mx2) != nil {
 		t.Errorf("mx2: got %+v", mx2)
 	}
 	if want := dir + "/state"; c.Target.StateDir != want {
@@ -112,7 +116,7 @@ func TestParse(t *testing.T) {
 	if roots.Equal(system) {
 		t.Error("the private root is not trusted")
 	}
-	web := steps.SettingsOf[steps.Web](c.Target)
+	web := steps.SettingsOf[httpwire.Web](c.Target)
 	if web.BodyLimit != 1<<20 || web.DownloadLimit != 2<<30 || web.Proxy.Host != "proxy.example.org:3128" || !steps.SettingsOf[*browser.Browser](c.Target).Proxied() || !web.CucumberNagios || c.Target.ConnectTo["www.example.org:443"] != "127.0.0.1:8443" {
 		t.Errorf("target: got %+v with %+v", c.Target, web)
 	}
@@ -216,13 +220,13 @@ func TestDatabases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]steps.Database{
+	for name, want := range map[string]service.Database{
 		"a": {Name: "a", Address: "db.example.test:5432", Database: "n", User: "u", Password: "databases.a.password", TLS: true},
 		"b": {Name: "b", MySQL: true, Address: "127.0.0.1:3307", User: "u"},
 		"c": {Name: "c", Address: "/run/postgresql", Database: "n", User: "u"},
 		"d": {Name: "d", Address: "[::1]:5432", Database: "n", User: "u", TLS: true},
 	} {
-		if got := *steps.SettingsOf[steps.Databases](c.Target)[name]; got != want {
+		if got := *steps.SettingsOf[service.Databases](c.Target)[name]; got != want {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 	}

@@ -21,12 +21,13 @@ var importRules = []struct {
 	why                string
 }{
 	{"features", module + "...", nil, "what was written is read without knowing what it means"},
-	{"steps", module + "agent", nil, "a step knows its World, not who runs it"},
-	{"steps", module + "agent/alert", nil, "a step reports, and does not judge over time"},
-	{"steps", module + "agent/config", nil, "a step gets a Target, not a file format"},
-	{"steps", module + "agent/vault", nil, "a step asks for a secret by name"},
-	{"steps", module + "exporters", nil, "no step knows an exporter"},
-	{"steps", module + "steps/stepstest/...", nil, "test servers stay out of the sentences"},
+	{"steps/...", module + "agent", nil, "a step knows its World, not who runs it"},
+	{"steps/...", module + "agent/alert", nil, "a step reports, and does not judge over time"},
+	{"steps/...", module + "agent/config", nil, "a step gets a Target, not a file format"},
+	{"steps/...", module + "agent/vault", nil, "a step asks for a secret by name"},
+	{"steps/...", module + "exporters", nil, "no step knows an exporter"},
+	{"steps/...", module + "steps/stepstest/...", []string{"steps/stepstest"}, "test servers stay out of the sentences"},
+	{"steps/...", module + "steps/builtin", nil, "the whole language is the program's; a test links what it needs"},
 	{"agent", module + "exporters", nil, "the agent hands results to sinks, whatever they are"},
 	{"agent", module + "agent/config", nil, "only cmd knows the file format"},
 	{"agent", module + "agent/vault", nil, "only cmd knows where secrets come from"},
@@ -48,7 +49,7 @@ var importRules = []struct {
 	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
 	{"...", "github.com/prometheus/common/...", []string{"exporters", "steps/exposition"}, "steps read another exporter's page, and write none"},
 	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},
-	{"...", "testing", []string{"exporters/exporterstest"}, "tests are in _test.go files"},
+	{"...", "testing", []string{"exporters/exporterstest", "steps/stepstest/fixture"}, "tests are in _test.go files"},
 }
 
 func matches(pattern, path string) bool {

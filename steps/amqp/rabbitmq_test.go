@@ -22,6 +22,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/service"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
@@ -140,11 +141,11 @@ func TestRabbitMQ(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	host := func(b steps.Broker) *steps.Host { return (&steps.Host{Address: "127.0.0.1"}).Set(&b) }
-	to := &steps.Target{Roots: ca.Roots, Hosts: map[string]*steps.Host{"broker": host(steps.Broker{Port: port}), "wrong": host(steps.Broker{Port: port, Password: "wrong"}),
-		"vhost": host(steps.Broker{Port: port, Vhost: "none"}), "closed": host(steps.Broker{Port: "1"}),
-		"secure": host(steps.Broker{Port: secure, TLS: true}), "plain": host(steps.Broker{Port: port, TLS: true}), "bare": host(steps.Broker{Port: secure}),
-		"name": (&steps.Host{Address: "127.0.0.2"}).Set(&steps.Broker{Port: secure, TLS: true})}, ConnectTo: map[string]string{"127.0.0.2:" + secure: "127.0.0.1:" + secure}}
+	host := func(b service.Broker) *steps.Host { return (&steps.Host{Address: "127.0.0.1"}).Set(&b) }
+	to := &steps.Target{Roots: ca.Roots, Hosts: map[string]*steps.Host{"broker": host(service.Broker{Port: port}), "wrong": host(service.Broker{Port: port, Password: "wrong"}),
+		"vhost": host(service.Broker{Port: port, Vhost: "none"}), "closed": host(service.Broker{Port: "1"}),
+		"secure": host(service.Broker{Port: secure, TLS: true}), "plain": host(service.Broker{Port: port, TLS: true}), "bare": host(service.Broker{Port: secure}),
+		"name": (&steps.Host{Address: "127.0.0.2"}).Set(&service.Broker{Port: secure, TLS: true})}, ConnectTo: map[string]string{"127.0.0.2:" + secure: "127.0.0.1:" + secure}}
 	const (
 		old  = "Given I have a AMQP server on broker\nAnd I want to check on the outgoing queue\n"
 		idle = "When I look at the AMQP queue \"mail.idle\" of \"broker\"\n"

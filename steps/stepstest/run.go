@@ -72,7 +72,7 @@ func Run(ctx context.Context, library *steps.Library, text string, target *steps
 func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 	library := s.Library
 	if library == nil {
-		library = steps.Builtin()
+		library = steps.Registered()
 	}
 	written, err := parse(text)
 	if err != nil {

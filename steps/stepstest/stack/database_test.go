@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/service"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )
@@ -92,27 +93,27 @@ func TestDatabases(t *testing.T) {
 	secrets["right"], secrets["wrong"] = "open sesame", "abracadabra"
 	address := map[string]string{"postgresql": stack.Changing + ":5432", "mariadb": stack.Changing + ":3306"}
 	for kind, run := range administer {
-		my, known := kind == "mariadb", steps.Databases{}
+		my, known := kind == "mariadb", service.Databases{}
 		to.Set(known)
-		add := func(name string, alter func(d *steps.Database)) {
-			d := &steps.Database{Name: name, MySQL: my, Address: address[kind], Database: "records", User: "reader", Password: "right", TLS: true}
+		add := func(name string, alter func(d *service.Database)) {
+			d := &service.Database{Name: name, MySQL: my, Address: address[kind], Database: "records", User: "reader", Password: "right", TLS: true}
 			alter(d)
 			known[name] = d
 		}
-		add("db", func(*steps.Database) {})
-		add("wrong-password", func(d *steps.Database) { d.Password = "wrong" })
-		add("no-password", func(d *steps.Database) { d.Password = "" })
-		add("no-database", func(d *steps.Database) { d.Database = "none" })
-		add("closed", func(d *steps.Database) { d.Address = stack.Changing + ":1" })
-		add("other-name", func(d *steps.Database) { d.Address = "127.0.0.13:" + address[kind][len(stack.Changing)+1:] })
-		add("no-tls", func(d *steps.Database) { d.TLS = false })
-		add("socket", func(d *steps.Database) {
+		add("db", func(*service.Database) {})
+		add("wrong-password", func(d *service.Database) { d.Password = "wrong" })
+		add("no-password", func(d *service.Database) { d.Password = "" })
+		add("no-database", func(d *service.Database) { d.Database = "none" })
+		add("closed", func(d *service.Database) { d.Address = stack.Changing + ":1" })
+		add("other-name", func(d *service.Database) { d.Address = "127.0.0.13:" + address[kind][len(stack.Changing)+1:] })
+		add("no-tls", func(d *service.Database) { d.TLS = false })
+		add("socket", func(d *service.Database) {
 			d.Address, d.TLS, d.Password, d.User = filepath.Join(s.Dir, "secured/postgresql/data"), false, "", "postgres"
 			if my {
 				d.Address, d.User = filepath.Join(s.Dir, "secured/mariadb-server/data/socket"), "root"
 			}
 		})
-		add("no-socket", func(d *steps.Database) { d.Address, d.TLS = "/run/none", false })
+		add("no-socket", func(d *service.Database) { d.Address, d.TLS = "/run/none", false })
 		either := func(postgres, mariadb string) string { return eitherOf(my, postgres, mariadb) }
 		ask := func(database, sql string) string {
 			return `When I query the database "` + database + `" for "` + sql + "\"\n"

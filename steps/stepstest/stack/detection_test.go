@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"net"
 	"net/textproto"
 	"os"
@@ -47,7 +48,7 @@ func trip(t *testing.T, s *stack.Stack, host, origin string, note func()) *steps
 	t.Helper()
 	library := []steps.Definition{{Area: "test", Sentence: "the time is noted",
 		Func: func(context.Context, *steps.World, steps.Args) error { note(); return nil }}}
-	for _, d := range steps.Builtin().Definitions() {
+	for _, d := range builtin.Library().Definitions() {
 		if d.Area == "mail" {
 			library = append(library, steps.Definition{Area: d.Area, Sentence: d.Sentence, Pattern: d.Pattern, Func: d.Func, Prepare: d.Prepare})
 		}

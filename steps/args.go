@@ -1,0 +1,80 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/daily"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// ParseWindow reads "between {clock} and {clock}", and the zone after it if there is one.
+func ParseWindow(captured []string) (daily.Window, error) {
+	window := daily.Window{Zone: time.Local}
+	var err error
+	if window.From, err = daily.ParseClock(captured[0]); err != nil {
+		return window, FailScenario("%w", err)
+	}
+	if window.By, err = daily.ParseClock(captured[1]); err != nil {
+		return window, FailScenario("%w", err)
+	}
+	if len(captured) > 2 {
+		if window.Zone, err = time.LoadLocation(captured[2]); err != nil {
+			return window, FailScenario("the time zone %q is unknown here: %w: is it spelt like Europe/Berlin, and is tzdata installed?", captured[2], err)
+		}
+	}
+	return window, nil
+}
+
+// Day is 24 hours, as durations in sentences count days.
+const Day = 24 * time.Hour
+
+// ParsePercentage reads a share in percent, 0 to 100.
+func ParsePercentage(text string) (float64, error) {
+	p, err := strconv.ParseFloat(text, 64)
+	if err != nil || p < 0 || p > 100 {
+		return 0, FailScenario("%s%% is not a share: write 0 to 100", text)
+	}
+	return p, nil
+}
+
+// ParseSize reads "512 KB"; the units are powers of 1024. A size of more than most GB is a mistake.
+func ParseSize(text string, most int64) (int64, error) {
+	number := strings.TrimRight(text, "BKMG ")
+	scale := map[string]float64{"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[strings.TrimSpace(text[len(number):])]
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || n*scale < 1 || n*scale > float64(most<<30) {
+		return 0, FailScenario("%q is not a size from 1 B to %d GB", text, most)
+	}
+	return int64(n * scale), nil
+}
+
+// Selection describes the values that a sentence counts or compares, for its measurement and its messages.
+type Selection struct{ Metric, Help, Noun string }
+
+// worstSelected returns the worst number that a path selects in a response, where it is, and the name of the response.
+type worstSelected func(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error)
+
+// CompareWorst judges the worst number that a path selects in a response of any format.
+func CompareWorst(of Selection, read worstSelected, word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+	return func(ctx context.Context, w *World, a Args) error {
+		limit, err := a.Number(1)
+		if err != nil {
+			return err
+		}
+		what, worst, at, err := read(ctx, w, a.Text(0), worse)
+		if err != nil {
+			return err
+		}
+		w.Measure(of.Metric, of.Help, worst)
+		if !fits(worst, limit) {
+			return Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted it %s %s", what, wording.Number(worst), at, word, a.Text(1))
+		}
+		w.Note(fmt.Sprintf("%s is %s", at, wording.Number(worst)))
+		return nil
+	}
+}

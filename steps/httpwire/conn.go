@@ -1,0 +1,448 @@
+// Package httpwire does one HTTP exchange for a run: connection, TLS and proxy, the answer read within bounds, and the phases
+// of each reported. What a visit is made of, cookies and redirects among it, is the business of room web.
+package httpwire
+
+import (
+	"bufio"
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// Conn is one connection to a web server. For HTTP/1.1 it uses the readers and writers of net/http on the step's
+// own goroutine. This exposes the two moments that separate the phases, request written and first byte of the response,
+// without a trace and two more goroutines per connection. HTTP/2 is left to net/http.
+type Conn struct {
+	Key  string // scheme and address that it serves
+	Conn net.Conn
+	in   headerGuard
+	r    *bufio.Reader
+	h2   *http.ClientConn // nil for HTTP/1.1
+	used bool             // at least one response was received
+	idle time.Time        // since when it is idle
+
+	Login   *certificateLogin // nil without TLS
+	version string            // required HTTP version, or empty
+	Proxied bool              // the other end is a proxy
+	entry   string            // value of Proxy-Authorization to send with each request, or empty
+}
+
+const (
+	headerLimit = 1 << 20 // bytes of status line and header fields; browsers accept 256 KiB
+
+	// A server may close an idle connection at any moment, and a request that changes something must not be sent twice
+	// (RFC 9110 §9.2.2). So such a request uses only a connection that was idle for a short time.
+	idleForUnsafe = time.Second
+	idleForSafe   = 4 * time.Second // Apache closes them after 5 s
+
+	// inlineBody is the largest request body that is written before the response is read. It fits into the socket's
+	// buffers, so a write does not block on a server that responds without reading it.
+	inlineBody = 16 << 10
+)
+
+var (
+	ErrHeaderTooLarge = errors.New("the header is larger than 1 MiB")
+	// errStale reports that the server closed an idle connection before it responded to the request.
+	ErrStale = errors.New("the idle connection was closed")
+)
+
+// headerGuard limits how many bytes are read before the header is complete, which the reader of net/http does not.
+type headerGuard struct {
+	r    io.Reader
+	left int // negative: no limit
+	err  error
+}
+
+func (g *headerGuard) Read(p []byte) (int, error) {
+	if g.left == 0 {
+		g.err = ErrHeaderTooLarge
+		return 0, g.err
+	}
+	if g.left > 0 && len(p) > g.left {
+		p = p[:g.left]
+	}
+	n, err := g.r.Read(p)
+	if g.left > 0 {
+		g.left -= n
+	}
+	g.err = err
+	return n, err
+}
+
+// KeyOf returns the key under which a connection for u can be reused.
+func KeyOf(u *url.URL) string { return u.Scheme + "://" + HostPort(u) }
+
+// HostPort returns "host:port" with the default port of the scheme when the URL has none.
+func HostPort(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// Way restricts how a server is accessed. The zero value has no restrictions.
+type Way struct {
+	Family  string // as in a route
+	Version string // of HTTP, "1.1" or "2"
+	direct  bool   // not through the proxy
+}
+
+// KeyFor returns the key of the connections for u of this kind.
+func (way Way) KeyFor(u *url.URL) string {
+	return strings.TrimRight(fmt.Sprintf("%s %s %s", KeyOf(u), way.Family, way.Version), " ")
+}
+
+// Dial opens a connection for u and reports the phases dns, connect, proxy and tls.
+func Dial(ctx context.Context, w *steps.World, u *url.URL, way Way) (*Conn, error) {
+	if way.Version == "2" && u.Scheme != "https" {
+		return nil, steps.FailScenario("GET %s: HTTP/2 is spoken over https alone", wording.URL(u))
+	}
+	address := HostPort(u)
+	proxy := proxyFor(w.Target(), u)
+	var conn net.Conn
+	var entry string
+	var err error
+	switch {
+	case way.direct || proxy == nil:
+		conn, err = w.DialRoute(ctx, address, result.BlameWeb, steps.Route{Family: way.Family})
+	case way.Family != "":
+		return nil, steps.FailScenario("connect to %s: it is reached through a proxy %s, which chooses the address itself", address, ProxySetting)
+	default:
+		if entry, err = login(ctx, steps.SettingsOf[Web](w.Target()).ProxyLogin, w); err == nil {
+			conn, err = dialProxy(ctx, w, proxy, u, entry)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{Key: way.KeyFor(u), Conn: conn, version: way.Version, Proxied: proxy != nil && !way.direct}
+	if u.Scheme != "https" {
+		c.entry = entry
+	} else if err := c.handshake(ctx, w, u.Hostname(), address); err != nil {
+		_ = conn.Close() // the handshake's error says what is wrong
+		return nil, err
+	}
+	c.in.r = c.Conn
+	c.r = bufio.NewReader(&c.in)
+	return c, nil
+}
+
+// handshake puts TLS on the connection and, when the server chose HTTP/2, that on top. World.Handshake would not offer it.
+func (c *Conn) handshake(ctx context.Context, w *steps.World, host, address string) error {
+	config, err := w.TLSConfig(host)
+	if err != nil {
+		return err
+	}
+	config.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.version]
+	c.Login = &certificateLogin{host: host, own: steps.SettingsOf[ClientCertificates](w.Target()).For(host)}
+	config.GetClientCertificate = c.Login.answer
+	client := tls.Client(&lingering{Conn: c.Conn, login: c.Login}, config)
+	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {
+		if isAlert(err) && c.version != "" && strings.Contains(err.Error(), "no application protocol") {
+			return steps.Fail(result.ReasonProtocol, result.BlameWeb, "TLS handshake with %s: the server does not speak HTTP/%s", host, c.version)
+		}
+		return steps.FailHandshake(ctx, c.Login.explain(ctx, err, "TLS handshake with "+host), result.BlameWeb, config)
+	}
+	c.Conn = client
+	if shown := c.Login.Shown; shown != nil {
+		w.Measure("tls_client_certificate_not_after_timestamp_seconds", "When the certificate that we logged in with ends, in Unix time.", float64(shown.NotAfter.Unix()))
+	}
+	state := client.ConnectionState()
+	w.MeasureCertificate(state)
+	switch {
+	case c.version == "2" && state.NegotiatedProtocol != "h2":
+		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "TLS handshake with %s: the server does not speak HTTP/2", host)
+	case state.NegotiatedProtocol != "h2":
+		return nil
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	transport := &http.Transport{
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: headerLimit,
+		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return client, nil },
+	}
+	if c.h2, err = transport.NewClientConn(ctx, "https", address); err != nil {
+		return steps.FailNet(ctx, err, result.BlameWeb, "begin HTTP/2 with "+address)
+	}
+	return nil
+}
+
+// Close closes the connection.
+func (c *Conn) Close() {
+	if c.h2 != nil {
+		_ = c.h2.Close() // an error would only say that it is closed already
+	}
+	_ = c.Conn.Close()
+}
+
+// Fits reports whether the connection may be used for a request.
+func (c *Conn) Fits(method string) bool {
+	if c.h2 != nil {
+		return c.h2.Err() == nil && c.h2.Available() > 0
+	}
+	idle := time.Since(c.idle)
+	return c.r.Buffered() == 0 && (idle < idleForUnsafe || SafeMethod(method) && idle < idleForSafe)
+}
+
+// SafeMethod reports whether a request changes nothing on the server and may be sent again (RFC 9110 section 9.2.1).
+func SafeMethod(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// Reply is the response to one request, with its body read and decompressed.
+type Reply struct {
+	*http.Response
+	Content []byte
+	OnWire  int64  // bytes of the body as transferred
+	Broken  error  // why the body is incomplete, or nil
+	Reuse   bool   // the connection can take another request
+	Remote  string // "address:port" of the server
+	Login   *certificateLogin
+	Proxied bool // the remote address is a proxy's, not the server's
+}
+
+// Intake sets what happens to response bodies. Sizes are counted after decompression.
+type Intake struct {
+	Limit int64 // bytes to keep in memory, or to write to save
+
+	// save, if not nil, returns the writer for a body that is not kept in memory. A nil writer keeps it.
+	Save func(*http.Response) io.Writer
+}
+
+// Exchange sends a request, reads the response, and reports the phases processing (request written to first byte of the
+// response) and transfer (first byte to end of the body).
+func (c *Conn) Exchange(ctx context.Context, w *steps.World, request *http.Request, in Intake) (*Reply, error) {
+	if c.h2 != nil {
+		return c.exchangeHTTP2(ctx, w, request, in)
+	}
+	line := lifeline.Bind(ctx, c.Conn)
+	defer line.Release()
+	c.in.left = headerLimit
+	if c.entry != "" {
+		request.Header.Set("Proxy-Authorization", c.entry)
+	}
+
+	var sent sending
+	var late chan sending
+	unread := false // part of the request body may not have been sent
+	if request.ContentLength <= inlineBody {
+		// The kernel buffers all of it, so the following wait is for the server. Reading the clock after the write
+		// would lose the time that a busy machine takes to return to this goroutine.
+		start := time.Now()
+		sent = c.send(request)
+		sent.at = start
+	} else {
+		// A server may reject a large body before it has read it; only a concurrent reader sees that response.
+		late = make(chan sending, 1)
+		go func() { late <- c.send(request) }()
+	}
+	_, err := c.r.Peek(1)
+	first := time.Now()
+	if late != nil {
+		select {
+		case sent = <-late:
+		default:
+			sent, unread = sending{at: first}, true
+			defer func() {
+				_ = c.Conn.SetDeadline(time.Unix(1, 0))
+				<-late
+			}()
+		}
+	}
+	if err != nil {
+		w.Phase("processing", first.Sub(sent.at), "")
+		if c.used && ctx.Err() == nil && c.r.Buffered() == 0 {
+			return nil, ErrStale
+		}
+		if sent.err != nil {
+			err = sent.err
+		}
+		return nil, err
+	}
+	response, err := c.readHeader(request) //nolint:bodyclose // reply.read closes it
+	if err != nil {
+		w.Phase("processing", first.Sub(sent.at), "")
+		return nil, err
+	}
+	w.Phase("processing", first.Sub(sent.at), response.Status)
+	c.in.left = -1
+	answer := &Reply{Response: response}
+	answer.read(in)
+	w.Phase("transfer", time.Since(first), "")
+	answer.Reuse = answer.Broken == nil && sent.err == nil && !unread && !response.Close
+	c.used, c.idle = true, time.Now()
+	if !line.Release() {
+		answer.Reuse = false // the deadline is over
+	}
+	return answer, nil
+}
+
+// sending is when a request was written and the error of writing it.
+type sending struct {
+	at  time.Time
+	err error
+}
+
+func (c *Conn) send(request *http.Request) sending {
+	out := bufio.NewWriterSize(c.Conn, 1024)
+	write := request.Write
+	if c.Proxied && request.URL.Scheme != "https" {
+		write = request.WriteProxy
+	}
+	err := write(out)
+	if err == nil {
+		err = out.Flush()
+	}
+	return sending{time.Now(), err}
+}
+
+// readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page.
+func (c *Conn) readHeader(request *http.Request) (*http.Response, error) {
+	for {
+		response, err := http.ReadResponse(c.r, request)
+		switch {
+		case err != nil && c.in.err != nil:
+			return nil, c.in.err // net/http reports a truncated header as malformed
+		case err != nil:
+			return nil, err
+		case response.StatusCode < 100:
+			return nil, fmt.Errorf("malformed HTTP status %q", response.Status)
+		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
+			return response, nil
+		}
+	}
+}
+
+// exchangeHTTP2 is exchange over HTTP/2.
+func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.Request, in Intake) (*Reply, error) {
+	start := time.Now()
+	var wrote, first atomic.Int64 // since start; net/http calls the trace from its own goroutines
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest:         func(httptrace.WroteRequestInfo) { wrote.Store(int64(time.Since(start))) },
+		GotFirstResponseByte: func() { first.Store(int64(time.Since(start))) },
+	}))
+	response, err := c.h2.RoundTrip(request) //nolint:bodyclose // reply.read closes it
+	if err != nil {
+		w.Phase("processing", time.Since(start)-time.Duration(wrote.Load()), "")
+		if c.used && ctx.Err() == nil && c.h2.Err() != nil {
+			return nil, ErrStale
+		}
+		return nil, err
+	}
+	began := time.Duration(first.Load())
+	w.Phase("processing", max(0, began-time.Duration(wrote.Load())), response.Status)
+	answer := &Reply{Response: response}
+	answer.read(in)
+	w.Phase("transfer", time.Since(start)-began, "")
+	answer.Reuse = answer.Broken == nil
+	c.used = true
+	c.Login.passed.Store(true)
+	return answer, nil
+}
+
+// The possible faults of a body. Network errors are wrapped with them.
+var (
+	ErrBodyTooLarge = errors.New("the body is larger than the cap")
+	ErrEncoding     = errors.New("the body cannot be decompressed")
+)
+
+// read reads the body, decompressed, up to the intake's limit. The bytes received stay in body even after an error.
+func (r *Reply) read(in Intake) {
+	limit := in.Limit
+	defer r.Body.Close()
+	if r.Body == http.NoBody || r.ContentLength == 0 {
+		return
+	}
+	wire := &countingReader{r: r.Body}
+	plain := io.Reader(wire)
+	size := r.ContentLength
+	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		unzip, err := gzip.NewReader(wire)
+		if errors.Is(err, io.EOF) && wire.n == 0 {
+			return // an empty body is not compressed, as in the response to HEAD
+		}
+		if err != nil {
+			r.OnWire, r.Broken = wire.n, encodingError(err)
+			return
+		}
+		plain, size = unzip, 4*size
+	default:
+		r.Broken = fmt.Errorf("%w: its Content-Encoding is %q, but gzip was requested", ErrEncoding, encoding)
+		return
+	}
+	if in.Save != nil {
+		if to := in.Save(r.Response); to != nil {
+			n, err := io.Copy(to, io.LimitReader(plain, limit+1))
+			if r.OnWire = wire.n; n > limit {
+				err = ErrBodyTooLarge
+			}
+			r.Broken = encodingError(err)
+			return
+		}
+	}
+	// One byte more than the body, so that the last Read finds the end without growing the buffer.
+	r.Content = make([]byte, 0, min(max(size, 2047), limit, 1<<20)+1)
+	var err error
+	for err == nil {
+		if int64(len(r.Content)) > limit {
+			r.Content, err = r.Content[:limit], ErrBodyTooLarge
+			break
+		}
+		if len(r.Content) == cap(r.Content) {
+			r.Content = append(r.Content, 0)[:len(r.Content)]
+		}
+		var n int
+		n, err = plain.Read(r.Content[len(r.Content):cap(r.Content)])
+		r.Content = r.Content[:len(r.Content)+n]
+	}
+	r.OnWire = wire.n
+	if int64(len(r.Content)) > limit {
+		r.Content, err = r.Content[:limit], ErrBodyTooLarge
+	}
+	if !errors.Is(err, io.EOF) {
+		r.Broken = encodingError(err)
+	}
+}
+
+// encodingError distinguishes invalid gzip data, which the application sent, from an error of the network.
+func encodingError(err error) error {
+	var corrupt flate.CorruptInputError
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt) {
+		return fmt.Errorf("%w: %w", ErrEncoding, err)
+	}
+	return err
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

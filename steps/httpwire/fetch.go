@@ -1,0 +1,62 @@
+package httpwire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// Fetch sends one GET request for something other than a page, over its own connection. It follows no redirects and
+// reports the phases and the status.
+func Fetch(ctx context.Context, w *steps.World, u *url.URL, header http.Header) (*Reply, error) {
+	act := "GET " + wording.URL(u)
+	c, err := Dial(ctx, w, u, Way{direct: true})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	header["User-Agent"], header["Accept-Encoding"] = UserAgent, GzipOnly
+	request := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
+	answer, err := c.Exchange(ctx, w, request, Intake{Limit: BodyLimit(w)})
+	if err != nil {
+		err = c.Refusal(ctx, err, act)
+	}
+	switch {
+	case errors.Is(err, ErrHeaderTooLarge):
+		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", act, err)
+	case err != nil:
+		return nil, steps.FailNet(ctx, err, result.BlameWeb, act)
+	}
+	w.Measure("http_status_code", "Status code of the last answer.", float64(answer.StatusCode))
+	switch {
+	case errors.Is(answer.Broken, ErrBodyTooLarge):
+		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the answer is larger than the limit of %d bytes; web.body_limit in stepwatch.yml raises it", act, BodyLimit(w))
+	case errors.Is(answer.Broken, ErrEncoding):
+		return nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", act, answer.Broken)
+	case answer.Broken != nil:
+		return nil, steps.FailNet(ctx, answer.Broken, result.BlameWeb, fmt.Sprintf("%s: read the answer, got %d bytes", act, len(answer.Content)))
+	}
+	return answer, nil
+}
+
+// BodyLimit returns how much of one page is read, in bytes.
+func BodyLimit(w *steps.World) int64 {
+	if limit := steps.SettingsOf[Web](w.Target()).BodyLimit; limit > 0 {
+		return limit
+	}
+	return DefaultBodyLimit
+}
+
+// UserAgent identifies the monitor, so that the owner of a site can distinguish its visits from others.
+var (
+	UserAgent = []string{"stepwatch (+https://github.com/stepwatch/stepwatch)"}
+	Accept    = []string{"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+	GzipOnly  = []string{"gzip"}
+	Identity  = []string{"identity"}
+)

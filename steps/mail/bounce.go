@@ -1,0 +1,322 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+func init() {
+	const (
+		does = " about a message that this scenario sent from the account, recognised by the returned headers, the envelope id, the reference " +
+			"or the queue id (RFC 3464). Reads via port 993, TLS from the first byte. Fails when none comes in time. Removes the report afterwards, and also one that came " +
+			"after the end of an earlier run."
+		measures = "From the start of the step to the arrival of the report. Measures mail_bounce_seconds (from the acceptance of the message) and " +
+			"mail_detection_lag_seconds."
+	)
+	steps.Register(
+		steps.Definition{
+			Area: "mail", Sentence: `{account} receives a bounce within {duration}`,
+			Does:     "Waits for a report with the action \"failed\" in the account's INBOX" + does,
+			Measures: measures,
+			Example:  `Then "alice" receives a bounce within 60s`,
+			Waits:    true,
+			Prepare:  prepareBounce,
+			Func:     receiveReport("failed"),
+		},
+		steps.Definition{
+			Area: "mail", Sentence: `{account} receives a delay notice within {duration}`,
+			Does:     "Waits for a report with the action \"delayed\" in the account's INBOX" + does,
+			Measures: measures,
+			Example:  `Then "alice" receives a delay notice within 10 minutes`,
+			Waits:    true,
+			Prepare:  prepareBounce,
+			Func:     receiveReport("delayed"),
+		},
+		steps.Definition{
+			Area: "mail", Sentence: `{account} receives a delivery confirmation within {duration}`,
+			Does: "Waits for a report with the action \"delivered\", \"relayed\" or \"expanded\" in the account's INBOX" + does +
+				" Servers send one only for mail that requests it (NOTIFY=SUCCESS, RFC 3461).",
+			Measures: measures,
+			Example:  `Then "alice" receives a delivery confirmation within 60s`,
+			Waits:    true,
+			Prepare:  prepareBounce,
+			Func:     receiveReport("delivered", "relayed", "expanded"),
+		},
+		steps.Definition{
+			Area: "mail", Sentence: `the bounce says {text}`,
+			Does: "Fails unless the last received report has this status (5.1.1), or contains this text in the refusing server's answer or in its own readable text. " +
+				"Case is ignored.",
+			Example: `Then the bounce says "5.1.1"`,
+			Func:    bounceSays,
+		},
+		steps.Definition{
+			Area: "mail", Sentence: `the bounce names the host {text}`,
+			Does:    "Fails unless this host caused the last received report: the host that refused the message (Remote-MTA), or else the reporter.",
+			Example: `Then the bounce names the host "mx.example.org"`,
+			Func:    bounceNames,
+		},
+	)
+}
+
+// bounces holds the reports that the scenario received.
+type bounces struct{ received []receivedReport }
+
+type receivedReport struct {
+	*message.Report
+	to message.Recipient // the first with an awaited action
+}
+
+func prepareBounce(ctx context.Context, w *steps.World, a steps.Args) {
+	prepareMailbox(ctx, w, a)
+	box, _, err := mailboxOf(w, a)
+	if err != nil || box.client == nil || box.err != nil {
+		return // the step reports it
+	}
+	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
+	defer cancel()
+	box.bounces = true
+	box.sweepErr = errors.Join(box.sweepErr, box.sweepReports(ctx))
+}
+
+// sweepReports removes reports about messages of earlier runs of this scenario. Before the first step it removes the
+// existing ones, in the cleanup those that came later.
+func (m *mailbox) sweepReports(ctx context.Context) error {
+	uids, err := m.searchReports(ctx, m.w.Origin())
+	if err != nil {
+		return err
+	}
+	return m.remove(ctx, uids)
+}
+
+// searchReports returns the reports of the last two days that return a message with this token.
+func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imap.UID, err error) {
+	criteria := &imap.SearchCriteria{
+		Since:  time.Now().AddDate(0, 0, -2),
+		Header: []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
+		Text:   []string{token}, // Dovecot does not count the header of a returned message as part of BODY
+	}
+	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER Content-Type multipart/report TEXT " + token + m.spareDeleted(criteria)
+	err = m.do(ctx, command, func() error {
+		data, err := m.client.UIDSearch(criteria, nil).Wait()
+		if err == nil {
+			uids = data.AllUIDs()
+		}
+		return err
+	})
+	return uids, err
+}
+
+func receiveReport(actions ...string) func(context.Context, *steps.World, steps.Args) error {
+	return func(ctx context.Context, w *steps.World, a steps.Args) error {
+		box, within, err := mailboxOf(w, a)
+		if err != nil {
+			return err
+		}
+		box.reportOpening()
+		if box.err != nil {
+			return box.err
+		}
+		var sent []*Submission
+		for _, s := range steps.State[Session](w).Sent {
+			if s.from == box.account && s.sent {
+				sent = append(sent, s)
+			}
+		}
+		if len(sent) == 0 {
+			return steps.FailScenario("nothing was sent from %q before this step: begin with \"I send a message from %q to … via …\"", box.account.Name, box.account.Name)
+		}
+		if box.client == nil {
+			return steps.Fail(result.ReasonInternal, result.BlameMonitor, "the mailbox of %q was not opened before the first step", box.account.Name)
+		}
+		if err := box.awaitReport(ctx, sent, within, actions); err != nil {
+			box.log.Attach(w, "imap transcript")
+			return err
+		}
+		return nil
+	}
+}
+
+// awaitReport waits for a report about one of the sent messages with one of these actions.
+func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within time.Duration, actions []string) error {
+	start := time.Now()
+	examined := make(map[imap.UID]bool)
+	var others []receivedReport // about the same messages, with another action
+	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
+		if err := m.look(ctx); err != nil {
+			return false, err
+		}
+		reports, err := m.newReports(ctx, examined)
+		if err != nil {
+			return false, err
+		}
+		for uid, report := range reports {
+			number := aboutOurs(report, m.w.Run(), sent)
+			if number == 0 {
+				continue
+			}
+			m.reports = append(m.reports, uid)
+			for _, to := range report.Recipients {
+				got := receivedReport{report, to}
+				if !slices.Contains(actions, to.Action) {
+					others = append(others, got)
+					continue
+				}
+				for _, s := range sent {
+					if s.Number == number {
+						s.returned = to.Action == "failed"
+						m.w.Measure("mail_bounce_seconds", "Time from the server's acceptance of the message until the report on it was seen.", time.Since(s.Accepted).Seconds())
+					}
+				}
+				received := steps.State[bounces](m.w)
+				received.received = append(received.received, got)
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	if err == nil {
+		m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
+		return nil
+	}
+	if !errors.Is(err, errNotThere) {
+		return err
+	}
+	last := sent[len(sent)-1]
+	said := "no report on it came"
+	if len(others) > 0 {
+		said = fmt.Sprintf("the report that came says %s: %s", wording.OneLine(others[0].to.Action, 40), others[0].Reason(others[0].to))
+	}
+	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s",
+		strings.Join(actions, " or "), m, wording.Seconds(time.Since(start)), last.Server, last.To.Address, last.queued(), said)
+}
+
+// queued returns the queue id from the server's answer, worded for a message, or an empty string.
+func (s *Submission) queued() string {
+	if id := s.Reply.QueueID(); id != "" {
+		return " as " + id
+	}
+	return ""
+}
+
+// reportLimit is the maximum number of bytes read of a report. The machine-readable part comes before the returned
+// message.
+const reportLimit = 512 << 10
+
+// newReports reads the new messages that look like reports. Of other people's mail it reads only three header fields.
+func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (map[imap.UID]*message.Report, error) {
+	var fresh, likely imap.UIDSet
+	for uid := range m.foreign {
+		if !examined[uid] {
+			fresh.AddNum(uid)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	kind := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Content-Type", "Return-Path", "X-Failed-Recipients"}, Peek: true}
+	err := m.do(ctx, "UID FETCH "+fresh.String()+" (BODY.PEEK[HEADER.FIELDS (CONTENT-TYPE RETURN-PATH X-FAILED-RECIPIENTS)])", func() error {
+		messages, err := m.client.Fetch(fresh, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{kind}}).Collect()
+		for _, found := range messages {
+			if !m.foreign[found.UID] || len(found.BodySection) == 0 {
+				continue
+			}
+			examined[found.UID] = true
+			header, _ := message.Read(found.BodySection[0].Bytes)
+			if strings.Contains(strings.ToLower(header.Line("Content-Type")), "report") || header.Line("X-Failed-Recipients") != "" || header.Line("Return-Path") == "<>" {
+				likely.AddNum(found.UID)
+			}
+		}
+		return err
+	})
+	if err != nil || len(likely) == 0 {
+		return nil, err
+	}
+	reports := make(map[imap.UID]*message.Report)
+	whole := &imap.FetchItemBodySection{Peek: true, Partial: &imap.SectionPartial{Size: reportLimit}}
+	err = m.do(ctx, "UID FETCH "+likely.String()+" (BODY.PEEK[]<0."+fmt.Sprint(reportLimit)+">)", func() error {
+		messages, err := m.client.Fetch(likely, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{whole}}).Collect()
+		for _, fetched := range messages {
+			if len(fetched.BodySection) == 0 {
+				continue
+			}
+			if report, err := message.ParseReport(fetched.BodySection[0].Bytes); err == nil {
+				reports[fetched.UID] = report
+			}
+		}
+		return err
+	})
+	return reports, err
+}
+
+// lastReport returns the report that later steps call "the bounce".
+func lastReport(w *steps.World) (receivedReport, error) {
+	received := steps.State[bounces](w).received
+	if len(received) == 0 {
+		return receivedReport{}, steps.FailScenario("no bounce was received before this step: begin with \"… receives a bounce within …\"")
+	}
+	return received[len(received)-1], nil
+}
+
+func bounceSays(_ context.Context, w *steps.World, a steps.Args) error {
+	r, err := lastReport(w)
+	if err != nil {
+		return err
+	}
+	want := strings.ToLower(a.Text(0))
+	if message.StatusCode.FindString(want) == want && want != "" { // a status: 5.1.1 is not 5.1.10
+		if r.to.Status == want {
+			return nil
+		}
+	} else if strings.Contains(strings.ToLower(r.to.Diagnostic), want) || strings.Contains(strings.ToLower(strings.Join(strings.Fields(r.Text), " ")), want) {
+		return nil
+	}
+	return steps.Fail(result.ReasonUnexpected, r.blame(), "the bounce does not say %q: %s", a.Text(0), r.Reason(r.to))
+}
+
+func bounceNames(_ context.Context, w *steps.World, a steps.Args) error {
+	r, err := lastReport(w)
+	if err != nil {
+		return err
+	}
+	host := r.to.Remote
+	if host == "" {
+		host = r.Reporter
+	}
+	host, _, _ = strings.Cut(host, " ") // some servers write the address after it
+	if strings.EqualFold(strings.TrimSuffix(host, "."), a.Text(0)) {
+		return nil
+	}
+	return steps.Fail(result.ReasonUnexpected, r.blame(), "the bounce was caused by %q, wanted %q: %s", wording.OneLine(host, 100), a.Text(0), r.Reason(r.to))
+}
+
+// aboutOurs returns the number of the run's message that the report is about, or 0 if it is about another message. It
+// checks the returned header first. A report without one is identified by the envelope id, by the message that it
+// references, or by the queue id in the server's reply.
+func aboutOurs(r *message.Report, run string, sent []*Submission) int {
+	if run == "" {
+		return 0
+	}
+	for _, s := range sent {
+		id := MessageID(run, s.Number)
+		ours := strings.TrimSpace(r.Original.Line(headerRun)) == run && ownNumber(r.Original.Line(headerMessage)) == s.Number ||
+			strings.Contains(r.Original.Line("Message-ID"), "<"+id+"@") ||
+			strings.Contains(r.References, "<"+id+"@") ||
+			r.EnvelopeID == id || strings.HasPrefix(r.EnvelopeID, id+"@") ||
+			r.Original == nil && r.QueueID != "" && r.QueueID == s.Reply.QueueID()
+		if ours {
+			return s.Number
+		}
+	}
+	return 0
+}

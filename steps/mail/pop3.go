@@ -1,0 +1,350 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+func init() {
+	const (
+		does = "Waits until POP3 (RFC 1939) returns the last message sent to this account. A session sees only the messages that existed when it began, so the step logs in " +
+			"again for each look, at most four times a second, and less often if the server requires it (LOGIN-DELAY). Fails when the message is not there in time and when the mailbox cannot be read. " +
+			"The message is removed afterwards, and so are messages of earlier runs among the newest twenty."
+		measures = "From the start of the step until a session has the message. The first session is before the scenario's first step, outside this duration, in the phases mailbox_dns, mailbox_connect, " +
+			"mailbox_tls, mailbox_greeting, mailbox_stls and mailbox_login. Measures mail_detection_lag_seconds and mail_delivery_seconds."
+	)
+	steps.Register(
+		steps.Definition{
+			Area: "mail", Sentence: `{account} receives it over POP3 within {duration}`,
+			Does: does + " Reads via port 995, TLS from the first byte (RFC 8314).", Measures: measures,
+			Example: `Then "bob" receives it over POP3 within 60s`,
+			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,
+		},
+		steps.Definition{
+			Area: "mail", Sentence: `{account} receives it over POP3 via {port} within {duration}`,
+			Does: does + " Port 995 is TLS from the first byte; 110 and any other port require STLS (RFC 2595).", Measures: measures,
+			Example: `Then "bob" receives it over POP3 via 110 within 60s`,
+			Waits:   true, Prepare: preparePOP3, Func: receivePOP3,
+		},
+	)
+}
+
+// pop3Gap is the minimum pause between two sessions.
+const pop3Gap = 250 * time.Millisecond
+
+// pop3Sweep is the number of the newest messages that are examined for leftovers of earlier runs.
+const pop3Sweep = 20
+
+// pop3Mailbox is an account's mailbox as POP3 shows it.
+type pop3Mailbox struct {
+	w       *steps.World
+	mail    *Session
+	account *steps.Account
+	host    string
+	port    int
+	log     transcript
+
+	first    bool  // the account's other POP3 mailboxes are the same
+	err      error // of the first session
+	opening  steps.Report
+	ready    bool
+	known    map[string]bool // unique ids of messages that are not awaited
+	delay    time.Duration   // between two logins, as the server requires
+	sweepErr error
+}
+
+// pop3Mailboxes are the POP3 mailboxes that a scenario reads.
+type pop3Mailboxes []*pop3Mailbox
+
+// String returns the name of the mailbox in messages.
+func (p *pop3Mailbox) String() string { return p.account.Name + "'s POP3 mailbox at " + p.server() }
+
+func (p *pop3Mailbox) server() string {
+	return net.JoinHostPort(p.host, strconv.Itoa(p.port))
+}
+
+func pop3Of(w *steps.World, a steps.Args) (box *pop3Mailbox, within time.Duration, err error) {
+	account, port, within, err := waitOf(w, a, steps.PortPOP3S)
+	if err != nil {
+		return nil, 0, err
+	}
+	return pop3At(w, account, account.POP3, port), within, nil
+}
+
+// pop3At returns the account's mailbox as read via port at a host, which need not be the account's own.
+func pop3At(w *steps.World, account *steps.Account, host string, port int) *pop3Mailbox {
+	boxes := steps.State[pop3Mailboxes](w)
+	for _, box := range *boxes {
+		if box.account == account && box.host == host && box.port == port {
+			return box
+		}
+	}
+	first := !slices.ContainsFunc(*boxes, func(box *pop3Mailbox) bool { return box.account == account })
+	box := &pop3Mailbox{first: first, w: w, mail: steps.State[Session](w), account: account, host: host, port: port, known: make(map[string]bool)}
+	*boxes = append(*boxes, box)
+	w.Cleanup("remove the test mail of "+account.Name, box.cleanup)
+	return box
+}
+
+// preparePOP3 records the existing messages before anything is sent.
+func preparePOP3(ctx context.Context, w *steps.World, a steps.Args) {
+	if box, _, err := pop3Of(w, a); err == nil { // the step itself reports a wrong argument
+		box.prepare(ctx)
+	}
+}
+
+// prepare records the existing messages before the scenario's first step, unless that was done, and sweeps. It keeps
+// the error.
+func (p *pop3Mailbox) prepare(ctx context.Context) {
+	if p.ready || p.err != nil {
+		return
+	}
+	limit := prepareLimit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/3)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	p.w.TakeReport() // the phases that follow are kept for the step that waits
+	p.err = p.session(ctx, func(c *pop3Client) (err error) {
+		if p.delay, err = c.loginDelay(); err != nil {
+			return err
+		}
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			p.known[m.id] = true
+		}
+		// The leftovers of earlier runs are among the newest messages. This run does not depend on their removal.
+		p.sweepErr = p.sweep(c, list[max(0, len(list)-pop3Sweep):])
+		return nil
+	})
+	p.ready = p.err == nil
+	if p.err != nil {
+		p.log.Attach(p.w, "pop3 transcript")
+	}
+	p.opening = p.w.TakeReport()
+}
+
+func (p *pop3Mailbox) sweep(c *pop3Client, list []pop3Message) error {
+	for _, m := range list {
+		header, err := c.header(m.number)
+		if err != nil {
+			return err
+		}
+		if header.Line(headerOrigin) != p.w.Origin() {
+			continue
+		}
+		if err := c.remove(m.number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func receivePOP3(ctx context.Context, w *steps.World, a steps.Args) error {
+	box, within, err := pop3Of(w, a)
+	if err != nil {
+		return err
+	}
+	return box.receive(ctx, within)
+}
+
+// receive waits for the last message sent to the account, which later steps then call "it".
+func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
+	w := p.w
+	reportOpening(w, &p.opening)
+	if p.err != nil {
+		return p.err
+	}
+	s := p.mail.Last(p.account)
+	switch {
+	case s == nil:
+		return steps.FailScenario("nothing was sent to %q before this step: begin with \"I send a message from … to %q via …\"", p.account.Name, p.account.Name)
+	case !p.ready:
+		return steps.Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not read before the first step", p.account.Name)
+	}
+	ids, err := p.await(ctx, s, within)
+	if err != nil {
+		p.log.Attach(w, "pop3 transcript")
+		return err
+	}
+	w.Cleanup("remove the test mail of "+p.account.Name, func(ctx context.Context) error {
+		s.removed = true
+		return p.remove(ctx, ids)
+	})
+	p.mail.Receive(w, &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), key: "UIDL " + ids[0],
+		Read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, ids[0]) }})
+	return nil
+}
+
+// cleanup looks once more for messages to an account that is read only over POP3, until they count as missing.
+func (p *pop3Mailbox) cleanup(ctx context.Context) error {
+	if !p.ready || !p.first || p.mail.reads(p.account) {
+		return p.sweepErr
+	}
+	missing := p.mail.sentTo(p.account)
+	for len(missing) > 0 {
+		var there []string
+		var left []*Submission
+		err := p.another(ctx, func(c *pop3Client) (err error) {
+			there, left, err = p.find(c, missing)
+			return err
+		})
+		if err == nil {
+			err = p.remove(ctx, there)
+		}
+		if err != nil {
+			return errors.Join(p.sweepErr, fmt.Errorf("%s may stay in %s until a later run removes it: %w", describe(missing), p, err))
+		}
+		for _, s := range missing {
+			s.removed = !slices.Contains(left, s)
+		}
+		missing = left
+		wait := time.Duration(0)
+		for _, s := range missing {
+			if !s.Accepted.IsZero() {
+				wait = max(wait, lastLook-time.Since(s.Accepted))
+			}
+		}
+		if wait <= 0 || steps.Pause(ctx, min(wait, max(pop3Gap, p.delay))) != nil {
+			break
+		}
+	}
+	if len(missing) > 0 {
+		return errors.Join(p.sweepErr, fmt.Errorf("%s had not arrived in %s when the run ended: a later run removes it", describe(missing), p))
+	}
+	return p.sweepErr
+}
+
+// find looks for awaited messages among those that are not known yet, and returns the unique ids of those that it
+// finds.
+func (p *pop3Mailbox) find(c *pop3Client, awaited []*Submission) (ids []string, missing []*Submission, err error) {
+	list, err := c.list()
+	if err != nil {
+		return nil, nil, err
+	}
+	there := make(map[int]bool)
+	for _, m := range list {
+		if p.known[m.id] {
+			continue
+		}
+		header, err := c.header(m.number)
+		if err != nil {
+			return nil, nil, err
+		}
+		if header.Line(headerRun) != p.w.Run() {
+			p.known[m.id] = true
+			continue
+		}
+		number := ownNumber(header.Line(headerMessage))
+		for _, s := range awaited {
+			if s.Number == number {
+				there[number] = true
+				ids = append(ids, m.id)
+			}
+		}
+	}
+	for _, s := range awaited {
+		if !there[s.Number] {
+			missing = append(missing, s)
+		}
+	}
+	return ids, missing, nil
+}
+
+// await waits until s is in the mailbox and returns the unique ids of its copies.
+func (p *pop3Mailbox) await(ctx context.Context, s *Submission, within time.Duration) (ids []string, err error) {
+	start := time.Now()
+	watch := p.mail.watchReturn(ctx, p.w, s)
+	defer watch.end()
+	var busy error // the server's last temporary refusal
+	lag, err := awaitThere(ctx, within, max(pop3Gap, p.delay), func(ctx context.Context) (bool, error) {
+		err := p.another(ctx, func(c *pop3Client) (err error) {
+			ids, _, err = p.find(c, []*Submission{s})
+			return err
+		})
+		if failure := (*steps.Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonDeferred {
+			busy, err = err, nil
+		}
+		if err == nil && len(ids) == 0 {
+			err = watch.bounced()
+		}
+		return len(ids) > 0, err
+	})
+	if err == nil {
+		p.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
+		p.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
+		return ids, nil
+	}
+	if !errors.Is(err, errNotThere) {
+		return nil, err
+	}
+	if busy != nil {
+		return nil, busy
+	}
+	err = steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 only shows the INBOX, so check the folders and the mail log",
+		p, wording.Seconds(time.Since(start)), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"))
+	return nil, watch.explain(ctx, err)
+}
+
+// another runs a session after the first one. Its phases would mean nothing, so they are dropped.
+func (p *pop3Mailbox) another(ctx context.Context, do func(*pop3Client) error) error {
+	report := p.w.TakeReport()
+	defer func() {
+		p.w.TakeReport()
+		p.w.AddReport(report)
+	}()
+	return p.session(ctx, do)
+}
+
+// remove deletes the messages with these unique ids. A message that is already gone is not an error.
+func (p *pop3Mailbox) remove(ctx context.Context, ids []string) error {
+	err := p.another(ctx, func(c *pop3Client) error {
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if slices.Contains(ids, m.id) {
+				if err := c.remove(m.number); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("the message may stay in %s until a later run removes it: %w", p, err)
+	}
+	return nil
+}
+
+// fetch reads the whole message with this unique id.
+func (p *pop3Mailbox) fetch(ctx context.Context, id string) (raw []byte, err error) {
+	err = p.another(ctx, func(c *pop3Client) error {
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if m.id == id {
+				raw, err = c.message(m.number)
+				return err
+			}
+		}
+		return steps.Fail(result.ReasonUnexpected, result.BlameAccess, "read the message from %s: it is gone; somebody else removed it", p)
+	})
+	return raw, err
+}

@@ -1,0 +1,266 @@
+package mail
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// pop3Client is one session with a POP3 server (RFC 1939). The server removes deleted messages at QUIT. Its methods
+// return Failures.
+type pop3Client struct {
+	ctx  context.Context // of the session: one call of pop3Mailbox.session
+	box  *pop3Mailbox
+	conn net.Conn
+	r    *bufio.Reader
+	// budget is how many bytes the server may still send.
+	budget int64
+}
+
+const (
+	pop3LineLimit    = 64 << 10
+	pop3SessionLimit = 16 << 20 // bytes that the server may send in one session
+)
+
+// session connects, logs in, calls do and sends QUIT.
+func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (err error) {
+	host, err := p.account.Require("pop3", p.host)
+	if err != nil {
+		return err
+	}
+	username, password, err := login(ctx, p.account, p.w)
+	if err != nil {
+		return err
+	}
+	if p.account.Token {
+		return steps.Fail(result.ReasonConfig, result.BlameScenario, "account %q has an access token, but POP3 needs a password: set accounts.%s.password in stepwatch.yml instead",
+			p.account.Name, p.account.Name)
+	}
+	if strings.ContainsAny(username+password.Reveal(), "\r\n\x00") {
+		return steps.Fail(result.ReasonConfig, result.BlameScenario, "the user name or password of account %q contains a line break", p.account.Name)
+	}
+	tcp, err := p.w.Dial(ctx, p.server(), result.BlameAccess)
+	if err != nil {
+		return err
+	}
+	line := lifeline.Bind(ctx, tcp)
+	defer func() {
+		line.Release()
+		_ = tcp.Close() // the server has confirmed everything by then
+	}()
+	c := &pop3Client{ctx: ctx, box: p, budget: pop3SessionLimit}
+	c.use(steps.QuickAck(tcp))
+	if err := c.begin(host); err != nil {
+		return err
+	}
+	err = p.w.Timed("login", func() (string, error) {
+		if _, err := c.command("USER "+username, "USER "+username); err != nil {
+			return "", err
+		}
+		return c.command("PASS "+password.Reveal(), "PASS "+steps.Hidden)
+	})
+	if err != nil {
+		return err
+	}
+	if err := do(c); err != nil {
+		return err
+	}
+	_, err = c.command("QUIT", "QUIT")
+	return err
+}
+
+func (c *pop3Client) use(conn net.Conn) {
+	c.conn, c.r = conn, bufio.NewReaderSize(conn, pop3LineLimit)
+}
+
+// begin does the steps before the login: TLS, the greeting, STLS.
+func (c *pop3Client) begin(host string) error {
+	secure := func() error {
+		conn, err := c.box.w.Handshake(c.ctx, c.conn, host, result.BlameAccess)
+		if err == nil {
+			c.use(conn)
+		}
+		return err
+	}
+	implicit := c.box.port == steps.PortPOP3S
+	if implicit {
+		if err := secure(); err != nil {
+			return err
+		}
+	}
+	err := c.box.w.Timed("greeting", func() (string, error) { return c.status("the greeting") })
+	if err != nil || implicit {
+		return err
+	}
+	err = c.box.w.Timed("stls", func() (string, error) { return c.command("STLS", "STLS") })
+	switch failure := (*steps.Failure)(nil); {
+	case errors.As(err, &failure) && failure.Reason == result.ReasonRefused:
+		return steps.Fail(result.ReasonTLS, result.BlameAccess, "%w: nothing was sent, because a password must not be sent in clear text", err)
+	case err != nil:
+		return err
+	case c.r.Buffered() > 0: // else it would be read as if it came over TLS
+		return steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s sent %d bytes in clear text after its answer to STLS", c.box.server(), c.r.Buffered())
+	}
+	return secure()
+}
+
+// command sends a command and reads the status line. shown is its text in reports.
+func (c *pop3Client) command(command, shown string) (text string, err error) {
+	c.box.log.client(shown)
+	if _, err := io.WriteString(c.conn, command+"\r\n"); err != nil {
+		return "", c.failure(shown, err)
+	}
+	return c.status(shown)
+}
+
+// status reads a status line and returns the text after +OK.
+func (c *pop3Client) status(shown string) (text string, err error) {
+	line, err := c.line()
+	if err != nil {
+		return "", c.failure(shown, err)
+	}
+	c.box.log.server(string(line))
+	kind, text, _ := strings.Cut(string(line), " ")
+	text = wording.OneLine(text, 300)
+	switch {
+	case kind == "+OK":
+		return text, nil
+	case kind != "-ERR":
+		return "", steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s answers %s with %q: is that port a POP3 server's?", c.box.server(), shown, wording.OneLine(string(line), 80))
+	}
+	code, _, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")
+	code = strings.ToUpper(code)
+	switch verb, _, _ := strings.Cut(shown, " "); {
+	case strings.HasPrefix(text, "[") && (code == "IN-USE" || code == "LOGIN-DELAY" || code == "SYS/TEMP"): // RFC 2449, RFC 3206
+		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: -ERR %s", c.box.server(), verb, text)
+	case verb == "PASS" || verb == "USER":
+		return "", steps.Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: -ERR %s: is the password of account %q still right?",
+			c.box.server(), c.box.account.Username, text, c.box.account.Name)
+	default:
+		return "", steps.Fail(result.ReasonRefused, result.BlameAccess, "%s refused %s: -ERR %s", c.box.server(), shown, text)
+	}
+}
+
+func (c *pop3Client) failure(shown string, err error) error {
+	return steps.FailNet(c.ctx, err, result.BlameAccess, shown+" at "+c.box.server())
+}
+
+// line returns the next line without its line break. It is valid until the next call.
+func (c *pop3Client) line() ([]byte, error) {
+	line, err := c.r.ReadSlice('\n')
+	switch c.budget -= int64(len(line)); {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return nil, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "%s sent a line of more than %d bytes", c.box.server(), pop3LineLimit)
+	case errors.Is(err, io.EOF) && len(line) > 0:
+		return nil, io.ErrUnexpectedEOF
+	case err != nil:
+		return nil, err
+	case c.budget < 0:
+		return nil, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "%s sent more than %d bytes in one session", c.box.server(), pop3SessionLimit)
+	}
+	return bytes.TrimRight(line, "\r\n"), nil
+}
+
+// multi sends a command and returns its multi-line answer (RFC 1939 section 3). Its lines end in CRLF.
+func (c *pop3Client) multi(command string) ([]byte, error) {
+	if _, err := c.command(command, command); err != nil {
+		return nil, err
+	}
+	var body bytes.Buffer
+	for {
+		line, err := c.line()
+		if err != nil {
+			return nil, c.failure(command, err)
+		}
+		if len(line) == 1 && line[0] == '.' {
+			return body.Bytes(), nil
+		}
+		body.Write(bytes.TrimPrefix(line, []byte("."))) // a leading dot is doubled
+		body.WriteString("\r\n")
+	}
+}
+
+// pop3Message is a message of a session.
+type pop3Message struct {
+	number int
+	id     string // the same in every session
+}
+
+// list returns the messages in the server's order, the oldest first.
+func (c *pop3Client) list() ([]pop3Message, error) {
+	body, err := c.multi("UIDL")
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseUIDL(string(body))
+	if err != nil {
+		return nil, steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s answers UIDL with an invalid line: %w", c.box.server(), err)
+	}
+	return list, nil
+}
+
+// parseUIDL parses the answer to UIDL (RFC 1939 section 7): a number and a unique id per line.
+func parseUIDL(body string) (list []pop3Message, err error) {
+	for line := range strings.Lines(body) {
+		number, id, found := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 || !found || strings.TrimSpace(id) == "" {
+			return nil, fmt.Errorf("got %q, want a number and an id", wording.OneLine(line, 80))
+		}
+		list = append(list, pop3Message{n, strings.TrimSpace(id)})
+	}
+	return list, nil
+}
+
+// header returns a message's header.
+func (c *pop3Client) header(number int) (message.Header, error) {
+	body, err := c.multi(fmt.Sprintf("TOP %d 0", number))
+	if err != nil {
+		return nil, err
+	}
+	header, _ := message.Read(body)
+	return header, nil
+}
+
+func (c *pop3Client) message(number int) ([]byte, error) {
+	return c.multi(fmt.Sprintf("RETR %d", number))
+}
+
+func (c *pop3Client) remove(number int) error {
+	command := fmt.Sprintf("DELE %d", number)
+	_, err := c.command(command, command)
+	return err
+}
+
+// loginDelay returns the minimum time between two logins (RFC 2449 section 6.6), or 0 if the server does not know CAPA.
+func (c *pop3Client) loginDelay() (time.Duration, error) {
+	body, err := c.multi("CAPA")
+	if failure := (*steps.Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonRefused {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		words := strings.Fields(strings.ToUpper(line))
+		if len(words) > 1 && words[0] == "LOGIN-DELAY" {
+			if n, err := strconv.Atoi(words[1]); err == nil && n > 0 {
+				return time.Duration(min(n, 3600)) * time.Second, nil
+			}
+		}
+	}
+	return 0, nil
+}

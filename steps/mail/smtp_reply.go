@@ -1,0 +1,126 @@
+package mail
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+func init() {
+	steps.RegisterKind(steps.Kind{Name: "status", Means: "a reply code of SMTP or an enhanced status code: 250, 550, 4.7.1",
+		Pattern: `[245]\d\d|[245]\.\d{1,3}\.\d{1,3}`, Sample: "250", Proposed: 6})
+}
+
+// Reply is an SMTP server's answer to one command (RFC 5321 section 4.2).
+type Reply struct {
+	Code  int      // 200 to 599
+	Lines []string // the text of each line without the code; printable
+}
+
+// String returns the reply on one line: "250 2.1.0 Ok".
+func (r Reply) String() string {
+	if r.Code == 0 {
+		return ""
+	}
+	return strings.TrimSpace(strconv.Itoa(r.Code) + " " + strings.Join(r.Lines, " "))
+}
+
+// Limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 bytes a line, but some servers send long texts.
+const (
+	replyLineLimit = 4096
+	replyLines     = 200
+)
+
+var errReply = errors.New("the answer is not an SMTP reply")
+
+// readReply reads one reply of one or more lines. That of net/textproto accepts any number of lines of any length, so a
+// broken server could fill memory until the deadline. After an error the Reply holds what was read before.
+func readReply(r *bufio.Reader) (Reply, error) {
+	var reply Reply
+	for range replyLines {
+		raw, err := r.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull) || len(raw) > replyLineLimit:
+			return reply, fmt.Errorf("%w: a line is longer than %d bytes", errReply, replyLineLimit)
+		case err != nil:
+			return reply, err
+		}
+		line := wording.OneLine(strings.TrimRight(string(raw), "\r\n"), replyLineLimit)
+		code, rest, ok := cutReplyCode(line)
+		if !ok {
+			return reply, fmt.Errorf("%w: %q does not begin with a code", errReply, wording.OneLine(line, 80))
+		}
+		if reply.Code != 0 && reply.Code != code {
+			return reply, fmt.Errorf("%w: its lines have the codes %d and %d", errReply, reply.Code, code)
+		}
+		reply.Code = code
+		text := ""
+		if rest != "" {
+			text = rest[1:]
+		}
+		reply.Lines = append(reply.Lines, text)
+		if !strings.HasPrefix(rest, "-") {
+			return reply, nil
+		}
+	}
+	return reply, fmt.Errorf("%w: it has more than %d lines", errReply, replyLines)
+}
+
+// cutReplyCode splits "250-text", "250 text" or "250" into the code and the rest.
+func cutReplyCode(line string) (code int, rest string, ok bool) {
+	if len(line) < 3 || len(line) > 3 && line[3] != ' ' && line[3] != '-' {
+		return 0, "", false
+	}
+	for i := range 3 {
+		if line[i] < '0' || line[i] > '9' {
+			return 0, "", false
+		}
+		code = code*10 + int(line[i]-'0')
+	}
+	return code, line[3:], code >= 200 && code <= 599
+}
+
+var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}(?: |$)`)
+
+// Enhanced returns the enhanced status code of RFC 3463, such as "5.1.1", or an empty string.
+func (r Reply) Enhanced() string {
+	if len(r.Lines) == 0 {
+		return ""
+	}
+	return strings.TrimSpace(enhancedCode.FindString(r.Lines[len(r.Lines)-1]))
+}
+
+// queueIDs match the queue id in the answers of different servers, the most exact pattern first.
+var queueIDs = []*regexp.Regexp{
+	regexp.MustCompile(`(?i)\bqueued as ([\w.-]*\w)`),                                           // Postfix
+	regexp.MustCompile(`\bid=([\w-]+)`),                                                         // Exim
+	regexp.MustCompile(`(?i)\bInternalId=(\d+)`),                                                // Exchange
+	regexp.MustCompile(`(?i)\bqueued \(([\w.-]+)\)`),                                            // Haraka
+	regexp.MustCompile(`^(?:2\.\d\.\d )?(\w{6,})\s+Message accepted for delivery`),              // sendmail, OpenSMTPD
+	regexp.MustCompile(`^(?:2\.\d\.\d )?<[^>]*> ([\w+/-]{6,}) Saved`),                           // Dovecot
+	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok\.? +\d+ +([\w.-]+) - gsmtp`),                     // Gmail
+	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok\.? +\d+ +qp +(\d+)`),                             // qmail
+	regexp.MustCompile(`(?i)\b(?:queue[ _-]?id|message[ _-]?id|id)[:= ]+<?([\w.@+/-]{5,}[\w])`), // generic
+	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok:? +([\w-]*\d[\w-]{7,})$`),                        // Amazon SES
+}
+
+// QueueID returns the queue id from the answer to the end of the message, or "". Search for this id in the server's
+// log.
+func (r Reply) QueueID() string {
+	if r.Code/100 != 2 {
+		return ""
+	}
+	text := strings.Join(r.Lines, " ")
+	for _, shape := range queueIDs {
+		if m := shape.FindStringSubmatch(text); m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,159 @@
+package mailhost
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/maillog"
+	"github.com/stepwatch/stepwatch/steps/mailqueue"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// MayMove reports whether the queue may soon change: the server is handing the message on and so does not report its
+// earlier reason, or it moved the message from one queue to another during the listing.
+func MayMove(p *Passage, q *mailqueue.Queue) bool {
+	if p.Delivered || p.Bounced() {
+		return false
+	}
+	for _, m := range q.Sought {
+		if p.Last != nil || m.Queue != mailqueue.Active || slices.ContainsFunc(m.Recipients, func(r mailqueue.Recipient) bool { return r.Reason != "" }) {
+			return false
+		}
+	}
+	return true
+}
+
+// Passage is what a log says about one message.
+type Passage struct {
+	IDs       map[string]bool // of the message
+	seen      map[string]bool // of all messages
+	Last      *maillog.Event  // with the outcome
+	Delivered bool
+	met       bool
+}
+
+// NewPassage follows the message that a server accepted under this queue id.
+func NewPassage(id string) *Passage {
+	return &Passage{IDs: map[string]bool{id: true}, seen: make(map[string]bool)}
+}
+
+// seenMax limits the remembered ids of other messages.
+const seenMax = 100_000
+
+// Take takes the next event of the log.
+func (p *Passage) Take(e maillog.Event) {
+	if e.QueueID == "" {
+		return
+	}
+	if len(p.seen) < seenMax {
+		p.seen[e.QueueID] = true
+	}
+	if !p.IDs[e.QueueID] {
+		return
+	}
+	p.met = true
+	switch e.Kind {
+	case maillog.KindSent:
+		p.Last = &e
+		// A filter hands the message back to the server, under a new id that is logged before the filter's answer.
+		p.Delivered = !p.seen[e.NextID] || p.IDs[e.NextID]
+		if !p.Delivered {
+			p.IDs[e.NextID] = true
+		}
+	case maillog.KindDeferred, maillog.KindBounced, maillog.KindExpired:
+		p.Last, p.Delivered = &e, false
+	}
+}
+
+// Bounced reports whether the server has given the message up.
+func (p *Passage) Bounced() bool {
+	return p.Last != nil && (p.Last.Kind == maillog.KindBounced || p.Last.Kind == maillog.KindExpired)
+}
+
+// Missing returns the failure for a message that was not delivered in time.
+func (p *Passage) Missing(id string, host *steps.Host, limit time.Duration) error {
+	switch {
+	case p.Last != nil:
+		return steps.Fail(result.ReasonDeferred, result.BlameTransfer, "%s was not delivered within %s: %s", id, limit, p.Said())
+	case p.met:
+		return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "%s was not delivered within %s: the log of %q has lines of it, but none has the outcome", id, limit, host.Name)
+	default:
+		return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "the log of %q has no line of %s: is it the log of the server that accepted the message?", host.Name, id)
+	}
+}
+
+// Said describes the outcome of the message: "sent to mx.example.org[192.0.2.1]:25: 250 2.0.0 Ok; 0.120s before the
+// queue, …".
+func (p *Passage) Said() string {
+	e := p.Last
+	text := string(e.Kind)
+	if e.Relay != "" && e.Relay != "none" {
+		text += " to " + wording.OneLine(e.Relay, 100)
+	}
+	if e.Reply != "" {
+		text += ": " + wording.OneLine(e.Reply, 200)
+	}
+	if e.Delays != nil {
+		text += "; " + DelaysText(e.Delays)
+	}
+	return text
+}
+
+// delayStages are the parts of Postfix's delays= (postconf(5), delay_logging_resolution_limit), for labels and for
+// people.
+var delayStages = []struct{ label, text string }{
+	{"before_queue", "before the queue"}, {"in_queue", "in the queue"}, {"connect", "connecting"}, {"transfer", "handing over"},
+}
+
+// DelaysText describes the delays: "41.2s in the queue, 0.010s connecting".
+func DelaysText(delays []time.Duration) string {
+	var parts []string
+	for i, d := range delays[:min(len(delays), len(delayStages))] {
+		if d > 0 {
+			parts = append(parts, wording.Delay(d)+" "+delayStages[i].text)
+		}
+	}
+	if len(parts) == 0 {
+		return "no delay"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Measure measures where in the server the message spent its time.
+func (p *Passage) Measure(w *steps.World) {
+	if p.Last == nil {
+		return
+	}
+	for i, d := range p.Last.Delays[:min(len(p.Last.Delays), len(delayStages))] {
+		w.Measure("mail_queue_delay_seconds", "Time that the message spent in each stage inside the server, from Postfix's log (delays=).", d.Seconds(),
+			result.Label{Name: "stage", Value: delayStages[i].label})
+	}
+}
+
+// QueueDelays reports where in the accepting server a message with this queue id spent its time, if that server's log
+// can be read; it reads the log from since on. It returns a part of the way's line, or nothing: a log that does not say
+// is not a failure of the mail.
+func QueueDelays(ctx context.Context, w *steps.World, server, id string, since time.Time) string {
+	host := TakenBy(w.Target(), server, HasLog)
+	if host == nil || id == "" {
+		return ""
+	}
+	log, err := OpenLog(w.Target(), host)
+	if err != nil {
+		return ""
+	}
+	p := NewPassage(id)
+	if err := log.Since(since).Read(ctx, p.Take); err != nil {
+		return "the log of " + host.Name + " cannot be read: " + wording.OneLine(err.Error(), 150)
+	}
+	if p.Last == nil || p.Last.Delays == nil {
+		return ""
+	}
+	p.Measure(w)
+	return fmt.Sprintf("according to the log of %s: %s", host.Name, DelaysText(p.Last.Delays))
+}

@@ -1,0 +1,265 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"mime"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+	"golang.org/x/net/html/charset"
+	"golang.org/x/text/encoding"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// page is the current page of a scenario: the last response, and what was derived from it so far. Decoding, text and
+// tree are computed when a step needs them.
+type page struct {
+	*httpwire.Reply
+	url     *url.URL      // after redirects, with the fragment
+	stopped *url.URL      // the target of a redirect that was not followed, or nil
+	way     httpwire.Way  // how it was requested
+	took    time.Duration // from the request to the end of the body, redirects and frames included
+	webArrival
+
+	source   []byte            // the body in UTF-8, once decoded
+	encoding encoding.Encoding // the encoding of the page, nil for UTF-8
+	decoded  bool
+	visible  []byte // its visible text, once read
+	read     bool
+	doc      *html.Node // its tree, once parsed; filling in a form changes it
+	docErr   error
+	changed  bool                      // the tree differs from the source
+	files    map[*html.Node]string     // paths that were attached to file inputs
+	owners   map[*html.Node]*html.Node // the form of each control, once needed
+	live     *livePage                 // the tab that shows the page; nil over HTTP
+
+	frames map[*html.Node]*page      // the documents in the page's frames, over HTTP, by their elements; doc of each is that element
+	lost   map[*html.Node]*lostFrame // the frames without a readable document
+	around *page                     // the page that contains this one's frame, or nil
+	srcdoc bool                      // the document is in the srcdoc attribute of that element
+}
+
+// measure reports what is known about the page without reading its content.
+func (p *page) measure(w *steps.World, redirects int) {
+	w.Measure("http_status_code", "Status code of the last response.", float64(p.StatusCode))
+	w.Measure("http_redirects", "Redirects followed to the page.", float64(redirects))
+	w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(p.OnWire))
+}
+
+// accepted reports whether the status means success for a visitor.
+func (p *page) accepted() bool { return p.StatusCode >= 200 && p.StatusCode < 400 }
+
+// status returns code and phrase; the registered phrase when the server sent none, as in HTTP/2.
+func (p *page) status() string {
+	if phrase := http.StatusText(p.StatusCode); phrase != "" && strings.TrimSpace(p.Status) == fmt.Sprint(p.StatusCode) {
+		return fmt.Sprintf("%d %s", p.StatusCode, phrase)
+	}
+	return p.Status
+}
+
+// String describes the page: address, status, and the redirect that it stopped at, if any.
+func (p *page) String() string {
+	if p.stopped != nil {
+		return fmt.Sprintf("%s (%s, stopped at a redirect to %s)", wording.URL(p.url), p.status(), wording.URL(p.stopped))
+	}
+	return fmt.Sprintf("%s (%s)", wording.URL(p.url), p.status())
+}
+
+// attach keeps the page as evidence.
+func (p *page) attach(w *steps.World) {
+	var header bytes.Buffer
+	fmt.Fprintf(&header, "%s %s\n%s %s\n", p.Request.Method, wording.URL(p.url), p.Proto, p.Status)
+	for _, name := range slices.Sorted(maps.Keys(p.Header)) {
+		for _, value := range p.Header[name] {
+			if secretHeader(name) {
+				value = steps.Hidden
+			}
+			fmt.Fprintf(&header, "%s: %s\n", name, value)
+		}
+	}
+	w.Attach("response header", "text/plain; charset=utf-8", header.Bytes())
+	if source := p.text(); len(source) > 0 {
+		kind, _, _ := strings.Cut(p.mediaType(), ";")
+		if p.isText() {
+			kind += "; charset=utf-8"
+		}
+		if p.isHTML() {
+			source = steps.HidePasswords(source)
+		}
+		w.Attach("page", kind, source)
+	}
+}
+
+// secretHeader reports whether a header's value may contain credentials.
+func secretHeader(name string) bool {
+	switch textproto.CanonicalMIMEHeaderKey(name) {
+	case "Cookie", "Set-Cookie", "Authorization", "Authentication-Info", "Proxy-Authorization":
+		return true
+	}
+	return false
+}
+
+// mediaType returns the media type of the page, HTML when it declares none.
+func (p *page) mediaType() string { return cmp.Or(mediaType(p.Header), "text/html") }
+
+// mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
+func mediaType(h http.Header) string {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
+}
+
+func (p *page) isHTML() bool {
+	kind := p.mediaType()
+	return kind == "text/html" || kind == "application/xhtml+xml"
+}
+
+func (p *page) isText() bool {
+	kind := p.mediaType()
+	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "json") || strings.HasSuffix(kind, "xml") || strings.HasSuffix(kind, "javascript")
+}
+
+// isPicture reports whether the page has no text to search.
+func (p *page) isPicture() bool {
+	kind, _, _ := strings.Cut(p.mediaType(), "/")
+	return kind == "image" || kind == "video" || kind == "audio"
+}
+
+func (p *page) notLookedInto() string {
+	return "it is " + p.mediaType() + ", whose text cannot be read"
+}
+
+// text returns the page's source in UTF-8.
+func (p *page) text() []byte {
+	if p.decoded {
+		return p.source
+	}
+	p.decoded, p.source = true, p.Content
+	if p.live != nil {
+		p.source = p.live.source(p.isHTML())
+		return p.source
+	}
+	contentType := p.Header.Get("Content-Type")
+	if !p.isText() || plainASCII(p.Content) && !strings.Contains(strings.ToLower(contentType), "utf-16") {
+		return p.source
+	}
+	if _, params, err := mime.ParseMediaType(contentType); err == nil && !p.isHTML() && params["charset"] == "" {
+		return p.source // the default for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
+	}
+	detected, name, _ := charset.DetermineEncoding(p.Content, contentType)
+	if name == "utf-8" {
+		p.source = bytes.TrimPrefix(p.Content, []byte("\ufeff"))
+		return p.source
+	}
+	if decoded, err := detected.NewDecoder().Bytes(p.Content); err == nil {
+		p.source, p.encoding = decoded, detected
+	}
+	return p.source
+}
+
+// plainASCII reports whether every encoding of a page, except UTF-16, decodes b in the same way. It excludes escape
+// characters because ISO-2022-JP switches with them.
+func plainASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 || c == 0x1b {
+			return false
+		}
+	}
+	return true
+}
+
+// visibleText returns the text that a visitor sees; all of the source when the page is not HTML.
+func (p *page) visibleText() ([]byte, error) {
+	if p.read {
+		return p.visible, nil
+	}
+	if p.live != nil && p.isHTML() {
+		text, err := p.live.visibleText()
+		p.visible, p.read = text, err == nil
+		return text, err
+	}
+	if !p.isHTML() {
+		p.visible, p.read = []byte(pagetree.Normal(string(p.text()))), true
+		return p.visible, nil
+	}
+	var text []byte
+	quick := false
+	if !p.changed {
+		text, quick = pagetree.QuickText(p.text())
+	}
+	if !quick {
+		doc, err := p.tree()
+		if err != nil {
+			return nil, err
+		}
+		text = pagetree.VisibleText(doc)
+	}
+	p.visible, p.read = text, true
+	return text, nil
+}
+
+// forgetText discards the visible text after an action changed the tree.
+func (p *page) forgetText() { p.visible, p.read, p.changed = nil, false, true }
+
+// tree parses the page. Scripting counts as enabled, so noscript is not text.
+func (p *page) tree() (*html.Node, error) {
+	if p.doc != nil || p.docErr != nil {
+		return p.doc, p.docErr
+	}
+	if !p.isHTML() {
+		p.docErr = steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not HTML but %s", p, p.mediaType())
+		return nil, p.docErr
+	}
+	if p.live != nil {
+		p.doc, p.docErr = p.live.tree()
+		p.lost = lostFrames(p.live.frames)
+		return p.doc, p.docErr
+	}
+	doc, err := html.ParseWithOptions(bytes.NewReader(p.text()), html.ParseOptionEnableScripting(true))
+	if err != nil {
+		p.docErr = steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the HTML of %s: %w", p, err)
+		return nil, p.docErr
+	}
+	p.doc = doc
+	return doc, nil
+}
+
+// base returns the URL that relative URLs on the page refer to: the page's own unless a base element sets another.
+func (p *page) base() *url.URL {
+	fallback := p.url
+	if p.srcdoc {
+		fallback = p.around.base() // HTML §2.4.3
+	}
+	if !p.isHTML() || !bytes.Contains(p.text(), []byte("<base")) && !bytes.Contains(p.text(), []byte("<BASE")) {
+		return fallback
+	}
+	doc, err := p.tree()
+	if err != nil {
+		return fallback
+	}
+	for n := range pagetree.Nodes(doc) {
+		if n.DataAtom != atom.Base {
+			continue
+		}
+		if href, found := pagetree.Attribute(n, "href"); found {
+			if base, err := fallback.Parse(strings.TrimSpace(href)); err == nil {
+				return base
+			}
+			return fallback
+		}
+	}
+	return fallback
+}

@@ -1,0 +1,539 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/icholy/digest"
+	"golang.org/x/net/html"
+	"golang.org/x/net/idna"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/wording"
+)
+
+// httpSession visits websites over HTTP alone. It holds the state that the web steps of one scenario share:
+// connections, cookies, credentials and the current page. All of it is created on demand, since most runs load one page
+// and read its text.
+type httpSession struct {
+	mu     sync.Mutex // guards conns and closed: the World may be closed while an abandoned step still runs
+	conns  []*httpwire.Conn
+	closed bool
+
+	page    *page   // the current page, nil before the first
+	visits  []visit // visits so far, for going back
+	bare    bool    // load documents only, without their frames
+	jar     *cookiejar.Jar
+	cookies int                  // how many responses set cookies
+	baked   map[string]webCookie // the last value set, by name: the jar does not report attributes
+	basic   []basicAuth
+	logins  webLogins       // also of a browser
+	headers []requestHeader // also of a browser
+
+	exchanges []exchange // the last ones, for the evidence of a failure
+
+	given func(from *url.URL, cookies []*http.Cookie) // called for new cookies, unless nil
+}
+
+// Close closes the connections of the scenario.
+func (s *httpSession) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.conns, s.closed = nil, true
+	return nil
+}
+
+// visit is one request for a page, by a step or a redirect.
+type visit struct {
+	method      string
+	url         *url.URL
+	body        []byte
+	contentType string
+	referrer    *url.URL // the page that led here, or nil
+	anyStatus   bool
+	sent        bool // by a sentence that names the method
+	anySite     bool // also follow redirects to other sites
+
+	way  httpwire.Way
+	save func(*http.Response) io.Writer // as in intake: for a file, which is not a page
+
+	frame  *html.Node // the frame of the previous page to load into, or nil
+	before *page      // the content of that frame
+}
+
+func (v *visit) String() string { return v.method + " " + wording.URL(v.url) }
+
+// intake returns how much of the response to the visit is read.
+func (v *visit) intake(w *steps.World) httpwire.Intake {
+	if v.save != nil {
+		return httpwire.Intake{Limit: downloadLimit(w), Save: v.save}
+	}
+	return httpwire.Intake{Limit: httpwire.BodyLimit(w)}
+}
+
+// maxRedirects is how many redirects in a row are followed. Browsers follow 20, but no real site needs five.
+const maxRedirects = 10
+
+// load makes the result of a visit the current page, with its frames.
+func (s *httpSession) load(ctx context.Context, w *steps.World, v visit) error {
+	s.page, s.visits = nil, append(s.visits, v)
+	p, err := s.arrive(ctx, w, &v)
+	if s.page = p; err == nil && !v.anyStatus {
+		err = s.judgeStatus(p, &v)
+	}
+	if err == nil {
+		s.loadFrames(ctx, w)
+	}
+	return err
+}
+
+// arrive fetches the page of v and follows redirects, whatever the status is. v becomes the last visit. The page is nil
+// when there was no response, and not nil when the error is about the page itself. It reports the phases dns, connect,
+// tls, processing and transfer once for every request, so a page after a redirect has two sets. Connections of an
+// earlier page are reused, without the phases of connecting.
+func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*page, error) {
+	if v.url.User != nil {
+		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
+	}
+	start := time.Now()
+	var chain []string   // of redirects, on demand
+	var cookiesAt []int  // s.cookies before each request in chain
+	var stopped *url.URL // the redirect that was not followed
+	var redirects []redirected
+	for {
+		cookies := s.cookies
+		answer, err := s.request(ctx, w, v)
+		if err != nil {
+			return nil, err
+		}
+		next, err := redirect(v, answer)
+		if err == nil && next != nil && answer.Broken == nil {
+			redirects = append(redirects, redirected{from: v.url, status: answer.StatusCode, to: next.url})
+			if !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
+				stopped = next.url
+			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
+				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
+				*v = *next
+				continue
+			}
+		}
+		p := &page{url: v.url, Reply: answer, stopped: stopped, way: v.way, took: time.Since(start),
+			webArrival: webArrival{begun: start, redirects: redirects}}
+		p.measure(w, len(chain))
+		if err == nil && answer.Broken != nil {
+			err = s.brokenBody(ctx, w, v, answer)
+		}
+		return p, err
+	}
+}
+
+func (s *httpSession) judgeStatus(p *page, v *visit) error {
+	if p.accepted() {
+		return nil
+	}
+	if err := cmp.Or(p.proxyRefusal(v.String()), p.refusedCertificate(v.String())); err != nil {
+		return err
+	}
+	switch {
+	case p.StatusCode == http.StatusUnauthorized && p.Request.Header.Get("Authorization") != "":
+		return steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: the credentials were refused with %s", v, p.status())
+	case v.sent:
+		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to send …` accepts any status)", v, p.status())
+	default:
+		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
+			v, p.status(), wording.URL(v.url))
+	}
+}
+
+func (s *httpSession) brokenBody(ctx context.Context, w *steps.World, v *visit, answer *httpwire.Reply) error {
+	err, what, setting := answer.Broken, "page", "body_limit"
+	if v.save != nil {
+		what, setting = "file", "download_limit"
+	}
+	switch {
+	case errors.Is(err, httpwire.ErrBodyTooLarge):
+		return steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the %s is larger than the limit of %d bytes; raise web.%s in stepwatch.yml",
+			v, what, v.intake(w).Limit, setting)
+	case errors.Is(err, httpwire.ErrEncoding):
+		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", v, err)
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), steps.ErrStopped):
+		return steps.Fail(result.ReasonTimeout, result.BlameWeb, "%s: the %s was not complete before the deadline, got %d bytes", v, what, max(int64(len(answer.Content)), answer.OnWire))
+	case answer.ContentLength > 0:
+		return steps.FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s (%d of %d bytes)", v, what, answer.OnWire, answer.ContentLength))
+	default:
+		return steps.FailNet(ctx, err, result.BlameWeb, fmt.Sprintf("%s: read the %s (%d bytes)", v, what, answer.OnWire))
+	}
+}
+
+// request sends one request, and sends it again when an idle connection turns out to be closed or the server asks for
+// credentials.
+func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*httpwire.Reply, error) {
+	for challenged := false; ; {
+		request, err := s.newRequest(v)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := s.recorded(ctx, w, v, request)
+		if err != nil {
+			if errors.Is(err, httpwire.ErrHeaderTooLarge) {
+				return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)
+			}
+			return nil, steps.FailNet(ctx, err, result.BlameWeb, v.String())
+		}
+		if cookies := answer.Header["Set-Cookie"]; cookies != nil {
+			s.setCookies(answer, v)
+		}
+		if answer.StatusCode == http.StatusUnauthorized && !challenged && !s.named(v.url) {
+			if login := s.logins.at(v.url); login != nil {
+				again, err := login.answer(v.url, answer.Header)
+				if err != nil {
+					return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
+				}
+				if challenged = again; again {
+					continue
+				}
+			}
+		}
+		return answer, nil
+	}
+}
+
+// roundTrip sends a request over a suitable open connection, or over a new one.
+func (s *httpSession) roundTrip(ctx context.Context, w *steps.World, v *visit, request *http.Request) (*httpwire.Reply, error) {
+	in := v.intake(w)
+	if c := s.take(v.way.KeyFor(request.URL), request.Method); c != nil {
+		answer, err := s.use(ctx, w, c, request, in)
+		if !errors.Is(err, httpwire.ErrStale) {
+			return answer, err
+		}
+		if !httpwire.SafeMethod(request.Method) {
+			return nil, fmt.Errorf("%w in mid-request: %w", httpwire.ErrStale, io.EOF)
+		}
+	}
+	c, err := httpwire.Dial(ctx, w, request.URL, v.way)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	s.conns = append(s.conns, c)
+	s.mu.Unlock()
+	return s.use(ctx, w, c, request, in)
+}
+
+// use does one exchange and closes the connection unless it can be reused.
+func (s *httpSession) use(ctx context.Context, w *steps.World, c *httpwire.Conn, request *http.Request, in httpwire.Intake) (*httpwire.Reply, error) {
+	answer, err := c.Exchange(ctx, w, request, in)
+	if err == nil {
+		answer.Proxied = c.Proxied
+		answer.Remote, answer.Login = c.Conn.RemoteAddr().String(), c.Login
+	} else if !errors.Is(err, httpwire.ErrStale) {
+		err = c.Refusal(ctx, err, request.Method+" "+wording.URL(request.URL))
+	}
+	if err != nil || !answer.Reuse {
+		s.mu.Lock()
+		s.conns = slices.DeleteFunc(s.conns, func(other *httpwire.Conn) bool { return other == c })
+		s.mu.Unlock()
+		c.Close()
+	}
+	return answer, err
+}
+
+// take returns an open connection, and closes those for the same server that can no longer be used.
+func (s *httpSession) take(key, method string) *httpwire.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 0; i < len(s.conns); i++ {
+		c := s.conns[i]
+		if c.Key != key {
+			continue
+		}
+		if c.Fits(method) {
+			return c
+		}
+		c.Close()
+		s.conns = slices.Delete(s.conns, i, i+1)
+		i--
+	}
+	return nil
+}
+
+func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
+	request := &http.Request{
+		Method:     v.method,
+		URL:        v.url,
+		Host:       v.url.Host,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     make(http.Header, 4),
+	}
+	request.Header["User-Agent"] = httpwire.UserAgent
+	request.Header["Accept"] = httpwire.Accept
+	request.Header["Accept-Encoding"] = httpwire.GzipOnly
+	if v.save != nil { // so that a file's length can be compared with its Content-Length
+		request.Header["Accept-Encoding"] = httpwire.Identity
+	}
+	if v.body != nil {
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(v.body)), nil }
+		request.Body, _ = request.GetBody()
+		request.ContentLength = int64(len(v.body))
+		request.Header.Set("Content-Type", v.contentType)
+	}
+	if v.referrer != nil {
+		setReferrer(request, v.referrer)
+	}
+	if s.jar != nil {
+		for _, cookie := range s.jar.Cookies(v.url) {
+			request.AddCookie(cookie)
+		}
+	}
+	user := v.url.User
+	for _, b := range s.basic {
+		if v.url.User == nil && b.covers(v.url) {
+			user = b.user
+		}
+	}
+	if user != nil {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
+	} else if login := s.logins.at(v.url); login != nil {
+		if err := login.authorize(request); err != nil {
+			return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: answer the digest challenge: %w", v, err)
+		}
+	}
+	for _, h := range s.headers {
+		if h.covers(v.url) {
+			request.Header.Set(h.name, h.value)
+		}
+	}
+	return request, nil
+}
+
+// setReferrer sets Referer as browsers do by default (strict-origin-when-cross-origin, W3C Referrer Policy §3.7), and
+// Origin, since applications check them against forged requests.
+func setReferrer(request *http.Request, from *url.URL) {
+	origin := from.Scheme + "://" + from.Host
+	switch to := request.URL; {
+	case to.Scheme == from.Scheme && to.Host == from.Host:
+		page := *from
+		page.User, page.Fragment, page.RawFragment = nil, "", ""
+		request.Header.Set("Referer", page.String())
+	case from.Scheme != "https" || to.Scheme == "https":
+		request.Header.Set("Referer", origin+"/")
+	}
+	if request.Method == http.MethodPost {
+		request.Header.Set("Origin", origin)
+	}
+}
+
+// redirect returns the visit that a response redirects to, or nil.
+func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
+	switch answer.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	location := answer.Header.Get("Location")
+	if location == "" {
+		return nil, nil
+	}
+	to, err := v.url.Parse(strings.TrimSpace(location))
+	if err == nil {
+		err = mendHost(to)
+	}
+	if err != nil {
+		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %q", v, location)
+	}
+	if to.Fragment == "" { // RFC 9110 §10.2.2
+		to.Fragment, to.RawFragment = v.url.Fragment, v.url.RawFragment
+	}
+	next := *v
+	next.url = to
+	// RFC 9110 §15.4: 303 requires GET; for 301 and 302 browsers turn POST into GET; 307 and 308 keep the method.
+	if answer.StatusCode == http.StatusSeeOther && v.method != http.MethodHead ||
+		answer.StatusCode <= http.StatusFound && v.method == http.MethodPost {
+		next.method, next.body, next.contentType = http.MethodGet, nil, ""
+	}
+	return &next, nil
+}
+
+// tooManyRedirects fails for a redirect loop and for a chain that is too long. A page may redirect to itself once to
+// set a cookie, so a repeated page is a loop only when no cookie was set meanwhile.
+func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error {
+	to := next.String()
+	for i, earlier := range chain {
+		if earlier == to && cookies[i] == now {
+			return steps.Fail(result.ReasonRedirect, result.BlameWeb, "redirect loop: %s", strings.Join(append(chain[i:], to), " → "))
+		}
+	}
+	if len(chain) <= maxRedirects {
+		return nil
+	}
+	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "more than %d redirects: %s", maxRedirects, strings.Join(append(chain, to), " → "))
+}
+
+// sameSite reports whether a redirect from host a to host b is followed: when their last two labels are the same.
+// Addresses and names of one label are compared as a whole.
+func sameSite(a, b string) bool {
+	return strings.EqualFold(a, b) || site(a) != "" && strings.EqualFold(site(a), site(b))
+}
+
+func site(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	host = strings.TrimSuffix(host, ".")
+	last := strings.LastIndexByte(host, '.')
+	if last < 0 {
+		return ""
+	}
+	return host[strings.LastIndexByte(host[:last], '.')+1:]
+}
+
+// resolve parses an address from a step: absolute, or relative to the current page.
+func resolve(ctx context.Context, w *steps.World, address string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil {
+		// The parser's message repeats the whole address, which may contain a password.
+		if inner := (*url.Error)(nil); errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return nil, steps.FailScenario("an address is not a URL: %w", err)
+	}
+	if password, set := u.User.Password(); set {
+		w.Redact(password)
+		w.Redact(u.User.Username() + ":" + password)
+	}
+	if !u.IsAbs() {
+		p, err := engineOf(w).now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
+			return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\"", wording.URL(u))
+		}
+		u = p.base().ResolveReference(u)
+	}
+	if err := mendHost(u); err != nil {
+		return nil, steps.FailScenario("%q: %w", wording.URL(u), err)
+	}
+	return u, nil
+}
+
+// mendHost checks that a URL can be fetched, and converts an internationalized host to the form for DNS and TLS (RFC
+// 5891).
+func mendHost(u *url.URL) error {
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("only http and https can be loaded, not %q", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return errors.New("the address has no host")
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	for i := range len(u.Host) {
+		if u.Host[i] < utf8.RuneSelf {
+			continue
+		}
+		host, err := idna.Lookup.ToASCII(u.Hostname())
+		if err != nil {
+			return fmt.Errorf("the host is not a domain name: %w", err)
+		}
+		if port := u.Port(); port != "" {
+			host = net.JoinHostPort(host, port)
+		}
+		u.Host = host
+		break
+	}
+	return nil
+}
+
+// basicAuth is a name and password from a URL, which browsers then use for the whole host.
+type basicAuth struct {
+	host  string
+	https bool
+	user  *url.Userinfo
+}
+
+// covers reports whether the credentials apply to u. They also apply from http to https, as sites redirect, but never
+// back.
+func (b *basicAuth) covers(u *url.URL) bool {
+	return strings.EqualFold(b.host, u.Hostname()) && (u.Scheme == "https" || !b.https)
+}
+
+// named reports whether an address contained a name and password.
+func (s *httpSession) named(u *url.URL) bool {
+	return u.User != nil || slices.ContainsFunc(s.basic, func(b basicAuth) bool { return b.covers(u) })
+}
+
+// digestAuth responds to digest challenges (RFC 7616).
+type digestAuth struct {
+	username string
+	password steps.Secret
+	host     string // that sent the challenge
+	last     *digest.Challenge
+	count    int // requests with the challenge's nonce
+}
+
+// challenge reads the challenge of a 401 response. It reports whether credentials may help.
+func (d *digestAuth) challenge(u *url.URL, header http.Header) (bool, error) {
+	challenge, err := digest.FindChallenge(header)
+	if errors.Is(err, digest.ErrNoChallenge) {
+		return false, fmt.Errorf("the server does not offer digest authentication: it responds with 401 and WWW-Authenticate %q",
+			strings.Join(header.Values("WWW-Authenticate"), ", "))
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the digest challenge: %w", err)
+	}
+	if !digest.CanDigest(challenge) {
+		return false, fmt.Errorf("the digest challenge requires algorithm %q and qop %q, which are not supported", challenge.Algorithm, challenge.QOP)
+	}
+	d.host, d.last, d.count = httpwire.HostPort(u), challenge, 0
+	return true, nil
+}
+
+// authorize adds credentials for the last challenge, so that the server need not challenge each page.
+func (d *digestAuth) authorize(request *http.Request) error {
+	if d.last == nil || d.host != httpwire.HostPort(request.URL) {
+		return nil
+	}
+	d.count++
+	credentials, err := digest.Digest(d.last, digest.Options{
+		Method:   request.Method,
+		URI:      request.URL.RequestURI(),
+		GetBody:  request.GetBody,
+		Count:    d.count,
+		Username: d.username,
+		Password: d.password.Reveal(),
+	})
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", credentials.String())
+	return nil
+}

@@ -1,0 +1,216 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/pagetree"
+)
+
+// The actions of a visitor over HTTP alone: a page is a document that changes only by filling in fields. Actions that
+// need a script are rejected with an explanation.
+
+func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
+
+// await returns false: no script runs, so a page does not change.
+func (s *httpSession) await(context.Context, *steps.World) bool { return false }
+
+// complete does nothing: the step that loads a page loads its frames.
+func (s *httpSession) complete(context.Context) error { return nil }
+
+func (s *httpSession) follow(ctx context.Context, w *steps.World, f *search, link *html.Node) error {
+	to, err := s.target(f, link)
+	if err != nil {
+		return err
+	}
+	from := s.page.at(link)
+	if href, _ := pagetree.Attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") && to.String() == from.url.ResolveReference(&url.URL{Fragment: to.Fragment}).String() {
+		if from != s.page {
+			return nil // a fragment in the frame
+		}
+		moved := *s.page.url
+		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
+		s.page.url = &moved
+		return nil // a fragment of this page
+	}
+	target, _ := pagetree.Attribute(link, "target")
+	return s.navigate(ctx, w, from, target, visit{method: http.MethodGet, url: to, referrer: from.url})
+}
+
+// target returns the address that a link leads to.
+func (s *httpSession) target(f *search, link *html.Node) (*url.URL, error) {
+	href, _ := pagetree.Attribute(link, "href")
+	href = strings.TrimSpace(href)
+	to, err := s.page.at(link).base().Parse(href)
+	if err != nil {
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is not a URL", href)
+	}
+	switch strings.ToLower(to.Scheme) {
+	case "javascript":
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
+	case "http", "https":
+	default:
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address, which leads to no page", to.Scheme)
+	}
+	if err := mendHost(to); err != nil {
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
+	}
+	return to, nil
+}
+
+func (s *httpSession) press(ctx context.Context, w *steps.World, f *search, button *html.Node) error {
+	form, err := s.formSentBy(f, button)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, w, f, form, button)
+}
+
+// formSentBy returns the form that a button submits.
+func (s *httpSession) formSentBy(f *search, button *html.Node) (*html.Node, error) {
+	switch kind := pagetree.ButtonType(button); kind {
+	case "button", "reset":
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "a button of type=%s does not submit a form; %s", kind, needsBrowser)
+	}
+	form := s.page.at(button).formOf(button)
+	if form == nil {
+		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the button belongs to no form; %s", needsBrowser)
+	}
+	return form, nil
+}
+
+// click does the default action of an element: a link loads a page, a button submits its form, a summary opens its
+// details.
+func (s *httpSession) click(ctx context.Context, w *steps.World, f *search, n *html.Node) error {
+	switch {
+	case pagetree.IsLink(n):
+		return s.follow(ctx, w, f, n)
+	case pagetree.ButtonType(n) != "":
+		return s.press(ctx, w, f, n)
+	case n.DataAtom == atom.Summary:
+		if _, open := pagetree.Attribute(n.Parent, "open"); open {
+			pagetree.RemoveAttribute(n.Parent, "open")
+		} else {
+			pagetree.SetAttribute(n.Parent, "open", "")
+		}
+		s.page.forgetText()
+		s.loadFrames(ctx, w) // those that are visible now
+		return nil
+	}
+	return f.onlyByScript(n)
+}
+
+func (s *search) onlyByScript(n *html.Node) error {
+	return s.failure(result.ReasonScenario, result.BlameScenario, "a click on <%s> needs a script; %s", n.Data, needsBrowser)
+}
+
+func (s *httpSession) submit(ctx context.Context, w *steps.World, f *search, form *html.Node) error {
+	return s.send(ctx, w, f, form, nil)
+}
+
+func (s *httpSession) send(ctx context.Context, w *steps.World, f *search, form, button *html.Node) error {
+	v, err := f.submission(form, button)
+	if err != nil {
+		return err
+	}
+	if sandboxed(form, "allow-forms") {
+		return f.failure(result.ReasonUnexpected, result.BlameWeb, "the form is in a frame whose sandbox does not allow forms")
+	}
+	return s.navigate(ctx, w, s.page.at(form), pagetree.FormSetting(form, button, "target"), v)
+}
+
+// fill replaces the value of a text field, like typing over it.
+func (s *httpSession) fill(_ context.Context, _ *search, field *html.Node, value string) error {
+	if field.DataAtom == atom.Textarea {
+		for field.FirstChild != nil {
+			field.RemoveChild(field.FirstChild)
+		}
+		field.AppendChild(&html.Node{Type: html.TextNode, Data: value})
+		return nil
+	}
+	pagetree.SetAttribute(field, "value", value)
+	return nil
+}
+
+// selectOption selects an option, and deselects the others in a single-choice field.
+func (s *httpSession) selectOption(_ context.Context, _ *search, option *html.Node) error {
+	field := option.Parent
+	for field != nil && field.DataAtom != atom.Select {
+		field = field.Parent
+	}
+	if _, multiple := pagetree.Attribute(field, "multiple"); !multiple {
+		for _, o := range pagetree.Options(field) {
+			pagetree.RemoveAttribute(o, "selected")
+		}
+	}
+	pagetree.SetAttribute(option, "selected", "")
+	return nil
+}
+
+func (s *httpSession) check(_ context.Context, _ *search, box *html.Node, on bool) error {
+	switch {
+	case pagetree.KindOf(box) == pagetree.KindRadio:
+		s.page.at(box).chooseRadio(box)
+	case on:
+		pagetree.SetAttribute(box, "checked", "")
+	default:
+		pagetree.RemoveAttribute(box, "checked")
+	}
+	return nil
+}
+
+func (s *httpSession) attach(_ context.Context, _ *search, field *html.Node, path string) error {
+	p := s.page.at(field)
+	if p.files == nil {
+		p.files = map[*html.Node]string{}
+	}
+	p.files[field] = path
+	return nil
+}
+
+// back loads the previous page again; its form data is sent again only when the method was GET.
+func (s *httpSession) back(ctx context.Context, w *steps.World) error {
+	for last := len(s.visits) - 1; last > 0 && s.visits[last].frame != nil; last-- {
+		v := s.visits[last]
+		s.visits = s.visits[:last]
+		if s.page != nil && pagetree.Holds(s.page.doc, v.frame) {
+			return s.returnInto(ctx, w, v)
+		}
+	}
+	s.visits = slices.DeleteFunc(s.visits, func(v visit) bool { return v.frame != nil })
+	if len(s.visits) < 2 {
+		return steps.FailScenario("go back: there is no previous page")
+	}
+	before := s.visits[len(s.visits)-2]
+	s.visits = s.visits[:len(s.visits)-2]
+	if before.method != http.MethodGet {
+		before = visit{method: http.MethodGet, url: before.url, anyStatus: before.anyStatus}
+	}
+	return s.load(ctx, w, before)
+}
+
+func (s *httpSession) reload(ctx context.Context, w *steps.World) error {
+	if len(s.visits) == 0 || s.page == nil {
+		return noPage()
+	}
+	for s.visits[len(s.visits)-1].frame != nil {
+		s.visits = s.visits[:len(s.visits)-1]
+	}
+	again := s.visits[len(s.visits)-1]
+	s.visits = s.visits[:len(s.visits)-1]
+	address := *s.page.url
+	return s.load(ctx, w, visit{method: http.MethodGet, url: withoutFragment(&address), anyStatus: again.anyStatus, way: s.page.way})
+}
+
+func withoutFragment(u *url.URL) *url.URL {
+	u.Fragment, u.RawFragment = "", ""
+	return u
+}
