@@ -87,7 +87,7 @@ func TestContentAltered(t *testing.T) {
 		{"made of a size", `When I try to send a message of 3 KB from "alice" to "bob" via 587
 			Then "bob" receives it over IMAP within 5s
 			And it arrived unchanged`, `scenario scenario: the message in .* cannot be compared: this scenario did not send it, or made it of a size`, ""},
-		{"no such file", `Given the message has the attachment "absent.pdf"`, `config scenario: there is no file ".*/absent\.pdf": a path is relative to the feature file`, ""},
+		{"no such file", `Given the message has the attachment "absent.pdf"`, `config scenario: the file ".*/absent\.pdf" does not exist: a path is relative to the feature file`, ""},
 		{"a directory", `Given the message has the attachment "files"`, `config scenario: ".*/files" is no file`, ""},
 		{"too large", `Given the message has the attachment "files/large"`, `scenario scenario: the file ".*/files/large" holds more than 5242880 bytes, which is the most`, ""},
 		{"too large together", "Given the message has the attachment \"files/half\"\nAnd the message has the attachment \"files/other\"",
@@ -110,7 +110,7 @@ func TestContentAltered(t *testing.T) {
 
 // A file that is missing is found without running.
 func TestMissingFileIsUnknown(t *testing.T) {
-	for doc, want := range map[*features.DocString]string{nil: `there is no file ".*/absent\.pdf": a path is relative to the feature file`, {Content: "x"}: ""} {
+	for doc, want := range map[*features.DocString]string{nil: `the file ".*/absent\.pdf" does not exist: a path is relative to the feature file`, {Content: "x"}: ""} {
 		bound, err := steps.Builtin().Bind(features.Step{Text: `the message has the attachment "absent.pdf"`, DocString: doc})
 		if err != nil {
 			t.Fatal(err)
