@@ -92,7 +92,7 @@ var mistakes = []struct {
 	{`30:5: warning: <more> is not filled in: add a column "more" to the Examples: at line 32`, "<more>", "<text>"},
 	{`33:46: warning: nothing uses the column "note": write <note> where its values belong, or remove it`, "Scenario Outline: Pages", "Scenario Outline: Page <note>"},
 	{`36:3: error: "Szenario:" is not a keyword: did you mean "Scenario:"?`, "Szenario:", "Scenario:"},
-	{`39:3: error: another scenario of the feature is called "Mail" too`, "Scenario: Mail\n    When I go", "Scenario: Typo\n    When I go"},
+	{`39:3: error: another scenario of the feature is also called "Mail"`, "Scenario: Mail\n    When I go", "Scenario: Typo\n    When I go"},
 	{`40:5: error: "htp://www.example.org/" is not the address of a page: write it as "https://www.example.org/"`, "htp:", "https:"},
 }
 
@@ -236,7 +236,7 @@ func TestLintForMachines(t *testing.T) {
   },
 `,
 		"github": `::error title=stepwatch tag,file=x.feature,line=2,col=13,endColumn=22::@ownr:web is not a policy tag: did you mean @owner:web?
-::warning title=stepwatch password,file=x.feature,line=4,col=5,endColumn=54::a password stands in a URL`,
+::warning title=stepwatch password,file=x.feature,line=4,col=5,endColumn=54::a URL contains a password`,
 		"sarif": `{
   "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
   "version": "2.1.0",

@@ -43,7 +43,7 @@ func (s *set) rubyFile(path string) []features.Problem {
 	}
 	var warnings []features.Problem
 	for _, d := range ruby.Parse(string(text)) {
-		message := "stepwatch does not run Ruby, and no sentence means the same: define it in a .feature file, below @step and `Scenario:  " + d.Sentence() + "`"
+		message := "stepwatch does not run Ruby, and no sentence means the same: define it in a .feature file, below @step and `Scenario: " + d.Sentence() + "`"
 		switch {
 		case d.Hook != "":
 			message = fmt.Sprintf("stepwatch does not run Ruby, so the hook %s does not run", d.Hook)

@@ -72,7 +72,7 @@ func TestCatalogueOrder(t *testing.T) {
 		"text": {"MAIL\n", "\nWEB\n", "\nTLS\n", "\nCUCUMBER-NAGIOS\n", "\nALL ABOUT US\n"},
 		"json": {`"area": "mail"`, `"area": "web"`, `"area": "tls"`, `"area": "cucumber-nagios"`, `"area": "All about us"`},
 		"markdown": {"| [Mail](#mail) | ", "| [Certificates and TLS](#certificates-and-tls) | ", "| [All about us](#all-about-us) | 1 |\n",
-			"\n## Placeholders\n", "| `{duration}` | a duration: ", "| `{family}` | a family of addresses: IPv4 or IPv6 | `IPv4\\|IPv6` | `IPv4` |\n",
+			"\n## Placeholders\n", "| `{duration}` | a duration: ", "| `{family}` | an address family: IPv4 or IPv6 | `IPv4\\|IPv6` | `IPv4` |\n",
 			"\n## Mail\n", "\n## Web\n", "\n## Certificates and TLS\n", "\n## cucumber-nagios\n", "\n## All about us\n"},
 	} {
 		rest := list(format)

@@ -405,7 +405,7 @@ func (e *UndefinedError) Error() string {
 		return fmt.Sprintf("no sentence matches %q: write %s", e.Step.Text, e.Write)
 	}
 	if len(e.Nearest) == 0 {
-		return fmt.Sprintf("no sentence matches %q: \"stepwatch steps\" lists them", e.Step.Text)
+		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Step.Text)
 	}
 	return fmt.Sprintf("no sentence matches %q: did you mean %q?", e.Step.Text, e.Nearest[0])
 }

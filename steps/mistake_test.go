@@ -39,8 +39,8 @@ func TestBindRefusesWhatNothingLooksAt(t *testing.T) {
 	}{
 		{features.Step{Text: "I pass", Table: table}, `"I pass" takes no table: remove it, or move it below the step that it belongs to`},
 		{features.Step{Text: "I pass", DocString: doc}, `"I pass" takes no doc string: remove it, or move it below the step that it belongs to`},
-		{features.Step{Text: "I pass with:", DocString: doc}, `"I pass with:" takes no doc string: write a table beneath it`},
-		{features.Step{Text: "I pass saying", Table: table}, `"I pass saying" takes no table: write a doc string beneath it`},
+		{features.Step{Text: "I pass with:", DocString: doc}, `"I pass with:" takes no doc string: write a table below it`},
+		{features.Step{Text: "I pass saying", Table: table}, `"I pass saying" takes no table: write a doc string below it`},
 		{features.Step{Text: "I pass with:", Table: table}, ""},
 		{features.Step{Text: "I pass saying", DocString: doc}, ""},
 		{features.Step{Text: "I pass saying"}, ""},

@@ -64,7 +64,7 @@ func TestContentAltered(t *testing.T) {
 		{"padded to a size", `When I try to send a message of 3 KB from "alice" to "bob" via 587
 			Then "bob" receives it over IMAP within 5s
 			And it arrived unchanged`, `scenario scenario: the message in .* cannot be compared: this scenario did not send it, or padded it to a size`, ""},
-		{"no such file", `Given the message has the attachment "absent.pdf"`, `config scenario: there is no file ".*/absent\.pdf": a path is relative to the feature file`, ""},
+		{"no such file", `Given the message has the attachment "absent.pdf"`, `config scenario: the file ".*/absent\.pdf" does not exist: a path is relative to the feature file`, ""},
 		{"a directory", `Given the message has the attachment "files"`, `config scenario: ".*/files" is not a file`, ""},
 		{"too large", `Given the message has the attachment "files/large"`, `scenario scenario: the file ".*/files/large" is larger than the limit of 5242880 bytes`, ""},
 		{"too large together", "Given the message has the attachment \"files/half\"\nAnd the message has the attachment \"files/other\"",
@@ -87,7 +87,7 @@ func TestContentAltered(t *testing.T) {
 
 // TestMissingFileIsUnknown checks that a missing file is reported without running the scenario.
 func TestMissingFileIsUnknown(t *testing.T) {
-	for doc, want := range map[*features.DocString]string{nil: `there is no file ".*/absent\.pdf": a path is relative to the feature file`, {Content: "x"}: ""} {
+	for doc, want := range map[*features.DocString]string{nil: `the file ".*/absent\.pdf" does not exist: a path is relative to the feature file`, {Content: "x"}: ""} {
 		bound, err := builtin.Library().Bind(features.Step{Text: `the message has the attachment "absent.pdf"`, DocString: doc})
 		if err != nil {
 			t.Fatal(err)
