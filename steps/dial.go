@@ -157,6 +157,7 @@ func (w *World) MeasureCertificate(state tls.ConnectionState) {
 		float64(state.PeerCertificates[0].NotAfter.Unix()))
 }
 
+// The ports of IMAP, with STARTTLS and with TLS from the first byte (RFC 9051 section 11.1, RFC 8314).
 const (
 	portIMAP  = 143
 	PortIMAPS = 993

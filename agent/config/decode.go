@@ -86,6 +86,8 @@ type reader struct {
 }
 
 // read decodes a part of the file and records its mistakes. section is its top-level setting, or empty for the whole file.
+//
+//nolint:contextcheck // the context carries a value to UnmarshalYAML and ends nothing
 func (r *reader) read(section string, node ast.Node, into any) {
 	ctx := steps.WithSecretSources(context.Background(), func() any { return new(vault.Source) })
 	if err := r.decoder.DecodeFromNodeContext(ctx, node, into); err != nil {

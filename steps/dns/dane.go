@@ -76,7 +76,7 @@ func daneOfMX(ctx context.Context, w *steps.World, a steps.Args) error {
 	}); err != nil {
 		return err
 	}
-	hosts, err := mail.MailExchangers(ctx, w, domain)
+	hosts, err := mail.Exchangers(ctx, w, domain)
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func judgePolicyFile(ctx context.Context, w *steps.World, a steps.Args, mode str
 	if err != nil {
 		return err
 	}
-	hosts, err := mail.MailExchangers(ctx, w, domain)
+	hosts, err := mail.Exchangers(ctx, w, domain)
 	if err != nil {
 		return err
 	}

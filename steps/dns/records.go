@@ -153,7 +153,7 @@ func askRecords(ctx context.Context, w *steps.World, do func(context.Context, ma
 // domainOf returns the mail domain named in a sentence, in ASCII. For an account it is the domain of its address.
 func domainOf(w *steps.World, name string) (string, error) {
 	if account, found := w.Target().Accounts[name]; found {
-		address, err := mail.MailAddress(account)
+		address, err := mail.Address(account)
 		if err != nil {
 			return "", err
 		}

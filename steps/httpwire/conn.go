@@ -57,8 +57,9 @@ const (
 )
 
 var (
+	// ErrHeaderTooLarge reports that the header of a response exceeds its limit.
 	ErrHeaderTooLarge = errors.New("the header is larger than 1 MiB")
-	// errStale reports that the server closed an idle connection before it responded to the request.
+	// ErrStale reports that the server closed an idle connection before it responded to the request.
 	ErrStale = errors.New("the idle connection was closed")
 )
 

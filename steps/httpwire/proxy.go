@@ -21,6 +21,7 @@ import (
 // 9.3.6), for http it gets requests with the whole address. Errors on the way to it, and its own refusals, are not the
 // website's fault.
 
+// ProxySetting says in a message where the proxy comes from.
 const ProxySetting = "(web.proxy in stepwatch.yml)"
 
 // proxyFor returns the proxy for requests to u, or nil. Addresses redirected by connect_to are reached without it, and

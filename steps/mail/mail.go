@@ -41,7 +41,7 @@ func haveAccounts(ctx context.Context, w *steps.World, a steps.Args) error {
 		if err != nil {
 			return err
 		}
-		if _, err := MailAddress(account); err != nil {
+		if _, err := Address(account); err != nil {
 			return err
 		}
 		if _, err := secret(ctx, account, w); err != nil {
@@ -67,10 +67,10 @@ func waitOf(w *steps.World, a steps.Args, otherwise int) (account *steps.Account
 	return account, port, within, err
 }
 
-// MailAddress returns the account's address in a form that is safe in an SMTP command: nothing in it can end the line
+// Address returns the account's address in a form that is safe in an SMTP command: nothing in it can end the line
 // or the path early. If only its domain is not US-ASCII, the domain becomes A-labels (RFC 5890), which every server
 // accepts. A local part has no such form and needs SMTPUTF8 (RFC 6531).
-func MailAddress(a *steps.Account) (string, error) {
+func Address(a *steps.Account) (string, error) {
 	address, err := a.Require("address", a.Address)
 	if err != nil {
 		return "", err

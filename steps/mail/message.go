@@ -28,11 +28,11 @@ const NumberLine = "Its number is "
 // compose writes the message of s: the headers of the step's table, its doc string as the text, the scenario's
 // attachments, and the headers by which stepwatch recognises it.
 func compose(w *steps.World, s *Submission, a steps.Args) ([]byte, error) {
-	from, err := MailAddress(s.from)
+	from, err := Address(s.from)
 	if err != nil {
 		return nil, err
 	}
-	to, err := MailAddress(s.To)
+	to, err := Address(s.To)
 	if err != nil {
 		return nil, err
 	}

@@ -519,11 +519,11 @@ func (c *SMTPClient) exchangeAnswer(answer []byte) (Reply, error) {
 // envelope returns the MAIL and RCPT commands, with SIZE (RFC 1870) if the server offers it and SMTPUTF8 (RFC 6531) if
 // the message needs it.
 func (c *SMTPClient) envelope(s *Submission, size int) (mailFrom, rcptTo string, err error) {
-	from, err := MailAddress(s.from)
+	from, err := Address(s.from)
 	if err != nil {
 		return "", "", err
 	}
-	to, err := MailAddress(s.To)
+	to, err := Address(s.To)
 	if err != nil {
 		return "", "", err
 	}

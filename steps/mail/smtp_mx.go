@@ -66,12 +66,12 @@ func sendToMX(ctx context.Context, w *steps.World, a steps.Args, way mxWay) erro
 	if err != nil {
 		return err
 	}
-	address, err := MailAddress(to)
+	address, err := Address(to)
 	if err != nil {
 		return err
 	}
 	_, domain, _ := wording.CutLast(address, "@")
-	hosts, err := MailExchangers(ctx, w, domain)
+	hosts, err := Exchangers(ctx, w, domain)
 	if err != nil {
 		return err
 	}
@@ -155,8 +155,8 @@ func sendToHost(ctx context.Context, w *steps.World, from, to *steps.Account, ho
 	return c.protection, err
 }
 
-// MailExchangers returns the hosts that accept mail for a domain, the most preferred first (RFC 5321 section 5.1).
-func MailExchangers(ctx context.Context, w *steps.World, domain string) ([]*net.MX, error) {
+// Exchangers returns the hosts that accept mail for a domain, the most preferred first (RFC 5321 section 5.1).
+func Exchangers(ctx context.Context, w *steps.World, domain string) ([]*net.MX, error) {
 	name, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
 		return nil, steps.FailScenario("%q is not a domain: %w", domain, err)

@@ -262,7 +262,7 @@ func trySubmission(adjust func(*attempt, *steps.Args) error) func(context.Contex
 			}
 		}
 		if t.unknown {
-			known, err := MailAddress(to)
+			known, err := Address(to)
 			if err != nil {
 				return err
 			}
@@ -320,7 +320,7 @@ func correspondent(w *steps.World, name string) (*steps.Account, error) {
 
 // plainAddress returns an address from a sentence in a form that is safe in an SMTP command.
 func plainAddress(text string) (string, error) {
-	if _, err := MailAddress((&steps.Account{Address: text})); err != nil {
+	if _, err := Address((&steps.Account{Address: text})); err != nil {
 		return "", steps.FailScenario("%q is not a mail address: write one like x@example.org", text)
 	}
 	return text, nil

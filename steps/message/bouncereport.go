@@ -35,6 +35,7 @@ type Recipient struct {
 	Remote     string // Remote-MTA, the host that replied so; empty if the reporter itself refused
 }
 
+// The limits of what is kept of a report.
 const (
 	TextLimit        = 16 << 10 // bytes of the text for people that are kept
 	RecipientLimit   = 100

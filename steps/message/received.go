@@ -19,7 +19,7 @@ type Hop struct {
 	Address  netip.Addr // the client's address; zero if the header has none
 	By       string     // the server that wrote the header
 	Protocol string     // in upper case if RFC 3848 lists it: "ESMTPS"; others unchanged: "Microsoft SMTP Server"
-	TLS      tlsSaid
+	TLS      TLSSaid
 	version  string // "TLSv1.3", or empty
 	cipher   string // or empty
 	ID       string // the server's id of the message
@@ -28,11 +28,12 @@ type Hop struct {
 	Resolution time.Duration
 }
 
-// tlsSaid is what a Received header says about TLS.
-type tlsSaid int
+// TLSSaid is what a Received header says about TLS.
+type TLSSaid int
 
+// What a header says: TLSNo names a protocol without TLS, TLSYes one with it.
 const (
-	tlsUnknown tlsSaid = iota // nothing
+	tlsUnknown TLSSaid = iota // nothing
 	TLSNo                     // a protocol without TLS
 	TLSYes
 )

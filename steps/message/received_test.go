@@ -9,7 +9,7 @@ import (
 
 // text gives everything that was read of a hop in one line.
 func (h Hop) text() string {
-	said := map[tlsSaid]string{tlsUnknown: "tls?", TLSNo: "no tls", TLSYes: "tls"}[h.TLS]
+	said := map[TLSSaid]string{tlsUnknown: "tls?", TLSNo: "no tls", TLSYes: "tls"}[h.TLS]
 	at := "no time"
 	if !h.At.IsZero() {
 		at = h.At.Format("2006-01-02T15:04:05.999999") + " +" + h.Resolution.String()

@@ -50,6 +50,7 @@ func ButtonType(n *html.Node) string {
 // FieldKind is a kind of control, which determines the possible actions.
 type FieldKind string
 
+// The kinds, as messages name them.
 const (
 	KindText     FieldKind = "text field"
 	KindSelect   FieldKind = "select field"

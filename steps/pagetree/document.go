@@ -10,6 +10,7 @@ import (
 // A page includes the documents of its frames. They are in one tree, each inside the element of its frame, so that a
 // search also finds elements in them. Ids, forms and disabled fieldsets do not cross the boundaries of documents.
 
+// IsFrame reports whether n shows another document.
 func IsFrame(n *html.Node) bool { return n.DataAtom == atom.Iframe || n.DataAtom == atom.Frame }
 
 // HoldsDocument reports whether a document was put into a frame. The parser treats everything written inside a frame

@@ -26,7 +26,7 @@ func IsHidden(n *html.Node) bool {
 }
 
 // Around returns the visibility that an element and those around it give to their content.
-func Around(n *html.Node) visibility {
+func Around(n *html.Node) Visibility {
 	veil := inherited
 	for ; n != nil; n = n.Parent {
 		if n.Type != html.ElementNode {
@@ -115,11 +115,12 @@ func Normal(s string) string {
 	return string(t.Out)
 }
 
-// trait is a property of an element for text and for quickText.
-type trait uint16
+// Trait is a property of an element for text and for quickText.
+type Trait uint16
 
+// The traits that other packages ask for; Unseen is one.
 const (
-	block     trait = 1 << iota // its boundaries separate words
+	block     Trait = 1 << iota // its boundaries separate words
 	Unseen                      // its content is never shown
 	void                        // it has no content and no end tag
 	raw                         // the tokenizer reads its content as text
@@ -132,7 +133,7 @@ const (
 )
 
 // Traits says what a browser does with an element, for those that differ from a span.
-var Traits = map[atom.Atom]trait{
+var Traits = map[atom.Atom]Trait{
 	atom.Html: block, atom.Head: block | Unseen, atom.Body: block,
 	atom.Title: Unseen | raw | headOnly, atom.Style: Unseen | raw | headOnly, atom.Script: Unseen | raw | headOnly,
 	atom.Noscript: Unseen | raw | headOnly, atom.Meta: Unseen | void | headOnly, atom.Link: Unseen | void | headOnly,
@@ -177,11 +178,12 @@ var Traits = map[atom.Atom]trait{
 var svgUnseen = map[string]bool{"title": true, "desc": true, "metadata": true, "defs": true, "symbol": true, "style": true,
 	"script": true, "clipPath": true, "mask": true, "marker": true, "pattern": true}
 
-// visibility is how an element's own attributes determine whether it is visible.
-type visibility int
+// Visibility is how an element's own attributes determine whether it is visible.
+type Visibility int
 
+// Veiled content may hold visible content, what is Gone holds none.
 const (
-	inherited visibility = iota // not set
+	inherited Visibility = iota // not set
 	Gone                        // it has no box: hidden, display:none
 	Veiled                      // visibility:hidden, which a descendant may override
 	unveiled                    // visibility:visible
@@ -189,7 +191,7 @@ const (
 
 // styleVisibility reads display and visibility from the declarations of a style attribute. The last declaration counts,
 // or the last one that is !important.
-func styleVisibility(style string) visibility {
+func styleVisibility(style string) Visibility {
 	var display, seen string
 	var displayImportant, seenImportant bool
 	for declaration := range strings.SplitSeq(style, ";") {
@@ -220,7 +222,7 @@ func styleVisibility(style string) visibility {
 }
 
 // nodeVisibility returns the visibility of an element's content, from the element and its attributes.
-func nodeVisibility(n *html.Node) visibility {
+func nodeVisibility(n *html.Node) Visibility {
 	if n.Namespace == "svg" && svgUnseen[n.Data] || n.Namespace == "" && Traits[n.DataAtom]&Unseen != 0 && !holdsTree(n) {
 		return Gone
 	}
@@ -239,7 +241,7 @@ func holdsTree(n *html.Node) bool {
 
 // boxVisibility returns the visibility of the element itself: a textarea is visible, though its content is not text of
 // the page.
-func boxVisibility(n *html.Node) visibility {
+func boxVisibility(n *html.Node) Visibility {
 	if n.Namespace == "" && n.DataAtom == atom.Dialog {
 		if _, open := Attribute(n, "open"); !open {
 			return Gone
@@ -375,7 +377,7 @@ type quickReader struct {
 	rest   []byte
 	text   TextWriter
 	stack  [quickDepth]atom.Atom
-	traits [quickDepth]trait // of the elements on the stack
+	traits [quickDepth]Trait // of the elements on the stack
 	depth  int
 	hidden int // depth of the outermost hidden element, 0 for none
 
@@ -634,7 +636,7 @@ func blank(text []byte) bool {
 }
 
 // start opens an element, or skips one without content.
-func (q *quickReader) start(a atom.Atom, t trait, hide bool) bool {
+func (q *quickReader) start(a atom.Atom, t Trait, hide bool) bool {
 	if q.hidden == 0 && t&block != 0 && !hide {
 		q.text.gap()
 	}
@@ -653,7 +655,7 @@ func (q *quickReader) start(a atom.Atom, t trait, hide bool) bool {
 }
 
 // mayStand reports whether the parser would put the element exactly where its tag is.
-func (q *quickReader) mayStand(a atom.Atom, t trait) bool {
+func (q *quickReader) mayStand(a atom.Atom, t Trait) bool {
 	top := q.top()
 	outside := q.depth == 0 || q.depth == 1 && top == atom.Html // neither in head nor in body
 	switch {
