@@ -129,7 +129,7 @@ func addedSubject(t *testing.T) {
 		"hosts:\n  pier:\n    lamp:\n      port: many":             "stepwatch.yml:4:13: hosts is a text, want a whole number",
 		"hosts:\n  pier:\n    lamp:\n      port: 70000":            "stepwatch.yml:4: hosts.pier.lamp.port: 70000 is not a port",
 		"hosts:\n  pier:\n    lamp:\n      key: {fil: x}":          "stepwatch.yml:4:13: unknown field \"fil\"",
-		"hosts:\n  pier:\n    lamp:\n      key: {file: x, env: y}": "stepwatch.yml:4: hosts.pier.lamp.key: names 2 places for the secret: give one of file, env, credential and command",
+		"hosts:\n  pier:\n    lamp:\n      key: {file: x, env: y}": "stepwatch.yml:4: hosts.pier.lamp.key: sets 2 sources for the secret: set one of file, env, credential and command",
 	} {
 		wantCall(t, mistake, harbourFeature, exitNotRun, "stepwatch: "+want+"\n", "lint", "harbour.feature")
 	}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/cucumber"
@@ -155,7 +154,7 @@ func catalogueMarkdown(w io.Writer, found []sentence) {
 	for _, s := range found {
 		if s.Area != area {
 			area = s.Area
-			fmt.Fprintf(w, "\n## %s\n", areaTitle(area))
+			fmt.Fprintf(w, "\n## %s\n", steps.AreaOf(area).Title)
 		}
 		fmt.Fprintf(w, "\n### %s\n\n%s\n", quotedCode([]string{s.Sentence}), s.Does)
 		if len(s.Also) > 0 {
@@ -184,18 +183,9 @@ func contents(w io.Writer, found []sentence) {
 	}
 	fmt.Fprint(w, "| Area | Sentences |\n|---|---:|\n")
 	for _, area := range areas {
-		title := areaTitle(area)
+		title := steps.AreaOf(area).Title
 		fmt.Fprintf(w, "| [%s](#%s) | %d |\n", strings.ReplaceAll(title, "|", `\|`), anchor(title), count[area])
 	}
-}
-
-// areaTitle returns the heading of an area. The heading of an unknown area is its name with a capital letter.
-func areaTitle(area string) string {
-	if i := slices.IndexFunc(steps.Areas, func(a steps.Area) bool { return a.Name == area }); i >= 0 {
-		return steps.Areas[i].Title
-	}
-	_, size := utf8.DecodeRuneInString(area)
-	return strings.ToUpper(area[:size]) + area[size:]
 }
 
 // anchor returns the fragment that GitHub gives to a heading: lower case, hyphens for blanks, no punctuation.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -350,44 +351,36 @@ func Registered() *Library { return builtinLibrary() }
 type Area struct {
 	Name  string // Definition.Area
 	Title string // heading of the chapter
+	Place int    // chapters are in this order, the one that most readers look for first
 }
 
-// Areas lists the areas in the order in which readers look for them. Any other area, such as a team's own, comes after
-// these.
-var Areas = []Area{
-	{"mail", "Mail"},
-	{"web", "Web"},
-	{"api", "HTTP APIs"},
-	{"tls", "Certificates and TLS"},
-	{"queue", "Mail queue"},
-	{"log", "Mail log"},
-	{"dns", "DNS"},
-	{"network", "Network"},
-	{"host", "Hosts"},
-	{"file", "Files"},
-	{"command", "Commands"},
-	{"ssh", "SSH"},
-	{"plugin", "Nagios plugins"},
-	{"database", "Databases"},
-	{"amqp", "AMQP"},
-	{"exporter", "Prometheus exporters"},
-	{"cucumber-nagios", "cucumber-nagios"},
-}
+var areas = make(map[string]Area)
 
-// areaRank returns the position of an area in Areas, or their number for any other area.
-func areaRank(area string) int {
-	if i := slices.IndexFunc(Areas, func(a Area) bool { return a.Name == area }); i >= 0 {
-		return i
+// RegisterArea adds a chapter of the catalogue. The file of its subject calls it from init. A name that is taken panics,
+// because it is a mistake in the program.
+func RegisterArea(a Area) {
+	if _, taken := areas[a.Name]; taken {
+		panic(fmt.Sprintf("steps: the area %q is registered twice", a.Name))
 	}
-	return len(Areas)
+	areas[a.Name] = a
 }
 
-// Definitions lists the definitions in the order of Areas, then by the name of the area. Within an area they keep the
+// AreaOf returns the area with this name. One that is not registered, such as a team's own, has its name as the title and
+// comes after all others.
+func AreaOf(name string) Area {
+	if a, found := areas[name]; found {
+		return a
+	}
+	_, size := utf8.DecodeRuneInString(name)
+	return Area{Name: name, Title: strings.ToUpper(name[:size]) + name[size:], Place: math.MaxInt}
+}
+
+// Definitions lists the definitions by the place of their area, then by its name. Within an area they keep the
 // order of their file.
 func (l *Library) Definitions() []*Definition {
 	sorted := slices.Clone(l.definitions)
 	slices.SortStableFunc(sorted, func(a, b *Definition) int {
-		return cmp.Or(areaRank(a.Area)-areaRank(b.Area), strings.Compare(a.Area, b.Area))
+		return cmp.Or(cmp.Compare(AreaOf(a.Area).Place, AreaOf(b.Area).Place), strings.Compare(a.Area, b.Area))
 	})
 	return sorted
 }

@@ -22,6 +22,7 @@ import (
 // check their output and their exit status.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "command", Title: "Commands", Place: 110})
 	steps.RegisterKind(steps.Kind{Name: "single", Means: "a text in single quotes, as cucumber-nagios 0.8 wrote it", Pattern: `.+`, Quote: "'"})
 	steps.RegisterKind(steps.Kind{Name: "command", Means: "a command line, without a backtick", Pattern: "[^`]*", Quote: "`"})
 	const (

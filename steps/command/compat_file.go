@@ -23,6 +23,7 @@ import (
 // scenario's commands run in. A scenario writes only below its own directory, which is removed after it.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "cucumber-nagios", Title: "cucumber-nagios", Place: 1000})
 	steps.RegisterKind(steps.Kind{Name: "path", Means: "the path of a file or directory on this machine",
 		Pattern: `[^"]*`, Quote: `"`, Sample: "text"})
 	const area = "cucumber-nagios"

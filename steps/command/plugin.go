@@ -22,6 +22,7 @@ import (
 // is the evidence.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "plugin", Title: "Nagios plugins", Place: 130})
 	steps.Register(
 		steps.Definition{Area: "plugin", Sentence: "I run the plugin {text}",
 			Does: "Runs a Nagios plugin. Blanks separate the arguments, except in quotes, and each cell of a table below is one more " +

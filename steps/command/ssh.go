@@ -26,6 +26,7 @@ import (
 // Sentences that log in to other hosts by SSH. Those of cucumber-nagios 0.8 are in compat_ssh.go.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "ssh", Title: "SSH", Place: 120})
 	steps.RegisterSettings("ssh", func() steps.Block { return new(sshClientSettings) })
 	steps.RegisterHostSettings("ssh", func() steps.Block { return new(sshSettings) })
 	const login = " The login is set under hosts in stepwatch.yml (ssh). The host's key must be in the known_hosts."

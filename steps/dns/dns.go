@@ -22,6 +22,7 @@ const lookUpMeasures = "Phases: dns (only if the server's own name was looked up
 	"dns_answer_bytes, dns_questions_repeated, dns_servers_unanswered and, for an SOA record, dns_soa_serial."
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "dns", Title: "DNS", Place: 70})
 	steps.RegisterKind(steps.Kind{Name: "record", Means: "a type of DNS record: MX, TXT, TYPE65400", Pattern: `[A-Z][A-Z0-9]*`,
 		Sample: "MX",
 		Check:  func(a steps.Args, i int, _ steps.Known) error { _, err := recordType(a.Text(i)); return err }})

@@ -26,6 +26,7 @@ import (
 // Sentences about files of the machine that stepwatch itself runs on. One step looks, the next ones judge.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "file", Title: "Files", Place: 100})
 	const looks = " A directory counts as a file: its size is that of all files in it, its age that of the newest. A file that stepwatch may not read is UNKNOWN, never missing. " +
 		"The sentences about the file follow."
 	const measures = "Measurements file_age_seconds, file_size_bytes and files_found (number of files that match)."

@@ -16,6 +16,7 @@ import (
 // Sentences about the machine that stepwatch itself runs on.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "host", Title: "Hosts", Place: 90})
 	steps.Register(
 		steps.Definition{
 			Area: "host", Sentence: `the disk of {text} is less than {number}% full`,

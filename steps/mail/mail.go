@@ -17,6 +17,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "mail", Title: "Mail", Place: 10})
 	steps.Register(
 		steps.Definition{
 			Area:     "mail",

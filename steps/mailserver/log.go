@@ -16,6 +16,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "log", Title: "Mail log", Place: 60})
 	steps.Register(steps.Definition{
 		Area: "log", Sentence: `I read the mail log of {host}`,
 		Does: "Reads what Postfix, Dovecot, Exim and OpenDKIM logged since the last read by any scenario or process, across rotation. The first time it reads the " +

@@ -15,6 +15,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "queue", Title: "Mail queue", Place: 50})
 	steps.Register(
 		steps.Definition{
 			Area: "queue", Sentence: `I read the mail queue of {host}`,

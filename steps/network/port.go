@@ -25,6 +25,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "network", Title: "Network", Place: 80})
 	steps.RegisterKind(steps.Kind{Name: "ports", Means: "ports and ranges of ports: 22, 25, 8000-8080",
 		Pattern: `\d+(?:-\d+)?(?:, ?\d+(?:-\d+)?)*`, Sample: "25",
 		Check: func(a steps.Args, i int, _ steps.Known) error { _, err := parsePorts(a.Text(i)); return err }})

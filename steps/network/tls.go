@@ -27,6 +27,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "tls", Title: "Certificates and TLS", Place: 40})
 	const (
 		connectDoes = "Connects to a host (its name, or one under hosts in stepwatch.yml) and port, does a TLS handshake and closes the connection, without a login. On the ports 25 and 587 (SMTP), 143 (IMAP), 110 (POP3), " +
 			"4190 (Sieve), 24 (LMTP), 389 (LDAP), 21 (FTP), 5222 and 5269 (XMPP), 5432 (PostgreSQL) and 3306 (MySQL) that protocol's STARTTLS comes first; " +

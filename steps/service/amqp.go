@@ -16,6 +16,7 @@ import (
 // Sentences about the queues of a message broker such as RabbitMQ: those of cucumber-nagios, and plainer ones.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "amqp", Title: "AMQP", Place: 150})
 	steps.RegisterHostSettings("amqp", func() steps.Block { return new(brokerSettings) })
 	const (
 		asks = " It declares the queue passively over AMQP 0-9-1, which changes nothing. Only ready messages count, not those that a consumer has not acknowledged yet. " +

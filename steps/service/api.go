@@ -15,6 +15,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "api", Title: "HTTP APIs", Place: 30})
 	const phases = "Phases dns, connect, tls, processing, transfer; measurement http_status_code."
 	steps.Register(
 		steps.Definition{

@@ -22,6 +22,7 @@ import (
 // Sentences about databases. One step runs a query, the next ones check the result.
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "database", Title: "Databases", Place: 140})
 	steps.RegisterSettings("databases", func() steps.Block { return new(databaseSettings) })
 	steps.RegisterKind(steps.Kind{Name: "database", Means: "a name under databases in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
 		Rule: steps.RuleUnknown,

@@ -15,6 +15,7 @@ import (
 )
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "exporter", Title: "Prometheus exporters", Place: 160})
 	const selects = " Write the name as on the exporter's page, with the labels in braces that select it: mta_queue_length{queue=\"deferred\"}. " +
 		"If several samples match, each must pass. A missing sample fails, and the message names similar ones. NaN always fails."
 	const measures = "Measurement sample_value: the sample, or the worst of several."

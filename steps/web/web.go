@@ -222,6 +222,7 @@ func acting(ctx context.Context, w *steps.World, act, name string, choose func(*
 }
 
 func init() {
+	steps.RegisterArea(steps.Area{Name: "web", Title: "Web", Place: 20})
 	registerWeb(
 		steps.Definition{Area: "web", Sentence: "I go to {url}",
 			Does:     "Loads a page: the URL is a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
