@@ -66,6 +66,8 @@ func (p *Postfix) Queued(ctx context.Context) error {
 // part of the queue after the other and misses a message that Postfix moves meanwhile, as each retry does. So Discard
 // repeats until it has twice found nothing.
 func (p *Postfix) Discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
 	pause := time.NewTicker(pollEvery)
 	defer pause.Stop()
 	for empty := 0; empty < 2; {
