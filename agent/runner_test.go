@@ -173,8 +173,11 @@ func TestStepThatGoesOnWhenStopped(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	ctx, stop := context.WithCancelCause(context.Background())
-	time.AfterFunc(5*time.Millisecond, func() { stop(steps.ErrStopped) })
-	l := library(does(`I hang`, func(context.Context, *steps.World, steps.Args) error { <-release; return nil }))
+	l := library(does(`I hang`, func(context.Context, *steps.World, steps.Args) error {
+		stop(steps.ErrStopped) // while the step runs, on the slowest machine too
+		<-release
+		return nil
+	}))
 	res := (&Runner{Target: &steps.Target{}, Grace: 5 * time.Millisecond}).Run(ctx, NewPlan(scenario("hangs", "I hang"), l, Defaults{Timeout: time.Minute}), Occasion{})
 	const want = "ignored its deadline and was abandoned: still running after stepwatch was told to stop; this is a bug in the code of the step"
 	if res.Error != want || res.Reason != result.ReasonAbandoned {
