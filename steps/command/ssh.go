@@ -71,7 +71,7 @@ func (s *sshSettings) Validate(env *steps.Env) {
 		env.Refuse("user", "is missing: who logs in")
 	}
 	if known.Port < 1 || known.Port > 65535 {
-		env.Refuse("port", "%d is no port", s.Port)
+		env.Refuse("port", "%d is not a port", s.Port)
 	}
 	if s.Password == nil && s.Key == nil {
 		env.Refuse("", "needs a key or a password")

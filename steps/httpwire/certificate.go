@@ -43,7 +43,7 @@ func (s *clientSettings) Validate(env *steps.Env) {
 		}
 		for _, host := range client.Hosts {
 			if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/: ") {
-				env.Refuse(setting+".hosts", "%q is no host name: write it as www.example.org or *.example.org", host)
+				env.Refuse(setting+".hosts", "%q is not a host name: write it as www.example.org or *.example.org", host)
 			}
 		}
 		c := &ClientCertificate{Hosts: client.Hosts, Certificate: env.File(client.Certificate), Key: env.File(client.Key)}

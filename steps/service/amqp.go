@@ -92,7 +92,7 @@ type brokerSettings struct {
 func (s *brokerSettings) Validate(env *steps.Env) {
 	known := &Broker{TLS: s.TLS, User: s.User, Vhost: s.Vhost, Password: env.Secret("password", s.Password)}
 	if s.Port < 0 || s.Port > 65535 {
-		env.Refuse("port", "%d is no port", s.Port)
+		env.Refuse("port", "%d is not a port", s.Port)
 	} else if s.Port > 0 {
 		known.Port = strconv.Itoa(s.Port)
 	}

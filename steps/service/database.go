@@ -169,7 +169,7 @@ func (d *oneDatabaseSettings) read(env *steps.Env, name string) *Database {
 			known.Address = net.JoinHostPort(host, port)
 		}
 		if strings.ContainsAny(host, " /\r\n@") {
-			env.Refuse(name, "%q is no host name or IP address", host)
+			env.Refuse(name, "%q is not a host name or IP address", host)
 		}
 		ip := net.ParseIP(host)
 		known.TLS = host != "localhost" && !(ip != nil && ip.IsLoopback())

@@ -30,7 +30,7 @@ func generate(dir string) (*Stack, error) {
 		return nil, err
 	}
 	if limit := 107 - len(longestSocket); len(dir) > limit {
-		return nil, fmt.Errorf("directory %q is too long for unix sockets beneath it: at most %d bytes", dir, limit)
+		return nil, fmt.Errorf("directory %q is too long for unix sockets below it: at most %d bytes", dir, limit)
 	}
 	if err := traversable(dir); err != nil {
 		return nil, err
