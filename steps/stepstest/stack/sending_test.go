@@ -212,7 +212,7 @@ func penalize(t *testing.T, s *stack.Stack) {
 	if !off.Match(kind) {
 		t.Fatal("the penalty is not switched off in dovecot.conf")
 	}
-	// Without the penalty nobody listens at this socket; each login process would try for five seconds to connect to what is left of it.
+	// Without the penalty nobody listens at this socket; the auth process would try for five seconds to connect to what is left of it.
 	socket := filepath.Join(s.Dir, "dovecot/anvil-auth-penalty")
 	use := func(ctx context.Context, content []byte) {
 		if err := errors.Join(s.Dovecot.Stop(), os.RemoveAll(socket), os.WriteFile(config, content, 0o644), s.Dovecot.Start(ctx)); err != nil {
