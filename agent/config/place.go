@@ -40,19 +40,30 @@ func syntaxError(path, section string, err error) *mistake {
 	return &mistake{path: path, err: err}
 }
 
-var wrongType = regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
+var (
+	wrongType = regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
+	wrongNode = regexp.MustCompile(`^(\w+) was used where (\w+) is expected$`)
+	inside    = regexp.MustCompile(`([a-z])([A-Z])`) // of the name of a field: ConnectTo
+)
+
+// kinds names in YAML's terms what the library names after Go's types and its own nodes.
+var kinds = map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number",
+	"float64": "a number", "float": "a number", "integer": "a whole number", "bool": "true or false", "null": "empty",
+	"[]string": "a list of texts", "sequence": "a list", "map": "a mapping", "mapping": "a mapping",
+	"[]interface {}": "a list", "map[string]interface {}": "a mapping"}
 
 // inYAML replaces Go types in a message with YAML terms.
 func inYAML(section, message string) string {
+	kind := func(name string) string { return cmp.Or(kinds[name], "another type") }
+	if m := wrongNode.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("got %s, want %s", kind(m[1]), kind(m[2]))
+	}
 	m := wrongType.FindStringSubmatch(message)
 	if m == nil || section == "" && m[2] == "" {
 		return message
 	}
-	kinds := map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number",
-		"float64": "a number", "bool": "true or false", "[]string": "a list of texts", "sequence": "a list", "map": "a mapping",
-		"[]interface {}": "a list", "map[string]interface {}": "a mapping"}
-	kind := func(name string) string { return cmp.Or(kinds[name], "another type") }
-	return fmt.Sprintf("%s is %s, want %s", cmp.Or(section, strings.ToLower(m[2])), kind(m[1]), kind(m[3]))
+	setting := strings.ToLower(inside.ReplaceAllString(m[2], "${1}_$2"))
+	return fmt.Sprintf("%s is %s, want %s", cmp.Or(section, setting), kind(m[1]), kind(m[3]))
 }
 
 // invalid collects the mistakes in the values of a decoded file.
