@@ -56,11 +56,11 @@ func ParseSize(text string, most int64) (int64, error) {
 // Selection describes the values that a sentence counts or compares, for its measurement and its messages.
 type Selection struct{ Metric, Help, Noun string }
 
-// worstSelected returns the worst number that a path selects in a response, where it is, and the name of the response.
-type worstSelected func(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error)
+// WorstSelected returns the worst number that a path selects in a response, where it is, and the name of the response.
+type WorstSelected func(ctx context.Context, w *World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error)
 
 // CompareWorst judges the worst number that a path selects in a response of any format.
-func CompareWorst(of Selection, read worstSelected, word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
+func CompareWorst(of Selection, read WorstSelected, word string, fits, worse func(a, b float64) bool) func(context.Context, *World, Args) error {
 	return func(ctx context.Context, w *World, a Args) error {
 		limit, err := a.Number(1)
 		if err != nil {

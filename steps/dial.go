@@ -107,7 +107,7 @@ var Dialer = net.Dialer{KeepAlive: -1}
 
 // Resolver returns a resolver that asks the target's DNS server, in pure Go so that ctx ends a lookup at once. It is for
 // connections, which go where other programs on this machine go: /etc/hosts and the machine's order of addresses apply.
-// Steps about DNS itself use dnsClient.
+// Steps about DNS itself use package lookup.
 func (w *World) Resolver() *net.Resolver {
 	if w.target.Resolver == "" {
 		return net.DefaultResolver
@@ -118,7 +118,7 @@ func (w *World) Resolver() *net.Resolver {
 }
 
 // TLSConfig returns a configuration that verifies serverName against the target's roots. No setting disables this. Only
-// mail from server to server accepts any certificate (see smtpClient.handshakeAny).
+// mail from server to server accepts any certificate (package mail).
 func (w *World) TLSConfig(serverName string) (*tls.Config, error) {
 	config := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
 	if w.target.Roots != nil {
@@ -256,7 +256,7 @@ func DescribeFaults(faults []*certificate.Fault) (reason result.Reason, text str
 }
 
 // FailHandshake returns a Failure for the error of a handshake with config. crypto/tls reports only the first fault of
-// a certificate; failHandshake reports all of them.
+// a certificate; FailHandshake reports all of them.
 func FailHandshake(ctx context.Context, err error, blame result.Blame, config *tls.Config) error {
 	act := "TLS handshake with " + config.ServerName
 	unverified := (*tls.CertificateVerificationError)(nil)

@@ -70,7 +70,7 @@ func AttributeText(n *html.Node, key string) string {
 // templates, titles, the values of controls, fallback content, elements with the hidden attribute or an inline
 // display:none or visibility:hidden, a closed dialog, and a closed details except its summary.
 
-// TextWriter collects visible text. visibleText and quickText both write to one.
+// TextWriter collects visible text. VisibleText and QuickText both write to one.
 type TextWriter struct {
 	Out   []byte
 	space bool // a space is due before the next visible character
@@ -115,7 +115,7 @@ func Normal(s string) string {
 	return string(t.Out)
 }
 
-// Trait is a property of an element for text and for quickText.
+// Trait is a property of an element for text and for QuickText.
 type Trait uint16
 
 // The traits that other packages ask for; Unseen is one.
@@ -125,11 +125,11 @@ const (
 	void                        // it has no content and no end tag
 	raw                         // the tokenizer reads its content as text
 	headOnly                    // belongs into head, but is harmless elsewhere
-	plain                       // quickText accepts it in body
+	plain                       // QuickText accepts it in body
 	closesP                     // its start tag ends an open p
 	oneAtOnce                   // its start tag affects an open one
 	heading                     // its start tag ends a heading directly around it
-	placed                      // only certain parents accept it; quickText has their list
+	placed                      // only certain parents accept it; QuickText has their list
 )
 
 // Traits says what a browser does with an element, for those that differ from a span.
@@ -339,7 +339,7 @@ func closedDetails(n *html.Node) bool {
 	return !open
 }
 
-// Parents lists the elements that quickText accepts directly in elements whose content the parser would otherwise
+// Parents lists the elements that QuickText accepts directly in elements whose content the parser would otherwise
 // rearrange. With a nil list, it accepts only text.
 var Parents = map[atom.Atom][]atom.Atom{
 	atom.Table:    {atom.Caption, atom.Colgroup, atom.Thead, atom.Tbody, atom.Tfoot, atom.Tr},
@@ -353,7 +353,7 @@ var Parents = map[atom.Atom][]atom.Atom{
 	atom.Option:   nil,
 }
 
-// QuickText returns the same text as visibleText of the parsed source without building a tree, at a tenth of the cost.
+// QuickText returns the same text as VisibleText of the parsed source without building a tree, at a tenth of the cost.
 // It works as long as the source is clean: tags without odd characters, each end tag closing the last open element,
 // none that the parser would move, close or drop. Otherwise, and for rare constructs, it returns false.
 func QuickText(source []byte) ([]byte, bool) {
@@ -372,7 +372,7 @@ func QuickText(source []byte) ([]byte, bool) {
 
 const quickDepth = 64
 
-// quickReader is the state of quickText: the open elements.
+// quickReader is the state of QuickText: the open elements.
 type quickReader struct {
 	rest   []byte
 	text   TextWriter

@@ -35,7 +35,7 @@ func FuzzQuickTextIsTreeText(f *testing.F) {
 		}
 		tree, ok := treeText(t, source)
 		if !ok {
-			t.Fatalf("quickText read %q, which the parser rejects", source)
+			t.Fatalf("QuickText read %q, which the parser rejects", source)
 		}
 		if string(quick) != tree {
 			t.Errorf("text of %q\nquick %q\ntree  %q", source, quick, tree)
@@ -92,7 +92,7 @@ func FuzzQuickTextOfPieces(f *testing.F) {
 			if name, is := strings.CutPrefix(piece, "<"); is && len(name) > 1 && name[0] != '/' && name[0] != '!' {
 				open = append(open, strings.TrimRight(strings.Fields(name)[0], ">/"))
 			}
-			// Usually close an open element, since quickText only reads well-nested documents.
+			// Usually close an open element, since QuickText only reads well-nested documents.
 			for n := int(close) + i; len(open) > 0 && n%3 == 0; n /= 3 {
 				source.WriteString("x</" + open[len(open)-1] + ">")
 				open = open[:len(open)-1]

@@ -88,7 +88,7 @@ func lastAPIAnswer(w *steps.World) (*httpwire.APIAnswer, error) {
 
 var apiNumber = steps.Selection{Metric: "api_value", Help: "The number that the step read in an API's answer, or the worst of several."}
 
-// worstAPI is the worstSelected for a JSONPath in an API's answer.
+// worstAPI is the steps.WorstSelected for a JSONPath in an API's answer.
 func worstAPI(_ context.Context, w *steps.World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	answer, err := lastAPIAnswer(w)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // Scenario holds what a run needs besides the text. Only Target is required.
 type Scenario struct {
-	Library *steps.Library // nil means steps.Builtin
+	Library *steps.Library // nil means every sentence of the rooms that are linked
 	Target  *steps.Target
 	Secrets steps.Secrets // nil means that the configuration has none
 	ID      string        // the run's id; empty means a new one
@@ -60,7 +60,8 @@ func (o *Outcome) Err() error {
 	return o.Steps[len(o.Steps)-1].Err
 }
 
-// Run runs text with the library against the target; a nil library means steps.Builtin. See Scenario.Run.
+// Run runs text with the library against the target; a nil library means every sentence of the rooms that are linked. See
+// Scenario.Run.
 func Run(ctx context.Context, library *steps.Library, text string, target *steps.Target) (*Outcome, error) {
 	return Scenario{Library: library, Target: target}.Run(ctx, text)
 }

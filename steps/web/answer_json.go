@@ -79,7 +79,7 @@ func jsonShouldBe(ctx context.Context, w *steps.World, a steps.Args) error {
 	return nil
 }
 
-// worstJSON is the worstSelected of a JSONPath in the current response.
+// worstJSON is the steps.WorstSelected of a JSONPath in the current response.
 func worstJSON(ctx context.Context, w *steps.World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	p, body, err := currentBody(ctx, w)
 	if err != nil {

@@ -108,7 +108,7 @@ func xmlShouldBe(ctx context.Context, w *steps.World, a steps.Args) error {
 	return nil
 }
 
-// worstXML is the worstSelected of an XPath in the current response; at is the path.
+// worstXML is the steps.WorstSelected of an XPath in the current response; at is the path.
 func worstXML(ctx context.Context, w *steps.World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	p, texts, err := readXML(ctx, w, path)
 	if err != nil {
