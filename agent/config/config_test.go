@@ -156,6 +156,8 @@ func TestMistakes(t *testing.T) {
 		"accounts:\n  a:\n    address: a@b.c\n    password: {env: P}\n    token: {env: T}":   "stepwatch.yml:5: accounts.a.token: cannot be combined with password: an account logs in with one of them",
 		"accounts:\n  a:\n    address: nobody":                                               "stepwatch.yml:3: accounts.a.address: is \"nobody\": write it as name@example.org",
 		"accounts:\n  a: {address: a@b, password: x}":                                        "stepwatch.yml:2:31: got a text, want a mapping",
+		"features: !!str 5":       "stepwatch.yml:1:9: cannot be read: a tag such as !!str is on a value of another type; remove the tag",
+		"tls: {ca: !!int 5}":      "stepwatch.yml:1:4: cannot be read: a tag such as !!str is on a value of another type; remove the tag",
 		"web: [1]":                "stepwatch.yml:1:6: got a list, want a mapping",
 		"hosts: {a: 1}":           "stepwatch.yml:1:12: got a whole number, want a mapping",
 		"connect_to: {a: {b: c}}": "stepwatch.yml:1:17: connect_to is a mapping, want a text",

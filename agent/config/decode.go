@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -89,6 +90,13 @@ type reader struct {
 //
 //nolint:contextcheck // the context carries a value to UnmarshalYAML and ends nothing
 func (r *reader) read(section string, node ast.Node, into any) {
+	defer func() { // the library panics on a tagged value such as "!!str x" where a list belongs
+		if v := recover(); v != nil {
+			at := node.GetToken().Position
+			err := errors.New("cannot be read: a tag such as !!str is on a value of another type; remove the tag")
+			r.mistakes = append(r.mistakes, &mistake{r.path, at.Line, at.Column, err})
+		}
+	}()
 	ctx := steps.WithSecretSources(context.Background(), func() any { return new(vault.Source) })
 	if err := r.decoder.DecodeFromNodeContext(ctx, node, into); err != nil {
 		r.mistakes = append(r.mistakes, syntaxError(r.path, section, err))

@@ -13,7 +13,7 @@ import (
 )
 
 // rooms are the packages under steps that know the World of a run: the core, what several subjects share of a run, and the
-// subjects. Each may import the rooms that stand beside it here, and no other room; the reason is beside them. Every other
+// subjects. Each may import the rooms that are listed for it here, and no other room; the reason is next to them. Every other
 // package under steps knows no World: it may import pure packages only.
 var rooms = map[string]struct {
 	below []string
@@ -58,7 +58,7 @@ func TestRooms(t *testing.T) {
 			}
 			switch {
 			case !isRoom:
-				t.Errorf("%s imports %s: %s knows no World, so it may not import a room", path, other, folder)
+				t.Errorf("%s imports %s: %s knows no World, so it may not import a room; a new room belongs into rooms in this file", path, other, folder)
 			case !slices.Contains(room.below, other):
 				t.Errorf("%s imports %s, which is not below it: %s", path, other, room.why)
 			}
@@ -125,7 +125,7 @@ func TestRoomsStaySmall(t *testing.T) {
 	}
 }
 
-// countLines gives the number of lines of every Go file of the module that is no test.
+// countLines visits every Go file of the module that is not a test, with its number of lines.
 func countLines(t *testing.T, visit func(path string, lines int)) {
 	t.Helper()
 	goFiles(t, func(path string, _ *ast.File) {
