@@ -35,7 +35,7 @@ type Agent struct {
 	Plans   []*Plan
 	Sinks   map[string]Sink // by name, for the count of dropped results
 	Rules   []alert.Source
-	Workers int           // maximum number of concurrent runs; zero means DefaultWorkers
+	Workers int           // maximum number of concurrent runs; zero means defaultWorkers
 	Grace   time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
 	Log     *slog.Logger
 
@@ -45,8 +45,8 @@ type Agent struct {
 	running atomic.Int64
 }
 
-// DefaultWorkers is the default number of concurrent runs. A run mostly waits for the network and uses about 50 kB.
-const DefaultWorkers = 256
+// defaultWorkers is the default number of concurrent runs. A run mostly waits for the network and uses about 50 kB.
+const defaultWorkers = 256
 
 // queueLength is how many results may wait for a sink before results are dropped.
 const queueLength = 1024
@@ -79,7 +79,7 @@ func (a *Agent) init() {
 			a.Log = slog.New(slog.DiscardHandler)
 		}
 		if a.Workers == 0 {
-			a.Workers = DefaultWorkers
+			a.Workers = defaultWorkers
 		}
 		for _, p := range a.Plans {
 			if p.Schedule.Interval > 0 && !p.Scenario.Policy.Manual {
@@ -146,7 +146,7 @@ type dispatcher struct {
 func (d *dispatcher) loop(ctx context.Context) {
 	now := time.Now()
 	for _, e := range d.agent.entries {
-		e.due = e.plan.Schedule.First(now)
+		e.due = e.plan.Schedule.first(now)
 		e.index = len(d.queue)
 		d.queue = append(d.queue, e)
 	}

@@ -146,13 +146,13 @@ func TestEveryScenarioRunsOnceAnIntervalAtItsOwnOffset(t *testing.T) {
 func TestRestartDoesNotMoveTheSchedule(t *testing.T) {
 	p := plans(1, time.Minute, 0)[0]
 	now := time.Unix(1_800_000_000, 123_456_789)
-	first := p.Schedule.First(now)
+	first := p.Schedule.first(now)
 	for range 100 {
 		now = now.Add(7919 * time.Millisecond)
-		if offset := p.Schedule.First(now).Sub(first) % time.Minute; offset != 0 {
+		if offset := p.Schedule.first(now).Sub(first) % time.Minute; offset != 0 {
 			t.Fatalf("after a restart at %s the run is due %s off", now, offset)
 		}
-		if wait := p.Schedule.First(now).Sub(now); wait < 0 || wait >= time.Minute {
+		if wait := p.Schedule.first(now).Sub(now); wait < 0 || wait >= time.Minute {
 			t.Fatalf("first run in %s", wait)
 		}
 	}

@@ -24,7 +24,7 @@ type Defaults struct {
 type Plan struct {
 	Scenario *features.Scenario
 	Identity result.Identity
-	Schedule Schedule
+	Schedule schedule
 	Timeout  time.Duration // deadline of one run, with preparation and without clean-up
 	Retries  int
 	Budget   result.Budget
@@ -112,7 +112,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 			p.Timeout = max(p.Timeout, waits+settleTime)
 		}
 	}
-	p.Schedule = NewSchedule(interval, p.Identity)
+	p.Schedule = newSchedule(interval, p.Identity)
 	return p
 }
 

@@ -11,17 +11,17 @@ import (
 // thousand times, which saves a third of the CPU. No due time moves further than this from the hashed offset.
 const grid = 10 * time.Millisecond
 
-// Schedule says when a scenario is due: every interval, at an offset that depends only on its identity. So a restart does
+// schedule says when a scenario is due: every interval, at an offset that depends only on its identity. So a restart does
 // not move it, and a thousand scenarios do not start at once.
-type Schedule struct {
+type schedule struct {
 	Interval time.Duration
 	Offset   time.Duration // into each interval, counted from the Unix epoch
 }
 
-// NewSchedule returns a schedule with an offset from a hash of identity.
-func NewSchedule(interval time.Duration, identity result.Identity) Schedule {
+// newSchedule returns a schedule with an offset from a hash of identity.
+func newSchedule(interval time.Duration, identity result.Identity) schedule {
 	if interval <= 0 {
-		return Schedule{}
+		return schedule{}
 	}
 	h := fnv.New64a()
 	for _, part := range []string{identity.File, identity.Feature, identity.Scenario, identity.Example} {
@@ -32,7 +32,7 @@ func NewSchedule(interval time.Duration, identity result.Identity) Schedule {
 	if interval >= 10*grid {
 		offset = offset.Truncate(grid)
 	}
-	return Schedule{Interval: interval, Offset: offset}
+	return schedule{Interval: interval, Offset: offset}
 }
 
 // scramble mixes the bits of FNV, whose low bits follow the last bytes of names that differ only in a digit (the finaliser of
@@ -43,9 +43,9 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// First returns the first due time at or after now. Later due times add the interval, on the monotonic clock, so that
+// first returns the first due time at or after now. Later due times add the interval, on the monotonic clock, so that
 // a step of the wall clock causes neither a pause nor a burst of runs.
-func (s Schedule) First(now time.Time) time.Time {
+func (s schedule) first(now time.Time) time.Time {
 	wait := (s.Offset - time.Duration(now.UnixNano()%int64(s.Interval))) % s.Interval
 	if wait < 0 {
 		wait += s.Interval

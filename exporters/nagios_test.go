@@ -89,7 +89,6 @@ func TestNagiosWorst(t *testing.T) {
 	}
 }
 
-// brokenPipe is a writer whose reader has left.
 func TestNagiosInnerSteps(t *testing.T) {
 	step := func(keyword, text, label string, status result.Status, d time.Duration, inner ...result.StepResult) result.StepResult {
 		return result.StepResult{Keyword: keyword, Text: text, Label: label, File: "steps/own.feature", Line: 7, Status: status, Ran: d > 0, Duration: d, Steps: inner}
@@ -106,6 +105,7 @@ func TestNagiosInnerSteps(t *testing.T) {
 	golden(t, "nagios-inner.txt", got)
 }
 
+// brokenPipe is a writer whose reader has left.
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

@@ -209,7 +209,6 @@ stepwatch_step_last_duration_seconds{step="c"} 1
 	}
 }
 
-// A run that proved nothing is never a success.
 func TestPrometheusInnerSteps(t *testing.T) {
 	p := plainPrometheus()
 	outer := did("I log in", result.Failed, 3*time.Second)
@@ -247,6 +246,7 @@ stepwatch_step_last_duration_seconds{step="I log in"} 3
 	}
 }
 
+// A run that proved nothing is never a success.
 func TestPrometheusNothingRanIsNoSuccess(t *testing.T) {
 	for name, r := range map[string]*result.Result{
 		"no step":    run(result.Passed),

@@ -222,13 +222,13 @@ func checkFile(a Args, i int, _ Known) error {
 		return nil
 	}
 	if _, err := os.Stat(a.Path(i)); err != nil {
-		return MissingFile(a.Path(i), err)
+		return missingFile(a.Path(i), err)
 	}
 	return nil
 }
 
-// MissingFile returns the failure of a step whose file cannot be opened.
-func MissingFile(path string, err error) error {
+// missingFile returns the failure of a step whose file cannot be opened.
+func missingFile(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("the file %q does not exist: a path is relative to the feature file", path)
 	}

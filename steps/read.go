@@ -30,7 +30,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, MissingFile(path, err)
+		return nil, missingFile(path, err)
 	}
 	defer func() { _ = f.Close() }() // only read
 	read, err := io.ReadAll(io.LimitReader(f, limit+1))

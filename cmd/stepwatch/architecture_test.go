@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/stepwatch/stepwatch/"
 
-// importRules says who may not import what, and why. A pattern that ends in "/..." holds for everything beneath.
+// importRules says who may not import what, and why. A pattern that ends in "/..." holds for everything below.
 var importRules = []struct {
 	importer, imported string
 	except             []string // files or importing folders that may
@@ -59,7 +59,7 @@ func matches(pattern, path string) bool {
 	return path == pattern
 }
 
-// goFiles gives every Go file of the module that is no test, by its path from the root.
+// goFiles visits every Go file of the module that is not a test, with its path from the root.
 func goFiles(t *testing.T, visit func(path string, file *ast.File)) {
 	t.Helper()
 	const root = "../.."

@@ -31,18 +31,18 @@ type Options struct {
 	MapHosts map[string]string // "host:port" to the "host:port" to connect to
 	Proxy    string            // "http://proxy.example.org:3128"; empty: none
 
-	Tabs   int           // open at once; 0 means DefaultTabs
-	Runs   int           // tabs after which the process is replaced; 0 means DefaultRuns
-	Memory int64         // limit for all its processes in bytes; a larger process is replaced. 0 means DefaultMemory
-	Start  time.Duration // how long starting may take; 0 means DefaultStart
+	Tabs   int           // open at once; 0 means defaultTabs
+	Runs   int           // tabs after which the process is replaced; 0 means defaultRuns
+	Memory int64         // limit for all its processes in bytes; a larger process is replaced. 0 means defaultMemory
+	Start  time.Duration // how long starting may take; 0 means defaultStart
 }
 
 // The defaults of Options.
 const (
-	DefaultTabs   = 1
-	DefaultRuns   = 500
-	DefaultMemory = 2 << 30
-	DefaultStart  = 20 * time.Second
+	defaultTabs   = 1
+	defaultRuns   = 500
+	defaultMemory = 2 << 30
+	defaultStart  = 20 * time.Second
 )
 
 // Browser is a supervised Chromium. It starts when the first tab is opened, and again whenever it has ended or reached
@@ -73,16 +73,16 @@ func (b *Browser) Through(proxy *url.URL) bool {
 // New creates a Browser and starts nothing.
 func New(options Options) *Browser {
 	if options.Tabs <= 0 {
-		options.Tabs = DefaultTabs
+		options.Tabs = defaultTabs
 	}
 	if options.Runs <= 0 {
-		options.Runs = DefaultRuns
+		options.Runs = defaultRuns
 	}
 	if options.Memory <= 0 {
-		options.Memory = DefaultMemory
+		options.Memory = defaultMemory
 	}
 	if options.Start <= 0 {
-		options.Start = DefaultStart
+		options.Start = defaultStart
 	}
 	return &Browser{options: options, slots: make(chan struct{}, options.Tabs)}
 }

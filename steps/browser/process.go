@@ -281,7 +281,7 @@ func (p *process) userAgent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	agent = strings.Replace(version.UserAgent, "HeadlessChrome", "Chrome", 1) + " " + Agent
+	agent = strings.Replace(version.UserAgent, "HeadlessChrome", "Chrome", 1) + " " + userAgent
 	p.owner.mu.Lock()
 	p.agent = agent
 	p.owner.mu.Unlock()

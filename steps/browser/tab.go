@@ -33,8 +33,8 @@ var pageScript string
 // world is the name of the isolated world of pageScript.
 const world = "stepwatch"
 
-// Agent is the end of a tab's user agent, so that the owner of a site can distinguish the monitor's visits from others.
-const Agent = "stepwatch (+https://github.com/stepwatch/stepwatch)"
+// userAgent is the end of a tab's user agent, so that the owner of a site can distinguish the monitor's visits from others.
+const userAgent = "stepwatch (+https://github.com/stepwatch/stepwatch)"
 
 // Tab is one page in its own context. It is for one goroutine at a time. Every method stops when its context ends, and
 // returns a *Broken when the browser or the tab died. Close must be called.
@@ -450,7 +450,7 @@ func (t *Tab) message(m Message) {
 	if len(t.console) < maxMessages {
 		t.console = append(t.console, m)
 	}
-	if t.shown != nil && m.IsError() {
+	if t.shown != nil && m.isError() {
 		t.shown.activity.logged(m)
 	}
 }

@@ -176,8 +176,8 @@ func (t *Tab) Quiet(ctx context.Context, long time.Duration) error {
 	}
 }
 
-// IsError reports whether the message is an error for the page's author: one that the console shows as such, or an
+// isError reports whether the message is an error for the page's author: one that the console shows as such, or an
 // exception.
-func (m Message) IsError() bool {
+func (m Message) isError() bool {
 	return m.Level == "error" || m.Level == "exception" || m.Level == "assert"
 }

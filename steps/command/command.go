@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
-// Sentences that run commands: those of Aruba, of cuken and of cucumber-nagios 0.8. The sentences of command_output.go
+// Sentences that run commands: those of Aruba, of cuken and of cucumber-nagios 0.8. The sentences of output.go
 // check their output and their exit status.
 
 func init() {

@@ -14,7 +14,7 @@ type Change string
 // not changes.
 func Changed(sent, arrived *Message) Change {
 	for _, h := range sent.Headers {
-		if c := HeaderChanged(sent, arrived, h.Name); c != "" {
+		if c := headerChanged(sent, arrived, h.Name); c != "" {
 			return c
 		}
 	}
@@ -32,8 +32,8 @@ func Changed(sent, arrived *Message) Change {
 	return ""
 }
 
-// HeaderChanged returns the change of the header fields of this name.
-func HeaderChanged(sent, arrived *Message, name string) Change {
+// headerChanged returns the change of the header fields of this name.
+func headerChanged(sent, arrived *Message, name string) Change {
 	got := values(arrived, name)
 	for _, wanted := range values(sent, name) {
 		found := false

@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// Limit is the number of files that a pattern may match, and that a directory may contain.
-const Limit = 100_000
+// fileLimit is the number of files that a pattern may match, and that a directory may contain.
+const fileLimit = 100_000
 
 // Reasons why files could not be found. Missing rights are fs.ErrPermission.
 var (
 	ErrPattern  = errors.New("a pattern has * for any text, ? for any one character and [a-z] for one of these")
-	ErrTooMany  = fmt.Errorf("more than %d files", Limit)
+	ErrTooMany  = fmt.Errorf("more than %d files", fileLimit)
 	ErrDangling = errors.New("it is a dangling symbolic link")
 )
 
@@ -109,7 +109,7 @@ func expand(ctx context.Context, pattern string) ([]string, error) {
 			if fits, _ := filepath.Match(name, entry); fits { // the pattern is valid
 				found = append(found, filepath.Join(dir, entry))
 			}
-			if len(found) > Limit {
+			if len(found) > fileLimit {
 				return ErrTooMany
 			}
 			return nil
@@ -156,7 +156,7 @@ func look(ctx context.Context, path string) (File, error) {
 	f.Size = 0
 	seen := 0
 	err = filepath.WalkDir(path, func(inner string, entry fs.DirEntry, err error) error {
-		if seen++; seen > Limit {
+		if seen++; seen > fileLimit {
 			return fmt.Errorf("%s contains %w", path, ErrTooMany)
 		}
 		if err := cmp.Or(err, ctx.Err()); err != nil {

@@ -47,7 +47,7 @@ func (s *clientSettings) Validate(env *steps.Env) {
 			}
 		}
 		c := &ClientCertificate{Hosts: client.Hosts, Certificate: env.File(client.Certificate), Key: env.File(client.Key)}
-		if _, err := c.Load(); err != nil {
+		if _, err := c.load(); err != nil {
 			env.Refuse(setting+".certificate", "%v", err)
 		}
 		known = append(known, c)
@@ -62,8 +62,8 @@ type ClientCertificate struct {
 	Key         string   // path of its key; empty: the key is in the same file
 }
 
-// Load reads the files in their current state.
-func (c *ClientCertificate) Load() (tls.Certificate, error) {
+// load reads the files in their current state.
+func (c *ClientCertificate) load() (tls.Certificate, error) {
 	loaded, err := tls.LoadX509KeyPair(c.Certificate, cmp.Or(c.Key, c.Certificate))
 	if err == nil && loaded.Leaf == nil {
 		loaded.Leaf, err = x509.ParseCertificate(loaded.Certificate[0])
@@ -105,7 +105,7 @@ func (l *certificateLogin) answer(asked *tls.CertificateRequestInfo) (*tls.Certi
 	if l.own == nil {
 		return &tls.Certificate{}, nil
 	}
-	loaded, err := l.own.Load()
+	loaded, err := l.own.load()
 	if err != nil {
 		l.err = steps.Fail(result.ReasonConfig, result.BlameScenario, "read the client certificate for %q (tls.clients in stepwatch.yml): %w", l.host, err)
 		return nil, l.err

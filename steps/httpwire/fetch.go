@@ -50,7 +50,7 @@ func BodyLimit(w *steps.World) int64 {
 	if limit := steps.SettingsOf[Web](w.Target()).BodyLimit; limit > 0 {
 		return limit
 	}
-	return DefaultBodyLimit
+	return defaultBodyLimit
 }
 
 // UserAgent identifies the monitor, so that the owner of a site can distinguish its visits from others.

@@ -12,14 +12,14 @@ func init() { steps.RegisterSettings("web", func() steps.Block { return new(webS
 
 // The default limits of Web.
 const (
-	DefaultBodyLimit     = 10 << 20 // bytes of a page
+	defaultBodyLimit     = 10 << 20 // bytes of a page
 	DefaultDownloadLimit = 1 << 30  // bytes of a file
 	DefaultPatience      = 10 * time.Second
 )
 
 // Web says how websites are visited. The zero value uses no proxy and the default limits.
 type Web struct {
-	BodyLimit     int64 // bytes read of one page, after decompression; zero means DefaultBodyLimit
+	BodyLimit     int64 // bytes read of one page, after decompression; zero means defaultBodyLimit
 	DownloadLimit int64 // bytes read of one downloaded file; zero means DefaultDownloadLimit
 
 	// Proxy is the http URL of the proxy for visits over HTTP; nil means none. A browser has its own.

@@ -15,18 +15,18 @@ import (
 // past is a deadline that is over on any clock.
 var past = time.Unix(1, 0)
 
-// Deadliner is the part of a net.Conn and a net.PacketConn that waiting depends on.
-type Deadliner interface {
+// deadliner is the part of a net.Conn and a net.PacketConn that waiting depends on.
+type deadliner interface {
 	SetDeadline(t time.Time) error
 	SetReadDeadline(t time.Time) error
 }
 
-var _ Deadliner = net.Conn(nil)
+var _ deadliner = net.Conn(nil)
 
 // Line binds one connection to one context. Its methods may be called by any goroutine.
 type Line struct {
 	ctx  context.Context //nolint:containedctx // a Line connects it to a connection
-	conn Deadliner       // nil if the connection is closed at the end
+	conn deadliner       // nil if the connection is closed at the end
 
 	stop    func() bool
 	ended   chan struct{} // closed once the end of ctx is handled
@@ -37,7 +37,7 @@ type Line struct {
 }
 
 // Bind ends every wait on conn when ctx ends. The connection stays open, but its deadline has passed: see Release.
-func Bind(ctx context.Context, conn Deadliner) *Line {
+func Bind(ctx context.Context, conn deadliner) *Line {
 	return bind(ctx, conn, func() { _ = conn.SetDeadline(past) }) // only fails on a closed connection, on which nobody waits
 }
 
@@ -46,7 +46,7 @@ func BindClosing(ctx context.Context, conn io.Closer) *Line {
 	return bind(ctx, nil, func() { _ = conn.Close() }) // the next use of the connection reports it
 }
 
-func bind(ctx context.Context, conn Deadliner, end func()) *Line {
+func bind(ctx context.Context, conn deadliner, end func()) *Line {
 	l := &Line{ctx: ctx, conn: conn, ended: make(chan struct{})}
 	l.stop = context.AfterFunc(ctx, func() {
 		defer close(l.ended)

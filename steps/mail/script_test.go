@@ -18,7 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
 )
 
-// A script is a dialogue of a server, line by line: the server sends the text after "S: ", and expects a line that
+// serveScript starts a server for a script. A script is a dialogue, line by line: the server sends the text after "S: ", and expects a line that
 // begins with the text after "C: ". "TLS" is a handshake, "C*" reads lines up to a lone dot, "hang" keeps the
 // connection open in silence until the client ends it. A tag "@" is the IMAP client's own.
 func serveScript(t *testing.T, certificate tls.Certificate, script string) string {

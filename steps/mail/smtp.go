@@ -335,21 +335,21 @@ func (c *SMTPClient) reply() (Reply, error) {
 	return reply, err
 }
 
-// ReplyError is an SMTP server's refusal.
-type ReplyError struct {
+// replyError is an SMTP server's refusal.
+type replyError struct {
 	Command string // the command that it answered
 	Reply   Reply
 }
 
-// Verb returns the refused part of the dialogue: "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "EHLO", or "message" or
+// verb returns the refused part of the dialogue: "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "EHLO", or "message" or
 // "greeting" for a part without a command.
-func (e *ReplyError) Verb() string {
+func (e *replyError) verb() string {
 	verb, _, _ := strings.Cut(strings.TrimPrefix(e.Command, "the "), " ")
 	return verb
 }
 
 // Error returns the command and the answer.
-func (e *ReplyError) Error() string { return e.Command + ": " + wording.OneLine(e.Reply.String(), 500) }
+func (e *replyError) Error() string { return e.Command + ": " + wording.OneLine(e.Reply.String(), 500) }
 
 // judge turns the answer to a command into the Failure for the operator, or nil when the answer has the class want.
 func (c *SMTPClient) judge(ctx context.Context, reply Reply, err error, shown string, want int) error {
@@ -361,7 +361,7 @@ func (c *SMTPClient) judge(ctx context.Context, reply Reply, err error, shown st
 	case reply.Code/100 == want:
 		return nil
 	}
-	refusal := &ReplyError{Command: shown, Reply: reply}
+	refusal := &replyError{Command: shown, Reply: reply}
 	switch reply.Code / 100 {
 	case 4:
 		return steps.Fail(result.ReasonDeferred, c.Blame,
@@ -374,7 +374,7 @@ func (c *SMTPClient) judge(ctx context.Context, reply Reply, err error, shown st
 }
 
 // hint returns the meaning of a common refusal, or an empty string.
-func hint(r Reply) string { return message.StatusHint(r.Enhanced()) }
+func hint(r Reply) string { return message.StatusHint(r.enhanced()) }
 
 func (c *SMTPClient) ehlo(ctx context.Context, phase string) error {
 	verb := "EHLO"
@@ -448,7 +448,7 @@ func (c *SMTPClient) authenticate(ctx context.Context) error {
 			}
 		}
 		return steps.Fail(result.ReasonAuth, c.Blame, "%s refused %w%s: %s",
-			c.Server, &ReplyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, why, doubt)
+			c.Server, &replyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, why, doubt)
 	}
 	if errors.Is(err, errSASL) {
 		return steps.Fail(result.ReasonAuth, c.Blame, "%s at %s: %w", shown, c.Server, err)

@@ -209,13 +209,13 @@ type attempt struct {
 	anonymous  bool   // no login
 	stranger   bool   // between addresses that belong to no account
 	reply      Reply  // of an acceptance
-	refusal    *ReplyError
+	refusal    *replyError
 	err        error // the refusal as the Failure that other steps return
 }
 
 // settle keeps a refusal for the step that judges it. It returns any other error as the step's own.
 func (t *attempt) settle(c *SMTPClient, err error) error {
-	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
+	if refusal := (*replyError)(nil); errors.As(err, &refusal) {
 		t.refusal, t.err = refusal, err
 		err = nil
 	}
@@ -432,14 +432,14 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s accepted %s (%s), wanted %s%s", t.server, t.what, t.reply, wanted, t.meaning())
 	}
 	got := t.refusal
-	matches := status == "" || status == strconv.Itoa(got.Reply.Code) || status == got.Reply.Enhanced()
+	matches := status == "" || status == strconv.Itoa(got.Reply.Code) || status == got.Reply.enhanced()
 	switch {
-	case verb != "" && verb != got.Verb(), !matches:
-		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s refused %s at %s with %s, wanted %s", t.server, t.what, got.Verb(),
+	case verb != "" && verb != got.verb(), !matches:
+		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s refused %s at %s with %s, wanted %s", t.server, t.what, got.verb(),
 			wording.OneLine(got.Reply.String(), 300), wanted)
-	case status == "" && got.Reply.Code/100 == 4 && (got.Reply.Code != 454 || got.Reply.Enhanced() != "4.7.1"):
+	case status == "" && got.Reply.Code/100 == 4 && (got.Reply.Code != 454 || got.Reply.enhanced() != "4.7.1"):
 		return steps.Fail(result.ReasonDeferred, result.BlameSubmission,
-			"%s deferred %s at %s with %s, wanted %s permanently: if that answer is correct, write \"it is refused with %d\"", t.server, t.what, got.Verb(),
+			"%s deferred %s at %s with %s, wanted %s permanently: if that answer is correct, write \"it is refused with %d\"", t.server, t.what, got.verb(),
 			wording.OneLine(got.Reply.String(), 300), wanted, got.Reply.Code)
 	}
 	return nil
@@ -458,7 +458,7 @@ func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
 	if reply := t.refusal.Reply; reply.Code != 530 && !relayDenial.MatchString(strings.Join(reply.Lines, " ")) {
 		return steps.Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not mention relaying, and an open relay may answer the same: "+
 			"use a sender and a recipient that the server does not refuse for another reason, or write \"it is refused with …\" if it denies relaying like this",
-			t.server, t.what, t.refusal.Verb(), wording.OneLine(reply.String(), 300))
+			t.server, t.what, t.refusal.verb(), wording.OneLine(reply.String(), 300))
 	}
 	return nil
 }

@@ -88,8 +88,8 @@ func cutReplyCode(line string) (code int, rest string, ok bool) {
 
 var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}(?: |$)`)
 
-// Enhanced returns the enhanced status code of RFC 3463, such as "5.1.1", or an empty string.
-func (r Reply) Enhanced() string {
+// enhanced returns the enhanced status code of RFC 3463, such as "5.1.1", or an empty string.
+func (r Reply) enhanced() string {
 	if len(r.Lines) == 0 {
 		return ""
 	}

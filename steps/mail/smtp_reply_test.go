@@ -91,7 +91,7 @@ func FuzzReadReply(f *testing.F) {
 		if id := reply.QueueID(); strings.ContainsAny(id, " \r\n<>") || err == nil && !strings.Contains(reply.String(), id) {
 			t.Fatalf("%q names %q", in, id)
 		}
-		_ = reply.Enhanced()
+		_ = reply.enhanced()
 		if err == nil { // it reads its own output again
 			wire := ""
 			for i, line := range reply.Lines {
@@ -116,7 +116,7 @@ func FuzzOneLine(f *testing.F) {
 		}
 		out := wording.OneLine(in, limit)
 		if strings.ContainsAny(out, "\r\n\x00\x1b") || len([]rune(out)) > limit+1 {
-			t.Fatalf("oneLine(%q, %d) is %q", in, limit, out)
+			t.Fatalf("wording.OneLine(%q, %d) is %q", in, limit, out)
 		}
 	})
 }

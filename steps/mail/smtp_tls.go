@@ -103,7 +103,7 @@ func (c *SMTPClient) Upgrade(ctx context.Context) error {
 		return steps.Fail(result.ReasonTLS, c.Blame, "%s does not offer STARTTLS: nothing was sent, because %s must not be sent unencrypted", c.Server, c.precious())
 	}
 	reply, err := c.step(ctx, "starttls", "STARTTLS", "STARTTLS", 2)
-	if refusal := (*ReplyError)(nil); errors.As(err, &refusal) {
+	if refusal := (*replyError)(nil); errors.As(err, &refusal) {
 		return steps.Fail(result.ReasonTLS, c.Blame, "%s offers STARTTLS and then refuses %w: look at that server's TLS settings", c.Server, refusal)
 	}
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // The lengths of RSA keys in bits (RFC 8301 section 3.2): receivers accept no signature below the first, and signers
 // should use at least the second.
 const (
-	DKIMLeastBits = 1024
-	DKIMGoodBits  = 2048
+	dkimLeastBits = 1024
+	dkimGoodBits  = 2048
 )
 
 // DKIMKey is the public key that verifies signatures of a domain and selector (RFC 6376 section 3.6).
@@ -118,10 +118,10 @@ func (k *DKIMKey) rsa(der []byte) {
 	}
 	k.Public, k.Bits = key, key.N.BitLen()
 	switch {
-	case k.Bits < DKIMLeastBits:
-		k.fault("the key has %d bits, and receivers accept no signature with fewer than %d (RFC 8301 section 3.2): create one with %d", k.Bits, DKIMLeastBits, DKIMGoodBits)
-	case k.Bits < DKIMGoodBits:
-		k.advise("the key has %d bits: create one with %d (RFC 8301 section 3.2)", k.Bits, DKIMGoodBits)
+	case k.Bits < dkimLeastBits:
+		k.fault("the key has %d bits, and receivers accept no signature with fewer than %d (RFC 8301 section 3.2): create one with %d", k.Bits, dkimLeastBits, dkimGoodBits)
+	case k.Bits < dkimGoodBits:
+		k.advise("the key has %d bits: create one with %d (RFC 8301 section 3.2)", k.Bits, dkimGoodBits)
 	}
 }
 

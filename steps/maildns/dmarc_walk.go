@@ -113,8 +113,8 @@ func (w *DMARCWalk) from(ctx context.Context, domain string) ([]*dmarcPlace, err
 	return found, nil
 }
 
-// Organisation returns the domain's organisational domain (RFC 9989 section 4.10.2).
-func (w *DMARCWalk) Organisation(ctx context.Context, domain string) (string, error) {
+// organisation returns the domain's organisational domain (RFC 9989 section 4.10.2).
+func (w *DMARCWalk) organisation(ctx context.Context, domain string) (string, error) {
 	found, err := w.from(ctx, domain)
 	if err != nil || len(found) == 0 {
 		return domain, err
@@ -134,11 +134,11 @@ func (w *DMARCWalk) Aligned(ctx context.Context, domain, author string, strict b
 	if domain == author || strict {
 		return domain == author, nil
 	}
-	one, err := w.Organisation(ctx, domain)
+	one, err := w.organisation(ctx, domain)
 	if err != nil {
 		return false, err
 	}
-	other, err := w.Organisation(ctx, author)
+	other, err := w.organisation(ctx, author)
 	return one == other, err
 }
 
@@ -190,7 +190,7 @@ func (w *DMARCWalk) applied(ctx context.Context, author string) (*dmarcPlace, er
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	home, err := w.Organisation(ctx, author)
+	home, err := w.organisation(ctx, author)
 	if err != nil {
 		return nil, err
 	}

@@ -112,7 +112,7 @@ func TestOrganisation(t *testing.T) {
 		"x.late.test":             "x.late.test",         // an invalid record does not count
 		"x.bare.test":             "x.bare.test",         // nothing
 	} {
-		if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), domain); got != want || err != nil {
+		if got, err := NewDMARCWalk(lookup).organisation(t.Context(), domain); got != want || err != nil {
 			t.Errorf("%s: got %s, %v, want %s", domain, got, err, want)
 		}
 	}
@@ -152,7 +152,7 @@ func TestAlignment(t *testing.T) {
 // TestPolicyWalkIsShort checks that a long name needs at most eight queries (RFC 9989 section 4.10).
 func TestPolicyWalkIsShort(t *testing.T) {
 	lookup := zone(t, policyZone)
-	home, err := NewDMARCWalk(lookup).Organisation(t.Context(), "13.12.11.10.9.8.7.6.5.4.3.2.deep.test")
+	home, err := NewDMARCWalk(lookup).organisation(t.Context(), "13.12.11.10.9.8.7.6.5.4.3.2.deep.test")
 	if want := "5.4.3.2.deep.test"; err != nil || home != want {
 		t.Errorf("got %s, %v, want %s", home, err, want)
 	}
@@ -174,7 +174,7 @@ func TestPolicyWalkIsShort(t *testing.T) {
 		if _, err := walk.Policy(t.Context(), domain); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := walk.Organisation(t.Context(), domain); err != nil {
+		if _, err := walk.organisation(t.Context(), domain); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Join(asked, " "); got != want || len(asked) > 8 {
@@ -209,11 +209,11 @@ func TestSuffixWithoutAnswer(t *testing.T) {
 		}
 		return all(ctx, name, kind)
 	}
-	if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), "a.plain.test"); got != "plain.test" || err != nil {
+	if got, err := NewDMARCWalk(lookup).organisation(t.Context(), "a.plain.test"); got != "plain.test" || err != nil {
 		t.Errorf("got %s, %v, want plain.test", got, err)
 	}
 	for _, domain := range []string{"x.bare.test", "bare.test"} {
-		if got, err := NewDMARCWalk(lookup).Organisation(t.Context(), domain); !errors.Is(err, errNoAnswer) {
+		if got, err := NewDMARCWalk(lookup).organisation(t.Context(), domain); !errors.Is(err, errNoAnswer) {
 			t.Errorf("%s: got %s, %v, want that there was no answer", domain, got, err)
 		}
 	}

@@ -135,7 +135,7 @@ func addressesOf(records []dns.RR) []netip.Addr {
 func Canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // organisation returns the registered domain by the public suffix list (RFC 7489 section 3.2), which is the best place
-// to add a missing DMARC record. DMARCWalk.Organisation returns the organisational domain that receivers use.
+// to add a missing DMARC record. DMARCWalk.organisation returns the organisational domain that receivers use.
 func organisation(name string) string {
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		return domain

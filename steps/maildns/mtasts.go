@@ -139,9 +139,9 @@ func (p *STSPolicy) pattern(value string) {
 	p.MX = append(p.MX, strings.ToLower(value))
 }
 
-// Allows reports whether the policy allows senders to use an MX host (RFC 8461 section 4.1). An asterisk matches
+// allows reports whether the policy allows senders to use an MX host (RFC 8461 section 4.1). An asterisk matches
 // exactly one label.
-func (p *STSPolicy) Allows(host string) bool {
+func (p *STSPolicy) allows(host string) bool {
 	host = Canonical(host)
 	return slices.ContainsFunc(p.MX, func(pattern string) bool { return stsMatches(pattern, host) })
 }
@@ -160,7 +160,7 @@ func (p *STSPolicy) CompareMX(hosts []string) {
 		return // reported before
 	}
 	for _, host := range hosts {
-		if p.Mode != "none" && !p.Allows(host) {
+		if p.Mode != "none" && !p.allows(host) {
 			p.fault("the MX host %s is not among its mx (%s): senders that honour the policy do not deliver to it", Canonical(host), strings.Join(p.MX, ", "))
 		}
 	}

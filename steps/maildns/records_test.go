@@ -277,7 +277,7 @@ func FuzzRecords(f *testing.F) {
 		}
 		p := ParseSTSPolicy([]byte(record))
 		p.CompareMX([]string{"mail.example.org"})
-		if p.Valid() && p.Mode != "none" && !p.Allows("mail.example.org") {
+		if p.Valid() && p.Mode != "none" && !p.allows("mail.example.org") {
 			t.Error("a policy that forbids the MX is valid")
 		}
 		CheckBIMILogo([]byte(record))

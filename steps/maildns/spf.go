@@ -35,13 +35,13 @@ func CheckSPF(ctx context.Context, lookup Lookup, domain string) (*SPF, error) {
 		family = 1
 	}
 	s.Voids = e.voids[family]
-	if s.Lookups > SPFLookups {
+	if s.Lookups > spfLookups {
 		s.fault("it needs %d DNS look-ups, but receivers stop after %d with permerror (RFC 7208 section 4.6.4): remove includes that are not needed, or replace some a and mx by ip4 and ip6",
-			s.Lookups, SPFLookups)
+			s.Lookups, spfLookups)
 	}
-	if s.Voids > SPFVoids {
+	if s.Voids > spfVoids {
 		s.fault("%d of its look-ups find nothing, but receivers stop after %d with permerror (RFC 7208 section 4.6.4): remove %s",
-			s.Voids, SPFVoids, strings.Join(e.empty[family], ", "))
+			s.Voids, spfVoids, strings.Join(e.empty[family], ", "))
 	} else {
 		for _, term := range e.empty[0] {
 			if slices.Contains(e.empty[1], term) {

@@ -13,8 +13,8 @@ import (
 
 // The limits of RFC 7208 section 4.6.4. Beyond them receivers return permerror, as if there were no record.
 const (
-	SPFLookups = 10 // terms that query DNS, including those of included records
-	SPFVoids   = 2  // look-ups that find nothing
+	spfLookups = 10 // terms that query DNS, including those of included records
+	spfVoids   = 2  // look-ups that find nothing
 	spfHosts   = 10 // MX hosts of one mx term, and names of an address
 )
 
@@ -264,7 +264,7 @@ func placeOf(path []string) string {
 
 // count counts a term that queries DNS. It ends the evaluation if the limit is reached.
 func (e *spfEvaluation) count() *spfOutcome {
-	if e.sender != nil && e.lookups >= SPFLookups {
+	if e.sender != nil && e.lookups >= spfLookups {
 		return &spfOutcome{SPFPermError, spfTooMany}
 	}
 	e.lookups++
@@ -461,7 +461,7 @@ func (e *spfEvaluation) found(term string, there [2]bool, permits bool) *spfOutc
 			e.empty[family] = append(e.empty[family], name)
 		}
 	}
-	if e.sender != nil && e.voids[e.families[0]] > SPFVoids {
+	if e.sender != nil && e.voids[e.families[0]] > spfVoids {
 		return &spfOutcome{SPFPermError, spfTooEmpty}
 	}
 	return nil

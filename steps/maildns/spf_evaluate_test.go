@@ -170,7 +170,7 @@ func FuzzEvaluateSPF(f *testing.F) {
 		}
 		for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
 			verdict, err := EvaluateSPF(t.Context(), lookup, Sender{Address: netip.MustParseAddr(address), HELO: helo, From: from})
-			if err != nil || verdict.Lookups > SPFLookups || verdict.Voids > SPFVoids+1 || asked > 400 {
+			if err != nil || verdict.Lookups > spfLookups || verdict.Voids > spfVoids+1 || asked > 400 {
 				t.Errorf("%q: %+v, %v, %d questions", record, verdict, err, asked)
 			}
 		}

@@ -127,7 +127,7 @@ func TestSPFSuite(t *testing.T) {
 				if (err != nil) != (verdict.Result == SPFTempError) {
 					t.Errorf("got %s with the error %v", verdict.Result, err)
 				}
-				if verdict.Lookups > SPFLookups {
+				if verdict.Lookups > spfLookups {
 					t.Errorf("%d look-ups", verdict.Lookups)
 				}
 			})

@@ -143,7 +143,7 @@ func TestSPFTree(t *testing.T) {
 		asked++
 		return all(ctx, name, kind)
 	}, "d0.test")
-	if err != nil || s.Lookups <= SPFLookups || s.Valid() || asked > 2*spfEffort {
+	if err != nil || s.Lookups <= spfLookups || s.Valid() || asked > 2*spfEffort {
 		t.Errorf("error %v, %d look-ups, %d questions, valid %t", err, s.Lookups, asked, s.Valid())
 	}
 }

@@ -26,7 +26,7 @@ func TakenBy(t *steps.Target, server string, has func(*steps.Host) bool) *steps.
 	return nil
 }
 
-// HasLog and hasQueue report whether a host's log or queue can show the outcome of a message.
+// HasLog reports whether a host's log can show the outcome of a message.
 func HasLog(h *steps.Host) bool { return steps.PartOf[*Log](h) != nil }
 
 // HasQueue reports whether a host's queue can be searched for a message, which an API cannot do.

@@ -23,7 +23,7 @@ type Report struct {
 	References string // In-Reply-To and References of the report itself
 	Recipients []Recipient
 	Original   Header // header of the reported message, as far as it was returned
-	Text       string // the text for people, at most reportTextLimit bytes
+	Text       string // the text for people, at most TextLimit bytes
 }
 
 // Recipient is the outcome for one recipient.
@@ -49,7 +49,7 @@ var ErrNoReport = errors.New("not a delivery report")
 var StatusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 
 // ParseReport parses a delivery report. It is lenient where a report deviates from the standard. The error is
-// errNoReport if the message is something else. Exim and qmail still send bounces from before RFC 3464: parseReport
+// ErrNoReport if the message is something else. Exim and qmail still send bounces from before RFC 3464: ParseReport
 // recognises them by X-Failed-Recipients and by qmail's first line, and searches their text for the status.
 func ParseReport(raw []byte) (*Report, error) {
 	header, body := blockOf(raw)

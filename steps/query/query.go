@@ -69,22 +69,22 @@ type Value struct {
 	Null bool
 }
 
-// RowLimit and SizeLimit limit the rows of an answer that are read, and their bytes.
+// RowLimit and sizeLimit limit the rows of an answer that are read, and their bytes.
 const (
 	RowLimit  = 10_000
-	SizeLimit = 8 << 20
+	sizeLimit = 8 << 20
 )
 
 // largestRow limits a row of PostgreSQL, in bytes: it is one message, which is read at once. MySQL has its own limit,
 // max_allowed_packet.
-const largestRow = 2 * SizeLimit
+const largestRow = 2 * sizeLimit
 
 // Answer is the result of a query. Times are in UTC.
 type Answer struct {
 	Columns []string
 	First   []Value // the first row; nil when there is none
 	Rows    int     // number of rows
-	More    bool    // the rows exceed RowLimit or SizeLimit
+	More    bool    // the rows exceed RowLimit or sizeLimit
 
 	size int // of the rows, in bytes
 }
@@ -120,7 +120,7 @@ func add[V ~[]byte](a *Answer, row []V) (more bool) {
 	for _, value := range row {
 		size += len(value)
 	}
-	if a.Rows == RowLimit || a.size+size > SizeLimit && a.Rows > 0 {
+	if a.Rows == RowLimit || a.size+size > sizeLimit && a.Rows > 0 {
 		a.More = true
 		return false
 	}

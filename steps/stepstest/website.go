@@ -129,9 +129,6 @@ func (s *Website) serve(listener net.Listener, secure *tls.Config) {
 	})
 }
 
-// Name returns the host name of the site.
-func (s *Website) Name() string { return s.options.Name }
-
 // ConnectTo maps the site's name and standard ports to its listeners, for Target.ConnectTo.
 func (s *Website) ConnectTo() map[string]string {
 	return map[string]string{s.options.Name + ":80": s.HTTPAddr, s.options.Name + ":443": s.HTTPSAddr}

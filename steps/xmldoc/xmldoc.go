@@ -25,11 +25,11 @@ import (
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
-// MaxDepth is the maximum nesting of elements: reading their text recurses.
-const MaxDepth = 500
+// maxDepth is the maximum nesting of elements: reading their text recurses.
+const maxDepth = 500
 
 var (
-	errTooDeep   = fmt.Errorf("its elements are nested more than %d deep", MaxDepth)
+	errTooDeep   = fmt.Errorf("its elements are nested more than %d deep", maxDepth)
 	errNoElement = errors.New("it has no element")
 )
 
@@ -62,7 +62,7 @@ func parse(body []byte, encoding func(label string, in io.Reader) (io.Reader, er
 		switch token.(type) {
 		case xml.StartElement:
 			found = true
-			if depth++; depth > MaxDepth {
+			if depth++; depth > maxDepth {
 				return nil, errTooDeep
 			}
 		case xml.EndElement:

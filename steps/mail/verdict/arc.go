@@ -96,7 +96,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 
 var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
 
-// checkTags is stricter than tagsOf: a seal with ambiguous tags is not valid (RFC 6376 section 3.2).
+// checkTags is stricter than mail.TagsOf: a seal with ambiguous tags is not valid (RFC 6376 section 3.2).
 func checkTags(list string) error {
 	seen := map[string]bool{}
 	list = strings.TrimSpace(list)

@@ -82,13 +82,13 @@ func TestARC(t *testing.T) {
 		`look up a key of the ARC chain: "arc._domainkey.forward.example" does not resolve: server misbehaving (dns, blame dns)`)
 }
 
-// TestSignedMessageInEachForm checks that ARC's code verifies what the DKIM library signs, and nothing else.
 // letterOf is a message that was read.
 func letterOf(text string) *mail.Letter {
 	fields, body := message.Read([]byte(text))
 	return &mail.Letter{Arrival: &mail.Arrival{Raw: []byte(text)}, Fields: fields, Body: body}
 }
 
+// TestSignedMessageInEachForm checks that ARC's code verifies what the DKIM library signs, and nothing else.
 func TestSignedMessageInEachForm(t *testing.T) {
 	_, target := zoneServer(t)
 	w := steps.NewWorld(target, nil, "run", "test")

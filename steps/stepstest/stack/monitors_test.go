@@ -123,7 +123,7 @@ func TestPrometheusScrapesTheAgent(t *testing.T) {
 // perfdata is one value of the Nagios Plugin Development Guidelines: 'label'=value[UOM];[warn];[crit];[min];[max]
 var perfdata = regexp.MustCompile(`^('(?:[^'=]|'')+'|[^'= ]+)=-?[0-9.]+(us|ms|s|%|B|KB|MB|GB|TB|c)?(;[-0-9.:@~]*){0,4}$`)
 
-// valid splits performance data at the spaces outside quotes and gives what does not fit.
+// invalidPerfdata splits performance data at the spaces outside quotes and returns what does not fit.
 func invalidPerfdata(data string) []string {
 	var invalid []string
 	for _, field := range regexp.MustCompile(`(?:'[^']*'|[^' ])+`).FindAllString(data, -1) {
