@@ -3,14 +3,76 @@ package steps
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/daily"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
+
+// Args has the arguments of a step: the values of the parameters, and the doc string or table below it.
+type Args struct {
+	Captured  []string
+	DocString *features.DocString
+	Table     [][]string
+	Dir       string // of the feature file, the base of relative paths; empty means the working directory
+}
+
+// Path returns parameter i, a file, as a path to open.
+func (a Args) Path(i int) string {
+	if filepath.IsAbs(a.Captured[i]) {
+		return a.Captured[i]
+	}
+	return filepath.Join(a.Dir, a.Captured[i])
+}
+
+// Text returns parameter i, from 0, as written.
+func (a Args) Text(i int) string { return a.Captured[i] }
+
+// Int returns parameter i as a whole number. A number too large for an int is a Failure.
+func (a Args) Int(i int) (int, error) {
+	n, err := strconv.Atoi(a.Captured[i])
+	if err != nil {
+		return 0, FailScenario("%q is not a whole number that fits", a.Captured[i])
+	}
+	return n, nil
+}
+
+// Number returns parameter i as a number. A number that does not fit a float64 is a Failure.
+func (a Args) Number(i int) (float64, error) {
+	n, err := strconv.ParseFloat(a.Captured[i], 64)
+	if err != nil {
+		return 0, FailScenario("%q is not a number that fits", a.Captured[i])
+	}
+	return n, nil
+}
+
+// Port returns parameter i as the number of a port, 1 to 65535.
+func (a Args) Port(i int) (int, error) { return ParsePort(a.Captured[i]) }
+
+// Duration returns parameter i as a duration: "60s", "1.5 minutes", "200 milliseconds".
+func (a Args) Duration(i int) (time.Duration, error) { return ParseDuration(a.Captured[i]) }
+
+// ParseDuration parses a duration of a sentence, in words or in Go's syntax.
+func ParseDuration(s string) (time.Duration, error) {
+	number := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz ")
+	unit := strings.TrimSpace(s[len(number):])
+	scale, known := map[string]time.Duration{"ms": time.Millisecond, "millisecond": time.Millisecond, "s": time.Second, "sec": time.Second,
+		"second": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute, "h": time.Hour, "hour": time.Hour, "d": Day, "day": Day}[unit]
+	if !known {
+		scale, known = map[string]time.Duration{"milliseconds": time.Millisecond, "secs": time.Second, "seconds": time.Second,
+			"mins": time.Minute, "minutes": time.Minute, "hours": time.Hour, "days": Day}[unit]
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if !known || err != nil || n < 0 || n*float64(scale) > float64(1<<62) {
+		return 0, FailScenario("%q is not a duration: write it as \"60s\" or \"5 minutes\"", s)
+	}
+	return time.Duration(n * float64(scale)), nil
+}
 
 // ParseWindow reads "between {clock} and {clock}", and the zone after it if there is one.
 func ParseWindow(captured []string) (daily.Window, error) {
