@@ -45,6 +45,8 @@ type Kind struct {
 	// Rule is the rule that such a step breaks; empty means RuleValue.
 	Check func(a Args, i int, known Known) error
 	Rule  features.Rule
+
+	whole *regexp.Regexp // matches a value alone; compiled once, when the kind is registered
 }
 
 // Known is what a Check can compare a value with.
@@ -58,6 +60,7 @@ var kinds = make(map[string]*Kind)
 // RegisterKind adds a kind of parameter. It is called from init, in any order: only libraries use the kinds. It panics if
 // the name is empty or already used, or if the kind does not match its own sample: these are mistakes in the program.
 func RegisterKind(k Kind) {
+	k.whole = regexp.MustCompile("^(?:" + k.group() + ")$")
 	switch _, taken := kinds[k.Name]; {
 	case !kindName.MatchString(k.Name):
 		panic(fmt.Sprintf("steps: %q is not a valid name for a kind of parameter", k.Name))
@@ -65,7 +68,7 @@ func RegisterKind(k Kind) {
 		panic(fmt.Sprintf("steps: the kind of parameter {%s} is registered twice", k.Name))
 	case k.Means == "":
 		panic(fmt.Sprintf("steps: the kind of parameter {%s} has no meaning (Means)", k.Name))
-	case regexp.MustCompile(k.group()).NumSubexp() != 1:
+	case k.whole.NumSubexp() != 1:
 		panic(fmt.Sprintf("steps: the pattern of the kind of parameter {%s} has a capturing group", k.Name))
 	case k.Sample != "" && !k.matches(k.Sample):
 		panic(fmt.Sprintf("steps: the sample %q of the kind of parameter {%s} does not match %s", k.Sample, k.Name, k.Pattern))
@@ -96,9 +99,7 @@ func (k *Kind) pattern() string {
 }
 
 // matches reports whether the kind accepts a value.
-func (k *Kind) matches(value string) bool {
-	return regexp.MustCompile("^(?:" + k.group() + ")$").MatchString(value)
-}
+func (k *Kind) matches(value string) bool { return k.whole.MatchString(value) }
 
 // quoted reports whether parameters of the kind are always in double quotes.
 func (k *Kind) quoted() bool { return k.Quote == `"` && !k.Bare }

@@ -90,10 +90,10 @@ type reader struct {
 //
 //nolint:contextcheck // the context carries a value to UnmarshalYAML and ends nothing
 func (r *reader) read(section string, node ast.Node, into any) {
-	defer func() { // the library panics on a tagged value such as "!!str x" where a list belongs
-		if v := recover(); v != nil {
+	defer func() {
+		if v := recover(); v != nil { // of the library, as it does on a tag such as !!str before a list
 			at := node.GetToken().Position
-			err := errors.New("cannot be read: a tag such as !!str is on a value of another type; remove the tag")
+			err := errors.New("cannot be read: the YAML library fails on it; if it has a tag such as !!str, remove that")
 			r.mistakes = append(r.mistakes, &mistake{r.path, at.Line, at.Column, err})
 		}
 	}()

@@ -130,7 +130,7 @@ func Dial(ctx context.Context, w *steps.World, u *url.URL, way Way) (*Conn, erro
 	case way.Family != "":
 		return nil, steps.FailScenario("connect to %s: it is reached through a proxy %s, which chooses the address itself", address, ProxySetting)
 	default:
-		if entry, err = login(ctx, steps.SettingsOf[Web](w.Target()).ProxyLogin, w); err == nil {
+		if entry, err = steps.SettingsOf[Web](w.Target()).ProxyLogin.login(ctx, w); err == nil {
 			conn, err = dialProxy(ctx, w, proxy, u, entry)
 		}
 	}

@@ -39,7 +39,7 @@ func proxyFor(t *steps.Target, u *url.URL) *url.URL {
 }
 
 // login returns the name and password for the proxy as a value of Proxy-Authorization, or "".
-func login(ctx context.Context, l *ProxyLogin, w *steps.World) (string, error) {
+func (l *ProxyLogin) login(ctx context.Context, w *steps.World) (string, error) {
 	if l == nil {
 		return "", nil
 	}

@@ -21,20 +21,6 @@ func (l *Letter) AttachHeader(w *steps.World) {
 	w.Attach("message header", "text/plain; charset=utf-8", []byte(header.String()))
 }
 
-// TagsOf parses "tag=value" pairs separated by semicolons, as in DKIM, ARC and DMARC (RFC 6376 section 3.2). White
-// space around a value is not part of it. If a tag occurs twice, the first one is kept.
-func TagsOf(list string) map[string]string {
-	tags := map[string]string{}
-	for pair := range strings.SplitSeq(list, ";") {
-		tag, value, found := strings.Cut(pair, "=")
-		tag = strings.TrimSpace(tag)
-		if _, twice := tags[tag]; found && !twice {
-			tags[tag] = strings.TrimSpace(value)
-		}
-	}
-	return tags
-}
-
 // organisation returns the registered domain of name by the public suffix list: "example.org" for "mx1.example.org". It
 // returns a name without one, such as an address, as it is. DMARC defines its own organisational domain, in DNS
 // (maildns.DMARCWalk).

@@ -50,7 +50,7 @@ func (s *Submission) trace(ctx context.Context, w *steps.World) traced {
 		ids := slices.Sorted(maps.Keys(p.IDs))
 		q, err := mailhost.ReadQueue(ctx, w, queued, ids...)
 		for range triesLooked {
-			if err != nil || !mailhost.MayMove(p, q) || steps.Pause(ctx, tryTakes) != nil {
+			if err != nil || !p.MayMove(q) || steps.Pause(ctx, tryTakes) != nil {
 				break
 			}
 			q, err = mailhost.ReadQueue(ctx, w, queued, ids...)

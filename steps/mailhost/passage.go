@@ -14,20 +14,6 @@ import (
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
-// MayMove reports whether the queue may soon change: the server is handing the message on and so does not report its
-// earlier reason, or it moved the message from one queue to another during the listing.
-func MayMove(p *Passage, q *mailqueue.Queue) bool {
-	if p.Delivered || p.Bounced() {
-		return false
-	}
-	for _, m := range q.Sought {
-		if p.Last != nil || m.Queue != mailqueue.Active || slices.ContainsFunc(m.Recipients, func(r mailqueue.Recipient) bool { return r.Reason != "" }) {
-			return false
-		}
-	}
-	return true
-}
-
 // Passage is what a log says about one message.
 type Passage struct {
 	IDs       map[string]bool // of the message
@@ -73,6 +59,20 @@ func (p *Passage) Take(e maillog.Event) {
 // Bounced reports whether the server has given the message up.
 func (p *Passage) Bounced() bool {
 	return p.Last != nil && (p.Last.Kind == maillog.KindBounced || p.Last.Kind == maillog.KindExpired)
+}
+
+// MayMove reports whether the queue may soon change: the server is handing the message on and so does not report its
+// earlier reason, or it moved the message from one queue to another during the listing.
+func (p *Passage) MayMove(q *mailqueue.Queue) bool {
+	if p.Delivered || p.Bounced() {
+		return false
+	}
+	for _, m := range q.Sought {
+		if p.Last != nil || m.Queue != mailqueue.Active || slices.ContainsFunc(m.Recipients, func(r mailqueue.Recipient) bool { return r.Reason != "" }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Missing returns the failure for a message that was not delivered in time.

@@ -62,7 +62,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 		if err := checkTags(list); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
-		instance, err := strconv.Atoi(mail.TagsOf(list)["i"])
+		instance, err := strconv.Atoi(tagsOf(list)["i"])
 		if err != nil || instance < 1 || instance > longestChain {
 			return nil, fmt.Errorf("%s has no instance from 1 to %d", f.Name, longestChain)
 		}
@@ -86,7 +86,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 		if i == 1 {
 			wanted = "none"
 		}
-		if cv := strings.ToLower(mail.TagsOf(s.seal.Value)["cv"]); cv != wanted {
+		if cv := strings.ToLower(tagsOf(s.seal.Value)["cv"]); cv != wanted {
 			return nil, fmt.Errorf("the seal of instance %d says cv=%s, want cv=%s", i, cv, wanted)
 		}
 		chain = append(chain, *s)
@@ -150,7 +150,7 @@ func validARCChain(ctx context.Context, w *steps.World, _ steps.Args) error {
 func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *mail.Letter, chain []arcSet) error {
 	last := len(chain)
 	if err := verifySignedMessage(ctx, keys, l, chain[last-1].message); err != nil {
-		return fmt.Errorf("the message signature of instance %d (%s): %w", last, mail.TagsOf(chain[last-1].message.Value)["d"], err)
+		return fmt.Errorf("the message signature of instance %d (%s): %w", last, tagsOf(chain[last-1].message.Value)["d"], err)
 	}
 	for i := last; i >= 1; i-- {
 		var signed strings.Builder
@@ -162,8 +162,8 @@ func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *mail.Letter, ch
 		}
 		seal := chain[i-1].seal
 		signed.WriteString(relaxedField(withoutSignature(*seal)))
-		if err := verifySignature(ctx, keys, mail.TagsOf(seal.Value), signed.String()); err != nil {
-			return fmt.Errorf("the seal of instance %d (%s): %w", i, mail.TagsOf(seal.Value)["d"], err)
+		if err := verifySignature(ctx, keys, tagsOf(seal.Value), signed.String()); err != nil {
+			return fmt.Errorf("the seal of instance %d (%s): %w", i, tagsOf(seal.Value)["d"], err)
 		}
 	}
 	return nil
@@ -171,7 +171,7 @@ func verifyARCChain(ctx context.Context, keys *maildns.Texts, l *mail.Letter, ch
 
 // verifySignedMessage verifies a signature over the message that has DKIM's tags (RFC 6376 section 6.1.3).
 func verifySignedMessage(ctx context.Context, keys *maildns.Texts, l *mail.Letter, f *message.Field) error {
-	tags := mail.TagsOf(f.Value)
+	tags := tagsOf(f.Value)
 	headerForm, bodyForm, _ := strings.Cut(strings.ToLower(tags["c"]), "/")
 	canonical := func(f message.Field) string { return strings.TrimSuffix(f.Raw, "\r\n") }
 	switch headerForm {
@@ -264,7 +264,7 @@ func lookUpKey(ctx context.Context, keys *maildns.Texts, name string) (crypto.Pu
 	if len(texts) > 1 {
 		return nil, fmt.Errorf("DNS has %d keys at %s, want 1", len(texts), name)
 	}
-	tags := mail.TagsOf(texts[0])
+	tags := tagsOf(texts[0])
 	if tags["p"] == "" {
 		return nil, fmt.Errorf("its key at %s is revoked (p= is empty)", name)
 	}

@@ -49,7 +49,7 @@ func verifyDKIM(ctx context.Context, w *steps.World, l *mail.Letter) ([]signatur
 		for i, v := range verified {
 			s := signature{domain: strings.ToLower(v.Domain)}
 			if i < len(written) {
-				s.selector = mail.TagsOf(written[i])["s"]
+				s.selector = tagsOf(written[i])["s"]
 			}
 			if v.Err != nil {
 				s.blameFor(l, v.Err)
