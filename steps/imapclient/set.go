@@ -1,0 +1,78 @@
+package imapclient
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// UID is the unique number of a message in its folder (RFC 9051 section 2.3.1.1). It is never 0.
+type UID uint32
+
+// UIDSet is a set of messages in the form of a command: "1:5,7", "12:*".
+type UIDSet string
+
+// From returns the messages from a UID on. It always includes the last message of the folder, whatever its UID (RFC 9051
+// section 9, seq-range).
+func From(first UID) UIDSet { return UIDSet(strconv.FormatUint(uint64(first), 10) + ":*") }
+
+// Set returns the set of these messages.
+func Set(uids ...UID) UIDSet {
+	sorted := slices.Compact(slices.Sorted(slices.Values(uids)))
+	var b strings.Builder
+	for i := 0; i < len(sorted); {
+		last := i
+		for last+1 < len(sorted) && sorted[last+1] == sorted[last]+1 {
+			last++
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatUint(uint64(sorted[i]), 10))
+		if last > i {
+			b.WriteByte(':')
+			b.WriteString(strconv.FormatUint(uint64(sorted[last]), 10))
+		}
+		i = last + 1
+	}
+	return UIDSet(b.String())
+}
+
+// setAtOnce is the length up to which a set fits into one command: RFC 7162 section 4 advises clients to send at most 8192 bytes.
+const setAtOnce = 7 << 10
+
+// SetsOf returns these messages in sets that are short enough for one command each.
+func SetsOf(uids []UID) (sets []UIDSet) {
+	sorted := slices.Compact(slices.Sorted(slices.Values(uids)))
+	const longest = len("4294967295,") // a range of n numbers is shorter than n numbers
+	for some := range slices.Chunk(sorted, setAtOnce/longest) {
+		sets = append(sets, Set(some...))
+	}
+	return sets
+}
+
+// parseSet appends the numbers of a set in an answer (RFC 9051 section 9, sequence-set) to uids. ok is false when it is not one.
+func parseSet(uids []UID, text []byte) (_ []UID, ok bool, err error) {
+	for part := range bytes.SplitSeq(text, []byte(",")) {
+		low, high, ranged := bytes.Cut(part, []byte(":"))
+		first, err := strconv.ParseUint(string(low), 10, 32)
+		if err != nil || first == 0 {
+			return uids, false, nil
+		}
+		last := first
+		if ranged {
+			if last, err = strconv.ParseUint(string(high), 10, 32); err != nil || last == 0 {
+				return uids, false, nil
+			}
+		}
+		first, last = min(first, last), max(first, last)
+		if count := int64(len(uids)) + int64(last-first+1); count > SetLimit {
+			return uids, true, &LimitError{What: "a set of messages in the answer", Unit: "numbers", Limit: SetLimit, Value: count}
+		}
+		for n := first; n <= last; n++ {
+			uids = append(uids, UID(n))
+		}
+	}
+	return uids, true, nil
+}
