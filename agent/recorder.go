@@ -136,6 +136,7 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 	if depth > 0 {
 		rec.begin(time.Now())
 	}
+	rec.world.TakeUntimed()
 	start := time.Now()
 	returned := false
 	defer func() {
@@ -148,7 +149,7 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 		rec.takeDown(s, start, took, err)
 	}()
 	err = b.Definition.Func(ctx, rec.world, b.Args)
-	took = time.Since(start)
+	took = time.Since(start) - rec.world.TakeUntimed()
 	if ctx.Err() != nil {
 		if err == nil || !isFailure(err) || cutShort(ctx, err) {
 			err = ended(ctx, rec.plan.Timeout)

@@ -102,6 +102,7 @@ type World struct {
 	report   Report
 	states   map[reflect.Type]any
 	after    []func(context.Context)
+	untimed  time.Duration
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
 
@@ -252,6 +253,27 @@ func (w *World) RunAfter(ctx context.Context) {
 	for _, do := range after {
 		do(ctx)
 	}
+}
+
+// Untimed calls do, whose time is no part of the step's duration: for work after the awaited thing did not come, such as a
+// second look that confirms it or says why.
+func (w *World) Untimed(do func()) {
+	start := time.Now()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.untimed += time.Since(start)
+	}()
+	do()
+}
+
+// TakeUntimed returns the time of Untimed since the last call. The runner subtracts it from the duration of the step.
+func (w *World) TakeUntimed() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	took := w.untimed
+	w.untimed = 0
+	return took
 }
 
 // EvidenceLimit is the maximum size of one piece of evidence, so that a thousand failing scenarios fit into memory.

@@ -25,6 +25,7 @@ type Client struct {
 	out    []byte
 	tags   int
 	broken bool
+	verb   string // of the last command
 
 	capabilities []string // in upper case; nil when they are not known
 	told         bool     // the capabilities were announced since the login began
@@ -60,6 +61,9 @@ func (c *Client) Use(conn net.Conn) {
 // Usable reports whether further commands make sense.
 func (c *Client) Usable() bool { return !c.broken }
 
+// Command returns the verb of the last command, for messages: "SELECT", "UID FETCH".
+func (c *Client) Command() string { return c.verb }
+
 // Alert returns the last text that the server wants people to see (RFC 9051 section 7.1), or "".
 func (c *Client) Alert() string { return c.alert }
 
@@ -88,6 +92,7 @@ type part struct {
 // converse is exchange for a command with literals, and with answers to the server's challenges.
 func (c *Client) converse(ctx context.Context, command []part, shown string, take func(*response) error, answer func(challenge []byte) (string, error)) (Status, error) {
 	verb := verbOf(shown)
+	c.verb = verb
 	if c.broken {
 		return Status{}, net.ErrClosed
 	}

@@ -3,10 +3,12 @@ package imapclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -97,6 +99,12 @@ func FuzzAnswers(f *testing.F) {
 		case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &refused), errors.As(err, &bye), errors.As(err, &wrong), errors.As(err, &limit):
 		default:
 			t.Errorf("unknown error %v", err)
+		}
+		if len(said) < 2<<10 { // the same in pieces
+			pieces := New(recorded{Reader: iotest.OneByteReader(strings.NewReader(said))}, nil)
+			if again := calls[int(call)%len(calls)](ctx, pieces); fmt.Sprint(again) != fmt.Sprint(err) || pieces.Alert() != c.Alert() {
+				t.Errorf("whole: %v, %q; in pieces: %v, %q", err, c.Alert(), again, pieces.Alert())
+			}
 		}
 		if wrong != nil && strings.ContainsFunc(wrong.Line, unicode.IsControl) {
 			t.Errorf("the quotation %q is not printable", wrong.Line)

@@ -90,7 +90,7 @@ func (c *Client) Fetch(ctx context.Context, set UIDSet, items ...string) ([]Mess
 		err = nil // some messages are gone, and the answer has the others (RFC 5530)
 	}
 	if err != nil {
-		return messages, err
+		return nil, err
 	}
 	kept := messages[:0]
 	for _, m := range messages {
@@ -98,7 +98,7 @@ func (c *Client) Fetch(ctx context.Context, set UIDSet, items ...string) ([]Mess
 		case m.UID != 0:
 			kept = append(kept, m)
 		case section && m.HasBody && nameless != nil:
-			return kept, nameless
+			return nil, nameless
 		}
 	}
 	return kept, nil

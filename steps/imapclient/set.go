@@ -17,37 +17,44 @@ type UIDSet string
 // section 9, seq-range).
 func From(first UID) UIDSet { return UIDSet(strconv.FormatUint(uint64(first), 10) + ":*") }
 
-// Set returns the set of these messages.
-func Set(uids ...UID) UIDSet {
+// setAtOnce is the length up to which a set is put into one command: servers need not read lines above 8192 bytes (RFC 7162
+// section 4).
+const setAtOnce = 7 << 10
+
+// Set returns the set of a few messages. For many there is SetsOf.
+func Set(uids ...UID) UIDSet { return UIDSet(strings.Join(stringsOf(SetsOf(uids)), ",")) }
+
+func stringsOf(sets []UIDSet) []string {
+	texts := make([]string, len(sets))
+	for i, set := range sets {
+		texts[i] = string(set)
+	}
+	return texts
+}
+
+// SetsOf returns these messages in sets that are short enough for one command each.
+func SetsOf(uids []UID) (sets []UIDSet) {
 	sorted := slices.Compact(slices.Sorted(slices.Values(uids)))
-	var b strings.Builder
+	var b []byte
 	for i := 0; i < len(sorted); {
 		last := i
 		for last+1 < len(sorted) && sorted[last+1] == sorted[last]+1 {
 			last++
 		}
-		if b.Len() > 0 {
-			b.WriteByte(',')
+		if len(b) > setAtOnce {
+			sets, b = append(sets, UIDSet(b)), b[:0]
 		}
-		b.WriteString(strconv.FormatUint(uint64(sorted[i]), 10))
+		if len(b) > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(sorted[i]), 10)
 		if last > i {
-			b.WriteByte(':')
-			b.WriteString(strconv.FormatUint(uint64(sorted[last]), 10))
+			b = strconv.AppendUint(append(b, ':'), uint64(sorted[last]), 10)
 		}
 		i = last + 1
 	}
-	return UIDSet(b.String())
-}
-
-// setAtOnce is the length up to which a set fits into one command: RFC 7162 section 4 advises clients to send at most 8192 bytes.
-const setAtOnce = 7 << 10
-
-// SetsOf returns these messages in sets that are short enough for one command each.
-func SetsOf(uids []UID) (sets []UIDSet) {
-	sorted := slices.Compact(slices.Sorted(slices.Values(uids)))
-	const longest = len("4294967295,") // a range of n numbers is shorter than n numbers
-	for some := range slices.Chunk(sorted, setAtOnce/longest) {
-		sets = append(sets, Set(some...))
+	if len(b) > 0 {
+		sets = append(sets, UIDSet(b))
 	}
 	return sets
 }

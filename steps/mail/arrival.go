@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
@@ -20,9 +19,9 @@ type Arrival struct {
 	Folder  string      // "INBOX", or the folder with the message
 	At      time.Time   // when it was seen there
 	Read    func(ctx context.Context) ([]byte, error)
-	box     *mailbox // nil when it was not received over IMAP
-	uid     imap.UID // in folder
-	key     string   // how clients recognise the message, in the words of the protocol; empty when the protocol has no such key
+	box     *mailbox       // nil when it was not received over IMAP
+	uid     imapclient.UID // in folder
+	key     string         // how clients recognise the message, in the words of the protocol; empty when the protocol has no such key
 
 	Raw    []byte
 	header message.Header

@@ -8,10 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -100,21 +99,9 @@ func (m *mailbox) sweepReports(ctx context.Context) error {
 }
 
 // searchReports returns the reports of the last two days that return a message with this token.
-func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imap.UID, err error) {
-	criteria := &imap.SearchCriteria{
-		Since:  time.Now().AddDate(0, 0, -2),
-		Header: []imap.SearchCriteriaHeaderField{{Key: "Content-Type", Value: "multipart/report"}},
-		Text:   []string{token}, // Dovecot does not count the header of a returned message as part of BODY
-	}
-	command := "UID SEARCH SINCE " + criteria.Since.Format("2-Jan-2006") + " HEADER Content-Type multipart/report TEXT " + token + m.spareDeleted(criteria)
-	err = m.do(ctx, command, func() error {
-		data, err := m.client.UIDSearch(criteria, nil).Wait()
-		if err == nil {
-			uids = data.AllUIDs()
-		}
-		return err
-	})
-	return uids, err
+func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imapclient.UID, err error) {
+	// TEXT, because Dovecot does not count the header of a returned message as part of BODY.
+	return m.find(ctx, imapclient.Header("Content-Type", "multipart/report"), imapclient.Text(token))
 }
 
 func receiveReport(actions ...string) func(context.Context, *steps.World, steps.Args) error {
@@ -150,7 +137,7 @@ func receiveReport(actions ...string) func(context.Context, *steps.World, steps.
 // awaitReport waits for a report about one of the sent messages with one of these actions.
 func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within time.Duration, actions []string) error {
 	start := time.Now()
-	examined := make(map[imap.UID]bool)
+	examined := make(map[imapclient.UID]bool)
 	var others []receivedReport // about the same messages, with another action
 	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
 		if err := m.look(ctx); err != nil {
@@ -214,49 +201,45 @@ func (s *Submission) queued() string {
 const reportLimit = 512 << 10
 
 // newReports reads the new messages that look like reports. Of other people's mail it reads only three header fields.
-func (m *mailbox) newReports(ctx context.Context, examined map[imap.UID]bool) (map[imap.UID]*message.Report, error) {
-	var fresh, likely imap.UIDSet
+func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bool) (map[imapclient.UID]*message.Report, error) {
+	var fresh, likely []imapclient.UID
 	for uid := range m.foreign {
 		if !examined[uid] {
-			fresh.AddNum(uid)
+			fresh = append(fresh, uid)
 		}
 	}
-	if len(fresh) == 0 {
-		return nil, nil
-	}
-	kind := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Content-Type", "Return-Path", "X-Failed-Recipients"}, Peek: true}
-	err := m.do(ctx, "UID FETCH "+fresh.String()+" (BODY.PEEK[HEADER.FIELDS (CONTENT-TYPE RETURN-PATH X-FAILED-RECIPIENTS)])", func() error {
-		messages, err := m.client.Fetch(fresh, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{kind}}).Collect()
+	for _, set := range imapclient.SetsOf(fresh) {
+		messages, err := m.client.Fetch(ctx, set, imapclient.HeaderFields("Content-Type", "Return-Path", "X-Failed-Recipients"))
+		if err != nil {
+			return nil, m.failure(ctx, err)
+		}
 		for _, found := range messages {
-			if !m.foreign[found.UID] || len(found.BodySection) == 0 {
+			if !m.foreign[found.UID] || !found.HasBody {
 				continue
 			}
 			examined[found.UID] = true
-			header, _ := message.Read(found.BodySection[0].Bytes)
+			header, _ := message.Read(found.Body)
 			if strings.Contains(strings.ToLower(header.Line("Content-Type")), "report") || header.Line("X-Failed-Recipients") != "" || header.Line("Return-Path") == "<>" {
-				likely.AddNum(found.UID)
+				likely = append(likely, found.UID)
 			}
 		}
-		return err
-	})
-	if err != nil || len(likely) == 0 {
-		return nil, err
 	}
-	reports := make(map[imap.UID]*message.Report)
-	whole := &imap.FetchItemBodySection{Peek: true, Partial: &imap.SectionPartial{Size: reportLimit}}
-	err = m.do(ctx, "UID FETCH "+likely.String()+" (BODY.PEEK[]<0."+fmt.Sprint(reportLimit)+">)", func() error {
-		messages, err := m.client.Fetch(likely, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{whole}}).Collect()
+	if len(likely) == 0 {
+		return nil, nil
+	}
+	reports := make(map[imapclient.UID]*message.Report)
+	for _, set := range imapclient.SetsOf(likely) {
+		messages, err := m.client.Fetch(ctx, set, imapclient.Beginning(reportLimit))
+		if err != nil {
+			return nil, m.failure(ctx, err)
+		}
 		for _, fetched := range messages {
-			if len(fetched.BodySection) == 0 {
-				continue
-			}
-			if report, err := message.ParseReport(fetched.BodySection[0].Bytes); err == nil {
+			if report, err := message.ParseReport(fetched.Body); err == nil {
 				reports[fetched.UID] = report
 			}
 		}
-		return err
-	})
-	return reports, err
+	}
+	return reports, nil
 }
 
 // lastReport returns the report that later steps call "the bounce".

@@ -5,10 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/imapclient"
 )
 
 const (
@@ -33,7 +32,7 @@ type returnWatch struct {
 	done chan struct{} // closed when the watch has ended
 
 	box      *mailbox // owned by the goroutine until done
-	examined map[imap.UID]bool
+	examined map[imapclient.UID]bool
 
 	mu    sync.Mutex
 	found error           // the bounce, as a Failure
@@ -44,7 +43,7 @@ type returnWatch struct {
 // mailbox it watches nothing.
 func (m *Session) watchReturn(ctx context.Context, w *steps.World, s *Submission) *returnWatch {
 	ctx, stop := context.WithCancel(ctx)
-	r := &returnWatch{s: s, w: w.Beside(), stop: stop, done: make(chan struct{}), examined: make(map[imap.UID]bool)}
+	r := &returnWatch{s: s, w: w.Beside(), stop: stop, done: make(chan struct{}), examined: make(map[imapclient.UID]bool)}
 	reader := readerOf(w.Target(), s.from)
 	if reader == nil {
 		close(r.done)
@@ -85,10 +84,8 @@ func (r *returnWatch) end() {
 // last days, because the mailbox was opened after the message was sent.
 func (r *returnWatch) look(ctx context.Context) error {
 	box := r.box
-	if box.client != nil && !box.alive() {
+	if !box.alive() {
 		box.close()
-	}
-	if box.client == nil {
 		if err := box.open(ctx); err != nil {
 			return err
 		}

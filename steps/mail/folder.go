@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -80,7 +78,7 @@ func folderArgs(w *steps.World, a steps.Args) (box *mailbox, folder string, with
 }
 
 // folderStart holds the next UID of each folder at the time when the mailbox was opened.
-type folderStart map[string]imap.UID // by account and folder
+type folderStart map[string]imapclient.UID // by account and folder
 
 func prepareFolder(ctx context.Context, w *steps.World, a steps.Args) {
 	box, folder, _, err := folderArgs(w, a)
@@ -88,7 +86,7 @@ func prepareFolder(ctx context.Context, w *steps.World, a steps.Args) {
 		return // the step itself reports a wrong argument
 	}
 	prepareMailbox(ctx, w, steps.Args{Captured: []string{a.Text(0), a.Text(2)}})
-	if strings.EqualFold(folder, "INBOX") {
+	if strings.EqualFold(folder, inbox) {
 		return // as for a step that names no folder
 	}
 	if box.client == nil || box.err != nil {
@@ -100,35 +98,51 @@ func prepareFolder(ctx context.Context, w *steps.World, a steps.Args) {
 	if *starts == nil {
 		*starts = make(folderStart)
 	}
-	next, exists, err := box.nextIn(ctx, folder)
-	if err == nil && exists {
-		err = box.visit(ctx, folder, func() error { return box.sweep(ctx) })
+	names, err := box.namesOf(ctx, folder)
+	for _, name := range names {
+		var next imapclient.UID
+		var exists bool
+		if next, exists, err = box.nextIn(ctx, name); err == nil && exists {
+			err = box.visit(ctx, name, func() error { return box.sweep(ctx) })
+		}
+		if err != nil {
+			break
+		}
+		(*starts)[box.account.Name+"\x00"+name] = next
 	}
 	box.sweepErr = errors.Join(box.sweepErr, err)
-	(*starts)[box.account.Name+"\x00"+folder] = next
 }
 
 // nextIn returns the UID of the next message in a folder, or 1 when the folder does not exist.
-func (m *mailbox) nextIn(ctx context.Context, folder string) (next imap.UID, exists bool, err error) {
-	next = 1
-	err = m.do(ctx, "STATUS "+strconv.Quote(folder)+" (UIDNEXT)", func() error {
-		data, err := m.client.Status(folder, &imap.StatusOptions{UIDNext: true}).Wait()
-		if no := (*imap.Error)(nil); errors.As(err, &no) && no.Type == imap.StatusResponseTypeNo {
-			return nil
-		}
-		if err == nil {
-			next, exists = max(data.UIDNext, 1), true
-		}
-		return err
-	})
-	return next, exists, err
+func (m *mailbox) nextIn(ctx context.Context, folder string) (next imapclient.UID, exists bool, err error) {
+	contents, err := m.client.Status(ctx, folder)
+	switch {
+	case isRefusal(err):
+		return 1, false, nil
+	case err != nil:
+		return 1, false, m.failure(ctx, err)
+	case contents.UIDNext == 0 && contents.Messages > 0: // IMAP4rev1 permits a server to omit it
+		next = 1
+		err = m.visit(ctx, folder, func() error {
+			last, err := m.client.Fetch(ctx, "*")
+			for _, found := range last {
+				next = max(next, found.UID+1)
+			}
+			return m.failure(ctx, err)
+		})
+		return next, true, err
+	}
+	return max(contents.UIDNext, 1), true, nil
 }
 
 // visit calls do with another folder selected. Afterwards the INBOX is the selected mailbox again.
 func (m *mailbox) visit(ctx context.Context, folder string, do func() error) error {
-	if strings.EqualFold(folder, "INBOX") {
+	if strings.EqualFold(folder, inbox) {
+		if !m.alive() {
+			return m.choose(ctx, inbox)
+		}
 		// Dovecot answers with what it last announced, so NOOP asks for later changes.
-		if err := m.do(ctx, "NOOP", func() error { return m.client.Noop().Wait() }); err != nil {
+		if err := m.failure(ctx, m.client.Noop(ctx)); err != nil {
 			return err
 		}
 		return do()
@@ -138,7 +152,7 @@ func (m *mailbox) visit(ctx context.Context, folder string, do func() error) err
 	}
 	err := do()
 	if m.alive() {
-		err = errors.Join(err, m.choose(ctx, "INBOX"))
+		err = errors.Join(err, m.choose(ctx, inbox))
 	}
 	m.announce() // new messages in the INBOX were not announced meanwhile
 	return err
@@ -149,7 +163,7 @@ func receiveInFolder(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	if strings.EqualFold(folder, "INBOX") {
+	if strings.EqualFold(folder, inbox) {
 		return box.receive(ctx, within)
 	}
 	box.reportOpening()
@@ -162,7 +176,7 @@ func receiveInFolder(ctx context.Context, w *steps.World, a steps.Args) error {
 	}
 	watch := box.mail.watchReturn(ctx, w, s)
 	defer watch.end()
-	uids, err := box.awaitInFolder(ctx, s, folder, within, watch)
+	uids, folder, err := box.awaitInFolder(ctx, s, folder, within, watch)
 	if err != nil {
 		box.log.Attach(w, "imap transcript")
 		return err
@@ -171,7 +185,7 @@ func receiveInFolder(ctx context.Context, w *steps.World, a steps.Args) error {
 		s.removed = true
 		return box.visit(ctx, folder, func() error { return box.remove(ctx, uids) })
 	})
-	steps.State[Session](w).Receive(w, &Arrival{Account: box.account, sent: s, Where: fmt.Sprintf("%s's folder %q at %s", box.account.Name, folder, box.server()),
+	steps.State[Session](w).Receive(w, &Arrival{Account: box.account, sent: s, Where: box.folder(folder),
 		Folder: folder, At: time.Now(), box: box, uid: uids[0], Read: func(ctx context.Context) (raw []byte, err error) {
 			err = box.visit(ctx, folder, func() error {
 				raw, err = box.fetchMessage(ctx, uids[0])
@@ -194,99 +208,101 @@ func (m *mailbox) awaited(all *Session) (*Submission, error) {
 	return s, nil
 }
 
-// awaitInFolder waits until s is in the folder and returns its UIDs there.
-func (m *mailbox) awaitInFolder(ctx context.Context, s *Submission, folder string, within time.Duration, watch *returnWatch) (uids []imap.UID, err error) {
+// awaitInFolder waits until s is in the folder and returns its UIDs there, and the folder's name on the server.
+func (m *mailbox) awaitInFolder(ctx context.Context, s *Submission, folder string, within time.Duration, watch *returnWatch) (uids []imapclient.UID, name string, err error) {
 	start := time.Now()
-	next := max((*steps.State[folderStart](m.w))[m.account.Name+"\x00"+folder], 1)
+	names, err := m.namesOf(ctx, folder)
+	if err != nil {
+		return nil, "", err
+	}
+	nexts := make(map[string]imapclient.UID, len(names))
+	for _, name := range names {
+		nexts[name] = max((*steps.State[folderStart](m.w))[m.account.Name+"\x00"+name], 1)
+	}
 	exists := false
 	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
-		now, found, err := m.nextIn(ctx, folder)
-		exists = found
+		var now imapclient.UID
+		var err error
+		for _, name = range names {
+			if now, exists, err = m.nextIn(ctx, name); exists || err != nil {
+				break
+			}
+		}
 		if err == nil {
 			err = watch.bounced()
 		}
-		if err != nil || now <= next {
+		if err != nil || !exists || now <= nexts[name] {
 			return false, err
 		}
-		err = m.visit(ctx, folder, func() error {
-			uids, err = m.numbered(ctx, next, s.Number)
+		err = m.visit(ctx, name, func() error {
+			uids, err = m.numbered(ctx, nexts[name], s.Number)
 			return err
 		})
 		if len(uids) == 0 {
-			next = now
+			nexts[name] = now
 		}
 		return len(uids) > 0, err
 	})
 	if err == nil {
-		m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
-		m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
-		return uids, nil
+		m.measureDelivery(s, lag)
+		return uids, name, nil
 	}
 	if !errors.Is(err, errNotThere) {
-		return nil, err
+		return nil, "", err
 	}
-	if elsewhere, found := m.locate(ctx, folder); found {
-		return nil, steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
-			m.account.Name, elsewhere.name, m.server(), folder)
+	waited := time.Since(start)
+	m.w.Untimed(func() { err = m.notInFolder(ctx, s, folder, names, exists, waited, watch) })
+	return nil, "", err
+}
+
+// notInFolder returns the failure for a message that is not in a folder, and says where it is.
+func (m *mailbox) notInFolder(ctx context.Context, s *Submission, folder string, names []string, exists bool, waited time.Duration, watch *returnWatch) error {
+	seen := m.lookAgain(ctx, s, names...)
+	switch {
+	case seen.found && slices.Contains(names, seen.folder.name):
+		return m.overlooked(ctx, s, seen, waited, func(ctx context.Context) bool {
+			var uids []imapclient.UID
+			err := m.visit(ctx, seen.folder.name, func() (err error) {
+				uids, err = m.numbered(ctx, 1, s.Number)
+				return err
+			})
+			return err == nil && len(uids) > 0
+		})
+	case seen.found:
+		m.strayed = true
+		return steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
+			m.account.Name, seen.folder.name, m.server(), folder)
 	}
 	missing := ""
 	if !exists {
 		missing = ", which does not exist,"
 	}
-	err = steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s, nor in another folder: %s accepted it%s at %s; %s",
-		m.account.Name, folder, missing, m.server(), wording.Seconds(time.Since(start)), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), s.known(time.Now()))
-	return nil, watch.explain(ctx, err)
+	err := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s%s: %s accepted it%s at %s; %s",
+		m.account.Name, folder, missing, m.server(), wording.Seconds(waited), seen.elsewhere(), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), s.known(time.Now()))
+	return watch.explain(ctx, err)
 }
 
 // numbered returns the UIDs, from next on in the selected folder, of this run's message with that number.
-func (m *mailbox) numbered(ctx context.Context, next imap.UID, number int) (uids []imap.UID, err error) {
-	set := imap.UIDSet{imap.UIDRange{Start: next, Stop: 0}}
-	own := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{headerRun, headerMessage}, Peek: true}
-	err = m.do(ctx, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[HEADER.FIELDS (%s %s)])", next, headerRun, headerMessage), func() error {
-		messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{own}}).Collect()
-		for _, found := range messages {
-			if found.UID < next || len(found.BodySection) == 0 {
-				continue
-			}
-			header, _ := message.Read(found.BodySection[0].Bytes)
-			if header.Line(headerRun) == m.w.Run() && ownNumber(header.Line(headerMessage)) == number {
-				uids = append(uids, found.UID)
-			}
-		}
-		return err
-	})
-	return uids, err
+func (m *mailbox) numbered(ctx context.Context, next imapclient.UID, number int) (uids []imapclient.UID, err error) {
+	return m.sent(ctx, imapclient.From(next), next, number)
 }
 
-// foldersSearched limits the number of folders that are searched for a missing message.
-const foldersSearched = 20
-
-// locate finds a folder, other than the given one, that has a message of this run, so that a failure can name it.
-// Errors are ignored: the message is missing where it should be in any case.
-func (m *mailbox) locate(ctx context.Context, other string) (folder listedFolder, found bool) {
-	if ctx.Err() != nil || !m.alive() {
-		return listedFolder{}, false
-	}
-	ctx, cancel := context.WithTimeout(ctx, explainLimit)
-	defer cancel()
-	folders, err := m.folders(ctx)
+// sent returns the UIDs, from next on in a set, of this run's message with that number.
+func (m *mailbox) sent(ctx context.Context, set imapclient.UIDSet, next imapclient.UID, number int) (uids []imapclient.UID, err error) {
+	messages, err := m.client.Fetch(ctx, set, imapclient.HeaderFields(headerRun, headerMessage))
 	if err != nil {
-		return listedFolder{}, false
+		return nil, m.failure(ctx, err)
 	}
-	for _, f := range folders[:min(len(folders), foldersSearched)] {
-		if strings.EqualFold(f.name, other) {
+	for _, found := range messages {
+		if found.UID < next || !found.HasBody {
 			continue
 		}
-		var uids []imap.UID
-		err := m.visit(ctx, f.name, func() (err error) {
-			uids, err = m.search(ctx, headerRun, m.w.Run())
-			return err
-		})
-		if err == nil && len(uids) > 0 {
-			return f, true
+		header, _ := message.Read(found.Body)
+		if header.Line(headerRun) == m.w.Run() && ownNumber(header.Line(headerMessage)) == number {
+			uids = append(uids, found.UID)
 		}
 	}
-	return listedFolder{}, false
+	return uids, nil
 }
 
 type listedFolder struct {
@@ -298,44 +314,31 @@ type listedFolder struct {
 	mark     int64  // changes when a message arrives: UIDVALIDITY and UIDNEXT
 }
 
-// folders lists the selectable folders, with the INBOX and the spam folders first.
-func (m *mailbox) folders(ctx context.Context) (folders []listedFolder, err error) {
-	return m.list(ctx, nil)
-}
-
-// list lists the folders, with the status of each if status is not nil.
-func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders []listedFolder, err error) {
-	command := `LIST "" *`
-	options := &imap.ListOptions{ReturnSpecialUse: m.special, ReturnStatus: status}
-	if status != nil {
-		command += " RETURN (STATUS)"
+// list lists the selectable folders, with the INBOX and the spam folders first, and with their contents if counted is set and the
+// server reports both in one answer. unread is a line of the list that cannot be read, or nil.
+func (m *mailbox) list(ctx context.Context, counted bool) (folders []listedFolder, unread *imapclient.ProtocolError, err error) {
+	list, unread, err := m.client.List(ctx, counted)
+	if err != nil {
+		return nil, nil, m.failure(ctx, err)
 	}
-	if !m.special && status == nil {
-		options = nil // the plain command, which every server knows
-	}
-	err = m.do(ctx, command, func() error {
-		list, err := m.client.List("", "*", options).Collect()
-		for _, f := range list {
-			if slices.Contains(f.Attrs, imap.MailboxAttrNoSelect) || slices.Contains(f.Attrs, imap.MailboxAttrNonExistent) {
-				continue
-			}
-			name := strings.ToLower(f.Mailbox)
-			if f.Delim != 0 {
-				name = name[strings.LastIndex(name, string(f.Delim))+1:]
-			}
-			listed := listedFolder{name: f.Mailbox,
-				junk: slices.Contains(f.Attrs, imap.MailboxAttrJunk) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
-			if f.Status != nil && f.Status.NumMessages != nil {
-				listed.counted, listed.messages = true, *f.Status.NumMessages
-				listed.mark = int64(f.Status.UIDValidity)<<32 | int64(f.Status.UIDNext)
-			}
-			folders = append(folders, listed)
+	for _, f := range list {
+		if !f.Selectable() {
+			continue
 		}
-		return err
-	})
+		name := strings.ToLower(f.Name)
+		if f.Delimiter != "" {
+			name = name[strings.LastIndex(name, f.Delimiter)+1:]
+		}
+		listed := listedFolder{name: f.Name, junk: f.Has(`\junk`) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
+		if f.Contents != nil {
+			listed.counted, listed.messages = true, f.Contents.Messages
+			listed.mark = int64(f.Contents.UIDValidity)<<32 | int64(f.Contents.UIDNext)
+		}
+		folders = append(folders, listed)
+	}
 	rank := func(f listedFolder) int {
 		switch {
-		case strings.EqualFold(f.name, "INBOX"):
+		case strings.EqualFold(f.name, inbox):
 			return 0
 		case f.junk:
 			return 1
@@ -344,7 +347,7 @@ func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders
 		}
 	}
 	slices.SortStableFunc(folders, func(a, b listedFolder) int { return rank(a) - rank(b) })
-	return folders, err
+	return folders, unread, nil
 }
 
 // inMailbox returns the last received message, if it is in a mailbox that can still be queried.
@@ -355,7 +358,7 @@ func inMailbox(w *steps.World) (*Arrival, error) {
 		return nil, err
 	case it.box == nil:
 		return nil, steps.FailScenario("%s was not received over IMAP, and only IMAP has folders and flags", it.Where)
-	case it.box.client == nil || !it.box.alive():
+	case !it.box.alive():
 		return nil, steps.Fail(result.ReasonDisconnected, result.BlameAccess, "the connection to %s has ended", it.box)
 	}
 	return it, nil
@@ -363,7 +366,7 @@ func inMailbox(w *steps.World) (*Arrival, error) {
 
 func isInInbox(_ context.Context, w *steps.World, _ steps.Args) error {
 	it, err := steps.State[Session](w).received()
-	if err != nil || strings.EqualFold(it.Folder, "INBOX") {
+	if err != nil || strings.EqualFold(it.Folder, inbox) {
 		return err
 	}
 	return steps.Fail(result.ReasonUnexpected, result.BlameFiltering, "the message is in %s, not in the INBOX", it.Where)
@@ -374,15 +377,20 @@ func isNotSpamFolder(ctx context.Context, w *steps.World, _ steps.Args) error {
 	if err != nil {
 		return err
 	}
-	folders, err := it.box.folders(ctx)
+	folders, unread, err := it.box.list(ctx, false)
 	if err != nil {
 		return err
 	}
+	if unread != nil {
+		return steps.Fail(result.ReasonProtocol, result.BlameAccess, "LIST at %s: %w: that may be the spam folder", it.box.server(), unread)
+	}
+	looked := 0
 	for _, f := range folders {
 		if !f.junk {
 			continue
 		}
-		var uids []imap.UID
+		looked++
+		var uids []imapclient.UID
 		err := it.box.visit(ctx, f.name, func() (err error) {
 			uids, err = it.box.search(ctx, headerRun, w.Run())
 			return err
@@ -393,6 +401,9 @@ func isNotSpamFolder(ctx context.Context, w *steps.World, _ steps.Args) error {
 		if len(uids) > 0 {
 			return steps.Fail(result.ReasonUnexpected, result.BlameFiltering, "the message is in %s's folder %q at %s: a filter took it for spam", it.Account.Name, f.name, it.box.server())
 		}
+	}
+	if looked == 0 {
+		w.Note("the account has no spam folder")
 	}
 	return nil
 }
@@ -408,9 +419,9 @@ func arrivedOnce(ctx context.Context, w *steps.World, _ steps.Args) error {
 	if it.sent == nil {
 		return steps.FailScenario("only a message that the scenario sent can be recognised")
 	}
-	var uids []imap.UID
+	var uids []imapclient.UID
 	_, err = awaitThere(ctx, time.Until(it.At.Add(duplicateWait)), 50*time.Millisecond, func(ctx context.Context) (bool, error) {
-		if strings.EqualFold(it.Folder, "INBOX") {
+		if strings.EqualFold(it.Folder, inbox) {
 			if err := it.box.look(ctx); err != nil {
 				return false, err
 			}
@@ -435,16 +446,10 @@ func arrivedOnce(ctx context.Context, w *steps.World, _ steps.Args) error {
 }
 
 // copies names copies of a message by their UIDs and, as far as the server reports it, their time of arrival.
-func (a *Arrival) copies(ctx context.Context, uids []imap.UID) string {
-	came := make(map[imap.UID]string)
+func (a *Arrival) copies(ctx context.Context, uids []imapclient.UID) string {
+	came := make(map[imapclient.UID]string)
 	_ = a.box.visit(ctx, a.Folder, func() error { // without it only the UIDs are named
-		return a.box.do(ctx, "UID FETCH "+imap.UIDSetNum(uids...).String()+" (INTERNALDATE)", func() error {
-			messages, err := a.box.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
-			for _, fetched := range messages {
-				came[fetched.UID] = fetched.InternalDate.UTC().Format(" of 15:04:05 MST")
-			}
-			return err
-		})
+		return a.box.dates(ctx, uids, func(uid imapclient.UID, at time.Time) { came[uid] = at.UTC().Format(" of 15:04:05 MST") })
 	})
 	names := make([]string, len(uids))
 	for i, uid := range uids {
@@ -454,20 +459,18 @@ func (a *Arrival) copies(ctx context.Context, uids []imap.UID) string {
 }
 
 // flags returns the flags of a received message.
-func (a *Arrival) flags(ctx context.Context) (flags []imap.Flag, err error) {
-	gone := true
+func (a *Arrival) flags(ctx context.Context) (flags []string, err error) {
+	known := false
 	err = a.box.visit(ctx, a.Folder, func() error {
-		return a.box.do(ctx, fmt.Sprintf("UID FETCH %d (FLAGS)", a.uid), func() error {
-			messages, err := a.box.client.Fetch(imap.UIDSetNum(a.uid), &imap.FetchOptions{UID: true, Flags: true}).Collect()
-			for _, fetched := range messages {
-				if fetched.UID == a.uid {
-					flags, gone = fetched.Flags, false
-				}
+		messages, err := a.box.client.Fetch(ctx, imapclient.Set(a.uid), "FLAGS")
+		for _, fetched := range messages {
+			if fetched.UID == a.uid && fetched.Flags != nil {
+				flags, known = fetched.Flags, true
 			}
-			return err
-		})
+		}
+		return a.box.failure(ctx, err)
 	})
-	if err == nil && gone {
+	if err == nil && !known {
 		err = steps.Fail(result.ReasonUnexpected, result.BlameAccess, "read the flags of the message from %s: it is gone; somebody else removed it", a.Where)
 	}
 	return flags, err
@@ -482,7 +485,7 @@ func isUnread(ctx context.Context, w *steps.World, _ steps.Args) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(flags, imap.FlagSeen) {
+	if slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, `\Seen`) }) {
 		return steps.Fail(result.ReasonUnexpected, result.BlameAccess, "the message in %s has the flag \\Seen: another program reads the mailbox, or a filter sets it", it.Where)
 	}
 	return nil
@@ -497,7 +500,7 @@ func hasFlag(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(flags, func(f imap.Flag) bool { return strings.EqualFold(string(f), a.Text(0)) }) {
+	if slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, a.Text(0)) }) {
 		return nil
 	}
 	return steps.Fail(result.ReasonUnexpected, result.BlameFiltering, "the message in %s has the flags %q, wanted %q", it.Where, flags, a.Text(0))
@@ -512,7 +515,7 @@ func isBelowQuota(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	box := &mailbox{w: w, mail: steps.State[Session](w), account: account, host: account.IMAP, port: steps.PortIMAPS} // a separate one: there is nothing to remove from it
+	box := apartBox(w, account)
 	if err := box.open(ctx); err != nil {
 		box.log.Attach(w, "imap transcript")
 		return err
@@ -523,7 +526,7 @@ func isBelowQuota(ctx context.Context, w *steps.World, a steps.Args) error {
 		box.log.Attach(w, "imap transcript")
 		return err
 	}
-	_ = box.do(ctx, "LOGOUT", func() error { return box.client.Logout().Wait() }) // a request; the connection is closed in any case
+	box.logout(ctx)
 	if worst.ratio*100 >= limit {
 		return steps.Fail(result.ReasonUnexpected, result.BlameDelivery, "the mailbox of %s at %s is %.1f %% full, wanted less than %s %%: %s; a full mailbox refuses mail",
 			account.Name, box.server(), worst.ratio*100, a.Text(1), worst.text)
@@ -538,40 +541,31 @@ type quotaUse struct {
 
 // quota returns the mailbox's resource that is nearest to its limit.
 func (m *mailbox) quota(ctx context.Context) (worst quotaUse, err error) {
-	var roots []imapQuota
-	err = m.do(ctx, "GETQUOTAROOT INBOX", func() error {
-		if !m.client.Caps().Has(imap.CapQuota) {
-			return steps.Fail(result.ReasonUnexpected, result.BlameAccess, "%s reports no quota: it lacks QUOTA (RFC 9208)", m.server())
-		}
-		data, err := m.client.GetQuotaRoot("INBOX").Wait()
-		for _, root := range data {
-			for kind, r := range root.Resources {
-				roots = append(roots, imapQuota{kind, r.Usage, r.Limit})
-			}
-		}
-		return err
-	})
+	if !m.client.HasAny("QUOTA") {
+		return worst, steps.Fail(result.ReasonUnexpected, result.BlameAccess, "%s reports no quota: it lacks QUOTA (RFC 9208)", m.server())
+	}
+	resources, err := m.client.QuotaRoot(ctx, inbox)
 	if err != nil {
-		return worst, err
+		return worst, m.failure(ctx, err)
 	}
 	worst.ratio = -1
 	storage := int64(-1)
-	for _, r := range roots {
-		if r.limit <= 0 || r.usage < 0 {
+	for _, r := range resources {
+		if r.Limit == 0 {
 			continue
 		}
-		ratio := float64(r.usage) / float64(r.limit)
-		unit := strings.ToLower(string(r.kind)) + "s"
-		if r.kind == imap.QuotaResourceStorage { // in units of 1024 bytes (RFC 9208 section 5.1)
+		ratio := float64(r.Usage) / float64(r.Limit)
+		unit := strings.ToLower(r.Name) + "s"
+		if r.Name == "STORAGE" { // in units of 1024 bytes (RFC 9208 section 5.1)
 			unit = "KiB"
 			if storage < 0 { // with several limits on storage only the first is measured: the mailbox's own
-				m.w.Measure("mail_quota_used_bytes", "Used space of the mailbox.", float64(r.usage)*1024)
-				m.w.Measure("mail_quota_limit_bytes", "Space limit of the mailbox.", float64(r.limit)*1024)
+				m.w.Measure("mail_quota_used_bytes", "Used space of the mailbox.", float64(r.Usage)*1024)
+				m.w.Measure("mail_quota_limit_bytes", "Space limit of the mailbox.", float64(r.Limit)*1024)
 			}
-			storage = r.usage
+			storage = r.Usage
 		}
 		if ratio > worst.ratio {
-			worst = quotaUse{ratio, fmt.Sprintf("%d of %d %s", r.usage, r.limit, unit)}
+			worst = quotaUse{ratio, fmt.Sprintf("%d of %d %s", r.Usage, r.Limit, unit)}
 		}
 	}
 	if worst.ratio < 0 {
@@ -579,9 +573,4 @@ func (m *mailbox) quota(ctx context.Context) (worst quotaUse, err error) {
 	}
 	m.w.Measure("mail_quota_used_ratio", "Used share of the mailbox: 1 is full.", worst.ratio)
 	return worst, nil
-}
-
-type imapQuota struct {
-	kind         imap.QuotaResourceType
-	usage, limit int64
 }

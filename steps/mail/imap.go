@@ -112,9 +112,6 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 	defer watch.end()
 	if err := m.await(ctx, s, within, watch); err != nil {
 		m.log.Attach(w, "imap transcript")
-		if failure := (*steps.Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonNotReceived && failure.Blame == result.BlameDelivery {
-			return watch.explain(ctx, err)
-		}
 		return err
 	}
 	m.mail.Receive(w, m.arrival(s))
@@ -184,13 +181,20 @@ func (m *mailbox) await(ctx context.Context, s *Submission, within time.Duration
 	})
 	switch {
 	case errors.Is(err, errNotThere):
-		return m.notReceived(ctx, s, time.Since(start))
+		waited := time.Since(start)
+		m.w.Untimed(func() { err = m.notReceived(ctx, s, waited, watch) })
+		return err
 	case err != nil:
 		return err
 	}
+	m.measureDelivery(s, lag)
+	return nil
+}
+
+// measureDelivery measures how long the message took that was found just now, and the error of that.
+func (m *mailbox) measureDelivery(s *Submission, lag time.Duration) {
 	m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 	m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
-	return nil
 }
 
 // smooth returns the new average of answer times. One slow answer changes it only in part.
@@ -201,27 +205,35 @@ func smooth(average, took time.Duration) time.Duration {
 	return average + (took-average)/8
 }
 
-// notReceived returns the failure for a missing message, and what to look for. It searches the other folders before,
-// the spam folder first: a message that a filter put there is for somebody else to fix.
-func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Duration) error {
-	if f, found := m.locate(ctx, "INBOX"); found {
+// notReceived returns the failure for a missing message, and where it is or what to look for. watch is nil if a bounce does not
+// matter.
+func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Duration, watch *returnWatch) error {
+	seen := m.lookAgain(ctx, s, inbox)
+	switch {
+	case seen.found && seen.folder.name == inbox:
+		return m.overlooked(ctx, s, seen, waited, func(ctx context.Context) bool { return m.look(ctx) == nil && len(m.found[s.Number]) > 0 })
+	case seen.found:
 		m.strayed = true
 		why := "a filter filed it there"
-		if f.junk {
+		if seen.folder.junk {
 			why = "a filter took it for spam"
 		}
 		return steps.Fail(result.ReasonNotReceived, result.BlameFiltering,
 			"the message is in %s's folder %q at %s, not in the INBOX: %s; it was sent from %s and accepted by %s",
-			m.account.Name, f.name, m.server(), why, s.from.Address, s.Server)
+			m.account.Name, seen.folder.name, m.server(), why, s.from.Address, s.Server)
 	}
-	id, look := "", "the message "+m.w.Run()
+	id, ask := "", "the message "+m.w.Run()
 	if q := s.Reply.QueueID(); q != "" {
-		id, look = " as "+q, q
+		id, ask = " as "+q, q
 	}
-	look = ": look for " + look + " in the mail log and the queue there"
+	ask = ": look for " + ask + " in the mail log and the queue there"
 	if mailhost.TakenBy(m.w.Target(), s.Server, mailhost.Traces) != nil {
-		look = "" // explain has done that
+		ask = "" // explain has done that
 	}
-	return steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s; %s",
-		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), look, s.known(time.Now()))
+	err := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s%s; %s",
+		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), seen.confirmation(), ask, s.known(time.Now()))
+	if watch == nil {
+		return err
+	}
+	return watch.explain(ctx, err)
 }

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"hash/crc32"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
+	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -39,11 +37,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 	now := time.Now()
 	due := strings.Join([]string{"folders", m.account.Username, m.server(), m.w.Origin()}, "\x00")
 	all := missing || now.Unix() >= swept.mark(due)
-	list := m.folders
-	if all {
-		list = m.countedFolders
-	}
-	folders, err := list(ctx)
+	folders, _, err := m.list(ctx, all)
 	if err != nil {
 		return 0, err
 	}
@@ -52,8 +46,20 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 			folders[i], folders[j] = folders[j], folders[i]
 		}
 	})
+	bin := ""
+	if !m.uidPlus && m.removes() {
+		if bin, err = m.bin(ctx); err != nil {
+			return 0, err
+		}
+	}
 	away := false
 	for _, f := range folders {
+		if f.name == bin { // a killed run left it, and what it holds is ours
+			if err := m.failure(ctx, m.client.Delete(ctx, bin)); err != nil {
+				return filed, err
+			}
+			continue
+		}
 		key := strings.Join([]string{"folder", m.account.Username, m.server(), f.name, m.w.Origin()}, "\x00")
 		switch {
 		case strings.EqualFold(f.name, "INBOX"), !f.junk && !all, f.counted && f.messages == 0, f.counted && swept.mark(key) == f.mark:
@@ -89,7 +95,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 // to leave.
 func (m *mailbox) clearFolder(ctx context.Context, name string) (filed, left int, err error) {
 	if err := m.choose(ctx, name); err != nil {
-		if no := (*imap.Error)(nil); errors.As(err, &no) { // removed meanwhile, or not open to us: none of our messages got there
+		if isRefusal(err) { // removed meanwhile, or not open to us: none of our messages got there
 			return 0, 1, nil
 		}
 		return 0, 1, err
@@ -102,20 +108,16 @@ func (m *mailbox) clearFolder(ctx context.Context, name string) (filed, left int
 	return len(own), 0, errors.Join(err, m.remove(ctx, all))
 }
 
+// choose selects another folder.
 func (m *mailbox) choose(ctx context.Context, name string) error {
-	return m.do(ctx, "SELECT "+strconv.Quote(name), func() error {
-		_, err := m.client.Select(name, nil).Wait()
-		return err
-	})
-}
-
-// countedFolders lists the folders with their contents where the server reports both in one answer (LIST-STATUS, RFC
-// 5819).
-func (m *mailbox) countedFolders(ctx context.Context) (folders []listedFolder, err error) {
-	if m.client.Caps().Has(imap.CapListStatus) {
-		return m.list(ctx, &imap.StatusOptions{NumMessages: true, UIDNext: true, UIDValidity: true})
+	if !m.alive() {
+		return steps.Fail(result.ReasonDisconnected, result.BlameAccess, "the connection to %s has ended", m)
 	}
-	return m.list(ctx, nil)
+	if _, err := m.client.Select(ctx, name, m.looking); err != nil {
+		return m.failure(ctx, err)
+	}
+	m.selected = name
+	return nil
 }
 
 // sweepSenders sometimes removes bounces of messages of earlier runs from the mailboxes of the scenario's senders. A
@@ -143,12 +145,12 @@ func (m *Session) sweepSenders(ctx context.Context, w *steps.World) error {
 		err := box.open(opening)
 		if err == nil {
 			err = box.sweepReports(opening)
-			_ = box.do(opening, "LOGOUT", func() error { return box.client.Logout().Wait() }) // a request; the connection is closed in any case
+			box.logout(opening)
 		}
 		cancel()
 		box.close()
-		if errors.Is(err, errNoUIDPlus) {
-			errs = append(errs, err)
+		if left := box.stay(); left != nil {
+			errs = append(errs, left)
 		}
 		// Other errors do not concern this run: it need not have access to a sender's mailbox. The next run tries
 		// again.

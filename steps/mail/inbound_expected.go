@@ -9,11 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/daily"
+	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
@@ -188,7 +187,8 @@ func lookFor(ctx context.Context, w *steps.World, a steps.Args, since, now time.
 		return nil, err
 	}
 	// A separate mailbox: there is nothing to remove from it.
-	box := &mailbox{w: w, mail: steps.State[Session](w), account: account, host: account.IMAP, port: steps.PortIMAPS, looking: true}
+	box := apartBox(w, account)
+	box.looking = true
 	s := &expectedSearch{like: like, box: box, since: since}
 	if err := box.open(ctx); err != nil {
 		box.log.Attach(w, "imap transcript")
@@ -202,9 +202,7 @@ func lookFor(ctx context.Context, w *steps.World, a steps.Args, since, now time.
 		box.log.Attach(w, "imap transcript")
 		return nil, err
 	}
-	polite, cancel := context.WithTimeout(ctx, lookGrace)
-	defer cancel()
-	_ = box.do(polite, "LOGOUT", func() error { return box.client.Logout().Wait() }) // a request; the connection is closed in any case
+	box.logout(ctx)
 	return s, nil
 }
 
@@ -216,7 +214,7 @@ const (
 )
 
 type datedUID struct {
-	uid imap.UID
+	uid imapclient.UID
 	at  time.Time
 }
 
@@ -225,33 +223,19 @@ type datedUID struct {
 func (s *expectedSearch) run(ctx context.Context, now time.Time, enough func(time.Time) bool) error {
 	m := s.box
 	// SINCE compares dates in the server's time zone (RFC 9051 section 6.4.4), which may be a day behind ours.
-	criteria := &imap.SearchCriteria{Since: s.since.UTC().AddDate(0, 0, -1)}
-	var uids []imap.UID
-	err := m.do(ctx, "UID SEARCH SINCE "+criteria.Since.Format("2-Jan-2006"), func() error {
-		data, err := m.client.UIDSearch(criteria, nil).Wait()
-		if err == nil {
-			uids = data.AllUIDs()
-		}
-		return err
-	})
+	uids, err := m.client.Search(ctx, imapclient.Since(s.since.UTC().AddDate(0, 0, -1)))
 	if err != nil {
-		return err
+		return m.failure(ctx, err)
 	}
 	var messages []datedUID
 	for some := range slices.Chunk(uids, datesAtOnce) {
-		set := imap.UIDSetNum(some...)
-		err := m.do(ctx, fmt.Sprintf("UID FETCH (%d messages) (INTERNALDATE)", len(some)), func() error {
-			answer, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true}).Collect()
-			for _, message := range answer {
-				at := message.InternalDate
-				if at.After(now) { // the server's clock is fast, or a program that stored the message set the date
-					at = now
-				}
-				if !message.InternalDate.IsZero() && !at.Before(s.since) {
-					messages = append(messages, datedUID{message.UID, at})
-				}
+		err := m.dates(ctx, some, func(uid imapclient.UID, at time.Time) {
+			if at.After(now) { // the server's clock is fast, or a program that stored the message set the date
+				at = now
 			}
-			return err
+			if !at.Before(s.since) {
+				messages = append(messages, datedUID{uid, at})
+			}
 		})
 		if err != nil {
 			return err
@@ -278,25 +262,25 @@ func (s *expectedSearch) run(ctx context.Context, now time.Time, enough func(tim
 }
 
 // fetch reads the headers of some messages and returns which of them match.
-func (s *expectedSearch) fetch(ctx context.Context, messages []datedUID) (like map[imap.UID]bool, err error) {
-	var set imap.UIDSet
-	for _, message := range messages {
-		set.AddNum(message.uid)
+func (s *expectedSearch) fetch(ctx context.Context, messages []datedUID) (like map[imapclient.UID]bool, err error) {
+	uids := make([]imapclient.UID, len(messages))
+	for i, message := range messages {
+		uids[i] = message.uid
 	}
-	like = make(map[imap.UID]bool)
-	section := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: s.like.fields(), Peek: true}
-	command := fmt.Sprintf("UID FETCH (%d messages) (BODY.PEEK[HEADER.FIELDS (%s)])", len(messages), strings.Join(section.HeaderFields, " "))
-	err = s.box.do(ctx, command, func() error {
-		answer, err := s.box.client.Fetch(set, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}}).Collect()
+	like = make(map[imapclient.UID]bool)
+	for _, set := range imapclient.SetsOf(uids) {
+		answer, err := s.box.client.Fetch(ctx, set, imapclient.HeaderFields(s.like.fields()...))
+		if err != nil {
+			return nil, s.box.failure(ctx, err)
+		}
 		for _, found := range answer {
-			if len(found.BodySection) == 0 {
-				continue
+			if !found.HasBody {
+				return nil, s.box.lacks(found.UID, "the header fields")
 			}
-			if header, _ := message.Read(found.BodySection[0].Bytes); s.like.matches(header) {
+			if header, _ := message.Read(found.Body); s.like.matches(header) {
 				like[found.UID] = true
 			}
 		}
-		return err
-	})
-	return like, err
+	}
+	return like, nil
 }

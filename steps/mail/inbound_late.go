@@ -5,8 +5,7 @@ import (
 	netmail "net/mail"
 	"time"
 
-	"github.com/emersion/go-imap/v2"
-
+	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
@@ -16,28 +15,20 @@ const lateFrom = 10 * time.Second
 
 // measureLate counts the messages of earlier runs that came late, which are not lost, and measures the longest of their
 // delays: from their Date, which we wrote, until the server stored them (INTERNALDATE, RFC 9051 section 2.3.3).
-func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
+func (m *mailbox) measureLate(ctx context.Context, uids []imapclient.UID) error {
 	late, longest := 0, time.Duration(0)
-	if len(uids) > 0 {
-		sent := &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFields: []string{"Date"}, Peek: true}
-		set := imap.UIDSetNum(uids...)
-		err := m.do(ctx, "UID FETCH "+set.String()+" (INTERNALDATE BODY.PEEK[HEADER.FIELDS (DATE)])", func() error {
-			messages, err := m.client.Fetch(set, &imap.FetchOptions{UID: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{sent}}).Collect()
-			for _, found := range messages {
-				if len(found.BodySection) == 0 {
-					continue
-				}
-				header, _ := message.Read(found.BodySection[0].Bytes)
-				date, err := netmail.ParseDate(header.Line("Date"))
-				if delay := found.InternalDate.Sub(date); err == nil && delay >= lateFrom {
-					late++
-					longest = max(longest, delay)
-				}
-			}
-			return err
-		})
+	for _, set := range imapclient.SetsOf(uids) {
+		messages, err := m.client.Fetch(ctx, set, "INTERNALDATE", imapclient.HeaderFields("Date"))
 		if err != nil {
-			return err
+			return m.failure(ctx, err)
+		}
+		for _, found := range messages {
+			header, _ := message.Read(found.Body)
+			date, err := netmail.ParseDate(header.Line("Date"))
+			if delay := found.InternalDate.Sub(date); err == nil && !found.InternalDate.IsZero() && delay >= lateFrom {
+				late++
+				longest = max(longest, delay)
+			}
 		}
 	}
 	m.w.Measure("mail_late_messages", "Number of messages of earlier runs that came after their run had given up: late, not lost.", float64(late))

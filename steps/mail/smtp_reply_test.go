@@ -120,29 +120,3 @@ func FuzzOneLine(f *testing.F) {
 		}
 	})
 }
-
-// A hostile server's lines reach the listener in any pieces.
-func FuzzIMAPListen(f *testing.F) {
-	f.Add("* OK [ALERT] disk full\r\n* BYE so long\r\n", 3)
-	f.Add("* 1 FETCH (BODY[HEADER.FIELDS (X)] {3}\r\n* B)\r\n", 1)
-	f.Fuzz(func(t *testing.T, in string, size int) {
-		if size < 1 || size > 100 {
-			return
-		}
-		whole, pieces := newIMAPConn(nil, &transcript{}), newIMAPConn(nil, &transcript{})
-		whole.listen([]byte(in))
-		for rest := in; rest != ""; {
-			n := min(size, len(rest))
-			pieces.listen([]byte(rest[:n]))
-			rest = rest[n:]
-		}
-		bye1, alert1, _ := whole.said()
-		bye2, alert2, _ := pieces.said()
-		if bye1 != bye2 || alert1 != alert2 {
-			t.Fatalf("%q whole: %q, %q; in pieces: %q, %q", in, bye1, alert1, bye2, alert2)
-		}
-		if strings.ContainsAny(bye1+alert1, "\r\n\x00") {
-			t.Fatalf("%q gives %q, %q", in, bye1, alert1)
-		}
-	})
-}

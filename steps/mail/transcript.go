@@ -28,6 +28,15 @@ func (t *transcript) client(line string) { t.add("C: ", line) }
 
 func (t *transcript) server(line string) { t.add("S: ", line) }
 
+// imap adds a line of an IMAP dialogue. The client's lines have no tag, the server's do.
+func (t *transcript) imap(fromServer bool, line string) {
+	if fromServer {
+		t.server(line)
+	} else {
+		t.client(line)
+	}
+}
+
 func (t *transcript) add(who, line string) {
 	line = who + wording.OneLine(line, 1000)
 	t.mu.Lock()

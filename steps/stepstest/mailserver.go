@@ -30,7 +30,9 @@ type MailOptions struct {
 	Users  map[string]string // passwords by address, or by the part before the "@"
 	CA     *CA               // signs the certificate; nil means a new one
 
-	WithoutUIDPlus bool // the IMAP server has no UID EXPUNGE (RFC 4315)
+	WithoutUIDPlus bool   // the IMAP server has no UID EXPUNGE (RFC 4315)
+	WithMove       bool   // it has MOVE (RFC 6851)
+	Prefix         string // of the folders other than the INBOX (NAMESPACE, RFC 2342), such as "INBOX/"
 }
 
 // MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
@@ -100,6 +102,7 @@ const (
 	FaultIMAPBye         Fault = "IMAP BYE"                // BYE to the first command after a message was accepted, once
 	FaultIMAPSilent      Fault = "IMAP silent"             // no answer to LOGIN and NOOP
 	FaultIMAPTurnAway    Fault = "IMAP turns away"         // BYE as the greeting
+	FaultIMAPTellsNoNews Fault = "IMAP tells no news"      // NOOP announces nothing; a new connection shows what came
 )
 
 // NewMailServer starts a server. Close stops it.
@@ -125,7 +128,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 	for name, password := range options.Users {
 		address := s.address(name)
 		user := imapmemserver.NewUser(address, password)
-		for _, folder := range folders {
+		for _, folder := range []string{"INBOX", options.Prefix + "Junk"} {
 			if err := user.Create(folder, nil); err != nil {
 				return nil, fmt.Errorf("create %s of %s: %w", folder, address, err)
 			}
@@ -146,6 +149,12 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 	caps := imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapUIDPlus: {}}
 	if options.WithoutUIDPlus {
 		delete(caps, imap.CapUIDPlus)
+	}
+	if options.WithMove {
+		caps[imap.CapMove] = struct{}{}
+	}
+	if options.Prefix != "" {
+		caps[imap.CapNamespace] = struct{}{}
 	}
 	s.imap = imapserver.New(&imapserver.Options{
 		NewSession: func(conn *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
@@ -288,12 +297,6 @@ func (s *MailServer) Logins() []string {
 	return slices.Clone(s.logins)
 }
 
-// folders are the folders of each user.
-var folders = []string{"INBOX", "Junk"}
-
-// filed are those and the one that FaultFile creates.
-var filed = append(slices.Clone(folders), "Lists")
-
 // Mailbox returns the number of messages in the folders of a user, or -1 when there is no such user.
 func (s *MailServer) Mailbox(user string) int {
 	box := s.boxes[s.address(user)]
@@ -301,7 +304,7 @@ func (s *MailServer) Mailbox(user string) int {
 		return -1
 	}
 	n := 0
-	for _, folder := range filed {
+	for _, folder := range []string{"INBOX", s.options.Prefix + "Junk", s.options.Prefix + "Lists"} {
 		status, err := box.Status(folder, &imap.StatusOptions{NumMessages: true})
 		if err != nil {
 			continue // not created yet
@@ -365,10 +368,10 @@ func (s *MailServer) storeLocked(i int) {
 	}
 	copies, folder := 1, "INBOX"
 	if slices.Contains(s.faults, FaultJunk) {
-		folder = "Junk"
+		folder = s.options.Prefix + "Junk"
 	}
 	if slices.Contains(s.faults, FaultFile) {
-		folder = "Lists"
+		folder = s.options.Prefix + "Lists"
 		_ = s.boxes[d.To].Create(folder, nil) // the error means that it exists already
 	}
 	if slices.Contains(s.faults, FaultDuplicate) {
@@ -644,7 +647,15 @@ func (c *imapSession) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error 
 		_ = c.conn.Bye("Server shutting down.") // the connection is gone either way
 		return net.ErrClosed
 	}
+	if c.server.broken(FaultIMAPTellsNoNews) {
+		return nil
+	}
 	return c.SessionIMAP4rev2.Poll(w, allowExpunge)
+}
+
+// Namespace implements imapserver.SessionNamespace.
+func (c *imapSession) Namespace() (*imap.NamespaceData, error) {
+	return &imap.NamespaceData{Personal: []imap.NamespaceDescriptor{{Prefix: c.server.options.Prefix, Delim: '/'}}}, nil
 }
 
 // idlePoll is the interval at which an idle connection checks for changes.

@@ -116,7 +116,7 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 	for _, b := range all {
 		start := time.Now()
 		err := b.Definition.Func(ctx, w, b.Args)
-		took := time.Since(start)
+		took := time.Since(start) - w.TakeUntimed()
 		w.RunAfter(ctx)
 		told := ""
 		if err != nil {
