@@ -98,7 +98,7 @@ func (m *Mailserver) Start(ctx context.Context) error {
 	for _, server := range m.servers {
 		server.root = root
 	}
-	if err := m.stack.WriteConfig(m.dir+"/stepwatch.yml", m.Config()); err != nil {
+	if err := m.stack.WriteConfig(m.ConfigFile(), m.Config()); err != nil {
 		return err
 	}
 	// The one that delivers connects to the one with the mailboxes.
@@ -113,8 +113,30 @@ func (m *Mailserver) Stop() error {
 		err = errors.Join(err, m.syslog.close())
 		m.syslog = nil
 	}
-	return errors.Join(err, unmountRoot(filepath.Join(RunDir, "roots", m.at.Label(), "root")), os.RemoveAll(m.dir))
+	return errors.Join(err, endWithin(m.root()), unmountRoot(m.root()), os.RemoveAll(m.dir))
 }
+
+// ConfigFile is a stepwatch.yml of Config.
+func (m *Mailserver) ConfigFile() string { return m.dir + "/stepwatch.yml" }
+
+// Messages lists the files of the messages in all folders of the mailboxes.
+func (m *Mailserver) Messages() ([]string, error) {
+	var messages []string
+	for _, pattern := range []string{
+		m.dir + "/mail/*/Maildir/[nc][eu][wr]/*", m.dir + "/mail/*/Maildir/.*/[nc][eu][wr]/*",
+		m.root() + "/var/spool/cyrus/mail/domain/*/*/*/user/*/[0-9]*.", m.root() + "/var/spool/cyrus/mail/domain/*/*/*/user/*/*/[0-9]*.",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, found...)
+	}
+	return messages, nil
+}
+
+// root is their root directory.
+func (m *Mailserver) root() string { return filepath.Join(RunDir, "roots", m.at.Label(), "root") }
 
 // log is the file of their syslog.
 func (m *Mailserver) log() string { return m.stack.path("log/" + m.at.Label()) }
@@ -168,11 +190,11 @@ func (m *Mailserver) configure() error {
 		return err
 	}
 	data := struct {
-		Dir, Name, IP, Gone, LMTP string
-		MailUID                   int
-		Accounts                  []Account
-		Hashes                    map[string]string
-	}{m.dir, m.Host, m.at.IP, m.Gone, m.lmtp, MailUID, m.Accounts, hashes}
+		Dir, Name, IP, Gone, Absent, LMTP string
+		MailUID                           int
+		Accounts                          []Account
+		Hashes                            map[string]string
+	}{m.dir, m.Host, m.at.IP, m.Gone, "absent." + Domain, m.lmtp, MailUID, m.Accounts, hashes}
 	for _, config := range m.configs {
 		files, err := templates.ReadDir("etc/mailservers/" + config)
 		if err != nil {

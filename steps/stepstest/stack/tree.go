@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -154,4 +155,25 @@ func unmountRoot(root string) error {
 		}
 	}
 	return errors.Join(err, os.RemoveAll(filepath.Dir(root)))
+}
+
+// endWithin ends the processes that have this root directory: servers may start some in sessions of their own.
+func endWithin(root string) error {
+	links, err := filepath.Glob("/proc/[0-9]*/root")
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		if at, err := os.Readlink(link); err != nil || at != root { // it may have ended
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			return err
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end process %d in %s: %w", pid, root, err)
+		}
+	}
+	return nil
 }
