@@ -79,6 +79,7 @@ func moving(c Config) []Account {
 // Config is what a stepwatch.yml for the stack holds.
 type Config struct {
 	Accounts []Account
+	Gone     string            // an address that is taken, and bounces
 	Hosts    map[string]string // addresses by the names that features use
 	CA       string            // file with the root to trust
 }

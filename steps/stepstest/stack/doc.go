@@ -13,5 +13,8 @@
 // with a queue of its own), StartProxy (IMAP and POP3), StartExim (Exim 4 before a smarthost, and as a server),
 // StartDNS (Knot with a secondary and signed zones, and Unbound as a resolver), StartFail2ban (bans for wrong logins),
 // StartSites (nginx before Apache and Varnish, and an application).
+// Mailservers has mail servers of other makes and generations (OpenSMTPD, Courier-IMAP, Cyrus IMAP, and Postfix, Exim and
+// Dovecot of Debian 13), each pair at a host of its own. Those cannot be installed beside the others: they run in trees,
+// directories with packages that .ci/install unpacks.
 // Secured has those that speak TLS below another protocol: LDAP, FTP, XMPP, PostgreSQL, MariaDB, ManageSieve and LMTP.
 package stack

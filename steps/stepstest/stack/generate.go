@@ -43,7 +43,7 @@ func generate(dir string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Config = Config{CA: s.path("ca.pem"), Hosts: map[string]string{"mail": Mail, "old": Mail, "new": New, "proxy": Proxy}}
+	s.Config = Config{Gone: "gone@" + Domain, CA: s.path("ca.pem"), Hosts: map[string]string{"mail": Mail, "old": Mail, "new": New, "proxy": Proxy}}
 	for _, a := range accounts() {
 		a.PasswordFile = s.path(a.Name + ".password")
 		if err := os.WriteFile(a.PasswordFile, []byte(a.Password+"\n"), 0o600); err != nil {
@@ -104,12 +104,11 @@ func (s *Stack) makeDirectories() error {
 			return err
 		}
 	}
-	return makeQueue(s.path("postfix/queue"))
+	return makeOwnQueue(s.path("postfix/queue"))
 }
 
-// makeQueue makes the tree of /etc/postfix/postfix-files in dir. "postfix check" would make it too, in two hundred shell
-// commands.
-func makeQueue(dir string) error {
+// makeOwnQueue makes the queue of a Postfix that the machine has installed.
+func makeOwnQueue(dir string) error {
 	postfix, _, err := lookup("postfix")
 	if err != nil {
 		return err
@@ -122,6 +121,12 @@ func makeQueue(dir string) error {
 	if err != nil {
 		return err
 	}
+	return makeQueue(dir, postfix, postdrop)
+}
+
+// makeQueue makes the tree of /etc/postfix/postfix-files in dir, which exists. "postfix check" would make it too, in two hundred shell
+// commands.
+func makeQueue(dir string, postfix, postdrop int) error {
 	for _, d := range []struct {
 		name string
 		mode fs.FileMode
@@ -218,7 +223,7 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 			return err
 		case entry.IsDir():
 			return os.MkdirAll(s.path(name), 0o755)
-		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"), strings.HasPrefix(name, "etc/sites/"), strings.HasPrefix(name, "etc/secured/"):
+		case later[name] || strings.HasPrefix(name, "etc/route/"), strings.HasPrefix(name, "etc/dns/"), strings.HasPrefix(name, "etc/sites/"), strings.HasPrefix(name, "etc/secured/"), strings.HasPrefix(name, "etc/mailservers/"):
 			return nil
 		}
 		return s.render(name, s.path(name), data)

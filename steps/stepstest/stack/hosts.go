@@ -86,6 +86,11 @@ func hosts(chain func(name string) string) []host {
 		{Name: Primary, IP: "127.0.7.1"},
 		{Name: Secondary, IP: "127.0.7.2"},
 		{Name: Resolver, IP: "127.0.7.3", Chain: chain("good"), Only: "none"},
+		{Name: CourierHost, IP: "127.0.9.1", Chain: chain("good"), Only: "none"},
+		{Name: CyrusHost, IP: "127.0.9.2", Chain: chain("good"), Only: "none"},
+		{Name: PostfixHost, IP: "127.0.9.3", Chain: chain("good"), Only: "none"},
+		{Name: Exim13Host, IP: "127.0.9.4", Chain: chain("good"), Only: "none"},
+		{Name: Exim12Host, IP: "127.0.9.5", Chain: chain("good"), Only: "none"},
 		{Name: MailProxy, IP: "127.0.4.2", Chain: chain("good"), Only: "none"},
 	}
 }

@@ -34,7 +34,7 @@ func (s *Stack) StartRoute(ctx context.Context) error {
 	} {
 		config := s.path("etc/" + r.role)
 		err := errors.Join(os.MkdirAll(config, 0o755), os.MkdirAll(s.path("route/"+r.role+"/queue/pid"), 0o755),
-			os.MkdirAll(s.path("route/"+r.role+"/data"), 0o755), makeQueue(s.path("route/"+r.role+"/queue")))
+			os.MkdirAll(s.path("route/"+r.role+"/data"), 0o755), makeOwnQueue(s.path("route/"+r.role+"/queue")))
 		if err != nil {
 			return err
 		}

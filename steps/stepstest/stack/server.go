@@ -24,6 +24,7 @@ type Server struct {
 	argv  []string
 	env   []string                      // beside that of this process
 	as    *syscall.Credential           // nil for root
+	root  string                        // its root directory, see mountRoot; empty for the usual
 	ready []func(context.Context) error // each is nil once that part of the server answers
 	done  chan struct{}                 // closed when the program has ended; nil before the first start
 	cmd   *exec.Cmd
@@ -50,7 +51,10 @@ func (s *Server) Start(ctx context.Context) error {
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), s.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.as}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.as, Chroot: s.root}
+	if s.root != "" {
+		cmd.Dir = "/"
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
@@ -48,11 +49,12 @@ type Stack struct {
 	Fail2ban   *Server // nil until StartFail2ban
 	Sites      *Sites  // nil until StartSites
 
-	hosts    []host
-	faulty   []*acceptor
-	greylist *greylist  // nil until StartRoute
-	tokenKey string     // signs what Token gives
-	issuer   *authority // signs what Certify gives
+	hosts       []host
+	mailservers []*Mailserver // that were started
+	faulty      []*acceptor
+	greylist    *greylist  // nil until StartRoute
+	tokenKey    string     // signs what Token gives
+	issuer      *authority // signs what Certify gives
 }
 
 // Start generates everything under dir, which should be empty, and starts the servers. dir is a short path, because
@@ -113,6 +115,9 @@ func (s *Stack) servers() []*Server {
 // Close stops every server. It leaves Dir, whose logs say what went on.
 func (s *Stack) Close() error {
 	err := together(s.servers(), (*Server).Stop)
+	for _, m := range slices.Clone(s.mailservers) {
+		err = errors.Join(err, m.Stop())
+	}
 	for _, a := range s.faulty {
 		err = errors.Join(err, a.close())
 	}

@@ -25,12 +25,16 @@ import (
 )
 
 const usage = `usage:
-  stack run [--dir DIR] [-- COMMAND…]  start the servers, run COMMAND beside them (or wait for Ctrl-C), stop them;
+  stack run [--dir DIR] [--mailservers] [-- COMMAND…]
+                                       start the servers, run COMMAND beside them (or wait for Ctrl-C), stop them;
                                        in the servers that "up --dir DIR" started, when there are any
-  stack up [--dir DIR]                 start the servers in the background, print DIR
+  stack up [--dir DIR] [--mailservers] start the servers in the background, print DIR
   stack down --dir DIR                 stop them
-  stack missing                        list the Debian packages that are not installed: name, tab, what they are for
+  stack missing                        list the Debian packages that are not installed: name, tab, what they are for;
+                                       and the trees that are not unpacked: directory, suites, what they are for and
+                                       packages, between tabs, where a semicolon parts packages that may conflict
 DIR has configuration, keys, queues, mailboxes, logs and a stepwatch.yml. COMMAND finds it in $STACK_DIR.
+With --mailservers there are also mail servers of other makes and generations, with a stepwatch.yml each in DIR/NAME.
 `
 
 func main() {
@@ -57,6 +61,7 @@ func run(args []string) (int, error) {
 	flags := flag.NewFlagSet("stack "+verb, flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	dir := flags.String("dir", "", "")
+	mailservers := flags.Bool("mailservers", false, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2, nil //nolint:nilerr // flag has said it
 	}
@@ -66,16 +71,19 @@ func run(args []string) (int, error) {
 	}
 	switch verb {
 	case "run":
-		return runCommand(*dir, command)
+		return runCommand(*dir, *mailservers, command)
 	case "serve": // what up runs: no terminal, and no parent that matters
-		return runCommand(*dir, nil)
+		return runCommand(*dir, *mailservers, nil)
 	case "up":
-		return 0, up(*dir)
+		return 0, up(*dir, *mailservers)
 	case "down":
 		return 0, down(*dir)
 	case "missing":
 		for _, p := range stack.Missing() {
 			fmt.Printf("%s\t%s\n", p.Name, p.Tests)
+		}
+		for _, t := range stack.MissingTrees() {
+			fmt.Printf("%s/%s\t%s\t%s\t%s\n", stack.Trees, t.Name, t.Suites, t.Tests, strings.Join(t.Sets, ";"))
 		}
 		return 0, nil
 	default:
@@ -85,9 +93,9 @@ func run(args []string) (int, error) {
 }
 
 // runCommand is called twice: in the machine's namespaces, and by Enter in the stack's own.
-func runCommand(dir string, command []string) (int, error) {
+func runCommand(dir string, mailservers bool, command []string) (int, error) {
 	if stack.Inside() {
-		return inside(dir, command)
+		return inside(dir, mailservers, command)
 	}
 	if dir != "" {
 		pid, err := holder(dir)
@@ -109,7 +117,7 @@ func runCommand(dir string, command []string) (int, error) {
 	return stack.Enter()
 }
 
-func inside(dir string, command []string) (code int, err error) {
+func inside(dir string, mailservers bool, command []string) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if dir == "" {
@@ -121,6 +129,13 @@ func inside(dir string, command []string) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, servers.Close()) }()
+	if mailservers {
+		for _, m := range servers.Mailservers() {
+			if err := m.Start(ctx); err != nil {
+				return 0, err
+			}
+		}
+	}
 	if len(command) == 0 {
 		fmt.Println("ready in", time.Since(begin).Round(time.Millisecond), "in", dir)
 		<-ctx.Done()
@@ -159,7 +174,7 @@ func execute(cmd *exec.Cmd, dir string) (int, error) {
 }
 
 // up runs "serve --dir" in the background until it says that it is ready.
-func up(dir string) error {
+func up(dir string, mailservers bool) error {
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "stack-"); err != nil {
@@ -181,7 +196,7 @@ func up(dir string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(self, "serve", "--dir", dir)
+	cmd := exec.Command(self, "serve", "--dir", dir, fmt.Sprintf("--mailservers=%t", mailservers))
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	lines, err := cmd.StdoutPipe()

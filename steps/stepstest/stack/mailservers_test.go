@@ -1,0 +1,232 @@
+//go:build linux
+
+package stack_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
+)
+
+// ability is what every mail server does, with the steps or the shipped feature that show it.
+type ability struct {
+	name    string
+	steps   string
+	shipped string                                  // file of features/mail; empty when there are steps
+	during  func(t *testing.T, m *stack.Mailserver) // starts what else happens meanwhile; nil for nothing
+	says    string                                  // of the failure that is right; empty when it passes
+}
+
+var abilities = []ability{
+	{name: "submission", shipped: "submission"},
+	{name: "round trip", shipped: "round-trip"},
+	{name: "content", shipped: "content"},
+	{name: "bounce", shipped: "bounce"},
+	{name: "MX", steps: `
+		I send a message from "alice" directly to the MX of "bob" with verified TLS
+		it is accepted within 5s
+		"bob" receives it over IMAP within 20s`},
+	{name: "AUTH PLAIN", steps: `
+		I send a message from "alice" to "bob" via 587 with AUTH PLAIN
+		"bob" receives it over IMAP via 143 within 20s`},
+	{name: "AUTH LOGIN", steps: `
+		I send a message from "alice" to "bob" via 465 with AUTH LOGIN
+		"bob" receives it over IMAP via 993 within 20s`},
+	{name: "POP3", steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it over POP3 within 20s`},
+	{name: "POP3 with STLS", steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it over POP3 via 110 within 20s`},
+	{name: "same message by IMAP and POP3", steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it over IMAP within 20s
+		"bob" receives it over POP3 within 20s
+		it is the same message each time`},
+	{name: "hops", steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it over IMAP within 20s
+		every hop used TLS
+		no hop took longer than 5s
+		the queue held it for at most 5s
+		it went through "HOST"
+		it did not go through "mx2"`},
+	{name: "state of the message", steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it over IMAP within 20s
+		it is in the inbox
+		it is not in the spam folder
+		it arrived once
+		it is unread`},
+	{name: "folder by its full name", during: filing, steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it in the folder "PREFIXLists" over IMAP within 20s`},
+	{name: "folder by the name that mail programs show", during: filing, steps: `
+		I send a message from "alice" to "bob" via 587
+		"bob" receives it in the folder "Lists" over IMAP within 20s`},
+	{name: "delivery confirmation", steps: `
+		I send a message from "alice" to "bob" via 587
+		| NOTIFY | SUCCESS |
+		"alice" receives a delivery confirmation within 20s
+		"bob" receives it over IMAP within 20s`},
+	{name: "relaying", steps: `
+		I try to send from "stepwatch@elsewhere.invalid" to "stepwatch@example.invalid" via "alice:25"
+		relaying is refused`},
+	{name: "foreign sender without a login", steps: `
+		I try to send from "stepwatch@elsewhere.invalid" to "stepwatch@example.invalid" via "alice:25"
+		it is refused at RCPT`},
+	{name: "offers of TLS", steps: `
+		STARTTLS is offered at "alice:25"
+		STARTTLS is offered at "alice:587"
+		AUTH is not offered before TLS at "alice:587"
+		AUTH is offered after TLS at "alice:465"`},
+	{name: "mailbox without a limit", says: "sets no limit for the mailbox of bob", steps: `
+		the mailbox of "bob" is less than 99 % full`},
+}
+
+// pending lists what is known to be wrong: the ability, where it is missing (a part of the servers' names), and why. It is
+// skipped with that reason. What is mended is deleted here.
+var pending = []struct{ ability, servers, why string }{
+	{"bounce", "OpenSMTPD", "a bounce of OpenSMTPD is multipart/mixed and is not recognised"},
+	{"delivery confirmation", "OpenSMTPD", "a confirmation of OpenSMTPD is multipart/mixed and is not recognised"},
+	{"relaying", "OpenSMTPD", `OpenSMTPD refuses to relay with "550 Invalid recipient", which is not recognised`},
+	{"POP3", "Cyrus", "Cyrus takes one login a minute (LOGIN-DELAY), and two are needed"},
+	{"POP3 with STLS", "Cyrus", "Cyrus takes one login a minute (LOGIN-DELAY), and two are needed"},
+	{"same message by IMAP and POP3", "Cyrus", "Cyrus takes one login a minute (LOGIN-DELAY), and two are needed"},
+	{"folder by the name that mail programs show", "Courier", "the namespace's prefix is not read"},
+	{"folder by the name that mail programs show", "Cyrus", "the namespace's prefix is not read"},
+	{"mailbox without a limit", "Courier", "an empty QUOTA answer is not read"},
+}
+
+// TestMailservers has each mail server do what every mail server does.
+func TestMailservers(t *testing.T) {
+	s := need(t)
+	before := mounts(t)
+	t.Cleanup(func() {
+		if after := mounts(t); after != before {
+			t.Errorf("mounts before:\n%s\nafter:\n%s", before, after)
+		}
+	})
+	for _, m := range s.Mailservers() {
+		t.Run(m.Name, func(t *testing.T) {
+			if err := m.Usable(); err != nil {
+				t.Skip(err)
+			}
+			t.Parallel()
+			t.Cleanup(func() {
+				if err := m.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			for _, log := range m.Logs() {
+				logs(t, filepath.Base(log))
+			}
+			if err := m.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range abilities {
+				t.Run(a.name, func(t *testing.T) { able(t, m, a) })
+			}
+		})
+	}
+}
+
+func able(t *testing.T, m *stack.Mailserver, a ability) {
+	for _, p := range pending {
+		if p.ability == a.name && strings.Contains(m.Name, p.servers) {
+			t.Skip(p.why)
+		}
+	}
+	var feature strings.Builder
+	if a.shipped != "" {
+		content := readLog(t, "../../../features/mail/"+a.shipped+".feature")
+		feature.WriteString(strings.ReplaceAll(content, "within 60s", "within 10s"))
+	} else {
+		fmt.Fprintf(&feature, "@timeout:100s\nFeature: %s\n  Scenario: %[1]s\n", a.name)
+		for line := range strings.Lines(strings.TrimSpace(a.steps)) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "|") { // a row belongs to the step above
+				line = "* " + line
+			}
+			fmt.Fprintf(&feature, "    %s\n", line)
+		}
+	}
+	path := write(t, "ability.feature", strings.NewReplacer("HOST", m.Host, "PREFIX", m.Prefix).Replace(feature.String()))
+	if a.during != nil {
+		a.during(t, m)
+	}
+	code, out := execute(t, stepwatch, "run", "--config", m.ConfigFile(), path)
+	if passed := code == 0; passed != (a.says == "") || !strings.Contains(out, a.says) {
+		t.Errorf("exit code %d, wanted %q:\n%s", code, a.says, out)
+	}
+	left, err := m.Messages()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, message := range left {
+		t.Errorf("left behind: %s:\n%s", message, readLog(t, message))
+		if err := os.Remove(message); err != nil { // not to be found by the next
+			t.Error(err)
+		}
+	}
+}
+
+// filing moves the next message of Bob's inbox to the folder Lists, as the filter of a mail program does.
+func filing(t *testing.T, m *stack.Mailserver) {
+	t.Helper()
+	moved := make(chan error, 1)
+	go func() { moved <- file(t, m) }()
+	t.Cleanup(func() {
+		if err := <-moved; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func file(t *testing.T, m *stack.Mailserver) error {
+	conn, err := (&tls.Dialer{Config: trusting(t, m.Host)}).DialContext(t.Context(), "tcp", m.Host+":993")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(conn)
+	do := func(command string) (answer string, err error) {
+		if _, err := fmt.Fprintf(conn, "a %s\r\n", command); err != nil {
+			return "", err
+		}
+		for lines.Scan() {
+			answer += lines.Text() + "\n"
+			if strings.HasPrefix(lines.Text(), "a ") {
+				return answer, nil
+			}
+		}
+		return answer, fmt.Errorf("no answer to %s: %w", command, lines.Err())
+	}
+	bob := m.Accounts[1]
+	for _, command := range []string{"LOGIN " + bob.Address + " " + bob.Password, "CREATE " + m.Prefix + "Lists"} { // which may be there
+		if _, err := do(command); err != nil {
+			return err
+		}
+	}
+	for answer := ""; !strings.Contains(answer, " EXISTS") || strings.Contains(answer, "* 0 EXISTS"); time.Sleep(20 * time.Millisecond) {
+		if answer, err = do("SELECT INBOX"); err != nil {
+			return err
+		}
+	}
+	for _, command := range []string{"COPY 1 " + m.Prefix + "Lists", `STORE 1 +FLAGS.SILENT (\Deleted)`, "EXPUNGE", "LOGOUT"} {
+		answer, err := do(command)
+		if err != nil || !strings.Contains(answer, "a OK") {
+			return fmt.Errorf("%s: %w %s", command, err, answer)
+		}
+	}
+	return nil
+}
