@@ -476,7 +476,7 @@ func TestOwnProblems(t *testing.T) {
 		`own.feature:7:5: the step has a doc string below it, but its function takes none (own_test.go:LINE)`,
 		`own.feature:11:5: "I pass" matches 2 sentences: I pass | ^I (pass)$ (agent/own_test.go:LINE)`,
 		`own.feature:12:5: "a thing" matches 2 sentences: a {word} (agent/own_test.go:LINE) | a {words} (agent/own_test.go:LINE)`,
-		`own.feature:13:5: no sentence matches "the total is 3": did you mean "the sum is {number}"?`,
+		`own.feature:13:5: no sentence matches "the total is 3": see "stepwatch steps"`,
 		`own.feature:14:5: the step has a table below it, but its function takes none (own_test.go:LINE)`,
 		`own.feature:19:5: the step has a doc string below it, but its function takes none (own_test.go:LINE)`,
 		`own.feature:24:5: the step has 1 arguments, but its function takes 2 (own_test.go:LINE)`,

@@ -9,8 +9,6 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
-	"github.com/stepwatch/stepwatch/steps"
-	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 func init() {
@@ -25,12 +23,13 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	load := loadFlags(t, f)
 	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this duration; keep it below the service_check_timeout of Nagios")
 	keep := f.String("evidence", "", "directory for the evidence of failures; its paths follow the status line (default: keep none)")
-	compat := f.Bool("compat", false, "behave like cucumber-nagios: its status line, values and counts, and its meaning of I should see (see docs/migration.md)")
+	load.compatFlag(f, "behave like cucumber-nagios: its status line, values and counts, its meaning of I should see, and its reading of quotes (see docs/migration.md)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code
 	}
 	name := "STEPWATCH"
-	if *compat {
+	compat := *load.compat
+	if compat {
 		name = "CUCUMBER"
 	}
 	began := time.Now()
@@ -40,20 +39,15 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	defer set.close()
-	if *compat {
-		web := steps.SettingsOf[httpwire.Web](set.target())
-		web.CucumberNagios = true
-		set.target().Set(web)
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
 	defer cancel()
 	runner := set.runner()
 	results := make([]*result.Result, 0, len(set.plans))
 	for _, plan := range set.plans {
-		results = append(results, runner.Run(ctx, plan, agent.Occasion{Begin: *compat}))
+		results = append(results, runner.Run(ctx, plan, agent.Occasion{Begin: compat}))
 	}
 	var code int
-	if *compat {
+	if compat {
 		code = exporters.CucumberNagios(t.out, results, time.Since(began))
 	} else {
 		code = exporters.Nagios(t.out, results)

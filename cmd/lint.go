@@ -56,6 +56,7 @@ const (
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
 	load := loadFlags(t, f)
+	load.compatFlag(f, "read the steps as check --compat does")
 	format := f.String("format", "text", "text, json, sarif or github")
 	if code, done := parse(t, f, "PATH…", args, exitNotRun); done {
 		return code
@@ -212,7 +213,7 @@ func passwords(step features.Step) []finding {
 // explain adds the other similar sentences to the message of an undefined step.
 func explain(err error) string {
 	var undefined *steps.UndefinedError
-	if errors.As(err, &undefined) && undefined.Write == "" && len(undefined.Nearest) > 1 {
+	if errors.As(err, &undefined) && undefined.Write == "" && undefined.Swallowing == "" && len(undefined.Nearest) > 1 {
 		return fmt.Sprintf("%v (or: %s)", err, strings.Join(undefined.Nearest[1:], " | "))
 	}
 	return err.Error()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/stepwatch/stepwatch/steps/builtin"
 	"slices"
 	"strings"
 
@@ -17,12 +16,15 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/builtin"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 // loader has the flags of all verbs that take feature files: --config and --tags.
 type loader struct {
 	config *string
 	tags   *string
+	compat *bool // nil for verbs without this flag
 	glue   []cucumber.Glue
 }
 
@@ -32,6 +34,11 @@ func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
 		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, if it exists)"),
 		tags:   f.StringP("tags", "t", "", `only scenarios with these tags: "@mail and not @slow"`),
 	}
+}
+
+// compatFlag adds the flag of the verbs that read features as cucumber-nagios does.
+func (l *loader) compatFlag(f *pflag.FlagSet, usage string) {
+	l.compat = f.Bool("compat", false, usage)
 }
 
 // set is a configuration with the plans of the requested features.
@@ -54,6 +61,11 @@ func (l *loader) read(paths []string) (*set, error) {
 	c, err := config.Load(*l.config)
 	if err != nil {
 		return nil, err
+	}
+	web := steps.SettingsOf[httpwire.Web](c.Target)
+	if l.compat != nil && *l.compat {
+		web.CucumberNagios = true
+		c.Target.Set(web)
 	}
 	if len(paths) == 0 {
 		paths = c.Features
@@ -103,7 +115,11 @@ func newSet(c *config.Config, loaded *features.Set, glue []cucumber.Glue) (*set,
 		return nil, err
 	}
 	s := &set{config: c, own: own, warnings: loaded.Warnings, sentences: loaded.Sentences, partial: loaded.Partial}
-	s.library, s.mistakes = builtin.Library().With(own.Definitions()...).Define(loaded.Sentences)
+	language := builtin.Library()
+	if steps.SettingsOf[httpwire.Web](c.Target).CucumberNagios {
+		language = language.Compat()
+	}
+	s.library, s.mistakes = language.With(own.Definitions()...).Define(loaded.Sentences)
 	for _, scenario := range loaded.Scenarios() {
 		s.plans = append(s.plans, agent.NewPlan(scenario, s.library, c.Defaults))
 	}

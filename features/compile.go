@@ -261,6 +261,11 @@ func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 	s.Policy = c.policy(inherited)
 
 	s.Steps = c.steps(steps, u.pickle.Steps)
+	if u.row != nil {
+		for i, written := range steps {
+			s.Steps[i].Values = values(written.Text, s.Steps[i].Text, u.examples.TableHeader, u.row)
+		}
+	}
 	return s
 }
 
@@ -292,6 +297,58 @@ func (c *compiler) steps(steps []*messages.Step, pickle []*messages.PickleStep) 
 			}
 		}
 		all[i] = step
+	}
+	return all
+}
+
+// values returns the parts of a step's text that a row filled in: from, to. It fills in the row like the compiler of pickles,
+// column by column. A result other than text would be a fault; then it returns none, and the whole text counts as written.
+func values(written, text string, header, row *messages.TableRow) (all [][2]int) {
+	if !strings.Contains(written, "<") {
+		return nil
+	}
+	// The filled parts are marked byte by byte, because a later column may fill in a part of an earlier cell.
+	filled, marks := written, make([]bool, len(written))
+	var empty []int // places of cells without text
+	for i, column := range header.Cells {
+		placeholder, cell := "<"+column.Value+">", row.Cells[i].Value
+		var b strings.Builder
+		var next []bool
+		from := 0
+		for {
+			at := strings.Index(filled[from:], placeholder)
+			if at < 0 {
+				break
+			}
+			at += from
+			b.WriteString(filled[from:at] + cell)
+			next = append(next, marks[from:at]...)
+			if cell == "" {
+				empty = append(empty, len(next))
+			}
+			for range len(cell) {
+				next = append(next, true)
+			}
+			from = at + len(placeholder)
+		}
+		b.WriteString(filled[from:])
+		filled, marks = b.String(), append(next, marks[from:]...)
+	}
+	if filled != text {
+		return nil
+	}
+	for i := 0; i < len(marks); i++ {
+		if !marks[i] {
+			continue
+		}
+		from := i
+		for i < len(marks) && marks[i] {
+			i++
+		}
+		all = append(all, [2]int{from, i})
+	}
+	if len(empty) == 1 && len(all) == 0 { // more would have to follow the later columns
+		all = [][2]int{{empty[0], empty[0]}}
 	}
 	return all
 }

@@ -45,11 +45,12 @@ type Sentence struct {
 
 // Step is one step of a compiled scenario.
 type Step struct {
-	Keyword   string // as written, trimmed: "Given", "Und", "*"
-	Text      string // placeholders filled
-	Label     string // the text as written, placeholders unfilled, with " (2)" after a second occurrence in the scenario
-	Path      string // of its file
-	Type      string // "Context", "Action", "Outcome" as Given, When and Then say in any language, And and But after them; "Unknown" for *
+	Keyword   string   // as written, trimmed: "Given", "Und", "*"
+	Text      string   // placeholders filled
+	Values    [][2]int // the parts of Text, from and to, that the row of an outline filled in, in order
+	Label     string   // the text as written, placeholders unfilled, with " (2)" after a second occurrence in the scenario
+	Path      string   // of its file
+	Type      string   // "Context", "Action", "Outcome" as Given, When and Then say in any language, And and But after them; "Unknown" for *
 	Line      int
 	Column    int
 	DocString *DocString // or nil

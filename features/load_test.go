@@ -68,8 +68,8 @@ Funktionalität: Post
 	bob := []Step{
 		{Keyword: "Angenommen", Text: `the accounts "alice"`, Label: `the accounts "alice"`, Path: "x.feature", Type: "Context", Line: 8, Column: 5},
 		{Keyword: "Und", Text: "the port 587", Label: "the port 587", Path: "x.feature", Type: "Context", Line: 13, Column: 7},
-		{Keyword: "Wenn", Text: "I send to bob:", Label: "I send to <wen>:", Path: "x.feature", Type: "Action", Line: 17, Column: 7, DocString: &DocString{"json", `{"an": "bob"}`}},
-		{Keyword: "Und", Text: "I send to bob:", Label: "I send to <wen>: (2)", Path: "x.feature", Type: "Action", Line: 21, Column: 7, Table: [][]string{{"an", "als"}, {"bob", "Kopie"}}},
+		{Keyword: "Wenn", Text: "I send to bob:", Values: [][2]int{{10, 13}}, Label: "I send to <wen>:", Path: "x.feature", Type: "Action", Line: 17, Column: 7, DocString: &DocString{"json", `{"an": "bob"}`}},
+		{Keyword: "Und", Text: "I send to bob:", Values: [][2]int{{10, 13}}, Label: "I send to <wen>: (2)", Path: "x.feature", Type: "Action", Line: 21, Column: 7, Table: [][]string{{"an", "als"}, {"bob", "Kopie"}}},
 		{Keyword: "*", Text: "it is accepted", Label: "it is accepted", Path: "x.feature", Type: "Unknown", Line: 24, Column: 7},
 	}
 	want := &Set{Features: []*Feature{{

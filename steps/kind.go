@@ -23,6 +23,10 @@ type Kind struct {
 	Means   string // meaning of the value, in one line for the catalogue
 	Pattern string // regular expression of the value alone, without capturing groups
 
+	// Compat is the pattern in a project of cucumber-nagios, in which a text may contain the quotes around it; empty means
+	// Pattern.
+	Compat string
+
 	// Quote is written on both sides of the value. Bare makes it optional. Double quotes belong to the value when lint
 	// proposes how to write a step.
 	Quote string
@@ -60,7 +64,7 @@ var kinds = make(map[string]*Kind)
 // RegisterKind adds a kind of parameter. It is called from init, in any order: only libraries use the kinds. It panics if
 // the name is empty or already used, or if the kind does not match its own sample: these are mistakes in the program.
 func RegisterKind(k Kind) {
-	k.whole = regexp.MustCompile("^(?:" + k.group() + ")$")
+	k.whole = regexp.MustCompile("^(?:" + k.group(true) + ")$")
 	switch _, taken := kinds[k.Name]; {
 	case !kindName.MatchString(k.Name):
 		panic(fmt.Sprintf("steps: %q is not a valid name for a kind of parameter", k.Name))
@@ -88,14 +92,19 @@ func Kinds() []Kind {
 }
 
 // group returns the pattern of the value without quotes, as the only group of a regular expression.
-func (k *Kind) group() string { return "(" + k.Pattern + ")" }
+func (k *Kind) group(compat bool) string {
+	if compat && k.Compat != "" {
+		return "(" + k.Compat + ")"
+	}
+	return "(" + k.Pattern + ")"
+}
 
 // pattern returns the pattern of the parameter: the group between the quotes.
-func (k *Kind) pattern() string {
+func (k *Kind) pattern(compat bool) string {
 	if k.Bare {
-		return k.Quote + "?" + k.group() + k.Quote + "?"
+		return k.Quote + "?" + k.group(compat) + k.Quote + "?"
 	}
-	return k.Quote + k.group() + k.Quote
+	return k.Quote + k.group(compat) + k.Quote
 }
 
 // matches reports whether the kind accepts a value.
@@ -105,10 +114,10 @@ func (k *Kind) matches(value string) bool { return k.whole.MatchString(value) }
 func (k *Kind) quoted() bool { return k.Quote == `"` && !k.Bare }
 
 // withKinds replaces the names in braces in a regular expression with the patterns of their kinds.
-func withKinds(pattern string) string {
+func withKinds(pattern string, compat bool) string {
 	return placeholder.ReplaceAllStringFunc(pattern, func(written string) string {
 		if k, known := kinds[written[1:len(written)-1]]; known {
-			return k.pattern()
+			return k.pattern(compat)
 		}
 		return written // a repetition count or a character class
 	})
@@ -156,7 +165,7 @@ const plainKind = "text"
 // The kinds that belong to no subject. Every other kind is in the file of its subject.
 func init() {
 	for _, k := range []Kind{
-		{Name: plainKind, Means: "any text", Pattern: `.*`, Quote: `"`, Sample: "text"},
+		{Name: plainKind, Means: `any text; a quote in it is \", or the text is in single quotes`, Pattern: `[^"]*`, Compat: `.*`, Quote: `"`, Sample: "text"},
 		{Name: "words", Means: "any text, written without quotes", Pattern: `.*`},
 		{Name: "word", Means: "one word of letters, digits, underscores and hyphens", Pattern: `\w[\w-]*`,
 			Sample: "word", Proposed: 4},
@@ -181,7 +190,7 @@ func init() {
 		{Name: "port", Means: "a port number, 1 to 65535", Pattern: `\d+`, Sample: "25",
 			Check: func(a Args, i int, _ Known) error { _, err := a.Port(i); return err }},
 		{Name: "url", Means: "the address of a page: an http or https URL, or one relative to the current page",
-			Pattern: `\S*?`, Quote: `"`, Bare: true, Sample: "text",
+			Pattern: `[^\s"]*`, Compat: `\S*?`, Quote: `"`, Bare: true, Sample: "text",
 			Check: func(a Args, i int, _ Known) error { return checkAddress(a.Text(i)) }},
 		{Name: "file", Means: "the path of a file, relative to the feature file", Pattern: `[^"]+`, Quote: `"`,
 			Sample: "name", File: true, Check: checkFile, Rule: RuleMissingFile},

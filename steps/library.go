@@ -22,6 +22,7 @@ type Definition struct {
 	Area     string // chapter of the catalogue: "web", "mail"
 	Sentence string // the sentence with its parameters in braces: `I follow {text}`
 	Pattern  string // regular expression, only if the sentence alone does not match every text; one group or {kind} for each parameter
+	Compat   string // the same in a project of cucumber-nagios; empty means Pattern
 	Does     string // its action and the reasons to fail, in one or two sentences
 	Measures string // what its duration includes, its phases and measurements; empty if the duration alone is clear
 	Example  string // a step as an author writes it; a test checks that it matches
@@ -54,9 +55,12 @@ type Definition struct {
 	// Kinds has the kinds of the parameters if Sentence has no braces with them.
 	Kinds []string
 
-	params   []*Kind   // nil if the kind is unknown
-	patterns []pattern // of Sentence, then of Also
-	own      *composed // the steps of a sentence that an operator defined
+	params   []*Kind               // nil if the kind is unknown
+	patterns []pattern             // of Sentence, then of Also
+	compat   []pattern             // the same in a project of cucumber-nagios
+	unquoted func() *regexp.Regexp // matches the sentence if its values lack their quotes; for messages; may be nil
+	raw      bool                  // a team's own Go step: its pattern matches the text as written
+	own      *composed             // the steps of a sentence that an operator defined
 }
 
 // pattern is a pattern for the text of a step.
@@ -64,6 +68,8 @@ type pattern struct {
 	text    string
 	opening string                // prefix of every text that it matches
 	matcher func() *regexp.Regexp // compiled on first use: a library has hundreds, a feature uses few
+
+	beginning func() *regexp.Regexp // matches the beginning of a text, up to the end of a word; for messages
 }
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
@@ -78,39 +84,51 @@ func (d *Definition) prepare() error {
 		}
 		d.params = append(d.params, k)
 	}
-	if d.Pattern == "" {
-		d.addSentence(d.Sentence)
-	} else {
-		pattern := withKinds(d.Pattern)
-		d.addPattern(pattern, literalOpening(pattern))
-	}
-	for _, also := range d.Also {
-		if written, isPattern := strings.CutPrefix(also, "/"); isPattern {
-			written = withKinds(strings.TrimSuffix(written, "/"))
-			d.addPattern(written, literalOpening(written))
-		} else {
-			d.addSentence(also)
-		}
-	}
+	d.patterns, d.compat = d.read(false), d.read(true)
+	d.unquoted = d.withoutQuotes()
 	return nil
 }
 
-// addSentence adds the pattern of a sentence.
-func (d *Definition) addSentence(sentence string) {
+// read returns the patterns of the sentence and of Also.
+func (d *Definition) read(compat bool) []pattern {
+	var all []pattern
+	switch {
+	case compat && d.Compat != "":
+		all = append(all, d.newPattern(withKinds(d.Compat, compat)))
+	case d.Pattern != "":
+		all = append(all, d.newPattern(withKinds(d.Pattern, compat)))
+	default:
+		all = append(all, d.ofSentence(d.Sentence, compat))
+	}
+	for _, also := range d.Also {
+		if written, isPattern := strings.CutPrefix(also, "/"); isPattern {
+			all = append(all, d.newPattern(withKinds(strings.TrimSuffix(written, "/"), compat)))
+		} else {
+			all = append(all, d.ofSentence(also, compat))
+		}
+	}
+	return all
+}
+
+// ofSentence returns the pattern of a sentence.
+func (d *Definition) ofSentence(sentence string, compat bool) pattern {
 	opening, _, _ := strings.Cut(sentence, "{")
 	var text strings.Builder
 	rest := sentence
 	for _, m := range placeholder.FindAllStringSubmatch(sentence, -1) {
 		before, after, _ := strings.Cut(rest, m[0])
-		text.WriteString(regexp.QuoteMeta(before) + kinds[m[1]].pattern())
+		text.WriteString(regexp.QuoteMeta(before) + kinds[m[1]].pattern(compat))
 		rest = after
 	}
-	d.addPattern("^"+text.String()+regexp.QuoteMeta(rest)+"$", opening)
+	p := d.newPattern("^" + text.String() + regexp.QuoteMeta(rest) + "$")
+	p.opening = opening
+	return p
 }
 
-func (d *Definition) addPattern(text, opening string) {
+// newPattern returns a pattern of the definition, which is compiled later.
+func (d *Definition) newPattern(text string) pattern {
 	sentence, groups := d.Sentence, len(d.params)
-	d.patterns = append(d.patterns, pattern{text, opening, sync.OnceValue(func() *regexp.Regexp {
+	return pattern{text: text, opening: literalOpening(text), matcher: sync.OnceValue(func() *regexp.Regexp {
 		re, err := regexp.Compile(text)
 		if err != nil {
 			panic(fmt.Sprintf("steps: sentence %q: %v", sentence, err))
@@ -119,8 +137,17 @@ func (d *Definition) addPattern(text, opening string) {
 			panic(fmt.Sprintf("steps: sentence %q has %d parameters, its pattern %s %d groups", sentence, groups, text, re.NumSubexp()))
 		}
 		return re
-	})})
+	}), beginning: sync.OnceValue(func() *regexp.Regexp {
+		re, err := regexp.Compile(strings.TrimSuffix(text, "$") + `(?:\s|$)`)
+		if err != nil || text == strings.TrimSuffix(text, "$") {
+			return never
+		}
+		return re
+	})}
 }
+
+// never matches no text.
+var never = regexp.MustCompile(`[^\s\S]`)
 
 // literalOpening returns the literal prefix of a pattern that is anchored at the start. It may return a shorter prefix.
 func literalOpening(pattern string) string {
@@ -164,17 +191,47 @@ func (d *Definition) Matchers() []*regexp.Regexp {
 	return matchers
 }
 
-// match returns the positions of the groups of the first pattern that matches text, as FindStringSubmatchIndex does, or nil.
-func (d *Definition) match(text string) []int {
-	for _, p := range d.patterns {
+// match returns the positions of the groups of the first pattern that matches, as FindStringSubmatchIndex does, or nil.
+func (d *Definition) match(r reading) []int {
+	patterns, text := d.patterns, r.marked
+	switch {
+	case d.raw && r.single:
+		return nil
+	case d.raw:
+		text = r.written
+	case r.compat:
+		patterns = d.compat
+	}
+	for _, p := range patterns {
 		if !strings.HasPrefix(text, p.opening) {
 			continue
 		}
-		if at := p.matcher().FindStringSubmatchIndex(text); at != nil {
+		if at := p.matcher().FindStringSubmatchIndex(text); at != nil && d.balanced(r, at) {
 			return at
 		}
 	}
 	return nil
+}
+
+// balanced reports whether each value whose quotes are optional has both or none.
+func (d *Definition) balanced(r reading, at []int) bool {
+	if r.compat || d.raw {
+		return true
+	}
+	for i, k := range d.params {
+		if k != nil && k.Bare && at[2*i+2] >= 0 && !r.balanced(at[2*i+2], at[2*i+3]) {
+			return false
+		}
+	}
+	return true
+}
+
+// accepts reports whether a text means the definition. values is that of read.
+func (d *Definition) accepts(text string, values [][2]int, compat bool) bool {
+	if compat {
+		return d.match(reading{written: text, marked: text, compat: true}) != nil
+	}
+	return d.match(read(text, values, false)) != nil || d.match(read(text, values, true)) != nil
 }
 
 // Bound is a step with the definition that it matches.
@@ -237,12 +294,22 @@ func (b *Bound) NeedsBrowser() *Definition {
 }
 
 // Library is a set of definitions. It is immutable, so any number of goroutines may use it.
-type Library struct{ definitions []*Definition }
+type Library struct {
+	definitions []*Definition
+	compat      bool
+	near        *suggester // finds the sentences to suggest for an undefined step
+}
+
+// Compat returns the library for a project of cucumber-nagios: a text in quotes extends to the last quote that the sentence
+// allows, and a backslash before a quote belongs to the text.
+func (l *Library) Compat() *Library {
+	return &Library{definitions: l.definitions, compat: true, near: l.near}
+}
 
 // NewLibrary returns a library. It panics if a sentence is malformed or if two have the same sentence or pattern: that is a
 // mistake in the program and occurs at every start.
 func NewLibrary(definitions ...Definition) *Library {
-	l := &Library{definitions: make([]*Definition, 0, len(definitions))}
+	l := &Library{definitions: make([]*Definition, 0, len(definitions)), near: new(suggester)}
 	seen := make(map[string]bool, 2*len(definitions))
 	for _, d := range definitions {
 		if err := d.prepare(); err != nil {
@@ -272,10 +339,11 @@ func Register(definitions ...Definition) { builtin = append(builtin, definitions
 // With returns a library that also has a team's own definitions, which have only a Pattern. They may collide with each
 // other and with the rest: a step that matches two of them is ambiguous.
 func (l *Library) With(own ...Definition) *Library {
-	with := &Library{definitions: slices.Clip(slices.Clone(l.definitions))}
+	with := &Library{definitions: slices.Clip(slices.Clone(l.definitions)), compat: l.compat, near: new(suggester)}
 	for _, d := range own {
 		d.params = make([]*Kind, regexp.MustCompile(d.Pattern).NumSubexp())
-		d.addPattern(d.Pattern, literalOpening(d.Pattern))
+		d.patterns = []pattern{d.newPattern(d.Pattern)}
+		d.compat, d.raw = d.patterns, true
 		with.definitions = append(with.definitions, &d)
 	}
 	return with
@@ -329,12 +397,26 @@ type UndefinedError struct {
 	Step    features.Step
 	Nearest []string
 	Write   string // the text that would match, if only quotes, blanks or the like are wrong; empty otherwise
+
+	// Swallowing is the sentence that would match if its text could extend over its closing quote, and Begins is one that
+	// the step begins with. Beyond is what is after them. At most one of the two is set.
+	Swallowing, Begins, Beyond string
 }
 
 // Error returns a message with the nearest sentence.
 func (e *UndefinedError) Error() string {
-	if e.Write != "" {
+	switch {
+	case e.Write != "":
 		return fmt.Sprintf("no sentence matches %q: write %s", e.Step.Text, e.Write)
+	case e.Swallowing != "":
+		message := fmt.Sprintf("no sentence matches %q: a text ends at its closing quote, and after it %q has no `%s`",
+			e.Step.Text, e.Swallowing, strings.TrimSpace(e.Beyond))
+		if len(e.Nearest) > 0 && e.Nearest[0] != e.Swallowing {
+			return message + fmt.Sprintf(`: did you mean %q? (A quote inside a text is written \".)`, e.Nearest[0])
+		}
+		return message + `: write another step for it, or \" for a quote inside a text`
+	case e.Begins != "" && (len(e.Nearest) == 0 || e.Nearest[0] == e.Begins):
+		return fmt.Sprintf("no sentence matches %q: %q ends before `%s`: write another step for it", e.Step.Text, e.Begins, strings.TrimSpace(e.Beyond))
 	}
 	if len(e.Nearest) == 0 {
 		return fmt.Sprintf("no sentence matches %q: see \"stepwatch steps\"", e.Step.Text)
@@ -369,37 +451,65 @@ func (d *Definition) named() string {
 // match is a definition that a text matches, with the values that its pattern captured.
 type match struct {
 	definition *Definition
+	reading    reading
 	captured   []string
 	groups     [][2]int // where in the text; negative for what is not there
 }
 
-// matches gives the definitions that a step of a type means by its text: those whose parameters hold no quotes, when there
-// are any, since a text with quotes in it may also be read as one long parameter.
-func (l *Library) matches(text, stepType string) []match {
+// matches gives the definitions that a step of a type means by its text. Texts in single quotes count only if the step
+// means nothing else: some sentences are written with single quotes. values is that of read.
+func (l *Library) matches(text string, values [][2]int, stepType string) []match {
+	if l.compat {
+		return l.fewest(l.find(reading{written: text, marked: text, compat: true}, stepType))
+	}
+	first := read(text, values, false)
+	found := l.find(first, stepType)
+	if len(found) == 0 && strings.Contains(text, "'") {
+		if r := read(text, values, true); r.marked != first.marked {
+			found = l.find(r, stepType)
+		}
+	}
+	return l.fewest(found)
+}
+
+// find gives the definitions that match a text.
+func (l *Library) find(r reading, stepType string) []match {
 	var found []match
 	for _, d := range l.definitions {
-		at := d.match(text)
+		at := d.match(r)
 		if at == nil || !d.means(stepType) {
 			continue
 		}
-		m := match{definition: d}
+		m := match{definition: d, reading: r}
 		for i := 2; i < len(at); i += 2 {
 			value := ""
-			if at[i] >= 0 {
-				value = text[at[i]:at[i+1]]
-			} else if d.own != nil {
+			switch {
+			case at[i] < 0 && d.own != nil:
 				value = d.own.slots[i/2-1].fallback
+			case at[i] < 0:
+			case d.raw:
+				value = r.written[at[i]:at[i+1]]
+			default:
+				value = r.value(at[i], at[i+1])
 			}
 			m.captured = append(m.captured, value)
 			m.groups = append(m.groups, [2]int{at[i], at[i+1]})
 		}
 		found = append(found, m)
 	}
+	return found
+}
+
+// fewest gives those whose parameters extend over no quotes, when there are any: a text with quotes in it may also be read
+// as one long parameter in a project of cucumber-nagios, and by a team's own pattern.
+func (l *Library) fewest(found []match) []match {
 	if len(found) < 2 {
 		return found
 	}
 	plain := slices.DeleteFunc(slices.Clone(found), func(m match) bool {
-		return slices.ContainsFunc(m.captured, func(value string) bool { return strings.Contains(value, `"`) })
+		return slices.ContainsFunc(m.groups, func(at [2]int) bool {
+			return at[0] >= 0 && strings.Contains(m.reading.marked[at[0]:at[1]], `"`)
+		})
 	})
 	if len(plain) > 0 {
 		return plain
@@ -419,10 +529,10 @@ func ambiguous(text string, found []match) error {
 // Bind finds the definition that a step matches, and binds the nested steps. The error is an *UndefinedError, an
 // *AmbiguousError, an *ArgumentError, an *OwnError, or explains why the values of the step do not fit.
 func (l *Library) Bind(step features.Step) (*Bound, error) {
-	found := l.matches(step.Text, step.Type)
+	found := l.matches(step.Text, step.Values, step.Type)
 	switch len(found) {
 	case 0:
-		return nil, &UndefinedError{Step: step, Nearest: l.nearest(step.Text), Write: l.almost(step.Text, step.Type)}
+		return nil, l.undefined(step)
 	case 1:
 	default:
 		return nil, ambiguous(step.Text, found)
@@ -441,32 +551,8 @@ func (l *Library) Bind(step features.Step) (*Bound, error) {
 	return b, nil
 }
 
-// nearest returns up to three sentences that are similar to a text, the best first. It ignores values and compares letters
-// and words with equal weight: "I goto" is near by its letters, "I see" by its words. It drops sentences with little in common.
-func (l *Library) nearest(text string) []string {
-	wanted := strings.ToLower(vague.ReplaceAllString(text, "{}"))
-	type candidate struct {
-		sentence string
-		distance float64
-	}
-	var candidates []candidate
-	for _, d := range l.definitions {
-		outline := strings.ToLower(d.outline())
-		letters, words := []rune(outline), strings.Fields(outline)
-		if distance := unlike([]rune(wanted), letters, levenshtein) + unlike(strings.Fields(wanted), words, wordDistance); distance < 0.9 {
-			candidates = append(candidates, candidate{d.Sentence, distance})
-		}
-	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
-	sentences := make([]string, 0, 3)
-	for _, c := range candidates[:min(3, len(candidates))] {
-		sentences = append(sentences, c.sentence)
-	}
-	return sentences
-}
-
 // vague matches the values in a step.
-var vague = regexp.MustCompile(`"[^"]*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)*(?:ms|s|m|h|d)?\b`)
+var vague = regexp.MustCompile(`"(?:\\"|[^"])*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)*(?:ms|s|m|h|d)?\b`)
 
 // outline returns the sentence without its parameters and optional parts.
 func (d *Definition) outline() string {
@@ -480,41 +566,6 @@ var (
 	ownPlaceholder = regexp.MustCompile(`"<[^>]*>"|'<[^>]*>'|<[^>]*>`)
 	optionalPart   = regexp.MustCompile(`\[[^\]]*\]`)
 )
-
-// unlike returns the distance divided by the length of the longer argument.
-func unlike[T any, N int | float64](a, b []T, distance func(a, b []T) N) float64 {
-	return float64(distance(a, b)) / float64(max(1, len(a), len(b)))
-}
-
-// wordDistance returns the cost to turn a into b by inserting words, removing words and correcting slips. A small word
-// costs half as much as another.
-func wordDistance(a, b []string) float64 {
-	cost := func(word string) float64 {
-		if slices.Contains(small, word) {
-			return 0.5
-		}
-		return 1
-	}
-	row := make([]float64, len(b)+1)
-	for j, word := range b {
-		row[j+1] = row[j] + cost(word)
-	}
-	for _, from := range a {
-		diagonal := row[0]
-		row[0] += cost(from)
-		for j, to := range b {
-			change := cost(from) + cost(to)
-			if slips, size := levenshtein([]rune(from), []rune(to)), max(len(from), len(to)); slips*3 <= size {
-				change = float64(slips) / float64(size)
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+change, row[j+1]+cost(from), row[j]+cost(to))
-		}
-	}
-	return row[len(b)]
-}
-
-// small has the words that contribute little to the meaning of a sentence.
-var small = strings.Fields("a an and are at be been by for from has have i in is it of on should that the to with")
 
 // levenshtein returns the least number of letters to insert, remove or change to turn a into b.
 func levenshtein(a, b []rune) int {

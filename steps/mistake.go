@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -163,46 +164,53 @@ func (l *Library) almost(text, kind string) string {
 	}
 	for _, candidate := range []string{plain, other} {
 		for _, candidate := range []string{candidate, strings.TrimRight(candidate, ".,;!"), singleQuoted.ReplaceAllString(candidate, ` "$1"`)} {
-			if candidate != text && len(l.matches(candidate, kind)) > 0 {
+			if candidate != text && len(l.matches(candidate, nil, kind)) > 0 {
 				return candidate
 			}
 		}
 	}
 	for _, d := range l.definitions {
-		if candidate := d.withQuotes(plain); candidate != "" && len(l.matches(candidate, kind)) > 0 {
+		if candidate := d.withQuotes(plain); candidate != "" && len(l.matches(candidate, nil, kind)) > 0 {
 			return candidate
 		}
 	}
 	return ""
 }
 
+// withoutQuotes returns the pattern of the sentence with and without quotes around its parameters, or nil if no parameter
+// has quotes.
+func (d *Definition) withoutQuotes() func() *regexp.Regexp {
+	if d.Pattern != "" || !slices.ContainsFunc(d.params, (*Kind).quoted) {
+		return nil
+	}
+	return sync.OnceValue(func() *regexp.Regexp {
+		var pattern strings.Builder
+		last := 0
+		for i, at := range placeholder.FindAllStringIndex(d.Sentence, -1) {
+			kind := d.params[i].pattern(false)
+			if d.params[i].quoted() {
+				kind = `("[^"]*"|[^"'\s]*[^"'\sa-z][^"'\s]*)`
+			}
+			pattern.WriteString(regexp.QuoteMeta(d.Sentence[last:at[0]]) + kind)
+			last = at[1]
+		}
+		return regexp.MustCompile("^" + pattern.String() + regexp.QuoteMeta(d.Sentence[last:]) + "$")
+	})
+}
+
 // withQuotes adds the missing quotes around parameters so that a text matches the sentence, or returns "". It does not quote
 // a word in lower case, which may belong to another sentence.
 func (d *Definition) withQuotes(text string) string {
-	opening, _, _ := strings.Cut(d.Sentence, "{")
-	if d.Pattern != "" || d.own != nil || !strings.HasPrefix(text, opening) {
+	if d.unquoted == nil || !strings.HasPrefix(text, d.patterns[0].opening) {
 		return ""
 	}
-	var pattern strings.Builder
-	last := 0
-	for i, at := range placeholder.FindAllStringIndex(d.Sentence, -1) {
-		kind := d.params[i].pattern()
-		if d.params[i].quoted() {
-			kind = `("[^"]*"|[^"'\s]*[^"'\sa-z][^"'\s]*)`
-		}
-		pattern.WriteString(regexp.QuoteMeta(d.Sentence[last:at[0]]) + kind)
-		last = at[1]
-	}
-	re, err := regexp.Compile("^" + pattern.String() + regexp.QuoteMeta(d.Sentence[last:]) + "$")
-	if err != nil {
-		return ""
-	}
+	re := d.unquoted()
 	groups := re.FindStringSubmatchIndex(text)
 	if groups == nil {
 		return ""
 	}
 	var b strings.Builder
-	last = 0
+	last := 0
 	for i, kind := range d.params {
 		from, to := groups[2*i+2], groups[2*i+3]
 		if value := text[from:to]; kind.quoted() && !strings.HasPrefix(value, `"`) {

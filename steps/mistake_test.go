@@ -120,7 +120,6 @@ func TestUndefinedSaysHowToWriteIt(t *testing.T) {
 		`I should see welcome`:           "",
 		`I follow “Contact”`:             `I follow "Contact"`,
 		`I follow „Contact“`:             `I follow "Contact"`,
-		`I follow 'Contact'`:             `I follow "Contact"`,
 		`I follow "Contact".`:            `I follow "Contact"`,
 		`i follow "Contact"`:             `I follow "Contact"`,
 		"I\u00a0follow \"Contact\"":      `I follow "Contact"`,

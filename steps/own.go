@@ -15,12 +15,10 @@ import (
 
 // Sentences that operators make of other sentences, in scenarios tagged @step.
 
-// withoutQuotes restricts a pattern to texts without quotes.
-var withoutQuotes = strings.NewReplacer(`"(.*)"`, `"([^"]*)"`, `'(.*)'`, `'([^']*)'`)
-
 // composed is the definition of such a sentence.
 type composed struct {
 	sentence *features.Sentence
+	compat   bool   // in a project of cucumber-nagios
 	slots    []slot // in the order of the pattern's groups
 	steps    []ownStep
 	doc      bool  // it passes on the doc string of the step that uses it
@@ -74,7 +72,7 @@ func (l *Library) Define(sentences []*features.Sentence) (*Library, []features.P
 	if len(sentences) == 0 {
 		return l, nil
 	}
-	d := definer{library: &Library{definitions: slices.Clone(l.definitions)}}
+	d := definer{library: &Library{definitions: slices.Clone(l.definitions), compat: l.compat, near: new(suggester)}}
 	for _, s := range sentences {
 		d.read(s)
 	}
@@ -108,24 +106,27 @@ func (d *definer) fail(o *composed, line, column int, cause error) {
 
 // read reads a sentence: its text, and the placeholders in its steps.
 func (d *definer) read(s *features.Sentence) {
-	o := &composed{sentence: s}
-	pattern, slots, err := readSentence(s.Text)
+	o := &composed{sentence: s, compat: d.library.compat}
+	expression, slots, err := readSentence(s.Text, false)
 	if err != nil {
 		d.fail(o, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
 		return
 	}
 	o.slots = slots
 	def := &Definition{Area: cmp.Or(s.Feature, "own sentences"), Sentence: s.Text, File: s.Path, Line: s.Line, own: o}
-	if _, err := regexp.Compile(pattern); err != nil {
+	if _, err := regexp.Compile(expression); err != nil {
 		d.fail(o, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
 		return
 	}
 	for _, slot := range slots {
 		def.params = append(def.params, slot.kind)
 	}
-	// First without quotes in texts, so that optional parts are found.
-	def.addPattern(withoutQuotes.Replace(pattern), literalOpening(pattern))
-	def.addPattern(pattern, literalOpening(pattern))
+	def.patterns = []pattern{def.newPattern(expression)}
+	if d.library.compat {
+		// First without quotes in texts, so that optional parts are found.
+		open, _, _ := readSentence(s.Text, true)
+		def.compat = []pattern{def.patterns[0], def.newPattern(open)}
+	}
 	used := make([]bool, len(slots))
 	valid := true
 	for _, written := range s.Steps {
@@ -290,10 +291,10 @@ func (d *definer) bindSteps(def *Definition) {
 
 func (d *definer) bindStep(o *composed, step *ownStep) error {
 	text, begins := step.text.sampled(o.slots)
-	found := d.library.matches(text, step.written.Type)
+	found := d.library.matches(text, nil, step.written.Type)
 	switch len(found) {
 	case 0:
-		undefined := &UndefinedError{Step: step.written, Nearest: d.library.nearest(step.written.Text), Write: d.library.almost(step.written.Text, step.written.Type)}
+		undefined := d.library.undefined(step.written)
 		if hint := d.otherType(o, step); hint != "" {
 			return fmt.Errorf("%w (%s)", undefined, hint)
 		}
@@ -326,7 +327,11 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 			switch {
 			case from >= to:
 			case part.slot == none:
-				value = append(value, fragment{part.text[from-begins[i] : to-begins[i]], none})
+				words := part.text[from-begins[i] : to-begins[i]]
+				if !found[0].definition.raw && found[0].reading.quoted(group[0], group[1]) {
+					words = found[0].reading.text(from, to)
+				}
+				value = append(value, fragment{words, none})
 			case from > begins[i] || to < begins[i+1]:
 				return fmt.Errorf("<%s> extends beyond its parameter of %q", o.slots[part.slot].name, step.definition.Sentence)
 			default:
@@ -353,7 +358,7 @@ func (d *definer) otherType(o *composed, step *ownStep) string {
 			slots := slices.Clone(o.slots)
 			slots[i].kind = kind
 			text, _ := step.text.sampled(slots)
-			if found := d.library.matches(text, step.written.Type); len(found) == 1 && kind != slot.kind {
+			if found := d.library.matches(text, nil, step.written.Type); len(found) == 1 && kind != slot.kind {
 				return fmt.Sprintf("<%s> is a {%s} here: with the type <%s:%s> it would be %q", slot.name, slot.kind.Name, slot.name, kind.Name, found[0].definition.Sentence)
 			}
 		}
@@ -506,7 +511,7 @@ func (b *Bound) expand(left *int) error {
 			return fmt.Errorf("%q expands to more than %d bytes of steps", b.Definition.Sentence, ownText)
 		}
 		inner.Args.Dir = dir
-		if inner.Definition.match(inner.Step.Text) == nil {
+		if !inner.Definition.accepts(inner.Step.Text, inner.Step.Values, o.compat) {
 			return fmt.Errorf("%s does not match %q with them", b.unfit(inner), inner.Definition.Sentence)
 		}
 		if err := inner.Definition.refuses(inner.Args); err != nil {
@@ -526,7 +531,7 @@ func (b *Bound) unfit(inner *Bound) string {
 }
 
 // varying matches the parts of a step that would be placeholders in a sentence.
-var varying = regexp.MustCompile(`"[^"]*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
+var varying = regexp.MustCompile(`"(?:\\"|[^"])*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
 
 // Snippet returns the draft of a definition for the step.
 func (e *UndefinedError) Snippet() string {
@@ -578,7 +583,7 @@ func (s *ownStep) bound(values []string, outer Args, left *int) *Bound {
 		return text
 	}
 	b := &Bound{Definition: s.definition, Step: s.written}
-	b.Step.Text = fill(s.text)
+	b.Step.Text, b.Step.Values = fill(s.text), s.text.places(values)
 	for _, f := range s.captured {
 		b.Args.Captured = append(b.Args.Captured, fill(f))
 		b.passed = append(b.passed, f.open())

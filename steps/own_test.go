@@ -48,16 +48,17 @@ func TestOwnSentences(t *testing.T) {
 		t.Fatal(mistakes)
 	}
 	for text, want := range map[string]string{
-		`I log in as "alice"`:                      "I go to {url} [\"https://shop.example.org/login?a=1\"]\nI fill in {text} with {text} [\"User\" \"alice\"]\nI press {text} [\"Log in\"]\n",
-		`I log in as "alice" on the page "/b"`:     "I go to {url} [\"https://shop.example.org/b?a=1\"]\nI fill in {text} with {text} [\"User\" \"alice\"]\nI press {text} [\"Log in\"]\n",
-		`I log in as "al" on the "ice"`:            "I go to {url} [\"https://shop.example.org/login?a=1\"]\nI fill in {text} with {text} [\"User\" \"al\\\" on the \\\"ice\"]\nI press {text} [\"Log in\"]\n",
-		`there are 3 articlesas [planned]`:         "there should be {int} elements {text} [\"3\" \".tea\"]\n",
-		`there are 3 articles'wine' as [planned]`:  "there should be {int} elements {text} [\"3\" \".wine\"]\n",
-		`it shows "x" within 90 seconds`:           "I should see {text} within {duration} [\"x\" \"90 seconds\"]\nI should see {text} [\"<text>\"]\n",
-		`it shows "x" within 2" within 90 seconds`: "I should see {text} within {duration} [\"x\\\" within 2\" \"90 seconds\"]\nI should see {text} [\"<text>\"]\n",
-		`I see "Monday" in "Hours"`:                "within {text} I should see {text} [\"Hours\" \"Monday\"]\n",
-		`I read "a.pdf"`:                           "the message has the attachment {file} [\"../mail/a.pdf\"]\nthe message has the attachment {file} [\"always.pdf\"]\n",
-		`I read "/a.pdf"`:                          "the message has the attachment {file} [\"/a.pdf\"]\nthe message has the attachment {file} [\"always.pdf\"]\n",
+		`I log in as "alice"`:                       "I go to {url} [\"https://shop.example.org/login?a=1\"]\nI fill in {text} with {text} [\"User\" \"alice\"]\nI press {text} [\"Log in\"]\n",
+		`I log in as "alice" on the page "/b"`:      "I go to {url} [\"https://shop.example.org/b?a=1\"]\nI fill in {text} with {text} [\"User\" \"alice\"]\nI press {text} [\"Log in\"]\n",
+		`I log in as "al\" on the \"ice"`:           "I go to {url} [\"https://shop.example.org/login?a=1\"]\nI fill in {text} with {text} [\"User\" \"al\\\" on the \\\"ice\"]\nI press {text} [\"Log in\"]\n",
+		`I log in as 'al" on the "ice'`:             "I go to {url} [\"https://shop.example.org/login?a=1\"]\nI fill in {text} with {text} [\"User\" \"al\\\" on the \\\"ice\"]\nI press {text} [\"Log in\"]\n",
+		`there are 3 articlesas [planned]`:          "there should be {int} elements {text} [\"3\" \".tea\"]\n",
+		`there are 3 articles'wine' as [planned]`:   "there should be {int} elements {text} [\"3\" \".wine\"]\n",
+		`it shows "x" within 90 seconds`:            "I should see {text} within {duration} [\"x\" \"90 seconds\"]\nI should see {text} [\"<text>\"]\n",
+		`it shows "x\" within 2" within 90 seconds`: "I should see {text} within {duration} [\"x\\\" within 2\" \"90 seconds\"]\nI should see {text} [\"<text>\"]\n",
+		`I see "Monday" in "Hours"`:                 "within {text} I should see {text} [\"Hours\" \"Monday\"]\n",
+		`I read "a.pdf"`:                            "the message has the attachment {file} [\"../mail/a.pdf\"]\nthe message has the attachment {file} [\"always.pdf\"]\n",
+		`I read "/a.pdf"`:                           "the message has the attachment {file} [\"/a.pdf\"]\nthe message has the attachment {file} [\"always.pdf\"]\n",
 	} {
 		b, err := library.Bind(features.Step{Text: text, Path: "features/mail/a.feature"})
 		if err != nil {

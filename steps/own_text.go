@@ -33,9 +33,14 @@ var (
 )
 
 // readSentence reads the text of a definition: its placeholders and the pattern that steps match. The error is one line.
-func readSentence(text string) (pattern string, slots []slot, err error) {
+// compat returns the pattern for a project of cucumber-nagios.
+func readSentence(text string, compat bool) (pattern string, slots []slot, err error) {
 	var b strings.Builder
 	b.WriteByte('^')
+	literal := text // as the steps that match it are read
+	if !compat {
+		literal = read(text, nil, false).marked
+	}
 	optionalFrom := -1 // number of slots at the open bracket
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
@@ -74,12 +79,15 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 			end += i
 			var before, after byte
 			if i > 0 {
-				before = text[i-1]
+				before = literal[i-1]
 			}
 			if end+1 < len(text) {
-				after = text[end+1]
+				after = literal[end+1]
 			}
-			s, group, err := readSlot(text[i+1:end], (before == '"' || before == '\'') && before == after)
+			if before != after || before != '"' && before != '\'' {
+				before = 0
+			}
+			s, group, err := readSlot(text[i+1:end], before, compat)
 			if err != nil {
 				return "", nil, err
 			}
@@ -93,7 +101,7 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 			b.WriteString(group)
 			i = end + 1
 		default:
-			b.WriteString(regexp.QuoteMeta(text[i : i+1]))
+			b.WriteString(regexp.QuoteMeta(literal[i : i+1]))
 			i++
 		}
 	}
@@ -104,8 +112,8 @@ func readSentence(text string) (pattern string, slots []slot, err error) {
 	return b.String(), slots, nil
 }
 
-// readSlot parses the text in angle brackets. quoted means that there are quotes around them.
-func readSlot(written string, quoted bool) (s slot, group string, err error) {
+// readSlot parses the text in angle brackets. quote is the quote on both sides of them, or zero.
+func readSlot(written string, quote byte, compat bool) (s slot, group string, err error) {
 	m := slotWritten.FindStringSubmatch(written)
 	s = slot{name: m[1], fallback: m[3], optional: strings.Contains(written, "=")}
 	typed := cmp.Or(m[2], plainKind)
@@ -115,12 +123,14 @@ func readSlot(written string, quoted bool) (s slot, group string, err error) {
 		return s, "", fmt.Errorf("<%s> means the doc string or table below the step that uses the sentence: write it only in the steps of the definition", s.name)
 	case s.kind == nil || s.kind.Sample == "":
 		return s, "", fmt.Errorf("<%s>: unknown type %q%s", written, typed, orNearest(typed, placeholderTypes()))
-	case !quoted && s.kind.quoted():
+	case quote == 0 && s.kind.quoted():
 		return s, "", fmt.Errorf(`<%s> takes a value in quotes: write "<%s>", or give it a type without quotes, as in <%s:int> or <%s:word>`, written, written, s.name, s.name)
 	}
-	group = s.kind.pattern()
-	if quoted {
-		group = s.kind.group()
+	switch group = s.kind.group(compat); {
+	case quote == 0:
+		group = s.kind.pattern(compat)
+	case quote == '\'' && !compat: // a text in single quotes may contain double quotes
+		group = strings.ReplaceAll(group, `"]`, `']`)
 	}
 	if s.optional && !s.kind.matches(s.fallback) {
 		return s, "", fmt.Errorf("<%s>: the default %q is not a {%s}", written, s.fallback, typed)
@@ -256,6 +266,20 @@ func (f fragments) filled(values []string, doc *features.DocString, limit int) s
 		}
 	}
 	return b.String()
+}
+
+// places returns where filled inserts values into a text: from, to.
+func (f fragments) places(values []string) (all [][2]int) {
+	at := 0
+	for _, part := range f {
+		if part.slot >= 0 {
+			all = append(all, [2]int{at, at + len(values[part.slot])})
+			at += len(values[part.slot])
+			continue
+		}
+		at += len(part.text)
+	}
+	return all
 }
 
 // uses reports whether the text contains the value of a slot.

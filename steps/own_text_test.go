@@ -14,8 +14,8 @@ func TestTypesOfPlaceholders(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range placeholderTypes() {
-		if k := kinds[kind]; !regexp.MustCompile("^(?:" + k.group() + ")$").MatchString(k.Sample) {
-			t.Errorf("the sample %q of {%s} does not match %s", k.Sample, kind, k.group())
+		if k := kinds[kind]; !regexp.MustCompile("^(?:" + k.group(false) + ")$").MatchString(k.Sample) {
+			t.Errorf("the sample %q of {%s} does not match %s", k.Sample, kind, k.group(false))
 		}
 		if !strings.Contains(string(page), "`"+kind+"`") {
 			t.Errorf("docs/own-sentences.md does not name the type %q", kind)

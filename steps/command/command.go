@@ -23,7 +23,7 @@ import (
 
 func init() {
 	steps.RegisterArea(steps.Area{Name: "command", Title: "Commands", Place: 110})
-	steps.RegisterKind(steps.Kind{Name: "single", Means: "a text in single quotes, as cucumber-nagios 0.8 wrote it", Pattern: `.+`, Quote: "'"})
+	steps.RegisterKind(steps.Kind{Name: "single", Means: "a text in single quotes, as cucumber-nagios 0.8 wrote it", Pattern: `[^']+`, Compat: `.+`, Quote: "'"})
 	steps.RegisterKind(steps.Kind{Name: "command", Means: "a command line, without a backtick", Pattern: "[^`]*", Quote: "`"})
 	const (
 		shell = "A command with any of * ? { } [ ] < > ( ) ~ & | \\ $ ; ' \" ` goes to /bin/sh, any other is started directly. It runs in the scenario's " +

@@ -123,7 +123,7 @@ func init() {
 	judging(`the file {path} does not contain {text} exactly "{int}" times`, nil, "Fails when the file contains the text exactly that many times or does not exist.",
 		`Then the file "/etc/hosts" does not contain "localhost" exactly "0" times`, fileHasTimes(false, strings.Count))
 	steps.Register(steps.Definition{Area: area, Sentence: `a file named {single} should contain {single} only {single} times`,
-		Pattern: `^a file named '(.+)' should contain '(.+)' only '(.+)' times?$`,
+		Pattern: `^a file named {single} should contain {single} only {single} times?$`,
 		Does:    "Fails unless the regular expression matches that many lines of the file.",
 		Example: `Then a file named '/etc/hosts' should contain 'localhost$' only '1' time`, Func: func(ctx context.Context, w *steps.World, a steps.Args) error {
 			b, err := benchOf(w)
@@ -143,7 +143,7 @@ func init() {
 		`Then '/etc/shadow' should exist and raise error when copying`, unreadable)
 	judging("we record the a-mtime of {path}", []string{"we have the atime/mtime of {single}"}, "Records when a file was last read and changed, for `the mtime of … changes`.",
 		`Given we record the a-mtime of "/var/log/syslog"`, recordTimes)
-	steps.Register(steps.Definition{Area: area, Sentence: `the {word}time of {path} changes`, Pattern: `^the (.)time of "([^"]*)" changes$`, Also: []string{`/^the (.)time of '(.+)' should be different$/`},
+	steps.Register(steps.Definition{Area: area, Sentence: `the {word}time of {path} changes`, Pattern: `^the (.)time of "([^"]*)" changes$`, Also: []string{`/^the (.)time of {single} should be different$/`},
 		Does:    "Fails unless a file was changed (mtime) or read (atime) since its times were recorded. A file system mounted with noatime or relatime does not record each read.",
 		Example: `Then the mtime of "/var/log/syslog" changes`, Func: timeChanges})
 }

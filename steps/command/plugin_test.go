@@ -52,7 +52,7 @@ func TestPlugin(t *testing.T) {
 		{"another exit code", `I run the plugin "./state 64"`, "internal monitor: state returned exit code 64, not one of a plugin's (0 to 3): says 64"},
 		{"a signal below a shell", `I run the plugin "./state 137"`, "internal monitor: state returned exit code 137: a signal (9) ended a program in a shell: says 137"},
 		{"nothing on its output", `I run the plugin "./silent"`, `internal monitor: silent says UNKNOWN: it printed nothing except on stderr: "no such option"`},
-		{"arguments", `I run the plugin "./args -a 'b c' "d e" \"f $HOME ;"` + "\n| -g | h i |\n| * | |", `unexpected target: args says CRITICAL: [-a][b c][d e]["f][$HOME][;][-g][h i][*][]`},
+		{"arguments", `I run the plugin "./args -a 'b c' \"d e\" \\\"f $HOME ;"` + "\n| -g | h i |\n| * | |", `unexpected target: args says CRITICAL: [-a][b c][d e]["f][$HOME][;][-g][h i][*][]`},
 		{"quotes without an end", `I run the plugin "./args 'a"`, `scenario scenario: the command "./args 'a" ends inside quotes or after a backslash`},
 		{"nothing to run", `I run the plugin ""`, "scenario scenario: the step names no program"},
 		{"not there", `I run the plugin "check_no_such_thing"`, "config scenario: run check_no_such_thing: there is no such program in $PATH"},

@@ -101,8 +101,6 @@ func TestSSH(t *testing.T) {
 		{"When I log in to \"mx1\" over SSH", forged, `^log in to mx1 over SSH as monitor: the server's key has changed: its ssh-ed25519 key is SHA256:\S+, and \S+/forged:1 has SHA256:\S+: the server was reinstalled, or someone intercepts the connection$`},
 		{"When I log in to \"mx1\" over SSH", dir + "/missing", `^log in to mx1 over SSH as monitor: read the known_hosts: open \S+/missing: no such file or directory$`},
 		{"When on \"mx1\" I run the plugin \"check_disk -w 20% -p '/a b'\"", known, `^check_disk says WARNING: DISK WARNING - 12% free$`},
-		{`When I run the plugin "check_disk" on "mx1"`, known, `^I run the plugin "check_disk" on "mx1": write it as .on "mx1" I run the plugin "check_disk".$`},
-		{`When I run "uptime" on "mx1"`, known, `^I run "uptime" on "mx1": write it as .on "mx1" I run "uptime".$`},
 
 		{login + "And I run \"uptime\"\nThen I should see \"load average\" in the output", known, `^$`},
 		{login + "And I run 'echo here'\nThen 'stdout' should have 'here'", known, `^$`},

@@ -96,12 +96,12 @@ func TestScrape(t *testing.T) {
 	const what = `http://127\.0\.0\.1:\d+/metrics `
 	fixture.JudgedAs(t, target, map[string]string{
 		read + `Then the sample "mta_queue_length" is below 8` + "\n" + `And the sample "mta_queue_length" is above 1` + "\n" + `And the sample "mta_up" is 1` + "\n" +
-			`And the sample "mta_queue_length{queue="active"}" is below 3`: "passed",
+			`And the sample 'mta_queue_length{queue="active"}' is below 3`: "passed",
 		read + `Then the sample "mta_queue_length" is below 7`:                  "unexpected web: " + what + `has mta_queue_length\{queue="deferred"\} 7, wanted it below 7`,
 		read + `Then the sample "mta_queue_length" is above 2`:                  "unexpected web: " + what + `has mta_queue_length\{queue="active"\} 2, wanted it above 2`,
 		read + `Then the sample "mta_queue_length" is 7`:                        "unexpected web: " + what + `has mta_queue_length\{queue="active"\} 2, wanted it to be 7`,
 		read + `Then the sample "mta_age" is below 1000`:                        "unexpected web: " + what + `has mta_age NaN, wanted it below 1000`,
-		read + `Then the sample "mta_queue_length{queue="hold"}" is below 1000`: "not_found web: " + what + `has no sample mta_queue_length\{queue="hold"\}; similar ones are mta_queue_length\{queue="deferred"\}, mta_queue_length\{queue="active"\}`,
+		read + `Then the sample 'mta_queue_length{queue="hold"}' is below 1000`: "not_found web: " + what + `has no sample mta_queue_length\{queue="hold"\}; similar ones are mta_queue_length\{queue="deferred"\}, mta_queue_length\{queue="active"\}`,
 		read + `Then the sample "mta_queue_size" is below 1000`:                 "not_found web: " + what + `has no sample mta_queue_size; similar ones are mta_queue_length, mta_age, mta_up`,
 		read + `Then the sample "nginx" is below 1000`:                          "not_found web: " + what + `has no sample nginx and no similar one`,
 		read + `Then the sample "a b" is below 1000`:                            `scenario scenario: "a b" is not a sample: write it as .*`,

@@ -16,7 +16,7 @@ import (
 
 func init() {
 	steps.RegisterArea(steps.Area{Name: "exporter", Title: "Prometheus exporters", Place: 160})
-	const selects = " Write the name as on the exporter's page, with the labels in braces that select it: mta_queue_length{queue=\"deferred\"}. " +
+	const selects = " Write the name as on the exporter's page, with the labels in braces that select it: mta_queue_length{queue=\"deferred\"}, in single quotes because of the quotes inside. " +
 		"If several samples match, each must pass. A missing sample fails, and the message names similar ones. NaN always fails."
 	const measures = "Measurement sample_value: the sample, or the worst of several."
 	steps.Register(
@@ -46,7 +46,7 @@ func init() {
 			Area: "exporter", Sentence: `the sample {text} is {number}`,
 			Does:     "Fails unless the sample is this number." + selects,
 			Measures: measures,
-			Example:  `Then the sample "up{job="mta"}" is 1`,
+			Example:  `Then the sample 'up{job="mta"}' is 1`,
 			Func:     judgeSample("to be", func(got, wanted float64) bool { return got == wanted }, nil),
 		},
 	)

@@ -123,7 +123,7 @@ func init() {
 		steps.Definition{Area: "web", Sentence: "the cookie {text} should not be set",
 			Does:    "Fails when a visitor of the current page has a cookie of this name.",
 			Example: `Then the cookie "session" should not be set`, Func: cookieSet(false)},
-		steps.Definition{Area: "web", Sentence: "the cookie {text} should be {word}", Pattern: `^the cookie "(.*)" should be (Secure|HttpOnly|SameSite=(?:Strict|Lax|None))$`,
+		steps.Definition{Area: "web", Sentence: "the cookie {text} should be {word}", Pattern: `^the cookie {text} should be (Secure|HttpOnly|SameSite=(?:Strict|Lax|None))$`,
 			Does:    "Fails unless the cookie exists and has this attribute: Secure, HttpOnly, SameSite=Strict, SameSite=Lax or SameSite=None.",
 			Example: `Then the cookie "session" should be HttpOnly`, Func: cookieShouldBe},
 		steps.Definition{Area: "web", Sentence: "the cookie {text} should last at least {duration}",

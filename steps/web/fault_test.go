@@ -337,7 +337,7 @@ func TestClosedWhileWorking(t *testing.T) {
 
 // TestOldSentences checks that steps from old projects still match exactly one sentence.
 func TestOldSentences(t *testing.T) {
-	library := builtin.Library()
+	library := builtin.Library().Compat()
 	for _, text := range []string{
 		`I go to "http://www.example.org/"`, `I go to http://www.example.org/`, `I visit "http://www.example.org"`, `I press "Go"`, `I follow "a "quoted" link"`,
 		`I fill in "q" with "x"`, `I select "a" from "b"`, `I check "a"`, `I uncheck "a"`, `I choose "a"`, `I submit the form named "f"`,

@@ -43,7 +43,7 @@ func init() {
 		steps.Definition{Area: "web", Sentence: "I choose {text}",
 			Does:    "Chooses a radio button, found by its id, label or value.",
 			Example: `When I choose "Express"`, Func: chooseButton},
-		steps.Definition{Area: "web", Sentence: "I attach the file at {text} to {text}", Pattern: `^I attach the file at "(.*)" to "(.*)" ?$`,
+		steps.Definition{Area: "web", Sentence: "I attach the file at {text} to {text}", Pattern: `^I attach the file at {text} to {text} ?$`,
 			Does:    "Attaches a file on the machine that runs stepwatch to a file field, found by its id, name or label.",
 			Example: `When I attach the file at "/var/lib/stepwatch/photo.jpg" to "Photo"`, Func: attachFile},
 

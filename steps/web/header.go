@@ -14,7 +14,7 @@ import (
 
 func init() {
 	registerWeb(
-		steps.Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `I fetch headers from "([^"\s]*)"`, Also: []string{`/^I fetch headers from ([^"\s]+)$/`},
+		steps.Definition{Area: "web", Sentence: "I fetch headers from {url}", Pattern: `^I fetch headers from "([^"\s]*)"$`, Compat: `I fetch headers from "([^"\s]*)"`, Also: []string{`/^I fetch headers from ([^"\s]+)$/`},
 			Does:     "Loads a page as `I go to` does. Use the sentences about headers after it.",
 			Measures: webMeasures, Example: `When I fetch headers from "https://www.example.org/"`, Func: goTo(false)},
 		steps.Definition{Area: "web", Sentence: "the {text} header should be {text}",

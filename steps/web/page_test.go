@@ -89,8 +89,6 @@ func TestWebLooking(t *testing.T) {
 
 		{"see within time", shop + `I should see "All of them" within 1s`, ""},
 		{"see within too short a time", shop + `I should see "Whisky" within 50ms`, `unexpected web: see "Whisky"` + onShop + `the page does not show it; it begins with "Home Tea Teas All of them Green tea From Japan Sencha Black …"`},
-		{"see within, as elsewhere", shop + `I should see "Imprint" within "footer"`, "scenario scenario: see \"Imprint\" within \"footer\": write it as `within \"footer\" I should see \"Imprint\"`"},
-		{"not see within, as elsewhere", shop + `I should not see "Imprint" within "footer"`, "scenario scenario: see \"Imprint\" within \"footer\": write it as `within \"footer\" I should see \"Imprint\"`"},
 
 		{"within landmarks", shop + `within "footer" I should see "Imprint"
 			within "Header" I should see "Home"

@@ -67,11 +67,11 @@ func init() {
 		steps.Definition{Area: "web", Sentence: "the title should contain {text}",
 			Does:    "Fails unless the page's title contains the text.",
 			Example: `Then the title should contain "Contact"`, Func: titleShould("contain", strings.Contains)},
-		steps.Definition{Area: "web", Sentence: "there should be {int} elements {text}", Pattern: `^there should be (\d+) elements? "(.*)"$`,
+		steps.Definition{Area: "web", Sentence: "there should be {int} elements {text}", Pattern: `^there should be (\d+) elements? {text}$`,
 			Does:     "Fails unless the page shows exactly this many elements that a CSS selector or an XPath (1.0) selects. An XPath begins with / or a parenthesis.",
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be 3 elements "ul.news > li"`, Func: countElements("", func(n, wanted int) bool { return n == wanted })},
-		steps.Definition{Area: "web", Sentence: "there should be at least {int} elements {text}", Pattern: `^there should be at least (\d+) elements? "(.*)"$`,
+		steps.Definition{Area: "web", Sentence: "there should be at least {int} elements {text}", Pattern: `^there should be at least (\d+) elements? {text}$`,
 			Does:     "Fails unless the page shows at least this many elements that a CSS selector or an XPath selects.",
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be at least 10 elements ".product"`, Func: countElements("at least ", func(n, wanted int) bool { return n >= wanted })},
@@ -82,7 +82,7 @@ func init() {
 		steps.Definition{Area: "web", Sentence: "the table {text} should have exactly the rows:",
 			Does:    "Fails unless a table of the page has exactly the rows of the table below, in this order; see `the table {text} should have the rows:`.",
 			Example: "Then the table \"Prices\" should have exactly the rows:\n  | Article |\n  | Tea |\n  | Coffee |", Func: tableShould("have exactly the rows", (*search).beRows)},
-		steps.Definition{Area: "web", Sentence: "the table {text} should have {int} rows", Pattern: `^the table "(.*)" should have (\d+) rows?$`,
+		steps.Definition{Area: "web", Sentence: "the table {text} should have {int} rows", Pattern: `^the table {text} should have (\d+) rows?$`,
 			Does:     "Fails unless a table of the page has this many rows, without its header.",
 			Measures: "Measurement http_table_rows.",
 			Example:  `Then the table "Prices" should have 12 rows`, Func: tableRows},
@@ -91,9 +91,6 @@ func init() {
 
 func see(wanted bool) func(context.Context, *steps.World, steps.Args) error {
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
-		if err := noOtherSentence(w, a.Text(0)); err != nil {
-			return err
-		}
 		return looking(ctx, w, wanted, func(_ webEngine, p *page) error {
 			if steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios {
 				return seePattern(p, a.Text(0), wanted)
@@ -101,15 +98,6 @@ func see(wanted bool) func(context.Context, *steps.World, steps.Args) error {
 			return seeText(p, a.Text(0), wanted)
 		})
 	}
-}
-
-// noOtherSentence rejects a text that the author cannot have meant. A text may contain quotes, so the region syntax of
-// other programs would be searched for literally and never found.
-func noOtherSentence(w *steps.World, text string) error {
-	if before, region, found := strings.Cut(text, `" within "`); found && !steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios {
-		return steps.FailScenario("see %q within %q: write it as `within %q I should see %q`", before, region, region, before)
-	}
-	return nil
 }
 
 func seeWithin(ctx context.Context, w *steps.World, a steps.Args) error {

@@ -15,12 +15,12 @@ func init() {
 	const measures = "Reading the message (phase read, once)."
 	steps.Register(
 		steps.Definition{
-			Area: "mail", Sentence: `its header {text} is {text}`, Pattern: `^its header "([^"]+)" is "(.*)"$`,
+			Area: "mail", Sentence: `its header {text} is {text}`, Pattern: `^its header "([^"]+)" is {text}$`,
 			Does:     "Fails unless a header field of that name in the received message has exactly this value, unfolded and decoded (RFC 2047). If there are several such fields, one match is enough.",
 			Measures: measures, Example: `Then its header "List-Id" is "<members.example.org>"`, Func: headerFieldIs,
 		},
 		steps.Definition{
-			Area: "mail", Sentence: `its header {text} contains {text}`, Pattern: `^its header "([^"]+)" contains "(.*)"$`,
+			Area: "mail", Sentence: `its header {text} contains {text}`, Pattern: `^its header "([^"]+)" contains {text}$`,
 			Does:     "Fails unless a header field of that name in the received message contains this text, unfolded and decoded (RFC 2047). If there are several such fields, one match is enough.",
 			Measures: measures, Example: `Then its header "Received" contains "TLSv1.3"`, Func: headerFieldContains,
 		},
