@@ -2,11 +2,11 @@ package mail
 
 import (
 	"context"
-	netmail "net/mail"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
 
+	"github.com/stepwatch/stepwatch/steps/date"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
@@ -28,8 +28,8 @@ func (m *mailbox) measureLate(ctx context.Context, uids []imap.UID) error {
 					continue
 				}
 				header, _ := message.Read(found.BodySection[0].Bytes)
-				date, err := netmail.ParseDate(header.Line("Date"))
-				if delay := found.InternalDate.Sub(date); err == nil && delay >= lateFrom {
+				written, err := date.Mail(header.Line("Date"))
+				if delay := found.InternalDate.Sub(written); err == nil && delay >= lateFrom {
 					late++
 					longest = max(longest, delay)
 				}
