@@ -6,6 +6,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/storage"
 )
 
 // Cookie is a cookie in the tab's context.
@@ -16,7 +17,7 @@ type Cookie struct {
 	Expires          time.Time // zero when it ends with the session
 
 	From   string // address of the response that sets it
-	Domain string // its domain, empty for only the host of From
+	Domain string // its domain, empty for only the host of From; AllCookies returns it with a dot before it, or the host
 	Path   string // empty for the default path of From
 }
 
@@ -26,26 +27,38 @@ func (t *Tab) Cookies(ctx context.Context, url string) ([]Cookie, error) {
 	if err != nil {
 		return nil, err
 	}
-	cookies := make([]Cookie, len(got.Cookies))
-	for i, c := range got.Cookies {
-		cookies[i] = Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: string(c.SameSite)}
+	return cookiesFrom(got.Cookies), nil
+}
+
+// AllCookies returns the cookies of the tab's context.
+func (t *Tab) AllCookies(ctx context.Context) ([]Cookie, error) {
+	bound, done := t.bind(ctx)
+	defer done()
+	got, err := cdp.Call(bound, t.process.browser(), storage.GetCookies, storage.GetCookiesParams{BrowserContextID: t.browserContext})
+	if err != nil {
+		return nil, t.explain(ctx, err)
+	}
+	return cookiesFrom(got.Cookies), nil
+}
+
+func cookiesFrom(got []*network.Cookie) []Cookie {
+	cookies := make([]Cookie, len(got))
+	for i, c := range got {
+		cookies[i] = Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: string(c.SameSite), Domain: c.Domain, Path: c.Path}
 		if !c.Session && c.Expires > 0 {
 			cookies[i].Expires = time.UnixMilli(int64(c.Expires * 1000))
 		}
 	}
-	return cookies, nil
+	return cookies
 }
 
-// SetCookies sets cookies in the tab's context, as responses from their addresses would.
-func (t *Tab) SetCookies(ctx context.Context, cookies []Cookie) error {
-	params := network.SetCookiesParams{Cookies: make([]*network.CookieParam, len(cookies))}
-	for i, c := range cookies {
-		params.Cookies[i] = &network.CookieParam{Name: c.Name, Value: c.Value, URL: c.From, Domain: c.Domain, Path: c.Path,
-			Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: network.CookieSameSite(c.SameSite)}
-		if !c.Expires.IsZero() {
-			params.Cookies[i].Expires = cdp.TimeSinceEpoch(c.Expires.Unix())
-		}
+// SetCookie sets a cookie in the tab's context, as a response from its address would.
+func (t *Tab) SetCookie(ctx context.Context, c Cookie) error {
+	param := &network.CookieParam{Name: c.Name, Value: c.Value, URL: c.From, Domain: c.Domain, Path: c.Path,
+		Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: network.CookieSameSite(c.SameSite)}
+	if !c.Expires.IsZero() {
+		param.Expires = cdp.TimeSinceEpoch(c.Expires.Unix())
 	}
-	_, err := command(ctx, t, network.SetCookies, params)
+	_, err := command(ctx, t, network.SetCookies, network.SetCookiesParams{Cookies: []*network.CookieParam{param}})
 	return err
 }

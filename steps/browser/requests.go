@@ -2,6 +2,7 @@ package browser
 
 import (
 	"fmt"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -26,16 +27,17 @@ type Request struct {
 	Status         int // 0 when there was no response
 	StatusText     string
 	ResponseHeader http.Header
-	MediaType      string // that the browser assumes for the body: "text/html"
-	Protocol       string // "http/1.1", "h2"
-	Remote         string // "192.0.2.1:443"
-	Reused         bool   // over an existing connection
-	Cached         bool   // from the browser's own cache
-	Bytes          int64  // as transferred, including the header
-	Head           int64  // bytes of the header
-	Done           bool   // the whole body was received
-	Failed         string // "net::ERR_…", or empty
-	Canceled       bool   // the page or the browser no longer needed it
+	SetCookies     []string // the Set-Cookie fields, which are in ResponseHeader too
+	MediaType      string   // that the browser assumes for the body: "text/html"
+	Protocol       string   // "http/1.1", "h2"
+	Remote         string   // "192.0.2.1:443"
+	Reused         bool     // over an existing connection
+	Cached         bool     // from the browser's own cache
+	Bytes          int64    // as transferred, including the header
+	Head           int64    // bytes of the header
+	Done           bool     // the whole body was received
+	Failed         string   // "net::ERR_…", or empty
+	Canceled       bool     // the page or the browser no longer needed it
 
 	TLS *TLS
 
@@ -43,7 +45,9 @@ type Request struct {
 	DNS, Connect, Handshake, Processing time.Duration
 
 	id                   network.RequestID
-	began, header, ended float64 // by the browser's monotonic clock, in seconds
+	before               *Request // that redirected to this one
+	told                 bool     // the fields that only the browser's network process sees are known
+	began, header, ended float64  // by the browser's monotonic clock, in seconds
 }
 
 // TLS is what the browser reports about a connection's security.
@@ -83,6 +87,8 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		before.received(ev.RedirectResponse)
 		before.Redirect, before.Done, before.ended = true, true, ev.Timestamp.Float64()
 		before.Bytes = int64(ev.RedirectResponse.EncodedDataLength)
+		before.told = before.told || !ev.RedirectHasExtraInfo
+		r.before = before
 	}
 	t.byID[ev.RequestID] = r
 	if len(t.requests) < maxRequests {
@@ -116,6 +122,9 @@ func (r *Request) received(a *network.Response) {
 		r.StatusText = http.StatusText(r.Status)
 	}
 	r.ResponseHeader, r.MediaType = header(a.Headers), a.MimeType
+	if r.SetCookies != nil {
+		r.ResponseHeader["Set-Cookie"] = r.SetCookies
+	}
 	r.Protocol, r.Reused = a.Protocol, a.ConnectionReused
 	r.Bytes = int64(a.EncodedDataLength) // so far
 	r.Head = r.Bytes
@@ -142,6 +151,27 @@ func (r *Request) received(a *network.Response) {
 		r.Processing = phase(g.SendEnd, g.ReceiveHeadersEnd)
 		r.header = g.RequestTime + g.ReceiveHeadersEnd/1000
 	}
+}
+
+// receivedFields records the fields of a response as they were received, with those that the page does not see. It reports
+// whether nothing else is known of the response yet.
+func (r *Request) receivedFields(ev *network.EventResponseReceivedExtraInfo) (first bool) {
+	for r.before != nil && !r.before.told {
+		r = r.before // the event of a redirect may come after the next request
+	}
+	r.told = true
+	fields := header(ev.Headers)
+	r.SetCookies = fields["Set-Cookie"]
+	if r.Status == 0 { // for a response that shows nothing, this is all we get
+		r.Status, r.StatusText, r.ResponseHeader = int(ev.StatusCode), http.StatusText(int(ev.StatusCode)), fields
+		return true
+	}
+	if r.SetCookies != nil {
+		h := make(http.Header, len(r.ResponseHeader)+1) // copies of the request share the header
+		maps.Copy(h, r.ResponseHeader)
+		h["Set-Cookie"], r.ResponseHeader = r.SetCookies, h
+	}
+	return false
 }
 
 // Body returns how many bytes of the body were received, as transferred.

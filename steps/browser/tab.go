@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -399,8 +398,7 @@ func (t *Tab) event(ev any) {
 			r.received(ev.Response)
 		}
 	case *network.EventResponseReceivedExtraInfo:
-		if r := t.byID[ev.RequestID]; r != nil && r.Status == 0 { // for a response that shows nothing, this is all we get
-			r.Status, r.StatusText, r.ResponseHeader = int(ev.StatusCode), http.StatusText(int(ev.StatusCode)), header(ev.Headers)
+		if r := t.byID[ev.RequestID]; r != nil && r.receivedFields(ev) {
 			if n := t.current; n.Response() == r && n.Failed == aborted && r.showsNothing() {
 				n.Failed, n.Loaded = "", true // its end was reported before
 			}

@@ -4,8 +4,6 @@ package httpwire
 
 import (
 	"bufio"
-	"compress/flate"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -65,12 +64,18 @@ var (
 
 // headerGuard limits how many bytes are read before the header is complete, which the reader of net/http does not.
 type headerGuard struct {
-	r    io.Reader
-	left int // negative: no limit
-	err  error
+	r     io.Reader
+	left  int // negative: no limit
+	err   error
+	again []byte // to be read before r, and counted already
 }
 
 func (g *headerGuard) Read(p []byte) (int, error) {
+	if len(g.again) > 0 {
+		n := copy(p, g.again)
+		g.again = g.again[n:]
+		return n, nil
+	}
 	if g.left == 0 {
 		g.err = ErrHeaderTooLarge
 		return 0, g.err
@@ -220,7 +225,8 @@ type Reply struct {
 	Reuse   bool   // the connection can take another request
 	Remote  string // "address:port" of the server
 	Login   *certificateLogin
-	Proxied bool // the remote address is a proxy's, not the server's
+	Proxied bool     // the remote address is a proxy's, not the server's
+	Odd     []string // what violates a standard and was read as browsers read it, in words
 }
 
 // Intake sets what happens to response bodies. Sizes are counted after decompression.
@@ -281,14 +287,14 @@ func (c *Conn) Exchange(ctx context.Context, w *steps.World, request *http.Reque
 		}
 		return nil, err
 	}
-	response, err := c.readHeader(request) //nolint:bodyclose // reply.read closes it
+	response, odd, err := c.readHeader(request) //nolint:bodyclose // reply.read closes it
 	if err != nil {
 		w.Phase("processing", first.Sub(sent.at), "")
 		return nil, err
 	}
 	w.Phase("processing", first.Sub(sent.at), response.Status)
 	c.in.left = -1
-	answer := &Reply{Response: response}
+	answer := &Reply{Response: response, Odd: odd}
 	answer.read(in)
 	w.Phase("transfer", time.Since(first), "")
 	answer.Reuse = answer.Broken == nil && sent.err == nil && !unread && !response.Close
@@ -318,19 +324,32 @@ func (c *Conn) send(request *http.Request) sending {
 	return sending{time.Now(), err}
 }
 
-// readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page.
-func (c *Conn) readHeader(request *http.Request) (*http.Response, error) {
+// readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page. It also
+// returns what was odd in that header.
+func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, error) {
 	for {
+		h, err := readHead(c.r)
+		if err != nil {
+			if c.in.err != nil && !errors.Is(err, ErrMalformed) {
+				err = c.in.err
+			}
+			return nil, nil, err
+		}
+		// net/http reads the head again, in the form that it accepts, and decides where the body ends.
+		unread, _ := c.r.Peek(c.r.Buffered()) // never fails
+		c.in.again = append(h.bytes(), unread...)
+		c.r.Reset(&c.in)
 		response, err := http.ReadResponse(c.r, request)
 		switch {
 		case err != nil && c.in.err != nil:
-			return nil, c.in.err // net/http reports a truncated header as malformed
+			return nil, nil, c.in.err // net/http reports a truncated header as malformed
 		case err != nil:
-			return nil, err
+			return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		case response.StatusCode < 100:
-			return nil, fmt.Errorf("malformed HTTP status %q", response.Status)
+			return nil, nil, malformed("its status code is below 100 (RFC 9110 section 15): %.80q", response.Status)
 		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
-			return response, nil
+			h.restore(response.Header)
+			return response, h.odd, nil
 		}
 	}
 }
@@ -349,6 +368,10 @@ func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.
 		if c.used && ctx.Err() == nil && c.h2.Err() != nil {
 			return nil, ErrStale
 		}
+		return nil, err
+	}
+	if err := contradiction(func(name string) []string { return response.Header[name] }); err != nil {
+		_ = response.Body.Close() // what it contains does not matter
 		return nil, err
 	}
 	began := time.Duration(first.Load())
@@ -378,21 +401,25 @@ func (r *Reply) read(in Intake) {
 	wire := &countingReader{r: r.Body}
 	plain := io.Reader(wire)
 	size := r.ContentLength
-	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		unzip, err := gzip.NewReader(wire)
-		if errors.Is(err, io.EOF) && wire.n == 0 {
-			return // an empty body is not compressed, as in the response to HEAD
+	codings, err := r.codings()
+	if err != nil {
+		r.Broken = err
+		return
+	}
+	var frame *bufio.Reader // of the outermost coding
+	for i, coding := range slices.Backward(codings) {
+		packed := bufio.NewReader(plain)
+		if i == len(codings)-1 {
+			frame = packed
+			if _, err := packed.Peek(1); errors.Is(err, io.EOF) && wire.n == 0 {
+				return // an empty body is not compressed, as in the response to HEAD
+			}
 		}
-		if err != nil {
-			r.OnWire, r.Broken = wire.n, encodingError(err)
+		if plain, err = unpack(coding, packed); err != nil {
+			r.OnWire, r.Broken = wire.n, r.encodingError(err, wire)
 			return
 		}
-		plain, size = unzip, 4*size
-	default:
-		r.Broken = fmt.Errorf("%w: its Content-Encoding is %q, but gzip was requested", ErrEncoding, encoding)
-		return
+		size *= 4
 	}
 	if in.Save != nil {
 		if to := in.Save(r.Response); to != nil {
@@ -400,13 +427,13 @@ func (r *Reply) read(in Intake) {
 			if r.OnWire = wire.n; n > limit {
 				err = ErrBodyTooLarge
 			}
-			r.Broken = encodingError(err)
+			r.Broken = r.encodingError(err, wire)
+			r.trailing(frame, wire)
 			return
 		}
 	}
 	// One byte more than the body, so that the last Read finds the end without growing the buffer.
 	r.Content = make([]byte, 0, min(max(size, 2047), limit, 1<<20)+1)
-	var err error
 	for err == nil {
 		if int64(len(r.Content)) > limit {
 			r.Content, err = r.Content[:limit], ErrBodyTooLarge
@@ -424,26 +451,21 @@ func (r *Reply) read(in Intake) {
 		r.Content, err = r.Content[:limit], ErrBodyTooLarge
 	}
 	if !errors.Is(err, io.EOF) {
-		r.Broken = encodingError(err)
+		r.Broken = r.encodingError(err, wire)
 	}
+	r.trailing(frame, wire)
 }
 
-// encodingError distinguishes invalid gzip data, which the application sent, from an error of the network.
-func encodingError(err error) error {
-	var corrupt flate.CorruptInputError
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt) {
-		return fmt.Errorf("%w: %w", ErrEncoding, err)
-	}
-	return err
-}
-
+// countingReader counts the bytes of a body as transferred.
 type countingReader struct {
-	r io.Reader
-	n int64
+	r    io.Reader
+	n    int64
+	done bool // all of it was read
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	c.done = c.done || errors.Is(err, io.EOF)
 	return n, err
 }

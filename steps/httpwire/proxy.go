@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/challenge"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
@@ -102,9 +103,12 @@ const ProxyLoginHint = "set web.proxy_login in stepwatch.yml, or let the proxy a
 
 // JudgeProxy returns the failure for a response by the proxy itself. login reports whether credentials were sent.
 func JudgeProxy(r *http.Response, act string, login bool) error {
+	asked := r.Header.Values("Proxy-Authenticate")
 	switch status := r.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
+	case status == http.StatusProxyAuthRequired && login && len(asked) > 0 && !challenge.Offers(challenge.Read(asked), "Basic"):
+		return steps.Fail(result.ReasonAuth, result.BlameScenario, "%s: it does not offer basic authentication, the only one that is supported for a proxy: %s and Proxy-Authenticate %.200q", act, r.Status, strings.Join(asked, ", "))
 	case status == http.StatusProxyAuthRequired && login:
 		return steps.Fail(result.ReasonAuth, result.BlameNetwork, "%s: it refused the login (web.proxy_login in stepwatch.yml): %s", act, r.Status)
 	case status == http.StatusProxyAuthRequired:

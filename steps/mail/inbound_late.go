@@ -2,9 +2,9 @@ package mail
 
 import (
 	"context"
-	netmail "net/mail"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/date"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
@@ -24,8 +24,8 @@ func (m *mailbox) measureLate(ctx context.Context, uids []imapclient.UID) error 
 		}
 		for _, found := range messages {
 			header, _ := message.Read(found.Body)
-			date, err := netmail.ParseDate(header.Line("Date"))
-			if delay := found.InternalDate.Sub(date); err == nil && !found.InternalDate.IsZero() && delay >= lateFrom {
+			written, err := date.Mail(header.Line("Date"))
+			if delay := found.InternalDate.Sub(written); err == nil && !found.InternalDate.IsZero() && delay >= lateFrom {
 				late++
 				longest = max(longest, delay)
 			}

@@ -3,12 +3,13 @@
 package message
 
 import (
-	netmail "net/mail"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/date"
 )
 
 // Hop is a Received header: how one server got the message (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
@@ -57,7 +58,7 @@ type receivedClause struct{ words, comments []string }
 // ParseReceived parses one header. It accepts any order and unknown words, because real servers write far more forms
 // than the RFCs define. ok is false if the header has neither the server nor a time.
 func ParseReceived(header string) (h Hop, ok bool) {
-	text, date := splitReceivedDate(header)
+	text, stamp := splitReceivedDate(header)
 	clauses := receivedClauses(text)
 	first := func(keyword string) string {
 		if c := clauses[keyword]; c != nil && len(c.words) > 0 {
@@ -84,8 +85,8 @@ func ParseReceived(header string) (h Hop, ok bool) {
 		}
 	}
 	h.readProtocol(clauses)
-	if at, err := netmail.ParseDate(strings.Join(strings.Fields(date), " ")); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
-		h.At, h.Resolution = at.UTC(), time.Second
+	if at, err := date.Mail(stamp); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
+		h.At, h.Resolution = at, time.Second
 		h.sharpen()
 	}
 	return h, h.By != "" || !h.At.IsZero()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/date"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -152,8 +153,9 @@ func notShared(ctx context.Context, w *steps.World, _ steps.Args) error {
 	return nil
 }
 
-// cacheLifetime returns how long a shared cache may use the page, or why it may not (RFC 9111 sections 3 and 4.2.1).
-func cacheLifetime(header http.Header) (lifetime time.Duration, not string) {
+// cacheLifetime returns how long a shared cache may use a page that was received at this time, or why it may not (RFC 9111
+// sections 3 and 4.2.1).
+func cacheLifetime(header http.Header, received time.Time) (lifetime time.Duration, not string) {
 	control := directives(strings.Join(header.Values("Cache-Control"), ", "), ",")
 	for _, name := range []string{"no-store", "no-cache", "private"} {
 		if value, found := control[name]; found && value == "" {
@@ -169,12 +171,17 @@ func cacheLifetime(header http.Header) (lifetime time.Duration, not string) {
 		}
 	}
 	if field := header.Get("Expires"); field != "" {
-		expires, err := http.ParseTime(field)
-		date, dateErr := http.ParseTime(header.Get("Date"))
-		if err != nil || dateErr != nil {
-			return 0, "its Expires or Date is not a date" // such a page has expired (section 5.3)
+		expires, err := date.HTTP(field)
+		if err != nil {
+			return 0, fmt.Sprintf("its Expires means that it has expired (RFC 9111 section 5.3): %v", err)
 		}
-		return max(0, expires.Sub(date)), ""
+		sent := received // RFC 9110 section 6.6.1
+		if field := header.Get("Date"); field != "" {
+			if sent, err = date.HTTP(field); err != nil {
+				return 0, fmt.Sprintf("its Date cannot be read: %v", err)
+			}
+		}
+		return max(0, expires.Sub(sent)), ""
 	}
 	return 0, "neither Cache-Control nor Expires sets a lifetime"
 }
@@ -188,7 +195,7 @@ func cacheable(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	got, not := cacheLifetime(p.Header)
+	got, not := cacheLifetime(p.Header, p.begun)
 	if not != "" {
 		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be cacheable for at least %s: %s; %s", p, a.Text(0), wording.Excerpt(not), shownControl(p))
 	}

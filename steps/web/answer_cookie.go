@@ -2,9 +2,8 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
-	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -25,50 +24,25 @@ type webCookie struct {
 	expires          time.Time // zero when it ends with the session
 }
 
-// longestCookie is the longest that browsers keep a cookie, whatever its lifetime (RFC 6265bis section 5.5).
+// longestCookie is the longest that browsers keep a cookie, whatever its lifetime (RFC 6265bis section 5.7).
 const longestCookie = 400 * steps.Day
 
-// keepCookies remembers the attributes of a response's cookies.
-func (s *httpSession) keepCookies(cookies []*http.Cookie) {
-	if s.baked == nil {
-		s.baked = map[string]webCookie{}
-	}
-	for _, c := range cookies {
-		s.baked[c.Name] = webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HttpOnly, sameSite: sameSiteName(c), expires: expiry(c)}
-	}
+// refusedCookie is a cookie that browsers do not store.
+type refusedCookie struct {
+	from *url.URL
+	*cookie.Refused
 }
 
-// sameSiteName returns the SameSite attribute of a cookie, empty when it has none.
-func sameSiteName(c *http.Cookie) string {
-	switch c.SameSite {
-	case http.SameSiteLaxMode:
-		return "Lax"
-	case http.SameSiteStrictMode:
-		return "Strict"
-	case http.SameSiteNoneMode:
-		return "None"
-	}
-	return ""
-}
-
-// expiry returns when a browser deletes a cookie, zero for the end of the session.
-func expiry(c *http.Cookie) time.Time {
-	last := time.Now().Add(longestCookie)
-	switch {
-	case c.MaxAge < 0:
-		return time.Unix(1, 0)
-	case c.MaxAge > 0:
-		return time.Now().Add(min(time.Duration(min(c.MaxAge, 1<<31))*time.Second, longestCookie))
-	case c.Expires.After(last):
-		return last
-	}
-	return c.Expires
-}
+// mostRefused is how many cookies that browsers do not store are remembered.
+const mostRefused = 100
 
 // tabCookie converts a cookie of a response from this address to one for a tab.
-func tabCookie(from *url.URL, c *http.Cookie) browser.Cookie {
-	return browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HttpOnly, SameSite: sameSiteName(c), Expires: expiry(c),
-		From: wording.URL(from), Domain: c.Domain, Path: c.Path}
+func tabCookie(from *url.URL, c cookie.Cookie) browser.Cookie {
+	to := browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: c.SameSite, Expires: c.Expires, From: wording.URL(from), Path: c.Path}
+	if !c.HostOnly {
+		to.Domain = c.Domain
+	}
+	return to
 }
 
 func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error) {
@@ -76,27 +50,53 @@ func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error)
 		return nil, nil
 	}
 	var held []webCookie
-	for _, c := range s.jar.Cookies(p.url) {
-		held = append(held, s.baked[c.Name])
+	for _, c := range s.jar.For(p.url, cookie.Request{}, time.Now()) {
+		held = append(held, webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HTTPOnly, sameSite: c.SameSite, expires: c.Expires})
 	}
 	return held, nil
 }
 
-// setCookies stores the cookies of a response. It rejects what browsers reject: a SameSite=None cookie that is not
-// Secure, and a Secure one over plain HTTP.
-func (s *httpSession) setCookies(answer *httpwire.Reply, from *visit) {
-	cookies := slices.DeleteFunc(answer.Cookies(), func(c *http.Cookie) bool {
-		return c.SameSite == http.SameSiteNoneMode && !c.Secure || c.Secure && from.url.Scheme != "https"
-	})
+// withoutCookie says why a visitor of the page does not have a cookie that was set, or "".
+func (s *httpSession) withoutCookie(_ context.Context, p *page, name string) string {
+	return whyWithout(s.jar, s.refused, p, name)
+}
+
+// whyWithout says why a visitor of the page does not have a cookie of this name: it is kept for elsewhere, or was refused.
+func whyWithout(jar *cookie.Jar, refused []refusedCookie, p *page, name string) string {
+	if jar != nil {
+		for _, c := range jar.All(time.Now()) {
+			if why := c.Withheld(p.url); c.Name == name && why != "" {
+				return fmt.Sprintf("; the cookie %q is kept, but not for this page: %s", name, why)
+			}
+		}
+	}
+	for _, r := range slices.Backward(refused) {
+		if r.Name == name {
+			return fmt.Sprintf("; %s set one, and browsers refuse it: %s", wording.URL(r.from), r.Why)
+		}
+	}
+	return ""
+}
+
+// setCookies stores the cookies of a response, and remembers which of them browsers refuse.
+func (s *httpSession) setCookies(fields []string, v *visit) {
 	if s.jar == nil {
-		s.jar, _ = cookiejar.New(nil) // never fails without options
+		s.jar = new(cookie.Jar)
 	}
-	s.jar.SetCookies(from.url, cookies)
-	s.keepCookies(cookies)
+	now := time.Now()
+	for _, field := range fields {
+		c, err := s.jar.Set(v.url, v.origin(), field, now)
+		var refused *cookie.Refused
+		switch {
+		case errors.As(err, &refused):
+			if len(s.refused) < mostRefused {
+				s.refused = append(s.refused, refusedCookie{v.url, refused})
+			}
+		case s.given != nil:
+			s.given(v.url, c)
+		}
+	}
 	s.cookies++
-	if s.given != nil {
-		s.given(from.url, cookies)
-	}
 }
 
 func (s *browserSession) cookiesOf(ctx context.Context, p *page) ([]webCookie, error) {
@@ -113,6 +113,48 @@ func (s *browserSession) cookiesOf(ctx context.Context, p *page) ([]webCookie, e
 		held[i] = webCookie{name: c.Name, secure: c.Secure, httpOnly: c.HTTPOnly, sameSite: c.SameSite, expires: c.Expires}
 	}
 	return held, nil
+}
+
+// withoutCookie judges the Set-Cookie fields of the tab's responses by the same rules as the session over HTTP, because the
+// browser's own words name no rule.
+func (s *browserSession) withoutCookie(ctx context.Context, p *page, name string) string {
+	tab, err := s.ready()
+	if err != nil {
+		return ""
+	}
+	jar, err := tabJar(ctx, tab)
+	if err != nil {
+		return "" // the browser is asked again by the next step, which reports it
+	}
+	refused := slices.Clone(s.refused)
+	requests, _ := tab.Requests()
+	for _, r := range requests {
+		from, err := url.Parse(r.URL)
+		if err != nil {
+			continue
+		}
+		for _, field := range r.SetCookies {
+			var why *cookie.Refused
+			if _, err := new(cookie.Jar).Set(from, cookie.Request{}, field, time.Now()); errors.As(err, &why) {
+				refused = append(refused, refusedCookie{from, why})
+			}
+		}
+	}
+	return whyWithout(jar, refused, p, name)
+}
+
+// tabJar returns the cookies of a tab's context.
+func tabJar(ctx context.Context, tab *browser.Tab) (*cookie.Jar, error) {
+	cookies, err := tab.AllCookies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	jar, now := new(cookie.Jar), time.Now()
+	for _, c := range cookies {
+		jar.Put(cookie.Cookie{Name: c.Name, Value: c.Value, Domain: strings.TrimPrefix(c.Domain, "."), HostOnly: !strings.HasPrefix(c.Domain, "."), Path: c.Path,
+			Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: c.SameSite, Expires: c.Expires}, now)
+	}
+	return jar, nil
 }
 
 func init() {
@@ -160,6 +202,9 @@ func findCookie(ctx context.Context, w *steps.World, name string) (found *webCoo
 	others = "there is none"
 	if len(names) > 0 {
 		others = "there is " + strings.Join(names[:min(len(names), 10)], ", ")
+	}
+	if found == nil {
+		others += engineOf(w).withoutCookie(ctx, p, name)
 	}
 	return found, p, others, nil
 }

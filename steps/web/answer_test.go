@@ -71,6 +71,11 @@ func TestAnswerSentences(t *testing.T) {
 		}
 		w.Header().Set("Content-Type", "text/html")
 	})
+	mux.HandleFunc("/suffix", answering("text/html", "x", "Set-Cookie", "s=1; Domain=.test"))
+	mux.HandleFunc("/quoted", func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Set-Cookie"] = []string{`user={"id":7,"role":"member"}; Path=/`, "items[0]=x y; Path=/", "none=1; SameSite=None"}
+		http.Redirect(w, r, "/", http.StatusFound)
+	})
 	mux.HandleFunc("/forget", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "month=; Max-Age=0")
 		http.Redirect(w, r, "/", http.StatusFound)
@@ -148,7 +153,11 @@ func TestAnswerSentences(t *testing.T) {
 			the cookie "cross" should not be set`, ""},
 		{"no cookie", tls("/cookies") + `the cookie "seen" should be set`, `not_found web: expect the cookie "seen" on https://www.answer.test/cookies (200 OK): there is "ever", "month", "session"`},
 		{"no cookies at all", tls("/") + `the cookie "seen" should be Secure`, `not_found web: expect the cookie "seen" on https://www.answer.test/ (200 OK): there is none`},
-		{"a secure cookie over plain HTTP", at("/cookies") + `the cookie "session" should be set`, `not_found web: expect the cookie "session" on http://www.answer.test/cookies (200 OK): there is "ever", "month"`},
+		{"a secure cookie over plain HTTP", at("/cookies") + `the cookie "session" should be set`, `not_found web: expect the cookie "session" on http://www.answer.test/cookies (200 OK): there is "ever", "month"; http://www.answer.test/cookies set one, and browsers refuse it: it is Secure and came over plain HTTP (RFC 6265bis section 5.7)`},
+		{"a cookie for a public suffix", at("/suffix") + `the cookie "s" should be set`, `not_found web: expect the cookie "s" on http://www.answer.test/suffix (200 OK): there is none; http://www.answer.test/suffix set one, and browsers refuse it: its Domain ".test" is a public suffix, below which anybody may register a name (RFC 6265 section 5.3 step 5, publicsuffix.org)`},
+		{"a cookie for another path", tls("/cookies") + `the cookie "deep" should be set`, `not_found web: expect the cookie "deep" on https://www.answer.test/cookies (200 OK): there is "ever", "month", "session"; the cookie "deep" is kept, but not for this page: it is for the path /other`},
+		{"a cookie with quotes, from a redirect", at("/quoted") + "the cookie \"user\" should be set\nthe cookie \"items[0]\" should be set", ""},
+		{"a cookie from a redirect that is refused", at("/quoted") + "the cookie \"none\" should be set", `not_found web: expect the cookie "none" on http://www.answer.test/ (200 OK): there is "items[0]", "user"; http://www.answer.test/quoted set one, and browsers refuse it: it is SameSite=None without Secure (RFC 6265bis section 5.7)`},
 		{"a cookie too many", tls("/cookies") + `the cookie "session" should not be set`, `unexpected web: expect no cookie "session" on https://www.answer.test/cookies (200 OK): it is set`},
 		{"a cookie that was taken back", tls("/cookies") + tls("/forget") + `the cookie "month" should not be set`, ""},
 		{"a cookie that is not secure", tls("/cookies") + `the cookie "month" should be Secure`, `unexpected web: expect the cookie "month" on https://www.answer.test/cookies (200 OK) to be Secure: it is not`},

@@ -47,7 +47,8 @@ func init() {
 			Measures: "Measurement web_feed_items.",
 			Example:  `Then the feed should have at least 10 items`, Func: feedHas},
 		steps.Definition{Area: "web", Sentence: "the feed should have an item younger than {duration}",
-			Does:     "Fails unless the response is a feed and its newest item (pubDate, published, updated or dc:date) is younger than this. Fails when its date is more than a day in the future.",
+			Does: "Fails unless the response is a feed and its newest item (pubDate, published, updated or dc:date) is younger than this. Fails when its date is more than a day in the future, " +
+				"or cannot be read: a zone name must be one that means the same everywhere (RFC 5322 section 4.3, CET, JST …; not IST).",
 			Measures: "Measurement web_feed_age_seconds: the age of the newest item.",
 			Example:  `Then the feed should have an item younger than 1 day`, Func: feedYounger},
 		steps.Definition{Area: "web", Sentence: "the sitemap should list at least {int} pages",
@@ -179,10 +180,15 @@ func feedYounger(ctx context.Context, w *steps.World, a steps.Args) error {
 		return err
 	}
 	var newest xmldoc.Item
+	var unread error
 	for _, item := range items {
 		if item.Date.After(newest.Date) {
 			newest = item
 		}
+		unread = cmp.Or(unread, item.Unread)
+	}
+	if unread != nil && time.Since(newest.Date) >= limit { // an item with a date that cannot be read may be younger
+		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "the feed %s has an item whose age is unknown: %w", p, unread)
 	}
 	if newest.Date.IsZero() {
 		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "the feed %s has %d items, but none with a date", p, len(items))

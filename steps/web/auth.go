@@ -2,18 +2,17 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/icholy/digest"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/challenge"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 // The sentences that log in with HTTP authentication (RFC 9110 section 11), without a form on a page. Credentials are
@@ -38,8 +37,9 @@ func init() {
 // webLogin is the login of a scenario at the servers of an origin.
 type webLogin struct {
 	browser.Login
-	basic  bool        // the server asked for basic authentication
-	digest *digestAuth // the challenge of the server, or nil
+	basic  bool              // the server asked for basic authentication
+	digest *challenge.Digest // answers the challenge of the server, or nil
+	host   string            // that sent the challenge
 }
 
 // webLogins are the logins of a scenario, the newest last.
@@ -164,37 +164,38 @@ func useDigest(ctx context.Context, w *steps.World, a steps.Args) error {
 	return logIn(ctx, w, login)
 }
 
-// authorize adds the credentials that the server is known to want.
-func (l *webLogin) authorize(request *http.Request) error {
+// authorize adds the credentials that the server is known to want to a request with this body.
+func (l *webLogin) authorize(request *http.Request, body []byte) {
 	switch {
 	case l.Token != "":
 		request.Header.Set("Authorization", "Bearer "+l.Token)
 	case l.basic:
 		request.SetBasicAuth(l.Username, l.Password)
-	case l.digest != nil:
-		return l.digest.authorize(request)
+	case l.digest != nil && l.host == httpwire.HostPort(request.URL):
+		request.Header.Set("Authorization", l.digest.Authorize(request.Method, request.URL.RequestURI(), body, l.Username, l.Password))
 	}
-	return nil
 }
 
-// answer reads the challenge of a 401 response. It reports whether to send the request again with credentials; err says
-// why the challenge cannot be answered.
-func (l *webLogin) answer(u *url.URL, header http.Header) (again bool, err error) {
+// answer reads the challenges of a 401 response. It reports whether to send the request again with credentials; err says
+// why no challenge can be answered. again means that credentials for an earlier challenge were refused.
+func (l *webLogin) answer(u *url.URL, header http.Header, again bool) (bool, error) {
 	if l.Token != "" || l.basic {
 		return false, nil // the credentials were already sent
 	}
-	fault := l.unanswerable(header)
-	if fault != nil {
+	if fault := l.unanswerable(header); fault != nil {
 		return false, fault
 	}
-	if l.DigestOnly || challenges(header, "digest") {
-		d := &digestAuth{username: l.Username, password: steps.NewSecret(l.Password)}
-		if again, err = d.challenge(u, header); err == nil {
-			l.digest = d
-			return again, nil
-		}
-		if l.DigestOnly || !challenges(header, "basic") {
-			return false, err
+	challenges := challenge.Read(header.Values("WWW-Authenticate"))
+	if l.DigestOnly || challenge.Offers(challenges, "Digest") {
+		d, err := challenge.NewDigest(challenges)
+		switch {
+		case err == nil && again && !d.Stale():
+			return false, nil
+		case err == nil:
+			l.digest, l.host = d, httpwire.HostPort(u)
+			return true, nil
+		case l.DigestOnly || !challenge.Offers(challenges, "Basic"):
+			return false, fmt.Errorf("%w: it responds with 401 and %s", err, shownChallenges(header))
 		}
 	}
 	l.basic = true
@@ -203,31 +204,24 @@ func (l *webLogin) answer(u *url.URL, header http.Header) (again bool, err error
 
 // unanswerable returns why the login does not match what the server asks for, or nil.
 func (l *webLogin) unanswerable(header http.Header) error {
-	asked := strings.Join(header.Values("WWW-Authenticate"), ", ")
+	challenges := challenge.Read(header.Values("WWW-Authenticate"))
 	switch {
 	case l.Token != "":
-	case l.DigestOnly && !challenges(header, "digest"):
-		return fmt.Errorf("the server does not offer digest authentication: it responds with 401 and WWW-Authenticate %q", asked)
-	case !challenges(header, "digest") && !challenges(header, "basic"):
-		return fmt.Errorf("the server offers neither digest nor basic authentication: it responds with 401 and WWW-Authenticate %q", asked)
+	case l.DigestOnly && !challenge.Offers(challenges, "Digest"):
+		return fmt.Errorf("the server does not offer digest authentication: it responds with 401 and %s", shownChallenges(header))
+	case !challenge.Offers(challenges, "Digest") && !challenge.Offers(challenges, "Basic"):
+		return fmt.Errorf("the server offers neither digest nor basic authentication: it responds with 401 and %s", shownChallenges(header))
 	}
 	return nil
 }
 
-// challenges reports whether a challenge has this scheme, which is in lower case.
-func challenges(header http.Header, scheme string) bool {
-	if scheme == "digest" {
-		_, err := digest.FindChallenge(header)
-		return !errors.Is(err, digest.ErrNoChallenge)
+// shownChallenges describes what a 401 response asks for.
+func shownChallenges(header http.Header) string {
+	asked := header.Values("WWW-Authenticate")
+	if len(asked) == 0 {
+		return "no WWW-Authenticate, which is required (RFC 9110 section 15.5.2)"
 	}
-	for _, field := range header.Values("WWW-Authenticate") {
-		for challenge := range strings.SplitSeq(field, ",") {
-			if name, _, _ := strings.Cut(strings.TrimSpace(challenge), " "); strings.EqualFold(name, scheme) {
-				return true
-			}
-		}
-	}
-	return false
+	return fmt.Sprintf("WWW-Authenticate %.200q", strings.Join(asked, ", "))
 }
 
 // refusedLogin returns the failure for a 401 in a browser, or nil when the scenario has no login for that address.

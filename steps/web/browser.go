@@ -28,13 +28,14 @@ type browserSession struct {
 	root   *browser.Tab // the one that was opened first; it owns the windows that its pages open
 	closed bool
 
-	failed  error       // why there is no tab
-	began   time.Time   // start of the current step
-	told    int         // number of dialogs already reported
-	proxied bool        // the remote address that the tab reports may be a proxy's
-	basic   []basicAuth // names and passwords from addresses
-	aside   []exchange  // requests outside the tab
-	answer  *page       // the response to the last of them, nil when the tab shows the current page again
+	failed  error           // why there is no tab
+	began   time.Time       // start of the current step
+	told    int             // number of dialogs already reported
+	proxied bool            // the remote address that the tab reports may be a proxy's
+	basic   []basicAuth     // names and passwords from addresses
+	aside   []exchange      // requests outside the tab
+	refused []refusedCookie // of those requests
+	answer  *page           // the response to the last of them, nil when the tab shows the current page again
 }
 
 // open opens the scenario's tab. An error is kept for the first step that needs the tab.

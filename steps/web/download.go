@@ -355,7 +355,7 @@ func (s *browserSession) shownInstead(ctx context.Context, w *steps.World, f *se
 
 // downloadBeside requests a file over HTTP, as a visitor with the tab's cookies.
 func (s *browserSession) downloadBeside(ctx context.Context, w *steps.World, u *url.URL) (*download, error) {
-	beside, end, err := s.beside(ctx, w, u)
+	beside, end, err := s.beside(ctx, w)
 	if err != nil {
 		return nil, err
 	}

@@ -268,7 +268,7 @@ func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 	if within > 1 {
 		return nil, nil, nil // browsers stop when a page contains itself as a frame
 	}
-	return &visit{method: http.MethodGet, url: to, referrer: p.url, anySite: true, way: p.wayTo(to)}, nil, nil
+	return &visit{method: http.MethodGet, url: to, referrer: p.url, around: append(p.pagesAround(), p.url), anySite: true, way: p.wayTo(to)}, nil, nil
 }
 
 // wayTo returns how to request a frame of p: like the outermost page, for a frame from the same server.
@@ -397,7 +397,7 @@ func (s *httpSession) loadInto(ctx context.Context, w *steps.World, n *html.Node
 		s.page.frames, s.page.lost = map[*html.Node]*page{}, map[*html.Node]*lostFrame{}
 	}
 	lost := &lostFrame{name: wording.URL(v.url), reason: result.ReasonUnexpected, blame: result.BlameWeb}
-	v.anySite = true
+	v.anySite, v.around = true, append(around.pagesAround(), around.url)
 	f, err := s.arrive(ctx, w, &v)
 	s.page.clear(n)
 	if f = embeddable(around, f, err, lost); f != nil {

@@ -220,12 +220,12 @@ func readRequest(conn net.Conn) {
 
 func TestWebProtocolFaults(t *testing.T) {
 	for _, c := range []struct{ name, answer, want string }{
-		{"not HTTP", "220 mail.demo.test ESMTP\r\n", `protocol web: GET http://www.demo.test/: malformed HTTP status code "mail.demo.test"`},
+		{"not HTTP", "220 mail.demo.test ESMTP\r\n", `protocol web: GET http://www.demo.test/: the response is malformed: it does not begin with HTTP/ (RFC 9112 section 4): "220 mail.demo.test ESMTP"`},
 		{"header without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1100), "too_large web: GET http://www.demo.test/: the header is larger than 1 MiB"},
 		{"header cut off", "HTTP/1.1 200 OK\r\nContent-Ty", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{"no answer", "", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol web: GET http://www.demo.test/: read the page (0 bytes): invalid byte in chunk length"},
-		{"status 99", "HTTP/1.1 099 What\r\n\r\n", `protocol web: GET http://www.demo.test/: malformed HTTP status "099 What"`},
+		{"status 99", "HTTP/1.1 099 What\r\n\r\n", `protocol web: GET http://www.demo.test/: the response is malformed: its status code is below 100 (RFC 9110 section 15): "099 What"`},
 		{"early answers", "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "<nil>"},
 		{"until closed", "HTTP/1.0 200 OK\r\n\r\nold", "<nil>"},
 		{"no phrase", "HTTP/1.1 418\r\nContent-Length: 0\r\n\r\n", "http_status web: GET http://www.demo.test/: status 418 I'm a teapot, wanted 2xx or 3xx (`I try to go to \"http://www.demo.test/\"` accepts any status)"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"regexp"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/crawl"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -282,7 +282,7 @@ func (s *linkSite) open(ctx context.Context, w *steps.World, bounds crawl.Bounds
 	if w.InBrowser {
 		s.browser = steps.State[browserSession](w)
 		var err error
-		if visitor, err = s.browser.visitor(ctx, w, at); err != nil {
+		if visitor, err = s.browser.visitor(ctx, w); err != nil {
 			return err
 		}
 	}
@@ -363,46 +363,40 @@ func (s *linkSite) read(ctx context.Context, address *url.URL) (*page, error) {
 // fork returns a session for single documents, with the same cookies and credentials but its own connections.
 func (s *httpSession) fork() *httpSession {
 	if s.jar == nil {
-		s.jar, _ = cookiejar.New(nil) // never fails without options
+		s.jar = new(cookie.Jar)
 	}
 	return &httpSession{bare: true, jar: s.jar, basic: slices.Clone(s.basic), logins: s.logins.clone(), headers: slices.Clone(s.headers)}
 }
 
-// visitor returns an HTTP session with the logins of the tab and the cookies that the tab would send to the page.
-func (s *browserSession) visitor(ctx context.Context, w *steps.World, at *url.URL) (*httpSession, error) {
-	cookies, err := s.tab.Cookies(ctx, at.String())
+// visitor returns an HTTP session with the logins and cookies of the tab.
+func (s *browserSession) visitor(ctx context.Context, w *steps.World) (*httpSession, error) {
+	jar, err := tabJar(ctx, s.tab)
 	if err != nil {
 		return nil, browserFailure(ctx, err, "read the tab's cookies")
 	}
 	own := steps.State[httpSession](w)
-	visitor := &httpSession{basic: slices.Clone(s.basic), logins: own.logins.clone(), headers: slices.Clone(own.headers)}
-	visitor.jar, _ = cookiejar.New(nil) // never fails without options
-	for _, c := range cookies {
-		visitor.jar.SetCookies(at, []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: c.Secure}}) //nolint:gosec // this cookie is not sent to a visitor
-	}
-	return visitor, nil
+	return &httpSession{jar: jar, basic: slices.Clone(s.basic), logins: own.logins.clone(), headers: slices.Clone(own.headers)}, nil
 }
 
 // beside returns an HTTP session for requests outside the tab, and a function that ends it. Its requests are recorded
 // with those of the tab, and end copies its new cookies to the tab.
-func (s *browserSession) beside(ctx context.Context, w *steps.World, at *url.URL) (visitor *httpSession, end func(), err error) {
+func (s *browserSession) beside(ctx context.Context, w *steps.World) (visitor *httpSession, end func(), err error) {
 	if _, err := s.ready(); err != nil {
 		return nil, nil, err
 	}
-	if visitor, err = s.visitor(ctx, w, at); err != nil {
+	if visitor, err = s.visitor(ctx, w); err != nil {
 		return nil, nil, err
 	}
 	var given []browser.Cookie
-	visitor.given = func(from *url.URL, cookies []*http.Cookie) {
-		for _, c := range cookies {
-			given = append(given, tabCookie(from, c))
-		}
-	}
+	visitor.given = func(from *url.URL, c cookie.Cookie) { given = append(given, tabCookie(from, c)) }
 	return visitor, func() {
-		if len(given) > 0 {
-			_ = s.tab.SetCookies(ctx, given) // the next step reports a browser that fails here
+		for _, c := range given {
+			if err := s.tab.SetCookie(ctx, c); err != nil {
+				w.Note(fmt.Sprintf("the browser does not take over the cookie %.80q: %.200v", c.Name, err))
+			}
 		}
 		s.aside = append(s.aside, visitor.exchanges...)
+		s.refused = append(s.refused, visitor.refused...)
 		_ = visitor.Close() // only closes connections
 	}, nil
 }

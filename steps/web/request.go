@@ -198,7 +198,7 @@ func (s *httpSession) ask(ctx context.Context, w *steps.World, v visit) error {
 }
 
 func (s *browserSession) ask(ctx context.Context, w *steps.World, v visit) error {
-	visitor, end, err := s.beside(ctx, w, v.url)
+	visitor, end, err := s.beside(ctx, w)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/cookiejar"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -18,12 +17,12 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/icholy/digest"
 	"golang.org/x/net/html"
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -39,16 +38,16 @@ type httpSession struct {
 	page    *page   // the current page, nil before the first
 	visits  []visit // visits so far, for going back
 	bare    bool    // load documents only, without their frames
-	jar     *cookiejar.Jar
-	cookies int                  // how many responses set cookies
-	baked   map[string]webCookie // the last value set, by name: the jar does not report attributes
+	jar     *cookie.Jar
+	cookies int             // how many responses set cookies
+	refused []refusedCookie // what browsers do not store
 	basic   []basicAuth
 	logins  webLogins       // also of a browser
 	headers []requestHeader // also of a browser
 
 	exchanges []exchange // the last ones, for the evidence of a failure
 
-	given func(from *url.URL, cookies []*http.Cookie) // called for new cookies, unless nil
+	given func(from *url.URL, c cookie.Cookie) // called for new cookies, unless nil
 }
 
 // Close closes the connections of the scenario.
@@ -76,6 +75,8 @@ type visit struct {
 	way  httpwire.Way
 	save func(*http.Response) io.Writer // as in intake: for a file, which is not a page
 
+	around []*url.URL // the pages around the frame that this is for
+
 	frame  *html.Node // the frame of the previous page to load into, or nil
 	before *page      // the content of that frame
 }
@@ -88,6 +89,11 @@ func (v *visit) intake(w *steps.World) httpwire.Intake {
 		return httpwire.Intake{Limit: downloadLimit(w), Save: v.save}
 	}
 	return httpwire.Intake{Limit: httpwire.BodyLimit(w)}
+}
+
+// origin says where the request comes from, which decides about its SameSite cookies.
+func (v *visit) origin() cookie.Request {
+	return cookie.Request{From: v.referrer, Unsafe: !httpwire.SafeMethod(v.method), Around: v.around}
 }
 
 // maxRedirects is how many redirects in a row are followed. Browsers follow 20, but no real site needs five.
@@ -139,6 +145,9 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 		p := &page{url: v.url, Reply: answer, stopped: stopped, way: v.way, took: time.Since(start),
 			webArrival: webArrival{begun: start, redirects: redirects}}
 		p.measure(w, len(chain))
+		if len(answer.Odd) > 0 {
+			w.Note(wording.Excerpt(strings.Join(answer.Odd, "; ")))
+		}
 		if err == nil && answer.Broken != nil {
 			err = s.brokenBody(ctx, w, v, answer)
 		}
@@ -187,28 +196,24 @@ func (s *httpSession) brokenBody(ctx context.Context, w *steps.World, v *visit, 
 // request sends one request, and sends it again when an idle connection turns out to be closed or the server asks for
 // credentials.
 func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*httpwire.Reply, error) {
-	for challenged := false; ; {
-		request, err := s.newRequest(v)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := s.recorded(ctx, w, v, request)
+	for challenged := 0; ; {
+		answer, err := s.recorded(ctx, w, v, s.newRequest(v))
 		if err != nil {
 			if errors.Is(err, httpwire.ErrHeaderTooLarge) {
 				return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)
 			}
 			return nil, steps.FailNet(ctx, err, result.BlameWeb, v.String())
 		}
-		if cookies := answer.Header["Set-Cookie"]; cookies != nil {
-			s.setCookies(answer, v)
+		if fields := answer.Header["Set-Cookie"]; fields != nil {
+			s.setCookies(fields, v)
 		}
-		if answer.StatusCode == http.StatusUnauthorized && !challenged && !s.named(v.url) {
+		if answer.StatusCode == http.StatusUnauthorized && challenged < 2 && !s.named(v.url) {
 			if login := s.logins.at(v.url); login != nil {
-				again, err := login.answer(v.url, answer.Header)
+				again, err := login.answer(v.url, answer.Header, challenged > 0)
 				if err != nil {
 					return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
 				}
-				if challenged = again; again {
+				if challenged++; again {
 					continue
 				}
 			}
@@ -281,7 +286,7 @@ func (s *httpSession) take(key, method string) *httpwire.Conn {
 	return nil
 }
 
-func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
+func (s *httpSession) newRequest(v *visit) *http.Request {
 	request := &http.Request{
 		Method:     v.method,
 		URL:        v.url,
@@ -307,8 +312,8 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 		setReferrer(request, v.referrer)
 	}
 	if s.jar != nil {
-		for _, cookie := range s.jar.Cookies(v.url) {
-			request.AddCookie(cookie)
+		if cookies := s.jar.For(v.url, v.origin(), time.Now()); len(cookies) > 0 {
+			request.Header["Cookie"] = []string{cookie.Field(cookies)}
 		}
 	}
 	user := v.url.User
@@ -321,16 +326,14 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
 	} else if login := s.logins.at(v.url); login != nil {
-		if err := login.authorize(request); err != nil {
-			return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: answer the digest challenge: %w", v, err)
-		}
+		login.authorize(request, v.body)
 	}
 	for _, h := range s.headers {
 		if h.covers(v.url) {
 			request.Header.Set(h.name, h.value)
 		}
 	}
-	return request, nil
+	return request
 }
 
 // setReferrer sets Referer as browsers do by default (strict-origin-when-cross-origin, W3C Referrer Policy §3.7), and
@@ -489,51 +492,4 @@ func (b *basicAuth) covers(u *url.URL) bool {
 // named reports whether an address contained a name and password.
 func (s *httpSession) named(u *url.URL) bool {
 	return u.User != nil || slices.ContainsFunc(s.basic, func(b basicAuth) bool { return b.covers(u) })
-}
-
-// digestAuth responds to digest challenges (RFC 7616).
-type digestAuth struct {
-	username string
-	password steps.Secret
-	host     string // that sent the challenge
-	last     *digest.Challenge
-	count    int // requests with the challenge's nonce
-}
-
-// challenge reads the challenge of a 401 response. It reports whether credentials may help.
-func (d *digestAuth) challenge(u *url.URL, header http.Header) (bool, error) {
-	challenge, err := digest.FindChallenge(header)
-	if errors.Is(err, digest.ErrNoChallenge) {
-		return false, fmt.Errorf("the server does not offer digest authentication: it responds with 401 and WWW-Authenticate %q",
-			strings.Join(header.Values("WWW-Authenticate"), ", "))
-	}
-	if err != nil {
-		return false, fmt.Errorf("read the digest challenge: %w", err)
-	}
-	if !digest.CanDigest(challenge) {
-		return false, fmt.Errorf("the digest challenge requires algorithm %q and qop %q, which are not supported", challenge.Algorithm, challenge.QOP)
-	}
-	d.host, d.last, d.count = httpwire.HostPort(u), challenge, 0
-	return true, nil
-}
-
-// authorize adds credentials for the last challenge, so that the server need not challenge each page.
-func (d *digestAuth) authorize(request *http.Request) error {
-	if d.last == nil || d.host != httpwire.HostPort(request.URL) {
-		return nil
-	}
-	d.count++
-	credentials, err := digest.Digest(d.last, digest.Options{
-		Method:   request.Method,
-		URI:      request.URL.RequestURI(),
-		GetBody:  request.GetBody,
-		Count:    d.count,
-		Username: d.username,
-		Password: d.password.Reveal(),
-	})
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Authorization", credentials.String())
-	return nil
 }

@@ -63,6 +63,9 @@ type webEngine interface {
 	// cookiesOf returns the cookies that a visitor of p has.
 	cookiesOf(ctx context.Context, p *page) ([]webCookie, error)
 
+	// withoutCookie says why a visitor of p does not have a cookie of this name that a response set, or "".
+	withoutCookie(ctx context.Context, p *page, name string) string
+
 	// back goes to the previous page, reload loads the current one again.
 	back(ctx context.Context, w *steps.World) error
 	reload(ctx context.Context, w *steps.World) error

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/mail"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/antchfx/xpath"
 	"golang.org/x/net/html/charset"
 
+	"github.com/stepwatch/stepwatch/steps/date"
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
@@ -104,11 +104,12 @@ func (d *Document) Select(ctx context.Context, path string) ([]string, error) {
 
 // Item is one entry of a feed.
 type Item struct {
-	Title string
-	Date  time.Time // the newest one of the item; zero when it has none
+	Title  string
+	Date   time.Time // the newest one of the item that can be read; zero when there is none
+	Unread error     // why a date of the item cannot be read, or nil
 }
 
-// Feed returns the items of a feed. It fails when the document is not a feed, or a date is invalid.
+// Feed returns the items of a feed. It fails when the document is not a feed.
 func (d *Document) Feed() ([]Item, error) {
 	kind := map[string]string{"rss": "item", "RDF": "item", "feed": "entry"}[d.root.Data]
 	if kind == "" {
@@ -126,17 +127,13 @@ func (d *Document) Feed() ([]Item, error) {
 			if n.Data != kind {
 				continue
 			}
-			item, err := readItem(n)
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, item)
+			items = append(items, readItem(n))
 		}
 	}
 	return items, nil
 }
 
-func readItem(n *xmlquery.Node) (Item, error) {
+func readItem(n *xmlquery.Node) Item {
 	var item Item
 	for field := range elements(n) {
 		text := strings.TrimSpace(field.InnerText())
@@ -144,26 +141,15 @@ func readItem(n *xmlquery.Node) (Item, error) {
 		case "title":
 			item.Title = text
 		case "pubDate", "published", "updated", "date":
-			date, err := parseDate(text)
+			at, err := date.Feed(text)
 			if err != nil {
-				return Item{}, fmt.Errorf("the date of an item is %.80q, which is not a date", text)
-			}
-			if date.After(item.Date) {
-				item.Date = date
+				item.Unread = fmt.Errorf("%s: %w", field.Data, err)
+			} else if at.After(item.Date) {
+				item.Date = at
 			}
 		}
 	}
-	return item, nil
-}
-
-// parseDate parses the dates of RSS (RFC 822) and of Atom and Dublin Core (RFC 3339, or only the day).
-func parseDate(text string) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return mail.ParseDate(text)
+	return item
 }
 
 // Sitemap returns the addresses that a sitemap lists. index reports whether it is an index, whose addresses are those

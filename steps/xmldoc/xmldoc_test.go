@@ -21,7 +21,11 @@ func TestFeed(t *testing.T) {
 		{"Atom", `<feed xmlns="http://www.w3.org/2005/Atom"><updated>2025-01-01T00:00:00Z</updated><entry><title>B</title><published>2025-11-01T00:00:00Z</published><updated>2025-11-03T00:00:00.5Z</updated></entry></feed>`, "B 2025-11-03T00:00:00Z"},
 		{"empty", `<feed/>`, ""},
 		{"no feed", `<html/>`, `its root is "html", wanted rss, RDF or feed`},
-		{"no date", `<feed><entry><updated>today</updated></entry></feed>`, `the date of an item is "today", which is not a date`},
+		{"no date", `<feed><entry><updated>today</updated></entry></feed>`, ` 0001-01-01T00:00:00Z (updated: "today" is not a date: it has no day)`},
+		{"zone names", `<rss><channel><item><pubDate>Thu, 26 Nov 2026 07:00:00 EST</pubDate></item><item><pubDate>Thu, 26 Nov 2026 07:00:00 MST</pubDate></item><item><pubDate>Thu, 26 Nov 2026 07:00:00 CEST</pubDate></item><item><pubDate>Thu, 26 Nov 2026 07:00:00 JST</pubDate></item><item><pubDate>Thu, 26 Nov 2026 07:00:00 UT</pubDate></item></channel></rss>`,
+			" 2026-11-26T12:00:00Z,  2026-11-26T14:00:00Z,  2026-11-26T05:00:00Z,  2026-11-25T22:00:00Z,  2026-11-26T07:00:00Z"},
+		{"an unreadable date beside a readable one", `<feed><entry><published>2026-11-26T07:00:00Z</published><updated>2026-11-26T09:00:00</updated></entry></feed>`,
+			` 2026-11-26T07:00:00Z (updated: "2026-11-26T09:00:00" is not a date: it has no zone (RFC 3339 section 5.6))`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			doc, err := xmldoc.Parse([]byte(c.body))
@@ -31,7 +35,10 @@ func TestFeed(t *testing.T) {
 			items, err := doc.Feed()
 			got := make([]string, len(items))
 			for i, item := range items {
-				got[i] = item.Title + " " + item.Date.UTC().Format(time.RFC3339)
+				got[i] = item.Title + " " + item.Date.Format(time.RFC3339)
+				if item.Unread != nil {
+					got[i] += " (" + item.Unread.Error() + ")"
+				}
 			}
 			text := strings.Join(got, ", ")
 			if err != nil {
