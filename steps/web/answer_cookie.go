@@ -5,16 +5,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // webCookie is a cookie that a visitor of the current page has. It holds no value, so that none can leak.
@@ -66,9 +65,9 @@ func expiry(c *http.Cookie) time.Time {
 }
 
 // tabCookie converts a cookie of a response from this address to one for a tab.
-func tabCookie(from *url.URL, c *http.Cookie) browser.Cookie {
+func tabCookie(from *address.URL, c *http.Cookie) browser.Cookie {
 	return browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HttpOnly, SameSite: sameSiteName(c), Expires: expiry(c),
-		From: wording.URL(from), Domain: c.Domain, Path: c.Path}
+		From: from.String(), Domain: c.Domain, Path: c.Path}
 }
 
 func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error) {
@@ -76,7 +75,7 @@ func (s *httpSession) cookiesOf(_ context.Context, p *page) ([]webCookie, error)
 		return nil, nil
 	}
 	var held []webCookie
-	for _, c := range s.jar.Cookies(p.url) {
+	for _, c := range s.jar.Cookies(p.url.Net()) {
 		held = append(held, s.baked[c.Name])
 	}
 	return held, nil
@@ -91,7 +90,7 @@ func (s *httpSession) setCookies(answer *httpwire.Reply, from *visit) {
 	if s.jar == nil {
 		s.jar, _ = cookiejar.New(nil) // never fails without options
 	}
-	s.jar.SetCookies(from.url, cookies)
+	s.jar.SetCookies(from.url.Net(), cookies)
 	s.keepCookies(cookies)
 	s.cookies++
 	if s.given != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
@@ -60,9 +60,9 @@ func (l webLogins) clone() webLogins {
 }
 
 // at returns the newest login for an address, or nil.
-func (l webLogins) at(u *url.URL) *webLogin {
+func (l webLogins) at(u *address.URL) *webLogin {
 	for _, login := range slices.Backward(l) {
-		if login.Origin == "" || login.Origin == browser.Origin(u) {
+		if login.Origin == "" || login.Origin == u.Origin() {
 			return login
 		}
 	}
@@ -120,15 +120,12 @@ func authenticateByToken(ctx context.Context, w *steps.World, a steps.Args) erro
 }
 
 // originOf returns the origin of the server that an address names.
-func originOf(address string) (string, error) {
-	u, err := url.Parse(address)
-	if err == nil {
-		err = mendHost(u)
+func originOf(text string) (string, error) {
+	u, err := address.Parse(text)
+	if err != nil || !u.IsWeb() {
+		return "", steps.FailScenario("%q is not the address of a server: write it as \"https://www.example.org/\"", address.Shown(text))
 	}
-	if err != nil {
-		return "", steps.FailScenario("%q is not the address of a server: write it as \"https://www.example.org/\"", address)
-	}
-	return browser.Origin(u), nil
+	return u.Origin(), nil
 }
 
 func useDigest(ctx context.Context, w *steps.World, a steps.Args) error {
@@ -165,21 +162,21 @@ func useDigest(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 // authorize adds the credentials that the server is known to want.
-func (l *webLogin) authorize(request *http.Request) error {
+func (l *webLogin) authorize(request *http.Request, to *address.URL) error {
 	switch {
 	case l.Token != "":
 		request.Header.Set("Authorization", "Bearer "+l.Token)
 	case l.basic:
 		request.SetBasicAuth(l.Username, l.Password)
 	case l.digest != nil:
-		return l.digest.authorize(request)
+		return l.digest.authorize(request, to)
 	}
 	return nil
 }
 
 // answer reads the challenge of a 401 response. It reports whether to send the request again with credentials; err says
 // why the challenge cannot be answered.
-func (l *webLogin) answer(u *url.URL, header http.Header) (again bool, err error) {
+func (l *webLogin) answer(u *address.URL, header http.Header) (again bool, err error) {
 	if l.Token != "" || l.basic {
 		return false, nil // the credentials were already sent
 	}
@@ -232,10 +229,7 @@ func challenges(header http.Header, scheme string) bool {
 
 // refusedLogin returns the failure for a 401 in a browser, or nil when the scenario has no login for that address.
 func (s *browserSession) refusedLogin(w *steps.World, answer *browser.Request) error {
-	u, err := url.Parse(answer.URL)
-	if err != nil {
-		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
-	}
+	u := address.Reported(answer.URL)
 	login := steps.State[httpSession](w).logins.at(u)
 	known := false
 	for _, b := range s.basic {
