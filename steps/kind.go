@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Kind is a kind of parameter: the meaning of a name in braces in a sentence. The file of its subject registers it.
@@ -246,15 +246,19 @@ func missingFile(path string, err error) error {
 }
 
 // checkAddress rejects what is neither a web address nor an address relative to a page.
-func checkAddress(address string) error {
-	shown := features.HidePassword(address)
-	if strings.ContainsAny(address, "“”„‟«»") {
+func checkAddress(text string) error {
+	shown := features.HidePassword(text)
+	if strings.ContainsAny(text, "“”„‟«»") {
 		return FailScenario("%s is in typographic quotes: write \"%s\"", shown, straight.Replace(strings.Trim(shown, "“”„‟«»")))
 	}
-	u, err := url.Parse(strings.TrimSpace(address))
-	switch {
-	case err != nil || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || u.Scheme != "" && u.Host == "",
-		u.Scheme == "" && strings.HasPrefix(address, "www."):
+	wrong := strings.HasPrefix(text, "www.")
+	if scheme := address.SchemeOf(text); scheme != "" {
+		// Browsers accept any number of slashes. Whoever writes one or three has made a mistake.
+		rest := strings.TrimSpace(text)[len(scheme)+1:]
+		_, err := address.Parse(text)
+		wrong = err != nil || scheme != "http" && scheme != "https" || !strings.HasPrefix(rest, "//") || strings.HasPrefix(rest, "///")
+	}
+	if wrong {
 		return FailScenario("%q is not the address of a page: write it as \"https://www.example.org/\"", shown)
 	}
 	return nil

@@ -13,12 +13,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os/exec"
 	"sync"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Options set which browser to use and when to replace it. The zero value is usable.
@@ -66,8 +67,12 @@ type Browser struct {
 func (b *Browser) Proxied() bool { return b.options.Proxy != "" || b.options.Remote != "" }
 
 // Through reports whether pages are loaded through this proxy, if we start the browser.
-func (b *Browser) Through(proxy *url.URL) bool {
-	return proxy != nil && b.options.Remote == "" && b.options.Proxy == proxy.String()
+func (b *Browser) Through(proxy *address.URL) bool {
+	if proxy == nil || b.options.Remote != "" {
+		return false
+	}
+	own, err := address.Parse(b.options.Proxy)
+	return err == nil && own.Origin() == proxy.Origin()
 }
 
 // New creates a Browser and starts nothing.

@@ -3,18 +3,18 @@ package browser
 import (
 	"context"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/fetch"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Login is how a tab logs in when a server asks with status 401 (RFC 9110 section 11).
 type Login struct {
-	Origin     string // the origin that may get it, "https://www.example.org:443"; empty: all
+	Origin     string // the origin that may get it, "https://www.example.org", as address.URL has it; empty: all
 	Username   string
 	Password   string
 	DigestOnly bool   // only with digest authentication, which does not send the password
@@ -53,8 +53,8 @@ func (t *Tab) ProxyRefused() bool {
 // sentHeader is a header field to send with requests to an origin.
 type sentHeader struct{ origin, name, value string }
 
-// SetHeader sends a header field with each request to an origin from now on. origin has the form of Origin; empty means
-// all.
+// SetHeader sends a header field with each request to an origin from now on. origin has the form of address.URL.Origin;
+// empty means all.
 func (t *Tab) SetHeader(ctx context.Context, origin, name, value string) error {
 	t.mu.Lock()
 	t.headers = append(t.headers, sentHeader{origin, name, value})
@@ -80,30 +80,17 @@ func (t *Tab) intercept(ctx context.Context) error {
 }
 
 // loginFor returns the newest login for an address; t.mu is held.
-func (t *Tab) loginFor(address string) (Login, bool) {
-	u, err := url.Parse(address)
+func (t *Tab) loginFor(of string) (Login, bool) {
+	u, err := address.Parse(of)
 	if err != nil {
 		return Login{}, false
 	}
 	for i := len(t.logins) - 1; i >= 0; i-- {
-		if l := t.logins[i]; l.Origin == "" || l.Origin == Origin(u) {
+		if l := t.logins[i]; l.Origin == "" || l.Origin == u.Origin() {
 			return l, true
 		}
 	}
 	return Login{}, false
-}
-
-// Origin returns the origin of an address (RFC 6454) with its port: "https://www.example.org:443".
-func Origin(u *url.URL) string {
-	port := u.Port()
-	switch {
-	case port != "":
-	case u.Scheme == "https":
-		port = "443"
-	case u.Scheme == "http":
-		port = "80"
-	}
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // paused continues a request, with the token and the header fields for its server; t.mu is held.
@@ -113,11 +100,10 @@ func (t *Tab) paused(ev *fetch.EventRequestPaused) {
 	if l, found := t.loginFor(ev.Request.URL); found && l.Token != "" {
 		own.Set("Authorization", "Bearer "+l.Token)
 	}
-	if u, err := url.Parse(ev.Request.URL); err == nil {
-		for _, h := range t.headers {
-			if h.origin == "" || h.origin == Origin(u) {
-				own.Set(h.name, h.value)
-			}
+	to := address.Reported(ev.Request.URL)
+	for _, h := range t.headers {
+		if h.origin == "" || h.origin == to.Origin() {
+			own.Set(h.name, h.value)
 		}
 	}
 	if len(own) > 0 {

@@ -3,17 +3,18 @@ package cookie
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-func address(t *testing.T, text string) *url.URL {
+func parsed(t *testing.T, text string) *address.URL {
 	t.Helper()
-	u, err := url.Parse(text)
+	u, err := address.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func TestRefused(t *testing.T) {
 		{"https://a.test/", "s=" + strings.Repeat("x", 4096), `"s": its name and value have 4097 bytes, more than 4096`},
 	} {
 		var refused *Refused
-		if _, err := new(Jar).Set(address(t, c.from), Request{}, c.field, now); !errors.As(err, &refused) || !strings.Contains(err.Error(), "browsers refuse the cookie "+c.want) {
+		if _, err := new(Jar).Set(parsed(t, c.from), Request{}, c.field, now); !errors.As(err, &refused) || !strings.Contains(err.Error(), "browsers refuse the cookie "+c.want) {
 			t.Errorf("%s sets %.80q: %v, wanted %s", c.from, c.field, err, c.want)
 		}
 	}
@@ -59,7 +60,7 @@ func TestExpiry(t *testing.T) {
 		"; Max-Age=99999999999999999999":                      "2028-01-04 12:00:00",
 		"; Expires=tomorrow":                                  "session",
 	} {
-		c, err := new(Jar).Set(address(t, "https://a.test/"), Request{}, "s=1"+attributes, now)
+		c, err := new(Jar).Set(parsed(t, "https://a.test/"), Request{}, "s=1"+attributes, now)
 		got := "session"
 		if !c.Expires.IsZero() {
 			got = c.Expires.Format(time.DateTime)
@@ -73,13 +74,13 @@ func TestExpiry(t *testing.T) {
 // TestSameSite sends the cookies of a site with requests from itself and from elsewhere.
 func TestSameSite(t *testing.T) {
 	jar := new(Jar)
-	to := address(t, "https://www.a.test/")
+	to := parsed(t, "https://www.a.test/")
 	for _, field := range []string{"strict=1; SameSite=Strict", "lax=1; SameSite=Lax", "none=1; SameSite=None; Secure", "default=1"} {
 		if _, err := jar.Set(to, Request{}, field, now); err != nil {
 			t.Fatal(err)
 		}
 	}
-	at := func(text string) *url.URL { return address(t, text) }
+	at := func(text string) *address.URL { return parsed(t, text) }
 	for _, c := range []struct {
 		name    string
 		request Request
@@ -93,14 +94,14 @@ func TestSameSite(t *testing.T) {
 		{"a link elsewhere", Request{From: at("https://b.test/")}, time.Hour, "lax=1; none=1; default=1"},
 		{"a form elsewhere, soon", Request{From: at("https://b.test/"), Unsafe: true}, time.Minute, "none=1; default=1"},
 		{"a form elsewhere, later", Request{From: at("https://b.test/"), Unsafe: true}, time.Hour, "none=1"},
-		{"a frame elsewhere", Request{From: at("https://b.test/"), Around: []*url.URL{at("https://b.test/")}}, 0, "none=1"},
-		{"a frame here", Request{From: at("https://a.test/"), Around: []*url.URL{at("https://a.test/")}}, 0, "strict=1; lax=1; none=1; default=1"},
+		{"a frame elsewhere", Request{From: at("https://b.test/"), Around: []*address.URL{at("https://b.test/")}}, 0, "none=1"},
+		{"a frame here", Request{From: at("https://a.test/"), Around: []*address.URL{at("https://a.test/")}}, 0, "strict=1; lax=1; none=1; default=1"},
 	} {
 		if got := Field(jar.For(to, c.request, now.Add(c.later))); got != c.want {
 			t.Errorf("%s: %s, wanted %s", c.name, got, c.want)
 		}
 	}
-	frame := Request{From: at("https://b.test/"), Around: []*url.URL{at("https://b.test/")}}
+	frame := Request{From: at("https://b.test/"), Around: []*address.URL{at("https://b.test/")}}
 	if _, err := jar.Set(to, frame, "x=1", now); err == nil || !strings.Contains(err.Error(), "its page is in a frame on another site") {
 		t.Errorf("a frame on another site sets a cookie: %v", err)
 	}
@@ -108,16 +109,16 @@ func TestSameSite(t *testing.T) {
 
 func TestSecureIsLeftAlone(t *testing.T) {
 	jar := new(Jar)
-	if _, err := jar.Set(address(t, "https://www.a.test/x/"), Request{}, "s=1; Secure; Domain=a.test; Path=/", now); err != nil {
+	if _, err := jar.Set(parsed(t, "https://www.a.test/x/"), Request{}, "s=1; Secure; Domain=a.test; Path=/", now); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := jar.Set(address(t, "http://www.a.test/"), Request{}, "s=2", now); err == nil || !strings.Contains(err.Error(), "it would replace a Secure cookie") {
+	if _, err := jar.Set(parsed(t, "http://www.a.test/"), Request{}, "s=2", now); err == nil || !strings.Contains(err.Error(), "it would replace a Secure cookie") {
 		t.Errorf("plain HTTP sets a cookie beside a Secure one: %v", err)
 	}
-	if got := Field(jar.For(address(t, "https://www.a.test/"), Request{}, now)); got != "s=1" {
+	if got := Field(jar.For(parsed(t, "https://www.a.test/"), Request{}, now)); got != "s=1" {
 		t.Errorf("got %q", got)
 	}
-	if got := Field(jar.For(address(t, "http://www.a.test/"), Request{}, now)); got != "" {
+	if got := Field(jar.For(parsed(t, "http://www.a.test/"), Request{}, now)); got != "" {
 		t.Errorf("plain HTTP gets %q", got)
 	}
 }
@@ -125,7 +126,7 @@ func TestSecureIsLeftAlone(t *testing.T) {
 func TestWithheld(t *testing.T) {
 	jar := new(Jar)
 	for _, field := range []string{"host=1", "domain=1; Domain=a.test", "path=1; Path=/x", "secure=1; Secure"} {
-		if _, err := jar.Set(address(t, "https://www.a.test/"), Request{}, field, now); err != nil {
+		if _, err := jar.Set(parsed(t, "https://www.a.test/"), Request{}, field, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,7 +136,7 @@ func TestWithheld(t *testing.T) {
 	} {
 		var got []string
 		for _, c := range jar.All(now) {
-			if why := c.Withheld(address(t, to)); why != "" {
+			if why := c.Withheld(parsed(t, to)); why != "" {
 				got = append(got, c.Name+" "+why)
 			}
 		}
@@ -148,7 +149,7 @@ func TestWithheld(t *testing.T) {
 func TestJarIsBounded(t *testing.T) {
 	jar := new(Jar)
 	for i := range 1000 {
-		if _, err := jar.Set(address(t, fmt.Sprintf("https://h%d.a.test/", i)), Request{}, fmt.Sprintf("c%d=1; Domain=a.test", i), now); err != nil {
+		if _, err := jar.Set(parsed(t, fmt.Sprintf("https://h%d.a.test/", i)), Request{}, fmt.Sprintf("c%d=1; Domain=a.test", i), now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -164,7 +165,7 @@ func FuzzJar(f *testing.F) {
 	}
 	f.Add("http://192.0.2.1:8080", "a=1; Domain=192.0.2.1")
 	f.Fuzz(func(t *testing.T, from, field string) {
-		u, err := url.Parse(from)
+		u, err := address.Parse(from)
 		if err != nil {
 			return
 		}

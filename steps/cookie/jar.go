@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +11,8 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // The most cookies that a jar keeps of a site; Chromium's numbers.
@@ -29,7 +30,7 @@ type Jar struct {
 
 // Set stores the cookie of a Set-Cookie field in the response to a request to this address, replaces an earlier one, or
 // deletes it when the new one has expired. The error is a [*Refused] when browsers do not store the cookie.
-func (j *Jar) Set(from *url.URL, r Request, field string, now time.Time) (Cookie, error) {
+func (j *Jar) Set(from *address.URL, r Request, field string, now time.Time) (Cookie, error) {
 	s, err := Parse(field)
 	if err != nil {
 		return Cookie{}, err
@@ -105,17 +106,17 @@ func (j *Jar) All(now time.Time) []Cookie {
 
 // Request says what decides, besides its address, which cookies a request has (RFC 6265bis section 5.2).
 type Request struct {
-	From   *url.URL   // the page that led to it, or nil when the visitor entered the address
-	Unsafe bool       // its method may change something on the server (RFC 9110 section 9.2.1)
-	Around []*url.URL // for a document in a frame: the pages around it
+	From   *address.URL   // the page that led to it, or nil when the visitor entered the address
+	Unsafe bool           // its method may change something on the server (RFC 9110 section 9.2.1)
+	Around []*address.URL // for a document in a frame: the pages around it
 }
 
-func (r *Request) crossSite(to *url.URL) bool {
-	return r.From != nil && !sameSite(r.From, to) || slices.ContainsFunc(r.Around, func(page *url.URL) bool { return !sameSite(page, to) })
+func (r *Request) crossSite(to *address.URL) bool {
+	return r.From != nil && !sameSite(r.From, to) || slices.ContainsFunc(r.Around, func(page *address.URL) bool { return !sameSite(page, to) })
 }
 
 // For returns the cookies of a request to this address, in the order of the Cookie field (RFC 6265bis section 5.8.3).
-func (j *Jar) For(to *url.URL, r Request, now time.Time) []Cookie {
+func (j *Jar) For(to *address.URL, r Request, now time.Time) []Cookie {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	host, path, isSecure := hostOf(to), pathOf(to), secure(to)
@@ -144,7 +145,7 @@ func (j *Jar) For(to *url.URL, r Request, now time.Time) []Cookie {
 const laxButUnsafe = 2 * time.Minute
 
 // Withheld says why a request to this address does not have the cookie, or "" when it has.
-func (c *Cookie) Withheld(to *url.URL) string {
+func (c *Cookie) Withheld(to *address.URL) string {
 	switch host := hostOf(to); {
 	case c.HostOnly && host != c.Domain:
 		return "it is for " + c.Domain + " alone"
@@ -159,7 +160,7 @@ func (c *Cookie) Withheld(to *url.URL) string {
 }
 
 // cookie returns the cookie to store (RFC 6265bis section 5.7).
-func (s *Set) cookie(from *url.URL, now time.Time) (Cookie, error) {
+func (s *Set) cookie(from *address.URL, now time.Time) (Cookie, error) {
 	c := Cookie{Name: s.Name, Value: s.Value, Path: s.Path, Secure: s.Secure, HTTPOnly: s.HTTPOnly, SameSite: s.SameSite, Expires: s.end(now)}
 	refuse := func(why string, a ...any) (Cookie, error) { return Cookie{}, &Refused{s.Name, fmt.Sprintf(why, a...)} }
 	host := hostOf(from)
@@ -209,12 +210,12 @@ func (s *Set) cookie(from *url.URL, now time.Time) (Cookie, error) {
 }
 
 // hostOf returns the host of an address in lower case, without brackets.
-func hostOf(u *url.URL) string { return strings.ToLower(u.Hostname()) }
+func hostOf(u *address.URL) string { return strings.ToLower(u.Hostname()) }
 
-func pathOf(u *url.URL) string { return cmp.Or(u.EscapedPath(), "/") }
+func pathOf(u *address.URL) string { return cmp.Or(u.Path, "/") }
 
 // secure reports whether browsers treat the connection as secure: HTTPS, and what stays on the machine.
-func secure(u *url.URL) bool {
+func secure(u *address.URL) bool {
 	if u.Scheme == "https" || u.Scheme == "wss" {
 		return true
 	}
@@ -222,8 +223,8 @@ func secure(u *url.URL) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.IsLoopback()
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
 }
 
 func isAddress(host string) bool {
@@ -248,7 +249,7 @@ func pathMatch(path, of string) bool {
 }
 
 // defaultPath returns the path of a cookie without one (RFC 6265 section 5.1.4).
-func defaultPath(from *url.URL) string {
+func defaultPath(from *address.URL) string {
 	path := pathOf(from)
 	if last := strings.LastIndexByte(path, '/'); last > 0 {
 		return path[:last]
@@ -268,6 +269,6 @@ func siteOf(host string) string {
 }
 
 // sameSite reports whether two addresses are of one site, with their schemes (RFC 6265bis section 5.2).
-func sameSite(a, b *url.URL) bool {
+func sameSite(a, b *address.URL) bool {
 	return a.Scheme == b.Scheme && siteOf(hostOf(a)) == siteOf(hostOf(b))
 }

@@ -11,25 +11,26 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Site gives a crawl access to pages. Its methods are called by several goroutines, as set in Bounds.
 type Site interface {
 	// Ask sends a HEAD or GET request to an address, and follows redirects. An error means that there was no response.
-	Ask(ctx context.Context, method string, address *url.URL) (*Answer, error)
+	Ask(ctx context.Context, method string, of *address.URL) (*Answer, error)
 
 	// Read reads a page. The error is a *StatusError, or means that there was no response.
-	Read(ctx context.Context, address *url.URL) (*Page, error)
+	Read(ctx context.Context, of *address.URL) (*Page, error)
 }
 
 // Answer is the final response for an address.
 type Answer struct {
-	URL    *url.URL // after redirects
+	URL    *address.URL // after redirects
 	Status int
 	HTML   bool
 }
@@ -85,7 +86,7 @@ type Report struct {
 
 // entry is one address.
 type entry struct {
-	url    *url.URL // nil when it is not an address
+	url    *address.URL // nil when it is not an address
 	shown  string
 	kind   Kind
 	fault  error           // of each reference to it
@@ -158,14 +159,14 @@ func Run(ctx context.Context, site Site, first *Page, own []string, bounds Bound
 	return &c.report
 }
 
-func (c *crawler) isOwn(u *url.URL) bool {
-	return slices.ContainsFunc(c.own, func(host string) bool { return strings.EqualFold(host, u.Hostname()) })
+func (c *crawler) isOwn(u *address.URL) bool {
+	return slices.ContainsFunc(c.own, func(host string) bool { return host == u.Hostname() })
 }
 
 func (c *crawler) keep(p *Page) {
 	c.pages[p.URL.String()] = p
 	if e := c.known[p.URL.String()]; e == nil {
-		e = &entry{url: p.URL, shown: p.URL.Redacted(), kind: KindLink, asked: true, page: p, answer: &Answer{URL: p.URL, Status: http.StatusOK}}
+		e = &entry{url: p.URL, shown: p.URL.String(), kind: KindLink, asked: true, page: p, answer: &Answer{URL: p.URL, Status: http.StatusOK}}
 		c.known[p.URL.String()] = e // not in all: nothing refers to it yet
 	}
 }
@@ -174,7 +175,7 @@ func (c *crawler) keep(p *Page) {
 func (c *crawler) note(pages []*Page) []*entry {
 	var fresh []*entry
 	for _, p := range pages {
-		from := p.URL.Redacted()
+		from := p.URL.String()
 		for _, link := range p.Links {
 			if c.bounds.Ignore != nil && c.bounds.Ignore.MatchString(link.Shown) {
 				c.report.Ignored++
@@ -276,7 +277,7 @@ func (c *crawler) toRead(asked []*entry) []*entry {
 		if !e.asked || e.err != nil || e.answer.Status < 200 || e.answer.Status > 299 || !e.answer.HTML || !e.kind.page() || !c.isOwn(e.answer.URL) {
 			continue
 		}
-		to := withoutFragment(e.answer.URL).String()
+		to := e.answer.URL.WithoutFragment().String()
 		if c.pages[to] != nil || taken[to] {
 			continue
 		}
@@ -384,7 +385,7 @@ func (c *crawler) judge() {
 		}
 		p := e.page
 		if p == nil && e.answer.URL != nil {
-			p = c.pages[withoutFragment(e.answer.URL).String()]
+			p = c.pages[e.answer.URL.WithoutFragment().String()]
 		}
 		if p == nil {
 			continue // fragments of pages that were not read are not checked

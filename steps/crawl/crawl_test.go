@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/crawl"
 )
 
@@ -28,23 +28,23 @@ type site struct {
 	asked []string
 }
 
-func (s *site) get(method, address string) (string, *url.URL, error) {
+func (s *site) get(method, at string) (string, *address.URL, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stop != nil {
 		s.stop(len(s.asked))
 	}
-	s.asked = append(s.asked, method+" "+address)
+	s.asked = append(s.asked, method+" "+at)
 	for {
-		document, found := s.documents[address]
+		document, found := s.documents[at]
 		if !found {
 			document = "=404"
 		}
 		if to, redirect := strings.CutPrefix(document, ">"); redirect {
-			address = to
+			at = to
 			continue
 		}
-		u, err := url.Parse(address)
+		u, err := address.Parse(at)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -55,8 +55,8 @@ func (s *site) get(method, address string) (string, *url.URL, error) {
 	}
 }
 
-func (s *site) Ask(ctx context.Context, method string, address *url.URL) (*crawl.Answer, error) {
-	document, u, err := s.get(method, address.String())
+func (s *site) Ask(ctx context.Context, method string, of *address.URL) (*crawl.Answer, error) {
+	document, u, err := s.get(method, of.String())
 	if err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
@@ -67,8 +67,8 @@ func (s *site) Ask(ctx context.Context, method string, address *url.URL) (*crawl
 	return answer, nil
 }
 
-func (s *site) Read(ctx context.Context, address *url.URL) (*crawl.Page, error) {
-	document, u, err := s.get("READ", address.String())
+func (s *site) Read(ctx context.Context, of *address.URL) (*crawl.Page, error) {
+	document, u, err := s.get("READ", of.String())
 	if err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
@@ -76,13 +76,13 @@ func (s *site) Read(ctx context.Context, address *url.URL) (*crawl.Page, error) 
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return crawl.NewPage(u, u, doc), nil
+	return crawl.NewPage(u, u, doc, nil), nil
 }
 
 const from = "https://a.test/"
 
 func (s *site) run(ctx context.Context, bounds crawl.Bounds) *crawl.Report {
-	u, _ := url.Parse(from)
+	u, _ := address.Parse(from)
 	first, err := s.Read(ctx, u)
 	if err != nil {
 		s.t.Fatal(err)
@@ -130,7 +130,7 @@ func TestRun(t *testing.T) {
 		"links":            {map[string]string{from: `<a href=/b><a href=/gone><a href=/gone>`, from + "b": `<p>`}, crawl.Bounds{Depth: 9, Pages: 9, Links: 1}, "2 pages, 1 checked, 2 over"},
 		"ignored":          {map[string]string{from: `<a href=/b><a href=/logout>`, from + "b": `<p>`}, crawl.Bounds{Depth: 9, Pages: 9, Ignore: regexp.MustCompile("/logout")}, "2 pages, 1 checked, 1 ignored"},
 		"other schemes":    {map[string]string{from: `<a href=mailto:x@a.test><a href=JavaScript:go()><a href=tel:1><img src=data:,>`}, whole, "1 pages, 0 checked"},
-		"no address":       {map[string]string{from: `<a href="http://">x</a><a href="/%zz">`}, whole, "1 pages, 2 checked\nlink http://: it is not an address (https://a.test/ +0)\nlink /%zz: it is not an address (https://a.test/ +0)"},
+		"no address":       {map[string]string{from: `<a href="http://">x</a><a href="/%zz">`}, whole, "1 pages, 2 checked\nlink http://: it is not an address: it has no host (https://a.test/ +0)\nlink https://a.test/%zz: 404 Not Found (https://a.test/ +0)"},
 		"mixed":            {map[string]string{from: `<img src=http://a.test/i><a href=http://a.test/ok><form action=http://a.test/f>`, "http://a.test/ok": `<img src=http://a.test/j>`, "http://a.test/j": "x"}, whole, "2 pages, 4 checked\nimage http://a.test/i: mixed content: http on an https page, which browsers block or warn of (https://a.test/ +0)\nform http://a.test/f: mixed content: http on an https page, which browsers block or warn of (https://a.test/ +0)"},
 		"places":           {map[string]string{from: `<a href=#here><a href=#no><i id=here><a href=/b#x><a href=/b#y><a href=#top><a href="#"><a href="#/route">`, from + "b": `<a name=x>`}, whole, "2 pages, 6 checked\nlink https://a.test/#no: the page has no such fragment (https://a.test/ +0)\nlink https://a.test/b#y: the page has no such fragment (https://a.test/ +0)"},
 		"place not read":   {map[string]string{from: `<a href=/b#y>`, from + "b": `<p>`}, crawl.Bounds{Pages: 9}, "1 pages, 1 checked, 1 unread"},
@@ -196,13 +196,13 @@ func FuzzNewPage(f *testing.F) {
 	for _, text := range []string{`<a href=/x#y id=z>`, `<base href=//b><img src="http://[::1"><a href="\\c">`, `<link rel=icon href=:><form action=?>`} {
 		f.Add(text)
 	}
-	at, _ := url.Parse(from)
+	at, _ := address.Parse(from)
 	f.Fuzz(func(t *testing.T, text string) {
 		doc, err := html.Parse(strings.NewReader(text))
 		if err != nil {
 			return
 		}
-		for _, link := range crawl.NewPage(at, at, doc).Links {
+		for _, link := range crawl.NewPage(at, at, doc, nil).Links {
 			switch {
 			case link.Fault == nil && (link.URL == nil || link.URL.Hostname() == "" || link.URL.Fragment != "" || link.URL.Scheme != "http" && link.URL.Scheme != "https"):
 				t.Errorf("%q: %+v cannot be requested", text, link)

@@ -1,26 +1,30 @@
 package crawl
 
 import (
-	"net/url"
+	"fmt"
 	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
-	"golang.org/x/net/idna"
+	"golang.org/x/text/encoding"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Page is the part of a page that a crawl needs.
 type Page struct {
-	URL   *url.URL // after redirects
-	Links []Link   // in document order
+	URL   *address.URL // after redirects
+	Links []Link       // in document order
 
 	places map[string]bool // fragments that exist on the page
+	base   *address.URL
+	coded  encoding.Encoding
 }
 
 // Link is one reference of a page.
 type Link struct {
-	URL      *url.URL // without the fragment; nil when it is not a URL
-	Fragment string   // decoded; empty when there is none, or one for a script
+	URL      *address.URL // without the fragment; nil when it is not an address
+	Fragment string       // decoded; empty when there is none, or one for a script
 	Kind     Kind
 	Shown    string // as in the page, for messages
 	Fault    error  // a fault that does not depend on its target: ErrAddress, ErrMixed
@@ -45,38 +49,30 @@ const (
 // page reports whether a reference of this kind may lead to a page.
 func (k Kind) page() bool { return k == KindLink || k == KindFrame }
 
-// longestAddress is the maximum length of a URL (RFC 9110 §4.1 recommends at least 8000 octets).
-const longestAddress = 16 << 10
-
-// NewPage extracts what a crawl needs from a document. base is the base URL of relative addresses.
+// NewPage extracts what a crawl needs from a document. base is the base URL of relative addresses, coded the document's encoding,
+// nil for UTF-8.
 //
 // The addresses of forms are checked but never requested, since that would submit the form. Alternatives (srcset) and
 // references in style sheets and scripts are ignored.
-func NewPage(address, base *url.URL, doc *html.Node) *Page {
-	p := &Page{URL: withoutFragment(address), places: map[string]bool{}}
-	p.read(doc, base)
+func NewPage(at, base *address.URL, doc *html.Node, coded encoding.Encoding) *Page {
+	p := &Page{URL: at.WithoutFragment(), places: map[string]bool{}, base: base, coded: coded}
+	p.read(doc)
 	return p
 }
 
-func withoutFragment(u *url.URL) *url.URL {
-	bare := *u
-	bare.Fragment, bare.RawFragment = "", ""
-	return &bare
-}
-
-func (p *Page) read(n *html.Node, base *url.URL) {
+func (p *Page) read(n *html.Node) {
 	if n.Type == html.ElementNode {
-		p.element(n, base)
+		p.element(n)
 		if n.DataAtom == atom.Iframe || n.DataAtom == atom.Frame || n.DataAtom == atom.Template {
 			return // the document of a frame is a separate page with its own address
 		}
 	}
 	for c := range n.ChildNodes() {
-		p.read(c, base)
+		p.read(c)
 	}
 }
 
-func (p *Page) element(n *html.Node, base *url.URL) {
+func (p *Page) element(n *html.Node) {
 	attributes := make(map[string]string, len(n.Attr))
 	for _, a := range n.Attr {
 		if a.Namespace == "" {
@@ -88,7 +84,7 @@ func (p *Page) element(n *html.Node, base *url.URL) {
 	}
 	take := func(kind Kind, attribute string) {
 		if value, found := attributes[attribute]; found {
-			p.add(kind, value, base)
+			p.add(kind, value)
 		}
 	}
 	switch n.DataAtom {
@@ -139,46 +135,25 @@ func kindOfRel(rel string) Kind {
 }
 
 // add records a reference. It ignores those that do not use http or https.
-func (p *Page) add(kind Kind, written string, base *url.URL) {
-	// As in browsers (WHATWG URL §4.1), white space around an address and line breaks in it are ignored.
-	address := strings.Map(func(r rune) rune {
-		if r == '\t' || r == '\n' || r == '\r' {
-			return -1
-		}
-		return r
-	}, strings.Trim(written, "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f "))
-	if scheme, _, found := strings.Cut(address, ":"); found && isScheme(scheme) {
-		if s := strings.ToLower(scheme); s != "http" && s != "https" {
-			return
-		}
-	}
-	if address == "" && kind != KindLink && kind != KindForm {
+func (p *Page) add(kind Kind, written string) {
+	written = strings.TrimSpace(written)
+	if written == "" && kind != KindLink && kind != KindForm {
 		return // browsers load nothing for an empty src
 	}
-	link := Link{Kind: kind, Shown: address}
-	if len(address) > longestAddress {
-		link.Shown, link.Fault = address[:100]+"…", ErrAddress
-		p.Links = append(p.Links, link)
-		return
-	}
-	u, err := base.Parse(strings.ReplaceAll(address, `\`, "/"))
-	if err != nil || u.Hostname() == "" {
-		link.Fault = ErrAddress
-		p.Links = append(p.Links, link)
-		return
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	u.Host = strings.ToLower(u.Host)
-	if host, err := idna.Lookup.ToASCII(u.Hostname()); err == nil && host != u.Hostname() { // RFC 5891, as required by DNS and TLS
-		u.Host = strings.Replace(u.Host, u.Hostname(), host, 1)
-	}
-	link.Fragment = place(u.Fragment)
-	link.URL = withoutFragment(u)
-	link.Shown = link.URL.Redacted()
+	to, err := p.base.Join(written, p.coded)
 	switch {
-	case p.URL.Scheme == "https" && u.Scheme == "http" && kind != KindLink:
+	case err != nil && address.SchemeOf(written) != "" && !strings.HasPrefix(address.SchemeOf(written), "http"):
+		return
+	case err != nil:
+		p.Links = append(p.Links, Link{Kind: kind, Shown: shortened(written), Fault: fmt.Errorf("%w: %w", ErrAddress, err)})
+		return
+	case !to.IsWeb():
+		return
+	}
+	link := Link{Kind: kind, URL: to.WithoutFragment(), Fragment: place(address.Decode(strings.TrimPrefix(to.Fragment, "#")))}
+	link.Shown = link.URL.String()
+	switch {
+	case p.URL.Scheme == "https" && to.Scheme == "http" && kind != KindLink:
 		link.Fault = ErrMixed
 	case kind == KindForm:
 		return
@@ -186,18 +161,23 @@ func (p *Page) add(kind Kind, written string, base *url.URL) {
 	p.Links = append(p.Links, link)
 }
 
-func isScheme(s string) bool {
-	for i, r := range strings.ToLower(s) {
-		if (r < 'a' || r > 'z') && (i == 0 || (r < '0' || r > '9') && r != '+' && r != '-' && r != '.') {
-			return false
+// shortened returns what is not an address for a message.
+func shortened(written string) string {
+	const most = 100
+	written = strings.Map(func(r rune) rune {
+		if r == '\t' || r == '\n' || r == '\r' {
+			return -1
 		}
+		return r
+	}, written)
+	if len(written) > most {
+		written = strings.ToValidUTF8(written[:most], "") + "…"
 	}
-	return s != ""
+	return address.Shown(written)
 }
 
 // place returns the place on a page that a fragment names. The start of a page always exists (HTML §7.4.6.4), and
 // fragments for scripts ("#/route", "#!route") or text searches (":~:text=") name no place.
-// script reads ("#/route", "#!route") or a browser searches (":~:text=") names none.
 func place(fragment string) string {
 	fragment, _, _ = strings.Cut(fragment, ":~:")
 	if strings.EqualFold(fragment, "top") || strings.HasPrefix(fragment, "/") || strings.HasPrefix(fragment, "!") {

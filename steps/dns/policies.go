@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
@@ -55,21 +55,21 @@ func init() {
 }
 
 // fetchFile downloads a file over HTTPS. Any status other than 200 is a Failure, including a redirect.
-func fetchFile(ctx context.Context, w *steps.World, address, accept string, limit int) (*httpwire.Reply, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
-		return nil, steps.Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not an https URL", wording.Quote(address))
+func fetchFile(ctx context.Context, w *steps.World, at, accept string, limit int) (*httpwire.Reply, error) {
+	u, err := address.Parse(at)
+	if err != nil || u.Scheme != "https" || u.User() != nil {
+		return nil, steps.Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not an https URL", wording.Quote(address.Shown(at)))
 	}
 	answer, err := httpwire.Fetch(ctx, w, u, http.Header{"Accept": {accept}})
 	switch {
 	case err != nil:
 		return nil, err
 	case answer.StatusCode/100 == 3:
-		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: it redirects to %s, wanted no redirect", address, wording.Quote(answer.Header.Get("Location")))
+		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: it redirects to %s, wanted no redirect", u, wording.Quote(answer.Header.Get("Location")))
 	case answer.StatusCode != http.StatusOK:
-		return nil, steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: got %s, wanted 200", address, answer.Status)
+		return nil, steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: got %s, wanted 200", u, answer.Status)
 	case len(answer.Content) > limit:
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "GET %s: it has more than %d bytes", address, limit)
+		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "GET %s: it has more than %d bytes", u, limit)
 	}
 	return answer, nil
 }

@@ -7,14 +7,15 @@ package framing
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
-// Refused returns the header field that forbids to show a response from address in a frame within these pages, the
+// Refused returns the header field that forbids to show the response from an address in a frame within these pages, the
 // innermost first. It returns "" when the frame is allowed.
-func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
+func Refused(header http.Header, shown *address.URL, pages []*address.URL) string {
 	governed := false
 	for _, policy := range policies(header) {
 		sources, found := policy["frame-ancestors"]
@@ -23,7 +24,7 @@ func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
 		}
 		governed = true
 		for _, page := range pages {
-			if !allowed(sources, address, page) {
+			if !allowed(sources, shown, page) {
 				return "Content-Security-Policy: frame-ancestors " + strings.Join(sources, " ")
 			}
 		}
@@ -34,7 +35,7 @@ func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
 	for _, value := range header.Values("X-Frame-Options") {
 		for option := range strings.SplitSeq(value, ",") {
 			option = strings.TrimSpace(option)
-			other := func(page *url.URL) bool { return origin(page) != origin(address) }
+			other := func(page *address.URL) bool { return page.Origin() != shown.Origin() }
 			if strings.EqualFold(option, "DENY") || strings.EqualFold(option, "SAMEORIGIN") && slices.ContainsFunc(pages, other) {
 				return "X-Frame-Options: " + option
 			}
@@ -45,14 +46,14 @@ func Refused(header http.Header, address *url.URL, pages []*url.URL) string {
 
 // Forbidden returns the header field that forbids a page with this header and address to contain a frame with the other
 // address. It returns "" when the frame is allowed.
-func Forbidden(header http.Header, page, address *url.URL) string {
+func Forbidden(header http.Header, page, frame *address.URL) string {
 	for _, policy := range policies(header) {
 		for _, directive := range []string{"frame-src", "child-src", "default-src"} {
 			sources, found := policy[directive]
 			if !found {
 				continue
 			}
-			if !allowed(sources, page, address) {
+			if !allowed(sources, page, frame) {
 				return "Content-Security-Policy: " + directive + " " + strings.Join(sources, " ")
 			}
 			break
@@ -85,35 +86,35 @@ func policies(header http.Header) []map[string][]string {
 }
 
 // allowed reports whether one of the sources matches an address. self is the meaning of 'self'.
-func allowed(sources []string, self, address *url.URL) bool {
-	return slices.ContainsFunc(sources, func(source string) bool { return fits(strings.ToLower(source), self, address) })
+func allowed(sources []string, self, to *address.URL) bool {
+	return slices.ContainsFunc(sources, func(source string) bool { return fits(strings.ToLower(source), self, to) })
 }
 
 // fits compares an address with one source of a policy (CSP §6.7.2.8).
-func fits(source string, self, address *url.URL) bool {
+func fits(source string, self, to *address.URL) bool {
 	switch source {
 	case "'self'":
-		return origin(self) == origin(address) ||
-			strings.EqualFold(self.Hostname(), address.Hostname()) && self.Port() == "" && address.Port() == "" && upgrades(self.Scheme, address.Scheme)
+		return self.Origin() == to.Origin() ||
+			self.Hostname() == to.Hostname() && self.Port() == "" && to.Port() == "" && upgrades(self.Scheme, to.Scheme)
 	case "*":
-		return address.Scheme == "http" || address.Scheme == "https"
+		return to.IsWeb()
 	}
 	if scheme, only := strings.CutSuffix(source, ":"); only {
-		return upgrades(scheme, address.Scheme)
+		return upgrades(scheme, to.Scheme)
 	}
 	scheme, rest, found := strings.Cut(source, "://")
 	if !found {
 		scheme, rest = self.Scheme, source
 	}
-	if !upgrades(scheme, address.Scheme) {
+	if !upgrades(scheme, to.Scheme) {
 		return false
 	}
 	rest, _, _ = strings.Cut(rest, "/")
-	named, err := url.Parse("//" + strings.Replace(rest, ":*", "", 1))
-	if err != nil || named.Hostname() == "" {
+	named := address.Reported(scheme + "://" + strings.Replace(rest, ":*", "", 1))
+	if named.Hostname() == "" {
 		return false
 	}
-	host := strings.ToLower(address.Hostname())
+	host := to.Hostname()
 	if suffix, wild := strings.CutPrefix(named.Hostname(), "*"); wild {
 		if !strings.HasSuffix(host, suffix) || len(host) == len(suffix) {
 			return false
@@ -121,8 +122,8 @@ func fits(source string, self, address *url.URL) bool {
 	} else if host != named.Hostname() {
 		return false
 	}
-	return strings.HasSuffix(rest, ":*") || port(named.Port(), scheme) == port(address.Port(), scheme) ||
-		named.Port() == "" && port(address.Port(), address.Scheme) == port("", address.Scheme)
+	return strings.HasSuffix(rest, ":*") || port(named.Port(), scheme) == port(to.Port(), scheme) ||
+		named.Port() == "" && port(to.Port(), to.Scheme) == port("", to.Scheme)
 }
 
 // upgrades reports whether a scheme is the wanted one or its secure form.
@@ -138,9 +139,4 @@ func port(explicit, scheme string) string {
 		return "443"
 	}
 	return "80"
-}
-
-// origin returns scheme, host and port of an address (RFC 6454).
-func origin(u *url.URL) string {
-	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port(u.Port(), u.Scheme)
 }

@@ -2,16 +2,16 @@ package framing_test
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/framing"
 )
 
-func parse(t testing.TB, address string) *url.URL {
+func parse(t testing.TB, text string) *address.URL {
 	t.Helper()
-	u, err := url.Parse(address)
+	u, err := address.Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestRefused(t *testing.T) {
 		{csp, "frame-ancestors *, frame-ancestors 'self'", "http://a.test/f", "http://c.test/", "Content-Security-Policy: frame-ancestors 'self'"},
 		{csp, "frame-ancestors *; frame-ancestors 'none'", "http://a.test/f", "http://c.test/", ""},
 	} {
-		var around []*url.URL
+		var around []*address.URL
 		for page := range strings.FieldsSeq(c.around) {
 			around = append(around, parse(t, page))
 		}
@@ -60,7 +60,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	both := http.Header{csp: {"frame-ancestors *"}, xfo: {"DENY"}}
-	if got := framing.Refused(both, parse(t, "http://a.test/"), []*url.URL{parse(t, "http://b.test/")}); got != "" {
+	if got := framing.Refused(both, parse(t, "http://a.test/"), []*address.URL{parse(t, "http://b.test/")}); got != "" {
 		t.Errorf("a policy that allows the frame is overruled by %s", got)
 	}
 }
@@ -86,13 +86,13 @@ func FuzzRefused(f *testing.F) {
 	f.Add("frame-ancestors 'self' https: *.b.test:*", "DENY", "http://www.b.test:81/")
 	f.Add("frame-ancestors http://[::1]:80, ;frame-ancestors", "sameorigin,", "http://[::1]/")
 	f.Fuzz(func(t *testing.T, policy, option, page string) {
-		u, err := url.Parse(page)
+		u, err := address.Parse(page)
 		if err != nil {
 			return
 		}
 		header := http.Header{"Content-Security-Policy": {policy}, "X-Frame-Options": {option}}
 		self := parse(t, "http://a.test/")
-		framing.Refused(header, self, []*url.URL{u})
+		framing.Refused(header, self, []*address.URL{u})
 		framing.Forbidden(header, self, u)
 	})
 }

@@ -3,13 +3,12 @@ package httpwire
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
-	"github.com/stepwatch/stepwatch/steps/wording"
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // APIAnswer is the last answer of a host's API.
@@ -31,7 +30,7 @@ func AskHost(ctx context.Context, w *steps.World, h *steps.Host, path string) (*
 	if !strings.HasPrefix(path, "/") {
 		return nil, steps.FailScenario("%q is not a path: write it as \"/queue/stats\"", path)
 	}
-	u, err := url.Parse(strings.TrimSuffix(settings.URL, "/") + path)
+	u, err := address.Parse(strings.TrimSuffix(settings.URL, "/") + path)
 	if err != nil {
 		return nil, steps.FailScenario("%q is not a path of an API: %w", path, err)
 	}
@@ -48,22 +47,22 @@ func AskHost(ctx context.Context, w *steps.World, h *steps.Host, path string) (*
 	if err != nil {
 		return nil, err
 	}
-	*kept = APIAnswer{What: "the answer of " + wording.URL(u), Body: answer.Content, Took: time.Since(start)}
+	*kept = APIAnswer{What: "the answer of " + u.String(), Body: answer.Content, Took: time.Since(start)}
 	return kept, judgeAPIStatus(h, u, answer)
 }
 
-func judgeAPIStatus(h *steps.Host, u *url.URL, answer *Reply) error {
+func judgeAPIStatus(h *steps.Host, u *address.URL, answer *Reply) error {
 	switch status := answer.StatusCode; {
 	case status >= 200 && status < 300:
 		return nil
 	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && steps.PartOf[*API](h).Token == "":
-		return steps.Fail(result.ReasonAuth, result.BlameScenario, "GET %s: %s: it needs a token: set hosts.%s.api.token in stepwatch.yml", wording.URL(u), answer.Status, h.Name)
+		return steps.Fail(result.ReasonAuth, result.BlameScenario, "GET %s: %s: it needs a token: set hosts.%s.api.token in stepwatch.yml", u, answer.Status, h.Name)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return steps.Fail(result.ReasonAuth, result.BlameWeb, "GET %s: the token of hosts.%s.api.token was refused with %s", wording.URL(u), h.Name, answer.Status)
+		return steps.Fail(result.ReasonAuth, result.BlameWeb, "GET %s: the token of hosts.%s.api.token was refused with %s", u, h.Name, answer.Status)
 	case status >= 300 && status < 400:
-		return steps.Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: %s to %.100q, which must not receive the token: set hosts.%s.api.url to the API's URL", wording.URL(u), answer.Status, answer.Header.Get("Location"), h.Name)
+		return steps.Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: %s to %.100q, which must not receive the token: set hosts.%s.api.url to the API's URL", u, answer.Status, answer.Header.Get("Location"), h.Name)
 	default:
-		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: status %s, wanted 2xx", wording.URL(u), answer.Status)
+		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: status %s, wanted 2xx", u, answer.Status)
 	}
 }
 
@@ -83,7 +82,7 @@ type apiSettings struct {
 
 // Validate implements Block.
 func (a *apiSettings) Validate(env *steps.Env) {
-	if u, err := url.Parse(a.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if u, err := address.Parse(a.URL); err != nil || !u.IsWeb() {
 		env.Refuse("url", "%q is not a URL: write it as https://mail.example.org/api", a.URL)
 	}
 	env.Host.Set(&API{URL: a.URL, Token: env.Secret("token", a.Token)})

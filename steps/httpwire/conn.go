@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,8 +19,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Conn is one connection to a web server. For HTTP/1.1 it uses the readers and writers of net/http on the step's
@@ -91,22 +90,6 @@ func (g *headerGuard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// KeyOf returns the key under which a connection for u can be reused.
-func KeyOf(u *url.URL) string { return u.Scheme + "://" + HostPort(u) }
-
-// HostPort returns "host:port" with the default port of the scheme when the URL has none.
-func HostPort(u *url.URL) string {
-	port := u.Port()
-	switch {
-	case port != "":
-	case u.Scheme == "https":
-		port = "443"
-	default:
-		port = "80"
-	}
-	return net.JoinHostPort(u.Hostname(), port)
-}
-
 // Way restricts how a server is accessed. The zero value has no restrictions.
 type Way struct {
 	Family  string // as in a route
@@ -115,25 +98,25 @@ type Way struct {
 }
 
 // KeyFor returns the key of the connections for u of this kind.
-func (way Way) KeyFor(u *url.URL) string {
-	return strings.TrimRight(fmt.Sprintf("%s %s %s", KeyOf(u), way.Family, way.Version), " ")
+func (way Way) KeyFor(u *address.URL) string {
+	return strings.TrimRight(fmt.Sprintf("%s %s %s", u.Origin(), way.Family, way.Version), " ")
 }
 
 // Dial opens a connection for u and reports the phases dns, connect, proxy and tls.
-func Dial(ctx context.Context, w *steps.World, u *url.URL, way Way) (*Conn, error) {
+func Dial(ctx context.Context, w *steps.World, u *address.URL, way Way) (*Conn, error) {
 	if way.Version == "2" && u.Scheme != "https" {
-		return nil, steps.FailScenario("GET %s: HTTP/2 is spoken over https alone", wording.URL(u))
+		return nil, steps.FailScenario("GET %s: HTTP/2 is spoken over https alone", u)
 	}
-	address := HostPort(u)
+	to := u.HostPort()
 	proxy := proxyFor(w.Target(), u)
 	var conn net.Conn
 	var entry string
 	var err error
 	switch {
 	case way.direct || proxy == nil:
-		conn, err = w.DialRoute(ctx, address, result.BlameWeb, steps.Route{Family: way.Family})
+		conn, err = w.DialRoute(ctx, to, result.BlameWeb, steps.Route{Family: way.Family})
 	case way.Family != "":
-		return nil, steps.FailScenario("connect to %s: it is reached through a proxy %s, which chooses the address itself", address, ProxySetting)
+		return nil, steps.FailScenario("connect to %s: it is reached through a proxy %s, which chooses the address itself", to, ProxySetting)
 	default:
 		if entry, err = steps.SettingsOf[Web](w.Target()).ProxyLogin.login(ctx, w); err == nil {
 			conn, err = dialProxy(ctx, w, proxy, u, entry)
@@ -145,7 +128,7 @@ func Dial(ctx context.Context, w *steps.World, u *url.URL, way Way) (*Conn, erro
 	c := &Conn{Key: way.KeyFor(u), Conn: conn, version: way.Version, Proxied: proxy != nil && !way.direct}
 	if u.Scheme != "https" {
 		c.entry = entry
-	} else if err := c.handshake(ctx, w, u.Hostname(), address); err != nil {
+	} else if err := c.handshake(ctx, w, u.Hostname(), to); err != nil {
 		_ = conn.Close() // the handshake's error says what is wrong
 		return nil, err
 	}
@@ -155,7 +138,7 @@ func Dial(ctx context.Context, w *steps.World, u *url.URL, way Way) (*Conn, erro
 }
 
 // handshake puts TLS on the connection and, when the server chose HTTP/2, that on top. World.Handshake would not offer it.
-func (c *Conn) handshake(ctx context.Context, w *steps.World, host, address string) error {
+func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) error {
 	config, err := w.TLSConfig(host)
 	if err != nil {
 		return err
@@ -190,8 +173,8 @@ func (c *Conn) handshake(ctx context.Context, w *steps.World, host, address stri
 		MaxResponseHeaderBytes: headerLimit,
 		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return client, nil },
 	}
-	if c.h2, err = transport.NewClientConn(ctx, "https", address); err != nil {
-		return steps.FailNet(ctx, err, result.BlameWeb, "begin HTTP/2 with "+address)
+	if c.h2, err = transport.NewClientConn(ctx, "https", to); err != nil {
+		return steps.FailNet(ctx, err, result.BlameWeb, "begin HTTP/2 with "+to)
 	}
 	return nil
 }
@@ -313,15 +296,40 @@ type sending struct {
 
 func (c *Conn) send(request *http.Request) sending {
 	out := bufio.NewWriterSize(c.Conn, 1024)
-	write := request.Write
-	if c.Proxied && request.URL.Scheme != "https" {
-		write = request.WriteProxy
-	}
-	err := write(out)
+	err := c.write(out, request)
 	if err == nil {
 		err = out.Flush()
 	}
 	return sending{time.Now(), err}
+}
+
+// Request returns a request without a body. Its RequestURI is the target that is sent, byte for byte: net/http would derive
+// another form from the URL.
+func Request(method string, to *address.URL, header http.Header) *http.Request {
+	return &http.Request{Method: method, URL: to.Net(), Host: to.Host, RequestURI: to.Target(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
+}
+
+// write writes a request in the form of HTTP/1.1 (RFC 9112 §3).
+func (c *Conn) write(out *bufio.Writer, request *http.Request) error {
+	target := request.RequestURI
+	if c.Proxied && request.URL.Scheme != "https" {
+		target = request.URL.Scheme + "://" + request.Host + target
+	}
+	if strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return errors.New("the address contains characters that cannot be sent")
+	}
+	fmt.Fprintf(out, "%s %s HTTP/1.1\r\nHost: %s\r\n", request.Method, target, request.Host)
+	if request.Body != nil || request.Method == http.MethodPost || request.Method == http.MethodPut || request.Method == http.MethodPatch {
+		fmt.Fprintf(out, "Content-Length: %d\r\n", request.ContentLength)
+	}
+	err := request.Header.Write(out)
+	if err == nil {
+		_, err = out.WriteString("\r\n") // a Writer keeps the first error
+	}
+	if err == nil && request.Body != nil {
+		_, err = io.Copy(out, request.Body)
+	}
+	return err
 }
 
 // readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page. It also
@@ -362,7 +370,12 @@ func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.
 		WroteRequest:         func(httptrace.WroteRequestInfo) { wrote.Store(int64(time.Since(start))) },
 		GotFirstResponseByte: func() { first.Store(int64(time.Since(start))) },
 	}))
-	response, err := c.h2.RoundTrip(request) //nolint:bodyclose // reply.read closes it
+	// net/http derives the path from the URL, except from an opaque one.
+	to := *request.URL
+	path, query, found := strings.Cut(request.RequestURI, "?")
+	to.Opaque, to.RawQuery, to.ForceQuery = "//"+request.Host+path, query, found
+	request.URL, request.RequestURI = &to, "" // WithContext has copied the request
+	response, err := c.h2.RoundTrip(request)  //nolint:bodyclose // reply.read closes it
 	if err != nil {
 		w.Phase("processing", time.Since(start)-time.Duration(wrote.Load()), "")
 		if c.used && ctx.Err() == nil && c.h2.Err() != nil {

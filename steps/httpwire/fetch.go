@@ -5,24 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
-	"github.com/stepwatch/stepwatch/steps/wording"
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Fetch sends one GET request for something other than a page, over its own connection. It follows no redirects and
 // reports the phases and the status.
-func Fetch(ctx context.Context, w *steps.World, u *url.URL, header http.Header) (*Reply, error) {
-	act := "GET " + wording.URL(u)
+func Fetch(ctx context.Context, w *steps.World, u *address.URL, header http.Header) (*Reply, error) {
+	act := "GET " + u.String()
 	c, err := Dial(ctx, w, u, Way{direct: true})
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	header["User-Agent"], header["Accept-Encoding"] = UserAgent, GzipOnly
-	request := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
+	request := Request(http.MethodGet, u, header)
 	answer, err := c.Exchange(ctx, w, request, Intake{Limit: BodyLimit(w)})
 	if err != nil {
 		err = c.Refusal(ctx, err, act)

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/challenge"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
@@ -27,13 +27,9 @@ const ProxySetting = "(web.proxy in stepwatch.yml)"
 
 // proxyFor returns the proxy for requests to u, or nil. Addresses redirected by connect_to are reached without it, and
 // so is the local machine, as in every browser.
-func proxyFor(t *steps.Target, u *url.URL) *url.URL {
+func proxyFor(t *steps.Target, u *address.URL) *address.URL {
 	proxy := steps.SettingsOf[Web](t).Proxy
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	if _, led := t.ConnectTo[HostPort(u)]; proxy == nil || led || host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+	if _, led := t.ConnectTo[u.HostPort()]; proxy == nil || led || u.IsLocal() {
 		return nil
 	}
 	return proxy
@@ -55,8 +51,8 @@ func (l *ProxyLogin) login(ctx context.Context, w *steps.World) (string, error) 
 
 // dialProxy opens a connection to the proxy, and for https a tunnel through it to the server of u. login is empty, or
 // the credentials for the proxy.
-func dialProxy(ctx context.Context, w *steps.World, proxy, u *url.URL, login string) (net.Conn, error) {
-	conn, err := w.Dial(ctx, HostPort(proxy), result.BlameNetwork)
+func dialProxy(ctx context.Context, w *steps.World, proxy, u *address.URL, login string) (net.Conn, error) {
+	conn, err := w.Dial(ctx, proxy.HostPort(), result.BlameNetwork)
 	if err != nil {
 		var failure *steps.Failure
 		if errors.As(err, &failure) {
@@ -75,10 +71,10 @@ func dialProxy(ctx context.Context, w *steps.World, proxy, u *url.URL, login str
 }
 
 // tunnel asks the proxy for a connection to the server of u, and returns code and phrase of the status line.
-func tunnel(ctx context.Context, conn net.Conn, proxy, u *url.URL, login string) (string, error) {
+func tunnel(ctx context.Context, conn net.Conn, proxy, u *address.URL, login string) (string, error) {
 	defer lifeline.Bind(ctx, conn).Release()
-	to := HostPort(u)
-	act := fmt.Sprintf("CONNECT %s through the proxy %s %s", to, HostPort(proxy), ProxySetting)
+	to := u.HostPort()
+	act := fmt.Sprintf("CONNECT %s through the proxy %s %s", to, proxy.HostPort(), ProxySetting)
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: to}, Host: to, Header: http.Header{"User-Agent": UserAgent}}
 	if login != "" {
 		request.Header.Set("Proxy-Authorization", login)

@@ -1,11 +1,11 @@
 package httpwire
 
 import (
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 func init() { steps.RegisterSettings("web", func() steps.Block { return new(webSettings) }) }
@@ -23,7 +23,7 @@ type Web struct {
 	DownloadLimit int64 // bytes read of one downloaded file; zero means DefaultDownloadLimit
 
 	// Proxy is the http URL of the proxy for visits over HTTP; nil means none. A browser has its own.
-	Proxy *url.URL
+	Proxy *address.URL
 
 	// ProxyLogin is the login at Proxy, also for a browser with the same proxy; nil if it needs no login.
 	ProxyLogin *ProxyLogin
@@ -61,8 +61,8 @@ func (s *webSettings) Validate(env *steps.Env) {
 	known := Web{BodyLimit: env.Size("body_limit", s.BodyLimit), DownloadLimit: env.Size("download_limit", s.DownloadLimit),
 		Patience: env.Duration("wait", s.Wait, DefaultPatience), CucumberNagios: s.CucumberNagios}
 	if s.Proxy != "" {
-		proxy, err := url.Parse(s.Proxy)
-		if err != nil || proxy.Scheme != "http" || proxy.Host == "" || proxy.User != nil {
+		proxy, err := address.Parse(s.Proxy)
+		if err != nil || proxy.Scheme != "http" || proxy.User() != nil {
 			env.Refuse("proxy", "must be an http URL without a login: write it as http://proxy.example.org:3128")
 		}
 		known.Proxy = proxy

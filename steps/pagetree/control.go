@@ -2,6 +2,7 @@ package pagetree
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -102,12 +103,19 @@ func OptionText(option *html.Node) string {
 	return Label(option)
 }
 
-// OptionValue returns what an option sends: its value, or else its text.
+// OptionValue returns what an option sends: its value, or else its text (HTML §4.10.10, text). Only ASCII white space is
+// collapsed in that: a no-break space is sent.
 func OptionValue(option *html.Node) string {
 	if value, found := Attribute(option, "value"); found {
 		return value
 	}
-	return Label(option)
+	var text strings.Builder
+	for n := range option.Descendants() {
+		if n.Type == html.TextNode && n.Parent.DataAtom != atom.Script {
+			text.WriteString(n.Data)
+		}
+	}
+	return strings.Join(strings.FieldsFunc(text.String(), func(r rune) bool { return strings.ContainsRune(" \t\n\f\r", r) }), " ")
 }
 
 // OptionDisabled reports whether an option or its group is disabled.
@@ -158,16 +166,24 @@ func Selected(field *html.Node) []*html.Node {
 			enabled = append(enabled, o)
 		}
 	}
-	_, multiple := Attribute(field, "multiple")
-	if size, _ := Attribute(field, "size"); !multiple {
+	if _, multiple := Attribute(field, "multiple"); !multiple {
 		switch {
 		case len(chosen) > 1:
 			chosen = chosen[len(chosen)-1:]
-		case len(chosen) == 0 && len(enabled) > 0 && (size == "" || size == "1"):
+		case len(chosen) == 0 && len(enabled) > 0 && isDropDown(field):
 			chosen = enabled[:1]
 		}
 	}
 	return slices.DeleteFunc(chosen, OptionDisabled)
+}
+
+// isDropDown reports whether a select field shows one option at a time: unless its size is a number above 1 (HTML §4.10.7).
+func isDropDown(field *html.Node) bool {
+	text, _ := Attribute(field, "size")
+	text = strings.TrimLeft(text, " \t\n\f\r")
+	digits := text[:len(text)-len(strings.TrimLeft(text, "0123456789"))]
+	size, err := strconv.Atoi(digits)
+	return err != nil || size <= 1
 }
 
 // TextareaValue returns what a textarea holds.

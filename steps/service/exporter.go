@@ -4,11 +4,11 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/exposition"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -61,17 +61,17 @@ type scraped struct {
 func scrape(ctx context.Context, w *steps.World, a steps.Args) error {
 	page := steps.State[scraped](w)
 	*page = scraped{}
-	u, err := url.Parse(a.Text(0))
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return steps.FailScenario("%q is not a URL: write it as \"http://mx1.example.org:8080/metrics\"", a.Text(0))
+	u, err := address.Parse(a.Text(0))
+	if err != nil || !u.IsWeb() {
+		return steps.FailScenario("%q is not a URL: write it as \"http://mx1.example.org:8080/metrics\"", address.Shown(a.Text(0)))
 	}
-	if address := w.Target().AddressOf(u.Hostname()); address != u.Hostname() {
+	if at := w.Target().AddressOf(u.Hostname()); at != u.Hostname() {
 		port := u.Port()
-		if u.Host = address; strings.Contains(address, ":") {
-			u.Host = "[" + address + "]"
+		if u.Host = at; strings.Contains(at, ":") {
+			u.Host = "[" + at + "]"
 		}
 		if port != "" {
-			u.Host = net.JoinHostPort(address, port)
+			u.Host = net.JoinHostPort(at, port)
 		}
 	}
 	answer, err := httpwire.Fetch(ctx, w, u, http.Header{"Accept": {exposition.Accept}})
@@ -79,13 +79,13 @@ func scrape(ctx context.Context, w *steps.World, a steps.Args) error {
 		return err
 	}
 	if answer.StatusCode != http.StatusOK {
-		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "scrape %s: status %s, wanted 200", wording.URL(u), answer.Status)
+		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "scrape %s: status %s, wanted 200", u, answer.Status)
 	}
 	samples, err := exposition.Parse(answer.Content)
 	if err != nil {
-		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "scrape %s: the answer (%s) is not a page of metrics: %w", wording.URL(u), wording.Excerpt(answer.Header.Get("Content-Type")), err)
+		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "scrape %s: the answer (%s) is not a page of metrics: %w", u, wording.Excerpt(answer.Header.Get("Content-Type")), err)
 	}
-	*page = scraped{what: wording.URL(u), samples: samples}
+	*page = scraped{what: u.String(), samples: samples}
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -30,13 +30,13 @@ type webArrival struct {
 
 // redirected is one redirect response.
 type redirected struct {
-	from   *url.URL
+	from   *address.URL
 	status int
-	to     *url.URL
+	to     *address.URL
 }
 
 func (r redirected) String() string {
-	return fmt.Sprintf("%s with %d to %s", wording.URL(r.from), r.status, wording.URL(r.to))
+	return fmt.Sprintf("%s with %d to %s", r.from, r.status, r.to)
 }
 
 // arrivalOf returns the arrival of a page from the browser's record of its navigation.
@@ -46,11 +46,7 @@ func arrivalOf(n *browser.Navigation) webArrival {
 		if i == len(n.Chain)-1 {
 			break
 		}
-		from, err := url.Parse(r.URL)
-		to, toErr := url.Parse(n.Chain[i+1].URL)
-		if err == nil && toErr == nil {
-			a.redirects = append(a.redirects, redirected{from, r.Status, to})
-		}
+		a.redirects = append(a.redirects, redirected{address.Reported(r.URL), r.Status, address.Reported(n.Chain[i+1].URL)})
 	}
 	return a
 }
@@ -101,25 +97,22 @@ func redirectedFrom(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := url.Parse(a.Text(0))
-	if err != nil || wanted.Host == "" && !strings.HasPrefix(wanted.Path, "/") {
-		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"http://www.example.org/\"", a.Text(0))
+	if !isPathOrWhole(a.Text(0)) {
+		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"http://www.example.org/\"", address.Shown(a.Text(0)))
 	}
 	for _, r := range p.redirects {
-		if sameAddress(r.from, wanted) && r.status == status {
+		if wanted, err := r.from.Join(a.Text(0), nil); err != nil {
+			return steps.FailScenario("%q is not an address: %w", address.Shown(a.Text(0)), err)
+		} else if sameAddress(r.from, wanted) && r.status == status {
 			return nil
 		}
 	}
-	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "expect a redirect from %s with %d on the way to %s: %s", a.Text(0), status, p, theRedirects(p))
+	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "expect a redirect from %s with %d on the way to %s: %s", address.Shown(a.Text(0)), status, p, theRedirects(p))
 }
 
-// sameAddress compares an address with one from a step, which may be a path on the same host.
-func sameAddress(got, wanted *url.URL) bool {
-	whole := *got.ResolveReference(wanted)
-	if mendHost(&whole) != nil {
-		return false
-	}
-	return httpwire.KeyOf(got) == httpwire.KeyOf(&whole) && got.EscapedPath() == whole.EscapedPath() && got.RawQuery == whole.RawQuery
+// sameAddress compares two addresses, but for their fragments.
+func sameAddress(a, b *address.URL) bool {
+	return a.WithoutFragment().String() == b.WithoutFragment().String()
 }
 
 // theRedirects describes the redirects that led to p.
@@ -159,14 +152,15 @@ func redirectsShouldBe(ctx context.Context, w *steps.World, a steps.Args) error 
 		if err != nil {
 			return steps.FailScenario("%q is not a status: write it as 301", row[0])
 		}
-		location, err := url.Parse(row[1])
-		if err != nil {
-			return steps.FailScenario("%q is not an address", row[1])
-		}
 		if i >= len(p.redirects) {
 			return steps.Fail(result.ReasonRedirect, result.BlameWeb, "expect %d redirects on the way to %s, got %d: %s", len(wanted), p, len(p.redirects), theRedirects(p))
 		}
-		if r := p.redirects[i]; r.status != status || !sameAddress(r.to, r.from.ResolveReference(location)) {
+		r := p.redirects[i]
+		location, err := r.from.Join(row[1], nil)
+		if err != nil {
+			return steps.FailScenario("%q is not an address: %w", address.Shown(row[1]), err)
+		}
+		if r.status != status || !sameAddress(r.to, location) {
 			return steps.Fail(result.ReasonRedirect, result.BlameWeb, "expect redirect %d on the way to %s to lead to %s with %d: %s", i+1, p, row[1], status, theRedirects(p))
 		}
 	}

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // webCookie is a cookie that a visitor of the current page has. It holds no value, so that none can leak.
@@ -29,7 +28,7 @@ const longestCookie = 400 * steps.Day
 
 // refusedCookie is a cookie that browsers do not store.
 type refusedCookie struct {
-	from *url.URL
+	from *address.URL
 	*cookie.Refused
 }
 
@@ -37,8 +36,8 @@ type refusedCookie struct {
 const mostRefused = 100
 
 // tabCookie converts a cookie of a response from this address to one for a tab.
-func tabCookie(from *url.URL, c cookie.Cookie) browser.Cookie {
-	to := browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: c.SameSite, Expires: c.Expires, From: wording.URL(from), Path: c.Path}
+func tabCookie(from *address.URL, c cookie.Cookie) browser.Cookie {
+	to := browser.Cookie{Name: c.Name, Value: c.Value, Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: c.SameSite, Expires: c.Expires, From: from.String(), Path: c.Path}
 	if !c.HostOnly {
 		to.Domain = c.Domain
 	}
@@ -72,7 +71,7 @@ func whyWithout(jar *cookie.Jar, refused []refusedCookie, p *page, name string) 
 	}
 	for _, r := range slices.Backward(refused) {
 		if r.Name == name {
-			return fmt.Sprintf("; %s set one, and browsers refuse it: %s", wording.URL(r.from), r.Why)
+			return fmt.Sprintf("; %s set one, and browsers refuse it: %s", r.from, r.Why)
 		}
 	}
 	return ""
@@ -129,10 +128,7 @@ func (s *browserSession) withoutCookie(ctx context.Context, p *page, name string
 	refused := slices.Clone(s.refused)
 	requests, _ := tab.Requests()
 	for _, r := range requests {
-		from, err := url.Parse(r.URL)
-		if err != nil {
-			continue
-		}
+		from := address.Reported(r.URL)
 		for _, field := range r.SetCookies {
 			var why *cookie.Refused
 			if _, err := new(cookie.Jar).Set(from, cookie.Request{}, field, time.Now()); errors.As(err, &why) {

@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/challenge"
-	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 // The sentences that log in with HTTP authentication (RFC 9110 section 11), without a form on a page. Credentials are
@@ -39,7 +38,7 @@ type webLogin struct {
 	browser.Login
 	basic  bool              // the server asked for basic authentication
 	digest *challenge.Digest // answers the challenge of the server, or nil
-	host   string            // that sent the challenge
+	origin string            // that sent the challenge
 }
 
 // webLogins are the logins of a scenario, the newest last.
@@ -60,9 +59,9 @@ func (l webLogins) clone() webLogins {
 }
 
 // at returns the newest login for an address, or nil.
-func (l webLogins) at(u *url.URL) *webLogin {
+func (l webLogins) at(u *address.URL) *webLogin {
 	for _, login := range slices.Backward(l) {
-		if login.Origin == "" || login.Origin == browser.Origin(u) {
+		if login.Origin == "" || login.Origin == u.Origin() {
 			return login
 		}
 	}
@@ -120,15 +119,12 @@ func authenticateByToken(ctx context.Context, w *steps.World, a steps.Args) erro
 }
 
 // originOf returns the origin of the server that an address names.
-func originOf(address string) (string, error) {
-	u, err := url.Parse(address)
-	if err == nil {
-		err = mendHost(u)
+func originOf(text string) (string, error) {
+	u, err := address.Parse(text)
+	if err != nil || !u.IsWeb() {
+		return "", steps.FailScenario("%q is not the address of a server: write it as \"https://www.example.org/\"", address.Shown(text))
 	}
-	if err != nil {
-		return "", steps.FailScenario("%q is not the address of a server: write it as \"https://www.example.org/\"", address)
-	}
-	return browser.Origin(u), nil
+	return u.Origin(), nil
 }
 
 func useDigest(ctx context.Context, w *steps.World, a steps.Args) error {
@@ -165,20 +161,20 @@ func useDigest(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 // authorize adds the credentials that the server is known to want to a request with this body.
-func (l *webLogin) authorize(request *http.Request, body []byte) {
+func (l *webLogin) authorize(request *http.Request, to *address.URL, body []byte) {
 	switch {
 	case l.Token != "":
 		request.Header.Set("Authorization", "Bearer "+l.Token)
 	case l.basic:
 		request.SetBasicAuth(l.Username, l.Password)
-	case l.digest != nil && l.host == httpwire.HostPort(request.URL):
-		request.Header.Set("Authorization", l.digest.Authorize(request.Method, request.URL.RequestURI(), body, l.Username, l.Password))
+	case l.digest != nil && l.origin == to.Origin():
+		request.Header.Set("Authorization", l.digest.Authorize(request.Method, request.RequestURI, body, l.Username, l.Password))
 	}
 }
 
 // answer reads the challenges of a 401 response. It reports whether to send the request again with credentials; err says
 // why no challenge can be answered. again means that credentials for an earlier challenge were refused.
-func (l *webLogin) answer(u *url.URL, header http.Header, again bool) (bool, error) {
+func (l *webLogin) answer(u *address.URL, header http.Header, again bool) (bool, error) {
 	if l.Token != "" || l.basic {
 		return false, nil // the credentials were already sent
 	}
@@ -192,7 +188,7 @@ func (l *webLogin) answer(u *url.URL, header http.Header, again bool) (bool, err
 		case err == nil && again && !d.Stale():
 			return false, nil
 		case err == nil:
-			l.digest, l.host = d, httpwire.HostPort(u)
+			l.digest, l.origin = d, u.Origin()
 			return true, nil
 		case l.DigestOnly || !challenge.Offers(challenges, "Basic"):
 			return false, fmt.Errorf("%w: it responds with 401 and %s", err, shownChallenges(header))
@@ -226,10 +222,7 @@ func shownChallenges(header http.Header) string {
 
 // refusedLogin returns the failure for a 401 in a browser, or nil when the scenario has no login for that address.
 func (s *browserSession) refusedLogin(w *steps.World, answer *browser.Request) error {
-	u, err := url.Parse(answer.URL)
-	if err != nil {
-		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
-	}
+	u := address.Reported(answer.URL)
 	login := steps.State[httpSession](w).logins.at(u)
 	known := false
 	for _, b := range s.basic {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -15,10 +14,10 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // browserSession visits websites with a real browser. Its tab opens before the first step and closes with the World.
@@ -142,12 +141,12 @@ func (s *browserSession) load(ctx context.Context, w *steps.World, v visit) erro
 	if v.referrer != nil {
 		referrer = v.referrer.String()
 	}
-	if v.url.User != nil {
-		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
+	if user := v.url.User(); user != nil {
+		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: user})
 	}
 	s.answer = nil
 	before := tab.Navigation()
-	if err := tab.Go(ctx, v.url.String(), referrer); err != nil {
+	if err := tab.Go(ctx, v.url.Href(), referrer); err != nil {
 		return s.unfinished(ctx, tab, err, v.String())
 	}
 	return s.arrived(w, tab, before, v.String(), v.anyStatus)
@@ -183,15 +182,13 @@ func (s *browserSession) unfinished(ctx context.Context, tab *browser.Tab, err e
 	return steps.Fail(result.ReasonTimeout, result.BlameWeb, "%s: the page did not finish loading before the deadline: %s", act, waits)
 }
 
-func cutURL(address string) string {
-	if u, err := url.Parse(address); err == nil {
-		address = wording.URL(u)
-	}
+func cutURL(href string) string {
 	const most = 120
-	if len(address) > most {
-		return address[:most] + "…"
+	shown := address.Shown(href)
+	if len(shown) > most {
+		return shown[:most] + "…"
 	}
-	return address
+	return shown
 }
 
 // arrived judges the page that the tab shows after a navigation.
@@ -293,12 +290,8 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 	if n == nil {
 		return nil, nil
 	}
-	address, err := url.Parse(tab.URL())
-	if err != nil {
-		return nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
-	}
 	took, _ := n.Took()
-	p := &page{url: address, took: took, live: &livePage{ctx: ctx, tab: tab}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
+	p := &page{url: address.Reported(tab.URL()), took: took, live: &livePage{ctx: ctx, tab: tab}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
 	if r := n.Response(); r != nil {
 		p.StatusCode, p.Status, p.Proto, p.OnWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Body()
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method

@@ -1,11 +1,11 @@
 package web
 
 import (
-	"net/url"
 	"path/filepath"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
@@ -27,7 +27,7 @@ type browserSettings struct {
 func (b *browserSettings) Validate(env *steps.Env) {
 	env.After("web")
 	if through := steps.SettingsOf[httpwire.Web](env.Target).Proxy; through != nil && b.Remote == "" && b.Proxy == "" {
-		b.Proxy = through.String()
+		b.Proxy = through.Origin()
 	}
 	o := browser.Options{Remote: b.Remote, Dir: filepath.Join(env.Target.StateDir, "browser"), Roots: env.Authorities,
 		MapHosts: env.Target.ConnectTo, Path: b.Path, Proxy: b.Proxy, Tabs: b.Tabs, Runs: b.Runs, Memory: env.Size("memory", b.Memory)}
@@ -38,7 +38,7 @@ func (b *browserSettings) Validate(env *steps.Env) {
 		env.Refuse("", "has both path and remote: set one of them")
 	}
 	for setting, value := range map[string]string{"remote": b.Remote, "proxy": b.Proxy} {
-		if u, err := url.Parse(value); value != "" && (err != nil || u.Host == "") {
+		if u, err := address.Parse(value); value != "" && (err != nil || u.Host == "") {
 			env.Refuse(setting, "%q is not a URL: write it as http://127.0.0.1:9222", value)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
@@ -69,7 +69,7 @@ func init() {
 
 // download is a file that a website served.
 type download struct {
-	from *url.URL // after redirects; nil when a script created the file
+	from *address.URL // after redirects; nil when a script created the file
 	name string
 	kind string // its media type, empty when unknown
 	size int64
@@ -84,7 +84,7 @@ func (d *download) String() string {
 	if d.from == nil {
 		return fmt.Sprintf("the download %q", d.name)
 	}
-	return "the download of " + wording.URL(d.from)
+	return "the download of " + d.from.String()
 }
 
 // downloads holds the last file of a scenario.
@@ -246,8 +246,8 @@ func dispositionName(h http.Header) string {
 	return name[strings.LastIndexAny(name, `/\`)+1:]
 }
 
-func addressName(u *url.URL) string {
-	name := path.Base(u.Path)
+func addressName(u *address.URL) string {
+	name := path.Base(address.Decode(u.Path))
 	if name == "/" || name == "." {
 		return ""
 	}
@@ -292,13 +292,13 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *steps.World, f *
 		return s.shownInstead(ctx, w, f, before)
 	}
 	defer saved.Remove()
-	u, err := url.Parse(saved.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+	u := address.Reported(saved.URL)
+	if !u.IsWeb() {
 		u = nil // a script created it
 	}
 	act := f.act
 	if u != nil {
-		act = "GET " + wording.URL(u)
+		act = "GET " + u.String()
 	}
 	switch {
 	case saved.Late && errors.Is(context.Cause(ctx), steps.ErrStopped):
@@ -348,13 +348,13 @@ func (s *browserSession) shownInstead(ctx context.Context, w *steps.World, f *se
 		if doc, err := p.tree(); err == nil {
 			what = "HTML" + titled(doc)
 		}
-		return nil, steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s %s: got a page instead of the file: %s", p.Request.Method, wording.URL(p.url), what)
+		return nil, steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s %s: got a page instead of the file: %s", p.Request.Method, p.url, what)
 	}
 	return s.downloadBeside(ctx, w, p.url)
 }
 
 // downloadBeside requests a file over HTTP, as a visitor with the tab's cookies.
-func (s *browserSession) downloadBeside(ctx context.Context, w *steps.World, u *url.URL) (*download, error) {
+func (s *browserSession) downloadBeside(ctx context.Context, w *steps.World, u *address.URL) (*download, error) {
 	beside, end, err := s.beside(ctx, w)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/framing"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
@@ -41,8 +41,8 @@ func (p *page) at(n *html.Node) *page {
 }
 
 // pagesAround returns the addresses of the pages that contain this one as a frame, the innermost first.
-func (p *page) pagesAround() []*url.URL {
-	var pages []*url.URL
+func (p *page) pagesAround() []*address.URL {
+	var pages []*address.URL
 	for p = p.around; p != nil; p = p.around {
 		pages = append(pages, p.url)
 	}
@@ -143,7 +143,7 @@ func (e *embedding) load(ctx context.Context, p *page, n *html.Node) *page {
 	v, source, err := frameSource(p, n)
 	lost := &lostFrame{name: "in <" + n.Data + ">", reason: result.ReasonUnexpected, blame: result.BlameWeb}
 	if v != nil {
-		lost.name = wording.URL(v.url)
+		lost.name = v.url.String()
 	}
 	e.met++
 	var f *page
@@ -245,23 +245,20 @@ func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 	if src = strings.TrimSpace(src); src == "" {
 		return nil, nil, nil
 	}
-	to, err := p.base().Parse(src)
+	to, err := p.base().Join(src, p.coding())
 	if err != nil {
-		return nil, nil, fmt.Errorf("its src %q is not a URL", src)
+		return nil, nil, fmt.Errorf("its src %s is not an address: %w", wording.Quote(address.Shown(src)), err)
 	}
-	switch strings.ToLower(to.Scheme) {
+	switch to.Scheme {
 	case "about", "javascript":
 		return nil, nil, nil
 	case "http", "https":
 	default:
 		return nil, nil, fmt.Errorf("its src is a %s: address, which cannot be read", to.Scheme)
 	}
-	if err := mendHost(to); err != nil {
-		return nil, nil, fmt.Errorf("its src %q: %w", src, err)
-	}
 	within := 0
 	for around := p; around != nil; around = around.around {
-		if !around.srcdoc && wording.URL(withoutFragment(new(*around.url))) == wording.URL(withoutFragment(new(*to))) {
+		if !around.srcdoc && around.url.WithoutFragment().String() == to.WithoutFragment().String() {
 			within++
 		}
 	}
@@ -272,15 +269,15 @@ func frameSource(p *page, n *html.Node) (v *visit, source []byte, err error) {
 }
 
 // wayTo returns how to request a frame of p: like the outermost page, for a frame from the same server.
-func (p *page) wayTo(u *url.URL) httpwire.Way {
+func (p *page) wayTo(u *address.URL) httpwire.Way {
 	for p.around != nil {
 		p = p.around
 	}
 	way := p.way
 	switch {
-	case !strings.EqualFold(u.Hostname(), p.url.Hostname()):
+	case u.Hostname() != p.url.Hostname():
 		return httpwire.Way{}
-	case httpwire.HostPort(u) != httpwire.HostPort(p.url):
+	case u.HostPort() != p.url.HostPort():
 		way.Version = ""
 	}
 	return way
@@ -396,7 +393,7 @@ func (s *httpSession) loadInto(ctx context.Context, w *steps.World, n *html.Node
 	if s.page.frames == nil {
 		s.page.frames, s.page.lost = map[*html.Node]*page{}, map[*html.Node]*lostFrame{}
 	}
-	lost := &lostFrame{name: wording.URL(v.url), reason: result.ReasonUnexpected, blame: result.BlameWeb}
+	lost := &lostFrame{name: v.url.String(), reason: result.ReasonUnexpected, blame: result.BlameWeb}
 	v.anySite, v.around = true, append(around.pagesAround(), around.url)
 	f, err := s.arrive(ctx, w, &v)
 	s.page.clear(n)

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/net/html/atom"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
@@ -19,7 +19,7 @@ import (
 
 func newTestPage(source string) *page {
 	return &page{
-		url: &url.URL{Scheme: "http", Host: "www.example.test", Path: "/"},
+		url: address.Reported("http://www.example.test/"),
 		Reply: &httpwire.Reply{Content: []byte(source), Response: &http.Response{StatusCode: http.StatusOK, Status: "200 OK",
 			Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Request: &http.Request{Method: http.MethodGet}}},
 	}

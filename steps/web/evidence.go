@@ -9,10 +9,10 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/har"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // The evidence of a failed web step: the page and its requests, in a browser also a picture and the console.
@@ -27,7 +27,7 @@ const evidenceGrace = 600 * time.Millisecond
 func (s *httpSession) recorded(ctx context.Context, w *steps.World, v *visit, request *http.Request) (*httpwire.Reply, error) {
 	mark, start := w.PhaseCount(), time.Now()
 	answer, err := s.roundTrip(ctx, w, v, request)
-	e := exchange{request: request, started: start, phases: w.PhasesSince(mark), err: err}
+	e := exchange{request: request, to: v.url, started: start, phases: w.PhasesSince(mark), err: err}
 	if answer != nil {
 		e.answer, e.bytes = answer.Response, answer.OnWire
 		if answer.Broken != nil {
@@ -44,6 +44,7 @@ func (s *httpSession) recorded(ctx context.Context, w *steps.World, v *visit, re
 // exchange is one request over HTTP alone, with its response if there was one.
 type exchange struct {
 	request *http.Request
+	to      *address.URL
 	answer  *http.Response
 	bytes   int64
 	started time.Time
@@ -52,7 +53,7 @@ type exchange struct {
 }
 
 func (e *exchange) entry() har.Entry {
-	a := har.Entry{Started: e.started, Method: e.request.Method, URL: wording.Address(e.request.URL.String()), Protocol: e.request.Proto, Header: shownFields(e.request.Header),
+	a := har.Entry{Started: e.started, Method: e.request.Method, URL: e.to.String(), Protocol: e.request.Proto, Header: shownFields(e.request.Header),
 		Bytes: -1, DNS: -1, Connect: -1, TLS: -1, Wait: -1, Receive: -1}
 	if e.err != nil {
 		a.Failed = e.err.Error()
@@ -137,7 +138,7 @@ func requestEntry(r *browser.Request) (har.Entry, bool) {
 	if !strings.HasPrefix(r.URL, "http") {
 		return har.Entry{}, false // content inside the page itself
 	}
-	e := har.Entry{Started: r.Started, Method: r.Method, URL: wording.Address(r.URL), Protocol: protocolName(r.Protocol), Header: shownFields(r.Header), Status: r.Status,
+	e := har.Entry{Started: r.Started, Method: r.Method, URL: address.Shown(r.URL), Protocol: protocolName(r.Protocol), Header: shownFields(r.Header), Status: r.Status,
 		StatusText: r.StatusText, Answer: shownFields(r.ResponseHeader), MediaType: r.ResponseHeader.Get("Content-Type"), Bytes: r.Body(), Remote: r.Remote, Failed: r.Failed,
 		DNS: r.DNS, Connect: r.Connect, TLS: r.Handshake, Wait: r.Processing, Receive: r.Transfer()}
 	if !r.Done && !r.Redirect && r.Failed == "" {
@@ -152,7 +153,7 @@ func consoleText(tab *browser.Tab) string {
 	for _, m := range tab.Console() {
 		fmt.Fprintf(&b, "%s: %s", m.Level, m.Text)
 		if m.URL != "" {
-			fmt.Fprintf(&b, " (%s)", wording.Address(m.URL))
+			fmt.Fprintf(&b, " (%s)", address.Shown(m.URL))
 		}
 		b.WriteByte('\n')
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,11 +15,11 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/crawl"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // The sentences about broken links. The scenario's engine reads the pages, so in a browser the links are those of the
@@ -127,13 +126,13 @@ func checkLinks(ctx context.Context, w *steps.World, bounds crawl.Bounds, own ..
 	site := &linkSite{w: w.Aside(), page: make(chan *httpSession, bounds.Read), ask: make(chan *httpSession, bounds.Asking)}
 	defer site.close()
 	var first *crawl.Page
-	var at *url.URL
+	var at *address.URL
 	err := eventually(ctx, w, func(_ webEngine, p *page) error {
 		doc, err := p.tree()
 		if err != nil {
 			return err
 		}
-		first, at = crawl.NewPage(p.url, p.base(), doc), p.url
+		first, at = crawl.NewPage(p.url, p.base(), doc, p.coding()), p.url
 		if len(first.Links) == 0 {
 			return steps.Fail(result.ReasonNotFound, result.BlameWeb, "check the links of %s: there are none", p)
 		}
@@ -158,7 +157,7 @@ func checkLinks(ctx context.Context, w *steps.World, bounds crawl.Bounds, own ..
 }
 
 // judgeLinks reports the result of a crawl. It fails for broken links and for those there was no time for.
-func judgeLinks(ctx context.Context, w *steps.World, from *url.URL, bounds crawl.Bounds, r *crawl.Report) error {
+func judgeLinks(ctx context.Context, w *steps.World, from *address.URL, bounds crawl.Bounds, r *crawl.Report) error {
 	for _, b := range r.Broken {
 		var failure *steps.Failure
 		if errors.As(b.Err, &failure) && failure.Blame == result.BlameMonitor {
@@ -168,7 +167,7 @@ func judgeLinks(ctx context.Context, w *steps.World, from *url.URL, bounds crawl
 	w.Measure("links_checked", "Links that were checked: addresses that the pages refer to, and fragments of pages.", float64(r.Checked))
 	w.Measure("links_broken", "Links that are broken.", float64(len(r.Broken)))
 	w.Measure("links_pages", "Pages that were searched for links.", float64(r.Pages))
-	act := "check the links of " + wording.URL(from)
+	act := "check the links of " + from.String()
 	switch left := leftOut(bounds, r); {
 	case errors.Is(context.Cause(ctx), steps.ErrStopped):
 		return steps.FailNet(ctx, ctx.Err(), result.BlameWeb, act)
@@ -277,7 +276,7 @@ type linkSite struct {
 
 // open creates the sessions. They share cookies and credentials with the scenario's session, but have their own
 // connections.
-func (s *linkSite) open(ctx context.Context, w *steps.World, bounds crawl.Bounds, at *url.URL) error {
+func (s *linkSite) open(ctx context.Context, w *steps.World, bounds crawl.Bounds, at *address.URL) error {
 	visitor := steps.State[httpSession](w)
 	if w.InBrowser {
 		s.browser = steps.State[browserSession](w)
@@ -304,12 +303,12 @@ func (s *linkSite) close() {
 }
 
 // Ask implements crawl.Site.
-func (s *linkSite) Ask(ctx context.Context, method string, address *url.URL) (*crawl.Answer, error) {
+func (s *linkSite) Ask(ctx context.Context, method string, of *address.URL) (*crawl.Answer, error) {
 	session := <-s.ask
 	defer func() { s.ask <- session }()
 	ctx, cancel := context.WithTimeout(ctx, linkTime)
 	defer cancel()
-	err := session.load(ctx, s.w, visit{method: method, url: address, anyStatus: true})
+	err := session.load(ctx, s.w, visit{method: method, url: of, anyStatus: true})
 	p := session.page
 	session.page, session.visits = nil, nil
 	switch {
@@ -322,10 +321,10 @@ func (s *linkSite) Ask(ctx context.Context, method string, address *url.URL) (*c
 }
 
 // Read implements crawl.Site.
-func (s *linkSite) Read(ctx context.Context, address *url.URL) (*crawl.Page, error) {
+func (s *linkSite) Read(ctx context.Context, of *address.URL) (*crawl.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, linkPageTime)
 	defer cancel()
-	p, err := s.read(ctx, address)
+	p, err := s.read(ctx, of)
 	var doc *html.Node
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -341,11 +340,11 @@ func (s *linkSite) Read(ctx context.Context, address *url.URL) (*crawl.Page, err
 			return nil, err
 		}
 	}
-	return crawl.NewPage(p.url, p.base(), doc), nil
+	return crawl.NewPage(p.url, p.base(), doc, p.coding()), nil
 }
 
-func (s *linkSite) read(ctx context.Context, address *url.URL) (*page, error) {
-	v := visit{method: http.MethodGet, url: address, anyStatus: true}
+func (s *linkSite) read(ctx context.Context, of *address.URL) (*page, error) {
+	v := visit{method: http.MethodGet, url: of, anyStatus: true}
 	if s.browser != nil {
 		if err := s.browser.load(ctx, s.w, v); err != nil {
 			return nil, err
@@ -388,7 +387,7 @@ func (s *browserSession) beside(ctx context.Context, w *steps.World) (visitor *h
 		return nil, nil, err
 	}
 	var given []browser.Cookie
-	visitor.given = func(from *url.URL, c cookie.Cookie) { given = append(given, tabCookie(from, c)) }
+	visitor.given = func(from *address.URL, c cookie.Cookie) { given = append(given, tabCookie(from, c)) }
 	return visitor, func() {
 		for _, c := range given {
 			if err := s.tab.SetCookie(ctx, c); err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/mail"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 func init() {
@@ -59,10 +58,10 @@ func messageAppears(ctx context.Context, w *steps.World, a steps.Args) error {
 		case <-waiting.Done():
 		}
 		if err != nil || ctx.Err() != nil {
-			return steps.FailNet(ctx, orDone(ctx, err), result.BlameWeb, "look for the message on "+wording.URL(u))
+			return steps.FailNet(ctx, orDone(ctx, err), result.BlameWeb, "look for the message on "+u.String())
 		}
 		return steps.Fail(result.ReasonNotReceived, result.BlameWeb, "see the message to %s on %s within %s: the page does not show its number %s, %s after its acceptance",
-			sent.To.Address, wording.URL(u), a.Text(1), number, time.Since(sent.Accepted).Round(time.Second))
+			sent.To.Address, u, a.Text(1), number, time.Since(sent.Accepted).Round(time.Second))
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -17,20 +16,22 @@ import (
 	"golang.org/x/net/html/atom"
 	"golang.org/x/net/html/charset"
 	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/htmlindex"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/form"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // page is the current page of a scenario: the last response, and what was derived from it so far. Decoding, text and
 // tree are computed when a step needs them.
 type page struct {
 	*httpwire.Reply
-	url     *url.URL      // after redirects, with the fragment
-	stopped *url.URL      // the target of a redirect that was not followed, or nil
+	url     *address.URL  // after redirects, with the fragment
+	stopped *address.URL  // the target of a redirect that was not followed, or nil
 	way     httpwire.Way  // how it was requested
 	took    time.Duration // from the request to the end of the body, redirects and frames included
 	webArrival
@@ -74,15 +75,15 @@ func (p *page) status() string {
 // String describes the page: address, status, and the redirect that it stopped at, if any.
 func (p *page) String() string {
 	if p.stopped != nil {
-		return fmt.Sprintf("%s (%s, stopped at a redirect to %s)", wording.URL(p.url), p.status(), wording.URL(p.stopped))
+		return fmt.Sprintf("%s (%s, stopped at a redirect to %s)", p.url, p.status(), p.stopped)
 	}
-	return fmt.Sprintf("%s (%s)", wording.URL(p.url), p.status())
+	return fmt.Sprintf("%s (%s)", p.url, p.status())
 }
 
 // attach keeps the page as evidence.
 func (p *page) attach(w *steps.World) {
 	var header bytes.Buffer
-	fmt.Fprintf(&header, "%s %s\n%s %s\n", p.Request.Method, wording.URL(p.url), p.Proto, p.Status)
+	fmt.Fprintf(&header, "%s %s\n%s %s\n", p.Request.Method, p.url, p.Proto, p.Status)
 	for _, name := range slices.Sorted(maps.Keys(p.Header)) {
 		for _, value := range p.Header[name] {
 			if secretHeader(name) {
@@ -159,8 +160,8 @@ func (p *page) text() []byte {
 	if _, params, err := mime.ParseMediaType(contentType); err == nil && !p.isHTML() && params["charset"] == "" {
 		return p.source // the default for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
 	}
-	detected, name, _ := charset.DetermineEncoding(p.Content, contentType)
-	if name == "utf-8" {
+	detected := p.declared()
+	if detected == nil {
 		p.source = bytes.TrimPrefix(p.Content, []byte("\ufeff"))
 		return p.source
 	}
@@ -237,8 +238,9 @@ func (p *page) tree() (*html.Node, error) {
 	return doc, nil
 }
 
-// base returns the URL that relative URLs on the page refer to: the page's own unless a base element sets another.
-func (p *page) base() *url.URL {
+// base returns the address that relative addresses on the page refer to: the page's own unless a base element sets another
+// (HTML §4.2.3).
+func (p *page) base() *address.URL {
 	fallback := p.url
 	if p.srcdoc {
 		fallback = p.around.base() // HTML §2.4.3
@@ -251,15 +253,37 @@ func (p *page) base() *url.URL {
 		return fallback
 	}
 	for n := range pagetree.Nodes(doc) {
-		if n.DataAtom != atom.Base {
+		if n.DataAtom != atom.Base || n.Namespace != "" {
 			continue
 		}
 		if href, found := pagetree.Attribute(n, "href"); found {
-			if base, err := fallback.Parse(strings.TrimSpace(href)); err == nil {
+			if base, err := fallback.Join(href, p.coding()); err == nil && base.Scheme != "data" && base.Scheme != "javascript" {
 				return base
 			}
 			return fallback
 		}
 	}
 	return fallback
+}
+
+// coding returns the encoding in which the page sends queries and forms, nil for UTF-8.
+func (p *page) coding() encoding.Encoding {
+	if p.live != nil || !p.isHTML() {
+		return nil
+	}
+	p.text()
+	if p.encoding == nil && p.mediaType() == "text/html" && plainASCII(p.Content) {
+		p.encoding = p.declared() // the text is the same in every encoding, and what the page sends is not
+	}
+	return form.Output(p.encoding)
+}
+
+// declared returns the encoding that the page declares or seems to have, nil for UTF-8.
+func (p *page) declared() encoding.Encoding {
+	_, name, _ := charset.DetermineEncoding(p.Content, p.Header.Get("Content-Type"))
+	coding, err := htmlindex.Get(name) // that of package charset hides its name
+	if err != nil || name == "utf-8" {
+		return nil
+	}
+	return coding
 }

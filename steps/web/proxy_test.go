@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
@@ -108,11 +108,11 @@ func TestProxy(t *testing.T) {
 		t.Setenv(name, "http://127.0.0.1:1")
 	}
 	t.Setenv("no_proxy", "")
-	address, err := url.Parse(server.URL)
+	at, err := address.Parse(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+	closed := address.Reported("http://127.0.0.1:1/")
 	const (
 		ours    = "(web.proxy in stepwatch.yml)"
 		theirs  = "(browser.proxy or web.proxy in stepwatch.yml)"
@@ -121,39 +121,39 @@ func TestProxy(t *testing.T) {
 		content = `I should see "Contact us"`
 	)
 	tunnel := func(host string) string {
-		return fmt.Sprintf("CONNECT %s:443 through the proxy %s %s", host, address.Host, ours)
+		return fmt.Sprintf("CONNECT %s:443 through the proxy %s %s", host, at.Host, ours)
 	}
-	browsers := map[*url.URL]*browser.Browser{}
-	for _, proxy := range []*url.URL{address, closed} {
+	browsers := map[*address.URL]*browser.Browser{}
+	for _, proxy := range []*address.URL{at, closed} {
 		if _, err := browser.Find(); err == nil {
-			browsers[proxy] = fixture.StartedBrowser(t, browser.Options{Proxy: proxy.String(), MapHosts: map[string]string{"direct.demo.test:80": web.HTTPAddr}, Roots: [][]byte{web.CA.PEM()}})
+			browsers[proxy] = fixture.StartedBrowser(t, browser.Options{Proxy: proxy.Origin(), MapHosts: map[string]string{"direct.demo.test:80": web.HTTPAddr}, Roots: [][]byte{web.CA.PEM()}})
 		}
 	}
 	for _, c := range []struct {
 		name    string
-		proxy   *url.URL
+		proxy   *address.URL
 		answer  int
 		extra   map[string]string
 		text    string
 		want    string
 		browser string // "-": the same
 	}{
-		{"https", address, 0, nil, secure + content, "", "-"},
-		{"http", address, 0, nil, plain + content, "", "-"},
-		{"whose address", address, 0, nil, secure + `the page should come over IPv4`, "config scenario: the server address of https://www.demo.test/contact (200 OK) is unknown: it was loaded through a proxy", ""},
-		{"the site's own fault", address, 0, nil, "I go to http://www.demo.test/nothing", "http_status web: GET http://www.demo.test/nothing: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.demo.test/nothing\"` accepts any status)", ""},
-		{"site not reached", address, 0, nil, "I go to https://gone.demo.test/", "connect web: " + tunnel("gone.demo.test") + ": it cannot reach the server: 502 Bad Gateway",
+		{"https", at, 0, nil, secure + content, "", "-"},
+		{"http", at, 0, nil, plain + content, "", "-"},
+		{"whose address", at, 0, nil, secure + `the page should come over IPv4`, "config scenario: the server address of https://www.demo.test/contact (200 OK) is unknown: it was loaded through a proxy", ""},
+		{"the site's own fault", at, 0, nil, "I go to http://www.demo.test/nothing", "http_status web: GET http://www.demo.test/nothing: status 404 Not Found, wanted 2xx or 3xx (`I try to go to \"http://www.demo.test/nothing\"` accepts any status)", ""},
+		{"site not reached", at, 0, nil, "I go to https://gone.demo.test/", "connect web: " + tunnel("gone.demo.test") + ": it cannot reach the server: 502 Bad Gateway",
 			"connect network: GET https://gone.demo.test/: the proxy " + theirs + " does not connect to the server, and the browser does not report why: run the step without @browser to see the reason (net::ERR_TUNNEL_CONNECTION_FAILED)"},
-		{"login, https", address, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one",
+		{"login, https", at, 407, nil, secure, "auth scenario: " + tunnel("www.demo.test") + ": it requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one",
 			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " does not connect to the server, and the browser does not report why: run the step without @browser to see the reason (net::ERR_TUNNEL_CONNECTION_FAILED)"},
-		{"login, http", address, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one",
+		{"login, http", at, 407, nil, plain, "auth scenario: GET http://www.demo.test/contact through the proxy " + ours + ": it requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one",
 			"auth scenario: GET http://www.demo.test/contact: the proxy " + theirs + " requires a login (407 Proxy Authentication Required): set web.proxy_login in stepwatch.yml, or let the proxy accept this machine without one"},
-		{"refusal, https", address, 403, nil, secure, "refused network: " + tunnel("www.demo.test") + ": it refused: 403 Forbidden", ""},
-		{"refusal, http", address, 403, map[string]string{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, plain, "refused network: GET http://www.demo.test/contact through the proxy " + ours + ": it refused: 403 Forbidden", ""},
-		{"site not reached, http", address, 504, map[string]string{"Proxy-Status": "p; error=connection_timeout"}, plain, "connect web: GET http://www.demo.test/contact through the proxy " + ours + ": it cannot reach the server: 504 Gateway Timeout", ""},
+		{"refusal, https", at, 403, nil, secure, "refused network: " + tunnel("www.demo.test") + ": it refused: 403 Forbidden", ""},
+		{"refusal, http", at, 403, map[string]string{"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, plain, "refused network: GET http://www.demo.test/contact through the proxy " + ours + ": it refused: 403 Forbidden", ""},
+		{"site not reached, http", at, 504, map[string]string{"Proxy-Status": "p; error=connection_timeout"}, plain, "connect web: GET http://www.demo.test/contact through the proxy " + ours + ": it cannot reach the server: 504 Gateway Timeout", ""},
 		{"no proxy there", closed, 0, nil, secure, "connect network: connect to 127.0.0.1:1: connection refused: nothing listens on that port: this is the proxy " + ours,
 			"connect network: GET https://www.demo.test/contact: the proxy " + theirs + " cannot be reached (net::ERR_PROXY_CONNECTION_FAILED)"},
-		{"family", address, 0, nil, "I go to https://www.demo.test/ over IPv4", "scenario scenario: connect to www.demo.test:443: it is reached through a proxy " + ours + ", which chooses the address itself", ""},
+		{"family", at, 0, nil, "I go to https://www.demo.test/ over IPv4", "scenario scenario: connect to www.demo.test:443: it is reached through a proxy " + ours + ", which chooses the address itself", ""},
 		{"what connect_to leads elsewhere", closed, 0, nil, "I go to http://direct.demo.test/contact\n" + content, "", "-"},
 		{"this machine", closed, 0, nil, "I go to http://" + web.HTTPAddr + "/contact\n" + content, "", ""},
 	} {
@@ -197,7 +197,7 @@ func TestProxyLogin(t *testing.T) {
 	proxy := &testProxy{login: "monitor:s3same & co", hosts: map[string]string{"www.example.test:80": plain, "example.com:443": secure.Listener.Addr().String()}}
 	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
-	address, err := url.Parse(server.URL)
+	at, err := address.Parse(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,10 +217,10 @@ func TestProxyLogin(t *testing.T) {
 		{"https", "members", "I go to https://example.com/\nI should see \"Behind TLS []\"", "", "-"},
 		{"both logins", "members", "I authenticate to \"http://www.example.test/\" as \"alice\" with the secret \"site\"\nI go to http://www.example.test/basic\nI should see \"header Basic\"", "", "-"},
 		{"http, wrong", "site", "I go to http://www.example.test/", "auth network: GET http://www.example.test/ through the proxy (web.proxy in stepwatch.yml)" + refuses, "auth network: GET http://www.example.test/" + refused},
-		{"https, wrong", "site", "I go to https://example.com/", "auth network: CONNECT example.com:443 through the proxy " + address.Host + " (web.proxy in stepwatch.yml)" + refuses, "auth network: GET https://example.com/" + refused},
+		{"https, wrong", "site", "I go to https://example.com/", "auth network: CONNECT example.com:443 through the proxy " + at.Host + " (web.proxy in stepwatch.yml)" + refuses, "auth network: GET https://example.com/" + refused},
 		{"no such secret", "x", "I go to https://example.com/", `config scenario: no secret "x": add it under secrets in stepwatch.yml`, "-"},
 	} {
-		target := (&steps.Target{Roots: func() (*x509.CertPool, error) { return pool, nil }}).Set(httpwire.Web{Proxy: address, Patience: 50 * time.Millisecond, ProxyLogin: &httpwire.ProxyLogin{Username: "monitor", Password: c.secret}})
+		target := (&steps.Target{Roots: func() (*x509.CertPool, error) { return pool, nil }}).Set(httpwire.Web{Proxy: at, Patience: 50 * time.Millisecond, ProxyLogin: &httpwire.ProxyLogin{Username: "monitor", Password: c.secret}})
 		run := func() *stepstest.Outcome {
 			o, err := stepstest.Scenario{Target: target, Browser: steps.SettingsOf[*browser.Browser](target) != nil, Secrets: stepstest.Secrets{"members": "s3same & co", "site": "pa:ss w"}}.Run(t.Context(), c.text)
 			if err != nil {

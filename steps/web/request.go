@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +15,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
-	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/form"
 )
 
 // The sentences about requests that no visitor sends by hand: other methods, bodies, and header fields. A browser
@@ -174,21 +174,21 @@ func withSecrets(body, kind string, reveal func(name string) (string, error)) (s
 }
 
 func (v *visit) takeForm(ctx context.Context, w *steps.World, table [][]string) error {
-	list := make([]entry, len(table))
+	list := make([]form.Entry, len(table))
 	for i, row := range table {
 		if len(row) != 2 {
 			return steps.FailScenario("row %d of the table has %d cells; write a field's name and its value, as in | name | Ann |", i+1, len(row))
 		}
-		list[i] = entry{name: row[0], value: row[1]}
+		list[i] = form.Entry{Name: row[0], Value: row[1]}
 		if m := namedSecret.FindStringSubmatch(row[1]); m != nil {
 			secret, err := w.Secret(ctx, m[1])
 			if err != nil {
 				return err
 			}
-			list[i].value = secret.Reveal()
+			list[i].Value = secret.Reveal()
 		}
 	}
-	v.body, v.contentType = []byte(urlencoded(list)), "application/x-www-form-urlencoded"
+	v.body, v.contentType = []byte(form.URLEncoded(list, nil)), "application/x-www-form-urlencoded"
 	return nil
 }
 
@@ -210,13 +210,13 @@ func (s *browserSession) ask(ctx context.Context, w *steps.World, v visit) error
 
 // requestHeader is a header field to send with requests.
 type requestHeader struct {
-	origin      string // the servers it is for, in the form of browser.Origin; empty means all
+	origin      string // the servers it is for, in the form of address.URL.Origin; empty means all
 	name, value string
 }
 
 // covers reports whether requests for u get the field.
-func (h requestHeader) covers(u *url.URL) bool {
-	return h.origin == "" || h.origin == browser.Origin(u)
+func (h requestHeader) covers(u *address.URL) bool {
+	return h.origin == "" || h.origin == u.Origin()
 }
 
 // refusedHeaders are fields that a step cannot set, and what to write instead.

@@ -15,13 +15,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/net/html"
-	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -47,7 +46,7 @@ type httpSession struct {
 
 	exchanges []exchange // the last ones, for the evidence of a failure
 
-	given func(from *url.URL, c cookie.Cookie) // called for new cookies, unless nil
+	given func(from *address.URL, c cookie.Cookie) // called for new cookies, unless nil
 }
 
 // Close closes the connections of the scenario.
@@ -64,10 +63,10 @@ func (s *httpSession) Close() error {
 // visit is one request for a page, by a step or a redirect.
 type visit struct {
 	method      string
-	url         *url.URL
+	url         *address.URL
 	body        []byte
 	contentType string
-	referrer    *url.URL // the page that led here, or nil
+	referrer    *address.URL // the page that led here, or nil
 	anyStatus   bool
 	sent        bool // by a sentence that names the method
 	anySite     bool // also follow redirects to other sites
@@ -75,13 +74,13 @@ type visit struct {
 	way  httpwire.Way
 	save func(*http.Response) io.Writer // as in intake: for a file, which is not a page
 
-	around []*url.URL // the pages around the frame that this is for
+	around []*address.URL // the pages around the frame that this is for
 
 	frame  *html.Node // the frame of the previous page to load into, or nil
 	before *page      // the content of that frame
 }
 
-func (v *visit) String() string { return v.method + " " + wording.URL(v.url) }
+func (v *visit) String() string { return v.method + " " + v.url.String() }
 
 // intake returns how much of the response to the visit is read.
 func (v *visit) intake(w *steps.World) httpwire.Intake {
@@ -117,13 +116,13 @@ func (s *httpSession) load(ctx context.Context, w *steps.World, v visit) error {
 // tls, processing and transfer once for every request, so a page after a redirect has two sets. Connections of an
 // earlier page are reused, without the phases of connecting.
 func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*page, error) {
-	if v.url.User != nil {
-		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
+	if user := v.url.User(); user != nil {
+		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: user})
 	}
 	start := time.Now()
-	var chain []string   // of redirects, on demand
-	var cookiesAt []int  // s.cookies before each request in chain
-	var stopped *url.URL // the redirect that was not followed
+	var chain []string       // of redirects, on demand
+	var cookiesAt []int      // s.cookies before each request in chain
+	var stopped *address.URL // the redirect that was not followed
 	var redirects []redirected
 	for {
 		cookies := s.cookies
@@ -169,7 +168,7 @@ func (s *httpSession) judgeStatus(p *page, v *visit) error {
 		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to send …` accepts any status)", v, p.status())
 	default:
 		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 2xx or 3xx (`I try to go to \"%s\"` accepts any status)",
-			v, p.status(), wording.URL(v.url))
+			v, p.status(), v.url)
 	}
 }
 
@@ -225,8 +224,8 @@ func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*h
 // roundTrip sends a request over a suitable open connection, or over a new one.
 func (s *httpSession) roundTrip(ctx context.Context, w *steps.World, v *visit, request *http.Request) (*httpwire.Reply, error) {
 	in := v.intake(w)
-	if c := s.take(v.way.KeyFor(request.URL), request.Method); c != nil {
-		answer, err := s.use(ctx, w, c, request, in)
+	if c := s.take(v.way.KeyFor(v.url), request.Method); c != nil {
+		answer, err := s.use(ctx, w, c, v, request, in)
 		if !errors.Is(err, httpwire.ErrStale) {
 			return answer, err
 		}
@@ -234,7 +233,7 @@ func (s *httpSession) roundTrip(ctx context.Context, w *steps.World, v *visit, r
 			return nil, fmt.Errorf("%w in mid-request: %w", httpwire.ErrStale, io.EOF)
 		}
 	}
-	c, err := httpwire.Dial(ctx, w, request.URL, v.way)
+	c, err := httpwire.Dial(ctx, w, v.url, v.way)
 	if err != nil {
 		return nil, err
 	}
@@ -246,17 +245,17 @@ func (s *httpSession) roundTrip(ctx context.Context, w *steps.World, v *visit, r
 	}
 	s.conns = append(s.conns, c)
 	s.mu.Unlock()
-	return s.use(ctx, w, c, request, in)
+	return s.use(ctx, w, c, v, request, in)
 }
 
 // use does one exchange and closes the connection unless it can be reused.
-func (s *httpSession) use(ctx context.Context, w *steps.World, c *httpwire.Conn, request *http.Request, in httpwire.Intake) (*httpwire.Reply, error) {
+func (s *httpSession) use(ctx context.Context, w *steps.World, c *httpwire.Conn, v *visit, request *http.Request, in httpwire.Intake) (*httpwire.Reply, error) {
 	answer, err := c.Exchange(ctx, w, request, in)
 	if err == nil {
 		answer.Proxied = c.Proxied
 		answer.Remote, answer.Login = c.Conn.RemoteAddr().String(), c.Login
 	} else if !errors.Is(err, httpwire.ErrStale) {
-		err = c.Refusal(ctx, err, request.Method+" "+wording.URL(request.URL))
+		err = c.Refusal(ctx, err, v.String())
 	}
 	if err != nil || !answer.Reuse {
 		s.mu.Lock()
@@ -287,15 +286,7 @@ func (s *httpSession) take(key, method string) *httpwire.Conn {
 }
 
 func (s *httpSession) newRequest(v *visit) *http.Request {
-	request := &http.Request{
-		Method:     v.method,
-		URL:        v.url,
-		Host:       v.url.Host,
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1,
-		ProtoMinor: 1,
-		Header:     make(http.Header, 4),
-	}
+	request := httpwire.Request(v.method, v.url, make(http.Header, 4))
 	request.Header["User-Agent"] = httpwire.UserAgent
 	request.Header["Accept"] = httpwire.Accept
 	request.Header["Accept-Encoding"] = httpwire.GzipOnly
@@ -309,16 +300,16 @@ func (s *httpSession) newRequest(v *visit) *http.Request {
 		request.Header.Set("Content-Type", v.contentType)
 	}
 	if v.referrer != nil {
-		setReferrer(request, v.referrer)
+		setReferrer(request, v.referrer, v.url)
 	}
 	if s.jar != nil {
 		if cookies := s.jar.For(v.url, v.origin(), time.Now()); len(cookies) > 0 {
 			request.Header["Cookie"] = []string{cookie.Field(cookies)}
 		}
 	}
-	user := v.url.User
+	user := v.url.User()
 	for _, b := range s.basic {
-		if v.url.User == nil && b.covers(v.url) {
+		if v.url.User() == nil && b.covers(v.url) {
 			user = b.user
 		}
 	}
@@ -326,7 +317,7 @@ func (s *httpSession) newRequest(v *visit) *http.Request {
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
 	} else if login := s.logins.at(v.url); login != nil {
-		login.authorize(request, v.body)
+		login.authorize(request, v.url, v.body)
 	}
 	for _, h := range s.headers {
 		if h.covers(v.url) {
@@ -338,13 +329,11 @@ func (s *httpSession) newRequest(v *visit) *http.Request {
 
 // setReferrer sets Referer as browsers do by default (strict-origin-when-cross-origin, W3C Referrer Policy §3.7), and
 // Origin, since applications check them against forged requests.
-func setReferrer(request *http.Request, from *url.URL) {
-	origin := from.Scheme + "://" + from.Host
-	switch to := request.URL; {
-	case to.Scheme == from.Scheme && to.Host == from.Host:
-		page := *from
-		page.User, page.Fragment, page.RawFragment = nil, "", ""
-		request.Header.Set("Referer", page.String())
+func setReferrer(request *http.Request, from, to *address.URL) {
+	origin := from.Origin()
+	switch {
+	case to.Origin() == origin:
+		request.Header.Set("Referer", from.WithoutFragment().String())
 	case from.Scheme != "https" || to.Scheme == "https":
 		request.Header.Set("Referer", origin+"/")
 	}
@@ -364,15 +353,12 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 	if location == "" {
 		return nil, nil
 	}
-	to, err := v.url.Parse(strings.TrimSpace(location))
+	to, err := v.url.Redirect(location)
 	if err == nil {
-		err = mendHost(to)
+		err = loadable(to)
 	}
 	if err != nil {
-		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %q", v, location)
-	}
-	if to.Fragment == "" { // RFC 9110 §10.2.2
-		to.Fragment, to.RawFragment = v.url.Fragment, v.url.RawFragment
+		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %q: %w", v, address.Shown(location), err)
 	}
 	next := *v
 	next.url = to
@@ -417,61 +403,41 @@ func site(host string) string {
 	return host[strings.LastIndexByte(host[:last], '.')+1:]
 }
 
-// resolve parses an address from a step: absolute, or relative to the current page.
-func resolve(ctx context.Context, w *steps.World, address string) (*url.URL, error) {
-	u, err := url.Parse(strings.TrimSpace(address))
-	if err != nil {
-		// The parser's message repeats the whole address, which may contain a password.
-		if inner := (*url.Error)(nil); errors.As(err, &inner) {
-			err = inner.Err
-		}
-		return nil, steps.FailScenario("an address is not a URL: %w", err)
-	}
-	if password, set := u.User.Password(); set {
-		w.Redact(password)
-		w.Redact(u.User.Username() + ":" + password)
-	}
-	if !u.IsAbs() {
-		p, err := engineOf(w).now(ctx)
-		if err != nil {
-			return nil, err
+// resolve reads an address from a step: absolute, or relative to the current page.
+func resolve(ctx context.Context, w *steps.World, text string) (*address.URL, error) {
+	var u *address.URL
+	var err error
+	if address.SchemeOf(text) != "" {
+		u, err = address.Parse(text)
+	} else {
+		p, failed := engineOf(w).now(ctx)
+		if failed != nil {
+			return nil, failed
 		}
 		if p == nil {
-			return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\"", wording.URL(u))
+			return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\"", address.Shown(text))
 		}
-		u = p.base().ResolveReference(u)
+		u, err = p.base().Join(text, nil)
 	}
-	if err := mendHost(u); err != nil {
-		return nil, steps.FailScenario("%q: %w", wording.URL(u), err)
+	if err != nil {
+		return nil, steps.FailScenario("%q is not an address: %w", address.Shown(text), err)
+	}
+	if user := u.User(); user != nil {
+		if password, set := user.Password(); set {
+			w.Redact(password)
+			w.Redact(user.Username() + ":" + password)
+		}
+	}
+	if err := loadable(u); err != nil {
+		return nil, steps.FailScenario("%q: %w", u, err)
 	}
 	return u, nil
 }
 
-// mendHost checks that a URL can be fetched, and converts an internationalized host to the form for DNS and TLS (RFC
-// 5891).
-func mendHost(u *url.URL) error {
-	if u.Scheme != "http" && u.Scheme != "https" {
+// loadable returns why an address leads to no page, or nil.
+func loadable(u *address.URL) error {
+	if !u.IsWeb() {
 		return fmt.Errorf("only http and https can be loaded, not %q", u.Scheme)
-	}
-	if u.Hostname() == "" {
-		return errors.New("the address has no host")
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	for i := range len(u.Host) {
-		if u.Host[i] < utf8.RuneSelf {
-			continue
-		}
-		host, err := idna.Lookup.ToASCII(u.Hostname())
-		if err != nil {
-			return fmt.Errorf("the host is not a domain name: %w", err)
-		}
-		if port := u.Port(); port != "" {
-			host = net.JoinHostPort(host, port)
-		}
-		u.Host = host
-		break
 	}
 	return nil
 }
@@ -485,11 +451,11 @@ type basicAuth struct {
 
 // covers reports whether the credentials apply to u. They also apply from http to https, as sites redirect, but never
 // back.
-func (b *basicAuth) covers(u *url.URL) bool {
+func (b *basicAuth) covers(u *address.URL) bool {
 	return strings.EqualFold(b.host, u.Hostname()) && (u.Scheme == "https" || !b.https)
 }
 
 // named reports whether an address contained a name and password.
-func (s *httpSession) named(u *url.URL) bool {
-	return u.User != nil || slices.ContainsFunc(s.basic, func(b basicAuth) bool { return b.covers(u) })
+func (s *httpSession) named(u *address.URL) bool {
+	return u.User() != nil || slices.ContainsFunc(s.basic, func(b basicAuth) bool { return b.covers(u) })
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
@@ -201,16 +201,13 @@ func (t thirdParty) String() string {
 }
 
 // thirdParties returns the hosts of other sites that a page requests from, the slowest first.
-func thirdParties(address string, requests []browser.Request) []thirdParty {
-	own, err := url.Parse(address)
-	if err != nil {
-		return nil
-	}
+func thirdParties(page string, requests []browser.Request) []thirdParty {
+	own := address.Reported(page)
 	slowest := map[string]thirdParty{}
 	for i := range requests {
 		r := &requests[i]
-		u, err := url.Parse(r.URL)
-		if err != nil || registrable(u.Hostname()) == registrable(own.Hostname()) {
+		u := address.Reported(r.URL)
+		if registrable(u.Hostname()) == registrable(own.Hostname()) {
 			continue
 		}
 		t := thirdParty{host: u.Hostname(), took: r.Took(), url: r.URL}

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -12,7 +11,9 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // The actions of a visitor over HTTP alone: a page is a document that changes only by filling in fields. Actions that
@@ -32,13 +33,11 @@ func (s *httpSession) follow(ctx context.Context, w *steps.World, f *search, lin
 		return err
 	}
 	from := s.page.at(link)
-	if href, _ := pagetree.Attribute(link, "href"); strings.HasPrefix(strings.TrimSpace(href), "#") && to.String() == from.url.ResolveReference(&url.URL{Fragment: to.Fragment}).String() {
+	if to.Fragment != "" && to.WithoutFragment().Href() == from.url.WithoutFragment().Href() {
 		if from != s.page {
 			return nil // a fragment in the frame
 		}
-		moved := *s.page.url
-		moved.Fragment, moved.RawFragment = to.Fragment, to.RawFragment
-		s.page.url = &moved
+		s.page.url = to
 		return nil // a fragment of this page
 	}
 	target, _ := pagetree.Attribute(link, "target")
@@ -46,22 +45,19 @@ func (s *httpSession) follow(ctx context.Context, w *steps.World, f *search, lin
 }
 
 // target returns the address that a link leads to.
-func (s *httpSession) target(f *search, link *html.Node) (*url.URL, error) {
+func (s *httpSession) target(f *search, link *html.Node) (*address.URL, error) {
 	href, _ := pagetree.Attribute(link, "href")
-	href = strings.TrimSpace(href)
-	to, err := s.page.at(link).base().Parse(href)
+	from := s.page.at(link)
+	to, err := from.base().Join(href, from.coding())
 	if err != nil {
-		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q, which is not a URL", href)
+		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %s, which is not an address: %v", wording.Quote(address.Shown(strings.TrimSpace(href))), err)
 	}
-	switch strings.ToLower(to.Scheme) {
+	switch to.Scheme {
 	case "javascript":
 		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link runs a script; %s", needsBrowser)
 	case "http", "https":
 	default:
 		return nil, f.failure(result.ReasonScenario, result.BlameScenario, "the link is a %s: address, which leads to no page", to.Scheme)
-	}
-	if err := mendHost(to); err != nil {
-		return nil, f.failure(result.ReasonUnexpected, result.BlameWeb, "the link points to %q: %v", href, err)
 	}
 	return to, nil
 }
@@ -206,11 +202,5 @@ func (s *httpSession) reload(ctx context.Context, w *steps.World) error {
 	}
 	again := s.visits[len(s.visits)-1]
 	s.visits = s.visits[:len(s.visits)-1]
-	address := *s.page.url
-	return s.load(ctx, w, visit{method: http.MethodGet, url: withoutFragment(&address), anyStatus: again.anyStatus, way: s.page.way})
-}
-
-func withoutFragment(u *url.URL) *url.URL {
-	u.Fragment, u.RawFragment = "", ""
-	return u
+	return s.load(ctx, w, visit{method: http.MethodGet, url: s.page.url.WithoutFragment(), anyStatus: again.anyStatus, way: s.page.way})
 }

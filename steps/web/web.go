@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -18,8 +17,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
-	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // The sentences about websites. They work the same over HTTP alone and in a browser (@browser). Each is written once:
@@ -332,21 +331,25 @@ func statusShouldBe(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func shouldBeOn(ctx context.Context, w *steps.World, a steps.Args) error {
-	wanted, err := url.Parse(a.Text(0))
-	if err != nil || wanted.Host == "" && !strings.HasPrefix(wanted.Path, "/") {
-		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"/members\" or \"https://www.example.org/members\"", a.Text(0))
+	if !isPathOrWhole(a.Text(0)) {
+		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"/members\" or \"https://www.example.org/members\"", address.Shown(a.Text(0)))
 	}
 	return eventually(ctx, w, func(_ webEngine, p *page) error {
-		whole := *p.url.ResolveReference(wanted)
-		whole.User = nil
-		if err := mendHost(&whole); err != nil {
-			return steps.FailScenario("%q: %w", a.Text(0), err)
+		wanted, err := p.url.Join(a.Text(0), nil)
+		if err != nil {
+			return steps.FailScenario("%q is not an address: %w", address.Shown(a.Text(0)), err)
 		}
-		if httpwire.KeyOf(&whole) == httpwire.KeyOf(p.url) && whole.EscapedPath() == p.url.EscapedPath() &&
-			(wanted.RawQuery == "" || wanted.RawQuery == p.url.RawQuery) &&
+		if wanted.Origin() == p.url.Origin() && wanted.Path == p.url.Path &&
+			(wanted.Query == "" || wanted.Query == p.url.Query) &&
 			(wanted.Fragment == "" || wanted.Fragment == p.url.Fragment) {
 			return nil
 		}
-		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, got %s", wording.URL(&whole), p)
+		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect to be on %s, got %s", wanted, p)
 	})
+}
+
+// isPathOrWhole reports whether an address in a step says by itself what it means: a path, or an address with scheme or host.
+func isPathOrWhole(text string) bool {
+	text = strings.TrimSpace(text)
+	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, `\`) || address.SchemeOf(text) == "http" || address.SchemeOf(text) == "https"
 }

@@ -1,4 +1,4 @@
-// Package wording writes what people read in messages: names in quotes, lines from outside, numbers, durations and addresses.
+// Package wording writes what people read in messages: names in quotes, lines from outside, numbers and durations.
 // It knows no run and no protocol.
 package wording
 

@@ -1,0 +1,240 @@
+// Package form determines what a form sends: which control belongs to which form, the entry list and its encodings (HTML
+// §4.10.22), all as browsers do.
+//
+// It works on a tree of HTML whose attributes hold the state of the controls: value, checked, selected. It leaves out what only a
+// script or a layout decides: elements of a page's own that take part in forms, and the line breaks that wrap=hard adds.
+package form
+
+import (
+	"cmp"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/htmlindex"
+
+	"github.com/stepwatch/stepwatch/steps/pagetree"
+)
+
+// Entry is a name and a value that a form sends.
+type Entry struct {
+	Name, Value string
+	IsFile      bool
+	File        string // path of the file; empty when none was chosen
+}
+
+// Owners returns the form of each control of a document (HTML §4.10.18.3). All are computed at once, since a page may have a
+// hundred thousand controls.
+func Owners(document *html.Node) map[*html.Node]*html.Node {
+	o := owners{of: map[*html.Node]*html.Node{}, ids: pagetree.ElementsByID(document)}
+	o.assign(document, nil, nil)
+	return o.of
+}
+
+type owners struct {
+	of  map[*html.Node]*html.Node
+	ids map[string]*html.Node
+}
+
+// assign records the owner of each control below n. form is the form around n. loose is a form written between a table and its
+// rows: the parser leaves it there empty, but browsers still assign the controls after it to it.
+func (o *owners) assign(n, form, loose *html.Node) {
+	for c := range n.ChildNodes() {
+		if c.Type != html.ElementNode || pagetree.HoldsDocument(c) {
+			continue
+		}
+		switch c.DataAtom {
+		case atom.Template:
+			// What is in a template is no part of the document; a shadow tree has forms of its own.
+			if _, shadow := pagetree.Attribute(c, "shadowrootmode"); shadow {
+				o.assign(c, nil, nil)
+			}
+			continue
+		case atom.Form:
+			if c.FirstChild == nil && pagetree.Parents[n.DataAtom] != nil {
+				loose = c
+			}
+			o.assign(c, c, loose)
+			continue
+		}
+		if pagetree.ButtonType(c) != "" || pagetree.KindOf(c) != "" || pagetree.IsHiddenInput(c) {
+			owner := cmp.Or(form, loose)
+			if id, found := pagetree.Attribute(c, "form"); found {
+				if owner = o.ids[id]; owner != nil && owner.DataAtom != atom.Form {
+					owner = nil
+				}
+			}
+			o.of[c] = owner
+		}
+		o.assign(c, form, loose)
+	}
+}
+
+// State is what a document knows about its controls beyond their attributes.
+type State struct {
+	Owners map[*html.Node]*html.Node
+	Files  map[*html.Node]string // paths by file field
+	Coding encoding.Encoding     // in which the form is sent, nil for UTF-8
+}
+
+// Entries returns the entry list of a form of the document (HTML §4.10.22.4). submitter is the pressed button, or nil.
+func Entries(document, form, submitter *html.Node, s State) []Entry {
+	var list []Entry
+	add := func(name, value string) { list = append(list, Entry{Name: name, Value: value}) }
+	for n := range pagetree.Nodes(document) {
+		owner, isControl := s.Owners[n]
+		button := pagetree.ButtonType(n)
+		if !isControl || owner != form || button != "" && n != submitter || pagetree.IsDisabled(n) || pagetree.InDatalist(n) {
+			continue
+		}
+		name, _ := pagetree.Attribute(n, "name")
+		if button == "image" {
+			if name != "" {
+				name += "."
+			}
+			add(name+"x", "0")
+			add(name+"y", "0")
+			continue
+		}
+		if name == "" {
+			continue
+		}
+		value, valued := pagetree.Attribute(n, "value")
+		switch kind := pagetree.KindOf(n); {
+		case kind == pagetree.KindSelect:
+			for _, o := range pagetree.Selected(n) {
+				add(name, pagetree.OptionValue(o))
+			}
+		case kind == pagetree.KindCheckbox, kind == pagetree.KindRadio:
+			if _, checked := pagetree.Attribute(n, "checked"); checked {
+				if !valued {
+					value = "on"
+				}
+				add(name, value)
+			}
+		case kind == pagetree.KindFile:
+			list = append(list, Entry{Name: name, File: s.Files[n], IsFile: true})
+		case pagetree.IsHiddenInput(n) && strings.EqualFold(name, "_charset_"):
+			add(name, nameOf(s.Coding))
+		case n.DataAtom == atom.Textarea:
+			value = pagetree.TextareaValue(n)
+			add(name, value)
+		case n.DataAtom == atom.Input && button == "":
+			value = Sanitized(n, value)
+			add(name, value)
+		default:
+			add(name, value)
+		}
+		if told, _ := pagetree.Attribute(n, "dirname"); told != "" && directed(n) {
+			add(told, direction(n, value))
+		}
+	}
+	return list
+}
+
+// nameOf returns the name of an encoding as the Encoding standard writes it.
+func nameOf(coding encoding.Encoding) string {
+	if coding == nil {
+		return "UTF-8"
+	}
+	name, err := htmlindex.Name(coding)
+	if err != nil {
+		return "UTF-8"
+	}
+	if written, found := written[name]; found {
+		return written
+	}
+	return name
+}
+
+// written are the names of encodings that the standard does not write in lower case, by those that it registers.
+var written = map[string]string{
+	"ibm866": "IBM866", "iso-8859-2": "ISO-8859-2", "iso-8859-3": "ISO-8859-3", "iso-8859-4": "ISO-8859-4", "iso-8859-5": "ISO-8859-5",
+	"iso-8859-6": "ISO-8859-6", "iso-8859-7": "ISO-8859-7", "iso-8859-8": "ISO-8859-8", "iso-8859-8-i": "ISO-8859-8-I", "iso-8859-10": "ISO-8859-10",
+	"iso-8859-13": "ISO-8859-13", "iso-8859-14": "ISO-8859-14", "iso-8859-15": "ISO-8859-15", "iso-8859-16": "ISO-8859-16", "koi8-r": "KOI8-R",
+	"koi8-u": "KOI8-U", "gbk": "GBK", "big5": "Big5", "euc-jp": "EUC-JP", "iso-2022-jp": "ISO-2022-JP", "shift_jis": "Shift_JIS", "euc-kr": "EUC-KR",
+	"utf-8": "UTF-8",
+}
+
+// Output returns the encoding in which a document of this encoding sends (Encoding §4.3, "get an output encoding"): nil for UTF-8.
+func Output(coding encoding.Encoding) encoding.Encoding {
+	if coding == nil {
+		return nil
+	}
+	switch name, err := htmlindex.Name(coding); {
+	case err != nil, name == "utf-8", name == "replacement", strings.HasPrefix(name, "utf-16"):
+		return nil
+	}
+	return coding
+}
+
+// Coding returns the encoding in which a form is sent (HTML §4.10.22.5), nil for UTF-8: the first known one of accept-charset, or
+// that of its document.
+func Coding(form *html.Node, document encoding.Encoding) encoding.Encoding {
+	accepted, found := pagetree.Attribute(form, "accept-charset")
+	if !found {
+		return Output(document)
+	}
+	for label := range strings.FieldsSeq(strings.ReplaceAll(accepted, ",", " ")) {
+		if coding, err := htmlindex.Get(label); err == nil {
+			return Output(coding)
+		}
+	}
+	return nil
+}
+
+// directed reports whether the direction of a control's text is sent as dirname says (HTML §4.10.18.2).
+func directed(n *html.Node) bool {
+	if n.DataAtom == atom.Textarea {
+		return true
+	}
+	switch inputType(n) {
+	case "hidden", "text", "search", "tel", "url", "email", "password", "submit", "reset", "button":
+		return n.DataAtom == atom.Input
+	}
+	return false
+}
+
+// direction returns the direction of a control (HTML §3.2.6.4): "ltr" or "rtl".
+func direction(control *html.Node, value string) string {
+	for n := control; n != nil; n = n.Parent {
+		switch dir, _ := pagetree.Attribute(n, "dir"); strings.ToLower(dir) {
+		case "ltr", "rtl":
+			return strings.ToLower(dir)
+		case "auto":
+			if n == control {
+				return strong(value)
+			}
+			return strong(textOf(n))
+		}
+		if n == control && control.DataAtom == atom.Input && inputType(control) == "tel" || pagetree.IsFrame(n) {
+			break
+		}
+	}
+	return "ltr"
+}
+
+// strong returns the direction of the first character that has one.
+func strong(text string) string {
+	for _, r := range text {
+		switch {
+		case unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko):
+			return "rtl"
+		case unicode.IsLetter(r):
+			return "ltr"
+		}
+	}
+	return "ltr"
+}
+
+func textOf(n *html.Node) string {
+	var b strings.Builder
+	for c := range n.Descendants() {
+		if c.Type == html.TextNode {
+			b.WriteString(c.Data)
+		}
+	}
+	return b.String()
+}
