@@ -102,8 +102,16 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		return
 	}
 	t.expected = time.Time{}
-	if n := t.current; n != nil && n.loader == ev.LoaderID {
+	redirected := t.current != nil && t.current.loader == ev.LoaderID
+	switch n := t.current; {
+	case redirected && Elsewhere(r.URL):
+		n.Elsewhere, n.Loaded, n.Ended = r.URL, true, time.Now()
+		return
+	case redirected:
 		n.Chain = append(n.Chain, r)
+		return
+	case Elsewhere(r.URL):
+		t.handed = append(t.handed, r.URL) // the page stays
 		return
 	}
 	t.unwelcome = false
@@ -146,6 +154,16 @@ func (r *Request) received(a *network.Response) {
 
 // Body returns how many bytes of the body were received, as transferred.
 func (r *Request) Body() int64 { return max(0, r.Bytes-r.Head) }
+
+// Elsewhere reports whether a browser passes an address to another program, as it does with "mailto:a@example.org".
+func Elsewhere(address string) bool {
+	scheme, _, _ := strings.Cut(address, ":")
+	switch strings.ToLower(scheme) {
+	case "http", "https", "about", "blob", "data", "file", "filesystem", "javascript", "view-source", "chrome", "chrome-error", "chrome-extension", "devtools":
+		return false
+	}
+	return true
+}
 
 // showsNothing reports whether the response intentionally leaves the page unchanged.
 func (r *Request) showsNothing() bool {
@@ -191,8 +209,6 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 	switch {
 	case r.showsNothing():
 		n.Loaded = true // the page stays, as intended
-	case !strings.HasPrefix(r.URL, "http"):
-		n.Loaded = true // the address of another program, such as mailto:
 	case r.attached(), ev.Canceled && r.isFile():
 		n.Download = true
 	default: // a page is aborted when the process that was to show it has died

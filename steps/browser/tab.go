@@ -73,6 +73,7 @@ type Tab struct {
 	opening  int       // windows that it requested and that are not open yet
 	wanted   string    // the address of the last window requested
 	followed int       // how many windows Opened has returned
+	handed   []string  // addresses that the page passed to another program, such as mailto:
 	saving   *saving   // the awaited download, or nil
 	logins   []Login
 
@@ -216,6 +217,7 @@ type Navigation struct {
 	Loaded    bool      // the load event: with everything that the document refers to
 	Ended     time.Time // when it was loaded or failed
 	Download  bool      // the response is a file, not a page
+	Elsewhere string    // the address of another program that the last response redirects to ("shopapp://callback"), or empty; the page stays
 
 	frames   map[cdp.FrameID]int // how often each frame of the page had begun to load when Navigation was called
 	loader   cdp.LoaderID
@@ -343,8 +345,11 @@ func (t *Tab) event(ev any) {
 	case *page.EventFrameStoppedLoading:
 		if ev.FrameID != t.main {
 			t.framed(ev)
-		} else {
-			t.expected = time.Time{}
+			break
+		}
+		t.expected = time.Time{}
+		if n := t.current; len(t.handed) > 0 && n != nil && n.Committed && !n.done() {
+			n.Loaded, n.Ended = true, time.Now() // a page that opens another program while it loads gets no load event
 		}
 	case *page.EventFrameNavigated:
 		if ev.Frame.ID != t.main {
@@ -562,6 +567,14 @@ func (t *Tab) Navigation() *Navigation {
 		n.Chain[i] = &shown
 	}
 	return &n
+}
+
+// Handed returns the addresses that pages passed to other programs since the tab was opened, such as
+// "mailto:a@example.org". The page stays then.
+func (t *Tab) Handed() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.handed)
 }
 
 // Console returns the messages and uncaught exceptions of the page's scripts, the first 500.

@@ -145,10 +145,11 @@ func (s *browserSession) load(ctx context.Context, w *steps.World, v visit) erro
 		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: v.url.User})
 	}
 	s.answer = nil
-	before := tab.Navigation()
+	before, handed := tab.Navigation(), len(tab.Handed())
 	if err := tab.Go(ctx, v.url.String(), referrer); err != nil {
 		return s.unfinished(ctx, tab, err, v.String())
 	}
+	tellHanded(w, tab, handed)
 	return s.arrived(w, tab, before, v.String(), v.anyStatus)
 }
 
@@ -202,6 +203,10 @@ func (s *browserSession) arrived(w *steps.World, tab *browser.Tab, before *brows
 	reportNavigation(w, tab, n)
 	answer := n.Response()
 	switch {
+	case n.Elsewhere != "" && answer != nil && anyStatus:
+		return nil
+	case n.Elsewhere != "" && answer != nil:
+		return leadsElsewhere(answer.Method+" "+cutURL(answer.URL), answer.Status, n.Elsewhere)
 	case tab.ProxyRefused() && (n.Failed != "" || answer != nil && answer.Status == http.StatusProxyAuthRequired):
 		return steps.Fail(result.ReasonAuth, result.BlameNetwork, "%s: the proxy %s refused the login (web.proxy_login in stepwatch.yml)", act, browserProxy)
 	case n.Failed != "":
@@ -219,6 +224,20 @@ func (s *browserSession) arrived(w *steps.World, tab *browser.Tab, before *brows
 			}
 		}
 		return statusFault(answer)
+	}
+}
+
+// leadsElsewhere returns the failure for a redirect to the address of another program.
+func leadsElsewhere(act string, status int, to string) error {
+	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: it redirects with %d to %s, which another program opens and not a browser, so there is no page (`I try to go to` accepts that)",
+		act, status, cutURL(to))
+}
+
+// tellHanded notes the addresses that the page passed to other programs during the step. before is the number of earlier
+// ones.
+func tellHanded(w *steps.World, tab *browser.Tab, before int) {
+	if all := tab.Handed(); len(all) > before {
+		w.Note("the page stays: " + cutURL(all[before]) + " is for another program")
 	}
 }
 
@@ -292,6 +311,9 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 	if n == nil {
 		return nil, nil
 	}
+	if n.Elsewhere != "" && n.Response() != nil {
+		return elsewherePage(n)
+	}
 	address, err := url.Parse(tab.URL())
 	if err != nil {
 		return nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
@@ -311,6 +333,23 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		}
 	}
 	return p, nil
+}
+
+// elsewherePage returns the page of a navigation that a redirect passed to another program: the redirect itself. The tab
+// still shows the page before.
+func elsewherePage(n *browser.Navigation) (*page, error) {
+	r := n.Response()
+	from, err := url.Parse(r.URL)
+	to, toErr := url.Parse(n.Elsewhere)
+	if err != nil || toErr != nil {
+		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s %s: the redirect has no valid target: %q", r.Method, cutURL(r.URL), n.Elsewhere)
+	}
+	took, _ := n.Took()
+	arrival := arrivalOf(n)
+	arrival.redirects = append(arrival.redirects, redirected{from, r.Status, to})
+	return &page{url: from, stopped: to, took: took, webArrival: arrival, read: true, decoded: true,
+		Reply: &httpwire.Reply{Remote: r.Remote, Response: &http.Response{StatusCode: r.Status, Status: fmt.Sprintf("%d %s", r.Status, r.StatusText),
+			Proto: protocolName(r.Protocol), Header: r.ResponseHeader, Request: &http.Request{Method: r.Method, Header: r.Header}}}}, nil
 }
 
 // protocolName converts the browser's "h2" to the form of an HTTP status line.
@@ -451,7 +490,7 @@ func (s *browserSession) submit(ctx context.Context, w *steps.World, f *search, 
 
 func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *search, act func() error) error {
 	tab := s.tab
-	before := tab.Navigation()
+	before, handed := tab.Navigation(), len(tab.Handed())
 	start := time.Now()
 	if err := act(); err != nil && !errors.Is(err, browser.ErrShut) {
 		return acted(ctx, f, err)
@@ -469,6 +508,7 @@ func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *sear
 	if err != nil {
 		return s.unfinished(ctx, tab, err, f.act)
 	}
+	tellHanded(w, tab, handed)
 	window, err := tab.Opened(ctx)
 	if window != nil {
 		s.look(window)

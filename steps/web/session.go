@@ -24,6 +24,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -71,7 +72,8 @@ type visit struct {
 	referrer    *url.URL // the page that led here, or nil
 	anyStatus   bool
 	sent        bool // by a sentence that names the method
-	anySite     bool // also follow redirects to other sites
+	anySite     bool // also follow redirects to other sites in a project marked as cucumber-nagios compatible
+	strange     bool // a redirect led here from another site
 
 	way  httpwire.Way
 	save func(*http.Response) io.Writer // as in intake: for a file, which is not a page
@@ -123,15 +125,23 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 		cookies := s.cookies
 		answer, err := s.request(ctx, w, v)
 		if err != nil {
+			if v.strange { // whose fault it is, and why this server was asked at all
+				err = redirectedTo(err, redirects)
+			}
 			return nil, err
 		}
 		next, err := redirect(v, answer)
 		if err == nil && next != nil && answer.Broken == nil {
 			redirects = append(redirects, redirected{from: v.url, status: answer.StatusCode, to: next.url})
-			if !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
-				stopped = next.url
+			if old := steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios; browser.Elsewhere(next.url.String()) {
+				if stopped = next.url; !v.anyStatus {
+					err = leadsElsewhere(v.String(), answer.StatusCode, next.url.String())
+				}
+			} else if old && !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
+				stopped = next.url // as cucumber-nagios did
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
+				next.strange = v.strange || !sameSite(v.url.Hostname(), next.url.Hostname())
 				*v = *next
 				continue
 			}
@@ -203,7 +213,7 @@ func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*h
 			s.setCookies(answer, v)
 		}
 		if answer.StatusCode == http.StatusUnauthorized && !challenged && !s.named(v.url) {
-			if login := s.logins.at(v.url); login != nil {
+			if login := s.logins.at(v.url); login != nil && !(v.strange && login.Origin == "") {
 				again, err := login.answer(v.url, answer.Header)
 				if err != nil {
 					return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
@@ -320,7 +330,7 @@ func (s *httpSession) newRequest(v *visit) (*http.Request, error) {
 	if user != nil {
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
-	} else if login := s.logins.at(v.url); login != nil {
+	} else if login := s.logins.at(v.url); login != nil && !(v.strange && login.Origin == "") {
 		if err := login.authorize(request); err != nil {
 			return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: answer the digest challenge: %w", v, err)
 		}
@@ -362,7 +372,7 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 		return nil, nil
 	}
 	to, err := v.url.Parse(strings.TrimSpace(location))
-	if err == nil {
+	if err == nil && !browser.Elsewhere(to.String()) {
 		err = mendHost(to)
 	}
 	if err != nil {
@@ -381,6 +391,15 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 	return &next, nil
 }
 
+// redirectedTo adds the redirect to err, which names only the server that a redirect from another site led to.
+func redirectedTo(err error, redirects []redirected) error {
+	var failure *steps.Failure
+	if len(redirects) == 0 || !errors.As(err, &failure) {
+		return err
+	}
+	return steps.Fail(failure.Reason, failure.Blame, "%w (after the redirect from %s)", err, redirects[len(redirects)-1])
+}
+
 // tooManyRedirects fails for a redirect loop and for a chain that is too long. A page may redirect to itself once to
 // set a cookie, so a repeated page is a loop only when no cookie was set meanwhile.
 func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error {
@@ -396,8 +415,8 @@ func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error
 	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "more than %d redirects: %s", maxRedirects, strings.Join(append(chain, to), " → "))
 }
 
-// sameSite reports whether a redirect from host a to host b is followed: when their last two labels are the same.
-// Addresses and names of one label are compared as a whole.
+// sameSite reports whether hosts a and b are of one site, as cucumber-nagios decided it: their last two labels are the
+// same. Addresses and names of one label are compared as a whole.
 func sameSite(a, b string) bool {
 	return strings.EqualFold(a, b) || site(a) != "" && strings.EqualFold(site(a), site(b))
 }
