@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 )
@@ -42,6 +43,7 @@ type Request struct {
 	// The phases of the exchange. A phase that did not happen is negative.
 	DNS, Connect, Handshake, Processing time.Duration
 
+	byWorker             bool // a worker made it, or it is the script of one
 	id                   network.RequestID
 	began, header, ended float64 // by the browser's monotonic clock, in seconds
 }
@@ -76,22 +78,15 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // requested records a request; t.mu is held.
 func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	before := t.byID[ev.RequestID]
-	r := &Request{URL: ev.Request.URL + ev.Request.URLFragment, Method: ev.Request.Method, Kind: string(ev.Type), Header: header(ev.Request.Headers),
-		Started: time.Now(), id: ev.RequestID, began: ev.Timestamp.Float64()}
-	r.DNS, r.Connect, r.Handshake, r.Processing = -1, -1, -1, -1
+	r := t.newRequest(ev.RequestID, ev.Request.URL+ev.Request.URLFragment, ev.Request.Method, string(ev.Type))
+	r.Header, r.began = header(ev.Request.Headers), ev.Timestamp.Float64()
+	r.byWorker = ev.LoaderID == ""
 	if before != nil && ev.RedirectResponse != nil {
 		before.received(ev.RedirectResponse)
 		before.Redirect, before.Done, before.ended = true, true, ev.Timestamp.Float64()
 		before.Bytes = int64(ev.RedirectResponse.EncodedDataLength)
 	}
-	t.byID[ev.RequestID] = r
-	if len(t.requests) < maxRequests {
-		t.requests = append(t.requests, r)
-	} else {
-		t.dropped++
-	}
-	t.active = time.Now()
-	defer func() { t.of(ev.LoaderID).requested(r) }() // after the navigation was recorded
+	defer t.record(r, ev.LoaderID) // after the navigation was recorded
 	if ev.Type != network.ResourceTypeDocument {
 		return
 	}
@@ -116,6 +111,22 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	}
 	t.unwelcome = false
 	t.current = &Navigation{Chain: []*Request{r}, Begun: time.Now(), loader: ev.LoaderID}
+}
+
+func (t *Tab) newRequest(id network.RequestID, address, method, kind string) *Request {
+	return &Request{URL: address, Method: method, Kind: kind, Started: time.Now(), id: id, DNS: -1, Connect: -1, Handshake: -1, Processing: -1}
+}
+
+// record keeps a request, also with the page that it belongs to; t.mu is held.
+func (t *Tab) record(r *Request, loader cdp.LoaderID) {
+	t.byID[r.id] = r
+	if len(t.requests) < maxRequests {
+		t.requests = append(t.requests, r)
+	} else {
+		t.dropped++
+	}
+	t.active = time.Now()
+	t.of(loader).requested(r)
 }
 
 func (r *Request) received(a *network.Response) {

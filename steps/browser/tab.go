@@ -73,8 +73,10 @@ type Tab struct {
 	opening  int       // windows that it requested and that are not open yet
 	wanted   string    // the address of the last window requested
 	followed int       // how many windows Opened has returned
-	handed   []string  // addresses that the page passed to another program, such as mailto:
-	saving   *saving   // the awaited download, or nil
+	workers  []*worker
+	unheard  int      // workers and frames that we do not listen to
+	handed   []string // addresses that the page passed to another program, such as mailto:
+	saving   *saving  // the awaited download, or nil
 	logins   []Login
 
 	atProxy   *Login // the login for the proxy, or nil
@@ -142,6 +144,7 @@ func (t *Tab) attach(ctx context.Context) error {
 		sending(ctx, t.session, css.Disable, cdp.Empty{}),
 		sending(ctx, t.session, dom.Disable, cdp.Empty{}),
 		sending(ctx, t.session, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{}),
+		sending(ctx, t.session, target.SetAutoAttach, nesting),
 		sending(ctx, t.session, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent}),
 		sending(ctx, t.session, page.AddScriptToEvaluateOnNewDocument,
 			page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &isWindow}),
@@ -297,6 +300,9 @@ func (t *Tab) outside(ev any) {
 		if cdp.FrameID(ev.TargetInfo.OpenerID) == t.main && ev.TargetInfo.Type == "page" {
 			go t.adopt(ev.TargetInfo.TargetID)
 		}
+		if ev.TargetInfo.Type == "shared_worker" && ev.TargetInfo.BrowserContextID == t.browserContext {
+			t.unheard++
+		}
 	case *target.EventTargetDestroyed:
 		t.shutLocked(ev.TargetID)
 		t.changedLocked()
@@ -310,14 +316,26 @@ func (t *Tab) outside(ev any) {
 func (t *Tab) event(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.happened(ev) {
+		t.changedLocked()
+	}
+}
+
+// happened handles an event about this tab, or about the requests and the log of one of its workers; t.mu is held. It
+// reports whether something changed.
+func (t *Tab) happened(ev any) bool {
 	switch ev := ev.(type) {
+	case *target.EventAttachedToTarget:
+		t.attached(nil, ev)
+	case *target.EventReceivedMessageFromTarget:
+		return t.told(ev)
 	case *inspector.EventTargetCrashed:
 		t.end(errors.New("the page crashed"))
 	case *inspector.EventDetached:
 		t.end(fmt.Errorf("the browser detached from the page: %s", ev.Reason))
 	case *runtime.EventExecutionContextCreated:
 		if ev.Context.Name != world {
-			return
+			return false
 		}
 		var data struct{ FrameID cdp.FrameID }
 		if json.Unmarshal(ev.Context.AuxData, &data) == nil && data.FrameID != "" {
@@ -380,7 +398,7 @@ func (t *Tab) event(ev any) {
 	case *page.EventLifecycleEvent:
 		n := t.current
 		if ev.FrameID != t.main || n == nil || n.loader != ev.LoaderID {
-			return
+			return false
 		}
 		switch ev.Name {
 		case "DOMContentLoaded":
@@ -388,7 +406,7 @@ func (t *Tab) event(ev any) {
 		case "load":
 			n.Ready, n.Loaded, n.Ended, n.loaded = true, true, time.Now(), ev.Timestamp.Float64()
 		default:
-			return
+			return false
 		}
 	case *page.EventJavascriptDialogOpening:
 		go t.answer(ev, t.asks(ev))
@@ -411,7 +429,7 @@ func (t *Tab) event(ev any) {
 			}
 			break
 		}
-		return
+		return false
 	case *network.EventLoadingFinished:
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Bytes, r.ended, r.Done = int64(ev.EncodedDataLength), ev.Timestamp.Float64(), true
@@ -421,34 +439,37 @@ func (t *Tab) event(ev any) {
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Bytes += ev.EncodedDataLength
 		}
-		return
+		return false
 	case *network.EventRequestServedFromCache:
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Cached = true
 		}
-		return
+		return false
 	case *network.EventLoadingFailed:
 		t.failed(ev)
 	case *fetch.EventRequestPaused:
 		t.paused(ev)
-		return
+		return false
 	case *fetch.EventAuthRequired:
 		t.challenged(ev)
-		return
+		return false
 	case *runtime.EventConsoleAPICalled:
 		t.message(consoleMessage(ev))
 	case *runtime.EventExceptionThrown:
 		t.message(exceptionMessage(ev))
 	case *chromelog.EventEntryAdded:
-		// The requests already report network messages, and the events above report those of scripts.
-		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork || e.Level != chromelog.EntryLevelError && e.Level != chromelog.EntryLevelWarning {
-			return
+		// The requests already report what failed of them, and the events above report the messages of scripts.
+		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork && e.NetworkRequestID != "" || e.Level != chromelog.EntryLevelError && e.Level != chromelog.EntryLevelWarning {
+			return false
+		}
+		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork && e.URL == "" {
+			t.scriptless(cut(e.Text))
 		}
 		t.message(Message{Level: string(ev.Entry.Level), Text: cut(ev.Entry.Text), URL: ev.Entry.URL})
 	default:
-		return
+		return t.socket(ev)
 	}
-	t.changedLocked()
+	return true
 }
 
 func (t *Tab) message(m Message) {

@@ -1,8 +1,12 @@
 package web_test
 
 import (
+	"crypto/sha1" //nolint:gosec // RFC 6455 wants it
+	"encoding/base64"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -159,4 +163,120 @@ func TestRedirectsInCucumberNagios(t *testing.T) {
 	setWeb(s.target, func(web *httpwire.Web) { web.CucumberNagios = true })
 	fixture.Expect(t, s.run(t, at("/to?http://other.test/other")+"the response status should be 302\nI should be on http://www.example.test/to"), "")
 	fixture.Expect(t, s.run(t, at("/to?http://closed.test/other")+"the request should succeed"), "")
+}
+
+func TestWhatWorkersAndSocketsDoCounts(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	script := func(path, text string) func(*http.ServeMux) {
+		return func(mux *http.ServeMux) {
+			mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/javascript")
+				_, _ = io.WriteString(w, text)
+			})
+		}
+	}
+	s := newPages(t, map[string]string{
+		"/refused": `<h1>Chat</h1><script>new WebSocket("ws://closed.test/chat")</script>`,
+		"/502":     `<h1>Chat</h1><script>new WebSocket("ws://www.example.test/bad")</script>`,
+		"/open":    `<h1>Chat</h1><script>new WebSocket("ws://www.example.test/chat")</script>`,
+		"/worker":  `<h1>Work</h1><script>new Worker("/worker.js")</script>`,
+		"/nested":  `<h1>Work</h1><script>new Worker("/nested.js")</script>`,
+		"/nowhere": `<h1>Work</h1><script>new Worker("/nowhere.js").onerror = e => e.preventDefault()</script>`,
+		"/logs":    `<h1>Work</h1><script>new Worker("/logs.js")</script>`,
+		"/dies":    `<h1>Work</h1><script>new Worker("/dies.js")</script>`,
+		"/sound":   `<h1>Work</h1><script>const w = new Worker("/sound.js"); w.onmessage = e => document.querySelector("h1").textContent = e.data</script>`,
+		"/shared":  `<h1>Work</h1><script>new SharedWorker("/worker.js")</script>`,
+		"/events":  `<h1>Events</h1><script>new EventSource("/missing").onerror = e => e.target.close()</script>`,
+		"/beacon":  `<h1>Beacon</h1><script>navigator.sendBeacon("/missing", "x")</script>`,
+		"/framed":  `<h1>Framed</h1><iframe src="/worker"></iframe>`,
+	}, script("/worker.js", `fetch("/missing")`), script("/nested.js", `new Worker("/worker.js")`), script("/logs.js", `console.error("no stock")`),
+		script("/dies.js", `setTimeout(() => { throw new Error("late") }, 20)`), script("/sound.js", `fetch("/echo").then(r => postMessage("done " + r.status))`),
+		func(mux *http.ServeMux) {
+			mux.HandleFunc("/bad", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+			mux.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) { openSocket(w, r) })
+		})
+	s.patience = 3 * time.Second
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Tabs: 2}))
+	setWeb(s.target, func(web *httpwire.Web) { web.Patience = s.patience })
+	const failing, logging = "\nno request fails", "\nnothing is logged as an error"
+	fails := func(path string, failed, all int, what string) string {
+		return "unexpected web: expect no request of http://www.example.test" + path + " (200 OK) to fail: " +
+			strconv.Itoa(failed) + " of " + strconv.Itoa(all) + " failed: " + what
+	}
+	logs := func(path, what string) string {
+		return "unexpected web: expect http://www.example.test" + path + " (200 OK) to log no errors, got 1: " + what
+	}
+	const missing = "GET http://www.example.test/missing: 404 Not Found"
+	for _, c := range []sentenceCase{
+		{"socket refused", at("/refused") + failing, fails("/refused", 1, 2, "GET ws://closed.test/chat: Error in connection establishment: net::ERR_CONNECTION_REFUSED")},
+		{"socket refused, logged", at("/refused") + logging, logs("/refused", `"WebSocket connection to 'ws://closed.test/chat' failed: Error in connection establishment: net::ERR_CONNECTION_REFUSED"`)},
+		{"socket answered 502", at("/502") + failing, fails("/502", 1, 2, "GET ws://www.example.test/bad: Error during WebSocket handshake: Unexpected response code: 502")},
+		{"socket answered 502, logged", at("/502") + logging, logs("/502", `"WebSocket connection to 'ws://www.example.test/bad' failed: Error during WebSocket handshake: Unexpected response code: 502"`)},
+		{"socket open", at("/open") + failing + logging, ""},
+		{"worker", at("/worker") + failing, fails("/worker", 1, 3, missing)},
+		{"worker of a worker", at("/nested") + failing, fails("/nested", 1, 4, missing)},
+		{"worker of a frame", at("/framed") + failing, fails("/framed", 1, 4, missing)},
+		{"worker without a script", at("/nowhere") + failing, fails("/nowhere", 1, 2, "GET http://www.example.test/nowhere.js: 404 Not Found")},
+		{"worker logs", at("/logs") + logging, logs("/logs", `"no stock"`)},
+		{"worker dies", at("/dies") + logging, logs("/dies", `"Uncaught Error: late"`)},
+		{"worker works", at("/sound") + "I should see \"done 200\"" + failing + logging, ""},
+		{"shared worker", at("/shared") + failing, "browser monitor: expect no request of http://www.example.test/shared (200 OK) to fail: none was seen, but 1 parts of the page cannot be watched: shared workers, frames in another process of the browser, or workers beyond 100"},
+		{"event source", at("/events") + failing, fails("/events", 1, 2, missing)},
+		{"beacon", at("/beacon") + failing, fails("/beacon", 1, 2, "POST http://www.example.test/missing: 404 Not Found")},
+	} {
+		t.Run(c.name, func(t *testing.T) { fixture.Expect(t, s.run(t, c.text), c.want) })
+	}
+}
+
+// openSocket accepts a WebSocket (RFC 6455 §4.2.2) and holds it open until the client leaves.
+func openSocket(w http.ResponseWriter, r *http.Request) {
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 wants it
+	conn, buffer, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
+		base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
+	_, _ = io.Copy(io.Discard, buffer)
+}
+
+// TestServiceWorkerCounts visits a page on a secure origin, as service workers need one.
+func TestServiceWorkerCounts(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	pages := map[string]string{"/none": `<h1>None</h1><script>navigator.serviceWorker.register("/no.js").catch(() => {})</script>`,
+		"/caches": `<h1>Caches</h1><script>navigator.serviceWorker.register("/caches.js").catch(() => {})</script>`}
+	mux := http.NewServeMux()
+	for path, page := range pages {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, page)
+		})
+	}
+	mux.HandleFunc("/caches.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = io.WriteString(w, `addEventListener("install", e => e.waitUntil(fetch("/missing"))); console.error("from the service worker")`)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	s := &site{target: (&steps.Target{}).Set(httpwire.Web{Patience: 3 * time.Second})}
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{}))
+	visit := func(path string) string { return "I go to " + server.URL + path + "\n" }
+	for _, c := range []sentenceCase{
+		{"no script, logged", visit("/none") + "nothing is logged as an error", "unexpected web: expect " + server.URL + `/none (200 OK) to log no errors, got 1: "A bad HTTP response code (404) was received when fetching the script."`},
+		{"what it logs", visit("/caches") + "nothing is logged as an error", "unexpected web: expect " + server.URL + `/caches (200 OK) to log no errors, got 1: "from the service worker"`},
+	} {
+		t.Run(c.name, func(t *testing.T) { fixture.Expect(t, s.run(t, c.text), c.want) })
+	}
+	// The browser does not always report the request for the script of a service worker, nor its status.
+	for path, missing := range map[string]string{"/none": "/no.js: ", "/caches": "/missing: 404 Not Found"} {
+		got := fixture.Verdict(s.run(t, visit(path)+"no request fails"))
+		if !strings.Contains(got, " (200 OK) to fail: 1 of ") || !strings.Contains(got, " failed: GET "+server.URL+missing) {
+			t.Errorf("%s: got %s", path, got)
+		}
+	}
 }
