@@ -51,9 +51,13 @@ type Tab struct {
 
 	browserContext cdp.BrowserContextID
 
+	pierced  time.Time     // when we last searched for closed shadow trees
+	piercing time.Duration // how long that took
+
 	mu       sync.Mutex
-	news     chan struct{} // closed and replaced when anything below changes
-	worlds   map[cdp.FrameID]string
+	news     chan struct{}          // closed and replaced when anything below changes
+	worlds   map[cdp.FrameID]string // the execution contexts of our script, by their unique ids
+	contexts map[string]runtime.ExecutionContextID
 	frames   []*frame    // all but the main one, in order of creation
 	moves    int         // how many loads of frames and navigations within a document began
 	touched  cdp.FrameID // the frame of the last action
@@ -117,7 +121,7 @@ func (p *process) open(ctx context.Context, limit time.Duration) (*Tab, error) {
 func newTab(ctx context.Context, cancel context.CancelFunc, p *process) *Tab {
 	life, end := context.WithCancelCause(ctx)
 	return &Tab{process: p, life: life, end: end, cancel: cancel, news: make(chan struct{}),
-		worlds: map[cdp.FrameID]string{}, byID: map[network.RequestID]*Request{}}
+		worlds: map[cdp.FrameID]string{}, contexts: map[string]runtime.ExecutionContextID{}, byID: map[network.RequestID]*Request{}}
 }
 
 func (t *Tab) attach(ctx context.Context) error {
@@ -339,7 +343,7 @@ func (t *Tab) happened(ev any) bool {
 		}
 		var data struct{ FrameID cdp.FrameID }
 		if json.Unmarshal(ev.Context.AuxData, &data) == nil && data.FrameID != "" {
-			t.worlds[data.FrameID] = ev.Context.UniqueID
+			t.worlds[data.FrameID], t.contexts[ev.Context.UniqueID] = ev.Context.UniqueID, ev.Context.ID
 		}
 	case *runtime.EventExecutionContextDestroyed:
 		for id, c := range t.worlds {
@@ -347,8 +351,10 @@ func (t *Tab) happened(ev any) bool {
 				delete(t.worlds, id)
 			}
 		}
+		delete(t.contexts, ev.ExecutionContextUniqueID)
 	case *runtime.EventExecutionContextsCleared:
 		clear(t.worlds)
+		clear(t.contexts)
 	case *page.EventFrameAttached, *page.EventFrameDetached:
 		t.framed(ev)
 	case *page.EventFrameStartedLoading:

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,13 +27,14 @@ type browserSession struct {
 	root   *browser.Tab // the one that was opened first; it owns the windows that its pages open
 	closed bool
 
-	failed  error       // why there is no tab
-	began   time.Time   // start of the current step
-	told    int         // number of dialogs already reported
-	proxied bool        // the remote address that the tab reports may be a proxy's
-	basic   []basicAuth // names and passwords from addresses
-	aside   []exchange  // requests outside the tab
-	answer  *page       // the response to the last of them, nil when the tab shows the current page again
+	failed   error       // why there is no tab
+	began    time.Time   // start of the current step
+	thorough bool        // the current step may find that something is absent
+	told     int         // number of dialogs already reported
+	proxied  bool        // the remote address that the tab reports may be a proxy's
+	basic    []basicAuth // names and passwords from addresses
+	aside    []exchange  // requests outside the tab
+	answer   *page       // the response to the last of them, nil when the tab shows the current page again
 }
 
 // open opens the scenario's tab. An error is kept for the first step that needs the tab.
@@ -319,7 +319,7 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		return nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the page's address: %w", err)
 	}
 	took, _ := n.Took()
-	p := &page{url: address, took: took, live: &livePage{ctx: ctx, tab: tab}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
+	p := &page{url: address, took: took, live: &livePage{ctx: ctx, tab: tab, thorough: s.thorough}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
 	if r := n.Response(); r != nil {
 		p.StatusCode, p.Status, p.Proto, p.OnWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Body()
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
@@ -386,16 +386,23 @@ type livePage struct {
 	ctx      context.Context
 	tab      *browser.Tab
 	request  *browser.Request
+	thorough bool // it must show everything, because the step may find that something is absent
 	elements map[*html.Node]browser.Element
 	frames   map[*html.Node]browser.Frame
+
+	generated bool // style sheets show text of their own
 }
 
 func (l *livePage) tree() (*html.Node, error) {
-	shot, err := l.tab.Snapshot(l.ctx)
+	look := l.tab.Glance
+	if l.thorough {
+		look = l.tab.Snapshot
+	}
+	shot, err := look(l.ctx)
 	if err != nil {
 		return nil, browserFailure(l.ctx, err, "read the page")
 	}
-	l.elements, l.frames = shot.Elements, shot.Frames
+	l.elements, l.frames, l.generated = shot.Elements, shot.Frames, pagetree.IsGenerated(shot.Root)
 	return shot.Root, nil
 }
 
@@ -440,20 +447,6 @@ func (p *page) drawn(r *region) ([]byte, error) {
 		all = append(append(all, pagetree.Normal(text)...), ' ')
 	}
 	return all, nil
-}
-
-// transformed finds a text whose case a style sheet changed, as in a heading in capitals: the text as in the source
-// counts as well as the text as rendered. It returns the position in the rendered text, or -1.
-func (p *page) transformed(visible []byte, text string) int {
-	at := bytes.Index(bytes.ToLower(visible), bytes.ToLower([]byte(text)))
-	if at < 0 || at+len(text) > len(visible) {
-		return -1
-	}
-	doc, err := p.tree()
-	if err != nil || !bytes.Contains(pagetree.VisibleText(doc), []byte(text)) {
-		return -1
-	}
-	return at
 }
 
 // element returns the browser's identifier of a node of the tree that now returned.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -279,4 +280,111 @@ func TestServiceWorkerCounts(t *testing.T) {
 			t.Errorf("%s: got %s", path, got)
 		}
 	}
+}
+
+// pageComponents has web components with slots, as libraries of them are used.
+const pageComponents = `<!doctype html><html><head><title>Parts</title><style>
+.ext::after { content: " (opens outside)" } .new::before { content: "New: " } .none::before { content: "Phantom"; display: none }
+.icon::before { content: "\\e900" } .lazy { content-visibility: auto; contain-intrinsic-size: 500px } .far { margin-top: 4000px }
+</style></head><body>
+<x-button id="b">Open dialog</x-button> <x-link to="/echo?shop">Our shop</x-link> <x-title>Season sale</x-title>
+<x-check>Gift wrap</x-check> <x-field>Town</x-field> <x-price>5</x-price>
+<x-card><h3 slot="head">Card head</h3><p>Card body</p><p slot="nowhere">Never shown</p></x-card>
+<x-card><p>Second body</p></x-card> <x-outer>Handed on</x-outer>
+<x-closed>Order now</x-closed> <div id="plain"></div> <x-hidden>Veiled part</x-hidden>
+<x-list><li>One</li><li>Two</li></x-list>
+<a class="ext" href="/echo?ext">Partner</a> <p class="new">Green tea</p> <p class="none">Seen</p> <a class="icon" href="/echo?cart">Cart</a>
+<svg width=90 height=20><text x=0 y=15>Drawn text</text><title>Tooltip</title></svg>
+<a href="/echo?svg"><svg width=90 height=20><text x=0 y=15>Drawn link</text></svg></a>
+<div class="far lazy"><p>Far below</p><button>Far button</button></div>
+<script>
+function part(name, html, mode) {
+  customElements.define(name, class extends HTMLElement {
+    constructor() { super(); this.attachShadow({ mode: mode || "open" }).innerHTML = html }
+  })
+}
+part("x-button", "<style>button { color: red }</style><button onclick=\"document.title = 'clicked'\"><slot></slot></button>")
+customElements.define("x-link", class extends HTMLElement { constructor() { super(); this.attachShadow({ mode: "open" }).innerHTML = "<a href='" + this.getAttribute("to") + "'><slot></slot></a>" } })
+part("x-title", "<h2><slot></slot></h2>")
+part("x-check", "<label><input type=checkbox name=gift> <slot></slot></label>")
+part("x-field", "<label><slot></slot> <input name=town></label>")
+part("x-price", "<span>EUR <slot></slot>.00</span>")
+part("x-card", "<section><slot name=head><h3>Default head</h3></slot><slot>Default body</slot></section>")
+part("x-inner", "<b>[<slot></slot>]</b>")
+part("x-outer", "<x-inner><slot></slot></x-inner>")
+part("x-closed", "<button onclick=\"document.title = 'ordered'\"><slot></slot></button><p>Closed secret</p>", "closed")
+part("x-hidden", "<div style='display:none'><slot></slot></div>")
+part("x-list", "<ul><slot></slot></ul>")
+document.getElementById("plain").attachShadow({ mode: "closed" }).innerHTML = "<h2>Plain closed</h2><x-inner>deep</x-inner>"
+</script></body></html>`
+
+func TestWhatAWebComponentShowsIsSeen(t *testing.T) {
+	s := newPages(t, map[string]string{"/parts": pageComponents})
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	const on = " on http://www.example.test/parts (200 OK): "
+	parts := at("/parts")
+	seen := func(kind, text string) []sentenceCase {
+		return []sentenceCase{
+			{kind + " " + text, parts + "I should see the " + kind + ` "` + text + `"`, ""},
+			{kind + " " + text + ", not", parts + "I should not see the " + kind + ` "` + text + `"`, `unexpected web: not see the ` + kind + ` "` + text + `"` + on + `the page shows the ` + kind + ` "` + text + `"`},
+		}
+	}
+	cases := slices.Concat(seen("button", "Open dialog"), seen("link", "Our shop"), seen("heading", "Season sale"), seen("heading", "Card head"), seen("heading", "Default head"),
+		seen("button", "Order now"), seen("heading", "Plain closed"), seen("button", "Far button"), seen("link", "Drawn link"), []sentenceCase{
+			{"texts", parts + `I should see "Open dialog"
+				I should see "EUR 5.00"
+				I should see "Card head Card body"
+				I should see "Default head Second body"
+				I should see "[Handed on]"
+				I should see "Closed secret"
+				I should see "[deep]"
+				I should see "Far below"
+				I should see "Drawn text"
+				I should not see "Default body"
+				I should not see "Never shown"
+				I should not see "Veiled part"
+				I should not see "color"
+				I should not see "Tooltip"`, ""},
+			{"closed, not", parts + `I should not see "Closed secret"`, `unexpected web: not see "Closed secret"` + on + `the page shows it: "…anded on] Order now Closed secret Plain closed [deep]…"`},
+			{"generated", parts + `I should see "New: Green tea"
+				I should see "Green tea"
+				I should see the link "Partner (opens outside)"
+				I should not see "Phantom"
+				I follow "Partner"
+				I should be on /echo?ext`, ""},
+			{"generated, not", parts + `I should not see "opens outside"`, `unexpected web: not see "opens outside"` + on + `the page shows it: "…p] One Two Partner (opens outside) New: Green tea See…"`},
+			{"an icon before a name", parts + "I follow \"Cart\"\nI should be on /echo?cart", ""},
+			{"press", parts + "I press \"Open dialog\"\nthe title should be \"clicked\"", ""},
+			{"click", parts + "I click \"Open dialog\"\nthe title should be \"clicked\"", ""},
+			{"press what is closed", parts + "I press \"Order now\"\nthe title should be \"ordered\"", ""},
+			{"follow", parts + "I follow \"Our shop\"\nI should be on /echo?shop", ""},
+			{"check", parts + "the field \"Gift wrap\" should not be checked\nI check \"Gift wrap\"\nthe field \"Gift wrap\" should be checked", ""},
+			{"fill in", parts + "I fill in \"Town\" with \"Rome\"\nthe field \"Town\" should be \"Rome\"", ""},
+			{"elements as written", parts + "there should be 2 elements \"x-list > li\"\nthere should be 1 element \"x-card > h3\"\nthere should be 2 elements \"//x-list/li\"\nthere should be 0 elements \"x-card > [slot=nowhere]\"", ""},
+			{"region", parts + "within \"Season sale\" I should not see \"Open\"\nwithin \"x-card\" I should see \"Second body\"\nwithin \"b\" I should see \"Open dialog\"", ""},
+			{"hidden", parts + "I should see \"Veiled part\"", `unexpected web: see "Veiled part"` + on + "only the page's source contains it, it is not visible"},
+		})
+	s.patience = 300 * time.Millisecond
+	s.runInBrowser(t, cases, nil, browser.Options{Tabs: 2})
+}
+
+// TestDeclaredShadowTreesOverHTTP checks that a page which declares its shadow trees shows the same without a browser.
+func TestDeclaredShadowTreesOverHTTP(t *testing.T) {
+	s := newPages(t, map[string]string{"/declared": `<!doctype html><title>Declared</title><x-button><template shadowrootmode="open"><button form=f><slot>Fallback</slot></button></template>Open dialog</x-button>
+<x-card><template shadowrootmode="closed"><section><slot name="head"><h3>Default head</h3></slot> in <slot></slot></section></template><p>Body</p><h3 slot="head">Head</h3><p slot="none">Never</p></x-card>
+<x-card><template shadowrootmode="open"><h2><slot>Nothing given</slot></h2></template></x-card>`})
+	declared := at("/declared")
+	s.runBoth(t, []sentenceCase{
+		{"all", declared + `I should see "Open dialog Head in Body Nothing given"
+			I should see the button "Open dialog"
+			I should see the heading "Nothing given"
+			I should not see "Fallback"
+			I should not see "Default head"
+			I should not see "Never"
+			I should not see the heading "Default head"
+			there should be 1 element "x-card > p"`, ""},
+		{"a button", declared + `I should not see the button "Open dialog"`, `unexpected web: not see the button "Open dialog" on http://www.example.test/declared (200 OK): the page shows the button "Open dialog"`},
+	}, nil)
 }

@@ -139,6 +139,9 @@ func patience(ctx context.Context, wait time.Duration) (context.Context, context
 // is needed, so looking loads the rest of it first. Something wanted may be found before that.
 func looking(ctx context.Context, w *steps.World, wanted bool, judge func(e webEngine, p *page) error) error {
 	if !wanted {
+		if w.InBrowser {
+			steps.State[browserSession](w).thorough = true
+		}
 		if err := engineOf(w).complete(ctx); err != nil {
 			return err
 		}
@@ -179,7 +182,8 @@ func registerWeb(definitions ...steps.Definition) {
 		do := definitions[i].Func
 		definitions[i].Func = func(ctx context.Context, w *steps.World, a steps.Args) error {
 			if w.InBrowser {
-				steps.State[browserSession](w).began = time.Now()
+				s := steps.State[browserSession](w)
+				s.began, s.thorough = time.Now(), false
 			}
 			err := do(ctx, w, a)
 			if w.InBrowser {
