@@ -19,9 +19,15 @@ import (
 // build checks the values of a file and converts them. The error has every mistake.
 func build(d *document) (*Config, error) {
 	f, v, dir := &d.file, &invalid{path: d.path, source: d.source}, filepath.Dir(d.path)
+	// The browser gets paths below the state directory, and has a working directory of its own. Other paths stay as they
+	// were written: messages quote them, and those of features are in the identity of each scenario.
+	base, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("resolve the paths in %s: %w", d.path, err)
+	}
 	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name, Workers: f.Workers,
 		exporters: f.Exporters,
-		Target:    &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(dir, f.State)}}
+		Target:    &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(base, f.State)}}
 	secrets := vault.New(dir)
 	c.Secrets = secrets
 	env := &steps.Env{Target: c.Target, Dir: dir, Report: v.report,
@@ -98,7 +104,7 @@ func stateDir(dir, configured string) string {
 	}
 	if given := os.Getenv("STATE_DIRECTORY"); given != "" {
 		first, _, _ := strings.Cut(given, ":")
-		return first
+		return within(dir, first)
 	}
 	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
 		return filepath.Join(state, "stepwatch")

@@ -133,6 +133,37 @@ func TestParse(t *testing.T) {
 }
 
 // TestMistakes holds the message of each mistake, whole.
+// TestRelativePathsHoldForOtherPrograms checks that the state directory, which the browser gets, does not depend on the
+// working directory.
+func TestRelativePathsHoldForOtherPrograms(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	const source = "features: [features]\nstate: state\n"
+	for path, at := range map[string]string{"stepwatch.yml": dir, "etc/stepwatch.yml": dir + "/etc", dir + "/stepwatch.yml": dir} {
+		c, err := Parse(path, []byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.Target.StateDir, at+"/state"; got != want {
+			t.Errorf("%s: state %q, want %q", path, got, want)
+		}
+		if got, want := c.Features[0], filepath.Join(filepath.Dir(path), "features"); got != want {
+			t.Errorf("%s: features %q, want %q as they were written", path, got, want)
+		}
+	}
+	t.Setenv("STATE_DIRECTORY", "var/state:other")
+	c, err := Parse("stepwatch.yml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Target.StateDir, dir+"/var/state"; got != want {
+		t.Errorf("STATE_DIRECTORY: state %q, want %q", got, want)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for source, want := range map[string]string{
 		"listn: x":                            "stepwatch.yml:1:1: unknown field \"listn\"",

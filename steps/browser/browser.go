@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -161,7 +162,7 @@ func (o *Options) locate() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("browser.path in stepwatch.yml: %w", err)
 	}
-	return path, nil
+	return filepath.Abs(path) // it is started in another directory
 }
 
 // Acquire waits for one of the slots of Options.Tabs, so that scenarios do not slow each other down. It returns a

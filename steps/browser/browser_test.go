@@ -205,6 +205,49 @@ func TestVisit(t *testing.T) {
 	}
 }
 
+// TestDownloadWithARelativeDirectory checks that a file is saved although the directory and the path of the browser are
+// relative.
+func TestDownloadWithARelativeDirectory(t *testing.T) {
+	needsBrowser(t)
+	t.Chdir(t.TempDir())
+	program, err := browser.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Dir(program), "bin"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/list" {
+			w.Header().Set("Content-Disposition", "attachment; filename=list.csv")
+			fmt.Fprint(w, "a,b")
+			return
+		}
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<a href=/list>List</a>")
+	}))
+	t.Cleanup(server.Close)
+	ctx := within(t, 30*time.Second)
+	tab := opened(ctx, t, started(t, browser.Options{Dir: "state/browser", Path: "bin/" + filepath.Base(program)}))
+	if err := tab.Go(ctx, server.URL, ""); err != nil {
+		t.Fatal(err)
+	}
+	shot, err := tab.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, _ := named(t, shot, "a", "List")
+	d, err := tab.Download(ctx, 5*time.Second, 1<<20, func() error { return tab.Click(ctx, link) })
+	if err != nil || d == nil {
+		t.Fatalf("got %v, %v", d, err)
+	}
+	defer d.Remove()
+	var file strings.Builder
+	if err := d.Read(&file); err != nil || file.String() != "a,b" {
+		t.Errorf("got %q, %v", file.String(), err)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	b := started(t, browser.Options{})
 	ctx := within(t, 30*time.Second)

@@ -95,9 +95,14 @@ func (t *Tab) frameIDs() []cdp.FrameID {
 }
 
 // Snapshot reads the document with its frames. It waits for a document that is being replaced.
-func (t *Tab) Snapshot(ctx context.Context) (*Snapshot, error) {
+func (t *Tab) Snapshot(ctx context.Context) (*Snapshot, error) { return t.look(ctx, false) }
+
+// Glance is a Snapshot for repeated use while waiting: it may miss a closed shadow tree that was added just before.
+func (t *Tab) Glance(ctx context.Context) (*Snapshot, error) { return t.look(ctx, true) }
+
+func (t *Tab) look(ctx context.Context, glance bool) (*Snapshot, error) {
 	for {
-		s, err := t.snapshot(ctx)
+		s, err := t.snapshot(ctx, glance)
 		if !errors.Is(err, errReplaced) {
 			return s, err
 		}
@@ -112,9 +117,9 @@ func (t *Tab) rest(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.current == nil || t.current.done() || t.current.Committed })
 }
 
-func (t *Tab) snapshot(ctx context.Context) (*Snapshot, error) {
+func (t *Tab) snapshot(ctx context.Context, glance bool) (*Snapshot, error) {
 	s := &Snapshot{Root: &html.Node{Type: html.DocumentNode}, Elements: map[*html.Node]Element{}, Frames: map[*html.Node]Frame{}}
-	return s, t.snapshotOf(ctx, t.main, s, s.Root)
+	return s, t.snapshotOf(ctx, t.main, s, s.Root, glance)
 }
 
 // build builds a tree from the tokens of the script.

@@ -199,16 +199,16 @@ func takeName(n *html.Node) cdp.FrameID {
 }
 
 // snapshotOf reads one document into a node, with those of its frames.
-func (t *Tab) snapshotOf(ctx context.Context, id cdp.FrameID, s *Snapshot, into *html.Node) error {
+func (t *Tab) snapshotOf(ctx context.Context, id cdp.FrameID, s *Snapshot, into *html.Node, glance bool) error {
 	if err := t.nameFrames(ctx, id); err != nil {
 		return err
 	}
-	var tokens []string
-	if err := t.evaluate(ctx, id, &tokens, "snapshot"); err != nil {
+	tokens, err := t.tokens(ctx, id, glance)
+	if err != nil {
 		return err
 	}
 	var frames []*html.Node
-	err := build(into, tokens, func(n *html.Node, number int) {
+	err = build(into, tokens, func(n *html.Node, number int) {
 		s.Elements[n] = Element{id, number}
 		if n.DataAtom == atom.Iframe || n.DataAtom == atom.Frame {
 			frames = append(frames, n)
@@ -230,7 +230,7 @@ func (t *Tab) snapshotOf(ctx context.Context, id cdp.FrameID, s *Snapshot, into 
 		}
 		t.mu.Unlock()
 		if f != nil {
-			err := t.snapshotOf(ctx, child, s, n)
+			err := t.snapshotOf(ctx, child, s, n, glance)
 			if err != nil && !errors.Is(err, errReplaced) {
 				return err
 			}

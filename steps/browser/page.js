@@ -5,8 +5,12 @@
   "use strict";
   if (globalThis.stepwatch) return;
 
-  const OMIT = new Set(["STYLE", "TEMPLATE", "NOSCRIPT", "SVG", "svg"]); // omitted from a snapshot
-  const SKIP = new Set([...OMIT, "SCRIPT", "LINK"]); // without text
+  const OMIT = new Set(["STYLE", "TEMPLATE", "NOSCRIPT"]); // omitted from a snapshot
+  const SKIP = new Set([...OMIT, "SCRIPT", "LINK", "SVG", "svg"]); // without text
+  const DRAWN = new Set(["svg", "g", "a", "switch", "text", "tspan", "textPath", "foreignObject"]); // of SVG: what may hold text
+  const SVG = "http://www.w3.org/2000/svg";
+  const PLAIN = new Set(["html", "head", "title", "base", "meta", "link", "script", "option", "optgroup", "area", "map", "input", "textarea", "select", "img", "br",
+    "iframe", "frame", "object", "embed", "canvas", "video", "audio"]); // without content that a style sheet generates
   const DROP = /^(?:on.*|style|hidden|popover|checked|selected|srcdoc|nonce|stepwatch-.*)$/; // written again, or not needed
   const LONG = 4096; // characters of an attribute
   const VALUED = new Set(["input", "textarea"]); // whose value is the typed text, not the attribute
@@ -15,20 +19,97 @@
 
   let elements = [];
   const names = new WeakMap(); // the names of frames by their elements
+  const shades = new WeakMap(); // closed shadow trees, which only the browser knows, by their hosts
+  const slots = new WeakMap(); // the slots that show a node, as of the last snapshot
+
+  // shadow returns the shadow tree of an element, or null.
+  const shadow = (element) => element.shadowRoot || shades.get(element) || null;
+
+  // around returns the node around another one as it is displayed: slotted content is in its slot.
+  const around = (node) => node.assignedSlot || slots.get(node) || node.parentNode || node.host;
+
+  // shade tells the script a closed shadow tree, and returns whether it is new. pierced is what was looked through for
+  // them.
+  const shade = (tree) => shades.get(tree.host) !== tree && !!shades.set(tree.host, tree);
+  let pierced = "";
+  const mark = () => version + " " + document.querySelectorAll(":not(:defined)").length;
+  const piercing = () => { pierced = mark(); return root(); };
+
+  // generated returns the text that a style sheet shows before or after the content of an element.
+  function generated(element, pseudo) {
+    const style = getComputedStyle(element, pseudo), content = style.content;
+    if (content === "none" || content === "normal" || !content.includes('"') || style.display === "none" || style.visibility !== "visible") return "";
+    const spoken = content.split('" / "')[0]; // what follows is read aloud instead
+    let text = "";
+    for (const [, part] of spoken.matchAll(/"((?:[^"\\]|\\.)*)"/gs)) text += part.replace(/\\(.)/gs, "$1");
+    return text.replace(/[\u{E000}-\u{F8FF}\u{F0000}-\u{10FFFD}]/gu, ""); // the characters of icon fonts
+  }
 
   const root = () => document.documentElement;
 
   // shownFrame is false in a frame that is not displayed: nothing in it is visible, whatever its styles.
   const shownFrame = () => window === window.top || (innerWidth > 0 && innerHeight > 0 && root() && root().getClientRects().length > 0);
 
+  // generating lists, for each style sheet, the selectors of what it gives generated text, or null when it cannot tell.
+  const generating = new WeakMap();
+  function selectorsOf(sheet) {
+    const known = generating.get(sheet);
+    let rules;
+    try { rules = sheet.cssRules; } catch { return null; } // of another origin
+    if (known && known.count === rules.length) return known.selectors;
+    let selectors = [];
+    const read = (list, nested) => {
+      for (const rule of list) {
+        if (!selectors) return;
+        const inner = rule.cssRules && rule.cssRules.length > 0;
+        if (rule.selectorText !== undefined) {
+          const text = /::?(before|after)/.test(rule.selectorText) && /["(]/.test(rule.style.content.replaceAll('""', ""));
+          if (nested && text) selectors = null;
+          else if (text) selectors.push(rule.selectorText.replace(/::?(before|after)/g, ""));
+          if (inner) read(rule.cssRules, true);
+        } else if (rule.styleSheet) {
+          const imported = selectorsOf(rule.styleSheet);
+          if (imported === null) selectors = null;
+          else selectors.push(...imported);
+        } else if (inner) {
+          read(rule.cssRules, nested);
+        }
+      }
+    };
+    read(rules, false);
+    generating.set(sheet, { count: rules.length, selectors });
+    return selectors;
+  }
+
+  // generators returns the elements of the document to which a style sheet may give generated text, or null for all.
+  function generators() {
+    const found = new Set();
+    for (const sheet of [...document.styleSheets, ...(document.adoptedStyleSheets || [])]) {
+      const selectors = selectorsOf(sheet);
+      if (selectors === null) return null;
+      for (const selector of selectors) {
+        try {
+          for (const part of selector.split(/,(?![^()[\]]*[)\]])/)) for (const element of document.querySelectorAll(part.trim() || "*")) found.add(element);
+        } catch {
+          return null; // what is left of a selector is not always one
+        }
+      }
+    }
+    return found;
+  }
+
   // snapshot returns the document as a list of texts: "<a" begins an element, "@name=value" is an attribute of it,
   // "#text" a text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. Hidden
-  // elements are marked with the attributes hidden and style, as needed by a reader without style sheets.
+  // elements are marked with the attributes hidden and style, as needed by a reader without style sheets. A shadow tree
+  // is inside its host, with the content of its slots in them. A first text "?" means that there may be closed shadow
+  // trees that are not known.
   function snapshot() {
     look();
     elements = [];
-    const out = [];
-    const visit = (node, around, gone) => {
+    const out = mark() === pierced ? [] : ["?"];
+    const generate = generators();
+    const numbers = new Map(), placed = new Set(); // the hosts of shadow trees, and the nodes that slots show
+    const visit = (node, around, gone, host) => {
       const tag = node.localName;
       elements.push(node);
       out.push("<" + tag);
@@ -36,6 +117,7 @@
       for (const { name, value } of node.attributes) {
         if (!DROP.test(name) && !(name === "value" && VALUED.has(tag))) attribute(name, value.slice(0, LONG));
       }
+      if (host) attribute("stepwatch-slotted", host);
       let visibility = around;
       if (!gone && !BOXLESS.has(tag) && !node.checkVisibility() && getComputedStyle(node).display !== "contents") {
         gone = true;
@@ -55,7 +137,8 @@
           }
           break;
         case "img":
-          if (node.complete && node.naturalWidth === 0 && node.currentSrc) attribute("stepwatch-broken", "");
+          if (!node.complete) attribute("stepwatch-broken", "loading");
+          else if (node.naturalWidth === 0 && node.currentSrc) attribute("stepwatch-broken", "");
           break;
         case "iframe":
         case "frame":
@@ -68,15 +151,35 @@
       if (tag === "textarea") {
         out.push("#" + node.value);
       } else if (tag !== "script") {
-        // Slotted children are visible in place of their slots; here they follow the shadow tree.
-        for (const parent of node.shadowRoot ? [node.shadowRoot, node] : [node]) {
-          for (let child = parent.firstChild; child; child = child.nextSibling) {
-            if (child.nodeType === Node.TEXT_NODE) {
-              if (child.data) out.push("#" + child.data);
-            } else if (child.nodeType === Node.ELEMENT_NODE && !OMIT.has(child.nodeName) && elements.length < LIMIT) {
-              visit(child, visibility, gone);
-            }
+        if (!gone && !PLAIN.has(tag) && node.namespaceURI !== SVG && (!generate || generate.has(node) || node.getRootNode() !== document)) {
+          const before = generated(node, "::before"), after = generated(node, "::after");
+          if (before) attribute("stepwatch-before", before);
+          if (after) attribute("stepwatch-after", after);
+        }
+        const show = (child, host) => {
+          if (child.nodeType === Node.TEXT_NODE) {
+            if (child.data) out.push("#" + child.data);
+          } else if (child.nodeType === Node.ELEMENT_NODE && !OMIT.has(child.nodeName) && elements.length < LIMIT && (child.namespaceURI !== SVG || DRAWN.has(child.localName))) {
+            visit(child, visibility, gone, host);
           }
+        };
+        const tree = shadow(node), assigned = tag === "slot" && node.assignedNodes ? node.assignedNodes() : [];
+        if (tree) {
+          numbers.set(node, numbers.size + 1);
+          attribute("stepwatch-host", numbers.size);
+          watch(tree);
+          for (const child of tree.childNodes) show(child);
+          for (const child of node.childNodes) { // what no slot shows
+            if (child.nodeType === Node.ELEMENT_NODE && !placed.has(child)) show(child);
+          }
+        } else if (assigned.length > 0) {
+          for (const child of assigned) {
+            slots.set(child, node);
+            placed.add(child);
+            show(child, numbers.get(child.parentNode) || 0);
+          }
+        } else {
+          for (const child of node.childNodes) show(child);
         }
       }
       out.push(">");
@@ -91,18 +194,7 @@
     look();
     const of = number < 0 ? document.body || root() : elements[number];
     if (!of || !shownFrame()) return { text: "", frames: [] };
-    let all = of.innerText ?? of.textContent ?? "";
-    const hosts = (within) => {
-      for (const element of within.querySelectorAll("*")) {
-        if (element.shadowRoot && element.checkVisibility()) {
-          for (const child of element.shadowRoot.children) {
-            if (child.innerText) all += "\n" + child.innerText;
-          }
-          hosts(element.shadowRoot);
-        }
-      }
-    };
-    hosts(of);
+    const all = of.innerText ?? of.textContent ?? ""; // without shadow trees; the snapshot has them
     const shown = number < 0 ? frameElements().filter((element) => element.checkVisibility({ visibilityProperty: true })) : [];
     return { text: all, frames: shown.map((element) => names.get(element) || "") };
   }
@@ -144,7 +236,13 @@
 
   // version counts the changes of the document; seen is the last version read, and looked is when.
   let version = 0, seen = 0, looked = 0, notice = () => {};
-  new MutationObserver(() => { version++; notice(); }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+  const observer = new MutationObserver(() => { version++; notice(); }), watched = new WeakSet();
+  const watch = (tree) => {
+    if (watched.has(tree)) return;
+    watched.add(tree);
+    observer.observe(tree, { subtree: true, childList: true, attributes: true, characterData: true });
+  };
+  watch(document);
   const look = () => { seen = version; looked = performance.now(); };
 
   // changed resolves when the document may differ from when it was last read: at once after a change, but at most every
@@ -192,18 +290,26 @@
 
   const deepest = (x, y) => {
     let hit = document.elementFromPoint(x, y);
-    while (hit && hit.shadowRoot) {
-      const inner = hit.shadowRoot.elementFromPoint(x, y);
-      if (!inner || inner === hit) break;
+    while (hit && shadow(hit)) {
+      const inner = shadow(hit).elementFromPoint(x, y);
+      if (!inner || inner === hit || !shadow(hit).contains(inner)) break; // it is slotted
       hit = inner;
     }
     return hit;
   };
 
   const contains = (outer, inner) => {
-    for (let node = inner; node; node = node.parentNode || node.host) if (node === outer) return true;
+    for (let node = inner; node; node = around(node)) if (node === outer) return true;
     return false;
   };
+
+  // showsText tells whether a text at a point, which is written in host, is displayed in an element by a slot.
+  const showsText = (element, host, x, y) => [...host.childNodes].some((node) => {
+    if (node.nodeType !== Node.TEXT_NODE || !contains(element, around(node))) return false;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    return [...range.getClientRects()].some((box) => x >= box.left && x <= box.right && y >= box.top && y <= box.bottom);
+  });
 
   // point scrolls an element into view, waits until it no longer moves and returns the place where a click hits it, in
   // the coordinates of this frame; or the element that covers it; or that the element is gone.
@@ -228,7 +334,7 @@
       if (right <= left || bottom <= top) continue;
       const x = (left + right) / 2, y = (top + bottom) / 2;
       const hit = deepest(x, y);
-      if (hit && (contains(element, hit) || contains(hit, element) && hit.localName === "label" || hit.control === element || (element.labels && [...element.labels].some((label) => contains(label, hit))))) return { x, y };
+      if (hit && (contains(element, hit) || contains(hit, element) && hit.localName === "label" || hit.control === element || shadow(hit) && showsText(element, hit, x, y) || (element.labels && [...element.labels].some((label) => contains(label, hit))))) return { x, y };
       if (hit && !obstacle) obstacle = hit;
     }
     return { obstacle: obstacle ? describe(obstacle) : "" };
@@ -367,7 +473,7 @@
   function everywhere(visit) {
     const into = (tree) => {
       visit(tree);
-      for (const element of tree.querySelectorAll("*")) if (element.shadowRoot) into(element.shadowRoot);
+      for (const element of tree.querySelectorAll("*")) if (shadow(element)) into(shadow(element));
     };
     into(document);
   }
@@ -444,5 +550,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { shade, piercing, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

@@ -322,6 +322,10 @@ func newProfile(ctx context.Context, o Options) (*profile, error) {
 	if parent == "" {
 		parent = os.TempDir()
 	}
+	parent, err := filepath.Abs(parent) // the browser has a working directory of its own
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err
 	}

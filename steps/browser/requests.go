@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 )
@@ -44,6 +45,7 @@ type Request struct {
 	// The phases of the exchange. A phase that did not happen is negative.
 	DNS, Connect, Handshake, Processing time.Duration
 
+	byWorker             bool // a worker made it, or it is the script of one
 	id                   network.RequestID
 	before               *Request // that redirected to this one
 	told                 bool     // the fields that only the browser's network process sees are known
@@ -80,9 +82,9 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // requested records a request; t.mu is held.
 func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	before := t.byID[ev.RequestID]
-	r := &Request{URL: ev.Request.URL + ev.Request.URLFragment, Method: ev.Request.Method, Kind: string(ev.Type), Header: header(ev.Request.Headers),
-		Started: time.Now(), id: ev.RequestID, began: ev.Timestamp.Float64()}
-	r.DNS, r.Connect, r.Handshake, r.Processing = -1, -1, -1, -1
+	r := t.newRequest(ev.RequestID, ev.Request.URL+ev.Request.URLFragment, ev.Request.Method, string(ev.Type))
+	r.Header, r.began = header(ev.Request.Headers), ev.Timestamp.Float64()
+	r.byWorker = ev.LoaderID == ""
 	if before != nil && ev.RedirectResponse != nil {
 		before.received(ev.RedirectResponse)
 		before.Redirect, before.Done, before.ended = true, true, ev.Timestamp.Float64()
@@ -90,14 +92,7 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		before.told = before.told || !ev.RedirectHasExtraInfo
 		r.before = before
 	}
-	t.byID[ev.RequestID] = r
-	if len(t.requests) < maxRequests {
-		t.requests = append(t.requests, r)
-	} else {
-		t.dropped++
-	}
-	t.active = time.Now()
-	defer func() { t.of(ev.LoaderID).requested(r) }() // after the navigation was recorded
+	defer t.record(r, ev.LoaderID) // after the navigation was recorded
 	if ev.Type != network.ResourceTypeDocument {
 		return
 	}
@@ -108,12 +103,36 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		return
 	}
 	t.expected = time.Time{}
-	if n := t.current; n != nil && n.loader == ev.LoaderID {
+	redirected := t.current != nil && t.current.loader == ev.LoaderID
+	switch n := t.current; {
+	case redirected && Elsewhere(r.URL):
+		n.Elsewhere, n.Loaded, n.Ended = r.URL, true, time.Now()
+		return
+	case redirected:
 		n.Chain = append(n.Chain, r)
+		return
+	case Elsewhere(r.URL):
+		t.handed = append(t.handed, r.URL) // the page stays
 		return
 	}
 	t.unwelcome = false
 	t.current = &Navigation{Chain: []*Request{r}, Begun: time.Now(), loader: ev.LoaderID}
+}
+
+func (t *Tab) newRequest(id network.RequestID, address, method, kind string) *Request {
+	return &Request{URL: address, Method: method, Kind: kind, Started: time.Now(), id: id, DNS: -1, Connect: -1, Handshake: -1, Processing: -1}
+}
+
+// record keeps a request, also with the page that it belongs to; t.mu is held.
+func (t *Tab) record(r *Request, loader cdp.LoaderID) {
+	t.byID[r.id] = r
+	if len(t.requests) < maxRequests {
+		t.requests = append(t.requests, r)
+	} else {
+		t.dropped++
+	}
+	t.active = time.Now()
+	t.of(loader).requested(r)
 }
 
 func (r *Request) received(a *network.Response) {
@@ -177,6 +196,16 @@ func (r *Request) receivedFields(ev *network.EventResponseReceivedExtraInfo) (fi
 // Body returns how many bytes of the body were received, as transferred.
 func (r *Request) Body() int64 { return max(0, r.Bytes-r.Head) }
 
+// Elsewhere reports whether a browser passes an address to another program, as it does with "mailto:a@example.org".
+func Elsewhere(address string) bool {
+	scheme, _, _ := strings.Cut(address, ":")
+	switch strings.ToLower(scheme) {
+	case "http", "https", "about", "blob", "data", "file", "filesystem", "javascript", "view-source", "chrome", "chrome-error", "chrome-extension", "devtools":
+		return false
+	}
+	return true
+}
+
 // showsNothing reports whether the response intentionally leaves the page unchanged.
 func (r *Request) showsNothing() bool {
 	return r.Status == http.StatusNoContent || r.Status == http.StatusResetContent || r.Status == http.StatusNotModified
@@ -221,8 +250,6 @@ func (t *Tab) failed(ev *network.EventLoadingFailed) {
 	switch {
 	case r.showsNothing():
 		n.Loaded = true // the page stays, as intended
-	case !strings.HasPrefix(r.URL, "http"):
-		n.Loaded = true // the address of another program, such as mailto:
 	case r.attached(), ev.Canceled && r.isFile():
 		n.Download = true
 	default: // a page is aborted when the process that was to show it has died

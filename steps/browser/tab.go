@@ -50,9 +50,13 @@ type Tab struct {
 
 	browserContext cdp.BrowserContextID
 
+	pierced  time.Time     // when we last searched for closed shadow trees
+	piercing time.Duration // how long that took
+
 	mu       sync.Mutex
-	news     chan struct{} // closed and replaced when anything below changes
-	worlds   map[cdp.FrameID]string
+	news     chan struct{}          // closed and replaced when anything below changes
+	worlds   map[cdp.FrameID]string // the execution contexts of our script, by their unique ids
+	contexts map[string]runtime.ExecutionContextID
 	frames   []*frame    // all but the main one, in order of creation
 	moves    int         // how many loads of frames and navigations within a document began
 	touched  cdp.FrameID // the frame of the last action
@@ -72,7 +76,10 @@ type Tab struct {
 	opening  int       // windows that it requested and that are not open yet
 	wanted   string    // the address of the last window requested
 	followed int       // how many windows Opened has returned
-	saving   *saving   // the awaited download, or nil
+	workers  []*worker
+	unheard  int      // workers and frames that we do not listen to
+	handed   []string // addresses that the page passed to another program, such as mailto:
+	saving   *saving  // the awaited download, or nil
 	logins   []Login
 
 	atProxy   *Login // the login for the proxy, or nil
@@ -113,7 +120,7 @@ func (p *process) open(ctx context.Context, limit time.Duration) (*Tab, error) {
 func newTab(ctx context.Context, cancel context.CancelFunc, p *process) *Tab {
 	life, end := context.WithCancelCause(ctx)
 	return &Tab{process: p, life: life, end: end, cancel: cancel, news: make(chan struct{}),
-		worlds: map[cdp.FrameID]string{}, byID: map[network.RequestID]*Request{}}
+		worlds: map[cdp.FrameID]string{}, contexts: map[string]runtime.ExecutionContextID{}, byID: map[network.RequestID]*Request{}}
 }
 
 func (t *Tab) attach(ctx context.Context) error {
@@ -140,6 +147,7 @@ func (t *Tab) attach(ctx context.Context) error {
 		sending(ctx, t.session, css.Disable, cdp.Empty{}),
 		sending(ctx, t.session, dom.Disable, cdp.Empty{}),
 		sending(ctx, t.session, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{}),
+		sending(ctx, t.session, target.SetAutoAttach, nesting),
 		sending(ctx, t.session, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent}),
 		sending(ctx, t.session, page.AddScriptToEvaluateOnNewDocument,
 			page.AddScriptToEvaluateOnNewDocumentParams{Source: pageScript, WorldName: world, RunImmediately: &isWindow}),
@@ -215,6 +223,7 @@ type Navigation struct {
 	Loaded    bool      // the load event: with everything that the document refers to
 	Ended     time.Time // when it was loaded or failed
 	Download  bool      // the response is a file, not a page
+	Elsewhere string    // the address of another program that the last response redirects to ("shopapp://callback"), or empty; the page stays
 
 	frames   map[cdp.FrameID]int // how often each frame of the page had begun to load when Navigation was called
 	loader   cdp.LoaderID
@@ -294,6 +303,9 @@ func (t *Tab) outside(ev any) {
 		if cdp.FrameID(ev.TargetInfo.OpenerID) == t.main && ev.TargetInfo.Type == "page" {
 			go t.adopt(ev.TargetInfo.TargetID)
 		}
+		if ev.TargetInfo.Type == "shared_worker" && ev.TargetInfo.BrowserContextID == t.browserContext {
+			t.unheard++
+		}
 	case *target.EventTargetDestroyed:
 		t.shutLocked(ev.TargetID)
 		t.changedLocked()
@@ -307,18 +319,30 @@ func (t *Tab) outside(ev any) {
 func (t *Tab) event(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.happened(ev) {
+		t.changedLocked()
+	}
+}
+
+// happened handles an event about this tab, or about the requests and the log of one of its workers; t.mu is held. It
+// reports whether something changed.
+func (t *Tab) happened(ev any) bool {
 	switch ev := ev.(type) {
+	case *target.EventAttachedToTarget:
+		t.attached(nil, ev)
+	case *target.EventReceivedMessageFromTarget:
+		return t.told(ev)
 	case *inspector.EventTargetCrashed:
 		t.end(errors.New("the page crashed"))
 	case *inspector.EventDetached:
 		t.end(fmt.Errorf("the browser detached from the page: %s", ev.Reason))
 	case *runtime.EventExecutionContextCreated:
 		if ev.Context.Name != world {
-			return
+			return false
 		}
 		var data struct{ FrameID cdp.FrameID }
 		if json.Unmarshal(ev.Context.AuxData, &data) == nil && data.FrameID != "" {
-			t.worlds[data.FrameID] = ev.Context.UniqueID
+			t.worlds[data.FrameID], t.contexts[ev.Context.UniqueID] = ev.Context.UniqueID, ev.Context.ID
 		}
 	case *runtime.EventExecutionContextDestroyed:
 		for id, c := range t.worlds {
@@ -326,8 +350,10 @@ func (t *Tab) event(ev any) {
 				delete(t.worlds, id)
 			}
 		}
+		delete(t.contexts, ev.ExecutionContextUniqueID)
 	case *runtime.EventExecutionContextsCleared:
 		clear(t.worlds)
+		clear(t.contexts)
 	case *page.EventFrameAttached, *page.EventFrameDetached:
 		t.framed(ev)
 	case *page.EventFrameStartedLoading:
@@ -342,8 +368,11 @@ func (t *Tab) event(ev any) {
 	case *page.EventFrameStoppedLoading:
 		if ev.FrameID != t.main {
 			t.framed(ev)
-		} else {
-			t.expected = time.Time{}
+			break
+		}
+		t.expected = time.Time{}
+		if n := t.current; len(t.handed) > 0 && n != nil && n.Committed && !n.done() {
+			n.Loaded, n.Ended = true, time.Now() // a page that opens another program while it loads gets no load event
 		}
 	case *page.EventFrameNavigated:
 		if ev.Frame.ID != t.main {
@@ -374,7 +403,7 @@ func (t *Tab) event(ev any) {
 	case *page.EventLifecycleEvent:
 		n := t.current
 		if ev.FrameID != t.main || n == nil || n.loader != ev.LoaderID {
-			return
+			return false
 		}
 		switch ev.Name {
 		case "DOMContentLoaded":
@@ -382,7 +411,7 @@ func (t *Tab) event(ev any) {
 		case "load":
 			n.Ready, n.Loaded, n.Ended, n.loaded = true, true, time.Now(), ev.Timestamp.Float64()
 		default:
-			return
+			return false
 		}
 	case *page.EventJavascriptDialogOpening:
 		go t.answer(ev, t.asks(ev))
@@ -404,7 +433,7 @@ func (t *Tab) event(ev any) {
 			}
 			break
 		}
-		return
+		return false
 	case *network.EventLoadingFinished:
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Bytes, r.ended, r.Done = int64(ev.EncodedDataLength), ev.Timestamp.Float64(), true
@@ -414,34 +443,37 @@ func (t *Tab) event(ev any) {
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Bytes += ev.EncodedDataLength
 		}
-		return
+		return false
 	case *network.EventRequestServedFromCache:
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.Cached = true
 		}
-		return
+		return false
 	case *network.EventLoadingFailed:
 		t.failed(ev)
 	case *fetch.EventRequestPaused:
 		t.paused(ev)
-		return
+		return false
 	case *fetch.EventAuthRequired:
 		t.challenged(ev)
-		return
+		return false
 	case *runtime.EventConsoleAPICalled:
 		t.message(consoleMessage(ev))
 	case *runtime.EventExceptionThrown:
 		t.message(exceptionMessage(ev))
 	case *chromelog.EventEntryAdded:
-		// The requests already report network messages, and the events above report those of scripts.
-		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork || e.Level != chromelog.EntryLevelError && e.Level != chromelog.EntryLevelWarning {
-			return
+		// The requests already report what failed of them, and the events above report the messages of scripts.
+		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork && e.NetworkRequestID != "" || e.Level != chromelog.EntryLevelError && e.Level != chromelog.EntryLevelWarning {
+			return false
+		}
+		if e := ev.Entry; e.Source == chromelog.EntrySourceNetwork && e.URL == "" {
+			t.scriptless(cut(e.Text))
 		}
 		t.message(Message{Level: string(ev.Entry.Level), Text: cut(ev.Entry.Text), URL: ev.Entry.URL})
 	default:
-		return
+		return t.socket(ev)
 	}
-	t.changedLocked()
+	return true
 }
 
 func (t *Tab) message(m Message) {
@@ -560,6 +592,14 @@ func (t *Tab) Navigation() *Navigation {
 		n.Chain[i] = &shown
 	}
 	return &n
+}
+
+// Handed returns the addresses that pages passed to other programs since the tab was opened, such as
+// "mailto:a@example.org". The page stays then.
+func (t *Tab) Handed() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.handed)
 }
 
 // Console returns the messages and uncaught exceptions of the page's scripts, the first 500.

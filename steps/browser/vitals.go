@@ -88,14 +88,19 @@ const maxErrors = 100
 
 // network reports whether a request is sent to a server, and not to the page itself.
 func (r *Request) network() bool {
-	return strings.HasPrefix(r.URL, "http:") || strings.HasPrefix(r.URL, "https:")
+	scheme, _, _ := strings.Cut(r.URL, ":")
+	return scheme == "http" || scheme == "https" || scheme == "ws" || scheme == "wss"
 }
 
 // open reports whether a response has not ended yet. Responses that stay open by design do not count.
 func (r *Request) open() bool {
 	switch r.Kind {
-	case "EventSource", "Media", "Ping", "CSPViolationReport":
+	case "EventSource", "Media", "Ping", "CSPViolationReport", "WebSocket":
 		return false
+	case "Script":
+		if r.byWorker {
+			return false // the browser reports the response of a shared worker's script to nobody
+		}
 	}
 	return !r.Done && r.Failed == "" && !r.Redirect
 }
@@ -118,6 +123,7 @@ type Activity struct {
 	Dropped  int       // requests beyond those
 	Errors   []Message // in its console, and uncaught exceptions; the first 100
 	Unkept   int       // errors beyond those
+	Unheard  int       // workers, and frames in another process, whose requests and errors are unknown
 }
 
 // Activity returns a copy of the activity, nil before the first page.
@@ -128,7 +134,7 @@ func (t *Tab) Activity() *Activity {
 		return nil
 	}
 	from := &t.shown.activity
-	a := &Activity{Requests: make([]Request, 0, len(from.requests)), Dropped: from.dropped, Errors: append([]Message(nil), from.errors...), Unkept: from.unkept}
+	a := &Activity{Requests: make([]Request, 0, len(from.requests)), Dropped: from.dropped, Errors: append([]Message(nil), from.errors...), Unkept: from.unkept, Unheard: t.unheard}
 	for _, r := range from.requests {
 		if !r.Cached {
 			a.Requests = append(a.Requests, *r)

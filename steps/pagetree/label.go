@@ -18,6 +18,13 @@ func Label(n *html.Node) string {
 	return string(t.Out)
 }
 
+// GeneratedLabel returns the label of an element of a snapshot of a browser with what style sheets add to it.
+func GeneratedLabel(n *html.Node) string {
+	t := TextWriter{Generated: true}
+	writeLabel(&t, n, n)
+	return string(t.Out)
+}
+
 func writeLabel(t *TextWriter, root, n *html.Node) {
 	if n.Type == html.TextNode {
 		writeText(t, n.Data)
@@ -39,12 +46,14 @@ func writeLabel(t *TextWriter, root, n *html.Node) {
 	if edge {
 		t.gap()
 	}
+	t.generated(n, textBefore)
 	for c := range n.ChildNodes() {
 		if len(t.Out) > labelLimit {
 			break
 		}
 		writeLabel(t, root, c)
 	}
+	t.generated(n, textAfter)
 	if edge {
 		t.gap()
 	}

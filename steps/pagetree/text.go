@@ -72,8 +72,17 @@ func AttributeText(n *html.Node, key string) string {
 
 // TextWriter collects visible text. VisibleText and QuickText both write to one.
 type TextWriter struct {
-	Out   []byte
-	space bool // a space is due before the next visible character
+	Out       []byte
+	Generated bool // also write the text that style sheets show, as a browser knows it
+	space     bool // a space is due before the next visible character
+}
+
+// generated writes the text of a style sheet at one side of the content of an element.
+func (t *TextWriter) generated(n *html.Node, side string) {
+	if t.Generated && n.Type == html.ElementNode {
+		text, _ := Attribute(n, side)
+		writeText(t, text)
+	}
 }
 
 // gap marks white space or the boundary of a block.
@@ -234,7 +243,7 @@ func nodeVisibility(n *html.Node) Visibility {
 func holdsTree(n *html.Node) bool {
 	if n.DataAtom == atom.Template {
 		mode, _ := Attribute(n, "shadowrootmode")
-		return strings.EqualFold(mode, "open")
+		return strings.EqualFold(mode, "open") || strings.EqualFold(mode, "closed")
 	}
 	return HoldsDocument(n)
 }
@@ -293,6 +302,13 @@ func VisibleText(root *html.Node) []byte {
 	return t.Out
 }
 
+// GeneratedText returns the visible text of a snapshot of a browser with what style sheets add to it.
+func GeneratedText(root *html.Node) []byte {
+	t := TextWriter{Generated: true}
+	WalkText(&t, root, false, nil)
+	return t.Out
+}
+
 // WalkText writes the visible text below n. veil reports whether visibility:hidden is inherited; skip, if not nil,
 // selects further elements to omit.
 func WalkText(t *TextWriter, n *html.Node, veil bool, skip func(*html.Node) bool) {
@@ -323,8 +339,14 @@ func WalkText(t *TextWriter, n *html.Node, veil bool, skip func(*html.Node) bool
 	if edge {
 		t.gap()
 	}
+	if !veil {
+		t.generated(n, textBefore)
+	}
 	for c := range n.ChildNodes() {
 		WalkText(t, c, veil, skip)
+	}
+	if !veil {
+		t.generated(n, textAfter)
 	}
 	if edge {
 		t.gap()

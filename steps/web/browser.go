@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,14 +26,15 @@ type browserSession struct {
 	root   *browser.Tab // the one that was opened first; it owns the windows that its pages open
 	closed bool
 
-	failed  error           // why there is no tab
-	began   time.Time       // start of the current step
-	told    int             // number of dialogs already reported
-	proxied bool            // the remote address that the tab reports may be a proxy's
-	basic   []basicAuth     // names and passwords from addresses
-	aside   []exchange      // requests outside the tab
-	refused []refusedCookie // of those requests
-	answer  *page           // the response to the last of them, nil when the tab shows the current page again
+	failed   error           // why there is no tab
+	began    time.Time       // start of the current step
+	thorough bool            // the current step may find that something is absent
+	told     int             // number of dialogs already reported
+	proxied  bool            // the remote address that the tab reports may be a proxy's
+	basic    []basicAuth     // names and passwords from addresses
+	aside    []exchange      // requests outside the tab
+	refused  []refusedCookie // of those requests
+	answer   *page           // the response to the last of them, nil when the tab shows the current page again
 }
 
 // open opens the scenario's tab. An error is kept for the first step that needs the tab.
@@ -145,10 +145,11 @@ func (s *browserSession) load(ctx context.Context, w *steps.World, v visit) erro
 		s.basic = append(s.basic, basicAuth{host: v.url.Hostname(), https: v.url.Scheme == "https", user: user})
 	}
 	s.answer = nil
-	before := tab.Navigation()
+	before, handed := tab.Navigation(), len(tab.Handed())
 	if err := tab.Go(ctx, v.url.Href(), referrer); err != nil {
 		return s.unfinished(ctx, tab, err, v.String())
 	}
+	tellHanded(w, tab, handed)
 	return s.arrived(w, tab, before, v.String(), v.anyStatus)
 }
 
@@ -200,6 +201,10 @@ func (s *browserSession) arrived(w *steps.World, tab *browser.Tab, before *brows
 	reportNavigation(w, tab, n)
 	answer := n.Response()
 	switch {
+	case n.Elsewhere != "" && answer != nil && anyStatus:
+		return nil
+	case n.Elsewhere != "" && answer != nil:
+		return leadsElsewhere(answer.Method+" "+cutURL(answer.URL), answer.Status, n.Elsewhere)
 	case tab.ProxyRefused() && (n.Failed != "" || answer != nil && answer.Status == http.StatusProxyAuthRequired):
 		return steps.Fail(result.ReasonAuth, result.BlameNetwork, "%s: the proxy %s refused the login (web.proxy_login in stepwatch.yml)", act, browserProxy)
 	case n.Failed != "":
@@ -217,6 +222,20 @@ func (s *browserSession) arrived(w *steps.World, tab *browser.Tab, before *brows
 			}
 		}
 		return statusFault(answer)
+	}
+}
+
+// leadsElsewhere returns the failure for a redirect to the address of another program.
+func leadsElsewhere(act string, status int, to string) error {
+	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: it redirects with %d to %s, which another program opens and not a browser, so there is no page (`I try to go to` accepts that)",
+		act, status, cutURL(to))
+}
+
+// tellHanded notes the addresses that the page passed to other programs during the step. before is the number of earlier
+// ones.
+func tellHanded(w *steps.World, tab *browser.Tab, before int) {
+	if all := tab.Handed(); len(all) > before {
+		w.Note("the page stays: " + cutURL(all[before]) + " is for another program")
 	}
 }
 
@@ -290,8 +309,11 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 	if n == nil {
 		return nil, nil
 	}
+	if n.Elsewhere != "" && n.Response() != nil {
+		return elsewherePage(n), nil
+	}
 	took, _ := n.Took()
-	p := &page{url: address.Reported(tab.URL()), took: took, live: &livePage{ctx: ctx, tab: tab}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
+	p := &page{url: address.Reported(tab.URL()), took: took, live: &livePage{ctx: ctx, tab: tab, thorough: s.thorough}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
 	if r := n.Response(); r != nil {
 		p.StatusCode, p.Status, p.Proto, p.OnWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Body()
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
@@ -305,6 +327,19 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		}
 	}
 	return p, nil
+}
+
+// elsewherePage returns the page of a navigation that a redirect passed to another program: the redirect itself. The tab
+// still shows the page before.
+func elsewherePage(n *browser.Navigation) *page {
+	r := n.Response()
+	from, to := address.Reported(r.URL), address.Reported(n.Elsewhere)
+	took, _ := n.Took()
+	arrival := arrivalOf(n)
+	arrival.redirects = append(arrival.redirects, redirected{from, r.Status, to})
+	return &page{url: from, stopped: to, took: took, webArrival: arrival, read: true, decoded: true,
+		Reply: &httpwire.Reply{Remote: r.Remote, Response: &http.Response{StatusCode: r.Status, Status: fmt.Sprintf("%d %s", r.Status, r.StatusText),
+			Proto: protocolName(r.Protocol), Header: r.ResponseHeader, Request: &http.Request{Method: r.Method, Header: r.Header}}}}
 }
 
 // protocolName converts the browser's "h2" to the form of an HTTP status line.
@@ -341,16 +376,23 @@ type livePage struct {
 	ctx      context.Context
 	tab      *browser.Tab
 	request  *browser.Request
+	thorough bool // it must show everything, because the step may find that something is absent
 	elements map[*html.Node]browser.Element
 	frames   map[*html.Node]browser.Frame
+
+	generated bool // style sheets show text of their own
 }
 
 func (l *livePage) tree() (*html.Node, error) {
-	shot, err := l.tab.Snapshot(l.ctx)
+	look := l.tab.Glance
+	if l.thorough {
+		look = l.tab.Snapshot
+	}
+	shot, err := look(l.ctx)
 	if err != nil {
 		return nil, browserFailure(l.ctx, err, "read the page")
 	}
-	l.elements, l.frames = shot.Elements, shot.Frames
+	l.elements, l.frames, l.generated = shot.Elements, shot.Frames, pagetree.IsGenerated(shot.Root)
 	return shot.Root, nil
 }
 
@@ -397,20 +439,6 @@ func (p *page) drawn(r *region) ([]byte, error) {
 	return all, nil
 }
 
-// transformed finds a text whose case a style sheet changed, as in a heading in capitals: the text as in the source
-// counts as well as the text as rendered. It returns the position in the rendered text, or -1.
-func (p *page) transformed(visible []byte, text string) int {
-	at := bytes.Index(bytes.ToLower(visible), bytes.ToLower([]byte(text)))
-	if at < 0 || at+len(text) > len(visible) {
-		return -1
-	}
-	doc, err := p.tree()
-	if err != nil || !bytes.Contains(pagetree.VisibleText(doc), []byte(text)) {
-		return -1
-	}
-	return at
-}
-
 // element returns the browser's identifier of a node of the tree that now returned.
 func (s *search) element(n *html.Node) browser.Element { return s.page.live.elements[n] }
 
@@ -445,7 +473,7 @@ func (s *browserSession) submit(ctx context.Context, w *steps.World, f *search, 
 
 func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *search, act func() error) error {
 	tab := s.tab
-	before := tab.Navigation()
+	before, handed := tab.Navigation(), len(tab.Handed())
 	start := time.Now()
 	if err := act(); err != nil && !errors.Is(err, browser.ErrShut) {
 		return acted(ctx, f, err)
@@ -463,6 +491,7 @@ func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *sear
 	if err != nil {
 		return s.unfinished(ctx, tab, err, f.act)
 	}
+	tellHanded(w, tab, handed)
 	window, err := tab.Opened(ctx)
 	if window != nil {
 		s.look(window)

@@ -179,7 +179,7 @@ func (s *search) links(doc *html.Node) []candidate {
 			continue
 		}
 		c := candidate{node: n, rank: -1, same: href, hidden: n.DataAtom == atom.A && pagetree.IsHidden(n)}
-		c.fitTexts(name, pagetree.Label(n), pagetree.AttributeText(n, "aria-label"), pagetree.AttributeText(n, "title"), pagetree.AttributeText(n, "alt"))
+		c.fitTexts(name, pagetree.Label(n), pagetree.AttributeText(n, "aria-label"), pagetree.AttributeText(n, "title"), pagetree.AttributeText(n, "alt"), s.generated(n))
 		s.fitID(&c)
 		if c.shown == "" && !c.hidden {
 			c.shown = "a link to " + wording.Quote(href)
@@ -197,6 +197,15 @@ func (c *candidate) fitTexts(name string, texts ...string) {
 		}
 		c.fitText(text, name)
 	}
+}
+
+// generated returns the label of an element with the text that style sheets add to it, or empty if they add none to the
+// page. It is one more name: a mark before each link is not part of what it is called.
+func (s *search) generated(n *html.Node) string {
+	if s.page.live == nil || !s.page.live.generated {
+		return ""
+	}
+	return pagetree.GeneratedLabel(n)
 }
 
 // fitMarkup is the last resort: it matches a part of the markup inside the candidate, which old features could name.
@@ -259,9 +268,9 @@ func (s *search) buttons(doc *html.Node) []candidate {
 		}
 		c := candidate{node: n, rank: -1, hidden: pagetree.IsHidden(n), disabled: pagetree.IsDisabled(n) && !s.judged}
 		texts := []string{pagetree.Label(n), pagetree.AttributeText(n, "value"), pagetree.AttributeText(n, "alt"), pagetree.AttributeText(n, "aria-label"),
-			pagetree.AttributeText(n, "title"), ""}
+			pagetree.AttributeText(n, "title"), s.generated(n), ""}
 		if !s.byText {
-			texts[5] = pagetree.AttributeText(n, "name")
+			texts[6] = pagetree.AttributeText(n, "name")
 		}
 		if n.DataAtom == atom.Input && texts[1] == "" {
 			texts[1] = map[string]string{"submit": "Submit", "reset": "Reset"}[kind] // the labels that browsers use

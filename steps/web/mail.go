@@ -83,6 +83,6 @@ func showsNumber(ctx context.Context, w *steps.World, v visit, number string) (b
 	if err != nil || p == nil {
 		return false, err
 	}
-	text, err := p.visibleText()
-	return err == nil && bytes.Contains(text, []byte(number)), err
+	_, at, err := p.shows([]byte(number))
+	return at >= 0, err
 }

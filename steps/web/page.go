@@ -212,6 +212,33 @@ func (p *page) visibleText() ([]byte, error) {
 	return text, nil
 }
 
+// shows looks for a text that a visitor may see. It returns the text of the page that contains it and the position there,
+// or -1. In a browser the page has several texts: as it is drawn, for example in capitals; as it is written, with the
+// shadow trees of its elements; and with what style sheets add. A text in one of them is visible.
+func (p *page) shows(name []byte) (text []byte, at int, err error) {
+	if text, err = p.visibleText(); err != nil {
+		return nil, -1, err
+	}
+	at = bytes.Index(text, name)
+	if at >= 0 || p.live == nil || !p.isHTML() {
+		return text, at, nil
+	}
+	doc, err := p.tree()
+	if err != nil {
+		return nil, -1, err
+	}
+	written := pagetree.VisibleText(doc)
+	if at = bytes.Index(written, name); at < 0 && p.live.generated {
+		if all := pagetree.GeneratedText(doc); bytes.Contains(all, name) {
+			return all, bytes.Index(all, name), nil
+		}
+	}
+	if at >= 0 || len(text) == 0 {
+		text = written
+	}
+	return text, at, nil
+}
+
 // forgetText discards the visible text after an action changed the tree.
 func (p *page) forgetText() { p.visible, p.read, p.changed = nil, false, true }
 
@@ -234,6 +261,7 @@ func (p *page) tree() (*html.Node, error) {
 		p.docErr = steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the HTML of %s: %w", p, err)
 		return nil, p.docErr
 	}
+	pagetree.Flatten(p.text(), doc)
 	p.doc = doc
 	return doc, nil
 }

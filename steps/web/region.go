@@ -23,7 +23,7 @@ func (s *search) headings(doc *html.Node) []candidate {
 			continue
 		}
 		c := candidate{node: n, rank: -1, hidden: pagetree.IsHidden(n)}
-		c.fitTexts(name, pagetree.Label(n), pagetree.AttributeText(n, "aria-label"))
+		c.fitTexts(name, pagetree.Label(n), pagetree.AttributeText(n, "aria-label"), s.generated(n))
 		headings = append(headings, c)
 	}
 	return headings
@@ -194,9 +194,9 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 	return &region{[]*html.Node{n}, wording.Quote(name)}, nil
 }
 
-// text returns the visible text of the region.
-func (r *region) text() []byte {
-	var t pagetree.TextWriter
+// text returns the visible text of the region; generated also what style sheets add to it.
+func (r *region) text(generated bool) []byte {
+	t := pagetree.TextWriter{Generated: generated}
 	for _, n := range r.nodes {
 		if outside := pagetree.Around(n.Parent); outside != pagetree.Gone {
 			pagetree.WalkText(&t, n, outside == pagetree.Veiled, nil)
@@ -237,7 +237,7 @@ func (s *search) findClickable(doc *html.Node) (*html.Node, error) {
 		c := candidate{node: n, rank: -1, hidden: pagetree.IsHidden(n)}
 		disabled, _ := pagetree.Attribute(n, "aria-disabled")
 		c.disabled = disabled == "true"
-		c.fitTexts(name, pagetree.Label(n), pagetree.AttributeText(n, "aria-label"), pagetree.AttributeText(n, "title"))
+		c.fitTexts(name, pagetree.Label(n), pagetree.AttributeText(n, "aria-label"), pagetree.AttributeText(n, "title"), s.generated(n))
 		s.fitID(&c)
 		usual = append(usual, c)
 	}

@@ -139,12 +139,15 @@ func seeIn(wanted bool) func(context.Context, *steps.World, steps.Args) error {
 			if err != nil {
 				return err
 			}
-			text := r.text()
+			text := r.text(false)
 			at := bytes.Index(text, []byte(name))
 			if at < 0 {
 				shown, err := s.page.drawn(r)
 				if err != nil {
 					return err
+				}
+				if s.page.live != nil && s.page.live.generated {
+					shown = append(append(shown, ' '), r.text(true)...)
 				}
 				if at = bytes.Index(shown, []byte(name)); at >= 0 {
 					text = shown
@@ -282,13 +285,9 @@ func seeText(p *page, text string, wanted bool) error {
 	if name == "" {
 		return steps.FailScenario("see %q: the text is empty", text)
 	}
-	visible, err := p.visibleText()
+	visible, at, err := p.shows([]byte(name))
 	if err != nil {
 		return err
-	}
-	at := bytes.Index(visible, []byte(name))
-	if at < 0 && p.live != nil {
-		at = p.transformed(visible, name)
 	}
 	switch {
 	case at < 0 && !wanted:

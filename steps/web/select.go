@@ -12,13 +12,25 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
 // selectElements returns the elements of a document that a CSS selector (Selectors Level 3) or an XPath (1.0) selects,
-// in document order. A text is an XPath when it begins with a slash or a parenthesis, which no selector does. The error
+// in document order. They are about the document as it is written: slotted content is inside its host. A text is an XPath when it begins with a slash or a parenthesis, which no selector does. The error
 // describes what is wrong with it.
 func selectElements(ctx context.Context, doc *html.Node, text string) ([]*html.Node, error) {
+	written, originals := pagetree.Written(doc)
+	selected, err := selectWritten(ctx, written, text)
+	if originals != nil {
+		for i, n := range selected {
+			selected[i] = originals[n]
+		}
+	}
+	return selected, err
+}
+
+func selectWritten(ctx context.Context, doc *html.Node, text string) ([]*html.Node, error) {
 	if !strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "(") {
 		return selector.CSS(ctx, doc, text)
 	}

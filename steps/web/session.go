@@ -21,6 +21,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -69,7 +70,8 @@ type visit struct {
 	referrer    *address.URL // the page that led here, or nil
 	anyStatus   bool
 	sent        bool // by a sentence that names the method
-	anySite     bool // also follow redirects to other sites
+	anySite     bool // also follow redirects to other sites in a project marked as cucumber-nagios compatible
+	strange     bool // a redirect led here from another site
 
 	way  httpwire.Way
 	save func(*http.Response) io.Writer // as in intake: for a file, which is not a page
@@ -128,15 +130,23 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 		cookies := s.cookies
 		answer, err := s.request(ctx, w, v)
 		if err != nil {
+			if v.strange { // whose fault it is, and why this server was asked at all
+				err = redirectedTo(err, redirects)
+			}
 			return nil, err
 		}
 		next, err := redirect(v, answer)
 		if err == nil && next != nil && answer.Broken == nil {
 			redirects = append(redirects, redirected{from: v.url, status: answer.StatusCode, to: next.url})
-			if !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
-				stopped = next.url
+			if old := steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios; browser.Elsewhere(next.url.String()) {
+				if stopped = next.url; !v.anyStatus {
+					err = leadsElsewhere(v.String(), answer.StatusCode, next.url.String())
+				}
+			} else if old && !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
+				stopped = next.url // as cucumber-nagios did
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
+				next.strange = v.strange || !sameSite(v.url.Hostname(), next.url.Hostname())
 				*v = *next
 				continue
 			}
@@ -207,7 +217,7 @@ func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*h
 			s.setCookies(fields, v)
 		}
 		if answer.StatusCode == http.StatusUnauthorized && challenged < 2 && !s.named(v.url) {
-			if login := s.logins.at(v.url); login != nil {
+			if login := s.logins.at(v.url); login != nil && !(v.strange && login.Origin == "") {
 				again, err := login.answer(v.url, answer.Header, challenged > 0)
 				if err != nil {
 					return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
@@ -316,7 +326,7 @@ func (s *httpSession) newRequest(v *visit) *http.Request {
 	if user != nil {
 		password, _ := user.Password()
 		request.SetBasicAuth(user.Username(), password)
-	} else if login := s.logins.at(v.url); login != nil {
+	} else if login := s.logins.at(v.url); login != nil && !(v.strange && login.Origin == "") {
 		login.authorize(request, v.url, v.body)
 	}
 	for _, h := range s.headers {
@@ -354,7 +364,7 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 		return nil, nil
 	}
 	to, err := v.url.Redirect(location)
-	if err == nil {
+	if err == nil && !browser.Elsewhere(to.String()) {
 		err = loadable(to)
 	}
 	if err != nil {
@@ -368,6 +378,15 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 		next.method, next.body, next.contentType = http.MethodGet, nil, ""
 	}
 	return &next, nil
+}
+
+// redirectedTo adds the redirect to err, which names only the server that a redirect from another site led to.
+func redirectedTo(err error, redirects []redirected) error {
+	var failure *steps.Failure
+	if len(redirects) == 0 || !errors.As(err, &failure) {
+		return err
+	}
+	return steps.Fail(failure.Reason, failure.Blame, "%w (after the redirect from %s)", err, redirects[len(redirects)-1])
 }
 
 // tooManyRedirects fails for a redirect loop and for a chain that is too long. A page may redirect to itself once to
@@ -385,8 +404,8 @@ func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error
 	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "more than %d redirects: %s", maxRedirects, strings.Join(append(chain, to), " → "))
 }
 
-// sameSite reports whether a redirect from host a to host b is followed: when their last two labels are the same.
-// Addresses and names of one label are compared as a whole.
+// sameSite reports whether hosts a and b are of one site, as cucumber-nagios decided it: their last two labels are the
+// same. Addresses and names of one label are compared as a whole.
 func sameSite(a, b string) bool {
 	return strings.EqualFold(a, b) || site(a) != "" && strings.EqualFold(site(a), site(b))
 }

@@ -406,7 +406,7 @@ func TestWebSentences(t *testing.T) {
 		{"uncheck what is not there", at("/forms") + `I uncheck "Nothing"`, `not_found web: uncheck "Nothing" on http://www.example.test/forms (200 OK): there is no such checkbox; the page has "Gift wrap", "Newsletter"`},
 
 		{"301", at("/redirect/301?to=/echo") + "I should see \"GET /echo\"", ""},
-		{"302 elsewhere", at("/redirect/302?to=http://www.other.test/echo") + `I should see "GET"`, `unexpected web: see "GET" on http://www.example.test/redirect/302?to=http://www.other.test/echo (302 Found, stopped at a redirect to http://www.other.test/echo): the page does not show it; it begins with "moved"`},
+		{"302 elsewhere", at("/redirect/302?to=http://www.other.test/echo") + "I should see \"GET\"\nI should be on http://www.other.test/echo", ""},
 		{"302 within the site", at("/redirect/302?to=http://example.test/echo") + "I should be on http://example.test/echo", ""},
 		{"redirect keeps the fragment", at("/redirect/302?to=/echo#here") + "I should be on /echo#here", ""},
 		{"redirect without an address", at("/redirect/302?to=") + "the response status should be 302", ""},
@@ -487,7 +487,6 @@ var inBrowser = map[string]string{
 	"follow a mail address":             "",
 	"press a script's button":           "",
 	"press a button without a form":     "",
-	"302 elsewhere":                     "",
 	"redirect to nowhere":               "protocol web: GET http://www.example.test/redirect/302?to=http://%25zz/: net::ERR_INVALID_REDIRECT",
 	"redirect loop":                     "redirect web: GET http://www.example.test/loop/a: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
 	"long chain":                        "redirect web: GET http://www.example.test/hop/1: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",

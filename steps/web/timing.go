@@ -53,12 +53,12 @@ func init() {
 			Measures: "Measurement web_layout_shift.",
 			Example:  `Then the layout should shift by less than 0.1`, Func: shiftLess},
 		steps.Definition{Area: "web", Sentence: "no request fails",
-			Does: "Fails when a request of the current page failed or got a status of 400 or more, and lists these requests. Requests that the page aborted itself, or that are still open, do not count." +
+			Does: "Fails when a request of the current page, one of its workers or its service worker failed or got a status of 400 or more, and lists these requests. A WebSocket that does not open is a failed request. Requests that the page aborted itself, or that are still open, do not count." +
 				rests + onlyBrowser,
 			Measures: "Measurements web_requests, web_failed_requests.",
 			Example:  `Then no request fails`, Func: noRequestFails},
 		steps.Definition{Area: "web", Sentence: "nothing is logged as an error",
-			Does: "Fails when the current page wrote an error to the console, an exception was not caught, or the browser blocked something, for example because of a Content-Security-Policy. For failed requests, use `no request fails`." +
+			Does: "Fails when the current page wrote an error to the console, an exception was not caught, or the browser blocked something, for example because of a Content-Security-Policy. The same for its workers and its service worker. A WebSocket that does not open is such an error. For other failed requests, use `no request fails`." +
 				rests + onlyBrowser,
 			Measures: "Measurement web_console_errors.",
 			Example:  `Then nothing is logged as an error`, Func: nothingLogged},
@@ -402,10 +402,21 @@ func noRequestFails(ctx context.Context, w *steps.World, _ steps.Args) error {
 	if failed := failedRequests(a.Requests); len(failed) > 0 {
 		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect no request of %s to fail: %d of %d failed: %s", p, len(failed), len(a.Requests)+a.Dropped, theFirst(failed, 5))
 	}
+	if err := unheard(a, fmt.Sprintf("expect no request of %s to fail", p)); err != nil {
+		return err
+	}
 	if a.Dropped > 0 {
 		return steps.Fail(result.ReasonTooLarge, result.BlameWeb, "expect no request of %s to fail: it makes more requests than the %d that are recorded", p, len(a.Requests))
 	}
 	return nil
+}
+
+// unheard fails when a part of the page does things that the browser does not report to its tab.
+func unheard(a *browser.Activity, act string) error {
+	if a.Unheard == 0 {
+		return nil
+	}
+	return steps.Fail(result.ReasonBrowser, result.BlameMonitor, "%s: none was seen, but %d parts of the page cannot be watched: shared workers, frames in another process of the browser, or workers beyond 100", act, a.Unheard)
 }
 
 func nothingLogged(ctx context.Context, w *steps.World, _ steps.Args) error {
@@ -415,7 +426,7 @@ func nothingLogged(ctx context.Context, w *steps.World, _ steps.Args) error {
 	}
 	measureErrors(w, a)
 	if len(a.Errors) == 0 {
-		return nil
+		return unheard(a, fmt.Sprintf("expect %s to log no errors", p))
 	}
 	var logged []string
 	for _, m := range a.Errors {

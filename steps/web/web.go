@@ -141,6 +141,9 @@ func patience(ctx context.Context, wait time.Duration) (context.Context, context
 // is needed, so looking loads the rest of it first. Something wanted may be found before that.
 func looking(ctx context.Context, w *steps.World, wanted bool, judge func(e webEngine, p *page) error) error {
 	if !wanted {
+		if w.InBrowser {
+			steps.State[browserSession](w).thorough = true
+		}
 		if err := engineOf(w).complete(ctx); err != nil {
 			return err
 		}
@@ -181,7 +184,8 @@ func registerWeb(definitions ...steps.Definition) {
 		do := definitions[i].Func
 		definitions[i].Func = func(ctx context.Context, w *steps.World, a steps.Args) error {
 			if w.InBrowser {
-				steps.State[browserSession](w).began = time.Now()
+				s := steps.State[browserSession](w)
+				s.began, s.thorough = time.Now(), false
 			}
 			err := do(ctx, w, a)
 			if w.InBrowser {
@@ -227,7 +231,7 @@ func init() {
 	steps.RegisterArea(steps.Area{Name: "web", Title: "Web", Place: 20})
 	registerWeb(
 		steps.Definition{Area: "web", Sentence: "I go to {url}",
-			Does:     "Loads a page: the URL is a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. A redirect is followed while the last two labels of the host stay the same.",
+			Does:     "Loads a page: the URL is a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. Redirects are followed, up to 10 over HTTP alone and as many as a browser follows in a browser; in a project marked as cucumber-nagios compatible only while the last two labels of the host stay the same.",
 			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
 		steps.Definition{Area: "web", Sentence: "I go to {url} over {family}",
 			Does:     "Loads a page as `I go to` does, but only from addresses of this family, also for redirects and frames of the same host. Fails when the host has none. Only without @browser: a browser chooses the family itself.",

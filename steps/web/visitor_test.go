@@ -1,0 +1,390 @@
+package web_test
+
+import (
+	"crypto/sha1" //nolint:gosec // RFC 6455 wants it
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
+)
+
+// These tests check that a page is judged as a visitor sees it.
+
+// redirecting redirects /to?ADDRESS there, with the status of code.
+func redirecting(mux *http.ServeMux) {
+	mux.HandleFunc("/to", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", r.URL.RawQuery)
+		w.WriteHeader(http.StatusFound)
+	})
+}
+
+// noted returns the note of the last step that has one.
+func noted(t *testing.T, s *site, text string) string {
+	t.Helper()
+	o := s.run(t, text)
+	if o.Err() != nil {
+		t.Fatal(o.Err())
+	}
+	note := ""
+	for _, step := range o.Steps {
+		if step.Report.Note != "" {
+			note = step.Report.Note
+		}
+	}
+	return note
+}
+
+func TestRedirectToAnotherProgramIsNamed(t *testing.T) {
+	s := newPages(t, map[string]string{
+		"/links": `<a href="/to?shopapp://callback?code=1">App</a> <a href="/to?mailto:a@b.test">Write</a>
+<form action="/to?intent:pay" method=post><button>Pay</button></form>`,
+	}, redirecting)
+	elsewhere := func(method, address string) string {
+		return "redirect web: " + method + " http://www.example.test/to?" + address + ": it redirects with 302 to " + address +
+			", which another program opens and not a browser, so there is no page (`I try to go to` accepts that)"
+	}
+	s.runBoth(t, []sentenceCase{
+		{"an app", at("/to?shopapp://callback") + `I should see "x"`, elsewhere("GET", "shopapp://callback")},
+		{"an app, from a link", at("/links") + `I follow "App"`, elsewhere("GET", "shopapp://callback?code=1")},
+		{"mail, from a link", at("/links") + `I click "Write"`, elsewhere("GET", "mailto:a@b.test")},
+		{"an app, from a form", at("/links") + `I press "Pay"`, elsewhere("POST", "intent:pay")},
+		{"accepted", `I try to go to "http://www.example.test/to?shopapp://callback"` + "\nthe response status should be 302\nthe \"Location\" header should be \"shopapp://callback\"\nI should not see \"x\"\nI go to \"http://www.example.test/links\"\nI should see the link \"App\"", ""},
+		{"the page before", at("/links") + `I try to go to "http://www.example.test/to?shopapp://callback"` + "\nI follow \"App\"",
+			`not_found web: follow "App" on http://www.example.test/to?shopapp://callback (302 Found, stopped at a redirect to shopapp://callback): the page has no link at all`},
+	}, map[string]string{
+		"the page before": `scenario scenario: follow "App": http://www.example.test/to?shopapp://callback (302 Found, stopped at a redirect to shopapp://callback) is the response to a request outside the browser, which shows another page: write ` + "`I go to` before this step",
+	})
+}
+
+func TestClickThatOpensAnotherProgramSaysSo(t *testing.T) {
+	s := newPages(t, map[string]string{
+		"/links":  `<h1>Links</h1><a href="mailto:a@b.test">Mail</a> <a href="intent:pay">Pay</a> <button type=button onclick="location = 'shopapp://cart'">Cart</button>`,
+		"/itself": `<h1>Itself</h1><script>location = "shopapp://cb"</script>`,
+	})
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
+	for text, want := range map[string]string{
+		at("/links") + "I click \"Mail\"\nI should see \"Links\"":         "mailto:a@b.test",
+		at("/links") + "I follow \"Pay\"\nI should see \"Links\"":         "intent:pay",
+		at("/links") + "I click \"Cart\"\nI should see \"Links\"":         "shopapp://cart",
+		at("/itself") + "I should see \"Itself\"\nI should be on /itself": "shopapp://cb",
+	} {
+		start := time.Now()
+		if note := noted(t, s, text); note != "the page stays: "+want+" is for another program" {
+			t.Errorf("%q: note %q", text, note)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%q took %s", text, took)
+		}
+	}
+}
+
+func TestRedirectToAnotherSiteIsFollowed(t *testing.T) {
+	headers := make(chan http.Header, 10)
+	s := newPages(t, map[string]string{
+		"/form": `<form action="/to?http://other.test/echo" method=post><input name=a value=1><button>Send</button></form>`, "/other": "<h1>Other</h1>",
+	}, redirecting, func(mux *http.ServeMux) {
+		mux.HandleFunc("/secured", func(w http.ResponseWriter, r *http.Request) {
+			if r.Host == "other.test" {
+				headers <- r.Header
+				w.Header().Set("WWW-Authenticate", `Digest realm="x", nonce="n", qop="auth", algorithm=SHA-256`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			w.Header().Set("Location", "http://other.test/secured")
+			w.WriteHeader(http.StatusFound)
+		})
+		mux.HandleFunc("/hop", func(w http.ResponseWriter, r *http.Request) {
+			host := map[string]string{"www.example.test": "other.test", "other.test": "www.example.test"}[r.Host]
+			w.Header().Set("Location", "http://"+host+"/hop?x"+r.URL.RawQuery)
+			w.WriteHeader(http.StatusFound)
+			_, _ = io.WriteString(w, "moved")
+		})
+	})
+	s.runBoth(t, []sentenceCase{
+		{"followed", at("/to?http://other.test/other") + "I should see \"Other\"\nI should be on http://other.test/other\nthe request should succeed", ""},
+		{"a form", at("/form") + "I press \"Send\"\nI should see \"GET /echo\"\nI should be on http://other.test/echo", ""},
+		{"nobody there", at("/to?http://closed.test/x"), "connect web: connect to closed.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port (after the redirect from http://www.example.test/to?http://closed.test/x with 302 to http://closed.test/x)"},
+		{"within bounds", at("/hop"), "redirect web: more than 10 redirects: " + hopping(12)},
+	}, map[string]string{
+		"nobody there":  "connect web: GET http://www.example.test/to?http://closed.test/x: connection refused: nothing listens on that port (net::ERR_CONNECTION_REFUSED)",
+		"within bounds": "redirect web: GET http://www.example.test/hop: redirect loop, or more redirects than a browser follows (net::ERR_TOO_MANY_REDIRECTS)",
+	})
+	for _, inBrowser := range []bool{false, true} {
+		if chromium := steps.SettingsOf[*browser.Browser](s.target); !inBrowser {
+			s.target.Set((*browser.Browser)(nil))
+			defer s.target.Set(chromium)
+		} else if _, err := browser.Find(); err != nil {
+			continue
+		}
+		o := s.run(t, at("/to?http://no-such-host.invalid/"))
+		if err := o.Err(); err == nil || !strings.HasPrefix(fixture.Verdict(o), "dns dns: ") || !strings.Contains(err.Error(), "does not resolve") {
+			t.Errorf("in a browser %v: got %v", inBrowser, err)
+		}
+		o = s.run(t, "I am HTTP digest authenticated with the following credentials:\n| username | password |\n| alice | x |\n"+
+			"I go to http://alice:pass@www.example.test/secured")
+		if o.Err() == nil {
+			t.Error("a page that is not there was accepted")
+		}
+		for len(headers) > 0 {
+			if h := <-headers; h.Get("Authorization") != "" {
+				t.Errorf("in a browser %v: credentials went to another site: %q", inBrowser, h.Get("Authorization"))
+			}
+		}
+	}
+}
+
+// hopping is a chain of redirects between two sites.
+func hopping(n int) string {
+	chain := make([]string, n)
+	for i := range chain {
+		chain[i] = "GET http://" + []string{"www.example.test", "other.test"}[i%2] + "/hop"
+		if i > 0 {
+			chain[i] += "?" + strings.Repeat("x", i)
+		}
+	}
+	return strings.Join(chain, " → ")
+}
+
+// TestRedirectsInCucumberNagios checks that an old project stops at another site, as it always did.
+func TestRedirectsInCucumberNagios(t *testing.T) {
+	s := newPages(t, map[string]string{"/other": "<h1>Other</h1>"}, redirecting)
+	setWeb(s.target, func(web *httpwire.Web) { web.CucumberNagios = true })
+	fixture.Expect(t, s.run(t, at("/to?http://other.test/other")+"the response status should be 302\nI should be on http://www.example.test/to"), "")
+	fixture.Expect(t, s.run(t, at("/to?http://closed.test/other")+"the request should succeed"), "")
+}
+
+func TestWhatWorkersAndSocketsDoCounts(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	script := func(path, text string) func(*http.ServeMux) {
+		return func(mux *http.ServeMux) {
+			mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/javascript")
+				_, _ = io.WriteString(w, text)
+			})
+		}
+	}
+	s := newPages(t, map[string]string{
+		"/refused": `<h1>Chat</h1><script>new WebSocket("ws://closed.test/chat")</script>`,
+		"/502":     `<h1>Chat</h1><script>new WebSocket("ws://www.example.test/bad")</script>`,
+		"/open":    `<h1>Chat</h1><script>new WebSocket("ws://www.example.test/chat")</script>`,
+		"/worker":  `<h1>Work</h1><script>new Worker("/worker.js")</script>`,
+		"/nested":  `<h1>Work</h1><script>new Worker("/nested.js")</script>`,
+		"/nowhere": `<h1>Work</h1><script>new Worker("/nowhere.js").onerror = e => e.preventDefault()</script>`,
+		"/logs":    `<h1>Work</h1><script>new Worker("/logs.js")</script>`,
+		"/dies":    `<h1>Work</h1><script>new Worker("/dies.js")</script>`,
+		"/sound":   `<h1>Work</h1><script>const w = new Worker("/sound.js"); w.onmessage = e => document.querySelector("h1").textContent = e.data</script>`,
+		"/shared":  `<h1>Work</h1><script>new SharedWorker("/worker.js")</script>`,
+		"/events":  `<h1>Events</h1><script>new EventSource("/missing").onerror = e => e.target.close()</script>`,
+		"/beacon":  `<h1>Beacon</h1><script>navigator.sendBeacon("/missing", "x")</script>`,
+		"/framed":  `<h1>Framed</h1><iframe src="/worker"></iframe>`,
+	}, script("/worker.js", `fetch("/missing")`), script("/nested.js", `new Worker("/worker.js")`), script("/logs.js", `console.error("no stock")`),
+		script("/dies.js", `setTimeout(() => { throw new Error("late") }, 20)`), script("/sound.js", `fetch("/echo").then(r => postMessage("done " + r.status))`),
+		func(mux *http.ServeMux) {
+			mux.HandleFunc("/bad", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+			mux.HandleFunc("/chat", func(w http.ResponseWriter, r *http.Request) { openSocket(w, r) })
+		})
+	s.patience = 3 * time.Second
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Tabs: 2}))
+	setWeb(s.target, func(web *httpwire.Web) { web.Patience = s.patience })
+	const failing, logging = "\nno request fails", "\nnothing is logged as an error"
+	fails := func(path string, failed, all int, what string) string {
+		return "unexpected web: expect no request of http://www.example.test" + path + " (200 OK) to fail: " +
+			strconv.Itoa(failed) + " of " + strconv.Itoa(all) + " failed: " + what
+	}
+	logs := func(path, what string) string {
+		return "unexpected web: expect http://www.example.test" + path + " (200 OK) to log no errors, got 1: " + what
+	}
+	const missing = "GET http://www.example.test/missing: 404 Not Found"
+	for _, c := range []sentenceCase{
+		{"socket refused", at("/refused") + failing, fails("/refused", 1, 2, "GET ws://closed.test/chat: Error in connection establishment: net::ERR_CONNECTION_REFUSED")},
+		{"socket refused, logged", at("/refused") + logging, logs("/refused", `"WebSocket connection to 'ws://closed.test/chat' failed: Error in connection establishment: net::ERR_CONNECTION_REFUSED"`)},
+		{"socket answered 502", at("/502") + failing, fails("/502", 1, 2, "GET ws://www.example.test/bad: Error during WebSocket handshake: Unexpected response code: 502")},
+		{"socket answered 502, logged", at("/502") + logging, logs("/502", `"WebSocket connection to 'ws://www.example.test/bad' failed: Error during WebSocket handshake: Unexpected response code: 502"`)},
+		{"socket open", at("/open") + failing + logging, ""},
+		{"worker", at("/worker") + failing, fails("/worker", 1, 3, missing)},
+		{"worker of a worker", at("/nested") + failing, fails("/nested", 1, 4, missing)},
+		{"worker of a frame", at("/framed") + failing, fails("/framed", 1, 4, missing)},
+		{"worker without a script", at("/nowhere") + failing, fails("/nowhere", 1, 2, "GET http://www.example.test/nowhere.js: 404 Not Found")},
+		{"worker logs", at("/logs") + logging, logs("/logs", `"no stock"`)},
+		{"worker dies", at("/dies") + logging, logs("/dies", `"Uncaught Error: late"`)},
+		{"worker works", at("/sound") + "I should see \"done 200\"" + failing + logging, ""},
+		{"shared worker", at("/shared") + failing, "browser monitor: expect no request of http://www.example.test/shared (200 OK) to fail: none was seen, but 1 parts of the page cannot be watched: shared workers, frames in another process of the browser, or workers beyond 100"},
+		{"event source", at("/events") + failing, fails("/events", 1, 2, missing)},
+		{"beacon", at("/beacon") + failing, fails("/beacon", 1, 2, "POST http://www.example.test/missing: 404 Not Found")},
+	} {
+		t.Run(c.name, func(t *testing.T) { fixture.Expect(t, s.run(t, c.text), c.want) })
+	}
+}
+
+// openSocket accepts a WebSocket (RFC 6455 §4.2.2) and holds it open until the client leaves.
+func openSocket(w http.ResponseWriter, r *http.Request) {
+	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 wants it
+	conn, buffer, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
+		base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
+	_, _ = io.Copy(io.Discard, buffer)
+}
+
+// TestServiceWorkerCounts visits a page on a secure origin, as service workers need one.
+func TestServiceWorkerCounts(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	pages := map[string]string{"/none": `<h1>None</h1><script>navigator.serviceWorker.register("/no.js").catch(() => {})</script>`,
+		"/caches": `<h1>Caches</h1><script>navigator.serviceWorker.register("/caches.js").catch(() => {})</script>`}
+	mux := http.NewServeMux()
+	for path, page := range pages {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, page)
+		})
+	}
+	mux.HandleFunc("/caches.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = io.WriteString(w, `addEventListener("install", e => e.waitUntil(fetch("/missing"))); console.error("from the service worker")`)
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	s := &site{target: (&steps.Target{}).Set(httpwire.Web{Patience: 3 * time.Second})}
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{}))
+	visit := func(path string) string { return "I go to " + server.URL + path + "\n" }
+	for _, c := range []sentenceCase{
+		{"no script, logged", visit("/none") + "nothing is logged as an error", "unexpected web: expect " + server.URL + `/none (200 OK) to log no errors, got 1: "A bad HTTP response code (404) was received when fetching the script."`},
+		{"what it logs", visit("/caches") + "nothing is logged as an error", "unexpected web: expect " + server.URL + `/caches (200 OK) to log no errors, got 1: "from the service worker"`},
+	} {
+		t.Run(c.name, func(t *testing.T) { fixture.Expect(t, s.run(t, c.text), c.want) })
+	}
+	// The browser does not always report the request for the script of a service worker, nor its status.
+	for path, missing := range map[string]string{"/none": "/no.js: ", "/caches": "/missing: 404 Not Found"} {
+		got := fixture.Verdict(s.run(t, visit(path)+"no request fails"))
+		if !strings.Contains(got, " (200 OK) to fail: 1 of ") || !strings.Contains(got, " failed: GET "+server.URL+missing) {
+			t.Errorf("%s: got %s", path, got)
+		}
+	}
+}
+
+// pageComponents has web components with slots, as libraries of them are used.
+const pageComponents = `<!doctype html><html><head><title>Parts</title><style>
+.ext::after { content: " (opens outside)" } .new::before { content: "New: " } .none::before { content: "Phantom"; display: none }
+.icon::before { content: "\\e900" } .lazy { content-visibility: auto; contain-intrinsic-size: 500px } .far { margin-top: 4000px }
+</style></head><body>
+<x-button id="b">Open dialog</x-button> <x-link to="/echo?shop">Our shop</x-link> <x-title>Season sale</x-title>
+<x-check>Gift wrap</x-check> <x-field>Town</x-field> <x-price>5</x-price>
+<x-card><h3 slot="head">Card head</h3><p>Card body</p><p slot="nowhere">Never shown</p></x-card>
+<x-card><p>Second body</p></x-card> <x-outer>Handed on</x-outer>
+<x-closed>Order now</x-closed> <div id="plain"></div> <x-hidden>Veiled part</x-hidden>
+<x-list><li>One</li><li>Two</li></x-list>
+<a class="ext" href="/echo?ext">Partner</a> <p class="new">Green tea</p> <p class="none">Seen</p> <a class="icon" href="/echo?cart">Cart</a>
+<svg width=90 height=20><text x=0 y=15>Drawn text</text><title>Tooltip</title></svg>
+<a href="/echo?svg"><svg width=90 height=20><text x=0 y=15>Drawn link</text></svg></a>
+<div class="far lazy"><p>Far below</p><button>Far button</button></div>
+<script>
+function part(name, html, mode) {
+  customElements.define(name, class extends HTMLElement {
+    constructor() { super(); this.attachShadow({ mode: mode || "open" }).innerHTML = html }
+  })
+}
+part("x-button", "<style>button { color: red }</style><button onclick=\"document.title = 'clicked'\"><slot></slot></button>")
+customElements.define("x-link", class extends HTMLElement { constructor() { super(); this.attachShadow({ mode: "open" }).innerHTML = "<a href='" + this.getAttribute("to") + "'><slot></slot></a>" } })
+part("x-title", "<h2><slot></slot></h2>")
+part("x-check", "<label><input type=checkbox name=gift> <slot></slot></label>")
+part("x-field", "<label><slot></slot> <input name=town></label>")
+part("x-price", "<span>EUR <slot></slot>.00</span>")
+part("x-card", "<section><slot name=head><h3>Default head</h3></slot><slot>Default body</slot></section>")
+part("x-inner", "<b>[<slot></slot>]</b>")
+part("x-outer", "<x-inner><slot></slot></x-inner>")
+part("x-closed", "<button onclick=\"document.title = 'ordered'\"><slot></slot></button><p>Closed secret</p>", "closed")
+part("x-hidden", "<div style='display:none'><slot></slot></div>")
+part("x-list", "<ul><slot></slot></ul>")
+document.getElementById("plain").attachShadow({ mode: "closed" }).innerHTML = "<h2>Plain closed</h2><x-inner>deep</x-inner>"
+</script></body></html>`
+
+func TestWhatAWebComponentShowsIsSeen(t *testing.T) {
+	s := newPages(t, map[string]string{"/parts": pageComponents})
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	const on = " on http://www.example.test/parts (200 OK): "
+	parts := at("/parts")
+	seen := func(kind, text string) []sentenceCase {
+		return []sentenceCase{
+			{kind + " " + text, parts + "I should see the " + kind + ` "` + text + `"`, ""},
+			{kind + " " + text + ", not", parts + "I should not see the " + kind + ` "` + text + `"`, `unexpected web: not see the ` + kind + ` "` + text + `"` + on + `the page shows the ` + kind + ` "` + text + `"`},
+		}
+	}
+	cases := slices.Concat(seen("button", "Open dialog"), seen("link", "Our shop"), seen("heading", "Season sale"), seen("heading", "Card head"), seen("heading", "Default head"),
+		seen("button", "Order now"), seen("heading", "Plain closed"), seen("button", "Far button"), seen("link", "Drawn link"), []sentenceCase{
+			{"texts", parts + `I should see "Open dialog"
+				I should see "EUR 5.00"
+				I should see "Card head Card body"
+				I should see "Default head Second body"
+				I should see "[Handed on]"
+				I should see "Closed secret"
+				I should see "[deep]"
+				I should see "Far below"
+				I should see "Drawn text"
+				I should not see "Default body"
+				I should not see "Never shown"
+				I should not see "Veiled part"
+				I should not see "color"
+				I should not see "Tooltip"`, ""},
+			{"closed, not", parts + `I should not see "Closed secret"`, `unexpected web: not see "Closed secret"` + on + `the page shows it: "…anded on] Order now Closed secret Plain closed [deep]…"`},
+			{"generated", parts + `I should see "New: Green tea"
+				I should see "Green tea"
+				I should see the link "Partner (opens outside)"
+				I should not see "Phantom"
+				I follow "Partner"
+				I should be on /echo?ext`, ""},
+			{"generated, not", parts + `I should not see "opens outside"`, `unexpected web: not see "opens outside"` + on + `the page shows it: "…p] One Two Partner (opens outside) New: Green tea See…"`},
+			{"an icon before a name", parts + "I follow \"Cart\"\nI should be on /echo?cart", ""},
+			{"press", parts + "I press \"Open dialog\"\nthe title should be \"clicked\"", ""},
+			{"click", parts + "I click \"Open dialog\"\nthe title should be \"clicked\"", ""},
+			{"press what is closed", parts + "I press \"Order now\"\nthe title should be \"ordered\"", ""},
+			{"follow", parts + "I follow \"Our shop\"\nI should be on /echo?shop", ""},
+			{"check", parts + "the field \"Gift wrap\" should not be checked\nI check \"Gift wrap\"\nthe field \"Gift wrap\" should be checked", ""},
+			{"fill in", parts + "I fill in \"Town\" with \"Rome\"\nthe field \"Town\" should be \"Rome\"", ""},
+			{"elements as written", parts + "there should be 2 elements \"x-list > li\"\nthere should be 1 element \"x-card > h3\"\nthere should be 2 elements \"//x-list/li\"\nthere should be 0 elements \"x-card > [slot=nowhere]\"", ""},
+			{"region", parts + "within \"Season sale\" I should not see \"Open\"\nwithin \"x-card\" I should see \"Second body\"\nwithin \"b\" I should see \"Open dialog\"", ""},
+			{"hidden", parts + "I should see \"Veiled part\"", `unexpected web: see "Veiled part"` + on + "only the page's source contains it, it is not visible"},
+		})
+	s.patience = 300 * time.Millisecond
+	s.runInBrowser(t, cases, nil, browser.Options{Tabs: 2})
+}
+
+// TestDeclaredShadowTreesOverHTTP checks that a page which declares its shadow trees shows the same without a browser.
+func TestDeclaredShadowTreesOverHTTP(t *testing.T) {
+	s := newPages(t, map[string]string{"/declared": `<!doctype html><title>Declared</title><x-button><template shadowrootmode="open"><button form=f><slot>Fallback</slot></button></template>Open dialog</x-button>
+<x-card><template shadowrootmode="closed"><section><slot name="head"><h3>Default head</h3></slot> in <slot></slot></section></template><p>Body</p><h3 slot="head">Head</h3><p slot="none">Never</p></x-card>
+<x-card><template shadowrootmode="open"><h2><slot>Nothing given</slot></h2></template></x-card>`})
+	declared := at("/declared")
+	s.runBoth(t, []sentenceCase{
+		{"all", declared + `I should see "Open dialog Head in Body Nothing given"
+			I should see the button "Open dialog"
+			I should see the heading "Nothing given"
+			I should not see "Fallback"
+			I should not see "Default head"
+			I should not see "Never"
+			I should not see the heading "Default head"
+			there should be 1 element "x-card > p"`, ""},
+		{"a button", declared + `I should not see the button "Open dialog"`, `unexpected web: not see the button "Open dialog" on http://www.example.test/declared (200 OK): the page shows the button "Open dialog"`},
+	}, nil)
+}
