@@ -221,16 +221,24 @@ func (m *mailbox) lacks(uid imapclient.UID, what string) error {
 // dates calls do with the time at which the server received each of the messages of the selected folder.
 func (m *mailbox) dates(ctx context.Context, uids []imapclient.UID, do func(imapclient.UID, time.Time)) error {
 	for _, set := range imapclient.SetsOf(uids) {
-		messages, err := m.client.Fetch(ctx, set, "INTERNALDATE")
-		if err != nil {
-			return m.failure(ctx, err)
+		if err := m.datesIn(ctx, set, do); err != nil {
+			return err
 		}
-		for _, message := range messages {
-			if message.InternalDate.IsZero() {
-				return m.lacks(message.UID, "the date")
-			}
-			do(message.UID, message.InternalDate)
+	}
+	return nil
+}
+
+// datesIn is dates for a set.
+func (m *mailbox) datesIn(ctx context.Context, set imapclient.UIDSet, do func(imapclient.UID, time.Time)) error {
+	messages, err := m.client.Fetch(ctx, set, "INTERNALDATE")
+	if err != nil {
+		return m.failure(ctx, err)
+	}
+	for _, message := range messages {
+		if message.InternalDate.IsZero() {
+			return m.lacks(message.UID, "the date")
 		}
+		do(message.UID, message.InternalDate)
 	}
 	return nil
 }
