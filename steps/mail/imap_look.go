@@ -127,9 +127,10 @@ func (m *mailbox) seek(ctx context.Context, before *mailbox, folder string, numb
 	return uids, err
 }
 
-// overlooked returns the failure for a message that is where it was awaited, but was not seen there in time. known reports whether
-// the connection of the wait sees it by now: then it came late, otherwise the server did not announce it.
-func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, waited time.Duration, known func(context.Context) bool) error {
+// overlooked returns the failure for a message that is where it was awaited, but was not seen there in time. asked is the command
+// of the wait. known reports whether its connection sees the message by now: then it came late, otherwise the server did not
+// announce it.
+func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, waited time.Duration, asked string, known func(context.Context) bool) error {
 	where, stored := m.folder(seen.folder.name), ""
 	if !seen.stored.IsZero() {
 		stored = ", stored at " + seen.stored.UTC().Format("15:04:05 MST")
@@ -146,8 +147,8 @@ func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, 
 			where, wording.Seconds(waited), wording.Seconds(after), s.Server, stored, s.known(time.Now()))
 	}
 	return steps.Fail(result.ReasonNotReceived, result.BlameAccess,
-		"the message is in %s, but the server did not announce it: NOOP on the connection that was open since before it was sent reported nothing for %s, and a new connection shows it%s: "+
-			"mail programs that stay connected see it late or never", where, wording.Seconds(waited), stored)
+		"the message is in %s, but the server did not announce it: %s on the connection that was open since before it was sent reported nothing for %s, and a new connection shows it%s: "+
+			"mail programs that stay connected see it late or never", where, asked, wording.Seconds(waited), stored)
 }
 
 // confirmation says what the second look adds to "no message": where else there is none, or why that is not known.
