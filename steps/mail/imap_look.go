@@ -151,17 +151,18 @@ func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, 
 			"mail programs that stay connected see it late or never", where, asked, wording.Seconds(waited), stored)
 }
 
-// confirmation says what the second look adds to "no message": where else there is none, or why that is not known.
+// confirmation says what the second look adds to "no message": in how many folders there is none either, or why that is not known.
+// It is short, because the failure must fit into a status line with whom to ask at its end.
 func (s sighting) confirmation() string {
 	switch {
 	case s.err != nil:
 		return "; whether it is there all the same is unknown, because a second look failed: " + wording.OneLine(s.err.Error(), 300)
 	case s.more > 0:
-		return fmt.Sprintf("; a second look on a new connection found it in none of %d folders, and did not search %d others", s.folders, s.more)
+		return fmt.Sprintf("; looked again in %d folders, not in %d others", s.folders, s.more)
 	case s.folders == 1:
-		return "; a second look on a new connection did not find it either"
+		return "; looked again in 1 folder"
 	default:
-		return fmt.Sprintf("; a second look on a new connection found it in none of the %d folders", s.folders)
+		return fmt.Sprintf("; looked again in %d folders", s.folders)
 	}
 }
 
