@@ -37,7 +37,7 @@ func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 	state := worst(results)
 	data, dataLeft := perfdata(results)
 	status := statusLine(state, results)
-	if slices.ContainsFunc(results, func(r *result.Result) bool { return r.Cleanup != "" }) {
+	if state == result.OK && slices.ContainsFunc(results, func(r *result.Result) bool { return r.Cleanup != "" }) {
 		status += " (not everything was cleaned up)" // the long output says what; many lists show this line only
 	}
 	if dataLeft > 0 {

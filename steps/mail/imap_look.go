@@ -45,10 +45,13 @@ func (m *mailbox) lookAgain(ctx context.Context, s *Submission, wanted ...string
 	ctx, cancel := context.WithTimeout(ctx, lookAgainLimit)
 	defer cancel()
 	other := &mailbox{w: m.w.Aside(), mail: m.mail, account: m.account, host: m.host, port: m.port, looking: true}
+	defer func() {
+		other.log.Attach(m.w, "imap transcript of the second look")
+		other.close()
+	}()
 	if seen.err = other.open(ctx); seen.err != nil {
 		return seen
 	}
-	defer other.close()
 	folders, unread, err := other.list(ctx, true)
 	if err != nil {
 		seen.err = err
