@@ -1,6 +1,7 @@
 package mail_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -50,5 +51,65 @@ func TestFolderContents(t *testing.T) {
 	}
 	if n := bed.Mailbox("bob"); n != 3 {
 		t.Errorf("%d messages, wanted 3: nothing may change", n)
+	}
+}
+
+// A folder is found under the prefix and with the delimiter of the account's folders, whether the server tells them or its list of
+// folders shows them.
+func TestFolderNames(t *testing.T) {
+	const begin = `
+		TLS
+		S: * PREAUTH [CAPABILITY IMAP4rev1 %s] you are bob
+		C: @ EXAMINE "INBOX"
+		S: * OK [UIDNEXT 1] x
+		S: @ OK done
+		`
+	const end = `
+		S: * 2 EXISTS
+		S: * OK [UIDNEXT 3] x
+		S: @ OK done
+		C: @ LOGOUT
+		S: @ OK done`
+	for name, test := range map[string]struct{ capability, folder, script string }{
+		"the prefix is told": {"NAMESPACE", "Lists", `C: @ NAMESPACE
+			S: * NAMESPACE (("INBOX." ".")) NIL NIL
+			S: @ OK done
+			C: @ EXAMINE "Lists"
+			S: @ NO [NONEXISTENT] no
+			C: @ EXAMINE "INBOX.Lists"`},
+		"the prefix is shown": {"", "Lists", `C: @ LIST
+			S: * LIST () "." INBOX
+			S: * LIST () "." INBOX.Lists
+			S: @ OK done
+			C: @ EXAMINE "Lists"
+			S: @ NO no
+			C: @ EXAMINE "INBOX.Lists"`},
+		"another delimiter": {"NAMESPACE", "Lists/Gruppe Süd", `C: @ NAMESPACE
+			S: * NAMESPACE (("" ".")) NIL NIL
+			S: @ OK done
+			C: @ EXAMINE "Lists/Gruppe S&APw-d"
+			S: @ NO no
+			C: @ EXAMINE "Lists.Gruppe S&APw-d"`},
+		"written with the prefix": {"NAMESPACE", "Inbox.Lists", `C: @ NAMESPACE
+			S: * NAMESPACE (("INBOX." ".")) NIL NIL
+			S: @ OK done
+			C: @ EXAMINE "Inbox.Lists"`},
+		"no namespace": {"NAMESPACE", "Lists", `C: @ NAMESPACE
+			S: * NAMESPACE NIL NIL NIL
+			S: @ OK done
+			C: @ LIST
+			S: * LIST () NIL INBOX
+			S: @ OK done
+			C: @ EXAMINE "Lists"`},
+		"NAMESPACE is refused": {"NAMESPACE", "Lists", `C: @ NAMESPACE
+			S: @ NO not now
+			C: @ LIST
+			S: @ OK done
+			C: @ EXAMINE "Lists"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bed := scripted(t, map[string]string{"993": fmt.Sprintf(begin, test.capability) + test.script + end})
+			fixture.Passed(t, bed.Run(t, 5*time.Second, `Then the folder "`+test.folder+`" of "bob" holds fewer than 3 messages`))
+		})
 	}
 }

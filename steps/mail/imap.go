@@ -232,7 +232,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Du
 		ask = "" // explain has done that
 	}
 	err := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s%s; %s",
-		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), seen.confirmation(), ask, s.known(time.Now()))
+		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), seen.confirmation()+m.alerted(), ask, s.known(time.Now()))
 	if watch == nil {
 		return err
 	}

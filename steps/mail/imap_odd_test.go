@@ -294,7 +294,10 @@ func TestSecondLookThatFails(t *testing.T) {
 		C: @ UID SEARCH
 		S: * SEARCH
 		S: @ OK done
+		C: @ NOOP
+		S: * NO [ALERT] The disk is full
+		S: @ OK done
 		noops`, fmt.Sprintf(sendAndReceive, "993"))
 	check(t, outcome, 1, result.ReasonNotReceived, result.BlameTarget,
-		`no message in bob's INBOX at mail\.demo\.test:993 after 0\.\d+s: .*; whether it is there all the same is unknown, because a second look failed: connect to mail\.demo\.test:993 \(at 127\.0\.0\.1:\d+\): connection refused.*`)
+		`no message in bob's INBOX at mail\.demo\.test:993 after 0\.\d+s: .*; whether it is there all the same is unknown, because a second look failed: connect to mail\.demo\.test:993 \(at 127\.0\.0\.1:\d+\): connection refused: nothing listens on that port \(the server alerts: The disk is full\): look for Q .*`)
 }
