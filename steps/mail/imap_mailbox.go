@@ -44,6 +44,7 @@ type mailbox struct {
 	foreign  map[imapclient.UID]bool  // new messages that are not this scenario's
 	stale    []imapclient.UID         // new messages of the scenario's earlier runs
 	staying  map[string]int           // number of messages by folder that can only be flagged
+	unmoved  error                    // why messages cannot be moved away on a server with MOVE
 	strayed  bool                     // the message was seen in another folder
 	sweepErr error                    // why messages of earlier runs could not be removed
 	reports  []imapclient.UID         // bounces of this run's messages, to be removed
