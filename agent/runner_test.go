@@ -273,6 +273,33 @@ func TestStepTimeIsTheStepsOwn(t *testing.T) {
 	})
 }
 
+// TestUntimedWorkIsNotTimed holds that what a step does after its outcome is known is not in its duration, nor in that of the next.
+func TestUntimedWorkIsNotTimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Runner
+		res := run(t, &r, scenario("untimed", "I look", "I look", "I fail"), library(
+			does("I look", func(_ context.Context, w *steps.World, _ steps.Args) error {
+				time.Sleep(time.Millisecond)
+				w.Untimed(func() { time.Sleep(50 * time.Millisecond) })
+				time.Sleep(time.Millisecond)
+				return nil
+			}),
+			does("I fail", func(_ context.Context, w *steps.World, _ steps.Args) (err error) {
+				time.Sleep(time.Millisecond)
+				w.Untimed(func() {
+					time.Sleep(time.Second)
+					err = steps.FailScenario("no")
+				})
+				return err
+			})))
+		for i, want := range []time.Duration{2 * time.Millisecond, 2 * time.Millisecond, time.Millisecond} {
+			if s := res.Steps[i]; s.Duration != want {
+				t.Errorf("step %d took %s, want %s", i, s.Duration, want)
+			}
+		}
+	})
+}
+
 // TestAfterIsReportedButNotTimed holds that what a step leaves for after its time is reported with the step, is not in its
 // duration, and fails it when it panics.
 func TestAfterIsReportedButNotTimed(t *testing.T) {

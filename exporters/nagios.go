@@ -3,6 +3,7 @@ package exporters
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 	state := worst(results)
 	data, dataLeft := perfdata(results)
 	status := statusLine(state, results)
+	if state == result.OK && slices.ContainsFunc(results, func(r *result.Result) bool { return r.Cleanup != "" }) {
+		status += " (not everything was cleaned up)" // the long output says what; many lists show this line only
+	}
 	if dataLeft > 0 {
 		status += fmt.Sprintf(" (%d performance values left out)", dataLeft)
 	}

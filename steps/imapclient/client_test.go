@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -142,6 +143,19 @@ func TestFetchReadsEveryForm(t *testing.T) {
 				t.Errorf("said %q", got)
 			}
 		})
+	}
+}
+
+// A literal keeps its bytes, also when its end looks like that of a line and nothing follows it.
+func TestLiteralsKeepTheirBytes(t *testing.T) {
+	for _, content := range []string{"", "\r", "\n", "\r\n", "a\r", "a\n", "\r\n\r\n", "{5}", "* BYE\r\n", "\x00\xff"} {
+		for _, end := range []string{"", ")", " UID 12)"} {
+			said := fmt.Sprintf("* 4 FETCH (UID 12 BODY[] {%d}\r\n%s%s\r\ns1 OK\r\n", len(content), content, end)
+			messages, err := New(recorded{Reader: strings.NewReader(said)}, nil).Fetch(ctxOf(t), "12", WholeMessage)
+			if err != nil || len(messages) != 1 || string(messages[0].Body) != content {
+				t.Errorf("%q with %q: got %v, %v", content, end, messages, err)
+			}
+		}
 	}
 }
 
@@ -540,5 +554,59 @@ func TestStartTLSReportsClearBytes(t *testing.T) {
 	c, _, _ := server(t, "@ OK begin\n* CAPABILITY IMAP4rev1\n")
 	if s, clear, err := c.StartTLS(ctxOf(t)); err != nil || clear == 0 || s.Text != "begin" {
 		t.Error(s, clear, err)
+	}
+}
+
+// docs/limits.md has each limit, with what is said when it is met.
+func TestLimitsAreDocumented(t *testing.T) {
+	content, err := os.ReadFile("../../docs/limits.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(content)
+	for _, limit := range []*LimitError{
+		{"a line of the answer", "bytes", LineLimit, 0},
+		{"a literal of the answer", "bytes", LiteralLimit, LiteralLimit + 1},
+		{"the answer to one command", "bytes", AnswerLimit, 0},
+		{"the answer to one command", "responses", ResponseLimit, 0},
+		{"a response", "literals", ItemLimit, 0},
+		{"the list of folders", "folders", ItemLimit, 0},
+		{"a set of messages in the answer", "numbers", SetLimit, SetLimit + 1},
+		{"the result of a search", "numbers", SetLimit, 0},
+		{"the login", "challenges", ChallengeLimit, 0},
+	} {
+		if row := fmt.Sprintf("| %d | `%s` |", limit.Limit, limit); !strings.Contains(text, row) {
+			t.Errorf("docs/limits.md has no row with %s", row)
+		}
+	}
+	for _, number := range []int{DepthLimit, StrayLimit} {
+		if !strings.Contains(text, fmt.Sprintf("more than %d ", number)) {
+			t.Errorf("docs/limits.md does not mention %d", number)
+		}
+	}
+}
+
+// Too much of anything ends the command, with the limit and the value.
+func TestLimitsAreKept(t *testing.T) {
+	for name, test := range map[string]struct {
+		do     func(context.Context, *Client) error
+		answer string
+		want   string
+	}{
+		"folders": {func(ctx context.Context, c *Client) error { _, _, err := c.List(ctx, false); return err },
+			strings.Repeat("* LIST () NIL a\n", ItemLimit+1), "the list of folders has more than 50000 folders, the limit"},
+		"results": {func(ctx context.Context, c *Client) error { _, err := c.Search(ctx, Deleted); return err },
+			strings.Repeat("* SEARCH"+strings.Repeat(" 1", 1000)+"\n", SetLimit/1000+1), "the result of a search has more than 1048576 numbers, the limit"},
+		"challenges": {func(ctx context.Context, c *Client) error {
+			return c.Authenticate(ctx, "X", nil, func([]byte) ([]byte, error) { return nil, nil })
+		}, strings.Repeat("+ \n", ChallengeLimit+1), "the login has more than 10 challenges, the limit"},
+		"depth": {func(ctx context.Context, c *Client) error { _, err := c.Status(ctx, "a"); return err },
+			"* STATUS a (X " + strings.Repeat("(", DepthLimit+1) + strings.Repeat(")", DepthLimit+1) + ")\ns1 OK\n",
+			`the status of a folder cannot be read (RFC 9051 section 7.3.4): the server sent "* STATUS a (X ` + strings.Repeat("(", DepthLimit+1) + strings.Repeat(")", DepthLimit+1) + `)"`},
+	} {
+		c := New(recorded{Reader: strings.NewReader(test.answer)}, nil)
+		if err := test.do(ctxOf(t), c); err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v\nwant %s", name, err, test.want)
+		}
 	}
 }

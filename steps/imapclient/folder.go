@@ -31,7 +31,7 @@ func (c *Client) mailbox(name string) part {
 	}
 	if c.utf8 || known { // RFC 6855 section 3 permits UTF-8 in quoted strings
 		if !strings.ContainsAny(sent, "\r\n\x00") {
-			return part{text: `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(sent) + `"`}
+			return part{text: `"` + escapes.Replace(sent) + `"`}
 		}
 	}
 	return part{text: sent, literal: true}

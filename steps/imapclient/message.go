@@ -330,7 +330,8 @@ func (s *scanner) listEnds() bool {
 // neither, and the zone with or without an offset.
 func parseInternalDate(text string) (time.Time, bool) {
 	text = strings.Join(strings.Fields(text), " ")
-	for _, layout := range []string{"2-Jan-2006 15:04:05 -0700", "2-Jan-2006 15:04:05 -07:00", "2-Jan-2006 15:04:05 Z"} {
+	for _, layout := range []string{"2-Jan-2006 15:04:05 -0700", "2-Jan-2006 15:04:05 -07:00", "2-Jan-2006 15:04:05 Z",
+		"2-Jan-2006 15:04:05 GMT", "2-Jan-2006 15:04:05 UTC", "2-Jan-2006 15:04:05 UT"} { // no other names: time.Parse guesses them
 		if t, err := time.Parse(layout, text); err == nil {
 			return t, true
 		}

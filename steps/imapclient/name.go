@@ -100,5 +100,8 @@ func quote(text string) (quoted string, ok bool) {
 			return "", false
 		}
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`, true
+	return `"` + escapes.Replace(text) + `"`, true
 }
+
+// escapes are those of a quoted string.
+var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)

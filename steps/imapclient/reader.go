@@ -65,6 +65,7 @@ func (r *reader) next() (*response, error) {
 
 // line appends a line without its end to the response.
 func (r *reader) line(lines *int) error {
+	begin := len(r.response.text)
 	for {
 		part, err := r.in.ReadSlice('\n')
 		if spend := r.spend(len(part)); spend != nil {
@@ -76,8 +77,9 @@ func (r *reader) line(lines *int) error {
 		r.response.text = append(r.response.text, part...)
 		switch {
 		case err == nil:
-			r.response.text = bytes.TrimSuffix(r.response.text, []byte("\n"))
-			r.response.text = bytes.TrimSuffix(r.response.text, []byte("\r"))
+			line := bytes.TrimSuffix(r.response.text[begin:], []byte("\n")) // what precedes it may be a literal that ends like a line
+			line = bytes.TrimSuffix(line, []byte("\r"))
+			r.response.text = r.response.text[:begin+len(line)]
 			return nil
 		case errors.Is(err, bufio.ErrBufferFull):
 		case errors.Is(err, io.EOF) && len(r.response.text) > 0:

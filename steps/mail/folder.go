@@ -20,6 +20,7 @@ func init() {
 		steps.Definition{
 			Area: "mail", Sentence: `{account} receives it in the folder {text} over IMAP within {duration}`, Pattern: `^"([^"]+)" receives it in the folder "([^"]+)" over IMAP within {duration}$`,
 			Does: "Waits until the last message sent to this account is in this folder, where a filter such as Sieve (RFC 5228) files it. The folder need not exist before the message arrives. " +
+				"A name without the prefix of the account's folders (\"Lists\" where the server has \"INBOX.Lists\") is found below it. " +
 				"Reads via port 993, TLS from the first byte. Fails when it is not there in time, and names the folder that has it instead. The message is removed afterwards.",
 			Measures: "From the start of the step until the message is in the folder. Measures mail_detection_lag_seconds and mail_delivery_seconds. The time to open the mailbox is " +
 				"in the phases mailbox_dns and so on.",
@@ -260,7 +261,7 @@ func (m *mailbox) notInFolder(ctx context.Context, s *Submission, folder string,
 	seen := m.lookAgain(ctx, s, names...)
 	switch {
 	case seen.found && slices.Contains(names, seen.folder.name):
-		return m.overlooked(ctx, s, seen, waited, func(ctx context.Context) bool {
+		return m.overlooked(ctx, s, seen, waited, "STATUS", func(ctx context.Context) bool {
 			var uids []imapclient.UID
 			err := m.visit(ctx, seen.folder.name, func() (err error) {
 				uids, err = m.numbered(ctx, 1, s.Number)

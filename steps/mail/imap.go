@@ -21,7 +21,8 @@ func init() {
 			"mail_delivery_seconds (from the acceptance of the message) and, from the message after this duration, mail_hop_seconds for each leg of its way " +
 			"(submission, queue, transfer, inbox), mail_clock_skew_seconds for the host of each leg, mail_hops and mail_received_unreadable."
 		does = "Waits until the last message sent to this account is in its INBOX. Fails when it is not there in time, when a filter put it into the spam folder, " +
-			"when the mailbox cannot be read, and when the server ends the connection. A bounce in the sender's mailbox ends the wait and is the reason of the failure. The message is removed afterwards, and so are messages that an earlier run of the " +
+			"when the mailbox cannot be read, and when the server ends the connection. A bounce in the sender's mailbox ends the wait and is the reason of the failure. Before it says that nothing came, it looks " +
+			"again on a new connection, in the other folders too; that is no part of the duration. The message is removed afterwards, and so are messages that an earlier run of the " +
 			"scenario left behind."
 	)
 	steps.Register(
@@ -211,7 +212,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Du
 	seen := m.lookAgain(ctx, s, inbox)
 	switch {
 	case seen.found && seen.folder.name == inbox:
-		return m.overlooked(ctx, s, seen, waited, func(ctx context.Context) bool { return m.look(ctx) == nil && len(m.found[s.Number]) > 0 })
+		return m.overlooked(ctx, s, seen, waited, "NOOP", func(ctx context.Context) bool { return m.look(ctx) == nil && len(m.found[s.Number]) > 0 })
 	case seen.found:
 		m.strayed = true
 		why := "a filter filed it there"
@@ -231,7 +232,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Du
 		ask = "" // explain has done that
 	}
 	err := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s%s; %s",
-		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), seen.confirmation(), ask, s.known(time.Now()))
+		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), seen.confirmation()+m.alerted(), ask, s.known(time.Now()))
 	if watch == nil {
 		return err
 	}

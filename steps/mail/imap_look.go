@@ -45,10 +45,13 @@ func (m *mailbox) lookAgain(ctx context.Context, s *Submission, wanted ...string
 	ctx, cancel := context.WithTimeout(ctx, lookAgainLimit)
 	defer cancel()
 	other := &mailbox{w: m.w.Aside(), mail: m.mail, account: m.account, host: m.host, port: m.port, looking: true}
+	defer func() {
+		other.log.Attach(m.w, "imap transcript of the second look")
+		other.close()
+	}()
 	if seen.err = other.open(ctx); seen.err != nil {
 		return seen
 	}
-	defer other.close()
 	folders, unread, err := other.list(ctx, true)
 	if err != nil {
 		seen.err = err
@@ -127,9 +130,10 @@ func (m *mailbox) seek(ctx context.Context, before *mailbox, folder string, numb
 	return uids, err
 }
 
-// overlooked returns the failure for a message that is where it was awaited, but was not seen there in time. known reports whether
-// the connection of the wait sees it by now: then it came late, otherwise the server did not announce it.
-func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, waited time.Duration, known func(context.Context) bool) error {
+// overlooked returns the failure for a message that is where it was awaited, but was not seen there in time. asked is the command
+// of the wait. known reports whether its connection sees the message by now: then it came late, otherwise the server did not
+// announce it.
+func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, waited time.Duration, asked string, known func(context.Context) bool) error {
 	where, stored := m.folder(seen.folder.name), ""
 	if !seen.stored.IsZero() {
 		stored = ", stored at " + seen.stored.UTC().Format("15:04:05 MST")
@@ -146,21 +150,22 @@ func (m *mailbox) overlooked(ctx context.Context, s *Submission, seen sighting, 
 			where, wording.Seconds(waited), wording.Seconds(after), s.Server, stored, s.known(time.Now()))
 	}
 	return steps.Fail(result.ReasonNotReceived, result.BlameAccess,
-		"the message is in %s, but the server did not announce it: NOOP on the connection that was open since before it was sent reported nothing for %s, and a new connection shows it%s: "+
-			"mail programs that stay connected see it late or never", where, wording.Seconds(waited), stored)
+		"the message is in %s, but the server did not announce it: %s on the connection that was open since before it was sent reported nothing for %s, and a new connection shows it%s: "+
+			"mail programs that stay connected see it late or never", where, asked, wording.Seconds(waited), stored)
 }
 
-// confirmation says what the second look adds to "no message": where else there is none, or why that is not known.
+// confirmation says what the second look adds to "no message": in how many folders there is none either, or why that is not known.
+// It is short, because the failure must fit into a status line with whom to ask at its end.
 func (s sighting) confirmation() string {
 	switch {
 	case s.err != nil:
 		return "; whether it is there all the same is unknown, because a second look failed: " + wording.OneLine(s.err.Error(), 300)
 	case s.more > 0:
-		return fmt.Sprintf("; a second look on a new connection found it in none of %d folders, and did not search %d others", s.folders, s.more)
+		return fmt.Sprintf("; looked again in %d folders, not in %d others", s.folders, s.more)
 	case s.folders == 1:
-		return "; a second look on a new connection did not find it either"
+		return "; looked again in 1 folder"
 	default:
-		return fmt.Sprintf("; a second look on a new connection found it in none of the %d folders", s.folders)
+		return fmt.Sprintf("; looked again in %d folders", s.folders)
 	}
 }
 

@@ -44,6 +44,7 @@ type mailbox struct {
 	foreign  map[imapclient.UID]bool  // new messages that are not this scenario's
 	stale    []imapclient.UID         // new messages of the scenario's earlier runs
 	staying  map[string]int           // number of messages by folder that can only be flagged
+	unmoved  error                    // why messages cannot be moved away on a server with MOVE
 	strayed  bool                     // the message was seen in another folder
 	sweepErr error                    // why messages of earlier runs could not be removed
 	reports  []imapclient.UID         // bounces of this run's messages, to be removed
@@ -221,16 +222,24 @@ func (m *mailbox) lacks(uid imapclient.UID, what string) error {
 // dates calls do with the time at which the server received each of the messages of the selected folder.
 func (m *mailbox) dates(ctx context.Context, uids []imapclient.UID, do func(imapclient.UID, time.Time)) error {
 	for _, set := range imapclient.SetsOf(uids) {
-		messages, err := m.client.Fetch(ctx, set, "INTERNALDATE")
-		if err != nil {
-			return m.failure(ctx, err)
+		if err := m.datesIn(ctx, set, do); err != nil {
+			return err
 		}
-		for _, message := range messages {
-			if message.InternalDate.IsZero() {
-				return m.lacks(message.UID, "the date")
-			}
-			do(message.UID, message.InternalDate)
+	}
+	return nil
+}
+
+// datesIn is dates for a set.
+func (m *mailbox) datesIn(ctx context.Context, set imapclient.UIDSet, do func(imapclient.UID, time.Time)) error {
+	messages, err := m.client.Fetch(ctx, set, "INTERNALDATE")
+	if err != nil {
+		return m.failure(ctx, err)
+	}
+	for _, message := range messages {
+		if message.InternalDate.IsZero() {
+			return m.lacks(message.UID, "the date")
 		}
+		do(message.UID, message.InternalDate)
 	}
 	return nil
 }

@@ -221,6 +221,35 @@ func TestMailWithoutUIDPlusIsMovedAway(t *testing.T) {
 	}
 }
 
+// A server that refuses the folder for moving says so, and what stays is flagged.
+func TestMailThatCannotBeMovedStays(t *testing.T) {
+	script := strings.ReplaceAll(oddMailbox("", oddFetch), "UIDPLUS", "MOVE NAMESPACE")
+	from, to := strings.Index(script, "C: @ UID STORE"), strings.Index(script, "C: @ LIST")
+	script = script[:from] + `C: @ NAMESPACE
+		S: * NAMESPACE (("" "/")) NIL NIL
+		S: @ OK done
+		C: @ CREATE "stepwatch-
+		S: @ NO [NOPERM] no folders for you
+		C: @ UID MOVE 12 "stepwatch-
+		S: @ NO [TRYCREATE] no such folder
+		C: @ UID STORE 12 +FLAGS.SILENT (\Deleted)
+		S: @ OK done
+		C: @ UID SEARCH DELETED
+		S: * SEARCH 12
+		S: @ OK done
+		` + script[to:]
+	outcome := runOdd(t, script, fmt.Sprintf(sendAndReceive, "993"))
+	if outcome.Err() != nil {
+		t.Fatal(outcome.Err())
+	}
+	const want = "1 test message of this scenario stays in bob's INBOX at mail.demo.test:993, flagged as deleted: no run can remove it, because the server lacks UIDPLUS (RFC 4315), " +
+		"does not let it be moved away (mail.demo.test:993 refused CREATE: NO [NOPERM] no folders for you: the server does not permit it (RFC 5530)), and EXPUNGE would also remove " +
+		"what others have deleted: compact the folder with a mail program"
+	if outcome.Close == nil || !strings.Contains(outcome.Close.Error(), want) {
+		t.Errorf("got %v\nwant %s", outcome.Close, want)
+	}
+}
+
 // Without UIDPLUS and MOVE every run says how many of its messages stay, and that no later run removes them.
 func TestMailThatStaysIsCounted(t *testing.T) {
 	bed := fixture.NewMailbed(t, stepstest.MailOptions{WithoutUIDPlus: true})
@@ -294,7 +323,10 @@ func TestSecondLookThatFails(t *testing.T) {
 		C: @ UID SEARCH
 		S: * SEARCH
 		S: @ OK done
+		C: @ NOOP
+		S: * NO [ALERT] The disk is full
+		S: @ OK done
 		noops`, fmt.Sprintf(sendAndReceive, "993"))
 	check(t, outcome, 1, result.ReasonNotReceived, result.BlameTarget,
-		`no message in bob's INBOX at mail\.demo\.test:993 after 0\.\d+s: .*; whether it is there all the same is unknown, because a second look failed: connect to mail\.demo\.test:993 \(at 127\.0\.0\.1:\d+\): connection refused.*`)
+		`no message in bob's INBOX at mail\.demo\.test:993 after 0\.\d+s: .*; whether it is there all the same is unknown, because a second look failed: connect to mail\.demo\.test:993 \(at 127\.0\.0\.1:\d+\): connection refused: nothing listens on that port \(the server alerts: The disk is full\): look for Q .*`)
 }

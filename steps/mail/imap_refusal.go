@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
@@ -17,11 +16,7 @@ func (m *mailbox) failure(ctx context.Context, err error) error {
 	if failure := (*steps.Failure)(nil); err == nil || errors.As(err, &failure) {
 		return err
 	}
-	verb := m.client.Command()
-	alert := ""
-	if text := m.client.Alert(); text != "" {
-		alert = fmt.Sprintf(" (the server alerts: %s)", wording.OneLine(text, 300))
-	}
+	verb, alert := m.client.Command(), m.alerted()
 	var (
 		refused *imapclient.Refusal
 		bye     *imapclient.ByeError
@@ -43,6 +38,14 @@ func (m *mailbox) failure(ctx context.Context, err error) error {
 		return steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s at %s: %w%s", verb, m.server(), odd, alert)
 	}
 	return steps.FailNet(ctx, err, result.BlameAccess, verb+" at "+m.server()+alert)
+}
+
+// alerted returns what the server wants people to see (RFC 9051 section 7.1), as a part of a failure, or "".
+func (m *mailbox) alerted() string {
+	if m.client == nil || m.client.Alert() == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (the server alerts: %s)", wording.OneLine(m.client.Alert(), 300))
 }
 
 // refusal returns the Failure for an answer of NO or BAD. A code says more about the reason than the text (RFC 5530, RFC 9051
@@ -114,5 +117,5 @@ func (m *mailbox) credential() string {
 // isRefusal reports whether a server answered a command with NO, which is about the command's object.
 func isRefusal(err error) bool {
 	var refused *imapclient.Refusal
-	return errors.As(err, &refused) && strings.EqualFold(string(refused.Kind), string(imapclient.NO))
+	return errors.As(err, &refused) && refused.Kind == imapclient.NO
 }

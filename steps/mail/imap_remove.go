@@ -14,7 +14,12 @@ import (
 )
 
 // removes reports whether the server can remove a message without touching others.
-func (m *mailbox) removes() bool { return m.uidPlus || m.client != nil && m.client.Has("MOVE") }
+func (m *mailbox) removes() bool { return m.uidPlus || m.moves() }
+
+// moves reports whether messages are removed by MOVE.
+func (m *mailbox) moves() bool {
+	return !m.uidPlus && m.unmoved == nil && m.client != nil && m.client.Has("MOVE")
+}
 
 // later says what later runs do with a message that stays.
 func (m *mailbox) later() string {
@@ -37,11 +42,15 @@ func (m *mailbox) remove(ctx context.Context, uids []imapclient.UID) error {
 		return steps.Fail(result.ReasonRefused, result.BlameAccess, "remove the test mail from %s: the server opened it read only (RFC 9051 section 6.3.2)", m)
 	}
 	for _, set := range imapclient.SetsOf(uids) {
-		if !m.uidPlus && m.client.Has("MOVE") {
-			if err := m.moveAway(ctx, set); err != nil {
+		if m.moves() {
+			err := m.moveAway(ctx, set)
+			if err == nil {
+				continue
+			}
+			if !isRefusal(err) {
 				return err
 			}
-			continue
+			m.unmoved = err
 		}
 		if err := m.failure(ctx, m.client.AddFlags(ctx, set, `\Deleted`)); err != nil {
 			return err
@@ -106,8 +115,12 @@ func (m *mailbox) stay() error {
 		if n == 1 {
 			what, whom = "test message of this scenario stays", "it"
 		}
-		texts = append(texts, fmt.Sprintf("%d %s in %s, flagged as deleted: no run can remove %s, because the server has neither UIDPLUS (RFC 4315) nor MOVE (RFC 6851), "+
-			"and EXPUNGE would also remove what others have deleted: compact the folder with a mail program", n, what, m.folder(folder), whom))
+		lacks := "has neither UIDPLUS (RFC 4315) nor MOVE (RFC 6851)"
+		if m.unmoved != nil {
+			lacks = fmt.Sprintf("lacks UIDPLUS (RFC 4315), does not let %s be moved away (%s)", whom, m.unmoved)
+		}
+		texts = append(texts, fmt.Sprintf("%d %s in %s, flagged as deleted: no run can remove %s, because the server %s, "+
+			"and EXPUNGE would also remove what others have deleted: compact the folder with a mail program", n, what, m.folder(folder), whom, lacks))
 	}
 	if texts == nil {
 		return nil

@@ -47,7 +47,7 @@ func (m *mailbox) clearFolders(ctx context.Context, missing bool) (filed int, er
 		}
 	})
 	bin := ""
-	if !m.uidPlus && m.removes() {
+	if m.moves() {
 		if bin, err = m.bin(ctx); err != nil {
 			return 0, err
 		}

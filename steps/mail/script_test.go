@@ -392,6 +392,39 @@ func TestIMAPScripts(t *testing.T) {
 			want:   `mail\.demo\.test:993 cannot do LOGIN now: NO \[UNAVAILABLE\] Internal error \(the server alerts: The mail store is read-only until noon\): check the services that it depends on`,
 		},
 		{
+			name: "logged in already, in clear", port: "143", script: `
+				S: * PREAUTH you are bob
+				hang`,
+			reason: result.ReasonTLS,
+			want:   `mail\.demo\.test:143 greets with PREAUTH: it takes the connection for logged in, and so TLS can never start: nothing was sent`,
+		},
+		{
+			name: "a message that is too large", port: "993", script: `
+				TLS
+				S: * PREAUTH [CAPABILITY IMAP4rev1] you are bob
+				C: @ SELECT
+				S: * 1 EXISTS
+				S: @ OK done
+				C: @ UID FETCH *
+				S: * 1 FETCH (X-PREVIEW {8388609}
+				hang`,
+			reason: result.ReasonTooLarge,
+			want:   `UID FETCH in bob's INBOX at mail\.demo\.test:993: a literal of the answer has 8388609 bytes, the limit is 8388608`,
+		},
+		{
+			name: "a login by another mechanism", port: "993", script: `
+				TLS
+				S: * OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=LOGIN] ready
+				C: @ AUTHENTICATE LOGIN
+				S: + VXNlcm5hbWU6
+				C: Ym9i
+				S: + UGFzc3dvcmQ6
+				C: YnVpbGRlcg==
+				S: * BYE [CONTACTADMIN] moved`,
+			reason: result.ReasonDisconnected,
+			want:   `mail\.demo\.test:993 ended the connection in AUTHENTICATE: BYE \[CONTACTADMIN\] moved`,
+		},
+		{
 			name: "no INBOX", port: "993", script: `
 				TLS
 				S: * OK [CAPABILITY IMAP4rev1] ready
