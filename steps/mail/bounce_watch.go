@@ -2,6 +2,8 @@ package mail
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 const (
@@ -104,11 +107,25 @@ func (r *returnWatch) look(ctx context.Context) error {
 		return err
 	}
 	reports, err := box.newReports(ctx, r.examined)
-	for uid, report := range reports {
+	r.take(reports)
+	return err
+}
+
+// search looks through all messages of the last days that contain the run's token.
+func (r *returnWatch) search(ctx context.Context) error {
+	reports, err := r.box.reportsAnywhere(ctx)
+	r.take(reports)
+	return err
+}
+
+// take records what these reports say about the message.
+func (r *returnWatch) take(reports map[imap.UID]*message.Report) {
+	for _, uid := range slices.Sorted(maps.Keys(reports)) {
+		report := reports[uid]
 		if aboutOurs(report, r.w.Run(), []*Submission{r.s}) == 0 {
 			continue
 		}
-		box.reports = append(box.reports, uid)
+		r.box.reports = append(r.box.reports, uid)
 		for _, to := range report.Recipients {
 			got := receivedReport{report, to}
 			r.mu.Lock()
@@ -121,7 +138,6 @@ func (r *returnWatch) look(ctx context.Context) error {
 			r.mu.Unlock()
 		}
 	}
-	return err
 }
 
 // failure returns the failure for a bounced message, with the bounce's own reason and leg.

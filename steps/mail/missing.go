@@ -60,6 +60,9 @@ func (r *returnWatch) lookOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
 	err := r.look(ctx)
+	if err == nil && r.found == nil && r.late == nil {
+		err = r.search(ctx)
+	}
 	r.s.returned = r.s.returned || r.found != nil
 	return err
 }
