@@ -15,10 +15,11 @@ import (
 // arrival.
 type Arrival struct {
 	Account *steps.Account
-	sent    *Submission // the message as this run sent it; nil for mail from somebody else
-	Where   string      // for messages: "bob's INBOX at mail.example.org:993"
-	Folder  string      // "INBOX", or the folder with the message
-	At      time.Time   // when it was seen there
+	sent    *Submission   // the message as this run sent it; nil for mail from somebody else
+	Where   string        // for messages: "bob's INBOX at mail.example.org:993"
+	Folder  string        // "INBOX", or the folder with the message
+	At      time.Time     // when it was seen there
+	lag     time.Duration // how long before At it may have been there already
 	Read    func(ctx context.Context) ([]byte, error)
 	box     *mailbox // nil when it was not received over IMAP
 	uid     imap.UID // in folder

@@ -172,7 +172,7 @@ func receiveInFolder(ctx context.Context, w *steps.World, a steps.Args) error {
 		return box.visit(ctx, folder, func() error { return box.remove(ctx, uids) })
 	})
 	steps.State[Session](w).Receive(w, &Arrival{Account: box.account, sent: s, Where: fmt.Sprintf("%s's folder %q at %s", box.account.Name, folder, box.server()),
-		Folder: folder, At: time.Now(), box: box, uid: uids[0], Read: func(ctx context.Context) (raw []byte, err error) {
+		Folder: folder, At: time.Now(), lag: s.lag, box: box, uid: uids[0], Read: func(ctx context.Context) (raw []byte, err error) {
 			err = box.visit(ctx, folder, func() error {
 				raw, err = box.fetchMessage(ctx, uids[0])
 				return err
@@ -218,6 +218,7 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *Submission, folder strin
 		return len(uids) > 0, err
 	})
 	if err == nil {
+		s.lag = lag
 		m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 		m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
 		return uids, nil

@@ -124,7 +124,7 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 // arrival returns s as it was found in the INBOX.
 func (m *mailbox) arrival(s *Submission) *Arrival {
 	uid := m.found[s.Number][0]
-	return &Arrival{Account: m.account, sent: s, Where: m.String(), Folder: "INBOX", At: time.Now(), box: m, uid: uid,
+	return &Arrival{Account: m.account, sent: s, Where: m.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, box: m, uid: uid,
 		key:  fmt.Sprintf("UIDVALIDITY %d, UID %d", m.validity, uid),
 		Read: func(ctx context.Context) ([]byte, error) { return m.fetchMessage(ctx, uid) }}
 }
@@ -188,6 +188,7 @@ func (m *mailbox) await(ctx context.Context, s *Submission, within time.Duration
 	case err != nil:
 		return err
 	}
+	s.lag = lag
 	m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 	m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
 	return nil

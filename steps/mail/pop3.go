@@ -184,7 +184,7 @@ func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 		s.removed = true
 		return p.remove(ctx, ids)
 	})
-	p.mail.Receive(w, &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), key: "UIDL " + ids[0],
+	p.mail.Receive(w, &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, key: "UIDL " + ids[0],
 		Read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, ids[0]) }})
 	return nil
 }
@@ -284,6 +284,7 @@ func (p *pop3Mailbox) await(ctx context.Context, s *Submission, within time.Dura
 		return len(ids) > 0, err
 	})
 	if err == nil {
+		s.lag = lag
 		p.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 		p.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
 		return ids, nil

@@ -147,9 +147,9 @@ func init() {
 		},
 		steps.Definition{
 			Area: "mail", Sentence: `relaying is refused`,
-			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, or " +
-				"requires a login (530, RFC 4954). A refusal for another reason, such as an unknown sender or domain, is UNKNOWN: an open " +
-				"relay also refuses that. For a server with other words write \"it is refused with …\".",
+			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, says that the server takes no mail " +
+				"for that domain, or requires a login (530, RFC 4954). An answer to RCPT that says so only by its code (551, or x.1.2 of RFC 3463) passes, with a note. A refusal for another reason, such as an unknown " +
+				"sender or domain, is UNKNOWN: an open relay also refuses that. For a server with other words write \"it is refused with …\".",
 			Example: `Then relaying is refused`,
 			Func:    isRelayingRefused,
 		},
@@ -437,7 +437,7 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 	case verb != "" && verb != got.verb(), !matches:
 		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s refused %s at %s with %s, wanted %s", t.server, t.what, got.verb(),
 			wording.OneLine(got.Reply.String(), 300), wanted)
-	case status == "" && got.Reply.Code/100 == 4 && (got.Reply.Code != 454 || got.Reply.enhanced() != "4.7.1"):
+	case status == "" && got.Reply.Code/100 == 4 && !got.Reply.wantsLogin() && (got.Reply.Code != 454 || got.Reply.enhanced() != "4.7.1"):
 		return steps.Fail(result.ReasonDeferred, result.BlameSubmission,
 			"%s deferred %s at %s with %s, wanted %s permanently: if that answer is correct, write \"it is refused with %d\"", t.server, t.what, got.verb(),
 			wording.OneLine(got.Reply.String(), 300), wanted, got.Reply.Code)
@@ -445,9 +445,48 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 	return nil
 }
 
-// relayDenial matches what common servers answer when they do not relay. Their codes do not show it: a sender on a
-// blocklist also gets 550 and 5.7.1.
-var relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
+// relayVerdict is how far a refusal says that a server does not relay.
+type relayVerdict int
+
+const (
+	relayUnclear relayVerdict = iota // an open relay may answer the same
+	relayByCode                      // the code says that the recipient's domain is not the server's, its words do not
+	relayDenied                      // its words say so, or it wants a login
+)
+
+// What servers say of a recipient whose domain is not their own. Codes like 550 and 5.7.1 do not show it: a sender on a
+// blocklist gets them too.
+var (
+	relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
+	// foreignDomain matches the refusal to take mail for a domain.
+	foreignDomain = regexp.MustCompile(`(?i)(?:\bnot|\bnever|n['’]t|\bno longer|\bunable to|\bcannot)\s(?:\S+\s){0,3}?(?:accept\w*|handl\w*|host\w*|serv\w+|receiv\w*|tak(?:e|ing))\s(?:\S+\s){0,3}?(?:for|to)\b|` +
+		`\bdomain (?:is )?(?:not|un)[ -]?(?:local|hosted|served|handled|ours|accepted|known here)|\bnot (?:an? |one of )?(?:local|our|my|gateway)\b|\bnon-?local\b|\bnot (?:allowed|permitted|authori[sz]ed) to send to|` +
+		`\bdo(?:es)?(?: not|n['’]t) (?:host|serve|handle)\b`)
+	// notNow matches refusals for a time or for a reason that is not the domain.
+	notNow = regexp.MustCompile(`(?i)\b(?:for|to) (?:now|the moment|this time|\w+ reasons?|policy)\b|try again|full|quota|too (?:large|big|many)`)
+	// lookedUp matches refusals for a domain that DNS does not have, or that cannot be reached: an open relay gives them too.
+	lookedUp = regexp.MustCompile(`(?i)not found|does ?n[o'’]t exist|nonexistent|\bdns\b|resolv|look-?up|\bmx\b|unrout|unreachable|invalid (?:domain|host)|no such (?:domain|host)`)
+	// aboutSender matches refusals of the sender or the client.
+	aboutSender = regexp.MustCompile(`(?i)black-?list|block-?list|\bdns[bw]l\b|\brbl\b|spam|reputation|\bspf\b|\bdmarc\b|\bhelo\b|\bptr\b|reverse|sender|client host|your (?:ip|host|server)`)
+)
+
+// deniesRelay judges a refusal of a stranger's mail to a foreign domain by its words, its code and the point of the
+// dialogue. Only a refusal at RCPT, or later, is about the recipient: a refusal at MAIL comes before the server knows it.
+func (e *replyError) deniesRelay() relayVerdict {
+	words := strings.Join(e.Reply.Lines, " ")
+	_, detail, _ := strings.Cut(e.Reply.enhanced(), ".")
+	switch {
+	case relayDenial.MatchString(words), e.Reply.wantsLogin():
+		return relayDenied
+	case e.verb() != "RCPT" && e.verb() != "DATA" && e.verb() != "message", lookedUp.MatchString(words), aboutSender.MatchString(words), notNow.MatchString(words):
+		return relayUnclear
+	case foreignDomain.MatchString(words):
+		return relayDenied
+	case detail == "1.2", e.Reply.Code == 551: // RFC 3463: bad destination system; RFC 5321: the user is not local
+		return relayByCode
+	}
+	return relayUnclear
+}
 
 // isRelayingRefused runs "relaying is refused".
 func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
@@ -455,10 +494,14 @@ func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
 		return err
 	}
 	t := steps.State[attempts](w).last
-	if reply := t.refusal.Reply; reply.Code != 530 && !relayDenial.MatchString(strings.Join(reply.Lines, " ")) {
+	answer := wording.OneLine(t.refusal.Reply.String(), 300)
+	switch t.refusal.deniesRelay() {
+	case relayByCode:
+		w.Note("by its code alone: " + t.server + " refused the recipient with " + answer + ", which does not mention relaying")
+	case relayUnclear:
 		return steps.Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not mention relaying, and an open relay may answer the same: "+
 			"use a sender and a recipient that the server does not refuse for another reason, or write \"it is refused with …\" if it denies relaying like this",
-			t.server, t.what, t.refusal.verb(), wording.OneLine(reply.String(), 300))
+			t.server, t.what, t.refusal.verb(), answer)
 	}
 	return nil
 }

@@ -171,6 +171,18 @@ func TestAuthInClearIsFound(t *testing.T) {
 		`auth submission: mail\.demo\.test:25 offers AUTH before TLS \(PLAIN\): it must not be offered there`)
 }
 
+func TestAuthWithoutAMechanismPasses(t *testing.T) {
+	bed := scripted(t, map[string]string{"25": `
+		S: 220 mail.demo.test ESMTP
+		C: EHLO
+		S: 250-mail.demo.test
+		S: 250-AUTH
+		S: 250 SIZE 0
+		C: QUIT
+		S: 221 bye`})
+	fixture.Passed(t, bed.Run(t, 5*time.Second, `Then AUTH is not offered before TLS at "mail.demo.test:25"`))
+}
+
 // A wrong password must not be the last thing that the server sees from an address.
 func TestWrongPasswordIsMadeGood(t *testing.T) {
 	bed := fixture.NewMailbed(t, stepstest.MailOptions{})
