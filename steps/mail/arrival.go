@@ -68,3 +68,9 @@ func (a *Arrival) headers(ctx context.Context) (message.Header, error) {
 	a.header, _ = message.Read(raw)
 	return a.header, nil
 }
+
+// received returns the Received fields of a message that was read.
+func (a *Arrival) received() []string {
+	header, _ := message.Read(a.Raw)
+	return header.Values("Received")
+}

@@ -30,7 +30,10 @@ type MailOptions struct {
 	Users  map[string]string // passwords by address, or by the part before the "@"
 	CA     *CA               // signs the certificate; nil means a new one
 
-	WithoutUIDPlus bool // the IMAP server has no UID EXPUNGE (RFC 4315)
+	WithoutUIDPlus bool          // the IMAP server has no UID EXPUNGE (RFC 4315)
+	LoginDelay     time.Duration // POP3 announces LOGIN-DELAY, in whole seconds (RFC 2449 section 6.6)
+	EnforceDelay   bool          // and refuses an earlier login
+	HideDelay      bool          // and does not announce it
 }
 
 // MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
@@ -60,7 +63,9 @@ type MailServer struct {
 	deliveries []Delivery
 	logins     []string
 	timers     []*time.Timer
-	pop3       map[net.Conn]bool // connections of the POP3 server
+	lastPOP3   map[string]time.Time // the last login of each user over POP3
+	pop3       map[net.Conn]bool    // connections of the POP3 server
+	pop3Logins []POP3Login
 }
 
 // Delivery is one message to one recipient, from the server's view.
@@ -279,6 +284,35 @@ func (s *MailServer) noteLogin(from net.Addr, address string, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logins = append(s.logins, host+" "+address+" "+verdict)
+}
+
+// POP3Login is an attempt to log in over POP3 with the right password.
+type POP3Login struct {
+	User    string
+	At      time.Time
+	Refused bool // too soon after the last one
+}
+
+// POP3Logins returns the attempts to log in over POP3, in order.
+func (s *MailServer) POP3Logins() []POP3Login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.pop3Logins)
+}
+
+// permitPOP3 reports whether a user may log in over POP3 now.
+func (s *MailServer) permitPOP3(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, last := time.Now(), time.Time{}
+	for _, l := range s.pop3Logins {
+		if l.User == user && !l.Refused {
+			last = l.At
+		}
+	}
+	refused := s.options.EnforceDelay && now.Sub(last) < s.options.LoginDelay
+	s.pop3Logins = append(s.pop3Logins, POP3Login{user, now, refused})
+	return !refused
 }
 
 // Logins returns the login attempts over SMTP, in order: "127.0.0.1 alice@demo.test refused".
