@@ -354,3 +354,60 @@ func TestABounceWithoutAHostNamesNone(t *testing.T) {
 	check(t, outcome, 4, result.ReasonUnexpected, result.BlameDelivery,
 		`the bounce names no host that refused the message, wanted "mx\.test": 5\.1\.1 \(it has no such mailbox\): mailbox unknown \(reported by g\.test\)`)
 }
+
+// A server that takes mail for an unknown mailbox bounces it. The bounce does not stay with the sender, and where it may
+// come later the run says so.
+func TestBouncesOfUnknownMailboxesAreSweptOrNamed(t *testing.T) {
+	fixture.LeavesNothing(t)
+	const try = `When I try to send a message from "alice" to an unknown mailbox in the domain of "bob" via 587
+		Then it is refused`
+	for name, c := range map[string]struct {
+		after time.Duration
+		read  bool
+		left  int
+		says  string
+	}{
+		"at once":               {0, true, 0, "a bounce of it may come to alice@demo.test, where this run removes it, or the next one that tries the same"},
+		"a second later":        {time.Second, true, 0, "where this run removes it, or the next one"},
+		"where nobody can look": {0, false, 1, "a bounce of it may come to alice@demo.test, whose mailbox no account reads over IMAP, so it stays there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bed := fixture.OpenMailbed(t, stepstest.MailOptions{})
+			returning(t, bed, c.after, plainReports["qmail's text"].report)
+			if err := bed.Break(stepstest.FaultDropMail, stepstest.FaultOpenRelay); err != nil {
+				t.Fatal(err)
+			}
+			if !c.read {
+				bed.Target.Accounts["alice"].IMAP = ""
+			}
+			outcome := bed.Run(t, 10*time.Second, try)
+			if err := outcome.Err(); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("it says %v, want %q", err, c.says)
+			}
+			if outcome.Close != nil {
+				t.Error(outcome.Close)
+			}
+			if !c.read {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if n := bed.Mailbox("alice"); n != c.left {
+				t.Errorf("%d messages left, want %d", n, c.left)
+			}
+		})
+	}
+	t.Run("after the end of the run", func(t *testing.T) {
+		t.Parallel()
+		bed := fixture.OpenMailbed(t, stepstest.MailOptions{})
+		returning(t, bed, 3*time.Second, plainReports["qmail's text"].report)
+		if err := bed.Break(stepstest.FaultDropMail, stepstest.FaultOpenRelay); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			_ = bed.Run(t, 10*time.Second, try)
+		}
+		if n := bed.Mailbox("alice"); n != 0 && len(bed.Deliveries()) == 2 {
+			t.Errorf("%d messages left of the first run", n)
+		}
+	})
+}

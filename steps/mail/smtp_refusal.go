@@ -19,7 +19,8 @@ func init() {
 	const (
 		tries = " The step passes whatever the server answers; the next step judges the answer: \"it is refused …\". It fails when " +
 			"there is no answer to judge: no connection, no TLS where the port requires it, an invalid certificate. " +
-			"An accepted message is removed if its recipient is an account with an IMAP server and a password."
+			"An accepted message is removed if its recipient is an account with an IMAP server and a password. If not, the server may return it to the sender: such a bounce is removed when it comes " +
+			"within two seconds, or by the next run that tries the same."
 		measures = "The same as \"I send a message\", until the refusal."
 	)
 	steps.Register(
@@ -295,6 +296,8 @@ func (c *SMTPClient) try(ctx context.Context, t *attempt, from, to *steps.Accoun
 	switch {
 	case s.sent && to.IMAP != "" && to.Password != "":
 		m.mailbox(c.World, to, 0) // so that the message is removed
+	case s.sent && !t.stranger:
+		c.World.Cleanup("remove the bounce of the message to "+to.Address, func(ctx context.Context) error { return m.sweepReturned(ctx, c.World, s) })
 	case !s.sent:
 		m.Sent = slices.DeleteFunc(m.Sent, func(other *Submission) bool { return other == s })
 	}
@@ -429,7 +432,7 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 		wanted += " with " + status
 	}
 	if t.refusal == nil {
-		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s accepted %s (%s), wanted %s%s", t.server, t.what, t.reply, wanted, t.meaning())
+		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s accepted %s (%s), wanted %s%s", t.server, t.what, t.reply, wanted, t.meaning(w.Target()))
 	}
 	got := t.refusal
 	matches := status == "" || status == strconv.Itoa(got.Reply.Code) || status == got.Reply.enhanced()
@@ -507,7 +510,7 @@ func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
 }
 
 // meaning returns what an unexpected acceptance means.
-func (t *attempt) meaning() string {
+func (t *attempt) meaning(target *steps.Target) string {
 	switch {
 	case t.submission == nil:
 		return ": anybody can log in there"
@@ -520,6 +523,8 @@ func (t *attempt) meaning() string {
 		return ": anybody can send mail in the recipient's own name"
 	case t.anonymous:
 		return ": it accepts mail without a login"
+	case t.submission.To.IMAP == "": // an unknown mailbox, for example
+		return t.submission.bounceMayCome(target)
 	default:
 		return ""
 	}
