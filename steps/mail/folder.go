@@ -227,6 +227,9 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *Submission, folder strin
 		return nil, err
 	}
 	if elsewhere, found := m.locate(ctx, folder); found {
+		if elsewhere.rejects {
+			return nil, watch.explainRefused(ctx, m.refusedInto(elsewhere, s))
+		}
 		return nil, steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
 			m.account.Name, elsewhere.name, m.server(), folder)
 	}
@@ -294,6 +297,8 @@ type listedFolder struct {
 	name string
 	junk bool // filters put spam here
 
+	rejects bool // the server keeps copies of mail here that it refused
+
 	counted  bool   // the server reported the contents
 	messages uint32 // number of messages
 	mark     int64  // changes when a message arrives: UIDVALIDITY and UIDNEXT
@@ -325,7 +330,8 @@ func (m *mailbox) list(ctx context.Context, status *imap.StatusOptions) (folders
 				name = name[strings.LastIndex(name, string(f.Delim))+1:]
 			}
 			listed := listedFolder{name: f.Mailbox,
-				junk: slices.Contains(f.Attrs, imap.MailboxAttrJunk) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
+				rejects: slices.Contains([]string{"rejects", "rejected", "reject", "refused"}, name),
+				junk:    slices.Contains(f.Attrs, imap.MailboxAttrJunk) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
 			if f.Status != nil && f.Status.NumMessages != nil {
 				listed.counted, listed.messages = true, *f.Status.NumMessages
 				listed.mark = int64(f.Status.UIDValidity)<<32 | int64(f.Status.UIDNext)

@@ -115,6 +115,9 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 		if failure := (*steps.Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonNotReceived && failure.Blame == result.BlameDelivery {
 			return watch.explain(ctx, err)
 		}
+		if errors.Is(err, errRefusedInto) {
+			return watch.explainRefused(ctx, err)
+		}
 		return err
 	}
 	m.mail.Receive(w, m.arrival(s))
@@ -207,6 +210,9 @@ func smooth(average, took time.Duration) time.Duration {
 func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Duration) error {
 	if f, found := m.locate(ctx, "INBOX"); found {
 		m.strayed = true
+		if f.rejects {
+			return m.refusedInto(f, s)
+		}
 		why := "a filter filed it there"
 		if f.junk {
 			why = "a filter took it for spam"

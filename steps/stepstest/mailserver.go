@@ -85,6 +85,7 @@ const (
 	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
 	FaultJunk            Fault = "junk"                    // delivered into the folder Junk
 	FaultFile            Fault = "file"                    // delivered into the folder Lists, which is then created
+	FaultRejects         Fault = "rejects"                 // a copy is in the folder Rejects, which is then created; the message is refused
 	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
 	FaultBounce          Fault = "bounce"                  // accepted, then returned to the sender with a report (RFC 3464)
 	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
@@ -325,8 +326,8 @@ func (s *MailServer) Logins() []string {
 // folders are the folders of each user.
 var folders = []string{"INBOX", "Junk"}
 
-// filed are those and the one that FaultFile creates.
-var filed = append(slices.Clone(folders), "Lists")
+// filed are those and the ones that FaultFile and FaultRejects create.
+var filed = append(slices.Clone(folders), "Lists", "Rejects")
 
 // Mailbox returns the number of messages in the folders of a user, or -1 when there is no such user.
 func (s *MailServer) Mailbox(user string) int {
@@ -403,6 +404,10 @@ func (s *MailServer) storeLocked(i int) {
 	}
 	if slices.Contains(s.faults, FaultFile) {
 		folder = "Lists"
+		_ = s.boxes[d.To].Create(folder, nil) // the error means that it exists already
+	}
+	if slices.Contains(s.faults, FaultRejects) {
+		folder = "Rejects"
 		_ = s.boxes[d.To].Create(folder, nil) // the error means that it exists already
 	}
 	if slices.Contains(s.faults, FaultDuplicate) {
