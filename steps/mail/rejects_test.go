@@ -16,7 +16,7 @@ func TestACopyOfRefusedMailIsDeferred(t *testing.T) {
 		text string
 		step int
 	}{
-		"INBOX":  {strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 200ms"), 3},
+		"INBOX": {strings.ReplaceAll(roundTrip, "IMAP within 5s", "IMAP within 200ms"), 3},
 		"folder": {`When I send a message from "alice" to "bob" via 587
 			Then "bob" receives it in the folder "Lists" over IMAP within 200ms`, 1},
 	} {
