@@ -110,8 +110,8 @@ func init() {
 		steps.Definition{
 			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {port}`,
 			Does: "Logs in over SMTP with a wrong password, always the same one, inside TLS. After that many servers delay all clients from the same address: " +
-				"with Dovecot the next login takes 4 seconds, and only a login with the right password ends the delay. So such a login follows when the " +
-				"scenario is over, outside every step's time. Until then other clients from the same address are also delayed. To a " +
+				"Dovecot 2.3 answers wrong passwords, each on a connection of its own, after 2, 6, 10 and 17 seconds, and then a right one after 15 (after a single wrong one 4). " +
+				"Only a login with the right password ends the delay. So such a login follows when the scenario is over, outside every step's time. Until then other clients from the same address are also delayed. To a " +
 				"server on loopback the wrong login comes from 127.0.0.2, and delays nobody. Run it seldom (@every:1h), and exempt this machine's address from services that " +
 				"ban addresses for wrong passwords, such as fail2ban. The step passes whatever the server answers; the next step judges it: " +
 				"\"it is refused at AUTH\".",
