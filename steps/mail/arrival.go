@@ -14,10 +14,11 @@ import (
 // arrival.
 type Arrival struct {
 	Account *steps.Account
-	sent    *Submission // the message as this run sent it; nil for mail from somebody else
-	Where   string      // for messages: "bob's INBOX at mail.example.org:993"
-	Folder  string      // "INBOX", or the folder with the message
-	At      time.Time   // when it was seen there
+	sent    *Submission   // the message as this run sent it; nil for mail from somebody else
+	Where   string        // for messages: "bob's INBOX at mail.example.org:993"
+	Folder  string        // "INBOX", or the folder with the message
+	At      time.Time     // when it was seen there
+	lag     time.Duration // how long before At it may have been there already
 	Read    func(ctx context.Context) ([]byte, error)
 	box     *mailbox       // nil when it was not received over IMAP
 	uid     imapclient.UID // in folder
@@ -65,4 +66,10 @@ func (a *Arrival) headers(ctx context.Context) (message.Header, error) {
 	}
 	a.header, _ = message.Read(raw)
 	return a.header, nil
+}
+
+// received returns the Received fields of a message that was read.
+func (a *Arrival) received() []string {
+	header, _ := message.Read(a.Raw)
+	return header.Values("Received")
 }

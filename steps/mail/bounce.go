@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +20,9 @@ import (
 
 func init() {
 	const (
-		does = " about a message that this scenario sent from the account, recognised by the returned headers, the envelope id, the reference " +
-			"or the queue id (RFC 3464). Reads via port 993, TLS from the first byte. Fails when none comes in time. Removes the report afterwards, and also one that came " +
+		does = " about a message that this scenario sent from the account, recognised by the returned headers, the envelope id, the reference, " +
+			"the queue id or the run's number anywhere in it. Reports are recognised by what they hold: the status part of RFC 3464 in a message of any type, or the text of a server " +
+			"that writes no such part. Reads via port 993, TLS from the first byte. Fails when none comes in time. Removes the report afterwards, and also one that came " +
 			"after the end of an earlier run."
 		measures = "From the start of the step to the arrival of the report. Measures mail_bounce_seconds (from the acceptance of the message) and " +
 			"mail_detection_lag_seconds."
@@ -61,7 +65,7 @@ func init() {
 		},
 		steps.Definition{
 			Area: "mail", Sentence: `the bounce names the host {text}`,
-			Does:    "Fails unless this host caused the last received report: the host that refused the message (Remote-MTA), or else the reporter.",
+			Does:    "Fails unless this host caused the last received report: the host that refused the message (Remote-MTA). If the report names no such host, the reporter itself may have refused it and counts.",
 			Example: `Then the bounce names the host "mx.example.org"`,
 			Func:    bounceNames,
 		},
@@ -95,13 +99,21 @@ func (m *mailbox) sweepReports(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.remove(ctx, uids)
+	reports, err := m.readReports(ctx, uids[max(0, len(uids)-sweptReports):])
+	if err != nil {
+		return err
+	}
+	return m.remove(ctx, slices.Sorted(maps.Keys(reports)))
 }
 
-// searchReports returns the reports of the last two days that return a message with this token.
+// sweptReports is the number of the newest messages about a scenario that one sweep reads.
+const sweptReports = 100
+
+// searchReports returns the messages of the last two days that contain this token: reports that return a message, answers
+// to it, and the message itself.
 func (m *mailbox) searchReports(ctx context.Context, token string) (uids []imapclient.UID, err error) {
 	// TEXT, because Dovecot does not count the header of a returned message as part of BODY.
-	return m.find(ctx, imapclient.Header("Content-Type", "multipart/report"), imapclient.Text(token))
+	return m.find(ctx, imapclient.Text(token))
 }
 
 func receiveReport(actions ...string) func(context.Context, *steps.World, steps.Args) error {
@@ -139,17 +151,15 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within ti
 	start := time.Now()
 	examined := make(map[imapclient.UID]bool)
 	var others []receivedReport // about the same messages, with another action
-	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
-		if err := m.look(ctx); err != nil {
-			return false, err
-		}
-		reports, err := m.newReports(ctx, examined)
-		if err != nil {
-			return false, err
-		}
-		for uid, report := range reports {
+	var strange *receivedReport // about the same recipient, and about no known message
+	take := func(reports map[imapclient.UID]*message.Report) bool {
+		for _, uid := range slices.Sorted(maps.Keys(reports)) {
+			report := reports[uid]
 			number := aboutOurs(report, m.w.Run(), sent)
 			if number == 0 {
+				if got := aboutNothing(report, sent); got != nil {
+					strange = got
+				}
 				continue
 			}
 			m.reports = append(m.reports, uid)
@@ -167,10 +177,17 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within ti
 				}
 				received := steps.State[bounces](m.w)
 				received.received = append(received.received, got)
-				return true, nil
+				return true
 			}
 		}
-		return false, nil
+		return false
+	}
+	lag, err := awaitThere(ctx, within, 5*time.Millisecond, func(ctx context.Context) (bool, error) {
+		if err := m.look(ctx); err != nil {
+			return false, err
+		}
+		reports, err := m.newReports(ctx, examined)
+		return err == nil && take(reports), err
 	})
 	if err == nil {
 		m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
@@ -179,13 +196,28 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within ti
 	if !errors.Is(err, errNotThere) {
 		return err
 	}
+	waited := time.Since(start)
+	if ctx.Err() == nil {
+		again, cancel := context.WithTimeout(ctx, explainLimit)
+		defer cancel()
+		reports, err := m.reportsAnywhere(again)
+		if err != nil {
+			return err
+		}
+		if take(reports) {
+			return nil
+		}
+	}
 	last := sent[len(sent)-1]
 	said := "no report on it came"
-	if len(others) > 0 {
+	switch {
+	case len(others) > 0:
 		said = fmt.Sprintf("the report that came says %s: %s", wording.OneLine(others[0].to.Action, 40), others[0].Reason(others[0].to))
+	case strange != nil:
+		said += fmt.Sprintf("; a report about <%s> came that names no message, so whose message it is about is unknown: %s", wording.OneLine(strange.to.Address, 100), strange.Reason(strange.to))
 	}
 	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s",
-		strings.Join(actions, " or "), m, wording.Seconds(time.Since(start)), last.Server, last.To.Address, last.queued(), said)
+		strings.Join(actions, " or "), m, wording.Seconds(waited), last.Server, last.To.Address, last.queued(), said)
 }
 
 // queued returns the queue id from the server's answer, worded for a message, or an empty string.
@@ -200,16 +232,21 @@ func (s *Submission) queued() string {
 // message.
 const reportLimit = 512 << 10
 
-// newReports reads the new messages that look like reports. Of other people's mail it reads only three header fields.
+// newReports reads the reports among the new messages. Of other people's mail it reads only a few header fields.
 func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bool) (map[imapclient.UID]*message.Report, error) {
-	var fresh, likely []imapclient.UID
+	var fresh []imapclient.UID
+	var likely []imapclient.UID
 	for uid := range m.foreign {
 		if !examined[uid] {
 			fresh = append(fresh, uid)
 		}
 	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	unlikely := 0
 	for _, set := range imapclient.SetsOf(fresh) {
-		messages, err := m.client.Fetch(ctx, set, imapclient.HeaderFields("Content-Type", "Return-Path", "X-Failed-Recipients"))
+		messages, err := m.client.Fetch(ctx, set, imapclient.HeaderFields(message.ReportFields...))
 		if err != nil {
 			return nil, m.failure(ctx, err)
 		}
@@ -219,16 +256,31 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bo
 			}
 			examined[found.UID] = true
 			header, _ := message.Read(found.Body)
-			if strings.Contains(strings.ToLower(header.Line("Content-Type")), "report") || header.Line("X-Failed-Recipients") != "" || header.Line("Return-Path") == "<>" {
+			if message.MayBeReport(header) {
 				likely = append(likely, found.UID)
+			} else {
+				unlikely++
 			}
 		}
 	}
-	if len(likely) == 0 {
-		return nil, nil
+	if unlikely > 0 { // a report may look like any other message, but it returns something of ours
+		about, err := m.searchReports(ctx, m.w.Run())
+		if err != nil {
+			return nil, err
+		}
+		for _, uid := range about {
+			if slices.Contains(fresh, uid) && !slices.Contains(likely, uid) {
+				likely = append(likely, uid)
+			}
+		}
 	}
+	return m.readReports(ctx, likely)
+}
+
+// readReports reads those of these messages that are reports.
+func (m *mailbox) readReports(ctx context.Context, uids []imapclient.UID) (map[imapclient.UID]*message.Report, error) {
 	reports := make(map[imapclient.UID]*message.Report)
-	for _, set := range imapclient.SetsOf(likely) {
+	for _, set := range imapclient.SetsOf(uids) {
 		messages, err := m.client.Fetch(ctx, set, imapclient.Beginning(reportLimit))
 		if err != nil {
 			return nil, m.failure(ctx, err)
@@ -240,6 +292,17 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bo
 		}
 	}
 	return reports, nil
+}
+
+// reportsAnywhere reads the reports among all messages of the last days that contain the run's token, whether the server
+// announced them or not. It comes before a step says that there is none.
+func (m *mailbox) reportsAnywhere(ctx context.Context) (map[imapclient.UID]*message.Report, error) {
+	uids, err := m.searchReports(ctx, m.w.Run())
+	if err != nil {
+		return nil, err
+	}
+	uids = slices.DeleteFunc(uids, func(uid imapclient.UID) bool { return slices.Contains(m.reports, uid) })
+	return m.readReports(ctx, uids[max(0, len(uids)-sweptReports):])
 }
 
 // lastReport returns the report that later steps call "the bounce".
@@ -258,7 +321,7 @@ func bounceSays(_ context.Context, w *steps.World, a steps.Args) error {
 	}
 	want := strings.ToLower(a.Text(0))
 	if message.StatusCode.FindString(want) == want && want != "" { // a status: 5.1.1 is not 5.1.10
-		if r.to.Status == want {
+		if r.to.Status == want || r.to.Stated == want || slices.Contains(message.StatusCode.FindAllString(r.to.Diagnostic, -1), want) {
 			return nil
 		}
 	} else if strings.Contains(strings.ToLower(r.to.Diagnostic), want) || strings.Contains(strings.ToLower(strings.Join(strings.Fields(r.Text), " ")), want) {
@@ -272,20 +335,23 @@ func bounceNames(_ context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	host := r.to.Remote
-	if host == "" {
-		host = r.Reporter
+	host, _, _ := strings.Cut(r.to.Remote, " ") // some servers write the address after it
+	reporter, _, _ := strings.Cut(r.Reporter, " ")
+	named := func(host string) bool {
+		return host != "" && strings.EqualFold(strings.TrimSuffix(host, "."), a.Text(0))
 	}
-	host, _, _ = strings.Cut(host, " ") // some servers write the address after it
-	if strings.EqualFold(strings.TrimSuffix(host, "."), a.Text(0)) {
+	switch {
+	case named(host), host == "" && named(reporter):
 		return nil
+	case host == "":
+		return steps.Fail(result.ReasonUnexpected, r.blame(), "the bounce names no host that refused the message, wanted %q: %s", a.Text(0), r.Reason(r.to))
 	}
 	return steps.Fail(result.ReasonUnexpected, r.blame(), "the bounce was caused by %q, wanted %q: %s", wording.OneLine(host, 100), a.Text(0), r.Reason(r.to))
 }
 
 // aboutOurs returns the number of the run's message that the report is about, or 0 if it is about another message. It
 // checks the returned header first. A report without one is identified by the envelope id, by the message that it
-// references, or by the queue id in the server's reply.
+// references, by the queue id in the server's reply, or by the run's token anywhere in it.
 func aboutOurs(r *message.Report, run string, sent []*Submission) int {
 	if run == "" {
 		return 0
@@ -301,5 +367,41 @@ func aboutOurs(r *message.Report, run string, sent []*Submission) int {
 			return s.Number
 		}
 	}
-	return 0
+	if !r.Quotes(run) || r.Original.Line(headerRun) != "" {
+		return 0
+	}
+	numbered := false // whether it quotes the number of a message
+	for _, m := range regexp.MustCompile(regexp.QuoteMeta(run)+`\.(\d{1,9})\b`).FindAllStringSubmatch(r.Content(), -1) {
+		numbered = true
+		for _, s := range sent {
+			if strconv.Itoa(s.Number) == m[1] {
+				return s.Number
+			}
+		}
+	}
+	if numbered || len(sent) == 0 {
+		return 0
+	}
+	for _, s := range sent {
+		if s.To != nil && slices.ContainsFunc(r.Recipients, func(to message.Recipient) bool { return strings.EqualFold(to.Address, s.To.Address) }) {
+			return s.Number
+		}
+	}
+	return sent[len(sent)-1].Number
+}
+
+// aboutNothing returns the outcome for the recipient of one of the sent messages in a report that names no message: not
+// all servers return one. It may be about a message of somebody else.
+func aboutNothing(r *message.Report, sent []*Submission) *receivedReport {
+	if r.Original != nil || strings.TrimSpace(r.References) != "" || r.EnvelopeID != "" || r.QueueID != "" {
+		return nil
+	}
+	for _, to := range r.Recipients {
+		for _, s := range sent {
+			if to.Address != "" && strings.EqualFold(to.Address, s.To.Address) {
+				return &receivedReport{r, to}
+			}
+		}
+	}
+	return nil
 }

@@ -2,12 +2,16 @@ package mail
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
+	"github.com/stepwatch/stepwatch/steps/message"
 )
 
 const (
@@ -101,11 +105,25 @@ func (r *returnWatch) look(ctx context.Context) error {
 		return err
 	}
 	reports, err := box.newReports(ctx, r.examined)
-	for uid, report := range reports {
+	r.take(reports)
+	return err
+}
+
+// search looks through all messages of the last days that contain the run's token.
+func (r *returnWatch) search(ctx context.Context) error {
+	reports, err := r.box.reportsAnywhere(ctx)
+	r.take(reports)
+	return err
+}
+
+// take records what these reports say about the message.
+func (r *returnWatch) take(reports map[imapclient.UID]*message.Report) {
+	for _, uid := range slices.Sorted(maps.Keys(reports)) {
+		report := reports[uid]
 		if aboutOurs(report, r.w.Run(), []*Submission{r.s}) == 0 {
 			continue
 		}
-		box.reports = append(box.reports, uid)
+		r.box.reports = append(r.box.reports, uid)
 		for _, to := range report.Recipients {
 			got := receivedReport{report, to}
 			r.mu.Lock()
@@ -118,11 +136,51 @@ func (r *returnWatch) look(ctx context.Context) error {
 			r.mu.Unlock()
 		}
 	}
-	return err
 }
 
 // failure returns the failure for a bounced message, with the bounce's own reason and leg.
 func (r receivedReport) failure(s *Submission) error {
 	return steps.Fail(result.ReasonNotReceived, r.blame(), "the message to %s came back to %s: %s; %s had accepted it%s",
 		s.To.Address, s.from.Address, r.Reason(r.to), s.Server, s.queued())
+}
+
+// sweepReturned removes the bounce of a message that a server accepted for an address without a mailbox that stepwatch
+// reads, and bounces of earlier runs. A server that does not refuse such mail bounces it, usually at once; a bounce that
+// comes after lastLook is left to the next run that tries the same.
+func (m *Session) sweepReturned(ctx context.Context, w *steps.World, s *Submission) error {
+	reader := readerOf(w.Target(), s.from)
+	if s.returned || reader == nil { // a step has received the bounce and removes it, or the failure named the mailbox
+		return nil
+	}
+	box := &mailbox{w: w, mail: m, account: reader, host: reader.IMAP, port: steps.PortIMAPS}
+	defer box.close()
+	ctx, cancel := context.WithTimeout(ctx, reopenLimit+lastLook)
+	defer cancel()
+	err := box.open(ctx)
+	for err == nil && !s.returned {
+		var reports map[imapclient.UID]*message.Report
+		reports, err = box.reportsAnywhere(ctx)
+		for _, report := range reports {
+			s.returned = s.returned || aboutOurs(report, w.Run(), []*Submission{s}) != 0
+		}
+		if time.Since(s.Accepted) > lastLook || !s.returned && steps.Pause(ctx, returnGap/2) != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = box.sweepReports(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("a bounce of the message to %s may stay in the mailbox of %s until a later run removes it: %w", s.To.Address, reader.Name, err)
+	}
+	box.logout(ctx)
+	return nil
+}
+
+// bounceMayCome names the mailbox to which a bounce of an accepted message may come, for a failure.
+func (s *Submission) bounceMayCome(t *steps.Target) string {
+	if readerOf(t, s.from) == nil {
+		return ": a bounce of it may come to " + s.from.Address + ", whose mailbox no account reads over IMAP, so it stays there"
+	}
+	return ": a bounce of it may come to " + s.from.Address + ", where this run removes it, or the next one that tries the same"
 }

@@ -187,7 +187,7 @@ func receiveInFolder(ctx context.Context, w *steps.World, a steps.Args) error {
 		return box.visit(ctx, folder, func() error { return box.remove(ctx, uids) })
 	})
 	steps.State[Session](w).Receive(w, &Arrival{Account: box.account, sent: s, Where: box.folder(folder),
-		Folder: folder, At: time.Now(), box: box, uid: uids[0], Read: func(ctx context.Context) (raw []byte, err error) {
+		Folder: folder, At: time.Now(), lag: s.lag, box: box, uid: uids[0], Read: func(ctx context.Context) (raw []byte, err error) {
 			err = box.visit(ctx, folder, func() error {
 				raw, err = box.fetchMessage(ctx, uids[0])
 				return err
@@ -245,6 +245,7 @@ func (m *mailbox) awaitInFolder(ctx context.Context, s *Submission, folder strin
 		return len(uids) > 0, err
 	})
 	if err == nil {
+		s.lag = lag
 		m.measureDelivery(s, lag)
 		return uids, name, nil
 	}
@@ -271,6 +272,9 @@ func (m *mailbox) notInFolder(ctx context.Context, s *Submission, folder string,
 		})
 	case seen.found:
 		m.strayed = true
+		if seen.folder.rejects {
+			return watch.explainRefused(ctx, m.refusedInto(seen.folder, s))
+		}
 		return steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s's folder %q at %s, wanted in %q: no filter filed it there",
 			m.account.Name, seen.folder.name, m.server(), folder)
 	}
@@ -310,6 +314,8 @@ type listedFolder struct {
 	name string
 	junk bool // filters put spam here
 
+	rejects bool // the server keeps copies of mail here that it refused
+
 	counted  bool   // the server reported the contents
 	messages uint32 // number of messages
 	mark     int64  // changes when a message arrives: UIDVALIDITY and UIDNEXT
@@ -330,7 +336,9 @@ func (m *mailbox) list(ctx context.Context, counted bool) (folders []listedFolde
 		if f.Delimiter != "" {
 			name = name[strings.LastIndex(name, f.Delimiter)+1:]
 		}
-		listed := listedFolder{name: f.Name, junk: f.Has(`\junk`) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
+		listed := listedFolder{name: f.Name,
+			rejects: slices.Contains([]string{"rejects", "rejected", "reject", "refused"}, name),
+			junk:    f.Has(`\junk`) || slices.Contains([]string{"junk", "spam", "junk e-mail", "junk email"}, name)}
 		if f.Contents != nil {
 			listed.counted, listed.messages = true, f.Contents.Messages
 			listed.mark = int64(f.Contents.UIDValidity)<<32 | int64(f.Contents.UIDNext)

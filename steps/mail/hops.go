@@ -23,14 +23,16 @@ func init() {
 		steps.Definition{
 			Area: "mail", Sentence: `every hop used TLS`,
 			Does: "Fails unless each Received header of the last received message shows TLS. A hop inside one machine does not need TLS: a hop through a socket " +
-				"or a pipe, or to a filter on the same machine. A header that is unreadable or does not say also fails the step.",
+				"or a pipe, or to a filter on the same machine. A header that is unreadable or does not say also fails the step. " +
+				"Of the hop that stepwatch itself made it knows whether it used TLS, whatever the header says.",
 			Example: `And every hop used TLS`,
 			Func:    everyHopUsedTLS,
 		},
 		steps.Definition{
 			Area: "mail", Sentence: `no hop took longer than {duration}`,
 			Does: "Fails when the last received message spent longer than this on one leg of its way: submission, the queue of the server that accepted it, each " +
-				"later host, and from the last host to the mailbox." + times + " Headers have whole seconds, so a leg only counts as too long when that is certain.",
+				"later host, and from the last host to the mailbox." + times + " Headers have whole seconds, so a leg only counts as too long when that is certain. What may be " +
+				"stepwatch's own lag in noticing the message, such as where POP3 allows few logins, never counts.",
 			Example: `And no hop took longer than 10s`,
 			Func:    legsWithin(anyLeg),
 		},
@@ -68,6 +70,8 @@ type way struct {
 	unreadable []string
 	legs       []leg
 	skews      []skew
+	own        int  // the index in hops of the hop that stepwatch itself made, or -1 if it made none or it is unknown
+	ownTLS     bool // whether that one used TLS
 }
 
 // leg is a part of the way: the time that the message spent in one place.
@@ -79,6 +83,7 @@ type leg struct {
 	took  time.Duration
 	least time.Duration // the certain minimum: headers have whole seconds, and clocks differ
 	most  time.Duration
+	ours  time.Duration // of took, what may be our own lag in noticing the message: never held against the target
 }
 
 // skew is the minimum by which a host's clock is ahead of ours. A host whose clock agrees with ours has none.
@@ -102,8 +107,10 @@ const clockNoise = 50 * time.Millisecond
 // The times of acceptance and of detection are of our own clock. The first host's clock is compared with ours by its
 // stamp of the acceptance, every other clock by the order of events, since no message arrives before it was sent. A
 // stamp that breaks the order shows the skew of a clock, and never becomes a negative time.
-func newWay(s *Submission, received []string, at time.Time) *way {
-	w := &way{}
+//
+// lag is how long before at the message may have been there already.
+func newWay(s *Submission, received []string, at time.Time, lag time.Duration) *way {
+	w := &way{own: -1}
 	w.hops, w.unreadable = message.ReadReceived(received)
 	first := 0 // the hop to the server that accepted it from us
 	var reached []moment
@@ -112,7 +119,10 @@ func newWay(s *Submission, received []string, at time.Time) *way {
 	if s != nil {
 		first = max(0, slices.IndexFunc(w.hops, func(h message.Hop) bool { return h.ID != "" && h.ID == s.Reply.QueueID() }))
 		start = s.Accepted.Add(-s.Took)
-		w.legs = append(w.legs, leg{"submission", "submission", s.Server, result.BlameSubmission, s.Took, s.Took, s.Took})
+		if first < len(w.hops) && (w.hops[first].ID != "" && w.hops[first].ID == s.Reply.QueueID() || len(w.unreadable) == 0) {
+			w.own, w.ownTLS = first, s.secure
+		}
+		w.legs = append(w.legs, leg{"submission", "submission", s.Server, result.BlameSubmission, s.Took, s.Took, s.Took, 0})
 		reached = append(reached, exactly(s.Accepted))
 	}
 	hops := w.hops[min(first, len(w.hops)):]
@@ -150,7 +160,15 @@ func newWay(s *Submission, received []string, at time.Time) *way {
 		}
 		reached = append(reached, m)
 	}
-	w.measure(hops, append(reached, exactly(at)), s)
+	seen := moment{at.Add(-lag), at, at}
+	if len(reached) > 0 { // not before it was there
+		last := reached[len(reached)-1]
+		seen.earliest = earlier(later(seen.earliest, last.earliest), at)
+	}
+	w.measure(hops, append(reached, seen), s)
+	if len(w.legs) > 0 {
+		w.legs[len(w.legs)-1].ours = max(0, at.Sub(seen.earliest))
+	}
 	return w
 }
 
@@ -274,6 +292,9 @@ func (w *way) String() string {
 	parts := make([]string, len(w.legs))
 	for i, l := range w.legs {
 		parts[i] = l.name + " " + l.time()
+		if l.ours >= time.Second {
+			parts[i] += " (up to " + wording.Delay(l.ours) + " of it our own lag)"
+		}
 	}
 	text := strings.Join(parts, " → ")
 	for _, s := range w.skews {
@@ -306,7 +327,7 @@ func (l leg) time() string {
 
 // exceeds reports whether the leg certainly took longer than limit, although headers have whole seconds.
 func (l leg) exceeds(limit time.Duration) bool {
-	return l.least > limit || l.took-time.Second > limit
+	return l.least > limit || l.took-l.ours-time.Second > limit
 }
 
 // route names the hosts in order.
@@ -359,7 +380,7 @@ func (a *Arrival) travelled(ctx context.Context) (*way, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.way = newWay(a.sent, header.Values("Received"), a.At)
+		a.way = newWay(a.sent, header.Values("Received"), a.At, a.lag)
 	}
 	return a.way, nil
 }
@@ -395,6 +416,10 @@ func everyHopUsedTLS(ctx context.Context, w *steps.World, _ steps.Args) error {
 		}
 		which := fmt.Sprintf("hop %d of %d, from %s to %s", i+1, len(way.hops), wording.OneLine(cmp.Or(h.From, "?"), 100), wording.OneLine(cmp.Or(h.By, "?"), 100))
 		switch {
+		case i == way.own && way.ownTLS: // whatever the server writes: the message left us inside TLS
+			if h.TLS != message.TLSYes && !h.Inside() {
+				w.Note(fmt.Sprintf("%s, used TLS, although its Received header says %q: stepwatch itself sent it there", which, wording.OneLine(h.Protocol, 50)))
+			}
 		case h.Inside() || h.TLS == message.TLSYes:
 		case h.TLS == message.TLSNo:
 			return steps.Fail(result.ReasonTLS, blame, "%s, was not encrypted (with %s): make TLS mandatory there", which, wording.OneLine(h.Protocol, 50))

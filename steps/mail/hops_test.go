@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func TestWay(t *testing.T) {
 			for _, r := range c.received {
 				top = append([]string{r}, top...)
 			}
-			w := newWay(s, top, accepted.Add(c.seen))
+			w := newWay(s, top, accepted.Add(c.seen), 0)
 			skews := ""
 			for _, k := range w.skews {
 				skews += fmt.Sprintf(", %s %s", k.label, k.ahead)
@@ -218,7 +219,7 @@ func FuzzWay(f *testing.F) {
 			ahead := time.Duration(int8(stamps[i])) * time.Second
 			top = append([]string{fmt.Sprintf("from a by host%d.example.test with ESMTPS id %d; %s", stamps[i+1]%4, i, stamp(ahead))}, top...)
 		}
-		w := newWay(s, top, accepted.Add(time.Duration(seen)*time.Millisecond))
+		w := newWay(s, top, accepted.Add(time.Duration(seen)*time.Millisecond), time.Duration(seen)*time.Millisecond/3)
 		var sum time.Duration
 		for _, l := range w.legs {
 			if l.took < 0 || l.least < 0 || l.least > l.took || l.took > l.most {
@@ -230,4 +231,60 @@ func FuzzWay(f *testing.F) {
 			t.Errorf("the legs are %s together, the way took %s: %q", sum, want, top)
 		}
 	})
+}
+
+// Where a server allows few looks, most of the last leg may be stepwatch's own lag. It never counts against a limit, and
+// what is certain still does.
+func TestOwnLagIsNotHeldAgainstTheTarget(t *testing.T) {
+	for _, c := range []struct {
+		stored, seen, lag, limit time.Duration
+		headers                  int
+		exceeds                  bool
+	}{
+		{stored: 0, seen: 10400 * time.Millisecond, lag: 10 * time.Second, limit: 8 * time.Second, headers: 1},
+		{stored: 0, seen: 10400 * time.Millisecond, lag: 10 * time.Second, limit: 8 * time.Second, headers: 2},
+		{stored: 7 * time.Second, seen: 10400 * time.Millisecond, lag: 10 * time.Second, limit: 8 * time.Second, headers: 2},
+		{stored: 0, seen: 61 * time.Second, lag: 60 * time.Second, limit: 2 * time.Second, headers: 1},
+		{stored: 0, seen: 10400 * time.Millisecond, lag: 10 * time.Millisecond, limit: 8 * time.Second, headers: 1, exceeds: true},
+		{stored: 0, seen: 20400 * time.Millisecond, lag: 10 * time.Second, limit: 8 * time.Second, headers: 1, exceeds: true},
+		{stored: 15 * time.Second, seen: 20400 * time.Millisecond, lag: 10 * time.Second, limit: 8 * time.Second, headers: 2, exceeds: true}, // in the queue
+	} {
+		received := []string{toMail, onMail + stamp(c.stored)}[:c.headers]
+		slices.Reverse(received)
+		s := &Submission{Server: "mail.example.test:587", Accepted: accepted, Took: 12 * time.Millisecond, Reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as 4jWnKx59XYz1VF5k"}}}
+		w := newWay(s, received, accepted.Add(c.seen), c.lag)
+		if got := slices.ContainsFunc(w.legs, func(l leg) bool { return l.exceeds(c.limit) }); got != c.exceeds {
+			t.Errorf("stored after %s, seen after %s with a lag of %s: %s: exceeds %s: %v", c.stored, c.seen, c.lag, w, c.limit, got)
+		}
+	}
+}
+
+// The hop that stepwatch itself made needs no Received header to say whether it used TLS.
+func TestOurOwnHopIsKnown(t *testing.T) {
+	const plain = "from client.example.org (client.example.org [192.0.2.1]) by mail.example.test with SMTP id 4jWnKx59XYz1VF5k; Sat, 21 Nov 2026 09:42:13 +0000"
+	for _, c := range []struct {
+		name, first, next string
+		secure            bool
+		want              string
+	}{
+		{"SMTP over TLS", plain, "", true, ""},
+		{"nothing about the protocol", strings.Replace(plain, "with SMTP", "with Mailgateway", 1), "", true, ""},
+		{"without an id", strings.Replace(plain, "id 4jWnKx59XYz1VF5k", "", 1), "", true, ""},
+		{"in clear", plain, "", false, `hop 1 of 1, from client.example.org to mail.example.test, was not encrypted (with SMTP): make TLS mandatory there`},
+		{"the next hop", plain, strings.Replace(toMX2, "ESMTPS", "SMTP", 1) + stamp(time.Second), true, `hop 2 of 2, from mail.example.test to mx2.example.test, was not encrypted (with SMTP): make TLS mandatory there`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			header := "Received: " + c.first + "\r\n\r\n"
+			if c.next != "" {
+				header = "Received: " + c.next + "\r\n" + header
+			}
+			w := steps.NewWorld(&steps.Target{}, nil, "run", "test")
+			s := &Submission{Server: "mail.example.test:587", Accepted: accepted, secure: c.secure, Reply: Reply{Code: 250, Lines: []string{"2.0.0 Ok: queued as 4jWnKx59XYz1VF5k"}}}
+			steps.State[Session](w).Arrivals = []*Arrival{{sent: s, At: accepted, Raw: []byte(header)}}
+			err := everyHopUsedTLS(t.Context(), w, steps.Args{})
+			if got := fmt.Sprint(err); got != c.want && (err != nil || c.want != "") && !strings.HasPrefix(got, c.want) || err == nil != (c.want == "") {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
 }

@@ -122,7 +122,7 @@ func (m *mailbox) receive(ctx context.Context, within time.Duration) error {
 // arrival returns s as it was found in the INBOX.
 func (m *mailbox) arrival(s *Submission) *Arrival {
 	uid := m.found[s.Number][0]
-	return &Arrival{Account: m.account, sent: s, Where: m.String(), Folder: "INBOX", At: time.Now(), box: m, uid: uid,
+	return &Arrival{Account: m.account, sent: s, Where: m.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, box: m, uid: uid,
 		key:  fmt.Sprintf("UIDVALIDITY %d, UID %d", m.validity, uid),
 		Read: func(ctx context.Context) ([]byte, error) { return m.fetchMessage(ctx, uid) }}
 }
@@ -194,6 +194,7 @@ func (m *mailbox) await(ctx context.Context, s *Submission, within time.Duration
 
 // measureDelivery measures how long the message took that was found just now, and the error of that.
 func (m *mailbox) measureDelivery(s *Submission, lag time.Duration) {
+	s.lag = lag
 	m.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 	m.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
 }
@@ -215,6 +216,9 @@ func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Du
 		return m.overlooked(ctx, s, seen, waited, "NOOP", func(ctx context.Context) bool { return m.look(ctx) == nil && len(m.found[s.Number]) > 0 })
 	case seen.found:
 		m.strayed = true
+		if seen.folder.rejects {
+			return watch.explainRefused(ctx, m.refusedInto(seen.folder, s))
+		}
 		why := "a filter filed it there"
 		if seen.folder.junk {
 			why = "a filter took it for spam"

@@ -144,6 +144,19 @@ func ReceivedLetter(ctx context.Context, w *steps.World) (*Letter, error) {
 	return &Letter{Arrival: a, Fields: fields, Body: body, Side: ReceivingSideOf(a.Account, fields)}, nil
 }
 
+// EnvelopeSender returns the sender in the envelope, which is empty for a report (RFC 5321 section 4.5.5): from Return-Path,
+// which the final server adds, or for a message that this run sent as it was sent. known is false if neither shows it.
+func (l *Letter) EnvelopeSender() (sender string, known bool) {
+	if paths := l.Fields.Values("Return-Path"); len(paths) > 0 {
+		return strings.Trim(paths[0], "<> "), true
+	}
+	if l.sent == nil {
+		return "", false
+	}
+	sender, err := Address(l.sent.from)
+	return sender, err == nil
+}
+
 // Sender names the sending server, for failures of the sending side.
 func (l *Letter) Sender() string {
 	if l.sent != nil {

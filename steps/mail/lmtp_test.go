@@ -25,9 +25,13 @@ func TestLMTP(t *testing.T) {
 		C: QUIT
 		S: 221 bye`, "2400": dialogue + `S: 452 4.2.2 Quota exceeded
 		C: QUIT
+		S: 221 bye`, "2401": dialogue + `S: 430 Authentication required
+		C: QUIT
 		S: 221 bye`})
 	fixture.Passed(t, bed.Run(t, 5*time.Second, step+"\"mail.demo.test:24\"\nThen it is accepted within 5s"))
 	fixture.FailedAs(t, bed.Run(t, 5*time.Second, step+`"mail.demo.test:2400"`),
 		`deferred delivery: mail\.demo\.test:2400 deferred RCPT TO:<carol@demo\.test>: 452 4\.2\.2 Quota exceeded .*`)
+	fixture.FailedAs(t, bed.Run(t, 5*time.Second, step+`"mail.demo.test:2401"`),
+		`auth delivery: mail\.demo\.test:2401 refused RCPT TO:<carol@demo\.test>: 430 Authentication required \(it wants a login, .*`)
 	fixture.FailedAs(t, bed.Run(t, 5*time.Second, step+`"/nowhere/lmtp"`), `\w+ delivery: connect to /nowhere/lmtp: .*no such file or directory`)
 }

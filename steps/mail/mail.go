@@ -128,6 +128,8 @@ type Submission struct {
 	padded   bool          // and made longer afterwards
 	Reply    Reply         // the server's answer to the message
 	stored   bool          // acceptance means delivery, as in LMTP (RFC 2033 section 4.2)
+	secure   bool          // over TLS
+	lag      time.Duration // how long it may have been in the mailbox before it was seen there
 	returned bool          // a bounce says that it was not delivered
 	removed  bool          // a recipient has removed it by another way than the INBOX
 }

@@ -47,6 +47,36 @@ func (r *returnWatch) explain(ctx context.Context, missing error) error {
 	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s%s: ask the operator of %s", missing, s.from.Address, also, s.Server)
 }
 
+// refusedInto returns the failure for a message of which only a copy in a folder for refused mail is there. Servers that
+// keep such copies refuse for the time being (4xx), so the sending server still has the message.
+func (m *mailbox) refusedInto(f listedFolder, s *Submission) error {
+	return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "no message in %s: the receiving server refused the message and keeps a copy in the folder %q; the sending server may still try again: it was sent from %s and accepted by %s%s",
+		m, f.name, s.from.Address, s.Server, s.queued())
+}
+
+// explainRefused returns the failure for a refused message of which there is a copy: the bounce or the delay notice where
+// there is one, or otherwise what the sending server's own log and queue say. It ends the watch, which may be nil.
+func (r *returnWatch) explainRefused(ctx context.Context, refused error) error {
+	if r == nil {
+		return refused
+	}
+	r.end()
+	unknown := r.lookOnce(ctx)
+	switch {
+	case r.found != nil:
+		return r.found
+	case r.late != nil:
+		return steps.Fail(result.ReasonDeferred, r.late.blame(), "%w; it waits in the queue of %s: %s", refused, wording.OneLine(r.late.Reporter, 100), r.late.Reason(r.late.to))
+	}
+	if t := r.s.trace(ctx, r.w); t.said != "" {
+		return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "%w; %s", refused, t.said)
+	}
+	if unknown != nil {
+		return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "%w; whether it came back is unknown: %w", refused, unknown)
+	}
+	return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "%w; nothing came back to %s", refused, r.s.from.Address)
+}
+
 // lookOnce looks a last time into the sender's mailbox. The error says why it could not.
 func (r *returnWatch) lookOnce(ctx context.Context) error {
 	switch {
@@ -60,6 +90,9 @@ func (r *returnWatch) lookOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
 	err := r.look(ctx)
+	if err == nil && r.found == nil && r.late == nil {
+		err = r.search(ctx)
+	}
 	r.s.returned = r.s.returned || r.found != nil
 	return err
 }

@@ -17,9 +17,10 @@ import (
 func init() {
 	const (
 		does = "Waits until POP3 (RFC 1939) returns the last message sent to this account. A session sees only the messages that existed when it began, so the step logs in " +
-			"again for each look, at most four times a second, and less often if the server requires it (LOGIN-DELAY). Fails when the message is not there in time and when the mailbox cannot be read. " +
+			"again for each look, at most four times a second. Where the server demands a pause between logins (LOGIN-DELAY, RFC 2449) each login is planned: none before the step, one a few seconds " +
+			"after the message was sent, and the next after the pause, even if that is after the duration; a message that was there in time passes. When the server allows no login until the run ends the step is UNKNOWN. Fails when the message is not there in time and when the mailbox cannot be read. " +
 			"The message is removed afterwards, and so are messages of earlier runs among the newest twenty."
-		measures = "From the start of the step until a session has the message. The first session is before the scenario's first step, outside this duration, in the phases mailbox_dns, mailbox_connect, " +
+		measures = "From the start of the step until a session has the message. The first session is before the scenario's first step (without a login where the server demands a pause), outside this duration, in the phases mailbox_dns, mailbox_connect, " +
 			"mailbox_tls, mailbox_greeting, mailbox_stls and mailbox_login. Measures mail_detection_lag_seconds and mail_delivery_seconds."
 	)
 	steps.Register(
@@ -58,7 +59,11 @@ type pop3Mailbox struct {
 	opening  steps.Report
 	ready    bool
 	known    map[string]bool // unique ids of messages that are not awaited
-	delay    time.Duration   // between two logins, as the server requires
+	delay    time.Duration   // between two logins, as the server announces it
+	sparse   bool            // the server allows few logins, so none is spent before the step that waits
+	examined int             // messages whose header was read
+	skipped  int             // older messages that were not examined
+	taken    map[int]*taken  // messages that were read and removed when they were found, by their number
 	sweepErr error
 }
 
@@ -115,10 +120,17 @@ func (p *pop3Mailbox) prepare(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p.w.TakeReport() // the phases that follow are kept for the step that waits
-	p.err = p.session(ctx, func(c *pop3Client) (err error) {
-		if p.delay, err = c.loginDelay(); err != nil {
+	p.err = p.sessionUnless(ctx, func(c *pop3Client) (bool, error) {
+		var err error
+		p.delay, err = c.loginDelay()
+		p.delay = max(p.delay, time.Duration(pop3Pauses.mark(p.loginKey())))
+		p.sparse = p.delay > 0
+		return p.sparse, err
+	}, func(c *pop3Client) (err error) {
+		if p.delay, err = c.loginDelay(); err != nil { // some servers announce it only now
 			return err
 		}
+		p.sparse = p.delay > 0
 		list, err := c.list()
 		if err != nil {
 			return err
@@ -130,6 +142,9 @@ func (p *pop3Mailbox) prepare(ctx context.Context) {
 		p.sweepErr = p.sweep(c, list[max(0, len(list)-pop3Sweep):])
 		return nil
 	})
+	if errors.Is(p.err, errTooSoon) { // what a server demands is no failure
+		p.sparse, p.err = true, nil
+	}
 	p.ready = p.err == nil
 	if p.err != nil {
 		p.log.Attach(p.w, "pop3 transcript")
@@ -175,18 +190,43 @@ func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 	case !p.ready:
 		return steps.Fail(result.ReasonInternal, result.BlameMonitor, "the POP3 mailbox of %q was not read before the first step", p.account.Name)
 	}
-	ids, err := p.await(ctx, s, within)
+	if t := p.taken[s.Number]; t != nil { // an earlier step found it here
+		p.mail.Receive(w, p.arrival(s, t))
+		return nil
+	}
+	wait := p.await
+	if p.sparse {
+		wait = p.awaitSparsely
+	}
+	ids, err := wait(ctx, s, within)
 	if err != nil {
 		p.log.Attach(w, "pop3 transcript")
 		return err
 	}
-	w.Cleanup("remove the test mail of "+p.account.Name, func(ctx context.Context) error {
-		s.removed = true
-		return p.remove(ctx, ids)
-	})
-	p.mail.Receive(w, &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), key: "UIDL " + ids[0],
-		Read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, ids[0]) }})
+	t := p.taken[s.Number]
+	if t == nil {
+		t = &taken{id: ids[0]}
+	}
+	if !s.removed && !(p.sparse && p.mail.reads(p.account)) { // IMAP removes it without a login that the server may refuse
+		w.Cleanup("remove the test mail of "+p.account.Name, func(ctx context.Context) error {
+			s.removed = true
+			return p.remove(ctx, ids)
+		})
+	}
+	p.mail.Receive(w, p.arrival(s, t))
 	return nil
+}
+
+// taken is a message as it was found.
+type taken struct {
+	id  string
+	raw []byte // nil if it was not read yet
+}
+
+// arrival returns s as it was found.
+func (p *pop3Mailbox) arrival(s *Submission, t *taken) *Arrival {
+	return &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, key: "UIDL " + t.id, Raw: t.raw,
+		Read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, t.id) }}
 }
 
 // cleanup looks once more for messages to an account that is read only over POP3, until they count as missing.
@@ -195,16 +235,21 @@ func (p *pop3Mailbox) cleanup(ctx context.Context) error {
 		return p.sweepErr
 	}
 	missing := p.mail.sentTo(p.account)
+	if next := p.nextLogin(); p.sparse && len(missing) > 0 && time.Now().Before(next) {
+		return errors.Join(p.sweepErr, fmt.Errorf("%s may stay in %s until a later run removes it: the server demands a pause of %s between logins (LOGIN-DELAY, RFC 2449)", describe(missing), p, p.delay))
+	}
 	for len(missing) > 0 {
-		var there []string
 		var left []*Submission
-		err := p.another(ctx, func(c *pop3Client) (err error) {
-			there, left, err = p.find(c, missing)
+		err := p.another(ctx, func(c *pop3Client) error {
+			found, others, err := p.find(c, missing)
+			for _, m := range found {
+				if err == nil {
+					err = c.remove(m.number)
+				}
+			}
+			left = others
 			return err
 		})
-		if err == nil {
-			err = p.remove(ctx, there)
-		}
 		if err != nil {
 			return errors.Join(p.sweepErr, fmt.Errorf("%s may stay in %s until a later run removes it: %w", describe(missing), p, err))
 		}
@@ -228,17 +273,25 @@ func (p *pop3Mailbox) cleanup(ctx context.Context) error {
 	return p.sweepErr
 }
 
-// find looks for awaited messages among those that are not known yet, and returns the unique ids of those that it
-// finds.
-func (p *pop3Mailbox) find(c *pop3Client, awaited []*Submission) (ids []string, missing []*Submission, err error) {
+// pop3Examined is the number of messages whose header one step reads at most, the newest first.
+const pop3Examined = 1000
+
+// find looks for awaited messages among those that are not known yet, the newest first, and returns those that it finds.
+// Where no session came before the mail was sent it removes messages of earlier runs, too.
+func (p *pop3Mailbox) find(c *pop3Client, awaited []*Submission) (found []pop3Message, missing []*Submission, err error) {
 	list, err := c.list()
 	if err != nil {
 		return nil, nil, err
 	}
 	there := make(map[int]bool)
-	for _, m := range list {
+	p.skipped = 0
+	for i, m := range slices.Backward(list) {
 		if p.known[m.id] {
 			continue
+		}
+		if p.examined++; p.examined > pop3Examined {
+			p.skipped = i + 1
+			break
 		}
 		header, err := c.header(m.number)
 		if err != nil {
@@ -246,22 +299,37 @@ func (p *pop3Mailbox) find(c *pop3Client, awaited []*Submission) (ids []string, 
 		}
 		if header.Line(headerRun) != p.w.Run() {
 			p.known[m.id] = true
+			if p.sparse && header.Line(headerOrigin) == p.w.Origin() {
+				if err := c.remove(m.number); err != nil {
+					return nil, nil, err
+				}
+			}
 			continue
 		}
 		number := ownNumber(header.Line(headerMessage))
 		for _, s := range awaited {
 			if s.Number == number {
 				there[number] = true
-				ids = append(ids, m.id)
+				found = append(found, m)
 			}
 		}
 	}
+	slices.Reverse(found) // the oldest first
 	for _, s := range awaited {
 		if !there[s.Number] {
 			missing = append(missing, s)
 		}
 	}
-	return ids, missing, nil
+	return found, missing, nil
+}
+
+// uniqueIDs returns the unique ids of messages.
+func uniqueIDs(list []pop3Message) []string {
+	ids := make([]string, len(list))
+	for i, m := range list {
+		ids[i] = m.id
+	}
+	return ids
 }
 
 // await waits until s is in the mailbox and returns the unique ids of its copies.
@@ -270,12 +338,13 @@ func (p *pop3Mailbox) await(ctx context.Context, s *Submission, within time.Dura
 	watch := p.mail.watchReturn(ctx, p.w, s)
 	defer watch.end()
 	var busy error // the server's last temporary refusal
-	lag, err := awaitThere(ctx, within, max(pop3Gap, p.delay), func(ctx context.Context) (bool, error) {
-		err := p.another(ctx, func(c *pop3Client) (err error) {
-			ids, _, err = p.find(c, []*Submission{s})
+	lag, err := awaitThere(ctx, within, pop3Gap, func(ctx context.Context) (bool, error) {
+		err := p.another(ctx, func(c *pop3Client) error {
+			found, _, err := p.find(c, []*Submission{s})
+			ids = uniqueIDs(found)
 			return err
 		})
-		if failure := (*steps.Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonDeferred {
+		if failure := (*steps.Failure)(nil); errors.As(err, &failure) && failure.Reason == result.ReasonDeferred && !errors.Is(err, errTooSoon) {
 			busy, err = err, nil
 		}
 		if err == nil && len(ids) == 0 {
@@ -284,9 +353,15 @@ func (p *pop3Mailbox) await(ctx context.Context, s *Submission, within time.Dura
 		return len(ids) > 0, err
 	})
 	if err == nil {
+		s.lag = lag
 		p.w.Measure("mail_detection_lag_seconds", "Maximum time between the arrival of the message and its detection by the step.", lag.Seconds())
 		p.w.Measure("mail_delivery_seconds", "Time from the server's acceptance of the message until it was seen in the mailbox.", time.Since(s.Accepted).Seconds())
 		return ids, nil
+	}
+	if errors.Is(err, errTooSoon) { // it demands a pause that it does not announce
+		watch.end()
+		p.sparse = true
+		return p.awaitSparsely(ctx, s, within-time.Since(start))
 	}
 	if !errors.Is(err, errNotThere) {
 		return nil, err
@@ -294,9 +369,17 @@ func (p *pop3Mailbox) await(ctx context.Context, s *Submission, within time.Dura
 	if busy != nil {
 		return nil, busy
 	}
-	err = steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s: POP3 only shows the INBOX, so check the folders and the mail log",
-		p, wording.Seconds(time.Since(start)), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"))
-	return nil, watch.explain(ctx, err)
+	return nil, watch.explain(ctx, p.notReceived(s, time.Since(start)))
+}
+
+// notReceived returns the failure for a missing message.
+func (p *pop3Mailbox) notReceived(s *Submission, waited time.Duration) error {
+	only := ""
+	if p.skipped > 0 {
+		only = fmt.Sprintf(" (of which the %d oldest messages were not examined)", p.skipped)
+	}
+	return steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s%s after %s: %s accepted it%s at %s: POP3 only shows the INBOX, so check the folders and the mail log",
+		p, only, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"))
 }
 
 // another runs a session after the first one. Its phases would mean nothing, so they are dropped.

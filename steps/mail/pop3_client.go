@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,12 @@ const (
 )
 
 // session connects, logs in, calls do and sends QUIT.
-func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (err error) {
+func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) error {
+	return p.sessionUnless(ctx, nil, do)
+}
+
+// sessionUnless is session, but it does not log in if before returns true.
+func (p *pop3Mailbox) sessionUnless(ctx context.Context, before func(*pop3Client) (bool, error), do func(*pop3Client) error) (err error) {
 	host, err := p.account.Require("pop3", p.host)
 	if err != nil {
 		return err
@@ -66,6 +72,14 @@ func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (
 	if err := c.begin(host); err != nil {
 		return err
 	}
+	if before != nil {
+		if stop, err := before(c); err != nil {
+			return err
+		} else if stop {
+			_, err = c.command("QUIT", "QUIT")
+			return err
+		}
+	}
 	err = p.w.Timed("login", func() (string, error) {
 		if _, err := c.command("USER "+username, "USER "+username); err != nil {
 			return "", err
@@ -73,8 +87,12 @@ func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) (
 		return c.command("PASS "+password.Reveal(), "PASS "+steps.Hidden)
 	})
 	if err != nil {
+		if errors.Is(err, errTooSoon) {
+			_, _ = c.command("QUIT", "QUIT") // the refusal counts
+		}
 		return err
 	}
+	pop3Logins.note(p.loginKey(), time.Now().UnixNano())
 	if err := do(c); err != nil {
 		return err
 	}
@@ -144,7 +162,9 @@ func (c *pop3Client) status(shown string) (text string, err error) {
 	code, _, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")
 	code = strings.ToUpper(code)
 	switch verb, _, _ := strings.Cut(shown, " "); {
-	case strings.HasPrefix(text, "[") && (code == "IN-USE" || code == "LOGIN-DELAY" || code == "SYS/TEMP"): // RFC 2449, RFC 3206
+	case strings.HasPrefix(text, "[") && code == "LOGIN-DELAY", (verb == "PASS" || verb == "USER") && tooSoon.MatchString(text): // RFC 2449 section 8.1.1
+		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s: %w: -ERR %s", c.box.server(), errTooSoon, text)
+	case strings.HasPrefix(text, "[") && (code == "IN-USE" || code == "SYS/TEMP"): // RFC 2449, RFC 3206
 		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: -ERR %s", c.box.server(), verb, text)
 	case verb == "PASS" || verb == "USER":
 		return "", steps.Fail(result.ReasonAuth, result.BlameAccess, "%s refused the login of %q: -ERR %s: is the password of account %q still right?",
@@ -243,6 +263,24 @@ func (c *pop3Client) remove(number int) error {
 	command := fmt.Sprintf("DELE %d", number)
 	_, err := c.command(command, command)
 	return err
+}
+
+// errTooSoon is the refusal of a login so soon after the last one, which is no fault: a server may demand a pause.
+var errTooSoon = errors.New("the server allows no login so soon after the last one")
+
+// tooSoon matches that refusal where it has no code.
+var tooSoon = regexp.MustCompile(`(?i)login.delay|minimum (?:time|interval|delay) between|(?:logins?|checks?|sessions?|connections?) must be (?:at least|further)|logins? too (?:frequent|often|soon)|too frequent|must wait \w+ (?:more )?(?:seconds|minutes) (?:before|between)`)
+
+// pop3Logins holds the time of this process's last login to each mailbox, in nanoseconds.
+var pop3Logins sweptMarks
+
+// pop3Pauses holds, in nanoseconds, the pause between two logins after which a server that announces none accepted the
+// second one.
+var pop3Pauses sweptMarks
+
+// loginKey names the mailbox to which a server's LOGIN-DELAY applies.
+func (p *pop3Mailbox) loginKey() string {
+	return strings.ToLower(p.account.Username + "\x00" + p.host + "\x00" + p.w.Target().ConnectTo[p.server()])
 }
 
 // loginDelay returns the minimum time between two logins (RFC 2449 section 6.6), or 0 if the server does not know CAPA.

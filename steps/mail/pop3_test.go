@@ -140,7 +140,7 @@ func TestPOP3Scripts(t *testing.T) {
 			reason: result.ReasonProtocol, want: `mail\.demo\.test:110 answers the greeting with "220 mail\.demo\.test ESMTP": is that port a POP3 server's\?`,
 		},
 		{
-			name: "in use", port: "995", script: "TLS\nS: +OK ready\nC: USER bob\nS: +OK\nC: PASS\nS: -ERR [IN-USE] locked by another session",
+			name: "in use", port: "995", script: "TLS\nS: +OK ready\nC: CAPA\nS: -ERR\nC: USER bob\nS: +OK\nC: PASS\nS: -ERR [IN-USE] locked by another session",
 			reason: result.ReasonDeferred, want: `mail\.demo\.test:995 cannot do PASS now: -ERR \[IN-USE\] locked by another session`,
 		},
 		{
@@ -148,7 +148,7 @@ func TestPOP3Scripts(t *testing.T) {
 			reason: result.ReasonTimeout, want: `the greeting at mail\.demo\.test:995: no answer before the deadline`,
 		},
 		{
-			name: "gone", port: "995", script: "TLS\nS: +OK ready\nC: USER bob",
+			name: "gone", port: "995", script: "TLS\nS: +OK ready\nC: CAPA\nS: +OK\nS: USER\nS: .\nC: USER bob",
 			reason: result.ReasonDisconnected, want: `USER bob at mail\.demo\.test:995: the server closed the connection`,
 		},
 	} {
@@ -163,4 +163,72 @@ func TestPOP3Scripts(t *testing.T) {
 			check(t, outcome, 0, test.reason, result.BlameAccess, test.want)
 		})
 	}
+}
+
+// A server may demand a pause between logins. Each login is planned: a run needs one, and it comes after the message was
+// sent, so runs that follow each other pass.
+func TestPOP3LoginsArePlanned(t *testing.T) {
+	fixture.LeavesNothing(t)
+	for name, options := range map[string]stepstest.MailOptions{
+		"enforced":                {LoginDelay: 2 * time.Second, EnforceDelay: true},
+		"enforced, not announced": {LoginDelay: 2 * time.Second, EnforceDelay: true, HideDelay: true},
+		"announced, not enforced": {LoginDelay: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bed := fixture.OpenMailbed(t, options)
+			bed.Target.Accounts["bob"].IMAP = ""
+			if err := bed.Deliver("bob", []byte(unrelated), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				outcome := bed.Run(t, 20*time.Second, strings.ReplaceAll(overPOP3, "3s", "8s")+`
+					And every hop used TLS
+					And "bob" receives it over POP3 within 8s`)
+				if err := outcome.Err(); err != nil && !strings.Contains(err.Error(), "no Received header") {
+					t.Error(err)
+				}
+				if outcome.Close != nil {
+					t.Error(outcome.Close)
+				}
+			}
+			logins := bed.POP3Logins()
+			if !options.HideDelay && len(logins) != 3 {
+				t.Errorf("%d logins for three runs: %+v", len(logins), logins)
+			}
+			if n := bed.Mailbox("bob"); n != 1 {
+				t.Errorf("%d messages, want the one of somebody else", n)
+			}
+		})
+	}
+}
+
+// A look after the deadline counts where the server allowed none before it, and what may be our own lag is held against
+// nobody.
+func TestPOP3OwnLagIsNotHeldAgainstTheServer(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{LoginDelay: 4 * time.Second, EnforceDelay: true})
+	bed.Target.Accounts["bob"].IMAP = ""
+	bed.SetDelay(1200 * time.Millisecond) // the first look is after a third of a second, the second one after the deadline
+	outcome := bed.Run(t, 20*time.Second, strings.ReplaceAll(overPOP3, "3s", "2s")+`
+		And no hop took longer than 2s`)
+	fixture.Passed(t, outcome)
+	if took := outcome.Steps[1].Duration; took < 4*time.Second {
+		t.Errorf("it took %s: the server allowed that?", took)
+	}
+	for _, login := range bed.POP3Logins() {
+		if login.Refused {
+			t.Errorf("refused: %+v", bed.POP3Logins())
+		}
+	}
+}
+
+// When the run ends before the server allows a look, nothing is proved.
+func TestPOP3WithoutALookIsUnknown(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{LoginDelay: time.Minute, EnforceDelay: true})
+	bed.Target.Accounts["bob"].IMAP = ""
+	if err := bed.Break(stepstest.FaultDropMail); err != nil {
+		t.Fatal(err)
+	}
+	check(t, bed.Run(t, 3*time.Second, strings.ReplaceAll(overPOP3, "3s", "1s")), 1, result.ReasonScenario, result.BlameScenario,
+		`whether the message came into bob's POP3 mailbox at mail\.demo\.test:995 is unknown: mail\.demo\.test:995 demands a pause of 1m0s between logins \(LOGIN-DELAY\), .*`)
 }

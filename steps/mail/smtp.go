@@ -251,7 +251,7 @@ func (c *SMTPClient) submit(ctx context.Context, s *Submission, message []byte, 
 		}
 		s.Accepted = time.Now()
 		s.Took = s.Accepted.Sub(start)
-		s.stored = c.lmtp
+		s.stored, s.secure = c.lmtp, c.secure
 		return nil
 	})
 }
@@ -362,6 +362,12 @@ func (c *SMTPClient) judge(ctx context.Context, reply Reply, err error, shown st
 		return nil
 	}
 	refusal := &replyError{Command: shown, Reply: reply}
+	switch wantsLogin := reply.wantsLogin(); {
+	case wantsLogin && c.lmtp:
+		return steps.Fail(result.ReasonAuth, c.Blame, "%s refused %w (it wants a login, and stepwatch delivers over LMTP without one: deliver from a network or through a socket that the server trusts)", c.Server, refusal)
+	case wantsLogin && c.username == "":
+		return steps.Fail(result.ReasonAuth, c.Blame, "%s refused %w (it wants a login)", c.Server, refusal)
+	}
 	switch reply.Code / 100 {
 	case 4:
 		return steps.Fail(result.ReasonDeferred, c.Blame,
@@ -386,13 +392,40 @@ func (c *SMTPClient) ehlo(ctx context.Context, phase string) error {
 		return err
 	}
 	c.Called = firstWord(reply)
-	c.offers = make(map[string]string, len(reply.Lines))
-	for _, line := range reply.Lines[1:] {
-		keyword, parameters, _ := strings.Cut(line, " ")
-		// "AUTH=PLAIN" is an old form that some servers list besides the correct one
-		c.offers[strings.ToUpper(keyword)] = strings.ToUpper(parameters)
-	}
+	c.offers = offersIn(reply)
 	return nil
+}
+
+// offersIn returns the keywords in an answer to EHLO, in upper case, with their parameters. AUTH without a mechanism
+// offers nothing (RFC 4954 section 3 requires one). "AUTH=PLAIN" is an old form that some servers list besides the
+// correct one, and that old mail programs read: its mechanisms are offered too.
+func offersIn(reply Reply) map[string]string {
+	offers := make(map[string]string, len(reply.Lines))
+	var mechanisms []string
+	for _, line := range reply.Lines[min(1, len(reply.Lines)):] {
+		words := strings.Fields(strings.ToUpper(line))
+		if len(words) == 0 {
+			continue
+		}
+		if first, old := strings.CutPrefix(words[0], "AUTH="); old || words[0] == "AUTH" {
+			if old {
+				words[0] = first
+			} else {
+				words = words[1:]
+			}
+			for _, mechanism := range words {
+				if mechanism != "" && !slices.Contains(mechanisms, mechanism) {
+					mechanisms = append(mechanisms, mechanism)
+				}
+			}
+			continue
+		}
+		offers[words[0]] = strings.Join(words[1:], " ")
+	}
+	if len(mechanisms) > 0 {
+		offers["AUTH"] = strings.Join(mechanisms, " ")
+	}
+	return offers
 }
 
 // firstWord returns the server's name from its greeting or its answer to EHLO (RFC 5321 section 4.2).

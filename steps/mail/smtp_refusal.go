@@ -19,7 +19,8 @@ func init() {
 	const (
 		tries = " The step passes whatever the server answers; the next step judges the answer: \"it is refused …\". It fails when " +
 			"there is no answer to judge: no connection, no TLS where the port requires it, an invalid certificate. " +
-			"An accepted message is removed if its recipient is an account with an IMAP server and a password."
+			"An accepted message is removed if its recipient is an account with an IMAP server and a password. If not, the server may return it to the sender: such a bounce is removed when it comes " +
+			"within two seconds, or by the next run that tries the same."
 		measures = "The same as \"I send a message\", until the refusal."
 	)
 	steps.Register(
@@ -109,8 +110,8 @@ func init() {
 		steps.Definition{
 			Area: "mail", Sentence: `I try to log in as {account} with a wrong password via {port}`,
 			Does: "Logs in over SMTP with a wrong password, always the same one, inside TLS. After that many servers delay all clients from the same address: " +
-				"with Dovecot the next login takes 4 seconds, and only a login with the right password ends the delay. So such a login follows when the " +
-				"scenario is over, outside every step's time. Until then other clients from the same address are also delayed. To a " +
+				"Dovecot 2.3 answers wrong passwords, each on a connection of its own, after 2, 6, 10 and 17 seconds, and then a right one after 15 (after a single wrong one 4). " +
+				"Only a login with the right password ends the delay. So such a login follows when the scenario is over, outside every step's time. Until then other clients from the same address are also delayed. To a " +
 				"server on loopback the wrong login comes from 127.0.0.2, and delays nobody. Run it seldom (@every:1h), and exempt this machine's address from services that " +
 				"ban addresses for wrong passwords, such as fail2ban. The step passes whatever the server answers; the next step judges it: " +
 				"\"it is refused at AUTH\".",
@@ -147,9 +148,9 @@ func init() {
 		},
 		steps.Definition{
 			Area: "mail", Sentence: `relaying is refused`,
-			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, or " +
-				"requires a login (530, RFC 4954). A refusal for another reason, such as an unknown sender or domain, is UNKNOWN: an open " +
-				"relay also refuses that. For a server with other words write \"it is refused with …\".",
+			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, says that the server takes no mail " +
+				"for that domain, or requires a login (530, RFC 4954). An answer to RCPT that says so only by its code (551, or x.1.2 of RFC 3463) passes, with a note. A refusal for another reason, such as an unknown " +
+				"sender or domain, is UNKNOWN: an open relay also refuses that. For a server with other words write \"it is refused with …\".",
 			Example: `Then relaying is refused`,
 			Func:    isRelayingRefused,
 		},
@@ -295,6 +296,8 @@ func (c *SMTPClient) try(ctx context.Context, t *attempt, from, to *steps.Accoun
 	switch {
 	case s.sent && to.IMAP != "" && to.Password != "":
 		m.mailbox(c.World, to, 0) // so that the message is removed
+	case s.sent && !t.stranger:
+		c.World.Cleanup("remove the bounce of the message to "+to.Address, func(ctx context.Context) error { return m.sweepReturned(ctx, c.World, s) })
 	case !s.sent:
 		m.Sent = slices.DeleteFunc(m.Sent, func(other *Submission) bool { return other == s })
 	}
@@ -429,7 +432,7 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 		wanted += " with " + status
 	}
 	if t.refusal == nil {
-		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s accepted %s (%s), wanted %s%s", t.server, t.what, t.reply, wanted, t.meaning())
+		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s accepted %s (%s), wanted %s%s", t.server, t.what, t.reply, wanted, t.meaning(w.Target()))
 	}
 	got := t.refusal
 	matches := status == "" || status == strconv.Itoa(got.Reply.Code) || status == got.Reply.enhanced()
@@ -437,7 +440,7 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 	case verb != "" && verb != got.verb(), !matches:
 		return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "%s refused %s at %s with %s, wanted %s", t.server, t.what, got.verb(),
 			wording.OneLine(got.Reply.String(), 300), wanted)
-	case status == "" && got.Reply.Code/100 == 4 && (got.Reply.Code != 454 || got.Reply.enhanced() != "4.7.1"):
+	case status == "" && got.Reply.Code/100 == 4 && !got.Reply.wantsLogin() && (got.Reply.Code != 454 || got.Reply.enhanced() != "4.7.1"):
 		return steps.Fail(result.ReasonDeferred, result.BlameSubmission,
 			"%s deferred %s at %s with %s, wanted %s permanently: if that answer is correct, write \"it is refused with %d\"", t.server, t.what, got.verb(),
 			wording.OneLine(got.Reply.String(), 300), wanted, got.Reply.Code)
@@ -445,9 +448,48 @@ func judgeRefusal(w *steps.World, verb, status string) error {
 	return nil
 }
 
-// relayDenial matches what common servers answer when they do not relay. Their codes do not show it: a sender on a
-// blocklist also gets 550 and 5.7.1.
-var relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
+// relayVerdict is how far a refusal says that a server does not relay.
+type relayVerdict int
+
+const (
+	relayUnclear relayVerdict = iota // an open relay may answer the same
+	relayByCode                      // the code says that the recipient's domain is not the server's, its words do not
+	relayDenied                      // its words say so, or it wants a login
+)
+
+// What servers say of a recipient whose domain is not their own. Codes like 550 and 5.7.1 do not show it: a sender on a
+// blocklist gets them too.
+var (
+	relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
+	// foreignDomain matches the refusal to take mail for a domain.
+	foreignDomain = regexp.MustCompile(`(?i)(?:\bnot|\bnever|n['’]t|\bno longer|\bunable to|\bcannot)\s(?:\S+\s){0,3}?(?:accept\w*|handl\w*|host\w*|serv\w+|receiv\w*|tak(?:e|ing))\s(?:\S+\s){0,3}?(?:for|to)\b|` +
+		`\bdomain (?:is )?(?:not|un)[ -]?(?:local|hosted|served|handled|ours|accepted|known here)|\bnot (?:an? |one of )?(?:local|our|my|gateway)\b|\bnon-?local\b|\bnot (?:allowed|permitted|authori[sz]ed) to send to|` +
+		`\bdo(?:es)?(?: not|n['’]t) (?:host|serve|handle)\b`)
+	// notNow matches refusals for a time or for a reason that is not the domain.
+	notNow = regexp.MustCompile(`(?i)\b(?:for|to) (?:now|the moment|this time|\w+ reasons?|policy)\b|try again|full|quota|too (?:large|big|many)`)
+	// lookedUp matches refusals for a domain that DNS does not have, or that cannot be reached: an open relay gives them too.
+	lookedUp = regexp.MustCompile(`(?i)not found|does ?n[o'’]t exist|nonexistent|\bdns\b|resolv|look-?up|\bmx\b|unrout|unreachable|invalid (?:domain|host)|no such (?:domain|host)`)
+	// aboutSender matches refusals of the sender or the client.
+	aboutSender = regexp.MustCompile(`(?i)black-?list|block-?list|\bdns[bw]l\b|\brbl\b|spam|reputation|\bspf\b|\bdmarc\b|\bhelo\b|\bptr\b|reverse|sender|client host|your (?:ip|host|server)`)
+)
+
+// deniesRelay judges a refusal of a stranger's mail to a foreign domain by its words, its code and the point of the
+// dialogue. Only a refusal at RCPT, or later, is about the recipient: a refusal at MAIL comes before the server knows it.
+func (e *replyError) deniesRelay() relayVerdict {
+	words := strings.Join(e.Reply.Lines, " ")
+	_, detail, _ := strings.Cut(e.Reply.enhanced(), ".")
+	switch {
+	case relayDenial.MatchString(words), e.Reply.wantsLogin():
+		return relayDenied
+	case e.verb() != "RCPT" && e.verb() != "DATA" && e.verb() != "message", lookedUp.MatchString(words), aboutSender.MatchString(words), notNow.MatchString(words):
+		return relayUnclear
+	case foreignDomain.MatchString(words):
+		return relayDenied
+	case detail == "1.2", e.Reply.Code == 551: // RFC 3463: bad destination system; RFC 5321: the user is not local
+		return relayByCode
+	}
+	return relayUnclear
+}
 
 // isRelayingRefused runs "relaying is refused".
 func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
@@ -455,16 +497,20 @@ func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
 		return err
 	}
 	t := steps.State[attempts](w).last
-	if reply := t.refusal.Reply; reply.Code != 530 && !relayDenial.MatchString(strings.Join(reply.Lines, " ")) {
+	answer := wording.OneLine(t.refusal.Reply.String(), 300)
+	switch t.refusal.deniesRelay() {
+	case relayByCode:
+		w.Note("by its code alone: " + t.server + " refused the recipient with " + answer + ", which does not mention relaying")
+	case relayUnclear:
 		return steps.Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not mention relaying, and an open relay may answer the same: "+
 			"use a sender and a recipient that the server does not refuse for another reason, or write \"it is refused with …\" if it denies relaying like this",
-			t.server, t.what, t.refusal.verb(), wording.OneLine(reply.String(), 300))
+			t.server, t.what, t.refusal.verb(), answer)
 	}
 	return nil
 }
 
 // meaning returns what an unexpected acceptance means.
-func (t *attempt) meaning() string {
+func (t *attempt) meaning(target *steps.Target) string {
 	switch {
 	case t.submission == nil:
 		return ": anybody can log in there"
@@ -477,6 +523,8 @@ func (t *attempt) meaning() string {
 		return ": anybody can send mail in the recipient's own name"
 	case t.anonymous:
 		return ": it accepts mail without a login"
+	case t.submission.To.IMAP == "": // an unknown mailbox, for example
+		return t.submission.bounceMayCome(target)
 	default:
 		return ""
 	}

@@ -30,10 +30,10 @@ var refusals = []refusal{
 	{"unknown mailbox", `When I try to send a message from "alice" to the address "nobody@demo.test" via 587
 		Then it is refused at RCPT with 550
 		And it is refused with 5.1.1`, stepstest.FaultOpenRelay,
-		`unexpected submission: mail\.demo\.test:587 accepted the message from <alice@demo\.test> to <nobody@demo\.test> \(250 .*\), wanted it refused at RCPT with 550`},
+		`unexpected submission: mail\.demo\.test:587 accepted the message from <alice@demo\.test> to <nobody@demo\.test> \(250 .*\), wanted it refused at RCPT with 550: a bounce of it may come to alice@demo\.test, .*`},
 	{"unknown mailbox by account", `When I try to send a message from "alice" to an unknown mailbox in the domain of "bob" via 587
 		Then it is refused at RCPT with 550`, stepstest.FaultOpenRelay,
-		`unexpected submission: mail\.demo\.test:587 accepted the message from <alice@demo\.test> to <no-such-mailbox-[0-9a-f]{12}@demo\.test> \(250 .*\), wanted it refused at RCPT with 550`},
+		`unexpected submission: mail\.demo\.test:587 accepted the message from <alice@demo\.test> to <no-such-mailbox-[0-9a-f]{12}@demo\.test> \(250 .*\), wanted it refused at RCPT with 550: a bounce of it may come to alice@demo\.test, .*`},
 	{"forged account", `When I try to send a message from "alice" as "bob" to "bob" via 587
 		Then it is refused with 5.7.1`, stepstest.FaultForgedSender,
 		`unexpected submission: mail\.demo\.test:587 accepted the message from <bob@demo\.test> to <bob@demo\.test> \(250 .*\), wanted it refused with 5\.7\.1: anybody with a login there can send in another's name`},
@@ -169,6 +169,18 @@ func TestAuthInClearIsFound(t *testing.T) {
 		S: 221 bye`})
 	fixture.FailedAs(t, bed.Run(t, 5*time.Second, `Then AUTH is not offered before TLS at "mail.demo.test:25"`),
 		`auth submission: mail\.demo\.test:25 offers AUTH before TLS \(PLAIN\): it must not be offered there`)
+}
+
+func TestAuthWithoutAMechanismPasses(t *testing.T) {
+	bed := scripted(t, map[string]string{"25": `
+		S: 220 mail.demo.test ESMTP
+		C: EHLO
+		S: 250-mail.demo.test
+		S: 250-AUTH
+		S: 250 SIZE 0
+		C: QUIT
+		S: 221 bye`})
+	fixture.Passed(t, bed.Run(t, 5*time.Second, `Then AUTH is not offered before TLS at "mail.demo.test:25"`))
 }
 
 // A wrong password must not be the last thing that the server sees from an address.

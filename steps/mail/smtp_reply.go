@@ -96,6 +96,21 @@ func (r Reply) enhanced() string {
 	return strings.TrimSpace(enhancedCode.FindString(r.Lines[len(r.Lines)-1]))
 }
 
+// loginWanted matches what servers answer before a login.
+var loginWanted = regexp.MustCompile(`(?i)\b(?:auth(?:entication|entifi?cation|orization)?|log-?in|logging in) (?:is |was )?(?:first|required|needed|necessary)|\b(?:requires?|needs?) (?:smtp )?(?:auth|an? log-?in)|` +
+	`\b(?:must|have to|need to|please|should) (?:first )?(?:issue an? auth|authenticate|log ?in)|not (?:logged in|authenticated)`)
+
+// wantsLogin reports whether the reply refuses a command because there was no login: 530 (RFC 4954 section 6), or any
+// refusal that says so. Servers also answer 530 when STARTTLS is missing (RFC 3207 section 4).
+func (r Reply) wantsLogin() bool {
+	text := strings.Join(r.Lines, " ")
+	switch {
+	case r.Code/100 != 4 && r.Code/100 != 5, strings.Contains(strings.ToUpper(text), "STARTTLS"):
+		return false
+	}
+	return r.Code == 530 || loginWanted.MatchString(text)
+}
+
 // queueIDs match the queue id in the answers of different servers, the most exact pattern first.
 var queueIDs = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)\bqueued as ([\w.-]*\w)`),                                           // Postfix

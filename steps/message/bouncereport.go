@@ -2,20 +2,15 @@ package message
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
-	"io"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
 	"regexp"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
-// Report is a delivery status notification (RFC 3464, RFC 6533): what a server reports to the sender about a
-// message.
+// Report is what a server reports to the sender about a message: a delivery status notification (RFC 3464, RFC 6533), or
+// the text that a server without them writes.
 type Report struct {
 	Reporter   string // Reporting-MTA, the host that wrote it
 	EnvelopeID string // Original-Envelope-Id: the ENVID of the submission, if it had one (RFC 3461)
@@ -24,22 +19,26 @@ type Report struct {
 	Recipients []Recipient
 	Original   Header // header of the reported message, as far as it was returned
 	Text       string // the text for people, at most TextLimit bytes
+
+	content string // all that can be read of it
 }
 
 // Recipient is the outcome for one recipient.
 type Recipient struct {
 	Address    string // Final-Recipient
 	Action     string // "failed", "delayed", "delivered", "relayed" or "expanded"; lower case
-	Status     string // RFC 3463: "5.1.1"
+	Status     string // RFC 3463: "5.1.1"; of the cause, where the report shows another than its status line says
+	Stated     string // the status line's, where Status is another
 	Diagnostic string // the reply of the refusing server: "550 5.1.1 <bob@example.org>: user unknown"
-	Remote     string // Remote-MTA, the host that replied so; empty if the reporter itself refused
+	Remote     string // Remote-MTA, the host that replied so; empty if the reporter itself refused, or contacted nobody
 }
 
 // The limits of what is kept of a report.
 const (
 	TextLimit        = 16 << 10 // bytes of the text for people that are kept
 	RecipientLimit   = 100
-	reportDepthLimit = 5 // of nested parts
+	reportDepthLimit = 8 // of nested parts
+	reportPartsLimit = 200
 )
 
 // ErrNoReport says that a message is not a delivery report.
@@ -49,73 +48,129 @@ var ErrNoReport = errors.New("not a delivery report")
 var StatusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 
 // ParseReport parses a delivery report. It is lenient where a report deviates from the standard. The error is
-// ErrNoReport if the message is something else. Exim and qmail still send bounces from before RFC 3464: ParseReport
-// recognises them by X-Failed-Recipients and by qmail's first line, and searches their text for the status.
-func ParseReport(raw []byte) (*Report, error) {
+// ErrNoReport if the message is something else.
+//
+// A report is what it holds, whatever its outer type says: a part with the status of each recipient. Servers without
+// such a part (qmail, dma, old versions of Exim) report in a text. A text is a report if it says so in the way of one of
+// them, or if a mail system sent it and it says what reports say or returns a message. Automatic answers of people are
+// not reports, nor are receipts, except for one that says that a filter refused the message.
+func ParseReport(raw []byte) (*Report, error) { return parseReport(raw, 0) }
+
+func parseReport(raw []byte, depth int) (*Report, error) {
 	header, body := blockOf(raw)
+	if header.Line("X-Stepwatch-Run") != "" { // it is our own, whatever a scenario writes in it
+		return nil, ErrNoReport
+	}
 	r := &Report{References: header.Line("In-Reply-To") + " " + header.Line("References")}
-	kind, params, _ := mime.ParseMediaType(header.Line("Content-Type")) // the type may be usable even if the rest is not
-	if kind == "multipart/report" && (params["report-type"] == "" || strings.HasSuffix(strings.ToLower(params["report-type"]), "delivery-status")) {
-		r.parts(body, params["boundary"], 0)
-		if len(r.Recipients) > 0 {
-			return r, nil
-		}
-		return nil, ErrNoReport
+	c := contents{report: r}
+	c.read(header, body, depth)
+	r.content = c.all.String()
+	if r.Text == "" {
+		r.Text = c.html
 	}
-	failed := header.Line("X-Failed-Recipients")
-	text := string(decoded(header, body))
-	const qmail = "Hi. This is the qmail-send program"
-	if failed == "" && !strings.HasPrefix(strings.TrimSpace(text), qmail) {
-		return nil, ErrNoReport
-	}
-	explained, returned, found := cutReturned(text)
+	explained, returned, found := cutReturned(r.Text)
 	if found {
-		r.Original, _ = blockOf([]byte(returned))
-	}
-	r.Text = capped(explained, TextLimit)
-	for i, address := range strings.Split(failed, ",") {
-		if i == RecipientLimit {
-			break
+		r.Text = explained
+		if r.Original == nil {
+			r.Original, _ = blockOf([]byte(returned))
 		}
-		r.Recipients = append(r.Recipients, Recipient{Address: strings.TrimSpace(address), Action: "failed",
-			Status: StatusCode.FindString(r.Text), Diagnostic: diagnosticIn(r.Text)})
+	}
+	r.Text = capped(r.Text, TextLimit)
+	if len(r.Recipients) == 0 {
+		if inner := c.wrapped(depth); inner != nil {
+			return inner, nil
+		}
+		if !r.fromText(header, c) {
+			return nil, ErrNoReport
+		}
+	}
+	for i := range r.Recipients {
+		r.explain(&r.Recipients[i])
 	}
 	return r, nil
 }
 
-// parts reads the parts of a multipart body.
-func (r *Report) parts(body []byte, boundary string, depth int) {
-	if boundary == "" || depth > reportDepthLimit {
+// contents collects what the parts of a report hold.
+type contents struct {
+	report   *Report
+	all      strings.Builder
+	html     string   // the text for people, if no part has it as plain text
+	messages [][]byte // whole messages in it
+	refused  bool     // a receipt says that a filter refused the message
+	other    bool     // it is a receipt (RFC 8098), or a complaint (RFC 5965)
+	parts    int
+}
+
+// read reads a message or a part.
+func (c *contents) read(header Header, body []byte, depth int) {
+	if c.parts++; c.parts > reportPartsLimit || depth > reportDepthLimit {
 		return
 	}
-	reader := multipart.NewReader(bytes.NewReader(body), boundary)
-	for {
-		part, err := reader.NextRawPart()
-		if err != nil {
-			return // the end, or a truncated part: the parts before it count
-		}
-		raw, _ := io.ReadAll(part) // a truncated part counts as far as it goes
-		var header Header
-		for name, values := range part.Header { // already parsed by the library
-			header = append(header, Field{Name: name, Value: values[0], Raw: name + ": " + values[0] + "\r\n"})
-		}
-		content := decoded(header, raw)
-		kind, params, _ := mime.ParseMediaType(header.Line("Content-Type"))
-		switch {
-		case strings.HasPrefix(kind, "multipart/"):
-			r.parts(content, params["boundary"], depth+1)
-		case kind == "message/delivery-status", kind == "message/global-delivery-status":
-			r.status(content)
-		case kind == "message/rfc822", kind == "message/global", kind == "text/rfc822-headers", kind == "message/rfc822-headers", kind == "message/global-headers":
-			if r.Original == nil {
-				r.Original, _ = blockOf(content)
+	kind, parameters := ContentType(header.Line("Content-Type"))
+	if strings.HasPrefix(kind, "multipart/") {
+		if parts := Parts(body, parameters["boundary"]); parts != nil {
+			for _, part := range parts {
+				var inner Header
+				var content []byte
+				if len(part) > 0 && (part[0] == '\n' || part[0] == '\r') { // it has no header (RFC 2046 section 5.1)
+					content = bytes.TrimPrefix(bytes.TrimPrefix(part, []byte("\r")), []byte("\n"))
+				} else {
+					inner, content = Read(part)
+				}
+				c.read(inner, content, depth+1)
 			}
-		case kind == "text/plain", kind == "":
-			if r.Text == "" {
-				r.Text = capped(string(content), TextLimit)
-			}
+			return
+		}
+		kind = "text/plain" // without its boundary the parts are text
+	}
+	content := Decoded(header, body)
+	if strings.HasPrefix(kind, "text/") || strings.HasPrefix(kind, "message/") {
+		c.all.Write(content)
+		c.all.WriteByte('\n')
+	}
+	switch kind {
+	case "message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers", "message/global-headers":
+		c.messages = append(c.messages, content)
+		if c.report.Original == nil {
+			c.report.Original, _ = blockOf(content)
+		}
+	case "message/disposition-notification", "message/global-disposition-notification":
+		c.other = true
+		fields, _ := blockOf(content)
+		how := strings.ToLower(strings.ReplaceAll(fields.Line("Disposition"), " ", ""))
+		if strings.HasPrefix(how, "automatic-action/") && !strings.Contains(how, ";displayed") && !strings.Contains(how, ";processed") && !strings.Contains(how, ";dispatched") {
+			c.refused = true // RFC 5429 section 2.2.1: a filter refuses a message so
+		}
+	case "message/feedback-report":
+		c.other = true
+	case "text/html":
+		if c.html == "" {
+			c.html = plain(string(content))
+		}
+	default:
+		// Gateways give the part with the status another type.
+		if kind == "message/delivery-status" || kind == "message/global-delivery-status" || statusBlock.Match(content[:min(len(content), 4096)]) {
+			c.report.status(content)
+		} else if kind == "text/plain" && c.report.Text == "" {
+			c.report.Text = string(content)
 		}
 	}
+}
+
+// statusBlock matches the beginning of a part with the status of recipients.
+var statusBlock = regexp.MustCompile(`(?i)^\s*(?:[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*?(?:Reporting-MTA|Final-Recipient):`)
+
+// wrapped returns the report in a message that this message holds, as a filter or a person forwards it.
+func (c *contents) wrapped(depth int) *Report {
+	if depth >= reportDepthLimit {
+		return nil
+	}
+	for _, m := range c.messages[:min(len(c.messages), 3)] {
+		if inner, err := parseReport(m, depth+reportDepthLimit/2); err == nil {
+			return inner
+		}
+	}
+	return nil
 }
 
 // status reads the machine-readable part (RFC 3464 section 2.1): a block about the message, then one for each
@@ -124,28 +179,65 @@ func (r *Report) status(content []byte) {
 	for len(content) > 0 && len(r.Recipients) < RecipientLimit {
 		var block Header
 		block, content = blockOf(content)
-		if block.Line("Final-Recipient") == "" && block.Line("Action") == "" {
-			if v := block.Line("Reporting-MTA"); v != "" {
-				r.Reporter = typed(v)
-			}
-			if v := block.Line("Original-Envelope-ID"); v != "" {
-				r.EnvelopeID = v
-			}
-			if v := block.Line("X-Postfix-Queue-ID"); v != "" {
-				r.QueueID = v
-			}
+		if v := block.Line("Reporting-MTA"); v != "" {
+			r.Reporter = typed(v)
+		}
+		if v := block.Line("Original-Envelope-ID"); v != "" {
+			r.EnvelopeID = v
+		}
+		if v := block.Line("X-Postfix-Queue-ID"); v != "" {
+			r.QueueID = v
+		}
+		address := typed(block.Line("Final-Recipient"))
+		if address == "" {
+			address = typed(block.Line("Original-Recipient"))
+		}
+		if address == "" && block.Line("Action") == "" {
 			continue
 		}
-		action, _, _ := strings.Cut(strings.ToLower(block.Line("Action")), " ")
-		status, _, _ := strings.Cut(block.Line("Status"), " ")
-		r.Recipients = append(r.Recipients, Recipient{Address: strings.Trim(typed(block.Line("Final-Recipient")), "<>"), Action: action, Status: status,
-			Diagnostic: typed(block.Line("Diagnostic-Code")), Remote: typed(block.Line("Remote-MTA"))})
+		to := Recipient{Address: strings.Trim(address, "<>"), Action: action(block.Line("Action")),
+			Diagnostic: typed(block.Line("Diagnostic-Code")), Remote: typed(block.Line("Remote-MTA"))}
+		status := block.Line("Status")
+		to.Status = StatusCode.FindString(status)
+		if to.Diagnostic == "" { // some servers write the reason as a comment of another field
+			to.Diagnostic = commentIn(status)
+		}
+		if to.Action == "" {
+			to.Action = map[string]string{"2": "delivered", "4": "delayed"}[to.Status[:min(len(to.Status), 1)]]
+		}
+		if to.Action == "" {
+			to.Action = "failed"
+		}
+		r.Recipients = append(r.Recipients, to)
 	}
+}
+
+// action returns an Action field (RFC 3464 section 2.3.3) in the standard's word for it.
+func action(value string) string {
+	word := strings.ToLower(value)
+	if i := strings.IndexAny(word, " \t(;,"); i >= 0 {
+		word = word[:i]
+	}
+	for beginning, known := range map[string]string{"fail": "failed", "delay": "delayed", "deliver": "delivered", "relay": "relayed", "expand": "expanded"} {
+		if strings.HasPrefix(word, beginning) {
+			return known
+		}
+	}
+	return word
+}
+
+// commentIn returns the text beside a status code: "mailbox unknown" in `5.1.1 (mailbox unknown)`.
+func commentIn(status string) string {
+	at := StatusCode.FindStringIndex(status)
+	if at == nil {
+		return strings.TrimSpace(status)
+	}
+	return strings.Trim(status[at[1]:], " \t();,:-")
 }
 
 // typed returns the value after the type: "bob@example.org" for "rfc822; bob@example.org".
 func typed(value string) string {
-	if kind, rest, found := strings.Cut(value, ";"); found && !strings.ContainsAny(kind, " @<") {
+	if kind, rest, found := strings.Cut(value, ";"); found && !strings.ContainsAny(strings.TrimSpace(kind), " @<") {
 		value = rest
 	}
 	return strings.TrimSpace(value)
@@ -157,36 +249,11 @@ func blockOf(raw []byte) (header Header, rest []byte) {
 	return Read(bytes.TrimLeft(raw, "\r\n"))
 }
 
-// decoded removes the transfer encoding (RFC 2045 section 6). It returns the content up to the first invalid byte.
-func decoded(header Header, body []byte) []byte {
-	var r io.Reader = bytes.NewReader(body)
-	switch strings.ToLower(header.Line("Content-Transfer-Encoding")) {
-	case "base64":
-		r = base64.NewDecoder(base64.StdEncoding, r)
-	case "quoted-printable":
-		r = quotedprintable.NewReader(r)
-	default:
-		return body
-	}
-	content, _ := io.ReadAll(r) // invalid input ends the content
-	return content
-}
+// Quotes reports whether the report contains this text anywhere, also in what it returns of the message.
+func (r *Report) Quotes(text string) bool { return text != "" && strings.Contains(r.content, text) }
 
-// cutReturned splits a plain-text bounce where it begins to quote the message.
-func cutReturned(text string) (before, returned string, found bool) {
-	for _, mark := range []string{"------ This is a copy of the message", "--- Below this line is a copy of the message"} {
-		if before, rest, found := strings.Cut(text, mark); found {
-			_, returned, _ := strings.Cut(rest, "\n")
-			return before, returned, true
-		}
-	}
-	return text, "", false
-}
-
-var refusalLine = regexp.MustCompile(`(?m)\b[45]\d\d[ -].*$`)
-
-// diagnosticIn returns a server's refusal from the text for people.
-func diagnosticIn(text string) string { return strings.TrimSpace(refusalLine.FindString(text)) }
+// Content returns all that could be read of the report.
+func (r *Report) Content() string { return r.content }
 
 func capped(text string, limit int) string {
 	if len(text) > limit {
@@ -208,7 +275,11 @@ func (r *Report) Reason(to Recipient) string {
 	}
 	switch {
 	case to.Remote != "" && to.Remote != r.Reporter:
-		reason += " (said by " + wording.OneLine(to.Remote, 100) + ", reported by " + wording.OneLine(r.Reporter, 100) + ")"
+		reason += " (said by " + wording.OneLine(to.Remote, 100)
+		if r.Reporter != "" {
+			reason += ", reported by " + wording.OneLine(r.Reporter, 100)
+		}
+		reason += ")"
 	case r.Reporter != "":
 		reason += " (reported by " + wording.OneLine(r.Reporter, 100) + ")"
 	}

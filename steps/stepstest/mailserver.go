@@ -30,9 +30,12 @@ type MailOptions struct {
 	Users  map[string]string // passwords by address, or by the part before the "@"
 	CA     *CA               // signs the certificate; nil means a new one
 
-	WithoutUIDPlus bool   // the IMAP server has no UID EXPUNGE (RFC 4315)
-	WithMove       bool   // it has MOVE (RFC 6851)
-	Prefix         string // of the folders other than the INBOX (NAMESPACE, RFC 2342), such as "INBOX/"
+	WithoutUIDPlus bool          // the IMAP server has no UID EXPUNGE (RFC 4315)
+	WithMove       bool          // it has MOVE (RFC 6851)
+	Prefix         string        // of the folders other than the INBOX (NAMESPACE, RFC 2342), such as "INBOX/"
+	LoginDelay     time.Duration // POP3 announces LOGIN-DELAY, in whole seconds (RFC 2449 section 6.6)
+	EnforceDelay   bool          // and refuses an earlier login
+	HideDelay      bool          // and does not announce it
 }
 
 // MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
@@ -62,7 +65,9 @@ type MailServer struct {
 	deliveries []Delivery
 	logins     []string
 	timers     []*time.Timer
-	pop3       map[net.Conn]bool // connections of the POP3 server
+	lastPOP3   map[string]time.Time // the last login of each user over POP3
+	pop3       map[net.Conn]bool    // connections of the POP3 server
+	pop3Logins []POP3Login
 }
 
 // Delivery is one message to one recipient, from the server's view.
@@ -82,6 +87,7 @@ const (
 	FaultDropMail        Fault = "drop mail"               // accepted and never delivered
 	FaultJunk            Fault = "junk"                    // delivered into the folder Junk
 	FaultFile            Fault = "file"                    // delivered into the folder Lists, which is then created
+	FaultRejects         Fault = "rejects"                 // a copy is in the folder Rejects, which is then created; the message is refused
 	FaultDuplicate       Fault = "duplicate"               // each message is delivered twice
 	FaultBounce          Fault = "bounce"                  // accepted, then returned to the sender with a report (RFC 3464)
 	FaultGreylist        Fault = "greylist"                // 450 to the first attempt of a sender and recipient, then accepted
@@ -290,6 +296,35 @@ func (s *MailServer) noteLogin(from net.Addr, address string, refused bool) {
 	s.logins = append(s.logins, host+" "+address+" "+verdict)
 }
 
+// POP3Login is an attempt to log in over POP3 with the right password.
+type POP3Login struct {
+	User    string
+	At      time.Time
+	Refused bool // too soon after the last one
+}
+
+// POP3Logins returns the attempts to log in over POP3, in order.
+func (s *MailServer) POP3Logins() []POP3Login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.pop3Logins)
+}
+
+// permitPOP3 reports whether a user may log in over POP3 now.
+func (s *MailServer) permitPOP3(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, last := time.Now(), time.Time{}
+	for _, l := range s.pop3Logins {
+		if l.User == user && !l.Refused {
+			last = l.At
+		}
+	}
+	refused := s.options.EnforceDelay && now.Sub(last) < s.options.LoginDelay
+	s.pop3Logins = append(s.pop3Logins, POP3Login{user, now, refused})
+	return !refused
+}
+
 // Logins returns the login attempts over SMTP, in order: "127.0.0.1 alice@demo.test refused".
 func (s *MailServer) Logins() []string {
 	s.mu.Lock()
@@ -304,7 +339,7 @@ func (s *MailServer) Mailbox(user string) int {
 		return -1
 	}
 	n := 0
-	for _, folder := range []string{"INBOX", s.options.Prefix + "Junk", s.options.Prefix + "Lists"} {
+	for _, folder := range []string{"INBOX", s.options.Prefix + "Junk", s.options.Prefix + "Lists", s.options.Prefix + "Rejects"} {
 		status, err := box.Status(folder, &imap.StatusOptions{NumMessages: true})
 		if err != nil {
 			continue // not created yet
@@ -372,6 +407,10 @@ func (s *MailServer) storeLocked(i int) {
 	}
 	if slices.Contains(s.faults, FaultFile) {
 		folder = s.options.Prefix + "Lists"
+		_ = s.boxes[d.To].Create(folder, nil) // the error means that it exists already
+	}
+	if slices.Contains(s.faults, FaultRejects) {
+		folder = s.options.Prefix + "Rejects"
 		_ = s.boxes[d.To].Create(folder, nil) // the error means that it exists already
 	}
 	if slices.Contains(s.faults, FaultDuplicate) {

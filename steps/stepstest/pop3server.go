@@ -78,7 +78,11 @@ func (c *pop3Session) serve() {
 			c.quit()
 			return
 		case verb == "CAPA":
-			c.say("+OK\r\nTOP\r\nUIDL\r\nUSER\r\nSTLS\r\n.")
+			delay := ""
+			if d := c.server.options.LoginDelay; d > 0 && !c.server.options.HideDelay {
+				delay = fmt.Sprintf("LOGIN-DELAY %d\r\n", int(d.Seconds()))
+			}
+			c.say("+OK\r\nTOP\r\nUIDL\r\nUSER\r\nSTLS\r\n%s.", delay)
 		case verb == "STLS":
 			c.say("+OK begin TLS")
 			c.use(tls.Server(c.conn, c.config))
@@ -88,6 +92,12 @@ func (c *pop3Session) serve() {
 		case verb == "PASS":
 			if err := c.login(rest); err != nil {
 				c.say("-ERR [AUTH] Authentication failed")
+				continue
+			}
+			if !c.server.permitPOP3(c.name) {
+				c.end()
+				c.imap = nil
+				c.say("-ERR [LOGIN-DELAY] Logins must be further apart")
 				continue
 			}
 			c.say("+OK %d messages", len(c.uids))

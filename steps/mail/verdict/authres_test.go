@@ -105,7 +105,7 @@ func FuzzParseAuthResults(f *testing.F) {
 		}
 		fields, body := message.Read([]byte(value))
 		mail.Handovers(message.Header{{Name: "Received", Value: value}})
-		_, _ = encryptionOf(fields, body)
+		encryptionOf(fields, body, 0)
 		spamSigns(fields)
 		_, _ = readARCChain(fields)
 		relaxedBody([]byte(value))

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
+	"slices"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -21,7 +19,8 @@ import (
 
 func init() {
 	const (
-		does     = " The content is not decrypted. A message that only claims to be encrypted, or also has readable text, is not encrypted."
+		does = " The content is not decrypted. A message that only claims to be encrypted, or also has readable text, is not encrypted. A message of " +
+			"several parts is encrypted if each part is. The step's note says in which form."
 		measures = "Reading the message (phase read, once)."
 	)
 	steps.Register(
@@ -54,112 +53,223 @@ func isEncrypted(wanted string) func(context.Context, *steps.World, steps.Args) 
 		if err != nil {
 			return err
 		}
-		how, why := encryptionOf(l.Fields, l.Body)
+		e := encryptionOf(l.Fields, l.Body, 0)
 		switch {
-		case why != nil:
+		case e.readable != nil:
 			l.AttachHeader(w)
-			return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is not encrypted: %w", why)
-		case wanted != "" && how != wanted:
-			return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is encrypted with %s, wanted %s", how, wanted)
+			return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is not encrypted: %w", e.readable)
+		case wanted != "" && e.how != wanted:
+			return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is encrypted with %s, wanted %s", e.how, wanted)
 		}
+		w.Note("encrypted with " + e.how + " (" + e.form + ")")
 		return nil
 	}
 }
 
-// encryptionOf returns how a message is encrypted, or why it is not.
-func encryptionOf(fields message.Header, body []byte) (how string, why error) {
-	mediaType, parameters, encoding := "text/plain", map[string]string{}, ""
-	if values := fields.Values("Content-Type"); len(values) > 0 {
-		var err error
-		if mediaType, parameters, err = mime.ParseMediaType(values[0]); err != nil && mediaType == "" {
-			return "", fmt.Errorf("its Content-Type %s: %w", wording.Quote(values[0]), err)
-		}
-	}
-	if values := fields.Values("Content-Transfer-Encoding"); len(values) > 0 {
-		encoding = values[0]
-	}
-	switch mediaType {
-	case "multipart/encrypted":
-		return openPGP, pgpMIME(body, parameters)
-	case "application/pkcs7-mime", "application/x-pkcs7-mime":
-		return sMIME, enveloped(decodedBody(body, encoding))
-	case "text/plain":
-		return openPGP, pgpArmor(decodedBody(body, encoding))
-	}
-	return "", fmt.Errorf("its content is %s", mediaType)
+// encryption is how a message or a part of it is encrypted.
+type encryption struct {
+	how      string // openPGP or sMIME; empty if nothing in it is worth encrypting
+	form     string // for a person: "PGP/MIME"
+	readable error  // why it is not encrypted
 }
 
-// decodedBody removes the transfer encoding (RFC 2045 section 6). Of broken input it returns the readable part.
-func decodedBody(body []byte, encoding string) []byte {
-	var r io.Reader = bytes.NewReader(body)
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "base64":
-		r = base64.NewDecoder(base64.StdEncoding, r)
-	case "quoted-printable":
-		r = quotedprintable.NewReader(r)
+// encryptionOf returns how a message is encrypted. A message of several parts is encrypted if each of them is.
+func encryptionOf(fields message.Header, body []byte, depth int) encryption {
+	kind, parameters := message.ContentType(fields.Line("Content-Type"))
+	content := message.Decoded(fields, body)
+	name := strings.ToLower(parameters["name"])
+	switch {
+	case depth > nestedParts:
+		return encryption{readable: errors.New("its parts are nested too deep to be read")}
+	case kind == "multipart/encrypted":
+		return encryption{openPGP, "PGP/MIME", pgpMIME(body, parameters)}
+	case kind == "multipart/signed": // around what was encrypted (RFC 1847 section 3)
+		parts := message.Parts(body, parameters["boundary"])
+		if len(parts) == 0 {
+			return encryption{readable: errors.New("its multipart/signed has no parts")}
+		}
+		inner, content := message.Read(parts[0])
+		e := encryptionOf(inner, content, depth+1)
+		e.form += ", signed outside"
+		return e
+	case strings.HasPrefix(kind, "multipart/"):
+		return mixed(kind, message.Parts(body, parameters["boundary"]), depth)
+	case kind == "application/pkcs7-mime", kind == "application/x-pkcs7-mime", kind == "application/octet-stream" && strings.HasSuffix(name, ".p7m"):
+		return encryption{sMIME, "S/MIME", enveloped(content)}
+	case kind == "text/plain" && len(bytes.TrimSpace(content)) == 0 && depth > 0:
+		return encryption{form: "an empty text"}
+	case kind == "application/pgp-encrypted" && depth > 0:
+		return encryption{form: "a version"}
+	case kind == "text/plain" && depth == 0:
+		return encryption{openPGP, "inline PGP", pgpArmor(content)}
+	case bytes.Contains(content[:min(len(content), 4096)], []byte(pgpBegin)):
+		return encryption{openPGP, "inline PGP", pgpArmor(content)}
+	case (kind == "application/octet-stream" || kind == "application/pgp") && depth > 0:
+		return encryption{openPGP, "inline PGP", pgpPackets(content)}
 	}
-	decoded, _ := io.ReadAll(r) // see above
-	return decoded
+	return encryption{readable: fmt.Errorf("its content is %s", kind)}
+}
+
+const nestedParts = 8
+
+// mixed judges the parts of a multipart that is not itself encrypted.
+func mixed(kind string, parts [][]byte, depth int) (all encryption) {
+	if len(parts) == 0 {
+		return encryption{readable: fmt.Errorf("its content is %s without any part", kind)}
+	}
+	version := false // a part of PGP/MIME, whose multipart/encrypted a server replaced
+	for i, part := range parts {
+		fields, content := message.Read(part)
+		inner, _ := message.ContentType(fields.Line("Content-Type"))
+		version = version || inner == "application/pgp-encrypted"
+		e := encryptionOf(fields, content, depth+1)
+		switch {
+		case e.readable != nil:
+			return encryption{readable: fmt.Errorf("part %d of %d of its %s: %w", i+1, len(parts), kind, e.readable)}
+		case all.how == "":
+			all.how, all.form = e.how, e.form+" in "+kind
+		case e.how != "" && e.how != all.how:
+			all.form += " and " + e.how
+		}
+	}
+	switch {
+	case all.how == "":
+		return encryption{readable: fmt.Errorf("its content is %s with nothing in it", kind)}
+	case version:
+		all.form = "PGP/MIME of a broken form: " + kind + " instead of multipart/encrypted, which many mail programs cannot open"
+	}
+	return all
 }
 
 // pgpMIME checks the two parts of RFC 3156 section 4.
 func pgpMIME(body []byte, parameters map[string]string) error {
 	if protocol := parameters["protocol"]; !strings.EqualFold(protocol, "application/pgp-encrypted") {
-		return fmt.Errorf("its multipart/encrypted is for %s, not application/pgp-encrypted", wording.Quote(protocol))
+		return fmt.Errorf("its multipart/encrypted is for %s, not application/pgp-encrypted (RFC 3156 section 4)", wording.Quote(protocol))
 	}
-	r := multipart.NewReader(bytes.NewReader(body), parameters["boundary"])
-	for i, wanted := range []string{"application/pgp-encrypted", "application/octet-stream"} {
-		part, err := r.NextRawPart()
-		if err != nil {
-			return fmt.Errorf("part %d of its multipart/encrypted: %w", i+1, err)
-		}
-		if got, _, _ := mime.ParseMediaType(part.Header.Get("Content-Type")); got != wanted {
-			return fmt.Errorf("part %d of its multipart/encrypted is %s, wanted %s", i+1, wording.Quote(got), wanted)
-		}
-		content, err := io.ReadAll(part)
-		if err != nil {
-			return fmt.Errorf("part %d of its multipart/encrypted: %w", i+1, err)
+	wanted := []string{"application/pgp-encrypted", "application/octet-stream"}
+	parts := message.Parts(body, parameters["boundary"])
+	for i, part := range parts[:min(len(parts), len(wanted))] {
+		fields, content := message.Read(part)
+		if got, _ := message.ContentType(fields.Line("Content-Type")); got != wanted[i] {
+			return fmt.Errorf("part %d of its multipart/encrypted is %s, wanted %s", i+1, wording.Quote(got), wanted[i])
 		}
 		if i == 1 {
-			return pgpArmor(decodedBody(content, part.Header.Get("Content-Transfer-Encoding")))
+			content = message.Decoded(fields, content)
+			if !bytes.Contains(content, []byte(pgpBegin)) && len(content) > 0 && content[0]&0x80 != 0 {
+				return pgpPackets(content) // not armored, as RFC 3156 section 3 has it, but encrypted
+			}
+			if err := pgpArmor(content); err != nil {
+				return err
+			}
 		}
+	}
+	if len(parts) != len(wanted) {
+		return fmt.Errorf("its multipart/encrypted has %d parts, wanted 2 (RFC 3156 section 4)", len(parts))
 	}
 	return nil
 }
 
-// pgpArmor checks that text is one armored message (RFC 9580 section 6.2) and nothing else, whose first packet begins
-// an encrypted one.
+const pgpBegin, pgpEnd = "-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"
+
+// pgpArmor checks that text is one armored message (RFC 9580 section 6.2) and nothing else, and that it is encrypted.
 func pgpArmor(text []byte) error {
-	const begin, end = "-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"
-	before, rest, found := strings.Cut(string(text), begin)
+	before, rest, found := strings.Cut(string(text), pgpBegin)
 	if !found {
 		return errors.New("its text is readable and has no PGP message")
 	}
-	armored, after, found := strings.Cut(rest, end)
+	armored, after, found := strings.Cut(rest, pgpEnd)
 	if !found {
 		return errors.New("its PGP message has no end")
 	}
 	if strings.TrimSpace(before+after) != "" {
 		return errors.New("it also has readable text besides the PGP message")
 	}
-	armored = strings.ReplaceAll(armored, "\r", "")
-	if _, data, found := strings.Cut(armored, "\n\n"); found { // after the armor's own headers
-		armored = data
+	var data strings.Builder
+	header := true // the armor's own headers, up to an empty line
+	lines := strings.Split(strings.ReplaceAll(armored, "\r", ""), "\n")
+	headers := slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, ": ") })
+	for i, line := range lines {
+		line = strings.TrimSpace(line)
+		switch {
+		case i == 0:
+		case header && headers:
+			header = line != ""
+		case strings.HasPrefix(line, "="): // the checksum
+		default:
+			data.WriteString(line)
+		}
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(armored), "\n")
-	packet, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line))
-	if err != nil || len(packet) == 0 || packet[0]&0x80 == 0 {
-		return errors.New("its PGP message is broken")
+	packets, err := base64.StdEncoding.DecodeString(data.String())
+	if err != nil {
+		return errors.New("its PGP message is broken: it is not base64 (RFC 9580 section 6)")
 	}
-	tag := packet[0] >> 2 & 0x0f
-	if packet[0]&0x40 != 0 {
-		tag = packet[0] & 0x3f
+	return pgpPackets(packets)
+}
+
+// Types of packets (RFC 9580 section 5).
+const (
+	pgpKeyForPublic   = 1
+	pgpKeyForPassword = 3
+	pgpEncrypted      = 9
+	pgpMarker         = 10
+	pgpIntegrity      = 18
+	pgpAEAD           = 20 // of GnuPG
+	pgpPadding        = 21
+)
+
+// pgpPackets checks that a sequence of packets (RFC 9580 section 4) is encrypted: keys for its readers, and encrypted
+// data.
+func pgpPackets(data []byte) error {
+	for first := true; len(data) > 0; first = false {
+		if data[0]&0x80 == 0 {
+			return errors.New("its PGP message is broken: it does not consist of packets (RFC 9580 section 4.2)")
+		}
+		kind, length, header := int(data[0]>>2&0x0f), 0, 0
+		switch {
+		case data[0]&0x40 != 0: // the current format
+			kind = int(data[0] & 0x3f)
+			switch {
+			case len(data) < 2:
+			case data[1] < 192:
+				length, header = int(data[1]), 2
+			case data[1] < 224 && len(data) >= 3:
+				length, header = int(data[1]-192)<<8+int(data[2])+192, 3
+			case data[1] == 255 && len(data) >= 6:
+				length, header = int(binary.BigEndian.Uint32(data[2:])), 6
+			case data[1] >= 224 && data[1] < 255: // the first piece of several
+				length, header = 1<<(data[1]&0x1f), 2
+			}
+		case data[0]&3 == 0 && len(data) >= 2:
+			length, header = int(data[1]), 2
+		case data[0]&3 == 1 && len(data) >= 3:
+			length, header = int(binary.BigEndian.Uint16(data[1:])), 3
+		case data[0]&3 == 2 && len(data) >= 5:
+			length, header = int(binary.BigEndian.Uint32(data[1:])), 5
+		case data[0]&3 == 3: // up to the end
+			length, header = len(data)-1, 1
+		}
+		switch kind {
+		case pgpEncrypted, pgpIntegrity, pgpAEAD:
+			switch {
+			case header == 0, length > len(data)-header:
+				return errors.New("its PGP message is broken: it is cut off")
+			case length == 0:
+				return errors.New("its PGP message is broken: it has no encrypted data")
+			}
+			return nil
+		case pgpKeyForPublic, pgpKeyForPassword, pgpMarker, pgpPadding:
+		default:
+			if first {
+				return fmt.Errorf("its PGP message is not encrypted (it begins with packet %d: signed or compressed only)", kind)
+			}
+			return fmt.Errorf("its PGP message is not encrypted (packet %d follows the keys)", kind)
+		}
+		if header == 0 || length > len(data)-header {
+			return errors.New("its PGP message is broken: it is cut off")
+		}
+		data = data[header+length:]
 	}
-	switch tag { // RFC 9580 section 5
-	case 1, 3, 9, 18, 20:
-		return nil
-	}
-	return fmt.Errorf("its PGP message is not encrypted (it begins with packet %d: signed or compressed only)", tag)
+	return errors.New("its PGP message is broken: it has no encrypted data")
 }
 
 // enveloped checks that der is a CMS structure (RFC 5652) of an encrypted content type.

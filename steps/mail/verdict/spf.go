@@ -22,8 +22,8 @@ type senderCheck struct {
 	border bool   // whether there was a handover to judge
 }
 
-// checkSPF judges the server that handed the message to the receiving side, for the sender in Return-Path. The server
-// is read from the receiving side's Received field. checkSPF returns an error if DNS did not answer.
+// checkSPF judges the server that handed the message to the receiving side, for the sender in the envelope. The
+// server is read from the receiving side's Received field. checkSPF returns an error if DNS did not answer.
 func checkSPF(ctx context.Context, w *steps.World, l *mail.Letter) (senderCheck, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookup.Limit)
 	defer cancel()
@@ -40,12 +40,13 @@ func checkSPF(ctx context.Context, w *steps.World, l *mail.Letter) (senderCheck,
 		c.detail = fmt.Sprintf("the Received field of %s has no IP address", border.By)
 		return c, nil
 	}
+	sender, known := l.EnvelopeSender()
+	if !known {
+		c.detail = "the message has no Return-Path, and this run did not send it, so the sender in the envelope is unknown"
+		return c, nil
+	}
 	c.border, c.ip = true, border.Address.String()
 	helo := strings.TrimSuffix(border.Helo, ".")
-	sender := ""
-	if paths := l.Fields.Values("Return-Path"); len(paths) > 0 {
-		sender = strings.Trim(paths[0], "<> ")
-	}
 	if _, domain, found := wording.CutLast(sender, "@"); found {
 		c.domain = strings.ToLower(domain)
 	} else {

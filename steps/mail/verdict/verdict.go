@@ -38,7 +38,7 @@ func init() {
 		},
 		steps.Definition{
 			Area: "mail", Sentence: `it passes SPF`,
-			Does: "Fails unless the SPF record (RFC 7208) of the sender's domain, from Return-Path, allows the server that handed the message to the receiving side. " +
+			Does: "Fails unless the SPF record (RFC 7208) of the sender's domain, from Return-Path or as this run sent it, allows the server that handed the message to the receiving side. " +
 				"That server is read from the lowest Received field that the receiving side wrote. A message that was submitted with a login has no such server, " +
 				"and the step cannot judge it." + dns,
 			Measures: via + "Measures mail_spf_pass.",

@@ -140,6 +140,7 @@ func TestMailAuthentication(t *testing.T) {
 		"SPF none":                 {received(foreign, "alice@bare.example", good), "it passes SPF", "SPF: none: bare.example has no SPF record, so nothing allows 203.0.113.5 to send for it (unexpected, blame dns)", "- 0 -"},
 		"SPF permerror":            {received(foreign, "alice@broken.example", good), "it passes SPF", "SPF: permerror: the SPF record of broken.example cannot be used: invalid ipX value (unexpected, blame dns)", "- 0 -"},
 		"SPF of a login":           {"Received: from pc (pc [192.0.2.7]) by mx.mail.test with ESMTPSA id a; x\r\n" + good, "it passes SPF", "SPF: the message was submitted to mx.mail.test with a login (ESMTPSA), not by another server, so SPF does not apply (scenario, blame scenario)", "- - -"},
+		"SPF of an unknown sender": {strings.TrimPrefix(received(permitted, "alice@example.org", good), "Return-Path: <alice@example.org>\r\n"), "it passes SPF", "SPF: the message has no Return-Path, and this run did not send it, so the sender in the envelope is unknown (scenario, blame scenario)", "- - -"},
 		"SPF of nothing":           {good, "it passes SPF", "SPF: no Received field says which server the message came from (scenario, blame scenario)", "- - -"},
 		"DMARC by SPF alone":       {received(permitted, "alice@example.org", letterFrom("alice@example.org")), "it passes DMARC", "", "- - 1"},
 		"DMARC by DKIM alone":      {good, "it passes DMARC", "", "- - 1"},

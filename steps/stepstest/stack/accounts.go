@@ -31,6 +31,7 @@ const (
 	Leaf     = "leaf"     // Alice on a machine that sends through a smarthost; a test points it at Exim
 	Ops      = "ops"      // what machines report goes there
 	Requests = "requests" // an application reads it
+	Sealed   = "sealed"   // a filter encrypts what it gets
 	Full     = "full"     // its mailbox holds 20 KiB: Fill fills it
 	Joerg    = "joerg"    // its address has a letter outside US-ASCII (RFC 6531)
 )
@@ -50,7 +51,7 @@ const smallQuota = 20 << 10
 // accounts lists the accounts, without what only a running stack has.
 func accounts() []Account {
 	var all []Account
-	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Requests, Full, Joerg} {
+	for _, name := range []string{Alice, Bob, Carol, Copied, Backup, Dave, Erin, Ops, Requests, Sealed, Full, Joerg} {
 		a := Account{Name: name, Address: name + "@" + Domain, Password: newPassword(), SMTP: Mail, IMAP: Mail}
 		switch name {
 		case Joerg:

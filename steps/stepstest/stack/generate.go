@@ -230,6 +230,15 @@ func (s *Stack) renderAll(signing []string, mailboxes []Account) error {
 	})
 }
 
+// sealer is the program that encrypts the mail of Sealed.
+const sealer = "etc/sieve/seal"
+
+// BreakSealing keeps the program that encrypts the mail of Sealed from running, until mend is called. Dovecot then stores
+// the mail as it came.
+func (s *Stack) BreakSealing() (mend func() error, err error) {
+	return func() error { return os.Chmod(s.path(sealer), 0o755) }, os.Chmod(s.path(sealer), 0o644) //nolint:gosec // a program
+}
+
 // services is what every master.cf ends with.
 const services = "etc/postfix/services"
 
@@ -246,8 +255,11 @@ func (s *Stack) render(name, to string, data any) error {
 		return err
 	}
 	mode := fs.FileMode(0o644)
-	if name == "etc/dovecot.users" {
+	switch name {
+	case "etc/dovecot.users":
 		mode = 0o600
+	case sealer:
+		mode = 0o755
 	}
 	return os.WriteFile(to, out.Bytes(), mode)
 }

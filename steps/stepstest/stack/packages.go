@@ -27,6 +27,7 @@ var Packages = []Package{
 	{"dovecot-pop3d", "/usr/lib/dovecot/pop3", everything},
 	{"dovecot-sieve", "/usr/lib/dovecot/modules/lib90_sieve_plugin.so", everything},
 	{"opendkim", "/usr/sbin/opendkim", everything},
+	{"gnupg", "/usr/bin/gpg", everything},
 	{"nginx", "/usr/sbin/nginx", everything},
 	{"libnginx-mod-mail", "/usr/lib/nginx/modules/ngx_mail_module.so", everything},
 	{"libfaketime", "/usr/share/doc/libfaketime/copyright", "a clock that is wrong"}, // the library itself is elsewhere on each architecture

@@ -35,6 +35,7 @@ func TestShippedFeaturesFail(t *testing.T) {
 		"bounce":         {configured(s.Postfix, "default_transport = retry:4.4.1 the next host is down"), nil, `"alice" receives a bounce`, "reason not_received, blame queue"},
 		"deliverability": {stopped(s.OpenDKIM), nil, "it passes DKIM", "reason unexpected, blame submission"},
 		"mailboxes":      {nothing, func(c *stack.Config) { c.Account(stack.Bob).IMAP = stack.Closed }, `the folder "INBOX" of "bob" holds`, "reason connect, blame access"},
+		"encrypted":      {func(context.Context) (func() error, error) { return s.BreakSealing() }, nil, "it is encrypted with OpenPGP", "reason unexpected, blame submission"},
 		"migration":      {nothing, at("alice-new", stack.Closed), `I send a message from "alice-new"`, "reason connect, blame submission"},
 		"nightly": {func(context.Context) (func() error, error) {
 			for len(mailbox(t, stack.Ops)) > 0 {
