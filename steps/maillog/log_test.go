@@ -284,15 +284,15 @@ func TestUnreadable(t *testing.T) {
 		}
 	}
 	damaged := Log{File: filepath.Join(dir, "damaged"), State: dir}
-	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":2,"counts":{"buckets":[null]}}`), 0o600); err != nil {
+	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":3,"counts":{"buckets":[null]}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"missing": "the log DIR/missing does not exist: correct the path, or use journal if the system has no such file: ",
 		".":       "the log DIR is a directory: name the file in it",
 		"empty":   "the log DIR/empty is empty: does the mail server write to it?",
-		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim or OpenDKIM among 1: its format is unknown, or it is another log: "127.0.0.1 - - [21/Nov`,
-		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim or OpenDKIM among 1, only lines of other programs: set the log that the mail server writes",
+		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim, OpenDKIM or another known mail server among 1: its format is unknown, or it is another log: "127.0.0.1 - - [21/Nov`,
+		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim, OpenDKIM or another known mail server among 1, only lines of other programs: set the log that the mail server writes",
 		"damaged": "the state of the log DIR/damaged is damaged (span 0): remove DIR/maillog-",
 	} {
 		_, err := Log{File: filepath.Join(dir, name), State: dir}.CatchUp(t.Context())
