@@ -3,6 +3,7 @@ package mailhost
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -191,4 +192,33 @@ func QueueDelays(ctx context.Context, w *steps.World, server, id string, since t
 	}
 	p.Measure(w)
 	return fmt.Sprintf("according to the log of %s: %s", host.Name, DelaysText(p.Last.Delays))
+}
+
+// AuthFault returns what the log of a server, or of another server with the same address, says since then of an
+// authentication service or account lookup that fails, or an empty string: "according to the log of mx1, dovecot's
+// account lookup passwd-file: open(/etc/dovecot/users) failed: Permission denied".
+func AuthFault(ctx context.Context, w *steps.World, server string, since time.Time) string {
+	for _, name := range slices.Sorted(maps.Keys(w.Target().Hosts)) {
+		host := w.Target().Hosts[name]
+		if !HasLog(host) || !strings.HasPrefix(server, host.Address+":") {
+			continue
+		}
+		log, err := OpenLog(w.Target(), host)
+		if err != nil {
+			continue
+		}
+		var fault maillog.Event
+		_ = log.Since(since).Read(ctx, func(e maillog.Event) { // a log that cannot be read leaves the doubt
+			if e.Time.Before(since.Add(-time.Second)) {
+				return
+			}
+			if e.Kind == maillog.KindAuthDown || e.Kind == maillog.KindLoginUnjudged && fault.Kind == "" {
+				fault = e
+			}
+		})
+		if fault.Kind != "" {
+			return fmt.Sprintf("according to the log of %s, %s: %s", host.Name, fault.Service, wording.OneLine(fault.Reply, 200))
+		}
+	}
+	return ""
 }
