@@ -211,7 +211,7 @@ func (c *counts) add(e Event) {
 		if b.Refused = tally(b.Refused, e.Client, e.Count, addressesMax); e.Client == "" {
 			b.Refused[""] += 0
 		}
-		if strings.HasPrefix(e.Daemon, "postfix/") {
+		if strings.HasPrefix(e.Daemon, "postfix/") || e.Program == "courier" {
 			b.N[countAsked] += e.Count
 			b.Asked = tally(b.Asked, e.Client, e.Count, addressesMax)
 		}

@@ -8,6 +8,12 @@ func (e *Event) courier(program, message string) {
 	e.Program, e.Daemon = "courier", "courier/"+strings.TrimSuffix(program, "-ssl")
 	what, rest, _ := strings.Cut(message, ", ")
 	rest = ", " + rest
+	if program == "authdaemond" {
+		if !strings.HasPrefix(message, "pam_") && (strings.Contains(message, "ailed") || strings.Contains(message, "rror")) {
+			e.Kind, e.Service, e.Reply = KindAuthDown, "courier's authdaemond", message
+		}
+		return
+	}
 	switch what {
 	case "LOGIN":
 		e.Kind = KindLogin
@@ -20,10 +26,9 @@ func (e *Event) courier(program, message string) {
 	case "Connection", "Disconnected", "Connection refused", "Maximum connection limit reached":
 	default:
 		switch {
-		case strings.Contains(message, "authentication error") || strings.Contains(message, "Input/output error"):
+		case strings.Contains(message, "authentication error") || strings.Contains(message, "Input/output error"), strings.Contains(message, "perhaps authdaemond is not running"), strings.HasPrefix(message, "authdaemon: "):
 			e.Kind, e.Service, e.Reply = KindAuthDown, "courier's authdaemond", message
-		case beginsWith(message, []string{"ip=[", "couriertls: ", "chdir ", "Failed to ", "Error", "error", "Server ", "Maximum ", "Unable to ", "Check for ", "Enforcing ", "Temporary problem", "FAILED: ", "modules=",
-			"Installing ", "Installation ", "stopping authdaemond", "Configured uid", "INFO: ", "DEBUG: ", "WARN"}), strings.Contains(message, "Unexpected SSL"), strings.Contains(message, "exited"):
+		case beginsWith(message, []string{"ip=[", "couriertls: ", "chdir ", "Failed to ", "Error", "error", "Server ", "Maximum ", "Unable to ", "Check for ", "Enforcing ", "Temporary problem", "FAILED: ", "INFO: ", "DEBUG: ", "WARN"}), strings.Contains(message, "Unexpected SSL"), strings.Contains(message, "Account's mailbox directory"), strings.Contains(message, "exited"):
 		default:
 			e.unknown(suspect(subjectsOfMailboxes, message))
 		}

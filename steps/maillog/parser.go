@@ -41,6 +41,7 @@ func (p *Parser) Parse(line string) (Event, Class) {
 			return Event{}, ClassUnknown
 		}
 		h.at = at
+		_, message = folded(message)
 		e, class := p.message(h, message)
 		e.Count *= n
 		return e, class

@@ -148,16 +148,26 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	now := utc("2026-11-21 14:00:00")
+	for _, l := range corpus(f) {
+		f.Add(l.line)
+	}
+	now := utc("2026-12-01 00:00:00")
 	f.Fuzz(func(t *testing.T, line string) {
 		p := NewParser(now, time.UTC)
 		e, class := p.Parse(line)
-		if class == ClassMail && (e.Time.IsZero() || e.Time.After(now) || e.Program == "" || e.Count < 1 || e.Mails < 0) {
+		if class == ClassMail && (e.Time.IsZero() || e.Time.After(now) || e.Program == "" || e.Daemon == "" || e.Count < 1 || e.Mails < 0 || e.Kind == "" || (e.May != 0) && e.Kind != KindUnknown) {
 			t.Errorf("%q: %+v", line, e)
 		}
 		var c counts
 		c.line(p, line)
 		c.age(now)
+		for _, b := range c.Buckets {
+			for key, n := range b.N {
+				if n < 0 || n > repeatsMax*1000 {
+					t.Errorf("%q: %d %s", line, n, key)
+				}
+			}
+		}
 	})
 }
 
