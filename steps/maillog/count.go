@@ -101,12 +101,14 @@ type counts struct {
 	Crowded  bool              `json:"crowded,omitempty"` // more users than usesMax
 
 	Any      time.Time          `json:"any"`                // stamp of the newest line of any program
-	Seen     map[string]int64   `json:"seen,omitempty"`     // lines of each server, by product
+	Seen     map[string]bool    `json:"seen,omitempty"`     // servers with a line, by product
 	Unread   map[string]*unread `json:"unread,omitempty"`   // by daemon
 	Samples  map[string]sample  `json:"samples,omitempty"`  // the last unknown line, by subject
 	Faults   map[string]fault   `json:"faults,omitempty"`   // by service
 	Clients  map[string]string  `json:"clients,omitempty"`  // of sessions that Event.Session names: the address
 	Previous string             `json:"previous,omitempty"` // the last line, which may be repeated
+
+	daemon string // of the last line
 }
 
 func (c *counts) at(t time.Time) *bucket {
@@ -138,7 +140,7 @@ func (c *counts) line(p *Parser, line string) {
 		if e.Time.After(c.Newest) {
 			c.Newest = e.Time
 		}
-		c.seen(product(e.Daemon))
+		c.seen(e.Daemon)
 	}
 	if e.Time.After(c.Any) {
 		c.Any = e.Time
@@ -152,11 +154,18 @@ func (c *counts) line(p *Parser, line string) {
 	}
 }
 
-func (c *counts) seen(product string) {
-	if c.Seen == nil {
-		c.Seen = make(map[string]int64)
+// seen records that a daemon wrote a line.
+func (c *counts) seen(daemon string) {
+	if daemon == c.daemon { // nearly always one of the last few
+		return
 	}
-	c.Seen[product]++
+	c.daemon = daemon
+	if name := product(daemon); !c.Seen[name] {
+		if c.Seen == nil {
+			c.Seen = make(map[string]bool)
+		}
+		c.Seen[name] = true
+	}
 }
 
 // unread counts a line in a wording that is not known.
@@ -646,7 +655,7 @@ func (r *Reading) Answers(s Subject) bool {
 }
 
 // Has reports whether the log has a line of a server, by the first part of its daemons' names, ever.
-func (r *Reading) Has(server string) bool { return r.counts.Seen[server] > 0 }
+func (r *Reading) Has(server string) bool { return r.counts.Seen[server] }
 
 // HasMailboxServer reports whether the log has a line of a server that gives users access to their mailboxes, ever.
 func (r *Reading) HasMailboxServer() bool {

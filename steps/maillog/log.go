@@ -75,7 +75,7 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	s.Counts.age(now)
 	before := s.Counts.Newest
 	parser := NewParser(now, nil)
-	parser.last, parser.previous, parser.exim = before, s.Counts.Previous, s.Counts.Seen["exim"] > 0
+	parser.last, parser.previous, parser.exim = before, s.Counts.Previous, s.Counts.Seen["exim"]
 	var lines int64
 	from := l.source(s)
 	doubtful, err := from.next(ctx, now.Add(-Kept), func(text string) {

@@ -13,6 +13,8 @@ type Parser struct {
 	last     time.Time // of the previous line
 	previous string    // the previous line, which a syslog daemon may say was repeated
 	exim     bool      // a line of Exim's own file was read
+	stamp    string    // the previous stamp without a year,
+	stampAt  time.Time // and its time
 }
 
 // NewParser returns a Parser for lines that were written before now. zone is that of stamps without a zone; nil means
@@ -75,6 +77,9 @@ func repeatsOfPrevious(h heading, message string) (n int, ok bool) {
 	text := message
 	if h.repeat != "" {
 		text = h.repeat
+	}
+	if text == "" || !strings.ContainsRune("lL-", rune(text[0])) {
+		return 0, false
 	}
 	rest, ok := strings.CutPrefix(strings.Trim(text, "- "), "last message ")
 	if !ok {

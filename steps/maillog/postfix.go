@@ -307,6 +307,9 @@ var filters = []string{"filter", "amavis", "spam", "rspam", "clam", "virus", "sc
 
 // namesFilter reports whether the name of a transport or relay is that of a filter.
 func namesFilter(name string) bool {
+	if name == "" {
+		return false
+	}
 	name = strings.ToLower(name)
 	for _, filter := range filters {
 		if strings.Contains(name, filter) {
@@ -318,33 +321,36 @@ func namesFilter(name string) bool {
 
 // handedOver reports whether a message that Postfix sent stays on this machine without being in a mailbox: a filter
 // hands it back, or another queue id continues it. A store that is reached by LMTP on this machine is a mailbox; what
-// it answers is not "queued as".
+// it answers is not "queued as". A host of another machine may have a filter's name: it is the MX of many domains.
 func handedOver(daemon, relay, reply string) bool {
 	switch daemon {
 	case "local":
 		return strings.HasPrefix(reply, "forwarded as ")
 	case "pipe":
 		return namesFilter(relay)
-	case "smtp":
-		if loopback(bracketed(relay)) {
+	case "smtp", "lmtp":
+		inside := between(relay, "[", "]")
+		socket := strings.Contains(inside, "/")
+		here := loopback(strings.TrimPrefix(inside, "IPv6:"))
+		switch {
+		case here && daemon == "smtp", isFilterReply(reply), inside == "" && namesFilter(relay):
 			return true
+		case socket || here:
+			return strings.Contains(reply, "queued as ") || namesFilter(relay)
 		}
-		fallthrough
-	case "lmtp":
-		return isFilterReply(reply) || filterByName(relay) || ofThisMachine(relay) && (strings.Contains(reply, "queued as ") || namesFilter(relay)) || filterByPort(relay)
+		return filterByPort(relay)
 	}
 	return false
 }
 
-// filterByName reports whether a relay is no host, but called a filter. A host may be called so too: it is the MX of
-// many domains.
-func filterByName(relay string) bool { return !strings.Contains(relay, "[") && namesFilter(relay) }
-
 // filterByPort reports whether a relay is a port that amavis and its like use by convention, at a private address: in a
 // container.
 func filterByPort(relay string) bool {
+	if !strings.HasSuffix(relay, "]:10024") && !strings.HasSuffix(relay, "]:10026") {
+		return false
+	}
 	ip, err := netip.ParseAddr(strings.TrimPrefix(between(relay, "[", "]"), "IPv6:"))
-	return err == nil && ip.IsPrivate() && (strings.HasSuffix(relay, "]:10024") || strings.HasSuffix(relay, "]:10026"))
+	return err == nil && ip.IsPrivate()
 }
 
 // isFilterReply reports whether a reply is amavis's: it quotes what the server answered that it gave the message back

@@ -57,20 +57,25 @@ func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 		if !ok || day < 1 || day > 31 {
 			return h, "", false
 		}
-		h.at, rest = p.yearless(month, day, line[7:15]), line[16:]
-		if _, _, own := dovecotService(rest); own {
-			h.own = true
-			return h, rest, true
+		if line[:15] != p.stamp { // many lines are of the second of the previous one
+			p.stamp, p.stampAt = line[:15], p.yearless(month, day, line[7:15])
+		}
+		h.at, rest = p.stampAt, line[16:]
+		if end := strings.IndexByte(rest, ' '); end > 0 && rest[end-1] == ':' { // no host has a colon there
+			if _, _, own := dovecotService(rest); own {
+				h.own = true
+				return h, rest, true
+			}
 		}
 	default:
 		return h, "", false
 	}
 	_, rest, found := strings.Cut(rest, " ") // the host
-	if !found {
+	if !found || rest == "" {
 		return h, "", false
 	}
 	tag, message, found := strings.Cut(rest, ": ")
-	if strings.Contains(rest[:min(len(rest), len("--- last message "))], "ast message ") { // by the syslog daemon
+	if strings.ContainsRune("lL-", rune(rest[0])) && strings.Contains(rest[:min(len(rest), len("--- last message "))], "ast message ") { // by the syslog daemon
 		h.repeat = rest
 		return h, "", true
 	}
