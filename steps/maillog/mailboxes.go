@@ -58,22 +58,45 @@ func (e *Event) cyrus(program, message string) {
 		}
 		i := strings.Index(said, "SASL(")
 		e.Reply = said[max(i, 0):]
-		switch e.Kind = loginKind(e.Reply); {
-		case strings.Contains(e.Reply, "SASL(-1)"), e.Kind == KindLoginUnjudged:
-			e.Kind, e.Service = KindLoginUnjudged, saslService(e.Reply)
-		case strings.HasPrefix(said, "plaintext "):
-			e.User, _, _ = strings.Cut(said[len("plaintext "):], " ")
-		default:
-			e.User = between(said, "(", ")")
+		e.Kind = saslKind(e.Reply)
+		if e.Kind == KindLoginUnjudged {
+			e.Service = saslService(e.Reply)
+		}
+		if e.User = between(said, "(", ")"); e.User == "-notset-" {
+			e.User = ""
+		}
+		if rest, ok := strings.CutPrefix(said, "plaintext "); ok && !strings.HasPrefix(rest, "(") { // before 3.6
+			e.User, _, _ = strings.Cut(rest, " ")
 		}
 		return
 	}
-	if strings.Contains(message, "User logged in") || strings.Contains(message, "badlogin") {
-		e.unknown(subjectsOfMailboxes)
+	if usage, ok := strings.CutPrefix(message, "USAGE "); ok {
+		e.Kind = KindSession
+		e.User, _, _ = strings.Cut(usage, " ")
+		return
+	}
+	for _, word := range []string{"logged in", "login", "authenticated"} {
+		if strings.Contains(message, word) {
+			e.unknown(subjectsOfMailboxes)
+			return
+		}
 	}
 }
 
-// saslauthdDown reads what saslauthd says when the service behind it fails. Its refusals stand in the log of the server
+// saslKind returns what a failure with one of Cyrus SASL's codes means: "SASL(-13): authentication failure: …".
+func saslKind(reply string) Kind {
+	switch between(reply, "SASL(", ")") {
+	case "-13", "-14", "-18", "-19", "-20", "-21", "-26": // a wrong name or password, or an account that may not
+		return KindLoginRefused
+	case "-4", "-5", "-6", "-15", "-16": // no such mechanism, not finished, too weak, without TLS
+		return KindLoginIncomplete
+	case "-1", "-2", "-7", "-8", "-24": // generic failure, try again, unavailable
+		return KindLoginUnjudged
+	}
+	return loginKind(reply)
+}
+
+// saslauthd reads what saslauthd says when the service behind it fails. Its refusals stand in the log of the server
 // that asked.
 func (e *Event) saslauthd(message string) {
 	e.Daemon = "saslauthd"

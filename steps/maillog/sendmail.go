@@ -30,8 +30,8 @@ func (e *Event) sendmail(message string) {
 	switch {
 	case strings.HasPrefix(rest, "AUTH failure"):
 		e.Reply = rest
-		if e.Kind = loginKind(rest); strings.Contains(rest, "(-1)") || e.Kind == KindLoginUnjudged {
-			e.Kind, e.Service = KindLoginUnjudged, saslService(rest)
+		if e.Kind = saslKind(rest); e.Kind == KindLoginUnjudged {
+			e.Service = saslService(rest)
 		}
 		if i := strings.LastIndex(rest, ", relay="); i >= 0 {
 			e.Client = bracketed(rest[i:])
