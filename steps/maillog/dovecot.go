@@ -212,9 +212,9 @@ func (e *Event) dovecotAuth(level, text string) {
 	if level != "Error: " && level != "Fatal: " && level != "Panic: " {
 		return
 	}
-	lookup := text
-	if end := strings.IndexAny(lookup, "(: "); end >= 0 {
-		lookup = lookup[:end]
+	lookup := ""
+	if end := strings.IndexAny(text, "(: "); end > 0 && (text[end] != ' ' || strings.HasPrefix(text, "passwd-file ")) {
+		lookup = " " + text[:end]
 	}
 	if beginsWith(text, []string{"BUG: ", "Authentication client", "auth client", "read(anvil", "anvil"}) {
 		return
@@ -224,5 +224,5 @@ func (e *Event) dovecotAuth(level, text string) {
 			return
 		}
 	}
-	e.Kind, e.Service, e.Reply = KindAuthDown, "dovecot's account lookup "+lookup, text
+	e.Kind, e.Service, e.Reply = KindAuthDown, "dovecot's account lookup"+lookup, text
 }

@@ -317,22 +317,34 @@ func (l *logins) certain() int { return l.Refused - l.Doubtful }
 // failing returns the number of logins whose password nobody judged.
 func (l *logins) failing() int { return l.Doubtful + l.Unjudged }
 
+// services names the services that failed.
+func (l *logins) services() string {
+	if len(l.faults) == 0 {
+		return "the log of the authentication service"
+	}
+	var said []string
+	for _, fault := range l.faults[:min(len(l.faults), 2)] {
+		said = append(said, wording.OneLine(fault, 200))
+	}
+	text := strings.Join(said, "; ")
+	if more := len(l.faults) - len(said); more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}
+
 // fail returns the failure for logins that nobody judged. who is the address that they came from, or empty.
 func (l *logins) fail(limit int, who string) error {
 	n, from := l.failing(), ""
 	if who != "" {
 		n, from = l.Failing[0].N, " of "+who
 	}
-	service := "an authentication service"
-	if len(l.faults) > 0 {
-		service = l.faults[0]
-	}
 	wanted := fmt.Sprintf("wanted fewer than %d", limit)
 	if n < limit {
 		wanted = fmt.Sprintf("and %d were refused, wanted fewer than %d together", l.certain(), limit)
 	}
 	return steps.Fail(result.ReasonUnexpected, result.BlameTarget, "nobody judged the password of %s%s in the last %s, because a service failed, %s: look at %s",
-		counted(n, "login", "logins"), from, l.window, wanted, wording.OneLine(service, 300))
+		counted(n, "login", "logins"), from, l.window, wanted, l.services())
 }
 
 // refusedLogins measures the logins that did not succeed, and describes them.
@@ -356,9 +368,7 @@ func refusedLogins(w *steps.World, r *maillog.Reading, window time.Duration, tex
 	note := l.said
 	if n := l.failing(); n > 0 {
 		note += fmt.Sprintf(", and nobody judged the password of %s more, because a service failed", counted(n, "login", "logins"))
-		if len(l.faults) > 0 {
-			note += ": " + wording.OneLine(l.faults[0], 300)
-		}
+		note += ": " + l.services()
 	}
 	if l.Incomplete > 0 {
 		note += fmt.Sprintf(", and %s came without TLS or by a mechanism that is not offered, or gave up, before a password was judged", counted(l.Incomplete, "login", "logins"))

@@ -3,6 +3,7 @@ package mailserver
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/mailhost"
@@ -78,6 +79,10 @@ func TestTheLogTellsTheTruth(t *testing.T) {
 		"an unknown line does not matter when there are few":       {append(repeat(2, refusedBy587), login("postfix/smtpd[7]", "warning: x[192.0.2.9]: SASL PLAIN: password rejected for alice")), few, nil, ""},
 		"a log that has no logins proves nothing":                  {[]string{login("amavis[7]", "(1) Passed CLEAN"), login("opendkim[7]", "OpenDKIM Filter v2.11.0 starting")}, few, []string{"has no line of a server that people log in to", unknown}, ""},
 
+		"a database that a SASL plugin misses does not excuse a refusal": {append(append(repeat(6, refusedBy587), login("postfix/smtpd[7]", "warning: SASL authentication problem: unable to open Berkeley db /etc/sasldb2: No such file or directory")), idleDovecot), few, []string{"6 logins were refused", "somebody guesses passwords"}, ""},
+		"Courier's refusals while its authdaemond is gone":               {append(repeat(6, login("imapd-ssl", "LOGIN FAILED, user=bob, ip=[::ffff:192.0.2.9], port=[4711]")), login("imapd-ssl", "authentication error: Connection refused")), few, []string{"nobody judged the password of 6 logins", "look at courier's authdaemond: authentication error: Connection refused"}, ""},
+		"an attack on Dovecot is one, whatever else fails":               {append(repeat(6, login("dovecot", "imap-login: Login aborted: Logged out (auth failed, 1 attempts in 2 secs) (auth_failed): user=<bob>, method=PLAIN, rip=192.0.2.66, lip=192.0.2.1, TLS, session=<x>")), temporary), fewFrom, []string{"6 logins of 192.0.2.66 were refused", "ban it"}, ""},
+
 		// Deliveries
 		"a folded bounce counts each time": {[]string{delivery("sent", "good.test"), login("postfix/smtp[7]", "message repeated 4 times: [ 4jWmm25qFkz1VF5h: to=<a@gone.test>, relay=mx[192.0.2.9]:25, delay=1, delays=0/0/0/1, dsn=5.1.1, status=bounced (no)]")}, "less than 50% bounced in the last 1h", []string{"4 of 5 recipients"}, ""},
 		"a hand-over to a local filter is not a delivery": {[]string{login("postfix/smtp[7]", "4jWmm25qFkz1VF5h: to=<a@b.test>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4jWmm25qFkz1VF5i)"),
@@ -124,6 +129,23 @@ func TestTheLogTellsTheTruth(t *testing.T) {
 				t.Errorf("note %q, wanted %q", note, c.note)
 			}
 		})
+	}
+}
+
+// TestASilentLogProvesNothing reads logs whose newest line is old.
+func TestASilentLogProvesNothing(t *testing.T) {
+	for ago, want := range map[time.Duration]string{20 * time.Hour: "", 30 * time.Hour: "the result is unknown: the newest line of the log"} {
+		stamp := time.Now().Add(-ago).Format(time.Stamp) + " mail "
+		w, _ := fixture.MailLogWorld(t, strings.Replace(idleDovecot, "@", stamp, 1), strings.Replace(idlePostfix, "@", stamp, 1))
+		if err := fixture.Perform(t, w, `I read the mail log of "mx1"`); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []string{`nobody used the host "mx1" in the last 24 hours`, "fewer than 5 logins were refused in the last 10 minutes", "less than 5% bounced in the last 60 minutes",
+			"fewer than 5 messages were rejected in the last 10 minutes", "at least 95% of incoming mail connections used TLS in the last 24 hours", "at least 95% of outgoing deliveries used TLS in the last 24 hours"} {
+			if said := fixture.Said(fixture.Perform(t, w, step)); !strings.HasPrefix(said, want) || (said == "") != (want == "") {
+				t.Errorf("%s ago: %s: got %q, wanted %q", ago, step, said, want)
+			}
+		}
 	}
 }
 
