@@ -100,7 +100,7 @@ func (e *Event) dovecotLogin(level, text string) {
 	case strings.HasPrefix(text, "Login: "), strings.HasPrefix(text, "Logged in: "):
 		e.Kind = KindLogin
 	case strings.HasPrefix(text, "proxy("):
-		e.dovecotProxy(text)
+		e.dovecotProxy(level, text)
 	case strings.HasPrefix(text, "Disconnected"), strings.HasPrefix(text, "Aborted login"), strings.HasPrefix(text, "Login aborted"), strings.HasPrefix(text, "Connection closed"):
 		e.dovecotDisconnected(text)
 	case level != "Info: ": // complaints are neither
@@ -111,7 +111,7 @@ func (e *Event) dovecotLogin(level, text string) {
 		return
 	case strings.HasPrefix(text, "Internal login failure"):
 		e.Kind, e.Service = KindLoginUnjudged, "dovecot's auth process"
-	case beginsWith(text, []string{"ID sent: ", "TLS ", "SSL", "Panic", "Shutting down", "Debug", "Server shutting down"}):
+	case beginsWith(text, []string{"ID sent: ", "TLS ", "SSL", "Panic", "Shutting down", "Debug", "Server shutting down", "access("}):
 		return
 	default:
 		e.unknown(SubjectLogins | SubjectRefusals)
@@ -135,13 +135,13 @@ func (e *Event) dovecotLogin(level, text string) {
 }
 
 // dovecotProxy reads "proxy(bob@example.org,192.0.2.10:993): Started proxying to <192.0.2.10> (0.012 secs): user=<…>".
-func (e *Event) dovecotProxy(text string) {
+func (e *Event) dovecotProxy(level, text string) {
 	_, said, _ := strings.Cut(text, "): ")
 	switch said = strings.ToLower(said); {
 	case strings.HasPrefix(said, "started proxying"):
 		e.Kind = KindLogin
 	case beginsWith(said, []string{"disconnected by ", "disconnecting", "created proxy session", "connecting to ", "connect(", "login timed out", "disconnected: ", "host has been down", "host is down", "redirected to ",
-		"redirecting to ", "failed to connect", "aborting due to", "ttl reached zero", "proxying loops", "authentication failed", "connection closed", "logging in timed out", "remote server sent"}):
+		"redirecting to ", "failed to connect", "aborting due to", "ttl reached zero", "proxying loops", "authentication failed", "connection closed", "logging in timed out", "remote server sent"}), level != "Info: ":
 	default:
 		e.unknown(SubjectLogins | SubjectRefusals)
 	}

@@ -44,7 +44,8 @@ var postfixOther = []string{"statistics: ", "lost connection ", "timeout after "
 	"Trusted: ", "Untrusted: ", "connect to ", "table ", "fatal: ", "error: ", "panic: ", "using backwards-compatible ", "Refusing ", "Wrapper-mode request ", "New TLS session rate ", "proxy-accept: ",
 	"initializing the ", "CONNECT from ", "DISCONNECT ", "PASS ", "PREGREET ", "HANGUP ", "DNSBL ", "BLACKLISTED ", "DENYLISTED ", "WHITELISTED ", "ALLOWLISTED ", "WHITELIST VETO ", "ALLOWLIST VETO ",
 	"BARE NEWLINE ", "COMMAND ", "NON-SMTP ", "cache ", "entering STRESS ", "leaving STRESS ", "certificate verification failed ", "server certificate verification failed ", "Server certificate ",
-	"Host offered ", "looking for ", "discarding EHLO ", "removed ", "unable to ", "mapping DSN status ", "MTA-STS ", "TLSRPT: ", "reload", "daemon started ", "< ", "> ", ">>>", "warning: "}
+	"Host offered ", "looking for ", "discarding EHLO ", "removed ", "unable to ", "mapping DSN status ", "MTA-STS ", "TLSRPT: ", "reload", "daemon started ", "< ", "> ", ">>>", "warning: ", "SASL authentication info: ", "SASL authentication debug: ", "SASL authentication trace: ",
+	"SASL authentication pass: ", "SASL per-"}
 
 // syslogName returns what syslog_name adds to a tag: "amavis" of "postfix/amavis/smtp".
 func syslogName(program string) string {

@@ -60,7 +60,7 @@ var marks = []struct {
 	{SubjectRefusals, [][]string{{"login", "log in", "logon", "auth", "sasl", "password", "credential"},
 		{"fail", "refus", "reject", "den", "invalid", "incorrect", "wrong", "bad", "abort", "unknown", "unable", "not ", "disallow", "5.7.8", "535"}}},
 	{SubjectDeliveries, [][]string{{"status=", "to=", "deliver", "bounce", "defer", "sent", "return", "expire", "undeliver", "relay="}, {"@", "<", "status="}}},
-	{SubjectRejections, [][]string{{"reject", "refus", "den", "block", "ban", " 4", " 5", "not allowed", "disallow"}, {"[", " from ", "client", "rip=", "ip="}}},
+	{SubjectRejections, [][]string{{"reject", "refus", "den", "block", "ban", " 42", " 43", " 45", " 50", " 52", " 53", " 55", "not allowed", "disallow"}, {"[", " from ", "client", "rip=", "ip="}}},
 	{SubjectIncoming, [][]string{{"tls", "ssl", "encrypt", "cipher"}, {" from ", "client", "accept"}}},
 	{SubjectOutgoing, [][]string{{"tls", "ssl", "encrypt", "cipher"}, {" to ", "server", "connect"}}},
 }
