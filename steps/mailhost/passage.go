@@ -91,6 +91,11 @@ func (p *Passage) Bounced() bool {
 	return p.Last != nil && (p.Last.Kind == maillog.KindBounced || p.Last.Kind == maillog.KindExpired || p.Last.Kind == maillog.KindDiscarded)
 }
 
+// Kept reports whether a filter of the server has the message and did not give it back, or the server threw it away.
+func (p *Passage) Kept() bool {
+	return p.Last != nil && (p.Last.Kind == maillog.KindHandedOver || p.Last.Kind == maillog.KindDiscarded)
+}
+
 // MayMove reports whether the queue may soon change: the server is handing the message on and so does not report its
 // earlier reason, or it moved the message from one queue to another during the listing.
 func (p *Passage) MayMove(q *mailqueue.Queue) bool {

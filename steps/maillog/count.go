@@ -3,6 +3,7 @@ package maillog
 import (
 	"cmp"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -196,7 +197,7 @@ func (c *counts) unread(e Event, line string, recent bool) {
 		if c.Samples == nil {
 			c.Samples = make(map[string]sample)
 		}
-		c.Samples[s.name] = sample{e.Daemon, strings.ToValidUTF8(line[:min(len(line), sampleMax)], "?"), e.Time}
+		c.Samples[s.name] = sample{e.Daemon, quoted(line), e.Time}
 	}
 }
 
@@ -277,13 +278,21 @@ func (c *counts) add(e Event) {
 	}
 }
 
+// credentials matches what a line may say of a password: OpenSMTPD logs refused commands as they came.
+var credentials = regexp.MustCompile(`(?i)((?:\bAUTH +[A-Z0-9-]+|\bpass(?:word)?[=:]) *)[^\s"(,;]+`)
+
+// quoted returns the part of a line that may be shown.
+func quoted(line string) string {
+	return strings.ToValidUTF8(credentials.ReplaceAllString(line[:min(len(line), sampleMax)], "${1}[hidden]"), "?")
+}
+
 // fault remembers which authentication service failed, and how.
 func (c *counts) fault(e Event) {
 	if c.Faults == nil {
 		c.Faults = make(map[string]fault)
 	}
 	if _, known := c.Faults[e.Service]; known || len(c.Faults) < daemonsMax {
-		c.Faults[e.Service] = fault{e.Service, strings.ToValidUTF8(e.Reply[:min(len(e.Reply), sampleMax)], "?"), e.Time, e.Kind == KindAuthDown}
+		c.Faults[e.Service] = fault{e.Service, quoted(e.Reply), e.Time, e.Kind == KindAuthDown}
 	}
 }
 

@@ -305,6 +305,19 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+func TestWhatIsQuotedHidesPasswords(t *testing.T) {
+	for line, want := range map[string]string{
+		`smtp wrong-command command="AUTH PLAIN AGFsaWNlAGFsaWNlcHc=" result="x"`: `smtp wrong-command command="AUTH PLAIN [hidden]" result="x"`,
+		"login user=bob password=secret, rip=192.0.2.1":                           "login user=bob password=[hidden], rip=192.0.2.1",
+		"SASL PLAIN authentication refused":                                       "SASL PLAIN authentication refused",
+		"\xff":                                                                    "?",
+	} {
+		if got := quoted(line); got != want {
+			t.Errorf("%q is quoted as %q, want %q", line, got, want)
+		}
+	}
+}
+
 func FuzzFile(f *testing.F) {
 	f.Add([]byte("Nov 21 13:00:00 m postfix/smtpd[1]: connect from x[1.2.3.4]\nrest"))
 	f.Add([]byte("\x1f\x8b\x00"))

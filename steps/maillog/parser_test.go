@@ -75,6 +75,8 @@ func TestParse(t *testing.T) {
 		at + "dovecot: pop3-login: Disconnected: Aborted login by logging out (auth failed, 3 attempts in 4 secs): user=<u, rip=9.9.9.9>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS, session=<y>": "dovecot login_refused n=3 client=192.0.2.9 local=192.0.2.1 user=u, rip=9.9.9.9 tls=true",
 		"2026-11-21 13:00:00.000001 imap-login: Info: Login aborted: Connection closed (auth failed, 1 attempts in 0 secs) (auth_failed): user=<u>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS":    "dovecot login_refused client=192.0.2.9 local=192.0.2.1 user=u tls=true",
 		"2026-11-21 13:00:00 lmtp(bob)<1><x>: Info: msgid=<a@b>: saved mail to INBOX":                                                                                                                   "dovecot other",
+		"2026-11-21T12:00:00.5+01:00 imap-login: Info: Logged in: user=<bob@e.test>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS":                                                                   "dovecot login client=192.0.2.9 local=192.0.2.1 user=bob@e.test tls=true",
+		at + "dovecot[7]: imap-login: Logged in: user=<bob@e.test>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS":                                                                                    "dovecot login client=192.0.2.9 local=192.0.2.1 user=bob@e.test tls=true",
 		at + "dovecot: master: Warning: Killed with signal 15":                                                                                                                                          "dovecot other",
 		// OpenDKIM
 		at + "opendkim[7]: 4jWmm25qFkz1VF5h: DKIM-Signature field added (s=mail, d=e.test)": "opendkim signed id=4jWmm25qFkz1VF5h",

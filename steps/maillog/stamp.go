@@ -42,6 +42,12 @@ func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 			return h, "", false
 		}
 		h.at, rest = at, after
+		if end := strings.IndexByte(rest, ' '); end > 0 && rest[end-1] == ':' {
+			if _, _, own := dovecotService(rest); own {
+				h.own = true
+				return h, rest, true
+			}
+		}
 	case len(line) > 20 && line[4] == '-' && line[10] == ' ':
 		if h.at, rest, ok = p.longStamp(line); !ok {
 			return h, "", false
