@@ -80,6 +80,24 @@ func (e *Event) eximSent(rest string) {
 	}
 }
 
+// eximPart reads "[1/2] ", by which Exim numbers the parts of a line that is too long for syslog, and returns the rest.
+func eximPart(message string) (part int, rest string) {
+	inside, rest, ok := strings.Cut(message, "] ")
+	if !ok || !strings.HasPrefix(inside, "[") || len(inside) > len("[999/999") {
+		return 0, message
+	}
+	separator := strings.IndexAny(inside, `/\`)
+	if separator < 0 {
+		return 0, message
+	}
+	part, ok1 := number(inside[1:separator])
+	_, ok2 := number(inside[separator+1:])
+	if !ok1 || !ok2 {
+		return 0, message
+	}
+	return part, rest
+}
+
 func (e *Event) eximRecipient(rest string) {
 	first, original, _ := strings.Cut(rest, " ")
 	if !strings.Contains(first, "@") && strings.HasPrefix(original, "<") { // a local part, a file or a command

@@ -109,6 +109,11 @@ func (e *Event) saslauthd(message string) {
 // they may be about a login.
 func (e *Event) otherServer(program, message string) bool {
 	name := strings.ToLower(program)
+	for _, client := range []string{"msmtp", "ssmtp", "imapsync", "imapfilter", "offlineimap", "fetch", "check"} { // they log in elsewhere
+		if strings.Contains(name, client) {
+			return false
+		}
+	}
 	for _, part := range []string{"imap", "pop3", "smtp", "lmtp", "sieve"} {
 		if strings.Contains(name, part) {
 			e.Daemon = program

@@ -125,6 +125,11 @@ func (p *Parser) message(h heading, message string) (Event, Class) {
 		e.dovecotLine(message)
 	case name == "exim" || name == "exim4":
 		e.Daemon = "exim"
+		part, rest := eximPart(message)
+		if part > 1 { // of a line that began before
+			break
+		}
+		message = rest
 		if len(message) > 20 && message[4] == '-' { // Exim repeats the time unless syslog_timestamp is off
 			if _, rest, ok := p.longStamp(message); ok {
 				message = rest

@@ -94,11 +94,14 @@ func TestParse(t *testing.T) {
 		"2026-11-21 13:00:00 H=x [192.0.2.9] F=<a@b> temporarily rejected RCPT <c@d>: greylisted":                                                                                          "exim rejected code=451 client=192.0.2.9",
 		"2026-11-21 13:00:00 login authenticator failed for H=(x) [192.0.2.9]: 535 Incorrect authentication data (set_id=alice)":                                                           "exim login_refused client=192.0.2.9 user=alice",
 		at + "exim[7]: 2026-11-21 13:00:00 1tEab0-000123-AB Completed":                                                                                                                     "exim other id=1tEab0-000123-AB",
+		at + `exim[7]: [1/2] 2026-11-21 13:00:00 1tEab0-000123-AB => bob@f.test R=smarthost T=smarthost H=mx.f.test [192.0.2.2] for a@b.test`:                                              "exim sent id=1tEab0-000123-AB relay=mx.f.test[192.0.2.2] to=bob@f.test",
+		at + `exim[7]: [2\2]  bob@f.test ** not a bounce`:                                                                                                                                  "exim other",
 		// Others
-		at + "sshd[7]: Accepted publickey for root":                           "foreign",
-		"127.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 200 1": "unknown",
-		"2026-11-21 13:00:00 something else":                                  "unknown",
-		"Nov 21 25:00:00 mail postfix/smtpd[2]: connect from x[1.2.3.4]":      "unknown",
+		at + "msmtp[7]: host=smtp.e.test tls=on auth=on user=bob from=a@e.test exitcode=EX_OK": "foreign",
+		at + "sshd[7]: Accepted publickey for root":                                            "foreign",
+		"127.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 200 1":                  "unknown",
+		"2026-11-21 13:00:00 something else":                                                   "unknown",
+		"Nov 21 25:00:00 mail postfix/smtpd[2]: connect from x[1.2.3.4]":                       "unknown",
 		"": "unknown",
 	} {
 		if got := summary(NewParser(utc("2026-11-21 14:00:00"), time.UTC).Parse(line)); got != want {
