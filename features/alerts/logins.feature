@@ -7,7 +7,9 @@
 #
 # Needs in stepwatch.yml: host "mx1" with log, either {file: /var/log/mail.log} or {journal: [postfix@-.service,
 # dovecot.service]}. The user of stepwatch must be able to read it: group adm for the file, group systemd-journal for
-# the journal. If Postfix and Dovecot write two files, define a host for each, and write the scenarios for both.
+# the journal. If Postfix and Dovecot write two files, define a host for each, and write the scenarios for both. Read
+# Dovecot's log before Postfix's: Postfix logs a refusal also when Dovecot's account lookup is down, and only Dovecot's
+# log tells them apart.
 @every:1m @timeout:50s
 Feature: Refused logins
 

@@ -3,7 +3,9 @@
 # the address that they come from. Their program still has the name of the old host, or a DNS record still leads there.
 #
 # Needs in stepwatch.yml: host "old" with the log of the old machine. Run stepwatch there, or copy the log by syslog. No
-# scenario of stepwatch itself may log in there meanwhile.
+# scenario of stepwatch itself may log in there meanwhile. If Dovecot writes a log of its own, name that one, and write a
+# second scenario for the log of the mail server. The result is UNKNOWN when the log could not have shown a use: when no
+# server writes to it, when nothing was written for a day, or when a line may be a login in a wording that is not known.
 @every:15m @timeout:50s
 Feature: The old host
 

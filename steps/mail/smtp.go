@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/mailhost"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/starttls"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -466,6 +467,7 @@ func (c *SMTPClient) authenticate(ctx context.Context) error {
 		return err
 	}
 	var reply Reply
+	began := time.Now()
 	shown := "AUTH " + mechanism
 	err = c.World.Timed("auth", func() (string, error) {
 		var err error
@@ -479,6 +481,12 @@ func (c *SMTPClient) authenticate(ctx context.Context) error {
 			if detail := client.refusal(); detail != "" {
 				why = " (" + detail + ")"
 			}
+		} else if reply.Code == 535 {
+			if fault := mailhost.AuthFault(ctx, c.World, c.Server, began); fault != "" {
+				doubt = "nobody judged the password: " + fault
+			} else if strings.Contains(reply.String(), postfixRefusal) {
+				doubt += " Or is the account lookup down? Postfix answers so too when Dovecot cannot judge a password: Dovecot's log shows it"
+			}
 		}
 		return steps.Fail(result.ReasonAuth, c.Blame, "%s refused %w%s: %s",
 			c.Server, &replyError{Command: shown + " as " + strconv.Quote(c.username), Reply: reply}, why, doubt)
@@ -488,6 +496,9 @@ func (c *SMTPClient) authenticate(ctx context.Context) error {
 	}
 	return c.judge(ctx, reply, err, shown, 2)
 }
+
+// postfixRefusal is in Postfix's answer to any login that its SASL service did not accept, for whatever reason.
+const postfixRefusal = "Error: authentication failed"
 
 // Limits of a login: the longest command with an initial response (RFC 4954 section 4 lets a longer response follow the
 // command), and the number of challenges from a server.

@@ -109,6 +109,8 @@ func (s *Submission) inLog(host *steps.Host, p *mailhost.Passage) traced {
 	t := traced{said: fmt.Sprintf("according to the log of %q it was %s", host.Name, p.Said())}
 	relay, _, _ := strings.Cut(e.Relay, "[")
 	switch {
+	case p.Kept():
+		t.blame, t.ask = result.BlameQueue, s.Server
 	case !p.Delivered:
 		t.blame, t.ask = s.keptOff(e.Reply, e.Status)
 	case socketName.MatchString(e.Relay): // from the store on its own machine

@@ -3,6 +3,7 @@ package mailhost
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,11 +22,17 @@ type Passage struct {
 	Last      *maillog.Event  // with the outcome
 	Delivered bool
 	met       bool
+
+	// A filter that gives a message back by sendmail(1) or under its own id says nothing of the new id: the Message-ID
+	// leads there.
+	messages map[string]bool     // Message-IDs of the message
+	queued   map[string][]string // ids of all messages, by Message-ID
+	handed   bool                // the message was given to a filter
 }
 
 // NewPassage follows the message that a server accepted under this queue id.
 func NewPassage(id string) *Passage {
-	return &Passage{IDs: map[string]bool{id: true}, seen: make(map[string]bool)}
+	return &Passage{IDs: map[string]bool{id: true}, seen: make(map[string]bool), messages: make(map[string]bool), queued: make(map[string][]string)}
 }
 
 // seenMax limits the remembered ids of other messages.
@@ -39,10 +46,19 @@ func (p *Passage) Take(e maillog.Event) {
 	if len(p.seen) < seenMax {
 		p.seen[e.QueueID] = true
 	}
+	if e.MessageID != "" && len(p.queued) < seenMax {
+		p.queued[e.MessageID] = append(p.queued[e.MessageID], e.QueueID)
+		if p.handed && p.messages[e.MessageID] {
+			p.IDs[e.QueueID] = true
+		}
+	}
 	if !p.IDs[e.QueueID] {
 		return
 	}
 	p.met = true
+	if e.MessageID != "" {
+		p.messages[e.MessageID] = true
+	}
 	switch e.Kind {
 	case maillog.KindSent:
 		p.Last = &e
@@ -51,14 +67,33 @@ func (p *Passage) Take(e maillog.Event) {
 		if !p.Delivered {
 			p.IDs[e.NextID] = true
 		}
-	case maillog.KindDeferred, maillog.KindBounced, maillog.KindExpired:
+	case maillog.KindHandedOver:
+		p.Last, p.Delivered, p.handed = &e, false, true
+		if e.NextID != "" {
+			p.IDs[e.NextID] = true
+		}
+		for message := range p.messages {
+			for _, id := range p.queued[message] {
+				p.IDs[id] = true
+			}
+		}
+	case maillog.KindSkipped: // not an attempt: what came of the last one still holds
+		if p.Last == nil {
+			p.Last = &e
+		}
+	case maillog.KindDeferred, maillog.KindBounced, maillog.KindExpired, maillog.KindDiscarded:
 		p.Last, p.Delivered = &e, false
 	}
 }
 
-// Bounced reports whether the server has given the message up.
+// Bounced reports whether the server has given the message up, or thrown it away.
 func (p *Passage) Bounced() bool {
-	return p.Last != nil && (p.Last.Kind == maillog.KindBounced || p.Last.Kind == maillog.KindExpired)
+	return p.Last != nil && (p.Last.Kind == maillog.KindBounced || p.Last.Kind == maillog.KindExpired || p.Last.Kind == maillog.KindDiscarded)
+}
+
+// Kept reports whether a filter of the server has the message and did not give it back, or the server threw it away.
+func (p *Passage) Kept() bool {
+	return p.Last != nil && (p.Last.Kind == maillog.KindHandedOver || p.Last.Kind == maillog.KindDiscarded)
 }
 
 // MayMove reports whether the queue may soon change: the server is handing the message on and so does not report its
@@ -92,6 +127,12 @@ func (p *Passage) Missing(id string, host *steps.Host, limit time.Duration) erro
 func (p *Passage) Said() string {
 	e := p.Last
 	text := string(e.Kind)
+	switch e.Kind {
+	case maillog.KindHandedOver:
+		text = "handed over"
+	case maillog.KindSkipped:
+		text = "not tried"
+	}
 	if e.Relay != "" && e.Relay != "none" {
 		text += " to " + wording.OneLine(e.Relay, 100)
 	}
@@ -156,4 +197,33 @@ func QueueDelays(ctx context.Context, w *steps.World, server, id string, since t
 	}
 	p.Measure(w)
 	return fmt.Sprintf("according to the log of %s: %s", host.Name, DelaysText(p.Last.Delays))
+}
+
+// AuthFault returns what the log of a server, or of another server with the same address, says since then of an
+// authentication service or account lookup that fails, or an empty string: "according to the log of mx1, dovecot's
+// account lookup passwd-file: open(/etc/dovecot/users) failed: Permission denied".
+func AuthFault(ctx context.Context, w *steps.World, server string, since time.Time) string {
+	for _, name := range slices.Sorted(maps.Keys(w.Target().Hosts)) {
+		host := w.Target().Hosts[name]
+		if !HasLog(host) || !strings.HasPrefix(server, host.Address+":") {
+			continue
+		}
+		log, err := OpenLog(w.Target(), host)
+		if err != nil {
+			continue
+		}
+		var fault maillog.Event
+		_ = log.Since(since).Read(ctx, func(e maillog.Event) { // a log that cannot be read leaves the doubt
+			if e.Time.Before(since.Add(-time.Second)) {
+				return
+			}
+			if e.Kind == maillog.KindAuthDown || e.Kind == maillog.KindLoginUnjudged && fault.Kind == "" {
+				fault = e
+			}
+		})
+		if fault.Kind != "" {
+			return fmt.Sprintf("according to the log of %s, %s: %s", host.Name, fault.Service, wording.OneLine(fault.Reply, 200))
+		}
+	}
+	return ""
 }

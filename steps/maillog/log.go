@@ -49,7 +49,7 @@ type state struct {
 }
 
 // stateVersion changes with the meaning of the stored state; the log is then read again.
-const stateVersion = 2
+const stateVersion = 3
 
 // CatchUp reads what was logged since the last call, by any process, and returns the current state. The first call
 // reads the part of the log and its rotated files within Kept. Calls for one log wait for each other. If ctx ends
@@ -75,13 +75,14 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	s.Counts.age(now)
 	before := s.Counts.Newest
 	parser := NewParser(now, nil)
-	parser.last = before
+	parser.last, parser.previous, parser.exim = before, s.Counts.Previous, s.Counts.Seen["exim"]
 	var lines int64
 	from := l.source(s)
 	doubtful, err := from.next(ctx, now.Add(-Kept), func(text string) {
 		lines++
 		s.Counts.line(parser, text)
 	})
+	s.Counts.Previous = parser.previous[:min(len(parser.previous), 2000)]
 	if doubtful {
 		s.Counts.Gaps = append(s.Counts.Gaps, gap{From: before, To: now})
 	}
@@ -99,9 +100,9 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	case c.Foreign+c.Unknown == 0:
 		return nil, fmt.Errorf("%s is empty: does the mail server write to it?", l)
 	case c.Unknown > 0:
-		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim or OpenDKIM among %d: its format is unknown, or it is another log: %q", l, c.Foreign+c.Unknown, c.Sample)
+		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim, OpenDKIM or another known mail server among %d: its format is unknown, or it is another log: %q", l, c.Foreign+c.Unknown, c.Sample)
 	default:
-		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim or OpenDKIM among %d, only lines of other programs: set the log that the mail server writes", l, c.Foreign)
+		return nil, fmt.Errorf("%s has no line of Postfix, Dovecot, Exim, OpenDKIM or another known mail server among %d, only lines of other programs: set the log that the mail server writes", l, c.Foreign)
 	}
 	return &Reading{At: now, Lines: lines, Source: l.String(), counts: c}, nil
 }

@@ -284,15 +284,15 @@ func TestUnreadable(t *testing.T) {
 		}
 	}
 	damaged := Log{File: filepath.Join(dir, "damaged"), State: dir}
-	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":2,"counts":{"buckets":[null]}}`), 0o600); err != nil {
+	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":3,"counts":{"buckets":[null]}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"missing": "the log DIR/missing does not exist: correct the path, or use journal if the system has no such file: ",
 		".":       "the log DIR is a directory: name the file in it",
 		"empty":   "the log DIR/empty is empty: does the mail server write to it?",
-		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim or OpenDKIM among 1: its format is unknown, or it is another log: "127.0.0.1 - - [21/Nov`,
-		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim or OpenDKIM among 1, only lines of other programs: set the log that the mail server writes",
+		"nginx":   `the log DIR/nginx has no line of Postfix, Dovecot, Exim, OpenDKIM or another known mail server among 1: its format is unknown, or it is another log: "127.0.0.1 - - [21/Nov`,
+		"syslog":  "the log DIR/syslog has no line of Postfix, Dovecot, Exim, OpenDKIM or another known mail server among 1, only lines of other programs: set the log that the mail server writes",
 		"damaged": "the state of the log DIR/damaged is damaged (span 0): remove DIR/maillog-",
 	} {
 		_, err := Log{File: filepath.Join(dir, name), State: dir}.CatchUp(t.Context())
@@ -302,6 +302,19 @@ func TestUnreadable(t *testing.T) {
 	}
 	if text := unreadable("/var/log/mail.log", fs.ErrPermission).Error(); !strings.Contains(text, "add stepwatch's user to the group that may read it, mostly adm") {
 		t.Error(text)
+	}
+}
+
+func TestWhatIsQuotedHidesPasswords(t *testing.T) {
+	for line, want := range map[string]string{
+		`smtp wrong-command command="AUTH PLAIN AGFsaWNlAGFsaWNlcHc=" result="x"`: `smtp wrong-command command="AUTH PLAIN [hidden]" result="x"`,
+		"login user=bob password=secret, rip=192.0.2.1":                           "login user=bob password=[hidden], rip=192.0.2.1",
+		"SASL PLAIN authentication refused":                                       "SASL PLAIN authentication refused",
+		"\xff":                                                                    "?",
+	} {
+		if got := quoted(line); got != want {
+			t.Errorf("%q is quoted as %q, want %q", line, got, want)
+		}
 	}
 }
 

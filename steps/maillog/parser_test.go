@@ -75,6 +75,8 @@ func TestParse(t *testing.T) {
 		at + "dovecot: pop3-login: Disconnected: Aborted login by logging out (auth failed, 3 attempts in 4 secs): user=<u, rip=9.9.9.9>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS, session=<y>": "dovecot login_refused n=3 client=192.0.2.9 local=192.0.2.1 user=u, rip=9.9.9.9 tls=true",
 		"2026-11-21 13:00:00.000001 imap-login: Info: Login aborted: Connection closed (auth failed, 1 attempts in 0 secs) (auth_failed): user=<u>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS":    "dovecot login_refused client=192.0.2.9 local=192.0.2.1 user=u tls=true",
 		"2026-11-21 13:00:00 lmtp(bob)<1><x>: Info: msgid=<a@b>: saved mail to INBOX":                                                                                                                   "dovecot other",
+		"2026-11-21T12:00:00.5+01:00 imap-login: Info: Logged in: user=<bob@e.test>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS":                                                                   "dovecot login client=192.0.2.9 local=192.0.2.1 user=bob@e.test tls=true",
+		at + "dovecot[7]: imap-login: Logged in: user=<bob@e.test>, method=PLAIN, rip=192.0.2.9, lip=192.0.2.1, TLS":                                                                                    "dovecot login client=192.0.2.9 local=192.0.2.1 user=bob@e.test tls=true",
 		at + "dovecot: master: Warning: Killed with signal 15":                                                                                                                                          "dovecot other",
 		// OpenDKIM
 		at + "opendkim[7]: 4jWmm25qFkz1VF5h: DKIM-Signature field added (s=mail, d=e.test)": "opendkim signed id=4jWmm25qFkz1VF5h",
@@ -92,11 +94,14 @@ func TestParse(t *testing.T) {
 		"2026-11-21 13:00:00 H=x [192.0.2.9] F=<a@b> temporarily rejected RCPT <c@d>: greylisted":                                                                                          "exim rejected code=451 client=192.0.2.9",
 		"2026-11-21 13:00:00 login authenticator failed for H=(x) [192.0.2.9]: 535 Incorrect authentication data (set_id=alice)":                                                           "exim login_refused client=192.0.2.9 user=alice",
 		at + "exim[7]: 2026-11-21 13:00:00 1tEab0-000123-AB Completed":                                                                                                                     "exim other id=1tEab0-000123-AB",
+		at + `exim[7]: [1/2] 2026-11-21 13:00:00 1tEab0-000123-AB => bob@f.test R=smarthost T=smarthost H=mx.f.test [192.0.2.2] for a@b.test`:                                              "exim sent id=1tEab0-000123-AB relay=mx.f.test[192.0.2.2] to=bob@f.test",
+		at + `exim[7]: [2\2]  bob@f.test ** not a bounce`:                                                                                                                                  "exim other",
 		// Others
-		at + "sshd[7]: Accepted publickey for root":                           "foreign",
-		"127.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 200 1": "unknown",
-		"2026-11-21 13:00:00 something else":                                  "unknown",
-		"Nov 21 25:00:00 mail postfix/smtpd[2]: connect from x[1.2.3.4]":      "unknown",
+		at + "msmtp[7]: host=smtp.e.test tls=on auth=on user=bob from=a@e.test exitcode=EX_OK": "foreign",
+		at + "sshd[7]: Accepted publickey for root":                                            "foreign",
+		"127.0.0.1 - - [21/Nov/2026:13:00:00 +0000] \"GET / HTTP/1.1\" 200 1":                  "unknown",
+		"2026-11-21 13:00:00 something else":                                                   "unknown",
+		"Nov 21 25:00:00 mail postfix/smtpd[2]: connect from x[1.2.3.4]":                       "unknown",
 		"": "unknown",
 	} {
 		if got := summary(NewParser(utc("2026-11-21 14:00:00"), time.UTC).Parse(line)); got != want {
@@ -148,16 +153,26 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	now := utc("2026-11-21 14:00:00")
+	for _, l := range corpus(f) {
+		f.Add(l.line)
+	}
+	now := utc("2026-12-01 00:00:00")
 	f.Fuzz(func(t *testing.T, line string) {
 		p := NewParser(now, time.UTC)
 		e, class := p.Parse(line)
-		if class == ClassMail && (e.Time.IsZero() || e.Time.After(now) || e.Program == "" || e.Count < 1 || e.Mails < 0) {
+		if class == ClassMail && (e.Time.IsZero() || e.Time.After(now) || e.Program == "" || e.Daemon == "" || e.Count < 1 || e.Mails < 0 || e.Kind == "" || (e.May != 0) && e.Kind != KindUnknown) {
 			t.Errorf("%q: %+v", line, e)
 		}
 		var c counts
 		c.line(p, line)
 		c.age(now)
+		for _, b := range c.Buckets {
+			for key, n := range b.N {
+				if n < 0 || n > repeatsMax*1000 {
+					t.Errorf("%q: %d %s", line, n, key)
+				}
+			}
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package maillog
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -18,13 +19,48 @@ var postfixDaemons = map[string]bool{
 // postfixDaemon returns the daemon in a tag such as "postfix/submission/smtpd", or an empty string.
 func postfixDaemon(program string) string {
 	slash := strings.LastIndexByte(program, '/')
-	if slash < 0 || !postfixDaemons[program[slash+1:]] {
+	if slash < 0 || !postfixDaemons[program[slash+1:]] || strings.HasPrefix(program, "cyrus/") {
 		return ""
 	}
 	return program[slash+1:]
 }
 
+// postfixSubjects are what the daemons report. A line of any other daemon is about none of the subjects.
+var postfixSubjects = map[string]Subject{
+	"smtpd": SubjectLogins | SubjectRefusals | SubjectRejections | SubjectIncoming, "postscreen": SubjectRejections, "cleanup": SubjectRejections,
+	"smtp": SubjectDeliveries | SubjectOutgoing, "lmtp": SubjectDeliveries, "local": SubjectDeliveries, "virtual": SubjectDeliveries, "pipe": SubjectDeliveries,
+	"error": SubjectDeliveries, "retry": SubjectDeliveries, "discard": SubjectDeliveries, "qmgr": SubjectDeliveries, "oqmgr": SubjectDeliveries,
+}
+
+// postfixOfMessage begin lines of no Kind after a queue id.
+var postfixOfMessage = []string{"removed", "from=<", "uid=", "resent-message-id=", "sender ", "postmaster ", "host ", "hold: ", "warn: ", "warning: ", "info: ", "prepend: ", "replace: ",
+	"filter: ", "redirect: ", "discard: ", "bcc: ", "delay: ", "permit", "pass: ", "reject_warning: ", "strip: ", "ignore: ", "milter-", "proxy-accept: ", "lost connection ", "timeout after ",
+	"too many errors after ", "improper command pipelining ", "abort: ", "enabling PIX ", "Cannot start TLS: ", "TLS is required", "TLSRPT: ", "conversation with ", "Host offered STARTTLS", "Server certificate ",
+	"certificate ", "skipped, still being delivered", "breaking line ", "connect to ", "SASL authentication failed", "passing ", "non-delivery notification", "delivery status notification", "REQUIRETLS",
+	"table ", "daemon "}
+
+// postfixOther begin lines of no Kind without a queue id. CONNECT, PASS and the like are postscreen's.
+var postfixOther = []string{"statistics: ", "lost connection ", "timeout after ", "too many errors after ", "improper command pipelining ", "SSL_accept error ", "setting up TLS connection ",
+	"Trusted: ", "Untrusted: ", "connect to ", "table ", "fatal: ", "error: ", "panic: ", "using backwards-compatible ", "Refusing ", "Wrapper-mode request ", "New TLS session rate ", "proxy-accept: ",
+	"initializing the ", "CONNECT from ", "DISCONNECT ", "PASS ", "PREGREET ", "HANGUP ", "DNSBL ", "BLACKLISTED ", "DENYLISTED ", "WHITELISTED ", "ALLOWLISTED ", "WHITELIST VETO ", "ALLOWLIST VETO ",
+	"BARE NEWLINE ", "COMMAND ", "NON-SMTP ", "cache ", "entering STRESS ", "leaving STRESS ", "certificate verification failed ", "server certificate verification failed ", "Server certificate ",
+	"Host offered ", "looking for ", "discarding EHLO ", "removed ", "unable to ", "mapping DSN status ", "MTA-STS ", "TLSRPT: ", "reload", "daemon started ", "< ", "> ", ">>>", "warning: ", "SASL authentication info: ", "SASL authentication debug: ", "SASL authentication trace: ",
+	"SASL authentication pass: ", "SASL per-"}
+
+// syslogName returns what syslog_name adds to a tag: "amavis" of "postfix/amavis/smtp".
+func syslogName(program string) string {
+	_, rest, _ := strings.Cut(program, "/")
+	name, _, found := strings.Cut(rest, "/")
+	if !found {
+		return ""
+	}
+	return name
+}
+
 func (e *Event) postfix(daemon, message string) {
+	if e.Daemon = e.Program; len(e.Program) != len("postfix/")+len(daemon) || e.Program[:len("postfix/")] != "postfix/" {
+		e.Daemon = "postfix/" + daemon
+	}
 	id, rest, ok := strings.Cut(message, ": ")
 	if ok && (isPostfixID(id) || id == "NOQUEUE") {
 		if id != "NOQUEUE" {
@@ -32,15 +68,22 @@ func (e *Event) postfix(daemon, message string) {
 		}
 		switch {
 		case strings.HasPrefix(rest, "to=<"):
-			e.postfixDelivery(rest)
+			e.postfixDelivery(daemon, rest)
 		case strings.HasPrefix(rest, "client="):
 			e.postfixClient(rest)
-		case strings.HasPrefix(rest, "reject: "), strings.HasPrefix(rest, "milter-reject: "):
+		case strings.HasPrefix(rest, "reject: "), strings.HasPrefix(rest, "milter-reject: "), strings.HasPrefix(rest, "proxy-reject: "):
 			e.postfixReject(rest)
 		case strings.HasPrefix(rest, "message-id="):
 			e.MessageID = between(rest, "<", ">")
-		case strings.HasPrefix(rest, "from=<") && daemon == "qmgr" && strings.Contains(rest, ">, status=") && strings.HasSuffix(rest, "expired, returned to sender"):
-			e.Kind = KindExpired
+		case strings.HasPrefix(rest, "from=<") && strings.Contains(rest, ">, status="):
+			if strings.HasSuffix(rest, "expired, returned to sender") { // also force-expired
+				e.Kind = KindExpired
+			} else {
+				e.unknown(SubjectDeliveries)
+			}
+		case beginsWith(rest, postfixOfMessage):
+		default:
+			e.postfixUnknown(daemon, rest)
 		}
 		return
 	}
@@ -67,11 +110,111 @@ func (e *Event) postfix(daemon, message string) {
 		}
 	case strings.HasPrefix(message, "SSL_connect error to "), strings.HasPrefix(message, "Cannot start TLS"):
 		e.Kind = KindNoTLS
-	case strings.HasPrefix(message, "warning: ") && strings.Contains(message, ": SASL ") && strings.Contains(message, " authentication failed"):
-		e.Kind, e.Client = KindLoginRefused, bracketed(message)
-		if _, user, ok := strings.Cut(message, ", sasl_username="); ok {
-			e.User = user
+	case strings.HasPrefix(message, "proxy-reject: "):
+		e.postfixReject(message)
+	case strings.HasPrefix(message, "warning: "):
+		if daemon == "smtpd" {
+			e.postfixWarning(message[len("warning: "):])
 		}
+	case message == "fatal: no SASL authentication mechanisms":
+		e.Kind, e.Service, e.Reply = KindAuthDown, "the service of smtpd_sasl_path", "no SASL authentication mechanisms"
+	case beginsWith(message, postfixOther):
+	default:
+		e.postfixUnknown(daemon, message)
+	}
+}
+
+// postfixUnknown marks a line that no pattern knows. With -v Postfix logs its inner life, by the names of functions:
+// "smtp_stream_setup: maxtime=300".
+func (e *Event) postfixUnknown(daemon, text string) {
+	name, _, _ := strings.Cut(text, ": ")
+	if strings.Contains(name, "_") && !strings.ContainsAny(name, " <@[") {
+		return
+	}
+	if of := postfixSubjects[daemon]; of != 0 {
+		e.unknown(suspect(of, text))
+	}
+}
+
+// postfixWarning reads what smtpd logs of a login: "client.example.org[192.0.2.1]: SASL PLAIN authentication failed:
+// reason, sasl_username=name", and what its SASL library says of itself.
+func (e *Event) postfixWarning(text string) {
+	if said, ok := strings.CutPrefix(text, "SASL: Connect to Dovecot auth socket "); ok {
+		e.Kind, e.Service, e.Reply = KindAuthDown, between(said, "'", "'"), text
+		return
+	}
+	if said, ok := strings.CutPrefix(text, "SASL authentication failure: "); ok {
+		if strings.Contains(said, "cannot connect to saslauthd") {
+			e.Kind, e.Service, e.Reply = KindAuthDown, "saslauthd", said
+		}
+		return
+	}
+	if strings.HasPrefix(text, "SASL authentication problem: ") { // mostly of a plugin that nobody uses: "unable to open Berkeley db /etc/sasldb2"
+		return
+	}
+	client, sasl, ok := strings.Cut(text, ": SASL ")
+	if !ok {
+		if strings.Contains(text, "SASL") {
+			e.unknown(suspect(SubjectRefusals, text))
+		}
+		return
+	}
+	_, reason, failed := strings.Cut(sasl, " authentication failed")
+	aborted := strings.Contains(sasl, " authentication aborted")
+	switch {
+	case aborted:
+		e.Kind = KindLoginIncomplete
+	case failed:
+		reason = strings.TrimPrefix(reason, ": ")
+		if i := strings.LastIndex(reason, ", sasl_username="); i >= 0 {
+			reason, e.User = reason[:i], reason[i+len(", sasl_username="):]
+		}
+		e.Kind, e.Reply = loginKind(reason), reason
+		if e.Kind == KindLoginUnjudged {
+			e.Service = saslService(reason)
+		}
+	default:
+		e.unknown(suspect(SubjectRefusals, text))
+		return
+	}
+	e.Client = bracketed(client)
+}
+
+// Reasons of a SASL library or of Dovecot, in lower case, for a login whose password nobody judged.
+var (
+	reasonsOfFault = []string{"connection lost to authentication", "generic failure", "temporary", "temp_fail", "cannot connect", "unable to connect", "system error", "internal error", "timed out", "timeout",
+		"remote authentication server unavailable", "authentication server"}
+	reasonsOfClient = []string{"invalid authentication mechanism", "no mechanism available", "unsupported", "invalid base64", "bad protocol", "cancel", "abort", "encryption needed", "mechanism too weak",
+		"encryption required", "another step is needed"}
+)
+
+// loginKind returns what a reason for a refused login means.
+func loginKind(reason string) Kind {
+	reason = strings.ToLower(reason)
+	for _, words := range []struct {
+		texts []string
+		kind  Kind
+	}{{reasonsOfFault, KindLoginUnjudged}, {reasonsOfClient, KindLoginIncomplete}} {
+		for _, text := range words.texts {
+			if strings.Contains(reason, text) {
+				return words.kind
+			}
+		}
+	}
+	return KindLoginRefused
+}
+
+// saslService names the service to look at after a failure of a SASL library.
+func saslService(reason string) string {
+	switch {
+	case strings.Contains(reason, "saslauthd"):
+		return "saslauthd"
+	case strings.Contains(reason, "generic failure"):
+		return "the service of Cyrus SASL (saslauthd, or what its smtpd.conf names)"
+	case strings.Contains(reason, "authentication server"):
+		return "the service of smtpd_sasl_path (Dovecot auth)"
+	default:
+		return "the SASL library's service or database"
 	}
 }
 
@@ -89,7 +232,7 @@ func isPostfixID(s string) bool {
 }
 
 // postfixDelivery reads "to=<…>, orig_to=<…>, relay=…, delay=…, delays=a/b/c/d, dsn=…, status=… (…)".
-func (e *Event) postfixDelivery(rest string) {
+func (e *Event) postfixDelivery(daemon, rest string) {
 	rest, ok := strings.CutPrefix(rest, "to=<")
 	if !ok {
 		return
@@ -98,25 +241,10 @@ func (e *Event) postfixDelivery(rest string) {
 	for rest != "" {
 		name, after, found := strings.Cut(rest, "=")
 		if !found {
-			return
+			break
 		}
 		if name == "status" {
-			status, text, _ := strings.Cut(after, " (")
-			e.Reply = strings.TrimSuffix(text, ")")
-			switch status {
-			case "sent":
-				e.Kind = KindSent
-				e.NextID = queuedAs(e.Reply)
-			case "deferred":
-				e.Kind = KindDeferred
-			case "bounced":
-				e.Kind = KindBounced
-			}
-			text = e.Reply
-			if _, said, ok := strings.Cut(text, " said: "); ok && e.Kind != KindSent {
-				text = said
-			}
-			e.reply(text)
+			e.postfixStatus(daemon, after)
 			return
 		}
 		separator := ", "
@@ -136,7 +264,107 @@ func (e *Event) postfixDelivery(rest string) {
 			e.Delays = postfixDelays(value)
 		}
 	}
+	e.unknown(SubjectDeliveries)
 }
+
+// postfixStatus reads "sent (250 2.0.0 Ok: queued as …)".
+func (e *Event) postfixStatus(daemon, after string) {
+	status, text, _ := strings.Cut(after, " (")
+	e.Reply = strings.TrimSuffix(text, ")")
+	switch status {
+	case "sent":
+		e.Kind = KindSent
+		e.NextID = queuedAs(e.Reply)
+		switch {
+		case daemon == "discard":
+			e.Kind = KindDiscarded
+		case handedOver(daemon, e.Relay, e.Reply), namesFilter(syslogName(e.Program)):
+			e.Kind = KindHandedOver
+		default:
+			e.Mailbox = daemon != "smtp"
+		}
+	case "deferred":
+		e.Kind = KindDeferred
+		if strings.HasPrefix(e.Reply, "delivery temporarily suspended: ") || e.Reply == "deferred transport" {
+			e.Kind = KindSkipped
+		}
+	case "bounced":
+		e.Kind = KindBounced
+	case "deliverable", "undeliverable": // a question, not a message
+	default:
+		e.unknown(SubjectDeliveries)
+		return
+	}
+	text = e.Reply
+	if _, said, ok := strings.Cut(text, " said: "); ok && e.Kind != KindSent {
+		text = said
+	}
+	e.reply(text)
+}
+
+// filters are in the names of programs and of Postfix's transports that examine a message and hand it back.
+var filters = []string{"filter", "amavis", "spam", "rspam", "clam", "virus", "scan", "dkim", "altermime", "disclaimer", "cyphermail", "ciphermail", "zeyple", "gpg-mail"}
+
+// namesFilter reports whether the name of a transport or relay is that of a filter.
+func namesFilter(name string) bool {
+	if name == "" {
+		return false
+	}
+	name = strings.ToLower(name)
+	for _, filter := range filters {
+		if strings.Contains(name, filter) {
+			return true
+		}
+	}
+	return false
+}
+
+// handedOver reports whether a message that Postfix sent stays on this machine without being in a mailbox: a filter
+// hands it back, or another queue id continues it. A store that is reached by LMTP on this machine is a mailbox; what
+// it answers is not "queued as". A host of another machine may have a filter's name: it is the MX of many domains.
+func handedOver(daemon, relay, reply string) bool {
+	switch daemon {
+	case "local":
+		return strings.HasPrefix(reply, "forwarded as ")
+	case "pipe":
+		return namesFilter(relay)
+	case "smtp", "lmtp":
+		inside := between(relay, "[", "]")
+		socket := strings.Contains(inside, "/")
+		here := loopback(strings.TrimPrefix(inside, "IPv6:"))
+		switch {
+		case here && daemon == "smtp", isFilterReply(reply), inside == "" && namesFilter(relay):
+			return true
+		case socket || here:
+			return strings.Contains(reply, "queued as ") || namesFilter(relay)
+		}
+		return filterByPort(relay)
+	}
+	return false
+}
+
+// filterByPort reports whether a relay is a port that amavis and its like use by convention, at a private address: in a
+// container.
+func filterByPort(relay string) bool {
+	if !strings.HasSuffix(relay, "]:10024") && !strings.HasSuffix(relay, "]:10026") {
+		return false
+	}
+	ip, err := netip.ParseAddr(strings.TrimPrefix(between(relay, "[", "]"), "IPv6:"))
+	return err == nil && ip.IsPrivate()
+}
+
+// isFilterReply reports whether a reply is amavis's: it quotes what the server answered that it gave the message back
+// to.
+func isFilterReply(reply string) bool { return strings.Contains(reply, " from MTA(") }
+
+// ofThisMachine reports whether a relay "name[address]:port" is a socket or a loopback address.
+func ofThisMachine(relay string) bool {
+	inside := between(relay, "[", "]")
+	return strings.Contains(inside, "/") || loopback(address(inside))
+}
+
+// loopback reports whether an address, as address returns it, is one of this machine alone.
+func loopback(ip string) bool { return ip == "::1" || strings.HasPrefix(ip, "127.") }
 
 // postfixDelays reads "0.12/0.01/0.01/0.01". It returns nil for anything else.
 func postfixDelays(s string) []time.Duration {
@@ -167,6 +395,12 @@ func (e *Event) postfixClient(rest string) {
 // postfixReject reads "reject: RCPT from host[address]: 550 5.1.1 …".
 func (e *Event) postfixReject(rest string) {
 	e.Kind = KindRejected
+	if proxied, ok := strings.CutPrefix(rest, "proxy-reject: "); ok { // END-OF-MESSAGE: 554 5.7.1 …; from=<…>
+		_, text, _ := strings.Cut(proxied, ": ")
+		e.Reply, _, _ = strings.Cut(text, "; from=<")
+		e.reply(e.Reply)
+		return
+	}
 	_, from, ok := strings.Cut(rest, " from ")
 	if !ok {
 		return

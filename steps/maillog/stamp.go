@@ -10,7 +10,8 @@ type heading struct {
 	at      time.Time
 	program string // empty where the format has none
 	pid     string
-	own     bool // from a mail server's own file: no host, no tag
+	own     bool   // from a mail server's own file: no host, no tag
+	repeat  string // what a syslog daemon says by itself, without a tag
 }
 
 var months = map[string]time.Month{"Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6, "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12}
@@ -19,9 +20,20 @@ var months = map[string]time.Month{"Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May"
 const ahead = 24 * time.Hour
 
 // parseHead reads the stamp, the host and the tag of a line. It knows three stamps: RFC 3339 with a zone; BSD syslog
-// (RFC 3164), in local time and without a year; and "2006-01-02 15:04:05", with or without a fraction and a zone.
+// (RFC 3164), in local time and without a year; and "2006-01-02 15:04:05", with or without a fraction and a zone. A
+// priority may come first, and then the fields of RFC 5424.
 func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 	var rest string
+	if len(line) > 5 && line[0] == '<' {
+		pri, after, found := strings.Cut(line[1:min(len(line), 8)], ">")
+		if _, digits := number(pri); !found || !digits {
+			return h, "", false
+		}
+		line = line[len("<>")+len(pri):]
+		if strings.HasPrefix(after, "1 ") {
+			return protocol23(line[len("1 "):])
+		}
+	}
 	switch {
 	case len(line) > 20 && line[4] == '-' && line[10] == 'T':
 		stamp, after, found := strings.Cut(line, " ")
@@ -30,6 +42,12 @@ func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 			return h, "", false
 		}
 		h.at, rest = at, after
+		if end := strings.IndexByte(rest, ' '); end > 0 && rest[end-1] == ':' {
+			if _, _, own := dovecotService(rest); own {
+				h.own = true
+				return h, rest, true
+			}
+		}
 	case len(line) > 20 && line[4] == '-' && line[10] == ' ':
 		if h.at, rest, ok = p.longStamp(line); !ok {
 			return h, "", false
@@ -45,19 +63,28 @@ func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 		if !ok || day < 1 || day > 31 {
 			return h, "", false
 		}
-		h.at, rest = p.yearless(month, day, line[7:15]), line[16:]
-		if _, _, own := dovecotService(rest); own {
-			h.own = true
-			return h, rest, true
+		if line[:15] != p.stamp { // many lines are of the second of the previous one
+			p.stamp, p.stampAt = line[:15], p.yearless(month, day, line[7:15])
+		}
+		h.at, rest = p.stampAt, line[16:]
+		if end := strings.IndexByte(rest, ' '); end > 0 && rest[end-1] == ':' { // no host has a colon there
+			if _, _, own := dovecotService(rest); own {
+				h.own = true
+				return h, rest, true
+			}
 		}
 	default:
 		return h, "", false
 	}
 	_, rest, found := strings.Cut(rest, " ") // the host
-	if !found {
+	if !found || rest == "" {
 		return h, "", false
 	}
 	tag, message, found := strings.Cut(rest, ": ")
+	if strings.ContainsRune("lL-", rune(rest[0])) && strings.Contains(rest[:min(len(rest), len("--- last message "))], "ast message ") { // by the syslog daemon
+		h.repeat = rest
+		return h, "", true
+	}
 	if !found {
 		if tag, found = strings.CutSuffix(rest, ":"); !found {
 			return h, "", false
@@ -71,6 +98,38 @@ func (p *Parser) parseHead(line string) (h heading, message string, ok bool) {
 		return h, "", false
 	}
 	return h, message, true
+}
+
+// protocol23 reads the fields of RFC 5424 section 6 after the version: time, host, program, process, message's id,
+// structured data, message.
+func protocol23(line string) (h heading, message string, ok bool) {
+	fields := strings.SplitN(line, " ", 6)
+	if len(fields) < 6 {
+		return h, "", false
+	}
+	at, err := time.Parse(time.RFC3339Nano, fields[0])
+	if err != nil || at.Year() < 1970 || fields[2] == "-" {
+		return h, "", false
+	}
+	h.at, h.program = at, fields[2]
+	if fields[3] != "-" {
+		h.pid = fields[3]
+	}
+	rest := fields[5]
+	for strings.HasPrefix(rest, "[") {
+		end := 1
+		for quoted := false; end < len(rest) && (quoted || rest[end] != ']'); end++ {
+			switch {
+			case quoted && rest[end] == '\\':
+				end++
+			case rest[end] == '"':
+				quoted = !quoted
+			}
+		}
+		rest = rest[min(end+1, len(rest)):]
+	}
+	message = strings.TrimPrefix(strings.TrimLeft(strings.TrimPrefix(rest, "-"), " "), "\ufeff")
+	return h, message, message != ""
 }
 
 // clock reports whether s is "15:04:05".

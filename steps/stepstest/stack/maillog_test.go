@@ -170,10 +170,10 @@ func equals(t *testing.T, path string, r *maillog.Reading, expressions map[maill
 }
 
 var (
-	ofPostfix = map[maillog.Kind]string{maillog.KindSent: "status=sent", maillog.KindBounced: "status=bounced", maillog.KindDeferred: "status=deferred",
+	ofPostfix = map[maillog.Kind]string{maillog.KindSent: "status=sent", maillog.KindBounced: "status=bounced", maillog.KindDeferred: `status=deferred \([^d]`,
 		maillog.KindRejected: " (milter-)?reject: ", maillog.KindLoginRefused: "SASL [A-Z0-9-]+ authentication failed", maillog.KindSubmitted: ": client=.*sasl_username="}
 	ofDovecot = map[maillog.Kind]string{maillog.KindLoginRefused: `-login: Info: .*auth failed, 1 attempts`, maillog.KindLogin: "-login: Info: Login: "}
-	ofExim    = map[maillog.Kind]string{maillog.KindSent: " [=-]> ", maillog.KindDeferred: " == ", maillog.KindRejected: " rejected RCPT "}
+	ofExim    = map[maillog.Kind]string{maillog.KindSent: " [=-]> ", maillog.KindDeferred: ` == .*[\])]: [^r]`, maillog.KindRejected: " rejected RCPT "}
 )
 
 func TestMailLogsOfRealServers(t *testing.T) {
