@@ -47,6 +47,10 @@ func TestParseReport(t *testing.T) {
 		"wrapped-by-filter":      `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): mailbox unknown (reported by gw.example.test)`,
 		"german":                 `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): am 21.11.2026 10:42 Das E-Mail-Konto ist nicht vorhanden. <ex.example.test #5.1.1>`,
 		"status-of-another-type": `about 1: nobody@drop.test failed 5.2.2 (the mailbox is full): 552 5.2.2 full (reported by mail.example.test)`,
+		"courier":                `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): 550 5.1.1 <nobody@drop.test>: Recipient address rejected: user unknown (said by [127.0.0.1] [127.0.0.1], reported by mail.example.test)`,
+		"courier-delayed":        `about 1: x@dead.test delayed 4.0.0: Network is down (reported by mail.example.test)`,
+		"courier-relayed":        `about 1: bob@drop.test relayed 2.0.0: 250 2.0.0 Ok: queued as X13 (said by [127.0.0.1] [127.0.0.1], reported by mail.example.test)`,
+		"courier-policy":         `about 1: policy@drop.test failed 5.7.1 (its policy forbids it: relaying, the sender, or a content filter): 550-5.7.1 Message refused by policy 550 5.7.1 see https://drop.test/policy (said by [127.0.0.1] [127.0.0.1], reported by mail.example.test)`,
 		"cut-off":                `about 1: nobody@drop.test failed 5.1.1 (it has no such mailbox): 550 5.1.1 user unknown (reported by mail.example.test)`,
 	} {
 		raw, err := os.ReadFile(filepath.Join("testdata", "bounce", name+".eml"))

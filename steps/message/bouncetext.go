@@ -279,7 +279,15 @@ func (r *Report) said(address string) string {
 			}
 		}
 	}
-	return diagnosticIn(r.Text)
+	if refusal := diagnosticIn(r.Text); refusal != "" || address == "" {
+		return refusal
+	}
+	for _, reason := range recipientsIn(r.Text) { // in the lines after the address
+		if strings.EqualFold(reason.address, address) {
+			return strings.TrimPrefix(strings.Join(strings.Fields(reason.text), " "), "<<< ") // Courier's mark of an answer
+		}
+	}
+	return ""
 }
 
 var (

@@ -65,8 +65,7 @@ type MailServer struct {
 	deliveries []Delivery
 	logins     []string
 	timers     []*time.Timer
-	lastPOP3   map[string]time.Time // the last login of each user over POP3
-	pop3       map[net.Conn]bool    // connections of the POP3 server
+	pop3       map[net.Conn]bool // connections of the POP3 server
 	pop3Logins []POP3Login
 }
 
