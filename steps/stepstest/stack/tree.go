@@ -83,7 +83,7 @@ var treeUsers = []struct {
 	name string
 	id   int
 }{
-	{"root", 0}, {"mail", 8}, {"nobody", 65534}, {eximUser, eximUID}, {"opensmtpd", 5011}, {"opensmtpq", 5012}, {"courier", courierUID}, {"cyrus", cyrusUID},
+	{"root", 0}, {"mail", 8}, {"nobody", 65534}, {eximUser, eximUID}, {"opensmtpd", 5011}, {"opensmtpq", smtpqGID}, {"courier", courierUID}, {"cyrus", cyrusUID},
 	{"sasl", 5015}, {"postfix", treePostfixUID}, {"postdrop", treePostdropGID}, {"dovecot", 5018}, {"dovenull", 5019}, {"vmail", MailUID},
 }
 
