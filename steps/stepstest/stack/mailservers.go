@@ -63,6 +63,16 @@ type Mailserver struct {
 	prepares []func(ctx context.Context, root string) error
 }
 
+// Mailserver describes those of a host; there being none is a mistake.
+func (s *Stack) Mailserver(host string) *Mailserver {
+	for _, m := range s.Mailservers() {
+		if m.Host == host {
+			return m
+		}
+	}
+	panic("no mail servers at " + host)
+}
+
 // Mailservers describes them. Nothing of them is there before Start.
 func (s *Stack) Mailservers() []*Mailserver {
 	return []*Mailserver{s.courier(), s.cyrus(CyrusHost), s.cyrus(Exim12Host), s.dovecot24(PostfixHost), s.dovecot24(Exim13Host)}
@@ -122,6 +132,9 @@ func (m *Mailserver) Stop() error {
 // ConfigFile is a stepwatch.yml of Config.
 func (m *Mailserver) ConfigFile() string { return m.dir + "/stepwatch.yml" }
 
+// Smtpctl is a program that does what smtpctl(8) does, where OpenSMTPD takes the mail.
+func (m *Mailserver) Smtpctl() string { return m.dir + "/smtpctl" }
+
 // Messages lists the files of the messages in all folders of the mailboxes.
 func (m *Mailserver) Messages() ([]string, error) {
 	var messages []string
@@ -152,6 +165,16 @@ func (m *Mailserver) Config() Config {
 	}
 	c.Gone = m.Gone
 	return c
+}
+
+// Halt stops one of the servers, by the last part of its name.
+func (m *Mailserver) Halt(name string) error {
+	for _, server := range m.servers {
+		if strings.HasSuffix(server.Name, "-"+name) {
+			return server.Stop()
+		}
+	}
+	return fmt.Errorf("halt %s: %s has none", name, m.Name)
 }
 
 // Logs lists the files that the servers log to: what they give to syslog, and what they print.
@@ -309,7 +332,8 @@ func (m *Mailserver) smtpd() {
 	m.configs = append(m.configs, "opensmtpd")
 	m.prepares = append(m.prepares, func(_ context.Context, root string) error { // as its package does when it is configured
 		smtpctl := root + "/usr/sbin/smtpctl"
-		return errors.Join(os.Chown(smtpctl, 0, smtpqGID), os.Chmod(smtpctl, 0o755|os.ModeSetgid))
+		return errors.Join(os.Chown(smtpctl, 0, smtpqGID), os.Chmod(smtpctl, 0o755|os.ModeSetgid),
+			os.WriteFile(m.Smtpctl(), fmt.Appendf(nil, "#!/bin/sh\nexec chroot %s /usr/sbin/smtpctl \"$@\"\n", root), 0o755))
 	})
 	m.serve("opensmtpd", transfer, smtpdProgram, "-d", "-f", m.dir+"/smtpd.conf")
 }

@@ -116,25 +116,31 @@ func TestMailservers(t *testing.T) {
 	})
 	for _, m := range s.Mailservers() {
 		t.Run(m.Name, func(t *testing.T) {
-			if err := m.Usable(); err != nil {
-				t.Skip(err)
-			}
 			t.Parallel()
-			t.Cleanup(func() {
-				if err := m.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
-			for _, log := range m.Logs() {
-				logs(t, filepath.Base(log))
-			}
-			if err := m.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			begin(t, m)
 			for _, a := range abilities {
 				t.Run(a.name, func(t *testing.T) { able(t, m, a) })
 			}
 		})
+	}
+}
+
+// begin starts mail servers for the rest of the test, or skips it and says why.
+func begin(t *testing.T, m *stack.Mailserver) {
+	t.Helper()
+	if err := m.Usable(); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, log := range m.Logs() {
+		logs(t, filepath.Base(log))
+	}
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -229,4 +235,38 @@ func file(t *testing.T, m *stack.Mailserver) error {
 		}
 	}
 	return nil
+}
+
+// TestOpenSMTPDQueue stops OpenSMTPD's deliveries, so that its queue holds two messages, and has smtpctl suspend one.
+func TestOpenSMTPDQueue(t *testing.T) {
+	m := need(t).Mailserver(stack.CourierHost)
+	begin(t, m)
+	config := write(t, "stepwatch.yml", fmt.Sprintf("%s\n", strings.Replace(readLog(t, m.ConfigFile()), "hosts:\n",
+		fmt.Sprintf("hosts:\n  mx1: {queue: {opensmtpd: %s}}\n", m.Smtpctl()), 1)))
+	read := `I read the mail queue of "mx1"`
+	passes(t, config, read, `it holds fewer than 1 messages`, `nothing is on hold`)
+
+	must(t, m.Smtpctl(), "pause", "mda")
+	for _, to := range []string{"alice", "bob", "bob"} {
+		passes(t, config, `I try to send a message from "alice" to "`+to+`" via 587`, `it is not refused`)
+	}
+	envelopes := strings.Split(strings.TrimSpace(must(t, m.Smtpctl(), "show", "queue")), "\n")
+	id, _, _ := strings.Cut(envelopes[0], "|")
+	must(t, m.Smtpctl(), "pause", "envelope", id)
+	out := passes(t, config, read, `it holds fewer than 4 messages`, `the pending queue holds fewer than 3 messages`, `the suspended queue holds fewer than 2 messages`,
+		`the oldest message is younger than 1 minute`, `fewer than 4 messages wait for "`+m.Host+`"`)
+	for _, want := range []string{"3 messages: pending 2, suspended 1", "3 wait for " + m.Host, "the server warns: MDA paused"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q:\n%s", want, out)
+		}
+	}
+	check(t, config, read+"\nnothing is on hold", outcome{"nothing is on hold", "unexpected", "queue"})
+
+	must(t, m.Smtpctl(), "remove", "all")
+	if err := m.Halt("opensmtpd"); err != nil {
+		t.Fatal(err)
+	}
+	if line := check(t, config, read, outcome{read, "connect", "queue"}); !strings.Contains(line, "OpenSMTPD is down") {
+		t.Errorf("a queue that nobody works at is said to be %s", line)
+	}
 }
