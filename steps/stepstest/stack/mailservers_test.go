@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,10 @@ func TestMailservers(t *testing.T) {
 			for _, a := range abilities {
 				t.Run(a.name, func(t *testing.T) { able(t, m, a) })
 			}
+			t.Run("wrong password of a mailbox", func(t *testing.T) { wrongPassword(t, m) })
+			if strings.Contains(m.Name, "OpenSMTPD") { // which can hold mail back; TestMailThatArrivesLate has Postfix and Dovecot
+				t.Run("late mail", func(t *testing.T) { late(t, m) })
+			}
 		})
 	}
 }
@@ -180,6 +185,47 @@ func able(t *testing.T, m *stack.Mailserver, a ability) {
 		if err := os.Remove(message); err != nil { // not to be found by the next
 			t.Error(err)
 		}
+	}
+}
+
+// wrongPassword tries a password that is not Bob's, by which his mailbox is at fault and not the way there. Courier answers
+// it after seven seconds.
+func wrongPassword(t *testing.T, m *stack.Mailserver) {
+	c := m.Config()
+	c.Account(stack.Bob).PasswordFile = write(t, "password", "not the password\n")
+	config := filepath.Join(shared(t), "stepwatch.yml")
+	if err := servers.WriteConfig(config, c); err != nil {
+		t.Fatal(err)
+	}
+	for _, protocol := range []string{"IMAP", "POP3"} {
+		read := `"bob" receives it over ` + protocol + ` within 15s`
+		line := check(t, config, `I try to send a message from "alice" to "bob" via 587`+"\nit is not refused\n"+read, outcome{read, "auth", "access"})
+		if !strings.Contains(line, `password of account "bob"`) {
+			t.Errorf("what to mend is missing: %s", line)
+		}
+	}
+	passes(t, m.ConfigFile(), `I send a message from "alice" to "bob" via 587`, `"bob" receives it over IMAP within 20s`) // sweeps the others
+}
+
+// late holds a message back for longer than most arrive in. It is noticed soon after, though Courier and Cyrus announce IDLE
+// and look for new messages once a minute.
+func late(t *testing.T, m *stack.Mailserver) {
+	const held, soon = 6 * time.Second, time.Second
+	must(t, m.Smtpctl(), "pause", "mda")
+	resumed := make(chan string, 1)
+	go func() {
+		time.Sleep(held)
+		_, out := execute(t, m.Smtpctl(), "resume", "mda")
+		resumed <- out
+	}()
+	out := passes(t, m.ConfigFile(), `I send a message from "alice" to "bob" via 587`, `"bob" receives it over IMAP within 20s`)
+	<-resumed
+	took := regexp.MustCompile(`receives it over IMAP within 20s +([0-9.]+) s`).FindStringSubmatch(out)
+	if took == nil {
+		t.Fatalf("no time of the step:\n%s", out)
+	}
+	if seconds, err := time.ParseDuration(took[1] + "s"); err != nil || seconds < held-soon || seconds > held+soon {
+		t.Errorf("it took %s, and the mail was held for %s:\n%s", seconds, held, out)
 	}
 }
 

@@ -115,7 +115,7 @@ const (
 // beside are the tests that have a second stack when all tests run: what is told of the mail (logs, queues, alerts, monitors), and
 // what is not mail. The halves take equally long. Each stack has its namespaces, so neither half sees anything of the other.
 var beside = []string{
-	"TestQueueAlerts", "TestQueueThatCannotBeRead", "TestEximQueueAlerts", "TestAPIAndExporterAlerts", "TestAgentWaitsForNoDisk", "TestDiskAlert", "TestBanAlerts",
+	"TestQueueAlerts", "TestQueueThatCannotBeRead", "TestEximQueueAlerts", "TestOpenSMTPDQueue", "TestAPIAndExporterAlerts", "TestAgentWaitsForNoDisk", "TestDiskAlert", "TestBanAlerts",
 	"TestMailLogsOfRealServers", "TestMailLogRotatedWhileRead", "TestAlertsOfTheMailLog", "TestFollowingAMessageInTheLog", "TestMailLogThatMayNotBeRead",
 	"TestMailLogBySyslog", "TestMailLogInTheJournal",
 	"TestPrometheusScrapesTheAgent", "TestNagiosRunsThePlugin", "TestNagiosShowsAnAlert",
