@@ -111,7 +111,7 @@ func (m *Mailserver) Start(ctx context.Context) error {
 	for _, server := range m.servers {
 		server.root = root
 	}
-	if err := m.stack.WriteConfig(m.ConfigFile(), m.Config()); err != nil {
+	if err := m.writeConfig(); err != nil {
 		return err
 	}
 	// The one that delivers connects to the one with the mailboxes.
@@ -129,7 +129,7 @@ func (m *Mailserver) Stop() error {
 	return errors.Join(err, endWithin(m.root()), unmountRoot(m.root()), os.RemoveAll(m.dir))
 }
 
-// ConfigFile is a stepwatch.yml of Config.
+// ConfigFile is a stepwatch.yml of Config, with the log of these servers as that of the host "server".
 func (m *Mailserver) ConfigFile() string { return m.dir + "/stepwatch.yml" }
 
 // Smtpctl is a program that does what smtpctl(8) does, where OpenSMTPD takes the mail.
@@ -153,6 +153,19 @@ func (m *Mailserver) Messages() ([]string, error) {
 
 // root is their root directory.
 func (m *Mailserver) root() string { return filepath.Join(RunDir, "roots", m.at.Label(), "root") }
+
+// writeConfig writes ConfigFile.
+func (m *Mailserver) writeConfig() error {
+	if err := m.stack.WriteConfig(m.ConfigFile(), m.Config()); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(m.ConfigFile())
+	if err != nil {
+		return err
+	}
+	server := fmt.Sprintf("hosts:\n  server: {address: %s, log: {file: %s}}\n", m.Host, m.log())
+	return os.WriteFile(m.ConfigFile(), []byte(strings.Replace(string(content), "hosts:\n", server, 1)+"state: "+m.dir+"/readings\n"), 0o644)
+}
 
 // log is the file of their syslog.
 func (m *Mailserver) log() string { return m.stack.path("log/" + m.at.Label()) }
@@ -335,7 +348,7 @@ func (m *Mailserver) smtpd() {
 		return errors.Join(os.Chown(smtpctl, 0, smtpqGID), os.Chmod(smtpctl, 0o755|os.ModeSetgid),
 			os.WriteFile(m.Smtpctl(), fmt.Appendf(nil, "#!/bin/sh\nexec chroot %s /usr/sbin/smtpctl \"$@\"\n", root), 0o755))
 	})
-	m.serve("opensmtpd", transfer, smtpdProgram, "-d", "-f", m.dir+"/smtpd.conf")
+	m.serve("opensmtpd", transfer, smtpdProgram, "-F", "-f", m.dir+"/smtpd.conf")
 }
 
 // dovecot24 is Dovecot 2.4 with the Postfix or the Exim of its release of Debian.
