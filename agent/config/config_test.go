@@ -194,7 +194,7 @@ func TestMistakes(t *testing.T) {
 		"connect_to: {a: {b: c}}": "stepwatch.yml:1:17: connect_to is a mapping, want a text",
 		"accounts:\n  a: {address: a@b, password: {}}":                "stepwatch.yml:2: accounts.a.password: sets 0 sources for the secret: set one of file, env, credential and command",
 		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}": "stepwatch.yml:2: accounts.a.password: sets 2 sources for the secret: set one of file, env, credential and command",
-		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool or api",
+		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool, opensmtpd or api",
 		"hosts:\n  a:\n    queue: {api: true}":                        "stepwatch.yml:3: hosts.a.queue.api: needs hosts.a.api",
 		"hosts: {a: {ssh: {port: 70000}}}":                            "stepwatch.yml:1: hosts.a.ssh.port: 70000 is not a port\nstepwatch.yml:1: hosts.a.ssh.user: is missing: who logs in\nstepwatch.yml:1: hosts.a.ssh: needs a key or a password",
 		"databases: {a: {user: u, name: n}}":                          "stepwatch.yml:1: databases.a: needs exactly one of postgresql or mysql: host, host:port or the path of a socket",

@@ -287,7 +287,7 @@ func shortHost(name string) string {
 }
 
 // String returns the way on one line: "submission 0.010s → queue 41.2s → mx2 0.30s → inbox 0.10s". A tilde marks a time
-// that is known to a second or less well.
+// that is known less well than its digits say: headers with whole seconds leave open where a message spent its time.
 func (w *way) String() string {
 	parts := make([]string, len(w.legs))
 	for i, l := range w.legs {
@@ -317,12 +317,16 @@ func (s skew) String() string {
 	return "the clock of " + host + " is at least " + wording.Delay(s.ahead) + " ahead"
 }
 
-// time returns the leg's time with as many digits as are certain.
+// time returns the leg's time with as many digits as are certain, or nearly so.
 func (l leg) time() string {
-	if l.most-l.least > 100*time.Millisecond {
+	switch unknown := l.most - l.least; {
+	case unknown > 100*time.Millisecond:
 		return "~" + strconv.FormatFloat(l.took.Seconds(), 'f', 1, 64) + "s"
+	case unknown > 5*time.Millisecond && l.took < time.Second: // Delay has more digits below a second
+		return "~" + wording.Delay(l.took)
+	default:
+		return wording.Delay(l.took)
 	}
-	return wording.Delay(l.took)
 }
 
 // exceeds reports whether the leg certainly took longer than limit, although headers have whole seconds.

@@ -16,13 +16,14 @@ type Queue struct {
 	Showq     string `yaml:"showq" doc:"path of a Postfix showq socket: /var/spool/postfix/public/showq"`
 	Exim      string `yaml:"exim" doc:"path or name of the Exim program on this machine: exim4"`
 	EximSpool string `yaml:"exim_spool" doc:"spool directory of Exim: /var/spool/exim4"`
+	OpenSMTPD string `yaml:"opensmtpd" doc:"path or name of OpenSMTPD's smtpctl on this machine: smtpctl"`
 	API       bool   `yaml:"api" doc:"read the queue from the host's API"`
 }
 
 // Validate implements Block.
 func (q *Queue) Validate(env *steps.Env) {
-	if !steps.OneOf(q.Postfix != "", q.Showq != "", q.Exim != "", q.EximSpool != "", q.API) {
-		env.Refuse("", "needs exactly one of postfix, showq, exim, exim_spool or api")
+	if !steps.OneOf(q.Postfix != "", q.Showq != "", q.Exim != "", q.EximSpool != "", q.OpenSMTPD != "", q.API) {
+		env.Refuse("", "needs exactly one of postfix, showq, exim, exim_spool, opensmtpd or api")
 	}
 	if env.After("api"); q.API && steps.PartOf[*httpwire.API](env.Host) == nil {
 		env.Refuse("api", "needs hosts.%s.api", env.Host.Name)
@@ -41,6 +42,8 @@ func ReadQueue(ctx context.Context, w *steps.World, h *steps.Host, sought ...str
 		return mailqueue.Exim(ctx, source.Exim, sought...)
 	case source.EximSpool != "":
 		return mailqueue.EximSpool(ctx, source.EximSpool, sought...)
+	case source.OpenSMTPD != "":
+		return mailqueue.OpenSMTPD(ctx, source.OpenSMTPD, sought...)
 	default:
 		answer, err := httpwire.AskHost(ctx, w, h, "/queue/stats")
 		if err != nil {

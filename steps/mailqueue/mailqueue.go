@@ -1,5 +1,5 @@
-// Package mailqueue reads the mail queues of Postfix (by the socket of showq(8) or by postqueue(1)) and of Exim (by its
-// -bp or from its spool), and of any other server whose HTTP API reports the same in JSON.
+// Package mailqueue reads the mail queues of Postfix (by the socket of showq(8) or by postqueue(1)), of Exim (by its -bp
+// or from its spool) and of OpenSMTPD (by smtpctl(8)), and of any other server whose HTTP API reports the same in JSON.
 //
 // An unreadable queue is an error, never an empty queue: no permission, a mail system that is down, an answer that ends
 // early, an unknown format. Errors say what to do, and wrap one of the Err values.
@@ -27,7 +27,9 @@ var (
 	ErrTooLarge   = errors.New("too large")
 )
 
-// The queues, by the servers' own names. Exim has one queue, in which a message is frozen or waits.
+// The queues, by the servers' own names. Exim has one queue, in which a message is frozen or waits. OpenSMTPD has one
+// too: a message is pending or in flight, held because too many others wait for the same host, or suspended by an
+// administrator.
 const (
 	Maildrop = "maildrop"
 	Incoming = "incoming"
@@ -36,12 +38,19 @@ const (
 	Hold     = "hold"
 	Waiting  = "waiting"
 	Frozen   = "frozen"
+
+	Suspended = "suspended"
+	Held      = "held"
+	Inflight  = "inflight"
+	Pending   = "pending"
 )
 
 // The queues of each server.
 var (
 	postfixQueues = []string{Active, Deferred, Hold, Incoming, Maildrop}
 	eximQueues    = []string{Frozen, Waiting}
+
+	opensmtpdQueues = []string{Suspended, Held, Inflight, Pending} // in the order in which a state of a message counts
 )
 
 // Message is one message of a queue.
@@ -68,7 +77,7 @@ type Queue struct {
 	Warning      string              // the server's message besides its answer; normally empty
 	Sought       map[string]*Message // those of the messages requested by id that are in the queue
 
-	// What the source does not report. Postfix and Exim report all of it.
+	// What the source does not report. Postfix and Exim report all of it, and OpenSMTPD all but sizes.
 	NoBytes, NoAge, NoDestinations bool
 
 	sought []string // ids

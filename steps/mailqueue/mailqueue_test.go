@@ -203,6 +203,68 @@ func TestEximList(t *testing.T) {
 	}
 }
 
+// envelopes is what OpenSMTPD 7.4 lists of four messages: two recipients, one of them suspended and with a separator in its
+// local part; one that waits; one of which an attempt runs, and one that is held back.
+const envelopes = `5e2210d6361c9e60|inet4|mda|auth,suspend|alice@example.test|bob+a|b@example.test|bob+a|b@example.test|1796027172|1796027172|0|0|pending|-2|
+5e2210d6a7dcb962|inet4|mda|auth|alice@example.test|carol@example.test|carol@example.test|1796027172|1796027172|0|0|pending|-2|
+9e38ab57d4ad63bd|inet4|mta|auth|alice@example.test|x@gmail.com|x@gmail.com|1796027150|1796372750|1796027151|1|pending|398|No MX found | for domain
+aeebab8f6c46235c|inet6|mta|-|@|z@gmail.com|z@gmail.com|1796027160|1796027160|0|0|inflight|3|
+b4d0e067b62da519|local|bounce|hold|@|alice@example.test|alice@example.test|1796027185|1796027185|0|0|pending|0|
+`
+
+func TestOpenSMTPDList(t *testing.T) {
+	for name, c := range map[string]struct{ output, want string }{
+		"empty":      {"", "map[held:0 inflight:0 pending:0 suspended:0] 0 bytes, nobody waits"},
+		"four":       {envelopes, "map[held:1 inflight:1 pending:1 suspended:1] 0 bytes, oldest 1796027150, 2 wait for example.test: "},
+		"a reason":   {strings.Join(strings.SplitAfter(envelopes, "\n")[2:3], ""), "map[held:0 inflight:0 pending:1 suspended:0] 0 bytes, oldest 1796027150, 1 wait for gmail.com: No MX found | for domain"},
+		"cut":        {envelopes[:100], "the answer ends early"},
+		"it is down": {strings.Replace(envelopes, "pending|398", "offline|", 1), "nothing answers: OpenSMTPD went down while its queue was read"},
+		"state":      {strings.Replace(envelopes, "inflight", "invalid", 1), `unknown format: the state of an envelope is "invalid"`},
+		"Exim":       {list, `unknown format: a line is " 4h   285 1xUlyT-00000y-06 <alice@example.test> *** frozen ***"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := shown(parseOpenSMTPD([]byte(c.output))); got != c.want {
+				t.Errorf("got %s\nwant %s", got, c.want)
+			}
+		})
+	}
+	q, err := parseOpenSMTPD([]byte(envelopes), "9e38ab57")
+	if err != nil || q.Sought["9e38ab57"] == nil || len(q.Sought) != 1 || !q.NoBytes {
+		t.Errorf("got %v %+v, wanted the message of this id", err, q)
+	}
+}
+
+// TestOpenSMTPD has a program of that name say what smtpctl says.
+func TestOpenSMTPD(t *testing.T) {
+	for name, c := range map[string]struct {
+		status, queue string // of a shell
+		want          error
+		warning       string
+	}{
+		"empty":      {`printf 'MDA running\nMTA running\nSMTP running\n'`, `true`, nil, ""},
+		"paused":     {`printf 'MDA running\nMTA paused\nSMTP paused\n'`, `true`, nil, "MTA paused, SMTP paused"},
+		"down":       {`echo "smtpctl: smtpd doesn't seem to be running" >&2; exit 1`, `true`, ErrDown, ""},
+		"not root":   {`true`, `echo "smtpctl: need root privileges" >&2; exit 1`, ErrDenied, ""},
+		"no setgid":  {`echo "smtpctl: connect: Permission denied" >&2; exit 1`, `true`, ErrDenied, ""},
+		"unreadable": {`true`, `echo hello`, ErrFormat, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "smtpctl")
+			script := "#!/bin/sh\nif [ \"$2\" = status ]; then " + c.status + "; else " + c.queue + "; fi\n"
+			if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			q, err := OpenSMTPD(t.Context(), path)
+			if !errors.Is(err, c.want) {
+				t.Fatalf("got %v, want %v", err, c.want)
+			}
+			if err == nil && q.Warning != c.warning {
+				t.Errorf("got the warning %q, want %q", q.Warning, c.warning)
+			}
+		})
+	}
+}
+
 // header is a spool file in the format of Exim 4.96, with one recipient of two done.
 const header = `1xUlyT-00000y-06-H
 root 0 0
@@ -399,6 +461,17 @@ func FuzzPostqueue(f *testing.F) {
 func FuzzExim(f *testing.F) {
 	f.Add([]byte(list))
 	f.Fuzz(func(t *testing.T, output []byte) { consistent(t)(parseExim(output, time.Unix(1795271000, 0))) })
+}
+
+func FuzzOpenSMTPD(f *testing.F) {
+	f.Add([]byte(envelopes))
+	f.Fuzz(func(t *testing.T, output []byte) {
+		q, err := parseOpenSMTPD(output)
+		if errors.Is(err, ErrDown) {
+			return
+		}
+		consistent(t)(q, err)
+	})
 }
 
 func FuzzSpoolHeader(f *testing.F) {

@@ -20,10 +20,11 @@ func init() {
 		steps.Definition{
 			Area: "queue", Sentence: `I read the mail queue of {host}`,
 			Does: "Reads the queue of a mail server, as hosts.NAME.queue in stepwatch.yml specifies: Postfix by postqueue or by its showq socket (as a member of the " +
-				"group postdrop), Exim by -bp (as an admin user) or from its spool, or GET /queue/stats of the host's API. Later sentences judge this queue. " +
+				"group postdrop), Exim by -bp (as an admin user) or from its spool, OpenSMTPD by smtpctl (as root), or GET /queue/stats of the host's API. Later sentences judge this queue. " +
 				"Fails when the queue cannot be read; an unreadable queue never counts as empty. The note names the domain with the most waiting messages, and the reason.",
 			Measures: "Time to read the queue. Measures mail_queue_messages{queue} for each queue, empty ones included (Postfix: active, deferred, hold, incoming, maildrop; " +
-				"Exim: waiting, frozen; an API: those that it names), mail_queue_oldest_age_seconds and mail_queue_bytes (0 when the queue is empty; absent when an API does not report them).",
+				"Exim: waiting, frozen; OpenSMTPD: pending, inflight, held, suspended; an API: those that it names), mail_queue_oldest_age_seconds and mail_queue_bytes " +
+				"(0 when the queue is empty; absent when the server does not report them: OpenSMTPD has no sizes).",
 			Example: `When I read the mail queue of "mx1"`,
 			Func:    readQueue,
 		},
@@ -35,8 +36,8 @@ func init() {
 		},
 		steps.Definition{
 			Area: "queue", Sentence: `the {word} queue holds fewer than {int} messages`,
-			Does: "Fails when the queue of that name holds that many messages or more. Postfix has active, deferred, hold, incoming and maildrop; Exim has waiting and frozen. " +
-				"An unknown name is a mistake in the scenario.",
+			Does: "Fails when the queue of that name holds that many messages or more. Postfix has active, deferred, hold, incoming and maildrop; Exim has waiting and frozen; " +
+				"OpenSMTPD has pending, inflight, held and suspended. An unknown name is a mistake in the scenario.",
 			Example: `Then the deferred queue holds fewer than 100 messages`,
 			Func:    judgeQueue(namedQueueHolds),
 		},
@@ -69,7 +70,7 @@ func init() {
 		},
 		steps.Definition{
 			Area: "queue", Sentence: `nothing is on hold`,
-			Does:    "Fails when a message is not sent until somebody releases it: on hold (Postfix) or frozen (Exim).",
+			Does:    "Fails when a message is not sent until somebody releases it: on hold (Postfix), frozen (Exim) or suspended (OpenSMTPD).",
 			Example: `Then nothing is on hold`,
 			Func:    judgeQueue(nothingIsHeld),
 		},
@@ -329,13 +330,16 @@ func fewerWaitForAny(r *queueReading, _ *steps.World, a steps.Args) error {
 func nothingIsHeld(r *queueReading, _ *steps.World, _ steps.Args) error {
 	hold, holds := r.queue.Counts[mailqueue.Hold]
 	frozen, freezes := r.queue.Counts[mailqueue.Frozen]
+	suspended, suspends := r.queue.Counts[mailqueue.Suspended]
 	switch {
-	case !holds && !freezes:
+	case !holds && !freezes && !suspends:
 		return r.untold("the held messages (hold, frozen)")
 	case hold > 0:
 		return r.unexpected("has %d messages on hold: find out why, then postsuper -H or -d", hold)
 	case frozen > 0:
 		return r.unexpected("has %d frozen messages: find out why (exim -Mvl ID), then exim -Mt or -Mrm", frozen)
+	case suspended > 0:
+		return r.unexpected("has %d suspended messages: find out why (smtpctl show message ID), then smtpctl resume envelope ID or remove ID", suspended)
 	}
 	return nil
 }

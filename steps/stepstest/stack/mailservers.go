@@ -35,6 +35,7 @@ const (
 	masterProgram  = "/usr/lib/postfix/sbin/master"
 	treeExim       = "/usr/sbin/exim4"
 
+	smtpqGID        = 5012
 	courierUID      = 5013
 	cyrusUID        = 5014
 	treePostfixUID  = 5016
@@ -52,14 +53,24 @@ type Mailserver struct {
 	Gone     string
 	Prefix   string // of the names of folders beside INBOX, with its delimiter; empty for none
 
-	stack   *Stack
-	at      host
-	dir     string   // beneath the stack's
-	configs []string // directories of etc/mailservers
-	lmtp    string   // the socket where mail is handed over to the one with the mailboxes; empty where it is written into maildirs
-	servers []*Server
-	syslog  *syslog // nil while nothing runs
-	prepare func(ctx context.Context, root string) error
+	stack    *Stack
+	at       host
+	dir      string   // beneath the stack's
+	configs  []string // directories of etc/mailservers
+	lmtp     string   // the socket where mail is handed over to the one with the mailboxes; empty where it is written into maildirs
+	servers  []*Server
+	syslog   *syslog // nil while nothing runs
+	prepares []func(ctx context.Context, root string) error
+}
+
+// Mailserver describes those of a host; there being none is a mistake.
+func (s *Stack) Mailserver(host string) *Mailserver {
+	for _, m := range s.Mailservers() {
+		if m.Host == host {
+			return m
+		}
+	}
+	panic("no mail servers at " + host)
 }
 
 // Mailservers describes them. Nothing of them is there before Start.
@@ -92,13 +103,15 @@ func (m *Mailserver) Start(ctx context.Context) error {
 	if err := m.configure(); err != nil {
 		return fmt.Errorf("configure %s: %w", m.Name, err)
 	}
-	if err := m.prepare(ctx, root); err != nil {
-		return fmt.Errorf("prepare %s: %w", m.Name, err)
+	for _, prepare := range m.prepares {
+		if err := prepare(ctx, root); err != nil {
+			return fmt.Errorf("prepare %s: %w", m.Name, err)
+		}
 	}
 	for _, server := range m.servers {
 		server.root = root
 	}
-	if err := m.stack.WriteConfig(m.ConfigFile(), m.Config()); err != nil {
+	if err := m.writeConfig(); err != nil {
 		return err
 	}
 	// The one that delivers connects to the one with the mailboxes.
@@ -116,8 +129,11 @@ func (m *Mailserver) Stop() error {
 	return errors.Join(err, endWithin(m.root()), unmountRoot(m.root()), os.RemoveAll(m.dir))
 }
 
-// ConfigFile is a stepwatch.yml of Config.
+// ConfigFile is a stepwatch.yml of Config, with the log of these servers as that of the host "server".
 func (m *Mailserver) ConfigFile() string { return m.dir + "/stepwatch.yml" }
+
+// Smtpctl is a program that does what smtpctl(8) does, where OpenSMTPD takes the mail.
+func (m *Mailserver) Smtpctl() string { return m.dir + "/smtpctl" }
 
 // Messages lists the files of the messages in all folders of the mailboxes.
 func (m *Mailserver) Messages() ([]string, error) {
@@ -138,6 +154,19 @@ func (m *Mailserver) Messages() ([]string, error) {
 // root is their root directory.
 func (m *Mailserver) root() string { return filepath.Join(RunDir, "roots", m.at.Label(), "root") }
 
+// writeConfig writes ConfigFile.
+func (m *Mailserver) writeConfig() error {
+	if err := m.stack.WriteConfig(m.ConfigFile(), m.Config()); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(m.ConfigFile())
+	if err != nil {
+		return err
+	}
+	server := fmt.Sprintf("hosts:\n  server: {address: %s, log: {file: %s}}\n", m.Host, m.log())
+	return os.WriteFile(m.ConfigFile(), []byte(strings.Replace(string(content), "hosts:\n", server, 1)+"state: "+m.dir+"/readings\n"), 0o644)
+}
+
 // log is the file of their syslog.
 func (m *Mailserver) log() string { return m.stack.path("log/" + m.at.Label()) }
 
@@ -149,6 +178,16 @@ func (m *Mailserver) Config() Config {
 	}
 	c.Gone = m.Gone
 	return c
+}
+
+// Halt stops one of the servers, by the last part of its name.
+func (m *Mailserver) Halt(name string) error {
+	for _, server := range m.servers {
+		if strings.HasSuffix(server.Name, "-"+name) {
+			return server.Stop()
+		}
+	}
+	return fmt.Errorf("halt %s: %s has none", name, m.Name)
 }
 
 // Logs lists the files that the servers log to: what they give to syslog, and what they print.
@@ -234,7 +273,7 @@ func (s *Stack) courier() *Mailserver {
 	for i, protocol := range []string{"imap", "imaps", "pop3", "pop3s"} {
 		m.serve(protocol, access[i:i+1], "/bin/sh", m.dir+"/run", protocol)
 	}
-	m.prepare = func(ctx context.Context, root string) error {
+	m.prepares = append(m.prepares, func(ctx context.Context, root string) error {
 		rc := root + "/etc/courier/authdaemonrc"
 		settings, err := os.ReadFile(rc)
 		if err != nil {
@@ -256,7 +295,7 @@ func (s *Stack) courier() *Mailserver {
 		}
 		_, err = m.run(ctx, root, nil, "", "/usr/sbin/makeuserdb")
 		return err
-	}
+	})
 	return m
 }
 
@@ -274,7 +313,7 @@ func (s *Stack) cyrus(hostname string) *Mailserver {
 	m.configs = append(m.configs, "cyrus")
 	server := m.serve("cyrus", access, cyrusProgram, "-D")
 	server.ready = append(server.ready, listening("unix", m.lmtp))
-	m.prepare = func(ctx context.Context, root string) error {
+	m.prepares = append(m.prepares, func(ctx context.Context, root string) error {
 		if err := m.give("cyrus.pem", cyrusUID); err != nil {
 			return err
 		}
@@ -296,20 +335,20 @@ func (s *Stack) cyrus(hostname string) *Mailserver {
 				return err
 			}
 		}
-		if hostname == Exim12Host {
-			if err := m.prepareExim(); err != nil {
-				return err
-			}
-		}
 		return os.Chown(root+"/etc/sasldb2", cyrusUID, cyrusUID)
-	}
+	})
 	return m
 }
 
 // smtpd adds OpenSMTPD.
 func (m *Mailserver) smtpd() {
 	m.configs = append(m.configs, "opensmtpd")
-	m.serve("opensmtpd", transfer, smtpdProgram, "-d", "-f", m.dir+"/smtpd.conf")
+	m.prepares = append(m.prepares, func(_ context.Context, root string) error { // as its package does when it is configured
+		smtpctl := root + "/usr/sbin/smtpctl"
+		return errors.Join(os.Chown(smtpctl, 0, smtpqGID), os.Chmod(smtpctl, 0o755|os.ModeSetgid),
+			os.WriteFile(m.Smtpctl(), fmt.Appendf(nil, "#!/bin/sh\nexec chroot %s /usr/sbin/smtpctl \"$@\"\n", root), 0o755))
+	})
+	m.serve("opensmtpd", transfer, smtpdProgram, "-F", "-f", m.dir+"/smtpd.conf")
 }
 
 // dovecot24 is Dovecot 2.4 with the Postfix or the Exim of its release of Debian.
@@ -323,15 +362,14 @@ func (s *Stack) dovecot24(hostname string) *Mailserver {
 		m.Name = "Postfix 3.10 and Dovecot 2.4"
 		m.configs = append(m.configs, "postfix")
 		m.serve("postfix", transfer, masterProgram, "-c", m.dir, "-s")
-		m.prepare = func(context.Context, string) error {
+		m.prepares = append(m.prepares, func(context.Context, string) error {
 			return errors.Join(os.MkdirAll(m.dir+"/queue/pid", 0o755), makeQueue(m.dir+"/queue", treePostfixUID, treePostdropGID),
 				os.MkdirAll(m.dir+"/state/postfix", 0o755), os.Chown(m.dir+"/state/postfix", treePostfixUID, treePostfixUID), age(m.dir))
-		}
+		})
 		return m
 	}
 	m.Name = "Exim 4.98 and Dovecot 2.4"
 	m.exim()
-	m.prepare = func(context.Context, string) error { return m.prepareExim() }
 	return m
 }
 
@@ -339,10 +377,9 @@ func (s *Stack) dovecot24(hostname string) *Mailserver {
 func (m *Mailserver) exim() {
 	m.configs = append(m.configs, "exim")
 	m.serve("exim", transfer, treeExim, "-bdf", "-q1s", "-C", m.dir+"/exim.conf")
-}
-
-func (m *Mailserver) prepareExim() error {
-	return errors.Join(os.MkdirAll(m.dir+"/spool", 0o750), os.Chown(m.dir+"/spool", eximUID, eximUID), m.give("exim.pem", eximUID))
+	m.prepares = append(m.prepares, func(context.Context, string) error {
+		return errors.Join(os.MkdirAll(m.dir+"/spool", 0o750), os.Chown(m.dir+"/spool", eximUID, eximUID), m.give("exim.pem", eximUID))
+	})
 }
 
 // give copies key and certificate for a server that reads them as a user of its own.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,10 +72,10 @@ func testMain(m *testing.M) (code int, err error) {
 	if !divisible() {
 		return stack.Enter(programs + "=" + dir)
 	}
-	return enterTwice(dir)
+	return enterParts(dir)
 }
 
-// divisible reports whether the tests may run in two processes: whether nothing was asked for that concerns one process, as a
+// divisible reports whether the tests may run in several processes: whether nothing was asked for that concerns one process, as a
 // choice of tests and a profile do.
 func divisible() bool {
 	flag.Parse()
@@ -89,68 +90,80 @@ func divisible() bool {
 	return yes
 }
 
-// enterTwice runs the two halves of the tests at the same time. The output of the second half follows that of the first.
-func enterTwice(dir string) (code int, err error) {
-	var second int
-	var secondErr error
-	var both sync.WaitGroup
-	both.Go(func() { second, secondErr = stack.Enter(programs+"="+dir, half+"="+secondHalf) })
-	first, firstErr := stack.Enter(programs+"="+dir, half+"=first")
-	both.Wait()
-	said, err := os.Open(filepath.Join(dir, secondHalf))
-	if err != nil { // it did not get that far
-		return max(first, second), errors.Join(firstErr, secondErr, err)
+// enterParts runs the parts of the tests at the same time. The output of the later parts follows that of the first.
+func enterParts(dir string) (code int, err error) {
+	codes, errs := make([]int, len(parts)), make([]error, len(parts))
+	var all sync.WaitGroup
+	for i := range parts {
+		all.Go(func() { codes[i], errs[i] = stack.Enter(programs+"="+dir, part+"="+strconv.Itoa(i)) })
+	}
+	all.Wait()
+	code, err = slices.Max(codes), errors.Join(errs...)
+	for i := range parts[1:] {
+		said, openErr := os.Open(outputOf(dir, i+1))
+		if openErr != nil { // it did not get that far
+			err = errors.Join(err, openErr)
+			continue
+		}
+		_, copyErr := io.Copy(os.Stdout, said)
+		err = errors.Join(err, copyErr, said.Close())
+	}
+	return code, err
+}
+
+func outputOf(dir string, i int) string { return filepath.Join(dir, "part"+strconv.Itoa(i)) }
+
+// part is the environment variable that tells the tests in the namespaces which of parts to run; all of them without it.
+const part = "STEPWATCH_STACK_PART"
+
+// parts are the tests that have a stack of their own when all tests run. The first part has those that no other names: mail that
+// is sent and received. The second has what is told of the mail (logs, queues, alerts, monitors), and what is not mail, and takes
+// equally long. The third mostly waits for servers. Each stack has its namespaces, so no part sees anything of another.
+var parts = [][]string{
+	nil,
+	{
+		"TestQueueAlerts", "TestQueueThatCannotBeRead", "TestEximQueueAlerts", "TestAPIAndExporterAlerts", "TestAgentWaitsForNoDisk", "TestDiskAlert", "TestBanAlerts",
+		"TestMailLogsOfRealServers", "TestMailLogRotatedWhileRead", "TestAlertsOfTheMailLog", "TestFollowingAMessageInTheLog", "TestMailLogThatMayNotBeRead",
+		"TestMailLogBySyslog", "TestMailLogInTheJournal",
+		"TestPrometheusScrapesTheAgent", "TestNagiosRunsThePlugin", "TestNagiosShowsAnAlert",
+		"TestCertificateFaultsOfRealServers", "TestServedCertificate", "TestFingerprintAsOpenSSL", "TestTimesAsBlackboxExporter",
+		"TestCertificateFaultsOfEachProtocol", "TestStapledByNginx",
+		"TestShippedFeaturesOfTheWeb", "TestFilesOfNginx", "TestProxiesOfApache", "TestDatabases", "TestDNS", "TestDNSFaults", "TestDNSEqualsDig",
+	},
+	{"TestMailservers", "TestOpenSMTPDQueue"},
+}
+
+// choose has m.Run run the part that this process is for.
+func choose(which string) error {
+	if which == "" {
+		return nil
+	}
+	i, err := strconv.Atoi(which)
+	if err != nil {
+		return err
+	}
+	flag.Parse()
+	if i == 0 {
+		return flag.Set("test.skip", only(slices.Concat(parts...)))
+	}
+	said, err := os.Create(outputOf(os.Getenv(programs), i))
+	if err != nil {
+		return err
 	}
 	defer said.Close()
-	_, err = io.Copy(os.Stdout, said)
-	return max(first, second), errors.Join(firstErr, secondErr, err)
-}
-
-// half is the environment variable that tells the tests in the namespaces which half of them to run; all of them without it.
-const (
-	half       = "STEPWATCH_STACK_HALF"
-	secondHalf = "second"
-)
-
-// beside are the tests that have a second stack when all tests run: what is told of the mail (logs, queues, alerts, monitors), and
-// what is not mail. The halves take equally long. Each stack has its namespaces, so neither half sees anything of the other.
-var beside = []string{
-	"TestQueueAlerts", "TestQueueThatCannotBeRead", "TestEximQueueAlerts", "TestAPIAndExporterAlerts", "TestAgentWaitsForNoDisk", "TestDiskAlert", "TestBanAlerts",
-	"TestMailLogsOfRealServers", "TestMailLogRotatedWhileRead", "TestAlertsOfTheMailLog", "TestFollowingAMessageInTheLog", "TestMailLogThatMayNotBeRead",
-	"TestMailLogBySyslog", "TestMailLogInTheJournal",
-	"TestPrometheusScrapesTheAgent", "TestNagiosRunsThePlugin", "TestNagiosShowsAnAlert",
-	"TestCertificateFaultsOfRealServers", "TestServedCertificate", "TestFingerprintAsOpenSSL", "TestTimesAsBlackboxExporter",
-	"TestCertificateFaultsOfEachProtocol", "TestStapledByNginx",
-	"TestShippedFeaturesOfTheWeb", "TestFilesOfNginx", "TestProxiesOfApache", "TestDatabases", "TestDNS", "TestDNSFaults", "TestDNSEqualsDig",
-}
-
-// choose has m.Run run the half that this process is for.
-func choose(which string) error {
-	names := "^(" + strings.Join(beside, "|") + ")$"
-	switch which {
-	case "":
-		return nil
-	case secondHalf:
-		said, err := os.Create(filepath.Join(os.Getenv(programs), secondHalf))
-		if err != nil {
+	for _, stream := range []*os.File{os.Stdout, os.Stderr} {
+		if err := unix.Dup2(int(said.Fd()), int(stream.Fd())); err != nil {
 			return err
 		}
-		defer said.Close()
-		for _, stream := range []*os.File{os.Stdout, os.Stderr} {
-			if err := unix.Dup2(int(said.Fd()), int(stream.Fd())); err != nil {
-				return err
-			}
-		}
-		flag.Parse()
-		return errors.Join(flag.Set("test.run", names), flag.Set("test.testlogfile", "")) // the first half writes it
-	default:
-		flag.Parse()
-		return flag.Set("test.skip", names)
 	}
+	return errors.Join(flag.Set("test.run", only(parts[i])), flag.Set("test.testlogfile", "")) // the first part writes it
 }
 
+// only is the pattern of these tests.
+func only(names []string) string { return "^(" + strings.Join(names, "|") + ")$" }
+
 func testInside(m *testing.M) (code int, err error) {
-	which := os.Getenv(half)
+	which := os.Getenv(part)
 	if err := choose(which); err != nil {
 		return 0, fmt.Errorf("choose the tests: %w", err)
 	}

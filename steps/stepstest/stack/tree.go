@@ -83,7 +83,7 @@ var treeUsers = []struct {
 	name string
 	id   int
 }{
-	{"root", 0}, {"mail", 8}, {"nobody", 65534}, {eximUser, eximUID}, {"opensmtpd", 5011}, {"opensmtpq", 5012}, {"courier", courierUID}, {"cyrus", cyrusUID},
+	{"root", 0}, {"mail", 8}, {"nobody", 65534}, {eximUser, eximUID}, {"opensmtpd", 5011}, {"opensmtpq", smtpqGID}, {"courier", courierUID}, {"cyrus", cyrusUID},
 	{"sasl", 5015}, {"postfix", treePostfixUID}, {"postdrop", treePostdropGID}, {"dovecot", 5018}, {"dovenull", 5019}, {"vmail", MailUID},
 }
 
@@ -157,14 +157,14 @@ func unmountRoot(root string) error {
 	return errors.Join(err, os.RemoveAll(filepath.Dir(root)))
 }
 
-// endWithin ends the processes that have this root directory: servers may start some in sessions of their own.
+// endWithin ends the processes that have this root directory or one below it: servers may start some in sessions of their own.
 func endWithin(root string) error {
 	links, err := filepath.Glob("/proc/[0-9]*/root")
 	if err != nil {
 		return err
 	}
 	for _, link := range links {
-		if at, err := os.Readlink(link); err != nil || at != root { // it may have ended
+		if at, err := os.Readlink(link); err != nil || at != root && !strings.HasPrefix(at, root+"/") { // it may have ended, or have gone below
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
