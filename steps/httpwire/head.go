@@ -121,15 +121,18 @@ func (h *head) readStatus(line string) error {
 
 // readFields reads the fields. A line that is not a field is left out.
 func (h *head) readFields(lines []string) {
-	for _, line := range lines {
-		if line[0] == ' ' || line[0] == '\t' { // RFC 9112 section 5.2
-			if last := len(h.fields) - 1; last >= 0 {
-				h.fields[last].value = strings.TrimRight(h.fields[last].value+" "+strings.Trim(line, " \t"), " ")
-			} else {
-				h.oddly("the header begins with a continuation line (RFC 9112 section 5.2): %.80q", line)
-			}
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		if folded(line) {
+			h.oddly("the header begins with a continuation line (RFC 9112 section 5.2): %.80q", line)
 			continue
 		}
+		begin := i
+		for i+1 < len(lines) && folded(lines[i+1]) { // RFC 9112 section 5.2
+			i++
+			lines[i] = strings.Trim(lines[i], " \t")
+		}
+		line = strings.Join(lines[begin:i+1], " ")
 		name, value, found := strings.Cut(line, ":")
 		trimmed := strings.TrimRight(name, " \t")
 		if !found || !httpguts.ValidHeaderFieldName(trimmed) {
@@ -153,11 +156,13 @@ func (h *head) checkFields() error {
 	if transfer := h.values("Transfer-Encoding"); len(transfer) > 0 {
 		all := strings.Join(transfer, ", ")
 		chunked := slices.ContainsFunc(strings.Split(all, ","), func(coding string) bool { return strings.EqualFold(strings.Trim(coding, " \t"), "chunked") })
-		if !strings.EqualFold(all, "chunked") {
+		chunked = chunked && strings.HasPrefix(h.status, "HTTP/1.1")
+		if !chunked || !strings.EqualFold(all, "chunked") {
 			h.oddly("the Transfer-Encoding is %.80q (RFC 9112 section 6.1)", all)
 		}
 		h.remove("Transfer-Encoding")
 		if chunked {
+			h.remove("Content-Length")
 			h.fields = append(h.fields, headField{"Transfer-Encoding", "chunked"})
 			return nil
 		}
@@ -180,6 +185,9 @@ func (h *head) checkFields() error {
 	h.fields = append(h.fields, headField{"Content-Length", length})
 	return nil
 }
+
+// folded reports whether a line continues the one before it.
+func folded(line string) bool { return line[0] == ' ' || line[0] == '\t' }
 
 // contradiction returns an error when a field that may be there once is there with two values, which browsers refuse.
 func contradiction(valuesOf func(name string) []string) error {
@@ -230,9 +238,16 @@ func (h *head) bytes() []byte {
 
 // restore puts back the values that bytes changed.
 func (h *head) restore(header http.Header) {
+	changed := map[string]bool{}
 	for _, f := range h.fields {
-		if printable(f.value) != f.value {
-			header[f.name] = h.values(f.name)
+		if printable(f.value) != f.value && !changed[f.name] {
+			changed[f.name] = true
+			delete(header, f.name)
+		}
+	}
+	for _, f := range h.fields {
+		if changed[f.name] {
+			header[f.name] = append(header[f.name], f.value)
 		}
 	}
 }
