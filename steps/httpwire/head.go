@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
 // ErrMalformed reports a response that browsers do not accept either.
@@ -189,13 +191,23 @@ func (h *head) checkFields() error {
 // folded reports whether a line continues the one before it.
 func folded(line string) bool { return line[0] == ' ' || line[0] == '\t' }
 
-// contradiction returns an error when a field that may be there once is there with two values, which browsers refuse.
+// contradiction returns an error when a field that may be there once has two values, which browsers refuse. They take a
+// comma outside quotes in Content-Disposition for the end of a value.
 func contradiction(valuesOf func(name string) []string) error {
-	for _, field := range []struct{ name, rule string }{{"Location", "RFC 9110 section 10.2.2"}, {"Content-Disposition", "RFC 6266 section 4"}} {
-		values := valuesOf(field.name)
-		for i := 1; i < len(values); i++ {
-			if values[i] != values[0] {
-				return malformed("it has two fields %s, %.80q and %.80q (%s)", field.name, values[0], values[i], field.rule)
+	var dispositions []string
+	for _, field := range valuesOf("Content-Disposition") {
+		dispositions = append(dispositions, parameter.List(field)...)
+	}
+	for _, field := range []struct {
+		name, rule string
+		values     []string
+	}{
+		{"Location", "RFC 9110 section 10.2.2", valuesOf("Location")},
+		{"Content-Disposition", "RFC 6266 section 4; a file name with a comma must be in quotes", dispositions},
+	} {
+		for _, value := range field.values {
+			if value != field.values[0] {
+				return malformed("it has two values of %s, %.80q and %.80q (%s)", field.name, field.values[0], value, field.rule)
 			}
 		}
 	}

@@ -5,12 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
 	"regexp"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -54,7 +54,7 @@ var StatusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 func ParseReport(raw []byte) (*Report, error) {
 	header, body := blockOf(raw)
 	r := &Report{References: header.Line("In-Reply-To") + " " + header.Line("References")}
-	kind, params, _ := mime.ParseMediaType(header.Line("Content-Type")) // the type may be usable even if the rest is not
+	kind, params := parameter.Mail(header.Line("Content-Type"))
 	if kind == "multipart/report" && (params["report-type"] == "" || strings.HasSuffix(strings.ToLower(params["report-type"]), "delivery-status")) {
 		r.parts(body, params["boundary"], 0)
 		if len(r.Recipients) > 0 {
@@ -100,7 +100,7 @@ func (r *Report) parts(body []byte, boundary string, depth int) {
 			header = append(header, Field{Name: name, Value: values[0], Raw: name + ": " + values[0] + "\r\n"})
 		}
 		content := decoded(header, raw)
-		kind, params, _ := mime.ParseMediaType(header.Line("Content-Type"))
+		kind, params := parameter.Mail(header.Line("Content-Type"))
 		switch {
 		case strings.HasPrefix(kind, "multipart/"):
 			r.parts(content, params["boundary"], depth+1)

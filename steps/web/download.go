@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
@@ -24,6 +23,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -236,14 +236,10 @@ func (s *httpSession) download(ctx context.Context, w *steps.World, v visit, nam
 	return d, file.judge(w, act, d)
 }
 
-// dispositionName returns the name of a file from its header (RFC 6266 section 4.3), or empty.
+// dispositionName returns the name of a file from its header, or empty.
 func dispositionName(h http.Header) string {
-	_, params, err := mime.ParseMediaType(h.Get("Content-Disposition"))
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return ""
-	}
-	name := params["filename"]
-	return name[strings.LastIndexAny(name, `/\`)+1:]
+	_, name := parameter.Disposition(h.Get("Content-Disposition"))
+	return name
 }
 
 func addressName(u *url.URL) string {

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"mime"
@@ -22,6 +21,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -113,13 +113,26 @@ func secretHeader(name string) bool {
 	return false
 }
 
-// mediaType returns the media type of the page, HTML when it declares none.
-func (p *page) mediaType() string { return cmp.Or(mediaType(p.Header), "text/html") }
+// mediaType returns the media type of the page. Of one that declares none, it is what a browser takes it for (the MIME
+// Sniffing standard, section 7.1), and HTML when it is empty.
+func (p *page) mediaType() string {
+	if kind := mediaType(p.Header); kind != "" {
+		return kind
+	}
+	switch {
+	case p.live != nil && p.live.request != nil && p.live.request.MediaType != "":
+		return p.live.request.MediaType
+	case p.live == nil && len(p.Content) > 0:
+		kind, _, _ := strings.Cut(http.DetectContentType(p.Content), ";")
+		return kind
+	}
+	return "text/html"
+}
 
 // mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
 func mediaType(h http.Header) string {
-	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	return strings.ToLower(strings.TrimSpace(kind))
+	kind, _ := parameter.MediaType(h.Values("Content-Type"))
+	return kind
 }
 
 func (p *page) isHTML() bool {
@@ -152,14 +165,15 @@ func (p *page) text() []byte {
 		p.source = p.live.source(p.isHTML())
 		return p.source
 	}
-	contentType := p.Header.Get("Content-Type")
-	if !p.isText() || plainASCII(p.Content) && !strings.Contains(strings.ToLower(contentType), "utf-16") {
+	_, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
+	label := strings.Trim(parameters["charset"], "'")
+	if !p.isText() || plainASCII(p.Content) && !strings.Contains(strings.ToLower(label), "utf-16") {
 		return p.source
 	}
-	if _, params, err := mime.ParseMediaType(contentType); err == nil && !p.isHTML() && params["charset"] == "" {
+	if !p.isHTML() && label == "" {
 		return p.source // the default for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
 	}
-	detected, name, _ := charset.DetermineEncoding(p.Content, contentType)
+	detected, name, _ := charset.DetermineEncoding(p.Content, mime.FormatMediaType("text/html", map[string]string{"charset": label}))
 	if name == "utf-8" {
 		p.source = bytes.TrimPrefix(p.Content, []byte("\ufeff"))
 		return p.source

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -70,9 +70,8 @@ func isEncrypted(wanted string) func(context.Context, *steps.World, steps.Args) 
 func encryptionOf(fields message.Header, body []byte) (how string, why error) {
 	mediaType, parameters, encoding := "text/plain", map[string]string{}, ""
 	if values := fields.Values("Content-Type"); len(values) > 0 {
-		var err error
-		if mediaType, parameters, err = mime.ParseMediaType(values[0]); err != nil && mediaType == "" {
-			return "", fmt.Errorf("its Content-Type %s: %w", wording.Quote(values[0]), err)
+		if mediaType, parameters = parameter.Mail(values[0]); !strings.Contains(mediaType, "/") {
+			return "", fmt.Errorf("its Content-Type %s is not a media type (RFC 2045 section 5.1)", wording.Quote(values[0]))
 		}
 	}
 	if values := fields.Values("Content-Transfer-Encoding"); len(values) > 0 {
@@ -113,7 +112,7 @@ func pgpMIME(body []byte, parameters map[string]string) error {
 		if err != nil {
 			return fmt.Errorf("part %d of its multipart/encrypted: %w", i+1, err)
 		}
-		if got, _, _ := mime.ParseMediaType(part.Header.Get("Content-Type")); got != wanted {
+		if got, _ := parameter.Mail(part.Header.Get("Content-Type")); got != wanted {
 			return fmt.Errorf("part %d of its multipart/encrypted is %s, wanted %s", i+1, wording.Quote(got), wanted)
 		}
 		content, err := io.ReadAll(part)
