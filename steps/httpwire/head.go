@@ -26,9 +26,10 @@ func malformed(format string, a ...any) error {
 // head is the status line and the header of a response to HTTP/1, read as browsers do: what is odd and harmless is
 // mended. net/http refuses the whole response for a control character in one field.
 type head struct {
-	status string // "HTTP/1.1 200 OK"
-	fields []headField
-	odd    []string // what was mended, in words
+	status  string // "HTTP/1.1 200 OK"
+	fields  []headField
+	chunked bool     // the body comes in chunks; Transfer-Encoding is not among the fields
+	odd     []string // what was mended, in words
 }
 
 type headField struct{ name, value string }
@@ -163,9 +164,8 @@ func (h *head) checkFields() error {
 			h.oddly("the Transfer-Encoding is %.80q (RFC 9112 section 6.1)", all)
 		}
 		h.remove("Transfer-Encoding")
-		if chunked {
+		if h.chunked = chunked; chunked {
 			h.remove("Content-Length")
-			h.fields = append(h.fields, headField{"Transfer-Encoding", "chunked"})
 			return nil
 		}
 	}

@@ -31,8 +31,8 @@ var headCases = []struct{ name, text, want, odd string }{
 	{"one length twice", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5", "HTTP/1.1 200 OK|Content-Length: 5", ""},
 	{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6", `the response is malformed: it has two lengths, "5" and "6" (Content-Length, RFC 9112 section 6.3)`, ""},
 	{"a length that is none", "HTTP/1.1 200 OK\r\nContent-Length: +5", "HTTP/1.1 200 OK", `the Content-Length "+5" is not a length (RFC 9110 section 8.6), so the body ends with the connection`},
-	{"two lengths of chunks", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked", "HTTP/1.1 200 OK|Transfer-Encoding: chunked", ""},
-	{"chunked twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: Chunked", "HTTP/1.1 200 OK|Transfer-Encoding: chunked", `the Transfer-Encoding is "chunked, Chunked" (RFC 9112 section 6.1)`},
+	{"two lengths of chunks", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked", "HTTP/1.1 200 OK|in chunks", ""},
+	{"chunked twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: Chunked", "HTTP/1.1 200 OK|in chunks", `the Transfer-Encoding is "chunked, Chunked" (RFC 9112 section 6.1)`},
 	{"another transfer coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5", "HTTP/1.1 200 OK|Content-Length: 5", `the Transfer-Encoding is "identity" (RFC 9112 section 6.1)`},
 	{"one location twice", "HTTP/1.1 302 Found\r\nLocation: /a\r\nLocation: /a", "HTTP/1.1 302 Found|Location: /a|Location: /a", ""},
 	{"two locations", "HTTP/1.1 302 Found\r\nLocation: /a\r\nLocation: /b", `the response is malformed: it has two values of Location, "/a" and "/b" (RFC 9110 section 10.2.2)`, ""},
@@ -55,6 +55,9 @@ func TestReadHead(t *testing.T) {
 		got := []string{h.status}
 		for _, f := range h.fields {
 			got = append(got, f.name+": "+f.value)
+		}
+		if h.chunked {
+			got = append(got, "in chunks")
 		}
 		if strings.Join(got, "|") != c.want || strings.Join(h.odd, "; ") != c.odd {
 			t.Errorf("%s: %q, odd %q, wanted %q and %q", c.name, got, h.odd, c.want, c.odd)

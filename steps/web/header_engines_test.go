@@ -40,6 +40,10 @@ var shownResponses = []struct{ name, answer string }{
 	{"a length beyond all", chunked("HTTP/1.1 200 OK", "Content-Length: 99999999999999999999", "", seen, "")}, {"a length and chunks", chunked("HTTP/1.1 200 OK", "Content-Length: 5\r\nTransfer-Encoding: chunked", "18\r\n", seen, "\r\n0\r\n\r\n")},
 	{"chunks twice", chunked("HTTP/1.1 200 OK", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "18\r\n", seen, "\r\n0\r\n\r\n")},
 	{"gzip and chunks", chunked("HTTP/1.1 200 OK", "Transfer-Encoding: gzip, chunked", "18\r\n", seen, "\r\n0\r\n\r\n")}, {"identity", chunked("HTTP/1.1 200 OK", "Transfer-Encoding: identity", "", seen, "")},
+	{"chunks with line feeds alone", chunked("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "18\n", seen, "\n0\n\n")},
+	{"chunks with extensions", chunked("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "18 ; x=\"y\"\r\n", seen, "\r\n000;z\r\nX-Trailer: y\r\n\r\n")},
+	{"no type", "HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n" + seen}, {"a type that is none", "HTTP/1.1 200 OK\r\nContent-Type: html\r\nContent-Length: 24\r\n\r\n" + seen},
+	{"a charset twice", "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8; charset=latin1\r\nContent-Length: 24\r\n\r\n" + seen},
 	{"one location twice", "HTTP/1.1 302 Found\r\nLocation: /seen\r\nLocation: /seen\r\nContent-Length: 0\r\n\r\n"}, {"early hints", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + headed("HTTP/1.1 200 OK")},
 
 	{"UTF-8", coded("UTF-8", seen)}, {"none", coded("none", seen)}, {"7bit", coded("7bit", seen)}, {"8bit", coded("8bit", seen)}, {"binary", coded("binary", seen)}, {"identity coding", coded("identity", seen)},
