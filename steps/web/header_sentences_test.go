@@ -57,6 +57,9 @@ func TestChallengesInOneField(t *testing.T) {
 	if basic != 0 {
 		t.Errorf("the password was sent %d times by basic authentication", basic)
 	}
+	s.runInBrowser(t, []sentenceCase{
+		{"negotiate first", login + `I go to "http://www.answer.test/negotiate"`, `auth web: GET http://www.answer.test/negotiate: the browser did not log in, because it cannot answer the challenge; it reads one challenge from each field, and the server responds with 401 and WWW-Authenticate "Negotiate, Digest realm=\"vault\", nonce=\"n0nce\", opaque=\"op\", algorithm=SHA-256, qop=\"auth\""`},
+	}, nil, browser.Options{})
 }
 
 // TestFeedsInZones dates items with names of zones, 23 hours ago.
