@@ -137,3 +137,45 @@ func TestCookiesBesideTheTab(t *testing.T) {
 		}
 	}
 }
+
+// TestSameSiteOfBothEngines comes to a site from itself, from elsewhere, by a form and in a frame, with cookies of each kind.
+func TestSameSiteOfBothEngines(t *testing.T) {
+	hosts := []string{"www.here.test", "shop.here.test", "www.there.test"}
+	server := newRawServer(t, hosts...)
+	s := server.site(hosts...)
+	server.answers["www.here.test/set"] = raw(seen, "Content-Type: text/html", "Set-Cookie: strict=1; SameSite=Strict; Path=/; Domain=here.test", "Set-Cookie: lax=1; SameSite=Lax; Path=/; Domain=here.test",
+		"Set-Cookie: none=1; SameSite=None; Secure; Path=/; Domain=here.test", "Set-Cookie: default=1; Path=/; Domain=here.test")
+	const page = `<a href="https://www.here.test/link?%[1]s">Link</a><form method=post action="https://www.here.test/form?%[1]s"><button>Send</button></form><iframe src="https://www.here.test/frame?%[1]s"></iframe>`
+	for _, from := range hosts {
+		server.answers[from+"/page"] = raw(fmt.Sprintf(page, from), "Content-Type: text/html")
+	}
+	text := "I go to \"https://www.here.test/set\"\n"
+	for _, from := range hosts {
+		to := "I go to \"https://" + from + "/page\"\n"
+		text += to + "I follow \"Link\"\n" + to + "I press \"Send\"\n"
+	}
+	want := map[string]string{}
+	for _, from := range hosts[:2] {
+		for _, what := range []string{"link", "form", "frame"} {
+			want[what+"?"+from] = "strict=1; lax=1; none=1; default=1"
+		}
+	}
+	want["link?www.there.test"] = "lax=1; none=1; default=1"
+	want["form?www.there.test"] = "none=1; default=1" // set less than two minutes ago
+	want["frame?www.there.test"] = "none=1"
+	check := func(engine string) {
+		server.forget()
+		fixture.Expect(t, s.run(t, text), "")
+		for at, cookies := range want {
+			if got := server.sent("www.here.test/"+at, "Cookie"); len(got) == 0 || got[0] != cookies {
+				t.Errorf("%s, /%s got %q, wanted %q", engine, at, got, cookies)
+			}
+		}
+	}
+	check("over HTTP")
+	if _, err := browser.Find(); err != nil {
+		t.Skip("not run in a browser:", err)
+	}
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo, Roots: [][]byte{server.roots.PEM()}}))
+	check("in a browser")
+}
