@@ -26,6 +26,7 @@ type Cookie struct {
 	SameSite         string    // "Strict", "Lax", "None", or empty when the site does not set it
 	Expires          time.Time // zero when it ends with the session
 
+	site    string // of Domain
 	created time.Time
 	order   int // of creation, for cookies of one moment
 }
