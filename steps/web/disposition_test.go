@@ -94,6 +94,8 @@ func TestDispositionsOfBothEngines(t *testing.T) {
 		fmt.Fprintf(&page, "<a href=\"/file%d\">f%d.</a> ", i, i)
 		server.answers[fmt.Sprintf("/file%d", i)] = raw("content", "Content-Type: application/octet-stream", "Content-Disposition: "+c.value)
 	}
+	server.answers["/a:b.bin"] = raw("content", "Content-Type: application/octet-stream")
+	page.WriteString(`<a href="/a:b.bin">by address</a> <a href="/a:b.bin" download="c/d?.bin">by attribute</a>`)
 	server.answers["/"] = raw(page.String(), "Content-Type: text/html")
 	save := func(t *testing.T, engine string) {
 		for begin := 0; begin < len(dispositionCases); begin += 12 {
@@ -113,11 +115,17 @@ func TestDispositionsOfBothEngines(t *testing.T) {
 			}
 		}
 	}
+	byLink := func(t *testing.T) {
+		o := s.run(t, "I go to \"http://www.raw.test/\"\nI download the file behind \"by address\"\nthe download should be named \"a_b.bin\"\nI download the file behind \"by attribute\"\nthe download should be named \"c_d_.bin\"")
+		fixture.Expect(t, o, "")
+	}
 	save(t, "over HTTP")
+	byLink(t)
 	if _, err := browser.Find(); err != nil {
 		t.Skip("not run in a browser:", err)
 	}
 	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
 	setWeb(s.target, func(web *httpwire.Web) { web.Patience = 1e9 })
 	save(t, "in a browser")
+	byLink(t)
 }

@@ -231,7 +231,7 @@ func (s *httpSession) download(ctx context.Context, w *steps.World, v visit, nam
 	case p.StatusCode != http.StatusOK:
 		return nil, steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 200 with a file", act, p.status())
 	}
-	name = cmp.Or(dispositionName(p.Header), name)
+	name = cmp.Or(dispositionName(p.Header), parameter.FileName(name))
 	d := &download{from: p.url, name: cmp.Or(name, addressName(p.url)), given: name != "", kind: mediaType(p.Header), took: p.took}
 	return d, file.judge(w, act, d)
 }
@@ -247,7 +247,7 @@ func addressName(u *url.URL) string {
 	if name == "/" || name == "." {
 		return ""
 	}
-	return name
+	return parameter.FileName(name)
 }
 
 func (s *httpSession) downloadBehind(ctx context.Context, w *steps.World, f *search, n *html.Node) (*download, error) {
