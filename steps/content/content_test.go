@@ -107,6 +107,16 @@ func TestAttachmentNames(t *testing.T) {
 	}
 }
 
+// TestTransferEncodings reads encodings as mail programs do, whatever follows their names.
+func TestTransferEncodings(t *testing.T) {
+	for encoding, body := range map[string]string{"BASE64": "dGV4dA==", "base64;": "dGV4dA==", "base64 (as it is)": "dGV4dA==", " quoted-printable ": "te=78t", "7bit": "text", "utf-8": "text", "none": "text", "": "text"} {
+		m, err := content.Read([]byte("Content-Type: text/plain\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n" + body))
+		if err != nil || m.Text != "text" {
+			t.Errorf("%q: %+v, %v", encoding, m, err)
+		}
+	}
+}
+
 // An address outside US-ASCII is written to the header unencoded (RFC 6532), and nothing else is.
 func TestInternationalAddress(t *testing.T) {
 	raw, err := (&content.Message{Headers: []content.Header{{Name: "From", Value: "jörg@example.org"}, {Name: "To", Value: "Jörg <jörg@example.org>"}}}).Write()

@@ -137,7 +137,7 @@ func (r *reader) multipart(body []byte, boundary string, depth int) error {
 
 // decode decodes the transfer encoding (RFC 2045 section 6).
 func decode(body []byte, encoding string) ([]byte, error) {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	switch word, _ := parameter.Mail(encoding); word {
 	case "base64":
 		return io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body)))
 	case "quoted-printable":

@@ -160,7 +160,7 @@ func blockOf(raw []byte) (header Header, rest []byte) {
 // decoded removes the transfer encoding (RFC 2045 section 6). It returns the content up to the first invalid byte.
 func decoded(header Header, body []byte) []byte {
 	var r io.Reader = bytes.NewReader(body)
-	switch strings.ToLower(header.Line("Content-Transfer-Encoding")) {
+	switch word, _ := parameter.Mail(header.Line("Content-Transfer-Encoding")); word {
 	case "base64":
 		r = base64.NewDecoder(base64.StdEncoding, r)
 	case "quoted-printable":

@@ -93,8 +93,9 @@ func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !httpguts.IsTokenRune(r) })
 }
 
-// Mail returns the type of a Content-Type or Content-Disposition field of a mail in lower case, and its parameters by their
-// names in lower case, with continuations and charsets undone (RFC 2231). The first parameter of a name counts.
+// Mail returns the type of a Content-Type or Content-Disposition field of a mail in lower case, or the encoding of a
+// Content-Transfer-Encoding field, and the parameters by their names in lower case, with continuations and charsets undone
+// (RFC 2231). The first parameter of a name counts.
 func Mail(value string) (kind string, parameters map[string]string) {
 	first, pairs := split(value)
 	kind, _, _ = strings.Cut(strings.ToLower(withoutComment(first)), " ")

@@ -91,7 +91,7 @@ func encryptionOf(fields message.Header, body []byte) (how string, why error) {
 // decodedBody removes the transfer encoding (RFC 2045 section 6). Of broken input it returns the readable part.
 func decodedBody(body []byte, encoding string) []byte {
 	var r io.Reader = bytes.NewReader(body)
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	switch word, _ := parameter.Mail(encoding); word {
 	case "base64":
 		r = base64.NewDecoder(base64.StdEncoding, r)
 	case "quoted-printable":
