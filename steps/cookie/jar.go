@@ -14,8 +14,8 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// The most cookies that a jar keeps of a site and in all, and how many are left after the oldest were removed; Chromium's
-// numbers.
+// The most cookies that a jar keeps of a site and in all, and how many are left after the oldest were removed;
+// Chromium's numbers.
 const (
 	mostOfSite = 180
 	keptOfSite = 150

@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// chunks reads a body in chunks (RFC 9112 section 7.1) as browsers do: a line may end in a line feed alone, which net/http
-// refuses. Extensions and trailers are ignored.
+// chunks reads a body in chunks (RFC 9112 section 7.1) as browsers do: a line may end in a line feed alone, which
+// net/http refuses. Extensions and trailers are ignored.
 type chunks struct {
 	r    *bufio.Reader
 	left int64 // bytes of the chunk that were not read yet

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Directives returns the directives of a field that is a list of them, such as Cache-Control (RFC 9111 section 5.2): their
-// values, unquoted, by their names in lower case. The first of a name counts.
+// Directives returns the directives of a field that is a list of them, such as Cache-Control (RFC 9111 section 5.2):
+// their values, unquoted, by their names in lower case. The first of a name counts.
 func Directives(fields []string) map[string]string {
 	of := map[string]string{}
 	for _, field := range fields {

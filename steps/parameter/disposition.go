@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Disposition returns what a browser does with a response (Content-Disposition, RFC 6266): whether it saves it instead of
-// showing it, and under which name; the name is "" when the field has none.
+// Disposition returns what a browser does with a response (Content-Disposition, RFC 6266): whether it saves it instead
+// of showing it, and under which name; the name is "" when the field has none.
 func Disposition(value string) (attachment bool, name string) {
 	first, pairs := split(value)
 	switch {

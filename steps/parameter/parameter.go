@@ -1,8 +1,9 @@
-// Package parameter reads the header fields of mail and HTTP that have parameters: Content-Type and Content-Disposition.
+// Package parameter reads the header fields of mail and HTTP that have parameters: Content-Type and
+// Content-Disposition.
 //
-// For mail it follows RFC 2045 section 5.1, RFC 2183 and RFC 2231; for HTTP the MIME Sniffing standard, RFC 6266 and, where
-// they leave a choice, Chromium. It reads what programs write against these standards, since mime.ParseMediaType drops all
-// parameters for one blank or bracket in a file name.
+// For mail it follows RFC 2045 section 5.1, RFC 2183 and RFC 2231; for HTTP the MIME Sniffing standard, RFC 6266 and,
+// where they leave a choice, Chromium. It reads what programs write against these standards, since mime.ParseMediaType
+// drops all parameters for one blank or bracket in a file name.
 package parameter
 
 import (
@@ -94,8 +95,8 @@ func isToken(s string) bool {
 }
 
 // Mail returns the type of a Content-Type or Content-Disposition field of a mail in lower case, or the encoding of a
-// Content-Transfer-Encoding field, and the parameters by their names in lower case, with continuations and charsets undone
-// (RFC 2231). The first parameter of a name counts.
+// Content-Transfer-Encoding field, and the parameters by their names in lower case, with continuations and charsets
+// undone (RFC 2231). The first parameter of a name counts.
 func Mail(value string) (kind string, parameters map[string]string) {
 	first, pairs := split(value)
 	kind, _, _ = strings.Cut(strings.ToLower(withoutComment(first)), " ")
