@@ -52,8 +52,17 @@ func cookiesFrom(got []*network.Cookie) []Cookie {
 	return cookies
 }
 
-// SetCookie sets a cookie in the tab's context, as a response from its address would.
+// SetCookie sets a cookie in the tab's context, as a response from its address would. One that has expired deletes the
+// cookie that it replaces.
 func (t *Tab) SetCookie(ctx context.Context, c Cookie) error {
+	if !c.Expires.IsZero() && c.Expires.Before(time.Now()) {
+		gone := network.DeleteCookiesParams{Name: c.Name, URL: c.From, Path: c.Path}
+		if c.Domain != "" {
+			gone.Domain = "." + c.Domain
+		}
+		_, err := command(ctx, t, network.DeleteCookies, gone)
+		return err
+	}
 	param := &network.CookieParam{Name: c.Name, Value: c.Value, URL: c.From, Domain: c.Domain, Path: c.Path,
 		Secure: c.Secure, HTTPOnly: c.HTTPOnly, SameSite: network.CookieSameSite(c.SameSite)}
 	if !c.Expires.IsZero() {

@@ -50,6 +50,15 @@ func (t *Tab) ProxyRefused() bool {
 	return t.unwelcome
 }
 
+// LoggedIn reports whether the browser asked for the login at this address and got it. It does not for challenges that it
+// cannot read.
+func (t *Tab) LoggedIn(address string) bool {
+	address, _, _ = strings.Cut(address, "#")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.given[address]
+}
+
 // sentHeader is a header field to send with requests to an origin.
 type sentHeader struct{ origin, name, value string }
 
@@ -67,7 +76,7 @@ func (t *Tab) intercept(ctx context.Context) error {
 	t.mu.Lock()
 	before := t.asked != nil
 	if !before {
-		t.asked, t.entered = map[fetch.RequestID]bool{}, map[fetch.RequestID]bool{}
+		t.asked, t.entered, t.given = map[fetch.RequestID]bool{}, map[fetch.RequestID]bool{}, map[string]bool{}
 	}
 	t.mu.Unlock()
 	if before {
@@ -133,6 +142,7 @@ func (t *Tab) challenged(ev *fetch.EventAuthRequired) {
 		}
 	case found && l.Token == "" && !t.asked[ev.RequestID] && (!l.DigestOnly || strings.EqualFold(ev.AuthChallenge.Scheme, "digest")):
 		t.asked[ev.RequestID] = true
+		t.given[ev.Request.URL] = true
 		answer.Response, answer.Username, answer.Password = fetch.AuthChallengeResponseResponseProvideCredentials, l.Username, l.Password
 	}
 	go func() {

@@ -3,7 +3,6 @@ package browser
 import (
 	"fmt"
 	"maps"
-	"mime"
 	"net"
 	"net/http"
 	"regexp"
@@ -14,6 +13,8 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
+
+	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
 // Request is one request of a page and its response.
@@ -213,7 +214,8 @@ func (r *Request) showsNothing() bool {
 
 // attached reports whether the server asks to save the response (RFC 6266).
 func (r *Request) attached() bool {
-	return strings.HasPrefix(strings.ToLower(r.ResponseHeader.Get("Content-Disposition")), "attachment")
+	attachment, _ := parameter.Disposition(r.ResponseHeader.Get("Content-Disposition"))
+	return attachment
 }
 
 // isFile reports whether the response has a type that the browser saves instead of showing it. It is false for an
@@ -221,7 +223,7 @@ func (r *Request) attached() bool {
 func (r *Request) isFile() bool {
 	mediaType := r.MediaType
 	if mediaType == "" {
-		mediaType, _, _ = mime.ParseMediaType(r.ResponseHeader.Get("Content-Type")) // an invalid type counts as unknown
+		mediaType, _ = parameter.MediaType(r.ResponseHeader.Values("Content-Type")) // an invalid type counts as unknown
 	}
 	return mediaType != "" && !shown.MatchString(mediaType)
 }

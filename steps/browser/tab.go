@@ -86,6 +86,7 @@ type Tab struct {
 	unwelcome bool   // the proxy rejected it
 	headers   []sentHeader
 	asked     map[fetch.RequestID]bool // requests for which the server got a login
+	given     map[string]bool          // the addresses of those requests
 	entered   map[fetch.RequestID]bool // requests for which the proxy got a login
 }
 

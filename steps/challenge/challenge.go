@@ -1,8 +1,8 @@
-// Package challenge reads the authentication challenges of HTTP (WWW-Authenticate and Proxy-Authenticate, RFC 9110 section
-// 11.6.1) and answers those of digest authentication (RFC 7616).
+// Package challenge reads the authentication challenges of HTTP (WWW-Authenticate and Proxy-Authenticate, RFC 9110
+// section 11.6.1) and answers those of digest authentication (RFC 7616).
 //
-// A field may hold several challenges, and so may several fields. The reader accepts what servers write: parameters without
-// commas between them, unquoted values with blanks, quotes without an end.
+// A field may hold several challenges, and so may several fields. The reader accepts what servers write: parameters
+// without commas between them, unquoted values with blanks, quotes without an end.
 package challenge
 
 import (
@@ -87,8 +87,8 @@ func (r *reader) parameter() bool {
 	return true
 }
 
-// value reads a token, a quoted string, or what stands in the place of one: an unquoted text up to the next comma, or up to
-// the next parameter.
+// value reads a token, a quoted string, or what stands in the place of one: an unquoted text up to the next comma, or
+// up to the next parameter.
 func (r *reader) value() string {
 	if strings.HasPrefix(r.text, `"`) {
 		var b strings.Builder

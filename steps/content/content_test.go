@@ -89,6 +89,34 @@ func first(m *content.Message, name string) string {
 	return ""
 }
 
+// TestAttachmentNames reads names that mail programs write against RFC 2045, and show.
+func TestAttachmentNames(t *testing.T) {
+	for disposition, want := range map[string]string{
+		"attachment; filename=report(1).pdf":                                  "report(1).pdf",
+		"attachment; filename=a@b.pdf":                                        "a@b.pdf",
+		"attachment; filename=two words.pdf":                                  "two words.pdf",
+		"attachment;\r\n filename*0=\"a long \";\r\n filename*1=\"name.pdf\"": "a long name.pdf",
+		"attachment; filename*0*=utf-8''%e2%82; filename*1*=%ac.pdf":          "€.pdf",
+		`attachment; filename="=?utf-8?q?=E2=82=AC.pdf?="`:                    "€.pdf",
+		"attachment; filename=a.pdf; filename=b.pdf":                          "a.pdf",
+	} {
+		m, err := content.Read([]byte("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: application/pdf\r\nContent-Disposition: " + disposition + "\r\n\r\nx\r\n--b--\r\n"))
+		if err != nil || len(m.Attachments) != 1 || m.Attachments[0].Name != want {
+			t.Errorf("%q: %+v, %v, wanted %q", disposition, m, err, want)
+		}
+	}
+}
+
+// TestTransferEncodings reads encodings as mail programs do, whatever follows their names.
+func TestTransferEncodings(t *testing.T) {
+	for encoding, body := range map[string]string{"BASE64": "dGV4dA==", "base64;": "dGV4dA==", "base64 (as it is)": "dGV4dA==", " quoted-printable ": "te=78t", "7bit": "text", "utf-8": "text", "none": "text", "": "text"} {
+		m, err := content.Read([]byte("Content-Type: text/plain\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n" + body))
+		if err != nil || m.Text != "text" {
+			t.Errorf("%q: %+v, %v", encoding, m, err)
+		}
+	}
+}
+
 // An address outside US-ASCII is written to the header unencoded (RFC 6532), and nothing else is.
 func TestInternationalAddress(t *testing.T) {
 	raw, err := (&content.Message{Headers: []content.Header{{Name: "From", Value: "jörg@example.org"}, {Name: "To", Value: "Jörg <jörg@example.org>"}}}).Write()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/net/html/charset"
 
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
 // Limits of a message; reading a larger one returns an error.
@@ -70,8 +70,8 @@ type reader struct {
 
 // entity reads a message or a part of one.
 func (r *reader) entity(header message.Header, body []byte, depth int) error {
-	kind, parameters, err := mime.ParseMediaType(valueOf(header, "Content-Type"))
-	if err != nil && kind == "" {
+	kind, parameters := parameter.Mail(valueOf(header, "Content-Type"))
+	if !strings.Contains(kind, "/") {
 		kind, parameters = "text/plain", nil // RFC 2045 section 5.2
 	}
 	if strings.HasPrefix(kind, "multipart/") {
@@ -80,7 +80,7 @@ func (r *reader) entity(header message.Header, body []byte, depth int) error {
 	if r.parts++; r.parts > partLimit {
 		return fmt.Errorf("%w: it has more than %d parts", ErrShape, partLimit)
 	}
-	disposition, dispositionParameters, _ := mime.ParseMediaType(valueOf(header, "Content-Disposition")) // no disposition is also one
+	disposition, dispositionParameters := parameter.Mail(valueOf(header, "Content-Disposition"))
 	name := dispositionParameters["filename"]
 	if name == "" {
 		name = parameters["name"]
@@ -137,7 +137,7 @@ func (r *reader) multipart(body []byte, boundary string, depth int) error {
 
 // decode decodes the transfer encoding (RFC 2045 section 6).
 func decode(body []byte, encoding string) ([]byte, error) {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	switch word, _ := parameter.Mail(encoding); word {
 	case "base64":
 		return io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body)))
 	case "quoted-printable":

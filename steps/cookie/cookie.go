@@ -1,9 +1,10 @@
-// Package cookie keeps cookies as browsers do: it reads the Set-Cookie field, decides what is stored and says what is not
-// and why, and writes the Cookie field of a request.
+// Package cookie keeps cookies as browsers do: it reads the Set-Cookie field, decides what is stored and says what is
+// not and why, and writes the Cookie field of a request.
 //
-// It follows RFC 6265 section 5 with its successor (draft-ietf-httpbis-rfc6265bis, named RFC 6265bis here) and the public
-// suffix list, and Chromium where they leave a choice. So a value may contain quotes, commas, blanks, backslashes and any
-// byte above US-ASCII, which net/http drops. It leaves out partitioned cookies and access by scripts.
+// It follows RFC 6265 section 5 with its successor (draft-ietf-httpbis-rfc6265bis, named RFC 6265bis here) and the
+// public suffix list, and Chromium where they leave a choice. So a value may contain quotes, commas, blanks,
+// backslashes and any byte above US-ASCII, which net/http drops. It leaves out partitioned cookies and access by
+// scripts.
 package cookie
 
 import (
@@ -26,6 +27,7 @@ type Cookie struct {
 	SameSite         string    // "Strict", "Lax", "None", or empty when the site does not set it
 	Expires          time.Time // zero when it ends with the session
 
+	site    string // of Domain
 	created time.Time
 	order   int // of creation, for cookies of one moment
 }

@@ -157,6 +157,14 @@ func TestJarIsBounded(t *testing.T) {
 	if len(all) > mostOfSite || all[len(all)-1].Name != "c999" {
 		t.Errorf("the jar has %d cookies, the last one %s", len(all), all[len(all)-1].Name)
 	}
+	for i := range 2 * most {
+		if _, err := jar.Set(parsed(t, fmt.Sprintf("https://s%d.test/", i)), Request{}, "c=1", now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all := jar.All(now); len(all) > most || all[len(all)-1].Domain != fmt.Sprintf("s%d.test", 2*most-1) {
+		t.Errorf("the jar has %d cookies", len(all))
+	}
 }
 
 func FuzzJar(f *testing.F) {

@@ -15,10 +15,13 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 )
 
-// The most cookies that a jar keeps of a site; Chromium's numbers.
+// The most cookies that a jar keeps of a site and in all, and how many are left after the oldest were removed;
+// Chromium's numbers.
 const (
 	mostOfSite = 180
 	keptOfSite = 150
+	most       = 3300
+	kept       = 3000
 )
 
 // Jar stores the cookies of a visitor. The zero value is empty. It may be used by several goroutines.
@@ -64,7 +67,7 @@ func (j *Jar) Put(c Cookie, now time.Time) {
 
 func (j *Jar) put(c Cookie, now time.Time) {
 	j.count++
-	c.created, c.order = now, j.count
+	c.created, c.order, c.site = now, j.count, siteOf(c.Domain)
 	j.cookies = slices.DeleteFunc(j.cookies, func(other Cookie) bool {
 		same := other.Name == c.Name && other.Domain == c.Domain && other.HostOnly == c.HostOnly && other.Path == c.Path
 		if same && other.Value == c.Value {
@@ -76,23 +79,29 @@ func (j *Jar) put(c Cookie, now time.Time) {
 		return
 	}
 	j.cookies = append(j.cookies, c)
-	site := siteOf(c.Domain)
-	ofSite := 0
-	for _, other := range j.cookies {
-		if siteOf(other.Domain) == site {
-			ofSite++
+	j.bound(mostOfSite, keptOfSite, func(other *Cookie) bool { return other.site == c.site })
+	j.bound(most, kept, func(*Cookie) bool { return true })
+}
+
+// bound removes the oldest cookies of a kind when there are more than most of them, and leaves so many.
+func (j *Jar) bound(most, leave int, of func(*Cookie) bool) {
+	n := 0
+	for i := range j.cookies {
+		if of(&j.cookies[i]) {
+			n++
 		}
 	}
-	if ofSite > mostOfSite {
-		slices.SortFunc(j.cookies, func(a, b Cookie) int { return cmp.Compare(a.order, b.order) })
-		j.cookies = slices.DeleteFunc(j.cookies, func(other Cookie) bool {
-			if ofSite <= keptOfSite || siteOf(other.Domain) != site {
-				return false
-			}
-			ofSite--
-			return true
-		})
+	if n <= most {
+		return
 	}
+	slices.SortFunc(j.cookies, func(a, b Cookie) int { return cmp.Compare(a.order, b.order) })
+	j.cookies = slices.DeleteFunc(j.cookies, func(c Cookie) bool {
+		if n <= leave || !of(&c) {
+			return false
+		}
+		n--
+		return true
+	})
 }
 
 func (c *Cookie) expired(now time.Time) bool { return !c.Expires.IsZero() && !c.Expires.After(now) }

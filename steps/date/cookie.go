@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Cookie returns the date of the Expires attribute of a cookie, in UTC, by the algorithm of RFC 6265 section 5.1.1, which
-// browsers follow: it looks for a time, a day, a month and a year in any order, ignores everything else, and a zone too.
+// Cookie returns the date of the Expires attribute of a cookie, in UTC, by the algorithm of RFC 6265 section 5.1.1,
+// which browsers follow: it looks for a time, a day, a month and a year in any order, ignores everything else, and a
+// zone too.
 func Cookie(text string) (t time.Time, valid bool) {
 	f := &fields{}
 	var day, month, year bool

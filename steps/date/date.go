@@ -1,9 +1,10 @@
-// Package date reads the dates that mail, HTTP and feeds contain. It knows what a zone name means from a fixed table and
-// never asks the machine's own zone, as [time.Parse] does: there "EST" is UTC unless the machine stands in New York.
+// Package date reads the dates that mail, HTTP and feeds contain. It knows what a zone name means from a fixed table
+// and never asks the machine's own zone, as [time.Parse] does: there "EST" is UTC unless the machine stands in New
+// York.
 //
 // It follows RFC 5322 section 3.3 with the obsolete forms of section 4.3, RFC 9110 section 5.6.7, RFC 3339 with the
-// shorter forms of W3CDTF, and RFC 6265 section 5.1.1. It reads more than they allow where the meaning is certain. A zone
-// that is unknown, ambiguous or missing is an error that says so, because a guess would be wrong by hours.
+// shorter forms of W3CDTF, and RFC 6265 section 5.1.1. It reads more than they allow where the meaning is certain. A
+// zone that is unknown, ambiguous or missing is an error that says so, because a guess would be wrong by hours.
 package date
 
 import (
@@ -17,8 +18,8 @@ import (
 // longest is the longest text that is read as a date, in bytes.
 const longest = 200
 
-// Mail returns the date of a mail's header field, in UTC. It accepts comments, missing days of the week and seconds, years
-// of two digits and zone names.
+// Mail returns the date of a mail's header field, in UTC. It accepts comments, missing days of the week and seconds,
+// years of two digits and zone names.
 func Mail(text string) (time.Time, error) {
 	f, err := read(text)
 	switch {
@@ -57,8 +58,9 @@ func httpDate(text string, now time.Time) (time.Time, error) {
 	return f.time(text)
 }
 
-// Feed returns the date of an item of a feed, in UTC: RFC 3339 and W3CDTF as in Atom, Dublin Core and sitemaps, or the form
-// of mail as in RSS. A date without a time of day is the beginning of that day or, in W3CDTF, of that month or year.
+// Feed returns the date of an item of a feed, in UTC: RFC 3339 and W3CDTF as in Atom, Dublin Core and sitemaps, or the
+// form of mail as in RSS. A date without a time of day is the beginning of that day or, in W3CDTF, of that month or
+// year.
 func Feed(text string) (time.Time, error) {
 	if t, is, err := readISO(strings.TrimSpace(text)); is {
 		if err != nil {
@@ -113,8 +115,8 @@ func (f *fields) time(text string) (time.Time, error) {
 		Add(-time.Duration(f.offset) * time.Second), nil
 }
 
-// read reads a date with the name of its month: "Thu, 26 Nov 2026 07:00:00 +0100", "Thursday, 26-Nov-26 07:00:00 GMT", or
-// "Thu Nov 26 07:00:00 2026".
+// read reads a date with the name of its month: "Thu, 26 Nov 2026 07:00:00 +0100", "Thursday, 26-Nov-26 07:00:00 GMT",
+// or "Thu Nov 26 07:00:00 2026".
 func read(text string) (*fields, error) {
 	words, err := wordsOf(text)
 	if err != nil {

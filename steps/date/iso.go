@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// readISO reads a date of RFC 3339 or W3CDTF: "2026-11-26T07:00:00Z", "2026-11-26T07:00+01:00", "2026-11-26", "2026-11",
-// "2026". It accepts a blank for the T and an offset without a colon. is reports whether the text has that form at all.
+// readISO reads a date of RFC 3339 or W3CDTF: "2026-11-26T07:00:00Z", "2026-11-26T07:00+01:00", "2026-11-26",
+// "2026-11", "2026". It accepts a blank for the T and an offset without a colon. is reports whether the text has that
+// form at all.
 func readISO(text string) (t time.Time, is bool, err error) {
 	day, clock, timed := text, "", false
 	if cut := strings.IndexAny(text, "Tt "); cut >= 0 {

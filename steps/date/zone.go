@@ -7,8 +7,8 @@ import (
 
 const hour = 3600
 
-// zones are the offsets of zone names in seconds east of UTC: those of RFC 5322 section 4.3, and others that mean the same
-// wherever they are written.
+// zones are the offsets of zone names in seconds east of UTC: those of RFC 5322 section 4.3, and others that mean the
+// same wherever they are written.
 var zones = map[string]int{
 	"UT": 0, "GMT": 0, "UTC": 0,
 	"EST": -5 * hour, "EDT": -4 * hour, "CST": -6 * hour, "CDT": -5 * hour, "MST": -7 * hour, "MDT": -6 * hour, "PST": -8 * hour, "PDT": -7 * hour,

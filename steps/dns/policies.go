@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -76,11 +76,10 @@ func fetchFile(ctx context.Context, w *steps.World, at, accept string, limit int
 
 // mediaType returns the media type of an answer in lower case, without its parameters.
 func mediaType(r *httpwire.Reply) string {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return r.Header.Get("Content-Type")
+	if kind, _ := parameter.MediaType(r.Header.Values("Content-Type")); kind != "" {
+		return kind
 	}
-	return kind
+	return r.Header.Get("Content-Type")
 }
 
 // judgePolicyFile checks the MTA-STS record and policy. mode is the required mode, or empty.

@@ -19,14 +19,16 @@ var readable = []string{"gzip", "x-gzip", "deflate"}
 // unreadable are codings that browsers decompress and that were not requested.
 var unreadable = []string{"br", "zstd", "dcb", "dcz"}
 
-// codingsOf returns the content codings of a response in the order in which they were applied. As browsers read the field,
-// one value that is not a coding, such as UTF-8 or none, means that the body is not compressed at all; odd reports that.
+// codingsOf returns the content codings of a response in the order in which they were applied. As browsers read the
+// field, one value that is not a coding, such as UTF-8 or none, means that the body is not compressed at all; odd
+// reports that.
 func codingsOf(header http.Header) (codings []string, odd bool) {
 	plain := false
-	for value := range strings.SplitSeq(strings.Join(header.Values("Content-Encoding"), ","), ",") {
-		value = strings.ToLower(strings.Trim(value, " \t"))
+	field := strings.ToLower(strings.Trim(strings.Join(header.Values("Content-Encoding"), ","), " \t"))
+	for value := range strings.SplitSeq(field, ",") {
+		value = strings.Trim(value, " \t")
 		switch {
-		case value == "":
+		case field == "":
 		case slices.Contains(readable, value), slices.Contains(unreadable, value):
 			codings = append(codings, value)
 		default:

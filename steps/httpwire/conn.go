@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
@@ -357,6 +359,11 @@ func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, erro
 			return nil, nil, malformed("its status code is below 100 (RFC 9110 section 15): %.80q", response.Status)
 		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
 			h.restore(response.Header)
+			if h.chunked && response.Body != http.NoBody {
+				response.Body, response.TransferEncoding = &chunks{r: c.r}, []string{"chunked"}
+				// net/http has seen a body that ends with the connection.
+				response.Close = httpguts.HeaderValuesContainsToken(response.Header["Connection"], "close")
+			}
 			return response, h.odd, nil
 		}
 	}

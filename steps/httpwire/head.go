@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
 // ErrMalformed reports a response that browsers do not accept either.
@@ -24,9 +26,10 @@ func malformed(format string, a ...any) error {
 // head is the status line and the header of a response to HTTP/1, read as browsers do: what is odd and harmless is
 // mended. net/http refuses the whole response for a control character in one field.
 type head struct {
-	status string // "HTTP/1.1 200 OK"
-	fields []headField
-	odd    []string // what was mended, in words
+	status  string // "HTTP/1.1 200 OK"
+	fields  []headField
+	chunked bool     // the body comes in chunks; Transfer-Encoding is not among the fields
+	odd     []string // what was mended, in words
 }
 
 type headField struct{ name, value string }
@@ -121,15 +124,18 @@ func (h *head) readStatus(line string) error {
 
 // readFields reads the fields. A line that is not a field is left out.
 func (h *head) readFields(lines []string) {
-	for _, line := range lines {
-		if line[0] == ' ' || line[0] == '\t' { // RFC 9112 section 5.2
-			if last := len(h.fields) - 1; last >= 0 {
-				h.fields[last].value = strings.TrimRight(h.fields[last].value+" "+strings.Trim(line, " \t"), " ")
-			} else {
-				h.oddly("the header begins with a continuation line (RFC 9112 section 5.2): %.80q", line)
-			}
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		if folded(line) {
+			h.oddly("the header begins with a continuation line (RFC 9112 section 5.2): %.80q", line)
 			continue
 		}
+		begin := i
+		for i+1 < len(lines) && folded(lines[i+1]) { // RFC 9112 section 5.2
+			i++
+			lines[i] = strings.Trim(lines[i], " \t")
+		}
+		line = strings.Join(lines[begin:i+1], " ")
 		name, value, found := strings.Cut(line, ":")
 		trimmed := strings.TrimRight(name, " \t")
 		if !found || !httpguts.ValidHeaderFieldName(trimmed) {
@@ -153,12 +159,13 @@ func (h *head) checkFields() error {
 	if transfer := h.values("Transfer-Encoding"); len(transfer) > 0 {
 		all := strings.Join(transfer, ", ")
 		chunked := slices.ContainsFunc(strings.Split(all, ","), func(coding string) bool { return strings.EqualFold(strings.Trim(coding, " \t"), "chunked") })
-		if !strings.EqualFold(all, "chunked") {
+		chunked = chunked && strings.HasPrefix(h.status, "HTTP/1.1")
+		if !chunked || !strings.EqualFold(all, "chunked") {
 			h.oddly("the Transfer-Encoding is %.80q (RFC 9112 section 6.1)", all)
 		}
 		h.remove("Transfer-Encoding")
-		if chunked {
-			h.fields = append(h.fields, headField{"Transfer-Encoding", "chunked"})
+		if h.chunked = chunked; chunked {
+			h.remove("Content-Length")
 			return nil
 		}
 	}
@@ -181,13 +188,26 @@ func (h *head) checkFields() error {
 	return nil
 }
 
-// contradiction returns an error when a field that may be there once is there with two values, which browsers refuse.
+// folded reports whether a line continues the one before it.
+func folded(line string) bool { return line[0] == ' ' || line[0] == '\t' }
+
+// contradiction returns an error when a field that may be there once has two values, which browsers refuse. They take a
+// comma outside quotes in Content-Disposition for the end of a value.
 func contradiction(valuesOf func(name string) []string) error {
-	for _, field := range []struct{ name, rule string }{{"Location", "RFC 9110 section 10.2.2"}, {"Content-Disposition", "RFC 6266 section 4"}} {
-		values := valuesOf(field.name)
-		for i := 1; i < len(values); i++ {
-			if values[i] != values[0] {
-				return malformed("it has two fields %s, %.80q and %.80q (%s)", field.name, values[0], values[i], field.rule)
+	var dispositions []string
+	for _, field := range valuesOf("Content-Disposition") {
+		dispositions = append(dispositions, parameter.List(field)...)
+	}
+	for _, field := range []struct {
+		name, rule string
+		values     []string
+	}{
+		{"Location", "RFC 9110 section 10.2.2", valuesOf("Location")},
+		{"Content-Disposition", "RFC 6266 section 4; a file name with a comma must be in quotes", dispositions},
+	} {
+		for _, value := range field.values {
+			if value != field.values[0] {
+				return malformed("it has two values of %s, %.80q and %.80q (%s)", field.name, field.values[0], value, field.rule)
 			}
 		}
 	}
@@ -230,9 +250,16 @@ func (h *head) bytes() []byte {
 
 // restore puts back the values that bytes changed.
 func (h *head) restore(header http.Header) {
+	changed := map[string]bool{}
 	for _, f := range h.fields {
-		if printable(f.value) != f.value {
-			header[f.name] = h.values(f.name)
+		if printable(f.value) != f.value && !changed[f.name] {
+			changed[f.name] = true
+			delete(header, f.name)
+		}
+	}
+	for _, f := range h.fields {
+		if changed[f.name] {
+			header[f.name] = append(header[f.name], f.value)
 		}
 	}
 }

@@ -6,85 +6,19 @@ import (
 	"io"
 	"mime/quotedprintable"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
-// ContentType returns the media type in lower case and the parameters of a Content-Type field (RFC 2045 section 5.1).
-// It is lenient, because the standard library drops all parameters for one that it cannot read, and with them the
-// boundary. An empty type is text/plain, as RFC 2045 section 5.2 has it. Of a parameter that is there twice the first
-// counts.
+// ContentType returns the media type in lower case and the parameters of a Content-Type field (RFC 2045 section 5.1). An
+// empty or unreadable type is text/plain, as RFC 2045 section 5.2 has it; its parameters count all the same, so that the
+// boundary is not lost.
 func ContentType(value string) (kind string, parameters map[string]string) {
-	parameters = make(map[string]string)
-	kind, rest := cutUnquoted(value, ';')
-	kind = strings.ToLower(strings.TrimSpace(withoutComments(kind)))
-	if kind == "" || strings.Count(kind, "/") != 1 {
+	kind, parameters = parameter.Mail(value)
+	if strings.Count(kind, "/") != 1 {
 		kind = "text/plain"
 	}
-	for rest != "" {
-		var parameter string
-		parameter, rest = cutUnquoted(rest, ';')
-		name, content, found := strings.Cut(parameter, "=")
-		name = strings.ToLower(strings.TrimSpace(name))
-		if _, twice := parameters[name]; found && name != "" && !twice {
-			parameters[name] = unquoted(content)
-		}
-	}
 	return kind, parameters
-}
-
-// cutUnquoted splits text at the first separator that is not in quotes.
-func cutUnquoted(text string, separator byte) (before, after string) {
-	quotes := false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quotes && c == '\\':
-			i++
-		case c == '"':
-			quotes = !quotes
-		case c == separator && !quotes:
-			return text[:i], text[i+1:]
-		}
-	}
-	return text, ""
-}
-
-// unquoted returns the value of a parameter: the content of its quotes, or the text up to white space.
-func unquoted(text string) string {
-	text = strings.TrimSpace(text)
-	inside, quoted := strings.CutPrefix(text, `"`)
-	if !quoted {
-		word, _, _ := strings.Cut(withoutComments(text), " ")
-		return strings.TrimSpace(word)
-	}
-	var b strings.Builder
-	for i := 0; i < len(inside) && inside[i] != '"'; i++ {
-		if inside[i] == '\\' && i+1 < len(inside) {
-			i++
-		}
-		b.WriteByte(inside[i])
-	}
-	return b.String()
-}
-
-// withoutComments removes comments (RFC 5322 section 3.2.2).
-func withoutComments(text string) string {
-	if !strings.Contains(text, "(") {
-		return text
-	}
-	var b strings.Builder
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '\\' && depth > 0:
-			i++
-		case c == '(':
-			depth++
-		case c == ')' && depth > 0:
-			depth--
-		case depth == 0:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }
 
 // Parts splits the body of a multipart by its boundary (RFC 2046 section 5.1.1). The last part may have no end, as in a
@@ -122,7 +56,7 @@ func Parts(body []byte, boundary string) (parts [][]byte) {
 // byte.
 func Decoded(header Header, body []byte) []byte {
 	var r io.Reader = bytes.NewReader(body)
-	switch strings.ToLower(strings.TrimSpace(withoutComments(header.Line("Content-Transfer-Encoding")))) {
+	switch coding, _ := parameter.Mail(header.Line("Content-Transfer-Encoding")); coding {
 	case "base64":
 		r = base64.NewDecoder(base64.StdEncoding, r)
 	case "quoted-printable":

@@ -87,6 +87,9 @@ func ParseReceived(header string) (h Hop, ok bool) {
 	h.readProtocol(clauses)
 	if at, err := date.Mail(stamp); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
 		h.At, h.Resolution = at, time.Second
+		if !withSeconds.MatchString(stamp) {
+			h.Resolution = time.Minute
+		}
 		h.sharpen()
 	}
 	return h, h.By != "" || !h.At.IsZero()
@@ -205,7 +208,9 @@ var (
 	// RFC 3848 and RFC 6531 section 4.3; patches of sendmail and qmail write SMTPS as well.
 	mailProtocol = regexp.MustCompile(`^(?:UTF8)?(?:E?SMTP|LMTP)(S?)A?$`)
 	tlsVersion   = regexp.MustCompile(`(?i)\b(TLS|SSL)v?(\d)(?:[._](\d))?\b`)
-	tlsCipher    = regexp.MustCompile(`(?i)\bcipher[= ]\s*([A-Z0-9_-]{5,})|\bTLSv?[\d._]+:([A-Z0-9_-]{5,}):|^([A-Z0-9_-]{5,}) encrypted`)
+	// RFC 5322 section 3.3 lets the seconds be missing.
+	withSeconds = regexp.MustCompile(`\d:\d\d:\d\d`)
+	tlsCipher   = regexp.MustCompile(`(?i)\bcipher[= ]\s*([A-Z0-9_-]{5,})|\bTLSv?[\d._]+:([A-Z0-9_-]{5,}):|^([A-Z0-9_-]{5,}) encrypted`)
 )
 
 // readProtocol reads the protocol and the TLS parameters.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -240,25 +241,6 @@ func compressed(ctx context.Context, w *steps.World, _ steps.Args) error {
 	return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be compressed: it has no Content-Encoding", p)
 }
 
-// directives reads a header field of comma- or semicolon-separated directives: names in lower case, values unquoted.
-func directives(field, separator string) map[string]string {
-	of := map[string]string{}
-	for directive := range strings.SplitSeq(field, separator) {
-		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
-		name = strings.ToLower(strings.TrimSpace(name))
-		if _, twice := of[name]; name != "" && !twice {
-			of[name] = strings.Trim(strings.TrimSpace(value), `"`)
-		}
-	}
-	return of
-}
-
-// deltaSeconds reads delta-seconds (RFC 9111 section 1.2.2).
-func deltaSeconds(text string) (time.Duration, bool) {
-	n, err := strconv.ParseUint(text, 10, 31)
-	return time.Duration(n) * time.Second, err == nil
-}
-
 func strictTransport(ctx context.Context, w *steps.World, a steps.Args) error {
 	p, err := currentPage(ctx, w)
 	if err != nil {
@@ -269,16 +251,16 @@ func strictTransport(ctx context.Context, w *steps.World, a steps.Args) error {
 		return err
 	}
 	const name = "Strict-Transport-Security"
-	field, found := headerOf(p, name)
+	fields := p.Header.Values(name)
 	switch {
 	case p.url.Scheme != "https":
 		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to insist on HTTPS: it was loaded over plain HTTP, where browsers ignore the header", p)
-	case !found:
+	case len(fields) == 0:
 		return noHeader(p, name)
 	}
-	got, valid := deltaSeconds(directives(field, ";")["max-age"])
-	if !valid {
-		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect the header %q of %s to have a max-age in seconds, got %s", name, p, wording.Quote(field))
+	got, err := parameter.StrictTransport(fields)
+	if err != nil {
+		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to insist on HTTPS: browsers ignore the header %q, %s: %w", p, name, wording.Quote(fields[0]), err)
 	}
 	w.Measure("http_strict_transport_security_seconds", "How long browsers insist on HTTPS (max-age of Strict-Transport-Security).", got.Seconds())
 	if got < wanted {
@@ -287,24 +269,40 @@ func strictTransport(ctx context.Context, w *steps.World, a steps.Args) error {
 	return nil
 }
 
+// begins reports whether the first member of a header field is one of these words, the only ones that browsers know.
+func begins(h http.Header, name string, known ...string) bool {
+	members := parameter.List(strings.Join(h.Values(name), ","))
+	return len(members) > 0 && slices.Contains(known, strings.ToLower(members[0]))
+}
+
+// hasDirective reports whether a Content-Security-Policy has a directive of this name.
+func hasDirective(policy, name string) bool {
+	for directive := range strings.SplitSeq(policy, ";") {
+		if words := strings.Fields(directive); len(words) > 0 && strings.EqualFold(words[0], name) {
+			return true
+		}
+	}
+	return false
+}
+
 func securityHeaders(ctx context.Context, w *steps.World, _ steps.Args) error {
 	p, err := currentPage(ctx, w)
 	if err != nil {
 		return err
 	}
-	has := func(name string) bool { return p.Header[textproto.CanonicalMIMEHeaderKey(name)] != nil }
-	policy, _ := headerOf(p, "Content-Security-Policy")
-	options, _ := headerOf(p, "X-Content-Type-Options")
+	policies := parameter.List(strings.Join(p.Header.Values("Content-Security-Policy"), ","))
+	_, insists := parameter.StrictTransport(p.Header.Values("Strict-Transport-Security"))
 	var missing []string
 	for _, wanted := range []struct {
 		what  string
 		there bool
 	}{
-		{"Content-Security-Policy", policy != ""},
-		{"X-Content-Type-Options: nosniff", strings.EqualFold(options, "nosniff")},
-		{"Referrer-Policy", has("Referrer-Policy")},
-		{"X-Frame-Options (or frame-ancestors in the Content-Security-Policy)", has("X-Frame-Options") || strings.Contains(policy, "frame-ancestors")},
-		{"Strict-Transport-Security", p.url.Scheme != "https" || has("Strict-Transport-Security")},
+		{"Content-Security-Policy", len(policies) > 0},
+		{"X-Content-Type-Options: nosniff", begins(p.Header, "X-Content-Type-Options", "nosniff")},
+		{"Referrer-Policy", strings.Trim(strings.Join(p.Header.Values("Referrer-Policy"), ""), " ,") != ""},
+		{"X-Frame-Options (or frame-ancestors in the Content-Security-Policy)",
+			begins(p.Header, "X-Frame-Options", "deny", "sameorigin") || slices.ContainsFunc(policies, func(policy string) bool { return hasDirective(policy, "frame-ancestors") })},
+		{"Strict-Transport-Security", p.url.Scheme != "https" || insists == nil},
 	} {
 		if !wanted.there {
 			missing = append(missing, wanted.what)

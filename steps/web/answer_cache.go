@@ -10,6 +10,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/date"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -49,9 +50,10 @@ func cacheAnswered(header http.Header) (hit bool, by string) {
 	tell := func(name, value string) string { return fmt.Sprintf("%s: %s", name, value) }
 	if status := header.Values("Cache-Status"); len(status) > 0 {
 		// The last member is the cache nearest to the visitor (RFC 9211 section 2).
-		for _, member := range strings.Split(strings.Join(status, ","), ",") {
-			for i, parameter := range strings.Split(member, ";") {
-				hit = hit || i > 0 && strings.EqualFold(strings.TrimSpace(parameter), "hit")
+		for _, member := range parameter.List(strings.Join(status, ",")) {
+			for i, said := range strings.Split(member, ";") {
+				said = strings.TrimSpace(said)
+				hit = hit || i > 0 && (strings.EqualFold(said, "hit") || strings.EqualFold(said, "hit=?1"))
 			}
 		}
 		return hit, tell("Cache-Status", strings.Join(status, ", "))
@@ -67,7 +69,7 @@ func cacheAnswered(header http.Header) (hit bool, by string) {
 		return len(strings.Fields(value)) == 2, tell("X-Varnish", value) // the second number is the request that filled the cache
 	}
 	if value := header.Get("Age"); value != "" {
-		age, valid := deltaSeconds(value)
+		age, valid := ageOf(value)
 		return valid && age > 0, tell("Age", value)
 	}
 	return false, ""
@@ -79,12 +81,18 @@ func measureAge(w *steps.World, p *page) (age time.Duration, found bool, err err
 	if field == "" {
 		return 0, false, nil
 	}
-	age, valid := deltaSeconds(strings.TrimSpace(field))
+	age, valid := ageOf(field)
 	if !valid {
 		return 0, false, steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s has the Age %s, which is not a number of seconds", p, wording.Quote(field))
 	}
 	w.Measure("http_age_seconds", "How long the page was in caches (Age).", age.Seconds())
 	return age, true, nil
+}
+
+// ageOf reads the value of Age, of which the first member counts (RFC 9111 section 5.1).
+func ageOf(field string) (time.Duration, bool) {
+	first, _, _ := strings.Cut(field, ",")
+	return parameter.Seconds(strings.TrimSpace(first))
 }
 
 func fromCache(wanted bool) func(context.Context, *steps.World, steps.Args) error {
@@ -124,8 +132,7 @@ func shownControl(p *page) string {
 }
 
 func cacheControl(p *page) map[string]string {
-	control, _ := headerOf(p, "Cache-Control")
-	return directives(control, ",")
+	return parameter.Directives(p.Header.Values("Cache-Control"))
 }
 
 func notCached(ctx context.Context, w *steps.World, _ steps.Args) error {
@@ -156,7 +163,7 @@ func notShared(ctx context.Context, w *steps.World, _ steps.Args) error {
 // cacheLifetime returns how long a shared cache may use a page that was received at this time, or why it may not (RFC 9111
 // sections 3 and 4.2.1).
 func cacheLifetime(header http.Header, received time.Time) (lifetime time.Duration, not string) {
-	control := directives(strings.Join(header.Values("Cache-Control"), ", "), ",")
+	control := parameter.Directives(header.Values("Cache-Control"))
 	for _, name := range []string{"no-store", "no-cache", "private"} {
 		if value, found := control[name]; found && value == "" {
 			return 0, name + " forbids it"
@@ -164,7 +171,7 @@ func cacheLifetime(header http.Header, received time.Time) (lifetime time.Durati
 	}
 	for _, name := range []string{"s-maxage", "max-age"} {
 		if value, found := control[name]; found {
-			if lifetime, valid := deltaSeconds(value); valid {
+			if lifetime, valid := parameter.Seconds(value); valid {
 				return lifetime, ""
 			}
 			return 0, fmt.Sprintf("its %s is %q, which is not a number of seconds", name, value)

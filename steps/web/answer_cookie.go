@@ -23,9 +23,6 @@ type webCookie struct {
 	expires          time.Time // zero when it ends with the session
 }
 
-// longestCookie is the longest that browsers keep a cookie, whatever its lifetime (RFC 6265bis section 5.7).
-const longestCookie = 400 * steps.Day
-
 // refusedCookie is a cookie that browsers do not store.
 type refusedCookie struct {
 	from *address.URL

@@ -21,6 +21,7 @@ func init() {
 	registerWeb(
 		steps.Definition{Area: "web", Sentence: "I authenticate to {url} as {text} with the secret {secret}",
 			Does: "From now on logs in to the server at this address (scheme, host and port) when it asks: with digest authentication (RFC 7616) when the server offers it, otherwise with basic authentication (RFC 7617). " +
+				"In a browser, Chromium chooses; it reads only the first challenge of each WWW-Authenticate field. " +
 				"The secret is configured in stepwatch.yml.",
 			Example: `Given I authenticate to "https://intranet.example.org/" as "alice" with the secret "intranet"`, Func: authenticate},
 		steps.Definition{Area: "web", Sentence: "I authenticate to {url} with the secret token {secret}",
@@ -234,6 +235,10 @@ func (s *browserSession) refusedLogin(w *steps.World, answer *browser.Request) e
 	case login != nil && !known:
 		if err := login.unanswerable(answer.ResponseHeader); err != nil {
 			return steps.Fail(result.ReasonAuth, result.BlameWeb, "%s %s: %w", answer.Method, cutURL(answer.URL), err)
+		}
+		if login.Token == "" && !s.tab.LoggedIn(answer.URL) {
+			return steps.Fail(result.ReasonAuth, result.BlameWeb, "%s %s: the browser did not log in, because it cannot answer the challenge; it reads one challenge from each field, and the server responds with 401 and %s",
+				answer.Method, cutURL(answer.URL), shownChallenges(answer.ResponseHeader))
 		}
 	}
 	return steps.Fail(result.ReasonAuth, result.BlameWeb, "%s %s: the credentials were refused with %d %s", answer.Method, cutURL(answer.URL), answer.Status, answer.StatusText)

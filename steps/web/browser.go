@@ -214,6 +214,11 @@ func (s *browserSession) arrived(w *steps.World, tab *browser.Tab, before *brows
 	case answer != nil && answer.Status == http.StatusProxyAuthRequired && s.proxied:
 		return steps.Fail(result.ReasonAuth, result.BlameScenario, "%s: the proxy %s requires a login (407 %s): %s", act, browserProxy, answer.StatusText, httpwire.ProxyLoginHint)
 	case answer == nil || anyStatus || answer.Status < 400:
+		if answer != nil {
+			if odd := httpwire.OddCoding(answer.ResponseHeader); odd != "" {
+				w.Note(odd)
+			}
+		}
 		return nil
 	default:
 		if answer.Status == http.StatusUnauthorized {
@@ -285,6 +290,16 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "the proxy "+browserProxy+" does not connect to the server, and the browser does not report why: run the step without @browser to see the reason"
 	case "PROXY_AUTH_REQUESTED", "PROXY_AUTH_UNSUPPORTED", "PROXY_AUTH_REQUESTED_WITH_NO_CONNECTION", "INVALID_AUTH_CREDENTIALS":
 		reason, blame, detail = result.ReasonAuth, result.BlameScenario, "the proxy "+browserProxy+" requires a login: "+httpwire.ProxyLoginHint
+	case "INVALID_HTTP_RESPONSE":
+		detail = "the response is malformed: it does not begin with HTTP/ (RFC 9112 section 4), or its header contains a NUL (RFC 9110 section 5.5)"
+	case "RESPONSE_HEADERS_MULTIPLE_CONTENT_LENGTH":
+		detail = "the response is malformed: it has two lengths (Content-Length, RFC 9112 section 6.3)"
+	case "RESPONSE_HEADERS_MULTIPLE_LOCATION":
+		detail = "the response is malformed: it has two values of Location (RFC 9110 section 10.2.2)"
+	case "RESPONSE_HEADERS_MULTIPLE_CONTENT_DISPOSITION":
+		detail = "the response is malformed: it has two values of Content-Disposition (RFC 6266 section 4; a file name with a comma must be in quotes)"
+	case "CONTENT_DECODING_FAILED", "CONTENT_DECODING_INIT_FAILED":
+		detail = "the body cannot be decompressed: its Content-Encoding is not how the data is compressed"
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not open such an address"
 	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":

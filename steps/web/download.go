@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"mime"
 	"net/http"
 	"path"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -231,19 +231,15 @@ func (s *httpSession) download(ctx context.Context, w *steps.World, v visit, nam
 	case p.StatusCode != http.StatusOK:
 		return nil, steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "%s: status %s, wanted 200 with a file", act, p.status())
 	}
-	name = cmp.Or(dispositionName(p.Header), name)
+	name = cmp.Or(dispositionName(p.Header), parameter.FileName(name))
 	d := &download{from: p.url, name: cmp.Or(name, addressName(p.url)), given: name != "", kind: mediaType(p.Header), took: p.took}
 	return d, file.judge(w, act, d)
 }
 
-// dispositionName returns the name of a file from its header (RFC 6266 section 4.3), or empty.
+// dispositionName returns the name of a file from its header, or empty.
 func dispositionName(h http.Header) string {
-	_, params, err := mime.ParseMediaType(h.Get("Content-Disposition"))
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return ""
-	}
-	name := params["filename"]
-	return name[strings.LastIndexAny(name, `/\`)+1:]
+	_, name := parameter.Disposition(h.Get("Content-Disposition"))
+	return name
 }
 
 func addressName(u *address.URL) string {
@@ -251,7 +247,7 @@ func addressName(u *address.URL) string {
 	if name == "/" || name == "." {
 		return ""
 	}
-	return name
+	return parameter.FileName(name)
 }
 
 func (s *httpSession) downloadBehind(ctx context.Context, w *steps.World, f *search, n *html.Node) (*download, error) {

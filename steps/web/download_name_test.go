@@ -12,10 +12,10 @@ func TestDispositionName(t *testing.T) {
 		`inline`:                                 "",
 		`attachment; filename=a.pdf`:             "a.pdf",
 		`attachment; filename="a b.pdf"`:         "a b.pdf",
-		`attachment; filename="../../etc/x.pdf"`: "x.pdf",
-		`attachment; filename="C:\\x.pdf"`:       "x.pdf",
+		`attachment; filename="../../etc/x.pdf"`: "_.._etc_x.pdf",
+		`attachment; filename="C:\\x.pdf"`:       "C__x.pdf",
 		`attachment; filename*=UTF-8''%E2%82%AC.pdf; filename="EUR.pdf"`: "€.pdf",
-		`attachment; filename=a b.pdf`:                                   "", // broken
+		`attachment; filename=a b.pdf`:                                   "a b.pdf", // RFC 6266 requires quotes, browsers do not
 	} {
 		if got := dispositionName(http.Header{"Content-Disposition": {disposition}}); got != want {
 			t.Errorf("%s: got %q, want %q", disposition, got, want)

@@ -224,7 +224,7 @@ func TestWebProtocolFaults(t *testing.T) {
 		{"header without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1100), "too_large web: GET http://www.demo.test/: the header is larger than 1 MiB"},
 		{"header cut off", "HTTP/1.1 200 OK\r\nContent-Ty", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{"no answer", "", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
-		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol web: GET http://www.demo.test/: read the page (0 bytes): invalid byte in chunk length"},
+		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol web: GET http://www.demo.test/: read the page (0 bytes): the response is malformed: the size of a chunk is \"zz\" (RFC 9112 section 7.1)"},
 		{"status 99", "HTTP/1.1 099 What\r\n\r\n", `protocol web: GET http://www.demo.test/: the response is malformed: its status code is below 100 (RFC 9110 section 15): "099 What"`},
 		{"early answers", "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "<nil>"},
 		{"until closed", "HTTP/1.0 200 OK\r\n\r\nold", "<nil>"},

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"mime"
@@ -24,6 +23,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/form"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
 // page is the current page of a scenario: the last response, and what was derived from it so far. Decoding, text and
@@ -114,13 +114,26 @@ func secretHeader(name string) bool {
 	return false
 }
 
-// mediaType returns the media type of the page, HTML when it declares none.
-func (p *page) mediaType() string { return cmp.Or(mediaType(p.Header), "text/html") }
+// mediaType returns the media type of the page. Of one that declares none, it is what a browser takes it for (the MIME
+// Sniffing standard, section 7.1), and HTML when it is empty.
+func (p *page) mediaType() string {
+	if kind := mediaType(p.Header); kind != "" {
+		return kind
+	}
+	switch {
+	case p.live != nil && p.live.request != nil && p.live.request.MediaType != "":
+		return p.live.request.MediaType
+	case p.live == nil && len(p.Content) > 0:
+		kind, _, _ := strings.Cut(http.DetectContentType(p.Content), ";")
+		return kind
+	}
+	return "text/html"
+}
 
 // mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
 func mediaType(h http.Header) string {
-	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	return strings.ToLower(strings.TrimSpace(kind))
+	kind, _ := parameter.MediaType(h.Values("Content-Type"))
+	return kind
 }
 
 func (p *page) isHTML() bool {
@@ -153,11 +166,11 @@ func (p *page) text() []byte {
 		p.source = p.live.source(p.isHTML())
 		return p.source
 	}
-	contentType := p.Header.Get("Content-Type")
-	if !p.isText() || plainASCII(p.Content) && !strings.Contains(strings.ToLower(contentType), "utf-16") {
+	label := p.charset()
+	if !p.isText() || plainASCII(p.Content) && !strings.Contains(strings.ToLower(label), "utf-16") {
 		return p.source
 	}
-	if _, params, err := mime.ParseMediaType(contentType); err == nil && !p.isHTML() && params["charset"] == "" {
+	if !p.isHTML() && label == "" {
 		return p.source // the default for HTML (windows-1252) would be wrong for JSON, which is UTF-8 (RFC 8259 §8.1)
 	}
 	detected := p.declared()
@@ -306,9 +319,15 @@ func (p *page) coding() encoding.Encoding {
 	return form.Output(p.encoding)
 }
 
+// charset returns the name of the encoding in the Content-Type, empty without one.
+func (p *page) charset() string {
+	_, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
+	return strings.Trim(parameters["charset"], "'")
+}
+
 // declared returns the encoding that the page declares or seems to have, nil for UTF-8.
 func (p *page) declared() encoding.Encoding {
-	_, name, _ := charset.DetermineEncoding(p.Content, p.Header.Get("Content-Type"))
+	_, name, _ := charset.DetermineEncoding(p.Content, mime.FormatMediaType("text/html", map[string]string{"charset": p.charset()}))
 	coding, err := htmlindex.Get(name) // that of package charset hides its name
 	if err != nil || name == "utf-8" {
 		return nil
