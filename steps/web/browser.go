@@ -524,8 +524,9 @@ func settled(err error) error {
 	return steps.Fail(result.ReasonProtocol, result.BlameWeb, "%w", errors.Unwrap(err))
 }
 
-func (s *browserSession) fill(ctx context.Context, f *search, field *html.Node, value string) error {
-	return acted(ctx, f, s.tab.Fill(ctx, f.element(field), value))
+func (s *browserSession) fill(ctx context.Context, f *search, field *html.Node, value string) (string, error) {
+	taken, err := s.tab.Fill(ctx, f.element(field), value)
+	return taken, acted(ctx, f, err)
 }
 
 func (s *browserSession) selectOption(ctx context.Context, f *search, option *html.Node) error {

@@ -26,7 +26,7 @@ func init() {
 			Does:     "Submits a form without pressing a button. The form is found by id, name or CSS selector.",
 			Measures: webMeasures, Example: `When I submit the form named "login"`, Func: submit},
 		steps.Definition{Area: "web", Sentence: "I fill in {text} with {text}",
-			Does:    "Fills in a text field, found by its id, name or label, or the beginning of one.",
+			Does:    "Fills in a text field, found by its id, name or label, or the beginning of one. Fails when the field does not take the whole text, for example because of its maxlength; a note says when the page writes it in another way.",
 			Example: `When I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
 		steps.Definition{Area: "web", Sentence: "I fill in {text} with the secret {secret}",
 			Does:    "Fills in a field with a secret from stepwatch.yml. No output shows the secret.",
@@ -96,7 +96,7 @@ func submit(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func fillIn(ctx context.Context, w *steps.World, a steps.Args) error {
-	return fill(ctx, w, a.Text(0), a.Text(1))
+	return fill(ctx, w, a.Text(0), a.Text(1), false)
 }
 
 func fillInSecret(ctx context.Context, w *steps.World, a steps.Args) error {
@@ -104,19 +104,52 @@ func fillInSecret(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	return fill(ctx, w, a.Text(0), secret.Reveal())
+	return fill(ctx, w, a.Text(0), secret.Reveal(), true)
 }
 
-func fill(ctx context.Context, w *steps.World, name, value string) error {
+func fill(ctx context.Context, w *steps.World, name, value string, secret bool) error {
 	return acting(ctx, w, "fill in", name, fieldOf(pagetree.KindText), func(e webEngine, f *search, field *html.Node) error {
 		if kind, _ := pagetree.Attribute(field, "type"); strings.EqualFold(kind, "password") {
+			secret = true
 			w.Redact(value) // the next page may contain it
 		}
 		if _, readonly := pagetree.Attribute(field, "readonly"); readonly {
 			return f.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
 		}
-		return e.fill(ctx, f, field, value)
+		taken, err := e.fill(ctx, f, field, value)
+		if err != nil {
+			return err
+		}
+		return f.judgeTaken(w, field, value, taken, secret)
 	})
+}
+
+// judgeTaken fails when a field took only a part of the text that was typed. A page may write the text in another way, for
+// example with blanks between the digits of a number: that is noted.
+func (s *search) judgeTaken(w *steps.World, field *html.Node, text, taken string, secret bool) error {
+	switch pagetree.Compare(field, text, taken) {
+	case pagetree.TookAll:
+		return nil
+	case pagetree.TookOtherwise:
+		if note := "the page changed the text in the field"; secret {
+			w.Note(note)
+		} else {
+			w.Note(note + " to " + wording.Quote(taken))
+		}
+		return nil
+	}
+	limit := ""
+	if most, has := pagetree.Attribute(field, "maxlength"); has && strings.HasPrefix(text, taken) {
+		limit = fmt.Sprintf(" (maxlength=%q)", most)
+	}
+	switch n := pagetree.Length(taken); {
+	case secret: // neither the text nor its length is shown
+		return s.failure(result.ReasonProtocol, result.BlameWeb, "the field took %d characters%s, which is not the whole text", n, limit)
+	case strings.HasPrefix(text, taken):
+		return s.failure(result.ReasonProtocol, result.BlameWeb, "the field took %d characters%s of the %d in the text", n, limit, pagetree.Length(text))
+	default:
+		return s.failure(result.ReasonProtocol, result.BlameWeb, "the field took %s instead of the text", wording.Quote(taken))
+	}
 }
 
 // fieldOf returns a function that finds a field of one kind.

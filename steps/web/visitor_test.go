@@ -388,3 +388,55 @@ func TestDeclaredShadowTreesOverHTTP(t *testing.T) {
 		{"a button", declared + `I should not see the button "Open dialog"`, `unexpected web: not see the button "Open dialog" on http://www.example.test/declared (200 OK): the page shows the button "Open dialog"`},
 	}, nil)
 }
+
+const pageLimits = `<form action="/echo"><label>Code <input name="code" maxlength="5"></label><label>PIN <input type="password" name="pin" maxlength="4"></label>
+<label>Note <textarea name="note" maxlength="6"></textarea></label><label>Smile <input name="smile" maxlength="3"></label>
+<label>Number <input type="number" name="number"></label><label>Day <input type="date" name="day"></label><label>At <input type="time" name="at"></label>
+<label>Colour <input type="color" name="colour"></label><label>Mail <input type="email" name="mail" maxlength="40"></label><label>Free <input name="free"></label>
+<label>Odd <input name="odd" maxlength="-1"></label><label>Wide <input type="number" name="wide" maxlength="2"></label>
+<label>Cut <input name="cut" oninput="this.value = this.value.slice(0, 3)"></label><label>Digits <input name="digits" oninput="this.value = this.value.replace(/\D/g, '')"></label>
+<label>Card <input name="card" oninput="this.value = this.value.replace(/(\d{4})(?=\d)/g, '$1 ')"></label><label>Caps <input name="caps" onchange="this.value = this.value.toUpperCase()"></label>
+<label>City <input name="city" oninput="if (this.value === 'Ber') this.value = 'Berlin'"></label><label>Clear <input name="clear" onchange="this.value = ''"></label><button>Send</button></form>`
+
+func TestAFieldThatDoesNotTakeTheWholeTextFails(t *testing.T) {
+	s := newPages(t, map[string]string{"/limits": pageLimits})
+	limits := at("/limits")
+	took := func(name, what string) string {
+		return `protocol web: fill in "` + name + `" on http://www.example.test/limits (200 OK): the field took ` + what
+	}
+	refused := func(name string) string {
+		return `not_found web: fill in "` + name + `" on http://www.example.test/limits (200 OK): the field does not accept the text`
+	}
+	s.runBoth(t, []sentenceCase{
+		{"maxlength", limits + `I fill in "Code" with "12345678"`, took("Code", `5 characters (maxlength="5") of the 8 in the text`)},
+		{"within maxlength", limits + "I fill in \"Code\" with \"12345\"\nthe field \"Code\" should be \"12345\"", ""},
+		{"password", limits + `I fill in "PIN" with "123456"`, took("PIN", `4 characters (maxlength="4"), which is not the whole text`)},
+		{"secret", limits + `I fill in "Code" with the secret "members"`, took("Code", `5 characters (maxlength="5"), which is not the whole text`)},
+		{"textarea", limits + `I fill in "Note" with "longer than that"`, took("Note", `6 characters (maxlength="6") of the 16 in the text`)},
+		{"code units", limits + `I fill in "Smile" with "a😀b"`, took("Smile", `3 characters (maxlength="3") of the 4 in the text`)},
+		{"no maxlength", limits + "I fill in \"Odd\" with \"12345678\"\nI fill in \"Wide\" with \"12345\"\nI fill in \"Free\" with \"anything at all\"", ""},
+		{"number", limits + "I fill in \"Number\" with \"-1.50\"\nI fill in \"Day\" with \"2026-11-30\"\nI fill in \"At\" with \"10:30:00\"\nI fill in \"Colour\" with \"#FF0000\"\nI fill in \"Mail\" with \"a@b.test\"", ""},
+		{"letters in a number", limits + `I fill in "Number" with "abc"`, refused("Number")},
+		{"another date", limits + `I fill in "Day" with "30.11.2026"`, refused("Day")},
+		{"empty", limits + "I fill in \"Number\" with \"\"\nI fill in \"Day\" with \"\"\nI fill in \"Code\" with \"\"", ""},
+	}, nil)
+	s.runInBrowser(t, []sentenceCase{
+		{"cut by a script", limits + `I fill in "Cut" with "12345"`, took("Cut", `3 characters of the 5 in the text`)},
+		{"dropped by a script", limits + `I fill in "Digits" with "a1b2"`, took("Digits", `"12" instead of the text`)},
+		{"cleared by a script", limits + `I fill in "Clear" with "x"`, refused("Clear")},
+	}, nil, browser.Options{})
+	if steps.SettingsOf[*browser.Browser](s.target) == nil {
+		return
+	}
+	for text, want := range map[string]string{
+		`I fill in "Card" with "1234567812345678"`:   `the page changed the text in the field to "1234 5678 1234 5678"`,
+		`I fill in "Caps" with "ann"`:                `the page changed the text in the field to "ANN"`,
+		`I fill in "Caps" with the secret "members"`: `the page changed the text in the field`,
+		`I fill in "City" with "Ber"`:                `the page changed the text in the field to "Berlin"`,
+		`I fill in "Free" with "Ann"`:                "",
+	} {
+		if note := noted(t, s, limits+text); note != want {
+			t.Errorf("%s: note %q, want %q", text, note, want)
+		}
+	}
+}

@@ -52,7 +52,8 @@ type webEngine interface {
 	press(ctx context.Context, w *steps.World, f *search, button *html.Node) error
 	click(ctx context.Context, w *steps.World, f *search, n *html.Node) error
 	submit(ctx context.Context, w *steps.World, f *search, form *html.Node) error
-	fill(ctx context.Context, f *search, field *html.Node, value string) error
+	// fill types a text into a field and returns what the field has then, which may be less.
+	fill(ctx context.Context, f *search, field *html.Node, value string) (taken string, err error)
 	selectOption(ctx context.Context, f *search, option *html.Node) error
 	check(ctx context.Context, f *search, box *html.Node, on bool) error
 	attach(ctx context.Context, f *search, field *html.Node, path string) error
