@@ -210,9 +210,11 @@
   const frameAt = (number) => frameElements()[number];
   const named = (element, name) => { names.set(element, name); };
 
-  // eager makes the browser load frames that it would load only after scrolling to them, and returns their number.
-  const eager = () => {
+  // eager makes the browser load frames that it would load only after scrolling to them, and also images if asked for. It
+  // returns their number.
+  const eager = (images) => {
     const lazy = frameElements().filter((element) => element.loading === "lazy");
+    if (images) everywhere((tree) => lazy.push(...tree.querySelectorAll("img[loading=lazy i]")));
     for (const element of lazy) element.loading = "eager";
     return lazy.length;
   };
@@ -235,12 +237,20 @@
   }
 
   // version counts the changes of the document; seen is the last version read, and looked is when.
-  let version = 0, seen = 0, looked = 0, notice = () => {};
-  const observer = new MutationObserver(() => { version++; notice(); }), watched = new WeakSet();
+  let version = 0, seen = 0, looked = 0, altered = 0, notice = () => {};
+
+  // still returns for how many milliseconds the document has not changed. A shadow tree that is new to us may just have
+  // changed.
+  const still = () => {
+    everywhere((tree) => { if (watch(tree)) altered = performance.now(); });
+    return performance.now() - altered;
+  };
+  const observer = new MutationObserver(() => { version++; altered = performance.now(); notice(); }), watched = new WeakSet();
   const watch = (tree) => {
-    if (watched.has(tree)) return;
+    if (watched.has(tree)) return false;
     watched.add(tree);
     observer.observe(tree, { subtree: true, childList: true, attributes: true, characterData: true });
+    return true;
   };
   watch(document);
   const look = () => { seen = version; looked = performance.now(); };
@@ -550,5 +560,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { shade, piercing, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

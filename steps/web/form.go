@@ -54,10 +54,10 @@ func init() {
 			Does:    "Fails unless a field contains this text, possibly among other text; see `the field {text} should be {text}`.",
 			Example: `Then the field "Remarks" should contain "by post"`, Func: fieldShould("contain", strings.Contains)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should not contain {text}",
-			Does:    "Fails when a field contains this text; see `the field {text} should be {text}`.",
+			Does:    "Fails when a field contains this text; see `the field {text} should be {text}`." + atRest,
 			Example: `Then the field "Remarks" should not contain "by post"`, Func: fieldShould("not contain", func(value, text string) bool { return !strings.Contains(value, text) })},
 		steps.Definition{Area: "web", Sentence: "the field {text} should be empty",
-			Does:    "Fails unless a field is empty; see `the field {text} should be {text}`.",
+			Does:    "Fails unless a field is empty; see `the field {text} should be {text}`." + atRest,
 			Example: `Then the field "Remarks" should be empty`, Func: fieldShould("be empty", func(value, _ string) bool { return value == "" })},
 		steps.Definition{Area: "web", Sentence: "{text} should be selected in {text}",
 			Does:    "Fails unless the option with this text is selected in a select field.",
@@ -66,19 +66,19 @@ func init() {
 			Does:    "Fails unless a checkbox or radio button is checked.",
 			Example: `Then the field "Remember me" should be checked`, Func: shouldBeChecked(true)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should not be checked",
-			Does:    "Fails when a checkbox or radio button is checked.",
+			Does:    "Fails when a checkbox or radio button is checked." + atRest,
 			Example: `Then the field "Remember me" should not be checked`, Func: shouldBeChecked(false)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should be disabled",
 			Does:    "Fails unless a field is disabled, itself or through the fieldset around it.",
 			Example: `Then the field "Voucher" should be disabled`, Func: shouldBeDisabled("field", true)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should be enabled",
-			Does:    "Fails when a field is disabled, itself or through the fieldset around it.",
+			Does:    "Fails when a field is disabled, itself or through the fieldset around it." + atRest,
 			Example: `Then the field "Voucher" should be enabled`, Func: shouldBeDisabled("field", false)},
 		steps.Definition{Area: "web", Sentence: "the button {text} should be disabled",
 			Does:    "Fails unless a button is disabled, itself or through the fieldset around it.",
 			Example: `Then the button "Pay" should be disabled`, Func: shouldBeDisabled("button", true)},
 		steps.Definition{Area: "web", Sentence: "the button {text} should be enabled",
-			Does:    "Fails when a button is disabled, itself or through the fieldset around it.",
+			Does:    "Fails when a button is disabled, itself or through the fieldset around it." + atRest,
 			Example: `Then the button "Pay" should be enabled`, Func: shouldBeDisabled("button", false)},
 	)
 }
@@ -213,7 +213,7 @@ func fieldShould(verb string, fits func(value, text string) bool) func(context.C
 				return steps.FailScenario("%s: the text is empty: write `the field %q should be empty`", act, a.Text(0))
 			}
 		}
-		return searching(ctx, w, true, act, a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, verb == "be" || verb == "contain", act, a.Text(0), func(s *search, doc *html.Node) error {
 			field, err := s.findField(doc, "")
 			if err != nil {
 				return err
@@ -279,7 +279,7 @@ func shouldBeChecked(wanted bool) func(context.Context, *steps.World, steps.Args
 		act, got = "expect the field %q to be checked", "it is not checked"
 	}
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
-		return searching(ctx, w, true, fmt.Sprintf(act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, wanted, fmt.Sprintf(act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
 			field, err := s.findField(doc, "")
 			if err != nil {
 				return err
@@ -301,7 +301,7 @@ func shouldBeDisabled(thing string, wanted bool) func(context.Context, *steps.Wo
 		is, other = other, is
 	}
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
-		return searching(ctx, w, true, fmt.Sprintf("expect the %s %q to be %s", thing, a.Text(0), is), a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, wanted, fmt.Sprintf("expect the %s %q to be %s", thing, a.Text(0), is), a.Text(0), func(s *search, doc *html.Node) error {
 			var n *html.Node
 			var err error
 			if thing == "button" {

@@ -23,6 +23,9 @@ func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
 // await returns false: no script runs, so a page does not change.
 func (s *httpSession) await(context.Context, *steps.World) bool { return false }
 
+// settle does nothing: no script runs, so a page is always at rest.
+func (s *httpSession) settle(context.Context, *steps.World) error { return nil }
+
 // complete does nothing: the step that loads a page loads its frames.
 func (s *httpSession) complete(context.Context) error { return nil }
 

@@ -3,6 +3,7 @@ package web_test
 import (
 	"crypto/sha1" //nolint:gosec // RFC 6455 wants it
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -439,4 +440,168 @@ func TestAFieldThatDoesNotTakeTheWholeTextFails(t *testing.T) {
 			t.Errorf("%s: note %q, want %q", text, note, want)
 		}
 	}
+}
+
+// after is a script that shows a text after some milliseconds, by a request or by a timer.
+func after(path string, milliseconds int, text string) string {
+	return fmt.Sprintf(`<h1>App</h1><p id=out></p><script>setTimeout(() => fetch(%q).then(r => r.text()).then(t => { document.getElementById("out").textContent = t + %q }), %d)</script>`,
+		path, text, milliseconds)
+}
+
+func TestANegativeIsJudgedWhenThePageHasComeToRest(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	hold := func(path, body string, d time.Duration) func(*http.ServeMux) {
+		return func(mux *http.ServeMux) {
+			mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+				timer := time.NewTimer(d)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+				case <-r.Context().Done():
+				}
+				_, _ = io.WriteString(w, body)
+			})
+		}
+	}
+	s := newPages(t, map[string]string{
+		"/late":   after("/data", 0, "Error"),
+		"/timer":  after("/quick", 300, "Error"),
+		"/static": `<h1>Static</h1>`,
+		"/chain":  `<p id=out></p><script>fetch("/quick").then(() => setTimeout(() => fetch("/quick").then(() => setTimeout(() => { document.getElementById("out").innerHTML = "<button>Error</button><a href=/x>Error</a><h2>Error</h2><i class=e></i><table><caption>T</caption><tr><th>H<tr><td>1</table>" }, 300)), 300))</script>`,
+		"/field":  `<label><input type=checkbox name=on>News</label><label>Name <input name=name></label><script>fetch("/data").then(() => { document.querySelector("[name=on]").checked = true; document.querySelector("[name=name]").value = "Error" })</script>`,
+		"/passes": `<p id=out>Loading</p><script>fetch("/data").then(() => { document.getElementById("out").textContent = "Ready" })</script>`,
+		"/poll":   `<h1>Poll</h1><script>setInterval(() => fetch("/quick"), 200)</script>`,
+		"/long":   `<h1>Long poll</h1><script>const ask = () => fetch("/hang?" + Date.now()).then(ask); ask()</script>`,
+		"/ticks":  `<h1>Clock</h1><p id=out></p><script>let n = 0; setInterval(() => { document.getElementById("out").textContent = n++ }, 50)</script>`,
+		"/events": `<h1>Events</h1><script>new EventSource("/stream")</script>`,
+		"/tells":  `<h1>Tells</h1><script>fetch("/data").then(() => alert("Error"))</script>`,
+		"/shadow": `<x-late></x-late><script>const tree = document.querySelector("x-late").attachShadow({mode: "open"}); let n = 0; const i = setInterval(() => { tree.innerHTML = ++n < 9 ? "<p>" + n + "</p>" : "<p>Error</p>"; if (n > 8) clearInterval(i) }, 100)</script>`,
+		"/frame":  `<h1>Around</h1><iframe src="/late"></iframe>`,
+	}, hold("/data", "Server ", 700*time.Millisecond), hold("/quick", "Server ", 0), hold("/hang", "", time.Minute), func(mux *http.ServeMux) {
+		mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: x\n\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})
+	})
+	s.limit = 20 * time.Second
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
+	setWeb(s.target, func(web *httpwire.Web) { web.Patience = 3 * time.Second })
+	fails := func(name, path, sentence, why string) {
+		t.Run(name, func(t *testing.T) {
+			got := fixture.Verdict(s.run(t, at(path)+sentence))
+			if !strings.HasPrefix(got, "unexpected web: ") || !strings.Contains(got, why) {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	fails("text", "/late", `I should not see "Error"`, "the page shows it")
+	fails("text after a timer", "/timer", `I should not see "Error"`, "the page shows it")
+	fails("text in a frame", "/frame", `I should not see "Error"`, "the page shows it")
+	fails("text in a shadow tree", "/shadow", `I should not see "Error"`, "the page shows it")
+	fails("text in a region", "/late", `within "body" I should not see "Error"`, "the region shows it")
+	fails("button", "/chain", `I should not see the button "Error"`, "the page shows the button")
+	fails("link", "/chain", `I should not see the link "Error"`, "the page shows the link")
+	fails("heading", "/chain", `I should not see the heading "Error"`, "the page shows the heading")
+	fails("elements", "/chain", `there should be 0 elements ".e"`, "got 1")
+	fails("checkbox", "/field", `the field "News" should not be checked`, "it is checked")
+	fails("field", "/field", `the field "Name" should be empty`, "it contains")
+	fails("field's text", "/field", `the field "Name" should not contain "Error"`, "it contains")
+	fails("dialog", "/tells", `there was no dialog`, "the alert said")
+	for _, c := range []struct {
+		path, sentence, note string
+		most                 time.Duration // of the last step
+	}{
+		{"/static", `I should not see "Error"`, "", 200 * time.Millisecond},
+		{"/passes", "I should not see \"Loading\"\nI should see \"Ready\"", "", time.Second},
+		{"/events", `I should not see "Error"`, "", 200 * time.Millisecond},
+		{"/poll", "I should not see \"Error\"\nI should not see \"Fault\"", "judged as it was: the page does not come to rest: its document keeps changing, or it keeps making requests", 500 * time.Millisecond},
+		{"/ticks", "I should not see \"Error\"\nI should not see \"Fault\"", "judged as it was: the page does not come to rest: its document keeps changing, or it keeps making requests", 500 * time.Millisecond},
+		{"/long", "I should not see \"Error\"\nI should not see \"Fault\"", "judged as it was: the page does not come to rest: it waits for http://www.example.test/hang?", 500 * time.Millisecond},
+	} {
+		start := time.Now()
+		o := s.run(t, at(c.path)+c.sentence)
+		took := time.Since(start)
+		last := o.Steps[len(o.Steps)-1]
+		note := last.Report.Note
+		if o.Err() != nil || c.note == "" && note != "" || !strings.HasPrefix(note, c.note) {
+			t.Errorf("%s: %v, note %q", c.path, o.Err(), note)
+		}
+		if last.Duration > c.most {
+			t.Errorf("%s: the last step took %s, of which stepwatch's own waiting must not be a part", c.path, last.Duration)
+		}
+		if took > 7*time.Second {
+			t.Errorf("%s took %s: a page that does not rest is waited for once", c.path, took)
+		}
+	}
+	o := s.run(t, "I am benchmarking\n"+at("/static")+"I should not see \"Error\"\nthe elapsed time should be less than 1 minute")
+	for _, m := range o.Steps[len(o.Steps)-1].Report.Measurements {
+		if m.Name == "http_elapsed_seconds" && m.Value > (o.Steps[1].Duration+o.Steps[2].Duration+300*time.Millisecond).Seconds() {
+			t.Errorf("the elapsed time is %vs and the steps took %s and %s", m.Value, o.Steps[1].Duration, o.Steps[2].Duration)
+		}
+	}
+}
+
+func TestALazyImageIsNotShownBeforeItHasLoaded(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	const picture = `<svg xmlns="http://www.w3.org/2000/svg" width="5" height="5"/>`
+	s := newPages(t, map[string]string{
+		"/broken":  `<h1>Shop</h1><div style="height: 9000px"></div><img loading=lazy alt="Tea pot" src="/missing.png">`,
+		"/fine":    `<h1>Shop</h1><div style="height: 9000px"></div><img loading=lazy alt="Tea pot" src="/pot.svg">`,
+		"/hangs":   `<h1>Shop</h1><script>onload = () => setTimeout(() => { const i = document.createElement("img"); i.alt = "Tea pot"; i.src = "/hang.png"; document.body.append(i) }, 50)</script>`,
+		"/pot.svg": picture,
+	}, func(mux *http.ServeMux) {
+		mux.HandleFunc("/hang.png", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	})
+	s.patience = 2 * time.Second
+	s.runInBrowser(t, []sentenceCase{
+		{"broken", at("/broken") + `I should see the image "Tea pot"`, `unexpected web: see the image "Tea pot" on http://www.example.test/broken (200 OK): the image "Tea pot" cannot be shown: its file did not load, or is not an image`},
+		{"broken, not seen", at("/broken") + `I should not see the image "Tea pot"`, ""},
+		{"broken, requested", at("/broken") + `no request fails`, `unexpected web: expect no request of http://www.example.test/broken (200 OK) to fail: 1 of 2 failed: GET http://www.example.test/missing.png: 404 Not Found`},
+		{"fine", at("/fine") + "I should see the image \"Tea pot\"\nno request fails", ""},
+		{"fine, seen", at("/fine") + `I should not see the image "Tea pot"`, `unexpected web: not see the image "Tea pot" on http://www.example.test/fine (200 OK): the page shows the image "Tea pot"`},
+		{"hangs", at("/hangs") + `I should see the image "Tea pot"`, `unexpected web: see the image "Tea pot" on http://www.example.test/hangs (200 OK): the image "Tea pot" is not shown yet: its file has not loaded`},
+	}, nil, browser.Options{Tabs: 2})
+}
+
+// TestAPageMadeByScriptsNeedsABrowser checks that an empty page is not judged over HTTP alone when its scripts make it.
+func TestAPageMadeByScriptsNeedsABrowser(t *testing.T) {
+	const hint = "it has no text of its own, only scripts that make it; that needs a browser: tag the scenario @browser"
+	s := newPages(t, map[string]string{
+		"/app": `<!doctype html><html><head><title>App</title><script defer src="/app.js"></script></head><body><noscript>You need to enable JavaScript to run this app.</noscript>
+<div id="root"></div></body></html>`,
+		"/inline":   `<!doctype html><title>App</title><div id="app"></div><script type="module">document.getElementById("app").innerHTML = "<a href=/echo>Go</a>"</script>`,
+		"/app.js":   ``,
+		"/rendered": `<!doctype html><title>Shop</title><h1>Shop</h1><script src="/app.js"></script>`,
+		"/data":     `<!doctype html><title>Empty</title><script type="application/ld+json">{"name": "x"}</script>`,
+		"/canvas":   `<!doctype html><title>Game</title><canvas width=100 height=50></canvas><script>document.querySelector("canvas").getContext("2d").fillText("Error", 5, 20)</script>`,
+	})
+	onApp := " on http://www.example.test/app (200 OK): "
+	for _, c := range []sentenceCase{
+		{"text", at("/app") + `I should see "Go"`, `unexpected web: see "Go"` + onApp + "the page shows no text at all; " + hint},
+		{"link", at("/app") + `I follow "Go"`, `not_found web: follow "Go"` + onApp + "the page has no link at all; " + hint},
+		{"button", at("/app") + `I press "Go"`, `not_found web: press "Go"` + onApp + "the page has no button at all; " + hint},
+		{"field", at("/app") + `I fill in "Name" with "x"`, `not_found web: fill in "Name"` + onApp + "the page has no text field at all; " + hint},
+		{"elements", at("/app") + `there should be 1 element "h1"`, `unexpected web: expect 1 elements "h1"` + onApp + "got 0; " + hint},
+		{"a link that is seen", at("/app") + `I should see the link "Go"`, `unexpected web: see the link "Go"` + onApp + "the page has no link at all; " + hint},
+		{"no text", at("/app") + `I should not see "Error"`, `scenario scenario: not see "Error"` + onApp + "nothing was found on the page, but " + hint},
+		{"no link", at("/app") + `I should not see the link "Go"`, `scenario scenario: not see the link "Go"` + onApp + "nothing was found on the page, but " + hint},
+		{"no elements", at("/app") + `there should be 0 elements "h1"`, `scenario scenario: expect 0 elements "h1"` + onApp + "nothing was found on the page, but " + hint},
+		{"inline", at("/inline") + `I should not see "Error"`, `scenario scenario: not see "Error" on http://www.example.test/inline (200 OK): nothing was found on the page, but ` + hint},
+		{"title", at("/app") + `the title should be "App"`, ""},
+		{"rendered", at("/rendered") + "I should not see \"Error\"\nI should not see the link \"x\"\nthere should be 0 elements \"i\"", ""},
+		{"only data", at("/data") + `I should not see "Error"`, ""},
+		{"source", at("/app") + `the response status should be 200`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) { fixture.Expect(t, s.run(t, c.text), c.want) })
+	}
+	s.runInBrowser(t, []sentenceCase{
+		{"inline", at("/inline") + "I should not see \"Error\"\nI should see the link \"Go\"", ""},
+		{"canvas", at("/canvas") + `I should not see "Error"`, `browser monitor: not see "Error" on http://www.example.test/canvas (200 OK): nothing was found on the page, but it has no text, only a drawing (<canvas>, <embed> or <object>), which cannot be read`},
+	}, nil, browser.Options{})
 }
