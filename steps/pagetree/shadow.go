@@ -26,6 +26,9 @@ const (
 	textAfter  = "stepwatch-after"
 )
 
+// blockMark is the attribute of a snapshot of a browser for an element that a style sheet makes a block.
+const blockMark = "stepwatch-block"
+
 // IsGenerated reports whether style sheets show text of their own in a document.
 func IsGenerated(root *html.Node) bool {
 	for n := range root.Descendants() {

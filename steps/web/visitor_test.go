@@ -605,3 +605,50 @@ func TestAPageMadeByScriptsNeedsABrowser(t *testing.T) {
 		{"canvas", at("/canvas") + `I should not see "Error"`, `browser monitor: not see "Error" on http://www.example.test/canvas (200 OK): nothing was found on the page, but it has no text, only a drawing (<canvas>, <embed> or <object>), which cannot be read`},
 	}, nil, browser.Options{})
 }
+
+// TestTextIsReadAsItIsDisplayed has what a style sheet, a script or the characters of a text do to it.
+func TestTextIsReadAsItIsDisplayed(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	shown := map[string]string{
+		"inert": `<div inert><p>%s</p></div>`, "contents": `<div style="display:contents"><p>%s</p></div>`, "open details": `<details open><summary>s</summary>%s</details>`,
+		"modal dialog": `<dialog id=d>%s</dialog><script>d.showModal()</script>`, "popover": `<div popover id=d>%s</div><script>d.showPopover()</script>`,
+		"srcdoc": `<iframe srcdoc="<p>%s</p>"></iframe>`, "object": `<object data="/inner" type="text/html" width=100 height=100></object>`,
+		"embed": `<embed src="/inner" type="text/html" width=100 height=100>`, "not for readers": `<p aria-hidden=true>%s</p>`, "split": `<p><b>No st</b><i>oc</i>k</p>`,
+		"capitals": `<p style="text-transform:uppercase">%s</p>`, "soft hyphen": `<p>No st&shy;ock</p>`, "direction": `<p>&#x202d;No&#x200e; stock&#x202c;</p>`,
+		"option": `<select><option>%s</select>`, "another medium": `<style>@media print{p{display:none}}</style><p>%s</p>`, "marker": `<style>li::marker{content:"%s "}</style><li>a</li>`,
+		"attribute": `<style>p::before{content:attr(data-x)}</style><p data-x="%s">a</p>`, "alternative": `<style>p::after{content:"%s" / "read aloud"}</style><p>a</p>`,
+		"nested rule": `<style>div{p&::before,& p::before{content:"%s"}}</style><div><p>a</p></div>`, "frame in a shadow tree": `<div id=h></div><script>h.attachShadow({mode:"open"}).innerHTML="<iframe src=/inner></iframe>"</script>`,
+		"inline blocks": `<div style="display:inline">No st</div><div style="display:inline">ock</div>`, "slot without a host": `<slot>%s</slot>`,
+	}
+	hidden := map[string]string{
+		"closed details": `<details><summary>s</summary>%s</details>`, "closed dialog": `<dialog>%s</dialog>`, "popover": `<div popover>%s</div>`, "template": `<template>%s</template>`,
+		"collapse": `<p style="visibility:collapse">%s</p>`, "value": `<input value="%s">`, "hint": `<input placeholder="%s">`, "this medium": `<style>@media screen{p{display:none}}</style><p>%s</p>`,
+		"content of an element": `<style>p{content:"%s"}</style><p>a</p>`, "hidden before": `<style>p::before{content:"%s";visibility:hidden}</style><p>a</p>`,
+		"two lines": `<span style="display:block">No st</span><span style="display:block">ock</span>`, "two items": `<div style="display:flex"><span>No st</span><span>ock</span></div>`,
+		"icon": `<style>p::before{content:"\e900"}</style><p>a</p>`, "no script": `<noscript>%s</noscript>`, "another element": `<style>i::before{content:"%s"}</style><p>a</p>`,
+	}
+	pages := map[string]string{"/inner": "<p>No stock</p>"}
+	var cases []sentenceCase
+	for wanted, bodies := range map[string]map[string]string{"see": shown, "not see": hidden} {
+		for name, body := range bodies {
+			path := "/" + strings.ReplaceAll(wanted+" "+name, " ", "-")
+			pages[path] = "<!doctype html><h1>Shop</h1>" + strings.ReplaceAll(body, "%s", "No stock")
+			sentence := "I should " + wanted + ` "No stock"`
+			cases = append(cases, sentenceCase{wanted + " " + name, at(path) + sentence, ""})
+			if wanted == "see" {
+				cases = append(cases, sentenceCase{name + ", not seen", at(path) + `I should not see "No stock"`, "unexpected web: not see"})
+			}
+		}
+	}
+	s := newPages(t, pages)
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
+	setWeb(s.target, func(web *httpwire.Web) { web.Patience = 300 * time.Millisecond })
+	for _, c := range cases {
+		o := s.run(t, c.text)
+		if got := fixture.Verdict(o); o.Err() == nil && c.want != "" || o.Err() != nil && (c.want == "" || !strings.HasPrefix(got, c.want)) {
+			t.Errorf("%s: got %s", c.name, got)
+		}
+	}
+}
