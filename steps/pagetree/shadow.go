@@ -54,7 +54,7 @@ func Flatten(source []byte, root *html.Node) {
 	}
 	var hosts []*html.Node
 	for n := range root.Descendants() {
-		if n.DataAtom == atom.Template && holdsTree(n) && n.Parent != nil && FirstShadow(n.Parent) == n {
+		if n.DataAtom == atom.Template && holdsTree(n) && n.Parent != nil && shadowOf(n.Parent) == n {
 			hosts = append(hosts, n.Parent)
 		}
 	}
@@ -63,8 +63,8 @@ func Flatten(source []byte, root *html.Node) {
 	}
 }
 
-// FirstShadow returns the template that declares the shadow tree of an element, or nil.
-func FirstShadow(host *html.Node) *html.Node {
+// shadowOf returns the template that declares the shadow tree of an element, or nil.
+func shadowOf(host *html.Node) *html.Node {
 	for c := range host.ChildNodes() {
 		if c.DataAtom == atom.Template && holdsTree(c) {
 			return c
@@ -74,7 +74,10 @@ func FirstShadow(host *html.Node) *html.Node {
 }
 
 func flatten(host *html.Node, number string) {
-	tree := FirstShadow(host)
+	tree := shadowOf(host)
+	if tree == nil {
+		return // it was the fallback content of a slot that shows something else
+	}
 	slots := map[string]*html.Node{}
 	var find func(n *html.Node)
 	find = func(n *html.Node) {
