@@ -16,8 +16,8 @@ type Rest struct {
 	Alters bool      // then: its document keeps changing
 }
 
-// Quiet waits until the page is loaded and no request is open, and none has begun or ended for this long. It returns when
-// the last one did.
+// Quiet waits until the page is loaded and no request is open, and none has begun or ended for this long. It returns
+// when the last one did.
 func (t *Tab) Quiet(ctx context.Context, long time.Duration) (since time.Time, err error) {
 	for {
 		t.mu.Lock()
@@ -39,7 +39,8 @@ func (t *Tab) busy(patient bool) bool {
 	if t.current != nil && !t.current.done() {
 		return true
 	}
-	return t.shown != nil && slices.ContainsFunc(t.shown.activity.requests, func(r *Request) bool { return r.open() && !(patient && t.shown.lasting[r.place()]) })
+	waits := func(r *Request) bool { return r.open() && !(patient && t.shown.lasting[r.place()]) }
+	return t.shown != nil && slices.ContainsFunc(t.shown.activity.requests, waits)
 }
 
 // pause waits for news of the tab, or, unless it is busy, for as long as given.
@@ -62,10 +63,10 @@ func (t *Tab) pause(ctx context.Context, news <-chan struct{}, busy bool, long t
 	}
 }
 
-// Rest waits until the page has come to rest: it is loaded, no request is open, and for this long none has begun or ended
-// and the documents of the page have not changed. Responses that stay open by design, such as those of an EventSource, do
-// not count. When ctx ends before that, the page never rests: later calls wait only for requests that it makes after that,
-// until another page is loaded. An error means that the browser could not tell.
+// Rest waits until the page has come to rest: it is loaded, no request is open, and for this long none has begun or
+// ended and the documents of the page have not changed. Responses that stay open by design, such as those of an
+// EventSource, do not count. When ctx ends before that, the page never rests: later calls wait only for requests that
+// it makes after that, until another page is loaded. An error means that the browser could not tell.
 func (t *Tab) Rest(ctx context.Context, long time.Duration) (Rest, error) {
 	begun := time.Now()
 	for {
@@ -94,7 +95,8 @@ func (t *Tab) Rest(ctx context.Context, long time.Duration) (Rest, error) {
 	}
 }
 
-// unrest describes why the page does not rest. Unless open is 0, it remembers the requests that have been open for so long.
+// unrest describes why the page does not rest. Unless open is 0, it remembers the requests that have been open for so
+// long.
 func (t *Tab) unrest(since time.Time, open time.Duration) Rest {
 	t.mu.Lock()
 	defer t.mu.Unlock()

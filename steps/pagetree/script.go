@@ -7,8 +7,8 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// HasScript reports whether a document has a script that a browser runs (HTML §4.12.1): also one that only loads others,
-// but not a block of data.
+// HasScript reports whether a document has a script that a browser runs (HTML §4.12.1): also one that only loads
+// others, but not a block of data.
 func HasScript(root *html.Node) bool {
 	for n := range root.Descendants() {
 		if n.DataAtom != atom.Script {

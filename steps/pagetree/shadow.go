@@ -9,9 +9,9 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// A page is one tree as it is displayed (the flat tree, CSS Scoping §3): the shadow tree of an element is inside it, and
-// in place of each slot is what was assigned to it. An element that a slot shows remembers where it was written, because
-// selectors are about that.
+// A page is one tree as it is displayed (the flat tree, CSS Scoping §3): the shadow tree of an element is inside it,
+// and in place of each slot is what was assigned to it. An element that a slot shows remembers where it was written,
+// because selectors are about that.
 
 // The attributes of a snapshot of a browser that are about more than one element, and which Flatten sets as well.
 const (
@@ -134,8 +134,8 @@ func flatten(host *html.Node, number string) {
 	}
 }
 
-// Written returns a copy of a document with each slotted element inside the element that it is written in, and the nodes
-// of the document by their copies. It returns the document itself and nil if no slot shows anything.
+// Written returns a copy of a document with each slotted element inside the element that it is written in, and the
+// nodes of the document by their copies. It returns the document itself and nil if no slot shows anything.
 func Written(root *html.Node) (*html.Node, map[*html.Node]*html.Node) {
 	slotted := false
 	for n := range root.Descendants() {

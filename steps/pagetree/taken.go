@@ -42,8 +42,8 @@ var (
 	colour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 )
 
-// Taken returns what of a typed text a field takes, as far as the HTML determines it. It is empty for a text that a field of
-// this type does not accept.
+// Taken returns what of a typed text a field takes, as far as the HTML determines it. It is empty for a text that a
+// field of this type does not accept.
 func Taken(field *html.Node, text string) string {
 	kind := textType(field)
 	if kind != "textarea" {
