@@ -456,7 +456,7 @@ func (rec *recorder) refuse(index int, err error) error {
 
 // takeDown stores the result and the reports of a step in s. A zero start means that it never began.
 func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.Duration, err error) {
-	s.Ran, s.Duration = !start.IsZero(), took
+	s.Ran = !start.IsZero()
 	if err != nil {
 		s.Status = statusOf(err)
 		s.Reason, s.Blame, s.Error = rec.classify(err)
@@ -466,6 +466,7 @@ func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.D
 		}
 	}
 	report := rec.world.TakeReport()
+	s.Duration = max(0, took-report.Idle)
 	s.Phases, s.Measurements, s.Note = report.Phases, report.Measurements, report.Note
 	if err != nil {
 		s.Evidence = report.Evidence

@@ -30,6 +30,7 @@ func (w *World) AddReport(r Report) {
 	for _, e := range r.Evidence {
 		w.Attach(e.Name, e.MediaType, e.Body)
 	}
+	w.Idle(r.Idle)
 }
 
 type worldKey struct{}
@@ -99,6 +100,7 @@ type World struct {
 
 	mu       sync.Mutex
 	closed   bool
+	idle     time.Duration // of all steps
 	report   Report
 	states   map[reflect.Type]any
 	after    []func(context.Context)
@@ -120,6 +122,7 @@ type Report struct {
 	Measurements []result.Measurement
 	Evidence     []result.Evidence
 	Note         string
+	Idle         time.Duration // see World.Idle; not part of the step's duration
 }
 
 // NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
@@ -232,6 +235,24 @@ func (w *World) Note(text string) {
 	if !w.closed {
 		w.report.Note = string(w.scrub([]byte(text)))
 	}
+}
+
+// Idle reports time that the current step spent after what it was about had ended, only to be sure that nothing follows. It
+// does not count in the step's duration, because nobody else waits for it.
+func (w *World) Idle(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d > 0 && !w.closed {
+		w.report.Idle += d
+		w.idle += d
+	}
+}
+
+// Idled returns the sum of what all steps have reported to Idle.
+func (w *World) Idled() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.idle
 }
 
 // After calls do once the current step has returned, outside its time: for reports whose work must not count in its

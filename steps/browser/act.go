@@ -124,35 +124,35 @@ func (t *Tab) forget(ctx context.Context, object runtime.RemoteObjectID) {
 	_, _ = command(ctx, t, runtime.ReleaseObject, runtime.ReleaseObjectParams{ObjectID: object}) // the end of the document releases it otherwise
 }
 
-// Fill types a text into a field, in place of its value. It returns a *Refused when the field accepts a different value
-// than the text, as a date field does for a text that is not a date.
-func (t *Tab) Fill(ctx context.Context, e Element, text string) error {
+// Fill types a text into a field, in place of its value. It returns the value of the field after that, which may be
+// another text, and a *Refused when the field stays empty, as a date field does for a text that is not a date.
+func (t *Tab) Fill(ctx context.Context, e Element, text string) (value string, err error) {
 	o, err := t.tell(ctx, e, "focus")
 	if err != nil {
-		return err
+		return "", err
 	}
 	if o.Direct {
 		if o, err = t.tell(ctx, e, "set", text); err != nil {
-			return err
+			return "", err
 		}
 	} else {
 		if text == "" {
 			for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeRawKeyDown, input.DispatchKeyEventTypeKeyUp} {
 				if _, err := command(ctx, t, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: "Delete", Code: "Delete", WindowsVirtualKeyCode: 46}); err != nil {
-					return err
+					return "", err
 				}
 			}
 		} else if _, err := command(ctx, t, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
-			return err
+			return "", err
 		}
 		if o, err = t.tell(ctx, e, "leave"); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if o.Value == "" && text != "" {
-		return &Refused{"the field does not accept the text"}
+		return "", &Refused{"the field does not accept the text"}
 	}
-	return nil
+	return o.Value, nil
 }
 
 // SelectOption selects an option of a list.

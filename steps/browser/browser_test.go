@@ -182,7 +182,7 @@ func TestVisit(t *testing.T) {
 	}
 	for n, e := range s.Elements {
 		if n.Data == "input" && strings.Contains(fmt.Sprint(n.Attr), "{ name q}") {
-			if err := tab.Fill(ctx, e, "geese & ganders"); err != nil {
+			if _, err := tab.Fill(ctx, e, "geese & ganders"); err != nil {
 				t.Fatal(err)
 			}
 		}

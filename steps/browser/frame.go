@@ -270,16 +270,13 @@ func (t *Tab) textOf(ctx context.Context, id cdp.FrameID) (string, error) {
 	return text, nil
 }
 
-// Complete makes the browser load frames that it would load only after scrolling to them. It returns when they are
-// loaded, and without an error when ctx ends before that.
+// Complete makes the browser load frames and images that it would load only after scrolling to them. It returns when the
+// frames are loaded, and without an error when ctx ends before that.
 func (t *Tab) Complete(ctx context.Context) error {
-	if !t.Framed() {
-		return nil
-	}
 	begun := 0
 	for _, id := range t.frameIDs() {
 		var more int
-		if err := t.evaluate(ctx, id, &more, "eager"); err != nil && !errors.Is(err, errReplaced) {
+		if err := t.evaluate(ctx, id, &more, "eager", true); err != nil && !errors.Is(err, errReplaced) {
 			return err
 		}
 		begun += more

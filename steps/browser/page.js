@@ -7,6 +7,8 @@
 
   const OMIT = new Set(["STYLE", "TEMPLATE", "NOSCRIPT"]); // omitted from a snapshot
   const SKIP = new Set([...OMIT, "SCRIPT", "LINK", "SVG", "svg"]); // without text
+  const INLINE = new Set(["span", "a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd", "label", "mark", "output", "q", "s", "samp",
+    "small", "strong", "sub", "sup", "time", "tt", "u", "var", "slot", "button"]); // whose text continues a line unless a style sheet makes them blocks
   const DRAWN = new Set(["svg", "g", "a", "switch", "text", "tspan", "textPath", "foreignObject"]); // of SVG: what may hold text
   const SVG = "http://www.w3.org/2000/svg";
   const PLAIN = new Set(["html", "head", "title", "base", "meta", "link", "script", "option", "optgroup", "area", "map", "input", "textarea", "select", "img", "br",
@@ -39,9 +41,9 @@
   function generated(element, pseudo) {
     const style = getComputedStyle(element, pseudo), content = style.content;
     if (content === "none" || content === "normal" || !content.includes('"') || style.display === "none" || style.visibility !== "visible") return "";
-    const spoken = content.split('" / "')[0]; // what follows is read aloud instead
+    const drawn = content.replace(/" \/ ".*$/s, '"'); // what follows is read aloud instead
     let text = "";
-    for (const [, part] of spoken.matchAll(/"((?:[^"\\]|\\.)*)"/gs)) text += part.replace(/\\(.)/gs, "$1");
+    for (const [, part] of drawn.matchAll(/"((?:[^"\\]|\\.)*)"/gs)) text += part.replace(/\\(.)/gs, "$1");
     return text.replace(/[\u{E000}-\u{F8FF}\u{F0000}-\u{10FFFD}]/gu, ""); // the characters of icon fonts
   }
 
@@ -63,9 +65,9 @@
         if (!selectors) return;
         const inner = rule.cssRules && rule.cssRules.length > 0;
         if (rule.selectorText !== undefined) {
-          const text = /::?(before|after)/.test(rule.selectorText) && /["(]/.test(rule.style.content.replaceAll('""', ""));
+          const text = /::?(before|after|marker)/.test(rule.selectorText) && /["(]/.test(rule.style.content.replaceAll('""', ""));
           if (nested && text) selectors = null;
-          else if (text) selectors.push(rule.selectorText.replace(/::?(before|after)/g, ""));
+          else if (text) selectors.push(rule.selectorText.replace(/::?(before|after|marker)/g, ""));
           if (inner) read(rule.cssRules, true);
         } else if (rule.styleSheet) {
           const imported = selectorsOf(rule.styleSheet);
@@ -124,7 +126,9 @@
         attribute("hidden", "");
       }
       if (!gone) {
-        visibility = getComputedStyle(node).visibility;
+        const style = getComputedStyle(node);
+        visibility = style.visibility;
+        if ((INLINE.has(tag) || tag.includes("-")) && !/^(inline|contents|none|ruby)/.test(style.display)) attribute("stepwatch-block", "");
         if (visibility !== around) attribute("style", "visibility:" + (visibility === "visible" ? "visible" : "hidden"));
       }
       switch (tag) {
@@ -152,7 +156,8 @@
         out.push("#" + node.value);
       } else if (tag !== "script") {
         if (!gone && !PLAIN.has(tag) && node.namespaceURI !== SVG && (!generate || generate.has(node) || node.getRootNode() !== document)) {
-          const before = generated(node, "::before"), after = generated(node, "::after");
+          const marker = tag === "li" ? generated(node, "::marker") : "";
+          const before = marker + generated(node, "::before"), after = generated(node, "::after");
           if (before) attribute("stepwatch-before", before);
           if (after) attribute("stepwatch-after", after);
         }
@@ -210,9 +215,11 @@
   const frameAt = (number) => frameElements()[number];
   const named = (element, name) => { names.set(element, name); };
 
-  // eager makes the browser load frames that it would load only after scrolling to them, and returns their number.
-  const eager = () => {
+  // eager makes the browser load frames that it would load only after scrolling to them, and also images if asked for. It
+  // returns their number.
+  const eager = (images) => {
     const lazy = frameElements().filter((element) => element.loading === "lazy");
+    if (images) everywhere((tree) => lazy.push(...tree.querySelectorAll("img[loading=lazy i]")));
     for (const element of lazy) element.loading = "eager";
     return lazy.length;
   };
@@ -235,12 +242,20 @@
   }
 
   // version counts the changes of the document; seen is the last version read, and looked is when.
-  let version = 0, seen = 0, looked = 0, notice = () => {};
-  const observer = new MutationObserver(() => { version++; notice(); }), watched = new WeakSet();
+  let version = 0, seen = 0, looked = 0, altered = 0, notice = () => {};
+
+  // still returns for how many milliseconds the document has not changed. A shadow tree that is new to us may just have
+  // changed.
+  const still = () => {
+    everywhere((tree) => { if (watch(tree)) altered = performance.now(); });
+    return performance.now() - altered;
+  };
+  const observer = new MutationObserver(() => { version++; altered = performance.now(); notice(); }), watched = new WeakSet();
   const watch = (tree) => {
-    if (watched.has(tree)) return;
+    if (watched.has(tree)) return false;
     watched.add(tree);
     observer.observe(tree, { subtree: true, childList: true, attributes: true, characterData: true });
+    return true;
   };
   watch(document);
   const look = () => { seen = version; looked = performance.now(); };
@@ -550,5 +565,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { shade, piercing, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
 })();

@@ -9,15 +9,15 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 )
 
-// A closed shadow tree is hidden from all scripts of its page, ours included, but not from its visitors. The browser hands
-// it to our script.
+// A closed shadow tree is hidden from all scripts of its page, ours included, but not from its visitors. The browser
+// hands it to our script.
 
-// patience is how many times longer than the search for closed shadow trees took a glance does without another one, for it
-// takes long on a large page.
+// patience is how many times longer than the search for closed shadow trees took a glance does without another one, for
+// it takes long on a large page.
 const patience = 10
 
-// tokens reads one document as the script writes it, with its closed shadow trees. A glance may miss some that were added
-// just before.
+// tokens reads one document as the script writes it, with its closed shadow trees. A glance may miss some that were
+// added just before.
 func (t *Tab) tokens(ctx context.Context, id cdp.FrameID, glance bool) (tokens []string, err error) {
 	for range 8 { // a closed tree may hold others
 		tokens = nil

@@ -226,6 +226,8 @@ type Navigation struct {
 	Download  bool      // the response is a file, not a page
 	Elsewhere string    // the address of another program that the last response redirects to ("shopapp://callback"), or empty; the page stays
 
+	restless bool                // Rest waited for it in vain
+	lasting  map[string]bool     // the places of the requests that were open then
 	frames   map[cdp.FrameID]int // how often each frame of the page had begun to load when Navigation was called
 	loader   cdp.LoaderID
 	loaded   float64 // the load event by the browser's monotonic clock, in seconds

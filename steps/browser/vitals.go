@@ -148,40 +148,6 @@ func (t *Tab) Finish(ctx context.Context) error {
 	return t.wait(ctx, func() bool { return t.current == nil || t.current.done() })
 }
 
-// Quiet waits until the page is loaded and no request is open, and none has begun or ended for this long.
-func (t *Tab) Quiet(ctx context.Context, long time.Duration) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		t.mu.Lock()
-		news, rest := t.news, long
-		busy := t.current != nil && !t.current.done()
-		if t.shown != nil {
-			for _, r := range t.shown.activity.requests {
-				busy = busy || r.open()
-			}
-		}
-		rest -= time.Since(t.active)
-		t.mu.Unlock()
-		if !busy && rest <= 0 {
-			return nil
-		}
-		var late <-chan time.Time
-		if !busy {
-			timer.Reset(rest)
-			late = timer.C
-		}
-		select {
-		case <-news:
-		case <-late:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-t.life.Done():
-			return t.death()
-		}
-	}
-}
-
 // isError reports whether the message is an error for the page's author: one that the console shows as such, or an
 // exception.
 func (m Message) isError() bool {

@@ -123,7 +123,7 @@ func TestVitals(t *testing.T) {
 		t.Fatal(err)
 	}
 	took := time.Since(start)
-	if err := tab.Quiet(ctx, 700*time.Millisecond); err != nil {
+	if _, err := tab.Quiet(ctx, 700*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	v, err := tab.Vitals(ctx, time.Second)

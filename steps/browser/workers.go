@@ -14,9 +14,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Workers run scripts of a page beside it: web workers, those that they start, and the page's service worker. The browser
-// reports what they request and log in a session for each of them. These sessions are nested in that of the tab: chromedp
-// passes on the messages of a tab only. A worker waits until we listen, so nothing is missed.
+// Workers run scripts of a page beside it: web workers, those that they start, and the page's service worker. The
+// browser reports what they request and log in a session for each of them. These sessions are nested in that of the
+// tab: chromedp passes on the messages of a tab only. A worker waits until we listen, so nothing is missed.
 //
 // A shared worker belongs to no tab, so the browser does not report what it does.
 
@@ -131,8 +131,8 @@ func (t *Tab) told(ev *target.EventReceivedMessageFromTarget) bool {
 	return false
 }
 
-// scriptless records that the script of the newest service worker failed to load, which the worker's own session may end
-// too early to report; t.mu is held.
+// scriptless records that the script of the newest service worker failed to load, which the worker's own session may
+// end too early to report; t.mu is held.
 func (t *Tab) scriptless(why string) {
 	for _, w := range slices.Backward(t.workers) {
 		if w.kind != "service_worker" {

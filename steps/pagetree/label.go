@@ -42,7 +42,7 @@ func writeLabel(t *TextWriter, root, n *html.Node) {
 			return // a label may contain the control that it names
 		}
 	}
-	edge := n.Type == html.ElementNode && Traits[n.DataAtom]&block != 0
+	edge := isBlock(n)
 	if edge {
 		t.gap()
 	}

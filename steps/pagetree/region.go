@@ -23,8 +23,15 @@ func HeadingLevel(n *html.Node) int {
 	return 2 // WAI-ARIA 1.2, heading
 }
 
-// BrokenImage is the attribute that the snapshot of a browser sets on an image that failed to load.
+// BrokenImage is the attribute that the snapshot of a browser sets on an image that failed to load, or has not
+// loaded yet.
 const BrokenImage = "stepwatch-broken"
+
+// IsLoading reports whether the snapshot of a browser says that an image has not loaded yet.
+func IsLoading(image *html.Node) bool {
+	state, _ := Attribute(image, BrokenImage)
+	return state == "loading"
+}
 
 // Landmarks are the roles of landmark regions (WAI-ARIA 1.2 §5.3.4), with their common names.
 var Landmarks = map[string][]string{

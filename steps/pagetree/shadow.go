@@ -9,9 +9,9 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// A page is one tree as it is displayed (the flat tree, CSS Scoping §3): the shadow tree of an element is inside it, and
-// in place of each slot is what was assigned to it. An element that a slot shows remembers where it was written, because
-// selectors are about that.
+// A page is one tree as it is displayed (the flat tree, CSS Scoping §3): the shadow tree of an element is inside it,
+// and in place of each slot is what was assigned to it. An element that a slot shows remembers where it was written,
+// because selectors are about that.
 
 // The attributes of a snapshot of a browser that are about more than one element, and which Flatten sets as well.
 const (
@@ -25,6 +25,9 @@ const (
 	textBefore = "stepwatch-before"
 	textAfter  = "stepwatch-after"
 )
+
+// blockMark is the attribute of a snapshot of a browser for an element that a style sheet makes a block.
+const blockMark = "stepwatch-block"
 
 // IsGenerated reports whether style sheets show text of their own in a document.
 func IsGenerated(root *html.Node) bool {
@@ -51,7 +54,7 @@ func Flatten(source []byte, root *html.Node) {
 	}
 	var hosts []*html.Node
 	for n := range root.Descendants() {
-		if n.DataAtom == atom.Template && holdsTree(n) && n.Parent != nil && FirstShadow(n.Parent) == n {
+		if n.DataAtom == atom.Template && holdsTree(n) && n.Parent != nil && shadowOf(n.Parent) == n {
 			hosts = append(hosts, n.Parent)
 		}
 	}
@@ -60,8 +63,8 @@ func Flatten(source []byte, root *html.Node) {
 	}
 }
 
-// FirstShadow returns the template that declares the shadow tree of an element, or nil.
-func FirstShadow(host *html.Node) *html.Node {
+// shadowOf returns the template that declares the shadow tree of an element, or nil.
+func shadowOf(host *html.Node) *html.Node {
 	for c := range host.ChildNodes() {
 		if c.DataAtom == atom.Template && holdsTree(c) {
 			return c
@@ -71,7 +74,10 @@ func FirstShadow(host *html.Node) *html.Node {
 }
 
 func flatten(host *html.Node, number string) {
-	tree := FirstShadow(host)
+	tree := shadowOf(host)
+	if tree == nil {
+		return // it was the fallback content of a slot that shows something else
+	}
 	slots := map[string]*html.Node{}
 	var find func(n *html.Node)
 	find = func(n *html.Node) {
@@ -128,8 +134,8 @@ func flatten(host *html.Node, number string) {
 	}
 }
 
-// Written returns a copy of a document with each slotted element inside the element that it is written in, and the nodes
-// of the document by their copies. It returns the document itself and nil if no slot shows anything.
+// Written returns a copy of a document with each slotted element inside the element that it is written in, and the
+// nodes of the document by their copies. It returns the document itself and nil if no slot shows anything.
 func Written(root *html.Node) (*html.Node, map[*html.Node]*html.Node) {
 	slotted := false
 	for n := range root.Descendants() {

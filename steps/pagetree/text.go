@@ -106,7 +106,8 @@ func writeText[T string | []byte](t *TextWriter, text T) {
 		switch {
 		case unicode.IsSpace(r):
 			t.gap()
-		case r == '\u200b', r == '\u00ad', r == '\u2060', r == '\ufeff':
+		case r == '\u200b', r == '\u00ad', r == '\u2060', r == '\ufeff', r == '\u061c', r == '\u200e', r == '\u200f',
+			'\u202a' <= r && r <= '\u202e', '\u2066' <= r && r <= '\u2069': // the last ones only direct the text
 		default:
 			if t.space {
 				t.Out, t.space = append(t.Out, ' '), false
@@ -334,7 +335,7 @@ func WalkText(t *TextWriter, n *html.Node, veil bool, skip func(*html.Node) bool
 		if veil && HoldsDocument(n) {
 			return // nothing inside can override it
 		}
-		edge = n.Namespace == "" && Traits[n.DataAtom]&block != 0
+		edge = isBlock(n)
 	}
 	if edge {
 		t.gap()
@@ -351,6 +352,15 @@ func WalkText(t *TextWriter, n *html.Node, veil bool, skip func(*html.Node) bool
 	if edge {
 		t.gap()
 	}
+}
+
+// isBlock reports whether the boundaries of an element separate words.
+func isBlock(n *html.Node) bool {
+	if n.Type != html.ElementNode {
+		return false
+	}
+	_, styled := Attribute(n, blockMark)
+	return styled || n.Namespace == "" && Traits[n.DataAtom]&block != 0
 }
 
 func closedDetails(n *html.Node) bool {

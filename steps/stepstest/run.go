@@ -49,7 +49,7 @@ type StepOutcome struct {
 	Err      error
 	Told     string // Err in a report: without secrets
 	Report   steps.Report
-	Duration time.Duration // of the step's function only
+	Duration time.Duration // of the step's function only, without what it reported to World.Idle
 }
 
 // Err returns the error of the step that failed, or nil.
@@ -122,7 +122,8 @@ func (s Scenario) Run(ctx context.Context, text string) (*Outcome, error) {
 		if err != nil {
 			told = w.Redacted(err.Error())
 		}
-		outcome.Steps = append(outcome.Steps, StepOutcome{Text: b.Step.Text, Err: err, Told: told, Report: w.TakeReport(), Duration: took})
+		report := w.TakeReport()
+		outcome.Steps = append(outcome.Steps, StepOutcome{Text: b.Step.Text, Err: err, Told: told, Report: report, Duration: max(0, took-report.Idle)})
 		if err != nil {
 			break
 		}

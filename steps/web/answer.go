@@ -62,7 +62,7 @@ func init() {
 			Example: `Then I should not have been redirected`, Func: notRedirected},
 		steps.Definition{Area: "web", Sentence: "the redirects should be:",
 			Does: "Fails unless exactly these redirects led to the page, in this order. The table has the columns `status` and `location`, " +
-				"the target of the redirect: a whole address, or a path on the host that responded. A redirect to another site is not followed, but counts.",
+				"the target of the redirect: a whole address, or a path on the host that responded. A redirect that is not followed counts as well.",
 			Example: "Then the redirects should be:\n  | status | location |\n  | 301 | https://www.example.org/ |\n  | 302 | /en/ |", Func: redirectsShouldBe},
 
 		steps.Definition{Area: "web", Sentence: "the response should use HTTP/{number}", Pattern: `^the response should use HTTP/(1\.0|1\.1|2|3)$`,

@@ -23,19 +23,22 @@ func init() {
 }
 
 // stopwatch is the clock of a scenario.
-type stopwatch struct{ started time.Time }
+type stopwatch struct {
+	started time.Time
+	idled   time.Duration // before it started
+}
 
 func startBenchmark(_ context.Context, w *steps.World, _ steps.Args) error {
-	steps.State[stopwatch](w).started = time.Now()
+	*steps.State[stopwatch](w) = stopwatch{time.Now(), w.Idled()}
 	return nil
 }
 
 func elapsedLessThan(_ context.Context, w *steps.World, a steps.Args) error {
-	start := steps.State[stopwatch](w).started
-	if start.IsZero() {
+	clock := steps.State[stopwatch](w)
+	if clock.started.IsZero() {
 		return steps.FailScenario("no clock is running: write `I am benchmarking` before this step")
 	}
-	elapsed := time.Since(start)
+	elapsed := time.Since(clock.started) - (w.Idled() - clock.idled)
 	w.Measure("http_elapsed_seconds", "Time since the step \"I am benchmarking\".", elapsed.Seconds())
 	limit, err := a.Duration(0)
 	if err != nil || elapsed < limit {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -375,13 +376,44 @@ func (s *browserSession) await(ctx context.Context, _ *steps.World) bool {
 
 func (s *browserSession) complete(ctx context.Context) error {
 	tab, err := s.ready()
-	if err != nil {
+	if err != nil || !s.shows(tab) {
 		return err
 	}
 	waiting, cancel := patience(ctx, frameTime)
 	defer cancel()
 	if err := tab.Complete(waiting); err != nil {
 		return browserFailure(ctx, err, "load the page's frames")
+	}
+	return nil
+}
+
+// shows reports whether the tab shows the current page.
+func (s *browserSession) shows(tab *browser.Tab) bool {
+	n := tab.Navigation()
+	return s.answer == nil && n != nil && (n.Elsewhere == "" || n.Response() == nil)
+}
+
+func (s *browserSession) settle(ctx context.Context, w *steps.World) error {
+	tab, err := s.ready()
+	if err != nil || !s.shows(tab) || ctx.Err() != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, restLimit)
+	defer cancel()
+	start := time.Now()
+	rest, err := tab.Rest(waiting, restTime)
+	if err != nil || errors.Is(context.Cause(ctx), steps.ErrStopped) {
+		return browserFailure(ctx, cmp.Or(err, context.Cause(ctx)), "wait for the page to come to rest")
+	}
+	if took := time.Since(start); rest.Never {
+		why := "its document keeps changing, or it keeps making requests"
+		if len(rest.Open) > 0 {
+			why = "it waits for " + cutURL(rest.Open[0])
+		}
+		w.Note("judged as it was: the page does not come to rest: " + why)
+		w.Idle(took)
+	} else {
+		w.Idle(min(took, time.Since(rest.Since)))
 	}
 	return nil
 }
@@ -529,8 +561,9 @@ func settled(err error) error {
 	return steps.Fail(result.ReasonProtocol, result.BlameWeb, "%w", errors.Unwrap(err))
 }
 
-func (s *browserSession) fill(ctx context.Context, f *search, field *html.Node, value string) error {
-	return acted(ctx, f, s.tab.Fill(ctx, f.element(field), value))
+func (s *browserSession) fill(ctx context.Context, f *search, field *html.Node, value string) (string, error) {
+	taken, err := s.tab.Fill(ctx, f.element(field), value)
+	return taken, acted(ctx, f, err)
 }
 
 func (s *browserSession) selectOption(ctx context.Context, f *search, option *html.Node) error {

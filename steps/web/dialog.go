@@ -33,7 +33,7 @@ func init() {
 			Does:    "Fails unless the last dialog that a page opened in this scenario contained this text. The dialog is already closed." + onlyBrowser,
 			Example: `Then the dialog said "Delete the order?"`, Func: dialogSaid},
 		steps.Definition{Area: "web", Sentence: "there was no dialog",
-			Does:    "Fails when a page opened a dialog in this scenario." + onlyBrowser,
+			Does:    "Fails when a page opened a dialog in this scenario." + atRest + onlyBrowser,
 			Example: `Then there was no dialog`, Func: noDialog},
 	)
 }
@@ -60,11 +60,12 @@ func dialogSaid(ctx context.Context, w *steps.World, a steps.Args) error {
 	if text == "" {
 		return steps.FailScenario("expect the dialog to say %q: the text is empty", a.Text(0))
 	}
-	if _, err := dialogsOf(w); err != nil {
+	tab, err := dialogsOf(w)
+	if err != nil {
 		return err
 	}
 	return eventually(ctx, w, func(_ webEngine, p *page) error {
-		dialogs := p.live.tab.Dialogs()
+		dialogs := tab.Dialogs()
 		if len(dialogs) == 0 {
 			return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect the dialog to say %q on %s: no page opened one", a.Text(0), p)
 		}
@@ -77,14 +78,20 @@ func dialogSaid(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func noDialog(ctx context.Context, w *steps.World, _ steps.Args) error {
-	if _, err := dialogsOf(w); err != nil {
+	tab, err := dialogsOf(w)
+	if err != nil {
+		return err
+	}
+	waiting, cancel := patience(ctx, waitInBrowser(w))
+	defer cancel()
+	if err := engineOf(w).settle(waiting, w); err != nil {
 		return err
 	}
 	p, err := currentPage(ctx, w)
 	if err != nil {
 		return err
 	}
-	for _, d := range p.live.tab.Dialogs() {
+	for _, d := range tab.Dialogs() {
 		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect no dialog on %s: the %s said %s", p, d.Kind, wording.Quote(pagetree.Normal(d.Message)))
 	}
 	return nil

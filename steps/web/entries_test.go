@@ -50,7 +50,7 @@ func FuzzHTMLPage(f *testing.F) {
 			if field, err := s.findField(doc, kind); err == nil {
 				switch kind {
 				case pagetree.KindText:
-					_ = steps.State[httpSession](w).fill(t.Context(), s, field, name)
+					_, _ = steps.State[httpSession](w).fill(t.Context(), s, field, name)
 				case pagetree.KindSelect:
 					if option, err := s.findOption(field, name); err == nil {
 						_ = steps.State[httpSession](w).selectOption(t.Context(), s, option)

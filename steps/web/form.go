@@ -26,7 +26,7 @@ func init() {
 			Does:     "Submits a form without pressing a button. The form is found by id, name or CSS selector.",
 			Measures: webMeasures, Example: `When I submit the form named "login"`, Func: submit},
 		steps.Definition{Area: "web", Sentence: "I fill in {text} with {text}",
-			Does:    "Fills in a text field, found by its id, name or label, or the beginning of one.",
+			Does:    "Fills in a text field, found by its id, name or label, or the beginning of one. Fails when the field does not take the whole text, for example because of its maxlength; a note says when the page writes it in another way.",
 			Example: `When I fill in "E-mail" with "alice@example.org"`, Func: fillIn},
 		steps.Definition{Area: "web", Sentence: "I fill in {text} with the secret {secret}",
 			Does:    "Fills in a field with a secret from stepwatch.yml. No output shows the secret.",
@@ -54,10 +54,10 @@ func init() {
 			Does:    "Fails unless a field contains this text, possibly among other text; see `the field {text} should be {text}`.",
 			Example: `Then the field "Remarks" should contain "by post"`, Func: fieldShould("contain", strings.Contains)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should not contain {text}",
-			Does:    "Fails when a field contains this text; see `the field {text} should be {text}`.",
+			Does:    "Fails when a field contains this text; see `the field {text} should be {text}`." + atRest,
 			Example: `Then the field "Remarks" should not contain "by post"`, Func: fieldShould("not contain", func(value, text string) bool { return !strings.Contains(value, text) })},
 		steps.Definition{Area: "web", Sentence: "the field {text} should be empty",
-			Does:    "Fails unless a field is empty; see `the field {text} should be {text}`.",
+			Does:    "Fails unless a field is empty; see `the field {text} should be {text}`." + atRest,
 			Example: `Then the field "Remarks" should be empty`, Func: fieldShould("be empty", func(value, _ string) bool { return value == "" })},
 		steps.Definition{Area: "web", Sentence: "{text} should be selected in {text}",
 			Does:    "Fails unless the option with this text is selected in a select field.",
@@ -66,19 +66,19 @@ func init() {
 			Does:    "Fails unless a checkbox or radio button is checked.",
 			Example: `Then the field "Remember me" should be checked`, Func: shouldBeChecked(true)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should not be checked",
-			Does:    "Fails when a checkbox or radio button is checked.",
+			Does:    "Fails when a checkbox or radio button is checked." + atRest,
 			Example: `Then the field "Remember me" should not be checked`, Func: shouldBeChecked(false)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should be disabled",
 			Does:    "Fails unless a field is disabled, itself or through the fieldset around it.",
 			Example: `Then the field "Voucher" should be disabled`, Func: shouldBeDisabled("field", true)},
 		steps.Definition{Area: "web", Sentence: "the field {text} should be enabled",
-			Does:    "Fails when a field is disabled, itself or through the fieldset around it.",
+			Does:    "Fails when a field is disabled, itself or through the fieldset around it." + atRest,
 			Example: `Then the field "Voucher" should be enabled`, Func: shouldBeDisabled("field", false)},
 		steps.Definition{Area: "web", Sentence: "the button {text} should be disabled",
 			Does:    "Fails unless a button is disabled, itself or through the fieldset around it.",
 			Example: `Then the button "Pay" should be disabled`, Func: shouldBeDisabled("button", true)},
 		steps.Definition{Area: "web", Sentence: "the button {text} should be enabled",
-			Does:    "Fails when a button is disabled, itself or through the fieldset around it.",
+			Does:    "Fails when a button is disabled, itself or through the fieldset around it." + atRest,
 			Example: `Then the button "Pay" should be enabled`, Func: shouldBeDisabled("button", false)},
 	)
 }
@@ -96,7 +96,7 @@ func submit(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func fillIn(ctx context.Context, w *steps.World, a steps.Args) error {
-	return fill(ctx, w, a.Text(0), a.Text(1))
+	return fill(ctx, w, a.Text(0), a.Text(1), false)
 }
 
 func fillInSecret(ctx context.Context, w *steps.World, a steps.Args) error {
@@ -104,19 +104,52 @@ func fillInSecret(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	return fill(ctx, w, a.Text(0), secret.Reveal())
+	return fill(ctx, w, a.Text(0), secret.Reveal(), true)
 }
 
-func fill(ctx context.Context, w *steps.World, name, value string) error {
+func fill(ctx context.Context, w *steps.World, name, value string, secret bool) error {
 	return acting(ctx, w, "fill in", name, fieldOf(pagetree.KindText), func(e webEngine, f *search, field *html.Node) error {
 		if kind, _ := pagetree.Attribute(field, "type"); strings.EqualFold(kind, "password") {
+			secret = true
 			w.Redact(value) // the next page may contain it
 		}
 		if _, readonly := pagetree.Attribute(field, "readonly"); readonly {
 			return f.failure(result.ReasonNotFound, result.BlameWeb, "the field is read-only")
 		}
-		return e.fill(ctx, f, field, value)
+		taken, err := e.fill(ctx, f, field, value)
+		if err != nil {
+			return err
+		}
+		return f.judgeTaken(w, field, value, taken, secret)
 	})
+}
+
+// judgeTaken fails when a field took only a part of the text that was typed. A page may write the text in another way, for
+// example with blanks between the digits of a number: that is noted.
+func (s *search) judgeTaken(w *steps.World, field *html.Node, text, taken string, secret bool) error {
+	switch pagetree.Compare(field, text, taken) {
+	case pagetree.TookAll:
+		return nil
+	case pagetree.TookOtherwise:
+		if note := "the page changed the text in the field"; secret {
+			w.Note(note)
+		} else {
+			w.Note(note + " to " + wording.Quote(taken))
+		}
+		return nil
+	}
+	limit := ""
+	if most, has := pagetree.Attribute(field, "maxlength"); has && strings.HasPrefix(text, taken) {
+		limit = fmt.Sprintf(" (maxlength=%q)", most)
+	}
+	switch n := pagetree.Length(taken); {
+	case secret: // neither the text nor its length is shown
+		return s.failure(result.ReasonProtocol, result.BlameWeb, "the field took %d characters%s, which is not the whole text", n, limit)
+	case strings.HasPrefix(text, taken):
+		return s.failure(result.ReasonProtocol, result.BlameWeb, "the field took %d characters%s of the %d in the text", n, limit, pagetree.Length(text))
+	default:
+		return s.failure(result.ReasonProtocol, result.BlameWeb, "the field took %s instead of the text", wording.Quote(taken))
+	}
 }
 
 // fieldOf returns a function that finds a field of one kind.
@@ -180,7 +213,7 @@ func fieldShould(verb string, fits func(value, text string) bool) func(context.C
 				return steps.FailScenario("%s: the text is empty: write `the field %q should be empty`", act, a.Text(0))
 			}
 		}
-		return searching(ctx, w, true, act, a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, verb == "be" || verb == "contain", act, a.Text(0), func(s *search, doc *html.Node) error {
 			field, err := s.findField(doc, "")
 			if err != nil {
 				return err
@@ -246,7 +279,7 @@ func shouldBeChecked(wanted bool) func(context.Context, *steps.World, steps.Args
 		act, got = "expect the field %q to be checked", "it is not checked"
 	}
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
-		return searching(ctx, w, true, fmt.Sprintf(act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, wanted, fmt.Sprintf(act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
 			field, err := s.findField(doc, "")
 			if err != nil {
 				return err
@@ -268,7 +301,7 @@ func shouldBeDisabled(thing string, wanted bool) func(context.Context, *steps.Wo
 		is, other = other, is
 	}
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
-		return searching(ctx, w, true, fmt.Sprintf("expect the %s %q to be %s", thing, a.Text(0), is), a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, wanted, fmt.Sprintf("expect the %s %q to be %s", thing, a.Text(0), is), a.Text(0), func(s *search, doc *html.Node) error {
 			var n *html.Node
 			var err error
 			if thing == "button" {

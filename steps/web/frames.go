@@ -51,13 +51,38 @@ func (p *page) knowFrames() error {
 	return err
 }
 
-// without returns a note about a frame that is not available, a possible reason why something was not found.
+// unread says why nothing can be read on a page that shows something all the same, or is empty: over HTTP alone a page whose
+// scripts make all of it, and in a browser one that draws all of it.
+func (p *page) unread() string {
+	if !p.isHTML() {
+		return ""
+	}
+	if text, err := p.visibleText(); err != nil || len(text) > 0 {
+		return ""
+	}
+	doc, err := p.tree()
+	if err != nil || len(pagetree.VisibleText(doc)) > 0 {
+		return ""
+	}
+	switch {
+	case p.live == nil && pagetree.HasScript(doc):
+		return "it has no text of its own, only scripts that make it; " + needsBrowser
+	case p.live != nil && pagetree.IsDrawn(doc):
+		return "it has no text, only a drawing (<canvas>, <embed> or <object>), which cannot be read"
+	}
+	return ""
+}
+
+// without returns a note about a frame that is not available, or about a page that cannot be read, a possible reason why something was not found.
 func (p *page) without() string {
 	if err := p.knowFrames(); err != nil {
 		return ""
 	}
 	if l := p.missing(); l != nil {
 		return "; its frame " + l.String()
+	}
+	if unread := p.unread(); unread != "" {
+		return "; " + unread
 	}
 	return ""
 }
@@ -73,13 +98,21 @@ func (p *page) excused(err error) error {
 	return err
 }
 
-// whole fails when a frame of the page, or of a part of it, is not available, since its content is unknown.
+// whole fails when a frame of the page, or of a part of it, is not available, or nothing of the page can be read, since that
+// content is unknown.
 func (p *page) whole(act string, within ...*html.Node) error {
 	if err := p.knowFrames(); err != nil {
 		return err
 	}
 	if l := p.missing(within...); l != nil {
 		return steps.Fail(l.reason, l.blame, "%s on %s: nothing was found, but its frame %s", act, p, l)
+	}
+	if unread := p.unread(); unread != "" {
+		reason, blame := result.ReasonBrowser, result.BlameMonitor
+		if p.live == nil {
+			reason, blame = result.ReasonScenario, result.BlameScenario
+		}
+		return steps.Fail(reason, blame, "%s on %s: nothing was found on the page, but %s", act, p, unread)
 	}
 	return nil
 }

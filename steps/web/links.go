@@ -127,7 +127,7 @@ func checkLinks(ctx context.Context, w *steps.World, bounds crawl.Bounds, own ..
 	defer site.close()
 	var first *crawl.Page
 	var at *address.URL
-	err := eventually(ctx, w, func(_ webEngine, p *page) error {
+	err := watching(ctx, w, waitInBrowser(w), true, func(_ webEngine, p *page) error {
 		doc, err := p.tree()
 		if err != nil {
 			return err

@@ -77,6 +77,8 @@ func (s *search) seen(candidates []candidate, wanted bool) error {
 		return nil
 	case !wanted:
 		why = "the page shows the " + s.kind + " " + found.shown
+	case broken != nil && pagetree.IsLoading(broken.node):
+		why = "the " + s.kind + " " + broken.shown + " is not shown yet: its file has not loaded"
 	case broken != nil:
 		why = "the " + s.kind + " " + broken.shown + " cannot be shown: its file did not load, or is not an image"
 	case hidden != nil:

@@ -27,7 +27,7 @@ func init() {
 		Pattern: `GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS`, Sample: "GET"})
 	const (
 		does = " The body is the doc string below, or a table of form fields, one per row: name and value. A value `the secret \"members\"` is replaced by the secret from stepwatch.yml: " +
-			"as a form field, as a whole value in JSON (`{\"password\": the secret \"members\"}`), as the text of an XML element, or as all of another body. Redirects are followed as by `I go to`. " +
+			"as a form field, as a whole value in JSON (`{\"password\": the secret \"members\"}`), as the text of an XML element, or as all of another body. Redirects are followed while the last two labels of the host stay the same. " +
 			"The response becomes the current page; in a browser, it is sent outside the tab and stays the current page until a step visits another."
 		kind   = " A doc string is sent with this media type."
 		untold = " The media type of a doc string is the one after its opening quotes (`\"\"\"json`); JSON is detected."

@@ -25,7 +25,7 @@ func init() {
 			Does:    "Fails unless the page's visible text, frames included, contains the text. White space and no-break spaces count as one space. In a project marked as cucumber-nagios compatible, the text is a regular expression over the page's source.",
 			Example: `Then I should see "Contact us"`, Func: see(true)},
 		steps.Definition{Area: "web", Sentence: "I should not see {text}",
-			Does:    "Fails when the page's visible text contains the text; see `I should see`. In a browser, waits for the text to disappear. Fails when a frame cannot be loaded, because its text is unknown. The content of `<object>` and `<embed>` is read only in a browser.",
+			Does:    "Fails when the page's visible text contains the text; see `I should see`. In a browser, waits for the text to disappear." + atRest + " Fails when a frame cannot be loaded, because its text is unknown. The content of `<object>` and `<embed>` is read only in a browser.",
 			Example: `Then I should not see "Internal error"`, Func: see(false)},
 		steps.Definition{Area: "web", Sentence: "I should see {text} within {duration}", Waits: true,
 			Does:     "Fails unless the page's visible text contains the text within this time. Over HTTP alone a page does not change, so the text must be there at once.",
@@ -36,7 +36,7 @@ func init() {
 				"or the heading above it; otherwise by a CSS selector or an XPath (which begins with / or a parenthesis), and is everything that this selects.",
 			Example: `Then within "Opening hours" I should see "Monday"`, Func: seeIn(true)},
 		steps.Definition{Area: "web", Sentence: "within {text} I should not see {text}",
-			Does:    "Fails when a region of the page shows the text, or there is no such region; see `within {text} I should see {text}`.",
+			Does:    "Fails when a region of the page shows the text, or there is no such region; see `within {text} I should see {text}`." + atRest,
 			Example: `Then within "footer" I should not see "Copyright 1999"`, Func: seeIn(false)},
 		steps.Definition{Area: "web", Sentence: "I should see an {word} message", Pattern: `^I should see an? (\w+) message$`,
 			Does:    "Fails unless the page shows an element of this class.",
@@ -49,14 +49,14 @@ func init() {
 		{"link", "its text, the text of its image, its aria-label or title", (*search).links},
 		{"button", "its text, value, the text of its image, its aria-label or title", (*search).buttons},
 		{"heading", "its text or aria-label", (*search).headings},
-		{"image", "its alternative text, aria-label or title, or its file name; an image that a browser could not load does not count", (*search).images},
+		{"image", "its alternative text, aria-label or title, or its file name; an image that a browser could not load, or has not loaded yet, does not count", (*search).images},
 	} {
 		registerWeb(
 			steps.Definition{Area: "web", Sentence: "I should see the " + thing.kind + " {text}",
 				Does:    "Fails unless the page shows a " + thing.kind + " with this text: " + thing.by + ". A part of the text is enough, ignoring case.",
 				Example: `Then I should see the ` + thing.kind + ` "Contact"`, Func: seeThing(thing.kind, thing.candidates, true)},
 			steps.Definition{Area: "web", Sentence: "I should not see the " + thing.kind + " {text}",
-				Does:    "Fails when the page shows a " + thing.kind + " with this text; see `I should see the " + thing.kind + "`.",
+				Does:    "Fails when the page shows a " + thing.kind + " with this text; see `I should see the " + thing.kind + "`." + atRest,
 				Example: `Then I should not see the ` + thing.kind + ` "Contact"`, Func: seeThing(thing.kind, thing.candidates, false)},
 		)
 	}
@@ -68,7 +68,7 @@ func init() {
 			Does:    "Fails unless the page's title contains the text.",
 			Example: `Then the title should contain "Contact"`, Func: titleShould("contain", strings.Contains)},
 		steps.Definition{Area: "web", Sentence: "there should be {int} elements {text}", Pattern: `^there should be (\d+) elements? {text}$`,
-			Does:     "Fails unless the page shows exactly this many elements that a CSS selector or an XPath (1.0) selects. An XPath begins with / or a parenthesis.",
+			Does:     "Fails unless the page shows exactly this many elements that a CSS selector or an XPath (1.0) selects. An XPath begins with / or a parenthesis." + atRest,
 			Measures: "Measurement http_elements.",
 			Example:  `Then there should be 3 elements "ul.news > li"`, Func: countElements("", func(n, wanted int) bool { return n == wanted })},
 		steps.Definition{Area: "web", Sentence: "there should be at least {int} elements {text}", Pattern: `^there should be at least (\d+) elements? {text}$`,
@@ -80,10 +80,10 @@ func init() {
 				"The page's table is found by its id, caption, label or the heading above it, otherwise by a CSS selector or an XPath. Its header is the last row of thead, or its first row.",
 			Example: "Then the table \"Prices\" should have the rows:\n  | Article | Price |\n  | Tea | 3.20 |", Func: tableShould("have the rows", (*search).haveRows)},
 		steps.Definition{Area: "web", Sentence: "the table {text} should have exactly the rows:",
-			Does:    "Fails unless a table of the page has exactly the rows of the table below, in this order; see `the table {text} should have the rows:`.",
+			Does:    "Fails unless a table of the page has exactly the rows of the table below, in this order; see `the table {text} should have the rows:`." + atRest,
 			Example: "Then the table \"Prices\" should have exactly the rows:\n  | Article |\n  | Tea |\n  | Coffee |", Func: tableShould("have exactly the rows", (*search).beRows)},
 		steps.Definition{Area: "web", Sentence: "the table {text} should have {int} rows", Pattern: `^the table {text} should have (\d+) rows?$`,
-			Does:     "Fails unless a table of the page has this many rows, without its header.",
+			Does:     "Fails unless a table of the page has this many rows, without its header." + atRest,
 			Measures: "Measurement http_table_rows.",
 			Example:  `Then the table "Prices" should have 12 rows`, Func: tableRows},
 	)
@@ -174,6 +174,11 @@ func seeThing(kind string, candidates func(*search, *html.Node) []candidate, wan
 		act = "not " + act
 	}
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
+		if kind == "image" && wanted { // it may load only when a visitor scrolls to it
+			if err := engineOf(w).complete(ctx); err != nil {
+				return err
+			}
+		}
 		return searching(ctx, w, wanted, fmt.Sprintf("%s %q", act, a.Text(0)), a.Text(0), func(s *search, doc *html.Node) error {
 			s.kind, s.byText = kind, true
 			if err := s.seen(candidates(s, doc), wanted); err != nil || wanted {
@@ -215,7 +220,7 @@ func countElements(bound string, fits func(n, wanted int) bool) func(context.Con
 			return err
 		}
 		count := -1
-		err = searching(ctx, w, false, fmt.Sprintf("expect %s%d elements %q", bound, wanted, a.Text(1)), a.Text(1), func(s *search, doc *html.Node) error {
+		err = searching(ctx, w, bound != "", fmt.Sprintf("expect %s%d elements %q", bound, wanted, a.Text(1)), a.Text(1), func(s *search, doc *html.Node) error {
 			shown, hidden, err := s.elements(doc)
 			if err != nil {
 				return err
@@ -245,7 +250,7 @@ func tableShould(verb string, judge func(*search, *pagetree.Grid, [][]string) er
 		if len(a.Table) == 0 || verb == "have the rows" && len(a.Table) < 2 {
 			return steps.FailScenario("the step needs a table: column names in its first row, and the wanted rows below")
 		}
-		return searching(ctx, w, false, fmt.Sprintf("expect the table %q to %s", a.Text(0), verb), a.Text(0), func(s *search, doc *html.Node) error {
+		return searching(ctx, w, verb == "have the rows", fmt.Sprintf("expect the table %q to %s", a.Text(0), verb), a.Text(0), func(s *search, doc *html.Node) error {
 			table, err := s.findTable(doc)
 			if err != nil {
 				return err

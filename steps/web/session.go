@@ -70,7 +70,7 @@ type visit struct {
 	referrer    *address.URL // the page that led here, or nil
 	anyStatus   bool
 	sent        bool // by a sentence that names the method
-	anySite     bool // also follow redirects to other sites in a project marked as cucumber-nagios compatible
+	anySite     bool // also follow redirects to other sites where a visit stops there
 	strange     bool // a redirect led here from another site
 
 	way  httpwire.Way
@@ -142,8 +142,8 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 				if stopped = next.url; !v.anyStatus {
 					err = leadsElsewhere(v.String(), answer.StatusCode, next.url.String())
 				}
-			} else if old && !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
-				stopped = next.url // as cucumber-nagios did
+			} else if (old || v.sent) && !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
+				stopped = next.url // as cucumber-nagios did; and what a step sends by its method is for the server that it names
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
 				next.strange = v.strange || !sameSite(v.url.Hostname(), next.url.Hostname())

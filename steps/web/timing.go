@@ -53,7 +53,7 @@ func init() {
 			Measures: "Measurement web_layout_shift.",
 			Example:  `Then the layout should shift by less than 0.1`, Func: shiftLess},
 		steps.Definition{Area: "web", Sentence: "no request fails",
-			Does: "Fails when a request of the current page, one of its workers or its service worker failed or got a status of 400 or more, and lists these requests. A WebSocket that does not open is a failed request. Requests that the page aborted itself, or that are still open, do not count." +
+			Does: "Fails when a request of the current page, one of its workers or its service worker failed or got a status of 400 or more, and lists these requests. A WebSocket that does not open is a failed request. Images and frames that load only when a visitor scrolls to them are loaded first. Requests that the page aborted itself, or that are still open, do not count." +
 				rests + onlyBrowser,
 			Measures: "Measurements web_requests, web_failed_requests.",
 			Example:  `Then no request fails`, Func: noRequestFails},
@@ -312,10 +312,15 @@ func restingPage(ctx context.Context, w *steps.World, what string) (*page, *brow
 	}
 	waiting, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	if err := tab.Quiet(waiting, quietTime); err != nil && waiting.Err() == nil || errors.Is(context.Cause(ctx), steps.ErrStopped) {
+	start := time.Now()
+	since, err := tab.Quiet(waiting, quietTime)
+	if err == nil {
+		w.Idle(min(time.Since(since), time.Since(start)))
+	}
+	if err != nil && waiting.Err() == nil || errors.Is(context.Cause(ctx), steps.ErrStopped) {
 		return nil, nil, browserFailure(ctx, err, "wait for the page")
 	}
-	p, err := currentPage(ctx, w) // it may have changed meanwhile
+	p, err := currentPage(ctx, w) // it may have changed in the meantime
 	return p, tab, err
 }
 
@@ -394,6 +399,12 @@ func restingActivity(ctx context.Context, w *steps.World, what string) (*page, *
 }
 
 func noRequestFails(ctx context.Context, w *steps.World, _ steps.Args) error {
+	if p, _, err := livedPage(ctx, w, "the requests"); err != nil || p == nil {
+		return err
+	}
+	if err := engineOf(w).complete(ctx); err != nil {
+		return err
+	}
 	p, _, a, err := restingActivity(ctx, w, "the requests")
 	if err != nil {
 		return err

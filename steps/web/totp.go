@@ -46,5 +46,5 @@ func fillInCode(ctx context.Context, w *steps.World, a steps.Args) error {
 		code, _ = key.Code(time.Now().Add(time.Millisecond)) // a timer may fire a little before the second of the clock changes
 	}
 	w.Redact(code)
-	return fill(ctx, w, a.Text(0), code)
+	return fill(ctx, w, a.Text(0), code, true)
 }

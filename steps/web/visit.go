@@ -24,6 +24,9 @@ func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
 // await returns false: no script runs, so a page does not change.
 func (s *httpSession) await(context.Context, *steps.World) bool { return false }
 
+// settle does nothing: no script runs, so a page is always at rest.
+func (s *httpSession) settle(context.Context, *steps.World) error { return nil }
+
 // complete does nothing: the step that loads a page loads its frames.
 func (s *httpSession) complete(context.Context) error { return nil }
 
@@ -124,16 +127,20 @@ func (s *httpSession) send(ctx context.Context, w *steps.World, f *search, form,
 }
 
 // fill replaces the value of a text field, like typing over it.
-func (s *httpSession) fill(_ context.Context, _ *search, field *html.Node, value string) error {
+func (s *httpSession) fill(_ context.Context, f *search, field *html.Node, text string) (string, error) {
+	value := pagetree.Taken(field, text)
+	if value == "" && text != "" {
+		return "", f.failure(result.ReasonNotFound, result.BlameWeb, "the field does not accept the text")
+	}
 	if field.DataAtom == atom.Textarea {
 		for field.FirstChild != nil {
 			field.RemoveChild(field.FirstChild)
 		}
 		field.AppendChild(&html.Node{Type: html.TextNode, Data: value})
-		return nil
+		return value, nil
 	}
 	pagetree.SetAttribute(field, "value", value)
-	return nil
+	return value, nil
 }
 
 // selectOption selects an option, and deselects the others in a single-choice field.

@@ -3,6 +3,7 @@ package web_test
 import (
 	"crypto/sha1" //nolint:gosec // RFC 6455 wants it
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -387,4 +388,267 @@ func TestDeclaredShadowTreesOverHTTP(t *testing.T) {
 			there should be 1 element "x-card > p"`, ""},
 		{"a button", declared + `I should not see the button "Open dialog"`, `unexpected web: not see the button "Open dialog" on http://www.example.test/declared (200 OK): the page shows the button "Open dialog"`},
 	}, nil)
+}
+
+const pageLimits = `<form action="/echo"><label>Code <input name="code" maxlength="5"></label><label>PIN <input type="password" name="pin" maxlength="4"></label>
+<label>Note <textarea name="note" maxlength="6"></textarea></label><label>Smile <input name="smile" maxlength="3"></label>
+<label>Number <input type="number" name="number"></label><label>Day <input type="date" name="day"></label><label>At <input type="time" name="at"></label>
+<label>Colour <input type="color" name="colour"></label><label>Mail <input type="email" name="mail" maxlength="40"></label><label>Free <input name="free"></label>
+<label>Odd <input name="odd" maxlength="-1"></label><label>Wide <input type="number" name="wide" maxlength="2"></label>
+<label>Cut <input name="cut" oninput="this.value = this.value.slice(0, 3)"></label><label>Digits <input name="digits" oninput="this.value = this.value.replace(/\D/g, '')"></label>
+<label>Card <input name="card" oninput="this.value = this.value.replace(/(\d{4})(?=\d)/g, '$1 ')"></label><label>Caps <input name="caps" onchange="this.value = this.value.toUpperCase()"></label>
+<label>City <input name="city" oninput="if (this.value === 'Ber') this.value = 'Berlin'"></label><label>Clear <input name="clear" onchange="this.value = ''"></label><button>Send</button></form>`
+
+func TestAFieldThatDoesNotTakeTheWholeTextFails(t *testing.T) {
+	s := newPages(t, map[string]string{"/limits": pageLimits})
+	limits := at("/limits")
+	took := func(name, what string) string {
+		return `protocol web: fill in "` + name + `" on http://www.example.test/limits (200 OK): the field took ` + what
+	}
+	refused := func(name string) string {
+		return `not_found web: fill in "` + name + `" on http://www.example.test/limits (200 OK): the field does not accept the text`
+	}
+	s.runBoth(t, []sentenceCase{
+		{"maxlength", limits + `I fill in "Code" with "12345678"`, took("Code", `5 characters (maxlength="5") of the 8 in the text`)},
+		{"within maxlength", limits + "I fill in \"Code\" with \"12345\"\nthe field \"Code\" should be \"12345\"", ""},
+		{"password", limits + `I fill in "PIN" with "123456"`, took("PIN", `4 characters (maxlength="4"), which is not the whole text`)},
+		{"secret", limits + `I fill in "Code" with the secret "members"`, took("Code", `5 characters (maxlength="5"), which is not the whole text`)},
+		{"textarea", limits + `I fill in "Note" with "longer than that"`, took("Note", `6 characters (maxlength="6") of the 16 in the text`)},
+		{"code units", limits + `I fill in "Smile" with "a😀b"`, took("Smile", `3 characters (maxlength="3") of the 4 in the text`)},
+		{"no maxlength", limits + "I fill in \"Odd\" with \"12345678\"\nI fill in \"Wide\" with \"12345\"\nI fill in \"Free\" with \"anything at all\"", ""},
+		{"number", limits + "I fill in \"Number\" with \"-1.50\"\nI fill in \"Day\" with \"2026-11-30\"\nI fill in \"At\" with \"10:30:00\"\nI fill in \"Colour\" with \"#FF0000\"\nI fill in \"Mail\" with \"a@b.test\"", ""},
+		{"letters in a number", limits + `I fill in "Number" with "abc"`, refused("Number")},
+		{"another date", limits + `I fill in "Day" with "30.11.2026"`, refused("Day")},
+		{"empty", limits + "I fill in \"Number\" with \"\"\nI fill in \"Day\" with \"\"\nI fill in \"Code\" with \"\"", ""},
+	}, nil)
+	s.runInBrowser(t, []sentenceCase{
+		{"cut by a script", limits + `I fill in "Cut" with "12345"`, took("Cut", `3 characters of the 5 in the text`)},
+		{"dropped by a script", limits + `I fill in "Digits" with "a1b2"`, took("Digits", `"12" instead of the text`)},
+		{"cleared by a script", limits + `I fill in "Clear" with "x"`, refused("Clear")},
+	}, nil, browser.Options{})
+	if steps.SettingsOf[*browser.Browser](s.target) == nil {
+		return
+	}
+	for text, want := range map[string]string{
+		`I fill in "Card" with "1234567812345678"`:   `the page changed the text in the field to "1234 5678 1234 5678"`,
+		`I fill in "Caps" with "ann"`:                `the page changed the text in the field to "ANN"`,
+		`I fill in "Caps" with the secret "members"`: `the page changed the text in the field`,
+		`I fill in "City" with "Ber"`:                `the page changed the text in the field to "Berlin"`,
+		`I fill in "Free" with "Ann"`:                "",
+	} {
+		if note := noted(t, s, limits+text); note != want {
+			t.Errorf("%s: note %q, want %q", text, note, want)
+		}
+	}
+}
+
+// after is a script that shows a text after some milliseconds, by a request or by a timer.
+func after(path string, milliseconds int, text string) string {
+	return fmt.Sprintf(`<h1>App</h1><p id=out></p><script>setTimeout(() => fetch(%q).then(r => r.text()).then(t => { document.getElementById("out").textContent = t + %q }), %d)</script>`,
+		path, text, milliseconds)
+}
+
+func TestANegativeIsJudgedWhenThePageHasComeToRest(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	hold := func(path, body string, d time.Duration) func(*http.ServeMux) {
+		return func(mux *http.ServeMux) {
+			mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+				timer := time.NewTimer(d)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+				case <-r.Context().Done():
+				}
+				_, _ = io.WriteString(w, body)
+			})
+		}
+	}
+	s := newPages(t, map[string]string{
+		"/late":   after("/data", 0, "Error"),
+		"/timer":  after("/quick", 300, "Error"),
+		"/static": `<h1>Static</h1>`,
+		"/chain":  `<p id=out></p><script>fetch("/quick").then(() => setTimeout(() => fetch("/quick").then(() => setTimeout(() => { document.getElementById("out").innerHTML = "<button>Error</button><a href=/x>Error</a><h2>Error</h2><i class=e></i><table><caption>T</caption><tr><th>H<tr><td>1</table>" }, 300)), 300))</script>`,
+		"/field":  `<label><input type=checkbox name=on>News</label><label>Name <input name=name></label><script>fetch("/data").then(() => { document.querySelector("[name=on]").checked = true; document.querySelector("[name=name]").value = "Error" })</script>`,
+		"/passes": `<p id=out>Loading</p><script>fetch("/data").then(() => { document.getElementById("out").textContent = "Ready" })</script>`,
+		"/poll":   `<h1>Poll</h1><script>setInterval(() => fetch("/quick"), 200)</script>`,
+		"/long":   `<h1>Long poll</h1><script>const ask = () => fetch("/hang?" + Date.now()).then(ask); ask()</script>`,
+		"/ticks":  `<h1>Clock</h1><p id=out></p><script>let n = 0; setInterval(() => { document.getElementById("out").textContent = n++ }, 50)</script>`,
+		"/events": `<h1>Events</h1><script>new EventSource("/stream")</script>`,
+		"/tells":  `<h1>Tells</h1><script>fetch("/data").then(() => alert("Error"))</script>`,
+		"/shadow": `<x-late></x-late><script>const tree = document.querySelector("x-late").attachShadow({mode: "open"}); let n = 0; const i = setInterval(() => { tree.innerHTML = ++n < 9 ? "<p>" + n + "</p>" : "<p>Error</p>"; if (n > 8) clearInterval(i) }, 100)</script>`,
+		"/frame":  `<h1>Around</h1><iframe src="/late"></iframe>`,
+	}, hold("/data", "Server ", 700*time.Millisecond), hold("/quick", "Server ", 0), hold("/hang", "", time.Minute), func(mux *http.ServeMux) {
+		mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: x\n\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})
+	})
+	s.limit = 20 * time.Second
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
+	setWeb(s.target, func(web *httpwire.Web) { web.Patience = 3 * time.Second })
+	fails := func(name, path, sentence, why string) {
+		t.Run(name, func(t *testing.T) {
+			got := fixture.Verdict(s.run(t, at(path)+sentence))
+			if !strings.HasPrefix(got, "unexpected web: ") || !strings.Contains(got, why) {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	fails("text", "/late", `I should not see "Error"`, "the page shows it")
+	fails("text after a timer", "/timer", `I should not see "Error"`, "the page shows it")
+	fails("text in a frame", "/frame", `I should not see "Error"`, "the page shows it")
+	fails("text in a shadow tree", "/shadow", `I should not see "Error"`, "the page shows it")
+	fails("text in a region", "/late", `within "body" I should not see "Error"`, "the region shows it")
+	fails("button", "/chain", `I should not see the button "Error"`, "the page shows the button")
+	fails("link", "/chain", `I should not see the link "Error"`, "the page shows the link")
+	fails("heading", "/chain", `I should not see the heading "Error"`, "the page shows the heading")
+	fails("elements", "/chain", `there should be 0 elements ".e"`, "got 1")
+	fails("checkbox", "/field", `the field "News" should not be checked`, "it is checked")
+	fails("field", "/field", `the field "Name" should be empty`, "it contains")
+	fails("field's text", "/field", `the field "Name" should not contain "Error"`, "it contains")
+	fails("dialog", "/tells", `there was no dialog`, "the alert said")
+	for _, c := range []struct {
+		path, sentence, note string
+		most                 time.Duration // of the last step
+	}{
+		{"/static", `I should not see "Error"`, "", 200 * time.Millisecond},
+		{"/passes", "I should not see \"Loading\"\nI should see \"Ready\"", "", time.Second},
+		{"/events", `I should not see "Error"`, "", 200 * time.Millisecond},
+		{"/poll", "I should not see \"Error\"\nI should not see \"Fault\"", "judged as it was: the page does not come to rest: its document keeps changing, or it keeps making requests", 500 * time.Millisecond},
+		{"/ticks", "I should not see \"Error\"\nI should not see \"Fault\"", "judged as it was: the page does not come to rest: its document keeps changing, or it keeps making requests", 500 * time.Millisecond},
+		{"/long", "I should not see \"Error\"\nI should not see \"Fault\"", "judged as it was: the page does not come to rest: it waits for http://www.example.test/hang?", 500 * time.Millisecond},
+	} {
+		start := time.Now()
+		o := s.run(t, at(c.path)+c.sentence)
+		took := time.Since(start)
+		last := o.Steps[len(o.Steps)-1]
+		note := last.Report.Note
+		if o.Err() != nil || c.note == "" && note != "" || !strings.HasPrefix(note, c.note) {
+			t.Errorf("%s: %v, note %q", c.path, o.Err(), note)
+		}
+		if last.Duration > c.most {
+			t.Errorf("%s: the last step took %s, of which stepwatch's own waiting must not be a part", c.path, last.Duration)
+		}
+		if took > 7*time.Second {
+			t.Errorf("%s took %s: a page that does not rest is waited for once", c.path, took)
+		}
+	}
+	o := s.run(t, "I am benchmarking\n"+at("/static")+"I should not see \"Error\"\nthe elapsed time should be less than 1 minute")
+	for _, m := range o.Steps[len(o.Steps)-1].Report.Measurements {
+		if m.Name == "http_elapsed_seconds" && m.Value > (o.Steps[1].Duration+o.Steps[2].Duration+300*time.Millisecond).Seconds() {
+			t.Errorf("the elapsed time is %vs and the steps took %s and %s", m.Value, o.Steps[1].Duration, o.Steps[2].Duration)
+		}
+	}
+}
+
+func TestALazyImageIsNotShownBeforeItHasLoaded(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	const picture = `<svg xmlns="http://www.w3.org/2000/svg" width="5" height="5"/>`
+	s := newPages(t, map[string]string{
+		"/broken":  `<h1>Shop</h1><div style="height: 9000px"></div><img loading=lazy alt="Tea pot" src="/missing.png">`,
+		"/fine":    `<h1>Shop</h1><div style="height: 9000px"></div><img loading=lazy alt="Tea pot" src="/pot.svg">`,
+		"/hangs":   `<h1>Shop</h1><script>onload = () => setTimeout(() => { const i = document.createElement("img"); i.alt = "Tea pot"; i.src = "/hang.png"; document.body.append(i) }, 50)</script>`,
+		"/pot.svg": picture,
+	}, func(mux *http.ServeMux) {
+		mux.HandleFunc("/hang.png", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	})
+	s.patience = 2 * time.Second
+	s.runInBrowser(t, []sentenceCase{
+		{"broken", at("/broken") + `I should see the image "Tea pot"`, `unexpected web: see the image "Tea pot" on http://www.example.test/broken (200 OK): the image "Tea pot" cannot be shown: its file did not load, or is not an image`},
+		{"broken, not seen", at("/broken") + `I should not see the image "Tea pot"`, ""},
+		{"broken, requested", at("/broken") + `no request fails`, `unexpected web: expect no request of http://www.example.test/broken (200 OK) to fail: 1 of 2 failed: GET http://www.example.test/missing.png: 404 Not Found`},
+		{"fine", at("/fine") + "I should see the image \"Tea pot\"\nno request fails", ""},
+		{"fine, seen", at("/fine") + `I should not see the image "Tea pot"`, `unexpected web: not see the image "Tea pot" on http://www.example.test/fine (200 OK): the page shows the image "Tea pot"`},
+		{"hangs", at("/hangs") + `I should see the image "Tea pot"`, `unexpected web: see the image "Tea pot" on http://www.example.test/hangs (200 OK): the image "Tea pot" is not shown yet: its file has not loaded`},
+	}, nil, browser.Options{Tabs: 2})
+}
+
+// TestAPageMadeByScriptsNeedsABrowser checks that an empty page is not judged over HTTP alone when its scripts make it.
+func TestAPageMadeByScriptsNeedsABrowser(t *testing.T) {
+	const hint = "it has no text of its own, only scripts that make it; that needs a browser: tag the scenario @browser"
+	s := newPages(t, map[string]string{
+		"/app": `<!doctype html><html><head><title>App</title><script defer src="/app.js"></script></head><body><noscript>You need to enable JavaScript to run this app.</noscript>
+<div id="root"></div></body></html>`,
+		"/inline":   `<!doctype html><title>App</title><div id="app"></div><script type="module">document.getElementById("app").innerHTML = "<a href=/echo>Go</a>"</script>`,
+		"/app.js":   ``,
+		"/rendered": `<!doctype html><title>Shop</title><h1>Shop</h1><script src="/app.js"></script>`,
+		"/data":     `<!doctype html><title>Empty</title><script type="application/ld+json">{"name": "x"}</script>`,
+		"/canvas":   `<!doctype html><title>Game</title><canvas width=100 height=50></canvas><script>document.querySelector("canvas").getContext("2d").fillText("Error", 5, 20)</script>`,
+	})
+	onApp := " on http://www.example.test/app (200 OK): "
+	for _, c := range []sentenceCase{
+		{"text", at("/app") + `I should see "Go"`, `unexpected web: see "Go"` + onApp + "the page shows no text at all; " + hint},
+		{"link", at("/app") + `I follow "Go"`, `not_found web: follow "Go"` + onApp + "the page has no link at all; " + hint},
+		{"button", at("/app") + `I press "Go"`, `not_found web: press "Go"` + onApp + "the page has no button at all; " + hint},
+		{"field", at("/app") + `I fill in "Name" with "x"`, `not_found web: fill in "Name"` + onApp + "the page has no text field at all; " + hint},
+		{"elements", at("/app") + `there should be 1 element "h1"`, `unexpected web: expect 1 elements "h1"` + onApp + "got 0; " + hint},
+		{"a link that is seen", at("/app") + `I should see the link "Go"`, `unexpected web: see the link "Go"` + onApp + "the page has no link at all; " + hint},
+		{"no text", at("/app") + `I should not see "Error"`, `scenario scenario: not see "Error"` + onApp + "nothing was found on the page, but " + hint},
+		{"no link", at("/app") + `I should not see the link "Go"`, `scenario scenario: not see the link "Go"` + onApp + "nothing was found on the page, but " + hint},
+		{"no elements", at("/app") + `there should be 0 elements "h1"`, `scenario scenario: expect 0 elements "h1"` + onApp + "nothing was found on the page, but " + hint},
+		{"inline", at("/inline") + `I should not see "Error"`, `scenario scenario: not see "Error" on http://www.example.test/inline (200 OK): nothing was found on the page, but ` + hint},
+		{"title", at("/app") + `the title should be "App"`, ""},
+		{"rendered", at("/rendered") + "I should not see \"Error\"\nI should not see the link \"x\"\nthere should be 0 elements \"i\"", ""},
+		{"only data", at("/data") + `I should not see "Error"`, ""},
+		{"source", at("/app") + `the response status should be 200`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) { fixture.Expect(t, s.run(t, c.text), c.want) })
+	}
+	s.runInBrowser(t, []sentenceCase{
+		{"inline", at("/inline") + "I should not see \"Error\"\nI should see the link \"Go\"", ""},
+		{"canvas", at("/canvas") + `I should not see "Error"`, `browser monitor: not see "Error" on http://www.example.test/canvas (200 OK): nothing was found on the page, but it has no text, only a drawing (<canvas>, <embed> or <object>), which cannot be read`},
+	}, nil, browser.Options{})
+}
+
+// TestTextIsReadAsItIsDisplayed has what a style sheet, a script or the characters of a text do to it.
+func TestTextIsReadAsItIsDisplayed(t *testing.T) {
+	if _, err := browser.Find(); err != nil {
+		t.Skip(err)
+	}
+	shown := map[string]string{
+		"inert": `<div inert><p>%s</p></div>`, "contents": `<div style="display:contents"><p>%s</p></div>`, "open details": `<details open><summary>s</summary>%s</details>`,
+		"modal dialog": `<dialog id=d>%s</dialog><script>d.showModal()</script>`, "popover": `<div popover id=d>%s</div><script>d.showPopover()</script>`,
+		"srcdoc": `<iframe srcdoc="<p>%s</p>"></iframe>`, "object": `<object data="/inner" type="text/html" width=100 height=100></object>`,
+		"embed": `<embed src="/inner" type="text/html" width=100 height=100>`, "not for readers": `<p aria-hidden=true>%s</p>`, "split": `<p><b>No st</b><i>oc</i>k</p>`,
+		"capitals": `<p style="text-transform:uppercase">%s</p>`, "soft hyphen": `<p>No st&shy;ock</p>`, "direction": `<p>&#x202d;No&#x200e; stock&#x202c;</p>`,
+		"option": `<select><option>%s</select>`, "another medium": `<style>@media print{p{display:none}}</style><p>%s</p>`, "marker": `<style>li::marker{content:"%s "}</style><li>a</li>`,
+		"attribute": `<style>p::before{content:attr(data-x)}</style><p data-x="%s">a</p>`, "alternative": `<style>p::after{content:"%s" / "read aloud"}</style><p>a</p>`,
+		"nested rule": `<style>div{p&::before,& p::before{content:"%s"}}</style><div><p>a</p></div>`, "frame in a shadow tree": `<div id=h></div><script>h.attachShadow({mode:"open"}).innerHTML="<iframe src=/inner></iframe>"</script>`,
+		"inline blocks": `<div style="display:inline">No st</div><div style="display:inline">ock</div>`, "slot without a host": `<slot>%s</slot>`,
+	}
+	hidden := map[string]string{
+		"closed details": `<details><summary>s</summary>%s</details>`, "closed dialog": `<dialog>%s</dialog>`, "popover": `<div popover>%s</div>`, "template": `<template>%s</template>`,
+		"collapse": `<p style="visibility:collapse">%s</p>`, "value": `<input value="%s">`, "hint": `<input placeholder="%s">`, "this medium": `<style>@media screen{p{display:none}}</style><p>%s</p>`,
+		"content of an element": `<style>p{content:"%s"}</style><p>a</p>`, "hidden before": `<style>p::before{content:"%s";visibility:hidden}</style><p>a</p>`,
+		"two lines": `<span style="display:block">No st</span><span style="display:block">ock</span>`, "two items": `<div style="display:flex"><span>No st</span><span>ock</span></div>`,
+		"icon": `<style>p::before{content:"\e900"}</style><p>a</p>`, "no script": `<noscript>%s</noscript>`, "another element": `<style>i::before{content:"%s"}</style><p>a</p>`,
+	}
+	pages := map[string]string{"/inner": "<p>No stock</p>"}
+	var cases []sentenceCase
+	for wanted, bodies := range map[string]map[string]string{"see": shown, "not see": hidden} {
+		for name, body := range bodies {
+			path := "/" + strings.ReplaceAll(wanted+" "+name, " ", "-")
+			pages[path] = "<!doctype html><h1>Shop</h1>" + strings.ReplaceAll(body, "%s", "No stock")
+			sentence := "I should " + wanted + ` "No stock"`
+			cases = append(cases, sentenceCase{wanted + " " + name, at(path) + sentence, ""})
+			if wanted == "see" {
+				cases = append(cases, sentenceCase{name + ", not seen", at(path) + `I should not see "No stock"`, "unexpected web: not see"})
+			}
+		}
+	}
+	s := newPages(t, pages)
+	s.target.Set(fixture.StartedBrowser(t, browser.Options{MapHosts: s.target.ConnectTo}))
+	setWeb(s.target, func(web *httpwire.Web) { web.Patience = 300 * time.Millisecond })
+	for _, c := range cases {
+		o := s.run(t, c.text)
+		if got := fixture.Verdict(o); o.Err() == nil && c.want != "" || o.Err() != nil && (c.want == "" || !strings.HasPrefix(got, c.want)) {
+			t.Errorf("%s: got %s", c.name, got)
+		}
+	}
 }

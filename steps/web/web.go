@@ -45,13 +45,17 @@ type webEngine interface {
 	// complete loads all of the current page, also the parts that a visitor has to scroll to.
 	complete(ctx context.Context) error
 
+	// settle waits until the current page has come to rest, as atRest describes it.
+	settle(ctx context.Context, w *steps.World) error
+
 	// Actions of a visitor on the current page. f names the action in errors; the node is in the tree of the page that
 	// now returned.
 	follow(ctx context.Context, w *steps.World, f *search, link *html.Node) error
 	press(ctx context.Context, w *steps.World, f *search, button *html.Node) error
 	click(ctx context.Context, w *steps.World, f *search, n *html.Node) error
 	submit(ctx context.Context, w *steps.World, f *search, form *html.Node) error
-	fill(ctx context.Context, f *search, field *html.Node, value string) error
+	// fill types a text into a field and returns what the field has then, which may be less.
+	fill(ctx context.Context, f *search, field *html.Node, value string) (taken string, err error)
 	selectOption(ctx context.Context, f *search, option *html.Node) error
 	check(ctx context.Context, f *search, box *html.Node, on bool) error
 	attach(ctx context.Context, f *search, field *html.Node, path string) error
@@ -93,10 +97,20 @@ func eventually(ctx context.Context, w *steps.World, try func(e webEngine, p *pa
 }
 
 func eventuallyWithin(ctx context.Context, w *steps.World, wait time.Duration, try func(e webEngine, p *page) error) error {
+	return watching(ctx, w, wait, false, try)
+}
+
+// watching is eventuallyWithin. If resting, each look at the page waits until it has come to rest.
+func watching(ctx context.Context, w *steps.World, wait time.Duration, resting bool, try func(e webEngine, p *page) error) error {
 	e, start := engineOf(w), time.Now()
 	waiting, cancel := patience(ctx, wait)
 	defer cancel()
 	for {
+		if resting {
+			if err := e.settle(waiting, w); err != nil {
+				return err
+			}
+		}
 		p, err := e.now(ctx)
 		if err != nil {
 			return err
@@ -138,7 +152,8 @@ func patience(ctx context.Context, wait time.Duration) (context.Context, context
 }
 
 // looking judges the current page as eventually does. To find that something is absent, or to count it, the whole page
-// is needed, so looking loads the rest of it first. Something wanted may be found before that.
+// is needed, so looking loads the rest of it first and judges it only when it has come to rest. Something wanted may be
+// found before that.
 func looking(ctx context.Context, w *steps.World, wanted bool, judge func(e webEngine, p *page) error) error {
 	if !wanted {
 		if w.InBrowser {
@@ -148,8 +163,18 @@ func looking(ctx context.Context, w *steps.World, wanted bool, judge func(e webE
 			return err
 		}
 	}
-	return eventually(ctx, w, judge)
+	return watching(ctx, w, waitInBrowser(w), !wanted, judge)
 }
+
+// A page is at rest in a browser when it is loaded, no request is open and for restTime none has begun or ended and nothing
+// in its document has changed. A page that does not come to rest within restLimit is judged as it is.
+const (
+	restTime  = quietTime
+	restLimit = 5 * time.Second
+
+	atRest = " In a browser the page is judged when it has come to rest: when for half a second no request is open and its document does not change. A page that is not at rest after 5s is judged as it is, and a note says so. " +
+		"The half second does not count in the duration of the step."
+)
 
 func noPage() error {
 	return steps.FailScenario("there is no page yet: write `I go to \"https://www.example.org/\"` before this step")
