@@ -1,12 +1,13 @@
 // Package form determines what a form sends: which control belongs to which form, the entry list and its encodings (HTML
 // §4.10.22), all as browsers do.
 //
-// It works on a tree of HTML whose attributes hold the state of the controls: value, checked, selected. It leaves out what only a
-// script or a layout decides: elements of a page's own that take part in forms, and the line breaks that wrap=hard adds.
+// It works on a tree of HTML whose attributes hold the state of the controls: value, checked, selected. Where Chromium deviates from
+// the standard, it sends what Chromium sends: controls in a datalist, an empty dirname, and the document's encoding when
+// accept-charset names none that exists. It leaves out what only a script or a layout decides: elements of a page's own that take
+// part in forms, the place of a click on an image, and the line breaks that wrap=hard adds.
 package form
 
 import (
-	"cmp"
 	"strings"
 	"unicode"
 
@@ -25,53 +26,6 @@ type Entry struct {
 	File        string // path of the file; empty when none was chosen
 }
 
-// Owners returns the form of each control of a document (HTML §4.10.18.3). All are computed at once, since a page may have a
-// hundred thousand controls.
-func Owners(document *html.Node) map[*html.Node]*html.Node {
-	o := owners{of: map[*html.Node]*html.Node{}, ids: pagetree.ElementsByID(document)}
-	o.assign(document, nil, nil)
-	return o.of
-}
-
-type owners struct {
-	of  map[*html.Node]*html.Node
-	ids map[string]*html.Node
-}
-
-// assign records the owner of each control below n. form is the form around n. loose is a form written between a table and its
-// rows: the parser leaves it there empty, but browsers still assign the controls after it to it.
-func (o *owners) assign(n, form, loose *html.Node) {
-	for c := range n.ChildNodes() {
-		if c.Type != html.ElementNode || pagetree.HoldsDocument(c) {
-			continue
-		}
-		switch c.DataAtom {
-		case atom.Template:
-			// What is in a template is no part of the document; a shadow tree has forms of its own.
-			if _, shadow := pagetree.Attribute(c, "shadowrootmode"); shadow {
-				o.assign(c, nil, nil)
-			}
-			continue
-		case atom.Form:
-			if c.FirstChild == nil && pagetree.Parents[n.DataAtom] != nil {
-				loose = c
-			}
-			o.assign(c, c, loose)
-			continue
-		}
-		if pagetree.ButtonType(c) != "" || pagetree.KindOf(c) != "" || pagetree.IsHiddenInput(c) {
-			owner := cmp.Or(form, loose)
-			if id, found := pagetree.Attribute(c, "form"); found {
-				if owner = o.ids[id]; owner != nil && owner.DataAtom != atom.Form {
-					owner = nil
-				}
-			}
-			o.of[c] = owner
-		}
-		o.assign(c, form, loose)
-	}
-}
-
 // State is what a document knows about its controls beyond their attributes.
 type State struct {
 	Owners map[*html.Node]*html.Node
@@ -86,7 +40,7 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 	for n := range pagetree.Nodes(document) {
 		owner, isControl := s.Owners[n]
 		button := pagetree.ButtonType(n)
-		if !isControl || owner != form || button != "" && n != submitter || pagetree.IsDisabled(n) || pagetree.InDatalist(n) {
+		if !isControl || owner != form || button != "" && n != submitter || pagetree.IsDisabled(n) {
 			continue
 		}
 		name, _ := pagetree.Attribute(n, "name")
@@ -127,7 +81,7 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 		default:
 			add(name, value)
 		}
-		if told, _ := pagetree.Attribute(n, "dirname"); told != "" && directed(n) {
+		if told, found := pagetree.Attribute(n, "dirname"); found && directed(n) {
 			add(told, direction(n, value))
 		}
 	}
@@ -173,16 +127,13 @@ func Output(coding encoding.Encoding) encoding.Encoding {
 // Coding returns the encoding in which a form is sent (HTML §4.10.22.5), nil for UTF-8: the first known one of accept-charset, or
 // that of its document.
 func Coding(form *html.Node, document encoding.Encoding) encoding.Encoding {
-	accepted, found := pagetree.Attribute(form, "accept-charset")
-	if !found {
-		return Output(document)
-	}
+	accepted, _ := pagetree.Attribute(form, "accept-charset")
 	for label := range strings.FieldsSeq(strings.ReplaceAll(accepted, ",", " ")) {
 		if coding, err := htmlindex.Get(label); err == nil {
 			return Output(coding)
 		}
 	}
-	return nil
+	return Output(document)
 }
 
 // directed reports whether the direction of a control's text is sent as dirname says (HTML §4.10.18.2).

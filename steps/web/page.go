@@ -257,7 +257,7 @@ func (p *page) base() *address.URL {
 			continue
 		}
 		if href, found := pagetree.Attribute(n, "href"); found {
-			if base, err := fallback.Join(href, p.coding()); err == nil && base.Scheme != "data" && base.Scheme != "javascript" {
+			if base, err := fallback.Join(href, nil); err == nil && base.Scheme != "data" && base.Scheme != "javascript" {
 				return base
 			}
 			return fallback

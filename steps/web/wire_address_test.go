@@ -1,0 +1,86 @@
+package web_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// link is a page with one link.
+func link(href string) string { return `<a href="` + href + `">Go</a>` }
+
+// TestAddressesOnWire follows links and redirects with addresses that the URL standard accepts and RFC 3986 does not.
+func TestAddressesOnWire(t *testing.T) {
+	const latin = "Content-Type: text/html; charset=iso-8859-1"
+	const follow = "I follow \"Go\"\nI should see \"Reached\""
+	to := func(href, target string) wireCase {
+		return wireCase{name: "link to " + strings.ReplaceAll(href, "/", "∕"), page: link(href), do: follow, want: "GET " + target + " HTTP/1.1"}
+	}
+	sent := func(location, target string) wireCase {
+		return wireCase{name: "redirect to " + strings.ReplaceAll(location, "/", "∕"), page: link("/old"), do: follow, others: map[string]string{"/old": moved(location)},
+			want: "GET /old HTTP/1.1\n\nGET " + target + " HTTP/1.1"}
+	}
+	cases := []wireCase{
+		to("/thanks?name=Anna Meier", "/thanks?name=Anna%20Meier"),
+		to("/sale-50%-off", "/sale-50%-off"),
+		to("/100%?50%", "/100%?50%"),
+		to(`\shop\new?a\b`, `/shop/new?a\b`),
+		to("/a\tb\n\rc", "/abc"),
+		to("  /x  ", "/x"),
+		to("http:/one", "/one"),
+		to("http:one", "/one"),
+		to("2024:report.html", "/2024:report.html"),
+		to("//www.example.test/x", "/x"),
+		to(`\\www.example.test\x`, "/x"),
+		to("?q", "/start?q"),
+		to("?", "/start?"),
+		to("", "/start"),
+		to("/x#frag ment", "/x"),
+		to("/a/../b/./c/%2e%2e/d", "/b/d"),
+		to("/a%2fb//c", "/a%2fb//c"),
+		to("//www.example.test//x", "//x"),
+		to("/|[]{}^&lt;>`'&quot;", "/%7C[]%7B%7D%5E%3C%3E%60'%22"),
+		to("?|[]{}^&lt;>`'&quot;", "/start?|[]{}^%3C%3E`%27%22"),
+		to("/&#1;&#x7f;", "/%01%7F"),
+		to("/Müller?q=Müller", "/M%C3%BCller?q=M%C3%BCller"),
+		to("/M\xfcller", "/M%EF%BF%BDller"),
+		to("/~a!$()*+,;=:@", "/~a!$()*+,;=:@"),
+		to("/%7e%zz%", "/%7e%zz%"),
+		to("HTTP://WWW.EXAMPLE.TEST:80/X", "/X"),
+		to("http://www%2eexample%2etest/x", "/x"),
+		sent("/thanks?name=Anna Meier", "/thanks?name=Anna%20Meier"),
+		sent("/sale-50%-off", "/sale-50%-off"),
+		sent("/M\xfcller?\xfc", "/M%FCller?%FC"),
+		sent("/Müller", "/M%C3%BCller"),
+		sent(`\next`, "/next"),
+		sent("http:/one", "/one"),
+		sent("2024:report.html", "/2024:report.html"),
+		sent("/|{}^", "/%7C%7B%7D%5E"),
+		sent("?a b", "/old?a%20b"),
+		sent("//www.example.test/x", "/x"),
+		{name: "query in Latin-1", header: latin, page: link("/s\xfc?q=M\xfcller&x=%FC"), do: follow, want: "GET /s%C3%BC?q=M%FCller&x=%FC HTTP/1.1"},
+		{name: "query in Latin-1, written in ASCII", header: latin, page: link("?q=M&uuml;ller&e=&euro;&r=&rarr;"), do: follow, want: "GET /start?q=M%FCller&e=%80&r=%26%238594%3B HTTP/1.1"},
+		{name: "query in Shift_JIS", header: "Content-Type: text/html; charset=Shift_JIS", page: link("?q=\x95\x5c\x93\xfa&z=&uuml;"), do: follow, want: `GET /start?q=%95\%93%FA&z=%26%23252%3B HTTP/1.1`},
+		{name: "query in ISO-2022-JP", header: "Content-Type: text/html; charset=iso-2022-jp", page: link("?q=&#26085;x&#26412;"), do: follow, want: `GET /start?q=%1B$BF|%1B(Bx%1B$BK\%1B(B HTTP/1.1`},
+		{name: "query in GBK", header: "Content-Type: text/html; charset=gb2312", page: link("?q=&#20013;&euro;"), do: follow, want: `GET /start?q=%D6%D0%80 HTTP/1.1`},
+		{name: "query in EUC-KR", header: "Content-Type: text/html; charset=euc-kr", page: link("?q=&#54620;"), do: follow, want: `GET /start?q=%C7%D1 HTTP/1.1`},
+		{name: "query in UTF-16", header: "Content-Type: text/html; charset=utf-16le", page: utf16(link("?q=ü")), do: follow, want: `GET /start?q=%C3%BC HTTP/1.1`},
+		{name: "query of a page that declares nothing", header: "Content-Type: text/html", page: link("?q=&uuml;"), do: follow, want: `GET /start?q=%FC HTTP/1.1`},
+		{name: "base", page: `<base target=x><base href="/deep/er/"><base href="/no/">` + link("a b"), do: follow, want: "GET /deep/er/a%20b HTTP/1.1"},
+		{name: "base that is data", page: `<base href="data:,">` + link("a"), do: follow, want: "GET /a HTTP/1.1"},
+		{name: "base in a template", page: `<template><base href="/no/"></template>` + link("a"), do: follow, want: "GET /a HTTP/1.1"},
+		{name: "base in Latin-1", header: latin, page: "<base href='/b/?\xfc'>" + link(""), do: follow, want: "GET /b/?%C3%BC HTTP/1.1"},
+		{name: "fragment stays over a redirect", page: link("/old#here"), do: follow + "\nI should be on /new#here", others: map[string]string{"/old": moved("/new")}, want: "GET /old HTTP/1.1\n\nGET /new HTTP/1.1"},
+		{name: "visited as it is written", page: link("x"), do: `I go to "/Müller?q=a|b{c}^%"` + "\nI should be on \"/Müller?q=a|b{c}^%\"", want: "GET /M%C3%BCller?q=a|b{c}^% HTTP/1.1"},
+	}
+	sameOnWire(t, cases, "Referer")
+}
+
+// utf16 returns a text in UTF-16, little endian.
+func utf16(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		b.WriteByte(byte(r))
+		b.WriteByte(byte(r >> 8))
+	}
+	return b.String()
+}
