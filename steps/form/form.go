@@ -4,10 +4,11 @@
 // It works on a tree of HTML whose attributes hold the state of the controls: value, checked, selected. Where Chromium deviates from
 // the standard, it sends what Chromium sends: controls in a datalist, an empty dirname, and the document's encoding when
 // accept-charset names none that exists. It leaves out what only a script or a layout decides: elements of a page's own that take
-// part in forms, the place of a click on an image, and the line breaks that wrap=hard adds.
+// part in forms, the size of an image without width and height, and the line breaks that wrap=hard adds.
 package form
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -48,8 +49,8 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 			if name != "" {
 				name += "."
 			}
-			add(name+"x", "0")
-			add(name+"y", "0")
+			add(name+"x", middle(n, "width"))
+			add(name+"y", middle(n, "height"))
 			continue
 		}
 		if name == "" {
@@ -86,6 +87,16 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 		}
 	}
 	return list
+}
+
+// middle returns where a click in the middle of an image hits it, as far as HTML says how large it is.
+func middle(image *html.Node, side string) string {
+	text, _ := pagetree.Attribute(image, side)
+	pixels, err := strconv.Atoi(text)
+	if err != nil || pixels < 0 {
+		return "0"
+	}
+	return strconv.Itoa((pixels + 1) / 2)
 }
 
 // nameOf returns the name of an encoding as the Encoding standard writes it.

@@ -268,8 +268,16 @@ func (p *page) base() *address.URL {
 
 // coding returns the encoding in which the page sends queries and forms, nil for UTF-8.
 func (p *page) coding() encoding.Encoding {
-	if p.live != nil || !p.isHTML() {
+	if !p.isHTML() {
 		return nil
+	}
+	if p.live != nil {
+		name, err := p.live.tab.Encoding(p.live.ctx)
+		if err != nil {
+			return nil // the page is gone, and what it sent
+		}
+		coding, _ := htmlindex.Get(name)
+		return form.Output(coding)
 	}
 	p.text()
 	if p.encoding == nil && p.mediaType() == "text/html" && plainASCII(p.Content) {

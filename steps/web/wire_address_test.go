@@ -3,6 +3,11 @@ package web_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
 )
 
 // link is a page with one link.
@@ -69,10 +74,28 @@ func TestAddressesOnWire(t *testing.T) {
 		{name: "base that is data", page: `<base href="data:,">` + link("a"), do: follow, want: "GET /a HTTP/1.1"},
 		{name: "base in a template", page: `<template><base href="/no/"></template>` + link("a"), do: follow, want: "GET /a HTTP/1.1"},
 		{name: "base in Latin-1", header: latin, page: "<base href='/b/?\xfc'>" + link(""), do: follow, want: "GET /b/?%C3%BC HTTP/1.1"},
+		{name: "frame", header: latin, page: "<iframe src='/f r?\xfc|'></iframe>", do: `I should see "Reached"`, want: "GET /f%20r?%FC| HTTP/1.1"},
+		{name: "checked links", header: latin, page: "<meta charset=x>" + link("/50%-off?\xfc") + link("mailto:x") + link("\\50%-off?&uuml;"), do: "no link on this page is broken", want: "HEAD /50%-off?%FC HTTP/1.1"},
 		{name: "fragment stays over a redirect", page: link("/old#here"), do: follow + "\nI should be on /new#here", others: map[string]string{"/old": moved("/new")}, want: "GET /old HTTP/1.1\n\nGET /new HTTP/1.1"},
 		{name: "visited as it is written", page: link("x"), do: `I go to "/Müller?q=a|b{c}^%"` + "\nI should be on \"/Müller?q=a|b{c}^%\"", want: "GET /M%C3%BCller?q=a|b{c}^% HTTP/1.1"},
 	}
 	sameOnWire(t, cases, "Referer")
+}
+
+// TestAddressesThroughProxy checks the first line that a proxy gets (RFC 9112 §3.2.2).
+func TestAddressesThroughProxy(t *testing.T) {
+	fixture.LeavesNothing(t)
+	server := newWireServer(t, []string{"Host"})
+	proxy, err := address.Parse("http://" + server.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{target: new(steps.Target).Set(httpwire.Web{Proxy: proxy})}
+	server.begin(&wireCase{})
+	fixture.Expect(t, s.run(t, "I go to http://www.example.test:8080//a|b?c|d#e\nI should see \"Reached\""), "")
+	if got, want := server.seen(), "GET http://www.example.test:8080//a%7Cb?c|d HTTP/1.1\nHost: www.example.test:8080"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 // utf16 returns a text in UTF-16, little endian.

@@ -112,5 +112,25 @@ func TestFormsOnWire(t *testing.T) {
 		{name: "form after a form", page: `<table><form action=/to><tr><td><input name=a value=1><button>Send</button></td></tr></form><tr><td><input name=no></td></tr></table>`, do: send, want: get("a=1")},
 		{name: "form in a form", page: `<form action=/to><input name=a value=1><form action=/no><input name=b value=2></form><input name=no value=3><button form=x>No</button></form><button>Lonely</button>`, do: strings.Replace("I submit the form named \"form\"\nI should see \"Reached\"", "x", "x", 1), want: get("a=1&b=2")},
 	}
+	again := func(status int) map[string]string {
+		return map[string]string{"/old": wireAnswer(status, "Location: /to", "")}
+	}
+	for _, c := range []struct {
+		status int
+		want   string
+	}{{301, "GET /to HTTP/1.1"}, {302, "GET /to HTTP/1.1"}, {303, "GET /to HTTP/1.1"}, {307, post("a=1")}, {308, post("a=1")}} {
+		cases = append(cases, wireCase{name: fmt.Sprint("redirected with ", c.status), page: form("action=/old method=post", "<input name=a value=1>"), do: send, others: again(c.status), want: "POST /old HTTP/1.1\na=1\n\n" + c.want})
+	}
+	cases = append(cases,
+		wireCase{name: "redirected to another origin", page: form("action=/old method=post", "<input name=a value=1>"), do: send,
+			others: map[string]string{"/old": wireAnswer(307, "Location: http://example.test/to", "")}, want: "POST /old HTTP/1.1\na=1\n\nPOST /to HTTP/1.1\na=1"},
+		wireCase{name: "redirected to another origin and back", page: form("action=/old method=post", "<input name=a value=1>"), do: send,
+			others: map[string]string{"/old": wireAnswer(307, "Location: http://example.test/on", ""), "/on": wireAnswer(307, "Location: http://www.example.test/to", "")},
+			want:   "POST /old HTTP/1.1\na=1\n\nPOST /on HTTP/1.1\na=1\n\nPOST /to HTTP/1.1\na=1"},
+		wireCase{name: "another origin", page: form("action=http://example.test/to method=post", "<input name=a value=1>"), do: send, want: post("a=1")},
+		wireCase{name: "an image with a size", page: `<form action=/to><input type=image name=m alt=Send width=41 height=20 src=data:></form>`, do: send, want: get("m.x=21&m.y=10")},
+		wireCase{name: "an image without a name", page: `<form action=/to><input type=image alt=Send width=40 height=21 src=data:></form>`, do: send, want: get("x=20&y=11")},
+		wireCase{name: "a long referrer", page: "<a href='/long?" + strings.Repeat("x", 4100) + "'>On</a>", do: "I follow \"On\"\nI follow \"Go\"", others: map[string]string{"/long?" + strings.Repeat("x", 4100): wireAnswer(200, "Content-Type: text/html", link("/to"))}, want: "GET /long?" + strings.Repeat("x", 4100) + " HTTP/1.1\n\nGET /to HTTP/1.1"},
+	)
 	sameOnWire(t, cases, "Referer", "Origin")
 }
