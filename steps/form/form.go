@@ -104,6 +104,9 @@ func nameOf(coding encoding.Encoding) string {
 	if coding == nil {
 		return "UTF-8"
 	}
+	if n, is := coding.(narrow); is {
+		coding = n.Encoding
+	}
 	name, err := htmlindex.Name(coding)
 	if err != nil {
 		return "UTF-8"
@@ -128,11 +131,14 @@ func Output(coding encoding.Encoding) encoding.Encoding {
 	if coding == nil {
 		return nil
 	}
+	if _, done := coding.(narrow); done {
+		return coding
+	}
 	switch name, err := htmlindex.Name(coding); {
 	case err != nil, name == "utf-8", name == "replacement", strings.HasPrefix(name, "utf-16"):
 		return nil
 	}
-	return coding
+	return narrowed(coding)
 }
 
 // Coding returns the encoding in which a form is sent (HTML §4.10.22.5), nil for UTF-8: the first known one of accept-charset, or

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/html/atom"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/japanese"
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/unicode"
@@ -68,6 +69,26 @@ func id(n *html.Node) string {
 		}
 	}
 	return ""
+}
+
+// TestUnsent checks what browsers decode and do not send (Encoding §12).
+func TestUnsent(t *testing.T) {
+	for _, c := range []struct {
+		label, text, want string
+	}{
+		{"big5", "中ü", "a=%A4%A4%26%23252%3B"},
+		{"big5", "中文", "a=%A4%A4%A4%E5"},
+		{"euc-jp", "日ü本", "a=%C6%FC%26%23252%3B%CB%DC"},
+		{"euc-jp", "日本", "a=%C6%FC%CB%DC"},
+	} {
+		coding, err := htmlindex.Get(c.label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := form.URLEncoded([]form.Entry{{Name: "a", Value: c.text}}, form.Output(form.Output(coding))); got != c.want {
+			t.Errorf("%s in %s: got %s, want %s", c.text, c.label, got, c.want)
+		}
+	}
 }
 
 // FuzzEntries checks that every form can be sent in every way, and that a server reads the fields that were sent.

@@ -85,7 +85,7 @@ func TestFormsOnWire(t *testing.T) {
 		{name: "Big5", header: "Content-Type: text/html; charset=big5", page: form("action=/to", "<input name=a value='&#20013;'><input type=hidden name=_charset_>"), do: send, want: get("a=%A4%A4&_charset_=Big5")},
 		{name: "EUC-KR", header: "Content-Type: text/html; charset=euc-kr", page: form("action=/to", "<input name=a value='&#54620;'><input type=hidden name=_charset_>"), do: send, want: get("a=%C7%D1&_charset_=EUC-KR")},
 		{name: "KOI8-R", header: "Content-Type: text/html; charset=koi8-r", page: form("action=/to", "<input name=a value='&#1078;'><input type=hidden name=_charset_>"), do: send, want: get("a=%D6&_charset_=KOI8-R")},
-		{name: "UTF-16", header: "Content-Type: text/html; charset=utf-16le", page: utf16(form("action=/to", "<input name=a value='&uuml;'><input type=hidden name=_charset_>")), do: send, want: get("a=%C3%BC&_charset_=UTF-8")},
+		{name: "UTF-16", header: "Content-Type: text/html; charset=utf-16le", page: utf16le(form("action=/to", "<input name=a value='&uuml;'><input type=hidden name=_charset_>")), do: send, want: get("a=%C3%BC&_charset_=UTF-8")},
 		{name: "accept-charset", page: form("action=/to accept-charset='nonsense, latin1 utf-8'", "<input name=a value='&uuml;'><input type=hidden name=_charset_>"), do: send, want: get("a=%FC&_charset_=windows-1252")},
 		{name: "accept-charset of nothing", header: latin, page: form("action=/to accept-charset=nonsense", "<input name=a value='&uuml;'>"), do: send, want: get("a=%FC")},
 		{name: "accept-charset and the action", page: form("action='/to?&uuml;' method=post accept-charset=latin1", "<input name=a value='&uuml;'>"), do: send, want: "POST /to?%C3%BC HTTP/1.1\na=%FC"},
