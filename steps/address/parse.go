@@ -362,7 +362,10 @@ func inWords(err error, text string) error {
 	case fault.IPv6Unclosed:
 		return errors.New("its IPv6 address has no closing bracket")
 	}
-	if strings.Contains(text, "[") {
+	if _, host, found := strings.Cut(text, "["); found {
+		if host, _, _ = strings.Cut(host, "]"); strings.Contains(host, "%") {
+			return errors.New("its IPv6 address has a zone, which an address of the web cannot have (URL §3.5)")
+		}
 		return errors.New("its host has brackets and is not an IPv6 address")
 	}
 	return errors.New("its host ends in a number and is not an IPv4 address")

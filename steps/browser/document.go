@@ -178,6 +178,19 @@ func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
 	return seen.Text, err
 }
 
+// Encoding returns the name of the encoding of the current document, in which it sends queries and forms.
+func (t *Tab) Encoding(ctx context.Context) (string, error) {
+	got, err := t.run(ctx, t.main, "document.characterSet", true)
+	if err != nil {
+		return "", err
+	}
+	var name string
+	if err := json.Unmarshal(got.Value, &name); err != nil {
+		return "", &Broken{"read the encoding of the page", err}
+	}
+	return name, nil
+}
+
 // Source returns the current document as HTML, without typed values.
 func (t *Tab) Source(ctx context.Context) (string, error) {
 	var source string

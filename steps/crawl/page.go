@@ -150,7 +150,7 @@ func (p *Page) add(kind Kind, written string) {
 	case !to.IsWeb():
 		return
 	}
-	link := Link{Kind: kind, URL: to.WithoutFragment(), Fragment: place(address.Decode(strings.TrimPrefix(to.Fragment, "#")))}
+	link := Link{Kind: kind, URL: to.WithoutFragment(), Fragment: place(strings.ToValidUTF8(address.Decode(strings.TrimPrefix(to.Fragment, "#")), "\ufffd"))}
 	link.Shown = link.URL.String()
 	switch {
 	case p.URL.Scheme == "https" && to.Scheme == "http" && kind != KindLink:

@@ -1,12 +1,14 @@
 // Package form determines what a form sends: which control belongs to which form, the entry list and its encodings (HTML
 // §4.10.22), all as browsers do.
 //
-// It works on a tree of HTML whose attributes hold the state of the controls: value, checked, selected. It leaves out what only a
-// script or a layout decides: elements of a page's own that take part in forms, and the line breaks that wrap=hard adds.
+// It works on a tree of HTML whose attributes hold the state of the controls: value, checked, selected. Where Chromium deviates from
+// the standard, it sends what Chromium sends: controls in a datalist, an empty dirname, and the document's encoding when
+// accept-charset names none that exists. It leaves out what only a script or a layout decides: elements of a page's own that take
+// part in forms, the size of an image without width and height, and the line breaks that wrap=hard adds.
 package form
 
 import (
-	"cmp"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -25,53 +27,6 @@ type Entry struct {
 	File        string // path of the file; empty when none was chosen
 }
 
-// Owners returns the form of each control of a document (HTML §4.10.18.3). All are computed at once, since a page may have a
-// hundred thousand controls.
-func Owners(document *html.Node) map[*html.Node]*html.Node {
-	o := owners{of: map[*html.Node]*html.Node{}, ids: pagetree.ElementsByID(document)}
-	o.assign(document, nil, nil)
-	return o.of
-}
-
-type owners struct {
-	of  map[*html.Node]*html.Node
-	ids map[string]*html.Node
-}
-
-// assign records the owner of each control below n. form is the form around n. loose is a form written between a table and its
-// rows: the parser leaves it there empty, but browsers still assign the controls after it to it.
-func (o *owners) assign(n, form, loose *html.Node) {
-	for c := range n.ChildNodes() {
-		if c.Type != html.ElementNode || pagetree.HoldsDocument(c) {
-			continue
-		}
-		switch c.DataAtom {
-		case atom.Template:
-			// What is in a template is no part of the document; a shadow tree has forms of its own.
-			if _, shadow := pagetree.Attribute(c, "shadowrootmode"); shadow {
-				o.assign(c, nil, nil)
-			}
-			continue
-		case atom.Form:
-			if c.FirstChild == nil && pagetree.Parents[n.DataAtom] != nil {
-				loose = c
-			}
-			o.assign(c, c, loose)
-			continue
-		}
-		if pagetree.ButtonType(c) != "" || pagetree.KindOf(c) != "" || pagetree.IsHiddenInput(c) {
-			owner := cmp.Or(form, loose)
-			if id, found := pagetree.Attribute(c, "form"); found {
-				if owner = o.ids[id]; owner != nil && owner.DataAtom != atom.Form {
-					owner = nil
-				}
-			}
-			o.of[c] = owner
-		}
-		o.assign(c, form, loose)
-	}
-}
-
 // State is what a document knows about its controls beyond their attributes.
 type State struct {
 	Owners map[*html.Node]*html.Node
@@ -86,7 +41,7 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 	for n := range pagetree.Nodes(document) {
 		owner, isControl := s.Owners[n]
 		button := pagetree.ButtonType(n)
-		if !isControl || owner != form || button != "" && n != submitter || pagetree.IsDisabled(n) || pagetree.InDatalist(n) {
+		if !isControl || owner != form || button != "" && n != submitter || pagetree.IsDisabled(n) {
 			continue
 		}
 		name, _ := pagetree.Attribute(n, "name")
@@ -94,8 +49,8 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 			if name != "" {
 				name += "."
 			}
-			add(name+"x", "0")
-			add(name+"y", "0")
+			add(name+"x", middle(n, "width"))
+			add(name+"y", middle(n, "height"))
 			continue
 		}
 		if name == "" {
@@ -127,17 +82,30 @@ func Entries(document, form, submitter *html.Node, s State) []Entry {
 		default:
 			add(name, value)
 		}
-		if told, _ := pagetree.Attribute(n, "dirname"); told != "" && directed(n) {
+		if told, found := pagetree.Attribute(n, "dirname"); found && directed(n) {
 			add(told, direction(n, value))
 		}
 	}
 	return list
 }
 
+// middle returns where a click in the middle of an image hits it, as far as HTML says how large it is.
+func middle(image *html.Node, side string) string {
+	text, _ := pagetree.Attribute(image, side)
+	pixels, err := strconv.Atoi(text)
+	if err != nil || pixels < 0 {
+		return "0"
+	}
+	return strconv.Itoa((pixels + 1) / 2)
+}
+
 // nameOf returns the name of an encoding as the Encoding standard writes it.
 func nameOf(coding encoding.Encoding) string {
 	if coding == nil {
 		return "UTF-8"
+	}
+	if n, is := coding.(narrow); is {
+		coding = n.Encoding
 	}
 	name, err := htmlindex.Name(coding)
 	if err != nil {
@@ -163,26 +131,26 @@ func Output(coding encoding.Encoding) encoding.Encoding {
 	if coding == nil {
 		return nil
 	}
+	if _, done := coding.(narrow); done {
+		return coding
+	}
 	switch name, err := htmlindex.Name(coding); {
 	case err != nil, name == "utf-8", name == "replacement", strings.HasPrefix(name, "utf-16"):
 		return nil
 	}
-	return coding
+	return narrowed(coding)
 }
 
 // Coding returns the encoding in which a form is sent (HTML §4.10.22.5), nil for UTF-8: the first known one of accept-charset, or
 // that of its document.
 func Coding(form *html.Node, document encoding.Encoding) encoding.Encoding {
-	accepted, found := pagetree.Attribute(form, "accept-charset")
-	if !found {
-		return Output(document)
-	}
+	accepted, _ := pagetree.Attribute(form, "accept-charset")
 	for label := range strings.FieldsSeq(strings.ReplaceAll(accepted, ",", " ")) {
 		if coding, err := htmlindex.Get(label); err == nil {
 			return Output(coding)
 		}
 	}
-	return nil
+	return Output(document)
 }
 
 // directed reports whether the direction of a control's text is sent as dirname says (HTML §4.10.18.2).

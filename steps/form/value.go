@@ -146,7 +146,7 @@ func dateTime(value string) string {
 	if m[3] != "" && (m[3] != "00" || fraction != "") {
 		short += ":" + m[3]
 		if fraction != "" {
-			short += "." + (m[4] + "000")[:3]
+			short += "." + fraction
 		}
 	}
 	return value[:at] + "T" + short

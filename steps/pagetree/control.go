@@ -144,16 +144,6 @@ func IsHiddenInput(n *html.Node) bool {
 	return n.DataAtom == atom.Input && strings.EqualFold(kind, "hidden")
 }
 
-// InDatalist reports whether n is in a list of suggestions, which is never sent.
-func InDatalist(n *html.Node) bool {
-	for ; n != nil; n = n.Parent {
-		if n.DataAtom == atom.Datalist {
-			return true
-		}
-	}
-	return false
-}
-
 // Selected returns the options that a select field sends. A drop-down without a selected option shows and sends its
 // first.
 func Selected(field *html.Node) []*html.Node {

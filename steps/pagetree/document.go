@@ -33,13 +33,14 @@ func Documents(doc *html.Node) iter.Seq[*html.Node] {
 	}
 }
 
-// Nodes returns the nodes of one document, without those of documents in its frames.
+// Nodes returns the nodes of one document, without those of documents in its frames and those in templates, which are no part of
+// it (HTML §4.12.3).
 func Nodes(document *html.Node) iter.Seq[*html.Node] {
 	return func(yield func(*html.Node) bool) {
 		var visit func(*html.Node) bool
 		visit = func(n *html.Node) bool {
 			for c := range n.ChildNodes() {
-				if !yield(c) || !HoldsDocument(c) && !visit(c) {
+				if !yield(c) || !HoldsDocument(c) && !isInert(c) && !visit(c) {
 					return false
 				}
 			}
@@ -47,6 +48,11 @@ func Nodes(document *html.Node) iter.Seq[*html.Node] {
 		}
 		visit(document)
 	}
+}
+
+// isInert reports whether what an element contains is no part of its document: a template that is not a shadow tree.
+func isInert(n *html.Node) bool {
+	return n.DataAtom == atom.Template && n.Namespace == "" && !holdsTree(n)
 }
 
 // ElementsByID returns the elements of one document by their ids; the first one with an id counts.

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/wording"
 	"github.com/stepwatch/stepwatch/steps/xmldoc"
 )
@@ -244,8 +244,14 @@ func sitemapLists(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(listed, a.Text(0)) {
-		return nil
+	wanted, err := p.url.Join(a.Text(0), nil)
+	if err != nil {
+		return steps.FailScenario("%q is not an address: %w", address.Shown(a.Text(0)), err)
 	}
-	return steps.Fail(result.ReasonNotFound, result.BlameWeb, "the sitemap %s does not list %q among its %d pages", p, a.Text(0), len(listed))
+	for _, text := range listed {
+		if u, err := address.Parse(text); err == nil && u.String() == wanted.String() {
+			return nil
+		}
+	}
+	return steps.Fail(result.ReasonNotFound, result.BlameWeb, "the sitemap %s does not list %q among its %d pages", p, wanted.String(), len(listed))
 }

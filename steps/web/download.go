@@ -243,7 +243,7 @@ func dispositionName(h http.Header) string {
 }
 
 func addressName(u *address.URL) string {
-	name := path.Base(address.Decode(u.Path))
+	name := path.Base(strings.ToValidUTF8(address.Decode(u.Path), "\ufffd"))
 	if name == "/" || name == "." {
 		return ""
 	}

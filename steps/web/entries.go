@@ -1,7 +1,6 @@
 package web
 
 import (
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,13 +19,14 @@ import (
 // needsBrowser is the end of every message about something that only a script can do.
 const needsBrowser = "that needs a browser: tag the scenario @browser"
 
-// formOf returns the form that owns a control, or nil.
+// formOf returns the form that owns a control of this document, or nil.
 func (p *page) formOf(control *html.Node) *html.Node {
 	if p.owners == nil {
-		p.owners = map[*html.Node]*html.Node{}
-		for document := range pagetree.Documents(p.doc) {
-			maps.Copy(p.owners, form.Owners(document))
+		var source []byte
+		if p.live == nil {
+			source = p.text()
 		}
+		p.owners = form.Owners(p.doc, source)
 	}
 	return p.owners[control]
 }

@@ -282,7 +282,7 @@ func (s *search) buttons(doc *html.Node) []candidate {
 		}
 		field, _ := pagetree.Attribute(n, "name")
 		value, _ := pagetree.Attribute(n, "value")
-		c.same = fmt.Sprintf("%p %s %q %q", s.page.formOf(n), kind, field, value)
+		c.same = fmt.Sprintf("%p %s %q %q", s.page.at(n).formOf(n), kind, field, value)
 		buttons = append(buttons, c)
 	}
 	return buttons

@@ -42,7 +42,7 @@ func TestVisitOver(t *testing.T) {
 				_, _ = io.WriteString(w, `<iframe src="/"></iframe><iframe src="https://four.test:`+r.URL.RawQuery+`/"></iframe>`)
 				return
 			}
-			_, _ = io.WriteString(w, r.Proto+" at "+r.Host+" by "+r.RemoteAddr+" <a href=/on>On</a>")
+			_, _ = io.WriteString(w, r.Proto+" at "+r.Host+" by "+r.RemoteAddr+" as "+r.RequestURI+" <a href=/on>On</a>")
 		}))
 		if listener != nil {
 			_ = server.Listener.Close()
@@ -80,6 +80,9 @@ func TestVisitOver(t *testing.T) {
 		{"then as it likes", "I go to " + both + "/ over HTTP/1.1\nI follow \"On\"\nthe response should use HTTP/2", ""},
 		{"frames over HTTP/1.1", "I go to " + both + "/framed?" + port + " over HTTP/1.1\nI should see \"HTTP/1.1 at both.test\"\nI should see \"HTTP/2.0 at four.test\"", ""},
 		{"frames over IPv6", "I go to " + both + "/framed?" + port + " over IPv6\nI should see \"by [::1]\"\nI should see \"by 127.0.0.1\"\nI should not see \"both.test:" + port + " by 127\"", ""},
+		{"a target as it is over HTTP/1.1", "I go to " + both + "//x|[]?a|b{}% over HTTP/1.1\nI should see \"as //x%7C[]?a|b{}% On\"", ""},
+		{"a target as it is over HTTP/2", "I go to " + both + "//x|[]?a|b{}% over HTTP/2\nI should see \"as //x%7C[]?a|b{}% On\"", ""},
+		{"an empty query over HTTP/2", "I go to " + both + "/x? over HTTP/2\nI should see \"as /x? On\"", ""},
 		{"no HTTP/2", "I go to https://four.test:" + old + "/ over HTTP/2", "protocol web: TLS handshake with four.test: the server does not speak HTTP/2"},
 		{"HTTP/2 without TLS", "I go to http://four.test/ over HTTP/2", "scenario scenario: GET http://four.test/: HTTP/2 is spoken over https alone"},
 	} {

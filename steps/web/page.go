@@ -298,7 +298,7 @@ func (p *page) base() *address.URL {
 			continue
 		}
 		if href, found := pagetree.Attribute(n, "href"); found {
-			if base, err := fallback.Join(href, p.coding()); err == nil && base.Scheme != "data" && base.Scheme != "javascript" {
+			if base, err := fallback.Join(href, nil); err == nil && base.Scheme != "data" && base.Scheme != "javascript" {
 				return base
 			}
 			return fallback
@@ -309,8 +309,16 @@ func (p *page) base() *address.URL {
 
 // coding returns the encoding in which the page sends queries and forms, nil for UTF-8.
 func (p *page) coding() encoding.Encoding {
-	if p.live != nil || !p.isHTML() {
+	if !p.isHTML() {
 		return nil
+	}
+	if p.live != nil {
+		name, err := p.live.tab.Encoding(p.live.ctx)
+		if err != nil {
+			return nil // the page is gone, and what it sent
+		}
+		coding, _ := htmlindex.Get(name)
+		return form.Output(coding)
 	}
 	p.text()
 	if p.encoding == nil && p.mediaType() == "text/html" && plainASCII(p.Content) {

@@ -68,6 +68,7 @@ type visit struct {
 	body        []byte
 	contentType string
 	referrer    *address.URL // the page that led here, or nil
+	elsewhere   bool         // a redirect to another origin led here
 	anyStatus   bool
 	sent        bool // by a sentence that names the method
 	anySite     bool // also follow redirects to other sites where a visit stops there
@@ -310,7 +311,7 @@ func (s *httpSession) newRequest(v *visit) *http.Request {
 		request.Header.Set("Content-Type", v.contentType)
 	}
 	if v.referrer != nil {
-		setReferrer(request, v.referrer, v.url)
+		setReferrer(request, v)
 	}
 	if s.jar != nil {
 		if cookies := s.jar.For(v.url, v.origin(), time.Now()); len(cookies) > 0 {
@@ -337,18 +338,34 @@ func (s *httpSession) newRequest(v *visit) *http.Request {
 	return request
 }
 
-// setReferrer sets Referer as browsers do by default (strict-origin-when-cross-origin, W3C Referrer Policy §3.7), and
-// Origin, since applications check them against forged requests.
-func setReferrer(request *http.Request, from, to *address.URL) {
-	origin := from.Origin()
+// longestReferrer is the most that browsers send of the address of a page (Referrer Policy §8.3).
+const longestReferrer = 4096
+
+// referrerFor returns what a request for an address says about the page that led to it, by the default of browsers
+// (strict-origin-when-cross-origin, Referrer Policy §3.7): nil for nothing.
+func referrerFor(to, from *address.URL) *address.URL {
+	page := from.WithoutUser().WithoutFragment()
 	switch {
-	case to.Origin() == origin:
-		request.Header.Set("Referer", from.WithoutFragment().String())
-	case from.Scheme != "https" || to.Scheme == "https":
-		request.Header.Set("Referer", origin+"/")
+	case to.Origin() == from.Origin() && len(page.Href()) <= longestReferrer:
+		return page
+	case from.Scheme == "https" && to.Scheme != "https":
+		return nil
 	}
-	if request.Method == http.MethodPost {
-		request.Header.Set("Origin", origin)
+	return address.Reported(from.Origin() + "/")
+}
+
+// setReferrer sets Referer and Origin as browsers do, since applications check them against forged requests.
+func setReferrer(request *http.Request, v *visit) {
+	from := referrerFor(v.url, v.referrer)
+	if from != nil {
+		request.Header.Set("Referer", from.Href())
+	}
+	switch {
+	case request.Method != http.MethodPost:
+	case from == nil, v.elsewhere:
+		request.Header.Set("Origin", "null")
+	default:
+		request.Header.Set("Origin", v.referrer.Origin())
 	}
 }
 
@@ -371,7 +388,10 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %q: %w", v, address.Shown(location), err)
 	}
 	next := *v
-	next.url = to
+	next.url, next.elsewhere = to, v.elsewhere || to.Origin() != v.url.Origin()
+	if v.referrer != nil {
+		next.referrer = cmp.Or(referrerFor(v.url, v.referrer), v.referrer)
+	}
 	// RFC 9110 §15.4: 303 requires GET; for 301 and 302 browsers turn POST into GET; 307 and 308 keep the method.
 	if answer.StatusCode == http.StatusSeeOther && v.method != http.MethodHead ||
 		answer.StatusCode <= http.StatusFound && v.method == http.MethodPost {
