@@ -90,7 +90,7 @@ func logIn(ctx context.Context, w *steps.World, login browser.Login) error {
 }
 
 func authenticate(ctx context.Context, w *steps.World, a steps.Args) error {
-	origin, err := originOf(a.Text(0))
+	origin, err := originOf(w, a.Text(0))
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func authenticate(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func authenticateByToken(ctx context.Context, w *steps.World, a steps.Args) error {
-	origin, err := originOf(a.Text(0))
+	origin, err := originOf(w, a.Text(0))
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,13 @@ func authenticateByToken(ctx context.Context, w *steps.World, a steps.Args) erro
 }
 
 // originOf returns the origin of the server that an address names.
-func originOf(address string) (string, error) {
+func originOf(w *steps.World, address string) (string, error) {
 	u, err := url.Parse(address)
+	if err == nil && !u.IsAbs() {
+		if base, _ := baseOf(w); base != nil {
+			u = base.ResolveReference(u)
+		}
+	}
 	if err == nil {
 		err = mendHost(u)
 	}

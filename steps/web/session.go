@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -414,7 +415,20 @@ func site(host string) string {
 	return host[strings.LastIndexByte(host[:last], '.')+1:]
 }
 
-// resolve parses an address from a step: absolute, or relative to the current page.
+// baseOf returns the address that relative addresses of steps resolve against, or nil if that is the current page.
+func baseOf(w *steps.World) (*url.URL, error) {
+	base := cmp.Or(w.Base, steps.SettingsOf[httpwire.Web](w.Target()).Base)
+	if base == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, steps.FailScenario("the base %q is not a URL", features.HidePassword(base))
+	}
+	return u, nil
+}
+
+// resolve parses an address from a step: absolute, or relative to the base of the scenario or else to the current page.
 func resolve(ctx context.Context, w *steps.World, address string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(address))
 	if err != nil {
@@ -429,14 +443,21 @@ func resolve(ctx context.Context, w *steps.World, address string) (*url.URL, err
 		w.Redact(u.User.Username() + ":" + password)
 	}
 	if !u.IsAbs() {
-		p, err := engineOf(w).now(ctx)
+		base, err := baseOf(w)
 		if err != nil {
 			return nil, err
 		}
-		if p == nil {
-			return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\"", wording.URL(u))
+		if base == nil {
+			p, err := engineOf(w).now(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if p == nil {
+				return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\", or set web.base in stepwatch.yml", wording.URL(u))
+			}
+			base = p.base()
 		}
-		u = p.base().ResolveReference(u)
+		u = base.ResolveReference(u)
 	}
 	if err := mendHost(u); err != nil {
 		return nil, steps.FailScenario("%q: %w", wording.URL(u), err)

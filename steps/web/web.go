@@ -330,6 +330,12 @@ func statusShouldBe(ctx context.Context, w *steps.World, a steps.Args) error {
 
 func shouldBeOn(ctx context.Context, w *steps.World, a steps.Args) error {
 	wanted, err := url.Parse(a.Text(0))
+	if err == nil && wanted.Host == "" && !strings.HasPrefix(wanted.Path, "/") {
+		if base, _ := baseOf(w); base != nil { // the host may be another after a redirect
+			at := base.ResolveReference(wanted)
+			wanted = &url.URL{Path: at.Path, RawPath: at.RawPath, RawQuery: at.RawQuery, Fragment: at.Fragment}
+		}
+	}
 	if err != nil || wanted.Host == "" && !strings.HasPrefix(wanted.Path, "/") {
 		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"/members\" or \"https://www.example.org/members\"", a.Text(0))
 	}
