@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
@@ -71,6 +72,11 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 	set, err := load.read(f.Args())
 	if err != nil {
 		return notRun(t, err)
+	}
+	for _, name := range set.config.Exporters() {
+		if _, err := exporters.Builtin.Configure(name, func(into any) error { return set.config.DecodeExporter(name, into) }); err != nil {
+			return notRun(t, err)
+		}
 	}
 	findings := append(set.findings(), set.unused()...)
 	if err := write(t.out, set, findings); err != nil {
