@@ -39,6 +39,9 @@ type Agent struct {
 	Grace   time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
 	Log     *slog.Logger
 
+	// Mistakes counts the mistakes in the loaded files, by path. It is part of Stats.
+	Mistakes map[string]int
+
 	once    sync.Once
 	entries []*entry
 	queues  map[string]*sinkQueue
@@ -97,7 +100,7 @@ func (a *Agent) init() {
 func (a *Agent) Stats() result.Stats {
 	a.init()
 	s := result.Stats{Running: int(a.running.Load()), Workers: a.Workers, Abandoned: a.Runner.Abandoned(),
-		Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
+		Mistakes: a.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
 	for _, e := range a.entries {
 		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: e.plan.Identity, Interval: e.plan.Schedule.Interval,
 			Missed: e.missed.Load(), Late: e.late.Load()})

@@ -77,6 +77,9 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	if p.Retries < 0 {
 		p.Retries = d.Retries
 	}
+	for _, m := range s.Mistakes {
+		p.Problems = append(p.Problems, Problem{m.Path, m.Line, m.Column, -1, &unfit{m.Message, m}})
+	}
 	var waits time.Duration
 	var texts []string // of the bound steps
 	for i, step := range s.Steps {
@@ -114,6 +117,32 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	}
 	p.Schedule = newSchedule(interval, p.Identity)
 	return p
+}
+
+// unfit is the mistake of a whole scenario or file.
+type unfit struct {
+	message string
+	cause   features.Problem
+}
+
+func (u *unfit) Error() string { return u.message }
+
+func (u *unfit) Unwrap() error { return u.cause }
+
+// Refuse returns the plan for a scenario of a file with mistakes, of which only a part may be readable: it runs nothing, and
+// its results name the first mistake. mistakes is not empty.
+func (p *Plan) Refuse(mistakes []features.Problem) *Plan {
+	refused, first := *p, mistakes[0]
+	place := first.Path
+	if first.Line > 0 {
+		place = fmt.Sprintf("%s:%d:%d", first.Path, first.Line, first.Column)
+	}
+	message := fmt.Sprintf("the file has a mistake, so nothing of it runs: %s: %s", place, first.Message)
+	if more := len(mistakes) - 1; more > 0 {
+		message += fmt.Sprintf(" (and %d more, which \"stepwatch lint\" lists)", more)
+	}
+	refused.Problems = []Problem{{first.Path, first.Line, first.Column, -1, &unfit{message, first}}}
+	return &refused
 }
 
 // showable hides passwords in the texts of nested steps.

@@ -47,6 +47,7 @@ func (rec *recorder) run(ctx context.Context, e Executor) bool {
 	if rec.plan.Scenario.Policy.Browser {
 		rec.world.UseBrowser()
 	}
+	rec.world.Base = rec.plan.Scenario.Policy.Base
 	rec.prepare(ctx)
 	return e.Execute(ctx, rec.plan, rec)
 }

@@ -126,7 +126,7 @@ func addedSubject(t *testing.T) {
 		"lamps:\n  signl: what":                                    "stepwatch.yml:2:3: unknown field \"signl\"",
 		"lamps:\n  signal: two words":                              "stepwatch.yml:2: lamps.signal: \"two words\" is not one word",
 		"hosts:\n  pier:\n    lamp:\n      prt: 1":                 "stepwatch.yml:4:7: unknown field \"prt\"",
-		"hosts:\n  pier:\n    lamp:\n      port: many":             "stepwatch.yml:4:13: hosts is a text, want a whole number",
+		"hosts:\n  pier:\n    lamp:\n      port: many":             "stepwatch.yml:4:13: hosts.pier.lamp.port is a text, want a whole number",
 		"hosts:\n  pier:\n    lamp:\n      port: 70000":            "stepwatch.yml:4: hosts.pier.lamp.port: 70000 is not a port",
 		"hosts:\n  pier:\n    lamp:\n      key: {fil: x}":          "stepwatch.yml:4:13: unknown field \"fil\"",
 		"hosts:\n  pier:\n    lamp:\n      key: {file: x, env: y}": "stepwatch.yml:4: hosts.pier.lamp.key: sets 2 sources for the secret: set one of file, env, credential and command",

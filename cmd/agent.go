@@ -25,30 +25,29 @@ func init() {
 func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	f := flagSet("agent")
 	load := loadFlags(t, f)
+	load.runFlags(f, true)
 	listen := f.String("listen", "", "host:port of the HTTP server (default: listen of stepwatch.yml, 127.0.0.1:9469)")
 	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
 		return code
 	}
-	set, err := load.plans(f.Args())
+	set, err := load.watched(f.Args())
 	if err != nil {
 		return notRun(t, err)
 	}
 	defer set.close()
-	var mistakes []error
-	for _, found := range set.findings() {
+	log := slog.New(slog.NewTextHandler(t.err, nil))
+	mistakes := make(map[string]int)
+	for _, found := range set.found {
 		if found.severity != mistaken {
 			fmt.Fprintln(t.err, found)
 			continue
 		}
-		mistakes = append(mistakes, found)
-	}
-	if len(mistakes) > 0 {
-		return notRun(t, errors.Join(append(mistakes, errors.New("the agent was not started: fix these errors; \"stepwatch lint\" lists them again"))...))
+		mistakes[found.Path]++
+		log.Error("a feature has a mistake: it is UNKNOWN until it is fixed", "file", found.Path, "line", found.Line, "rule", string(found.Rule), "mistake", printable(found.Message))
 	}
 	if *listen == "" {
 		*listen = set.config.Listen
 	}
-	log := slog.New(slog.NewTextHandler(t.err, nil))
 	if set.usesBrowser() && os.Getuid() == 0 && set.browser().Local() {
 		log.Warn("the browser runs without its sandbox because stepwatch runs as root: run stepwatch as an ordinary user")
 	}
@@ -56,6 +55,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if err != nil {
 		return notRun(t, err)
 	}
+	s.agent.Mistakes = mistakes
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
 	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at http://%s/metrics\n", counted(len(set.plans), "scenario"), s.address())

@@ -143,7 +143,7 @@ func TestAgentRefusesWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		{[]string{"--listen", taken.Addr().String(), filepath.Join(dir, "good.feature")}, "choose another with --listen"},
-		{[]string{filepath.Join(dir, "typo.feature")}, `did you mean "I go to {url}"?`},
+		{[]string{"--strict", filepath.Join(dir, "typo.feature")}, `did you mean "I go to {url}"?`},
 		{[]string{"--config", filepath.Join(dir, "stepwatch.yml"), filepath.Join(dir, "good.feature")}, `there is no exporter "carrier_pigeon"; there are: prometheus`},
 		{nil, "no features"},
 	} {

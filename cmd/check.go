@@ -23,6 +23,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	load := loadFlags(t, f)
 	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this duration; keep it below the service_check_timeout of Nagios")
 	keep := f.String("evidence", "", "directory for the evidence of failures; its paths follow the status line (default: keep none)")
+	load.runFlags(f, true)
 	load.compatFlag(f, "behave like cucumber-nagios: its status line, values and counts, its meaning of I should see, and its reading of quotes (see docs/migration.md)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
 func init() {
@@ -56,6 +59,7 @@ const (
 func lintVerb(_ context.Context, t *terminal, args []string) int {
 	f := flagSet("lint")
 	load := loadFlags(t, f)
+	load.runFlags(f, false)
 	load.compatFlag(f, "read the steps as check --compat does")
 	format := f.String("format", "text", "text, json, sarif or github")
 	if code, done := parse(t, f, "PATH…", args, exitNotRun); done {
@@ -68,6 +72,11 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 	set, err := load.read(f.Args())
 	if err != nil {
 		return notRun(t, err)
+	}
+	for _, name := range set.config.Exporters() {
+		if _, err := exporters.Builtin.Configure(name, func(into any) error { return set.config.DecodeExporter(name, into) }); err != nil {
+			return notRun(t, err)
+		}
 	}
 	findings := append(set.findings(), set.unused()...)
 	if err := write(t.out, set, findings); err != nil {
@@ -114,10 +123,13 @@ func counted(n int, noun string) string {
 // findings lists the mistakes of a set by place, each once: the step of a background belongs to every scenario of its file.
 func (s *set) findings() []finding {
 	var all []finding
-	for _, p := range slices.Concat(s.problems, s.mistakes, s.warnings) {
-		f := finding{p, mistaken}
-		if p.Rule == features.RuleUnused {
-			f.severity = warned
+	for _, p := range slices.Concat(s.problems, s.mistakes) {
+		all = append(all, finding{p, mistaken})
+	}
+	for _, p := range s.warnings {
+		f := finding{p, warned}
+		if p.Rule == features.RuleSlip { // a step would have another text than its author means
+			f.severity = mistaken
 		}
 		all = append(all, f)
 	}
@@ -158,6 +170,7 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 			add(p.Line, p.Column, steps.RuleOf(p.Err), mistaken, "%s", explain(p.Err))
 		}
 	}
+	all = append(all, s.withoutBase(plan)...)
 	var waits time.Duration
 	for i, bound := range plan.Steps() {
 		step := scenario.Steps[i]
@@ -193,6 +206,60 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 		add(scenario.Line, 1, ruleTime, warned, "no step can take %s, because a run ends after %s: lower @warn and @crit, or raise @timeout", slowest, plan.Timeout)
 	}
 	return all
+}
+
+// withoutBase lists the relative addresses of a scenario that have nothing to be relative to: no base is set, and no step
+// before them can have opened a page.
+func (s *set) withoutBase(plan *agent.Plan) (all []finding) {
+	if cmp.Or(plan.Scenario.Policy.Base, steps.SettingsOf[httpwire.Web](s.target()).Base) != "" {
+		return nil
+	}
+	opened := false
+	var look func(*steps.Bound, features.Step)
+	look = func(b *steps.Bound, step features.Step) {
+		if b == nil {
+			opened = true // what the step means is not known
+			return
+		}
+		for _, inner := range b.Inner {
+			look(inner, step)
+		}
+		if len(b.Inner) > 0 || opened {
+			return
+		}
+		for i, kind := range b.Definition.Parameters() {
+			if kind == "url" && relative(b.Args.Text(i)) {
+				all = append(all, finding{features.Problem{Path: plan.Scenario.Path, Line: step.Line, Column: step.Column, Rule: steps.RuleValue, Message: fmt.Sprintf(
+					"%q is not a whole address, and no page is open yet: write the whole address, set web.base in stepwatch.yml, tag the feature @base:https://www.example.org, or use --base",
+					features.HidePassword(b.Args.Text(i)))}, mistaken})
+				return
+			}
+		}
+		opened = opens(b.Definition)
+	}
+	for i, bound := range plan.Steps() {
+		look(bound, plan.Scenario.Steps[i])
+	}
+	return all
+}
+
+// relative reports whether an address needs a base.
+func relative(address string) bool {
+	u, err := url.Parse(strings.TrimSpace(address))
+	return err == nil && u.Scheme == "" && u.Host == "" && !strings.Contains(address, "<") // a placeholder that is not filled in
+}
+
+// opens reports whether a step of a definition may open a page. A team's own step may do anything.
+func opens(d *steps.Definition) bool {
+	if d.File != "" {
+		return true
+	}
+	for _, beginning := range []string{"I go to", "I visit", "I try to go", "I send", "I try to send", "I fetch", "I follow", "I open"} {
+		if strings.HasPrefix(d.Sentence, beginning) && (d.Area == "web" || strings.Contains(d.Sentence, "link")) {
+			return true
+		}
+	}
+	return false
 }
 
 // passwords warns of passwords in the text or table of a step, which every reader of the feature sees.

@@ -71,7 +71,7 @@ var mistakes = []struct {
 	said     string // without the path; only the beginning where the message goes on
 	old, new string
 }{
-	{`7:3: error: @ownr:web is not a policy tag: did you mean @owner:web?`, "@ownr:web", "@owner:web"},
+	{`7:3: warning: @ownr:web is not a policy tag: did you mean @owner:web?`, "@ownr:web", "@owner:web"},
 	{`7:13: error: @timeout:2parsecs: "2parsecs" is not a duration, as in @timeout:90s`, "@timeout:2parsecs", "@timeout:90s"},
 	{`9:5: error: “https://www.example.org/” is in typographic quotes: write "https://www.example.org/"`, "“https://www.example.org/”", `"https://www.example.org/"`},
 	{`10:5: error: no sentence matches "I folow \"Log in\"": did you mean "I follow {text}"?`, "folow", "follow"},
@@ -82,7 +82,6 @@ var mistakes = []struct {
 	{`16:5: error: "the table {text} should have the rows:" needs a table: write its rows below the step, as in the example of "stepwatch steps"`,
 		"    And port 25 of", "    | Article |\n    | Tea |\n    And port 25 of"},
 	{`17:5: error: no sentence matches "port 25 of \"mx1\" is opne": did you mean "port {port} of {server} is open"?`, "opne", "open"},
-	{`20:3: error: another scenario of the feature is also called "Mail": its results have its line number, which changes with the file`, "Scenario: Mail\n    Given", "Scenario: Delivery\n    Given"},
 	{`21:5: error: the file "invoice.pdf" does not exist: a path is relative to the feature file`, `attachment "invoice.pdf"`, `attachment "there.pdf"`},
 	{`22:5: error: no account "alcie" in stepwatch.yml (it has alice, bob): add it under accounts`, "alcie", "alice"},
 	{`23:5: error: @timeout:30s ends the run before this step has waited 1m0s: raise @timeout above 1m0s, or lower the waits`, "within 60s\n    When I ask", "within 20s\n    When I ask"},
@@ -92,7 +91,7 @@ var mistakes = []struct {
 	{`30:5: warning: <more> is not filled in: add a column "more" to the Examples: at line 32`, "<more>", "<text>"},
 	{`33:46: warning: nothing uses the column "note": write <note> where its values belong, or remove it`, "Scenario Outline: Pages", "Scenario Outline: Page <note>"},
 	{`36:3: error: "Szenario:" is not a keyword: did you mean "Scenario:"?`, "Szenario:", "Scenario:"},
-	{`39:3: error: another scenario of the feature is also called "Mail"`, "Scenario: Mail\n    When I go", "Scenario: Typo\n    When I go"},
+	{`39:3: warning: another scenario of the feature is also called "Mail": the results of this one are those of "Mail (2)"`, "Scenario: Mail\n    When I go", "Scenario: Typo\n    When I go"},
 	{`40:5: error: "htp://www.example.org/" is not the address of a page: write it as "https://www.example.org/"`, "htp:", "https:"},
 }
 
@@ -127,7 +126,7 @@ func lintAs(t *testing.T, format, text string) (code int, written string) {
 // message asks for takes it away and no other.
 func TestLintNamesEveryMistake(t *testing.T) {
 	code, lines := lint(t, allWrong)
-	if want := fmt.Sprintf("4 scenarios, %d mistakes, 3 warnings", len(mistakes)-3); code != exitFailed || lines[len(lines)-1] != want {
+	if want := fmt.Sprintf("4 scenarios, %d mistakes, 5 warnings", len(mistakes)-5); code != exitFailed || lines[len(lines)-1] != want {
 		t.Errorf("exit code %d and %q, wanted %q", code, lines[len(lines)-1], want)
 	}
 	for i, line := range lines[:len(lines)-1] {
@@ -144,13 +143,11 @@ func TestLintNamesEveryMistake(t *testing.T) {
 			t.Fatalf("%q is there %d times", m.old, n)
 		}
 		mended = strings.Replace(mended, m.old, m.new, 1)
-		// Those of one name mend each other.
-		gone := 1
-		if strings.Contains(m.said, "another scenario") {
-			gone = 2
-		}
 		_, left := lint(t, strings.Replace(allWrong, m.old, m.new, 1))
-		if len(left) != len(lines)-gone {
+		if drafts := slices.Index(left, ""); drafts >= 0 { // of the missing sentences, when the file can be read
+			left = append(left[:drafts], left[len(left)-1])
+		}
+		if len(left) != len(lines)-1 {
 			t.Errorf("%q for %q leaves of %d findings %d:\n%s", m.new, m.old, len(lines)-1, len(left)-1, strings.Join(left, "\n"))
 		}
 		for _, line := range left {
@@ -230,12 +227,12 @@ func TestLintForMachines(t *testing.T) {
     "line": 2,
     "column": 13,
     "end_column": 22,
-    "severity": "error",
+    "severity": "warning",
     "rule": "tag",
     "message": "@ownr:web is not a policy tag: did you mean @owner:web?"
   },
 `,
-		"github": `::error title=stepwatch tag,file=x.feature,line=2,col=13,endColumn=22::@ownr:web is not a policy tag: did you mean @owner:web?
+		"github": `::warning title=stepwatch tag,file=x.feature,line=2,col=13,endColumn=22::@ownr:web is not a policy tag: did you mean @owner:web?
 ::warning title=stepwatch password,file=x.feature,line=4,col=5,endColumn=54::a URL contains a password`,
 		"sarif": `{
   "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

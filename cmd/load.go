@@ -24,7 +24,9 @@ import (
 type loader struct {
 	config *string
 	tags   *string
-	compat *bool // nil for verbs without this flag
+	compat *bool   // nil for verbs without this flag
+	strict *bool   // same
+	base   *string // same
 	glue   []cucumber.Glue
 }
 
@@ -33,6 +35,14 @@ func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
 		glue:   t.glue,
 		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, if it exists)"),
 		tags:   f.StringP("tags", "t", "", `only scenarios with these tags: "@mail and not @slow"`),
+	}
+}
+
+// runFlags adds the flags of the verbs that run or check scenarios.
+func (l *loader) runFlags(f *pflag.FlagSet, strict bool) {
+	l.base = f.String("base", "", "resolve relative addresses against this URL, whatever @base and web.base say")
+	if strict {
+		l.strict = f.Bool("strict", false, "run nothing if a feature has a mistake; otherwise only the scenarios with mistakes are UNKNOWN")
 	}
 }
 
@@ -46,10 +56,12 @@ type set struct {
 	config   *config.Config
 	own      *cucumber.Own
 	plans    []*agent.Plan
-	broken   []*agent.Plan      // of files with problems: these never run
-	problems []features.Problem // errors that prevent a run
+	broken   []*agent.Plan      // of files with problems, as far as readable: for checks
+	refused  []*agent.Plan      // the same scenarios, or one for a whole file: they run nothing and name the mistake
+	problems []features.Problem // mistakes of whole files and paths
 	mistakes []features.Problem // in the definitions of sentences: steps that use them are undefined
 	warnings []features.Problem // likely mistakes
+	found    []finding          // of an agent, before it starts
 
 	sentences []*features.Sentence // defined by the features
 	library   *steps.Library       // with sentences
@@ -73,35 +85,121 @@ func (l *loader) read(paths []string) (*set, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no features: name files or directories, or set features in stepwatch.yml")
 	}
+	if l.base != nil && *l.base != "" {
+		if err := httpwire.CheckBase(*l.base); err != nil {
+			return nil, fmt.Errorf("--base %s %w", features.HidePassword(*l.base), err)
+		}
+	}
 	loaded, err := features.Load(paths, features.Options{Tags: *l.tags, Sentences: c.Sentences})
-	s, ownErr := newSet(c, loaded, l.glue)
-	if ownErr != nil {
-		return nil, ownErr
-	}
 	var problems *features.Error
-	if errors.As(err, &problems) {
-		s.problems = problems.Problems
-		return s, nil
+	if err != nil && !errors.As(err, &problems) {
+		return nil, err
 	}
-	return s, err
+	if l.base != nil && *l.base != "" {
+		for _, f := range slices.Concat(loaded.Features, loaded.Broken) {
+			for _, scenario := range f.Scenarios {
+				scenario.Policy.Base = *l.base
+			}
+		}
+	}
+	s, err := newSet(c, loaded, l.glue)
+	if err != nil {
+		return nil, err
+	}
+	if problems != nil {
+		s.refuse(loaded.Broken, problems.Problems)
+	}
+	return s, nil
 }
 
-// plans loads features to run them. A mistake in a file is an error.
+// refuse records the mistakes of whole files, and makes a plan that names them for each of their scenarios.
+func (s *set) refuse(broken []*features.Feature, problems []features.Problem) {
+	s.problems = problems
+	plans := s.broken
+	for _, f := range broken {
+		var mistakes []features.Problem
+		for _, p := range problems {
+			if p.Path == f.Path {
+				mistakes = append(mistakes, p)
+			}
+		}
+		if len(mistakes) == 0 {
+			continue
+		}
+		its := plans[:len(f.Scenarios)]
+		plans = plans[len(f.Scenarios):]
+		if len(its) == 0 {
+			whole := &features.Scenario{Path: f.Path, Line: max(1, f.Line), Feature: f.Name, Name: wholeFile, Label: wholeFile, Policy: features.Policy{Retries: -1}}
+			its = []*agent.Plan{agent.NewPlan(whole, s.library, s.config.Defaults)}
+		}
+		for _, plan := range its {
+			s.refused = append(s.refused, plan.Refuse(mistakes))
+		}
+	}
+}
+
+// wholeFile is the scenario in the results of a file of which no scenario could be read.
+const wholeFile = "(the whole file)"
+
+// plans loads features to run them. The plans of scenarios and files with mistakes report them, and the rest runs. It is an
+// error if nothing can run, and with --strict any mistake.
 func (l *loader) plans(paths []string) (*set, error) {
 	s, err := l.read(paths)
 	if err == nil {
-		err = s.runnable(paths)
+		err = l.runnable(s, paths)
 	}
 	if err != nil {
 		return nil, err
 	}
+	s.plans = append(s.plans, s.refused...)
 	return s, nil
+}
+
+// watched loads features for the agent. Unlike plans it is no error if nothing can run, as long as a file is named that can
+// be watched: its mistakes are results. It lists the findings of lint in found.
+func (l *loader) watched(paths []string) (*set, error) {
+	s, err := l.read(paths)
+	if err != nil {
+		return nil, err
+	}
+	s.found = s.findings()
+	if len(s.plans) > 0 || len(s.refused) == 0 || l.strict != nil && *l.strict {
+		if err := l.runnable(s, paths); err != nil {
+			return nil, err
+		}
+	}
+	s.plans = append(s.plans, s.refused...)
+	return s, nil
+}
+
+// runnable returns why the set cannot run, or nil.
+func (l *loader) runnable(s *set, paths []string) error {
+	if l.strict != nil && *l.strict {
+		if err := s.strict(); err != nil {
+			return err
+		}
+	}
+	return s.runnable(paths)
+}
+
+// strict returns all mistakes in the set.
+func (s *set) strict() error {
+	var mistakes []error
+	for _, found := range s.findings() {
+		if found.severity == mistaken {
+			mistakes = append(mistakes, found)
+		}
+	}
+	if len(mistakes) == 0 {
+		return nil
+	}
+	return errors.Join(append(mistakes, errors.New("nothing was started, because of --strict: fix these errors; \"stepwatch lint\" lists them again"))...)
 }
 
 // runnable returns why the set cannot run, or nil.
 func (s *set) runnable(paths []string) error {
 	switch {
-	case len(s.problems) > 0:
+	case len(s.problems) > 0 && (len(s.plans) == 0 || slices.ContainsFunc(s.problems, func(p features.Problem) bool { return p.Path == "" })):
 		return &features.Error{Problems: s.problems}
 	case len(s.plans) == 0:
 		return fmt.Errorf("nothing to run: %s only defines sentences (@step): name a feature that uses them", strings.Join(paths, ", "))

@@ -8,10 +8,11 @@ import (
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/features/ruby"
+	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/command"
 )
 
-// rubyWarnings warns of the definitions in the Ruby files next to the features that no sentence replaces. It ignores the
+// rubyWarnings warns of the definitions in the Ruby files next to the features, which do not run. It ignores the
 // files that cucumber-nagios copied into each project.
 func (s *set) rubyWarnings() []features.Problem {
 	var paths, files []string
@@ -47,8 +48,15 @@ func (s *set) rubyFile(path string) []features.Problem {
 		switch {
 		case d.Hook != "":
 			message = fmt.Sprintf("stepwatch does not run Ruby, so the hook %s does not run", d.Hook)
-		case s.has(d):
-			continue
+		default:
+			switch replacing := s.replacing(d); {
+			case replacing == nil:
+			case replacing.File != "" || shipped(d):
+				continue
+			default:
+				message = fmt.Sprintf("replaced: stepwatch does not run this definition, because its own sentence %q means these steps. "+
+					"If the definition does more, define a sentence in other words in a .feature file, below @step, and use that", replacing.Sentence)
+			}
 		}
 		warnings = append(warnings, features.Problem{Path: path, Line: d.Line, Column: 1, Message: message, Rule: ruleRuby})
 	}
@@ -58,8 +66,8 @@ func (s *set) rubyFile(path string) []features.Problem {
 // placeholder is a placeholder of ruby.Definition.Sentence.
 var placeholder = regexp.MustCompile(`<[a-z]+(?: \d+)?(?::(int|word))?>`)
 
-// has reports whether a step that a Ruby definition matches means a sentence of the library.
-func (s *set) has(d ruby.Definition) bool {
+// replacing returns the sentence of the library that a step means which a Ruby definition matches, or nil.
+func (s *set) replacing(d ruby.Definition) *steps.Definition {
 	text, shipped := command.CucumberNagiosExample(d.Pattern)
 	if !shipped {
 		text = placeholder.ReplaceAllStringFunc(d.Sentence(), func(p string) string {
@@ -69,6 +77,15 @@ func (s *set) has(d ruby.Definition) bool {
 			return "x"
 		})
 	}
-	_, err := s.library.Bind(features.Step{Text: text})
-	return err == nil
+	bound, err := s.library.Bind(features.Step{Text: text})
+	if err != nil {
+		return nil
+	}
+	return bound.Definition
+}
+
+// shipped reports whether a Ruby definition is one that came with cucumber-nagios, which stepwatch's sentence replaces fully.
+func shipped(d ruby.Definition) bool {
+	_, known := command.CucumberNagiosExample(d.Pattern)
+	return known
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,6 +23,7 @@ func runVerb(ctx context.Context, t *terminal, args []string) int {
 	const arguments = "PATH[:LINE]…"
 	f := flagSet("run")
 	r := runOptions{load: loadFlags(t, f), flags: f}
+	r.load.runFlags(f, true)
 	timeout := f.Duration("timeout", 0, "stop everything after this duration, such as 5m (default: only the limits of the scenarios)")
 	f.IntVar(&r.repeat, "repeat", 1, "number of runs of each scenario")
 	f.StringVar(&r.evidence, "evidence", "", "directory for the evidence of failures; --evidence= keeps none (default: \"evidence\" in the state directory)")
@@ -60,7 +62,7 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 	for _, w := range append(set.warnings, set.rubyWarnings()...) {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
-	for _, m := range set.mistakes {
+	for _, m := range slices.Concat(set.problems, set.mistakes) {
 		fmt.Fprintln(t.err, "stepwatch:", m)
 	}
 	p := &pretty{out: t.out, colour: t.colour, phases: r.verbose}

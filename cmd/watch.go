@@ -32,7 +32,9 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 			w = &watched{}
 			w.follow(*r.load.config, r.flags.Args(), set)
 			known = w
-			err = set.runnable(r.flags.Args())
+			if err = r.load.runnable(set, r.flags.Args()); err == nil {
+				set.plans = append(set.plans, set.refused...)
+			}
 		}
 		before := w.look()
 		maps.Copy(before, unread) // a file that changed while it was read counts as changed

@@ -270,6 +270,9 @@ func (p *Prometheus) gatherLoaded(g *gathering) {
 	g.add(&sample{family: f.inProgress, value: float64(stats.Running)})
 	g.add(&sample{family: f.workers, value: float64(stats.Workers)})
 	g.add(&sample{family: f.abandoned, value: float64(stats.Abandoned)})
+	for _, file := range slices.Sorted(maps.Keys(stats.Mistakes)) {
+		g.add(&sample{family: f.mistakes, value: float64(stats.Mistakes[file]), labels: pairs(nil, "file", label(file))})
+	}
 	for _, exporter := range slices.Sorted(maps.Keys(stats.Dropped)) {
 		g.add(&sample{family: f.dropped, value: float64(stats.Dropped[exporter]), labels: pairs(nil, "exporter", exporter)})
 	}

@@ -63,7 +63,7 @@ type families struct {
 	stepLast, innerLast, phaseLast                                            *family
 	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *family
 	runs, failures, late, missed, alertFiring                                 *family
-	dropped, inProgress, workers, abandoned                                   *family
+	dropped, inProgress, workers, abandoned, mistakes                         *family
 
 	all []string
 }
@@ -108,6 +108,7 @@ func newFamilies(buckets []time.Duration) families {
 	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
+	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
 	f.abandoned = gauge("abandoned_steps", "Steps that ignored their deadline and have not returned yet.")
 	return f
 }

@@ -125,10 +125,27 @@ type compiler struct {
 	compiled int // bytes so far, of maxCompiled
 
 	salvaging bool // the parser dropped lines
+
+	refused map[*messages.Scenario][]Problem // the mistakes of single scenarios
 }
 
 func (c *compiler) problem(rule Rule, at *messages.Location, format string, args ...any) {
 	c.problems = append(c.problems, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...), rule})
+}
+
+// refuse records a mistake of one scenario. One that belongs to no scenario (nil) is a mistake of the file.
+func (c *compiler) refuse(s *messages.Scenario, rule Rule, at *messages.Location, format string, args ...any) {
+	if s == nil {
+		c.problem(rule, at, format, args...)
+		return
+	}
+	if c.refused == nil {
+		c.refused = make(map[*messages.Scenario][]Problem)
+	}
+	p := Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...), rule}
+	if !slices.Contains(c.refused[s], p) {
+		c.refused[s] = append(c.refused[s], p)
+	}
 }
 
 func (c *compiler) warn(rule Rule, at *messages.Location, format string, args ...any) {
@@ -142,7 +159,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	d := &document{ast: f, feature: &Feature{
 		Path: c.path, Name: f.Name, Description: outdent(f.Description), Language: f.Language, Line: int(f.Location.Line), Tags: tags(f.Tags),
 	}}
-	c.checkTags(f.Tags)
+	c.checkTags(f.Tags, nil)
 	c.checkDescription(f.Location, f.Description, inHeader)
 
 	var units []unit
@@ -157,6 +174,9 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 		}
 		c.checkScenario(s)
 		all := slices.Concat(background, s.Steps)
+		if len(s.Steps) == 0 {
+			all = nil // a pickle has the steps of its background only before its own
+		}
 		if len(s.Examples) == 0 {
 			c.measure(all, nil, nil)
 			units, steps = append(units, unit{rule: rule, written: s}), append(steps, all)
@@ -182,7 +202,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 			add(child.Scenario, nil, background)
 		case child.Rule != nil:
 			r := child.Rule
-			c.checkTags(r.Tags)
+			c.checkTags(r.Tags, nil)
 			c.checkDescription(r.Location, r.Description, inHeader)
 			inherited := background
 			scenarios, from := 0, len(units)
@@ -197,7 +217,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 				}
 			}
 			if scenarios == 0 {
-				c.problem(RuleNothing, r.Location, "rule %q contains no scenario, so nothing of it would run", r.Name)
+				c.warn(RuleNothing, r.Location, "rule %q contains no scenario, so nothing of it would run", r.Name)
 			}
 			for _, child := range r.Children {
 				c.checkPrepares(child.Background, units[from:])
@@ -217,6 +237,11 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 		return d
 	}
 
+	for s, mistakes := range c.refused { // an outline without rows compiles to no scenario that could have them
+		if !slices.ContainsFunc(units, func(u unit) bool { return u.written == s }) {
+			c.warnings = append(c.warnings, mistakes...)
+		}
+	}
 	all := pickles(ast, c.path)
 	if len(all) != len(units) {
 		c.problem(RuleSyntax, f.Location, "feature %q compiles to %d scenarios instead of %d", f.Name, len(all), len(units))
@@ -225,7 +250,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	for i, pickle := range all {
 		u := units[i]
 		u.pickle = pickle
-		if len(u.written.Steps) == 0 || u.sentence != nil && strings.TrimSpace(u.written.Name) == "" {
+		if u.sentence != nil && (len(u.written.Steps) == 0 || strings.TrimSpace(u.written.Name) == "") {
 			continue // already reported as a problem
 		}
 		if len(pickle.Steps) != len(steps[i]) {
@@ -258,7 +283,8 @@ func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 		inherited = append(inherited, u.examples.Tags...)
 	}
 	s.Tags = tags(inherited)
-	s.Policy = c.policy(inherited)
+	s.Policy = c.policy(u.written, inherited)
+	s.Mistakes = inOrder(slices.Clone(c.refused[u.written]))
 
 	s.Steps = c.steps(steps, u.pickle.Steps)
 	if u.row != nil {
@@ -432,11 +458,11 @@ func (c *compiler) measure(steps []*messages.Step, header, row *messages.TableRo
 
 // checkScenario finds scenarios that would run nothing, or something else than intended.
 func (c *compiler) checkScenario(s *messages.Scenario) {
-	c.checkTags(s.Tags)
+	c.checkTags(s.Tags, s)
 	c.checkDescription(s.Location, s.Description, aboveSteps)
 	if examples := gherkin.DialectsBuiltin().GetDialect(c.ast.Language).ExamplesKeywords()[0]; len(s.Steps) == 0 &&
 		strings.HasPrefix(strings.TrimSpace(s.Description), "|") {
-		c.problem(RuleKeyword, s.Location, "%q begins a scenario and takes no table: did you mean %q?", s.Keyword+":", examples+":")
+		c.refuse(s, RuleKeyword, s.Location, "%q begins a scenario and takes no table: did you mean %q?", s.Keyword+":", examples+":")
 		return
 	}
 	if len(s.Steps) == 0 {
@@ -446,21 +472,24 @@ func (c *compiler) checkScenario(s *messages.Scenario) {
 		} else if isMarkdown(c.path) {
 			begin = `: a step is an item of a list, such as "* Given …"`
 		}
-		c.problem(RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing%s", s.Name, begin)
+		c.refuse(s, RuleNothing, s.Location, "scenario %q has no steps, so it would run nothing%s", s.Name, begin)
 		return
 	}
 	dialect := gherkin.DialectsBuiltin().GetDialect(c.ast.Language)
 	if len(s.Examples) == 0 && slices.Contains(dialect.ScenarioOutlineKeywords(), s.Keyword) {
-		c.problem(RuleOutline, s.Location, "%s %q has no %s:, so nothing fills in its placeholders", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
+		// As in Cucumber, it is a scenario.
+		if slices.ContainsFunc(s.Steps, func(step *messages.Step) bool { return len(placeholders(step.Text+beneath(step))) > 0 }) {
+			c.warn(RuleOutline, s.Location, "%s %q has no %s:, so nothing fills in its placeholders", s.Keyword, s.Name, dialect.ExamplesKeywords()[0])
+		}
 	}
 	for _, e := range s.Examples {
-		c.checkTags(e.Tags)
+		c.checkTags(e.Tags, s)
 		c.checkDescription(e.Location, e.Description, aboveTable)
 		switch {
 		case e.TableHeader == nil:
-			c.problem(RuleOutline, e.Location, "%s: has no table, so nothing of it would run: write a row of column names and a row for each run", e.Keyword)
+			c.warn(RuleOutline, e.Location, "%s: has no table, so nothing of it would run: write a row of column names and a row for each run", e.Keyword)
 		case len(e.TableBody) == 0:
-			c.problem(RuleOutline, e.Location, "%s: has no row below its column names, so nothing of it would run", e.Keyword)
+			c.warn(RuleOutline, e.Location, "%s: has no row below its column names, so nothing of it would run", e.Keyword)
 		default:
 			c.checkColumns(s, e)
 		}

@@ -26,7 +26,12 @@ type Scenario struct {
 	Tags    []Tag  // inherited: feature, rule, scenario, examples
 	Policy  Policy
 	Steps   []Step
-	Source  []byte // a Gherkin document with only this scenario, which compiles to exactly this pickle
+
+	// Mistakes are those of this scenario alone: it must not run, because it would run nothing or not as its tags say. The
+	// rest of its file runs.
+	Mistakes []Problem
+
+	Source []byte // a Gherkin document with only this scenario, which compiles to exactly this pickle
 }
 
 // Sentence is a scenario tagged @step. It does not run: its steps replace a step with its name as text. Package steps
@@ -91,4 +96,5 @@ type Policy struct {
 	Severity string        // @severity:page
 	Owner    string        // @owner:web
 	Location string        // @location:eu
+	Base     string        // @base:https://www.example.org, against which the addresses of its steps resolve
 }

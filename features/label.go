@@ -6,6 +6,9 @@ import (
 	messages "github.com/cucumber/messages/go/v34"
 )
 
+// unnamed is the label of a scenario without a name.
+const unnamed = "(no name)"
+
 // unique makes texts unique.
 type unique map[string]bool
 
@@ -20,7 +23,7 @@ func (u unique) number(text string) string {
 }
 
 // qualify makes Scenario.Feature unique among the loaded files, Scenario.Label within its feature, and Scenario.Example
-// within its outline. It warns of a label with a line number, because such a label changes with the file.
+// within its outline. It warns of a label with a number, because it belongs to the order of the scenarios.
 func qualify(documents []*document) (warnings []Problem) {
 	names := make([]string, len(documents))
 	for i, d := range documents {
@@ -51,9 +54,9 @@ func (d *document) qualify(name string) (warnings []Problem) {
 	for i, u := range written {
 		l := u.written.Location
 		if labels[i] = u.written.Name; labels[i] == "" {
-			labels[i] = fmt.Sprintf("line %d", l.Line)
+			labels[i] = unnamed
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column),
-				"the scenario has no name: its results have its line number, which changes with the file", RuleName})
+				fmt.Sprintf("the scenario has no name: its results are those of %q, with a number after the first", unnamed), RuleName})
 		}
 	}
 	duplicates := distinguishOnce(labels, func(i int) string {
@@ -63,11 +66,15 @@ func (d *document) qualify(name string) (warnings []Problem) {
 		return written[i].rule.Name
 	})
 	if duplicates {
-		line := func(i int) string { return fmt.Sprintf("line %d", written[i].written.Location.Line) }
-		for _, i := range distinguish(labels, line) {
-			l := written[i].written.Location
-			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column), fmt.Sprintf(
-				"another scenario of the feature is also called %q: its results have its line number, which changes with the file", written[i].written.Name), RuleName})
+		// The first keeps its name, so that it has the same results when another scenario is added below it. Numbers do
+		// not change with lines.
+		taken := unique{}
+		for i, label := range labels {
+			if labels[i] = taken.number(label); labels[i] != label && written[i].written.Name != "" {
+				l := written[i].written.Location
+				warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column), fmt.Sprintf(
+					"another scenario of the feature is also called %q: the results of this one are those of %q", written[i].written.Name, labels[i]), RuleName})
+			}
 		}
 	}
 	rows := make([]unique, len(written))
@@ -86,23 +93,17 @@ func (d *document) qualify(name string) (warnings []Problem) {
 	return warnings
 }
 
-// distinguish appends more to each text that occurs twice until none does, and returns the indices that it changed. The
-// results of more must differ from each other.
-func distinguish(texts []string, more func(int) string) (changed []int) {
-	touched := make([]bool, len(texts))
-	for round := true; round; {
-		round = false
-		for _, i := range repeated(texts) {
+// distinguish appends more to each text that occurs twice until none does. The results of more must differ from each other.
+func distinguish(texts []string, more func(int) string) {
+	for {
+		twice := repeated(texts)
+		if len(twice) == 0 {
+			return
+		}
+		for _, i := range twice {
 			texts[i] += " (" + more(i) + ")"
-			touched[i], round = true, true
 		}
 	}
-	for i, t := range touched {
-		if t {
-			changed = append(changed, i)
-		}
-	}
-	return changed
 }
 
 // distinguishOnce appends more, if not empty, to each text that occurs twice, and reports whether there were any.

@@ -25,7 +25,7 @@ type Options struct {
 type Set struct {
 	Features  []*Feature
 	Sentences []*Sentence // all that the files and those next to them define, whatever is selected
-	Broken    []*Feature  // those of files with mistakes, as far as readable: only for checks, never run
+	Broken    []*Feature  // of the files and paths with mistakes, with what is readable of each; they must not run
 	Partial   bool        // tags or lines left some scenarios out
 	Warnings  []Problem   // valid but likely mistakes, in the order of Error.Problems
 }
@@ -63,8 +63,9 @@ const maxFile = 1 << 20
 // called "steps" in its directory and its parents: up to one called "features", or else up to the working directory, or
 // else only in its own directory. So a file means the same if it is loaded alone.
 //
-// The error is an *Error with every mistake found. The Set is then only for checks and must not run.
-// Without an error the Set has at least one scenario or sentence, and each of them has at least one step.
+// The error is an *Error with every mistake that concerns a whole file or path. Each such path has an entry in Set.Broken, and
+// the rest of the Set may run: one file never stops another. A problem without a path is in no file, and nothing is selected.
+// Without an error the Set has at least one scenario or sentence. Each has at least one step, unless it has Mistakes.
 func Load(paths []string, o Options) (*Set, error) {
 	l := loader{fs: o.FS, files: map[string]*file{}}
 	filter, err := parseTagExpression(o.Tags)
@@ -80,11 +81,12 @@ func Load(paths []string, o Options) (*Set, error) {
 	l.addSentences(o.Sentences)
 
 	set := &Set{}
+	beside := make(map[string]bool)
 	var documents []*document
 	for _, f := range l.order {
 		d, problems, warnings := read(f.path, f.content)
 		l.problems = append(l.problems, inOrder(problems)...)
-		if !f.beside {
+		if beside[f.path] = f.beside; !f.beside {
 			set.Warnings = append(set.Warnings, inOrder(warnings)...)
 		}
 		if d == nil {
@@ -116,8 +118,7 @@ func Load(paths []string, o Options) (*Set, error) {
 			}
 			selected = true
 			if u.scenario.Source, err = source(d.feature.Name, u.pickle); err != nil {
-				l.problems = append(l.problems, Problem{d.feature.Path, u.scenario.Line, 1, err.Error(), RuleSyntax})
-				continue
+				u.scenario.Mistakes = append(u.scenario.Mistakes, Problem{d.feature.Path, u.scenario.Line, 1, err.Error(), RuleSyntax})
 			}
 			d.feature.Scenarios = append(d.feature.Scenarios, u.scenario)
 		}
@@ -129,9 +130,23 @@ func Load(paths []string, o Options) (*Set, error) {
 		l.problems = append(l.problems, Problem{Message: fmt.Sprintf("no scenario has tags that match %q", o.Tags), Rule: RuleFile})
 	}
 	if len(l.problems) > 0 {
+		set.Broken = append(set.Broken, unread(l.problems, set.Broken, beside)...)
 		return set, &Error{l.problems}
 	}
 	return set, nil
+}
+
+// unread returns a feature for each path with problems of which nothing could be read.
+func unread(problems []Problem, read []*Feature, beside map[string]bool) (all []*Feature) {
+	known := func(path string) bool {
+		return slices.ContainsFunc(slices.Concat(read, all), func(f *Feature) bool { return f.Path == path })
+	}
+	for _, p := range problems {
+		if p.Path != "" && !beside[p.Path] && !known(p.Path) {
+			all = append(all, &Feature{Path: p.Path, Name: p.Path, Line: 1})
+		}
+	}
+	return all
 }
 
 // checked returns the feature of a broken document with the scenarios that the filter selects.

@@ -114,7 +114,7 @@ func TestMarkdownMistakes(t *testing.T) {
 		{"nothing", "\n\n", `the file contains no feature: it must begin with "Feature:"`},
 		{"prose only", "# Notes\n\nNothing here.\n", `1:1: feature "Notes" contains no scenario, so nothing of it would run`},
 		{"no bullets", "# Feature: F\n## Scenario: a\nGiven b\n",
-			`2:4: scenario "a" has no steps, so it would run nothing: a step is an item of a list, such as "* Given …"`},
+			`alone: 2:4: scenario "a" has no steps, so it would run nothing: a step is an item of a list, such as "* Given …"`},
 		{"wrong keywords", "# Feature: F\n## Scenario: a\n* Givn b\n* Given c\n## Scenaro: d\n* Given e\n",
 			"5:4: the heading counts as prose: \"Scenaro:\" is not a keyword: did you mean \"Scenario:\"?\n" +
 				"warning: 3:3: the item counts as prose: \"Givn\" is not a keyword: did you mean \"Given\"?"},

@@ -3,6 +3,7 @@ package features
 import (
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -10,12 +11,19 @@ import (
 
 var update = flag.Bool("update", false, "write the messages in testdata/mistakes.txtar anew")
 
-// said gives everything that Load says of one file: problems first, then warnings.
+// said gives everything that Load says of one file: problems first, then the mistakes of single scenarios, then warnings.
 func said(name, content string) string {
 	set, err := Load([]string{name}, Options{FS: fstest.MapFS{name: {Data: []byte(content)}}})
 	var b strings.Builder
 	if err != nil {
 		b.WriteString(err.Error() + "\n")
+	}
+	for _, f := range slices.Concat(set.Features, set.Broken) {
+		for _, s := range f.Scenarios {
+			for _, m := range s.Mistakes {
+				b.WriteString("alone: " + m.Error() + "\n")
+			}
+		}
 	}
 	for _, w := range set.Warnings {
 		b.WriteString("warning: " + w.Error() + "\n")

@@ -2,6 +2,7 @@ package features
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -10,7 +11,7 @@ import (
 )
 
 // policyTags has the tag names with a meaning in Policy.
-var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location"}
+var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location", "base"}
 
 // apply applies one tag to the policy. The fault is a sentence if the tag has the name of a policy and is invalid, and empty
 // otherwise.
@@ -67,6 +68,11 @@ func (p *Policy) apply(tag string) (fault string) {
 		return word(&p.Owner, "web")
 	case "location":
 		return word(&p.Location, "eu")
+	case "base":
+		if u, err := url.Parse(value); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return fmt.Sprintf("%s: @base needs the address of a site without a login, as in @base:https://www.example.org/", HidePassword(tag))
+		}
+		p.Base = value
 	case definitionTag:
 		return flag(new(bool))
 	}
@@ -105,7 +111,7 @@ func parseDuration(text string) (d time.Duration, fault string) {
 }
 
 // policy returns the combined policy of the tags that a scenario inherits. It checks that the durations fit each other.
-func (c *compiler) policy(inherited []*messages.Tag) Policy {
+func (c *compiler) policy(s *messages.Scenario, inherited []*messages.Tag) Policy {
 	p := Policy{Retries: -1}
 	last := map[string]*messages.Tag{}
 	for _, t := range inherited {
@@ -121,7 +127,7 @@ func (c *compiler) policy(inherited []*messages.Tag) Policy {
 		return last[b].Location
 	}
 	if p.Warn > 0 && p.Crit > 0 && p.Warn > p.Crit {
-		c.problem(RuleTag, later("warn", "crit"), "%s is more than %s: the warning must come before the critical state", last["warn"].Name, last["crit"].Name)
+		c.refuse(s, RuleTag, later("warn", "crit"), "%s is more than %s: the warning must come before the critical state", last["warn"].Name, last["crit"].Name)
 	}
 	return p
 }
@@ -137,13 +143,14 @@ func almostPolicy(tag string) (policy, value string, found bool) {
 	return "", "", false
 }
 
-// checkTags reports the invalid tags of one part of the file, and warns of tags that resemble a policy tag.
-func (c *compiler) checkTags(written []*messages.Tag) {
+// checkTags reports the invalid tags of one part of the file, and warns of tags that resemble a policy tag. s is the
+// scenario that has them, or nil. Any other tag, with a value or without, belongs to the author.
+func (c *compiler) checkTags(written []*messages.Tag, s *messages.Scenario) {
 	seen := map[string]string{}
 	for _, t := range written {
 		var scratch Policy
 		if fault := scratch.apply(t.Name); fault != "" {
-			c.problem(RuleTag, t.Location, "%s", fault)
+			c.refuse(s, RuleTag, t.Location, "%s", fault)
 			continue
 		}
 		name, value := cutTag(t.Name)
@@ -159,7 +166,6 @@ func (c *compiler) checkTags(written []*messages.Tag) {
 		case value != "" && slips <= max(1, len(closest)/3):
 			c.warn(RuleTag, t.Location, "%s is not a policy tag: did you mean @%s:%s?", t.Name, closest, value)
 		case value != "":
-			c.warn(RuleTag, t.Location, "%s is not a policy tag: the policy tags with a value are @every, @timeout, @retries, @warn, @crit, @severity, @owner and @location", t.Name)
 		case almost:
 			c.warn(RuleTag, t.Location, "%s is a plain tag: to set the policy write @%s:%s", t.Name, policy, setting)
 		case name == definitionTag+"s", sameLetters(name, definitionTag):

@@ -36,7 +36,7 @@ func (c *compiler) sentence(u unit, steps []*messages.Step) *Sentence {
 
 // checkSentence finds mistakes in the Gherkin of a definition.
 func (c *compiler) checkSentence(s *messages.Scenario) {
-	c.checkTags(s.Tags)
+	c.checkTags(s.Tags, nil)
 	c.checkDescription(s.Location, s.Description, inHeader) // prose, for the catalogue
 	if strings.TrimSpace(s.Name) == "" {
 		c.problem(RuleName, s.Location, "the name of a scenario tagged @step is the sentence that it defines: this one has no name")

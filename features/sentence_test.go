@@ -52,13 +52,15 @@ func TestSentences(t *testing.T) {
 }
 
 func TestSentenceMistakes(t *testing.T) {
+	if got, want := said("x.feature", "Feature: F\n @step:1\n Scenario: a\n  Given b\n"), "alone: x.feature:2:2: @step takes no value: write it alone instead of \"@step:1\"\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	for text, want := range map[string]string{
 		"Feature: F\n @step\n Scenario:\n  Given b\n":                                                  `x.feature:3:2: the name of a scenario tagged @step is the sentence that it defines: this one has no name`,
 		"Feature: F\n @step\n Scenario: a\n":                                                           `x.feature:3:2: the sentence "a" has no steps`,
 		"Feature: F\n @step\n Scenario: a\n  Given b\n  Examples:\n   | x |\n   | 1 |":                 `x.feature:5:3: a scenario tagged @step takes no Examples: the values come from the step that uses the sentence, and defaults are in the sentence: [ on the page "<page=/login>"]`,
 		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |\n   | 1 |\n   | 2 |": `x.feature:5:3: a scenario tagged @step takes no Examples: the values come from the step that uses the sentence, and defaults are in the sentence: [ on the page "<page=/login>"]`,
 		"Feature: F\n @step\n Scenario: a <x>\n  Given <x>\n  Examples:\n   | x |":                     `x.feature:5:3: a scenario tagged @step takes no Examples: the values come from the step that uses the sentence, and defaults are in the sentence: [ on the page "<page=/login>"]`,
-		"Feature: F\n @step:1\n Scenario: a\n  Given b\n":                                              `x.feature:2:2: @step takes no value: write it alone instead of "@step:1"`,
 	} {
 		_, err := Load([]string{"x.feature"}, Options{FS: files(map[string]string{"x.feature": text})})
 		if err == nil || err.Error() != want {

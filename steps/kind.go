@@ -189,7 +189,7 @@ func init() {
 		{Name: "family", Means: "an address family: IPv4 or IPv6", Pattern: `IPv4|IPv6`, Sample: "IPv4"},
 		{Name: "port", Means: "a port number, 1 to 65535", Pattern: `\d+`, Sample: "25",
 			Check: func(a Args, i int, _ Known) error { _, err := a.Port(i); return err }},
-		{Name: "url", Means: "the address of a page: an http or https URL, or one relative to the current page",
+		{Name: "url", Means: "the address of a page: an http or https URL, or one relative to the base (web.base, @base) or, without one, to the current page",
 			Pattern: `[^\s"]*`, Compat: `\S*?`, Quote: `"`, Bare: true, Sample: "text",
 			Check: func(a Args, i int, _ Known) error { return checkAddress(a.Text(i)) }},
 		{Name: "file", Means: "the path of a file, relative to the feature file", Pattern: `[^"]+`, Quote: `"`,

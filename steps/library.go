@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/quoted"
 )
 
 // Definition is a sentence and its meaning. It is written once, next to the protocol that it belongs to. Everything that
@@ -192,14 +193,14 @@ func (d *Definition) Matchers() []*regexp.Regexp {
 }
 
 // match returns the positions of the groups of the first pattern that matches, as FindStringSubmatchIndex does, or nil.
-func (d *Definition) match(r reading) []int {
-	patterns, text := d.patterns, r.marked
+func (d *Definition) match(r quoted.Reading) []int {
+	patterns, text := d.patterns, r.Marked
 	switch {
-	case d.raw && r.single:
+	case d.raw && r.Single:
 		return nil
 	case d.raw:
-		text = r.written
-	case r.compat:
+		text = r.Written
+	case r.Compat:
 		patterns = d.compat
 	}
 	for _, p := range patterns {
@@ -214,12 +215,12 @@ func (d *Definition) match(r reading) []int {
 }
 
 // balanced reports whether each value whose quotes are optional has both or none.
-func (d *Definition) balanced(r reading, at []int) bool {
-	if r.compat || d.raw {
+func (d *Definition) balanced(r quoted.Reading, at []int) bool {
+	if r.Compat || d.raw {
 		return true
 	}
 	for i, k := range d.params {
-		if k != nil && k.Bare && at[2*i+2] >= 0 && !r.balanced(at[2*i+2], at[2*i+3]) {
+		if k != nil && k.Bare && at[2*i+2] >= 0 && !r.Balanced(at[2*i+2], at[2*i+3]) {
 			return false
 		}
 	}
@@ -229,9 +230,9 @@ func (d *Definition) balanced(r reading, at []int) bool {
 // accepts reports whether a text means the definition. values is that of read.
 func (d *Definition) accepts(text string, values [][2]int, compat bool) bool {
 	if compat {
-		return d.match(reading{written: text, marked: text, compat: true}) != nil
+		return d.match(quoted.Reading{Written: text, Marked: text, Compat: true}) != nil
 	}
-	return d.match(read(text, values, false)) != nil || d.match(read(text, values, true)) != nil
+	return d.match(quoted.Read(text, values, false)) != nil || d.match(quoted.Read(text, values, true)) != nil
 }
 
 // Bound is a step with the definition that it matches.
@@ -451,7 +452,7 @@ func (d *Definition) named() string {
 // match is a definition that a text matches, with the values that its pattern captured.
 type match struct {
 	definition *Definition
-	reading    reading
+	reading    quoted.Reading
 	captured   []string
 	groups     [][2]int // where in the text; negative for what is not there
 }
@@ -460,12 +461,12 @@ type match struct {
 // means nothing else: some sentences are written with single quotes. values is that of read.
 func (l *Library) matches(text string, values [][2]int, stepType string) []match {
 	if l.compat {
-		return l.fewest(l.find(reading{written: text, marked: text, compat: true}, stepType))
+		return l.fewest(l.find(quoted.Reading{Written: text, Marked: text, Compat: true}, stepType))
 	}
-	first := read(text, values, false)
+	first := quoted.Read(text, values, false)
 	found := l.find(first, stepType)
 	if len(found) == 0 && strings.Contains(text, "'") {
-		if r := read(text, values, true); r.marked != first.marked {
+		if r := quoted.Read(text, values, true); r.Marked != first.Marked {
 			found = l.find(r, stepType)
 		}
 	}
@@ -473,7 +474,7 @@ func (l *Library) matches(text string, values [][2]int, stepType string) []match
 }
 
 // find gives the definitions that match a text.
-func (l *Library) find(r reading, stepType string) []match {
+func (l *Library) find(r quoted.Reading, stepType string) []match {
 	var found []match
 	for _, d := range l.definitions {
 		at := d.match(r)
@@ -488,9 +489,9 @@ func (l *Library) find(r reading, stepType string) []match {
 				value = d.own.slots[i/2-1].fallback
 			case at[i] < 0:
 			case d.raw:
-				value = r.written[at[i]:at[i+1]]
+				value = r.Written[at[i]:at[i+1]]
 			default:
-				value = r.value(at[i], at[i+1])
+				value = r.Value(at[i], at[i+1])
 			}
 			m.captured = append(m.captured, value)
 			m.groups = append(m.groups, [2]int{at[i], at[i+1]})
@@ -508,7 +509,7 @@ func (l *Library) fewest(found []match) []match {
 	}
 	plain := slices.DeleteFunc(slices.Clone(found), func(m match) bool {
 		return slices.ContainsFunc(m.groups, func(at [2]int) bool {
-			return at[0] >= 0 && strings.Contains(m.reading.marked[at[0]:at[1]], `"`)
+			return at[0] >= 0 && strings.Contains(m.reading.Marked[at[0]:at[1]], `"`)
 		})
 	})
 	if len(plain) > 0 {
@@ -566,23 +567,3 @@ var (
 	ownPlaceholder = regexp.MustCompile(`"<[^>]*>"|'<[^>]*>'|<[^>]*>`)
 	optionalPart   = regexp.MustCompile(`\[[^\]]*\]`)
 )
-
-// levenshtein returns the least number of letters to insert, remove or change to turn a into b.
-func levenshtein(a, b []rune) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range a {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range b {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}

@@ -108,6 +108,12 @@ func RuleOf(err error) features.Rule {
 		return RuleAmbiguous
 	case errors.As(err, new(*ArgumentError)):
 		return RuleArgument
+	case errors.As(err, new(*OwnError)):
+		return RuleSentence
+	}
+	var p features.Problem
+	if errors.As(err, &p) && p.Rule != "" {
+		return p.Rule
 	}
 	return RuleSentence
 }

@@ -328,8 +328,8 @@ func (d *definer) bindStep(o *composed, step *ownStep) error {
 			case from >= to:
 			case part.slot == none:
 				words := part.text[from-begins[i] : to-begins[i]]
-				if !found[0].definition.raw && found[0].reading.quoted(group[0], group[1]) {
-					words = found[0].reading.text(from, to)
+				if !found[0].definition.raw && found[0].reading.Quoted(group[0], group[1]) {
+					words = found[0].reading.Text(from, to)
 				}
 				value = append(value, fragment{words, none})
 			case from > begins[i] || to < begins[i+1]:

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/quoted"
+	"github.com/stepwatch/stepwatch/steps/suggest"
 )
 
 // The texts of sentences that operators define: their placeholders and the values that these take.
@@ -39,7 +41,7 @@ func readSentence(text string, compat bool) (pattern string, slots []slot, err e
 	b.WriteByte('^')
 	literal := text // as the steps that match it are read
 	if !compat {
-		literal = read(text, nil, false).marked
+		literal = quoted.Read(text, nil, false).Marked
 	}
 	optionalFrom := -1 // number of slots at the open bracket
 	for i := 0; i < len(text); {
@@ -142,7 +144,7 @@ func readSlot(written string, quote byte, compat bool) (s slot, group string, er
 func orNearest(name string, names []string) string {
 	best, slips := "", len(name)
 	for _, n := range names {
-		if d := levenshtein([]rune(strings.ToLower(name)), []rune(strings.ToLower(n))); d < slips {
+		if d := suggest.Distance([]rune(strings.ToLower(name)), []rune(strings.ToLower(n))); d < slips {
 			best, slips = n, d
 		}
 	}

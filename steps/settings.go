@@ -121,11 +121,24 @@ func (e *Env) Secret(setting string, source *SecretSource) string {
 	if source == nil {
 		return ""
 	}
-	name := e.Path(setting)
+	path := e.Path(setting)
+	name := SettingSecret(path)
 	if err := e.Keep(name, source.source); err != nil {
-		e.Report(name, err.Error())
+		e.Report(path, err.Error())
 	}
 	return name
+}
+
+// settingMark begins the names of the secrets of settings. No name under secrets and none in a feature contains it, so no
+// scenario can type the password of an account into a page.
+const settingMark = "\x00"
+
+// SettingSecret returns the name of the secret at a setting, such as "accounts.alice.password".
+func SettingSecret(path string) string { return settingMark + path }
+
+// SecretSetting returns the setting of a secret, as in SettingSecret. found is false for a secret under secrets.
+func SecretSetting(name string) (path string, found bool) {
+	return strings.CutPrefix(name, settingMark)
 }
 
 // HostPort checks a setting of the form host:port.

@@ -98,6 +98,10 @@ type World struct {
 
 	InBrowser bool // the web steps use a browser
 
+	// Base is the address against which the relative addresses of the web steps resolve (@base); empty means that of
+	// stepwatch.yml, if any. It is set before the first step.
+	Base string
+
 	mu       sync.Mutex
 	closed   bool
 	idle     time.Duration // of all steps

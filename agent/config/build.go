@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
@@ -31,7 +32,7 @@ func build(d *document) (*Config, error) {
 	secrets := vault.New(dir)
 	c.Secrets = secrets
 	env := &steps.Env{Target: c.Target, Dir: dir, Report: v.report,
-		Keep: func(name string, source any) error { return secrets.Add(name, *source.(*vault.Source)) }}
+		Keep: func(name string, source any) error { return secrets.AddSetting(name, *source.(*vault.Source)) }}
 	env.HostPort("listen", c.Listen)
 	if f.Resolver != "" {
 		env.HostPort("resolver", f.Resolver)
@@ -65,7 +66,7 @@ func build(d *document) (*Config, error) {
 			source = &vault.Source{}
 		}
 		if err := secrets.Add(name, *source); err != nil {
-			env.Refuse("secrets."+name, "%v", err)
+			env.Refuse("secrets."+strings.Map(printable, name), "%v", err)
 		}
 	}
 	if len(f.TLS.CA) > 0 {
@@ -82,6 +83,14 @@ func build(d *document) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// printable replaces control characters, for messages.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return '?'
+	}
+	return r
 }
 
 // known returns the host with the name of features.

@@ -93,7 +93,7 @@ func TestParse(t *testing.T) {
 	} else if s, err := c.Secrets.Secret(context.Background(), steps.PartOf[*httpwire.API](mx1).Token); err != nil || s.Reveal() != "secret" {
 		t.Errorf("token of mx1: got %q, %v", s.Reveal(), err)
 	}
-	if login := steps.PartOf[*command.SSH](mx1); login == nil || *login != (command.SSH{User: "monitor", Port: 22, Key: "hosts.mx1.ssh.key"}) {
+	if login := steps.PartOf[*command.SSH](mx1); login == nil || *login != (command.SSH{User: "monitor", Port: 22, Key: steps.SettingSecret("hosts.mx1.ssh.key")}) {
 		t.Errorf("ssh of mx1: got %+v", login)
 	}
 	if mx2 == nil || mx2.Address != "mx2" || steps.PartOf[*mailhost.Queue](mx2) != nil {
@@ -186,12 +186,12 @@ func TestMistakes(t *testing.T) {
 		"tls: {ca: [config_test.go]}":                                                        "stepwatch.yml:1: tls.ca[0]: config_test.go contains no PEM certificate",
 		"accounts:\n  a:\n    address: a@b.c\n    password: {env: P}\n    token: {env: T}":   "stepwatch.yml:5: accounts.a.token: cannot be combined with password: an account logs in with one of them",
 		"accounts:\n  a:\n    address: nobody":                                               "stepwatch.yml:3: accounts.a.address: is \"nobody\": write it as name@example.org",
-		"accounts:\n  a: {address: a@b, password: x}":                                        "stepwatch.yml:2:31: got a text, want a mapping",
+		"accounts:\n  a: {address: a@b, password: x}":                                        "stepwatch.yml:2:31: accounts.a.password is a text, want a mapping",
 		"features: !!str 5":       "stepwatch.yml:1:9: cannot be read: the YAML library fails on it; if it has a tag such as !!str, remove that",
 		"tls: {ca: !!int 5}":      "stepwatch.yml:1:4: cannot be read: the YAML library fails on it; if it has a tag such as !!str, remove that",
-		"web: [1]":                "stepwatch.yml:1:6: got a list, want a mapping",
-		"hosts: {a: 1}":           "stepwatch.yml:1:12: got a whole number, want a mapping",
-		"connect_to: {a: {b: c}}": "stepwatch.yml:1:17: connect_to is a mapping, want a text",
+		"web: [1]":                "stepwatch.yml:1:6: web is a list, want a mapping",
+		"hosts: {a: 1}":           "stepwatch.yml:1:12: hosts.a is a whole number, want a mapping",
+		"connect_to: {a: {b: c}}": "stepwatch.yml:1:17: connect_to.a is a mapping, want a text",
 		"accounts:\n  a: {address: a@b, password: {}}":                "stepwatch.yml:2: accounts.a.password: sets 0 sources for the secret: set one of file, env, credential and command",
 		"accounts:\n  a: {address: a@b, password: {file: x, env: y}}": "stepwatch.yml:2: accounts.a.password: sets 2 sources for the secret: set one of file, env, credential and command",
 		"hosts:\n  a:\n    queue: {showq: s, exim: e}":                "stepwatch.yml:3: hosts.a.queue: needs exactly one of postfix, showq, exim, exim_spool, opensmtpd or api",
@@ -257,7 +257,7 @@ func TestDatabases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]service.Database{
-		"a": {Name: "a", Address: "db.example.test:5432", Database: "n", User: "u", Password: "databases.a.password", TLS: true},
+		"a": {Name: "a", Address: "db.example.test:5432", Database: "n", User: "u", Password: steps.SettingSecret("databases.a.password"), TLS: true},
 		"b": {Name: "b", MySQL: true, Address: "127.0.0.1:3307", User: "u"},
 		"c": {Name: "c", Address: "/run/postgresql", Database: "n", User: "u"},
 		"d": {Name: "d", Address: "[::1]:5432", Database: "n", User: "u", TLS: true},

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -35,6 +37,8 @@ type hostDocument struct {
 // decode reads a file. The error is the first mistake in it.
 func decode(path string, source []byte) (*document, error) {
 	d := &document{path: path, source: source, blocks: steps.Blocks(), hosts: make(map[string]*hostDocument)}
+	source = bytes.TrimPrefix(source, []byte("\ufeff")) // the byte order mark that some editors write
+	d.source = source
 	if len(bytes.TrimSpace(source)) == 0 {
 		return d, nil
 	}
@@ -45,8 +49,18 @@ func decode(path string, source []byte) (*document, error) {
 	if len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
 		return d, nil
 	}
+	for _, other := range parsed.Docs[1:] {
+		if other.Body == nil || other.Body.GetToken() == nil {
+			continue
+		}
+		at := other.Body.GetToken().Position
+		return nil, &mistake{path, at.Line, at.Column, errors.New("a second document begins above this line (---): stepwatch.yml has only one, so move this into the first or remove it")}
+	}
 	r := &reader{path: path, decoder: yaml.NewDecoder(&bytes.Buffer{}, yaml.Strict()), anchors: make(anchors)}
 	ast.Walk(r.anchors, parsed.Docs[0].Body)
+	if m := r.tooLarge(parsed.Docs[0].Body); m != nil {
+		return nil, m
+	}
 	if r.read("", parsed.Docs[0].Body, new(any)); len(r.mistakes) > 0 { // this also registers all anchors with the decoder
 		return nil, r.first()
 	}
@@ -57,23 +71,23 @@ func decode(path string, source []byte) (*document, error) {
 		r.read(section, node, d.blocks[name])
 	}
 	for name, host := range d.file.Hosts {
-		d.hosts[name] = r.host(host)
+		d.hosts[name] = r.host(name, host)
 	}
 	return d, r.first()
 }
 
 // host decodes the content of hosts.NAME.
-func (r *reader) host(w *written) *hostDocument {
+func (r *reader) host(name string, w *written) *hostDocument {
 	d := &hostDocument{blocks: make(map[string]steps.Block)}
 	if w == nil {
 		return d
 	}
 	known := steps.HostBlocks()
 	rest, taken := r.take(w.node, slices.Collect(maps.Keys(known)), "")
-	r.read("hosts", rest, &d.host)
-	for name, node := range taken {
-		r.read("hosts", node, known[name])
-		d.blocks[name] = known[name]
+	r.read("hosts."+name, rest, &d.host)
+	for block, node := range taken {
+		r.read("hosts."+name+"."+block, node, known[block])
+		d.blocks[block] = known[block]
 	}
 	return d
 }
@@ -97,10 +111,164 @@ func (r *reader) read(section string, node ast.Node, into any) {
 			r.mistakes = append(r.mistakes, &mistake{r.path, at.Line, at.Column, err})
 		}
 	}()
+	r.wholeNumbers(node, reflect.TypeOf(into), section, 0)
 	ctx := steps.WithSecretSources(context.Background(), func() any { return new(vault.Source) })
 	if err := r.decoder.DecodeFromNodeContext(ctx, node, into); err != nil {
-		r.mistakes = append(r.mistakes, syntaxError(r.path, section, err))
+		m := syntaxError(r.path, r.settingAt(node, section, err), err)
+		if !slices.ContainsFunc(r.mistakes, func(known *mistake) bool { return known.line == m.line && known.column == m.column }) {
+			r.mistakes = append(r.mistakes, m)
+		}
 	}
+}
+
+// mostNodes is the most values that a file may have after its aliases and merge keys are filled in. Each level of aliases can
+// double them.
+const mostNodes = 100_000
+
+// wholeNumbers records the numbers with a fraction, and infinity, at settings that take whole numbers: the library would cut
+// them off.
+func (r *reader) wholeNumbers(node ast.Node, t reflect.Type, setting string, level int) {
+	if node == nil || level > mostLevels {
+		return
+	}
+	switch n := node.(type) {
+	case *ast.AnchorNode:
+		r.wholeNumbers(n.Value, t, setting, level+1)
+		return
+	case *ast.AliasNode:
+		r.wholeNumbers(r.anchors[n.Value.GetToken().Value], t, setting, level+1)
+		return
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		switch node.(type) {
+		case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+			at := node.GetToken().Position
+			r.mistakes = append(r.mistakes, &mistake{r.path, at.Line, at.Column,
+				fmt.Errorf("%s is %s, want a whole number", cmp.Or(setting, "the value"), node.GetToken().Value)})
+		}
+	case reflect.Slice:
+		if list, is := node.(*ast.SequenceNode); is {
+			for _, v := range list.Values {
+				r.wholeNumbers(v, t.Elem(), setting, level+1)
+			}
+		}
+	case reflect.Map:
+		entries, _, _ := r.mapping(node)
+		for _, e := range entries {
+			r.wholeNumbers(e.Value, t.Elem(), below(setting, keyName(e.Key)), level+1)
+		}
+	case reflect.Struct:
+		entries, _, _ := r.mapping(node)
+		for i := range t.NumField() {
+			name, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if strings.Contains(options, "inline") {
+				r.wholeNumbers(node, t.Field(i).Type, setting, level+1)
+			}
+			for _, e := range entries {
+				if name != "" && keyName(e.Key) == name {
+					r.wholeNumbers(e.Value, t.Field(i).Type, below(setting, name), level+1)
+				}
+			}
+		}
+	}
+}
+
+// settingAt returns the path of the setting below a node whose value an error is about, or section if it is not found.
+func (r *reader) settingAt(node ast.Node, section string, err error) string {
+	var y yaml.Error
+	if !errors.As(err, &y) || y.GetToken() == nil {
+		return section
+	}
+	at := *y.GetToken().Position
+	var look func(ast.Node, string, int) (string, bool)
+	look = func(node ast.Node, path string, level int) (string, bool) {
+		if node == nil || level > mostLevels {
+			return "", false
+		}
+		if list, is := node.(*ast.SequenceNode); is {
+			for i, v := range list.Values {
+				if found, ok := look(v, fmt.Sprintf("%s[%d]", path, i), level+1); ok {
+					return found, true
+				}
+			}
+		}
+		entries, _, _ := r.mapping(node)
+		for _, e := range entries {
+			if found, ok := look(e.Value, below(path, keyName(e.Key)), level+1); ok {
+				return found, true
+			}
+		}
+		token := node.GetToken()
+		return path, token != nil && token.Position.Line == at.Line && token.Position.Column == at.Column
+	}
+	if path, found := look(node, section, 0); found {
+		return path
+	}
+	return section
+}
+
+// below returns the path of a setting below another one.
+func below(setting, name string) string {
+	if setting == "" {
+		return name
+	}
+	return setting + "." + name
+}
+
+// tooLarge returns the mistake of a file that has more values than mostNodes, or of an alias that contains itself.
+func (r *reader) tooLarge(body ast.Node) *mistake {
+	sizes := make(map[string]int) // of anchors; -1 while their size is computed
+	var m *mistake
+	fail := func(node ast.Node, format string, args ...any) int {
+		if m == nil {
+			at := node.GetToken().Position
+			m = &mistake{r.path, at.Line, at.Column, fmt.Errorf(format, args...)}
+		}
+		return mostNodes
+	}
+	var size func(ast.Node) int
+	size = func(node ast.Node) int {
+		total := 1
+		add := func(n int) { total = min(total+n, mostNodes+1) }
+		switch n := node.(type) {
+		case *ast.AnchorNode:
+			add(size(n.Value))
+		case *ast.TagNode:
+			add(size(n.Value))
+		case *ast.AliasNode:
+			name := n.Value.GetToken().Value
+			known, seen := sizes[name]
+			switch target := r.anchors[name]; {
+			case seen && known < 0:
+				return fail(node, "the alias *%s contains itself", name)
+			case !seen && target != nil:
+				sizes[name] = -1
+				known = size(target)
+				sizes[name] = known
+			}
+			add(known)
+		case *ast.SequenceNode:
+			for _, v := range n.Values {
+				add(size(v))
+			}
+		case *ast.MappingNode:
+			for _, v := range n.Values {
+				add(size(v.Value))
+			}
+		case *ast.MappingValueNode:
+			add(size(n.Value))
+		}
+		if total > mostNodes {
+			return fail(node, "the aliases and merge keys below here stand for more than %d values: write them out, or nest them less", mostNodes)
+		}
+		return total
+	}
+	size(body)
+	return m
 }
 
 // first returns the first mistake in the file, or nil.

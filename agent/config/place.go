@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // mistake is a decoding error with its place.
@@ -30,7 +31,7 @@ func (m *mistake) Error() string {
 func (m *mistake) Unwrap() error { return m.err }
 
 // syntaxError keeps the place and the message without the library's excerpt of the surrounding lines, which could contain a
-// secret. section is that of reader.read.
+// secret. section is the path of the setting, or of a part of the file that contains it, or empty.
 func syntaxError(path, section string, err error) *mistake {
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
@@ -43,20 +44,27 @@ func syntaxError(path, section string, err error) *mistake {
 var (
 	wrongType = regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
 	wrongNode = regexp.MustCompile(`^(\w+) was used where (\w+) is expected$`)
+	twice     = regexp.MustCompile(`^mapping key "(.*)" already defined at \[(\d+):\d+\]$`)
 	inside    = regexp.MustCompile(`([a-z])([A-Z])`) // of the name of a field: ConnectTo
 )
 
 // kinds names in YAML's terms what the library names after Go's types and its own nodes.
 var kinds = map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number",
 	"float64": "a number", "float": "a number", "integer": "a whole number", "bool": "true or false", "null": "empty",
-	"[]string": "a list of texts", "sequence": "a list", "map": "a mapping", "mapping": "a mapping",
+	"[]string": "a list of texts", "sequence": "a list", "map": "a mapping", "mapping": "a mapping", "+Inf": "infinite", "-Inf": "infinite", "NaN": "not a number",
 	"[]interface {}": "a list", "map[string]interface {}": "a mapping"}
 
 // inYAML replaces Go types in a message with YAML terms.
 func inYAML(section, message string) string {
 	kind := func(name string) string { return cmp.Or(kinds[name], "another type") }
 	if m := wrongNode.FindStringSubmatch(message); m != nil {
+		if section != "" {
+			return fmt.Sprintf("%s is %s, want %s", section, kind(m[1]), kind(m[2]))
+		}
 		return fmt.Sprintf("got %s, want %s", kind(m[1]), kind(m[2]))
+	}
+	if m := twice.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("%s is set twice: it is already set at line %s", m[1], m[2])
 	}
 	m := wrongType.FindStringSubmatch(message)
 	if m == nil || section == "" && m[2] == "" {
@@ -88,16 +96,58 @@ func (v *invalid) err() error {
 	return errors.Join(v.errs...)
 }
 
-// lineOf returns the line of a setting, or of its nearest parent in the file, or 0.
+// lineOf returns the line of a setting, or of its nearest parent in the file, or 0. A name in the path may itself contain dots
+// and brackets, so the path is followed along the names that the file has.
 func lineOf(source []byte, setting string) int {
-	for setting != "" {
-		if p, err := yaml.PathString("$." + setting); err == nil {
-			if node, err := p.ReadNode(bytes.NewReader(source)); err == nil && node != nil && node.GetToken() != nil {
-				return node.GetToken().Position.Line
-			}
-		}
-		cut := strings.LastIndexByte(setting, '.')
-		setting = setting[:max(cut, 0)]
+	parsed, err := parser.ParseBytes(source, 0)
+	if err != nil || len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
+		return 0
 	}
-	return 0
+	f := finder{reader{anchors: make(anchors)}}
+	ast.Walk(f.anchors, parsed.Docs[0].Body)
+	node, _ := f.find(parsed.Docs[0].Body, setting, 0)
+	if node == nil || node.GetToken() == nil {
+		return 0
+	}
+	return node.GetToken().Position.Line
+}
+
+// finder follows paths of settings.
+type finder struct{ reader }
+
+// mostLevels is the most levels of a path.
+const mostLevels = 20
+
+// find returns the node at a path below a node, or its nearest parent other than the node itself, and how much of the path is
+// left there.
+func (f *finder) find(node ast.Node, path string, level int) (found ast.Node, left int) {
+	left = len(path)
+	if level > mostLevels {
+		return nil, left
+	}
+	follow := func(value ast.Node, rest string) {
+		if deeper, unread := f.find(value, strings.TrimPrefix(rest, "."), level+1); rest != "" && deeper != nil && unread < left {
+			found, left = deeper, unread
+		} else if len(rest) < left {
+			found, left = value, len(rest)
+		}
+	}
+	if list, is := node.(*ast.SequenceNode); is {
+		var i int
+		if n, err := fmt.Sscanf(path, "[%d]", &i); n == 1 && err == nil && i >= 0 && i < len(list.Values) {
+			follow(list.Values[i], path[strings.IndexByte(path, ']')+1:])
+		}
+		return found, left
+	}
+	entries, _, ok := f.mapping(node)
+	if !ok {
+		return nil, left
+	}
+	for _, entry := range entries {
+		rest, begins := strings.CutPrefix(path, keyName(entry.Key))
+		if begins && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			follow(entry.Value, rest)
+		}
+	}
+	return found, left
 }

@@ -9,6 +9,7 @@ type Stats struct {
 	Running   int               // runs in progress now
 	Workers   int               // runs that may be in progress at once
 	Abandoned int               // abandoned steps that have not returned yet
+	Mistakes  map[string]int    // mistakes in the loaded files, by path; scenarios with mistakes are UNKNOWN
 }
 
 // ScenarioStats is the part of Stats for one scenario.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/program"
@@ -46,6 +47,16 @@ func New(dir string) *Vault { return &Vault{dir: dir, sources: make(map[string]S
 
 // Add adds a secret. It returns an error if the source is invalid, but does not open the source.
 func (v *Vault) Add(name string, s Source) error {
+	if name == "" || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%q is not a name for a secret: it is empty or contains control characters", name)
+	}
+	return v.keep(name, s)
+}
+
+// AddSetting adds the secret of a setting. name is from steps.SettingSecret, so no scenario can name it.
+func (v *Vault) AddSetting(name string, s Source) error { return v.keep(name, s) }
+
+func (v *Vault) keep(name string, s Source) error {
 	set := 0
 	for _, given := range []bool{s.File != "", s.Env != "", s.Credential != "", len(s.Command) > 0} {
 		if given {
@@ -70,7 +81,11 @@ func (v *Vault) Known(name string) error {
 		return nil
 	}
 	known := "it has none"
-	if names := slices.Sorted(maps.Keys(v.sources)); len(names) > 0 {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(v.sources)), func(name string) bool {
+		_, ofSetting := steps.SecretSetting(name)
+		return ofSetting
+	})
+	if len(names) > 0 {
 		known = "it has " + strings.Join(names, ", ")
 	}
 	return fmt.Errorf("no secret %q in stepwatch.yml (%s): add it under secrets", name, known)
@@ -81,6 +96,9 @@ func (v *Vault) Secret(ctx context.Context, name string) (steps.Secret, error) {
 	v.mu.RLock()
 	s, found := v.sources[name]
 	v.mu.RUnlock()
+	if path, ofSetting := steps.SecretSetting(name); ofSetting {
+		name = path // as people know it
+	}
 	if !found {
 		return steps.Secret{}, fmt.Errorf("no secret %q: set %s in stepwatch.yml to a file, env, credential or command", name, name)
 	}

@@ -1,6 +1,7 @@
 package httpwire
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -33,6 +34,19 @@ type Web struct {
 
 	// CucumberNagios makes "I should see" match a regular expression against the page's source, as in cucumber-nagios.
 	CucumberNagios bool
+
+	// Base is the address against which relative addresses of steps resolve, unless a scenario has its own; empty means the
+	// current page.
+	Base string
+}
+
+// CheckBase returns an error unless an address can be the base of relative addresses: that of a site, without a login.
+func CheckBase(text string) error {
+	u, err := address.Parse(text)
+	if err != nil || !u.IsWeb() || u.User() != nil {
+		return errors.New("must be the http or https address of a site without a login: write it as https://www.example.org/")
+	}
+	return nil
 }
 
 // ProxyLogin is a user name and password for a proxy (RFC 9110 section 11.7), sent as basic authentication (RFC 7617).
@@ -48,6 +62,7 @@ type webSettings struct {
 	Proxy          string         `yaml:"proxy" doc:"proxy for visits to websites; default: none"`
 	ProxyLogin     *loginSettings `yaml:"proxy_login" doc:"sent to the proxy as basic authentication; default: none"`
 	Wait           string         `yaml:"wait" doc:"how long a step in a browser waits for something to appear; default: 10s"`
+	Base           string         `yaml:"base" doc:"address that relative addresses in steps resolve against, such as https://www.example.org/; @base:URL and --base override it; default: the current page"`
 	CucumberNagios bool           `yaml:"cucumber_nagios" doc:"\"I should see\" matches a regular expression against the page's source"`
 }
 
@@ -59,7 +74,12 @@ type loginSettings struct {
 // Validate implements Block.
 func (s *webSettings) Validate(env *steps.Env) {
 	known := Web{BodyLimit: env.Size("body_limit", s.BodyLimit), DownloadLimit: env.Size("download_limit", s.DownloadLimit),
-		Patience: env.Duration("wait", s.Wait, DefaultPatience), CucumberNagios: s.CucumberNagios}
+		Patience: env.Duration("wait", s.Wait, DefaultPatience), CucumberNagios: s.CucumberNagios, Base: s.Base}
+	if s.Base != "" {
+		if err := CheckBase(s.Base); err != nil {
+			env.Refuse("base", "%v", err)
+		}
+	}
 	if s.Proxy != "" {
 		proxy, err := address.Parse(s.Proxy)
 		if err != nil || proxy.Scheme != "http" || proxy.User() != nil {

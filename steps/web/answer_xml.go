@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -252,6 +253,10 @@ func sitemapLists(ctx context.Context, w *steps.World, a steps.Args) error {
 		if u, err := address.Parse(text); err == nil && u.String() == wanted.String() {
 			return nil
 		}
+	}
+	// A sitemap lists whole addresses.
+	if wanted, err := resolve(ctx, w, a.Text(0)); err == nil && slices.Contains(listed, wanted.String()) {
+		return nil
 	}
 	return steps.Fail(result.ReasonNotFound, result.BlameWeb, "the sitemap %s does not list %q among its %d pages", p, wanted.String(), len(listed))
 }

@@ -90,7 +90,7 @@ func logIn(ctx context.Context, w *steps.World, login browser.Login) error {
 }
 
 func authenticate(ctx context.Context, w *steps.World, a steps.Args) error {
-	origin, err := originOf(a.Text(0))
+	origin, err := originOf(w, a.Text(0))
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func authenticate(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func authenticateByToken(ctx context.Context, w *steps.World, a steps.Args) error {
-	origin, err := originOf(a.Text(0))
+	origin, err := originOf(w, a.Text(0))
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,15 @@ func authenticateByToken(ctx context.Context, w *steps.World, a steps.Args) erro
 }
 
 // originOf returns the origin of the server that an address names.
-func originOf(text string) (string, error) {
+func originOf(w *steps.World, text string) (string, error) {
+	base, err := baseOf(w)
+	if err != nil {
+		return "", err
+	}
 	u, err := address.Parse(text)
+	if base != nil {
+		u, err = base.Join(text, nil)
+	}
 	if err != nil || !u.IsWeb() {
 		return "", steps.FailScenario("%q is not the address of a server: write it as \"https://www.example.org/\"", address.Shown(text))
 	}

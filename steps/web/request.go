@@ -261,7 +261,7 @@ func setSecretHeader(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	origin, err := originOf(a.Text(1))
+	origin, err := originOf(w, a.Text(1))
 	if err != nil {
 		return err
 	}

@@ -442,21 +442,40 @@ func site(host string) string {
 	return host[strings.LastIndexByte(host[:last], '.')+1:]
 }
 
-// resolve reads an address from a step: absolute, or relative to the current page.
+// baseOf returns the address that relative addresses of steps resolve against, or nil if that is the current page.
+func baseOf(w *steps.World) (*address.URL, error) {
+	base := cmp.Or(w.Base, steps.SettingsOf[httpwire.Web](w.Target()).Base)
+	if base == "" {
+		return nil, nil
+	}
+	u, err := address.Parse(base)
+	if err != nil {
+		return nil, steps.FailScenario("the base %q is not an address: %w", address.Shown(base), err)
+	}
+	return u, nil
+}
+
+// resolve reads an address from a step: absolute, or relative to the base of the scenario or else to the current page.
 func resolve(ctx context.Context, w *steps.World, text string) (*address.URL, error) {
+	base, err := baseOf(w)
+	if err != nil {
+		return nil, err
+	}
+	if base == nil && address.SchemeOf(text) == "" {
+		p, err := engineOf(w).now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
+			return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\", or set web.base in stepwatch.yml", address.Shown(text))
+		}
+		base = p.base()
+	}
 	var u *address.URL
-	var err error
 	if address.SchemeOf(text) != "" {
 		u, err = address.Parse(text)
 	} else {
-		p, failed := engineOf(w).now(ctx)
-		if failed != nil {
-			return nil, failed
-		}
-		if p == nil {
-			return nil, steps.FailScenario("%q is not a whole address, and there is no current page yet: write it as \"https://www.example.org/\"", address.Shown(text))
-		}
-		u, err = p.base().Join(text, nil)
+		u, err = base.Join(text, nil)
 	}
 	if err != nil {
 		return nil, steps.FailScenario("%q is not an address: %w", address.Shown(text), err)

@@ -360,13 +360,21 @@ func statusShouldBe(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func shouldBeOn(ctx context.Context, w *steps.World, a steps.Args) error {
-	if !isPathOrWhole(a.Text(0)) {
-		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"/members\" or \"https://www.example.org/members\"", address.Shown(a.Text(0)))
+	asked := a.Text(0)
+	if !isPathOrWhole(asked) {
+		if base, _ := baseOf(w); base != nil { // only its path counts: the host may be another after a redirect
+			if at, err := base.Join(asked, nil); err == nil {
+				asked = at.Target() + at.Fragment
+			}
+		}
+	}
+	if !isPathOrWhole(asked) {
+		return steps.FailScenario("%q is neither a path nor a whole address: write it as \"/members\" or \"https://www.example.org/members\"", address.Shown(asked))
 	}
 	return eventually(ctx, w, func(_ webEngine, p *page) error {
-		wanted, err := p.url.Join(a.Text(0), nil)
+		wanted, err := p.url.Join(asked, nil)
 		if err != nil {
-			return steps.FailScenario("%q is not an address: %w", address.Shown(a.Text(0)), err)
+			return steps.FailScenario("%q is not an address: %w", address.Shown(asked), err)
 		}
 		if wanted.Origin() == p.url.Origin() && wanted.Path == p.url.Path &&
 			(wanted.Query == "" || wanted.Query == p.url.Query) &&

@@ -1,4 +1,5 @@
-package steps
+// Package suggest finds the sentences that mean nearly the same as a step.
+package suggest
 
 import (
 	"cmp"
@@ -6,31 +7,36 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/stepwatch/stepwatch/features"
 )
 
 // What is suggested for a step that no sentence matches. A suggestion that means something else is worse than none: an
 // author who copies it has a check of another thing. So a suggestion has the same negations as the step, never the opposite
 // of one of its words, and never a subject that the step does not name.
 
-// suggester finds the sentences that are nearest to a step by their words. It belongs to one library, which it reads once.
-type suggester struct {
+// Finder finds the sentences that are nearest to a step by their words. It belongs to one library, which it reads once.
+type Finder struct {
+	Sentences func() []Sentence // called once, on first use
+
 	once       sync.Once
 	outlines   []outline
 	vocabulary map[string]*word
 	squashed   map[string]string // sentences by their outlines without blanks, for "I goto"
 
-	mu         sync.Mutex
-	spelt      map[string]spelling           // by words of steps
-	remembered map[suggested]*UndefinedError // by step
+	mu    sync.Mutex
+	spelt map[string]spelling // by words of steps
 }
 
-// suggested identifies a step that was asked for.
-type suggested struct{ text, stepType string }
+// Sentence is a sentence of a library.
+type Sentence struct {
+	Text    string
+	Area    string // its chapter
+	Outline string // with {} in the place of each parameter
+	Quoted  int    // parameters in quotes
+	Bare    int    // parameters with or without quotes
+}
 
-// rememberedSteps is the most steps and words that a suggester remembers.
-const rememberedSteps = 4096
+// rememberedWords is the most words that a Finder remembers.
+const rememberedWords = 4096
 
 // outline is a sentence as its words.
 type outline struct {
@@ -94,86 +100,11 @@ func groups(lines ...string) [][]string {
 	return all
 }
 
-// undefined returns the error of a step that no sentence matches. It is the same for the same step.
-func (l *Library) undefined(step features.Step) *UndefinedError {
-	key := suggested{step.Text, step.Type}
-	l.near.mu.Lock()
-	known := l.near.remembered[key]
-	l.near.mu.Unlock()
-	if known == nil {
-		known = &UndefinedError{Write: l.almost(step.Text, step.Type)}
-		if known.Write == "" {
-			known.Nearest = l.nearest(step.Text)
-			if known.Swallowing, known.Beyond = l.swallowing(step.Text); known.Swallowing == "" && !l.compat {
-				known.Begins, known.Beyond = l.beginning(step.Text)
-			}
-		}
-		l.near.mu.Lock()
-		if l.near.remembered == nil || len(l.near.remembered) >= rememberedSteps {
-			l.near.remembered = make(map[suggested]*UndefinedError)
-		}
-		l.near.remembered[key] = known
-		l.near.mu.Unlock()
-	}
-	e := *known
-	e.Step = step
-	return &e
-}
-
-// swallowing returns the sentence that would match if a text could extend over its closing quote, and what is after that
-// quote.
-func (l *Library) swallowing(text string) (sentence, beyond string) {
-	if l.compat || strings.Count(text, `"`)+strings.Count(text, `'`) < 3 {
-		return "", ""
-	}
-	r := reading{written: text, marked: text, compat: true}
-	for _, d := range l.definitions {
-		if d.raw || len(d.compat) == 0 {
-			continue
-		}
-		at := d.match(r)
-		for i := 2; i < len(at); i += 2 {
-			if at[i] < 0 {
-				continue
-			}
-			value := read(text, nil, false).marked[at[i]:at[i+1]]
-			if quote := strings.IndexByte(value, '"'); quote >= 0 {
-				rest, tail := text[at[i]+quote+1:], strings.TrimPrefix(text[at[i+1]:], `"`)
-				if after, found := strings.CutPrefix(rest, tail); found && tail != "" {
-					return d.Sentence, after
-				}
-				return d.Sentence, strings.TrimSuffix(rest, tail)
-			}
-		}
-	}
-	return "", ""
-}
-
-// beginning returns the sentence that a step begins with, the longest of several, and what follows it.
-func (l *Library) beginning(text string) (sentence, beyond string) {
-	beyond = text // the shorter, the longer the sentence
-	r := read(text, nil, false)
-	for _, d := range l.definitions {
-		for _, p := range d.patterns {
-			if d.raw || !strings.HasPrefix(r.marked, p.opening) {
-				continue
-			}
-			if at := p.beginning().FindStringIndex(r.marked); at != nil && len(text)-at[1] < len(beyond) && at[1] < len(text) {
-				sentence, beyond = d.Sentence, text[at[1]:]
-			}
-		}
-	}
-	if sentence == "" {
-		return "", ""
-	}
-	return sentence, beyond
-}
-
-// nearest returns up to three sentences that mean nearly the same as a text, the best first.
-func (l *Library) nearest(text string) []string {
-	s := l.near
-	s.once.Do(func() { s.learn(l.definitions) })
-	wanted := strings.ToLower(vague.ReplaceAllString(text, " {} "))
+// Nearest returns up to three sentences that mean nearly the same as a step, the best first. outline has {} in the place of
+// each value, and quotes is the number of values in quotes.
+func (s *Finder) Nearest(outlined string, quotes int) []string {
+	s.once.Do(s.learn)
+	wanted := strings.ToLower(outlined)
 	if sentence, found := s.squashed[squash(wanted)]; found {
 		return []string{sentence}
 	}
@@ -182,7 +113,6 @@ func (l *Library) nearest(text string) []string {
 	have := make(map[*word]float64, len(words))
 	counted := make(map[*word]int, len(words))
 	total := 0.0
-	quotes := strings.Count(read(text, nil, false).marked, `"`) / 2
 	areas := make(map[string]bool)
 	contents := 0 // words that are not small
 	strange := 0  // words that no sentence has, and single letters
@@ -261,7 +191,7 @@ func (l *Library) nearest(text string) []string {
 }
 
 // spelled returns the sentence that a step is but for some slips of the pen, if there is one. text has no blanks.
-func (s *suggester) spelled(text string, words []string, turned turns) []string {
+func (s *Finder) spelled(text string, words []string, turned turns) []string {
 	letters := []rune(text)
 	if len(letters) > 100 {
 		return nil
@@ -273,7 +203,7 @@ func (s *suggester) spelled(text string, words []string, turned turns) []string 
 		if d := len(o.letters) - len(letters); max(d, -d) >= least || o.turned != turned || apart(used, o.used) >= least {
 			continue
 		}
-		if slips := levenshtein(letters, o.letters); slips < least && !opposed(words, o.words) {
+		if slips := Distance(letters, o.letters); slips < least && !opposed(words, o.words) {
 			best, least = o.sentence, slips
 		}
 	}
@@ -305,27 +235,16 @@ func apart(a, b [32]int8) int {
 }
 
 // learn reads the sentences of a library.
-func (s *suggester) learn(definitions []*Definition) {
+func (s *Finder) learn() {
 	s.vocabulary, s.spelt, s.squashed = make(map[string]*word), make(map[string]spelling), make(map[string]string)
 	count := make(map[*word]int)
-	for _, d := range definitions {
-		if d.raw {
-			continue // its sentence is a regular expression
-		}
-		text := strings.ToLower(d.outline())
+	for _, d := range s.Sentences() {
+		text := strings.ToLower(d.Outline)
 		if _, taken := s.squashed[squash(text)]; !taken {
-			s.squashed[squash(text)] = d.Sentence
+			s.squashed[squash(text)] = d.Text
 		}
-		o := outline{sentence: d.Sentence, letters: []rune(squash(text))}
+		o := outline{sentence: d.Text, letters: []rune(squash(text)), quoted: d.Quoted, bare: d.Bare}
 		o.used = histogram(o.letters)
-		for _, k := range d.params {
-			switch {
-			case k != nil && k.Bare:
-				o.bare++
-			case k != nil && k.Quote != "":
-				o.quoted++
-			}
-		}
 		texts := split(text)
 		o.turned = turnsOf(texts)
 		for _, t := range texts {
@@ -363,7 +282,7 @@ func (s *suggester) learn(definitions []*Definition) {
 
 // spell returns the word of the vocabulary that a word of a step is, or nearly is. A slip never leads to a word that turns a
 // sentence around, nor to the opposite of the word.
-func (s *suggester) spell(text string) spelling {
+func (s *Finder) spell(text string) spelling {
 	if w, known := s.vocabulary[text]; known {
 		return spelling{w, 1}
 	}
@@ -380,7 +299,7 @@ func (s *suggester) spell(text string) spelling {
 			if d := len(letters) - len(other); max(d, -d)*3 > size || w.text == "{}" || turnsOf([]string{other}) != (turns{}) || negates(text, other) {
 				continue
 			}
-			slips := levenshtein(letters, []rune(other))
+			slips := Distance(letters, []rune(other))
 			if swapped(text, other) {
 				slips = 1
 			}
@@ -390,7 +309,7 @@ func (s *suggester) spell(text string) spelling {
 			}
 		}
 	}
-	if len(s.spelt) >= rememberedSteps {
+	if len(s.spelt) >= rememberedWords {
 		clear(s.spelt)
 	}
 	s.spelt[text] = best
@@ -482,3 +401,23 @@ var apostrophes = strings.NewReplacer("can't", "can not", "cannot", "can not", "
 
 // squash returns an outline without blanks.
 func squash(text string) string { return strings.Join(strings.Fields(text), "") }
+
+// Distance returns the least number of letters to insert, remove or change to turn a into b.
+func Distance(a, b []rune) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range b {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

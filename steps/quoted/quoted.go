@@ -1,4 +1,5 @@
-package steps
+// Package quoted reads the texts in quotes of a step.
+package quoted
 
 import (
 	"slices"
@@ -19,14 +20,14 @@ import (
 // A quote from a cell of an outline, or from the value of a placeholder, belongs to the text that the placeholder is in. So
 // no value turns a step into another step.
 
-// reading is the text of a step as patterns see it. The quotes that belong to a text and the backslashes before quotes are
+// Reading is the text of a step as patterns see it. The quotes that belong to a text and the backslashes before quotes are
 // replaced with marks, so that every quote left begins or ends a text. A mark has as many bytes as what it stands for, so
 // places in one are places in the other.
-type reading struct {
-	written string
-	marked  string
-	single  bool // texts in single quotes count: their quotes are double quotes in marked
-	compat  bool // as cucumber-nagios reads it: marked is written
+type Reading struct {
+	Written string
+	Marked  string
+	Single  bool // texts in single quotes count: their quotes are double quotes in marked
+	Compat  bool // as cucumber-nagios reads it: marked is written
 }
 
 // The marks. A byte is a mark only if it differs from the byte that was written, so a text may contain these bytes.
@@ -40,9 +41,9 @@ const (
 	second         = 0x07 // the second byte of a mark
 )
 
-// read reads a text. values has the parts of it that come from cells or placeholders, in order: from, to.
-func read(text string, values [][2]int, single bool) reading {
-	r := reading{written: text, marked: text, single: single}
+// Read reads a text. values has the parts of it that come from cells or placeholders, in order: from, to.
+func Read(text string, values [][2]int, single bool) Reading {
+	r := Reading{Written: text, Marked: text, Single: single}
 	if !strings.ContainsAny(text, `\'`) && (len(values) == 0 || !strings.Contains(text, `"`)) {
 		return r
 	}
@@ -85,7 +86,7 @@ func read(text string, values [][2]int, single bool) reading {
 			inside, marked[i] = 0, '"'
 		}
 	}
-	r.marked = string(marked)
+	r.Marked = string(marked)
 	return r
 }
 
@@ -133,31 +134,31 @@ func opens(text string, i int, values [][2]int) bool {
 	return false
 }
 
-// quoted reports whether there are quotes around a part of the text.
-func (r reading) quoted(from, to int) bool {
-	return !r.compat && from > 0 && to < len(r.marked) && r.marked[from-1] == '"' && r.marked[to] == '"'
+// Quoted reports whether there are quotes around a part of the text.
+func (r Reading) Quoted(from, to int) bool {
+	return !r.Compat && from > 0 && to < len(r.Marked) && r.Marked[from-1] == '"' && r.Marked[to] == '"'
 }
 
-// value returns the value that a part of the text in quotes has, or the part as written if it is not in quotes.
-func (r reading) value(from, to int) string {
+// Value returns the value that a part of the text in quotes has, or the part as written if it is not in quotes.
+func (r Reading) Value(from, to int) string {
 	if from < 0 {
 		return ""
 	}
-	if !r.quoted(from, to) {
-		return r.written[from:to]
+	if !r.Quoted(from, to) {
+		return r.Written[from:to]
 	}
-	return r.text(from, to)
+	return r.Text(from, to)
 }
 
-// text returns a part of a text in quotes without its marks.
-func (r reading) text(from, to int) string {
-	if r.marked[from:to] == r.written[from:to] {
-		return r.written[from:to]
+// Text returns a part of a text in quotes without its marks.
+func (r Reading) Text(from, to int) string {
+	if r.Marked[from:to] == r.Written[from:to] {
+		return r.Written[from:to]
 	}
 	var b strings.Builder
 	for i := from; i < to; i++ {
-		mark := r.marked[i]
-		if mark == r.written[i] {
+		mark := r.Marked[i]
+		if mark == r.Written[i] {
 			b.WriteByte(mark)
 			continue
 		}
@@ -172,14 +173,14 @@ func (r reading) text(from, to int) string {
 			b.WriteByte('\\')
 			i++
 		default:
-			b.WriteByte(r.written[i])
+			b.WriteByte(r.Written[i])
 		}
 	}
 	return b.String()
 }
 
-// balanced reports whether a value has a quote on both sides or on neither, and does not begin with one.
-func (r reading) balanced(from, to int) bool {
-	before, after := from > 0 && r.marked[from-1] == '"', to < len(r.marked) && r.marked[to] == '"'
-	return before == after && (before || from == to || r.marked[from] != '\'')
+// Balanced reports whether a value has a quote on both sides or on neither, and does not begin with one.
+func (r Reading) Balanced(from, to int) bool {
+	before, after := from > 0 && r.Marked[from-1] == '"', to < len(r.Marked) && r.Marked[to] == '"'
+	return before == after && (before || from == to || r.Marked[from] != '\'')
 }
