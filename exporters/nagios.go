@@ -97,7 +97,8 @@ func statusLine(state result.State, results []*result.Result) string {
 	return line + about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + strings.Join(rest, ", ") + ")"
 }
 
-// about returns the summary of a result, followed by reason and blame, which are never cut off.
+// about returns the summary of a result, followed by reason and blame, which are never cut off. Of a summary that is too
+// long the middle is left out, because its end says what to do.
 func about(before string, r *result.Result) string {
 	summary := r.Summary()
 	if summary == "" {
@@ -107,7 +108,7 @@ func about(before string, r *result.Result) string {
 	if whose != "" {
 		whose = " " + whose
 	}
-	return shorten(plain(before+summary), nagiosStatusMax-len(whose)) + whose
+	return shortenMiddle(plain(before+summary), nagiosStatusMax-len(whose)) + whose
 }
 
 // cause returns reason and blame in parentheses, or "" if there is neither.
@@ -404,6 +405,18 @@ func shorten(text string, limit int) string {
 		cut--
 	}
 	return text[:cut] + mark
+}
+
+// shortenMiddle cuts text to at most limit bytes as shorten does, but keeps its last clause if that is short.
+func shortenMiddle(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	last := max(strings.LastIndex(text, ": "), strings.LastIndex(text, "; "))
+	if last < 0 || len(text)-last > limit/3 {
+		return shorten(text, limit)
+	}
+	return shorten(text[:last], limit-(len(text)-last)) + text[last:]
 }
 
 // seconds formats a duration in seconds with a fixed number of decimals.

@@ -133,6 +133,21 @@ func TestNagiosKeepsTheCause(t *testing.T) {
 	}
 }
 
+// The end of a long failure says what to do, so it stays and the middle goes.
+func TestNagiosKeepsWhatToDo(t *testing.T) {
+	long := exporterstest.Typical()
+	long.Error = strings.Repeat("it is long; ", 100) + "the log says: 451: ask the operator of mx1.example.test"
+	for i := range long.Steps {
+		if long.Steps[i].Status == result.Failed {
+			long.Steps[i].Error = long.Error
+		}
+	}
+	line, _, _ := strings.Cut(nagios(long), " | ")
+	if want := "...: ask the operator of mx1.example.test (" + string(long.Reason); !strings.Contains(line, want) || len(line) > 600 {
+		t.Errorf("want %q in %s", want, line)
+	}
+}
+
 func TestNagiosOddResults(t *testing.T) {
 	odd := exporterstest.Odd()
 	all := make([]*result.Result, 0, len(odd))

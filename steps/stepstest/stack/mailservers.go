@@ -96,7 +96,9 @@ func (m *Mailserver) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.stack.mailserving.Lock()
 	m.stack.mailservers = append(m.stack.mailservers, m)
+	m.stack.mailserving.Unlock()
 	if m.syslog, err = startSyslog(root+"/dev/log", m.log(), m.at.Label()); err != nil {
 		return err
 	}
@@ -120,7 +122,9 @@ func (m *Mailserver) Start(ctx context.Context) error {
 
 // Stop stops the servers, and removes everything of them but the logs. Stopping servers that do not run is no error.
 func (m *Mailserver) Stop() error {
+	m.stack.mailserving.Lock()
 	m.stack.mailservers = slices.DeleteFunc(m.stack.mailservers, func(other *Mailserver) bool { return other == m })
+	m.stack.mailserving.Unlock()
 	err := together(m.servers, (*Server).Stop)
 	if m.syslog != nil {
 		err = errors.Join(err, m.syslog.close())

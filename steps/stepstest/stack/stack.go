@@ -50,6 +50,7 @@ type Stack struct {
 	Sites      *Sites  // nil until StartSites
 
 	hosts       []host
+	mailserving sync.Mutex    // guards mailservers, which tests start at the same time
 	mailservers []*Mailserver // that were started
 	faulty      []*acceptor
 	greylist    *greylist  // nil until StartRoute
@@ -115,7 +116,10 @@ func (s *Stack) servers() []*Server {
 // Close stops every server. It leaves Dir, whose logs say what went on.
 func (s *Stack) Close() error {
 	err := together(s.servers(), (*Server).Stop)
-	for _, m := range slices.Clone(s.mailservers) {
+	s.mailserving.Lock()
+	mailservers := slices.Clone(s.mailservers) // Stop takes each out
+	s.mailserving.Unlock()
+	for _, m := range mailservers {
 		err = errors.Join(err, m.Stop())
 	}
 	for _, a := range s.faulty {
