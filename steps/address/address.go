@@ -161,7 +161,7 @@ func Decode(part string) string {
 	for i := 0; i < len(part); i++ {
 		if part[i] == '%' && i+2 < len(part) {
 			if high, low := digit(part[i+1]), digit(part[i+2]); high >= 0 && low >= 0 {
-				b.WriteByte(byte(high<<4 | low))
+				b.WriteByte(byte(high<<4 | low)) //nolint:gosec // two hexadecimal digits
 				i += 2
 				continue
 			}

@@ -103,7 +103,7 @@ func TestJoin(t *testing.T) {
 		{strings.Repeat("/x", 2000), nil, "!its path has 2000 parts, more than the limit of 1000"},
 		{"http://" + strings.Repeat("@", 5000), nil, "!its host, with name and password, has 5000 bytes, more than the limit of 4096"},
 	} {
-		got := ""
+		var got string
 		if u, err := base(t).Join(c.text, c.coding); err != nil {
 			got = "!" + err.Error()
 		} else {

@@ -93,7 +93,7 @@ func (d *Digest) authorize(method, target string, body []byte, username, passwor
 		what = append(what, d.sum(string(body)))
 	}
 	count := fmt.Sprintf("%08x", d.count)
-	response := ""
+	var response string
 	if d.qop == "" {
 		response = d.sum(secret, d.nonce, d.sum(what...))
 	} else {

@@ -243,7 +243,7 @@ func (f *fields) readZone(words []string) error {
 				return err
 			}
 			if !f.zoned || unknown != nil {
-				f.offset, f.zoned, unknown = offset, true, nil
+				f.offset, f.zoned = offset, true
 			}
 			return nil // what follows an offset only repeats it: "+0100 CET"
 		}

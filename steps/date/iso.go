@@ -22,7 +22,7 @@ func readISO(text string) (t time.Time, is bool, err error) {
 	f := &fields{month: 1, day: 1}
 	for i, into := range []*int{&f.year, &f.month, &f.day}[:len(parts)] {
 		if *into, err = number(parts[i], 4); err != nil || i > 0 && len(parts[i]) != 2 {
-			return time.Time{}, false, nil
+			return time.Time{}, false, nil //nolint:nilerr // it is no date of this form, which another reader may know
 		}
 	}
 	switch {

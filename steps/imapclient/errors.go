@@ -110,13 +110,13 @@ type Refusal struct {
 }
 
 // Error returns the command and the answer.
-func (r *Refusal) Error() string { return r.Command + ": " + r.Status.String() }
+func (r *Refusal) Error() string { return r.Command + ": " + r.String() }
 
 // ByeError is the error of a server that ended the connection with a reason (RFC 9051 section 7.1.5).
 type ByeError struct{ Status }
 
 // Error returns the server's words.
-func (e *ByeError) Error() string { return e.Status.String() }
+func (e *ByeError) Error() string { return e.String() }
 
 // ProtocolError is the error of an answer that lacks something needed, or has it in a form that cannot be read.
 type ProtocolError struct {

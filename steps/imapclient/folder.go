@@ -93,7 +93,7 @@ func (c *Client) Select(ctx context.Context, name string, readOnly bool) (Conten
 		case status.Code == "UIDVALIDITY":
 			found.UIDValidity = uint32(n)
 		}
-		return nil
+		return nil //nolint:nilerr // a number that cannot be read is as if it were not reported
 	})
 	found.Messages, found.ReadOnly = c.exists, readOnly || s.Code == ReadOnly
 	c.news = false

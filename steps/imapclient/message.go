@@ -166,7 +166,7 @@ func parseFetch(s *scanner, m *Message) error {
 		case equal(name, "RFC822.SIZE"):
 			n, numbered := s.number()
 			if ok = numbered && n < 1<<62; ok {
-				m.Size = int64(n)
+				m.Size = int64(n) //nolint:gosec // see above
 			}
 		case len(name) >= len("BODY[") && equal(name[:len("BODY[")], "BODY["):
 			value, _, read := s.str()

@@ -2,6 +2,7 @@ package imapclient
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -29,7 +30,7 @@ func encodeName(name string) string {
 		units := utf16.Encode([]rune(name[from:i]))
 		raw := make([]byte, 0, 2*len(units))
 		for _, u := range units {
-			raw = append(raw, byte(u>>8), byte(u))
+			raw = binary.BigEndian.AppendUint16(raw, u)
 		}
 		b.WriteByte('&')
 		b.WriteString(utf7.EncodeToString(raw))

@@ -78,7 +78,7 @@ func parseSet(uids []UID, text []byte) (_ []UID, ok bool, err error) {
 			return uids, true, &LimitError{What: "a set of messages in the answer", Unit: "numbers", Limit: SetLimit, Value: count}
 		}
 		for n := first; n <= last; n++ {
-			uids = append(uids, UID(n))
+			uids = append(uids, UID(n)) //nolint:gosec // parsed as 32 bits
 		}
 	}
 	return uids, true, nil

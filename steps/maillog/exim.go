@@ -223,7 +223,7 @@ func (e *Event) eximLogin(message string) {
 // eximRejected reads "H=… F=<…> rejected RCPT <…>: reason", "rejected EHLO from [192.0.2.1]: …", "refused connection from
 // …", "SMTP call from [192.0.2.1] dropped: …".
 func (e *Event) eximRejected(message string) bool {
-	what := ""
+	var what string
 	switch {
 	case strings.HasPrefix(message, "H="):
 		before, after, found := strings.Cut(message, " rejected ")

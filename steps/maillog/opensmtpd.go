@@ -125,13 +125,11 @@ func (e *Event) opensmtpdDelivery(process, fields string) {
 	e.QueueID, e.Recipient = envelopeOf(field(fields, "evpid")), field(fields, "to")
 	_, e.Reply, _ = strings.Cut(fields, " stat=")
 	e.Reply = strings.Trim(e.Reply, `"`)
-	result, relay := field(fields, "result"), ""
 	if process == "mta" { // "192.0.2.25 (mx.example.org)", or a name before it was looked up
-		relay = field(fields, "relay")
-		ip, name, _ := strings.Cut(relay, " (")
+		ip, name, _ := strings.Cut(field(fields, "relay"), " (")
 		e.Relay = strings.TrimSuffix(name, ")") + "[" + ip + "]"
 	}
-	switch result {
+	switch field(fields, "result") {
 	case "Ok":
 		e.Kind, e.NextID = KindSent, queuedAs(e.Reply)
 		if e.Mailbox = process == "mda"; !e.Mailbox && (ofThisMachine(e.Relay) || isFilterReply(e.Reply)) {

@@ -79,7 +79,7 @@ func (r *Report) fromText(header Header, c contents) bool {
 	empty := len(path) > 0 && strings.Trim(path[0], " \t") == "<>"
 	system := named || empty
 	listed := recipientsIn(text)
-	outcome := ""
+	var outcome string
 	switch {
 	case c.other && !c.refused:
 		return false
