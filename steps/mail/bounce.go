@@ -135,6 +135,9 @@ func receiveReport(actions ...string) func(context.Context, *steps.World, steps.
 		if len(sent) == 0 {
 			return steps.FailScenario("nothing was sent from %q before this step: begin with \"I send a message from %q to … via …\"", box.account.Name, box.account.Name)
 		}
+		if !slices.ContainsFunc(sent, func(s *Submission) bool { return s.asksFor(actions) }) {
+			return notAsked(sent[len(sent)-1], event(actions[0]))
+		}
 		if box.client == nil {
 			return steps.Fail(result.ReasonInternal, result.BlameMonitor, "the mailbox of %q was not opened before the first step", box.account.Name)
 		}
@@ -144,6 +147,16 @@ func receiveReport(actions ...string) func(context.Context, *steps.World, steps.
 		}
 		return nil
 	}
+}
+
+// notAsked returns the scenario's mistake when a step waits for a report that no message asked for.
+func notAsked(s *Submission, event string) error {
+	asked := "does not say NOTIFY"
+	if s.notify != "" {
+		asked = "says NOTIFY=" + s.notify
+	}
+	return steps.FailScenario("no server reports that on the message to %s, because its envelope %s (RFC 3461 section 4.1): add the row | NOTIFY | %s | to the step that sends it",
+		s.To.Address, asked, event)
 }
 
 // awaitReport waits for a report about one of the sent messages with one of these actions.

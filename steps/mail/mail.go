@@ -130,6 +130,7 @@ type Submission struct {
 	stored   bool          // acceptance means delivery, as in LMTP (RFC 2033 section 4.2)
 	secure   bool          // over TLS
 	lag      time.Duration // how long it may have been in the mailbox before it was seen there
+	notify   string        // the reports that the envelope asks for (NOTIFY of RFC 3461); empty when it does not say
 	returned bool          // a bounce says that it was not delivered
 	removed  bool          // a recipient has removed it by another way than the INBOX
 }

@@ -89,6 +89,9 @@ func (r *returnWatch) lookOnce(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
+	if !r.s.asksFor([]string{"failed"}) {
+		return errors.New("the message asked for no bounce (NOTIFY=" + r.s.notify + ")")
+	}
 	err := r.look(ctx)
 	if err == nil && r.found == nil && r.late == nil {
 		err = r.search(ctx)

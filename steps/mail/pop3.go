@@ -219,13 +219,16 @@ func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 
 // taken is a message as it was found.
 type taken struct {
-	id  string
-	raw []byte // nil if it was not read yet
+	id     string
+	raw    []byte // nil if it was not read yet
+	remark string // on the wait, for the step that found it
 }
 
 // arrival returns s as it was found.
 func (p *pop3Mailbox) arrival(s *Submission, t *taken) *Arrival {
-	return &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, key: "UIDL " + t.id, Raw: t.raw,
+	remark := t.remark
+	t.remark = ""
+	return &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, remark: remark, key: "UIDL " + t.id, Raw: t.raw,
 		Read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, t.id) }}
 }
 

@@ -139,7 +139,7 @@ func (p *pop3Mailbox) inTime(s *Submission, start time.Time, within time.Duratio
 	if came := s.Accepted.Add(-s.Took).Add(least); came.After(start.Add(within)) {
 		return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "the message came into %s at least %s after the step began, wanted within %s: %s", p, wording.Seconds(came.Sub(start)), within, way)
 	}
-	p.w.Note("seen " + wording.Delay(seen.Sub(start.Add(within))) + " after the time was over, because the server allowed no earlier login (LOGIN-DELAY); the message may have been there in time")
+	p.taken[s.Number].remark = "seen " + wording.Delay(seen.Sub(start.Add(within))) + " after the time was over, because the server allowed no earlier login (LOGIN-DELAY); the message may have been there in time"
 	return nil
 }
 

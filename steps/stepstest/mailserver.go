@@ -33,6 +33,7 @@ type MailOptions struct {
 	WithoutUIDPlus bool          // the IMAP server has no UID EXPUNGE (RFC 4315)
 	WithMove       bool          // it has MOVE (RFC 6851)
 	Prefix         string        // of the folders other than the INBOX (NAMESPACE, RFC 2342), such as "INBOX/"
+	DSN            bool          // the SMTP server offers DSN (RFC 3461), and ignores what it is asked for
 	LoginDelay     time.Duration // POP3 announces LOGIN-DELAY, in whole seconds (RFC 2449 section 6.6)
 	EnforceDelay   bool          // and refuses an earlier login
 	HideDelay      bool          // and does not announce it
@@ -149,6 +150,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 	s.smtp.TLSConfig = tlsConfig
 	s.smtp.MaxMessageBytes = 10 << 20
 	s.smtp.EnableSMTPUTF8 = true
+	s.smtp.EnableDSN = options.DSN
 	s.smtp.ReadTimeout, s.smtp.WriteTimeout = 5*time.Minute, time.Minute
 	s.smtp.ErrorLog = log.New(io.Discard, "", 0)
 	caps := imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapUIDPlus: {}}
