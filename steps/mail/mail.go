@@ -156,6 +156,21 @@ func (m *Session) sentTo(to *steps.Account) []*Submission {
 	return sent
 }
 
+// removeAfter has the run remove a message that is about to be sent. Where no account reads the recipient's mailbox over IMAP,
+// that is a bounce of it.
+func (m *Session) removeAfter(w *steps.World, s *Submission) {
+	if s.To.IMAP != "" && s.To.Password != "" {
+		m.mailbox(w, s.To, 0)
+		return
+	}
+	w.Cleanup("remove the bounce of the message to "+s.To.Address, func(ctx context.Context) error {
+		if !s.sent || s.stored || slices.ContainsFunc(m.Arrivals, func(a *Arrival) bool { return a.sent == s }) {
+			return nil // it went nowhere, or it is there
+		}
+		return m.sweepReturned(ctx, w, s)
+	})
+}
+
 // reads reports whether the account has a mailbox over IMAP, which then cleans up the sent messages.
 func (m *Session) reads(account *steps.Account) bool {
 	return slices.ContainsFunc(m.boxes, func(box *mailbox) bool { return box.account == account })

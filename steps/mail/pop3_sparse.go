@@ -90,7 +90,9 @@ func (p *pop3Mailbox) awaitSparsely(ctx context.Context, s *Submission, within t
 		refused, absent, pause = nil, asked, soonest
 		left := deadline.Sub(asked)
 		if left <= 0 {
-			return nil, watch.explain(ctx, p.notReceived(s, time.Since(start)))
+			waited := time.Since(start)
+			p.w.Untimed(func() { err = p.notReceived(ctx, s, waited, watch) })
+			return nil, err
 		}
 		gap := max(p.delay, pop3Gap)
 		if n := left / gap; n > 0 { // so that the last look is at the deadline

@@ -77,7 +77,23 @@ func TestPOP3Faults(t *testing.T) {
 		{
 			name: "lost", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
-			want: `no message in bob's POP3 mailbox at mail\.demo\.test:995 after 0\.\d{3}s: mail\.demo\.test:587 accepted it as Q at \S+ UTC: POP3 only shows the INBOX, so check the folders and the mail log; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
+			want: `no message in bob's POP3 mailbox at mail\.demo\.test:995 after 0\.\d{3}s: mail\.demo\.test:587 accepted it as Q at \S+ UTC; looked again in one more session, and over IMAP in 2 folders: check the mail log; nothing came back to alice@demo\.test in 2 folders: ask the operator of mail\.demo\.test:587`,
+		},
+		{
+			name: "lost, without IMAP", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
+			setup:  func(b *fixture.Mailbed) { b.Target.Accounts["bob"].IMAP = "" },
+			reason: result.ReasonNotReceived, blame: result.BlameQueue,
+			want: `no message in bob's POP3 mailbox .*; looked again in one more session: POP3 only shows the INBOX, so check the folders and the mail log; nothing came back to .*`,
+		},
+		{
+			name: "filed", faults: []stepstest.Fault{stepstest.FaultFile}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameFiltering,
+			want: `the message is in bob's folder "Lists" at mail\.demo\.test:993, which POP3 does not show: a filter filed it there; it was sent from alice@demo\.test and accepted by mail\.demo\.test:587`,
+		},
+		{
+			name: "junk", faults: []stepstest.Fault{stepstest.FaultJunk}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameFiltering,
+			want: `the message is in bob's folder "Junk" at mail\.demo\.test:993, which POP3 does not show: a filter took it for spam; .*`,
 		},
 		{
 			name: "wrong password", setup: func(b *fixture.Mailbed) { b.Target.Accounts["bob"].Password = "wrong" }, text: overPOP3, step: 1,

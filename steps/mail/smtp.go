@@ -29,7 +29,7 @@ func init() {
 			"port require STARTTLS. All of these require AUTH (RFC 6409, RFC 8314). Port 25 uses STARTTLS when the server offers it, and AUTH when the server " +
 			"offers it inside TLS and the sender has a password. A password is never sent before TLS. " + messageDoes + envelopeDoes + " A local part that is not ASCII needs SMTPUTF8 " +
 			"(RFC 6531), and then the server must offer it. A domain that is not ASCII is sent as A-labels. Fails on the first unexpected answer, with that answer. Afterwards the message is " +
-			"removed from the recipient's mailbox, if that account has an IMAP server and a password."
+			"removed from the recipient's mailbox, if that account has an IMAP server and a password. Otherwise a bounce of it that comes within two seconds is removed from the sender's mailbox, if an account reads that over IMAP."
 		measures = "From the name lookup to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
 			"data, body (the message until the server accepts it, with its queue id) and quit, each with the server's answer. " +
 			"Measures tls_certificate_not_after_timestamp_seconds."
@@ -145,9 +145,7 @@ func (c *SMTPClient) send(ctx context.Context, from, to *steps.Account, a steps.
 	}
 	steps.State[attempts](c.World).last = nil
 	m.Sent = append(m.Sent, s)
-	if to.IMAP != "" && to.Password != "" {
-		m.mailbox(c.World, to, 0) // so that the message is removed
-	}
+	m.removeAfter(c.World, s)
 	if err := c.submit(ctx, s, message, start); err != nil {
 		c.Log.Attach(c.World, transcript)
 		return err

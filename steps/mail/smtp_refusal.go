@@ -150,7 +150,7 @@ func init() {
 			Area: "mail", Sentence: `relaying is refused`,
 			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, says that the server takes no mail " +
 				"for that domain, or requires a login (530, RFC 4954). An answer to RCPT that says so only by its code (551, or x.1.2 of RFC 3463) passes, with a note. A refusal for another reason, such as an unknown " +
-				"sender or domain, is UNKNOWN: an open relay also refuses that. For a server with other words write \"it is refused with …\".",
+				"sender or domain, and one for a time (4xx), is UNKNOWN: an open relay also refuses that. So is a refusal at MAIL or before, when the server does not know the recipient yet. For a server with other words write \"it is refused with …\".",
 			Example: `Then relaying is refused`,
 			Func:    isRelayingRefused,
 		},

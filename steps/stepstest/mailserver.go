@@ -360,6 +360,17 @@ func (s *MailServer) Deliver(user string, message []byte, at time.Time) error {
 	return err
 }
 
+// File puts a message into another folder of a user's mailbox, like a filter. It creates the folder if there is none.
+func (s *MailServer) File(user, folder string, message []byte) error {
+	box := s.boxes[s.address(user)]
+	if box == nil {
+		return fmt.Errorf("file for %q: no such user", user)
+	}
+	_ = box.Create(folder, nil) // the error means that it exists already
+	_, err := box.Append(folder, literal{bytes.NewReader(message)}, &imap.AppendOptions{Time: time.Now()})
+	return err
+}
+
 type literal struct{ *bytes.Reader }
 
 func (l literal) Size() int64 { return l.Reader.Size() }
