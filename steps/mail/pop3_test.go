@@ -248,3 +248,16 @@ func TestPOP3WithoutALookIsUnknown(t *testing.T) {
 	check(t, bed.Run(t, 3*time.Second, strings.ReplaceAll(overPOP3, "3s", "1s")), 1, result.ReasonScenario, result.BlameScenario,
 		`whether the message came into bob's POP3 mailbox at mail\.demo\.test:995 is unknown: mail\.demo\.test:995 demands a pause of 1m0s between logins \(LOGIN-DELAY\), .*`)
 }
+
+// A server that gives new mail the unique id of older mail hides it from programs that remember ids. The second look ignores ids.
+func TestPOP3FindsMailWithAnOldUniqueID(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{IDsFromNewest: true})
+	if err := bed.Deliver("bob", []byte(unrelated), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, bed.Run(t, 10*time.Second, strings.ReplaceAll(overPOP3, "3s", "400ms")), 1, result.ReasonNotReceived, result.BlameAccess,
+		`the message is in bob's POP3 mailbox at mail\.demo\.test:995, but was not seen there within 0\.\d+s: it came just then, or the server gives it the unique id of an earlier message \(RFC 1939 section 7\)`)
+	if n := bed.Mailbox("bob"); n != 1 {
+		t.Errorf("%d messages, want the one of somebody else", n)
+	}
+}

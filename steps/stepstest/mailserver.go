@@ -37,6 +37,7 @@ type MailOptions struct {
 	LoginDelay     time.Duration // POP3 announces LOGIN-DELAY, in whole seconds (RFC 2449 section 6.6)
 	EnforceDelay   bool          // and refuses an earlier login
 	HideDelay      bool          // and does not announce it
+	IDsFromNewest  bool          // POP3 numbers its unique ids from the newest message, so that new mail gets an id of older mail
 }
 
 // MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
