@@ -19,6 +19,7 @@ type Arrival struct {
 	Folder  string        // "INBOX", or the folder with the message
 	At      time.Time     // when it was seen there
 	lag     time.Duration // how long before At it may have been there already
+	remark  string        // on the wait, for the step that received it; empty for none
 	Read    func(ctx context.Context) ([]byte, error)
 	box     *mailbox       // nil when it was not received over IMAP
 	uid     imapclient.UID // in folder

@@ -22,7 +22,7 @@ func init() {
 	const (
 		does = " about a message that this scenario sent from the account, recognised by the returned headers, the envelope id, the reference, " +
 			"the queue id or the run's number anywhere in it. Reports are recognised by what they hold: the status part of RFC 3464 in a message of any type, or the text of a server " +
-			"that writes no such part. Reads via port 993, TLS from the first byte. Fails when none comes in time. Removes the report afterwards, and also one that came " +
+			"that writes no such part. Reads via port 993, TLS from the first byte. Fails when none comes in time, after a search of all folders on a new connection, and at once when the envelope of the message does not ask for such a report (NOTIFY, RFC 3461). Removes the report afterwards, and also one that came " +
 			"after the end of an earlier run."
 		measures = "From the start of the step to the arrival of the report. Measures mail_bounce_seconds (from the acceptance of the message) and " +
 			"mail_detection_lag_seconds."
@@ -135,6 +135,9 @@ func receiveReport(actions ...string) func(context.Context, *steps.World, steps.
 		if len(sent) == 0 {
 			return steps.FailScenario("nothing was sent from %q before this step: begin with \"I send a message from %q to … via …\"", box.account.Name, box.account.Name)
 		}
+		if !slices.ContainsFunc(sent, func(s *Submission) bool { return s.asksFor(actions) }) {
+			return notAsked(sent[len(sent)-1], event(actions[0]))
+		}
 		if box.client == nil {
 			return steps.Fail(result.ReasonInternal, result.BlameMonitor, "the mailbox of %q was not opened before the first step", box.account.Name)
 		}
@@ -146,37 +149,55 @@ func receiveReport(actions ...string) func(context.Context, *steps.World, steps.
 	}
 }
 
+// notAsked returns the scenario's mistake when a step waits for a report that no message asked for.
+func notAsked(s *Submission, event string) error {
+	asked := "does not say NOTIFY"
+	if s.notify != "" {
+		asked = "says NOTIFY=" + s.notify
+	}
+	return steps.FailScenario("no server reports that on the message to %s, because its envelope %s (RFC 3461 section 4.1): add the row | NOTIFY | %s | to the step that sends it",
+		s.To.Address, asked, event)
+}
+
 // awaitReport waits for a report about one of the sent messages with one of these actions.
 func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within time.Duration, actions []string) error {
 	start := time.Now()
 	examined := make(map[imapclient.UID]bool)
 	var others []receivedReport // about the same messages, with another action
 	var strange *receivedReport // about the same recipient, and about no known message
-	take := func(reports map[imapclient.UID]*message.Report) bool {
-		for _, uid := range slices.Sorted(maps.Keys(reports)) {
-			report := reports[uid]
-			number := aboutOurs(report, m.w.Run(), sent)
-			if number == 0 {
-				if got := aboutNothing(report, sent); got != nil {
-					strange = got
-				}
+	judge := func(report *message.Report) (ours, awaited bool) {
+		number := aboutOurs(report, m.w.Run(), sent)
+		if number == 0 {
+			if got := aboutNothing(report, sent); got != nil {
+				strange = got
+			}
+			return false, false
+		}
+		for _, to := range report.Recipients {
+			got := receivedReport{report, to}
+			if !slices.Contains(actions, to.Action) {
+				others = append(others, got)
 				continue
 			}
-			m.reports = append(m.reports, uid)
-			for _, to := range report.Recipients {
-				got := receivedReport{report, to}
-				if !slices.Contains(actions, to.Action) {
-					others = append(others, got)
-					continue
+			for _, s := range sent {
+				if s.Number == number {
+					s.returned = to.Action == "failed"
+					m.w.Measure("mail_bounce_seconds", "Time from the server's acceptance of the message until the report on it was seen.", time.Since(s.Accepted).Seconds())
 				}
-				for _, s := range sent {
-					if s.Number == number {
-						s.returned = to.Action == "failed"
-						m.w.Measure("mail_bounce_seconds", "Time from the server's acceptance of the message until the report on it was seen.", time.Since(s.Accepted).Seconds())
-					}
-				}
-				received := steps.State[bounces](m.w)
-				received.received = append(received.received, got)
+			}
+			received := steps.State[bounces](m.w)
+			received.received = append(received.received, got)
+			return true, true
+		}
+		return true, false
+	}
+	take := func(reports map[imapclient.UID]*message.Report) bool {
+		for _, uid := range slices.Sorted(maps.Keys(reports)) {
+			ours, awaited := judge(reports[uid])
+			if ours {
+				m.reports = append(m.reports, uid)
+			}
+			if awaited {
 				return true
 			}
 		}
@@ -197,16 +218,14 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within ti
 		return err
 	}
 	waited := time.Since(start)
-	if ctx.Err() == nil {
-		again, cancel := context.WithTimeout(ctx, explainLimit)
-		defer cancel()
-		reports, err := m.reportsAnywhere(again)
-		if err != nil {
-			return err
-		}
-		if take(reports) {
-			return nil
-		}
+	var seen sighting
+	m.w.Untimed(func() { seen = m.reportsAgain(ctx, judge) })
+	switch {
+	case seen.found && seen.folder.name == inbox:
+		m.w.Note("seen after the time was over, by a search on a new connection: it came just then, or the server did not announce it on the connection that was open")
+		return nil
+	case seen.found:
+		return steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the report is in %s, not in the INBOX: a filter filed it there", m.folder(seen.folder.name))
 	}
 	last := sent[len(sent)-1]
 	said := "no report on it came"
@@ -216,8 +235,8 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within ti
 	case strange != nil:
 		said += fmt.Sprintf("; a report about <%s> came that names no message, so whose message it is about is unknown: %s", wording.OneLine(strange.to.Address, 100), strange.Reason(strange.to))
 	}
-	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s",
-		strings.Join(actions, " or "), m, wording.Seconds(waited), last.Server, last.To.Address, last.queued(), said)
+	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s%s",
+		strings.Join(actions, " or "), m, wording.Seconds(waited), last.Server, last.To.Address, last.queued(), said, seen.confirmation())
 }
 
 // queued returns the queue id from the server's answer, worded for a message, or an empty string.
@@ -295,7 +314,7 @@ func (m *mailbox) readReports(ctx context.Context, uids []imapclient.UID) (map[i
 }
 
 // reportsAnywhere reads the reports among all messages of the last days that contain the run's token, whether the server
-// announced them or not. It comes before a step says that there is none.
+// announced them or not.
 func (m *mailbox) reportsAnywhere(ctx context.Context) (map[imapclient.UID]*message.Report, error) {
 	uids, err := m.searchReports(ctx, m.w.Run())
 	if err != nil {

@@ -55,13 +55,13 @@ func TestBounceFaults(t *testing.T) {
 		{
 			name: "none comes", text: strings.ReplaceAll(bounced, "2s", "200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
-			want: `no report "failed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, no report on it came`,
+			want: `no report "failed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, no report on it came; looked again in 2 folders`,
 		},
 		{
 			name: "another action", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(bounced, "a bounce within 2s", "a delay notice within 200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no report "delayed" in alice's INBOX at mail\.demo\.test:993 after 0\.[23]\d\ds: mail\.demo\.test:587 accepted the message to bob@demo\.test as Q, ` +
-				`the report that came says failed: 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\)`,
+				`the report that came says failed: 5\.2\.2 \(the mailbox is full\): 552 5\.2\.2 <bob@demo\.test> Quota exceeded \(mailbox for user is full\) \(said by store\.mail\.demo\.test, reported by mail\.demo\.test\); looked again in 2 folders`,
 		},
 		{
 			name: "another status", faults: []stepstest.Fault{stepstest.FaultBounce}, text: bounced + "\n" + `And the bounce says "5.1.1"`, step: 2,
@@ -319,7 +319,7 @@ func TestAnAutomaticAnswerIsNotABounce(t *testing.T) {
 			"\n\nI am away, and mail is not delivered to anybody else.\n\n" + header + "\n"
 	})
 	outcome := bed.Run(t, 5*time.Second, strings.ReplaceAll(bounced, "2s", "300ms"))
-	check(t, outcome, 1, result.ReasonNotReceived, result.BlameQueue, `no report "failed" in .* no report on it came`)
+	check(t, outcome, 1, result.ReasonNotReceived, result.BlameQueue, `no report "failed" in .* no report on it came; looked again in 2 folders`)
 	if n := bed.Mailbox("alice"); n != 1 {
 		t.Errorf("%d messages, want the answer", n)
 	}
@@ -334,7 +334,7 @@ func TestAReportThatNamesNoMessageIsNamed(t *testing.T) {
 	})
 	outcome := bed.Run(t, 5*time.Second, strings.ReplaceAll(bounced, "2s", "300ms"))
 	check(t, outcome, 1, result.ReasonNotReceived, result.BlameQueue,
-		`no report "failed" in .* no report on it came; a report about <bob@demo\.test> came that names no message, so whose message it is about is unknown: 5\.1\.1 .*: 550 5\.1\.1 user unknown`)
+		`no report "failed" in .* no report on it came; a report about <bob@demo\.test> came that names no message, so whose message it is about is unknown: 5\.1\.1 .*: 550 5\.1\.1 user unknown; looked again in 2 folders`)
 	if n := bed.Mailbox("alice"); n != 1 {
 		t.Errorf("%d messages, want the report", n)
 	}

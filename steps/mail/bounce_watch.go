@@ -37,6 +37,7 @@ type returnWatch struct {
 
 	box      *mailbox // owned by the goroutine until done
 	examined map[imapclient.UID]bool
+	seen     sighting // of the second look
 
 	mu    sync.Mutex
 	found error           // the bounce, as a Failure
@@ -109,33 +110,41 @@ func (r *returnWatch) look(ctx context.Context) error {
 	return err
 }
 
-// search looks through all messages of the last days that contain the run's token.
-func (r *returnWatch) search(ctx context.Context) error {
-	reports, err := r.box.reportsAnywhere(ctx)
-	r.take(reports)
-	return err
+// again looks in a second way, on a new connection and in all folders.
+func (r *returnWatch) again(ctx context.Context) error {
+	r.seen = r.box.reportsAgain(ctx, func(report *message.Report) (ours, enough bool) {
+		ours = r.judge(report)
+		return ours, ours && r.found != nil
+	})
+	return r.seen.err
 }
 
 // take records what these reports say about the message.
 func (r *returnWatch) take(reports map[imapclient.UID]*message.Report) {
 	for _, uid := range slices.Sorted(maps.Keys(reports)) {
-		report := reports[uid]
-		if aboutOurs(report, r.w.Run(), []*Submission{r.s}) == 0 {
-			continue
-		}
-		r.box.reports = append(r.box.reports, uid)
-		for _, to := range report.Recipients {
-			got := receivedReport{report, to}
-			r.mu.Lock()
-			switch to.Action {
-			case "failed":
-				r.found = got.failure(r.s)
-			case "delayed":
-				r.late = &got
-			}
-			r.mu.Unlock()
+		if r.judge(reports[uid]) {
+			r.box.reports = append(r.box.reports, uid)
 		}
 	}
+}
+
+// judge records what a report says about the message, and reports whether it is about it.
+func (r *returnWatch) judge(report *message.Report) bool {
+	if aboutOurs(report, r.w.Run(), []*Submission{r.s}) == 0 {
+		return false
+	}
+	for _, to := range report.Recipients {
+		got := receivedReport{report, to}
+		r.mu.Lock()
+		switch to.Action {
+		case "failed":
+			r.found = got.failure(r.s)
+		case "delayed":
+			r.late = &got
+		}
+		r.mu.Unlock()
+	}
+	return true
 }
 
 // failure returns the failure for a bounced message, with the bounce's own reason and leg.

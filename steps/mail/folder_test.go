@@ -69,7 +69,7 @@ func TestFolderFaults(t *testing.T) {
 		{
 			name: "lost", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue, close: true,
-			want: `no message in bob's folder "Lists", which does not exist, at mail\.demo\.test:993 after 0\.\d{3}s, nor in another folder: mail\.demo\.test:587 accepted it as Q at \S+ UTC; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
+			want: `no message in bob's folder "Lists", which does not exist, at mail\.demo\.test:993 after 0\.\d{3}s, nor in another folder: mail\.demo\.test:587 accepted it as Q at \S+ UTC; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test in 2 folders: ask the operator of mail\.demo\.test:587`,
 		},
 		{
 			name: "bounced", faults: []stepstest.Fault{stepstest.FaultBounce}, text: strings.ReplaceAll(intoFolder, "2s", "200ms"), step: 1,

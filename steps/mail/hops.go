@@ -354,8 +354,12 @@ func (a *Arrival) reportWay(ctx context.Context, w *steps.World) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	way, err := a.travelled(ctx)
+	remark := ""
+	if a.remark != "" {
+		remark = a.remark + "; "
+	}
 	if err != nil {
-		w.Note("the way is unknown: " + wording.OneLine(err.Error(), 200))
+		w.Note(remark + "the way is unknown: " + wording.OneLine(err.Error(), 200))
 		return
 	}
 	hop := func(label string) result.Label { return result.Label{Name: "hop", Value: label} }
@@ -374,7 +378,7 @@ func (a *Arrival) reportWay(ctx context.Context, w *steps.World) {
 			text += "; " + delays
 		}
 	}
-	w.Note(text)
+	w.Note(remark + text)
 }
 
 // travelled returns the way of the message. The way is calculated once.

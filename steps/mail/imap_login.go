@@ -40,6 +40,9 @@ func (m *mailbox) greet(ctx context.Context, host string) (loggedIn bool, err er
 	case errors.As(err, &bye):
 		return false, steps.Fail(result.ReasonDisconnected, result.BlameAccess, "%s rejected the connection: %w", m.server(), bye)
 	case errors.As(err, &odd):
+		if other := imapService.greeted(m.server(), m.port, odd.Line); other != nil {
+			return false, other
+		}
 		return false, steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q: is an IMAP server on that port?", m.server(), wording.OneLine(odd.Line, 80))
 	case errors.As(err, &limit):
 		return false, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "the greeting of %s: %w: is an IMAP server on that port?", m.server(), limit)

@@ -2,7 +2,9 @@ package mail
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
+	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -32,19 +35,74 @@ type sighting struct {
 	more    int // number of folders that it did not search
 }
 
+// extent says how far a look that found nothing went: " in 2 folders".
+func (s sighting) extent() string {
+	switch {
+	case s.more > 0:
+		return fmt.Sprintf(" in %d of %d folders", s.folders, s.folders+s.more)
+	case s.folders == 1:
+		return " in 1 folder"
+	default:
+		return fmt.Sprintf(" in %d folders", s.folders)
+	}
+}
+
 // lookAgain looks for a message that did not come, in another way than the wait did: it opens the mailbox on a new connection and
 // searches the wanted folders, and then the others, the spam folder first.
 //
 // A server need not announce what came (RFC 9051 section 7 only says that it should do so at NOOP), and a filter may file mail
 // anywhere. So "it did not come" is said only after this look, or the failure says why there was none.
-func (m *mailbox) lookAgain(ctx context.Context, s *Submission, wanted ...string) (seen sighting) {
+func (m *mailbox) lookAgain(ctx context.Context, s *Submission, wanted ...string) sighting {
+	return m.lookAround(ctx, true, func(ctx context.Context, other *mailbox, folder string) ([]imapclient.UID, error) {
+		return other.seek(ctx, m, folder, s.Number)
+	}, wanted...)
+}
+
+// reportsAgain looks for reports about this run's messages like lookAgain, by the run's token. take returns whether a report is
+// about them, and whether it is one to stop at. Those about them are removed.
+func (m *mailbox) reportsAgain(ctx context.Context, take func(*message.Report) (ours, enough bool)) sighting {
+	return m.lookAround(ctx, false, func(ctx context.Context, other *mailbox, folder string) (enough []imapclient.UID, err error) {
+		if folder != other.selected {
+			if err := other.choose(ctx, folder); err != nil {
+				return nil, err
+			}
+		}
+		uids, err := other.searchReports(ctx, m.w.Run())
+		if err != nil {
+			return nil, err
+		}
+		if folder == inbox && other.validity == m.validity {
+			uids = slices.DeleteFunc(uids, func(uid imapclient.UID) bool { return slices.Contains(m.reports, uid) }) // judged before
+		}
+		reports, err := other.readReports(ctx, uids[max(0, len(uids)-sweptReports):])
+		if err != nil {
+			return nil, err
+		}
+		var all []imapclient.UID
+		for _, uid := range slices.Sorted(maps.Keys(reports)) {
+			ours, stop := take(reports[uid])
+			if ours {
+				all = append(all, uid)
+			}
+			if stop {
+				enough = append(enough, uid)
+			}
+		}
+		m.sweepErr = errors.Join(m.sweepErr, other.remove(ctx, all), other.stay())
+		return enough, nil
+	}, inbox)
+}
+
+// lookAround opens the mailbox on a new connection, read only if looking is true, and calls seek for the wanted folders and then
+// for the others, until it returns a message.
+func (m *mailbox) lookAround(ctx context.Context, looking bool, seek func(ctx context.Context, other *mailbox, folder string) ([]imapclient.UID, error), wanted ...string) (seen sighting) {
 	if ctx.Err() != nil {
 		seen.err = fmt.Errorf("no time was left")
 		return seen
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookAgainLimit)
 	defer cancel()
-	other := &mailbox{w: m.w.Aside(), mail: m.mail, account: m.account, host: m.host, port: m.port, looking: true}
+	other := &mailbox{w: m.w.Aside(), mail: m.mail, account: m.account, host: m.host, port: m.port, looking: looking}
 	defer func() {
 		other.log.Attach(m.w, "imap transcript of the second look")
 		other.close()
@@ -83,7 +141,7 @@ func (m *mailbox) lookAgain(ctx context.Context, s *Submission, wanted ...string
 			seen.more++
 			continue
 		}
-		uids, err := other.seek(ctx, m, f.name, s.Number)
+		uids, err := seek(ctx, other, f.name)
 		if isRefusal(err) && !isWanted(f) {
 			continue // not open to us, so none of our messages got there
 		}

@@ -78,6 +78,9 @@ func (m *mailbox) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := imapService.mistaken(m.server(), m.port); err != nil {
+		return err
+	}
 	username, password, err := login(ctx, m.account, m.w)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 func init() {
 	const (
 		does = "The directory is on this machine and contains new, cur and tmp. stepwatch's user must be allowed to read and change it. The first delivery may create it. " +
-			"Fails when the message is not there in time, with the reason of the bounce if the sender got one, and when the directory cannot be read. The message is removed afterwards, " +
+			"Fails when the message is not there in time, with the reason of the bounce if the sender got one, or with the folder below (Maildir++) that a filter put it into, and when the directory cannot be read. The message is removed afterwards, " +
 			"and so are messages that an earlier run of the scenario left behind."
 		measures = "From the start of the step to the arrival of the message. Measures mail_detection_lag_seconds, mail_delivery_seconds (from the acceptance of the message), and the way of the message like \"receives it over IMAP\"."
 	)
@@ -246,13 +247,67 @@ func (b *maildirBox) await(ctx context.Context, s *Submission, within time.Durat
 	if !errors.Is(err, errNotThere) {
 		return err
 	}
+	waited := time.Since(start)
+	b.w.Untimed(func() { err = b.notReceived(ctx, s, waited, watch) })
+	return err
+}
+
+// notReceived returns the failure for a missing message, after a look in a second way: the directory and the folders below it are
+// opened anew, and everything of the last days in them is read.
+func (b *maildirBox) notReceived(ctx context.Context, s *Submission, waited time.Duration, watch *returnWatch) error {
 	if b.folder == nil {
-		return steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s, which does not exist: %s accepted it%s at %s: is mail delivered there? Otherwise check the mail log",
-			b, wording.Seconds(time.Since(start)), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"))
+		absent := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s, which does not exist: %s accepted it%s at %s: is mail delivered there? Otherwise check the mail log",
+			b, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"))
+		if explained := watch.explain(ctx, absent); watch.found != nil || watch.late != nil {
+			return explained
+		}
+		return absent
 	}
-	err = steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s: check the mail log, the queue and the folders below; %s",
-		b, wording.Seconds(time.Since(start)), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), s.known(time.Now()))
-	return watch.explain(ctx, err)
+	below, err := filepath.Glob(filepath.Join(escapeGlob(b.path), ".*", "cur"))
+	if err != nil {
+		below = nil // the pattern is ours
+	}
+	looked := 0
+	var unread error
+	for i, dir := range slices.Insert(below, 0, filepath.Join(b.path, "cur")) {
+		other := &maildirBox{w: b.w, path: filepath.Dir(dir), account: b.account, found: make(map[int][]string)}
+		if err := other.look(time.Now().Add(-maildirSwept)); err != nil {
+			unread = errors.Join(unread, err)
+			continue
+		}
+		if other.folder == nil {
+			continue // somebody removed it
+		}
+		looked++
+		names := other.found[s.Number]
+		err := other.remove(names)
+		err = errors.Join(err, other.folder.Close())
+		switch {
+		case len(names) == 0:
+			continue
+		case err == nil:
+			s.removed = true
+		default:
+			b.sweepErr = errors.Join(b.sweepErr, err)
+		}
+		if i == 0 {
+			return steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "the message is in %s, but was not seen there within %s: it came just then; %s", b, wording.Seconds(waited), s.known(time.Now()))
+		}
+		return steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s, in the folder below %q: a filter filed it there; it was sent from %s and accepted by %s",
+			b, strings.TrimPrefix(filepath.Base(filepath.Dir(dir)), "."), s.from.Address, s.Server)
+	}
+	again := sighting{folders: looked}
+	confirmation := again.confirmation()
+	if unread != nil {
+		confirmation += ", not in all: " + wording.OneLine(unread.Error(), 200)
+	}
+	return watch.explain(ctx, steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s: check the mail log and the queue; %s",
+		b, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), confirmation, s.known(time.Now())))
+}
+
+// escapeGlob returns a path as a pattern that matches it alone.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // cameMeanwhile says how many other messages came to a mailbox.

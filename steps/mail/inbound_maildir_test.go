@@ -141,7 +141,7 @@ func TestMaildirFaults(t *testing.T) {
 		close  string
 	}{
 		{"lost", nil, text, 1, result.ReasonNotReceived, result.BlameQueue, `no message in bob's Maildir ".*" after 0\.[2-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-			`nothing else came meanwhile: check the mail log, the queue and the folders below; submission .*`, missing},
+			`nothing else came meanwhile; looked again in 1 folder: check the mail log and the queue; submission .*`, missing},
 		{"absent", func(_ *testing.T, bob *steps.Account) { bob.Maildir += "/absent" }, text, 1, result.ReasonNotReceived, result.BlameDelivery,
 			`no message in bob's Maildir ".*/absent" after 0\.[2-9]\d\ds, which does not exist: mail\.demo\.test:587 accepted it as Q at \S+ UTC: is mail delivered there\? Otherwise check the mail log`, missing},
 		{"no directory", func(t *testing.T, bob *steps.Account) {
@@ -181,5 +181,28 @@ func TestMaildirFaults(t *testing.T) {
 				t.Errorf("left behind: %s, want %s", got, test.close)
 			}
 		})
+	}
+}
+
+// A message that a filter filed into a folder below is named where it is, and removed.
+func TestMaildirFolderBelow(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{})
+	dir, library := withMaildir(t, bed, 0, 0)
+	below := filepath.Join(dir, ".Lists")
+	for _, sub := range []string{"new", "cur", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(below, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bed.OnceAccepted(t, func() {
+		all := bed.Deliveries()
+		putMail(t, filepath.Join(below, "new"), all[len(all)-1].Message)
+	})
+	outcome := bed.RunWith(t, library, `When I send a message from "alice" to "bob" via 587
+		Then "bob" receives it in the Maildir within 300ms`)
+	check(t, outcome, 1, result.ReasonNotReceived, result.BlameFiltering,
+		`the message is in bob's Maildir ".*", in the folder below "Lists": a filter filed it there; it was sent from alice@demo\.test and accepted by mail\.demo\.test:587`)
+	if files := left(t, below); len(files) != 0 {
+		t.Errorf("left are %q", files)
 	}
 }

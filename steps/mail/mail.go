@@ -130,6 +130,7 @@ type Submission struct {
 	stored   bool          // acceptance means delivery, as in LMTP (RFC 2033 section 4.2)
 	secure   bool          // over TLS
 	lag      time.Duration // how long it may have been in the mailbox before it was seen there
+	notify   string        // the reports that the envelope asks for (NOTIFY of RFC 3461); empty when it does not say
 	returned bool          // a bounce says that it was not delivered
 	removed  bool          // a recipient has removed it by another way than the INBOX
 }
@@ -153,6 +154,21 @@ func (m *Session) sentTo(to *steps.Account) []*Submission {
 		}
 	}
 	return sent
+}
+
+// removeAfter has the run remove a message that is about to be sent. Where no account reads the recipient's mailbox over IMAP,
+// that is a bounce of it.
+func (m *Session) removeAfter(w *steps.World, s *Submission) {
+	if s.To.IMAP != "" && s.To.Password != "" {
+		m.mailbox(w, s.To, 0)
+		return
+	}
+	w.Cleanup("remove the bounce of the message to "+s.To.Address, func(ctx context.Context) error {
+		if !s.sent || s.stored || slices.ContainsFunc(m.Arrivals, func(a *Arrival) bool { return a.sent == s }) {
+			return nil // it went nowhere, or it is there
+		}
+		return m.sweepReturned(ctx, w, s)
+	})
 }
 
 // reads reports whether the account has a mailbox over IMAP, which then cleans up the sent messages.

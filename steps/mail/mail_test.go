@@ -180,7 +180,7 @@ func TestMailFaults(t *testing.T) {
 			name: "never arrives", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: untilReceived, step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \d\d:\d\d:\d\d\.\d\d\d UTC, ` +
-				`nothing else came meanwhile; looked again in 2 folders: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
+				`nothing else came meanwhile; looked again in 2 folders: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test in 2 folders: ask the operator of mail\.demo\.test:587`,
 			close: `remove the test mail of bob: message 1 \(Q\) had not arrived in bob's INBOX at mail\.demo\.test:993 when the run ended: a later run removes it`,
 		},
 		{
@@ -193,7 +193,7 @@ func TestMailFaults(t *testing.T) {
 			name: "arrives late", setup: func(b *fixture.Mailbed) { b.SetDelay(600 * time.Millisecond) }, text: untilReceived, step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
 			want: `no message in bob's INBOX at mail\.demo\.test:993 after 0\.[3-9]\d\ds: mail\.demo\.test:587 accepted it as Q at \S+ UTC, ` +
-				`nothing else came meanwhile; looked again in 2 folders: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
+				`nothing else came meanwhile; looked again in 2 folders: look for Q in the mail log and the queue there; submission 0\.\d{3}s → in transit for \d\.\d+s; nothing came back to alice@demo\.test in 2 folders: ask the operator of mail\.demo\.test:587`,
 		},
 		{
 			name: "the scenario's time is over first", faults: []stepstest.Fault{stepstest.FaultDropMail}, limit: 20 * time.Second, accepted: 300 * time.Millisecond,

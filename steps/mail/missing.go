@@ -44,7 +44,7 @@ func (r *returnWatch) explain(ctx context.Context, missing error) error {
 	if unknown != nil {
 		return steps.Fail(result.ReasonNotReceived, result.BlameTarget, "%w; whether it came back is unknown: %w%s: ask the operator of %s", missing, unknown, also, s.Server)
 	}
-	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s%s: ask the operator of %s", missing, s.from.Address, also, s.Server)
+	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "%w; nothing came back to %s%s%s: ask the operator of %s", missing, s.from.Address, r.seen.extent(), also, s.Server)
 }
 
 // refusedInto returns the failure for a message of which only a copy in a folder for refused mail is there. Servers that
@@ -74,10 +74,10 @@ func (r *returnWatch) explainRefused(ctx context.Context, refused error) error {
 	if unknown != nil {
 		return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "%w; whether it came back is unknown: %w", refused, unknown)
 	}
-	return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "%w; nothing came back to %s", refused, r.s.from.Address)
+	return steps.Fail(result.ReasonDeferred, result.BlameFiltering, "%w; nothing came back to %s%s", refused, r.s.from.Address, r.seen.extent())
 }
 
-// lookOnce looks a last time into the sender's mailbox. The error says why it could not.
+// lookOnce looks a last time into the sender's mailbox, and then in a second way. The error says why it could not.
 func (r *returnWatch) lookOnce(ctx context.Context) error {
 	switch {
 	case r.box == nil:
@@ -87,11 +87,14 @@ func (r *returnWatch) lookOnce(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return errors.New("no time was left to look")
 	}
-	ctx, cancel := context.WithTimeout(ctx, explainLimit)
+	if !r.s.asksFor([]string{"failed"}) {
+		return errors.New("the message asked for no bounce (NOTIFY=" + r.s.notify + ")")
+	}
+	looking, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
-	err := r.look(ctx)
-	if err == nil && r.found == nil && r.late == nil {
-		err = r.search(ctx)
+	err := r.look(looking)
+	if r.found == nil && r.late == nil {
+		err = r.again(ctx)
 	}
 	r.s.returned = r.s.returned || r.found != nil
 	return err

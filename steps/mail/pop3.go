@@ -18,7 +18,8 @@ func init() {
 	const (
 		does = "Waits until POP3 (RFC 1939) returns the last message sent to this account. A session sees only the messages that existed when it began, so the step logs in " +
 			"again for each look, at most four times a second. Where the server demands a pause between logins (LOGIN-DELAY, RFC 2449) each login is planned: none before the step, one a few seconds " +
-			"after the message was sent, and the next after the pause, even if that is after the duration; a message that was there in time passes. When the server allows no login until the run ends the step is UNKNOWN. Fails when the message is not there in time and when the mailbox cannot be read. " +
+			"after the message was sent, and the next after the pause, even if that is after the duration; a message that was there in time passes. When the server allows no login until the run ends the step is UNKNOWN. Fails when the message is not there in time and when the mailbox cannot be read. Before it says that nothing came, it looks again in one more session, if the server allows a login, " +
+			"and over IMAP in all folders, if the account has it. " +
 			"The message is removed afterwards, and so are messages of earlier runs among the newest twenty."
 		measures = "From the start of the step until a session has the message. The first session is before the scenario's first step (without a login where the server demands a pause), outside this duration, in the phases mailbox_dns, mailbox_connect, " +
 			"mailbox_tls, mailbox_greeting, mailbox_stls and mailbox_login. Measures mail_detection_lag_seconds and mail_delivery_seconds."
@@ -219,13 +220,16 @@ func (p *pop3Mailbox) receive(ctx context.Context, within time.Duration) error {
 
 // taken is a message as it was found.
 type taken struct {
-	id  string
-	raw []byte // nil if it was not read yet
+	id     string
+	raw    []byte // nil if it was not read yet
+	remark string // on the wait, for the step that found it
 }
 
 // arrival returns s as it was found.
 func (p *pop3Mailbox) arrival(s *Submission, t *taken) *Arrival {
-	return &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, key: "UIDL " + t.id, Raw: t.raw,
+	remark := t.remark
+	t.remark = ""
+	return &Arrival{Account: p.account, sent: s, Where: p.String(), Folder: "INBOX", At: time.Now(), lag: s.lag, remark: remark, key: "UIDL " + t.id, Raw: t.raw,
 		Read: func(ctx context.Context) (raw []byte, err error) { return p.fetch(ctx, t.id) }}
 }
 
@@ -369,17 +373,95 @@ func (p *pop3Mailbox) await(ctx context.Context, s *Submission, within time.Dura
 	if busy != nil {
 		return nil, busy
 	}
-	return nil, watch.explain(ctx, p.notReceived(s, time.Since(start)))
+	waited := time.Since(start)
+	p.w.Untimed(func() { err = p.notReceived(ctx, s, waited, watch) })
+	return nil, err
 }
 
-// notReceived returns the failure for a missing message.
-func (p *pop3Mailbox) notReceived(s *Submission, waited time.Duration) error {
+// seekAgain looks for s in a second way: in one more session it reads the headers of the newest messages again, whatever their
+// unique ids, because servers may use an id again. found reports whether s is there. The error says why there was no look.
+func (p *pop3Mailbox) seekAgain(ctx context.Context, s *Submission) (found bool, err error) {
+	switch {
+	case ctx.Err() != nil:
+		return false, errors.New("no time was left")
+	case p.sparse && time.Now().Before(p.nextLogin()):
+		return false, errors.New("the server demands a pause between logins (LOGIN-DELAY)")
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookAgainLimit)
+	defer cancel()
+	err = p.another(ctx, func(c *pop3Client) error {
+		list, err := c.list()
+		if err != nil {
+			return err
+		}
+		for _, m := range list[max(0, len(list)-pop3Sweep):] {
+			header, err := c.header(m.number)
+			if err != nil {
+				return err
+			}
+			if header.Line(headerRun) == p.w.Run() && ownNumber(header.Line(headerMessage)) == s.Number {
+				found = true
+				if err := c.remove(m.number); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	s.removed = s.removed || found && err == nil
+	return found, err
+}
+
+// notReceived returns the failure for a missing message, after a look over POP3 and, where the account has it, one over IMAP, which
+// shows the other folders too.
+func (p *pop3Mailbox) notReceived(ctx context.Context, s *Submission, waited time.Duration, watch *returnWatch) error {
+	found, err := p.seekAgain(ctx, s)
+	if found {
+		return steps.Fail(result.ReasonNotReceived, result.BlameAccess, "the message is in %s, but was not seen there within %s: it came just then, or the server gives it the unique id of an earlier message (RFC 1939 section 7)",
+			p, wording.Seconds(waited))
+	}
+	looked := "looked again in one more session"
+	if err != nil {
+		looked = "no second look over POP3: " + wording.OneLine(err.Error(), 200)
+	}
+	hint := ": POP3 only shows the INBOX, so check the folders and the mail log"
+	if p.account.IMAP != "" {
+		box := apartBox(p.w, p.account)
+		seen := box.lookAgain(ctx, s, inbox)
+		if seen.found {
+			return p.seenOverIMAP(s, seen, box, waited)
+		}
+		if seen.err != nil {
+			looked += "; a look over IMAP is not complete: " + wording.OneLine(seen.err.Error(), 200)
+		} else {
+			looked += ", and over IMAP" + seen.extent()
+			hint = ": check the mail log"
+		}
+	}
+	return watch.explain(ctx, p.missing(s, waited, looked, hint))
+}
+
+// seenOverIMAP returns the failure for a message that POP3 does not show and IMAP does.
+func (p *pop3Mailbox) seenOverIMAP(s *Submission, seen sighting, box *mailbox, waited time.Duration) error {
+	if seen.folder.name == inbox {
+		return steps.Fail(result.ReasonNotReceived, result.BlameAccess, "POP3 did not show the message in %s within %s, but it is in %s over IMAP", p, wording.Seconds(waited), box)
+	}
+	why := "a filter filed it there"
+	if seen.folder.junk {
+		why = "a filter took it for spam"
+	}
+	return steps.Fail(result.ReasonNotReceived, result.BlameFiltering, "the message is in %s, which POP3 does not show: %s; it was sent from %s and accepted by %s",
+		box.folder(seen.folder.name), why, s.from.Address, s.Server)
+}
+
+// missing returns the failure for a message that is not there. looked says what else was looked at.
+func (p *pop3Mailbox) missing(s *Submission, waited time.Duration, looked, hint string) error {
 	only := ""
 	if p.skipped > 0 {
 		only = fmt.Sprintf(" (of which the %d oldest messages were not examined)", p.skipped)
 	}
-	return steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s%s after %s: %s accepted it%s at %s: POP3 only shows the INBOX, so check the folders and the mail log",
-		p, only, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"))
+	return steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s%s after %s: %s accepted it%s at %s; %s%s",
+		p, only, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), looked, hint)
 }
 
 // another runs a session after the first one. Its phases would mean nothing, so they are dropped.

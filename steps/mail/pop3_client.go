@@ -47,6 +47,9 @@ func (p *pop3Mailbox) sessionUnless(ctx context.Context, before func(*pop3Client
 	if err != nil {
 		return err
 	}
+	if err := pop3Service.mistaken(p.server(), p.port); err != nil {
+		return err
+	}
 	username, password, err := login(ctx, p.account, p.w)
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (c *pop3Client) begin(host string) error {
 			return err
 		}
 	}
-	err := c.box.w.Timed("greeting", func() (string, error) { return c.status("the greeting") })
+	err := c.box.w.Timed("greeting", func() (string, error) { return c.status(greetingShown) })
 	if err != nil || implicit {
 		return err
 	}
@@ -157,6 +160,9 @@ func (c *pop3Client) status(shown string) (text string, err error) {
 	case kind == "+OK":
 		return text, nil
 	case kind != "-ERR":
+		if other := pop3Service.greeted(c.box.server(), c.box.port, string(line)); other != nil && shown == greetingShown {
+			return "", other
+		}
 		return "", steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s answers %s with %q: is that port a POP3 server's?", c.box.server(), shown, wording.OneLine(string(line), 80))
 	}
 	code, _, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")

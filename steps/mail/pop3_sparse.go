@@ -90,7 +90,9 @@ func (p *pop3Mailbox) awaitSparsely(ctx context.Context, s *Submission, within t
 		refused, absent, pause = nil, asked, soonest
 		left := deadline.Sub(asked)
 		if left <= 0 {
-			return nil, watch.explain(ctx, p.notReceived(s, time.Since(start)))
+			waited := time.Since(start)
+			p.w.Untimed(func() { err = p.notReceived(ctx, s, waited, watch) })
+			return nil, err
 		}
 		gap := max(p.delay, pop3Gap)
 		if n := left / gap; n > 0 { // so that the last look is at the deadline
@@ -139,7 +141,7 @@ func (p *pop3Mailbox) inTime(s *Submission, start time.Time, within time.Duratio
 	if came := s.Accepted.Add(-s.Took).Add(least); came.After(start.Add(within)) {
 		return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "the message came into %s at least %s after the step began, wanted within %s: %s", p, wording.Seconds(came.Sub(start)), within, way)
 	}
-	p.w.Note("seen " + wording.Delay(seen.Sub(start.Add(within))) + " after the time was over, because the server allowed no earlier login (LOGIN-DELAY); the message may have been there in time")
+	p.taken[s.Number].remark = "seen " + wording.Delay(seen.Sub(start.Add(within))) + " after the time was over, because the server allowed no earlier login (LOGIN-DELAY); the message may have been there in time"
 	return nil
 }
 

@@ -77,7 +77,23 @@ func TestPOP3Faults(t *testing.T) {
 		{
 			name: "lost", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
 			reason: result.ReasonNotReceived, blame: result.BlameQueue,
-			want: `no message in bob's POP3 mailbox at mail\.demo\.test:995 after 0\.\d{3}s: mail\.demo\.test:587 accepted it as Q at \S+ UTC: POP3 only shows the INBOX, so check the folders and the mail log; nothing came back to alice@demo\.test: ask the operator of mail\.demo\.test:587`,
+			want: `no message in bob's POP3 mailbox at mail\.demo\.test:995 after 0\.\d{3}s: mail\.demo\.test:587 accepted it as Q at \S+ UTC; looked again in one more session, and over IMAP in 2 folders: check the mail log; nothing came back to alice@demo\.test in 2 folders: ask the operator of mail\.demo\.test:587`,
+		},
+		{
+			name: "lost, without IMAP", faults: []stepstest.Fault{stepstest.FaultDropMail}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
+			setup:  func(b *fixture.Mailbed) { b.Target.Accounts["bob"].IMAP = "" },
+			reason: result.ReasonNotReceived, blame: result.BlameQueue,
+			want: `no message in bob's POP3 mailbox .*; looked again in one more session: POP3 only shows the INBOX, so check the folders and the mail log; nothing came back to .*`,
+		},
+		{
+			name: "filed", faults: []stepstest.Fault{stepstest.FaultFile}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameFiltering,
+			want: `the message is in bob's folder "Lists" at mail\.demo\.test:993, which POP3 does not show: a filter filed it there; it was sent from alice@demo\.test and accepted by mail\.demo\.test:587`,
+		},
+		{
+			name: "junk", faults: []stepstest.Fault{stepstest.FaultJunk}, text: strings.ReplaceAll(overPOP3, "3s", "300ms"), step: 1,
+			reason: result.ReasonNotReceived, blame: result.BlameFiltering,
+			want: `the message is in bob's folder "Junk" at mail\.demo\.test:993, which POP3 does not show: a filter took it for spam; .*`,
 		},
 		{
 			name: "wrong password", setup: func(b *fixture.Mailbed) { b.Target.Accounts["bob"].Password = "wrong" }, text: overPOP3, step: 1,
@@ -231,4 +247,17 @@ func TestPOP3WithoutALookIsUnknown(t *testing.T) {
 	}
 	check(t, bed.Run(t, 3*time.Second, strings.ReplaceAll(overPOP3, "3s", "1s")), 1, result.ReasonScenario, result.BlameScenario,
 		`whether the message came into bob's POP3 mailbox at mail\.demo\.test:995 is unknown: mail\.demo\.test:995 demands a pause of 1m0s between logins \(LOGIN-DELAY\), .*`)
+}
+
+// A server that gives new mail the unique id of older mail hides it from programs that remember ids. The second look ignores ids.
+func TestPOP3FindsMailWithAnOldUniqueID(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{IDsFromNewest: true})
+	if err := bed.Deliver("bob", []byte(unrelated), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, bed.Run(t, 10*time.Second, strings.ReplaceAll(overPOP3, "3s", "400ms")), 1, result.ReasonNotReceived, result.BlameAccess,
+		`the message is in bob's POP3 mailbox at mail\.demo\.test:995, but was not seen there within 0\.\d+s: it came just then, or the server gives it the unique id of an earlier message \(RFC 1939 section 7\)`)
+	if n := bed.Mailbox("bob"); n != 1 {
+		t.Errorf("%d messages, want the one of somebody else", n)
+	}
 }

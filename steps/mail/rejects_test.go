@@ -28,7 +28,7 @@ func TestACopyOfRefusedMailIsDeferred(t *testing.T) {
 			outcome := bed.Run(t, 10*time.Second, c.text)
 			check(t, outcome, c.step, result.ReasonDeferred, result.BlameFiltering,
 				`no message in bob's INBOX at mail\.demo\.test:993: the receiving server refused the message and keeps a copy in the folder "Rejects"; the sending server may still try again: `+
-					`it was sent from alice@demo\.test and accepted by mail\.demo\.test:587 as Q; nothing came back to alice@demo\.test`)
+					`it was sent from alice@demo\.test and accepted by mail\.demo\.test:587 as Q; nothing came back to alice@demo\.test in 2 folders`)
 			if n := bed.Mailbox("bob"); n != 0 {
 				t.Errorf("%d messages left", n)
 			}

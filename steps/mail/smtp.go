@@ -29,7 +29,7 @@ func init() {
 			"port require STARTTLS. All of these require AUTH (RFC 6409, RFC 8314). Port 25 uses STARTTLS when the server offers it, and AUTH when the server " +
 			"offers it inside TLS and the sender has a password. A password is never sent before TLS. " + messageDoes + envelopeDoes + " A local part that is not ASCII needs SMTPUTF8 " +
 			"(RFC 6531), and then the server must offer it. A domain that is not ASCII is sent as A-labels. Fails on the first unexpected answer, with that answer. Afterwards the message is " +
-			"removed from the recipient's mailbox, if that account has an IMAP server and a password."
+			"removed from the recipient's mailbox, if that account has an IMAP server and a password. Otherwise a bounce of it that comes within two seconds is removed from the sender's mailbox, if an account reads that over IMAP."
 		measures = "From the name lookup to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
 			"data, body (the message until the server accepts it, with its queue id) and quit, each with the server's answer. " +
 			"Measures tls_certificate_not_after_timestamp_seconds."
@@ -145,9 +145,7 @@ func (c *SMTPClient) send(ctx context.Context, from, to *steps.Account, a steps.
 	}
 	steps.State[attempts](c.World).last = nil
 	m.Sent = append(m.Sent, s)
-	if to.IMAP != "" && to.Password != "" {
-		m.mailbox(c.World, to, 0) // so that the message is removed
-	}
+	m.removeAfter(c.World, s)
 	if err := c.submit(ctx, s, message, start); err != nil {
 		c.Log.Attach(c.World, transcript)
 		return err
@@ -163,6 +161,9 @@ func newSMTPClient(w *steps.World, account *steps.Account, port int, mechanism s
 	}
 	c := &SMTPClient{World: w, Blame: result.BlameSubmission, account: account, Host: host,
 		Server: net.JoinHostPort(host, strconv.Itoa(port)), mechanism: mechanism}
+	if err := smtpService.mistaken(c.Server, port); err != nil {
+		return nil, err
+	}
 	switch port {
 	case steps.PortSMTPS:
 		c.ImplicitTLS, c.MustTLS, c.mustAuth = true, true, true
@@ -210,9 +211,10 @@ type SMTPClient struct {
 	r          *bufio.Reader
 	text       *textproto.Writer
 	secure     bool
-	version    string            // of TLS
-	flaw       string            // of a certificate that may be invalid
-	protection string            // how the message is protected, once known
+	version    string // of TLS
+	flaw       string // of a certificate that may be invalid
+	protection string // how the message is protected, once known
+	greeting   Reply
 	Greets     string            // the server's name in its greeting
 	Called     string            // and in its answer to EHLO
 	offers     map[string]string // EHLO keywords, in upper case, with their parameters
@@ -279,15 +281,25 @@ func (c *SMTPClient) Talk(ctx context.Context, do func() error) error {
 			return err
 		}
 	}
-	reply, err := c.step(ctx, "banner", "", "the greeting", 2)
+	reply, err := c.step(ctx, "banner", "", greetingShown, 2)
 	if err != nil {
 		return err
 	}
-	c.Greets = firstWord(reply)
+	c.greeting, c.Greets = reply, firstWord(reply)
 	if err := c.ehlo(ctx, "ehlo"); err != nil {
 		return err
 	}
 	return do()
+}
+
+// greetingShown names the greeting, which answers no command.
+const greetingShown = "the greeting"
+
+// port returns the port of Server, or 0 for a socket.
+func (c *SMTPClient) port() int {
+	_, port, _ := net.SplitHostPort(c.Server)
+	n, _ := strconv.Atoi(port)
+	return n
 }
 
 // use makes conn the connection for the dialogue.
@@ -354,6 +366,11 @@ func (e *replyError) Error() string { return e.Command + ": " + wording.OneLine(
 
 // judge turns the answer to a command into the Failure for the operator, or nil when the answer has the class want.
 func (c *SMTPClient) judge(ctx context.Context, reply Reply, err error, shown string, want int) error {
+	if odd := oddLine(""); shown == greetingShown && !c.lmtp && errors.As(err, &odd) {
+		if other := smtpService.greeted(c.Server, c.port(), string(odd)); other != nil {
+			return other
+		}
+	}
 	switch {
 	case errors.Is(err, errReply):
 		return steps.Fail(result.ReasonProtocol, c.Blame, "%s at %s: %w: is an SMTP server on that port?", shown, c.Server, err)

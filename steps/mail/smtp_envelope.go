@@ -56,8 +56,29 @@ func (c *SMTPClient) compose(s *Submission, a steps.Args) (message []byte, err e
 	if c.wishes, a.Table, err = takeEnvelope(a.Table); err != nil {
 		return nil, err
 	}
+	s.notify = c.wishes.notify
 	s.Message, err = compose(c.World, s, a)
 	return s.Message, err
+}
+
+// asksFor reports whether servers send a report with one of these actions (RFC 3464 section 2.3.3) about the message. Without
+// NOTIFY that is one of a failure or of a delay (RFC 3461 section 4.1).
+func (s *Submission) asksFor(actions []string) bool {
+	return slices.ContainsFunc(actions, func(action string) bool {
+		return s.notify == "" && event(action) != "SUCCESS" || strings.Contains(s.notify, event(action))
+	})
+}
+
+// event returns the value of NOTIFY that asks for reports with an action.
+func event(action string) string {
+	switch action {
+	case "failed":
+		return "FAILURE"
+	case "delayed":
+		return "DELAY"
+	default:
+		return "SUCCESS"
+	}
 }
 
 // wishParameters returns the parameters that the wishes add to MAIL and to RCPT.

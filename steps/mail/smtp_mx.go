@@ -143,9 +143,7 @@ func sendToHost(ctx context.Context, w *steps.World, from, to *steps.Account, ho
 		return "", err
 	}
 	m.Sent = append(m.Sent, s)
-	if to.IMAP != "" && to.Password != "" {
-		m.mailbox(w, to, 0) // so that the message is removed
-	}
+	m.removeAfter(w, s)
 	if err = c.submit(ctx, s, message, start); err != nil {
 		c.Log.Attach(w, "smtp transcript of "+host)
 		if !s.sent { // so that the last message is one that may arrive

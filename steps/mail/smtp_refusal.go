@@ -150,7 +150,7 @@ func init() {
 			Area: "mail", Sentence: `relaying is refused`,
 			Does: "Fails unless the server refused the last attempt because it does not relay mail for strangers: its answer mentions relaying, says that the server takes no mail " +
 				"for that domain, or requires a login (530, RFC 4954). An answer to RCPT that says so only by its code (551, or x.1.2 of RFC 3463) passes, with a note. A refusal for another reason, such as an unknown " +
-				"sender or domain, is UNKNOWN: an open relay also refuses that. For a server with other words write \"it is refused with …\".",
+				"sender or domain, and one for a time (4xx), is UNKNOWN: an open relay also refuses that. So is a refusal at MAIL or before, when the server does not know the recipient yet. For a server with other words write \"it is refused with …\".",
 			Example: `Then relaying is refused`,
 			Func:    isRelayingRefused,
 		},
@@ -209,6 +209,7 @@ type attempt struct {
 	size       int    // of the message, or zero for its normal size
 	anonymous  bool   // no login
 	stranger   bool   // between addresses that belong to no account
+	greeting   Reply  // of the server
 	reply      Reply  // of an acceptance
 	refusal    *replyError
 	err        error // the refusal as the Failure that other steps return
@@ -292,7 +293,7 @@ func (c *SMTPClient) try(ctx context.Context, t *attempt, from, to *steps.Accoun
 	// A sent message without an answer may have been accepted, so the run has to look for it.
 	m.Sent = append(m.Sent, s)
 	err = c.submit(ctx, s, message, start)
-	t.reply = s.Reply
+	t.greeting, t.reply = c.greeting, s.Reply
 	switch {
 	case s.sent && to.IMAP != "" && to.Password != "":
 		m.mailbox(c.World, to, 0) // so that the message is removed
@@ -346,6 +347,9 @@ func tryRelay(ctx context.Context, w *steps.World, a steps.Args) error {
 	}
 	c := &SMTPClient{World: w, Blame: result.BlameSubmission, account: from, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)),
 		ImplicitTLS: port == steps.PortSMTPS, AnyTLS: true, tellTLS: true}
+	if err := smtpService.mistaken(c.Server, port); err != nil {
+		return err
+	}
 	t := &attempt{anonymous: true, stranger: true}
 	for _, account := range w.Target().Accounts {
 		if account == to {
@@ -491,17 +495,49 @@ func (e *replyError) deniesRelay() relayVerdict {
 	return relayUnclear
 }
 
+// noRule reports whether OpenSMTPD refused a recipient because none of its rules takes the mail, which it also says of an
+// unknown mailbox. It looks nothing up before that, so in a domain of no account the words mean that it does not relay.
+func (t *attempt) noRule(target *steps.Target) bool {
+	if t.submission == nil || t.refusal.verb() != "RCPT" || t.refusal.Reply.Code != 550 ||
+		!strings.Contains(t.greeting.String(), "OpenSMTPD") || !strings.HasPrefix(strings.Join(t.refusal.Reply.Lines, " "), "Invalid recipient") {
+		return false
+	}
+	_, domain, _ := wording.CutLast(t.submission.To.Address, "@")
+	for _, account := range target.Accounts {
+		if _, own, _ := wording.CutLast(account.Address, "@"); strings.EqualFold(own, domain) {
+			return false
+		}
+	}
+	return true
+}
+
 // isRelayingRefused runs "relaying is refused".
 func isRelayingRefused(_ context.Context, w *steps.World, _ steps.Args) error {
-	if err := judgeRefusal(w, "", ""); err != nil {
-		return err
-	}
 	t := steps.State[attempts](w).last
+	if t == nil || t.refusal == nil {
+		return judgeRefusal(w, "", "")
+	}
 	answer := wording.OneLine(t.refusal.Reply.String(), 300)
-	switch t.refusal.deniesRelay() {
-	case relayByCode:
+	verdict := t.refusal.deniesRelay()
+	temporary := t.refusal.Reply.Code/100 == 4
+	switch early := slices.Index(verbs, t.refusal.verb()) < slices.Index(verbs, "RCPT"); {
+	case verdict == relayDenied:
+		return judgeRefusal(w, "", "") // which may be temporary
+	case verdict == relayByCode && !temporary:
 		w.Note("by its code alone: " + t.server + " refused the recipient with " + answer + ", which does not mention relaying")
-	case relayUnclear:
+	case t.noRule(w.Target()):
+		w.Note(t.server + " refused the recipient with " + answer + ": so OpenSMTPD refuses mail that none of its rules takes")
+	case early:
+		remedy := "run it from an address that the server talks to"
+		if t.refusal.verb() == "MAIL" {
+			remedy = "use a sender that it does not refuse, in a domain that exists"
+		}
+		return steps.Fail(result.ReasonUnexpected, result.BlameScenario, "whether %s relays is unknown: it refused %s at %s with %s, before it knew the recipient: %s",
+			t.server, t.what, t.refusal.verb(), answer, remedy)
+	case temporary:
+		return steps.Fail(result.ReasonDeferred, result.BlameScenario, "whether %s relays is unknown: it deferred %s at %s with %s, which does not mention relaying, and an open relay may answer the same: "+
+			"it may say more later, or to a sender and a recipient in domains that exist", t.server, t.what, t.refusal.verb(), answer)
+	default:
 		return steps.Fail(result.ReasonUnexpected, result.BlameScenario, "%s refused %s at %s with %s, which does not mention relaying, and an open relay may answer the same: "+
 			"use a sender and a recipient that the server does not refuse for another reason, or write \"it is refused with …\" if it denies relaying like this",
 			t.server, t.what, t.refusal.verb(), answer)
@@ -539,6 +575,9 @@ func offers(inTLS bool, keyword string, wanted bool) func(context.Context, *step
 		}
 		c := &SMTPClient{World: w, Blame: result.BlameSubmission, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)),
 			ImplicitTLS: port == steps.PortSMTPS, MustTLS: inTLS, AnyTLS: port == steps.PortSMTP}
+		if err := smtpService.mistaken(c.Server, port); err != nil {
+			return err
+		}
 		if c.ImplicitTLS && !inTLS {
 			return steps.FailScenario("port %d is TLS from its first byte: there is nothing before TLS at %s", port, c.Server)
 		}

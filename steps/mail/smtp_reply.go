@@ -39,6 +39,14 @@ const (
 
 var errReply = errors.New("the answer is not an SMTP reply")
 
+// oddLine is a line that is no part of a reply.
+type oddLine string
+
+// Error returns what is wrong with it.
+func (l oddLine) Error() string {
+	return fmt.Sprintf("%q does not begin with a code", wording.OneLine(string(l), 80))
+}
+
 // readReply reads one reply of one or more lines. That of net/textproto accepts any number of lines of any length, so a
 // broken server could fill memory until the deadline. After an error the Reply holds what was read before.
 func readReply(r *bufio.Reader) (Reply, error) {
@@ -54,7 +62,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 		line := wording.OneLine(strings.TrimRight(string(raw), "\r\n"), replyLineLimit)
 		code, rest, ok := cutReplyCode(line)
 		if !ok {
-			return reply, fmt.Errorf("%w: %q does not begin with a code", errReply, wording.OneLine(line, 80))
+			return reply, fmt.Errorf("%w: %w", errReply, oddLine(line))
 		}
 		if reply.Code != 0 && reply.Code != code {
 			return reply, fmt.Errorf("%w: its lines have the codes %d and %d", errReply, reply.Code, code)

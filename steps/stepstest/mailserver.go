@@ -33,9 +33,11 @@ type MailOptions struct {
 	WithoutUIDPlus bool          // the IMAP server has no UID EXPUNGE (RFC 4315)
 	WithMove       bool          // it has MOVE (RFC 6851)
 	Prefix         string        // of the folders other than the INBOX (NAMESPACE, RFC 2342), such as "INBOX/"
+	DSN            bool          // the SMTP server offers DSN (RFC 3461), and ignores what it is asked for
 	LoginDelay     time.Duration // POP3 announces LOGIN-DELAY, in whole seconds (RFC 2449 section 6.6)
 	EnforceDelay   bool          // and refuses an earlier login
 	HideDelay      bool          // and does not announce it
+	IDsFromNewest  bool          // POP3 numbers its unique ids from the newest message, so that new mail gets an id of older mail
 }
 
 // MailServer accepts mail over SMTP (ports 25, 587 with STARTTLS, 465 with TLS) and serves it over IMAP (143 with
@@ -149,6 +151,7 @@ func NewMailServer(options MailOptions) (*MailServer, error) {
 	s.smtp.TLSConfig = tlsConfig
 	s.smtp.MaxMessageBytes = 10 << 20
 	s.smtp.EnableSMTPUTF8 = true
+	s.smtp.EnableDSN = options.DSN
 	s.smtp.ReadTimeout, s.smtp.WriteTimeout = 5*time.Minute, time.Minute
 	s.smtp.ErrorLog = log.New(io.Discard, "", 0)
 	caps := imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapUIDPlus: {}}
@@ -355,6 +358,17 @@ func (s *MailServer) Deliver(user string, message []byte, at time.Time) error {
 		return fmt.Errorf("deliver to %q: no such user", user)
 	}
 	_, err := box.Append("INBOX", literal{bytes.NewReader(message)}, &imap.AppendOptions{Time: at})
+	return err
+}
+
+// File puts a message into another folder of a user's mailbox, like a filter. It creates the folder if there is none.
+func (s *MailServer) File(user, folder string, message []byte) error {
+	box := s.boxes[s.address(user)]
+	if box == nil {
+		return fmt.Errorf("file for %q: no such user", user)
+	}
+	_ = box.Create(folder, nil) // the error means that it exists already
+	_, err := box.Append(folder, literal{bytes.NewReader(message)}, &imap.AppendOptions{Time: time.Now()})
 	return err
 }
 

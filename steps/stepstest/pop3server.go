@@ -106,6 +106,10 @@ func (c *pop3Session) serve() {
 		case verb == "UIDL":
 			c.say("+OK")
 			for i, uid := range c.uids {
+				if c.server.options.IDsFromNewest {
+					c.say("%d %d", i+1, len(c.uids)-i)
+					continue
+				}
 				c.say("%d %08x", i+1, uint32(uid))
 			}
 			c.say(".")

@@ -93,7 +93,7 @@ func TestFaults(t *testing.T) {
 		{"the milter is dead", stopped(s.OpenDKIM), nil, []string{send, read, "it passes DKIM"},
 			outcome{"it passes DKIM", "unexpected", "submission"}, "the message is not signed"},
 		{"held in the queue", held(nil), alicesHost(stack.Holding), []string{send, soon},
-			outcome{soon, "not_received", "queue"}, "nothing came back to alice@example.test: ask the operator of " + stack.Holding + ":587"},
+			outcome{soon, "not_received", "queue"}, " folders: ask the operator of " + stack.Holding + ":587"},
 		{"the MX hosts are down, and nobody says so", stopped(s.MX.Server), nil, []string{sendFar, farSoon},
 			outcome{farSoon, "not_received", "queue"}, "ask the operator of " + stack.Relay + ":587"},
 		{"the MX hosts are down, and the relay says so", both(configured(s.Relay, "delay_warning_time = 1s"), stopped(s.MX.Server)), overRelay, []string{toFar, farSoon},

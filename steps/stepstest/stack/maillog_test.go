@@ -172,7 +172,8 @@ func equals(t *testing.T, path string, r *maillog.Reading, expressions map[maill
 var (
 	ofPostfix = map[maillog.Kind]string{maillog.KindSent: "status=sent", maillog.KindBounced: "status=bounced", maillog.KindDeferred: `status=deferred \([^d]`,
 		maillog.KindRejected: " (milter-)?reject: ", maillog.KindLoginRefused: "SASL [A-Z0-9-]+ authentication failed", maillog.KindSubmitted: ": client=.*sasl_username="}
-	ofDovecot = map[maillog.Kind]string{maillog.KindLoginRefused: `-login: Info: .*auth failed, 1 attempts`, maillog.KindLogin: "-login: Info: Login: "}
+	// Dovecot 2.3 writes "Login: user=", and since 2.4 "Logged in: user=". Only its own log has the "Info: ".
+	ofDovecot = map[maillog.Kind]string{maillog.KindLoginRefused: `-login: (Info: )?.*auth failed, 1 attempts`, maillog.KindLogin: "-login: (Info: )?(Login|Logged in): user="}
 	ofExim    = map[maillog.Kind]string{maillog.KindSent: " [=-]> ", maillog.KindDeferred: ` == .*[\])]: [^r]`, maillog.KindRejected: " rejected RCPT "}
 )
 

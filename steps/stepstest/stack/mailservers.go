@@ -57,6 +57,7 @@ type Mailserver struct {
 	at       host
 	dir      string   // beneath the stack's
 	configs  []string // directories of etc/mailservers
+	minPoll  int      // minutes that Cyrus demands between two logins over POP3 on port 110
 	lmtp     string   // the socket where mail is handed over to the one with the mailboxes; empty where it is written into maildirs
 	servers  []*Server
 	syslog   *syslog // nil while nothing runs
@@ -234,10 +235,10 @@ func (m *Mailserver) configure() error {
 	}
 	data := struct {
 		Dir, Name, IP, Gone, Absent, LMTP string
-		MailUID                           int
+		MailUID, MinPoll                  int
 		Accounts                          []Account
 		Hashes                            map[string]string
-	}{m.dir, m.Host, m.at.IP, m.Gone, "absent." + Domain, m.lmtp, MailUID, m.Accounts, hashes}
+	}{m.dir, m.Host, m.at.IP, m.Gone, "absent." + Domain, m.lmtp, MailUID, m.minPoll, m.Accounts, hashes}
 	for _, config := range m.configs {
 		files, err := templates.ReadDir("etc/mailservers/" + config)
 		if err != nil {
@@ -312,6 +313,7 @@ func (s *Stack) cyrus(hostname string) *Mailserver {
 		m.Name = "Exim 4.96 and Cyrus IMAP 3.6"
 		m.exim()
 	} else {
+		m.minPoll = 1
 		m.smtpd()
 	}
 	m.configs = append(m.configs, "cyrus")

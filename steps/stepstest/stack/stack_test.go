@@ -285,7 +285,13 @@ func execute(t *testing.T, program string, args ...string) (code int, output str
 // executeAs does that as another user.
 func executeAs(t *testing.T, uid uint32, program string, args ...string) (code int, output string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	return executeWithin(t, 60*time.Second, uid, program, args...)
+}
+
+// executeWithin does that within another limit.
+func executeWithin(t *testing.T, limit time.Duration, uid uint32, program string, args ...string) (code int, output string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
