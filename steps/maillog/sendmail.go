@@ -84,7 +84,8 @@ func (e *Event) sendmailDelivery(rest string) {
 	case strings.HasPrefix(e.Reply, "Sent"):
 		e.Kind, e.NextID = KindSent, queuedAs(e.Reply)
 		switch {
-		case network && loopback(bracketed(e.Relay)), isFilterReply(e.Reply):
+		case e.filtered():
+		case network && loopback(bracketed(e.Relay)), givenBack(e.Reply, "", namesFilter(e.Relay)):
 			e.Kind = KindHandedOver
 		default:
 			e.Mailbox = !network
