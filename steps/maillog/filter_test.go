@@ -2,6 +2,8 @@ package maillog
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -92,3 +94,35 @@ func TestRejectedContent(t *testing.T) {
 }
 
 func rejectedAs(e Event) string { return fmt.Sprintf("%d %s %s", e.Code, e.Status, e.Client) }
+
+// TestFilterPrograms reads what filters themselves log: lines of other programs, about none of the subjects.
+func TestFilterPrograms(t *testing.T) {
+	content, err := os.ReadFile("testdata/corpus/filters-debian-12.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewParser(corpusTime, time.UTC)
+	for line := range strings.Lines(string(content)) {
+		if e, class := p.Parse(strings.TrimSuffix(line, "\n")); class != ClassForeign || e.Kind != KindOther {
+			t.Errorf("class %d, %s: %s", class, e.Kind, line)
+		}
+	}
+}
+
+// TestFailingFilter reads who is named when a filter of this machine fails: not the recipients' domain.
+func TestFailingFilter(t *testing.T) {
+	for line, want := range map[string]string{
+		"relay=none, delay=1, delays=0/0/0/0, dsn=4.4.1, status=deferred (connect to 127.0.0.1[127.0.0.1]:10099: Connection refused)":                                                                                        "127.0.0.1[127.0.0.1]:10099",
+		"relay=none, delay=1, delays=0/0/0/0, dsn=4.4.1, status=deferred (connect to localhost[::1]:10024: Connection refused)":                                                                                              "localhost[::1]:10024",
+		"relay=127.0.0.1[127.0.0.1]:10031, delay=1, delays=0/0/0/0, dsn=4.5.0, status=deferred (host 127.0.0.1[127.0.0.1] said: 451 4.5.0 Error in processing, id=1-2, virus_scan FAILED (in reply to end of DATA command))": "127.0.0.1[127.0.0.1]:10031",
+		"relay=127.0.0.1[127.0.0.1]:10031, delay=1, delays=0/0/0/0, dsn=5.7.0, status=bounced (host 127.0.0.1[127.0.0.1] said: 554 5.7.0 Reject, id=1-2 - spam (in reply to end of DATA command))":                           "127.0.0.1[127.0.0.1]:10031",
+		"relay=none, delay=1, delays=0/0/0/0, dsn=4.4.1, status=deferred (connect to mx.example.net[192.0.2.9]:25: Connection refused)":                                                                                      "example.org",
+	} {
+		var c counts
+		c.line(NewParser(corpusTime, time.UTC), "Nov 30 08:00:00 mail postfix/smtp[7]: 46B4B9FEA74: to=<b@example.org>, "+line)
+		r := Reading{At: utc("2026-11-30 08:01:00"), counts: &c}
+		if got := r.FailedTo(time.Hour, true, true); len(got) != 1 || got[0].Name != want {
+			t.Errorf("got %+v, wanted %s: %s", got, want, line)
+		}
+	}
+}

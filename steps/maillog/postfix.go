@@ -310,6 +310,9 @@ func (e *Event) postfixStatus(daemon, after string) {
 		e.unknown(SubjectDeliveries)
 		return
 	}
+	if e.Kind == KindDeferred || e.Kind == KindBounced {
+		e.Here = serviceHere(e.Relay, e.Reply)
+	}
 	text = e.Reply
 	if _, said, ok := strings.Cut(text, " said: "); ok && e.Kind != KindSent {
 		text = said
@@ -411,6 +414,18 @@ func ofThisMachine(relay string) bool {
 
 // loopback reports whether an address, as address returns it, is one of this machine alone.
 func loopback(ip string) bool { return ip == "::1" || strings.HasPrefix(ip, "127.") }
+
+// serviceHere returns the service at a loopback address that a delivery failed at, or an empty string. Without a
+// connection only the reason names it: "connect to 127.0.0.1[127.0.0.1]:10024: Connection refused".
+func serviceHere(relay, reason string) string {
+	if to, ok := strings.CutPrefix(reason, "connect to "); ok && relay == "none" {
+		relay, _, _ = strings.Cut(to, ": ")
+	}
+	if loopback(address(between(relay, "[", "]"))) {
+		return relay
+	}
+	return ""
+}
 
 // postfixDelays reads "0.12/0.01/0.01/0.01". It returns nil for anything else.
 func postfixDelays(s string) []time.Duration {
