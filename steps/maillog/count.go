@@ -318,8 +318,9 @@ func (c *counts) delivered(b *bucket, e Event, process string) {
 		out, encrypted = true, c.Sessions[process] == e.Relay
 	case e.Session != "":
 		out, encrypted = true, c.Sessions[process] != ""
-	case e.Program == "sendmail":
-		out, encrypted = true, c.Sessions[process] != ""
+	case e.Program == "sendmail": // one process delivers to many hosts; it names them "mx.example.net." and "mx.example.net. [192.0.2.9]"
+		host, _, _ := strings.Cut(e.Relay, " [")
+		out, encrypted = true, c.Sessions[process] == e.Relay || c.Sessions[process] == host
 	}
 	if out {
 		b.N[countOut] += e.Count
