@@ -134,7 +134,11 @@ func (p *Passage) Said() string {
 		text = "not tried"
 	}
 	if e.Relay != "" && e.Relay != "none" {
-		text += " to " + wording.OneLine(e.Relay, 100)
+		by := " to "
+		if e.Kind == maillog.KindDiscarded {
+			by = " by "
+		}
+		text += by + wording.OneLine(e.Relay, 100)
 	}
 	if e.Reply != "" {
 		text += ": " + wording.OneLine(e.Reply, 200)

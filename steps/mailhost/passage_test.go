@@ -30,8 +30,18 @@ func TestPassage(t *testing.T) {
 			postfix + "smtpd[9]: 4jWmm25qFkz1VF5i: client=localhost[127.0.0.1]",
 			postfix + "smtp[7]: 4jWmm25qFkz1VF5h: to=<b@b.test>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, dsn=2.0.0, status=sent (250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4jWmm25qFkz1VF5i)",
 			postfix + "lmtp[7]: 4jWmm25qFkz1VF5i: to=<b@b.test>, relay=store[private/lmtp], delay=1, dsn=2.0.0, status=sent (250 2.0.0 Saved)"}},
-		"a filter that keeps the message": {"4jWmm25qFkz1VF5h", "handed over to 127.0.0.1[127.0.0.1]:10024: 250 2.7.0 Ok, discarded", false, []string{
+		"a filter that keeps the message": {"4jWmm25qFkz1VF5h", "discarded by 127.0.0.1[127.0.0.1]:10024: 250 2.7.0 Ok, discarded", false, []string{
 			postfix + "smtp[7]: 4jWmm25qFkz1VF5h: to=<b@b.test>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, dsn=2.7.0, status=sent (250 2.7.0 Ok, discarded)"}},
+		"a milter that discards what was accepted": {"4jWmm25qFkz1VF5h", "discarded: milter-discard: END-OF-MESSAGE from x[192.0.2.9]: milter triggers DISCARD action", false, []string{
+			postfix + "smtpd[8]: 4jWmm25qFkz1VF5h: client=x[192.0.2.9]",
+			postfix + "cleanup[8]: 4jWmm25qFkz1VF5h: milter-discard: END-OF-MESSAGE from x[192.0.2.9]: milter triggers DISCARD action; from=<a@a.test> to=<b@b.test> proto=ESMTP helo=<x>"}},
+		"amavis notifies the sender itself": {"4jWmm25qFkz1VF5h", "bounced to 127.0.0.1[127.0.0.1]:10030: 250 2.5.0 Ok, id=00081-02, BOUNCE", false, []string{
+			postfix + "smtp[7]: 4jWmm25qFkz1VF5h: to=<b@b.test>, relay=127.0.0.1[127.0.0.1]:10030, delay=1, dsn=2.5.0, status=sent (250 2.5.0 Ok, id=00081-02, BOUNCE)"}},
+		"amavis at the host's public address gives the message back": {"4jWmm25qFkz1VF5h", "sent to mx.b.test[192.0.2.9]:25: 250 Ok", true, []string{
+			postfix + "smtp[7]: 4jWmm25qFkz1VF5h: to=<b@b.test>, relay=192.0.2.1[192.0.2.1]:10024, delay=1, dsn=2.0.0, status=sent (250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4jWmm25qFkz1VF5i)",
+			postfix + "smtp[7]: 4jWmm25qFkz1VF5i: to=<b@b.test>, relay=mx.b.test[192.0.2.9]:25, delay=1, dsn=2.0.0, status=sent (250 Ok)"}},
+		"an MX that has amavis took the message": {"4jWmm25qFkz1VF5h", "sent to mx.b.test[192.0.2.9]:25: 250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4jWmm25qFkz1VF5x", true, []string{
+			postfix + "smtp[7]: 4jWmm25qFkz1VF5h: to=<b@b.test>, relay=mx.b.test[192.0.2.9]:25, delay=1, dsn=2.0.0, status=sent (250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4jWmm25qFkz1VF5x)"}},
 		"a filter that gives the message back by sendmail": {"4jWmm25qFkz1VF5h", "bounced to mx.b.test[192.0.2.9]:25: host mx.b.test[192.0.2.9] said: 550 no", false, []string{
 			postfix + "cleanup[8]: 4jWmm25qFkz1VF5h: message-id=<m1@a.test>", postfix + "cleanup[8]: 4jWmm25qFkz1VF5i: message-id=<m1@a.test>", postfix + "cleanup[8]: 4jWmm25qFkz1VF5j: message-id=<m2@a.test>",
 			postfix + "pipe[7]: 4jWmm25qFkz1VF5h: to=<b@b.test>, relay=spamfilter, delay=1, dsn=2.0.0, status=sent (delivered via spamfilter service)",

@@ -34,7 +34,7 @@ type bucket struct {
 	Refused  map[string]int `json:"refused,omitempty"`  // logins by address; "" for those beyond addressesMax
 	Asked    map[string]int `json:"asked,omitempty"`    // those of Refused by a server that had to ask another one
 	Unjudged map[string]int `json:"unjudged,omitempty"` // logins by address that nobody judged
-	Deferred map[string]int `json:"deferred,omitempty"` // recipients by domain
+	Deferred map[string]int `json:"deferred,omitempty"` // recipients by domain, or by the service of this machine that failed
 	Bounced  map[string]int `json:"bounced,omitempty"`
 }
 
@@ -236,7 +236,7 @@ func (c *counts) add(e Event) {
 	switch e.Kind {
 	case KindSent, KindDeferred, KindBounced:
 		_, domain, _ := strings.Cut(e.Recipient, "@")
-		switch domain = strings.ToLower(domain); e.Kind {
+		switch domain = cmp.Or(e.Here, strings.ToLower(domain)); e.Kind {
 		case KindDeferred:
 			b.Deferred = tally(b.Deferred, domain, e.Count, domainsMax)
 		case KindBounced:
@@ -318,8 +318,9 @@ func (c *counts) delivered(b *bucket, e Event, process string) {
 		out, encrypted = true, c.Sessions[process] == e.Relay
 	case e.Session != "":
 		out, encrypted = true, c.Sessions[process] != ""
-	case e.Program == "sendmail":
-		out, encrypted = true, c.Sessions[process] != ""
+	case e.Program == "sendmail": // one process delivers to many hosts; it names them "mx.example.net." and "mx.example.net. [192.0.2.9]"
+		host, _, _ := strings.Cut(e.Relay, " [")
+		out, encrypted = true, c.Sessions[process] == e.Relay || c.Sessions[process] == host
 	}
 	if out {
 		b.N[countOut] += e.Count
@@ -568,7 +569,7 @@ func (r *Reading) Faults(window time.Duration) (said []string) {
 }
 
 // FailedTo returns the domains with recipients that were deferred, or bounced, within the window and Detailed, the worst
-// first.
+// first. For recipients whose message a service of this machine did not take, such as a filter, it returns that service.
 func (r *Reading) FailedTo(window time.Duration, deferred, bounced bool) []Tally {
 	sums := make(map[string]int)
 	for _, b := range r.within(min(window, Detailed)) {

@@ -111,7 +111,7 @@ func (e *Event) dovecotLogin(level, text string) {
 		return
 	case strings.HasPrefix(text, "Internal login failure"):
 		e.Kind, e.Service = KindLoginUnjudged, "dovecot's auth process"
-	case beginsWith(text, []string{"ID sent: ", "TLS ", "SSL", "Panic", "Shutting down", "Debug", "Server shutting down", "access("}):
+	case beginsWith(text, []string{"ID sent: ", "TLS ", "SSL", "Panic", "Shutting down", "Debug", "Server shutting down", "access(", "Maximum number of connections"}):
 		return
 	default:
 		e.unknown(SubjectLogins | SubjectRefusals)

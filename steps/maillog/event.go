@@ -62,6 +62,7 @@ type Event struct {
 	Status    string // enhanced status code (RFC 3463)
 	Relay     string // where a recipient's message was sent, "mx.example.org[192.0.2.1]:25"
 	Recipient string
+	Here      string // the service of this machine, "127.0.0.1[127.0.0.1]:10024", to which an attempt to deliver failed
 	Client    string // IP address
 	Local     string // IP address that the client connected to
 	User      string // who logged in, or tried

@@ -73,7 +73,8 @@ func (e *Event) eximSent(rest string) {
 	switch {
 	case strings.HasPrefix(rest, ":blackhole:"), strings.HasPrefix(rest, "blackhole ("), strings.HasPrefix(rest, "/dev/null "):
 		e.Kind = KindDiscarded
-	case loopback(ip) && !strings.Contains(e.Reply, "Saved"), isFilterReply(e.Reply), ip == "" && namesFilter(transport):
+	case e.filtered():
+	case loopback(ip) && !strings.Contains(e.Reply, "Saved"), givenBack(e.Reply, eximPort(rest, ip), namesFilter(transport)), ip == "" && namesFilter(transport):
 		e.Kind = KindHandedOver
 	default:
 		e.Mailbox = ip == "" || loopback(ip)
@@ -142,6 +143,13 @@ func eximHost(s string) string {
 		s = "[" + s
 	}
 	return bracketed(s)
+}
+
+// eximPort returns the port after an address, with log_selector +outgoing_port, or an empty string.
+func eximPort(rest, ip string) string {
+	_, port, _ := strings.Cut(rest, " ["+ip+"]:")
+	port, _, _ = strings.Cut(port, " ")
+	return port
 }
 
 // eximReason finds why a recipient did not get the message: "… defer (111): Connection refused", "…: SMTP error from

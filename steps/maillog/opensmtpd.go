@@ -132,7 +132,8 @@ func (e *Event) opensmtpdDelivery(process, fields string) {
 	switch field(fields, "result") {
 	case "Ok":
 		e.Kind, e.NextID = KindSent, queuedAs(e.Reply)
-		if e.Mailbox = process == "mda"; !e.Mailbox && (ofThisMachine(e.Relay) || isFilterReply(e.Reply)) {
+		e.Mailbox = process == "mda"
+		if !e.Mailbox && !e.filtered() && (ofThisMachine(e.Relay) || givenBack(e.Reply, "", false)) {
 			e.Kind = KindHandedOver
 		}
 	case "TempFail":

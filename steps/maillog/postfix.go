@@ -34,14 +34,14 @@ var postfixSubjects = map[string]Subject{
 
 // postfixOfMessage begin lines of no Kind after a queue id.
 var postfixOfMessage = []string{"removed", "from=<", "uid=", "resent-message-id=", "sender ", "postmaster ", "host ", "hold: ", "warn: ", "warning: ", "info: ", "prepend: ", "replace: ",
-	"filter: ", "redirect: ", "discard: ", "bcc: ", "delay: ", "permit", "pass: ", "reject_warning: ", "strip: ", "ignore: ", "milter-", "proxy-accept: ", "lost connection ", "timeout after ",
+	"filter: ", "redirect: ", "bcc: ", "delay: ", "permit", "pass: ", "reject_warning: ", "strip: ", "ignore: ", "milter-", "lost connection ", "timeout after ",
 	"too many errors after ", "improper command pipelining ", "abort: ", "enabling PIX ", "Cannot start TLS: ", "TLS is required", "TLSRPT: ", "conversation with ", "Host offered STARTTLS", "Server certificate ",
 	"certificate ", "skipped, still being delivered", "breaking line ", "connect to ", "SASL authentication failed", "passing ", "non-delivery notification", "delivery status notification", "REQUIRETLS",
 	"table ", "daemon "}
 
 // postfixOther begin lines of no Kind without a queue id. CONNECT, PASS and the like are postscreen's.
 var postfixOther = []string{"statistics: ", "lost connection ", "timeout after ", "too many errors after ", "improper command pipelining ", "SSL_accept error ", "setting up TLS connection ",
-	"Trusted: ", "Untrusted: ", "connect to ", "table ", "fatal: ", "error: ", "panic: ", "using backwards-compatible ", "Refusing ", "Wrapper-mode request ", "New TLS session rate ", "proxy-accept: ",
+	"Trusted: ", "Untrusted: ", "connect to ", "table ", "fatal: ", "error: ", "panic: ", "using backwards-compatible ", "Refusing ", "Wrapper-mode request ", "New TLS session rate ",
 	"initializing the ", "CONNECT from ", "DISCONNECT ", "PASS ", "PREGREET ", "HANGUP ", "DNSBL ", "BLACKLISTED ", "DENYLISTED ", "WHITELISTED ", "ALLOWLISTED ", "WHITELIST VETO ", "ALLOWLIST VETO ",
 	"BARE NEWLINE ", "COMMAND ", "NON-SMTP ", "cache ", "entering STRESS ", "leaving STRESS ", "certificate verification failed ", "server certificate verification failed ", "Server certificate ",
 	"Host offered ", "looking for ", "discarding EHLO ", "removed ", "unable to ", "mapping DSN status ", "MTA-STS ", "TLSRPT: ", "reload", "daemon started ", "< ", "> ", ">>>", "warning: ", "SASL authentication info: ", "SASL authentication debug: ", "SASL authentication trace: ",
@@ -73,6 +73,11 @@ func (e *Event) postfix(daemon, message string) {
 			e.postfixClient(rest)
 		case strings.HasPrefix(rest, "reject: "), strings.HasPrefix(rest, "milter-reject: "), strings.HasPrefix(rest, "proxy-reject: "):
 			e.postfixReject(rest)
+		case strings.HasPrefix(rest, "milter-discard: "), strings.HasPrefix(rest, "discard: "):
+			e.Kind, e.Recipient = KindDiscarded, between(rest, " to=<", ">")
+			e.Reply, _, _ = strings.Cut(rest, "; from=<")
+		case strings.HasPrefix(rest, "proxy-accept: "):
+			e.postfixProxied(rest)
 		case strings.HasPrefix(rest, "message-id="):
 			e.MessageID = between(rest, "<", ">")
 		case strings.HasPrefix(rest, "from=<") && strings.Contains(rest, ">, status="):
@@ -112,6 +117,8 @@ func (e *Event) postfix(daemon, message string) {
 		e.Kind = KindNoTLS
 	case strings.HasPrefix(message, "proxy-reject: "):
 		e.postfixReject(message)
+	case strings.HasPrefix(message, "proxy-accept: "):
+		e.postfixProxied(message)
 	case strings.HasPrefix(message, "warning: "):
 		if daemon == "smtpd" {
 			e.postfixWarning(message[len("warning: "):])
@@ -136,9 +143,16 @@ func (e *Event) postfixUnknown(daemon, text string) {
 	}
 }
 
+// proxyDown begins the only line about a message that Postfix refuses because its filter before the queue is down.
+const proxyDown = "connect to proxy filter "
+
 // postfixWarning reads what smtpd logs of a login: "client.example.org[192.0.2.1]: SASL PLAIN authentication failed:
 // reason, sasl_username=name", and what its SASL library says of itself.
 func (e *Event) postfixWarning(text string) {
+	if strings.HasPrefix(text, proxyDown) {
+		e.Kind, e.Reply, e.Code, e.Status = KindRejected, text, 451, "4.3.0"
+		return
+	}
 	if said, ok := strings.CutPrefix(text, "SASL: Connect to Dovecot auth socket "); ok {
 		e.Kind, e.Service, e.Reply = KindAuthDown, between(said, "'", "'"), text
 		return
@@ -276,24 +290,28 @@ func (e *Event) postfixStatus(daemon, after string) {
 		e.Kind = KindSent
 		e.NextID = queuedAs(e.Reply)
 		switch {
-		case daemon == "discard":
+		case daemon == "discard", daemon == "local" && (e.Reply == "discarded" || e.Reply == "delivered to file: /dev/null"):
 			e.Kind = KindDiscarded
+		case daemon != "pipe" && e.filtered():
 		case handedOver(daemon, e.Relay, e.Reply), namesFilter(syslogName(e.Program)):
 			e.Kind = KindHandedOver
 		default:
 			e.Mailbox = daemon != "smtp"
 		}
-	case "deferred":
+	case "deferred", "SOFTBOUNCE": // the latter with soft_bounce = yes
 		e.Kind = KindDeferred
 		if strings.HasPrefix(e.Reply, "delivery temporarily suspended: ") || e.Reply == "deferred transport" {
 			e.Kind = KindSkipped
 		}
 	case "bounced":
 		e.Kind = KindBounced
-	case "deliverable", "undeliverable": // a question, not a message
+	case "deliverable", "undeliverable", "deliverable-but-not-cached", "undeliverable-but-not-cached": // a question, not a message
 	default:
 		e.unknown(SubjectDeliveries)
 		return
+	}
+	if e.Kind == KindDeferred || e.Kind == KindBounced {
+		e.Here = serviceHere(e.Relay, e.Reply)
 	}
 	text = e.Reply
 	if _, said, ok := strings.Cut(text, " said: "); ok && e.Kind != KindSent {
@@ -333,7 +351,7 @@ func handedOver(daemon, relay, reply string) bool {
 		socket := strings.Contains(inside, "/")
 		here := loopback(strings.TrimPrefix(inside, "IPv6:"))
 		switch {
-		case here && daemon == "smtp", isFilterReply(reply), inside == "" && namesFilter(relay):
+		case here && daemon == "smtp", givenBack(reply, relay[strings.LastIndexByte(relay, ':')+1:], false), inside == "" && namesFilter(relay):
 			return true
 		case socket || here:
 			return strings.Contains(reply, "queued as ") || namesFilter(relay)
@@ -353,9 +371,40 @@ func filterByPort(relay string) bool {
 	return err == nil && ip.IsPrivate()
 }
 
-// isFilterReply reports whether a reply is amavis's: it quotes what the server answered that it gave the message back
-// to.
-func isFilterReply(reply string) bool { return strings.Contains(reply, " from MTA(") }
+// givenBack reports whether a reply of another host is that of an amavis that gave the message back to this one: it
+// quotes what the server answered that it gave the message to. The amavis before the queue of an MX answers in the same
+// words, at port 25, and gives the message to its own server. Without a port, the address of that server decides, or
+// whether the configuration names the filter.
+func givenBack(reply, port string, named bool) bool {
+	_, server, ok := strings.Cut(reply, " from MTA(")
+	switch {
+	case !ok:
+		return false
+	case port != "":
+		return port != "25" && port != "465" && port != "587"
+	}
+	return named || !loopback(bracketed(server))
+}
+
+// filtered reads from a reply with which amavis accepts a message that it does not pass on: "Ok, discarded, id=00079-03 -
+// spam", "Ok, id=00081-02, BOUNCE" after it notified the sender, "Ok, id=00082-03, DISCARD(bounce.suppressed)", and by
+// LMTP "Ok <bob@example.org>, DSN was sent (554 5.7.0 Bounce, …)" or "DSN suppressed (…)". Whose amavis it is does not
+// matter. It returns false for any other reply.
+func (e *Event) filtered() bool {
+	_, said, ok := strings.Cut(e.Reply, "Ok")
+	switch {
+	case !ok || len(e.Reply) > 1000:
+		return false
+	case strings.HasPrefix(said, ", discarded"), strings.HasPrefix(said, ", id=") && strings.Contains(said, ", DISCARD"), strings.HasPrefix(said, " <") && strings.Contains(said, ">, DSN suppressed "):
+		e.Kind = KindDiscarded
+	case strings.HasPrefix(said, ", id=") && strings.Contains(said, ", BOUNCE"), strings.HasPrefix(said, " <") && strings.Contains(said, ">, DSN was sent "):
+		e.Kind = KindBounced
+	default:
+		return false
+	}
+	e.NextID, e.Mailbox = "", false
+	return true
+}
 
 // ofThisMachine reports whether a relay "name[address]:port" is a socket or a loopback address.
 func ofThisMachine(relay string) bool {
@@ -365,6 +414,18 @@ func ofThisMachine(relay string) bool {
 
 // loopback reports whether an address, as address returns it, is one of this machine alone.
 func loopback(ip string) bool { return ip == "::1" || strings.HasPrefix(ip, "127.") }
+
+// serviceHere returns the service at a loopback address that a delivery failed at, or an empty string. Without a
+// connection only the reason names it: "connect to 127.0.0.1[127.0.0.1]:10024: Connection refused".
+func serviceHere(relay, reason string) string {
+	if to, ok := strings.CutPrefix(reason, "connect to "); ok && relay == "none" {
+		relay, _, _ = strings.Cut(to, ": ")
+	}
+	if loopback(address(between(relay, "[", "]"))) {
+		return relay
+	}
+	return ""
+}
 
 // postfixDelays reads "0.12/0.01/0.01/0.01". It returns nil for anything else.
 func postfixDelays(s string) []time.Duration {
@@ -392,6 +453,20 @@ func (e *Event) postfixClient(rest string) {
 	}
 }
 
+// postfixProxied reads what a filter before the queue answered: "proxy-accept: END-OF-MESSAGE: 250 2.0.0 …; from=<…> to=<…>".
+// What it passed on is in other lines.
+func (e *Event) postfixProxied(rest string) {
+	_, text, _ := strings.Cut(strings.TrimPrefix(rest, "proxy-accept: "), ": ")
+	text, addresses, _ := strings.Cut(text, "; from=<")
+	e.Reply = text
+	if e.filtered() {
+		e.Recipient = between(addresses, " to=<", ">")
+		e.reply(text)
+	} else {
+		e.Reply = ""
+	}
+}
+
 // postfixReject reads "reject: RCPT from host[address]: 550 5.1.1 …".
 func (e *Event) postfixReject(rest string) {
 	e.Kind = KindRejected
@@ -399,6 +474,10 @@ func (e *Event) postfixReject(rest string) {
 		_, text, _ := strings.Cut(proxied, ": ")
 		e.Reply, _, _ = strings.Cut(text, "; from=<")
 		e.reply(e.Reply)
+		return
+	}
+	if strings.HasPrefix(rest, "reject: header ") || strings.HasPrefix(rest, "reject: body ") {
+		e.postfixContent(rest)
 		return
 	}
 	_, from, ok := strings.Cut(rest, " from ")
@@ -413,7 +492,30 @@ func (e *Event) postfixReject(rest string) {
 	_, text, _ = strings.Cut(text, ": ") // postscreen puts the port in between
 	e.Reply, _, _ = strings.Cut(text, "; from=<")
 	e.reply(text)
-	if e.Code == 0 && e.Status != "" { // a milter's text: Postfix sends it with its own code
+	e.codeOfStatus()
+}
+
+// codeOfStatus sets the code that Postfix sends with a text of a milter or a table, which has a status alone.
+func (e *Event) codeOfStatus() {
+	if e.Code == 0 && e.Status != "" {
 		e.Code = map[byte]int{'4': 451, '5': 550}[e.Status[0]]
 	}
+}
+
+// postfixContent reads "reject: header Subject: … from host[address]; from=<…> to=<…> proto=ESMTP helo=<…>: 5.7.1 …". The
+// content may say anything.
+func (e *Event) postfixContent(rest string) {
+	i := strings.LastIndex(rest, "; from=<")
+	if i < 0 {
+		return
+	}
+	before, after := rest[:i], rest[i:]
+	if j := strings.LastIndex(before, " from "); j >= 0 {
+		e.Client = bracketed(before[j:])
+	}
+	if j := strings.LastIndex(after, ">: "); j >= 0 {
+		e.Reply = after[j+len(">: "):]
+	}
+	e.reply(e.Reply)
+	e.codeOfStatus()
 }

@@ -22,6 +22,9 @@ func (e *Event) sendmail(message string) {
 		e.User, _, _ = strings.Cut(user, ", ")
 		return
 	}
+	if strings.HasPrefix(message, "tls_srv_features=") || strings.HasPrefix(message, "tls_clt_features=") {
+		return
+	}
 	id, rest, ok := strings.Cut(message, ": ")
 	if !ok || len(id) < 8 || len(id) > 24 || strings.ContainsAny(id, " =") {
 		id, rest = "", message
@@ -35,6 +38,9 @@ func (e *Event) sendmail(message string) {
 		}
 		if i := strings.LastIndex(rest, ", relay="); i >= 0 {
 			e.Client = bracketed(rest[i:])
+			if j := strings.LastIndex(rest[:i], ", user="); j >= 0 {
+				e.User = rest[j+len(", user=") : i]
+			}
 		}
 	case strings.HasPrefix(rest, "ruleset=") && strings.Contains(rest, ", reject="), strings.HasPrefix(rest, "rejecting "):
 		e.Kind = KindRejected
@@ -47,9 +53,12 @@ func (e *Event) sendmail(message string) {
 		e.Kind = KindRejected
 		_, e.Reply, _ = strings.Cut(rest, "reject=")
 		e.reply(e.Reply)
+	case strings.HasPrefix(rest, "<") && strings.HasSuffix(rest, "... User unknown"):
+		e.Kind, e.Code, e.Status, e.Reply = KindRejected, 550, "5.1.1", rest
 	case strings.HasPrefix(rest, "from="):
 		if _, from, ok := strings.Cut(rest, ", relay="); ok && strings.Contains(rest, ", nrcpts=") && !strings.Contains(rest, ", nrcpts=0") {
 			e.Kind, e.Client = KindReceived, bracketed(from)
+			e.TLS = strings.Contains(rest, ", proto=ESMTPS")
 		}
 	case strings.HasPrefix(rest, "to="):
 		e.sendmailDelivery(rest)
@@ -75,6 +84,12 @@ func (e *Event) sendmailDelivery(rest string) {
 			e.Status = status
 		}
 	}
+	if e.Status == "" && !strings.Contains(rest[:i], ", mailer=") { // refused while it came, which is in another line
+		if e.Reply == "discarded" {
+			e.Kind = KindDiscarded
+		}
+		return
+	}
 	network := false
 	if _, relay, ok := strings.Cut(rest[:i], ", relay="); ok {
 		e.Relay, _, _ = strings.Cut(relay, ", ")
@@ -84,7 +99,8 @@ func (e *Event) sendmailDelivery(rest string) {
 	case strings.HasPrefix(e.Reply, "Sent"):
 		e.Kind, e.NextID = KindSent, queuedAs(e.Reply)
 		switch {
-		case network && loopback(bracketed(e.Relay)), isFilterReply(e.Reply):
+		case e.filtered():
+		case network && loopback(bracketed(e.Relay)), givenBack(e.Reply, "", namesFilter(e.Relay)):
 			e.Kind = KindHandedOver
 		default:
 			e.Mailbox = !network
@@ -98,6 +114,9 @@ func (e *Event) sendmailDelivery(rest string) {
 	default:
 		e.unknown(SubjectDeliveries)
 		return
+	}
+	if _, said, ok := strings.Cut(rest[:i], ", reply="); ok && (e.Kind == KindBounced || e.Kind == KindDeferred) {
+		e.Reply = said
 	}
 	e.reply(strings.TrimPrefix(strings.TrimPrefix(e.Reply, "Sent ("), "Deferred: "))
 }

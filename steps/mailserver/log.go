@@ -240,6 +240,10 @@ func (r mailRatio) judge(w *steps.World, percent, least, window string) error {
 		return steps.FailScenario("%q is not a valid whole number", least)
 	}
 	n, of := r.count(log, d)
+	thrown := ""
+	if n := log.Count(maillog.KindDiscarded, d); n > 0 {
+		thrown = fmt.Sprintf("; %s thrown away besides, as configured", counted(n, "message was", "messages were"))
+	}
 	w.Measure("mail_log_recipients", "Total number of recipients or attempts for the ratio of the same step.", float64(of))
 	if of > 0 {
 		w.Measure("mail_log_"+r.name+"_ratio", "Share of recipients or attempts that "+r.verb+", 0 to 1.", float64(n)/float64(of))
@@ -247,7 +251,7 @@ func (r mailRatio) judge(w *steps.World, percent, least, window string) error {
 	unread, unknown := unread(log, maillog.SubjectDeliveries, d, window)
 	said := fmt.Sprintf("%d of %d %s %s in the last %s", n, of, r.of, r.verb, window)
 	if of < max(enough, 1) {
-		w.Note(said + ": too few to judge")
+		w.Note(said + ": too few to judge" + thrown)
 		if of+unread >= max(enough, 1) {
 			return unknown
 		}
@@ -257,7 +261,7 @@ func (r mailRatio) judge(w *steps.World, percent, least, window string) error {
 	if to := log.FailedTo(d, r.deferred, r.bounced); len(to) > 0 {
 		said += ", most failures: " + tallies(to, 3)
 	}
-	w.Note(said)
+	w.Note(said + thrown)
 	exceeds := func(n, of int) bool { return float64(n)*100 >= limit*float64(of) && n > 0 }
 	if exceeds(n+unread, of+unread) != exceeds(n, of+unread) { // it depends on what those were
 		return unknown
