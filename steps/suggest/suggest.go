@@ -169,6 +169,9 @@ func (s *Finder) Nearest(outlined string, quotes int) []string {
 		if theirs && ours > 0 {
 			continue // one word for another: it may be the opposite
 		}
+		if open > 0 && ours > strange {
+			continue // a known word for a value: it is another subject, as the URL is for {stream}
+		}
 		both += values * valueWeight
 		alike := both / (total + o.weight - both - values*(unknownWeight-valueWeight) - (float64(open)-values)*(valueWeight-smallWeight))
 		if quotes < o.quoted || quotes > o.quoted+o.bare {
