@@ -260,3 +260,27 @@ func TestCompatReadsQuotesInEveryVerb(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 }
+
+// TestLintReadsTheExporters holds that a mistake under exporters is found before the agent starts.
+func TestLintReadsTheExporters(t *testing.T) {
+	const text = "Feature: F\n  Scenario: a\n    When I run the plugin \"true\"\n"
+	project(t, map[string]string{"x.feature": text, "stepwatch.yml": "exporters: {nonsense: {}}\n"})
+	if code, out := said(t, "lint", "x.feature"); code != exitNotRun || !strings.Contains(out, `there is no exporter "nonsense"`) {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	project(t, map[string]string{"x.feature": text, "stepwatch.yml": "exporters: {prometheus: {nonsense: 1}}\n"})
+	if code, out := said(t, "lint", "x.feature"); code != exitNotRun || !strings.Contains(out, "nonsense") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// TestARubyDefinitionThatEveryProjectHasIsNotNamed holds for those whose first example needs no --compat.
+func TestARubyDefinitionThatEveryProjectHasIsNotNamed(t *testing.T) {
+	project(t, map[string]string{
+		"features/x.feature":           "Feature: F\n  Scenario: a\n    When I go to \"http://127.0.0.1:1/\"\n",
+		"features/steps/http_steps.rb": "Then /^the (.*) ?request should succeed/ do |_|\nend\nThen /^the (.*) ?request should fail/ do |_|\nend\nWhen /I fetch headers from \"(.*)\"/ do |u|\nend\n",
+	})
+	if code, out := said(t, "lint", "features"); code != exitPassed || !strings.Contains(out, " 0 warnings") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}

@@ -173,11 +173,12 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 			found = found && follows != aboveTable && (s.sure || follows == aboveSteps && first)
 		}
 		switch {
-		case found && s.sure:
-			c.problem(RuleKeyword, place, "the line counts as a description: %s", s.message)
-			steps = nil // a consequence of this mistake
-			follows = aboveTable
 		case found:
+			// A description may have any words, so the file is valid and runs.
+			if s.sure {
+				steps = nil // a consequence of this slip
+				follows = aboveTable
+			}
 			c.warn(RuleKeyword, place, "the line counts as a description: %s", s.message)
 		case follows == inHeader && beginsStep(trimmed, d):
 			// One line of prose begins with "When" or "But" by chance, two in a row do not.

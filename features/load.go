@@ -166,7 +166,17 @@ type loader struct {
 	order    []*file
 	beside   bool // the current file was not asked for: only its sentences count
 	quiet    bool // the current file need not be readable: it may have nothing to do with stepwatch
+	listed   bool // the current file is one of a directory: it may have been removed since
 	problems []Problem
+}
+
+// links reports whether a name exists, as a link to nothing does.
+func (l *loader) links(name string) bool {
+	if l.fs != nil {
+		return false
+	}
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // file is one file, read but not parsed.
@@ -262,6 +272,7 @@ func (l *loader) walk(dir string) {
 	found := false
 	err := fs.WalkDir(root, start, func(p string, entry fs.DirEntry, err error) error {
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && p != start: // removed since it was listed
 		case err != nil:
 			l.fail(join(p), "%s", reason(err))
 			found = true // the unreadable part may contain features
@@ -272,7 +283,9 @@ func (l *loader) walk(dir string) {
 			}
 		case Named(entry.Name()):
 			found = true
+			l.listed = true
 			l.read(join(p), 0)
+			l.listed = false
 		}
 		return nil
 	})
@@ -298,7 +311,7 @@ func (l *loader) read(name string, line int) {
 		return
 	}
 	content, err := l.content(name)
-	if err != nil && l.quiet {
+	if err != nil && (l.quiet || l.listed && errors.Is(err, fs.ErrNotExist) && !l.links(name)) {
 		return
 	}
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 // If the description is silent or the other parsers lose text, this follows the rendering of GitHub:
 //   - fenced blocks before the first step of a scenario are prose, with all their content;
 //   - a row of dashes is a delimiter only directly below the first row of a table;
-//   - a list item needs a blank after its bullet, and tags begin their line.
+//   - a list item needs a blank after its bullet or number, and tags begin their line;
+//   - front matter and lines that begin with a comment of HTML are nothing, and a heading may end with more "#".
 //
 // The keywords are English: the description has no way to name a language in a file.
 
@@ -26,7 +27,8 @@ func isMarkdown(name string) bool { return strings.HasSuffix(name, ".feature.md"
 
 var (
 	markdownHeading   = regexp.MustCompile(`^[ ]{0,3}#{1,6}[ \t]+`)
-	markdownItem      = regexp.MustCompile(`^[ \t]*[*+-][ \t]+`)
+	markdownClosing   = regexp.MustCompile(`[ \t]+#+[ \t]*$`)
+	markdownItem      = regexp.MustCompile(`^[ \t]*(?:[*+-]|[0-9]{1,9}[.)])[ \t]+`)
 	markdownRow       = regexp.MustCompile(`^[ \t]{2,5}\|`)
 	markdownDelimiter = regexp.MustCompile(`^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$`)
 	markdownTag       = regexp.MustCompile("`(@[^`]*)`")
@@ -54,6 +56,16 @@ func fromMarkdown(path, text string) (feature string, problems, warnings []Probl
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
 		line := strings.TrimSuffix(lines[i], "\r")
+		if what, mark, end := skipped(lines, i); what != "" {
+			if end == len(lines) {
+				m.problem(RuleSyntax, i+1, 1, "the %s is never closed: close it with %s", what, mark)
+				return "", m.problems, m.warnings
+			}
+			m.out = append(m.out, make([]string, end+1-i)...)
+			m.rows, m.directly = 0, false
+			i = end
+			continue
+		}
 		fence := markdownFence.FindStringSubmatchIndex(line)
 		if fence == nil {
 			m.out = append(m.out, m.line(line, i+1))
@@ -76,6 +88,30 @@ func fromMarkdown(path, text string) (feature string, problems, warnings []Probl
 		i = end
 	}
 	return strings.Join(m.out, "\n"), m.problems, m.warnings
+}
+
+// skipped returns what begins at a line and is neither Gherkin nor prose, with what closes it and the line at which it ends,
+// or len(lines) if it is not closed: front matter at the top of the file, of YAML or TOML, and comments of HTML.
+func skipped(lines []string, at int) (what, mark string, end int) {
+	first := strings.TrimRight(lines[at], " \t\r")
+	if at == 0 && (first == "---" || first == "+++") {
+		for end = 1; end < len(lines); end++ {
+			if line := strings.TrimRight(lines[end], " \t\r"); line == first || first == "---" && line == "..." {
+				break
+			}
+		}
+		return "front matter", first, end
+	}
+	rest, begins := strings.CutPrefix(strings.TrimLeft(first, " \t"), "<!--")
+	if !begins {
+		return "", "", at
+	}
+	for end = at; end < len(lines) && !strings.Contains(rest, "-->"); {
+		if end++; end < len(lines) {
+			rest = lines[end]
+		}
+	}
+	return "comment", "-->", end
 }
 
 // closes reports whether a line closes a fenced block.
@@ -161,6 +197,10 @@ func column(line string) int { return len(line) - len(strings.TrimLeft(line, " \
 // first converts the first line that is not blank. It names the feature, with or without the keyword.
 func (m *markdown) first(line string) string {
 	text := line[len(markdownHeading.FindString(line)):]
+	if text != line {
+		line = line[:len(line)-len(text)] + unclosed(text)
+		text = unclosed(text)
+	}
 	for _, k := range titles(m.dialect) {
 		if strings.HasPrefix(text, k+":") && text != line { // of another part than the feature: the parser reports it
 			return in(line[:len(line)-len(text)], text)
@@ -169,9 +209,14 @@ func (m *markdown) first(line string) string {
 	return m.dialect.FeatureKeywords()[0] + ": " + strings.TrimSpace(text)
 }
 
+// unclosed returns the text of a heading without the "#" that may close it.
+func unclosed(text string) string {
+	return strings.TrimRight(markdownClosing.ReplaceAllString(text, ""), " \t")
+}
+
 // heading converts a line that begins with "#".
 func (m *markdown) heading(line string, length, number int) string {
-	text := strings.TrimRight(line[length:], " \t")
+	text := unclosed(line[length:])
 	keyword, found := titleOf(text, titles(m.dialect))
 	d := m.dialect
 	is := func(keywords ...[]string) bool {
@@ -187,9 +232,7 @@ func (m *markdown) heading(line string, length, number int) string {
 	m.steps, m.step, m.examples = false, false, false
 	switch {
 	case !found:
-		if s, slipped := titleSlip(text, d); slipped && s.sure {
-			m.problem(RuleKeyword, number, utf8.RuneCountInString(line[:length])+1, "the heading counts as prose: %s", s.message)
-		} else if slipped {
+		if s, slipped := titleSlip(text, d); slipped {
 			m.warn(RuleKeyword, number, utf8.RuneCountInString(line[:length])+1, "the heading counts as prose: %s", s.message)
 		}
 		return ""

@@ -116,8 +116,8 @@ func TestMarkdownMistakes(t *testing.T) {
 		{"no bullets", "# Feature: F\n## Scenario: a\nGiven b\n",
 			`alone: 2:4: scenario "a" has no steps, so it would run nothing: a step is an item of a list, such as "* Given …"`},
 		{"wrong keywords", "# Feature: F\n## Scenario: a\n* Givn b\n* Given c\n## Scenaro: d\n* Given e\n",
-			"5:4: the heading counts as prose: \"Scenaro:\" is not a keyword: did you mean \"Scenario:\"?\n" +
-				"warning: 3:3: the item counts as prose: \"Givn\" is not a keyword: did you mean \"Given\"?"},
+			"warning: 3:3: the item counts as prose: \"Givn\" is not a keyword: did you mean \"Given\"?\n" +
+				"warning: 5:4: the heading counts as prose: \"Scenaro:\" is not a keyword: did you mean \"Scenario:\"?"},
 		{"table at the margin", "# Feature: F\n## Scenario: a\n* Given b\n\n| c |\n| - |\n",
 			"warning: 5:1: the table counts as prose: indent it by two to five blanks"},
 		{"doc string open", "# Feature: F\n## Scenario: a\n* Given b\n````\n```\n",

@@ -38,6 +38,9 @@ func TestNoSuggestionMeansTheOpposite(t *testing.T) {
 		`it fails`:                                       {"pass"},
 		`I search for "x"`:                               {"log", "SSH", "DNS"},
 		`the basket contains 3 items`:                    {"header", "answer", "file", "output"},
+		`the url should match "x"`:                       {"{stream}"},
+		`the response should not contain "x"`:            {"{stream}"},
+		`the "x" element should not contain "y"`:         {"{stream}"},
 		`the record of "x" is deleted`:                   {"SPF", "DKIM", "DMARC", "BIMI"},
 	} {
 		_, err := builtin.Library().Bind(features.Step{Text: text})

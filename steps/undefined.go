@@ -39,6 +39,9 @@ func (l *Library) outlines() []suggest.Sentence {
 			continue
 		}
 		s := suggest.Sentence{Text: d.Sentence, Area: d.Area, Outline: d.outline()}
+		if strings.HasPrefix(d.Sentence, "the {stream} ") { // the subject is a word: not any other, such as URL, may stand there
+			s.Outline = "the stream" + strings.TrimPrefix(s.Outline, "the {}")
+		}
 		for _, k := range d.params {
 			switch {
 			case k != nil && k.Bare:

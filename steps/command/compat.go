@@ -16,7 +16,9 @@ var cucumberNagiosExamples = sync.OnceValue(func() map[string]string {
 	examples := make(map[string]string)
 	for line := range strings.Lines(cucumberNagios) {
 		if pattern, example, found := strings.Cut(strings.TrimSuffix(line, "\n"), "\t"); found && pattern != "-" {
-			examples[plainPattern.Replace(pattern)] = example
+			if pattern = plainPattern.Replace(pattern); examples[pattern] == "" { // only the first needs no --compat
+				examples[pattern] = example
+			}
 		}
 	}
 	return examples

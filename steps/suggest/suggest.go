@@ -163,13 +163,17 @@ func (s *Finder) Nearest(outlined string, quotes int) []string {
 			theirs = theirs || !w.small
 			other = other || w.area != "" && !areas[w.area]
 		}
-		// A word of the step that no sentence has may be a value that is written without quotes.
+		// A word of the step that no sentence has may be a value that is written without quotes. A value that the step lacks
+		// changes its meaning no more than a small word.
 		values := float64(min(open, strange))
 		if theirs && ours > 0 {
 			continue // one word for another: it may be the opposite
 		}
+		if open > 0 && ours > strange {
+			continue // a known word for a value: it is another subject, as the URL is for {stream}
+		}
 		both += values * valueWeight
-		alike := both / (total + o.weight - both - values*(unknownWeight-valueWeight))
+		alike := both / (total + o.weight - both - values*(unknownWeight-valueWeight) - (float64(open)-values)*(valueWeight-smallWeight))
 		if quotes < o.quoted || quotes > o.quoted+o.bare {
 			alike -= 0.01 // of two that are as near, the one with texts in quotes where the step has them
 		}
