@@ -241,6 +241,39 @@
     return () => cancelAnimationFrame(next);
   }
 
+  // What happened to forms since the last action began: the events in the order in which they came. A handler of the page
+  // may still prevent their default action after they were noted here.
+  let events = [];
+  const note = (event) => { if (event.isTrusted && events.length < 1000) events.push(event); };
+
+  // rule returns the rule of the page that the content of a control violates.
+  const rule = (control) => {
+    const state = control.validity, given = (name) => name + "=" + JSON.stringify(control.getAttribute(name) || "");
+    if (state.valueMissing) return "required";
+    if (state.typeMismatch) return "type=" + control.type;
+    if (state.patternMismatch) return given("pattern");
+    if (state.tooShort) return given("minlength");
+    if (state.tooLong) return given("maxlength");
+    if (state.rangeUnderflow || state.rangeOverflow) return control.type === "time" && control.min > control.max ? given("min") + " and " + given("max") : given(state.rangeUnderflow ? "min" : "max");
+    if (state.stepMismatch) return control.hasAttribute("step") ? given("step") : "type=" + control.type + ", whose step is 1";
+    if (state.badInput) return "type=" + control.type;
+    return control.validationMessage;
+  };
+
+  // unsent returns the control that kept a form from being sent by the last action, which was on this element: the first
+  // one with an invalid event, unless the page prevented the click or the hint and so handles this itself.
+  function unsent(number) {
+    const element = elements[number];
+    const form = element && (element.localName === "form" ? element : element.form);
+    if (!form || events.some((event) => event.type === "submit" && event.target === form || event.type === "click" && event.defaultPrevented)) return null;
+    if (form !== element && element.type !== "submit" && element.type !== "image") return null;
+    if (form.noValidate || form !== element && element.formNoValidate) return null;
+    const refused = events.filter((event) => event.type === "invalid" && !event.defaultPrevented && event.target.form === form).map((event) => event.target);
+    if (refused.length === 0) return null;
+    const at = refused.find((control) => !control.validity.valid);
+    return at ? { number: elements.indexOf(at), name: describe(at), rule: rule(at) } : null;
+  }
+
   // version counts the changes of the document; seen is the last version read, and looked is when.
   let version = 0, seen = 0, looked = 0, altered = 0, notice = () => {};
 
@@ -254,6 +287,7 @@
   const watch = (tree) => {
     if (watched.has(tree)) return false;
     watched.add(tree);
+    for (const kind of ["invalid", "submit", "click"]) tree.addEventListener(kind, note, true);
     observer.observe(tree, { subtree: true, childList: true, attributes: true, characterData: true });
     return true;
   };
@@ -331,6 +365,7 @@
   async function point(number) {
     const element = elements[number];
     if (!element || !element.isConnected) return { gone: true };
+    events = [];
     element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
     let before = null;
     for (let i = 0; i < 60; i++) {
@@ -412,6 +447,7 @@
   function submit(number) {
     const form = elements[number];
     if (!form || !form.isConnected) return { gone: true };
+    events = [];
     HTMLFormElement.prototype.requestSubmit.call(form);
     return {};
   }
@@ -565,5 +601,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, unsent, state, element, source, mask, vitals };
 })();

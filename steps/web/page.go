@@ -45,6 +45,7 @@ type page struct {
 	docErr   error
 	changed  bool                      // the tree differs from the source
 	files    map[*html.Node]string     // paths that were attached to file inputs
+	typed    map[*html.Node]string     // the first values of text fields that were filled in
 	owners   map[*html.Node]*html.Node // the form of each control, once needed
 	live     *livePage                 // the tab that shows the page; nil over HTTP
 
