@@ -100,6 +100,65 @@
     return found;
   }
 
+  const FAR = -900; // pixels: what ends so far left of the page is not meant to be seen
+  const ROOTS = new Set(["html", "body"]);
+
+  // unseen tells whether the content of an element is out of sight, though it has a box: all of it, or its own "text". In
+  // doubt it is not: what is transparent may still be fading in, or wait until somebody scrolls to it.
+  function unseen(element, style) {
+    if (element.namespaceURI === SVG) return !DRAWN.has(element.localName);
+    if (style.opacity === "0" && element.getAnimations().length === 0) {
+      const box = element.getBoundingClientRect();
+      if (box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth) return "all";
+    }
+    const placed = style.position === "absolute" || style.position === "fixed";
+    if (placed && style.clip !== "auto") {
+      const sides = /^rect\((-?[\d.]+)px, (-?[\d.]+)px, (-?[\d.]+)px, (-?[\d.]+)px\)$/.exec(style.clip);
+      if (sides && (+sides[1] >= +sides[3] || +sides[4] >= +sides[2])) return "all";
+    }
+    if (style.clipPath !== "none") {
+      const inset = /^inset\(([\d.]+)%(?: ([\d.]+)%)?(?: ([\d.]+)%)?(?: ([\d.]+)%)?\)$/.exec(style.clipPath);
+      if (inset) {
+        const top = +inset[1], right = +(inset[2] ?? top), bottom = +(inset[3] ?? top), left = +(inset[4] ?? right);
+        if (top + bottom >= 100 || left + right >= 100) return "all";
+      }
+      if (/^circle\(0(px|%)/.test(style.clipPath)) return "all";
+    }
+    if (placed && parseFloat(style.left) < FAR) {
+      const box = element.getBoundingClientRect();
+      let around = element.parentElement;
+      while (around && !ROOTS.has(around.localName) && getComputedStyle(around).overflow === "visible") around = around.parentElement;
+      if (box.width > 0 && box.right + scrollX < FAR && (!around || ROOTS.has(around.localName)) && getComputedStyle(root()).direction === "ltr") return "all";
+    }
+    if (style.fontSize === "0px") return "text";
+    if (parseFloat(style.textIndent) < FAR) {
+      const range = document.createRange();
+      range.selectNodeContents(element);
+      const boxes = [...range.getClientRects()];
+      if (boxes.length > 0 && boxes.every((box) => box.right < 0)) return "text";
+    }
+    return "";
+  }
+
+  // hides tells whether a text that contains this word, in lower case, or a frame may be out of sight.
+  function hides(word) {
+    const known = new Map();
+    const dark = (element, own) => {
+      if (!known.has(element)) known.set(element, unseen(element, getComputedStyle(element)));
+      const how = known.get(element);
+      return how && (how !== "text" || own);
+    };
+    const inside = (start) => {
+      for (let node = start; node; node = around(node)) if (node.nodeType === Node.ELEMENT_NODE && dark(node, node === start)) return true;
+      return false;
+    };
+    const walker = document.createTreeWalker(document.body || document, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      if (node.data.toLowerCase().includes(word) && node.parentElement && inside(node.parentElement)) return true;
+    }
+    return frameElements().some(inside);
+  }
+
   // snapshot returns the document as a list of texts: "<a" begins an element, "@name=value" is an attribute of it,
   // "#text" a text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. Hidden
   // elements are marked with the attributes hidden and style, as needed by a reader without style sheets. A shadow tree
@@ -128,6 +187,8 @@
       if (!gone) {
         const style = getComputedStyle(node);
         visibility = style.visibility;
+        const hides = unseen(node, style);
+        if (hides) attribute("stepwatch-unseen", hides === "text" ? "text" : "");
         if ((INLINE.has(tag) || tag.includes("-")) && !/^(inline|contents|none|ruby)/.test(style.display)) attribute("stepwatch-block", "");
         if (visibility !== around) attribute("style", "visibility:" + (visibility === "visible" ? "visible" : "hidden"));
       }
@@ -601,5 +662,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, unsent, state, element, source, mask, vitals };
+  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, hides, changed, flushed, point, focus, set, leave, select, submit, unsent, state, element, source, mask, vitals };
 })();

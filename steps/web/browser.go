@@ -451,6 +451,16 @@ func (l *livePage) visibleText() ([]byte, error) {
 	return []byte(pagetree.Normal(text)), nil
 }
 
+// hides reports whether a text of the page may be out of sight.
+func (l *livePage) hides(text string) (bool, error) {
+	word, _, _ := strings.Cut(strings.ToLower(text), " ")
+	hides, err := l.tab.Hides(l.ctx, word)
+	if err != nil {
+		return false, browserFailure(l.ctx, err, "read the page")
+	}
+	return hides, nil
+}
+
 // source returns the current document, or the response body when it is not HTML.
 func (l *livePage) source(isHTML bool) []byte {
 	if !isHTML && l.request != nil {

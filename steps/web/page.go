@@ -234,23 +234,40 @@ func (p *page) shows(name []byte) (text []byte, at int, err error) {
 		return nil, -1, err
 	}
 	at = bytes.Index(text, name)
-	if at >= 0 || p.live == nil || !p.isHTML() {
+	if p.live == nil || !p.isHTML() {
 		return text, at, nil
+	}
+	drawn := at >= 0
+	if drawn {
+		if hides, err := p.live.hides(string(name)); err != nil || !hides {
+			return text, at, err
+		}
 	}
 	doc, err := p.tree()
 	if err != nil {
 		return nil, -1, err
 	}
 	written := pagetree.VisibleText(doc)
+	if drawn { // unless this is out of sight; the page may draw it in capitals
+		if containsFold(written, name) {
+			return text, at, nil
+		}
+		text = written
+	}
 	if at = bytes.Index(written, name); at < 0 && p.live.generated {
 		if all := pagetree.GeneratedText(doc); bytes.Contains(all, name) {
 			return all, bytes.Index(all, name), nil
 		}
 	}
-	if at >= 0 || len(text) == 0 {
+	if at >= 0 || len(text) == 0 || containsFold(text, name) && !containsFold(written, name) {
 		text = written
 	}
 	return text, at, nil
+}
+
+// containsFold reports whether a text contains a name, ignoring case.
+func containsFold(text, name []byte) bool {
+	return bytes.Contains(bytes.ToLower(text), bytes.ToLower(name))
 }
 
 // forgetText discards the visible text after an action changed the tree.

@@ -19,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/pagetree"
 )
 
 // The sentences about websites. They work the same over HTTP alone and in a browser (@browser). Each is written once:
@@ -163,7 +164,15 @@ func looking(ctx context.Context, w *steps.World, wanted bool, judge func(e webE
 			return err
 		}
 	}
-	return watching(ctx, w, waitInBrowser(w), !wanted, judge)
+	var judged *page
+	err := watching(ctx, w, waitInBrowser(w), !wanted, func(e webEngine, p *page) error {
+		judged = p
+		return judge(e, p)
+	})
+	if err == nil && !wanted && judged != nil && judged.live != nil && judged.doc != nil && pagetree.HasCanvas(judged.doc) {
+		w.Note("judged without the drawing (<canvas>) on the page, which cannot be read")
+	}
+	return err
 }
 
 // A page is at rest in a browser when it is loaded, no request is open and for restTime none has begun or ended and nothing
