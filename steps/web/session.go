@@ -109,6 +109,9 @@ func (s *httpSession) load(ctx context.Context, w *steps.World, v visit) error {
 		err = s.judgeStatus(p, &v)
 	}
 	if err == nil {
+		err = s.leadOn(ctx, w, &v)
+	}
+	if err == nil {
 		s.loadFrames(ctx, w)
 	}
 	return err
