@@ -36,6 +36,7 @@ type page struct {
 	took    time.Duration // from the request to the end of the body, redirects and frames included
 	webArrival
 
+	declares *contentType      // once read
 	source   []byte            // the body in UTF-8, once decoded
 	encoding encoding.Encoding // the encoding of the page, nil for UTF-8
 	decoded  bool
@@ -118,7 +119,7 @@ func secretHeader(name string) bool {
 // mediaType returns the media type of the page. Of one that declares none, it is what a browser takes it for (the MIME
 // Sniffing standard, section 7.1), and HTML when it is empty.
 func (p *page) mediaType() string {
-	if kind := mediaType(p.Header); kind != "" {
+	if kind := p.contentType().kind; kind != "" {
 		return kind
 	}
 	switch {
@@ -129,6 +130,21 @@ func (p *page) mediaType() string {
 		return kind
 	}
 	return "text/html"
+}
+
+// contentType is what the Content-Type of a page says.
+type contentType struct {
+	kind    string // in lower case, "" when there is none
+	charset string
+}
+
+// contentType reads the Content-Type once.
+func (p *page) contentType() *contentType {
+	if p.declares == nil {
+		kind, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
+		p.declares = &contentType{kind, strings.Trim(parameters["charset"], "'")}
+	}
+	return p.declares
 }
 
 // mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
@@ -347,8 +363,7 @@ func (p *page) coding() encoding.Encoding {
 
 // charset returns the name of the encoding in the Content-Type, empty without one.
 func (p *page) charset() string {
-	_, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
-	return strings.Trim(parameters["charset"], "'")
+	return p.contentType().charset
 }
 
 // declared returns the encoding that the page declares or seems to have, nil for UTF-8.
