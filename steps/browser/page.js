@@ -102,6 +102,7 @@
 
   const FAR = -900; // pixels: what ends so far left of the page is not meant to be seen
   const ROOTS = new Set(["html", "body"]);
+  const cuts = (overflow) => overflow === "hidden" || overflow === "clip";
 
   // unseen tells whether the content of an element is out of sight, though it has a box: all of it, or its own "text". In
   // doubt it is not: what is transparent may still be fading in, or wait until somebody scrolls to it.
@@ -111,6 +112,10 @@
       const box = element.getBoundingClientRect();
       if (box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth) return "all";
     }
+    if (style.transform === "matrix(0, 0, 0, 0, 0, 0)" && element.getAnimations().length === 0) return "all";
+    if (/(^| )opacity\(0\)/.test(style.filter) && element.getAnimations().length === 0) return "all";
+    if (cuts(style.overflowY) && element.clientHeight === 0 && element.offsetHeight === 0 && style.display !== "inline" && element.getAnimations().length === 0 &&
+      (style.position !== "static" || ![...element.querySelectorAll("*")].some((inner) => /^(absolute|fixed)$/.test(getComputedStyle(inner).position)))) return "all";
     const placed = style.position === "absolute" || style.position === "fixed";
     if (placed && style.clip !== "auto") {
       const sides = /^rect\((-?[\d.]+)px, (-?[\d.]+)px, (-?[\d.]+)px, (-?[\d.]+)px\)$/.exec(style.clip);
