@@ -85,6 +85,9 @@ func read(text string, base *URL, page encoding.Encoding) (*URL, error) {
 	if err := bounded(text); err != nil {
 		return nil, err
 	}
+	if u, is := written(text); is {
+		return u, nil
+	}
 	u, err := standard(text, base)
 	if err != nil || page == nil || !u.IsWeb() {
 		return u, err

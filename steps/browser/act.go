@@ -176,6 +176,30 @@ func (t *Tab) Submit(ctx context.Context, form Element) error {
 	return err
 }
 
+// Unsent is a control that kept the browser from sending a form.
+type Unsent struct {
+	Element Element
+	Name    string // its tag and id, for a control that the last snapshot does not have
+	Rule    string // as the page writes it, or in the words of the page
+}
+
+// Unsent returns the control because of which the last action on an element, which is a form or a button, did not send
+// a form. It is nil when the form was sent or the page decided otherwise itself.
+func (t *Tab) Unsent(ctx context.Context, e Element) (*Unsent, error) {
+	var u *struct {
+		Number int    `json:"number"`
+		Name   string `json:"name"`
+		Rule   string `json:"rule"`
+	}
+	if err := t.evaluate(ctx, e.frame, &u, "unsent", e.number); err != nil || u == nil {
+		if errors.Is(err, errReplaced) {
+			err = nil // by what the action led to
+		}
+		return nil, err
+	}
+	return &Unsent{Element{e.frame, u.Number}, u.Name, u.Rule}, nil
+}
+
 // Attach sets the files of a file field.
 func (t *Tab) Attach(ctx context.Context, e Element, paths ...string) error {
 	object, err := t.object(ctx, e)

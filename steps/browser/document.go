@@ -169,6 +169,21 @@ func (t *Tab) Text(ctx context.Context) (string, error) {
 	}
 }
 
+// Hides reports whether a text of the page that contains a word, in lower case, may be out of sight for a visitor: only a
+// snapshot tells it.
+func (t *Tab) Hides(ctx context.Context, word string) (bool, error) {
+	for _, id := range t.frameIDs() {
+		var hides bool
+		if err := t.evaluate(ctx, id, &hides, "hides", word); err != nil && !errors.Is(err, errReplaced) {
+			return false, err
+		}
+		if hides {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // TextOf returns the visible text of one element.
 func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
 	var seen struct {

@@ -100,6 +100,70 @@
     return found;
   }
 
+  const FAR = -900; // pixels: what ends so far left of the page is not meant to be seen
+  const ROOTS = new Set(["html", "body"]);
+  const cuts = (overflow) => overflow === "hidden" || overflow === "clip";
+
+  // unseen tells whether the content of an element is out of sight, though it has a box: all of it, or its own "text". In
+  // doubt it is not: what is transparent may still be fading in, or wait until somebody scrolls to it.
+  function unseen(element, style) {
+    if (element.namespaceURI === SVG) return !DRAWN.has(element.localName);
+    if (style.opacity === "0" && element.getAnimations().length === 0) {
+      const box = element.getBoundingClientRect();
+      if (box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth) return "all";
+    }
+    if (style.transform === "matrix(0, 0, 0, 0, 0, 0)" && element.getAnimations().length === 0) return "all";
+    if (/(^| )opacity\(0\)/.test(style.filter) && element.getAnimations().length === 0) return "all";
+    if (cuts(style.overflowY) && element.clientHeight === 0 && element.offsetHeight === 0 && style.display !== "inline" && element.getAnimations().length === 0 &&
+      (style.position !== "static" || ![...element.querySelectorAll("*")].some((inner) => /^(absolute|fixed)$/.test(getComputedStyle(inner).position)))) return "all";
+    const placed = style.position === "absolute" || style.position === "fixed";
+    if (placed && style.clip !== "auto") {
+      const sides = /^rect\((-?[\d.]+)px, (-?[\d.]+)px, (-?[\d.]+)px, (-?[\d.]+)px\)$/.exec(style.clip);
+      if (sides && (+sides[1] >= +sides[3] || +sides[4] >= +sides[2])) return "all";
+    }
+    if (style.clipPath !== "none") {
+      const inset = /^inset\(([\d.]+)%(?: ([\d.]+)%)?(?: ([\d.]+)%)?(?: ([\d.]+)%)?\)$/.exec(style.clipPath);
+      if (inset) {
+        const top = +inset[1], right = +(inset[2] ?? top), bottom = +(inset[3] ?? top), left = +(inset[4] ?? right);
+        if (top + bottom >= 100 || left + right >= 100) return "all";
+      }
+      if (/^circle\(0(px|%)/.test(style.clipPath)) return "all";
+    }
+    if (placed && parseFloat(style.left) < FAR) {
+      const box = element.getBoundingClientRect();
+      let around = element.parentElement;
+      while (around && !ROOTS.has(around.localName) && getComputedStyle(around).overflow === "visible") around = around.parentElement;
+      if (box.width > 0 && box.right + scrollX < FAR && (!around || ROOTS.has(around.localName)) && getComputedStyle(root()).direction === "ltr") return "all";
+    }
+    if (style.fontSize === "0px") return "text";
+    if (parseFloat(style.textIndent) < FAR) {
+      const range = document.createRange();
+      range.selectNodeContents(element);
+      const boxes = [...range.getClientRects()];
+      if (boxes.length > 0 && boxes.every((box) => box.right < 0)) return "text";
+    }
+    return "";
+  }
+
+  // hides tells whether a text that contains this word, in lower case, or a frame may be out of sight.
+  function hides(word) {
+    const known = new Map();
+    const dark = (element, own) => {
+      if (!known.has(element)) known.set(element, unseen(element, getComputedStyle(element)));
+      const how = known.get(element);
+      return how && (how !== "text" || own);
+    };
+    const inside = (start) => {
+      for (let node = start; node; node = around(node)) if (node.nodeType === Node.ELEMENT_NODE && dark(node, node === start)) return true;
+      return false;
+    };
+    const walker = document.createTreeWalker(document.body || document, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      if (node.data.toLowerCase().includes(word) && node.parentElement && inside(node.parentElement)) return true;
+    }
+    return frameElements().some(inside);
+  }
+
   // snapshot returns the document as a list of texts: "<a" begins an element, "@name=value" is an attribute of it,
   // "#text" a text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. Hidden
   // elements are marked with the attributes hidden and style, as needed by a reader without style sheets. A shadow tree
@@ -128,6 +192,8 @@
       if (!gone) {
         const style = getComputedStyle(node);
         visibility = style.visibility;
+        const hides = unseen(node, style);
+        if (hides) attribute("stepwatch-unseen", hides === "text" ? "text" : "");
         if ((INLINE.has(tag) || tag.includes("-")) && !/^(inline|contents|none|ruby)/.test(style.display)) attribute("stepwatch-block", "");
         if (visibility !== around) attribute("style", "visibility:" + (visibility === "visible" ? "visible" : "hidden"));
       }
@@ -241,6 +307,39 @@
     return () => cancelAnimationFrame(next);
   }
 
+  // What happened to forms since the last action began: the events in the order in which they came. A handler of the page
+  // may still prevent their default action after they were noted here.
+  let events = [];
+  const note = (event) => { if (event.isTrusted && events.length < 1000) events.push(event); };
+
+  // rule returns the rule of the page that the content of a control violates.
+  const rule = (control) => {
+    const state = control.validity, given = (name) => name + "=" + JSON.stringify(control.getAttribute(name) || "");
+    if (state.valueMissing) return "required";
+    if (state.typeMismatch) return "type=" + control.type;
+    if (state.patternMismatch) return given("pattern");
+    if (state.tooShort) return given("minlength");
+    if (state.tooLong) return given("maxlength");
+    if (state.rangeUnderflow || state.rangeOverflow) return control.type === "time" && control.min > control.max ? given("min") + " and " + given("max") : given(state.rangeUnderflow ? "min" : "max");
+    if (state.stepMismatch) return control.hasAttribute("step") ? given("step") : "type=" + control.type + ", whose step is 1";
+    if (state.badInput) return "type=" + control.type;
+    return control.validationMessage;
+  };
+
+  // unsent returns the control that kept a form from being sent by the last action, which was on this element: the first
+  // one with an invalid event, unless the page prevented the click or the hint and so handles this itself.
+  function unsent(number) {
+    const element = elements[number];
+    const form = element && (element.localName === "form" ? element : element.form);
+    if (!form || events.some((event) => event.type === "submit" && event.target === form || event.type === "click" && event.defaultPrevented)) return null;
+    if (form !== element && element.type !== "submit" && element.type !== "image") return null;
+    if (form.noValidate || form !== element && element.formNoValidate) return null;
+    const refused = events.filter((event) => event.type === "invalid" && !event.defaultPrevented && event.target.form === form).map((event) => event.target);
+    if (refused.length === 0) return null;
+    const at = refused.find((control) => !control.validity.valid);
+    return at ? { number: elements.indexOf(at), name: describe(at), rule: rule(at) } : null;
+  }
+
   // version counts the changes of the document; seen is the last version read, and looked is when.
   let version = 0, seen = 0, looked = 0, altered = 0, notice = () => {};
 
@@ -254,6 +353,7 @@
   const watch = (tree) => {
     if (watched.has(tree)) return false;
     watched.add(tree);
+    for (const kind of ["invalid", "submit", "click"]) tree.addEventListener(kind, note, true);
     observer.observe(tree, { subtree: true, childList: true, attributes: true, characterData: true });
     return true;
   };
@@ -331,6 +431,7 @@
   async function point(number) {
     const element = elements[number];
     if (!element || !element.isConnected) return { gone: true };
+    events = [];
     element.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
     let before = null;
     for (let i = 0; i < 60; i++) {
@@ -412,6 +513,7 @@
   function submit(number) {
     const form = elements[number];
     if (!form || !form.isConnected) return { gone: true };
+    events = [];
     HTMLFormElement.prototype.requestSubmit.call(form);
     return {};
   }
@@ -565,5 +667,5 @@
 
   const pixels = () => devicePixelRatio;
 
-  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, changed, flushed, point, focus, set, leave, select, submit, state, element, source, mask, vitals };
+  globalThis.stepwatch = { shade, piercing, still, frames, frameAt, named, eager, loaded, frameBoxes, pixels, snapshot, text, hides, changed, flushed, point, focus, set, leave, select, submit, unsent, state, element, source, mask, vitals };
 })();

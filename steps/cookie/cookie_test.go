@@ -195,3 +195,14 @@ func FuzzJar(f *testing.F) {
 		_ = c.Withheld(u)
 	})
 }
+
+func TestSiteOf(t *testing.T) {
+	for host, want := range map[string]string{
+		"www.Example.org": "example.org", "example.org.": "example.org", "a.b.shop.co.uk": "shop.co.uk", "co.uk": "co.uk",
+		"anna.github.io": "anna.github.io", "192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::1", "intranet": "intranet", "": "",
+	} {
+		if got := SiteOf(host); got != want {
+			t.Errorf("%q belongs to %q, want %q", host, got, want)
+		}
+	}
+}

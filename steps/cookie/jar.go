@@ -67,7 +67,7 @@ func (j *Jar) Put(c Cookie, now time.Time) {
 
 func (j *Jar) put(c Cookie, now time.Time) {
 	j.count++
-	c.created, c.order, c.site = now, j.count, siteOf(c.Domain)
+	c.created, c.order, c.site = now, j.count, SiteOf(c.Domain)
 	j.cookies = slices.DeleteFunc(j.cookies, func(other Cookie) bool {
 		same := other.Name == c.Name && other.Domain == c.Domain && other.HostOnly == c.HostOnly && other.Path == c.Path
 		if same && other.Value == c.Value {
@@ -266,8 +266,10 @@ func defaultPath(from *address.URL) string {
 	return "/"
 }
 
-// siteOf returns the registrable domain of a host, or the host when it has none.
-func siteOf(host string) string {
+// SiteOf returns the site that a host belongs to, in lower case: the name directly below a public suffix, or the host
+// itself when it is an address or has no such name.
+func SiteOf(host string) string {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if isAddress(host) {
 		return host
 	}
@@ -279,5 +281,5 @@ func siteOf(host string) string {
 
 // sameSite reports whether two addresses are of one site, with their schemes (RFC 6265bis section 5.2).
 func sameSite(a, b *address.URL) bool {
-	return a.Scheme == b.Scheme && siteOf(hostOf(a)) == siteOf(hostOf(b))
+	return a.Scheme == b.Scheme && SiteOf(a.Hostname()) == SiteOf(b.Hostname())
 }

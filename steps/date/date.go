@@ -4,7 +4,8 @@
 //
 // It follows RFC 5322 section 3.3 with the obsolete forms of section 4.3, RFC 9110 section 5.6.7, RFC 3339 with the
 // shorter forms of W3CDTF, and RFC 6265 section 5.1.1. It reads more than they allow where the meaning is certain. A
-// zone that is unknown, ambiguous or missing is an error that says so, because a guess would be wrong by hours.
+// zone that is unknown, ambiguous or missing is an error that says so, because a guess would be wrong by hours. For an
+// ambiguous one it is an [*AmbiguousError], which has the bounds of what the date may mean.
 package date
 
 import (
@@ -90,6 +91,7 @@ type fields struct {
 	nanoseconds          int
 	offset               int // seconds east of UTC
 	timed, zoned         bool
+	ambiguous            *AmbiguousError // the zone has a name that means several offsets, or nil
 }
 
 // expandYear completes a year of two or three digits (RFC 5322 section 4.3).
@@ -111,8 +113,21 @@ func (f *fields) time(text string) (time.Time, error) {
 	case f.hour > 23 || f.minute > 59 || f.second > 60: // 60 is a leap second
 		return time.Time{}, refuse(text, fmt.Errorf("%02d:%02d:%02d is not a time of day", f.hour, f.minute, f.second))
 	}
-	return time.Date(f.year, time.Month(f.month), f.day, f.hour, f.minute, f.second, f.nanoseconds, time.UTC).
-		Add(-time.Duration(f.offset) * time.Second), nil
+	moment := time.Date(f.year, time.Month(f.month), f.day, f.hour, f.minute, f.second, f.nanoseconds, time.UTC)
+	if f.ambiguous == nil {
+		return moment.Add(-time.Duration(f.offset) * time.Second), nil
+	}
+	several := *f.ambiguous
+	for i, m := range several.meanings {
+		at := moment.Add(-time.Duration(m.offset) * time.Second)
+		if i == 0 || at.Before(several.Earliest) {
+			several.Earliest = at
+		}
+		if at.After(several.Latest) {
+			several.Latest = at
+		}
+	}
+	return time.Time{}, refuse(text, &several)
 }
 
 // read reads a date with the name of its month: "Thu, 26 Nov 2026 07:00:00 +0100", "Thursday, 26-Nov-26 07:00:00 GMT",
@@ -253,6 +268,9 @@ func (f *fields) readZone(words []string) error {
 		if f.offset, unknown = zoneOf(word); unknown == nil {
 			f.zoned = true
 		}
+	}
+	if errors.As(unknown, &f.ambiguous) {
+		f.zoned, unknown = true, nil // what else is wrong with the date comes first
 	}
 	return unknown
 }

@@ -1,8 +1,10 @@
 package date
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 const hour = 3600
@@ -26,32 +28,67 @@ var zones = map[string]int{
 	"ART": -3 * hour, "BRT": -3 * hour,
 }
 
-// ambiguous are zone names that mean different offsets to different people.
-var ambiguous = map[string]string{
-	"ADT":  "Atlantic (-0300) or Arabia (+0400)",
-	"AMT":  "Amazonas (-0400) or Armenia (+0400)",
-	"AST":  "Atlantic (-0400) or Arabia (+0300)",
-	"BST":  "British summer (+0100) or Bangladesh (+0600)",
-	"ECT":  "Ecuador (-0500) or Eastern Caribbean (-0400)",
-	"GST":  "Gulf (+0400) or South Georgia (-0200)",
-	"IST":  "India (+0530), Ireland (+0100) or Israel (+0200)",
-	"LMT":  "the local mean time of some place",
-	"SST":  "Samoa (-1100) or Singapore (+0800)",
-	"WAST": "Western Africa (+0200) or Western Australia (+0800)",
-	"WST":  "Samoa (+1300) or Western Australia (+0800)",
+// meaning is one reading of a zone name.
+type meaning struct {
+	place  string
+	offset int // seconds east of UTC
 }
 
-// zoneOf returns the offset that a zone name means, in seconds east of UTC.
+// ambiguous are zone names that mean different offsets to different people.
+var ambiguous = map[string][]meaning{
+	"ADT":  {{"Atlantic", -3 * hour}, {"Arabia", 4 * hour}},
+	"AMT":  {{"Amazonas", -4 * hour}, {"Armenia", 4 * hour}},
+	"AST":  {{"Atlantic", -4 * hour}, {"Arabia", 3 * hour}},
+	"BST":  {{"British summer", hour}, {"Bangladesh", 6 * hour}},
+	"ECT":  {{"Ecuador", -5 * hour}, {"Eastern Caribbean", -4 * hour}},
+	"GST":  {{"Gulf", 4 * hour}, {"South Georgia", -2 * hour}},
+	"IST":  {{"India", 5*hour + 1800}, {"Ireland", hour}, {"Israel", 2 * hour}},
+	"SST":  {{"Samoa", -11 * hour}, {"Singapore", 8 * hour}},
+	"WAST": {{"Western Africa", 2 * hour}, {"Western Australia", 8 * hour}},
+	"WST":  {{"Samoa", 13 * hour}, {"Western Australia", 8 * hour}},
+}
+
+// AmbiguousError is the error for a date whose zone name means several offsets.
+type AmbiguousError struct {
+	Zone             string
+	Earliest, Latest time.Time // what the date means at most, in UTC
+
+	meanings []meaning
+}
+
+func (e *AmbiguousError) Error() string {
+	var said strings.Builder
+	for i, m := range e.meanings {
+		switch {
+		case i > 0 && i == len(e.meanings)-1:
+			said.WriteString(" or ")
+		case i > 0:
+			said.WriteString(", ")
+		}
+		sign, offset := '+', m.offset
+		if offset < 0 {
+			sign, offset = '-', -offset
+		}
+		fmt.Fprintf(&said, "%s (%c%02d%02d)", m.place, sign, offset/hour, offset%hour/60)
+	}
+	return fmt.Sprintf("its zone %s is ambiguous: %s; RFC 5322 section 3.3 has an offset in digits", e.Zone, &said)
+}
+
+// zoneOf returns the offset that a zone name means, in seconds east of UTC. The error for several is an
+// [*AmbiguousError] without its times.
 func zoneOf(name string) (int, error) {
 	upper := strings.ToUpper(name)
 	if offset, known := zones[upper]; known {
 		return offset, nil
 	}
+	if upper == "LMT" {
+		return 0, errors.New("its zone LMT is the local mean time of some place; RFC 5322 section 3.3 has an offset in digits")
+	}
 	if len(upper) == 1 && 'A' <= upper[0] && upper[0] <= 'Z' && upper != "J" {
 		return 0, nil // RFC 5322 section 4.3: military zones were used with either sign and count as -0000
 	}
 	if meanings, known := ambiguous[upper]; known {
-		return 0, fmt.Errorf("its zone %s is ambiguous: %s; RFC 5322 section 3.3 has an offset in digits", upper, meanings)
+		return 0, &AmbiguousError{Zone: upper, meanings: meanings}
 	}
 	return 0, fmt.Errorf("its zone %.20q is unknown; RFC 5322 section 3.3 has an offset in digits", name)
 }

@@ -31,6 +31,7 @@ type Entry struct {
 type State struct {
 	Owners map[*html.Node]*html.Node
 	Files  map[*html.Node]string // paths by file field
+	Typed  map[*html.Node]string // by text field that a visitor has typed into: the value before
 	Coding encoding.Encoding     // in which the form is sent, nil for UTF-8
 }
 

@@ -160,15 +160,15 @@ func Selected(field *html.Node) []*html.Node {
 		switch {
 		case len(chosen) > 1:
 			chosen = chosen[len(chosen)-1:]
-		case len(chosen) == 0 && len(enabled) > 0 && isDropDown(field):
+		case len(chosen) == 0 && len(enabled) > 0 && IsDropDown(field):
 			chosen = enabled[:1]
 		}
 	}
 	return slices.DeleteFunc(chosen, OptionDisabled)
 }
 
-// isDropDown reports whether a select field shows one option at a time: unless its size is a number above 1 (HTML §4.10.7).
-func isDropDown(field *html.Node) bool {
+// IsDropDown reports whether a select field shows one option at a time: unless its size is a number above 1 (HTML §4.10.7).
+func IsDropDown(field *html.Node) bool {
 	text, _ := Attribute(field, "size")
 	text = strings.TrimLeft(text, " \t\n\f\r")
 	digits := text[:len(text)-len(strings.TrimLeft(text, "0123456789"))]

@@ -37,3 +37,13 @@ func IsDrawn(root *html.Node) bool {
 	}
 	return false
 }
+
+// HasCanvas reports whether a document shows a canvas, on which a script may draw text.
+func HasCanvas(root *html.Node) bool {
+	for n := range root.Descendants() {
+		if n.DataAtom == atom.Canvas && n.Namespace == "" && !IsHidden(n) {
+			return true
+		}
+	}
+	return false
+}

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // A field may take less than what a visitor types: HTML §4.10.5 limits its length and sanitises its value.
@@ -63,7 +65,9 @@ func Taken(field *html.Node, text string) string {
 			_, err := time.Parse(layout, text)
 			fits = fits || err == nil
 		}
-	case "email", "url":
+	case "email":
+		text = encodedDomains(strings.TrimSpace(text))
+	case "url":
 		text = strings.TrimSpace(text)
 	}
 	switch kind {
@@ -77,6 +81,22 @@ func Taken(field *html.Node, text string) string {
 		return ""
 	}
 	return text
+}
+
+// encodedDomains returns mail addresses, with commas between them, with the domains that browsers send: names of letters
+// beyond ASCII are encoded (HTML §4.10.5.1.5).
+func encodedDomains(addresses string) string {
+	parts := strings.Split(addresses, ",")
+	for i, part := range parts {
+		local, domain, found := strings.Cut(part, "@")
+		if !found || !strings.ContainsFunc(domain, func(r rune) bool { return r > unicode.MaxASCII }) {
+			continue
+		}
+		if u, err := address.Parse("http://" + domain + "/"); err == nil && u.Path == "/" && u.Query == "" && u.Port() == "" {
+			parts[i] = local + "@" + u.Hostname()
+		}
+	}
+	return strings.Join(parts, ",")
 }
 
 // cutTo returns the first code units of a text, without half a character at the end.
@@ -109,7 +129,11 @@ func Compare(field *html.Node, text, value string) Took {
 	}
 	text, value = breaks.Replace(text), breaks.Replace(value)
 	switch kind {
-	case "email", "url":
+	case "email":
+		if text, value = strings.TrimSpace(text), strings.TrimSpace(value); text != value && encodedDomains(text) == value {
+			return TookAll // as a visitor sees it
+		}
+	case "url":
 		text, value = strings.TrimSpace(text), strings.TrimSpace(value)
 	case "color":
 		text = strings.ToLower(text)

@@ -68,13 +68,23 @@ func AttributeText(n *html.Node, key string) string {
 // trees. White space, no-break spaces included, is collapsed and invisible characters are removed, so that a text
 // compares as a visitor reads it. The boundary of a block counts as a space. Not visible are scripts, styles,
 // templates, titles, the values of controls, fallback content, elements with the hidden attribute or an inline
-// display:none or visibility:hidden, a closed dialog, and a closed details except its summary.
+// display:none or visibility:hidden, a closed dialog, a closed details except its summary, and what is out of sight.
 
 // TextWriter collects visible text. VisibleText and QuickText both write to one.
 type TextWriter struct {
 	Out       []byte
 	Generated bool // also write the text that style sheets show, as a browser knows it
 	space     bool // a space is due before the next visible character
+	later     *bool
+}
+
+// changesLater is the function of that name, which reads the document once.
+func (t *TextWriter) changesLater(n *html.Node) bool {
+	if t.later == nil {
+		later := changesLater(n)
+		t.later = &later
+	}
+	return *t.later
 }
 
 // generated writes the text of a style sheet at one side of the content of an element.
@@ -314,7 +324,7 @@ func GeneratedText(root *html.Node) []byte {
 // selects further elements to omit.
 func WalkText(t *TextWriter, n *html.Node, veil bool, skip func(*html.Node) bool) {
 	if n.Type == html.TextNode {
-		if !veil && !(n.Parent != nil && closedDetails(n.Parent)) {
+		if !veil && !(n.Parent != nil && (closedDetails(n.Parent) || sightOf(n.Parent) == textUnseen)) {
 			writeText(t, n.Data)
 		}
 		return
@@ -334,6 +344,9 @@ func WalkText(t *TextWriter, n *html.Node, veil bool, skip func(*html.Node) bool
 		}
 		if veil && HoldsDocument(n) {
 			return // nothing inside can override it
+		}
+		if sight := sightOf(n); sight == outOfSight || sight == transparent && !t.changesLater(n) {
+			return
 		}
 		edge = isBlock(n)
 	}
@@ -536,11 +549,15 @@ func (q *quickReader) startTag() bool {
 			if bytes.IndexByte(value, '&') >= 0 {
 				return false
 			}
-			switch styleVisibility(string(value)) {
+			switch text := string(value); styleVisibility(text) {
 			case Gone:
 				hide = true
 			case Veiled, unveiled:
 				return false
+			default:
+				if styleSight(text) != inSight {
+					return false
+				}
 			}
 		}
 	}

@@ -451,6 +451,16 @@ func (l *livePage) visibleText() ([]byte, error) {
 	return []byte(pagetree.Normal(text)), nil
 }
 
+// hides reports whether a text of the page may be out of sight.
+func (l *livePage) hides(text string) (bool, error) {
+	word, _, _ := strings.Cut(strings.ToLower(text), " ")
+	hides, err := l.tab.Hides(l.ctx, word)
+	if err != nil {
+		return false, browserFailure(l.ctx, err, "read the page")
+	}
+	return hides, nil
+}
+
 // source returns the current document, or the response body when it is not HTML.
 func (l *livePage) source(isHTML bool) []byte {
 	if !isHTML && l.request != nil {
@@ -511,14 +521,15 @@ func (s *browserSession) press(ctx context.Context, w *steps.World, f *search, b
 
 // click presses the mouse on an element and waits for the page that this leads to, if any.
 func (s *browserSession) click(ctx context.Context, w *steps.World, f *search, n *html.Node) error {
-	return s.navigating(ctx, w, f, func() error { return s.tab.Click(ctx, f.element(n)) })
+	return s.navigating(ctx, w, f, n, func() error { return s.tab.Click(ctx, f.element(n)) })
 }
 
 func (s *browserSession) submit(ctx context.Context, w *steps.World, f *search, form *html.Node) error {
-	return s.navigating(ctx, w, f, func() error { return s.tab.Submit(ctx, f.element(form)) })
+	return s.navigating(ctx, w, f, form, func() error { return s.tab.Submit(ctx, f.element(form)) })
 }
 
-func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *search, act func() error) error {
+// navigating does an action on n and waits for the page that it leads to, if any.
+func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *search, n *html.Node, act func() error) error {
 	tab := s.tab
 	before, handed := tab.Navigation(), len(tab.Handed())
 	start := time.Now()
@@ -548,7 +559,7 @@ func (s *browserSession) navigating(ctx context.Context, w *steps.World, f *sear
 		return s.unfinished(ctx, s.tab, err, f.act)
 	}
 	if !navigated {
-		return judgeFrames(s.tab.FramesSince(before), f.act)
+		return cmp.Or(judgeFrames(s.tab.FramesSince(before), f.act), f.refused(ctx, s.tab, n))
 	}
 	return settled(s.arrived(w, s.tab, before, f.act, false))
 }

@@ -131,8 +131,7 @@ func (s *search) submission(of, submitter *html.Node) (visit, error) {
 		return visit{}, s.failure(result.ReasonUnexpected, result.BlameWeb, "the form's action %s: %v", wording.Quote(address.Shown(setting("action"))), err)
 	}
 	v := visit{method: http.MethodGet, url: to, referrer: p.url}
-	p.formOf(of) // computes the owners
-	state := form.State{Owners: p.owners, Files: p.files, Coding: form.Coding(of, p.coding())}
+	state := p.formState(of)
 	list := form.Entries(p.doc, of, submitter, state)
 	switch strings.ToLower(setting("method")) {
 	case "post":

@@ -20,10 +20,10 @@ import (
 func init() {
 	registerWeb(
 		steps.Definition{Area: "web", Sentence: "I press {text}",
-			Does:     "Presses a button, found by its id, text or value, or the beginning of one, and loads the response to its form.",
+			Does:     "Presses a button, found by its id, text or value, or the beginning of one, and loads the response to its form. Fails when a browser does not send the form, because a field violates a rule of the page (required, pattern, type=email and the like), unless the page says novalidate or shows hints of its own.",
 			Measures: webMeasures, Example: `When I press "Log in"`, Func: press},
 		steps.Definition{Area: "web", Sentence: "I submit the form named {text}",
-			Does:     "Submits a form without pressing a button. The form is found by id, name or CSS selector.",
+			Does:     "Submits a form without pressing a button. The form is found by id, name or CSS selector. Fails when a browser does not send it; see `I press`.",
 			Measures: webMeasures, Example: `When I submit the form named "login"`, Func: submit},
 		steps.Definition{Area: "web", Sentence: "I fill in {text} with {text}",
 			Does:    "Fills in a text field, found by its id, name or label, or the beginning of one. Fails when the field does not take the whole text, for example because of its maxlength; a note says when the page writes it in another way.",

@@ -80,10 +80,15 @@ func TestFeedsInZones(t *testing.T) {
 		}
 	}
 	for zone, want := range map[string]string{"IST": "its zone IST is ambiguous: India (+0530), Ireland (+0100) or Israel (+0200)", "XYZ": `its zone "XYZ" is unknown`} {
-		err := s.run(t, "I go to http://www.answer.test/"+zone+"\nthe feed should have at least 1 items\nthe feed should have an item younger than 1 day").Err()
+		err := s.run(t, "I go to http://www.answer.test/"+zone+"\nthe feed should have at least 1 items\nthe feed should have an item younger than 26 hours").Err()
 		if err == nil || !strings.Contains(err.Error(), "has an item whose age is unknown: pubDate: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("an item in %s: %v", zone, err)
 		}
+	}
+	// IST is 1 to 5.5 hours ahead of UTC: the item is between 24 and 28.5 hours old.
+	fixture.Expect(t, s.run(t, "I go to http://www.answer.test/IST\nthe feed should have an item younger than 3 days"), "")
+	if err := s.run(t, "I go to http://www.answer.test/IST\nthe feed should have an item younger than 2 hours").Err(); err == nil || !strings.Contains(err.Error(), "by what its zone may mean, wanted one younger than 2 hours") {
+		t.Errorf("an item that is old in every meaning of IST: %v", err)
 	}
 	fixture.Expect(t, s.run(t, "I go to http://www.answer.test/beside\nthe feed should have an item younger than 1 day"), "")
 }

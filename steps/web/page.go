@@ -36,6 +36,7 @@ type page struct {
 	took    time.Duration // from the request to the end of the body, redirects and frames included
 	webArrival
 
+	declares *contentType      // once read
 	source   []byte            // the body in UTF-8, once decoded
 	encoding encoding.Encoding // the encoding of the page, nil for UTF-8
 	decoded  bool
@@ -45,6 +46,7 @@ type page struct {
 	docErr   error
 	changed  bool                      // the tree differs from the source
 	files    map[*html.Node]string     // paths that were attached to file inputs
+	typed    map[*html.Node]string     // the first values of text fields that were filled in
 	owners   map[*html.Node]*html.Node // the form of each control, once needed
 	live     *livePage                 // the tab that shows the page; nil over HTTP
 
@@ -117,7 +119,7 @@ func secretHeader(name string) bool {
 // mediaType returns the media type of the page. Of one that declares none, it is what a browser takes it for (the MIME
 // Sniffing standard, section 7.1), and HTML when it is empty.
 func (p *page) mediaType() string {
-	if kind := mediaType(p.Header); kind != "" {
+	if kind := p.contentType().kind; kind != "" {
 		return kind
 	}
 	switch {
@@ -128,6 +130,21 @@ func (p *page) mediaType() string {
 		return kind
 	}
 	return "text/html"
+}
+
+// contentType is what the Content-Type of a page says.
+type contentType struct {
+	kind    string // in lower case, "" when there is none
+	charset string
+}
+
+// contentType reads the Content-Type once.
+func (p *page) contentType() *contentType {
+	if p.declares == nil {
+		kind, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
+		p.declares = &contentType{kind, strings.Trim(parameters["charset"], "'")}
+	}
+	return p.declares
 }
 
 // mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
@@ -233,23 +250,40 @@ func (p *page) shows(name []byte) (text []byte, at int, err error) {
 		return nil, -1, err
 	}
 	at = bytes.Index(text, name)
-	if at >= 0 || p.live == nil || !p.isHTML() {
+	if p.live == nil || !p.isHTML() {
 		return text, at, nil
+	}
+	drawn := at >= 0
+	if drawn {
+		if hides, err := p.live.hides(string(name)); err != nil || !hides {
+			return text, at, err
+		}
 	}
 	doc, err := p.tree()
 	if err != nil {
 		return nil, -1, err
 	}
 	written := pagetree.VisibleText(doc)
+	if drawn { // unless this is out of sight; the page may draw it in capitals
+		if containsFold(written, name) {
+			return text, at, nil
+		}
+		text = written
+	}
 	if at = bytes.Index(written, name); at < 0 && p.live.generated {
 		if all := pagetree.GeneratedText(doc); bytes.Contains(all, name) {
 			return all, bytes.Index(all, name), nil
 		}
 	}
-	if at >= 0 || len(text) == 0 {
+	if at >= 0 || len(text) == 0 || containsFold(text, name) && !containsFold(written, name) {
 		text = written
 	}
 	return text, at, nil
+}
+
+// containsFold reports whether a text contains a name, ignoring case.
+func containsFold(text, name []byte) bool {
+	return bytes.Contains(bytes.ToLower(text), bytes.ToLower(name))
 }
 
 // forgetText discards the visible text after an action changed the tree.
@@ -329,8 +363,7 @@ func (p *page) coding() encoding.Encoding {
 
 // charset returns the name of the encoding in the Content-Type, empty without one.
 func (p *page) charset() string {
-	_, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
-	return strings.Trim(parameters["charset"], "'")
+	return p.contentType().charset
 }
 
 // declared returns the encoding that the page declares or seems to have, nil for UTF-8.

@@ -65,7 +65,7 @@ func (s *search) seen(candidates []candidate, wanted bool) error {
 		case c.rank < 0:
 		case c.broken:
 			broken = c
-		case c.hidden && !s.lax:
+		case (c.hidden || pagetree.IsUnseen(c.node)) && !s.lax:
 			hidden = c
 		case found == nil:
 			found = c

@@ -109,6 +109,9 @@ func (s *httpSession) load(ctx context.Context, w *steps.World, v visit) error {
 		err = s.judgeStatus(p, &v)
 	}
 	if err == nil {
+		err = s.leadOn(ctx, w, &v)
+	}
+	if err == nil {
 		s.loadFrames(ctx, w)
 	}
 	return err
@@ -143,7 +146,7 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 				if stopped = next.url; !v.anyStatus {
 					err = leadsElsewhere(v.String(), answer.StatusCode, next.url.String())
 				}
-			} else if (old || v.sent) && !v.anySite && !sameSite(v.url.Hostname(), next.url.Hostname()) {
+			} else if !v.anySite && (old && !sameLabels(v.url.Hostname(), next.url.Hostname()) || v.sent && !sameSite(v.url.Hostname(), next.url.Hostname())) {
 				stopped = next.url // as cucumber-nagios did; and what a step sends by its method is for the server that it names
 			} else if err = tooManyRedirects(append(chain, v.String()), next, append(cookiesAt, cookies), s.cookies); err == nil {
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
@@ -424,13 +427,16 @@ func tooManyRedirects(chain []string, next *visit, cookies []int, now int) error
 	return steps.Fail(result.ReasonRedirect, result.BlameWeb, "more than %d redirects: %s", maxRedirects, strings.Join(append(chain, to), " → "))
 }
 
-// sameSite reports whether hosts a and b are of one site, as cucumber-nagios decided it: their last two labels are the
-// same. Addresses and names of one label are compared as a whole.
-func sameSite(a, b string) bool {
-	return strings.EqualFold(a, b) || site(a) != "" && strings.EqualFold(site(a), site(b))
+// sameSite reports whether hosts a and b are of one site: the same name directly below a public suffix.
+func sameSite(a, b string) bool { return cookie.SiteOf(a) == cookie.SiteOf(b) }
+
+// sameLabels reports whether the last two labels of hosts a and b are the same, which is what cucumber-nagios took for one
+// site. Addresses and names of one label are compared as a whole.
+func sameLabels(a, b string) bool {
+	return strings.EqualFold(a, b) || lastLabels(a) != "" && strings.EqualFold(lastLabels(a), lastLabels(b))
 }
 
-func site(host string) string {
+func lastLabels(host string) string {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return ""
 	}

@@ -278,7 +278,7 @@ func TestWebSentences(t *testing.T) {
 		{"try where nobody answers", `I try to go to "http://closed.example.test/"`, "connect web: connect to closed.example.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port"},
 		{"headers from where nobody answers", `I fetch headers from "http://closed.example.test/"`, "connect web: connect to closed.example.test:80 (at 127.0.0.1:1): connection refused: nothing listens on that port"},
 		{"path", home + `I go to "/links"` + "\n" + `I should be on "http://www.example.test/links"`, ""},
-		{"path without a host", `I go to "/links"`, `scenario scenario: "/links" is not a whole address, and there is no current page yet: write it as "https://www.example.org/"`},
+		{"path without a host", `I go to "/links"`, `scenario scenario: "/links" is not a whole address, and there is no current page yet: write it as "https://www.example.org/", or set web.base in stepwatch.yml`},
 		{"no host at all", `I go to "http://"`, `scenario scenario: "http://" is not an address: it has no host`},
 		{"another scheme", `I go to "ftp://www.example.test/"`, `scenario scenario: "ftp://www.example.test/": only http and https can be loaded, not "ftp"`},
 		{"no URL", `I go to "http://alice:secret@a%zz/"`, `scenario scenario: "http://a%zz/" is not an address: its host contains "%", which no host may contain`},

@@ -9,12 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/cookie"
 )
 
 // The sentences about the loading of a page. All but the first need the browser.
@@ -207,7 +206,7 @@ func thirdParties(page string, requests []browser.Request) []thirdParty {
 	for i := range requests {
 		r := &requests[i]
 		u := address.Reported(r.URL)
-		if registrable(u.Hostname()) == registrable(own.Hostname()) {
+		if cookie.SiteOf(u.Hostname()) == cookie.SiteOf(own.Hostname()) {
 			continue
 		}
 		t := thirdParty{host: u.Hostname(), took: r.Took(), url: r.URL}
@@ -224,15 +223,6 @@ func thirdParties(page string, requests []browser.Request) []thirdParty {
 	}
 	slices.SortFunc(others, func(a, b thirdParty) int { return cmp.Or(cmp.Compare(b.took, a.took), strings.Compare(a.host, b.host)) })
 	return others
-}
-
-// registrable returns the domain of a host directly below a public suffix, or the host itself if there is none.
-func registrable(host string) string {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
-		return domain
-	}
-	return host
 }
 
 // failedRequests lists the failed requests, with reasons.

@@ -116,6 +116,9 @@ func (s *httpSession) submit(ctx context.Context, w *steps.World, f *search, for
 }
 
 func (s *httpSession) send(ctx context.Context, w *steps.World, f *search, form, button *html.Node) error {
+	if err := f.valid(w, form, button); err != nil {
+		return err
+	}
 	v, err := f.submission(form, button)
 	if err != nil {
 		return err
@@ -131,6 +134,13 @@ func (s *httpSession) fill(_ context.Context, f *search, field *html.Node, text 
 	value := pagetree.Taken(field, text)
 	if value == "" && text != "" {
 		return "", f.failure(result.ReasonNotFound, result.BlameWeb, "the field does not accept the text")
+	}
+	p := s.page.at(field)
+	if _, again := p.typed[field]; !again {
+		if p.typed == nil {
+			p.typed = map[*html.Node]string{}
+		}
+		p.typed[field], _ = pagetree.Attribute(field, "value")
 	}
 	if field.DataAtom == atom.Textarea {
 		for field.FirstChild != nil {

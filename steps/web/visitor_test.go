@@ -652,3 +652,15 @@ func TestTextIsReadAsItIsDisplayed(t *testing.T) {
 		}
 	}
 }
+
+// TestSitesUnderOnePublicSuffix sends a request that redirects to a name with the same last two labels.
+func TestSitesUnderOnePublicSuffix(t *testing.T) {
+	s := newPages(t, nil, redirecting)
+	for _, host := range []string{"www.one.co.uk:80", "shop.one.co.uk:80", "two.co.uk:80"} {
+		s.target.ConnectTo[host] = s.target.ConnectTo["www.example.test:80"]
+	}
+	s.runBoth(t, []sentenceCase{
+		{"another site", "I send POST to http://www.one.co.uk/to?http://two.co.uk/echo\nthe response status should be 302", ""},
+		{"the same site", "I send POST to http://www.one.co.uk/to?http://shop.one.co.uk/echo\nthe response status should be 200", ""},
+	}, nil)
+}

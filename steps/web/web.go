@@ -19,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/pagetree"
 )
 
 // The sentences about websites. They work the same over HTTP alone and in a browser (@browser). Each is written once:
@@ -163,7 +164,15 @@ func looking(ctx context.Context, w *steps.World, wanted bool, judge func(e webE
 			return err
 		}
 	}
-	return watching(ctx, w, waitInBrowser(w), !wanted, judge)
+	var judged *page
+	err := watching(ctx, w, waitInBrowser(w), !wanted, func(e webEngine, p *page) error {
+		judged = p
+		return judge(e, p)
+	})
+	if err == nil && !wanted && judged != nil && judged.live != nil && judged.doc != nil && pagetree.HasCanvas(judged.doc) {
+		w.Note("judged without the drawing (<canvas>) on the page, which cannot be read")
+	}
+	return err
 }
 
 // A page is at rest in a browser when it is loaded, no request is open and for restTime none has begun or ended and nothing
@@ -256,7 +265,7 @@ func init() {
 	steps.RegisterArea(steps.Area{Name: "web", Title: "Web", Place: 20})
 	registerWeb(
 		steps.Definition{Area: "web", Sentence: "I go to {url}",
-			Does:     "Loads a page: the URL is a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. Redirects are followed, up to 10 over HTTP alone and as many as a browser follows in a browser; in a project marked as cucumber-nagios compatible only while the last two labels of the host stay the same.",
+			Does:     "Loads a page: the URL is a whole address, or a path on the current host. Fails unless the final status is 2xx or 3xx. Redirects are followed, up to 10 over HTTP alone and as many as a browser follows in a browser; in a project marked as cucumber-nagios compatible only while the last two labels of the host stay the same. A page that leads on by itself within a second (<meta http-equiv=refresh>, or the header Refresh) is followed; over HTTP alone a note names where a browser goes later.",
 			Measures: webMeasures, Example: `When I go to "https://www.example.org/"`, Func: goTo(false)},
 		steps.Definition{Area: "web", Sentence: "I go to {url} over {family}",
 			Does:     "Loads a page as `I go to` does, but only from addresses of this family, also for redirects and frames of the same host. Fails when the host has none. Only without @browser: a browser chooses the family itself.",

@@ -96,7 +96,7 @@ func TestFormsOnWire(t *testing.T) {
 			want: post(part(`\xfc`, `\xfc&#8594;`) + `--B--\r\n`)},
 		{name: "no file", page: form("action=/to method=post enctype=multipart/form-data", "<input type=file name=a>"), do: send,
 			want: post(`--B\r\nContent-Disposition: form-data; name="a"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--B--\r\n`)},
-		{name: "a file", page: form("action=/to method=post enctype=multipart/form-data", "<input type=file name=a>"), do: `I attach the file at "` + file(`a "ü".txt`) + "\" to \"a\"\n" + send,
+		{name: "a file", page: form("action=/to method=post enctype=multipart/form-data", "<input type=file name=a>"), do: `I attach the file at "` + strings.ReplaceAll(file(`a "ü".txt`), `"`, `\"`) + "\" to \"a\"\n" + send,
 			want: post(`--B\r\nContent-Disposition: form-data; name="a"; filename="a %22\u00fc%22.txt"\r\nContent-Type: text/plain\r\n\r\na\r\nb\nc\r\n--B--\r\n`)},
 		{name: "a file of no known type", header: latin, page: form("action=/to method=post enctype=multipart/form-data", "<input type=file name=a>"), do: `I attach the file at "` + file(`ü→.nonesuch`) + "\" to \"a\"\n" + send,
 			want: post(`--B\r\nContent-Disposition: form-data; name="a"; filename="\xfc&#8594;.nonesuch"\r\nContent-Type: application/octet-stream\r\n\r\na\r\nb\nc\r\n--B--\r\n`)},

@@ -106,7 +106,19 @@ func (d *Document) Select(ctx context.Context, path string) ([]string, error) {
 type Item struct {
 	Title  string
 	Date   time.Time // the newest one of the item that can be read; zero when there is none
+	Latest time.Time // Date, or later when the zone of a date has several meanings: Date is the earliest then
+	Unsure error     // which zone that is, or nil
 	Unread error     // why a date of the item cannot be read, or nil
+}
+
+// dated takes a date of the item into account.
+func (i *Item) dated(earliest, latest time.Time, unsure error) {
+	if earliest.After(i.Date) {
+		i.Date = earliest
+	}
+	if latest.After(i.Latest) {
+		i.Latest, i.Unsure = latest, unsure
+	}
 }
 
 // Feed returns the items of a feed. It fails when the document is not a feed.
@@ -142,10 +154,14 @@ func readItem(n *xmlquery.Node) Item {
 			item.Title = text
 		case "pubDate", "published", "updated", "date":
 			at, err := date.Feed(text)
-			if err != nil {
+			var several *date.AmbiguousError
+			switch {
+			case err == nil:
+				item.dated(at, at, nil)
+			case errors.As(err, &several):
+				item.dated(several.Earliest, several.Latest, fmt.Errorf("%s: %w", field.Data, err))
+			default:
 				item.Unread = fmt.Errorf("%s: %w", field.Data, err)
-			} else if at.After(item.Date) {
-				item.Date = at
 			}
 		}
 	}
