@@ -108,6 +108,7 @@
   // doubt it is not: what is transparent may still be fading in, or wait until somebody scrolls to it.
   function unseen(element, style) {
     if (element.namespaceURI === SVG) return !DRAWN.has(element.localName);
+    if (style.contentVisibility === "hidden") return "all";
     if (style.opacity === "0" && element.getAnimations().length === 0) {
       const box = element.getBoundingClientRect();
       if (box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth) return "all";

@@ -22,7 +22,7 @@ import (
 func init() {
 	registerWeb(
 		steps.Definition{Area: "web", Sentence: "I should see {text}",
-			Does:    "Fails unless the page's visible text, frames included, contains the text. White space and no-break spaces count as one space. In a project marked as cucumber-nagios compatible, the text is a regular expression over the page's source.",
+			Does:    "Fails unless the page's visible text, frames included, contains the text. White space and no-break spaces count as one space. Text that is transparent, clipped, scaled or folded to nothing, or far left of the page is not visible; in doubt it is, as below the fold or while it is animated. In a project marked as cucumber-nagios compatible, the text is a regular expression over the page's source.",
 			Example: `Then I should see "Contact us"`, Func: see(true)},
 		steps.Definition{Area: "web", Sentence: "I should not see {text}",
 			Does:    "Fails when the page's visible text contains the text; see `I should see`. In a browser, waits for the text to disappear." + atRest + " Fails when a frame cannot be loaded, because its text is unknown. The content of `<object>` and `<embed>` is read only in a browser.",

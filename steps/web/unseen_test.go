@@ -34,6 +34,8 @@ func TestTextOutOfSightIsNotSeen(t *testing.T) {
 	unseen(&both, "defs", "<svg><defs><text>Secret words</text></defs></svg>")
 	unseen(&both, "symbol", "<svg><symbol id=a><text>Secret words</text></symbol></svg>")
 	unseen(&both, "title", "<svg><title>Secret words</title></svg>")
+	unseen(&both, "until-found", "<div hidden=until-found"+text)
+	unseen(&inBrowser, "content-visibility", "<div style='content-visibility:hidden'"+text)
 	unseen(&inBrowser, "sheet", "<style>div{opacity:0}</style><div"+text)
 	unseen(&inBrowser, "sr-only", "<style>.s{position:absolute;width:1px;height:1px;overflow:hidden;clip:rect(0,0,0,0)}</style><div class=s"+text)
 	unseen(&inBrowser, "no-height", "<style>div{height:0;overflow:hidden}</style><div"+text)
