@@ -58,7 +58,7 @@ type Definition struct {
 
 	params   []*Kind               // nil if the kind is unknown
 	patterns []pattern             // of Sentence, then of Also
-	compat   []pattern             // the same in a project of cucumber-nagios
+	compat   func() []pattern      // the same in a project of cucumber-nagios
 	unquoted func() *regexp.Regexp // matches the sentence if its values lack their quotes; for messages; may be nil
 	raw      bool                  // a team's own Go step: its pattern matches the text as written
 	own      *composed             // the steps of a sentence that an operator defined
@@ -85,7 +85,8 @@ func (d *Definition) prepare() error {
 		}
 		d.params = append(d.params, k)
 	}
-	d.patterns, d.compat = d.read(false), d.read(true)
+	d.patterns = d.read(false)
+	d.compat = sync.OnceValue(func() []pattern { return d.read(true) }) // most projects never need them
 	d.unquoted = d.withoutQuotes()
 	return nil
 }
@@ -201,7 +202,9 @@ func (d *Definition) match(r quoted.Reading) []int {
 	case d.raw:
 		text = r.Written
 	case r.Compat:
-		patterns = d.compat
+		if patterns = nil; d.compat != nil {
+			patterns = d.compat()
+		}
 	}
 	for _, p := range patterns {
 		if !strings.HasPrefix(text, p.opening) {
@@ -344,7 +347,7 @@ func (l *Library) With(own ...Definition) *Library {
 	for _, d := range own {
 		d.params = make([]*Kind, regexp.MustCompile(d.Pattern).NumSubexp())
 		d.patterns = []pattern{d.newPattern(d.Pattern)}
-		d.compat, d.raw = d.patterns, true
+		d.compat, d.raw = func() []pattern { return d.patterns }, true
 		with.definitions = append(with.definitions, &d)
 	}
 	return with

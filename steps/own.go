@@ -125,7 +125,8 @@ func (d *definer) read(s *features.Sentence) {
 	if d.library.compat {
 		// First without quotes in texts, so that optional parts are found.
 		open, _, _ := readSentence(s.Text, true)
-		def.compat = []pattern{def.patterns[0], def.newPattern(open)}
+		both := []pattern{def.patterns[0], def.newPattern(open)}
+		def.compat = func() []pattern { return both }
 	}
 	used := make([]bool, len(slots))
 	valid := true

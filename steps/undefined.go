@@ -89,7 +89,7 @@ func (l *Library) swallowing(text string) (sentence, beyond string) {
 	}
 	r := quoted.Reading{Written: text, Marked: text, Compat: true}
 	for _, d := range l.definitions {
-		if d.raw || len(d.compat) == 0 {
+		if d.raw || d.compat == nil {
 			continue
 		}
 		at := d.match(r)
