@@ -152,6 +152,16 @@ func (c *compiler) warn(rule Rule, at *messages.Location, format string, args ..
 	c.warnings = append(c.warnings, Problem{c.path, int(at.Line), max(1, int(at.Column)), fmt.Sprintf(format, args...), rule})
 }
 
+// firstSlip describes the first line that was probably meant as a keyword, for a feature without scenarios, or is empty.
+func (c *compiler) firstSlip() string {
+	for _, w := range c.warnings {
+		if w.Rule == RuleKeyword {
+			return fmt.Sprintf(": line %d: %s", w.Line, strings.TrimPrefix(w.Message, likeDescription))
+		}
+	}
+	return ""
+}
+
 // compile builds the feature and its scenarios. It reports problems in them; scenarios may then be missing.
 func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	f := ast.Feature
@@ -228,7 +238,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 		c.checkPrepares(child.Background, units)
 	}
 	if len(f.Children) == 0 || len(units) == 0 && len(c.problems) == 0 {
-		c.problem(RuleNothing, f.Location, "feature %q contains no scenario, so nothing of it would run", f.Name)
+		c.problem(RuleNothing, f.Location, "feature %q contains no scenario, so nothing of it would run%s", f.Name, c.firstSlip())
 	}
 	if c.compiled > maxCompiled {
 		c.problem(RuleSyntax, f.Location, "feature %q compiles to more than 64 MiB of steps: split it or use fewer rows", f.Name)

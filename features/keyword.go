@@ -135,6 +135,9 @@ func sameLetters(a, b string) bool {
 	return slices.Equal(x, y)
 }
 
+// likeDescription begins the warning about a line that was probably meant as a keyword.
+const likeDescription = "the line counts as a description: "
+
 // describes says what follows a description.
 type describes int
 
@@ -179,7 +182,7 @@ func (c *compiler) checkDescription(keyword *messages.Location, description stri
 				steps = nil // a consequence of this slip
 				follows = aboveTable
 			}
-			c.warn(RuleKeyword, place, "the line counts as a description: %s", s.message)
+			c.warn(RuleKeyword, place, likeDescription+"%s", s.message)
 		case follows == inHeader && beginsStep(trimmed, d):
 			// One line of prose begins with "When" or "But" by chance, two in a row do not.
 			if steps = append(steps, place); len(steps) == 2 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Invalid is a control whose content violates a rule of the page, so that a browser does not send its form (HTML §4.10.21.1).
@@ -197,7 +198,7 @@ func (s State) chosen(n, document *html.Node) bool {
 // outOfRange returns the rule that a number violates (HTML §4.10.5.1.12).
 func (s State) outOfRange(n *html.Node, value string, given func(string) string) string {
 	read := func(text string) (float64, bool) {
-		if !number.MatchString(text) {
+		if !number().MatchString(text) {
 			return 0, false
 		}
 		f, err := strconv.ParseFloat(text, 64)
@@ -244,7 +245,7 @@ func (s State) outOfRange(n *html.Node, value string, given func(string) string)
 }
 
 // email is a valid address (HTML §4.10.5.1.5), which is not RFC 5322's.
-var email = regexp.MustCompile("^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$")
+var email = regex.Lazy("^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$")
 
 func isEmail(n *html.Node, value string) bool {
 	if _, multiple := pagetree.Attribute(n, "multiple"); multiple {
@@ -268,7 +269,7 @@ func isOneEmail(text string) bool {
 		}
 		text = local + "@" + u.Hostname()
 	}
-	return email.MatchString(text)
+	return email().MatchString(text)
 }
 
 func isAddress(text string) bool {

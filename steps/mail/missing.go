@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -118,7 +118,7 @@ func readerOf(t *steps.Target, account *steps.Account) *steps.Account {
 }
 
 // socketName matches a unix socket where Postfix names a host: "mx1.example.org[private/dovecot-lmtp]".
-var socketName = regexp.MustCompile(`\[(private)?/`)
+var socketName = regex.Lazy(`\[(private)?/`)
 
 // blame returns the leg that a report is about, by its status (RFC 3463 section 3), and otherwise by who refused.
 func (r receivedReport) blame() result.Blame {
@@ -130,7 +130,7 @@ func (r receivedReport) blame() result.Blame {
 		return result.BlameFiltering
 	case subject == "2" && detail != "0", subject == "1" && (detail == "1" || detail == "6"): // full, disabled, missing; greylisting says 4.2.0
 		return result.BlameDelivery
-	case socketName.MatchString(r.to.Diagnostic + " " + r.to.Remote): // Postfix's name for the store on its own machine
+	case socketName().MatchString(r.to.Diagnostic + " " + r.to.Remote): // Postfix's name for the store on its own machine
 		return result.BlameDelivery
 	case subject == "4", elsewhere: // the network and routing
 		return result.BlameTransfer

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -168,7 +168,7 @@ func (c *pop3Client) status(shown string) (text string, err error) {
 	code, _, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")
 	code = strings.ToUpper(code)
 	switch verb, _, _ := strings.Cut(shown, " "); {
-	case strings.HasPrefix(text, "[") && code == "LOGIN-DELAY", (verb == "PASS" || verb == "USER") && tooSoon.MatchString(text): // RFC 2449 section 8.1.1
+	case strings.HasPrefix(text, "[") && code == "LOGIN-DELAY", (verb == "PASS" || verb == "USER") && tooSoon().MatchString(text): // RFC 2449 section 8.1.1
 		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s: %w: -ERR %s", c.box.server(), errTooSoon, text)
 	case strings.HasPrefix(text, "[") && (code == "IN-USE" || code == "SYS/TEMP"): // RFC 2449, RFC 3206
 		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: -ERR %s", c.box.server(), verb, text)
@@ -275,7 +275,7 @@ func (c *pop3Client) remove(number int) error {
 var errTooSoon = errors.New("the server allows no login so soon after the last one")
 
 // tooSoon matches that refusal where it has no code.
-var tooSoon = regexp.MustCompile(`(?i)login.delay|minimum (?:time|interval|delay) between|(?:logins?|checks?|sessions?|connections?) must be (?:at least|further)|logins? too (?:frequent|often|soon)|too frequent|must wait \w+ (?:more )?(?:seconds|minutes) (?:before|between)`)
+var tooSoon = regex.Lazy(`(?i)login.delay|minimum (?:time|interval|delay) between|(?:logins?|checks?|sessions?|connections?) must be (?:at least|further)|logins? too (?:frequent|often|soon)|too frequent|must wait \w+ (?:more )?(?:seconds|minutes) (?:before|between)`)
 
 // pop3Logins holds the time of this process's last login to each mailbox, in nanoseconds.
 var pop3Logins sweptMarks

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -94,7 +94,7 @@ func saslCRAMMD5(username string, password steps.Secret, _ string) (*saslClient,
 // recommended for new passwords; a hostile server could demand hours.
 const scramIterations = 600_000
 
-var scramCount = regexp.MustCompile(`(?:^|,)i=(\d+)(?:,|$)`)
+var scramCount = regex.Lazy(`(?:^|,)i=(\d+)(?:,|$)`)
 
 // saslSCRAM is SCRAM (RFC 5802, RFC 7677) without channel binding.
 func saslSCRAM(hash scram.HashGeneratorFcn, username string, password steps.Secret) (*saslClient, error) {
@@ -110,7 +110,7 @@ func saslSCRAM(hash scram.HashGeneratorFcn, username string, password steps.Secr
 	return &saslClient{
 		initial: []byte(first),
 		next: func(challenge []byte) ([]byte, error) {
-			if m := scramCount.FindSubmatch(challenge); m != nil {
+			if m := scramCount().FindSubmatch(challenge); m != nil {
 				if n, err := strconv.Atoi(string(m[1])); err != nil || n > scramIterations {
 					return nil, fmt.Errorf("%w: it wants %s iterations of SCRAM, at most %d are allowed", errSASL, wording.OneLine(string(m[1]), 20), scramIterations)
 				}

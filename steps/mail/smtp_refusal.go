@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -464,17 +464,17 @@ const (
 // What servers say of a recipient whose domain is not their own. Codes like 550 and 5.7.1 do not show it: a sender on a
 // blocklist gets them too.
 var (
-	relayDenial = regexp.MustCompile(`(?i)relay|rcpthosts`)
+	relayDenial = regex.Lazy(`(?i)relay|rcpthosts`)
 	// foreignDomain matches the refusal to take mail for a domain.
-	foreignDomain = regexp.MustCompile(`(?i)(?:\bnot|\bnever|n['’]t|\bno longer|\bunable to|\bcannot)\s(?:\S+\s){0,3}?(?:accept\w*|handl\w*|host\w*|serv\w+|receiv\w*|tak(?:e|ing))\s(?:\S+\s){0,3}?(?:for|to)\b|` +
+	foreignDomain = regex.Lazy(`(?i)(?:\bnot|\bnever|n['’]t|\bno longer|\bunable to|\bcannot)\s(?:\S+\s){0,3}?(?:accept\w*|handl\w*|host\w*|serv\w+|receiv\w*|tak(?:e|ing))\s(?:\S+\s){0,3}?(?:for|to)\b|` +
 		`\bdomain (?:is )?(?:not|un)[ -]?(?:local|hosted|served|handled|ours|accepted|known here)|\bnot (?:an? |one of )?(?:local|our|my|gateway)\b|\bnon-?local\b|\bnot (?:allowed|permitted|authori[sz]ed) to send to|` +
 		`\bdo(?:es)?(?: not|n['’]t) (?:host|serve|handle)\b`)
 	// notNow matches refusals for a time or for a reason that is not the domain.
-	notNow = regexp.MustCompile(`(?i)\b(?:for|to) (?:now|the moment|this time|\w+ reasons?|policy)\b|try again|full|quota|too (?:large|big|many)`)
+	notNow = regex.Lazy(`(?i)\b(?:for|to) (?:now|the moment|this time|\w+ reasons?|policy)\b|try again|full|quota|too (?:large|big|many)`)
 	// lookedUp matches refusals for a domain that DNS does not have, or that cannot be reached: an open relay gives them too.
-	lookedUp = regexp.MustCompile(`(?i)not found|does ?n[o'’]t exist|nonexistent|\bdns\b|resolv|look-?up|\bmx\b|unrout|unreachable|invalid (?:domain|host)|no such (?:domain|host)`)
+	lookedUp = regex.Lazy(`(?i)not found|does ?n[o'’]t exist|nonexistent|\bdns\b|resolv|look-?up|\bmx\b|unrout|unreachable|invalid (?:domain|host)|no such (?:domain|host)`)
 	// aboutSender matches refusals of the sender or the client.
-	aboutSender = regexp.MustCompile(`(?i)black-?list|block-?list|\bdns[bw]l\b|\brbl\b|spam|reputation|\bspf\b|\bdmarc\b|\bhelo\b|\bptr\b|reverse|sender|client host|your (?:ip|host|server)`)
+	aboutSender = regex.Lazy(`(?i)black-?list|block-?list|\bdns[bw]l\b|\brbl\b|spam|reputation|\bspf\b|\bdmarc\b|\bhelo\b|\bptr\b|reverse|sender|client host|your (?:ip|host|server)`)
 )
 
 // deniesRelay judges a refusal of a stranger's mail to a foreign domain by its words, its code and the point of the
@@ -483,11 +483,11 @@ func (e *replyError) deniesRelay() relayVerdict {
 	words := strings.Join(e.Reply.Lines, " ")
 	_, detail, _ := strings.Cut(e.Reply.enhanced(), ".")
 	switch {
-	case relayDenial.MatchString(words), e.Reply.wantsLogin():
+	case relayDenial().MatchString(words), e.Reply.wantsLogin():
 		return relayDenied
-	case e.verb() != "RCPT" && e.verb() != "DATA" && e.verb() != "message", lookedUp.MatchString(words), aboutSender.MatchString(words), notNow.MatchString(words):
+	case e.verb() != "RCPT" && e.verb() != "DATA" && e.verb() != "message", lookedUp().MatchString(words), aboutSender().MatchString(words), notNow().MatchString(words):
 		return relayUnclear
-	case foreignDomain.MatchString(words):
+	case foreignDomain().MatchString(words):
 		return relayDenied
 	case detail == "1.2", e.Reply.Code == 551: // RFC 3463: bad destination system; RFC 5321: the user is not local
 		return relayByCode

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -94,18 +95,18 @@ func cutReplyCode(line string) (code int, rest string, ok bool) {
 	return code, line[3:], code >= 200 && code <= 599
 }
 
-var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}(?: |$)`)
+var enhancedCode = regex.Lazy(`^[245]\.\d{1,3}\.\d{1,3}(?: |$)`)
 
 // enhanced returns the enhanced status code of RFC 3463, such as "5.1.1", or an empty string.
 func (r Reply) enhanced() string {
 	if len(r.Lines) == 0 {
 		return ""
 	}
-	return strings.TrimSpace(enhancedCode.FindString(r.Lines[len(r.Lines)-1]))
+	return strings.TrimSpace(enhancedCode().FindString(r.Lines[len(r.Lines)-1]))
 }
 
 // loginWanted matches what servers answer before a login.
-var loginWanted = regexp.MustCompile(`(?i)\b(?:auth(?:entication|entifi?cation|orization)?|log-?in|logging in) (?:is |was )?(?:first|required|needed|necessary)|\b(?:requires?|needs?) (?:smtp )?(?:auth|an? log-?in)|` +
+var loginWanted = regex.Lazy(`(?i)\b(?:auth(?:entication|entifi?cation|orization)?|log-?in|logging in) (?:is |was )?(?:first|required|needed|necessary)|\b(?:requires?|needs?) (?:smtp )?(?:auth|an? log-?in)|` +
 	`\b(?:must|have to|need to|please|should) (?:first )?(?:issue an? auth|authenticate|log ?in)|not (?:logged in|authenticated)`)
 
 // wantsLogin reports whether the reply refuses a command because there was no login: 530 (RFC 4954 section 6), or any
@@ -116,7 +117,7 @@ func (r Reply) wantsLogin() bool {
 	case r.Code/100 != 4 && r.Code/100 != 5, strings.Contains(strings.ToUpper(text), "STARTTLS"):
 		return false
 	}
-	return r.Code == 530 || loginWanted.MatchString(text)
+	return r.Code == 530 || loginWanted().MatchString(text)
 }
 
 // queueIDs match the queue id in the answers of different servers, the most exact pattern first.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/mailhost"
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -113,7 +113,7 @@ func (s *Submission) inLog(host *steps.Host, p *mailhost.Passage) traced {
 		t.blame, t.ask = result.BlameQueue, s.Server
 	case !p.Delivered:
 		t.blame, t.ask = s.keptOff(e.Reply, e.Status)
-	case socketName.MatchString(e.Relay): // from the store on its own machine
+	case socketName().MatchString(e.Relay): // from the store on its own machine
 		t.blame, t.ask = result.BlameDelivery, s.Server
 	default:
 		t.blame, t.ask = result.BlameTransfer, relay
@@ -127,19 +127,19 @@ func (s *Submission) inLog(host *steps.Host, p *mailhost.Passage) traced {
 // otherHost matches the text where Postfix names the host that did not accept a message: "connect to
 // mx1.example.org[192.0.2.1]:25: Connection refused", "host mx1.example.org[192.0.2.1] said: 450 …", "lost connection
 // with mx1.example.org[192.0.2.1] while …".
-var otherHost = regexp.MustCompile(`(?:^| )(?:connect to|host|with) ([^\s\[\]]+)\[([^\]]*)\]`)
+var otherHost = regex.Lazy(`(?:^| )(?:connect to|host|with) ([^\s\[\]]+)\[([^\]]*)\]`)
 
 // saidStatus matches the enhanced status code (RFC 3463) in another server's answer.
-var saidStatus = regexp.MustCompile(`(?:^| )([45]\.\d{1,3}\.\d{1,3}) `)
+var saidStatus = regex.Lazy(`(?:^| )([45]\.\d{1,3}\.\d{1,3}) `)
 
 // keptOff returns the leg that prevented a server from handing the message on, for this reason and with this status,
 // and whom to ask.
 func (s *Submission) keptOff(why, status string) (result.Blame, string) {
-	if m := saidStatus.FindStringSubmatch(why); m != nil {
+	if m := saidStatus().FindStringSubmatch(why); m != nil {
 		status = m[1] // the other server's answer is more exact than the outcome
 	}
 	ask := s.Server
-	other := otherHost.FindStringSubmatch(why)
+	other := otherHost().FindStringSubmatch(why)
 	remote := ""
 	if other != nil && !strings.Contains(other[2], "/") { // a slash begins the path of a socket on the same machine
 		ask, remote = other[1], other[1]

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -149,7 +150,7 @@ func (c *contents) read(header Header, body []byte, depth int) {
 		}
 	default:
 		// Gateways give the part with the status another type.
-		if kind == "message/delivery-status" || kind == "message/global-delivery-status" || statusBlock.Match(content[:min(len(content), 4096)]) {
+		if kind == "message/delivery-status" || kind == "message/global-delivery-status" || statusBlock().Match(content[:min(len(content), 4096)]) {
 			c.report.status(content)
 		} else if kind == "text/plain" && c.report.Text == "" {
 			c.report.Text = string(content)
@@ -158,7 +159,7 @@ func (c *contents) read(header Header, body []byte, depth int) {
 }
 
 // statusBlock matches the beginning of a part with the status of recipients.
-var statusBlock = regexp.MustCompile(`(?i)^\s*(?:[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*?(?:Reporting-MTA|Final-Recipient):`)
+var statusBlock = regex.Lazy(`(?i)^\s*(?:[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*?(?:Reporting-MTA|Final-Recipient):`)
 
 // wrapped returns the report in a message that this message holds, as a filter or a person forwards it.
 func (c *contents) wrapped(depth int) *Report {

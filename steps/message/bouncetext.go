@@ -8,26 +8,28 @@ import (
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // This file reads reports for people: those of servers that write no machine-readable part, and what the text of the
 // others adds to it.
 
 // mailSystem matches the senders of reports (RFC 5321 section 4.5.5 has an empty path, RFC 3834 section 4 the names).
-var mailSystem = regexp.MustCompile(`(?i)\b(?:mailer-daemon|mail-daemon|postmaster|double-bounce|mdaemon|microsoftexchange\w*|mail delivery (?:sub)?system|mail administrator|maildaemon)\b`)
+var mailSystem = regex.Lazy(`(?i)\b(?:mailer-daemon|mail-daemon|postmaster|double-bounce|mdaemon|microsoftexchange\w*|mail delivery (?:sub)?system|mail administrator|maildaemon)\b`)
 
 // reportSubject matches the subjects that servers write on reports and nobody else does.
-var reportSubject = regexp.MustCompile(`(?i)^(?:failure notice|undeliver(?:ed|able)\b.*|un-?deliverable\b.*|mail delivery fail(?:ed|ure)\b.*|returned mail\b.*|delivery status notification\b.*|` +
+var reportSubject = regex.Lazy(`(?i)^(?:failure notice|undeliver(?:ed|able)\b.*|un-?deliverable\b.*|mail delivery fail(?:ed|ure)\b.*|returned mail\b.*|delivery status notification\b.*|` +
 	`delivery (?:failure|notification|report|has failed)\b.*|mail system error\b.*|mail could not be delivered|nondeliverable mail|message not delivered.*|` +
 	`warning: (?:message|could not send)\b.*|delayed mail\b.*|delivery delayed\b.*|successful mail delivery report|return receipt|message status.*)$`)
 
 // What reports say, by their outcome. A report about a delay also says that a message is not delivered, so that comes
 // first.
 var (
-	saysDelayed = regexp.MustCompile(`(?i)warning message only|do not need to resend|still (?:being retried|undelivered|in the queue)|will (?:be retried|keep trying|retry|continue to (?:try|retry))|` +
+	saysDelayed = regex.Lazy(`(?i)warning message only|do not need to resend|still (?:being retried|undelivered|in the queue)|will (?:be retried|keep trying|retry|continue to (?:try|retry))|` +
 		`not (?:yet )?been delivered (?:yet|to (?:all|one or more) of its recipients)|has not yet been|delivery attempts will (?:continue|be)|(?:has been|is|was|been) (?:temporarily )?delayed|delayed for|no action is required on your part`)
-	saysDelivered = regexp.MustCompile(`(?i)(?:was|were|been) successfully (?:delivered|relayed)|successful (?:mail )?delivery|delivery was successful|successfully delivered|has been (?:successfully )?delivered to`)
-	saysFailed    = regexp.MustCompile(`(?i)(?:could|can|was|is|were|did|has|have)(?: ?not|n['’]t) (?:been )?(?:able to )?(?:be )?(?:deliver|sen[dt]\b|reach)|` +
+	saysDelivered = regex.Lazy(`(?i)(?:was|were|been) successfully (?:delivered|relayed)|successful (?:mail )?delivery|delivery was successful|successfully delivered|has been (?:successfully )?delivered to`)
+	saysFailed    = regex.Lazy(`(?i)(?:could|can|was|is|were|did|has|have)(?: ?not|n['’]t) (?:been )?(?:able to )?(?:be )?(?:deliver|sen[dt]\b|reach)|` +
 		`unable to (?:deliver|relay|send)|not able to deliver|undeliver(?:ed|able)|delivery (?:\S+ ){0,6}(?:failed|failure)|fail(?:ed|ure) (?:\S+ ){0,3}deliver|(?:error|problem)s? (?:\S+ ){0,4}deliver|` +
 		`returned to (?:the )?sender|returning message to sender|permanent (?:fatal )?error|user unknown|unknown user|no such (?:user|mailbox)|(?:was|been|automatically) (?:rejected|refused)|` +
 		`following address(?:\(es\)|es)? failed|giving up on|non-?deliver`)
@@ -35,8 +37,8 @@ var (
 
 var (
 	// automatic matches what marks the answers of people's programs. Servers write "auto-replied" on their reports too.
-	automatic        = regexp.MustCompile(`(?i)vacation|autorespon|auto-?reply|out.of.office|\baway\b`)
-	automaticSubject = regexp.MustCompile(`(?i)^(?:auto(?:matic|matische)?(?:[ -]reply|[ -]answer|[ -]response|: )|out of (?:the )?office|vacation\b|abwesenheit|re: )`)
+	automatic        = regex.Lazy(`(?i)vacation|autorespon|auto-?reply|out.of.office|\baway\b`)
+	automaticSubject = regex.Lazy(`(?i)^(?:auto(?:matic|matische)?(?:[ -]reply|[ -]answer|[ -]response|: )|out of (?:the )?office|vacation\b|abwesenheit|re: )`)
 )
 
 // isAutomaticAnswer reports whether a person's program answered, for example while the person is on holiday (RFC 3834,
@@ -48,8 +50,8 @@ func isAutomaticAnswer(header Header) bool {
 		}
 	}
 	precedence := strings.ToLower(header.Line("Precedence"))
-	return automatic.MatchString(header.Line("Auto-Submitted")) || precedence == "auto_reply" || strings.EqualFold(header.Line("Preference"), "auto_reply") ||
-		automaticSubject.MatchString(header.Line("Subject"))
+	return automatic().MatchString(header.Line("Auto-Submitted")) || precedence == "auto_reply" || strings.EqualFold(header.Line("Preference"), "auto_reply") ||
+		automaticSubject().MatchString(header.Line("Subject"))
 }
 
 // MayBeReport reports whether a message may be a report, from its header alone. It says yes to some messages that are
@@ -58,14 +60,14 @@ func MayBeReport(header Header) bool {
 	kind := strings.ToLower(header.Line("Content-Type"))
 	path := header.Values("Return-Path")
 	return strings.Contains(kind, "report") || strings.Contains(kind, "status") || header.Line("X-Failed-Recipients") != "" ||
-		len(path) > 0 && strings.Trim(path[0], " \t") == "<>" || mailSystem.MatchString(header.Line("From")) || reportSubject.MatchString(header.Line("Subject"))
+		len(path) > 0 && strings.Trim(path[0], " \t") == "<>" || mailSystem().MatchString(header.Line("From")) || reportSubject().MatchString(header.Line("Subject"))
 }
 
 // ReportFields are the fields that MayBeReport reads.
 var ReportFields = []string{"Content-Type", "Return-Path", "X-Failed-Recipients", "From", "Subject"}
 
 // qsbmf matches the first words of a bounce of qmail and of programs like it, whichever program it names.
-var qsbmf = regexp.MustCompile(`^\s*Hi\. This is the `)
+var qsbmf = regex.Lazy(`^\s*Hi\. This is the `)
 
 // fromText recognises a report without a machine-readable part, and fills in its recipients. It reports whether there is
 // one.
@@ -75,7 +77,7 @@ func (r *Report) fromText(header Header, c contents) bool {
 	spoken := strings.Join(strings.Fields(text), " ")
 	subject := header.Line("Subject")
 	path := header.Values("Return-Path")
-	named := mailSystem.MatchString(header.Line("From")) || mailSystem.MatchString(header.Line("Sender")) || reportSubject.MatchString(subject)
+	named := mailSystem().MatchString(header.Line("From")) || mailSystem().MatchString(header.Line("Sender")) || reportSubject().MatchString(subject)
 	empty := len(path) > 0 && strings.Trim(path[0], " \t") == "<>"
 	system := named || empty
 	listed := recipientsIn(text)
@@ -83,17 +85,17 @@ func (r *Report) fromText(header Header, c contents) bool {
 	switch {
 	case c.other && !c.refused:
 		return false
-	case qsbmf.MatchString(text) && len(listed) > 0, failed != "", c.refused:
+	case qsbmf().MatchString(text) && len(listed) > 0, failed != "", c.refused:
 		outcome = "failed"
 	case isAutomaticAnswer(header):
 		return false
 	case !system && r.Original == nil:
 		return false
-	case saysDelayed.MatchString(spoken) || saysDelayed.MatchString(subject):
+	case saysDelayed().MatchString(spoken) || saysDelayed().MatchString(subject):
 		outcome = "delayed"
-	case saysDelivered.MatchString(spoken) || saysDelivered.MatchString(subject):
+	case saysDelivered().MatchString(spoken) || saysDelivered().MatchString(subject):
 		outcome = "delivered"
-	case saysFailed.MatchString(spoken), reportSubject.MatchString(subject):
+	case saysFailed().MatchString(spoken), reportSubject().MatchString(subject):
 		outcome = "failed"
 	case r.Original != nil && (named || empty && header.Line("Auto-Submitted") == ""): // other words or another language, and the message that it returns
 		outcome = "failed"
@@ -132,8 +134,8 @@ type reasonFor struct{ address, text string }
 // addressLine matches a line that begins with an address: "<bob@example.org>:" in qmail's format, an indented address
 // in Exim's. deliveringTo matches dma's sentence.
 var (
-	addressLine  = regexp.MustCompile(`^[ \t]*<?([^<>\s:;,"()]+@[^<>\s:;,"()]+\.[^<>\s:;,"()]*[^<>\s:;,."()])>?(?::|[ \t]|$)`)
-	deliveringTo = regexp.MustCompile(`(?i)(?:delivering|deliver) your (?:mail|message) to <([^<>\s]+@[^<>\s]+)>`)
+	addressLine  = regex.Lazy(`^[ \t]*<?([^<>\s:;,"()]+@[^<>\s:;,"()]+\.[^<>\s:;,"()]*[^<>\s:;,."()])>?(?::|[ \t]|$)`)
+	deliveringTo = regex.Lazy(`(?i)(?:delivering|deliver) your (?:mail|message) to <([^<>\s]+@[^<>\s]+)>`)
 )
 
 // recipientsIn finds the recipients in a text, and what it says about each: the rest of the paragraph.
@@ -141,7 +143,7 @@ func recipientsIn(text string) (found []reasonFor) {
 	open := false // whether the paragraph is about the last one
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
-		at := addressLine.FindStringSubmatchIndex(line)
+		at := addressLine().FindStringSubmatchIndex(line)
 		switch {
 		case strings.TrimSpace(line) == "":
 			open = false
@@ -153,7 +155,7 @@ func recipientsIn(text string) (found []reasonFor) {
 		case open:
 			found[len(found)-1].text += "\n" + line
 		default:
-			if m := deliveringTo.FindStringSubmatch(line); m != nil && len(found) < RecipientLimit {
+			if m := deliveringTo().FindStringSubmatch(line); m != nil && len(found) < RecipientLimit {
 				found = append(found, reasonFor{m[1], ""})
 			}
 		}
@@ -163,14 +165,14 @@ func recipientsIn(text string) (found []reasonFor) {
 
 // copyMark matches the line after which a text returns the message: qmail's format has a dash as its first character,
 // and others name what follows.
-var copyMark = regexp.MustCompile(`(?i)^\s*(?:-+.*\b(?:copy|original|unsent|returned|undelivered|header)\b.*|message headers? follows?\.?|message follows:?|.*copy of the original message.*:|` +
+var copyMark = regex.Lazy(`(?i)^\s*(?:-+.*\b(?:copy|original|unsent|returned|undelivered|header)\b.*|message headers? follows?\.?|message follows:?|.*copy of the original message.*:|` +
 	`headers? of (?:the|your) (?:original )?message.*:)\s*$`)
 
 // returnedField matches a field of a returned message.
-var returnedField = regexp.MustCompile(`^(?i:Received|Return-Path|Message-ID|Date|From|To|Subject|MIME-Version|X-[\w-]+|DKIM-Signature|Delivered-To|Content-Type|Sender|Reply-To|Auto-Submitted|Delivery-Date|Envelope-To|Cc|User-Agent|List-[\w-]+):`)
+var returnedField = regex.Lazy(`^(?i:Received|Return-Path|Message-ID|Date|From|To|Subject|MIME-Version|X-[\w-]+|DKIM-Signature|Delivered-To|Content-Type|Sender|Reply-To|Auto-Submitted|Delivery-Date|Envelope-To|Cc|User-Agent|List-[\w-]+):`)
 
 // anyField matches a field of any name (RFC 5322 section 2.2).
-var anyField = regexp.MustCompile(`^[!-9;-~]+:`)
+var anyField = regex.Lazy(`^[!-9;-~]+:`)
 
 // cutReturned splits a text where it begins to return the message: at a block of header fields at the beginning of
 // their lines, one of which only a message has. Text that only looks like some fields does not count.
@@ -188,7 +190,7 @@ func cutReturned(text string) (before, returned string, found bool) {
 			}
 			start, fields, own = -1, 0, false
 		case start >= 0 && (bare[0] == ' ' || bare[0] == '\t'): // folded
-		case returnedField.MatchString(bare) && (start >= 0 || previousEmpty || mark >= 0):
+		case returnedField().MatchString(bare) && (start >= 0 || previousEmpty || mark >= 0):
 			if start < 0 {
 				start = at
 			}
@@ -196,11 +198,11 @@ func cutReturned(text string) (before, returned string, found bool) {
 			name, _, _ := strings.Cut(bare, ":")
 			name = strings.ToLower(name)
 			own = own || name == "message-id" || name == "received" || name == "return-path" || strings.HasPrefix(name, "x-stepwatch-") || fields >= 4
-		case start >= 0 && anyField.MatchString(bare):
+		case start >= 0 && anyField().MatchString(bare):
 			fields++
 		default:
 			start, fields, own = -1, 0, false
-			if copyMark.MatchString(bare) {
+			if copyMark().MatchString(bare) {
 				mark = at
 			} else if mark >= 0 && !strings.HasPrefix(bare, "-") {
 				mark = -1
@@ -222,11 +224,11 @@ func cutAt(text string, start, mark int) (before, returned string, found bool) {
 	return text[:start], text[start:], true
 }
 
-var refusalLine = regexp.MustCompile(`(?m)\b[45]\d\d[ -].*$`)
+var refusalLine = regex.Lazy(`(?m)\b[45]\d\d[ -].*$`)
 
 // diagnosticIn returns a server's refusal from the text for people, with the lines that continue it.
 func diagnosticIn(text string) string {
-	at := refusalLine.FindStringIndex(text)
+	at := refusalLine().FindStringIndex(text)
 	if at == nil {
 		return ""
 	}
@@ -255,7 +257,7 @@ func (r *Report) explain(to *Recipient) {
 		}
 	}
 	said := StatusCode.FindString(to.Diagnostic)
-	switch m := replyStatus.FindStringSubmatch(to.Diagnostic); {
+	switch m := replyStatus().FindStringSubmatch(to.Diagnostic); {
 	case to.Status == "":
 		to.Status = said
 	// Some servers write a status of their own beside the answer of the host that refused: 5.0.0, or 5.1.1 for any 550. The
@@ -266,7 +268,7 @@ func (r *Report) explain(to *Recipient) {
 }
 
 // replyStatus matches a reply with an enhanced status code (RFC 2034 section 4).
-var replyStatus = regexp.MustCompile(`^[245]\d\d[ -]([245]\.\d{1,3}\.\d{1,3})\b`)
+var replyStatus = regex.Lazy(`^[245]\d\d[ -]([245]\.\d{1,3}\.\d{1,3})\b`)
 
 // said returns the line of the text that says something about an address, or otherwise the refusal in the text.
 func (r *Report) said(address string) string {
@@ -291,7 +293,7 @@ func (r *Report) said(address string) string {
 }
 
 var (
-	transcriptBegins = regexp.MustCompile(`(?i)-{3,} *Transcript of session follows *-{3,}`)
+	transcriptBegins = regex.Lazy(`(?i)-{3,} *Transcript of session follows *-{3,}`)
 	localConclusion  = regexp.MustCompile(`^[45]\d\d [45]\.\d{1,3}\.\d{1,3} .*$`)
 	aboutRecipient   = regexp.MustCompile(`^<([^<>]+)>\.\.\. (.*)$`)
 )
@@ -300,7 +302,7 @@ var (
 // shows whether another host was contacted at all: Remote-MTA names the host that the reporter wanted to contact. If
 // none answered, the cause is what the reporter itself says there.
 func (r *Report) fromTranscript(to *Recipient) {
-	at := transcriptBegins.FindStringIndex(r.Text)
+	at := transcriptBegins().FindStringIndex(r.Text)
 	if at == nil {
 		return
 	}

@@ -4,12 +4,12 @@ package message
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/date"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Hop is a Received header: how one server got the message (RFC 5321 section 4.4, RFC 5322 section 3.6.7).
@@ -79,7 +79,7 @@ func ParseReceived(header string) (h Hop, ok bool) {
 		}
 		h.Helo = h.From
 		for _, c := range from.comments {
-			if m := heloInside.FindStringSubmatch(c); m != nil {
+			if m := heloInside().FindStringSubmatch(c); m != nil {
 				h.Helo = m[1]
 			}
 		}
@@ -87,7 +87,7 @@ func ParseReceived(header string) (h Hop, ok bool) {
 	h.readProtocol(clauses)
 	if at, err := date.Mail(stamp); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
 		h.At, h.Resolution = at, time.Second
-		if !withSeconds.MatchString(stamp) {
+		if !withSeconds().MatchString(stamp) {
 			h.Resolution = time.Minute
 		}
 		h.sharpen()
@@ -204,13 +204,13 @@ func receivedAddress(from *receivedClause) netip.Addr {
 
 var (
 	// Exim writes the HELO name here if it differs from the looked-up name.
-	heloInside = regexp.MustCompile(`(?i)\bhelo=([^\s()]+)`)
+	heloInside = regex.Lazy(`(?i)\bhelo=([^\s()]+)`)
 	// RFC 3848 and RFC 6531 section 4.3; patches of sendmail and qmail write SMTPS as well.
-	mailProtocol = regexp.MustCompile(`^(?:UTF8)?(?:E?SMTP|LMTP)(S?)A?$`)
-	tlsVersion   = regexp.MustCompile(`(?i)\b(TLS|SSL)v?(\d)(?:[._](\d))?\b`)
+	mailProtocol = regex.Lazy(`^(?:UTF8)?(?:E?SMTP|LMTP)(S?)A?$`)
+	tlsVersion   = regex.Lazy(`(?i)\b(TLS|SSL)v?(\d)(?:[._](\d))?\b`)
 	// RFC 5322 section 3.3 lets the seconds be missing.
-	withSeconds = regexp.MustCompile(`\d:\d\d:\d\d`)
-	tlsCipher   = regexp.MustCompile(`(?i)\bcipher[= ]\s*([A-Z0-9_-]{5,})|\bTLSv?[\d._]+:([A-Z0-9_-]{5,}):|^([A-Z0-9_-]{5,}) encrypted`)
+	withSeconds = regex.Lazy(`\d:\d\d:\d\d`)
+	tlsCipher   = regex.Lazy(`(?i)\bcipher[= ]\s*([A-Z0-9_-]{5,})|\bTLSv?[\d._]+:([A-Z0-9_-]{5,}):|^([A-Z0-9_-]{5,}) encrypted`)
 )
 
 // readProtocol reads the protocol and the TLS parameters.
@@ -233,20 +233,20 @@ func (h *Hop) readProtocol(clauses map[string]*receivedClause) {
 			}
 		}
 	}
-	if m := mailProtocol.FindStringSubmatch(strings.ToUpper(h.Protocol)); m != nil {
+	if m := mailProtocol().FindStringSubmatch(strings.ToUpper(h.Protocol)); m != nil {
 		h.Protocol, h.TLS = strings.ToUpper(h.Protocol), TLSNo
 		if m[1] != "" {
 			h.TLS = TLSYes
 		}
 	}
 	for _, remark := range remarks {
-		if m := tlsVersion.FindStringSubmatch(remark); m != nil && h.version == "" {
+		if m := tlsVersion().FindStringSubmatch(remark); m != nil && h.version == "" {
 			h.version, h.TLS = strings.ToUpper(m[1])+"v"+m[2], TLSYes
 			if m[3] != "" {
 				h.version += "." + m[3]
 			}
 		}
-		if m := tlsCipher.FindStringSubmatch(remark); m != nil && h.cipher == "" {
+		if m := tlsCipher().FindStringSubmatch(remark); m != nil && h.cipher == "" {
 			h.cipher, h.TLS = m[1]+m[2]+m[3], TLSYes
 		}
 	}
@@ -257,7 +257,7 @@ func (h *Hop) readProtocol(clauses map[string]*receivedClause) {
 
 // Authenticated reports whether the client had logged in (RFC 3848): a user's program, not another server.
 func (h *Hop) Authenticated() bool {
-	return mailProtocol.MatchString(h.Protocol) && strings.HasSuffix(h.Protocol, "A")
+	return mailProtocol().MatchString(h.Protocol) && strings.HasSuffix(h.Protocol, "A")
 }
 
 // Inside reports whether the message stayed on a machine or inside an organisation's system on this hop, so that TLS

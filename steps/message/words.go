@@ -6,15 +6,16 @@ import (
 	"io"
 	"mime"
 	"net/mail"
-	"regexp"
 	"strings"
 
 	"golang.org/x/net/html/charset"
+
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // encodedWord matches an encoded word of RFC 2047, with an optional language (RFC 2231 section 5). Spaces in the text
 // violate the standard but are common.
-var encodedWord = regexp.MustCompile(`=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\r\n]*)\?=`)
+var encodedWord = regex.Lazy(`=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bBqQ])\?([^?\r\n]*)\?=`)
 
 // Decode returns a value as a mail program shows it: with its encoded words decoded and adjacent ones joined (RFC
 // 2047). A word that cannot be decoded stays as it is.
@@ -25,7 +26,7 @@ func Decode(value string) string {
 	var out strings.Builder
 	var run encodedRun
 	done := 0
-	for _, at := range encodedWord.FindAllStringSubmatchIndex(value, -1) {
+	for _, at := range encodedWord().FindAllStringSubmatchIndex(value, -1) {
 		between := value[done:at[0]]
 		name := strings.ToLower(value[at[2]:at[3]])
 		content, ok := decodeText(value[at[4]:at[5]], value[at[6]:at[7]])
