@@ -72,7 +72,8 @@ func (s State) violated(n, document *html.Node) (rule string, judged bool) {
 		value, _ := pagetree.Attribute(n, key)
 		return fmt.Sprintf("%s=%q", key, value)
 	}
-	value, empty := "", false
+	var value string
+	var empty bool
 	kind := "textarea"
 	switch pagetree.KindOf(n) {
 	case pagetree.KindSelect:
