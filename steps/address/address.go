@@ -152,7 +152,8 @@ func (u *URL) Net() *url.URL {
 	return n
 }
 
-// Decode replaces the percent escapes in a part of an address. What only looks like one stays.
+// Decode replaces the percent escapes in a part of an address, or of a parameter in a header field. What only looks like one
+// stays.
 func Decode(part string) string {
 	if !strings.Contains(part, "%") {
 		return part

@@ -224,17 +224,7 @@ func hostOf(u *address.URL) string { return strings.ToLower(u.Hostname()) }
 func pathOf(u *address.URL) string { return cmp.Or(u.Path, "/") }
 
 // secure reports whether browsers treat the connection as secure: HTTPS, and what stays on the machine.
-func secure(u *address.URL) bool {
-	if u.Scheme == "https" || u.Scheme == "wss" {
-		return true
-	}
-	host := strings.TrimSuffix(hostOf(u), ".")
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
-}
+func secure(u *address.URL) bool { return u.Scheme == "https" || u.Scheme == "wss" || u.IsLocal() }
 
 func isAddress(host string) bool {
 	_, err := netip.ParseAddr(host)

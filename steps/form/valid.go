@@ -319,47 +319,56 @@ func compiled(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(pattern)
 }
 
-// groupEnd returns the position after the group at the beginning of a pattern, or -1.
-func groupEnd(pattern string) int {
-	depth, class := 0, false
+// marks calls mark for each parenthesis and bar of a pattern that is neither escaped nor in a class, with the number of groups
+// that are open before it, until mark returns false.
+func marks(pattern string, mark func(at int, c byte, open int) bool) {
+	open, class := 0, false
 	for i := 0; i < len(pattern); i++ {
-		switch c := pattern[i]; {
+		c := pattern[i]
+		switch {
 		case c == '\\':
 			i++
+			continue
 		case class:
 			class = c != ']'
+			continue
 		case c == '[':
 			class = true
-		case c == '(':
-			depth++
-		case c == ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
+			continue
+		}
+		if (c == '(' || c == ')' || c == '|') && !mark(i, c, open) {
+			return
+		}
+		switch c {
+		case '(':
+			open++
+		case ')':
+			open--
 		}
 	}
-	return -1
+}
+
+// groupEnd returns the position after the group at the beginning of a pattern, or -1.
+func groupEnd(pattern string) int {
+	end := -1
+	marks(pattern, func(at int, c byte, open int) bool {
+		if c == ')' && open == 1 {
+			end = at + 1
+		}
+		return end < 0
+	})
+	return end
 }
 
 // hasChoice reports whether a pattern has alternatives outside its groups.
 func hasChoice(pattern string) bool {
-	end := groupEnd("(" + pattern + ")")
-	depth, class := 0, false
-	for i := 0; i < len(pattern) && end >= 0; i++ {
-		switch c := pattern[i]; {
-		case c == '\\':
-			i++
-		case class:
-			class = c != ']'
-		case c == '[':
-			class = true
-		case c == '(':
-			depth++
-		case c == ')':
-			depth--
-		case c == '|' && depth == 0:
-			return true
-		}
+	if groupEnd("("+pattern+")") < 0 {
+		return false
 	}
-	return end < 0
+	found := false
+	marks(pattern, func(_ int, c byte, open int) bool {
+		found = c == '|' && open == 0
+		return !found
+	})
+	return found
 }

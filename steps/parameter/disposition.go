@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // Disposition returns what a browser does with a response (Content-Disposition, RFC 6266): whether it saves it instead
@@ -30,7 +32,7 @@ func Disposition(value string) (attachment bool, name string) {
 			plain = fileName(p.value)
 		case p.name == "filename*" && name == "" && !p.quoted:
 			if label, text, valid := labelled(p.value); valid && label != "" {
-				if converted, valid := decoded(label, unescape(text)); valid {
+				if converted, valid := decoded(label, address.Decode(text)); valid {
 					name = converted
 				}
 			}
@@ -47,7 +49,7 @@ func Disposition(value string) (attachment bool, name string) {
 func fileName(value string) string {
 	if decodedWords, err := words.DecodeHeader(value); err == nil && decodedWords != value {
 		value = decodedWords
-	} else if unescaped := unescape(value); utf8.ValidString(unescaped) {
+	} else if unescaped := address.Decode(value); utf8.ValidString(unescaped) {
 		value = unescaped
 	}
 	if !utf8.ValidString(value) {

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/net/html/charset"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 // pair is a parameter as written, its value unquoted.
@@ -140,7 +142,7 @@ func joined(parts []pair) (string, bool) {
 				var text string
 				var valid bool
 				if encoding, text, valid = labelled(p.value); valid {
-					return decoded(encoding, unescape(text))
+					return decoded(encoding, address.Decode(text))
 				}
 			}
 		}
@@ -167,7 +169,7 @@ func joined(parts []pair) (string, bool) {
 			}
 		}
 		if !p.quoted {
-			p.value = unescape(p.value)
+			p.value = address.Decode(p.value)
 		}
 		b.WriteString(p.value)
 	}
@@ -182,25 +184,6 @@ func labelled(value string) (encoding, text string, valid bool) {
 	encoding, rest, found := strings.Cut(value, "'")
 	_, text, second := strings.Cut(rest, "'")
 	return encoding, text, found && second
-}
-
-// unescape replaces "%fc" by its byte, and keeps what is not an escape.
-func unescape(text string) string {
-	if !strings.Contains(text, "%") {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) {
-			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String()
 }
 
 // decoded converts a text in a charset, or in UTF-8 when none is named, to UTF-8. valid is false when it is not one.

@@ -125,10 +125,7 @@ func originOf(w *steps.World, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	u, err := address.Parse(text)
-	if base != nil {
-		u, err = base.Join(text, nil)
-	}
+	u, err := against(base, text)
 	if err != nil || !u.IsWeb() {
 		return "", steps.FailScenario("%q is not the address of a server: write it as \"https://www.example.org/\"", address.Shown(text))
 	}

@@ -461,6 +461,14 @@ func baseOf(w *steps.World) (*address.URL, error) {
 	return u, nil
 }
 
+// against reads an address from a step: whole, or relative to base, which may be nil.
+func against(base *address.URL, text string) (*address.URL, error) {
+	if base == nil || address.SchemeOf(text) != "" {
+		return address.Parse(text)
+	}
+	return base.Join(text, nil)
+}
+
 // resolve reads an address from a step: absolute, or relative to the base of the scenario or else to the current page.
 func resolve(ctx context.Context, w *steps.World, text string) (*address.URL, error) {
 	base, err := baseOf(w)
@@ -477,12 +485,7 @@ func resolve(ctx context.Context, w *steps.World, text string) (*address.URL, er
 		}
 		base = p.base()
 	}
-	var u *address.URL
-	if address.SchemeOf(text) != "" {
-		u, err = address.Parse(text)
-	} else {
-		u, err = base.Join(text, nil)
-	}
+	u, err := against(base, text)
 	if err != nil {
 		return nil, steps.FailScenario("%q is not an address: %w", address.Shown(text), err)
 	}
