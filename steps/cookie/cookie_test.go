@@ -206,3 +206,16 @@ func TestSiteOf(t *testing.T) {
 		}
 	}
 }
+
+// Browsers keep a Secure cookie over plain HTTP only from their own machine.
+func TestSecureOverHTTP(t *testing.T) {
+	for from, kept := range map[string]bool{
+		"http://127.0.0.1:8080/": true, "http://[::1]/": true, "http://localhost/": true, "http://app.localhost./": true,
+		"http://192.0.2.1/": false, "http://www.example.org/": false, "http://localhost.example.org/": false, "https://www.example.org/": true,
+	} {
+		_, err := new(Jar).Set(parsed(t, from), Request{}, "a=1; Secure", time.Now())
+		if (err == nil) != kept {
+			t.Errorf("%s: kept is %v, want %v: %v", from, err == nil, kept, err)
+		}
+	}
+}
