@@ -387,18 +387,22 @@ func TestDroppedConnection(t *testing.T) {
 	}
 }
 
-// TestSlowBanner has the time that the greeting took stand where an operator looks for it.
+// TestSlowBanner has the time that the greeting took stand where an operator looks for it. The server counts its delay from
+// the connection's first packet, and the phase begins when the client knows of the connection, so the phase may be a little
+// shorter than the delay. It is never longer than the whole run.
 func TestSlowBanner(t *testing.T) {
 	need(t)
 	config := altered(t, func(c *stack.Config) { c.Account(stack.Alice).SMTP = stack.SlowBanner })
 	for _, port := range []int{25, 587} {
+		start := time.Now()
 		out := passes(t, config, fmt.Sprintf(send, port), fmt.Sprintf(receive, 993, "10s"))
+		whole := time.Since(start)
 		m := regexp.MustCompile(`banner +([0-9.]+ ?m?s)`).FindStringSubmatch(out)
 		if m == nil {
 			t.Fatalf("no phase banner:\n%s", out)
 		}
-		if took, err := time.ParseDuration(strings.ReplaceAll(m[1], " ", "")); err != nil || took < stack.BannerDelay || took > 2*stack.BannerDelay {
-			t.Errorf("the banner took %s, %v, want %s:\n%s", took, err, stack.BannerDelay, out)
+		if took, err := time.ParseDuration(strings.ReplaceAll(m[1], " ", "")); err != nil || took < stack.BannerDelay*9/10 || took > whole {
+			t.Errorf("the banner took %s, %v, want about %s of the run's %s:\n%s", took, err, stack.BannerDelay, whole, out)
 		}
 	}
 }
