@@ -54,3 +54,4 @@ outdated:
 
 docs:
 	go run ./cmd/stepwatch steps --format markdown > docs/steps.md
+	go test ./cmd/stepwatch -run TestLimitsTable -update-limits

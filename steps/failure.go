@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Failure is an error with a reason and a blame. A step returns a Failure for every expected error. Any other error counts
@@ -51,10 +52,16 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		alert    tls.AlertError
 		record   tls.RecordHeaderError
 		netErr   net.Error
+		tooLarge *limit.Error
+		noMemory *limit.PoolError
 	)
 	switch {
 	case errors.Is(context.Cause(ctx), ErrStopped):
 		reason, blame, detail = result.ReasonCanceled, result.BlameMonitor, context.Cause(ctx).Error()
+	case errors.As(err, &noMemory):
+		reason, blame, detail = noMemory.Reason(), result.BlameMonitor, noMemory.Error()
+	case errors.As(err, &tooLarge):
+		reason, detail = tooLarge.Reason(), tooLarge.Error()
 	case errors.As(err, &dns) && dns.IsTimeout:
 		reason, blame = result.ReasonDNS, result.BlameDNS
 		detail = fmt.Sprintf("the resolver did not answer for %q in time", dns.Name)
@@ -117,7 +124,7 @@ func AsFailure(ctx context.Context, err error) error {
 }
 
 // FailFor makes a Failure of an error that says its reason by a method Reason, as those of packages do that know no run. A
-// mistake of the scenario is blamed on it, everything else on blame. Any other error, nil among them, is returned as it is.
+// mistake of the scenario is blamed on it, memory that other runs use on the monitor, everything else on blame. Any other error, nil among them, is returned as it is.
 func FailFor(blame result.Blame, err error) error {
 	var known interface {
 		error
@@ -128,6 +135,9 @@ func FailFor(blame result.Blame, err error) error {
 	}
 	if known.Reason() == result.ReasonScenario {
 		blame = result.BlameScenario
+	}
+	if shared := (*limit.PoolError)(nil); errors.As(err, &shared) {
+		blame = result.BlameMonitor
 	}
 	return &Failure{Reason: known.Reason(), Blame: blame, Err: err}
 }

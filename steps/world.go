@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // AddReport adds the contents of a taken report to the World again.
@@ -112,6 +113,9 @@ type World struct {
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
 
+	memory *limit.Memory // of the run, shared by all of its Worlds
+	beside bool          // another World of the run closes its account
+
 	masks map[string]*mask // for redacted, made on first use
 }
 
@@ -132,8 +136,12 @@ type Report struct {
 // NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
 // agent. It is the same for all its runs, to recognise what an earlier run left behind.
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
-	return &World{target: target, secrets: secrets, run: run, origin: scenario}
+	limits := SettingsOf[Limits](target)
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, memory: limit.NewMemory(limits.Memory, limits.All)}
 }
+
+// Memory returns the account of what the run holds in memory of what it read. Readers count there what they keep.
+func (w *World) Memory() *limit.Memory { return w.memory }
 
 // UseBrowser makes the web steps of this run use a real browser. It is called before the first step.
 func (w *World) UseBrowser() { w.InBrowser = true }
@@ -141,7 +149,7 @@ func (w *World) UseBrowser() { w.InBrowser = true }
 // Aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
 func (w *World) Aside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true}
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true, memory: w.memory, beside: true}
 }
 
 // Apart returns a World for work of the same run with separate phases and measurements.
@@ -153,7 +161,9 @@ func (w *World) Apart() *World {
 
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
-func (w *World) Beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
+func (w *World) Beside() *World {
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, memory: w.memory, beside: true}
+}
 
 // Target returns the observed system.
 func (w *World) Target() *Target { return w.target }
@@ -375,6 +385,9 @@ func (w *World) Close(ctx context.Context) error {
 		if closer, ok := s.(io.Closer); ok {
 			_ = closer.Close() // the run has its result, and a connection that fails to close is closed
 		}
+	}
+	if !w.beside {
+		w.memory.Close()
 	}
 	return errors.Join(errs...)
 }

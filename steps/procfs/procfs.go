@@ -73,6 +73,30 @@ type Memory struct {
 	SwapTotal, SwapFree uint64
 }
 
+// Usable returns the memory in bytes that this process may use: that of its cgroup (memory.max of cgroup v2) or, if it is
+// less, that of the machine. It returns 0 if neither can be read.
+func Usable() int64 {
+	var total int64
+	if m, err := ReadMemory(Root); err == nil {
+		total = int64(min(m.Total, 1<<62)) //nolint:gosec // bounded just here
+	}
+	group, err := os.ReadFile(Root + "/self/cgroup")
+	if err != nil {
+		return total
+	}
+	for line := range strings.Lines(string(group)) {
+		path, found := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !found {
+			continue
+		}
+		text, _ := os.ReadFile("/sys/fs/cgroup" + path + "/memory.max") // its absence or "max" is no limit
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && (total == 0 || n < total) {
+			total = n
+		}
+	}
+	return total
+}
+
 // ReadMemory reads meminfo below root.
 func ReadMemory(root string) (Memory, error) {
 	text, err := read(root, "meminfo")
