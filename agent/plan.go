@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/cucumber"
@@ -30,11 +31,11 @@ type Plan struct {
 	Budget   result.Budget
 	Problems []Problem // why the plan cannot run; empty if it can
 
-	texts   []string         // of the steps, without passwords
-	labels  []string         // same
-	bound   []*steps.Bound   // one for each step; nil if the step has a problem
-	library *steps.Library   // that the steps are bound to
-	script  *cucumber.Script // the same scenario for godog
+	texts   []string                // of the steps, without passwords
+	labels  []string                // same
+	bound   []*steps.Bound          // one for each step; nil if the step has a problem
+	library *steps.Library          // that the steps are bound to
+	script  func() *cucumber.Script // the same scenario for godog, made on first use
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -101,7 +102,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		waits += b.Wait()
 		texts = append(texts, step.Text)
 	}
-	p.script = cucumber.NewScript(s, texts)
+	p.script = sync.OnceValue(func() *cucumber.Script { return cucumber.NewScript(s, texts) })
 	interval := s.Policy.Every
 	if interval == 0 {
 		interval = d.Every

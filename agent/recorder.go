@@ -594,7 +594,7 @@ func (rec *recorder) judge(res *result.Result, passed bool) {
 	res.Status = result.Passed
 	if !passed || len(rec.steps) != len(rec.plan.bound) || len(rec.steps) == 0 {
 		res.Status, res.Reason, res.Blame = result.Failed, result.ReasonInternal, result.BlameMonitor
-		res.Error = fmt.Sprintf("%d of %d steps ran and none failed, but the run as a whole did (godog passed: %t)", len(rec.steps), len(rec.plan.bound), passed)
+		res.Error = fmt.Sprintf("%d of %d steps ran and none failed, but the run as a whole did (the executor said passed: %t)", len(rec.steps), len(rec.plan.bound), passed)
 	}
 }
 

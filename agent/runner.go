@@ -23,6 +23,9 @@ type Runner struct {
 	// Own has a team's own definitions, the same as in the library of the plans; or nil.
 	Own *cucumber.Own
 
+	// Direct runs plans without a team's own code without godog, as an agent does that runs them all the time.
+	Direct bool
+
 	// Name distinguishes this agent from others that watch the same systems, so that it ignores their test mail.
 	Name string
 

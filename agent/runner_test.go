@@ -105,7 +105,7 @@ func TestRunVerdicts(t *testing.T) {
 			"UNKNOWN undefined scenario scenario: no sentence matches \"I pas\": did you mean \"I pass\"?\nundefined ran=false scenario scenario no sentence matches \"I pas\": did you mean \"I pass\"?\nskipped ran=false   \n"},
 		"ambiguous": {[]string{"I have both"},
 			"UNKNOWN ambiguous scenario scenario: \"I have both\" matches 2 sentences: I have {word} | I {word} both\nambiguous ran=false scenario scenario \"I have both\" matches 2 sentences: I have {word} | I {word} both\n"},
-		"nothing": {nil, "UNKNOWN failed internal monitor: 0 of 0 steps ran and none failed, but the run as a whole did (godog passed: false)\n"},
+		"nothing": {nil, "UNKNOWN failed internal monitor: 0 of 0 steps ran and none failed, but the run as a whole did (the executor said passed: false)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := scenario(name, test.steps...)

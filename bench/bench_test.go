@@ -230,7 +230,7 @@ func BenchmarkCost(b *testing.B) {
 	})
 	b.Run("two-step-scenario", func(b *testing.B) {
 		plan := compile(b, "Feature: Cost\n"+webScenario(s.address, "cost"))[0]
-		runner := &agent.Runner{Target: &steps.Target{}}
+		runner := &agent.Runner{Direct: true, Target: &steps.Target{}}
 		measure(b, func() { once(b, runner, plan) })
 	})
 	b.Run("runner-alone", func(b *testing.B) {
@@ -238,7 +238,7 @@ func BenchmarkCost(b *testing.B) {
 			steps.Definition{Sentence: `I go to {url}`, Func: func(context.Context, *steps.World, steps.Args) error { return nil }},
 			steps.Definition{Sentence: `I should see {text}`, Func: func(context.Context, *steps.World, steps.Args) error { return nil }})
 		plan := agent.NewPlan(compile(b, "Feature: Cost\n"+webScenario(s.address, "cost"))[0].Scenario, library, agent.Defaults{Timeout: time.Minute})
-		runner := &agent.Runner{Target: &steps.Target{}}
+		runner := &agent.Runner{Direct: true, Target: &steps.Target{}}
 		measure(b, func() { once(b, runner, plan) })
 	})
 }
@@ -261,7 +261,7 @@ func reportPercentiles(b *testing.B, name string, values []time.Duration) {
 func BenchmarkTruthWeb(b *testing.B) {
 	s := startServer(b, 50*time.Millisecond)
 	plan := compile(b, "Feature: Truth\n"+webScenario(s.address, "truth"))[0]
-	runner := &agent.Runner{Target: &steps.Target{}}
+	runner := &agent.Runner{Direct: true, Target: &steps.Target{}}
 	var reported []time.Duration
 	for b.Loop() {
 		reported = append(reported, once(b, runner, plan).Steps[0].Duration)
@@ -290,7 +290,7 @@ func BenchmarkTruthMail(b *testing.B) {
 				target.Accounts[name] = &steps.Account{Name: name, Address: address, Username: address, Password: name, SMTP: server.Host(), IMAP: server.Host()}
 			}
 			plan := compile(b, "Feature: Truth\n  Scenario: Mail\n    When I send a message from \"alice\" to \"bob\" via 587\n    Then \"bob\" receives it over IMAP within 60s\n")[0]
-			runner := &agent.Runner{Target: target, Secrets: stepstest.Secrets{"alice": "wonderland", "bob": "builder"}}
+			runner := &agent.Runner{Direct: true, Target: target, Secrets: stepstest.Secrets{"alice": "wonderland", "bob": "builder"}}
 			var off []time.Duration
 			for b.Loop() {
 				reported := once(b, runner, plan).Steps[1].Duration
@@ -337,7 +337,7 @@ func BenchmarkThousandScenarios(b *testing.B) {
 	}
 	plans := compile(b, text.String())
 	sink := &countingSink{}
-	a := &agent.Agent{Runner: &agent.Runner{Target: &steps.Target{}}, Plans: plans, Sinks: map[string]agent.Sink{"count": sink}}
+	a := &agent.Agent{Runner: &agent.Runner{Direct: true, Target: &steps.Target{}}, Plans: plans, Sinks: map[string]agent.Sink{"count": sink}}
 	before, start := cpu(), time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds)*time.Second)
 	defer cancel()

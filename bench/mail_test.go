@@ -296,7 +296,7 @@ func BenchmarkStackTrips(b *testing.B) {
 `
 	for _, workers := range []int{1, 4} {
 		b.Run(fmt.Sprintf("stepwatch-%d-at-a-time", workers), func(b *testing.B) {
-			runner := &agent.Runner{Target: s.target, Secrets: s.secrets}
+			runner := &agent.Runner{Direct: true, Target: s.target, Secrets: s.secrets}
 			plans := make([]*agent.Plan, workers)
 			for i := range plans {
 				to := []string{"bob", "carol"}[i%2]

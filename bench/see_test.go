@@ -41,7 +41,7 @@ func BenchmarkBrowserSee(b *testing.B) {
 	defer server.Close()
 	chromium := browser.New(browser.Options{Dir: b.TempDir()})
 	defer chromium.Close()
-	runner := &agent.Runner{Target: new(steps.Target).Set(chromium)}
+	runner := &agent.Runner{Direct: true, Target: new(steps.Target).Set(chromium)}
 	for path := range pages {
 		plan := compile(b, fmt.Sprintf("@browser @timeout:60s\nFeature: See\n  Scenario: Late\n    When I go to \"%s%s\"\n    Then I should see \"All is well\" within 10s\n",
 			server.URL, path))[0]

@@ -64,7 +64,7 @@ func visit(address string) error {
 	if err != nil {
 		return err
 	}
-	runner := &agent.Runner{Target: target}
+	runner := &agent.Runner{Direct: true, Target: target}
 	for range runs {
 		if res := runner.Run(context.Background(), plans[0], agent.Occasion{}); res.State() != result.OK {
 			return errors.New(res.Error)

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/cucumber"
-	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
@@ -241,16 +239,14 @@ func (s *set) usesBrowser() bool {
 
 func (s *set) target() *steps.Target { return s.config.Target }
 
-func (s *set) agentRunner() *agent.Runner {
+// runner returns the runner for plans that run while the caller waits: everything runs in godog.
+func (s *set) runner() *agent.Runner {
 	return &agent.Runner{Target: s.config.Target, Secrets: s.config.Secrets, Own: s.own, Name: s.config.Name}
 }
 
-// handRunner runs plans one after another while the caller waits.
-type handRunner struct{ runner *agent.Runner }
-
-func (s *set) runner() handRunner { return handRunner{s.agentRunner()} }
-
-// Run executes one plan.
-func (h handRunner) Run(ctx context.Context, plan *agent.Plan, o agent.Occasion) *result.Result {
-	return h.runner.Run(ctx, plan, o)
+// agentRunner returns the runner for plans that run on a schedule.
+func (s *set) agentRunner() *agent.Runner {
+	r := s.runner()
+	r.Direct = true
+	return r
 }

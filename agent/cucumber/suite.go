@@ -65,10 +65,13 @@ func NewScript(s *features.Scenario, texts []string) *Script {
 	return script
 }
 
+// Empty reports whether there is no own code. A nil Own is empty.
+func (o *Own) Empty() bool { return o == nil || len(o.glue) == 0 }
+
 // Execute runs the script through godog, which calls run.Step for each step, with the team's own steps and hooks, if any. It
 // returns godog's verdict.
 func (o *Own) Execute(ctx context.Context, script *Script, run Run) (passed bool) {
-	if o == nil || len(o.glue) == 0 {
+	if o.Empty() {
 		return execute(ctx, script, func(ctx context.Context) (context.Context, error) { return ctx, run.Step(ctx) }, nil)
 	}
 	return newHooks(run, o).execute(ctx, script)
