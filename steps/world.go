@@ -136,7 +136,10 @@ type Report struct {
 // NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
 // agent. It is the same for all its runs, to recognise what an earlier run left behind.
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
-	limits := SettingsOf[Limits](target)
+	var limits Limits
+	if target != nil {
+		limits = SettingsOf[Limits](target)
+	}
 	return &World{target: target, secrets: secrets, run: run, origin: scenario, memory: limit.NewMemory(limits.Memory, limits.All)}
 }
 
