@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,11 +23,16 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	f := flagSet("check")
 	load := loadFlags(t, f)
 	timeout := f.Duration("timeout", hostTimeout, "answer UNKNOWN after this duration; keep it below the service_check_timeout of Nagios")
+	limit := f.Int("output-limit", exporters.NagiosOutputLimit, "bytes of the output, for what carries it to Nagios (NRPE before version 4: 1024, passive results: 7680)")
 	keep := f.String("evidence", "", "directory for the evidence of failures; its paths follow the status line (default: keep none)")
 	load.runFlags(f, true)
 	load.compatFlag(f, "behave like cucumber-nagios: its status line, values and counts, its meaning of I should see, and its reading of quotes (see docs/migration.md)")
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code
+	}
+	if *limit < exporters.NagiosOutputLeast {
+		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - --output-limit %d: the status line alone needs %d bytes\n", *limit, exporters.NagiosOutputLeast)
+		return int(result.Unknown)
 	}
 	name := "STEPWATCH"
 	compat := *load.compat
@@ -51,7 +57,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	if compat {
 		code = exporters.CucumberNagios(t.out, results, time.Since(began))
 	} else {
-		code = exporters.Nagios(t.out, results)
+		code = exporters.Nagios(t.out, results, exporters.NagiosOptions{One: asksForOne(f.Args(), set.plans), Limit: *limit})
 	}
 	store := evidenceIn(*keep)
 	for _, r := range results {
@@ -60,4 +66,19 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		}
 	}
 	return code
+}
+
+// asksForOne reports whether the arguments ask for one scenario: by its line, or by that of a row of its examples. A file
+// with one scenario asks for all that it has, today and tomorrow.
+func asksForOne(args []string, plans []*agent.Plan) bool {
+	if len(args) != 1 || len(plans) != 1 {
+		return false
+	}
+	colon := strings.LastIndex(args[0], ":")
+	line, err := strconv.Atoi(args[0][colon+1:])
+	if colon < 0 || err != nil {
+		return false
+	}
+	id := plans[0].Identity
+	return line == id.Line || id.Example == "" && line > id.Line
 }

@@ -1,6 +1,9 @@
 package exporters
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -13,10 +16,26 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// The limits of the output, in bytes. Nagios Core 4 accepts active checks of any length, but its command file for
-// passive results truncates a command after 8192 bytes (MAX_EXTERNAL_COMMAND_LENGTH), including host, service and time.
+// NagiosOptions are the choices of whoever runs the plugin.
+type NagiosOptions struct {
+	// One says that one scenario was asked for, such as that of a line. Labels are the texts of its steps then; otherwise
+	// they are "feature/scenario/step". The question decides, never the number of results: a label must not change because
+	// somebody adds a scenario, since graphs and their history belong to it.
+	One bool
+
+	// Limit is the size of the output in bytes; zero means NagiosOutputLimit.
+	Limit int
+}
+
+// NagiosOutputLimit is the default size of the output in bytes. Nagios Core 4.4.6 stores 34 KB of performance data whole.
+// What carries results elsewhere may take less: the command file for passive results 8 KB, NRPE 3 and older 1 KB.
+const NagiosOutputLimit = 64 << 10
+
+// NagiosOutputLeast is the least Limit: what the status line and the five fields of cucumber-nagios may take.
+const NagiosOutputLeast = 1 << 10
+
+// The limits of parts of the output, in bytes.
 const (
-	nagiosOutputMax = 7680
 	nagiosStatusMax = 512
 	nagiosLineMax   = 1024
 	nagiosLabelMax  = 160
@@ -28,14 +47,15 @@ const (
 // The first line is the status line with the step that did not pass and the reason, then "|" and all performance data.
 // The lines after it are the long output, one for each step. The performance data begins with the five fields of
 // cucumber-nagios: passed, failed and nosteps (undefined or ambiguous) count steps, total is their sum, time is that of
-// all steps. One field for each step that ran follows: the label is the step's text, the thresholds are the budget.
-// With several results, each label begins with the scenario.
+// all steps. One field for each step that ran follows: the label names the step (see NagiosOptions.One), the thresholds
+// are the budget.
 //
 // The code is that of the worst result, in the order of the Monitoring Plugins: CRITICAL, WARNING, UNKNOWN, OK. No
 // result is UNKNOWN, and so is output that cannot be written, because Nagios would otherwise show OK.
-func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
+func Nagios(w io.Writer, results []*result.Result, o NagiosOptions) (exitCode int) {
 	state := worst(results)
-	data, dataLeft := perfdata(results)
+	limit := max(NagiosOutputLeast, cmp.Or(o.Limit, NagiosOutputLimit))
+	data, dataLeft := perfdata(results, o.One, limit-2*nagiosStatusMax)
 	status := statusLine(state, results)
 	if state == result.OK && slices.ContainsFunc(results, func(r *result.Result) bool { return r.Cleanup != "" }) {
 		status += " (not everything was cleaned up)" // the long output says what; many lists show this line only
@@ -44,7 +64,7 @@ func Nagios(w io.Writer, results []*result.Result) (exitCode int) {
 		status += fmt.Sprintf(" (%d performance values left out)", dataLeft)
 	}
 	text := status + " | " + strings.Join(data, " ") + "\n"
-	text += longOutput(results, nagiosOutputMax-len(text))
+	text += longOutput(results, limit-len(text))
 	if _, err := io.WriteString(w, text); err != nil {
 		return int(result.Unknown)
 	}
@@ -133,8 +153,9 @@ func scenarioName(id result.Identity) string {
 	return id.Scenario + " (" + id.Example + ")"
 }
 
-// perfdata returns the fields of the performance data, and the number of those left out because of the limit.
-func perfdata(results []*result.Result) (fields []string, left int) {
+// perfdata returns the fields of the performance data, and the number of those left out because they need more than room
+// bytes. one is NagiosOptions.One.
+func perfdata(results []*result.Result, one bool, room int) (fields []string, left int) {
 	var passed, failed, nosteps int
 	var took time.Duration
 	for _, r := range results {
@@ -159,21 +180,13 @@ func perfdata(results []*result.Result) (fields []string, left int) {
 	}
 	// The five names are taken: a step called "time" gets a number as a suffix, like any other second use.
 	used := map[string]bool{"passed": true, "failed": true, "nosteps": true, "total": true, "time": true}
-	features := make(map[string]bool)
-	for _, r := range results {
-		features[r.Identity.Feature] = true
-	}
-	room := nagiosOutputMax - 2*nagiosStatusMax
 	for _, r := range results {
 		thresholds := threshold(r.Budget.Warn) + ";" + threshold(r.Budget.Crit)
 		for _, s := range r.Steps {
 			// The label is also taken if the step did not run, so that the second step of a name keeps its number.
 			label := s.Label
-			if len(results) > 1 {
-				label = scenarioName(r.Identity) + ": " + label
-			}
-			if len(features) > 1 {
-				label = r.Identity.Feature + ": " + label
+			if !one {
+				label = r.Identity.Feature + "/" + scenarioName(r.Identity) + "/" + label
 			}
 			label = unused(perfLabel(label), used)
 			if !s.Ran {
@@ -185,7 +198,7 @@ func perfdata(results []*result.Result) (fields []string, left int) {
 				continue
 			}
 			fields = append(fields, field)
-			for _, inner := range innerSteps(shorten(label, nagiosLabelMax/2), s.Steps) {
+			for _, inner := range innerSteps(label, s.Steps) {
 				label := unused(perfLabel(inner.label), used)
 				if !inner.step.Ran {
 					continue
@@ -229,7 +242,13 @@ func perfLabel(text string) string {
 	if text == "" {
 		text = "step"
 	}
-	return strings.TrimSpace(shorten(text, nagiosLabelMax))
+	if len(text) <= nagiosLabelMax {
+		return strings.TrimSpace(text)
+	}
+	// The end tells labels apart, and so does a digest of what is left out: a number would depend on the other labels.
+	sum := sha256.Sum256([]byte(text))
+	digest := " " + hex.EncodeToString(sum[:3])
+	return strings.TrimSpace(shortenMiddle(text, nagiosLabelMax-len(digest))) + digest
 }
 
 // unused returns label, with the lowest free number as a suffix if it is in use, and marks it as used.

@@ -21,7 +21,7 @@ import (
 // nagios returns the output for Nagios, after the exit code.
 func nagios(results ...*result.Result) string {
 	var b strings.Builder
-	code := exporters.Nagios(&b, results)
+	code := exporters.Nagios(&b, results, exporters.NagiosOptions{})
 	return fmt.Sprintf("exit %d\n%s", code, b.String())
 }
 
@@ -83,7 +83,7 @@ func TestNagiosWorst(t *testing.T) {
 		{[]*result.Result{warning, critical, unknown}, 2},
 		{[]*result.Result{run(result.Passed)}, 3},
 	} {
-		if got := exporters.Nagios(io.Discard, c.results); got != c.want {
+		if got := exporters.Nagios(io.Discard, c.results, exporters.NagiosOptions{}); got != c.want {
 			t.Errorf("%d results: want exit %d, got %d", len(c.results), c.want, got)
 		}
 	}
@@ -111,7 +111,7 @@ type brokenPipe struct{}
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
 func TestNagiosUnwritableIsUnknown(t *testing.T) {
-	if got := exporters.Nagios(brokenPipe{}, []*result.Result{exporterstest.Passing()}); got != 3 {
+	if got := exporters.Nagios(brokenPipe{}, []*result.Result{exporterstest.Passing()}, exporters.NagiosOptions{}); got != 3 {
 		t.Errorf("want exit 3, got %d", got)
 	}
 }
@@ -148,6 +148,66 @@ func TestNagiosKeepsWhatToDo(t *testing.T) {
 	}
 }
 
+// TestNagiosLabelsAreStable holds that a label says which step it is of, whatever else is asked for at the same time: the
+// graphs of a step end where its label changes.
+func TestNagiosLabelsAreStable(t *testing.T) {
+	labels := func(o exporters.NagiosOptions, results ...*result.Result) []string {
+		var b strings.Builder
+		exporters.Nagios(&b, results, o)
+		_, data, _ := strings.Cut(b.String(), " | ")
+		values, err := parsePerfdata(strings.SplitN(data, "\n", 2)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, v := range values[5:] {
+			all = append(all, v.label)
+		}
+		return all
+	}
+	long := exporterstest.Passing()
+	long.Identity.Feature = strings.Repeat("a long name ", 20)
+	for _, one := range []*result.Result{exporterstest.Typical(), long} {
+		other := exporterstest.Passing()
+		alone, beside := labels(exporters.NagiosOptions{}, one), labels(exporters.NagiosOptions{}, other, one)
+		if !slices.Equal(alone, beside[len(beside)-len(alone):]) || len(beside) <= len(alone) {
+			t.Errorf("alone %q, beside another %q", alone, beside)
+		}
+		for _, label := range alone {
+			if len(label) > 160 || strings.HasSuffix(label, ")") {
+				t.Errorf("label %q", label)
+			}
+		}
+	}
+	if got := labels(exporters.NagiosOptions{One: true}, exporterstest.Typical()); got[1] != `"bob" receives it over IMAP within 60s` {
+		t.Errorf("of one scenario: %q", got)
+	}
+}
+
+// TestNagiosOutputLimit holds that the output keeps to the limit of whoever carries it, and that the default is generous.
+func TestNagiosOutputLimit(t *testing.T) {
+	var many []*result.Result
+	for i := range 2000 {
+		r := exporterstest.Passing()
+		r.Identity.Scenario = fmt.Sprintf("Scenario %d", i)
+		many = append(many, r)
+	}
+	for _, limit := range []int{0, 1, 1024, 4096, 30000} {
+		var b strings.Builder
+		exporters.Nagios(&b, many, exporters.NagiosOptions{Limit: limit})
+		most := limit
+		if limit == 0 {
+			most = exporters.NagiosOutputLimit
+		}
+		if most = max(most, exporters.NagiosOutputLeast); b.Len() > most || b.Len() < most/2 {
+			t.Errorf("limit %d: %d bytes", limit, b.Len())
+		}
+		if !strings.Contains(b.String(), "performance values left out)") {
+			t.Errorf("limit %d: it does not say what is left out", limit)
+		}
+	}
+}
+
 func TestNagiosOddResults(t *testing.T) {
 	odd := exporterstest.Odd()
 	all := make([]*result.Result, 0, len(odd))
@@ -181,13 +241,13 @@ func FuzzNagios(f *testing.F) {
 func checkPlugin(t *testing.T, results []*result.Result) {
 	t.Helper()
 	var b strings.Builder
-	code := exporters.Nagios(&b, results)
+	code := exporters.Nagios(&b, results, exporters.NagiosOptions{One: len(results) == 1, Limit: 7680})
 	out := b.String()
 	if code < 0 || code > 3 {
 		t.Errorf("want an exit code from 0 to 3, got %d", code)
 	}
-	if len(out) > 8192 {
-		t.Errorf("want at most 8192 bytes, got %d", len(out))
+	if len(out) > 7680 {
+		t.Errorf("want at most 7680 bytes, got %d", len(out))
 	}
 	if !utf8.ValidString(out) {
 		t.Errorf("want valid UTF-8, got %q", out)
@@ -312,6 +372,6 @@ func BenchmarkNagios(b *testing.B) {
 	results := []*result.Result{exporterstest.Typical()}
 	b.ReportAllocs()
 	for b.Loop() {
-		exporters.Nagios(io.Discard, results)
+		exporters.Nagios(io.Discard, results, exporters.NagiosOptions{})
 	}
 }
