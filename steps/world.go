@@ -112,6 +112,9 @@ type World struct {
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
 
+	connections *connections // of the run; nil in a World without one
+	beside      bool         // the run goes on after Close
+
 	masks map[string]*mask // for redacted, made on first use
 }
 
@@ -132,7 +135,7 @@ type Report struct {
 // NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
 // agent. It is the same for all its runs, to recognise what an earlier run left behind.
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
-	return &World{target: target, secrets: secrets, run: run, origin: scenario}
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, connections: new(connections)}
 }
 
 // UseBrowser makes the web steps of this run use a real browser. It is called before the first step.
@@ -141,7 +144,8 @@ func (w *World) UseBrowser() { w.InBrowser = true }
 // Aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
 func (w *World) Aside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true}
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true,
+		connections: w.connections, beside: true}
 }
 
 // Apart returns a World for work of the same run with separate phases and measurements.
@@ -153,7 +157,11 @@ func (w *World) Apart() *World {
 
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
-func (w *World) Beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
+func (w *World) Beside() *World {
+	b := NewWorld(w.target, w.secrets, w.run, w.origin)
+	b.connections, b.beside = w.connections, true
+	return b
+}
 
 // Target returns the observed system.
 func (w *World) Target() *Target { return w.target }
@@ -356,14 +364,17 @@ func (w *World) Cleanup(name string, do func(context.Context) error) {
 	w.cleanups = append(w.cleanups, cleanup{name, do})
 }
 
-// Close ends the World: it drops further reports, runs every Cleanup and closes every state that is an io.Closer. The error
-// says what could not be cleaned up.
+// Close ends the World: it drops further reports, runs every Cleanup, closes every state that is an io.Closer, and then every
+// connection that is still open. The error says what could not be cleaned up.
 func (w *World) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
 	cleanups, states := w.cleanups, w.states
 	w.cleanups, w.states = nil, nil
 	w.mu.Unlock()
+	if w.connections != nil && !w.beside {
+		defer w.connections.end(true) // even if a clean-up panics
+	}
 
 	var errs []error
 	for _, c := range slices.Backward(cleanups) {
