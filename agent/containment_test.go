@@ -77,7 +77,9 @@ func TestReadsEndWithTheRun(t *testing.T) {
 			return err
 		}),
 		does(`I clean up by reading`, func(ctx context.Context, w *steps.World, a steps.Args) error {
-			w.Cleanup("the message", func(ctx context.Context) error { return forgetful(func(w *steps.World) *steps.World { return w })(ctx, w, a) })
+			w.Cleanup("the message", func(ctx context.Context) error {
+				return forgetful(func(w *steps.World) *steps.World { return w })(ctx, w, a)
+			})
 			return nil
 		}))
 	for text, want := range map[string]string{
@@ -113,15 +115,17 @@ func TestWhatNeverReturnsCostsOnlyItsScenario(t *testing.T) {
 	r := &Runner{Target: &steps.Target{}, Grace: time.Millisecond, CleanupTimeout: time.Millisecond}
 	stuck := func(i int) *Plan {
 		s := scenario(fmt.Sprintf("stuck %d", i), []string{"I never return", "my clean-up never returns"}[i%2])
-		s.Policy.Timeout = time.Millisecond
+		s.Policy.Timeout = 200 * time.Millisecond
 		return NewPlan(s, l, Defaults{})
 	}
 	const many = 200
 	plans := make([]*Plan, many)
+	var all sync.WaitGroup
 	for i := range plans {
 		plans[i] = stuck(i)
-		r.Run(t.Context(), plans[i], Occasion{})
+		all.Go(func() { r.Run(t.Context(), plans[i], Occasion{}) })
 	}
+	all.Wait()
 	if got := r.Abandoned(); got != many {
 		t.Errorf("%d scenarios have code that did not return, want %d", got, many)
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
@@ -268,6 +270,27 @@ func (r *Runner) leave(p *Plan, what string, ended <-chan struct{}) {
 			r.Log.Info("code that ignored its deadline has returned", "scenario", p.Identity.String(), "code", what, "after", time.Since(since).Round(time.Millisecond))
 		}
 	}()
+}
+
+// Addresses implements PlanRunner.
+func (r *Runner) Addresses(p *Plan) []string {
+	var all []string
+	add := func(address string) {
+		if len(all) < targetsMax && !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	if base, err := address.Parse(p.Scenario.Policy.Base); err == nil && base.IsWeb() {
+		add(base.HostPort())
+	}
+	for _, b := range p.bound {
+		if b != nil && r.Target != nil {
+			for _, address := range b.Addresses(r.Target) {
+				add(address)
+			}
+		}
+	}
+	return all
 }
 
 // Abandoned returns the number of scenarios with code that ignored its deadline and has not returned yet.

@@ -85,9 +85,6 @@ type Result struct {
 	Backoff  time.Duration // the time between runs because of those timeouts; zero while Interval holds
 }
 
-// Hung reports whether the run got no answer in time.
-func (r *Result) Hung() bool { return r.Reason == ReasonTimeout || r.Reason == ReasonAbandoned }
-
 // StepResult is the result of one step.
 type StepResult struct {
 	Keyword      string // as written, trimmed: "When", "Und", "*"
