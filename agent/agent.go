@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,9 @@ import (
 type PlanRunner interface {
 	Run(ctx context.Context, p *Plan, o Occasion) *result.Result
 	Abandoned() int
+
+	// Addresses returns where a plan connects to as far as its text says: "host:port" or "host".
+	Addresses(p *Plan) []string
 }
 
 // Sink takes results. The agent calls it from one goroutine at a time. The result is shared and must not be changed.
@@ -31,49 +35,64 @@ type AlertSink interface {
 
 // Agent runs plans on their schedules until it is stopped. Its fields are set before Run.
 type Agent struct {
-	Runner  PlanRunner
-	Plans   []*Plan
-	Sinks   map[string]Sink // by name, for the count of dropped results
-	Rules   []alert.Source
-	Workers int           // maximum number of concurrent runs; zero means defaultWorkers
-	Grace   time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
-	Log     *slog.Logger
+	Runner PlanRunner
+	Plans  []*Plan
+	Sinks  map[string]Sink // by name, for the count of dropped results
+	Rules  []alert.Source
+	Limits Limits        // how many runs may be in progress at once
+	Grace  time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
+	Log    *slog.Logger
 
 	// Mistakes counts the mistakes in the loaded files, by path. It is part of Stats.
 	Mistakes map[string]int
 
-	once    sync.Once
-	entries []*entry
-	queues  map[string]*sinkQueue
-	running atomic.Int64
+	once      sync.Once
+	entries   []*entry
+	admission *admission
+	queues    map[string]*sinkQueue
+	running   atomic.Int64
 }
-
-// defaultWorkers is the default number of concurrent runs. A run mostly waits for the network and uses about 50 kB.
-const defaultWorkers = 256
 
 // queueLength is how many results may wait for a sink before results are dropped.
 const queueLength = 1024
 
-// entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters.
+// entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters and what reporting guards.
 type entry struct {
 	plan    *Plan
 	due     time.Time // of the next scheduled run
 	retry   time.Time // of a quick repetition after a failure; zero if there is none
 	start   time.Time // due time of the waiting or current run
-	busy    bool      // waiting for a worker or in progress
+	began   time.Time // of the current run; zero while it waits
+	stale   time.Time // when the waiting or current run is too late; zero if there is none, or that has been said
+	busy    bool      // waiting for a place or in progress
 	attempt int       // of the next run
 	index   int       // in the heap
+
+	standing standing
+	timeouts int           // runs in a row that got no answer in time
+	pause    time.Duration // between runs because of them; zero while the schedule holds
+	usual    time.Duration // that a run takes which gets its answers
+	targets  []*gate       // of the addresses that its runs connect to
+	gates    []*gate       // at which the current run has a place, or the waiting one wants one
+	blocked  *gate         // at which it waits
+
+	reporting sync.Mutex
+	turn      uint64 // of the run that is waiting or current
+	reported  uint64 // turn of the last run with a result
 
 	missed atomic.Uint64
 	late   atomic.Uint64
 }
 
-// next returns the next due time of the entry.
+// next returns when the entry needs attention next.
 func (e *entry) next() time.Time {
-	if !e.retry.IsZero() && e.retry.Before(e.due) {
-		return e.retry
+	next := e.due
+	for _, other := range []time.Time{e.retry, e.stale} {
+		if !other.IsZero() && other.Before(next) {
+			next = other
+		}
 	}
-	return e.due
+	return next
 }
 
 func (a *Agent) init() {
@@ -81,13 +100,17 @@ func (a *Agent) init() {
 		if a.Log == nil {
 			a.Log = slog.New(slog.DiscardHandler)
 		}
-		if a.Workers == 0 {
-			a.Workers = defaultWorkers
+		if a.Limits.Workers == 0 {
+			a.Limits.Workers = capacity()
 		}
 		for _, p := range a.Plans {
 			if p.Schedule.Interval > 0 && !p.Scenario.Policy.Manual {
 				a.entries = append(a.entries, &entry{plan: p, attempt: 1})
 			}
+		}
+		a.admission = newAdmission(a.Limits, a.entries)
+		for _, e := range a.entries {
+			a.admission.connects(e, a.Runner.Addresses(e.plan))
 		}
 		a.queues = make(map[string]*sinkQueue, len(a.Sinks))
 		for name, sink := range a.Sinks {
@@ -99,8 +122,8 @@ func (a *Agent) init() {
 // Stats returns a snapshot of the agent's own state. It may be called at any time, from any goroutine.
 func (a *Agent) Stats() result.Stats {
 	a.init()
-	s := result.Stats{Running: int(a.running.Load()), Workers: a.Workers, Abandoned: a.Runner.Abandoned(),
-		Mistakes: a.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
+	s := result.Stats{Running: int(a.running.Load()), Waiting: int(a.admission.waiting.Load()), Workers: a.Limits.Workers,
+		Abandoned: a.Runner.Abandoned(), Mistakes: a.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
 	for _, e := range a.entries {
 		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: e.plan.Identity, Interval: e.plan.Schedule.Interval,
 			Missed: e.missed.Load(), Late: e.late.Load()})
@@ -125,6 +148,7 @@ func (a *Agent) Run(ctx context.Context) {
 	d := &dispatcher{agent: a, runs: runs, completed: make(chan completion, len(a.entries))}
 	d.loop(ctx)
 	d.drain(stop)
+	d.reports.Wait()
 	for _, q := range a.queues {
 		close(q.items)
 	}
@@ -135,15 +159,16 @@ func (a *Agent) Run(ctx context.Context) {
 type completion struct {
 	entry  *entry
 	result *result.Result
+	took   time.Duration
 }
 
-// dispatcher runs the schedule in one goroutine, which owns every entry.
+// dispatcher runs the schedule in one goroutine, which owns every entry and the admission.
 type dispatcher struct {
 	agent     *Agent
 	runs      context.Context // parent context of every run
 	queue     entryHeap
-	waiting   []*entry // due, waiting for a worker; first come, first served
 	completed chan completion
+	reports   sync.WaitGroup // statements about runs that are too late
 }
 
 func (d *dispatcher) loop(ctx context.Context) {
@@ -168,14 +193,18 @@ func (d *dispatcher) loop(ctx context.Context) {
 			d.end(c)
 		}
 		d.collect(time.Now())
-		d.start(time.Now())
 	}
 }
 
-// collect moves every due entry to the waiting list, and counts missed runs.
+// collect asks for a place for every due entry, counts missed runs, and reports those that are too late.
 func (d *dispatcher) collect(now time.Time) {
 	for len(d.queue) > 0 && !d.queue[0].next().After(now) {
 		e := d.queue[0]
+		if !e.stale.IsZero() && !e.stale.After(now) {
+			d.tell(e, now)
+			heap.Fix(&d.queue, 0)
+			continue
+		}
 		due := e.next()
 		if due.Equal(e.due) {
 			e.due = e.due.Add(e.plan.Schedule.Interval)
@@ -184,47 +213,106 @@ func (d *dispatcher) collect(now time.Time) {
 		if e.busy {
 			e.missed.Add(1)
 		} else {
-			e.busy, e.start = true, due
-			d.waiting = append(d.waiting, e)
+			e.busy, e.start, e.began = true, due, time.Time{}
+			e.stale = due.Add(e.plan.Schedule.Interval + e.plan.Timeout)
+			e.reporting.Lock()
+			e.turn++
+			e.reporting.Unlock()
+			if d.agent.admission.ask(e) {
+				d.start(e)
+			}
 		}
-		heap.Fix(&d.queue, 0)
-	}
-}
-
-// start gives waiting entries to free workers.
-func (d *dispatcher) start(now time.Time) {
-	a := d.agent
-	for len(d.waiting) > 0 && int(a.running.Load()) < a.Workers {
-		e := d.waiting[0]
-		d.waiting = d.waiting[1:]
-		if now.Sub(e.start) > result.LateAfter {
-			e.late.Add(1)
-		}
-		a.running.Add(1)
-		occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Schedule.Interval}
-		go func() {
-			res := a.Runner.Run(d.runs, e.plan, occasion)
-			a.hand(res)
-			d.completed <- completion{e, res}
-		}()
-	}
-}
-
-// end releases the entry and decides on a quick repetition.
-func (d *dispatcher) end(c completion) {
-	d.agent.running.Add(-1)
-	e := c.entry
-	e.busy = false
-	if c.result.State() == result.OK {
-		e.attempt = 1
-		return
-	}
-	if e.attempt <= e.plan.Retries {
-		e.retry = time.Now().Add(retryAfter(e.plan.Schedule.Interval))
 		heap.Fix(&d.queue, e.index)
 	}
-	e.attempt++
 }
+
+// start runs an entry that has its places.
+func (d *dispatcher) start(e *entry) {
+	a := d.agent
+	e.began = time.Now()
+	if e.began.Sub(e.start) > result.LateAfter {
+		e.late.Add(1)
+	}
+	a.running.Add(1)
+	occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Schedule.Interval}
+	timeouts, pause, turn, began := e.timeouts, e.pause, e.turn, e.began
+	go func() {
+		res := a.Runner.Run(d.runs, e.plan, occasion)
+		took := time.Since(began)
+		note(res, e.plan, took, timeouts)
+		a.logBackoff(res, pause)
+		e.reporting.Lock()
+		e.reported = turn
+		a.hand(res)
+		e.reporting.Unlock()
+		d.completed <- completion{e, res, took}
+	}()
+}
+
+// logBackoff logs a change of the time between runs, which was before.
+func (a *Agent) logBackoff(res *result.Result, before time.Duration) {
+	switch {
+	case res.Reason == result.ReasonCanceled || res.Backoff == before:
+	case res.Backoff == 0:
+		a.Log.Info("the target answers again: the schedule holds", "scenario", res.Identity.String(), "every", res.Interval)
+	default:
+		a.Log.Info("the target does not answer: it is asked less often", "scenario", res.Identity.String(), "every", res.Backoff, "instead_of", res.Interval, "timeouts", res.Timeouts)
+	}
+}
+
+// end releases the entry and decides when it runs next.
+func (d *dispatcher) end(c completion) {
+	a, e := d.agent, c.entry
+	a.running.Add(-1)
+	a.admission.leave(e, d.start)
+	e.busy, e.stale = false, time.Time{}
+	a.admission.connects(e, learned(e.targets, c.result))
+	if e.remember(c.result, c.took) {
+		d.restore(e)
+	}
+	if c.result.State() == result.OK {
+		e.attempt = 1
+	} else {
+		if e.attempt <= e.plan.Retries {
+			e.retry = time.Now().Add(retryAfter(e.plan.Schedule.Interval))
+		}
+		e.attempt++
+	}
+	for earliest := e.start.Add(e.pause); e.due.Before(earliest); {
+		e.due = e.due.Add(e.plan.Schedule.Interval) // it is put off, not missed
+	}
+	heap.Fix(&d.queue, e.index)
+}
+
+// restore gives their schedules back to those that are asked less often because of a target that has answered e.
+func (d *dispatcher) restore(e *entry) {
+	now := time.Now()
+	for _, other := range d.agent.entries {
+		if other.pause == 0 || other.busy || !slices.ContainsFunc(other.targets, func(g *gate) bool { return slices.Contains(e.targets, g) }) {
+			continue
+		}
+		other.pause, other.due = 0, other.plan.Schedule.first(now)
+		heap.Fix(&d.queue, other.index)
+	}
+}
+
+// learned returns the addresses that the next runs of an entry connect to. A run that did not pass may not have come to all of
+// them.
+func learned(before []*gate, res *result.Result) []string {
+	addresses := res.Targets
+	if res.Status == result.Passed && len(addresses) > 0 {
+		return addresses
+	}
+	for _, g := range before {
+		if len(addresses) < targetsMax && !slices.Contains(addresses, g.name) {
+			addresses = append(addresses[:len(addresses):len(addresses)], g.name)
+		}
+	}
+	return addresses
+}
+
+// targetsMax is how many addresses of a scenario are remembered, as for a Result.
+const targetsMax = 8
 
 // retryAfter returns the pause before a quick repetition: a quarter of the interval, at most ten seconds.
 func retryAfter(interval time.Duration) time.Duration { return min(interval/4, 10*time.Second) }

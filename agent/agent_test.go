@@ -16,17 +16,27 @@ import (
 
 // fakeRunner takes as long as it is told and notes when it was called. With testing/synctest its sleeps cost nothing.
 type fakeRunner struct {
-	took   func(p *Plan) time.Duration
-	fails  func(p *Plan, run int) bool
-	mu     sync.Mutex
-	starts map[string][]time.Time
-	active map[string]int
-	most   int
-	all    int
-	errors []string
+	took      func(p *Plan) time.Duration
+	tookRun   func(p *Plan, run int) time.Duration // instead of took, if not nil
+	timeouts  func(p *Plan) bool
+	fails     func(p *Plan, run int) bool
+	addresses func(p *Plan) []string
+	mu        sync.Mutex
+	starts    map[string][]time.Time
+	active    map[string]int
+	most      int
+	all       int
+	errors    []string
 }
 
 func (f *fakeRunner) Abandoned() int { return 0 }
+
+func (f *fakeRunner) Addresses(p *Plan) []string {
+	if f.addresses == nil {
+		return nil
+	}
+	return f.addresses(p)
+}
 
 func (f *fakeRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	name := p.Identity.Scenario
@@ -44,14 +54,25 @@ func (f *fakeRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Resul
 	f.mu.Unlock()
 	res := &result.Result{Identity: p.Identity, Due: o.Due, Started: time.Now(), Delay: time.Since(o.Due), Attempt: o.Attempt,
 		Retries: p.Retries, Status: result.Passed, Steps: []result.StepResult{{Status: result.Passed, Ran: true}}}
+	took := time.Duration(0)
+	if f.tookRun != nil {
+		took = f.tookRun(p, run)
+	} else {
+		took = f.took(p)
+	}
+	times := f.timeouts != nil && f.timeouts(p)
 	select {
-	case <-time.After(f.took(p)):
+	case <-time.After(took):
 	case <-ctx.Done():
 		res.Status, res.Reason, res.Blame = result.Failed, result.ReasonCanceled, result.BlameMonitor
 	}
 	if f.fails != nil && f.fails(p, run) {
 		res.Status, res.Blame, res.Steps[0].Status = result.Failed, result.BlameWeb, result.Failed
 	}
+	if times && res.Reason == "" {
+		res.Status, res.Reason, res.Blame, res.Interval, res.Steps[0].Status = result.Failed, result.ReasonTimeout, result.BlameWeb, o.Interval, result.Failed
+	}
+	res.Targets = f.Addresses(p)
 	f.mu.Lock()
 	f.all--
 	f.active[name]--
@@ -178,7 +199,7 @@ func TestWorkersAreBoundedAndWaitingIsCountedAsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRunner{took: constant(300 * time.Millisecond)}
 		sink := &collectingSink{}
-		a := &Agent{Runner: f, Plans: plans(20, time.Second, 0), Workers: 2, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
+		a := &Agent{Runner: f, Plans: plans(20, time.Second, 0), Limits: Limits{Workers: 2}, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 		runFor(a, 20*time.Second)
 		var missed, late uint64
 		for _, s := range a.Stats().Scenarios {
@@ -200,7 +221,7 @@ func TestWorkersAreBoundedAndWaitingIsCountedAsLate(t *testing.T) {
 			t.Errorf("%d ran, %d missed, %d late", ran, missed, late)
 		}
 		for _, r := range sink.results {
-			if r.Delay != r.Started.Sub(r.Due) {
+			if !r.Stale && r.Delay != r.Started.Sub(r.Due) {
 				t.Fatalf("delay %s, due to started %s", r.Delay, r.Started.Sub(r.Due))
 			}
 		}

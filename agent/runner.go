@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 )
 
@@ -35,13 +38,19 @@ type Runner struct {
 	// CleanupTimeout is the time for clean-up after a run, in addition to its deadline; zero means ten seconds.
 	CleanupTimeout time.Duration
 
+	// Log gets a line for each step that is abandoned, and for each that returns after all; nil means none.
+	Log *slog.Logger
+
 	mu        sync.Mutex
-	abandoned map[*Plan]int // plans with a step that has not returned yet
+	abandoned map[*Plan]leftover // what has not returned yet, by its plan
 }
 
-// maxAbandoned is the number of abandoned steps from which on the runner starts nothing more: each uses memory and perhaps
-// a connection, and a monitor that exhausts its machine is worse than one that reports that it cannot continue.
-const maxAbandoned = 64
+// leftover is code of an ended run that has not returned: a step that ignored its deadline, a clean-up, or both.
+type leftover struct {
+	what  string // the first of them: "the step \"I wait\""
+	since time.Time
+	count int
+}
 
 // Occasion describes why a run takes place.
 type Occasion struct {
@@ -65,8 +74,9 @@ type Observer interface {
 
 // Run executes the plan once. Whatever the steps do, it returns a result within the plan's Timeout, Grace and CleanupTimeout
 // (twice if own code has hooks). A step that panics or calls runtime.Goexit fails. A step that ignores its deadline is
-// abandoned, named in the result and counted by Abandoned. If ctx ends early with the cause steps.ErrStopped, the result's
-// Reason is "canceled".
+// abandoned: its connections are closed, which ends every read, the result names it, and Abandoned counts it until it
+// returns. As long as it does not, the plan does not start again, because each run could leave one more behind; no other plan
+// is affected. If ctx ends early with the cause steps.ErrStopped, the result's Reason is "canceled".
 //
 // If the browser breaks in a scheduled run, Run repeats it once with a new browser: the first run says nothing about the
 // website, which most often works.
@@ -115,9 +125,10 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	return res
 }
 
-// execute runs the recorder's plan, which is p or its beginning, and completes the result. The run releases its place when
-// its steps have returned and, if they returned in time, its clean-up too.
+// execute runs the recorder's plan, which is p or its beginning, and completes the result. It keeps its place in the browser
+// until its clean-up has ended or has used up its time.
 func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *result.Result, release func()) {
+	defer release()
 	runCtx, cancel := context.WithTimeoutCause(ctx, p.Timeout, errDeadline)
 	defer cancel()
 	passed := false
@@ -133,27 +144,28 @@ func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *resul
 	if returned {
 		rec.judge(res, passed || rec.plan != p) // for a beginning, the executor reports the rest as undefined
 	} else {
-		r.count(p, 1)
-		go func() {
-			<-ended
-			r.count(p, -1)
-			release()
-		}()
 		rec.abandon(until(runCtx, p.Timeout))
 		rec.judge(res, false)
+		rec.world.CutOff()
+		r.leave(p, abandonedStep(res), ended)
 	}
 	cancel()
 	left, cleaned := r.cleanUp(ctx, rec.world)
-	res.Cleanup = left
-	if !returned {
-		return
-	}
+	res.Cleanup, res.Targets = left, rec.world.Reached()
 	select {
 	case <-cleaned:
-		release()
 	default:
-		go func() { <-cleaned; release() }()
+		rec.world.CutOff()
+		r.leave(p, "the clean-up", cleaned)
 	}
+}
+
+// abandonedStep returns which step of an abandoned run still runs, for messages.
+func abandonedStep(res *result.Result) string {
+	if step, found := res.Failing(); found {
+		return fmt.Sprintf("the step %q", step.Text)
+	}
+	return "a hook"
 }
 
 // begin runs work in a goroutine, and closes ended when it is over, even by runtime.Goexit. Steps may hang despite their
@@ -222,28 +234,69 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 func (r *Runner) refuse(p *Plan) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.abandoned[p] > 0:
-		return steps.Fail(result.ReasonAbandoned, result.BlameMonitor, "not started: a step of an earlier run ignored its deadline and has not returned yet")
-	case len(r.abandoned) >= maxAbandoned:
-		return steps.Fail(result.ReasonAbandoned, result.BlameMonitor, "not started: %d steps of other scenarios ignored their deadlines and have not returned; restart stepwatch", len(r.abandoned))
+	if left, found := r.abandoned[p]; found {
+		return steps.Fail(result.ReasonAbandoned, result.BlameMonitor,
+			"not started: %s of an earlier run ignored its deadline %s ago and has not returned yet, which is a bug in its code: only this scenario waits for it; restart stepwatch to run it again",
+			left.what, time.Since(left.since).Round(time.Second))
 	}
 	return nil
 }
 
-// count records that a step of the plan was abandoned, or has returned.
-func (r *Runner) count(p *Plan, change int) {
+// leave records what still runs after the end of a run of the plan, until it returns.
+func (r *Runner) leave(p *Plan, what string, ended <-chan struct{}) {
+	since := time.Now()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.abandoned == nil {
-		r.abandoned = make(map[*Plan]int)
+		r.abandoned = make(map[*Plan]leftover)
 	}
-	if r.abandoned[p] += change; r.abandoned[p] == 0 {
-		delete(r.abandoned, p)
+	left, more := r.abandoned[p]
+	if !more {
+		left = leftover{what: what, since: since}
 	}
+	left.count++
+	r.abandoned[p] = left
+	r.mu.Unlock()
+	if r.Log != nil {
+		r.Log.Warn("code ignores its deadline: its scenario does not run again until it returns", "scenario", p.Identity.String(), "code", what)
+	}
+	go func() {
+		<-ended
+		r.mu.Lock()
+		left := r.abandoned[p]
+		if left.count--; left.count > 0 {
+			r.abandoned[p] = left
+		} else {
+			delete(r.abandoned, p)
+		}
+		r.mu.Unlock()
+		if r.Log != nil {
+			r.Log.Info("code that ignored its deadline has returned", "scenario", p.Identity.String(), "code", what, "after", time.Since(since).Round(time.Millisecond))
+		}
+	}()
 }
 
-// Abandoned returns the number of abandoned steps that have not returned yet.
+// Addresses implements PlanRunner.
+func (r *Runner) Addresses(p *Plan) []string {
+	var all []string
+	add := func(address string) {
+		if len(all) < targetsMax && !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	if base, err := address.Parse(p.Scenario.Policy.Base); err == nil && base.IsWeb() {
+		add(base.HostPort())
+	}
+	for _, b := range p.bound {
+		if b != nil && r.Target != nil {
+			for _, address := range b.Addresses(r.Target) {
+				add(address)
+			}
+		}
+	}
+	return all
+}
+
+// Abandoned returns the number of scenarios with code that ignored its deadline and has not returned yet.
 func (r *Runner) Abandoned() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

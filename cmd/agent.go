@@ -82,7 +82,11 @@ type service struct {
 func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
 	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
-		Rules: alert.Builtin.Sources(), Workers: set.config.Workers, Log: log}}
+		Rules: alert.Builtin.Sources(), Limits: set.config.Limits, Log: log}}
+	runner.Log = log
+	if chromium := set.browser(); chromium != nil {
+		s.agent.Limits.Browser = chromium.Tabs()
+	}
 	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
 	mux := http.NewServeMux()
 	names := set.config.Exporters()

@@ -166,7 +166,7 @@ func (p *Prometheus) Handler() http.Handler { return p.handler }
 
 // Export adds one run.
 func (p *Prometheus) Export(r *result.Result) {
-	if !r.Due.IsZero() {
+	if !r.Due.IsZero() && !r.Stale {
 		p.delays.Observe(r.Delay.Seconds())
 	}
 	s := p.scenario(r.Identity)
@@ -268,6 +268,7 @@ func (p *Prometheus) gatherLoaded(g *gathering) {
 	}
 	p.forgetExcept(loaded)
 	g.add(&sample{family: f.inProgress, value: float64(stats.Running)})
+	g.add(&sample{family: f.waiting, value: float64(stats.Waiting)})
 	g.add(&sample{family: f.workers, value: float64(stats.Workers)})
 	g.add(&sample{family: f.abandoned, value: float64(stats.Abandoned)})
 	for _, file := range slices.Sorted(maps.Keys(stats.Mistakes)) {

@@ -60,10 +60,10 @@ func (f *family) series(labels []*dto.LabelPair) *series {
 type families struct {
 	stepDuration, innerDuration, phaseDuration, duration *family
 
-	stepLast, innerLast, phaseLast                                            *family
-	success, state, lastRun, lastDuration, lastDelay, failing, info, interval *family
-	runs, failures, late, missed, alertFiring                                 *family
-	dropped, inProgress, workers, abandoned, mistakes                         *family
+	stepLast, innerLast, phaseLast                                                     *family
+	success, state, lastRun, lastDuration, lastDelay, failing, info, interval, backoff *family
+	runs, failures, late, missed, alertFiring                                          *family
+	dropped, inProgress, waiting, workers, abandoned, mistakes                         *family
 
 	all []string
 }
@@ -93,23 +93,25 @@ func newFamilies(buckets []time.Duration) families {
 	f.phaseLast = gauge("step_phase_last_duration_seconds", "Duration of a part of the step in the scenario's last run; absent if it did not happen.")
 	f.duration = histogram("scenario_duration_seconds", nil, "Duration of runs (the sum of their steps), by status; native histogram without classic buckets.")
 	f.lastDuration = gauge("scenario_last_duration_seconds", "Duration of the last run: the sum of its steps.")
-	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0). A step over its budget still counts as passed: see stepwatch_scenario_state.")
-	f.state = gauge("scenario_state", "State after the last run: 0 OK, 1 WARNING (over the @warn budget), 2 CRITICAL (failed, or over the @crit budget), 3 UNKNOWN (nothing was proved).")
-	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not pass and the reason as labels; absent otherwise.")
+	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0), or a due run is too late (0). A step over its budget still counts as passed: see stepwatch_scenario_state.")
+	f.state = gauge("scenario_state", "State after the last run: 0 OK, 1 WARNING (over the @warn budget), 2 CRITICAL (failed, or over the @crit budget), 3 UNKNOWN (nothing was proved, or a due run could not start or end within its interval and deadline).")
+	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not pass and the reason as labels, or while a due run is too late (reason not_run, without a step); absent otherwise.")
 	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries sets how many failures in a row make it hard.")
 	f.runs = counter("scenario_runs_total", "Number of runs, by status.")
 	f.failures = counter("scenario_failures_total", "Number of runs that did not pass, by the first step that did not, the reason and the blame.")
 	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "Start time of the last run, in Unix time.")
 	f.lastDelay = gauge("scenario_last_delay_seconds", "Delay of the start of the last run. This is stepwatch's own delay.")
-	f.interval = gauge("scenario_interval_seconds", "Interval of the scenario's schedule. If there is no result for several intervals, the state is unknown.")
+	f.interval = gauge("scenario_interval_seconds", "Interval of the scenario's schedule. stepwatch_scenario_backoff_seconds may be longer.")
+	f.backoff = gauge("scenario_backoff_seconds", "Time between the runs of a scenario whose target repeatedly did not answer in time; absent while its schedule holds.")
 	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
 	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
-	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or no worker was free.")
+	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or waited for a place. Runs put off by stepwatch_scenario_backoff_seconds do not count.")
 	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
+	f.waiting = gauge("runs_waiting", "Number of due runs that wait for a place.")
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
 	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
-	f.abandoned = gauge("abandoned_steps", "Steps that ignored their deadline and have not returned yet.")
+	f.abandoned = gauge("abandoned_steps", "Scenarios with a step or a clean-up that ignored its deadline and has not returned yet. They are UNKNOWN until it returns; no other scenario is affected.")
 	return f
 }
 

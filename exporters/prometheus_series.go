@@ -144,6 +144,10 @@ func (s *scenarioSeries) take(r *result.Result) {
 	if s.p.stats == nil {
 		s.describe(r.Identity)
 	}
+	if r.Stale {
+		s.takeStale(r)
+		return
+	}
 	changed := s.bind(r.Steps)
 
 	previous := *s.samples.Load()
@@ -155,6 +159,9 @@ func (s *scenarioSeries) take(r *result.Result) {
 	gauge(f.state, float64(state), s.labels)
 	// "passed" alone is not enough: a run without steps proved nothing.
 	gauge(f.success, boolean(r.Status == result.Passed && state != result.Unknown), s.labels)
+	if r.Backoff > 0 {
+		gauge(f.backoff, r.Backoff.Seconds(), s.labels)
+	}
 	gauge(f.lastRun, float64(r.Started.UnixNano())/1e9, s.labels)
 	gauge(f.lastDuration, r.Duration.Seconds(), s.labels)
 	if !r.Due.IsZero() {
@@ -209,6 +216,20 @@ func (s *scenarioSeries) take(r *result.Result) {
 	if changed {
 		s.listHistograms()
 	}
+}
+
+// takeStale replaces the state. Everything else is still that of the last run, and no run is counted. The caller holds s.mu.
+func (s *scenarioSeries) takeStale(r *result.Result) {
+	f := &s.p.families
+	replaced := func(other sample) bool {
+		return other.family == f.state || other.family == f.success || other.family == f.failing
+	}
+	samples := slices.DeleteFunc(slices.Clone(*s.samples.Load()), replaced)
+	samples = append(samples,
+		sample{family: f.state, value: float64(r.State()), labels: s.labels},
+		sample{family: f.success, value: 0, labels: s.labels},
+		sample{family: f.failing, value: 1, labels: pairs(s.labels, "reason", string(r.Reason), "blame", string(r.Blame))})
+	s.samples.Store(&samples)
 }
 
 // bind makes s.steps correspond to these steps, and reports whether anything changed. A step that still exists keeps

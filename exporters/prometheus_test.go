@@ -151,6 +151,53 @@ func plainPrometheus() *exporters.Prometheus {
 	return exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{})
 }
 
+// TestPrometheusWithoutAResult holds that a scenario whose due run is too late is UNKNOWN at once, that nothing is counted or
+// timed that did not take place, and that the next run ends it.
+func TestPrometheusWithoutAResult(t *testing.T) {
+	p := plainPrometheus()
+	names := []string{"stepwatch_scenario_state", "stepwatch_scenario_success", "stepwatch_scenario_failing", "stepwatch_scenario_last_run_timestamp_seconds",
+		"stepwatch_scenario_last_duration_seconds", "stepwatch_step_last_duration_seconds", "stepwatch_scenario_duration_seconds_count",
+		"stepwatch_scenario_failures_total", "stepwatch_run_delay_seconds_count", "stepwatch_scenario_backoff_seconds"}
+	stale := run(result.Skipped, skipped("I wait"))
+	stale.Stale, stale.Reason, stale.Blame, stale.Due, stale.Started = true, result.ReasonNotRun, result.BlameMonitor, time.Unix(2000, 0), time.Unix(3000, 0)
+	const before = "stepwatch_run_delay_seconds_count 0\n"
+	p.Export(stale)
+	if got, want := lines(t, p, names...), before+`stepwatch_scenario_failing{blame="monitor",reason="not_run"} 1
+stepwatch_scenario_state{} 3
+stepwatch_scenario_success{} 0
+`; got != want {
+		t.Errorf("before the first run: got\n%s\nwant\n%s", got, want)
+	}
+	p.Export(run(result.Passed, did("I wait", result.Passed, time.Second)))
+	p.Export(stale)
+	p.Export(stale)
+	if got, want := lines(t, p, append(names, "stepwatch_scenario_runs_total")...), before+`stepwatch_scenario_duration_seconds_count{status="passed"} 1
+stepwatch_scenario_failing{blame="monitor",reason="not_run"} 1
+stepwatch_scenario_last_duration_seconds{} 1
+stepwatch_scenario_last_run_timestamp_seconds{} 1000
+stepwatch_scenario_runs_total{status="passed"} 1
+stepwatch_scenario_runs_total{status="failed"} 0
+stepwatch_scenario_runs_total{status="skipped"} 0
+stepwatch_scenario_runs_total{status="pending"} 0
+stepwatch_scenario_runs_total{status="undefined"} 0
+stepwatch_scenario_runs_total{status="ambiguous"} 0
+stepwatch_scenario_state{} 3
+stepwatch_scenario_success{} 0
+stepwatch_step_last_duration_seconds{step="I wait"} 1
+`; got != want {
+		t.Errorf("after a run: got\n%s\nwant\n%s", got, want)
+	}
+	r := run(result.Passed, did("I wait", result.Passed, time.Second))
+	r.Timeouts, r.Backoff = 6, 16*time.Second
+	p.Export(r)
+	if got, want := lines(t, p, names[0], names[1], names[2], names[9]), `stepwatch_scenario_backoff_seconds{} 16
+stepwatch_scenario_state{} 0
+stepwatch_scenario_success{} 1
+`; got != want {
+		t.Errorf("after the next run: got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // A step, phase or measurement that the last run does not have has no value, neither zero nor an old one.
 func TestPrometheusNothingStale(t *testing.T) {
 	p := plainPrometheus()

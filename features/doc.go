@@ -15,7 +15,7 @@
 //
 // The durations of policy tags are those of [time.ParseDuration], with optional whole days before them: @every:90s,
 // @every:1m30s, @every:1d, @every:1d12h. They are more than zero and at most a hundred years. @retries is a whole number
-// from 0, @browser and @manual take no value, the others any value without blanks.
+// from 0, @parallel one from 1, @browser and @manual take no value, the others any value without blanks.
 //
 // Files called *.feature.md hold Markdown with Gherkin (https://github.com/cucumber/gherkin/blob/main/MARKDOWN_WITH_GHERKIN.md),
 // with English keywords.

@@ -96,5 +96,6 @@ type Policy struct {
 	Severity string        // @severity:page
 	Owner    string        // @owner:web
 	Location string        // @location:eu
+	Parallel int           // @parallel:8, runs that may be in progress at each address of its targets; 0 if not set
 	Base     string        // @base:https://www.example.org, against which the addresses of its steps resolve
 }

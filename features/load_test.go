@@ -112,6 +112,7 @@ func TestPolicy(t *testing.T) {
 		"@every:1d":                           {Retries: -1, Every: 24 * time.Hour},
 		"@every:2d12h":                        {Retries: -1, Every: 60 * time.Hour},
 		"@retries:0":                          {},
+		"@parallel:8":                         {Retries: -1, Parallel: 8},
 		"@warn:5s @crit:5s":                   {Retries: -1, Warn: 5 * time.Second, Crit: 5 * time.Second},
 		"@browser @manual":                    {Retries: -1, Browser: true, Manual: true},
 		"@severity:page:now @location:eu":     {Retries: -1, Severity: "page:now", Location: "eu"},

@@ -11,7 +11,7 @@ import (
 )
 
 // policyTags has the tag names with a meaning in Policy.
-var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location", "base"}
+var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location", "base", "parallel"}
 
 // apply applies one tag to the policy. The fault is a sentence if the tag has the name of a policy and is invalid, and empty
 // otherwise.
@@ -58,6 +58,12 @@ func (p *Policy) apply(tag string) (fault string) {
 			return fmt.Sprintf("%s: @retries needs a whole number from 0, as in @retries:2", tag)
 		}
 		p.Retries = n
+	case "parallel":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return fmt.Sprintf("%s: @parallel needs a whole number from 1, as in @parallel:8", tag)
+		}
+		p.Parallel = n
 	case "browser":
 		return flag(&p.Browser)
 	case "manual":

@@ -3,6 +3,7 @@ package steps
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 func init() {
 	RegisterSettings("accounts", func() Block { return new(accountSettings) })
 	RegisterKind(Kind{Name: "account", Means: "a name under accounts in stepwatch.yml", Pattern: `[^"]+`, Quote: `"`,
-		Sample: "name", Proposed: 7, Rule: RuleUnknown,
+		Sample: "name", Proposed: 7, Rule: RuleUnknown, Addresses: serversOf,
 		Check: func(a Args, i int, known Known) error { _, err := known.Target.Account(a.Text(i)); return err }})
 }
 
@@ -49,6 +50,17 @@ func (t *Target) Account(name string) (*Account, error) {
 	}
 	return nil, Fail(result.ReasonConfig, result.BlameScenario,
 		"no account %q in stepwatch.yml (%s): add it under accounts", name, known)
+}
+
+// serversOf returns the servers of an account.
+func serversOf(name string, target *Target) []string {
+	account := target.Accounts[name]
+	if account == nil {
+		return nil
+	}
+	servers := slices.DeleteFunc([]string{account.SMTP, account.IMAP, account.POP3}, func(s string) bool { return s == "" })
+	slices.Sort(servers)
+	return slices.Compact(servers)
 }
 
 // Require returns the value of a setting, or the failure of a step that needs this setting if the account lacks it.

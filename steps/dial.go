@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,8 +20,8 @@ import (
 
 // Dial opens a TCP connection to "host:port" and reports the phases "dns" (only if it looked up a name) and "connect". It
 // uses the target's resolver and ConnectTo. It tries several addresses in the resolver's order, each with an equal share of
-// the remaining time. The error is that of the first. blame is the leg that the connection belongs to. The caller must
-// close the connection when ctx ends.
+// the remaining time. The error is that of the first. blame is the leg that the connection belongs to. The caller binds the
+// connection to its context (package lifeline) and closes it; the run closes it at the latest when it ends or is abandoned.
 func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (net.Conn, error) {
 	return w.DialRoute(ctx, address, blame, Route{})
 }
@@ -29,6 +30,7 @@ func (w *World) Dial(ctx context.Context, address string, blame result.Blame) (n
 type Route struct {
 	Family         string // "ip4" or "ip6"; empty means both
 	LoopbackSource net.IP // source address of connections to 127.0.0.0/8; nil leaves it to the system
+	For            string // the "host:port" that the connection is for, if it goes to a proxy
 }
 
 func (r Route) dialer(to string) *net.Dialer {
@@ -60,6 +62,7 @@ func (r Route) LookUp(ctx context.Context, resolver *net.Resolver, host string) 
 // DialRoute is Dial along a route.
 func (w *World) DialRoute(ctx context.Context, address string, blame result.Blame, r Route) (net.Conn, error) {
 	act := "connect to " + address
+	w.reach(cmp.Or(r.For, address))
 	if other, found := w.target.ConnectTo[address]; found {
 		act += " (at " + other + ")"
 		address = other
@@ -92,6 +95,7 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 		conn, err := r.dialer(a).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
 		cancel()
 		if err == nil {
+			w.Keep(conn)
 			return conn, nil
 		}
 		first = errors.Join(first, err)

@@ -45,6 +45,10 @@ type Kind struct {
 	// Wait parses the value as the time that a step may wait, for a kind after "within".
 	Wait func(value string) (time.Duration, error)
 
+	// Addresses, if not nil, returns where a step with this value connects to: "host:port", or "host" if the port is not in the
+	// value. The agent shares out the runs at an address by it until a run shows its true addresses.
+	Addresses func(value string, target *Target) []string
+
 	// Check, if not nil, returns what is wrong with parameter i of a step, as far as is known when the files are loaded.
 	// Rule is the rule that such a step breaks; empty means RuleValue.
 	Check func(a Args, i int, known Known) error
@@ -185,13 +189,15 @@ func init() {
 			Sample: "name"},
 		{Name: "server", Means: "a server: a name under hosts in stepwatch.yml, a host name or an address, " +
 			"with or without :port as the sentence requires",
-			Pattern: `[^"]+`, Quote: `"`, Sample: "name"},
+			Pattern: `[^"]+`, Quote: `"`, Sample: "name",
+			Addresses: func(value string, target *Target) []string { return []string{target.AddressOf(value)} }},
 		{Name: "family", Means: "an address family: IPv4 or IPv6", Pattern: `IPv4|IPv6`, Sample: "IPv4"},
 		{Name: "port", Means: "a port number, 1 to 65535", Pattern: `\d+`, Sample: "25",
 			Check: func(a Args, i int, _ Known) error { _, err := a.Port(i); return err }},
 		{Name: "url", Means: "the address of a page: an http or https URL, or one relative to the base (web.base, @base) or, without one, to the current page",
 			Pattern: `[^\s"]*`, Compat: `\S*?`, Quote: `"`, Bare: true, Sample: "text",
-			Check: func(a Args, i int, _ Known) error { return checkAddress(a.Text(i)) }},
+			Addresses: addressOfPage,
+			Check:     func(a Args, i int, _ Known) error { return checkAddress(a.Text(i)) }},
 		{Name: "file", Means: "the path of a file, relative to the feature file", Pattern: `[^"]+`, Quote: `"`,
 			Sample: "name", File: true, Check: checkFile, Rule: RuleMissingFile},
 		{Name: "regexp", Means: "a regular expression (RE2 syntax), without a slash", Pattern: `[^/]*`, Quote: "/",
@@ -243,6 +249,14 @@ func missingFile(path string, err error) error {
 		err = fmt.Errorf("the file %q does not exist: a path is relative to the feature file", path)
 	}
 	return Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
+}
+
+// addressOfPage returns where a page is read from, unless its address is relative.
+func addressOfPage(text string, _ *Target) []string {
+	if u, err := address.Parse(text); err == nil && u.IsWeb() {
+		return []string{u.HostPort()}
+	}
+	return nil
 }
 
 // checkAddress rejects what is neither a web address nor an address relative to a page.

@@ -270,6 +270,21 @@ func (b *Bound) Wait() time.Duration {
 	return 0
 }
 
+// Addresses returns where the step and its nested steps connect to, as far as their values say that: "host:port", or "host" if
+// the sentence determines the port.
+func (b *Bound) Addresses(target *Target) []string {
+	var all []string
+	for i, kind := range b.Definition.params {
+		if kind != nil && kind.Addresses != nil && len(b.Inner) == 0 {
+			all = append(all, kind.Addresses(b.Args.Text(i), target)...)
+		}
+	}
+	for _, inner := range b.Inner {
+		all = append(all, inner.Addresses(target)...)
+	}
+	return all
+}
+
 // Files returns the paths of the files that the step and its nested steps name. They are part of the scenario.
 func (b *Bound) Files() []string {
 	var paths []string

@@ -113,8 +113,9 @@ type World struct {
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
 
-	memory *limit.Memory // of the run, shared by all of its Worlds
-	beside bool          // another World of the run closes its account
+	memory      *limit.Memory // of the run, shared by all of its Worlds
+	connections *connections  // of the run; nil in a World without one
+	beside      bool          // the run goes on after Close
 
 	masks map[string]*mask // for redacted, made on first use
 }
@@ -140,7 +141,8 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 	if target != nil {
 		limits = SettingsOf[Limits](target)
 	}
-	return &World{target: target, secrets: secrets, run: run, origin: scenario, memory: limit.NewMemory(limits.Memory, limits.All)}
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, connections: new(connections),
+		memory: limit.NewMemory(limits.Memory, limits.All)}
 }
 
 // Memory returns the account of what the run holds in memory of what it read. Readers count there what they keep.
@@ -152,7 +154,8 @@ func (w *World) UseBrowser() { w.InBrowser = true }
 // Aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
 func (w *World) Aside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true, memory: w.memory, beside: true}
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true,
+		connections: w.connections, memory: w.memory, beside: true}
 }
 
 // Apart returns a World for work of the same run with separate phases and measurements.
@@ -165,7 +168,8 @@ func (w *World) Apart() *World {
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
 func (w *World) Beside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, memory: w.memory, beside: true}
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin,
+		connections: w.connections, memory: w.memory, beside: true}
 }
 
 // Target returns the observed system.
@@ -369,14 +373,17 @@ func (w *World) Cleanup(name string, do func(context.Context) error) {
 	w.cleanups = append(w.cleanups, cleanup{name, do})
 }
 
-// Close ends the World: it drops further reports, runs every Cleanup and closes every state that is an io.Closer. The error
-// says what could not be cleaned up.
+// Close ends the World: it drops further reports, runs every Cleanup, closes every state that is an io.Closer, and then every
+// connection that is still open. The error says what could not be cleaned up.
 func (w *World) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
 	cleanups, states := w.cleanups, w.states
 	w.cleanups, w.states = nil, nil
 	w.mu.Unlock()
+	if w.connections != nil && !w.beside {
+		defer w.connections.end(true) // even if a clean-up panics
+	}
 
 	var errs []error
 	for _, c := range slices.Backward(cleanups) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,8 @@ func build(d *document) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve the paths in %s: %w", d.path, err)
 	}
-	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name, Workers: f.Workers,
+	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name,
+		Limits:    agent.Limits{Workers: f.Workers, Parallel: f.Parallel, At: f.At},
 		exporters: f.Exporters,
 		Target:    &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(base, f.State)}}
 	secrets := vault.New(dir)
@@ -46,6 +48,18 @@ func build(d *document) (*Config, error) {
 	}
 	if f.Workers < 0 {
 		env.Refuse("workers", "is %d: it must be at least 1", f.Workers)
+	}
+	if f.Parallel < 0 {
+		env.Refuse("parallel", "is %d: it must be at least 1", f.Parallel)
+	}
+	for address, most := range f.At {
+		setting := "parallel_at." + strings.Map(printable, address)
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+			env.Refuse(setting, "%q is not a host and port: write it as \"mail.example.org:993\"", address)
+		}
+		if most < 1 {
+			env.Refuse(setting, "is %d: it must be at least 1", most)
+		}
 	}
 	c.Defaults = agent.Defaults{
 		Every:   env.Duration("defaults.every", f.Defaults.Every, time.Minute),

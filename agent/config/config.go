@@ -33,8 +33,8 @@ type Config struct {
 	// Sentences has more files and directories. Only the sentences that they define (@step) count.
 	Sentences []string
 
-	Name     string // of this agent, to distinguish its test mail
-	Workers  int
+	Name     string       // of this agent, to distinguish its test mail
+	Limits   agent.Limits // of runs in progress; zero values are the defaults
 	Defaults agent.Defaults
 	Target   *steps.Target
 	Secrets  steps.Secrets

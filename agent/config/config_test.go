@@ -25,6 +25,8 @@ features: [features, /etc/stepwatch/features]
 listen: 127.0.0.1:9000
 name: eu-1
 workers: 10
+parallel: 8
+parallel_at: {"mail.example.org:993": 2}
 defaults: {every: 5m, timeout: 30s, retries: 2}
 accounts:
   alice:
@@ -75,6 +77,9 @@ func TestParse(t *testing.T) {
 	}
 	if want := (agent.Defaults{Every: 5 * time.Minute, Timeout: 30 * time.Second, Retries: 2}); c.Defaults != want {
 		t.Errorf("defaults: got %+v, want %+v", c.Defaults, want)
+	}
+	if l := c.Limits; l.Workers != 10 || l.Parallel != 8 || len(l.At) != 1 || l.At["mail.example.org:993"] != 2 {
+		t.Errorf("limits: got %+v", l)
 	}
 	alice := c.Target.Accounts["alice"]
 	if alice == nil || alice.Username != "alice@example.org" || alice.SMTP != "mail.example.org" {
@@ -168,6 +173,9 @@ func TestMistakes(t *testing.T) {
 	for source, want := range map[string]string{
 		"listn: x":                            "stepwatch.yml:1:1: unknown field \"listn\"",
 		"workers: many":                       "stepwatch.yml:1:10: workers is a text, want a whole number",
+		"parallel: -1":                        "stepwatch.yml:1: parallel: is -1: it must be at least 1",
+		"parallel_at: {\"a:1\": 0}":           "stepwatch.yml:1: parallel_at.a:1: is 0: it must be at least 1",
+		"parallel_at: {a: 2}":                 "stepwatch.yml:1: parallel_at.a: \"a\" is not a host and port: write it as \"mail.example.org:993\"",
 		"workers: -1":                         "stepwatch.yml:1: workers: is -1: it must be at least 1",
 		"listen: 9469":                        "stepwatch.yml:1: listen: \"9469\" is not a host and port: write it as host:port",
 		"\ndefaults:\n  every: soon":          "stepwatch.yml:3: defaults.every: \"soon\" is not a duration above zero: write it as 30s or 5m",

@@ -13,6 +13,8 @@ type file struct {
 	Listen    string                   `yaml:"listen"`
 	Name      string                   `yaml:"name"`
 	Workers   int                      `yaml:"workers"`
+	Parallel  int                      `yaml:"parallel"`
+	At        map[string]int           `yaml:"parallel_at"`
 	Defaults  defaults                 `yaml:"defaults"`
 	Hosts     map[string]*written      `yaml:"hosts"`
 	State     string                   `yaml:"state"`

@@ -34,6 +34,7 @@ const (
 	ReasonPanic         Reason = "panic"                 // the step's code panicked
 	ReasonAbandoned     Reason = "abandoned"             // the step ignored its deadline and was abandoned
 	ReasonBrowser       Reason = "browser"               // the browser failed, or cannot be started; nothing is known about the website
+	ReasonNotRun        Reason = "not_run"               // a due run could not start, or did not end, in time
 	ReasonCanceled      Reason = "canceled"              // stepwatch was stopped
 	ReasonInternal      Reason = "internal"              // stepwatch itself failed
 )

@@ -74,6 +74,15 @@ type Result struct {
 	Interval time.Duration // the schedule's interval; zero for a run started by hand
 	Steps    []StepResult  // every step of the scenario in order, including those that did not run
 	Cleanup  string        // what could not be cleaned up afterwards, such as a test mail; normally empty
+
+	// Stale means that no run took place: a due run could not start, or did not end, in time. Then nothing is known about the
+	// target any more, so the state is UNKNOWN. Run, Delay and every duration are empty, no step ran, and Started is the time
+	// of this statement. Such a result must not be counted as a run.
+	Stale bool
+
+	Targets  []string      // the addresses, "host:port", that the run connected to or tried to, at most eight
+	Timeouts int           // how many runs in a row, with this one, got no answer in time
+	Backoff  time.Duration // the time between runs because of those timeouts; zero while Interval holds
 }
 
 // StepResult is the result of one step.

@@ -46,7 +46,7 @@ func (s State) Worse(other State) State {
 // steps, no step at all, or a fault of the monitor or the scenario, which must never be reported as the target's.
 func (r *Result) State() State {
 	switch {
-	case len(r.Steps) == 0:
+	case len(r.Steps) == 0, r.Stale:
 		return Unknown
 	case r.Status == Failed && (r.Blame == BlameMonitor || r.Blame == BlameScenario):
 		return Unknown
@@ -82,8 +82,19 @@ func (b Budget) Judge(d time.Duration) State {
 }
 
 // Summary returns the result in one line: the step that did not pass with its error, the step furthest over its budget,
-// or the number of passed steps. It may contain text from a server, so it must be escaped for its destination.
+// or the number of passed steps. It says if the scenario runs less often than its schedule wants. It may contain text from
+// a server, so it must be escaped for its destination.
 func (r *Result) Summary() string {
+	if r.Backoff == 0 {
+		return r.outcome()
+	}
+	return fmt.Sprintf("%s (asked every %s instead of %s after %d timeouts)", r.outcome(), r.Backoff, r.Interval, r.Timeouts)
+}
+
+func (r *Result) outcome() string {
+	if r.Stale {
+		return r.Error
+	}
 	if len(r.Steps) == 0 {
 		return "no step ran"
 	}

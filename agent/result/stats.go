@@ -7,8 +7,9 @@ type Stats struct {
 	Scenarios []ScenarioStats
 	Dropped   map[string]uint64 // results dropped because a sink's queue was full, by the sink's name
 	Running   int               // runs in progress now
+	Waiting   int               // due runs that wait for a place
 	Workers   int               // runs that may be in progress at once
-	Abandoned int               // abandoned steps that have not returned yet
+	Abandoned int               // scenarios with an abandoned step or clean-up that has not returned yet
 	Mistakes  map[string]int    // mistakes in the loaded files, by path; scenarios with mistakes are UNKNOWN
 }
 
@@ -16,7 +17,7 @@ type Stats struct {
 type ScenarioStats struct {
 	Identity Identity
 	Interval time.Duration
-	Missed   uint64 // due runs that never started: the previous one was still in progress, or no worker was free for a whole interval
+	Missed   uint64 // due runs that never started: the previous one was still in progress, or there was no place for it for a whole interval
 	Late     uint64 // runs that started more than LateAfter past their due time
 }
 

@@ -206,8 +206,20 @@ func Stats() result.Stats {
 			{Identity: result.Identity{Feature: "The website", Scenario: "Visitors can log in", File: "features/web/login.feature", Line: 3, Owner: "web"}, Interval: time.Hour},
 		},
 		Dropped: map[string]uint64{"prometheus": 0, "history": 3},
-		Running: 1, Workers: 16, Abandoned: 1,
+		Running: 1, Waiting: 2, Workers: 16, Abandoned: 1,
 	}
+}
+
+// Stale returns the statement that Typical's scenario has no state, because its due run could not start in time.
+func Stale() *result.Result {
+	r := Typical()
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		*s = result.StepResult{Keyword: s.Keyword, Text: s.Text, Label: s.Label, Line: s.Line, Status: result.Skipped}
+	}
+	return &result.Result{Identity: r.Identity, Stale: true, Attempt: 1, Due: r.Due.Add(time.Minute), Started: r.Due.Add(3 * time.Minute),
+		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameTarget, Interval: time.Minute, Steps: r.Steps,
+		Error: "no result for 2m0s: it waits for one of the 4 places for runs at mail.example.org:993, taken by others that get no answer there"}
 }
 
 // Odd returns unusual results that every exporter must accept, by a description. Each call returns new ones.
@@ -223,6 +235,7 @@ func Odd() map[string]*result.Result {
 	}
 	return map[string]*result.Result{
 		"nothing at all":          {},
+		"no run":                  Stale(),
 		"no steps":                with(func(r *result.Result) { r.Steps = nil; r.Status = result.Passed }),
 		"started by hand":         with(func(r *result.Result) { r.Due = time.Time{}; r.Interval = 0 }),
 		"skipped":                 {Identity: result.Identity{Feature: "f", Scenario: "skipped"}, Status: result.Skipped, Steps: []result.StepResult{step(result.Skipped, false)}},

@@ -93,6 +93,9 @@ func New(options Options) *Browser {
 	return &Browser{options: options, slots: make(chan struct{}, options.Tabs)}
 }
 
+// Tabs returns how many scenarios may use the browser at once.
+func (b *Browser) Tabs() int { return b.options.Tabs }
+
 // Broken is a fault of the browser or of its machine. It says nothing about the website.
 type Broken struct {
 	act string

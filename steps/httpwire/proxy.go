@@ -52,7 +52,7 @@ func (l *ProxyLogin) login(ctx context.Context, w *steps.World) (string, error) 
 // dialProxy opens a connection to the proxy, and for https a tunnel through it to the server of u. login is empty, or
 // the credentials for the proxy.
 func dialProxy(ctx context.Context, w *steps.World, proxy, u *address.URL, login string) (net.Conn, error) {
-	conn, err := w.Dial(ctx, proxy.HostPort(), result.BlameNetwork)
+	conn, err := w.DialRoute(ctx, proxy.HostPort(), result.BlameNetwork, steps.Route{For: u.HostPort()})
 	if err != nil {
 		var failure *steps.Failure
 		if errors.As(err, &failure) {

@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Limits bound how many runs may be in progress at once. The zero value has the defaults.
+type Limits struct {
+	Workers  int            // in all; zero means as many as the machine has room for
+	Parallel int            // at one address of a target; zero means defaultParallel
+	At       map[string]int // the same for single addresses, "host:port" or "host"
+	Browser  int            // in the browser; zero means 1
+}
+
+// defaultParallel is how many runs may be in progress at one address. It is what a small mail server gives one client
+// (Dovecot's mail_max_userip_connections is 10, and other clients want some, too).
+const defaultParallel = 4
+
+// admission decides which due runs may start, so that runs that get no answer never take the place of those that do. A run
+// needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses
+// one. Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their
+// answers in time, and at most a quarter for those that did not. So at any time there is room for a healthy scenario.
+//
+// A run takes all its places at once or none, so runs cannot wait for each other. At each gate the run that was due first
+// starts first. Admission knows no clock and starts no goroutine: the dispatcher owns it.
+type admission struct {
+	limits   Limits
+	all      *gate
+	unproven *gate // runs of scenarios whose last run was not answered in time, or that have not run yet
+	hung     *gate // the former alone
+	browser  *gate
+	features map[string]*gate
+	targets  map[string]*gate // those that a scenario connects to
+
+	waiting atomic.Int64 // runs that are due and wait for a place
+}
+
+// gate has a number of places.
+type gate struct {
+	kind    gateKind
+	name    string // of a feature or target
+	limit   int
+	used    int
+	waiting []*entry        // by due time; each may wait at one gate only
+	holders map[*entry]bool // of a target's places
+	members int             // scenarios that connect to a target
+	mixed   bool            // scenarios with a limit of their own (@parallel) have been here
+}
+
+type gateKind int
+
+const (
+	gateAll gateKind = iota
+	gateUnproven
+	gateHung
+	gateFeature
+	gateBrowser
+	gateTarget
+)
+
+// newAdmission returns the admission of entries. limits.Workers is not zero.
+func newAdmission(limits Limits, entries []*entry) *admission {
+	if limits.Parallel == 0 {
+		limits.Parallel = defaultParallel
+	}
+	quarter := max(1, limits.Workers/4)
+	a := &admission{
+		limits:   limits,
+		all:      &gate{kind: gateAll, limit: limits.Workers},
+		unproven: &gate{kind: gateUnproven, limit: max(1, limits.Workers-limits.Workers/4)},
+		hung:     &gate{kind: gateHung, limit: quarter},
+		browser:  &gate{kind: gateBrowser, limit: max(1, limits.Browser)},
+		features: make(map[string]*gate),
+		targets:  make(map[string]*gate),
+	}
+	for _, e := range entries {
+		name := e.plan.Identity.Feature
+		if a.features[name] == nil {
+			a.features[name] = &gate{kind: gateFeature, name: name, limit: limits.Workers}
+		}
+	}
+	if len(a.features) > 1 { // one feature has nobody to leave room for
+		for _, g := range a.features {
+			g.limit = max(1, limits.Workers/2)
+		}
+	}
+	return a
+}
+
+// connects sets the addresses that the entry's next runs connect to. The entry is idle.
+func (a *admission) connects(e *entry, addresses []string) {
+	if slices.EqualFunc(e.targets, addresses, func(g *gate, address string) bool { return g.name == address }) {
+		return
+	}
+	before := e.targets
+	e.targets = make([]*gate, len(addresses))
+	for i, address := range addresses {
+		g := a.targets[address]
+		if g == nil {
+			g = &gate{kind: gateTarget, name: address, limit: a.limits.Parallel, holders: make(map[*entry]bool)}
+			if own, found := a.limits.At[address]; found {
+				g.limit = own
+			}
+			a.targets[address] = g
+		}
+		g.members++
+		g.mixed = g.mixed || e.plan.parallel() > 0
+		e.targets[i] = g
+	}
+	for _, g := range before {
+		if g.members--; g.members == 0 {
+			delete(a.targets, g.name)
+		}
+	}
+}
+
+// ask takes a place at every gate of an idle entry, or makes it wait at the first that is full.
+func (a *admission) ask(e *entry) (admitted bool) {
+	e.gates = append(e.gates[:0], e.targets...)
+	if e.plan.Scenario.Policy.Browser {
+		e.gates = append(e.gates, a.browser)
+	}
+	wanted := []*gate{a.features[e.plan.Identity.Feature], nil, nil}
+	if e.standing == standingHung {
+		wanted[1] = a.hung
+	}
+	if e.standing != standingSound {
+		wanted[2] = a.unproven
+	}
+	for _, g := range wanted {
+		if g != nil && g.limit < a.all.limit { // with few places, a share may be all of them
+			e.gates = append(e.gates, g)
+		}
+	}
+	e.gates = append(e.gates, a.all)
+	a.waiting.Add(1)
+	return a.enter(e)
+}
+
+func (a *admission) enter(e *entry) (admitted bool) {
+	for _, g := range e.gates {
+		if g.used >= g.limitFor(e) {
+			i, _ := slices.BinarySearchFunc(g.waiting, e.start, func(other *entry, start time.Time) int {
+				if other.start.After(start) {
+					return 1
+				}
+				return -1 // of those that were due at once, the later one goes last
+			})
+			g.waiting = slices.Insert(g.waiting, i, e)
+			e.blocked = g
+			return false
+		}
+	}
+	for _, g := range e.gates {
+		g.used++
+		if g.holders != nil {
+			g.holders[e] = true
+		}
+	}
+	e.blocked = nil
+	a.waiting.Add(-1)
+	return true
+}
+
+// leave gives back the places of an entry whose run has ended, and calls start for each entry that takes one of them.
+func (a *admission) leave(e *entry, start func(*entry)) {
+	for _, g := range e.gates {
+		g.used--
+		delete(g.holders, e)
+	}
+	for _, g := range e.gates {
+		a.wake(g, start)
+	}
+}
+
+// wake lets those enter who wait at a gate that has room, in their order. Who meets another gate that is full waits there.
+func (a *admission) wake(g *gate, start func(*entry)) {
+	for i := 0; i < len(g.waiting); {
+		e := g.waiting[i]
+		if g.used >= g.limitFor(e) {
+			if !g.mixed {
+				return
+			}
+			i++
+			continue
+		}
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+		if a.enter(e) {
+			start(e)
+		}
+	}
+}
+
+// limitFor returns the number of places that the gate has for an entry.
+func (g *gate) limitFor(e *entry) int {
+	if own := e.plan.parallel(); g.kind == gateTarget && own > 0 {
+		return own
+	}
+	return g.limit
+}
+
+// parallel returns the limit of @parallel, or zero.
+func (p *Plan) parallel() int { return p.Scenario.Policy.Parallel }
+
+// why says why an entry waits, and whether the target that it wants to ask is the cause: all runs there are without an answer
+// for longer than any of them usually takes.
+func (e *entry) why(now time.Time) (text string, target bool) {
+	g := e.blocked
+	switch g.kind {
+	case gateTarget:
+		for holder := range g.holders {
+			if !holder.overdue(now) {
+				return fmt.Sprintf("it waits for %s for runs at %s, taken by others: raise parallel in stepwatch.yml, or tag the scenario @parallel:N", aPlace(g.limitFor(e)), g.name), false
+			}
+		}
+		return fmt.Sprintf("it waits for %s for runs at %s, taken by others that get no answer there", aPlace(g.limitFor(e)), g.name), true
+	case gateBrowser:
+		return fmt.Sprintf("it waits for the browser, in which %s at once: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml", runs(g.limit)), false
+	case gateFeature:
+		return fmt.Sprintf("it waits for %s for runs of its feature, half of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
+	case gateHung:
+		return fmt.Sprintf("it waits for %s for scenarios whose last run got no answer in time, a quarter of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
+	case gateUnproven:
+		return fmt.Sprintf("it waits for %s for scenarios that have not got an answer in time yet, three quarters of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
+	default:
+		return fmt.Sprintf("it waits for %s of all runs: raise workers in stepwatch.yml", aPlace(g.limit)), false
+	}
+}
+
+func aPlace(n int) string {
+	if n == 1 {
+		return "the only place"
+	}
+	return fmt.Sprintf("one of the %d places", n)
+}
+
+func runs(n int) string {
+	if n == 1 {
+		return "1 scenario runs"
+	}
+	return fmt.Sprintf("%d scenarios run", n)
+}

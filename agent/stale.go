@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// A scenario whose due run could not start or end within its interval and its deadline has no state any more: what was true
+// then may be wrong now. The agent says so at once with a result without a run (result.Result.Stale), to the rules and to
+// every sink. It repeats it once an interval until the attempts of @retries are used up, so that the alert becomes hard as it
+// would for failing runs.
+
+// tell reports that the run of a busy entry is too late.
+func (d *dispatcher) tell(e *entry, now time.Time) {
+	res := overdueResult(e, now)
+	if e.stale = (time.Time{}); e.attempt <= e.plan.Retries {
+		e.stale = now.Add(e.plan.Schedule.Interval)
+	}
+	e.attempt++
+	turn := e.turn
+	d.reports.Go(func() { // a log or a rule may be slow
+		e.reporting.Lock()
+		defer e.reporting.Unlock()
+		if e.reported != turn {
+			d.agent.hand(res)
+		}
+	})
+}
+
+// overdueResult returns the result of a scenario whose due run has not ended in time.
+func overdueResult(e *entry, now time.Time) *result.Result {
+	p := e.plan
+	res := &result.Result{Identity: p.Identity, Stale: true, Attempt: e.attempt, Retries: p.Retries, Due: e.start, Started: now,
+		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameMonitor, Budget: p.Budget, Interval: p.Schedule.Interval,
+		Steps: skipped(p, 0), Timeouts: e.timeouts, Backoff: e.pause}
+	why, target := "", false
+	if e.blocked != nil {
+		why, target = e.why(now)
+	} else {
+		why = fmt.Sprintf("the run that began %s ago has not ended, although its deadline is %s", shown(now.Sub(e.began)), p.Timeout)
+	}
+	if target {
+		res.Blame = result.BlameTarget
+	}
+	res.Error = fmt.Sprintf("no result for %s: %s", shown(now.Sub(e.start)), why)
+	return res
+}
+
+// shown rounds a duration for a message.
+func shown(d time.Duration) time.Duration {
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
