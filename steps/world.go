@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -111,6 +112,7 @@ type World struct {
 	untimed  time.Duration
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
+	peers    []netip.Addr
 
 	masks map[string]*mask // for redacted, made on first use
 }
@@ -154,6 +156,24 @@ func (w *World) Apart() *World {
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
 func (w *World) Beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
+
+// sendsTo records that the run connects to an address.
+func (w *World) sendsTo(address string) {
+	to, err := netip.ParseAddr(address)
+	const most = 16
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil && len(w.peers) < most && !slices.Contains(w.peers, to) {
+		w.peers = append(w.peers, to)
+	}
+}
+
+// Peers returns the first addresses that the run has connected to, or has tried to.
+func (w *World) Peers() []netip.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.peers)
+}
 
 // Target returns the observed system.
 func (w *World) Target() *Target { return w.target }

@@ -34,6 +34,7 @@ const (
 	ReasonPanic         Reason = "panic"                 // the step's code panicked
 	ReasonAbandoned     Reason = "abandoned"             // the step ignored its deadline and was abandoned
 	ReasonBrowser       Reason = "browser"               // the browser failed, or cannot be started; nothing is known about the website
+	ReasonLack          Reason = "lack"                  // the machine of stepwatch lacks something, such as file descriptors or a route (Result.Lack)
 	ReasonCanceled      Reason = "canceled"              // stepwatch was stopped
 	ReasonInternal      Reason = "internal"              // stepwatch itself failed
 )
