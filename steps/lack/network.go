@@ -228,7 +228,7 @@ func askNameServers(ctx context.Context, patience time.Duration) *Error {
 			client := dnsclient.Client{Resolver: net.JoinHostPort(server, "53")}
 			answer, err := client.Ask(ctx, dnsclient.Question{Name: ".", Type: dns.TypeNS})
 			if err == nil && (answer.Rcode == dns.RcodeServerFailure || answer.Rcode == dns.RcodeRefused) {
-				err = fmt.Errorf("%s answers %s for the root zone too", server, dnsclient.RcodeName(answer.Rcode))
+				err = fmt.Errorf("answers %s for the root zone too", dnsclient.RcodeName(answer.Rcode))
 			}
 			errs[i] = err
 		})
@@ -259,9 +259,26 @@ func askNameServers(ctx context.Context, patience time.Duration) *Error {
 	if offline := Offline(); offline != nil {
 		return offline
 	}
-	failed := errors.Join(errs...)
-	return &Error{Resolver, fmt.Sprintf("the resolver of this machine does not work%s: %s", named, strings.ReplaceAll(failed.Error(), "\n", "; ")),
-		"check the name servers in " + resolverFile + ", or set resolver in stepwatch.yml", failed}
+	told := make([]string, len(servers))
+	for i, err := range errs {
+		told[i] = servers[i] + " " + silence(err)
+	}
+	return &Error{Resolver, fmt.Sprintf("the resolver of this machine does not work%s: %s", named, strings.Join(told, ", ")),
+		"check the name servers in " + resolverFile + ", or set resolver in stepwatch.yml", errors.Join(errs...)}
+}
+
+// silence describes how a name server did not answer the question for the root zone.
+func silence(err error) string {
+	asked, code := (*dnsclient.Error)(nil), syscall.Errno(0)
+	switch {
+	case errors.As(err, &asked) && asked.Kind == dnsclient.Timeout:
+		return "does not answer"
+	case errors.As(err, &code):
+		return "does not answer (" + code.Error() + ")"
+	case asked != nil:
+		return "sends no proper answer (" + asked.Detail + ")"
+	}
+	return err.Error()
 }
 
 // nameServers returns the name servers in resolverFile, as many as the C library uses. A missing file has none.
