@@ -9,6 +9,7 @@ import (
 	"maps"
 
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -286,4 +288,111 @@ lackbed get http://127.0.0.1:9469/metrics; grep "alert hard" log`, feature)
 	if strings.Count(page, "alert hard") != 1 || !strings.Contains(page, "widen net.ipv4.ip_local_port_range, now 40000 40004") {
 		t.Errorf("want one alert with the remedy: %s", page[strings.LastIndex(page, "\n# "):])
 	}
+}
+
+// TestDescriptorsUsedUp gives the agent a hundred file descriptors for two hundred scenarios of a slow server, and then
+// makes the server quick.
+func TestDescriptorsUsedUp(t *testing.T) {
+	needs(t, "prlimit")
+	t.Parallel()
+	var delay atomic.Int64
+	delay.Store(int64(1500 * time.Millisecond))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		slowly(time.Duration(delay.Load())).ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	feature := writeFeature(t, "@every:1s @timeout:20s", manySlow(200, server.URL+"/"))
+	cmd := exec.CommandContext(t.Context(), "prlimit", "--nofile=100:100", "stepwatch", "agent", "--listen", "127.0.0.1:0", feature)
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
+	log := filepath.Join(t.TempDir(), "log")
+	file, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	cmd.Stderr = file
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	logged := func() string {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	var page string
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("gave up waiting for %s:\n%s\n%s", what, logged(), page)
+			}
+		}
+	}
+	address := regexp.MustCompile(`http://\S+/metrics`)
+	await("the address", func() bool { return address.MatchString(logged()) })
+	url := address.FindString(logged())
+	load := func() string {
+		response, err := (&http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get(url)
+		if err != nil {
+			return ""
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		page = string(body)
+		return page
+	}
+	await("the lack", func() bool { return strings.Contains(load(), `stepwatch_monitor_lack{kind="descriptors"} 1`) })
+	time.Sleep(3 * time.Second)
+	await("a page during the lack", func() bool { return load() != "" })
+	noneBlamed(t, page, "descriptors")
+	delay.Store(0)
+	await("the end of the lack", func() bool { return strings.Contains(load(), `stepwatch_monitor_lack{kind="descriptors"} 0`) })
+	noneBlamed(t, page, "descriptors")
+	said := logged()
+	if strings.Count(said, "alert hard") != 1 || strings.Count(said, "alert resolved") != 1 ||
+		!strings.Contains(said, "raise LimitNOFILE= of the unit (ulimit -n), now 100") {
+		t.Errorf("want one alert that is resolved, with the remedy:\n%s", said)
+	}
+	t.Logf("failed runs: %v", failures.FindAllString(page, 3))
+}
+
+// TestRunWithFewDescriptors runs two hundred scenarios, and one in a browser, with a hundred file descriptors.
+func TestRunWithFewDescriptors(t *testing.T) {
+	needs(t, "prlimit")
+	t.Parallel()
+	server := httptest.NewServer(slowly(0))
+	defer server.Close()
+	run := func(limit string, scenarios map[string]string) string {
+		cmd := exec.CommandContext(t.Context(), "prlimit", "--nofile="+limit+":"+limit, "stepwatch", "run", "--evidence=", writeFeature(t, "@timeout:30s", scenarios))
+		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
+		out, _ := cmd.CombinedOutput() // the verdicts are what is compared
+		return string(out)
+	}
+	if printed := run("100", manySlow(200, server.URL+"/")); !strings.Contains(printed, "200 scenarios: 200 passed") {
+		t.Error(printed)
+	}
+	for _, limit := range []string{"100", "40", "24", "16", "12"} {
+		printed := run(limit, map[string]string{"in a browser": "@browser\nWhen I go to \"" + server.URL + "/\"\nThen I should see \"Welcome\""})
+		verdict := verdicts(t, printed)["in a browser"]
+		t.Logf("%s descriptors: %s", limit, verdict)
+		if verdict != "passed" && !strings.HasSuffix(verdict, " monitor") {
+			t.Errorf("%s descriptors: %s", limit, printed)
+		}
+	}
+}
+
+// TestDiskFull runs a scenario that needs a directory on a full file system.
+func TestDiskFull(t *testing.T) {
+	feature := writeFeature(t, "@timeout:10s", map[string]string{"a command": "When I run `true`"})
+	t.Run("full", func(t *testing.T) {
+		printed := apart(t, "mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=1 none /tmp/full\nTMPDIR=/tmp/full stepwatch run --evidence= \"$1\" || true", feature)
+		compareVerdicts(t, printed, map[string]string{"a command": "lack monitor"})
+	})
+	t.Run("read-only", func(t *testing.T) {
+		printed := apart(t, "mkdir -p /tmp/full && mount -t tmpfs -o ro none /tmp/full\nTMPDIR=/tmp/full stepwatch run --evidence= \"$1\" || true", feature)
+		compareVerdicts(t, printed, map[string]string{"a command": "lack monitor"})
+	})
 }
