@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
@@ -46,6 +47,11 @@ func (l *lacking) Unwrap() []error { return []error{l.own, l.failed} }
 
 // cause looks for a lack of this machine that explains a failure. It returns nil if there is none.
 func (rec *recorder) cause(ctx context.Context, failure *steps.Failure, err error) *lack.Error {
+	if failure.Reason == result.ReasonBrowser {
+		if b := steps.SettingsOf[*browser.Browser](rec.world.Target()); b != nil && b.Local() {
+			return lack.ForBrowser()
+		}
+	}
 	asked := (*dnsclient.Error)(nil)
 	isAsked := errors.As(err, &asked)
 	if failure.Blame == result.BlameMonitor || failure.Blame == result.BlameScenario && !(isAsked && asked.Kind == dnsclient.Asked) {

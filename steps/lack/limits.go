@@ -20,13 +20,29 @@ type Limits struct {
 
 // Read returns the limits of this process as they are now.
 func Read() Limits {
-	l := Limits{OpenFiles: openFiles(), Processes: userProcesses(), Tasks: groupLimit("pids.max"), Memory: groupLimit("memory.max")}
+	l := Limits{OpenFiles: openFiles(), Processes: userProcesses(), Tasks: groupLimit("pids.max"), Memory: MemoryLimit()}
 	l.LocalPortSpan = setting("net/ipv4/ip_local_port_range")
 	var first, last int
 	if n, err := fmt.Sscan(l.LocalPortSpan, &first, &last); n == 2 && err == nil && last >= first {
 		l.LocalPorts = last - first + 1
 	}
 	return l
+}
+
+// MemoryLimit returns the memory that the control group of this process may have, in bytes; 0 is no limit.
+func MemoryLimit() uint64 { return groupLimit("memory.max") }
+
+// BrowserDescriptors is how many open files Chromium needs at least. With 100 it aborts every request, without saying why.
+const BrowserDescriptors = 256
+
+// ForBrowser returns that the limit of open files is too low for a browser on this machine, or nil.
+func ForBrowser() *Error {
+	limit := openFiles()
+	if limit == 0 || limit >= BrowserDescriptors {
+		return nil
+	}
+	return &Error{Kind: Descriptors, Said: fmt.Sprintf("a browser needs %d file descriptors or more, and the limit is %d", BrowserDescriptors, limit),
+		Remedy: fmt.Sprintf("raise LimitNOFILE= of the unit (ulimit -n), now %d", limit)}
 }
 
 // setting returns the value of a kernel setting below /proc/sys on one line, or "unknown".
