@@ -270,9 +270,14 @@ func (d *dispatcher) end(c completion) {
 	if e.remember(c.result, c.took) {
 		d.restore(e)
 	}
-	if c.result.State() == result.OK {
+	switch {
+	case c.result.Lack != nil: // it proved nothing, so it is no attempt; a long interval is not waited for
+		if e.plan.Schedule.Interval > lackRetry {
+			e.retry = time.Now().Add(lackRetry)
+		}
+	case c.result.State() == result.OK:
 		e.attempt = 1
-	} else {
+	default:
 		if e.attempt <= e.plan.Retries {
 			e.retry = time.Now().Add(retryAfter(e.plan.Schedule.Interval))
 		}
@@ -314,6 +319,9 @@ func learned(before []*gate, res *result.Result) []string {
 // targetsMax is how many addresses of a scenario are remembered, as for a Result.
 const targetsMax = 8
 
+// lackRetry is the pause before the repetition of a run in which the machine of stepwatch lacked something.
+const lackRetry = time.Minute
+
 // retryAfter returns the pause before a quick repetition: a quarter of the interval, at most ten seconds.
 func retryAfter(interval time.Duration) time.Duration { return min(interval/4, 10*time.Second) }
 
@@ -343,6 +351,11 @@ func (a *Agent) hand(res *result.Result) {
 	d := delivery{result: res}
 	for _, rule := range a.Rules {
 		for _, change := range rule.Observe(res) {
+			if change.Lack != nil {
+				a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
+				d.alerts = append(d.alerts, change)
+				continue
+			}
 			a.Log.Info("alert "+string(change.State), "rule", change.Rule, "scenario", res.Identity.String(), "state", change.Severity.String(), "summary", change.Summary)
 			d.alerts = append(d.alerts, change)
 		}

@@ -21,6 +21,8 @@ type recorder struct {
 	world    *steps.World
 	observer Observer
 	cleanup  time.Duration // time for the hooks after the scenario
+	grace    time.Duration // how long the runner waits after the deadline
+	started  time.Time     // of the run
 
 	mu       sync.Mutex
 	closed   bool
@@ -44,6 +46,7 @@ type level struct {
 
 // run prepares the steps and executes them.
 func (rec *recorder) run(ctx context.Context, e Executor) bool {
+	rec.started = time.Now()
 	if rec.plan.Scenario.Policy.Browser {
 		rec.world.UseBrowser()
 	}
@@ -157,10 +160,14 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 		}
 	}
 	if err != nil {
-		verdict := err
-		rec.mu.Lock()
-		rec.failed = func() result.StepResult { rec.takeDown(&described, start, took, verdict); return described }
-		rec.mu.Unlock()
+		conclude := func(verdict error) {
+			rec.mu.Lock()
+			defer rec.mu.Unlock()
+			rec.failed = func() result.StepResult { rec.takeDown(&described, start, took, verdict); return described }
+		}
+		conclude(err)
+		err = rec.ownLack(ctx, err)
+		conclude(err)
 	}
 	rec.world.RunAfter(ctx)
 	returned = true
@@ -232,7 +239,7 @@ func gather(s *result.StepResult, b *steps.Bound, done []result.StepResult) {
 			s.Measurements = append(s.Measurements, m)
 		}
 		if inner.Status != result.Passed && s.Status == result.Passed {
-			s.Status, s.Reason, s.Blame = inner.Status, inner.Reason, inner.Blame
+			s.Status, s.Reason, s.Blame, s.Lack = inner.Status, inner.Reason, inner.Blame, inner.Lack
 			s.Error = fmt.Sprintf("at `%s` (%s:%d): %s", inner.Text, inner.File, inner.Line, inner.Error)
 		}
 	}
@@ -382,7 +389,7 @@ func (rec *recorder) Amend(act, said string, failure error) {
 // fail marks a step as failed because of a hook.
 func (rec *recorder) fail(s *result.StepResult, act string, failure error) {
 	s.Status = statusOf(failure)
-	s.Reason, s.Blame, s.Error = rec.classify(failure)
+	s.Reason, s.Blame, s.Error, s.Lack = rec.classify(failure)
 	s.Error = act + s.Error
 }
 
@@ -460,7 +467,7 @@ func (rec *recorder) takeDown(s *result.StepResult, start time.Time, took time.D
 	s.Ran = !start.IsZero()
 	if err != nil {
 		s.Status = statusOf(err)
-		s.Reason, s.Blame, s.Error = rec.classify(err)
+		s.Reason, s.Blame, s.Error, s.Lack = rec.classify(err)
 		var p *panicError
 		if errors.As(err, &p) {
 			rec.world.Attach("stack of the panic", "text/plain; charset=utf-8", p.stack)
@@ -483,12 +490,20 @@ func statusOf(err error) result.Status {
 	return result.Failed
 }
 
-func (rec *recorder) classify(err error) (result.Reason, result.Blame, string) {
+// classify returns the verdict in an error. What this machine lacked decides, whatever the step made of it.
+func (rec *recorder) classify(err error) (result.Reason, result.Blame, string, *result.Lack) {
+	text := rec.world.Redacted(err.Error())
+	if own := lackOf(err); own != nil {
+		if said := own.Said + ": " + own.Remedy; !strings.Contains(text, said) {
+			text += ": " + said
+		}
+		return result.ReasonLack, result.BlameMonitor, text, own
+	}
 	var failure *steps.Failure
 	if errors.As(err, &failure) {
-		return failure.Reason, failure.Blame, rec.world.Redacted(err.Error())
+		return failure.Reason, failure.Blame, text, nil
 	}
-	return result.ReasonInternal, result.BlameMonitor, rec.world.Redacted(err.Error())
+	return result.ReasonInternal, result.BlameMonitor, text, nil
 }
 
 // abandon closes the recorder while a step still runs, and names that step. until is what should have ended the step.
@@ -585,7 +600,7 @@ func (rec *recorder) judge(res *result.Result, passed bool) {
 			res.Duration += s.Duration
 		}
 		if s.Status != result.Passed && s.Reason != "" && res.Status == "" {
-			res.Status, res.Reason, res.Blame, res.Error = s.Status, s.Reason, s.Blame, s.Error
+			res.Status, res.Reason, res.Blame, res.Error, res.Lack = s.Status, s.Reason, s.Blame, s.Error, s.Lack
 		}
 	}
 	if res.Status != "" {

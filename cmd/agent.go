@@ -16,6 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
 func init() {
@@ -51,6 +52,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if set.usesBrowser() && os.Getuid() == 0 && set.browser().Local() {
 		log.Warn("the browser runs without its sandbox because stepwatch runs as root: run stepwatch as an ordinary user")
 	}
+	loadOnce(ctx, log)
 	s, err := newService(ctx, set, *listen, log)
 	if err != nil {
 		return notRun(t, err)
@@ -58,6 +60,9 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	s.agent.Mistakes = mistakes
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
+	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
+		log.Warn("a limit of this machine is low: " + w)
+	}
 	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at http://%s/metrics\n", counted(len(set.plans), "scenario"), s.address())
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -105,7 +110,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 		}
 		s.agent.Sinks[name] = exporter
 		if endpoint, ok := exporter.(exporters.Endpoint); ok {
-			mux.Handle(endpoint.Path(), endpoint.Handler())
+			mux.Handle(endpoint.Path(), atMost(endpoint.Handler()))
 			paths = append(paths, endpoint.Path())
 		}
 		if closer, ok := exporter.(exporters.Closer); ok {
@@ -121,8 +126,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", listen); err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", listen, err)
 	}
-	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	s.server, s.listener = newServer(s.listener, mux, httpConnections(lack.Read().OpenFiles), log)
 	return s, nil
 }
 

@@ -68,6 +68,7 @@ func Main(own ...cucumber.Glue) {
 		os.Exit(asInit())
 	}
 	setHeapFloor()
+	setMemoryLimit()
 	ctx, stop := stopOnSignal(context.Background())
 	t := &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
 	if len(own) > 0 {

@@ -107,6 +107,7 @@ type Prometheus struct {
 
 	mu        sync.RWMutex
 	scenarios map[scenarioKey]*scenarioSeries
+	lacks     map[string]bool // whether the machine lacks this now, by kind
 
 	measured measuredNames
 }
@@ -120,6 +121,7 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 		registry:  prometheus.NewRegistry(),
 		families:  newFamilies(config.Buckets),
 		scenarios: make(map[scenarioKey]*scenarioSeries),
+		lacks:     make(map[string]bool),
 	}
 	p.delays = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:                            namespace + "run_delay_seconds",
@@ -177,6 +179,12 @@ func (p *Prometheus) Export(r *result.Result) {
 
 // Alert adds a change of an alert's state. Only a hard alert is shown as firing: a soft one may be a temporary problem.
 func (p *Prometheus) Alert(a alert.Alert) {
+	if a.Lack != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.lacks[a.Lack.Kind] = a.Firing()
+		return
+	}
 	s := p.scenario(a.Identity)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,6 +242,11 @@ func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
 	} else {
 		p.gatherLoaded(&g)
 	}
+	p.mu.RLock()
+	for _, kind := range slices.Sorted(maps.Keys(p.lacks)) {
+		g.add(&sample{family: p.families.lack, value: boolean(p.lacks[kind]), labels: pairs(nil, "kind", label(kind))})
+	}
+	p.mu.RUnlock()
 	for _, f := range g.families {
 		all = append(all, f)
 	}

@@ -63,7 +63,7 @@ type families struct {
 	stepLast, innerLast, phaseLast                                                     *family
 	success, state, lastRun, lastDuration, lastDelay, failing, info, interval, backoff *family
 	runs, failures, late, missed, alertFiring                                          *family
-	dropped, inProgress, waiting, workers, abandoned, mistakes                         *family
+	dropped, inProgress, waiting, workers, abandoned, mistakes, lack                   *family
 
 	all []string
 }
@@ -111,6 +111,7 @@ func newFamilies(buckets []time.Duration) families {
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
 	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
+	f.lack = gauge("monitor_lack", "Whether the machine of stepwatch lacks something (1) or no longer (0), by what it is; absent for what it never lacked. The scenarios that meet it are UNKNOWN and raise no alert of their own.")
 	f.abandoned = gauge("abandoned_steps", "Scenarios with a step or a clean-up that ignored its deadline and has not returned yet. They are UNKNOWN until it returns; no other scenario is affected.")
 	return f
 }

@@ -92,6 +92,7 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 		if deadline, ok := ctx.Deadline(); ok && i < len(addresses)-1 {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addresses)-i))
 		}
+		w.sendsTo(a)
 		conn, err := r.dialer(a).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
 		cancel()
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
@@ -37,13 +38,13 @@ func Fail(reason result.Reason, blame result.Blame, format string, args ...any) 
 
 // FailNet returns a Failure for an error of the network, TLS or a deadline, with the reason found in it. blame is the leg
 // that the connection belongs to. It is kept unless the error shows a fault of name resolution, of the network or of
-// stepwatch itself (told to stop). act describes the action: "connect to mail.example.org:587".
+// stepwatch itself: told to stop, or its machine lacks something. act describes the action: "connect to mail.example.org:587".
 func FailNet(ctx context.Context, err error, blame result.Blame, act string) error {
 	if existing := (*Failure)(nil); errors.As(err, &existing) {
 		return err
 	}
 	reason := result.ReasonProtocol
-	detail := err.Error()
+	detail, own := err.Error(), lack.Of(err)
 	var (
 		dns      *net.DNSError
 		invalid  x509.CertificateInvalidError
@@ -62,6 +63,8 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		reason, blame, detail = noMemory.Reason(), result.BlameMonitor, noMemory.Error()
 	case errors.As(err, &tooLarge):
 		reason, detail = tooLarge.Reason(), tooLarge.Error()
+	case own != nil:
+		reason, blame, detail = result.ReasonLack, result.BlameMonitor, own.Error()
 	case errors.As(err, &dns) && dns.IsTimeout:
 		reason, blame = result.ReasonDNS, result.BlameDNS
 		detail = fmt.Sprintf("the resolver did not answer for %q in time", dns.Name)
@@ -85,7 +88,7 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		reason = result.ReasonTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		reason, detail = result.ReasonConnect, "connection refused: nothing listens on that port"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		reason, blame = result.ReasonConnect, result.BlameNetwork
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &netErr) && netErr.Timeout():

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
@@ -112,6 +113,7 @@ type World struct {
 	untimed  time.Duration
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
+	peers    []netip.Addr
 
 	memory      *limit.Memory // of the run, shared by all of its Worlds
 	connections *connections  // of the run; nil in a World without one
@@ -170,6 +172,24 @@ func (w *World) Apart() *World {
 func (w *World) Beside() *World {
 	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin,
 		connections: w.connections, memory: w.memory, beside: true}
+}
+
+// sendsTo records that the run connects to an address.
+func (w *World) sendsTo(address string) {
+	to, err := netip.ParseAddr(address)
+	const most = 16
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil && len(w.peers) < most && !slices.Contains(w.peers, to) {
+		w.peers = append(w.peers, to)
+	}
+}
+
+// Peers returns the first addresses that the run has connected to, or has tried to.
+func (w *World) Peers() []netip.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.peers)
 }
 
 // Target returns the observed system.
@@ -381,8 +401,11 @@ func (w *World) Close(ctx context.Context) error {
 	cleanups, states := w.cleanups, w.states
 	w.cleanups, w.states = nil, nil
 	w.mu.Unlock()
-	if w.connections != nil && !w.beside {
-		defer w.connections.end(true) // even if a clean-up panics
+	if !w.beside { // even if a clean-up panics
+		defer w.memory.Close()
+		if w.connections != nil {
+			defer w.connections.end(true)
+		}
 	}
 
 	var errs []error
@@ -395,9 +418,6 @@ func (w *World) Close(ctx context.Context) error {
 		if closer, ok := s.(io.Closer); ok {
 			_ = closer.Close() // the run has its result, and a connection that fails to close is closed
 		}
-	}
-	if !w.beside {
-		w.memory.Close()
 	}
 	return errors.Join(errs...)
 }

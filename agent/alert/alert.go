@@ -23,10 +23,11 @@ const (
 	Hard     State = "hard"
 )
 
-// Alert is the state of one rule for one scenario.
+// Alert is the state of one rule for one scenario, or for stepwatch itself.
 type Alert struct {
-	Rule     string // the source's name
-	Identity result.Identity
+	Rule     string          // the source's name
+	Identity result.Identity // the zero value for an alert about stepwatch itself
+	Lack     *result.Lack    // what the machine of stepwatch lacks, if that is what the alert is about; nil otherwise
 	State    State
 	Severity result.State // state of the run
 	Since    time.Time    // start of the first run that was not OK

@@ -12,7 +12,8 @@ const failures = "failures"
 func init() { Builtin.Register(failures, func() Source { return NewFailures() }) }
 
 // Failures raises an alert for a scenario that is not OK: soft while it has retries left, hard after they are used up,
-// and resolved by the first OK run.
+// and resolved by the first OK run. A run in which the machine of stepwatch lacked something proved nothing, and changes
+// nothing: Lacks raises one alert for all of them.
 type Failures struct {
 	mu   sync.Mutex
 	open map[result.Identity]Alert
@@ -23,6 +24,9 @@ func NewFailures() *Failures { return &Failures{open: make(map[result.Identity]A
 
 // Observe implements Source.
 func (f *Failures) Observe(r *result.Result) []Alert {
+	if r.Lack != nil {
+		return nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before, isOpen := f.open[r.Identity]

@@ -35,6 +35,7 @@ const (
 	ReasonAbandoned     Reason = "abandoned"             // the step ignored its deadline and was abandoned
 	ReasonBrowser       Reason = "browser"               // the browser failed, or cannot be started; nothing is known about the website
 	ReasonNotRun        Reason = "not_run"               // a due run could not start, or did not end, in time
+	ReasonLack          Reason = "lack"                  // the machine of stepwatch lacks something, such as file descriptors or a route (Result.Lack)
 	ReasonCanceled      Reason = "canceled"              // stepwatch was stopped
 	ReasonInternal      Reason = "internal"              // stepwatch itself failed
 )

@@ -59,7 +59,7 @@ type Budget struct {
 type Result struct {
 	Identity Identity
 	Run      string        // id of this run, unguessable, unique over all agents
-	Attempt  int           // 1 after a good run or at the start, one more after each run that was not OK
+	Attempt  int           // 1 after a good run or at the start, one more after each run that was not OK, except for a lack
 	Retries  int           // how many attempts may fail before the failure is hard
 	Due      time.Time     // when the schedule required it
 	Started  time.Time     // when it began; wall clock
@@ -70,6 +70,7 @@ type Result struct {
 	Reason   Reason // why it did not pass; empty when it passed
 	Blame    Blame  // whose fault that is; empty when it passed
 	Error    string // one line: action, object, wanted and got; empty when it passed
+	Lack     *Lack  // what the machine of stepwatch lacks, if that is why; nil otherwise
 	Budget   Budget
 	Interval time.Duration // the schedule's interval; zero for a run started by hand
 	Steps    []StepResult  // every step of the scenario in order, including those that did not run
@@ -98,11 +99,20 @@ type StepResult struct {
 	Reason       Reason
 	Blame        Blame
 	Error        string
+	Lack         *Lack  // as in Result
 	Note         string // one line of information, passed or not, such as the path of a mail; normally empty
 	Phases       []Phase
 	Measurements []Measurement
 	Evidence     []Evidence
 	Steps        []StepResult // the inner steps of a sentence composed of others; their reports are also in the step
+}
+
+// Lack is what the machine that stepwatch runs on lacked in a run, which so proved nothing about the target. All scenarios
+// that meet the same lack have the same Kind.
+type Lack struct {
+	Kind   string // one of a few, for labels: "descriptors", "route"
+	Said   string // what is missing, in one line
+	Remedy string // what to do, in one line: "raise LimitNOFILE= of the unit, now 1024"
 }
 
 // Beneath separates the labels of nested steps, the outer one first.

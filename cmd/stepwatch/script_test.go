@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"stepwatch": main,
 		"website":   website,
+		"lackbed":   lackbed,
 	})
 }
 

@@ -214,7 +214,7 @@ func failDNS(ctx context.Context, err error) error {
 		return steps.FailScenario("%w", e)
 	case dnsclient.Network:
 		if e.Detail == "" {
-			return steps.FailNet(ctx, e.Err, result.BlameDNS, e.Act())
+			return steps.FailNet(ctx, unsaid{e}, result.BlameDNS, e.Act())
 		}
 		return steps.Fail(result.ReasonConnect, result.BlameDNS, "%w", e)
 	case dnsclient.Timeout:
@@ -225,6 +225,15 @@ func failDNS(ctx context.Context, err error) error {
 		return failAnswer(e)
 	}
 }
+
+// unsaid is an error of dnsclient whose text leaves out what was asked, which the act says.
+type unsaid struct{ whole *dnsclient.Error }
+
+// Error returns the error of the network.
+func (u unsaid) Error() string { return u.whole.Err.Error() }
+
+// Unwrap returns the whole error.
+func (u unsaid) Unwrap() error { return u.whole }
 
 // failAnswer returns the Failure for an error of Answer.Trouble.
 func failAnswer(err error) error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/starttls"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -133,7 +134,13 @@ func knockAt(ctx context.Context, address string, wait time.Duration) (knock, er
 	if err == nil {
 		_ = conn.Close() // only the connection itself matters
 	}
-	return knocking(ctx, err, wait, cut)
+	answer, err := knocking(ctx, err, wait, cut)
+	if to, parseErr := netip.ParseAddrPort(address); parseErr == nil && answer.state == "filtered" {
+		if own := lack.Way(to.Addr()); own != nil {
+			return knock{}, own // a port is not filtered because this machine cannot reach it
+		}
+	}
+	return answer, err
 }
 
 // places returns the addresses of a port of a host: those of its name, or the one in ConnectTo.

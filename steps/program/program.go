@@ -21,6 +21,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
 // DefaultOutputLimit is the number of bytes of each output that are kept by default: 1 MiB.
@@ -134,6 +136,9 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 
 // startError explains why a program did not start.
 func startError(c Command, err error) error {
+	if own := lack.Of(err); own != nil {
+		return own
+	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return errors.New("there is no such program in $PATH")
 	}

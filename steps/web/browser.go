@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 )
 
@@ -254,12 +255,18 @@ func statusFault(answer *browser.Request) error {
 const browserProxy = "(browser.proxy or web.proxy in stepwatch.yml)"
 
 func netError(name, act string) error {
+	if own := lack.InBrowser(name); own != nil {
+		return steps.Fail(result.ReasonLack, result.BlameMonitor, "%s: %w", act, own)
+	}
 	reason, blame, detail := netFault(name)
 	return steps.Fail(reason, blame, "%s: %s", act, detail)
 }
 
 // netFault returns what the browser's name of a network error means, and who is to blame.
 func netFault(name string) (reason result.Reason, blame result.Blame, detail string) {
+	if own := lack.InBrowser(name); own != nil {
+		return result.ReasonBrowser, result.BlameMonitor, own.Error()
+	}
 	code, _, _ := strings.Cut(strings.TrimPrefix(name, "net::ERR_"), " ")
 	reason, blame, detail = result.ReasonProtocol, result.BlameWeb, name
 	switch code {
@@ -267,7 +274,7 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 		reason, blame, detail = result.ReasonDNS, result.BlameDNS, "the name does not resolve"
 	case "CONNECTION_REFUSED":
 		reason, detail = result.ReasonConnect, "connection refused: nothing listens on that port"
-	case "ADDRESS_UNREACHABLE", "INTERNET_DISCONNECTED", "NETWORK_CHANGED":
+	case "ADDRESS_UNREACHABLE":
 		reason, blame, detail = result.ReasonConnect, result.BlameNetwork, "there is no route to the server"
 	case "CONNECTION_TIMED_OUT", "TIMED_OUT":
 		reason, detail = result.ReasonTimeout, "no answer before the deadline"
@@ -303,7 +310,7 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 		detail = "the body cannot be decompressed: its Content-Encoding is not how the data is compressed"
 	case "UNSAFE_PORT", "INVALID_URL", "DISALLOWED_URL_SCHEME", "UNKNOWN_URL_SCHEME":
 		reason, blame, detail = result.ReasonScenario, result.BlameScenario, "a browser does not open such an address"
-	case "ABORTED", "FAILED", "NETWORK_IO_SUSPENDED", "INSUFFICIENT_RESOURCES", "OUT_OF_MEMORY", "NETWORK_ACCESS_DENIED":
+	case "ABORTED", "FAILED":
 		reason, blame, detail = result.ReasonBrowser, result.BlameMonitor, "the browser aborted the request by itself"
 	}
 	if detail != name {

@@ -1,0 +1,225 @@
+package cmd
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/steps/lack"
+)
+
+// bounded starts a server with a limit of connections.
+func bounded(t *testing.T, limit int, handler http.Handler) (address string, l *boundedListener) {
+	t.Helper()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, outer := newServer(inner, handler, limit, slog.New(slog.DiscardHandler))
+	go func() { _ = server.Serve(outer) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return inner.Addr().String(), outer.(*boundedListener)
+}
+
+// TestSlowClientsKeepNobodyOut opens many more connections than the limit, each of which sends a part of a request, and asks
+// for a page meanwhile.
+func TestSlowClientsKeepNobodyOut(t *testing.T) {
+	const limit = 8
+	address, l := bounded(t, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for i := range 10 * limit {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nX-A: b") // the server may have closed it
+		if i%limit != 0 {
+			continue
+		}
+		response, err := client.Get("http://" + address)
+		if err != nil {
+			t.Fatalf("after %d slow clients: %v", i+1, err)
+		}
+		_ = response.Body.Close()
+		l.mu.Lock()
+		open := len(l.open)
+		l.mu.Unlock()
+		if open > limit {
+			t.Errorf("%d connections are open, the limit is %d", open, limit)
+		}
+	}
+}
+
+// TestSlowHeaderEnds checks that a connection ends when its header does not arrive in time.
+func TestSlowHeaderEnds(t *testing.T) {
+	t.Parallel()
+	address, _ := bounded(t, 8, http.NotFoundHandler())
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	begin := time.Now()
+	go func() {
+		for range 100 {
+			if _, err := io.WriteString(conn, "X"); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	_ = conn.SetReadDeadline(begin.Add(2 * headerTime))
+	_, _ = io.Copy(io.Discard, conn) // an answer of 408, or none
+	if took := time.Since(begin); took > headerTime+2*time.Second {
+		t.Errorf("it was open for %s, want %s", took, headerTime)
+	}
+}
+
+func TestServerBounds(t *testing.T) {
+	var read atomic.Int64
+	address, _ := bounded(t, 8, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		read.Store(n)
+	}))
+	status := func(request string) string {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		go func() { _, _ = io.WriteString(conn, request) }()
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(line)
+	}
+	// Go allows 4 KiB for the request line in addition.
+	if got := status("GET / HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("a", headerMax+5000) + "\r\n\r\n"); !strings.Contains(got, "431") {
+		t.Errorf("a header above the limit: %s", got)
+	}
+	if got := status("GET / HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("a", headerMax-100) + "\r\n\r\n"); !strings.Contains(got, "200") {
+		t.Errorf("a header below the limit: %s", got)
+	}
+	status(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", bodyMax+1, strings.Repeat("a", bodyMax+1)))
+	if got := read.Load(); got != bodyMax {
+		t.Errorf("%d bytes of the body were read, the limit is %d", got, bodyMax)
+	}
+}
+
+// TestPagesAtOnce asks for a page more often at once than it is written.
+func TestPagesAtOnce(t *testing.T) {
+	t.Parallel()
+	var inside, most atomic.Int64
+	end := make(chan struct{})
+	address, _ := bounded(t, 32, atMost(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		most.Store(max(most.Load(), inside.Add(1)))
+		<-end
+		inside.Add(-1)
+		_, _ = io.WriteString(w, "ok")
+	})))
+	codes := make(chan int, 2*pagesAtOnce)
+	for range 2 * pagesAtOnce {
+		go func() {
+			response, err := http.Get("http://" + address)
+			if err != nil {
+				codes <- 0
+				return
+			}
+			_ = response.Body.Close()
+			codes <- response.StatusCode
+		}()
+	}
+	counts := make(map[int]int)
+	for range pagesAtOnce {
+		counts[<-codes]++
+	}
+	close(end)
+	for range pagesAtOnce {
+		counts[<-codes]++
+	}
+	if most.Load() != pagesAtOnce || counts[200] != pagesAtOnce || counts[503] != pagesAtOnce {
+		t.Errorf("%d at once, answers %v, the limit is %d", most.Load(), counts, pagesAtOnce)
+	}
+}
+
+// scarce is a listener without a descriptor for the first connections.
+type scarce struct {
+	net.Listener
+	failures atomic.Int64
+}
+
+func (s *scarce) Accept() (net.Conn, error) {
+	if s.failures.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
+	}
+	return s.Listener.Accept()
+}
+
+func TestAcceptWithoutDescriptors(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := &scarce{Listener: inner}
+	short.failures.Store(5)
+	var log syncBuffer
+	server, outer := newServer(short, http.NotFoundHandler(), 8, slog.New(slog.NewTextHandler(&log, nil)))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(outer) }()
+	response, err := (&http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if got := strings.Count(log.String(), "accepts no connection"); got != 1 {
+		t.Errorf("it was logged %d times: %s", got, log.String())
+	}
+	if err := server.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	<-served
+}
+
+func TestHTTPConnections(t *testing.T) {
+	for descriptors, want := range map[uint64]int{0: connectionsMax, 2: 1, 100: 25, 1024: connectionsMax, 1 << 40: connectionsMax} {
+		if got := httpConnections(descriptors); got != want {
+			t.Errorf("%d descriptors: %d connections, want %d", descriptors, got, want)
+		}
+	}
+}
+
+func TestLimitWarnings(t *testing.T) {
+	plans := make([]*agent.Plan, 300)
+	for i := range plans {
+		plans[i] = new(agent.Plan)
+		plans[i].Schedule.Interval = time.Second
+	}
+	enough := lack.Limits{OpenFiles: 1 << 20, Processes: 1 << 20, Tasks: 4915, LocalPorts: 28232, LocalPortSpan: "32768 60999"}
+	if got := limitWarnings(enough, plans, 256, true); len(got) > 0 {
+		t.Errorf("with enough of everything: %q", got)
+	}
+	if got := limitWarnings(lack.Limits{}, plans, 256, true); len(got) > 0 {
+		t.Errorf("with unknown limits: %q", got)
+	}
+	low := lack.Limits{OpenFiles: 1024, Tasks: 100, LocalPorts: 1000, LocalPortSpan: "50000 50999"}
+	got := strings.Join(limitWarnings(low, plans, 256, false), "\n")
+	want := `the limit of open files is 1024, and 256 runs at once with the HTTP server may need 1120: set LimitNOFILE=4096 in the unit
+the limit of processes and threads of this control group is 100, and stepwatch with its programs may need 320: set TasksMax=1024 in the unit
+this machine has 1000 local ports (net.ipv4.ip_local_port_range is 50000 50999), and 300 runs a second may keep 36000: widen the range`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
