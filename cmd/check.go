@@ -8,6 +8,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/cmd/supervisor"
 	"github.com/stepwatch/stepwatch/exporters"
 )
 
@@ -28,6 +29,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
 		return code
 	}
+	supervisor.Limit(max(*timeout, time.Millisecond))
 	name := "STEPWATCH"
 	compat := *load.compat
 	if compat {
@@ -40,11 +42,15 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	defer set.close()
-	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
+	// A run that is stopped gets time to end and to clean up, which is part of the duration.
+	parting := min(*timeout/5, 5*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, *timeout-parting, errTimeout)
 	defer cancel()
 	runner := set.runner()
+	runner.within(parting)
 	results := make([]*result.Result, 0, len(set.plans))
 	for _, plan := range set.plans {
+		t.working(plan)
 		results = append(results, runner.Run(ctx, plan, agent.Occasion{Begin: compat}))
 	}
 	var code int

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -249,6 +250,11 @@ func (s *set) agentRunner() *agent.Runner {
 type handRunner struct{ runner *agent.Runner }
 
 func (s *set) runner() handRunner { return handRunner{s.agentRunner()} }
+
+// within lets a run that is stopped end and clean up within d in all.
+func (h handRunner) within(d time.Duration) {
+	h.runner.Grace, h.runner.CleanupTimeout = max(d/5, time.Millisecond), max(3*d/5, time.Millisecond)
+}
 
 // Run executes one plan.
 func (h handRunner) Run(ctx context.Context, plan *agent.Plan, o agent.Occasion) *result.Result {

@@ -78,6 +78,7 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 				p.summary()
 				return notRun(t, fmt.Errorf("not every scenario ran: %w", context.Cause(ctx)))
 			}
+			t.working(plan)
 			p.begin(plan)
 			p.end(runner.Run(ctx, plan, agent.Occasion{Observer: p}))
 		}
