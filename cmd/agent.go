@@ -36,6 +36,11 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	defer set.close()
 	log := slog.New(slog.NewTextHandler(t.err, nil))
+	claim, err := claimState(set, log)
+	if err != nil {
+		return notRun(t, err)
+	}
+	defer claim.Close()
 	mistakes := make(map[string]int)
 	for _, found := range set.found {
 		if found.severity != mistaken {
