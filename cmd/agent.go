@@ -37,6 +37,11 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	defer set.close()
 	log := slog.New(slog.NewTextHandler(t.err, nil))
+	claim, err := claimState(set, log)
+	if err != nil {
+		return notRun(t, err)
+	}
+	defer claim.Close()
 	mistakes := make(map[string]int)
 	for _, found := range set.found {
 		if found.severity != mistaken {
@@ -67,10 +72,22 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go kept.SweepHourly(watching) // nobody waits for a slow disk
+	t.serving(s.agent)
 	if err := s.run(ctx); err != nil {
 		return notRun(t, err)
 	}
 	return exitPassed
+}
+
+// serving says how many runs are in progress, for a second signal.
+func (t *terminal) serving(a *agent.Agent) {
+	busy := func() string {
+		if n := a.Stats().Running; n > 0 {
+			return counted(n, "run")
+		}
+		return ""
+	}
+	t.busy.Store(&busy)
 }
 
 // service is an agent with its exporters and its HTTP server.

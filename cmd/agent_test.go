@@ -156,7 +156,7 @@ func TestAgentRefusesWhatIsWrong(t *testing.T) {
 }
 
 func TestStopOnSignalNamesTheCause(t *testing.T) {
-	ctx, stop := stopOnSignal(context.Background())
+	ctx, stop := stopOnSignal(context.Background(), &terminal{err: io.Discard})
 	defer stop()
 	process, err := os.FindProcess(os.Getpid())
 	if err != nil {

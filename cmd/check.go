@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/cmd/supervisor"
 	"github.com/stepwatch/stepwatch/exporters"
 )
 
@@ -34,6 +35,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - --output-limit %d: the status line alone needs %d bytes\n", *limit, exporters.NagiosOutputLeast)
 		return int(result.Unknown)
 	}
+	supervisor.Limit(max(*timeout, time.Millisecond))
 	name := "STEPWATCH"
 	compat := *load.compat
 	if compat {
@@ -46,11 +48,15 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	defer set.close()
-	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, errTimeout)
+	// A run that is stopped gets time to end and to clean up, which is part of the duration.
+	parting := min(*timeout/5, 5*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, *timeout-parting, errTimeout)
 	defer cancel()
 	runner := set.runner()
+	runner.Grace, runner.CleanupTimeout = max(parting/5, time.Millisecond), max(3*parting/5, time.Millisecond) // of a run that is stopped
 	results := make([]*result.Result, 0, len(set.plans))
 	for _, plan := range set.plans {
+		t.working(plan)
 		results = append(results, runner.Run(ctx, plan, agent.Occasion{Begin: compat}))
 	}
 	var code int

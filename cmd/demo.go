@@ -79,6 +79,7 @@ func demoVerb(ctx context.Context, t *terminal, args []string) int {
 	fmt.Fprintln(t.out)
 	runner := d.set.runner()
 	for _, plan := range d.set.plans {
+		t.working(plan)
 		p.begin(plan)
 		p.end(runner.Run(ctx, plan, agent.Occasion{Observer: p}))
 	}
@@ -100,6 +101,7 @@ The agent now runs these scenarios on their schedules. It prints one line for ea
   your own    write a .feature file, then: stepwatch run FILE
 
 `, service.address())
+	t.serving(service.agent)
 	if err := service.run(ctx); err != nil {
 		return notRun(t, err)
 	}

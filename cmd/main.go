@@ -7,15 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/cucumber"
+	"github.com/stepwatch/stepwatch/cmd/supervisor"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -32,6 +39,14 @@ type terminal struct {
 	err    io.Writer
 	colour bool            // out is a terminal that shows colours
 	glue   []cucumber.Glue // registers own steps
+
+	busy atomic.Pointer[func() string] // returns the work in progress, or ""
+}
+
+// working says which run is in progress, for a second signal.
+func (t *terminal) working(plan *agent.Plan) {
+	busy := func() string { return fmt.Sprintf("the run of %q", plan.Identity.String()) }
+	t.busy.Store(&busy)
 }
 
 // verb is a subcommand. Its file registers it.
@@ -64,33 +79,113 @@ func verbs() []verb {
 // and is then a stepwatch with the team's own steps in addition to the built-in ones. What they print to os.Stdout goes to
 // standard error, because programs read the output of the verbs.
 func Main(own ...cucumber.Glue) {
-	if os.Getpid() == 1 {
-		os.Exit(asInit())
+	if f := supervisor.CrashOutput(); f != nil {
+		_ = debug.SetCrashOutput(f, debug.CrashOptions{}) // without it, the supervisor says less
 	}
 	setHeapFloor()
 	setMemoryLimit()
-	ctx, stop := stopOnSignal(context.Background())
-	t := &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
+	t := &terminal{err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
+	written, unwritten := context.WithCancelCause(context.Background())
+	ctx, stop := stopOnSignal(written, t)
+	out := &output{to: os.Stdout, failed: func(err error) {
+		unwritten(fmt.Errorf("write to standard output: %w: %w", reason(err), steps.ErrStopped))
+	}}
+	t.out = out
 	if len(own) > 0 {
 		os.Stdout = os.Stderr
 	}
-	code := dispatch(ctx, t, os.Args[1:])
+	code := supervisor.Work(func() int { return out.verdict(t, dispatch(ctx, t, os.Args[1:])) })
 	stop()
+	supervisor.Ended()
 	os.Exit(code)
 }
 
-// stopOnSignal cancels the context on SIGINT and SIGTERM. A second signal ends the process at once.
-func stopOnSignal(parent context.Context) (context.Context, func()) {
+// sameSignal is how close together two signals count as one: timeout(1), a terminal and a service manager signal a process
+// and then its group.
+const sameSignal = 250 * time.Millisecond
+
+// stopOnSignal cancels the context on SIGINT, SIGTERM and SIGHUP, so that runs in progress end and clean up. A second signal
+// ends the process at once, after it has said what is left. Signals that the parent process wants ignored, as nohup does, are
+// ignored. SIGPIPE is an error of the write that caused it.
+func stopOnSignal(parent context.Context, t *terminal) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE) // nobody reads it: writes to a closed pipe return EPIPE
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
-		if _, ok := <-signals; ok {
-			signal.Stop(signals)
-			cancel(steps.ErrStopped)
+		if _, ok := <-signals; !ok {
+			return
+		}
+		first := time.Now()
+		cancel(steps.ErrStopped)
+		for s := range signals {
+			if time.Since(first) < sameSignal {
+				continue
+			}
+			said := "stepwatch: ended at once by a second signal"
+			if busy := t.busy.Load(); busy != nil && (*busy)() != "" {
+				said += "; not cleaned up: " + (*busy)() + "; the next run of a scenario removes its test mail"
+			}
+			fmt.Fprintln(t.err, said)
+			supervisor.Ended()
+			if number, is := s.(syscall.Signal); is {
+				os.Exit(128 + int(number)) // as in a shell
+			}
+			os.Exit(exitNotRun)
 		}
 	}()
-	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
+	return ctx, func() {
+		signal.Stop(signals)
+		signal.Stop(pipes)
+		close(signals)
+		cancel(nil)
+	}
+}
+
+// output is standard output. It remembers the first error, so that lost output is never a success.
+type output struct {
+	to     io.Writer
+	failed func(error) // called once
+
+	mu  sync.Mutex
+	err error
+}
+
+// Write writes p, or returns the error of an earlier write.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.to.Write(p)
+	if o.err = err; err != nil {
+		o.failed(err)
+	}
+	return n, err
+}
+
+// verdict returns the exit code of a verb, or exitNotRun if some of its output is lost. It then says so.
+func (o *output) verdict(t *terminal, code int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		return code
+	}
+	fmt.Fprintf(t.err, "stepwatch: write to standard output: %v: some of the output is lost\n", reason(o.err))
+	return exitNotRun
+}
+
+// reason returns the error without the path of the file, which is always /dev/stdout.
+func reason(err error) error {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 func isTerminal(f *os.File) bool {

@@ -8,5 +8,8 @@ import (
 
 // TestMain lets tests run this very program as a process of its own, without building it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"stepwatch": func() { Main() }})
+	testscript.Main(m, map[string]func(){
+		"stepwatch": func() { Main() },
+		"ownsteps":  func() { Main(endings) },
+	})
 }

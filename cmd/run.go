@@ -69,6 +69,9 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 	if r.flags.Changed("evidence") {
 		p.evidence = evidenceIn(r.evidence)
 	} else {
+		if err := checkState(set); err != nil {
+			return notRun(t, err)
+		}
 		p.evidence = evidence.New(set.config.EvidenceDir(), set.config.Evidence, nil)
 	}
 	runner := set.runner()
@@ -78,6 +81,7 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 				p.summary()
 				return notRun(t, fmt.Errorf("not every scenario ran: %w", context.Cause(ctx)))
 			}
+			t.working(plan)
 			p.begin(plan)
 			p.end(runner.Run(ctx, plan, agent.Occasion{Observer: p}))
 		}
@@ -98,7 +102,7 @@ func evidenceIn(dir string) *evidence.Store {
 	if dir == "" {
 		return nil
 	}
-	return evidence.New(dir, evidence.Limits{}, nil)
+	return evidence.NewShared(dir)
 }
 
 // exitCode returns 0 if every scenario passed within its budget, 1 if one failed or was too slow, and 3 if nothing ran or

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
 // Limits limit the stored runs. Zero means no limit.
@@ -30,10 +31,11 @@ type Limits struct {
 	Size int64         // bytes of all runs together
 }
 
-// Store is a directory of evidence. Any number of goroutines may use it, and other processes may use the same
+// Store is a directory of evidence. Operations open it anew, because others may remove it. Any number of goroutines may use it, and other processes may use the same
 // directory.
 type Store struct {
 	dir    string
+	open   func(path string) (*statedir.Dir, error)
 	limits Limits
 	log    *slog.Logger
 
@@ -59,12 +61,19 @@ const (
 	unfinishedFor = 10 * time.Minute
 )
 
-// New returns a Store of dir, which need not exist yet. log may be nil.
+// New returns a Store of dir, which need not exist yet and which only our user may write. log may be nil.
 func New(dir string, limits Limits, log *slog.Logger) *Store {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{dir: dir, limits: limits, log: log}
+	return &Store{dir: dir, open: statedir.Open, limits: limits, log: log}
+}
+
+// NewShared returns a Store without limits in a directory that others may write, too.
+func NewShared(dir string) *Store {
+	s := New(dir, Limits{}, nil)
+	s.open = statedir.OpenShared
+	return s
 }
 
 // Export implements agent.Sink: it saves the evidence, and logs errors.
@@ -104,42 +113,57 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 	}
 	files = append(files, file{summary, failure(r)})
 	scenario := directory(r.Identity)
-	parent := filepath.Join(s.dir, scenario)
-	final := filepath.Join(parent, r.Started.UTC().Format("20060102T150405.000Z")+"-"+r.Run)
+	dir, err := s.open(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("save the evidence: %w", err)
+	}
+	defer dir.Close()
+	root := dir.Root()
+	final := filepath.Join(scenario, r.Started.UTC().Format("20060102T150405.000Z")+"-"+r.Run)
 	writing := final + unfinished
-	if err = os.MkdirAll(writing, 0o700); errors.Is(err, fs.ErrNotExist) { // the scenario's empty directory has just been removed
-		err = os.MkdirAll(writing, 0o700)
+	if err = root.MkdirAll(writing, 0o700); errors.Is(err, fs.ErrNotExist) { // the scenario's empty directory has just been removed
+		err = root.MkdirAll(writing, 0o700)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("save the evidence: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(writing))
+			err = errors.Join(err, root.RemoveAll(writing))
 		}
 	}()
-	kept := run{path: final, scenario: scenario, at: r.Started}
+	kept := run{path: filepath.Join(s.dir, final), scenario: scenario, at: r.Started}
 	seen := map[string]int{}
 	for _, f := range files {
 		if seen[f.name]++; seen[f.name] > 1 {
 			f.name = fmt.Sprintf("%d-%s", seen[f.name], f.name)
 		}
-		if err := os.WriteFile(filepath.Join(writing, f.name), f.body, 0o600); err != nil {
+		if err := create(root, filepath.Join(writing, f.name), f.body); err != nil {
 			return nil, fmt.Errorf("save the evidence: %w", err)
 		}
 		kept.bytes += int64(len(f.body))
 		if f.name != summary {
-			paths = append(paths, filepath.Join(final, f.name))
+			paths = append(paths, filepath.Join(s.dir, final, f.name))
 		}
 	}
-	if err := os.Rename(writing, final); err != nil {
+	if err := root.Rename(writing, final); err != nil {
 		return nil, fmt.Errorf("save the evidence: %w", err)
 	}
 	s.mu.Lock()
 	s.runs = append(s.runs, kept)
 	surplus := s.surplus(time.Now())
 	s.mu.Unlock()
-	return paths, remove(surplus)
+	return paths, s.remove(dir, surplus)
+}
+
+// create writes a new file. It never writes into an existing one, whatever that is.
+func create(root *os.Root, name string, body []byte) error {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	return errors.Join(err, f.Close())
 }
 
 const summary = "failure.txt"
@@ -178,7 +202,12 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	before := s.runs
 	s.runs = nil // collects the runs saved from here on
 	s.mu.Unlock()
-	found, err := s.read(ctx, now)
+	dir, err := s.existing()
+	var found []run
+	if dir != nil {
+		defer dir.Close()
+		found, err = s.read(ctx, dir.Root(), now)
+	}
 	s.mu.Lock()
 	if ctx.Err() != nil {
 		s.runs = append(before, s.runs...)
@@ -194,15 +223,24 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	s.runs = found
 	surplus := s.surplus(now)
 	s.mu.Unlock()
-	return errors.Join(err, remove(surplus))
+	return errors.Join(err, s.remove(dir, surplus))
+}
+
+// existing opens the directory, or returns nil if it does not exist.
+func (s *Store) existing() (*statedir.Dir, error) {
+	if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	dir, err := s.open(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("sweep the evidence: %w", err)
+	}
+	return dir, nil
 }
 
 // read returns the runs in the directory. It removes the unfinished ones of killed processes.
-func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error) {
-	scenarios, err := os.ReadDir(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+func (s *Store) read(ctx context.Context, root *os.Root, now time.Time) (found []run, err error) {
+	scenarios, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return nil, fmt.Errorf("sweep the evidence: %w", err)
 	}
@@ -214,21 +252,20 @@ func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error
 		if !scenario.IsDir() {
 			continue
 		}
-		parent := filepath.Join(s.dir, scenario.Name())
-		runs, err := os.ReadDir(parent)
+		runs, err := fs.ReadDir(root.FS(), scenario.Name())
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		for _, entry := range runs {
-			path := filepath.Join(parent, entry.Name())
+			name := filepath.Join(scenario.Name(), entry.Name())
 			info, err := entry.Info()
 			if err != nil || !entry.IsDir() {
 				continue // removed meanwhile, or not ours
 			}
 			if strings.HasSuffix(entry.Name(), unfinished) {
 				if now.Sub(info.ModTime()) > unfinishedFor {
-					errs = append(errs, os.RemoveAll(path))
+					errs = append(errs, root.RemoveAll(name))
 				}
 				continue
 			}
@@ -237,7 +274,7 @@ func (s *Store) read(ctx context.Context, now time.Time) (found []run, err error
 			if err != nil {
 				continue // not ours
 			}
-			found = append(found, run{path, scenario.Name(), at, size(path)})
+			found = append(found, run{filepath.Join(s.dir, name), scenario.Name(), at, size(root, name)})
 		}
 	}
 	return found, errors.Join(errs...)
@@ -262,19 +299,25 @@ func (s *Store) surplus(now time.Time) (surplus []run) {
 	return surplus
 }
 
-func remove(runs []run) error {
+// remove removes runs from the directory, which is nil only if there are none.
+func (s *Store) remove(dir *statedir.Dir, runs []run) error {
+	if dir == nil {
+		return nil
+	}
+	root := dir.Root()
 	var errs []error
 	for _, r := range runs {
-		if err := os.RemoveAll(r.path); err != nil {
+		name := filepath.Join(r.scenario, filepath.Base(r.path))
+		if err := root.RemoveAll(name); err != nil {
 			errs = append(errs, err)
 		}
-		_ = os.Remove(filepath.Dir(r.path)) // if it was the scenario's last run
+		_ = root.Remove(r.scenario) // if it was the scenario's last run
 	}
 	return errors.Join(errs...)
 }
 
-func size(dir string) (total int64) {
-	files, _ := os.ReadDir(dir) // a removed directory is empty
+func size(root *os.Root, dir string) (total int64) {
+	files, _ := fs.ReadDir(root.FS(), filepath.ToSlash(dir)) // a removed directory is empty
 	for _, f := range files {
 		if info, err := f.Info(); err == nil {
 			total += info.Size()

@@ -23,6 +23,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/scratch"
+	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
 // process is one running browser. The Browser's lock guards the fields in the second block.
@@ -326,8 +327,10 @@ func newProfile(ctx context.Context, o Options) (*profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return nil, err
+	if o.Dir != "" { // the directory for temporary files is everybody's, and sticky
+		if err := statedir.Check(parent); err != nil {
+			return nil, err
+		}
 	}
 	sweep(parent)
 	path, err := os.MkdirTemp(parent, profilePrefix)

@@ -2,14 +2,6 @@
 
 package maillog
 
-import (
-	"errors"
-	"io/fs"
-	"os"
-)
+import "io/fs"
 
 func inode(fs.FileInfo) uint64 { return 0 }
-
-func tryLock(*os.File) (taken bool, err error) {
-	return false, errors.New("reading mail logs needs file locks, which stepwatch does not support on this system")
-}

@@ -4,7 +4,6 @@ package maillog
 
 import (
 	"io/fs"
-	"os"
 	"syscall"
 )
 
@@ -14,16 +13,4 @@ func inode(info fs.FileInfo) uint64 {
 		return stat.Ino
 	}
 	return 0
-}
-
-// tryLock takes the lock unless this or another process has it. The lock ends with the file.
-func tryLock(f *os.File) (taken bool, err error) {
-	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err {
-	case nil:
-		return true, nil
-	case syscall.EWOULDBLOCK, syscall.EINTR:
-		return false, nil
-	default:
-		return false, err
-	}
 }

@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
 // Log is the log of a mail server and the directory for its state.
@@ -58,16 +58,18 @@ const stateVersion = 3
 // A log that is unreadable, that is empty and always was, or that has no line of a mail server is an error, which says
 // what to do.
 func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
-	if err := os.MkdirAll(l.State, 0o700); err != nil {
-		return nil, fmt.Errorf("create the state directory for %s: set state in stepwatch.yml to a directory that stepwatch may write: %w", l, err)
+	dir, err := statedir.Open(l.State)
+	if err != nil {
+		return nil, fmt.Errorf("open the state directory for %s: set state in stepwatch.yml to a directory that only stepwatch may write: %w", l, err)
 	}
-	path := l.statePath()
-	unlock, err := lock(ctx, path+".lock")
+	defer dir.Close()
+	file := l.stateFile()
+	unlock, err := lock(ctx, dir, file+".lock")
 	if err != nil {
 		return nil, fmt.Errorf("wait for other processes that read %s (all must run as the same user): %w", l, err)
 	}
 	defer unlock()
-	s, err := l.load(path)
+	s, err := l.load(dir, file)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +90,7 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	}
 	s.Counts.age(now)
 	s.At = now.Unix()
-	if saveErr := save(path, s); saveErr != nil {
+	if saveErr := save(dir, file, s); saveErr != nil {
 		return nil, fmt.Errorf("store how far %s was read: set state in stepwatch.yml to a directory that stepwatch may write: %w", l, saveErr)
 	}
 	if err != nil {
@@ -127,23 +129,26 @@ func (f *fileSource) next(ctx context.Context, since time.Time, line func(string
 	return f.files.next(ctx, f.path, since, func(b []byte) { line(string(b)) })
 }
 
-// statePath returns the path of the log's own state file.
-func (l Log) statePath() string {
+// stateFile returns the name of the log's own state file.
+func (l Log) stateFile() string {
 	sum := sha256.Sum256([]byte(l.String()))
-	return filepath.Join(l.State, "maillog-"+hex.EncodeToString(sum[:8])+".json")
+	return "maillog-" + hex.EncodeToString(sum[:8]) + ".json"
 }
+
+// stateLimit is the maximum size of a state file. The counts of 48 hours take some MB at most.
+const stateLimit = 256 << 20
 
 // lockPoll is the pause between two attempts to take a lock.
 const lockPoll = 10 * time.Millisecond
 
 // lock waits until it gets the lock. It is a kernel lock, so it ends with its process.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+func lock(ctx context.Context, dir *statedir.Dir, file string) (unlock func(), err error) {
+	f, err := dir.OpenLock(file)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		taken, err := tryLock(f)
+		taken, err := statedir.TryLock(f)
 		if taken {
 			return func() { _ = f.Close() }, nil // which releases the lock
 		}
@@ -159,9 +164,10 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 }
 
 // load returns the stored state. A damaged state is an error and not silently dropped: its counts would be lost.
-func (l Log) load(path string) (*state, error) {
+func (l Log) load(dir *statedir.Dir, file string) (*state, error) {
+	path := dir.Path(file)
 	fresh := &state{Version: stateVersion, Source: l.String()}
-	content, err := os.ReadFile(path)
+	content, err := dir.ReadFile(file, stateLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}
@@ -184,22 +190,15 @@ func (l Log) load(path string) (*state, error) {
 }
 
 // save replaces the file as a whole or not at all, even if the power fails meanwhile.
-func save(path string, s *state) error {
+func save(dir *statedir.Dir, file string, s *state) error {
 	content, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
 	s.Files.stage("save")
-	next := path + ".new" // nobody else writes it: we have the lock
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := dir.WriteFile(file, content); err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	s.Files.stage("written")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	s.Files.stage("synced")
-	return os.Rename(next, path)
+	s.Files.stage("saved")
+	return nil
 }

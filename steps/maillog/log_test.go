@@ -284,7 +284,7 @@ func TestUnreadable(t *testing.T) {
 		}
 	}
 	damaged := Log{File: filepath.Join(dir, "damaged"), State: dir}
-	if err := os.WriteFile(damaged.statePath(), []byte(`{"version":3,"counts":{"buckets":[null]}}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(damaged.State, damaged.stateFile()), []byte(`{"version":3,"counts":{"buckets":[null]}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
 // Reading is the number of messages in a queue at one moment.
@@ -44,14 +44,24 @@ const (
 // empty.
 func Remember(directory, queue string, window time.Duration, now Reading) (Growth, error) {
 	sum := sha256.Sum256([]byte(queue + "\x00" + window.String()))
-	path := filepath.Join(directory, "queue-growth", hex.EncodeToString(sum[:12])+".json")
-	past, err := readReadings(path)
+	file := hex.EncodeToString(sum[:12]) + ".json"
+	state, err := statedir.Open(directory)
+	if err != nil {
+		return Growth{}, err
+	}
+	defer state.Close()
+	dir, err := state.Sub("queue-growth")
+	if err != nil {
+		return Growth{}, err
+	}
+	defer dir.Close()
+	past, err := readReadings(dir, file)
 	if err != nil {
 		return Growth{}, err
 	}
 	past = within(past, now.At, window)
 	growth := compare(past, now)
-	return growth, writeReadings(path, append(past, now))
+	return growth, writeReadings(dir, file, append(past, now))
 }
 
 // within returns the readings in the window before now, the newest of them if there are too many.
@@ -77,19 +87,10 @@ func compare(past []Reading, now Reading) Growth {
 	return g
 }
 
-func readReadings(path string) ([]Reading, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > growthLimit {
-		return nil, nil
-	}
-	content, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+func readReadings(dir *statedir.Dir, file string) ([]Reading, error) {
+	content, err := dir.ReadFile(file, growthLimit)
+	var large *statedir.LimitError
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &large) {
 		return nil, nil
 	}
 	if err != nil {
@@ -102,31 +103,12 @@ func readReadings(path string) ([]Reading, error) {
 	return readings, nil
 }
 
-func writeReadings(path string, readings []Reading) (err error) {
+func writeReadings(dir *statedir.Dir, file string, readings []Reading) error {
 	content, err := json.Marshal(readings)
 	if err != nil {
 		return err
 	}
-	directory := filepath.Dir(path)
-	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return err
-	}
-	temporary, err := os.CreateTemp(directory, ".*.json")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temporary.Name()) // the first error says what is wrong
-		}
-	}()
-	if _, err := temporary.Write(content); err != nil {
-		return errors.Join(err, temporary.Close())
-	}
-	if err := temporary.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary.Name(), path); err != nil {
+	if err := dir.WriteFile(file, content); err != nil {
 		return fmt.Errorf("store the readings: %w", err)
 	}
 	return nil

@@ -1,0 +1,63 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/stepwatch/stepwatch/steps/statedir"
+)
+
+// checkState returns an error if others may change what is in the state directory. One that does not exist yet is created
+// when it is needed.
+func checkState(set *set) error {
+	d, err := statedir.Open(set.target().StateDir)
+	if err == nil {
+		return d.Close()
+	}
+	return unsafeState(err)
+}
+
+// unsafeState returns an error only if the directory is unsafe. If it cannot be used for another reason, what needs it says so.
+func unsafeState(err error) error {
+	var unsafe *statedir.UnsafeError
+	if !errors.As(err, &unsafe) {
+		return nil
+	}
+	return fmt.Errorf("the state directory is not safe: %w; or set state in stepwatch.yml to another directory", err)
+}
+
+// claimState takes the state directory for an agent, and removes what killed processes did not finish writing there. It logs
+// if another agent has it. It returns an error only if others may change what is in the directory.
+func claimState(set *set, log *slog.Logger) (io.Closer, error) {
+	path := set.target().StateDir
+	d, err := statedir.Open(path)
+	if err != nil {
+		if err := unsafeState(err); err != nil {
+			return nil, err
+		}
+		log.Warn("the state directory cannot be used, so nothing survives a restart: set state in stepwatch.yml to a directory that stepwatch may write", "state", path, "error", err)
+		return io.NopCloser(nil), nil
+	}
+	defer d.Close()
+	d.RemoveStale()
+	if growth, err := d.Sub("queue-growth"); err == nil {
+		growth.RemoveStale()
+		_ = growth.Close()
+	}
+	claim, other, err := d.Claim()
+	switch {
+	case err != nil:
+		if err := unsafeState(err); err != nil {
+			return nil, err
+		}
+		log.Warn("the state directory cannot be locked, so a second agent in it would not be noticed", "state", path, "error", err)
+		return io.NopCloser(nil), nil
+	case claim == nil:
+		log.Warn("another agent uses the same state directory: they share positions in logs, and each limits the evidence; set state in stepwatch.yml if that is not intended",
+			"state", path, "pid", other)
+		return io.NopCloser(nil), nil
+	}
+	return claim, nil
+}
