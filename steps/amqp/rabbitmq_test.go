@@ -171,7 +171,7 @@ func TestRabbitMQ(t *testing.T) {
 		`When I look at the AMQP queue "outgoing" of "closed"`:                                                                             `connect to 127.0.0.1:1: connection refused: nothing listens on that port (connect, target)`,
 		`When I look at the AMQP queue "outgoing" of "secure"` + "\nThen the queue has at least 2 consumers":                               "",
 		`When I look at the AMQP queue "outgoing" of "name"`:                                                                               `TLS handshake with 127.0.0.2: x509: certificate is valid for 127.0.0.1, not 127.0.0.2 (certificate_host, target)`,
-		`When I look at the AMQP queue "outgoing" of "plain"`:                                                                              `TLS handshake with 127.0.0.1: tls: first record does not look like a TLS handshake (tls, target)`,
+		`When I look at the AMQP queue "outgoing" of "plain"`:                                                                              `TLS handshake with 127.0.0.1: the server's answer is not TLS (tls, target)`,
 		`When I look at the AMQP queue "outgoing" of "bare"`:                                                                               `look at the AMQP queue "outgoing" of "bare": it does not speak AMQP 0-9-1: Exception (501) Reason: "frame size exceeds negotiated frame_max" (501): check the port, and whether it is one with TLS (tls: true under hosts.NAME.amqp) (protocol, target)`,
 		"Given I have a AMQP server on 127.0.0.1:" + port + "\nAnd I want to check on the outgoing queue\nThen It should have 2 consumers": "",
 	} {

@@ -122,7 +122,7 @@ type fuzzer struct {
 	found   map[string]*finding
 }
 
-// finding is a promise that was broken.
+// finding is a promise that was broken, in one way by one protocol.
 type finding struct {
 	times int
 	first string
@@ -229,11 +229,15 @@ func (f *fuzzer) awaitEnd(d *dialogue) []string {
 }
 
 func (f *fuzzer) note(name, broken string, d *dialogue, res *result.Result, seed uint64) {
-	key := name + ": " + variable.ReplaceAllString(broken, "…")
-	if f.found[key] == nil {
-		f.found[key] = &finding{first: fmt.Sprintf("seed %d, %s: %s\n    %s\n    %s %s %s: %.600s", seed, name, broken, d, res.Status, res.Reason, res.Blame, res.Error)}
+	kind, _, _ := strings.Cut(name, " ")
+	kind += ": " + libraries.FindString(broken) + " "
+	if !strings.HasPrefix(broken, "the words of a library") {
+		kind += variable.ReplaceAllString(broken, "…")
 	}
-	f.found[key].times++
+	if f.found[kind] == nil {
+		f.found[kind] = &finding{first: fmt.Sprintf("seed %d, %s: %s\n    %s\n    %s %s %s: %.600s", seed, name, broken, d, res.Status, res.Reason, res.Blame, res.Error)}
+	}
+	f.found[kind].times++
 }
 
 var variable = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|[0-9.]+`)
@@ -358,8 +362,8 @@ func (f *fuzzer) report(took time.Duration) {
 		fmt.Fprintf(&text, "%s %d  ", cmp.Or(string(reason), "passed"), f.reasons[reason])
 	}
 	f.t.Log(text.String())
-	for _, key := range slices.Sorted(maps.Keys(f.found)) {
-		f.t.Errorf("%d times: %s", f.found[key].times, f.found[key].first)
+	for _, kind := range slices.Sorted(maps.Keys(f.found)) {
+		f.t.Errorf("%d times: %s", f.found[kind].times, f.found[kind].first)
 	}
 	if peak := f.peak.Load(); peak > memoryLimit && !racing {
 		f.t.Errorf("the process took %d MB, wanted at most %d", peak>>20, memoryLimit>>20)
