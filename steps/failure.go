@@ -15,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Failure is an error with a reason and a blame. A step returns a Failure for every expected error. Any other error counts
@@ -97,7 +98,7 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		reason, detail = result.ReasonDisconnected, "the server closed the connection"
 	}
-	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: detail, err: err}}
+	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: wording.Library(detail), err: err}}
 }
 
 // NetFailure has the operator's text of a network error and wraps the original.

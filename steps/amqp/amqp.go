@@ -1,5 +1,8 @@
 // Package amqp asks a broker that speaks AMQP 0-9-1, such as RabbitMQ, for the length of a queue and its number of
 // consumers. It declares the queue passively (section 1.7.2.1 of the specification's reference), which changes nothing.
+//
+// It is a client of its own, because libraries wait for ever when a broker answers twice or out of order, and no context ends
+// that. Everything that a broker sends is limited: see FrameLimit.
 package amqp
 
 import (
@@ -8,11 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
-	"sync/atomic"
 	"time"
-
-	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
@@ -25,6 +24,7 @@ var (
 	ErrDenied   = errors.New("the user may not look at the queue")
 	ErrLocked   = errors.New("the queue is exclusive to another connection")
 	ErrProtocol = errors.New("it does not speak AMQP 0-9-1")
+	ErrTooLarge = errors.New("the answer is too large")
 )
 
 // Login holds the credentials and the virtual host.
@@ -42,86 +42,110 @@ type Queue struct {
 // closing is the time limit for closing the connection.
 const closing = 100 * time.Millisecond
 
+// The reply codes that say what is wrong (section 1.2 of the specification's reference).
+const (
+	accessRefused  = 403
+	notFound       = 404
+	resourceLocked = 405
+	notAllowed     = 530
+)
+
 // Look asks for one queue over conn and closes conn.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
-	defer lifeline.BindClosing(ctx, conn).Release() // the library takes no context
-	heard := &heardConn{Conn: conn}
-	connection, err := amqp091.Open(heard, amqp091.Config{
-		SASL:       []amqp091.Authentication{&amqp091.PlainAuth{Username: login.User, Password: login.Password}},
-		Vhost:      login.Vhost,
-		Properties: amqp091.Table{"connection_name": "stepwatch", "product": "stepwatch"},
-		Locale:     "en_US",
-	})
+	defer func() { _ = conn.Close() }() // the result is known already
+	line := lifeline.Bind(ctx, conn)
+	defer line.Release()
+	c := newConnection(conn)
+	q, err := c.look(login, name)
 	if err != nil {
-		_ = conn.Close() // the error says what went wrong
-		// A broker that refuses a login closes the connection silently. The library reports every error at that point
-		// as a refused login.
-		switch silent := !heard.something.Load(); {
-		case ctx.Err() != nil:
-		case errors.Is(err, amqp091.ErrVhost) && silent:
-			return Queue{}, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
-		case (errors.Is(err, amqp091.ErrVhost) || errors.Is(err, amqp091.ErrCredentials)) && !silent:
-			return Queue{}, fmt.Errorf("%w: it stops in the middle of the login", ErrProtocol)
-		}
-		return Queue{}, sorted(ctx, err, true)
+		return Queue{}, line.Cause(err)
 	}
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(closing)) }() // the result is known already
-	channel, err := connection.Channel()
-	if err != nil {
-		return Queue{}, sorted(ctx, err, false)
+	// A polite end, for which nobody has to wait.
+	if line.SetReadDeadline(time.Now().Add(closing)) == nil {
+		_ = c.call(0, connectionClose, closeArguments(), connectionCloseOK) // the answer has arrived before
 	}
-	q, err := channel.QueueDeclarePassive(name, false, false, false, false, nil)
-	if err != nil {
-		return Queue{}, sorted(ctx, err, false)
-	}
-	return Queue{Messages: q.Messages, Consumers: q.Consumers}, nil
+	return q, nil
 }
 
-// heardConn records whether the broker has sent something since the last write.
-type heardConn struct {
-	net.Conn
-	something atomic.Bool
-}
-
-func (h *heardConn) Read(p []byte) (int, error) {
-	n, err := h.Conn.Read(p)
-	if n > 0 {
-		h.something.Store(true)
+func (c *connection) look(login Login, name string) (Queue, error) {
+	if err := c.open(login); err != nil {
+		return Queue{}, err
 	}
-	return n, err
-}
-
-func (h *heardConn) Write(p []byte) (int, error) {
-	h.something.Store(false)
-	return h.Conn.Write(p)
-}
-
-// sorted classifies a broker's error by its reply code (section 1.2 of the specification's reference). opening is true
-// during the login.
-func sorted(ctx context.Context, err error, opening bool) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := c.call(1, channelOpen, []byte{0}, channelOpenOK); err != nil {
+		return Queue{}, sorted(err)
 	}
-	var said *amqp091.Error
-	if !errors.As(err, &said) {
+	declare := appendShort([]byte{0, 0}, name)
+	declare = append(append(declare, 1), 0, 0, 0, 0) // passive, and no arguments
+	if err := c.call(1, queueDeclare, declare, queueDeclareOK); err != nil {
+		return Queue{}, sorted(err)
+	}
+	_ = c.short() // the name
+	q := Queue{Messages: int(c.number(4)), Consumers: int(c.number(4))}
+	if c.cut {
+		return Queue{}, fmt.Errorf("%w: its answer to queue.declare is cut off", ErrProtocol)
+	}
+	return q, nil
+}
+
+// open greets the broker, logs in and enters the virtual host (section 2.2.4 of the specification).
+func (c *connection) open(login Login) error {
+	if _, err := io.WriteString(c.conn, "AMQP\x00\x00\x09\x01"); err != nil {
 		return err
 	}
-	var kind error
-	switch {
-	case opening && said.Code == amqp091.AccessRefused, errors.Is(err, amqp091.ErrSASL):
-		kind = ErrLogin
-	case said.Code == amqp091.NotFound:
-		kind = ErrNoQueue
-	case said.Code == amqp091.AccessRefused:
-		kind = ErrDenied
-	case said.Code == amqp091.ResourceLocked:
-		kind = ErrLocked
-	case said.Code == amqp091.NotAllowed:
-		kind = ErrVhost
-	case errors.Is(err, amqp091.ErrClosed), strings.Contains(said.Reason, "EOF"), strings.Contains(said.Reason, "reset"):
-		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
-	default:
-		kind = ErrProtocol
+	if err := c.await(0, connectionStart); err != nil {
+		return sorted(err)
 	}
-	return fmt.Errorf("%w: %s (%d)", kind, said.Reason, said.Code)
+	properties := appendField(appendField(nil, "product", "stepwatch"), "connection_name", "stepwatch")
+	// With this the broker says why it refuses a login, instead of closing the connection.
+	properties = append(append(appendShort(properties, "capabilities"), 'F'), appendLong(nil, string(append(appendShort(nil, "authentication_failure_close"), 't', 1)))...)
+	start := appendShort(appendLong(nil, string(properties)), "PLAIN")
+	start = appendShort(appendLong(start, "\x00"+login.User+"\x00"+login.Password), "en_US")
+	err := c.call(0, connectionStartOK, start, connectionTune)
+	var refused *closedError
+	switch {
+	case errors.As(err, &refused) && refused.code == accessRefused:
+		return fmt.Errorf("%w: %w", ErrLogin, refused)
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: it closed the connection, which is how brokers refuse one (section 2.2.4 of the specification)", ErrLogin)
+	case err != nil:
+		return sorted(err)
+	}
+	channels, frame := c.number(2), c.number(4)
+	if c.cut {
+		return fmt.Errorf("%w: its answer to the login is cut off", ErrProtocol)
+	}
+	if frame == 0 || frame > FrameLimit {
+		frame = FrameLimit
+	}
+	tune := []byte{byte(channels >> 8), byte(channels), byte(frame >> 24), byte(frame >> 16), byte(frame >> 8), byte(frame), 0, 0} // no heartbeats
+	if err := c.send(0, connectionTuneOK, tune); err != nil {
+		return err
+	}
+	if err := c.call(0, connectionOpen, append(appendShort(nil, login.Vhost), 0, 0), connectionOpenOK); err != nil {
+		if errors.As(err, &refused) && refused.code == accessRefused {
+			return fmt.Errorf("%w: %w", ErrLogin, refused)
+		}
+		return sorted(err)
+	}
+	return nil
+}
+
+// sorted classifies the reply code with which a broker closes.
+func sorted(err error) error {
+	var closed *closedError
+	if !errors.As(err, &closed) {
+		return err
+	}
+	kind := ErrProtocol
+	switch closed.code {
+	case notFound:
+		kind = ErrNoQueue
+	case accessRefused:
+		kind = ErrDenied
+	case resourceLocked:
+		kind = ErrLocked
+	case notAllowed:
+		kind = ErrVhost
+	}
+	return fmt.Errorf("%w: %w", kind, closed)
 }

@@ -193,7 +193,7 @@ func extendedError(reply *dns.Msg) string {
 func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
 	reply := new(dns.Msg)
 	if err := reply.Unpack(packet); err != nil {
-		return nil, fmt.Errorf("the reply (%d bytes) is not a DNS message: %w", len(packet), err)
+		return nil, fmt.Errorf("the reply (%d bytes) is not a DNS message (RFC 1035 section 4)", len(packet))
 	}
 	asked := query.Question[0]
 	switch {

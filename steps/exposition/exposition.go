@@ -4,8 +4,8 @@ package exposition
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -42,7 +42,7 @@ func (s Sample) String() string {
 // exporter serves one.
 func Parse(text []byte) ([]Sample, error) {
 	if len(text) > 0 && text[len(text)-1] != '\n' {
-		return nil, fmt.Errorf("the last line has no end: %w", io.ErrUnexpectedEOF)
+		return nil, errors.New("its last line has no end, so some of it is missing")
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))

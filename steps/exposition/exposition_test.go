@@ -58,9 +58,9 @@ func TestParseRefuses(t *testing.T) {
 		"":                       "it has no sample",
 		"# HELP a b\n":           "it has no sample",
 		"<html>\n":               "text format parsing error in line 1: invalid metric name",
-		"mta_up 1":               "the last line has no end: unexpected EOF",
+		"mta_up 1":               "its last line has no end, so some of it is missing",
 		"mta_up one\n":           `text format parsing error in line 1: expected float as value, got "one"`,
-		"mta_up{queue=\"defe\n1": "the last line has no end: unexpected EOF",
+		"mta_up{queue=\"defe\n1": "its last line has no end, so some of it is missing",
 	} {
 		if _, err := Parse([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", text, err, want)

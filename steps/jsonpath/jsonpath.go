@@ -61,7 +61,7 @@ func Query(document []byte, query, what string) (values []Value, root any, err e
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
 	if err := decoder.Decode(&root); err != nil {
-		return nil, nil, fail(result.ReasonProtocol, "%s is not JSON: %w: it begins with %.80q", what, err, document)
+		return nil, nil, fail(result.ReasonProtocol, "%s is not JSON: %s: it begins with %.80q", what, wording.Syntax(document, err), document)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, nil, fail(result.ReasonProtocol, "%s is not JSON: there is more data after the value", what)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // BIMILogoLimit is the recommended maximum size of a logo in bytes (draft-svg-tiny-ps-abrotman).
@@ -62,7 +64,7 @@ func CheckBIMILogo(image []byte) Findings {
 			break
 		}
 		if err != nil {
-			f.fault("it is not XML: %s", quote(err.Error()))
+			f.fault("it is not XML: %s", wording.Syntax(image, err))
 			return f
 		}
 		element, is := token.(xml.StartElement)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // ParseAPI reads an HTTP API's report about a queue: an object with the number of messages of each queue by its name,
@@ -22,9 +24,9 @@ func ParseAPI(body []byte) (*Queue, error) {
 	var answer map[string]json.RawMessage
 	if err := json.Unmarshal(body, &answer); err != nil {
 		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) && syntax.Offset >= int64(len(body)) {
-			return nil, fmt.Errorf("%w: %w", ErrIncomplete, err)
+			return nil, ErrIncomplete
 		}
-		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+		return nil, fmt.Errorf("%w: it is not a JSON object: %s", ErrFormat, wording.Syntax(body, err))
 	}
 	q := newQueue(nil)
 	q.NoBytes, q.NoAge, q.NoDestinations = true, true, true
@@ -70,7 +72,7 @@ func (q *Queue) destinations(raw json.RawMessage) error {
 	}
 	var domains map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &domains); err != nil {
-		return fmt.Errorf("%w: destinations: %w", ErrFormat, err)
+		return fmt.Errorf("%w: destinations is not a JSON object: %s", ErrFormat, wording.Syntax(raw, err))
 	}
 	q.NoDestinations = false
 	for domain, raw := range domains {

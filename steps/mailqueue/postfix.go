@@ -19,6 +19,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/program"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 const (
@@ -216,7 +217,7 @@ func parsePostqueue(output []byte, sought ...string) (*Queue, error) {
 			} `json:"recipients"`
 		}
 		if err := json.Unmarshal(line, &message); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+			return nil, fmt.Errorf("%w: a line cannot be read: %s: %.80q", ErrFormat, wording.Syntax(line, err), line)
 		}
 		if message.ID == "" || message.Arrived <= 0 || message.Size < 0 {
 			return nil, fmt.Errorf("%w: a message without queue_id or arrival_time: %.80q", ErrFormat, line)

@@ -248,7 +248,7 @@ func TestAPI(t *testing.T) {
 		{ask + `Then its answer has "deferred" below 100`, `scenario scenario: "deferred" is not a JSONPath: .*`},
 		{ask + `Then the API answered within 0ms`, "slow web: " + what + `took \S+, wanted at most 0s`},
 		{`Then its answer has "$" below 1`, "scenario scenario: no API has been asked yet: .*"},
-		{`When I ask the API of "mx1" for "/html"` + "\n" + `Then its answer has "$" below 1`, `protocol web: the answer of \S+/html is not JSON: invalid character '<' looking for beginning of value: it begins with "<p>no</p>"`},
+		{`When I ask the API of "mx1" for "/html"` + "\n" + `Then its answer has "$" below 1`, `protocol web: the answer of \S+/html is not JSON: line 1, column 1 breaks its syntax: "<p>no</p>": it begins with "<p>no</p>"`},
 		{`When I ask the API of "mx1" for "/two"` + "\n" + `Then its answer has "$" below 1`, `protocol web: the answer of \S+/two is not JSON: there is more data after the value`},
 		{`When I ask the API of "mx1" for "/half"`, `disconnected web: GET \S+/half: read the answer, got 1 bytes: the server closed the connection`},
 		{`When I ask the API of "mx1" for "/moved"`, `redirect web: GET \S+/moved: 302 Found to "/elsewhere", which must not receive the token: set hosts\.mx1\.api\.url to the API's URL`},

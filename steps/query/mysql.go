@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // runMySQL speaks the protocol of MySQL and MariaDB.
@@ -26,8 +28,20 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	config.TLS = s.TLS
 	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
 	config.Logger = log.New(io.Discard, "", 0) // its errors contain the same
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return s.Dial(ctx, network, address)
+	// The library reads the rest of an answer before it closes, however long the server takes: no context ends that. It may
+	// dial more than once.
+	var lines []*lifeline.Line
+	defer func() {
+		for _, line := range lines {
+			line.Release()
+		}
+	}()
+	config.DialFunc = func(dialling context.Context, network, address string) (net.Conn, error) {
+		conn, err := s.Dial(dialling, network, address)
+		if err == nil {
+			lines = append(lines, lifeline.BindClosing(ctx, conn))
+		}
+		return conn, err
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {

@@ -63,3 +63,41 @@ func TestDatabaseServersThatMisbehave(t *testing.T) {
 		`When I query the database "records" for "SELECT 1"`: `config scenario: no database "records" in stepwatch.yml \(it has none\): add it under databases`,
 	})
 }
+
+// TestMySQLAnswerWithoutEnd queries a server whose answer to SELECT VERSION() never ends. The step ends with its context.
+func TestMySQLAnswerWithoutEnd(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+	const (
+		greeting = "\x4c\x00\x00\x00\x0a10.11.14\x00\x05\x00\x00\x00abcdefgh\x00\x0f\xa2\x2d\x02\x00\x08\x00\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00ijklmnopqrst\x00mysql_native_password\x00"
+		ok       = "\x07\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00"
+		column   = "\x01\x00\x00\x01\x01\x17\x00\x00\x02\x03def\x00\x00\x00\x01v\x00\x0c\x2d\x00\x15\x00\x00\x00\xfd\x00\x00\x00\x00\x00\x05\x00\x00\x03\xfe\x00\x00\x02\x00"
+		row      = "\x02\x00\x00\x04\x018"
+	)
+	unending := fixture.Connections(t, func(conn net.Conn) {
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for _, say := range []string{greeting, ok, column + row} {
+			if _, err := conn.Write([]byte(say)); err != nil {
+				return
+			}
+			if _, err := conn.Read(make([]byte, 1<<10)); err != nil {
+				return
+			}
+		}
+		_, _ = conn.Read(make([]byte, 1)) // until the client leaves
+	})
+	target := new(steps.Target).Set(service.Databases{"unending": {Name: "unending", MySQL: true, Address: unending, Database: "x", User: "reader"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	outcome, err := stepstest.Scenario{Target: target}.Run(ctx, `When I query the database "unending" for "SELECT 1"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("the step took %s, although its context ended after 300ms", took)
+	}
+	if got, want := fixture.Verdict(outcome), `timeout target: query the database "unending": no answer before the deadline`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

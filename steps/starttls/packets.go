@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // packetLimit is the size limit of one packet before TLS, in bytes.
@@ -291,5 +293,5 @@ func (l *limitedBytes) judge(err error) error {
 	case errors.Is(err, errTooLong):
 		return broken("more than %d bytes before TLS", xmlLimit)
 	}
-	return broken("%s", printable(err.Error()))
+	return broken("it is not XML: %s", printable(wording.Syntax(nil, err)))
 }

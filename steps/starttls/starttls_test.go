@@ -98,7 +98,7 @@ var dialogueCases = []struct {
 	{"XMPP without it", XMPP, xmppOpen + "<stream:features/>", "", "chat.example.org", "it does not offer TLS over XMPP"},
 	{"XMPP for another host", XMPP, xmppOpen + "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>", "", "chat.example.org", "it refuses TLS over XMPP: host-unknown"},
 	{"XMPP that fails", XMPP, xmppOpen + xmppOffer + "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "", "chat.example.org", "it refuses TLS over XMPP: failure"},
-	{"not XMPP", XMPP, "HTTP/1.1 400 <no>\r\n</x>", "", "", "the answer violates the protocol: XML syntax error on line 2: element <no> closed by </x>"},
+	{"not XMPP", XMPP, "HTTP/1.1 400 <no>\r\n</x>", "", "", "the answer violates the protocol: it is not XML: line 2: element <no> closed by </x>"},
 	{"XMPP without an end", XMPP, xmppOpen + strings.Repeat("<a/>", 1<<15), "", "chat.example.org", "the answer violates the protocol: more than 65536 bytes before TLS"},
 	{"XMPP with an injection", XMPP, xmppOpen + xmppOffer + xmppGo + "<evil/>", "", "chat.example.org", "the answer violates the protocol: 7 bytes arrived in cleartext after the agreement to start TLS"},
 	{"PostgreSQL", PostgreSQL, "S", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "", ""},

@@ -186,7 +186,7 @@ func TestAnswerSentences(t *testing.T) {
 		{"JSON, no number", at("/json") + `the JSON at "$.status" should be above 0`, `unexpected web: http://www.answer.test/json (200 OK) has "ok" at $['status'], which is not a number`},
 		{"JSON, another count", at("/json") + `the JSON should have 3 values at "$.workers[*]"`, `unexpected web: http://www.answer.test/json (200 OK) has 2 values at $.workers[*], wanted 3`},
 		{"JSON, too few", at("/json") + `the JSON should have at least 3 values at "$.workers[*]"`, `unexpected web: http://www.answer.test/json (200 OK) has 2 values at $.workers[*], wanted at least 3`},
-		{"no JSON", at("/nojson") + `the JSON at "$.status" should be "ok"`, `protocol web: http://www.answer.test/nojson (200 OK) is not JSON: invalid character '<' looking for beginning of value: it begins with "<oops>"`},
+		{"no JSON", at("/nojson") + `the JSON at "$.status" should be "ok"`, `protocol web: http://www.answer.test/nojson (200 OK) is not JSON: line 1, column 1 breaks its syntax: "<oops>": it begins with "<oops>"`},
 		{"JSON before going", `the JSON at "$.status" should be "ok"`, "scenario scenario: there is no page yet: write `I go to \"https://www.example.org/\"` before this step"},
 
 		{"XML", at("/xml") + `the XML at "/status/service[@name='db']" should be "up"
@@ -204,7 +204,7 @@ func TestAnswerSentences(t *testing.T) {
 		{"XML, no number", at("/xml") + `the XML at "//service" should be above 1`, `unexpected web: http://www.answer.test/xml (200 OK) has "up" at //service, which is not a number`},
 		{"XML, another count", at("/xml") + `the XML should have 0 nodes at "//service"`, `unexpected web: http://www.answer.test/xml (200 OK) has 2 nodes at //service, wanted 0`},
 		{"XML, too few", at("/xml") + `the XML should have at least 3 nodes at "//service"`, `unexpected web: http://www.answer.test/xml (200 OK) has 2 nodes at //service, wanted at least 3`},
-		{"no XML", at("/noxml") + `the XML should have 0 nodes at "//error"`, `protocol web: http://www.answer.test/noxml (200 OK) is not XML: XML syntax error on line 1: element <b> closed by </a>: it begins with "<a><b></a>"`},
+		{"no XML", at("/noxml") + `the XML should have 0 nodes at "//error"`, `protocol web: http://www.answer.test/noxml (200 OK) is not XML: line 1: element <b> closed by </a>: it begins with "<a><b></a>"`},
 		{"feed", at("/feed") + "the feed should have at least 2 items\nthe feed should have an item younger than 1 day", ""},
 		{"feed, short", at("/feed") + "the feed should have at least 3 items", "unexpected web: the feed http://www.answer.test/feed (200 OK) has 2 items, wanted at least 3"},
 		{"feed, stale", at("/stale") + "the feed should have an item younger than 1 day", `unexpected web: the newest item of the feed http://www.answer.test/stale (200 OK), "Newest", is dated 2025-01-02T03:04:05Z, wanted one younger than 1 day`},

@@ -73,7 +73,7 @@ func currentXML(ctx context.Context, w *steps.World) (*page, *xmldoc.Document, e
 	}
 	root, err := parse(body)
 	if err != nil {
-		return nil, nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s is not XML: %w: it begins with %.80q", p, err, body)
+		return nil, nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s is not XML: %s: it begins with %.80q", p, wording.Syntax(body, err), body)
 	}
 	return p, root, nil
 }

@@ -164,7 +164,7 @@ func TestWebFaults(t *testing.T) {
 		{name: "no TLS there", address: "https://www.demo.test/", change: func(target *steps.Target) {
 			target.ConnectTo["www.demo.test:443"] = target.ConnectTo["www.demo.test:80"]
 		},
-			want: `tls web: TLS handshake with www.demo.test: tls: first record does not look like a TLS handshake`},
+			want: `tls web: TLS handshake with www.demo.test: the server's answer is not TLS`},
 		{name: "TLS where none is expected", change: func(target *steps.Target) {
 			target.ConnectTo["www.demo.test:80"] = target.ConnectTo["www.demo.test:443"]
 		},

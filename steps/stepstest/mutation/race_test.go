@@ -1,0 +1,6 @@
+//go:build race
+
+package mutation_test
+
+// racing says that the race detector is on, which takes memory.
+const racing = true
