@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/redact"
 )
 
 // AddReport adds the contents of a taken report to the World again.
@@ -47,7 +46,7 @@ func WorldFrom(ctx context.Context) *World {
 	if w, found := ctx.Value(worldKey{}).(*World); found {
 		return w
 	}
-	return &World{target: &Target{}, closed: true}
+	return &World{target: &Target{}, known: new(known), closed: true}
 }
 
 // PhaseTime returns the sum of the phases that the current step has reported.
@@ -110,9 +109,34 @@ type World struct {
 	after    []func(context.Context)
 	untimed  time.Duration
 	cleanups []cleanup
-	redacted []string // secrets in every form that they take on a wire
+	known    *known
+}
 
-	masks map[string]*mask // for redacted, made on first use
+// known is the set of secrets of a run. All Worlds of the run share it, because what one of them reads may be reported by
+// another.
+type known struct {
+	mu       sync.Mutex
+	secrets  []string
+	redactor *redact.Redactor // of secrets, nil until it is needed
+}
+
+// add adds a secret.
+func (k *known) add(value string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if value != "" && !slices.Contains(k.secrets, value) {
+		k.secrets, k.redactor = append(k.secrets, value), nil
+	}
+}
+
+// use returns the redactor of the secrets so far.
+func (k *known) use() *redact.Redactor {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.redactor == nil && len(k.secrets) > 0 {
+		k.redactor = redact.New(k.secrets)
+	}
+	return k.redactor
 }
 
 type cleanup struct {
@@ -132,7 +156,7 @@ type Report struct {
 // NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
 // agent. It is the same for all its runs, to recognise what an earlier run left behind.
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
-	return &World{target: target, secrets: secrets, run: run, origin: scenario}
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, known: new(known)}
 }
 
 // UseBrowser makes the web steps of this run use a real browser. It is called before the first step.
@@ -141,7 +165,7 @@ func (w *World) UseBrowser() { w.InBrowser = true }
 // Aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
 func (w *World) Aside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true}
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, known: w.known, InBrowser: w.InBrowser, closed: true}
 }
 
 // Apart returns a World for work of the same run with separate phases and measurements.
@@ -153,7 +177,11 @@ func (w *World) Apart() *World {
 
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
-func (w *World) Beside() *World { return NewWorld(w.target, w.secrets, w.run, w.origin) }
+func (w *World) Beside() *World {
+	b := NewWorld(w.target, w.secrets, w.run, w.origin)
+	b.known = w.known
+	return b
+}
 
 // Target returns the observed system.
 func (w *World) Target() *Target { return w.target }
@@ -183,34 +211,21 @@ func (w *World) Secret(ctx context.Context, name string) (Secret, error) {
 	return s, nil
 }
 
-// Redact hides value, and its forms in base64 and URLs, from everything that is reported from now on.
-func (w *World) Redact(value string) {
-	if value == "" {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, form := range []string{value, url.QueryEscape(value), base64.StdEncoding.EncodeToString([]byte(value))} {
-		if !slices.Contains(w.redacted, form) {
-			w.redacted = append(w.redacted, form)
-		}
-	}
-	slices.SortFunc(w.redacted, func(a, b string) int { return len(b) - len(a) })
-}
+// Redact hides value, in all forms of package redact, in everything that is reported from now on.
+func (w *World) Redact(value string) { w.known.add(value) }
 
 // Redacted returns text without any secret.
-func (w *World) Redacted(text string) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return string(w.scrub([]byte(text)))
-}
+func (w *World) Redacted(text string) string { return w.known.use().String(text) }
+
+// SecretPatterns returns JavaScript regular expressions for the secrets, in a text without white space.
+func (w *World) SecretPatterns() []string { return w.known.use().Patterns() }
 
 // Phase reports a part of the step's time. note is the answer of the other side, or "".
 func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: string(w.scrub([]byte(note)))})
+		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: w.Redacted(note)})
 	}
 }
 
@@ -237,7 +252,7 @@ func (w *World) Note(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Note = string(w.scrub([]byte(text)))
+		w.report.Note = w.Redacted(text)
 	}
 }
 
@@ -331,7 +346,7 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 		return
 	}
 	if !picture {
-		body = w.scrub(body)
+		body = w.known.use().Bytes(body)
 	}
 	if len(body) > EvidenceLimit {
 		body = append(bytes.Clone(body[:EvidenceLimit]), fmt.Sprintf("\n[truncated: %d bytes in total]", len(body))...)
