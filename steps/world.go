@@ -225,7 +225,7 @@ func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: w.Redacted(note)})
+		w.report.Phases = append(w.report.Phases, result.Phase{Name: w.Redacted(name), Duration: d, Note: w.Redacted(note)})
 	}
 }
 
@@ -243,7 +243,13 @@ func (w *World) Measure(name, help string, value float64, labels ...result.Label
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: name, Help: help, Value: value, Labels: labels})
+		for i, l := range labels {
+			if shown := w.Redacted(l.Value); shown != l.Value {
+				labels = slices.Clone(labels)
+				labels[i].Value = shown
+			}
+		}
+		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: w.Redacted(name), Help: w.Redacted(help), Value: value, Labels: labels})
 	}
 }
 
@@ -345,13 +351,14 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 	if picture && len(body) > EvidenceLimit {
 		return
 	}
+	total := len(body)
 	if !picture {
-		body = w.known.use().Bytes(body)
+		body = w.known.use().Head(body, EvidenceLimit)
 	}
-	if len(body) > EvidenceLimit {
-		body = append(bytes.Clone(body[:EvidenceLimit]), fmt.Sprintf("\n[truncated: %d bytes in total]", len(body))...)
+	if total > EvidenceLimit {
+		body = fmt.Appendf(bytes.Clone(body), "\n[truncated: %d bytes in total]", total)
 	}
-	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: name, MediaType: mediaType, Body: bytes.Clone(body)})
+	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: w.Redacted(name), MediaType: mediaType, Body: bytes.Clone(body)})
 }
 
 // TakeReport returns the reports since the last call and clears them. The runner calls it between steps.

@@ -39,35 +39,41 @@ const (
 // automaton reads canonical bytes. State 0 is the root. States are numbered by their depth, so those near the root, where
 // a text without secrets stays, come first; they have a table.
 type automaton struct {
-	class [symbols]uint8 // of a byte; lower and upper case are one
-	info  [256]uint16    // class, and what else scan must know of a byte
-	shift uint
-	table []int32 // [state<<shift|class] for states below dense
-	dense int32
-	first []int32 // first child of a state
-	next  []int32 // next sibling
-	label []uint8 // class that leads to the state
-	fail  []int32
-	depth []uint8
-	kinds []kind  // kinds of the patterns that begin with the state, or with an end of it
-	own   []int32 // index of the first pattern that ends with the state, -1 for none
-	out   []int32 // this state or the next shorter end of it with a pattern, 0 for none
-	cut   []uint8 // length of the longest end of the state that is hidden before a cut mark
-	model []int32 // a pattern that begins with the longest such end
-	ends  []int32 // next pattern of the same state
-
+	class    [symbols]uint8 // of a byte; lower and upper case are one
+	info     [256]uint16    // class, and what else scan must know of a byte
+	shift    uint
+	table    []int32 // [state<<shift|class] for states below dense
+	dense    int32
+	labels   []uint8 // class that leads to a state
+	states   []state
+	speaking int32 // the first state at which a pattern ends
 	patterns []pattern
+	ends     []int32 // the next pattern that ends at the same state
+}
+
+// state is one state.
+type state struct {
+	child    int32 // the first; the others follow it
+	fail     int32
+	children uint8
+	depth    uint8
+	kinds    kind  // of the patterns that begin with the state, or with an end of it
+	cut      uint8 // length of the longest end of the state that is hidden before a cut mark
+	own      int32 // index of the first pattern that ends here, -1 for none
+	out      int32 // this state or the next shorter end of it with a pattern, 0 for none
+	model    int32 // a pattern that begins with the end of length cut
 }
 
 // step returns the state after c.
 func (a *automaton) step(s int32, c uint8) int32 {
 	for s >= a.dense {
-		for child := a.first[s]; child != 0; child = a.next[child] {
-			if a.label[child] == c {
+		at := &a.states[s]
+		for child := at.child; child < at.child+int32(at.children); child++ {
+			if a.labels[child] == c {
 				return child
 			}
 		}
-		s = a.fail[s]
+		s = at.fail
 	}
 	return a.table[int(s)<<a.shift|int(c)]
 }
@@ -145,53 +151,51 @@ func (b *builder) finish(a *automaton) {
 	}
 	// The same breadth-first.
 	n := len(trie)
-	a.first, a.next, a.fail, a.own, a.out, a.model = make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n)
-	a.label, a.depth, a.cut, a.kinds = make([]uint8, n), make([]uint8, n), make([]uint8, n), make([]kind, n)
+	a.states, a.labels = make([]state, n), make([]uint8, n)
 	order, parents := make([]int32, 1, n), make([]int32, n)
 	for at := 0; at < len(order); at++ {
-		last := int32(0)
+		s := &a.states[at]
+		s.child = int32(len(order))
 		for child := trie[order[at]].first; child != 0; child = trie[child].next {
-			number := int32(len(order))
-			order, parents[number], a.label[number] = append(order, child), int32(at), trie[child].label
-			if last == 0 {
-				a.first[at] = number
-			} else {
-				a.next[last] = number
-			}
-			last = number
+			parents[len(order)], a.labels[len(order)] = int32(at), trie[child].label
+			order = append(order, child)
+			s.children++
 		}
 	}
 	a.dense = int32(min(n, mostDense))
 	a.table = make([]int32, int(a.dense)<<a.shift)
+	a.speaking = int32(n)
 	for at, old := range order {
-		s, node := int32(at), &trie[old]
-		a.depth[s], a.own[s] = node.depth, node.own
-		fail := int32(0)
+		s, node := &a.states[at], &trie[old]
+		s.depth, s.own = node.depth, node.own
 		if node.depth > 1 {
-			fail = a.step(a.fail[parents[s]], node.label)
+			s.fail = a.step(a.states[parents[at]].fail, node.label)
 		}
-		a.fail[s] = fail
-		a.kinds[s] = node.kind | a.kinds[fail]
-		a.model[s] = -1
+		end := &a.states[s.fail]
+		s.kinds = node.kind | end.kinds
+		s.model = -1
 		switch {
 		case node.part != 0 && node.depth >= leastBefore(node.part):
-			a.cut[s], a.model[s] = node.depth, node.model
-		case s != 0:
-			a.cut[s], a.model[s] = a.cut[fail], a.model[fail]
+			s.cut, s.model = node.depth, node.model
+		case at != 0:
+			s.cut, s.model = end.cut, end.model
 		}
 		switch {
 		case node.own >= 0:
-			a.out[s] = s
-		case s != 0:
-			a.out[s] = a.out[fail]
+			s.out = int32(at)
+		case at != 0:
+			s.out = end.out
 		}
-		if s < a.dense {
-			row := a.table[int(s)<<a.shift : int(s+1)<<a.shift]
-			if s != 0 {
-				copy(row, a.table[int(fail)<<a.shift:int(fail+1)<<a.shift])
+		if s.out != 0 {
+			a.speaking = min(a.speaking, int32(at))
+		}
+		if int32(at) < a.dense {
+			row := a.table[at<<a.shift : (at+1)<<a.shift]
+			if at != 0 {
+				copy(row, a.table[int(s.fail)<<a.shift:int(s.fail+1)<<a.shift])
 			}
-			for child := a.first[s]; child != 0; child = a.next[child] {
-				row[a.label[child]] = child
+			for child := s.child; child < s.child+int32(s.children); child++ {
+				row[a.labels[child]] = child
 			}
 		}
 	}

@@ -16,35 +16,56 @@ const (
 	mostTag    = 4 << 10
 )
 
-// value is what an escape stands for: at most two characters, or nothing.
+// value is what an escape stands for: one or two characters. It is small, so that it is returned in registers.
 type value struct {
-	text [2 * utf8.UTFMax]byte
-	size int
-	gap  bool // a blank
+	first  int32 // a character, nothing, blankValue, or rawValue and a byte that is not ASCII
+	second int32 // 0 for none
 }
 
-func byteValue(c byte) (v value) {
-	v.text[0], v.size = c, 1
-	return v
+const (
+	nothing    = -1
+	blankValue = -2
+	rawValue   = -1 << 10
+)
+
+func byteValue(c byte) value {
+	if c < utf8.RuneSelf {
+		return value{first: int32(c)}
+	}
+	return value{first: rawValue + int32(c)}
 }
 
-func runeValue(r rune) (v value) {
-	v.size = len(utf8.AppendRune(v.text[:0], r))
-	return v
-}
+func runeValue(r rune) value { return value{first: r} }
 
 // ascii returns the only byte of a value, or 0.
-func (v *value) ascii() byte {
-	if v.size == 1 && v.text[0] < utf8.RuneSelf {
-		return v.text[0]
+func (v value) ascii() byte {
+	if v.second == 0 && v.first >= 0 && v.first < utf8.RuneSelf {
+		return byte(v.first)
 	}
 	return 0
 }
 
+// bytes appends a value.
+func (v value) bytes(to []byte) []byte {
+	switch {
+	case v.first >= 0 && v.first < utf8.RuneSelf:
+		to = append(to, byte(v.first))
+	case v.first >= 0:
+		to = utf8.AppendRune(to, v.first)
+	case v.first < blankValue:
+		to = append(to, byte(v.first-rawValue))
+	}
+	if v.second != 0 {
+		to = utf8.AppendRune(to, v.second)
+	}
+	return to
+}
+
 func isOpener(c byte) bool { return specials[c] == opener }
 
-// opens reports whether the byte at i, an opener, may begin an escape. It is quick, for texts full of "=" and "&".
-func (s *scan) opens(i int) bool {
+// opens reports whether the byte at i, an opener, may begin an escape that matters after a state. It is quick, for texts
+// full of "=" and "&".
+func (s *scan) opens(i int, state int32) bool {
 	if s.cuts || i+1 >= len(s.text) {
 		return true
 	}
@@ -61,8 +82,46 @@ func (s *scan) opens(i int) bool {
 	case '%':
 		return inHex(next) || next == 'u' || next == 'U' || isOpener(next)
 	}
+	if state == 0 && isLetter(next) {
+		return s.opensName(i + 1)
+	}
 	return next == '#' || next == '-' || next == '+' || isLetter(next) || isDigit(next) || isOpener(next)
 }
+
+// opensName reports whether at i, after a "&", there may be a name, or UTF-7, that stands for the first character of a
+// secret.
+func (s *scan) opensName(i int) bool {
+	for k := range frequent {
+		f := &frequent[k]
+		if !bytes.HasPrefix(s.text[i:], f.name) {
+			continue
+		}
+		c := f.value.ascii()
+		if c == '&' { // it may itself begin a reference
+			end := i + len(f.name)
+			return s.begins(c) || end >= len(s.text) || s.text[end] == '#' || s.text[end] == '-' || isLetter(s.text[end]) || isDigit(s.text[end]) || isOpener(s.text[end])
+		}
+		return c != 0 && s.begins(c)
+	}
+	for _, short := range withoutSemicolon {
+		if bytes.HasPrefix(s.text[i:], short) {
+			return true
+		}
+	}
+	for end := min(len(s.text), i+mostWord); i < end; i++ {
+		switch c := s.text[i]; {
+		case isLetter(c) || isDigit(c):
+		case c == ';', c == '-', c == '+', c == ',', c == '=' && i+1 < len(s.text) && (inHex(s.text[i+1]) || s.text[i+1] <= ' ' || isOpener(s.text[i+1])):
+			return true
+		default:
+			return c != '=' && isOpener(c)
+		}
+	}
+	return false
+}
+
+// begins reports whether a form of a secret begins with c.
+func (s *scan) begins(c byte) bool { return s.table[s.class[c]] != 0 }
 
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
@@ -86,17 +145,22 @@ func (s *scan) open(i int) {
 		}
 	}
 	switch {
-	case c == '=' && s.words:
+	case c == '=' && at < len(s.text) && s.text[at] == '?':
+		s.words = true
 		s.word(i)
 	case c == '&':
 		s.seven(i, ',')
+	}
+	if c == '\\' {
+		at = s.backslashes(i)
 	}
 	for range mostLevels {
 		v, next := s.escape(c, at, 2)
 		if next == 0 {
 			return
 		}
-		s.reads(v.text[:v.size], v.gap, i, next)
+		var text [2 * utf8.UTFMax]byte
+		s.reads(v.bytes(text[:0]), v.first == blankValue, i, next)
 		if c, at = v.ascii(), next; c == '+' { // a blank that form encoding wrote so, encoded again
 			s.reads(nil, true, i, next)
 		}
@@ -104,6 +168,22 @@ func (s *scan) open(i int) {
 			return
 		}
 	}
+}
+
+// backslashes reads several backslashes that stand for one, at i, and returns where they end: a string may be quoted again
+// and again.
+func (s *scan) backslashes(i int) (end int) {
+	if i >= s.slashed {
+		for s.slashed = i + 1; s.slashed < len(s.text) && s.text[s.slashed] == '\\'; s.slashed++ {
+		}
+	}
+	if s.slashed > i+1 {
+		s.reads(s.text[i:i+1], false, i, i+2)
+	}
+	if s.slashed > i+2 {
+		s.reads(s.text[i:i+1], false, i, s.slashed)
+	}
+	return s.slashed
 }
 
 // character returns the ASCII character at i, decoded at most depth levels deep, and where it ends, or 0.
@@ -120,7 +200,7 @@ func (s *scan) character(i, depth int) (c byte, next int) {
 			if end == 0 {
 				return c, next
 			}
-			if v.size == 0 && !v.gap { // a soft line break
+			if v.first == nothing { // a soft line break
 				c, i = 0, end
 				break
 			}
@@ -139,7 +219,13 @@ func (s *scan) character(i, depth int) (c byte, next int) {
 func (s *scan) digits(i, base, least, most, depth int) (number rune, next int) {
 	count := 0
 	for count < most {
-		c, end := s.character(i, depth)
+		var c byte
+		end := i + 1
+		if i < len(s.text) && inHex(s.text[i]) {
+			c = s.text[i]
+		} else {
+			c, end = s.character(i, depth)
+		}
 		digit := 99
 		switch {
 		case isDigit(c):
@@ -170,7 +256,7 @@ func (s *scan) escape(c byte, i, depth int) (v value, next int) {
 		return s.hexByte(i, depth)
 	case '=':
 		if next = s.softBreak(i); next > 0 {
-			return v, next
+			return value{first: nothing}, next
 		}
 		return s.hexByte(i, depth)
 	case '&':
@@ -202,10 +288,28 @@ func (s *scan) softBreak(i int) (next int) {
 	return 0
 }
 
+// frequent are the references that most pages have.
+var frequent = [...]struct {
+	name  []byte
+	value value
+}{
+	{[]byte("amp;"), byteValue('&')}, {[]byte("quot;"), byteValue('"')}, {[]byte("lt;"), byteValue('<')}, {[]byte("gt;"), byteValue('>')},
+	{[]byte("nbsp;"), value{first: blankValue}},
+}
+
+// withoutSemicolon are names that browsers read without one too.
+var withoutSemicolon = [][]byte{[]byte("amp"), []byte("lt"), []byte("gt"), []byte("quot"), []byte("nbsp"), []byte("AMP"), []byte("LT"), []byte("GT"), []byte("QUOT")}
+
 // reference reads a character reference of HTML after its "&". The semicolon may be absent from numbers and from the names
 // of the characters that every page has to escape.
 func (s *scan) reference(i, depth int) (v value, next int) {
-	c, next := s.character(i, depth)
+	var c byte
+	if i < len(s.text) {
+		c, next = s.text[i], i+1
+	}
+	if isOpener(c) {
+		c, next = s.character(i, depth)
+	}
 	if c == '#' {
 		base := 10
 		if x, end := s.character(next, depth); x == 'x' || x == 'X' {
@@ -220,10 +324,20 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 		}
 		return runeValue(r), next
 	}
+	for k := range frequent {
+		if f := &frequent[k]; bytes.HasPrefix(s.text[min(i, len(s.text)):], f.name) {
+			return f.value, i + len(f.name)
+		}
+	}
 	var name [mostName]byte
 	size := 0
 	for at := i; size < mostName; {
-		c, next = s.character(at, depth)
+		if c, next = 0, at+1; at < len(s.text) {
+			c = s.text[at]
+		}
+		if isOpener(c) {
+			c, next = s.character(at, depth)
+		}
 		if !isLetter(c) && !isDigit(c) {
 			if c != ';' {
 				break
@@ -233,12 +347,12 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 		name[size] = c
 		size, at = size+1, next
 	}
-	for _, short := range []string{"amp", "lt", "gt", "quot", "nbsp", "AMP", "LT", "GT", "QUOT"} {
-		if bytes.HasPrefix(name[:size], []byte(short)) {
+	for _, short := range withoutSemicolon {
+		if bytes.HasPrefix(name[:size], short) {
 			for range short {
 				_, i = s.character(i, depth)
 			}
-			return named([]byte(short)), i
+			return named(short), i
 		}
 	}
 	return v, 0
@@ -258,15 +372,18 @@ func named(name []byte) (v value) {
 	case "apos":
 		return byteValue('\'')
 	case "nbsp":
-		v.gap = true
-		return v
+		return value{first: blankValue}
 	}
 	reference := "&" + string(name) + ";"
 	text := html.UnescapeString(reference)
-	if text == reference || len(text) > len(v.text) {
+	if text == reference {
 		return runeValue(utf8.RuneError)
 	}
-	v.size = copy(v.text[:], text)
+	first, size := utf8.DecodeRuneInString(text)
+	if len(text) > size {
+		v.second, _ = utf8.DecodeRuneInString(text[size:])
+	}
+	v.first = first
 	return v
 }
 
@@ -277,7 +394,7 @@ func (s *scan) backslash(i, depth int) (v value, next int) {
 		if s.text[i] == '\r' && next < len(s.text) && s.text[next] == '\n' {
 			next++
 		}
-		return v, next
+		return value{first: nothing}, next
 	}
 	c, next := s.character(i, 0)
 	if isOpener(c) && c != '\\' {
@@ -289,8 +406,7 @@ func (s *scan) backslash(i, depth int) (v value, next int) {
 	case 0:
 		return v, 0
 	case 'n', 't', 'r', 'f', 'v', 'b', 'a', 'e':
-		v.gap = true
-		return v, next
+		return value{first: blankValue}, next
 	case 'x', 'X':
 		return s.hexByte(next, depth)
 	case 'u', 'U':
@@ -420,19 +536,24 @@ func (s *scan) seven(i int, slash byte) {
 	s.reads([]byte(string(utf16.Decode(code))), false, i, j)
 }
 
+// standard returns a character of URL-safe base64 as in the standard alphabet.
+func standard(c byte) byte {
+	switch c {
+	case '-':
+		return '+'
+	case '_':
+		return '/'
+	}
+	return c
+}
+
 // decode64 decodes base64 of either alphabet, as far as it is some.
 func decode64(data []byte) []byte {
 	clean := make([]byte, 0, len(data))
 	for _, c := range data {
-		switch c {
-		case '-':
-			c = '+'
-		case '_':
-			c = '/'
-		case '=', '\r', '\n':
-			continue
+		if c != '=' && c != '\r' && c != '\n' {
+			clean = append(clean, standard(c))
 		}
-		clean = append(clean, c)
 	}
 	if len(clean)%4 == 1 {
 		clean = clean[:len(clean)-1]
@@ -547,7 +668,16 @@ func (s *scan) tag(i int) (ends [2]int) {
 
 // prefixed reports whether a code of a reply, or another beginning of a line, may stand at i.
 func prefixed(text []byte, i int) bool {
-	return i < len(text) && (isDigit(text[i]) || bytes.IndexByte([]byte("*+>|#SC"), text[i]) >= 0)
+	if i >= len(text) {
+		return false
+	}
+	switch text[i] {
+	case '*', '+', '>', '|', '#':
+		return i+1 < len(text) && text[i+1] == ' '
+	case 'S', 'C':
+		return i+1 < len(text) && text[i+1] == ':'
+	}
+	return isDigit(text[i]) && i+3 < len(text) && isDigit(text[i+1])
 }
 
 // prefixes reads on after the beginning of a line that the server or a log adds: "250-", "* ", "S: ".
@@ -620,7 +750,12 @@ func (s *scan) inside() {
 
 // token hides what is a secret in the content of a base64 token.
 func (s *scan) token(start, end int) {
-	begin := decode64(s.text[start : start+leastToken])
+	var four [leastToken]byte
+	var begin [leastToken * 3 / 4]byte
+	for k, c := range s.text[start : start+leastToken] {
+		four[k] = standard(c)
+	}
+	_, _ = sixtyfour.RawStdEncoding.Decode(begin[:], four[:]) // a line break in it makes it shorter
 	legible := 0
 	for _, c := range begin {
 		if c >= ' ' && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == 0 {

@@ -72,21 +72,32 @@ func build(secrets []string) *Redactor {
 }
 
 // Bytes returns text without the secrets. It is text itself if there are none in it.
-func (r *Redactor) Bytes(text []byte) []byte {
-	if r == nil || len(text) == 0 {
-		return text
+func (r *Redactor) Bytes(text []byte) []byte { return r.Head(text, len(text)) }
+
+// beyond is how far Head looks past its end.
+const beyond = 64 << 10
+
+// Head returns the first size bytes of text without the secrets, also without the beginning of one that goes on after
+// them. It does not read the rest of a long text.
+func (r *Redactor) Head(text []byte, size int) []byte {
+	size = min(size, len(text))
+	if r == nil || size == 0 {
+		return text[:size]
 	}
-	spans := r.find(text, 0)
+	spans := r.find(text[:min(len(text), size+beyond)], 0)
 	if len(spans) == 0 {
-		return text
+		return text[:size]
 	}
-	out := make([]byte, 0, len(text))
+	out := make([]byte, 0, size)
 	at := 0
 	for _, s := range spans {
+		if s.start >= size {
+			break
+		}
 		out = append(append(out, text[at:s.start]...), Hidden...)
 		at = s.end
 	}
-	return append(out, text[at:]...)
+	return append(out, text[min(at, size):size]...)
 }
 
 // String is Bytes for a string.

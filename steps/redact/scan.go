@@ -62,9 +62,10 @@ type scan struct {
 	*Redactor
 	text    []byte
 	depth   int  // of base64 in base64
-	words   bool // there may be encoded words
+	words   bool // there may have been an encoded word
 	cuts    bool // there are cut marks
 	spans   []span
+	slashed int // end of the last backslashes
 	tags    int // budget for the search of the ends of tags
 	pool    [mostThreads]thread
 	free    []*thread
@@ -78,8 +79,8 @@ var scans = sync.Pool{New: func() any { return new(scan) }}
 // find returns the places of all secrets, in order.
 func (r *Redactor) find(text []byte, depth int) []span {
 	s := scans.Get().(*scan)
-	s.Redactor, s.text, s.depth, s.spans, s.tags = r, text, depth, nil, 4*len(text)+1024
-	s.words, s.cuts = bytes.Contains(text, []byte("=?")), bytes.Contains(text, []byte(cutMark))
+	s.Redactor, s.text, s.depth, s.spans, s.slashed, s.tags = r, text, depth, nil, 0, 4*len(text)+1024
+	s.words, s.cuts = false, bytes.Contains(text, []byte(cutMark))
 	s.free, s.active, s.waiting, s.due = s.free[:0], s.active[:0], s.waiting[:0], len(text)+1
 	for i := range s.pool {
 		s.free = append(s.free, &s.pool[i])
@@ -122,7 +123,7 @@ func (s *scan) run() {
 
 // alone reads while there is one way to read, up to limit. It returns the place of the first byte that may have others.
 func (s *scan) alone(t *thread, i, limit int) int {
-	text, info, table, shift, dense, out := s.text, &s.info, s.table, s.shift, s.dense, s.out
+	text, info, table, shift, dense, speaking := s.text, &s.info, s.table, s.shift, s.dense, s.speaking
 	state, gap := t.state, t.gap
 	for ; i < limit; i++ {
 		c := text[i]
@@ -134,7 +135,7 @@ func (s *scan) alone(t *thread, i, limit int) int {
 			case special == blank && (state == 0 || !prefixed(text, i+1)):
 				gap = gap || c != 0
 				continue
-			case special == opener && !s.opens(i):
+			case special == opener && !s.opens(i, state):
 			case special == high && !s.dropsOrCuts(i):
 			default:
 				t.state, t.gap = state, gap
@@ -149,7 +150,7 @@ func (s *scan) alone(t *thread, i, limit int) int {
 		if state != 0 {
 			t.ring[t.read%memory] = origin{int32(i), c, gap}
 			t.read++
-			if out[state] != 0 {
+			if state >= speaking && s.states[state].out != 0 {
 				t.state = state
 				s.matched(t, i+1)
 			}
@@ -173,7 +174,7 @@ func (s *scan) leaves(c byte, state int32) bool {
 
 // inHex reports whether at least one byte of a hexadecimal form has been read.
 func (s *scan) inHex(state int32) bool {
-	return s.kinds[state]&hex != 0 && s.automaton.depth[state] >= 2
+	return s.states[state].kinds&hex != 0 && s.states[state].depth >= 2
 }
 
 // slowly reads the byte at i in every way. It returns the next place.
@@ -184,7 +185,7 @@ func (s *scan) slowly(i int) int {
 	case blank:
 		s.prefixes(i)
 	case opener:
-		if s.opens(i) {
+		if s.opens(i, -1) {
 			s.open(i)
 		}
 	case lateral:
@@ -222,7 +223,7 @@ func (s *scan) feed(t *thread, c byte, at, end int) {
 	if t.state != 0 {
 		t.ring[t.read%memory] = origin{int32(at), c, t.gap}
 		t.read++
-		if s.out[t.state] != 0 {
+		if t.state >= s.speaking && s.states[t.state].out != 0 {
 			s.matched(t, end)
 		}
 	}
@@ -269,7 +270,7 @@ func (s *scan) fork(t *thread) *thread {
 		return nil
 	}
 	f.at, f.state, f.read, f.gap, f.skip = t.at, t.state, t.read, t.gap, t.skip
-	for k := t.read - int(s.automaton.depth[t.state]); k < t.read; k++ {
+	for k := t.read - int(s.states[t.state].depth); k < t.read; k++ {
 		f.ring[k%memory] = t.ring[k%memory]
 	}
 	return f
@@ -309,7 +310,11 @@ func (s *scan) reads(characters []byte, gap bool, i, next int) {
 		if len(characters) == 0 && t.state == 0 {
 			continue
 		}
-		if t.state == 0 && len(characters) == 1 && s.step(0, s.class[characters[0]]) == 0 {
+		from := 0
+		for t.state == 0 && from < len(characters) && s.table[s.class[characters[from]]] == 0 {
+			from++
+		}
+		if from == len(characters) && from > 0 {
 			continue
 		}
 		f := s.fork(t)
@@ -317,7 +322,7 @@ func (s *scan) reads(characters []byte, gap bool, i, next int) {
 			return
 		}
 		f.gap = f.gap || gap
-		for k := 0; k < len(characters); {
+		for k := from; k < len(characters); {
 			if size, blank := dropped(characters, k); size > 0 {
 				f.gap = f.gap || blank
 				k += size
@@ -332,8 +337,8 @@ func (s *scan) reads(characters []byte, gap bool, i, next int) {
 
 // matched looks at the patterns that end with the state of a thread, the longest first.
 func (s *scan) matched(t *thread, end int) {
-	for state := s.out[t.state]; state != 0; state = s.out[s.fail[state]] {
-		for i := s.own[state]; i >= 0; i = s.ends[i] {
+	for at := s.states[t.state].out; at != 0; at = s.states[s.states[at].fail].out {
+		for i := s.states[at].own; i >= 0; i = s.ends[i] {
 			if p := &s.patterns[i]; s.fits(p, t, len(p.text), end) {
 				s.hide(p, t, len(p.text), end)
 				return
@@ -495,11 +500,11 @@ func (s *scan) mark(symbol, from, next int) {
 
 // hideBefore hides the end of what a thread has read if it is the beginning of a secret that was truncated at i.
 func (s *scan) hideBefore(t *thread, i int) {
-	n := int(s.cut[t.state])
+	n := int(s.states[t.state].cut)
 	if n == 0 {
 		return
 	}
-	p := &s.patterns[s.model[t.state]]
+	p := &s.patterns[s.states[t.state].model]
 	if p.kind == plain && (p.rule != loose || n < 6) {
 		for k := range n {
 			o := t.origin(n - k)
