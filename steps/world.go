@@ -69,7 +69,7 @@ func (w *World) Under(prefix, name string, do func() error) error {
 	for i := begin; i < len(w.report.Phases); i++ {
 		phase := &w.report.Phases[i]
 		if phase.Name == "connect" && phase.Note == "" {
-			phase.Note = name
+			phase.Note = w.Redacted(name)
 		}
 		phase.Name = prefix + phase.Name
 	}
@@ -118,6 +118,8 @@ type known struct {
 	mu       sync.Mutex
 	secrets  []string
 	redactor *redact.Redactor // of secrets, nil until it is needed
+	used     bool             // a text was redacted
+	late     bool             // a secret was added after that
 }
 
 // add adds a secret.
@@ -125,7 +127,7 @@ func (k *known) add(value string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if value != "" && !slices.Contains(k.secrets, value) {
-		k.secrets, k.redactor = append(k.secrets, value), nil
+		k.secrets, k.redactor, k.late = append(k.secrets, value), nil, k.used
 	}
 }
 
@@ -133,6 +135,7 @@ func (k *known) add(value string) {
 func (k *known) use() *redact.Redactor {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.used = true
 	if k.redactor == nil && len(k.secrets) > 0 {
 		k.redactor = redact.New(k.secrets)
 	}
@@ -217,6 +220,31 @@ func (w *World) Redact(value string) { w.known.add(value) }
 // Redacted returns text without any secret.
 func (w *World) Redacted(text string) string { return w.known.use().String(text) }
 
+// Again redacts the result of a step once more if the run has read another secret since its first report: what a page showed
+// before the step that fills in the password must not be kept either.
+func (w *World) Again(s *result.StepResult) {
+	w.known.mu.Lock()
+	late := w.known.late
+	w.known.mu.Unlock()
+	if !late {
+		return
+	}
+	r := w.known.use()
+	s.Error, s.Note = r.String(s.Error), r.String(s.Note)
+	s.Phases, s.Evidence = slices.Clone(s.Phases), slices.Clone(s.Evidence)
+	for i := range s.Phases {
+		s.Phases[i].Note = r.String(s.Phases[i].Note)
+	}
+	for i := range s.Evidence {
+		if !isPicture(s.Evidence[i].MediaType) {
+			s.Evidence[i].Body = r.Bytes(s.Evidence[i].Body)
+		}
+	}
+	for i := range s.Steps {
+		w.Again(&s.Steps[i])
+	}
+}
+
 // SecretPatterns returns JavaScript regular expressions for the secrets, in a text without white space.
 func (w *World) SecretPatterns() []string { return w.known.use().Patterns() }
 
@@ -225,7 +253,7 @@ func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Phases = append(w.report.Phases, result.Phase{Name: w.Redacted(name), Duration: d, Note: w.Redacted(note)})
+		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: w.Redacted(note)})
 	}
 }
 
@@ -249,7 +277,7 @@ func (w *World) Measure(name, help string, value float64, labels ...result.Label
 				labels[i].Value = shown
 			}
 		}
-		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: w.Redacted(name), Help: w.Redacted(help), Value: value, Labels: labels})
+		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: name, Help: help, Value: value, Labels: labels})
 	}
 }
 
@@ -347,7 +375,7 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 	if w.closed {
 		return
 	}
-	picture := strings.HasPrefix(mediaType, "image/") && mediaType != "image/svg+xml"
+	picture := isPicture(mediaType)
 	if picture && len(body) > EvidenceLimit {
 		return
 	}
@@ -359,6 +387,11 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 		body = fmt.Appendf(bytes.Clone(body), "\n[truncated: %d bytes in total]", total)
 	}
 	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: w.Redacted(name), MediaType: mediaType, Body: bytes.Clone(body)})
+}
+
+// isPicture reports whether evidence of this media type has no text.
+func isPicture(mediaType string) bool {
+	return strings.HasPrefix(mediaType, "image/") && mediaType != "image/svg+xml"
 }
 
 // TakeReport returns the reports since the last call and clears them. The runner calls it between steps.

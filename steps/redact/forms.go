@@ -106,6 +106,9 @@ func ruleOf(secret []byte) rule {
 func spellings(secret []byte, r rule) [][]byte {
 	forms := [][]byte{secret}
 	if isASCII(secret) {
+		if r == loose { // UTF-16, with "?" for what is not text
+			forms = append(forms, bytes.Join(bytes.Split(secret, nil), []byte("?")))
+		}
 		return forms
 	}
 	if !utf8.Valid(secret) {
@@ -129,11 +132,32 @@ func spellings(secret []byte, r rule) [][]byte {
 		forms = append(forms, []byte(form), fromLatin1([]byte(form)))
 		if latin1, ok := toLatin1(form); ok {
 			forms = append(forms, latin1)
+			for _, with := range []string{"?", "\uFFFD", ""} { // where only UTF-8 is kept
+				if r == loose {
+					forms = append(forms, withoutHigh(latin1, with))
+				}
+			}
 		} else {
 			forms = append(forms, toUTF16(form, false), toUTF16(form, true))
 		}
 	}
 	return forms
+}
+
+// withoutHigh replaces each byte that is not ASCII. It returns nil if too little of the secret is left to be recognised.
+func withoutHigh(text []byte, with string) []byte {
+	out, left := make([]byte, 0, len(text)), 0
+	for _, c := range text {
+		if c < utf8.RuneSelf {
+			out, left = append(out, c), left+1
+		} else {
+			out = append(out, with...)
+		}
+	}
+	if left < 6 {
+		return nil
+	}
+	return out
 }
 
 // encodable returns the bytes of which base64 or hexadecimal digits may stand for the secret.
