@@ -596,6 +596,7 @@ func (rec *recorder) judge(res *result.Result, passed bool) {
 	res.Prepare = rec.prepared
 	for i := range res.Steps {
 		s := &res.Steps[i]
+		rec.world.Again(s)
 		if s.Ran {
 			res.Duration += s.Duration
 		}

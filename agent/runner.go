@@ -313,7 +313,7 @@ func (r *Runner) cleanUp(ctx context.Context, world *steps.World) (left string, 
 	ended = begin(func() {
 		defer func() {
 			if v := recover(); v != nil {
-				outcome = fmt.Sprintf("the clean-up panicked: %v", v)
+				outcome = world.Redacted(fmt.Sprintf("the clean-up panicked: %v", v))
 			}
 		}()
 		err := world.Close(ctx)

@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"log/slog"
+
+	"github.com/stepwatch/stepwatch/steps/redact"
 )
 
 func init() {
@@ -19,7 +21,7 @@ func checkSecret(a Args, i int, known Known) error {
 }
 
 // Hidden takes the place of a secret in everything that is kept.
-const Hidden = "[hidden]"
+const Hidden = redact.Hidden
 
 // Secret is a password or token. It prints as "[hidden]" in fmt, slog, JSON and YAML. Only Reveal returns its value.
 type Secret struct{ value string }

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/redact"
 )
 
 // AddReport adds the contents of a taken report to the World again.
@@ -49,7 +48,7 @@ func WorldFrom(ctx context.Context) *World {
 	if w, found := ctx.Value(worldKey{}).(*World); found {
 		return w
 	}
-	return &World{target: &Target{}, closed: true}
+	return &World{target: &Target{}, known: new(known), closed: true}
 }
 
 // PhaseTime returns the sum of the phases that the current step has reported.
@@ -72,7 +71,7 @@ func (w *World) Under(prefix, name string, do func() error) error {
 	for i := begin; i < len(w.report.Phases); i++ {
 		phase := &w.report.Phases[i]
 		if phase.Name == "connect" && phase.Note == "" {
-			phase.Note = name
+			phase.Note = w.Redacted(name)
 		}
 		phase.Name = prefix + phase.Name
 	}
@@ -112,14 +111,42 @@ type World struct {
 	after    []func(context.Context)
 	untimed  time.Duration
 	cleanups []cleanup
-	redacted []string // secrets in every form that they take on a wire
+	known    *known
 	peers    []netip.Addr
 
 	memory      *limit.Memory // of the run, shared by all of its Worlds
 	connections *connections  // of the run; nil in a World without one
 	beside      bool          // the run goes on after Close
+}
 
-	masks map[string]*mask // for redacted, made on first use
+// known is the set of secrets of a run. All Worlds of the run share it, because what one of them reads may be reported by
+// another.
+type known struct {
+	mu       sync.Mutex
+	secrets  []string
+	redactor *redact.Redactor // of secrets, nil until it is needed
+	used     bool             // a text was redacted
+	late     bool             // a secret was added after that
+}
+
+// add adds a secret.
+func (k *known) add(value string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if value != "" && !slices.Contains(k.secrets, value) {
+		k.secrets, k.redactor, k.late = append(k.secrets, value), nil, k.used
+	}
+}
+
+// use returns the redactor of the secrets so far.
+func (k *known) use() *redact.Redactor {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.used = true
+	if k.redactor == nil && len(k.secrets) > 0 {
+		k.redactor = redact.New(k.secrets)
+	}
+	return k.redactor
 }
 
 type cleanup struct {
@@ -143,7 +170,7 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 	if target != nil {
 		limits = SettingsOf[Limits](target)
 	}
-	return &World{target: target, secrets: secrets, run: run, origin: scenario, connections: new(connections),
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, known: new(known), connections: new(connections),
 		memory: limit.NewMemory(limits.Memory, limits.All)}
 }
 
@@ -156,7 +183,7 @@ func (w *World) UseBrowser() { w.InBrowser = true }
 // Aside returns a World for work of the same run whose phases and measurements are dropped, such as the two hundredth page
 // of a crawl.
 func (w *World) Aside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, InBrowser: w.InBrowser, closed: true,
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, known: w.known, InBrowser: w.InBrowser, closed: true,
 		connections: w.connections, memory: w.memory, beside: true}
 }
 
@@ -170,7 +197,7 @@ func (w *World) Apart() *World {
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
 func (w *World) Beside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin,
+	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, known: w.known,
 		connections: w.connections, memory: w.memory, beside: true}
 }
 
@@ -220,34 +247,46 @@ func (w *World) Secret(ctx context.Context, name string) (Secret, error) {
 	return s, nil
 }
 
-// Redact hides value, and its forms in base64 and URLs, from everything that is reported from now on.
-func (w *World) Redact(value string) {
-	if value == "" {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, form := range []string{value, url.QueryEscape(value), base64.StdEncoding.EncodeToString([]byte(value))} {
-		if !slices.Contains(w.redacted, form) {
-			w.redacted = append(w.redacted, form)
-		}
-	}
-	slices.SortFunc(w.redacted, func(a, b string) int { return len(b) - len(a) })
-}
+// Redact hides value, in all forms of package redact, in everything that is reported from now on.
+func (w *World) Redact(value string) { w.known.add(value) }
 
 // Redacted returns text without any secret.
-func (w *World) Redacted(text string) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return string(w.scrub([]byte(text)))
+func (w *World) Redacted(text string) string { return w.known.use().String(text) }
+
+// Again redacts the result of a step once more if the run has read another secret since its first report: what a page showed
+// before the step that fills in the password must not be kept either.
+func (w *World) Again(s *result.StepResult) {
+	w.known.mu.Lock()
+	late := w.known.late
+	w.known.mu.Unlock()
+	if !late {
+		return
+	}
+	r := w.known.use()
+	s.Error, s.Note = r.String(s.Error), r.String(s.Note)
+	s.Phases, s.Evidence = slices.Clone(s.Phases), slices.Clone(s.Evidence)
+	for i := range s.Phases {
+		s.Phases[i].Note = r.String(s.Phases[i].Note)
+	}
+	for i := range s.Evidence {
+		if !isPicture(s.Evidence[i].MediaType) {
+			s.Evidence[i].Body = r.Bytes(s.Evidence[i].Body)
+		}
+	}
+	for i := range s.Steps {
+		w.Again(&s.Steps[i])
+	}
 }
+
+// SecretPatterns returns JavaScript regular expressions for the secrets, in a text without white space.
+func (w *World) SecretPatterns() []string { return w.known.use().Patterns() }
 
 // Phase reports a part of the step's time. note is the answer of the other side, or "".
 func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: string(w.scrub([]byte(note)))})
+		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: w.Redacted(note)})
 	}
 }
 
@@ -265,6 +304,12 @@ func (w *World) Measure(name, help string, value float64, labels ...result.Label
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
+		for i, l := range labels {
+			if shown := w.Redacted(l.Value); shown != l.Value {
+				labels = slices.Clone(labels)
+				labels[i].Value = shown
+			}
+		}
 		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: name, Help: help, Value: value, Labels: labels})
 	}
 }
@@ -274,7 +319,7 @@ func (w *World) Note(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.report.Note = string(w.scrub([]byte(text)))
+		w.report.Note = w.Redacted(text)
 	}
 }
 
@@ -363,17 +408,23 @@ func (w *World) Attach(name, mediaType string, body []byte) {
 	if w.closed {
 		return
 	}
-	picture := strings.HasPrefix(mediaType, "image/") && mediaType != "image/svg+xml"
+	picture := isPicture(mediaType)
 	if picture && len(body) > EvidenceLimit {
 		return
 	}
+	total := len(body)
 	if !picture {
-		body = w.scrub(body)
+		body = w.known.use().Head(body, EvidenceLimit)
 	}
-	if len(body) > EvidenceLimit {
-		body = append(bytes.Clone(body[:EvidenceLimit]), fmt.Sprintf("\n[truncated: %d bytes in total]", len(body))...)
+	if total > EvidenceLimit {
+		body = fmt.Appendf(bytes.Clone(body), "\n[truncated: %d bytes in total]", total)
 	}
-	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: name, MediaType: mediaType, Body: bytes.Clone(body)})
+	w.report.Evidence = append(w.report.Evidence, result.Evidence{Name: w.Redacted(name), MediaType: mediaType, Body: bytes.Clone(body)})
+}
+
+// isPicture reports whether evidence of this media type has no text.
+func isPicture(mediaType string) bool {
+	return strings.HasPrefix(mediaType, "image/") && mediaType != "image/svg+xml"
 }
 
 // TakeReport returns the reports since the last call and clears them. The runner calls it between steps.

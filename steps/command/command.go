@@ -191,7 +191,7 @@ func (b *bench) execute(ctx context.Context, w *steps.World, run *commandRun) er
 		if out != nil {
 			run.keep(w)
 		}
-		return programFailure(ctx, wording.Quote(run.command), out, err)
+		return programFailure(ctx, w, wording.Quote(run.command), out, err)
 	}
 	return nil
 }
@@ -277,7 +277,7 @@ func (b *bench) settle(ctx context.Context, w *steps.World) error {
 		s.stop()
 		run.session = nil
 		if s.out == nil {
-			return programFailure(ctx, wording.Quote(run.command), nil, s.failed)
+			return programFailure(ctx, w, wording.Quote(run.command), nil, s.failed)
 		}
 		run.take(w, s.out)
 	}

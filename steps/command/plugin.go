@@ -153,7 +153,7 @@ func runPlugin(ctx context.Context, w *steps.World, a steps.Args) error {
 		keepOutput(w, name, out)
 	}
 	if err != nil {
-		return programFailure(ctx, name, out, err)
+		return programFailure(ctx, w, name, out, err)
 	}
 	return judgePlugin(w, name, out)
 }
@@ -169,8 +169,8 @@ func judgePlugin(w *steps.World, name string, out *program.Output) error {
 	line := wording.Cut(read.Line)
 	if line == "" {
 		line = "it printed nothing"
-		if text := wording.FirstLine(out.Stderr); text != "" {
-			line += " except on stderr: " + wording.Quote(w.Redacted(text))
+		if text := firstLine(w, out.Stderr); text != "" {
+			line += " except on stderr: " + wording.Quote(text)
 		}
 	}
 	note := line
@@ -205,7 +205,7 @@ func judgePlugin(w *steps.World, name string, out *program.Output) error {
 }
 
 // programFailure returns the Failure for a program that did not run to its end.
-func programFailure(ctx context.Context, name string, out *program.Output, err error) error {
+func programFailure(ctx context.Context, w *steps.World, name string, out *program.Output, err error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), steps.ErrStopped):
 		return steps.FailNet(ctx, err, result.BlameMonitor, "run "+name)
@@ -213,7 +213,7 @@ func programFailure(ctx context.Context, name string, out *program.Output, err e
 		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "%s was not run: the previous steps left no time", name)
 	case ctx.Err() != nil:
 		said := "it had printed nothing"
-		if text := wording.FirstLine(out.Stdout); text != "" {
+		if text := firstLine(w, out.Stdout); text != "" {
 			said = "it had printed " + wording.Quote(text)
 		}
 		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "%s did not end in time and was ended after %s, with all processes that it had started; %s",
@@ -221,6 +221,11 @@ func programFailure(ctx context.Context, name string, out *program.Output, err e
 	default:
 		return steps.Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
 	}
+}
+
+// firstLine returns the first line of an output without secrets. A secret may go on in the second line.
+func firstLine(w *steps.World, output []byte) string {
+	return wording.FirstLine([]byte(w.Redacted(string(output))))
 }
 
 // keepOutput attaches the output of a program that failed.

@@ -259,8 +259,8 @@ func (s *sshSession) execute(ctx context.Context, w *steps.World, name, command 
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), steps.ErrStopped):
 		said := "it had printed nothing"
 		if out != nil {
-			if text := wording.FirstLine(out.Stdout); text != "" {
-				said = "it had printed " + wording.Quote(w.Redacted(text))
+			if text := firstLine(w, out.Stdout); text != "" {
+				said = "it had printed " + wording.Quote(text)
 			}
 		}
 		return out, steps.Fail(result.ReasonTimeout, result.BlameTarget, "%s: it did not end in time, and the server was asked to kill it after %s; %s", act, took.Round(10*time.Millisecond), said)

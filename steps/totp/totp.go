@@ -50,6 +50,11 @@ func Parse(text string) (*Key, error) {
 	return k, nil
 }
 
+// Base32 returns the key as sites show it.
+func (k *Key) Base32() string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(k.secret)
+}
+
 // parameters parses an otpauth address and returns its secret.
 func (k *Key) parameters(address string) (secret string, err error) {
 	u, err := url.Parse(address)

@@ -24,6 +24,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/parameter"
+	"github.com/stepwatch/stepwatch/steps/redact"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -124,7 +125,7 @@ func (p *passing) judge(w *steps.World, act string, d *download) error {
 	if !p.isPage(d.kind) || wantsPage(d.name) || d.from != nil && wantsPage(d.from.Path) {
 		return nil
 	}
-	w.Attach("what came", "text/plain; charset=utf-8", bytes.ToValidUTF8(steps.HidePasswords(p.head), []byte("?")))
+	w.Attach("what came", "text/plain; charset=utf-8", bytes.ToValidUTF8(redact.PasswordFields(p.head), []byte("?")))
 	what := "HTML"
 	if d.kind != "" && !htmlType(d.kind) {
 		what = fmt.Sprintf("HTML that is called %s", d.kind)

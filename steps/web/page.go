@@ -24,6 +24,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/parameter"
+	"github.com/stepwatch/stepwatch/steps/redact"
 )
 
 // page is the current page of a scenario: the last response, and what was derived from it so far. Decoding, text and
@@ -101,7 +102,7 @@ func (p *page) attach(w *steps.World) {
 			kind += "; charset=utf-8"
 		}
 		if p.isHTML() {
-			source = steps.HidePasswords(source)
+			source = redact.PasswordFields(source)
 		}
 		w.Attach("page", kind, source)
 	}

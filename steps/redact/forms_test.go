@@ -1,0 +1,38 @@
+package redact_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stepwatch/stepwatch/steps/redact"
+	"github.com/stepwatch/stepwatch/steps/stepstest/disguise"
+)
+
+// strong are secrets with everything in them that has a meaning in some form.
+var strong = []string{
+	"hunter2!", "correcthorsebattery", `s3same "o&<p>`, `Pä"s <w>&o/r=d+7 %x~\n'`, "ÉcoleSecrète1", "пароль-Ключ", "日本語のパスワード", "🔑key🔒lock", "a+b=c&d=e", `DOMAIN\nancy7`, "12345678", "x'y''z;--1",
+	"Bearer eyJhbGciOi.x-y_z", "first line of it\r\nsecond line of it\n", strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz", 5),
+}
+
+func TestForms(t *testing.T) {
+	for _, secret := range strong {
+		r := redact.New([]string{"another secret", secret, "andathird1"})
+		for _, form := range disguise.Forms(secret) {
+			for _, around := range [][2]string{{"", ""}, {"<p>It is ", " & more</p>"}, {`{"a": "`, `", "b": 1}`}, {"x=", "&y=z"}, {"error at 42: ", ". Try again"}} {
+				text := around[0] + form.Text + around[1]
+				got := r.String(text)
+				if !strings.Contains(got, redact.Hidden) {
+					t.Errorf("%q, %s: left as it is in %q", secret, form.Name, text)
+					break
+				}
+				if how := disguise.Find(got, secret); how != "" {
+					t.Errorf("%q, %s: %q still holds it (%s), of %q", secret, form.Name, got, how, text)
+					break
+				}
+				if !strings.HasPrefix(got, around[0]) || !strings.HasSuffix(got, around[1]) {
+					t.Logf("%q, %s: more is hidden than the form: %q of %q", secret, form.Name, got, text)
+				}
+			}
+		}
+	}
+}

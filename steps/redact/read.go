@@ -1,0 +1,782 @@
+package redact
+
+import (
+	"bytes"
+	sixtyfour "encoding/base64"
+	"html"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Limits of what is read as one thing. They bound the work of a character.
+const (
+	mostLevels = 8   // of encodings of encodings
+	mostName   = 32  // characters of a name of HTML; the longest is CounterClockwiseContourIntegral
+	mostWord   = 128 // bytes of an encoded word or of UTF-7
+	mostTag    = 4 << 10
+)
+
+// value is what an escape stands for: one or two characters. It is small, so that it is returned in registers.
+type value struct {
+	first  int32 // a character, nothing, blankValue, or rawValue and a byte that is not ASCII
+	second int32 // 0 for none
+}
+
+const (
+	nothing    = -1
+	blankValue = -2
+	rawValue   = -1 << 10
+)
+
+func byteValue(c byte) value {
+	if c < utf8.RuneSelf {
+		return value{first: int32(c)}
+	}
+	return value{first: rawValue + int32(c)}
+}
+
+func runeValue(r rune) value { return value{first: r} }
+
+// ascii returns the only byte of a value, or 0.
+func (v value) ascii() byte {
+	if v.second == 0 && v.first >= 0 && v.first < utf8.RuneSelf {
+		return byte(v.first)
+	}
+	return 0
+}
+
+// bytes appends a value.
+func (v value) bytes(to []byte) []byte {
+	switch {
+	case v.first >= 0 && v.first < utf8.RuneSelf:
+		to = append(to, byte(v.first))
+	case v.first >= 0:
+		to = utf8.AppendRune(to, v.first)
+	case v.first < blankValue:
+		to = append(to, byte(v.first-rawValue))
+	}
+	if v.second != 0 {
+		to = utf8.AppendRune(to, v.second)
+	}
+	return to
+}
+
+func isOpener(c byte) bool { return specials[c] == opener }
+
+// opens reports whether the byte at i, an opener, may begin an escape that matters after a state. It is quick, for texts
+// full of "=" and "&".
+func (s *scan) opens(i int, state int32) bool {
+	if s.cuts || i+1 >= len(s.text) {
+		return true
+	}
+	next := s.text[i+1]
+	switch s.text[i] {
+	case '\\':
+		return true
+	case '=':
+		switch next {
+		case '\r', '\n', ' ', '\t', '?', '%', '&', '\\':
+			return true
+		}
+		return inHex(next) && i+2 < len(s.text) && (inHex(s.text[i+2]) || isOpener(s.text[i+2]))
+	case '%':
+		return inHex(next) || next == 'u' || next == 'U' || isOpener(next)
+	}
+	if state == 0 && isLetter(next) {
+		return s.opensName(i + 1)
+	}
+	return next == '#' || next == '-' || next == '+' || isLetter(next) || isDigit(next) || isOpener(next)
+}
+
+// opensName reports whether at i, after a "&", there may be a name, or UTF-7, that stands for the first character of a
+// secret.
+func (s *scan) opensName(i int) bool {
+	for k := range frequent {
+		f := &frequent[k]
+		if !bytes.HasPrefix(s.text[i:], f.name) {
+			continue
+		}
+		c := f.value.ascii()
+		if c == '&' { // it may itself begin a reference
+			end := i + len(f.name)
+			return s.begins(c) || end >= len(s.text) || s.text[end] == '#' || s.text[end] == '-' || isLetter(s.text[end]) || isDigit(s.text[end]) || isOpener(s.text[end])
+		}
+		return c != 0 && s.begins(c)
+	}
+	for _, short := range withoutSemicolon {
+		if bytes.HasPrefix(s.text[i:], short) {
+			return true
+		}
+	}
+	for end := min(len(s.text), i+mostWord); i < end; i++ {
+		switch c := s.text[i]; {
+		case isLetter(c) || isDigit(c):
+		case c == ';', c == '-', c == '+', c == ',', c == '=' && i+1 < len(s.text) && (inHex(s.text[i+1]) || s.text[i+1] <= ' ' || isOpener(s.text[i+1])):
+			return true
+		default:
+			return c != '=' && isOpener(c)
+		}
+	}
+	return false
+}
+
+// begins reports whether a form of a secret begins with c.
+func (s *scan) begins(c byte) bool { return s.table[s.class[c]] != 0 }
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// inEscape reports whether a byte can be in the middle of an escape.
+func inEscape(c byte) bool {
+	return isLetter(c) || isDigit(c) || c == '#' || c == '\\' || c == ';' || c == '%'
+}
+
+// open reads the escape at i, in each of the levels that it may be encoded in.
+func (s *scan) open(i int) {
+	c, at := s.text[i], i+1
+	if s.cuts { // an escape that was truncated
+		j := at
+		for j < len(s.text) && j < at+12 && inEscape(s.text[j]) {
+			j++
+		}
+		if j < len(s.text) && s.isCut(j) {
+			s.reads(nil, false, i, j)
+		}
+	}
+	switch {
+	case c == '=' && at < len(s.text) && s.text[at] == '?':
+		s.words = true
+		s.word(i)
+	case c == '&':
+		s.seven(i, ',')
+	}
+	if c == '\\' {
+		at = s.backslashes(i)
+	}
+	for range mostLevels {
+		v, next := s.escape(c, at, 2)
+		if next == 0 {
+			return
+		}
+		var text [2 * utf8.UTFMax]byte
+		s.reads(v.bytes(text[:0]), v.first == blankValue, i, next)
+		if c, at = v.ascii(), next; c == '+' { // a blank that form encoding wrote so, encoded again
+			s.reads(nil, true, i, next)
+		}
+		if !isOpener(c) {
+			return
+		}
+	}
+}
+
+// backslashes reads several backslashes that stand for one, at i, and returns where they end: a string may be quoted again
+// and again.
+func (s *scan) backslashes(i int) (end int) {
+	if i >= s.slashed {
+		for s.slashed = i + 1; s.slashed < len(s.text) && s.text[s.slashed] == '\\'; s.slashed++ {
+		}
+	}
+	if s.slashed > i+1 {
+		s.reads(s.text[i:i+1], false, i, i+2)
+	}
+	if s.slashed > i+2 {
+		s.reads(s.text[i:i+1], false, i, s.slashed)
+	}
+	return s.slashed
+}
+
+// character returns the ASCII character at i, decoded at most depth levels deep, and where it ends, or 0.
+func (s *scan) character(i, depth int) (c byte, next int) {
+	for range mostLevels {
+		if i >= len(s.text) || s.text[i] >= utf8.RuneSelf {
+			return 0, i
+		}
+		if c, next = s.text[i], i+1; depth == 0 || !isOpener(c) {
+			return c, next
+		}
+		for range mostLevels {
+			v, end := s.escape(c, next, depth-1)
+			if end == 0 {
+				return c, next
+			}
+			if v.first == nothing { // a soft line break
+				c, i = 0, end
+				break
+			}
+			if c, next = v.ascii(), end; !isOpener(c) {
+				return c, next
+			}
+		}
+		if c != 0 {
+			return c, next
+		}
+	}
+	return 0, i
+}
+
+// digits reads between least and most digits of a base, 8, 10 or 16. It returns 0 for next if there are fewer.
+func (s *scan) digits(i, base, least, most, depth int) (number rune, next int) {
+	count := 0
+	for count < most {
+		var c byte
+		end := i + 1
+		if i < len(s.text) && inHex(s.text[i]) {
+			c = s.text[i]
+		} else {
+			c, end = s.character(i, depth)
+		}
+		digit := 99
+		switch {
+		case isDigit(c):
+			digit = int(c - '0')
+		case inHex(c):
+			digit = int(lower(c)-'a') + 10
+		}
+		if digit >= base {
+			break
+		}
+		number, i = min(number*rune(base)+rune(digit), utf8.MaxRune+1), end
+		count++
+	}
+	if count < least {
+		return 0, 0
+	}
+	return number, i
+}
+
+// escape returns what an escape stands for that begins with c, goes on at i, and ends before next. Its own characters may
+// be escaped depth levels deep. If there is none, next is 0.
+func (s *scan) escape(c byte, i, depth int) (v value, next int) {
+	switch c {
+	case '%':
+		if mark, end := s.character(i, depth); mark == 'u' || mark == 'U' {
+			return s.unicode(end, false, '%', depth)
+		}
+		return s.hexByte(i, depth)
+	case '=':
+		if next = s.softBreak(i); next > 0 {
+			return value{first: nothing}, next
+		}
+		return s.hexByte(i, depth)
+	case '&':
+		return s.reference(i, depth)
+	case '\\':
+		return s.backslash(i, depth)
+	}
+	return v, 0
+}
+
+func (s *scan) hexByte(i, depth int) (v value, next int) {
+	if number, next := s.digits(i, 16, 2, 2, depth); next > 0 {
+		return byteValue(byte(number)), next
+	}
+	return v, 0
+}
+
+// softBreak returns where a soft line break of quoted-printable (RFC 2045 section 6.7) ends, after its "=".
+func (s *scan) softBreak(i int) (next int) {
+	for end := min(len(s.text), i+16); i < end; i++ {
+		switch s.text[i] {
+		case ' ', '\t', '\r':
+		case '\n':
+			return i + 1
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+// frequent are the references that most pages have.
+var frequent = [...]struct {
+	name  []byte
+	value value
+}{
+	{[]byte("amp;"), byteValue('&')}, {[]byte("quot;"), byteValue('"')}, {[]byte("lt;"), byteValue('<')}, {[]byte("gt;"), byteValue('>')},
+	{[]byte("nbsp;"), value{first: blankValue}},
+}
+
+// withoutSemicolon are names that browsers read without one too.
+var withoutSemicolon = [][]byte{[]byte("amp"), []byte("lt"), []byte("gt"), []byte("quot"), []byte("nbsp"), []byte("AMP"), []byte("LT"), []byte("GT"), []byte("QUOT")}
+
+// reference reads a character reference of HTML after its "&". The semicolon may be absent from numbers and from the names
+// of the characters that every page has to escape.
+func (s *scan) reference(i, depth int) (v value, next int) {
+	var c byte
+	if i < len(s.text) {
+		c, next = s.text[i], i+1
+	}
+	if isOpener(c) {
+		c, next = s.character(i, depth)
+	}
+	if c == '#' {
+		base := 10
+		if x, end := s.character(next, depth); x == 'x' || x == 'X' {
+			base, next = 16, end
+		}
+		r, end := s.digits(next, base, 1, 12, depth)
+		if end == 0 || r == 0 {
+			return v, 0
+		}
+		if c, next = s.character(end, depth); c != ';' {
+			next = end
+		}
+		return runeValue(r), next
+	}
+	for k := range frequent {
+		if f := &frequent[k]; bytes.HasPrefix(s.text[min(i, len(s.text)):], f.name) {
+			return f.value, i + len(f.name)
+		}
+	}
+	var name [mostName]byte
+	size := 0
+	for at := i; size < mostName; {
+		if c, next = 0, at+1; at < len(s.text) {
+			c = s.text[at]
+		}
+		if isOpener(c) {
+			c, next = s.character(at, depth)
+		}
+		if !isLetter(c) && !isDigit(c) {
+			if c != ';' {
+				break
+			}
+			return named(name[:size]), next
+		}
+		name[size] = c
+		size, at = size+1, next
+	}
+	for _, short := range withoutSemicolon {
+		if bytes.HasPrefix(name[:size], short) {
+			for range short {
+				_, i = s.character(i, depth)
+			}
+			return named(short), i
+		}
+	}
+	return v, 0
+}
+
+// named returns what a name of HTML stands for. An unknown one stands for a character that is in no secret.
+func named(name []byte) (v value) {
+	switch string(name) {
+	case "amp", "AMP":
+		return byteValue('&')
+	case "lt", "LT":
+		return byteValue('<')
+	case "gt", "GT":
+		return byteValue('>')
+	case "quot", "QUOT":
+		return byteValue('"')
+	case "apos":
+		return byteValue('\'')
+	case "nbsp":
+		return value{first: blankValue}
+	}
+	reference := "&" + string(name) + ";"
+	text := html.UnescapeString(reference)
+	if text == reference {
+		return runeValue(utf8.RuneError)
+	}
+	first, size := utf8.DecodeRuneInString(text)
+	if len(text) > size {
+		v.second, _ = utf8.DecodeRuneInString(text[size:])
+	}
+	v.first = first
+	return v
+}
+
+// backslash reads an escape of JSON, C, a shell or SQL after its backslash.
+func (s *scan) backslash(i, depth int) (v value, next int) {
+	if i < len(s.text) && (s.text[i] == '\n' || s.text[i] == '\r') { // the line goes on
+		next = i + 1
+		if s.text[i] == '\r' && next < len(s.text) && s.text[next] == '\n' {
+			next++
+		}
+		return value{first: nothing}, next
+	}
+	c, next := s.character(i, 0)
+	if isOpener(c) && c != '\\' {
+		if d, end := s.character(i, depth); d != 0 {
+			c, next = d, end
+		}
+	}
+	switch c {
+	case 0:
+		return v, 0
+	case 'n', 't', 'r', 'f', 'v', 'b', 'a', 'e':
+		return value{first: blankValue}, next
+	case 'x', 'X':
+		return s.hexByte(next, depth)
+	case 'u', 'U':
+		return s.unicode(next, c == 'U', '\\', depth)
+	}
+	if c >= '0' && c <= '7' {
+		number, end := s.digits(i, 8, 1, 3, depth)
+		if end == 0 || number > 0xff {
+			return v, 0
+		}
+		return byteValue(byte(number)), end
+	}
+	if isLetter(c) || isDigit(c) {
+		return v, 0
+	}
+	return byteValue(c), next
+}
+
+// unicode reads the digits of "\u0022", "\u{22}", "\U00000022" or "%u0022", also of a surrogate pair, of which each begins
+// with mark.
+func (s *scan) unicode(i int, long bool, mark byte, depth int) (v value, next int) {
+	if c, end := s.character(i, depth); c == '{' {
+		if r, at := s.digits(end, 16, 1, 8, depth); at > 0 {
+			if c, next = s.character(at, depth); c == '}' {
+				return runeValue(r), next
+			}
+		}
+		return v, 0
+	}
+	if long {
+		if r, next := s.digits(i, 16, 8, 8, depth); next > 0 {
+			return runeValue(r), next
+		}
+	}
+	r, next := s.digits(i, 16, 4, 4, depth)
+	if next == 0 {
+		return v, 0
+	}
+	if r >= 0xd800 && r < 0xdc00 {
+		at, marks := next, 0
+		for ; marks < mostLevels; marks++ {
+			c, end := s.character(at, 0)
+			if c != mark {
+				break
+			}
+			at = end
+		}
+		if c, end := s.character(at, 0); marks > 0 && lower(c) == 'u' {
+			if low, end := s.digits(end, 16, 4, 4, depth); end > 0 && low >= 0xdc00 && low < 0xe000 {
+				return runeValue(utf16.DecodeRune(r, low)), end
+			}
+		}
+	}
+	return runeValue(r), next
+}
+
+// word reads the encoded word (RFC 2047) at i.
+func (s *scan) word(i int) {
+	word := s.text[i:min(len(s.text), i+mostWord)]
+	if !bytes.HasPrefix(word, []byte("=?")) {
+		return
+	}
+	fields := bytes.SplitN(word[2:], []byte("?"), 4)
+	if len(fields) != 4 || len(fields[1]) != 1 || !bytes.HasPrefix(fields[3], []byte("=")) || bytes.ContainsAny(fields[2], " \t\r\n") {
+		return
+	}
+	var decoded []byte
+	switch data := fields[2]; lower(fields[1][0]) {
+	case 'b':
+		decoded = decode64(data)
+	case 'q':
+		for k := 0; k < len(data); k++ {
+			c := data[k]
+			if c == '_' {
+				c = ' '
+			} else if c == '=' && k+2 < len(data) && inHex(data[k+1]) && inHex(data[k+2]) {
+				c = nibble(data[k+1])<<4 | nibble(data[k+2])
+				k += 2
+			}
+			decoded = append(decoded, c)
+		}
+	}
+	if len(decoded) == 0 {
+		return
+	}
+	next := i + 2 + len(fields[0]) + 1 + len(fields[1]) + 1 + len(fields[2]) + 2
+	after := next // blanks between two encoded words mean nothing
+	for after < len(s.text) && after < next+8 && bytes.IndexByte([]byte(" \t\r\n"), s.text[after]) >= 0 {
+		after++
+	}
+	if bytes.HasPrefix(s.text[after:], []byte("=?")) {
+		next = after
+	}
+	s.reads(decoded, false, i, next)
+}
+
+func nibble(c byte) byte {
+	if isDigit(c) {
+		return c - '0'
+	}
+	return lower(c) - 'a' + 10
+}
+
+// seven reads UTF-7 at i: of IMAP ("&AOk-", RFC 3501 section 5.1.3) if slash is a comma, of RFC 2152 ("+AOk-") otherwise.
+func (s *scan) seven(i int, slash byte) {
+	j := i + 1
+	for j < len(s.text) && j < i+mostWord && (isLetter(s.text[j]) || isDigit(s.text[j]) || s.text[j] == '+' || s.text[j] == slash) {
+		j++
+	}
+	if j == i+1 {
+		if j < len(s.text) && s.text[j] == '-' {
+			s.reads(s.text[i:j], false, i, j+1)
+		}
+		return
+	}
+	if j-i < 3 || slash == ',' && (j == len(s.text) || s.text[j] != '-') {
+		return
+	}
+	units := decode64(bytes.ReplaceAll(s.text[i+1:j], []byte{','}, []byte{'/'}))
+	if j < len(s.text) && s.text[j] == '-' {
+		j++
+	}
+	code := make([]uint16, len(units)/2)
+	for k := range code {
+		code[k] = uint16(units[2*k])<<8 | uint16(units[2*k+1])
+	}
+	s.reads([]byte(string(utf16.Decode(code))), false, i, j)
+}
+
+// standard returns a character of URL-safe base64 as in the standard alphabet.
+func standard(c byte) byte {
+	switch c {
+	case '-':
+		return '+'
+	case '_':
+		return '/'
+	}
+	return c
+}
+
+// decode64 decodes base64 of either alphabet, as far as it is some.
+func decode64(data []byte) []byte {
+	clean := make([]byte, 0, len(data))
+	for _, c := range data {
+		if c != '=' && c != '\r' && c != '\n' {
+			clean = append(clean, standard(c))
+		}
+	}
+	if len(clean)%4 == 1 {
+		clean = clean[:len(clean)-1]
+	}
+	out := make([]byte, sixtyfour.RawStdEncoding.DecodedLen(len(clean)))
+	n, _ := sixtyfour.RawStdEncoding.Decode(out, clean) // what follows an invalid character is not looked at
+	return out[:n]
+}
+
+// leaveOut reads on after what may stand between the characters of a secret.
+func (s *scan) leaveOut(i int) {
+	text := s.text
+	switch text[i] {
+	case '+':
+		s.reads(nil, true, i, i+1)
+		s.seven(i, '/')
+	case '_':
+		if s.words {
+			s.reads(nil, true, i, i+1)
+		}
+	case '<':
+		for _, end := range s.tag(i) {
+			if end > 0 {
+				s.reads(nil, false, i, end)
+			}
+		}
+	case '"', '\'':
+		if bytes.HasPrefix(text[i:], []byte(`'\''`)) { // as a shell writes it
+			s.reads([]byte{'\''}, false, i, i+4)
+		}
+		if i+1 < len(text) && text[i+1] == text[i] { // as SQL and CSV repeat it
+			s.reads(nil, false, i, i+1)
+		}
+		if s.cuts && i+1 < len(text) && s.isCut(i+1) {
+			for _, t := range s.active {
+				s.hideBefore(t, i)
+			}
+		}
+		j := i + 1
+		for j < len(text) && j < i+8 && text[j] == ' ' {
+			j++
+		}
+		if j > i+1 && j < len(text) && text[j] == '"' { // the next character string of a DNS record
+			s.reads(nil, false, i, j+1)
+		}
+	case ':', '-', ',':
+		s.separates(i, i+1)
+	case '0':
+		if i+1 < len(text) && lower(text[i+1]) == 'x' {
+			s.separates(i, i+2)
+		}
+	}
+}
+
+// separates lets the threads in hexadecimal digits go on at next.
+func (s *scan) separates(i, next int) {
+	for _, t := range s.active {
+		if !s.inHex(t.state) {
+			continue
+		}
+		if f := s.fork(t); f != nil {
+			s.wait(f, next)
+		}
+	}
+}
+
+// tag returns where the tag or comment at i ends: as HTML reads it, with ">" in the values of attributes, and at the first
+// ">" if that is another place.
+func (s *scan) tag(i int) (ends [2]int) {
+	rest := s.text[i+1 : min(len(s.text), i+1+mostTag)]
+	if len(rest) == 0 || !isLetter(rest[0]) && rest[0] != '/' && rest[0] != '!' && rest[0] != '?' || s.tags <= 0 {
+		return ends
+	}
+	if bytes.HasPrefix(rest, []byte("!--")) {
+		if end := bytes.Index(rest, []byte("-->")); end >= 0 {
+			s.tags -= end
+			ends[0] = i + 1 + end + 3
+		} else {
+			s.tags -= len(rest)
+		}
+		return ends
+	}
+	quote, valued := byte(0), false
+	for k, c := range rest {
+		if c == '>' && ends[1] == 0 {
+			ends[1] = i + 1 + k + 1
+		}
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '>':
+			s.tags -= k
+			if ends[0] = i + 1 + k + 1; ends[0] == ends[1] {
+				ends[1] = 0
+			}
+			return ends
+		case c == '<':
+			s.tags -= k
+			return ends
+		case (c == '"' || c == '\'') && valued:
+			quote = c
+		}
+		if c != ' ' {
+			valued = c == '='
+		}
+	}
+	s.tags -= len(rest)
+	return ends
+}
+
+// prefixed reports whether a code of a reply, or another beginning of a line, may stand at i.
+func prefixed(text []byte, i int) bool {
+	if i >= len(text) {
+		return false
+	}
+	switch text[i] {
+	case '*', '+', '>', '|', '#':
+		return i+1 < len(text) && text[i+1] == ' '
+	case 'S', 'C':
+		return i+1 < len(text) && text[i+1] == ':'
+	}
+	return isDigit(text[i]) && i+3 < len(text) && isDigit(text[i+1])
+}
+
+// prefixes reads on after the beginning of a line that the server or a log adds: "250-", "* ", "S: ".
+func (s *scan) prefixes(i int) {
+	text, at := s.text, i+1
+	if at+2 < len(text) && (text[at] == 'S' || text[at] == 'C') && text[at+1] == ':' && text[at+2] == ' ' {
+		at += 3
+		s.reads(nil, true, i, at)
+	}
+	if at+1 < len(text) && bytes.IndexByte([]byte("*+>|#"), text[at]) >= 0 && text[at+1] == ' ' {
+		s.reads(nil, true, i, at+2)
+		return
+	}
+	code := text[at:min(len(text), at+16)]
+	if len(code) < 4 || !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) || code[3] != '-' && code[3] != ' ' {
+		return
+	}
+	at += 4
+	s.reads(nil, true, i, at)
+	for k, dots := at, 0; k < len(text) && k < at+12; k++ { // an enhanced status code (RFC 3463)
+		switch c := text[k]; {
+		case isDigit(c):
+		case c == '.':
+			dots++
+		case c == ' ' && dots == 2:
+			s.reads(nil, true, i, k+1)
+			return
+		default:
+			return
+		}
+	}
+}
+
+// leastToken is the length of a base64 token whose content is read.
+const leastToken = 24
+
+// inside reads the content of the base64 tokens, which may hold a secret in another form.
+func (s *scan) inside() {
+	text := s.text
+	for i := 0; i+leastToken <= len(text); {
+		j := i + leastToken - 1
+		for j >= i && inBase64(text[j]) {
+			j--
+		}
+		if j >= i {
+			i = j + 1
+			continue
+		}
+		end := i + leastToken
+		line := i // beginning of the line in a token of several
+		for end < len(text) {
+			if inBase64(text[end]) {
+				end++
+				continue
+			}
+			next := end
+			if text[next] == '\r' {
+				next++
+			}
+			if next+1 < len(text) && text[next] == '\n' && end-line >= leastToken && inBase64(text[next+1]) {
+				end, line = next+1, next+1
+				continue
+			}
+			break
+		}
+		s.token(i, end)
+		i = end
+	}
+}
+
+// token hides what is a secret in the content of a base64 token.
+func (s *scan) token(start, end int) {
+	var four [leastToken]byte
+	var begin [leastToken * 3 / 4]byte
+	for k, c := range s.text[start : start+leastToken] {
+		four[k] = standard(c)
+	}
+	_, _ = sixtyfour.RawStdEncoding.Decode(begin[:], four[:]) // a line break in it makes it shorter
+	legible := 0
+	for _, c := range begin {
+		if c >= ' ' && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == 0 {
+			legible++
+		}
+	}
+	if legible < len(begin)*3/4 {
+		return
+	}
+	spans := s.Redactor.find(decode64(s.text[start:end]), s.depth+1)
+	if len(spans) == 0 {
+		return
+	}
+	places := make([]int, 0, end-start) // of the characters
+	for i := start; i < end; i++ {
+		if inBase64(s.text[i]) {
+			places = append(places, i)
+		}
+	}
+	for _, found := range spans {
+		first, last := found.start*4/3, min(len(places), (found.end*4+2)/3)
+		s.spans = append(s.spans, span{places[first], places[last-1] + 1})
+	}
+}

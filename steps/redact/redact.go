@@ -1,0 +1,133 @@
+package redact
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"sync"
+)
+
+// Hidden takes the place of a secret.
+const Hidden = "[hidden]"
+
+// cutMark marks where a text was truncated.
+const cutMark = "…"
+
+// Redactor removes a set of secrets from texts. It is immutable. A nil Redactor has no secrets.
+type Redactor struct {
+	automaton
+	secrets []string
+}
+
+// most is the number of redactors that New keeps. A scenario uses one for each secret that it reads, in the order in which
+// it reads them.
+const most = 256
+
+// made has the redactors by a digest of their secrets, because making one takes a hundred times longer than using it.
+var made struct {
+	sync.Mutex
+	by map[[sha256.Size]byte]*Redactor
+}
+
+// New returns the redactor of these secrets. Empty ones are ignored. The last 256 are kept and shared.
+func New(secrets []string) *Redactor {
+	secrets = slices.Clone(secrets)
+	slices.Sort(secrets)
+	secrets = slices.DeleteFunc(slices.Compact(secrets), func(s string) bool { return s == "" })
+	if len(secrets) == 0 {
+		return nil
+	}
+	sum := sha256.New()
+	for _, s := range secrets {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
+		sum.Write(size[:])
+		sum.Write([]byte(s))
+	}
+	key := [sha256.Size]byte(sum.Sum(nil))
+	made.Lock()
+	defer made.Unlock()
+	r := made.by[key]
+	if r == nil {
+		r = build(secrets)
+		if made.by == nil || len(made.by) >= most {
+			made.by = make(map[[sha256.Size]byte]*Redactor)
+		}
+		made.by[key] = r
+	}
+	return r
+}
+
+// build makes the automaton of all forms of the secrets.
+func build(secrets []string) *Redactor {
+	r := &Redactor{secrets: secrets}
+	var b builder
+	b.reset()
+	for _, s := range secrets {
+		b.addSecret(s)
+	}
+	b.finish(&r.automaton)
+	return r
+}
+
+// Bytes returns text without the secrets. It is text itself if there are none in it.
+func (r *Redactor) Bytes(text []byte) []byte { return r.Head(text, len(text)) }
+
+// beyond is how far Head looks past its end.
+const beyond = 64 << 10
+
+// Head returns the first size bytes of text without the secrets, also without the beginning of one that goes on after
+// them. It does not read the rest of a long text.
+func (r *Redactor) Head(text []byte, size int) []byte {
+	size = min(size, len(text))
+	if r == nil || size == 0 {
+		return text[:size]
+	}
+	spans := r.find(text[:min(len(text), size+beyond)], 0)
+	if len(spans) == 0 {
+		return text[:size]
+	}
+	out := make([]byte, 0, size)
+	at := 0
+	for _, s := range spans {
+		if s.start >= size {
+			break
+		}
+		out = append(append(out, text[at:s.start]...), Hidden...)
+		at = s.end
+	}
+	return append(out, text[min(at, size):size]...)
+}
+
+// String is Bytes for a string.
+func (r *Redactor) String(text string) string {
+	if r == nil || text == "" {
+		return text
+	}
+	return string(r.Bytes([]byte(text)))
+}
+
+// span is a part of a text, in bytes.
+type span struct{ start, end int }
+
+// merged returns the spans in order, with those that overlap or touch as one, and without those inside a marker of an
+// earlier pass.
+func merged(text []byte, spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return a.start - b.start })
+	kept := spans[:0]
+	for _, s := range spans {
+		if n := len(kept); n > 0 && s.start <= kept[n-1].end {
+			kept[n-1].end = max(kept[n-1].end, s.end)
+			continue
+		}
+		kept = append(kept, s)
+	}
+	return slices.DeleteFunc(kept, func(s span) bool {
+		if s.end-s.start > len(Hidden) {
+			return false
+		}
+		from, to := max(0, s.end-len(Hidden)), min(len(text), s.start+len(Hidden))
+		return bytes.Contains(text[from:to], []byte(Hidden))
+	})
+}

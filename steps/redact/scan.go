@@ -1,0 +1,517 @@
+package redact
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What scan must know of a byte beyond its class.
+const (
+	ordinary = iota
+	blank    // is dropped
+	opener   // may begin an escape
+	lateral  // may be left out within a secret
+	high     // is not ASCII, and may be dropped or a cut mark
+)
+
+var specials = func() (of [256]uint8) {
+	for c := 0; c <= ' '; c++ {
+		of[c] = blank
+	}
+	of[0x7f] = blank
+	for _, c := range "%&\\=" {
+		of[c] = opener
+	}
+	for _, c := range "+_<\"':-,0" {
+		of[c] = lateral
+	}
+	for _, c := range []byte{0xc2, 0xe2, 0xe3, 0xef} {
+		of[c] = high
+	}
+	return of
+}()
+
+// memory is how many characters a thread remembers: at least as many as the longest pattern has.
+const memory = 64
+
+// origin says where a character that the automaton read came from.
+type origin struct {
+	at  int32 // first byte in the text
+	raw byte  // in the case of the text
+	gap bool  // something was dropped before it
+}
+
+// thread is one way of reading the text up to a place.
+type thread struct {
+	at    int // where it goes on
+	state int32
+	read  int  // number of characters remembered, of which the ring has the last
+	gap   bool // something was dropped after the last character
+	skip  int  // of a broken one: where the rest of the escape begins
+	ring  [memory]origin
+}
+
+// mostThreads bounds the ways of reading a text at once. More than a handful exist only in texts made for it.
+const mostThreads = 24
+
+// scan is one search through a text.
+type scan struct {
+	*Redactor
+	text    []byte
+	depth   int  // of base64 in base64
+	words   bool // there may have been an encoded word
+	cuts    bool // there are cut marks
+	spans   []span
+	slashed int // end of the last backslashes
+	tags    int // budget for the search of the ends of tags
+	pool    [mostThreads]thread
+	free    []*thread
+	active  []*thread
+	waiting []*thread
+	due     int // the first place of the waiting
+}
+
+var scans = sync.Pool{New: func() any { return new(scan) }}
+
+// find returns the places of all secrets, in order.
+func (r *Redactor) find(text []byte, depth int) []span {
+	s := scans.Get().(*scan)
+	s.Redactor, s.text, s.depth, s.spans, s.slashed, s.tags = r, text, depth, nil, 0, 4*len(text)+1024
+	s.words, s.cuts = false, bytes.Contains(text, []byte(cutMark))
+	s.free, s.active, s.waiting, s.due = s.free[:0], s.active[:0], s.waiting[:0], len(text)+1
+	for i := range s.pool {
+		s.free = append(s.free, &s.pool[i])
+	}
+	s.run()
+	if depth < 2 {
+		s.inside()
+	}
+	spans := s.spans
+	s.Redactor, s.text, s.spans = nil, nil, nil
+	scans.Put(s)
+	if len(spans) == 0 {
+		return nil
+	}
+	return merged(text, spans)
+}
+
+// run reads the text.
+func (s *scan) run() {
+	main := s.take()
+	main.at, main.state, main.read, main.gap = 0, 0, 0, false
+	s.active = append(s.active, main)
+	text := s.text
+	for i := 0; i < len(text); {
+		if i == s.due {
+			s.wake(i)
+		}
+		if len(s.active) == 1 {
+			if i = s.alone(main, i, min(len(text), s.due)); i >= len(text) || i == s.due {
+				continue
+			}
+		}
+		i = s.slowly(i)
+	}
+	if len(s.waiting) > 0 {
+		s.due = len(text)
+		s.wake(len(text))
+	}
+}
+
+// alone reads while there is one way to read, up to limit. It returns the place of the first byte that may have others.
+func (s *scan) alone(t *thread, i, limit int) int {
+	text, info, table, shift, dense, speaking := s.text, &s.info, s.table, s.shift, s.dense, s.speaking
+	state, gap := t.state, t.gap
+	for ; i < limit; i++ {
+		c := text[i]
+		v := info[c]
+		if v >= 1<<8 {
+			switch special := v >> 8; {
+			case special == lateral && state == 0: // nothing to leave it out of
+			case special == lateral && !s.leaves(c, state):
+			case special == blank && (state == 0 || !prefixed(text, i+1)):
+				gap = gap || c != 0
+				continue
+			case special == opener && !s.opens(i, state):
+			case special == high && !s.dropsOrCuts(i):
+			default:
+				t.state, t.gap = state, gap
+				return i
+			}
+		}
+		if state < dense {
+			state = table[int(state)<<shift|int(v&0xff)]
+		} else {
+			state = s.step(state, uint8(v))
+		}
+		if state != 0 {
+			t.ring[t.read%memory] = origin{int32(i), c, gap}
+			t.read++
+			if state >= speaking && s.states[state].out != 0 {
+				t.state = state
+				s.matched(t, i+1)
+			}
+		}
+		gap = false
+	}
+	t.state, t.gap = state, gap
+	return i
+}
+
+// leaves reports whether a byte may be left out after a state, beyond being itself.
+func (s *scan) leaves(c byte, state int32) bool {
+	switch c {
+	case '+', '<', '"', '\'':
+		return true
+	case '_':
+		return s.words
+	}
+	return s.inHex(state)
+}
+
+// inHex reports whether at least one byte of a hexadecimal form has been read.
+func (s *scan) inHex(state int32) bool {
+	return s.states[state].kinds&hex != 0 && s.states[state].depth >= 2
+}
+
+// slowly reads the byte at i in every way. It returns the next place.
+func (s *scan) slowly(i int) int {
+	text, c := s.text, s.text[i]
+	special := uint8(s.info[c] >> 8)
+	switch special {
+	case blank:
+		s.prefixes(i)
+	case opener:
+		if s.opens(i, -1) {
+			s.open(i)
+		}
+	case lateral:
+		s.leaveOut(i)
+	case high:
+		if size, gap := dropped(text, i); size > 0 {
+			for _, t := range s.active {
+				t.gap = t.gap || gap
+			}
+			return s.to(i + size)
+		}
+		if s.isCut(i) {
+			s.cutAt(i)
+		}
+	}
+	if special == blank {
+		for _, t := range s.active {
+			t.gap = t.gap || c != 0
+		}
+		return i + 1
+	}
+	for _, t := range s.active {
+		s.feed(t, c, i, i+1)
+	}
+	s.settle()
+	return i + 1
+}
+
+// to returns the place to go on at, which is at most that of the next waiting thread.
+func (s *scan) to(i int) int { return min(i, s.due) }
+
+// feed lets a thread read a character that stands in the text from at to end.
+func (s *scan) feed(t *thread, c byte, at, end int) {
+	t.state = s.step(t.state, s.class[c])
+	if t.state != 0 {
+		t.ring[t.read%memory] = origin{int32(at), c, t.gap}
+		t.read++
+		if t.state >= s.speaking && s.states[t.state].out != 0 {
+			s.matched(t, end)
+		}
+	}
+	t.gap = false
+}
+
+// settle ends the threads that know nothing that another does not know.
+func (s *scan) settle() {
+	kept := s.active[:1]
+	for _, t := range s.active[1:] {
+		if t.state == 0 || known(kept, t) {
+			s.free = append(s.free, t)
+			continue
+		}
+		kept = append(kept, t)
+	}
+	s.active = kept
+}
+
+// known reports whether one of the threads is where t is. It then has the longer memory of both.
+func known(threads []*thread, t *thread) bool {
+	for _, other := range threads {
+		if other.state == t.state && other.at == t.at {
+			return true
+		}
+	}
+	return false
+}
+
+// take returns a free thread, or nil if all are in use.
+func (s *scan) take() *thread {
+	if n := len(s.free); n > 0 {
+		t := s.free[n-1]
+		s.free = s.free[:n-1]
+		return t
+	}
+	return nil
+}
+
+// fork returns a copy of a thread, or nil if there are too many.
+func (s *scan) fork(t *thread) *thread {
+	f := s.take()
+	if f == nil {
+		return nil
+	}
+	f.at, f.state, f.read, f.gap, f.skip = t.at, t.state, t.read, t.gap, t.skip
+	for k := t.read - int(s.states[t.state].depth); k < t.read; k++ {
+		f.ring[k%memory] = t.ring[k%memory]
+	}
+	return f
+}
+
+// wait lets a thread go on at a later place.
+func (s *scan) wait(t *thread, at int) {
+	t.at = at
+	if t.state == 0 || known(s.waiting, t) {
+		s.free = append(s.free, t)
+		return
+	}
+	s.waiting = append(s.waiting, t)
+	s.due = min(s.due, at)
+}
+
+// wake makes the threads that wait for this place active.
+func (s *scan) wake(i int) {
+	kept := s.waiting[:0]
+	s.due = len(s.text) + 1
+	for _, t := range s.waiting {
+		if t.at > i {
+			kept = append(kept, t)
+			s.due = min(s.due, t.at)
+			continue
+		}
+		t.at = 0
+		s.active = append(s.active, t)
+	}
+	s.waiting = kept
+	s.settle()
+}
+
+// reads lets every thread go on at next, after it has read these characters instead of the text from i on.
+func (s *scan) reads(characters []byte, gap bool, i, next int) {
+	for _, t := range s.active {
+		if len(characters) == 0 && t.state == 0 {
+			continue
+		}
+		from := 0
+		for t.state == 0 && from < len(characters) && s.table[s.class[characters[from]]] == 0 {
+			from++
+		}
+		if from == len(characters) && from > 0 {
+			continue
+		}
+		f := s.fork(t)
+		if f == nil {
+			return
+		}
+		f.gap = f.gap || gap
+		for k := from; k < len(characters); {
+			if size, blank := dropped(characters, k); size > 0 {
+				f.gap = f.gap || blank
+				k += size
+				continue
+			}
+			s.feed(f, characters[k], i, next)
+			k++
+		}
+		s.wait(f, next)
+	}
+}
+
+// matched looks at the patterns that end with the state of a thread, the longest first.
+func (s *scan) matched(t *thread, end int) {
+	for at := s.states[t.state].out; at != 0; at = s.states[s.states[at].fail].out {
+		for i := s.states[at].own; i >= 0; i = s.ends[i] {
+			if p := &s.patterns[i]; s.fits(p, t, len(p.text), end) {
+				s.hide(p, t, len(p.text), end)
+				return
+			}
+		}
+	}
+}
+
+// origin returns the origin of the character that is back characters before the end of what a thread read.
+func (t *thread) origin(back int) *origin { return &t.ring[(t.read-back)%memory] }
+
+// fits reports whether the last n characters that a thread read differ from the first n of a pattern by no more than its
+// rule allows.
+func (s *scan) fits(p *pattern, t *thread, n, end int) bool {
+	if p.rule == loose {
+		return p.kind != broken || s.fitsLead(p, t, n)
+	}
+	for k := range n {
+		o := t.origin(n - k)
+		if o.raw != p.text[k] || p.kind != base64 && k > 0 && o.gap != (p.gaps>>k&1 != 0) {
+			return false
+		}
+	}
+	start := int(t.origin(n).at)
+	switch {
+	case p.kind == broken:
+		return s.fitsLead(p, t, n)
+	case p.rule != alone:
+		return true
+	case p.kind == base64:
+		return (start == 0 || !inBase64(s.text[start-1])) && (end == len(s.text) || !inBase64(s.text[end]))
+	}
+	return standsAlone(s.text, start, end)
+}
+
+// fitsLead reports whether the text between a cut mark and a broken end is the end of an escape of the character before.
+func (s *scan) fitsLead(p *pattern, t *thread, n int) bool {
+	rest := strings.ToLower(string(s.text[t.skip:t.origin(n).at]))
+	if len(rest)+len(p.text) < leastCut {
+		return false
+	}
+	for form := range strings.FieldsSeq(p.lead) {
+		if len(rest) < len(form) && strings.HasSuffix(form, rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// standsAlone reports whether the text around a short secret does not continue its first or last word or number.
+func standsAlone(text []byte, start, end int) bool {
+	first, _ := utf8.DecodeRune(text[start:end])
+	last, _ := utf8.DecodeLastRune(text[start:end])
+	before, size := utf8.DecodeLastRune(text[:start])
+	if start > 0 && continues(before, first) {
+		return false
+	}
+	if unicode.IsDigit(first) && (before == '.' || before == ',') {
+		if r, _ := utf8.DecodeLastRune(text[:start-size]); unicode.IsDigit(r) {
+			return false
+		}
+	}
+	after, size := utf8.DecodeRune(text[end:])
+	if end < len(text) && continues(last, after) {
+		return false
+	}
+	if unicode.IsDigit(last) && (after == '.' || after == ',') {
+		if r, _ := utf8.DecodeRune(text[end+size:]); unicode.IsDigit(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func continues(a, b rune) bool {
+	return unicode.IsLetter(a) && unicode.IsLetter(b) || unicode.IsDigit(a) && unicode.IsDigit(b)
+}
+
+// hide hides the last n characters that a thread read, up to end, and the rest of the token around them.
+func (s *scan) hide(p *pattern, t *thread, n, end int) {
+	found := span{int(t.origin(n).at), end}
+	if p.kind == broken {
+		found.start = t.skip
+	}
+	last := len(s.spans) - 1
+	covered := span{}
+	if last >= 0 {
+		covered = s.spans[last]
+	}
+	if p.kind == base64 || p.kind == hex {
+		in := inBase64
+		if p.kind == hex {
+			in = inHex
+		}
+		if found.start >= covered.start && found.end <= covered.end { // of a token that is hidden
+			return
+		}
+		for found.start > covered.end && in(s.text[found.start-1]) {
+			found.start--
+		}
+		for found.end < len(s.text) && in(s.text[found.end]) {
+			found.end++
+		}
+		for pad := 0; p.kind == base64 && pad < 2 && found.end < len(s.text) && s.text[found.end] == '='; pad++ {
+			found.end++
+		}
+	}
+	if last >= 0 && found.start <= covered.end && found.end >= covered.start {
+		s.spans[last] = span{min(covered.start, found.start), max(covered.end, found.end)}
+		return
+	}
+	s.spans = append(s.spans, found)
+}
+
+func inBase64(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '+' || c == '/' || c == '-' || c == '_'
+}
+
+func inHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+// dropsOrCuts reports whether the character at i, which is not ASCII, is dropped or a cut mark.
+func (s *scan) dropsOrCuts(i int) bool {
+	if size, _ := dropped(s.text, i); size > 0 {
+		return true
+	}
+	return s.cuts && s.isCut(i)
+}
+
+func (s *scan) isCut(i int) bool { return bytes.HasPrefix(s.text[i:], []byte(cutMark)) }
+
+// cutAt reads a cut mark: what comes before it may be the beginning of a secret, and what comes after it the end of one.
+func (s *scan) cutAt(i int) {
+	for _, t := range s.active {
+		s.hideBefore(t, i)
+	}
+	after := i + len(cutMark)
+	s.mark(cutSymbol, after, after)
+	const mostBroken = 8
+	for k := after; k < len(s.text) && k < after+mostBroken && inEscape(s.text[k]); k++ {
+		s.mark(brokenSymbol, after, k+1)
+	}
+}
+
+// mark adds a thread that has read a cut mark before from and goes on at next.
+func (s *scan) mark(symbol, from, next int) {
+	if s.class[symbol] == 0 {
+		return
+	}
+	t := s.take()
+	if t == nil {
+		return
+	}
+	t.state, t.read, t.gap, t.skip = s.step(0, s.class[symbol]), 1, false, from
+	t.ring[0] = origin{at: int32(from)}
+	s.wait(t, next)
+}
+
+// hideBefore hides the end of what a thread has read if it is the beginning of a secret that was truncated at i.
+func (s *scan) hideBefore(t *thread, i int) {
+	n := int(s.states[t.state].cut)
+	if n == 0 {
+		return
+	}
+	p := &s.patterns[s.states[t.state].model]
+	if p.kind == plain && (p.rule != loose || n < 6) {
+		for k := range n {
+			o := t.origin(n - k)
+			if o.raw != p.text[k] || k > 0 && o.gap != (p.gaps>>k&1 != 0) {
+				return
+			}
+		}
+	}
+	s.hide(p, t, n, i)
+}
