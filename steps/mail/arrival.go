@@ -59,6 +59,9 @@ func (a *Arrival) message(ctx context.Context) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := message.CheckHeader(raw); err != nil {
+			return nil, steps.FailFor(result.BlameDelivery, fmt.Errorf("read the message in %s: %w", a.Where, err))
+		}
 		if err := a.memory.Take(int64(len(raw))); err != nil {
 			return nil, steps.FailFor(result.BlameAccess, fmt.Errorf("read the message in %s: %w", a.Where, err))
 		}
