@@ -9,26 +9,27 @@ func init() { RegisterSettings("limits", func() Block { return &limitsBlock{} })
 
 // Limits are the bounds of runs that are no single subject's.
 type Limits struct {
-	Memory int64       // bytes of one run; zero means limit.RunMemory
-	All    *limit.Pool // of all runs together; nil means no limit
+	Memory  int64       // bytes of one run; zero means limit.RunMemory
+	Message int64       // bytes of a mail message that is read; zero means the limit of the protocol
+	All     *limit.Pool // of all runs together; nil means no limit
 }
 
 // limitsBlock is the block "limits" of stepwatch.yml.
 type limitsBlock struct {
-	Memory string `yaml:"memory" doc:"that one run may hold of what it reads; default: 64 MB"`
-	Total  string `yaml:"total_memory" doc:"that all runs together may hold; default: a quarter of the memory of the machine or cgroup"`
+	Memory  string `yaml:"memory" doc:"that one run may hold of what it reads; default: 64 MB"`
+	Message string `yaml:"message" doc:"the largest mail message that is read over IMAP and POP3; default: 8 MB"`
+	Total   string `yaml:"total_memory" doc:"that all runs together may hold; default: a quarter of the memory of the machine or cgroup"`
 }
 
 // Validate implements Block.
 func (b *limitsBlock) Validate(env *Env) {
-	known := Limits{Memory: env.Size("memory", b.Memory)}
-	total := env.Size("total_memory", b.Total)
+	memory, total := env.Size("memory", b.Memory), env.Size("total_memory", b.Total)
+	one := limit.RunMemory.With(memory).Most
 	if total == 0 {
-		total = max(procfs.Usable()/4, limit.RunMemory.With(known.Memory).Most)
+		total = max(procfs.Usable()/4, one)
 	}
-	if one := limit.RunMemory.With(known.Memory).Most; total < one {
+	if total < one {
 		env.Refuse("total_memory", "is less than limits.memory, which is %d bytes", one)
 	}
-	known.All = limit.NewPool(total)
-	env.Target.Set(known)
+	env.Target.Set(Limits{Memory: memory, Message: env.Size("message", b.Message), All: limit.NewPool(total)})
 }

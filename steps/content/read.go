@@ -12,14 +12,15 @@ import (
 
 	"golang.org/x/net/html/charset"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
-// Limits of a message; reading a larger one returns an error.
-const (
-	depthLimit = 10  // nested multiparts
-	partLimit  = 200 // parts that are not multiparts
+// Limits of a message. Each level of nesting costs one more pass over what is in it.
+var (
+	depthLimit = limit.Define(limit.Limit{Subject: "mail message", What: "the message", Unit: "levels of multiparts", Most: 10})
+	partLimit  = limit.Define(limit.Limit{Subject: "mail message", What: "the message", Unit: "parts", Most: 200})
 )
 
 // ErrShape reports that a message is cut off, or is not a MIME message.
@@ -65,11 +66,11 @@ func valueOf(header message.Header, name string) string {
 type reader struct {
 	message *Message
 	text    bool // the text was found
-	parts   int
+	parts   int64
 }
 
 // entity reads a message or a part of one.
-func (r *reader) entity(header message.Header, body []byte, depth int) error {
+func (r *reader) entity(header message.Header, body []byte, depth int64) error {
 	kind, parameters := parameter.Mail(valueOf(header, "Content-Type"))
 	if !strings.Contains(kind, "/") {
 		kind, parameters = "text/plain", nil // RFC 2045 section 5.2
@@ -77,8 +78,8 @@ func (r *reader) entity(header message.Header, body []byte, depth int) error {
 	if strings.HasPrefix(kind, "multipart/") {
 		return r.multipart(body, parameters["boundary"], depth)
 	}
-	if r.parts++; r.parts > partLimit {
-		return fmt.Errorf("%w: it has more than %d parts", ErrShape, partLimit)
+	if r.parts++; r.parts > partLimit.Most {
+		return partLimit.Exceeded()
 	}
 	disposition, dispositionParameters := parameter.Mail(valueOf(header, "Content-Disposition"))
 	name := dispositionParameters["filename"]
@@ -107,9 +108,12 @@ func (r *reader) entity(header message.Header, body []byte, depth int) error {
 	return err
 }
 
-func (r *reader) multipart(body []byte, boundary string, depth int) error {
-	if boundary == "" || depth >= depthLimit {
-		return fmt.Errorf("%w: a multipart without a boundary, or more than %d nested ones", ErrShape, depthLimit)
+func (r *reader) multipart(body []byte, boundary string, depth int64) error {
+	if depth >= depthLimit.Most {
+		return depthLimit.Exceeded()
+	}
+	if boundary == "" {
+		return fmt.Errorf("%w: a multipart without a boundary", ErrShape)
 	}
 	for parts := multipart.NewReader(bytes.NewReader(body), boundary); ; {
 		part, err := parts.NextRawPart()

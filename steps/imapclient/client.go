@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -46,6 +47,7 @@ func New(conn net.Conn, log func(fromServer bool, line string)) *Client {
 		log = func(bool, string) {}
 	}
 	c := &Client{log: log}
+	c.SetMessageLimit(0)
 	c.Use(conn)
 	return c
 }
@@ -116,6 +118,13 @@ func (c *Client) converse(ctx context.Context, command []part, shown string, tak
 	}
 }
 
+// isLimit reports whether an error says that the answer is too large: for the protocol, or for the memory of the run.
+func isLimit(err error) bool {
+	var exceeded *limit.Error
+	var shared *limit.PoolError
+	return errors.As(err, &exceeded) || errors.As(err, &shared)
+}
+
 // verbOf returns the verb of a command: "SELECT", "UID FETCH".
 func verbOf(command string) string {
 	verb, rest, _ := strings.Cut(command, " ")
@@ -128,10 +137,9 @@ func verbOf(command string) string {
 
 // explained returns what is behind the end of the connection: the server's BYE, or a line that is not IMAP.
 func (c *Client) explained(err error) error {
-	var limit *LimitError
 	var wrong *ProtocolError
 	switch {
-	case errors.As(err, &limit), errors.As(err, &wrong):
+	case isLimit(err), errors.As(err, &wrong):
 		return err
 	case c.bye != nil:
 		return &ByeError{*c.bye}
@@ -168,14 +176,14 @@ func (c *Client) talk(verb string, command []part, shown string, take func(*resp
 				continue
 			}
 			unread = take(r)
-			if limit := (*LimitError)(nil); errors.As(unread, &limit) {
+			if isLimit(unread) {
 				return Status{}, nil, unread
 			}
 		case len(first) == 1 && first[0] == '+':
 			challenges++
 			switch {
-			case challenges > ChallengeLimit:
-				return Status{}, nil, &LimitError{What: "the login", Unit: "challenges", Limit: ChallengeLimit}
+			case challenges > int(ChallengeLimit.Most):
+				return Status{}, nil, ChallengeLimit.Exceeded()
 			case len(pending) > 0:
 				if err := c.write(&pending); err != nil {
 					return Status{}, nil, err
@@ -314,7 +322,7 @@ func (c *Client) heed(s Status) {
 
 func (c *Client) setCapabilities(text string) {
 	names := strings.Fields(strings.ToUpper(text))
-	c.capabilities = append(make([]string, 0, len(names)), names[:min(len(names), ItemLimit)]...)
+	c.capabilities = append(make([]string, 0, len(names)), names[:min(len(names), listLimit)]...)
 	c.told = true
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -216,12 +217,12 @@ func TestEnds(t *testing.T) {
 		"neither OK nor NO":  {"@ FINE\n", `the answer to NOOP is neither OK, NO nor BAD (RFC 9051 section 7.1): the server sent "s1 FINE"`, new(*ProtocolError)},
 		"a continuation":     {"+ go on\n", `the server asks for more of the command NOOP (RFC 9051 section 7.6): the server sent "+ go on"`, new(*ProtocolError)},
 		"only stray lines":   {strings.Repeat("x\n", StrayLimit+1), `lines are not responses (RFC 9051 section 2.2.2): the server sent "x"`, new(*ProtocolError)},
-		"a huge literal":     {"* 1 FETCH (BODY[] {8388609}\n", "a literal of the answer has 8388609 bytes, the limit is 8388608", new(*LimitError)},
-		"a literal of 2^99":  {"* X {633825300114114700748351602688}\n", "a literal of the answer has 9223372036854775807 bytes, the limit is 8388608", new(*LimitError)},
-		"a long line":        {"* " + strings.Repeat("x", LineLimit) + "\n", "a line of the answer has more than 1048576 bytes, the limit", new(*LimitError)},
-		"a long answer":      {strings.Repeat("* "+strings.Repeat("x", 1<<19)+"\n", 17), "the answer to one command has more than 8388608 bytes, the limit", new(*LimitError)},
-		"a lot of responses": {strings.Repeat("* x\n", ResponseLimit+1), "the answer to one command has more than 200000 responses, the limit", new(*LimitError)},
-		"many literals":      {"* x" + strings.Repeat(" {0}\n", ItemLimit+1) + "\n", "a response has more than 50000 literals, the limit", new(*LimitError)},
+		"a huge literal":     {"* 1 FETCH (BODY[] {8388609}\n", "a literal of the answer has 8388609 bytes, the limit is 8388608; limits.message in stepwatch.yml raises it", new(*limit.Error)},
+		"a literal of 2^99":  {"* X {633825300114114700748351602688}\n", "a literal of the answer has 9223372036854775807 bytes, the limit is 8388608; limits.message in stepwatch.yml raises it", new(*limit.Error)},
+		"a long line":        {"* " + strings.Repeat("x", int(LineLimit.Most)) + "\n", "a line of the answer has more than 1048576 bytes, the limit", new(*limit.Error)},
+		"a long answer":      {strings.Repeat("* "+strings.Repeat("x", 1<<19)+"\n", 19), "the answer to one command has more than 9437184 bytes, the limit; limits.message in stepwatch.yml raises it", new(*limit.Error)},
+		"a lot of responses": {strings.Repeat("* x\n", int(ResponseLimit.Most)+1), "the answer to one command has more than 200000 responses, the limit", new(*limit.Error)},
+		"many literals":      {"* x" + strings.Repeat(" {0}\n", int(ItemLimit.Most)+1) + "\n", "a response has more than 50000 literals, the limit", new(*limit.Error)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _, _ := server(t, test.answer)
@@ -557,32 +558,84 @@ func TestStartTLSReportsClearBytes(t *testing.T) {
 	}
 }
 
-// docs/limits.md has each limit, with what is said when it is met.
-func TestLimitsAreDocumented(t *testing.T) {
-	content, err := os.ReadFile("../../docs/limits.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(content)
-	for _, limit := range []*LimitError{
-		{"a line of the answer", "bytes", LineLimit, 0},
-		{"a literal of the answer", "bytes", LiteralLimit, LiteralLimit + 1},
-		{"the answer to one command", "bytes", AnswerLimit, 0},
-		{"the answer to one command", "responses", ResponseLimit, 0},
-		{"a response", "literals", ItemLimit, 0},
-		{"the list of folders", "folders", ItemLimit, 0},
-		{"a set of messages in the answer", "numbers", SetLimit, SetLimit + 1},
-		{"the result of a search", "numbers", SetLimit, 0},
-		{"the login", "challenges", ChallengeLimit, 0},
+// What a client holds of an answer is counted until the next command, and the run's limit ends the command.
+func TestMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer string
+		do     func(context.Context, *Client) error
+		least  int64 // bytes counted for an answer
+	}{
+		"messages": {strings.Repeat("* 1 FETCH (UID 1 FLAGS (\\a \\b))\n", 100) + "s1 OK\n", func(ctx context.Context, c *Client) error {
+			_, err := c.Fetch(ctx, "1", "FLAGS")
+			return err
+		}, 100 * messageSize},
+		"a message": {"* 1 FETCH (UID 1 BODY[] {10000}\n" + strings.Repeat("x", 10000) + ")\ns1 OK\n", func(ctx context.Context, c *Client) error {
+			_, err := c.Fetch(ctx, "1", WholeMessage)
+			return err
+		}, 2 * 10000},
+		"folders": {strings.Repeat("* LIST (\\a) NIL x\n", 100) + "s1 OK\n", func(ctx context.Context, c *Client) error {
+			_, _, err := c.List(ctx, false)
+			return err
+		}, 100 * folderSize},
+		"numbers": {"* ESEARCH UID ALL 1:10000\ns1 OK\n", func(ctx context.Context, c *Client) error {
+			_, err := c.Search(ctx, Deleted)
+			return err
+		}, 10000 * numberSize},
 	} {
-		if row := fmt.Sprintf("| %d | `%s` |", limit.Limit, limit); !strings.Contains(text, row) {
-			t.Errorf("docs/limits.md has no row with %s", row)
+		t.Run(name, func(t *testing.T) {
+			memory := limit.NewMemory(1<<20, nil)
+			c := New(recorded{Reader: strings.NewReader(test.answer)}, nil)
+			c.SetMemory(memory)
+			if err := test.do(ctxOf(t), c); err != nil || memory.Used() < test.least {
+				t.Error(err, memory.Used())
+			}
+			if c.Close(); memory.Used() != 0 {
+				t.Error(memory.Used())
+			}
+			c = New(recorded{Reader: strings.NewReader(test.answer)}, nil)
+			c.SetMemory(limit.NewMemory(test.least/2, nil))
+			err := test.do(ctxOf(t), c)
+			exceeded := (*limit.Error)(nil)
+			if !errors.As(err, &exceeded) || exceeded.Limit.What != limit.RunMemory.What || c.Usable() {
+				t.Error(err, c.Usable())
+			}
+		})
+	}
+}
+
+// Folders and their contents are joined in linear time: 50,000 of them with 150,000 contents of others took ten seconds.
+func TestManyFolders(t *testing.T) {
+	var answer strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&answer, "* LIST () NIL a%d\n", i)
+	}
+	answer.WriteString(strings.Repeat("* STATUS a0x (MESSAGES 1)\n", 149_000) + "* STATUS a7 (MESSAGES 5)\ns1 OK\n")
+	c := New(recorded{Reader: strings.NewReader(answer.String())}, nil)
+	begin := time.Now()
+	folders, unread, err := c.List(ctxOf(t), true)
+	if err != nil || unread != nil || len(folders) != 50_000 || folders[7].Contents == nil || folders[7].Contents.Messages != 5 {
+		t.Error(unread, err, len(folders))
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Error(took)
+	}
+}
+
+// A larger message is read with a larger limit.
+func TestMessageLimit(t *testing.T) {
+	answer := "* 1 FETCH (UID 1 BODY[] {1000}\n" + strings.Repeat("x", 1000) + ")\ns1 OK\n"
+	for most, want := range map[int64]string{
+		0: "", 1000: "", 999: "a literal of the answer has 1000 bytes, the limit is 999; limits.message in stepwatch.yml raises it",
+	} {
+		c := New(recorded{Reader: strings.NewReader(answer)}, nil)
+		c.SetMessageLimit(most)
+		_, err := c.Fetch(ctxOf(t), "1", WholeMessage)
+		if (err != nil || want != "") && (err == nil || err.Error() != want) {
+			t.Errorf("%d: %v", most, err)
 		}
 	}
-	for _, number := range []int{DepthLimit, StrayLimit} {
-		if !strings.Contains(text, fmt.Sprintf("more than %d ", number)) {
-			t.Errorf("docs/limits.md does not mention %d", number)
-		}
+	if LiteralLimit.Most+LineLimit.Most > AnswerLimit.Most {
+		t.Error("the largest message does not fit into an answer")
 	}
 }
 
@@ -594,12 +647,12 @@ func TestLimitsAreKept(t *testing.T) {
 		want   string
 	}{
 		"folders": {func(ctx context.Context, c *Client) error { _, _, err := c.List(ctx, false); return err },
-			strings.Repeat("* LIST () NIL a\n", ItemLimit+1), "the list of folders has more than 50000 folders, the limit"},
+			strings.Repeat("* LIST () NIL a\n", int(FolderLimit.Most)+1), "the list of folders has more than 50000 folders, the limit"},
 		"results": {func(ctx context.Context, c *Client) error { _, err := c.Search(ctx, Deleted); return err },
-			strings.Repeat("* SEARCH"+strings.Repeat(" 1", 1000)+"\n", SetLimit/1000+1), "the result of a search has more than 1048576 numbers, the limit"},
+			strings.Repeat("* SEARCH"+strings.Repeat(" 1", 1000)+"\n", int(SearchLimit.Most)/1000+1), "the result of a search has more than 1048576 numbers, the limit"},
 		"challenges": {func(ctx context.Context, c *Client) error {
 			return c.Authenticate(ctx, "X", nil, func([]byte) ([]byte, error) { return nil, nil })
-		}, strings.Repeat("+ \n", ChallengeLimit+1), "the login has more than 10 challenges, the limit"},
+		}, strings.Repeat("+ \n", int(ChallengeLimit.Most)+1), "the login has more than 10 challenges, the limit"},
 		"depth": {func(ctx context.Context, c *Client) error { _, err := c.Status(ctx, "a"); return err },
 			"* STATUS a (X " + strings.Repeat("(", DepthLimit+1) + strings.Repeat(")", DepthLimit+1) + ")\ns1 OK\n",
 			`the status of a folder cannot be read (RFC 9051 section 7.3.4): the server sent "* STATUS a (X ` + strings.Repeat("(", DepthLimit+1) + strings.Repeat(")", DepthLimit+1) + `)"`},

@@ -7,7 +7,7 @@
 //   - Harmless oddities do not end a mailbox. A response is first read as a whole, by lines and literals, and only then parsed.
 //     Whatever the client does not need is skipped: unknown responses, unknown items of FETCH, flags in any form. What it needs
 //     and cannot read is a ProtocolError that quotes the line and names the rule.
-//   - Everything from a server is bounded before it is read, see the limits. An exceeded limit is a LimitError.
+//   - Everything from a server is bounded before it is read, see the limits. An exceeded limit is a limit.Error.
 //   - Every call ends with its context.
 //   - The server's own words are kept: response codes, and the texts of BYE and of alerts.
 //

@@ -65,7 +65,7 @@ func (c *Client) name(sent []byte) string {
 	if c.raw == nil {
 		c.raw = make(map[string]string)
 	}
-	if len(c.raw) < ItemLimit {
+	if len(c.raw) < int(FolderLimit.Most) {
 		c.raw[decoded] = name
 	}
 	return decoded
@@ -198,17 +198,20 @@ func (c *Client) List(ctx context.Context, counted bool) (folders []Folder, unre
 	if len(options) > 0 && (c.Has("LIST-EXTENDED") || c.Has("LIST-STATUS") || c.Has("IMAP4REV2")) {
 		command += " RETURN (" + strings.Join(options, " ") + ")"
 	}
+	at := make(map[string]int) // the last folder of a name
 	_, err = c.exchange(ctx, command, command, func(r *response) error {
 		s := scanner{r: r}
 		s.word()
 		switch kind := s.word(); {
 		case equal(kind, "LIST"):
-			if len(folders) == ItemLimit {
-				return &LimitError{What: "the list of folders", Unit: "folders", Limit: ItemLimit}
+			if len(folders) == int(FolderLimit.Most) {
+				return FolderLimit.Exceeded()
 			}
 			folder, ok := c.parseFolder(&s)
 			if ok {
+				at[folder.Name] = len(folders)
 				folders = append(folders, folder)
+				return c.reader.keep(folderSize + int64(len(folder.Attributes))*stringSize)
 			} else if unread == nil {
 				unread = r.broken("a folder cannot be read", "RFC 9051 section 7.3.1")
 			}
@@ -218,12 +221,8 @@ func (c *Client) List(ctx context.Context, counted bool) (folders []Folder, unre
 			if !ok || !read {
 				return nil // an uncounted folder is looked into
 			}
-			called := c.name(name)
-			for i := len(folders) - 1; i >= 0; i-- { // it follows its LIST
-				if folders[i].Name == called {
-					folders[i].Contents = &contents
-					break
-				}
+			if i, listed := at[c.name(name)]; listed { // it follows its LIST
+				folders[i].Contents = &contents
 			}
 		}
 		return nil
@@ -240,7 +239,7 @@ func (c *Client) parseFolder(s *scanner) (f Folder, ok bool) {
 		if len(attribute) == 0 {
 			return f, false
 		}
-		if len(f.Attributes) < ItemLimit {
+		if len(f.Attributes) < listLimit {
 			f.Attributes = append(f.Attributes, strings.ToLower(string(attribute)))
 		}
 	}
@@ -298,7 +297,7 @@ func (c *Client) Namespace(ctx context.Context) (own []Namespace, err error) {
 			if !ok || !also {
 				return r.broken("a namespace cannot be read", "RFC 9051 section 7.3.3")
 			}
-			if len(own) < ItemLimit {
+			if len(own) < listLimit {
 				own = append(own, Namespace{c.name(prefix), string(delimiter)})
 			}
 			for !s.take(')') { // extensions
@@ -354,7 +353,7 @@ func (c *Client) QuotaRoot(ctx context.Context, name string) (resources []Resour
 			if !ok || !numbered || !limited || usage > 1<<63-1 || limit > 1<<63-1 {
 				return r.broken("the usage or the limit of a quota root is not a number", "RFC 9208 section 4.2.1")
 			}
-			if len(resources) < ItemLimit {
+			if len(resources) < listLimit {
 				resources = append(resources, Resource{strings.ToUpper(string(name)), int64(usage), int64(limit)})
 			}
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // recorded is a connection on which a server has said everything already.
@@ -38,7 +40,7 @@ var calls = []func(context.Context, *Client) error{
 	},
 	func(ctx context.Context, c *Client) error {
 		uids, err := c.Search(ctx, Header("X-Run", "a"), Undeleted)
-		if len(uids) > SetLimit {
+		if len(uids) > int(SetLimit.Most) {
 			return errors.New("too many messages")
 		}
 		return err
@@ -93,10 +95,10 @@ func FuzzAnswers(f *testing.F) {
 			refused *Refusal
 			bye     *ByeError
 			wrong   *ProtocolError
-			limit   *LimitError
+			large   *limit.Error
 		)
 		switch {
-		case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &refused), errors.As(err, &bye), errors.As(err, &wrong), errors.As(err, &limit):
+		case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &refused), errors.As(err, &bye), errors.As(err, &wrong), errors.As(err, &large):
 		default:
 			t.Errorf("unknown error %v", err)
 		}
@@ -132,7 +134,7 @@ func FuzzNames(f *testing.F) {
 
 // Reading an answer is linear in its size, whatever it consists of: four times the bytes never take sixteen times as long.
 func TestReadingIsLinear(t *testing.T) {
-	const size = LineLimit / 128
+	const size = (1 << 20) / 128
 	read := func(call int, begin, piece string, size int) time.Duration {
 		said := begin + strings.Repeat(piece, size/len(piece)) + "\r\ns1 OK\r\n"
 		best := time.Hour

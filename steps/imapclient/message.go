@@ -3,6 +3,7 @@ package imapclient
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -71,13 +72,13 @@ func (c *Client) Fetch(ctx context.Context, set UIDSet, items ...string) ([]Mess
 			known = false
 		}
 		if !known {
-			if len(messages) >= ResponseLimit {
-				return &LimitError{What: "the answer to one command", Unit: "messages", Limit: ResponseLimit}
-			}
-			i = len(messages)
+			i = len(messages) // at most one for each response
 			messages = append(messages, Message{})
 		}
 		messages[i].join(m)
+		if err := c.reader.keep(messageSize + int64(len(m.Body)) + int64(len(m.Flags))*stringSize); err != nil {
+			return err
+		}
 		bySeq[seq] = i
 		if messages[i].UID != 0 {
 			byUID[messages[i].UID] = i
@@ -287,7 +288,7 @@ func (s *scanner) flags() (flags []string, ok bool) {
 		for s.at < len(s.r.text) && s.r.text[s.at] != ' ' && !s.listEnds() {
 			s.at++
 		}
-		if len(flags) < ItemLimit && s.at > from {
+		if len(flags) < listLimit && s.at > from {
 			flags = append(flags, string(s.r.text[from:s.at]))
 		}
 	}
@@ -388,13 +389,20 @@ func (c *Client) Search(ctx context.Context, keys ...Key) (uids []UID, err error
 		s.word()
 		switch kind := s.word(); {
 		case equal(kind, "SEARCH"):
-			return s.searched(&uids)
+			return c.keepNumbers(&uids, s.searched)
 		case equal(kind, "ESEARCH"): // the form of IMAP4rev2 (RFC 9051 section 7.3.4)
-			return s.extended(&uids)
+			return c.keepNumbers(&uids, s.extended)
 		}
 		return nil
 	}, nil)
 	return uids, err
+}
+
+// keepNumbers calls read, which appends to uids, and counts what it appended.
+func (c *Client) keepNumbers(uids *[]UID, read func(*[]UID) error) error {
+	before := len(*uids)
+	err := read(uids)
+	return errors.Join(err, c.reader.keep(int64(len(*uids)-before)*numberSize))
 }
 
 // searched reads the numbers of a SEARCH response (RFC 3501 section 7.2.5). After them there may be a list (RFC 7162).
@@ -408,8 +416,8 @@ func (s *scanner) searched(uids *[]UID) error {
 		if !ok || n == 0 || n > 1<<32-1 {
 			return s.r.broken("the result of a search is not a number", "RFC 3501 section 7.2.5")
 		}
-		if len(*uids) == SetLimit {
-			return &LimitError{What: "the result of a search", Unit: "numbers", Limit: SetLimit}
+		if len(*uids) == int(SearchLimit.Most) {
+			return SearchLimit.Exceeded()
 		}
 		*uids = append(*uids, UID(n))
 	}

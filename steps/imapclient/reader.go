@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -26,22 +27,35 @@ type reader struct {
 	in       *bufio.Reader
 	response response
 	size     int64 // bytes of the answer to the current command
-	count    int   // responses to it
+	count    int64 // responses to it
+
+	literals, answers limit.Limit
+	memory            *limit.Memory
+	held              int64 // bytes counted there for the answer
 }
 
-// begin starts the count for the answer to a command.
-func (r *reader) begin() { r.size, r.count = 0, 0 }
+// begin starts the count for the answer to a command. The answer before it is no longer held.
+func (r *reader) begin() {
+	r.memory.Free(r.held)
+	r.size, r.count, r.held = 0, 0, 0
+}
+
+// keep counts bytes that are held until the next command.
+func (r *reader) keep(n int64) error {
+	r.held += n
+	return r.memory.Take(n)
+}
 
 // next reads a response, which is valid until the next call. Lines may end in LF alone.
 func (r *reader) next() (*response, error) {
-	if r.count++; r.count > ResponseLimit {
-		return nil, &LimitError{What: "the answer to one command", Unit: "responses", Limit: ResponseLimit}
+	if r.count++; r.count > ResponseLimit.Most {
+		return nil, ResponseLimit.Exceeded()
 	}
 	if cap(r.response.text) > keptBuffer {
 		r.response.text = nil
 	}
 	r.response.text, r.response.literals = r.response.text[:0], r.response.literals[:0]
-	lines := 0 // bytes outside literals
+	lines := int64(0) // bytes outside literals
 	for {
 		begin := len(r.response.text)
 		if err := r.line(&lines); err != nil {
@@ -51,11 +65,11 @@ func (r *reader) next() (*response, error) {
 		if !announced {
 			return &r.response, nil
 		}
-		if len(r.response.literals) == ItemLimit {
-			return nil, &LimitError{What: "a response", Unit: "literals", Limit: ItemLimit}
+		if int64(len(r.response.literals)) == ItemLimit.Most {
+			return nil, ItemLimit.Exceeded()
 		}
-		if size > LiteralLimit {
-			return nil, &LimitError{What: "a literal of the answer", Unit: "bytes", Limit: LiteralLimit, Value: size}
+		if err := r.literals.Check(size); err != nil {
+			return nil, err
 		}
 		if err := r.literal(int(size)); err != nil {
 			return nil, err
@@ -64,15 +78,15 @@ func (r *reader) next() (*response, error) {
 }
 
 // line appends a line without its end to the response.
-func (r *reader) line(lines *int) error {
+func (r *reader) line(lines *int64) error {
 	begin := len(r.response.text)
 	for {
 		part, err := r.in.ReadSlice('\n')
 		if spend := r.spend(len(part)); spend != nil {
 			return spend
 		}
-		if *lines += len(part); *lines > LineLimit {
-			return &LimitError{What: "a line of the answer", Unit: "bytes", Limit: LineLimit}
+		if *lines += int64(len(part)); *lines > LineLimit.Most {
+			return LineLimit.Exceeded()
 		}
 		r.response.text = append(r.response.text, part...)
 		switch {
@@ -91,10 +105,10 @@ func (r *reader) line(lines *int) error {
 }
 
 func (r *reader) spend(n int) error {
-	if r.size += int64(n); r.size > AnswerLimit {
-		return &LimitError{What: "the answer to one command", Unit: "bytes", Limit: AnswerLimit}
+	if r.size += int64(n); r.size > r.answers.Most {
+		return r.answers.Exceeded()
 	}
-	return nil
+	return r.keep(int64(n))
 }
 
 // literal appends the contents of a literal. The buffer grows with what comes, not with what is announced.

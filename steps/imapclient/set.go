@@ -74,8 +74,8 @@ func parseSet(uids []UID, text []byte) (_ []UID, ok bool, err error) {
 			}
 		}
 		first, last = min(first, last), max(first, last)
-		if count := int64(len(uids)) + int64(last-first+1); count > SetLimit {
-			return uids, true, &LimitError{What: "a set of messages in the answer", Unit: "numbers", Limit: SetLimit, Value: count}
+		if err := SetLimit.Check(int64(len(uids)) + int64(last-first+1)); err != nil { //nolint:gosec // both parsed as 32 bits
+			return uids, true, err
 		}
 		for n := first; n <= last; n++ {
 			uids = append(uids, UID(n)) //nolint:gosec // parsed as 32 bits

@@ -2,10 +2,13 @@ package mail
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
 
@@ -25,6 +28,7 @@ type Arrival struct {
 	uid     imapclient.UID // in folder
 	key     string         // how clients recognise the message, in the words of the protocol; empty when the protocol has no such key
 
+	memory *limit.Memory // of the run, which holds Raw until its end
 	Raw    []byte
 	header message.Header
 	way    *way
@@ -33,6 +37,7 @@ type Arrival struct {
 // Receive makes a the message that later steps call "it". After the step's time it finds out and reports the way of the
 // message, once.
 func (m *Session) Receive(w *steps.World, a *Arrival) {
+	a.memory = w.Memory()
 	m.Arrivals = append(m.Arrivals, a)
 	if a.sent != nil {
 		w.After(func(ctx context.Context) { a.reportWay(ctx, w) })
@@ -53,6 +58,12 @@ func (a *Arrival) message(ctx context.Context) ([]byte, error) {
 		raw, err := a.Read(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if err := message.CheckHeader(raw); err != nil {
+			return nil, steps.FailFor(result.BlameDelivery, fmt.Errorf("read the message in %s: %w", a.Where, err))
+		}
+		if err := a.memory.Take(int64(len(raw))); err != nil {
+			return nil, steps.FailFor(result.BlameAccess, fmt.Errorf("read the message in %s: %w", a.Where, err))
 		}
 		a.Raw = raw
 	}

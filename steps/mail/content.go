@@ -2,12 +2,14 @@ package mail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/content"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // messageDoes describes where the content of a message comes from.
@@ -101,7 +103,11 @@ func arrivedAs(compare func(a steps.Args, sent, arrived *content.Message) (conte
 		}
 		arrived, err := content.Read(l.Raw)
 		if err != nil {
-			return steps.Fail(result.ReasonUnexpected, result.BlameFiltering, "the message in %s cannot be compared with the sent message: %w", l.Where, err)
+			reason := result.ReasonUnexpected
+			if errors.As(err, new(*limit.Error)) {
+				reason = result.ReasonTooLarge
+			}
+			return steps.Fail(reason, result.BlameFiltering, "the message in %s cannot be compared with the sent message: %w", l.Where, err)
 		}
 		change, err := compare(a, sent, arrived)
 		if change != "" {

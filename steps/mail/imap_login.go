@@ -10,6 +10,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -27,6 +28,8 @@ func (m *mailbox) greet(ctx context.Context, host string) (loggedIn bool, err er
 		conn = secure
 	}
 	m.client = imapclient.New(conn, m.log.imap)
+	m.client.SetMemory(m.w.Memory())
+	m.client.SetMessageLimit(steps.SettingsOf[steps.Limits](m.w.Target()).Message)
 	var greeting imapclient.Status
 	err = m.w.Timed("greeting", func() (string, error) {
 		line, status, err := m.client.Greeting(ctx)
@@ -35,7 +38,6 @@ func (m *mailbox) greet(ctx context.Context, host string) (loggedIn bool, err er
 	})
 	var bye *imapclient.ByeError
 	var odd *imapclient.ProtocolError
-	var limit *imapclient.LimitError
 	switch {
 	case errors.As(err, &bye):
 		return false, steps.Fail(result.ReasonDisconnected, result.BlameAccess, "%s rejected the connection: %w", m.server(), bye)
@@ -44,8 +46,8 @@ func (m *mailbox) greet(ctx context.Context, host string) (loggedIn bool, err er
 			return false, other
 		}
 		return false, steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s greets with %q: is an IMAP server on that port?", m.server(), wording.OneLine(odd.Line, 80))
-	case errors.As(err, &limit):
-		return false, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "the greeting of %s: %w: is an IMAP server on that port?", m.server(), limit)
+	case errors.As(err, new(*limit.Error)):
+		return false, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "the greeting of %s: %w: is an IMAP server on that port?", m.server(), err)
 	case err != nil:
 		return false, steps.FailNet(ctx, err, result.BlameAccess, "wait for the greeting of "+m.server())
 	}

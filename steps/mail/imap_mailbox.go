@@ -301,5 +301,8 @@ func (m *mailbox) close() {
 	if m.tcp != nil {
 		_ = m.tcp.Close() // the run is judged, and a failed close also closes the connection
 	}
+	if m.client != nil {
+		m.client.Close()
+	}
 	m.tcp, m.client = nil, nil
 }

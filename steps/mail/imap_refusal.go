@@ -8,6 +8,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -20,7 +21,7 @@ func (m *mailbox) failure(ctx context.Context, err error) error {
 	var (
 		refused *imapclient.Refusal
 		bye     *imapclient.ByeError
-		limit   *imapclient.LimitError
+		large   *limit.Error
 		odd     *imapclient.ProtocolError
 	)
 	switch {
@@ -32,8 +33,8 @@ func (m *mailbox) failure(ctx context.Context, err error) error {
 		return m.refusal(refused, alert)
 	case errors.As(err, &bye):
 		return steps.Fail(result.ReasonDisconnected, result.BlameAccess, "%s ended the connection in %s: %w%s", m.server(), verb, bye, alert)
-	case errors.As(err, &limit):
-		return steps.Fail(result.ReasonTooLarge, result.BlameAccess, "%s in %s: %w", verb, m, limit)
+	case errors.As(err, &large):
+		return steps.Fail(result.ReasonTooLarge, result.BlameAccess, "%s in %s: %w", verb, m, large)
 	case errors.As(err, &odd):
 		return steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s at %s: %w%s", verb, m.server(), odd, alert)
 	}

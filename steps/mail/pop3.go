@@ -139,6 +139,9 @@ func (p *pop3Mailbox) prepare(ctx context.Context) {
 		for _, m := range list {
 			p.known[m.id] = true
 		}
+		if err := p.w.Memory().Take(int64(len(list)) * uidSize); err != nil { // they are known until the end of the run
+			return c.failure("UIDL", err)
+		}
 		// The leftovers of earlier runs are among the newest messages. This run does not depend on their removal.
 		p.sweepErr = p.sweep(c, list[max(0, len(list)-pop3Sweep):])
 		return nil

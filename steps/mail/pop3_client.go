@@ -15,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -27,14 +28,41 @@ type pop3Client struct {
 	box  *pop3Mailbox
 	conn net.Conn
 	r    *bufio.Reader
-	// budget is how many bytes the server may still send.
-	budget int64
+	// The limits with what the target's settings say.
+	messages, session limit.Limit
+
+	sent int64 // bytes of the server in this session
+	held int64 // bytes counted in the memory of the run until the end of the session
 }
 
-const (
-	pop3LineLimit    = 64 << 10
-	pop3SessionLimit = 16 << 20 // bytes that the server may send in one session
+// Limits of what a server may send.
+var (
+	pop3LineLimit    = limit.Define(limit.Limit{Subject: "POP3", What: "a line of the answer", Unit: "bytes", Most: 64 << 10})
+	pop3MessageLimit = limit.Define(limit.Limit{Subject: "POP3", What: "a message", Unit: "bytes", Most: 8 << 20, Setting: "limits.message"})
+	pop3SessionLimit = limit.Define(limit.Limit{Subject: "POP3", What: "the server's part of one session", Unit: "bytes", Most: 16 << 20, Setting: "limits.message"})
 )
+
+// uidSize is the memory of an entry in the list of messages, in bytes besides its unique id.
+const uidSize = 100
+
+// free counts bytes off that are no longer held.
+func (c *pop3Client) free(n int64) {
+	c.held -= n
+	c.box.w.Memory().Free(n)
+}
+
+// newPOP3Client returns the client of a session within the limits of the target.
+func newPOP3Client(ctx context.Context, box *pop3Mailbox) *pop3Client {
+	c := &pop3Client{ctx: ctx, box: box, messages: pop3MessageLimit.With(steps.SettingsOf[steps.Limits](box.w.Target()).Message)}
+	c.session = pop3SessionLimit.With(max(pop3SessionLimit.Most, 2*c.messages.Most))
+	return c
+}
+
+// keep counts bytes that are held until the end of the session.
+func (c *pop3Client) keep(n int64) error {
+	c.held += n
+	return c.box.w.Memory().Take(n)
+}
 
 // session connects, logs in, calls do and sends QUIT.
 func (p *pop3Mailbox) session(ctx context.Context, do func(*pop3Client) error) error {
@@ -70,7 +98,8 @@ func (p *pop3Mailbox) sessionUnless(ctx context.Context, before func(*pop3Client
 		line.Release()
 		_ = tcp.Close() // the server has confirmed everything by then
 	}()
-	c := &pop3Client{ctx: ctx, box: p, budget: pop3SessionLimit}
+	c := newPOP3Client(ctx, p)
+	defer func() { c.free(c.held) }()
 	c.use(steps.QuickAck(tcp))
 	if err := c.begin(host); err != nil {
 		return err
@@ -104,7 +133,7 @@ func (p *pop3Mailbox) sessionUnless(ctx context.Context, before func(*pop3Client
 }
 
 func (c *pop3Client) use(conn net.Conn) {
-	c.conn, c.r = conn, bufio.NewReaderSize(conn, pop3LineLimit)
+	c.conn, c.r = conn, bufio.NewReaderSize(conn, int(pop3LineLimit.Most))
 }
 
 // begin does the steps before the login: TLS, the greeting, STLS.
@@ -181,42 +210,61 @@ func (c *pop3Client) status(shown string) (text string, err error) {
 }
 
 func (c *pop3Client) failure(shown string, err error) error {
+	if err == nil {
+		return nil
+	}
 	return steps.FailNet(c.ctx, err, result.BlameAccess, shown+" at "+c.box.server())
 }
 
 // line returns the next line without its line break. It is valid until the next call.
 func (c *pop3Client) line() ([]byte, error) {
 	line, err := c.r.ReadSlice('\n')
-	switch c.budget -= int64(len(line)); {
+	switch c.sent += int64(len(line)); {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "%s sent a line of more than %d bytes", c.box.server(), pop3LineLimit)
+		return nil, pop3LineLimit.Exceeded()
 	case errors.Is(err, io.EOF) && len(line) > 0:
 		return nil, io.ErrUnexpectedEOF
 	case err != nil:
 		return nil, err
-	case c.budget < 0:
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameAccess, "%s sent more than %d bytes in one session", c.box.server(), pop3SessionLimit)
+	case c.sent > c.session.Most:
+		return nil, c.session.Exceeded()
 	}
 	return bytes.TrimRight(line, "\r\n"), nil
 }
 
-// multi sends a command and returns its multi-line answer (RFC 1939 section 3). Its lines end in CRLF.
-func (c *pop3Client) multi(command string) ([]byte, error) {
+// lines sends a command and calls take with each line of its multi-line answer (RFC 1939 section 3), without its line break.
+func (c *pop3Client) lines(command string, take func(line []byte) error) error {
 	if _, err := c.command(command, command); err != nil {
-		return nil, err
+		return err
 	}
-	var body bytes.Buffer
 	for {
 		line, err := c.line()
 		if err != nil {
-			return nil, c.failure(command, err)
+			return c.failure(command, err)
 		}
 		if len(line) == 1 && line[0] == '.' {
-			return body.Bytes(), nil
+			return nil
 		}
-		body.Write(bytes.TrimPrefix(line, []byte("."))) // a leading dot is doubled
-		body.WriteString("\r\n")
+		if err := take(bytes.TrimPrefix(line, []byte("."))); err != nil { // a leading dot is doubled
+			return c.failure(command, err)
+		}
 	}
+}
+
+// multi sends a command and returns its multi-line answer. Its lines end in CRLF.
+func (c *pop3Client) multi(command string) ([]byte, error) {
+	var body []byte
+	counted := 0 // bytes of the buffer, which grows faster than what is in it
+	err := c.lines(command, func(line []byte) error {
+		body = append(append(body, line...), "\r\n"...)
+		if err := c.messages.Check(int64(len(body))); err != nil {
+			return c.messages.Exceeded()
+		}
+		n := cap(body) - counted
+		counted = cap(body)
+		return c.keep(int64(n))
+	})
+	return body, err
 }
 
 // pop3Message is a message of a session.
@@ -227,32 +275,32 @@ type pop3Message struct {
 
 // list returns the messages in the server's order, the oldest first.
 func (c *pop3Client) list() ([]pop3Message, error) {
-	body, err := c.multi("UIDL")
-	if err != nil {
-		return nil, err
-	}
-	list, err := parseUIDL(string(body))
-	if err != nil {
-		return nil, steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s answers UIDL with an invalid line: %w", c.box.server(), err)
-	}
-	return list, nil
+	var list []pop3Message
+	err := c.lines("UIDL", func(line []byte) error {
+		m, err := parseUID(string(line))
+		if err != nil {
+			return steps.Fail(result.ReasonProtocol, result.BlameAccess, "%s answers UIDL with an invalid line: %w", c.box.server(), err)
+		}
+		list = append(list, m)
+		return c.keep(uidSize + int64(len(m.id)))
+	})
+	return list, err
 }
 
-// parseUIDL parses the answer to UIDL (RFC 1939 section 7): a number and a unique id per line.
-func parseUIDL(body string) (list []pop3Message, err error) {
-	for line := range strings.Lines(body) {
-		number, id, found := strings.Cut(strings.TrimSpace(line), " ")
-		n, err := strconv.Atoi(number)
-		if err != nil || n < 1 || !found || strings.TrimSpace(id) == "" {
-			return nil, fmt.Errorf("got %q, want a number and an id", wording.OneLine(line, 80))
-		}
-		list = append(list, pop3Message{n, strings.TrimSpace(id)})
+// parseUID parses a line of the answer to UIDL (RFC 1939 section 7): a number and a unique id.
+func parseUID(line string) (pop3Message, error) {
+	number, id, found := strings.Cut(strings.TrimSpace(line), " ")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || !found || strings.TrimSpace(id) == "" {
+		return pop3Message{}, fmt.Errorf("got %q, want a number and an id", wording.OneLine(line, 80))
 	}
-	return list, nil
+	return pop3Message{n, strings.TrimSpace(id)}, nil
 }
 
 // header returns a message's header.
 func (c *pop3Client) header(number int) (message.Header, error) {
+	before := c.held
+	defer func() { c.free(c.held - before) }()
 	body, err := c.multi(fmt.Sprintf("TOP %d 0", number))
 	if err != nil {
 		return nil, err

@@ -109,7 +109,10 @@ func (p *pop3Mailbox) take(c *pop3Client, s *Submission) (ids []string, err erro
 		return nil, err
 	}
 	t := &taken{id: found[0].id}
-	if t.raw, err = c.message(found[0].number); err != nil {
+	if t.raw, err = c.message(found[0].number); err == nil {
+		err = c.failure("RETR", p.w.Memory().Take(int64(len(t.raw)))) // it is held until the end of the run
+	}
+	if err != nil {
 		return nil, err
 	}
 	others := slices.ContainsFunc(*steps.State[pop3Mailboxes](p.w), func(box *pop3Mailbox) bool { return box != p && box.account == p.account })

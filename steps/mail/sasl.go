@@ -16,6 +16,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -90,9 +91,9 @@ func saslCRAMMD5(username string, password steps.Secret, _ string) (*saslClient,
 	}}, nil
 }
 
-// scramIterations limits the work that a server can demand of us. RFC 7677 wants at least 4096, and 600,000 are
+// scramLimit limits the work that a server can demand of us. RFC 7677 wants at least 4096, and 600,000 are
 // recommended for new passwords; a hostile server could demand hours.
-const scramIterations = 600_000
+var scramLimit = limit.Define(limit.Limit{Subject: "SASL", What: "the challenge of SCRAM", Unit: "iterations", Most: 600_000})
 
 var scramCount = regex.Lazy(`(?:^|,)i=(\d+)(?:,|$)`)
 
@@ -111,8 +112,12 @@ func saslSCRAM(hash scram.HashGeneratorFcn, username string, password steps.Secr
 		initial: []byte(first),
 		next: func(challenge []byte) ([]byte, error) {
 			if m := scramCount().FindSubmatch(challenge); m != nil {
-				if n, err := strconv.Atoi(string(m[1])); err != nil || n > scramIterations {
-					return nil, fmt.Errorf("%w: it wants %s iterations of SCRAM, at most %d are allowed", errSASL, wording.OneLine(string(m[1]), 20), scramIterations)
+				n, err := strconv.ParseInt(string(m[1]), 10, 64)
+				if err != nil {
+					return nil, scramLimit.Exceeded()
+				}
+				if err := scramLimit.Check(n); err != nil {
+					return nil, err
 				}
 			}
 			answer, err := conversation.Step(string(challenge))

@@ -3,6 +3,7 @@ package mail_test
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -19,7 +20,7 @@ import (
 )
 
 // serveScript starts a server for a script. A script is a dialogue, line by line: the server sends the text after "S: ", and expects a line that
-// begins with the text after "C: ". "noops" answers all further commands with OK. "TLS" is a handshake, "C*" reads lines up to a lone dot, "hang" keeps the
+// begins with the text after "C: ". "flood " sends the text after it without end. "noops" answers all further commands with OK. "TLS" is a handshake, "C*" reads lines up to a lone dot, "hang" keeps the
 // connection open in silence until the client ends it. A tag "@" is the IMAP client's own.
 func serveScript(t *testing.T, certificate tls.Certificate, script string) string {
 	t.Helper()
@@ -65,6 +66,16 @@ func serveScript(t *testing.T, certificate tls.Certificate, script string) strin
 						_, err = fmt.Fprintf(conn, "%s OK done\r\n", tag)
 					}
 				}
+			case strings.HasPrefix(line, "flood "): // sends this text until the client ends the connection
+				text := strings.ReplaceAll(strings.TrimPrefix(line, "flood "), `\n`, "\r\n")
+				block := []byte(strings.Repeat(text, 1+8000/len(text)))
+				for err == nil {
+					_, err = conn.Write(block)
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the client did not end the connection")
+				}
+				return
 			case line == "stall": // stops reading, for longer than the client waits
 				time.Sleep(2500 * time.Millisecond)
 			case line == "C*":
@@ -409,7 +420,7 @@ func TestIMAPScripts(t *testing.T) {
 				S: * 1 FETCH (X-PREVIEW {8388609}
 				hang`,
 			reason: result.ReasonTooLarge,
-			want:   `UID FETCH in bob's INBOX at mail\.demo\.test:993: a literal of the answer has 8388609 bytes, the limit is 8388608`,
+			want:   `UID FETCH in bob's INBOX at mail\.demo\.test:993: a literal of the answer has 8388609 bytes, the limit is 8388608; limits\.message in stepwatch\.yml raises it`,
 		},
 		{
 			name: "a login by another mechanism", port: "993", script: `

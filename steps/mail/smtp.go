@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/mailhost"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/starttls"
@@ -305,7 +306,7 @@ func (c *SMTPClient) port() int {
 // use makes conn the connection for the dialogue.
 func (c *SMTPClient) use(conn net.Conn) {
 	c.Conn = conn
-	c.r = bufio.NewReaderSize(conn, replyLineLimit)
+	c.r = bufio.NewReaderSize(conn, int(replyLineLimit.Most))
 	c.text = textproto.NewWriter(bufio.NewWriter(conn))
 }
 
@@ -372,6 +373,8 @@ func (c *SMTPClient) judge(ctx context.Context, reply Reply, err error, shown st
 		}
 	}
 	switch {
+	case shown == greetingShown && errors.As(err, new(*limit.Error)):
+		return steps.Fail(result.ReasonTooLarge, c.Blame, "%s at %s: %w: is an SMTP server on that port?", shown, c.Server, err)
 	case errors.Is(err, errReply):
 		return steps.Fail(result.ReasonProtocol, c.Blame, "%s at %s: %w: is an SMTP server on that port?", shown, c.Server, err)
 	case err != nil:
@@ -517,12 +520,12 @@ func (c *SMTPClient) authenticate(ctx context.Context) error {
 // postfixRefusal is in Postfix's answer to any login that its SASL service did not accept, for whatever reason.
 const postfixRefusal = "Error: authentication failed"
 
-// Limits of a login: the longest command with an initial response (RFC 4954 section 4 lets a longer response follow the
-// command), and the number of challenges from a server.
-const (
-	authCommandLimit = 512
-	authChallenges   = 10
-)
+// authCommandLimit is the length of the longest command with an initial response. RFC 4954 section 4 lets a longer response
+// follow the command.
+const authCommandLimit = 512
+
+// authChallengesLimit limits the challenges of a server.
+var authChallengesLimit = limit.Define(limit.Limit{Subject: "SMTP", What: "the login", Unit: "challenges", Most: 10})
 
 // exchangeAuth lets client and server talk until the server's final answer. The transcript does not contain the
 // client's part.
@@ -535,7 +538,7 @@ func (c *SMTPClient) exchangeAuth(command string, client *saslClient) (Reply, er
 		}
 	}
 	reply, err := c.exchange(command, shown)
-	for range authChallenges {
+	for range authChallengesLimit.Most {
 		if err != nil || reply.Code != 334 {
 			break
 		}
@@ -556,7 +559,7 @@ func (c *SMTPClient) exchangeAuth(command string, client *saslClient) (Reply, er
 		return reply, err
 	case reply.Code == 334:
 		c.broken = true // the server would take our next command for an answer
-		return reply, fmt.Errorf("%w: the server sent more than %d challenges", errSASL, authChallenges)
+		return reply, authChallengesLimit.Exceeded()
 	case reply.Code/100 == 2 && client.finish != nil:
 		return reply, client.finish()
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -33,9 +34,9 @@ func (r Reply) String() string {
 }
 
 // Limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 bytes a line, but some servers send long texts.
-const (
-	replyLineLimit = 4096
-	replyLines     = 200
+var (
+	replyLineLimit  = limit.Define(limit.Limit{Subject: "SMTP", What: "a line of the reply", Unit: "bytes", Most: 4096})
+	replyLinesLimit = limit.Define(limit.Limit{Subject: "SMTP", What: "the reply", Unit: "lines", Most: 200})
 )
 
 var errReply = errors.New("the answer is not an SMTP reply")
@@ -52,15 +53,15 @@ func (l oddLine) Error() string {
 // broken server could fill memory until the deadline. After an error the Reply holds what was read before.
 func readReply(r *bufio.Reader) (Reply, error) {
 	var reply Reply
-	for range replyLines {
+	for range replyLinesLimit.Most {
 		raw, err := r.ReadSlice('\n')
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull) || len(raw) > replyLineLimit:
-			return reply, fmt.Errorf("%w: a line is longer than %d bytes", errReply, replyLineLimit)
+		case errors.Is(err, bufio.ErrBufferFull) || len(raw) > int(replyLineLimit.Most):
+			return reply, replyLineLimit.Exceeded()
 		case err != nil:
 			return reply, err
 		}
-		line := wording.OneLine(strings.TrimRight(string(raw), "\r\n"), replyLineLimit)
+		line := wording.OneLine(strings.TrimRight(string(raw), "\r\n"), int(replyLineLimit.Most))
 		code, rest, ok := cutReplyCode(line)
 		if !ok {
 			return reply, fmt.Errorf("%w: %w", errReply, oddLine(line))
@@ -78,7 +79,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			return reply, nil
 		}
 	}
-	return reply, fmt.Errorf("%w: it has more than %d lines", errReply, replyLines)
+	return reply, replyLinesLimit.Exceeded()
 }
 
 // cutReplyCode splits "250-text", "250 text" or "250" into the code and the rest.

@@ -7,6 +7,8 @@ package message
 import (
 	"bytes"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Field is a header field as written in a message.
@@ -53,9 +55,39 @@ func (h Header) Line(name string) string {
 	return ""
 }
 
-// headerLimit is how many bytes of a header are parsed into fields, because a message of 5 MB can be all header. Fields
-// that begin after it are left out.
-const headerLimit = 1 << 20
+// Limits of a header, because a message of 5 MB can be all header. Read leaves out the fields that begin after HeaderLimit;
+// CheckHeader returns an error for them.
+var (
+	HeaderLimit = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "bytes", Most: 1 << 20})
+	LinesLimit  = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "lines", Most: 5000})
+	FieldLimit  = limit.Define(limit.Limit{Subject: "mail message", What: "a field of the header", Unit: "bytes", Most: 128 << 10})
+)
+
+// CheckHeader returns a limit.Error if the header of a message exceeds a limit. What judges a message would not see all of its
+// fields, and libraries that read a header take quadratic time.
+func CheckHeader(raw []byte) error {
+	lines, field := int64(0), int64(0)
+	for rest := raw; len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		if len(bytes.TrimSuffix(line, []byte("\r"))) == 0 {
+			return nil
+		}
+		if line[0] != ' ' && line[0] != '\t' {
+			field = 0
+		}
+		lines++
+		switch field += int64(len(line)) + 1; {
+		case lines > LinesLimit.Most:
+			return LinesLimit.Exceeded()
+		case field > FieldLimit.Most:
+			return FieldLimit.Exceeded()
+		case int64(len(raw)-len(rest)) > HeaderLimit.Most:
+			return HeaderLimit.Exceeded()
+		}
+	}
+	return nil
+}
 
 // Read returns the header of a message, or of a block in the same format, and the text after its first empty line.
 // Lines end in LF or CRLF; a CR alone does not end a line. A line that is not a field is left out, with its folded
@@ -86,7 +118,7 @@ func Read(raw []byte) (header Header, body []byte) {
 			finish()
 			name, _, found := bytes.Cut(line, []byte(":"))
 			name = bytes.TrimRight(name, " \t")
-			if !found || len(name) == 0 || read > headerLimit {
+			if !found || len(name) == 0 || read > int(HeaderLimit.Most) {
 				continue
 			}
 			header, open = append(header, Field{Name: string(name)}), true

@@ -71,9 +71,47 @@ func TestLongHeader(t *testing.T) {
 	} {
 		begun := time.Now()
 		header, body := Read(append(raw, "\r\nbody"...))
-		if took := time.Since(begun); took > 5*time.Second || string(body) != "body" || len(header) > headerLimit/4+1 {
+		if took := time.Since(begun); took > 5*time.Second || string(body) != "body" || len(header) > int(HeaderLimit.Most)/4+1 {
 			t.Errorf("%s: %s, %d fields, the body is %q", name, took, len(header), body)
 		}
+	}
+}
+
+// What exceeds a limit of a header is an error, and what is just below is none, whatever follows it.
+func TestHeaderLimits(t *testing.T) {
+	line := strings.Repeat("x", 998) + "\r\n"
+	for name, test := range map[string]struct {
+		raw  string
+		want string
+	}{
+		"no header":        {"\r\n" + strings.Repeat("A: 1\r\n", 6000), ""},
+		"empty":            {"", ""},
+		"as many lines":    {strings.Repeat("A: 1\r\n", int(LinesLimit.Most)) + "\r\nbody", ""},
+		"too many lines":   {strings.Repeat("A: 1\r\n", int(LinesLimit.Most)+1) + "\r\nbody", "the header of the message has more than 5000 lines, the limit"},
+		"too many folds":   {"A: 1\r\n" + strings.Repeat(" x\n", int(LinesLimit.Most)), "the header of the message has more than 5000 lines, the limit"},
+		"as long a field":  {"A: 1\r\n" + strings.Repeat(" "+line[1:], 131) + "\r\nbody", ""},
+		"a long field":     {"A: " + strings.Repeat("x", int(FieldLimit.Most)) + "\r\n", "a field of the header has more than 131072 bytes, the limit"},
+		"a long folded":    {"A: 1\r\n" + strings.Repeat(" "+line[1:], 132), "a field of the header has more than 131072 bytes, the limit"},
+		"as long a header": {strings.Repeat("A:"+line[2:], 1048) + "\r\n" + line, ""},
+		"a long header":    {strings.Repeat("A:"+line[2:], 1049), "the header of the message has more than 1048576 bytes, the limit"},
+	} {
+		got := ""
+		if err := CheckHeader([]byte(test.raw)); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+	}
+	if most := int64(1049 * 1000); most <= HeaderLimit.Most {
+		t.Error(most)
+	}
+}
+
+func TestPartLimit(t *testing.T) {
+	body := []byte(strings.Repeat("--b\n", 20_000))
+	if n := int64(len(Parts(body, "b"))); n != PartLimit.Most+1 {
+		t.Errorf("%d parts", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"mime/quotedprintable"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/parameter"
 )
 
@@ -20,6 +21,9 @@ func ContentType(value string) (kind string, parameters map[string]string) {
 	}
 	return kind, parameters
 }
+
+// PartLimit limits the parts of a multipart. Parts returns no more than one above it.
+var PartLimit = limit.Define(limit.Limit{Subject: "mail message", What: "a multipart", Unit: "parts", Most: 10_000})
 
 // Parts splits the body of a multipart by its boundary (RFC 2046 section 5.1.1). The last part may have no end, as in a
 // message that was cut off. Without a boundary, or without a line that has it, there are no parts.
@@ -40,7 +44,7 @@ func Parts(body []byte, boundary string) (parts [][]byte) {
 			if begin >= 0 {
 				parts = append(parts, bytes.TrimSuffix(bytes.TrimSuffix(body[begin:at], []byte("\n")), []byte("\r")))
 			}
-			if begin = end; last {
+			if begin = end; last || int64(len(parts)) > PartLimit.Most {
 				return parts
 			}
 		}

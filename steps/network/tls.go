@@ -22,6 +22,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/certificate"
 	"github.com/stepwatch/stepwatch/steps/hello"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/starttls"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -298,8 +299,12 @@ func (s *secured) open(ctx context.Context, w *steps.World) (net.Conn, error) {
 		return conn, nil
 	case errors.As(err, &refused):
 		err = steps.Fail(result.ReasonTLS, s.blame, "%s: %w: check the server's TLS settings", s.server, err)
-	case errors.Is(err, starttls.ErrProtocol):
-		err = steps.Fail(result.ReasonProtocol, s.blame, "start TLS over %s with %s: %w: check that it speaks this protocol on that port", s.before, s.server, err)
+	case errors.Is(err, starttls.ErrProtocol), errors.As(err, new(*limit.Error)):
+		reason := result.ReasonProtocol
+		if !errors.Is(err, starttls.ErrProtocol) {
+			reason = result.ReasonTooLarge
+		}
+		err = steps.Fail(reason, s.blame, "start TLS over %s with %s: %w: check that it speaks this protocol on that port", s.before, s.server, err)
 	default:
 		err = steps.FailNet(ctx, err, s.blame, fmt.Sprintf("start TLS over %s with %s", s.before, s.server))
 	}

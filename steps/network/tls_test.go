@@ -243,7 +243,7 @@ func TestConnectWithSTARTTLS(t *testing.T) {
 			for _, err := conn.Write([]byte("* OK")); err == nil; {
 				_, err = conn.Write(make([]byte, 1000))
 			}
-		}, `I connect to "mail.test:143"`, "start TLS over IMAP with mail.test:143: the answer violates the protocol: a line is longer than 4096 bytes: check that it speaks this protocol on that port (protocol, blame access)"},
+		}, `I connect to "mail.test:143"`, "start TLS over IMAP with mail.test:143: a line before TLS has more than 4096 bytes, the limit: check that it speaks this protocol on that port (too_large, blame access)"},
 		"a port in clear": {func(conn net.Conn) {
 			_, _ = io.WriteString(conn, "220 mail ESMTP\r\n")
 			_, _ = io.Copy(io.Discard, conn)

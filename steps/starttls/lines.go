@@ -9,7 +9,7 @@ import (
 // reply reads an answer of SMTP or FTP (RFC 5321 section 4.2, RFC 959 section 4.2). It returns the code and the text of
 // each line. In FTP, the lines between the first and the last need no code.
 func (d *dialogue) reply() (code int, text []string, err error) {
-	for range linesLimit {
+	for range linesLimit.Most {
 		line, err := d.line()
 		if err != nil {
 			return 0, nil, err
@@ -28,7 +28,7 @@ func (d *dialogue) reply() (code int, text []string, err error) {
 			return code, text, nil
 		}
 	}
-	return 0, nil, broken("an answer of more than %d lines", linesLimit)
+	return 0, nil, linesLimit.Exceeded()
 }
 
 func replyCode(line string) (code int, more, ok bool) {
@@ -111,7 +111,7 @@ func (d *dialogue) imap() error {
 	if err := d.say(tag + " STARTTLS"); err != nil {
 		return err
 	}
-	for range linesLimit {
+	for range linesLimit.Most {
 		line, err := d.line()
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (d *dialogue) imap() error {
 			return broken("%q is not an answer", printable(line))
 		}
 	}
-	return broken("an answer of more than %d lines", linesLimit)
+	return linesLimit.Exceeded()
 }
 
 // word returns the first word of a line in capitals, and the rest.
@@ -199,14 +199,14 @@ func (d *dialogue) sieve() error {
 // its length (RFC 5804 section 4).
 func (d *dialogue) sieveAnswer() ([]string, error) {
 	var before []string
-	for range linesLimit {
+	for range linesLimit.Most {
 		line, err := d.line()
 		if err != nil {
 			return nil, err
 		}
 		if n, ok := literal(line); ok {
-			if n > lineLimit {
-				return nil, broken("a literal of %d bytes", n)
+			if err := lineLimit.Check(int64(n)); err != nil {
+				return nil, err
 			}
 			content := make([]byte, n)
 			if _, err := io.ReadFull(d.r, content); err != nil {
@@ -229,7 +229,7 @@ func (d *dialogue) sieveAnswer() ([]string, error) {
 		}
 		before = append(before, line)
 	}
-	return nil, broken("an answer of more than %d lines", linesLimit)
+	return nil, linesLimit.Exceeded()
 }
 
 // literal returns the length at the end of a line, as in `NO {12}`. In RFC 5804 it may end in a plus.

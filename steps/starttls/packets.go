@@ -11,9 +11,6 @@ import (
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
-// packetLimit is the size limit of one packet before TLS, in bytes.
-const packetLimit = 4096
-
 // ldap sends the extended operation StartTLS (RFC 4511 section 4.14.1) and reads the answer.
 func (d *dialogue) ldap() error {
 	const request = "\x30\x1d" + "\x02\x01\x01" + "\x77\x18" + "\x80\x16" + "1.3.6.1.4.1.1466.20037" // message, id 1, [APPLICATION 23], [0]
@@ -51,11 +48,11 @@ func readElement(r io.Reader) (tag byte, content []byte, err error) {
 		if _, err := io.ReadFull(r, long[len(long)-n:]); err != nil {
 			return 0, nil, truncated(err)
 		}
-		if long := binary.BigEndian.Uint32(long[:]); long <= packetLimit {
-			length = int(long)
-		} else {
-			return 0, nil, broken("an element of %d bytes", long)
+		announced := int64(binary.BigEndian.Uint32(long[:]))
+		if err := packetLimit.Check(announced); err != nil {
+			return 0, nil, err
 		}
+		length = int(announced)
 	}
 	content = make([]byte, length)
 	if _, err := io.ReadFull(r, content); err != nil {
@@ -166,8 +163,8 @@ func (d *dialogue) mysqlPacket() (packet []byte, sequence byte, err error) {
 		return nil, 0, err
 	}
 	length := int(head[0]) | int(head[1])<<8 | int(head[2])<<16
-	if length > packetLimit {
-		return nil, 0, broken("a packet of %d bytes", length)
+	if err := packetLimit.Check(int64(length)); err != nil {
+		return nil, 0, err
 	}
 	packet = make([]byte, length)
 	if _, err := io.ReadFull(d.r, packet); err != nil {
@@ -201,7 +198,7 @@ func (d *dialogue) xmpp(namespace string) error {
 	if err := d.say(`<?xml version='1.0'?><stream:stream to='` + escape(d.host) + `' version='1.0' xmlns='` + namespace + `' xmlns:stream='` + streams + `'>`); err != nil {
 		return err
 	}
-	limited := &limitedBytes{r: d.r, left: xmlLimit}
+	limited := &limitedBytes{r: d.r, left: int(xmlLimit.Most)}
 	tokens := xml.NewDecoder(limited)
 	var inError bool
 	offered := false
@@ -291,7 +288,7 @@ func (l *limitedBytes) judge(err error) error {
 	case l.err != nil:
 		return l.err
 	case errors.Is(err, errTooLong):
-		return broken("more than %d bytes before TLS", xmlLimit)
+		return xmlLimit.Exceeded()
 	}
 	return broken("it is not XML: %s", printable(wording.Syntax(nil, err)))
 }

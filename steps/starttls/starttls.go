@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Protocol is the usual name of a protocol with a command for TLS.
@@ -101,7 +103,7 @@ func Begin(conn io.ReadWriter, p Protocol, host, own string) (greeting string, e
 	if !known {
 		return "", fmt.Errorf("no dialogue for protocol %q", p)
 	}
-	d := &dialogue{protocol: p, w: conn, r: bufio.NewReaderSize(conn, lineLimit), host: host, own: own}
+	d := &dialogue{protocol: p, w: conn, r: bufio.NewReaderSize(conn, int(lineLimit.Most)), host: host, own: own}
 	if err := talk(d); err != nil {
 		return d.greeting, err
 	}
@@ -111,11 +113,12 @@ func Begin(conn io.ReadWriter, p Protocol, host, own string) (greeting string, e
 	return d.greeting, nil
 }
 
-// Limits of a server's data.
-const (
-	lineLimit  = 4096     // bytes of a line
-	linesLimit = 200      // lines of an answer
-	xmlLimit   = 64 << 10 // bytes of a stream before TLS
+// Limits of a server's data before TLS.
+var (
+	lineLimit   = limit.Define(limit.Limit{Subject: "STARTTLS", What: "a line before TLS", Unit: "bytes", Most: 4096})
+	linesLimit  = limit.Define(limit.Limit{Subject: "STARTTLS", What: "an answer before TLS", Unit: "lines", Most: 200})
+	packetLimit = limit.Define(limit.Limit{Subject: "STARTTLS", What: "a packet before TLS", Unit: "bytes", Most: 4096}) // LDAP, MySQL
+	xmlLimit    = limit.Define(limit.Limit{Subject: "STARTTLS", What: "the stream before TLS", Unit: "bytes", Most: 64 << 10})
 )
 
 type dialogue struct {
@@ -145,7 +148,7 @@ func (d *dialogue) line() (string, error) {
 	raw, err := d.r.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return "", broken("a line is longer than %d bytes", lineLimit)
+		return "", lineLimit.Exceeded()
 	case errors.Is(err, io.EOF) && len(raw) > 0:
 		return "", io.ErrUnexpectedEOF
 	case err != nil:

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // script is a server with fixed answers. It keeps the client's commands.
@@ -58,8 +60,8 @@ var dialogueCases = []struct {
 	{"SMTP without codes", SMTP, "hello\r\n", "", "", `the answer violates the protocol: "hello" does not begin with a code`},
 	{"SMTP with two codes", SMTP, "220-a\r\n250 b\r\n", "", "", "the answer violates the protocol: the codes 220 and 250 in one answer"},
 	{"SMTP that ends", SMTP, "220 x\r\n25", "", "220 x", "unexpected EOF"},
-	{"SMTP with an endless line", SMTP, strings.Repeat("2", 1<<16), "", "", "the answer violates the protocol: a line is longer than 4096 bytes"},
-	{"SMTP with an endless greeting", SMTP, strings.Repeat("220-x\r\n", 1<<12), "", "", "the answer violates the protocol: an answer of more than 200 lines"},
+	{"SMTP with an endless line", SMTP, strings.Repeat("2", 1<<16), "", "", "a line before TLS has more than 4096 bytes, the limit"},
+	{"SMTP with an endless greeting", SMTP, strings.Repeat("220-x\r\n", 1<<12), "", "", "an answer before TLS has more than 200 lines, the limit"},
 	{"SMTP with an injection", SMTP, "220 x\r\n250-x\r\n250 STARTTLS\r\n220 go\r\n250 evil\r\n", "", "220 x", "the answer violates the protocol: 10 bytes arrived in cleartext after the agreement to start TLS"},
 	{"IMAP", IMAP, "* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n* noise\r\ns1 OK begin\r\n", "s1 STARTTLS\r\n", "* OK [CAPABILITY IMAP4rev1 STARTTLS] ready", ""},
 	{"IMAP that refuses", IMAP, "* OK x\r\ns1 BAD TLS support isn't enabled.\r\n", "", "* OK x", "it refuses TLS over IMAP: BAD TLS support isn't enabled."},
@@ -68,7 +70,7 @@ var dialogueCases = []struct {
 	{"IMAP logged in", IMAP, "* PREAUTH x\r\n", "", "* PREAUTH x", "it refuses TLS over IMAP: it greets with PREAUTH, so TLS can never start"},
 	{"IMAP that is SMTP", IMAP, "220 x\r\n", "", "220 x", `the answer violates the protocol: "220 x" is not a greeting`},
 	{"IMAP with another tag", IMAP, "* OK x\r\nz9 OK\r\n", "", "* OK x", `the answer violates the protocol: "z9 OK" is not an answer`},
-	{"IMAP that never answers", IMAP, "* OK x\r\n" + strings.Repeat("* x\r\n", 1<<12), "", "* OK x", "the answer violates the protocol: an answer of more than 200 lines"},
+	{"IMAP that never answers", IMAP, "* OK x\r\n" + strings.Repeat("* x\r\n", 1<<12), "", "* OK x", "an answer before TLS has more than 200 lines, the limit"},
 	{"IMAP with an injection", IMAP, "* OK x\r\ns1 OK\r\n* CAPABILITY\r\n", "", "* OK x", "the answer violates the protocol: 14 bytes arrived in cleartext after the agreement to start TLS"},
 	{"POP3", POP3, "+OK Dovecot ready.\r\n+OK Begin TLS\r\n", "STLS\r\n", "+OK Dovecot ready.", ""},
 	{"POP3 that refuses", POP3, "+OK\r\n-ERR no\r\n", "", "+OK", "it refuses TLS over POP3: -ERR no"},
@@ -77,7 +79,7 @@ var dialogueCases = []struct {
 	{"Sieve", Sieve, "\"IMPLEMENTATION\" \"Dovecot Pigeonhole\"\r\n\"SIEVE\" \"fileinto\"\r\n\"STARTTLS\"\r\nOK \"ready.\"\r\nOK \"Begin.\"\r\n", "STARTTLS\r\n", "Dovecot Pigeonhole", ""},
 	{"Sieve without it", Sieve, "\"SIEVE\" \"fileinto\"\r\nOK\r\n", "", "", "it does not offer TLS over Sieve"},
 	{"Sieve that refuses with a literal", Sieve, "\"STARTTLS\"\r\nOK\r\nNO {7+}\r\nnot now\r\n", "", "", "it refuses TLS over Sieve: NO not now"},
-	{"Sieve with a huge literal", Sieve, "NO {99999999}\r\n", "", "", "the answer violates the protocol: a literal of 99999999 bytes"},
+	{"Sieve with a huge literal", Sieve, "NO {99999999}\r\n", "", "", "a line before TLS has 99999999 bytes, the limit is 4096"},
 	{"not Sieve", Sieve, "220 x\r\n", "", "", `the answer violates the protocol: "220 x" is not an answer`},
 	{"Sieve with an injection", Sieve, "\"STARTTLS\"\r\nOK\r\nOK\r\nOK\r\n", "", "", "the answer violates the protocol: 4 bytes arrived in cleartext after the agreement to start TLS"},
 	{"FTP", FTP, "220-Welcome\r\n to this server\r\n220 ready\r\n234 Proceed\r\n", "AUTH TLS\r\n", "220 Welcome this server ready", ""},
@@ -86,7 +88,7 @@ var dialogueCases = []struct {
 	{"LDAP", LDAP, "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00", "\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037", "", ""},
 	{"LDAP as Active Directory writes it", LDAP, "\x30\x84\x00\x00\x00\x10\x02\x01\x01\x78\x84\x00\x00\x00\x07\x0a\x01\x00\x04\x00\x04\x00", "", "", ""},
 	{"LDAP that refuses", LDAP, "\x30\x0f\x02\x01\x01\x78\x0a\x0a\x01\x02\x04\x00\x04\x03bad", "", "", "it refuses TLS over LDAP: result code 2 bad"},
-	{"LDAP with a huge element", LDAP, "\x30\x84\x7f\xff\xff\xff", "", "", "the answer violates the protocol: an element of 2147483647 bytes"},
+	{"LDAP with a huge element", LDAP, "\x30\x84\x7f\xff\xff\xff", "", "", "a packet before TLS has 2147483647 bytes, the limit is 4096"},
 	{"LDAP with an odd length", LDAP, "\x30\x80", "", "", "the answer violates the protocol: a length of 0 bytes"},
 	{"not LDAP", LDAP, "220 hello, this is a mail server, and a long greeting\r\n", "", "", "the answer violates the protocol: 0x32 does not begin an LDAP message"},
 	{"LDAP with another answer", LDAP, "\x30\x0c\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00", "", "", "the answer violates the protocol: 0x65 instead of the extended response of the LDAP message"},
@@ -99,7 +101,7 @@ var dialogueCases = []struct {
 	{"XMPP for another host", XMPP, xmppOpen + "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>", "", "chat.example.org", "it refuses TLS over XMPP: host-unknown"},
 	{"XMPP that fails", XMPP, xmppOpen + xmppOffer + "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "", "chat.example.org", "it refuses TLS over XMPP: failure"},
 	{"not XMPP", XMPP, "HTTP/1.1 400 <no>\r\n</x>", "", "", "the answer violates the protocol: it is not XML: line 2: element <no> closed by </x>"},
-	{"XMPP without an end", XMPP, xmppOpen + strings.Repeat("<a/>", 1<<15), "", "chat.example.org", "the answer violates the protocol: more than 65536 bytes before TLS"},
+	{"XMPP without an end", XMPP, xmppOpen + strings.Repeat("<a/>", 1<<15), "", "chat.example.org", "the stream before TLS has more than 65536 bytes, the limit"},
 	{"XMPP with an injection", XMPP, xmppOpen + xmppOffer + xmppGo + "<evil/>", "", "chat.example.org", "the answer violates the protocol: 7 bytes arrived in cleartext after the agreement to start TLS"},
 	{"PostgreSQL", PostgreSQL, "S", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "", ""},
 	{"PostgreSQL without it", PostgreSQL, "N", "", "", "it does not offer TLS over PostgreSQL"},
@@ -110,7 +112,7 @@ var dialogueCases = []struct {
 	{"MySQL without it", MySQL, mysqlHello(0xf7ff), "", "10.11.6-MariaDB", "it does not offer TLS over MySQL"},
 	{"MySQL that ends in its packet", MySQL, "\x0c\x00\x00\x00\xff\x6a\x04not you", "", "", "unexpected EOF"},
 	{"MySQL with an error", MySQL, "\x0a\x00\x00\x00\xff\x6a\x04not you", "", "", "it refuses TLS over MySQL: error 1130 not you"},
-	{"not MySQL", MySQL, "220 hello, this is a mail server", "", "", "the answer violates the protocol: a packet of 3158578 bytes"},
+	{"not MySQL", MySQL, "220 hello, this is a mail server", "", "", "a packet before TLS has 3158578 bytes, the limit is 4096"},
 	{"MySQL of another version", MySQL, "\x01\x00\x00\x00\x09", "", "", "the answer violates the protocol: the first packet is not of MySQL's protocol 10"},
 	{"MySQL that ends early", MySQL, "\x03\x00\x00\x00\x0a5\x00", "", "", "the answer violates the protocol: the first packet ends early"},
 	{"MySQL with an injection", MySQL, mysqlHello(0xffff) + "x", "", "10.11.6-MariaDB", "the answer violates the protocol: 1 bytes arrived in cleartext after the agreement to start TLS"},
@@ -177,6 +179,19 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// The dialogue cases have an answer for each limit.
+func TestLimitsAreMet(t *testing.T) {
+	for _, l := range []limit.Limit{lineLimit, linesLimit, packetLimit, xmlLimit} {
+		met := false
+		for _, c := range dialogueCases {
+			met = met || strings.HasPrefix(c.want, l.What+" has ")
+		}
+		if !met {
+			t.Errorf("no case exceeds the limit of %s", l.What)
+		}
+	}
+}
+
 // FuzzBegin checks that every dialogue ends and keeps to its limits, whatever the server sends.
 func FuzzBegin(f *testing.F) {
 	names := Names()
@@ -190,7 +205,7 @@ func FuzzBegin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, protocol byte, server string) {
 		s := &script{Reader: strings.NewReader(server)}
 		greeting, err := Begin(s, Protocol(names[int(protocol)%len(names)]), "host.test", "me.test")
-		if refused := (*Refusal)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, ErrProtocol) &&
+		if refused := (*Refusal)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, ErrProtocol) && !errors.As(err, new(*limit.Error)) &&
 			!errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("unknown error %v", err)
 		}

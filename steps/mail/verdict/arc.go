@@ -17,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
@@ -122,6 +123,9 @@ func validARCChain(ctx context.Context, w *steps.World, _ steps.Args) error {
 	ctx, cancel := context.WithTimeout(ctx, lookup.Limit)
 	defer cancel()
 	chain, err := readARCChain(l.Fields)
+	if err == nil {
+		err = checkSigned(l.Fields.Values("ARC-Message-Signature"))
+	}
 	if err == nil && len(chain) == 0 {
 		l.AttachHeader(w)
 		err = steps.Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the message in %s has no chain: no server on its route sealed it", l.Where)
@@ -143,7 +147,11 @@ func validARCChain(ctx context.Context, w *steps.World, _ steps.Args) error {
 		return trouble
 	}
 	measurePass(w, "ARC", err)
-	return steps.Fail(result.ReasonUnexpected, result.BlameTransfer, "ARC: the chain is not valid: %w", err)
+	reason := result.ReasonUnexpected
+	if errors.As(err, new(*limit.Error)) {
+		reason = result.ReasonTooLarge
+	}
+	return steps.Fail(reason, result.BlameTransfer, "ARC: the chain is not valid: %w", err)
 }
 
 // verifyARCChain verifies the newest message signature and every seal, as RFC 8617 section 5.2 requires.
@@ -263,6 +271,9 @@ func lookUpKey(ctx context.Context, keys *maildns.Texts, name string) (crypto.Pu
 	}
 	if len(texts) > 1 {
 		return nil, fmt.Errorf("DNS has %d keys at %s, want 1", len(texts), name)
+	}
+	if err := checkKey(texts[0]); err != nil {
+		return nil, fmt.Errorf("the record at %s cannot be used: %w", name, err)
 	}
 	tags := tagsOf(texts[0])
 	if tags["p"] == "" {

@@ -34,7 +34,7 @@ func arcServer(t *testing.T) (*nameserver.Server, *steps.Target) {
 	}
 	server, err := nameserver.Start("127.0.0.1:0", zone+`arc._domainkey.lists.example.org. TXT "`+sealedKey+"\"\narc._domainkey.forward.example. TXT \""+sealedKey+`"
 revoked._domainkey.forward.example. TXT "v=DKIM1; p="
-`)
+long._domainkey.forward.example. TXT "v=DKIM1; p="`+strings.Repeat(` "`+strings.Repeat("A", 200)+`"`, 8)+"\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +67,8 @@ func TestARC(t *testing.T) {
 		"no such instance":  {"ARC-Seal: i=51; cv=pass\r\n" + sealedMessage, "ARC: the chain is not valid: ARC-Seal has no instance from 1 to 50 (unexpected, blame transfer)"},
 		"no key":            {strings.ReplaceAll(sealedMessage, "d=forward.example; s=arc", "d=forward.example; s=gone"), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): DNS has no key at gone._domainkey.forward.example (unexpected, blame transfer)"},
 		"key revoked":       {strings.ReplaceAll(sealedMessage, "d=forward.example; s=arc", "d=forward.example; s=revoked"), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): its key at revoked._domainkey.forward.example is revoked (p= is empty) (unexpected, blame transfer)"},
+		"a long key":        {strings.ReplaceAll(sealedMessage, "d=forward.example; s=arc", "d=forward.example; s=long"), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): the record at long._domainkey.forward.example cannot be used: the RSA key in DNS has 9200 bits, the limit is 8192 (too_large, blame transfer)"},
+		"too many fields":   {strings.Replace(sealedMessage, "h=from :", "h=from :"+strings.Repeat("x:", int(signedLimit.Most)), 1), "ARC: the chain is not valid: a signature has 506 signed fields, the limit is 500 (too_large, blame transfer)"},
 		"another algorithm": {strings.Replace(sealedMessage, "a=rsa-sha256; c=", "a=rsa-sha1; c=", 1), "ARC: the chain is not valid: the message signature of instance 2 (forward.example): its algorithm is \"rsa-sha1\" (unexpected, blame transfer)"},
 	} {
 		t.Run(name, func(t *testing.T) {

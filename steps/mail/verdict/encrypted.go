@@ -12,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -57,7 +58,11 @@ func isEncrypted(wanted string) func(context.Context, *steps.World, steps.Args) 
 		switch {
 		case e.readable != nil:
 			l.AttachHeader(w)
-			return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is not encrypted: %w", e.readable)
+			reason, act := result.ReasonUnexpected, "the message is not encrypted"
+			if errors.As(e.readable, new(*limit.Error)) {
+				reason, act = result.ReasonTooLarge, "whether the message is encrypted is unknown"
+			}
+			return steps.Fail(reason, result.BlameSubmission, "%s: %w", act, e.readable)
 		case wanted != "" && e.how != wanted:
 			return steps.Fail(result.ReasonUnexpected, result.BlameSubmission, "the message is encrypted with %s, wanted %s", e.how, wanted)
 		}
@@ -79,8 +84,8 @@ func encryptionOf(fields message.Header, body []byte, depth int) encryption {
 	content := message.Decoded(fields, body)
 	name := strings.ToLower(parameters["name"])
 	switch {
-	case depth > nestedParts:
-		return encryption{readable: errors.New("its parts are nested too deep to be read")}
+	case depth > int(nestedLimit.Most):
+		return encryption{readable: nestedLimit.Exceeded()}
 	case kind == "multipart/encrypted":
 		return encryption{openPGP, "PGP/MIME", pgpMIME(body, parameters)}
 	case kind == "multipart/signed": // around what was encrypted (RFC 1847 section 3)
@@ -110,12 +115,16 @@ func encryptionOf(fields message.Header, body []byte, depth int) encryption {
 	return encryption{readable: fmt.Errorf("its content is %s", kind)}
 }
 
-const nestedParts = 8
+// nestedLimit limits the nesting of a message that is to be encrypted.
+var nestedLimit = limit.Define(limit.Limit{Subject: "mail message", What: "what is to be encrypted", Unit: "levels of multiparts", Most: 8})
 
 // mixed judges the parts of a multipart that is not itself encrypted.
 func mixed(kind string, parts [][]byte, depth int) (all encryption) {
 	if len(parts) == 0 {
 		return encryption{readable: fmt.Errorf("its content is %s without any part", kind)}
+	}
+	if err := message.PartLimit.Check(int64(len(parts))); err != nil {
+		return encryption{readable: message.PartLimit.Exceeded()}
 	}
 	version := false // a part of PGP/MIME, whose multipart/encrypted a server replaced
 	for i, part := range parts {
@@ -124,6 +133,8 @@ func mixed(kind string, parts [][]byte, depth int) (all encryption) {
 		version = version || inner == "application/pgp-encrypted"
 		e := encryptionOf(fields, content, depth+1)
 		switch {
+		case errors.As(e.readable, new(*limit.Error)):
+			return e
 		case e.readable != nil:
 			return encryption{readable: fmt.Errorf("part %d of %d of its %s: %w", i+1, len(parts), kind, e.readable)}
 		case all.how == "":

@@ -2,10 +2,12 @@ package verdict
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
 )
 
@@ -36,12 +38,20 @@ func pgpMIMEMessage(first, second, content string) string {
 }
 
 func TestEncrypted(t *testing.T) {
+	deep := "Content-Type: text/plain\r\n\r\nx"
+	for i := range nestedLimit.Most + 1 {
+		deep = fmt.Sprintf("Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%[1]d\r\n%s\r\n--b%[1]d--\r\n", i, deep)
+	}
+	empty := strings.Repeat("--b\r\nContent-Type: text/plain\r\n\r\n\r\n", int(message.PartLimit.Most))
+	many := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + empty + "--b\r\nContent-Type: text/plain\r\n\r\nreadable\r\n--b--\r\n"
 	smime := func(content string) string {
 		return "Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n\r\n" + content + "\r\n"
 	}
 	const pkcs7 = "\x2a\x86\x48\x86\xf7\x0d\x01"
 	pgp := pgpMIMEMessage("application/pgp-encrypted", "application/octet-stream", armor(0xc1))
 	for name, c := range map[string]struct{ message, step, want string }{
+		"nested too deep":        {deep, "it is encrypted", "whether the message is encrypted is unknown: what is to be encrypted has more than 8 levels of multiparts, the limit (too_large, blame submission)"},
+		"many parts":             {many, "it is encrypted", "whether the message is encrypted is unknown: a multipart has more than 10000 parts, the limit (too_large, blame submission)"},
 		"PGP/MIME":               {pgp, "it is encrypted", ""},
 		"PGP/MIME by name":       {pgp, "it is encrypted with OpenPGP", ""},
 		"inline":                 {"Subject: x\r\n\r\n" + armor(0x85), "it is encrypted with OpenPGP", ""},
