@@ -15,6 +15,8 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/meter"
 )
 
 // Reasons why a broker did not answer. Other errors come from the network.
@@ -39,11 +41,24 @@ type Queue struct {
 	Consumers int
 }
 
+// sessionLimit limits what a broker sends to a client that looks at one queue. RabbitMQ sends less than 1 KB. The library
+// keeps what belongs to a method of any size, and reads heartbeats without end.
+var sessionLimit = limit.Define(limit.Limit{Subject: "AMQP", What: "the answer of the broker", Unit: "bytes", Most: 256 << 10})
+
 // closing is the time limit for closing the connection.
 const closing = 100 * time.Millisecond
 
-// Look asks for one queue over conn and closes conn.
+// Look asks for one queue over conn and closes conn. It returns a *limit.Error if the broker sends too much.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
+	metered := meter.New(conn, sessionLimit)
+	queue, err := look(ctx, metered, login, name)
+	if over := metered.Err(); over != nil && err != nil {
+		err = over
+	}
+	return queue, err
+}
+
+func look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
 	defer lifeline.BindClosing(ctx, conn).Release() // the library takes no context
 	heard := &heardConn{Conn: conn}
 	connection, err := amqp091.Open(heard, amqp091.Config{
