@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/meter"
 )
 
 // Reasons why a broker did not answer. Other errors come from the network.
@@ -39,6 +41,10 @@ type Queue struct {
 	Consumers int
 }
 
+// sessionLimit limits what a broker sends to a client that looks at one queue. RabbitMQ sends less than 1 KB. The library
+// keeps what belongs to a method of any size, and reads heartbeats without end.
+var sessionLimit = limit.Define(limit.Limit{Subject: "AMQP", What: "the answer of the broker", Unit: "bytes", Most: 256 << 10})
+
 // closing is the time limit for closing the connection.
 const closing = 100 * time.Millisecond
 
@@ -50,8 +56,17 @@ const (
 	notAllowed     = 530
 )
 
-// Look asks for one queue over conn and closes conn.
+// Look asks for one queue over conn and closes conn. It returns a *limit.Error if the broker sends too much.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
+	metered := meter.New(conn, sessionLimit)
+	queue, err := look(ctx, metered, login, name)
+	if over := metered.Err(); over != nil && err != nil {
+		err = over
+	}
+	return queue, err
+}
+
+func look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
 	defer func() { _ = conn.Close() }() // the result is known already
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/scratch"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -184,8 +185,9 @@ func (b *bench) execute(ctx context.Context, w *steps.World, run *commandRun) er
 	ctx, cancel := steps.WithEvidenceTime(ctx)
 	defer cancel()
 	out, err := program.Run(ctx, program.Command{Path: path, Args: args, Dir: b.cwd, Env: steps.State[programs](w).env, Foreign: true})
+	var full error
 	if out != nil {
-		run.take(w, out)
+		full = run.take(w, out)
 	}
 	if err != nil {
 		if out != nil {
@@ -193,14 +195,15 @@ func (b *bench) execute(ctx context.Context, w *steps.World, run *commandRun) er
 		}
 		return programFailure(ctx, w, wording.Quote(run.command), out, err)
 	}
-	return nil
+	return full
 }
 
-// take keeps the output and the exit status of a command.
-func (run *commandRun) take(w *steps.World, out *program.Output) {
+// take keeps the output and the exit status of a command. Its error is that of the run's memory.
+func (run *commandRun) take(w *steps.World, out *program.Output) error {
 	run.stdout, run.stderr = w.Redacted(string(out.Stdout)), w.Redacted(string(out.Stderr))
 	run.stdoutCut, run.stderrCut = out.StdoutCut, out.StderrCut
 	run.exitStatus, run.signal = out.ExitCode, out.Signal
+	return steps.FailFor(result.BlameTarget, w.Memory().Take(int64(len(run.stdout)+len(run.stderr))))
 }
 
 // report notes and measures how a command ended.
@@ -279,7 +282,10 @@ func (b *bench) settle(ctx context.Context, w *steps.World) error {
 		if s.out == nil {
 			return programFailure(ctx, w, wording.Quote(run.command), nil, s.failed)
 		}
-		run.take(w, s.out)
+		if errors.As(s.failed, new(*limit.Error)) {
+			return programFailure(ctx, w, wording.Quote(run.command), s.out, s.failed)
+		}
+		return run.take(w, s.out)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/plugin"
 	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -206,7 +207,10 @@ func judgePlugin(w *steps.World, name string, out *program.Output) error {
 
 // programFailure returns the Failure for a program that did not run to its end.
 func programFailure(ctx context.Context, w *steps.World, name string, out *program.Output, err error) error {
+	tooLarge := (*limit.Error)(nil)
 	switch {
+	case errors.As(err, &tooLarge):
+		return steps.FailFor(result.BlameTarget, err)
 	case errors.Is(context.Cause(ctx), steps.ErrStopped):
 		return steps.FailNet(ctx, err, result.BlameMonitor, "run "+name)
 	case out == nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):

@@ -230,12 +230,16 @@ func runOnHost(ctx context.Context, w *steps.World, a steps.Args) error {
 func (s *sshSession) run(ctx context.Context, w *steps.World, command string, mustSucceed bool) error {
 	run := &commandRun{command: command}
 	out, err := s.execute(ctx, w, wording.Quote(command), command)
+	var full error
 	if out != nil {
-		run.take(w, out)
+		full = run.take(w, out)
 	}
 	if err != nil {
 		run.keep(w)
 		return err
+	}
+	if full != nil {
+		return full
 	}
 	return steps.State[bench](w).add(w, run, mustSucceed)
 }

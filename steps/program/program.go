@@ -7,6 +7,7 @@ package program
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,10 +24,15 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lack"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // DefaultOutputLimit is the number of bytes of each output that are kept by default: 1 MiB.
 const DefaultOutputLimit = 1 << 20
+
+// PrintLimit limits what a program prints on one of its outputs. What is beyond the OutputLimit of its Command is dropped; a
+// program that prints more than this is ended.
+var PrintLimit = limit.Define(limit.Limit{Subject: "program", What: "an output", Unit: "bytes", Most: 64 << 20})
 
 // grace is how long a program's children may hold its outputs open after its end.
 const grace = 250 * time.Millisecond
@@ -67,7 +73,7 @@ var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", 
 
 // Run runs a program and waits for its end. An exit code other than zero is not an error: its meaning is up to the
 // caller. Run returns an error when the program did not start. When the context ended the program, the error wraps the
-// context's, and the Output holds the output so far. When Run returns, the program and all processes of its group have
+// context's, and the Output holds the output so far. When the program printed too much, it wraps a *limit.Error. When Run returns, the program and all processes of its group have
 // ended.
 func Run(ctx context.Context, c Command) (*Output, error) {
 	if err := ctx.Err(); err != nil {
@@ -82,17 +88,16 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	if c.Input != nil {
 		cmd.Stdin = c.Input
 	}
-	limit := c.OutputLimit
-	if limit == 0 {
-		limit = DefaultOutputLimit
-	}
-	stdout, stderr := NewKept(limit), NewKept(limit)
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+	most := cmp.Or(c.OutputLimit, DefaultOutputLimit)
+	stdout, stderr := NewKept(most), NewKept(most)
+	end := func() { _ = cmd.Cancel() }
 	var sink *checked
+	printed, complained := &checked{to: stdout, failed: end}, &checked{to: stderr, failed: end}
 	if c.Stdout != nil {
-		sink = &checked{to: c.Stdout, failed: func() { _ = cmd.Cancel() }}
-		cmd.Stdout = sink
+		sink = &checked{to: c.Stdout, failed: end}
+		printed = sink
 	}
+	cmd.Stdout, cmd.Stderr = printed, complained
 	cmd.WaitDelay = grace
 	ownGroup(cmd)
 	mark := ""
@@ -125,6 +130,8 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	switch {
 	case sink != nil && sink.err != nil:
 		return out, fmt.Errorf("process the output of %s: %w", c.Path, sink.err)
+	case printed.err != nil, complained.err != nil:
+		return out, fmt.Errorf("run %s: %w", c.Path, cmp.Or(printed.err, complained.err))
 	case ctx.Err() != nil && out.ExitCode != 0:
 		return out, fmt.Errorf("run %s: ended after %s: %w", c.Path, out.Duration.Round(time.Millisecond), context.Cause(ctx))
 	case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -200,8 +207,8 @@ func (w *checked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Kept keeps the first bytes written to it and drops the rest, so that a program with very long output neither fills
-// the memory nor blocks on a full pipe. It may be read during writes.
+// Kept keeps the first bytes written to it and drops the rest up to PrintLimit, so that a program with very long output
+// neither fills the memory nor blocks on a full pipe. It may be read during writes.
 type Kept struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -212,13 +219,16 @@ type Kept struct {
 // NewKept returns a Kept that keeps at most limit bytes.
 func NewKept(limit int) *Kept { return &Kept{limit: limit} }
 
-// Write keeps the bytes of p up to the limit. It never fails.
+// Write keeps the bytes of p up to the limit. It fails when more than PrintLimit was written.
 func (w *Kept) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	keep := min(len(p), w.limit-w.buffer.Len())
 	w.buffer.Write(p[:keep])
 	w.total += int64(len(p))
+	if w.total > PrintLimit.Most {
+		return len(p), PrintLimit.Exceeded()
+	}
 	return len(p), nil
 }
 

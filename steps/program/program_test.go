@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/program"
 	"go.uber.org/goleak"
 )
@@ -53,6 +54,26 @@ func TestRun(t *testing.T) {
 				t.Errorf("got stdout %q, stderr %q, exit code %d, signal %q, cut %t", out.Stdout, out.Stderr, out.ExitCode, out.Signal, out.StdoutCut)
 			}
 		})
+	}
+}
+
+// TestRunEndsAFlood runs programs that print without end, also one that does not care who reads.
+func TestRunEndsAFlood(t *testing.T) {
+	for name, command := range map[string]program.Command{
+		"output":               shell("yes"),
+		"error output":         shell("yes >&2"),
+		"with a closed output": shell("trap '' PIPE; yes 2>/dev/null; sleep 60"),
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		out, err := program.Run(ctx, command)
+		var over *limit.Error
+		if !errors.As(err, &over) || over.Limit != program.PrintLimit || ctx.Err() != nil {
+			t.Errorf("%s: %v, want PrintLimit", name, err)
+		}
+		if kept := len(out.Stdout) + len(out.Stderr); kept != program.DefaultOutputLimit {
+			t.Errorf("%s: kept %d bytes", name, kept)
+		}
+		cancel()
 	}
 }
 

@@ -22,10 +22,23 @@ import (
 func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	w := &mysqlWire{wire: wire{memory: s.Memory}, ctx: ctx, config: s.TLS, password: s.Password}
+	defer w.end()
+	answer, err := s.askMySQL(ctx, cancel, w, statement)
+	if err != nil {
+		return nil, w.fault(err)
+	}
+	return answer, nil
+}
+
+// askMySQL calls cancel, the end of ctx, when it has read enough.
+func (s *Server) askMySQL(ctx context.Context, cancel func(), w *mysqlWire, statement string) (*Answer, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
 	config.Net, config.Addr = s.network(), s.Address
-	config.TLS = s.TLS
+	if s.TLS != nil {
+		config.Net = "unix" // a network on which the driver may send the password as it is; see mysqlWire
+	}
 	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
 	config.Logger = log.New(io.Discard, "", 0) // its errors contain the same
 	// The library reads the rest of an answer before it closes, however long the server takes: no context ends that. It may
@@ -36,12 +49,13 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 			line.Release()
 		}
 	}()
-	config.DialFunc = func(dialling context.Context, network, address string) (net.Conn, error) {
-		conn, err := s.Dial(dialling, network, address)
-		if err == nil {
-			lines = append(lines, lifeline.BindClosing(ctx, conn))
+	config.DialFunc = func(dialling context.Context, _, address string) (net.Conn, error) {
+		if _, err := w.dial(dialling, s, s.network(), address); err != nil {
+			return nil, err
 		}
-		return conn, err
+		w.start()
+		lines = append(lines, lifeline.BindClosing(ctx, w))
+		return w, nil
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
@@ -108,8 +122,6 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 func mysqlError(err error) error {
 	var said *mysql.MySQLError
 	switch {
-	case errors.Is(err, mysql.ErrNoTLS):
-		return ErrNoTLS
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
 		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 	case !errors.As(err, &said):

@@ -13,27 +13,47 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // runPostgres speaks PostgreSQL's protocol. It uses pgconn, the lower layer of pgx, which is a quarter of its size.
 func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, error) {
-	config, err := s.postgresConfig()
+	w := &wire{memory: s.Memory}
+	defer w.end()
+	answer, err := s.askPostgres(ctx, w, statement)
+	if err != nil {
+		return nil, w.fault(err)
+	}
+	return answer, nil
+}
+
+func (s *Server) askPostgres(ctx context.Context, w *wire, statement string) (*Answer, error) {
+	config, err := s.postgresConfig(w)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
+	// pgconn would go on in the background after the end of ctx, for 15 seconds: it asks the server to cancel the statement,
+	// which the server does itself, and reads what is left.
+	if w.Conn != nil {
+		defer lifeline.BindClosing(ctx, w).Release()
+	}
 	if err != nil {
 		return nil, postgresError(err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // the result is known already
 	// Set by statements, because PgBouncer refuses parameters of the connection.
 	begin := fmt.Sprintf("BEGIN READ ONLY; SET LOCAL statement_timeout = %d; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'", max(timeLeft(ctx).Milliseconds(), 1))
-	if _, err := conn.Exec(ctx, begin).ReadAll(); err != nil {
+	if err := conn.Exec(ctx, begin).Close(); err != nil {
 		return nil, postgresError(err)
 	}
 	// The extended protocol accepts only one statement, so none can end the transaction and continue.
 	reader := conn.ExecParams(ctx, statement, nil, nil, nil, nil)
 	answer := &Answer{}
+	if err := columnsLimit.Check(int64(len(reader.FieldDescriptions()))); err != nil {
+		return nil, w.Fail(err)
+	}
 	for _, field := range reader.FieldDescriptions() {
 		answer.Columns = append(answer.Columns, field.Name)
 	}
@@ -49,7 +69,7 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 }
 
 // postgresConfig returns a configuration that ignores the environment, including PGPASSWORD and ~/.pgpass.
-func (s *Server) postgresConfig() (*pgconn.Config, error) {
+func (s *Server) postgresConfig(w *wire) (*pgconn.Config, error) {
 	config, err := pgconn.ParseConfig("host=localhost port=5432 user=stepwatch database=stepwatch sslmode=disable passfile=/dev/null target_session_attrs=any")
 	if err != nil {
 		return nil, fmt.Errorf("a PG… variable of the environment prevents it: %w", err)
@@ -58,10 +78,8 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 	config.RuntimeParams = map[string]string{"application_name": "stepwatch"}
 	config.User, config.Password, config.Database, config.TLSConfig = s.User, s.Password, s.Database, s.TLS
 	config.ConnectTimeout = 0 // ctx limits it
-	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		frontend := pgproto3.NewFrontend(r, w)
-		frontend.SetMaxBodyLen(largestRow)
-		return frontend
+	config.BuildFrontend = func(r io.Reader, to io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(w.postgresMessages(r), to)
 	}
 	config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	if s.network() == "unix" {
@@ -70,7 +88,7 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 		if !strings.HasPrefix(filepath.Base(socket), ".s.PGSQL.") { // the directory of the socket
 			socket = filepath.Join(socket, ".s.PGSQL.5432")
 		}
-		config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx, "unix", socket) }
+		config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx, s, "unix", socket) }
 		return config, nil
 	}
 	host, port, err := net.SplitHostPort(s.Address)
@@ -82,7 +100,7 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 		return nil, err
 	}
 	config.Host, config.Port = host, uint16(number)
-	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return s.Dial(ctx, "tcp", s.Address) }
+	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx, s, "tcp", s.Address) }
 	return config, nil
 }
 
@@ -90,10 +108,7 @@ func (s *Server) postgresConfig() (*pgconn.Config, error) {
 func postgresError(err error) error {
 	var said *pgconn.PgError
 	var unverified *tls.CertificateVerificationError
-	var large *pgproto3.ExceededMaxBodyLenErr
 	switch {
-	case errors.As(err, &large):
-		return ErrTooLarge
 	case errors.As(err, &unverified):
 		return unverified
 	case strings.Contains(err.Error(), "server refused TLS connection"):

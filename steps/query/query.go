@@ -10,6 +10,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Reasons why a database did not answer. A Refusal wraps one of them.
@@ -26,7 +28,7 @@ var (
 	ErrOther     = errors.New("the server refused it")
 	ErrNoTLS     = errors.New("the server offers no TLS")
 	ErrNothing   = errors.New("the query returns nothing") // it is COMMIT, or a comment
-	ErrTooLarge  = fmt.Errorf("it returns a row of more than %d MB", largestRow>>20)
+	errMalformed = errors.New("the answer does not follow the protocol")
 )
 
 // Refusal is a server's error.
@@ -53,6 +55,9 @@ type Server struct {
 
 	// Dial opens connections.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Memory is the account of what the server sent; nil allows everything.
+	Memory *limit.Memory
 }
 
 // network returns the network of Address: "unix" or "tcp".
@@ -69,15 +74,14 @@ type Value struct {
 	Null bool
 }
 
-// RowLimit and sizeLimit limit the rows of an answer that are read, and their bytes.
+// RowLimit and sizeLimit limit the rows of an answer that are read, and their bytes. There may be more: see Answer.More.
 const (
 	RowLimit  = 10_000
 	sizeLimit = 8 << 20
 )
 
-// largestRow limits a row of PostgreSQL, in bytes: it is one message, which is read at once. MySQL has its own limit,
-// max_allowed_packet.
-const largestRow = 2 * sizeLimit
+// valueSize is how many bytes a value takes on the wire in addition to its text.
+const valueSize = 4
 
 // Answer is the result of a query. Times are in UTC.
 type Answer struct {
@@ -89,18 +93,42 @@ type Answer struct {
 	size int // of the rows, in bytes
 }
 
-// Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, an
-// error of the network or of TLS, or the context's.
+// Size returns how many bytes an answer takes.
+func (a *Answer) Size() (bytes int64) {
+	for _, value := range a.First {
+		bytes += int64(len(value.Text))
+	}
+	for _, name := range a.Columns {
+		bytes += int64(len(name))
+	}
+	return bytes
+}
+
+// Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, a
+// *limit.Error, an error of the network or of TLS, or the context's. Memory counts the answer, until its owner frees its Size.
 func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 	run := s.runPostgres
 	if s.MySQL {
 		run = s.runMySQL
 	}
-	answer, err := run(ctx, statement)
+	answer, err := safely(ctx, statement, run)
+	if err == nil {
+		err = s.Memory.Take(answer.Size())
+	}
 	if err == nil && len(answer.Columns) == 0 {
 		return nil, ErrNothing
 	}
 	return answer, err
+}
+
+// safely calls run. The libraries read some messages without a look at their length, which ends in a panic.
+func safely(ctx context.Context, statement string, run func(context.Context, string) (*Answer, error)) (answer *Answer, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			answer, err = nil, fmt.Errorf("%w: %v", errMalformed, fault)
+		}
+	}()
+	return run(ctx, statement)
 }
 
 // timeLeft returns the server's time limit for the statement: slightly less than that of ctx, so that the server
@@ -118,7 +146,7 @@ func timeLeft(ctx context.Context) time.Duration {
 func add[V ~[]byte](a *Answer, row []V) (more bool) {
 	size := 0
 	for _, value := range row {
-		size += len(value)
+		size += len(value) + valueSize
 	}
 	if a.Rows == RowLimit || a.size+size > sizeLimit && a.Rows > 0 {
 		a.More = true

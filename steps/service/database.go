@@ -15,6 +15,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/query"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -195,6 +196,9 @@ type queried struct {
 
 func queryDatabase(ctx context.Context, w *steps.World, a steps.Args) error {
 	q := steps.State[queried](w)
+	if q.answer != nil {
+		w.Memory().Free(q.answer.Size())
+	}
 	*q = queried{}
 	d, err := databaseNamed(w.Target(), a.Text(0))
 	if err != nil {
@@ -237,7 +241,7 @@ func queryDatabase(ctx context.Context, w *steps.World, a steps.Args) error {
 }
 
 func (d *Database) server(ctx context.Context, w *steps.World) (*query.Server, error) {
-	s := &query.Server{MySQL: d.MySQL, Address: d.Address, Database: d.Database, User: d.User}
+	s := &query.Server{MySQL: d.MySQL, Address: d.Address, Database: d.Database, User: d.User, Memory: w.Memory()}
 	if d.Password != "" {
 		secret, err := w.Secret(ctx, d.Password)
 		if err != nil {
@@ -266,7 +270,7 @@ func (d *Database) server(ctx context.Context, w *steps.World) (*query.Server, e
 // failure returns the Failure for a query without a result.
 func (d *Database) failure(ctx context.Context, server *query.Server, err error) error {
 	act := fmt.Sprintf("query the database %q", d.Name)
-	known, unverified, refusal := (*steps.Failure)(nil), (*tls.CertificateVerificationError)(nil), (*query.Refusal)(nil)
+	known, unverified, refusal, tooLarge := (*steps.Failure)(nil), (*tls.CertificateVerificationError)(nil), (*query.Refusal)(nil), (*limit.Error)(nil)
 	is := func(kinds ...error) bool {
 		return slices.ContainsFunc(kinds, func(kind error) bool { return errors.Is(err, kind) })
 	}
@@ -291,8 +295,8 @@ func (d *Database) failure(ctx context.Context, server *query.Server, err error)
 		reason, blame = result.ReasonScenario, result.BlameScenario
 	case is(query.ErrNothing):
 		return steps.FailScenario("%s: %w: write a query that begins with SELECT", act, err)
-	case is(query.ErrTooLarge):
-		return steps.Fail(result.ReasonTooLarge, result.BlameScenario, "%s: %w: select less data", act, err)
+	case errors.As(err, &tooLarge):
+		return steps.Fail(result.ReasonTooLarge, result.BlameTarget, "%s: %w", act, err)
 	case is(query.ErrStarting):
 		reason = result.ReasonDeferred
 	case !errors.As(err, &refusal) && is(fs.ErrNotExist):

@@ -24,6 +24,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/meter"
 	"github.com/stepwatch/stepwatch/steps/program"
 )
 
@@ -33,6 +35,13 @@ var (
 	ErrOtherKey    = errors.New("the server's key has changed")
 	ErrRefused     = errors.New("the login was refused")
 	ErrNoEnd       = errors.New("the connection ended before the command did")
+)
+
+// The limits of what a server sends. The library reads banners, questions, key exchanges and ignored messages without end.
+var (
+	loginLimit     = limit.Define(limit.Limit{Subject: "SSH", What: "the server's part of the login", Unit: "bytes", Most: 1 << 20})
+	questionsLimit = limit.Define(limit.Limit{Subject: "SSH", What: "the login", Unit: "questions", Most: 30})
+	commandLimit   = limit.Define(limit.Limit{Subject: "SSH", What: "what the server sends while a command runs", Unit: "bytes", Most: 64 << 20})
 )
 
 // Login describes the user, and the server that it must be.
@@ -47,11 +56,12 @@ type Login struct {
 // Client is a connection after the login. Only one goroutine may use it at a time.
 type Client struct {
 	conn   *ssh.Client
+	wire   *meter.Conn
 	server string
 }
 
 // Open logs in over conn. It closes conn when the login fails; otherwise the Client's Close does. The error may wrap
-// ErrUnknownHost, ErrOtherKey or ErrRefused.
+// ErrUnknownHost, ErrOtherKey or ErrRefused, or a *limit.Error.
 func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
 	var hostKey error // the library keeps only its text
 	check, err := checker(l.KnownHosts)
@@ -69,18 +79,26 @@ func Open(ctx context.Context, conn net.Conn, l Login) (*Client, error) {
 	if len(l.Keys) > 0 {
 		config.Auth = append(config.Auth, ssh.PublicKeys(l.Keys...))
 	}
+	wire := meter.New(conn, loginLimit)
 	if l.Password != "" {
+		asked := int64(0)
 		config.Auth = append(config.Auth, ssh.Password(l.Password), ssh.KeyboardInteractive(
 			func(_, _ string, questions []string, _ []bool) ([]string, error) { // PAM asks for the password
+				asked += int64(max(len(questions), 1)) // a server may ask nothing again and again
+				if err := questionsLimit.Check(asked); err != nil {
+					return nil, wire.Fail(err)
+				}
 				return slices.Repeat([]string{l.Password}, len(questions)), nil
 			}))
 	}
 	line := lifeline.BindClosing(ctx, conn) // the login then fails
 	defer line.Release()
-	c, channels, requests, err := ssh.NewClientConn(conn, l.Address, config)
+	c, channels, requests, err := ssh.NewClientConn(wire, l.Address, config)
 	switch {
 	case err == nil:
-		return &Client{ssh.NewClient(c, channels, requests), string(c.ServerVersion())}, nil
+		return &Client{ssh.NewClient(c, channels, requests), wire, string(c.ServerVersion())}, nil
+	case wire.Err() != nil:
+		err = wire.Err()
 	case ctx.Err() != nil:
 		err = line.Cause(err)
 	case hostKey != nil:
@@ -192,9 +210,10 @@ const (
 // than zero is not an error. Run does not wait for background processes that print nothing; they keep running. When ctx
 // ends, Run asks the server to kill the command (RFC 4254 section 6.9); OpenSSH then kills its whole process group. The
 // error wraps that of ctx, and the Output holds the output so far. ErrNoEnd means that the connection ended before the
-// command.
+// command. A *limit.Error means that the server sent too much, and that the connection is closed.
 func (c *Client) Run(ctx context.Context, command string) (*program.Output, error) {
 	start := time.Now()
+	c.wire.Allow(commandLimit)
 	line := lifeline.BindClosing(ctx, c.conn)
 	channel, requests, err := c.conn.OpenChannel("session", nil)
 	if err != nil {
@@ -237,6 +256,9 @@ func (c *Client) Run(ctx context.Context, command string) (*program.Output, erro
 	}
 	if out.Stdout, out.Stderr, out.StdoutCut, out.StderrCut = stdout.Bytes(), stderr.Bytes(), stdout.Cut(), stderr.Cut(); err == nil && got.status == noStatus && got.signal == "" {
 		err = ErrNoEnd
+	}
+	if over := c.wire.Err(); over != nil && err != nil {
+		err = over
 	}
 	return out, err
 }
@@ -303,6 +325,9 @@ func Ending(mark string) string {
 }
 
 func (c *Client) failure(ctx context.Context, act string, err error) error {
+	if over := c.wire.Err(); over != nil {
+		return over
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
 	}
