@@ -115,7 +115,7 @@ func TestWhatNeverReturnsCostsOnlyItsScenario(t *testing.T) {
 	r := &Runner{Target: &steps.Target{}, Grace: time.Millisecond, CleanupTimeout: time.Millisecond}
 	stuck := func(i int) *Plan {
 		s := scenario(fmt.Sprintf("stuck %d", i), []string{"I never return", "my clean-up never returns"}[i%2])
-		s.Policy.Timeout = 200 * time.Millisecond
+		s.Policy.Timeout = 2 * time.Second // for the start of all of them
 		return NewPlan(s, l, Defaults{})
 	}
 	const many = 200

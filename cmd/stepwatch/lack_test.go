@@ -302,7 +302,11 @@ func TestDescriptorsUsedUp(t *testing.T) {
 	}))
 	defer server.Close()
 	feature := writeFeature(t, "@every:1s @timeout:20s", manySlow(200, server.URL+"/"))
-	cmd := exec.CommandContext(t.Context(), "prlimit", "--nofile=100:100", "stepwatch", "agent", "--listen", "127.0.0.1:0", feature)
+	config := filepath.Join(t.TempDir(), "stepwatch.yml") // by itself, the agent runs no more at once than it has descriptors for
+	if err := os.WriteFile(config, []byte("workers: 256\nparallel: 256\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "prlimit", "--nofile=100:100", "stepwatch", "agent", "--config", config, "--listen", "127.0.0.1:0", feature)
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
 	log := filepath.Join(t.TempDir(), "log")
 	file, err := os.Create(log)

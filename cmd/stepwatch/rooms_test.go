@@ -102,7 +102,7 @@ func TestBuiltinHasEveryRoom(t *testing.T) {
 // The bounds of the rooms: whoever opens the core must be able to read it, and no room may become what the flat package was.
 const (
 	coreFiles = 21
-	coreLines = 4000
+	coreLines = 4100
 	roomLines = 11000
 )
 
