@@ -2,7 +2,7 @@
 // consumers. It declares the queue passively (section 1.7.2.1 of the specification's reference), which changes nothing.
 //
 // It is a client of its own, because libraries wait for ever when a broker answers twice or out of order, and no context ends
-// that. Everything that a broker sends is limited: see FrameLimit.
+// that. Everything that a broker sends is limited (frame.go).
 package amqp
 
 import (
@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
-	"github.com/stepwatch/stepwatch/steps/limit"
-	"github.com/stepwatch/stepwatch/steps/meter"
 )
 
 // Reasons why a broker did not answer. Other errors come from the network.
@@ -26,7 +24,6 @@ var (
 	ErrDenied   = errors.New("the user may not look at the queue")
 	ErrLocked   = errors.New("the queue is exclusive to another connection")
 	ErrProtocol = errors.New("it does not speak AMQP 0-9-1")
-	ErrTooLarge = errors.New("the answer is too large")
 )
 
 // Login holds the credentials and the virtual host.
@@ -41,10 +38,6 @@ type Queue struct {
 	Consumers int
 }
 
-// sessionLimit limits what a broker sends to a client that looks at one queue. RabbitMQ sends less than 1 KB. The library
-// keeps what belongs to a method of any size, and reads heartbeats without end.
-var sessionLimit = limit.Define(limit.Limit{Subject: "AMQP", What: "the answer of the broker", Unit: "bytes", Most: 256 << 10})
-
 // closing is the time limit for closing the connection.
 const closing = 100 * time.Millisecond
 
@@ -58,15 +51,6 @@ const (
 
 // Look asks for one queue over conn and closes conn. It returns a *limit.Error if the broker sends too much.
 func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
-	metered := meter.New(conn, sessionLimit)
-	queue, err := look(ctx, metered, login, name)
-	if over := metered.Err(); over != nil && err != nil {
-		err = over
-	}
-	return queue, err
-}
-
-func look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, error) {
 	defer func() { _ = conn.Close() }() // the result is known already
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()
@@ -129,8 +113,8 @@ func (c *connection) open(login Login) error {
 	if c.cut {
 		return fmt.Errorf("%w: its answer to the login is cut off", ErrProtocol)
 	}
-	if frame == 0 || frame > FrameLimit {
-		frame = FrameLimit
+	if frame == 0 || int64(frame) > frameLimit.Most {
+		frame = uint32(frameLimit.Most)
 	}
 	tune := []byte{byte(channels >> 8), byte(channels), byte(frame >> 24), byte(frame >> 16), byte(frame >> 8), byte(frame), 0, 0} // no heartbeats
 	if err := c.send(0, connectionTuneOK, tune); err != nil {

@@ -52,12 +52,40 @@ func TestFlood(t *testing.T) {
 						t.Fatal(err)
 					}
 					_, err = Look(ctx, conn, Login{User: "guest", Password: "guest", Vhost: "/"}, "outgoing")
-					var over *limit.Error
-					if !errors.As(err, &over) || over.Limit != sessionLimit {
-						t.Errorf("%v, want sessionLimit", err)
+					over := (*limit.Error)(nil)
+					switch {
+					case at == "connection.start" && flood.begin == nil, flood.name != "heartbeats":
+						if !errors.Is(err, ErrProtocol) {
+							t.Errorf("%v, want %v", err, ErrProtocol)
+						}
+					case !errors.As(err, &over) || over.Limit != framesLimit:
+						t.Errorf("%v, want framesLimit", err)
 					}
 				})
 			})
+		}
+	}
+}
+
+// TestLimits holds the limits of frames that a broker may send by the protocol.
+func TestLimits(t *testing.T) {
+	frame := func(size uint32) []byte {
+		head := append([]byte{frameMethod, 0, 0}, byte(size>>24), byte(size>>16), byte(size>>8), byte(size))
+		return append(append(head, make([]byte, size)...), frameEnd)
+	}
+	blocked := frame(100 << 10) // told often, and longer than any broker tells it
+	copy(blocked[7:], []byte{0, 10, 0, 60})
+	for _, c := range []struct {
+		sent []byte
+		want limit.Limit
+	}{
+		{frame(uint32(frameLimit.Most) + 1), frameLimit},
+		{bytes.Repeat(blocked, 3), sessionLimit},
+	} {
+		conn := &said{from: bytes.NewReader(c.sent)}
+		_, err := Look(t.Context(), conn, Login{User: "guest", Password: "guest", Vhost: "/"}, "outgoing")
+		if over := (*limit.Error)(nil); !errors.As(err, &over) || over.Limit != c.want {
+			t.Errorf("%v, want the limit of %s", err, c.want.What)
 		}
 	}
 }

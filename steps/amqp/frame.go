@@ -8,13 +8,15 @@ import (
 	"net"
 	"strings"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
-// The limits of what a broker sends: the bytes of one frame, which is RabbitMQ's own limit, and the frames before one answer.
-const (
-	FrameLimit  = 128 << 10
-	framesLimit = 1000
+// The limits of what a broker sends. That of a frame is RabbitMQ's own.
+var (
+	frameLimit   = limit.Define(limit.Limit{Subject: "AMQP", What: "a frame of the broker", Unit: "bytes", Most: 128 << 10})
+	framesLimit  = limit.Define(limit.Limit{Subject: "AMQP", What: "what the broker sends before an answer", Unit: "frames", Most: 1000})
+	sessionLimit = limit.Define(limit.Limit{Subject: "AMQP", What: "what the broker sends in one session", Unit: "bytes", Most: 256 << 10})
 )
 
 // method is the number of a class and of a method in it (sections 1.4 to 1.7 of the specification's reference).
@@ -53,14 +55,15 @@ const (
 type connection struct {
 	conn  net.Conn
 	in    *bufio.Reader
-	heard bool // a frame was read
+	heard bool  // a frame was read
+	left  int64 // bytes that the broker may still send
 
 	arguments []byte
 	cut       bool // an argument was missing
 }
 
 func newConnection(conn net.Conn) *connection {
-	return &connection{conn: conn, in: bufio.NewReaderSize(conn, 4<<10)}
+	return &connection{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), left: sessionLimit.Most}
 }
 
 // closedError is how a broker closes the channel or the connection.
@@ -89,7 +92,7 @@ func (c *connection) send(channel uint16, m method, arguments []byte) error {
 
 // await reads up to the method m on a channel. It returns a closedError if the broker closes instead.
 func (c *connection) await(channel uint16, m method) error {
-	for range framesLimit {
+	for range framesLimit.Most {
 		kind, on, content, err := c.read()
 		if err != nil {
 			return err
@@ -118,7 +121,7 @@ func (c *connection) await(channel uint16, m method) error {
 			return fmt.Errorf("%w: it sends the method %s on channel %d where %s on channel %d is due", ErrProtocol, got, on, m, channel)
 		}
 	}
-	return fmt.Errorf("%w: it has more than %d frames before the answer, the limit", ErrTooLarge, framesLimit)
+	return framesLimit.Exceeded()
 }
 
 // read reads a frame.
@@ -149,8 +152,11 @@ func (c *connection) read() (kind byte, channel uint16, content []byte, err erro
 	if kind == 0 || kind > 3 && kind != frameHeartbeat {
 		return 0, 0, nil, fmt.Errorf("%w: a frame begins with %q, which is not its type (section 2.3.5 of the specification)", ErrProtocol, head[:])
 	}
-	if size > FrameLimit {
-		return 0, 0, nil, fmt.Errorf("%w: a frame has %d bytes, the limit is %d", ErrTooLarge, size, FrameLimit)
+	if err := frameLimit.Check(int64(size)); err != nil {
+		return 0, 0, nil, err
+	}
+	if c.left -= int64(size); c.left < 0 {
+		return 0, 0, nil, sessionLimit.Exceeded()
 	}
 	content = make([]byte, size+1)
 	if _, err := io.ReadFull(c.in, content); err != nil {

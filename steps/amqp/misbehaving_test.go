@@ -46,7 +46,7 @@ func TestMisbehaving(t *testing.T) {
 		{"talks of something else", func(conn net.Conn) { _, _ = conn.Write([]byte("220 mail.example.test ESMTP Postfix\r\n")) },
 			`look at the AMQP queue "outgoing" of "\S+": it does not speak AMQP 0-9-1: .*: check the port, .* \(protocol, target\)`},
 		{"sends a frame without an end", func(conn net.Conn) { _, _ = conn.Write([]byte{3, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3}) },
-			`look at the AMQP queue "outgoing" of "\S+": (?:the answer is too large: a frame has 4294967295 bytes, the limit is 131072 \(too_large, target\)|it does not speak AMQP 0-9-1: .*: check the port, .* \(protocol, target\))`},
+			`look at the AMQP queue "outgoing" of "\S+": (?:a frame of the broker has 4294967295 bytes, the limit is 131072 \(too_large, target\)|it does not speak AMQP 0-9-1: .*: check the port, .* \(protocol, target\))`},
 	} {
 		for _, at := range stepstest.AMQPAnswers {
 			t.Run(fault.name+" for "+at, func(t *testing.T) {
@@ -111,8 +111,8 @@ func TestUnexpectedAnswers(t *testing.T) {
 		"a body":         {"\x03\x00\x01\x00\x00\x00\x01x\xce", "it does not speak AMQP 0-9-1: it sends a frame of type 3 without being asked for it: check the port"},
 		"no end":         {"\x08\x00\x00\x00\x00\x00\x00\xcd", "it does not speak AMQP 0-9-1: a frame of 0 bytes ends with 0xcd instead of 0xce"},
 		"no frame":       {"220 mail.example.test ESMTP\r\n", "it does not speak AMQP 0-9-1: a frame begins with \"220 mai\", which is not its type"},
-		"too large":      {"\x01\x00\x01\x00\x02\x00\x01", "the answer is too large: a frame has 131073 bytes, the limit is 131072 (too_large, target)"},
-		"too many":       {strings.Repeat(heartbeat, 1001), "the answer is too large: it has more than 1000 frames before the answer, the limit (too_large, target)"},
+		"too large":      {"\x01\x00\x01\x00\x02\x00\x01", "a frame of the broker has 131073 bytes, the limit is 131072 (too_large, target)"},
+		"too many":       {strings.Repeat(heartbeat, 1001), "what the broker sends before an answer has more than 1000 frames, the limit (too_large, target)"},
 		"many":           {strings.Repeat(heartbeat, 999) + channelOpenOK, ""},
 		"control signs":  {"\x01\x00\x01\x00\x00\x00\x0f\x00\x14\x00\x28\x01\x94\x04a\r\nb\x00\x00\x00\x00\xce", "there is no such queue: a  b (404) (not_found, target)"},
 		"a cut argument": {"\x01\x00\x01\x00\x00\x00\x07\x00\x14\x00\x28\x01\x94\xff\xce", "there is no such queue:  (404) (not_found, target)"},

@@ -106,7 +106,7 @@ func TestFloods(t *testing.T) {
 				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 					return new(net.Dialer).DialContext(ctx, network, address)
 				}}
-			fixture.PeakBelow(t, 16<<20, func() {
+			fixture.PeakBelow(t, 24<<20, func() {
 				_, err := server.Run(ctx, "SELECT 1")
 				if over := (*limit.Error)(nil); !errors.As(err, &over) || over.Limit != c.want || ctx.Err() != nil {
 					t.Errorf("%v, want the limit of %s of %s", err, c.want.Unit, c.want.What)

@@ -182,8 +182,6 @@ func readBroker(ctx context.Context, w *steps.World, queue string) error {
 		return steps.Fail(result.ReasonConfig, result.BlameScenario, "%s: %w: grant it any right to the queue", act, err)
 	case errors.Is(err, amqp.ErrLocked):
 		return steps.Fail(result.ReasonRefused, result.BlameTarget, "%s: %w", act, err)
-	case errors.Is(err, amqp.ErrTooLarge):
-		return steps.Fail(result.ReasonTooLarge, result.BlameTarget, "%s: %w", act, err)
 	case errors.Is(err, amqp.ErrProtocol):
 		return steps.Fail(result.ReasonProtocol, result.BlameTarget, "%s: %w: check the port, and whether it is one with%s TLS (tls: %t under hosts.NAME.amqp)", act, err,
 			map[bool]string{true: "out"}[settings.TLS], !settings.TLS)

@@ -212,16 +212,26 @@ func answer(query []byte) []byte {
 	return packed
 }
 
+// listenTwice listens on a port that is free for UDP and TCP.
+func listenTwice() (net.PacketConn, net.Listener) {
+	var faults []error
+	for range 20 {
+		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			panic(err)
+		}
+		listener, err := net.Listen("tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, listener
+		}
+		faults = append(faults, err, packets.Close())
+	}
+	panic(errors.Join(faults...))
+}
+
 // serveNames serves the zone over UDP, TCP, TLS and HTTPS. Over UDP it is the resolver of all parts, and behaves for the others.
 func serveNames(_ testing.TB, b *bed, part string) {
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	listener, err := net.Listen("tcp", packets.LocalAddr().String())
-	if err != nil {
-		panic(err)
-	}
+	packets, listener := listenTwice()
 	b.target.Resolver = packets.LocalAddr().String()
 	b.target.ConnectTo["ns.demo.test:53"] = b.target.Resolver
 	stream := func(_ *dialogue, conn net.Conn) error {
