@@ -435,7 +435,7 @@ func TestMailLogThatMayNotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	config, state := watching(t, map[string]string{"mx1": "{file: " + path + "}"})
-	if err := os.Chmod(state, 0o777); err != nil {
+	if err := os.Chown(state, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
 	feature := write(t, "log.feature", "Feature: Log\n  Scenario: Log\n    When I read the mail log of \"mx1\"\n")
