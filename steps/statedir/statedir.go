@@ -328,16 +328,21 @@ func (d *Dir) OpenLock(name string) (*os.File, error) {
 	return d.root.OpenFile(name, os.O_RDWR, 0o600)
 }
 
-// RemoveStale removes the files that killed processes did not finish writing.
+// RemoveStale removes the files that killed processes did not finish writing. It asks about no other entry: on one of them a
+// disk may be mounted that never answers.
 func (d *Dir) RemoveStale() {
-	entries, err := fs.ReadDir(d.root.FS(), ".")
+	dir, err := d.root.Open(".")
 	if err != nil {
 		return // the next call tries again
 	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), temporary) &&
-			time.Since(info.ModTime()) > staleAfter {
-			_ = d.root.Remove(e.Name())
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1) // those that were read before an error are as good
+	for _, name := range names {
+		if !strings.HasPrefix(name, ".") || !strings.HasSuffix(name, temporary) {
+			continue
+		}
+		if info, err := d.root.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+			_ = d.root.Remove(name)
 		}
 	}
 }
