@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,44 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cucumber/godog"
-
 	"github.com/stepwatch/stepwatch/cmd/supervisor"
 )
-
-// endings are steps of a team's own that end the program in ways that no code can recover from.
-func endings(sc *godog.ScenarioContext) {
-	sc.Step(`^the program ends by "([^"]*)"$`, func(how string) {
-		switch how {
-		case "a panic":
-			go func() { panic("with open sesame in it") }()
-		case "a runtime panic":
-			go func() { var all []int; _ = all[len(how)] }()
-		case "concurrent map writes":
-			m := make(map[int]int)
-			for range 8 {
-				go func() {
-					for i := 0; ; i++ {
-						m[i%10] = i
-					}
-				}()
-			}
-		case "an endless recursion":
-			debug.SetMaxStack(1 << 20)
-			var down func(int) int
-			down = func(n int) int { return down(n+1) + 1 }
-			down(0)
-		case "exit code 0":
-			os.Exit(0)
-		case "exit code 2":
-			os.Exit(2)
-		default:
-			number, _ := strconv.Atoi(how)
-			_ = syscall.Kill(os.Getpid(), syscall.Signal(number))
-		}
-		time.Sleep(20 * time.Second)
-	})
-}
 
 // ending writes a feature whose scenario ends the program, and returns its path.
 func ending(t *testing.T, how string) string {
@@ -289,4 +252,42 @@ func TestSignals(t *testing.T) {
 			t.Errorf("exit code %d\n%s", code, out)
 		}
 	})
+}
+
+// TestStraysOfARun holds that the end of a command ends what it put in the background, while the agent goes on.
+func TestStraysOfARun(t *testing.T) {
+	t.Parallel()
+	feature, number := strays(t)
+	script := strings.TrimSuffix(feature, ".feature") + ".sh"
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The command ends once it is told to.
+	last := "\nsleep " + number + "\n"
+	short := strings.Replace(string(text), last, "\ntouch "+script+".began\nwhile [ ! -e "+script+".end ]; do sleep 0.05; done\n", 1)
+	if err := os.WriteFile(script, []byte(short), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := own(t, "agent", "--listen", "127.0.0.1:0", feature)
+	cmd.Args[0] = "stepwatch"
+	begin(t, cmd)
+	until(t, "the processes", func() bool { return len(mentioning("sleep", number)) == 3 })
+	if err := os.WriteFile(script+".end", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The next runs leave processes, too, and end at once: there must be moments without any.
+	until(t, "the end of the processes", func() bool { return len(mentioning("sleep", number)) == 0 })
+	if err := os.Remove(feature); err != nil {
+		t.Fatal(err)
+	}
+	worker := childOf(cmd.Process.Pid)
+	until(t, "the burial of the processes", func() bool { return zombies(worker) == 0 })
+	if worker == 0 {
+		t.Error("the agent ended")
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if code := ended(t, cmd, 20*time.Second); code != exitPassed {
+		t.Errorf("exit code %d", code)
+	}
 }
