@@ -88,13 +88,13 @@ func open(path string) (*Dir, error) {
 	if err := checkWay(absolute); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(absolute, 0o700); err != nil {
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
 	if err := checkWay(absolute); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(absolute)
+	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
