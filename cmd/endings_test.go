@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,6 +14,10 @@ import (
 // endings are steps of a team's own that end the program in ways that no code can recover from.
 func endings(sc *godog.ScenarioContext) {
 	sc.Step(`^the program ends by "([^"]*)"$`, func(how string) {
+		if path, is := strings.CutPrefix(how, "writing "); is { // it ends nothing, and does not end
+			_ = os.WriteFile(path, nil, 0o600)
+			how = "0"
+		}
 		switch how {
 		case "a panic":
 			go func() { panic("with open sesame in it") }()

@@ -23,7 +23,7 @@ import (
 func ending(t *testing.T, how string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "end.feature")
-	text := "@timeout:30s\nFeature: End\n  Scenario: One\n    When the program ends by \"" + how + "\"\n"
+	text := "@every:1s @timeout:30s\nFeature: End\n  Scenario: One\n    When the program ends by \"" + how + "\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -289,5 +289,18 @@ func TestStraysOfARun(t *testing.T) {
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if code := ended(t, cmd, 20*time.Second); code != exitPassed {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestCheckAnswersInTime holds that the --timeout of a check includes the time to end its run, even of a step that ignores its
+// deadline.
+func TestCheckAnswersInTime(t *testing.T) {
+	t.Parallel()
+	const timeout = 5 * time.Second
+	cmd := own(t, "check", "--timeout", timeout.String(), ending(t, "writing "+filepath.Join(t.TempDir(), "began")))
+	start := time.Now()
+	out, _ := cmd.Output() // the error is the exit code
+	if took := time.Since(start); took > timeout || !strings.HasPrefix(string(out), "STEPWATCH UNKNOWN - ") || cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("exit code %d after %s\n%s", cmd.ProcessState.ExitCode(), took, out)
 	}
 }
