@@ -110,6 +110,16 @@ func Check(path string) error {
 	return d.Close()
 }
 
+// CheckTemporary returns an UnsafeError if other users may replace what this process creates in a directory for temporary
+// files.
+func CheckTemporary(path string) error {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	return checkWay(filepath.Join(absolute, "new"))
+}
+
 // linksLimit is how many symbolic links a path may lead through, as for the kernel.
 const linksLimit = 40
 
@@ -132,7 +142,7 @@ func checkWay(path string) error {
 			return err
 		}
 		if above.Mode().Perm()&0o002 != 0 && above.Mode()&fs.ModeSticky == 0 {
-			return &UnsafeError{at, fmt.Sprintf("every user may replace what is in it (mode %s)", above.Mode()), "chmod o-w " + at}
+			return &UnsafeError{at, fmt.Sprintf("every user may replace what is in it (mode %s)", above.Mode()), "chmod +t " + at}
 		}
 		next := filepath.Join(at, name)
 		info, err := os.Lstat(next)

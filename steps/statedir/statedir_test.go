@@ -71,8 +71,8 @@ func TestOpenRefuses(t *testing.T) {
 	tests := []struct{ name, path, want string }{
 		{"world-writable", world, world + ": other users may write it (mode drwxrwxrwx): chmod go-w " + world},
 		{"sticky, but everybody may add to it", sticky, sticky + ": other users may write it (mode dtrwxrwxrwx): chmod go-w " + sticky},
-		{"below a world-writable one", filepath.Join(world, "below"), world + ": every user may replace what is in it (mode drwxrwxrwx): chmod o-w " + world},
-		{"to be created below a world-writable one", filepath.Join(world, "new"), world + ": every user may replace what is in it (mode drwxrwxrwx): chmod o-w " + world},
+		{"below a world-writable one", filepath.Join(world, "below"), world + ": every user may replace what is in it (mode drwxrwxrwx): chmod +t " + world},
+		{"to be created below a world-writable one", filepath.Join(world, "new"), world + ": every user may replace what is in it (mode drwxrwxrwx): chmod +t " + world},
 		{"below a sticky one", filepath.Join(sticky, "below"), ""},
 		{"ours", made("ours", 0o755), ""},
 		{"created", filepath.Join(dir, "a", "b"), ""},
@@ -132,6 +132,22 @@ func TestOpenAsAnotherUser(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		if got, err := cmd.CombinedOutput(); err != nil || string(got) != want {
 			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+	}
+}
+
+func TestCheckTemporary(t *testing.T) {
+	dir := newDir(t)
+	for mode, want := range map[fs.FileMode]string{0o777: dir + ": every user may replace what is in it (mode drwxrwxrwx): chmod +t " + dir, 0o777 | fs.ModeSticky: "", 0o700: ""} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := CheckTemporary(dir); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("mode %s: got %q, want %q", mode, got, want)
 		}
 	}
 }
