@@ -53,6 +53,7 @@ func TestCheckAnswersForACrash(t *testing.T) {
 		"exit code 2":           "crashed (report it with the trace on standard error)",
 		"11":                    "crashed: SIGSEGV: segmentation violation in ",
 		"9":                     "was killed (SIGKILL): if nobody did that, the machine or its control group has no memory left; journalctl -k says so",
+		"3":                     "was ended by SIGQUIT: the stacks of its goroutines are on standard error",
 		"15":                    "",
 		"19":                    "did not answer within its --timeout of 3s and was ended (report it with the trace on standard error)",
 	} {
@@ -90,6 +91,7 @@ func TestRunSaysThatItCrashed(t *testing.T) {
 		"a panic":     {3, "stepwatch: it crashed: panic in cmd.endings.func1.1 (report it with the trace on standard error)\n"},
 		"exit code 0": {3, "stepwatch: it ended with exit code 0 in the middle of its work: does the code of a step of your own call os.Exit?\n"},
 		"9":           {137, "stepwatch: it was killed (SIGKILL): "},
+		"3":           {131, "stepwatch: it was ended by SIGQUIT: the stacks of its goroutines are on standard error\n"},
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

@@ -314,8 +314,11 @@ func (w *worker) wait() int {
 		return exitUnknown
 	}
 	write(2, "stepwatch: it "+why+"\n")
-	if status.Signaled() && t.crash == "" {
-		return 128 + int(status.Signal()) // as in a shell
+	switch {
+	case begins(t.crash, "SIGQUIT"):
+		return 128 + int(syscall.SIGQUIT) // as in a shell
+	case status.Signaled() && t.crash == "":
+		return 128 + int(status.Signal())
 	}
 	return exitUnknown
 }
@@ -344,6 +347,8 @@ func (w *worker) why(status syscall.WaitStatus, t told, overdue time.Duration) s
 	switch {
 	case overdue > 0:
 		return "did not answer within its --timeout of " + overdue.String() + " and was ended" + report
+	case begins(t.crash, "SIGQUIT"):
+		return "was ended by SIGQUIT: the stacks of its goroutines are on standard error"
 	case t.crash != "":
 		return "crashed: " + summary(t.crash) + report
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
