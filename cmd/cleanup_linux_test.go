@@ -87,3 +87,18 @@ func TestSecondSignal(t *testing.T) {
 		})
 	}
 }
+
+// TestSecondSignalOfACheck holds that a check has a status line even then.
+func TestSecondSignalOfACheck(t *testing.T) {
+	t.Parallel()
+	began := filepath.Join(t.TempDir(), "began")
+	cmd := own(t, "check", ending(t, "writing "+began))
+	out := begin(t, cmd)
+	until(t, "the step", func() bool { _, err := os.Lstat(began); return err == nil })
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	time.Sleep(2 * sameSignal)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if code := ended(t, cmd, 10*time.Second); code != 3 || !strings.Contains(out.String(), "STEPWATCH UNKNOWN - stepwatch was ended by a second signal before it had an answer\n") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}

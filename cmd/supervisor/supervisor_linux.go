@@ -304,14 +304,7 @@ func (w *worker) wait() int {
 	}
 	why := w.why(status, t, overdue)
 	if w.check {
-		name := "STEPWATCH"
-		for _, arg := range os.Args[2:] {
-			if arg == "--compat" {
-				name = "CUCUMBER"
-			}
-		}
-		write(1, name+" UNKNOWN - stepwatch "+why+"\n")
-		return exitUnknown
+		return unknown(why)
 	}
 	write(2, "stepwatch: it "+why+"\n")
 	switch {
@@ -323,6 +316,20 @@ func (w *worker) wait() int {
 	return exitUnknown
 }
 
+// unknown writes the status line of a check that has no answer, and returns its exit code.
+func unknown(why string) int {
+	name := "STEPWATCH"
+	for _, arg := range os.Args[2:] {
+		if arg == "--compat" {
+			name = "CUCUMBER"
+		}
+	}
+	if err := write(1, name+" UNKNOWN - stepwatch "+why+"\n"); err != nil {
+		write(2, "stepwatch check: it "+why+"\n")
+	}
+	return exitUnknown
+}
+
 // answer writes the output of a check and returns the exit code of the worker, or UNKNOWN if writing failed.
 func (w *worker) answer(code int) int {
 	if !w.check {
@@ -330,6 +337,9 @@ func (w *worker) answer(code int) int {
 	}
 	select {
 	case text := <-w.out:
+		if code > exitUnknown && len(text) == 0 {
+			return unknown("was ended by a second signal before it had an answer")
+		}
 		if err := write(1, string(text)); err != nil {
 			write(2, "stepwatch check: write to standard output: "+err.Error()+": the result is lost\n")
 			return exitUnknown
