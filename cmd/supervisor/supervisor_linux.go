@@ -176,9 +176,11 @@ func start() *worker {
 		return nil
 	}
 	_ = syscall.Close(pipe[1])
+	_ = syscall.SetNonblock(pipe[0], true) // then reading occupies no thread
 	go w.listen(os.NewFile(uintptr(pipe[0]), "the worker's pipe"))
 	if w.check {
 		_ = syscall.Close(out[1])
+		_ = syscall.SetNonblock(out[0], true)
 		go func() {
 			r := os.NewFile(uintptr(out[0]), "the worker's output")
 			answer, _ := io.ReadAll(io.LimitReader(r, answerLimit))
