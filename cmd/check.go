@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,11 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	keep := f.String("evidence", "", "directory for the evidence of failures; its paths follow the status line (default: keep none)")
 	load.runFlags(f, true)
 	load.compatFlag(f, "behave like cucumber-nagios: its status line, values and counts, its meaning of I should see, and its reading of quotes (see docs/migration.md)")
-	if code, done := parse(t, f, arguments, args, int(result.Unknown)); done {
+	var said strings.Builder
+	if code, done := parse(&terminal{out: t.out, err: io.MultiWriter(t.err, &said)}, f, arguments, args, int(result.Unknown)); done {
+		if said.Len() > 0 {
+			fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", printable(strings.TrimSpace(said.String())))
+		}
 		return code
 	}
 	if *limit < exporters.NagiosOutputLeast {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/stepwatch/stepwatch/steps/mailqueue"
 	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
@@ -42,9 +43,11 @@ func claimState(set *set, log *slog.Logger) (io.Closer, error) {
 	}
 	defer d.Close()
 	d.RemoveStale()
-	if growth, err := d.Sub("queue-growth"); err == nil {
-		growth.RemoveStale()
-		_ = growth.Close()
+	if _, err := d.Root().Lstat(mailqueue.GrowthDir); err == nil {
+		if growth, err := d.Sub(mailqueue.GrowthDir); err == nil {
+			growth.RemoveStale()
+			_ = growth.Close()
+		}
 	}
 	claim, other, err := d.Claim()
 	switch {

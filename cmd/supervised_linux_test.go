@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,50 +16,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cucumber/godog"
-
 	"github.com/stepwatch/stepwatch/cmd/supervisor"
 )
-
-// endings are steps of a team's own that end the program in ways that no code can recover from.
-func endings(sc *godog.ScenarioContext) {
-	sc.Step(`^the program ends by "([^"]*)"$`, func(how string) {
-		switch how {
-		case "a panic":
-			go func() { panic("with open sesame in it") }()
-		case "a runtime panic":
-			go func() { var all []int; _ = all[len(how)] }()
-		case "concurrent map writes":
-			m := make(map[int]int)
-			for range 8 {
-				go func() {
-					for i := 0; ; i++ {
-						m[i%10] = i
-					}
-				}()
-			}
-		case "an endless recursion":
-			debug.SetMaxStack(1 << 20)
-			var down func(int) int
-			down = func(n int) int { return down(n+1) + 1 }
-			down(0)
-		case "exit code 0":
-			os.Exit(0)
-		case "exit code 2":
-			os.Exit(2)
-		default:
-			number, _ := strconv.Atoi(how)
-			_ = syscall.Kill(os.Getpid(), syscall.Signal(number))
-		}
-		time.Sleep(20 * time.Second)
-	})
-}
 
 // ending writes a feature whose scenario ends the program, and returns its path.
 func ending(t *testing.T, how string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "end.feature")
-	text := "@timeout:30s\nFeature: End\n  Scenario: One\n    When the program ends by \"" + how + "\"\n"
+	text := "@every:1s @timeout:30s\nFeature: End\n  Scenario: One\n    When the program ends by \"" + how + "\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +53,7 @@ func TestCheckAnswersForACrash(t *testing.T) {
 		"exit code 2":           "crashed (report it with the trace on standard error)",
 		"11":                    "crashed: SIGSEGV: segmentation violation in ",
 		"9":                     "was killed (SIGKILL): if nobody did that, the machine or its control group has no memory left; journalctl -k says so",
+		"3":                     "was ended by SIGQUIT: the stacks of its goroutines are on standard error",
 		"15":                    "",
 		"19":                    "did not answer within its --timeout of 3s and was ended (report it with the trace on standard error)",
 	} {
@@ -127,6 +91,7 @@ func TestRunSaysThatItCrashed(t *testing.T) {
 		"a panic":     {3, "stepwatch: it crashed: panic in cmd.endings.func1.1 (report it with the trace on standard error)\n"},
 		"exit code 0": {3, "stepwatch: it ended with exit code 0 in the middle of its work: does the code of a step of your own call os.Exit?\n"},
 		"9":           {137, "stepwatch: it was killed (SIGKILL): "},
+		"3":           {131, "stepwatch: it was ended by SIGQUIT: the stacks of its goroutines are on standard error\n"},
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -289,4 +254,55 @@ func TestSignals(t *testing.T) {
 			t.Errorf("exit code %d\n%s", code, out)
 		}
 	})
+}
+
+// TestStraysOfARun holds that the end of a command ends what it put in the background, while the agent goes on.
+func TestStraysOfARun(t *testing.T) {
+	t.Parallel()
+	feature, number := strays(t)
+	script := strings.TrimSuffix(feature, ".feature") + ".sh"
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The command ends once it is told to.
+	last := "\nsleep " + number + "\n"
+	short := strings.Replace(string(text), last, "\ntouch "+script+".began\nwhile [ ! -e "+script+".end ]; do sleep 0.05; done\n", 1)
+	if err := os.WriteFile(script, []byte(short), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := own(t, "agent", "--listen", "127.0.0.1:0", feature)
+	cmd.Args[0] = "stepwatch"
+	begin(t, cmd)
+	until(t, "the processes", func() bool { return len(mentioning("sleep", number)) == 3 })
+	if err := os.WriteFile(script+".end", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The next runs leave processes, too, and end at once: there must be moments without any.
+	until(t, "the end of the processes", func() bool { return len(mentioning("sleep", number)) == 0 })
+	if err := os.Remove(feature); err != nil {
+		t.Fatal(err)
+	}
+	worker := childOf(cmd.Process.Pid)
+	until(t, "the burial of the processes", func() bool { return zombies(worker) == 0 })
+	if worker == 0 {
+		t.Error("the agent ended")
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if code := ended(t, cmd, 20*time.Second); code != exitPassed {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestCheckAnswersInTime holds that the --timeout of a check includes the time to end its run, even of a step that ignores its
+// deadline.
+func TestCheckAnswersInTime(t *testing.T) {
+	t.Parallel()
+	const timeout = 5 * time.Second
+	cmd := own(t, "check", "--timeout", timeout.String(), ending(t, "writing "+filepath.Join(t.TempDir(), "began")))
+	start := time.Now()
+	out, _ := cmd.Output() // the error is the exit code
+	if took := time.Since(start); took > timeout || !strings.HasPrefix(string(out), "STEPWATCH UNKNOWN - ") || cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("exit code %d after %s\n%s", cmd.ProcessState.ExitCode(), took, out)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,6 +121,39 @@ func TestImportRules(t *testing.T) {
 	for i, rule := range importRules {
 		if len(rule.except) > 0 && !used[i] {
 			t.Errorf("the exceptions %q to %q are not needed", rule.except, rule.why)
+		}
+	}
+}
+
+// writers are the packages that create files by their paths, and why nobody else may follow a link there.
+var writers = map[string]string{
+	"steps/statedir": "it checks who may change them",
+	"steps/scratch":  "a new directory with a random name, for one run",
+	"steps/browser":  "a new directory with a random name, in one that steps/statedir has checked",
+}
+
+// TestWriters holds that files are created in few places.
+func TestWriters(t *testing.T) {
+	creates := regexp.MustCompile(`\bos\.(Create|CreateTemp|Link|Mkdir|MkdirAll|MkdirTemp|OpenFile|Rename|Symlink|Truncate|WriteFile)\(`)
+	used := make(map[string]bool)
+	goFiles(t, func(path string, _ *ast.File) {
+		folder := filepath.ToSlash(filepath.Dir(path))
+		if strings.HasPrefix(folder, "steps/stepstest") || strings.HasPrefix(folder, "bench") {
+			return
+		}
+		text, err := os.ReadFile(filepath.Join("../..", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := creates.Find(text)
+		if _, may := writers[folder]; call != nil && !may {
+			t.Errorf("%s calls %s): let steps/statedir do it", path, call)
+		}
+		used[folder] = used[folder] || call != nil
+	})
+	for folder := range writers {
+		if !used[folder] {
+			t.Errorf("%s creates no file: take it out of writers", folder)
 		}
 	}
 }

@@ -176,9 +176,11 @@ func start() *worker {
 		return nil
 	}
 	_ = syscall.Close(pipe[1])
+	_ = syscall.SetNonblock(pipe[0], true) // then reading occupies no thread
 	go w.listen(os.NewFile(uintptr(pipe[0]), "the worker's pipe"))
 	if w.check {
 		_ = syscall.Close(out[1])
+		_ = syscall.SetNonblock(out[0], true)
 		go func() {
 			r := os.NewFile(uintptr(out[0]), "the worker's output")
 			answer, _ := io.ReadAll(io.LimitReader(r, answerLimit))
@@ -304,18 +306,28 @@ func (w *worker) wait() int {
 	}
 	why := w.why(status, t, overdue)
 	if w.check {
-		name := "STEPWATCH"
-		for _, arg := range os.Args[2:] {
-			if arg == "--compat" {
-				name = "CUCUMBER"
-			}
-		}
-		write(1, name+" UNKNOWN - stepwatch "+why+"\n")
-		return exitUnknown
+		return unknown(why)
 	}
 	write(2, "stepwatch: it "+why+"\n")
-	if status.Signaled() && t.crash == "" {
-		return 128 + int(status.Signal()) // as in a shell
+	switch {
+	case begins(t.crash, "SIGQUIT"):
+		return 128 + int(syscall.SIGQUIT) // as in a shell
+	case status.Signaled() && t.crash == "":
+		return 128 + int(status.Signal())
+	}
+	return exitUnknown
+}
+
+// unknown writes the status line of a check that has no answer, and returns its exit code.
+func unknown(why string) int {
+	name := "STEPWATCH"
+	for _, arg := range os.Args[2:] {
+		if arg == "--compat" {
+			name = "CUCUMBER"
+		}
+	}
+	if err := write(1, name+" UNKNOWN - stepwatch "+why+"\n"); err != nil {
+		write(2, "stepwatch check: it "+why+"\n")
 	}
 	return exitUnknown
 }
@@ -327,6 +339,9 @@ func (w *worker) answer(code int) int {
 	}
 	select {
 	case text := <-w.out:
+		if code > exitUnknown && len(text) == 0 {
+			return unknown("was ended by a second signal before it had an answer")
+		}
 		if err := write(1, string(text)); err != nil {
 			write(2, "stepwatch check: write to standard output: "+err.Error()+": the result is lost\n")
 			return exitUnknown
@@ -344,6 +359,8 @@ func (w *worker) why(status syscall.WaitStatus, t told, overdue time.Duration) s
 	switch {
 	case overdue > 0:
 		return "did not answer within its --timeout of " + overdue.String() + " and was ended" + report
+	case begins(t.crash, "SIGQUIT"):
+		return "was ended by SIGQUIT: the stacks of its goroutines are on standard error"
 	case t.crash != "":
 		return "crashed: " + summary(t.crash) + report
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:

@@ -327,10 +327,12 @@ func newProfile(ctx context.Context, o Options) (*profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Dir != "" { // the directory for temporary files is everybody's, and sticky
-		if err := statedir.Check(parent); err != nil {
-			return nil, err
-		}
+	check := statedir.Check
+	if o.Dir == "" {
+		check = statedir.CheckTemporary
+	}
+	if err := check(parent); err != nil {
+		return nil, err
 	}
 	sweep(parent)
 	path, err := os.MkdirTemp(parent, profilePrefix)

@@ -25,6 +25,9 @@ type Growth struct {
 	Reach    time.Duration // age of the oldest reading; zero when there is none to compare with
 }
 
+// GrowthDir is the directory of the readings below the state directory.
+const GrowthDir = "queue-growth"
+
 const (
 	// slack is how much older than the window a reading may be, as a share of the window, so that readings one window
 	// apart count.
@@ -50,7 +53,7 @@ func Remember(directory, queue string, window time.Duration, now Reading) (Growt
 		return Growth{}, err
 	}
 	defer state.Close()
-	dir, err := state.Sub("queue-growth")
+	dir, err := state.Sub(GrowthDir)
 	if err != nil {
 		return Growth{}, err
 	}

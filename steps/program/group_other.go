@@ -8,7 +8,7 @@ import (
 )
 
 // Without process groups, only the program itself is ended.
-func ownGroup(*exec.Cmd) {}
+func ownGroup(*exec.Cmd) (release func()) { return func() {} }
 
 func endGroup(*exec.Cmd) {}
 

@@ -8,10 +8,12 @@ import (
 	"syscall"
 )
 
-// ownGroup puts the program into its own process group, and makes the end of the context end the whole group.
-func ownGroup(cmd *exec.Cmd) {
+// ownGroup puts the program into its own process group, and makes the end of the context end the whole group. The program
+// must start, and be waited for, in the calling goroutine; release follows.
+func ownGroup(cmd *exec.Cmd) (release func()) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return endWithUs(cmd)
 }
 
 func endGroup(cmd *exec.Cmd) {

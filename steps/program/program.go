@@ -49,7 +49,8 @@ type Command struct {
 	OutputLimit int       // bytes kept of each output; 0 means DefaultOutputLimit
 
 	// Foreign is for programs that stepwatch does not know. On Linux, processes that left the program's group are found
-	// by a mark in their environment and ended too. The search takes some milliseconds.
+	// by a mark in their environment and ended too. The search takes some milliseconds. Where this process adopts orphans,
+	// those that cleared their environment are ended with the last of the programs that ran when they were first seen.
 	Foreign bool
 
 	// Stdout, if not nil, receives the standard output as it arrives; Output then holds none of it. An error of Stdout
@@ -72,7 +73,8 @@ type Output struct {
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
 
 // Run runs a program and waits for its end. An exit code other than zero is not an error: its meaning is up to the
-// caller. Run returns an error when the program did not start. When the context ended the program, the error wraps the
+// caller. Run returns an error when the program did not start. On Linux, the kernel ends the program when this process is
+// killed, except a program that changes its user. When the context ended the program, the error wraps the
 // context's, and the Output holds the output so far. When the program printed too much, it wraps a *limit.Error. When Run returns, the program and all processes of its group have
 // ended.
 func Run(ctx context.Context, c Command) (*Output, error) {
@@ -99,7 +101,7 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	}
 	cmd.Stdout, cmd.Stderr = printed, complained
 	cmd.WaitDelay = grace
-	ownGroup(cmd)
+	defer ownGroup(cmd)()
 	mark := ""
 	if c.Foreign {
 		mark = "STEPWATCH_PROGRAM=" + rand.Text()
@@ -109,8 +111,13 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 		cmd.Cancel = func() error { defer endMarked(mark); return end() }
 	}
 
+	orphaned := func() int { return 0 }
+	if c.Foreign {
+		orphaned = adoption.begin()
+	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
+		orphaned()
 		return nil, fmt.Errorf("run %s: %w", c.Path, startError(c, err))
 	}
 	err := cmd.Wait()
@@ -120,6 +127,7 @@ func Run(ctx context.Context, c Command) (*Output, error) {
 	if mark != "" {
 		strays = endMarked(mark)
 	}
+	strays += orphaned()
 	out := &Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), StdoutCut: stdout.Cut(), StderrCut: stderr.Cut(),
 		Duration: took, Strays: strays, ExitCode: -1}
 	if state := cmd.ProcessState; state != nil {

@@ -16,10 +16,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/program"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func shell(script string) program.Command {
 	return program.Command{Path: "sh", Args: []string{"-c", script}}

@@ -4,10 +4,13 @@ package scratch
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
 // prefix is the beginning of the directories' names, and of no other names.
@@ -28,9 +31,13 @@ type Dir struct {
 }
 
 // New creates a directory in the system's directory for temporary files, which only our user may read. It removes those
-// that killed processes of this user left there.
+// that killed processes of this user left there. It refuses a directory for temporary files in which other users may replace
+// them.
 func New() (*Dir, error) {
 	parent := os.TempDir()
+	if err := statedir.CheckTemporary(parent); err != nil {
+		return nil, fmt.Errorf("the directory for temporary files (TMPDIR): %w", err)
+	}
 	sweepNow(parent)
 	return makeIn(parent)
 }

@@ -88,13 +88,13 @@ func open(path string) (*Dir, error) {
 	if err := checkWay(absolute); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(absolute, 0o700); err != nil {
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
 	if err := checkWay(absolute); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(absolute)
+	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +108,16 @@ func Check(path string) error {
 		return err
 	}
 	return d.Close()
+}
+
+// CheckTemporary returns an UnsafeError if other users may replace what this process creates in a directory for temporary
+// files.
+func CheckTemporary(path string) error {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	return checkWay(filepath.Join(absolute, "new"))
 }
 
 // linksLimit is how many symbolic links a path may lead through, as for the kernel.
@@ -132,7 +142,7 @@ func checkWay(path string) error {
 			return err
 		}
 		if above.Mode().Perm()&0o002 != 0 && above.Mode()&fs.ModeSticky == 0 {
-			return &UnsafeError{at, fmt.Sprintf("every user may replace what is in it (mode %s)", above.Mode()), "chmod o-w " + at}
+			return &UnsafeError{at, fmt.Sprintf("every user may replace what is in it (mode %s)", above.Mode()), "chmod +t " + at}
 		}
 		next := filepath.Join(at, name)
 		info, err := os.Lstat(next)
