@@ -136,7 +136,7 @@ func (a *Agent) Stats() result.Stats {
 
 // Run dispatches the plans until ctx ends. Then it starts no more runs and waits up to Grace for those in progress. It
 // stops the rest, drops their results, which prove nothing, and lets them clean up. It returns once every sink has taken
-// its queue. It must be called only once.
+// its queue, or Grace later. It must be called only once.
 func (a *Agent) Run(ctx context.Context) {
 	a.init()
 	var sinks sync.WaitGroup
@@ -152,8 +152,24 @@ func (a *Agent) Run(ctx context.Context) {
 	for _, q := range a.queues {
 		close(q.items)
 	}
-	sinks.Wait()
+	a.await(begin(sinks.Wait))
 }
+
+// await waits for the sinks to take what is queued for them, up to Grace. A sink that writes to a disk that no longer answers
+// would never end.
+func (a *Agent) await(taken <-chan struct{}) {
+	if within(orDefault(a.Grace, defaultGrace), taken) {
+		return
+	}
+	for name, q := range a.queues {
+		if !q.done.Load() {
+			a.Log.Error("an exporter did not take its last results in time", "exporter", name, "lost", len(q.items)+1)
+		}
+	}
+}
+
+// defaultGrace is the default of Agent.Grace.
+const defaultGrace = 5 * time.Second
 
 // completion is a run that has ended.
 type completion struct {
@@ -327,7 +343,7 @@ func retryAfter(interval time.Duration) time.Duration { return min(interval/4, 1
 
 // drain waits for the runs in progress and stops them when Grace is over. It ends because every run ends.
 func (d *dispatcher) drain(stop context.CancelCauseFunc) {
-	grace := time.NewTimer(orDefault(d.agent.Grace, 5*time.Second))
+	grace := time.NewTimer(orDefault(d.agent.Grace, defaultGrace))
 	defer grace.Stop()
 	for d.agent.running.Load() > 0 {
 		select {
@@ -375,6 +391,7 @@ type sinkQueue struct {
 	sink    Sink
 	items   chan delivery
 	dropped atomic.Uint64
+	done    atomic.Bool // everything is delivered, after the end
 }
 
 func (q *sinkQueue) put(d delivery) {
@@ -386,6 +403,7 @@ func (q *sinkQueue) put(d delivery) {
 }
 
 func (q *sinkQueue) deliver() {
+	defer q.done.Store(true)
 	alerts, wantsAlerts := q.sink.(AlertSink)
 	for d := range q.items {
 		q.sink.Export(d.result)

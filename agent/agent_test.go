@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -311,3 +314,30 @@ func TestManualScenariosAreNotScheduled(t *testing.T) {
 
 var _ PlanRunner = (*Runner)(nil)
 var _ steps.Secrets = password("")
+
+// stuckSink takes nothing until it is released, like a disk that no longer answers.
+type stuckSink chan struct{}
+
+func (s stuckSink) Export(*result.Result) { <-s }
+
+// TestStopDoesNotWaitForAStuckSink holds that an exporter that never returns delays the end of the agent by its Grace only, and
+// that it is named.
+func TestStopDoesNotWaitForAStuckSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		stuck, sound := make(stuckSink), &collectingSink{}
+		a := &Agent{Runner: &fakeRunner{took: constant(time.Millisecond)}, Plans: plans(1, time.Second, 0), Grace: 3 * time.Second,
+			Sinks: map[string]Sink{"evidence": stuck, "sound": sound}, Log: slog.New(slog.NewTextHandler(&log, nil))}
+		ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		a.Run(ctx)
+		if took := time.Since(start); took != 8500*time.Millisecond {
+			t.Errorf("the agent ended after %s, want 5.5s and the grace of 3s", took)
+		}
+		if said := log.String(); !strings.Contains(said, "exporter=evidence") || strings.Contains(said, "exporter=sound") {
+			t.Errorf("the log says %q", said)
+		}
+		close(stuck)
+	})
+}
