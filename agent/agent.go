@@ -46,6 +46,8 @@ type Agent struct {
 	entries []*entry
 	queues  map[string]*sinkQueue
 	running atomic.Int64
+	ending  sync.RWMutex // guards ended, after which the queues are closed
+	ended   bool
 }
 
 // defaultWorkers is the default number of concurrent runs. A run mostly waits for the network and uses about 50 kB.
@@ -125,9 +127,12 @@ func (a *Agent) Run(ctx context.Context) {
 	d := &dispatcher{agent: a, runs: runs, completed: make(chan completion, len(a.entries))}
 	d.loop(ctx)
 	d.drain(stop)
+	a.ending.Lock() // nobody else puts anything into the queues
+	a.ended = true
 	for _, q := range a.queues {
 		close(q.items)
 	}
+	a.ending.Unlock()
 	sinks.Wait()
 }
 
@@ -266,8 +271,7 @@ func (a *Agent) hand(res *result.Result) {
 	for _, rule := range a.Rules {
 		for _, change := range rule.Observe(res) {
 			if change.Lack != nil {
-				a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
-				d.alerts = append(d.alerts, change)
+				d.alerts = append(d.alerts, a.logLack(change))
 				continue
 			}
 			a.Log.Info("alert "+string(change.State), "rule", change.Rule, "scenario", res.Identity.String(), "state", change.Severity.String(), "summary", change.Summary)
@@ -280,7 +284,7 @@ func (a *Agent) hand(res *result.Result) {
 }
 
 type delivery struct {
-	result *result.Result
+	result *result.Result // nil if there are only alerts
 	alerts []alert.Alert
 }
 
@@ -302,7 +306,9 @@ func (q *sinkQueue) put(d delivery) {
 func (q *sinkQueue) deliver() {
 	alerts, wantsAlerts := q.sink.(AlertSink)
 	for d := range q.items {
-		q.sink.Export(d.result)
+		if d.result != nil {
+			q.sink.Export(d.result)
+		}
 		if wantsAlerts {
 			for _, a := range d.alerts {
 				alerts.Alert(a)

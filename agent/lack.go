@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
@@ -165,6 +166,36 @@ func buildTime() time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// Lacking takes what a part of stepwatch that is no scenario lacks of its machine, such as space for the evidence; nil is that
+// it lacks nothing any more. The alerts that this changes go to every sink.
+func (a *Agent) Lacking(part string, own *result.Lack) {
+	a.init()
+	var d delivery
+	for _, rule := range a.Rules {
+		if rule, takes := rule.(interface {
+			Own(part string, own *result.Lack, at time.Time) []alert.Alert
+		}); takes {
+			for _, change := range rule.Own(part, own, time.Now()) {
+				d.alerts = append(d.alerts, a.logLack(change))
+			}
+		}
+	}
+	a.ending.RLock()
+	defer a.ending.RUnlock()
+	if len(d.alerts) == 0 || a.ended {
+		return
+	}
+	for _, q := range a.queues {
+		q.put(d)
+	}
+}
+
+// logLack logs an alert about a lack, and returns it.
+func (a *Agent) logLack(change alert.Alert) alert.Alert {
+	a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
+	return change
 }
 
 // lackOf returns what this machine lacked according to the error of a step, for its result; or nil.
