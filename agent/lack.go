@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/alert"
@@ -135,18 +134,23 @@ const jump = 2 * time.Second
 
 // clock returns that the clock of this machine is wrong, if a failure for this reason depends on it.
 func (rec *recorder) clock(reason result.Reason) *lack.Error {
+	now := time.Now()
+	return rec.clockAt(reason, now, now.Sub(rec.started))
+}
+
+// clockAt is clock at a time of the clock, when the monotonic clock says that the run has taken so long.
+func (rec *recorder) clockAt(reason result.Reason, now time.Time, took time.Duration) *lack.Error {
+	const remedy = "check the synchronisation of its time (chronyc tracking, timedatectl), and that it is not suspended"
 	switch reason {
 	case result.ReasonCertExpired, result.ReasonCertSoon, result.ReasonCertRevoked, result.ReasonAuth, result.ReasonNotReceived, result.ReasonSlow,
 		result.ReasonTimeout, result.ReasonDisconnected:
 	default:
 		return nil
 	}
-	const remedy = "check the synchronisation of its time (chronyc tracking, timedatectl), and that it is not suspended"
-	now := time.Now()
-	if by := now.Round(0).Sub(rec.started.Round(0)) - now.Sub(rec.started); by.Abs() >= jump {
+	if by := now.Round(0).Sub(rec.started.Round(0)) - took; by.Abs() >= jump {
 		return &lack.Error{Kind: lack.Clock, Said: fmt.Sprintf("the clock of this machine jumped by %s during the run", by.Round(time.Second)), Remedy: remedy}
 	}
-	if built := buildTime(); now.Before(built) && strings.HasPrefix(string(reason), "certificate_") {
+	if built := buildTime(); now.Before(built) && reason == result.ReasonCertExpired {
 		return &lack.Error{Kind: lack.Clock, Said: fmt.Sprintf("the clock of this machine is wrong: it says %s, and this stepwatch was built from sources of %s",
 			now.UTC().Format(time.DateOnly), built.UTC().Format(time.DateOnly)), Remedy: remedy}
 	}
