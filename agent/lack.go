@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -69,7 +68,11 @@ func (rec *recorder) cause(ctx context.Context, failure *steps.Failure, err erro
 		if len(to) == 0 && failure.Reason != result.ReasonDNS {
 			to = rec.world.Peers()
 		}
-		if own := noWay(to); own != nil {
+		if own := lack.NoWay(to); own != nil {
+			return own
+		}
+	case result.ReasonNotReceived: // of a look that confirms it
+		if own := lack.NoWay(lack.Addresses(err)); own != nil {
 			return own
 		}
 	case result.ReasonCertAuthority, result.ReasonCertChain:
@@ -78,22 +81,6 @@ func (rec *recorder) cause(ctx context.Context, failure *steps.Failure, err erro
 		}
 	}
 	return rec.clock(failure.Reason)
-}
-
-// noWay returns what this machine lacks to reach the first of the addresses, if it reaches none of them. What it reaches by
-// one of several addresses has shown whose fault it is.
-func noWay(to []netip.Addr) *lack.Error {
-	var first *lack.Error
-	for _, address := range to {
-		own := lack.Way(address)
-		if own == nil {
-			return nil
-		}
-		if first == nil {
-			first = own
-		}
-	}
-	return first
 }
 
 // asksThisMachine reports whether the resolver of this machine may be why a step failed: it was asked, and it did not say that

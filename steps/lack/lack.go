@@ -61,6 +61,23 @@ func Of(err error) *Error {
 	return found
 }
 
+// With returns err, and keeps cause in its chain: for a verdict that rests on what could not be done because of cause, and
+// that says so in its own words. It returns err itself if either is nil.
+func With(err, cause error) error {
+	if err == nil || cause == nil {
+		return err
+	}
+	return &withCause{err, cause}
+}
+
+type withCause struct {
+	error
+	cause error
+}
+
+// Unwrap returns both.
+func (w *withCause) Unwrap() []error { return []error{w.error, w.cause} }
+
 // Addresses returns the remote addresses that the operations of the network in an error are about.
 func Addresses(err error) []netip.Addr {
 	var all []netip.Addr

@@ -39,6 +39,22 @@ func Way(to netip.Addr) *Error {
 	return nil
 }
 
+// NoWay returns what this machine lacks to reach the first of some addresses, or nil if it reaches one of them: what it found
+// there shows whose fault a failure is.
+func NoWay(to []netip.Addr) *Error {
+	var first *Error
+	for _, address := range to {
+		own := Way(address)
+		if own == nil {
+			return nil
+		}
+		if first == nil {
+			first = own
+		}
+	}
+	return first
+}
+
 // way is how the kernel sends packets to an address.
 type way struct {
 	out     *net.Interface // nil for an address of this machine, or if it is not known
