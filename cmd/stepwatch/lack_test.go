@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -22,13 +23,16 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
 // These tests take something from the machine that stepwatch runs on: file descriptors, ports, routes, name servers, disk.
 // No result may blame a target then.
 
 // lackbed is the other side in a network namespace: "http ADDRESS DELAY" and "dns ADDRESS" serve until they are killed,
-// "get URL" prints a page. The name server knows the root zone, fails for broken.test and knows no other name.
+// "get URL" prints a page, "limits" prints limits. The name server knows the root zone, fails for broken.test and knows no other name.
 func lackbed() {
 	check := func(err error) {
 		if err != nil {
@@ -55,6 +59,8 @@ func lackbed() {
 			}
 			_ = w.WriteMsg(reply)
 		})))
+	case "limits":
+		fmt.Printf("memory %d\n", lack.MemoryLimit())
 	case "get":
 		response, err := (&http.Client{Timeout: 10 * time.Second}).Get(os.Args[2])
 		check(err)
@@ -159,9 +165,22 @@ func compareVerdicts(t *testing.T, printed string, want map[string]string) {
 	}
 }
 
+// inBrowser adds scenarios in a browser, if there is one here, and returns what is wanted of them.
+func inBrowser(t *testing.T, scenarios map[string]string, added map[string]string, want map[string]string) {
+	t.Helper()
+	if _, err := browser.Find(); err != nil {
+		t.Log("without scenarios in a browser:", err)
+		return
+	}
+	for name, lines := range added {
+		scenarios["browser, "+name] = "@browser @timeout:20s\n" + lines
+		want["browser, "+name] = "lack monitor"
+	}
+}
+
 // TestOffline has no interface but the loopback. A target there is blamed for what it does; what is elsewhere is not.
 func TestOffline(t *testing.T) {
-	feature := writeFeature(t, "@timeout:20s", map[string]string{
+	scenarios := map[string]string{
 		"by address":        `When I go to "http://203.0.113.7/"`,
 		"by name":           `When I go to "http://www.example.org/"`,
 		"by IPv6":           `When I go to "http://[2001:db8::7]/"`,
@@ -172,12 +191,16 @@ func TestOffline(t *testing.T) {
 		"loopback":          `When I go to "http://127.0.0.1:1/"`,
 		"loopback, closed":  `Then port 1 of "127.0.0.1" is closed`,
 		"loopback, silence": "@timeout:1s\nWhen I go to \"http://127.0.0.1:8080/\"",
-	})
-	printed := apart(t, "lackbed http 127.0.0.1:8080 5s & sleep 0.5\nstepwatch run --evidence= \"$1\" || true", feature)
-	compareVerdicts(t, printed, map[string]string{
+	}
+	want := map[string]string{
 		"by address": "lack monitor", "by name": "lack monitor", "by IPv6": "lack monitor", "a closed port": "lack monitor",
-		"an open port": "lack monitor", "ping": "lack monitor", "records": "lack monitor", "loopback": "connect web", "loopback, closed": "passed", "loopback, silence": "timeout web",
-	})
+		"an open port": "lack monitor", "ping": "lack monitor", "records": "lack monitor", "loopback": "connect web", "loopback, closed": "passed",
+		"loopback, silence": "timeout web",
+	}
+	inBrowser(t, scenarios, map[string]string{"address": `When I go to "http://203.0.113.7/"`, "name": `When I go to "http://www.example.org/"`}, want)
+	feature := writeFeature(t, "@timeout:20s", scenarios)
+	printed := apart(t, "lackbed http 127.0.0.1:8080 5s & sleep 0.5\nstepwatch run --evidence= \"$1\" || true", feature)
+	compareVerdicts(t, printed, want)
 	if !strings.Contains(printed, "this machine has no route to 203.0.113.7: check its interfaces and its default route") {
 		t.Error(printed)
 	}
@@ -196,9 +219,11 @@ var named = map[string]string{
 // TestResolverDown takes the name servers of the machine away in several ways.
 func TestResolverDown(t *testing.T) {
 	t.Parallel()
-	feature := writeFeature(t, "@timeout:3s", named)
 	own := map[string]string{"a name": "lack monitor", "a broken zone": "lack monitor", "records": "lack monitor", "broken records": "lack monitor",
 		"no name at all": "connect web", "ports of a name": "lack monitor"}
+	scenarios := maps.Clone(named)
+	inBrowser(t, scenarios, map[string]string{"a name": named["a name"], "no route": `When I go to "http://203.0.113.7/"`}, own)
+	feature := writeFeature(t, "@timeout:3s", scenarios)
 	const elsewhere = "ip link add out0 type veth peer name out1\nip link set out1 up\nip address add 192.0.2.2/24 dev out0\nip link set out0 up\n" // not offline
 	const run = "\nmount --bind ./resolv.conf /etc/resolv.conf\nstepwatch run --evidence= \"$1\" || true"
 	for name, c := range map[string]struct{ before, servers, says string }{
@@ -395,4 +420,77 @@ func TestDiskFull(t *testing.T) {
 		printed := apart(t, "mkdir -p /tmp/full && mount -t tmpfs -o ro none /tmp/full\nTMPDIR=/tmp/full stepwatch run --evidence= \"$1\" || true", feature)
 		compareVerdicts(t, printed, map[string]string{"a command": "lack monitor"})
 	})
+}
+
+// TestEvidenceWithoutSpace has no space for the evidence of a real failure. That is an alert of its own, and changes nothing in
+// the verdict.
+func TestEvidenceWithoutSpace(t *testing.T) {
+	feature := writeFeature(t, "@every:1s @timeout:10s", map[string]string{"wrong": "When I go to \"http://127.0.0.1:8080/\"\nThen I should see \"Bargains\""})
+	page := apart(t, `mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=2 none /tmp/full
+lackbed http 127.0.0.1:8080 0s & sleep 0.5
+XDG_STATE_HOME=/tmp/full stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log & sleep 3
+lackbed get http://127.0.0.1:9469/metrics; grep "alert hard" log | sed 's/^/log: /'`, feature)
+	if !strings.Contains(page, `stepwatch_monitor_lack{kind="disk"} 1`) || !strings.Contains(page, `blame="web"`) || strings.Contains(page, `blame="monitor"`) {
+		t.Error(page)
+	}
+	if strings.Count(page, "log: ") != 2 || !strings.Contains(page, "evidence is not saved: the disk of this machine is full") {
+		t.Errorf("want the alerts of the scenario and of the disk: %s", page[strings.Index(page+"log: ", "log: "):])
+	}
+}
+
+// controlGroup makes a control group of its own for the test and returns its directory.
+func controlGroup(t *testing.T, controller, limit string) string {
+	t.Helper()
+	needs(t, "sh")
+	for _, root := range []string{"/sys/fs/cgroup/" + controller, "/sys/fs/cgroup"} { // version 1, version 2
+		dir := filepath.Join(root, "stepwatch-test-"+strings.ToLower(rand.Text()))
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() {
+			for range 50 {
+				if os.Remove(dir) == nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond) // its last process ends
+			}
+			t.Errorf("%s is left", dir)
+		})
+		if _, err := os.Stat(filepath.Join(dir, limit)); err == nil {
+			return dir
+		}
+	}
+	t.Skipf("no control group with %s can be made here", limit)
+	return ""
+}
+
+// TestProcessesUsedUp takes the right to start processes away from stepwatch while it runs.
+func TestProcessesUsedUp(t *testing.T) {
+	group := controlGroup(t, "pids", "pids.max")
+	feature := writeFeature(t, "@timeout:20s", map[string]string{"a command": "When I run `sleep 1`\nAnd I run `true`"})
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >$1/cgroup.procs
+stepwatch run --evidence= "$2" & run=$!
+sleep 0.6; echo 1 >$1/pids.max; wait $run; echo max >$1/pids.max`, "sh", group, feature)
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
+	printed, _ := cmd.CombinedOutput() // the verdict is what is compared
+	compareVerdicts(t, string(printed), map[string]string{"a command": "lack monitor"})
+	if !strings.Contains(string(printed), "raise TasksMax= of the unit, now 1") {
+		t.Error(string(printed))
+	}
+}
+
+// TestMemoryLimitIsFound reads the limit of a control group, under which the heap is kept.
+func TestMemoryLimitIsFound(t *testing.T) {
+	for _, file := range []string{"memory.max", "memory.limit_in_bytes"} {
+		t.Run(file, func(t *testing.T) {
+			group := controlGroup(t, "memory", file)
+			if err := os.WriteFile(filepath.Join(group, file), []byte("402653184"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", "echo $$ >$1/cgroup.procs; lackbed limits", "sh", group).CombinedOutput()
+			if err != nil || string(out) != "memory 402653184\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
 }
