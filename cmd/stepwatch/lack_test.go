@@ -77,6 +77,9 @@ func slowly(delay time.Duration) http.Handler {
 		case <-r.Context().Done():
 		}
 		_, _ = io.WriteString(w, "<!doctype html><title>Home</title><p>Welcome")
+		if r.URL.Path == "/picture" {
+			_, _ = io.WriteString(w, `<img src="http://203.0.113.7/logo.png">`)
+		}
 	})
 }
 
@@ -197,9 +200,9 @@ func TestOffline(t *testing.T) {
 		"an open port": "lack monitor", "ping": "lack monitor", "records": "lack monitor", "loopback": "connect web", "loopback, closed": "passed",
 		"loopback, silence": "timeout web",
 	}
-	inBrowser(t, scenarios, map[string]string{"address": `When I go to "http://203.0.113.7/"`, "name": `When I go to "http://www.example.org/"`}, want)
+	inBrowser(t, scenarios, map[string]string{"a part": "When I go to \"http://127.0.0.1:8080/picture\"\nThen no request fails", "address": `When I go to "http://203.0.113.7/"`, "name": `When I go to "http://www.example.org/"`}, want)
 	feature := writeFeature(t, "@timeout:20s", scenarios)
-	printed := apart(t, "lackbed http 127.0.0.1:8080 5s & sleep 0.5\nstepwatch run --evidence= \"$1\" || true", feature)
+	printed := apart(t, "lackbed http 127.0.0.1:8080 2s & sleep 0.5\nstepwatch run --evidence= \"$1\" || true", feature)
 	compareVerdicts(t, printed, want)
 	if !strings.Contains(printed, "this machine has no route to 203.0.113.7: check its interfaces and its default route") {
 		t.Error(printed)
