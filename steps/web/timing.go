@@ -245,9 +245,9 @@ func failedRequests(requests []browser.Request) []string {
 	return failed
 }
 
-// ownFailures returns what the browser's machine lacked for the first request that failed because of that, and the number of
-// such requests.
-func ownFailures(requests []browser.Request) (first error, count int) {
+// ownFailures returns the number of requests that failed because the machine of the browser lacked something, and what the first
+// of them lacked.
+func ownFailures(requests []browser.Request) (count int, first error) {
 	for i := range requests {
 		r := &requests[i]
 		if own := lack.InBrowser(r.Failed); own != nil && r.Status < 400 && !r.Canceled {
@@ -255,7 +255,7 @@ func ownFailures(requests []browser.Request) (first error, count int) {
 			count++
 		}
 	}
-	return first, count
+	return count, first
 }
 
 // theFirst joins the first few of all.
@@ -416,7 +416,7 @@ func noRequestFails(ctx context.Context, w *steps.World, _ steps.Args) error {
 	measureRequests(w, a)
 	if failed := failedRequests(a.Requests); len(failed) > 0 {
 		err := steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect no request of %s to fail: %d of %d failed: %s", p, len(failed), len(a.Requests)+a.Dropped, theFirst(failed, 5))
-		if own, all := ownFailures(a.Requests); all == len(failed) {
+		if all, own := ownFailures(a.Requests); all == len(failed) {
 			return lack.With(err, own)
 		}
 		return err
