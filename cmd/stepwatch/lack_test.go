@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 
 	"net/http"
 	"net/http/httptest"
@@ -32,7 +33,8 @@ import (
 // No result may blame a target then.
 
 // lackbed is the other side in a network namespace: "http ADDRESS DELAY" and "dns ADDRESS" serve until they are killed,
-// "get URL" prints a page, "limits" prints limits. The name server knows the root zone, fails for broken.test and knows no other name.
+// "await http ADDRESS" and "await dns ADDRESS" wait for them, "get URL TEXT" prints a page once it has the text, "limits"
+// prints limits. The name server knows the root zone, fails for broken.test and knows no other name.
 func lackbed() {
 	check := func(err error) {
 		if err != nil {
@@ -61,11 +63,42 @@ func lackbed() {
 		})))
 	case "limits":
 		fmt.Printf("memory %d\n", lack.MemoryLimit())
-	case "get":
-		response, err := (&http.Client{Timeout: 10 * time.Second}).Get(os.Args[2])
-		check(err)
-		_, err = io.Copy(os.Stdout, response.Body)
-		check(err)
+	case "await": // a server to answer
+		patiently(check, func() bool {
+			if os.Args[2] == "dns" {
+				_, err := dns.Exchange(new(dns.Msg).SetQuestion(".", dns.TypeNS), os.Args[3])
+				return err == nil
+			}
+			conn, err := net.Dial("tcp", os.Args[3])
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err == nil
+		})
+	case "get": // a page that has a text
+		patiently(check, func() bool {
+			response, err := (&http.Client{Timeout: 10 * time.Second}).Get(os.Args[2])
+			if err != nil {
+				return false
+			}
+			defer response.Body.Close()
+			page, err := io.ReadAll(response.Body)
+			if err != nil || !bytes.Contains(page, []byte(os.Args[3])) {
+				return false
+			}
+			_, err = os.Stdout.Write(page)
+			check(err)
+			return true
+		})
+	}
+}
+
+// patiently waits until done reports that it is.
+func patiently(check func(error), done func() bool) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			check(fmt.Errorf("gave up: %q", os.Args))
+		}
 	}
 }
 
@@ -202,7 +235,7 @@ func TestOffline(t *testing.T) {
 	}
 	inBrowser(t, scenarios, map[string]string{"a part": "When I go to \"http://127.0.0.1:8080/picture\"\nThen no request fails", "address": `When I go to "http://203.0.113.7/"`, "name": `When I go to "http://www.example.org/"`}, want)
 	feature := writeFeature(t, "@timeout:20s", scenarios)
-	printed := apart(t, "lackbed http 127.0.0.1:8080 2s & sleep 0.5\nstepwatch run --evidence= \"$1\" || true", feature)
+	printed := apart(t, "lackbed http 127.0.0.1:8080 2s & lackbed await http 127.0.0.1:8080\nstepwatch run --evidence= \"$1\" || true", feature)
 	compareVerdicts(t, printed, want)
 	if !strings.Contains(printed, "this machine has no route to 203.0.113.7: check its interfaces and its default route") {
 		t.Error(printed)
@@ -243,7 +276,7 @@ func TestResolverDown(t *testing.T) {
 		})
 	}
 	t.Run("one zone fails", func(t *testing.T) {
-		printed := apart(t, "cd $(mktemp -d)\n"+elsewhere+"lackbed dns 127.0.0.1:53 & sleep 0.5\nprintf 'nameserver 127.0.0.1\n' >resolv.conf"+run, feature)
+		printed := apart(t, "cd $(mktemp -d)\n"+elsewhere+"lackbed dns 127.0.0.1:53 & lackbed await dns 127.0.0.1:53\nprintf 'nameserver 127.0.0.1\n' >resolv.conf"+run, feature)
 		compareVerdicts(t, printed, map[string]string{"a name": "dns dns", "a broken zone": "dns dns", "no name at all": "connect web", "ports of a name": "dns dns"})
 	})
 }
@@ -309,9 +342,10 @@ func TestPortsUsedUp(t *testing.T) {
 	t.Parallel()
 	feature := writeFeature(t, "@every:1s @timeout:10s", manySlow(30, "http://127.0.0.1:8080/"))
 	page := apart(t, `echo 40000 40004 >/proc/sys/net/ipv4/ip_local_port_range
-lackbed http 127.0.0.1:8080 300ms & sleep 0.5
-stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log & sleep 4
-lackbed get http://127.0.0.1:9469/metrics; grep "alert hard" log`, feature)
+lackbed http 127.0.0.1:8080 300ms & lackbed await http 127.0.0.1:8080
+stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log &
+lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="ports"} 1' >/dev/null; sleep 3
+lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="ports"} 1'; grep "alert hard" log`, feature)
 	noneBlamed(t, page, "ports")
 	if strings.Count(page, "alert hard") != 1 || !strings.Contains(page, "widen net.ipv4.ip_local_port_range, now 40000 40004") {
 		t.Errorf("want one alert with the remedy: %s", page[strings.LastIndex(page, "\n# "):])
@@ -430,9 +464,9 @@ func TestDiskFull(t *testing.T) {
 func TestEvidenceWithoutSpace(t *testing.T) {
 	feature := writeFeature(t, "@every:1s @timeout:10s", map[string]string{"wrong": "When I go to \"http://127.0.0.1:8080/\"\nThen I should see \"Bargains\""})
 	page := apart(t, `mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=2 none /tmp/full
-lackbed http 127.0.0.1:8080 0s & sleep 0.5
-XDG_STATE_HOME=/tmp/full stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log & sleep 3
-lackbed get http://127.0.0.1:9469/metrics; grep "alert hard" log | sed 's/^/log: /'`, feature)
+lackbed http 127.0.0.1:8080 0s & lackbed await http 127.0.0.1:8080
+XDG_STATE_HOME=/tmp/full stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log &
+lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="disk"} 1'; grep "alert hard" log | sed 's/^/log: /'`, feature)
 	if !strings.Contains(page, `stepwatch_monitor_lack{kind="disk"} 1`) || !strings.Contains(page, `blame="web"`) || strings.Contains(page, `blame="monitor"`) {
 		t.Error(page)
 	}
@@ -470,10 +504,11 @@ func controlGroup(t *testing.T, controller, limit string) string {
 // TestProcessesUsedUp takes the right to start processes away from stepwatch while it runs.
 func TestProcessesUsedUp(t *testing.T) {
 	group := controlGroup(t, "pids", "pids.max")
-	feature := writeFeature(t, "@timeout:20s", map[string]string{"a command": "When I run `sleep 1`\nAnd I run `true`"})
+	begun := filepath.Join(t.TempDir(), "begun")
+	feature := writeFeature(t, "@timeout:20s", map[string]string{"a command": "When I run `touch " + begun + "`\nAnd I run `sleep 1`\nAnd I run `true`"})
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >$1/cgroup.procs
 stepwatch run --evidence= "$2" & run=$!
-sleep 0.6; echo 1 >$1/pids.max; wait $run; echo max >$1/pids.max`, "sh", group, feature)
+until [ -e "$3" ] || ! kill -0 $run; do sleep 0.05; done; echo 1 >$1/pids.max; wait $run; echo max >$1/pids.max`, "sh", group, feature, begun)
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
 	printed, _ := cmd.CombinedOutput() // the verdict is what is compared
 	compareVerdicts(t, string(printed), map[string]string{"a command": "lack monitor"})
