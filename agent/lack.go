@@ -17,9 +17,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
-// ownLack returns err, or the failure that this machine lacks something if that is why the step failed. Many errors leave
-// that open (a timeout, a name that does not resolve), so it looks at this machine. The step's time does not include that.
-// It may take as long as the run's context lasts and a part of the grace after it.
+// ownLack returns err, or the failure that this machine lacks something if that is why the step failed. Many errors
+// leave that open (a timeout, a name that does not resolve), so it looks at this machine. The step's time does not
+// include that. It may take as long as the run's context lasts and a part of the grace after it.
 func (rec *recorder) ownLack(ctx context.Context, err error) error {
 	failure := (*steps.Failure)(nil)
 	if !errors.As(err, &failure) || statusOf(err) != result.Failed || failure.Reason == result.ReasonCanceled || lack.Of(err) != nil {
@@ -83,8 +83,8 @@ func (rec *recorder) cause(ctx context.Context, failure *steps.Failure, err erro
 	return rec.clock(failure.Reason)
 }
 
-// asksThisMachine reports whether the resolver of this machine may be why a step failed: it was asked, and it did not say that
-// there is no such name.
+// asksThisMachine reports whether the resolver of this machine may be why a step failed: it was asked, and it did not
+// say that there is no such name.
 func (rec *recorder) asksThisMachine(failure *steps.Failure, err error) bool {
 	if rec.world.Target().Resolver != "" {
 		return false // a resolver in the configuration is a part of what is watched
@@ -115,8 +115,8 @@ func noRoots() bool {
 	return err != nil || pool.Equal(x509.NewCertPool())
 }
 
-// jump is the least difference between the clock and the monotonic clock over a run that counts as a jump. NTP slews the clock
-// by 0.05 % at most.
+// jump is the least difference between the clock and the monotonic clock over a run that counts as a jump. NTP slews
+// the clock by 0.05 % at most.
 const jump = 2 * time.Second
 
 // clock returns that the clock of this machine is wrong, if a failure for this reason depends on it.
@@ -159,8 +159,8 @@ func buildTime() time.Time {
 	return time.Time{}
 }
 
-// Lacking takes what a part of stepwatch that is no scenario lacks of its machine, such as space for the evidence; nil is that
-// it lacks nothing any more. The alerts that this changes go to every sink.
+// Lacking takes what a part of stepwatch that is no scenario lacks of its machine, such as space for the evidence; nil
+// is that it lacks nothing any more. The alerts that this changes go to every sink.
 func (a *Agent) Lacking(part string, own *result.Lack) {
 	a.init()
 	var d delivery

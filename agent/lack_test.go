@@ -19,8 +19,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// TestLackDecides checks that what the machine lacked decides, whatever a step made of the error: a failure of its target, a
-// mistake of the scenario, or an error of its own.
+// TestLackDecides checks that what the machine lacked decides, whatever a step made of the error: a failure of its
+// target, a mistake of the scenario, or an error of its own.
 func TestLackDecides(t *testing.T) {
 	few := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 	full := &fs.PathError{Op: "mkdir", Path: "/tmp/x", Err: syscall.ENOSPC}
@@ -58,7 +58,8 @@ func TestLackDecides(t *testing.T) {
 	}
 }
 
-// TestLackIsNoAttempt checks that a run that proved nothing uses up no retry, and that a long interval is not waited for.
+// TestLackIsNoAttempt checks that a run that proved nothing uses up no retry, and that a long interval is not waited
+// for.
 func TestLackIsNoAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRunner{took: constant(time.Millisecond)}
@@ -96,7 +97,8 @@ func (l lackingRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Res
 	return r
 }
 
-// TestLackingAtTheEnd has a part of stepwatch report lacks while the agent stops, as a sink does that empties its queue.
+// TestLackingAtTheEnd has a part of stepwatch report lacks while the agent stops, as a sink does that empties its
+// queue.
 func TestLackingAtTheEnd(t *testing.T) {
 	sink := &collectingSink{}
 	a := &Agent{Runner: &fakeRunner{took: constant(time.Millisecond)}, Sinks: map[string]Sink{"test": sink}, Rules: alert.Builtin.Sources()}

@@ -20,8 +20,8 @@ func lacking(scenario string) *result.Result {
 			Blame: result.BlameMonitor, Error: "connect: no free local port", Lack: own}}}
 }
 
-// TestNagiosNamesALackOnce checks the status line of scenarios that all meet the same lack, and that a real failure is shown
-// before it.
+// TestNagiosNamesALackOnce checks the status line of scenarios that all meet the same lack, and that a real failure is
+// shown before it.
 func TestNagiosNamesALackOnce(t *testing.T) {
 	passed := &result.Result{Identity: result.Identity{Feature: "f", Scenario: "fine"}, Status: result.Passed, Steps: []result.StepResult{{Text: "a step", Status: result.Passed, Ran: true}}}
 	failed := &result.Result{Identity: result.Identity{Feature: "f", Scenario: "broken"}, Status: result.Failed, Reason: result.ReasonConnect, Blame: result.BlameWeb, Error: "refused",
@@ -29,7 +29,7 @@ func TestNagiosNamesALackOnce(t *testing.T) {
 	for want, results := range map[string][]*result.Result{
 		"STEPWATCH UNKNOWN - no free local port: widen net.ipv4.ip_local_port_range (lack of ports, blame monitor; 2 of 2 scenarios meet it) |":                        {lacking("a"), lacking("b")},
 		"STEPWATCH UNKNOWN - no free local port: widen net.ipv4.ip_local_port_range (lack of ports, blame monitor; 2 of 3 scenarios meet it; other scenarios: 1 OK) |": {passed, lacking("a"), lacking("b")},
-		"STEPWATCH CRITICAL - broken: a step: refused (connect, blame web) (other scenarios: 2 UNKNOWN) |":                                                            {lacking("a"), failed, lacking("b")},
+		"STEPWATCH CRITICAL - broken: a step: refused (connect, blame web) (other scenarios: 2 UNKNOWN) |":                                                             {lacking("a"), failed, lacking("b")},
 	} {
 		var out bytes.Buffer
 		exporters.Nagios(&out, results)

@@ -13,10 +13,10 @@ const lacks = "lack"
 
 func init() { Builtin.Register(lacks, func() Source { return NewLacks() }) }
 
-// Lacks raises one alert for everything that the machine of stepwatch lacks, however many scenarios meet it. The alert is
-// hard at once, because the lack is certain, and has no scenario of its own. It is resolved when each scenario that met the
-// lack has a later result without it. A scenario that runs seldom does not keep it open: without any result that has the
-// lack for an hour it is resolved too.
+// Lacks raises one alert for everything that the machine of stepwatch lacks, however many scenarios meet it. The alert
+// is hard at once, because the lack is certain, and has no scenario of its own. It is resolved when each scenario that
+// met the lack has a later result without it. A scenario that runs seldom does not keep it open: without any result
+// that has the lack for an hour it is resolved too.
 type Lacks struct {
 	mu   sync.Mutex
 	open map[string]*lackAlert // by kind
@@ -39,7 +39,8 @@ func (l *Lacks) Observe(r *result.Result) []Alert {
 	return l.take(r.Identity, r.Lack, r.Started, r.Identity.String())
 }
 
-// Own takes what a part of stepwatch that is no scenario, such as the evidence, lacks at a time; nil is that it lacks nothing.
+// Own takes what a part of stepwatch that is no scenario, such as the evidence, lacks at a time; nil is that it lacks
+// nothing.
 func (l *Lacks) Own(part string, own *result.Lack, at time.Time) []Alert {
 	return l.take(result.Identity{Feature: "\x00" + part}, own, at, "")
 }

@@ -55,7 +55,8 @@ evidence resolved: no longer: full`
 	}
 }
 
-// TestLackLeavesAnOpenAlert checks that a run that proved nothing neither resolves nor hardens the alert of its scenario.
+// TestLackLeavesAnOpenAlert checks that a run that proved nothing neither resolves nor hardens the alert of its
+// scenario.
 func TestLackLeavesAnOpenAlert(t *testing.T) {
 	rule := alert.NewFailures()
 	failed := &result.Result{Status: result.Failed, Blame: result.BlameWeb, Attempt: 1, Retries: 1, Steps: []result.StepResult{{Status: result.Failed, Ran: true}}}

@@ -29,12 +29,12 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
-// These tests take something from the machine that stepwatch runs on: file descriptors, ports, routes, name servers, disk.
-// No result may blame a target then.
+// These tests take something from the machine that stepwatch runs on: file descriptors, ports, routes, name servers,
+// disk. No result may blame a target then.
 
 // lackbed is the other side in a network namespace: "http ADDRESS DELAY" and "dns ADDRESS" serve until they are killed,
-// "await http ADDRESS" and "await dns ADDRESS" wait for them, "get URL TEXT" prints a page once it has the text, "limits"
-// prints limits. The name server knows the root zone, fails for broken.test and knows no other name.
+// "await http ADDRESS" and "await dns ADDRESS" wait for them, "get URL TEXT" prints a page once it has the text,
+// "limits" prints limits. The name server knows the root zone, fails for broken.test and knows no other name.
 func lackbed() {
 	check := func(err error) {
 		if err != nil {
@@ -281,8 +281,8 @@ func TestResolverDown(t *testing.T) {
 	})
 }
 
-// TestLinkDown has a route whose interface has lost its link, one whose gateway does not answer, and one whose gateway does
-// while the target behind it is silent.
+// TestLinkDown has a route whose interface has lost its link, one whose gateway does not answer, and one whose gateway
+// does while the target behind it is silent.
 func TestLinkDown(t *testing.T) {
 	t.Parallel()
 	feature := writeFeature(t, "@timeout:6s", map[string]string{
@@ -459,8 +459,8 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// TestEvidenceWithoutSpace has no space for the evidence of a real failure. That is an alert of its own, and changes nothing in
-// the verdict.
+// TestEvidenceWithoutSpace has no space for the evidence of a real failure. That is an alert of its own, and changes
+// nothing in the verdict.
 func TestEvidenceWithoutSpace(t *testing.T) {
 	feature := writeFeature(t, "@every:1s @timeout:10s", map[string]string{"wrong": "When I go to \"http://127.0.0.1:8080/\"\nThen I should see \"Bargains\""})
 	page := apart(t, `mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=2 none /tmp/full

@@ -179,8 +179,8 @@ func TestNameServers(t *testing.T) {
 	}
 }
 
-// TestLimitsOfChildren checks what the package relies on: Go raises the limit of open files of this process to one below the hard one,
-// and starts other programs with the original one.
+// TestLimitsOfChildren checks what the package relies on: Go raises the limit of open files of this process to one
+// below the hard one, and starts other programs with the original one.
 func TestLimitsOfChildren(t *testing.T) {
 	if name := os.Getenv("LACK_TEST_LIMITS"); name != "" {
 		out, err := exec.Command("sh", "-c", "ulimit -n").Output()

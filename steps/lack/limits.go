@@ -33,7 +33,8 @@ func Read() Limits {
 // MemoryLimit returns the memory that the control group of this process may have, in bytes; 0 is no limit.
 func MemoryLimit() uint64 { return groupLimit("memory") }
 
-// BrowserDescriptors is how many open files Chromium needs at least. With 100 it aborts every request, without saying why.
+// BrowserDescriptors is how many open files Chromium needs at least. With 100 it aborts every request, without saying
+// why.
 const BrowserDescriptors = 256
 
 // ForBrowser returns that the limit of open files is too low for a browser on this machine, or nil.
@@ -59,8 +60,8 @@ func setting(name string) string {
 // (cgroups(7)).
 const controlGroups = "/sys/fs/cgroup"
 
-// groups returns the directories of this process's control group and those above it, for a controller ("memory", "pids"). In
-// a container, where only the root is mounted, most of them do not exist.
+// groups returns the directories of this process's control group and those above it, for a controller ("memory",
+// "pids"). In a container, where only the root is mounted, most of them do not exist.
 func groups(controller string) []string {
 	content, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
