@@ -51,6 +51,8 @@ type Agent struct {
 	admission *admission
 	queues    map[string]*sinkQueue
 	running   atomic.Int64
+	ending    sync.RWMutex // guards ended, after which the queues are closed
+	ended     bool
 }
 
 // queueLength is how many results may wait for a sink before results are dropped.
@@ -149,9 +151,12 @@ func (a *Agent) Run(ctx context.Context) {
 	d.loop(ctx)
 	d.drain(stop)
 	d.reports.Wait()
+	a.ending.Lock() // nobody else puts anything into the queues
+	a.ended = true
 	for _, q := range a.queues {
 		close(q.items)
 	}
+	a.ending.Unlock()
 	a.await(begin(sinks.Wait))
 }
 
@@ -368,8 +373,7 @@ func (a *Agent) hand(res *result.Result) {
 	for _, rule := range a.Rules {
 		for _, change := range rule.Observe(res) {
 			if change.Lack != nil {
-				a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
-				d.alerts = append(d.alerts, change)
+				d.alerts = append(d.alerts, a.logLack(change))
 				continue
 			}
 			a.Log.Info("alert "+string(change.State), "rule", change.Rule, "scenario", res.Identity.String(), "state", change.Severity.String(), "summary", change.Summary)
@@ -382,7 +386,7 @@ func (a *Agent) hand(res *result.Result) {
 }
 
 type delivery struct {
-	result *result.Result
+	result *result.Result // nil if there are only alerts
 	alerts []alert.Alert
 }
 
@@ -406,7 +410,9 @@ func (q *sinkQueue) deliver() {
 	defer q.done.Store(true)
 	alerts, wantsAlerts := q.sink.(AlertSink)
 	for d := range q.items {
-		q.sink.Export(d.result)
+		if d.result != nil {
+			q.sink.Export(d.result)
+		}
 		if wantsAlerts {
 			for _, a := range d.alerts {
 				alerts.Alert(a)

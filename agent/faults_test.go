@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +37,8 @@ type scene struct {
 	names  *nameserver.Server
 	target *steps.Target
 	runner *agent.Runner
-	stuck  chan struct{} // closed to end the step that ignores its deadline
+	files  *syscall.Rlimit // before limitFiles; nil if it was not called
+	stuck  chan struct{}   // closed to end the step that ignores its deadline
 }
 
 func newScene(t *testing.T) *scene {
@@ -100,6 +102,7 @@ func (s *scene) plan(t *testing.T, timeout time.Duration, lines string) *agent.P
 			_ = a.Captured[0] // the sentence catches nothing
 			return nil
 		}},
+		steps.Definition{Sentence: "no file descriptor is free", Func: func(context.Context, *steps.World, steps.Args) error { return s.limitFiles(3) }},
 		steps.Definition{Sentence: "a step ignores its deadline", Func: func(context.Context, *steps.World, steps.Args) error {
 			<-s.stuck
 			return nil
@@ -181,6 +184,7 @@ func TestFaults(t *testing.T) {
 		{"Body without end", breakWeb(stepstest.EndlessBody), visit, ""},
 		{"Web server silent", breakWeb(stepstest.Silent), visit, ""},
 		{"The text is not there", nil, "When I go to \"https://www.demo.test/\"\nThen I should see \"Bargains\"\n", visit},
+		{"No file descriptor is free", nil, "Given no file descriptor is free\n" + visit, visit},
 		{"A step panics", nil, "When a step has a defect\n", visit},
 		{"A step ignores its deadline", nil, "When a step ignores its deadline\n", visit},
 	} {
@@ -237,8 +241,24 @@ func (s *scene) mend() error {
 	s.web.SetBroken(stepstest.Healthy)
 	s.mail.SetDelay(0)
 	s.names.Refuse(dns.RcodeSuccess)
+	if s.files != nil {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, s.files); err != nil {
+			return err
+		}
+	}
 	maps.Copy(s.target.ConnectTo, s.mail.ConnectTo())
 	return s.mail.Break()
+}
+
+// limitFiles lets this process open no file beyond the first ones. Those that are open stay so.
+func (s *scene) limitFiles(most uint64) error {
+	s.files = new(syscall.Rlimit)
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, s.files); err != nil {
+		return err
+	}
+	few := *s.files
+	few.Cur = most
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few)
 }
 
 // waitForLateMail waits until delayed mail has been delivered.

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime/debug"
-	"strings"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/browser"
@@ -18,9 +17,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
-// ownLack returns err, or the failure that this machine lacks something if that is why the step failed. Many errors leave
-// that open (a timeout, a name that does not resolve), so it looks at this machine. The step's time does not include that.
-// It may take as long as the run's context lasts and a part of the grace after it.
+// ownLack returns err, or the failure that this machine lacks something if that is why the step failed. Many errors
+// leave that open (a timeout, a name that does not resolve), so it looks at this machine. The step's time does not
+// include that. It may take as long as the run's context lasts and a part of the grace after it.
 func (rec *recorder) ownLack(ctx context.Context, err error) error {
 	failure := (*steps.Failure)(nil)
 	if !errors.As(err, &failure) || statusOf(err) != result.Failed || failure.Reason == result.ReasonCanceled || lack.Of(err) != nil {
@@ -69,7 +68,11 @@ func (rec *recorder) cause(ctx context.Context, failure *steps.Failure, err erro
 		if len(to) == 0 && failure.Reason != result.ReasonDNS {
 			to = rec.world.Peers()
 		}
-		if own := noWay(to); own != nil {
+		if own := lack.NoWay(to); own != nil {
+			return own
+		}
+	case result.ReasonNotReceived: // of a look that confirms it
+		if own := lack.NoWay(lack.Addresses(err)); own != nil {
 			return own
 		}
 	case result.ReasonCertAuthority, result.ReasonCertChain:
@@ -80,24 +83,8 @@ func (rec *recorder) cause(ctx context.Context, failure *steps.Failure, err erro
 	return rec.clock(failure.Reason)
 }
 
-// noWay returns what this machine lacks to reach the first of the addresses, if it reaches none of them. What it reaches by
-// one of several addresses has shown whose fault it is.
-func noWay(to []netip.Addr) *lack.Error {
-	var first *lack.Error
-	for _, address := range to {
-		own := lack.Way(address)
-		if own == nil {
-			return nil
-		}
-		if first == nil {
-			first = own
-		}
-	}
-	return first
-}
-
-// asksThisMachine reports whether the resolver of this machine may be why a step failed: it was asked, and it did not say that
-// there is no such name.
+// asksThisMachine reports whether the resolver of this machine may be why a step failed: it was asked, and it did not
+// say that there is no such name.
 func (rec *recorder) asksThisMachine(failure *steps.Failure, err error) bool {
 	if rec.world.Target().Resolver != "" {
 		return false // a resolver in the configuration is a part of what is watched
@@ -128,24 +115,29 @@ func noRoots() bool {
 	return err != nil || pool.Equal(x509.NewCertPool())
 }
 
-// jump is the least difference between the clock and the monotonic clock over a run that counts as a jump. NTP slews the clock
-// by 0.05 % at most.
+// jump is the least difference between the clock and the monotonic clock over a run that counts as a jump. NTP slews
+// the clock by 0.05 % at most.
 const jump = 2 * time.Second
 
 // clock returns that the clock of this machine is wrong, if a failure for this reason depends on it.
 func (rec *recorder) clock(reason result.Reason) *lack.Error {
+	now := time.Now()
+	return rec.clockAt(reason, now, now.Sub(rec.started))
+}
+
+// clockAt is clock at a time of the clock, when the monotonic clock says that the run has taken so long.
+func (rec *recorder) clockAt(reason result.Reason, now time.Time, took time.Duration) *lack.Error {
+	const remedy = "check the synchronisation of its time (chronyc tracking, timedatectl), and that it is not suspended"
 	switch reason {
 	case result.ReasonCertExpired, result.ReasonCertSoon, result.ReasonCertRevoked, result.ReasonAuth, result.ReasonNotReceived, result.ReasonSlow,
 		result.ReasonTimeout, result.ReasonDisconnected:
 	default:
 		return nil
 	}
-	const remedy = "check the synchronisation of its time (chronyc tracking, timedatectl), and that it is not suspended"
-	now := time.Now()
-	if by := now.Round(0).Sub(rec.started.Round(0)) - now.Sub(rec.started); by.Abs() >= jump {
+	if by := now.Round(0).Sub(rec.started.Round(0)) - took; by.Abs() >= jump {
 		return &lack.Error{Kind: lack.Clock, Said: fmt.Sprintf("the clock of this machine jumped by %s during the run", by.Round(time.Second)), Remedy: remedy}
 	}
-	if built := buildTime(); now.Before(built) && strings.HasPrefix(string(reason), "certificate_") {
+	if built := buildTime(); now.Before(built) && reason == result.ReasonCertExpired {
 		return &lack.Error{Kind: lack.Clock, Said: fmt.Sprintf("the clock of this machine is wrong: it says %s, and this stepwatch was built from sources of %s",
 			now.UTC().Format(time.DateOnly), built.UTC().Format(time.DateOnly)), Remedy: remedy}
 	}
@@ -165,6 +157,36 @@ func buildTime() time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// Lacking takes what a part of stepwatch that is no scenario lacks of its machine, such as space for the evidence; nil
+// is that it lacks nothing any more. The alerts that this changes go to every sink.
+func (a *Agent) Lacking(part string, own *result.Lack) {
+	a.init()
+	var d delivery
+	for _, rule := range a.Rules {
+		if rule, takes := rule.(interface {
+			Own(part string, own *result.Lack, at time.Time) []alert.Alert
+		}); takes {
+			for _, change := range rule.Own(part, own, time.Now()) {
+				d.alerts = append(d.alerts, a.logLack(change))
+			}
+		}
+	}
+	a.ending.RLock()
+	defer a.ending.RUnlock()
+	if len(d.alerts) == 0 || a.ended {
+		return
+	}
+	for _, q := range a.queues {
+		q.put(d)
+	}
+}
+
+// logLack logs an alert about a lack, and returns it.
+func (a *Agent) logLack(change alert.Alert) alert.Alert {
+	a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
+	return change
 }
 
 // lackOf returns what this machine lacked according to the error of a step, for its result; or nil.

@@ -15,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
@@ -65,6 +66,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	s.agent.Mistakes = mistakes
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
+	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
 	}

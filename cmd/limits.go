@@ -37,8 +37,8 @@ func setMemoryLimit() {
 	}
 }
 
-// limitWarnings compares the limits of this process with what the agent needs. Each warning names the line of the systemd
-// unit that raises a limit. Nothing is reduced: a run that meets the limit is UNKNOWN and says so.
+// limitWarnings compares the limits of this process with what the agent needs. Each warning names the line of the
+// systemd unit that raises a limit. Nothing is reduced: a run that meets the limit is UNKNOWN and says so.
 func limitWarnings(l lack.Limits, plans []*agent.Plan, workers int, browser bool) (warnings []string) {
 	atOnce := min(workers, len(plans))
 	descriptors := uint64(descriptorsOwn + connectionsMax + atOnce*descriptorsOfRun) //nolint:gosec // a few thousand
@@ -71,8 +71,8 @@ func limitWarnings(l lack.Limits, plans []*agent.Plan, workers int, browser bool
 	return warnings
 }
 
-// loadOnce loads what Go loads on first use and keeps even if that fails, as long as there are descriptors: the certificates
-// of the authorities, and the configuration of the resolver.
+// loadOnce loads what Go loads on first use and keeps even if that fails, as long as there are descriptors: the
+// certificates of the authorities, and the configuration of the resolver.
 func loadOnce(ctx context.Context, log *slog.Logger) {
 	if _, err := x509.SystemCertPool(); err != nil {
 		log.Warn("the certificates of public authorities cannot be read", "error", err)

@@ -14,8 +14,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
-// The bounds of the agent's HTTP server. Whoever reaches its port can use no more than this, so that the runs keep their
-// file descriptors and their memory. docs/limits.md lists them.
+// The bounds of the agent's HTTP server. Whoever reaches its port can use no more than this, so that the runs keep
+// their file descriptors and their memory. docs/limits.md lists them.
 const (
 	connectionsMax  = 64               // open at once; at most a quarter of the process's descriptors
 	pagesAtOnce     = 4                // pages of one exporter that are written at once
@@ -30,8 +30,8 @@ const (
 	descriptorShare = 4                // the server uses one of so many descriptors at most
 )
 
-// httpConnections returns how many connections the server keeps open if the process may have so many descriptors; 0 is no
-// limit.
+// httpConnections returns how many connections the server keeps open if the process may have so many descriptors; 0 is
+// no limit.
 func httpConnections(descriptors uint64) int {
 	if descriptors == 0 {
 		return connectionsMax

@@ -31,8 +31,8 @@ func bounded(t *testing.T, limit int, handler http.Handler) (address string, l *
 	return inner.Addr().String(), outer.(*boundedListener)
 }
 
-// TestSlowClientsKeepNobodyOut opens many more connections than the limit, each of which sends a part of a request, and asks
-// for a page meanwhile.
+// TestSlowClientsKeepNobodyOut opens many more connections than the limit, each of which sends a part of a request, and
+// asks for a page meanwhile.
 func TestSlowClientsKeepNobodyOut(t *testing.T) {
 	const limit = 8
 	address, l := bounded(t, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))

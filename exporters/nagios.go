@@ -108,13 +108,39 @@ func statusLine(state result.State, results []*result.Result) string {
 			others[r.State()]++
 		}
 	}
+	if l := first.Lack; l != nil && state == result.Unknown {
+		return line + lacking(l, results)
+	}
+	return line + about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + counts(others) + ")"
+}
+
+// lacking returns the status line of scenarios that the same lack of the machine of stepwatch keeps from proving anything.
+func lacking(l *result.Lack, results []*result.Result) string {
+	met, others := 0, make(map[result.State]int)
+	for _, r := range results {
+		if r.Lack != nil && r.Lack.Kind == l.Kind {
+			met++
+		} else {
+			others[r.State()]++
+		}
+	}
+	rest := ""
+	if met < len(results) {
+		rest = "; other scenarios: " + counts(others)
+	}
+	end := fmt.Sprintf(" (lack of %s, blame monitor; %d of %d scenarios meet it%s)", plain(l.Kind), met, len(results), rest)
+	return shortenMiddle(plain(l.Said+": "+l.Remedy), nagiosStatusMax-len(end)) + end
+}
+
+// counts lists how many results have each state.
+func counts(others map[result.State]int) string {
 	var rest []string
 	for _, s := range []result.State{result.Critical, result.Warning, result.Unknown, result.OK} {
 		if others[s] > 0 {
 			rest = append(rest, fmt.Sprintf("%d %s", others[s], s))
 		}
 	}
-	return line + about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + strings.Join(rest, ", ") + ")"
+	return strings.Join(rest, ", ")
 }
 
 // about returns the summary of a result, followed by reason and blame, which are never cut off. Of a summary that is too

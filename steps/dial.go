@@ -84,6 +84,7 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 			return nil, FailNet(ctx, err, blame, act)
 		}
 	}
+	w.SendsTo(addresses)
 	start := time.Now()
 	defer func() { w.Phase("connect", time.Since(start), "") }()
 	var first error
@@ -92,7 +93,6 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 		if deadline, ok := ctx.Deadline(); ok && i < len(addresses)-1 {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addresses)-i))
 		}
-		w.sendsTo(a)
 		conn, err := r.dialer(a).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
 		cancel()
 		if err == nil {

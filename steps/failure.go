@@ -91,6 +91,9 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		reason, detail = result.ReasonConnect, "connection refused: nothing listens on that port"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		reason, blame = result.ReasonConnect, result.BlameNetwork
+		if code := syscall.Errno(0); errors.As(err, &code) && len(lack.Addresses(err)) == 1 {
+			detail = code.Error() // the act says where
+		}
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &netErr) && netErr.Timeout():
 		reason, detail = result.ReasonTimeout, "no answer before the deadline"

@@ -201,18 +201,19 @@ func (w *World) Beside() *World {
 		connections: w.connections, memory: w.memory, beside: true}
 }
 
-// sendsTo records that the run connects to an address.
-func (w *World) sendsTo(address string) {
-	to, err := netip.ParseAddr(address)
-	const most = 16
+// SendsTo records the addresses that the run connects to, for Peers. Text that is not an address is ignored.
+func (w *World) SendsTo(addresses []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err == nil && len(w.peers) < most && !slices.Contains(w.peers, to) {
-		w.peers = append(w.peers, to)
+	w.peers = nil
+	for _, a := range addresses {
+		if to, err := netip.ParseAddr(a); err == nil {
+			w.peers = append(w.peers, to)
+		}
 	}
 }
 
-// Peers returns the first addresses that the run has connected to, or has tried to.
+// Peers returns the addresses that the run connected to last, or tried to.
 func (w *World) Peers() []netip.Addr {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -13,10 +13,10 @@ const lacks = "lack"
 
 func init() { Builtin.Register(lacks, func() Source { return NewLacks() }) }
 
-// Lacks raises one alert for everything that the machine of stepwatch lacks, however many scenarios meet it. The alert is
-// hard at once, because the lack is certain, and has no scenario of its own. It is resolved when each scenario that met the
-// lack has a later result without it. A scenario that runs seldom does not keep it open: without any result that has the
-// lack for an hour it is resolved too.
+// Lacks raises one alert for everything that the machine of stepwatch lacks, however many scenarios meet it. The alert
+// is hard at once, because the lack is certain, and has no scenario of its own. It is resolved when each scenario that
+// met the lack has a later result without it. A scenario that runs seldom does not keep it open: without any result
+// that has the lack for an hour it is resolved too.
 type Lacks struct {
 	mu   sync.Mutex
 	open map[string]*lackAlert // by kind
@@ -36,31 +36,45 @@ func NewLacks() *Lacks { return &Lacks{open: make(map[string]*lackAlert)} }
 
 // Observe implements Source.
 func (l *Lacks) Observe(r *result.Result) []Alert {
+	return l.take(r.Identity, r.Lack, r.Started, r.Identity.String())
+}
+
+// Own takes what a part of stepwatch that is no scenario, such as the evidence, lacks at a time; nil is that it lacks
+// nothing.
+func (l *Lacks) Own(part string, own *result.Lack, at time.Time) []Alert {
+	return l.take(result.Identity{Feature: "\x00" + part}, own, at, "")
+}
+
+// take processes what somebody lacks and returns the alerts that this changes.
+func (l *Lacks) take(who result.Identity, own *result.Lack, at time.Time, scenario string) []Alert {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var changed []Alert
 	kind := ""
-	if r.Lack != nil {
-		kind = r.Lack.Kind
+	if own != nil {
+		kind = own.Kind
 		if l.open[kind] == nil {
-			l.open[kind] = &lackAlert{met: make(map[result.Identity]bool), alert: Alert{Rule: lacks, State: Hard, Severity: result.Unknown, Lack: r.Lack, Since: r.Started,
-				Summary: fmt.Sprintf("%s: %s; scenarios that meet this are UNKNOWN, first %s", r.Lack.Said, r.Lack.Remedy, r.Identity)}}
-			changed = append(changed, l.open[kind].alert)
+			a := Alert{Rule: lacks, State: Hard, Severity: result.Unknown, Lack: own, Since: at, Summary: own.Said + ": " + own.Remedy}
+			if scenario != "" {
+				a.Summary += fmt.Sprintf("; the scenarios that meet this are UNKNOWN, first %s", scenario)
+			}
+			l.open[kind] = &lackAlert{met: make(map[result.Identity]bool), alert: a}
+			changed = append(changed, a)
 		}
-		l.open[kind].met[r.Identity] = true
-		l.open[kind].last = r.Started
+		l.open[kind].met[who] = true
+		l.open[kind].last = at
 	}
 	for other, a := range l.open {
 		if other == kind {
 			continue
 		}
-		delete(a.met, r.Identity)
-		if len(a.met) > 0 && r.Started.Sub(a.last) < lackHour {
+		delete(a.met, who)
+		if len(a.met) > 0 && at.Sub(a.last) < lackHour {
 			continue
 		}
 		delete(l.open, other)
 		a.alert.State, a.alert.Severity = Resolved, result.OK
-		a.alert.Summary = fmt.Sprintf("no longer: %s", a.alert.Lack.Said)
+		a.alert.Summary = "no longer: " + a.alert.Lack.Said
 		changed = append(changed, a.alert)
 	}
 	return changed

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
@@ -38,6 +39,10 @@ type Store struct {
 	open   func(path string) (*statedir.Dir, error)
 	limits Limits
 	log    *slog.Logger
+
+	// Lacking is told what the machine lacks to save evidence, and nil when it does again. It may be nil. Export calls it.
+	Lacking func(*result.Lack)
+	lacks   bool // it was told of a lack
 
 	mu   sync.Mutex
 	runs []run // the known runs, the oldest first
@@ -76,10 +81,22 @@ func NewShared(dir string) *Store {
 	return s
 }
 
-// Export implements agent.Sink: it saves the evidence, and logs errors.
+// Export implements agent.Sink: it saves the evidence, and logs errors. It tells Lacking when the machine has no place for
+// evidence, and when it has one again.
 func (s *Store) Export(r *result.Result) {
-	if _, err := s.Save(r); err != nil {
+	paths, err := s.Save(r)
+	if err != nil {
 		s.log.Warn("evidence not saved", "scenario", r.Identity.String(), "error", err)
+	}
+	own := lack.Of(err)
+	switch {
+	case s.Lacking == nil:
+	case own != nil:
+		s.lacks = true
+		s.Lacking(&result.Lack{Kind: string(own.Kind), Said: "evidence is not saved: " + own.Said, Remedy: own.Remedy})
+	case s.lacks && len(paths) > 0:
+		s.lacks = false
+		s.Lacking(nil)
 	}
 }
 

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 
 	"net/http"
 	"net/http/httptest"
@@ -22,13 +24,17 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/steps/browser"
+	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
-// These tests take something from the machine that stepwatch runs on: file descriptors, ports, routes, name servers, disk.
-// No result may blame a target then.
+// These tests take something from the machine that stepwatch runs on: file descriptors, ports, routes, name servers,
+// disk. No result may blame a target then.
 
 // lackbed is the other side in a network namespace: "http ADDRESS DELAY" and "dns ADDRESS" serve until they are killed,
-// "get URL" prints a page. The name server knows the root zone, fails for broken.test and knows no other name.
+// "await http ADDRESS" and "await dns ADDRESS" wait for them, "get URL TEXT" prints a page once it has the text,
+// "limits" prints limits. The name server knows the root zone, fails for broken.test and knows no other name.
 func lackbed() {
 	check := func(err error) {
 		if err != nil {
@@ -55,11 +61,44 @@ func lackbed() {
 			}
 			_ = w.WriteMsg(reply)
 		})))
-	case "get":
-		response, err := (&http.Client{Timeout: 10 * time.Second}).Get(os.Args[2])
-		check(err)
-		_, err = io.Copy(os.Stdout, response.Body)
-		check(err)
+	case "limits":
+		fmt.Printf("memory %d\n", lack.MemoryLimit())
+	case "await": // a server to answer
+		patiently(check, func() bool {
+			if os.Args[2] == "dns" {
+				_, err := dns.Exchange(new(dns.Msg).SetQuestion(".", dns.TypeNS), os.Args[3])
+				return err == nil
+			}
+			conn, err := net.Dial("tcp", os.Args[3])
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err == nil
+		})
+	case "get": // a page that has a text
+		patiently(check, func() bool {
+			response, err := (&http.Client{Timeout: 10 * time.Second}).Get(os.Args[2])
+			if err != nil {
+				return false
+			}
+			defer response.Body.Close()
+			page, err := io.ReadAll(response.Body)
+			if err != nil || !bytes.Contains(page, []byte(os.Args[3])) {
+				return false
+			}
+			_, err = os.Stdout.Write(page)
+			check(err)
+			return true
+		})
+	}
+}
+
+// patiently waits until done reports that it is.
+func patiently(check func(error), done func() bool) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			check(fmt.Errorf("gave up: %q", os.Args))
+		}
 	}
 }
 
@@ -71,6 +110,9 @@ func slowly(delay time.Duration) http.Handler {
 		case <-r.Context().Done():
 		}
 		_, _ = io.WriteString(w, "<!doctype html><title>Home</title><p>Welcome")
+		if r.URL.Path == "/picture" {
+			_, _ = io.WriteString(w, `<img src="http://203.0.113.7/logo.png">`)
+		}
 	})
 }
 
@@ -159,9 +201,22 @@ func compareVerdicts(t *testing.T, printed string, want map[string]string) {
 	}
 }
 
+// inBrowser adds scenarios in a browser, if there is one here, and returns what is wanted of them.
+func inBrowser(t *testing.T, scenarios map[string]string, added map[string]string, want map[string]string) {
+	t.Helper()
+	if _, err := browser.Find(); err != nil {
+		t.Log("without scenarios in a browser:", err)
+		return
+	}
+	for name, lines := range added {
+		scenarios["browser, "+name] = "@browser @timeout:20s\n" + lines
+		want["browser, "+name] = "lack monitor"
+	}
+}
+
 // TestOffline has no interface but the loopback. A target there is blamed for what it does; what is elsewhere is not.
 func TestOffline(t *testing.T) {
-	feature := writeFeature(t, "@timeout:20s", map[string]string{
+	scenarios := map[string]string{
 		"by address":        `When I go to "http://203.0.113.7/"`,
 		"by name":           `When I go to "http://www.example.org/"`,
 		"by IPv6":           `When I go to "http://[2001:db8::7]/"`,
@@ -172,12 +227,16 @@ func TestOffline(t *testing.T) {
 		"loopback":          `When I go to "http://127.0.0.1:1/"`,
 		"loopback, closed":  `Then port 1 of "127.0.0.1" is closed`,
 		"loopback, silence": "@timeout:1s\nWhen I go to \"http://127.0.0.1:8080/\"",
-	})
-	printed := apart(t, "lackbed http 127.0.0.1:8080 5s & sleep 0.5\nstepwatch run --evidence= \"$1\" || true", feature)
-	compareVerdicts(t, printed, map[string]string{
+	}
+	want := map[string]string{
 		"by address": "lack monitor", "by name": "lack monitor", "by IPv6": "lack monitor", "a closed port": "lack monitor",
-		"an open port": "lack monitor", "ping": "lack monitor", "records": "lack monitor", "loopback": "connect web", "loopback, closed": "passed", "loopback, silence": "timeout web",
-	})
+		"an open port": "lack monitor", "ping": "lack monitor", "records": "lack monitor", "loopback": "connect web", "loopback, closed": "passed",
+		"loopback, silence": "timeout web",
+	}
+	inBrowser(t, scenarios, map[string]string{"a part": "When I go to \"http://127.0.0.1:8080/picture\"\nThen no request fails", "address": `When I go to "http://203.0.113.7/"`, "name": `When I go to "http://www.example.org/"`}, want)
+	feature := writeFeature(t, "@timeout:20s", scenarios)
+	printed := apart(t, "lackbed http 127.0.0.1:8080 2s & lackbed await http 127.0.0.1:8080\nstepwatch run --evidence= \"$1\" || true", feature)
+	compareVerdicts(t, printed, want)
 	if !strings.Contains(printed, "this machine has no route to 203.0.113.7: check its interfaces and its default route") {
 		t.Error(printed)
 	}
@@ -196,9 +255,11 @@ var named = map[string]string{
 // TestResolverDown takes the name servers of the machine away in several ways.
 func TestResolverDown(t *testing.T) {
 	t.Parallel()
-	feature := writeFeature(t, "@timeout:3s", named)
 	own := map[string]string{"a name": "lack monitor", "a broken zone": "lack monitor", "records": "lack monitor", "broken records": "lack monitor",
 		"no name at all": "connect web", "ports of a name": "lack monitor"}
+	scenarios := maps.Clone(named)
+	inBrowser(t, scenarios, map[string]string{"a name": named["a name"], "no route": `When I go to "http://203.0.113.7/"`}, own)
+	feature := writeFeature(t, "@timeout:3s", scenarios)
 	const elsewhere = "ip link add out0 type veth peer name out1\nip link set out1 up\nip address add 192.0.2.2/24 dev out0\nip link set out0 up\n" // not offline
 	const run = "\nmount --bind ./resolv.conf /etc/resolv.conf\nstepwatch run --evidence= \"$1\" || true"
 	for name, c := range map[string]struct{ before, servers, says string }{
@@ -215,13 +276,13 @@ func TestResolverDown(t *testing.T) {
 		})
 	}
 	t.Run("one zone fails", func(t *testing.T) {
-		printed := apart(t, "cd $(mktemp -d)\n"+elsewhere+"lackbed dns 127.0.0.1:53 & sleep 0.5\nprintf 'nameserver 127.0.0.1\n' >resolv.conf"+run, feature)
+		printed := apart(t, "cd $(mktemp -d)\n"+elsewhere+"lackbed dns 127.0.0.1:53 & lackbed await dns 127.0.0.1:53\nprintf 'nameserver 127.0.0.1\n' >resolv.conf"+run, feature)
 		compareVerdicts(t, printed, map[string]string{"a name": "dns dns", "a broken zone": "dns dns", "no name at all": "connect web", "ports of a name": "dns dns"})
 	})
 }
 
-// TestLinkDown has a route whose interface has lost its link, one whose gateway does not answer, and one whose gateway does
-// while the target behind it is silent.
+// TestLinkDown has a route whose interface has lost its link, one whose gateway does not answer, and one whose gateway
+// does while the target behind it is silent.
 func TestLinkDown(t *testing.T) {
 	t.Parallel()
 	feature := writeFeature(t, "@timeout:6s", map[string]string{
@@ -281,9 +342,10 @@ func TestPortsUsedUp(t *testing.T) {
 	t.Parallel()
 	feature := writeFeature(t, "@every:1s @timeout:10s", manySlow(30, "http://127.0.0.1:8080/"))
 	page := apart(t, `echo 40000 40004 >/proc/sys/net/ipv4/ip_local_port_range
-lackbed http 127.0.0.1:8080 300ms & sleep 0.5
-stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log & sleep 4
-lackbed get http://127.0.0.1:9469/metrics; grep "alert hard" log`, feature)
+lackbed http 127.0.0.1:8080 300ms & lackbed await http 127.0.0.1:8080
+stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log &
+lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="ports"} 1' >/dev/null; sleep 3
+lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="ports"} 1'; grep "alert hard" log`, feature)
 	noneBlamed(t, page, "ports")
 	if strings.Count(page, "alert hard") != 1 || !strings.Contains(page, "widen net.ipv4.ip_local_port_range, now 40000 40004") {
 		t.Errorf("want one alert with the remedy: %s", page[strings.LastIndex(page, "\n# "):])
@@ -399,4 +461,78 @@ func TestDiskFull(t *testing.T) {
 		printed := apart(t, "mkdir -p /tmp/full && mount -t tmpfs -o ro none /tmp/full\nTMPDIR=/tmp/full stepwatch run --evidence= \"$1\" || true", feature)
 		compareVerdicts(t, printed, map[string]string{"a command": "lack monitor"})
 	})
+}
+
+// TestEvidenceWithoutSpace has no space for the evidence of a real failure. That is an alert of its own, and changes
+// nothing in the verdict.
+func TestEvidenceWithoutSpace(t *testing.T) {
+	feature := writeFeature(t, "@every:1s @timeout:10s", map[string]string{"wrong": "When I go to \"http://127.0.0.1:8080/\"\nThen I should see \"Bargains\""})
+	page := apart(t, `mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=2 none /tmp/full
+lackbed http 127.0.0.1:8080 0s & lackbed await http 127.0.0.1:8080
+XDG_STATE_HOME=/tmp/full stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log &
+lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="disk"} 1'; grep "alert hard" log | sed 's/^/log: /'`, feature)
+	if !strings.Contains(page, `stepwatch_monitor_lack{kind="disk"} 1`) || !strings.Contains(page, `blame="web"`) || strings.Contains(page, `blame="monitor"`) {
+		t.Error(page)
+	}
+	if strings.Count(page, "log: ") != 2 || !strings.Contains(page, "evidence is not saved: the disk of this machine is full") {
+		t.Errorf("want the alerts of the scenario and of the disk: %s", page[strings.Index(page+"log: ", "log: "):])
+	}
+}
+
+// controlGroup makes a control group of its own for the test and returns its directory.
+func controlGroup(t *testing.T, controller, limit string) string {
+	t.Helper()
+	needs(t, "sh")
+	for _, root := range []string{"/sys/fs/cgroup/" + controller, "/sys/fs/cgroup"} { // version 1, version 2
+		dir := filepath.Join(root, "stepwatch-test-"+strings.ToLower(rand.Text()))
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() {
+			for range 50 {
+				if os.Remove(dir) == nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond) // its last process ends
+			}
+			t.Errorf("%s is left", dir)
+		})
+		if _, err := os.Stat(filepath.Join(dir, limit)); err == nil {
+			return dir
+		}
+	}
+	t.Skipf("no control group with %s can be made here", limit)
+	return ""
+}
+
+// TestProcessesUsedUp takes the right to start processes away from stepwatch while it runs.
+func TestProcessesUsedUp(t *testing.T) {
+	group := controlGroup(t, "pids", "pids.max")
+	begun := filepath.Join(t.TempDir(), "begun")
+	feature := writeFeature(t, "@timeout:20s", map[string]string{"a command": "When I run `touch " + begun + "`\nAnd I run `sleep 1`\nAnd I run `true`"})
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >$1/cgroup.procs
+stepwatch run --evidence= "$2" & run=$!
+until [ -e "$3" ] || ! kill -0 $run; do sleep 0.05; done; echo 1 >$1/pids.max; wait $run; echo max >$1/pids.max`, "sh", group, feature, begun)
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
+	printed, _ := cmd.CombinedOutput() // the verdict is what is compared
+	compareVerdicts(t, string(printed), map[string]string{"a command": "lack monitor"})
+	if !strings.Contains(string(printed), "raise TasksMax= of the unit, now 1") {
+		t.Error(string(printed))
+	}
+}
+
+// TestMemoryLimitIsFound reads the limit of a control group, under which the heap is kept.
+func TestMemoryLimitIsFound(t *testing.T) {
+	for _, file := range []string{"memory.max", "memory.limit_in_bytes"} {
+		t.Run(file, func(t *testing.T) {
+			group := controlGroup(t, "memory", file)
+			if err := os.WriteFile(filepath.Join(group, file), []byte("402653184"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", "echo $$ >$1/cgroup.procs; lackbed limits", "sh", group).CombinedOutput()
+			if err != nil || string(out) != "memory 402653184\n" {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 )
 
@@ -174,10 +176,14 @@ func agree(ctx context.Context, w *steps.World, q dnsclient.Question, servers []
 		highest uint32
 		hasSOA  bool
 		lost    int
+		own     error // of a server that this machine cannot ask
 	)
 	fail := func(server string, err error) {
 		trouble = append(trouble, server+": "+err.Error())
-		if first == nil {
+		switch {
+		case lack.Of(err) != nil || lack.NoWay(lack.Addresses(err)) != nil:
+			own = cmp.Or(own, err)
+		case first == nil:
 			first = err
 		}
 	}
@@ -220,13 +226,14 @@ func agree(ctx context.Context, w *steps.World, q dnsclient.Question, servers []
 		w.Attach("dns answers", "text/plain", transcripts)
 		return steps.Fail(result.ReasonUnexpected, result.BlameDNS, "the servers differ on %s: %s", q, strings.Join(append(told, trouble...), "; "))
 	}
-	if first != nil {
+	if len(trouble) > 0 {
 		w.Attach("dns answers", "text/plain", transcripts)
-		failure := (*steps.Failure)(nil)
-		if !errors.As(first, &failure) {
-			return first
+		decisive, failure := cmp.Or(first, own), (*steps.Failure)(nil)
+		if !errors.As(decisive, &failure) {
+			return decisive
 		}
-		return steps.Fail(failure.Reason, failure.Blame, "%d of %d servers: %s", len(trouble), len(servers), strings.Join(trouble, "; "))
+		err := steps.Fail(failure.Reason, failure.Blame, "%d of %d servers: %s", len(trouble), len(servers), strings.Join(trouble, "; "))
+		return lack.With(err, decisive)
 	}
 	note := fmt.Sprintf("%d servers say %s", len(servers), views[order[0]])
 	if lost > 0 {

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
@@ -151,7 +153,10 @@ func onNoBlocklist(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	var have, silent []string
+	var (
+		have, silent []string
+		unasked      error // why a list could not be asked
+	)
 	monitor := true // whether all silent lists refuse this machine's resolver
 	for i, f := range found {
 		switch {
@@ -159,6 +164,7 @@ func onNoBlocklist(ctx context.Context, w *steps.World, a steps.Args) error {
 			have = append(have, fmt.Sprintf("%s has %s", lists[i], strings.Join(f.addresses, ", ")))
 		case f.trouble != "":
 			silent = append(silent, lists[i]+": "+f.trouble)
+			unasked = cmp.Or(unasked, f.err)
 			monitor = monitor && f.refused
 			continue
 		}
@@ -174,7 +180,8 @@ func onNoBlocklist(ctx context.Context, w *steps.World, a steps.Args) error {
 		return steps.Fail(result.ReasonRefused, result.BlameMonitor, "%d of %d blocklists do not answer this machine's resolver: %s; set your own resolver under resolver in stepwatch.yml, or remove the list",
 			len(silent), len(lists), strings.Join(silent, "; "))
 	case len(silent) > 0:
-		return steps.Fail(result.ReasonScenario, result.BlameScenario, "%d of %d blocklists prove nothing: %s; remove those that do not work", len(silent), len(lists), strings.Join(silent, "; "))
+		err := steps.Fail(result.ReasonScenario, result.BlameScenario, "%d of %d blocklists prove nothing: %s; remove those that do not work", len(silent), len(lists), strings.Join(silent, "; "))
+		return lack.With(err, unasked)
 	}
 	return nil
 }
@@ -184,6 +191,7 @@ type listed struct {
 	addresses []string // the addresses on the list, each with the reason
 	trouble   string   // why the list proves nothing, or empty
 	refused   bool     // whether the list refuses to answer
+	err       error    // why the list could not be asked, or nil
 }
 
 func askList(ctx context.Context, lookup maildns.Lookup, list string, addresses []netip.Addr) listed {
@@ -194,7 +202,7 @@ func askList(ctx context.Context, lookup maildns.Lookup, list string, addresses 
 		answer, err := maildns.CheckBlocklist(ctx, lookup, list, address)
 		switch {
 		case err != nil:
-			l.trouble = err.Error()
+			l.trouble, l.err = err.Error(), err
 		case answer.Standing == maildns.Listed:
 			why := ""
 			if answer.Text != "" {

@@ -298,7 +298,7 @@ func (c *Client) dial(ctx context.Context, server endpoint, answer *Answer, prot
 	config := &tls.Config{ServerName: server.host, MinVersion: tls.VersionTLS12, NextProtos: protocols}
 	if c.Roots != nil {
 		if config.RootCAs, err = c.Roots(); err != nil {
-			return nil, errors.Join(&Error{Kind: Asked, Detail: fmt.Sprintf("read the roots under tls.ca in stepwatch.yml: %v", err)}, conn.Close())
+			return nil, errors.Join(&Error{Kind: Asked, Err: err, Detail: fmt.Sprintf("read the roots under tls.ca in stepwatch.yml: %v", err)}, conn.Close())
 		}
 	}
 	start = time.Now()

@@ -1,9 +1,10 @@
-// Package lack tells what the machine that stepwatch runs on lacks (a file descriptor, a local port, a route, its resolver)
-// from a fault of what stepwatch watches. An error of the network or the system names only its errno, and the same errno
-// may be either: then the package looks at this machine.
+// Package lack tells what the machine that stepwatch runs on lacks (a file descriptor, a local port, a route, its
+// resolver) from a fault of what stepwatch watches. An error of the network or the system names only its errno, and the
+// same errno may be either: then the package looks at this machine.
 //
-// What it does not see: a firewall of this machine that answers a connection with a reset looks like a closed port of the
-// target. The Go runtime ends the process when it can start no thread or gets no memory, so no step fails because of that.
+// What it does not see: a firewall of this machine that drops a connection or answers it with a reset looks like a
+// silent or a closed port of the target. The Go runtime ends the process when it can start no thread or gets no memory,
+// so no step fails because of that.
 package lack
 
 import (
@@ -47,8 +48,8 @@ func (e *Error) Error() string { return e.Said + ": " + e.Remedy }
 // Unwrap returns the error that showed it.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Of returns what this machine certainly lacks according to an error, or nil. Where one of several joined attempts failed
-// because of that, nothing is known about what it would have found, so that one decides.
+// Of returns what this machine certainly lacks according to an error, or nil. Where one of several joined attempts
+// failed because of that, nothing is known about what it would have found, so that one decides.
 func Of(err error) *Error {
 	if known := (*Error)(nil); errors.As(err, &known) {
 		return known
@@ -60,6 +61,23 @@ func Of(err error) *Error {
 	})
 	return found
 }
+
+// With returns err, and keeps cause in its chain: for a verdict that rests on what could not be done because of cause,
+// and that says so in its own words. It returns err itself if either is nil.
+func With(err, cause error) error {
+	if err == nil || cause == nil {
+		return err
+	}
+	return &withCause{err, cause}
+}
+
+type withCause struct {
+	error
+	cause error
+}
+
+// Unwrap returns both.
+func (w *withCause) Unwrap() []error { return []error{w.error, w.cause} }
 
 // Addresses returns the remote addresses that the operations of the network in an error are about.
 func Addresses(err error) []netip.Addr {

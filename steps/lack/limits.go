@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,7 @@ type Limits struct {
 
 // Read returns the limits of this process as they are now.
 func Read() Limits {
-	l := Limits{OpenFiles: openFiles(), Processes: userProcesses(), Tasks: groupLimit("pids.max"), Memory: MemoryLimit()}
+	l := Limits{OpenFiles: openFiles(), Processes: userProcesses(), Tasks: groupLimit("pids"), Memory: MemoryLimit()}
 	l.LocalPortSpan = setting("net/ipv4/ip_local_port_range")
 	var first, last int
 	if n, err := fmt.Sscan(l.LocalPortSpan, &first, &last); n == 2 && err == nil && last >= first {
@@ -30,9 +31,10 @@ func Read() Limits {
 }
 
 // MemoryLimit returns the memory that the control group of this process may have, in bytes; 0 is no limit.
-func MemoryLimit() uint64 { return groupLimit("memory.max") }
+func MemoryLimit() uint64 { return groupLimit("memory") }
 
-// BrowserDescriptors is how many open files Chromium needs at least. With 100 it aborts every request, without saying why.
+// BrowserDescriptors is how many open files Chromium needs at least. With 100 it aborts every request, without saying
+// why.
 const BrowserDescriptors = 256
 
 // ForBrowser returns that the limit of open files is too low for a browser on this machine, or nil.
@@ -54,35 +56,58 @@ func setting(name string) string {
 	return strings.Join(strings.Fields(string(content)), " ")
 }
 
-// controlGroups is where version 2 of control groups is mounted (cgroups(7)).
+// controlGroups is where control groups are mounted: version 2 itself, or a directory for each controller of version 1
+// (cgroups(7)).
 const controlGroups = "/sys/fs/cgroup"
 
-// groups returns the directories of this process's control group and those above it.
-func groups() []string {
+// groups returns the directories of this process's control group and those above it, for a controller ("memory",
+// "pids"). In a container, where only the root is mounted, most of them do not exist.
+func groups(controller string) []string {
 	content, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil
 	}
+	var all []string
 	for line := range strings.Lines(string(content)) {
-		if path, unified := strings.CutPrefix(strings.TrimSpace(line), "0::/"); unified {
-			var all []string
-			for path = filepath.Clean(path); ; path = filepath.Dir(path) {
-				all = append(all, filepath.Join(controlGroups, path))
-				if path == "." || path == "/" {
-					return all
-				}
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3) // number, controllers of version 1, path
+		if len(parts) < 3 {
+			continue
+		}
+		root := controlGroups
+		if parts[1] != "" {
+			if !slices.Contains(strings.Split(parts[1], ","), controller) {
+				continue
+			}
+			root = filepath.Join(root, controller)
+		}
+		for path := filepath.Join("/", parts[2]); ; path = filepath.Dir(path) {
+			all = append(all, filepath.Join(root, path))
+			if path == "/" {
+				break
 			}
 		}
 	}
-	return nil
+	return all
 }
 
-// groupLimit returns the smallest limit of that name in this process's control group and those above it, or 0.
-func groupLimit(name string) uint64 {
+// usage returns the limit of a controller in a directory and how much of it is in use; 0 is no limit.
+func usage(dir, controller string) (limit, used uint64) {
+	if limit = number(filepath.Join(dir, controller+".max")); limit > 0 {
+		return limit, number(filepath.Join(dir, controller+".current"))
+	}
+	const unlimited = 1 << 60 // version 1 writes a number near 2^63
+	if limit = number(filepath.Join(dir, controller+".limit_in_bytes")); limit < unlimited {
+		return limit, number(filepath.Join(dir, controller+".usage_in_bytes"))
+	}
+	return 0, 0
+}
+
+// groupLimit returns the smallest limit of a controller in this process's control group and those above it, or 0.
+func groupLimit(controller string) uint64 {
 	smallest := uint64(0)
-	for _, dir := range groups() {
-		if n := number(filepath.Join(dir, name)); n > 0 && (smallest == 0 || n < smallest) {
-			smallest = n
+	for _, dir := range groups(controller) {
+		if limit, _ := usage(dir, controller); limit > 0 && (smallest == 0 || limit < smallest) {
+			smallest = limit
 		}
 	}
 	return smallest
@@ -108,8 +133,8 @@ func numberOr(n uint64, otherwise string) string {
 
 // memory returns the lack of memory, with the limit that is near: that of the control group if it is nearly used up.
 func memory(err error) *Error {
-	for _, dir := range groups() {
-		limit, used := number(filepath.Join(dir, "memory.max")), number(filepath.Join(dir, "memory.current"))
+	for _, dir := range groups("memory") {
+		limit, used := usage(dir, "memory")
 		if limit > 0 && used > limit/10*9 {
 			return &Error{Memory, fmt.Sprintf("the control group of stepwatch has %d of %d MB in use", used>>20, limit>>20),
 				fmt.Sprintf("raise MemoryMax= of the unit, now %d MB", limit>>20), err}
@@ -120,8 +145,8 @@ func memory(err error) *Error {
 
 // processes returns the lack of processes, with the limit that is reached.
 func processes(err error) *Error {
-	for _, dir := range groups() {
-		limit, used := number(filepath.Join(dir, "pids.max")), number(filepath.Join(dir, "pids.current"))
+	for _, dir := range groups("pids") {
+		limit, used := usage(dir, "pids")
 		if limit > 0 && used+2 >= limit {
 			return &Error{Processes, fmt.Sprintf("the control group of stepwatch has %d of %d processes and threads", used, limit),
 				fmt.Sprintf("raise TasksMax= of the unit, now %d", limit), err}

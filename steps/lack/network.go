@@ -21,8 +21,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
-// Way returns what this machine lacks to reach an address now, or nil: a route, an interface with a link, or a gateway that
-// answers. It sends nothing. An address of this machine, such as 127.0.0.1, is always reached.
+// Way returns what this machine lacks to reach an address now, or nil: a route, an interface with a link, or a gateway
+// that answers. It sends nothing. An address of this machine, such as 127.0.0.1, is always reached.
 func Way(to netip.Addr) *Error {
 	way := routeTo(to)
 	switch {
@@ -39,14 +39,30 @@ func Way(to netip.Addr) *Error {
 	return nil
 }
 
+// NoWay returns what this machine lacks to reach the first of some addresses, or nil if it reaches one of them: what it
+// found there shows whose fault a failure is.
+func NoWay(to []netip.Addr) *Error {
+	var first *Error
+	for _, address := range to {
+		own := Way(address)
+		if own == nil {
+			return nil
+		}
+		if first == nil {
+			first = own
+		}
+	}
+	return first
+}
+
 // way is how the kernel sends packets to an address.
 type way struct {
 	out     *net.Interface // nil for an address of this machine, or if it is not known
 	missing error          // why there is no route
 }
 
-// routeTo asks the kernel for its route by connecting a datagram socket, which sends nothing (udp(7)). Any other error than
-// that of a missing route says nothing about the route.
+// routeTo asks the kernel for its route by connecting a datagram socket, which sends nothing (udp(7)). Any other error
+// than that of a missing route says nothing about the route.
 func routeTo(to netip.Addr) way {
 	to = to.Unmap()
 	if to.IsLoopback() || to.IsUnspecified() {
@@ -112,8 +128,8 @@ func Offline() *Error {
 	return &Error{Route, "this machine is offline: no interface but the loopback has a link and an address", "check its interfaces (ip address)", nil}
 }
 
-// silentGateway returns the gateway of the route to an IPv4 address, and whether it has not answered the kernel's question
-// for its hardware address (arp(7)). It reads the main routing table.
+// silentGateway returns the gateway of the route to an IPv4 address, and whether it has not answered the kernel's
+// question for its hardware address (arp(7)). It reads the main routing table.
 func silentGateway(to netip.Addr, out string) (gateway netip.Addr, silent bool) {
 	if !to.Is4() {
 		return netip.Addr{}, false
@@ -186,9 +202,10 @@ func unanswered(table string, neighbour netip.Addr, out string) bool {
 // resolverFile names the name servers of this machine (resolv.conf(5)). It is a variable for tests.
 var resolverFile = "/etc/resolv.conf"
 
-// NameServers returns what this machine lacks to resolve any name, or nil. It asks every name server of /etc/resolv.conf for
-// the servers of the root zone, which every resolver can know. The resolver is lacking if no server answers within patience,
-// or if all that answer fail at this question too. The finding is kept for a second, because many scenarios fail at once.
+// NameServers returns what this machine lacks to resolve any name, or nil. It asks every name server of
+// /etc/resolv.conf for the servers of the root zone, which every resolver can know. The resolver is lacking if no
+// server answers within patience, or if all that answer fail at this question too. The finding is kept for a second,
+// because many scenarios fail at once.
 func NameServers(ctx context.Context, patience time.Duration) *Error {
 	finding.Lock()
 	defer finding.Unlock()

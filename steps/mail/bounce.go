@@ -14,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -235,8 +236,9 @@ func (m *mailbox) awaitReport(ctx context.Context, sent []*Submission, within ti
 	case strange != nil:
 		said += fmt.Sprintf("; a report about <%s> came that names no message, so whose message it is about is unknown: %s", wording.OneLine(strange.to.Address, 100), strange.Reason(strange.to))
 	}
-	return steps.Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s%s",
+	err = steps.Fail(result.ReasonNotReceived, result.BlameQueue, "no report %q in %s after %s: %s accepted the message to %s%s, %s%s",
 		strings.Join(actions, " or "), m, wording.Seconds(waited), last.Server, last.To.Address, last.queued(), said, seen.confirmation())
+	return lack.With(err, seen.err)
 }
 
 // queued returns the queue id from the server's answer, worded for a message, or an empty string.

@@ -11,6 +11,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -284,7 +285,7 @@ func (m *mailbox) notInFolder(ctx context.Context, s *Submission, folder string,
 	}
 	err := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s's folder %q%s at %s after %s%s: %s accepted it%s at %s; %s",
 		m.account.Name, folder, missing, m.server(), wording.Seconds(waited), seen.elsewhere(), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), s.known(time.Now()))
-	return watch.explain(ctx, err)
+	return watch.explain(ctx, lack.With(err, seen.err))
 }
 
 // numbered returns the UIDs, from next on in the selected folder, of this run's message with that number.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/mailhost"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -237,6 +238,7 @@ func (m *mailbox) notReceived(ctx context.Context, s *Submission, waited time.Du
 	}
 	err := steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s%s; %s",
 		m, wording.Seconds(waited), s.Server, id, s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(len(m.foreign)), seen.confirmation()+m.alerted(), ask, s.known(time.Now()))
+	err = lack.With(err, seen.err)
 	if watch == nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/maildir"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -301,8 +302,9 @@ func (b *maildirBox) notReceived(ctx context.Context, s *Submission, waited time
 	if unread != nil {
 		confirmation += ", not in all: " + wording.OneLine(unread.Error(), 200)
 	}
-	return watch.explain(ctx, steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s: check the mail log and the queue; %s",
-		b, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), confirmation, s.known(time.Now())))
+	err = steps.Fail(result.ReasonNotReceived, result.BlameDelivery, "no message in %s after %s: %s accepted it%s at %s, %s%s: check the mail log and the queue; %s",
+		b, wording.Seconds(waited), s.Server, s.queued(), s.Accepted.UTC().Format("15:04:05.000 MST"), cameMeanwhile(b.others), confirmation, s.known(time.Now()))
+	return watch.explain(ctx, lack.With(err, unread))
 }
 
 // escapeGlob returns a path as a pattern that matches it alone.

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -423,7 +425,7 @@ func (p *pop3Mailbox) notReceived(ctx context.Context, s *Submission, waited tim
 		return steps.Fail(result.ReasonNotReceived, result.BlameAccess, "the message is in %s, but was not seen there within %s: it came just then, or the server gives it the unique id of an earlier message (RFC 1939 section 7)",
 			p, wording.Seconds(waited))
 	}
-	looked := "looked again in one more session"
+	looked, unseen := "looked again in one more session", err
 	if err != nil {
 		looked = "no second look over POP3: " + wording.OneLine(err.Error(), 200)
 	}
@@ -435,13 +437,14 @@ func (p *pop3Mailbox) notReceived(ctx context.Context, s *Submission, waited tim
 			return p.seenOverIMAP(s, seen, box, waited)
 		}
 		if seen.err != nil {
+			unseen = cmp.Or(unseen, seen.err)
 			looked += "; a look over IMAP is not complete: " + wording.OneLine(seen.err.Error(), 200)
 		} else {
 			looked += ", and over IMAP" + seen.extent()
 			hint = ": check the mail log"
 		}
 	}
-	return watch.explain(ctx, p.missing(s, waited, looked, hint))
+	return watch.explain(ctx, lack.With(p.missing(s, waited, looked, hint), unseen))
 }
 
 // seenOverIMAP returns the failure for a message that POP3 does not show and IMAP does.

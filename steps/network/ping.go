@@ -1,7 +1,6 @@
 package network
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +82,7 @@ func pingHost(ctx context.Context, w *steps.World, a steps.Args) error {
 	if asked.by == "" && len(failed) == len(addresses) {
 		return steps.Fail(result.ReasonConnect, result.BlameNetwork, "ping %q: %w", a.Text(0), errors.Join(failed...))
 	}
-	if own := noWay(addresses); asked.by == "" && own != nil { // silence says nothing about the host then
+	if own := lack.NoWay(addresses); asked.by == "" && own != nil { // silence says nothing about the host then
 		return steps.FailNet(ctx, own, result.BlameNetwork, "ping "+a.Text(0))
 	}
 	asked.host = a.Text(0)
@@ -98,19 +97,6 @@ func pingHost(ctx context.Context, w *steps.World, a steps.Args) error {
 	w.Measure("ping_round_trip_seconds", "Round-trip time of an ICMP echo request.", asked.took.Seconds())
 	w.Note(fmt.Sprintf("%s answered after %s", asked.by, asked.took.Round(time.Microsecond)))
 	return nil
-}
-
-// noWay returns what this machine lacks to reach the first of the addresses, if it reaches none of them.
-func noWay(addresses []netip.Addr) *lack.Error {
-	var first *lack.Error
-	for _, to := range addresses {
-		own := lack.Way(to)
-		if own == nil {
-			return nil
-		}
-		first = cmp.Or(first, own)
-	}
-	return first
 }
 
 // resolve returns the addresses of a host, which may be an address itself, and reports the phase dns.

@@ -421,7 +421,7 @@ func portsAre(ctx context.Context, w *steps.World, a steps.Args) error {
 			}
 		}
 	}
-	if failure := (*steps.Failure)(nil); errors.As(first, &failure) {
+	if failure := (*steps.Failure)(nil); errors.As(first, &failure) && failure.Blame != result.BlameMonitor {
 		return steps.Fail(failure.Reason, failure.Blame, "%s", strings.Join(told, "; "))
 	}
 	return first

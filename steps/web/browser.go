@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -149,10 +151,36 @@ func (s *browserSession) load(ctx context.Context, w *steps.World, v visit) erro
 	s.answer = nil
 	before, handed := tab.Navigation(), len(tab.Handed())
 	if err := tab.Go(ctx, v.url.Href(), referrer); err != nil {
-		return s.unfinished(ctx, tab, err, v.String())
+		err = s.unfinished(ctx, tab, err, v.String())
+		s.sentTo(ctx, w, &v, err)
+		return err
 	}
 	tellHanded(w, tab, handed)
-	return s.arrived(w, tab, before, v.String(), v.anyStatus)
+	err = s.arrived(w, tab, before, v.String(), v.anyStatus)
+	s.sentTo(ctx, w, &v, err)
+	return err
+}
+
+// sentTo records where the browser connected to in vain: it does not say that, and the route of this machine may be missing.
+func (s *browserSession) sentTo(ctx context.Context, w *steps.World, v *visit, err error) {
+	failure := (*steps.Failure)(nil)
+	if s.proxied || !errors.As(err, &failure) || failure.Reason != result.ReasonConnect && failure.Reason != result.ReasonTimeout {
+		return
+	}
+	at := v.url.HostPort()
+	if other, found := w.Target().ConnectTo[at]; found {
+		at = other
+	}
+	host, _, _ := net.SplitHostPort(at) // of a valid address, or the checked configuration
+	addresses := []string{host}
+	if _, err := netip.ParseAddr(host); err != nil {
+		w.Untimed(func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 500*time.Millisecond)
+			defer cancel()
+			addresses, _ = w.Resolver().LookupHost(ctx, host) // without an address nothing is looked at
+		})
+	}
+	w.SendsTo(addresses)
 }
 
 // unfinished returns the failure for a page that did not finish loading, with what it waited for.

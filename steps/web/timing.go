@@ -14,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
+	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
 // The sentences about the loading of a page. All but the first need the browser.
@@ -244,6 +245,19 @@ func failedRequests(requests []browser.Request) []string {
 	return failed
 }
 
+// ownFailures returns the number of requests that failed because the machine of the browser lacked something, and what the first
+// of them lacked.
+func ownFailures(requests []browser.Request) (count int, first error) {
+	for i := range requests {
+		r := &requests[i]
+		if own := lack.InBrowser(r.Failed); own != nil && r.Status < 400 && !r.Canceled {
+			first = cmp.Or(first, error(own))
+			count++
+		}
+	}
+	return count, first
+}
+
 // theFirst joins the first few of all.
 func theFirst(all []string, most int) string {
 	if len(all) <= most {
@@ -401,7 +415,11 @@ func noRequestFails(ctx context.Context, w *steps.World, _ steps.Args) error {
 	}
 	measureRequests(w, a)
 	if failed := failedRequests(a.Requests); len(failed) > 0 {
-		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect no request of %s to fail: %d of %d failed: %s", p, len(failed), len(a.Requests)+a.Dropped, theFirst(failed, 5))
+		err := steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect no request of %s to fail: %d of %d failed: %s", p, len(failed), len(a.Requests)+a.Dropped, theFirst(failed, 5))
+		if all, own := ownFailures(a.Requests); all == len(failed) {
+			return lack.With(err, own)
+		}
+		return err
 	}
 	if err := unheard(a, fmt.Sprintf("expect no request of %s to fail", p)); err != nil {
 		return err
