@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // AddReport adds the contents of a taken report to the World again.
@@ -112,8 +113,8 @@ type World struct {
 	cleanups []cleanup
 	redacted []string // secrets in every form that they take on a wire
 
-	connections *connections // of the run; nil in a World without one
-	beside      bool         // the run goes on after Close
+	connections *lifeline.Group // of the run; nil in a World without one
+	beside      bool            // the run goes on after Close
 
 	masks map[string]*mask // for redacted, made on first use
 }
@@ -135,7 +136,7 @@ type Report struct {
 // NewWorld returns the World of one run. run is the unguessable id of the run. scenario identifies the scenario on this
 // agent. It is the same for all its runs, to recognise what an earlier run left behind.
 func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
-	return &World{target: target, secrets: secrets, run: run, origin: scenario, connections: new(connections)}
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, connections: new(lifeline.Group)}
 }
 
 // UseBrowser makes the web steps of this run use a real browser. It is called before the first step.
@@ -157,11 +158,7 @@ func (w *World) Apart() *World {
 
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
-func (w *World) Beside() *World {
-	b := NewWorld(w.target, w.secrets, w.run, w.origin)
-	b.connections, b.beside = w.connections, true
-	return b
-}
+func (w *World) Beside() *World { return w.Apart() }
 
 // Target returns the observed system.
 func (w *World) Target() *Target { return w.target }
@@ -372,8 +369,8 @@ func (w *World) Close(ctx context.Context) error {
 	cleanups, states := w.cleanups, w.states
 	w.cleanups, w.states = nil, nil
 	w.mu.Unlock()
-	if w.connections != nil && !w.beside {
-		defer w.connections.end(true) // even if a clean-up panics
+	if !w.beside {
+		defer w.connections.End() // even if a clean-up panics
 	}
 
 	var errs []error
@@ -389,6 +386,11 @@ func (w *World) Close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Connections returns what the run has opened. Dial adds to it. A step adds a connection that it opens in another way, unless
+// that is bound to its context (package lifeline). Close ends it. Addresses are as the scenario writes them, whatever ConnectTo
+// says.
+func (w *World) Connections() *lifeline.Group { return w.connections }
 
 // State returns the World's value of type T, initially zero. A protocol keeps its connections and its current page in its
 // own type, so that a new protocol changes no other file. If *T is an io.Closer, it is closed with the World.
