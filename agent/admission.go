@@ -22,7 +22,7 @@ const defaultParallel = 4
 // admission decides which due runs may start, so that runs that get no answer never take the place of those that do. A run
 // needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses
 // one. Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their
-// answers in time, and at most a quarter for those that did not. So at any time there is room for a healthy scenario.
+// answers in time, and at most half of them for those that did not. So at any time there is room for a healthy scenario.
 //
 // A run takes all its places at once or none, so runs cannot wait for each other. At each gate the run that was due first
 // starts first. Admission knows no clock and starts no goroutine: the dispatcher owns it.
@@ -66,12 +66,11 @@ func newAdmission(limits Limits, entries []*entry) *admission {
 	if limits.Parallel == 0 {
 		limits.Parallel = defaultParallel
 	}
-	quarter := max(1, limits.Workers/4)
 	a := &admission{
 		limits:   limits,
 		all:      &gate{kind: gateAll, limit: limits.Workers},
 		unproven: &gate{kind: gateUnproven, limit: max(1, limits.Workers-limits.Workers/4)},
-		hung:     &gate{kind: gateHung, limit: quarter},
+		hung:     &gate{kind: gateHung, limit: max(1, limits.Workers/2)},
 		browser:  &gate{kind: gateBrowser, limit: max(1, limits.Browser)},
 		features: make(map[string]*gate),
 		targets:  make(map[string]*gate),
@@ -222,7 +221,7 @@ func (e *entry) why(now time.Time) (text string, target bool) {
 	case gateFeature:
 		return fmt.Sprintf("it waits for %s for runs of its feature, half of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
 	case gateHung:
-		return fmt.Sprintf("it waits for %s for scenarios whose last run got no answer in time, a quarter of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
+		return fmt.Sprintf("it waits for %s for scenarios whose last run got no answer in time, half of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
 	case gateUnproven:
 		return fmt.Sprintf("it waits for %s for scenarios that have not got an answer in time yet, three quarters of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
 	default:

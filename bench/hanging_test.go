@@ -245,9 +245,9 @@ func collectAsTheAgentDoes(ctx context.Context) {
 	}
 }
 
-// look reads the agent's page once a second, as Prometheus does, and its memory.
+// look reads the agent's page every five seconds, as a busy Prometheus does, and its memory.
 func (o *observer) look(ctx context.Context, page *exporters.Prometheus, a *agent.Agent) {
-	every := time.NewTicker(time.Second)
+	every := time.NewTicker(5 * time.Second)
 	defer every.Stop()
 	for n := 1.0; ; n++ {
 		select {
