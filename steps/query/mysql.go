@@ -16,8 +16,9 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// runMySQL speaks the protocol of MySQL and MariaDB.
+// runMySQL speaks the protocol of MySQL and MariaDB. When ctx ends, it kills the statement on a second connection.
 func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
+	run := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	config := mysql.NewConfig()
@@ -26,8 +27,16 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	config.TLS = s.TLS
 	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
 	config.Logger = log.New(io.Discard, "", 0) // its errors contain the same
+	var server net.Addr                        // that answers
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return s.Dial(ctx, network, address)
+		if server != nil && network == "tcp" {
+			address = server.String()
+		}
+		conn, err := s.Dial(ctx, network, address)
+		if err == nil {
+			server = conn.RemoteAddr()
+		}
+		return conn, err
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
@@ -40,8 +49,8 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 		return nil, mysqlError(err)
 	}
 	defer conn.Close() //nolint:errcheck // as above
-	var version string
-	if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+	var version, id string
+	if err := conn.QueryRowContext(ctx, "SELECT VERSION(), CONNECTION_ID()").Scan(&version, &id); err != nil {
 		return nil, mysqlError(err)
 	}
 	left := timeLeft(ctx)
@@ -63,6 +72,9 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	defer transaction.Rollback() //nolint:errcheck // it changed nothing
 	rows, err := transaction.QueryContext(ctx, statement)
 	if err != nil {
+		if run.Err() != nil {
+			kill(db, id)
+		}
 		return nil, mysqlError(err)
 	}
 	defer rows.Close() //nolint:errcheck // the result is known already
@@ -88,6 +100,16 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 		return nil, mysqlError(err)
 	}
 	return answer, nil
+}
+
+// kill ends the statement of a connection, if that still runs.
+func kill(db *sql.DB, id string) {
+	if _, err := strconv.ParseUint(id, 10, 64); err != nil {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+	defer stop()
+	_, _ = db.ExecContext(ctx, "KILL QUERY "+id) // the server's own limit ends it otherwise
 }
 
 // mysqlError classifies an error of MySQL by its number (MySQL and MariaDB error reference).
