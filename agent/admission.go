@@ -135,6 +135,7 @@ func (a *admission) ask(e *entry) (admitted bool) {
 		}
 	}
 	e.gates = append(e.gates, a.all)
+	e.blocked = nil
 	a.waiting.Add(1)
 	return a.enter(e)
 }
@@ -159,7 +160,6 @@ func (a *admission) enter(e *entry) (admitted bool) {
 			g.holders[e] = true
 		}
 	}
-	e.blocked = nil
 	a.waiting.Add(-1)
 	return true
 }
@@ -204,28 +204,39 @@ func (g *gate) limitFor(e *entry) int {
 // parallel returns the limit of @parallel, or zero.
 func (p *Plan) parallel() int { return p.Scenario.Policy.Parallel }
 
-// why says why an entry waits, and whether the target that it wants to ask is the cause: all runs there are without an answer
-// for longer than any of them usually takes.
-func (e *entry) why(now time.Time) (text string, target bool) {
-	g := e.blocked
+// place describes what an entry waits for at a gate.
+func (g *gate) place(e *entry) string {
+	switch g.kind {
+	case gateTarget:
+		return fmt.Sprintf("%s for runs at %s", aPlace(g.limitFor(e)), g.name)
+	case gateBrowser:
+		return fmt.Sprintf("%s in the browser", aPlace(g.limit))
+	case gateFeature:
+		return fmt.Sprintf("%s for runs of its feature, half of all", aPlace(g.limit))
+	case gateHung:
+		return fmt.Sprintf("%s for scenarios whose last run got no answer in time, half of all", aPlace(g.limit))
+	case gateUnproven:
+		return fmt.Sprintf("%s for scenarios that have not got an answer in time yet, three quarters of all", aPlace(g.limit))
+	default:
+		return fmt.Sprintf("%s of all runs", aPlace(g.limit))
+	}
+}
+
+// taken says who has the places of a gate and what to do, and whether the target that the entry wants to ask is the cause: no
+// run there gets an answer in the time that its scenario usually needs.
+func (g *gate) taken(now time.Time) (text string, target bool) {
 	switch g.kind {
 	case gateTarget:
 		for holder := range g.holders {
 			if !holder.overdue(now) {
-				return fmt.Sprintf("it waits for %s for runs at %s, taken by others: raise parallel in stepwatch.yml, or tag the scenario @parallel:N", aPlace(g.limitFor(e)), g.name), false
+				return "taken by others: raise parallel in stepwatch.yml, or tag the scenario @parallel:N", false
 			}
 		}
-		return fmt.Sprintf("it waits for %s for runs at %s, taken by others that get no answer there", aPlace(g.limitFor(e)), g.name), true
+		return "taken by others that get no answer there", true
 	case gateBrowser:
-		return fmt.Sprintf("it waits for the browser, in which %s at once: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml", runs(g.limit)), false
-	case gateFeature:
-		return fmt.Sprintf("it waits for %s for runs of its feature, half of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
-	case gateHung:
-		return fmt.Sprintf("it waits for %s for scenarios whose last run got no answer in time, half of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
-	case gateUnproven:
-		return fmt.Sprintf("it waits for %s for scenarios that have not got an answer in time yet, three quarters of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
+		return "taken by others: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml", false
 	default:
-		return fmt.Sprintf("it waits for %s of all runs: raise workers in stepwatch.yml", aPlace(g.limit)), false
+		return "taken by others: raise workers in stepwatch.yml", false
 	}
 }
 
@@ -234,11 +245,4 @@ func aPlace(n int) string {
 		return "the only place"
 	}
 	return fmt.Sprintf("one of the %d places", n)
-}
-
-func runs(n int) string {
-	if n == 1 {
-		return "1 scenario runs"
-	}
-	return fmt.Sprintf("%d scenarios run", n)
 }

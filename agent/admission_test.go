@@ -294,25 +294,24 @@ func TestStaleAtOnce(t *testing.T) {
 		limits Limits
 		plans  []*Plan
 		hour   func(p *Plan, run int) bool // which runs take an hour
-		fails  bool                        // whether those have timed out before
 		stale  string                      // scenario that gets no result
 		blame  result.Blame
 		want   string
 	}{
 		"target": {Limits{Parallel: 1}, []*Plan{plan("first at a:1", "A", 0), plan("second at a:1", "B", 0)},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first at a:1" }, false, "second at a:1", result.BlameTarget,
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first at a:1" }, "second at a:1", result.BlameTarget,
 			"no result for 1m10s: it waits for the only place for runs at a:1, taken by others that get no answer there"},
 		"workers": {Limits{Workers: 1}, []*Plan{plan("first", "A", 0), plan("second", "A", 0)},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, false, "second", result.BlameMonitor,
-			"no result for 1m10s: it waits for the only place of all runs: raise workers in stepwatch.yml"},
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, "second", result.BlameMonitor,
+			"no result for 1m10s: it waits for the only place of all runs, taken by others: raise workers in stepwatch.yml"},
 		"feature": {Limits{Workers: 2}, []*Plan{plan("first", "A", 0), plan("second", "A", 0), plan("third", "B", 0)},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, false, "second", result.BlameMonitor,
-			"no result for 1m10s: it waits for the only place for runs of its feature, half of all: raise workers in stepwatch.yml"},
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, "second", result.BlameMonitor,
+			"no result for 1m10s: it waits for the only place for runs of its feature, half of all, taken by others: raise workers in stepwatch.yml"},
 		"browser": {Limits{}, []*Plan{browser(plan("first", "A", 0)), browser(plan("second", "A", 0))},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, false, "second", result.BlameMonitor,
-			"no result for 1m10s: it waits for the browser, in which 1 scenario runs at once: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml"},
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, "second", result.BlameMonitor,
+			"no result for 1m10s: it waits for the only place in the browser, taken by others: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml"},
 		"its own run": {Limits{}, []*Plan{plan("first", "A", 0)},
-			func(p *Plan, run int) bool { return run > 2 }, false, "first", result.BlameMonitor,
+			func(p *Plan, run int) bool { return run > 2 }, "first", result.BlameMonitor,
 			"no result for 1m10s: the run that began 1m10s ago has not ended, although its deadline is 10s"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -353,6 +352,17 @@ func TestStaleAtOnce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestStaleAfterALateStart holds that a run which began late is not accused of having missed its own deadline.
+func TestStaleAfterALateStart(t *testing.T) {
+	now := time.Now()
+	e := &entry{plan: watched("late", "A", time.Minute, 10*time.Second, 0), start: now.Add(-70 * time.Second), began: now.Add(-3 * time.Second),
+		blocked: &gate{kind: gateTarget, name: "a:1", limit: 4}}
+	const want = "no result for 1m10s: its run waited 1m7s for one of the 4 places for runs at a:1, and is in progress for 3s"
+	if r := overdueResult(e, now); r.Error != want || r.Blame != result.BlameMonitor {
+		t.Errorf("got %s (blame %s), want %s", r.Error, r.Blame, want)
 	}
 }
 

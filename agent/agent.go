@@ -74,7 +74,7 @@ type entry struct {
 	usual    time.Duration // that a run takes which gets its answers
 	targets  []*gate       // of the addresses that its runs connect to
 	gates    []*gate       // at which the current run has a place, or the waiting one wants one
-	blocked  *gate         // at which it waits
+	blocked  *gate         // at which it waits, or waited last; nil if it did not have to
 
 	reporting sync.Mutex
 	turn      uint64 // of the run that is waiting or current
@@ -249,14 +249,14 @@ func (d *dispatcher) start(e *entry) {
 	}()
 }
 
-// logBackoff logs a change of the time between runs, which was before.
+// logBackoff logs the first increase of the time between runs, which was before, and its end.
 func (a *Agent) logBackoff(res *result.Result, before time.Duration) {
 	switch {
-	case res.Reason == result.ReasonCanceled || res.Backoff == before:
+	case res.Reason == result.ReasonCanceled || (res.Backoff == 0) == (before == 0):
 	case res.Backoff == 0:
 		a.Log.Info("the target answers again: the schedule holds", "scenario", res.Identity.String(), "every", res.Interval)
 	default:
-		a.Log.Info("the target does not answer: it is asked less often", "scenario", res.Identity.String(), "every", res.Backoff, "instead_of", res.Interval, "timeouts", res.Timeouts)
+		a.Log.Info("the target does not answer: it is asked less and less often until it does", "scenario", res.Identity.String(), "every", res.Backoff, "at_last", backoffMost, "instead_of", res.Interval, "timeouts", res.Timeouts)
 	}
 }
 
