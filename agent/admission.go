@@ -21,7 +21,7 @@ const defaultParallel = 4
 
 // admission decides which due runs may start, so that runs that get no answer never take the place of those that do. A run
 // needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses
-// one. Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their
+// one (a hanging scenario takes turns with others that hang, in a tab of its own). Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their
 // answers in time, and at most half of them for those that did not. So at any time there is room for a healthy scenario.
 //
 // A run takes all its places at once or none, so runs cannot wait for each other. At each gate the run that was due first
@@ -32,6 +32,7 @@ type admission struct {
 	unproven *gate // runs of scenarios whose last run was not answered in time, or that have not run yet
 	hung     *gate // the former alone
 	browser  *gate
+	hungTab  *gate // of the browser, for scenarios whose last run was not answered in time
 	features map[string]*gate
 	targets  map[string]*gate // those that a scenario connects to
 
@@ -41,7 +42,7 @@ type admission struct {
 // gate has a number of places.
 type gate struct {
 	kind    gateKind
-	name    string // of a feature or target
+	name    string // of a feature or target, or what a browser's places are for
 	limit   int
 	used    int
 	waiting []*entry        // by due time; each may wait at one gate only
@@ -72,6 +73,7 @@ func newAdmission(limits Limits, entries []*entry) *admission {
 		unproven: &gate{kind: gateUnproven, limit: max(1, limits.Workers-limits.Workers/4)},
 		hung:     &gate{kind: gateHung, limit: max(1, limits.Workers/2)},
 		browser:  &gate{kind: gateBrowser, limit: max(1, limits.Browser)},
+		hungTab:  &gate{kind: gateBrowser, name: " for scenarios whose last run got no answer in time", limit: 1},
 		features: make(map[string]*gate),
 		targets:  make(map[string]*gate),
 	}
@@ -119,7 +121,11 @@ func (a *admission) connects(e *entry, addresses []string) {
 // ask takes a place at every gate of an idle entry, or makes it wait at the first that is full.
 func (a *admission) ask(e *entry) (admitted bool) {
 	e.gates = append(e.gates[:0], e.targets...)
-	if e.plan.Scenario.Policy.Browser {
+	switch {
+	case !e.plan.Scenario.Policy.Browser:
+	case e.standing == standingHung: // it would keep the others from the browser for all of its deadline, each time
+		e.gates = append(e.gates, a.hungTab)
+	default:
 		e.gates = append(e.gates, a.browser)
 	}
 	wanted := []*gate{a.features[e.plan.Identity.Feature], nil, nil}
@@ -210,7 +216,7 @@ func (g *gate) place(e *entry) string {
 	case gateTarget:
 		return fmt.Sprintf("%s for runs at %s", aPlace(g.limitFor(e)), g.name)
 	case gateBrowser:
-		return fmt.Sprintf("%s in the browser", aPlace(g.limit))
+		return fmt.Sprintf("%s in the browser%s", aPlace(g.limit), g.name)
 	case gateFeature:
 		return fmt.Sprintf("%s for runs of its feature, half of all", aPlace(g.limit))
 	case gateHung:

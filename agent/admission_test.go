@@ -112,6 +112,35 @@ func TestHangingScenariosDelayNobody(t *testing.T) {
 	}
 }
 
+// TestPageThatHangsKeepsNobodyFromTheBrowser holds that scenarios in the browser wait for one that hangs only once, although
+// they take turns.
+func TestPageThatHangsKeepsNobodyFromTheBrowser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all []*Plan
+		for i := range 10 {
+			all = append(all, watched(fmt.Sprint("healthy ", i), "Web", time.Minute, time.Minute, 0), watched(fmt.Sprint("hangs ", i), "Web", time.Minute, 50*time.Second, 0))
+		}
+		for _, p := range all {
+			p.Scenario.Policy.Browser = true
+		}
+		sink := &collectingSink{}
+		began := time.Now()
+		runFor(&Agent{Runner: hangingRunner(nil), Plans: all, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}, time.Hour)
+		ran := 0
+		for _, r := range sink.results {
+			if strings.HasPrefix(r.Identity.Scenario, "hangs") || r.Started.Sub(began) < 10*time.Minute {
+				continue // each hangs once in the place of the others
+			}
+			if ran++; r.State() != result.OK || r.Delay > 100*time.Millisecond {
+				t.Errorf("%s: %s after %s: %s", r.Identity.Scenario, r.State(), r.Delay, r.Error)
+			}
+		}
+		if ran < 10*49 {
+			t.Errorf("%d runs in 50 minutes, want 500", ran)
+		}
+	})
+}
+
 // TestPlacesAtATarget holds how many runs are in progress at one address: four, or what the configuration or @parallel says.
 func TestPlacesAtATarget(t *testing.T) {
 	for name, test := range map[string]struct {
