@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -105,7 +106,10 @@ func TestReadsEndWithTheRun(t *testing.T) {
 
 // TestWhatNeverReturnsCostsOnlyItsScenario holds that no number of steps that cannot be ended stops the other scenarios.
 func TestWhatNeverReturnsCostsOnlyItsScenario(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	synctest.Test(t, whatNeverReturnsCostsOnlyItsScenario)
+}
+
+func whatNeverReturnsCostsOnlyItsScenario(t *testing.T) {
 	release := make(chan struct{})
 	l := library(does(`I never return`, func(context.Context, *steps.World, steps.Args) error { <-release; return nil }),
 		does(`my clean-up never returns`, func(_ context.Context, w *steps.World, _ steps.Args) error {
