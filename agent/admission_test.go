@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -442,5 +444,68 @@ func TestCapacity(t *testing.T) {
 	}
 	if got := capacity(); got < workersMin || got > workersMax {
 		t.Errorf("this machine: %d workers", got)
+	}
+}
+
+// TestAdmissionLosesNobody holds, for random scenarios and orders, that no gate ever has more runs than places, that everybody
+// gets in, and that nothing is left behind.
+func TestAdmissionLosesNobody(t *testing.T) {
+	for seed := range uint64(80) {
+		random := rand.New(rand.NewPCG(seed, 13))
+		entries := make([]*entry, 1+random.IntN(60))
+		for i := range entries {
+			p := watched(fmt.Sprint("scenario ", i), fmt.Sprint("Feature ", random.IntN(3)), time.Minute, time.Minute, 0)
+			p.Scenario.Policy.Browser = random.IntN(4) == 0
+			if random.IntN(4) == 0 {
+				p.Scenario.Policy.Parallel = 1 + random.IntN(6)
+			}
+			entries[i] = &entry{plan: p, standing: standing(random.IntN(3)), start: time.Unix(int64(random.IntN(10)), 0)}
+		}
+		a := newAdmission(Limits{Workers: 1 + random.IntN(20), Parallel: 1 + random.IntN(3)}, entries)
+		for _, e := range entries {
+			var to []string
+			for target := range 4 {
+				if random.IntN(2) == 0 {
+					to = append(to, fmt.Sprint("host:", target))
+				}
+			}
+			a.connects(e, to)
+		}
+		var running []*entry
+		ran := 0
+		check := func() {
+			for _, g := range append(slices.Collect(maps.Values(a.targets)), a.all, a.unproven, a.hung, a.browser, a.hungTab) {
+				most := g.limit
+				if g.kind == gateTarget && g.mixed {
+					most = max(most, 6)
+				}
+				if g.used > most || g.used < 0 {
+					t.Fatalf("seed %d: %d runs at %d places", seed, g.used, g.limit)
+				}
+			}
+		}
+		start := func(e *entry) { running = append(running, e); ran++ }
+		for _, e := range entries {
+			if a.ask(e) {
+				start(e)
+			}
+			check()
+		}
+		for len(running) > 0 {
+			i := random.IntN(len(running))
+			e := running[i]
+			running = slices.Delete(running, i, i+1)
+			a.leave(e, start)
+			check()
+		}
+		if ran != len(entries) || a.all.used != 0 || a.waiting.Load() != 0 {
+			t.Fatalf("seed %d: %d of %d ran, %d hold a place, %d wait", seed, ran, len(entries), a.all.used, a.waiting.Load())
+		}
+		for _, e := range entries {
+			a.connects(e, nil)
+		}
+		if len(a.targets) != 0 {
+			t.Fatalf("seed %d: %d targets are left", seed, len(a.targets))
+		}
 	}
 }
