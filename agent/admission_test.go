@@ -64,11 +64,13 @@ func TestHangingScenariosDelayNobody(t *testing.T) {
 		address func(i int) string
 		feature func(i int) string
 		settle  time.Duration // until when healthy scenarios may be late
+		from    time.Duration // when the others begin to hang
 	}{
-		"one address":                   {256, func(int) string { return "10.0.0.1:80" }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0},
-		"one feature":                   {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(int) string { return "Hanging" }, 0},
-		"nothing in common":             {2048, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0},
-		"nothing in common, few places": {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 10 * time.Second},
+		"one address":                   {256, func(int) string { return "10.0.0.1:80" }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0, 0},
+		"one feature":                   {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(int) string { return "Hanging" }, 0, 0},
+		"nothing in common":             {2048, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0, 0},
+		"an outage":                     {2048, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0, 10 * time.Second},
+		"nothing in common, few places": {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 10 * time.Second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -80,8 +82,9 @@ func TestHangingScenariosDelayNobody(t *testing.T) {
 					all = append(all, watched(fmt.Sprintf("healthy %d at 192.0.2.%d:80", i, i), "Healthy", time.Second, time.Second, 0))
 				}
 				sink := &collectingSink{}
-				a := &Agent{Runner: hangingRunner(nil), Plans: all, Limits: Limits{Workers: test.workers}, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 				began := time.Now()
+				f := hangingRunner(func(*Plan) bool { return time.Since(began) >= test.from })
+				a := &Agent{Runner: f, Plans: all, Limits: Limits{Workers: test.workers}, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 				runFor(a, 30*time.Second)
 				for scenario, results := range byScenario(sink) {
 					if !strings.HasPrefix(scenario, "healthy") {

@@ -76,9 +76,9 @@ type entry struct {
 	gates    []*gate       // at which the current run has a place, or the waiting one wants one
 	blocked  *gate         // at which it waits, or waited last; nil if it did not have to
 
+	turn      uint64 // number of the waiting or current run
 	reporting sync.Mutex
-	turn      uint64 // of the run that is waiting or current
-	reported  uint64 // turn of the last run with a result
+	reported  uint64 // number of the last run with a result
 
 	missed atomic.Uint64
 	late   atomic.Uint64
@@ -215,9 +215,7 @@ func (d *dispatcher) collect(now time.Time) {
 		} else {
 			e.busy, e.start, e.began = true, due, time.Time{}
 			e.stale = due.Add(e.plan.Schedule.Interval + e.plan.Timeout)
-			e.reporting.Lock()
 			e.turn++
-			e.reporting.Unlock()
 			if d.agent.admission.ask(e) {
 				d.start(e)
 			}
