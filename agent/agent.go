@@ -53,7 +53,7 @@ type Agent struct {
 	running   atomic.Int64
 }
 
-// queueLength is how many results may wait for a sink before results are dropped.
+// queueLength is how many results may wait for a sink before those of one scenario replace each other.
 const queueLength = 1024
 
 // entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters and what reporting guards.
@@ -355,29 +355,66 @@ type delivery struct {
 	alerts []alert.Alert
 }
 
-// sinkQueue isolates a slow sink from the others and from the schedule.
+// sinkQueue isolates a slow sink from the others and from the schedule. If the queue is full, results of a scenario replace
+// each other, so that the sink misses some of them, but never the last one: it would show an old state for ever.
 type sinkQueue struct {
 	sink    Sink
 	items   chan delivery
 	dropped atomic.Uint64
+
+	mu   sync.Mutex
+	last map[result.Identity]delivery // those that did not fit, to be taken once the queue is empty
 }
 
 func (q *sinkQueue) put(d delivery) {
-	select {
-	case q.items <- d:
-	default:
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before, found := q.last[d.result.Identity]
+	if !found {
+		select {
+		case q.items <- d:
+			return
+		default:
+		}
+	} else {
 		q.dropped.Add(1)
+		for _, a := range before.alerts {
+			if !slices.ContainsFunc(d.alerts, func(later alert.Alert) bool { return later.Rule == a.Rule }) {
+				d.alerts = append(d.alerts[:len(d.alerts):len(d.alerts)], a)
+			}
+		}
 	}
+	if q.last == nil {
+		q.last = make(map[result.Identity]delivery)
+	}
+	q.last[d.result.Identity] = d
 }
 
 func (q *sinkQueue) deliver() {
-	alerts, wantsAlerts := q.sink.(AlertSink)
 	for d := range q.items {
-		q.sink.Export(d.result)
-		if wantsAlerts {
-			for _, a := range d.alerts {
-				alerts.Alert(a)
-			}
+		q.export(d)
+		if len(q.items) == 0 {
+			q.exportLast()
+		}
+	}
+	q.exportLast()
+}
+
+func (q *sinkQueue) exportLast() {
+	q.mu.Lock()
+	last := q.last
+	q.last = nil
+	q.mu.Unlock()
+	for _, d := range last {
+		q.export(d)
+	}
+}
+
+func (q *sinkQueue) export(d delivery) {
+	q.sink.Export(d.result)
+	if alerts, wants := q.sink.(AlertSink); wants {
+		for _, a := range d.alerts {
+			alerts.Alert(a)
 		}
 	}
 }
