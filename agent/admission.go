@@ -15,14 +15,15 @@ type Limits struct {
 	Browser  int            // in the browser; zero means 1
 }
 
-// defaultParallel is how many runs may be in progress at one address. It is what a small mail server gives one client
-// (Dovecot's mail_max_userip_connections is 10, and other clients want some, too).
+// defaultParallel is how many runs may be in progress at one address. Servers limit the connections of a client, and others use
+// them, too: Dovecot allows ten for one user from one address (mail_max_userip_connections).
 const defaultParallel = 4
 
 // admission decides which due runs may start, so that runs that get no answer never take the place of those that do. A run
-// needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses
-// one (a hanging scenario takes turns with others that hang, in a tab of its own). Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their
-// answers in time, and at most half of them for those that did not. So at any time there is room for a healthy scenario.
+// needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses one.
+// Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their answers
+// in time, and at most half of them for those that did not. In the browser these take turns in a tab of their own. So what is
+// known to hang leaves room for what is healthy.
 //
 // A run takes all its places at once or none, so runs cannot wait for each other. At each gate the run that was due first
 // starts first. Admission knows no clock and starts no goroutine: the dispatcher owns it.
