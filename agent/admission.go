@@ -15,14 +15,15 @@ type Limits struct {
 	Browser  int            // in the browser; zero means 1
 }
 
-// defaultParallel is how many runs may be in progress at one address. It is what a small mail server gives one client
-// (Dovecot's mail_max_userip_connections is 10, and other clients want some, too).
+// defaultParallel is how many runs may be in progress at one address. Servers limit the connections of a client, and others use
+// them, too: Dovecot allows ten for one user from one address (mail_max_userip_connections).
 const defaultParallel = 4
 
 // admission decides which due runs may start, so that runs that get no answer never take the place of those that do. A run
-// needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses
-// one. Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their
-// answers in time, and at most a quarter for those that did not. So at any time there is room for a healthy scenario.
+// needs a place at each of its gates: all runs, its feature, each address that it connects to, and the browser if it uses one.
+// Two more gates depend on how the scenario's last run ended: a quarter of the places is for scenarios that got their answers
+// in time, and at most half of them for those that did not. In the browser these take turns in a tab of their own. So what is
+// known to hang leaves room for what is healthy.
 //
 // A run takes all its places at once or none, so runs cannot wait for each other. At each gate the run that was due first
 // starts first. Admission knows no clock and starts no goroutine: the dispatcher owns it.
@@ -32,6 +33,7 @@ type admission struct {
 	unproven *gate // runs of scenarios whose last run was not answered in time, or that have not run yet
 	hung     *gate // the former alone
 	browser  *gate
+	hungTab  *gate // of the browser, for scenarios whose last run was not answered in time
 	features map[string]*gate
 	targets  map[string]*gate // those that a scenario connects to
 
@@ -41,7 +43,7 @@ type admission struct {
 // gate has a number of places.
 type gate struct {
 	kind    gateKind
-	name    string // of a feature or target
+	name    string // of a feature or target, or what a browser's places are for
 	limit   int
 	used    int
 	waiting []*entry        // by due time; each may wait at one gate only
@@ -66,13 +68,13 @@ func newAdmission(limits Limits, entries []*entry) *admission {
 	if limits.Parallel == 0 {
 		limits.Parallel = defaultParallel
 	}
-	quarter := max(1, limits.Workers/4)
 	a := &admission{
 		limits:   limits,
 		all:      &gate{kind: gateAll, limit: limits.Workers},
 		unproven: &gate{kind: gateUnproven, limit: max(1, limits.Workers-limits.Workers/4)},
-		hung:     &gate{kind: gateHung, limit: quarter},
+		hung:     &gate{kind: gateHung, limit: max(1, limits.Workers/2)},
 		browser:  &gate{kind: gateBrowser, limit: max(1, limits.Browser)},
+		hungTab:  &gate{kind: gateBrowser, name: " for scenarios whose last run got no answer in time", limit: 1},
 		features: make(map[string]*gate),
 		targets:  make(map[string]*gate),
 	}
@@ -120,7 +122,11 @@ func (a *admission) connects(e *entry, addresses []string) {
 // ask takes a place at every gate of an idle entry, or makes it wait at the first that is full.
 func (a *admission) ask(e *entry) (admitted bool) {
 	e.gates = append(e.gates[:0], e.targets...)
-	if e.plan.Scenario.Policy.Browser {
+	switch {
+	case !e.plan.Scenario.Policy.Browser:
+	case e.standing == standingHung: // it would keep the others from the browser for all of its deadline, each time
+		e.gates = append(e.gates, a.hungTab)
+	default:
 		e.gates = append(e.gates, a.browser)
 	}
 	wanted := []*gate{a.features[e.plan.Identity.Feature], nil, nil}
@@ -136,6 +142,7 @@ func (a *admission) ask(e *entry) (admitted bool) {
 		}
 	}
 	e.gates = append(e.gates, a.all)
+	e.blocked = nil
 	a.waiting.Add(1)
 	return a.enter(e)
 }
@@ -160,7 +167,6 @@ func (a *admission) enter(e *entry) (admitted bool) {
 			g.holders[e] = true
 		}
 	}
-	e.blocked = nil
 	a.waiting.Add(-1)
 	return true
 }
@@ -205,28 +211,39 @@ func (g *gate) limitFor(e *entry) int {
 // parallel returns the limit of @parallel, or zero.
 func (p *Plan) parallel() int { return p.Scenario.Policy.Parallel }
 
-// why says why an entry waits, and whether the target that it wants to ask is the cause: all runs there are without an answer
-// for longer than any of them usually takes.
-func (e *entry) why(now time.Time) (text string, target bool) {
-	g := e.blocked
+// place describes what an entry waits for at a gate.
+func (g *gate) place(e *entry) string {
+	switch g.kind {
+	case gateTarget:
+		return fmt.Sprintf("%s for runs at %s", aPlace(g.limitFor(e)), g.name)
+	case gateBrowser:
+		return fmt.Sprintf("%s in the browser%s", aPlace(g.limit), g.name)
+	case gateFeature:
+		return fmt.Sprintf("%s for runs of its feature, half of all", aPlace(g.limit))
+	case gateHung:
+		return fmt.Sprintf("%s for scenarios whose last run got no answer in time, half of all", aPlace(g.limit))
+	case gateUnproven:
+		return fmt.Sprintf("%s for scenarios that have not got an answer in time yet, three quarters of all", aPlace(g.limit))
+	default:
+		return fmt.Sprintf("%s of all runs", aPlace(g.limit))
+	}
+}
+
+// taken says who has the places of a gate and what to do, and whether the target that the entry wants to ask is the cause: no
+// run there gets an answer in the time that its scenario usually needs.
+func (g *gate) taken(now time.Time) (text string, target bool) {
 	switch g.kind {
 	case gateTarget:
 		for holder := range g.holders {
 			if !holder.overdue(now) {
-				return fmt.Sprintf("it waits for %s for runs at %s, taken by others: raise parallel in stepwatch.yml, or tag the scenario @parallel:N", aPlace(g.limitFor(e)), g.name), false
+				return "taken by others: raise parallel in stepwatch.yml, or tag the scenario @parallel:N", false
 			}
 		}
-		return fmt.Sprintf("it waits for %s for runs at %s, taken by others that get no answer there", aPlace(g.limitFor(e)), g.name), true
+		return "taken by others that get no answer there", true
 	case gateBrowser:
-		return fmt.Sprintf("it waits for the browser, in which %s at once: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml", runs(g.limit)), false
-	case gateFeature:
-		return fmt.Sprintf("it waits for %s for runs of its feature, half of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
-	case gateHung:
-		return fmt.Sprintf("it waits for %s for scenarios whose last run got no answer in time, a quarter of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
-	case gateUnproven:
-		return fmt.Sprintf("it waits for %s for scenarios that have not got an answer in time yet, three quarters of all: raise workers in stepwatch.yml", aPlace(g.limit)), false
+		return "taken by others: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml", false
 	default:
-		return fmt.Sprintf("it waits for %s of all runs: raise workers in stepwatch.yml", aPlace(g.limit)), false
+		return "taken by others: raise workers in stepwatch.yml", false
 	}
 }
 
@@ -235,11 +252,4 @@ func aPlace(n int) string {
 		return "the only place"
 	}
 	return fmt.Sprintf("one of the %d places", n)
-}
-
-func runs(n int) string {
-	if n == 1 {
-		return "1 scenario runs"
-	}
-	return fmt.Sprintf("%d scenarios run", n)
 }

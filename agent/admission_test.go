@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -62,11 +64,13 @@ func TestHangingScenariosDelayNobody(t *testing.T) {
 		address func(i int) string
 		feature func(i int) string
 		settle  time.Duration // until when healthy scenarios may be late
+		from    time.Duration // when the others begin to hang
 	}{
-		"one address":                   {256, func(int) string { return "10.0.0.1:80" }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0},
-		"one feature":                   {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(int) string { return "Hanging" }, 0},
-		"nothing in common":             {2048, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0},
-		"nothing in common, few places": {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 10 * time.Second},
+		"one address":                   {256, func(int) string { return "10.0.0.1:80" }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0, 0},
+		"one feature":                   {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(int) string { return "Hanging" }, 0, 0},
+		"nothing in common":             {2048, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0, 0},
+		"an outage":                     {2048, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 0, 10 * time.Second},
+		"nothing in common, few places": {256, func(i int) string { return fmt.Sprintf("10.0.%d.%d:80", i/250, i%250) }, func(i int) string { return fmt.Sprint("Feature ", i) }, 10 * time.Second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -78,8 +82,9 @@ func TestHangingScenariosDelayNobody(t *testing.T) {
 					all = append(all, watched(fmt.Sprintf("healthy %d at 192.0.2.%d:80", i, i), "Healthy", time.Second, time.Second, 0))
 				}
 				sink := &collectingSink{}
-				a := &Agent{Runner: hangingRunner(nil), Plans: all, Limits: Limits{Workers: test.workers}, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 				began := time.Now()
+				f := hangingRunner(func(*Plan) bool { return time.Since(began) >= test.from })
+				a := &Agent{Runner: f, Plans: all, Limits: Limits{Workers: test.workers}, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 				runFor(a, 30*time.Second)
 				for scenario, results := range byScenario(sink) {
 					if !strings.HasPrefix(scenario, "healthy") {
@@ -110,6 +115,35 @@ func TestHangingScenariosDelayNobody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPageThatHangsKeepsNobodyFromTheBrowser holds that scenarios in the browser wait for one that hangs only once, although
+// they take turns.
+func TestPageThatHangsKeepsNobodyFromTheBrowser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all []*Plan
+		for i := range 10 {
+			all = append(all, watched(fmt.Sprint("healthy ", i), "Web", time.Minute, time.Minute, 0), watched(fmt.Sprint("hangs ", i), "Web", time.Minute, 50*time.Second, 0))
+		}
+		for _, p := range all {
+			p.Scenario.Policy.Browser = true
+		}
+		sink := &collectingSink{}
+		began := time.Now()
+		runFor(&Agent{Runner: hangingRunner(nil), Plans: all, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}, time.Hour)
+		ran := 0
+		for _, r := range sink.results {
+			if strings.HasPrefix(r.Identity.Scenario, "hangs") || r.Started.Sub(began) < 10*time.Minute {
+				continue // each hangs once in the place of the others
+			}
+			if ran++; r.State() != result.OK || r.Delay > 100*time.Millisecond {
+				t.Errorf("%s: %s after %s: %s", r.Identity.Scenario, r.State(), r.Delay, r.Error)
+			}
+		}
+		if ran < 10*49 {
+			t.Errorf("%d runs in 50 minutes, want 500", ran)
+		}
+	})
 }
 
 // TestPlacesAtATarget holds how many runs are in progress at one address: four, or what the configuration or @parallel says.
@@ -294,25 +328,24 @@ func TestStaleAtOnce(t *testing.T) {
 		limits Limits
 		plans  []*Plan
 		hour   func(p *Plan, run int) bool // which runs take an hour
-		fails  bool                        // whether those have timed out before
 		stale  string                      // scenario that gets no result
 		blame  result.Blame
 		want   string
 	}{
 		"target": {Limits{Parallel: 1}, []*Plan{plan("first at a:1", "A", 0), plan("second at a:1", "B", 0)},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first at a:1" }, false, "second at a:1", result.BlameTarget,
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first at a:1" }, "second at a:1", result.BlameTarget,
 			"no result for 1m10s: it waits for the only place for runs at a:1, taken by others that get no answer there"},
 		"workers": {Limits{Workers: 1}, []*Plan{plan("first", "A", 0), plan("second", "A", 0)},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, false, "second", result.BlameMonitor,
-			"no result for 1m10s: it waits for the only place of all runs: raise workers in stepwatch.yml"},
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, "second", result.BlameMonitor,
+			"no result for 1m10s: it waits for the only place of all runs, taken by others: raise workers in stepwatch.yml"},
 		"feature": {Limits{Workers: 2}, []*Plan{plan("first", "A", 0), plan("second", "A", 0), plan("third", "B", 0)},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, false, "second", result.BlameMonitor,
-			"no result for 1m10s: it waits for the only place for runs of its feature, half of all: raise workers in stepwatch.yml"},
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, "second", result.BlameMonitor,
+			"no result for 1m10s: it waits for the only place for runs of its feature, half of all, taken by others: raise workers in stepwatch.yml"},
 		"browser": {Limits{}, []*Plan{browser(plan("first", "A", 0)), browser(plan("second", "A", 0))},
-			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, false, "second", result.BlameMonitor,
-			"no result for 1m10s: it waits for the browser, in which 1 scenario runs at once: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml"},
+			func(p *Plan, run int) bool { return run > 2 && p.Identity.Scenario == "first" }, "second", result.BlameMonitor,
+			"no result for 1m10s: it waits for the only place in the browser, taken by others: run fewer scenarios in it or less often, or raise browser.tabs in stepwatch.yml"},
 		"its own run": {Limits{}, []*Plan{plan("first", "A", 0)},
-			func(p *Plan, run int) bool { return run > 2 }, false, "first", result.BlameMonitor,
+			func(p *Plan, run int) bool { return run > 2 }, "first", result.BlameMonitor,
 			"no result for 1m10s: the run that began 1m10s ago has not ended, although its deadline is 10s"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -353,6 +386,17 @@ func TestStaleAtOnce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestStaleAfterALateStart holds that a run which began late is not accused of having missed its own deadline.
+func TestStaleAfterALateStart(t *testing.T) {
+	now := time.Now()
+	e := &entry{plan: watched("late", "A", time.Minute, 10*time.Second, 0), start: now.Add(-70 * time.Second), began: now.Add(-3 * time.Second),
+		blocked: &gate{kind: gateTarget, name: "a:1", limit: 4}}
+	const want = "no result for 1m10s: its run waited 1m7s for one of the 4 places for runs at a:1, and is in progress for 3s"
+	if r := overdueResult(e, now); r.Error != want || r.Blame != result.BlameMonitor {
+		t.Errorf("got %s (blame %s), want %s", r.Error, r.Blame, want)
 	}
 }
 
@@ -403,5 +447,68 @@ func TestCapacity(t *testing.T) {
 	}
 	if got := capacity(); got < workersMin || got > workersMax {
 		t.Errorf("this machine: %d workers", got)
+	}
+}
+
+// TestAdmissionLosesNobody holds, for random scenarios and orders, that no gate ever has more runs than places, that everybody
+// gets in, and that nothing is left behind.
+func TestAdmissionLosesNobody(t *testing.T) {
+	for seed := range uint64(80) {
+		random := rand.New(rand.NewPCG(seed, 13))
+		entries := make([]*entry, 1+random.IntN(60))
+		for i := range entries {
+			p := watched(fmt.Sprint("scenario ", i), fmt.Sprint("Feature ", random.IntN(3)), time.Minute, time.Minute, 0)
+			p.Scenario.Policy.Browser = random.IntN(4) == 0
+			if random.IntN(4) == 0 {
+				p.Scenario.Policy.Parallel = 1 + random.IntN(6)
+			}
+			entries[i] = &entry{plan: p, standing: standing(random.IntN(3)), start: time.Unix(int64(random.IntN(10)), 0)}
+		}
+		a := newAdmission(Limits{Workers: 1 + random.IntN(20), Parallel: 1 + random.IntN(3)}, entries)
+		for _, e := range entries {
+			var to []string
+			for target := range 4 {
+				if random.IntN(2) == 0 {
+					to = append(to, fmt.Sprint("host:", target))
+				}
+			}
+			a.connects(e, to)
+		}
+		var running []*entry
+		ran := 0
+		check := func() {
+			for _, g := range append(slices.Collect(maps.Values(a.targets)), a.all, a.unproven, a.hung, a.browser, a.hungTab) {
+				most := g.limit
+				if g.kind == gateTarget && g.mixed {
+					most = max(most, 6)
+				}
+				if g.used > most || g.used < 0 {
+					t.Fatalf("seed %d: %d runs at %d places", seed, g.used, g.limit)
+				}
+			}
+		}
+		start := func(e *entry) { running = append(running, e); ran++ }
+		for _, e := range entries {
+			if a.ask(e) {
+				start(e)
+			}
+			check()
+		}
+		for len(running) > 0 {
+			i := random.IntN(len(running))
+			e := running[i]
+			running = slices.Delete(running, i, i+1)
+			a.leave(e, start)
+			check()
+		}
+		if ran != len(entries) || a.all.used != 0 || a.waiting.Load() != 0 {
+			t.Fatalf("seed %d: %d of %d ran, %d hold a place, %d wait", seed, ran, len(entries), a.all.used, a.waiting.Load())
+		}
+		for _, e := range entries {
+			a.connects(e, nil)
+		}
+		if len(a.targets) != 0 {
+			t.Fatalf("seed %d: %d targets are left", seed, len(a.targets))
+		}
 	}
 }

@@ -55,7 +55,7 @@ type Agent struct {
 	ended     bool
 }
 
-// queueLength is how many results may wait for a sink before results are dropped.
+// queueLength is how many results may wait for a sink before those of one scenario replace each other.
 const queueLength = 1024
 
 // entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters and what reporting guards.
@@ -76,11 +76,11 @@ type entry struct {
 	usual    time.Duration // that a run takes which gets its answers
 	targets  []*gate       // of the addresses that its runs connect to
 	gates    []*gate       // at which the current run has a place, or the waiting one wants one
-	blocked  *gate         // at which it waits
+	blocked  *gate         // at which it waits, or waited last; nil if it did not have to
 
+	turn      uint64 // number of the waiting or current run
 	reporting sync.Mutex
-	turn      uint64 // of the run that is waiting or current
-	reported  uint64 // turn of the last run with a result
+	reported  uint64 // number of the last run with a result
 
 	missed atomic.Uint64
 	late   atomic.Uint64
@@ -236,9 +236,7 @@ func (d *dispatcher) collect(now time.Time) {
 		} else {
 			e.busy, e.start, e.began = true, due, time.Time{}
 			e.stale = due.Add(e.plan.Schedule.Interval + e.plan.Timeout)
-			e.reporting.Lock()
 			e.turn++
-			e.reporting.Unlock()
 			if d.agent.admission.ask(e) {
 				d.start(e)
 			}
@@ -270,14 +268,14 @@ func (d *dispatcher) start(e *entry) {
 	}()
 }
 
-// logBackoff logs a change of the time between runs, which was before.
+// logBackoff logs the first increase of the time between runs, which was before, and its end.
 func (a *Agent) logBackoff(res *result.Result, before time.Duration) {
 	switch {
-	case res.Reason == result.ReasonCanceled || res.Backoff == before:
+	case res.Reason == result.ReasonCanceled || (res.Backoff == 0) == (before == 0):
 	case res.Backoff == 0:
 		a.Log.Info("the target answers again: the schedule holds", "scenario", res.Identity.String(), "every", res.Interval)
 	default:
-		a.Log.Info("the target does not answer: it is asked less often", "scenario", res.Identity.String(), "every", res.Backoff, "instead_of", res.Interval, "timeouts", res.Timeouts)
+		a.Log.Info("the target does not answer: it is asked less and less often until it does", "scenario", res.Identity.String(), "every", res.Backoff, "at_last", backoffMost, "instead_of", res.Interval, "timeouts", res.Timeouts)
 	}
 }
 
@@ -390,33 +388,70 @@ type delivery struct {
 	alerts []alert.Alert
 }
 
-// sinkQueue isolates a slow sink from the others and from the schedule.
+// sinkQueue isolates a slow sink from the others and from the schedule. If the queue is full, results of a scenario replace
+// each other, so that the sink misses some of them, but never the last one: it would show an old state for ever.
 type sinkQueue struct {
 	sink    Sink
 	items   chan delivery
 	dropped atomic.Uint64
 	done    atomic.Bool // everything is delivered, after the end
+
+	mu   sync.Mutex
+	last map[result.Identity]delivery // those that did not fit, to be taken once the queue is empty
 }
 
 func (q *sinkQueue) put(d delivery) {
-	select {
-	case q.items <- d:
-	default:
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before, found := q.last[d.result.Identity]
+	if !found {
+		select {
+		case q.items <- d:
+			return
+		default:
+		}
+	} else {
 		q.dropped.Add(1)
+		for _, a := range before.alerts {
+			if !slices.ContainsFunc(d.alerts, func(later alert.Alert) bool { return later.Rule == a.Rule }) {
+				d.alerts = append(d.alerts[:len(d.alerts):len(d.alerts)], a)
+			}
+		}
 	}
+	if q.last == nil {
+		q.last = make(map[result.Identity]delivery)
+	}
+	q.last[d.result.Identity] = d
 }
 
 func (q *sinkQueue) deliver() {
 	defer q.done.Store(true)
-	alerts, wantsAlerts := q.sink.(AlertSink)
 	for d := range q.items {
-		if d.result != nil {
-			q.sink.Export(d.result)
+		q.export(d)
+		if len(q.items) == 0 {
+			q.exportLast()
 		}
-		if wantsAlerts {
-			for _, a := range d.alerts {
-				alerts.Alert(a)
-			}
+	}
+	q.exportLast()
+}
+
+func (q *sinkQueue) exportLast() {
+	q.mu.Lock()
+	last := q.last
+	q.last = nil
+	q.mu.Unlock()
+	for _, d := range last {
+		q.export(d)
+	}
+}
+
+func (q *sinkQueue) export(d delivery) {
+	if d.result != nil {
+		q.sink.Export(d.result)
+	}
+	if alerts, wants := q.sink.(AlertSink); wants {
+		for _, a := range d.alerts {
+			alerts.Alert(a)
 		}
 	}
 }

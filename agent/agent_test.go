@@ -300,6 +300,42 @@ func TestSlowSinkLosesResultsAndDelaysNobody(t *testing.T) {
 	})
 }
 
+// TestSlowSinkGetsTheLastResult holds that a sink which misses results does not keep an old state: the last result of each
+// scenario, and the last alert, reach it.
+func TestSlowSinkGetsTheLastResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		f := &fakeRunner{took: constant(time.Millisecond), fails: func(*Plan, int) bool { return time.Since(began) > 19*time.Second }}
+		slow := &collectingSink{hold: make(chan struct{})}
+		a := &Agent{Runner: f, Plans: plans(200, time.Second, 1), Sinks: map[string]Sink{"slow": slow}, Rules: []alert.Source{alert.NewFailures()}}
+		go func() {
+			time.Sleep(30 * time.Second)
+			close(slow.hold)
+		}()
+		runFor(a, 25*time.Second-grid/2)
+		last := make(map[string]*result.Result)
+		for _, r := range slow.results {
+			if before := last[r.Identity.Scenario]; before != nil && r.Due.Before(before.Due) {
+				t.Errorf("%s: a result of %s after one of %s", r.Identity.Scenario, r.Due, before.Due)
+			}
+			last[r.Identity.Scenario] = r
+		}
+		hard := make(map[string]bool)
+		for _, al := range slow.alerts {
+			hard[al.Identity.Scenario] = al.State == alert.Hard
+		}
+		for _, p := range a.Plans {
+			name := p.Identity.Scenario
+			if r := last[name]; r == nil || r.State() != result.Critical || !hard[name] {
+				t.Errorf("%s: the sink believes that it is OK, alert hard: %t", name, hard[name])
+			}
+		}
+		if a.Stats().Dropped["slow"] == 0 {
+			t.Error("nothing was dropped")
+		}
+	})
+}
+
 func TestManualScenariosAreNotScheduled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRunner{took: constant(0)}

@@ -1,16 +1,16 @@
 package agent
 
-// A run mostly waits for the network. It costs about 50 kB and one descriptor, or a few for a scenario with several
-// connections. So the number of runs that may be in progress at once is what the machine has room for, and not so few that
+// A run mostly waits for the network. Meanwhile it costs about 100 kB (BenchmarkHanging) and one descriptor, or a few for a
+// scenario with several connections. So the number of runs that may be in progress at once is what the machine has room for, and not so few that
 // scenarios which wait for their answers leave none for the others.
 const (
 	workersMin = 16
 	workersMax = 2048
 
-	runFiles     = 4        // descriptors of a run, and some for the programs and files that it uses
-	runMemory    = 64 << 10 // bytes
-	memoryShare  = 16       // the part of the memory for runs that wait: one in so many
-	reserveFiles = 64       // descriptors for everything else
+	runFiles     = 4         // descriptors of a run, and some for the programs and files that it uses
+	runMemory    = 128 << 10 // bytes
+	memoryShare  = 8         // the part of the memory for runs that wait: one in so many
+	reserveFiles = 64        // descriptors for everything else
 )
 
 // capacity returns the default of Limits.Workers.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -103,9 +105,42 @@ func TestReadsEndWithTheRun(t *testing.T) {
 	}
 }
 
+// TestTargetBehindAProxy holds that the address of a scenario is that of the site, not of the proxy that all sites share.
+func TestTargetBehindAProxy(t *testing.T) {
+	address := silent(t)
+	l := library(does(`I go through a proxy`, func(ctx context.Context, w *steps.World, _ steps.Args) error {
+		_, err := w.DialRoute(ctx, address, result.BlameTarget, steps.Route{For: "www.example.org:443"})
+		return err
+	}))
+	res := run(t, &Runner{}, scenario("proxied", "I go through a proxy"), l)
+	if len(res.Targets) != 1 || res.Targets[0] != "www.example.org:443" {
+		t.Errorf("got %q", res.Targets)
+	}
+}
+
+// TestAddressesOfAPlan holds what is known about where a plan connects to before its first run.
+func TestAddressesOfAPlan(t *testing.T) {
+	target := &steps.Target{
+		Accounts: map[string]*steps.Account{"alice": {Name: "alice", SMTP: "smtp.example.org", IMAP: "imap.example.org"}},
+		Hosts:    map[string]*steps.Host{"mx1": {Name: "mx1", Address: "mx1.example.org"}},
+	}
+	nothing := func(context.Context, *steps.World, steps.Args) error { return nil }
+	l := library(does(`I go to {url}`, nothing), does(`{account} has mail`, nothing), does(`{server} answers`, nothing))
+	s := scenario("all", `I go to "https://www.example.org/a"`, `I go to "http://www.example.org:8080/b"`, `I go to "/c"`, `"alice" has mail`, `"mx1" answers`, `"mx2:25" answers`)
+	s.Policy.Base = "https://base.example.org/"
+	got := (&Runner{Target: target}).Addresses(NewPlan(s, l, Defaults{}))
+	want := []string{"base.example.org:443", "www.example.org:443", "www.example.org:8080", "smtp.example.org", "imap.example.org", "mx1.example.org", "mx2:25"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestWhatNeverReturnsCostsOnlyItsScenario holds that no number of steps that cannot be ended stops the other scenarios.
 func TestWhatNeverReturnsCostsOnlyItsScenario(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	synctest.Test(t, whatNeverReturnsCostsOnlyItsScenario)
+}
+
+func whatNeverReturnsCostsOnlyItsScenario(t *testing.T) {
 	release := make(chan struct{})
 	l := library(does(`I never return`, func(context.Context, *steps.World, steps.Args) error { <-release; return nil }),
 		does(`my clean-up never returns`, func(_ context.Context, w *steps.World, _ steps.Args) error {

@@ -146,16 +146,16 @@ func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *resul
 	} else {
 		rec.abandon(until(runCtx, p.Timeout))
 		rec.judge(res, false)
-		rec.world.CutOff()
+		rec.world.Connections().Cut()
 		r.leave(p, abandonedStep(res), ended)
 	}
 	cancel()
 	left, cleaned := r.cleanUp(ctx, rec.world)
-	res.Cleanup, res.Targets = left, rec.world.Reached()
+	res.Cleanup, res.Targets = left, rec.world.Connections().Reached()
 	select {
 	case <-cleaned:
 	default:
-		rec.world.CutOff()
+		rec.world.Connections().Cut()
 		r.leave(p, "the clean-up", cleaned)
 	}
 }

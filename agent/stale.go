@@ -36,10 +36,14 @@ func overdueResult(e *entry, now time.Time) *result.Result {
 		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameMonitor, Budget: p.Budget, Interval: p.Schedule.Interval,
 		Steps: skipped(p, 0), Timeouts: e.timeouts, Backoff: e.pause}
 	why, target := "", false
-	if e.blocked != nil {
-		why, target = e.why(now)
-	} else {
-		why = fmt.Sprintf("the run that began %s ago has not ended, although its deadline is %s", shown(now.Sub(e.began)), p.Timeout)
+	switch ran := now.Sub(e.began); {
+	case e.began.IsZero():
+		why, target = e.blocked.taken(now)
+		why = fmt.Sprintf("it waits for %s, %s", e.blocked.place(e), why)
+	case ran < p.Timeout && e.blocked != nil:
+		why = fmt.Sprintf("its run waited %s for %s, and is in progress for %s", shown(e.began.Sub(e.start)), e.blocked.place(e), shown(ran))
+	default:
+		why = fmt.Sprintf("the run that began %s ago has not ended, although its deadline is %s", shown(ran), p.Timeout)
 	}
 	if target {
 		res.Blame = result.BlameTarget

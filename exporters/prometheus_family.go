@@ -106,7 +106,7 @@ func newFamilies(buckets []time.Duration) families {
 	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
 	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
 	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or waited for a place. Runs put off by stepwatch_scenario_backoff_seconds do not count.")
-	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full.")
+	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full and a later result of the scenario replaced them. The last result of each scenario is never dropped.")
 	f.waiting = gauge("runs_waiting", "Number of due runs that wait for a place.")
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")

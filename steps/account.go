@@ -53,14 +53,11 @@ func (t *Target) Account(name string) (*Account, error) {
 }
 
 // serversOf returns the servers of an account.
-func serversOf(name string, target *Target) []string {
-	account := target.Accounts[name]
-	if account == nil {
-		return nil
+func serversOf(name string, target *Target) (servers []string) {
+	if a := target.Accounts[name]; a != nil {
+		servers = slices.DeleteFunc([]string{a.SMTP, a.IMAP, a.POP3}, func(s string) bool { return s == "" })
 	}
-	servers := slices.DeleteFunc([]string{account.SMTP, account.IMAP, account.POP3}, func(s string) bool { return s == "" })
-	slices.Sort(servers)
-	return slices.Compact(servers)
+	return servers
 }
 
 // Require returns the value of a setting, or the failure of a step that needs this setting if the account lacks it.

@@ -62,7 +62,7 @@ func (r Route) LookUp(ctx context.Context, resolver *net.Resolver, host string) 
 // DialRoute is Dial along a route.
 func (w *World) DialRoute(ctx context.Context, address string, blame result.Blame, r Route) (net.Conn, error) {
 	act := "connect to " + address
-	w.reach(cmp.Or(r.For, address))
+	w.connections.Reach(cmp.Or(r.For, address))
 	if other, found := w.target.ConnectTo[address]; found {
 		act += " (at " + other + ")"
 		address = other
@@ -96,7 +96,7 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 		conn, err := r.dialer(a).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
 		cancel()
 		if err == nil {
-			w.Keep(conn)
+			w.connections.Hold(conn)
 			return conn, nil
 		}
 		first = errors.Join(first, err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/redact"
 )
@@ -114,9 +115,9 @@ type World struct {
 	known    *known
 	peers    []netip.Addr
 
-	memory      *limit.Memory // of the run, shared by all of its Worlds
-	connections *connections  // of the run; nil in a World without one
-	beside      bool          // the run goes on after Close
+	memory      *limit.Memory   // of the run, shared by all of its Worlds
+	connections *lifeline.Group // of the run; nil in a World without one
+	beside      bool            // the run goes on after Close
 }
 
 // known is the set of secrets of a run. All Worlds of the run share it, because what one of them reads may be reported by
@@ -170,7 +171,7 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 	if target != nil {
 		limits = SettingsOf[Limits](target)
 	}
-	return &World{target: target, secrets: secrets, run: run, origin: scenario, known: new(known), connections: new(connections),
+	return &World{target: target, secrets: secrets, run: run, origin: scenario, known: new(known), connections: new(lifeline.Group),
 		memory: limit.NewMemory(limits.Memory, limits.All)}
 }
 
@@ -196,10 +197,7 @@ func (w *World) Apart() *World {
 
 // Beside returns a World for work that runs concurrently with the steps. It belongs to the same run but has its own states
 // and Close.
-func (w *World) Beside() *World {
-	return &World{target: w.target, secrets: w.secrets, run: w.run, origin: w.origin, known: w.known,
-		connections: w.connections, memory: w.memory, beside: true}
-}
+func (w *World) Beside() *World { return w.Apart() }
 
 // SendsTo records the addresses that the run connects to, for Peers. Text that is not an address is ignored.
 func (w *World) SendsTo(addresses []string) {
@@ -455,9 +453,7 @@ func (w *World) Close(ctx context.Context) error {
 	w.mu.Unlock()
 	if !w.beside { // even if a clean-up panics
 		defer w.memory.Close()
-		if w.connections != nil {
-			defer w.connections.end(true)
-		}
+		defer w.connections.End()
 	}
 
 	var errs []error
@@ -473,6 +469,11 @@ func (w *World) Close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Connections returns what the run has opened. Dial adds to it. A step adds a connection that it opens in another way, unless
+// that is bound to its context (package lifeline). Close ends it. Addresses are as the scenario writes them, whatever ConnectTo
+// says.
+func (w *World) Connections() *lifeline.Group { return w.connections }
 
 // State returns the World's value of type T, initially zero. A protocol keeps its connections and its current page in its
 // own type, so that a new protocol changes no other file. If *T is an io.Closer, it is closed with the World.

@@ -170,3 +170,48 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryConnectionEndsWithItsRun holds that each file of the steps that opens a connection also binds it to its context, or
+// gives it to the run to close. A read that ignores its deadline would otherwise hold its scenario for ever.
+func TestEveryConnectionEndsWithItsRun(t *testing.T) {
+	elsewhere := map[string]string{ // where that is done
+		"steps/service/database.go": "package query binds the connections of its Dial",
+	}
+	for path, text := range sources(t, "steps") {
+		opens := strings.Contains(text, "net.Dialer{") || strings.Contains(text, "Dialer.DialContext") || strings.Contains(text, "net.Dial")
+		binds := strings.Contains(text, "lifeline.Bind") || strings.Contains(text, "onnections.Hold(") || strings.Contains(text, "onnections().Hold(")
+		_, excepted := elsewhere[path]
+		switch {
+		case opens && !binds && !excepted:
+			t.Errorf("%s opens a connection and does not bind it: use World.Dial and lifeline.Bind, or World.Connections", path)
+		case excepted && (!opens || binds):
+			t.Errorf("%s needs no exception any more", path)
+		}
+	}
+}
+
+// sources returns the text of every Go file below a folder, without tests and test servers, by its path.
+func sources(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	const root = "../.."
+	found := make(map[string]string)
+	err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && entry.Name() == "stepstest" {
+			return fs.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		relative, _ := filepath.Rel(root, path) // both are relative
+		found[filepath.ToSlash(relative)] = string(text)
+		return err
+	})
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%d files below %s: %v", len(found), folder, err)
+	}
+	return found
+}

@@ -90,10 +90,14 @@ func New(options Options) *Browser {
 	if options.Start <= 0 {
 		options.Start = defaultStart
 	}
-	return &Browser{options: options, slots: make(chan struct{}, options.Tabs)}
+	return &Browser{options: options, slots: make(chan struct{}, options.Tabs+spareTabs)}
 }
 
-// Tabs returns how many scenarios may use the browser at once.
+// spareTabs is how many slots there are in addition to Options.Tabs. The agent gives them to scenarios whose last run got no
+// answer in time, so that these do not keep the others from the browser. A page that hangs uses hardly any of the machine.
+const spareTabs = 1
+
+// Tabs returns how many scenarios may use the browser at once, without spareTabs.
 func (b *Browser) Tabs() int { return b.options.Tabs }
 
 // Broken is a fault of the browser or of its machine. It says nothing about the website.
@@ -168,7 +172,7 @@ func (o *Options) locate() (string, error) {
 	return filepath.Abs(path) // it is started in another directory
 }
 
-// Acquire waits for one of the slots of Options.Tabs, so that scenarios do not slow each other down. It returns a
+// Acquire waits for one of the slots of Options.Tabs and spareTabs, so that scenarios do not slow each other down. It returns a
 // function that releases the slot. The wait does not count as time of a step.
 func (b *Browser) Acquire(ctx context.Context) (release func(), err error) {
 	select {

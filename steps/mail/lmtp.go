@@ -56,6 +56,6 @@ func (c *SMTPClient) connect(ctx context.Context) (conn net.Conn, err error) {
 	if err != nil {
 		return nil, steps.FailNet(ctx, err, c.Blame, "connect to "+c.Server)
 	}
-	c.World.Keep(conn)
+	c.World.Connections().Hold(conn)
 	return conn, nil
 }

@@ -14,25 +14,25 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-
-	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
-// runMySQL speaks the protocol of MySQL and MariaDB.
+// runMySQL speaks the protocol of MySQL and MariaDB. When ctx ends, it kills the statement on a second connection.
 func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
+	run := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &mysqlWire{wire: wire{memory: s.Memory}, ctx: ctx, config: s.TLS, password: s.Password}
 	defer w.end()
-	answer, err := s.askMySQL(ctx, cancel, w, statement)
+	answer, err := s.askMySQL(ctx, cancel, run, w, statement)
 	if err != nil {
 		return nil, w.fault(err)
 	}
 	return answer, nil
 }
 
-// askMySQL calls cancel, the end of ctx, when it has read enough.
-func (s *Server) askMySQL(ctx context.Context, cancel func(), w *mysqlWire, statement string) (*Answer, error) {
+// askMySQL calls cancel, the end of ctx, when it has read enough. When stopped ends, it opens another connection to kill the
+// statement.
+func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Context, w *mysqlWire, statement string) (*Answer, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
 	config.Net, config.Addr = s.network(), s.Address
@@ -41,21 +41,27 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), w *mysqlWire, stat
 	}
 	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
 	config.Logger = log.New(io.Discard, "", 0) // its errors contain the same
-	// The library reads the rest of an answer before it closes, however long the server takes: no context ends that. It may
-	// dial more than once.
-	var lines []*lifeline.Line
-	defer func() {
-		for _, line := range lines {
-			line.Release()
-		}
-	}()
 	config.DialFunc = func(dialling context.Context, _, address string) (net.Conn, error) {
-		if _, err := w.dial(dialling, s, s.network(), address); err != nil {
+		if w.Conn == nil {
+			_, err := w.dial(dialling, s, s.network(), address)
+			if err != nil {
+				return nil, err
+			}
+			w.start()
+			return w, nil
+		}
+		if stopped.Err() == nil { // a second attempt would have the same result
+			return nil, w.fault(io.ErrUnexpectedEOF)
+		}
+		if s.network() == "tcp" {
+			address = w.RemoteAddr().String() // the server that answers
+		}
+		killer := w.another(dialling)
+		if _, err := killer.dial(dialling, s, s.network(), address); err != nil {
 			return nil, err
 		}
-		w.start()
-		lines = append(lines, lifeline.BindClosing(ctx, w))
-		return w, nil
+		killer.start()
+		return killer, nil
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
@@ -68,8 +74,8 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), w *mysqlWire, stat
 		return nil, mysqlError(err)
 	}
 	defer conn.Close() //nolint:errcheck // as above
-	var version string
-	if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+	var version, id string
+	if err := conn.QueryRowContext(ctx, "SELECT VERSION(), CONNECTION_ID()").Scan(&version, &id); err != nil {
 		return nil, mysqlError(err)
 	}
 	left := timeLeft(ctx)
@@ -91,6 +97,9 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), w *mysqlWire, stat
 	defer transaction.Rollback() //nolint:errcheck // it changed nothing
 	rows, err := transaction.QueryContext(ctx, statement)
 	if err != nil {
+		if stopped.Err() != nil {
+			kill(db, id)
+		}
 		return nil, mysqlError(err)
 	}
 	defer rows.Close() //nolint:errcheck // the result is known already
@@ -116,6 +125,16 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), w *mysqlWire, stat
 		return nil, mysqlError(err)
 	}
 	return answer, nil
+}
+
+// kill ends the statement of a connection, if that still runs.
+func kill(db *sql.DB, id string) {
+	if _, err := strconv.ParseUint(id, 10, 64); err != nil {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+	defer stop()
+	_, _ = db.ExecContext(ctx, "KILL QUERY "+id) // the server's own limit ends it otherwise
 }
 
 // mysqlError classifies an error of MySQL by its number (MySQL and MariaDB error reference).

@@ -17,7 +17,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
-// runPostgres speaks PostgreSQL's protocol. It uses pgconn, the lower layer of pgx, which is a quarter of its size.
+// runPostgres speaks PostgreSQL's protocol. It uses pgconn, the lower layer of pgx, which is a quarter of its size. When ctx
+// ends, pgconn asks the server on a second connection to cancel the statement (section 55.2.8 of PostgreSQL's manual).
 func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, error) {
 	w := &wire{memory: s.Memory}
 	defer w.end()
@@ -100,7 +101,15 @@ func (s *Server) postgresConfig(w *wire) (*pgconn.Config, error) {
 		return nil, err
 	}
 	config.Host, config.Port = host, uint16(number)
-	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx, s, "tcp", s.Address) }
+	connected := false
+	config.DialFunc = func(ctx context.Context, _, address string) (net.Conn, error) {
+		if connected {
+			return s.Dial(ctx, "tcp", address) // to cancel the statement, at the same server
+		}
+		conn, err := w.dial(ctx, s, "tcp", s.Address)
+		connected = err == nil
+		return conn, err
+	}
 	return config, nil
 }
 

@@ -7,10 +7,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
@@ -53,12 +56,17 @@ type Server struct {
 	Password string
 	TLS      *tls.Config // nil connects without
 
-	// Dial opens connections.
+	// Dial opens connections. Run closes them when its context ends.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Memory is the account of what the server sent; nil allows everything.
 	Memory *limit.Memory
 }
+
+// cancelTime is how long a request to cancel a statement may take, after the end of its context. Both servers have a time
+// limit for the statement anyway (timeLeft). The request is for a context that ends earlier, and for a server that does not
+// keep the limit.
+const cancelTime = 500 * time.Millisecond
 
 // network returns the network of Address: "unix" or "tcp".
 func (s *Server) network() string {
@@ -107,11 +115,16 @@ func (a *Answer) Size() (bytes int64) {
 // Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, a
 // *limit.Error, an error of the network or of TLS, or the context's. Memory counts the answer, until its owner frees its Size.
 func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
-	run := s.runPostgres
+	bound, release := s.boundTo(ctx)
+	defer release()
+	run := bound.runPostgres
 	if s.MySQL {
-		run = s.runMySQL
+		run = bound.runMySQL
 	}
 	answer, err := safely(ctx, statement, run)
+	if ctx.Err() != nil && (errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
+		err = context.Cause(ctx) // we closed it
+	}
 	if err == nil {
 		err = s.Memory.Take(answer.Size())
 	}
@@ -129,6 +142,44 @@ func safely(ctx context.Context, statement string, run func(context.Context, str
 		}
 	}()
 	return run(ctx, statement)
+}
+
+// boundTo returns a Server whose connections are closed when ctx ends: the libraries wait without a context for the answers to
+// some commands, such as ROLLBACK. A connection after that is a request to cancel the statement, at the address of the first.
+func (s *Server) boundTo(ctx context.Context) (bound *Server, release func()) {
+	copied := *s
+	var mu sync.Mutex
+	var lines []*lifeline.Line
+	copied.Dial = func(dialing context.Context, network, address string) (net.Conn, error) {
+		if ctx.Err() != nil {
+			return cancelling(dialing, network, address)
+		}
+		conn, err := s.Dial(dialing, network, address)
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			lines = append(lines, lifeline.BindClosing(ctx, conn))
+		}
+		return conn, err
+	}
+	return &copied, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, line := range lines {
+			line.Release()
+		}
+	}
+}
+
+// cancelling opens a connection for a request to cancel a statement, which lasts for cancelTime.
+func cancelling(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, stop := context.WithTimeout(ctx, cancelTime)
+	defer stop()
+	conn, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.SetDeadline(time.Now().Add(cancelTime))
 }
 
 // timeLeft returns the server's time limit for the statement: slightly less than that of ctx, so that the server

@@ -147,6 +147,7 @@ type mysqlWire struct {
 	answering bool   // the next packet is the first one of an answer
 	plugin    string // of the login
 	password  string
+	second    *mysqlWire // to kill the statement; nil if there is none
 }
 
 const (
@@ -155,6 +156,20 @@ const (
 	clientSSL     = uint32(1) << 11 // the capability of TLS
 	sha256Plugin  = "sha256_password"
 )
+
+// another returns a wire for a second connection of the same query.
+func (c *mysqlWire) another(ctx context.Context) *mysqlWire {
+	c.second = &mysqlWire{wire: wire{memory: c.memory}, ctx: ctx, config: c.config, password: c.password}
+	return c.second
+}
+
+// end ends the connection, and the second one if there is one.
+func (c *mysqlWire) end() {
+	c.wire.end()
+	if c.second != nil {
+		c.second.end()
+	}
+}
 
 // start makes the connection ready for the driver.
 func (c *mysqlWire) start() {
