@@ -3,10 +3,12 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"slices"
@@ -68,6 +70,7 @@ func Main(own ...cucumber.Glue) {
 		os.Exit(asInit())
 	}
 	setHeapFloor()
+	log.SetOutput(libraryLog{os.Stderr})
 	ctx, stop := stopOnSignal(context.Background())
 	t := &terminal{out: os.Stdout, err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
 	if len(own) > 0 {
@@ -76,6 +79,18 @@ func Main(own ...cucumber.Glue) {
 	code := dispatch(ctx, t, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// libraryLog is where libraries log. It drops the line that net/http writes for each frame of HTTP/2 that it does not know: a
+// server may send a million of them.
+type libraryLog struct{ to io.Writer }
+
+// Write implements io.Writer.
+func (l libraryLog) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("unhandled response frame type")) {
+		return len(line), nil
+	}
+	return l.to.Write(line)
 }
 
 // stopOnSignal cancels the context on SIGINT and SIGTERM. A second signal ends the process at once.

@@ -78,6 +78,7 @@ func scrape(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
+	defer answer.Release()
 	if answer.StatusCode != http.StatusOK {
 		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "scrape %s: status %s, wanted 200", u, answer.Status)
 	}
