@@ -36,7 +36,7 @@ func TestMemoryOfPages(t *testing.T) {
 	fixture.JudgedAs(t, target, map[string]string{
 		strings.Repeat(visit("/page")+visit("/redirect"), 5):           "passed",
 		strings.Repeat("When I download \""+server.URL+"/file\"\n", 5): "passed",
-		visit("/frames") + "Then I should see \"no such text\"": `\w+ web: .*` + full + `.*`,
+		visit("/frames") + "Then I should see \"no such text\"":        `\w+ web: .*` + full + `.*`,
 	})
 }
 
