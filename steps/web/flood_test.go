@@ -20,6 +20,10 @@ func TestMemoryOfPages(t *testing.T) {
 		case "/redirect":
 			w.Header().Set("Location", "/page")
 			w.WriteHeader(http.StatusFound)
+		case "/header":
+			for i := range 900 {
+				w.Header().Set(fmt.Sprintf("X-Filler-%d", i), filling[3:1000])
+			}
 		case "/file":
 			w.Header().Set("Content-Type", "application/octet-stream")
 		case "/frames":
@@ -36,6 +40,7 @@ func TestMemoryOfPages(t *testing.T) {
 	fixture.JudgedAs(t, target, map[string]string{
 		strings.Repeat(visit("/page")+visit("/redirect"), 5):           "passed",
 		strings.Repeat("When I download \""+server.URL+"/file\"\n", 5): "passed",
+		visit("/header") + visit("/header"):                            `too_large web: GET http://\S+/header: ` + full,
 		visit("/frames") + "Then I should see \"no such text\"":        `\w+ web: .*` + full + `.*`,
 	})
 }
