@@ -400,10 +400,18 @@ type sinkQueue struct {
 	last map[result.Identity]delivery // those that did not fit, to be taken once the queue is empty
 }
 
+// of returns the scenario of a delivery; it is empty for alerts that belong to none.
+func (d delivery) of() result.Identity {
+	if d.result == nil {
+		return result.Identity{}
+	}
+	return d.result.Identity
+}
+
 func (q *sinkQueue) put(d delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	before, found := q.last[d.result.Identity]
+	before, found := q.last[d.of()]
 	if !found {
 		select {
 		case q.items <- d:
@@ -421,7 +429,7 @@ func (q *sinkQueue) put(d delivery) {
 	if q.last == nil {
 		q.last = make(map[result.Identity]delivery)
 	}
-	q.last[d.result.Identity] = d
+	q.last[d.of()] = d
 }
 
 func (q *sinkQueue) deliver() {

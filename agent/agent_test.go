@@ -309,7 +309,7 @@ func TestSlowSinkGetsTheLastResult(t *testing.T) {
 		slow := &collectingSink{hold: make(chan struct{})}
 		a := &Agent{Runner: f, Plans: plans(200, time.Second, 1), Sinks: map[string]Sink{"slow": slow}, Rules: []alert.Source{alert.NewFailures()}}
 		go func() {
-			time.Sleep(30 * time.Second)
+			time.Sleep(27 * time.Second) // within the grace after the end
 			close(slow.hold)
 		}()
 		runFor(a, 25*time.Second-grid/2)

@@ -3,11 +3,13 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -83,6 +85,7 @@ func Main(own ...cucumber.Glue) {
 		_ = debug.SetCrashOutput(f, debug.CrashOptions{}) // without it, the supervisor says less
 	}
 	setHeapFloor()
+	log.SetOutput(libraryLog{os.Stderr})
 	setMemoryLimit()
 	t := &terminal{err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
 	written, unwritten := context.WithCancelCause(context.Background())
@@ -98,6 +101,18 @@ func Main(own ...cucumber.Glue) {
 	stop()
 	supervisor.Ended()
 	os.Exit(code)
+}
+
+// libraryLog is where libraries log. It drops the line that net/http writes for each frame of HTTP/2 that it does not know: a
+// server may send a million of them.
+type libraryLog struct{ to io.Writer }
+
+// Write implements io.Writer.
+func (l libraryLog) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("unhandled response frame type")) {
+		return len(line), nil
+	}
+	return l.to.Write(line)
 }
 
 // sameSignal is how close together two signals count as one: timeout(1), a terminal and a service manager signal a process

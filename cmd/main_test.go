@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"log"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -12,4 +14,15 @@ func TestMain(m *testing.M) {
 		"stepwatch": func() { Main() },
 		"ownsteps":  func() { Main(endings) },
 	})
+}
+
+// TestLibraryLog drops only what a server can make a library write without end.
+func TestLibraryLog(t *testing.T) {
+	var out strings.Builder
+	logger := log.New(libraryLog{&out}, "", 0)
+	logger.Printf("Transport: unhandled response frame type %T", t)
+	logger.Print("kept")
+	if out.String() != "kept\n" {
+		t.Errorf("%q", out.String())
+	}
 }

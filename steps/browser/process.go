@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/remote"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/scratch"
 	"github.com/stepwatch/stepwatch/steps/statedir"
@@ -130,6 +131,10 @@ func (p *process) flags(path string, o Options) []chromedp.ExecAllocatorOption {
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
 			cmd.Dir = p.dir.path // so that its children can be found by it, and for their core dumps
 			isolate(cmd)
+			if err := bounded(cmd, p.fail); err != nil {
+				p.fault.CompareAndSwap(nil, &err)
+				cmd.Err = err // it does not start
+			}
 			p.leader = func() int {
 				if cmd.Process == nil {
 					return 0
@@ -237,18 +242,28 @@ func size(bytes int64) string {
 const answerLimit = 500 * time.Millisecond
 
 // check asks a browser that was too slow whether it still works. One that does not is ended, and the next tab gets
-// another.
-func (p *process) check(ctx context.Context) error {
+// another, unless it is busy: the answer is behind the events of a page that reports more than can be read.
+func (p *process) check(ctx context.Context, busy func() bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerLimit)
 	defer cancel()
 	_, err := cdp.Call(ctx, chromedp.FromContext(p.ctx).Browser, browser.GetVersion, cdp.Empty{}) //nolint:contextcheck // p.ctx only says which browser
 	switch {
 	case err == nil:
 		return nil
+	case ctx.Err() != nil && !p.gone() && busy():
+		return nil
 	case ctx.Err() != nil && !p.gone():
 		p.fail(errors.New("the browser hangs"))
 	}
-	return &Broken{"use the browser", p.why()}
+	return broken(p.why())
+}
+
+// broken returns the error for a browser or a tab that ended: that of a limit if the page exceeded one, otherwise a Broken.
+func broken(cause error) error {
+	if errors.As(cause, new(*limit.Error)) || errors.As(cause, new(*limit.PoolError)) {
+		return cause
+	}
+	return &Broken{"use the browser", cause}
 }
 
 // fail ends the process with a reason, which every tab in it then returns. It does not wait.

@@ -83,7 +83,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // requested records a request; t.mu is held.
 func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 	before := t.byID[ev.RequestID]
-	r := t.newRequest(ev.RequestID, ev.Request.URL+ev.Request.URLFragment, ev.Request.Method, string(ev.Type))
+	r := t.newRequest(ev.RequestID, shortened(ev.Request.URL+ev.Request.URLFragment), ev.Request.Method, string(ev.Type))
 	r.Header, r.began = header(ev.Request.Headers), ev.Timestamp.Float64()
 	r.byWorker = ev.LoaderID == ""
 	if before != nil && ev.RedirectResponse != nil {
@@ -113,6 +113,7 @@ func (t *Tab) requested(ev *network.EventRequestWillBeSent) {
 		n.Chain = append(n.Chain, r)
 		return
 	case Elsewhere(r.URL):
+		t.keep(r.URL)
 		t.handed = append(t.handed, r.URL) // the page stays
 		return
 	}
@@ -127,6 +128,8 @@ func (t *Tab) newRequest(id network.RequestID, address, method, kind string) *Re
 // record keeps a request, also with the page that it belongs to; t.mu is held.
 func (t *Tab) record(r *Request, loader cdp.LoaderID) {
 	t.byID[r.id] = r
+	t.keep(r.URL)
+	t.keepHeader(r.Header)
 	if len(t.requests) < maxRequests {
 		t.requests = append(t.requests, r)
 	} else {

@@ -24,6 +24,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 //go:embed page.js
@@ -54,6 +56,9 @@ type Tab struct {
 	piercing time.Duration // how long that took
 
 	mu       sync.Mutex
+	memory   *limit.Memory          // of the run, for what is kept
+	kept     int64                  // bytes of it
+	events   int64                  // since the tab was opened
 	news     chan struct{}          // closed and replaced when anything below changes
 	worlds   map[cdp.FrameID]string // the execution contexts of our script, by their unique ids
 	contexts map[string]runtime.ExecutionContextID
@@ -191,6 +196,10 @@ func (t *Tab) Close() error {
 			_ = w.Close() // never an error
 		}
 		t.end(errors.New("the tab is closed"))
+		t.mu.Lock()
+		t.memory.Free(t.kept)
+		t.memory, t.kept = nil, 0
+		t.mu.Unlock()
 		done := make(chan struct{})
 		go func() {
 			t.cancel()
@@ -201,7 +210,7 @@ func (t *Tab) Close() error {
 		select {
 		case <-done:
 		case <-slow.C:
-			_ = t.process.check(t.life) // this ends a hung browser, and so the wait
+			_ = t.process.check(t.life, func() bool { return false }) // this ends a hung browser, and so the wait
 			<-done
 		}
 		if t.opener != nil {
@@ -301,6 +310,9 @@ func (t *Tab) changedLocked() {
 func (t *Tab) outside(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.life.Err() != nil {
+		return
+	}
 	switch ev := ev.(type) {
 	case *target.EventTargetCreated:
 		if cdp.FrameID(ev.TargetInfo.OpenerID) == t.main && ev.TargetInfo.Type == "page" {
@@ -322,7 +334,7 @@ func (t *Tab) outside(ev any) {
 func (t *Tab) event(ev any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.happened(ev) {
+	if t.counted() && t.happened(ev) {
 		t.changedLocked()
 	}
 }
@@ -428,6 +440,7 @@ func (t *Tab) happened(ev any) bool {
 	case *network.EventResponseReceived:
 		if r := t.byID[ev.RequestID]; r != nil {
 			r.received(ev.Response)
+			t.keepHeader(r.ResponseHeader)
 		}
 	case *network.EventResponseReceivedExtraInfo:
 		if r := t.byID[ev.RequestID]; r != nil && r.receivedFields(ev) {
@@ -481,6 +494,7 @@ func (t *Tab) happened(ev any) bool {
 
 func (t *Tab) message(m Message) {
 	if len(t.console) < maxMessages {
+		t.keep(m.Text, m.URL)
 		t.console = append(t.console, m)
 	}
 	if t.shown != nil && m.isError() {
@@ -504,10 +518,10 @@ func (t *Tab) death() error {
 		return ErrShut
 	}
 	cause := context.Cause(t.life)
-	if t.process.gone() || errors.Is(cause, context.Canceled) {
+	if !errors.As(cause, new(*limit.Error)) && (t.process.gone() || errors.Is(cause, context.Canceled)) {
 		cause = t.process.why()
 	}
-	return &Broken{"use the browser", cause}
+	return broken(cause)
 }
 
 // command sends one command.
@@ -524,7 +538,22 @@ func (t *Tab) Check(ctx context.Context) error {
 	if t.life.Err() != nil {
 		return t.death()
 	}
-	return t.process.check(ctx)
+	before := t.counts()
+	err := t.process.check(ctx, func() bool { return t.counts() > before+floodOfEvents })
+	if t.life.Err() != nil {
+		return t.death()
+	}
+	return err
+}
+
+// floodOfEvents is how many events within answerLimit show that a browser works.
+const floodOfEvents = 500
+
+// counts returns how many events the tab has reported.
+func (t *Tab) counts() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.events
 }
 
 // explain distinguishes the end of the tab and of the step from an error of the browser.
@@ -537,7 +566,8 @@ func (t *Tab) explain(ctx context.Context, err error) error {
 	case t.life.Err() != nil:
 		return t.death()
 	case strings.Contains(err.Error(), "lost the connection to the browser"): // just before this ends the tab
-		return &Broken{"use the browser", t.process.why()}
+		t.end(t.process.why())
+		return t.death()
 	case errors.Is(err, chromedp.ErrTargetDetached) && t.whetherShut():
 		return ErrShut
 	case strings.Contains(err.Error(), "Cannot find context"), strings.Contains(err.Error(), "context was destroyed"),

@@ -28,6 +28,7 @@ func (t *Tab) adopt(id target.ID) {
 	w := newTab(ctx, cancel, t.process)
 	w.opener = t
 	t.mu.Lock()
+	w.memory = t.memory
 	w.logins, w.headers, w.atProxy = slices.Clone(t.logins), slices.Clone(t.headers), t.atProxy
 	intercepts := t.asked != nil
 	t.mu.Unlock()

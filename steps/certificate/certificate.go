@@ -107,13 +107,21 @@ func LastChain(chains [][]*x509.Certificate) (end time.Time, ok bool) {
 	return end, ok
 }
 
+// signatureChecks is how many signatures are verified to put certificates in order, as many as crypto/x509 verifies for a
+// chain. A server may send hundreds of certificates with one name.
+const signatureChecks = 100
+
 // path returns the chain from the first served certificate upwards, as far as the served certificates go.
 func path(served []*x509.Certificate) []*x509.Certificate {
-	way := served[:1:1]
+	way, checks := served[:1:1], 0
 	for len(way) < len(served) && !selfSigned(way[len(way)-1]) {
 		top := way[len(way)-1]
 		at := slices.IndexFunc(served, func(c *x509.Certificate) bool {
-			return !slices.Contains(way, c) && string(c.RawSubject) == string(top.RawIssuer) && signedBy(top, c)
+			if checks == signatureChecks || slices.Contains(way, c) || string(c.RawSubject) != string(top.RawIssuer) {
+				return false
+			}
+			checks++
+			return signedBy(top, c)
 		})
 		if at < 0 {
 			break

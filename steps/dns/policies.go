@@ -61,6 +61,7 @@ func fetchFile(ctx context.Context, w *steps.World, at, accept string, limit int
 		return nil, steps.Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not an https URL", wording.Quote(address.Shown(at)))
 	}
 	answer, err := httpwire.Fetch(ctx, w, u, http.Header{"Accept": {accept}})
+	answer.Release() // what is read on is small
 	switch {
 	case err != nil:
 		return nil, err

@@ -4,6 +4,7 @@ package exposition
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +15,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Accept is the Accept header for the format that Parse reads.
@@ -38,9 +41,37 @@ func (s Sample) String() string {
 	return s.Name + "{" + strings.Join(parts, ",") + "}"
 }
 
+// The limits of an exposition. The parser compares each label of a sample with all before it.
+var (
+	samplesLimit = limit.Define(limit.Limit{Subject: "exporter", What: "the page of metrics", Unit: "samples", Most: 100_000})
+	labelsLimit  = limit.Define(limit.Limit{Subject: "exporter", What: "a sample", Unit: "labels", Most: 200})
+)
+
+// Size returns about how many bytes of memory the samples of an exposition take while it is parsed, or a *limit.Error. It
+// takes every "=" for a label.
+func Size(text []byte) (int64, error) {
+	const perSample, perLabel = 1000, 120 // measured
+	size, samples := int64(0), int64(0)
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimLeft(line, " \t\r\n"); len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		samples++
+		labels := int64(bytes.Count(line, []byte("=")))
+		if err := cmp.Or(samplesLimit.Check(samples), labelsLimit.Check(labels)); err != nil {
+			return 0, err
+		}
+		size += perSample + labels*perLabel
+	}
+	return size, nil
+}
+
 // Parse parses an exposition. It returns the samples ordered by name. A text without any sample is an error, since no
-// exporter serves one.
+// exporter serves one. The error is a *limit.Error if there are too many samples or labels.
 func Parse(text []byte) ([]Sample, error) {
+	if _, err := Size(text); err != nil {
+		return nil, err
+	}
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		return nil, errors.New("its last line has no end, so some of it is missing")
 	}

@@ -16,12 +16,15 @@ type APIAnswer struct {
 	What string // "the answer of https://mx1.example.org/api/queue/stats"; empty until a step asks an API
 	Body []byte
 	Took time.Duration
+
+	reply *Reply // that Body is of
 }
 
 // AskHost sends a GET request for a path below the URL of a host's API, with its token, and keeps the answer for the next
 // steps.
 func AskHost(ctx context.Context, w *steps.World, h *steps.Host, path string) (*APIAnswer, error) {
 	kept := steps.State[APIAnswer](w)
+	kept.reply.Release()
 	*kept = APIAnswer{}
 	settings := steps.PartOf[*API](h)
 	if settings == nil {
@@ -47,7 +50,7 @@ func AskHost(ctx context.Context, w *steps.World, h *steps.Host, path string) (*
 	if err != nil {
 		return nil, err
 	}
-	*kept = APIAnswer{What: "the answer of " + u.String(), Body: answer.Content, Took: time.Since(start)}
+	*kept = APIAnswer{What: "the answer of " + u.String(), Body: answer.Content, Took: time.Since(start), reply: answer}
 	return kept, judgeAPIStatus(h, u, answer)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/meter"
 )
 
 // Client certificates from stepwatch.yml, for web servers that ask for one (RFC 8446 section 4.3.2).
@@ -195,8 +196,10 @@ func lastWord(conn *tls.Conn) error {
 // lingering is the connection below TLS for HTTP/2, which net/http closes as soon as a write fails. It keeps the data
 // that the server sent before, for lastWord.
 type lingering struct {
-	net.Conn
+	*meter.Conn
 	login *certificateLogin
+
+	acknowledged atomic.Int64 // short frames that were written
 
 	mu   sync.Mutex // of readers
 	left []byte     // data received before the connection was closed
@@ -214,6 +217,21 @@ func (l *lingering) Read(b []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// shortWrite is the size of a write that says nothing of our own, in bytes: the acknowledgement of SETTINGS or PING, or a
+// WINDOW_UPDATE, in a record of TLS.
+const shortWrite = 64
+
+// Write counts what the server makes us say: net/http acknowledges every SETTINGS and PING at once, which costs more than
+// reading it.
+func (l *lingering) Write(p []byte) (int, error) {
+	if len(p) < shortWrite {
+		if n := l.acknowledged.Add(1) - l.Conn.Received()/1000; n > answersLimit.Most {
+			return 0, l.Conn.Fail(answersLimit.Exceeded())
+		}
+	}
+	return l.Conn.Write(p)
 }
 
 // Close closes the connection.

@@ -17,12 +17,6 @@ type chunks struct {
 	ends bool // the end of a chunk's data comes next
 }
 
-// longestChunkLine is how long the line with the size of a chunk, or one of a trailer, may be.
-const longestChunkLine = 16 << 10
-
-// mostTrailers is how many lines may follow the last chunk.
-const mostTrailers = 1000
-
 func (c *chunks) Read(p []byte) (int, error) {
 	if c.err == nil && c.left == 0 {
 		c.err = c.begin()
@@ -69,7 +63,7 @@ func (c *chunks) begin() error {
 	if c.left > 0 {
 		return nil
 	}
-	for range mostTrailers {
+	for range trailerLimit.Most {
 		if line, err = c.line(); err != nil {
 			return err
 		}
@@ -77,7 +71,7 @@ func (c *chunks) begin() error {
 			return io.EOF
 		}
 	}
-	return malformed("more than %d lines follow the last chunk (RFC 9112 section 7.1.2)", mostTrailers)
+	return trailerLimit.Exceeded()
 }
 
 // line reads a line without its end.
@@ -87,8 +81,8 @@ func (c *chunks) line() ([]byte, error) {
 		part, err := c.r.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
-		case len(line) > longestChunkLine:
-			return nil, malformed("a line of the chunks is longer than %d bytes (RFC 9112 section 7.1)", longestChunkLine)
+		case int64(len(line)) > chunkLimit.Most:
+			return nil, chunkLimit.Exceeded()
 		case err == nil:
 			return bytes.TrimRight(line, "\r\n"), nil
 		case !errors.Is(err, bufio.ErrBufferFull):

@@ -23,6 +23,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/meter"
 )
 
 // Conn is one connection to a web server. For HTTP/1.1 it uses the readers and writers of net/http on the step's
@@ -31,6 +33,7 @@ import (
 type Conn struct {
 	Key  string // scheme and address that it serves
 	Conn net.Conn
+	wire *meter.Conn // below TLS
 	in   headerGuard
 	r    *bufio.Reader
 	h2   *http.ClientConn // nil for HTTP/1.1
@@ -44,8 +47,6 @@ type Conn struct {
 }
 
 const (
-	headerLimit = 1 << 20 // bytes of status line and header fields; browsers accept 256 KiB
-
 	// A server may close an idle connection at any moment, and a request that changes something must not be sent twice
 	// (RFC 9110 §9.2.2). So such a request uses only a connection that was idle for a short time.
 	idleForUnsafe = time.Second
@@ -56,17 +57,13 @@ const (
 	inlineBody = 16 << 10
 )
 
-var (
-	// ErrHeaderTooLarge reports that the header of a response exceeds its limit.
-	ErrHeaderTooLarge = errors.New("the header is larger than 1 MiB")
-	// ErrStale reports that the server closed an idle connection before it responded to the request.
-	ErrStale = errors.New("the idle connection was closed")
-)
+// ErrStale reports that the server closed an idle connection before it responded to the request.
+var ErrStale = errors.New("the idle connection was closed")
 
 // headerGuard limits how many bytes are read before the header is complete, which the reader of net/http does not.
 type headerGuard struct {
 	r     io.Reader
-	left  int // negative: no limit
+	left  int64 // negative: no limit
 	err   error
 	again []byte // to be read before r, and counted already
 }
@@ -78,15 +75,15 @@ func (g *headerGuard) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if g.left == 0 {
-		g.err = ErrHeaderTooLarge
+		g.err = headerLimit.Exceeded()
 		return 0, g.err
 	}
-	if g.left > 0 && len(p) > g.left {
+	if g.left > 0 && int64(len(p)) > g.left {
 		p = p[:g.left]
 	}
 	n, err := g.r.Read(p)
 	if g.left > 0 {
-		g.left -= n
+		g.left -= int64(n)
 	}
 	g.err = err
 	return n, err
@@ -127,7 +124,8 @@ func Dial(ctx context.Context, w *steps.World, u *address.URL, way Way) (*Conn, 
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{Key: way.KeyFor(u), Conn: conn, version: way.Version, Proxied: proxy != nil && !way.direct}
+	wire := meter.New(conn, transferLimit)
+	c := &Conn{Key: way.KeyFor(u), Conn: wire, wire: wire, version: way.Version, Proxied: proxy != nil && !way.direct}
 	if u.Scheme != "https" {
 		c.entry = entry
 	} else if err := c.handshake(ctx, w, u.Hostname(), to); err != nil {
@@ -148,7 +146,7 @@ func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) e
 	config.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.version]
 	c.Login = &certificateLogin{host: host, own: steps.SettingsOf[ClientCertificates](w.Target()).For(host)}
 	config.GetClientCertificate = c.Login.answer
-	client := tls.Client(&lingering{Conn: c.Conn, login: c.Login}, config)
+	client := tls.Client(&lingering{Conn: c.wire, login: c.Login}, config)
 	if err := w.Timed("tls", func() (string, error) { return "", client.HandshakeContext(ctx) }); err != nil {
 		if isAlert(err) && c.version != "" && strings.Contains(err.Error(), "no application protocol") {
 			return steps.Fail(result.ReasonProtocol, result.BlameWeb, "TLS handshake with %s: the server does not speak HTTP/%s", host, c.version)
@@ -172,7 +170,7 @@ func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) e
 	transport := &http.Transport{
 		Protocols:              protocols,
 		DisableCompression:     true,
-		MaxResponseHeaderBytes: headerLimit,
+		MaxResponseHeaderBytes: headerLimit.Most,
 		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return client, nil },
 	}
 	if c.h2, err = transport.NewClientConn(ctx, "https", to); err != nil {
@@ -212,11 +210,14 @@ type Reply struct {
 	Login   *certificateLogin
 	Proxied bool     // the remote address is a proxy's, not the server's
 	Odd     []string // what violates a standard and was read as browsers read it, in words
+
+	memory  *limit.Memory
+	counted int64 // bytes of Content in it
 }
 
 // Intake sets what happens to response bodies. Sizes are counted after decompression.
 type Intake struct {
-	Limit int64 // bytes to keep in memory, or to write to save
+	Limit limit.Limit // what to keep in memory, or to write to save
 
 	// save, if not nil, returns the writer for a body that is not kept in memory. A nil writer keeps it.
 	Save func(*http.Response) io.Writer
@@ -230,7 +231,8 @@ func (c *Conn) Exchange(ctx context.Context, w *steps.World, request *http.Reque
 	}
 	line := lifeline.Bind(ctx, c.Conn)
 	defer line.Release()
-	c.in.left = headerLimit
+	c.wire.Allow(in.transferred())
+	c.in.left = headerLimit.Most
 	if c.entry != "" {
 		request.Header.Set("Proxy-Authorization", c.entry)
 	}
@@ -279,7 +281,7 @@ func (c *Conn) Exchange(ctx context.Context, w *steps.World, request *http.Reque
 	}
 	w.Phase("processing", first.Sub(sent.at), response.Status)
 	c.in.left = -1
-	answer := &Reply{Response: response, Odd: odd}
+	answer := &Reply{Response: response, Odd: odd, memory: w.Memory()}
 	answer.read(in)
 	w.Phase("transfer", time.Since(first), "")
 	answer.Reuse = answer.Broken == nil && sent.err == nil && !unread && !response.Close
@@ -337,7 +339,10 @@ func (c *Conn) write(out *bufio.Writer, request *http.Request) error {
 // readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page. It also
 // returns what was odd in that header.
 func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, error) {
-	for {
+	for interim := int64(0); ; interim++ {
+		if err := interimLimit.Check(interim); err != nil {
+			return nil, nil, err
+		}
 		h, err := readHead(c.r)
 		if err != nil {
 			if c.in.err != nil && !errors.Is(err, ErrMalformed) {
@@ -371,6 +376,7 @@ func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, erro
 
 // exchangeHTTP2 is exchange over HTTP/2.
 func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.Request, in Intake) (*Reply, error) {
+	c.wire.Allow(in.transferred())
 	start := time.Now()
 	var wrote, first atomic.Int64 // since start; net/http calls the trace from its own goroutines
 	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -385,7 +391,12 @@ func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.
 	response, err := c.h2.RoundTrip(request)  //nolint:bodyclose // reply.read closes it
 	if err != nil {
 		w.Phase("processing", time.Since(start)-time.Duration(wrote.Load()), "")
-		if c.used && ctx.Err() == nil && c.h2.Err() != nil {
+		switch over := c.wire.Err(); {
+		case over != nil:
+			return nil, over
+		case strings.Contains(err.Error(), "header list "): // "… too large", "… larger than advertised limit"
+			return nil, headerLimit.Exceeded()
+		case c.used && ctx.Err() == nil && c.h2.Err() != nil:
 			return nil, ErrStale
 		}
 		return nil, err
@@ -396,8 +407,11 @@ func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.
 	}
 	began := time.Duration(first.Load())
 	w.Phase("processing", max(0, began-time.Duration(wrote.Load())), response.Status)
-	answer := &Reply{Response: response}
+	answer := &Reply{Response: response, memory: w.Memory()}
 	answer.read(in)
+	if over := c.wire.Err(); over != nil && answer.Broken != nil {
+		answer.Broken = over
+	}
 	w.Phase("transfer", time.Since(start)-began, "")
 	answer.Reuse = answer.Broken == nil
 	c.used = true
@@ -405,15 +419,11 @@ func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.
 	return answer, nil
 }
 
-// The possible faults of a body. Network errors are wrapped with them.
-var (
-	ErrBodyTooLarge = errors.New("the body is larger than the cap")
-	ErrEncoding     = errors.New("the body cannot be decompressed")
-)
+// ErrEncoding reports a body that cannot be decompressed.
+var ErrEncoding = errors.New("the body cannot be decompressed")
 
-// read reads the body, decompressed, up to the intake's limit. The bytes received stay in body even after an error.
+// read reads the body, decompressed, up to the intake's limit. The bytes received stay in Content even after an error.
 func (r *Reply) read(in Intake) {
-	limit := in.Limit
 	defer r.Body.Close()
 	if r.Body == http.NoBody || r.ContentLength == 0 {
 		return
@@ -425,6 +435,9 @@ func (r *Reply) read(in Intake) {
 	if err != nil {
 		r.Broken = err
 		return
+	}
+	if len(codings) > 0 {
+		wire.most = in.packed()
 	}
 	var frame *bufio.Reader // of the outermost coding
 	for i, coding := range slices.Backward(codings) {
@@ -439,53 +452,82 @@ func (r *Reply) read(in Intake) {
 			r.OnWire, r.Broken = wire.n, r.encodingError(err, wire)
 			return
 		}
+		if i > 0 {
+			plain = &countingReader{r: plain, most: in.packed()} // a little data may become much that is compressed again
+		}
 		size *= 4
 	}
 	if in.Save != nil {
 		if to := in.Save(r.Response); to != nil {
-			n, err := io.Copy(to, io.LimitReader(plain, limit+1))
-			if r.OnWire = wire.n; n > limit {
-				err = ErrBodyTooLarge
+			n, err := io.Copy(to, io.LimitReader(plain, in.Limit.Most+1))
+			if r.OnWire = wire.n; n > in.Limit.Most {
+				err = in.Limit.Exceeded()
 			}
 			r.Broken = r.encodingError(err, wire)
 			r.trailing(frame, wire)
 			return
 		}
 	}
-	// One byte more than the body, so that the last Read finds the end without growing the buffer.
-	r.Content = make([]byte, 0, min(max(size, 2047), limit, 1<<20)+1)
-	for err == nil {
-		if int64(len(r.Content)) > limit {
-			r.Content, err = r.Content[:limit], ErrBodyTooLarge
-			break
-		}
-		if len(r.Content) == cap(r.Content) {
-			r.Content = append(r.Content, 0)[:len(r.Content)]
-		}
-		var n int
-		n, err = plain.Read(r.Content[len(r.Content):cap(r.Content)])
-		r.Content = r.Content[:len(r.Content)+n]
-	}
+	err = r.keep(plain, in, size)
 	r.OnWire = wire.n
-	if int64(len(r.Content)) > limit {
-		r.Content, err = r.Content[:limit], ErrBodyTooLarge
-	}
 	if !errors.Is(err, io.EOF) {
 		r.Broken = r.encodingError(err, wire)
 	}
 	r.trailing(frame, wire)
 }
 
+// keep reads a body into memory. size is what is expected. The error is never nil.
+func (r *Reply) keep(plain io.Reader, in Intake, size int64) (err error) {
+	most := in.Limit.Most
+	// One byte more than the body, so that the last Read finds the end without growing the buffer.
+	r.Content = make([]byte, 0, min(max(size, 2047), most, 1<<20)+1)
+	err = r.count()
+	for err == nil {
+		if len(r.Content) == cap(r.Content) {
+			r.Content = append(r.Content, 0)[:len(r.Content)]
+			if err = r.count(); err != nil {
+				break
+			}
+		}
+		var n int
+		n, err = plain.Read(r.Content[len(r.Content):cap(r.Content)])
+		if r.Content = r.Content[:len(r.Content)+n]; int64(len(r.Content)) > most {
+			r.Content, err = r.Content[:most], in.Limit.Exceeded()
+		}
+	}
+	return err
+}
+
+// count adds what Content takes to the run's memory.
+func (r *Reply) count() error {
+	more := int64(cap(r.Content)) - r.counted
+	r.counted += more
+	return r.memory.Take(more)
+}
+
+// Release takes the body out of the run's memory, when nobody holds it any longer.
+func (r *Reply) Release() {
+	if r == nil {
+		return
+	}
+	r.memory.Free(r.counted)
+	r.counted = 0
+}
+
 // countingReader counts the bytes of a body as transferred.
 type countingReader struct {
 	r    io.Reader
 	n    int64
-	done bool // all of it was read
+	done bool        // all of it was read
+	most limit.Limit // of bytes; zero means none
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	if c.most.Most > 0 && c.n > c.most.Most {
+		return 0, c.most.Exceeded()
+	}
 	c.done = c.done || errors.Is(err, io.EOF)
 	return n, err
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Fetch sends one GET request for something other than a page, over its own connection. It follows no redirects and
-// reports the phases and the status.
+// reports the phases and the status. The caller calls Release when it no longer needs the body.
 func Fetch(ctx context.Context, w *steps.World, u *address.URL, header http.Header) (*Reply, error) {
 	act := "GET " + u.String()
 	c, err := Dial(ctx, w, u, Way{direct: true})
@@ -26,30 +27,20 @@ func Fetch(ctx context.Context, w *steps.World, u *address.URL, header http.Head
 	if err != nil {
 		err = c.Refusal(ctx, err, act)
 	}
-	switch {
-	case errors.Is(err, ErrHeaderTooLarge):
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", act, err)
-	case err != nil:
+	if err != nil {
 		return nil, steps.FailNet(ctx, err, result.BlameWeb, act)
 	}
 	w.Measure("http_status_code", "Status code of the last answer.", float64(answer.StatusCode))
 	switch {
-	case errors.Is(answer.Broken, ErrBodyTooLarge):
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the answer is larger than the limit of %d bytes; web.body_limit in stepwatch.yml raises it", act, BodyLimit(w))
+	case errors.As(answer.Broken, new(*limit.Error)):
+		answer.Release()
+		return nil, steps.FailNet(ctx, answer.Broken, result.BlameWeb, act)
 	case errors.Is(answer.Broken, ErrEncoding):
 		return nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", act, answer.Broken)
 	case answer.Broken != nil:
 		return nil, steps.FailNet(ctx, answer.Broken, result.BlameWeb, fmt.Sprintf("%s: read the answer, got %d bytes", act, len(answer.Content)))
 	}
 	return answer, nil
-}
-
-// BodyLimit returns how much of one page is read, in bytes.
-func BodyLimit(w *steps.World) int64 {
-	if limit := steps.SettingsOf[Web](w.Target()).BodyLimit; limit > 0 {
-		return limit
-	}
-	return defaultBodyLimit
 }
 
 // UserAgent identifies the monitor, so that the owner of a site can distinguish its visits from others.

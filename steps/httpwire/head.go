@@ -56,6 +56,9 @@ func readHead(r *bufio.Reader) (*head, error) {
 			continue // before the status line
 		}
 		lines = append(lines, text)
+		if err := fieldsLimit.Check(int64(len(lines))); err != nil {
+			return nil, err
+		}
 		if len(lines) == 1 && !beginsHTTP(text) {
 			return nil, notHTTP(line)
 		}

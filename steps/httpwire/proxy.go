@@ -83,7 +83,7 @@ func tunnel(ctx context.Context, conn net.Conn, proxy, u *address.URL, login str
 	var response *http.Response
 	if err == nil {
 		// The server sends nothing before we do, so the reader buffers none of its data.
-		guard := &headerGuard{r: conn, left: headerLimit}
+		guard := &headerGuard{r: conn, left: headerLimit.Most}
 		if response, err = http.ReadResponse(bufio.NewReader(guard), request); err != nil && guard.err != nil { //nolint:bodyclose // the connection is the body
 			err = guard.err
 		}

@@ -11,17 +11,13 @@ import (
 
 func init() { steps.RegisterSettings("web", func() steps.Block { return new(webSettings) }) }
 
-// The default limits of Web.
-const (
-	defaultBodyLimit     = 10 << 20 // bytes of a page
-	DefaultDownloadLimit = 1 << 30  // bytes of a file
-	DefaultPatience      = 10 * time.Second
-)
+// DefaultPatience is how long a step in a browser waits by default.
+const DefaultPatience = 10 * time.Second
 
 // Web says how websites are visited. The zero value uses no proxy and the default limits.
 type Web struct {
-	BodyLimit     int64 // bytes read of one page, after decompression; zero means defaultBodyLimit
-	DownloadLimit int64 // bytes read of one downloaded file; zero means DefaultDownloadLimit
+	BodyLimit     int64 // bytes read of one page, after decompression; zero means the default
+	DownloadLimit int64 // bytes read of one downloaded file; zero means the default
 
 	// Proxy is the http URL of the proxy for visits over HTTP; nil means none. A browser has its own.
 	Proxy *address.URL

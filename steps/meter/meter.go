@@ -20,6 +20,7 @@ import (
 type Conn struct {
 	net.Conn
 	left atomic.Int64
+	read atomic.Int64
 
 	mu   sync.Mutex
 	most limit.Limit
@@ -40,6 +41,9 @@ func (c *Conn) Allow(most limit.Limit) {
 	c.most = most
 	c.left.Store(most.Most)
 }
+
+// Received returns how many bytes were read since the connection began.
+func (c *Conn) Received() int64 { return c.read.Load() }
 
 // Err returns the *limit.Error that closed the connection, or the first fault that was reported, or nil.
 func (c *Conn) Err() error {
@@ -67,6 +71,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		p = p[:left+1] // one more than allowed, to see whether there is more
 	}
 	n, err := c.Conn.Read(p)
+	c.read.Add(int64(n))
 	if c.left.Add(-int64(n)) < 0 && n > 0 {
 		c.mu.Lock()
 		over := c.most.Exceeded()

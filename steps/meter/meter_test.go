@@ -33,8 +33,8 @@ func TestConnAllowsWhatItMay(t *testing.T) {
 		}
 		c.Allow(few)
 	}
-	if err := c.Err(); err != nil {
-		t.Error(err)
+	if err := c.Err(); err != nil || c.Received() != 20 {
+		t.Error(err, c.Received())
 	}
 	_ = c.Close()
 	if _, err := c.Read(got); !errors.Is(err, io.ErrClosedPipe) {

@@ -137,3 +137,54 @@ func TestMemory(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDeadline queries servers that say a byte now and then, or flood, at the end of the time: the connection is closed at once,
+// and nothing reads on.
+func TestDeadline(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		my    bool
+		login [][]byte
+		slow  []byte
+	}{
+		{"PostgreSQL in the login", false, nil, pgNotice},
+		{"PostgreSQL in the answer", false, [][]byte{pgAccepts}, pgRows},
+		{"PostgreSQL in the answer, as a row", false, [][]byte{pgAccepts}, append([]byte{'D', 0, 0xff, 0, 4}, make([]byte, 4096)...)},
+		{"MySQL in the login", true, nil, myGreets},
+		{"MySQL in the answer", true, [][]byte{myGreets, myAccepts}, slices.Concat(my(1, []byte{1}), myColumn, my(3, []byte{0xfe, 0, 0, 2, 0}), myRows)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			closed := make(chan time.Time, 1)
+			address := fixture.Connections(t, func(conn net.Conn) {
+				if !c.my {
+					heard(conn)
+				}
+				for _, said := range c.login {
+					_, _ = conn.Write(said)
+					heard(conn)
+				}
+				for i := 0; ; i++ {
+					if _, err := conn.Write(c.slow[i%len(c.slow) : i%len(c.slow)+1]); err != nil {
+						break
+					}
+					time.Sleep(5 * time.Millisecond)
+				}
+				closed <- time.Now()
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			server := &Server{MySQL: c.my, Address: address, Database: "d", User: "u", Password: "p",
+				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, network, address)
+				}}
+			start := time.Now()
+			_, err := server.Run(ctx, "SELECT 1")
+			if took := time.Since(start); err == nil || ctx.Err() == nil || took > 2*time.Second {
+				t.Errorf("%v after %s", err, took)
+			}
+			if took := (<-closed).Sub(start); took > 2*time.Second {
+				t.Errorf("the connection was open for %s", took)
+			}
+		})
+	}
+}

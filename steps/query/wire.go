@@ -245,6 +245,7 @@ func (c *mysqlWire) Write(p []byte) (int, error) {
 	case p[3] == 0: // the first packet of a command
 		c.loggedIn, c.answering, c.added = true, true, 0
 	case c.added > 0:
+		taken := len(p)
 		// Over TLS, the password itself is the answer.
 		if len(p) == mysqlHeader+1 && p[mysqlHeader] == 1 && c.plugin == sha256Plugin {
 			p = append([]byte{byte(len(c.password) + 1), byte((len(c.password) + 1) >> 8), 0, p[3]}, c.password+"\x00"...)
@@ -254,7 +255,7 @@ func (c *mysqlWire) Write(p []byte) (int, error) {
 		if _, err := c.link.Write(p); err != nil {
 			return 0, err
 		}
-		return len(p), nil
+		return taken, nil
 	}
 	return c.link.Write(p)
 }

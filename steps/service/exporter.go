@@ -56,10 +56,12 @@ func init() {
 type scraped struct {
 	what    string // "https://mx1.example.org:8080/metrics"; empty until a step scrapes
 	samples []exposition.Sample
+	size    int64 // in the run's memory
 }
 
 func scrape(ctx context.Context, w *steps.World, a steps.Args) error {
 	page := steps.State[scraped](w)
+	w.Memory().Free(page.size)
 	*page = scraped{}
 	u, err := address.Parse(a.Text(0))
 	if err != nil || !u.IsWeb() {
@@ -78,14 +80,22 @@ func scrape(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
+	defer answer.Release()
 	if answer.StatusCode != http.StatusOK {
 		return steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "scrape %s: status %s, wanted 200", u, answer.Status)
+	}
+	size, err := exposition.Size(answer.Content)
+	if err == nil {
+		page.size, err = size, w.Memory().Take(size)
+	}
+	if err != nil {
+		return steps.FailNet(ctx, err, result.BlameWeb, "scrape "+u.String())
 	}
 	samples, err := exposition.Parse(answer.Content)
 	if err != nil {
 		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "scrape %s: the answer (%s) is not a page of metrics: %w", u, wording.Excerpt(answer.Header.Get("Content-Type")), err)
 	}
-	*page = scraped{what: u.String(), samples: samples}
+	page.what, page.samples = u.String(), samples
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (s *browserSession) open(ctx context.Context, w *steps.World) {
 		s.failed = browserFailure(ctx, err, "open a tab")
 		return
 	}
+	tab.Account(w.Memory())
 	if login := settings.ProxyLogin; login != nil && chromium.Through(settings.Proxy) {
 		if err := handLogin(ctx, login, w, tab); err != nil {
 			_ = tab.Close()

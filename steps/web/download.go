@@ -91,10 +91,6 @@ func (d *download) String() string {
 // downloads holds the last file of a scenario.
 type downloads struct{ last *download }
 
-func downloadLimit(w *steps.World) int64 {
-	return cmp.Or(steps.SettingsOf[httpwire.Web](w.Target()).DownloadLimit, httpwire.DefaultDownloadLimit)
-}
-
 // passing measures a file while it is written to it.
 type passing struct {
 	sum  hash.Hash
@@ -216,6 +212,7 @@ func (s *httpSession) download(ctx context.Context, w *steps.World, v visit, nam
 		return file
 	}
 	p, err := s.arrive(ctx, w, &v)
+	defer p.release()
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +274,7 @@ func (s *httpSession) downloadBehind(ctx context.Context, w *steps.World, f *sea
 // downloadBehind clicks n and reads the file that the browser saves.
 func (s *browserSession) downloadBehind(ctx context.Context, w *steps.World, f *search, n *html.Node) (*download, error) {
 	before, start := s.tab.Navigation(), time.Now()
-	saved, err := s.tab.Download(ctx, waitInBrowser(w), downloadLimit(w), func() error { return s.tab.Click(ctx, f.element(n)) })
+	saved, err := s.tab.Download(ctx, waitInBrowser(w), httpwire.DownloadLimit(w).Most, func() error { return s.tab.Click(ctx, f.element(n)) })
 	took := time.Since(start)
 	var refused *browser.Refused
 	switch {
@@ -303,7 +300,7 @@ func (s *browserSession) downloadBehind(ctx context.Context, w *steps.World, f *
 	case saved.Late:
 		return nil, steps.Fail(result.ReasonTimeout, result.BlameWeb, "%s: the file was not complete before the deadline, got %d bytes", act, saved.Bytes)
 	case saved.TooLarge:
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the file is larger than the limit of %d bytes; raise web.download_limit in stepwatch.yml", act, downloadLimit(w))
+		return nil, steps.FailNet(ctx, httpwire.DownloadLimit(w).Exceeded(), result.BlameWeb, act)
 	case saved.Broken && saved.Header == nil && u != nil:
 		// The browser does not report why: for example, the status of the target of a download attribute.
 		if _, err := s.downloadBeside(ctx, w, u); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/framing"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -84,7 +85,7 @@ func (s *httpSession) embed(ctx context.Context, w *steps.World, p *page) {
 	loading, cancel := patience(ctx, frameTime)
 	defer cancel()
 	// The phases are only those of the page's own document, as in a browser.
-	e := &embedding{s: s, top: s.page, w: w.Apart(), left: httpwire.BodyLimit(w)}
+	e := &embedding{s: s, top: s.page, w: w.Apart(), left: httpwire.BodyLimit(w).Most}
 	start := time.Now()
 	for around := p.around; around != nil; around = around.around {
 		e.depth++
@@ -190,11 +191,20 @@ func (e *embedding) fetch(ctx context.Context, p *page, v *visit, lost *lostFram
 	if f != nil {
 		e.left -= int64(len(f.Content))
 	}
-	if f != nil && errors.Is(f.Broken, httpwire.ErrBodyTooLarge) {
-		lost.why, lost.reason = "it makes the frames larger than the limit; raise web.body_limit in stepwatch.yml", result.ReasonTooLarge
+	over := (*limit.Error)(nil)
+	if f != nil && errors.As(f.Broken, &over) {
+		lost.why, lost.reason = over.Error(), result.ReasonTooLarge
+		if over.Limit.Setting == httpwire.BodyLimit(e.w).Setting {
+			lost.why = "it makes the frames larger than the limit; raise web.body_limit in stepwatch.yml"
+		}
+		f.release()
 		return nil
 	}
-	return embeddable(p, f, err, lost)
+	shown := embeddable(p, f, err, lost)
+	if shown == nil {
+		f.release()
+	}
+	return shown
 }
 
 // embeddable returns the document in the response for a frame of p, if a browser would show it. It records in lost why

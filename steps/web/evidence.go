@@ -23,21 +23,38 @@ const mostExchanges = 200
 // evidenceGrace is how long after the scenario's deadline the page may still be recorded.
 const evidenceGrace = 600 * time.Millisecond
 
+// headerSize returns about how many bytes of memory a header takes.
+func headerSize(h http.Header) (size int64) {
+	const perField = 100
+	for name, values := range h {
+		size += int64(len(name)) + perField
+		for _, value := range values {
+			size += int64(len(value)) + perField/4
+		}
+	}
+	return size
+}
+
 // recorded sends one request and records it as evidence for a failure.
 func (s *httpSession) recorded(ctx context.Context, w *steps.World, v *visit, request *http.Request) (*httpwire.Reply, error) {
 	mark, start := w.PhaseCount(), time.Now()
 	answer, err := s.roundTrip(ctx, w, v, request)
 	e := exchange{request: request, to: v.url, started: start, phases: w.PhasesSince(mark), err: err}
 	if answer != nil {
-		e.answer, e.bytes = answer.Response, answer.OnWire
+		e.answer, e.bytes, e.size = answer.Response, answer.OnWire, headerSize(answer.Header)
 		if answer.Broken != nil {
 			e.err = answer.Broken
 		}
 	}
 	if len(s.exchanges) == mostExchanges {
+		w.Memory().Free(s.exchanges[0].size)
 		s.exchanges = s.exchanges[1:]
 	}
 	s.exchanges = append(s.exchanges, e)
+	if full := w.Memory().Take(e.size); full != nil && err == nil {
+		answer.Release()
+		return nil, full
+	}
 	return answer, err
 }
 
@@ -47,6 +64,7 @@ type exchange struct {
 	to      *address.URL
 	answer  *http.Response
 	bytes   int64
+	size    int64 // of the header of the response, in the run's memory
 	started time.Time
 	phases  []result.Phase
 	err     error

@@ -142,7 +142,7 @@ func TestWebFaults(t *testing.T) {
 		{name: "redirect loop", broken: stepstest.RedirectLoop, want: "redirect web: redirect loop: GET http://www.demo.test/there → GET http://www.demo.test/back → GET http://www.demo.test/there"},
 		{name: "body without end, deadline", broken: stepstest.EndlessBody, want: `timeout web: GET http://www.demo.test/: the page was not complete before the deadline, got \d+ bytes`},
 		{name: "body without end, cap", broken: stepstest.EndlessBody, change: func(target *steps.Target) { target.Set(httpwire.Web{BodyLimit: 100}) },
-			want: "too_large web: GET http://www.demo.test/: the page is larger than the limit of 100 bytes; raise web.body_limit in stepwatch.yml"},
+			want: "too_large web: GET http://www.demo.test/: the page has more than 100 bytes, the limit; web.body_limit in stepwatch.yml raises it"},
 		{name: "silent", broken: stepstest.Silent, want: "timeout web: GET http://www.demo.test/: no answer before the deadline"},
 		{name: "reset", broken: stepstest.ConnectionReset, want: "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{name: "port closed", change: func(target *steps.Target) { target.ConnectTo["www.demo.test:80"] = "127.0.0.1:1" },
@@ -221,7 +221,7 @@ func readRequest(conn net.Conn) {
 func TestWebProtocolFaults(t *testing.T) {
 	for _, c := range []struct{ name, answer, want string }{
 		{"not HTTP", "220 mail.demo.test ESMTP\r\n", `protocol web: GET http://www.demo.test/: the response is malformed: it does not begin with HTTP/ (RFC 9112 section 4): "220 mail.demo.test ESMTP"`},
-		{"header without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1100), "too_large web: GET http://www.demo.test/: the header is larger than 1 MiB"},
+		{"header without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-Filler: "+strings.Repeat("x", 1000)+"\r\n", 1100), "too_large web: GET http://www.demo.test/: the header of the response has more than 1048576 bytes, the limit"},
 		{"header cut off", "HTTP/1.1 200 OK\r\nContent-Ty", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{"no answer", "", "disconnected web: GET http://www.demo.test/: the server closed the connection"},
 		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "protocol web: GET http://www.demo.test/: read the page (0 bytes): the response is malformed: the size of a chunk is \"zz\" (RFC 9112 section 7.1)"},

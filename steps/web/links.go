@@ -19,7 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/crawl"
-	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // The sentences about broken links. The scenario's engine reads the pages, so in a browser the links are those of the
@@ -310,9 +310,10 @@ func (s *linkSite) Ask(ctx context.Context, method string, of *address.URL) (*cr
 	defer cancel()
 	err := session.load(ctx, s.w, visit{method: method, url: of, anyStatus: true})
 	p := session.page
-	session.page, session.visits = nil, nil
+	session.show(nil)
+	session.visits = nil
 	switch {
-	case err == nil, p != nil && errors.Is(p.Broken, httpwire.ErrBodyTooLarge): // it exists, whatever its size
+	case err == nil, p != nil && errors.As(p.Broken, new(*limit.Error)): // it exists, whatever its size
 		return &crawl.Answer{URL: p.url, Status: p.StatusCode, HTML: p.isHTML()}, nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, steps.Fail(result.ReasonTimeout, result.BlameWeb, "no response within %s", linkTime)
@@ -355,7 +356,8 @@ func (s *linkSite) read(ctx context.Context, of *address.URL) (*page, error) {
 	defer func() { s.page <- session }()
 	err := session.load(ctx, s.w, v)
 	p := session.page
-	session.page, session.visits = nil, nil
+	session.show(nil)
+	session.visits = nil
 	return p, err
 }
 

@@ -57,6 +57,17 @@ type page struct {
 	srcdoc bool                      // the document is in the srcdoc attribute of that element
 }
 
+// release takes the page and those in its frames out of the run's memory.
+func (p *page) release() {
+	if p == nil {
+		return
+	}
+	p.Reply.Release()
+	for _, f := range p.frames {
+		f.release()
+	}
+}
+
 // measure reports what is known about the page without reading its content.
 func (p *page) measure(w *steps.World, redirects int) {
 	w.Measure("http_status_code", "Status code of the last response.", float64(p.StatusCode))

@@ -44,7 +44,7 @@ func (s *httpSession) leadOn(ctx context.Context, w *steps.World, v *visit) erro
 			strange: v.strange || !sameSite(from.url.Hostname(), to.Hostname())}
 		s.visits[len(s.visits)-1] = *v
 		p, err := s.arrive(ctx, w, v)
-		if s.page = p; err == nil && !v.anyStatus {
+		if s.show(p); err == nil && !v.anyStatus {
 			err = s.judgeStatus(p, v)
 		}
 		if err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -88,7 +89,7 @@ func (v *visit) String() string { return v.method + " " + v.url.String() }
 // intake returns how much of the response to the visit is read.
 func (v *visit) intake(w *steps.World) httpwire.Intake {
 	if v.save != nil {
-		return httpwire.Intake{Limit: downloadLimit(w), Save: v.save}
+		return httpwire.Intake{Limit: httpwire.DownloadLimit(w), Save: v.save}
 	}
 	return httpwire.Intake{Limit: httpwire.BodyLimit(w)}
 }
@@ -98,14 +99,18 @@ func (v *visit) origin() cookie.Request {
 	return cookie.Request{From: v.referrer, Unsafe: !httpwire.SafeMethod(v.method), Around: v.around}
 }
 
+// locationLimit limits an address, which messages and the report of a run repeat. Browsers allow 2 MB, servers read 8 KB.
+var locationLimit = limit.Define(limit.Limit{Subject: "HTTP", What: "the address of a redirect", Unit: "bytes", Most: 64 << 10})
+
 // maxRedirects is how many redirects in a row are followed. Browsers follow 20, but no real site needs five.
 const maxRedirects = 10
 
 // load makes the result of a visit the current page, with its frames.
 func (s *httpSession) load(ctx context.Context, w *steps.World, v visit) error {
-	s.page, s.visits = nil, append(s.visits, v)
+	s.show(nil)
+	s.visits = append(s.visits, v)
 	p, err := s.arrive(ctx, w, &v)
-	if s.page = p; err == nil && !v.anyStatus {
+	if s.show(p); err == nil && !v.anyStatus {
 		err = s.judgeStatus(p, &v)
 	}
 	if err == nil {
@@ -115,6 +120,12 @@ func (s *httpSession) load(ctx context.Context, w *steps.World, v visit) error {
 		s.loadFrames(ctx, w)
 	}
 	return err
+}
+
+// show makes p the current page, nil for none. The page before is no longer part of the run's memory.
+func (s *httpSession) show(p *page) {
+	s.page.release()
+	s.page = p
 }
 
 // arrive fetches the page of v and follows redirects, whatever the status is. v becomes the last visit. The page is nil
@@ -152,6 +163,7 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 				chain, cookiesAt = append(chain, v.String()), append(cookiesAt, cookies)
 				next.strange = v.strange || !sameSite(v.url.Hostname(), next.url.Hostname())
 				*v = *next
+				answer.Release()
 				continue
 			}
 		}
@@ -187,14 +199,13 @@ func (s *httpSession) judgeStatus(p *page, v *visit) error {
 }
 
 func (s *httpSession) brokenBody(ctx context.Context, w *steps.World, v *visit, answer *httpwire.Reply) error {
-	err, what, setting := answer.Broken, "page", "body_limit"
+	err, what := answer.Broken, "page"
 	if v.save != nil {
-		what, setting = "file", "download_limit"
+		what = "file"
 	}
 	switch {
-	case errors.Is(err, httpwire.ErrBodyTooLarge):
-		return steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: the %s is larger than the limit of %d bytes; raise web.%s in stepwatch.yml",
-			v, what, v.intake(w).Limit, setting)
+	case errors.As(err, new(*limit.Error)):
+		return steps.FailNet(ctx, err, result.BlameWeb, v.String())
 	case errors.Is(err, httpwire.ErrEncoding):
 		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s: %w", v, err)
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), steps.ErrStopped):
@@ -212,9 +223,6 @@ func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*h
 	for challenged := 0; ; {
 		answer, err := s.recorded(ctx, w, v, s.newRequest(v))
 		if err != nil {
-			if errors.Is(err, httpwire.ErrHeaderTooLarge) {
-				return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)
-			}
 			return nil, steps.FailNet(ctx, err, result.BlameWeb, v.String())
 		}
 		if fields := answer.Header["Set-Cookie"]; fields != nil {
@@ -227,6 +235,7 @@ func (s *httpSession) request(ctx context.Context, w *steps.World, v *visit) (*h
 					return nil, steps.Fail(result.ReasonAuth, result.BlameWeb, "%s: %w", v, err)
 				}
 				if challenged++; again {
+					answer.Release()
 					continue
 				}
 			}
@@ -382,6 +391,9 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 	location := answer.Header.Get("Location")
 	if location == "" {
 		return nil, nil
+	}
+	if err := locationLimit.Check(int64(len(location))); err != nil {
+		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "%s: %w", v, err)
 	}
 	to, err := v.url.Redirect(location)
 	if err == nil && !browser.Elsewhere(to.String()) {

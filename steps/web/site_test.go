@@ -306,7 +306,7 @@ func TestWebSentences(t *testing.T) {
 		{"latin1", at("/latin1") + "I should see \"Grüße\"\nI fill in \"word\" with \"Fuß → €\"\nI press \"Send\"\nI should see \"word=Fu%DF+%26%238594%3B+%80\"", ""},
 		{"charset in meta", at("/meta") + `I should see "5 €"`, ""},
 		{"gzip", at("/gzip") + `I should see "unpacked"`, ""},
-		{"gzip bomb", at("/bomb"), "too_large web: GET http://www.example.test/bomb: the page is larger than the limit of 1048576 bytes; raise web.body_limit in stepwatch.yml"},
+		{"gzip bomb", at("/bomb"), "too_large web: GET http://www.example.test/bomb: the page has more than 1048576 bytes, the limit; web.body_limit in stepwatch.yml raises it"},
 		{"broken gzip", at("/badzip"), "protocol web: GET http://www.example.test/badzip: the body cannot be decompressed: its Content-Encoding is not how the data is compressed, so browsers show nothing"},
 		{"other compression", at("/brotli"), `protocol web: GET http://www.example.test/brotli: the body cannot be decompressed: its Content-Encoding is "br", but gzip was requested`},
 		{"json", at("/json") + `I should see '{"grüße": "<ok>"}'`, ""},
