@@ -17,7 +17,7 @@ type Limits struct {
 // limitsBlock is the block "limits" of stepwatch.yml.
 type limitsBlock struct {
 	Memory  string `yaml:"memory" doc:"that one run may hold of what it reads; default: 64 MB"`
-	Message string `yaml:"message" doc:"the largest mail message that is read over IMAP and POP3; default: 8 MB"`
+	Message string `yaml:"message" doc:"the largest mail message that is read over IMAP and POP3 (default: 8 MB) and in a Maildir (32 MB)"`
 	Total   string `yaml:"total_memory" doc:"that all runs together may hold; default: a quarter of the memory of the machine or cgroup"`
 }
 

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Kind is a kind of fault of a certificate.
@@ -60,6 +62,7 @@ type Judge struct {
 // Chains returns the chains from the first served certificate to a trusted root, each including both, like
 // tls.ConnectionState.VerifiedChains. It ignores the host's name.
 func (j *Judge) Chains(served []*x509.Certificate) [][]*x509.Certificate {
+	served = limited(served)
 	chains, _ := j.verify(served[0], served[1:], j.Now) // Trust reports why there are none
 	return chains
 }
@@ -111,8 +114,31 @@ func LastChain(chains [][]*x509.Certificate) (end time.Time, ok bool) {
 // chain. A server may send hundreds of certificates with one name.
 const signatureChecks = 100
 
+// Limits of what a server may send. To find the chain among n certificates may take n² verifications, each of them up to 10 ms with
+// the longest RSA key. crypto/tls limits the keys of a handshake to the same length.
+var (
+	ChainLimit = limit.Define(limit.Limit{Subject: "TLS", What: "what the server sends as its chain", Unit: "certificates", Most: 20})
+	KeyLimit   = limit.Define(limit.Limit{Subject: "TLS", What: "the RSA key of a downloaded certificate", Unit: "bits", Most: 8192})
+)
+
+// CheckChain returns a limit.Error if a server sends too many certificates. This package does not look at those above ChainLimit.
+func CheckChain(served []*x509.Certificate) error { return ChainLimit.Check(int64(len(served))) }
+
+func limited(served []*x509.Certificate) []*x509.Certificate {
+	return served[:min(len(served), int(ChainLimit.Most))]
+}
+
+// CheckKey returns a limit.Error if the RSA key of a certificate is too long.
+func CheckKey(c *x509.Certificate) error {
+	if key, is := c.PublicKey.(*rsa.PublicKey); is {
+		return KeyLimit.Check(int64(key.N.BitLen()))
+	}
+	return nil
+}
+
 // path returns the chain from the first served certificate upwards, as far as the served certificates go.
 func path(served []*x509.Certificate) []*x509.Certificate {
+	served = limited(served)
 	way, checks := served[:1:1], 0
 	for len(way) < len(served) && !selfSigned(way[len(way)-1]) {
 		top := way[len(way)-1]
@@ -195,6 +221,7 @@ const aiaLevels = 3
 // Trust returns a fault if a client with the same roots would not trust the served certificates, and otherwise nil.
 // Validity checks the dates of the first one, and Host its names.
 func (j *Judge) Trust(ctx context.Context, served []*x509.Certificate) *Fault {
+	served = limited(served)
 	at := j.within(served[0])
 	_, err := j.verify(served[0], served[1:], at)
 	if err == nil {

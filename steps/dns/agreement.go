@@ -16,6 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/lack"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 )
 
@@ -73,6 +74,9 @@ func init() {
 	})
 }
 
+// serversLimit limits the questions that a zone can cause: it is more than any zone has.
+var serversLimit = limit.Define(limit.Limit{Subject: "DNS", What: "a zone", Unit: "addresses of name servers", Most: 32})
+
 // nameServer is one address to ask.
 type nameServer struct {
 	name string // for people: ns1.example.org (192.0.2.53)
@@ -105,7 +109,6 @@ func zoneAgrees(ctx context.Context, w *steps.World, zone string, q dnsclient.Qu
 
 // nameServers returns the addresses of a zone's name servers, from the resolver. lost lists those without any address.
 func nameServers(ctx context.Context, w *steps.World, zone string, f dnsclient.Family) (servers []nameServer, lost []string, err error) {
-	const most = 32 // addresses: more than any zone has, and a limit on the questions that a zone can cause
 	client := lookup.Client(w)
 	answer, err := client.Find(ctx, dnsclient.Question{Name: zone, Type: dns.TypeNS})
 	if err != nil {
@@ -115,6 +118,9 @@ func nameServers(ctx context.Context, w *steps.World, zone string, f dnsclient.F
 		ns, is := rr.(*dns.NS)
 		if !is {
 			continue
+		}
+		if err := serversLimit.Check(int64(len(servers) + len(lost))); err != nil {
+			break
 		}
 		name := strings.TrimSuffix(ns.Ns, ".")
 		addresses, err := client.Addresses(ctx, ns.Ns, dnsclient.AnyFamily)
@@ -132,8 +138,8 @@ func nameServers(ctx context.Context, w *steps.World, zone string, f dnsclient.F
 			servers = append(servers, nameServer{fmt.Sprintf("%s (%s)", name, ip), net.JoinHostPort(ip.String(), "53")})
 		}
 	}
-	if len(servers) > most {
-		return nil, nil, fmt.Errorf("the name servers of %q have %d addresses, more than the limit of %d", zone, len(servers), most)
+	if err := serversLimit.Check(int64(len(servers) + len(lost))); err != nil {
+		return nil, nil, steps.FailFor(result.BlameDNS, fmt.Errorf("ask the name servers of %q: %w", zone, serversLimit.Exceeded()))
 	}
 	slices.SortFunc(servers, func(a, b nameServer) int { return strings.Compare(a.name, b.name) })
 	return servers, lost, nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/certificate"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 	"github.com/stepwatch/stepwatch/steps/mail"
@@ -147,6 +148,7 @@ func servedChain(ctx context.Context, w *steps.World, host string, port int) ([]
 	})
 	if err != nil {
 		c.Log.Attach(w, "smtp transcript of "+host)
+		return chain, err
 	}
-	return chain, err
+	return chain, steps.FailFor(result.BlameTransfer, certificate.CheckChain(chain))
 }

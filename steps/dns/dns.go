@@ -219,6 +219,8 @@ func failDNS(ctx context.Context, err error) error {
 		return steps.Fail(result.ReasonConnect, result.BlameDNS, "%w", e)
 	case dnsclient.Timeout:
 		return steps.Fail(result.ReasonTimeout, result.BlameDNS, "%w", e)
+	case dnsclient.TooLarge:
+		return steps.Fail(result.ReasonTooLarge, result.BlameDNS, "%w", e)
 	case dnsclient.Protocol:
 		return steps.Fail(result.ReasonProtocol, result.BlameDNS, "%w", e)
 	default:

@@ -13,6 +13,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
 	"github.com/stepwatch/stepwatch/steps/parameter"
@@ -55,7 +56,7 @@ func init() {
 }
 
 // fetchFile downloads a file over HTTPS. Any status other than 200 is a Failure, including a redirect.
-func fetchFile(ctx context.Context, w *steps.World, at, accept string, limit int) (*httpwire.Reply, error) {
+func fetchFile(ctx context.Context, w *steps.World, at, accept string, most limit.Limit) (*httpwire.Reply, error) {
 	u, err := address.Parse(at)
 	if err != nil || u.Scheme != "https" || u.User() != nil {
 		return nil, steps.Fail(result.ReasonUnexpected, result.BlameDNS, "%s is not an https URL", wording.Quote(address.Shown(at)))
@@ -69,8 +70,9 @@ func fetchFile(ctx context.Context, w *steps.World, at, accept string, limit int
 		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "GET %s: it redirects to %s, wanted no redirect", u, wording.Quote(answer.Header.Get("Location")))
 	case answer.StatusCode != http.StatusOK:
 		return nil, steps.Fail(result.ReasonHTTPStatus, result.BlameWeb, "GET %s: got %s, wanted 200", u, answer.Status)
-	case len(answer.Content) > limit:
-		return nil, steps.Fail(result.ReasonTooLarge, result.BlameWeb, "GET %s: it has more than %d bytes", u, limit)
+	}
+	if err := most.Check(int64(len(answer.Content))); err != nil {
+		return nil, steps.FailFor(result.BlameWeb, fmt.Errorf("GET %s: %w", u, err))
 	}
 	return answer, nil
 }
@@ -139,8 +141,11 @@ func judgePolicyFile(ctx context.Context, w *steps.World, a steps.Args, mode str
 	return nil
 }
 
-// evidenceFileLimit is the size limit of a mark certificate with its logo, in bytes.
-const evidenceFileLimit = 1 << 20
+// Limits of the files of BIMI. A logo should have half of it.
+var (
+	logoLimit     = limit.Define(limit.Limit{Subject: "BIMI", What: "the logo", Unit: "bytes", Most: 2 * maildns.BIMILogoLimit})
+	evidenceLimit = limit.Define(limit.Limit{Subject: "BIMI", What: "the mark certificate", Unit: "bytes", Most: 1 << 20})
+)
 
 func judgeBIMI(ctx context.Context, w *steps.World, a steps.Args) error {
 	domain, err := domainOf(w, a.Text(0))
@@ -168,7 +173,7 @@ func judgeBIMI(ctx context.Context, w *steps.World, a steps.Args) error {
 	if strict := d.Policy == "quarantine" || d.Policy == "reject"; !strict || d.Percent < 100 || d.Testing {
 		v.Faults = append(v.Faults, fmt.Sprintf("the DMARC policy is %q for %d %% of the mail: providers show a logo only if it is quarantine or reject for all", d.Policy, d.Percent))
 	}
-	logo, err := fetchFile(ctx, w, b.Logo, "image/svg+xml", 2*maildns.BIMILogoLimit)
+	logo, err := fetchFile(ctx, w, b.Logo, "image/svg+xml", logoLimit)
 	if err != nil {
 		return err
 	}
@@ -179,7 +184,7 @@ func judgeBIMI(ctx context.Context, w *steps.World, a steps.Args) error {
 		v.Faults = append(v.Faults, "the logo: "+fault)
 	}
 	if b.Evidence != "" {
-		file, err := fetchFile(ctx, w, b.Evidence, "application/pem-certificate-chain", evidenceFileLimit)
+		file, err := fetchFile(ctx, w, b.Evidence, "application/pem-certificate-chain", evidenceLimit)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -40,6 +41,8 @@ revoked._domainkey.example.test. TXT "v=DKIM1; p="
 _smtp._tls.example.test.      TXT  "v=TLSRPTv1; rua=mailto:tls@example.test"
 _mta-sts.example.test.        TXT  "v=STSv1; id=1"
 default._bimi.example.test.   TXT  "v=BIMI1; l=https://mta-sts.example.test/logo.svg; a="
+default._bimi.biglogo.example.test. TXT "v=BIMI1; l=https://mta-sts.example.test/big.svg; a="
+default._bimi.bigmark.example.test. TXT "v=BIMI1; l=https://mta-sts.example.test/logo.svg; a=https://mta-sts.example.test/big.pem"
 mail.example.test.            A    127.0.0.1
 _25._tcp.mail.example.test.   TLSA 3 1 1 SERVED
 mta-sts.example.test.         A    127.0.0.1
@@ -122,7 +125,11 @@ func newRecordbed(t *testing.T) *recordbed {
 	}
 	t.Cleanup(func() { _ = bed.mail.Close() })
 	bed.key = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	zone := strings.NewReplacer("KEY", base64.StdEncoding.EncodeToString(bed.key.Public().(ed25519.PublicKey)), "SERVED", bed.served(t)).Replace(recordsZone)
+	many := "\nmany.test. SOA ns1.example.test. hostmaster.example.test. 1 60 60 60 60\n"
+	for i := range 40 {
+		many += fmt.Sprintf("ns%d.many.test. A 192.0.2.%d\nmany.test. NS ns%[1]d.many.test.\n", i, i+1)
+	}
+	zone := strings.NewReplacer("KEY", base64.StdEncoding.EncodeToString(bed.key.Public().(ed25519.PublicKey)), "SERVED", bed.served(t)).Replace(recordsZone + many)
 	if bed.signer, err = nameserver.NewSigner("example.test."); err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +283,26 @@ func TestRecordsFail(t *testing.T) {
 		{`"192.0.2.9" is on no blocklist of`, `scenario scenario: 0 blocklists in the table, wanted 1 to 64, one in each row`},
 	} {
 		t.Run(test.text, func(t *testing.T) { fixture.FailedAs(t, bed.run(t, test.text), test.want) })
+	}
+}
+
+// Files beyond a limit (STSPolicyLimit, logoLimit, evidenceLimit), and a zone with more name servers than serversLimit.
+func TestRecordLimits(t *testing.T) {
+	bed := newRecordbed(t)
+	bed.put("mta-sts.open.example.test/.well-known/mta-sts.txt", "text/plain", strings.Repeat("x", 64<<10+1))
+	bed.put("mta-sts.example.test/big.svg", "image/svg+xml", strings.Repeat("x", 64<<10+1))
+	bed.put("mta-sts.example.test/big.pem", "application/pem-certificate-chain", strings.Repeat("x", 1<<20+1))
+	for _, test := range []struct{ text, want string }{
+		{`the MTA-STS policy of "open.example.test" is valid`, `too_large web: GET https://mta-sts.open.example.test/.well-known/mta-sts.txt: the policy has 65537 bytes, the limit is 65536`},
+		{`the BIMI record of "biglogo.example.test" is valid`, `too_large web: GET https://mta-sts.example.test/big.svg: the logo has 65537 bytes, the limit is 65536`},
+		{`the BIMI record of "bigmark.example.test" is valid`, `too_large web: GET https://mta-sts.example.test/big.pem: the mark certificate has 1048577 bytes, the limit is 1048576`},
+		{`all name servers of "many.test" give the same answer`, `too_large dns: ask the name servers of "many.test": a zone has more than 32 addresses of name servers, the limit`},
+	} {
+		text := test.text
+		if strings.HasPrefix(text, "all name") {
+			text = "I look up the SOA of \"many.test\"\n" + text
+		}
+		t.Run(test.text, func(t *testing.T) { fixture.FailedAs(t, bed.run(t, text), test.want) })
 	}
 }
 

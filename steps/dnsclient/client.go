@@ -123,6 +123,7 @@ const (
 	Truncated Kind = "truncated" // the answer is not complete
 	Timeout   Kind = "timeout"   // no answer in time
 	Protocol  Kind = "protocol"  // the reply is not an answer to the question
+	TooLarge  Kind = "too_large" // the answer exceeds a limit
 	Network   Kind = "network"   // no connection, or no TLS
 	Asked     Kind = "asked"     // the question is invalid: its name, server or setting
 )
@@ -196,8 +197,15 @@ func RcodeName(rcode int) string {
 	return "RCODE" + strconv.Itoa(rcode)
 }
 
+// longestName is the length above which a name cannot be one, in bytes: 253 characters of up to four bytes. The conversion to
+// ASCII takes quadratic time.
+const longestName = 4 * 253
+
 // Fqdn returns a name in wire form: absolute, and international names in ASCII (RFC 5891).
 func Fqdn(name string) (string, error) {
+	if len(name) > longestName {
+		return "", fmt.Errorf("%q… is not a domain name: it has %d bytes", name[:40], len(name))
+	}
 	absolute := dns.Fqdn(name)
 	for i := range len(name) {
 		if name[i] < 0x80 {
@@ -322,14 +330,21 @@ func (a *Answer) name() string {
 // alias follows the CNAME records of the answer from the requested name to the last one.
 func (a *Answer) alias() string {
 	name := a.name()
-	for range len(a.Records) { // so that a loop ends
-		next := ""
-		for _, rr := range a.Records {
-			if alias, is := rr.(*dns.CNAME); is && strings.EqualFold(alias.Hdr.Name, name) {
-				next = alias.Target
+	if a.Question.Type == dns.TypeCNAME {
+		return name
+	}
+	var targets map[string]string // of each alias
+	for _, rr := range a.Records {
+		if alias, is := rr.(*dns.CNAME); is {
+			if targets == nil {
+				targets = make(map[string]string)
 			}
+			targets[strings.ToLower(alias.Hdr.Name)] = alias.Target
 		}
-		if next == "" || a.Question.Type == dns.TypeCNAME {
+	}
+	for range targets { // so that a loop ends
+		next, found := targets[strings.ToLower(name)]
+		if !found {
 			break
 		}
 		name = next

@@ -18,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 const (
@@ -191,18 +192,21 @@ func extendedError(reply *dns.Msg) string {
 
 // decode parses an answer to query. The error says what is wrong with it.
 func decode(packet []byte, query *dns.Msg) (*dns.Msg, error) {
+	stray := isReply(packet, query)
+	if stray != nil && len(packet) > dns.MinMsgSize { // anybody can send them: they are not worth the time
+		return nil, stray
+	}
+	if err := checkPacket(packet); err != nil && stray == nil {
+		return nil, err
+	}
 	reply := new(dns.Msg)
 	if err := reply.Unpack(packet); err != nil {
 		return nil, fmt.Errorf("the reply (%d bytes) is not a DNS message (RFC 1035 section 4)", len(packet))
 	}
 	asked := query.Question[0]
 	switch {
-	case reply.Id != query.Id:
-		return nil, fmt.Errorf("the reply has the id %d, want %d as in the question", reply.Id, query.Id)
-	case !reply.Response:
-		return nil, errors.New("the reply is a question, not an answer")
-	case reply.Opcode != query.Opcode:
-		return nil, fmt.Errorf("the reply has the opcode %d, want %d as in the question", reply.Opcode, query.Opcode)
+	case stray != nil:
+		return nil, stray
 	case len(reply.Question) == 0 && reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
 		return reply, nil // a server that cannot parse a question need not repeat it
 	case len(reply.Question) != 1:
@@ -234,6 +238,7 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 		wait   = resendWait
 		stray  error // the first reply that is not an answer to the question
 		strays int
+		wrong  int64 // of the strays, those that look like a reply
 	)
 	answer.Sent = 0
 	for {
@@ -258,10 +263,19 @@ func (c *Client) overUDP(ctx context.Context, query *dns.Msg, answer *Answer) (*
 			}
 			// A forged reply may precede the right answer, so a wrong one alone decides nothing.
 			reply, err := decode(buffer[:n], query)
+			if errors.As(err, new(*limit.Error)) {
+				return nil, undecoded(err)
+			}
 			if err != nil {
 				strays++
 				if stray == nil {
 					stray = err
+				}
+				if isReply(buffer[:n], query) == nil { // parsed, which takes time
+					wrong++
+				}
+				if err := wrongLimit.Check(wrong); err != nil {
+					return nil, &Error{Kind: TooLarge, Err: err, Detail: fmt.Sprintf("%v; the first one: %v", wrongLimit.Exceeded(), stray)}
 				}
 				continue
 			}
@@ -337,7 +351,7 @@ func (c *Client) overStream(ctx context.Context, query *dns.Msg, server endpoint
 	answer.Duration, answer.Size = time.Since(start), len(body)
 	reply, err := decode(body, query)
 	if err != nil {
-		return nil, &Error{Kind: Protocol, Detail: err.Error()}
+		return nil, undecoded(err)
 	}
 	return reply, nil
 }
@@ -380,7 +394,8 @@ func (c *Client) overHTTPS(ctx context.Context, query *dns.Msg, server endpoint,
 		return nil, err
 	}
 	transport := &http.Transport{
-		ForceAttemptHTTP2: true,
+		ForceAttemptHTTP2:      true,
+		MaxResponseHeaderBytes: 64 << 10,
 		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 			if conn == nil {
 				return nil, errors.New("the server closed the connection without an answer")
@@ -406,17 +421,17 @@ func (c *Client) overHTTPS(ctx context.Context, query *dns.Msg, server endpoint,
 	if kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";"); response.StatusCode != http.StatusOK || !strings.EqualFold(strings.TrimSpace(kind), mediaType) {
 		return nil, &Error{Kind: Protocol, Detail: fmt.Sprintf("the server answered HTTP %d with the media type %q, want 200 with %q", response.StatusCode, response.Header.Get("Content-Type"), mediaType)}
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, dns.MaxMsgSize+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, bodyLimit.Most+1))
 	if err != nil {
 		return nil, err
 	}
 	answer.Duration, answer.Size = time.Since(start), len(body)
-	if len(body) > dns.MaxMsgSize {
-		return nil, &Error{Kind: Protocol, Detail: fmt.Sprintf("the answer is longer than %d bytes, the limit of a DNS message", dns.MaxMsgSize)}
+	if int64(len(body)) > bodyLimit.Most {
+		return nil, undecoded(bodyLimit.Exceeded())
 	}
 	reply, err := decode(body, query)
 	if err != nil {
-		return nil, &Error{Kind: Protocol, Detail: err.Error()}
+		return nil, undecoded(err)
 	}
 	return reply, nil
 }

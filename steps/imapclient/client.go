@@ -120,6 +120,9 @@ func (c *Client) converse(ctx context.Context, command []part, shown string, tak
 
 // isLimit reports whether an error says that the answer is too large: for the protocol, or for the memory of the run.
 func isLimit(err error) bool {
+	if err == nil {
+		return false
+	}
 	var exceeded *limit.Error
 	var shared *limit.PoolError
 	return errors.As(err, &exceeded) || errors.As(err, &shared)

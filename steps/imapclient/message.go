@@ -174,7 +174,10 @@ func parseFetch(s *scanner, m *Message) error {
 			if !read {
 				return s.r.broken("a section of a message cannot be read", "RFC 9051 section 7.5.2")
 			}
-			m.Body, m.HasBody = bytes.Clone(value), true
+			if m.HasBody = true; cap(s.r.text) <= keptBuffer {
+				value = bytes.Clone(value) // the buffer is used again
+			}
+			m.Body = value[:len(value):len(value)]
 		default:
 			ok = s.skip() && s.peek() != 0 // a quote that is none may have hidden the end of the value
 		}

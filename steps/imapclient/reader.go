@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -111,16 +112,16 @@ func (r *reader) spend(n int) error {
 	return r.keep(int64(n))
 }
 
-// literal appends the contents of a literal. The buffer grows with what comes, not with what is announced.
+// literal appends the contents of a literal. The buffer doubles with what comes, up to what is announced.
 func (r *reader) literal(size int) error {
 	if err := r.spend(size); err != nil {
 		return err
 	}
 	begin := len(r.response.text)
 	for left := size; left > 0; {
-		part := min(left, 32<<10)
 		at := len(r.response.text)
-		r.response.text = append(r.response.text, make([]byte, part)...)
+		part := min(left, max(32<<10, at))
+		r.response.text = slices.Grow(r.response.text, part)[:at+part]
 		if _, err := io.ReadFull(r.in, r.response.text[at:]); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF

@@ -253,6 +253,18 @@ func (s *Submission) queued() string {
 // message.
 const reportLimit = 512 << 10
 
+// reportsAtOnce is how many of them are in one answer, which has a limit, too.
+const reportsAtOnce = 8
+
+// setOf returns these messages as a set.
+func setOf(uids []imapclient.UID) map[imapclient.UID]bool {
+	set := make(map[imapclient.UID]bool, len(uids))
+	for _, uid := range uids {
+		set[uid] = true
+	}
+	return set
+}
+
 // newReports reads the reports among the new messages. Of other people's mail it reads only a few header fields.
 func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bool) (map[imapclient.UID]*message.Report, error) {
 	var fresh []imapclient.UID
@@ -289,9 +301,10 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bo
 		if err != nil {
 			return nil, err
 		}
+		wanted, taken := setOf(fresh), setOf(likely)
 		for _, uid := range about {
-			if slices.Contains(fresh, uid) && !slices.Contains(likely, uid) {
-				likely = append(likely, uid)
+			if wanted[uid] && !taken[uid] {
+				likely, taken[uid] = append(likely, uid), true
 			}
 		}
 	}
@@ -301,8 +314,8 @@ func (m *mailbox) newReports(ctx context.Context, examined map[imapclient.UID]bo
 // readReports reads those of these messages that are reports.
 func (m *mailbox) readReports(ctx context.Context, uids []imapclient.UID) (map[imapclient.UID]*message.Report, error) {
 	reports := make(map[imapclient.UID]*message.Report)
-	for _, set := range imapclient.SetsOf(uids) {
-		messages, err := m.client.Fetch(ctx, set, imapclient.Beginning(reportLimit))
+	for some := range slices.Chunk(uids, reportsAtOnce) {
+		messages, err := m.client.Fetch(ctx, imapclient.Set(some...), imapclient.Beginning(reportLimit))
 		if err != nil {
 			return nil, m.failure(ctx, err)
 		}
@@ -322,7 +335,8 @@ func (m *mailbox) reportsAnywhere(ctx context.Context) (map[imapclient.UID]*mess
 	if err != nil {
 		return nil, err
 	}
-	uids = slices.DeleteFunc(uids, func(uid imapclient.UID) bool { return slices.Contains(m.reports, uid) })
+	judged := setOf(m.reports)
+	uids = slices.DeleteFunc(uids, func(uid imapclient.UID) bool { return judged[uid] })
 	return m.readReports(ctx, uids[max(0, len(uids)-sweptReports):])
 }
 

@@ -72,7 +72,8 @@ func (m *mailbox) reportsAgain(ctx context.Context, take func(*message.Report) (
 			return nil, err
 		}
 		if folder == inbox && other.validity == m.validity {
-			uids = slices.DeleteFunc(uids, func(uid imapclient.UID) bool { return slices.Contains(m.reports, uid) }) // judged before
+			judged := setOf(m.reports)
+			uids = slices.DeleteFunc(uids, func(uid imapclient.UID) bool { return judged[uid] })
 		}
 		reports, err := other.readReports(ctx, uids[max(0, len(uids)-sweptReports):])
 		if err != nil {

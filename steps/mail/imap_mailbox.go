@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +40,7 @@ type mailbox struct {
 	selected string                   // the selected folder
 	own      []imapclient.Namespace   // where the account's folders are; nil until it is known
 	found    map[int][]imapclient.UID // by the message's number; several when it arrived several times
+	counted  map[imapclient.UID]bool  // the messages in found
 	foreign  map[imapclient.UID]bool  // new messages that are not this scenario's
 	stale    []imapclient.UID         // new messages of the scenario's earlier runs
 	staying  map[string]int           // number of messages by folder that can only be flagged
@@ -95,7 +95,7 @@ func (m *mailbox) open(ctx context.Context) (err error) {
 			m.close()
 		}
 	}()
-	m.found = make(map[int][]imapclient.UID)
+	m.found, m.counted = make(map[int][]imapclient.UID), make(map[imapclient.UID]bool)
 	m.foreign = make(map[imapclient.UID]bool)
 	m.own, m.news, m.unread = nil, false, 0
 	loggedIn, err := m.greet(ctx, host)
@@ -199,7 +199,8 @@ func (m *mailbox) fetch(ctx context.Context, set imapclient.UIDSet) error {
 			m.stale = append(m.stale, uid)
 		case number == 0:
 			m.foreign[uid] = true
-		case !slices.Contains(m.found[number], uid):
+		case !m.counted[uid]:
+			m.counted[uid] = true
 			m.found[number] = append(m.found[number], uid)
 		}
 	}

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/lack"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/maildir"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -41,10 +43,12 @@ func init() {
 	)
 }
 
+// maildirLimit limits one of our messages, which servers may have made longer.
+var maildirLimit = limit.Define(limit.Limit{Subject: "Maildir", What: "the message", Unit: "bytes", Most: 32 << 20, Setting: "limits.message"})
+
 const (
-	// maildirHeader limits the bytes read of a message to recognise it; maildirMessage those read of one of ours.
-	maildirHeader  = 64 << 10
-	maildirMessage = 32 << 20
+	// maildirHeader limits the bytes read of a message to recognise it.
+	maildirHeader = 64 << 10
 
 	// maildirGap is the minimum pause between two looks.
 	maildirGap = 5 * time.Millisecond
@@ -217,14 +221,36 @@ func (b *maildirBox) receive(ctx context.Context, within time.Duration) error {
 
 // read returns a whole message, with CRLF line ends.
 func (b *maildirBox) read(name string) ([]byte, error) {
-	raw, err := b.folder.Read(name, maildirMessage)
+	most := maildirLimit.With(steps.SettingsOf[steps.Limits](b.w.Target()).Message)
+	raw, err := b.folder.Read(name, most.Most+1)
 	if errors.Is(err, maildir.ErrGone) {
 		return nil, steps.Fail(result.ReasonUnexpected, result.BlameAccess, "read the message from %s: it is gone; somebody else removed it", b)
 	}
 	if err != nil {
 		return nil, b.failure(err)
 	}
-	return []byte(strings.ReplaceAll(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n", "\r\n")), nil
+	if int64(len(raw)) > most.Most {
+		return nil, steps.FailFor(result.BlameDelivery, fmt.Errorf("read the message from %s: %w", b, most.Exceeded()))
+	}
+	defer b.w.Memory().Free(int64(len(raw)))
+	if err := b.w.Memory().Take(int64(len(raw))); err != nil {
+		return nil, steps.FailFor(result.BlameDelivery, fmt.Errorf("read the message from %s: %w", b, err))
+	}
+	return withCRLF(raw), nil
+}
+
+// withCRLF returns a text whose lines end in LF or CRLF with CRLF at the end of each.
+func withCRLF(text []byte) []byte {
+	out := make([]byte, 0, len(text)+bytes.Count(text, []byte("\n")))
+	for line := range bytes.Lines(text) {
+		content, ended := bytes.CutSuffix(line, []byte("\n"))
+		if !ended {
+			out = append(out, line...)
+			break
+		}
+		out = append(append(out, bytes.TrimSuffix(content, []byte("\r"))...), "\r\n"...)
+	}
+	return out
 }
 
 // await waits until s is in the Maildir.

@@ -47,6 +47,16 @@ func withMaildir(t *testing.T, bed *fixture.Mailbed, delay time.Duration, copies
 	return dir, steps.NewLibrary(append(definitions(), steps.Definition{Area: "test", Sentence: "it is delivered", Func: deliver})...)
 }
 
+// A message above maildirLimit, here as it is set, is not judged by its beginning.
+func TestMaildirMessageLimit(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{})
+	_, library := withMaildir(t, bed, 0, 1)
+	const text = "When I send a message from \"alice\" to \"bob\" via 587\nit is delivered\nThen \"bob\" receives it in the Maildir within 5s\nThen it arrived unchanged"
+	fixture.Passed(t, bed.RunWith(t, library, text))
+	bed.Target.Set(steps.Limits{Message: 100})
+	fixture.FailedAs(t, bed.RunWith(t, library, text), `too_large delivery: read the message from .*: the message has more than 100 bytes, the limit; limits\.message in stepwatch\.yml raises it`)
+}
+
 // putMail delivers like a server: into tmp, and from there into new.
 func putMail(t *testing.T, dir string, message []byte) {
 	file, err := os.CreateTemp(filepath.Join(filepath.Dir(dir), "tmp"), fmt.Sprintf("%d.*.host", time.Now().Unix()))

@@ -64,6 +64,14 @@ func TestParseUID(t *testing.T) {
 	}
 }
 
+func TestWithCRLF(t *testing.T) {
+	for text, want := range map[string]string{"": "", "a": "a", "a\nb\r\n": "a\r\nb\r\n", "a\r": "a\r", "\n\n": "\r\n\r\n", "a\r\r\nb": "a\r\r\nb"} {
+		if got := string(withCRLF([]byte(text))); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func FuzzParseUID(f *testing.F) {
 	f.Add("1 00000001")
 	f.Add("2 a b\r")

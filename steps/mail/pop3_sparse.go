@@ -8,6 +8,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -110,7 +111,7 @@ func (p *pop3Mailbox) take(c *pop3Client, s *Submission) (ids []string, err erro
 	}
 	t := &taken{id: found[0].id}
 	if t.raw, err = c.message(found[0].number); err == nil {
-		err = c.failure("RETR", p.w.Memory().Take(int64(len(t.raw)))) // it is held until the end of the run
+		err = c.failure("RETR", errors.Join(message.CheckHeader(t.raw), p.w.Memory().Take(int64(len(t.raw))))) // it is held until the end of the run
 	}
 	if err != nil {
 		return nil, err

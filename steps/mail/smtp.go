@@ -423,6 +423,7 @@ func (c *SMTPClient) ehlo(ctx context.Context, phase string) error {
 func offersIn(reply Reply) map[string]string {
 	offers := make(map[string]string, len(reply.Lines))
 	var mechanisms []string
+	seen := make(map[string]bool)
 	for _, line := range reply.Lines[min(1, len(reply.Lines)):] {
 		words := strings.Fields(strings.ToUpper(line))
 		if len(words) == 0 {
@@ -435,7 +436,8 @@ func offersIn(reply Reply) map[string]string {
 				words = words[1:]
 			}
 			for _, mechanism := range words {
-				if mechanism != "" && !slices.Contains(mechanisms, mechanism) {
+				if mechanism != "" && !seen[mechanism] {
+					seen[mechanism] = true
 					mechanisms = append(mechanisms, mechanism)
 				}
 			}

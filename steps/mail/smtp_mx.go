@@ -15,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -153,6 +154,9 @@ func sendToHost(ctx context.Context, w *steps.World, from, to *steps.Account, ho
 	return c.protection, err
 }
 
+// exchangersLimit limits the connections that a domain can cause.
+var exchangersLimit = limit.Define(limit.Limit{Subject: "DNS", What: "the MX of a domain", Unit: "hosts", Most: 50})
+
 // Exchangers returns the hosts that accept mail for a domain, the most preferred first (RFC 5321 section 5.1).
 func Exchangers(ctx context.Context, w *steps.World, domain string) ([]*net.MX, error) {
 	name, err := idna.Lookup.ToASCII(domain)
@@ -169,6 +173,9 @@ func Exchangers(ctx context.Context, w *steps.World, domain string) ([]*net.MX, 
 		}
 		return strings.Join(note, ", "), dnsclient.NetError(err)
 	})
+	if err := exchangersLimit.Check(int64(len(hosts))); err != nil {
+		return nil, steps.FailFor(result.BlameDNS, fmt.Errorf("look up the MX of %s: %w", domain, err))
+	}
 	missing := (*net.DNSError)(nil)
 	switch {
 	case len(hosts) == 1 && hosts[0].Host == "":

@@ -2,6 +2,7 @@ package mail_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -24,6 +25,23 @@ bare.demo.test. A 127.0.0.1
 null.demo.test. MX 0 .
 four.demo.test. A 127.0.0.1
 `
+
+// A domain with more MX than exchangersLimit causes no connection.
+func TestManyMX(t *testing.T) {
+	bed := fixture.NewMailbed(t, stepstest.MailOptions{})
+	zone := "$TTL 60\ndemo.test. SOA ns.demo.test. hostmaster.demo.test. 1 60 60 60 60\n"
+	for i := range 51 {
+		zone += fmt.Sprintf("demo.test. MX %d mx%[1]d.demo.test.\n", i)
+	}
+	names, err := nameserver.Start("127.0.0.1:0", zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer names.Close()
+	bed.Target.Resolver = names.Address()
+	fixture.FailedAs(t, bed.Run(t, 5*time.Second, `When I send a message from "alice" directly to the MX of "bob"`),
+		`too_large dns: look up the MX of demo.test: the MX of a domain has 51 hosts, the limit is 50`)
+}
 
 // mxbed is a mailbed whose domain has two MX hosts. Both are the same server, and only the first has the name in its
 // certificate.

@@ -36,6 +36,7 @@ func (r Reply) String() string {
 // Limits of a reply. RFC 5321 section 4.5.3.1.5 allows 512 bytes a line, but some servers send long texts.
 var (
 	replyLineLimit  = limit.Define(limit.Limit{Subject: "SMTP", What: "a line of the reply", Unit: "bytes", Most: 4096})
+	replyBytesLimit = limit.Define(limit.Limit{Subject: "SMTP", What: "the reply", Unit: "bytes", Most: 64 << 10})
 	replyLinesLimit = limit.Define(limit.Limit{Subject: "SMTP", What: "the reply", Unit: "lines", Most: 200})
 )
 
@@ -53,6 +54,7 @@ func (l oddLine) Error() string {
 // broken server could fill memory until the deadline. After an error the Reply holds what was read before.
 func readReply(r *bufio.Reader) (Reply, error) {
 	var reply Reply
+	size := int64(0)
 	for range replyLinesLimit.Most {
 		raw, err := r.ReadSlice('\n')
 		switch {
@@ -60,6 +62,9 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			return reply, replyLineLimit.Exceeded()
 		case err != nil:
 			return reply, err
+		}
+		if size += int64(len(raw)); size > replyBytesLimit.Most {
+			return reply, replyBytesLimit.Exceeded()
 		}
 		line := wording.OneLine(strings.TrimRight(string(raw), "\r\n"), int(replyLineLimit.Most))
 		code, rest, ok := cutReplyCode(line)

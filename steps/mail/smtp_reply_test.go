@@ -26,8 +26,9 @@ func TestReadReply(t *testing.T) {
 		"2500 ok\r\n":                  `the answer is not an SMTP reply: "2500 ok" does not begin with a code`,
 		"199 ok\r\n":                   `the answer is not an SMTP reply: "199 ok" does not begin with a code`,
 		"250-one\r\n251 two\r\n":       "the answer is not an SMTP reply: its lines have the codes 250 and 251",
-		"250 " + strings.Repeat("x", 5000) + "\r\n":    "a line of the reply has more than 4096 bytes, the limit",
-		strings.Repeat("250-x\r\n", 300) + "250 x\r\n": "the reply has more than 200 lines, the limit",
+		"250 " + strings.Repeat("x", 5000) + "\r\n":                 "a line of the reply has more than 4096 bytes, the limit",
+		strings.Repeat("250-"+strings.Repeat("x", 1018)+"\r\n", 65): "the reply has more than 65536 bytes, the limit", // replyBytesLimit
+		strings.Repeat("250-x\r\n", 300) + "250 x\r\n":              "the reply has more than 200 lines, the limit",
 	} {
 		reply, err := readReply(bufio.NewReaderSize(strings.NewReader(in), int(replyLineLimit.Most)))
 		got := reply.String()

@@ -42,6 +42,9 @@ func CheckTLSA(ctx context.Context, lookup Lookup, host string, port int, smtp b
 		return t, err
 	}
 	t.Authentic = answer.Authentic
+	if err := tlsaLimit.Check(int64(len(answer.Records))); err != nil { // each may need the whole chain to be verified
+		return t, err
+	}
 	if len(answer.Records) == 0 {
 		t.fault("there is no TLSA record at %s", t.Name)
 		return t, nil

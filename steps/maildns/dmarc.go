@@ -50,6 +50,9 @@ func CheckDMARC(ctx context.Context, lookup Lookup, domain string) (*DMARC, erro
 	}
 	d.At, d.Record, d.From = policy.Domain, policy.place.record, policy.Tag
 	destinations := d.parse()
+	if err := reportLimit.Check(int64(len(destinations))); err != nil { // each is a look-up
+		return d, err
+	}
 	for _, to := range destinations {
 		if err := d.authorised(ctx, lookup, to); err != nil {
 			return d, err

@@ -72,15 +72,22 @@ type Findings struct {
 }
 
 func (f *Findings) fault(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(f.Faults, text) {
-		f.Faults = append(f.Faults, text)
-	}
+	f.Faults = added(f.Faults, fmt.Sprintf(format, args...))
 }
 
 func (f *Findings) advise(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(f.Advice, text) {
-		f.Advice = append(f.Advice, text)
+	f.Advice = added(f.Advice, fmt.Sprintf(format, args...))
+}
+
+// added adds a finding that is not there yet, or at the limit that there are more.
+func added(findings []string, text string) []string {
+	switch {
+	case len(findings) > findingsLimit || slices.Contains(findings, text):
+		return findings
+	case len(findings) == findingsLimit:
+		text = "there is more, which is not shown"
 	}
+	return append(findings, text)
 }
 
 // Valid reports whether there are no faults.
@@ -95,7 +102,11 @@ func (l Lookup) texts(ctx context.Context, name string) ([]string, error) {
 	var all []string
 	for _, rr := range answer.Records {
 		if txt, is := rr.(*dns.TXT); is {
-			all = append(all, dnsclient.Text(txt))
+			text := dnsclient.Text(txt)
+			if err := textLimit.Check(int64(len(text))); err != nil {
+				return nil, err
+			}
+			all = append(all, text)
 		}
 	}
 	return all, nil

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// STSPolicyLimit is how many bytes of a policy are read (suggested by RFC 8461 section 3.3).
-const STSPolicyLimit = 64 << 10
-
 // stsLongest is the maximum of max_age (RFC 8461 section 3.2): one year.
 const stsLongest = 31557600 * time.Second
 
@@ -61,7 +58,7 @@ func ParseSTSPolicy(body []byte) *STSPolicy {
 	p := &STSPolicy{}
 	seen := map[string]bool{}
 	lines := bufio.NewScanner(bytes.NewReader(body))
-	lines.Buffer(nil, STSPolicyLimit+1)
+	lines.Buffer(nil, int(STSPolicyLimit.Most)+1)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimRight(lines.Text(), " \t\r")
 		if line == "" {
@@ -88,7 +85,7 @@ func ParseSTSPolicy(body []byte) *STSPolicy {
 		p.field(key, value)
 	}
 	if lines.Err() != nil {
-		p.fault("a line is longer than %d bytes", STSPolicyLimit)
+		p.fault("%v", STSPolicyLimit.Exceeded())
 	}
 	for _, key := range []string{"version", "mode", "max_age"} {
 		if !seen[key] {

@@ -60,6 +60,9 @@ func (s Sender) mailbox() (local, domain string) {
 	return local, domain
 }
 
+// Check returns a limit.Error if a name of the sender is too long: each macro of a record repeats it.
+func (s Sender) Check() error { return senderLimit.Check(int64(max(len(s.From), len(s.HELO)))) }
+
 // SPFVerdict is the outcome of SPF for one sender.
 type SPFVerdict struct {
 	Result  SPFResult
@@ -72,6 +75,9 @@ type SPFVerdict struct {
 // look-up gets no answer, it returns the error and the result temperror. The explanation (exp=) is checked for mistakes
 // but not looked up.
 func EvaluateSPF(ctx context.Context, lookup Lookup, sender Sender) (SPFVerdict, error) {
+	if err := sender.Check(); err != nil {
+		return SPFVerdict{Result: SPFTempError, Detail: err.Error()}, err
+	}
 	sender.Address = sender.Address.Unmap()
 	sender.HELO = strings.TrimSuffix(sender.HELO, ".")
 	e := &spfEvaluation{ctx: ctx, lookup: lookup, sender: &sender, lint: &SPF{}, families: []int{familyOf(sender.Address)}, answers: map[spfQuestion]Answer{}}

@@ -33,6 +33,14 @@ func (q *Queue) Validate(env *steps.Env) {
 
 // ReadQueue reads a host's queue. It keeps the messages with the ids in sought, unless the source is an API.
 func ReadQueue(ctx context.Context, w *steps.World, h *steps.Host, sought ...string) (*mailqueue.Queue, error) {
+	q, err := readQueue(ctx, w, h, sought...)
+	if err == nil {
+		err = w.Memory().Take(q.Held()) // until the end of the run
+	}
+	return q, err
+}
+
+func readQueue(ctx context.Context, w *steps.World, h *steps.Host, sought ...string) (*mailqueue.Queue, error) {
 	switch source := steps.PartOf[*Queue](h); {
 	case source.Postfix != "":
 		return mailqueue.Postqueue(ctx, source.Postfix, sought...)

@@ -23,7 +23,8 @@ const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian t
 // Exim reads the queue of an Exim on this machine with its -bp; path is the program's path or name. The ages are exact,
 // because a message's id contains its time. The sizes are rounded as in the output of -bp.
 func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
-	out, err := program.Run(ctx, program.Command{Path: path, Args: []string{"-bp"}, OutputLimit: answerLimit})
+	p := newEximList(time.Now(), sought)
+	out, _, unread, err := readLines(ctx, path, []string{"-bp"}, p.line)
 	if err != nil {
 		return nil, err
 	}
@@ -33,13 +34,14 @@ func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 		return nil, fmt.Errorf("%s -bp: %w: %s", path, ErrDenied, adminRemedy)
 	case out.ExitCode != 0:
 		return nil, fmt.Errorf("%s -bp failed: %s", path, said)
-	case out.StdoutCut:
-		return nil, fmt.Errorf("%s -bp: %w: more than %d bytes; use hosts.NAME.queue.exim_spool instead", path, ErrTooLarge, answerLimit)
 	}
-	q, err := parseExim(out.Stdout, time.Now(), sought...)
-	if err != nil {
-		return nil, fmt.Errorf("%s -bp: %w", path, err)
+	if unread == nil {
+		unread = p.end()
 	}
+	if unread != nil {
+		return nil, fmt.Errorf("%s -bp: %w", path, unread)
+	}
+	q := p.queue
 	q.Warning = said
 	if q.Messages() == 0 {
 		return q, confirmEmpty(ctx, path)
@@ -83,49 +85,71 @@ var (
 	eximSize = regexp.MustCompile(`^(\d+(?:\.\d+)?)([KMGT]?)$`)
 )
 
-// parseExim reads the output of -bp: for each message a line, one for each recipient (D marks a recipient that has the
-// message), and an empty one.
+// parseExim reads the output of -bp.
 func parseExim(output []byte, now time.Time, sought ...string) (*Queue, error) {
-	q := newQueue(eximQueues, sought...)
-	var m *Message
-	for len(output) > 0 {
-		raw, rest, ended := bytes.Cut(output, []byte("\n"))
-		if !ended {
-			return nil, ErrIncomplete
-		}
-		output = rest
-		line := string(raw)
-		switch {
-		case line == "" && m != nil:
-			q.add(m)
-			m = nil
-		case line == "":
-		case m != nil && strings.HasPrefix(line, "        "):
-			// Column 9 has the mark.
-			if mark, address := line[8:min(9, len(line))], strings.TrimSpace(line[min(9, len(line)):]); mark != "D" && address != "" && len(m.Recipients) < recipientLimit {
-				m.Recipients = append(m.Recipients, Recipient{Address: address})
-			}
-		default:
-			parts := eximLine.FindStringSubmatch(line)
-			if parts == nil || m != nil {
-				return nil, fmt.Errorf("%w: a line is %.80q", ErrFormat, line)
-			}
-			m = &Message{ID: parts[4], Queue: Waiting}
-			if parts[7] != "" {
-				m.Queue = Frozen
-			}
-			size, err := parseEximSize(parts[3])
-			if err != nil {
-				return nil, err
-			}
-			m.Size = size
-			m.Arrived = eximArrival(m.ID, parts[1], parts[2], now)
-		}
+	p := newEximList(now, sought)
+	err := parseLines(output, p.line)
+	if err == nil {
+		err = p.end()
 	}
-	if m != nil {
-		return nil, ErrIncomplete
+	if err != nil {
+		return nil, err
 	}
-	return q, nil
+	return p.queue, nil
+}
+
+// eximList reads the output of -bp line by line: for each message a line, one for each recipient (D marks a recipient that has the
+// message), and an empty one.
+type eximList struct {
+	queue   *Queue
+	now     time.Time
+	message *Message // the current one, or nil between two
+}
+
+func newEximList(now time.Time, sought []string) *eximList {
+	return &eximList{queue: newQueue(eximQueues, sought...), now: now}
+}
+
+// end returns an error if the list ends within a message.
+func (e *eximList) end() error {
+	if e.message != nil {
+		return ErrIncomplete
+	}
+	return nil
+}
+
+func (e *eximList) line(raw []byte) error {
+	line := string(raw)
+	switch {
+	case line == "" && e.message != nil:
+		m := e.message
+		e.message = nil
+		return e.queue.add(m)
+	case line == "":
+		return nil
+	case e.message != nil && strings.HasPrefix(line, "        "):
+		// Column 9 has the mark.
+		if mark, address := line[8:min(9, len(line))], strings.TrimSpace(line[min(9, len(line)):]); mark != "D" && address != "" {
+			return e.message.wait(Recipient{Address: address})
+		}
+		return nil
+	}
+	parts := eximLine.FindStringSubmatch(line)
+	if parts == nil || e.message != nil {
+		return fmt.Errorf("%w: a line is %.80q", ErrFormat, line)
+	}
+	m := &Message{ID: parts[4], Queue: Waiting}
+	if parts[7] != "" {
+		m.Queue = Frozen
+	}
+	size, err := parseEximSize(parts[3])
+	if err != nil {
+		return err
+	}
+	m.Size = size
+	m.Arrived = eximArrival(m.ID, parts[1], parts[2], e.now)
+	e.message = m
+	return nil
 }
 
 func parseEximSize(text string) (int64, error) {
@@ -217,7 +241,9 @@ func (q *Queue) addSpool(ctx context.Context, directory string, entries []fs.Dir
 		case err != nil:
 			return fmt.Errorf("read %s: %w", path, err)
 		default:
-			q.add(m)
+			if err := q.add(m); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -245,7 +271,7 @@ func readSpoolFile(path, id string) (*Message, error) {
 // parseSpoolHeader reads a spool file "-H" (Exim specification, "Format of spool files"). The returned size is the
 // header's; the body has a separate file.
 func parseSpoolHeader(r io.Reader, id string) (*Message, error) {
-	lines := &spoolLines{in: bufio.NewReaderSize(r, attributeLimit)}
+	lines := &spoolLines{in: bufio.NewReaderSize(r, int(attributeLimit.Most))}
 	if name := lines.next(); lines.err == nil && name != id+"-H" {
 		return nil, fmt.Errorf("%w: the first line is %.60q, want %q", ErrFormat, name, id+"-H")
 	}
@@ -270,8 +296,10 @@ func parseSpoolHeader(r io.Reader, id string) (*Message, error) {
 		return nil, fmt.Errorf("%w: the number of recipients is %.60q", ErrFormat, line)
 	}
 	for i := 0; i < count && lines.err == nil; i++ {
-		if address := addressOf(lines.next()); !delivered[address] && len(m.Recipients) < recipientLimit {
-			m.Recipients = append(m.Recipients, Recipient{Address: address})
+		if address := addressOf(lines.next()); !delivered[address] {
+			if err := m.wait(Recipient{Address: address}); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if gap := lines.next(); lines.err == nil && gap != "" {
@@ -299,7 +327,7 @@ func (l *spoolLines) next() string {
 	case errors.Is(err, io.EOF):
 		l.err = ErrIncomplete
 	case errors.Is(err, bufio.ErrBufferFull):
-		l.err = fmt.Errorf("%w: a line of more than %d bytes", ErrFormat, attributeLimit)
+		l.err = attributeLimit.Exceeded()
 	case err != nil:
 		l.err = err
 	default:

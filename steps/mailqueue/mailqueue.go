@@ -11,6 +11,7 @@ package mailqueue
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,7 +25,6 @@ var (
 	ErrMissing    = errors.New("not found")
 	ErrFormat     = errors.New("unknown format")
 	ErrIncomplete = errors.New("the answer ends early")
-	ErrTooLarge   = errors.New("too large")
 )
 
 // The queues, by the servers' own names. Exim has one queue, in which a message is frozen or waits. OpenSMTPD has one
@@ -80,19 +80,31 @@ type Queue struct {
 	// What the source does not report. Postfix and Exim report all of it, and OpenSMTPD all but sizes.
 	NoBytes, NoAge, NoDestinations bool
 
-	sought []string // ids
-	total  int      // from an API with more queues than names; otherwise zero
+	sought  []string // ids
+	reasons int      // kept for all destinations
+	added   int      // messages
+	total   int      // from an API with more queues than names; otherwise zero
 }
 
 // Destination is the mail that waits for one domain.
 type Destination struct {
 	Messages int
 	reasons  map[string]int
+	last     int // the last message counted
 }
 
-// reasonLimit is the maximum number of different reasons kept for one domain. Many contain the address, so each
-// recipient has a different one.
-const reasonLimit = 100
+// Limits of what is kept to explain why messages wait. Many reasons contain the address, so each recipient has a different one.
+const (
+	reasonLimit  = 100    // different reasons of one domain
+	reasonsLimit = 20_000 // and of all
+	reasonLength = 300    // bytes of a reason
+)
+
+// Held returns about how many bytes of memory the queue takes.
+func (q *Queue) Held() int64 {
+	const destination = 200 // with its name
+	return int64(len(q.Destinations))*destination + int64(q.reasons)*reasonLength
+}
 
 // domainless is the name for recipients without a domain, which are the machine's own users.
 const domainless = "localhost"
@@ -105,10 +117,10 @@ func newQueue(names []string, sought ...string) *Queue {
 	return q
 }
 
-// add counts a message. It returns false when the server has no queue of that name.
-func (q *Queue) add(m *Message) bool {
+// add counts a message.
+func (q *Queue) add(m *Message) error {
 	if _, known := q.Counts[m.Queue]; !known {
-		return false
+		return fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
 	}
 	if slices.Contains(q.sought, m.ID) {
 		q.Sought[m.ID] = m
@@ -118,33 +130,53 @@ func (q *Queue) add(m *Message) bool {
 	if q.Oldest.IsZero() || m.Arrived.Before(q.Oldest) {
 		q.Oldest = m.Arrived
 	}
-	var counted []*Destination
+	q.added++
 	for _, r := range m.Recipients {
 		name := domainOf(r.Address)
 		d := q.Destinations[name]
 		if d == nil {
+			if int64(len(q.Destinations)) == destinationLimit.Most {
+				return destinationLimit.Exceeded()
+			}
 			d = &Destination{}
 			q.Destinations[name] = d
 		}
-		if !slices.Contains(counted, d) {
+		if d.last != q.added {
 			d.Messages++
-			counted = append(counted, d)
+			d.last = q.added
 		}
-		d.because(r.Reason)
+		q.because(d, r.Reason)
 	}
-	return true
+	return nil
 }
 
-func (d *Destination) because(reason string) {
+// wait adds a recipient to a message.
+func (m *Message) wait(r Recipient) error {
+	if int64(len(m.Recipients)) == recipientLimit.Most {
+		return recipientLimit.Exceeded()
+	}
+	m.Recipients = append(m.Recipients, r)
+	return nil
+}
+
+func (q *Queue) because(d *Destination, reason string) {
 	if reason == "" {
 		return
+	}
+	if len(reason) > reasonLength {
+		reason = strings.ToValidUTF8(reason[:reasonLength], "")
 	}
 	if d.reasons == nil {
 		d.reasons = make(map[string]int, 1)
 	}
-	if _, known := d.reasons[reason]; known || len(d.reasons) < reasonLimit {
-		d.reasons[reason]++
+	switch _, known := d.reasons[reason]; {
+	case known:
+	case len(d.reasons) == reasonLimit, q.reasons == reasonsLimit && len(d.reasons) > 0:
+		return
+	default:
+		q.reasons++
 	}
+	d.reasons[strings.Clone(reason)]++
 }
 
 // Reason returns the reason for which most recipients of the domain wait, or an empty string if none is known.

@@ -51,7 +51,7 @@ func TestShowq(t *testing.T) {
 		"no id":             {answer(protocol, "queue_name active time 1 size 1"), "unknown format: a message without queue_id or time"},
 		"no time":           {answer(protocol, "queue_name active time x size 1"), `unknown format: the time is "x"`},
 		"negative size":     {answer(protocol, "size -1"), `unknown format: the size is "-1"`},
-		"endless value":     {"protocol\x00" + strings.Repeat("x", 2*attributeLimit), "unknown format: a name or value of more than 65536 bytes"},
+		"endless value":     {"protocol\x00" + strings.Repeat("x", 2*int(attributeLimit.Most)), "a name or value of the answer has more than 65536 bytes, the limit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			socket := filepath.Join(t.TempDir(), "showq")

@@ -1,7 +1,6 @@
 package mailqueue
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -9,37 +8,44 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/stepwatch/stepwatch/steps/program"
 )
 
 // OpenSMTPD reads the queue of an OpenSMTPD on this machine with smtpctl(8), which only root may use for that; path is the
 // program's path or name. smtpctl does not report sizes.
 func OpenSMTPD(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	// Without smtpd, "show queue" reads the spool by itself, and an empty one looks like the queue of a running smtpd.
-	status, err := smtpctl(ctx, path, "show", "status")
+	var status []byte
+	_, err := smtpctl(ctx, path, "status", func(line []byte) error {
+		if len(status) < headSize {
+			status = append(append(status, line...), '\n')
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	list, err := smtpctl(ctx, path, "show", "queue")
+	p := newEnvelopeList(sought)
+	unread, err := smtpctl(ctx, path, "queue", p.line)
 	if err != nil {
 		return nil, err
 	}
-	q, err := parseOpenSMTPD(list, sought...)
-	if err != nil {
-		return nil, fmt.Errorf("%s show queue: %w", path, err)
+	if unread == nil {
+		unread = p.end()
 	}
-	q.Warning = paused(status)
-	return q, nil
+	if unread != nil {
+		return nil, fmt.Errorf("%s show queue: %w", path, unread)
+	}
+	p.queue.Warning = paused(status)
+	return p.queue, nil
 }
 
-// smtpctl runs smtpctl and returns its output.
-func smtpctl(ctx context.Context, path string, args ...string) ([]byte, error) {
-	out, err := program.Run(ctx, program.Command{Path: path, Args: args, OutputLimit: answerLimit})
+// smtpctl runs "smtpctl show" and calls take for each line of its output. unread is the error of the output.
+func smtpctl(ctx context.Context, path, what string, take func(line []byte) error) (unread, err error) {
+	out, head, unread, err := readLines(ctx, path, []string{"show", what}, take)
 	if err != nil {
 		return nil, err
 	}
-	command, said := path+" "+strings.Join(args, " "), firstLine(append(out.Stderr, out.Stdout...))
+	command, said := path+" show "+what, firstLine(append(out.Stderr, head...))
 	switch {
 	case out.ExitCode != 0 && (strings.Contains(said, "need root privileges") || strings.Contains(strings.ToLower(said), "permission denied")):
 		return nil, fmt.Errorf("%s: %w: smtpctl shows the queue to root only: run stepwatch as root, or name a program that runs smtpctl as root (sudo, doas) in hosts.NAME.queue.opensmtpd", command, ErrDenied)
@@ -47,10 +53,8 @@ func smtpctl(ctx context.Context, path string, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: OpenSMTPD is down: %s", command, ErrDown, said)
 	case out.ExitCode != 0:
 		return nil, fmt.Errorf("%s failed: %s", command, said)
-	case out.StdoutCut:
-		return nil, fmt.Errorf("%s: %w: more than %d bytes", command, ErrTooLarge, answerLimit)
 	}
-	return out.Stdout, nil
+	return unread, nil
 }
 
 // paused returns the lines of "show status" about what is not running ("MTA paused"), as one.
@@ -72,53 +76,69 @@ func paused(status []byte) string {
 // last attempt: only the first time is needed.
 var opensmtpdLine = regexp.MustCompile(`^([0-9a-f]{8})[0-9a-f]{8}\|[^|]*\|[^|]*\|([^|]*)\|(.*?)\|(\d+)\|\d+\|\d+\|\d+\|(\w+)\|-?\d*\|(.*)$`)
 
-// parseOpenSMTPD reads the output of "smtpctl show queue". A message's envelopes follow each other, because they are in the
-// order of their ids. A message with envelopes in several states is in the first of these: suspended, held, inflight, pending.
+// parseOpenSMTPD reads the output of "smtpctl show queue".
 func parseOpenSMTPD(output []byte, sought ...string) (*Queue, error) {
+	p := newEnvelopeList(sought)
+	err := parseLines(output, p.line)
+	if err == nil {
+		err = p.end()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.queue, nil
+}
+
+// envelopeList reads the output of "smtpctl show queue" line by line. A message's envelopes follow each other, because they are in
+// the order of their ids. A message with envelopes in several states is in the first of these: suspended, held, inflight, pending.
+type envelopeList struct {
+	queue   *Queue
+	message *Message // the last one; nil before the first
+}
+
+func newEnvelopeList(sought []string) *envelopeList {
 	q := newQueue(opensmtpdQueues, sought...)
 	q.NoBytes = true
-	var m *Message
-	for len(output) > 0 {
-		raw, rest, ended := bytes.Cut(output, []byte("\n"))
-		if !ended {
-			return nil, ErrIncomplete
-		}
-		output = rest
-		parts := opensmtpdLine.FindSubmatch(raw)
-		if parts == nil {
-			return nil, fmt.Errorf("%w: a line is %.80q", ErrFormat, raw)
-		}
-		id, flags, addresses, state := string(parts[1]), strings.Split(string(parts[2]), ","), string(parts[3]), string(parts[5])
-		created, err := strconv.ParseInt(string(parts[4]), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%w: the time is %q", ErrFormat, parts[4])
-		}
-		switch {
-		case state == "offline":
-			return nil, fmt.Errorf("%w: OpenSMTPD went down while its queue was read", ErrDown)
-		case slices.Contains(flags, "suspend"):
-			state = Suspended
-		case slices.Contains(flags, "hold"):
-			state = Held
-		case state != Pending && state != Inflight:
-			return nil, fmt.Errorf("%w: the state of an envelope is %q", ErrFormat, state)
-		}
-		if m == nil || m.ID != id {
-			if m != nil {
-				q.add(m)
-			}
-			m = &Message{ID: id, Queue: state, Arrived: time.Unix(created, 0)}
-		}
-		if slices.Index(opensmtpdQueues, state) < slices.Index(opensmtpdQueues, m.Queue) {
-			m.Queue = state
-		}
-		if len(m.Recipients) < recipientLimit {
-			// The recipient is last. Where a local part contains the separator this may be a part of it, with the right domain.
-			m.Recipients = append(m.Recipients, Recipient{Address: addresses[strings.LastIndexByte(addresses, '|')+1:], Reason: string(parts[6])})
-		}
+	return &envelopeList{queue: q}
+}
+
+// end counts the last message.
+func (e *envelopeList) end() error {
+	if e.message == nil {
+		return nil
 	}
-	if m != nil {
-		q.add(m)
+	return e.queue.add(e.message)
+}
+
+func (e *envelopeList) line(raw []byte) error {
+	parts := opensmtpdLine.FindSubmatch(raw)
+	if parts == nil {
+		return fmt.Errorf("%w: a line is %.80q", ErrFormat, raw)
 	}
-	return q, nil
+	id, flags, addresses, state := string(parts[1]), strings.Split(string(parts[2]), ","), string(parts[3]), string(parts[5])
+	created, err := strconv.ParseInt(string(parts[4]), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%w: the time is %q", ErrFormat, parts[4])
+	}
+	switch {
+	case state == "offline":
+		return fmt.Errorf("%w: OpenSMTPD went down while its queue was read", ErrDown)
+	case slices.Contains(flags, "suspend"):
+		state = Suspended
+	case slices.Contains(flags, "hold"):
+		state = Held
+	case state != Pending && state != Inflight:
+		return fmt.Errorf("%w: the state of an envelope is %q", ErrFormat, state)
+	}
+	if e.message == nil || e.message.ID != id {
+		if err := e.end(); err != nil {
+			return err
+		}
+		e.message = &Message{ID: id, Queue: state, Arrived: time.Unix(created, 0)}
+	}
+	if m := e.message; slices.Index(opensmtpdQueues, state) < slices.Index(opensmtpdQueues, m.Queue) {
+		m.Queue = state
+	}
+	// The recipient is last. Where a local part contains the separator this may be a part of it, with the right domain.
+	return e.message.wait(Recipient{Address: addresses[strings.LastIndexByte(addresses, '|')+1:], Reason: string(parts[6])})
 }

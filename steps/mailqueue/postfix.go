@@ -18,22 +18,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
-	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/wording"
-)
-
-const (
-	// attributeLimit limits the bytes of one name or value of showq's answer. Postfix itself truncates reasons much
-	// earlier.
-	attributeLimit = 64 << 10
-
-	// recipientLimit limits the stored recipients of one message.
-	recipientLimit = 100_000
-
-	// answerLimit limits the bytes of a whole answer: some 150,000 messages by postqueue, whose answer is kept as a
-	// whole, and many times that by showq.
-	answerLimit      = 64 << 20
-	showqAnswerLimit = 1 << 30
 )
 
 // Showq reads the queue of a Postfix on this machine through its showq(8) service, whose socket is public/showq in the
@@ -55,11 +40,27 @@ func Showq(ctx context.Context, socket string, sought ...string) (*Queue, error)
 	defer func() { _ = conn.Close() }() // the answer was read to its end
 	line := lifeline.Bind(ctx, conn)
 	defer line.Release()
-	q, err := parseShowq(io.LimitReader(conn, showqAnswerLimit), sought...)
+	q, err := parseShowq(&bounded{r: conn, left: answerLimit.Most}, sought...)
 	if err = line.Cause(err); err != nil {
 		return nil, fmt.Errorf("read %s: %w", socket, err)
 	}
 	return q, nil
+}
+
+// bounded reads up to the limit of an answer.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+// Read implements io.Reader. Beyond the limit it returns a limit.Error.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, answerLimit.Exceeded()
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
 }
 
 func isDirectory(path string) bool {
@@ -71,7 +72,7 @@ func isDirectory(path string) bool {
 // name at the end of each list. The first list names the protocol, if Postfix sends that; each later one is a message;
 // an empty one ends the answer.
 func parseShowq(r io.Reader, sought ...string) (*Queue, error) {
-	in := bufio.NewReaderSize(r, attributeLimit)
+	in := bufio.NewReaderSize(r, int(attributeLimit.Most))
 	q := newQueue(postfixQueues, sought...)
 	for {
 		var m Message
@@ -98,8 +99,10 @@ func parseShowq(r io.Reader, sought ...string) (*Queue, error) {
 		case m.Queue == "" && m.ID == "" && attributes == 1: // the protocol's name
 		case m.ID == "" || m.Arrived.IsZero():
 			return nil, fmt.Errorf("%w: a message without queue_id or time", ErrFormat)
-		case !q.add(&m):
-			return nil, fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
+		default:
+			if err := q.add(&m); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
@@ -108,7 +111,7 @@ func readAttribute(in *bufio.Reader) (string, error) {
 	text, err := in.ReadSlice(0)
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return "", fmt.Errorf("%w: a name or value of more than %d bytes", ErrFormat, attributeLimit)
+		return "", attributeLimit.Exceeded()
 	case errors.Is(err, io.EOF):
 		return "", ErrIncomplete
 	case err != nil:
@@ -140,9 +143,7 @@ func (m *Message) setShowq(name, value string) error {
 		}
 		m.Size = size
 	case "recipient":
-		if len(m.Recipients) < recipientLimit {
-			m.Recipients = append(m.Recipients, Recipient{Address: value})
-		}
+		return m.wait(Recipient{Address: value})
 	case "reason":
 		if n := len(m.Recipients); n > 0 {
 			m.Recipients[n-1].Reason = value
@@ -155,7 +156,8 @@ func (m *Message) setShowq(name, value string) error {
 // of its main.cf. For an instance other than the machine's first, the first one must name it
 // (alternate_config_directories).
 func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue, error) {
-	out, err := program.Run(ctx, program.Command{Path: "postqueue", Args: []string{"-c", directory, "-j"}, OutputLimit: answerLimit})
+	q := newQueue(postfixQueues, sought...)
+	out, _, unread, err := readLines(ctx, "postqueue", []string{"-c", directory, "-j"}, q.postqueueLine)
 	if err != nil {
 		return nil, err
 	}
@@ -163,12 +165,8 @@ func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue,
 	if out.ExitCode != 0 {
 		return nil, postqueueFailure(directory, string(out.Stderr), said)
 	}
-	if out.StdoutCut {
-		return nil, fmt.Errorf("postqueue -j: %w: more than %d bytes; use hosts.NAME.queue.showq instead", ErrTooLarge, answerLimit)
-	}
-	q, err := parsePostqueue(out.Stdout, sought...)
-	if err != nil {
-		return nil, fmt.Errorf("postqueue -j: %w", err)
+	if unread != nil {
+		return nil, fmt.Errorf("postqueue -j: %w", unread)
 	}
 	q.Warning = said
 	return q, nil
@@ -197,38 +195,38 @@ func firstLine(stderr []byte) string {
 	return string(line[:min(len(line), 200)])
 }
 
-// parsePostqueue reads one JSON object from each line.
+// parsePostqueue reads the output of "postqueue -j".
 func parsePostqueue(output []byte, sought ...string) (*Queue, error) {
 	q := newQueue(postfixQueues, sought...)
-	for len(output) > 0 {
-		line, rest, ended := bytes.Cut(output, []byte("\n"))
-		if !ended {
-			return nil, ErrIncomplete
-		}
-		output = rest
-		var message struct {
-			Queue      string `json:"queue_name"`
-			ID         string `json:"queue_id"`
-			Arrived    int64  `json:"arrival_time"`
-			Size       int64  `json:"message_size"`
-			Recipients []struct {
-				Address string `json:"address"`
-				Reason  string `json:"delay_reason"`
-			} `json:"recipients"`
-		}
-		if err := json.Unmarshal(line, &message); err != nil {
-			return nil, fmt.Errorf("%w: a line cannot be read: %s: %.80q", ErrFormat, wording.Syntax(line, err), line)
-		}
-		if message.ID == "" || message.Arrived <= 0 || message.Size < 0 {
-			return nil, fmt.Errorf("%w: a message without queue_id or arrival_time: %.80q", ErrFormat, line)
-		}
-		m := Message{ID: message.ID, Queue: message.Queue, Arrived: time.Unix(message.Arrived, 0), Size: message.Size}
-		for _, r := range message.Recipients {
-			m.Recipients = append(m.Recipients, Recipient(r))
-		}
-		if !q.add(&m) {
-			return nil, fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
-		}
+	if err := parseLines(output, q.postqueueLine); err != nil {
+		return nil, err
 	}
 	return q, nil
+}
+
+// postqueueLine reads the JSON object of a message.
+func (q *Queue) postqueueLine(line []byte) error {
+	var message struct {
+		Queue      string `json:"queue_name"`
+		ID         string `json:"queue_id"`
+		Arrived    int64  `json:"arrival_time"`
+		Size       int64  `json:"message_size"`
+		Recipients []struct {
+			Address string `json:"address"`
+			Reason  string `json:"delay_reason"`
+		} `json:"recipients"`
+	}
+	if err := json.Unmarshal(line, &message); err != nil {
+		return fmt.Errorf("%w: a line cannot be read: %s: %.80q", ErrFormat, wording.Syntax(line, err), line)
+	}
+	if message.ID == "" || message.Arrived <= 0 || message.Size < 0 {
+		return fmt.Errorf("%w: a message without queue_id or arrival_time: %.80q", ErrFormat, line)
+	}
+	m := Message{ID: message.ID, Queue: message.Queue, Arrived: time.Unix(message.Arrived, 0), Size: message.Size}
+	for _, r := range message.Recipients {
+		if err := m.wait(Recipient(r)); err != nil {
+			return err
+		}
+	}
+	return q.add(&m)
 }

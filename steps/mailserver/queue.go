@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/mailhost"
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -130,7 +131,7 @@ func queueFailure(ctx context.Context, h *steps.Host, err error) error {
 		reason, blame = result.ReasonDisconnected, result.BlameQueue
 	case errors.Is(err, mailqueue.ErrFormat):
 		reason, blame = result.ReasonProtocol, result.BlameQueue
-	case errors.Is(err, mailqueue.ErrTooLarge):
+	case errors.As(err, new(*limit.Error)):
 		reason, blame = result.ReasonTooLarge, result.BlameQueue
 	}
 	return steps.Fail(reason, blame, "read the mail queue of %q: %w", h.Name, err)

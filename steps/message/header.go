@@ -58,15 +58,16 @@ func (h Header) Line(name string) string {
 // Limits of a header, because a message of 5 MB can be all header. Read leaves out the fields that begin after HeaderLimit;
 // CheckHeader returns an error for them.
 var (
-	HeaderLimit = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "bytes", Most: 1 << 20})
-	LinesLimit  = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "lines", Most: 5000})
-	FieldLimit  = limit.Define(limit.Limit{Subject: "mail message", What: "a field of the header", Unit: "bytes", Most: 128 << 10})
+	HeaderLimit   = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "bytes", Most: 1 << 20})
+	LinesLimit    = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "lines", Most: 5000})
+	ReceivedLimit = limit.Define(limit.Limit{Subject: "mail message", What: "the header of the message", Unit: "Received fields", Most: 100}) // RFC 5321 section 6.3: a loop
+	FieldLimit    = limit.Define(limit.Limit{Subject: "mail message", What: "a field of the header", Unit: "bytes", Most: 128 << 10})
 )
 
 // CheckHeader returns a limit.Error if the header of a message exceeds a limit. What judges a message would not see all of its
 // fields, and libraries that read a header take quadratic time.
 func CheckHeader(raw []byte) error {
-	lines, field := int64(0), int64(0)
+	lines, field, received := int64(0), int64(0), int64(0)
 	for rest := raw; len(rest) > 0; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte("\n"))
@@ -75,9 +76,14 @@ func CheckHeader(raw []byte) error {
 		}
 		if line[0] != ' ' && line[0] != '\t' {
 			field = 0
+			if name, _, _ := bytes.Cut(line[:min(len(line), 20)], []byte(":")); strings.EqualFold(string(bytes.TrimRight(name, " \t")), "Received") {
+				received++
+			}
 		}
 		lines++
 		switch field += int64(len(line)) + 1; {
+		case received > ReceivedLimit.Most:
+			return ReceivedLimit.Exceeded()
 		case lines > LinesLimit.Most:
 			return LinesLimit.Exceeded()
 		case field > FieldLimit.Most:

@@ -88,6 +88,8 @@ func TestHeaderLimits(t *testing.T) {
 		"empty":            {"", ""},
 		"as many lines":    {strings.Repeat("A: 1\r\n", int(LinesLimit.Most)) + "\r\nbody", ""},
 		"too many lines":   {strings.Repeat("A: 1\r\n", int(LinesLimit.Most)+1) + "\r\nbody", "the header of the message has more than 5000 lines, the limit"},
+		"as many hops":     {strings.Repeat("received : from a by b; x\r\n", int(ReceivedLimit.Most)) + "Received-SPF: x\r\n\r\nReceived:", ""},
+		"too many hops":    {strings.Repeat("Received: from a by b; x\r\n", int(ReceivedLimit.Most)+1), "the header of the message has more than 100 Received fields, the limit"},
 		"too many folds":   {"A: 1\r\n" + strings.Repeat(" x\n", int(LinesLimit.Most)), "the header of the message has more than 5000 lines, the limit"},
 		"as long a field":  {"A: 1\r\n" + strings.Repeat(" "+line[1:], 131) + "\r\nbody", ""},
 		"a long field":     {"A: " + strings.Repeat("x", int(FieldLimit.Most)) + "\r\n", "a field of the header has more than 131072 bytes, the limit"},

@@ -337,6 +337,9 @@ func (s *secured) handshake(ctx context.Context, w *steps.World, conn net.Conn) 
 	}
 	state := client.ConnectionState()
 	_ = client.Close() // everything needed was read
+	if err := certificate.CheckChain(state.PeerCertificates); err != nil {
+		return steps.FailFor(s.blame, fmt.Errorf("TLS handshake with %s: %w", s.server, err))
+	}
 	s.served, s.version, s.cipher, s.staple = state.PeerCertificates, state.Version, state.CipherSuite, state.OCSPResponse
 	s.judge = &certificate.Judge{Now: time.Now(), Roots: config.RootCAs, Fetch: func(ctx context.Context, at string) (*x509.Certificate, error) { return fetchIssuer(ctx, w, at) }}
 	s.measure(w, state)
@@ -482,11 +485,10 @@ func (s *secured) hasKey(path string) error {
 	return nil
 }
 
-// Limits of the download of an issuer's certificate.
-const (
-	issuerLimit = 64 << 10 // bytes
-	issuerWait  = 5 * time.Second
-)
+// issuerLimit limits the download of an issuer's certificate, which issuerWait limits in time.
+var issuerLimit = limit.Define(limit.Limit{Subject: "TLS", What: "a downloaded certificate", Unit: "bytes", Most: 64 << 10})
+
+const issuerWait = 5 * time.Second
 
 // fetchIssuer downloads an issuer's certificate from the URL in the certificate that it signed. The URL is untrusted,
 // so fetchIssuer makes only one request in plain HTTP to port 80, without redirects, and quotes nothing but the status.
@@ -497,7 +499,7 @@ func fetchIssuer(ctx context.Context, w *steps.World, at string) (*x509.Certific
 	}
 	ctx, cancel := context.WithTimeout(ctx, issuerWait)
 	defer cancel()
-	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: issuerLimit,
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: issuerLimit.Most,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if other, found := w.Target().ConnectTo[address]; found {
 				address = other
@@ -519,15 +521,22 @@ func fetchIssuer(ctx context.Context, w *steps.World, at string) (*x509.Certific
 		if response.StatusCode != http.StatusOK {
 			return response.Status, fmt.Errorf("the answer is %s", wording.OneLine(response.Status, 80))
 		}
-		body, err := io.ReadAll(io.LimitReader(response.Body, issuerLimit))
+		body, err := io.ReadAll(io.LimitReader(response.Body, issuerLimit.Most+1))
 		if err != nil {
 			return response.Status, err
+		}
+		if int64(len(body)) > issuerLimit.Most {
+			return response.Status, issuerLimit.Exceeded()
 		}
 		if block, _ := pem.Decode(body); block != nil {
 			body = block.Bytes
 		}
 		if found, err = x509.ParseCertificate(body); err != nil {
 			return response.Status, errors.New("the answer is not a certificate")
+		}
+		if err := certificate.CheckKey(found); err != nil {
+			found = nil
+			return response.Status, err
 		}
 		return response.Status, nil
 	})

@@ -90,6 +90,9 @@ func told(t *testing.T, target *steps.Target, text string) (string, *stepstest.O
 // dates are replaced before texts are compared.
 var dates = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d UTC`)
 
+// issuerLimit is that of a downloaded certificate.
+const issuerLimit = 64 << 10
+
 func TestCertificateFaultsAreToldApart(t *testing.T) {
 	root := fixture.Must(stepstest.NewCA("Root"))(t)
 	stranger := fixture.Must(stepstest.NewCA("Stranger"))(t)
@@ -102,11 +105,17 @@ func TestCertificateFaultsAreToldApart(t *testing.T) {
 			_, _ = w.Write(middle.Certificate().Raw)
 		case "/stranger.crt":
 			_, _ = w.Write(stranger.Certificate().Raw)
+		case "/big.crt":
+			_, _ = w.Write(make([]byte, issuerLimit+1))
 		default:
 			http.NotFound(w, r)
 		}
 	}))
 	defer issuers.Close()
+	many := fixture.Must(root.IssueAltered(nil, func(*x509.Certificate) {}, "mail.test"))(t)
+	for len(many.Certificate) < 21 {
+		many.Certificate = append(many.Certificate, root.Certificate().Raw)
+	}
 	now := time.Now()
 	issue := func(ca *stepstest.CA, key crypto.Signer, alter func(*x509.Certificate), names ...string) tls.Certificate {
 		if alter == nil {
@@ -156,6 +165,9 @@ func TestCertificateFaultsAreToldApart(t *testing.T) {
 			"the certificate of SERVER is signed by CN=Stranger, which is not trusted here and whose certificate the server does not send: add a private CA's root under tls.ca in stepwatch.yml, and an intermediate to the server's certificate file (unknown authority) (certificate_authority, blame target)"},
 		"issuer that cannot be downloaded": {alone(issue(middle, nil, aia("none"), "mail.test")), `its certificate is trusted`,
 			"the certificate of SERVER is signed by CN=Middle, which is not trusted here and whose certificate the server does not send: add a private CA's root under tls.ca in stepwatch.yml, and an intermediate to the server's certificate file (the issuer's certificate should be at http://aia.test/none: the answer is 404 Not Found) (unknown authority) (certificate_authority, blame target)"},
+		"issuer that is too large": {alone(issue(middle, nil, aia("big.crt"), "mail.test")), `its certificate is trusted`,
+			"the certificate of SERVER is signed by CN=Middle, which is not trusted here and whose certificate the server does not send: add a private CA's root under tls.ca in stepwatch.yml, and an intermediate to the server's certificate file (the issuer's certificate should be at http://aia.test/big.crt: a downloaded certificate has more than 65536 bytes, the limit) (unknown authority) (certificate_authority, blame target)"},
+		"many certificates": {many, `its certificate is trusted`, "TLS handshake with SERVER: what the server sends as its chain has 21 certificates, the limit is 20 (too_large, blame target)"},
 		"not for servers": {issue(root, nil, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "mail.test"), `its certificate is trusted`,
 			"the certificate of SERVER is not usable for a server: certificate specifies an incompatible key usage (invalid) (tls, blame target)"},
 		"weak key": {issue(root, weakKey, nil, "mail.test"), `its keys and signatures are strong`,
@@ -188,6 +200,9 @@ func TestCertificateFaultsAreToldApart(t *testing.T) {
 			}
 			if got, _ := told(t, target, `the certificate of "mail.test:9465" is in order for 0s`); c.want != "" && name != "soon" && got == "" {
 				t.Error("the sentence that checks everything found no fault")
+			}
+			if name == "many certificates" {
+				return // nothing was measured
 			}
 			for _, m := range o.Steps[0].Report.Measurements {
 				if m.Name == "probe_ssl_last_chain_expiry_timestamp_seconds" && m.Value < 1 {

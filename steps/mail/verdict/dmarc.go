@@ -9,12 +9,16 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/lookup"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
 	"github.com/stepwatch/stepwatch/steps/message"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
+
+// domainLimit is far above the 253 characters of a domain, in bytes. The conversion to ASCII takes quadratic time.
+var domainLimit = limit.Define(limit.Limit{Subject: "mail message", What: "the domain of From", Unit: "bytes", Most: 1024})
 
 // authorDomain returns the domain of the message's author, in ASCII.
 func authorDomain(l *mail.Letter) (string, error) {
@@ -27,6 +31,9 @@ func authorDomain(l *mail.Letter) (string, error) {
 		return "", steps.Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: From is %s, want one address", wording.Quote(from[0]))
 	}
 	_, domain, _ := wording.CutLast(authors[0].Address, "@")
+	if err := domainLimit.Check(int64(len(domain))); err != nil {
+		return "", steps.FailFor(result.BlameSubmission, fmt.Errorf("DMARC: %w", err))
+	}
 	ascii, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
 		return "", steps.Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: the domain %s of From: %w", wording.Quote(domain), err)

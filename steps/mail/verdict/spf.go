@@ -40,13 +40,16 @@ func checkSPF(ctx context.Context, w *steps.World, l *mail.Letter) (senderCheck,
 		c.detail = fmt.Sprintf("the Received field of %s has no IP address", border.By)
 		return c, nil
 	}
+	helo := strings.TrimSuffix(border.Helo, ".")
 	sender, known := l.EnvelopeSender()
 	if !known {
 		c.detail = "the message has no Return-Path, and this run did not send it, so the sender in the envelope is unknown"
 		return c, nil
 	}
+	if err := (maildns.Sender{HELO: helo, From: sender}).Check(); err != nil {
+		return c, steps.FailFor(result.BlameDelivery, fmt.Errorf("check SPF of the message in %s: %w", l.Where, err))
+	}
 	c.border, c.ip = true, border.Address.String()
-	helo := strings.TrimSuffix(border.Helo, ".")
 	if _, domain, found := wording.CutLast(sender, "@"); found {
 		c.domain = strings.ToLower(domain)
 	} else {
