@@ -690,10 +690,13 @@ func (s *scan) leaveOut(i int) {
 // separates lets the threads in hexadecimal digits go on at next.
 func (s *scan) separates(i, next int) {
 	for _, t := range s.active {
-		if !s.inHex(t.state) {
+		if !s.states[t.state].hexed {
 			continue
 		}
 		if f := s.fork(t); f != nil {
+			for s.states[f.state].kinds&hex == 0 { // only what is hexadecimal goes on
+				f.state = s.states[f.state].fail
+			}
 			s.wait(f, next)
 		}
 	}

@@ -2,9 +2,9 @@ package redact
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -24,43 +24,41 @@ type Redactor struct {
 // it reads them.
 const most = 256
 
-// made has the redactors by a digest of their secrets, because making one takes a hundred times longer than using it.
+// made has the redactors by their secrets, because making one takes a thousand times longer than using it.
 var made struct {
 	sync.Mutex
-	by map[[sha256.Size]byte]*Redactor
+	by map[string]*Redactor
 }
 
-// New returns the redactor of these secrets. Empty ones are ignored. The last 256 are kept and shared.
+// New returns the redactor of these secrets. Empty ones are ignored. Up to 256 redactors are kept and shared.
 func New(secrets []string) *Redactor {
-	secrets = slices.Clone(secrets)
-	slices.Sort(secrets)
-	secrets = slices.DeleteFunc(slices.Compact(secrets), func(s string) bool { return s == "" })
-	if len(secrets) == 0 {
+	var key strings.Builder
+	for _, s := range secrets {
+		if s != "" {
+			key.WriteString(strconv.Itoa(len(s)))
+			key.WriteByte(' ')
+			key.WriteString(s)
+		}
+	}
+	if key.Len() == 0 {
 		return nil
 	}
-	sum := sha256.New()
-	for _, s := range secrets {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
-		sum.Write(size[:])
-		sum.Write([]byte(s))
-	}
-	key := [sha256.Size]byte(sum.Sum(nil))
 	made.Lock()
 	defer made.Unlock()
-	r := made.by[key]
+	r := made.by[key.String()]
 	if r == nil {
 		r = build(secrets)
 		if made.by == nil || len(made.by) >= most {
-			made.by = make(map[[sha256.Size]byte]*Redactor)
+			made.by = make(map[string]*Redactor)
 		}
-		made.by[key] = r
+		made.by[key.String()] = r
 	}
 	return r
 }
 
 // build makes the automaton of all forms of the secrets.
 func build(secrets []string) *Redactor {
+	secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return s == "" })
 	r := &Redactor{secrets: secrets}
 	var b builder
 	b.reset()
@@ -88,7 +86,25 @@ func (r *Redactor) Head(text []byte, size int) []byte {
 	if len(spans) == 0 {
 		return text[:size]
 	}
-	out := make([]byte, 0, size)
+	return without(text, spans, size)
+}
+
+// String is Bytes for a string.
+func (r *Redactor) String(text string) string {
+	if r == nil || text == "" {
+		return text
+	}
+	read := []byte(text)
+	spans := r.find(read, 0)
+	if len(spans) == 0 {
+		return text
+	}
+	return string(without(read, spans, len(read)))
+}
+
+// without returns the first size bytes of text with the spans replaced.
+func without(text []byte, spans []span, size int) []byte {
+	out := make([]byte, 0, size+len(Hidden))
 	at := 0
 	for _, s := range spans {
 		if s.start >= size {
@@ -98,14 +114,6 @@ func (r *Redactor) Head(text []byte, size int) []byte {
 		at = s.end
 	}
 	return append(out, text[min(at, size):size]...)
-}
-
-// String is Bytes for a string.
-func (r *Redactor) String(text string) string {
-	if r == nil || text == "" {
-		return text
-	}
-	return string(r.Bytes([]byte(text)))
 }
 
 // span is a part of a text, in bytes.

@@ -169,12 +169,7 @@ func (s *scan) leaves(c byte, state int32) bool {
 	case '_':
 		return s.words
 	}
-	return s.inHex(state)
-}
-
-// inHex reports whether at least one byte of a hexadecimal form has been read.
-func (s *scan) inHex(state int32) bool {
-	return s.states[state].kinds&hex != 0 && s.states[state].depth >= 2
+	return s.states[state].hexed
 }
 
 // slowly reads the byte at i in every way. It returns the next place.
@@ -234,7 +229,7 @@ func (s *scan) feed(t *thread, c byte, at, end int) {
 func (s *scan) settle() {
 	kept := s.active[:1]
 	for _, t := range s.active[1:] {
-		if t.state == 0 || known(kept, t) {
+		if t.state == 0 || s.known(kept, t) {
 			s.free = append(s.free, t)
 			continue
 		}
@@ -243,12 +238,17 @@ func (s *scan) settle() {
 	s.active = kept
 }
 
-// known reports whether one of the threads is where t is. It then has the longer memory of both.
-func known(threads []*thread, t *thread) bool {
+// known reports whether one of the threads is where t is. That one then begins where the earlier of both began: "%31" is
+// one character "1", and ends with another.
+func (s *scan) known(threads []*thread, t *thread) bool {
 	for _, other := range threads {
-		if other.state == t.state && other.at == t.at {
-			return true
+		if other.state != t.state || other.at != t.at {
+			continue
 		}
+		if depth := int(s.states[t.state].depth); depth > 0 && t.origin(depth).at < other.origin(depth).at {
+			s.copy(other, t)
+		}
+		return true
 	}
 	return false
 }
@@ -269,17 +269,22 @@ func (s *scan) fork(t *thread) *thread {
 	if f == nil {
 		return nil
 	}
-	f.at, f.state, f.read, f.gap, f.skip = t.at, t.state, t.read, t.gap, t.skip
-	for k := t.read - int(s.states[t.state].depth); k < t.read; k++ {
-		f.ring[k%memory] = t.ring[k%memory]
-	}
+	s.copy(f, t)
 	return f
+}
+
+// copy copies what is needed of a thread.
+func (s *scan) copy(to, from *thread) {
+	to.at, to.state, to.read, to.gap, to.skip = from.at, from.state, from.read, from.gap, from.skip
+	for k := from.read - int(s.states[from.state].depth); k < from.read; k++ {
+		to.ring[k%memory] = from.ring[k%memory]
+	}
 }
 
 // wait lets a thread go on at a later place.
 func (s *scan) wait(t *thread, at int) {
 	t.at = at
-	if t.state == 0 || known(s.waiting, t) {
+	if t.state == 0 || s.known(s.waiting, t) {
 		s.free = append(s.free, t)
 		return
 	}
