@@ -111,7 +111,7 @@ func lower(c byte) byte {
 }
 
 // mostDense is the number of states with a table.
-const mostDense = 1024
+const mostDense = 256
 
 // finish builds the automaton of the patterns.
 func (b *builder) finish(a *automaton) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unsafe"
 )
 
 // Hidden takes the place of a secret.
@@ -20,17 +21,17 @@ type Redactor struct {
 	secrets []string
 }
 
-// most is the number of redactors that New keeps. A scenario uses one for each secret that it reads, in the order in which
-// it reads them.
-const most = 256
+// most is how much memory the redactors take that New keeps, in bytes. That of three passwords takes about 100 KB.
+const most = 32 << 20
 
 // made has the redactors by their secrets, because making one takes a thousand times longer than using it.
-var made struct {
+var made = struct {
 	sync.Mutex
-	by map[string]*Redactor
-}
+	by   map[string]*Redactor
+	size int
+}{by: make(map[string]*Redactor)}
 
-// New returns the redactor of these secrets. Empty ones are ignored. Up to 256 redactors are kept and shared.
+// New returns the redactor of these secrets. Empty ones are ignored. Redactors are kept and shared, up to 32 MB of them.
 func New(secrets []string) *Redactor {
 	var key strings.Builder
 	for _, s := range secrets {
@@ -48,12 +49,26 @@ func New(secrets []string) *Redactor {
 	r := made.by[key.String()]
 	if r == nil {
 		r = build(secrets)
-		if made.by == nil || len(made.by) >= most {
-			made.by = make(map[string]*Redactor)
+		made.size += r.size()
+		for other, old := range made.by { // any one
+			if made.size <= most {
+				break
+			}
+			delete(made.by, other)
+			made.size -= old.size()
 		}
 		made.by[key.String()] = r
 	}
 	return r
+}
+
+// size returns about how much memory a redactor takes, in bytes.
+func (r *Redactor) size() int {
+	size := 4*len(r.table) + len(r.labels) + int(unsafe.Sizeof(state{}))*len(r.states)
+	for i := range r.patterns {
+		size += int(unsafe.Sizeof(pattern{})) + len(r.patterns[i].text) + len(r.patterns[i].lead)
+	}
+	return size
 }
 
 // build makes the automaton of all forms of the secrets.

@@ -1,6 +1,8 @@
 package redact
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -135,5 +137,46 @@ func TestLinear(t *testing.T) {
 		if testing.Verbose() {
 			t.Logf("%8.1f ns a byte: %q", float64(large.Nanoseconds())/(10*size), unit)
 		}
+	}
+}
+
+// TestSizes holds how much memory and time a redactor takes to make, also for secrets that are as long as a vault allows.
+func TestSizes(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	binary := make([]byte, 64<<10)
+	for i := range binary {
+		binary[i] = byte(random.IntN(256))
+	}
+	var lines strings.Builder
+	for lines.Len() < 60<<10 {
+		lines.WriteString(strings.Repeat(string(rune('a'+random.IntN(26))), 3+random.IntN(60)) + "é\n")
+	}
+	for name, test := range map[string]struct {
+		secrets []string
+		size    int
+		took    time.Duration
+	}{
+		"three": {twenty()[:3], 250 << 10, 100 * time.Millisecond}, "twenty": {twenty(), 1 << 20, 200 * time.Millisecond},
+		"binary": {[]string{string(binary)}, 24 << 20, 3 * time.Second}, "lines": {[]string{lines.String()}, 24 << 20, 3 * time.Second},
+		"same": {[]string{strings.Repeat("a", 64<<10)}, 1 << 20, 3 * time.Second},
+	} {
+		before := processorTime(t)
+		r := build(test.secrets)
+		took := processorTime(t) - before
+		t.Logf("%s: %d states, %d patterns, %d KB, %s", name, len(r.states), len(r.patterns), r.size()>>10, took)
+		if r.size() > test.size || took > test.took {
+			t.Errorf("%s: %d bytes and %s, wanted %d and %s at most", name, r.size(), took, test.size, test.took)
+		}
+		for _, secret := range test.secrets {
+			if got := r.String("x " + secret + " y"); strings.Trim(strings.ReplaceAll(got, Hidden, ""), "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f xy") != "" {
+				t.Errorf("%s: %d bytes of it are left: %.200q", name, len(got), got)
+			}
+		}
+	}
+	for i := range 1000 {
+		New([]string{fmt.Sprint("a secret like all others ", i)})
+	}
+	if made.size > most {
+		t.Errorf("%d bytes of redactors are kept, wanted %d at most", made.size, most)
 	}
 }
