@@ -68,6 +68,7 @@ type scan struct {
 	slashed int // end of the last backslashes
 	tags    int // budget for the search of the ends of tags
 	pool    [mostThreads]thread
+	fresh   int // number of those of the pool that were taken
 	free    []*thread
 	active  []*thread
 	waiting []*thread
@@ -82,9 +83,7 @@ func (r *Redactor) find(text []byte, depth int) []span {
 	s.Redactor, s.text, s.depth, s.spans, s.slashed, s.tags = r, text, depth, nil, 0, 4*len(text)+1024
 	s.words, s.cuts = false, bytes.Contains(text, []byte(cutMark))
 	s.free, s.active, s.waiting, s.due = s.free[:0], s.active[:0], s.waiting[:0], len(text)+1
-	for i := range s.pool {
-		s.free = append(s.free, &s.pool[i])
-	}
+	s.fresh = 0
 	s.run()
 	if depth < 2 {
 		s.inside()
@@ -259,6 +258,10 @@ func (s *scan) take() *thread {
 		t := s.free[n-1]
 		s.free = s.free[:n-1]
 		return t
+	}
+	if s.fresh < len(s.pool) {
+		s.fresh++
+		return &s.pool[s.fresh-1]
 	}
 	return nil
 }
