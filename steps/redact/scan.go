@@ -2,6 +2,7 @@ package redact
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -55,7 +56,7 @@ type thread struct {
 }
 
 // mostThreads bounds the ways of reading a text at once. More than a handful exist only in texts made for it.
-const mostThreads = 24
+const mostThreads = 32
 
 // scan is one search through a text.
 type scan struct {
@@ -266,11 +267,22 @@ func (s *scan) take() *thread {
 	return nil
 }
 
-// fork returns a copy of a thread, or nil if there are too many.
+// fork returns a copy of a thread. If all threads are in use, it takes that of the waiting which has recognised least, or
+// returns nil if none has recognised less than t.
 func (s *scan) fork(t *thread) *thread {
 	f := s.take()
 	if f == nil {
-		return nil
+		least := -1
+		for i, w := range s.waiting {
+			if depth := s.states[w.state].depth; depth < s.states[t.state].depth && (least < 0 || depth < s.states[s.waiting[least].state].depth) {
+				least = i
+			}
+		}
+		if least < 0 {
+			return nil
+		}
+		f = s.waiting[least]
+		s.waiting = slices.Delete(s.waiting, least, least+1)
 	}
 	s.copy(f, t)
 	return f
@@ -327,7 +339,7 @@ func (s *scan) reads(characters []byte, gap bool, i, next int) {
 		}
 		f := s.fork(t)
 		if f == nil {
-			return
+			continue
 		}
 		f.gap = f.gap || gap
 		for k := from; k < len(characters); {
