@@ -36,6 +36,7 @@ type Plan struct {
 	bound   []*steps.Bound          // one for each step; nil if the step has a problem
 	library *steps.Library          // that the steps are bound to
 	script  func() *cucumber.Script // the same scenario for godog, made on first use
+	seen    *steps.Seen      // the secrets that its runs have read
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -71,6 +72,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		Retries: s.Policy.Retries,
 		Budget:  result.Budget{Warn: s.Policy.Warn, Crit: s.Policy.Crit},
 		library: library,
+		seen:    new(steps.Seen),
 		texts:   make([]string, len(s.Steps)),
 		labels:  make([]string, len(s.Steps)),
 		bound:   make([]*steps.Bound, len(s.Steps)),

@@ -112,6 +112,7 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	rec := &recorder{plan: work, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
 		world:   steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String()),
 		cleanup: orDefault(r.CleanupTimeout, cleanupTimeout), grace: orDefault(r.Grace, time.Second)}
+	rec.world.Remember(p.seen)
 	if err != nil {
 		_ = rec.refuse(0, err) // the error is for the executor, which does not run
 		rec.judge(res, false)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
 // scenario makes a compiled scenario as features.Load would, without a file.
@@ -232,6 +234,41 @@ func TestSecretsAreInNothingThatARunKeeps(t *testing.T) {
 	if got, want := res.Cleanup, "logout: bye [hidden]"; got != want {
 		t.Errorf("clean-up: got %q, want %q", got, want)
 	}
+}
+
+// TestSecretsOfLaterSteps runs a scenario whose first step reports what only its second step reads: in the first run it is
+// redacted when it is known, and in the second, which fails before that, because the first run has read it.
+func TestSecretsOfLaterSteps(t *testing.T) {
+	fails := false
+	l := library(does(`I look`, func(_ context.Context, w *steps.World, _ steps.Args) error {
+		w.Note("it says hunter2!")
+		w.Phase("look", time.Millisecond, "hunter2!")
+		w.Attach("page", "text/plain", []byte("hunter2!"))
+		if fails {
+			return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "it says hunter2!")
+		}
+		return nil
+	}), does(`I log in`, func(ctx context.Context, w *steps.World, _ steps.Args) error {
+		_, err := w.Secret(ctx, "password")
+		return err
+	}))
+	r := &Runner{Target: &steps.Target{}, Secrets: stepstest.Secrets{"password": "hunter2!"}}
+	plan := NewPlan(scenario("look", "I look", "I log in"), l, Defaults{Timeout: time.Second})
+	for _, fails = range []bool{false, true} {
+		res := r.Run(context.Background(), plan, Occasion{})
+		if text := fmt.Sprintf("%+v", *res) + string(bytes.Join(evidenceOf(res), nil)); strings.Contains(text, "hunter2!") || strings.Count(text, steps.Hidden) < 2 {
+			t.Errorf("the result holds the secret, or nothing is hidden: %s", text)
+		}
+	}
+}
+
+func evidenceOf(res *result.Result) (bodies [][]byte) {
+	for _, s := range res.Steps {
+		for _, e := range s.Evidence {
+			bodies = append(bodies, e.Body)
+		}
+	}
+	return bodies
 }
 
 func TestPasswordInAURLIsShownNowhere(t *testing.T) {

@@ -128,6 +128,39 @@ type known struct {
 	redactor *redact.Redactor // of secrets, nil until it is needed
 	used     bool             // a text was redacted
 	late     bool             // a secret was added after that
+	seen     *Seen            // where later runs learn of the secrets; may be nil
+}
+
+// Seen are the secrets that earlier runs of a scenario have read: a run that fails before its own step reads one must not
+// keep it either. The zero value is ready. Runs may share it.
+type Seen struct {
+	mu     sync.Mutex
+	values []string
+}
+
+// mostSeen bounds Seen: secrets change, but seldom.
+const mostSeen = 32
+
+// add remembers a secret instead of the oldest.
+func (s *Seen) add(value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.values, value) {
+		return
+	}
+	s.values = append(s.values[max(0, len(s.values)+1-mostSeen):len(s.values):len(s.values)], value)
+}
+
+// Remember hides the secrets of earlier runs, and adds to seen those that this run reads. It is called before the first
+// step.
+func (w *World) Remember(seen *Seen) {
+	seen.mu.Lock()
+	values := seen.values
+	seen.mu.Unlock()
+	for _, value := range values {
+		w.known.add(value)
+	}
+	w.known.seen = seen
 }
 
 // add adds a secret.
@@ -243,6 +276,9 @@ func (w *World) Secret(ctx context.Context, name string) (Secret, error) {
 		return Secret{}, Fail(result.ReasonConfig, result.BlameScenario, "%w", err)
 	}
 	w.Redact(s.Reveal())
+	if w.known.seen != nil {
+		w.known.seen.add(s.Reveal())
+	}
 	return s, nil
 }
 

@@ -200,7 +200,7 @@ func (b *bench) execute(ctx context.Context, w *steps.World, run *commandRun) er
 
 // take keeps the output and the exit status of a command. Its error is that of the run's memory.
 func (run *commandRun) take(w *steps.World, out *program.Output) error {
-	run.stdout, run.stderr = w.Redacted(string(out.Stdout)), w.Redacted(string(out.Stderr))
+	run.stdout, run.stderr = redacted(w, out.Stdout, out.StdoutCut), redacted(w, out.Stderr, out.StderrCut)
 	run.stdoutCut, run.stderrCut = out.StdoutCut, out.StderrCut
 	run.exitStatus, run.signal = out.ExitCode, out.Signal
 	return steps.FailFor(result.BlameTarget, w.Memory().Take(int64(len(run.stdout)+len(run.stderr))))

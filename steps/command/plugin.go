@@ -161,16 +161,16 @@ func runPlugin(ctx context.Context, w *steps.World, a steps.Args) error {
 
 // judgePlugin reports the output of a plugin and returns its verdict.
 func judgePlugin(w *steps.World, name string, out *program.Output) error {
-	stdout := out.Stdout
-	if end := bytes.LastIndexAny(stdout, " \t\n"); out.StdoutCut && end >= 0 {
+	stdout := redacted(w, out.Stdout, out.StdoutCut)
+	if end := strings.LastIndexAny(stdout, " \t\n"); out.StdoutCut && end >= 0 {
 		stdout = stdout[:end] // the last word may be half a number
 	}
-	read := plugin.Parse(w.Redacted(string(stdout)))
+	read := plugin.Parse(stdout)
 	measurePlugin(w, read, out.ExitCode)
 	line := wording.Cut(read.Line)
 	if line == "" {
 		line = "it printed nothing"
-		if text := firstLine(w, out.Stderr); text != "" {
+		if text := firstLine(w, out.Stderr, out.StderrCut); text != "" {
 			line += " except on stderr: " + wording.Quote(text)
 		}
 	}
@@ -217,7 +217,7 @@ func programFailure(ctx context.Context, w *steps.World, name string, out *progr
 		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "%s was not run: the previous steps left no time", name)
 	case ctx.Err() != nil:
 		said := "it had printed nothing"
-		if text := firstLine(w, out.Stdout); text != "" {
+		if text := firstLine(w, out.Stdout, out.StdoutCut); text != "" {
 			said = "it had printed " + wording.Quote(text)
 		}
 		return steps.Fail(result.ReasonTimeout, result.BlameTarget, "%s did not end in time and was ended after %s, with all processes that it had started; %s",
@@ -228,8 +228,19 @@ func programFailure(ctx context.Context, w *steps.World, name string, out *progr
 }
 
 // firstLine returns the first line of an output without secrets. A secret may go on in the second line.
-func firstLine(w *steps.World, output []byte) string {
-	return wording.FirstLine([]byte(w.Redacted(string(output))))
+func firstLine(w *steps.World, output []byte, cut bool) string {
+	return wording.FirstLine([]byte(redacted(w, output, cut)))
+}
+
+// cutMark is what tells the redactor that a text was truncated: that its end may be the beginning of a secret.
+const cutMark = "…"
+
+// redacted returns an output without secrets, also without half of one at its end if it was cut.
+func redacted(w *steps.World, output []byte, cut bool) string {
+	if !cut {
+		return w.Redacted(string(output))
+	}
+	return strings.TrimSuffix(w.Redacted(string(output)+cutMark), cutMark)
 }
 
 // keepOutput attaches the output of a program that failed.
@@ -244,7 +255,7 @@ func keepOutput(w *steps.World, name string, out *program.Output) {
 	}{{"output of " + name, out.Stdout, out.StdoutCut}, {"error output of " + name, out.Stderr, out.StderrCut}} {
 		text := stream.text
 		if stream.cut {
-			text = append(text, "\n[cut: there was more]"...)
+			text = append(bytes.Clone(text), cutMark+"\n[cut: there was more]"...)
 		}
 		if len(text) > 0 {
 			w.Attach(stream.name, "text/plain; charset=utf-8", text)

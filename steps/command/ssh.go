@@ -263,7 +263,7 @@ func (s *sshSession) execute(ctx context.Context, w *steps.World, name, command 
 	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), steps.ErrStopped):
 		said := "it had printed nothing"
 		if out != nil {
-			if text := firstLine(w, out.Stdout); text != "" {
+			if text := firstLine(w, out.Stdout, out.StdoutCut); text != "" {
 				said = "it had printed " + wording.Quote(text)
 			}
 		}

@@ -57,7 +57,8 @@ type state struct {
 	fail     int32
 	children uint8
 	depth    uint8
-	kinds    kind  // of the patterns that begin with the state, or with an end of it
+	kinds    kind  // of the patterns that begin with the state
+	hexed    bool  // the state, or an end of it, is the beginning of a hexadecimal form, of one byte at least
 	cut      uint8 // length of the longest end of the state that is hidden before a cut mark
 	own      int32 // index of the first pattern that ends here, -1 for none
 	out      int32 // this state or the next shorter end of it with a pattern, 0 for none
@@ -110,7 +111,7 @@ func lower(c byte) byte {
 }
 
 // mostDense is the number of states with a table.
-const mostDense = 1024
+const mostDense = 256
 
 // finish builds the automaton of the patterns.
 func (b *builder) finish(a *automaton) {
@@ -172,7 +173,8 @@ func (b *builder) finish(a *automaton) {
 			s.fail = a.step(a.states[parents[at]].fail, node.label)
 		}
 		end := &a.states[s.fail]
-		s.kinds = node.kind | end.kinds
+		s.kinds = node.kind
+		s.hexed = node.kind&hex != 0 && node.depth >= 2 || end.hexed
 		s.model = -1
 		switch {
 		case node.part != 0 && node.depth >= leastBefore(node.part):

@@ -4,7 +4,7 @@
 // A text is read once, from its beginning to its end, by one automaton for all forms of all secrets (Aho-Corasick). What
 // can be read in several ways is read in all of them at once: "&#115;" is six characters and an "s"; a tag is text and
 // nothing; "+" is itself and a blank. Each way of reading is a state of the automaton with the places that its last
-// characters came from. Equal states are one, and there are at most 24, so the work is linear in the length of the text.
+// characters came from. Equal states are one, and there are at most 32, so the work is linear in the length of the text.
 //
 // # What is recognised
 //

@@ -20,7 +20,8 @@ const (
 	hexPart    = 30
 )
 
-// mostEncoded is how many bytes at the beginning of a secret are recognised in base64 and hexadecimal.
+// mostEncoded is how many bytes at the beginning of a secret are recognised in base64 and hexadecimal, and the size up to
+// which a secret is recognised in other encodings and spellings. No password is as long, and few keys are.
 const mostEncoded = 4 << 10
 
 // addSecret adds every form of a secret.
@@ -31,7 +32,7 @@ func (b *builder) addSecret(secret string) {
 	}
 	for line := range strings.FieldsFuncSeq(secret, func(r rune) bool { return r == '\r' || r == '\n' }) {
 		if line = strings.TrimSpace(line); len(line) >= 8 && !strings.HasPrefix(line, "-----") {
-			b.addForms([]byte(line))
+			b.addParts([]byte(line), ruleOf([]byte(line)))
 		}
 	}
 }
@@ -105,6 +106,9 @@ func ruleOf(secret []byte) rule {
 // what is not ASCII. The automaton itself takes upper and lower case of ASCII for the same.
 func spellings(secret []byte, r rule) [][]byte {
 	forms := [][]byte{secret}
+	if len(secret) > mostEncoded {
+		return forms
+	}
 	if isASCII(secret) {
 		if r == loose { // UTF-16, with "?" for what is not text
 			forms = append(forms, bytes.Join(bytes.Split(secret, nil), []byte("?")))
@@ -273,12 +277,18 @@ func dropped(text []byte, i int) (size int, gap bool) {
 	return 0, false
 }
 
-// addPlain adds a spelling of a secret, and what may be left of it after a cut mark.
-func (b *builder) addPlain(form []byte, r rule) {
+// addParts adds a text in parts.
+func (b *builder) addParts(form []byte, r rule) {
 	text, gaps := canonical(form)
 	for part := range parts(len(text), plainPart) {
 		b.add(pattern{kind: plain, rule: r, text: text[part.start:part.end], gaps: mask(gaps[part.start:part.end])})
 	}
+}
+
+// addPlain adds a spelling of a secret, and what may be left of it after a cut mark.
+func (b *builder) addPlain(form []byte, r rule) {
+	b.addParts(form, r)
+	text, gaps := canonical(form)
 	if r == alone {
 		return
 	}

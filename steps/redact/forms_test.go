@@ -1,6 +1,9 @@
 package redact_test
 
 import (
+	"encoding/base64"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,6 +35,34 @@ func TestForms(t *testing.T) {
 				if !strings.HasPrefix(got, around[0]) || !strings.HasSuffix(got, around[1]) {
 					t.Logf("%q, %s: more is hidden than the form: %q of %q", secret, form.Name, got, text)
 				}
+			}
+		}
+	}
+}
+
+// TestPatterns holds that a picture of a page hides what its text may show of a secret. The patterns mean the same in Go.
+func TestPatterns(t *testing.T) {
+	for _, secret := range []string{"hunter2!", `s3same "o&<p>`, `Pä"s <w>&r7`, "PIN7", "42", "p\xe4ss"} {
+		patterns := redact.New([]string{"another secret", secret}).Patterns()
+		forms := []disguise.Form{{Name: "as it is", Text: strings.ToValidUTF8(secret, "ä")}, {Name: "base64", Text: base64.StdEncoding.EncodeToString([]byte(secret))}}
+		if len(secret) >= 8 {
+			for _, form := range disguise.Forms(secret) {
+				switch form.Name {
+				case "upper case", "lower case", "form encoding", "percent-encoding", "percent-encoding twice", "base64 after one byte", "base64 after two bytes", "base64, URL-safe", "base64 in lines", "SASL PLAIN", "XOAUTH2", "hexadecimal",
+					"hexadecimal, upper case", "hexadecimal with blanks", "hexadecimal with colons", "hexadecimal as in C", "JSON", "JSON twice", "lines", "blanks between all characters", "references for five characters", "references for five characters, twice":
+					forms = append(forms, form)
+				}
+			}
+		}
+		for _, form := range forms {
+			shown := strings.Join(strings.Fields("shown: "+form.Text+" and more"), "")
+			if !slices.ContainsFunc(patterns, func(pattern string) bool { return regexp.MustCompile(pattern).MatchString(shown) }) {
+				t.Errorf("%q, %s: no pattern matches %q", secret, form.Name, shown)
+			}
+		}
+		for _, pattern := range patterns {
+			if regexp.MustCompile(pattern).MatchString("Thequickbrownfox50%offjumpsoverthelazydogeyJhbGciOiJub25lIn0") {
+				t.Errorf("%q: %q matches another text", secret, pattern)
 			}
 		}
 	}

@@ -14,6 +14,8 @@ const (
 	mostName   = 32  // characters of a name of HTML; the longest is CounterClockwiseContourIntegral
 	mostWord   = 128 // bytes of an encoded word or of UTF-7
 	mostTag    = 4 << 10
+
+	mostEscapedTag = 256 // characters
 )
 
 // value is what an escape stands for: one or two characters. It is small, so that it is returned in registers.
@@ -148,6 +150,8 @@ func (s *scan) open(i int) {
 	case c == '=' && at < len(s.text) && s.text[at] == '?':
 		s.words = true
 		s.word(i)
+	case c == '=' && at < len(s.text) && s.text[at] == ' ': // a soft line break in a text that was made one line
+		s.reads(nil, true, i, at)
 	case c == '&':
 		s.seven(i, ',')
 	}
@@ -161,13 +165,88 @@ func (s *scan) open(i int) {
 		}
 		var text [2 * utf8.UTFMax]byte
 		s.reads(v.bytes(text[:0]), v.first == blankValue, i, next)
-		if c, at = v.ascii(), next; c == '+' { // a blank that form encoding wrote so, encoded again
-			s.reads(nil, true, i, next)
-		}
-		if !isOpener(c) {
+		if c, at = v.ascii(), next; !isOpener(c) {
+			s.leaveOutEscaped(v, i, next)
 			return
 		}
 	}
+}
+
+// leaveOutEscaped is leaveOut for an escaped character at i, which ends before next.
+func (s *scan) leaveOutEscaped(v value, i, next int) {
+	if s.idle() {
+		return
+	}
+	switch c := v.ascii(); c {
+	case '+': // a blank that form encoding wrote so, encoded again
+		s.reads(nil, true, i, next)
+	case '<':
+		if end := s.escapedTag(next); end > 0 {
+			s.reads(nil, false, i, end)
+		}
+	case '"':
+		after, blank := next, false
+		for range 8 {
+			c, end := s.character(after, 2)
+			if c == '"' && blank { // the next character string of a DNS record
+				s.reads(nil, false, i, end)
+			}
+			if c != ' ' {
+				break
+			}
+			after, blank = end, true
+		}
+	case 0:
+		if v.first == nothing {
+			s.prefixesAt(i, next)
+		}
+		if v.first >= blankValue {
+			return
+		}
+		bytes := v.bytes(make([]byte, 0, utf8.UTFMax)) // one of several
+		for len(bytes) < 3 && next < len(s.text) && isOpener(s.text[next]) {
+			more, end := s.escape(s.text[next], next+1, 2)
+			if end == 0 || more.first >= blankValue {
+				return
+			}
+			bytes, next = more.bytes(bytes), end
+			if size, gap := dropped(bytes, 0); size == len(bytes) {
+				s.reads(nil, gap, i, next)
+				return
+			}
+		}
+	}
+}
+
+// idle reports whether nothing of a secret has been read in any way.
+func (s *scan) idle() bool {
+	for _, t := range s.active {
+		if t.state != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// escapedTag returns where a tag or comment ends, after its "<", if it is escaped like that.
+func (s *scan) escapedTag(i int) (end int) {
+	first, _ := s.character(i, 2)
+	if !isLetter(first) && first != '/' && first != '!' && first != '?' {
+		return 0
+	}
+	var last [3]byte
+	for range mostEscapedTag {
+		c, next := s.character(i, 2)
+		s.tags -= next - i
+		if c == 0 || s.tags <= 0 {
+			return 0
+		}
+		last[0], last[1], last[2] = last[1], last[2], c
+		if i = next; c == '>' && (first != '!' || string(last[:2]) == "--") {
+			return i
+		}
+	}
+	return 0
 }
 
 // backslashes reads several backslashes that stand for one, at i, and returns where they end: a string may be quoted again
@@ -611,10 +690,13 @@ func (s *scan) leaveOut(i int) {
 // separates lets the threads in hexadecimal digits go on at next.
 func (s *scan) separates(i, next int) {
 	for _, t := range s.active {
-		if !s.inHex(t.state) {
+		if !s.states[t.state].hexed {
 			continue
 		}
 		if f := s.fork(t); f != nil {
+			for s.states[f.state].kinds&hex == 0 { // only what is hexadecimal goes on
+				f.state = s.states[f.state].fail
+			}
 			s.wait(f, next)
 		}
 	}
@@ -677,38 +759,57 @@ func prefixed(text []byte, i int) bool {
 	case 'S', 'C':
 		return i+1 < len(text) && text[i+1] == ':'
 	}
-	return isDigit(text[i]) && i+3 < len(text) && isDigit(text[i+1])
+	return text[i] == ' ' || isDigit(text[i]) && i+3 < len(text) && (isDigit(text[i+1]) || text[i+1] == '.')
 }
 
-// prefixes reads on after the beginning of a line that the server or a log adds: "250-", "* ", "S: ".
-func (s *scan) prefixes(i int) {
-	text, at := s.text, i+1
-	if at+2 < len(text) && (text[at] == 'S' || text[at] == 'C') && text[at+1] == ':' && text[at+2] == ' ' {
-		at += 3
-		s.reads(nil, true, i, at)
-	}
-	if at+1 < len(text) && bytes.IndexByte([]byte("*+>|#"), text[at]) >= 0 && text[at+1] == ' ' {
-		s.reads(nil, true, i, at+2)
-		return
-	}
-	code := text[at:min(len(text), at+16)]
-	if len(code) < 4 || !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) || code[3] != '-' && code[3] != ' ' {
-		return
-	}
-	at += 4
-	s.reads(nil, true, i, at)
-	for k, dots := at, 0; k < len(text) && k < at+12; k++ { // an enhanced status code (RFC 3463)
-		switch c := text[k]; {
-		case isDigit(c):
-		case c == '.':
-			dots++
-		case c == ' ' && dots == 2:
-			s.reads(nil, true, i, k+1)
-			return
-		default:
+// prefixes reads on after the beginning of a line that the server or a log adds after the blank at i: "250-", "* ", "S: ".
+func (s *scan) prefixes(i int) { s.prefixesAt(i, i+1) }
+
+// prefixesAt is prefixes for a beginning at next.
+func (s *scan) prefixesAt(i, next int) {
+	for range mostLevels {
+		end := prefix(s.text, next)
+		if end == 0 {
 			return
 		}
+		s.reads(nil, true, i, end)
+		next = end
 	}
+}
+
+// prefix returns where the code of a reply, or another beginning of a line, ends that begins at i, or 0.
+func prefix(text []byte, i int) (end int) {
+	for i < len(text) && text[i] == ' ' && end < 8 {
+		i, end = i+1, end+1
+	}
+	rest := text[i:min(len(text), i+16)]
+	if len(rest) < 2 {
+		return 0
+	}
+	switch c := rest[0]; {
+	case (c == 'S' || c == 'C') && rest[1] == ':':
+		return i + 2
+	case bytes.IndexByte([]byte("*+>|#"), c) >= 0 && rest[1] == ' ':
+		return i + 2
+	case !isDigit(c):
+		return 0
+	}
+	digits, dots := 0, 0
+	for k, c := range rest {
+		switch {
+		case isDigit(c):
+			digits++
+		case c == '.' && digits > 0:
+			dots++
+		case c == '-' && dots == 0 && digits == 3, c == ' ' && dots == 0 && digits == 3:
+			return i + k + 1
+		case c == ' ' && dots == 2 && k <= 10: // an enhanced status code (RFC 3463)
+			return i + k + 1
+		default:
+			return 0
+		}
+	}
+	return 0
 }
 
 // leastToken is the length of a base64 token whose content is read.

@@ -2,10 +2,11 @@ package redact
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"unsafe"
 )
 
 // Hidden takes the place of a secret.
@@ -20,47 +21,59 @@ type Redactor struct {
 	secrets []string
 }
 
-// most is the number of redactors that New keeps. A scenario uses one for each secret that it reads, in the order in which
-// it reads them.
-const most = 256
+// most is how much memory the redactors take that New keeps, in bytes. That of three passwords takes about 100 KB.
+const most = 32 << 20
 
-// made has the redactors by a digest of their secrets, because making one takes a hundred times longer than using it.
-var made struct {
+// made has the redactors by their secrets, because making one takes a thousand times longer than using it.
+var made = struct {
 	sync.Mutex
-	by map[[sha256.Size]byte]*Redactor
-}
+	by   map[string]*Redactor
+	size int
+}{by: make(map[string]*Redactor)}
 
-// New returns the redactor of these secrets. Empty ones are ignored. The last 256 are kept and shared.
+// New returns the redactor of these secrets. Empty ones are ignored. Redactors are kept and shared, up to 32 MB of them.
 func New(secrets []string) *Redactor {
-	secrets = slices.Clone(secrets)
-	slices.Sort(secrets)
-	secrets = slices.DeleteFunc(slices.Compact(secrets), func(s string) bool { return s == "" })
-	if len(secrets) == 0 {
+	var key strings.Builder
+	for _, s := range secrets {
+		if s != "" {
+			key.WriteString(strconv.Itoa(len(s)))
+			key.WriteByte(' ')
+			key.WriteString(s)
+		}
+	}
+	if key.Len() == 0 {
 		return nil
 	}
-	sum := sha256.New()
-	for _, s := range secrets {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
-		sum.Write(size[:])
-		sum.Write([]byte(s))
-	}
-	key := [sha256.Size]byte(sum.Sum(nil))
 	made.Lock()
 	defer made.Unlock()
-	r := made.by[key]
+	r := made.by[key.String()]
 	if r == nil {
 		r = build(secrets)
-		if made.by == nil || len(made.by) >= most {
-			made.by = make(map[[sha256.Size]byte]*Redactor)
+		made.size += r.size()
+		for other, old := range made.by { // any one
+			if made.size <= most {
+				break
+			}
+			delete(made.by, other)
+			made.size -= old.size()
 		}
-		made.by[key] = r
+		made.by[key.String()] = r
 	}
 	return r
 }
 
+// size returns about how much memory a redactor takes, in bytes.
+func (r *Redactor) size() int {
+	size := 4*len(r.table) + len(r.labels) + int(unsafe.Sizeof(state{}))*len(r.states)
+	for i := range r.patterns {
+		size += int(unsafe.Sizeof(pattern{})) + len(r.patterns[i].text) + len(r.patterns[i].lead)
+	}
+	return size
+}
+
 // build makes the automaton of all forms of the secrets.
 func build(secrets []string) *Redactor {
+	secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return s == "" })
 	r := &Redactor{secrets: secrets}
 	var b builder
 	b.reset()
@@ -88,7 +101,25 @@ func (r *Redactor) Head(text []byte, size int) []byte {
 	if len(spans) == 0 {
 		return text[:size]
 	}
-	out := make([]byte, 0, size)
+	return without(text, spans, size)
+}
+
+// String is Bytes for a string.
+func (r *Redactor) String(text string) string {
+	if r == nil || text == "" {
+		return text
+	}
+	read := []byte(text)
+	spans := r.find(read, 0)
+	if len(spans) == 0 {
+		return text
+	}
+	return string(without(read, spans, len(read)))
+}
+
+// without returns the first size bytes of text with the spans replaced.
+func without(text []byte, spans []span, size int) []byte {
+	out := make([]byte, 0, size+len(Hidden))
 	at := 0
 	for _, s := range spans {
 		if s.start >= size {
@@ -98,14 +129,6 @@ func (r *Redactor) Head(text []byte, size int) []byte {
 		at = s.end
 	}
 	return append(out, text[min(at, size):size]...)
-}
-
-// String is Bytes for a string.
-func (r *Redactor) String(text string) string {
-	if r == nil || text == "" {
-		return text
-	}
-	return string(r.Bytes([]byte(text)))
 }
 
 // span is a part of a text, in bytes.

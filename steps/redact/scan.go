@@ -2,6 +2,7 @@ package redact
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -55,7 +56,7 @@ type thread struct {
 }
 
 // mostThreads bounds the ways of reading a text at once. More than a handful exist only in texts made for it.
-const mostThreads = 24
+const mostThreads = 32
 
 // scan is one search through a text.
 type scan struct {
@@ -68,6 +69,7 @@ type scan struct {
 	slashed int // end of the last backslashes
 	tags    int // budget for the search of the ends of tags
 	pool    [mostThreads]thread
+	fresh   int // number of those of the pool that were taken
 	free    []*thread
 	active  []*thread
 	waiting []*thread
@@ -82,9 +84,7 @@ func (r *Redactor) find(text []byte, depth int) []span {
 	s.Redactor, s.text, s.depth, s.spans, s.slashed, s.tags = r, text, depth, nil, 0, 4*len(text)+1024
 	s.words, s.cuts = false, bytes.Contains(text, []byte(cutMark))
 	s.free, s.active, s.waiting, s.due = s.free[:0], s.active[:0], s.waiting[:0], len(text)+1
-	for i := range s.pool {
-		s.free = append(s.free, &s.pool[i])
-	}
+	s.fresh = 0
 	s.run()
 	if depth < 2 {
 		s.inside()
@@ -169,12 +169,7 @@ func (s *scan) leaves(c byte, state int32) bool {
 	case '_':
 		return s.words
 	}
-	return s.inHex(state)
-}
-
-// inHex reports whether at least one byte of a hexadecimal form has been read.
-func (s *scan) inHex(state int32) bool {
-	return s.states[state].kinds&hex != 0 && s.states[state].depth >= 2
+	return s.states[state].hexed
 }
 
 // slowly reads the byte at i in every way. It returns the next place.
@@ -234,7 +229,7 @@ func (s *scan) feed(t *thread, c byte, at, end int) {
 func (s *scan) settle() {
 	kept := s.active[:1]
 	for _, t := range s.active[1:] {
-		if t.state == 0 || known(kept, t) {
+		if t.state == 0 || s.known(kept, t) {
 			s.free = append(s.free, t)
 			continue
 		}
@@ -243,12 +238,17 @@ func (s *scan) settle() {
 	s.active = kept
 }
 
-// known reports whether one of the threads is where t is. It then has the longer memory of both.
-func known(threads []*thread, t *thread) bool {
+// known reports whether one of the threads is where t is. That one then begins where the earlier of both began: "%31" is
+// one character "1", and ends with another.
+func (s *scan) known(threads []*thread, t *thread) bool {
 	for _, other := range threads {
-		if other.state == t.state && other.at == t.at {
-			return true
+		if other.state != t.state || other.at != t.at {
+			continue
 		}
+		if depth := int(s.states[t.state].depth); depth > 0 && t.origin(depth).at < other.origin(depth).at {
+			s.copy(other, t)
+		}
+		return true
 	}
 	return false
 }
@@ -260,26 +260,46 @@ func (s *scan) take() *thread {
 		s.free = s.free[:n-1]
 		return t
 	}
+	if s.fresh < len(s.pool) {
+		s.fresh++
+		return &s.pool[s.fresh-1]
+	}
 	return nil
 }
 
-// fork returns a copy of a thread, or nil if there are too many.
+// fork returns a copy of a thread. If all threads are in use, it takes that of the waiting which has recognised least, or
+// returns nil if none has recognised less than t.
 func (s *scan) fork(t *thread) *thread {
 	f := s.take()
 	if f == nil {
-		return nil
+		least := -1
+		for i, w := range s.waiting {
+			if depth := s.states[w.state].depth; depth < s.states[t.state].depth && (least < 0 || depth < s.states[s.waiting[least].state].depth) {
+				least = i
+			}
+		}
+		if least < 0 {
+			return nil
+		}
+		f = s.waiting[least]
+		s.waiting = slices.Delete(s.waiting, least, least+1)
 	}
-	f.at, f.state, f.read, f.gap, f.skip = t.at, t.state, t.read, t.gap, t.skip
-	for k := t.read - int(s.states[t.state].depth); k < t.read; k++ {
-		f.ring[k%memory] = t.ring[k%memory]
-	}
+	s.copy(f, t)
 	return f
+}
+
+// copy copies what is needed of a thread.
+func (s *scan) copy(to, from *thread) {
+	to.at, to.state, to.read, to.gap, to.skip = from.at, from.state, from.read, from.gap, from.skip
+	for k := from.read - int(s.states[from.state].depth); k < from.read; k++ {
+		to.ring[k%memory] = from.ring[k%memory]
+	}
 }
 
 // wait lets a thread go on at a later place.
 func (s *scan) wait(t *thread, at int) {
 	t.at = at
-	if t.state == 0 || known(s.waiting, t) {
+	if t.state == 0 || s.known(s.waiting, t) {
 		s.free = append(s.free, t)
 		return
 	}
@@ -319,7 +339,7 @@ func (s *scan) reads(characters []byte, gap bool, i, next int) {
 		}
 		f := s.fork(t)
 		if f == nil {
-			return
+			continue
 		}
 		f.gap = f.gap || gap
 		for k := from; k < len(characters); {

@@ -80,19 +80,26 @@ func sign(r rune, loosely bool) string {
 	for _, b := range []byte(string(r)) {
 		pattern.WriteString(`%(?:25)*` + anyCase(fmt.Sprintf("%02x", b)))
 	}
-	fmt.Fprintf(&pattern, `|&#0*%d;|&#[xX]0*%s;|\\+[uU]%s`, r, anyCase(fmt.Sprintf("%x", r)), anyCase(fmt.Sprintf("%04x", r)))
+	fmt.Fprintf(&pattern, `|&(?:amp;)*#0*%d;|&(?:amp;)*#[xX]0*%s;|\\+[uU]%s`, r, anyCase(fmt.Sprintf("%x", r)), anyCase(fmt.Sprintf("%04x", r)))
 	if name := names[r]; name != "" {
 		pattern.WriteString("|&(?:amp;)*" + name + ";")
 	}
 	switch r {
 	case ' ', '\u00a0':
-		pattern.WriteString("|\\+|[\\s\u00a0]+|&nbsp;")
+		pattern.WriteString("|\\+|%(?:25)*2[bB]|[\\s\u00a0]+|&nbsp;")
 	case '"', '\\', '/', '\'': // a message may escape again what a page has escaped
 		pattern.WriteString(`|\\+` + regexp.QuoteMeta(string(r)))
 	case '\n':
 		pattern.WriteString(`|\\+n`)
 	case '\t':
 		pattern.WriteString(`|\\+t`)
+	}
+	if loosely {
+		for _, other := range []rune{unicode.ToLower(r), unicode.ToUpper(r)} {
+			if other != r {
+				pattern.WriteString("|" + regexp.QuoteMeta(string(other)))
+			}
+		}
 	}
 	return pattern.String() + "|" + regexp.QuoteMeta(string(r)) + ")"
 }

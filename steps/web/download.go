@@ -121,7 +121,11 @@ func (p *passing) judge(w *steps.World, act string, d *download) error {
 	if !p.isPage(d.kind) || wantsPage(d.name) || d.from != nil && wantsPage(d.from.Path) {
 		return nil
 	}
-	w.Attach("what came", "text/plain; charset=utf-8", bytes.ToValidUTF8(redact.PasswordFields(p.head), []byte("?")))
+	head := redact.PasswordFields(p.head)
+	if p.size > int64(len(p.head)) {
+		head = append(bytes.Clone(head), "…"...) // for the redactor too: a secret may go on
+	}
+	w.Attach("what came", "text/plain; charset=utf-8", bytes.ToValidUTF8(head, []byte("?")))
 	what := "HTML"
 	if d.kind != "" && !htmlType(d.kind) {
 		what = fmt.Sprintf("HTML that is called %s", d.kind)
