@@ -1,6 +1,8 @@
 package steps
 
 import (
+	"cmp"
+
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/procfs"
 )
@@ -10,25 +12,24 @@ func init() { RegisterSettings("limits", func() Block { return &limitsBlock{} })
 // Limits are the bounds of runs that are no single subject's.
 type Limits struct {
 	Memory int64       // bytes of one run; zero means limit.RunMemory
+	Nodes  int64       // of the tree of a page; zero means pagetree.NodesLimit
 	All    *limit.Pool // of all runs together; nil means no limit
 }
 
 // limitsBlock is the block "limits" of stepwatch.yml.
 type limitsBlock struct {
 	Memory string `yaml:"memory" doc:"that one run may hold of what it reads; default: 64 MB"`
+	Nodes  uint32 `yaml:"page_nodes" doc:"elements, texts and comments of one page; default: 300000"`
 	Total  string `yaml:"total_memory" doc:"that all runs together may hold; default: a quarter of the memory of the machine or cgroup"`
 }
 
 // Validate implements Block.
 func (b *limitsBlock) Validate(env *Env) {
-	known := Limits{Memory: env.Size("memory", b.Memory)}
-	total := env.Size("total_memory", b.Total)
-	if total == 0 {
-		total = max(procfs.Usable()/4, limit.RunMemory.With(known.Memory).Most)
-	}
-	if one := limit.RunMemory.With(known.Memory).Most; total < one {
+	known := Limits{Memory: env.Size("memory", b.Memory), Nodes: int64(b.Nodes)}
+	one := limit.RunMemory.With(known.Memory).Most
+	total := cmp.Or(env.Size("total_memory", b.Total), max(procfs.Usable()/4, one))
+	if known.All = limit.NewPool(total); total < one {
 		env.Refuse("total_memory", "is less than limits.memory, which is %d bytes", one)
 	}
-	known.All = limit.NewPool(total)
 	env.Target.Set(known)
 }

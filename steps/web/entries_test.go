@@ -19,7 +19,7 @@ import (
 
 func newTestPage(source string) *page {
 	return &page{
-		url: address.Reported("http://www.example.test/"),
+		url: address.Reported("http://www.example.test/"), reading: reading{ctx: context.Background()},
 		Reply: &httpwire.Reply{Content: []byte(source), Response: &http.Response{StatusCode: http.StatusOK, Status: "200 OK",
 			Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Request: &http.Request{Method: http.MethodGet}}},
 	}

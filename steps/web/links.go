@@ -310,6 +310,7 @@ func (s *linkSite) Ask(ctx context.Context, method string, of *address.URL) (*cr
 	defer cancel()
 	err := session.load(ctx, s.w, visit{method: method, url: of, anyStatus: true})
 	p := session.page
+	p.release()
 	session.page, session.visits = nil, nil
 	switch {
 	case err == nil, p != nil && errors.Is(p.Broken, httpwire.ErrBodyTooLarge): // it exists, whatever its size
@@ -349,7 +350,7 @@ func (s *linkSite) read(ctx context.Context, of *address.URL) (*page, error) {
 		if err := s.browser.load(ctx, s.w, v); err != nil {
 			return nil, err
 		}
-		return s.browser.now(ctx)
+		return s.browser.now(ctx, s.w)
 	}
 	session := <-s.page
 	defer func() { s.page <- session }()

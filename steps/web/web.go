@@ -34,7 +34,7 @@ type webEngine interface {
 	load(ctx context.Context, w *steps.World, v visit) error
 
 	// now returns the current page as it is at this moment, nil before the first one.
-	now(ctx context.Context) (*page, error)
+	now(ctx context.Context, w *steps.World) (*page, error)
 
 	// ask sends a request that no visitor sends by hand, and makes the response the current page.
 	ask(ctx context.Context, w *steps.World, v visit) error
@@ -112,7 +112,7 @@ func watching(ctx context.Context, w *steps.World, wait time.Duration, resting b
 				return err
 			}
 		}
-		p, err := e.now(ctx)
+		p, err := e.now(ctx, w)
 		if err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ const webMeasures = "Time to load the document, redirects and frames included. P
 
 // currentPage returns the page of the scenario. It fails when no step has loaded one.
 func currentPage(ctx context.Context, w *steps.World) (*page, error) {
-	p, err := engineOf(w).now(ctx)
+	p, err := engineOf(w).now(ctx, w)
 	if err == nil && p == nil {
 		err = noPage()
 	}
