@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/crawl"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // The sentences about broken links. The scenario's engine reads the pages, so in a browser the links are those of the
@@ -96,7 +96,7 @@ func linkBounds(a steps.Args, site bool) (crawl.Bounds, error) {
 		case setting == "pages" && site:
 			b.Pages, err = linkBound(setting, value, 1, maxPages)
 		case setting == "ignore":
-			if b.Ignore, err = regexp.Compile(value); err != nil || value == "" {
+			if b.Ignore, err = regex.Compile(value, 0); err != nil || value == "" {
 				err = steps.FailScenario("ignore: %q is not a valid regular expression (RE2 syntax)", value)
 			}
 		case setting == "other hosts" && (value == "yes" || value == "no"):

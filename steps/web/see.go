@@ -14,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -93,7 +94,7 @@ func see(wanted bool) func(context.Context, *steps.World, steps.Args) error {
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
 		return looking(ctx, w, wanted, func(_ webEngine, p *page) error {
 			if steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios {
-				return seePattern(p, a.Text(0), wanted)
+				return seePattern(ctx, p, a.Text(0), wanted)
 			}
 			return seeText(p, a.Text(0), wanted)
 		})
@@ -107,7 +108,7 @@ func seeWithin(ctx context.Context, w *steps.World, a steps.Args) error {
 	}
 	return eventuallyWithin(ctx, w, limit, func(_ webEngine, p *page) error {
 		if steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios {
-			return seePattern(p, a.Text(0), true)
+			return seePattern(ctx, p, a.Text(0), true)
 		}
 		return seeText(p, a.Text(0), true)
 	})
@@ -341,12 +342,16 @@ func quoteAround(text []byte, at, length int) string {
 
 // seePattern implements the old meaning: a Ruby regular expression over the source. "." matches newlines there, as the
 // old steps requested, and "^" and "$" match at every line.
-func seePattern(p *page, pattern string, wanted bool) error {
+func seePattern(ctx context.Context, p *page, pattern string, wanted bool) error {
 	re, err := steps.CompileRuby(pattern)
 	if err != nil {
 		return err
 	}
-	switch matched := re.Match(p.text()); {
+	matched, err := regex.Match(ctx, re, p.text())
+	if err != nil {
+		return p.reading.failure(err, fmt.Sprintf("see %q on %s", pattern, p))
+	}
+	switch {
 	case matched == wanted:
 		return nil
 	case wanted:
