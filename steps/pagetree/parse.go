@@ -166,6 +166,17 @@ func (w *watch) measure(doc *html.Node) error {
 	return nil
 }
 
+// Memory returns about how many bytes a tree takes, with its texts.
+func Memory(doc *html.Node) (bytes int64) {
+	for n := range doc.Descendants() {
+		bytes += nodeBytes + int64(len(n.Data)) + int64(len(n.Attr))*attributeBytes
+		for _, a := range n.Attr {
+			bytes += int64(len(a.Val))
+		}
+	}
+	return bytes
+}
+
 // attend returns an option for the parser that remembers it. The type of an option is exported, that of its argument is
 // not.
 func (w *watch) attend() html.ParseOption {

@@ -306,7 +306,10 @@ func (p *page) tree() (*html.Node, error) {
 		return nil, p.docErr
 	}
 	if p.live != nil {
-		p.doc, p.docErr = p.live.tree()
+		p.live.tab.LimitNodes(p.reading.nodes)
+		if p.doc, p.docErr = p.live.tree(); p.docErr == nil {
+			p.docErr = p.holdTree(p.doc)
+		}
 		p.lost = lostFrames(p.live.frames)
 		return p.doc, p.docErr
 	}
@@ -351,6 +354,14 @@ func (r reading) failure(err error, act string) error {
 func (p *page) hold(bytes int64) error {
 	p.held += bytes
 	return p.reading.memory.Take(bytes)
+}
+
+// holdTree takes memory for the snapshot of a browser.
+func (p *page) holdTree(doc *html.Node) error {
+	if err := p.hold(pagetree.Memory(doc)); err != nil {
+		return p.reading.failure(err, fmt.Sprintf("read %s", p))
+	}
+	return nil
 }
 
 // release returns the memory of a page that is no longer the current one.
