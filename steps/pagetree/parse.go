@@ -49,6 +49,9 @@ func Parse(ctx context.Context, source []byte, most int64) (doc *html.Node, size
 		return nil, 0, err
 	}
 	Flatten(source, doc)
+	for n := range doc.Descendants() {
+		condense(n)
+	}
 	return doc, int64(len(source)) + w.count*nodeBytes + w.attributes*attributeBytes, nil
 }
 

@@ -164,3 +164,23 @@ func TestTableCells(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A long style is read once, and means the same.
+func TestLongStyles(t *testing.T) {
+	filler := strings.Repeat("color:red;", longStyle/10)
+	for _, style := range []string{
+		"display:none", "display:none;display:block", "display:none!important;display:block", "display:block;DISPLAY : none !important ;", "visibility:hidden", "visibility:hidden;visibility:visible",
+		"opacity:0", "opacity:0!important;opacity:1", "opacity:1;opacity:0", "position:absolute;left:-9999px", "position:absolute;clip:rect(0,0,0,0)", "font-size:0", "text-indent:-9999px", "", "left:1px",
+	} {
+		short := &html.Node{Type: html.ElementNode, Data: "p", Attr: []html.Attribute{{Key: "style", Val: style}}}
+		long := &html.Node{Type: html.ElementNode, Data: "p", Attr: []html.Attribute{{Key: "style", Val: filler + style + ";" + filler}}}
+		condense(short)
+		condense(long)
+		if len(short.Attr) != 1 || len(long.Attr) != 2 || len(styleOf(long, 0)) > longStyle {
+			t.Fatalf("%q: %q, %q", style, short.Attr, long.Attr)
+		}
+		if boxVisibility(short) != boxVisibility(long) || sightOf(short) != sightOf(long) {
+			t.Errorf("%s: %d %d, when long %d %d", style, boxVisibility(short), sightOf(short), boxVisibility(long), sightOf(long))
+		}
+	}
+}

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/regex"
+	"github.com/stepwatch/stepwatch/steps/selector"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -121,7 +123,11 @@ func searching(ctx context.Context, w *steps.World, wanted bool, act, name strin
 		if err != nil {
 			return err
 		}
-		return judge(&search{ctx: ctx, page: p, act: act, name: name, lax: steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios, judged: true}, doc)
+		err = judge(&search{ctx: ctx, page: p, act: act, name: name, lax: steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios, judged: true}, doc)
+		if ctx.Err() != nil && !errors.As(err, new(*selector.SlowError)) {
+			return p.reading.failure(context.Cause(ctx), act+" on "+p.String()) // not all of the page was searched
+		}
+		return err
 	})
 }
 
@@ -364,7 +370,7 @@ func seePattern(ctx context.Context, p *page, pattern string, wanted bool) error
 func seeMessage(ctx context.Context, w *steps.World, a steps.Args) error {
 	choose := func(f *search, doc *html.Node) (*html.Node, error) {
 		hiddenOne := false
-		for n := range doc.Descendants() {
+		for n := range f.nodes(doc) {
 			classes, _ := pagetree.Attribute(n, "class")
 			if !slices.Contains(strings.Fields(classes), f.name) {
 				continue

@@ -20,6 +20,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
 // The sentences about websites. They work the same over HTTP alone and in a browser (@browser). Each is written once:
@@ -254,6 +255,9 @@ func acting(ctx context.Context, w *steps.World, act, name string, choose func(*
 		}
 		f := &search{ctx: ctx, page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios}
 		n, err := choose(f, doc)
+		if ctx.Err() != nil && !errors.As(err, new(*selector.SlowError)) {
+			return p.reading.failure(context.Cause(ctx), f.act+" on "+p.String()) // not all of the page was searched
+		}
 		if err != nil {
 			return err
 		}
