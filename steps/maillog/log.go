@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Log is the log of a mail server and the directory for its state.
@@ -158,10 +160,20 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
+// stateLimit is far above the state of a busy log.
+var stateLimit = limit.Define(limit.Limit{Subject: "state", What: "the stored state of a mail log", Unit: "bytes", Most: 64 << 20})
+
 // load returns the stored state. A damaged state is an error and not silently dropped: its counts would be lost.
 func (l Log) load(path string) (*state, error) {
 	fresh := &state{Version: stateVersion, Source: l.String()}
-	content, err := os.ReadFile(path)
+	info, err := os.Stat(path)
+	var content []byte
+	if err == nil {
+		if err := stateLimit.Check(info.Size()); err != nil {
+			return nil, fmt.Errorf("the state of %s is damaged: remove %s, then the log is read again: %w", l, path, err)
+		}
+		content, err = os.ReadFile(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -334,4 +336,21 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("%d lines", lines)
 		}
 	})
+}
+
+// A stored state that is larger than stateLimit is not read into memory.
+func TestStateLimit(t *testing.T) {
+	dir := t.TempDir()
+	l := Log{File: filepath.Join(dir, "log"), State: dir}
+	f, err := os.Create(l.statePath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(stateLimit.Most+1), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.load(l.statePath())
+	if exceeded := (*limit.Error)(nil); !errors.As(err, &exceeded) || exceeded.Limit != stateLimit || !strings.Contains(err.Error(), "remove "+l.statePath()) {
+		t.Error(err)
+	}
 }

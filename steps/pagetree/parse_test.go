@@ -120,7 +120,7 @@ func FuzzParse(f *testing.F) {
 
 func BenchmarkParse(b *testing.B) {
 	const unit = "<p>some <b>bold</b> and <a href=x>linked</a> words</p>\n"
-	for _, kb := range []int{16, 64, 256, 1024} {
+	for _, kb := range []int{2, 16, 64, 256, 1024} {
 		source := []byte(strings.Repeat(unit, kb<<10/len(unit)))
 		b.Run(fmt.Sprintf("%dKB", kb), func(b *testing.B) {
 			b.SetBytes(int64(len(source)))
@@ -133,7 +133,11 @@ func BenchmarkParse(b *testing.B) {
 		b.Run(fmt.Sprintf("%dKB/library", kb), func(b *testing.B) {
 			b.SetBytes(int64(len(source)))
 			for b.Loop() {
-				_, _ = html.Parse(bytes.NewReader(source))
+				doc, err := html.Parse(bytes.NewReader(source))
+				if err != nil {
+					b.Fatal(err)
+				}
+				Flatten(source, doc)
 			}
 		})
 	}
