@@ -506,24 +506,32 @@ func (c *compiler) checkScenario(s *messages.Scenario) {
 	}
 }
 
+// maxUnknown is for how many placeholders of an outline without a column the nearest one is looked for: each is compared with
+// all columns.
+const maxUnknown = 100
+
 // checkColumns warns of duplicate and unused columns, and of placeholders that no column fills in.
 func (c *compiler) checkColumns(s *messages.Scenario, e *messages.Examples) {
-	columns := make([]string, len(e.TableHeader.Cells))
+	columns, known := make([]string, len(e.TableHeader.Cells)), map[string]bool{}
 	for i, cell := range e.TableHeader.Cells {
-		if slices.Contains(columns[:i], cell.Value) {
+		if known[cell.Value] {
 			c.warn(RuleSlip, cell.Location, "the column %q occurs twice: the first one counts", cell.Value)
 		}
-		columns[i] = cell.Value
+		columns[i], known[cell.Value] = cell.Value, true
 	}
 	used := map[string]bool{}
 	for _, name := range placeholders(s.Name) {
 		used[name] = true
 	}
+	unknown := 0
 	for _, step := range s.Steps {
 		for _, name := range placeholders(step.Text) {
 			used[name] = true
-			if slices.Contains(columns, name) || strings.ContainsAny(name, `/="`) { // the latter is part of a page
+			if known[name] || strings.ContainsAny(name, `/="`) { // the latter is part of a page
 				continue
+			}
+			if unknown++; unknown > maxUnknown {
+				continue // the first ones are enough to see what is wrong
 			}
 			if column, slips := nearest(name, columns); slips <= len(column)/3 {
 				used[column] = true // intended, so this is one mistake and not two

@@ -9,16 +9,18 @@ import (
 // unnamed is the label of a scenario without a name.
 const unnamed = "(no name)"
 
-// unique makes texts unique.
-type unique map[string]bool
+// unique makes texts unique. It has the last number that was given to each text; 1 is that without a number.
+type unique map[string]int
 
 // number returns the text itself the first time, then the text followed by " (2)", " (3)" and so on.
 func (u unique) number(text string) string {
-	numbered := text
-	for n := 2; u[numbered]; n++ {
+	numbered, n := text, u[text]
+	for u[numbered] > 0 {
+		n++
 		numbered = fmt.Sprintf("%s (%d)", text, n)
 	}
-	u[numbered] = true
+	u[numbered] = max(u[numbered], 1)
+	u[text] = max(u[text], n)
 	return numbered
 }
 

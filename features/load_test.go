@@ -408,6 +408,8 @@ func TestUnreadable(t *testing.T) {
 		strings.Repeat("@a\n", 99) + good:                                                                          "",
 		strings.Repeat("@a\n# comment\n\n", 101) + good:                                                            "x.feature:301:1: more than 100 consecutive lines of tags: write several tags on one line\n",
 		good + "  \"\"\"\n" + strings.Repeat("@a\n", 1000) + "  \"\"\"\n":                                          "",
+		good + "  \"\"\"\n" + strings.Repeat("a\n", maxDocLines) + "  \"\"\"\n":                                    "",
+		good + "  \"\"\"\n" + strings.Repeat("a\n", maxDocLines+1) + "  \"\"\"\n":                                  "x.feature:4:1: the doc string has more than 2000 lines: shorten it or put the text into a file\n",
 		good + strings.Repeat("#"+long[:1000]+"\n", 1046):                                                          "",
 		good + strings.Repeat("#"+long[:1000]+"\n", 1047):                                                          "x.feature: cannot be read: it is larger than 1 MiB: split it into several features\n",
 	} {
@@ -514,5 +516,27 @@ func BenchmarkLoad(b *testing.B) {
 		if _, err := Load([]string{"x.feature"}, Options{FS: system}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Texts that are the same get numbers in one step each: 40,000 of them took minutes.
+func TestUniqueIsLinear(t *testing.T) {
+	u := unique{"b (2)": 1}
+	for i := range 40_000 {
+		want := "a"
+		if i > 0 {
+			want = fmt.Sprintf("a (%d)", i+1)
+		}
+		if got := u.number("a"); got != want {
+			t.Fatal(got, want)
+		}
+	}
+	for _, want := range []string{"b", "b (3)", "b (4)"} {
+		if got := u.number("b"); got != want {
+			t.Error(got, want)
+		}
+	}
+	if got := u.number("b (2)"); got != "b (2) (2)" {
+		t.Error(got)
 	}
 }

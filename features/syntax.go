@@ -40,7 +40,32 @@ func unreadable(content []byte) (Problem, bool) {
 	if line, many := manyTagLines(content); many {
 		return tooManyTagLines("", line), true
 	}
+	if line, long := longDocString(content); long {
+		return Problem{Line: line, Column: 1, Message: fmt.Sprintf("the doc string has more than %d lines: shorten it or put the text into a file", maxDocLines), Rule: RuleSyntax}, true
+	}
 	return Problem{}, false
+}
+
+// maxDocLines limits the lines of a doc string. The parser copies all lines before each of them.
+const maxDocLines = 2000
+
+// longDocString returns the line where a doc string begins that has too many.
+func longDocString(content []byte) (line int, long bool) {
+	if bytes.Count(content, []byte("\n")) < maxDocLines {
+		return 0, false
+	}
+	begin, fence := 0, ""
+	for text := range bytes.Lines(content) {
+		line++
+		before := fence
+		if fence = fenceAfter(fence, string(bytes.TrimLeft(text, " \t"))); before == "" {
+			begin = line
+		}
+		if fence != "" && line-begin > maxDocLines {
+			return begin, true
+		}
+	}
+	return 0, false
 }
 
 func tooManyTagLines(path string, line int) Problem {

@@ -15,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Kind is a kind of parameter: the meaning of a name in braces in a sentence. The file of its subject registers it.
@@ -224,12 +225,11 @@ func ParsePort(text string) (int, error) {
 }
 
 // CompileRuby compiles a regular expression of Ruby: "." also matches newlines, "^" and "$" match at every line.
-func CompileRuby(pattern string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile("(?sm)" + pattern)
-	if err != nil {
-		return nil, FailScenario("%q is not a valid regular expression (RE2 syntax): %w", pattern, err)
+func CompileRuby(pattern string) (re *regexp.Regexp, err error) {
+	if re, err = regex.Compile("(?sm)"+pattern, 0); err != nil {
+		err = FailScenario("%q is not a valid regular expression (RE2 syntax): %w", pattern, err)
 	}
-	return re, nil
+	return re, err
 }
 
 // checkFile reports a missing file, unless a doc string replaces it.

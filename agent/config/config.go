@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sort"
 
@@ -59,7 +58,7 @@ func Load(path string) (*Config, error) {
 	if optional {
 		path = DefaultPath
 	}
-	source, err := os.ReadFile(path)
+	source, err := readFile(path)
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return Default(), nil
 	}

@@ -42,6 +42,9 @@ func decode(path string, source []byte) (*document, error) {
 	if len(bytes.TrimSpace(source)) == 0 {
 		return d, nil
 	}
+	if m := measure(path, source); m != nil {
+		return nil, m
+	}
 	parsed, err := parser.ParseBytes(source, 0)
 	if err != nil {
 		return nil, syntaxError(path, "", err)
@@ -120,10 +123,6 @@ func (r *reader) read(section string, node ast.Node, into any) {
 		}
 	}
 }
-
-// mostNodes is the most values that a file may have after its aliases and merge keys are filled in. Each level of aliases can
-// double them.
-const mostNodes = 100_000
 
 // wholeNumbers records the numbers with a fraction, and infinity, at settings that take whole numbers: the library would cut
 // them off.
@@ -219,8 +218,9 @@ func below(setting, name string) string {
 	return setting + "." + name
 }
 
-// tooLarge returns the mistake of a file that has more values than mostNodes, or of an alias that contains itself.
+// tooLarge returns the mistake of a file that has more values than valuesLimit, or of an alias that contains itself.
 func (r *reader) tooLarge(body ast.Node) *mistake {
+	mostNodes := int(valuesLimit.Most)
 	sizes := make(map[string]int) // of anchors; -1 while their size is computed
 	var m *mistake
 	fail := func(node ast.Node, format string, args ...any) int {
@@ -263,7 +263,7 @@ func (r *reader) tooLarge(body ast.Node) *mistake {
 			add(size(n.Value))
 		}
 		if total > mostNodes {
-			return fail(node, "the aliases and merge keys below here stand for more than %d values: write them out, or nest them less", mostNodes)
+			return fail(node, "%w: write them out, or nest them less", valuesLimit.Exceeded())
 		}
 		return total
 	}

@@ -21,8 +21,8 @@ func TestMistakesAreNamedAtTheirPlaceInWords(t *testing.T) {
 		fmt.Fprintf(&lists, "x%d: &a%d [*a%d, *a%d]\n", i+1, i+1, i, i)
 	}
 	for text, want := range map[string]string{
-		levels.String():                         "the aliases and merge keys below here stand for more than 100000 values",
-		lists.String():                          "the aliases and merge keys below here stand for more than 100000 values",
+		levels.String():                         "what is below here, with its aliases and merge keys filled in, has more than 100000 values, the limit: write them out",
+		lists.String():                          "what is below here, with its aliases and merge keys filled in, has more than 100000 values, the limit: write them out",
 		"web: &a {wait: *a}\n":                  "the alias *a contains itself",
 		"listen: 127.0.0.1:1\n---\nname: x\n":   "stepwatch.yml:3:5: a second document begins above this line (---)",
 		"evidence: {keep: 1.9}":                 "stepwatch.yml:1:18: evidence.keep is 1.9, want a whole number",

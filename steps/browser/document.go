@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -187,10 +188,11 @@ func (t *Tab) Hides(ctx context.Context, word string) (bool, error) {
 // TextOf returns the visible text of one element.
 func (t *Tab) TextOf(ctx context.Context, e Element) (string, error) {
 	var seen struct {
-		Text string `json:"text"`
+		Text   string `json:"text"`
+		Length int64  `json:"length"`
 	}
-	err := t.evaluate(ctx, e.frame, &seen, "text", e.number)
-	return seen.Text, err
+	err := t.evaluate(ctx, e.frame, &seen, "text", e.number, textLimit.Most)
+	return seen.Text, cmp.Or(err, textLimit.Check(seen.Length))
 }
 
 // Encoding returns the name of the encoding of the current document, in which it sends queries and forms.

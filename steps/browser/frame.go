@@ -249,8 +249,12 @@ func (t *Tab) textOf(ctx context.Context, id cdp.FrameID) (string, error) {
 	var seen struct {
 		Text   string        `json:"text"`
 		Frames []cdp.FrameID `json:"frames"`
+		Length int64         `json:"length"`
 	}
-	if err := t.evaluate(ctx, id, &seen, "text", -1); err != nil {
+	if err := t.evaluate(ctx, id, &seen, "text", -1, textLimit.Most); err != nil {
+		return "", err
+	}
+	if err := textLimit.Check(seen.Length); err != nil {
 		return "", err
 	}
 	text := seen.Text + "\n"

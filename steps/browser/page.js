@@ -17,7 +17,6 @@
   const LONG = 4096; // characters of an attribute
   const VALUED = new Set(["input", "textarea"]); // whose value is the typed text, not the attribute
   const BOXLESS = new Set(["html", "head", "title", "base", "meta", "option", "optgroup", "area", "map"]); // visible or not with the element they belong to
-  const LIMIT = 200000; // elements of one snapshot
 
   let elements = [];
   const names = new WeakMap(); // the names of frames by their elements
@@ -169,15 +168,19 @@
   // "#text" a text and ">" the element's end. Elements are numbered from 0 in the order in which they begin. Hidden
   // elements are marked with the attributes hidden and style, as needed by a reader without style sheets. A shadow tree
   // is inside its host, with the content of its slots in them. A first text "?" means that there may be closed shadow
-  // trees that are not known.
-  function snapshot() {
+  // trees that are not known, and an only text "!" or "^" that the document has more nodes, or levels, than the limit:
+  // a part of it would make what is missing look absent.
+  function snapshot(limit, depth) {
     look();
     elements = [];
     const out = mark() === pierced ? [] : ["?"];
     const generate = generators();
+    let nodes = 0, level = 0;
     const numbers = new Map(), placed = new Set(); // the hosts of shadow trees, and the nodes that slots show
     const visit = (node, around, gone, host) => {
       const tag = node.localName;
+      if (++level > depth) throw "^";
+      if (++nodes > limit) throw "!";
       elements.push(node);
       out.push("<" + tag);
       const attribute = (name, value) => out.push("@" + name + "=" + value);
@@ -230,8 +233,9 @@
         }
         const show = (child, host) => {
           if (child.nodeType === Node.TEXT_NODE) {
+            if (++nodes > limit) throw "!";
             if (child.data) out.push("#" + child.data);
-          } else if (child.nodeType === Node.ELEMENT_NODE && !OMIT.has(child.nodeName) && elements.length < LIMIT && (child.namespaceURI !== SVG || DRAWN.has(child.localName))) {
+          } else if (child.nodeType === Node.ELEMENT_NODE && !OMIT.has(child.nodeName) && (child.namespaceURI !== SVG || DRAWN.has(child.localName))) {
             visit(child, visibility, gone, host);
           }
         };
@@ -255,18 +259,25 @@
         }
       }
       out.push(">");
+      level--;
     };
-    if (root()) visit(root(), "visible", !shownFrame());
+    try {
+      if (root()) visit(root(), "visible", !shownFrame());
+    } catch (over) {
+      if (over !== "!" && over !== "^") throw over;
+      return [over];
+    }
     return out;
   }
 
   // text returns the visible text of the element with this number, or of the whole page for -1, and then also the
-  // frames in it.
-  function text(number) {
+  // frames in it. A text of more characters than the limit is not returned, but its length.
+  function text(number, limit) {
     look();
     const of = number < 0 ? document.body || root() : elements[number];
     if (!of || !shownFrame()) return { text: "", frames: [] };
     const all = of.innerText ?? of.textContent ?? ""; // without shadow trees; the snapshot has them
+    if (all.length > limit) return { text: "", frames: [], length: all.length };
     const shown = number < 0 ? frameElements().filter((element) => element.checkVisibility({ visibilityProperty: true })) : [];
     return { text: all, frames: shown.map((element) => names.get(element) || "") };
   }

@@ -21,10 +21,17 @@ const patience = 10
 func (t *Tab) tokens(ctx context.Context, id cdp.FrameID, glance bool) (tokens []string, err error) {
 	for range 8 { // a closed tree may hold others
 		tokens = nil
-		if err := t.evaluate(ctx, id, &tokens, "snapshot"); err != nil {
+		if err := t.evaluate(ctx, id, &tokens, "snapshot", t.nodes().Most, levelsLimit.Most); err != nil {
 			return nil, err
 		}
-		if len(tokens) == 0 || tokens[0] != "?" {
+		switch {
+		case len(tokens) == 0:
+			return nil, nil
+		case tokens[0] == "!":
+			return nil, t.nodes().Exceeded()
+		case tokens[0] == "^":
+			return nil, levelsLimit.Exceeded()
+		case tokens[0] != "?":
 			return tokens, nil
 		}
 		tokens = tokens[1:]
@@ -47,16 +54,15 @@ func (t *Tab) pierce(ctx context.Context, id cdp.FrameID) (bool, error) {
 		return false, err
 	}
 	defer t.forget(ctx, object)
-	depth, all := int64(-1), true
-	got, err := command(ctx, t, dom.DescribeNode, dom.DescribeNodeParams{ObjectID: object, Depth: &depth, Pierce: &all})
+	found, err := t.closedTrees(ctx, object)
 	if err != nil {
 		return false, err
 	}
 	t.mu.Lock()
 	in := t.contexts[t.worlds[id]]
 	t.mu.Unlock()
-	any := false
-	for _, root := range closedTrees(got.Node, nil) {
+	all, any := true, false
+	for _, root := range found {
 		tree, err := command(ctx, t, dom.ResolveNode, dom.ResolveNodeParams{BackendNodeID: root, ExecutionContextID: in})
 		if err != nil {
 			return false, err
@@ -72,18 +78,42 @@ func (t *Tab) pierce(ctx context.Context, id cdp.FrameID) (bool, error) {
 	return any, nil
 }
 
-// closedTrees adds the closed shadow trees of a document below a node to found.
-func closedTrees(n *cdp.Node, found []cdp.BackendNodeID) []cdp.BackendNodeID {
-	for _, root := range n.ShadowRoots {
-		if root.ShadowRootType == cdp.ShadowRootTypeClosed {
-			found = append(found, root.BackendNodeID)
+// describedLevels is how many levels of a document are described at once. The browser cannot write an answer with more than
+// 300 nested lists and objects: two for a level, and two more for a shadow tree, which is no level.
+const describedLevels = 60
+
+// closedTrees returns the closed shadow trees of a document.
+func (t *Tab) closedTrees(ctx context.Context, root runtime.RemoteObjectID) (found []cdp.BackendNodeID, err error) {
+	levels, all := int64(describedLevels), true
+	next := []dom.DescribeNodeParams{{ObjectID: root}}
+	described := map[cdp.BackendNodeID]bool{} // in parts of their own
+	var look func(n *cdp.Node)
+	look = func(n *cdp.Node) {
+		for _, root := range n.ShadowRoots {
+			if root.ShadowRootType == cdp.ShadowRootTypeClosed {
+				found = append(found, root.BackendNodeID)
+			}
+			if root.ShadowRootType != cdp.ShadowRootTypeUserAgent {
+				look(root)
+			}
 		}
-		if root.ShadowRootType != cdp.ShadowRootTypeUserAgent {
-			found = closedTrees(root, found)
+		for _, child := range n.Children {
+			look(child)
+		}
+		if n.ChildNodeCount > 0 && len(n.Children) == 0 && !described[n.BackendNodeID] { // deeper than was asked for
+			described[n.BackendNodeID] = true
+			next = append(next, dom.DescribeNodeParams{BackendNodeID: n.BackendNodeID})
 		}
 	}
-	for _, child := range n.Children {
-		found = closedTrees(child, found)
+	for len(next) > 0 {
+		of := next[len(next)-1]
+		next = next[:len(next)-1]
+		of.Depth, of.Pierce = &levels, &all
+		got, err := command(ctx, t, dom.DescribeNode, of)
+		if err != nil {
+			return nil, err
+		}
+		look(got.Node)
 	}
-	return found
+	return found, nil
 }

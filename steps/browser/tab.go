@@ -52,6 +52,8 @@ type Tab struct {
 
 	browserContext cdp.BrowserContextID
 
+	mostNodes int64 // of a snapshot, or 0 for the default
+
 	pierced  time.Time     // when we last searched for closed shadow trees
 	piercing time.Duration // how long that took
 

@@ -2,11 +2,13 @@ package form
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"regexp/syntax"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -33,11 +35,12 @@ func Check(document, form, submitter *html.Node, s State) (invalid *Invalid, unj
 			return nil, nil
 		}
 	}
+	undecided := sync.OnceValue(func() map[radioGroup]bool { return s.undecided(document) })
 	for n := range pagetree.Nodes(document) {
 		if owner, isControl := s.Owners[n]; !isControl || owner != form || barred(n) {
 			continue
 		}
-		rule, judged := s.violated(n, document)
+		rule, judged := s.violated(n, undecided)
 		if rule != "" {
 			return &Invalid{n, rule}, nil
 		}
@@ -66,7 +69,7 @@ func barred(n *html.Node) bool {
 
 // violated returns the rule that the content of a control violates, or nothing. judged is false when its pattern could not be
 // applied.
-func (s State) violated(n, document *html.Node) (rule string, judged bool) {
+func (s State) violated(n *html.Node, undecidedRadios func() map[radioGroup]bool) (rule string, judged bool) {
 	_, required := pagetree.Attribute(n, "required")
 	given := func(key string) string {
 		value, _ := pagetree.Attribute(n, key)
@@ -82,7 +85,7 @@ func (s State) violated(n, document *html.Node) (rule string, judged bool) {
 		_, checked := pagetree.Attribute(n, "checked")
 		return ruleIf(required && !checked, "required"), true
 	case pagetree.KindRadio:
-		return ruleIf(!s.chosen(n, document), "required"), true
+		return ruleIf(!s.chosen(n, undecidedRadios), "required"), true
 	case pagetree.KindFile:
 		return ruleIf(required && s.Files[n] == "", "required"), true
 	default:
@@ -174,26 +177,45 @@ func undecided(field *html.Node) bool {
 	return chosen < 0 || chosen == 0 && !multiple && pagetree.IsDropDown(field) && options[0].Parent == field && pagetree.OptionValue(options[0]) == ""
 }
 
-// chosen reports whether a radio button's group has a choice or needs none (HTML §4.10.5.1.16).
-func (s State) chosen(n, document *html.Node) bool {
-	name, _ := pagetree.Attribute(n, "name")
-	_, required := pagetree.Attribute(n, "required")
-	_, checked := pagetree.Attribute(n, "checked")
-	if name == "" {
+// radioGroup is a group of radio buttons of one document (HTML §4.10.5.1.16).
+type radioGroup struct {
+	form *html.Node // or nil
+	name string
+}
+
+// undecided returns the groups that need a choice and have none.
+func (s State) undecided(document *html.Node) map[radioGroup]bool {
+	required, checked := map[radioGroup]bool{}, map[radioGroup]bool{}
+	for n := range pagetree.Nodes(document) {
+		if pagetree.KindOf(n) != pagetree.KindRadio {
+			continue
+		}
+		group := s.groupOf(n)
+		if _, is := pagetree.Attribute(n, "checked"); is {
+			checked[group] = true
+		}
+		if _, asks := pagetree.Attribute(n, "required"); asks {
+			required[group] = true
+		}
+	}
+	maps.DeleteFunc(required, func(group radioGroup, _ bool) bool { return checked[group] })
+	return required
+}
+
+func (s State) groupOf(radio *html.Node) radioGroup {
+	name, _ := pagetree.Attribute(radio, "name")
+	return radioGroup{s.Owners[radio], name}
+}
+
+// chosen reports whether a radio button's group has a choice or needs none.
+func (s State) chosen(n *html.Node, undecided func() map[radioGroup]bool) bool {
+	group := s.groupOf(n)
+	if group.name == "" { // a group of its own
+		_, required := pagetree.Attribute(n, "required")
+		_, checked := pagetree.Attribute(n, "checked")
 		return checked || !required
 	}
-	for other := range pagetree.Nodes(document) {
-		if pagetree.KindOf(other) != pagetree.KindRadio || s.Owners[other] != s.Owners[n] {
-			continue
-		}
-		if its, _ := pagetree.Attribute(other, "name"); its != name {
-			continue
-		}
-		_, is := pagetree.Attribute(other, "checked")
-		_, asks := pagetree.Attribute(other, "required")
-		checked, required = checked || is, required || asks
-	}
-	return checked || !required
+	return !undecided()[group]
 }
 
 // outOfRange returns the rule that a number violates (HTML §4.10.5.1.12).
@@ -278,13 +300,17 @@ func isAddress(text string) bool {
 	return err == nil
 }
 
-// longestPattern is the longest pattern that is applied, in bytes.
-const longestPattern = 2000
+// What a pattern of a page may cost. One that exceeds it is left to a browser.
+const (
+	longestPattern = 2000    // bytes
+	patternSteps   = 5_000   // instructions
+	longestMatched = 1 << 20 // bytes of the text that it is applied to
+)
 
 // matches reports whether a text matches the pattern of a page as a whole (HTML §4.10.5.3.6). known is false when the pattern uses
 // what Go's regular expressions do not have. A pattern may begin with conditions, as those of passwords do: (?=.*\d)(?=.*[a-z]).{8,}
 func matches(pattern, text string) (matched, known bool) {
-	if len(pattern) > longestPattern {
+	if len(pattern) > longestPattern || len(text) > longestMatched {
 		return false, false
 	}
 	rest := strings.TrimPrefix(pattern, "^")
@@ -316,7 +342,7 @@ func compiled(pattern string) (*regexp.Regexp, error) {
 			return nil, &syntax.Error{Code: syntax.ErrInvalidEscape, Expr: other}
 		}
 	}
-	return regexp.Compile(pattern)
+	return regex.Compile(pattern, patternSteps)
 }
 
 // marks calls mark for each parenthesis and bar of a pattern that is neither escaped nor in a class, with the number of groups

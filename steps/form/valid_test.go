@@ -1,6 +1,11 @@
 package form
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+)
 
 func TestPatterns(t *testing.T) {
 	for _, c := range []struct {
@@ -40,4 +45,55 @@ func FuzzPatterns(f *testing.F) {
 			t.Errorf("%q: matched and not known", pattern)
 		}
 	})
+}
+
+// The groups of radio buttons are read once: to read the page for each button takes minutes. Those of other forms and names
+// do not count.
+func TestRadioGroups(t *testing.T) {
+	radios := strings.Repeat("<input type=radio name=a>", 20_000)
+	for source, want := range map[string]string{
+		"<form>" + radios + "<input type=radio name=b required checked></form>":                                 "",
+		"<form>" + radios + "<input type=radio name=a required></form>":                                         "required",
+		"<form>" + radios + "<input type=radio name=a required><input type=radio name=a checked></form>":        "",
+		"<form>" + radios + "<input type=radio required></form><form><input type=radio name=a required></form>": "required",
+		"<form>" + radios + "</form><form><input type=radio name=a required></form>":                            "",
+	} {
+		doc, err := html.Parse(strings.NewReader(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first *html.Node
+		for n := range doc.Descendants() {
+			if n.Data == "form" {
+				first = n
+				break
+			}
+		}
+		invalid, _ := Check(doc, first, nil, State{Owners: Owners(doc, []byte(source))})
+		rule := ""
+		if invalid != nil {
+			rule = invalid.Rule
+		}
+		if rule != want {
+			t.Errorf("%.10s…%.60s: %q, want %q", source, source[len(source)-60:], rule, want)
+		}
+	}
+}
+
+// A pattern of a page that would need too much work is left to a browser.
+func TestPatternLimits(t *testing.T) {
+	for pattern, want := range map[string]int{"[a-z]{900}": 0, strings.Repeat("[a-z]{900}", 6): 1, "(?:" + strings.Repeat("a|b{900}|", 12) + "c)": 1} {
+		source := `<form><input name=a value=x pattern="` + pattern + `"></form>`
+		doc, err := html.Parse(strings.NewReader(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range doc.Descendants() {
+			if n.Data == "form" {
+				if _, unjudged := Check(doc, n, nil, State{Owners: Owners(doc, []byte(source))}); len(unjudged) != want {
+					t.Errorf("%.20s: %d unjudged, want %d", pattern, len(unjudged), want)
+				}
+			}
+		}
+	}
 }

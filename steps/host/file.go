@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/archive"
 	"github.com/stepwatch/stepwatch/steps/dump"
 	"github.com/stepwatch/stepwatch/steps/fileset"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -453,7 +453,7 @@ func contains(r io.Reader, text []byte) (bool, error) {
 }
 
 func fileMatches(ctx context.Context, _ *steps.World, l *looked, a steps.Args) error {
-	expression, err := regexp.Compile("(?m:" + a.Text(0) + ")")
+	expression, err := regex.Compile("(?m:"+a.Text(0)+")", 0)
 	if err != nil {
 		return steps.FailScenario("%q is not a regular expression: %w", a.Text(0), err)
 	}

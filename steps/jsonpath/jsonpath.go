@@ -3,8 +3,9 @@
 package jsonpath
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,13 +15,14 @@ import (
 	"github.com/theory/jsonpath"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Value is a value of a JSON document and its position.
 type Value struct {
-	Path  string // normalised, "$['queue'][0]" (RFC 9535 section 2.7)
-	Value any    // nil, bool, string, json.Number, []any or map[string]any
+	Value any // nil, bool, string, json.Number, []any or map[string]any
+	at    *place
 }
 
 // Error says why a document has no answer to a query.
@@ -43,33 +45,76 @@ func fail(reason result.Reason, format string, args ...any) error {
 }
 
 // Select returns the values of a document that a JSONPath query (RFC 9535) selects. It fails when there are none.
-// what names the document in errors. Every error is an *Error.
-func Select(document []byte, query, what string) ([]Value, error) {
-	values, root, err := Query(document, query, what)
+// what names the document in errors. Every error says its reason, except the cause of ctx's end.
+func Select(ctx context.Context, memory *limit.Memory, document []byte, query, what string) ([]Value, error) {
+	values, root, err := Query(ctx, memory, document, query, what)
 	if err == nil && len(values) == 0 {
 		err = fail(result.ReasonNotFound, "%s has nothing at %s; %s", what, query, outline(root))
 	}
 	return values, err
 }
 
-// Query returns the values that a query selects, possibly none, and the whole document.
-func Query(document []byte, query, what string) (values []Value, root any, err error) {
+// Query returns the values that a query selects, possibly none, and the whole document. memory is the account of the run
+// while the document is read; its caller only looks at the values.
+func Query(ctx context.Context, memory *limit.Memory, document []byte, query, what string) (values []Value, root any, err error) {
 	path, err := jsonpath.Parse(query)
 	if err != nil {
 		return nil, nil, fail(result.ReasonScenario, "%q is not a JSONPath: %w", query, err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(document))
+	n := measure(document)
+	if err := n.check(path.Query()); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
+	}
+	taken := n.bytes(document)
+	defer memory.Free(taken)
+	if err := memory.Take(taken); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
+	}
+	decoder := json.NewDecoder(&patient{ctx, document})
 	decoder.UseNumber()
 	if err := decoder.Decode(&root); err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, over(ctx, query, what)
+		}
 		return nil, nil, fail(result.ReasonProtocol, "%s is not JSON: %s: it begins with %.80q", what, wording.Syntax(document, err), document)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, nil, fail(result.ReasonProtocol, "%s is not JSON: there is more data after the value", what)
 	}
-	for _, node := range path.SelectLocated(root) {
-		values = append(values, Value{node.Path.String(), node.Node})
+	e := evaluation{ctx: ctx, root: root}
+	switch values = e.query(path.Query()); {
+	case ctx.Err() != nil:
+		return nil, nil, over(ctx, query, what)
+	case e.err != nil:
+		return nil, nil, fmt.Errorf("%s: %w", what, e.err)
 	}
 	return values, root, nil
+}
+
+// over returns the error of a query that did not finish before its context ended.
+func over(ctx context.Context, query, what string) error {
+	if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return context.Cause(ctx)
+	}
+	return fail(result.ReasonTimeout, "%s: the deadline passed before %q was evaluated", what, query)
+}
+
+// patient reads a document in parts until its context ends.
+type patient struct {
+	ctx  context.Context
+	rest []byte
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	if p.ctx.Err() != nil {
+		return 0, context.Cause(p.ctx)
+	}
+	if len(p.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
 }
 
 // outline describes the top level of a document, as a hint for a wrong path.
@@ -110,7 +155,7 @@ func (v Value) number(what string) (float64, error) {
 			return f, nil
 		}
 	}
-	return 0, fail(result.ReasonUnexpected, "%s has %s at %s, which is not a number", what, Show(v.Value), v.Path)
+	return 0, fail(result.ReasonUnexpected, "%s has %s at %s, which is not a number", what, Show(v.Value), v.Path())
 }
 
 // Worst returns the number that is worst by worse, and its position.
@@ -121,7 +166,7 @@ func Worst(values []Value, what string, worse func(a, b float64) bool) (worst fl
 			return 0, "", err
 		}
 		if i == 0 || worse(n, worst) {
-			worst, at = n, v.Path
+			worst, at = n, v.Path()
 		}
 	}
 	return worst, at, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/daily"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 func init() {
@@ -65,7 +66,7 @@ func likenessOf(table [][]string) (like likeness, err error) {
 		if len(row) != 2 || strings.ContainsFunc(row[0], func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) || row[0] == "" {
 			return nil, steps.FailScenario("a row of the table is %q, wanted a header field and a regular expression: | Subject | backup .* ok |", row)
 		}
-		pattern, err := regexp.Compile("(?i)" + row[1])
+		pattern, err := regex.Compile("(?i)"+row[1], 0)
 		if err != nil {
 			return nil, steps.FailScenario("%q is not a regular expression: %w", row[1], err)
 		}

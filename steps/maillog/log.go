@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/statedir"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Log is the log of a mail server and the directory for its state.
@@ -135,9 +137,6 @@ func (l Log) stateFile() string {
 	return "maillog-" + hex.EncodeToString(sum[:8]) + ".json"
 }
 
-// stateLimit is the maximum size of a state file. The counts of 48 hours take some MB at most.
-const stateLimit = 256 << 20
-
 // lockPoll is the pause between two attempts to take a lock.
 const lockPoll = 10 * time.Millisecond
 
@@ -163,11 +162,17 @@ func lock(ctx context.Context, dir *statedir.Dir, file string) (unlock func(), e
 	}
 }
 
+// stateLimit is far above the state of a busy log.
+var stateLimit = limit.Define(limit.Limit{Subject: "state", What: "the stored state of a mail log", Unit: "bytes", Most: 64 << 20})
+
 // load returns the stored state. A damaged state is an error and not silently dropped: its counts would be lost.
 func (l Log) load(dir *statedir.Dir, file string) (*state, error) {
 	path := dir.Path(file)
 	fresh := &state{Version: stateVersion, Source: l.String()}
 	content, err := dir.ReadFile(file, stateLimit)
+	if errors.As(err, new(*limit.Error)) {
+		return nil, fmt.Errorf("the state of %s is damaged: remove %s, then the log is read again: %w", l, path, err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -334,4 +337,27 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("%d lines", lines)
 		}
 	})
+}
+
+// A stored state that is larger than stateLimit is not read into memory.
+func TestStateLimit(t *testing.T) {
+	state := t.TempDir()
+	l := Log{File: filepath.Join(t.TempDir(), "log"), State: state}
+	path := filepath.Join(state, l.stateFile())
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(stateLimit.Most+1), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := statedir.Open(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	_, err = l.load(dir, l.stateFile())
+	if exceeded := (*limit.Error)(nil); !errors.As(err, &exceeded) || exceeded.Limit != stateLimit || !strings.Contains(err.Error(), "remove "+path) {
+		t.Error(err)
+	}
 }

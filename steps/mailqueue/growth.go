@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/statedir"
 )
 
@@ -35,9 +36,9 @@ const (
 
 	// readingsLimit is the maximum number of readings of one queue.
 	readingsLimit = 10_000
-
-	growthLimit = 4 << 20 // bytes of a file
 )
+
+var growthLimit = limit.Define(limit.Limit{Subject: "state", What: "the stored readings of a queue", Unit: "bytes", Most: 4 << 20})
 
 // Remember stores a reading in directory, and compares it with those in the window before it. queue names the queue and
 // must be different for each queue. Different windows have different files.
@@ -92,7 +93,7 @@ func compare(past []Reading, now Reading) Growth {
 
 func readReadings(dir *statedir.Dir, file string) ([]Reading, error) {
 	content, err := dir.ReadFile(file, growthLimit)
-	var large *statedir.LimitError
+	var large *limit.Error
 	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &large) {
 		return nil, nil
 	}

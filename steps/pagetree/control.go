@@ -208,5 +208,5 @@ func ClickRole(n *html.Node) bool {
 	case "button", "link", "tab", "menuitem", "menuitemcheckbox", "menuitemradio", "option", "switch", "checkbox", "radio", "treeitem":
 		return true
 	}
-	return n.DataAtom == atom.Summary && n.Parent != nil && n.Parent.DataAtom == atom.Details && summaryOf(n.Parent) == n
+	return n.Parent != nil && n.Parent.DataAtom == atom.Details && isSummary(n)
 }

@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Grid is a table as a visitor sees it: a cell that spans several cells is repeated in each of them.
@@ -14,23 +16,31 @@ type Grid struct {
 	Rows   [][]string
 }
 
-// maxSpan limits the span of a cell, against huge ones.
+// maxSpan is the largest span of a cell; a larger one counts as this (HTML §4.9.11 has the same for columns).
 const maxSpan = 1000
 
-// GridOf reads a table. Its header is the last row of thead, or its first row.
-func GridOf(table *html.Node) *Grid {
+// cellsLimit limits the cells of a table. One cell that spans a thousand columns and rows is a million of them, and a row
+// of four bytes below it a thousand.
+var cellsLimit = limit.Define(limit.Limit{Subject: "web page", What: "a table of the page", Unit: "cells, repeated by their spans", Most: 500_000})
+
+// GridOf reads a table. Its header is the last row of thead, or its first row. The error is a *limit.Error.
+func GridOf(table *html.Node) (*Grid, error) {
 	var head, body [][]string
 	var open []spanning // cells that extend into the next rows, by column
+	cells := int64(0)
 	var walk func(n *html.Node, into *[][]string)
 	walk = func(n *html.Node, into *[][]string) {
 		for c := range n.ChildNodes() {
 			switch {
+			case cells > cellsLimit.Most:
+				return
 			case c.Type != html.ElementNode, c.DataAtom == atom.Table, nodeVisibility(c) == Gone:
 			case c.DataAtom == atom.Thead:
 				walk(c, &head)
 			case c.DataAtom == atom.Tr:
 				var row []string
-				if row, open = rowOf(c, open); len(row) > 0 {
+				row, open = rowOf(c, open)
+				if cells += int64(len(row)); len(row) > 0 {
 					*into = append(*into, row)
 				}
 			default:
@@ -40,12 +50,14 @@ func GridOf(table *html.Node) *Grid {
 	}
 	walk(table, &body)
 	switch {
+	case cells > cellsLimit.Most:
+		return nil, cellsLimit.Exceeded()
 	case len(head) > 0:
-		return &Grid{head[len(head)-1], body}
+		return &Grid{head[len(head)-1], body}, nil
 	case len(body) > 0:
-		return &Grid{body[0], body[1:]}
+		return &Grid{body[0], body[1:]}, nil
 	}
-	return &Grid{}
+	return &Grid{}, nil
 }
 
 type spanning struct {

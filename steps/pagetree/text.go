@@ -267,7 +267,7 @@ func boxVisibility(n *html.Node) Visibility {
 			return Gone
 		}
 	}
-	if p := n.Parent; p != nil && p.DataAtom == atom.Details && p.Namespace == "" && (n.DataAtom != atom.Summary || n != summaryOf(p)) {
+	if p := n.Parent; p != nil && p.DataAtom == atom.Details && p.Namespace == "" && !isSummary(n) {
 		if _, open := Attribute(p, "open"); !open {
 			return Gone
 		}
@@ -279,21 +279,25 @@ func boxVisibility(n *html.Node) Visibility {
 			return Gone
 		case "style":
 			if !styled {
-				v, styled = styleVisibility(n.Attr[i].Val), true
+				v, styled = styleVisibility(styleOf(n, i)), true
 			}
 		}
 	}
 	return v
 }
 
-// summaryOf returns the first summary of a details element, which is visible even when that is closed.
-func summaryOf(details *html.Node) *html.Node {
-	for c := range details.ChildNodes() {
+// isSummary reports whether an element is the first summary in its details element, which is visible even when that is
+// closed. It looks back: from the last of many that ends at the one before.
+func isSummary(n *html.Node) bool {
+	if n.DataAtom != atom.Summary {
+		return false
+	}
+	for c := n.PrevSibling; c != nil; c = c.PrevSibling {
 		if c.DataAtom == atom.Summary {
-			return c
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // Attribute returns the first attribute called key, the one that counts.

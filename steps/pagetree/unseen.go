@@ -36,7 +36,7 @@ func sightOf(n *html.Node) sight {
 			}
 			return outOfSight
 		case "style":
-			if s := styleSight(n.Attr[i].Val); s != inSight {
+			if s := styleSight(styleOf(n, i)); s != inSight {
 				return s
 			}
 		}

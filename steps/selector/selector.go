@@ -36,9 +36,9 @@ func (e *SlowError) Error() string {
 func (e *SlowError) Unwrap() error { return e.err }
 
 // XPath evaluates a path (XPath 1.0) from the current node of at, and calls take with each selected node, in document
-// order. For an expression that selects no nodes it returns the value: a float64, a string or a bool. The error is a
-// *PathError or a *SlowError.
-func XPath(ctx context.Context, at xpath.NodeNavigator, path string, take func(xpath.NodeNavigator)) (value any, err error) {
+// order, until it returns an error. For an expression that selects no nodes it returns the value: a float64, a string or a
+// bool. The error is a *PathError, a *SlowError or that of take.
+func XPath(ctx context.Context, at xpath.NodeNavigator, path string, take func(xpath.NodeNavigator) error) (value any, err error) {
 	defer func() {
 		switch fault := recover().(type) {
 		case nil:
@@ -58,17 +58,22 @@ func XPath(ctx context.Context, at xpath.NodeNavigator, path string, take func(x
 		return value, nil
 	}
 	for nodes.MoveNext() {
-		take(nodes.Current().(*walker).NodeNavigator) //nolint:forcetypeassert // the library has no other
+		if err := take(nodes.Current().(*walker).NodeNavigator); err != nil { //nolint:forcetypeassert // the library has no other
+			return nil, err
+		}
 	}
 	return nil, nil
 }
 
 // CSS returns the elements below a node that a selector (Selectors Level 3) selects, in document order. The error is a
-// *PathError or a *SlowError.
+// *PathError, a *SlowError or a *limit.Error.
 func CSS(ctx context.Context, beneath *html.Node, text string) ([]*html.Node, error) {
 	group, err := cascadia.ParseGroup(text)
 	if err != nil {
 		return nil, &PathError{"CSS selector", text, err.Error()}
+	}
+	if err := check(text, beneath); err != nil {
+		return nil, err
 	}
 	var selected []*html.Node
 	for n := range beneath.Descendants() {

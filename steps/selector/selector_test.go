@@ -34,7 +34,7 @@ func TestDeadline(t *testing.T) {
 	}
 	for _, path := range []string{"//p[last()]", "count(//p[count(preceding::p) > 5])", "//p[count(following::*) = 3]", "//p[position() = last()]/preceding::p[last()]"} {
 		within(path, func(ctx context.Context) error {
-			_, err := selector.XPath(ctx, htmlquery.CreateXPathNavigator(doc), path, func(xpath.NodeNavigator) {})
+			_, err := selector.XPath(ctx, htmlquery.CreateXPathNavigator(doc), path, func(xpath.NodeNavigator) error { return nil })
 			return err
 		})
 	}
@@ -43,7 +43,7 @@ func TestDeadline(t *testing.T) {
 		return err
 	})
 	n := 0
-	if _, err := selector.XPath(t.Context(), htmlquery.CreateXPathNavigator(doc), "//p[. = '1']", func(xpath.NodeNavigator) { n++ }); err != nil || n != 200_000 {
+	if _, err := selector.XPath(t.Context(), htmlquery.CreateXPathNavigator(doc), "//p[. = '1']", func(xpath.NodeNavigator) error { n++; return nil }); err != nil || n != 200_000 {
 		t.Errorf("got %d, %v", n, err)
 	}
 }

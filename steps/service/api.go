@@ -89,31 +89,31 @@ func lastAPIAnswer(w *steps.World) (*httpwire.APIAnswer, error) {
 var apiNumber = steps.Selection{Metric: "api_value", Help: "The number that the step read in an API's answer, or the worst of several."}
 
 // worstAPI is the steps.WorstSelected for a JSONPath in an API's answer.
-func worstAPI(_ context.Context, w *steps.World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
+func worstAPI(ctx context.Context, w *steps.World, path string, worse func(a, b float64) bool) (what string, worst float64, at string, err error) {
 	answer, err := lastAPIAnswer(w)
 	if err != nil {
 		return "", 0, "", err
 	}
-	values, err := jsonpath.Select(answer.Body, path, answer.What)
+	values, err := jsonpath.Select(ctx, w.Memory(), answer.Body, path, answer.What)
 	if err != nil {
-		return "", 0, "", steps.FailFor(result.BlameWeb, err)
+		return "", 0, "", steps.FailNet(ctx, steps.FailFor(result.BlameWeb, err), result.BlameWeb, "read "+answer.What)
 	}
 	worst, at, err = jsonpath.Worst(values, answer.What, worse)
 	return answer.What, worst, at, steps.FailFor(result.BlameWeb, err)
 }
 
-func answerEquals(_ context.Context, w *steps.World, a steps.Args) error {
+func answerEquals(ctx context.Context, w *steps.World, a steps.Args) error {
 	answer, err := lastAPIAnswer(w)
 	if err != nil {
 		return err
 	}
-	values, err := jsonpath.Select(answer.Body, a.Text(0), answer.What)
+	values, err := jsonpath.Select(ctx, w.Memory(), answer.Body, a.Text(0), answer.What)
 	if err != nil {
-		return steps.FailFor(result.BlameWeb, err)
+		return steps.FailNet(ctx, steps.FailFor(result.BlameWeb, err), result.BlameWeb, "read "+answer.What)
 	}
 	for _, v := range values {
 		if !v.Equals(a.Text(1)) {
-			return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", answer.What, jsonpath.Show(v.Value), v.Path, a.Text(1))
+			return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", answer.What, jsonpath.Show(v.Value), v.Path(), a.Text(1))
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ func TestFullDisk(t *testing.T) {
 	if err := d.WriteFile("file", make([]byte, 1<<20)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
-	if got, err := d.ReadFile("file", 100); err != nil || string(got) != "old" {
+	if got, err := d.ReadFile("file", bytesOf(100)); err != nil || string(got) != "old" {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {

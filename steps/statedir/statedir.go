@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Dir is an open directory. Its methods take names without a slash.
@@ -40,17 +42,6 @@ type UnsafeError struct {
 
 // Error says what is wrong with which path, and what to do.
 func (e *UnsafeError) Error() string { return fmt.Sprintf("%s: %s: %s", e.Path, e.Problem, e.Remedy) }
-
-// LimitError says that a file is too large to be ours.
-type LimitError struct {
-	Path  string
-	Limit int64 // bytes
-}
-
-// Error says the limit.
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("%s has more than %d bytes, the limit", e.Path, e.Limit)
-}
 
 // Open opens the directory of a path, and creates it and its parents if they do not exist. It refuses with an UnsafeError
 //
@@ -242,8 +233,9 @@ func (d *Dir) Sub(name string) (*Dir, error) {
 	return &Dir{root: root, path: d.Path(name)}, nil
 }
 
-// ReadFile returns the content of a file. It refuses what is not a file of ours, and more than limit bytes.
-func (d *Dir) ReadFile(name string, limit int64) ([]byte, error) {
+// ReadFile returns the content of a file. It refuses what is not a file of ours. The error of a file with more bytes than most
+// wraps a *limit.Error.
+func (d *Dir) ReadFile(name string, most limit.Limit) ([]byte, error) {
 	info, err := d.root.Lstat(name)
 	if err != nil {
 		return nil, err
@@ -255,12 +247,12 @@ func (d *Dir) ReadFile(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	content, err := io.ReadAll(io.LimitReader(f, most.Most+1))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	if int64(len(content)) > limit {
-		return nil, &LimitError{d.Path(name), limit}
+	if int64(len(content)) > most.Most {
+		return nil, fmt.Errorf("%s: %w", d.Path(name), most.Exceeded())
 	}
 	return content, nil
 }

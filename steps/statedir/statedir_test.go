@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // nobody is another user.
@@ -163,14 +165,14 @@ func TestFiles(t *testing.T) {
 		if err := d.WriteFile("file", []byte(content)); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := d.ReadFile("file", 3); err != nil || string(got) != content {
+		if got, err := d.ReadFile("file", bytesOf(3)); err != nil || string(got) != content {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
 	if info, err := os.Stat(filepath.Join(dir, "file")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v, want the mode 0600", info, err)
 	}
-	if _, err := d.ReadFile("file", 2); err == nil || err.Error() != filepath.Join(dir, "file")+" has more than 2 bytes, the limit" {
+	if _, err := d.ReadFile("file", bytesOf(2)); err == nil || err.Error() != filepath.Join(dir, "file")+": the file has more than 2 bytes, the limit" {
 		t.Errorf("got %v", err)
 	}
 	sub, err := d.Sub("sub")
@@ -223,7 +225,7 @@ func TestStrangers(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				if _, err := d.ReadFile("file", 100); err == nil || err.Error() != want {
+				if _, err := d.ReadFile("file", bytesOf(100)); err == nil || err.Error() != want {
 					t.Errorf("read: got %v, want %s", err, want)
 				}
 				if err := d.WriteFile("file", []byte("x")); err == nil || err.Error() != want {
@@ -265,7 +267,7 @@ func TestKilledWhileWriting(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), os.Args[0])
 			cmd.Env = append(os.Environ(), "STATEDIR_TEST_KILL="+stage, "STATEDIR_TEST_DIR="+dir)
 			_ = cmd.Run() // it is killed
-			if got, err := d.ReadFile("file", 100); err != nil || string(got) != "old" {
+			if got, err := d.ReadFile("file", bytesOf(100)); err != nil || string(got) != "old" {
 				t.Errorf("got %q, %v", got, err)
 			}
 			left, _ := filepath.Glob(filepath.Join(dir, ".file.*.new"))
@@ -308,3 +310,5 @@ func TestClaim(t *testing.T) {
 		_ = claim.Close()
 	}
 }
+
+func bytesOf(most int64) limit.Limit { return limit.Limit{What: "the file", Unit: "bytes", Most: most} }

@@ -67,13 +67,13 @@ func jsonShouldBe(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	values, err := jsonpath.Select(body, a.Text(0), p.String())
+	values, err := jsonpath.Select(ctx, w.Memory(), body, a.Text(0), p.String())
 	if err != nil {
-		return steps.FailFor(result.BlameWeb, err)
+		return readFailure(ctx, err, p.String())
 	}
 	for _, v := range values {
 		if !v.Equals(a.Text(1)) {
-			return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", p, jsonpath.Show(v.Value), v.Path, a.Text(1))
+			return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s has %s at %s, wanted %q", p, jsonpath.Show(v.Value), v.Path(), a.Text(1))
 		}
 	}
 	return nil
@@ -85,9 +85,9 @@ func worstJSON(ctx context.Context, w *steps.World, path string, worse func(a, b
 	if err != nil {
 		return "", 0, "", err
 	}
-	values, err := jsonpath.Select(body, path, p.String())
+	values, err := jsonpath.Select(ctx, w.Memory(), body, path, p.String())
 	if err != nil {
-		return "", 0, "", steps.FailFor(result.BlameWeb, err)
+		return "", 0, "", readFailure(ctx, err, p.String())
 	}
 	worst, at, err = jsonpath.Worst(values, p.String(), worse)
 	return p.String(), worst, at, steps.FailFor(result.BlameWeb, err)
@@ -98,8 +98,16 @@ func countJSON(ctx context.Context, w *steps.World, path string) (*page, int, er
 	if err != nil {
 		return nil, 0, err
 	}
-	values, _, err := jsonpath.Query(body, path, p.String())
-	return p, len(values), steps.FailFor(result.BlameWeb, err)
+	values, _, err := jsonpath.Query(ctx, w.Memory(), body, path, p.String())
+	if err != nil {
+		return nil, 0, readFailure(ctx, err, p.String())
+	}
+	return p, len(values), nil
+}
+
+// readFailure returns the failure of reading values in a response.
+func readFailure(ctx context.Context, err error, what string) error {
+	return steps.FailNet(ctx, steps.FailFor(result.BlameWeb, err), result.BlameWeb, "read "+what)
 }
 
 var (

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/selector"
 	"github.com/stepwatch/stepwatch/steps/wording"
 	"github.com/stepwatch/stepwatch/steps/xmldoc"
 )
@@ -71,7 +74,10 @@ func currentXML(ctx context.Context, w *steps.World) (*page, *xmldoc.Document, e
 	if p.live != nil && utf8.Valid(body) {
 		parse = xmldoc.ParseDecoded // a browser returns text as UTF-8, and the raw bytes only of what it does not take for text
 	}
-	root, err := parse(body)
+	root, err := parse(ctx, body)
+	if unread := (*limit.Error)(nil); ctx.Err() != nil || errors.As(err, &unread) {
+		return nil, nil, readingIn(ctx, w).failure(cmp.Or(err, context.Cause(ctx)), "read "+p.String())
+	}
 	if err != nil {
 		return nil, nil, steps.Fail(result.ReasonProtocol, result.BlameWeb, "%s is not XML: %s: it begins with %.80q", p, wording.Syntax(body, err), body)
 	}
@@ -84,13 +90,9 @@ func readXML(ctx context.Context, w *steps.World, path string) (*page, []string,
 	if err != nil {
 		return nil, nil, err
 	}
-	texts, err := root.Select(ctx, path)
-	slow := tooSlow(ctx, err, "read "+p.String())
+	texts, err := selectXML(ctx, w, p, root, path)
 	switch {
-	case slow != nil:
-		err = slow
 	case err != nil:
-		err = steps.FailScenario("%w", err)
 	case len(texts) == 0:
 		err = steps.Fail(result.ReasonNotFound, result.BlameWeb, "%s has nothing at %s; its root is %s", p, path, wording.Excerpt(root.Root()))
 	}
@@ -133,14 +135,22 @@ func countXML(ctx context.Context, w *steps.World, path string) (*page, int, err
 	if err != nil {
 		return nil, 0, err
 	}
-	texts, err := root.Select(ctx, path)
-	if slow := tooSlow(ctx, err, "read "+p.String()); slow != nil {
-		return nil, 0, slow
+	texts, err := selectXML(ctx, w, p, root, path)
+	return p, len(texts), err
+}
+
+// selectXML returns what an XPath selects in a response.
+func selectXML(ctx context.Context, w *steps.World, p *page, doc *xmldoc.Document, path string) ([]string, error) {
+	texts, err := doc.Select(w.Memory(), path)
+	switch slow := tooSlow(ctx, err, "read "+p.String()); {
+	case err == nil:
+		return texts, nil
+	case slow != nil:
+		return nil, slow
+	case errors.As(err, new(*selector.PathError)):
+		return nil, steps.FailScenario("%w", err)
 	}
-	if err != nil {
-		return nil, 0, steps.FailScenario("%w", err)
-	}
-	return p, len(texts), nil
+	return nil, readingIn(ctx, w).failure(err, "read "+p.String())
 }
 
 func currentFeed(ctx context.Context, w *steps.World) (*page, []xmldoc.Item, error) {
@@ -149,6 +159,9 @@ func currentFeed(ctx context.Context, w *steps.World) (*page, []xmldoc.Item, err
 		return nil, nil, err
 	}
 	items, err := doc.Feed()
+	if unread := (*limit.Error)(nil); ctx.Err() != nil || errors.As(err, &unread) {
+		return nil, nil, readingIn(ctx, w).failure(cmp.Or(err, context.Cause(ctx)), "read the feed "+p.String())
+	}
 	if err != nil {
 		return nil, nil, steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not a feed: %w", p, err)
 	}
@@ -230,6 +243,8 @@ func currentSitemap(ctx context.Context, w *steps.World) (*page, []string, error
 	}
 	listed, index, err := doc.Sitemap()
 	switch {
+	case ctx.Err() != nil:
+		return nil, nil, readingIn(ctx, w).failure(context.Cause(ctx), "read the sitemap "+p.String())
 	case err != nil:
 		return nil, nil, steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not a sitemap: %w", p, err)
 	case index && len(listed) > 0:
@@ -265,7 +280,10 @@ func sitemapLists(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return steps.FailScenario("%q is not an address: %w", address.Shown(a.Text(0)), err)
 	}
-	for _, text := range listed {
+	for i, text := range listed {
+		if i%1000 == 0 && ctx.Err() != nil {
+			return readingIn(ctx, w).failure(context.Cause(ctx), "read the sitemap "+p.String())
+		}
 		if u, err := address.Parse(text); err == nil && u.String() == wanted.String() {
 			return nil
 		}

@@ -38,6 +38,7 @@ type browserSession struct {
 	basic    []basicAuth     // names and passwords from addresses
 	aside    []exchange      // requests outside the tab
 	refused  []refusedCookie // of those requests
+	shown    *page           // the last look at the tab's page
 	answer   *page           // the response to the last of them, nil when the tab shows the current page again
 }
 
@@ -349,14 +350,17 @@ func netFault(name string) (reason result.Reason, blame result.Blame, detail str
 }
 
 // now returns the page as it is. Its address and response are read at once, its tree and its text on demand.
-func (s *browserSession) now(ctx context.Context) (*page, error) {
+func (s *browserSession) now(ctx context.Context, w *steps.World) (*page, error) {
 	tab, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
 	if s.answer != nil {
+		s.answer.reading = readingIn(ctx, w)
 		return s.answer, nil
 	}
+	s.shown.release()
+	s.shown = nil
 	n := tab.Navigation()
 	if n == nil {
 		return nil, nil
@@ -365,7 +369,7 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 		return elsewherePage(n), nil
 	}
 	took, _ := n.Took()
-	p := &page{url: address.Reported(tab.URL()), took: took, live: &livePage{ctx: ctx, tab: tab, thorough: s.thorough}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
+	p := &page{url: address.Reported(tab.URL()), took: took, reading: readingIn(ctx, w), live: &livePage{ctx: ctx, tab: tab, thorough: s.thorough}, Reply: &httpwire.Reply{Response: &http.Response{Header: http.Header{}, Request: &http.Request{Header: http.Header{}}}}}
 	if r := n.Response(); r != nil {
 		p.StatusCode, p.Status, p.Proto, p.OnWire = r.Status, fmt.Sprintf("%d %s", r.Status, r.StatusText), protocolName(r.Protocol), r.Body()
 		p.Header, p.Request.Header, p.Request.Method = r.ResponseHeader, r.Header, r.Method
@@ -378,6 +382,7 @@ func (s *browserSession) now(ctx context.Context) (*page, error) {
 			p.Status = "no response yet"
 		}
 	}
+	s.shown = p
 	return p, nil
 }
 

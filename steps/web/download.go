@@ -337,7 +337,7 @@ func (s *browserSession) shownInstead(ctx context.Context, w *steps.World, f *se
 	if err := s.arrived(w, s.tab, before, f.act, false); err != nil {
 		return nil, err
 	}
-	p, err := s.now(ctx)
+	p, err := s.now(ctx, w)
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,9 @@ func (e *embedding) load(ctx context.Context, p *page, n *html.Node) *page {
 	case e.depth > frameDepth:
 		lost.why, lost.reason, lost.blame = fmt.Sprintf("it is more than %d frames deep in the page; %s", frameDepth, needsBrowser), result.ReasonScenario, result.BlameScenario
 	case source != nil:
-		f = writtenPage(p, source)
+		if f, err = writtenPage(p, source); err != nil {
+			lost.unreadable(err)
+		}
 	default:
 		f = e.fetch(ctx, p, v, lost)
 	}
@@ -232,7 +234,7 @@ func embeddable(p, f *page, err error, lost *lostFrame) *page {
 	switch {
 	case f.isHTML():
 		if _, err := f.tree(); err != nil {
-			lost.why = err.Error()
+			lost.unreadable(err)
 			return nil
 		}
 	case f.isText():
@@ -294,13 +296,15 @@ func (p *page) wayTo(u *address.URL) httpwire.Way {
 }
 
 // writtenPage returns the document in an attribute of a frame of p. It has the address and the policy of p.
-func writtenPage(p *page, source []byte) *page {
+func writtenPage(p *page, source []byte) (*page, error) {
 	header := p.Header.Clone()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	f := &page{url: p.url, around: p, srcdoc: true, Reply: &httpwire.Reply{Content: source,
-		Response: &http.Response{StatusCode: http.StatusOK, Header: header, Request: p.Request}}}
-	_, _ = f.tree() // reading from memory never fails
-	return f
+	f := &page{url: p.url, around: p, srcdoc: true, reading: p.reading, Reply: &httpwire.Reply{Content: source,
+		Response: &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Header: header, Request: p.Request}}}
+	if _, err := f.tree(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // plainDocument returns the document that a browser creates for a file that is not HTML.
@@ -431,7 +435,10 @@ func (s *httpSession) returnInto(ctx context.Context, w *steps.World, last visit
 	case before == nil:
 		return nil // it was blank
 	case before.srcdoc:
-		f := writtenPage(before.around, before.source)
+		f, err := writtenPage(before.around, before.source)
+		if err != nil {
+			return err
+		}
 		s.page.put(last.frame, f)
 		s.embed(ctx, w, f)
 		return nil

@@ -35,7 +35,7 @@ func (p *page) formOf(control *html.Node) *html.Node {
 func (s *search) findForm(doc *html.Node) (*html.Node, error) {
 	s.kind = "form"
 	var forms []candidate
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.DataAtom != atom.Form {
 			continue
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
+	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
@@ -19,7 +21,7 @@ import (
 
 func newTestPage(source string) *page {
 	return &page{
-		url: address.Reported("http://www.example.test/"),
+		url: address.Reported("http://www.example.test/"), reading: reading{ctx: context.Background()},
 		Reply: &httpwire.Reply{Content: []byte(source), Response: &http.Response{StatusCode: http.StatusOK, Status: "200 OK",
 			Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Request: &http.Request{Method: http.MethodGet}}},
 	}
@@ -114,6 +116,32 @@ func TestHugePage(t *testing.T) {
 		}
 		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("%q, %d times: took %s", c.piece, times, took)
+		}
+	}
+}
+
+// A search ends with its context, and what it did not see is not absent.
+func TestSearchEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	p := newTestPage(strings.Repeat("<p>x", 1000) + "<h1>End</h1>")
+	doc, err := p.tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for range (&search{ctx: ctx, page: p}).nodes(doc) {
+		seen++
+	}
+	if seen > 300 {
+		t.Errorf("%d nodes were visited after the end", seen)
+	}
+	w := steps.NewWorld(&steps.Target{}, nil, "run", "scenario")
+	steps.State[httpSession](w).page = p
+	for _, wanted := range []bool{true, false} {
+		err := seeThing("heading", (*search).headings, wanted)(ctx, w, steps.Args{Captured: []string{"End"}})
+		if failure := (*steps.Failure)(nil); !errors.As(err, &failure) || failure.Reason != result.ReasonTimeout {
+			t.Errorf("wanted %t: %v", wanted, err)
 		}
 	}
 }

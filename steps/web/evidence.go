@@ -143,7 +143,7 @@ func (s *browserSession) report(w *steps.World, err error) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
-		if p, err := s.now(ctx); err == nil && p != nil {
+		if p, err := s.now(ctx, w); err == nil && p != nil {
 			p.attach(w)
 		}
 		if picture, err := tab.Picture(ctx, w.SecretPatterns(), steps.EvidenceLimit); err == nil {

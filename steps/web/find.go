@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
@@ -54,6 +55,19 @@ type search struct {
 
 	judged bool // the element is only judged and not used, so it may be disabled
 	byText bool // only the visible text counts, not the id
+}
+
+// nodes returns the nodes of a page until the step's context ends. Whoever judges what was found looks at the context.
+func (s *search) nodes(doc *html.Node) iter.Seq[*html.Node] {
+	return func(yield func(*html.Node) bool) {
+		const lookEvery = 256 // nodes: one of them takes up to a tenth of a millisecond
+		count := 0
+		for n := range doc.Descendants() {
+			if count++; count%lookEvery == 0 && s.ctx.Err() != nil || !yield(n) {
+				return
+			}
+		}
+	}
 }
 
 func (s *search) failure(reason result.Reason, blame result.Blame, format string, args ...any) error {
@@ -170,7 +184,7 @@ func (s *search) findLink(doc *html.Node) (*html.Node, error) {
 func (s *search) links(doc *html.Node) []candidate {
 	var links []candidate
 	name := pagetree.Normal(s.name)
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.DataAtom != atom.A && n.DataAtom != atom.Area {
 			continue
 		}
@@ -249,7 +263,7 @@ func (s *search) findButton(doc *html.Node) (*html.Node, error) {
 	buttons := s.buttons(doc)
 	s.fitMarkup(buttons)
 	instead := ""
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if _, found := pagetree.Attribute(n, "href"); found && n.DataAtom == atom.A && strings.EqualFold(pagetree.Label(n), pagetree.Normal(s.name)) {
 			instead = "there is a link " + wording.Quote(pagetree.Label(n)) + ": follow it"
 			break
@@ -261,7 +275,7 @@ func (s *search) findButton(doc *html.Node) (*html.Node, error) {
 func (s *search) buttons(doc *html.Node) []candidate {
 	var buttons []candidate
 	name := pagetree.Normal(s.name)
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		kind := pagetree.ButtonType(n)
 		if kind == "" {
 			continue
@@ -296,7 +310,7 @@ func (s *search) findField(doc *html.Node, kind pagetree.FieldKind) (*html.Node,
 	labels := pagetree.Labels(doc)
 	var fields []candidate
 	instead := ""
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		is := pagetree.KindOf(n)
 		if is == "" {
 			continue

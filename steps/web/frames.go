@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -19,6 +20,14 @@ type lostFrame struct {
 }
 
 func (l *lostFrame) String() string { return l.name + " could not be loaded: " + l.why }
+
+// unreadable records that the document of the frame is there and cannot be read.
+func (l *lostFrame) unreadable(err error) {
+	l.why = err.Error()
+	if failure := (*steps.Failure)(nil); errors.As(err, &failure) {
+		l.reason, l.blame = failure.Reason, failure.Blame
+	}
+}
 
 // missing returns the first visible frame of the page, or of a part of it, whose document is not available, or nil.
 func (p *page) missing(within ...*html.Node) *lostFrame {

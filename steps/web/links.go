@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/cookie"
 	"github.com/stepwatch/stepwatch/steps/crawl"
 	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // The sentences about broken links. The scenario's engine reads the pages, so in a browser the links are those of the
@@ -96,7 +96,7 @@ func linkBounds(a steps.Args, site bool) (crawl.Bounds, error) {
 		case setting == "pages" && site:
 			b.Pages, err = linkBound(setting, value, 1, maxPages)
 		case setting == "ignore":
-			if b.Ignore, err = regexp.Compile(value); err != nil || value == "" {
+			if b.Ignore, err = regex.Compile(value, 0); err != nil || value == "" {
 				err = steps.FailScenario("ignore: %q is not a valid regular expression (RE2 syntax)", value)
 			}
 		case setting == "other hosts" && (value == "yes" || value == "no"):
@@ -326,6 +326,7 @@ func (s *linkSite) Read(ctx context.Context, of *address.URL) (*crawl.Page, erro
 	ctx, cancel := context.WithTimeout(ctx, linkPageTime)
 	defer cancel()
 	p, err := s.read(ctx, of)
+	defer p.release()
 	var doc *html.Node
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -350,14 +351,13 @@ func (s *linkSite) read(ctx context.Context, of *address.URL) (*page, error) {
 		if err := s.browser.load(ctx, s.w, v); err != nil {
 			return nil, err
 		}
-		return s.browser.now(ctx)
+		return s.browser.now(ctx, s.w)
 	}
 	session := <-s.page
 	defer func() { s.page <- session }()
 	err := session.load(ctx, s.w, v)
 	p := session.page
-	session.show(nil)
-	session.visits = nil
+	session.page, session.visits = nil, nil // the caller releases the page
 	return p, err
 }
 

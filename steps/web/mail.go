@@ -79,7 +79,7 @@ func showsNumber(ctx context.Context, w *steps.World, v visit, number string) (b
 	if err := e.load(ctx, w.Aside(), v); err != nil {
 		return false, err
 	}
-	p, err := e.now(ctx)
+	p, err := e.now(ctx, w)
 	if err != nil || p == nil {
 		return false, err
 	}

@@ -2,6 +2,8 @@ package web
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"mime"
@@ -22,6 +24,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/form"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/redact"
@@ -51,21 +54,13 @@ type page struct {
 	owners   map[*html.Node]*html.Node // the form of each control, once needed
 	live     *livePage                 // the tab that shows the page; nil over HTTP
 
+	reading reading // until when and from which account it is read
+	held    int64   // bytes taken from that account
+
 	frames map[*html.Node]*page      // the documents in the page's frames, over HTTP, by their elements; doc of each is that element
 	lost   map[*html.Node]*lostFrame // the frames without a readable document
 	around *page                     // the page that contains this one's frame, or nil
 	srcdoc bool                      // the document is in the srcdoc attribute of that element
-}
-
-// release takes the page and those in its frames out of the run's memory.
-func (p *page) release() {
-	if p == nil {
-		return
-	}
-	p.Reply.Release()
-	for _, f := range p.frames {
-		f.release()
-	}
 }
 
 // measure reports what is known about the page without reading its content.
@@ -209,6 +204,7 @@ func (p *page) text() []byte {
 	}
 	if decoded, err := detected.NewDecoder().Bytes(p.Content); err == nil {
 		p.source, p.encoding = decoded, detected
+		_ = p.hold(int64(len(decoded))) // what is read of it next fails if that is too much
 	}
 	return p.source
 }
@@ -236,7 +232,7 @@ func (p *page) visibleText() ([]byte, error) {
 	}
 	if !p.isHTML() {
 		p.visible, p.read = []byte(pagetree.Normal(string(p.text()))), true
-		return p.visible, nil
+		return p.visible, p.hold(int64(cap(p.visible)))
 	}
 	var text []byte
 	quick := false
@@ -251,7 +247,7 @@ func (p *page) visibleText() ([]byte, error) {
 		text = pagetree.VisibleText(doc)
 	}
 	p.visible, p.read = text, true
-	return text, nil
+	return text, p.hold(int64(cap(text)))
 }
 
 // shows looks for a text that a visitor may see. It returns the text of the page that contains it and the position there,
@@ -311,18 +307,76 @@ func (p *page) tree() (*html.Node, error) {
 		return nil, p.docErr
 	}
 	if p.live != nil {
-		p.doc, p.docErr = p.live.tree()
+		p.live.tab.LimitNodes(p.reading.nodes)
+		if p.doc, p.docErr = p.live.tree(); p.docErr == nil {
+			p.docErr = p.holdTree(p.doc)
+		}
 		p.lost = lostFrames(p.live.frames)
 		return p.doc, p.docErr
 	}
-	doc, err := html.ParseWithOptions(bytes.NewReader(p.text()), html.ParseOptionEnableScripting(true))
-	if err != nil {
-		p.docErr = steps.Fail(result.ReasonProtocol, result.BlameWeb, "read the HTML of %s: %w", p, err)
-		return nil, p.docErr
+	doc, size, err := pagetree.Parse(p.reading.ctx, p.text(), p.reading.nodes)
+	if err == nil {
+		err = p.hold(size)
 	}
-	pagetree.Flatten(p.text(), doc)
+	if err != nil {
+		if err = p.reading.failure(err, fmt.Sprintf("read the HTML of %s", p)); p.reading.ctx.Err() == nil {
+			p.docErr = err
+		}
+		return nil, err
+	}
 	p.doc = doc
 	return doc, nil
+}
+
+// reading says what it may cost to read a page: until when, how many nodes, and whose memory it is.
+type reading struct {
+	ctx    context.Context // of the current step
+	memory *limit.Memory   // of the run
+	nodes  int64           // 0 for the default
+}
+
+// readingIn returns how a page is read in a step.
+func readingIn(ctx context.Context, w *steps.World) reading {
+	return reading{ctx, w.Memory(), steps.SettingsOf[steps.Limits](w.Target()).Nodes}
+}
+
+// failure returns the failure of reading a page.
+func (r reading) failure(err error, act string) error {
+	switch {
+	case errors.As(err, new(*limit.Error)), errors.As(err, new(*limit.PoolError)):
+		return steps.FailFor(result.BlameWeb, fmt.Errorf("%s: %w", act, err))
+	case r.ctx.Err() != nil && !errors.Is(context.Cause(r.ctx), steps.ErrStopped):
+		return steps.Fail(result.ReasonTimeout, result.BlameWeb, "%s: the deadline passed before all of it was read", act)
+	}
+	return steps.FailNet(r.ctx, err, result.BlameWeb, act)
+}
+
+// hold takes memory for what was made of the page.
+func (p *page) hold(bytes int64) error {
+	p.held += bytes
+	return p.reading.memory.Take(bytes)
+}
+
+// holdTree takes memory for the snapshot of a browser.
+func (p *page) holdTree(doc *html.Node) error {
+	if err := p.hold(pagetree.Memory(doc)); err != nil {
+		return p.reading.failure(err, fmt.Sprintf("read %s", p))
+	}
+	return nil
+}
+
+// release returns the memory of a page that is no longer the current one: of its body, of what was made of it, and of the
+// pages in its frames.
+func (p *page) release() {
+	if p == nil {
+		return
+	}
+	for _, f := range p.frames {
+		f.release()
+	}
+	p.Reply.Release()
+	p.reading.memory.Free(p.held)
+	p.held = 0
 }
 
 // base returns the address that relative addresses on the page refer to: the page's own unless a base element sets another

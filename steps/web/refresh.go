@@ -43,6 +43,7 @@ func (s *httpSession) leadOn(ctx context.Context, w *steps.World, v *visit) erro
 		*v = visit{method: http.MethodGet, url: to, referrer: from.url, anyStatus: v.anyStatus, way: from.wayTo(to), anySite: v.anySite,
 			strange: v.strange || !sameSite(from.url.Hostname(), to.Hostname())}
 		s.visits[len(s.visits)-1] = *v
+		from.release()
 		p, err := s.arrive(ctx, w, v)
 		if s.show(p); err == nil && !v.anyStatus {
 			err = s.judgeStatus(p, v)

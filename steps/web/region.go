@@ -18,7 +18,7 @@ import (
 func (s *search) headings(doc *html.Node) []candidate {
 	var headings []candidate
 	name := pagetree.Normal(s.name)
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode || pagetree.HeadingLevel(n) == 0 {
 			continue
 		}
@@ -33,7 +33,7 @@ func (s *search) headings(doc *html.Node) []candidate {
 func (s *search) images(doc *html.Node) []candidate {
 	var images []candidate
 	name := pagetree.Normal(s.name)
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		kind, _ := pagetree.Attribute(n, "type")
 		role, _ := pagetree.Attribute(n, "role")
 		if n.DataAtom != atom.Img && role != "img" && (n.DataAtom != atom.Input || !strings.EqualFold(kind, "image")) {
@@ -106,7 +106,7 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 	var candidates []candidate
 	captions := map[*html.Node]string{}
 	ids := map[*html.Node]map[string]*html.Node{} // of each document, on demand
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode {
 			continue
 		}
@@ -117,7 +117,7 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 			}
 		}
 	}
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode {
 			continue
 		}
@@ -161,7 +161,7 @@ func (s *search) findRegion(doc *html.Node) (*region, error) {
 		}
 	}
 	labelled := candidates
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode || pagetree.HeadingLevel(n) == 0 {
 			continue
 		}
@@ -232,7 +232,7 @@ func (s *search) findClickable(doc *html.Node) (*html.Node, error) {
 	s.kind = "link or button"
 	usual := append(s.links(doc), s.buttons(doc)...)
 	name := pagetree.Normal(s.name)
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode || pagetree.ButtonType(n) != "" || pagetree.IsLink(n) || !pagetree.ClickRole(n) {
 			continue
 		}
@@ -265,7 +265,7 @@ func (s *search) plain(doc *html.Node, name string) []candidate {
 	if name == "" {
 		return nil
 	}
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode || n.FirstChild == nil || pagetree.Traits[n.DataAtom]&pagetree.Unseen != 0 || pagetree.IsHidden(n) {
 			continue
 		}

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/regex"
+	"github.com/stepwatch/stepwatch/steps/selector"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -93,7 +96,7 @@ func see(wanted bool) func(context.Context, *steps.World, steps.Args) error {
 	return func(ctx context.Context, w *steps.World, a steps.Args) error {
 		return looking(ctx, w, wanted, func(_ webEngine, p *page) error {
 			if steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios {
-				return seePattern(p, a.Text(0), wanted)
+				return seePattern(ctx, p, a.Text(0), wanted)
 			}
 			return seeText(p, a.Text(0), wanted)
 		})
@@ -107,7 +110,7 @@ func seeWithin(ctx context.Context, w *steps.World, a steps.Args) error {
 	}
 	return eventuallyWithin(ctx, w, limit, func(_ webEngine, p *page) error {
 		if steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios {
-			return seePattern(p, a.Text(0), true)
+			return seePattern(ctx, p, a.Text(0), true)
 		}
 		return seeText(p, a.Text(0), true)
 	})
@@ -120,7 +123,11 @@ func searching(ctx context.Context, w *steps.World, wanted bool, act, name strin
 		if err != nil {
 			return err
 		}
-		return judge(&search{ctx: ctx, page: p, act: act, name: name, lax: steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios, judged: true}, doc)
+		err = judge(&search{ctx: ctx, page: p, act: act, name: name, lax: steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios, judged: true}, doc)
+		if ctx.Err() != nil && !errors.As(err, new(*selector.SlowError)) {
+			return p.reading.failure(context.Cause(ctx), act+" on "+p.String()) // not all of the page was searched
+		}
+		return err
 	})
 }
 
@@ -264,7 +271,11 @@ func tableShould(verb string, judge func(*search, *pagetree.Grid, [][]string) er
 			if err != nil {
 				return err
 			}
-			if err := judge(s, pagetree.GridOf(table), a.Table); err != nil {
+			grid, err := pagetree.GridOf(table)
+			if err != nil {
+				return steps.FailFor(result.BlameWeb, fmt.Errorf("%s: %w", s.act, err))
+			}
+			if err := judge(s, grid, a.Table); err != nil {
 				return err
 			}
 			return s.page.whole(s.act, table)
@@ -283,7 +294,11 @@ func tableRows(ctx context.Context, w *steps.World, a steps.Args) error {
 		if err != nil {
 			return err
 		}
-		if count = len(pagetree.GridOf(table).Rows); count == wanted {
+		grid, err := pagetree.GridOf(table)
+		if err != nil {
+			return steps.FailFor(result.BlameWeb, fmt.Errorf("%s: %w", s.act, err))
+		}
+		if count = len(grid.Rows); count == wanted {
 			return s.page.whole(s.act, table)
 		}
 		return s.failure(result.ReasonUnexpected, result.BlameWeb, "got %d", count)
@@ -333,12 +348,16 @@ func quoteAround(text []byte, at, length int) string {
 
 // seePattern implements the old meaning: a Ruby regular expression over the source. "." matches newlines there, as the
 // old steps requested, and "^" and "$" match at every line.
-func seePattern(p *page, pattern string, wanted bool) error {
+func seePattern(ctx context.Context, p *page, pattern string, wanted bool) error {
 	re, err := steps.CompileRuby(pattern)
 	if err != nil {
 		return err
 	}
-	switch matched := re.Match(p.text()); {
+	matched, err := regex.Match(ctx, re, p.text())
+	if err != nil {
+		return p.reading.failure(err, fmt.Sprintf("see %q on %s", pattern, p))
+	}
+	switch {
 	case matched == wanted:
 		return nil
 	case wanted:
@@ -351,7 +370,7 @@ func seePattern(p *page, pattern string, wanted bool) error {
 func seeMessage(ctx context.Context, w *steps.World, a steps.Args) error {
 	choose := func(f *search, doc *html.Node) (*html.Node, error) {
 		hiddenOne := false
-		for n := range doc.Descendants() {
+		for n := range f.nodes(doc) {
 			classes, _ := pagetree.Attribute(n, "class")
 			if !slices.Contains(strings.Fields(classes), f.name) {
 				continue

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
@@ -36,12 +37,13 @@ func selectWritten(ctx context.Context, doc *html.Node, text string) ([]*html.No
 	}
 	var selected []*html.Node
 	others := false
-	value, err := selector.XPath(ctx, htmlquery.CreateXPathNavigator(doc), text, func(at xpath.NodeNavigator) {
+	value, err := selector.XPath(ctx, htmlquery.CreateXPathNavigator(doc), text, func(at xpath.NodeNavigator) error {
 		if n, isHTML := at.(*htmlquery.NodeNavigator); isHTML && n.NodeType() == xpath.ElementNode {
 			selected = append(selected, n.Current())
 		} else {
 			others = true
 		}
+		return nil
 	})
 	switch {
 	case err != nil:
@@ -54,9 +56,12 @@ func selectWritten(ctx context.Context, doc *html.Node, text string) ([]*html.No
 	return selected, nil
 }
 
-// tooSlow returns the failure of a step whose selector or XPath did not finish in time, or nil for another error.
+// tooSlow returns the failure of a step whose selector or XPath did not finish in time or would take too long, or nil for
+// another error.
 func tooSlow(ctx context.Context, err error, act string) error {
 	switch {
+	case errors.As(err, new(*limit.Error)):
+		return steps.FailFor(result.BlameWeb, fmt.Errorf("%s: %w", act, err))
 	case !errors.As(err, new(*selector.SlowError)):
 		return nil
 	case errors.Is(err, steps.ErrStopped):

@@ -168,7 +168,7 @@ func (s *httpSession) arrive(ctx context.Context, w *steps.World, v *visit) (*pa
 			}
 		}
 		p := &page{url: v.url, Reply: answer, stopped: stopped, way: v.way, took: time.Since(start),
-			webArrival: webArrival{begun: start, redirects: redirects}}
+			webArrival: webArrival{begun: start, redirects: redirects}, reading: readingIn(ctx, w)}
 		p.measure(w, len(chain))
 		if len(answer.Odd) > 0 {
 			w.Note(wording.Excerpt(strings.Join(answer.Odd, "; ")))
@@ -488,7 +488,7 @@ func resolve(ctx context.Context, w *steps.World, text string) (*address.URL, er
 		return nil, err
 	}
 	if base == nil && address.SchemeOf(text) == "" {
-		p, err := engineOf(w).now(ctx)
+		p, err := engineOf(w).now(ctx, w)
 		if err != nil {
 			return nil, err
 		}

@@ -17,7 +17,7 @@ func (s *search) findTable(doc *html.Node) (*html.Node, error) {
 	name := pagetree.Normal(s.name)
 	var tables []candidate
 	over := "" // the latest heading
-	for n := range doc.Descendants() {
+	for n := range s.nodes(doc) {
 		if n.Type != html.ElementNode {
 			continue
 		}

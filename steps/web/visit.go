@@ -19,7 +19,12 @@ import (
 // The actions of a visitor over HTTP alone: a page is a document that changes only by filling in fields. Actions that
 // need a script are rejected with an explanation.
 
-func (s *httpSession) now(context.Context) (*page, error) { return s.page, nil }
+func (s *httpSession) now(ctx context.Context, w *steps.World) (*page, error) {
+	if s.page != nil {
+		s.page.reading = readingIn(ctx, w)
+	}
+	return s.page, nil
+}
 
 // await returns false: no script runs, so a page does not change.
 func (s *httpSession) await(context.Context, *steps.World) bool { return false }

@@ -20,6 +20,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 	"github.com/stepwatch/stepwatch/steps/pagetree"
+	"github.com/stepwatch/stepwatch/steps/selector"
 )
 
 // The sentences about websites. They work the same over HTTP alone and in a browser (@browser). Each is written once:
@@ -34,7 +35,7 @@ type webEngine interface {
 	load(ctx context.Context, w *steps.World, v visit) error
 
 	// now returns the current page as it is at this moment, nil before the first one.
-	now(ctx context.Context) (*page, error)
+	now(ctx context.Context, w *steps.World) (*page, error)
 
 	// ask sends a request that no visitor sends by hand, and makes the response the current page.
 	ask(ctx context.Context, w *steps.World, v visit) error
@@ -112,7 +113,7 @@ func watching(ctx context.Context, w *steps.World, wait time.Duration, resting b
 				return err
 			}
 		}
-		p, err := e.now(ctx)
+		p, err := e.now(ctx, w)
 		if err != nil {
 			return err
 		}
@@ -204,7 +205,7 @@ const webMeasures = "Time to load the document, redirects and frames included. P
 
 // currentPage returns the page of the scenario. It fails when no step has loaded one.
 func currentPage(ctx context.Context, w *steps.World) (*page, error) {
-	p, err := engineOf(w).now(ctx)
+	p, err := engineOf(w).now(ctx, w)
 	if err == nil && p == nil {
 		err = noPage()
 	}
@@ -254,6 +255,9 @@ func acting(ctx context.Context, w *steps.World, act, name string, choose func(*
 		}
 		f := &search{ctx: ctx, page: p, act: fmt.Sprintf("%s %q", act, name), name: name, lax: steps.SettingsOf[httpwire.Web](w.Target()).CucumberNagios}
 		n, err := choose(f, doc)
+		if ctx.Err() != nil && !errors.As(err, new(*selector.SlowError)) {
+			return p.reading.failure(context.Cause(ctx), f.act+" on "+p.String()) // not all of the page was searched
+		}
 		if err != nil {
 			return err
 		}
