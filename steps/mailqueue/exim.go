@@ -36,7 +36,7 @@ func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	case out.StdoutCut:
 		return nil, fmt.Errorf("%s -bp: %w: more than %d bytes; use hosts.NAME.queue.exim_spool instead", path, ErrTooLarge, answerLimit)
 	}
-	q, err := parseExim(out.Stdout, time.Now(), sought...)
+	q, err := parseExim(ctx, out.Stdout, time.Now(), sought...)
 	if err != nil {
 		return nil, fmt.Errorf("%s -bp: %w", path, err)
 	}
@@ -85,10 +85,13 @@ var (
 
 // parseExim reads the output of -bp: for each message a line, one for each recipient (D marks a recipient that has the
 // message), and an empty one.
-func parseExim(output []byte, now time.Time, sought ...string) (*Queue, error) {
+func parseExim(ctx context.Context, output []byte, now time.Time, sought ...string) (*Queue, error) {
 	q := newQueue(eximQueues, sought...)
 	var m *Message
-	for len(output) > 0 {
+	for n := 0; len(output) > 0; n++ {
+		if n%linesBetween == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		raw, rest, ended := bytes.Cut(output, []byte("\n"))
 		if !ended {
 			return nil, ErrIncomplete

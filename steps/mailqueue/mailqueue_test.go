@@ -1,6 +1,7 @@
 package mailqueue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func TestPostqueue(t *testing.T) {
 		"no id":         {"{}\n", `unknown format: a message without queue_id or arrival_time: "{}"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := shown(parsePostqueue([]byte(c.output))); got != c.want {
+			if got := shown(parsePostqueue(context.Background(), []byte(c.output))); got != c.want {
 				t.Errorf("got %s\nwant %s", got, c.want)
 			}
 		})
@@ -192,7 +193,7 @@ func TestEximList(t *testing.T) {
 		"size":       {strings.Replace(list, "285", "28X", 1), `unknown format: a size is "28X"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := shown(parseExim([]byte(c.output), now)); got != c.want {
+			if got := shown(parseExim(context.Background(), []byte(c.output), now)); got != c.want {
 				t.Errorf("got %s\nwant %s", got, c.want)
 			}
 		})
@@ -223,12 +224,12 @@ func TestOpenSMTPDList(t *testing.T) {
 		"Exim":       {list, `unknown format: a line is " 4h   285 1xUlyT-00000y-06 <alice@example.test> *** frozen ***"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := shown(parseOpenSMTPD([]byte(c.output))); got != c.want {
+			if got := shown(parseOpenSMTPD(context.Background(), []byte(c.output))); got != c.want {
 				t.Errorf("got %s\nwant %s", got, c.want)
 			}
 		})
 	}
-	q, err := parseOpenSMTPD([]byte(envelopes), "9e38ab57")
+	q, err := parseOpenSMTPD(context.Background(), []byte(envelopes), "9e38ab57")
 	if err != nil || q.Sought["9e38ab57"] == nil || len(q.Sought) != 1 || !q.NoBytes {
 		t.Errorf("got %v %+v, wanted the message of this id", err, q)
 	}
@@ -455,18 +456,20 @@ func FuzzShowq(f *testing.F) {
 
 func FuzzPostqueue(f *testing.F) {
 	f.Add([]byte(`{"queue_name": "deferred", "queue_id": "4j", "arrival_time": 1795270759, "message_size": 240, "recipients": [{"address": "b@gmail.com"}]}` + "\n"))
-	f.Fuzz(func(t *testing.T, output []byte) { consistent(t)(parsePostqueue(output)) })
+	f.Fuzz(func(t *testing.T, output []byte) { consistent(t)(parsePostqueue(context.Background(), output)) })
 }
 
 func FuzzExim(f *testing.F) {
 	f.Add([]byte(list))
-	f.Fuzz(func(t *testing.T, output []byte) { consistent(t)(parseExim(output, time.Unix(1795271000, 0))) })
+	f.Fuzz(func(t *testing.T, output []byte) {
+		consistent(t)(parseExim(context.Background(), output, time.Unix(1795271000, 0)))
+	})
 }
 
 func FuzzOpenSMTPD(f *testing.F) {
 	f.Add([]byte(envelopes))
 	f.Fuzz(func(t *testing.T, output []byte) {
-		q, err := parseOpenSMTPD(output)
+		q, err := parseOpenSMTPD(context.Background(), output)
 		if errors.Is(err, ErrDown) {
 			return
 		}
@@ -500,6 +503,22 @@ func consistent(t *testing.T) func(*Queue, error) {
 		}
 		if domain, d := q.Worst(); q.Messages() < 0 || q.Bytes < 0 || d != nil && (d.Messages < 1 || q.Waiting(domain) != d.Messages) {
 			t.Errorf("got %+v", q)
+		}
+	}
+}
+
+// TestParsersEndInTime checks that no reader of a program's output goes on when its time is over.
+func TestParsersEndInTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	output := bytes.Repeat([]byte("\n"), 1<<20)
+	for name, parse := range map[string]func() (*Queue, error){
+		"postqueue": func() (*Queue, error) { return parsePostqueue(ctx, output) },
+		"exim":      func() (*Queue, error) { return parseExim(ctx, output, time.Now()) },
+		"smtpctl":   func() (*Queue, error) { return parseOpenSMTPD(ctx, output) },
+	} {
+		if _, err := parse(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want the end of the context", name, err)
 		}
 	}
 }

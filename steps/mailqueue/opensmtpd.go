@@ -25,7 +25,7 @@ func OpenSMTPD(ctx context.Context, path string, sought ...string) (*Queue, erro
 	if err != nil {
 		return nil, err
 	}
-	q, err := parseOpenSMTPD(list, sought...)
+	q, err := parseOpenSMTPD(ctx, list, sought...)
 	if err != nil {
 		return nil, fmt.Errorf("%s show queue: %w", path, err)
 	}
@@ -74,11 +74,14 @@ var opensmtpdLine = regexp.MustCompile(`^([0-9a-f]{8})[0-9a-f]{8}\|[^|]*\|[^|]*\
 
 // parseOpenSMTPD reads the output of "smtpctl show queue". A message's envelopes follow each other, because they are in the
 // order of their ids. A message with envelopes in several states is in the first of these: suspended, held, inflight, pending.
-func parseOpenSMTPD(output []byte, sought ...string) (*Queue, error) {
+func parseOpenSMTPD(ctx context.Context, output []byte, sought ...string) (*Queue, error) {
 	q := newQueue(opensmtpdQueues, sought...)
 	q.NoBytes = true
 	var m *Message
-	for len(output) > 0 {
+	for n := 0; len(output) > 0; n++ {
+		if n%linesBetween == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		raw, rest, ended := bytes.Cut(output, []byte("\n"))
 		if !ended {
 			return nil, ErrIncomplete

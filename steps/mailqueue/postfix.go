@@ -166,7 +166,7 @@ func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue,
 	if out.StdoutCut {
 		return nil, fmt.Errorf("postqueue -j: %w: more than %d bytes; use hosts.NAME.queue.showq instead", ErrTooLarge, answerLimit)
 	}
-	q, err := parsePostqueue(out.Stdout, sought...)
+	q, err := parsePostqueue(ctx, out.Stdout, sought...)
 	if err != nil {
 		return nil, fmt.Errorf("postqueue -j: %w", err)
 	}
@@ -197,10 +197,16 @@ func firstLine(stderr []byte) string {
 	return string(line[:min(len(line), 200)])
 }
 
+// linesBetween is the number of lines of a program's output after which its reader looks whether its time is over.
+const linesBetween = 1 << 12
+
 // parsePostqueue reads one JSON object from each line.
-func parsePostqueue(output []byte, sought ...string) (*Queue, error) {
+func parsePostqueue(ctx context.Context, output []byte, sought ...string) (*Queue, error) {
 	q := newQueue(postfixQueues, sought...)
-	for len(output) > 0 {
+	for n := 0; len(output) > 0; n++ {
+		if n%linesBetween == 0 && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		line, rest, ended := bytes.Cut(output, []byte("\n"))
 		if !ended {
 			return nil, ErrIncomplete

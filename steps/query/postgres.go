@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,21 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 	config, err := s.postgresConfig()
 	if err != nil {
 		return nil, err
+	}
+	// The library closes a connection that is in the middle of an answer in the background, for up to 15 s.
+	var dialled []net.Conn
+	defer func() {
+		for _, conn := range dialled {
+			_ = conn.Close() // it may be closed already
+		}
+	}()
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil {
+			dialled = append(dialled, conn)
+		}
+		return conn, err
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
@@ -101,7 +117,10 @@ func postgresError(err error) error {
 	case !errors.As(err, &said):
 		var connect *pgconn.ConnectError
 		if errors.As(err, &connect) { // its text contains the user and the address
-			return connect.Unwrap()
+			err = connect.Unwrap()
+		}
+		if brokenMessage.MatchString(err.Error()) {
+			return fmt.Errorf("%w of PostgreSQL: %w", ErrProtocol, err)
 		}
 		return err
 	}
@@ -128,3 +147,7 @@ func postgresError(err error) error {
 	}
 	return &Refusal{Code: said.Code, Message: said.Message, kind: kind}
 }
+
+// brokenMessage matches what the library says of a message that it cannot read or did not expect. It has no types for that.
+var brokenMessage = regexp.MustCompile(`body (?:must have length|is invalid)|invalid (?:message )?length|unknown (?:message|authentication) type|unexpected message|message too short|` +
+	`bad (?:auth type|authentication message)|received ReadyForQuery`)

@@ -26,6 +26,7 @@ var (
 	ErrOther     = errors.New("the server refused it")
 	ErrNoTLS     = errors.New("the server offers no TLS")
 	ErrNothing   = errors.New("the query returns nothing") // it is COMMIT, or a comment
+	ErrProtocol  = errors.New("the answer breaks the protocol")
 	ErrTooLarge  = fmt.Errorf("it returns a row of more than %d MB", largestRow>>20)
 )
 

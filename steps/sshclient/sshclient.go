@@ -306,6 +306,9 @@ func (c *Client) failure(ctx context.Context, act string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
 	}
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", act, ErrNoEnd)
+	}
 	return fmt.Errorf("%s: %w", act, err)
 }
 

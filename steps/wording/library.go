@@ -28,9 +28,16 @@ var libraryWords = []struct {
 	{regexp.MustCompile(`http2: (?:Transport |server )?(.+)`), "HTTP/2: $1"},
 	{regexp.MustCompile(`net/http: HTTP/1\.x transport connection broken: (.+)`), "the answer is not HTTP/1.1: $1"},
 	{regexp.MustCompile(`net/http: (.+)`), "HTTP: $1"},
+
+	// Package golang.org/x/crypto/ssh.
+	{regexp.MustCompile(`ssh: handshake failed: (?:cipher: message authentication failed|ssh: MAC failure)`), "the SSH handshake failed: a packet fails its integrity check (RFC 4253 section 6.4)"},
+	{regexp.MustCompile(`ssh: handshake failed: EOF`), "the server closed the connection during the SSH handshake"},
+	{regexp.MustCompile(`ssh: handshake failed: (?:ssh: )?(.+)`), "the SSH handshake failed: $1"},
+	{regexp.MustCompile(`cipher: message authentication failed|ssh: MAC failure`), "a packet fails its integrity check (RFC 4253 section 6.4)"},
+	{regexp.MustCompile(`(^|: )ssh: `), "$1"},
 }
 
-// Library returns text with the words of libraries about TLS and HTTP replaced by those of the field.
+// Library returns text with the words of libraries about TLS, HTTP and SSH replaced by those of the field.
 func Library(text string) string {
 	for _, w := range libraryWords {
 		if w.theirs.MatchString(text) {

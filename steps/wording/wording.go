@@ -68,7 +68,7 @@ func FirstLine(text []byte) string {
 // Excerpt returns text from outside on one line of limited length.
 func Excerpt(text string) string {
 	const most = 200
-	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
+	text = OneLine(strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "), len(text))
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
