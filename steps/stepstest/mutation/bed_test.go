@@ -51,12 +51,14 @@ type dialogue struct {
 }
 
 func newDialogue(part string, seed uint64, wire bool) *dialogue {
-	limits := mutation.Limits{}
-	switch part {
-	case "mailbox", "log", "plugin", "output", "showq": // one answer
-		limits.Turns = 1
-	case "dns", "service", "policy", "offers", "starttls":
-		limits.Turns = 4
+	limits := mutation.Limits{Turns: 1}
+	for _, p := range parts {
+		if p.name == part && p.turns > 0 {
+			limits.Turns = p.turns
+		}
+	}
+	if wire {
+		limits.Turns += 3 // of the handshake
 	}
 	return &dialogue{Mutation: mutation.New(seed, limits), part: part, wire: wire, values: make(map[string]string), open: make(map[net.Conn]string)}
 }
