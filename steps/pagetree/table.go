@@ -1,6 +1,7 @@
 package pagetree
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -17,20 +18,31 @@ type Grid struct {
 // maxSpan limits the span of a cell, against huge ones.
 const maxSpan = 1000
 
-// GridOf reads a table. Its header is the last row of thead, or its first row.
-func GridOf(table *html.Node) *Grid {
+// CellLimit limits the cells of a table, with one that spans several counted as often as it is shown: a few bytes of a page
+// may ask for a million.
+const CellLimit = 200_000
+
+// ErrTooManyCells is the error of a table with more than CellLimit cells.
+var ErrTooManyCells = fmt.Errorf("it has more than %d cells, the limit", CellLimit)
+
+// GridOf reads a table. Its header is the last row of thead, or its first row. The error is ErrTooManyCells.
+func GridOf(table *html.Node) (*Grid, error) {
 	var head, body [][]string
+	cells := 0
 	var open []spanning // cells that extend into the next rows, by column
 	var walk func(n *html.Node, into *[][]string)
 	walk = func(n *html.Node, into *[][]string) {
 		for c := range n.ChildNodes() {
 			switch {
+			case cells > CellLimit:
+				return
 			case c.Type != html.ElementNode, c.DataAtom == atom.Table, nodeVisibility(c) == Gone:
 			case c.DataAtom == atom.Thead:
 				walk(c, &head)
 			case c.DataAtom == atom.Tr:
 				var row []string
-				if row, open = rowOf(c, open); len(row) > 0 {
+				row, open = rowOf(c, open)
+				if cells += len(row); len(row) > 0 {
 					*into = append(*into, row)
 				}
 			default:
@@ -40,12 +52,14 @@ func GridOf(table *html.Node) *Grid {
 	}
 	walk(table, &body)
 	switch {
+	case cells > CellLimit:
+		return nil, ErrTooManyCells
 	case len(head) > 0:
-		return &Grid{head[len(head)-1], body}
+		return &Grid{head[len(head)-1], body}, nil
 	case len(body) > 0:
-		return &Grid{body[0], body[1:]}
+		return &Grid{body[0], body[1:]}, nil
 	}
-	return &Grid{}
+	return &Grid{}, nil
 }
 
 type spanning struct {

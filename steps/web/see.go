@@ -264,7 +264,11 @@ func tableShould(verb string, judge func(*search, *pagetree.Grid, [][]string) er
 			if err != nil {
 				return err
 			}
-			if err := judge(s, pagetree.GridOf(table), a.Table); err != nil {
+			grid, err := pagetree.GridOf(table)
+			if err != nil {
+				return s.failure(result.ReasonTooLarge, result.BlameWeb, "%v", err)
+			}
+			if err := judge(s, grid, a.Table); err != nil {
 				return err
 			}
 			return s.page.whole(s.act, table)
@@ -283,7 +287,11 @@ func tableRows(ctx context.Context, w *steps.World, a steps.Args) error {
 		if err != nil {
 			return err
 		}
-		if count = len(pagetree.GridOf(table).Rows); count == wanted {
+		grid, err := pagetree.GridOf(table)
+		if err != nil {
+			return s.failure(result.ReasonTooLarge, result.BlameWeb, "%v", err)
+		}
+		if count = len(grid.Rows); count == wanted {
 			return s.page.whole(s.act, table)
 		}
 		return s.failure(result.ReasonUnexpected, result.BlameWeb, "got %d", count)
