@@ -92,12 +92,18 @@ type Answer struct {
 
 // Run runs one query. The remaining time of ctx also limits the statement on the server. An error is a *Refusal, an
 // error of the network or of TLS, or the context's.
-func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
+func (s *Server) Run(ctx context.Context, statement string) (answer *Answer, err error) {
+	// The libraries trust the sizes in a packet: one that is too short makes them panic.
+	defer func() {
+		if v := recover(); v != nil {
+			answer, err = nil, fmt.Errorf("%w: a packet is cut off or says a wrong size (%v)", ErrProtocol, v)
+		}
+	}()
 	run := s.runPostgres
 	if s.MySQL {
 		run = s.runMySQL
 	}
-	answer, err := run(ctx, statement)
+	answer, err = run(ctx, statement)
 	if err == nil && len(answer.Columns) == 0 {
 		return nil, ErrNothing
 	}
