@@ -262,7 +262,7 @@ func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certific
 		b.target.Accounts[name] = account
 	}
 	b.runner = &agent.Runner{Target: b.target, Secrets: stepstest.Secrets{"password": "wonderland", "key": "open sesame"},
-		Name: filepath.Base(dir), CleanupTimeout: 300 * time.Millisecond}
+		Name: filepath.Base(dir), CleanupTimeout: cleanupTimeout, Grace: grace}
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,10 @@ var (
 
 // The bounds of a dialogue.
 const (
-	alteredTimeout = 300 * time.Millisecond
-	controlTimeout = 20 * time.Second
+	alteredTimeout = 300 * time.Millisecond * slower
+	grace          = 2 * time.Second * slower // for a loaded machine
+	controlTimeout = 30 * time.Second
+	cleanupTimeout = 300 * time.Millisecond * slower
 	memoryLimit    = 300 << 20
 	everyControl   = 50 // one dialogue of so many is not altered
 )
@@ -228,7 +230,7 @@ func (f *fuzzer) awaitEnd(d *dialogue) []string {
 	select {
 	case <-ended:
 		return nil
-	case <-time.After(5 * time.Second):
+	case <-time.After(5 * time.Second * slower):
 	}
 	return d.leftOpen()
 }
@@ -279,7 +281,7 @@ func judge(p *part, scenario int, d *dialogue, res *result.Result, took, timeout
 		say("the clean-up: %s", res.Cleanup)
 	}
 	// The runner's own times come in addition: they end what ignores its context.
-	if most := timeout + 2*time.Second + 300*time.Millisecond; took > most {
+	if most := timeout + 2*grace + cleanupTimeout; took > most {
 		say("it took longer than %s", most)
 	}
 	if !altered {
