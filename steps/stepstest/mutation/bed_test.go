@@ -40,9 +40,8 @@ type bed struct {
 // dialogue is one run and what its servers did.
 type dialogue struct {
 	*mutation.Mutation
-	part    string // the protocol that is altered; the servers of others behave
-	wire    bool   // below TLS instead of above it
-	serving sync.WaitGroup
+	part string // the protocol that is altered; the servers of others behave
+	wire bool   // below TLS instead of above it
 
 	mu     sync.Mutex
 	values map[string]string
@@ -122,9 +121,6 @@ func (d *dialogue) leftOpen() (all []string) {
 
 // serveConn serves one connection of a part, until the client has closed it.
 func (d *dialogue) serveConn(part string, raw net.Conn, serve func(*dialogue, net.Conn) error) {
-	d.mu.Lock()
-	d.open[raw] = part
-	d.mu.Unlock()
 	conn := raw
 	if d.part == part && d.wire {
 		conn = d.Conn(raw)
@@ -171,7 +167,10 @@ func (b *bed) accept(listener net.Listener, part string, serve func(*dialogue, n
 				_ = conn.Close()
 				continue
 			}
-			d.serving.Go(func() { d.serveConn(part, conn, serve) })
+			d.mu.Lock()
+			d.open[conn] = part
+			d.mu.Unlock()
+			b.work.Go(func() { d.serveConn(part, conn, serve) })
 		}
 	})
 }
@@ -243,6 +242,8 @@ func web(handler func(*dialogue) http.Handler) func(*dialogue, net.Conn) error {
 	}
 }
 
+var library = sync.OnceValue(builtin.Library)
+
 func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certificate) *bed {
 	t.Helper()
 	b := &bed{dir: dir, ca: ca, plans: make(map[string]*agent.Plan)}
@@ -285,7 +286,7 @@ func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certific
 	if err != nil {
 		t.Fatal(err)
 	}
-	library := builtin.Library()
+	library := library()
 	for _, s := range set.Scenarios() {
 		p := agent.NewPlan(s, library, agent.Defaults{Timeout: time.Minute})
 		for _, problem := range p.Problems {

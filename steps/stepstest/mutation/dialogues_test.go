@@ -29,7 +29,7 @@ import (
 var (
 	dialogues = flag.Uint64("dialogues", 0, "number of dialogues; 0 means no limit")
 	firstSeed = flag.Uint64("seed", 1, "first seed; the others follow")
-	limit     = flag.Duration("for", 0, "how long; 0 means no limit, or three seconds without -dialogues")
+	limit     = flag.Duration("for", 0, "how long; 0 means no limit; without -dialogues too, 500 dialogues in at most six seconds")
 	parallel  = flag.Int("beds", 8, "dialogues at the same time")
 	onlyPart  = flag.String("part", "", "only dialogues of this protocol")
 	inFlight  = flag.String("inflight", "", "file with the seeds of the dialogues in progress, for when the process dies")
@@ -53,7 +53,7 @@ const (
 //	go test ./steps/stepstest/mutation -run TestDialogues -args -dialogues 1 -seed 17 -each
 func TestDialogues(t *testing.T) {
 	if *dialogues == 0 && *limit == 0 {
-		*limit = 3 * time.Second
+		*dialogues, *limit = 500, 6*time.Second
 	}
 	before := goleak.IgnoreCurrent()
 	dir := t.TempDir()
@@ -65,9 +65,6 @@ func TestDialogues(t *testing.T) {
 	files := openFiles(t)
 	f := &fuzzer{t: t, found: make(map[string]*finding), parts: make(map[string]int), reasons: make(map[result.Reason]int)}
 	f.next.Store(*firstSeed)
-	if *limit > 0 {
-		f.end = time.Now().Add(*limit)
-	}
 	stop := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() { f.watchMemory(stop) })
@@ -77,10 +74,13 @@ func TestDialogues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	start := time.Now()
 	var beds []*bed
 	for i := range *parallel {
 		beds = append(beds, testBed(t, filepath.Join(dir, strconv.Itoa(i))))
+	}
+	start := time.Now()
+	if *limit > 0 {
+		f.end = start.Add(*limit)
 	}
 	var running sync.WaitGroup
 	for i, b := range beds {
@@ -196,7 +196,7 @@ func (f *fuzzer) one(b *bed, seed uint64) {
 	res := b.runner.Run(context.Background(), plan, agent.Occasion{})
 	took := time.Since(start)
 	d.End()
-	open := f.awaitEnd(d)
+	open := awaitEnd(d)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count++
@@ -224,15 +224,15 @@ func (f *fuzzer) one(b *bed, seed uint64) {
 }
 
 // awaitEnd waits until the client has closed all connections, and returns those that it has not.
-func (f *fuzzer) awaitEnd(d *dialogue) []string {
-	ended := make(chan struct{})
-	go func() { defer close(ended); d.serving.Wait() }()
-	select {
-	case <-ended:
-		return nil
-	case <-time.After(5 * time.Second * slower):
+func awaitEnd(d *dialogue) (open []string) {
+	deadline := time.Now().Add(5 * time.Second * slower)
+	for wait := 100 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 10*time.Millisecond) {
+		if open = d.leftOpen(); len(open) == 0 {
+			return nil
+		}
+		time.Sleep(wait)
 	}
-	return d.leftOpen()
+	return open
 }
 
 func (f *fuzzer) note(name, broken string, d *dialogue, res *result.Result, seed uint64) {
@@ -372,6 +372,9 @@ func (f *fuzzer) report(took time.Duration) {
 		fmt.Fprintf(&text, "%s %d  ", cmp.Or(string(reason), "passed"), f.reasons[reason])
 	}
 	f.t.Log(text.String())
+	if f.altered == 0 {
+		f.t.Error("no dialogue was altered")
+	}
 	for _, kind := range slices.Sorted(maps.Keys(f.found)) {
 		f.t.Errorf("%d times: %s", f.found[kind].times, f.found[kind].first)
 	}
