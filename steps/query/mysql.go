@@ -112,7 +112,7 @@ func mysqlError(err error) error {
 		return ErrNoTLS
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
 		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
-	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrBusyBuffer):
+	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("%w of MySQL: %w", ErrProtocol, err)
 	case !errors.As(err, &said):
 		return err

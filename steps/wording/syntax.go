@@ -24,6 +24,8 @@ func Syntax(document []byte, err error) string {
 	case strings.HasPrefix(err.Error(), "xml: opening charset "):
 		name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "xml: opening charset "), ": ")
 		return "its encoding " + OneLine(name, 60) + " is not known"
+	case strings.HasPrefix(err.Error(), "xml: "):
+		return OneLine(strings.TrimPrefix(err.Error(), "xml: "), 100)
 	case errors.As(err, &inXML) && inXML.Msg == "unexpected EOF":
 		return fmt.Sprintf("it ends too early, in line %d", inXML.Line)
 	case errors.As(err, &inXML):

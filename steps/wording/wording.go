@@ -5,16 +5,12 @@ package wording
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
-// Quote quotes a name for a message and shortens long ones.
+// Quote quotes a name for a message, on one line, and shortens long ones.
 func Quote(name string) string {
 	const most = 60
-	if utf8.RuneCountInString(name) > most {
-		name = string([]rune(name)[:most]) + "…"
-	}
-	return `"` + name + `"`
+	return `"` + OneLine(name, most) + `"`
 }
 
 // IsSpace reports whether c is white space of HTML and of header fields.

@@ -243,6 +243,7 @@ func (f *fuzzer) note(name, broken string, d *dialogue, res *result.Result, seed
 	}
 	if f.found[kind] == nil {
 		f.found[kind] = &finding{first: fmt.Sprintf("seed %d, %s: %s\n    %s\n    %s %s %s: %.600s", seed, name, broken, d, res.Status, res.Reason, res.Blame, res.Error)}
+		f.t.Log("found: " + f.found[kind].first) // now, in case the process dies
 	}
 	f.found[kind].times++
 }
