@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -14,8 +15,6 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-
-	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // runMySQL speaks the protocol of MySQL and MariaDB.
@@ -28,20 +27,12 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	config.TLS = s.TLS
 	config.AllowAllFiles, config.MultiStatements, config.ParseTime = false, false, false
 	config.Logger = log.New(io.Discard, "", 0) // its errors contain the same
-	// The library reads the rest of an answer before it closes, however long the server takes: no context ends that. It may
-	// dial more than once.
-	var lines []*lifeline.Line
-	defer func() {
-		for _, line := range lines {
-			line.Release()
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := s.Dial(ctx, network, address)
+		if err != nil {
+			return nil, err
 		}
-	}()
-	config.DialFunc = func(dialling context.Context, network, address string) (net.Conn, error) {
-		conn, err := s.Dial(dialling, network, address)
-		if err == nil {
-			lines = append(lines, lifeline.BindClosing(ctx, conn))
-		}
-		return conn, err
+		return readGreeting(conn)
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
@@ -139,4 +130,53 @@ func mysqlError(err error) error {
 		kind = ErrTimeout
 	}
 	return &Refusal{Code: strconv.Itoa(int(said.Number)), Message: said.Message, kind: kind}
+}
+
+// greeted is a connection whose first packet was read already.
+type greeted struct {
+	net.Conn
+	unread []byte
+}
+
+func (g *greeted) Read(p []byte) (int, error) {
+	if len(g.unread) == 0 {
+		return g.Conn.Read(p)
+	}
+	n := copy(p, g.unread)
+	g.unread = g.unread[n:]
+	return n, nil
+}
+
+// greetingLimit limits the bytes of a greeting; that of MySQL has about 80.
+const greetingLimit = 4 << 10
+
+// readGreeting reads a server's first packet (protocol 10: Protocol::HandshakeV10) and checks that it is whole. The library
+// trusts its length: it panics otherwise, and leaves a goroutine behind.
+func readGreeting(conn net.Conn) (net.Conn, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return nil, err
+	}
+	size := int(head[0]) | int(head[1])<<8 | int(head[2])<<16
+	if size > greetingLimit {
+		return nil, fmt.Errorf("%w of MySQL: its greeting has %d bytes, the limit is %d", ErrProtocol, size, greetingLimit)
+	}
+	packet := make([]byte, 4+size)
+	copy(packet, head[:])
+	if _, err := io.ReadFull(conn, packet[4:]); err != nil {
+		return nil, err
+	}
+	if body := packet[4:]; len(body) == 0 || body[0] != 0xff { // that is a refusal
+		// The version ends with a zero. Then come a thread (4 bytes), half a challenge (8), a zero, capabilities (2), and in every
+		// server of this century: a character set (1), a status (2), capabilities (2), a length (1), ten bytes, the other half (13).
+		const first, second = 4 + 8 + 1 + 2, 1 + 2 + 2 + 1 + 10 + 13
+		end := bytes.IndexByte(body, 0)
+		rest := len(body) - end - 1
+		if end < 0 || rest < first || rest > first && rest < first+second {
+			return nil, fmt.Errorf("%w of MySQL: its greeting of %d bytes is cut off", ErrProtocol, size)
+		}
+	} else if size < 3 {
+		return nil, fmt.Errorf("%w of MySQL: its greeting of %d bytes is cut off", ErrProtocol, size)
+	}
+	return &greeted{conn, packet}, nil
 }

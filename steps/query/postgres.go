@@ -22,21 +22,6 @@ func (s *Server) runPostgres(ctx context.Context, statement string) (*Answer, er
 	if err != nil {
 		return nil, err
 	}
-	// The library closes a connection that is in the middle of an answer in the background, for up to 15 s.
-	var dialled []net.Conn
-	defer func() {
-		for _, conn := range dialled {
-			_ = conn.Close() // it may be closed already
-		}
-	}()
-	dial := config.DialFunc
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err == nil {
-			dialled = append(dialled, conn)
-		}
-		return conn, err
-	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, postgresError(err)

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // Reasons why a database did not answer. A Refusal wraps one of them.
@@ -99,9 +102,13 @@ func (s *Server) Run(ctx context.Context, statement string) (answer *Answer, err
 			answer, err = nil, fmt.Errorf("%w: a packet is cut off or says a wrong size (%v)", ErrProtocol, v)
 		}
 	}()
-	run := s.runPostgres
+	connections := &connections{ctx: ctx, dial: s.Dial}
+	defer connections.close()
+	bound := *s
+	bound.Dial = connections.open
+	run := bound.runPostgres
 	if s.MySQL {
-		run = s.runMySQL
+		run = bound.runMySQL
 	}
 	answer, err = run(ctx, statement)
 	if err == nil && len(answer.Columns) == 0 {
@@ -140,4 +147,41 @@ func add[V ~[]byte](a *Answer, row []V) (more bool) {
 	a.Rows++
 	a.size += size
 	return true
+}
+
+// connections are those of one query. They end with it and with its context: the libraries read the rest of an answer before
+// they close a connection, close one in the background, and open another one to cancel a statement.
+type connections struct {
+	ctx  context.Context //nolint:containedctx // of the query
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	mu   sync.Mutex
+	all  []net.Conn
+	ends []*lifeline.Line
+	over bool
+}
+
+func (c *connections) open(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		_ = conn.Close() // nobody will read from it
+		return nil, net.ErrClosed
+	}
+	c.all, c.ends = append(c.all, conn), append(c.ends, lifeline.BindClosing(c.ctx, conn))
+	return conn, nil
+}
+
+func (c *connections) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	for i, conn := range c.all {
+		c.ends[i].Release()
+		_ = conn.Close() // it may be closed already
+	}
 }
