@@ -99,7 +99,7 @@ func parseShowq(r io.Reader, sought ...string) (*Queue, error) {
 		case m.ID == "" || m.Arrived.IsZero():
 			return nil, fmt.Errorf("%w: a message without queue_id or time", ErrFormat)
 		case !q.add(&m):
-			return nil, fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
+			return nil, fmt.Errorf("%w: message %s is in a queue called %.40q", ErrFormat, wording.OneLine(m.ID, 40), m.Queue)
 		}
 	}
 }
@@ -233,7 +233,7 @@ func parsePostqueue(ctx context.Context, output []byte, sought ...string) (*Queu
 			m.Recipients = append(m.Recipients, Recipient(r))
 		}
 		if !q.add(&m) {
-			return nil, fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
+			return nil, fmt.Errorf("%w: message %s is in a queue called %.40q", ErrFormat, wording.OneLine(m.ID, 40), m.Queue)
 		}
 	}
 	return q, nil

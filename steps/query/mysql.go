@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,9 +19,22 @@ import (
 )
 
 // runMySQL speaks the protocol of MySQL and MariaDB.
+//
+// What it opens is not closed if the library panics: that would wait for ever for a lock of package sql, which a panic does not
+// release. The connection itself ends in any case, with connections.
 func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
+	var opened []func() error
+	answer, err := s.askMySQL(ctx, statement, func(end func() error) { opened = append(opened, end) })
+	for _, end := range slices.Backward(opened) {
+		_ = end() // the result is known already
+	}
+	return answer, err
+}
+
+// askMySQL runs the statement. It passes to later what closes what it opens.
+func (s *Server) askMySQL(ctx context.Context, statement string, later func(func() error)) (*Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	later(func() error { cancel(); return nil })
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
 	config.Net, config.Addr = s.network(), s.Address
@@ -39,12 +53,12 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close() //nolint:errcheck // the result is known already
+	later(db.Close)
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	defer conn.Close() //nolint:errcheck // as above
+	later(conn.Close)
 	var version string
 	if err := conn.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
 		return nil, mysqlError(err)
@@ -65,12 +79,12 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	defer transaction.Rollback() //nolint:errcheck // it changed nothing
+	later(transaction.Rollback) // it changed nothing
 	rows, err := transaction.QueryContext(ctx, statement)
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	defer rows.Close() //nolint:errcheck // the result is known already
+	later(rows.Close)
 	answer := &Answer{}
 	if answer.Columns, err = rows.Columns(); err != nil {
 		return nil, mysqlError(err)

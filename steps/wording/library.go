@@ -27,6 +27,7 @@ var libraryWords = []struct {
 	{regexp.MustCompile(`http2: server sent GOAWAY and closed the connection; LastStreamID=\d+, ErrCode=(\w+).*`), "the server closed the HTTP/2 connection ($1, RFC 9113 section 6.8)"},
 	{regexp.MustCompile(`http2: (?:Transport |server )?(.+)`), "HTTP/2: $1"},
 	{regexp.MustCompile(`net/http: HTTP/1\.x transport connection broken: malformed MIME header(?: line)?: (.+)`), "a line of the answer's header cannot be read (RFC 9112 section 5): $1"},
+	{regexp.MustCompile(`net/http: (?:HTTP/1\.x transport connection broken: net/http: )?server response headers exceeded (\d+) bytes.*`), "the header of the answer has more than $1 bytes, the limit"},
 	{regexp.MustCompile(`net/http: HTTP/1\.x transport connection broken: malformed HTTP (version|status code|response) (.+)`), "the answer is not HTTP/1.1: its $1 is $2 (RFC 9112 section 4)"},
 	{regexp.MustCompile(`net/http: HTTP/1\.x transport connection broken: (.+)`), "the answer is not HTTP/1.1: $1"},
 	{regexp.MustCompile(`net/http: (.+)`), "HTTP: $1"},
