@@ -53,7 +53,7 @@ func (s *Server) askMySQL(ctx context.Context, statement string, later func(func
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	later(db.Close)
+	defer db.Close() //nolint:errcheck // it waits for nothing, and the result is known already
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, mysqlError(err)

@@ -97,7 +97,9 @@ func TestDialogues(t *testing.T) {
 	close(stop)
 	watching.Wait()
 	f.report(took)
-	if err := goleak.Find(before); err != nil {
+	// The driver of MySQL panics for some packets, and leaves the goroutine that waits for the end of its connection.
+	watcher := goleak.IgnoreTopFunction("github.com/go-sql-driver/mysql.(*mysqlConn).startWatcher.func1")
+	if err := goleak.Find(before, watcher); err != nil {
 		t.Error(err)
 	}
 	if left, _ := os.ReadDir(temporary); len(left) > 0 {
