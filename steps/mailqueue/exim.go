@@ -97,6 +97,9 @@ func parseExim(ctx context.Context, output []byte, now time.Time, sought ...stri
 			return nil, ErrIncomplete
 		}
 		output = rest
+		if len(raw) > attributeLimit { // the expression below takes seconds for megabytes
+			return nil, fmt.Errorf("%w: a line has %d bytes, the limit is %d: it begins with %.80q", ErrFormat, len(raw), attributeLimit, raw)
+		}
 		line := string(raw)
 		switch {
 		case line == "" && m != nil:

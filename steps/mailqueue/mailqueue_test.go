@@ -522,3 +522,13 @@ func TestParsersEndInTime(t *testing.T) {
 		}
 	}
 }
+
+func TestEximLineLimit(t *testing.T) {
+	message := " 4h  1.2K 1pQxYz-000abc-2X <alice@example.org>\n          "
+	for n, want := range map[int]bool{attributeLimit - 10: true, attributeLimit - 9: false} {
+		_, err := parseExim(t.Context(), []byte(message+strings.Repeat("a", n)+"\n\n"), time.Now())
+		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "a line has 65537 bytes, the limit is 65536") {
+			t.Errorf("%d: got %.200v", n, err)
+		}
+	}
+}
