@@ -23,7 +23,7 @@ var libraryWords = []struct {
 	{regexp.MustCompile(`connection error: ([A-Z_]+)`), "the server breaks the rules of HTTP/2 ($1, RFC 9113 section 7)"},
 	{regexp.MustCompile(`stream error: stream ID \d+; ([A-Z_]+); (.+)`), "the answer breaks the rules of HTTP/2 ($1, RFC 9113 section 7): $2"},
 	{regexp.MustCompile(`stream error: stream ID \d+; ([A-Z_]+)`), "the answer breaks the rules of HTTP/2 ($1, RFC 9113 section 7)"},
-	{regexp.MustCompile(`http2: frame too large.*`), "a frame of HTTP/2 is larger than permitted (RFC 9113 section 4.2)"},
+	{regexp.MustCompile(`(?:http2: failed reading the frame payload: )?http2: frame too large.*`), "a frame of HTTP/2 is larger than permitted (RFC 9113 section 4.2)"},
 	{regexp.MustCompile(`http2: server sent GOAWAY and closed the connection; LastStreamID=\d+, ErrCode=(\w+).*`), "the server closed the HTTP/2 connection ($1, RFC 9113 section 6.8)"},
 	{regexp.MustCompile(`http2: (?:Transport |server )?(.+)`), "HTTP/2: $1"},
 	{regexp.MustCompile(`net/http: HTTP/1\.x transport connection broken: malformed MIME header(?: line)?: (.+)`), "a line of the answer's header cannot be read (RFC 9112 section 5): $1"},

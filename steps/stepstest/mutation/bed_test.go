@@ -34,6 +34,7 @@ type bed struct {
 	plans   map[string]*agent.Plan // by the name of the scenario
 	current atomic.Pointer[dialogue]
 	closing []func()
+	conns   sync.Map // connections on which a server still reads
 	work    sync.WaitGroup
 }
 
@@ -170,7 +171,11 @@ func (b *bed) accept(listener net.Listener, part string, serve func(*dialogue, n
 			d.mu.Lock()
 			d.open[conn] = part
 			d.mu.Unlock()
-			b.work.Go(func() { d.serveConn(part, conn, serve) })
+			b.conns.Store(conn, nil)
+			b.work.Go(func() {
+				d.serveConn(part, conn, serve)
+				b.conns.Delete(conn)
+			})
 		}
 	})
 }
@@ -301,5 +306,9 @@ func (b *bed) close() {
 	for _, close := range b.closing {
 		close()
 	}
+	b.conns.Range(func(conn, _ any) bool { // a client has left it open, which was said
+		mutation.Reset(conn.(net.Conn))
+		return true
+	})
 	b.work.Wait()
 }
