@@ -43,6 +43,13 @@ vulnerabilities:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
+# How long "make fuzz" takes for each target, and for the altered dialogues: "make fuzz FUZZTIME=10m" takes a day.
+FUZZTIME = 30s
+
+# Alters what servers send, and what every reader reads, until something breaks a promise (docs/fuzzing.md).
+fuzz:
+	.ci/fuzz $(FUZZTIME)
+
 # Run this after a change of go.mod: the example needs what stepwatch needs.
 tidy:
 	$(EXAMPLE) go mod tidy

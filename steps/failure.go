@@ -101,8 +101,11 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		reason, detail = result.ReasonDisconnected, "the server closed the connection"
 	}
-	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: wording.Library(detail), err: err}}
+	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: wording.OneLine(wording.Library(detail), detailLimit), err: err}}
 }
+
+// detailLimit bounds what a message quotes of a network error, in characters: servers write into some of them.
+const detailLimit = 1000
 
 // NetFailure has the operator's text of a network error and wraps the original.
 type NetFailure struct {

@@ -46,7 +46,6 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.74.0 // indirect
 	github.com/prometheus/procfs v0.23.0 // indirect
-	github.com/rabbitmq/amqp091-go v1.16.0 // indirect
 	github.com/spf13/pflag v1.1.0 // indirect
 	github.com/theory/jsonpath v0.12.3 // indirect
 	github.com/xdg-go/scram v1.4.0 // indirect

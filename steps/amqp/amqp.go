@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Reasons why a broker did not answer. Other errors come from the network.
@@ -56,7 +57,10 @@ func Look(ctx context.Context, conn net.Conn, login Login, name string) (Queue, 
 	defer line.Release()
 	c := newConnection(conn)
 	q, err := c.look(login, name)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrProtocol), errors.As(err, new(*limit.Error)):
+		return Queue{}, err // the time may be over meanwhile, but that is not why
+	case err != nil:
 		return Queue{}, line.Cause(err)
 	}
 	// A polite end, for which nobody has to wait.

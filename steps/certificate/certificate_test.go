@@ -219,3 +219,20 @@ func FuzzReadFile(f *testing.F) {
 		}
 	})
 }
+
+// FuzzStaple reads OCSP responses of any server: none is good without the signature of the authority.
+func FuzzStaple(f *testing.F) {
+	chain, _, root := issued(f, "mail.test")
+	roots := must(root.Roots())(f)
+	f.Add([]byte("\x30\x03\x0a\x01\x06"))
+	f.Add([]byte{0x30, 0x80, 0, 0})
+	f.Fuzz(func(t *testing.T, response []byte) {
+		judge := &certificate.Judge{Now: time.Now(), Roots: roots}
+		until, err := judge.Staple(response, chain)
+		if err == nil {
+			t.Errorf("a response that nobody signed is good until %s", until)
+		} else if strings.ContainsAny(err.Error(), "\n\x00\x1b") {
+			t.Errorf("not on one line: %q", err)
+		}
+	})
+}

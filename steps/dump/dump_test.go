@@ -290,3 +290,20 @@ func write(t testing.TB, path string, b []byte) {
 func matches(pattern, text string) bool {
 	return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(text)
 }
+
+func FuzzMySQL(f *testing.F) {
+	f.Add([]byte("-- MariaDB dump 10.19  Distrib 10.11.14-MariaDB\nCREATE TABLE `a` (\n  `b` int\n);\nINSERT INTO `a` VALUES (1,'x\\'y');\n-- Dump completed on 2026-11-30 10:52:28\n"))
+	f.Add([]byte("-- MySQL dump 10.13\n/*!40000 ALTER TABLE */\n-- Dump completed\n"))
+	f.Add([]byte("\x1f\x8b\x08\x00"))
+	path := filepath.Join(f.TempDir(), "dump")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 1 && (b[0] == 0xfd || b[0] == 4) {
+			return // no programs here
+		}
+		write(t, path, b)
+		d, err := dump.MySQL(t.Context(), path)
+		if err == nil && (d == nil || len(b) == 0) {
+			t.Errorf("got %+v of %q", d, b)
+		}
+	})
+}

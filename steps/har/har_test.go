@@ -57,3 +57,22 @@ func TestEncodeLimit(t *testing.T) {
 		}
 	}
 }
+
+// FuzzEncode archives what servers send: the result is JSON within the limit, and has passed through show.
+func FuzzEncode(f *testing.F) {
+	f.Add("https://www.example.org/?q=s3cret", "text/html", "s3cret", "\xff\x00", 3)
+	f.Fuzz(func(t *testing.T, url, kind, value, failed string, n int) {
+		entries := make([]har.Entry, min(max(n, 0), 20))
+		for i := range entries {
+			entries[i] = har.Entry{Method: "GET", URL: url, MediaType: kind, Status: i, Answer: http.Header{"A": {value}, value: {kind}}, Failed: failed, DNS: -1}
+		}
+		const limit = 4000
+		encoded, err := har.Encode(entries, limit, func(text string) string { return strings.ReplaceAll(text, "s3cret", "") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !json.Valid(encoded) || len(encoded) > limit || strings.Contains(string(encoded), "s3cret") {
+			t.Errorf("%d bytes: %s", len(encoded), encoded)
+		}
+	})
+}

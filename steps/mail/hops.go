@@ -101,6 +101,18 @@ func exactly(t time.Time) moment { return moment{t, t, t} }
 // clockNoise is the usual difference between synchronised clocks.
 const clockNoise = 50 * time.Millisecond
 
+// receivedLimit limits the Received headers from which a way is calculated: the work grows with their square. Servers take a
+// message with 100 of them for one in a loop (RFC 5321 section 6.3).
+const receivedLimit = 200
+
+// tooManyReceived returns the failure of a message with more Received headers than receivedLimit, or nil.
+func tooManyReceived(received []string) error {
+	if len(received) <= receivedLimit {
+		return nil
+	}
+	return steps.Fail(result.ReasonTooLarge, result.BlameTransfer, "the message has %d Received headers, the limit is %d; servers take 100 for a loop (RFC 5321 section 6.3)", len(received), receivedLimit)
+}
+
 // newWay calculates the way of a message that was seen at the time at. s is nil when the sender and the time of sending
 // are unknown.
 //
@@ -388,7 +400,11 @@ func (a *Arrival) travelled(ctx context.Context) (*way, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.way = newWay(a.sent, header.Values("Received"), a.At, a.lag)
+		received := header.Values("Received")
+		if err := tooManyReceived(received); err != nil {
+			return nil, err
+		}
+		a.way = newWay(a.sent, received, a.At, a.lag)
 	}
 	return a.way, nil
 }

@@ -288,3 +288,25 @@ func TestOurOwnHopIsKnown(t *testing.T) {
 		})
 	}
 }
+
+// TestReceivedLimit reads messages with as many Received headers as are read, and with one more.
+func TestReceivedLimit(t *testing.T) {
+	for n, want := range map[int]string{
+		receivedLimit:     "",
+		receivedLimit + 1: "the message has 201 Received headers, the limit is 200; servers take 100 for a loop (RFC 5321 section 6.3)",
+	} {
+		raw := strings.Repeat("Received: "+toMX2+stamp(time.Second)+"\r\n", n) + "Subject: x\r\n\r\n"
+		a := &Arrival{Raw: []byte(raw), At: accepted.Add(time.Minute)}
+		_, err := a.travelled(t.Context())
+		if got := ""; err != nil {
+			if got = err.Error(); got != want {
+				t.Errorf("%d: got %q, want %q", n, got, want)
+			}
+			if failure := (*steps.Failure)(nil); !errors.As(err, &failure) || failure.Reason != result.ReasonTooLarge || failure.Blame != result.BlameTransfer {
+				t.Errorf("%d: got %+v", n, failure)
+			}
+		} else if want != "" {
+			t.Errorf("%d: got no failure", n)
+		}
+	}
+}

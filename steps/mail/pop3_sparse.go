@@ -137,7 +137,11 @@ func (p *pop3Mailbox) inTime(s *Submission, start time.Time, within time.Duratio
 	if !seen.After(start.Add(within)) {
 		return nil
 	}
-	way := newWay(s, (&Arrival{Raw: p.taken[s.Number].raw}).received(), seen, s.lag)
+	received := (&Arrival{Raw: p.taken[s.Number].raw}).received()
+	if err := tooManyReceived(received); err != nil {
+		return err
+	}
+	way := newWay(s, received, seen, s.lag)
 	least := time.Duration(0) // until it was in the mailbox, from the start of the step that sent it
 	for _, l := range way.legs {
 		least += l.least

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 func TestDMARC(t *testing.T) {
@@ -281,5 +283,42 @@ func FuzzRecords(f *testing.F) {
 			t.Error("a policy that forbids the MX is valid")
 		}
 		CheckBIMILogo([]byte(record))
+	})
+}
+
+// FuzzTexts checks domains whose TXT records say anything, and the files with public keys.
+func FuzzTexts(f *testing.F) {
+	for _, record := range []string{"v=TLSRPTv1; rua=mailto:t@example.org", "v=STSv1; id=20260101", "v=BIMI1; l=https://example.org/logo.svg; a=", "v=spf1 include:example.org -all", "v=DMARC1; p=none", "v=DKIM1; p=",
+		"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"} {
+		f.Add(record)
+	}
+	f.Fuzz(func(t *testing.T, record string) {
+		var texts []string
+		for rest := record; rest != ""; {
+			n := min(255, len(rest))
+			texts, rest = append(texts, rest[:n]), rest[n:]
+		}
+		asked := 0
+		lookup := func(_ context.Context, name string, kind uint16) (Answer, error) {
+			if asked++; asked > 500 {
+				t.Fatal("it asks without end")
+			}
+			if kind != dns.TypeTXT {
+				return Answer{Missing: true}, nil
+			}
+			return Answer{Records: []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: texts}}}, nil
+		}
+		ctx := t.Context()
+		_, _ = CheckTLSRPT(ctx, lookup, "example.org")
+		_, _ = CheckSTSRecord(ctx, lookup, "example.org")
+		_, _ = CheckBIMI(ctx, lookup, "example.org")
+		_, _ = CheckSPF(ctx, lookup, "example.org")
+		_, _ = CheckDMARC(ctx, lookup, "example.org")
+		if key, err := CheckDKIM(ctx, lookup, "mail", "example.org"); err == nil && key.Valid() && key.Public == nil {
+			t.Error("an unusable key is valid")
+		}
+		if key, err := ReadPublicKey([]byte(record)); (key == nil) == (err == nil) {
+			t.Errorf("got a key: %t, and %v", key != nil, err)
+		}
 	})
 }

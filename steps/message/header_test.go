@@ -142,3 +142,29 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParts takes messages apart: parts are parts of the body, and decoding makes nothing larger.
+func FuzzParts(f *testing.F) {
+	f.Add("Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: base64\r\n\r\n--b\r\n\r\nYQ==\r\n--b--\r\n")
+	f.Add("Content-Type: multipart/report; boundary=\"b \"\n\n--b\n--b\n--b--\n--b")
+	f.Add("Content-Transfer-Encoding: quoted-printable\r\n\r\n=41=\r\n=4")
+	f.Fuzz(func(t *testing.T, raw string) {
+		header, body := Read([]byte(raw))
+		kind, parameters := ContentType(header.Line("Content-Type"))
+		if len(kind) > 4*len(raw)+len("text/plain") {
+			t.Errorf("the type %q", kind)
+		}
+		total := 0
+		for _, part := range Parts(body, parameters["boundary"]) {
+			if total += len(part); !bytes.Contains(body, part) {
+				t.Errorf("%q is not in %q", part, body)
+			}
+		}
+		if total > len(body) {
+			t.Errorf("the parts have %d bytes, the body %d", total, len(body))
+		}
+		if got := Decoded(header, body); len(got) > len(body)+2 {
+			t.Errorf("%d bytes became %d", len(body), len(got))
+		}
+	})
+}

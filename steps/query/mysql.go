@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +22,15 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 	run := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// What is opened is not closed if the library panics: that would wait for ever for a lock of package sql, which a panic
+	// does not release. The connections end in any case.
+	var opened []func() error
 	w := &mysqlWire{wire: wire{memory: s.Memory}, ctx: ctx, config: s.TLS, password: s.Password}
 	defer w.end()
-	answer, err := s.askMySQL(ctx, cancel, run, w, statement)
+	answer, err := s.askMySQL(ctx, cancel, run, w, statement, func(end func() error) { opened = append(opened, end) })
+	for _, end := range slices.Backward(opened) {
+		_ = end() // the result is known already
+	}
 	if err != nil {
 		return nil, w.fault(err)
 	}
@@ -31,8 +38,8 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 }
 
 // askMySQL calls cancel, the end of ctx, when it has read enough. When stopped ends, it opens another connection to kill the
-// statement.
-func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Context, w *mysqlWire, statement string) (*Answer, error) {
+// statement. It passes to later what closes what it opens.
+func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Context, w *mysqlWire, statement string, later func(func() error)) (*Answer, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
 	config.Net, config.Addr = s.network(), s.Address
@@ -68,12 +75,12 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Co
 		return nil, err
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close() //nolint:errcheck // the result is known already
+	later(db.Close)
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	defer conn.Close() //nolint:errcheck // as above
+	later(conn.Close)
 	var version, id string
 	if err := conn.QueryRowContext(ctx, "SELECT VERSION(), CONNECTION_ID()").Scan(&version, &id); err != nil {
 		return nil, mysqlError(err)
@@ -94,7 +101,7 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Co
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	defer transaction.Rollback() //nolint:errcheck // it changed nothing
+	later(transaction.Rollback) // it changed nothing
 	rows, err := transaction.QueryContext(ctx, statement)
 	if err != nil {
 		if stopped.Err() != nil {
@@ -102,7 +109,7 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Co
 		}
 		return nil, mysqlError(err)
 	}
-	defer rows.Close() //nolint:errcheck // the result is known already
+	later(rows.Close)
 	answer := &Answer{}
 	if answer.Columns, err = rows.Columns(); err != nil {
 		return nil, mysqlError(err)
@@ -143,6 +150,8 @@ func mysqlError(err error) error {
 	switch {
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
 		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%w of MySQL: %w", ErrProtocol, err)
 	case !errors.As(err, &said):
 		return err
 	}

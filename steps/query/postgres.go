@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -125,7 +126,10 @@ func postgresError(err error) error {
 	case !errors.As(err, &said):
 		var connect *pgconn.ConnectError
 		if errors.As(err, &connect) { // its text contains the user and the address
-			return connect.Unwrap()
+			err = connect.Unwrap()
+		}
+		if brokenMessage.MatchString(err.Error()) {
+			return fmt.Errorf("%w of PostgreSQL: %w", ErrProtocol, err)
 		}
 		return err
 	}
@@ -152,3 +156,7 @@ func postgresError(err error) error {
 	}
 	return &Refusal{Code: said.Code, Message: said.Message, kind: kind}
 }
+
+// brokenMessage matches what the library says of a message that it cannot read or did not expect. It has no types for that.
+var brokenMessage = regexp.MustCompile(`body (?:must have length|is invalid)|invalid (?:message )?length|unknown (?:message|authentication) type|unexpected message|message too short|` +
+	`bad (?:auth type|authentication message)|received ReadyForQuery`)

@@ -31,7 +31,7 @@ var (
 	ErrOther     = errors.New("the server refused it")
 	ErrNoTLS     = errors.New("the server offers no TLS")
 	ErrNothing   = errors.New("the query returns nothing") // it is COMMIT, or a comment
-	errMalformed = errors.New("the answer does not follow the protocol")
+	ErrProtocol  = errors.New("the answer does not follow the protocol")
 )
 
 // Refusal is a server's error.
@@ -138,7 +138,7 @@ func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 func safely(ctx context.Context, statement string, run func(context.Context, string) (*Answer, error)) (answer *Answer, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			answer, err = nil, fmt.Errorf("%w: %v", errMalformed, fault)
+			answer, err = nil, fmt.Errorf("%w: %v", ErrProtocol, fault)
 		}
 	}()
 	return run(ctx, statement)
@@ -150,6 +150,7 @@ func (s *Server) boundTo(ctx context.Context) (bound *Server, release func()) {
 	copied := *s
 	var mu sync.Mutex
 	var lines []*lifeline.Line
+	var opened []net.Conn
 	copied.Dial = func(dialing context.Context, network, address string) (net.Conn, error) {
 		if ctx.Err() != nil {
 			return cancelling(dialing, network, address)
@@ -158,15 +159,16 @@ func (s *Server) boundTo(ctx context.Context) (bound *Server, release func()) {
 		if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			lines = append(lines, lifeline.BindClosing(ctx, conn))
+			lines, opened = append(lines, lifeline.BindClosing(ctx, conn)), append(opened, conn)
 		}
 		return conn, err
 	}
 	return &copied, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, line := range lines {
+		for i, line := range lines {
 			line.Release()
+			_ = opened[i].Close() // it may be closed already; the libraries close some in the background
 		}
 	}
 }

@@ -106,7 +106,7 @@ func (w *wire) postgresMessages(r io.Reader) io.Reader {
 			const inLogin, longest = "RSKENvZ", 1 << 30
 			size := int64(int32(binary.BigEndian.Uint32(head[1:]))) - 4 //nolint:gosec // the sign is meant
 			if size < 0 || size > longest || !w.loggedIn && !strings.Contains(inLogin, string(head[:1])) {
-				return 0, w.Fail(fmt.Errorf("%w: a message begins with %q", errMalformed, head))
+				return 0, w.Fail(fmt.Errorf("%w: a message begins with %q", ErrProtocol, head))
 			}
 			return size, w.announced(size)
 		},
@@ -187,7 +187,7 @@ func (c *mysqlWire) size(head []byte) (int64, error) {
 	case size == largestPacket && c.loggedIn:
 		return 0, c.Fail(fmt.Errorf("%w: select less data", rowLimit.Exceeded()))
 	case !c.loggedIn && (c.greeting == nil && head[3] != 0 || head[3] < c.added || head[3] > 100):
-		return 0, c.Fail(fmt.Errorf("%w: packet %d of the login has an impossible number", errMalformed, head[3]))
+		return 0, c.Fail(fmt.Errorf("%w: packet %d of the login has an impossible number", ErrProtocol, head[3]))
 	}
 	head[3] -= c.added
 	return size, c.announced(size)
@@ -198,6 +198,9 @@ func (c *mysqlWire) begin(_, begin []byte) error {
 	switch {
 	case len(begin) == 0:
 	case c.greeting == nil:
+		if err := checkGreeting(begin); err != nil {
+			return c.Fail(err)
+		}
 		c.greeting = bytes.Clone(begin)
 		// The driver would ask for a key to encrypt the password with. If it does not know the plugin, it offers another one,
 		// and the server names this one again.
@@ -214,6 +217,26 @@ func (c *mysqlWire) begin(_, begin []byte) error {
 	return nil
 }
 
+// checkGreeting checks that a server's first packet (protocol 10: Protocol::HandshakeV10) is whole. The library trusts its
+// length: it panics otherwise, and leaves a goroutine behind.
+func checkGreeting(body []byte) error {
+	cut := fmt.Errorf("%w of MySQL: its greeting of %d bytes is cut off", ErrProtocol, len(body))
+	if len(body) > 0 && body[0] == 0xff { // a refusal
+		if len(body) < 3 {
+			return cut
+		}
+		return nil
+	}
+	// The version ends with a zero. Then come a thread (4 bytes), half a challenge (8), a zero, capabilities (2), and in every
+	// server of this century: a character set (1), a status (2), capabilities (2), a length (1), ten bytes, the other half (13).
+	const first, second = 4 + 8 + 1 + 2, 1 + 2 + 2 + 1 + 10 + 13
+	end := bytes.IndexByte(body, 0)
+	if rest := len(body) - end - 1; end < 0 || rest < first || rest > first && rest < first+second {
+		return cut
+	}
+	return nil
+}
+
 // columns checks the number of columns at the begin of an answer, a number of the protocol (length-encoded integer). An
 // answer may also begin with 0 for success, 0xff for an error and 0xfb for a request of a file.
 func (c *mysqlWire) columns(begin []byte) error {
@@ -222,7 +245,7 @@ func (c *mysqlWire) columns(begin []byte) error {
 		return nil
 	}
 	if len(begin) < 1+width {
-		return c.Fail(fmt.Errorf("%w: the number of columns is cut off", errMalformed))
+		return c.Fail(fmt.Errorf("%w: the number of columns is cut off", ErrProtocol))
 	}
 	var text [8]byte
 	copy(text[:], begin[1:1+width])
@@ -271,7 +294,7 @@ func (c *mysqlWire) request(response []byte) error {
 		return c.Fail(ErrNoTLS)
 	}
 	if c.in.R.Buffered() > 0 {
-		return c.Fail(fmt.Errorf("%w: the server sends more than a greeting before TLS", errMalformed))
+		return c.Fail(fmt.Errorf("%w: the server sends more than a greeting before TLS", ErrProtocol))
 	}
 	capabilities := binary.LittleEndian.Uint32(response[mysqlHeader:]) | clientSSL
 	binary.LittleEndian.PutUint32(response[mysqlHeader:], capabilities)

@@ -297,6 +297,8 @@ func (d *Database) failure(ctx context.Context, server *query.Server, err error)
 		return steps.FailScenario("%s: %w: write a query that begins with SELECT", act, err)
 	case errors.As(err, &tooLarge):
 		return steps.Fail(result.ReasonTooLarge, result.BlameTarget, "%s: %w", act, err)
+	case is(query.ErrProtocol):
+		return steps.Fail(result.ReasonProtocol, result.BlameTarget, "%s: what the server sends breaks the protocol of %s: check that %s is such a server", act, map[bool]string{true: "MySQL", false: "PostgreSQL"}[d.MySQL], d.Address)
 	case is(query.ErrStarting):
 		reason = result.ReasonDeferred
 	case !errors.As(err, &refusal) && is(fs.ErrNotExist):

@@ -328,11 +328,25 @@ func (c *Client) failure(ctx context.Context, act string, err error) error {
 	if over := c.wire.Err(); over != nil {
 		return over
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", act, context.Cause(ctx))
+	if cause := context.Cause(ctx); errors.Is(cause, context.DeadlineExceeded) {
+		return &lateError{act, cause}
+	} else if cause != nil {
+		return fmt.Errorf("%s: %w", act, cause)
+	}
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", act, ErrNoEnd)
 	}
 	return fmt.Errorf("%s: %w", act, err)
 }
+
+// lateError reports an act that was not over by the deadline.
+type lateError struct {
+	act   string
+	cause error
+}
+
+func (e *lateError) Error() string { return e.act + ": no answer before the deadline" }
+func (e *lateError) Unwrap() error { return e.cause }
 
 // ParseKey reads a private key, as ssh-keygen writes it. It refuses a key with a passphrase: nobody can type it.
 func ParseKey(text []byte) (ssh.Signer, error) {

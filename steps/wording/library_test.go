@@ -17,7 +17,10 @@ func TestLibrary(t *testing.T) {
 		"stream error: stream ID 1; PROTOCOL_ERROR; invalid header field value for \"x\"": "the answer breaks the rules of HTTP/2 (PROTOCOL_ERROR, RFC 9113 section 7): invalid header field value for \"x\"",
 		"http2: frame too large":                                                          "a frame of HTTP/2 is larger than permitted (RFC 9113 section 4.2)",
 		"http2: response header list larger than advertised limit":                        "HTTP/2: response header list larger than advertised limit",
-		"net/http: HTTP/1.x transport connection broken: malformed MIME header line: x":   "the answer is not HTTP/1.1: malformed MIME header line: x",
+		"net/http: HTTP/1.x transport connection broken: malformed MIME header line: x":   "a line of the answer's header cannot be read (RFC 9112 section 5): x",
+		"ssh: handshake failed: cipher: message authentication failed":                    "the SSH handshake failed: a packet fails its integrity check (RFC 4253 section 6.4)",
+		"ssh: handshake failed: ssh: invalid packet length, packet too large":             "the SSH handshake failed: invalid packet length, packet too large",
+		"ssh: handshake failed: EOF":                                                      "the server closed the connection during the SSH handshake",
 		"connection refused: nothing listens on that port":                                "connection refused: nothing listens on that port",
 	} {
 		if got := Library(theirs); got != want {

@@ -21,6 +21,11 @@ func Syntax(document []byte, err error) string {
 		return "it is empty"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "it ends too early"
+	case strings.HasPrefix(err.Error(), "xml: opening charset "):
+		name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "xml: opening charset "), ": ")
+		return "its encoding " + OneLine(name, 60) + " is not known"
+	case strings.HasPrefix(err.Error(), "xml: "):
+		return OneLine(strings.TrimPrefix(err.Error(), "xml: "), 100)
 	case errors.As(err, &inXML) && inXML.Msg == "unexpected EOF":
 		return fmt.Sprintf("it ends too early, in line %d", inXML.Line)
 	case errors.As(err, &inXML):

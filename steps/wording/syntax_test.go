@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"golang.org/x/net/html/charset"
 )
 
 func TestSyntax(t *testing.T) {
@@ -41,9 +43,11 @@ func TestSyntax(t *testing.T) {
 	}
 	for document, want := range map[string]string{
 		"<a><b></a>": "line 1: element <b> closed by </a>",
-		"<a>\n<b":    "it ends too early, in line 2",
+		"<?xml version='1.0' encoding='UTF-127'?><a/>": `its encoding "UTF-127" is not known`,
+		"<a>\n<b": "it ends too early, in line 2",
 	} {
 		decoder := xml.NewDecoder(bytes.NewReader([]byte(document)))
+		decoder.CharsetReader = charset.NewReaderLabel
 		for {
 			_, err := decoder.Token()
 			if err == nil {

@@ -5,16 +5,12 @@ package wording
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
-// Quote quotes a name for a message and shortens long ones.
+// Quote quotes a name for a message, on one line, and shortens long ones.
 func Quote(name string) string {
 	const most = 60
-	if utf8.RuneCountInString(name) > most {
-		name = string([]rune(name)[:most]) + "…"
-	}
-	return `"` + name + `"`
+	return `"` + OneLine(name, most) + `"`
 }
 
 // IsSpace reports whether c is white space of HTML and of header fields.
@@ -68,7 +64,7 @@ func FirstLine(text []byte) string {
 // Excerpt returns text from outside on one line of limited length.
 func Excerpt(text string) string {
 	const most = 200
-	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
+	text = OneLine(strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "), len(text))
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}

@@ -34,15 +34,15 @@ type bed struct {
 	plans   map[string]*agent.Plan // by the name of the scenario
 	current atomic.Pointer[dialogue]
 	closing []func()
+	conns   sync.Map // connections on which a server still reads
 	work    sync.WaitGroup
 }
 
 // dialogue is one run and what its servers did.
 type dialogue struct {
 	*mutation.Mutation
-	part    string // the protocol that is altered; the servers of others behave
-	wire    bool   // below TLS instead of above it
-	serving sync.WaitGroup
+	part string // the protocol that is altered; the servers of others behave
+	wire bool   // below TLS instead of above it
 
 	mu     sync.Mutex
 	values map[string]string
@@ -51,12 +51,14 @@ type dialogue struct {
 }
 
 func newDialogue(part string, seed uint64, wire bool) *dialogue {
-	limits := mutation.Limits{}
-	switch part {
-	case "mailbox", "log", "plugin", "output", "showq": // one answer
-		limits.Turns = 1
-	case "dns", "service", "policy", "offers", "starttls":
-		limits.Turns = 4
+	limits := mutation.Limits{Turns: 1}
+	for _, p := range parts {
+		if p.name == part && p.turns > 0 {
+			limits.Turns = p.turns
+		}
+	}
+	if wire {
+		limits.Turns += 3 // of the handshake
 	}
 	return &dialogue{Mutation: mutation.New(seed, limits), part: part, wire: wire, values: make(map[string]string), open: make(map[net.Conn]string)}
 }
@@ -120,9 +122,6 @@ func (d *dialogue) leftOpen() (all []string) {
 
 // serveConn serves one connection of a part, until the client has closed it.
 func (d *dialogue) serveConn(part string, raw net.Conn, serve func(*dialogue, net.Conn) error) {
-	d.mu.Lock()
-	d.open[raw] = part
-	d.mu.Unlock()
 	conn := raw
 	if d.part == part && d.wire {
 		conn = d.Conn(raw)
@@ -169,7 +168,14 @@ func (b *bed) accept(listener net.Listener, part string, serve func(*dialogue, n
 				_ = conn.Close()
 				continue
 			}
-			d.serving.Go(func() { d.serveConn(part, conn, serve) })
+			d.mu.Lock()
+			d.open[conn] = part
+			d.mu.Unlock()
+			b.conns.Store(conn, nil)
+			b.work.Go(func() {
+				d.serveConn(part, conn, serve)
+				b.conns.Delete(conn)
+			})
 		}
 	})
 }
@@ -241,6 +247,8 @@ func web(handler func(*dialogue) http.Handler) func(*dialogue, net.Conn) error {
 	}
 }
 
+var library = sync.OnceValue(builtin.Library)
+
 func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certificate) *bed {
 	t.Helper()
 	b := &bed{dir: dir, ca: ca, plans: make(map[string]*agent.Plan)}
@@ -260,7 +268,7 @@ func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certific
 		b.target.Accounts[name] = account
 	}
 	b.runner = &agent.Runner{Target: b.target, Secrets: stepstest.Secrets{"password": "wonderland", "key": "open sesame"},
-		Name: filepath.Base(dir), CleanupTimeout: 300 * time.Millisecond}
+		Name: filepath.Base(dir), CleanupTimeout: cleanupTimeout, Grace: grace}
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +291,7 @@ func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certific
 	if err != nil {
 		t.Fatal(err)
 	}
-	library := builtin.Library()
+	library := library()
 	for _, s := range set.Scenarios() {
 		p := agent.NewPlan(s, library, agent.Defaults{Timeout: time.Minute})
 		for _, problem := range p.Problems {
@@ -298,5 +306,9 @@ func (b *bed) close() {
 	for _, close := range b.closing {
 		close()
 	}
+	b.conns.Range(func(conn, _ any) bool { // a client has left it open, which was said
+		mutation.Reset(conn.(net.Conn))
+		return true
+	})
 	b.work.Wait()
 }

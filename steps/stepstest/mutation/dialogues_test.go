@@ -29,7 +29,7 @@ import (
 var (
 	dialogues = flag.Uint64("dialogues", 0, "number of dialogues; 0 means no limit")
 	firstSeed = flag.Uint64("seed", 1, "first seed; the others follow")
-	limit     = flag.Duration("for", 0, "how long; 0 means no limit, or three seconds without -dialogues")
+	limit     = flag.Duration("for", 0, "how long; 0 means no limit; without -dialogues too, 500 dialogues in at most six seconds")
 	parallel  = flag.Int("beds", 8, "dialogues at the same time")
 	onlyPart  = flag.String("part", "", "only dialogues of this protocol")
 	inFlight  = flag.String("inflight", "", "file with the seeds of the dialogues in progress, for when the process dies")
@@ -38,8 +38,10 @@ var (
 
 // The bounds of a dialogue.
 const (
-	alteredTimeout = 400 * time.Millisecond
-	controlTimeout = 20 * time.Second
+	alteredTimeout = 300 * time.Millisecond * slower
+	grace          = 2 * time.Second * slower // for a loaded machine
+	controlTimeout = 30 * time.Second
+	cleanupTimeout = 300 * time.Millisecond * slower
 	memoryLimit    = 300 << 20
 	everyControl   = 50 // one dialogue of so many is not altered
 )
@@ -51,7 +53,7 @@ const (
 //	go test ./steps/stepstest/mutation -run TestDialogues -args -dialogues 1 -seed 17 -each
 func TestDialogues(t *testing.T) {
 	if *dialogues == 0 && *limit == 0 {
-		*limit = 3 * time.Second
+		*dialogues, *limit = 500, 6*time.Second
 	}
 	before := goleak.IgnoreCurrent()
 	dir := t.TempDir()
@@ -63,9 +65,6 @@ func TestDialogues(t *testing.T) {
 	files := openFiles(t)
 	f := &fuzzer{t: t, found: make(map[string]*finding), parts: make(map[string]int), reasons: make(map[result.Reason]int)}
 	f.next.Store(*firstSeed)
-	if *limit > 0 {
-		f.end = time.Now().Add(*limit)
-	}
 	stop := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() { f.watchMemory(stop) })
@@ -75,10 +74,13 @@ func TestDialogues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	start := time.Now()
 	var beds []*bed
 	for i := range *parallel {
 		beds = append(beds, testBed(t, filepath.Join(dir, strconv.Itoa(i))))
+	}
+	start := time.Now()
+	if *limit > 0 {
+		f.end = start.Add(*limit)
 	}
 	var running sync.WaitGroup
 	for i, b := range beds {
@@ -95,7 +97,9 @@ func TestDialogues(t *testing.T) {
 	close(stop)
 	watching.Wait()
 	f.report(took)
-	if err := goleak.Find(before); err != nil {
+	// The driver of MySQL panics for some packets, and leaves the goroutine that waits for the end of its connection.
+	watcher := goleak.IgnoreTopFunction("github.com/go-sql-driver/mysql.(*mysqlConn).startWatcher.func1")
+	if err := goleak.Find(before, watcher); err != nil {
 		t.Error(err)
 	}
 	if left, _ := os.ReadDir(temporary); len(left) > 0 {
@@ -117,6 +121,7 @@ type fuzzer struct {
 	count   int
 	altered int
 	passed  int
+	known   int // findings that are known
 	parts   map[string]int
 	reasons map[result.Reason]int
 	found   map[string]*finding
@@ -193,7 +198,7 @@ func (f *fuzzer) one(b *bed, seed uint64) {
 	res := b.runner.Run(context.Background(), plan, agent.Occasion{})
 	took := time.Since(start)
 	d.End()
-	open := f.awaitEnd(d)
+	open := awaitEnd(d)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count++
@@ -206,6 +211,10 @@ func (f *fuzzer) one(b *bed, seed uint64) {
 	}
 	f.reasons[res.Reason]++
 	for _, broken := range judge(p, scenario, d, res, took, plan.Timeout, altered) {
+		if _, known := p.known[broken]; known {
+			f.known++
+			continue
+		}
 		f.note(name, broken, d, res, seed)
 	}
 	if len(open) > 0 {
@@ -217,15 +226,15 @@ func (f *fuzzer) one(b *bed, seed uint64) {
 }
 
 // awaitEnd waits until the client has closed all connections, and returns those that it has not.
-func (f *fuzzer) awaitEnd(d *dialogue) []string {
-	ended := make(chan struct{})
-	go func() { defer close(ended); d.serving.Wait() }()
-	select {
-	case <-ended:
-		return nil
-	case <-time.After(5 * time.Second):
+func awaitEnd(d *dialogue) (open []string) {
+	deadline := time.Now().Add(5 * time.Second * slower)
+	for wait := 100 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 10*time.Millisecond) {
+		if open = d.leftOpen(); len(open) == 0 {
+			return nil
+		}
+		time.Sleep(wait)
 	}
-	return d.leftOpen()
+	return open
 }
 
 func (f *fuzzer) note(name, broken string, d *dialogue, res *result.Result, seed uint64) {
@@ -236,6 +245,7 @@ func (f *fuzzer) note(name, broken string, d *dialogue, res *result.Result, seed
 	}
 	if f.found[kind] == nil {
 		f.found[kind] = &finding{first: fmt.Sprintf("seed %d, %s: %s\n    %s\n    %s %s %s: %.600s", seed, name, broken, d, res.Status, res.Reason, res.Blame, res.Error)}
+		f.t.Log("found: " + f.found[kind].first) // now, in case the process dies
 	}
 	f.found[kind].times++
 }
@@ -250,8 +260,8 @@ var (
 
 // libraries are the words of libraries, which say nothing to an operator.
 var libraries = regexp.MustCompile(`\bEOF\b|invalid character '|looking for beginning of|i/o timeout|use of closed|read tcp|write tcp|read udp|connection reset by peer|broken pipe|context deadline|context canceled|` +
-	`\bstrconv\.|(?:^|: )(?:json|xml|mime|dns|ssh|gzip|flate|zlib|tls|x509|asn1|amqp|proto|sql|http2|multipart): |XML syntax error|\bnet/http|malformed HTTP|malformed MIME|http2\.|PROTOCOL_ERROR|\bbufio[:.]|runtime error|goroutine|nil pointer|out of range|slice bounds|` +
-	`pgconn|pgproto|illegal base64|encoding/|textproto|parsing time|%!|<nil>|unmarshal|\bunpack|\bmysql\.|malformed packet|busy buffer|commands out of sync|driver: |` +
+	`\bstrconv\.|(?:^|: )(?:json|xml|mime|dns|ssh|gzip|flate|zlib|tls|x509|asn1|amqp|proto|sql|http2|multipart): |XML syntax error|\bnet/http|malformed HTTP|malformed MIME|http2\.|connection error: |stream error: |\bbufio[:.]|runtime error|goroutine|nil pointer|out of range|slice bounds|` +
+	`pgconn|pgproto|illegal base64|encoding/|textproto|parsing time|%!\w\(|<nil>|unmarshal|\bunpack|\bmysql\.|malformed packet|busy buffer|commands out of sync|driver: |` +
 	`Exception \(\d|short read|token too long|overflow(?:s|ing) |unsupported protocol scheme|invalid URL|missing port`)
 
 // judge returns the promises that a run broke.
@@ -274,7 +284,7 @@ func judge(p *part, scenario int, d *dialogue, res *result.Result, took, timeout
 		say("the clean-up: %s", res.Cleanup)
 	}
 	// The runner's own times come in addition: they end what ignores its context.
-	if most := timeout + 2*time.Second + 300*time.Millisecond; took > most {
+	if most := timeout + 2*grace + cleanupTimeout; took > most {
 		say("it took longer than %s", most)
 	}
 	if !altered {
@@ -291,12 +301,15 @@ func judge(p *part, scenario int, d *dialogue, res *result.Result, took, timeout
 			}
 		}
 	case result.Failed:
+		if p.unknown && (res.Blame == result.BlameMonitor || res.Blame == "") && (res.Reason == result.ReasonConfig || res.Reason == result.ReasonUnexpected) {
+			break
+		}
 		if slices.Contains(ours, res.Reason) || res.Reason == "" {
 			say("reason %s", res.Reason)
 		}
 		if slices.Contains(notTheir, res.Blame) {
 			say("blame %s", res.Blame)
-		} else if res.Blame != result.BlameDNS && res.Blame != result.BlameNetwork && !slices.Contains(p.blames, res.Blame) {
+		} else if !slices.Contains([]result.Blame{result.BlameDNS, result.BlameNetwork, result.BlameTarget}, res.Blame) && !slices.Contains(p.blames, res.Blame) {
 			say("the blame %s is of another part", res.Blame)
 		}
 		if strings.ContainsAny(res.Error, "\n\r\x00\x1b") {
@@ -352,8 +365,8 @@ func openFiles(t *testing.T) int {
 
 func (f *fuzzer) report(took time.Duration) {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d dialogues in %s (%.0f a second), seeds %d to %d, %d altered, %d passed, peak memory %d MB, %s %s\n", f.count, took.Round(time.Second), float64(f.count)/took.Seconds(),
-		*firstSeed, *firstSeed+uint64(f.count)-1, f.altered, f.passed, f.peak.Load()>>20, runtime.Version(), map[bool]string{true: "with the race detector"}[racing]) //nolint:gosec // not negative
+	fmt.Fprintf(&text, "%d dialogues in %s (%.0f a second), seeds %d to %d, %d altered, %d passed, %d known findings, peak memory %d MB, %s %s\n", f.count, took.Round(time.Second), float64(f.count)/took.Seconds(),
+		*firstSeed, *firstSeed+uint64(f.count)-1, f.altered, f.passed, f.known, f.peak.Load()>>20, runtime.Version(), map[bool]string{true: "with the race detector"}[racing]) //nolint:gosec // not negative
 	for _, name := range slices.Sorted(maps.Keys(f.parts)) {
 		fmt.Fprintf(&text, "%s %d  ", name, f.parts[name])
 	}
@@ -362,6 +375,9 @@ func (f *fuzzer) report(took time.Duration) {
 		fmt.Fprintf(&text, "%s %d  ", cmp.Or(string(reason), "passed"), f.reasons[reason])
 	}
 	f.t.Log(text.String())
+	if f.altered == 0 {
+		f.t.Error("no dialogue was altered")
+	}
 	for _, kind := range slices.Sorted(maps.Keys(f.found)) {
 		f.t.Errorf("%d times: %s", f.found[kind].times, f.found[kind].first)
 	}

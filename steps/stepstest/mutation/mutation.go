@@ -96,11 +96,11 @@ func (m *Mutation) Changed() bool {
 	return len(m.said) > 0
 }
 
-// Sent reports whether text is in the first MB of what was sent.
+// Sent reports whether text may have been sent: whether it is in what was sent, of which the first MB is known.
 func (m *Mutation) Sent(text string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return bytes.Contains(m.bytes.Bytes(), []byte(text))
+	return m.bytes.Len() >= kept || bytes.Contains(m.bytes.Bytes(), []byte(text))
 }
 
 // Alter returns what is sent in place of one answer of a protocol without connections, such as a datagram or a file. It is a

@@ -2,4 +2,7 @@
 
 package mutation_test
 
-const racing = false
+const (
+	racing = false
+	slower = 1
+)

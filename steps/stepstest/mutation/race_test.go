@@ -2,5 +2,8 @@
 
 package mutation_test
 
-// racing says that the race detector is on, which takes memory.
-const racing = true
+// racing says that the race detector is on, which takes memory and time.
+const (
+	racing = true
+	slower = 5
+)

@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -212,26 +211,24 @@ func answer(query []byte) []byte {
 	return packed
 }
 
-// listenTwice listens on a port that is free for UDP and TCP.
-func listenTwice() (net.PacketConn, net.Listener) {
-	var faults []error
-	for range 20 {
+// samePort listens on a port that is free for both UDP and TCP.
+func samePort() (net.PacketConn, net.Listener) {
+	for range 100 {
 		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			panic(err)
 		}
-		listener, err := net.Listen("tcp", packets.LocalAddr().String())
-		if err == nil {
+		if listener, err := net.Listen("tcp", packets.LocalAddr().String()); err == nil {
 			return packets, listener
 		}
-		faults = append(faults, err, packets.Close())
+		_ = packets.Close() // somebody has that port over TCP
 	}
-	panic(errors.Join(faults...))
+	panic("no port is free for both UDP and TCP")
 }
 
 // serveNames serves the zone over UDP, TCP, TLS and HTTPS. Over UDP it is the resolver of all parts, and behaves for the others.
 func serveNames(_ testing.TB, b *bed, part string) {
-	packets, listener := listenTwice()
+	packets, listener := samePort()
 	b.target.Resolver = packets.LocalAddr().String()
 	b.target.ConnectTo["ns.demo.test:53"] = b.target.Resolver
 	stream := func(_ *dialogue, conn net.Conn) error {
@@ -467,5 +464,3 @@ func mysql(_ *dialogue, conn net.Conn) error {
 		}
 	}
 }
-
-var _ = fmt.Sprint
