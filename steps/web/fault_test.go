@@ -115,7 +115,7 @@ func TestHTTP2(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := map[stepstest.WebFault]string{
-			stepstest.ConnectionReset: "protocol web: GET https://www.demo.test/: stream error: stream ID 1; INTERNAL_ERROR; received from peer",
+			stepstest.ConnectionReset: "protocol web: GET https://www.demo.test/: the server ended the HTTP/2 stream \\(INTERNAL_ERROR, RFC 9113 section 7\\)",
 			stepstest.Silent:          "timeout web: GET https://www.demo.test/: no answer before the deadline",
 			stepstest.EndlessBody:     `timeout web: GET https://www.demo.test/: the page was not complete before the deadline, got \d+ bytes`,
 		}[broken]

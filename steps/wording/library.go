@@ -21,6 +21,7 @@ var libraryWords = []struct {
 
 	// Package net/http over HTTP/2 (RFC 9113 section 7).
 	{regexp.MustCompile(`connection error: ([A-Z_]+)`), "the server breaks the rules of HTTP/2 ($1, RFC 9113 section 7)"},
+	{regexp.MustCompile(`stream error: stream ID \d+; ([A-Z_]+); received from peer`), "the server ended the HTTP/2 stream ($1, RFC 9113 section 7)"},
 	{regexp.MustCompile(`stream error: stream ID \d+; ([A-Z_]+); (.+)`), "the answer breaks the rules of HTTP/2 ($1, RFC 9113 section 7): $2"},
 	{regexp.MustCompile(`stream error: stream ID \d+; ([A-Z_]+)`), "the answer breaks the rules of HTTP/2 ($1, RFC 9113 section 7)"},
 	{regexp.MustCompile(`(?:http2: failed reading the frame payload: )?http2: frame too large.*`), "a frame of HTTP/2 is larger than permitted (RFC 9113 section 4.2)"},

@@ -15,6 +15,7 @@ func TestLibrary(t *testing.T) {
 		"connection error: PROTOCOL_ERROR":                                                "the server breaks the rules of HTTP/2 (PROTOCOL_ERROR, RFC 9113 section 7)",
 		"stream error: stream ID 1; PROTOCOL_ERROR":                                       "the answer breaks the rules of HTTP/2 (PROTOCOL_ERROR, RFC 9113 section 7)",
 		"stream error: stream ID 1; PROTOCOL_ERROR; invalid header field value for \"x\"": "the answer breaks the rules of HTTP/2 (PROTOCOL_ERROR, RFC 9113 section 7): invalid header field value for \"x\"",
+		"stream error: stream ID 1; INTERNAL_ERROR; received from peer":                   "the server ended the HTTP/2 stream (INTERNAL_ERROR, RFC 9113 section 7)",
 		"http2: frame too large":                                                          "a frame of HTTP/2 is larger than permitted (RFC 9113 section 4.2)",
 		"http2: response header list larger than advertised limit":                        "HTTP/2: response header list larger than advertised limit",
 		"net/http: HTTP/1.x transport connection broken: malformed MIME header line: x":   "a line of the answer's header cannot be read (RFC 9112 section 5): x",
