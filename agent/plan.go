@@ -36,7 +36,7 @@ type Plan struct {
 	bound   []*steps.Bound          // one for each step; nil if the step has a problem
 	library *steps.Library          // that the steps are bound to
 	script  func() *cucumber.Script // the same scenario for godog, made on first use
-	seen    *steps.Seen      // the secrets that its runs have read
+	seen    *steps.Seen             // the secrets that its runs have read
 }
 
 // Problem is a mistake in a feature file, with its place.

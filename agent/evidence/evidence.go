@@ -94,10 +94,21 @@ func (s *Store) Export(r *result.Result) {
 	case own != nil:
 		s.lacks = true
 		s.Lacking(&result.Lack{Kind: string(own.Kind), Said: "evidence is not saved: " + own.Said, Remedy: own.Remedy})
-	case s.lacks && len(paths) > 0:
+	case s.lacks && err == nil && (len(paths) > 0 || s.writable()):
 		s.lacks = false
 		s.Lacking(nil)
 	}
+}
+
+// writable reports whether there is a place for evidence again: without a failed run, nothing else would tell.
+func (s *Store) writable() bool {
+	dir, err := s.open(s.dir)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	const probe = ".probe"
+	return dir.WriteFile(probe, make([]byte, 4<<10)) == nil && dir.Root().Remove(probe) == nil
 }
 
 // SweepHourly sweeps at once and then every hour until ctx ends. It logs errors.

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -89,4 +90,48 @@ func TestMessages(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzMessages reads messages of any bytes, in reads of any size: what passes is what was sent, up to the first header that is
+// refused.
+func FuzzMessages(f *testing.F) {
+	f.Add([]byte("\x03abc\x00\x05hello"), uint8(1))
+	f.Add([]byte("\x03ab"), uint8(4))
+	f.Add([]byte("\xffabc"), uint8(2))
+	f.Fuzz(func(t *testing.T, sent []byte, chunk uint8) {
+		const longest = 100
+		refused := errors.New("refused")
+		m := &Messages{R: bufio.NewReaderSize(bytes.NewReader(sent), 16), Header: 1, Peek: 8,
+			Size: func(head []byte) (int64, error) {
+				if head[0] > longest {
+					return 0, refused
+				}
+				return int64(head[0]), nil
+			},
+			Begin: func(head, begin []byte) error {
+				if len(begin) != min(int(head[0]), 8) {
+					t.Errorf("%d bytes of a message of %d", len(begin), head[0])
+				}
+				return nil
+			}}
+		got, err := io.ReadAll(iotest.OneByteReader(m))
+		if chunk > 1 {
+			got, err = nil, nil
+			m = &Messages{R: bufio.NewReaderSize(bytes.NewReader(sent), 16), Header: 1, Size: m.Size}
+			for part := make([]byte, chunk); err == nil; {
+				var n int
+				n, err = m.Read(part)
+				got = append(got, part[:n]...)
+			}
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+		}
+		if !bytes.HasPrefix(sent, got) {
+			t.Errorf("%q of %q", got, sent)
+		}
+		if errors.Is(err, refused) && sent[len(got)] <= longest {
+			t.Errorf("a message of %d bytes was refused", sent[len(got)])
+		}
+	})
 }
