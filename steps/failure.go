@@ -55,13 +55,10 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		record   tls.RecordHeaderError
 		netErr   net.Error
 		tooLarge *limit.Error
-		noMemory *limit.PoolError
 	)
 	switch {
 	case errors.Is(context.Cause(ctx), ErrStopped):
 		reason, blame, detail = result.ReasonCanceled, result.BlameMonitor, context.Cause(ctx).Error()
-	case errors.As(err, &noMemory):
-		reason, blame, detail = noMemory.Reason(), result.BlameMonitor, noMemory.Error()
 	case errors.As(err, &tooLarge):
 		reason, detail = tooLarge.Reason(), tooLarge.Error()
 	case own != nil:
@@ -134,8 +131,11 @@ func AsFailure(ctx context.Context, err error) error {
 }
 
 // FailFor makes a Failure of an error that says its reason by a method Reason, as those of packages do that know no run. A
-// mistake of the scenario is blamed on it, memory that other runs use on the monitor, everything else on blame. Any other error, nil among them, is returned as it is.
+// mistake of the scenario is blamed on it, what the machine lacks on the monitor, everything else on blame. Any other error, nil among them, is returned as it is.
 func FailFor(blame result.Blame, err error) error {
+	if own := lack.Of(err); own != nil {
+		return &Failure{Reason: result.ReasonLack, Blame: result.BlameMonitor, Err: own}
+	}
 	var known interface {
 		error
 		Reason() result.Reason
@@ -145,9 +145,6 @@ func FailFor(blame result.Blame, err error) error {
 	}
 	if known.Reason() == result.ReasonScenario {
 		blame = result.BlameScenario
-	}
-	if shared := (*limit.PoolError)(nil); errors.As(err, &shared) {
-		blame = result.BlameMonitor
 	}
 	return &Failure{Reason: known.Reason(), Blame: blame, Err: err}
 }

@@ -40,7 +40,7 @@ func TestMemoryOfAllRunsBlamesTheMonitor(t *testing.T) {
 	err := error(&limit.PoolError{Used: 2, Limit: 1})
 	for _, failed := range []error{steps.FailFor(result.BlameWeb, err), steps.FailNet(context.Background(), err, result.BlameWeb, "read")} {
 		f := (*steps.Failure)(nil)
-		if !errors.As(failed, &f) || f.Blame != result.BlameMonitor {
+		if !errors.As(failed, &f) || f.Blame != result.BlameMonitor || f.Reason != result.ReasonLack {
 			t.Error(failed)
 		}
 	}

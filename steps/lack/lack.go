@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
+
+	"github.com/stepwatch/stepwatch/steps/limit"
 )
 
 // Kind is what the machine lacks: one of a short closed list, for labels.
@@ -53,6 +55,10 @@ func (e *Error) Unwrap() error { return e.Err }
 func Of(err error) *Error {
 	if known := (*Error)(nil); errors.As(err, &known) {
 		return known
+	}
+	if all := (*limit.PoolError)(nil); errors.As(err, &all) {
+		return &Error{Memory, fmt.Sprintf("all runs together hold %d bytes of what they read, their limit is %d", all.Used, all.Limit),
+			"run fewer scenarios at once, or raise limits.total_memory in stepwatch.yml", err}
 	}
 	var found *Error
 	walk(err, place{}, func(at place, code syscall.Errno) bool {
