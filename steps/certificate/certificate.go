@@ -110,10 +110,6 @@ func LastChain(chains [][]*x509.Certificate) (end time.Time, ok bool) {
 	return end, ok
 }
 
-// signatureChecks is how many signatures are verified to put certificates in order, as many as crypto/x509 verifies for a
-// chain. A server may send hundreds of certificates with one name.
-const signatureChecks = 100
-
 // Limits of what a server may send. To find the chain among n certificates may take n² verifications, each of them up to 10 ms with
 // the longest RSA key. crypto/tls limits the keys of a handshake to the same length.
 var (
@@ -139,15 +135,11 @@ func CheckKey(c *x509.Certificate) error {
 // path returns the chain from the first served certificate upwards, as far as the served certificates go.
 func path(served []*x509.Certificate) []*x509.Certificate {
 	served = limited(served)
-	way, checks := served[:1:1], 0
+	way := served[:1:1]
 	for len(way) < len(served) && !selfSigned(way[len(way)-1]) {
 		top := way[len(way)-1]
 		at := slices.IndexFunc(served, func(c *x509.Certificate) bool {
-			if checks == signatureChecks || slices.Contains(way, c) || string(c.RawSubject) != string(top.RawIssuer) {
-				return false
-			}
-			checks++
-			return signedBy(top, c)
+			return !slices.Contains(way, c) && string(c.RawSubject) == string(top.RawIssuer) && signedBy(top, c)
 		})
 		if at < 0 {
 			break

@@ -34,11 +34,11 @@ func TestPathStops(t *testing.T) {
 	issuer, key := issue("One name", "One name", nil)
 	own, _ := issue("mail.test", "One name", key)
 	served := []*x509.Certificate{own}
-	for range signatureChecks {
+	for range ChainLimit.Most {
 		other, _ := issue("One name", "One name", nil)
 		served = append(served, other)
 	}
-	for others, want := range map[int]int{signatureChecks - 1: 2, signatureChecks: 1} {
+	for others, want := range map[int]int{int(ChainLimit.Most) - 2: 2, int(ChainLimit.Most) - 1: 1} {
 		all := append(served[:1+others:1+others], issuer)
 		if got := len(path(all)); got != want {
 			t.Errorf("with %d others: %d certificates, want %d", others, got, want)

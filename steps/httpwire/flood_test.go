@@ -146,7 +146,7 @@ func TestFloodsOverHTTP2(t *testing.T) {
 		{"unknown frames", nil, frame(0xaa, 0, 0, kilo), wire},
 		{"windows", nil, frame(window, 0, 0, []byte{0, 0, 0, 1}), wire},
 		{"fields", nil, frame(headers, 4, 1, fields(append([]string{":status", "103"}, many[:20]...)...)), "the header of the response has more than 1048576 bytes, the limit"},
-		{"a header", frame(headers, 0, 1, fields(":status", "200")), frame(continuation, 0, 1, fields(many[:20]...)), "connection error: PROTOCOL_ERROR"}, // net/http sees it itself
+		{"a header", frame(headers, 0, 1, fields(":status", "200")), frame(continuation, 0, 1, fields(many[:20]...)), "the server breaks the rules of HTTP/2 (PROTOCOL_ERROR, RFC 9113 section 7)"}, // net/http sees it itself
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			at := fixture.Flooding(t, transfer, func(conn net.Conn) int64 {
@@ -160,7 +160,7 @@ func TestFloodsOverHTTP2(t *testing.T) {
 			})
 			target := &steps.Target{ConnectTo: map[string]string{"www.example.test:443": at}, Roots: ca.Roots}
 			reason := result.ReasonTooLarge
-			if strings.HasPrefix(c.want, "connection error") {
+			if strings.HasPrefix(c.want, "the server breaks the rules") {
 				reason = result.ReasonProtocol
 			}
 			fetch(t, target, "https://www.example.test/", reason, c.want)
