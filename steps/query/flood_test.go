@@ -18,7 +18,10 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A panic of the MySQL driver during the login leaves the goroutine that waits for the end of its context.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/go-sql-driver/mysql.(*mysqlConn).startWatcher.func1"))
+}
 
 // pg returns a message of PostgreSQL.
 func pg(kind byte, body ...[]byte) []byte {

@@ -1,15 +1,14 @@
 package query
 
 import (
+	"bytes"
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,29 +16,28 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// runMySQL speaks the protocol of MySQL and MariaDB. When ctx ends, it kills the statement on a second connection.
+// runMySQL speaks the protocol of MySQL and MariaDB. When ctx ends, it kills the statement on a second connection. It uses the
+// driver without package sql, which runs a part of it in goroutines of its own: a packet on which the driver panics there would
+// end the process.
 func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error) {
-	run := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// What is opened is not closed if the library panics: that would wait for ever for a lock of package sql, which a panic
-	// does not release. The connections end in any case.
-	var opened []func() error
 	w := &mysqlWire{wire: wire{memory: s.Memory}, ctx: ctx, config: s.TLS, password: s.Password}
 	defer w.end()
-	answer, err := s.askMySQL(ctx, cancel, run, w, statement, func(end func() error) { opened = append(opened, end) })
-	for _, end := range slices.Backward(opened) {
-		_ = end() // the result is known already
-	}
+	answer, err := s.askMySQL(ctx, w, statement)
 	if err != nil {
 		return nil, w.fault(err)
 	}
 	return answer, nil
 }
 
-// askMySQL calls cancel, the end of ctx, when it has read enough. When stopped ends, it opens another connection to kill the
-// statement. It passes to later what closes what it opens.
-func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Context, w *mysqlWire, statement string, later func(func() error)) (*Answer, error) {
+// mysqlConn is what the connections of the driver can do.
+type mysqlConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ExecerContext
+	driver.QueryerContext
+}
+
+func (s *Server) askMySQL(ctx context.Context, w *mysqlWire, statement string) (*Answer, error) {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = s.User, s.Password, s.Database
 	config.Net, config.Addr = s.network(), s.Address
@@ -57,7 +55,7 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Co
 			w.start()
 			return w, nil
 		}
-		if stopped.Err() == nil { // a second attempt would have the same result
+		if ctx.Err() == nil { // a second attempt would have the same result
 			return nil, w.fault(io.ErrUnexpectedEOF)
 		}
 		if s.network() == "tcp" {
@@ -74,74 +72,122 @@ func (s *Server) askMySQL(ctx context.Context, cancel func(), stopped context.Co
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(connector)
-	later(db.Close)
-	conn, err := db.Conn(ctx)
+	conn, err := connectMySQL(ctx, connector)
 	if err != nil {
 		return nil, mysqlError(err)
 	}
-	later(conn.Close)
-	var version, id string
-	if err := conn.QueryRowContext(ctx, "SELECT VERSION(), CONNECTION_ID()").Scan(&version, &id); err != nil {
+	defer conn.Close() //nolint:errcheck // the result is known already; it ends the transaction, and does not read the rest of the rows
+	about, err := firstRow(ctx, conn, "SELECT VERSION(), CONNECTION_ID()")
+	if err != nil {
 		return nil, mysqlError(err)
+	}
+	if len(about) != 2 {
+		return nil, fmt.Errorf("%w of MySQL: %d columns instead of 2", ErrProtocol, len(about))
 	}
 	left := timeLeft(ctx)
 	limit := fmt.Sprintf("SET SESSION max_execution_time = %d", max(left.Milliseconds(), 1))
-	if strings.Contains(version, "MariaDB") {
+	if strings.Contains(string(about[0]), "MariaDB") {
 		limit = fmt.Sprintf("SET SESSION max_statement_time = %.3f", max(left, time.Millisecond).Seconds())
 	}
 	// A read-only transaction is not enough: for a statement such as DROP TABLE, MariaDB ends it and runs the
 	// statement.
 	for _, set := range []string{limit, "SET SESSION time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY"} {
-		if _, err := conn.ExecContext(ctx, set); err != nil {
+		if _, err := conn.ExecContext(ctx, set, nil); err != nil {
 			return nil, mysqlError(err)
 		}
 	}
-	transaction, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
+	if _, err := conn.BeginTx(ctx, driver.TxOptions{ReadOnly: true}); err != nil {
 		return nil, mysqlError(err)
 	}
-	later(transaction.Rollback) // it changed nothing
-	rows, err := transaction.QueryContext(ctx, statement)
+	rows, err := conn.QueryContext(ctx, statement, nil)
 	if err != nil {
-		if stopped.Err() != nil {
-			kill(db, id)
+		if ctx.Err() != nil {
+			kill(connector, string(about[1]))
 		}
 		return nil, mysqlError(err)
 	}
-	later(rows.Close)
-	answer := &Answer{}
-	if answer.Columns, err = rows.Columns(); err != nil {
-		return nil, mysqlError(err)
-	}
-	raw := make([]sql.RawBytes, len(answer.Columns))
-	into := make([]any, len(raw))
-	for i := range raw {
-		into[i] = &raw[i]
-	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
+	answer := &Answer{Columns: rows.Columns()}
+	for row := make([]driver.Value, len(answer.Columns)); ; {
+		if err := rows.Next(row); errors.Is(err, io.EOF) {
+			return answer, nil
+		} else if err != nil {
 			return nil, mysqlError(err)
 		}
-		if !add(answer, raw) {
-			cancel() // closes the connection; rows.Close would read all other rows
+		if !add(answer, texts(row)) {
 			return answer, nil
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return nil, mysqlError(err)
+}
+
+func connectMySQL(ctx context.Context, connector driver.Connector) (mysqlConn, error) {
+	opened, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return answer, nil
+	conn, ok := opened.(mysqlConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the driver's %T cannot query", opened), opened.Close())
+	}
+	return conn, nil
+}
+
+// firstRow runs a query of one row.
+func firstRow(ctx context.Context, conn mysqlConn, query string) ([][]byte, error) {
+	rows, err := conn.QueryContext(ctx, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	row := make([]driver.Value, len(rows.Columns()))
+	if err := rows.Next(row); err != nil {
+		return nil, err
+	}
+	values := texts(row)
+	for i := range values {
+		values[i] = bytes.Clone(values[i]) // it is the driver's
+	}
+	return values, rows.Close()
+}
+
+// texts returns the values of a row as the server wrote them, nil for NULL. The driver converts numbers.
+func texts(row []driver.Value) [][]byte {
+	values := make([][]byte, len(row))
+	for i, value := range row {
+		switch v := value.(type) {
+		case nil:
+		case []byte:
+			if values[i] = v; v == nil {
+				values[i] = []byte{}
+			}
+		case string:
+			values[i] = []byte(v)
+		case int64:
+			values[i] = strconv.AppendInt(nil, v, 10)
+		case uint64:
+			values[i] = strconv.AppendUint(nil, v, 10)
+		case float32:
+			values[i] = strconv.AppendFloat(nil, float64(v), 'g', -1, 32)
+		case float64:
+			values[i] = strconv.AppendFloat(nil, v, 'g', -1, 64)
+		default:
+			values[i] = fmt.Append(nil, v)
+		}
+	}
+	return values
 }
 
 // kill ends the statement of a connection, if that still runs.
-func kill(db *sql.DB, id string) {
+func kill(connector driver.Connector, id string) {
 	if _, err := strconv.ParseUint(id, 10, 64); err != nil {
 		return
 	}
 	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
 	defer stop()
-	_, _ = db.ExecContext(ctx, "KILL QUERY "+id) // the server's own limit ends it otherwise
+	conn, err := connectMySQL(ctx, connector)
+	if err != nil {
+		return // the server's own limit ends it
+	}
+	defer conn.Close() //nolint:errcheck // it is only for this
+	_, _ = conn.ExecContext(ctx, "KILL QUERY "+id, nil)
 }
 
 // mysqlError classifies an error of MySQL by its number (MySQL and MariaDB error reference).
@@ -150,7 +196,7 @@ func mysqlError(err error) error {
 	switch {
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
 		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
-	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, io.EOF):
 		return fmt.Errorf("%w of MySQL: %w", ErrProtocol, err)
 	case !errors.As(err, &said):
 		return err
