@@ -38,7 +38,7 @@ const (
 	readingsLimit = 10_000
 )
 
-var growthLimit = limit.Define(limit.Limit{Subject: "state", What: "the stored readings of a queue", Unit: "bytes", Most: 4 << 20})
+var growthLimit = limit.Define(limit.Limit{Subject: "state", What: "the file of the readings of a queue", Unit: "bytes", Most: 4 << 20})
 
 // Remember stores a reading in directory, and compares it with those in the window before it. queue names the queue and
 // must be different for each queue. Different windows have different files.
