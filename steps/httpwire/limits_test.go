@@ -9,7 +9,9 @@ import (
 // TestConfiguredLimits holds that the settings replace the defaults, and are named where a limit is met. What happens then is in
 // the tests of floods, and of downloads in package web.
 func TestConfiguredLimits(t *testing.T) {
-	w := func(settings Web) *steps.World { return steps.NewWorld(new(steps.Target).Set(settings), nil, "run", "scenario") }
+	w := func(settings Web) *steps.World {
+		return steps.NewWorld(new(steps.Target).Set(settings), nil, "run", "scenario")
+	}
 	if got := DownloadLimit(w(Web{})); got != fileLimit {
 		t.Errorf("by default %+v, want %+v", got, fileLimit)
 	}
