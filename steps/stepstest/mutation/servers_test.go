@@ -435,10 +435,19 @@ func mysql(_ *dialogue, conn net.Conn) error {
 		return err
 	}
 	const ok = "\x00\x00\x00\x02\x00\x00\x00"
-	table := func(name, value string) []byte {
+	table := func(columns ...[2]string) []byte {
 		text := func(s string) string { return string(rune(len(s))) + s }
-		column := text("def") + text("") + text("") + text("") + text(name) + text("") + "\x0c\x2d\x00\x15\x00\x00\x00\xfd\x00\x00\x00\x00\x00"
-		return bytes.Join([][]byte{packet(1, "\x01"), packet(2, column), packet(3, "\xfe\x00\x00\x02\x00"), packet(4, text(value)), packet(5, "\xfe\x00\x00\x02\x00")}, nil)
+		const end = "\xfe\x00\x00\x02\x00"
+		bodies, row := []string{string(rune(len(columns)))}, ""
+		for _, c := range columns {
+			bodies = append(bodies, text("def")+text("")+text("")+text("")+text(c[0])+text("")+"\x0c\x2d\x00\x15\x00\x00\x00\xfd\x00\x00\x00\x00\x00")
+			row += text(c[1])
+		}
+		var all []byte
+		for i, body := range append(bodies, end, row, end) {
+			all = append(all, packet(byte(i+1), body)...) //nolint:gosec // there are few
+		}
+		return all
 	}
 	for first := true; ; first = false {
 		var head [4]byte
@@ -455,9 +464,9 @@ func mysql(_ *dialogue, conn net.Conn) error {
 		case body[0] == 1:
 			return conn.Close()
 		case body[0] == 3 && strings.Contains(string(body), "VERSION"):
-			reply = table("VERSION()", "10.11.14-MariaDB-0+deb12u2")
+			reply = table([2]string{"VERSION()", "10.11.14-MariaDB-0+deb12u2"}, [2]string{"CONNECTION_ID()", "5"})
 		case body[0] == 3 && strings.HasPrefix(string(body[1:]), "SELECT"):
-			reply = table("count(*)", "4")
+			reply = table([2]string{"count(*)", "4"})
 		}
 		if _, err := conn.Write(reply); err != nil {
 			return err
