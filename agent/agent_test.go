@@ -57,7 +57,7 @@ func (f *fakeRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Resul
 	f.mu.Unlock()
 	res := &result.Result{Identity: p.Identity, Due: o.Due, Started: time.Now(), Delay: time.Since(o.Due), Attempt: o.Attempt,
 		Retries: p.Retries, Status: result.Passed, Steps: []result.StepResult{{Status: result.Passed, Ran: true}}}
-	took := time.Duration(0)
+	var took time.Duration
 	if f.tookRun != nil {
 		took = f.tookRun(p, run)
 	} else {

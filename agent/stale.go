@@ -35,7 +35,8 @@ func overdueResult(e *entry, now time.Time) *result.Result {
 	res := &result.Result{Identity: p.Identity, Stale: true, Attempt: e.attempt, Retries: p.Retries, Due: e.start, Started: now,
 		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameMonitor, Budget: p.Budget, Interval: p.Schedule.Interval,
 		Steps: skipped(p, 0), Timeouts: e.timeouts, Backoff: e.pause}
-	why, target := "", false
+	var why string
+	var target bool
 	switch ran := now.Sub(e.began); {
 	case e.began.IsZero():
 		why, target = e.blocked.taken(now)

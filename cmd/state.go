@@ -41,7 +41,7 @@ func claimState(set *set, log *slog.Logger) (io.Closer, error) {
 		log.Warn("the state directory cannot be used, so nothing survives a restart: set state in stepwatch.yml to a directory that stepwatch may write", "state", path, "error", err)
 		return io.NopCloser(nil), nil
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // the claim is a file of its own
 	d.RemoveStale()
 	if _, err := d.Root().Lstat(mailqueue.GrowthDir); err == nil {
 		if growth, err := d.Sub(mailqueue.GrowthDir); err == nil {

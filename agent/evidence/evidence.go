@@ -106,7 +106,7 @@ func (s *Store) writable() bool {
 	if err != nil {
 		return false
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // the files in it are closed already
 	const probe = ".probe"
 	return dir.WriteFile(probe, make([]byte, 4<<10)) == nil && dir.Root().Remove(probe) == nil
 }
@@ -145,7 +145,7 @@ func (s *Store) Save(r *result.Result) (paths []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("save the evidence: %w", err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // the files in it are closed already
 	root := dir.Root()
 	final := filepath.Join(scenario, r.Started.UTC().Format("20060102T150405.000Z")+"-"+r.Run)
 	writing := final + unfinished
@@ -233,7 +233,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	dir, err := s.existing()
 	var found []run
 	if dir != nil {
-		defer dir.Close()
+		defer func() { _ = dir.Close() }() // the files in it are closed already
 		found, err = s.read(ctx, dir.Root(), now)
 	}
 	s.mu.Lock()

@@ -163,7 +163,7 @@ func start() *worker {
 	// The kernel sends the signal of Pdeathsig when this thread ends, not this process: keep it.
 	runtime.LockOSThread()
 	var err error
-	w.pid, err = syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
+	w.pid, err = syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{ //nolint:gosec // the program starts itself again
 		Env:   append(os.Environ(), variable+"="+itoa(os.Getpid())),
 		Files: []uintptr{0, uintptr(stdout), 2, uintptr(pipe[1])},
 		// Nagios kills the process group of a plugin: the worker is not in it. At a terminal it stays in the group, so that
@@ -210,6 +210,7 @@ func notify(c chan<- os.Signal, all ...os.Signal) {
 func atTerminal() bool {
 	for fd := range uintptr(3) {
 		var group int32
+		//nolint:gosec // the kernel writes a pid_t there (TIOCGPGRP(2const))
 		if _, _, err := syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCGPGRP, uintptr(unsafe.Pointer(&group))); err == 0 {
 			return true
 		}
@@ -308,7 +309,7 @@ func (w *worker) wait() int {
 	if w.check {
 		return unknown(why)
 	}
-	write(2, "stepwatch: it "+why+"\n")
+	complain("stepwatch: it " + why + "\n")
 	switch {
 	case begins(t.crash, "SIGQUIT"):
 		return 128 + int(syscall.SIGQUIT) // as in a shell
@@ -327,7 +328,7 @@ func unknown(why string) int {
 		}
 	}
 	if err := write(1, name+" UNKNOWN - stepwatch "+why+"\n"); err != nil {
-		write(2, "stepwatch check: it "+why+"\n")
+		complain("stepwatch check: it " + why + "\n")
 	}
 	return exitUnknown
 }
@@ -343,12 +344,12 @@ func (w *worker) answer(code int) int {
 			return unknown("was ended by a second signal before it had an answer")
 		}
 		if err := write(1, string(text)); err != nil {
-			write(2, "stepwatch check: write to standard output: "+err.Error()+": the result is lost\n")
+			complain("stepwatch check: write to standard output: " + err.Error() + ": the result is lost\n")
 			return exitUnknown
 		}
 		return code
 	case <-time.After(time.Second):
-		write(2, "stepwatch check: a process that could not be ended keeps the output open: the result is lost\n")
+		complain("stepwatch check: a process that could not be ended keeps the output open: the result is lost\n")
 		return exitUnknown
 	}
 }
@@ -428,7 +429,7 @@ func sweep() {
 		left := descendants()
 		if time.Now().After(deadline) {
 			for _, pid := range left {
-				write(2, "stepwatch: process "+itoa(pid)+" could not be ended: end it by hand\n")
+				complain("stepwatch: process " + itoa(pid) + " could not be ended: end it by hand\n")
 			}
 			return
 		}
@@ -468,6 +469,9 @@ func descendants() (all []int) {
 	}
 	return all
 }
+
+// complain writes text to standard error. If that fails, there is nowhere left to say so.
+func complain(text string) { _ = write(2, text) }
 
 // write writes text to a file descriptor. A broken pipe is an error like any other, and ends nothing.
 func write(fd int, text string) error {

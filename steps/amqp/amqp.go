@@ -7,6 +7,7 @@ package amqp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -118,9 +119,10 @@ func (c *connection) open(login Login) error {
 		return fmt.Errorf("%w: its answer to the login is cut off", ErrProtocol)
 	}
 	if frame == 0 || int64(frame) > frameLimit.Most {
-		frame = uint32(frameLimit.Most)
+		frame = uint32(frameLimit.Most) //nolint:gosec // 128 KB
 	}
-	tune := []byte{byte(channels >> 8), byte(channels), byte(frame >> 24), byte(frame >> 16), byte(frame >> 8), byte(frame), 0, 0} // no heartbeats
+	tune := binary.BigEndian.AppendUint16(nil, uint16(channels))    //nolint:gosec // read from two bytes
+	tune = append(binary.BigEndian.AppendUint32(tune, frame), 0, 0) // no heartbeats
 	if err := c.send(0, connectionTuneOK, tune); err != nil {
 		return err
 	}

@@ -227,8 +227,8 @@ const shortWrite = 64
 // reading it.
 func (l *lingering) Write(p []byte) (int, error) {
 	if len(p) < shortWrite {
-		if n := l.acknowledged.Add(1) - l.Conn.Received()/1000; n > answersLimit.Most {
-			return 0, l.Conn.Fail(answersLimit.Exceeded())
+		if n := l.acknowledged.Add(1) - l.Received()/1000; n > answersLimit.Most {
+			return 0, l.Fail(answersLimit.Exceeded())
 		}
 	}
 	return l.Conn.Write(p)

@@ -298,15 +298,17 @@ func TestReceivedLimit(t *testing.T) {
 		raw := strings.Repeat("Received: "+toMX2+stamp(time.Second)+"\r\n", n) + "Subject: x\r\n\r\n"
 		a := &Arrival{Raw: []byte(raw), At: accepted.Add(time.Minute)}
 		_, err := a.travelled(t.Context())
-		if got := ""; err != nil {
-			if got = err.Error(); got != want {
-				t.Errorf("%d: got %q, want %q", n, got, want)
+		if err == nil {
+			if want != "" {
+				t.Errorf("%d: got no failure", n)
 			}
-			if failure := (*steps.Failure)(nil); !errors.As(err, &failure) || failure.Reason != result.ReasonTooLarge || failure.Blame != result.BlameTransfer {
-				t.Errorf("%d: got %+v", n, failure)
-			}
-		} else if want != "" {
-			t.Errorf("%d: got no failure", n)
+			continue
+		}
+		if got := err.Error(); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+		if failure := (*steps.Failure)(nil); !errors.As(err, &failure) || failure.Reason != result.ReasonTooLarge || failure.Blame != result.BlameTransfer {
+			t.Errorf("%d: got %+v", n, failure)
 		}
 	}
 }

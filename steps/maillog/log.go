@@ -64,7 +64,7 @@ func (l Log) CatchUp(ctx context.Context) (*Reading, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the state directory for %s: set state in stepwatch.yml to a directory that only stepwatch may write: %w", l, err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // the files in it are closed already
 	file := l.stateFile()
 	unlock, err := lock(ctx, dir, file+".lock")
 	if err != nil {

@@ -53,12 +53,12 @@ func Remember(directory, queue string, window time.Duration, now Reading) (Growt
 	if err != nil {
 		return Growth{}, err
 	}
-	defer state.Close()
+	defer func() { _ = state.Close() }() // nothing is written in it
 	dir, err := state.Sub(GrowthDir)
 	if err != nil {
 		return Growth{}, err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // the file in it is closed already
 	past, err := readReadings(dir, file)
 	if err != nil {
 		return Growth{}, err

@@ -59,7 +59,7 @@ func (c *Conn) Fail(err error) error {
 	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = err
-		_ = c.Conn.Close() // err says more than an error of Close
+		_ = c.Close() // err says more than an error of Close
 	}
 	return c.err
 }

@@ -96,7 +96,7 @@ func (o *orphanage) look(program uint64) {
 var adopts = sync.OnceValue(func() bool {
 	const getChildSubreaper = 37 // PR_GET_CHILD_SUBREAPER (prctl(2))
 	var is int32
-	_, _, failed := syscall.RawSyscall(syscall.SYS_PRCTL, getChildSubreaper, uintptr(unsafe.Pointer(&is)), 0)
+	_, _, failed := syscall.RawSyscall(syscall.SYS_PRCTL, getChildSubreaper, uintptr(unsafe.Pointer(&is)), 0) //nolint:gosec // the kernel writes an int there (prctl(2))
 	return failed == 0 && is == 1
 })
 

@@ -102,7 +102,7 @@ func (s *Server) askMySQL(ctx context.Context, w *mysqlWire, statement string) (
 	rows, err := conn.QueryContext(ctx, statement, nil)
 	if err != nil {
 		if ctx.Err() != nil {
-			kill(connector, string(about[1]))
+			kill(ctx, connector, string(about[1]))
 		}
 		return nil, mysqlError(err)
 	}
@@ -175,12 +175,12 @@ func texts(row []driver.Value) [][]byte {
 	return values
 }
 
-// kill ends the statement of a connection, if that still runs.
-func kill(connector driver.Connector, id string) {
+// kill ends the statement of a connection, if that still runs. It does so although ctx has ended.
+func kill(ctx context.Context, connector driver.Connector, id string) {
 	if _, err := strconv.ParseUint(id, 10, 64); err != nil {
 		return
 	}
-	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
 	defer stop()
 	conn, err := connectMySQL(ctx, connector)
 	if err != nil {

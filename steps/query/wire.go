@@ -271,7 +271,8 @@ func (c *mysqlWire) Write(p []byte) (int, error) {
 		taken := len(p)
 		// Over TLS, the password itself is the answer.
 		if len(p) == mysqlHeader+1 && p[mysqlHeader] == 1 && c.plugin == sha256Plugin {
-			p = append([]byte{byte(len(c.password) + 1), byte((len(c.password) + 1) >> 8), 0, p[3]}, c.password+"\x00"...)
+			n := len(c.password) + 1
+			p = append([]byte{byte(n), byte(n >> 8), byte(n >> 16), p[3]}, c.password+"\x00"...) //nolint:gosec // the bytes of a number
 		}
 		p = bytes.Clone(p)
 		p[3] += c.added

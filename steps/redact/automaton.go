@@ -135,7 +135,7 @@ func (b *builder) finish(a *automaton) {
 				child = trie[child].next
 			}
 			if child == 0 {
-				child = int32(len(trie))
+				child = int32(len(trie)) //nolint:gosec // so many states would not fit in memory
 				trie = append(trie, node{next: trie[at].first, own: -1, model: -1, label: c, depth: trie[at].depth + 1})
 				trie[at].first = child
 			}
@@ -156,7 +156,7 @@ func (b *builder) finish(a *automaton) {
 	order, parents := make([]int32, 1, n), make([]int32, n)
 	for at := 0; at < len(order); at++ {
 		s := &a.states[at]
-		s.child = int32(len(order))
+		s.child = int32(len(order)) //nolint:gosec // as above
 		for child := trie[order[at]].first; child != 0; child = trie[child].next {
 			parents[len(order)], a.labels[len(order)] = int32(at), trie[child].label
 			order = append(order, child)
@@ -165,7 +165,7 @@ func (b *builder) finish(a *automaton) {
 	}
 	a.dense = int32(min(n, mostDense))
 	a.table = make([]int32, int(a.dense)<<a.shift)
-	a.speaking = int32(n)
+	a.speaking = int32(n) //nolint:gosec // as above
 	for at, old := range order {
 		s, node := &a.states[at], &trie[old]
 		s.depth, s.own = node.depth, node.own

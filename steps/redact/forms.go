@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	sixtyfour "encoding/base64"
+	"encoding/binary"
 	hexadecimal "encoding/hex"
 	"fmt"
 	"math/bits"
@@ -199,19 +200,19 @@ func toLatin1(text string) (out []byte, ok bool) {
 		if r > 0xff {
 			return nil, false
 		}
-		out = append(out, byte(r))
+		out = append(out, byte(r)) //nolint:gosec // see above
 	}
 	return out, true
 }
 
 func toUTF16(text string, bigEndian bool) []byte {
+	order := binary.AppendByteOrder(binary.LittleEndian)
+	if bigEndian {
+		order = binary.BigEndian
+	}
 	out := make([]byte, 0, 2*len(text))
 	for _, unit := range utf16.Encode([]rune(text)) {
-		if bigEndian {
-			out = append(out, byte(unit>>8), byte(unit))
-		} else {
-			out = append(out, byte(unit), byte(unit>>8))
-		}
+		out = order.AppendUint16(out, unit)
 	}
 	return out
 }

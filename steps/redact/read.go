@@ -55,7 +55,7 @@ func (v value) bytes(to []byte) []byte {
 	case v.first >= 0:
 		to = utf8.AppendRune(to, v.first)
 	case v.first < blankValue:
-		to = append(to, byte(v.first-rawValue))
+		to = append(to, byte(v.first-rawValue)) //nolint:gosec // see byteValue
 	}
 	if v.second != 0 {
 		to = utf8.AppendRune(to, v.second)
@@ -295,7 +295,7 @@ func (s *scan) character(i, depth int) (c byte, next int) {
 }
 
 // digits reads between least and most digits of a base, 8, 10 or 16. It returns 0 for next if there are fewer.
-func (s *scan) digits(i, base, least, most, depth int) (number rune, next int) {
+func (s *scan) digits(i int, base rune, least, most, depth int) (number rune, next int) {
 	count := 0
 	for count < most {
 		var c byte
@@ -305,17 +305,17 @@ func (s *scan) digits(i, base, least, most, depth int) (number rune, next int) {
 		} else {
 			c, end = s.character(i, depth)
 		}
-		digit := 99
+		digit := rune(99)
 		switch {
 		case isDigit(c):
-			digit = int(c - '0')
+			digit = rune(c - '0')
 		case inHex(c):
-			digit = int(lower(c)-'a') + 10
+			digit = rune(lower(c)-'a') + 10
 		}
 		if digit >= base {
 			break
 		}
-		number, i = min(number*rune(base)+rune(digit), utf8.MaxRune+1), end
+		number, i = min(number*base+digit, utf8.MaxRune+1), end
 		count++
 	}
 	if count < least {
@@ -348,7 +348,7 @@ func (s *scan) escape(c byte, i, depth int) (v value, next int) {
 
 func (s *scan) hexByte(i, depth int) (v value, next int) {
 	if number, next := s.digits(i, 16, 2, 2, depth); next > 0 {
-		return byteValue(byte(number)), next
+		return byteValue(byte(number)), next //nolint:gosec // of two digits
 	}
 	return v, 0
 }
@@ -390,7 +390,7 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 		c, next = s.character(i, depth)
 	}
 	if c == '#' {
-		base := 10
+		base := rune(10)
 		if x, end := s.character(next, depth); x == 'x' || x == 'X' {
 			base, next = 16, end
 		}
@@ -496,7 +496,7 @@ func (s *scan) backslash(i, depth int) (v value, next int) {
 		if end == 0 || number > 0xff {
 			return v, 0
 		}
-		return byteValue(byte(number)), end
+		return byteValue(byte(number)), end //nolint:gosec // see above
 	}
 	if isLetter(c) || isDigit(c) {
 		return v, 0
@@ -866,7 +866,7 @@ func (s *scan) token(start, end int) {
 	if legible < len(begin)*3/4 {
 		return
 	}
-	spans := s.Redactor.find(decode64(s.text[start:end]), s.depth+1)
+	spans := s.find(decode64(s.text[start:end]), s.depth+1)
 	if len(spans) == 0 {
 		return
 	}

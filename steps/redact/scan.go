@@ -145,10 +145,10 @@ func (s *scan) alone(t *thread, i, limit int) int {
 		if state < dense {
 			state = table[int(state)<<shift|int(v&0xff)]
 		} else {
-			state = s.step(state, uint8(v))
+			state = s.step(state, uint8(v)) //nolint:gosec // the class of info
 		}
 		if state != 0 {
-			t.ring[t.read%memory] = origin{int32(i), c, gap}
+			t.ring[t.read%memory] = origin{int32(i), c, gap} //nolint:gosec // the default limits of texts are far below 2 GB
 			t.read++
 			if state >= speaking && s.states[state].out != 0 {
 				t.state = state
@@ -216,7 +216,7 @@ func (s *scan) to(i int) int { return min(i, s.due) }
 func (s *scan) feed(t *thread, c byte, at, end int) {
 	t.state = s.step(t.state, s.class[c])
 	if t.state != 0 {
-		t.ring[t.read%memory] = origin{int32(at), c, t.gap}
+		t.ring[t.read%memory] = origin{int32(at), c, t.gap} //nolint:gosec // the default limits of texts are far below 2 GB
 		t.read++
 		if t.state >= s.speaking && s.states[t.state].out != 0 {
 			s.matched(t, end)
@@ -514,7 +514,7 @@ func (s *scan) mark(symbol, from, next int) {
 		return
 	}
 	t.state, t.read, t.gap, t.skip = s.step(0, s.class[symbol]), 1, false, from
-	t.ring[0] = origin{at: int32(from)}
+	t.ring[0] = origin{at: int32(from)} //nolint:gosec // the default limits of texts are far below 2 GB
 	s.wait(t, next)
 }
 

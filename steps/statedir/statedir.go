@@ -337,8 +337,8 @@ func (d *Dir) RemoveStale() {
 	if err != nil {
 		return // the next call tries again
 	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1) // those that were read before an error are as good
+	defer func() { _ = dir.Close() }() // only read
+	names, _ := dir.Readdirnames(-1)   // those that were read before an error are as good
 	for _, name := range names {
 		if !strings.HasPrefix(name, ".") || !strings.HasSuffix(name, temporary) {
 			continue

@@ -374,7 +374,7 @@ func (p *page) release() {
 	for _, f := range p.frames {
 		f.release()
 	}
-	p.Reply.Release()
+	p.Reply.Release() //nolint:staticcheck // p.Release and p.release would be mistaken for each other
 	p.reading.memory.Free(p.held)
 	p.held = 0
 }

@@ -23,12 +23,14 @@ func TestSyntax(t *testing.T) {
 	} {
 		var value any
 		err := json.NewDecoder(bytes.NewReader([]byte(document))).Decode(&value)
-		if got := ""; err != nil {
-			if got = Syntax([]byte(document), err); got != want {
-				t.Errorf("%q: got %q, want %q (%v)", document, got, want, err)
+		if err == nil {
+			if want != "" {
+				t.Errorf("%q is JSON", document)
 			}
-		} else if want != "" {
-			t.Errorf("%q is JSON", document)
+			continue
+		}
+		if got := Syntax([]byte(document), err); got != want {
+			t.Errorf("%q: got %q, want %q (%v)", document, got, want, err)
 		}
 	}
 	var into struct{ A int }

@@ -240,11 +240,14 @@ func (c *closed) Close() error { _ = c.listener.Close(); return c.Conn.Close() }
 // web serves HTTP/1.1 on a connection.
 func web(handler func(*dialogue) http.Handler) func(*dialogue, net.Conn) error {
 	return func(d *dialogue, conn net.Conn) error {
-		listener := &once{conn: conn, over: make(chan struct{})}
-		server := &http.Server{Handler: handler(d), ErrorLog: quiet, ReadHeaderTimeout: 10 * time.Second}
-		_ = server.Serve(listener)
+		serveOne(conn, &http.Server{Handler: handler(d), ErrorLog: quiet, ReadHeaderTimeout: 10 * time.Second})
 		return nil
 	}
+}
+
+// serveOne serves a connection until it is closed.
+func serveOne(conn net.Conn, server *http.Server) {
+	_ = server.Serve(&once{conn: conn, over: make(chan struct{})})
 }
 
 var library = sync.OnceValue(builtin.Library)

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/net/http2"
 
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/command"
@@ -115,8 +114,11 @@ func (b *bed) http2(part string) func(*dialogue, net.Conn) error {
 		if secure.ConnectionState().NegotiatedProtocol != "h2" {
 			return web(site)(d, d.layer(part, secure))
 		}
-		server := &http2.Server{IdleTimeout: 10 * time.Second}
-		server.ServeConn(d.layer(part, secure), &http2.ServeConnOpts{Handler: site(d), BaseConfig: &http.Server{ErrorLog: quiet}})
+		// What is altered is above TLS, so the server does not see TLS.
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		serveOne(d.layer(part, secure), &http.Server{Handler: site(d), ErrorLog: quiet, ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout: 10 * time.Second, Protocols: protocols})
 		return nil
 	}
 }
