@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -157,6 +158,7 @@ func apart(t *testing.T, script string, args ...string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-ec", "ip link set lo up\n" + script, "sh"}, args...)...)
+	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir())
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -380,7 +382,7 @@ func TestDescriptorsUsedUp(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	defer func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }() // both of its processes, before the directories go
 	logged := func() string {
 		content, err := os.ReadFile(log)
 		if err != nil {
@@ -454,11 +456,11 @@ func TestRunWithFewDescriptors(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	feature := writeFeature(t, "@timeout:10s", map[string]string{"a command": "When I run `true`"})
 	t.Run("full", func(t *testing.T) {
-		printed := apart(t, "mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=1 none /tmp/full\nTMPDIR=/tmp/full stepwatch run --evidence= \"$1\" || true", feature)
+		printed := apart(t, "mkdir full && mount -t tmpfs -o size=4k,nr_inodes=1 none full\nTMPDIR=$PWD/full stepwatch run --evidence= \"$1\" || true", feature)
 		compareVerdicts(t, printed, map[string]string{"a command": "lack monitor"})
 	})
 	t.Run("read-only", func(t *testing.T) {
-		printed := apart(t, "mkdir -p /tmp/full && mount -t tmpfs -o ro none /tmp/full\nTMPDIR=/tmp/full stepwatch run --evidence= \"$1\" || true", feature)
+		printed := apart(t, "mkdir full && mount -t tmpfs -o ro none full\nTMPDIR=$PWD/full stepwatch run --evidence= \"$1\" || true", feature)
 		compareVerdicts(t, printed, map[string]string{"a command": "lack monitor"})
 	})
 }
@@ -467,9 +469,9 @@ func TestDiskFull(t *testing.T) {
 // nothing in the verdict.
 func TestEvidenceWithoutSpace(t *testing.T) {
 	feature := writeFeature(t, "@every:1s @timeout:10s", map[string]string{"wrong": "When I go to \"http://127.0.0.1:8080/\"\nThen I should see \"Bargains\""})
-	page := apart(t, `mkdir -p /tmp/full && mount -t tmpfs -o size=4k,nr_inodes=2 none /tmp/full
+	page := apart(t, `mkdir full && mount -t tmpfs -o size=4k,nr_inodes=2 none full
 lackbed http 127.0.0.1:8080 0s & lackbed await http 127.0.0.1:8080
-XDG_STATE_HOME=/tmp/full stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log &
+XDG_STATE_HOME="$PWD/full" stepwatch agent --listen 127.0.0.1:9469 "$1" 2>log &
 lackbed get http://127.0.0.1:9469/metrics 'monitor_lack{kind="disk"} 1'; grep "alert hard" log | sed 's/^/log: /'`, feature)
 	if !strings.Contains(page, `stepwatch_monitor_lack{kind="disk"} 1`) || !strings.Contains(page, `blame="web"`) || strings.Contains(page, `blame="monitor"`) {
 		t.Error(page)
