@@ -19,8 +19,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
