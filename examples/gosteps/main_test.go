@@ -74,7 +74,7 @@ func TestVerbs(t *testing.T) {
 		want []string
 	}{
 		{"run -v order.feature", 0, []string{"1 scenario: 1 passed. 6 steps: 6 passed.", "shop_orders_open 1"}},
-		{"check order.feature", 0, []string{"STEPWATCH OK - 6 steps passed", "'at most 5 orders are open'="}},
+		{"check order.feature", 0, []string{"STEPWATCH OK - 6 steps passed", "'The shop/An order/at most 5 orders are open'="}},
 		{"lint order.feature", 0, []string{"1 scenario, 0 mistakes, 0 warnings"}},
 		{"steps --format json orders", 0, []string{`"area": "own steps"`, `"sentence": "at most {int} orders are open"`, "\"parameters\": [\n      \"int\"\n    ]", "Runs the Go function shop.(*shop).open."}},
 		{"version", 0, []string{"stepwatch (devel) with own steps of example.com/gosteps"}},

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,13 +133,13 @@ func TestWay(t *testing.T) {
 
 // TestNameServers asks name servers that work, fail, and are absent.
 func TestNameServers(t *testing.T) {
-	rcode := dns.RcodeSuccess
+	var rcode atomic.Int64
 	packets, err := net.ListenPacket("udp", "127.0.0.1:53")
 	if err != nil {
 		t.Skipf("needs port 53: %v", err)
 	}
 	server := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		_ = w.WriteMsg(new(dns.Msg).SetRcode(q, rcode))
+		_ = w.WriteMsg(new(dns.Msg).SetRcode(q, int(rcode.Load())))
 	})}
 	go func() { _ = server.ActivateAndServe() }()
 	defer func() { _ = server.Shutdown() }()
@@ -157,7 +158,7 @@ func TestNameServers(t *testing.T) {
 		{dns.RcodeServerFailure, "", "does not work (" + resolverFile + " is missing or names none): 127.0.0.1 answers SERVFAIL for the root zone too", ""},
 		{dns.RcodeServerFailure, "nameserver 127.0.0.1\nnameserver 127.0.0.2\n", "does not work: 127.0.0.1 answers SERVFAIL for the root zone too, 127.0.0.2 does not answer (connection refused)", "missing"},
 	} {
-		rcode = c.rcode
+		rcode.Store(int64(c.rcode))
 		_ = os.Remove(resolverFile)
 		if c.file != "" {
 			if err := os.WriteFile(resolverFile, []byte(c.file), 0o600); err != nil {
