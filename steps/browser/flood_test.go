@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestFloods(t *testing.T) {
 			"/message":  begin + `console.log("x".repeat(17 << 20)) })</script>`,
 			"/messages": begin + `for (;;) { for (let i = 0; i < 1000; i++) console.log(i); await new Promise((go) => setTimeout(go)) } })</script>`,
 			"/requests": begin + `for (let i = 0; ; i++) await fetch("/?" + i + "x".repeat(100000)) })</script>`,
-			"/data":     begin + `for (let i = 0; i < 20; i++) await fetch("data:text/plain," + "x".repeat(1000000)) })</script>`,
+			"/data":     begin + `for (let i = 0; i < 200; i++) await fetch("data:text/plain," + "x".repeat(100000)) })</script>`,
 		}[r.URL.Path]))
 	}))
 	defer server.Close()
@@ -41,26 +42,36 @@ func TestFloods(t *testing.T) {
 		t.Run(c.path, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
-			memory := limit.NewMemory(c.memory, nil)
-			tab := opened(ctx, t, b)
-			tab.Account(memory)
-			var err error
-			fixture.PeakBelow(t, 96<<20, func() {
-				err = tab.Go(ctx, server.URL+c.path, "")
-				for until := time.Now().Add(time.Second); err == nil && (c.want != "" || time.Now().Before(until)); {
-					_, err = tab.Quiet(ctx, 50*time.Millisecond)
-					if err == nil {
-						err = tab.Check(ctx)
-					}
+			memory, err := limit.NewMemory(c.memory, nil), error(nil)
+			for range 3 {
+				err = flooded(ctx, t, b, memory, server.URL+c.path, c.want != "")
+				if err == nil || !strings.Contains(err.Error(), "the browser hangs") { // so it seems on a busy machine; the next tab gets another
+					break
 				}
-			})
+			}
 			if over := (*limit.Error)(nil); c.want == "" && err != nil || c.want != "" && (!errors.As(err, &over) || len(err.Error()) < len(c.want) || err.Error()[:len(c.want)] != c.want) {
 				t.Errorf("%v, want %s", err, c.want)
 			}
-			_ = tab.Close()
 			if used := memory.Used(); used != 0 {
 				t.Errorf("%d bytes are still counted", used)
 			}
 		})
 	}
+}
+
+// flooded visits a page until a limit ends the tab, or for a second if none should.
+func flooded(ctx context.Context, t *testing.T, b *browser.Browser, memory *limit.Memory, url string, limited bool) (err error) {
+	tab := opened(ctx, t, b)
+	defer func() { _ = tab.Close() }() // it may have ended
+	tab.Account(memory)
+	fixture.PeakBelow(t, 96<<20, func() {
+		err = tab.Go(ctx, url, "")
+		for until := time.Now().Add(time.Second); err == nil && (limited || time.Now().Before(until)); {
+			_, err = tab.Quiet(ctx, 50*time.Millisecond)
+			if err == nil && limited {
+				err = tab.Check(ctx)
+			}
+		}
+	})
+	return err
 }

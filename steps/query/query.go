@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ var (
 	ErrNothing   = errors.New("the query returns nothing") // it is COMMIT, or a comment
 	ErrProtocol  = errors.New("the answer does not follow the protocol")
 )
+
+// selects matches statements whose answers have columns, in both dialects of SQL.
+var selects = regexp.MustCompile(`(?i)^[\s(]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b`)
 
 // Refusal is a server's error.
 type Refusal struct {
@@ -129,6 +133,9 @@ func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 		err = s.Memory.Take(answer.Size())
 	}
 	if err == nil && len(answer.Columns) == 0 {
+		if selects.MatchString(statement) {
+			return nil, fmt.Errorf("%w: it has no columns", ErrProtocol)
+		}
 		return nil, ErrNothing
 	}
 	return answer, err

@@ -43,3 +43,13 @@ func TestGreeting(t *testing.T) {
 		}
 	}
 }
+
+// TestSelects tells statements without an answer, which are the scenario's mistake, from servers that say nothing.
+func TestSelects(t *testing.T) {
+	for statement, want := range map[string]bool{"SELECT 1": true, " (select 1)": true, "with a as (select 1) select * from a": true, "SHOW TABLES": true,
+		"COMMIT": false, "-- nothing": false, "": false, "selection": false} {
+		if got := selects.MatchString(statement); got != want {
+			t.Errorf("%q: got %t", statement, got)
+		}
+	}
+}
