@@ -492,7 +492,7 @@ func statusOf(err error) result.Status {
 
 // classify returns the verdict in an error. What this machine lacked decides, whatever the step made of it.
 func (rec *recorder) classify(err error) (result.Reason, result.Blame, string, *result.Lack) {
-	text := rec.world.Redacted(err.Error())
+	text := shortened(rec.world.Redacted(err.Error()))
 	if own := lackOf(err); own != nil {
 		if said := own.Said + ": " + own.Remedy; !strings.Contains(text, said) {
 			text += ": " + said
@@ -504,6 +504,17 @@ func (rec *recorder) classify(err error) (result.Reason, result.Blame, string, *
 		return failure.Reason, failure.Blame, text, nil
 	}
 	return result.ReasonInternal, result.BlameMonitor, text, nil
+}
+
+// errorMost is how much of an error's text is kept, in bytes: servers are quoted in it.
+const errorMost = 4 << 10
+
+// shortened leaves out the middle of a text that is too long: its end says what to do.
+func shortened(text string) string {
+	if len(text) <= errorMost {
+		return text
+	}
+	return strings.ToValidUTF8(text[:errorMost*3/4], "") + " … " + strings.ToValidUTF8(text[len(text)-errorMost/4:], "")
 }
 
 // abandon closes the recorder while a step still runs, and names that step. until is what should have ended the step.

@@ -516,3 +516,14 @@ func TestAFailedStepKeepsItsVerdict(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// TestLongErrorsAreShortened holds that a server which is quoted in an error cannot fill the log.
+func TestLongErrorsAreShortened(t *testing.T) {
+	l := library(does("I quote", func(context.Context, *steps.World, steps.Args) error {
+		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "the server says %s: mend it", strings.Repeat("ä", 100_000))
+	}))
+	res := run(t, &Runner{}, scenario("quotes", "I quote"), l)
+	if n := len(res.Error); n > errorMost+10 || !strings.HasPrefix(res.Error, "the server says ää") || !strings.HasSuffix(res.Error, "ää: mend it") {
+		t.Errorf("%d bytes: %.40q", n, res.Error)
+	}
+}
