@@ -15,6 +15,7 @@ import (
 	"github.com/theory/jsonpath"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -70,7 +71,7 @@ func Query(ctx context.Context, memory *limit.Memory, document []byte, query, wh
 	if err := memory.Take(taken); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", what, err)
 	}
-	decoder := json.NewDecoder(&patient{ctx, document})
+	decoder := json.NewDecoder(lifeline.Reader(ctx, document))
 	decoder.UseNumber()
 	if err := decoder.Decode(&root); err != nil {
 		if ctx.Err() != nil {
@@ -97,24 +98,6 @@ func over(ctx context.Context, query, what string) error {
 		return context.Cause(ctx)
 	}
 	return fail(result.ReasonTimeout, "%s: the deadline passed before %q was evaluated", what, query)
-}
-
-// patient reads a document in parts until its context ends.
-type patient struct {
-	ctx  context.Context
-	rest []byte
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	if p.ctx.Err() != nil {
-		return 0, context.Cause(p.ctx)
-	}
-	if len(p.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
 }
 
 // outline describes the top level of a document, as a hint for a wrong path.

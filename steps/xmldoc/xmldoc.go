@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/html/charset"
 
 	"github.com/stepwatch/stepwatch/steps/date"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/selector"
 )
@@ -93,7 +94,7 @@ func parse(ctx context.Context, body []byte, encoding func(label string, in io.R
 
 // tokens calls take with each token, and the names of the open elements; those of start and end tags include their own.
 func (d *Document) tokens(take func(token xml.Token, path []string) error) error {
-	decoder := xml.NewDecoder(&patient{d.ctx, d.body})
+	decoder := xml.NewDecoder(lifeline.Reader(d.ctx, d.body))
 	decoder.CharsetReader = d.encoding
 	var path []string
 	for {
@@ -116,24 +117,6 @@ func (d *Document) tokens(take func(token xml.Token, path []string) error) error
 	}
 }
 
-// patient reads a document in parts until its context ends.
-type patient struct {
-	ctx  context.Context
-	rest []byte
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	if p.ctx.Err() != nil {
-		return 0, context.Cause(p.ctx)
-	}
-	if len(p.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
-}
-
 // Root returns the name of the root element, without its prefix.
 func (d *Document) Root() string { return d.root }
 
@@ -146,7 +129,7 @@ func (d *Document) Select(memory *limit.Memory, path string) ([]string, error) {
 	if err := memory.Take(d.size); err != nil {
 		return nil, err
 	}
-	tree, err := xmlquery.ParseWithOptions(&patient{d.ctx, d.body}, xmlquery.ParserOptions{Decoder: &xmlquery.DecoderOptions{Strict: true, CharsetReader: d.encoding}})
+	tree, err := xmlquery.ParseWithOptions(lifeline.Reader(d.ctx, d.body), xmlquery.ParserOptions{Decoder: &xmlquery.DecoderOptions{Strict: true, CharsetReader: d.encoding}})
 	if err != nil {
 		return nil, err
 	}
