@@ -20,6 +20,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/idna"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Client is the configuration of queries. The zero value queries the machine's resolver. Queries do not change a
@@ -213,7 +215,7 @@ func Fqdn(name string) (string, error) {
 		}
 		ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(name, "."))
 		if err != nil {
-			return "", fmt.Errorf("%q is not a domain name: %w", name, err)
+			return "", fmt.Errorf("%q is not a domain name: %s", name, wording.Library(err.Error()))
 		}
 		absolute = dns.Fqdn(ascii)
 		break

@@ -161,7 +161,7 @@ var exchangersLimit = limit.Define(limit.Limit{Subject: "DNS", What: "the MX of 
 func Exchangers(ctx context.Context, w *steps.World, domain string) ([]*net.MX, error) {
 	name, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
-		return nil, steps.FailScenario("%q is not a domain: %w", domain, err)
+		return nil, steps.FailScenario("%q is not a domain: %s", domain, wording.Library(err.Error()))
 	}
 	var hosts []*net.MX
 	err = w.Timed("mx_lookup", func() (string, error) {

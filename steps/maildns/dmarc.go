@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // DMARC is what a receiver does with mail of a domain that fails both SPF and DKIM (RFC 9989).
@@ -140,6 +141,10 @@ func (d *DMARC) destinations(name string, tags tagList) []string {
 			d.fault("%s=%s: want a size such as 10m after the exclamation mark", name, oneWord(uri))
 		}
 		switch domain, ok := mailtoDomain(address); {
+		case ok && strings.ContainsFunc(domain, func(r rune) bool { return r > unicode.MaxASCII }):
+			d.fault("%s=%s: a URI has ASCII only (RFC 3986 section 2): write the domain as DNS has it, with xn--", name, oneWord(uri))
+		case ok && !askable(domain):
+			d.fault("%s=%s: its domain is not a domain name (RFC 1035 section 2.3.4)", name, oneWord(uri))
 		case ok:
 			domains = append(domains, domain)
 		case strings.Contains(address, ":") && !strings.HasPrefix(strings.ToLower(address), "mailto:"):
@@ -181,6 +186,10 @@ func (d *DMARC) authorised(ctx context.Context, lookup Lookup, to string) error 
 		return nil
 	}
 	name := d.At + "._report._dmarc." + to
+	if !askable(name) {
+		d.fault(`receivers do not send reports to %s, because with %s._report._dmarc before it, where they look for its consent, it is too long for DNS (RFC 7489 section 7.1)`, quote(to), d.At)
+		return nil
+	}
 	texts, err := lookup.texts(ctx, name)
 	if err != nil {
 		return err

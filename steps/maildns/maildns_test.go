@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/stepwatch/stepwatch/steps/dnsclient"
 )
 
 var errNoAnswer = errors.New("SERVFAIL")
@@ -26,6 +28,9 @@ func zone(t testing.TB, text string) Lookup {
 		t.Fatal(err)
 	}
 	return func(_ context.Context, name string, kind uint16) (Answer, error) {
+		if !askable(name) { // as Through
+			return Answer{}, &dnsclient.Error{Kind: dnsclient.Asked, Question: dnsclient.Question{Name: name, Type: kind}, Detail: "it is not a domain name"}
+		}
 		if strings.HasSuffix(Canonical(name), "servfail.test") {
 			return Answer{}, errNoAnswer
 		}

@@ -34,6 +34,12 @@ func TestDMARC(t *testing.T) {
 		{name: "others take the reports", zone: "_dmarc.example.org. TXT \"v=DMARC1; p=none; rua=mailto:d@reports.test\"\nexample.org._report._dmarc.reports.test. TXT \"v=DMARC1;\"", at: "example.org", policy: "none", from: "p"},
 		{name: "others do not", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:d@reports.test"`, at: "example.org", policy: "none", from: "p",
 			findings: []string{`receivers do not send reports to reports.test, because it does not say that it accepts reports about example.org: it needs a TXT record "v=DMARC1" at example.org._report._dmarc.reports.test (RFC 7489 section 7.1)`}},
+		{name: "others with letters", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:d@bücher.test"`, at: "example.org", policy: "none", from: "p",
+			findings: []string{`rua=mailto:d@bücher.test: a URI has ASCII only (RFC 3986 section 2): write the domain as DNS has it, with xn--`}},
+		{name: "others without a name", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:d@` + strings.Repeat("x", 64) + `.test"`, at: "example.org", policy: "none", from: "p",
+			findings: []string{`rua=mailto:d@` + strings.Repeat("x", 64) + `.test: its domain is not a domain name (RFC 1035 section 2.3.4)`}},
+		{name: "others with a long name", zone: `_dmarc.example.org. TXT "v=DMARC1; p=none; rua=mailto:d@` + strings.Repeat("x.", 117) + `test"`, at: "example.org", policy: "none", from: "p",
+			findings: []string{`receivers do not send reports to "` + strings.Repeat("x.", 60) + `"…, because with example.org._report._dmarc before it, where they look for its consent, it is too long for DNS (RFC 7489 section 7.1)`}},
 		{name: "none", findings: []string{`there is no record at _dmarc.example.org: add a TXT record that begins with "v=DMARC1;"`}},
 		{name: "none above", domain: "a.example.org", findings: []string{`neither a.example.org nor example.org has a DMARC record: add one at _dmarc.example.org that begins with "v=DMARC1; p="`}},
 		{name: "two", zone: "_dmarc.example.org. TXT \"v=DMARC1; p=none\"\n_dmarc.example.org. TXT \"v=DMARC1; p=reject\"", findings: []string{"_dmarc.example.org has 2 records, so none counts: remove all but one"}},
@@ -302,6 +308,9 @@ func FuzzTexts(f *testing.F) {
 		lookup := func(_ context.Context, name string, kind uint16) (Answer, error) {
 			if asked++; asked > 500 {
 				t.Fatal("it asks without end")
+			}
+			if !askable(name) {
+				t.Errorf("it asks for %q", name)
 			}
 			if kind != dns.TypeTXT {
 				return Answer{Missing: true}, nil

@@ -36,7 +36,7 @@ func authorDomain(l *mail.Letter) (string, error) {
 	}
 	ascii, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
-		return "", steps.Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: the domain %s of From: %w", wording.Quote(domain), err)
+		return "", steps.Fail(result.ReasonProtocol, result.BlameSubmission, "DMARC: the domain %s of From: %s", wording.Quote(domain), wording.OneLine(wording.Library(err.Error()), 200))
 	}
 	return strings.ToLower(strings.TrimSuffix(ascii, ".")), nil
 }
