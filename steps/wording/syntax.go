@@ -24,10 +24,15 @@ func Syntax(document []byte, err error) string {
 	case strings.HasPrefix(err.Error(), "xml: opening charset "):
 		name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "xml: opening charset "), ": ")
 		return "its encoding " + OneLine(name, 60) + " is not known"
+	case strings.HasPrefix(err.Error(), "xml: encoding "): // without a CharsetReader
+		name, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "xml: encoding "), " declared")
+		return "its encoding " + OneLine(name, 60) + " is not known"
 	case strings.HasPrefix(err.Error(), "xml: "):
 		return OneLine(strings.TrimPrefix(err.Error(), "xml: "), 100)
 	case errors.As(err, &inXML) && inXML.Msg == "unexpected EOF":
 		return fmt.Sprintf("it ends too early, in line %d", inXML.Line)
+	case errors.As(err, &inXML) && inXML.Msg == "unexpected EOF in CDATA section":
+		return fmt.Sprintf("it ends too early, in line %d, in a CDATA section", inXML.Line)
 	case errors.As(err, &inXML):
 		return fmt.Sprintf("line %d: %s", inXML.Line, OneLine(inXML.Msg, 100))
 	case errors.As(err, &inJSON) && inJSON.Offset >= int64(len(document)) && strings.HasPrefix(err.Error(), "unexpected end"):

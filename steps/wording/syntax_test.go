@@ -46,7 +46,8 @@ func TestSyntax(t *testing.T) {
 	for document, want := range map[string]string{
 		"<a><b></a>": "line 1: element <b> closed by </a>",
 		"<?xml version='1.0' encoding='UTF-127'?><a/>": `its encoding "UTF-127" is not known`,
-		"<a>\n<b": "it ends too early, in line 2",
+		"<a>\n<b":            "it ends too early, in line 2",
+		"<a>\n<b><![CDATA[x": "it ends too early, in line 2, in a CDATA section",
 	} {
 		decoder := xml.NewDecoder(bytes.NewReader([]byte(document)))
 		decoder.CharsetReader = charset.NewReaderLabel
@@ -60,6 +61,10 @@ func TestSyntax(t *testing.T) {
 			}
 			break
 		}
+	}
+	encoded := []byte("<?xml version='1.0' encoding='UTF-127'?><a/>")
+	if got := Syntax(encoded, xml.Unmarshal(encoded, &into)); got != `its encoding "UTF-127" is not known` {
+		t.Error(got)
 	}
 	if got := Syntax(nil, errors.New("something else")); got != "something else" {
 		t.Error(got)
