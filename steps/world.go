@@ -495,7 +495,7 @@ func (w *World) Close(ctx context.Context) error {
 	var errs []error
 	for _, c := range slices.Backward(cleanups) {
 		if err := c.do(ctx); err != nil {
-			errs = append(errs, errors.New(w.Redacted(fmt.Sprintf("%s: %v", c.name, err))))
+			errs = append(errs, errors.New(w.Redacted(uncleaned(ctx, c.name, err))))
 		}
 	}
 	for _, s := range states {
@@ -504,6 +504,14 @@ func (w *World) Close(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// uncleaned says why a Cleanup failed, in the words in which a step would.
+func uncleaned(ctx context.Context, name string, err error) string {
+	if worded := (*Failure)(nil); errors.As(err, &worded) {
+		return name + ": " + err.Error()
+	}
+	return FailNet(ctx, err, result.BlameTarget, name).Error()
 }
 
 // Connections returns what the run has opened. Dial adds to it. A step adds a connection that it opens in another way, unless
