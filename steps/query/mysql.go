@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // runMySQL speaks the protocol of MySQL and MariaDB. When ctx ends, it kills the statement on a second connection. It uses the
@@ -32,7 +34,6 @@ func (s *Server) runMySQL(ctx context.Context, statement string) (*Answer, error
 // mysqlConn is what the connections of the driver can do.
 type mysqlConn interface {
 	driver.Conn
-	driver.ConnBeginTx
 	driver.ExecerContext
 	driver.QueryerContext
 }
@@ -91,13 +92,10 @@ func (s *Server) askMySQL(ctx context.Context, w *mysqlWire, statement string) (
 	}
 	// A read-only transaction is not enough: for a statement such as DROP TABLE, MariaDB ends it and runs the
 	// statement.
-	for _, set := range []string{limit, "SET SESSION time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY"} {
-		if _, err := conn.ExecContext(ctx, set, nil); err != nil {
+	for _, set := range []string{limit, "SET SESSION time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY", "START TRANSACTION READ ONLY"} {
+		if err := command(ctx, conn, set); err != nil {
 			return nil, mysqlError(err)
 		}
-	}
-	if _, err := conn.BeginTx(ctx, driver.TxOptions{ReadOnly: true}); err != nil {
-		return nil, mysqlError(err)
 	}
 	rows, err := conn.QueryContext(ctx, statement, nil)
 	if err != nil {
@@ -113,7 +111,15 @@ func (s *Server) askMySQL(ctx context.Context, w *mysqlWire, statement string) (
 		} else if err != nil {
 			return nil, mysqlError(err)
 		}
-		if !add(answer, texts(row)) {
+		values := texts(row)
+		for i, value := range values {
+			if named, is := rows.(driver.RowsColumnTypeDatabaseTypeName); is && named.ColumnTypeDatabaseTypeName(i) == "DECIMAL" {
+				if err := number(answer.Columns[i], value); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if !add(answer, values) {
 			return answer, nil
 		}
 	}
@@ -129,6 +135,19 @@ func connectMySQL(ctx context.Context, connector driver.Connector) (mysqlConn, e
 		return nil, errors.Join(fmt.Errorf("the driver's %T cannot query", opened), opened.Close())
 	}
 	return conn, nil
+}
+
+// command runs a statement without a result. One that has a result is that of an earlier statement: the server repeats itself,
+// and what it answers to the query would be none, too.
+func command(ctx context.Context, conn mysqlConn, statement string) error {
+	rows, err := conn.QueryContext(ctx, statement, nil)
+	if err != nil {
+		return err
+	}
+	if len(rows.Columns()) > 0 {
+		return breach("its answer to %s is a result", statement) // the connection is closed with the rest unread
+	}
+	return rows.Close()
 }
 
 // firstRow runs a query of one row.
@@ -193,11 +212,14 @@ func kill(ctx context.Context, connector driver.Connector, id string) {
 // mysqlError classifies an error of MySQL by its number (MySQL and MariaDB error reference).
 func mysqlError(err error) error {
 	var said *mysql.MySQLError
+	var unread *strconv.NumError // the driver converts numbers
 	switch {
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
 		return fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrBusyBuffer), errors.Is(err, io.EOF):
 		return fmt.Errorf("%w of MySQL: %w", ErrProtocol, err)
+	case errors.As(err, &unread):
+		return breach("a column is a number, and has the value %s", wording.Quote(unread.Num))
 	case !errors.As(err, &said):
 		return err
 	}

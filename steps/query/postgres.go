@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // runPostgres speaks PostgreSQL's protocol. It uses pgconn, the lower layer of pgx, which is a quarter of its size. When ctx
@@ -60,14 +62,42 @@ func (s *Server) askPostgres(ctx context.Context, w *wire, statement string) (*A
 		answer.Columns = append(answer.Columns, field.Name)
 	}
 	for reader.NextRow() {
+		if err := checkRow(reader.FieldDescriptions(), reader.Values()); err != nil {
+			return nil, err
+		}
 		if !add(answer, reader.Values()) {
 			return answer, nil // the connection is closed with the rest unread
 		}
 	}
-	if _, err := reader.Close(); err != nil {
+	tag, err := reader.Close()
+	if err != nil {
 		return nil, postgresError(err)
 	}
+	if strings.HasPrefix(tag.String(), "SELECT ") && tag.RowsAffected() != int64(answer.Rows) { // some servers say no number
+		return nil, breach("its result has %d rows, and its end says %d", answer.Rows, tag.RowsAffected())
+	}
 	return answer, nil
+}
+
+// postgresNumbers are the types that are numbers (pg_type.dat of PostgreSQL): int8, int2, int4, oid, float4, float8, numeric.
+var postgresNumbers = []uint32{20, 21, 23, 26, 700, 701, 1700}
+
+// checkRow checks that a row has what its description says.
+func checkRow(columns []pgconn.FieldDescription, row [][]byte) error {
+	if len(row) != len(columns) {
+		return breach("a row has %d values, and the result %d columns", len(row), len(columns))
+	}
+	for i, column := range columns {
+		if column.Format != 0 {
+			return breach("its column %s is not text, which was asked for", wording.Quote(column.Name))
+		}
+		if slices.Contains(postgresNumbers, column.DataTypeOID) {
+			if err := number(column.Name, row[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // postgresConfig returns a configuration that ignores the environment, including PGPASSWORD and ~/.pgpass.

@@ -10,12 +10,14 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Reasons why a database did not answer. A Refusal wraps one of them.
@@ -34,6 +36,17 @@ var (
 	ErrNothing   = errors.New("the query returns nothing") // it is COMMIT, or a comment
 	ErrProtocol  = errors.New("the answer does not follow the protocol")
 )
+
+// Breach is an answer that can be read and contradicts itself or the query. It wraps ErrProtocol.
+type Breach struct{ Said string }
+
+func breach(format string, args ...any) error { return &Breach{fmt.Sprintf(format, args...)} }
+
+// Error returns what is wrong with the answer.
+func (b *Breach) Error() string { return ErrProtocol.Error() + ": " + b.Said }
+
+// Unwrap returns ErrProtocol.
+func (b *Breach) Unwrap() error { return ErrProtocol }
 
 // selects matches statements whose answers have columns, in both dialects of SQL.
 var selects = regexp.MustCompile(`(?i)^[\s(]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b`)
@@ -134,7 +147,7 @@ func (s *Server) Run(ctx context.Context, statement string) (*Answer, error) {
 	}
 	if err == nil && len(answer.Columns) == 0 {
 		if selects.MatchString(statement) {
-			return nil, fmt.Errorf("%w: it has no columns", ErrProtocol)
+			return nil, breach("its result has no columns")
 		}
 		return nil, ErrNothing
 	}
@@ -200,6 +213,14 @@ func timeLeft(ctx context.Context) time.Duration {
 	}
 	left := time.Until(deadline)
 	return max(left-min(left/10, 500*time.Millisecond), time.Millisecond)
+}
+
+// number checks a value of a column whose type is a number.
+func number(column string, value []byte) error {
+	if _, err := strconv.ParseFloat(string(value), 64); err != nil && value != nil && !errors.Is(err, strconv.ErrRange) {
+		return breach("its column %s is a number, and has the value %s", wording.Quote(column), wording.Quote(string(value)))
+	}
+	return nil
 }
 
 // add adds a row and reports whether there may be another.

@@ -298,7 +298,11 @@ func (d *Database) failure(ctx context.Context, server *query.Server, err error)
 	case errors.As(err, &tooLarge):
 		return steps.Fail(result.ReasonTooLarge, result.BlameTarget, "%s: %w", act, err)
 	case is(query.ErrProtocol):
-		return steps.Fail(result.ReasonProtocol, result.BlameTarget, "%s: what the server sends breaks the protocol of %s: check that %s is such a server", act, map[bool]string{true: "MySQL", false: "PostgreSQL"}[d.MySQL], d.Address)
+		how := ""
+		if breach := (*query.Breach)(nil); errors.As(err, &breach) {
+			how = " (" + breach.Said + ")"
+		}
+		return steps.Fail(result.ReasonProtocol, result.BlameTarget, "%s: what the server sends breaks the protocol of %s%s: check that %s is such a server", act, map[bool]string{true: "MySQL", false: "PostgreSQL"}[d.MySQL], how, d.Address)
 	case is(query.ErrStarting):
 		reason = result.ReasonDeferred
 	case !errors.As(err, &refusal) && is(fs.ErrNotExist):

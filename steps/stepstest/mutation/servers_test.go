@@ -437,13 +437,15 @@ func mysql(_ *dialogue, conn net.Conn) error {
 		return err
 	}
 	const ok = "\x00\x00\x00\x02\x00\x00\x00"
-	table := func(columns ...[2]string) []byte {
-		text := func(s string) string { return string(rune(len(s))) + s }
+	type column struct{ kind, name, value string }
+	const text, number = "\xfd", "\x08" // the types VARCHAR and BIGINT
+	table := func(columns ...column) []byte {
+		counted := func(s string) string { return string(rune(len(s))) + s }
 		const end = "\xfe\x00\x00\x02\x00"
 		bodies, row := []string{string(rune(len(columns)))}, ""
 		for _, c := range columns {
-			bodies = append(bodies, text("def")+text("")+text("")+text("")+text(c[0])+text("")+"\x0c\x2d\x00\x15\x00\x00\x00\xfd\x00\x00\x00\x00\x00")
-			row += text(c[1])
+			bodies = append(bodies, counted("def")+counted("")+counted("")+counted("")+counted(c.name)+counted("")+"\x0c\x2d\x00\x15\x00\x00\x00"+c.kind+"\x00\x00\x00\x00\x00")
+			row += counted(c.value)
 		}
 		var all []byte
 		for i, body := range append(bodies, end, row, end) {
@@ -466,9 +468,9 @@ func mysql(_ *dialogue, conn net.Conn) error {
 		case body[0] == 1:
 			return conn.Close()
 		case body[0] == 3 && strings.Contains(string(body), "VERSION"):
-			reply = table([2]string{"VERSION()", "10.11.14-MariaDB-0+deb12u2"}, [2]string{"CONNECTION_ID()", "5"})
+			reply = table(column{text, "VERSION()", "10.11.14-MariaDB-0+deb12u2"}, column{number, "CONNECTION_ID()", "5"})
 		case body[0] == 3 && strings.HasPrefix(string(body[1:]), "SELECT"):
-			reply = table([2]string{"count(*)", "4"})
+			reply = table(column{number, "count(*)", "4"})
 		}
 		if _, err := conn.Write(reply); err != nil {
 			return err
