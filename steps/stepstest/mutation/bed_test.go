@@ -1,18 +1,13 @@
 package mutation_test
 
 import (
-	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,244 +15,47 @@ import (
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/builtin"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/procfs"
+	"github.com/stepwatch/stepwatch/steps/service"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
-	"github.com/stepwatch/stepwatch/steps/stepstest/mutation"
 )
 
-// bed holds the servers of one sequence of dialogues, and the target that describes them. Several beds run at the same time.
+// bed runs one sequence of dialogues. Its servers are those of the same number in the other process.
 type bed struct {
-	dir     string
-	ca      *stepstest.CA
-	tls     *tls.Config
-	target  *steps.Target
-	runner  *agent.Runner
-	plans   map[string]*agent.Plan // by the name of the scenario
-	current atomic.Pointer[dialogue]
-	closing []func()
-	conns   sync.Map // connections on which a server still reads
-	work    sync.WaitGroup
-}
-
-// dialogue is one run and what its servers did.
-type dialogue struct {
-	*mutation.Mutation
-	part string // the protocol that is altered; the servers of others behave
-	wire bool   // below TLS instead of above it
-
-	mu     sync.Mutex
-	values map[string]string
-	open   map[net.Conn]string // connections on which a server still reads
-	faults []string            // what a server did not expect
-}
-
-func newDialogue(part string, seed uint64, wire bool) *dialogue {
-	limits := mutation.Limits{Turns: 1}
-	for _, p := range parts {
-		if p.name == part && p.turns > 0 {
-			limits.Turns = p.turns
-		}
-	}
-	if wire {
-		limits.Turns += 3 // of the handshake
-	}
-	return &dialogue{Mutation: mutation.New(seed, limits), part: part, wire: wire, values: make(map[string]string), open: make(map[net.Conn]string)}
-}
-
-// Value implements mutation.Values.
-func (d *dialogue) Value(name string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.values[name]
-}
-
-// SetValue implements mutation.Values.
-func (d *dialogue) SetValue(name, value string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.values[name] = value
-	if name == "message" {
-		header, _, _ := strings.Cut(value, "\r\n\r\n")
-		var fields strings.Builder
-		for _, line := range strings.SplitAfter(header+"\r\n", "\r\n") {
-			if strings.HasPrefix(line, "X-Stepwatch-") {
-				fields.WriteString(line)
-			}
-		}
-		d.values["fields"] = fields.String() + "\r\n"
-		stored := stamps() + value
-		if d.part == "mailbox" {
-			stored = string(d.Alter([]byte(stored)))
-		}
-		d.values["stored"] = stored
-		d.values["top"] = stamps() + header + "\r\n\r\n"
-		d.values["news"] = "1"
-	}
-}
-
-// stamps returns what the servers of the recording add to a message.
-func stamps() string {
-	now := time.Now().Format(time.RFC1123Z)
-	return "Return-Path: <alice@demo.test>\r\nDelivered-To: bob@demo.test\r\nReceived: from mail.demo.test\r\n\tby store.demo.test with LMTPS\r\n\t" +
-		"id WB8bLGxVDWsvAAAAg+zDdQ\r\n\t(envelope-from <alice@demo.test>)\r\n\tfor <bob@demo.test>; " + now + "\r\n" +
-		"Received: from [127.0.0.1] (localhost [127.0.0.1])\r\n\t(using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256 (128/128 bits)\r\n\t" +
-		" key-exchange X25519 server-signature ECDSA (prime256v1) server-digest SHA256)\r\n\t(No client certificate requested)\r\n\t" +
-		"by mail.demo.test (Postfix) with ESMTPSA id 4jdLSr54gbz44\r\n\tfor <bob@demo.test>; " + now + " (UTC)\r\n"
-}
-
-// complain records what a server did not expect. In a dialogue without changes that is a mistake of the recording.
-func (d *dialogue) complain(format string, args ...any) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.faults = append(d.faults, fmt.Sprintf(format, args...))
-}
-
-func (d *dialogue) leftOpen() (all []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, name := range d.open {
-		all = append(all, name)
-	}
-	return all
-}
-
-// serveConn serves one connection of a part, until the client has closed it.
-func (d *dialogue) serveConn(part string, raw net.Conn, serve func(*dialogue, net.Conn) error) {
-	conn := raw
-	if d.part == part && d.wire {
-		conn = d.Conn(raw)
-	}
-	if err := serve(d, conn); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-		d.complain("%s: %v", part, err)
-	}
-	_, _ = io.Copy(io.Discard, raw) // until the client closes it, or something has
-	mutation.Reset(raw)
-	d.mu.Lock()
-	delete(d.open, raw)
-	d.mu.Unlock()
-}
-
-// layer returns a connection whose writes are altered if the dialogue alters this part above TLS.
-func (d *dialogue) layer(part string, conn net.Conn) net.Conn {
-	if d.part == part && !d.wire {
-		return d.Conn(conn)
-	}
-	return conn
-}
-
-// listen accepts connections of a part of the current dialogue, at host:port as the client calls it.
-func (b *bed) listen(at, part string, serve func(*dialogue, net.Conn) error) (address string) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	b.accept(listener, part, serve)
-	b.target.ConnectTo[at] = listener.Addr().String()
-	return listener.Addr().String()
-}
-
-func (b *bed) accept(listener net.Listener, part string, serve func(*dialogue, net.Conn) error) {
-	b.closing = append(b.closing, func() { _ = listener.Close() })
-	b.work.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			d := b.current.Load()
-			if d == nil {
-				_ = conn.Close()
-				continue
-			}
-			d.mu.Lock()
-			d.open[conn] = part
-			d.mu.Unlock()
-			b.conns.Store(conn, nil)
-			b.work.Go(func() {
-				d.serveConn(part, conn, serve)
-				b.conns.Delete(conn)
-			})
-		}
-	})
-}
-
-// secured begins TLS before a dialogue.
-func (b *bed) secured(part string, serve func(*dialogue, net.Conn) error) func(*dialogue, net.Conn) error {
-	return func(d *dialogue, conn net.Conn) error {
-		return serve(d, d.layer(part, tls.Server(conn, b.tls)))
-	}
-}
-
-// clear is secured without TLS.
-func clear(part string, serve func(*dialogue, net.Conn) error) func(*dialogue, net.Conn) error {
-	return func(d *dialogue, conn net.Conn) error { return serve(d, d.layer(part, conn)) }
-}
-
-// script serves a recorded dialogue, in which TLS may begin.
-func (b *bed) script(part string, script *mutation.Script) func(*dialogue, net.Conn) error {
-	return func(d *dialogue, conn net.Conn) error {
-		raw := conn
-		_, err := script.Serve(d.layer(part, conn), d, func(net.Conn) net.Conn { return d.layer(part, tls.Server(raw, b.tls)) })
-		return err
-	}
-}
-
-// scriptInTLS serves a recorded dialogue that is in TLS already.
-func (b *bed) scriptInTLS(part string, script *mutation.Script) func(*dialogue, net.Conn) error {
-	return b.secured(part, func(d *dialogue, conn net.Conn) error {
-		_, err := script.Serve(conn, d, nil)
-		return err
-	})
-}
-
-var quiet = log.New(io.Discard, "", 0)
-
-// once is a listener for one connection that exists already.
-type once struct {
-	conn net.Conn
-	got  bool
-	over chan struct{}
-	done sync.Once
-}
-
-func (o *once) Accept() (net.Conn, error) {
-	if o.got {
-		<-o.over
-		return nil, net.ErrClosed
-	}
-	o.got = true
-	return &closed{o.conn, o}, nil
-}
-func (o *once) Close() error   { o.done.Do(func() { close(o.over) }); return nil }
-func (o *once) Addr() net.Addr { return o.conn.LocalAddr() }
-
-type closed struct {
-	net.Conn
-	listener *once
-}
-
-func (c *closed) Close() error { _ = c.listener.Close(); return c.Conn.Close() }
-
-// web serves HTTP/1.1 on a connection.
-func web(handler func(*dialogue) http.Handler) func(*dialogue, net.Conn) error {
-	return func(d *dialogue, conn net.Conn) error {
-		serveOne(conn, &http.Server{Handler: handler(d), ErrorLog: quiet, ReadHeaderTimeout: 10 * time.Second})
-		return nil
-	}
-}
-
-// serveOne serves a connection until it is closed.
-func serveOne(conn net.Conn, server *http.Server) {
-	_ = server.Serve(&once{conn: conn, over: make(chan struct{})})
+	number int
+	dir    string
+	target *steps.Target
+	runner *agent.Runner
+	plans  map[string]*agent.Plan // by the name of the scenario
 }
 
 var library = sync.OnceValue(builtin.Library)
 
-func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certificate) *bed {
+// newBeds returns the beds for the servers of a process. Their runs share an account of memory, as in the agent.
+func newBeds(t testing.TB, p *process) (beds []*bed, memory *limit.Pool) {
 	t.Helper()
-	b := &bed{dir: dir, ca: ca, plans: make(map[string]*agent.Plan)}
-	b.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}
-	b.target = &steps.Target{Roots: ca.Roots, ConnectTo: make(map[string]string), Accounts: make(map[string]*steps.Account), Hosts: make(map[string]*steps.Host),
-		StateDir: filepath.Join(dir, "state")}
+	memory = limit.NewPool(max(procfs.Usable()/4, limit.RunMemory.Most))
+	for i, addresses := range p.Addresses {
+		beds = append(beds, newBed(t, p, i, addresses, memory))
+	}
+	return beds, memory
+}
+
+func newBed(t testing.TB, p *process, number int, addresses map[string]string, memory *limit.Pool) *bed {
+	t.Helper()
+	b := &bed{number: number, dir: p.bedDir(number), plans: make(map[string]*agent.Plan)}
+	roots := func() (*x509.CertPool, error) {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(p.Roots) {
+			return nil, errors.New("the servers have no authority")
+		}
+		return pool, nil
+	}
+	b.target = &steps.Target{Roots: sync.OnceValues(roots), ConnectTo: addresses, Resolver: addresses["ns.demo.test:53"], Accounts: make(map[string]*steps.Account),
+		Hosts: make(map[string]*steps.Host), StateDir: filepath.Join(b.dir, stateDir)}
+	b.target.Set(steps.Limits{All: memory})
+	b.target.Set(service.Databases{})
 	for name, read := range map[string]string{"alice": "", "bob": "imap", "carol": "", "dave": "", "erin": "pop3", "frank": "box"} {
 		account := &steps.Account{Name: name, Address: name + "@demo.test", Username: name + "@demo.test", Password: "password", SMTP: "mail.demo.test"}
 		switch read {
@@ -271,23 +69,19 @@ func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certific
 		b.target.Accounts[name] = account
 	}
 	b.runner = &agent.Runner{Target: b.target, Secrets: stepstest.Secrets{"password": "wonderland", "key": "open sesame"},
-		Name: filepath.Base(dir), CleanupTimeout: cleanupTimeout, Grace: grace}
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+		Name: filepath.Base(b.dir), CleanupTimeout: cleanupTimeout, Grace: grace}
+	var text strings.Builder
+	text.WriteString("Feature: Mutation\n")
 	for _, p := range parts {
-		if p.serve != nil {
-			p.serve(t, b, p.name)
+		if p.configure != nil {
+			p.configure(b)
 		}
-	}
-	path := filepath.Join(dir, "mutation.feature")
-	text := "Feature: Mutation\n"
-	for _, p := range parts {
 		for i, lines := range p.scenarios {
-			text += fmt.Sprintf("\nScenario: %s %d\n%s\n", p.name, i, strings.ReplaceAll(lines, "DIR", dir))
+			fmt.Fprintf(&text, "\nScenario: %s %d\n%s\n", p.name, i, strings.ReplaceAll(lines, "DIR", b.dir))
 		}
 	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	path := filepath.Join(b.dir, "mutation.feature")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	set, err := features.Load([]string{path}, features.Options{})
@@ -305,13 +99,12 @@ func newBed(t testing.TB, dir string, ca *stepstest.CA, certificate tls.Certific
 	return b
 }
 
-func (b *bed) close() {
-	for _, close := range b.closing {
-		close()
+// host returns a host of the target, which features call by its name.
+func (b *bed) host(name string) *steps.Host {
+	known := b.target.Hosts[name]
+	if known == nil {
+		known = &steps.Host{Name: name, Address: name + ".demo.test"}
+		b.target.Hosts[name] = known
 	}
-	b.conns.Range(func(conn, _ any) bool { // a client has left it open, which was said
-		mutation.Reset(conn.(net.Conn))
-		return true
-	})
-	b.work.Wait()
+	return known
 }

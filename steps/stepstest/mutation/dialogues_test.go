@@ -5,14 +5,17 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,13 +26,14 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
-	"github.com/stepwatch/stepwatch/steps/stepstest"
+	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/stepstest/mutation"
 )
 
 var (
 	dialogues = flag.Uint64("dialogues", 0, "number of dialogues; 0 means no limit")
 	firstSeed = flag.Uint64("seed", 1, "first seed; the others follow")
-	limit     = flag.Duration("for", 0, "how long; 0 means no limit; without -dialogues too, 500 dialogues in at most six seconds")
+	howLong   = flag.Duration("for", 0, "how long; 0 means no limit; without -dialogues too, 500 dialogues in at most six seconds")
 	parallel  = flag.Int("beds", 8, "dialogues at the same time")
 	onlyPart  = flag.String("part", "", "only dialogues of this protocol")
 	inFlight  = flag.String("inflight", "", "file with the seeds of the dialogues in progress, for when the process dies")
@@ -52,8 +56,8 @@ const (
 //	go test ./steps/stepstest/mutation -run TestDialogues -args -dialogues 100000
 //	go test ./steps/stepstest/mutation -run TestDialogues -args -dialogues 1 -seed 17 -each
 func TestDialogues(t *testing.T) {
-	if *dialogues == 0 && *limit == 0 {
-		*dialogues, *limit = 500, 6*time.Second
+	if *dialogues == 0 && *howLong == 0 {
+		*dialogues, *howLong = 500, 6*time.Second
 	}
 	before := goleak.IgnoreCurrent()
 	dir := t.TempDir()
@@ -62,41 +66,48 @@ func TestDialogues(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", temporary)
+	log.SetOutput(io.Discard) // net/http writes a line for each unknown frame, as cmd knows
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	collecting, stopCollecting := context.WithCancel(t.Context())
+	defer stopCollecting()
 	files := openFiles(t)
 	f := &fuzzer{t: t, found: make(map[string]*finding), parts: make(map[string]int), reasons: make(map[result.Reason]int)}
 	f.next.Store(*firstSeed)
-	stop := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() { f.watchMemory(stop) })
 	if *inFlight != "" {
 		var err error
 		if f.inFlight, err = os.Create(*inFlight); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var beds []*bed
-	for i := range *parallel {
-		beds = append(beds, testBed(t, filepath.Join(dir, strconv.Itoa(i))))
-	}
+	f.servers = startServers(t, dir, *parallel)
+	beds, memory := newBeds(t, f.servers)
+	var watching sync.WaitGroup
+	watching.Go(func() { collectAsTheAgentDoes(collecting) })
+	watching.Go(func() { f.watchMemory(collecting, memory) })
 	start := time.Now()
-	if *limit > 0 {
-		f.end = start.Add(*limit)
+	if *howLong > 0 {
+		f.end = start.Add(*howLong)
 	}
 	var running sync.WaitGroup
-	for i, b := range beds {
-		running.Go(func() { f.run(i, b) })
+	for _, b := range beds {
+		running.Go(func() { f.run(b) })
 	}
 	running.Wait()
-	took := time.Since(start)
+	f.took, f.peak, f.serversPeak = time.Since(start), peakMemory(), f.servers.peak()
+	if err := f.servers.stop(); err != nil {
+		t.Error("the servers: ", err)
+	}
 	for _, b := range beds {
-		b.close()
 		if n := b.runner.Abandoned(); n > 0 {
 			t.Errorf("%d steps were abandoned and have not returned", n)
 		}
 	}
-	close(stop)
+	stopCollecting()
 	watching.Wait()
-	f.report(took)
+	f.report()
+	if f.inFlight != nil {
+		_ = f.inFlight.Close() // whoever needs it reads it after the death of this process
+	}
 	// The driver of MySQL panics for some packets, and leaves the goroutine that waits for the end of its connection.
 	watcher := goleak.IgnoreTopFunction("github.com/go-sql-driver/mysql.(*mysqlConn).startWatcher.func1")
 	if err := goleak.Find(before, watcher); err != nil {
@@ -108,6 +119,9 @@ func TestDialogues(t *testing.T) {
 	if now := openFiles(t); now > files+2 { // of the runtime
 		t.Errorf("%d files are open, %d were at the start", now, files)
 	}
+	if used := memory.Used(); used != 0 {
+		t.Errorf("the runs are over, and %d bytes are still counted", used)
+	}
 }
 
 type fuzzer struct {
@@ -115,7 +129,12 @@ type fuzzer struct {
 	next     atomic.Uint64
 	end      time.Time
 	inFlight *os.File
-	peak     atomic.Int64 // bytes of memory
+	servers  *process
+
+	took        time.Duration
+	peak        int64 // the largest resident memory of this process in bytes
+	serversPeak int64 // that of the servers
+	held        int64 // the most that all runs together held of what they read, of 50 looks a second
 
 	mu      sync.Mutex
 	count   int
@@ -133,16 +152,19 @@ type finding struct {
 	first string
 }
 
-func (f *fuzzer) run(i int, b *bed) {
+func (f *fuzzer) run(b *bed) {
 	for {
 		seed := f.next.Add(1) - 1
 		if *dialogues > 0 && seed >= *firstSeed+*dialogues || !f.end.IsZero() && time.Now().After(f.end) {
 			return
 		}
 		if f.inFlight != nil {
-			_, _ = fmt.Fprintf(&at{f.inFlight, int64(24 * i)}, "%-23d\n", seed)
+			_, _ = fmt.Fprintf(&at{f.inFlight, int64(24 * b.number)}, "%-23d\n", seed)
 		}
-		f.one(b, seed)
+		if err := f.one(b, seed); err != nil {
+			f.t.Errorf("seed %d: the servers: %v", seed, err)
+			return
+		}
 	}
 }
 
@@ -176,75 +198,68 @@ func choose(seed uint64) (p *part, scenario int, wire bool) {
 	return p, random.IntN(len(p.scenarios)), p.tls && random.IntN(8) == 0 || p.name == "tls"
 }
 
-// one holds one dialogue.
-func (f *fuzzer) one(b *bed, seed uint64) {
+// one holds one dialogue. The error is one of the servers.
+func (f *fuzzer) one(b *bed, seed uint64) error {
 	p, scenario, wire := choose(seed)
 	name := fmt.Sprintf("%s %d", p.name, scenario)
 	plan := b.plans[name]
 	altered := seed%everyControl != 0
-	d := newDialogue(p.name, 0, wire)
+	beginning := Beginning{Bed: b.number, Part: p.name, Seed: mutation.Control, Wire: wire}
 	plan.Timeout = controlTimeout
 	if altered {
-		d = newDialogue(p.name, seed, wire)
-		plan.Timeout = alteredTimeout
+		beginning.Seed, plan.Timeout = seed, alteredTimeout
 	}
-	b.current.Store(d)
-	if p.before != nil {
-		if err := p.before(b, d); err != nil {
-			f.t.Error(err)
-		}
+	if err := f.servers.begin(beginning); err != nil {
+		return err
 	}
 	start := time.Now()
 	res := b.runner.Run(context.Background(), plan, agent.Occasion{})
 	took := time.Since(start)
-	d.End()
-	open := awaitEnd(d)
+	proof := ""
+	if altered && res != nil && scenario < len(p.proofs) && !wire {
+		proof = strings.ReplaceAll(p.proofs[scenario], "RUN", res.Run)
+	}
+	did, err := f.servers.end(Ending{Bed: b.number, Proof: proof})
+	if err != nil {
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count++
 	f.parts[p.name]++
-	if d.Changed() {
+	if did.Changed {
 		f.altered++
 	}
-	if res.Status == result.Passed {
+	if res != nil && res.Status == result.Passed {
 		f.passed++
 	}
+	broken := judge(p, did, proof, res, took, plan.Timeout, altered)
+	if len(did.Open) > 0 {
+		broken = append(broken, "a connection was left open: "+strings.Join(did.Open, ", "))
+	}
+	res = cmp.Or(res, &result.Result{})
 	f.reasons[res.Reason]++
-	for _, broken := range judge(p, scenario, d, res, took, plan.Timeout, altered) {
+	for _, broken := range broken {
 		if _, known := p.known[broken]; known {
 			f.known++
 			continue
 		}
-		f.note(name, broken, d, res, seed)
-	}
-	if len(open) > 0 {
-		f.note(name, "a connection was left open: "+strings.Join(open, ", "), d, res, seed)
+		f.note(name, broken, did, res, seed)
 	}
 	if *everySeed {
-		f.t.Logf("%s, wire %t, %s\n    %s %s %s %s %s", name, wire, d, took.Round(time.Millisecond), res.Status, cmp.Or(string(res.Reason), "-"), res.Blame, res.Error)
+		f.t.Logf("%s, wire %t, %s\n    %s %s %s %s %s", name, wire, did.Said, took.Round(time.Millisecond), res.Status, cmp.Or(string(res.Reason), "-"), res.Blame, res.Error)
 	}
+	return nil
 }
 
-// awaitEnd waits until the client has closed all connections, and returns those that it has not.
-func awaitEnd(d *dialogue) (open []string) {
-	deadline := time.Now().Add(5 * time.Second * slower)
-	for wait := 100 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 10*time.Millisecond) {
-		if open = d.leftOpen(); len(open) == 0 {
-			return nil
-		}
-		time.Sleep(wait)
-	}
-	return open
-}
-
-func (f *fuzzer) note(name, broken string, d *dialogue, res *result.Result, seed uint64) {
+func (f *fuzzer) note(name, broken string, did Ended, res *result.Result, seed uint64) {
 	kind, _, _ := strings.Cut(name, " ")
 	kind += ": " + libraries.FindString(broken) + " "
 	if !strings.HasPrefix(broken, "the words of a library") {
 		kind += variable.ReplaceAllString(broken, "…")
 	}
 	if f.found[kind] == nil {
-		f.found[kind] = &finding{first: fmt.Sprintf("seed %d, %s: %s\n    %s\n    %s %s %s: %.600s", seed, name, broken, d, res.Status, res.Reason, res.Blame, res.Error)}
+		f.found[kind] = &finding{first: fmt.Sprintf("seed %d, %s: %s\n    %s\n    %s %s %s: %.600s", seed, name, broken, did.Said, res.Status, res.Reason, res.Blame, res.Error)}
 		f.t.Log("found: " + f.found[kind].first) // now, in case the process dies
 	}
 	f.found[kind].times++
@@ -260,12 +275,12 @@ var (
 
 // libraries are the words of libraries, which say nothing to an operator.
 var libraries = regexp.MustCompile(`\bEOF\b|invalid character '|looking for beginning of|i/o timeout|use of closed|read tcp|write tcp|read udp|connection reset by peer|broken pipe|context deadline|context canceled|` +
-	`\bstrconv\.|(?:^|: )(?:json|xml|mime|dns|ssh|gzip|flate|zlib|tls|x509|asn1|amqp|proto|sql|http2|multipart): |XML syntax error|\bnet/http|malformed HTTP|malformed MIME|http2\.|connection error: |stream error: |\bbufio[:.]|runtime error|goroutine|nil pointer|out of range|slice bounds|` +
+	`\bstrconv\.|(?:^|: )(?:json|xml|mime|dns|ssh|gzip|flate|zlib|tls|x509|asn1|idna|amqp|proto|sql|http2|multipart): |XML syntax error|\bnet/http|malformed HTTP|malformed MIME|http2\.|connection error: |stream error: |\bbufio[:.]|runtime error|goroutine|nil pointer|out of range|slice bounds|` +
 	`pgconn|pgproto|illegal base64|encoding/|textproto|parsing time|%!\w\(|<nil>|unmarshal|\bunpack|\bmysql\.|malformed packet|busy buffer|commands out of sync|driver: |` +
 	`Exception \(\d|short read|token too long|overflow(?:s|ing) |unsupported protocol scheme|invalid URL|missing port`)
 
 // judge returns the promises that a run broke.
-func judge(p *part, scenario int, d *dialogue, res *result.Result, took, timeout time.Duration, altered bool) (broken []string) {
+func judge(p *part, did Ended, proof string, res *result.Result, took, timeout time.Duration, altered bool) (broken []string) {
 	say := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
 	if res == nil {
 		return []string{"no result"}
@@ -295,10 +310,8 @@ func judge(p *part, scenario int, d *dialogue, res *result.Result, took, timeout
 	}
 	switch res.Status {
 	case result.Passed:
-		if scenario < len(p.proofs) && p.proofs[scenario] != "" && !d.wire {
-			if proof := strings.ReplaceAll(p.proofs[scenario], "RUN", res.Run); !d.Sent(proof) {
-				say("it passed, but %q was not sent", proof)
-			}
+		if proof != "" && !did.Sent {
+			say("it passed, but %q was not sent", proof)
 		}
 	case result.Failed:
 		if p.unknown && (res.Blame == result.BlameMonitor || res.Blame == "") && (res.Reason == result.ReasonConfig || res.Reason == result.ReasonUnexpected) {
@@ -324,34 +337,38 @@ func judge(p *part, scenario int, d *dialogue, res *result.Result, took, timeout
 	return broken
 }
 
-// watchMemory keeps the largest resident memory.
-func (f *fuzzer) watchMemory(stop <-chan struct{}) {
+// watchMemory keeps the most that the runs hold, until ctx ends.
+func (f *fuzzer) watchMemory(ctx context.Context, memory *limit.Pool) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if now := resident(); now > f.peak.Load() {
-			f.peak.Store(now)
-		}
+		f.held = max(f.held, memory.Used())
 		select {
 		case <-tick.C:
-		case <-stop:
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// resident returns the resident memory of this process in bytes, or 0 where that is not known.
-func resident() int64 {
-	content, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
+// collectAsTheAgentDoes sets the collector of garbage as package cmd does for the agent, until ctx ends: the heap may grow by
+// 32 MB or to its double.
+func collectAsTheAgentDoes(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
 	}
-	fields := strings.Fields(string(content))
-	if len(fields) < 2 {
-		return 0
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		debug.SetGCPercent(int(min(max(32<<20*100/max(live[0].Value.Uint64(), 1<<20), 100), 800)))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
-	pages, _ := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize())
 }
 
 func openFiles(t *testing.T) int {
@@ -363,10 +380,11 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-func (f *fuzzer) report(took time.Duration) {
+func (f *fuzzer) report() {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d dialogues in %s (%.0f a second), seeds %d to %d, %d altered, %d passed, %d known findings, peak memory %d MB, %s %s\n", f.count, took.Round(time.Second), float64(f.count)/took.Seconds(),
-		*firstSeed, *firstSeed+uint64(f.count)-1, f.altered, f.passed, f.known, f.peak.Load()>>20, runtime.Version(), map[bool]string{true: "with the race detector"}[racing]) //nolint:gosec // not negative
+	fmt.Fprintf(&text, "%d dialogues in %s (%.0f a second), seeds %d to %d, %d at a time, %d altered, %d passed, %d known findings, %s %s\n", f.count, f.took.Round(time.Second), float64(f.count)/f.took.Seconds(),
+		*firstSeed, *firstSeed+uint64(f.count)-1, *parallel, f.altered, f.passed, f.known, runtime.Version(), map[bool]string{true: "with the race detector"}[racing]) //nolint:gosec // not negative
+	fmt.Fprintf(&text, "peak memory %d MB of the process of the runs, which held at most %d MB of what they read, and %d MB of that of the servers\n", f.peak>>20, f.held>>20, f.serversPeak>>20)
 	for _, name := range slices.Sorted(maps.Keys(f.parts)) {
 		fmt.Fprintf(&text, "%s %d  ", name, f.parts[name])
 	}
@@ -381,47 +399,37 @@ func (f *fuzzer) report(took time.Duration) {
 	for _, kind := range slices.Sorted(maps.Keys(f.found)) {
 		f.t.Errorf("%d times: %s", f.found[kind].times, f.found[kind].first)
 	}
-	if peak := f.peak.Load(); peak > memoryLimit && !racing {
-		f.t.Errorf("the process took %d MB, wanted at most %d", peak>>20, memoryLimit>>20)
+	if f.peak > memoryLimit && !racing {
+		f.t.Errorf("the process of the runs took %d MB, wanted at most %d", f.peak>>20, memoryLimit>>20)
 	}
 }
 
 // TestParts holds every dialogue without a change: each passes.
 func TestParts(t *testing.T) {
-	b := testBed(t, t.TempDir())
-	defer b.close()
+	servers := startServers(t, t.TempDir(), 1)
+	defer func() {
+		if err := servers.stop(); err != nil {
+			t.Error("the servers: ", err)
+		}
+	}()
+	beds, _ := newBeds(t, servers)
+	b := beds[0]
 	for _, p := range parts {
 		for i := range p.scenarios {
 			name := fmt.Sprintf("%s %d", p.name, i)
-			d := newDialogue(p.name, 0, false)
-			b.current.Store(d)
-			if p.before != nil {
-				if err := p.before(b, d); err != nil {
-					t.Fatal(err)
-				}
+			if err := servers.begin(Beginning{Part: p.name, Seed: mutation.Control}); err != nil {
+				t.Fatal(err)
 			}
 			plan := b.plans[name]
 			plan.Timeout = controlTimeout
 			res := b.runner.Run(t.Context(), plan, agent.Occasion{})
-			d.End()
+			did, err := servers.end(Ending{})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if res.Status != result.Passed || res.Cleanup != "" {
-				t.Errorf("%s: %s %s %s\n%q", name, res.Status, res.Error, res.Cleanup, d.faults)
+				t.Errorf("%s: %s %s %s\n%q", name, res.Status, res.Error, res.Cleanup, did.Faults)
 			}
 		}
 	}
-}
-
-var authority = sync.OnceValues(func() (*stepstest.CA, error) { return stepstest.NewCA("Mutation CA") })
-
-func testBed(t testing.TB, dir string) *bed {
-	t.Helper()
-	ca, err := authority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := ca.Issue("*.demo.test", "demo.test", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return newBed(t, dir, ca, certificate)
 }

@@ -106,8 +106,12 @@ func (m *Mutation) Sent(text string) bool {
 // Alter returns what is sent in place of one answer of a protocol without connections, such as a datagram or a file. It is a
 // turn. What takes time or ends a connection changes nothing here, and an endless answer has limits.Bytes.
 func (m *Mutation) Alter(answer []byte) []byte {
-	var altered []byte
-	for _, a := range m.next(answer) {
+	acts, size := m.next(answer), 0
+	for _, a := range acts {
+		size += len(a.send) * max(1, a.times)
+	}
+	altered := make([]byte, 0, size)
+	for _, a := range acts {
 		for range max(1, a.times) {
 			altered = append(altered, a.send...)
 		}

@@ -11,24 +11,25 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
-	"testing"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
 
-	"github.com/stepwatch/stepwatch/steps"
-	"github.com/stepwatch/stepwatch/steps/command"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
-	"github.com/stepwatch/stepwatch/steps/stepstest/fixture"
 	"github.com/stepwatch/stepwatch/steps/stepstest/mutation"
 )
 
 // serveMailbox serves a mailbox whose messages are altered, and nothing else.
-func serveMailbox(t testing.TB, d *dialogue, _ string, conn net.Conn) error {
-	_, err := read(t, "imap.txt").Serve(conn, d, nil)
+func serveMailbox(d *dialogue, conn net.Conn) error {
+	_, err := mailboxScript().Serve(conn, d, nil)
 	return err
 }
+
+var mailboxScript = sync.OnceValue(func() *mutation.Script { return read("imap.txt") })
 
 func page(w http.ResponseWriter, body string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -103,8 +104,8 @@ func site(*dialogue) http.Handler {
 }
 
 // http2 serves the website over HTTP/2.
-func (b *bed) http2(part string) func(*dialogue, net.Conn) error {
-	config := b.tls.Clone()
+func (s *servers) http2(part string) func(*dialogue, net.Conn) error {
+	config := s.tls.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
 	return func(d *dialogue, conn net.Conn) error {
 		secure := tls.Server(conn, config)
@@ -130,8 +131,8 @@ func handshakeIn(conn *tls.Conn) error {
 	return err
 }
 
-func handshake(b *bed, conn net.Conn) error {
-	_ = handshakeIn(tls.Server(conn, b.tls)) // it may be altered
+func handshake(s *servers, conn net.Conn) error {
+	_ = handshakeIn(tls.Server(conn, s.tls)) // it may be altered
 	return nil
 }
 
@@ -229,10 +230,9 @@ func samePort() (net.PacketConn, net.Listener) {
 }
 
 // serveNames serves the zone over UDP, TCP, TLS and HTTPS. Over UDP it is the resolver of all parts, and behaves for the others.
-func serveNames(_ testing.TB, b *bed, part string) {
+func serveNames(s *servers, part string) {
 	packets, listener := samePort()
-	b.target.Resolver = packets.LocalAddr().String()
-	b.target.ConnectTo["ns.demo.test:53"] = b.target.Resolver
+	s.addresses["ns.demo.test:53"] = packets.LocalAddr().String()
 	stream := func(_ *dialogue, conn net.Conn) error {
 		for {
 			var size [2]byte
@@ -249,9 +249,9 @@ func serveNames(_ testing.TB, b *bed, part string) {
 			}
 		}
 	}
-	b.accept(listener, part, clear(part, stream))
-	b.listen("ns.demo.test:853", part, b.secured(part, stream))
-	b.listen("ns.demo.test:443", part, b.secured(part, web(func(*dialogue) http.Handler {
+	s.accept(listener, part, clear(part, stream))
+	s.listen("ns.demo.test:853", part, s.secured(part, stream))
+	s.listen("ns.demo.test:443", part, s.secured(part, web(func(*dialogue) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			query, _ := io.ReadAll(io.LimitReader(r.Body, 1<<16))
 			if text := r.URL.Query().Get("dns"); text != "" {
@@ -261,15 +261,15 @@ func serveNames(_ testing.TB, b *bed, part string) {
 			_, _ = w.Write(answer(query))
 		})
 	})))
-	b.closing = append(b.closing, func() { _ = packets.Close() })
-	b.work.Go(func() {
+	s.closing = append(s.closing, func() { _ = packets.Close() })
+	s.work.Go(func() {
 		for query := make([]byte, 1<<16); ; {
 			n, from, err := packets.ReadFrom(query)
 			if err != nil {
 				return
 			}
 			reply := answer(query[:n])
-			if d := b.current.Load(); d != nil && d.part == part {
+			if d := s.current.Load(); d != nil && d.part == part {
 				reply = d.Alter(reply)
 			}
 			_, _ = packets.WriteTo(reply[:min(len(reply), 60_000)], from)
@@ -278,13 +278,13 @@ func serveNames(_ testing.TB, b *bed, part string) {
 }
 
 // serveStartTLS serves the beginnings of protocols in which TLS begins.
-func serveStartTLS(t testing.TB, b *bed, part string) {
+func serveStartTLS(s *servers, part string) {
 	upgraded := func(begin func(conn net.Conn) error) func(*dialogue, net.Conn) error {
 		return func(d *dialogue, conn net.Conn) error {
 			if err := begin(d.layer(part, conn)); err != nil {
 				return nil //nolint:nilerr // the client left
 			}
-			return handshake(b, conn)
+			return handshake(s, conn)
 		}
 	}
 	await := func(conn net.Conn, end string) error {
@@ -299,18 +299,18 @@ func serveStartTLS(t testing.TB, b *bed, part string) {
 		return nil
 	}
 	say := func(conn net.Conn, text string) error { _, err := io.WriteString(conn, text); return err }
-	b.listen("start.demo.test:4190", part, b.script(part, read(t, "sieve.txt")))
-	b.listen("start.demo.test:21", part, b.script(part, read(t, "ftp.txt")))
-	b.listen("start.demo.test:389", part, upgraded(func(conn net.Conn) error {
+	s.listen("start.demo.test:4190", part, s.script(part, read("sieve.txt")))
+	s.listen("start.demo.test:21", part, s.script(part, read("ftp.txt")))
+	s.listen("start.demo.test:389", part, upgraded(func(conn net.Conn) error {
 		return errors.Join(await(conn, "1.3.6.1.4.1.1466.20037"), say(conn, "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"))
 	}))
-	b.listen("start.demo.test:5222", part, upgraded(func(conn net.Conn) error {
+	s.listen("start.demo.test:5222", part, upgraded(func(conn net.Conn) error {
 		return errors.Join(await(conn, ">"), say(conn, "<?xml version='1.0'?><stream:stream id='1' from='start.demo.test' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"+
 			"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>"),
 			await(conn, "starttls"), say(conn, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"))
 	}))
-	b.listen("start.demo.test:5432", part, upgraded(func(conn net.Conn) error { return errors.Join(await(conn, "\x04\xd2\x16\x2f"), say(conn, "S")) }))
-	b.listen("start.demo.test:3306", part, upgraded(func(conn net.Conn) error {
+	s.listen("start.demo.test:5432", part, upgraded(func(conn net.Conn) error { return errors.Join(await(conn, "\x04\xd2\x16\x2f"), say(conn, "S")) }))
+	s.listen("start.demo.test:3306", part, upgraded(func(conn net.Conn) error {
 		if err := say(conn, string(packet(0, mysqlGreeting(0x800)))); err != nil {
 			return err
 		}
@@ -347,30 +347,32 @@ func relay(part, address string) func(*dialogue, net.Conn) error {
 	})
 }
 
-func serveAMQP(t testing.TB, b *bed, part string) {
-	server := fixture.Must(stepstest.NewAMQPServer(map[string]stepstest.AMQPQueue{"outgoing": {Messages: 12, Consumers: 2}}, nil))(t)
-	b.closing = append(b.closing, func() { _ = server.Close() })
-	b.listen("broker.demo.test:5672", part, relay(part, server.Address))
+func serveAMQP(s *servers, part string) {
+	server := must(stepstest.NewAMQPServer(map[string]stepstest.AMQPQueue{"outgoing": {Messages: 12, Consumers: 2}}, nil))
+	s.closing = append(s.closing, func() { _ = server.Close() })
+	s.listen("broker.demo.test:5672", part, relay(part, server.Address))
 }
 
-func serveSSH(t testing.TB, b *bed, part string) {
-	server := fixture.Must(stepstest.NewSSHServer("monitor", "open sesame", func(command string, stdout, stderr io.Writer) (uint32, string) {
+func serveSSH(s *servers, part string) {
+	server := must(stepstest.NewSSHServer("monitor", "open sesame", func(command string, stdout, stderr io.Writer) (uint32, string) {
 		text := " 10:52:28 up 3 days, 2:01, 1 user, load average: 0.10, 0.20, 0.30\n"
 		if strings.Contains(command, "check_") {
 			text = "DISK OK - 88% free|/=12%;80;90\n"
 		}
-		if d := b.current.Load(); d != nil && d.part == part && d.Seed%2 == 0 {
+		if d := s.current.Load(); d != nil && d.part == part && d.Seed%2 == 0 {
 			text = string(d.Alter([]byte(text)))
 		}
 		_, _ = io.WriteString(stdout, text)
 		return 0, ""
-	}))(t)
-	b.closing = append(b.closing, func() { _ = server.Close() })
+	}))
+	s.closing = append(s.closing, func() { _ = server.Close() })
 	serve := relay(part, server.Address)
-	b.listen("shell.demo.test:22", part, serve)
+	s.listen("shell.demo.test:22", part, serve)
 	host, port, _ := net.SplitHostPort(server.Address)
-	knownHosts(b, strings.Replace(server.KnownHosts, "["+host+"]:"+port, "shell.demo.test", 1))
-	b.target.Hosts["shell"] = (&steps.Host{Name: "shell", Address: "shell.demo.test"}).Set(&command.SSH{User: "monitor", Port: 22, Password: "key"})
+	keys := strings.Replace(server.KnownHosts, "["+host+"]:"+port, "shell.demo.test", 1)
+	if err := os.WriteFile(filepath.Join(s.dir, knownHosts), []byte(keys), 0o600); err != nil {
+		panic(err)
+	}
 }
 
 // pg returns a message of PostgreSQL's protocol 3.0.
