@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -32,6 +33,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
 		return code
 	}
+	setHeapGrowth(growthAgent)
 	set, err := load.watched(f.Args())
 	if err != nil {
 		return notRun(t, err)
@@ -75,6 +77,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	defer stop()
 	go kept.SweepHourly(watching) // nobody waits for a slow disk
 	t.serving(s.agent)
+	debug.FreeOSMemory() // reading the features leaves several times as much garbage as they need
 	if err := s.run(ctx); err != nil {
 		return notRun(t, err)
 	}
@@ -164,7 +167,6 @@ func (s *service) run(ctx context.Context) error {
 		cancel(err) // without the server nobody can query the agent: stop, so that the service manager restarts it
 		served <- err
 	}()
-	go keepHeapFloor(ctx)
 	s.agent.Run(ctx)
 
 	flush, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -84,7 +84,7 @@ func Main(own ...cucumber.Glue) {
 	if f := supervisor.CrashOutput(); f != nil {
 		_ = debug.SetCrashOutput(f, debug.CrashOptions{}) // without it, the supervisor says less
 	}
-	setHeapFloor()
+	setHeapGrowth(growthOnce)
 	log.SetOutput(libraryLog{os.Stderr})
 	setMemoryLimit()
 	t := &terminal{err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}
