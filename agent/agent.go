@@ -37,6 +37,7 @@ type AlertSink interface {
 type Agent struct {
 	Runner PlanRunner
 	Plans  []*Plan
+	Name   string          // distinguishes agents: those with the same plans run them at different times
 	Sinks  map[string]Sink // by name, for the count of dropped results
 	Rules  []alert.Source
 	Limits Limits        // how many runs may be in progress at once
@@ -61,14 +62,16 @@ const queueLength = 1024
 // entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters and what reporting guards.
 type entry struct {
 	plan    *Plan
-	due     time.Time // of the next scheduled run
-	retry   time.Time // of a quick repetition after a failure; zero if there is none
-	start   time.Time // due time of the waiting or current run
-	began   time.Time // of the current run; zero while it waits
-	stale   time.Time // when the waiting or current run is too late; zero if there is none, or that has been said
-	busy    bool      // waiting for a place or in progress
-	attempt int       // of the next run
-	index   int       // in the heap
+	offset  time.Duration // of its due times into each interval, counted from the Unix epoch
+	due     time.Time     // of the next scheduled run
+	retry   time.Time     // of a quick repetition after a failure; zero if there is none
+	start   time.Time     // due time of the waiting or current run
+	began   time.Time     // of the current run; zero while it waits
+	stale   time.Time     // when the waiting or current run is too late; zero if there is none, or that has been said
+	busy    bool          // waiting for a place or in progress
+	attempt int           // of the next run
+	wake    time.Time     // what next returned when the entry took its place in the heap
+	index   int           // in the heap
 
 	standing standing
 	timeouts int           // runs in a row that got no answer in time
@@ -106,10 +109,11 @@ func (a *Agent) init() {
 			a.Limits.Workers = capacity()
 		}
 		for _, p := range a.Plans {
-			if p.Schedule.Interval > 0 && !p.Scenario.Policy.Manual {
+			if p.Interval > 0 && !p.Scenario.Policy.Manual {
 				a.entries = append(a.entries, &entry{plan: p, attempt: 1})
 			}
 		}
+		spread(a.entries, a.Name)
 		a.admission = newAdmission(a.Limits, a.entries)
 		for _, e := range a.entries {
 			a.admission.connects(e, a.Runner.Addresses(e.plan))
@@ -127,7 +131,7 @@ func (a *Agent) Stats() result.Stats {
 	s := result.Stats{Running: int(a.running.Load()), Waiting: int(a.admission.waiting.Load()), Workers: a.Limits.Workers,
 		Abandoned: a.Runner.Abandoned(), Mistakes: a.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
 	for _, e := range a.entries {
-		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: e.plan.Identity, Interval: e.plan.Schedule.Interval,
+		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: e.plan.Identity, Interval: e.plan.Interval,
 			Missed: e.missed.Load(), Late: e.late.Load()})
 	}
 	for name, q := range a.queues {
@@ -147,7 +151,7 @@ func (a *Agent) Run(ctx context.Context) {
 	}
 	runs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	d := &dispatcher{agent: a, runs: runs, completed: make(chan completion, len(a.entries))}
+	d := &dispatcher{agent: a, runs: runs, wake: make(chan struct{}, 1)}
 	d.loop(ctx)
 	d.drain(stop)
 	d.reports.Wait()
@@ -180,68 +184,119 @@ const defaultGrace = 5 * time.Second
 type completion struct {
 	entry  *entry
 	result *result.Result
+	at     time.Time
 	took   time.Duration
 }
 
 // dispatcher runs the schedule in one goroutine, which owns every entry and the admission.
+//
+// It wakes up when an entry is due, and then takes over the runs that have ended in the meantime. A run that ends wakes it only
+// if something may happen before the next due time because of that: if somebody waits for a place, or if the run did not pass.
+// So a thousand runs a second wake it a hundred times, not a thousand times.
 type dispatcher struct {
-	agent     *Agent
-	runs      context.Context // parent context of every run
-	queue     entryHeap
-	completed chan completion
-	reports   sync.WaitGroup // statements about runs that are too late
+	agent   *Agent
+	runs    context.Context // parent context of every run
+	queue   entryHeap
+	wake    chan struct{}
+	reports sync.WaitGroup // statements about runs that are too late
+
+	mu       sync.Mutex
+	ended    []completion
+	draining bool // every run that ends wakes the dispatcher
+
+	taken []completion // those that it took over last; its array is used again
 }
 
 func (d *dispatcher) loop(ctx context.Context) {
 	now := time.Now()
 	for _, e := range d.agent.entries {
-		e.due = e.plan.Schedule.first(now)
-		e.index = len(d.queue)
+		e.due = e.first(now)
+		e.wake, e.index = e.next(), len(d.queue)
 		d.queue = append(d.queue, e)
 	}
 	heap.Init(&d.queue)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var set time.Time // when the timer ends
 	for {
-		if len(d.queue) > 0 {
-			timer.Reset(time.Until(d.queue[0].next()))
+		d.takeOver()
+		d.collect(time.Now())
+		if d.agent.admission.waiting.Load() > 0 {
+			d.takeOver() // from now on, runs that end find that somebody waits
+		}
+		if len(d.queue) > 0 && !set.Equal(d.queue[0].wake) {
+			set = d.queue[0].wake
+			timer.Reset(time.Until(set))
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case c := <-d.completed:
-			d.end(c)
+			set = time.Time{}
+		case <-d.wake:
 		}
-		d.collect(time.Now())
+	}
+}
+
+// report hands a run that has ended to the dispatcher. Its pause is that before the run.
+func (d *dispatcher) report(c completion, pause time.Duration) {
+	d.agent.running.Add(-1)
+	d.mu.Lock()
+	d.ended = append(d.ended, c)
+	draining := d.draining
+	d.mu.Unlock()
+	if draining || pause > 0 || c.result.State() != result.OK || d.agent.admission.waiting.Load() > 0 {
+		select {
+		case d.wake <- struct{}{}:
+		default: // it wakes up anyway
+		}
+	}
+}
+
+// takeOver takes over the runs that have ended.
+func (d *dispatcher) takeOver() {
+	d.mu.Lock()
+	d.taken, d.ended = d.ended, d.taken[:0]
+	d.mu.Unlock()
+	for _, c := range d.taken {
+		d.end(c)
+	}
+	clear(d.taken) // results may be large
+}
+
+// moved puts an entry in its place in the heap after a change.
+func (d *dispatcher) moved(e *entry) {
+	if next := e.next(); !next.Equal(e.wake) {
+		e.wake = next
+		heap.Fix(&d.queue, e.index)
 	}
 }
 
 // collect asks for a place for every due entry, counts missed runs, and reports those that are too late.
 func (d *dispatcher) collect(now time.Time) {
-	for len(d.queue) > 0 && !d.queue[0].next().After(now) {
+	for len(d.queue) > 0 && !d.queue[0].wake.After(now) {
 		e := d.queue[0]
 		if !e.stale.IsZero() && !e.stale.After(now) {
 			d.tell(e, now)
-			heap.Fix(&d.queue, 0)
+			d.moved(e)
 			continue
 		}
-		due := e.next()
+		due := e.wake
 		if due.Equal(e.due) {
-			e.due = e.due.Add(e.plan.Schedule.Interval)
+			e.due = e.due.Add(e.plan.Interval)
 		}
 		e.retry = time.Time{} // this run replaces the repetition
 		if e.busy {
 			e.missed.Add(1)
 		} else {
 			e.busy, e.start, e.began = true, due, time.Time{}
-			e.stale = due.Add(e.plan.Schedule.Interval + e.plan.Timeout)
+			e.stale = due.Add(e.plan.Interval + e.plan.Timeout)
 			e.turn++
 			if d.agent.admission.ask(e) {
 				d.start(e)
 			}
 		}
-		heap.Fix(&d.queue, e.index)
+		d.moved(e)
 	}
 }
 
@@ -253,18 +308,19 @@ func (d *dispatcher) start(e *entry) {
 		e.late.Add(1)
 	}
 	a.running.Add(1)
-	occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Schedule.Interval}
+	occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Interval}
 	timeouts, pause, turn, began := e.timeouts, e.pause, e.turn, e.began
 	go func() {
 		res := a.Runner.Run(d.runs, e.plan, occasion)
-		took := time.Since(began)
+		ended := time.Now()
+		took := ended.Sub(began)
 		note(res, e.plan, took, timeouts)
 		a.logBackoff(res, pause)
 		e.reporting.Lock()
 		e.reported = turn
 		a.hand(res)
 		e.reporting.Unlock()
-		d.completed <- completion{e, res, took}
+		d.report(completion{e, res, ended, took}, pause)
 	}()
 }
 
@@ -282,7 +338,6 @@ func (a *Agent) logBackoff(res *result.Result, before time.Duration) {
 // end releases the entry and decides when it runs next.
 func (d *dispatcher) end(c completion) {
 	a, e := d.agent, c.entry
-	a.running.Add(-1)
 	a.admission.leave(e, d.start)
 	e.busy, e.stale = false, time.Time{}
 	a.admission.connects(e, learned(e.targets, c.result))
@@ -291,21 +346,21 @@ func (d *dispatcher) end(c completion) {
 	}
 	switch {
 	case c.result.Lack != nil: // it proved nothing, so it is no attempt; a long interval is not waited for
-		if e.plan.Schedule.Interval > lackRetry {
-			e.retry = time.Now().Add(lackRetry)
+		if e.plan.Interval > lackRetry {
+			e.retry = c.at.Add(lackRetry)
 		}
 	case c.result.State() == result.OK:
 		e.attempt = 1
 	default:
 		if e.attempt <= e.plan.Retries {
-			e.retry = time.Now().Add(retryAfter(e.plan.Schedule.Interval))
+			e.retry = c.at.Add(retryAfter(e.plan.Interval))
 		}
 		e.attempt++
 	}
 	for earliest := e.start.Add(e.pause); e.due.Before(earliest); {
-		e.due = e.due.Add(e.plan.Schedule.Interval) // it is put off, not missed
+		e.due = e.due.Add(e.plan.Interval) // it is put off, not missed
 	}
-	heap.Fix(&d.queue, e.index)
+	d.moved(e)
 }
 
 // restore gives their schedules back to those that are asked less often because of a target that has answered e.
@@ -315,8 +370,12 @@ func (d *dispatcher) restore(e *entry) {
 		if other.pause == 0 || other.busy || !slices.ContainsFunc(other.targets, func(g *gate) bool { return slices.Contains(e.targets, g) }) {
 			continue
 		}
-		other.pause, other.due = 0, other.plan.Schedule.first(now)
-		heap.Fix(&d.queue, other.index)
+		interval := other.plan.Interval
+		if early := other.due.Sub(now); early > interval {
+			other.due = other.due.Add(-early.Truncate(interval))
+		}
+		other.pause = 0
+		d.moved(other)
 	}
 }
 
@@ -348,10 +407,12 @@ func retryAfter(interval time.Duration) time.Duration { return min(interval/4, 1
 func (d *dispatcher) drain(stop context.CancelCauseFunc) {
 	grace := time.NewTimer(orDefault(d.agent.Grace, defaultGrace))
 	defer grace.Stop()
+	d.mu.Lock()
+	d.draining = true
+	d.mu.Unlock()
 	for d.agent.running.Load() > 0 {
 		select {
-		case <-d.completed:
-			d.agent.running.Add(-1)
+		case <-d.wake:
 		case <-grace.C:
 			stop(steps.ErrStopped)
 		}
@@ -468,7 +529,7 @@ func (q *sinkQueue) export(d delivery) {
 type entryHeap []*entry
 
 func (h entryHeap) Len() int           { return len(h) }
-func (h entryHeap) Less(i, j int) bool { return h[i].next().Before(h[j].next()) }
+func (h entryHeap) Less(i, j int) bool { return h[i].wake.Before(h[j].wake) }
 func (h entryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j

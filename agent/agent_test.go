@@ -167,24 +167,6 @@ func TestEveryScenarioRunsOnceAnIntervalAtItsOwnOffset(t *testing.T) {
 	})
 }
 
-func TestRestartDoesNotMoveTheSchedule(t *testing.T) {
-	p := plans(1, time.Minute, 0)[0]
-	now := time.Unix(1_800_000_000, 123_456_789)
-	first := p.Schedule.first(now)
-	for range 100 {
-		now = now.Add(7919 * time.Millisecond)
-		if offset := p.Schedule.first(now).Sub(first) % time.Minute; offset != 0 {
-			t.Fatalf("after a restart at %s the run is due %s off", now, offset)
-		}
-		if wait := p.Schedule.first(now).Sub(now); wait < 0 || wait >= time.Minute {
-			t.Fatalf("first run in %s", wait)
-		}
-	}
-	if other := plans(2, time.Minute, 0)[1]; other.Schedule.Offset == p.Schedule.Offset {
-		t.Errorf("two scenarios share the offset %s", other.Schedule.Offset)
-	}
-}
-
 func TestLongRunIsNeverOverlappedAndItsMissesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRunner{took: constant(2500 * time.Millisecond)}

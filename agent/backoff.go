@@ -55,7 +55,7 @@ func hung(res *result.Result, p *Plan, took time.Duration) bool {
 func note(res *result.Result, p *Plan, took time.Duration, before int) {
 	if hung(res, p, took) {
 		res.Timeouts = before + 1
-		res.Backoff = backoff(p.Schedule.Interval, res.Timeouts, p.Retries)
+		res.Backoff = backoff(p.Interval, res.Timeouts, p.Retries)
 	}
 }
 

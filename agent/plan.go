@@ -25,7 +25,7 @@ type Defaults struct {
 type Plan struct {
 	Scenario *features.Scenario
 	Identity result.Identity
-	Schedule schedule
+	Interval time.Duration // of its schedule; zero if it has none
 	Timeout  time.Duration // deadline of one run, with preparation and without clean-up
 	Retries  int
 	Budget   result.Budget
@@ -118,7 +118,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 			p.Timeout = max(p.Timeout, waits+settleTime)
 		}
 	}
-	p.Schedule = newSchedule(interval, p.Identity)
+	p.Interval = max(0, interval)
 	return p
 }
 

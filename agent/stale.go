@@ -16,7 +16,7 @@ import (
 func (d *dispatcher) tell(e *entry, now time.Time) {
 	res := overdueResult(e, now)
 	if e.stale = (time.Time{}); e.attempt <= e.plan.Retries {
-		e.stale = now.Add(e.plan.Schedule.Interval)
+		e.stale = now.Add(e.plan.Interval)
 	}
 	e.attempt++
 	turn := e.turn
@@ -33,7 +33,7 @@ func (d *dispatcher) tell(e *entry, now time.Time) {
 func overdueResult(e *entry, now time.Time) *result.Result {
 	p := e.plan
 	res := &result.Result{Identity: p.Identity, Stale: true, Attempt: e.attempt, Retries: p.Retries, Due: e.start, Started: now,
-		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameMonitor, Budget: p.Budget, Interval: p.Schedule.Interval,
+		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameMonitor, Budget: p.Budget, Interval: p.Interval,
 		Steps: skipped(p, 0), Timeouts: e.timeouts, Backoff: e.pause}
 	var why string
 	var target bool

@@ -200,9 +200,7 @@ func watch(spec string) error {
 		plans = append(plans, agent.NewPlan(scenario, library, agent.Defaults{}))
 	}
 	o := &observer{began: time.Now()}
-	a := &agent.Agent{Runner: &agent.Runner{Target: &steps.Target{}}, Plans: plans, Rules: alert.Builtin.Sources()}
-	page := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: a.Stats})
-	a.Sinks = map[string]agent.Sink{"observer": o, "prometheus": page}
+	a, page := newAgent(plans, o)
 	before := cpu()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.Seconds)*time.Second)
 	defer cancel()
@@ -229,6 +227,14 @@ func watch(spec string) error {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	o.w.P50, o.w.P99, o.w.Max = ms(percentile(o.delays, 0.5)), ms(percentile(o.delays, 0.99)), ms(o.last)
 	return json.NewEncoder(os.Stdout).Encode(&o.w)
+}
+
+// newAgent returns an agent as `stepwatch agent` makes it, with one more sink, and its page.
+func newAgent(plans []*agent.Plan, sink agent.Sink) (*agent.Agent, *exporters.Prometheus) {
+	a := &agent.Agent{Runner: &agent.Runner{Direct: true, Target: &steps.Target{}}, Plans: plans, Rules: alert.Builtin.Sources()}
+	page := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: a.Stats})
+	a.Sinks = map[string]agent.Sink{"observer": sink, "prometheus": page}
+	return a, page
 }
 
 // collectAsTheAgentDoes sets the collector of garbage as cmd does (keepHeapFloor): the heap may grow by 32 MB or to its double.

@@ -75,7 +75,11 @@ func visit(address string) error {
 
 // get fetches a page over a connection of its own and looks for a text in it.
 func get(url, text string) error {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	return getWith(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, url, text)
+}
+
+// getWith does the same with a client.
+func getWith(client *http.Client, url, text string) error {
 	response, err := client.Get(url)
 	if err != nil {
 		return err

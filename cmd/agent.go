@@ -108,7 +108,7 @@ type service struct {
 // results.
 func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
-	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Sinks: make(map[string]agent.Sink),
+	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
 		Rules: alert.Builtin.Sources(), Limits: set.config.Limits, Log: log}}
 	runner.Log = log
 	if chromium := set.browser(); chromium != nil {

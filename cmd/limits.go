@@ -61,8 +61,8 @@ func limitWarnings(l lack.Limits, plans []*agent.Plan, workers int, browser bool
 	}
 	perSecond := 0.0
 	for _, p := range plans {
-		if p.Schedule.Interval > 0 {
-			perSecond += 1 / p.Schedule.Interval.Seconds()
+		if p.Interval > 0 {
+			perSecond += 1 / p.Interval.Seconds()
 		}
 	}
 	if ports := int(perSecond * connectionsPerRun * portsKeptFor); l.LocalPorts > 0 && l.LocalPorts < noPortsWarning && ports > l.LocalPorts {

@@ -198,7 +198,7 @@ func (s *set) planFindings(plan *agent.Plan) []finding {
 			add(scenario.Line, 1, ruleBrowser, warned, "tagged @browser: %v", problem)
 		}
 	}
-	if interval := plan.Schedule.Interval; plan.Timeout > interval && !scenario.Policy.Manual {
+	if interval := plan.Interval; plan.Timeout > interval && !scenario.Policy.Manual {
 		add(scenario.Line, 1, ruleTime, warned, "a run may take %s, longer than its interval of %s, so runs may be missed: raise @every or lower the waits",
 			plan.Timeout, interval)
 	}

@@ -205,7 +205,7 @@ func TestLimitWarnings(t *testing.T) {
 	plans := make([]*agent.Plan, 300)
 	for i := range plans {
 		plans[i] = new(agent.Plan)
-		plans[i].Schedule.Interval = time.Second
+		plans[i].Interval = time.Second
 	}
 	enough := lack.Limits{OpenFiles: 1 << 20, Processes: 1 << 20, Tasks: 4915, LocalPorts: 28232, LocalPortSpan: "32768 60999"}
 	if got := limitWarnings(enough, plans, 256, true); len(got) > 0 {
