@@ -506,6 +506,32 @@ func (w *World) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// AtOnce is implemented by a state (see State) whose Close may be called without a deadline.
+type AtOnce interface {
+	io.Closer
+
+	// ClosesAtOnce reports whether Close, called now, waits for nobody.
+	ClosesAtOnce() bool
+}
+
+// CloseAtOnce closes the World if that waits for nobody: no Cleanup is registered and no state may wait, see AtOnce. It
+// reports whether it did; if not, nothing has changed, and Close is called with a deadline.
+func (w *World) CloseAtOnce() bool {
+	w.mu.Lock()
+	prompt := len(w.cleanups) == 0
+	for _, s := range w.states {
+		if _, closes := s.(io.Closer); closes {
+			state, is := s.(AtOnce)
+			prompt = prompt && is && state.ClosesAtOnce()
+		}
+	}
+	w.mu.Unlock()
+	if prompt {
+		_ = w.Close(context.Background()) // only what a Cleanup left would be an error
+	}
+	return prompt
+}
+
 // Connections returns what the run has opened. Dial adds to it. A step adds a connection that it opens in another way, unless
 // that is bound to its context (package lifeline). Close ends it. Addresses are as the scenario writes them, whatever ConnectTo
 // says.

@@ -62,6 +62,13 @@ func (s *httpSession) Close() error {
 	return nil
 }
 
+// ClosesAtOnce reports whether no connection has TLS, which says goodbye and may wait for that.
+func (s *httpSession) ClosesAtOnce() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !slices.ContainsFunc(s.conns, func(c *httpwire.Conn) bool { return c.Login != nil })
+}
+
 // visit is one request for a page, by a step or a redirect.
 type visit struct {
 	method      string
