@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -81,15 +82,44 @@ type Observer interface {
 // If the browser breaks in a scheduled run, Run repeats it once with a new browser: the first run says nothing about the
 // website, which most often works.
 func (r *Runner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
-	res := r.once(ctx, p, o)
-	if res.Reason == result.ReasonBrowser && p.Scenario.Policy.Browser && o.Observer == nil && ctx.Err() == nil {
-		res = r.once(ctx, p, o)
-	}
-	return res
+	ended := make(chan *result.Result, 1)
+	r.Start(ctx, p, o, func(res *result.Result) { ended <- res })
+	return <-ended
 }
 
-// once executes the plan, or its part before the first mistake.
-func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
+// Start is Run for a caller that does not wait: it returns at once, and done is called with the result from another goroutine.
+func (r *Runner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	go func() {
+		growStack()
+		if !p.Scenario.Policy.Browser || o.Observer != nil {
+			r.once(ctx, p, o, done)
+			return
+		}
+		r.once(ctx, p, o, func(res *result.Result) {
+			if res.Reason == result.ReasonBrowser && ctx.Err() == nil {
+				r.once(ctx, p, o, done)
+				return
+			}
+			done(res)
+		})
+	}()
+}
+
+// stackOfRun is how much of its stack a run over HTTP uses, in bytes.
+const stackOfRun = 12 << 10
+
+// growStack makes the stack of a new goroutine large enough for a run, in one step while there is nothing on it to copy.
+// Growing it three times in the depth of the first connection takes 11 µs of CPU, this 1 µs (BenchmarkCost).
+//
+//go:noinline
+func growStack() {
+	var room [stackOfRun]byte
+	room[0] = 1
+	runtime.KeepAlive(&room)
+}
+
+// once executes the plan, or its part before the first mistake, and passes the result to done.
+func (r *Runner) once(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
 	release, err := r.place(ctx, p)
 	started := time.Now()
 	res := &result.Result{Identity: p.Identity, Run: rand.Text(), Attempt: max(1, o.Attempt), Due: o.Due, Started: started,
@@ -103,62 +133,131 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	if len(p.Problems) > 0 {
 		if work = p.beginning(); !o.Begin || len(work.bound) == 0 {
 			release()
-			return unrunnable(res, p)
+			done(unrunnable(res, p))
+			return
 		}
 	}
 	if err == nil {
 		err = r.refuse(p)
 	}
-	rec := &recorder{plan: work, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
+	a := &attempt{runner: r, ctx: ctx, plan: p, res: res, release: release, done: done}
+	a.rec = recorder{plan: work, observer: o.Observer, current: -1, steps: make([]result.StepResult, 0, len(p.bound)),
 		world:   steps.NewWorld(r.Target, r.Secrets, res.Run, r.Name+"\x00"+p.Identity.File+"\x00"+p.Identity.String()),
 		cleanup: orDefault(r.CleanupTimeout, cleanupTimeout), grace: orDefault(r.Grace, time.Second)}
-	rec.world.Remember(p.seen)
+	a.rec.world.Remember(p.seen)
 	if err != nil {
-		_ = rec.refuse(0, err) // the error is for the executor, which does not run
-		rec.judge(res, false)
-		release()
-	} else {
-		r.execute(ctx, p, rec, res, release)
+		_ = a.rec.refuse(0, err) // the error is for the executor, which does not run
+		a.rec.judge(res, false)
+		a.deliver()
+		return
 	}
-	if work != p {
-		res = withMistakes(res, p)
-	}
-	return res
+	a.perform()
 }
 
-// execute runs the recorder's plan, which is p or its beginning, and completes the result. It keeps its place in the browser
-// until its clean-up has ended or has used up its time.
-func (r *Runner) execute(ctx context.Context, p *Plan, rec *recorder, res *result.Result, release func()) {
-	defer release()
-	runCtx, cancel := context.WithTimeoutCause(ctx, p.Timeout, errDeadline)
-	defer cancel()
+// attempt is one run of a plan in progress. Its steps and its clean-up run in one goroutine. Nobody waits for that: when the
+// run's context has ended and its grace is over, another goroutine declares the steps abandoned and goes on from there.
+type attempt struct {
+	runner  *Runner
+	ctx     context.Context    //nolint:containedctx // of the caller
+	timed   context.Context    //nolint:containedctx // of the steps, which ends with the plan's Timeout
+	cancel  context.CancelFunc // of timed
+	plan    *Plan              // rec has it, or its beginning
+	rec     recorder
+	res     *result.Result
+	release func() // gives back the place in the browser
+	done    func(*result.Result)
+
+	mu     sync.Mutex
+	ended  bool          // the steps have ended, or are abandoned
+	awaits chan struct{} // closed when the steps end; nil as long as nobody waits for that
+}
+
+// perform runs the recorder's plan, which is a.plan or its beginning, and completes the result. It keeps its place in the
+// browser until its clean-up has ended or has used up its time.
+func (a *attempt) perform() {
+	a.timed, a.cancel = context.WithTimeoutCause(a.ctx, a.plan.Timeout, errDeadline)
+	forget := context.AfterFunc(a.timed, a.contain)
 	passed := false
-	ended := begin(func() { passed = rec.run(runCtx, r.executor()) })
-	returned := await(runCtx, ended, orDefault(r.Grace, time.Second))
-	for !returned {
-		more := rec.patience()
-		if more == 0 {
-			break
+	defer func() { // even after runtime.Goexit
+		if !a.end() {
+			return
 		}
-		returned = within(more, ended)
+		forget()
+		a.rec.judge(a.res, passed || a.rec.plan != a.plan) // for a beginning, the executor reports the rest as undefined
+		a.cancel()
+		if world := a.rec.world; world.CloseAtOnce() {
+			a.res.Targets = world.Connections().Reached()
+			a.deliver()
+			return
+		}
+		a.finish()
+	}()
+	passed = a.rec.run(a.timed, a.runner.executor())
+}
+
+// end notes that the steps have ended. It reports whether they were still in time.
+func (a *attempt) end() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.awaits != nil {
+		close(a.awaits)
 	}
-	if returned {
-		rec.judge(res, passed || rec.plan != p) // for a beginning, the executor reports the rest as undefined
-	} else {
-		rec.abandon(until(runCtx, p.Timeout))
-		rec.judge(res, false)
-		rec.world.Connections().Cut()
-		r.leave(p, abandonedStep(res), ended)
+	inTime := !a.ended
+	a.ended = true
+	return inTime
+}
+
+// contain ends a run whose context has ended, if its steps do not end within the grace.
+func (a *attempt) contain() {
+	a.mu.Lock()
+	if a.ended {
+		a.mu.Unlock()
+		return
 	}
-	cancel()
-	left, cleaned := r.cleanUp(ctx, rec.world)
-	res.Cleanup, res.Targets = left, rec.world.Connections().Reached()
+	awaits := make(chan struct{})
+	a.awaits = awaits
+	a.mu.Unlock()
+	for wait := a.rec.grace; wait > 0; wait = a.rec.patience() {
+		if within(wait, awaits) {
+			return
+		}
+	}
+	a.mu.Lock()
+	late := a.ended
+	a.ended = true
+	a.mu.Unlock()
+	if late { // they have just ended
+		return
+	}
+	a.rec.abandon(until(a.timed, a.plan.Timeout))
+	a.rec.judge(a.res, false)
+	a.rec.world.Connections().Cut()
+	a.runner.leave(a.plan, abandonedStep(a.res), awaits)
+	a.cancel()
+	a.finish()
+}
+
+// finish cleans up after the steps and delivers the result.
+func (a *attempt) finish() {
+	world := a.rec.world
+	defer a.deliver()
+	left, cleaned := a.runner.cleanUp(a.ctx, world)
+	a.res.Cleanup, a.res.Targets = left, world.Connections().Reached()
 	select {
 	case <-cleaned:
 	default:
-		rec.world.Connections().Cut()
-		r.leave(p, "the clean-up", cleaned)
+		world.Connections().Cut()
+		a.runner.leave(a.plan, "the clean-up", cleaned)
 	}
+}
+
+// deliver hands over the result.
+func (a *attempt) deliver() {
+	a.release()
+	if a.rec.plan != a.plan {
+		a.res = withMistakes(a.res, a.plan)
+	}
+	a.done(a.res)
 }
 
 // abandonedStep returns which step of an abandoned run still runs, for messages.
@@ -169,10 +268,7 @@ func abandonedStep(res *result.Result) string {
 	return "a hook"
 }
 
-// begin runs work in a goroutine, and closes ended when it is over, even by runtime.Goexit. Steps may hang despite their
-// deadline, so they do not run in the goroutine that waits for them. The new goroutine, whose stack has to grow, raises the
-// CPU time of a run without steps from 78 µs to 94 µs (BenchmarkCost/runner-alone); that of a run with two steps is the same
-// within the noise (346 µs and 347 µs), and one goroutine for the steps and the clean-up together saves nothing.
+// begin runs work in a goroutine, and closes ended when it is over, even by runtime.Goexit.
 func begin(work func()) (ended <-chan struct{}) {
 	over := make(chan struct{})
 	go func() {
@@ -208,18 +304,21 @@ func within(d time.Duration, ended <-chan struct{}) bool {
 // wait is before the start of the run, so it counts as its delay.
 func (r *Runner) place(ctx context.Context, p *Plan) (release func(), err error) {
 	if !p.Scenario.Policy.Browser || r.Target == nil {
-		return func() {}, nil
+		return placeless, nil
 	}
 	chromium := steps.SettingsOf[*browser.Browser](r.Target)
 	if chromium == nil {
-		return func() {}, nil
+		return placeless, nil
 	}
 	release, err = chromium.Acquire(ctx)
 	if err != nil {
-		return func() {}, steps.FailNet(ctx, err, result.BlameMonitor, "wait for the browser")
+		return placeless, steps.FailNet(ctx, err, result.BlameMonitor, "wait for the browser")
 	}
 	return release, nil
 }
+
+// placeless gives back no place.
+func placeless() {}
 
 // cleanupTimeout is the default of Runner.CleanupTimeout.
 const cleanupTimeout = 10 * time.Second

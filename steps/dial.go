@@ -33,8 +33,8 @@ type Route struct {
 	For            string // the "host:port" that the connection is for, if it goes to a proxy
 }
 
-func (r Route) dialer(to string) *net.Dialer {
-	if ip, err := netip.ParseAddr(to); r.LoopbackSource != nil && err == nil && ip.Is4() && ip.IsLoopback() {
+func (r Route) dialer(to netip.Addr) *net.Dialer {
+	if r.LoopbackSource != nil && to.Is4() && to.IsLoopback() {
 		return &net.Dialer{KeepAlive: -1, LocalAddr: &net.TCPAddr{IP: r.LoopbackSource}}
 	}
 	return &Dialer
@@ -61,31 +61,43 @@ func (r Route) LookUp(ctx context.Context, resolver *net.Resolver, host string) 
 
 // DialRoute is Dial along a route.
 func (w *World) DialRoute(ctx context.Context, address string, blame result.Blame, r Route) (net.Conn, error) {
-	act := "connect to " + address
 	w.connections.Reach(cmp.Or(r.For, address))
+	to := address
 	if other, found := w.target.ConnectTo[address]; found {
-		act += " (at " + other + ")"
-		address = other
+		to = other
 	}
-	host, port, err := net.SplitHostPort(address)
+	act := func() string {
+		if to != address {
+			return "connect to " + address + " (at " + to + ")"
+		}
+		return "connect to " + address
+	}
+	host, port, err := net.SplitHostPort(to)
 	if err != nil {
-		return nil, FailScenario("%q is not a host and port: %w", address, err)
+		return nil, FailScenario("%q is not a host and port: %w", to, err)
 	}
-	addresses := []string{host}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip = ip.Unmap(); r.Family == "ip4" && !ip.Is4() || r.Family == "ip6" && !ip.Is6() {
-			return nil, FailScenario("%s: %q is not an IPv%s address", act, host, r.Family[len("ip"):])
+		if plain := ip.Unmap(); r.Family == "ip4" && !plain.Is4() || r.Family == "ip6" && !plain.Is6() {
+			return nil, FailScenario("%s: %q is not an IPv%s address", act(), host, r.Family[len("ip"):])
 		}
-	} else {
+		w.sendsTo(ip)
 		start := time.Now()
-		addresses, err = r.LookUp(ctx, w.Resolver(), host)
-		w.Phase("dns", time.Since(start), "")
+		conn, err := r.dialer(ip).DialContext(ctx, "tcp", to)
+		w.Phase("connect", time.Since(start), "")
 		if err != nil {
-			return nil, FailNet(ctx, err, blame, act)
+			return nil, FailNet(ctx, err, blame, act())
 		}
+		w.connections.Hold(conn)
+		return conn, nil
+	}
+	start := time.Now()
+	addresses, err := r.LookUp(ctx, w.Resolver(), host)
+	w.Phase("dns", time.Since(start), "")
+	if err != nil {
+		return nil, FailNet(ctx, err, blame, act())
 	}
 	w.SendsTo(addresses)
-	start := time.Now()
+	start = time.Now()
 	defer func() { w.Phase("connect", time.Since(start), "") }()
 	var first error
 	for i, a := range addresses {
@@ -93,7 +105,8 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 		if deadline, ok := ctx.Deadline(); ok && i < len(addresses)-1 {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(addresses)-i))
 		}
-		conn, err := r.dialer(a).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
+		ip, _ := netip.ParseAddr(a) // what is none has no route of its own
+		conn, err := r.dialer(ip).DialContext(attempt, "tcp", net.JoinHostPort(a, port))
 		cancel()
 		if err == nil {
 			w.connections.Hold(conn)
@@ -104,7 +117,7 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 			break
 		}
 	}
-	return nil, FailNet(ctx, first, blame, act)
+	return nil, FailNet(ctx, first, blame, act())
 }
 
 // Dialer disables TCP keep-alive: no connection outlives the deadline of its scenario, and it costs four system calls.

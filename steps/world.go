@@ -108,7 +108,7 @@ type World struct {
 	closed   bool
 	idle     time.Duration // of all steps
 	report   Report
-	states   map[reflect.Type]any
+	states   []state
 	after    []func(context.Context)
 	untimed  time.Duration
 	cleanups []cleanup
@@ -236,12 +236,19 @@ func (w *World) Beside() *World { return w.Apart() }
 func (w *World) SendsTo(addresses []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.peers = nil
+	w.peers = w.peers[:0]
 	for _, a := range addresses {
 		if to, err := netip.ParseAddr(a); err == nil {
 			w.peers = append(w.peers, to)
 		}
 	}
+}
+
+// sendsTo is SendsTo for one address.
+func (w *World) sendsTo(to netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.peers = append(w.peers[:0], to)
 }
 
 // Peers returns the addresses that the run connected to last, or tried to.
@@ -499,7 +506,7 @@ func (w *World) Close(ctx context.Context) error {
 		}
 	}
 	for _, s := range states {
-		if closer, ok := s.(io.Closer); ok {
+		if closer, ok := s.value.(io.Closer); ok {
 			_ = closer.Close() // the run has its result, and a connection that fails to close is closed
 		}
 	}
@@ -514,6 +521,32 @@ func uncleaned(ctx context.Context, name string, err error) string {
 	return FailNet(ctx, err, result.BlameTarget, name).Error()
 }
 
+// AtOnce is implemented by a state (see State) whose Close may be called without a deadline.
+type AtOnce interface {
+	io.Closer
+
+	// ClosesAtOnce reports whether Close, called now, waits for nobody.
+	ClosesAtOnce() bool
+}
+
+// CloseAtOnce closes the World if that waits for nobody: no Cleanup is registered and no state may wait, see AtOnce. It
+// reports whether it did; if not, nothing has changed, and Close is called with a deadline.
+func (w *World) CloseAtOnce() bool {
+	w.mu.Lock()
+	prompt := len(w.cleanups) == 0
+	for _, s := range w.states {
+		if _, closes := s.value.(io.Closer); closes {
+			state, is := s.value.(AtOnce)
+			prompt = prompt && is && state.ClosesAtOnce()
+		}
+	}
+	w.mu.Unlock()
+	if prompt {
+		_ = w.Close(context.Background()) // only what a Cleanup left would be an error
+	}
+	return prompt
+}
+
 // Connections returns what the run has opened. Dial adds to it. A step adds a connection that it opens in another way, unless
 // that is bound to its context (package lifeline). Close ends it. Addresses are as the scenario writes them, whatever ConnectTo
 // says.
@@ -525,16 +558,21 @@ func State[T any](w *World) *T {
 	key := reflect.TypeFor[T]()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s, found := w.states[key]; found {
-		return s.(*T)
+	for _, s := range w.states { // there are few
+		if s.of == key {
+			return s.value.(*T) //nolint:forcetypeassert // it was made below
+		}
 	}
 	s := new(T)
 	if w.closed {
 		return s // of an abandoned step: its context has ended, so it cannot open anything
 	}
-	if w.states == nil {
-		w.states = make(map[reflect.Type]any, 2)
-	}
-	w.states[key] = s
+	w.states = append(w.states, state{key, s})
 	return s
+}
+
+// state is what State returns for a type.
+type state struct {
+	of    reflect.Type
+	value any
 }

@@ -7,12 +7,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,7 +31,7 @@ import (
 // own goroutine. This exposes the two moments that separate the phases, request written and first byte of the response,
 // without a trace and two more goroutines per connection. HTTP/2 is left to net/http.
 type Conn struct {
-	Key  string // scheme and address that it serves
+	Key  Key // what it serves
 	Conn net.Conn
 	wire *meter.Conn // below TLS
 	in   headerGuard
@@ -62,18 +62,12 @@ var ErrStale = errors.New("the idle connection was closed")
 
 // headerGuard limits how many bytes are read before the header is complete, which the reader of net/http does not.
 type headerGuard struct {
-	r     io.Reader
-	left  int64 // negative: no limit
-	err   error
-	again []byte // to be read before r, and counted already
+	r    io.Reader
+	left int64 // negative: no limit
+	err  error
 }
 
 func (g *headerGuard) Read(p []byte) (int, error) {
-	if len(g.again) > 0 {
-		n := copy(p, g.again)
-		g.again = g.again[n:]
-		return n, nil
-	}
 	if g.left == 0 {
 		g.err = headerLimit.Exceeded()
 		return 0, g.err
@@ -96,10 +90,11 @@ type Way struct {
 	direct  bool   // not through the proxy
 }
 
+// Key distinguishes connections: those with equal keys serve the same requests.
+type Key struct{ scheme, host, family, version string }
+
 // KeyFor returns the key of the connections for u of this kind.
-func (way Way) KeyFor(u *address.URL) string {
-	return strings.TrimRight(fmt.Sprintf("%s %s %s", u.Origin(), way.Family, way.Version), " ")
-}
+func (way Way) KeyFor(u *address.URL) Key { return Key{u.Scheme, u.Host, way.Family, way.Version} }
 
 // Dial opens a connection for u and reports the phases dns, connect, proxy and tls.
 func Dial(ctx context.Context, w *steps.World, u *address.URL, way Way) (*Conn, error) {
@@ -203,10 +198,11 @@ func SafeMethod(method string) bool { return method == http.MethodGet || method 
 type Reply struct {
 	*http.Response
 	Content []byte
-	OnWire  int64  // bytes of the body as transferred
-	Broken  error  // why the body is incomplete, or nil
-	Reuse   bool   // the connection can take another request
-	Remote  string // "address:port" of the server
+	OnWire  int64    // bytes of the body as transferred
+	Broken  error    // why the body is incomplete, or nil
+	Reuse   bool     // the connection can take another request
+	Remote  string   // "address:port" of the server, as a browser reports it
+	From    net.Addr // of the server, over HTTP alone
 	Login   *certificateLogin
 	Proxied bool     // the remote address is a proxy's, not the server's
 	Odd     []string // what violates a standard and was read as browsers read it, in words
@@ -299,10 +295,17 @@ type sending struct {
 }
 
 func (c *Conn) send(request *http.Request) sending {
-	out := bufio.NewWriterSize(c.Conn, 1024)
-	err := c.write(out, request)
-	if err == nil {
-		err = out.Flush()
+	head, err := c.head(make([]byte, 0, 512), request)
+	switch {
+	case err != nil:
+	case request.Body == nil:
+		_, err = c.Conn.Write(head)
+	default:
+		out := bufio.NewWriter(c.Conn)
+		_, _ = out.Write(head) // a Writer keeps the first error
+		if _, err = io.Copy(out, request.Body); err == nil {
+			err = out.Flush()
+		}
 	}
 	return sending{time.Now(), err}
 }
@@ -313,27 +316,37 @@ func Request(method string, to *address.URL, header http.Header) *http.Request {
 	return &http.Request{Method: method, URL: to.Net(), Host: to.Host, RequestURI: to.Target(), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
 }
 
-// write writes a request in the form of HTTP/1.1 (RFC 9112 §3).
-func (c *Conn) write(out *bufio.Writer, request *http.Request) error {
+// head appends the head of a request in the form of HTTP/1.1 (RFC 9112 §3), with its fields in the order of their names.
+func (c *Conn) head(to []byte, request *http.Request) ([]byte, error) {
 	target := request.RequestURI
 	if c.Proxied && request.URL.Scheme != "https" {
 		target = request.URL.Scheme + "://" + request.Host + target
 	}
 	if strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return errors.New("the address contains characters that cannot be sent")
+		return nil, errors.New("the address contains characters that cannot be sent")
 	}
-	fmt.Fprintf(out, "%s %s HTTP/1.1\r\nHost: %s\r\n", request.Method, target, request.Host)
+	to = append(append(append(append(to, request.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)
+	to = append(append(to, request.Host...), "\r\n"...)
 	if request.Body != nil || request.Method == http.MethodPost || request.Method == http.MethodPut || request.Method == http.MethodPatch {
-		fmt.Fprintf(out, "Content-Length: %d\r\n", request.ContentLength)
+		to = append(strconv.AppendInt(append(to, "Content-Length: "...), request.ContentLength, 10), "\r\n"...)
 	}
-	err := request.Header.Write(out)
-	if err == nil {
-		_, err = out.WriteString("\r\n") // a Writer keeps the first error
+	var room [16]string
+	names := room[:0]
+	for name := range request.Header {
+		if httpguts.ValidHeaderFieldName(name) {
+			names = append(names, name)
+		}
 	}
-	if err == nil && request.Body != nil {
-		_, err = io.Copy(out, request.Body)
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range request.Header[name] {
+			if strings.ContainsAny(value, "\r\n") {
+				value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
+			}
+			to = append(append(append(append(to, name...), ": "...), strings.Trim(value, " \t")...), "\r\n"...)
+		}
 	}
-	return err
+	return append(to, "\r\n"...), nil
 }
 
 // readHeader reads up to the header of the final response; interim ones (RFC 9110 §15.2) do not describe the page. It also
@@ -350,25 +363,11 @@ func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, erro
 			}
 			return nil, nil, err
 		}
-		// net/http reads the head again, in the form that it accepts, and decides where the body ends.
-		unread, _ := c.r.Peek(c.r.Buffered()) // never fails
-		c.in.again = append(h.bytes(), unread...)
-		c.r.Reset(&c.in)
-		response, err := http.ReadResponse(c.r, request)
+		response := h.response(request, c.r)
 		switch {
-		case err != nil && c.in.err != nil:
-			return nil, nil, c.in.err // net/http reports a truncated header as malformed
-		case err != nil:
-			return nil, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		case response.StatusCode < 100:
 			return nil, nil, malformed("its status code is below 100 (RFC 9110 section 15): %.80q", response.Status)
 		case response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols:
-			h.restore(response.Header)
-			if h.chunked && response.Body != http.NoBody {
-				response.Body, response.TransferEncoding = &chunks{r: c.r}, []string{"chunked"}
-				// net/http has seen a body that ends with the connection.
-				response.Close = httpguts.HeaderValuesContainsToken(response.Header["Connection"], "close")
-			}
 			return response, h.odd, nil
 		}
 	}

@@ -28,12 +28,11 @@ type Line struct {
 	ctx  context.Context //nolint:containedctx // a Line connects it to a connection
 	conn deadliner       // nil if the connection is closed at the end
 
-	stop    func() bool
-	ended   chan struct{} // closed once the end of ctx is handled
-	release sync.Once
-
-	mu  sync.Mutex
-	cut bool // the context ended while the connection was bound
+	end      func()
+	stop     func() bool
+	mu       sync.Mutex
+	released bool
+	cut      bool // the context ended while the connection was bound
 }
 
 // Bind ends every wait on conn when ctx ends. The connection stays open, but its deadline has passed: see Release.
@@ -47,27 +46,30 @@ func BindClosing(ctx context.Context, conn io.Closer) *Line {
 }
 
 func bind(ctx context.Context, conn deadliner, end func()) *Line {
-	l := &Line{ctx: ctx, conn: conn, ended: make(chan struct{})}
-	l.stop = context.AfterFunc(ctx, func() {
-		defer close(l.ended)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.cut = true
-		end()
-	})
+	l := &Line{ctx: ctx, conn: conn, end: end}
+	l.stop = context.AfterFunc(ctx, l.over)
 	return l
+}
+
+// over handles the end of the context.
+func (l *Line) over() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.released && !l.cut {
+		l.cut = true
+		l.end()
+	}
 }
 
 // Release unbinds the connection and reports whether it is unchanged, because the context did not end before. After
 // Release, the Line does not touch the connection. Releasing twice is harmless.
 func (l *Line) Release() (whole bool) {
-	l.release.Do(func() {
-		if !l.stop() {
-			<-l.ended
-		}
-	})
+	if !l.stop() { // the context has ended, or this is not the first time
+		l.over()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.released = true
 	return !l.cut
 }
 

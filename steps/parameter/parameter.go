@@ -233,5 +233,41 @@ func MediaType(values []string) (kind string, parameters map[string]string) {
 	return kind, parameters
 }
 
+// ContentType is MediaType for the charset alone, "" without one.
+func ContentType(values []string) (kind, charset string) {
+	if len(values) == 1 {
+		if kind, charset, plain := plainType(values[0]); plain {
+			return kind, charset
+		}
+	}
+	kind, parameters := MediaType(values)
+	return kind, parameters["charset"]
+}
+
+// plainType reads the form that nearly every response has: "text/html; charset=utf-8", in lower case, or without a parameter.
+func plainType(value string) (kind, charset string, plain bool) {
+	kind, rest, more := strings.Cut(value, ";")
+	top, sub, _ := strings.Cut(kind, "/")
+	if !plainToken(top) || !plainToken(sub) || kind == "*/*" {
+		return "", "", false
+	}
+	if more {
+		if charset, plain = strings.CutPrefix(strings.TrimLeft(rest, " "), "charset="); !plain || !plainToken(strings.ToLower(charset)) {
+			return "", "", false
+		}
+	}
+	return kind, charset, true
+}
+
+// plainToken reports whether s is a token without capital letters.
+func plainToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' || !httpguts.IsTokenRune(rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // words decodes the encoded words of RFC 2047.
 var words = mime.WordDecoder{CharsetReader: func(label string, in io.Reader) (io.Reader, error) { return charset.NewReaderLabel(label, in) }}

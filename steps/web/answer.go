@@ -187,7 +187,11 @@ func remoteOf(p *page) (netip.Addr, error) {
 	if p.Proxied {
 		return netip.Addr{}, steps.Fail(result.ReasonConfig, result.BlameScenario, "the server address of %s is unknown: it was loaded through a proxy", p)
 	}
-	host, _, err := net.SplitHostPort(p.Remote)
+	remote := p.Remote
+	if p.From != nil {
+		remote = p.From.String()
+	}
+	host, _, err := net.SplitHostPort(remote)
 	if err == nil {
 		var address netip.Addr
 		if address, err = netip.ParseAddr(host); err == nil {

@@ -58,7 +58,11 @@ func namesFrames(source []byte) bool {
 			return false
 		}
 		source = source[at+1:]
-		if hasPrefixFold(string(source[:min(len(source), len("iframe"))]), "iframe") || hasPrefixFold(string(source[:min(len(source), len("frame"))]), "frame") {
+		name := source
+		if len(name) > 0 && name[0]|0x20 == 'i' {
+			name = name[1:]
+		}
+		if len(name) >= len("frame") && name[0]|0x20 == 'f' && bytes.EqualFold(name[:len("frame")], []byte("frame")) {
 			return true
 		}
 	}

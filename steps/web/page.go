@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,7 +41,7 @@ type page struct {
 	took    time.Duration // from the request to the end of the body, redirects and frames included
 	webArrival
 
-	declares *contentType      // once read
+	declares contentType       // once read
 	source   []byte            // the body in UTF-8, once decoded
 	encoding encoding.Encoding // the encoding of the page, nil for UTF-8
 	decoded  bool
@@ -141,17 +142,18 @@ func (p *page) mediaType() string {
 
 // contentType is what the Content-Type of a page says.
 type contentType struct {
+	read    bool
 	kind    string // in lower case, "" when there is none
 	charset string
 }
 
 // contentType reads the Content-Type once.
 func (p *page) contentType() *contentType {
-	if p.declares == nil {
-		kind, parameters := parameter.MediaType(p.Header.Values("Content-Type"))
-		p.declares = &contentType{kind, strings.Trim(parameters["charset"], "'")}
+	if !p.declares.read {
+		kind, charset := parameter.ContentType(p.Header["Content-Type"])
+		p.declares = contentType{read: true, kind: kind, charset: strings.Trim(charset, "'")}
 	}
-	return p.declares
+	return &p.declares
 }
 
 // mediaType returns the media type of a header, without parameters and in lower case; empty when there is none.
@@ -212,8 +214,16 @@ func (p *page) text() []byte {
 // plainASCII reports whether every encoding of a page, except UTF-16, decodes b in the same way. It excludes escape
 // characters because ISO-2022-JP switches with them.
 func plainASCII(b []byte) bool {
+	if bytes.IndexByte(b, 0x1b) >= 0 {
+		return false
+	}
+	for ; len(b) >= 8; b = b[8:] { // eight at once
+		if binary.NativeEndian.Uint64(b)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
 	for _, c := range b {
-		if c >= 0x80 || c == 0x1b {
+		if c >= 0x80 {
 			return false
 		}
 	}

@@ -62,6 +62,13 @@ func (s *httpSession) Close() error {
 	return nil
 }
 
+// ClosesAtOnce reports whether no connection has TLS, which says goodbye and may wait for that.
+func (s *httpSession) ClosesAtOnce() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !slices.ContainsFunc(s.conns, func(c *httpwire.Conn) bool { return c.Login != nil })
+}
+
 // visit is one request for a page, by a step or a redirect.
 type visit struct {
 	method      string
@@ -276,7 +283,7 @@ func (s *httpSession) use(ctx context.Context, w *steps.World, c *httpwire.Conn,
 	answer, err := c.Exchange(ctx, w, request, in)
 	if err == nil {
 		answer.Proxied = c.Proxied
-		answer.Remote, answer.Login = c.Conn.RemoteAddr().String(), c.Login
+		answer.From, answer.Login = c.Conn.RemoteAddr(), c.Login
 	} else if !errors.Is(err, httpwire.ErrStale) {
 		err = c.Refusal(ctx, err, v.String())
 	}
@@ -290,7 +297,7 @@ func (s *httpSession) use(ctx context.Context, w *steps.World, c *httpwire.Conn,
 }
 
 // take returns an open connection, and closes those for the same server that can no longer be used.
-func (s *httpSession) take(key, method string) *httpwire.Conn {
+func (s *httpSession) take(key httpwire.Key, method string) *httpwire.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := 0; i < len(s.conns); i++ {

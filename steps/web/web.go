@@ -105,8 +105,12 @@ func eventuallyWithin(ctx context.Context, w *steps.World, wait time.Duration, t
 // watching is eventuallyWithin. If resting, each look at the page waits until it has come to rest.
 func watching(ctx context.Context, w *steps.World, wait time.Duration, resting bool, try func(e webEngine, p *page) error) error {
 	e, start := engineOf(w), time.Now()
-	waiting, cancel := patience(ctx, wait)
-	defer cancel()
+	waiting := ctx
+	if w.InBrowser { // over HTTP nothing waits
+		var cancel context.CancelFunc
+		waiting, cancel = patience(ctx, wait)
+		defer cancel()
+	}
 	for {
 		if resting {
 			if err := e.settle(waiting, w); err != nil {
