@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Reasons why a queue is not readable.
@@ -120,7 +122,7 @@ func newQueue(names []string, sought ...string) *Queue {
 // add counts a message.
 func (q *Queue) add(m *Message) error {
 	if _, known := q.Counts[m.Queue]; !known {
-		return fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
+		return fmt.Errorf("%w: message %s is in a queue called %s", ErrFormat, wording.OneLine(m.ID, 60), wording.Quote(m.Queue))
 	}
 	if slices.Contains(q.sought, m.ID) {
 		q.Sought[m.ID] = m
