@@ -140,7 +140,7 @@ type fuzzer struct {
 	count   int
 	altered int
 	passed  int
-	known   int // findings that are known
+	known   int // dialogues with findings that are known
 	parts   map[string]int
 	reasons map[result.Reason]int
 	found   map[string]*finding
@@ -239,11 +239,11 @@ func (f *fuzzer) one(b *bed, seed uint64) error {
 	}
 	res = cmp.Or(res, &result.Result{})
 	f.reasons[res.Reason]++
+	if left := slices.DeleteFunc(slices.Clone(broken), func(said string) bool { return p.isKnown(said, res) }); len(left) < len(broken) {
+		f.known++
+		broken = left
+	}
 	for _, broken := range broken {
-		if _, known := p.known[broken]; known {
-			f.known++
-			continue
-		}
 		f.note(name, broken, did, res, seed)
 	}
 	if *everySeed {
