@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -135,5 +136,29 @@ func TestQuotesAreBounded(t *testing.T) {
 		if !errors.Is(err, ErrFormat) || len(err.Error()) > 400 || !strings.Contains(err.Error(), "xxx…") {
 			t.Errorf("%s: %.500v", name, err)
 		}
+	}
+}
+
+// TestNamesAreBounded reads recipients whose addresses are long, in the local part or in the domain. What is kept of them, and
+// counted, is little.
+func TestNamesAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 60_000)
+	for name, address := range map[string]string{"local part": long + "@%d.test", "domain": "a@%d" + long} {
+		q := newQueue(postfixQueues)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		const n = 500
+		for i := range n {
+			if err := q.add(&Message{Queue: Active, Recipients: []Recipient{{Address: fmt.Sprintf(address, i)}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if len(q.Destinations) != n || q.Held() > n*500 || int64(after.HeapAlloc)-int64(before.HeapAlloc) > 2<<20 { //nolint:gosec // far smaller
+			t.Errorf("%s: %d destinations, %d bytes are counted, %d held", name, len(q.Destinations), q.Held(), int64(after.HeapAlloc)-int64(before.HeapAlloc)) //nolint:gosec // as above
+		}
+		runtime.KeepAlive(q)
 	}
 }
