@@ -419,7 +419,7 @@ func (c *Client) overHTTPS(ctx context.Context, query *dns.Msg, server endpoint,
 	}
 	defer response.Body.Close()
 	if kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";"); response.StatusCode != http.StatusOK || !strings.EqualFold(strings.TrimSpace(kind), mediaType) {
-		return nil, &Error{Kind: Protocol, Detail: fmt.Sprintf("the server answered HTTP %d with the media type %q, want 200 with %q", response.StatusCode, response.Header.Get("Content-Type"), mediaType)}
+		return nil, &Error{Kind: Protocol, Detail: fmt.Sprintf("the server answered HTTP %d with the media type %.80q, want 200 with %q", response.StatusCode, response.Header.Get("Content-Type"), mediaType)}
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, bodyLimit.Most+1))
 	if err != nil {

@@ -165,7 +165,7 @@ func (c *counts) seen(daemon string) {
 		if c.Seen == nil {
 			c.Seen = make(map[string]bool)
 		}
-		c.Seen[name] = true
+		c.Seen[strings.Clone(name)] = true
 	}
 }
 
@@ -181,7 +181,7 @@ func (c *counts) unread(e Event, line string, recent bool) {
 		if c.Unread == nil {
 			c.Unread = make(map[string]*unread)
 		}
-		c.Unread[e.Daemon] = u
+		c.Unread[strings.Clone(e.Daemon)] = u
 	}
 	u.N += int64(e.Count)
 	u.May |= e.May
@@ -197,7 +197,7 @@ func (c *counts) unread(e Event, line string, recent bool) {
 		if c.Samples == nil {
 			c.Samples = make(map[string]sample)
 		}
-		c.Samples[s.name] = sample{e.Daemon, quoted(line), e.Time}
+		c.Samples[s.name] = sample{strings.Clone(e.Daemon), quoted(line), e.Time}
 	}
 }
 
@@ -262,7 +262,7 @@ func (c *counts) add(e Event) {
 			if c.Clients == nil || len(c.Clients) >= sessionsMax {
 				c.Clients = make(map[string]string)
 			}
-			c.Clients[process] = e.Client
+			c.Clients[strings.Clone(process)] = strings.Clone(e.Client)
 		}
 	case KindDisconnected:
 		if e.Mails > 0 && !loopback(e.Client) {
@@ -283,7 +283,7 @@ var credentials = regexp.MustCompile(`(?i)((?:\bAUTH +[A-Z0-9-]+|\bpass(?:word)?
 
 // quoted returns the part of a line that may be shown.
 func quoted(line string) string {
-	return strings.ToValidUTF8(credentials.ReplaceAllString(line[:min(len(line), sampleMax)], "${1}[hidden]"), "?")
+	return strings.ToValidUTF8(credentials.ReplaceAllString(strings.Clone(line[:min(len(line), sampleMax)]), "${1}[hidden]"), "?")
 }
 
 // fault remembers which authentication service failed, and how.
@@ -292,7 +292,8 @@ func (c *counts) fault(e Event) {
 		c.Faults = make(map[string]fault)
 	}
 	if _, known := c.Faults[e.Service]; known || len(c.Faults) < daemonsMax {
-		c.Faults[e.Service] = fault{e.Service, quoted(e.Reply), e.Time, e.Kind == KindAuthDown}
+		service := strings.Clone(e.Service)
+		c.Faults[service] = fault{service, quoted(e.Reply), e.Time, e.Kind == KindAuthDown}
 	}
 }
 
@@ -335,7 +336,7 @@ func (c *counts) secured(process, peer string) {
 	if c.Sessions == nil || len(c.Sessions) >= sessionsMax { // processes that ended; living ones log it again with their next connection
 		c.Sessions = make(map[string]string)
 	}
-	c.Sessions[process] = peer
+	c.Sessions[strings.Clone(process)] = strings.Clone(peer)
 }
 
 func (c *counts) used(e Event) {
@@ -354,25 +355,32 @@ func (c *counts) used(e Event) {
 		c.Crowded = true
 		return
 	default:
-		u = &Use{User: e.User, Local: e.Local}
+		u = &Use{User: strings.Clone(e.User), Local: strings.Clone(e.Local)}
 		if c.Uses == nil {
 			c.Uses = make(map[string]*Use)
 		}
-		c.Uses[key] = u
+		c.Uses[key] = u // the key is a string of its own
 	}
 	u.Times += e.Count
 	if !e.Time.Before(u.Last) {
-		u.Last, u.Client = e.Time, e.Client
+		u.Last = e.Time
+		if u.Client != e.Client {
+			u.Client = strings.Clone(e.Client)
+		}
 	}
 }
 
-// tally adds to a map of limited size. Without space for key it counts under "".
+// tally adds to a map of limited size. Without space for key it counts under "". What is kept of a line, here and elsewhere, is
+// cloned: a part of a string keeps all of it in memory, and a line may have 64 KB.
 func tally(m map[string]int, key string, n, limit int) map[string]int {
 	if m == nil {
 		m = make(map[string]int)
 	}
-	if _, known := m[key]; !known && len(m) >= limit || len(key) > userLengthMax {
+	switch _, known := m[key]; {
+	case !known && len(m) >= limit, len(key) > userLengthMax:
 		key = ""
+	case !known:
+		key = strings.Clone(key)
 	}
 	m[key] += n
 	return m

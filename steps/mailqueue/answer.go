@@ -13,6 +13,7 @@ import (
 var (
 	answerLimit      = limit.Define(limit.Limit{Subject: "mail queue", What: "the answer", Unit: "bytes", Most: 1 << 30})
 	lineLimit        = limit.Define(limit.Limit{Subject: "mail queue", What: "a line of the answer", Unit: "bytes", Most: 16 << 20}) // postqueue writes a message on one
+	rowLimit         = limit.Define(limit.Limit{Subject: "mail queue", What: "a line of exim -bp or smtpctl", Unit: "bytes", Most: 64 << 10})
 	attributeLimit   = limit.Define(limit.Limit{Subject: "mail queue", What: "a name or value of the answer", Unit: "bytes", Most: 64 << 10})
 	recipientLimit   = limit.Define(limit.Limit{Subject: "mail queue", What: "a message", Unit: "recipients", Most: 100_000})
 	destinationLimit = limit.Define(limit.Limit{Subject: "mail queue", What: "the queue", Unit: "destinations", Most: 200_000})
@@ -22,8 +23,9 @@ var (
 // exit code of the program may say more.
 type lines struct {
 	take func(line []byte) error
-	head []byte // the first bytes, for messages
-	rest []byte // of the last line
+	most limit.Limit // of a line
+	head []byte      // the first bytes, for messages
+	rest []byte      // of the last line
 	size int64
 	err  error
 }
@@ -52,8 +54,8 @@ func (l *lines) Write(p []byte) (int, error) {
 	}
 	if l.err == nil {
 		l.rest = append(l.rest, p...)
-		if int64(len(l.rest)) > lineLimit.Most {
-			return 0, lineLimit.Exceeded()
+		if int64(len(l.rest)) > l.most.Most {
+			return 0, l.most.Exceeded()
 		}
 	}
 	return n, nil
@@ -67,16 +69,16 @@ func (l *lines) end() error {
 	return l.err
 }
 
-// readLines runs a program and calls take for each line of its output. unread is the error of the answer.
-func readLines(ctx context.Context, path string, args []string, take func(line []byte) error) (out *program.Output, head []byte, unread, err error) {
-	l := &lines{take: take}
+// readLines runs a program and calls take for each line of its output, which has at most a number of bytes. unread is the error of the answer.
+func readLines(ctx context.Context, path string, args []string, most limit.Limit, take func(line []byte) error) (out *program.Output, head []byte, unread, err error) {
+	l := &lines{take: take, most: most}
 	out, err = program.Run(ctx, program.Command{Path: path, Args: args, Stdout: l})
 	return out, l.head, l.end(), err
 }
 
 // parseLines is readLines for an output that is there already.
-func parseLines(output []byte, take func(line []byte) error) error {
-	l := &lines{take: take}
+func parseLines(output []byte, most limit.Limit, take func(line []byte) error) error {
+	l := &lines{take: take, most: most}
 	if _, err := l.Write(output); err != nil {
 		return err
 	}

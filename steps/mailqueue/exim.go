@@ -24,7 +24,7 @@ const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian t
 // because a message's id contains its time. The sizes are rounded as in the output of -bp.
 func Exim(ctx context.Context, path string, sought ...string) (*Queue, error) {
 	p := newEximList(time.Now(), sought)
-	out, _, unread, err := readLines(ctx, path, []string{"-bp"}, p.line)
+	out, _, unread, err := readLines(ctx, path, []string{"-bp"}, rowLimit, p.line)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ var (
 // parseExim reads the output of -bp.
 func parseExim(output []byte, now time.Time, sought ...string) (*Queue, error) {
 	p := newEximList(now, sought)
-	err := parseLines(output, p.line)
+	err := parseLines(output, rowLimit, p.line)
 	if err == nil {
 		err = p.end()
 	}

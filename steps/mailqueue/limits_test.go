@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,9 @@ func TestLimits(t *testing.T) {
 			return parseShowq(&bounded{r: endless{head + "\x00"}, left: 1 << 20})
 		}, answerLimit.Exceeded().Error()},
 		"a long line": {func() (*Queue, error) { return parsePostqueue([]byte(strings.Repeat("x", int(lineLimit.Most)+1))) }, "a line of the answer has more than 16777216 bytes, the limit"},
+		"a long line of Exim": {func() (*Queue, error) {
+			return parseExim([]byte(strings.Repeat("x", int(rowLimit.Most)+1)), time.Now())
+		}, "a line of exim -bp or smtpctl has more than 65536 bytes, the limit"},
 	} {
 		_, err := test.do()
 		got := ""
@@ -63,7 +67,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", name, err, test.want)
 		}
 	}
-	l := &lines{take: func([]byte) error { return nil }, size: answerLimit.Most}
+	l := &lines{take: func([]byte) error { return nil }, most: lineLimit, size: answerLimit.Most}
 	if _, err := io.WriteString(l, "x"); err == nil || err.Error() != answerLimit.Exceeded().Error() {
 		t.Error(err)
 	}
@@ -117,5 +121,44 @@ func TestProgramsAreReadLineByLine(t *testing.T) {
 	q, err := Exim(t.Context(), path)
 	if err != nil || q.Messages() != 20000 || q.Waiting("example.org") != 20000 {
 		t.Error(q, err)
+	}
+}
+
+// TestQuotesAreBounded reads queues in which something is not what it must be, and is long. The message says its beginning.
+func TestQuotesAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 60_000)
+	for name, err := range map[string]error{
+		"protocol": new(Message).setShowq("protocol", long),
+		"time":     new(Message).setShowq("time", long),
+		"size":     new(Message).setShowq("size", long),
+		"queue":    newQueue(postfixQueues).add(&Message{ID: long, Queue: long}),
+	} {
+		if !errors.Is(err, ErrFormat) || len(err.Error()) > 400 || !strings.Contains(err.Error(), "xxx…") {
+			t.Errorf("%s: %.500v", name, err)
+		}
+	}
+}
+
+// TestNamesAreBounded reads recipients whose addresses are long, in the local part or in the domain. What is kept of them, and
+// counted, is little.
+func TestNamesAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 60_000)
+	for name, address := range map[string]string{"local part": long + "@%d.test", "domain": "a@%d" + long} {
+		q := newQueue(postfixQueues)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		const n = 500
+		for i := range n {
+			if err := q.add(&Message{Queue: Active, Recipients: []Recipient{{Address: fmt.Sprintf(address, i)}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if len(q.Destinations) != n || q.Held() > n*500 || int64(after.HeapAlloc)-int64(before.HeapAlloc) > 2<<20 { //nolint:gosec // far smaller
+			t.Errorf("%s: %d destinations, %d bytes are counted, %d held", name, len(q.Destinations), q.Held(), int64(after.HeapAlloc)-int64(before.HeapAlloc)) //nolint:gosec // as above
+		}
+		runtime.KeepAlive(q)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // Reasons why a queue is not readable.
@@ -82,6 +84,7 @@ type Queue struct {
 
 	sought  []string // ids
 	reasons int      // kept for all destinations
+	names   int64    // bytes of the names of all destinations
 	added   int      // messages
 	total   int      // from an API with more queues than names; otherwise zero
 }
@@ -98,12 +101,13 @@ const (
 	reasonLimit  = 100    // different reasons of one domain
 	reasonsLimit = 20_000 // and of all
 	reasonLength = 300    // bytes of a reason
+	nameLength   = 255    // bytes of the name of a destination; a domain has at most 253 (RFC 1035 section 2.3.4)
 )
 
 // Held returns about how many bytes of memory the queue takes.
 func (q *Queue) Held() int64 {
-	const destination = 200 // with its name
-	return int64(len(q.Destinations))*destination + int64(q.reasons)*reasonLength
+	const destination = 180 // without its name
+	return int64(len(q.Destinations))*destination + q.names + int64(q.reasons)*reasonLength
 }
 
 // domainless is the name for recipients without a domain, which are the machine's own users.
@@ -120,7 +124,7 @@ func newQueue(names []string, sought ...string) *Queue {
 // add counts a message.
 func (q *Queue) add(m *Message) error {
 	if _, known := q.Counts[m.Queue]; !known {
-		return fmt.Errorf("%w: message %s is in a queue called %q", ErrFormat, m.ID, m.Queue)
+		return fmt.Errorf("%w: message %s is in a queue called %s", ErrFormat, wording.OneLine(m.ID, 60), wording.Quote(m.Queue))
 	}
 	if slices.Contains(q.sought, m.ID) {
 		q.Sought[m.ID] = m
@@ -139,7 +143,8 @@ func (q *Queue) add(m *Message) error {
 				return destinationLimit.Exceeded()
 			}
 			d = &Destination{}
-			q.Destinations[name] = d
+			q.Destinations[strings.Clone(name)] = d // it is a part of the address, which may be long
+			q.names += int64(len(name))
 		}
 		if d.last != q.added {
 			d.Messages++
@@ -195,7 +200,7 @@ func domainOf(address string) string {
 	if at < 0 || at == len(address)-1 {
 		return domainless
 	}
-	return strings.ToLower(address[at+1:])
+	return strings.ToLower(strings.ToValidUTF8(address[at+1:min(len(address), at+1+nameLength)], ""))
 }
 
 // Messages returns the number of messages in all queues.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // OpenSMTPD reads the queue of an OpenSMTPD on this machine with smtpctl(8), which only root may use for that; path is the
@@ -41,7 +43,7 @@ func OpenSMTPD(ctx context.Context, path string, sought ...string) (*Queue, erro
 
 // smtpctl runs "smtpctl show" and calls take for each line of its output. unread is the error of the output.
 func smtpctl(ctx context.Context, path, what string, take func(line []byte) error) (unread, err error) {
-	out, head, unread, err := readLines(ctx, path, []string{"show", what}, take)
+	out, head, unread, err := readLines(ctx, path, []string{"show", what}, rowLimit, take)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +81,7 @@ var opensmtpdLine = regexp.MustCompile(`^([0-9a-f]{8})[0-9a-f]{8}\|[^|]*\|[^|]*\
 // parseOpenSMTPD reads the output of "smtpctl show queue".
 func parseOpenSMTPD(output []byte, sought ...string) (*Queue, error) {
 	p := newEnvelopeList(sought)
-	err := parseLines(output, p.line)
+	err := parseLines(output, rowLimit, p.line)
 	if err == nil {
 		err = p.end()
 	}
@@ -118,7 +120,7 @@ func (e *envelopeList) line(raw []byte) error {
 	id, flags, addresses, state := string(parts[1]), strings.Split(string(parts[2]), ","), string(parts[3]), string(parts[5])
 	created, err := strconv.ParseInt(string(parts[4]), 10, 64)
 	if err != nil {
-		return fmt.Errorf("%w: the time is %q", ErrFormat, parts[4])
+		return fmt.Errorf("%w: the time is %s", ErrFormat, wording.Quote(string(parts[4])))
 	}
 	switch {
 	case state == "offline":
@@ -128,7 +130,7 @@ func (e *envelopeList) line(raw []byte) error {
 	case slices.Contains(flags, "hold"):
 		state = Held
 	case state != Pending && state != Inflight:
-		return fmt.Errorf("%w: the state of an envelope is %q", ErrFormat, state)
+		return fmt.Errorf("%w: the state of an envelope is %s", ErrFormat, wording.Quote(state))
 	}
 	if e.message == nil || e.message.ID != id {
 		if err := e.end(); err != nil {

@@ -124,7 +124,7 @@ func (m *Message) setShowq(name, value string) error {
 	switch name {
 	case "protocol":
 		if value != "mail_queue_list_protocol" {
-			return fmt.Errorf("%w: the socket's protocol is %q, which is not that of showq", ErrFormat, value)
+			return fmt.Errorf("%w: the socket's protocol is %s, which is not that of showq", ErrFormat, wording.Quote(value))
 		}
 	case "queue_name":
 		m.Queue = value
@@ -133,13 +133,13 @@ func (m *Message) setShowq(name, value string) error {
 	case "time":
 		seconds, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
-			return fmt.Errorf("%w: the time is %q", ErrFormat, value)
+			return fmt.Errorf("%w: the time is %s", ErrFormat, wording.Quote(value))
 		}
 		m.Arrived = time.Unix(seconds, 0)
 	case "size":
 		size, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || size < 0 {
-			return fmt.Errorf("%w: the size is %q", ErrFormat, value)
+			return fmt.Errorf("%w: the size is %s", ErrFormat, wording.Quote(value))
 		}
 		m.Size = size
 	case "recipient":
@@ -157,7 +157,7 @@ func (m *Message) setShowq(name, value string) error {
 // (alternate_config_directories).
 func Postqueue(ctx context.Context, directory string, sought ...string) (*Queue, error) {
 	q := newQueue(postfixQueues, sought...)
-	out, _, unread, err := readLines(ctx, "postqueue", []string{"-c", directory, "-j"}, q.postqueueLine)
+	out, _, unread, err := readLines(ctx, "postqueue", []string{"-c", directory, "-j"}, lineLimit, q.postqueueLine)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func firstLine(stderr []byte) string {
 // parsePostqueue reads the output of "postqueue -j".
 func parsePostqueue(output []byte, sought ...string) (*Queue, error) {
 	q := newQueue(postfixQueues, sought...)
-	if err := parseLines(output, q.postqueueLine); err != nil {
+	if err := parseLines(output, lineLimit, q.postqueueLine); err != nil {
 		return nil, err
 	}
 	return q, nil

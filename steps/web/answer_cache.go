@@ -174,7 +174,7 @@ func cacheLifetime(header http.Header, received time.Time) (lifetime time.Durati
 			if lifetime, valid := parameter.Seconds(value); valid {
 				return lifetime, ""
 			}
-			return 0, fmt.Sprintf("its %s is %q, which is not a number of seconds", name, value)
+			return 0, fmt.Sprintf("its %s is %s, which is not a number of seconds", name, wording.Quote(value))
 		}
 	}
 	if field := header.Get("Expires"); field != "" {

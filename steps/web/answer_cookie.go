@@ -13,6 +13,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/browser"
 	"github.com/stepwatch/stepwatch/steps/cookie"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // webCookie is a cookie that a visitor of the current page has. It holds no value, so that none can leak.
@@ -189,7 +190,7 @@ func findCookie(ctx context.Context, w *steps.World, name string) (found *webCoo
 		if c.name == name {
 			found = &cookies[i]
 		}
-		names = append(names, fmt.Sprintf("%q", c.name))
+		names = append(names, wording.Quote(c.name))
 	}
 	slices.Sort(names)
 	others = "there is none"

@@ -83,7 +83,7 @@ type download struct {
 
 func (d *download) String() string {
 	if d.from == nil {
-		return fmt.Sprintf("the download %q", d.name)
+		return "the download " + wording.Quote(d.name)
 	}
 	return "the download of " + d.from.String()
 }
@@ -128,7 +128,7 @@ func (p *passing) judge(w *steps.World, act string, d *download) error {
 	w.Attach("what came", "text/plain; charset=utf-8", bytes.ToValidUTF8(head, []byte("?")))
 	what := "HTML"
 	if d.kind != "" && !htmlType(d.kind) {
-		what = fmt.Sprintf("HTML that is called %s", d.kind)
+		what = "HTML that is called " + shownType(d.kind)
 	}
 	if doc, err := html.Parse(bytes.NewReader(p.head)); err == nil {
 		what += titled(doc)
@@ -165,7 +165,7 @@ func (d *download) report(w *steps.World) {
 	steps.State[downloads](w).last = d
 	w.Measure("web_download_bytes", "Size of the downloaded file.", float64(d.size))
 	w.Measure("web_download_seconds", "Time from the request for the file to its last byte.", d.took.Seconds())
-	w.Note(fmt.Sprintf("%s, %s, %d bytes", wording.Quote(d.name), cmp.Or(d.kind, "of unknown type"), d.size))
+	w.Note(fmt.Sprintf("%s, %s, %d bytes", wording.Quote(d.name), cmp.Or(shownType(d.kind), "of unknown type"), d.size))
 }
 
 func downloadURL(ctx context.Context, w *steps.World, a steps.Args) error {
@@ -342,7 +342,7 @@ func (s *browserSession) shownInstead(ctx context.Context, w *steps.World, f *se
 		return nil, err
 	}
 	if p.isHTML() || p.Request.Method != http.MethodGet {
-		what := p.mediaType()
+		what := shownType(p.mediaType())
 		if doc, err := p.tree(); err == nil {
 			what = "HTML" + titled(doc)
 		}
@@ -428,7 +428,7 @@ func downloadType(_ context.Context, w *steps.World, a steps.Args) error {
 	case d.kind == "":
 		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q: it has no Content-Type", d, wanted)
 	default:
-		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q, got %s", d, wanted, d.kind)
+		return steps.Fail(result.ReasonUnexpected, result.BlameWeb, "expect %s to be of type %q, got %s", d, wanted, shownType(d.kind))
 	}
 }
 

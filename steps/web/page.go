@@ -29,6 +29,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/pagetree"
 	"github.com/stepwatch/stepwatch/steps/parameter"
 	"github.com/stepwatch/stepwatch/steps/redact"
+	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
 // page is the current page of a scenario: the last response, and what was derived from it so far. Decoding, text and
@@ -178,8 +179,12 @@ func (p *page) isPicture() bool {
 	return kind == "image" || kind == "video" || kind == "audio"
 }
 
+// shownType returns a media type for a message. The two names of one have at most 127 characters each (RFC 6838 section 4.2), but
+// servers say what they like.
+func shownType(kind string) string { return wording.OneLine(kind, 2*127+1) }
+
 func (p *page) notLookedInto() string {
-	return "it is " + p.mediaType() + ", whose text cannot be read"
+	return "it is " + shownType(p.mediaType()) + ", whose text cannot be read"
 }
 
 // text returns the page's source in UTF-8.
@@ -313,7 +318,7 @@ func (p *page) tree() (*html.Node, error) {
 		return p.doc, p.docErr
 	}
 	if !p.isHTML() {
-		p.docErr = steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not HTML but %s", p, p.mediaType())
+		p.docErr = steps.Fail(result.ReasonUnexpected, result.BlameWeb, "%s is not HTML but %s", p, shownType(p.mediaType()))
 		return nil, p.docErr
 	}
 	if p.live != nil {

@@ -17,10 +17,11 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest/mutation"
 )
 
-// formless is what is known of websites.
-var formless = map[string]string{
-	"blame scenario":  "a button that belongs to no form works in a browser only: the scenario has to ask for one",
-	"reason scenario": "as above",
+// scripted is what is known of websites. An altered page may have a button that belongs to no form, or a link that is not one of
+// a page. Only a browser, or another scenario, does anything with them.
+var scripted = map[string]string{
+	"that needs a browser: tag the scenario @browser": "the scenario has to ask for a browser",
+	"address, which leads to no page":                 "the scenario must not follow a mailto: link",
 }
 
 // part is a protocol whose dialogues are altered.
@@ -36,10 +37,20 @@ type part struct {
 	proofs    []string                            // by scenario, in the first cases: it may pass only if the server sent this; RUN is the id of the run
 	blames    []result.Blame                      // that its failures may have, in addition to dns, network and target
 	unknown   bool                                // it may say that the result is unknown, as the recording is read on this machine
-	known     map[string]string                   // what is known and not mended yet: the beginnings of findings, with why
+	known     map[string]string                   // parts of messages whose blame and reason are right, with why
 }
 
 var mailBlames = []result.Blame{result.BlameAccess, result.BlameDelivery, result.BlameSubmission, result.BlameTransfer, result.BlameQueue, result.BlameFiltering}
+
+// isKnown reports whether a finding about the blame or reason of a result is one that is known.
+func (p *part) isKnown(finding string, res *result.Result) bool {
+	for text := range p.known {
+		if strings.Contains(res.Error, text) && (finding == "blame "+string(res.Blame) || finding == "reason "+string(res.Reason)) {
+			return true
+		}
+	}
+	return false
+}
 
 // The names of files of a bed.
 const (
@@ -121,7 +132,7 @@ var parts = []part{
 		},
 	},
 	{
-		name: "web", weight: 16, known: formless, turns: 3, tls: true, blames: only(result.BlameWeb),
+		name: "web", weight: 16, known: scripted, turns: 3, tls: true, blames: only(result.BlameWeb),
 		serve: func(s *servers, part string) {
 			s.listen("www.demo.test:443", part, s.secured(part, web(site)))
 			s.listen("www.demo.test:80", part, clear(part, web(site)))
@@ -129,7 +140,7 @@ var parts = []part{
 		scenarios: webScenarios("www.demo.test"), proofs: []string{"Welcome"},
 	},
 	{
-		name: "http2", weight: 8, known: formless, turns: 7, tls: true, blames: only(result.BlameWeb),
+		name: "http2", weight: 8, known: scripted, turns: 7, tls: true, blames: only(result.BlameWeb),
 		serve: func(s *servers, part string) {
 			s.listen("two.demo.test:443", part, s.http2(part))
 			s.listen("two.demo.test:80", part, clear(part, web(site)))
