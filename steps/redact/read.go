@@ -15,7 +15,10 @@ const (
 	mostWord   = 128 // bytes of an encoded word or of UTF-7
 	mostTag    = 4 << 10
 
+	mostBetween = 8 // bytes of a quotation mark and blanks between character strings of DNS
+
 	mostEscapedTag = 256 // characters
+	mostTruncated  = 12  // bytes of an escape before a cut mark
 )
 
 // value is what an escape stands for: one or two characters. It is small, so that it is returned in registers.
@@ -63,88 +66,127 @@ func (v value) bytes(to []byte) []byte {
 	return to
 }
 
-func isOpener(c byte) bool { return specials[c] == opener }
-
-// opens reports whether the byte at i, an opener, may begin an escape that matters after a state. It is quick, for texts
-// full of "=" and "&".
-func (s *scan) opens(i int, state int32) bool {
-	if s.cuts || i+1 >= len(s.text) {
+// opens reports whether the byte at i, an opener, may begin an escape that takes a state to one of more than depth
+// characters, or that may be left out after it.
+func (s *scan) opens(i int, state int32, depth uint8) bool {
+	if i+1 >= len(s.text) || state != 0 && s.cut <= i+1+mostTruncated {
 		return true
 	}
-	next := s.text[i+1]
-	switch s.text[i] {
-	case '\\':
+	c, at := s.text[i], i+1
+	next := s.text[at]
+	if !mayOpen(c, next) {
+		return false
+	}
+	switch {
+	case c == '=' && next == '?', c == '\\' && next == '\\':
 		return true
-	case '=':
-		switch next {
-		case '\r', '\n', ' ', '\t', '?', '%', '&', '\\':
+	case c == '=' && next == ' ':
+		return state != 0
+	}
+	if v, next := s.direct(c, at); next > 0 && !isOpener(v.ascii()) {
+		return s.matters(v, state, depth, next)
+	}
+	if c == '&' && s.sevenths(at) {
+		return true
+	}
+	for range mostLevels {
+		v, next := s.escape(c, at, 2)
+		if next == 0 {
+			return false
+		}
+		if s.matters(v, state, depth, next) {
 			return true
 		}
-		return inHex(next) && i+2 < len(s.text) && (inHex(s.text[i+2]) || isOpener(s.text[i+2]))
-	case '%':
-		return inHex(next) || next == 'u' || next == 'U' || isOpener(next)
+		if c, at = v.ascii(), next; !isOpener(c) {
+			return false
+		}
 	}
-	if state == 0 && isLetter(next) {
-		return s.opensName(i + 1)
-	}
-	return next == '#' || next == '-' || next == '+' || isLetter(next) || isDigit(next) || isOpener(next)
+	return true
 }
 
-// opensName reports whether at i, after a "&", there may be a name, or UTF-7, that stands for the first character of a
-// secret.
-func (s *scan) opensName(i int) bool {
-	for k := range frequent {
-		f := &frequent[k]
-		if !bytes.HasPrefix(s.text[i:], f.name) {
-			continue
+// direct is escape for the frequent ones of which no character is escaped itself. If it is another, next is 0.
+func (s *scan) direct(c byte, i int) (v value, next int) {
+	switch at := s.text[i]; {
+	case c == '&' && isLetter(at):
+		end := i + 1
+		for end < len(s.text) && end < i+mostName && is(s.text[end], letter|digit) {
+			end++
 		}
-		c := f.value.ascii()
-		if c == '&' { // it may itself begin a reference
-			end := i + len(f.name)
-			return s.begins(c) || end >= len(s.text) || s.text[end] == '#' || s.text[end] == '-' || isLetter(s.text[end]) || isDigit(s.text[end]) || isOpener(s.text[end])
+		if end < len(s.text) && end < i+mostName && s.text[end] == ';' {
+			return s.named(s.text[i:end]), end + 1
 		}
-		return c != 0 && s.begins(c)
+	case (c == '=' || c == '%') && inHex(at) && i+1 < len(s.text) && inHex(s.text[i+1]):
+		return byteValue(nibble(at)<<4 | nibble(s.text[i+1])), i + 2
+	case c == '\\' && bytes.IndexByte([]byte("ntrfvbae"), at) >= 0:
+		return value{first: blankValue}, i + 1
 	}
-	for _, short := range withoutSemicolon {
-		if bytes.HasPrefix(s.text[i:], short) {
-			return true
-		}
+	return v, 0
+}
+
+// matters reports whether an escape with this value, which ends before next, may take a state to one of more than depth
+// characters, or be left out.
+func (s *scan) matters(v value, state int32, depth uint8, next int) bool {
+	if c := v.ascii(); c != 0 && (!leftOut(c) || (c == '"' || c == '<') && next < len(s.text) && !isOpener(s.text[next]) && !mayLeave(c, s.text[next])) {
+		after := s.step(state, s.class[c])
+		return s.states[after].depth > depth && (after > s.shallow || s.goesOn(after, next))
 	}
-	for end := min(len(s.text), i+mostWord); i < end; i++ {
-		switch c := s.text[i]; {
-		case isLetter(c) || isDigit(c):
-		case c == ';', c == '-', c == '+', c == ',', c == '=' && i+1 < len(s.text) && (inHex(s.text[i+1]) || s.text[i+1] <= ' ' || isOpener(s.text[i+1])):
+	if v.first < 0 && v.first >= blankValue {
+		return state != 0
+	}
+	var text [2 * utf8.UTFMax]byte
+	for k, c := range v.bytes(text[:0]) {
+		if k == 0 && state != 0 && leftOut(c) || s.states[s.step(state, s.class[c])].depth > depth {
 			return true
-		default:
-			return c != '=' && isOpener(c)
 		}
 	}
 	return false
 }
 
-// begins reports whether a form of a secret begins with c.
-func (s *scan) begins(c byte) bool { return s.table[s.class[c]] != 0 }
+// leftOut reports whether a character that begins with c may be left out if it is escaped.
+func leftOut(c byte) bool {
+	return c == '+' || c == '<' || c == '"' || specials[c] == blank || specials[c] == high
+}
 
-func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+// sevenths reports whether there may be UTF-7 of IMAP at i, after its "&".
+func (s *scan) sevenths(i int) bool {
+	end := min(len(s.text), i+mostWord)
+	for i < end && (isLetter(s.text[i]) || isDigit(s.text[i]) || s.text[i] == '+' || s.text[i] == ',') {
+		i++
+	}
+	return i < end && s.text[i] == '-'
+}
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+// mayOpen reports whether an escape may begin with an opener and the byte after it.
+func mayOpen(opener, next byte) bool {
+	switch opener {
+	case '=':
+		return inHex(next) || next == '\r' || next == '\n' || next == ' ' || next == '\t' || next == '?' || next == '%' || next == '&' || next == '\\'
+	case '%':
+		return inHex(next) || next == 'u' || next == 'U' || isOpener(next)
+	case '&':
+		return next == '#' || next == '-' || next == '+' || next == ',' || isLetter(next) || isDigit(next) || isOpener(next)
+	}
+	return true
+}
 
-// inEscape reports whether a byte can be in the middle of an escape.
-func inEscape(c byte) bool {
-	return isLetter(c) || isDigit(c) || c == '#' || c == '\\' || c == ';' || c == '%'
+// truncated reports whether an escape, of which the first byte is before i, ends at a cut mark.
+func (s *scan) truncated(i int) bool {
+	if s.cut > i+mostTruncated || s.cut == len(s.text) {
+		return false
+	}
+	for _, c := range s.text[i:s.cut] {
+		if !inEscape(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // open reads the escape at i, in each of the levels that it may be encoded in.
 func (s *scan) open(i int) {
 	c, at := s.text[i], i+1
-	if s.cuts { // an escape that was truncated
-		j := at
-		for j < len(s.text) && j < at+12 && inEscape(s.text[j]) {
-			j++
-		}
-		if j < len(s.text) && s.isCut(j) {
-			s.reads(nil, false, i, j)
-		}
+	if s.truncated(at) {
+		s.reads(nil, false, i, s.cut)
 	}
 	switch {
 	case c == '=' && at < len(s.text) && s.text[at] == '?':
@@ -231,7 +273,7 @@ func (s *scan) idle() bool {
 // escapedTag returns where a tag or comment ends, after its "<", if it is escaped like that.
 func (s *scan) escapedTag(i int) (end int) {
 	first, _ := s.character(i, 2)
-	if !isLetter(first) && first != '/' && first != '!' && first != '?' {
+	if !beginsTag(first) {
 		return 0
 	}
 	var last [3]byte
@@ -347,6 +389,9 @@ func (s *scan) escape(c byte, i, depth int) (v value, next int) {
 }
 
 func (s *scan) hexByte(i, depth int) (v value, next int) {
+	if i+1 < len(s.text) && inHex(s.text[i]) && inHex(s.text[i+1]) {
+		return byteValue(nibble(s.text[i])<<4 | nibble(s.text[i+1])), i + 2
+	}
 	if number, next := s.digits(i, 16, 2, 2, depth); next > 0 {
 		return byteValue(byte(number)), next //nolint:gosec // of two digits
 	}
@@ -367,17 +412,21 @@ func (s *scan) softBreak(i int) (next int) {
 	return 0
 }
 
-// frequent are the references that most pages have.
-var frequent = [...]struct {
-	name  []byte
-	value value
-}{
-	{[]byte("amp;"), byteValue('&')}, {[]byte("quot;"), byteValue('"')}, {[]byte("lt;"), byteValue('<')}, {[]byte("gt;"), byteValue('>')},
-	{[]byte("nbsp;"), value{first: blankValue}},
-}
-
 // withoutSemicolon are names that browsers read without one too.
 var withoutSemicolon = [][]byte{[]byte("amp"), []byte("lt"), []byte("gt"), []byte("quot"), []byte("nbsp"), []byte("AMP"), []byte("LT"), []byte("GT"), []byte("QUOT")}
+
+// short returns the name without a semicolon that a text begins with, or nil.
+func short(text []byte) []byte {
+	if len(text) == 0 || bytes.IndexByte([]byte("alfgqnALGQ"), text[0]) < 0 {
+		return nil
+	}
+	for _, name := range withoutSemicolon {
+		if bytes.HasPrefix(text, name) {
+			return name
+		}
+	}
+	return nil
+}
 
 // reference reads a character reference of HTML after its "&". The semicolon may be absent from numbers and from the names
 // of the characters that every page has to escape.
@@ -403,10 +452,18 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 		}
 		return runeValue(r), next
 	}
-	for k := range frequent {
-		if f := &frequent[k]; bytes.HasPrefix(s.text[min(i, len(s.text)):], f.name) {
-			return f.value, i + len(f.name)
+	end := min(i, len(s.text))
+	for end < len(s.text) && end < i+mostName && (isLetter(s.text[end]) || isDigit(s.text[end])) {
+		end++
+	}
+	if end == len(s.text) || !isOpener(s.text[end]) { // no character of the name is escaped
+		if end < len(s.text) && s.text[end] == ';' && end < i+mostName {
+			return s.named(s.text[i:end]), end + 1
 		}
+		if name := short(s.text[min(i, end):end]); name != nil {
+			return s.named(name), i + len(name)
+		}
+		return v, 0
 	}
 	var name [mostName]byte
 	size := 0
@@ -421,24 +478,22 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 			if c != ';' {
 				break
 			}
-			return named(name[:size]), next
+			return s.named(name[:size]), next
 		}
 		name[size] = c
 		size, at = size+1, next
 	}
-	for _, short := range withoutSemicolon {
-		if bytes.HasPrefix(name[:size], short) {
-			for range short {
-				_, i = s.character(i, depth)
-			}
-			return named(short), i
+	if name := short(name[:size]); name != nil {
+		for range name {
+			_, i = s.character(i, depth)
 		}
+		return s.named(name), i
 	}
 	return v, 0
 }
 
 // named returns what a name of HTML stands for. An unknown one stands for a character that is in no secret.
-func named(name []byte) (v value) {
+func (s *scan) named(name []byte) (v value) {
 	switch string(name) {
 	case "amp", "AMP":
 		return byteValue('&')
@@ -453,6 +508,9 @@ func named(name []byte) (v value) {
 	case "nbsp":
 		return value{first: blankValue}
 	}
+	if v, ok := s.names[string(name)]; ok {
+		return v
+	}
 	reference := "&" + string(name) + ";"
 	text := html.UnescapeString(reference)
 	if text == reference {
@@ -463,6 +521,10 @@ func named(name []byte) (v value) {
 		v.second, _ = utf8.DecodeRuneInString(text[size:])
 	}
 	v.first = first
+	if s.names == nil {
+		s.names = make(map[string]value)
+	}
+	s.names[string(name)] = v
 	return v
 }
 
@@ -589,6 +651,18 @@ func nibble(c byte) byte {
 	return lower(c) - 'a' + 10
 }
 
+// sevens reports whether there may be UTF-7 of RFC 2152 at i, a "+".
+func (s *scan) sevens(i int) bool {
+	if i+1 < len(s.text) && s.text[i+1] == '-' {
+		return true
+	}
+	if i >= s.sevened {
+		for s.sevened = i + 1; s.sevened < len(s.text) && is(s.text[s.sevened], base64Digit) && s.text[s.sevened] != '-' && s.text[s.sevened] != '_'; s.sevened++ {
+		}
+	}
+	return s.sevened-i >= 3 && s.sevened-i < mostWord
+}
+
 // seven reads UTF-7 at i: of IMAP ("&AOk-", RFC 3501 section 5.1.3) if slash is a comma, of RFC 2152 ("+AOk-") otherwise.
 func (s *scan) seven(i int, slash byte) {
 	j := i + 1
@@ -666,13 +740,13 @@ func (s *scan) leaveOut(i int) {
 		if i+1 < len(text) && text[i+1] == text[i] { // as SQL and CSV repeat it
 			s.reads(nil, false, i, i+1)
 		}
-		if s.cuts && i+1 < len(text) && s.isCut(i+1) {
+		if i+1 == s.cut && s.cut < len(text) {
 			for _, t := range s.active {
 				s.hideBefore(t, i)
 			}
 		}
 		j := i + 1
-		for j < len(text) && j < i+8 && text[j] == ' ' {
+		for j < len(text) && j < i+mostBetween && text[j] == ' ' {
 			j++
 		}
 		if j > i+1 && j < len(text) && text[j] == '"' { // the next character string of a DNS record
@@ -702,11 +776,14 @@ func (s *scan) separates(i, next int) {
 	}
 }
 
+// beginsTag reports whether a tag or comment may begin with c after its "<".
+func beginsTag(c byte) bool { return isLetter(c) || c == '/' || c == '!' || c == '?' }
+
 // tag returns where the tag or comment at i ends: as HTML reads it, with ">" in the values of attributes, and at the first
 // ">" if that is another place.
 func (s *scan) tag(i int) (ends [2]int) {
 	rest := s.text[i+1 : min(len(s.text), i+1+mostTag)]
-	if len(rest) == 0 || !isLetter(rest[0]) && rest[0] != '/' && rest[0] != '!' && rest[0] != '?' || s.tags <= 0 {
+	if len(rest) == 0 || !beginsTag(rest[0]) || s.tags <= 0 {
 		return ends
 	}
 	if bytes.HasPrefix(rest, []byte("!--")) {
@@ -718,31 +795,34 @@ func (s *scan) tag(i int) (ends [2]int) {
 		}
 		return ends
 	}
-	quote, valued := byte(0), false
-	for k, c := range rest {
-		if c == '>' && ends[1] == 0 {
-			ends[1] = i + 1 + k + 1
+	for k := 0; k < len(rest); k++ {
+		c := rest[k]
+		if !is(c, markup) {
+			continue
 		}
 		switch {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '>':
-			s.tags -= k
-			if ends[0] = i + 1 + k + 1; ends[0] == ends[1] {
-				ends[1] = 0
-			}
-			return ends
 		case c == '<':
 			s.tags -= k
 			return ends
-		case (c == '"' || c == '\'') && valued:
-			quote = c
+		case c == '>':
+			s.tags -= k
+			ends[0] = i + 1 + k + 1
+			return ends
+		case !bytes.HasSuffix(bytes.TrimRight(rest[:k], " "), []byte{'='}): // no value begins
+			continue
 		}
-		if c != ' ' {
-			valued = c == '='
+		value := rest[k+1:]
+		size := bytes.IndexByte(value, c)
+		if size >= 0 {
+			value = value[:size]
 		}
+		if end := bytes.IndexByte(value, '>'); end >= 0 && ends[1] == 0 {
+			ends[1] = i + 1 + k + 1 + end + 1
+		}
+		if size < 0 {
+			break
+		}
+		k += 1 + size
 	}
 	s.tags -= len(rest)
 	return ends
@@ -760,6 +840,11 @@ func prefixed(text []byte, i int) bool {
 		return i+1 < len(text) && text[i+1] == ':'
 	}
 	return text[i] == ' ' || isDigit(text[i]) && i+3 < len(text) && (isDigit(text[i+1]) || text[i+1] == '.')
+}
+
+// beginsPrefix reports whether prefixed may be true of a text that begins with c.
+func beginsPrefix(c byte) bool {
+	return c == '*' || c == '+' || c == '>' || c == '|' || c == '#' || c == 'S' || c == 'C' || isDigit(c)
 }
 
 // prefixes reads on after the beginning of a line that the server or a log adds after the blank at i: "250-", "* ", "S: ".
