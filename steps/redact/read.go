@@ -69,29 +69,16 @@ func (v value) bytes(to []byte) []byte {
 // opens reports whether the byte at i, an opener, may begin an escape that takes a state to one of more than depth
 // characters, or that may be left out after it.
 func (s *scan) opens(i int, state int32, depth uint8) bool {
-	if i+1 >= len(s.text) || state != 0 && s.cut <= i+1+mostTruncated {
+	if state != 0 && s.cut <= i+1+mostTruncated {
 		return true
 	}
 	c, at := s.text[i], i+1
-	next := s.text[at]
-	if !mayOpen(c, next) {
-		return false
-	}
-	switch {
-	case c == '=' && next == '?', c == '\\' && next == '\\':
-		return true
-	case c == '=' && next == ' ':
-		return state != 0
-	}
-	if v, next := s.direct(c, at); next > 0 && !isOpener(v.ascii()) {
-		return s.matters(v, state, depth, next)
-	}
-	if c == '&' && s.sevenths(at) {
-		return true
-	}
 	for range mostLevels {
-		v, next := s.escape(c, at, 2)
+		v, next := s.direct(c, at)
 		if next == 0 {
+			return s.opensDeep(c, at, state, depth)
+		}
+		if next < 0 {
 			return false
 		}
 		if s.matters(v, state, depth, next) {
@@ -104,29 +91,91 @@ func (s *scan) opens(i int, state int32, depth uint8) bool {
 	return true
 }
 
-// direct is escape for the frequent ones of which no character is escaped itself. If it is another, next is 0.
+// direct reads the most frequent escapes as escape does: those of which no character is escaped itself. For others it
+// returns 0 for next, and -1 if there is no escape.
 func (s *scan) direct(c byte, i int) (v value, next int) {
-	switch at := s.text[i]; {
-	case c == '&' && isLetter(at):
-		end := i + 1
+	if i+1 >= len(s.text) {
+		return v, 0
+	}
+	first, second := s.text[i], s.text[i+1]
+	if !mayOpen(c, first) {
+		return v, -1
+	}
+	switch c {
+	case '&':
+		end := i
 		for end < len(s.text) && end < i+mostName && is(s.text[end], letter|digit) {
 			end++
 		}
-		if end < len(s.text) && end < i+mostName && s.text[end] == ';' {
-			return s.named(s.text[i:end]), end + 1
+		if end == i || end == i+mostName || end == len(s.text) {
+			return v, 0
 		}
-	case (c == '=' || c == '%') && inHex(at) && i+1 < len(s.text) && inHex(s.text[i+1]):
-		return byteValue(nibble(at)<<4 | nibble(s.text[i+1])), i + 2
-	case c == '\\' && bytes.IndexByte([]byte("ntrfvbae"), at) >= 0:
-		return value{first: blankValue}, i + 1
+		switch last := s.text[end]; {
+		case last == ';':
+			return s.named(s.text[i:end]), end + 1
+		case last != '-' && last != '+' && last != ',' && !s.mayOpen(end) && short(s.text[i:end]) == nil:
+			return v, -1
+		}
+	case '=', '%':
+		switch {
+		case inHex(first) && inHex(second):
+			return byteValue(nibble(first)<<4 | nibble(second)), i + 2
+		case inHex(first) && !isOpener(second):
+			return v, -1
+		}
+	case '\\':
+		switch {
+		case first == 'x' && i+2 < len(s.text) && inHex(second) && inHex(s.text[i+2]):
+			return byteValue(nibble(second)<<4 | nibble(s.text[i+2])), i + 3
+		case first == 'u' && i+5 <= len(s.text) && inHex(second) && inHex(s.text[i+2]) && inHex(s.text[i+3]) && inHex(s.text[i+4]) && lower(second) != 'd':
+			high, low := nibble(second)<<4|nibble(s.text[i+2]), nibble(s.text[i+3])<<4|nibble(s.text[i+4])
+			return runeValue(rune(high)<<8 | rune(low)), i + 5
+		case first == 'n' || first == 't' || first == 'r':
+			return value{first: blankValue}, i + 1
+		case first > ' ' && first < 0x7f && !is(first, letter|digit) && !isOpener(first):
+			return byteValue(first), i + 1
+		}
 	}
 	return v, 0
+}
+
+// mayOpen reports whether there may be an escape at i.
+func (s *scan) mayOpen(i int) bool {
+	c := s.text[i]
+	if !isOpener(c) || i+2 >= len(s.text) {
+		return isOpener(c)
+	}
+	next := s.text[i+1]
+	return mayOpen(c, next) && (c != '=' || !inHex(next) || inHex(s.text[i+2]) || isOpener(s.text[i+2]))
+}
+
+// opensDeep is opens for any escape of c, which goes on at i.
+func (s *scan) opensDeep(c byte, i int, state int32, depth uint8) bool {
+	switch {
+	case i >= len(s.text), c == '=' && s.text[i] == '?', c == '\\' && s.text[i] == '\\', c == '&' && s.sevenths(i):
+		return true
+	case c == '=' && s.text[i] == ' ' && state != 0:
+		return true
+	}
+	for range mostLevels {
+		v, next := s.escape(c, i, 2)
+		if next == 0 {
+			return false
+		}
+		if s.matters(v, state, depth, next) {
+			return true
+		}
+		if c, i = v.ascii(), next; !isOpener(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // matters reports whether an escape with this value, which ends before next, may take a state to one of more than depth
 // characters, or be left out.
 func (s *scan) matters(v value, state int32, depth uint8, next int) bool {
-	if c := v.ascii(); c != 0 && (!leftOut(c) || (c == '"' || c == '<') && next < len(s.text) && !isOpener(s.text[next]) && !mayLeave(c, s.text[next])) {
+	if c := v.ascii(); c != 0 && (!leftOut(c) || (c == '"' || c == '<') && !s.leavesEscaped(c, next)) {
 		after := s.step(state, s.class[c])
 		return s.states[after].depth > depth && (after > s.shallow || s.goesOn(after, next))
 	}
@@ -142,10 +191,23 @@ func (s *scan) matters(v value, state int32, depth uint8, next int) bool {
 	return false
 }
 
+// leavesEscaped reports whether an escaped '"' or "<", which ends before i, may be left out.
+func (s *scan) leavesEscaped(c byte, i int) bool {
+	for c == '"' && i < len(s.text) && s.text[i] == ' ' {
+		if i++; i < len(s.text) && s.text[i] == '"' {
+			return true
+		}
+	}
+	return i >= len(s.text) || isOpener(s.text[i]) || c == '<' && beginsTag(s.text[i])
+}
+
 // leftOut reports whether a character that begins with c may be left out if it is escaped.
 func leftOut(c byte) bool {
 	return c == '+' || c == '<' || c == '"' || specials[c] == blank || specials[c] == high
 }
+
+// begins reports whether a form of a secret begins with c.
+func (s *scan) begins(c byte) bool { return s.table[s.class[c]] != 0 }
 
 // sevenths reports whether there may be UTF-7 of IMAP at i, after its "&".
 func (s *scan) sevenths(i int) bool {
@@ -660,7 +722,39 @@ func (s *scan) sevens(i int) bool {
 		for s.sevened = i + 1; s.sevened < len(s.text) && is(s.text[s.sevened], base64Digit) && s.text[s.sevened] != '-' && s.text[s.sevened] != '_'; s.sevened++ {
 		}
 	}
-	return s.sevened-i >= 3 && s.sevened-i < mostWord
+	if s.sevened-i < 3 || s.sevened-i >= mostWord {
+		return false
+	}
+	bits, size := uint32(0), 0
+	for _, c := range s.text[i+1 : s.sevened] {
+		bits, size = bits<<6|uint32(sixBits(c)), size+6
+		if size < 16 {
+			continue
+		}
+		size -= 16
+		unit := rune(bits >> size & 0xffff)
+		var text [utf8.UTFMax]byte
+		utf8.EncodeRune(text[:], unit)
+		if s.begins(text[0]) || utf16.IsSurrogate(unit) {
+			return true
+		}
+	}
+	return false
+}
+
+// sixBits returns the value of a base64 digit of the standard alphabet.
+func sixBits(c byte) byte {
+	switch {
+	case c >= 'a':
+		return c - 'a' + 26
+	case c >= 'A':
+		return c - 'A'
+	case isDigit(c):
+		return c - '0' + 52
+	case c == '+':
+		return 62
+	}
+	return 63
 }
 
 // seven reads UTF-7 at i: of IMAP ("&AOk-", RFC 3501 section 5.1.3) if slash is a comma, of RFC 2152 ("+AOk-") otherwise.
