@@ -12,24 +12,28 @@ func (p *pairs) add(first int, second byte) {
 }
 
 // next reads text from i on, with last before it, up to the second byte of a pair, and returns the place and the first byte
-// of that, or the length of the text. Most bytes of most texts are read only here: there is no branch that depends on them.
+// of that, shifted, or the length of the text. Most bytes of most texts are read only here: the only branch that depends on
+// them is the one that leaves.
 func (p *pairs) next(text []byte, i int, last uint32) (place int, first uint32) {
 	for ; i < len(text); i++ {
 		c := text[i]
-		if at := last<<8 | uint32(c); p[at/64%uint32(len(p))]>>(at%64)&1 != 0 {
+		if at := last | uint32(c); p[at/64%uint32(len(p))]>>(at%64)&1 != 0 {
 			return i, last
 		}
-		last = last&uint32(carried[c].keep) | uint32(carried[c].add)
+		last = carry(last, c)
 	}
 	return i, last
 }
 
-// carried says what a byte leaves of the byte before it, and what it adds: itself, or that blanks follow.
-var carried = func() (of [256]struct{ keep, add uint16 }) {
+// carry returns what next has before the byte after c: c, shifted, or if c is a blank, the byte before it and that blanks
+// follow.
+func carry(last uint32, c byte) uint32 { return last&carried[c].keep | carried[c].add }
+
+var carried = func() (of [256]struct{ keep, add uint32 }) {
 	for c := range of {
-		of[c].add = uint16(c)
+		of[c].add = uint32(c) << 8
 		if specials[c] == blank {
-			of[c].keep, of[c].add = blanks|0xff, blanks
+			of[c].keep, of[c].add = (blanks|0xff)<<8, blanks<<8
 		}
 	}
 	return of

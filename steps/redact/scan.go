@@ -179,14 +179,32 @@ func (s *scan) skip(i, limit int) int {
 				return first
 			}
 		}
-		if at >= i && s.mayBegin(at) {
+		if at >= i && !s.plainly(at) && s.mayBegin(at) {
 			return at
 		}
 		if k == limit {
 			return limit
 		}
-		last = last&uint32(carried[text[k]].keep) | uint32(carried[text[k]].add)
+		last = carry(last, text[k])
 	}
+}
+
+// plainly reports whether it is plain that no form of a secret begins with the three bytes at i: they are themselves, and
+// none does. It is the quick answer for most pairs.
+func (s *scan) plainly(i int) bool {
+	if i+2 >= len(s.text) {
+		return false
+	}
+	v, w, x := s.info[s.text[i]], s.info[s.text[i+1]], s.info[s.text[i+2]]
+	if v|w|x >= 1<<8 {
+		return false
+	}
+	one := s.table[v]
+	two := s.step(one, uint8(w)) //nolint:gosec // the class of info
+	if two <= s.shallow {
+		return s.states[one].own < 0
+	}
+	return s.states[two].out == 0 && s.states[one].own < 0 && s.states[s.step(two, uint8(x))].depth < 3 //nolint:gosec // see above
 }
 
 // before returns the place of the last byte before k, from i on, that is no blank, or i-1.
