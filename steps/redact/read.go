@@ -2,7 +2,6 @@ package redact
 
 import (
 	"bytes"
-	sixtyfour "encoding/base64"
 	"html"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -73,6 +72,9 @@ func (s *scan) opens(i int, state int32, depth uint8) bool {
 		return true
 	}
 	c, at := s.text[i], i+1
+	if c == '\\' && state == 0 && !s.begins('\\') { // several that stand for one cannot begin a secret
+		at = s.slashes(i)
+	}
 	for range mostLevels {
 		v, next := s.direct(c, at)
 		if next == 0 {
@@ -356,15 +358,21 @@ func (s *scan) escapedTag(i int) (end int) {
 // backslashes reads several backslashes that stand for one, at i, and returns where they end: a string may be quoted again
 // and again.
 func (s *scan) backslashes(i int) (end int) {
+	end = s.slashes(i)
+	if end > i+1 {
+		s.reads(s.text[i:i+1], false, i, i+2)
+	}
+	if end > i+2 {
+		s.reads(s.text[i:i+1], false, i, end)
+	}
+	return end
+}
+
+// slashes returns where the backslashes at i end.
+func (s *scan) slashes(i int) int {
 	if i >= s.slashed {
 		for s.slashed = i + 1; s.slashed < len(s.text) && s.text[s.slashed] == '\\'; s.slashed++ {
 		}
-	}
-	if s.slashed > i+1 {
-		s.reads(s.text[i:i+1], false, i, i+2)
-	}
-	if s.slashed > i+2 {
-		s.reads(s.text[i:i+1], false, i, s.slashed)
 	}
 	return s.slashed
 }
@@ -727,7 +735,7 @@ func (s *scan) sevens(i int) bool {
 	}
 	bits, size := uint32(0), 0
 	for _, c := range s.text[i+1 : s.sevened] {
-		bits, size = bits<<6|uint32(sixBits(c)), size+6
+		bits, size = bits<<6|uint32(sixBits[c]), size+6
 		if size < 16 {
 			continue
 		}
@@ -740,21 +748,6 @@ func (s *scan) sevens(i int) bool {
 		}
 	}
 	return false
-}
-
-// sixBits returns the value of a base64 digit of the standard alphabet.
-func sixBits(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 26
-	case c >= 'A':
-		return c - 'A'
-	case isDigit(c):
-		return c - '0' + 52
-	case c == '+':
-		return 62
-	}
-	return 63
 }
 
 // seven reads UTF-7 at i: of IMAP ("&AOk-", RFC 3501 section 5.1.3) if slash is a comma, of RFC 2152 ("+AOk-") otherwise.
@@ -783,32 +776,38 @@ func (s *scan) seven(i int, slash byte) {
 	s.reads([]byte(string(utf16.Decode(code))), false, i, j)
 }
 
-// standard returns a character of URL-safe base64 as in the standard alphabet.
-func standard(c byte) byte {
-	switch c {
-	case '-':
-		return '+'
-	case '_':
-		return '/'
-	}
-	return c
-}
-
 // decode64 decodes base64 of either alphabet, as far as it is some.
 func decode64(data []byte) []byte {
-	clean := make([]byte, 0, len(data))
+	out := make([]byte, 0, len(data)*3/4+1)
+	bits, size := uint32(0), 0
 	for _, c := range data {
-		if c != '=' && c != '\r' && c != '\n' {
-			clean = append(clean, standard(c))
+		v := sixBits[c]
+		if v > 63 {
+			if c == '=' || c == '\r' || c == '\n' {
+				continue
+			}
+			break
+		}
+		bits, size = bits<<6|uint32(v), size+6
+		if size >= 8 {
+			size -= 8
+			out = append(out, byte(bits>>size))
 		}
 	}
-	if len(clean)%4 == 1 {
-		clean = clean[:len(clean)-1]
-	}
-	out := make([]byte, sixtyfour.RawStdEncoding.DecodedLen(len(clean)))
-	n, _ := sixtyfour.RawStdEncoding.Decode(out, clean) // what follows an invalid character is not looked at
-	return out[:n]
+	return out
 }
+
+// sixBits has the value of each digit of base64, of either alphabet, and 64 for other bytes.
+var sixBits = func() (of [256]byte) {
+	for c := range of {
+		of[c] = 64
+	}
+	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" {
+		of[c] = byte(i)
+	}
+	of['-'], of['_'] = of['+'], of['/']
+	return of
+}()
 
 // leaveOut reads on after what may stand between the characters of a secret.
 func (s *scan) leaveOut(i int) {
@@ -1030,19 +1029,14 @@ func (s *scan) inside() {
 
 // token hides what is a secret in the content of a base64 token.
 func (s *scan) token(start, end int) {
-	var four [leastToken]byte
-	var begin [leastToken * 3 / 4]byte
-	for k, c := range s.text[start : start+leastToken] {
-		four[k] = standard(c)
-	}
-	_, _ = sixtyfour.RawStdEncoding.Decode(begin[:], four[:]) // a line break in it makes it shorter
+	begin := decode64(s.text[start : start+leastToken])
 	legible := 0
 	for _, c := range begin {
 		if c >= ' ' && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == 0 {
 			legible++
 		}
 	}
-	if legible < len(begin)*3/4 {
+	if legible < leastToken*3/4*3/4 {
 		return
 	}
 	spans := s.find(decode64(s.text[start:end]), s.depth+1)
