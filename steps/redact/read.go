@@ -154,7 +154,9 @@ func (s *scan) mayOpen(i int) bool {
 // opensDeep is opens for any escape of c, which goes on at i.
 func (s *scan) opensDeep(c byte, i int, state int32, depth uint8) bool {
 	switch {
-	case i >= len(s.text), c == '=' && s.text[i] == '?', c == '\\' && s.text[i] == '\\', c == '&' && s.sevenths(i):
+	case i >= len(s.text):
+		return false
+	case c == '=' && s.text[i] == '?', c == '\\' && s.text[i] == '\\', c == '&' && s.sevenths(i):
 		return true
 	case c == '=' && s.text[i] == ' ' && state != 0:
 		return true
