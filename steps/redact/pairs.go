@@ -39,9 +39,21 @@ var carried = func() (of [256]struct{ keep, add uint32 }) {
 	return of
 }()
 
+// escaped are the pairs with which what may be an escape, or may be left out, begins in any text.
+var escaped = func() (of pairs) {
+	for i := range 256 * 256 {
+		c, next := byte(i>>8), byte(i)
+		if isOpener(c) && mayOpen(c, next) || specials[c] == high && mayDrop(c, next) || aside(c) && mayLeave(c, next) || c == '+' && inBase64(next) {
+			of.add(int(c), next)
+		}
+	}
+	return of
+}()
+
 // pair collects the pairs with which a form of a secret may begin in a text: its first two characters; the first one and
 // what may be left out; and the beginnings of escapes.
 func (a *automaton) pair() {
+	a.starts = escaped
 	var firsts, only [256]bool // first characters, and those that are the whole form
 	for i := range a.patterns {
 		p := &a.patterns[i]
@@ -50,25 +62,25 @@ func (a *automaton) pair() {
 		}
 		for _, first := range p.cases(0) {
 			firsts[first], only[first] = true, only[first] || len(p.text) == 1
-			for k := 1; k < min(2, len(p.text)); k++ {
-				for _, second := range p.cases(1) {
-					a.starts.add(int(first), second)
-					a.starts.add(int(first)|blanks, second)
-				}
+			if len(p.text) == 1 {
+				continue
+			}
+			for _, second := range p.cases(1) {
+				a.starts.add(int(first), second)
+				a.starts.add(int(first)|blanks, second)
 			}
 		}
 	}
-	for i := range 256 * 256 {
-		c, next := byte(i>>8), byte(i)
-		if firsts[c] && (only[c] || next == '+' || next == '<' || next == '_' || specials[next] == high) {
-			a.starts.add(int(c), next)
-			a.starts.add(int(c)|blanks, next)
-		}
-		if firsts[c] && beginsPrefix(next) {
-			a.starts.add(int(c)|blanks, next)
-		}
-		if isOpener(c) && mayOpen(c, next) || specials[c] == high && mayDrop(c, next) || aside(c) && mayLeave(c, next) || c == '+' && inBase64(next) {
-			a.starts.add(int(c), next)
+	for c, first := range firsts {
+		for i := 0; first && i < 256; i++ {
+			next := byte(i)
+			if only[c] || next == '+' || next == '<' || next == '_' || specials[next] == high {
+				a.starts.add(c, next)
+				a.starts.add(c|blanks, next)
+			}
+			if beginsPrefix(next) {
+				a.starts.add(c|blanks, next)
+			}
 		}
 	}
 }

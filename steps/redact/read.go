@@ -788,7 +788,7 @@ func decode64(data []byte) []byte {
 			if c == '=' || c == '\r' || c == '\n' {
 				continue
 			}
-			break
+			return out[:len(out)/3*3]
 		}
 		bits, size = bits<<6|uint32(v), size+6
 		if size >= 8 {
