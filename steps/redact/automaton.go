@@ -42,6 +42,8 @@ type automaton struct {
 	class    [symbols]uint8 // of a byte; lower and upper case are one
 	info     [256]uint16    // class, and what else scan must know of a byte
 	shift    uint
+	shallow  int32   // the last state of one character
+	starts   pairs   // with which a form of a secret may begin
 	table    []int32 // [state<<shift|class] for states below dense
 	dense    int32
 	labels   []uint8 // class that leads to a state
@@ -201,6 +203,8 @@ func (b *builder) finish(a *automaton) {
 			}
 		}
 	}
+	a.shallow = int32(a.states[0].children)
+	a.pair()
 }
 
 // leastBefore returns how many characters of a form are recognised before a cut mark.

@@ -278,6 +278,21 @@ func dropped(text []byte, i int) (size int, gap bool) {
 	return 0, false
 }
 
+// mayDrop reports whether dropped drops a character, which is not ASCII, that begins with these two bytes.
+func mayDrop(first, second byte) bool {
+	switch first {
+	case 0xc2:
+		return second == 0xa0 || second == 0xad
+	case 0xe2:
+		return second == 0x80 || second == 0x81
+	case 0xe3:
+		return second == 0x80
+	case 0xef:
+		return second == 0xbb
+	}
+	return false
+}
+
 // addParts adds a text in parts.
 func (b *builder) addParts(form []byte, r rule) {
 	text, gaps := canonical(form)

@@ -2,7 +2,6 @@ package redact
 
 import (
 	"bytes"
-	sixtyfour "encoding/base64"
 	"html"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -15,7 +14,10 @@ const (
 	mostWord   = 128 // bytes of an encoded word or of UTF-7
 	mostTag    = 4 << 10
 
+	mostBetween = 8 // bytes of a quotation mark and blanks between character strings of DNS
+
 	mostEscapedTag = 256 // characters
+	mostTruncated  = 12  // bytes of an escape before a cut mark
 )
 
 // value is what an escape stands for: one or two characters. It is small, so that it is returned in registers.
@@ -63,88 +65,194 @@ func (v value) bytes(to []byte) []byte {
 	return to
 }
 
-func isOpener(c byte) bool { return specials[c] == opener }
-
-// opens reports whether the byte at i, an opener, may begin an escape that matters after a state. It is quick, for texts
-// full of "=" and "&".
-func (s *scan) opens(i int, state int32) bool {
-	if s.cuts || i+1 >= len(s.text) {
+// opens reports whether the byte at i, an opener, may begin an escape that takes a state to one of more than depth
+// characters, or that may be left out after it.
+func (s *scan) opens(i int, state int32, depth uint8) bool {
+	if state != 0 && s.cut <= i+1+mostTruncated {
 		return true
 	}
-	next := s.text[i+1]
-	switch s.text[i] {
-	case '\\':
-		return true
-	case '=':
-		switch next {
-		case '\r', '\n', ' ', '\t', '?', '%', '&', '\\':
+	c, at := s.text[i], i+1
+	if c == '\\' && state == 0 && !s.begins('\\') { // several that stand for one cannot begin a secret
+		at = s.slashes(i)
+	}
+	for range mostLevels {
+		v, next := s.direct(c, at)
+		if next == 0 {
+			return s.opensDeep(c, at, state, depth)
+		}
+		if next < 0 {
+			return false
+		}
+		if s.matters(v, state, depth, next) {
 			return true
 		}
-		return inHex(next) && i+2 < len(s.text) && (inHex(s.text[i+2]) || isOpener(s.text[i+2]))
-	case '%':
-		return inHex(next) || next == 'u' || next == 'U' || isOpener(next)
+		if c, at = v.ascii(), next; !isOpener(c) {
+			return false
+		}
 	}
-	if state == 0 && isLetter(next) {
-		return s.opensName(i + 1)
-	}
-	return next == '#' || next == '-' || next == '+' || isLetter(next) || isDigit(next) || isOpener(next)
+	return true
 }
 
-// opensName reports whether at i, after a "&", there may be a name, or UTF-7, that stands for the first character of a
-// secret.
-func (s *scan) opensName(i int) bool {
-	for k := range frequent {
-		f := &frequent[k]
-		if !bytes.HasPrefix(s.text[i:], f.name) {
-			continue
-		}
-		c := f.value.ascii()
-		if c == '&' { // it may itself begin a reference
-			end := i + len(f.name)
-			return s.begins(c) || end >= len(s.text) || s.text[end] == '#' || s.text[end] == '-' || isLetter(s.text[end]) || isDigit(s.text[end]) || isOpener(s.text[end])
-		}
-		return c != 0 && s.begins(c)
+// direct reads the most frequent escapes as escape does: those of which no character is escaped itself. For others it
+// returns 0 for next, and -1 if there is no escape.
+func (s *scan) direct(c byte, i int) (v value, next int) {
+	if i+1 >= len(s.text) {
+		return v, 0
 	}
-	for _, short := range withoutSemicolon {
-		if bytes.HasPrefix(s.text[i:], short) {
+	first, second := s.text[i], s.text[i+1]
+	if !mayOpen(c, first) {
+		return v, -1
+	}
+	switch c {
+	case '&':
+		end := i
+		for end < len(s.text) && end < i+mostName && is(s.text[end], letter|digit) {
+			end++
+		}
+		if end == i || end == i+mostName || end == len(s.text) {
+			return v, 0
+		}
+		switch last := s.text[end]; {
+		case last == ';':
+			return s.named(s.text[i:end]), end + 1
+		case last != '-' && last != '+' && last != ',' && !s.mayOpen(end) && short(s.text[i:end]) == nil:
+			return v, -1
+		}
+	case '=', '%':
+		switch {
+		case inHex(first) && inHex(second):
+			return byteValue(nibble(first)<<4 | nibble(second)), i + 2
+		case inHex(first) && !isOpener(second):
+			return v, -1
+		}
+	case '\\':
+		switch {
+		case first == 'x' && i+2 < len(s.text) && inHex(second) && inHex(s.text[i+2]):
+			return byteValue(nibble(second)<<4 | nibble(s.text[i+2])), i + 3
+		case first == 'u' && i+5 <= len(s.text) && inHex(second) && inHex(s.text[i+2]) && inHex(s.text[i+3]) && inHex(s.text[i+4]) && lower(second) != 'd':
+			high, low := nibble(second)<<4|nibble(s.text[i+2]), nibble(s.text[i+3])<<4|nibble(s.text[i+4])
+			return runeValue(rune(high)<<8 | rune(low)), i + 5
+		case first == 'n' || first == 't' || first == 'r':
+			return value{first: blankValue}, i + 1
+		case first > ' ' && first < 0x7f && !is(first, letter|digit) && !isOpener(first):
+			return byteValue(first), i + 1
+		}
+	}
+	return v, 0
+}
+
+// mayOpen reports whether there may be an escape at i.
+func (s *scan) mayOpen(i int) bool {
+	c := s.text[i]
+	if !isOpener(c) || i+2 >= len(s.text) {
+		return isOpener(c)
+	}
+	next := s.text[i+1]
+	return mayOpen(c, next) && (c != '=' || !inHex(next) || inHex(s.text[i+2]) || isOpener(s.text[i+2]))
+}
+
+// opensDeep is opens for any escape of c, which goes on at i.
+func (s *scan) opensDeep(c byte, i int, state int32, depth uint8) bool {
+	switch {
+	case i >= len(s.text):
+		return false
+	case c == '=' && s.text[i] == '?', c == '\\' && s.text[i] == '\\', c == '&' && s.sevenths(i):
+		return true
+	case c == '=' && s.text[i] == ' ' && state != 0:
+		return true
+	}
+	for range mostLevels {
+		v, next := s.escape(c, i, 2)
+		if next == 0 {
+			return false
+		}
+		if s.matters(v, state, depth, next) {
 			return true
 		}
+		if c, i = v.ascii(), next; !isOpener(c) {
+			return false
+		}
 	}
-	for end := min(len(s.text), i+mostWord); i < end; i++ {
-		switch c := s.text[i]; {
-		case isLetter(c) || isDigit(c):
-		case c == ';', c == '-', c == '+', c == ',', c == '=' && i+1 < len(s.text) && (inHex(s.text[i+1]) || s.text[i+1] <= ' ' || isOpener(s.text[i+1])):
+	return true
+}
+
+// matters reports whether an escape with this value, which ends before next, may take a state to one of more than depth
+// characters, or be left out.
+func (s *scan) matters(v value, state int32, depth uint8, next int) bool {
+	if c := v.ascii(); c != 0 && (!leftOut(c) || (c == '"' || c == '<') && !s.leavesEscaped(c, next)) {
+		after := s.step(state, s.class[c])
+		return s.states[after].depth > depth && (after > s.shallow || s.goesOn(after, next))
+	}
+	if v.first < 0 && v.first >= blankValue {
+		return state != 0
+	}
+	var text [2 * utf8.UTFMax]byte
+	for k, c := range v.bytes(text[:0]) {
+		if k == 0 && state != 0 && leftOut(c) || s.states[s.step(state, s.class[c])].depth > depth {
 			return true
-		default:
-			return c != '=' && isOpener(c)
 		}
 	}
 	return false
 }
 
+// leavesEscaped reports whether an escaped '"' or "<", which ends before i, may be left out.
+func (s *scan) leavesEscaped(c byte, i int) bool {
+	for c == '"' && i < len(s.text) && s.text[i] == ' ' {
+		if i++; i < len(s.text) && s.text[i] == '"' {
+			return true
+		}
+	}
+	return i >= len(s.text) || isOpener(s.text[i]) || c == '<' && beginsTag(s.text[i])
+}
+
+// leftOut reports whether a character that begins with c may be left out if it is escaped.
+func leftOut(c byte) bool {
+	return c == '+' || c == '<' || c == '"' || specials[c] == blank || specials[c] == high
+}
+
 // begins reports whether a form of a secret begins with c.
 func (s *scan) begins(c byte) bool { return s.table[s.class[c]] != 0 }
 
-func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+// sevenths reports whether there may be UTF-7 of IMAP at i, after its "&".
+func (s *scan) sevenths(i int) bool {
+	end := min(len(s.text), i+mostWord)
+	for i < end && (isLetter(s.text[i]) || isDigit(s.text[i]) || s.text[i] == '+' || s.text[i] == ',') {
+		i++
+	}
+	return i < end && s.text[i] == '-'
+}
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+// mayOpen reports whether an escape may begin with an opener and the byte after it.
+func mayOpen(opener, next byte) bool {
+	switch opener {
+	case '=':
+		return inHex(next) || next == '\r' || next == '\n' || next == ' ' || next == '\t' || next == '?' || next == '%' || next == '&' || next == '\\'
+	case '%':
+		return inHex(next) || next == 'u' || next == 'U' || isOpener(next)
+	case '&':
+		return next == '#' || next == '-' || next == '+' || next == ',' || isLetter(next) || isDigit(next) || isOpener(next)
+	}
+	return true
+}
 
-// inEscape reports whether a byte can be in the middle of an escape.
-func inEscape(c byte) bool {
-	return isLetter(c) || isDigit(c) || c == '#' || c == '\\' || c == ';' || c == '%'
+// truncated reports whether an escape, of which the first byte is before i, ends at a cut mark.
+func (s *scan) truncated(i int) bool {
+	if s.cut > i+mostTruncated || s.cut == len(s.text) {
+		return false
+	}
+	for _, c := range s.text[i:s.cut] {
+		if !inEscape(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // open reads the escape at i, in each of the levels that it may be encoded in.
 func (s *scan) open(i int) {
 	c, at := s.text[i], i+1
-	if s.cuts { // an escape that was truncated
-		j := at
-		for j < len(s.text) && j < at+12 && inEscape(s.text[j]) {
-			j++
-		}
-		if j < len(s.text) && s.isCut(j) {
-			s.reads(nil, false, i, j)
-		}
+	if s.truncated(at) {
+		s.reads(nil, false, i, s.cut)
 	}
 	switch {
 	case c == '=' && at < len(s.text) && s.text[at] == '?':
@@ -231,7 +339,7 @@ func (s *scan) idle() bool {
 // escapedTag returns where a tag or comment ends, after its "<", if it is escaped like that.
 func (s *scan) escapedTag(i int) (end int) {
 	first, _ := s.character(i, 2)
-	if !isLetter(first) && first != '/' && first != '!' && first != '?' {
+	if !beginsTag(first) {
 		return 0
 	}
 	var last [3]byte
@@ -252,15 +360,21 @@ func (s *scan) escapedTag(i int) (end int) {
 // backslashes reads several backslashes that stand for one, at i, and returns where they end: a string may be quoted again
 // and again.
 func (s *scan) backslashes(i int) (end int) {
+	end = s.slashes(i)
+	if end > i+1 {
+		s.reads(s.text[i:i+1], false, i, i+2)
+	}
+	if end > i+2 {
+		s.reads(s.text[i:i+1], false, i, end)
+	}
+	return end
+}
+
+// slashes returns where the backslashes at i end.
+func (s *scan) slashes(i int) int {
 	if i >= s.slashed {
 		for s.slashed = i + 1; s.slashed < len(s.text) && s.text[s.slashed] == '\\'; s.slashed++ {
 		}
-	}
-	if s.slashed > i+1 {
-		s.reads(s.text[i:i+1], false, i, i+2)
-	}
-	if s.slashed > i+2 {
-		s.reads(s.text[i:i+1], false, i, s.slashed)
 	}
 	return s.slashed
 }
@@ -347,6 +461,9 @@ func (s *scan) escape(c byte, i, depth int) (v value, next int) {
 }
 
 func (s *scan) hexByte(i, depth int) (v value, next int) {
+	if i+1 < len(s.text) && inHex(s.text[i]) && inHex(s.text[i+1]) {
+		return byteValue(nibble(s.text[i])<<4 | nibble(s.text[i+1])), i + 2
+	}
 	if number, next := s.digits(i, 16, 2, 2, depth); next > 0 {
 		return byteValue(byte(number)), next //nolint:gosec // of two digits
 	}
@@ -367,17 +484,21 @@ func (s *scan) softBreak(i int) (next int) {
 	return 0
 }
 
-// frequent are the references that most pages have.
-var frequent = [...]struct {
-	name  []byte
-	value value
-}{
-	{[]byte("amp;"), byteValue('&')}, {[]byte("quot;"), byteValue('"')}, {[]byte("lt;"), byteValue('<')}, {[]byte("gt;"), byteValue('>')},
-	{[]byte("nbsp;"), value{first: blankValue}},
-}
-
 // withoutSemicolon are names that browsers read without one too.
 var withoutSemicolon = [][]byte{[]byte("amp"), []byte("lt"), []byte("gt"), []byte("quot"), []byte("nbsp"), []byte("AMP"), []byte("LT"), []byte("GT"), []byte("QUOT")}
+
+// short returns the name without a semicolon that a text begins with, or nil.
+func short(text []byte) []byte {
+	if len(text) == 0 || bytes.IndexByte([]byte("alfgqnALGQ"), text[0]) < 0 {
+		return nil
+	}
+	for _, name := range withoutSemicolon {
+		if bytes.HasPrefix(text, name) {
+			return name
+		}
+	}
+	return nil
+}
 
 // reference reads a character reference of HTML after its "&". The semicolon may be absent from numbers and from the names
 // of the characters that every page has to escape.
@@ -403,10 +524,18 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 		}
 		return runeValue(r), next
 	}
-	for k := range frequent {
-		if f := &frequent[k]; bytes.HasPrefix(s.text[min(i, len(s.text)):], f.name) {
-			return f.value, i + len(f.name)
+	end := min(i, len(s.text))
+	for end < len(s.text) && end < i+mostName && (isLetter(s.text[end]) || isDigit(s.text[end])) {
+		end++
+	}
+	if end == len(s.text) || !isOpener(s.text[end]) { // no character of the name is escaped
+		if end < len(s.text) && s.text[end] == ';' && end < i+mostName {
+			return s.named(s.text[i:end]), end + 1
 		}
+		if name := short(s.text[min(i, end):end]); name != nil {
+			return s.named(name), i + len(name)
+		}
+		return v, 0
 	}
 	var name [mostName]byte
 	size := 0
@@ -421,24 +550,22 @@ func (s *scan) reference(i, depth int) (v value, next int) {
 			if c != ';' {
 				break
 			}
-			return named(name[:size]), next
+			return s.named(name[:size]), next
 		}
 		name[size] = c
 		size, at = size+1, next
 	}
-	for _, short := range withoutSemicolon {
-		if bytes.HasPrefix(name[:size], short) {
-			for range short {
-				_, i = s.character(i, depth)
-			}
-			return named(short), i
+	if name := short(name[:size]); name != nil {
+		for range name {
+			_, i = s.character(i, depth)
 		}
+		return s.named(name), i
 	}
 	return v, 0
 }
 
 // named returns what a name of HTML stands for. An unknown one stands for a character that is in no secret.
-func named(name []byte) (v value) {
+func (s *scan) named(name []byte) (v value) {
 	switch string(name) {
 	case "amp", "AMP":
 		return byteValue('&')
@@ -453,6 +580,9 @@ func named(name []byte) (v value) {
 	case "nbsp":
 		return value{first: blankValue}
 	}
+	if v, ok := s.names[string(name)]; ok {
+		return v
+	}
 	reference := "&" + string(name) + ";"
 	text := html.UnescapeString(reference)
 	if text == reference {
@@ -463,6 +593,10 @@ func named(name []byte) (v value) {
 		v.second, _ = utf8.DecodeRuneInString(text[size:])
 	}
 	v.first = first
+	if s.names == nil {
+		s.names = make(map[string]value)
+	}
+	s.names[string(name)] = v
 	return v
 }
 
@@ -589,6 +723,35 @@ func nibble(c byte) byte {
 	return lower(c) - 'a' + 10
 }
 
+// sevens reports whether there may be UTF-7 of RFC 2152 at i, a "+".
+func (s *scan) sevens(i int) bool {
+	if i+1 < len(s.text) && s.text[i+1] == '-' {
+		return true
+	}
+	if i >= s.sevened {
+		for s.sevened = i + 1; s.sevened < len(s.text) && is(s.text[s.sevened], base64Digit) && s.text[s.sevened] != '-' && s.text[s.sevened] != '_'; s.sevened++ {
+		}
+	}
+	if s.sevened-i < 3 || s.sevened-i >= mostWord {
+		return false
+	}
+	bits, size := uint32(0), 0
+	for _, c := range s.text[i+1 : s.sevened] {
+		bits, size = bits<<6|uint32(sixBits[c]), size+6
+		if size < 16 {
+			continue
+		}
+		size -= 16
+		unit := rune(bits >> size & 0xffff)
+		var text [utf8.UTFMax]byte
+		utf8.EncodeRune(text[:], unit)
+		if s.begins(text[0]) || utf16.IsSurrogate(unit) {
+			return true
+		}
+	}
+	return false
+}
+
 // seven reads UTF-7 at i: of IMAP ("&AOk-", RFC 3501 section 5.1.3) if slash is a comma, of RFC 2152 ("+AOk-") otherwise.
 func (s *scan) seven(i int, slash byte) {
 	j := i + 1
@@ -615,32 +778,38 @@ func (s *scan) seven(i int, slash byte) {
 	s.reads([]byte(string(utf16.Decode(code))), false, i, j)
 }
 
-// standard returns a character of URL-safe base64 as in the standard alphabet.
-func standard(c byte) byte {
-	switch c {
-	case '-':
-		return '+'
-	case '_':
-		return '/'
-	}
-	return c
-}
-
 // decode64 decodes base64 of either alphabet, as far as it is some.
 func decode64(data []byte) []byte {
-	clean := make([]byte, 0, len(data))
+	out := make([]byte, 0, len(data)*3/4+1)
+	bits, size := uint32(0), 0
 	for _, c := range data {
-		if c != '=' && c != '\r' && c != '\n' {
-			clean = append(clean, standard(c))
+		v := sixBits[c]
+		if v > 63 {
+			if c == '=' || c == '\r' || c == '\n' {
+				continue
+			}
+			return out[:len(out)/3*3]
+		}
+		bits, size = bits<<6|uint32(v), size+6
+		if size >= 8 {
+			size -= 8
+			out = append(out, byte(bits>>size))
 		}
 	}
-	if len(clean)%4 == 1 {
-		clean = clean[:len(clean)-1]
-	}
-	out := make([]byte, sixtyfour.RawStdEncoding.DecodedLen(len(clean)))
-	n, _ := sixtyfour.RawStdEncoding.Decode(out, clean) // what follows an invalid character is not looked at
-	return out[:n]
+	return out
 }
+
+// sixBits has the value of each digit of base64, of either alphabet, and 64 for other bytes.
+var sixBits = func() (of [256]byte) {
+	for c := range of {
+		of[c] = 64
+	}
+	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" {
+		of[c] = byte(i)
+	}
+	of['-'], of['_'] = of['+'], of['/']
+	return of
+}()
 
 // leaveOut reads on after what may stand between the characters of a secret.
 func (s *scan) leaveOut(i int) {
@@ -666,13 +835,13 @@ func (s *scan) leaveOut(i int) {
 		if i+1 < len(text) && text[i+1] == text[i] { // as SQL and CSV repeat it
 			s.reads(nil, false, i, i+1)
 		}
-		if s.cuts && i+1 < len(text) && s.isCut(i+1) {
+		if i+1 == s.cut && s.cut < len(text) {
 			for _, t := range s.active {
 				s.hideBefore(t, i)
 			}
 		}
 		j := i + 1
-		for j < len(text) && j < i+8 && text[j] == ' ' {
+		for j < len(text) && j < i+mostBetween && text[j] == ' ' {
 			j++
 		}
 		if j > i+1 && j < len(text) && text[j] == '"' { // the next character string of a DNS record
@@ -702,11 +871,14 @@ func (s *scan) separates(i, next int) {
 	}
 }
 
+// beginsTag reports whether a tag or comment may begin with c after its "<".
+func beginsTag(c byte) bool { return isLetter(c) || c == '/' || c == '!' || c == '?' }
+
 // tag returns where the tag or comment at i ends: as HTML reads it, with ">" in the values of attributes, and at the first
 // ">" if that is another place.
 func (s *scan) tag(i int) (ends [2]int) {
 	rest := s.text[i+1 : min(len(s.text), i+1+mostTag)]
-	if len(rest) == 0 || !isLetter(rest[0]) && rest[0] != '/' && rest[0] != '!' && rest[0] != '?' || s.tags <= 0 {
+	if len(rest) == 0 || !beginsTag(rest[0]) || s.tags <= 0 {
 		return ends
 	}
 	if bytes.HasPrefix(rest, []byte("!--")) {
@@ -718,31 +890,34 @@ func (s *scan) tag(i int) (ends [2]int) {
 		}
 		return ends
 	}
-	quote, valued := byte(0), false
-	for k, c := range rest {
-		if c == '>' && ends[1] == 0 {
-			ends[1] = i + 1 + k + 1
+	for k := 0; k < len(rest); k++ {
+		c := rest[k]
+		if !is(c, markup) {
+			continue
 		}
 		switch {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '>':
-			s.tags -= k
-			if ends[0] = i + 1 + k + 1; ends[0] == ends[1] {
-				ends[1] = 0
-			}
-			return ends
 		case c == '<':
 			s.tags -= k
 			return ends
-		case (c == '"' || c == '\'') && valued:
-			quote = c
+		case c == '>':
+			s.tags -= k
+			ends[0] = i + 1 + k + 1
+			return ends
+		case !bytes.HasSuffix(bytes.TrimRight(rest[:k], " "), []byte{'='}): // no value begins
+			continue
 		}
-		if c != ' ' {
-			valued = c == '='
+		value := rest[k+1:]
+		size := bytes.IndexByte(value, c)
+		if size >= 0 {
+			value = value[:size]
 		}
+		if end := bytes.IndexByte(value, '>'); end >= 0 && ends[1] == 0 {
+			ends[1] = i + 1 + k + 1 + end + 1
+		}
+		if size < 0 {
+			break
+		}
+		k += 1 + size
 	}
 	s.tags -= len(rest)
 	return ends
@@ -760,6 +935,11 @@ func prefixed(text []byte, i int) bool {
 		return i+1 < len(text) && text[i+1] == ':'
 	}
 	return text[i] == ' ' || isDigit(text[i]) && i+3 < len(text) && (isDigit(text[i+1]) || text[i+1] == '.')
+}
+
+// beginsPrefix reports whether prefixed may be true of a text that begins with c.
+func beginsPrefix(c byte) bool {
+	return c == '*' || c == '+' || c == '>' || c == '|' || c == '#' || c == 'S' || c == 'C' || isDigit(c)
 }
 
 // prefixes reads on after the beginning of a line that the server or a log adds after the blank at i: "250-", "* ", "S: ".
@@ -851,19 +1031,14 @@ func (s *scan) inside() {
 
 // token hides what is a secret in the content of a base64 token.
 func (s *scan) token(start, end int) {
-	var four [leastToken]byte
-	var begin [leastToken * 3 / 4]byte
-	for k, c := range s.text[start : start+leastToken] {
-		four[k] = standard(c)
-	}
-	_, _ = sixtyfour.RawStdEncoding.Decode(begin[:], four[:]) // a line break in it makes it shorter
+	begin := decode64(s.text[start : start+leastToken])
 	legible := 0
 	for _, c := range begin {
 		if c >= ' ' && c < 0x7f || c == '\r' || c == '\n' || c == '\t' || c == 0 {
 			legible++
 		}
 	}
-	if legible < len(begin)*3/4 {
+	if legible < leastToken*3/4*3/4 {
 		return
 	}
 	spans := s.find(decode64(s.text[start:end]), s.depth+1)

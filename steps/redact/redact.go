@@ -64,7 +64,7 @@ func New(secrets []string) *Redactor {
 
 // size returns about how much memory a redactor takes, in bytes.
 func (r *Redactor) size() int {
-	size := 4*len(r.table) + len(r.labels) + int(unsafe.Sizeof(state{}))*len(r.states)
+	size := int(unsafe.Sizeof(*r)) + 4*len(r.table) + len(r.labels) + int(unsafe.Sizeof(state{}))*len(r.states)
 	for i := range r.patterns {
 		size += int(unsafe.Sizeof(pattern{})) + len(r.patterns[i].text) + len(r.patterns[i].lead)
 	}

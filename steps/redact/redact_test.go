@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 func TestWhereCut(t *testing.T) {
@@ -67,6 +68,11 @@ func TestRules(t *testing.T) {
 		{"-----BEGIN KEY-----\nabcdefgh1234\nijkl\n", "a -----BEGIN KEY----- b; abcdefgh1234; ijkl", "a -----BEGIN KEY----- b; [hidden]; ijkl"},
 		// not UTF-8
 		{"p\xe4ssw\xf6rt1", "pässwört1, p\xe4ssw\xf6rt1, p?ssw?rt1, p\uFFFDssw\uFFFDrt1, p%E4ssw%F6rt1", "[hidden], [hidden], [hidden], [hidden], [hidden]"},
+		// a form that begins with an escape
+		{"Éx+yz789", "a+AMk-x+-yz789, +AMkAeAAr-yz789, &AMk-x+yz789", "a[hidden], [hidden], [hidden]"},
+		{"ｐ12345678", "&,1A-12345678", "[hidden]"},
+		{"+plus+plus", "a=+-plus+plus, =2Bplus=2Bpl=\r\nus, %252Bplus+plus", "a=[hidden], [hidden], [hidden]"},
+		{"hunter2!", `\\\\\u0068unter2!, h&#117;nter2&excl;, &amp;#104;unter2!, x=68=75nter=32!`, `[hidden], [hidden], [hidden], x[hidden]`},
 		{"\x00\x01\x02\xff\xfe\x80abc", "0x000102fffe80616263", "0x[hidden]"},
 	} {
 		if got := New([]string{test.secret}).String(test.text); got != test.want {
@@ -105,6 +111,28 @@ func TestHead(t *testing.T) {
 	for size, want := range map[int]string{10: "xxxxxxxxxx", 97: strings.Repeat("x", 95) + Hidden, 110: strings.Repeat("x", 95) + Hidden + " and mo", 1000: strings.Repeat("x", 95) + Hidden + " and more"} {
 		if got := string(r.Head([]byte(text), size)); got != want {
 			t.Errorf("%d: got %q, want %q", size, got, want)
+		}
+	}
+}
+
+// TestPlaces holds that places of a text of more than 4 GB are told apart.
+func TestPlaces(t *testing.T) {
+	for _, at := range []int{0, 1, 1 << 31, 1<<32 + 7, 1 << 50} {
+		if o := newOrigin(at, 0xff, true); o.at() != at || o.raw() != 0xff || !o.gap() {
+			t.Errorf("%d became %d, %#x, %t", at, o.at(), o.raw(), o.gap())
+		}
+		if o := newOrigin(at, 'a', false); o.at() != at || o.raw() != 'a' || o.gap() {
+			t.Errorf("%d became %d, %#x, %t", at, o.at(), o.raw(), o.gap())
+		}
+	}
+}
+
+// TestMayDrop holds that the first two bytes of every character that is dropped tell it.
+func TestMayDrop(t *testing.T) {
+	for r := rune(0x80); r <= unicode.MaxRune; r++ {
+		text := []byte(string(r))
+		if size, _ := dropped(text, 0); size > 0 && (!mayDrop(text[0], text[1]) || specials[text[0]] != high) {
+			t.Errorf("%U is dropped, and nothing tells it", r)
 		}
 	}
 }

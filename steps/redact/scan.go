@@ -9,41 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// What scan must know of a byte beyond its class.
-const (
-	ordinary = iota
-	blank    // is dropped
-	opener   // may begin an escape
-	lateral  // may be left out within a secret
-	high     // is not ASCII, and may be dropped or a cut mark
-)
-
-var specials = func() (of [256]uint8) {
-	for c := 0; c <= ' '; c++ {
-		of[c] = blank
-	}
-	of[0x7f] = blank
-	for _, c := range "%&\\=" {
-		of[c] = opener
-	}
-	for _, c := range "+_<\"':-,0" {
-		of[c] = lateral
-	}
-	for _, c := range []byte{0xc2, 0xe2, 0xe3, 0xef} {
-		of[c] = high
-	}
-	return of
-}()
-
 // memory is how many characters a thread remembers: at least as many as the longest pattern has.
 const memory = 64
 
-// origin says where a character that the automaton read came from.
-type origin struct {
-	at  int32 // first byte in the text
-	raw byte  // in the case of the text
-	gap bool  // something was dropped before it
+// origin says where a character that the automaton read came from: the place of its first byte in the text, the character
+// itself in the case of the text, and whether something was dropped before it. It is one word, because each character that
+// may be part of a secret is stored with one.
+type origin uint64
+
+func newOrigin(at int, raw byte, gap bool) origin {
+	o := origin(at)<<9 | origin(raw)
+	if gap {
+		o |= 1 << 8
+	}
+	return o
 }
+
+func (o origin) at() int   { return int(o >> 9) }
+func (o origin) raw() byte { return byte(o) }
+func (o origin) gap() bool { return o>>8&1 != 0 }
 
 // thread is one way of reading the text up to a place.
 type thread struct {
@@ -62,11 +46,13 @@ const mostThreads = 32
 type scan struct {
 	*Redactor
 	text    []byte
-	depth   int  // of base64 in base64
-	words   bool // there may have been an encoded word
-	cuts    bool // there are cut marks
+	depth   int              // of base64 in base64
+	names   map[string]value // of HTML that were read, also in earlier texts
+	words   bool             // there may have been an encoded word
+	cut     int              // place of the next cut mark
 	spans   []span
 	slashed int // end of the last backslashes
+	sevened int // end of the last UTF-7
 	tags    int // budget for the search of the ends of tags
 	pool    [mostThreads]thread
 	fresh   int // number of those of the pool that were taken
@@ -82,7 +68,8 @@ var scans = sync.Pool{New: func() any { return new(scan) }}
 func (r *Redactor) find(text []byte, depth int) []span {
 	s := scans.Get().(*scan)
 	s.Redactor, s.text, s.depth, s.spans, s.slashed, s.tags = r, text, depth, nil, 0, 4*len(text)+1024
-	s.words, s.cuts = false, bytes.Contains(text, []byte(cutMark))
+	s.sevened = 0
+	s.words, s.cut = false, -1
 	s.free, s.active, s.waiting, s.due = s.free[:0], s.active[:0], s.waiting[:0], len(text)+1
 	s.fresh = 0
 	s.run()
@@ -108,8 +95,11 @@ func (s *scan) run() {
 		if i == s.due {
 			s.wake(i)
 		}
+		if i > s.cut {
+			s.cut = i + index(text[i:], cutMark)
+		}
 		if len(s.active) == 1 {
-			if i = s.alone(main, i, min(len(text), s.due)); i >= len(text) || i == s.due {
+			if i = s.alone(main, i, min(len(text), s.due, s.cut)); i >= len(text) || i == s.due {
 				continue
 			}
 		}
@@ -121,34 +111,51 @@ func (s *scan) run() {
 	}
 }
 
+// index returns the place of part in text, or the length of text.
+func index(text []byte, part string) int {
+	if i := bytes.Index(text, []byte(part)); i >= 0 {
+		return i
+	}
+	return len(text)
+}
+
 // alone reads while there is one way to read, up to limit. It returns the place of the first byte that may have others.
 func (s *scan) alone(t *thread, i, limit int) int {
 	text, info, table, shift, dense, speaking := s.text, &s.info, s.table, s.shift, s.dense, s.speaking
 	state, gap := t.state, t.gap
 	for ; i < limit; i++ {
+		if state == 0 {
+			if i = s.skip(i, limit); i == limit {
+				break
+			}
+		}
 		c := text[i]
 		v := info[c]
 		if v >= 1<<8 {
 			switch special := v >> 8; {
-			case special == lateral && state == 0: // nothing to leave it out of
-			case special == lateral && !s.leaves(c, state):
+			case special == lateral && !s.leaves(i, state):
 			case special == blank && (state == 0 || !prefixed(text, i+1)):
 				gap = gap || c != 0
 				continue
-			case special == opener && !s.opens(i, state):
-			case special == high && !s.dropsOrCuts(i):
+			case special == opener && !s.opens(i, state, 0):
+			case special == high && !s.drops(i):
 			default:
 				t.state, t.gap = state, gap
 				return i
 			}
 		}
+		before := state
 		if state < dense {
 			state = table[int(state)<<shift|int(v&0xff)]
 		} else {
 			state = s.step(state, uint8(v)) //nolint:gosec // the class of info
 		}
 		if state != 0 {
-			t.ring[t.read%memory] = origin{int32(i), c, gap} //nolint:gosec // the default limits of texts are far below 2 GB
+			if state <= s.shallow && before != 0 && !s.goesOn(state, i+1) { // skip has asked otherwise
+				state = 0
+				continue
+			}
+			t.ring[t.read%memory] = newOrigin(i, c, gap)
 			t.read++
 			if state >= speaking && s.states[state].out != 0 {
 				t.state = state
@@ -161,15 +168,150 @@ func (s *scan) alone(t *thread, i, limit int) int {
 	return i
 }
 
-// leaves reports whether a byte may be left out after a state, beyond being itself.
-func (s *scan) leaves(c byte, state int32) bool {
+// skip returns the place of the first byte from i on with which a form of a secret may begin, or limit.
+func (s *scan) skip(i, limit int) int {
+	text, last := s.text[:limit], uint32(0)
+	for k := i; ; k++ {
+		k, last = s.starts.next(text, k, last)
+		at := before(text, i, k)
+		if at >= i && aside(text[at]) {
+			if first := before(text, i, at); first >= i && s.mayBegin(first) {
+				return first
+			}
+		}
+		if at >= i && !s.plainly(at) && s.mayBegin(at) {
+			return at
+		}
+		if k == limit {
+			return limit
+		}
+		last = carry(last, text[k])
+	}
+}
+
+// plainly reports whether it is plain that no form of a secret begins with the three bytes at i: they are themselves, and
+// none does. It is the quick answer for most pairs.
+func (s *scan) plainly(i int) bool {
+	if i+2 >= len(s.text) {
+		return false
+	}
+	v, w, x := s.info[s.text[i]], s.info[s.text[i+1]], s.info[s.text[i+2]]
+	if v|w|x >= 1<<8 {
+		return false
+	}
+	one := s.table[v]
+	two := s.step(one, uint8(w)) //nolint:gosec // the class of info
+	if two <= s.shallow {
+		return s.states[one].own < 0
+	}
+	return s.states[two].out == 0 && s.states[one].own < 0 && s.states[s.step(two, uint8(x))].depth < 3 //nolint:gosec // see above
+}
+
+// before returns the place of the last byte before k, from i on, that is no blank, or i-1.
+func before(text []byte, i, k int) int {
+	for k--; k >= i && specials[text[k]] == blank; k-- {
+	}
+	return k
+}
+
+// mayBegin reports whether a form of a secret may begin with the byte at i, when nothing has been read of it.
+func (s *scan) mayBegin(i int) bool {
+	c := s.text[i]
+	switch specials[c] {
+	case opener:
+		if s.opens(i, 0, 0) {
+			return true
+		}
+	case high:
+		if s.drops(i) {
+			return true
+		}
+	case lateral:
+		if s.leaves(i, 0) {
+			return true
+		}
+	}
+	first := s.table[s.class[c]]
+	return first != 0 && s.goesOn(first, i+1)
+}
+
+// goesOn reports whether a form of a secret of which a state has read at most two characters may go on at i. Most do not:
+// whoever asks saves a way of reading.
+func (s *scan) goesOn(state int32, i int) bool {
+	const mostBlanks = 8
+	for end := i + mostBlanks; i < end && i < len(s.text); i++ {
+		c := s.text[i]
+		switch specials[c] {
+		case blank:
+			if prefixed(s.text, i+1) {
+				return true
+			}
+			continue
+		case lateral:
+			if s.leaves(i, state) {
+				return true
+			}
+		case opener:
+			if s.opens(i, state, s.states[state].depth) {
+				return true
+			}
+		case high:
+			if s.drops(i) { // a cut mark does not matter after so few characters
+				return true
+			}
+		}
+		depth := s.states[state].depth
+		if s.states[state].own >= 0 || depth > 2 {
+			return true
+		}
+		if state = s.step(state, s.class[c]); s.states[state].depth <= depth {
+			return false
+		}
+	}
+	return true
+}
+
+// aside reports whether the pair of a byte and the one after it tells whether it may be left out or be an escape.
+func aside(c byte) bool { return c == '"' || c == '\'' || specials[c] == opener }
+
+// mayLeave reports whether a byte before another may be left out after the first character of a secret.
+func mayLeave(c, next byte) bool {
 	switch c {
-	case '+', '<', '"', '\'':
+	case '+', '_':
 		return true
+	case '<':
+		return beginsTag(next)
+	case '"':
+		return next == c || next == ' '
+	case '\'':
+		return next == c || next == ' ' || next == '\\'
+	}
+	return false
+}
+
+// leaves reports whether the byte at i may be left out after a state, or begin UTF-7, beyond being itself.
+func (s *scan) leaves(i int, state int32) bool {
+	c := s.text[i]
+	if state == 0 {
+		return c == '+' && s.sevens(i)
+	}
+	switch c {
 	case '_':
 		return s.words
+	case ':', '-', ',', '0':
+		return s.states[state].hexed
 	}
-	return s.states[state].hexed
+	if i+1 >= len(s.text) {
+		return false
+	}
+	if next := s.text[i+1]; next == ' ' && (c == '"' || c == '\'') {
+		end := i + 1
+		for end < len(s.text) && end < i+mostBetween && s.text[end] == ' ' {
+			end++
+		}
+		return end < len(s.text) && s.text[end] == '"'
+	}
+	return mayLeave(c, s.text[i+1]) || i+1 == s.cut
 }
 
 // slowly reads the byte at i in every way. It returns the next place.
@@ -180,7 +322,7 @@ func (s *scan) slowly(i int) int {
 	case blank:
 		s.prefixes(i)
 	case opener:
-		if s.opens(i, -1) {
+		if i+1 >= len(text) || s.cut <= i+1+mostTruncated || mayOpen(c, text[i+1]) {
 			s.open(i)
 		}
 	case lateral:
@@ -192,7 +334,7 @@ func (s *scan) slowly(i int) int {
 			}
 			return s.to(i + size)
 		}
-		if s.isCut(i) {
+		if i == s.cut {
 			s.cutAt(i)
 		}
 	}
@@ -216,7 +358,7 @@ func (s *scan) to(i int) int { return min(i, s.due) }
 func (s *scan) feed(t *thread, c byte, at, end int) {
 	t.state = s.step(t.state, s.class[c])
 	if t.state != 0 {
-		t.ring[t.read%memory] = origin{int32(at), c, t.gap} //nolint:gosec // the default limits of texts are far below 2 GB
+		t.ring[t.read%memory] = newOrigin(at, c, t.gap)
 		t.read++
 		if t.state >= s.speaking && s.states[t.state].out != 0 {
 			s.matched(t, end)
@@ -245,7 +387,7 @@ func (s *scan) known(threads []*thread, t *thread) bool {
 		if other.state != t.state || other.at != t.at {
 			continue
 		}
-		if depth := int(s.states[t.state].depth); depth > 0 && t.origin(depth).at < other.origin(depth).at {
+		if depth := int(s.states[t.state].depth); depth > 0 && t.origin(depth).at() < other.origin(depth).at() {
 			s.copy(other, t)
 		}
 		return true
@@ -299,7 +441,7 @@ func (s *scan) copy(to, from *thread) {
 // wait lets a thread go on at a later place.
 func (s *scan) wait(t *thread, at int) {
 	t.at = at
-	if t.state == 0 || s.known(s.waiting, t) {
+	if t.state == 0 || t.state <= s.shallow && !s.goesOn(t.state, at) || s.known(s.waiting, t) {
 		s.free = append(s.free, t)
 		return
 	}
@@ -327,7 +469,7 @@ func (s *scan) wake(i int) {
 // reads lets every thread go on at next, after it has read these characters instead of the text from i on.
 func (s *scan) reads(characters []byte, gap bool, i, next int) {
 	for _, t := range s.active {
-		if len(characters) == 0 && t.state == 0 {
+		if len(characters) == 0 && t.state <= s.shallow && (t.state == 0 || !s.goesOn(t.state, next)) {
 			continue
 		}
 		from := 0
@@ -335,6 +477,9 @@ func (s *scan) reads(characters []byte, gap bool, i, next int) {
 			from++
 		}
 		if from == len(characters) && from > 0 {
+			continue
+		}
+		if t.state == 0 && from == len(characters)-1 && !s.goesOn(s.table[s.class[characters[from]]], next) {
 			continue
 		}
 		f := s.fork(t)
@@ -368,7 +513,7 @@ func (s *scan) matched(t *thread, end int) {
 }
 
 // origin returns the origin of the character that is back characters before the end of what a thread read.
-func (t *thread) origin(back int) *origin { return &t.ring[(t.read-back)%memory] }
+func (t *thread) origin(back int) origin { return t.ring[(t.read-back)%memory] }
 
 // fits reports whether the last n characters that a thread read differ from the first n of a pattern by no more than its
 // rule allows.
@@ -378,11 +523,11 @@ func (s *scan) fits(p *pattern, t *thread, n, end int) bool {
 	}
 	for k := range n {
 		o := t.origin(n - k)
-		if o.raw != p.text[k] || p.kind != base64 && k > 0 && o.gap != (p.gaps>>k&1 != 0) {
+		if o.raw() != p.text[k] || p.kind != base64 && k > 0 && o.gap() != (p.gaps>>k&1 != 0) {
 			return false
 		}
 	}
-	start := int(t.origin(n).at)
+	start := t.origin(n).at()
 	switch {
 	case p.kind == broken:
 		return s.fitsLead(p, t, n)
@@ -396,7 +541,7 @@ func (s *scan) fits(p *pattern, t *thread, n, end int) bool {
 
 // fitsLead reports whether the text between a cut mark and a broken end is the end of an escape of the character before.
 func (s *scan) fitsLead(p *pattern, t *thread, n int) bool {
-	rest := strings.ToLower(string(s.text[t.skip:t.origin(n).at]))
+	rest := strings.ToLower(string(s.text[t.skip:t.origin(n).at()]))
 	if len(rest)+len(p.text) < leastCut {
 		return false
 	}
@@ -439,7 +584,7 @@ func continues(a, b rune) bool {
 
 // hide hides the last n characters that a thread read, up to end, and the rest of the token around them.
 func (s *scan) hide(p *pattern, t *thread, n, end int) {
-	found := span{int(t.origin(n).at), end}
+	found := span{t.origin(n).at(), end}
 	if p.kind == broken {
 		found.start = t.skip
 	}
@@ -473,23 +618,11 @@ func (s *scan) hide(p *pattern, t *thread, n, end int) {
 	s.spans = append(s.spans, found)
 }
 
-func inBase64(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '+' || c == '/' || c == '-' || c == '_'
+// drops reports whether the character at i, which is not ASCII, is dropped.
+func (s *scan) drops(i int) bool {
+	size, _ := dropped(s.text, i)
+	return size > 0
 }
-
-func inHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
-
-// dropsOrCuts reports whether the character at i, which is not ASCII, is dropped or a cut mark.
-func (s *scan) dropsOrCuts(i int) bool {
-	if size, _ := dropped(s.text, i); size > 0 {
-		return true
-	}
-	return s.cuts && s.isCut(i)
-}
-
-func (s *scan) isCut(i int) bool { return bytes.HasPrefix(s.text[i:], []byte(cutMark)) }
 
 // cutAt reads a cut mark: what comes before it may be the beginning of a secret, and what comes after it the end of one.
 func (s *scan) cutAt(i int) {
@@ -514,7 +647,7 @@ func (s *scan) mark(symbol, from, next int) {
 		return
 	}
 	t.state, t.read, t.gap, t.skip = s.step(0, s.class[symbol]), 1, false, from
-	t.ring[0] = origin{at: int32(from)} //nolint:gosec // the default limits of texts are far below 2 GB
+	t.ring[0] = newOrigin(from, 0, false)
 	s.wait(t, next)
 }
 
@@ -528,7 +661,7 @@ func (s *scan) hideBefore(t *thread, i int) {
 	if p.kind == plain && (p.rule != loose || n < 6) {
 		for k := range n {
 			o := t.origin(n - k)
-			if o.raw != p.text[k] || k > 0 && o.gap != (p.gaps>>k&1 != 0) {
+			if o.raw() != p.text[k] || k > 0 && o.gap() != (p.gaps>>k&1 != 0) {
 				return
 			}
 		}

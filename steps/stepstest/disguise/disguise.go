@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -186,6 +187,12 @@ func Forms(secret string) []Form {
 		{"an encoded word, B", mime.BEncoding.Encode("utf-8", secret+"é")},
 		{"two encoded words", mime.BEncoding.Encode("utf-8", string([]rune(secret)[:half])+"\x01") + "\r\n " + mime.BEncoding.Encode("utf-8", "\x01"+string([]rune(secret)[half:]))},
 		{"UTF-7", "&" + strings.ReplaceAll(base64.RawStdEncoding.EncodeToString(units(secret, true)), "/", ",") + "-"},
+		{"UTF-7 of other characters than letters and digits of ASCII", each(secret, "", func(_ int, r rune) string {
+			if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+				return string(r)
+			}
+			return "+" + base64.RawStdEncoding.EncodeToString(units(string(r), true)) + "-"
+		})},
 		{"nothing visible inside", each(secret, "\u200b", same)},
 		{"cut at the end", "it was " + string([]rune(secret)[:len([]rune(secret))-2]) + "…"},
 		{"cut at the beginning", "…" + string([]rune(secret)[2:]) + " it was"},
