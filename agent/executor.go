@@ -28,7 +28,7 @@ type suite struct{ own *cucumber.Own }
 
 // Execute implements Executor.
 func (s suite) Execute(ctx context.Context, p *Plan, run cucumber.Run) bool {
-	return s.own.Execute(ctx, p.script(), run)
+	return s.own.Execute(ctx, p.script.get(), run)
 }
 
 // direct executes the steps in their order. For a plan whose steps are bound, godog would add a second parse, a database of

@@ -110,7 +110,6 @@ func TestExecutorsAgree(t *testing.T) {
 			s := scenario(name, texts...)
 			if texts != nil && texts[0] == "I read:" {
 				s.Steps[0].DocString, s.Steps[0].Table = &features.DocString{Content: "text"}, [][]string{{"cell"}}
-				s.Source = []byte("Feature: Test\nScenario: with a block\nWhen I read:\n\"\"\"\ntext\n\"\"\"\n|cell|\nWhen I pass\n")
 			}
 			s.Policy.Timeout = 100 * time.Millisecond
 			for _, begin := range []bool{false, true} {

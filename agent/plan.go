@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -31,12 +30,35 @@ type Plan struct {
 	Budget   result.Budget
 	Problems []Problem // why the plan cannot run; empty if it can
 
-	texts   []string                // of the steps, without passwords
-	labels  []string                // same
-	bound   []*steps.Bound          // one for each step; nil if the step has a problem
-	library *steps.Library          // that the steps are bound to
-	script  func() *cucumber.Script // the same scenario for godog, made on first use
-	seen    *steps.Seen             // the secrets that its runs have read
+	displayed []display      // of each step; nil if they are as written
+	bound     []*steps.Bound // one for each step; nil if the step has a problem
+	library   *steps.Library // that the steps are bound to
+	script    *script        // the same scenario for godog
+	seen      *steps.Seen    // the secrets that its runs have read
+}
+
+// display are the text and the label of a step without passwords.
+type display struct{ text, label string }
+
+// script is a scenario for godog, made on first use: an agent runs most plans without godog.
+type script struct {
+	plan *Plan // of which another may be a part
+	once sync.Once
+	made *cucumber.Script
+}
+
+// get returns the script. The steps of the plan with a problem are undefined in it.
+func (s *script) get() *cucumber.Script {
+	s.once.Do(func() {
+		var texts []string
+		for i, b := range s.plan.bound {
+			if b != nil {
+				texts = append(texts, s.plan.Scenario.Steps[i].Text)
+			}
+		}
+		s.made = cucumber.NewScript(s.plan.Scenario, s.plan.Scenario.Source(), texts)
+	})
+	return s.made
 }
 
 // Problem is a mistake in a feature file, with its place.
@@ -73,22 +95,24 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		Budget:  result.Budget{Warn: s.Policy.Warn, Crit: s.Policy.Crit},
 		library: library,
 		seen:    new(steps.Seen),
-		texts:   make([]string, len(s.Steps)),
-		labels:  make([]string, len(s.Steps)),
 		bound:   make([]*steps.Bound, len(s.Steps)),
 	}
+	p.script = &script{plan: p}
 	if p.Retries < 0 {
 		p.Retries = d.Retries
 	}
 	for _, m := range s.Mistakes {
 		p.Problems = append(p.Problems, Problem{m.Path, m.Line, m.Column, -1, &unfit{m.Message, m}})
 	}
+	p.displayed = withoutPasswords(s.Steps)
 	var waits time.Duration
-	var texts []string // of the bound steps
-	for i, step := range s.Steps {
-		p.texts[i], p.labels[i] = features.HidePassword(step.Text), features.HidePassword(step.Label)
-		step.Path = cmp.Or(step.Path, s.Path)
-		b, err := library.Bind(step)
+	for i := range s.Steps {
+		step := &s.Steps[i]
+		if step.Path == "" {
+			placed := *step
+			placed.Path, step = s.Path, &placed
+		}
+		b, err := library.BindTo(step)
 		if err != nil {
 			hideIn(err)
 			p.Problems = append(p.Problems, Problem{s.Path, step.Line, step.Column, i, err})
@@ -102,9 +126,7 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 		showable(b.Inner)
 		p.bound[i] = b
 		waits += b.Wait()
-		texts = append(texts, step.Text)
 	}
-	p.script = sync.OnceValue(func() *cucumber.Script { return cucumber.NewScript(s, texts) })
 	interval := s.Policy.Every
 	if interval == 0 {
 		interval = d.Every
@@ -120,6 +142,20 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	}
 	p.Interval = max(0, interval)
 	return p
+}
+
+// withoutPasswords returns the texts and labels of steps without passwords, or nil if they have none.
+func withoutPasswords(written []features.Step) []display {
+	all, hidden := make([]display, len(written)), false
+	for i := range written {
+		s := &written[i]
+		all[i] = display{features.HidePassword(s.Text), features.HidePassword(s.Label)}
+		hidden = hidden || all[i] != display{s.Text, s.Label}
+	}
+	if !hidden {
+		return nil
+	}
+	return all
 }
 
 // unfit is the mistake of a whole scenario or file.
@@ -169,7 +205,16 @@ func hideIn(err error) {
 }
 
 // StepText returns the text of a step, without passwords in URLs.
-func (p *Plan) StepText(index int) string { return p.texts[index] }
+func (p *Plan) StepText(index int) string { return p.display(index).text }
+
+// display returns the text and the label of a step, without passwords in URLs.
+func (p *Plan) display(index int) display {
+	if p.displayed != nil {
+		return p.displayed[index]
+	}
+	s := &p.Scenario.Steps[index]
+	return display{s.Text, s.Label}
+}
 
 // Steps returns the bound steps, nil for a step with a problem, for checks without a run.
 func (p *Plan) Steps() []*steps.Bound { return p.bound }

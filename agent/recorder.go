@@ -635,8 +635,8 @@ func skipped(p *Plan, index int) []result.StepResult {
 }
 
 func describe(p *Plan, index int, status result.Status) result.StepResult {
-	s := &p.Scenario.Steps[index]
-	return result.StepResult{Keyword: s.Keyword, Text: p.texts[index], Label: p.labels[index], Line: s.Line, Status: status}
+	s, shown := &p.Scenario.Steps[index], p.display(index)
+	return result.StepResult{Keyword: s.Keyword, Text: shown.text, Label: shown.label, Line: s.Line, Status: status}
 }
 
 // describeInner is describe for a nested step.

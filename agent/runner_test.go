@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -24,13 +25,9 @@ import (
 // scenario makes a compiled scenario as features.Load would, without a file.
 func scenario(name string, texts ...string) *features.Scenario {
 	s := &features.Scenario{Path: "features/test.feature", Line: 3, Feature: "Test", Name: name, Label: name, Policy: features.Policy{Retries: -1}}
-	var source strings.Builder
-	fmt.Fprintf(&source, "Feature: Test\nScenario: %s\n", name)
 	for i, text := range texts {
 		s.Steps = append(s.Steps, features.Step{Keyword: "When", Text: text, Label: text, Line: 4 + i, Column: 5})
-		fmt.Fprintf(&source, "When %s\n", text)
 	}
-	s.Source = []byte(source.String())
 	return s
 }
 
@@ -395,7 +392,6 @@ func TestGodogContract(t *testing.T) {
 	l := library(does(`I note {text} and {text}`, note), block)
 	s := scenario("contract", `I note "a" and "b"`, "I note a block:", `I note "c" and "d"`, `I fail with "x"`, `I note "e" and "f"`)
 	s.Steps[1].DocString, s.Steps[1].Table = &features.DocString{Content: "text"}, [][]string{{"cell"}}
-	s.Source = []byte("Feature: Test\nScenario: contract\nWhen I note \"a\" and \"b\"\n* I note a block:\n\"\"\"\ntext\n\"\"\"\n|cell|\nThen I note \"c\" and \"d\"\nThen I fail with \"x\"\nWhen I note \"e\" and \"f\"\n")
 	res := run(t, &Runner{}, s, l)
 	if got, want := strings.Join(calls, " "), "a+b text [[cell]] c+d"; got != want {
 		t.Errorf("calls: got %q, want %q", got, want)
@@ -405,9 +401,11 @@ func TestGodogContract(t *testing.T) {
 	}
 
 	t.Run("a scenario that godog does not see is no pass", func(t *testing.T) {
-		s := scenario("unseen", "I pass")
-		s.Source = []byte("Feature: Test\nScenaro: typo\nWhen I pass\n")
-		res := run(t, &Runner{}, s, l)
+		plan := NewPlan(scenario("unseen", "I pass"), l, Defaults{Timeout: time.Second})
+		plan.script.once.Do(func() {
+			plan.script.made = cucumber.NewScript(plan.Scenario, []byte("Feature: Test\nScenaro: typo\nWhen I pass\n"), []string{"I pass"})
+		})
+		res := (&Runner{Target: &steps.Target{}}).Run(t.Context(), plan, Occasion{})
 		if res.State() != result.Unknown || res.Reason != result.ReasonInternal {
 			t.Errorf("got:\n%s", outline(res))
 		}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
-	debug.SetGCPercent(800) // as the agent does with a small heap; it holds for every row alike
+	collector.Pace(collector.Agent) // it holds for every row alike
 	os.Exit(m.Run())
 }
 

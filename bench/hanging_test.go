@@ -8,8 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime/debug"
-	"runtime/metrics"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/features"
@@ -237,19 +236,8 @@ func newAgent(plans []*agent.Plan, sink agent.Sink) (*agent.Agent, *exporters.Pr
 	return a, page
 }
 
-// collectAsTheAgentDoes sets the collector of garbage as cmd does (keepHeapFloor): the heap may grow by 32 MB or to its double.
-func collectAsTheAgentDoes(ctx context.Context) {
-	for {
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(live)
-		debug.SetGCPercent(int(min(max(32<<20*100/max(live[0].Value.Uint64(), 1<<20), 100), 800)))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(10 * time.Second):
-		}
-	}
-}
+// collectAsTheAgentDoes sets the pace of the collector of garbage to that of an agent.
+func collectAsTheAgentDoes(context.Context) { collector.Pace(collector.Agent) }
 
 // look reads the agent's page every five seconds, as a busy Prometheus does, and its memory.
 func (o *observer) look(ctx context.Context, page *exporters.Prometheus, a *agent.Agent) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
@@ -33,7 +34,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
 		return code
 	}
-	setHeapGrowth(growthAgent)
+	collector.Pace(collector.Agent)
 	set, err := load.watched(f.Args())
 	if err != nil {
 		return notRun(t, err)

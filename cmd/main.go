@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/cucumber"
 	"github.com/stepwatch/stepwatch/cmd/supervisor"
 	"github.com/stepwatch/stepwatch/steps"
@@ -84,7 +85,7 @@ func Main(own ...cucumber.Glue) {
 	if f := supervisor.CrashOutput(); f != nil {
 		_ = debug.SetCrashOutput(f, debug.CrashOptions{}) // without it, the supervisor says less
 	}
-	setHeapGrowth(growthOnce)
+	collector.Pace(collector.Once)
 	log.SetOutput(libraryLog{os.Stderr})
 	setMemoryLimit()
 	t := &terminal{err: os.Stderr, colour: isTerminal(os.Stdout), glue: own}

@@ -36,8 +36,8 @@ type unit struct {
 const maxCompiled = 64 << 20
 
 // read parses and compiles one file. If it has problems, the document is broken, or nil if the file is unreadable.
-func read(path string, content []byte) (d *document, problems, warnings []Problem) {
-	c := compiler{path: path}
+func read(path string, content []byte, shared texts) (d *document, problems, warnings []Problem) {
+	c := compiler{path: path, texts: shared}
 	content = bytes.TrimPrefix(content, []byte("\ufeff")) // the byte order mark that some editors write
 	if p, bad := unreadable(content); bad {
 		p.Path = path
@@ -126,6 +126,10 @@ type compiler struct {
 
 	salvaging bool // the parser dropped lines
 
+	texts     texts
+	inherited []*messages.Tag // by the last scenario
+	tags      []Tag           // the same
+
 	refused map[*messages.Scenario][]Problem // the mistakes of single scenarios
 }
 
@@ -167,7 +171,7 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 	f := ast.Feature
 	c.ast = f
 	d := &document{ast: f, feature: &Feature{
-		Path: c.path, Name: f.Name, Description: outdent(f.Description), Language: f.Language, Line: int(f.Location.Line), Tags: tags(f.Tags),
+		Path: c.path, Name: f.Name, Description: outdent(f.Description), Language: f.Language, Line: int(f.Location.Line), Tags: c.texts.tags(f.Tags),
 	}}
 	c.checkTags(f.Tags, nil)
 	c.checkDescription(f.Location, f.Description, inHeader)
@@ -280,10 +284,11 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 
 // scenario builds a Scenario from its pickle and its written steps, which correspond one to one.
 func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
-	s := &Scenario{Path: c.path, Line: int(u.written.Location.Line), Feature: c.ast.Name, Name: u.pickle.Name, Label: u.written.Name}
+	s := &Scenario{Path: c.path, Line: int(u.written.Location.Line), Feature: c.ast.Name,
+		Name: c.texts.share(u.pickle.Name), Label: c.texts.share(u.written.Name)}
 	inherited := slices.Clone(c.ast.Tags)
 	if u.rule != nil {
-		s.Rule = u.rule.Name
+		s.Rule = c.texts.share(u.rule.Name)
 		inherited = append(inherited, u.rule.Tags...)
 	}
 	inherited = append(inherited, u.written.Tags...)
@@ -292,7 +297,10 @@ func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 		s.Example = example(u.examples.TableHeader, u.row)
 		inherited = append(inherited, u.examples.Tags...)
 	}
-	s.Tags = tags(inherited)
+	if !slices.Equal(inherited, c.inherited) {
+		c.inherited, c.tags = inherited, c.texts.tags(inherited)
+	}
+	s.Tags = c.tags
 	s.Policy = c.policy(u.written, inherited)
 	s.Mistakes = inOrder(slices.Clone(c.refused[u.written]))
 
@@ -313,22 +321,26 @@ func (c *compiler) steps(steps []*messages.Step, pickle []*messages.PickleStep) 
 		compiled := pickle[i]
 		step := Step{
 			Keyword: strings.TrimSpace(written.Keyword),
-			Text:    compiled.Text,
-			Label:   labels.number(written.Text),
+			Text:    c.texts.share(compiled.Text),
+			Label:   c.texts.share(labels.number(written.Text)),
 			Path:    c.path,
 			Type:    string(compiled.Type),
 			Line:    int(written.Location.Line),
 			Column:  int(written.Location.Column),
 		}
 		if a := compiled.Argument; a != nil && a.DocString != nil {
-			step.DocString = &DocString{MediaType: strings.TrimSpace(a.DocString.MediaType), Content: a.DocString.Content}
+			step.DocString = &DocString{MediaType: c.texts.share(strings.TrimSpace(a.DocString.MediaType)), Content: c.texts.share(a.DocString.Content)}
+			if step.DocString.MediaType != a.DocString.MediaType {
+				step.DocString.written = a.DocString.MediaType
+			}
+			step.tableFirst = a.DataTable != nil && a.DataTable.ArgumentIndex < a.DocString.ArgumentIndex
 		}
 		if a := compiled.Argument; a != nil && a.DataTable != nil {
 			step.Table = make([][]string, len(a.DataTable.Rows))
 			for r, row := range a.DataTable.Rows {
 				step.Table[r] = make([]string, len(row.Cells))
 				for k, cell := range row.Cells {
-					step.Table[r][k] = cell.Value
+					step.Table[r][k] = c.texts.share(cell.Value)
 				}
 			}
 		}
@@ -399,10 +411,10 @@ func example(header, row *messages.TableRow) string {
 }
 
 // tags converts the parser's tags.
-func tags(written []*messages.Tag) []Tag {
+func (shared texts) tags(written []*messages.Tag) []Tag {
 	all := make([]Tag, len(written))
 	for i, t := range written {
-		name, value := cutTag(t.Name)
+		name, value := cutTag(shared.share(t.Name))
 		all[i] = Tag{Name: name, Value: value, Line: int(t.Location.Line)}
 	}
 	return all

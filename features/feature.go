@@ -30,8 +30,6 @@ type Scenario struct {
 	// Mistakes are those of this scenario alone: it must not run, because it would run nothing or not as its tags say. The
 	// rest of its file runs.
 	Mistakes []Problem
-
-	Source []byte // a Gherkin document with only this scenario, which compiles to exactly this pickle
 }
 
 // Sentence is a scenario tagged @step. It does not run: its steps replace a step with its name as text. Package steps
@@ -60,12 +58,16 @@ type Step struct {
 	Column    int
 	DocString *DocString // or nil
 	Table     [][]string // rows of cells, or nil
+
+	tableFirst bool // the table is above the doc string
 }
 
 // DocString is the block of text under a step.
 type DocString struct {
 	MediaType string
 	Content   string
+
+	written string // the media type, if it has white space around it; empty otherwise
 }
 
 // Tag is a label of a feature, rule, scenario or examples block. "@every:1m" has the name "every" and the value "1m".

@@ -76,7 +76,7 @@ func fuzzed(t *testing.T, name, text string) {
 		}
 		seen[id] = true
 		if got, want := ofSource(t, s).untyped(), ofScenario(s); !reflect.DeepEqual(got, want) {
-			t.Errorf("source %q compiles to\n%+v\nwant\n%+v", s.Source, got, want)
+			t.Errorf("source %q compiles to\n%+v\nwant\n%+v", s.Source(), got, want)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func TestGoodData(t *testing.T) {
 			for _, s := range set.Scenarios() {
 				got = append(got, ofSource(t, s))
 				if steps := ofScenario(s); !reflect.DeepEqual(steps, got[len(got)-1].untyped()) {
-					t.Errorf("the scenario is\n%+v\nand its source\n%s", steps, s.Source)
+					t.Errorf("the scenario is\n%+v\nand its source\n%s", steps, s.Source())
 				}
 			}
 			compare(t, got, want)
@@ -238,13 +238,13 @@ func ofPickle(p *messages.Pickle) compiled {
 // ofSource compiles a scenario's source as godog does.
 func ofSource(t *testing.T, s *Scenario) compiled {
 	t.Helper()
-	ast, err := gherkin.ParseGherkinDocument(bytes.NewReader(s.Source), new(messages.Incrementing).NewId)
+	ast, err := gherkin.ParseGherkinDocument(bytes.NewReader(s.Source()), new(messages.Incrementing).NewId)
 	if err != nil {
-		t.Fatalf("source of %q: %v\n%s", s.Name, err, s.Source)
+		t.Fatalf("source of %q: %v\n%s", s.Name, err, s.Source())
 	}
 	all := pickles(ast, s.Path)
 	if len(all) != 1 {
-		t.Fatalf("source of %q compiles to %d scenarios\n%s", s.Name, len(all), s.Source)
+		t.Fatalf("source of %q compiles to %d scenarios\n%s", s.Name, len(all), s.Source())
 	}
 	return ofPickle(all[0])
 }

@@ -55,7 +55,7 @@ func (d *document) qualify(name string) (warnings []Problem) {
 	labels := make([]string, len(written))
 	for i, u := range written {
 		l := u.written.Location
-		if labels[i] = u.written.Name; labels[i] == "" {
+		if labels[i] = u.scenario.Label; labels[i] == "" {
 			labels[i] = unnamed
 			warnings = append(warnings, Problem{d.feature.Path, int(l.Line), int(l.Column),
 				fmt.Sprintf("the scenario has no name: its results are those of %q, with a number after the first", unnamed), RuleName})

@@ -81,10 +81,10 @@ func Load(paths []string, o Options) (*Set, error) {
 	l.addSentences(o.Sentences)
 
 	set := &Set{}
-	beside := make(map[string]bool)
+	beside, shared := make(map[string]bool), make(texts)
 	var documents []*document
 	for _, f := range l.order {
-		d, problems, warnings := read(f.path, f.content)
+		d, problems, warnings := read(f.path, f.content, shared)
 		l.problems = append(l.problems, inOrder(problems)...)
 		if beside[f.path] = f.beside; !f.beside {
 			set.Warnings = append(set.Warnings, inOrder(warnings)...)
@@ -117,7 +117,7 @@ func Load(paths []string, o Options) (*Set, error) {
 				continue
 			}
 			selected = true
-			if u.scenario.Source, err = source(d.feature.Name, u.pickle); err != nil {
+			if err := u.scenario.checkSource(u.pickle); err != nil {
 				u.scenario.Mistakes = append(u.scenario.Mistakes, Problem{d.feature.Path, u.scenario.Line, 1, err.Error(), RuleSyntax})
 			}
 			d.feature.Scenarios = append(d.feature.Scenarios, u.scenario)

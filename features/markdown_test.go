@@ -73,8 +73,8 @@ func TestMarkdown(t *testing.T) {
 	wantSteps := []Step{
 		{Keyword: "Given", Text: "a mailbox", Path: "m.feature.md", Type: "Context", Line: 14, Column: 3},
 		{Keyword: "When", Text: `I send a mail to "bob"`, Values: [][2]int{{18, 21}}, Path: "m.feature.md", Type: "Action", Line: 21, Column: 3,
-			Table:     [][]string{{"header", "value"}, {"Subject", "a | b"}, {"-------", "---"}},
-			DocString: &DocString{"text/html", "Dear bob,\n  ```\n\"\"\""}},
+			Table:      [][]string{{"header", "value"}, {"Subject", "a | b"}, {"-------", "---"}},
+			tableFirst: true, DocString: &DocString{MediaType: "text/html", Content: "Dear bob,\n  ```\n\"\"\""}},
 		{Keyword: "Then", Text: "it is there", Path: "m.feature.md", Type: "Outcome", Line: 32, Column: 5},
 	}
 	if !reflect.DeepEqual(steps, wantSteps) {

@@ -2,9 +2,11 @@ package features
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -16,21 +18,26 @@ import (
 // maxLine is the longest line for godog's scanner, with room for a keyword before it: the scanner panics beyond 64 KiB.
 const maxLine = 60000
 
-// source renders a pickle as a document that compiles to it. The document is minimal, because godog parses it at each run:
-// tags are on the feature (each tag line compiles a regular expression, and one before a scenario is read twice), keywords
-// are English ones of the same type.
-func source(feature string, p *messages.Pickle) ([]byte, error) {
-	s := renderer{}
-	content := s.render(feature, p)
+// Source renders the scenario as a Gherkin document with only this scenario, which compiles to exactly this pickle. It is
+// minimal, because godog parses it at each run: tags are on the feature (each tag line compiles a regular expression, and one
+// before a scenario is read twice), keywords are English ones of the same type.
+func (s *Scenario) Source() []byte {
+	r := renderer{}
+	return r.render(s)
+}
+
+// checkSource returns why the source of the scenario does not compile to its pickle, or nil.
+func (s *Scenario) checkSource(p *messages.Pickle) error {
+	content := s.Source()
 	for line := range bytes.Lines(content) {
 		if len(line) > maxLine {
-			return nil, fmt.Errorf("scenario %q has a line of more than %d bytes after its placeholders are filled in", shorten(p.Name), maxLine)
+			return fmt.Errorf("scenario %q has a line of more than %d bytes after its placeholders are filled in", shorten(p.Name), maxLine)
 		}
 	}
 	if err := verify(content, p); err != nil {
-		return nil, fmt.Errorf("scenario %q cannot be run as it is written: %w", shorten(p.Name), err)
+		return fmt.Errorf("scenario %q cannot be run as it is written: %w", shorten(p.Name), err)
 	}
-	return content, nil
+	return nil
 }
 
 // verify compiles the source and compares the result with the original pickle.
@@ -66,7 +73,7 @@ func verify(content []byte, p *messages.Pickle) error {
 	return nil
 }
 
-// renderer writes one pickle. Text that Gherkin cannot express in place (a line break in the text of a step, blanks around a
+// renderer writes one scenario. Text that Gherkin cannot express in place (a line break in the text of a step, blanks around a
 // name) becomes a placeholder, and the scenario becomes an outline with one row: a cell can contain it.
 type renderer struct {
 	b    bytes.Buffer
@@ -81,34 +88,29 @@ const (
 	backslash = `\\`
 )
 
-func (r *renderer) render(feature string, p *messages.Pickle) []byte {
-	r.mark = unusedMark(p)
-	for i, t := range p.Tags {
+func (r *renderer) render(s *Scenario) []byte {
+	r.mark = unusedMark(s)
+	for i, t := range s.Tags {
 		if i > 0 {
 			r.b.WriteByte(' ')
 		}
-		r.b.WriteString(t.Name)
+		r.b.WriteString(t.String())
 	}
-	if len(p.Tags) > 0 {
+	if len(s.Tags) > 0 {
 		r.b.WriteByte('\n')
 	}
-	r.line("Feature: ", feature)
-	r.line("Scenario: ", r.oneLine(p.Name))
-	for _, step := range p.Steps {
+	r.line("Feature: ", s.Feature)
+	r.line("Scenario: ", r.oneLine(s.Name))
+	for _, step := range s.Steps {
 		r.line(keywordOf(step.Type), r.oneLine(step.Text))
-		if step.Argument == nil {
-			continue
+		if step.DocString != nil && !step.tableFirst {
+			r.docString(step.DocString)
 		}
-		doc, table := step.Argument.DocString, step.Argument.DataTable
-		if doc != nil && (table == nil || doc.ArgumentIndex < table.ArgumentIndex) {
-			r.docString(doc)
-			doc = nil
+		if step.Table != nil {
+			r.table(step.Table)
 		}
-		if table != nil {
-			r.table(table)
-		}
-		if doc != nil {
-			r.docString(doc)
+		if step.DocString != nil && step.tableFirst {
+			r.docString(step.DocString)
 		}
 	}
 	if len(r.used) > 0 {
@@ -128,8 +130,8 @@ func (r *renderer) render(feature string, p *messages.Pickle) []byte {
 }
 
 // keywordOf returns an English keyword of a step's type.
-func keywordOf(t messages.PickleStepType) string {
-	switch t {
+func keywordOf(stepType string) string {
+	switch messages.PickleStepType(stepType) {
 	case messages.PickleStepType_CONTEXT:
 		return "Given "
 	case messages.PickleStepType_ACTION:
@@ -200,11 +202,11 @@ func (r *renderer) cell(value string) string {
 	return cellEscapes.Replace(r.held(value, func(c rune) bool { return c != '\n' && unicode.IsSpace(c) }))
 }
 
-func (r *renderer) table(t *messages.PickleTable) {
-	for _, row := range t.Rows {
+func (r *renderer) table(rows [][]string) {
+	for _, row := range rows {
 		r.b.WriteByte('|')
-		for _, cell := range row.Cells {
-			r.b.WriteString(r.cell(cell.Value))
+		for _, cell := range row {
+			r.b.WriteString(r.cell(cell))
 			r.b.WriteByte('|')
 		}
 		r.b.WriteByte('\n')
@@ -212,10 +214,10 @@ func (r *renderer) table(t *messages.PickleTable) {
 }
 
 // docString writes a doc string without indentation, so that its lines are not changed.
-func (r *renderer) docString(d *messages.PickleDocString) {
+func (r *renderer) docString(d *DocString) {
 	const fence = `"""`
 	const escaped = `\"\"\"`
-	mediaType := d.MediaType
+	mediaType := cmp.Or(d.written, d.MediaType)
 	if strings.Contains(mediaType, "\n") {
 		mediaType = strings.ReplaceAll(mediaType, "\n", r.placeholder(lineBreak))
 	}
@@ -232,34 +234,30 @@ func (r *renderer) docString(d *messages.PickleDocString) {
 	r.line(fence, "")
 }
 
-// unusedMark returns a suffix that occurs in no text of the pickle.
-func unusedMark(p *messages.Pickle) string {
+// unusedMark returns a suffix that occurs in no text of the scenario.
+func unusedMark(s *Scenario) string {
 	mark := ""
-	for n := 1; holds(p, mark+">"); n++ {
+	for n := 1; holds(s, mark+">"); n++ {
 		mark = strconv.Itoa(n)
 	}
 	return mark
 }
 
-// holds reports whether a text of the pickle contains the given one.
-func holds(p *messages.Pickle, text string) bool {
-	if strings.Contains(p.Name, text) {
+// holds reports whether a text of the scenario contains the given one.
+func holds(s *Scenario, text string) bool {
+	if strings.Contains(s.Name, text) {
 		return true
 	}
-	for _, step := range p.Steps {
+	for _, step := range s.Steps {
 		if strings.Contains(step.Text, text) {
 			return true
 		}
-		if a := step.Argument; a != nil && a.DocString != nil && strings.Contains(a.DocString.MediaType+"\n"+a.DocString.Content, text) {
+		if d := step.DocString; d != nil && (strings.Contains(cmp.Or(d.written, d.MediaType), text) || strings.Contains(d.Content, text)) {
 			return true
 		}
-		if a := step.Argument; a != nil && a.DataTable != nil {
-			for _, row := range a.DataTable.Rows {
-				for _, cell := range row.Cells {
-					if strings.Contains(cell.Value, text) {
-						return true
-					}
-				}
+		for _, row := range step.Table {
+			if slices.ContainsFunc(row, func(cell string) bool { return strings.Contains(cell, text) }) {
+				return true
 			}
 		}
 	}

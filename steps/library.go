@@ -242,8 +242,8 @@ func (d *Definition) accepts(text string, values [][2]int, compat bool) bool {
 type Bound struct {
 	Definition *Definition
 	Args       Args
-	Step       features.Step // as written; a step of an operator's sentence has the values filled in
-	Inner      []*Bound      // the steps of an operator's sentence, at least one; nil for a built-in one
+	Step       *features.Step // as written, shared with the scenario; a step of an operator's sentence has the values filled in
+	Inner      []*Bound       // the steps of an operator's sentence, at least one; nil for a built-in one
 
 	passed []bool // which parameters come from the outer step
 }
@@ -547,11 +547,14 @@ func ambiguous(text string, found []match) error {
 
 // Bind finds the definition that a step matches, and binds the nested steps. The error is an *UndefinedError, an
 // *AmbiguousError, an *ArgumentError, an *OwnError, or explains why the values of the step do not fit.
-func (l *Library) Bind(step features.Step) (*Bound, error) {
+func (l *Library) Bind(step features.Step) (*Bound, error) { return l.BindTo(&step) }
+
+// BindTo does the same for a step that does not change any more: the Bound refers to it.
+func (l *Library) BindTo(step *features.Step) (*Bound, error) {
 	found := l.matches(step.Text, step.Values, step.Type)
 	switch len(found) {
 	case 0:
-		return nil, l.undefined(step)
+		return nil, l.undefined(*step)
 	case 1:
 	default:
 		return nil, ambiguous(step.Text, found)

@@ -124,9 +124,9 @@ func (b *Bound) Mistakes(target *Target, secrets Secrets) []features.Problem {
 	return b.mistakes(target, secrets, b.Step)
 }
 
-func (b *Bound) mistakes(target *Target, secrets Secrets, use features.Step) []features.Problem {
+func (b *Bound) mistakes(target *Target, secrets Secrets, use *features.Step) []features.Problem {
 	var all []features.Problem
-	add := func(at features.Step, rule features.Rule, err error) {
+	add := func(at *features.Step, rule features.Rule, err error) {
 		if err != nil {
 			all = append(all, features.Problem{Path: at.Path, Line: at.Line, Column: at.Column, Message: err.Error(), Rule: rule})
 		}

@@ -583,7 +583,8 @@ func (s *ownStep) bound(values []string, outer Args, left *int) *Bound {
 		*left -= len(text)
 		return text
 	}
-	b := &Bound{Definition: s.definition, Step: s.written}
+	step := s.written
+	b := &Bound{Definition: s.definition, Step: &step}
 	b.Step.Text, b.Step.Values = fill(s.text), s.text.places(values)
 	for _, f := range s.captured {
 		b.Args.Captured = append(b.Args.Captured, fill(f))

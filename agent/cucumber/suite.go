@@ -52,10 +52,10 @@ type Script struct {
 	patterns []*regexp.Regexp // one for each text of a step
 }
 
-// NewScript returns the Script of a scenario. texts are the texts of the steps that the run executes. Other steps are
-// undefined for godog.
-func NewScript(s *features.Scenario, texts []string) *Script {
-	script := &Script{name: s.Name, path: s.Path, source: s.Source}
+// NewScript returns the Script of a scenario with its source. texts are the texts of the steps that the run executes. Other
+// steps are undefined for godog.
+func NewScript(s *features.Scenario, source []byte, texts []string) *Script {
+	script := &Script{name: s.Name, path: s.Path, source: source}
 	for _, text := range texts {
 		pattern := "^" + regexp.QuoteMeta(text) + "$"
 		if !slices.ContainsFunc(script.patterns, func(p *regexp.Regexp) bool { return p.String() == pattern }) {
