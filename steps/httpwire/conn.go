@@ -35,7 +35,7 @@ type Conn struct {
 	Conn net.Conn
 	wire *meter.Conn // below TLS
 	in   headerGuard
-	r    *bufio.Reader
+	r    bufio.Reader
 	h2   *http.ClientConn // nil for HTTP/1.1
 	used bool             // at least one response was received
 	idle time.Time        // since when it is idle
@@ -128,7 +128,7 @@ func Dial(ctx context.Context, w *steps.World, u *address.URL, way Way) (*Conn, 
 		return nil, err
 	}
 	c.in.r = c.Conn
-	c.r = bufio.NewReader(&c.in)
+	c.r.Reset(&c.in)
 	return c, nil
 }
 
@@ -356,14 +356,14 @@ func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, erro
 		if err := interimLimit.Check(interim); err != nil {
 			return nil, nil, err
 		}
-		h, err := readHead(c.r)
+		h, err := readHead(&c.r)
 		if err != nil {
 			if c.in.err != nil && !errors.Is(err, ErrMalformed) {
 				err = c.in.err
 			}
 			return nil, nil, err
 		}
-		response := h.response(request, c.r)
+		response := h.response(request, &c.r)
 		switch {
 		case response.StatusCode < 100:
 			return nil, nil, malformed("its status code is below 100 (RFC 9110 section 15): %.80q", response.Status)

@@ -130,9 +130,22 @@ func writeText[T string | []byte](t *TextWriter, text T) {
 
 // Normal collapses white space and removes invisible characters, as for the text of a page.
 func Normal(s string) string {
+	if isNormal(s) {
+		return s
+	}
 	var t TextWriter
 	writeText(&t, s)
 	return string(t.Out)
+}
+
+// isNormal reports whether s is of ASCII and has only single spaces, between words.
+func isNormal(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= utf8.RuneSelf || c >= '\t' && c <= '\r' || c == ' ' && (i == 0 || i == len(s)-1 || s[i-1] == ' ') {
+			return false
+		}
+	}
+	return true
 }
 
 // Trait is a property of an element for text and for QuickText.
