@@ -132,13 +132,17 @@ func Dial(ctx context.Context, w *steps.World, u *address.URL, way Way) (*Conn, 
 	return c, nil
 }
 
+// offered are the protocols to offer (RFC 7301) for each required version of HTTP.
+var offered = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}
+
 // handshake puts TLS on the connection and, when the server chose HTTP/2, that on top. World.Handshake would not offer it.
 func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) error {
 	config, err := w.TLSConfig(host)
 	if err != nil {
 		return err
 	}
-	config.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.version]
+	verified.useFor(config)
+	config.NextProtos = offered[c.version]
 	c.Login = &certificateLogin{host: host, own: steps.SettingsOf[ClientCertificates](w.Target()).For(host)}
 	config.GetClientCertificate = c.Login.answer
 	client := tls.Client(&lingering{Conn: c.wire, login: c.Login}, config)
