@@ -136,7 +136,6 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 		return rec.performInner(ctx, b, s, depth+1)
 	}
 	var took time.Duration
-	described := *s
 	if depth > 0 {
 		rec.begin(time.Now())
 	}
@@ -160,6 +159,7 @@ func (rec *recorder) perform(ctx context.Context, b *steps.Bound, s *result.Step
 		}
 	}
 	if err != nil {
+		described := *s
 		conclude := func(verdict error) {
 			rec.mu.Lock()
 			defer rec.mu.Unlock()
@@ -324,7 +324,8 @@ func (rec *recorder) finish(s result.StepResult) {
 	rec.mu.Lock()
 	holds := rec.holds
 	if holds {
-		rec.held, rec.current, rec.failed = &s, -1, nil
+		held := s
+		rec.held, rec.current, rec.failed = &held, -1, nil
 	}
 	rec.mu.Unlock()
 	if !holds {

@@ -204,8 +204,17 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 	if target != nil {
 		limits = SettingsOf[Limits](target)
 	}
-	return &World{target: target, secrets: secrets, run: run, origin: scenario, known: new(known), connections: new(lifeline.Group),
-		memory: limit.NewMemory(limits.Memory, limits.All)}
+	base := &struct { // one allocation
+		World
+		known       known
+		connections lifeline.Group
+		peer        [1]netip.Addr
+		states      [2]state
+	}{}
+	w := &base.World
+	w.target, w.secrets, w.run, w.origin, w.known, w.connections = target, secrets, run, scenario, &base.known, &base.connections
+	w.memory, w.peers, w.states = limit.NewMemory(limits.Memory, limits.All), base.peer[:0], base.states[:0]
+	return w
 }
 
 // Memory returns the account of what the run holds in memory of what it read. Readers count there what they keep.
@@ -323,11 +332,17 @@ func (w *World) Again(s *result.StepResult) {
 // SecretPatterns returns JavaScript regular expressions for the secrets, in a text without white space.
 func (w *World) SecretPatterns() []string { return w.known.use().Patterns() }
 
+// usualReports is how many phases, and measurements, most steps with any report at most.
+const usualReports = 4
+
 // Phase reports a part of the step's time. note is the answer of the other side, or "".
 func (w *World) Phase(name string, d time.Duration, note string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
+		if w.report.Phases == nil {
+			w.report.Phases = make([]result.Phase, 0, usualReports)
+		}
 		w.report.Phases = append(w.report.Phases, result.Phase{Name: name, Duration: d, Note: w.Redacted(note)})
 	}
 }
@@ -351,6 +366,9 @@ func (w *World) Measure(name, help string, value float64, labels ...result.Label
 				labels = slices.Clone(labels)
 				labels[i].Value = shown
 			}
+		}
+		if w.report.Measurements == nil {
+			w.report.Measurements = make([]result.Measurement, 0, usualReports)
 		}
 		w.report.Measurements = append(w.report.Measurements, result.Measurement{Name: name, Help: help, Value: value, Labels: labels})
 	}

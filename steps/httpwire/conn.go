@@ -35,7 +35,7 @@ type Conn struct {
 	Conn net.Conn
 	wire *meter.Conn // below TLS
 	in   headerGuard
-	r    *bufio.Reader
+	r    bufio.Reader
 	h2   *http.ClientConn // nil for HTTP/1.1
 	used bool             // at least one response was received
 	idle time.Time        // since when it is idle
@@ -128,9 +128,12 @@ func Dial(ctx context.Context, w *steps.World, u *address.URL, way Way) (*Conn, 
 		return nil, err
 	}
 	c.in.r = c.Conn
-	c.r = bufio.NewReader(&c.in)
+	c.r.Reset(&c.in)
 	return c, nil
 }
+
+// offered are the protocols to offer (RFC 7301) for each required version of HTTP.
+var offered = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}
 
 // handshake puts TLS on the connection and, when the server chose HTTP/2, that on top. World.Handshake would not offer it.
 func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) error {
@@ -138,7 +141,8 @@ func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) e
 	if err != nil {
 		return err
 	}
-	config.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.version]
+	verified.useFor(config)
+	config.NextProtos = offered[c.version]
 	c.Login = &certificateLogin{host: host, own: steps.SettingsOf[ClientCertificates](w.Target()).For(host)}
 	config.GetClientCertificate = c.Login.answer
 	client := tls.Client(&lingering{Conn: c.wire, login: c.Login}, config)
@@ -356,14 +360,14 @@ func (c *Conn) readHeader(request *http.Request) (*http.Response, []string, erro
 		if err := interimLimit.Check(interim); err != nil {
 			return nil, nil, err
 		}
-		h, err := readHead(c.r)
+		h, err := readHead(&c.r)
 		if err != nil {
 			if c.in.err != nil && !errors.Is(err, ErrMalformed) {
 				err = c.in.err
 			}
 			return nil, nil, err
 		}
-		response := h.response(request, c.r)
+		response := h.response(request, &c.r)
 		switch {
 		case response.StatusCode < 100:
 			return nil, nil, malformed("its status code is below 100 (RFC 9110 section 15): %.80q", response.Status)

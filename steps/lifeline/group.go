@@ -39,7 +39,7 @@ func (g *Group) Reached() []string {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Clone(g.reached)
+	return slices.Clip(g.reached) // which only grows
 }
 
 // Hold holds a connection until Cut or End closes it. After End it is closed at once.

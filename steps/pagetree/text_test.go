@@ -108,3 +108,14 @@ func FuzzQuickTextOfPieces(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkQuickText(b *testing.B) {
+	page := []byte("<!doctype html><html><head><title>Home</title></head><body><h1>Welcome</h1>" +
+		strings.Repeat("<p>Some text with <a href=\"/x\">a link</a> in it.</p>\n", 36) + "<p>All is well</p></body></html>")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, quick := QuickText(page); !quick {
+			b.Fatal("the page is not clean")
+		}
+	}
+}
