@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Reasons why a database did not answer. A Refusal wraps one of them.
@@ -36,7 +36,7 @@ var (
 )
 
 // selects matches statements whose answers have columns, in both dialects of SQL.
-var selects = regexp.MustCompile(`(?i)^[\s(]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b`)
+var selects = regex.Lazy(`(?i)^[\s(]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b`)
 
 // Refusal is a server's error.
 type Refusal struct {
